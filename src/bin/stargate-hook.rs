@@ -1,0 +1,2 @@
+//! `stargate-hook`: argv in, exit code out.
+fn main() {}

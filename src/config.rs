@@ -1,0 +1,255 @@
+//! One [`Config`] from the repository's git configuration (`[stargate]`), which git's own files and `GIT_CONFIG_*`
+//! may extend. Flags and environment are laid over it by who has them.
+//!
+//! A value that cannot be understood never stops a hook: it becomes a [`Problem`] beside a configuration that has the
+//! default in its place. The command line refuses to go on with problems; the hook records and goes on.
+use std::{path::Path, time::Duration};
+
+use bstr::{BString, ByteSlice};
+
+use crate::{ref_pattern::RefPatterns, retry::RetryPolicy};
+
+/// Everything that `[stargate]` can say. See the README for the keys.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// `stargate.remote`: a `[remote]` name or a URL.
+    pub remote: Option<BString>,
+    /// `stargate.ref`
+    pub refs: RefPatterns,
+    /// `stargate.repoId`
+    pub repo_id: Option<BString>,
+    /// `stargate.pusherEnv`, in order
+    pub pusher_env: Vec<BString>,
+    /// `stargate.force`: whether a forced update that is journaled is carried.
+    pub force: bool,
+    /// `stargate.deletes`: whether a deletion that is journaled is carried.
+    pub deletes: bool,
+    /// `stargate.attempts`, `initialDelay`, `maxDelay`
+    pub retry: RetryPolicy,
+    /// `stargate.lockTimeout`: how long to wait for the journal's lock.
+    pub lock_timeout: Duration,
+    /// `stargate.verify`: whether refs are read back after a push.
+    pub verify: bool,
+    /// What could not be understood; the default stands in its place.
+    pub problems: Vec<Problem>,
+}
+
+/// A key whose value cannot be understood.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{key} = {value}: {why}")]
+pub struct Problem {
+    /// The key, as `git config` takes it.
+    pub key: &'static str,
+    /// What is configured.
+    pub value: BString,
+    /// What is expected instead.
+    pub why: String,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            remote: None,
+            refs: RefPatterns::default(),
+            repo_id: None,
+            pusher_env: Vec::new(),
+            force: false,
+            deletes: true,
+            retry: RetryPolicy::default(),
+            lock_timeout: Duration::from_secs(10),
+            verify: true,
+            problems: Vec::new(),
+        }
+    }
+}
+
+/// Reads the configuration that git would use in the repository at `git_dir`: system, user, repository, environment,
+/// includes followed. Runs no git.
+///
+/// # Errors
+/// A file that cannot be read or is not git configuration.
+pub fn git_config(git_dir: &Path) -> Result<gix::config::File, gix::Error> {
+    use gix::config::{File, Source, file::Metadata, file::init::Options};
+
+    let mut env = |name: &str| std::env::var_os(name);
+    let globals = [Source::System, Source::Git, Source::User].into_iter().filter_map(|source| {
+        let path = source.storage_location(&mut env)?;
+        path.is_file().then(|| Metadata {
+            path: Some(path),
+            source,
+            level: 0,
+            trust: gix::sec::Trust::Full,
+        })
+    });
+    let local = Metadata {
+        path: Some(git_dir.join("config")),
+        source: Source::Local,
+        level: 0,
+        trust: gix::sec::Trust::Full,
+    };
+    let home = gix::path::env::home_dir();
+    let options = Options {
+        includes: gix::config::file::includes::Options::follow(
+            gix::config::path::interpolate::Context {
+                home_dir: home.as_deref(),
+                ..Default::default()
+            },
+            gix::config::file::includes::conditional::Context {
+                git_dir: Some(git_dir),
+                branch_name: None,
+            },
+        ),
+        ..Default::default()
+    };
+    let mut file = File::from_paths_metadata(globals.chain([local]), options)?.unwrap_or_default();
+    file.append(File::from_environment_overrides()?)?;
+    Ok(file)
+}
+
+impl Config {
+    /// Reads `[stargate]` of the repository at `git_dir`.
+    ///
+    /// # Errors
+    /// See [`git_config()`]; a single bad value is a [`Problem`] instead.
+    pub fn load(git_dir: &Path) -> Result<Self, gix::Error> {
+        Ok(Config::from_git_config(&git_config(git_dir)?))
+    }
+
+    /// Takes `[stargate]` out of git configuration.
+    pub fn from_git_config(file: &gix::config::File) -> Self {
+        let mut problems = Vec::new();
+        let default = Config::default();
+        let patterns = file.strings("stargate.ref").unwrap_or_default();
+        let refs = match RefPatterns::new(&patterns) {
+            Ok(refs) => refs,
+            Err(error) => {
+                problems.push(Problem {
+                    key: "stargate.ref",
+                    value: patterns.join(&b", "[..]).into(),
+                    why: error.to_string(),
+                });
+                // One bad pattern must not lose what the others name.
+                let valid = patterns.iter().filter(|pattern| RefPatterns::new([pattern]).is_ok());
+                RefPatterns::new(valid).unwrap_or_default()
+            }
+        };
+        let mut reader = Reader {
+            file,
+            problems: &mut problems,
+        };
+        Config {
+            remote: file.string("stargate.remote").filter(|value| !value.is_empty()),
+            refs,
+            repo_id: file.string("stargate.repoId").filter(|value| !value.is_empty()),
+            pusher_env: file.strings("stargate.pusherEnv").unwrap_or_default(),
+            force: reader.boolean("stargate.force", default.force),
+            deletes: reader.boolean("stargate.deletes", default.deletes),
+            retry: RetryPolicy {
+                attempts: reader.count("stargate.attempts", default.retry.attempts),
+                initial_delay: reader.duration("stargate.initialDelay", default.retry.initial_delay),
+                max_delay: reader.duration("stargate.maxDelay", default.retry.max_delay),
+            },
+            lock_timeout: reader.duration("stargate.lockTimeout", default.lock_timeout),
+            verify: reader.boolean("stargate.verify", default.verify),
+            problems,
+        }
+    }
+}
+
+/// Parses a duration such as `500ms`, `10s`, `1m 30s`.
+///
+/// # Errors
+/// What is expected instead, in words.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let expected = || format!("expected a duration such as 500ms, 10s or 2m, not {text:?}");
+    let signed: jiff::SignedDuration = text.trim().parse().map_err(|_| expected())?;
+    Duration::try_from(signed).map_err(|_| expected())
+}
+
+struct Reader<'a> {
+    file: &'a gix::config::File,
+    problems: &'a mut Vec<Problem>,
+}
+
+impl Reader<'_> {
+    fn boolean(&mut self, key: &'static str, default: bool) -> bool {
+        match self.file.boolean(key) {
+            Ok(value) => value.unwrap_or(default),
+            Err(_) => self.problem(key, "expected true or false".into(), default),
+        }
+    }
+
+    fn count(&mut self, key: &'static str, default: u32) -> u32 {
+        match self.file.integer(key) {
+            Ok(None) => default,
+            Ok(Some(value)) if (1..=100).contains(&value) => value as u32,
+            Ok(Some(_)) | Err(_) => self.problem(key, "expected a number from 1 to 100".into(), default),
+        }
+    }
+
+    fn duration(&mut self, key: &'static str, default: Duration) -> Duration {
+        match self.file.string(key) {
+            None => default,
+            Some(value) => match parse_duration(&value.to_str_lossy()) {
+                Ok(duration) => duration,
+                Err(why) => self.problem(key, why, default),
+            },
+        }
+    }
+
+    fn problem<T>(&mut self, key: &'static str, why: String, default: T) -> T {
+        let value = self.file.string(key).unwrap_or_default();
+        self.problems.push(Problem { key, value, why });
+        default
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(text: &str) -> Config {
+        let file = gix::config::File::try_from(text).expect("git configuration");
+        Config::from_git_config(&file)
+    }
+
+    #[test]
+    fn nothing_configured_is_the_default() {
+        let config = config("");
+        assert_eq!(config.retry, RetryPolicy::default());
+        assert!(config.deletes && config.verify && !config.force);
+        assert!(config.problems.is_empty());
+    }
+
+    #[test]
+    fn every_key_is_read() {
+        let config = config(
+            "[stargate]\nremote = github\nref = refs/a/*\nref = !refs/a/b\nrepoId = o/r\npusherEnv = ONE\npusherEnv = TWO\n\
+             force = yes\ndeletes = off\nattempts = 5\ninitialDelay = 20ms\nmaxDelay = 1m\nlockTimeout = 2s\nverify = false\n",
+        );
+        assert_eq!(config.problems, []);
+        assert_eq!(config.remote.unwrap(), "github");
+        assert!(config.refs.matches("refs/a/c".into()) && !config.refs.matches("refs/a/b".into()));
+        assert_eq!(config.repo_id.unwrap(), "o/r");
+        assert_eq!(config.pusher_env, ["ONE", "TWO"]);
+        assert!(config.force && !config.deletes && !config.verify);
+        assert_eq!(
+            config.retry,
+            RetryPolicy {
+                attempts: 5,
+                initial_delay: Duration::from_millis(20),
+                max_delay: Duration::from_secs(60)
+            }
+        );
+        assert_eq!(config.lock_timeout, Duration::from_secs(2));
+    }
+
+    #[test]
+    fn a_bad_value_is_a_problem_and_the_default_stands() {
+        let config = config("[stargate]\nlockTimeout = soon\nattempts = 0\nforce = maybe\nref = kv/*\nref = refs/x/*\n");
+        let keys: Vec<_> = config.problems.iter().map(|problem| problem.key).collect();
+        assert_eq!(keys, ["stargate.ref", "stargate.force", "stargate.attempts", "stargate.lockTimeout"]);
+        assert_eq!(config.lock_timeout, Duration::from_secs(10));
+        assert!(config.refs.matches("refs/x/y".into()));
+    }
+}

@@ -1,0 +1,70 @@
+//! Carries every ref update that a self-hosted Git server (a *Stargate*) accepts to its *mirror*, tells readers
+//! when it is visible there, and never loses one. Pure Rust on gitoxide; no git binary is needed at run time.
+//!
+//! ```text
+//!   client --git push--> Stargate (bare repository)
+//!                           | post-receive: hook
+//!                           v
+//!                  .stargate/mirror-journal.ndjson: journal
+//!                           | backlog
+//!                           v
+//!   local refs ---> worker::cycle ---> mirror::plan ---> groups of commands
+//!                           |                                 |
+//!                           |                                 v
+//!                           |                push: negotiate, pack, request
+//!                           |                                 |
+//!                           v                                 v
+//!                 mirror::settlement <--verdicts-- transport: http, local ---> mirror
+//!                           |                                                    ^
+//!                           v                                                    |
+//!                  journal: done, pending              wait: polls refs/kv-mirror/<ns>
+//! ```
+//!
+//! # The house
+//!
+//! Imports point downward only; a test reads the `use` lines and fails when one points up.
+//!
+//! ```text
+//! main.rs, bin/stargate-hook.rs   argv in, exit code out
+//! cli        one file per subcommand, and report (library error -> hint, exit code); printing lives here
+//!
+//! worker     driver of the refs' mirror: cycle, lock, wait
+//! hook       post_receive, identity (pusher, repository)
+//!
+//! mirror     PURE: plan, settlement, watermark
+//! transport  remote (one type for a mirror, whatever its URL), http, credentials, local
+//! journal    format (prose first), entry, reader (never writes), writer (lock, repair, append, settle)
+//! push       PURE wire: advertisement, command, capabilities, session, report_status; packs: enumerate, pack
+//!
+//! storage    the only place that fsyncs, locks, renames
+//! config     git config [stargate], environment -> one Config
+//! ref_update, ref_pattern, clock, retry    values and policies that everything may use
+//! ```
+//!
+//! # What is nowhere to be found
+//!
+//! - A git binary, or a call of one.
+//! - A token in a file, a log line, an error or a process title: tokens are `secrecy` types from the environment to
+//!   the header.
+//! - A command whose old id comes from the journal: it is what the mirror has, advertised or read back.
+//! - Network code in `stargate-hook`: it reaches `hook`, `journal` and the ground floor.
+#![deny(missing_docs)]
+#![forbid(unsafe_code)]
+
+pub mod cli;
+
+pub mod hook;
+pub mod worker;
+
+pub mod mirror;
+pub mod transport;
+
+pub mod journal;
+pub mod push;
+
+pub mod clock;
+pub mod config;
+pub mod ref_pattern;
+pub mod ref_update;
+pub mod retry;
+pub mod storage;

@@ -1,0 +1,2 @@
+//! `stargate-mirror`: argv in, exit code out.
+fn main() {}
