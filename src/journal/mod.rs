@@ -1,1 +1,4 @@
 //! The journal of ref updates.
+mod entry;
+
+pub use entry::{Entry, Located, Meta, Source, Status};

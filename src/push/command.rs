@@ -1,0 +1,62 @@
+//! Commands and what became of them.
+use bstr::{BStr, BString, ByteSlice};
+use gix::ObjectId;
+
+/// Create, update or delete of one remote ref (gitprotocol-pack, *Reference Update Request*).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Command {
+    /// The full name.
+    pub name: BString,
+    /// What the remote has, advertised or read back; the null id when it has no such ref. Never a journal's word.
+    pub old: ObjectId,
+    /// What the remote shall have; the null id to delete.
+    pub new: ObjectId,
+}
+
+impl Command {
+    /// Whether the ref is to be deleted.
+    pub fn is_delete(&self) -> bool {
+        self.new.is_null()
+    }
+}
+
+/// What became of a command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// The remote already had it; nothing was sent.
+    UpToDate,
+    /// The server reported `ok`. A look at the refs confirms it.
+    Accepted,
+    /// The server reported `ng`, with this reason. Text for a person: nothing may be decided by it.
+    Rejected(BString),
+    /// The server did not say, or said something impossible. Look before acting.
+    Unknown,
+}
+
+/// A server's complete report: one verdict for each command, in the commands' order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    verdicts: Vec<(Command, Verdict)>,
+}
+
+impl Report {
+    /// A report with these verdicts.
+    pub fn new(verdicts: Vec<(Command, Verdict)>) -> Self {
+        Report { verdicts }
+    }
+
+    /// Commands with their verdicts, in the order in which the commands were sent.
+    pub fn verdicts(&self) -> impl Iterator<Item = (&Command, &Verdict)> {
+        self.verdicts.iter().map(|(command, verdict)| (command, verdict))
+    }
+
+    /// The verdict on the ref of this name, if a command named it.
+    pub fn verdict(&self, name: &BStr) -> Option<&Verdict> {
+        self.verdicts().find(|(command, _)| command.name.as_bstr() == name).map(|(_, verdict)| verdict)
+    }
+
+    /// Whether the server accepted every command, or had it already.
+    pub fn all_accepted(&self) -> bool {
+        self.verdicts().all(|(_, verdict)| matches!(verdict, Verdict::Accepted | Verdict::UpToDate))
+    }
+}
