@@ -1,1 +1,12 @@
-//! Pure decisions of the mirror.
+//! What the mirror shall have, decided as a function of values: entries, local refs, the remote's refs. No file, no
+//! socket, no clock, no randomness.
+//!
+//! - [`plan()`] folds them into groups of commands;
+//! - [`settle()`] says what an attempt came to, from the report and from the refs that were read back;
+//! - [`watermark`] knows the names of a namespace's refs.
+mod plan;
+mod settlement;
+pub mod watermark;
+
+pub use plan::{Change, Group, Hold, Knowledge, Plan, Rules, plan};
+pub use settlement::{GroupResult, held, settle};
