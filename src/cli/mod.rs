@@ -1,1 +1,78 @@
-//! The command line: one file per subcommand.
+//! The command line: one file per subcommand, and [`report`], which turns library errors into a message, a hint and an
+//! exit code. Nothing else in this package prints for `stargate-mirror`.
+pub mod demo;
+pub mod install;
+pub mod report;
+pub mod run;
+pub mod wait;
+
+use std::{io::IsTerminal, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::{EnvFilter, fmt};
+
+const EXAMPLES: &str = "\
+Examples:
+  stargate-mirror install --repo /srv/git/o/r.git
+  git config -f /srv/git/o/r.git/config stargate.remote https://github.com/o/r.git
+  GITHUB_PAT=… stargate-mirror run --repo /srv/git/o/r.git
+  stargate-mirror wait --oid 9f8e… --ns main --remote https://github.com/o/r.git
+
+Environment:
+  GITHUB_PAT       the token for the mirror; it never leaves memory
+  GITHUB_REPO_URL  the mirror, where stargate.remote is not configured
+  STARGATE_LOG     what is logged on stderr: error, warn (default), info, debug; or a filter such as push=debug
+  NO_COLOR         no colours
+
+Exit codes:
+  0  done, or nothing to do          4  misconfigured: remote, credentials, TLS
+  1  incomplete; will be tried again 5  input/output or repository error
+  2  usage                           9  another worker holds the lock
+  3  refused: diverged               10 wait timed out";
+
+/// Carries every push from a self-hosted Git server to its mirror, and never loses one.
+#[derive(Debug, Parser)]
+#[command(name = "stargate-mirror", version, after_help = EXAMPLES, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Install(install::Args),
+    Run(run::Args),
+    Wait(wait::Args),
+    Demo(demo::Args),
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    log_to_stderr();
+    let done = match cli.command {
+        Command::Install(args) => install::main(&args),
+        Command::Run(args) => run::main(&args),
+        Command::Wait(args) => wait::main(&args),
+        Command::Demo(args) => demo::main(&args),
+    };
+    match done {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            eprint!("{failure}");
+            failure.exit().into()
+        }
+    }
+}
+
+/// Logs go to stderr, where `STARGATE_LOG` says how much; a person reads them, so they carry no time by default.
+fn log_to_stderr() {
+    let filter = EnvFilter::try_from_env("STARGATE_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    fmt()
+        .with_env_filter(filter)
+        .with_ansi(colours)
+        .with_target(false)
+        .with_writer(std::io::stderr)
+        .init();
+}

@@ -1,1 +1,17 @@
-//! The driver of the refs' mirror.
+//! The driver of the refs' mirror, and the journal's sole consumer.
+//!
+//! [`run()`] makes one cycle over one repository: lock, backlog, plan, push, look, settle. [`wait()`] is the other end:
+//! it polls a watermark until a commit is visible. Both take the clock as a value.
+mod cycle;
+mod lock;
+mod report;
+mod repository;
+mod run;
+mod wait;
+
+pub use cycle::{Cycle, Mirror, Settled};
+pub use lock::{WorkerLock, LOCK_FILE};
+pub use report::{CycleOutcome, CycleReport, GroupReport, RefReport};
+pub use repository::{Stargate, discover, find_repositories};
+pub use run::{Options, RunError, run};
+pub use wait::{Fence, RemoteFence, Waited, wait};

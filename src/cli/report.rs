@@ -1,0 +1,112 @@
+//! Library error to message, hint and exit code: all of the three live here.
+use std::{fmt, process::ExitCode};
+
+use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme};
+
+use crate::{
+    push::{self, Outcome},
+    worker::{CycleOutcome, CycleReport, RunError},
+};
+
+/// How a command ended. Scripts rely on the numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Exit {
+    /// Done, or nothing to do.
+    Done = 0,
+    /// Entries stay pending and will be tried again.
+    Incomplete = 1,
+    /// The command line is wrong.
+    Usage = 2,
+    /// Diverged, not a fast-forward, or a rule would be violated.
+    Refused = 3,
+    /// No such remote, credentials refused, `atomic` not offered, TLS.
+    Misconfigured = 4,
+    /// Input/output or repository error.
+    Failed = 5,
+    /// Another worker holds the lock.
+    Locked = 9,
+    /// `wait` timed out.
+    TimedOut = 10,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        ExitCode::from(exit as u8)
+    }
+}
+
+/// An error as a person reads it: what failed, why, what to do; and the exit code.
+#[derive(Debug, thiserror::Error, Diagnostic)]
+#[error("{what}")]
+pub struct Failure {
+    exit: Exit,
+    what: String,
+    #[help]
+    hint: Option<String>,
+}
+
+impl Failure {
+    /// A failure with this exit code.
+    pub fn new(exit: Exit, what: impl fmt::Display) -> Self {
+        Failure {
+            exit,
+            what: what.to_string(),
+            hint: None,
+        }
+    }
+
+    /// Says what to do.
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// The exit code.
+    pub fn exit(&self) -> Exit {
+        self.exit
+    }
+
+    /// What failed and what to do, as it is written on stderr.
+    pub fn render(&self, colours: bool) -> String {
+        let theme = if colours { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
+        let mut text = String::new();
+        let handler = GraphicalReportHandler::new_themed(theme).with_wrap_lines(false).with_links(false);
+        match handler.render_report(&mut text, self) {
+            Ok(()) => text,
+            Err(_) => format!("{}\n", self.what),
+        }
+    }
+}
+
+impl From<push::Error> for Failure {
+    fn from(error: push::Error) -> Self {
+        let exit = match error.outcome() {
+            Outcome::Mirrored => Exit::Done,
+            Outcome::Transient | Outcome::Ambiguous => Exit::Incomplete,
+            Outcome::Rejected | Outcome::Diverged => Exit::Refused,
+            Outcome::Misconfigured => Exit::Misconfigured,
+        };
+        let failure = Failure::new(exit, &error);
+        match error.hint() {
+            Some(hint) => failure.hint(hint),
+            None => failure,
+        }
+    }
+}
+
+/// The exit code of a cycle: the one that asks most of the operator.
+pub fn cycle_exit(report: &CycleReport) -> Exit {
+    if report.outcome != CycleOutcome::Incomplete {
+        return Exit::Done;
+    }
+    let outcomes = || report.groups.iter().map(|group| group.outcome);
+    if outcomes().any(|outcome| outcome == "misconfigured") {
+        Exit::Misconfigured
+    } else if outcomes().any(|outcome| outcome == "diverged") {
+        Exit::Refused
+    } else if outcomes().all(|outcome| outcome == "planned") {
+        Exit::Done
+    } else {
+        Exit::Incomplete
+    }
+}

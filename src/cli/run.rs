@@ -1,0 +1,122 @@
+//! `stargate-mirror run`: one cycle, for cron.
+use std::path::{Path, PathBuf};
+
+use super::report::{Exit, Failure, cycle_exit};
+use crate::{
+    clock::SystemClock,
+    worker::{self, CycleOutcome, CycleReport, GroupReport, Options},
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  GITHUB_PAT=… stargate-mirror run --repo /srv/git/o/r.git
+  GITHUB_PAT=… stargate-mirror run --root /srv/git --json
+  stargate-mirror run --repo r.git --remote /backup/r.git --dry-run
+
+From cron, once a minute; a cycle that still runs is left alone (exit 9):
+  * * * * *  . /etc/stargate.env; stargate-mirror run --root /srv/git";
+
+/// Mirror what is pending, once.
+///
+/// Pushes the ledger ref, its index ref and its watermark of each namespace together, reads the refs back, and marks
+/// the journal's entries as done. What fails is tried 3 times, then stays pending for the next cycle.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// A repository; repeatable. Without it: GIT_DIR, else found from the current directory
+    #[arg(long = "repo", value_name = "DIR")]
+    repositories: Vec<PathBuf>,
+    /// Every repository below this folder that has a journal
+    #[arg(long, value_name = "DIR")]
+    root: Option<PathBuf>,
+    /// The mirror: a URL, a path or a configured remote's name, instead of stargate.remote
+    #[arg(long, value_name = "R")]
+    remote: Option<String>,
+    /// Show what would be pushed; send nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// One JSON object for each repository on stdout
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// A repository cannot be worked on at all; with several of them, this is told and the others go on.
+pub fn main(args: &Args) -> Result<Exit, Failure> {
+    let repositories = repositories(args)?;
+    let options = Options {
+        remote: args.remote.clone(),
+        dry_run: args.dry_run,
+    };
+    if let [only] = &repositories[..] {
+        return cycle(only, &options, args.json);
+    }
+    let mut worst = Exit::Done;
+    for git_dir in &repositories {
+        let exit = cycle(git_dir, &options, args.json).unwrap_or_else(|failure| {
+            eprint!("{}: {failure}", git_dir.display());
+            failure.exit()
+        });
+        worst = worst.max(exit);
+    }
+    Ok(worst)
+}
+
+fn repositories(args: &Args) -> Result<Vec<PathBuf>, Failure> {
+    let mut found = Vec::new();
+    for given in &args.repositories {
+        found.push(super::repository(Some(given))?);
+    }
+    if let Some(root) = &args.root {
+        let below = worker::find_repositories(root)
+            .map_err(|error| Failure::new(Exit::Failed, format!("cannot read {}: {error}", root.display())))?;
+        found.extend(below);
+    } else if found.is_empty() {
+        found.push(super::repository(None)?);
+    }
+    Ok(found)
+}
+
+fn cycle(git_dir: &Path, options: &Options, json: bool) -> Result<Exit, Failure> {
+    let report = worker::run(git_dir, options, &|name| std::env::var_os(name), &SystemClock::default())?;
+    match json {
+        true => println!("{}", serde_json::to_string(&report).expect("a report is always JSON")),
+        false => print_human(&report),
+    }
+    Ok(cycle_exit(&report))
+}
+
+fn print_human(report: &CycleReport) {
+    match report.outcome {
+        CycleOutcome::Idle => println!("idle: nothing is pending"),
+        CycleOutcome::LocalOnly => {}
+        CycleOutcome::Mirrored | CycleOutcome::Incomplete => {
+            for group in &report.groups {
+                print_group(group, report.remote.as_deref().unwrap_or_default());
+            }
+            println!("{} pending, {} failed", report.pending, report.failed);
+        }
+    }
+}
+
+fn print_group(group: &GroupReport, remote: &str) {
+    let label = match (&group.namespace, group.refs.first()) {
+        (Some(namespace), _) => namespace,
+        (None, Some(first)) => &first.name,
+        (None, None) => "",
+    };
+    println!("{label}: {} to {remote}, entries {}", group.outcome, group.entries);
+    for line in &group.refs {
+        let old = line.old.as_deref().map_or("(none)", short);
+        println!("  {}  {old} -> {}  {}", line.name, short(&line.new), line.verdict.unwrap_or_default());
+    }
+    if let Some(error) = &group.error {
+        println!("  {error}");
+    }
+}
+
+fn short(id: &str) -> &str {
+    &id[..id.len().min(10)]
+}

@@ -1,0 +1,268 @@
+//! One cycle: attempts with delays between them, until every group is settled or the attempts are used up.
+//!
+//! An attempt asks the mirror what it has, plans, sends all groups in one atomic push, and, when the server refuses
+//! that, group by group, so that a bad one stands alone. Then it looks at the refs, and settles. What was believed of the
+//! mirror is forgotten after every attempt.
+use std::{collections::BTreeMap, rc::Rc, time::Duration};
+
+use bstr::{BString, ByteSlice};
+use gix::ObjectId;
+
+use crate::{
+    clock::Clock,
+    mirror::{Group, GroupResult, Hold, Knowledge, Plan, Rules, held, plan, settle},
+    push::{Advertisement, Command, Error, Outcome, RemoteRef, Report, Verdict},
+    ref_update::RefUpdate,
+    retry::RetryPolicy,
+};
+
+/// A server that asks for a longer pause than this gets it by the end of the cycle.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// Beyond this many refs, a look asks for the patterns' prefixes instead of each name.
+const MOST_PREFIXES: usize = 200;
+
+/// The mirror as a cycle sees it.
+pub trait Mirror {
+    /// See [`Connection::advertisement()`](crate::push::Connection::advertisement()).
+    fn advertisement(&mut self) -> Result<Advertisement, Error>;
+    /// Sends these commands in one atomic push.
+    fn push(&mut self, advertisement: &Advertisement, commands: Vec<Command>) -> Result<Report, Error>;
+    /// See [`Connection::read_refs()`](crate::push::Connection::read_refs()).
+    fn read_refs(&mut self, prefixes: &[BString]) -> Result<Vec<RemoteRef>, Error>;
+}
+
+/// What a cycle goes by.
+pub struct Cycle<'a> {
+    /// Which refs, and what may be forced or deleted.
+    pub rules: Rules,
+    /// How often, and how long to wait.
+    pub retry: RetryPolicy,
+    /// Whether refs are read back after a push.
+    pub verify: bool,
+    /// Time and randomness.
+    pub clock: &'a dyn Clock,
+    /// The Stargate's refs and commits.
+    pub knowledge: &'a dyn Knowledge,
+    /// The null id of the repository's object format.
+    pub null: ObjectId,
+}
+
+/// A group with what became of it.
+#[derive(Debug, Clone)]
+pub struct Settled {
+    /// The group as it was planned last.
+    pub group: Group,
+    /// What the last attempt came to.
+    pub result: GroupResult,
+    /// In how many attempts the group took part.
+    pub attempts: u32,
+}
+
+/// What one attempt came to.
+struct Attempt {
+    skipped: Vec<usize>,
+    groups: Vec<(Group, GroupResult)>,
+    retry_after: Option<Duration>,
+}
+
+type Sent = Rc<Result<Report, Error>>;
+
+impl Cycle<'_> {
+    /// Works off `backlog` (journal order). `record` is told after each attempt which entries are mirrored and which
+    /// are skipped, as indexes of the backlog; the cycle ends when it fails.
+    ///
+    /// # Errors
+    /// What `record` gives.
+    pub fn run<E>(
+        &self,
+        mirror: &mut dyn Mirror,
+        backlog: &[RefUpdate],
+        mut record: impl FnMut(&[usize], &[usize]) -> Result<(), E>,
+    ) -> Result<Vec<Settled>, E> {
+        let mut settled: BTreeMap<BString, Settled> = BTreeMap::new();
+        let mut open: Vec<usize> = (0..backlog.len()).collect();
+        let mut delays = self.retry.delays(|| self.clock.random());
+        for number in 1..=self.retry.attempts {
+            let attempt = self.attempt(mirror, backlog, &open);
+            record(&attempt.mirrored(), &attempt.skipped)?;
+            open = attempt.to_repeat();
+            let retry_after = attempt.retry_after;
+            for (group, result) in attempt.groups {
+                log_attempt(&group, &result, number, self.retry.attempts);
+                let label = group.label().to_owned();
+                let attempts = settled.get(&label).map_or(0, |earlier| earlier.attempts) + 1;
+                settled.insert(label, Settled { group, result, attempts });
+            }
+            let delay = delays.next().map(|delay| delay.max(retry_after.unwrap_or_default()));
+            match delay {
+                Some(delay) if !open.is_empty() && delay <= LONGEST_PAUSE => {
+                    tracing::warn!(attempt = number, delay_ms = delay.as_millis() as u64, "trying again after a pause");
+                    self.clock.sleep(delay);
+                }
+                _ => break,
+            }
+        }
+        Ok(settled.into_values().collect())
+    }
+
+    /// What would be done, without doing it.
+    ///
+    /// # Errors
+    /// The mirror cannot be asked what it has.
+    pub fn dry_run(&self, mirror: &mut dyn Mirror, backlog: &[RefUpdate]) -> Result<Plan, Error> {
+        let advertisement = mirror.advertisement()?;
+        Ok(plan(backlog, self.knowledge, &advertisement.refs, &self.rules, self.null))
+    }
+
+    fn attempt(&self, mirror: &mut dyn Mirror, backlog: &[RefUpdate], open: &[usize]) -> Attempt {
+        let updates: Vec<RefUpdate> = open.iter().map(|index| backlog[*index].clone()).collect();
+        let advertisement = mirror.advertisement();
+        let nothing = BTreeMap::new();
+        let refs = advertisement.as_ref().map_or(&nothing, |advertisement| &advertisement.refs);
+        let mut plan = plan(&updates, self.knowledge, refs, &self.rules, self.null);
+        // Indexes of the updates become indexes of the backlog.
+        let entries = plan.groups.iter_mut().flat_map(|group| &mut group.entries);
+        entries.chain(&mut plan.skipped).for_each(|index| *index = open[*index]);
+        let (groups, retry_after) = match advertisement {
+            Ok(advertisement) => self.send_groups(mirror, &advertisement, plan.groups),
+            Err(error) => {
+                let retry_after = error.retry_after();
+                let failed = |group: Group| (group, unreachable_mirror(&error));
+                (plan.groups.into_iter().map(failed).collect(), retry_after)
+            }
+        };
+        Attempt {
+            skipped: plan.skipped,
+            groups,
+            retry_after,
+        }
+    }
+
+    fn send_groups(
+        &self,
+        mirror: &mut dyn Mirror,
+        advertisement: &Advertisement,
+        groups: Vec<Group>,
+    ) -> (Vec<(Group, GroupResult)>, Option<Duration>) {
+        let mut results = Vec::new();
+        let mut sending = Vec::new();
+        let nothing_sent = Report::new(Vec::new());
+        for group in groups {
+            let result = match &group.hold {
+                Some(hold) => hold_result(&group, hold),
+                None if group.commands().is_empty() => settle(&group, Ok(&nothing_sent), Some(&advertisement.refs)),
+                None => {
+                    sending.push(group);
+                    continue;
+                }
+            };
+            results.push((group, result));
+        }
+        if sending.is_empty() {
+            return (results, None);
+        }
+        let sent = send(mirror, advertisement, &sending);
+        let seen = self.verify.then(|| self.look(mirror, &sending));
+        let errors = sent.iter().filter_map(|sent| sent.as_ref().as_ref().err());
+        let retry_after = errors.chain(seen.iter().flat_map(|seen| seen.as_ref().err())).filter_map(Error::retry_after).max();
+        for (group, sent) in sending.into_iter().zip(sent) {
+            let attempt = sent.as_ref().as_ref();
+            let result = match &seen {
+                None => settle(&group, attempt, None),
+                Some(Ok(seen)) => settle(&group, attempt, Some(seen)),
+                Some(Err(error)) => unseen(settle(&group, attempt, None), error),
+            };
+            results.push((group, result));
+        }
+        (results, retry_after)
+    }
+
+    fn look(&self, mirror: &mut dyn Mirror, groups: &[Group]) -> Result<BTreeMap<BString, ObjectId>, Error> {
+        let changes = groups.iter().flat_map(|group| group.changes.iter().chain(&group.watermark));
+        let mut prefixes: Vec<BString> = changes.map(|change| change.name.clone()).collect();
+        if prefixes.len() > MOST_PREFIXES {
+            prefixes = self.rules.refs.prefixes().map(|prefix| prefix.to_owned()).collect();
+            prefixes.push(crate::mirror::watermark::watermark_ref(b"".as_bstr()));
+        }
+        let refs = mirror.read_refs(&prefixes)?;
+        Ok(refs.into_iter().map(|remote| (remote.name, remote.id)).collect())
+    }
+}
+
+impl Attempt {
+    fn mirrored(&self) -> Vec<usize> {
+        self.entries(|_, outcome| outcome == Outcome::Mirrored)
+    }
+
+    /// Entries of groups for which the same again may succeed within the cycle. A hook or a server that refuses may
+    /// have done so for a passing reason; a group on hold or a wrong setting does not pass by itself.
+    fn to_repeat(&self) -> Vec<usize> {
+        let passing = [Outcome::Transient, Outcome::Ambiguous, Outcome::Rejected];
+        self.entries(|group, outcome| group.hold.is_none() && passing.contains(&outcome))
+    }
+
+    fn entries(&self, wanted: impl Fn(&Group, Outcome) -> bool) -> Vec<usize> {
+        let groups = self.groups.iter().filter(|(group, result)| wanted(group, result.outcome));
+        let mut entries: Vec<usize> = groups.flat_map(|(group, _)| group.entries.iter().copied()).collect();
+        entries.sort_unstable();
+        entries
+    }
+}
+
+/// All groups in one push; when the server refuses it, each alone. One result for each group.
+fn send(mirror: &mut dyn Mirror, advertisement: &Advertisement, groups: &[Group]) -> Vec<Sent> {
+    let all = groups.iter().flat_map(Group::commands).collect();
+    let together = Rc::new(mirror.push(advertisement, all));
+    if groups.len() == 1 || !refused(&together) {
+        return vec![together; groups.len()];
+    }
+    tracing::warn!(groups = groups.len(), "the mirror refused the push of all groups; pushing them one by one");
+    groups.iter().map(|group| Rc::new(mirror.push(advertisement, group.commands()))).collect()
+}
+
+fn refused(sent: &Result<Report, Error>) -> bool {
+    match sent {
+        Ok(report) => report.verdicts().any(|(_, verdict)| matches!(verdict, Verdict::Rejected(_))),
+        Err(error) => error.outcome() == Outcome::Rejected,
+    }
+}
+
+fn hold_result(group: &Group, hold: &Hold) -> GroupResult {
+    let outcome = match hold {
+        Hold::Gone { .. } => Outcome::Rejected,
+        Hold::Diverged { .. } => Outcome::Diverged,
+    };
+    held(group, outcome, hold.to_string())
+}
+
+fn unreachable_mirror(error: &Error) -> GroupResult {
+    GroupResult {
+        outcome: error.outcome(),
+        verdicts: Vec::new(),
+        error: Some(error.to_string()),
+    }
+}
+
+/// Nobody saw the refs: what the server reported is not enough for `mirrored`.
+fn unseen(mut result: GroupResult, error: &Error) -> GroupResult {
+    if result.outcome == Outcome::Mirrored {
+        result.outcome = Outcome::Ambiguous;
+        result.error = Some(format!("the refs could not be read back: {error}"));
+    }
+    result
+}
+
+fn log_attempt(group: &Group, result: &GroupResult, attempt: u32, of: u32) {
+    let label = group.label();
+    match (result.outcome, &result.error) {
+        (Outcome::Mirrored, _) => tracing::info!(group = %label, attempt, "mirrored"),
+        (outcome, error) => {
+            let error = error.as_deref().unwrap_or_default();
+            if attempt == of {
+                tracing::error!(group = %label, attempt, of, ?outcome, error, "not mirrored; the entries stay pending");
+            } else {
+                tracing::warn!(group = %label, attempt, of, ?outcome, error, "attempt failed");
+            }
+        }
+    }
+}

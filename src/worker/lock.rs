@@ -1,0 +1,40 @@
+//! One worker at a time for each repository: `.stargate/worker.lock` is locked, not merely there, so that a worker that
+//! died leaves nothing to clean up.
+use std::{io, path::Path};
+
+use crate::storage::{Disk, DiskFile, Storage};
+
+/// The lock's name in the `.stargate` folder.
+pub const LOCK_FILE: &str = "worker.lock";
+
+/// Held as long as it lives.
+#[derive(Debug)]
+pub struct WorkerLock {
+    _locked: DiskFile,
+}
+
+impl WorkerLock {
+    /// Takes the lock in this `.stargate` folder; none when another worker holds it.
+    ///
+    /// # Errors
+    /// The file cannot be made or locked, or is no regular file.
+    pub fn take(folder: &Path) -> io::Result<Option<Self>> {
+        let file = Disk.open_append(&folder.join(LOCK_FILE))?;
+        Ok(Disk.try_lock(&file)?.then_some(WorkerLock { _locked: file }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_worker_does_not_get_the_lock_until_the_first_lets_go() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = WorkerLock::take(folder.path()).unwrap();
+        assert!(first.is_some());
+        assert!(WorkerLock::take(folder.path()).unwrap().is_none());
+        drop(first);
+        assert!(WorkerLock::take(folder.path()).unwrap().is_some());
+    }
+}

@@ -1,0 +1,169 @@
+//! What a cycle came to, in the shape of `run --json`.
+use bstr::ByteSlice;
+use serde::Serialize;
+
+use super::cycle::Settled;
+use crate::{
+    mirror::Change,
+    push::{Outcome, Traffic, Verdict},
+};
+
+/// What a cycle came to.
+#[derive(Debug, Clone, Serialize)]
+pub struct CycleReport {
+    /// The whole.
+    pub outcome: CycleOutcome,
+    /// The mirror without secrets; none when there is none.
+    pub remote: Option<String>,
+    /// Every group that the backlog made.
+    pub groups: Vec<GroupReport>,
+    /// Entries that are pending after the cycle.
+    pub pending: usize,
+    /// Entries that can never be mirrored.
+    pub failed: usize,
+    /// Requests that were made.
+    pub http_requests: u64,
+    /// Bytes of their bodies.
+    pub bytes_sent: u64,
+    /// How long the cycle took, in milliseconds.
+    pub elapsed_ms: u64,
+}
+
+/// What a cycle came to, in a word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CycleOutcome {
+    /// Every pending entry was settled.
+    Mirrored,
+    /// Nothing was pending.
+    Idle,
+    /// Entries stay pending, and will be tried again.
+    Incomplete,
+    /// No remote, or no credentials for it: there was no push.
+    LocalOnly,
+}
+
+/// What a cycle came to for one group.
+#[derive(Debug, Clone, Serialize)]
+pub struct GroupReport {
+    /// None for a ref outside the namespaces.
+    pub namespace: Option<String>,
+    /// An outcome of DESIGN's words, or `planned` in a dry run.
+    pub outcome: &'static str,
+    /// Attempts within the cycle.
+    pub attempts: u32,
+    /// How many entries the group covers.
+    pub entries: usize,
+    /// Where the watermark stands now; none when it was not moved there.
+    pub watermark: Option<String>,
+    /// The refs of the group, without the watermark.
+    pub refs: Vec<RefReport>,
+    /// Why it is not mirrored.
+    pub error: Option<String>,
+}
+
+/// What a cycle came to for one ref.
+#[derive(Debug, Clone, Serialize)]
+pub struct RefReport {
+    /// The full name.
+    #[serde(rename = "ref")]
+    pub name: String,
+    /// What the mirror had; none when it had no such ref.
+    pub old: Option<String>,
+    /// What it shall have; zeros for a deletion.
+    pub new: String,
+    /// `up-to-date`, `accepted`, `rejected`, `unknown`; none in a dry run.
+    pub verdict: Option<&'static str>,
+    /// The server's reason for a rejection.
+    pub reason: Option<String>,
+}
+
+impl CycleReport {
+    /// A report without groups.
+    pub fn empty(outcome: CycleOutcome, pending: usize, failed: usize) -> Self {
+        CycleReport {
+            outcome,
+            remote: None,
+            groups: Vec::new(),
+            pending,
+            failed,
+            http_requests: 0,
+            bytes_sent: 0,
+            elapsed_ms: 0,
+        }
+    }
+
+    /// Adds what was sent.
+    pub fn with_traffic(mut self, traffic: Traffic) -> Self {
+        self.http_requests = traffic.http_requests;
+        self.bytes_sent = traffic.bytes_sent;
+        self
+    }
+}
+
+impl GroupReport {
+    /// The report on a group that was attempted.
+    pub fn settled(settled: &Settled) -> Self {
+        let result = &settled.result;
+        let watermark = settled.group.watermark.as_ref();
+        let stands = watermark.filter(|change| result.outcome == Outcome::Mirrored && !change.new.is_null());
+        let verdicts = result.verdicts.iter().filter(|(change, _)| Some(&change.name) != watermark.map(|w| &w.name));
+        GroupReport {
+            namespace: settled.group.namespace.as_ref().map(ToString::to_string),
+            outcome: outcome_word(result.outcome),
+            attempts: settled.attempts,
+            entries: settled.group.entries.len(),
+            watermark: stands.map(|change| change.new.to_string()),
+            refs: verdicts.map(|(change, verdict)| RefReport::new(change, Some(verdict))).collect(),
+            error: result.error.clone(),
+        }
+    }
+
+    /// The report on a group that would be attempted.
+    pub fn planned(group: &crate::mirror::Group) -> Self {
+        GroupReport {
+            namespace: group.namespace.as_ref().map(ToString::to_string),
+            outcome: if group.hold.is_some() { "diverged" } else { "planned" },
+            attempts: 0,
+            entries: group.entries.len(),
+            watermark: None,
+            refs: group.changes.iter().map(|change| RefReport::new(change, None)).collect(),
+            error: group.hold.as_ref().map(ToString::to_string),
+        }
+    }
+}
+
+impl RefReport {
+    fn new(change: &Change, verdict: Option<&Verdict>) -> Self {
+        RefReport {
+            name: change.name.to_str_lossy().into_owned(),
+            old: (!change.old.is_null()).then(|| change.old.to_string()),
+            new: change.new.to_string(),
+            verdict: verdict.map(verdict_word),
+            reason: match verdict {
+                Some(Verdict::Rejected(reason)) => Some(reason.to_str_lossy().into_owned()),
+                _ => None,
+            },
+        }
+    }
+}
+
+fn outcome_word(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Mirrored => "mirrored",
+        Outcome::Transient => "transient",
+        Outcome::Ambiguous => "ambiguous",
+        Outcome::Rejected => "rejected",
+        Outcome::Diverged => "diverged",
+        Outcome::Misconfigured => "misconfigured",
+    }
+}
+
+fn verdict_word(verdict: &Verdict) -> &'static str {
+    match verdict {
+        Verdict::UpToDate => "up-to-date",
+        Verdict::Accepted => "accepted",
+        Verdict::Rejected(_) => "rejected",
+        Verdict::Unknown => "unknown",
+    }
+}

@@ -1,0 +1,138 @@
+//! The fence: returns when a reader of the mirror sees a commit.
+//!
+//! The watermark is polled. A commit is visible when the watermark is that commit or descends from it; a mirror that is
+//! behind the commit never passes. Polls start 100 ms apart and slow down to 2 s; what may pass by itself (a mirror that
+//! is down) is borne until the timeout.
+use std::time::Duration;
+
+use gix::ObjectId;
+
+use crate::{
+    clock::Clock,
+    mirror::watermark::watermark_ref,
+    push::{self, Connection, Error, Outcome},
+    retry::RetryPolicy,
+    transport::Remote,
+};
+
+/// Distances between polls.
+const POLLS: RetryPolicy = RetryPolicy {
+    attempts: u32::MAX,
+    initial_delay: Duration::from_millis(100),
+    max_delay: Duration::from_secs(2),
+};
+
+/// What a fence can see of the mirror.
+pub trait Fence {
+    /// Where the watermark stands; none when the mirror has none.
+    ///
+    /// # Errors
+    /// The mirror cannot be asked.
+    fn watermark(&mut self) -> Result<Option<ObjectId>, Error>;
+
+    /// Whether `watermark` descends from `commit`. Both are known to differ.
+    ///
+    /// # Errors
+    /// The commits cannot be had.
+    fn contains(&mut self, watermark: ObjectId, commit: ObjectId) -> Result<bool, Error>;
+}
+
+/// How waiting ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Waited {
+    /// The commit is visible.
+    Visible {
+        /// Where the watermark stands.
+        watermark: ObjectId,
+    },
+    /// The time is over.
+    TimedOut {
+        /// Where the watermark was seen last; none when there was none, or nothing was seen.
+        last_seen: Option<ObjectId>,
+        /// Why the last poll failed, if it did.
+        error: Option<String>,
+    },
+}
+
+/// Polls until `commit` is visible or `timeout` is over. There is always at least one poll.
+///
+/// # Errors
+/// What does not pass by itself: no such repository, credentials refused.
+pub fn wait(
+    fence: &mut dyn Fence,
+    commit: ObjectId,
+    timeout: Duration,
+    clock: &dyn Clock,
+) -> Result<Waited, Error> {
+    let deadline = clock.elapsed() + timeout;
+    let mut delays = POLLS.delays(|| clock.random());
+    let mut last_seen = None;
+    let mut behind = None;
+    loop {
+        let error = match poll(fence, commit, &mut last_seen, &mut behind) {
+            Ok(Some(watermark)) => return Ok(Waited::Visible { watermark }),
+            Ok(None) => None,
+            Err(error) if matches!(error.outcome(), Outcome::Transient | Outcome::Ambiguous) => {
+                tracing::debug!(%error, "poll failed");
+                Some(error)
+            }
+            Err(error) => return Err(error),
+        };
+        let left = deadline.saturating_sub(clock.elapsed());
+        if left.is_zero() {
+            let error = error.map(|error| error.to_string());
+            return Ok(Waited::TimedOut { last_seen, error });
+        }
+        let asked = error.and_then(|error| error.retry_after()).unwrap_or_default();
+        clock.sleep(delays.next().unwrap_or(POLLS.max_delay).max(asked).min(left));
+    }
+}
+
+/// The watermark, if `commit` is visible. `behind` is the watermark that is known not to contain it.
+fn poll(
+    fence: &mut dyn Fence,
+    commit: ObjectId,
+    last_seen: &mut Option<ObjectId>,
+    behind: &mut Option<ObjectId>,
+) -> Result<Option<ObjectId>, Error> {
+    *last_seen = fence.watermark()?;
+    match *last_seen {
+        Some(watermark) if watermark == commit => Ok(Some(watermark)),
+        Some(watermark) if Some(watermark) != *behind => {
+            if fence.contains(watermark, commit)? {
+                return Ok(Some(watermark));
+            }
+            *behind = Some(watermark);
+            Ok(None)
+        }
+        _ => Ok(None),
+    }
+}
+
+/// A fence on a remote. Ancestry comes from a local repository where it has both commits, else from commits that are
+/// fetched, without trees and blobs where the server can leave them out, into a temporary repository.
+pub struct RemoteFence<'a> {
+    remote: &'a mut Remote,
+    watermark: bstr::BString,
+    local: Option<&'a gix::Repository>,
+    fetched: Option<Fetched>,
+}
+
+struct Fetched {
+    repository: gix::Repository,
+    tip: Option<ObjectId>,
+    /// Removed when dropped, after the repository.
+    _folder: tempfile::TempDir,
+}
+
+impl<'a> RemoteFence<'a> {
+    /// A fence on the watermark of `namespace`.
+    pub fn new(remote: &'a mut Remote, namespace: &bstr::BStr, local: Option<&'a gix::Repository>) -> Self {
+        RemoteFence {
+            remote,
+            watermark: watermark_ref(namespace),
+            local,
+            fetched: None,
+        }
+    }
+}
