@@ -6,10 +6,18 @@ pub mod report;
 pub mod run;
 pub mod wait;
 
-use std::{io::IsTerminal, process::ExitCode};
+use std::{
+    ffi::OsString,
+    io::IsTerminal,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use clap::{Parser, Subcommand};
 use tracing_subscriber::{EnvFilter, fmt};
+
+use crate::worker;
+use report::{Exit, Failure};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -59,20 +67,38 @@ pub fn main() -> ExitCode {
     match done {
         Ok(exit) => exit.into(),
         Err(failure) => {
-            eprint!("{failure}");
+            eprint!("{}", failure.render(colours()));
             failure.exit().into()
         }
     }
 }
 
-/// Logs go to stderr, where `STARGATE_LOG` says how much; a person reads them, so they carry no time by default.
+/// Logs go to stderr, where `STARGATE_LOG` says how much. A person or cron's mail reads them.
 fn log_to_stderr() {
     let filter = EnvFilter::try_from_env("STARGATE_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
-    let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     fmt()
         .with_env_filter(filter)
-        .with_ansi(colours)
+        .with_ansi(colours())
         .with_target(false)
         .with_writer(std::io::stderr)
         .init();
+}
+
+/// Whether stderr takes colours: it is a terminal and `NO_COLOR` is not set.
+fn colours() -> bool {
+    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// This process's environment.
+fn environment(name: &str) -> Option<OsString> {
+    std::env::var_os(name)
+}
+
+/// The git directory of `--repo`, else of `GIT_DIR`, else of the current directory.
+fn repository(given: Option<&Path>) -> Result<PathBuf, Failure> {
+    worker::discover(given).map_err(|error| {
+        let place = given.map_or_else(|| ".".into(), |path| path.display().to_string());
+        Failure::new(Exit::Failed, format!("there is no Git repository at {place}: {error}"))
+            .hint("give --repo DIR, the path of the bare repository")
+    })
 }

@@ -94,6 +94,22 @@ impl From<push::Error> for Failure {
     }
 }
 
+impl From<RunError> for Failure {
+    fn from(error: RunError) -> Self {
+        let (exit, hint) = match error {
+            RunError::Remote(error) => return error.into(),
+            RunError::Locked(_) => (Exit::Locked, "it is at work; the next cycle goes on where it stops"),
+            RunError::Config(..) => (Exit::Misconfigured, "correct the value with git config -f FILE KEY VALUE"),
+            RunError::Repository(..) => (Exit::Failed, "run as the user that owns the repository"),
+            RunError::Lock(..) | RunError::Read(..) => {
+                (Exit::Failed, "run as the user that owns the repository; nothing was sent")
+            }
+            RunError::Write(_) => (Exit::Failed, "the entries stay pending; what is on the mirror is found there next time"),
+        };
+        Failure::new(exit, error).hint(hint)
+    }
+}
+
 /// The exit code of a cycle: the one that asks most of the operator.
 pub fn cycle_exit(report: &CycleReport) -> Exit {
     if report.outcome != CycleOutcome::Incomplete {

@@ -56,7 +56,7 @@ pub fn main(args: &Args) -> Result<Exit, Failure> {
     let mut worst = Exit::Done;
     for git_dir in &repositories {
         let exit = cycle(git_dir, &options, args.json).unwrap_or_else(|failure| {
-            eprint!("{}: {failure}", git_dir.display());
+            eprint!("{}:\n{}", git_dir.display(), failure.render(super::colours()));
             failure.exit()
         });
         worst = worst.max(exit);
@@ -80,7 +80,7 @@ fn repositories(args: &Args) -> Result<Vec<PathBuf>, Failure> {
 }
 
 fn cycle(git_dir: &Path, options: &Options, json: bool) -> Result<Exit, Failure> {
-    let report = worker::run(git_dir, options, &|name| std::env::var_os(name), &SystemClock::default())?;
+    let report = worker::run(git_dir, options, &super::environment, &SystemClock::default())?;
     match json {
         true => println!("{}", serde_json::to_string(&report).expect("a report is always JSON")),
         false => print_human(&report),

@@ -10,8 +10,8 @@ mod run;
 mod wait;
 
 pub use cycle::{Cycle, Mirror, Settled};
-pub use lock::{WorkerLock, LOCK_FILE};
+pub use lock::{LOCK_FILE, WorkerLock};
 pub use report::{CycleOutcome, CycleReport, GroupReport, RefReport};
 pub use repository::{Stargate, discover, find_repositories};
-pub use run::{Options, RunError, run};
+pub use run::{Environment, Options, RunError, remote_name, run};
 pub use wait::{Fence, RemoteFence, Waited, wait};

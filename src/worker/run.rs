@@ -1,23 +1,27 @@
 //! One cycle over one repository: lock, backlog, attempts, settled entries, report.
-use std::{ffi::OsString, io, path::Path};
+use std::{
+    ffi::OsString,
+    io,
+    path::{Path, PathBuf},
+};
 
-use bstr::{BString, ByteSlice};
+use bstr::BString;
 
 use super::{
-    cycle::{Cycle, Mirror, Settled},
-    lock::WorkerLock,
+    cycle::{Cycle, Mirror},
+    lock::{LOCK_FILE, WorkerLock},
     report::{CycleOutcome, CycleReport, GroupReport},
     repository::Stargate,
 };
 use crate::{
     clock::Clock,
     config::{Config, Problem},
-    journal::{self, Backlog, Located, Status, Writer},
+    journal::{self, Backlog, Located, Status, WriteError, Writer},
     mirror::Rules,
     push::{self, Advertisement, Command, Connection, RemoteRef, Report},
     ref_update::RefUpdate,
     storage::Disk,
-    transport::{Credentials, Remote, resolve},
+    transport::{Remote, resolve},
 };
 
 /// Reads an environment variable.
@@ -37,16 +41,22 @@ pub struct Options {
 pub enum RunError {
     /// The repository cannot be opened, or its configuration cannot be read.
     #[error("cannot open the repository {0}: {1}")]
-    Repository(String, gix::Error),
+    Repository(PathBuf, gix::Error),
     /// A value of `[stargate]` cannot be understood.
-    #[error("{0}")]
-    Config(Problem),
+    #[error("{1} (in {0})")]
+    Config(PathBuf, Problem),
     /// Another worker is at work.
-    #[error("another worker holds the lock of {0}")]
-    Locked(String),
-    /// The journal cannot be read or written.
-    #[error("cannot read or write the journal of {0}: {1}")]
-    Journal(String, io::Error),
+    #[error("another worker holds the lock {0}")]
+    Locked(PathBuf),
+    /// The worker's lock cannot be taken.
+    #[error("cannot lock {0}: {1}")]
+    Lock(PathBuf, io::Error),
+    /// The journal cannot be read.
+    #[error("cannot read the journal {0}: {1}")]
+    Read(PathBuf, io::Error),
+    /// The journal cannot be written: what was mirrored stays pending, and will be found to be there.
+    #[error(transparent)]
+    Write(#[from] WriteError),
     /// The mirror cannot be used as it is configured.
     #[error(transparent)]
     Remote(#[from] push::Error),
@@ -63,23 +73,165 @@ pub fn run(
     clock: &dyn Clock,
 ) -> Result<CycleReport, RunError> {
     let started = clock.elapsed();
-    let shown = git_dir.display().to_string();
-    let io_error = |error| RunError::Journal(shown.clone(), error);
-    let stargate = Stargate::open(git_dir).map_err(|error| RunError::Repository(shown.clone(), error))?;
-    let config = Config::load(git_dir).map_err(|error| RunError::Repository(shown.clone(), error))?;
+    let repository = |error| RunError::Repository(git_dir.to_owned(), error);
+    let stargate = Stargate::open(git_dir).map_err(repository)?;
+    let config = Config::load(git_dir).map_err(repository)?;
     if let Some(problem) = config.problems.first() {
-        return Err(RunError::Config(problem.clone()));
+        return Err(RunError::Config(git_dir.join("config"), problem.clone()));
     }
     let folder = git_dir.join(journal::FOLDER);
     if !folder.is_dir() {
         return Ok(CycleReport::empty(CycleOutcome::Idle, 0, 0));
     }
-    let _lock = match options.dry_run {
-        true => None,
-        false => Some(WorkerLock::take(&folder).map_err(io_error)?.ok_or_else(|| RunError::Locked(shown.clone()))?),
+    let _lock = if options.dry_run { None } else { Some(lock(&folder)?) };
+    let one = OneRun {
+        stargate: &stargate,
+        config: &config,
+        options,
+        environment,
+        clock,
+        writer: Writer::new(Disk, clock, git_dir, config.lock_timeout),
     };
-    let backlog = Backlog::read(&folder).map_err(io_error)?;
-    let mut report = work_off(&stargate, &config, options, environment, clock, &backlog)?;
+    let mut report = one.work_off(&journal::path_in(git_dir))?;
     report.elapsed_ms = (clock.elapsed() - started).as_millis() as u64;
     Ok(report)
+}
+
+fn lock(folder: &Path) -> Result<WorkerLock, RunError> {
+    match WorkerLock::take(folder) {
+        Ok(Some(lock)) => Ok(lock),
+        Ok(None) => Err(RunError::Locked(folder.join(LOCK_FILE))),
+        Err(error) => Err(RunError::Lock(folder.join(LOCK_FILE), error)),
+    }
+}
+
+struct OneRun<'a> {
+    stargate: &'a Stargate,
+    config: &'a Config,
+    options: &'a Options,
+    environment: Environment<'a>,
+    clock: &'a dyn Clock,
+    writer: Writer<Disk, &'a dyn Clock>,
+}
+
+impl OneRun<'_> {
+    fn work_off(&self, journal: &Path) -> Result<CycleReport, RunError> {
+        if !self.options.dry_run {
+            self.writer.repair()?;
+        }
+        let backlog = Backlog::read(journal).map_err(|error| RunError::Read(journal.to_owned(), error))?;
+        for problem in &backlog.problems {
+            tracing::warn!(journal = %journal.display(), %problem, "not an entry");
+        }
+        let failed = backlog.counts.failed as usize;
+        if backlog.pending.is_empty() {
+            return Ok(CycleReport::empty(CycleOutcome::Idle, 0, failed));
+        }
+        let Some(mut remote) = self.remote()? else {
+            return Ok(CycleReport::empty(CycleOutcome::LocalOnly, backlog.pending.len(), failed));
+        };
+        let updates: Vec<RefUpdate> = backlog.pending.iter().map(|located| located.entry.update.clone()).collect();
+        let mut report = CycleReport::empty(CycleOutcome::Incomplete, updates.len(), failed);
+        report.remote = Some(remote.to_string());
+        let mut mirror = RemoteMirror {
+            remote: &mut remote,
+            stargate: self.stargate,
+        };
+        if self.options.dry_run {
+            let plan = self.cycle().dry_run(&mut mirror, &updates)?;
+            report.groups = plan.groups.iter().map(GroupReport::planned).collect();
+        } else {
+            let settled = self.cycle().run(&mut mirror, &updates, |mirrored, skipped| {
+                report.pending -= self.record(&backlog.pending, mirrored, skipped)?;
+                Ok::<(), RunError>(())
+            })?;
+            report.groups = settled.iter().map(GroupReport::settled).collect();
+        }
+        if report.pending == 0 {
+            report.outcome = CycleOutcome::Mirrored;
+        }
+        Ok(report.with_traffic(remote.traffic()))
+    }
+
+    fn cycle(&self) -> Cycle<'_> {
+        Cycle {
+            rules: Rules {
+                refs: self.config.refs.clone(),
+                force: self.config.force,
+                deletes: self.config.deletes,
+            },
+            retry: self.config.retry,
+            verify: self.config.verify,
+            clock: self.clock,
+            knowledge: self.stargate,
+            null: self.stargate.repository().object_hash().null(),
+        }
+    }
+
+    /// Marks entries in the journal; how many were.
+    fn record(&self, pending: &[Located], mirrored: &[usize], skipped: &[usize]) -> Result<usize, RunError> {
+        let done = mirrored.iter().map(|index| (pending[*index].clone(), Status::Done));
+        let skipped = skipped.iter().map(|index| (pending[*index].clone(), Status::Skipped));
+        let settlements: Vec<_> = done.chain(skipped).collect();
+        if settlements.is_empty() {
+            return Ok(0);
+        }
+        let settled = self.writer.settle(&settlements)?;
+        for (index, cause) in &settled.failed {
+            let entry = &settlements[*index].0.entry;
+            tracing::error!(entry = %entry.entry_id, %cause, "the journal could not be marked; the entry stays pending");
+        }
+        Ok(settled.settled)
+    }
+
+    /// The mirror; none when there is no remote, or no credentials for one that needs them.
+    fn remote(&self) -> Result<Option<Remote>, RunError> {
+        let configured = self.config.remote.as_ref().map(|remote| remote.to_string());
+        let Some(name) = remote_name(self.options.remote.clone(), configured, self.environment) else {
+            tracing::warn!("local-only: there is no remote; set stargate.remote, or give --remote");
+            return Ok(None);
+        };
+        let location = resolve(&name, Some(self.stargate.repository()))?;
+        let remote = Remote::open(location, self.environment)?;
+        if remote.lacks_credentials() {
+            tracing::warn!(remote = %remote, "local-only: there is no token; set GITHUB_PAT");
+            return Ok(None);
+        }
+        Ok(Some(remote))
+    }
+}
+
+/// The mirror's name or URL: a flag, else the configuration, else `GITHUB_REPO_URL`. The variable comes last: it is one
+/// for all repositories of a worker, and must not send one repository's refs to another's mirror.
+pub fn remote_name(
+    flag: Option<String>,
+    configured: Option<String>,
+    environment: Environment<'_>,
+) -> Option<String> {
+    let variable = || environment("GITHUB_REPO_URL").and_then(|value| value.into_string().ok());
+    flag.or(configured).or_else(variable).filter(|name| !name.is_empty())
+}
+
+/// A remote that is pushed to from a Stargate.
+struct RemoteMirror<'a> {
+    remote: &'a mut Remote,
+    stargate: &'a Stargate,
+}
+
+impl Mirror for RemoteMirror<'_> {
+    fn advertisement(&mut self) -> Result<Advertisement, push::Error> {
+        self.remote.advertisement()
+    }
+
+    fn push(&mut self, advertisement: &Advertisement, commands: Vec<Command>) -> Result<Report, push::Error> {
+        let options = push::Options {
+            atomic: true,
+            ..Default::default()
+        };
+        push::push(self.remote, advertisement, self.stargate.repository(), commands, &options)
+    }
+
+    fn read_refs(&mut self, prefixes: &[BString]) -> Result<Vec<RemoteRef>, push::Error> {
+        self.remote.read_refs(prefixes)
+    }
 }

@@ -125,6 +125,27 @@ struct Fetched {
     _folder: tempfile::TempDir,
 }
 
+impl Fetched {
+    fn new(object_format: gix::hash::Kind) -> Result<Self, Error> {
+        let failed = |why: String| {
+            let what = format!("cannot make a temporary repository in {}: {why}", std::env::temp_dir().display());
+            Error::new(Outcome::Misconfigured, what).with_hint("free some space there, or set TMPDIR to another folder")
+        };
+        let folder = tempfile::tempdir().map_err(|error| failed(error.to_string()))?;
+        let options = gix::create::Options {
+            object_hash: Some(object_format),
+            ..Default::default()
+        };
+        let kind = gix::create::Kind::Bare;
+        let opened = gix::ThreadSafeRepository::init_opts(folder.path(), kind, options, gix::open::Options::isolated());
+        Ok(Fetched {
+            repository: opened.map_err(|error| failed(error.to_string()))?.to_thread_local(),
+            tip: None,
+            _folder: folder,
+        })
+    }
+}
+
 impl<'a> RemoteFence<'a> {
     /// A fence on the watermark of `namespace`.
     pub fn new(remote: &'a mut Remote, namespace: &bstr::BStr, local: Option<&'a gix::Repository>) -> Self {
@@ -134,5 +155,28 @@ impl<'a> RemoteFence<'a> {
             local,
             fetched: None,
         }
+    }
+}
+
+impl Fence for RemoteFence<'_> {
+    fn watermark(&mut self) -> Result<Option<ObjectId>, Error> {
+        let refs = self.remote.read_refs(std::slice::from_ref(&self.watermark))?;
+        Ok(refs.into_iter().find(|remote| remote.name == self.watermark).map(|remote| remote.id))
+    }
+
+    fn contains(&mut self, watermark: ObjectId, commit: ObjectId) -> Result<bool, Error> {
+        let has_both = |repository: &&gix::Repository| repository.has_object(watermark) && repository.has_object(commit);
+        if let Some(local) = self.local.filter(has_both) {
+            return push::fast_forward(local, commit, watermark);
+        }
+        let fetched = match self.fetched.take() {
+            Some(fetched) => fetched,
+            None => Fetched::new(watermark.kind())?,
+        };
+        let fetched = self.fetched.insert(fetched);
+        let haves: Vec<ObjectId> = fetched.tip.into_iter().collect();
+        self.remote.fetch_commits(watermark, &haves, &fetched.repository)?;
+        fetched.tip = Some(watermark);
+        push::fast_forward(&fetched.repository, commit, watermark)
     }
 }

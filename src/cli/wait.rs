@@ -1,0 +1,144 @@
+//! `stargate-mirror wait`: the fence for CI and readers.
+use std::{path::PathBuf, time::Duration};
+
+use bstr::{BStr, ByteSlice};
+use gix::ObjectId;
+use serde::Serialize;
+
+use super::{
+    environment,
+    report::{Exit, Failure},
+};
+use crate::{
+    clock::{Clock, SystemClock},
+    config::{Config, parse_duration},
+    mirror::watermark::watermark_ref,
+    push::Connection,
+    transport::{Remote, resolve},
+    worker::{self, RemoteFence, Waited},
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  stargate-mirror wait --oid \"$(git rev-parse refs/kv/main)\" --remote https://github.com/o/r.git
+  stargate-mirror wait --oid 9f8e… --ns team/a --timeout 5m --json
+
+Exit codes: 0 the commit is visible, 10 timed out, 4 no such remote or credentials refused";
+
+/// Wait until a commit is visible on the mirror.
+///
+/// Polls refs/kv-mirror/<ns>. The commit is visible when the watermark is that commit or descends from it. Works
+/// outside any clone; inside one, ancestry is looked up there first.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// The commit: 40 or 64 hexadecimal digits
+    #[arg(long, value_name = "OID", value_parser = parse_oid)]
+    oid: ObjectId,
+    /// The namespace
+    #[arg(long = "ns", value_name = "NS", default_value = "main", value_parser = parse_namespace)]
+    namespace: String,
+    /// The mirror: a URL, a path or a configured remote's name; else stargate.remote, else GITHUB_REPO_URL
+    #[arg(long, value_name = "R")]
+    remote: Option<String>,
+    /// The repository whose configuration and commits are used
+    #[arg(long = "repo", value_name = "DIR")]
+    repository: Option<PathBuf>,
+    /// How long to wait, such as 500ms, 60s, 5m
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
+    timeout: Duration,
+    /// One JSON object on stdout
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct WaitReport<'a> {
+    outcome: &'static str,
+    oid: String,
+    namespace: &'a str,
+    watermark: Option<String>,
+    error: Option<String>,
+    http_requests: u64,
+    elapsed_ms: u64,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// What does not pass by itself. A timeout is [`Exit::TimedOut`], no error.
+pub fn main(args: &Args) -> Result<Exit, Failure> {
+    let clock = SystemClock::default();
+    let local = local_repository(args)?;
+    let configured = match &local {
+        Some(repository) => Config::load(repository.git_dir()).ok().and_then(|config| config.remote),
+        None => None,
+    };
+    let configured = configured.map(|remote| remote.to_string());
+    let name = worker::remote_name(args.remote.clone(), configured, &environment).ok_or_else(|| {
+        Failure::new(Exit::Misconfigured, "there is no remote to wait for")
+            .hint("give --remote URL, or set stargate.remote in the repository, or GITHUB_REPO_URL")
+    })?;
+    let location = resolve(&name, local.as_ref())?;
+    let mut remote = Remote::open(location, &environment)?;
+    remote.limit_idle_time(args.timeout);
+    let mut fence = RemoteFence::new(&mut remote, args.namespace.as_bytes().as_bstr(), local.as_ref());
+    let waited = worker::wait(&mut fence, args.oid, args.timeout, &clock)?;
+    tell(args, &waited, &remote, clock.elapsed());
+    Ok(match waited {
+        Waited::Visible { .. } => Exit::Done,
+        Waited::TimedOut { .. } => Exit::TimedOut,
+    })
+}
+
+fn local_repository(args: &Args) -> Result<Option<gix::Repository>, Failure> {
+    let found = match &args.repository {
+        Some(given) => Some(super::repository(Some(given))?),
+        None => worker::discover(None).ok(),
+    };
+    Ok(found.and_then(|git_dir| gix::open(git_dir).ok()))
+}
+
+fn tell(args: &Args, waited: &Waited, remote: &Remote, elapsed: Duration) {
+    let name = watermark_ref(BStr::new(&args.namespace));
+    let (outcome, watermark, error) = match waited {
+        Waited::Visible { watermark } => ("visible", Some(*watermark), None),
+        Waited::TimedOut { last_seen, error } => ("timed-out", *last_seen, error.clone()),
+    };
+    if args.json {
+        let report = WaitReport {
+            outcome,
+            oid: args.oid.to_string(),
+            namespace: &args.namespace,
+            watermark: watermark.map(|id| id.to_string()),
+            error,
+            http_requests: remote.traffic().http_requests,
+            elapsed_ms: elapsed.as_millis() as u64,
+        };
+        println!("{}", serde_json::to_string(&report).expect("a report is always JSON"));
+        return;
+    }
+    let seen = watermark.map_or("was not there".into(), |id| format!("is at {id}"));
+    match waited {
+        Waited::Visible { .. } => println!("{} is visible: {name} {seen}", args.oid),
+        Waited::TimedOut { .. } => {
+            eprintln!("timed out after {:?} waiting for {}: {name} {seen} on {remote}", args.timeout, args.oid);
+            error.into_iter().for_each(|error| eprintln!("the last poll failed: {error}"));
+        }
+    }
+}
+
+fn parse_oid(text: &str) -> Result<ObjectId, String> {
+    match ObjectId::from_hex(text.as_bytes()) {
+        Ok(id) if !id.is_null() => Ok(id),
+        _ => Err("expected a commit id of 40 or 64 hexadecimal digits".into()),
+    }
+}
+
+fn parse_namespace(text: &str) -> Result<String, String> {
+    let name = watermark_ref(BStr::new(text));
+    match gix::validate::reference::name(name.as_bstr()) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(_) => Err(format!("{name} is not a valid ref name")),
+    }
+}

@@ -1,0 +1,361 @@
+//! The worker's cycle against a model of the mirror, with a clock that only moves when it is slept on.
+use std::{
+    cell::{Cell, RefCell},
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
+
+use bstr::{BStr, BString, ByteSlice};
+use gix::ObjectId;
+use proptest::prelude::*;
+use stargate_mirror::{
+    clock::Clock,
+    mirror::{Knowledge, Rules},
+    push::{Advertisement, Command, Error, Outcome, RemoteRef, Report, Verdict},
+    ref_pattern::RefPatterns,
+    ref_update::RefUpdate,
+    retry::RetryPolicy,
+    worker::{Cycle, Mirror, Settled},
+};
+
+#[derive(Default)]
+struct StillClock {
+    elapsed: Cell<Duration>,
+    slept: RefCell<Vec<Duration>>,
+}
+
+impl Clock for StillClock {
+    fn now(&self) -> jiff::Timestamp {
+        jiff::Timestamp::UNIX_EPOCH
+    }
+    fn elapsed(&self) -> Duration {
+        self.elapsed.get()
+    }
+    fn sleep(&self, duration: Duration) {
+        self.slept.borrow_mut().push(duration);
+        self.elapsed.set(self.elapsed.get() + duration);
+    }
+    fn random(&self) -> f64 {
+        0.0
+    }
+}
+
+/// Commits are numbers; each has at most one parent.
+#[derive(Default)]
+struct Stargate {
+    refs: BTreeMap<BString, u32>,
+    parents: HashMap<u32, u32>,
+}
+
+fn id(commit: u32) -> ObjectId {
+    ObjectId::from_hex(format!("{commit:040x}").as_bytes()).unwrap()
+}
+
+fn commit(id: ObjectId) -> u32 {
+    u32::from_str_radix(&id.to_string()[32..], 16).unwrap()
+}
+
+impl Stargate {
+    fn contains(&self, old: u32, mut new: u32) -> bool {
+        loop {
+            if old == new {
+                return true;
+            }
+            match self.parents.get(&new) {
+                Some(parent) => new = *parent,
+                None => return false,
+            }
+        }
+    }
+}
+
+impl Knowledge for Stargate {
+    fn local(&self, name: &BStr) -> Option<ObjectId> {
+        self.refs.get(name.as_bytes()).map(|commit| id(*commit))
+    }
+    fn exists(&self, _: ObjectId) -> bool {
+        true
+    }
+    fn fast_forward(&self, old: ObjectId, new: ObjectId) -> bool {
+        self.contains(commit(old), commit(new))
+    }
+}
+
+/// What the model does with a push.
+#[derive(Clone, Copy, PartialEq)]
+enum Mood {
+    Accept,
+    /// Rejects every push that names a ref which ends so.
+    Reject(&'static str),
+    /// Applies, but the answer is lost.
+    LoseAnswer,
+    /// The answer is lost, and nothing was applied.
+    LoseRequest,
+    /// Says `ok` and stores nothing.
+    Lie,
+    Unreachable,
+    Forbidden,
+}
+
+#[derive(Default)]
+struct Model {
+    refs: BTreeMap<BString, ObjectId>,
+    /// What happens at the next pushes; then `Accept`.
+    moods: Vec<Mood>,
+    pushes: Vec<Vec<Command>>,
+}
+
+impl Model {
+    fn at(&self, name: &str) -> u32 {
+        self.refs.get(name.as_bytes()).map_or(0, |id| commit(*id))
+    }
+
+    fn apply(&mut self, commands: &[Command]) {
+        for command in commands {
+            let held = self.refs.get(&command.name).copied().unwrap_or(gix::hash::Kind::Sha1.null());
+            assert_eq!(held, command.old, "the old id is what the mirror has");
+            match command.new.is_null() {
+                true => drop(self.refs.remove(&command.name)),
+                false => drop(self.refs.insert(command.name.clone(), command.new)),
+            }
+        }
+    }
+}
+
+impl Mirror for Model {
+    fn advertisement(&mut self) -> Result<Advertisement, Error> {
+        match self.moods.first() {
+            Some(Mood::Unreachable) => {
+                self.moods.remove(0);
+                Err(Error::new(Outcome::Transient, "connection refused"))
+            }
+            Some(Mood::Forbidden) => Err(Error::new(Outcome::Misconfigured, "the mirror refused the credentials")),
+            _ => Ok(Advertisement {
+                refs: self.refs.clone(),
+                ..Default::default()
+            }),
+        }
+    }
+
+    fn push(&mut self, _: &Advertisement, commands: Vec<Command>) -> Result<Report, Error> {
+        self.pushes.push(commands.clone());
+        let mood = if self.moods.is_empty() { Mood::Accept } else { self.moods.remove(0) };
+        let all = |verdict: Verdict| Report::new(commands.iter().map(|c| (c.clone(), verdict.clone())).collect());
+        match mood {
+            Mood::Reject(end) if commands.iter().any(|command| command.name.ends_with_str(end)) => {
+                Ok(all(Verdict::Rejected("hook declined".into())))
+            }
+            Mood::Accept | Mood::Reject(_) => {
+                self.apply(&commands);
+                Ok(all(Verdict::Accepted))
+            }
+            Mood::LoseAnswer => {
+                self.apply(&commands);
+                Err(Error::new(Outcome::Ambiguous, "the answer was lost"))
+            }
+            Mood::LoseRequest => Err(Error::new(Outcome::Ambiguous, "the answer was lost")),
+            Mood::Lie => Ok(all(Verdict::Accepted)),
+            Mood::Unreachable | Mood::Forbidden => Err(Error::new(Outcome::Transient, "connection refused")),
+        }
+    }
+
+    fn read_refs(&mut self, prefixes: &[BString]) -> Result<Vec<RemoteRef>, Error> {
+        let wanted = self.refs.iter().filter(|(name, _)| prefixes.iter().any(|prefix| name.starts_with(prefix)));
+        Ok(wanted.map(|(name, id)| RemoteRef { name: name.clone(), id: *id }).collect())
+    }
+}
+
+fn update(name: &str, old: u32, new: u32) -> RefUpdate {
+    RefUpdate {
+        old: id(old),
+        new: id(new),
+        name: name.into(),
+    }
+}
+
+fn stargate(refs: &[(&str, u32)]) -> Stargate {
+    Stargate {
+        refs: refs.iter().map(|(name, commit)| (BString::from(*name), *commit)).collect(),
+        parents: HashMap::from([(2, 1), (3, 2), (12, 11)]),
+    }
+}
+
+/// What a cycle came to: groups, mirrored entries in the order in which they were recorded, the clock.
+fn cycle(stargate: &Stargate, model: &mut Model, backlog: &[RefUpdate]) -> (Vec<Settled>, Vec<usize>, StillClock) {
+    let clock = StillClock::default();
+    let mut done = Vec::new();
+    let cycle = Cycle {
+        rules: Rules {
+            refs: RefPatterns::default(),
+            force: false,
+            deletes: true,
+        },
+        retry: RetryPolicy::default(),
+        verify: true,
+        clock: &clock,
+        knowledge: stargate,
+        null: gix::hash::Kind::Sha1.null(),
+    };
+    let record = |mirrored: &[usize], _: &[usize]| -> Result<(), std::convert::Infallible> {
+        done.extend_from_slice(mirrored);
+        Ok(())
+    };
+    let settled = cycle.run(model, backlog, record).unwrap();
+    (settled, done, clock)
+}
+
+const HALF_A_SECOND: Duration = Duration::from_millis(500);
+const A_SECOND: Duration = Duration::from_secs(1);
+
+#[test]
+fn a_watermark_that_is_refused_once_moves_neither_ref_and_the_second_attempt_succeeds() {
+    let stargate = stargate(&[("refs/kv/main", 1)]);
+    let mut model = Model { moods: vec![Mood::Reject("kv-mirror/main")], ..Default::default() };
+    let (settled, done, clock) = cycle(&stargate, &mut model, &[update("refs/kv/main", 0, 1)]);
+    assert_eq!((settled[0].attempts, settled[0].result.outcome), (2, Outcome::Mirrored));
+    assert_eq!(done, [0]);
+    assert_eq!(*clock.slept.borrow(), [HALF_A_SECOND]);
+    assert_eq!((model.at("refs/kv/main"), model.at("refs/kv-mirror/main")), (1, 1));
+}
+
+#[test]
+fn a_watermark_that_is_refused_always_gets_three_attempts_half_a_second_and_a_second_apart() {
+    let stargate = stargate(&[("refs/kv/main", 1)]);
+    let mut model = Model { moods: vec![Mood::Reject("kv-mirror/main"); 3], ..Default::default() };
+    let backlog = [update("refs/kv/main", 0, 1)];
+    let (settled, done, clock) = cycle(&stargate, &mut model, &backlog);
+    assert_eq!((settled[0].attempts, settled[0].result.outcome), (3, Outcome::Rejected));
+    assert_eq!(done, [] as [usize; 0]);
+    assert_eq!(*clock.slept.borrow(), [HALF_A_SECOND, A_SECOND]);
+    assert_eq!(model.refs.len(), 0);
+    // The next cycle tries again.
+    let (settled, done, _) = cycle(&stargate, &mut model, &backlog);
+    assert_eq!((settled[0].attempts, done), (1, vec![0]));
+}
+
+#[test]
+fn one_bad_group_does_not_hold_up_the_others() {
+    let stargate = stargate(&[("refs/kv/a", 1), ("refs/kv/bad", 11), ("refs/kv/c", 2)]);
+    let mut model = Model { moods: vec![Mood::Reject("/bad"); 20], ..Default::default() };
+    let backlog = [update("refs/kv/a", 0, 1), update("refs/kv/bad", 0, 11), update("refs/kv/c", 0, 2)];
+    let (settled, done, _) = cycle(&stargate, &mut model, &backlog);
+    assert_eq!(done, [0, 2]);
+    let outcomes: Vec<_> = settled.iter().map(|s| (s.group.label().to_string(), s.result.outcome)).collect();
+    assert_eq!(
+        outcomes,
+        [
+            ("a".into(), Outcome::Mirrored),
+            ("bad".into(), Outcome::Rejected),
+            ("c".into(), Outcome::Mirrored)
+        ]
+    );
+    // All at once, then each alone; afterwards only the bad one.
+    assert_eq!(model.pushes.iter().map(Vec::len).collect::<Vec<_>>(), [6, 2, 2, 2, 2, 2]);
+}
+
+#[test]
+fn a_push_whose_answer_was_lost_is_found_to_be_done() {
+    let stargate = stargate(&[("refs/kv/main", 1)]);
+    let mut model = Model { moods: vec![Mood::LoseAnswer], ..Default::default() };
+    let (settled, done, clock) = cycle(&stargate, &mut model, &[update("refs/kv/main", 0, 1)]);
+    assert_eq!((settled[0].attempts, settled[0].result.outcome, done), (1, Outcome::Mirrored, vec![0]));
+    assert!(clock.slept.borrow().is_empty());
+}
+
+#[test]
+fn a_server_that_says_ok_and_stores_nothing_is_not_believed() {
+    let stargate = stargate(&[("refs/kv/main", 1)]);
+    let mut model = Model { moods: vec![Mood::Lie; 3], ..Default::default() };
+    let (settled, done, _) = cycle(&stargate, &mut model, &[update("refs/kv/main", 0, 1)]);
+    assert_eq!((settled[0].result.outcome, done.len()), (Outcome::Ambiguous, 0));
+}
+
+#[test]
+fn refused_credentials_are_not_tried_again_within_the_cycle() {
+    let stargate = stargate(&[("refs/kv/main", 1)]);
+    let mut model = Model { moods: vec![Mood::Forbidden], ..Default::default() };
+    let (settled, _, clock) = cycle(&stargate, &mut model, &[update("refs/kv/main", 0, 1)]);
+    assert_eq!((settled[0].attempts, settled[0].result.outcome), (1, Outcome::Misconfigured));
+    assert!(clock.slept.borrow().is_empty());
+}
+
+#[test]
+fn a_mirror_that_is_down_for_a_moment_is_tried_again() {
+    let stargate = stargate(&[("refs/kv/main", 1)]);
+    let mut model = Model { moods: vec![Mood::Unreachable, Mood::Unreachable], ..Default::default() };
+    let (settled, done, _) = cycle(&stargate, &mut model, &[update("refs/kv/main", 0, 1)]);
+    assert_eq!((settled[0].attempts, done), (3, vec![0]));
+}
+
+/// What happens in the world, one step after another.
+#[derive(Debug, Clone)]
+enum Step {
+    /// A push to the Stargate advances this namespace's ledger.
+    Push(u8),
+    /// A worker's cycle with this weather.
+    Cycle(u8),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![(0..3u8).prop_map(Step::Push), (0..6u8).prop_map(Step::Cycle)]
+}
+
+fn weather(kind: u8) -> Vec<Mood> {
+    match kind {
+        0 => vec![Mood::LoseAnswer, Mood::LoseRequest],
+        1 => vec![Mood::LoseRequest; 3],
+        2 => vec![Mood::Lie, Mood::Accept],
+        3 => vec![Mood::Reject("kv/1"); 12],
+        4 => vec![Mood::Unreachable; 3],
+        _ => Vec::new(),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
+
+    /// Plan and verdicts against the model: whatever the weather was, every push arrives once it clears; the mirror's
+    /// ledgers only ever move forward; the watermark never stands where its ledger does not; a done entry was there.
+    #[test]
+    fn every_push_arrives_once_faults_end(steps in proptest::collection::vec(step(), 1..24)) {
+        let mut stargate = Stargate::default();
+        let mut model = Model::default();
+        let mut pending: Vec<RefUpdate> = Vec::new();
+        let mut next = 1;
+        for step in steps.into_iter().chain([Step::Cycle(9)]) {
+            match step {
+                Step::Push(namespace) => {
+                    let name = format!("refs/kv/{namespace}");
+                    let old = stargate.refs.get(name.as_bytes()).copied();
+                    old.into_iter().for_each(|old| drop(stargate.parents.insert(next, old)));
+                    stargate.refs.insert(name.as_str().into(), next);
+                    pending.push(update(&name, old.unwrap_or(0), next));
+                    next += 1;
+                }
+                Step::Cycle(kind) => {
+                    let before = model.refs.clone();
+                    model.moods = weather(kind);
+                    let (_, done, _) = cycle(&stargate, &mut model, &pending);
+                    for (name, old) in &before {
+                        let new = model.refs.get(name).expect("nothing is ever deleted unasked");
+                        prop_assert!(stargate.contains(commit(*old), commit(*new)), "{name} was rewound");
+                    }
+                    for index in &done {
+                        let there = model.at(&pending[*index].name.to_string());
+                        prop_assert!(stargate.contains(commit(pending[*index].new), there));
+                    }
+                    for namespace in 0..3 {
+                        let (ledger, watermark) = (format!("refs/kv/{namespace}"), format!("refs/kv-mirror/{namespace}"));
+                        prop_assert_eq!(model.at(&ledger), model.at(&watermark));
+                    }
+                    let mut index = 0;
+                    pending.retain(|_| { index += 1; !done.contains(&(index - 1)) });
+                }
+            }
+        }
+        prop_assert!(pending.is_empty());
+        for (name, commit) in &stargate.refs {
+            prop_assert_eq!(model.at(&name.to_string()), *commit);
+        }
+    }
+}
