@@ -27,10 +27,8 @@ pub fn fast_forward(repository: &gix::Repository, old: ObjectId, new: ObjectId) 
     if old == new || old_kind != Kind::Commit || new_kind != Kind::Commit {
         return Ok(old == new);
     }
-    let repository = objects.repository();
-    let bases = repository
-        .merge_bases_many(old, &[new])
-        .map_err(|error| objects.damaged(new, &format!("cannot find its common history with {old}: {error}")))?;
+    let bases = objects.repository().merge_bases_many(old, &[new]);
+    let bases = bases.map_err(|error| objects.damaged(new, &error))?;
     Ok(bases.iter().any(|base| *base == old))
 }
 

@@ -3,7 +3,7 @@ use std::fmt::Display;
 
 use gix::{ObjectId, objs::Kind};
 
-use super::{Error, Outcome};
+use super::{Error, Outcome, causes};
 
 /// Reads objects. Replacement refs are not looked at: what is pushed is what ids stand for.
 #[derive(Debug)]
@@ -72,10 +72,15 @@ impl Objects {
         Error::new(Outcome::Misconfigured, what).with_hint(hint)
     }
 
-    /// The error about an object that cannot be read.
-    pub(super) fn damaged(&self, id: ObjectId, error: &dyn Display) -> Error {
+    /// The error about an object that gix cannot read.
+    pub(super) fn damaged(&self, id: ObjectId, error: &gix::Error) -> Error {
+        self.unusable(id, &causes(error))
+    }
+
+    /// The error about an object that is not what it must be.
+    pub(super) fn unusable(&self, id: ObjectId, why: &str) -> Error {
         let repository = self.repository.git_dir().display();
-        let what = format!("object {id} in {repository} cannot be read: {error}");
+        let what = format!("object {id} in {repository} cannot be read: {why}");
         Error::new(Outcome::Misconfigured, what).with_hint("run `git fsck` there")
     }
 }

@@ -100,6 +100,6 @@ impl<'a> Trees<'a> {
 fn decode<'a>(objects: &Objects, tree: &'a gix::Object<'_>) -> Result<TreeRef<'a>, Error> {
     match tree.kind {
         Kind::Tree => TreeRef::from_bytes(&tree.data, tree.id.kind()).map_err(|error| objects.damaged(tree.id, &error)),
-        kind => Err(objects.damaged(tree.id, &format!("expected a tree, found a {kind}"))),
+        kind => Err(objects.unusable(tree.id, &format!("expected a tree, found a {kind}"))),
     }
 }
