@@ -39,6 +39,8 @@ pub struct Advertisement {
     pub refs: BTreeMap<BString, ObjectId>,
     /// Ids of `.have` lines: objects that the remote has, under no name.
     pub haves: Vec<ObjectId>,
+    /// Ids of `shallow` lines: commits whose parents the remote does not have.
+    pub shallow: Vec<ObjectId>,
     /// What the server offers.
     pub capabilities: Capabilities,
 }
@@ -95,6 +97,13 @@ pub struct Request {
     pub capabilities: Vec<BString>,
     /// Push options, one line each.
     pub push_options: Vec<BString>,
+}
+
+impl Request {
+    /// Whether the commands are sent with this capability.
+    pub fn negotiated(&self, capability: &str) -> bool {
+        self.capabilities.iter().any(|negotiated| negotiated == capability)
+    }
 }
 
 /// A complete pack in a spool file that goes away with it. The file's position is at its start.

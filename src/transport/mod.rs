@@ -1,1 +1,2 @@
 //! Ways to reach a mirror.
+pub mod local;
