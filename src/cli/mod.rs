@@ -1,1 +1,2 @@
 //! The command line: one file per subcommand.
+pub mod install;
