@@ -1,4 +1,87 @@
-//! The journal of ref updates.
+//! The journal of ref updates: what a Stargate accepted, and what of it has reached the mirror.
+//!
+//! The hook appends to it. The worker (`stargate-mirror run`) is its sole consumer: nobody else reads entries in order
+//! to act on them, and nobody else changes a status.
+//!
+//! # Format
+//!
+//! `$GIT_DIR/.stargate/mirror-journal.ndjson` holds lines, each ended by a line feed. A line is one JSON object (an
+//! *entry*), or blanks, which mean nothing. An entry has these keys, written in this order and without blanks between
+//! them:
+//!
+//! | key | value |
+//! |---|---|
+//! | `entry_id` | a ULID; each is greater than all before it in the file |
+//! | `timestamp` | when the entry was made: UTC, milliseconds, `Z` |
+//! | `event` | `"ref_update"` |
+//! | `ref` | the full ref name; where it is not UTF-8, U+FFFD stands for what is not, and `meta.ref_b64` has the bytes |
+//! | `old_oid` | 40 or 64 hexadecimal digits; null when the ref was created |
+//! | `new_oid` | the same; all zeros when the ref was deleted |
+//! | `pusher` | who pushed, or null |
+//! | `repo` | the repository's identifier, or null |
+//! | `source` | `post-receive`, `recovered`, `reconcile` or `manual` |
+//! | `status` | `"pending"`, `"done"   `, `"failed" ` or `"skipped"`: 9 bytes, blanks after the closing quote included |
+//! | `meta` | null, or an object with those of `txn_id`, `push_options` (array), `ref_b64` (base64) that are known |
+//!
+//! A reader takes keys in any order, passes over keys that it does not know, and takes a line of at most
+//! [`MAX_LINE`] bytes. One bad line never hides a good one.
+//!
+//! # What changes a written line
+//!
+//! Only the status: its 9 bytes are overwritten in place by 9 others. They lie within one block of [`BLOCK`] bytes, so
+//! that no reader sees half of them on disk; the writer puts up to 8 blanks in front of a line to that end.
+//!
+//! # How entries are appended
+//!
+//! Under an exclusive lock (`flock`) on the file, which waits a bounded time. The path must still name the locked file.
+//! A torn tail is repaired first. Each line is one write; a write that falls short is cut back, and its entry has
+//! failed. One fsync makes all of them durable, and then the lock goes. The first writer, who finds the file empty,
+//! fsyncs the directories too.
+//!
+//! # Three kinds of damage
+//!
+//! - A *torn tail* is a last line without its line feed: the writer died, or is writing. The next writer repairs it: a
+//!   complete entry gets its line feed, anything else is copied to `.stargate/quarantine/<ULID>` and cut off.
+//! - A *corrupt entry* is a line elsewhere that does not parse. It is reported and passed over, and stays as it is.
+//! - A line that is too long is like a corrupt entry.
+//!
+//! # Limitations
+//!
+//! - A reader takes no lock. It may see the bytes of two statuses mixed, or a line that is being written, and reports
+//!   a corrupt entry or a torn tail that a second look does not find.
+//! - After a failed fsync the entries are reported as failed, although their bytes may be in the file: they are facts,
+//!   and the worker may use them, but nothing is promised about them.
+//! - The file belongs to one user, mode 0644. A Stargate whose pushes run as several users cannot share it.
+//! - The last id is looked for in the last [`ID_WINDOW`] bytes. Behind more damage than that, ids start anew from the
+//!   clock.
 mod entry;
+mod line;
+mod reader;
+mod repair;
+mod writer;
 
-pub use entry::{Entry, Located, Meta, Source, Status};
+use std::path::{Path, PathBuf};
+
+pub use entry::{DecodeError, Draft, Entry, Located, Meta, Source, Status, decode, encode, next_id};
+pub use line::{Line, Lines};
+pub use reader::{Backlog, Counts, Item, Problem, ProblemKind, Reader};
+pub use repair::Repair;
+pub use writer::{Appended, Cause, Settled, WriteError, Writer};
+
+/// The folder in `$GIT_DIR` that everything of ours is in.
+pub const FOLDER: &str = ".stargate";
+/// The journal's name in [`FOLDER`].
+pub const JOURNAL: &str = "mirror-journal.ndjson";
+/// The folder in [`FOLDER`] for bytes that were not entries.
+pub const QUARANTINE: &str = "quarantine";
+/// The length of a line at most, in bytes, its line feed not counted.
+pub const MAX_LINE: usize = 1 << 20;
+/// A status never crosses a multiple of this offset, in bytes.
+pub const BLOCK: u64 = 4096;
+/// How far from the end the last id is looked for, in bytes.
+pub const ID_WINDOW: u64 = 4 << 20;
+
+/// The journal's path in the repository at `git_dir`.
+pub fn path_in(git_dir: &Path) -> PathBuf {
+    git_dir.join(FOLDER).join(JOURNAL)
+}

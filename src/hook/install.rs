@@ -1,0 +1,202 @@
+//! Puts the hook program in place.
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use bstr::ByteSlice;
+use ulid::Ulid;
+
+use super::{MARKER, POST_RECEIVE, chained};
+use crate::{
+    config,
+    storage::{PROGRAM_MODE, Storage},
+};
+
+/// What is to be installed where.
+#[derive(Debug, Clone, Copy)]
+pub struct Installation<'a> {
+    /// The repository.
+    pub git_dir: &'a Path,
+    /// The program to copy: it runs the hook when it is started under the hook's name.
+    pub program: &'a Path,
+    /// Whether a hook that is there is kept and run first; it is refused otherwise.
+    pub chain: bool,
+}
+
+/// What is in place now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// The hook's path.
+    pub hook: PathBuf,
+    /// What was done about it.
+    pub change: Change,
+    /// The hook that runs first, if there is one.
+    pub chained: Option<PathBuf>,
+    /// Whether `core.hooksPath` leads out of the repository, so that others may run the hook too.
+    pub outside: bool,
+}
+
+/// What an installation did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// There was no hook.
+    Installed,
+    /// There was another version of ours.
+    Updated,
+    /// The hook that was there is now chained.
+    Chained,
+    /// The same program was there already.
+    Unchanged,
+}
+
+/// Why nothing was installed.
+#[derive(Debug, thiserror::Error)]
+pub enum InstallError {
+    /// A hook of someone else has the name.
+    #[error(
+        "{} exists and is not of stargate-mirror: nothing was changed. Remove it, or keep it and run it first, with --chain",
+        .0.display()
+    )]
+    ForeignHook(PathBuf),
+    /// A hook is chained already, and there is a second one to chain.
+    #[error(
+        "{} cannot be chained, because {} exists: nothing was changed. Make one hook of the two, or remove one",
+        hook.display(),
+        chained.display()
+    )]
+    AlreadyChained {
+        /// The hook that is to be chained.
+        hook: PathBuf,
+        /// The one that is.
+        chained: PathBuf,
+    },
+    /// Git's configuration cannot be read, so nobody knows where hooks are.
+    #[error("cannot read git's configuration of {}: {why}", git_dir.display())]
+    Configuration {
+        /// The repository.
+        git_dir: PathBuf,
+        /// Why.
+        why: String,
+    },
+    /// The file system.
+    #[error("cannot {what} {}: {source}", path.display())]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// Copies the program to `hooks/post-receive`, where git will run it. Doing it again changes nothing.
+///
+/// # Errors
+/// See [`InstallError`]. A hook that was there still is, unless it was ours.
+pub fn install<S: Storage>(storage: &S, installation: Installation<'_>) -> Result<Report, InstallError> {
+    let Installation { git_dir, program, chain } = installation;
+    let (hooks, outside) = hooks_folder(git_dir)?;
+    let hook = hooks.join(format!("{POST_RECEIVE}{}", std::env::consts::EXE_SUFFIX));
+    let chained = chained::beside(&hook);
+    let bytes = on("read", program, fs::read(program))?;
+    if !hooks.is_dir() {
+        on("create", &hooks, storage.create_dir(&hooks))?;
+    }
+
+    let change = match found_at(&hook, &bytes)? {
+        Found::Same => Change::Unchanged,
+        Found::Nothing => Change::Installed,
+        Found::Ours => Change::Updated,
+        Found::Foreign if !chain => return Err(InstallError::ForeignHook(hook)),
+        Found::Foreign if exists(&chained) => return Err(InstallError::AlreadyChained { hook, chained }),
+        Found::Foreign => Change::Chained,
+    };
+    if change != Change::Unchanged {
+        put(storage, &hooks, &hook, &bytes, (change == Change::Chained).then_some(&chained))?;
+    }
+    Ok(Report {
+        change,
+        chained: exists(&chained).then_some(chained),
+        hook,
+        outside,
+    })
+}
+
+enum Found {
+    Nothing,
+    Same,
+    Ours,
+    Foreign,
+}
+
+fn found_at(hook: &Path, bytes: &[u8]) -> Result<Found, InstallError> {
+    if !exists(hook) {
+        return Ok(Found::Nothing);
+    }
+    Ok(match fs::read(hook) {
+        Ok(found) if found == bytes && chained::is_program(hook) => Found::Same,
+        Ok(found) if !found.starts_with(b"#!") && found.contains_str(MARKER) => Found::Ours,
+        Ok(_) => Found::Foreign,
+        // A symbolic link that leads nowhere is someone's, too.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Found::Foreign,
+        Err(error) => return on("read", hook, Err(error)),
+    })
+}
+
+/// The program is complete and durable before it gets its name, so git never runs half of it.
+fn put<S: Storage>(
+    storage: &S,
+    hooks: &Path,
+    hook: &Path,
+    bytes: &[u8],
+    chained: Option<&PathBuf>,
+) -> Result<(), InstallError> {
+    let temporary = hooks.join(format!(".{POST_RECEIVE}.{}", Ulid::generate()));
+    on("write", &temporary, storage.write_new(&temporary, bytes, PROGRAM_MODE))?;
+    let kept = chained.map_or(Ok(()), |chained| on("rename", hook, storage.rename(hook, chained)));
+    let renamed = kept.and_then(|()| on("replace", hook, storage.rename(&temporary, hook)));
+    if renamed.is_err() {
+        // The first error is the one to tell.
+        let _ = fs::remove_file(&temporary);
+    }
+    renamed.and_then(|()| on("sync", hooks, storage.sync_dir(hooks)))
+}
+
+/// Where git looks for hooks, and whether that is outside of the repository. A relative `core.hooksPath` begins where
+/// the hook runs, which is `$GIT_DIR` for those of a push (git-config, githooks).
+fn hooks_folder(git_dir: &Path) -> Result<(PathBuf, bool), InstallError> {
+    let unreadable = |why: String| InstallError::Configuration {
+        git_dir: git_dir.into(),
+        why,
+    };
+    let file = config::git_config(git_dir).map_err(|error| unreadable(error.to_string()))?;
+    let home = gix::path::env::home_dir();
+    let context = gix::config::path::interpolate::Context {
+        home_dir: home.as_deref(),
+        ..Default::default()
+    };
+    match file.path("core.hooksPath").filter(|path| !path.is_empty()) {
+        None => Ok((git_dir.join("hooks"), false)),
+        Some(path) => {
+            let path = path.interpolate(context).map_err(|error| unreadable(error.to_string()))?;
+            let folder = git_dir.join(path);
+            let outside = !folder.starts_with(git_dir) || folder.components().any(|part| part.as_os_str() == "..");
+            Ok((folder, outside))
+        }
+    }
+}
+
+/// Whether something has the name, be it a symbolic link that leads nowhere.
+fn exists(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok()
+}
+
+fn on<T>(what: &'static str, path: &Path, result: io::Result<T>) -> Result<T, InstallError> {
+    result.map_err(|source| InstallError::Io {
+        what,
+        path: path.into(),
+        source,
+    })
+}
