@@ -1,6 +1,12 @@
 //! `stargate-mirror`: argv in, exit code out. Started under a hook's name, it is that hook.
-use std::process::ExitCode;
+use std::{ffi::OsString, process::ExitCode};
+
+use stargate_mirror::{cli, hook};
 
 fn main() -> ExitCode {
-    stargate_mirror::cli::main()
+    let args: Vec<OsString> = std::env::args_os().collect();
+    match args.first() {
+        Some(program) if hook::is_hook_name(program) => hook::main(&args),
+        _ => cli::main(),
+    }
 }

@@ -126,6 +126,14 @@ pub struct DiskFile {
     companion: File,
 }
 
+/// Makes a file durable that others have written.
+///
+/// # Errors
+/// As `fsync(2)`.
+pub fn sync_file(file: &File) -> io::Result<()> {
+    file.sync_all()
+}
+
 /// Opens a file to read it.
 ///
 /// # Errors
@@ -140,7 +148,8 @@ impl Storage for Disk {
     fn create_dir(&self, path: &Path) -> io::Result<bool> {
         match fs::create_dir(path) {
             Ok(()) => platform::set_mode(path, DIRECTORY_MODE).map(|()| true),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match fs::symlink_metadata(path)?.file_type() {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match fs::symlink_metadata(path)?.file_type()
+            {
                 kind if kind.is_dir() => Ok(false),
                 kind => Err(io::Error::other(format!("it is {}, not a directory", describe(kind)))),
             },

@@ -13,7 +13,10 @@ fn stargate(folder: &Path, arguments: &[&str]) -> Output {
         .current_dir(folder)
         .env_clear()
         .env("HOME", folder)
-        .env("GIT_CEILING_DIRECTORIES", folder.parent().expect("a folder below another"))
+        .env(
+            "GIT_CEILING_DIRECTORIES",
+            folder.parent().expect("a folder below another"),
+        )
         .output()
         .expect("stargate-mirror runs")
 }
@@ -21,10 +24,24 @@ fn stargate(folder: &Path, arguments: &[&str]) -> Output {
 /// Everything that a command says, the folder's name replaced.
 fn whole(folder: &Path, arguments: &[&str]) -> String {
     let output = stargate(folder, arguments);
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).replace(&folder.display().to_string(), "[FOLDER]");
+    let text = |bytes: &[u8]| {
+        without_times(&String::from_utf8_lossy(bytes).replace(&folder.display().to_string(), "[FOLDER]"))
+    };
     let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
     let code = output.status.code().expect("an exit code");
-    format!("$ stargate-mirror {}\n{stdout}--- stderr\n{stderr}--- exit {code}\n", arguments.join(" "))
+    format!(
+        "$ stargate-mirror {}\n{stdout}--- stderr\n{stderr}--- exit {code}\n",
+        arguments.join(" ")
+    )
+}
+
+/// Log lines start with the time.
+fn without_times(text: &str) -> String {
+    let line = |line: &str| match line.split_once(' ') {
+        Some((time, rest)) if time.parse::<jiff::Timestamp>().is_ok() => format!("[TIME] {rest}\n"),
+        _ => format!("{line}\n"),
+    };
+    text.lines().map(line).collect()
 }
 
 fn folder() -> tempfile::TempDir {
@@ -44,7 +61,13 @@ fn stargate_repository(folder: &Path) {
 fn help() {
     let folder = folder();
     let mut all = String::new();
-    for arguments in [&["--help"][..], &["install", "--help"], &["run", "--help"], &["wait", "--help"], &["demo", "--help"]] {
+    for arguments in [
+        &["--help"][..],
+        &["install", "--help"],
+        &["run", "--help"],
+        &["wait", "--help"],
+        &["demo", "--help"],
+    ] {
         all += &whole(folder.path(), arguments);
     }
     assert_data_eq!(all, file!["snapshots/help.txt"].raw());
@@ -58,8 +81,20 @@ fn usage_errors_exit_2() {
         &["push-it"][..],
         &["wait"],
         &["wait", "--oid", "main"],
-        &["wait", "--oid", "a1b2c3d4e5f6a1b2c3d4e5f6a1b2c3d4e5f6a1b2", "--ns", "a..b"],
-        &["wait", "--oid", "a1b2c3d4e5f6a1b2c3d4e5f6a1b2c3d4e5f6a1b2", "--timeout", "soon"],
+        &[
+            "wait",
+            "--oid",
+            "a1b2c3d4e5f6a1b2c3d4e5f6a1b2c3d4e5f6a1b2",
+            "--ns",
+            "a..b",
+        ],
+        &[
+            "wait",
+            "--oid",
+            "a1b2c3d4e5f6a1b2c3d4e5f6a1b2c3d4e5f6a1b2",
+            "--timeout",
+            "soon",
+        ],
     ] {
         all += &whole(folder.path(), arguments);
     }
@@ -105,7 +140,9 @@ fn without_a_remote_or_a_token_there_is_no_push() {
 fn a_second_worker_exits_9() {
     let folder = folder();
     stargate_repository(folder.path());
-    let _lock = stargate_mirror::worker::WorkerLock::take(&folder.path().join("r.git/.stargate")).unwrap().unwrap();
+    let _lock = stargate_mirror::worker::WorkerLock::take(&folder.path().join("r.git/.stargate"))
+        .unwrap()
+        .unwrap();
     let said = whole(folder.path(), &["run", "--repo", "r.git", "--remote", "r.git"]);
     assert_data_eq!(said, file!["snapshots/locked.txt"].raw());
 }
@@ -117,7 +154,10 @@ fn a_bad_setting_exits_4_and_names_it() {
     let config = folder.path().join("r.git/config");
     let text = std::fs::read_to_string(&config).unwrap();
     std::fs::write(&config, text + "[stargate]\n\tlockTimeout = soon\n").unwrap();
-    assert_data_eq!(whole(folder.path(), &["run", "--repo", "r.git"]), file!["snapshots/bad-setting.txt"].raw());
+    assert_data_eq!(
+        whole(folder.path(), &["run", "--repo", "r.git"]),
+        file!["snapshots/bad-setting.txt"].raw()
+    );
 }
 
 #[test]
@@ -125,8 +165,21 @@ fn the_demo_shows_the_whole_journey() {
     let folder = folder();
     let output = stargate(folder.path(), &["demo"]);
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
-    for step in ["1. install", "2. push", "pending", "4. run: mirrored", "done", "refs/kv-mirror/main", "5. wait", "visible"] {
+    assert!(
+        output.status.success(),
+        "{said}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    for step in [
+        "1. install",
+        "2. push",
+        "pending",
+        "4. run: mirrored",
+        "done",
+        "refs/kv-mirror/main",
+        "5. wait",
+        "visible",
+    ] {
         assert!(said.contains(step), "{step:?} is missing in:\n{said}");
     }
 }

@@ -112,7 +112,11 @@ impl Model {
 
     fn apply(&mut self, commands: &[Command]) {
         for command in commands {
-            let held = self.refs.get(&command.name).copied().unwrap_or(gix::hash::Kind::Sha1.null());
+            let held = self
+                .refs
+                .get(&command.name)
+                .copied()
+                .unwrap_or(gix::hash::Kind::Sha1.null());
             assert_eq!(held, command.old, "the old id is what the mirror has");
             match command.new.is_null() {
                 true => drop(self.refs.remove(&command.name)),
@@ -139,7 +143,11 @@ impl Mirror for Model {
 
     fn push(&mut self, _: &Advertisement, commands: Vec<Command>) -> Result<Report, Error> {
         self.pushes.push(commands.clone());
-        let mood = if self.moods.is_empty() { Mood::Accept } else { self.moods.remove(0) };
+        let mood = if self.moods.is_empty() {
+            Mood::Accept
+        } else {
+            self.moods.remove(0)
+        };
         let all = |verdict: Verdict| Report::new(commands.iter().map(|c| (c.clone(), verdict.clone())).collect());
         match mood {
             Mood::Reject(end) if commands.iter().any(|command| command.name.ends_with_str(end)) => {
@@ -160,8 +168,16 @@ impl Mirror for Model {
     }
 
     fn read_refs(&mut self, prefixes: &[BString]) -> Result<Vec<RemoteRef>, Error> {
-        let wanted = self.refs.iter().filter(|(name, _)| prefixes.iter().any(|prefix| name.starts_with(prefix)));
-        Ok(wanted.map(|(name, id)| RemoteRef { name: name.clone(), id: *id }).collect())
+        let wanted = self
+            .refs
+            .iter()
+            .filter(|(name, _)| prefixes.iter().any(|prefix| name.starts_with(prefix)));
+        Ok(wanted
+            .map(|(name, id)| RemoteRef {
+                name: name.clone(),
+                id: *id,
+            })
+            .collect())
     }
 }
 
@@ -175,7 +191,10 @@ fn update(name: &str, old: u32, new: u32) -> RefUpdate {
 
 fn stargate(refs: &[(&str, u32)]) -> Stargate {
     Stargate {
-        refs: refs.iter().map(|(name, commit)| (BString::from(*name), *commit)).collect(),
+        refs: refs
+            .iter()
+            .map(|(name, commit)| (BString::from(*name), *commit))
+            .collect(),
         parents: HashMap::from([(2, 1), (3, 2), (12, 11)]),
     }
 }
@@ -210,7 +229,10 @@ const A_SECOND: Duration = Duration::from_secs(1);
 #[test]
 fn a_watermark_that_is_refused_once_moves_neither_ref_and_the_second_attempt_succeeds() {
     let stargate = stargate(&[("refs/kv/main", 1)]);
-    let mut model = Model { moods: vec![Mood::Reject("kv-mirror/main")], ..Default::default() };
+    let mut model = Model {
+        moods: vec![Mood::Reject("kv-mirror/main")],
+        ..Default::default()
+    };
     let (settled, done, clock) = cycle(&stargate, &mut model, &[update("refs/kv/main", 0, 1)]);
     assert_eq!((settled[0].attempts, settled[0].result.outcome), (2, Outcome::Mirrored));
     assert_eq!(done, [0]);
@@ -221,7 +243,10 @@ fn a_watermark_that_is_refused_once_moves_neither_ref_and_the_second_attempt_suc
 #[test]
 fn a_watermark_that_is_refused_always_gets_three_attempts_half_a_second_and_a_second_apart() {
     let stargate = stargate(&[("refs/kv/main", 1)]);
-    let mut model = Model { moods: vec![Mood::Reject("kv-mirror/main"); 3], ..Default::default() };
+    let mut model = Model {
+        moods: vec![Mood::Reject("kv-mirror/main"); 3],
+        ..Default::default()
+    };
     let backlog = [update("refs/kv/main", 0, 1)];
     let (settled, done, clock) = cycle(&stargate, &mut model, &backlog);
     assert_eq!((settled[0].attempts, settled[0].result.outcome), (3, Outcome::Rejected));
@@ -236,11 +261,21 @@ fn a_watermark_that_is_refused_always_gets_three_attempts_half_a_second_and_a_se
 #[test]
 fn one_bad_group_does_not_hold_up_the_others() {
     let stargate = stargate(&[("refs/kv/a", 1), ("refs/kv/bad", 11), ("refs/kv/c", 2)]);
-    let mut model = Model { moods: vec![Mood::Reject("/bad"); 20], ..Default::default() };
-    let backlog = [update("refs/kv/a", 0, 1), update("refs/kv/bad", 0, 11), update("refs/kv/c", 0, 2)];
+    let mut model = Model {
+        moods: vec![Mood::Reject("/bad"); 20],
+        ..Default::default()
+    };
+    let backlog = [
+        update("refs/kv/a", 0, 1),
+        update("refs/kv/bad", 0, 11),
+        update("refs/kv/c", 0, 2),
+    ];
     let (settled, done, _) = cycle(&stargate, &mut model, &backlog);
     assert_eq!(done, [0, 2]);
-    let outcomes: Vec<_> = settled.iter().map(|s| (s.group.label().to_string(), s.result.outcome)).collect();
+    let outcomes: Vec<_> = settled
+        .iter()
+        .map(|s| (s.group.label().to_string(), s.result.outcome))
+        .collect();
     assert_eq!(
         outcomes,
         [
@@ -250,22 +285,34 @@ fn one_bad_group_does_not_hold_up_the_others() {
         ]
     );
     // All at once, then each alone; afterwards only the bad one.
-    assert_eq!(model.pushes.iter().map(Vec::len).collect::<Vec<_>>(), [6, 2, 2, 2, 2, 2]);
+    assert_eq!(
+        model.pushes.iter().map(Vec::len).collect::<Vec<_>>(),
+        [6, 2, 2, 2, 2, 2]
+    );
 }
 
 #[test]
 fn a_push_whose_answer_was_lost_is_found_to_be_done() {
     let stargate = stargate(&[("refs/kv/main", 1)]);
-    let mut model = Model { moods: vec![Mood::LoseAnswer], ..Default::default() };
+    let mut model = Model {
+        moods: vec![Mood::LoseAnswer],
+        ..Default::default()
+    };
     let (settled, done, clock) = cycle(&stargate, &mut model, &[update("refs/kv/main", 0, 1)]);
-    assert_eq!((settled[0].attempts, settled[0].result.outcome, done), (1, Outcome::Mirrored, vec![0]));
+    assert_eq!(
+        (settled[0].attempts, settled[0].result.outcome, done),
+        (1, Outcome::Mirrored, vec![0])
+    );
     assert!(clock.slept.borrow().is_empty());
 }
 
 #[test]
 fn a_server_that_says_ok_and_stores_nothing_is_not_believed() {
     let stargate = stargate(&[("refs/kv/main", 1)]);
-    let mut model = Model { moods: vec![Mood::Lie; 3], ..Default::default() };
+    let mut model = Model {
+        moods: vec![Mood::Lie; 3],
+        ..Default::default()
+    };
     let (settled, done, _) = cycle(&stargate, &mut model, &[update("refs/kv/main", 0, 1)]);
     assert_eq!((settled[0].result.outcome, done.len()), (Outcome::Ambiguous, 0));
 }
@@ -273,16 +320,25 @@ fn a_server_that_says_ok_and_stores_nothing_is_not_believed() {
 #[test]
 fn refused_credentials_are_not_tried_again_within_the_cycle() {
     let stargate = stargate(&[("refs/kv/main", 1)]);
-    let mut model = Model { moods: vec![Mood::Forbidden], ..Default::default() };
+    let mut model = Model {
+        moods: vec![Mood::Forbidden],
+        ..Default::default()
+    };
     let (settled, _, clock) = cycle(&stargate, &mut model, &[update("refs/kv/main", 0, 1)]);
-    assert_eq!((settled[0].attempts, settled[0].result.outcome), (1, Outcome::Misconfigured));
+    assert_eq!(
+        (settled[0].attempts, settled[0].result.outcome),
+        (1, Outcome::Misconfigured)
+    );
     assert!(clock.slept.borrow().is_empty());
 }
 
 #[test]
 fn a_mirror_that_is_down_for_a_moment_is_tried_again() {
     let stargate = stargate(&[("refs/kv/main", 1)]);
-    let mut model = Model { moods: vec![Mood::Unreachable, Mood::Unreachable], ..Default::default() };
+    let mut model = Model {
+        moods: vec![Mood::Unreachable, Mood::Unreachable],
+        ..Default::default()
+    };
     let (settled, done, _) = cycle(&stargate, &mut model, &[update("refs/kv/main", 0, 1)]);
     assert_eq!((settled[0].attempts, done), (3, vec![0]));
 }
@@ -327,7 +383,7 @@ proptest! {
                 Step::Push(namespace) => {
                     let name = format!("refs/kv/{namespace}");
                     let old = stargate.refs.get(name.as_bytes()).copied();
-                    old.into_iter().for_each(|old| drop(stargate.parents.insert(next, old)));
+                    stargate.parents.extend(old.map(|old| (next, old)));
                     stargate.refs.insert(name.as_str().into(), next);
                     pending.push(update(&name, old.unwrap_or(0), next));
                     next += 1;

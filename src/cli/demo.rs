@@ -11,13 +11,15 @@ use gix::{ObjectId, refs::transaction::PreviousValue};
 
 use super::{
     environment,
+    install::hook_program,
     report::{Exit, Failure},
 };
 use crate::{
     clock::SystemClock,
-    hook::install,
-    journal::{self, Backlog, Status},
-    transport::{Remote, resolve},
+    hook::install::{Installation, install},
+    journal::{self, Status},
+    storage::Disk,
+    transport::{Remote, Settings, resolve},
     worker::{self, Options, RemoteFence, Waited},
 };
 
@@ -41,7 +43,10 @@ pub struct Args {
 /// # Errors
 /// A step failed; the message says which.
 pub fn main(args: &Args) -> Result<Exit, Failure> {
-    let folder = tempfile::Builder::new().prefix("stargate-demo-").tempdir().map_err(|e| failed("make a folder", e))?;
+    let folder = tempfile::Builder::new()
+        .prefix("stargate-demo-")
+        .tempdir()
+        .map_err(|e| failed("make a folder", e))?;
     let demo = Demo::new(folder.path())?;
     demo.show()?;
     if args.keep {
@@ -59,7 +64,10 @@ struct Demo {
 
 impl Demo {
     fn new(folder: &Path) -> Result<Self, Failure> {
-        println!("A Stargate and its mirror, two bare repositories in {}\n", folder.display());
+        println!(
+            "A Stargate and its mirror, two bare repositories in {}\n",
+            folder.display()
+        );
         let stargate = gix::init_bare(folder.join("stargate.git")).map_err(|e| failed("make the Stargate", e))?;
         let mirror = folder.join("mirror.git");
         gix::init_bare(&mirror).map_err(|e| failed("make the mirror", e))?;
@@ -68,8 +76,14 @@ impl Demo {
 
     fn show(&self) -> Result<(), Failure> {
         let git_dir = self.stargate.git_dir();
-        let installed = install::install(git_dir, &install::Options::default()).map_err(|e| failed("install", e))?;
-        println!("1. install: {}", installed.summary());
+        let (program, _) = hook_program()?;
+        let installation = Installation {
+            git_dir,
+            program: &program,
+            chain: false,
+        };
+        let installed = install(&Disk, installation)?;
+        println!("1. install: {} is in place", installed.hook.display());
 
         let first = self.push(None, "answer = 41")?;
         let second = self.push(Some(first), "answer = 42")?;
@@ -80,7 +94,11 @@ impl Demo {
         };
         let report = worker::run(git_dir, &options, &environment, &SystemClock::default())?;
         let groups: Vec<_> = report.groups.iter().map(|group| group.outcome).collect();
-        println!("\n4. run: {} ({} pending now). The journal:", groups.join(", "), report.pending);
+        println!(
+            "\n4. run: {} ({} pending now). The journal:",
+            groups.join(", "),
+            report.pending
+        );
         self.show_journal()?;
         println!("   The mirror:");
         self.show_mirror()?;
@@ -96,7 +114,9 @@ impl Demo {
         let number = if parent.is_some() { 3 } else { 2 };
         let ledger = self.commit(parent, content).map_err(|e| failed("write a commit", e))?;
         let old_index = self.id(&self.stargate, INDEX);
-        let index = self.commit(old_index, &format!("index of {content}")).map_err(|e| failed("write a commit", e))?;
+        let index = self
+            .commit(old_index, &format!("index of {content}"))
+            .map_err(|e| failed("write a commit", e))?;
         let mut lines = String::new();
         for (name, old, new) in [(LEDGER, parent, ledger), (INDEX, old_index, index)] {
             let null = self.stargate.object_hash().null();
@@ -137,7 +157,9 @@ impl Demo {
             .spawn()
             .map_err(|e| failed("start the hook", e))?;
         if let Some(mut stdin) = child.stdin.take() {
-            stdin.write_all(lines.as_bytes()).map_err(|e| failed("talk to the hook", e))?;
+            stdin
+                .write_all(lines.as_bytes())
+                .map_err(|e| failed("talk to the hook", e))?;
         }
         let status = child.wait().map_err(|e| failed("wait for the hook", e))?;
         match status.success() {
@@ -148,7 +170,10 @@ impl Demo {
 
     fn wait(&self, commit: ObjectId, options: &Options) -> Result<(), Failure> {
         let name = options.remote.clone().unwrap_or_default();
-        let mut remote = Remote::open(resolve(&name, None)?, &environment)?;
+        let mut remote = Remote::open(
+            resolve(BStr::new(&name), None)?,
+            &Settings::from_environment(environment)?,
+        )?;
         let mut fence = RemoteFence::new(&mut remote, BStr::new("main"), None);
         let waited = worker::wait(&mut fence, commit, Duration::from_secs(10), &SystemClock::default())?;
         match waited {
@@ -171,7 +196,11 @@ impl Demo {
                     Status::Skipped => "skipped",
                 };
                 let new = entry.update.new.to_hex_with_len(10);
-                println!("     {}  {:<20} {new}  {status}", entry.entry_id, entry.update.name.to_str_lossy());
+                println!(
+                    "     {}  {:<20} {new}  {status}",
+                    entry.entry_id,
+                    entry.update.name.to_str_lossy()
+                );
             }
         }
         Ok(())
@@ -180,14 +209,19 @@ impl Demo {
     fn show_mirror(&self) -> Result<(), Failure> {
         let mirror = gix::open(&self.mirror).map_err(|e| failed("open the mirror", e))?;
         for name in [LEDGER, INDEX, WATERMARK] {
-            let stands = self.id(&mirror, name).map_or("absent".into(), |id| id.to_hex_with_len(10).to_string());
+            let stands = self
+                .id(&mirror, name)
+                .map_or("absent".into(), |id| id.to_hex_with_len(10).to_string());
             println!("     {name:<20} {stands}");
         }
         Ok(())
     }
 
     fn id(&self, repository: &gix::Repository, name: &str) -> Option<ObjectId> {
-        repository.find_reference(name).ok().map(|reference| reference.id().detach())
+        repository
+            .find_reference(name)
+            .ok()
+            .map(|reference| reference.id().detach())
     }
 }
 

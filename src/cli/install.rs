@@ -1,56 +1,57 @@
 //! `stargate-mirror install`: the hook in place, and the next step told.
 use std::{
     env,
-    io::{self, Write},
     path::{Path, PathBuf},
 };
 
+use super::report::{Exit, Failure};
 use crate::{
-    hook::install::{Change, InstallError, Installation, Report, install},
+    hook::install::{Change, Installation, Report, install},
     storage::Disk,
 };
 
-/// Put the hook in place, so that every push to this repository is recorded for its mirror
+const EXAMPLES: &str = "\
+Examples:
+  stargate-mirror install --repo /srv/git/o/r.git
+  stargate-mirror install --repo /srv/git/o/r.git --chain";
+
+/// Put the hook in place, so that every push to this repository is recorded for its mirror.
 #[derive(Debug, Clone, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Args {
     /// The bare repository [default: GIT_DIR, else the one around the current directory]
     #[arg(long, value_name = "DIR")]
-    pub repo: Option<PathBuf>,
+    repo: Option<PathBuf>,
     /// Keep a post-receive hook that exists, and run it first
     #[arg(long)]
-    pub chain: bool,
+    chain: bool,
 }
 
-/// Installs the hook in the repository at `git_dir`, and writes to `out` what is in place and what to do next.
+/// Runs the command.
 ///
 /// # Errors
-/// See [`InstallError`]; also when the program itself cannot be found, or `out` not be written.
-pub fn run(args: &Args, git_dir: &Path, out: &mut impl Write) -> Result<(), InstallError> {
-    let (program, apart) = hook_program().map_err(|source| InstallError::Io {
-        what: "find",
-        path: "stargate-hook".into(),
-        source,
-    })?;
+/// See [`InstallError`]; also when the program itself cannot be found.
+pub fn main(args: &Args) -> Result<Exit, Failure> {
+    let git_dir = super::repository(args.repo.as_deref())?;
+    let (program, apart) = hook_program()?;
     let installation = Installation {
-        git_dir,
+        git_dir: &git_dir,
         program: &program,
         chain: args.chain,
     };
     let report = install(&Disk, installation)?;
     let program = (!apart).then_some(program.as_path());
-    out.write_all(text(&report, git_dir, program).as_bytes())
-        .map_err(|source| InstallError::Io {
-            what: "write to",
-            path: "standard output".into(),
-            source,
-        })
+    print!("{}", text(&report, &git_dir, program));
+    Ok(Exit::Done)
 }
 
 /// The program to install: `stargate-hook` beside this one (true), or this one itself (false), which can be the hook
 /// too, and is larger.
-fn hook_program() -> io::Result<(PathBuf, bool)> {
+pub(super) fn hook_program() -> Result<(PathBuf, bool), Failure> {
     // Without /proc there is still the path under which this was started.
-    let this = env::current_exe().or_else(|error| env::args_os().next().map(PathBuf::from).ok_or(error))?;
+    let this = env::current_exe().or_else(|error| env::args_os().next().map(PathBuf::from).ok_or(error));
+    let this =
+        this.map_err(|error| Failure::new(Exit::Failed, format!("cannot find the program to install: {error}")))?;
     let hook = this.with_file_name(format!("stargate-hook{}", env::consts::EXE_SUFFIX));
     Ok(if hook.is_file() { (hook, true) } else { (this, false) })
 }
@@ -65,7 +66,8 @@ fn text(report: &Report, git_dir: &Path, whole_program: Option<&Path>) -> String
     };
     if let Some(program) = whole_program {
         let program = program.display();
-        text += &format!("There is no stargate-hook beside {program}, so the hook is a copy of that; it does the same.\n");
+        text +=
+            &format!("There is no stargate-hook beside {program}, so the hook is a copy of that; it does the same.\n");
     }
     if let Some(chained) = &report.chained {
         text += &format!("{} runs first, with the same input.\n", chained.display());

@@ -4,6 +4,7 @@ use std::{fmt, process::ExitCode};
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme};
 
 use crate::{
+    hook::install::InstallError,
     push::{self, Outcome},
     worker::{CycleOutcome, CycleReport, RunError},
 };
@@ -36,12 +37,11 @@ impl From<Exit> for ExitCode {
 }
 
 /// An error as a person reads it: what failed, why, what to do; and the exit code.
-#[derive(Debug, thiserror::Error, Diagnostic)]
+#[derive(Debug, thiserror::Error)]
 #[error("{what}")]
 pub struct Failure {
     exit: Exit,
     what: String,
-    #[help]
     hint: Option<String>,
 }
 
@@ -68,13 +68,25 @@ impl Failure {
 
     /// What failed and what to do, as it is written on stderr.
     pub fn render(&self, colours: bool) -> String {
-        let theme = if colours { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
+        let theme = if colours {
+            GraphicalTheme::unicode()
+        } else {
+            GraphicalTheme::unicode_nocolor()
+        };
         let mut text = String::new();
-        let handler = GraphicalReportHandler::new_themed(theme).with_wrap_lines(false).with_links(false);
+        let handler = GraphicalReportHandler::new_themed(theme)
+            .with_wrap_lines(false)
+            .with_links(false);
         match handler.render_report(&mut text, self) {
             Ok(()) => text,
             Err(_) => format!("{}\n", self.what),
         }
+    }
+}
+
+impl Diagnostic for Failure {
+    fn help(&self) -> Option<Box<dyn fmt::Display + '_>> {
+        self.hint.as_deref().map(|hint| Box::new(hint) as Box<dyn fmt::Display>)
     }
 }
 
@@ -94,17 +106,34 @@ impl From<push::Error> for Failure {
     }
 }
 
+impl From<InstallError> for Failure {
+    fn from(error: InstallError) -> Self {
+        let exit = match error {
+            InstallError::ForeignHook(_) | InstallError::AlreadyChained { .. } => Exit::Refused,
+            InstallError::Configuration { .. } | InstallError::Io { .. } => Exit::Failed,
+        };
+        Failure::new(exit, error)
+    }
+}
+
 impl From<RunError> for Failure {
     fn from(error: RunError) -> Self {
         let (exit, hint) = match error {
             RunError::Remote(error) => return error.into(),
             RunError::Locked(_) => (Exit::Locked, "it is at work; the next cycle goes on where it stops"),
-            RunError::Config(..) => (Exit::Misconfigured, "correct the value with git config -f FILE KEY VALUE"),
+            RunError::Config(..) => (
+                Exit::Misconfigured,
+                "correct the value with git config -f FILE KEY VALUE",
+            ),
             RunError::Repository(..) => (Exit::Failed, "run as the user that owns the repository"),
-            RunError::Lock(..) | RunError::Read(..) => {
-                (Exit::Failed, "run as the user that owns the repository; nothing was sent")
-            }
-            RunError::Write(_) => (Exit::Failed, "the entries stay pending; what is on the mirror is found there next time"),
+            RunError::Lock(..) | RunError::Read(..) => (
+                Exit::Failed,
+                "run as the user that owns the repository; nothing was sent",
+            ),
+            RunError::Write(_) => (
+                Exit::Failed,
+                "the entries stay pending; what is on the mirror is found there next time",
+            ),
         };
         Failure::new(exit, error).hint(hint)
     }

@@ -91,7 +91,7 @@ fn cycle(git_dir: &Path, options: &Options, json: bool) -> Result<Exit, Failure>
 fn print_human(report: &CycleReport) {
     match report.outcome {
         CycleOutcome::Idle => println!("idle: nothing is pending"),
-        CycleOutcome::LocalOnly => {}
+        CycleOutcome::LocalOnly => println!("local-only: {} pending", report.pending),
         CycleOutcome::Mirrored | CycleOutcome::Incomplete => {
             for group in &report.groups {
                 print_group(group, report.remote.as_deref().unwrap_or_default());
@@ -110,7 +110,12 @@ fn print_group(group: &GroupReport, remote: &str) {
     println!("{label}: {} to {remote}, entries {}", group.outcome, group.entries);
     for line in &group.refs {
         let old = line.old.as_deref().map_or("(none)", short);
-        println!("  {}  {old} -> {}  {}", line.name, short(&line.new), line.verdict.unwrap_or_default());
+        println!(
+            "  {}  {old} -> {}  {}",
+            line.name,
+            short(&line.new),
+            line.verdict.unwrap_or_default()
+        );
     }
     if let Some(error) = &group.error {
         println!("  {error}");

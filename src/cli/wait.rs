@@ -14,7 +14,7 @@ use crate::{
     config::{Config, parse_duration},
     mirror::watermark::watermark_ref,
     push::Connection,
-    transport::{Remote, resolve},
+    transport::{Remote, Settings, resolve},
     worker::{self, RemoteFence, Waited},
 };
 
@@ -24,6 +24,9 @@ Examples:
   stargate-mirror wait --oid 9f8e… --ns team/a --timeout 5m --json
 
 Exit codes: 0 the commit is visible, 10 timed out, 4 no such remote or credentials refused";
+
+/// What a server gets to answer a single poll, however short the timeout.
+const SHORTEST_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Wait until a commit is visible on the mirror.
 ///
@@ -79,9 +82,8 @@ pub fn main(args: &Args) -> Result<Exit, Failure> {
         Failure::new(Exit::Misconfigured, "there is no remote to wait for")
             .hint("give --remote URL, or set stargate.remote in the repository, or GITHUB_REPO_URL")
     })?;
-    let location = resolve(&name, local.as_ref())?;
-    let mut remote = Remote::open(location, &environment)?;
-    remote.limit_idle_time(args.timeout);
+    let location = resolve(BStr::new(&name), local.as_ref())?;
+    let mut remote = Remote::open(location, &settings(args, local.as_ref())?)?;
     let mut fence = RemoteFence::new(&mut remote, args.namespace.as_bytes().as_bstr(), local.as_ref());
     let waited = worker::wait(&mut fence, args.oid, args.timeout, &clock)?;
     tell(args, &waited, &remote, clock.elapsed());
@@ -89,6 +91,18 @@ pub fn main(args: &Args) -> Result<Exit, Failure> {
         Waited::Visible { .. } => Exit::Done,
         Waited::TimedOut { .. } => Exit::TimedOut,
     })
+}
+
+/// A server that says nothing must not hold a poll for longer than the fence waits.
+fn settings(args: &Args, local: Option<&gix::Repository>) -> Result<Settings, Failure> {
+    let mut settings = Settings::from_environment(environment)?;
+    if let Some(local) = local {
+        settings = settings.with_git_config(local)?;
+    }
+    let longest = args.timeout.max(SHORTEST_PATIENCE);
+    settings.idle_timeout = settings.idle_timeout.min(longest);
+    settings.connect_timeout = settings.connect_timeout.min(longest);
+    Ok(settings)
 }
 
 fn local_repository(args: &Args) -> Result<Option<gix::Repository>, Failure> {
@@ -122,8 +136,15 @@ fn tell(args: &Args, waited: &Waited, remote: &Remote, elapsed: Duration) {
     match waited {
         Waited::Visible { .. } => println!("{} is visible: {name} {seen}", args.oid),
         Waited::TimedOut { .. } => {
-            eprintln!("timed out after {:?} waiting for {}: {name} {seen} on {remote}", args.timeout, args.oid);
-            error.into_iter().for_each(|error| eprintln!("the last poll failed: {error}"));
+            eprintln!(
+                "timed out after {:?} waiting for {}: {name} {seen} on {}",
+                args.timeout,
+                args.oid,
+                remote.location()
+            );
+            error
+                .into_iter()
+                .for_each(|error| eprintln!("the last poll failed: {error}"));
         }
     }
 }

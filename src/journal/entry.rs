@@ -172,7 +172,9 @@ pub fn encode(entry: &Entry, offset: u64) -> Vec<u8> {
         timestamp: &format!("{:.3}", entry.timestamp),
         event: EVENT,
         r#ref: &entry.update.name.to_str_lossy(),
-        old_oid: (!entry.update.is_create()).then(|| entry.update.old.to_string()).as_deref(),
+        old_oid: (!entry.update.is_create())
+            .then(|| entry.update.old.to_string())
+            .as_deref(),
         new_oid: &entry.update.new.to_string(),
         pusher: pusher.map(|name| name.to_str_lossy()).as_deref(),
         repo: repo.map(|name| name.to_str_lossy()).as_deref(),
@@ -204,7 +206,10 @@ pub fn decode(line: &[u8], offset: u64) -> Result<Located, DecodeError> {
     let meta = read.meta.unwrap_or_default();
     let entry = Entry {
         entry_id: Ulid::from_string(&read.entry_id).map_err(|_| DecodeError::EntryId(read.entry_id))?,
-        timestamp: read.timestamp.parse().map_err(|_| DecodeError::Timestamp(read.timestamp))?,
+        timestamp: read
+            .timestamp
+            .parse()
+            .map_err(|_| DecodeError::Timestamp(read.timestamp))?,
         update: update(read.old_oid, &read.new_oid, read.r#ref, meta.ref_b64)?,
         pusher: read.pusher.map(BString::from),
         repo: read.repo.map(BString::from),
@@ -296,12 +301,7 @@ fn json(value: &impl Serialize) -> Vec<u8> {
 }
 
 /// By the rules of a hook's line, so that no name comes out of a journal that cannot go in.
-fn update(
-    old: Option<String>,
-    new: &str,
-    name: String,
-    name_base64: Option<String>,
-) -> Result<RefUpdate, DecodeError> {
+fn update(old: Option<String>, new: &str, name: String, name_base64: Option<String>) -> Result<RefUpdate, DecodeError> {
     let name = match name_base64 {
         None => name.into_bytes(),
         Some(text) => BASE64_STANDARD.decode(&text).map_err(|_| DecodeError::RefB64(text))?,
@@ -407,7 +407,10 @@ mod tests {
         entry.update.name = b"refs/kv/\xff".into();
         assert!(text(&entry).contains("\"ref\":\"refs/kv/\u{fffd}\""));
         assert!(text(&entry).ends_with("\"meta\":{\"ref_b64\":\"cmVmcy9rdi//\"}}\n"));
-        assert_eq!(decode(text(&entry).trim_end().as_bytes(), 0).unwrap().entry.update.name, entry.update.name);
+        assert_eq!(
+            decode(text(&entry).trim_end().as_bytes(), 0).unwrap().entry.update.name,
+            entry.update.name
+        );
     }
 
     #[test]
@@ -441,7 +444,9 @@ mod tests {
             ("{\"txn_id\"", "[\"txn_id\"", "expected"),
         ];
         for (from, to, why) in cases {
-            let error = decode(valid.trim_end().replacen(from, to, 1).as_bytes(), 0).unwrap_err().to_string();
+            let error = decode(valid.trim_end().replacen(from, to, 1).as_bytes(), 0)
+                .unwrap_err()
+                .to_string();
             assert!(error.contains(why), "{from} -> {to}: {error}");
         }
     }

@@ -24,9 +24,12 @@ use bstr::{BStr, BString};
 use gix::{ObjectId, refs::TargetRef};
 
 use self::policy::Policy;
-use crate::push::{
-    Advertisement, Capabilities, Command, Connection, Error, Outcome, Pack, RemoteRef, Report, Request, Traffic,
-    Verdict, causes,
+use crate::{
+    push::{
+        Advertisement, Capabilities, Command, Connection, Error, Outcome, Pack, RemoteRef, Report, Request, Traffic,
+        Verdict, causes,
+    },
+    storage::{self, Disk, Storage},
 };
 
 /// A connection to a repository in a folder.
@@ -97,7 +100,7 @@ impl Local {
         for path in [written.data_path, written.index_path].into_iter().flatten() {
             settle(&folder, &path).map_err(failed)?;
         }
-        sync_folder(&folder).map_err(failed)?;
+        Disk.sync_dir(&folder).map_err(failed)?;
         Ok(keep)
     }
 
@@ -199,14 +202,5 @@ fn settle(folder: &Path, path: &Path) -> std::io::Result<()> {
     }
     #[cfg(not(unix))]
     let _ = folder;
-    file.sync_all()
-}
-
-/// Makes the names in a folder durable, where that can be asked for.
-fn sync_folder(folder: &Path) -> std::io::Result<()> {
-    if cfg!(unix) {
-        std::fs::File::open(folder)?.sync_all()
-    } else {
-        Ok(())
-    }
+    storage::sync_file(&file)
 }

@@ -91,12 +91,23 @@ impl Cycle<'_> {
                 log_attempt(&group, &result, number, self.retry.attempts);
                 let label = group.label().to_owned();
                 let attempts = settled.get(&label).map_or(0, |earlier| earlier.attempts) + 1;
-                settled.insert(label, Settled { group, result, attempts });
+                settled.insert(
+                    label,
+                    Settled {
+                        group,
+                        result,
+                        attempts,
+                    },
+                );
             }
             let delay = delays.next().map(|delay| delay.max(retry_after.unwrap_or_default()));
             match delay {
                 Some(delay) if !open.is_empty() && delay <= LONGEST_PAUSE => {
-                    tracing::warn!(attempt = number, delay_ms = delay.as_millis() as u64, "trying again after a pause");
+                    tracing::warn!(
+                        attempt = number,
+                        delay_ms = delay.as_millis() as u64,
+                        "trying again after a pause"
+                    );
                     self.clock.sleep(delay);
                 }
                 _ => break,
@@ -111,14 +122,22 @@ impl Cycle<'_> {
     /// The mirror cannot be asked what it has.
     pub fn dry_run(&self, mirror: &mut dyn Mirror, backlog: &[RefUpdate]) -> Result<Plan, Error> {
         let advertisement = mirror.advertisement()?;
-        Ok(plan(backlog, self.knowledge, &advertisement.refs, &self.rules, self.null))
+        Ok(plan(
+            backlog,
+            self.knowledge,
+            &advertisement.refs,
+            &self.rules,
+            self.null,
+        ))
     }
 
     fn attempt(&self, mirror: &mut dyn Mirror, backlog: &[RefUpdate], open: &[usize]) -> Attempt {
         let updates: Vec<RefUpdate> = open.iter().map(|index| backlog[*index].clone()).collect();
         let advertisement = mirror.advertisement();
         let nothing = BTreeMap::new();
-        let refs = advertisement.as_ref().map_or(&nothing, |advertisement| &advertisement.refs);
+        let refs = advertisement
+            .as_ref()
+            .map_or(&nothing, |advertisement| &advertisement.refs);
         let mut plan = plan(&updates, self.knowledge, refs, &self.rules, self.null);
         // Indexes of the updates become indexes of the backlog.
         let entries = plan.groups.iter_mut().flat_map(|group| &mut group.entries);
@@ -164,7 +183,10 @@ impl Cycle<'_> {
         let sent = send(mirror, advertisement, &sending);
         let seen = self.verify.then(|| self.look(mirror, &sending));
         let errors = sent.iter().filter_map(|sent| sent.as_ref().as_ref().err());
-        let retry_after = errors.chain(seen.iter().flat_map(|seen| seen.as_ref().err())).filter_map(Error::retry_after).max();
+        let retry_after = errors
+            .chain(seen.iter().flat_map(|seen| seen.as_ref().err()))
+            .filter_map(Error::retry_after)
+            .max();
         for (group, sent) in sending.into_iter().zip(sent) {
             let attempt = sent.as_ref().as_ref();
             let result = match &seen {
@@ -178,7 +200,9 @@ impl Cycle<'_> {
     }
 
     fn look(&self, mirror: &mut dyn Mirror, groups: &[Group]) -> Result<BTreeMap<BString, ObjectId>, Error> {
-        let changes = groups.iter().flat_map(|group| group.changes.iter().chain(&group.watermark));
+        let changes = groups
+            .iter()
+            .flat_map(|group| group.changes.iter().chain(&group.watermark));
         let mut prefixes: Vec<BString> = changes.map(|change| change.name.clone()).collect();
         if prefixes.len() > MOST_PREFIXES {
             prefixes = self.rules.refs.prefixes().map(|prefix| prefix.to_owned()).collect();
@@ -202,7 +226,10 @@ impl Attempt {
     }
 
     fn entries(&self, wanted: impl Fn(&Group, Outcome) -> bool) -> Vec<usize> {
-        let groups = self.groups.iter().filter(|(group, result)| wanted(group, result.outcome));
+        let groups = self
+            .groups
+            .iter()
+            .filter(|(group, result)| wanted(group, result.outcome));
         let mut entries: Vec<usize> = groups.flat_map(|(group, _)| group.entries.iter().copied()).collect();
         entries.sort_unstable();
         entries
@@ -216,13 +243,21 @@ fn send(mirror: &mut dyn Mirror, advertisement: &Advertisement, groups: &[Group]
     if groups.len() == 1 || !refused(&together) {
         return vec![together; groups.len()];
     }
-    tracing::warn!(groups = groups.len(), "the mirror refused the push of all groups; pushing them one by one");
-    groups.iter().map(|group| Rc::new(mirror.push(advertisement, group.commands()))).collect()
+    tracing::warn!(
+        groups = groups.len(),
+        "the mirror refused the push of all groups; pushing them one by one"
+    );
+    groups
+        .iter()
+        .map(|group| Rc::new(mirror.push(advertisement, group.commands())))
+        .collect()
 }
 
 fn refused(sent: &Result<Report, Error>) -> bool {
     match sent {
-        Ok(report) => report.verdicts().any(|(_, verdict)| matches!(verdict, Verdict::Rejected(_))),
+        Ok(report) => report
+            .verdicts()
+            .any(|(_, verdict)| matches!(verdict, Verdict::Rejected(_))),
         Err(error) => error.outcome() == Outcome::Rejected,
     }
 }

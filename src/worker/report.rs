@@ -107,14 +107,19 @@ impl GroupReport {
         let result = &settled.result;
         let watermark = settled.group.watermark.as_ref();
         let stands = watermark.filter(|change| result.outcome == Outcome::Mirrored && !change.new.is_null());
-        let verdicts = result.verdicts.iter().filter(|(change, _)| Some(&change.name) != watermark.map(|w| &w.name));
+        let verdicts = result
+            .verdicts
+            .iter()
+            .filter(|(change, _)| Some(&change.name) != watermark.map(|w| &w.name));
         GroupReport {
             namespace: settled.group.namespace.as_ref().map(ToString::to_string),
             outcome: outcome_word(result.outcome),
             attempts: settled.attempts,
             entries: settled.group.entries.len(),
             watermark: stands.map(|change| change.new.to_string()),
-            refs: verdicts.map(|(change, verdict)| RefReport::new(change, Some(verdict))).collect(),
+            refs: verdicts
+                .map(|(change, verdict)| RefReport::new(change, Some(verdict)))
+                .collect(),
             error: result.error.clone(),
         }
     }
@@ -127,7 +132,11 @@ impl GroupReport {
             attempts: 0,
             entries: group.entries.len(),
             watermark: None,
-            refs: group.changes.iter().map(|change| RefReport::new(change, None)).collect(),
+            refs: group
+                .changes
+                .iter()
+                .map(|change| RefReport::new(change, None))
+                .collect(),
             error: group.hold.as_ref().map(ToString::to_string),
         }
     }

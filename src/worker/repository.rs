@@ -57,7 +57,10 @@ impl Knowledge for Stargate {
 /// # Errors
 /// There is no repository there.
 pub fn discover(given: Option<&Path>) -> Result<PathBuf, gix::Error> {
-    let repository = match given.map(Path::to_owned).or_else(|| std::env::var_os("GIT_DIR").map(PathBuf::from)) {
+    let repository = match given
+        .map(Path::to_owned)
+        .or_else(|| std::env::var_os("GIT_DIR").map(PathBuf::from))
+    {
         Some(path) => gix::open(path)?,
         None => gix::discover(".")?,
     };
@@ -84,7 +87,9 @@ pub fn find_repositories(root: &Path) -> std::io::Result<Vec<PathBuf>> {
                 continue;
             }
         };
-        let below = entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+        let below = entries
+            .flatten()
+            .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
         if depth < MAX_DEPTH {
             folders.extend(below.map(|entry| (entry.path(), depth + 1)));
         }

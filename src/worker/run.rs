@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use bstr::BString;
+use bstr::{BStr, BString};
 
 use super::{
     cycle::{Cycle, Mirror},
@@ -21,7 +21,7 @@ use crate::{
     push::{self, Advertisement, Command, Connection, RemoteRef, Report},
     ref_update::RefUpdate,
     storage::Disk,
-    transport::{Remote, resolve},
+    transport::{Remote, Settings, resolve},
 };
 
 /// Reads an environment variable.
@@ -128,11 +128,19 @@ impl OneRun<'_> {
             return Ok(CycleReport::empty(CycleOutcome::Idle, 0, failed));
         }
         let Some(mut remote) = self.remote()? else {
-            return Ok(CycleReport::empty(CycleOutcome::LocalOnly, backlog.pending.len(), failed));
+            return Ok(CycleReport::empty(
+                CycleOutcome::LocalOnly,
+                backlog.pending.len(),
+                failed,
+            ));
         };
-        let updates: Vec<RefUpdate> = backlog.pending.iter().map(|located| located.entry.update.clone()).collect();
+        let updates: Vec<RefUpdate> = backlog
+            .pending
+            .iter()
+            .map(|located| located.entry.update.clone())
+            .collect();
         let mut report = CycleReport::empty(CycleOutcome::Incomplete, updates.len(), failed);
-        report.remote = Some(remote.to_string());
+        report.remote = Some(remote.location().to_string());
         let mut mirror = RemoteMirror {
             remote: &mut remote,
             stargate: self.stargate,
@@ -191,23 +199,20 @@ impl OneRun<'_> {
             tracing::warn!("local-only: there is no remote; set stargate.remote, or give --remote");
             return Ok(None);
         };
-        let location = resolve(&name, Some(self.stargate.repository()))?;
-        let remote = Remote::open(location, self.environment)?;
-        if remote.lacks_credentials() {
-            tracing::warn!(remote = %remote, "local-only: there is no token; set GITHUB_PAT");
+        let repository = self.stargate.repository();
+        let location = resolve(BStr::new(&name), Some(repository))?;
+        let settings = Settings::from_environment(self.environment)?.with_git_config(repository)?;
+        if !settings.has_credentials_for(&location) {
+            tracing::warn!(remote = %location, "local-only: there is no token; set GITHUB_PAT");
             return Ok(None);
         }
-        Ok(Some(remote))
+        Ok(Some(Remote::open(location, &settings)?))
     }
 }
 
 /// The mirror's name or URL: a flag, else the configuration, else `GITHUB_REPO_URL`. The variable comes last: it is one
 /// for all repositories of a worker, and must not send one repository's refs to another's mirror.
-pub fn remote_name(
-    flag: Option<String>,
-    configured: Option<String>,
-    environment: Environment<'_>,
-) -> Option<String> {
+pub fn remote_name(flag: Option<String>, configured: Option<String>, environment: Environment<'_>) -> Option<String> {
     let variable = || environment("GITHUB_REPO_URL").and_then(|value| value.into_string().ok());
     flag.or(configured).or_else(variable).filter(|name| !name.is_empty())
 }
@@ -228,7 +233,13 @@ impl Mirror for RemoteMirror<'_> {
             atomic: true,
             ..Default::default()
         };
-        push::push(self.remote, advertisement, self.stargate.repository(), commands, &options)
+        push::push(
+            self.remote,
+            advertisement,
+            self.stargate.repository(),
+            commands,
+            &options,
+        )
     }
 
     fn read_refs(&mut self, prefixes: &[BString]) -> Result<Vec<RemoteRef>, push::Error> {

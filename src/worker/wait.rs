@@ -58,12 +58,7 @@ pub enum Waited {
 ///
 /// # Errors
 /// What does not pass by itself: no such repository, credentials refused.
-pub fn wait(
-    fence: &mut dyn Fence,
-    commit: ObjectId,
-    timeout: Duration,
-    clock: &dyn Clock,
-) -> Result<Waited, Error> {
+pub fn wait(fence: &mut dyn Fence, commit: ObjectId, timeout: Duration, clock: &dyn Clock) -> Result<Waited, Error> {
     let deadline = clock.elapsed() + timeout;
     let mut delays = POLLS.delays(|| clock.random());
     let mut last_seen = None;
@@ -128,7 +123,10 @@ struct Fetched {
 impl Fetched {
     fn new(object_format: gix::hash::Kind) -> Result<Self, Error> {
         let failed = |why: String| {
-            let what = format!("cannot make a temporary repository in {}: {why}", std::env::temp_dir().display());
+            let what = format!(
+                "cannot make a temporary repository in {}: {why}",
+                std::env::temp_dir().display()
+            );
             Error::new(Outcome::Misconfigured, what).with_hint("free some space there, or set TMPDIR to another folder")
         };
         let folder = tempfile::tempdir().map_err(|error| failed(error.to_string()))?;
@@ -161,11 +159,15 @@ impl<'a> RemoteFence<'a> {
 impl Fence for RemoteFence<'_> {
     fn watermark(&mut self) -> Result<Option<ObjectId>, Error> {
         let refs = self.remote.read_refs(std::slice::from_ref(&self.watermark))?;
-        Ok(refs.into_iter().find(|remote| remote.name == self.watermark).map(|remote| remote.id))
+        Ok(refs
+            .into_iter()
+            .find(|remote| remote.name == self.watermark)
+            .map(|remote| remote.id))
     }
 
     fn contains(&mut self, watermark: ObjectId, commit: ObjectId) -> Result<bool, Error> {
-        let has_both = |repository: &&gix::Repository| repository.has_object(watermark) && repository.has_object(commit);
+        let has_both =
+            |repository: &&gix::Repository| repository.has_object(watermark) && repository.has_object(commit);
         if let Some(local) = self.local.filter(has_both) {
             return push::fast_forward(local, commit, watermark);
         }
@@ -175,7 +177,7 @@ impl Fence for RemoteFence<'_> {
         };
         let fetched = self.fetched.insert(fetched);
         let haves: Vec<ObjectId> = fetched.tip.into_iter().collect();
-        self.remote.fetch_commits(watermark, &haves, &fetched.repository)?;
+        self.remote.fetch_commits(watermark, &fetched.repository, &haves)?;
         fetched.tip = Some(watermark);
         push::fast_forward(&fetched.repository, commit, watermark)
     }

@@ -1,0 +1,497 @@
+//! The whole journey with real parts: real git pushes, the installed hook records, `run` carries, `wait` fences; the
+//! mirror is `git http-backend` behind nginx, or a folder.
+mod support;
+
+use std::{
+    path::{Path, PathBuf},
+    process::Output,
+};
+
+use serde_json::Value;
+use support::{
+    mirror::{Format, Mirror},
+    stargate::{Stargate, clean_command, git, start, try_git},
+};
+
+const TOKEN: &str = "canary-4f6e9b";
+const PROGRAM: &str = env!("CARGO_BIN_EXE_stargate-mirror");
+
+/// Runs `stargate-mirror` with the token, in `folder`.
+fn stargate_mirror(folder: &Path, arguments: &[&str]) -> Output {
+    let mut command = clean_command(PROGRAM);
+    command
+        .args(arguments)
+        .current_dir(folder)
+        .env("GITHUB_PAT", TOKEN)
+        .env("STARGATE_LOG", "debug");
+    command
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped());
+    start(&mut command).wait_with_output().expect("it ends")
+}
+
+fn code(output: &Output) -> i32 {
+    output.status.code().expect("an exit code")
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// A Stargate that `install` has set up, its remote configured, and a client that has pushed a ledger and an index.
+struct Journey {
+    stargate: Stargate,
+    client: PathBuf,
+}
+
+impl Journey {
+    fn new(format: &str, remote: &str) -> Self {
+        let stargate = Stargate::of_format(format);
+        let installed = stargate_mirror(stargate.folder(), &["install", "--repo", "o/r.git"]);
+        assert_eq!(code(&installed), 0, "{}", stderr(&installed));
+        stargate.configure("stargate.remote", remote);
+        stargate.configure("stargate.initialDelay", "1ms");
+        let client = stargate.client("first\n\nKV-Txn: 01JBAXF5Z8J8M7R2");
+        Journey { stargate, client }
+    }
+
+    /// Pushes the client's HEAD as ledger and index of `main`; its id.
+    fn push(&self) -> String {
+        git(
+            &self.client,
+            ["push", "-q", "origin", "HEAD:refs/kv/main", "HEAD:refs/kv-index/main"],
+        );
+        git(&self.client, ["rev-parse", "HEAD"])
+    }
+
+    /// Adds a commit with a file.
+    fn commit(&self, name: &str) {
+        std::fs::write(self.client.join(name), name).expect("a file");
+        git(&self.client, ["add", "-A"]);
+        git(&self.client, ["commit", "-q", "-m", name]);
+    }
+
+    /// One cycle; exit code and report.
+    fn run(&self) -> (i32, Value) {
+        let output = self.run_raw(&["--json"]);
+        let text = String::from_utf8_lossy(&output.stdout);
+        let report = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}{}", stderr(&output)));
+        (code(&output), report)
+    }
+
+    fn run_raw(&self, arguments: &[&str]) -> Output {
+        let repo = self.stargate.git_dir.display().to_string();
+        stargate_mirror(
+            self.stargate.folder(),
+            &[&["run", "--repo", &repo][..], arguments].concat(),
+        )
+    }
+
+    fn statuses(&self) -> Vec<String> {
+        self.stargate
+            .lines()
+            .iter()
+            .map(|line| line["status"].as_str().expect("a status").to_owned())
+            .collect()
+    }
+}
+
+fn ref_of(repository: &Path, name: &str) -> Option<String> {
+    let output = try_git(repository, ["rev-parse", "-q", "--verify", name]);
+    output
+        .status
+        .success()
+        .then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+/// Ledger, index and watermark of `main`.
+fn mirrored(repository: &Path) -> [Option<String>; 3] {
+    ["refs/kv/main", "refs/kv-index/main", "refs/kv-mirror/main"].map(|name| ref_of(repository, name))
+}
+
+fn wait(folder: &Path, oid: &str, remote: &str, timeout: &str) -> Output {
+    stargate_mirror(
+        folder,
+        &[
+            "wait",
+            "--oid",
+            oid,
+            "--ns",
+            "main",
+            "--remote",
+            remote,
+            "--timeout",
+            timeout,
+        ],
+    )
+}
+
+fn journey_over_http(format: &str) {
+    let mirror = Mirror::with_token(TOKEN);
+    mirror.create(
+        "o/r.git",
+        if format == "sha256" {
+            Format::Sha256
+        } else {
+            Format::Sha1
+        },
+    );
+    let journey = Journey::new(format, &mirror.url("o/r.git"));
+    let first = journey.push();
+    assert_eq!(journey.statuses(), ["pending", "pending"]);
+
+    let (exit, report) = journey.run();
+    assert_eq!((exit, report["outcome"].as_str()), (0, Some("mirrored")), "{report}");
+    let group = &report["groups"][0];
+    assert_eq!(group["namespace"], "main");
+    assert_eq!(group["attempts"], 1);
+    assert_eq!(group["entries"], 2);
+    assert_eq!(group["watermark"], first.as_str());
+    assert_eq!(group["refs"][0]["ref"], "refs/kv/main");
+    assert_eq!(group["refs"][0]["verdict"], "accepted");
+    assert_eq!(group["error"], Value::Null);
+    assert_eq!(mirrored(&mirror.path("o/r.git")), [0; 3].map(|_| Some(first.clone())));
+    assert_eq!(journey.statuses(), ["done", "done"]);
+    let elsewhere = tempfile::tempdir().expect("a folder");
+    let waited = wait(elsewhere.path(), &first, &mirror.url("o/r.git"), "5s");
+    assert_eq!(code(&waited), 0, "{}", stderr(&waited));
+
+    // The next push travels as a difference, and nothing is pending afterwards.
+    journey.commit("second");
+    let second = journey.push();
+    assert_eq!(journey.run().0, 0);
+    assert_eq!(mirrored(&mirror.path("o/r.git")), [0; 3].map(|_| Some(second.clone())));
+    let (exit, report) = journey.run();
+    assert_eq!(
+        (exit, report["outcome"].as_str(), report["http_requests"].as_u64()),
+        (0, Some("idle"), Some(0))
+    );
+    git(&mirror.path("o/r.git"), ["fsck", "--strict", "--full"]);
+}
+
+#[test]
+fn a_push_arrives_over_http_and_wait_returns() {
+    journey_over_http("sha1");
+}
+
+#[test]
+fn a_push_arrives_over_http_in_sha256_repositories() {
+    journey_over_http("sha256");
+}
+
+#[test]
+fn a_push_arrives_at_a_local_path_of_either_format() {
+    for format in ["sha1", "sha256"] {
+        let mirror = Stargate::of_format(format);
+        let journey = Journey::new(format, &mirror.git_dir.display().to_string());
+        let first = journey.push();
+        let (exit, report) = journey.run();
+        assert_eq!((exit, report["outcome"].as_str()), (0, Some("mirrored")), "{report}");
+        assert_eq!(mirrored(&mirror.git_dir), [0; 3].map(|_| Some(first.clone())));
+        let file_url = format!("file://{}", mirror.git_dir.display());
+        assert_eq!(code(&wait(mirror.folder(), &first, &file_url, "5s")), 0);
+        git(&mirror.git_dir, ["fsck", "--strict", "--full"]);
+    }
+}
+
+/// An `update` hook for the mirror: notes each ref with its old id, and runs `verdict`.
+fn noting_hook(verdict: &str) -> String {
+    format!("echo \"$1 $2\" >>noted\n{verdict}\n")
+}
+
+#[test]
+fn a_watermark_that_the_mirror_refuses_once_moves_neither_ref_and_the_second_attempt_succeeds() {
+    let mirror = Mirror::start();
+    mirror.create("o/r.git", Format::Sha1);
+    let path = mirror.path("o/r.git");
+    let refuse_once = "[ \"$1\" != refs/kv-mirror/main ] || [ -e refused ] || { touch refused; exit 1; }";
+    mirror.hook("o/r.git", "update", &noting_hook(refuse_once));
+    let journey = Journey::new("sha1", &mirror.url("o/r.git"));
+    let first = journey.push();
+    let (exit, report) = journey.run();
+    assert_eq!(
+        (exit, report["groups"][0]["attempts"].as_u64()),
+        (0, Some(2)),
+        "{report}"
+    );
+    assert_eq!(mirrored(&path), [0; 3].map(|_| Some(first.clone())));
+    // In both attempts each ref was still to be created.
+    let noted = std::fs::read_to_string(path.join("noted")).expect("the hook's notes");
+    assert_eq!(
+        noted.matches(&format!("refs/kv/main {}", "0".repeat(40))).count(),
+        2,
+        "{noted}"
+    );
+}
+
+#[test]
+fn a_watermark_that_the_mirror_always_refuses_is_tried_three_times_and_again_by_the_next_cycle() {
+    let mirror = Mirror::start();
+    mirror.create("o/r.git", Format::Sha1);
+    let path = mirror.path("o/r.git");
+    mirror.hook("o/r.git", "update", &noting_hook("[ \"$1\" != refs/kv-mirror/main ]"));
+    let journey = Journey::new("sha1", &mirror.url("o/r.git"));
+    let first = journey.push();
+    let (exit, report) = journey.run();
+    assert_eq!((exit, report["outcome"].as_str()), (1, Some("incomplete")));
+    assert_eq!(
+        (report["groups"][0]["attempts"].as_u64(), report["pending"].as_u64()),
+        (Some(3), Some(2))
+    );
+    assert_eq!(report["groups"][0]["outcome"], "rejected");
+    assert_eq!(mirrored(&path), [None, None, None]);
+    assert_eq!(journey.statuses(), ["pending", "pending"]);
+    let log = stderr(&journey.run_raw(&[]));
+    assert_eq!(log.matches("attempt failed").count(), 2, "{log}");
+    assert_eq!(
+        log.matches("not mirrored; the entries stay pending").count(),
+        1,
+        "{log}"
+    );
+    assert!(log.contains("hook declined"), "{log}");
+
+    std::fs::remove_file(path.join("hooks/update")).expect("the hook goes");
+    assert_eq!(journey.run().0, 0);
+    assert_eq!(mirrored(&path), [0; 3].map(|_| Some(first.clone())));
+}
+
+#[test]
+fn several_namespaces_and_a_bad_one() {
+    let mirror = Mirror::start();
+    mirror.create("o/r.git", Format::Sha1);
+    let path = mirror.path("o/r.git");
+    mirror.hook("o/r.git", "update", "case $1 in */bad) exit 1;; esac\n");
+    let journey = Journey::new("sha1", &mirror.url("o/r.git"));
+    git(
+        &journey.client,
+        [
+            "push",
+            "-q",
+            "origin",
+            "HEAD:refs/kv/team/a",
+            "HEAD:refs/kv/bad",
+            "HEAD:refs/kv/z",
+            "HEAD:refs/heads/x",
+        ],
+    );
+    let (exit, report) = journey.run();
+    assert_eq!((exit, report["pending"].as_u64()), (1, Some(1)), "{report}");
+    for name in [
+        "refs/kv/team/a",
+        "refs/kv-mirror/team/a",
+        "refs/kv/z",
+        "refs/kv-mirror/z",
+    ] {
+        assert!(ref_of(&path, name).is_some(), "{name}");
+    }
+    for name in ["refs/kv/bad", "refs/kv-mirror/bad", "refs/heads/x"] {
+        assert_eq!(ref_of(&path, name), None, "{name}");
+    }
+}
+
+#[test]
+fn a_deletion_is_carried_with_its_watermark() {
+    let mirror = Mirror::start();
+    mirror.create("o/r.git", Format::Sha1);
+    let journey = Journey::new("sha1", &mirror.url("o/r.git"));
+    journey.push();
+    journey.run();
+    git(
+        &journey.client,
+        ["push", "-q", "origin", ":refs/kv/main", ":refs/kv-index/main"],
+    );
+    let (exit, report) = journey.run();
+    assert_eq!(exit, 0, "{report}");
+    assert_eq!(mirrored(&mirror.path("o/r.git")), [None, None, None]);
+}
+
+#[test]
+fn a_forced_update_waits_as_diverged_until_it_is_allowed() {
+    let mirror = Mirror::start();
+    mirror.create("o/r.git", Format::Sha1);
+    let path = mirror.path("o/r.git");
+    let journey = Journey::new("sha1", &mirror.url("o/r.git"));
+    let first = journey.push();
+    journey.run();
+    git(
+        &journey.client,
+        ["commit", "-q", "--amend", "--allow-empty", "-m", "rewritten"],
+    );
+    git(&journey.client, ["push", "-q", "-f", "origin", "HEAD:refs/kv/main"]);
+    let (exit, report) = journey.run();
+    assert_eq!(
+        (exit, report["groups"][0]["outcome"].as_str()),
+        (3, Some("diverged")),
+        "{report}"
+    );
+    assert_eq!(ref_of(&path, "refs/kv/main"), Some(first));
+    journey.stargate.configure("stargate.force", "true");
+    assert_eq!(journey.run().0, 0);
+    assert_eq!(
+        ref_of(&path, "refs/kv/main"),
+        Some(git(&journey.client, ["rev-parse", "HEAD"]))
+    );
+}
+
+#[test]
+fn what_someone_else_put_on_the_mirror_is_never_overwritten() {
+    let mirror = Mirror::start();
+    mirror.create("o/r.git", Format::Sha1);
+    let journey = Journey::new("sha1", &mirror.url("o/r.git"));
+    journey.push();
+    journey.run();
+    let theirs = git(&journey.client, ["commit-tree", "-m", "theirs", "HEAD^{tree}"]);
+    git(
+        &journey.client,
+        [
+            "push",
+            "-q",
+            "-f",
+            &mirror.path("o/r.git").display().to_string(),
+            &format!("{theirs}:refs/kv/main"),
+        ],
+    );
+    journey.commit("second");
+    journey.push();
+    let (exit, report) = journey.run();
+    assert_eq!((exit, report["outcome"].as_str()), (3, Some("incomplete")), "{report}");
+    assert_eq!(ref_of(&mirror.path("o/r.git"), "refs/kv/main"), Some(theirs));
+}
+
+#[test]
+fn atomic_not_offered_is_refused_and_nothing_is_sent() {
+    let mirror = Mirror::start();
+    mirror.create("o/r.git", Format::Sha1);
+    git(&mirror.path("o/r.git"), ["config", "receive.advertiseAtomic", "false"]);
+    let journey = Journey::new("sha1", &mirror.url("o/r.git"));
+    journey.push();
+    let (exit, report) = journey.run();
+    assert_eq!((exit, report["bytes_sent"].as_u64()), (4, Some(0)), "{report}");
+    assert!(
+        report["groups"][0]["error"]
+            .as_str()
+            .expect("an error")
+            .contains("atomic"),
+        "{report}"
+    );
+    assert_eq!(mirrored(&mirror.path("o/r.git")), [None, None, None]);
+}
+
+#[test]
+fn another_object_format_a_wrong_token_and_a_missing_repository_are_misconfigured() {
+    let mirror = Mirror::with_token("another token");
+    mirror.create("o/r.git", Format::Sha1);
+    for name in ["o/r.git", "o/missing.git"] {
+        let journey = Journey::new("sha1", &mirror.url(name));
+        journey.push();
+        let (exit, report) = journey.run();
+        assert_eq!(
+            (exit, report["groups"][0]["attempts"].as_u64()),
+            (4, Some(1)),
+            "{report}"
+        );
+    }
+    let mirror = Mirror::start();
+    mirror.create("o/r.git", Format::Sha256);
+    let journey = Journey::new("sha1", &mirror.url("o/r.git"));
+    journey.push();
+    let (exit, report) = journey.run();
+    assert_eq!((exit, report["bytes_sent"].as_u64()), (4, Some(0)), "{report}");
+}
+
+#[test]
+fn a_dry_run_sends_nothing_and_records_nothing() {
+    let mirror = Mirror::start();
+    mirror.create("o/r.git", Format::Sha1);
+    let journey = Journey::new("sha1", &mirror.url("o/r.git"));
+    journey.push();
+    let output = journey.run_raw(&["--json", "--dry-run"]);
+    let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(
+        (code(&output), report["groups"][0]["outcome"].as_str()),
+        (0, Some("planned")),
+        "{report}"
+    );
+    assert_eq!(report["bytes_sent"], 0);
+    assert_eq!(journey.statuses(), ["pending", "pending"]);
+    assert_eq!(mirrored(&mirror.path("o/r.git")), [None, None, None]);
+}
+
+#[test]
+fn a_mirror_that_is_down_leaves_entries_pending_and_gets_them_when_it_is_back() {
+    let mut mirror = Mirror::start();
+    mirror.create("o/r.git", Format::Sha1);
+    let journey = Journey::new("sha1", &mirror.url("o/r.git"));
+    let first = journey.push();
+    mirror.stop();
+    let (exit, report) = journey.run();
+    assert_eq!(
+        (exit, report["groups"][0]["outcome"].as_str()),
+        (1, Some("transient")),
+        "{report}"
+    );
+    mirror.start_again();
+    assert_eq!(journey.run().0, 0);
+    assert_eq!(mirrored(&mirror.path("o/r.git")), [0; 3].map(|_| Some(first.clone())));
+}
+
+#[test]
+fn root_finds_every_repository() {
+    let mirror = Mirror::start();
+    mirror.create("o/r.git", Format::Sha1);
+    let journey = Journey::new("sha1", &mirror.url("o/r.git"));
+    journey.push();
+    let output = stargate_mirror(journey.stargate.folder(), &["run", "--root", ".", "--json"]);
+    let report: Value = serde_json::from_slice(&output.stdout).expect("one JSON object");
+    assert_eq!(report["outcome"], "mirrored");
+}
+
+#[test]
+fn the_token_is_nowhere() {
+    let mirror = Mirror::with_token(TOKEN);
+    mirror.create("o/r.git", Format::Sha1);
+    mirror.hook("o/r.git", "pre-receive", "echo no >&2\nexit 1\n");
+    let journey = Journey::new("sha1", &mirror.url("o/r.git"));
+    journey.push();
+    let outputs = [
+        journey.run_raw(&[]),
+        journey.run_raw(&["--json"]),
+        journey.run_raw(&["--remote", &mirror.url("o/missing.git")]),
+        journey.run_raw(&[
+            "--remote",
+            &mirror.url("o/r.git").replace("://", &format!("://u:{TOKEN}@")),
+        ]),
+        journey.run_raw(&["--remote", &format!("http://u:{TOKEN}@git.example.com/o/r.git")]),
+        journey.run_raw(&["--remote", &format!("https://{TOKEN}@127.0.0.1:1/o/r.git")]),
+    ];
+    let mut said: Vec<u8> = outputs
+        .iter()
+        .flat_map(|output| [&output.stdout[..], &output.stderr].concat())
+        .collect();
+    for file in files(&journey.stargate.git_dir) {
+        said.extend(std::fs::read(file).expect("a file"));
+    }
+    let said = String::from_utf8_lossy(&said);
+    use base64::{Engine, prelude::BASE64_STANDARD};
+    for form in [
+        TOKEN.to_owned(),
+        TOKEN.replace('-', "%2D"),
+        BASE64_STANDARD.encode(format!("x-access-token:{TOKEN}")),
+        BASE64_STANDARD.encode(format!("u:{TOKEN}")),
+    ] {
+        assert!(!said.contains(&form), "{form} was said");
+    }
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).expect("a folder").flatten();
+    entries
+        .flat_map(|entry| {
+            if entry.path().is_dir() {
+                files(&entry.path())
+            } else {
+                vec![entry.path()]
+            }
+        })
+        .collect()
+}
