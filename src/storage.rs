@@ -140,7 +140,8 @@ impl Storage for Disk {
     fn create_dir(&self, path: &Path) -> io::Result<bool> {
         match fs::create_dir(path) {
             Ok(()) => platform::set_mode(path, DIRECTORY_MODE).map(|()| true),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match fs::symlink_metadata(path)?.file_type() {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match fs::symlink_metadata(path)?.file_type()
+            {
                 kind if kind.is_dir() => Ok(false),
                 kind => Err(io::Error::other(format!("it is {}, not a directory", describe(kind)))),
             },

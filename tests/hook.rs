@@ -23,7 +23,9 @@ fn mode(path: &Path) -> u32 {
 }
 
 fn keys(line: &str) -> Vec<&str> {
-    line.split(['{', ',']).filter_map(|part| part.strip_prefix('"')?.split_once("\":").map(|(key, _)| key)).collect()
+    line.split(['{', ','])
+        .filter_map(|part| part.strip_prefix('"')?.split_once("\":").map(|(key, _)| key))
+        .collect()
 }
 
 #[test]
@@ -33,18 +35,32 @@ fn a_push_becomes_an_entry_of_exactly_this_schema() {
     let client = stargate.client("Subject\n\nKV-Txn: 01JBAXF5Z8J8M7R2");
     let head = git(&client, ["rev-parse", "HEAD"]);
     let mut push = git_command(&client);
-    push.args(["push", "-q", "-o", "fast", "origin", "HEAD:refs/kv/main"]).env("GIT_PUSHER_NAME", "user@example.com");
+    push.args(["push", "-q", "-o", "fast", "origin", "HEAD:refs/kv/main"])
+        .env("GIT_PUSHER_NAME", "user@example.com");
     assert_eq!(stderr(&feed(push, "")), "", "silence is success");
 
     let text = fs::read_to_string(stargate.journal()).unwrap();
     assert_eq!(
         keys(&text),
         [
-            "entry_id", "timestamp", "event", "ref", "old_oid", "new_oid", "pusher", "repo", "source", "status", "meta",
-            "txn_id", "push_options"
+            "entry_id",
+            "timestamp",
+            "event",
+            "ref",
+            "old_oid",
+            "new_oid",
+            "pusher",
+            "repo",
+            "source",
+            "status",
+            "meta",
+            "txn_id",
+            "push_options"
         ]
     );
-    let [line] = &stargate.lines()[..] else { panic!("one line: {text}") };
+    let [line] = &stargate.lines()[..] else {
+        panic!("one line: {text}")
+    };
     assert_eq!(
         *line,
         json!({
@@ -58,7 +74,13 @@ fn a_push_becomes_an_entry_of_exactly_this_schema() {
     assert_eq!((timestamp.len(), &timestamp[23..]), (24, "Z"), "{timestamp}");
     assert_eq!(mode(&stargate.git_dir.join(".stargate")), 0o755);
     assert_eq!(mode(&stargate.journal()), 0o644);
-    assert!(stargate.log().contains(&format!("recorded refs/kv/main {ZERO}..{head} as ")), "{}", stargate.log());
+    assert!(
+        stargate
+            .log()
+            .contains(&format!("recorded refs/kv/main {ZERO}..{head} as ")),
+        "{}",
+        stargate.log()
+    );
 }
 
 #[test]
@@ -69,24 +91,42 @@ fn a_sha256_repository_is_recorded_with_its_ids() {
     git(&client, ["push", "-q", "origin", "HEAD:refs/kv/main"]);
     let line = &stargate.lines()[0];
     assert_eq!(line["new_oid"], git(&client, ["rev-parse", "HEAD"]));
-    assert_eq!((line["new_oid"].as_str().unwrap().len(), &line["meta"]["txn_id"]), (64, &json!("long")));
+    assert_eq!(
+        (line["new_oid"].as_str().unwrap().len(), &line["meta"]["txn_id"]),
+        (64, &json!("long"))
+    );
 }
 
 #[test]
 fn of_several_refs_only_the_mirrored_are_recorded() {
     let stargate = Stargate::with_hook();
     let client = stargate.client("one");
-    let refs = ["refs/kv/main", "refs/heads/main", "refs/kv-index/main", "refs/kv-mirror/main", "refs/tags/t"];
+    let refs = [
+        "refs/kv/main",
+        "refs/heads/main",
+        "refs/kv-index/main",
+        "refs/kv-mirror/main",
+        "refs/tags/t",
+    ];
     let refspecs = refs.map(|name| format!("HEAD:{name}"));
-    git(&client, ["push", "-q", "origin"].into_iter().map(str::to_owned).chain(refspecs));
+    git(
+        &client,
+        ["push", "-q", "origin"].into_iter().map(str::to_owned).chain(refspecs),
+    );
     let recorded: BTreeSet<_> = stargate.recorded().into_iter().collect();
-    assert_eq!(recorded, ["refs/kv/main", "refs/kv-index/main"].map(str::to_owned).into());
+    assert_eq!(
+        recorded,
+        ["refs/kv/main", "refs/kv-index/main"].map(str::to_owned).into()
+    );
 }
 
 #[test]
 fn refs_outside_the_patterns_leave_no_trace() {
     let stargate = Stargate::with_hook();
-    git(&stargate.client("one"), ["push", "-q", "origin", "HEAD:refs/heads/main"]);
+    git(
+        &stargate.client("one"),
+        ["push", "-q", "origin", "HEAD:refs/heads/main"],
+    );
     assert!(!stargate.git_dir.join(".stargate").exists());
 }
 
@@ -103,10 +143,17 @@ fn patterns_and_names_come_from_the_configuration() {
     }
     let mut hook = stargate.hook();
     hook.env("MY_PUSHER", "me").env("GIT_PUSHER_NAME", "other");
-    let input = ["refs/heads/wip", "refs/heads/main", "refs/kv/main"].map(creation).concat();
+    let input = ["refs/heads/wip", "refs/heads/main", "refs/kv/main"]
+        .map(creation)
+        .concat();
     assert!(feed(hook, input).status.success());
-    let [line] = &stargate.lines()[..] else { panic!("one line") };
-    assert_eq!((&line["ref"], &line["repo"], &line["pusher"]), (&json!("refs/heads/main"), &json!("owner/name"), &json!("me")));
+    let [line] = &stargate.lines()[..] else {
+        panic!("one line")
+    };
+    assert_eq!(
+        (&line["ref"], &line["repo"], &line["pusher"]),
+        (&json!("refs/heads/main"), &json!("owner/name"), &json!("me"))
+    );
 }
 
 #[test]
@@ -119,11 +166,17 @@ fn updates_deletions_and_names_that_are_not_utf8_are_recorded() {
     git(&client, ["push", "-q", "origin", "HEAD:refs/kv/a"]);
     git(&client, ["push", "-q", "origin", ":refs/kv/a"]);
     let name = std::os::unix::ffi::OsStringExt::from_vec(b"HEAD:refs/kv/\xff".to_vec());
-    git(&client, ["push".into(), "-q".into(), "origin".into(), name].map(|word: std::ffi::OsString| word));
+    git(
+        &client,
+        ["push".into(), "-q".into(), "origin".into(), name].map(|word: std::ffi::OsString| word),
+    );
 
     let second = git(&client, ["rev-parse", "HEAD"]);
     let lines = stargate.lines();
-    let ids: Vec<_> = lines.iter().map(|line| (line["old_oid"].clone(), line["new_oid"].clone())).collect();
+    let ids: Vec<_> = lines
+        .iter()
+        .map(|line| (line["old_oid"].clone(), line["new_oid"].clone()))
+        .collect();
     assert_eq!(
         ids,
         [
@@ -134,8 +187,14 @@ fn updates_deletions_and_names_that_are_not_utf8_are_recorded() {
         ]
     );
     assert_eq!(lines[2]["meta"], Value::Null);
-    assert_eq!((&lines[3]["ref"], &lines[3]["meta"]["ref_b64"]), (&json!("refs/kv/\u{fffd}"), &json!("cmVmcy9rdi//")));
-    assert_eq!(Backlog::read(&stargate.journal()).unwrap().pending[3].entry.update.name, b"refs/kv/\xff"[..]);
+    assert_eq!(
+        (&lines[3]["ref"], &lines[3]["meta"]["ref_b64"]),
+        (&json!("refs/kv/\u{fffd}"), &json!("cmVmcy9rdi//"))
+    );
+    assert_eq!(
+        Backlog::read(&stargate.journal()).unwrap().pending[3].entry.update.name,
+        b"refs/kv/\xff"[..]
+    );
 }
 
 #[test]
@@ -147,7 +206,10 @@ fn quotes_and_newlines_in_the_pushers_name_break_nothing_and_unset_variables_are
     assert!(feed(hook, creation("refs/kv/a")).status.success());
     assert!(stargate.run_hook(creation("refs/kv/b")).status.success());
     let lines = stargate.lines();
-    assert_eq!((&lines[0]["pusher"], &lines[1]["pusher"]), (&json!(pusher), &Value::Null));
+    assert_eq!(
+        (&lines[0]["pusher"], &lines[1]["pusher"]),
+        (&json!(pusher), &Value::Null)
+    );
 }
 
 #[test]
@@ -165,7 +227,12 @@ fn malformed_lines_are_told_and_logged_and_the_others_recorded() {
     let output = stargate.run_hook(input.concat());
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(stargate.recorded(), ["refs/kv/a", "refs/kv/c"]);
-    for (line, why) in [(1, "expected `<old>"), (3, "not a valid ref name"), (4, "longer than 65536"), (6, "cut off")] {
+    for (line, why) in [
+        (1, "expected `<old>"),
+        (3, "not a valid ref name"),
+        (4, "longer than 65536"),
+        (6, "cut off"),
+    ] {
         let expected = format!("line {line} of the hook's input is no ref update and not recorded: {why}");
         assert!(stderr(&output).contains(&expected), "{}", stderr(&output));
         assert!(stargate.log().contains(&expected));
@@ -178,11 +245,19 @@ fn a_bad_value_and_an_unreadable_configuration_are_told_and_stop_nothing() {
     stargate.configure("stargate.lockTimeout", "soon");
     let output = stargate.run_hook(creation("refs/kv/a"));
     assert!(output.status.success());
-    assert!(stderr(&output).contains("stargate: configuration: stargate.lockTimeout = soon"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("stargate: configuration: stargate.lockTimeout = soon"),
+        "{}",
+        stderr(&output)
+    );
     fs::write(stargate.git_dir.join("config"), "[broken").unwrap();
     let output = stargate.run_hook(creation("refs/kv/b"));
     assert!(output.status.success());
-    assert!(stderr(&output).contains("cannot read git's configuration"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("cannot read git's configuration"),
+        "{}",
+        stderr(&output)
+    );
     assert_eq!(stargate.recorded(), ["refs/kv/a", "refs/kv/b"]);
 }
 
@@ -211,9 +286,19 @@ fn a_write_that_falls_short_is_cut_back_and_the_others_are_recorded() {
     assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
     assert_eq!(stargate.recorded(), ["refs/kv/a", "refs/kv/b", "refs/kv/c"]);
     let told = stderr(&output);
-    assert!(told.contains("this push is accepted and stands on this server, but 2 of its 4 mirrored ref updates"), "{told}");
-    assert!(told.contains("refs/kv/d: only") && told.contains("bytes could be written"), "{told}");
-    assert!(stargate.log().contains("not recorded: refs/kv/d "), "{}", stargate.log());
+    assert!(
+        told.contains("this push is accepted and stands on this server, but 2 of its 4 mirrored ref updates"),
+        "{told}"
+    );
+    assert!(
+        told.contains("refs/kv/d: only") && told.contains("bytes could be written"),
+        "{told}"
+    );
+    assert!(
+        stargate.log().contains("not recorded: refs/kv/d "),
+        "{}",
+        stargate.log()
+    );
     assert_eq!(Backlog::read(&stargate.journal()).unwrap().problem_count, 0);
 }
 
@@ -222,7 +307,11 @@ fn a_size_limit_of_nothing_kills_nobody() {
     let stargate = Stargate::bare();
     let output = feed(stargate.hook_behind(&["prlimit", "--fsize=0"]), creation("refs/kv/a"));
     assert_eq!(output.status.code(), Some(1), "{:?}", output.status);
-    assert!(stderr(&output).contains("refs/kv/a: the write failed: File too large"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("refs/kv/a: the write failed: File too large"),
+        "{}",
+        stderr(&output)
+    );
     assert_eq!(fs::read(stargate.journal()).unwrap(), b"");
 }
 
@@ -238,7 +327,10 @@ fn what_is_in_the_journals_place_is_refused_by_name() {
         stderr(&output)
     };
     let told = place(&|journal| fs::create_dir(journal).unwrap());
-    assert!(told.contains("mirror-journal.ndjson: it is a directory, not a regular file"), "{told}");
+    assert!(
+        told.contains("mirror-journal.ndjson: it is a directory, not a regular file"),
+        "{told}"
+    );
     let told = place(&|journal| std::os::unix::fs::symlink("/dev/null", journal).unwrap());
     assert!(told.contains("it is a symbolic link, not a regular file"), "{told}");
     let told = place(&|journal| {
@@ -254,7 +346,10 @@ fn a_file_in_the_folders_place_is_told_and_nothing_hangs_on_the_log() {
     let output = stargate.run_hook(creation("refs/kv/a"));
     assert_eq!(output.status.code(), Some(1));
     let told = stderr(&output);
-    assert!(told.contains("refs/kv/a: cannot create ./.stargate: it is a regular file, not a directory"), "{told}");
+    assert!(
+        told.contains("refs/kv/a: cannot create ./.stargate: it is a regular file, not a directory"),
+        "{told}"
+    );
     assert!(told.contains("cannot write the log"), "{told}");
 }
 
@@ -272,10 +367,23 @@ fn a_log_that_cannot_be_written_keeps_no_entry_out() {
 fn a_journal_that_may_not_be_opened_is_told() {
     let stargate = Stargate::bare();
     let journal = "./.stargate/mirror-journal.ndjson";
-    let strace = ["strace", "-f", "-o", "/dev/null", "-P", journal, "-e", "inject=openat:error=EACCES"];
+    let strace = [
+        "strace",
+        "-f",
+        "-o",
+        "/dev/null",
+        "-P",
+        journal,
+        "-e",
+        "inject=openat:error=EACCES",
+    ];
     let output = feed(stargate.hook_behind(&strace), creation("refs/kv/a"));
     assert_eq!(output.status.code(), Some(1));
-    assert!(stderr(&output).contains(&format!("cannot open {journal}: Permission denied")), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains(&format!("cannot open {journal}: Permission denied")),
+        "{}",
+        stderr(&output)
+    );
     assert!(stargate.log().contains("Permission denied"));
 }
 
@@ -283,10 +391,23 @@ fn a_journal_that_may_not_be_opened_is_told() {
 fn a_failed_fsync_is_no_success() {
     let stargate = Stargate::bare();
     assert!(stargate.run_hook(creation("refs/kv/a")).status.success());
-    let strace = ["strace", "-f", "-o", "/dev/null", "-e", "trace=fsync", "-e", "inject=fsync:error=EIO"];
+    let strace = [
+        "strace",
+        "-f",
+        "-o",
+        "/dev/null",
+        "-e",
+        "trace=fsync",
+        "-e",
+        "inject=fsync:error=EIO",
+    ];
     let output = feed(stargate.hook_behind(&strace), creation("refs/kv/b"));
     assert_eq!(output.status.code(), Some(1));
-    assert!(stderr(&output).contains("fsync failed, so it is not known to be on the disk"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("fsync failed, so it is not known to be on the disk"),
+        "{}",
+        stderr(&output)
+    );
     assert!(!stargate.log().contains("recorded refs/kv/b as"));
 }
 
@@ -295,15 +416,28 @@ fn ten_thousand_refs_take_one_lock_and_one_fsync() {
     let stargate = Stargate::bare();
     assert!(stargate.run_hook(creation("refs/kv/first")).status.success());
     let trace = stargate.folder().join("trace");
-    let strace = ["strace", "-f", "-y", "-e", "trace=flock,fsync,fdatasync,sync", "-o", trace.to_str().unwrap()];
-    let input: String = (0..10_000).map(|number| creation(&format!("refs/kv/{number}"))).collect();
+    let strace = [
+        "strace",
+        "-f",
+        "-y",
+        "-e",
+        "trace=flock,fsync,fdatasync,sync",
+        "-o",
+        trace.to_str().unwrap(),
+    ];
+    let input: String = (0..10_000)
+        .map(|number| creation(&format!("refs/kv/{number}")))
+        .collect();
     let output = feed(stargate.hook_behind(&strace), input);
     assert!(output.status.success(), "{}", stderr(&output));
     let trace = fs::read_to_string(trace).unwrap();
     let calls: Vec<_> = trace.lines().filter(|line| line.contains('(')).collect();
     assert_eq!(calls.len(), 2, "{trace}");
     assert!(calls[0].contains("flock(") && calls[1].contains("fsync("), "{trace}");
-    assert!(calls.iter().all(|call| call.contains("mirror-journal.ndjson>")), "{trace}");
+    assert!(
+        calls.iter().all(|call| call.contains("mirror-journal.ndjson>")),
+        "{trace}"
+    );
     assert_eq!(Backlog::read(&stargate.journal()).unwrap().counts.pending, 10_001);
 }
 
@@ -324,7 +458,11 @@ fn a_pusher_who_has_gone_keeps_no_entry_out() {
     drop(hook.stderr.take());
     let input = "nonsense\n".to_owned() + &creation("refs/kv/a");
     hook.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-    assert_eq!(hook.wait().unwrap().code(), Some(1), "told nobody, and was not killed for it");
+    assert_eq!(
+        hook.wait().unwrap().code(),
+        Some(1),
+        "told nobody, and was not killed for it"
+    );
     assert_eq!(stargate.recorded(), ["refs/kv/a"]);
 }
 
@@ -346,7 +484,11 @@ fn a_torn_tail_is_repaired_before_anything_is_appended() {
     assert_eq!(stargate.recorded(), ["refs/kv/a", "refs/kv/c"]);
     let mut kept = fs::read_dir(stargate.git_dir.join(".stargate/quarantine")).unwrap();
     assert_eq!(fs::read(kept.next().unwrap().unwrap().path()).unwrap(), torn);
-    assert!(stargate.log().contains(&format!("{} bytes of an incomplete entry went to", torn.len())));
+    assert!(
+        stargate
+            .log()
+            .contains(&format!("{} bytes of an incomplete entry went to", torn.len()))
+    );
 }
 
 #[test]
@@ -359,7 +501,10 @@ fn a_lock_that_is_held_is_waited_for_no_longer_than_configured() {
     let output = stargate.run_hook(creation("refs/kv/a"));
     assert_eq!(output.status.code(), Some(1));
     let told = stderr(&output);
-    assert!(told.contains("was locked by another process for 20ms") && told.contains("stargate.lockTimeout"), "{told}");
+    assert!(
+        told.contains("was locked by another process for 20ms") && told.contains("stargate.lockTimeout"),
+        "{told}"
+    );
     drop(held);
     assert!(stargate.run_hook(creation("refs/kv/a")).status.success());
 }
@@ -380,8 +525,15 @@ fn the_pusher_is_told_and_the_push_stands() {
     let client = stargate.client("one");
     let output = try_git(&client, ["push", "origin", "HEAD:refs/kv/main"]);
     assert!(output.status.success());
-    assert!(stderr(&output).contains("remote: stargate: this push is accepted and stands on this server"), "{}", stderr(&output));
-    assert_eq!(git(&stargate.git_dir, ["rev-parse", "refs/kv/main"]), git(&client, ["rev-parse", "HEAD"]));
+    assert!(
+        stderr(&output).contains("remote: stargate: this push is accepted and stands on this server"),
+        "{}",
+        stderr(&output)
+    );
+    assert_eq!(
+        git(&stargate.git_dir, ["rev-parse", "refs/kv/main"]),
+        git(&client, ["rev-parse", "HEAD"])
+    );
 }
 
 proptest! {

@@ -65,7 +65,8 @@ fn text(report: &Report, git_dir: &Path, whole_program: Option<&Path>) -> String
     };
     if let Some(program) = whole_program {
         let program = program.display();
-        text += &format!("There is no stargate-hook beside {program}, so the hook is a copy of that; it does the same.\n");
+        text +=
+            &format!("There is no stargate-hook beside {program}, so the hook is a copy of that; it does the same.\n");
     }
     if let Some(chained) = &report.chained {
         text += &format!("{} runs first, with the same input.\n", chained.display());

@@ -36,7 +36,13 @@ impl<C: Clock> Account<C> {
     /// For the log: one line, with the time.
     pub(super) fn log(&mut self, text: &str) {
         // Formatting into a string cannot fail.
-        let _ = writeln!(self.log, "{:.3} [{}] {}", self.clock.now(), std::process::id(), escaped(text));
+        let _ = writeln!(
+            self.log,
+            "{:.3} [{}] {}",
+            self.clock.now(),
+            std::process::id(),
+            escaped(text)
+        );
     }
 
     /// For the pusher: one line.
@@ -67,13 +73,14 @@ pub(super) fn readable(name: &BStr) -> String {
 }
 
 fn escaped(text: &str) -> String {
-    text.chars().fold(String::with_capacity(text.len()), |mut line, character| {
-        match character.is_control() {
-            true => line.extend(character.escape_default()),
-            false => line.push(character),
-        }
-        line
-    })
+    text.chars()
+        .fold(String::with_capacity(text.len()), |mut line, character| {
+            match character.is_control() {
+                true => line.extend(character.escape_default()),
+                false => line.push(character),
+            }
+            line
+        })
 }
 
 fn append_to_log<S: Storage>(storage: &S, git_dir: &Path, path: &Path, text: &[u8]) -> io::Result<()> {
@@ -116,7 +123,11 @@ mod tests {
         let mut account = Account::new(SystemClock::default());
         account.log("one\n2020-01-01 two\u{1b}[2J");
         assert_eq!(account.log.lines().count(), 1);
-        assert!(account.log.ends_with("] one\\n2020-01-01 two\\u{1b}[2J\n"), "{}", account.log);
+        assert!(
+            account.log.ends_with("] one\\n2020-01-01 two\\u{1b}[2J\n"),
+            "{}",
+            account.log
+        );
     }
 
     #[test]
@@ -128,13 +139,28 @@ mod tests {
             account.log(&format!("entry {number}"));
             account.write_log(&Disk, folder.path());
             assert_eq!(account.into_told(), "");
-            fs::OpenOptions::new().write(true).open(&log).unwrap().set_len(MAX_LOG).unwrap();
+            fs::OpenOptions::new()
+                .write(true)
+                .open(&log)
+                .unwrap()
+                .set_len(MAX_LOG)
+                .unwrap();
         }
-        let mut names: Vec<_> = fs::read_dir(log.parent().unwrap()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        let mut names: Vec<_> = fs::read_dir(log.parent().unwrap())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
         names.sort();
-        let kept: Vec<_> = ["", ".1", ".2", ".3"].iter().map(|end| format!("{LOG}{end}").into()).collect::<Vec<std::ffi::OsString>>();
+        let kept: Vec<_> = ["", ".1", ".2", ".3"]
+            .iter()
+            .map(|end| format!("{LOG}{end}").into())
+            .collect::<Vec<std::ffi::OsString>>();
         assert_eq!(names, kept);
         assert!(fs::read_to_string(&log).unwrap().contains("entry 5"));
-        assert!(fs::read_to_string(log.with_extension("log.3")).unwrap().contains("entry 2"));
+        assert!(
+            fs::read_to_string(log.with_extension("log.3"))
+                .unwrap()
+                .contains("entry 2")
+        );
     }
 }

@@ -30,7 +30,10 @@ pub fn pusher(environment: Environment<'_>, config: &Config) -> Option<BString> 
 /// absolute, without `.git`.
 pub fn repo(environment: Environment<'_>, config: &Config, git_dir: &Path) -> Option<BString> {
     let gitea = || {
-        let (owner, name) = (variable(environment, "GITEA_REPO_USER_NAME")?, variable(environment, "GITEA_REPO_NAME")?);
+        let (owner, name) = (
+            variable(environment, "GITEA_REPO_USER_NAME")?,
+            variable(environment, "GITEA_REPO_NAME")?,
+        );
         Some([owner, name].join(&b'/').into())
     };
     let configured = config.repo_id.clone();
@@ -78,7 +81,11 @@ mod tests {
     use super::*;
 
     fn environment<'a>(set: &'a [(&'a str, &'a str)]) -> impl Fn(&str) -> Option<OsString> + 'a {
-        |name| set.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).into())
+        |name| {
+            set.iter()
+                .find(|(key, _)| *key == name)
+                .map(|(_, value)| (*value).into())
+        }
     }
 
     fn name_of(set: &[(&str, &str)], config: &Config) -> Option<BString> {
@@ -87,7 +94,12 @@ mod tests {
 
     #[test]
     fn the_pusher_is_the_first_that_is_set_and_configured_names_come_first() {
-        let set = [("REMOTE_USER", "web"), ("GL_USERNAME", ""), ("GITEA_PUSHER_NAME", "tea"), ("MINE", "me")];
+        let set = [
+            ("REMOTE_USER", "web"),
+            ("GL_USERNAME", ""),
+            ("GITEA_PUSHER_NAME", "tea"),
+            ("MINE", "me"),
+        ];
         assert_eq!(name_of(&set, &Config::default()).unwrap(), "tea");
         let config = Config {
             pusher_env: vec!["ABSENT".into(), b"\xff".into(), "MINE".into()],
@@ -100,7 +112,10 @@ mod tests {
     #[test]
     fn a_name_without_end_is_cut() {
         let long = "x".repeat(MAX_NAME + 1);
-        assert_eq!(name_of(&[("GL_USER", &long)], &Config::default()).unwrap().len(), MAX_NAME);
+        assert_eq!(
+            name_of(&[("GL_USER", &long)], &Config::default()).unwrap().len(),
+            MAX_NAME
+        );
     }
 
     #[test]
@@ -112,12 +127,21 @@ mod tests {
             repo_id: Some("a/b".into()),
             ..Config::default()
         };
-        let all = [("GL_REPO", "two"), ("GL_PROJECT_PATH", "g/p"), ("GITEA_REPO_NAME", "n"), ("GITEA_REPO_USER_NAME", "u")];
+        let all = [
+            ("GL_REPO", "two"),
+            ("GL_PROJECT_PATH", "g/p"),
+            ("GITEA_REPO_NAME", "n"),
+            ("GITEA_REPO_USER_NAME", "u"),
+        ];
         assert_eq!(at(&all, &config), "a/b");
         assert_eq!(at(&all, &Config::default()), "g/p");
         assert_eq!(at(&all[..1], &Config::default()), "two");
         assert_eq!(at(&all[2..], &Config::default()), "u/n");
-        assert_eq!(at(&all[2..3], &Config::default()), "o/r", "an owner without a name is none");
+        assert_eq!(
+            at(&all[2..3], &Config::default()),
+            "o/r",
+            "an owner without a name is none"
+        );
     }
 
     #[test]

@@ -96,7 +96,11 @@ pub enum InstallError {
 /// # Errors
 /// See [`InstallError`]. A hook that was there still is, unless it was ours.
 pub fn install<S: Storage>(storage: &S, installation: Installation<'_>) -> Result<Report, InstallError> {
-    let Installation { git_dir, program, chain } = installation;
+    let Installation {
+        git_dir,
+        program,
+        chain,
+    } = installation;
     let (hooks, outside) = hooks_folder(git_dir)?;
     let hook = hooks.join(format!("{POST_RECEIVE}{}", std::env::consts::EXE_SUFFIX));
     let chained = chained::beside(&hook);
@@ -114,7 +118,13 @@ pub fn install<S: Storage>(storage: &S, installation: Installation<'_>) -> Resul
         Found::Foreign => Change::Chained,
     };
     if change != Change::Unchanged {
-        put(storage, &hooks, &hook, &bytes, (change == Change::Chained).then_some(&chained))?;
+        put(
+            storage,
+            &hooks,
+            &hook,
+            &bytes,
+            (change == Change::Chained).then_some(&chained),
+        )?;
     }
     Ok(Report {
         change,
@@ -180,7 +190,9 @@ fn hooks_folder(git_dir: &Path) -> Result<(PathBuf, bool), InstallError> {
     match file.path("core.hooksPath").filter(|path| !path.is_empty()) {
         None => Ok((git_dir.join("hooks"), false)),
         Some(path) => {
-            let path = path.interpolate(context).map_err(|error| unreadable(error.to_string()))?;
+            let path = path
+                .interpolate(context)
+                .map_err(|error| unreadable(error.to_string()))?;
             let folder = git_dir.join(path);
             let outside = !folder.starts_with(git_dir) || folder.components().any(|part| part.as_os_str() == "..");
             Ok((folder, outside))

@@ -45,7 +45,10 @@ pub fn is_hook_name(program: &OsStr) -> bool {
 pub fn main(args: &[OsString]) -> ExitCode {
     let named = args.first().is_some_and(|program| is_hook_name(program));
     if named || args.get(1).is_some_and(|name| name == POST_RECEIVE) {
-        let chained = args.first().filter(|_| named).map(|program| chained::beside(Path::new(program)));
+        let chained = args
+            .first()
+            .filter(|_| named)
+            .map(|program| chained::beside(Path::new(program)));
         return post_receive::main(chained.as_deref());
     }
     // Nobody is left to tell when this fails.

@@ -126,7 +126,10 @@ fn start_chained(program: &Path, input: Vec<u8>, account: &mut Account<impl Cloc
     match Chained::run_first(program.into(), input, chained::PATIENCE) {
         Ok(chained) => {
             if !chained.has_ended() {
-                account.log(&format!("{} is still running; the journal does not wait", program.display()));
+                account.log(&format!(
+                    "{} is still running; the journal does not wait",
+                    program.display()
+                ));
             }
             Some(chained)
         }

@@ -116,6 +116,9 @@ pub enum DecodeError {
     /// Not a moment.
     #[error("timestamp {0:?} is not a time such as 2025-10-26T12:34:56.789Z")]
     Timestamp(String),
+    /// Not a status.
+    #[error("status is {0}, expected \"pending\", \"done\", \"failed\" or \"skipped\"")]
+    Status(String),
     /// Ids or name that no ref update has.
     #[error("old_oid, new_oid and ref are no ref update: {0}")]
     Update(#[from] MalformedLine),
@@ -172,7 +175,9 @@ pub fn encode(entry: &Entry, offset: u64) -> Vec<u8> {
         timestamp: &format!("{:.3}", entry.timestamp),
         event: EVENT,
         r#ref: &entry.update.name.to_str_lossy(),
-        old_oid: (!entry.update.is_create()).then(|| entry.update.old.to_string()).as_deref(),
+        old_oid: (!entry.update.is_create())
+            .then(|| entry.update.old.to_string())
+            .as_deref(),
         new_oid: &entry.update.new.to_string(),
         pusher: pusher.map(|name| name.to_str_lossy()).as_deref(),
         repo: repo.map(|name| name.to_str_lossy()).as_deref(),
@@ -204,12 +209,16 @@ pub fn decode(line: &[u8], offset: u64) -> Result<Located, DecodeError> {
     let meta = read.meta.unwrap_or_default();
     let entry = Entry {
         entry_id: Ulid::from_string(&read.entry_id).map_err(|_| DecodeError::EntryId(read.entry_id))?,
-        timestamp: read.timestamp.parse().map_err(|_| DecodeError::Timestamp(read.timestamp))?,
+        timestamp: read
+            .timestamp
+            .parse()
+            .map_err(|_| DecodeError::Timestamp(read.timestamp))?,
         update: update(read.old_oid, &read.new_oid, read.r#ref, meta.ref_b64)?,
         pusher: read.pusher.map(BString::from),
         repo: read.repo.map(BString::from),
         source: read.source,
-        status: serde_json::from_str(read.status.get())?,
+        status: serde_json::from_str(read.status.get())
+            .map_err(|_| DecodeError::Status(read.status.get().to_owned()))?,
         meta: Some(Meta {
             txn_id: meta.txn_id.map(BString::from),
             push_options: meta.push_options.into_iter().map(BString::from).collect(),
@@ -296,12 +305,7 @@ fn json(value: &impl Serialize) -> Vec<u8> {
 }
 
 /// By the rules of a hook's line, so that no name comes out of a journal that cannot go in.
-fn update(
-    old: Option<String>,
-    new: &str,
-    name: String,
-    name_base64: Option<String>,
-) -> Result<RefUpdate, DecodeError> {
+fn update(old: Option<String>, new: &str, name: String, name_base64: Option<String>) -> Result<RefUpdate, DecodeError> {
     let name = match name_base64 {
         None => name.into_bytes(),
         Some(text) => BASE64_STANDARD.decode(&text).map_err(|_| DecodeError::RefB64(text))?,
@@ -407,7 +411,10 @@ mod tests {
         entry.update.name = b"refs/kv/\xff".into();
         assert!(text(&entry).contains("\"ref\":\"refs/kv/\u{fffd}\""));
         assert!(text(&entry).ends_with("\"meta\":{\"ref_b64\":\"cmVmcy9rdi//\"}}\n"));
-        assert_eq!(decode(text(&entry).trim_end().as_bytes(), 0).unwrap().entry.update.name, entry.update.name);
+        assert_eq!(
+            decode(text(&entry).trim_end().as_bytes(), 0).unwrap().entry.update.name,
+            entry.update.name
+        );
     }
 
     #[test]
@@ -434,14 +441,16 @@ mod tests {
             ("refs/kv/main", "refs/kv/../main", "not a valid ref name"),
             ("a1a1", "zza1", "hexadecimal"),
             ("\"old_oid\"", "\"older_oid\"", "missing field `old_oid`"),
-            ("\"pending\"", "\"waiting\"", "unknown variant"),
-            ("\"pending\"", "7", "invalid type"),
+            ("\"pending\"", "\"waiting\"", "status is \"waiting\", expected"),
+            ("\"pending\"", "7", "status is 7, expected"),
             ("\"repo\"", "\"pusher\"", "duplicate field"),
             ("post-receive", "post", "unknown variant"),
             ("{\"txn_id\"", "[\"txn_id\"", "expected"),
         ];
         for (from, to, why) in cases {
-            let error = decode(valid.trim_end().replacen(from, to, 1).as_bytes(), 0).unwrap_err().to_string();
+            let error = decode(valid.trim_end().replacen(from, to, 1).as_bytes(), 0)
+                .unwrap_err()
+                .to_string();
             assert!(error.contains(why), "{from} -> {to}: {error}");
         }
     }
@@ -467,7 +476,7 @@ mod tests {
             milliseconds in 0i64..4_000_000_000_000,
             sha256 in any::<bool>(),
             (old, new) in (0u8..3, 0u8..3),
-            name in proptest::collection::vec(prop_oneof![Just(b'"'), b'a'..b'z', 0x80u8..], 1..20),
+            name in proptest::collection::vec(prop_oneof![Just(b'"'), b'a'..=b'z', 0x80u8..], 1..20),
             pusher in proptest::option::of(bytes(20)),
             repo in proptest::option::of(bytes(20)),
             source in prop_oneof![

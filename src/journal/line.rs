@@ -92,7 +92,12 @@ mod tests {
         let mut lines = Lines::new(input, 100, 4);
         let mut seen = Vec::new();
         while let Some(line) = lines.next_line().unwrap() {
-            seen.push((line.offset, line.length, line.bytes.map(<[u8]>::to_vec), line.terminated));
+            seen.push((
+                line.offset,
+                line.length,
+                line.bytes.map(<[u8]>::to_vec),
+                line.terminated,
+            ));
         }
         assert_eq!(
             seen,

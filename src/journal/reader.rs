@@ -216,14 +216,30 @@ mod tests {
         bytes.resize(bytes.len() + MAX_LINE + 1, b'x');
         bytes.push(b'\n');
         let at = bytes.len() as u64;
-        bytes.extend_from_slice(&encode(&Entry { status: Status::Done, ..entry(1) }, at));
+        bytes.extend_from_slice(&encode(
+            &Entry {
+                status: Status::Done,
+                ..entry(1)
+            },
+            at,
+        ));
         bytes.extend_from_slice(&encode(&entry(2), 0)[..30]);
         let backlog = read(&bytes);
         assert_eq!(backlog.pending.len(), 1);
-        assert_eq!(backlog.counts, Counts { pending: 1, done: 1, ..Counts::default() });
+        assert_eq!(
+            backlog.counts,
+            Counts {
+                pending: 1,
+                done: 1,
+                ..Counts::default()
+            }
+        );
         assert_eq!(backlog.last.unwrap().offset, at);
         let problems: Vec<_> = backlog.problems.iter().map(ToString::to_string).collect();
-        assert!(problems[0].starts_with("corrupt entry of 8 bytes at offset "), "{problems:?}");
+        assert!(
+            problems[0].starts_with("corrupt entry of 8 bytes at offset "),
+            "{problems:?}"
+        );
         assert!(problems[1].contains("longer than 1048576"), "{problems:?}");
         assert!(problems[2].starts_with("torn tail of 30 bytes"), "{problems:?}");
         assert_eq!((problems.len(), backlog.problem_count), (3, 3));

@@ -31,12 +31,7 @@ pub enum Repair {
 ///
 /// # Errors
 /// What could not be read, copied or cut off. Then nothing may be appended.
-pub(super) fn repair<S: Storage>(
-    storage: &S,
-    file: &S::File,
-    folder: &Path,
-    name: Ulid,
-) -> io::Result<Option<Repair>> {
+pub(super) fn repair<S: Storage>(storage: &S, file: &S::File, folder: &Path, name: Ulid) -> io::Result<Option<Repair>> {
     let length = storage.length(file)?;
     let start = tail_start(storage, file, length)?;
     if start == length {
@@ -109,5 +104,10 @@ fn quarantine<S: Storage>(storage: &S, folder: &Path, name: Ulid, bytes: &[u8]) 
     };
     kept.and_then(|()| storage.write_new(&quarantine.join(name.to_string()), bytes, FILE_MODE))
         .and_then(|()| storage.sync_dir(&quarantine))
-        .map_err(|error| io::Error::new(error.kind(), format!("its torn tail cannot be put in quarantine: {error}")))
+        .map_err(|error| {
+            io::Error::new(
+                error.kind(),
+                format!("its torn tail cannot be put in quarantine: {error}"),
+            )
+        })
 }

@@ -228,7 +228,11 @@ impl<S: Storage, C: Clock> Writer<S, C> {
 
     fn repair_locked(&self, file: &S::File) -> Result<Option<Repair>, WriteError> {
         let name = next_id(None, self.clock.now(), self.random()).unwrap_or_default();
-        self.on("repair", &self.journal, repair(&self.storage, file, &self.folder(), name))
+        self.on(
+            "repair",
+            &self.journal,
+            repair(&self.storage, file, &self.folder(), name),
+        )
     }
 
     /// The id of the last entry, looked for in a window at the end that grows up to [`ID_WINDOW`].
@@ -268,7 +272,9 @@ impl<S: Storage, C: Clock> Writer<S, C> {
                 Err(cause) => {
                     appended.failed.push((index, cause.clone()));
                     if let Cause::NotCutBack(_) = cause {
-                        appended.failed.extend((index + 1..drafts.len()).map(|index| (index, cause.clone())));
+                        appended
+                            .failed
+                            .extend((index + 1..drafts.len()).map(|index| (index, cause.clone())));
                         break;
                     }
                 }
@@ -311,10 +317,11 @@ impl<S: Storage, C: Clock> Writer<S, C> {
         let same = found.entry.entry_id == located.entry.entry_id && found.status == located.status;
         match found.entry.status {
             found if same && found == status => Ok(()),
-            found if same && found == located.entry.status && located.status.end - located.status.start == width => self
-                .storage
-                .overwrite_at(file, located.status.start, status.padded())
-                .map_err(|error| Cause::Write(Arc::new(error))),
+            found if same && found == located.entry.status && located.status.end - located.status.start == width => {
+                self.storage
+                    .overwrite_at(file, located.status.start, status.padded())
+                    .map_err(|error| Cause::Write(Arc::new(error)))
+            }
             _ => Err(moved),
         }
     }

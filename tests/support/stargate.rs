@@ -38,7 +38,10 @@ impl Stargate {
     pub fn of_format(format: &str) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let git_dir = folder.path().join("o/r.git");
-        git(folder.path(), ["init", "-q", "--bare", "--object-format", format, "o/r.git"]);
+        git(
+            folder.path(),
+            ["init", "-q", "--bare", "--object-format", format, "o/r.git"],
+        );
         Stargate { folder, git_dir }
     }
 
@@ -62,7 +65,15 @@ impl Stargate {
     /// A clone that pushes, with one commit of this message.
     pub fn client(&self, message: &str) -> PathBuf {
         let client = self.folder.path().join("client");
-        git(self.folder.path(), [OsStr::new("clone"), OsStr::new("-q"), self.git_dir.as_os_str(), client.as_os_str()]);
+        git(
+            self.folder.path(),
+            [
+                OsStr::new("clone"),
+                OsStr::new("-q"),
+                self.git_dir.as_os_str(),
+                client.as_os_str(),
+            ],
+        );
         git(&client, ["commit", "-q", "--allow-empty", "-m", message]);
         client
     }
@@ -91,7 +102,10 @@ impl Stargate {
 
     /// The refs that the journal has entries of, in order.
     pub fn recorded(&self) -> Vec<String> {
-        self.lines().iter().map(|line| line["ref"].as_str().expect("a ref").to_owned()).collect()
+        self.lines()
+            .iter()
+            .map(|line| line["ref"].as_str().expect("a ref").to_owned())
+            .collect()
     }
 
     /// The hook's log.
@@ -126,7 +140,10 @@ pub fn creation(name: &str) -> String {
 
 /// Runs a command with this standard input to its end.
 pub fn feed(mut command: Command, input: impl AsRef<[u8]>) -> Output {
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     let mut child = start(&mut command);
     // What it does not read, it does not read.
     let _ = child.stdin.take().expect("a pipe").write_all(input.as_ref());
@@ -135,9 +152,12 @@ pub fn feed(mut command: Command, input: impl AsRef<[u8]>) -> Output {
 
 /// Starts a command; a missing program is named.
 pub fn start(command: &mut Command) -> std::process::Child {
-    command
-        .spawn()
-        .unwrap_or_else(|error| panic!("cannot run {}, which this test needs: {error}", command.get_program().display()))
+    command.spawn().unwrap_or_else(|error| {
+        panic!(
+            "cannot run {}, which this test needs: {error}",
+            command.get_program().display()
+        )
+    })
 }
 
 /// Runs git, which must succeed, and gives its output without the last line feed.
@@ -150,15 +170,25 @@ pub fn git<S: AsRef<OsStr>>(folder: &Path, arguments: impl IntoIterator<Item = S
 /// Runs git.
 pub fn try_git<S: AsRef<OsStr>>(folder: &Path, arguments: impl IntoIterator<Item = S>) -> Output {
     let mut command = git_command(folder);
-    feed({ command.args(arguments); command }, "")
+    feed(
+        {
+            command.args(arguments);
+            command
+        },
+        "",
+    )
 }
 
 /// A git command that knows no configuration but the repository's.
 pub fn git_command(folder: &Path) -> Command {
     let mut command = clean_command("git".as_ref());
-    command.current_dir(folder).args(["-c", "init.defaultBranch=main", "-c", "protocol.file.allow=always"]);
+    command
+        .current_dir(folder)
+        .args(["-c", "init.defaultBranch=main", "-c", "protocol.file.allow=always"]);
     for role in ["AUTHOR", "COMMITTER"] {
-        command.env(format!("GIT_{role}_NAME"), "A Tester").env(format!("GIT_{role}_EMAIL"), "tester@example.com");
+        command
+            .env(format!("GIT_{role}_NAME"), "A Tester")
+            .env(format!("GIT_{role}_EMAIL"), "tester@example.com");
     }
     command
 }
@@ -171,7 +201,10 @@ pub fn stderr(output: &Output) -> String {
 /// Of the environment, only PATH: the names of pushers and the configuration of who runs the tests stay out.
 fn clean_command(program: &OsStr) -> Command {
     let mut command = Command::new(program);
-    command.env_clear().env("GIT_CONFIG_NOSYSTEM", "1").env("GIT_CONFIG_GLOBAL", "/dev/null");
+    command
+        .env_clear()
+        .env("GIT_CONFIG_NOSYSTEM", "1")
+        .env("GIT_CONFIG_GLOBAL", "/dev/null");
     if let Some(path) = std::env::var_os("PATH") {
         command.env("PATH", path);
     }
