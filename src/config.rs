@@ -72,17 +72,15 @@ pub fn git_config(git_dir: &Path) -> Result<gix::config::File, gix::Error> {
     use gix::config::{File, Source, file::Metadata, file::init::Options};
 
     let mut env = |name: &str| std::env::var_os(name);
-    let globals = [Source::System, Source::Git, Source::User]
-        .into_iter()
-        .filter_map(|source| {
-            let path = source.storage_location(&mut env)?;
-            path.is_file().then(|| Metadata {
-                path: Some(path),
-                source,
-                level: 0,
-                trust: gix::sec::Trust::Full,
-            })
-        });
+    let globals = [Source::System, Source::Git, Source::User].into_iter().filter_map(|source| {
+        let path = source.storage_location(&mut env)?;
+        path.is_file().then(|| Metadata {
+            path: Some(path),
+            source,
+            level: 0,
+            trust: gix::sec::Trust::Full,
+        })
+    });
     let local = Metadata {
         path: Some(git_dir.join("config")),
         source: Source::Local,
@@ -248,18 +246,9 @@ mod tests {
 
     #[test]
     fn a_bad_value_is_a_problem_and_the_default_stands() {
-        let config =
-            config("[stargate]\nlockTimeout = soon\nattempts = 0\nforce = maybe\nref = kv/*\nref = refs/x/*\n");
+        let config = config("[stargate]\nlockTimeout = soon\nattempts = 0\nforce = maybe\nref = kv/*\nref = refs/x/*\n");
         let keys: Vec<_> = config.problems.iter().map(|problem| problem.key).collect();
-        assert_eq!(
-            keys,
-            [
-                "stargate.ref",
-                "stargate.force",
-                "stargate.attempts",
-                "stargate.lockTimeout"
-            ]
-        );
+        assert_eq!(keys, ["stargate.ref", "stargate.force", "stargate.attempts", "stargate.lockTimeout"]);
         assert_eq!(config.lock_timeout, Duration::from_secs(10));
         assert!(config.refs.matches("refs/x/y".into()));
     }

@@ -156,9 +156,6 @@ mod tests {
     #[test]
     fn bad_patterns_are_named() {
         assert_eq!(RefPatterns::new(["kv/*"]), Err(InvalidPattern::NotFull("kv/*".into())));
-        assert_eq!(
-            RefPatterns::new(["^refs/*/*"]),
-            Err(InvalidPattern::Stars("refs/*/*".into()))
-        );
+        assert_eq!(RefPatterns::new(["^refs/*/*"]), Err(InvalidPattern::Stars("refs/*/*".into())));
     }
 }

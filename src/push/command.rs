@@ -52,14 +52,11 @@ impl Report {
 
     /// The verdict on the ref of this name, if a command named it.
     pub fn verdict(&self, name: &BStr) -> Option<&Verdict> {
-        self.verdicts()
-            .find(|(command, _)| command.name.as_bstr() == name)
-            .map(|(_, verdict)| verdict)
+        self.verdicts().find(|(command, _)| command.name.as_bstr() == name).map(|(_, verdict)| verdict)
     }
 
     /// Whether the server accepted every command, or had it already.
     pub fn all_accepted(&self) -> bool {
-        self.verdicts()
-            .all(|(_, verdict)| matches!(verdict, Verdict::Accepted | Verdict::UpToDate))
+        self.verdicts().all(|(_, verdict)| matches!(verdict, Verdict::Accepted | Verdict::UpToDate))
     }
 }

@@ -65,10 +65,7 @@ impl Capabilities {
 
     /// The first value that the capability of this name comes with.
     pub fn value(&self, name: &str) -> Option<&BStr> {
-        let (_, value) = self
-            .list
-            .iter()
-            .find(|(offered, value)| offered == name && value.is_some())?;
+        let (_, value) = self.list.iter().find(|(offered, value)| offered == name && value.is_some())?;
         value.as_ref().map(|value| value.as_bstr())
     }
 }
