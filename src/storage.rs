@@ -158,17 +158,15 @@ impl Storage for Disk {
     }
 
     fn open_append(&self, path: &Path) -> io::Result<DiskFile> {
-        // Whoever creates the file sets its mode; when another process creates it in between, open theirs.
-        let file = match platform::append_options().create_new(true).open(path) {
-            Ok(file) => {
-                platform::set_file_mode(&file, FILE_MODE)?;
-                file
-            }
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                open_regular(path, &mut platform::append_options())?
-            }
-            Err(error) => return Err(error),
-        };
+        let open = || open_regular(path, &mut platform::append_options());
+        let file = match open() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => match create_regular(path) {
+                // Another process was faster.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => open(),
+                created => created,
+            },
+            opened => opened,
+        }?;
         DiskFile::new(file, path)
     }
 
@@ -278,6 +276,12 @@ fn open_regular(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
             _ => Err(error),
         },
     }
+}
+
+fn create_regular(path: &Path) -> io::Result<File> {
+    let file = platform::append_options().create_new(true).open(path)?;
+    platform::set_file_mode(&file, FILE_MODE)?;
+    Ok(file)
 }
 
 fn describe(kind: fs::FileType) -> &'static str {

@@ -73,3 +73,27 @@ fn run(program: &Path, input: &[u8]) -> io::Result<ExitStatus> {
     }
     child.wait()
 }
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::{fs, os::unix::fs::PermissionsExt};
+
+    use super::*;
+
+    #[test]
+    fn a_hook_that_takes_long_is_left_running_and_waited_for_at_the_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let (program, fifo) = (folder.path().join("hook"), folder.path().join("fifo"));
+        rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        fs::write(
+            &program,
+            format!("#!/bin/sh\nread word < {}\nexit $word\n", fifo.display()),
+        )
+        .unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        let chained = Chained::run_first(program, b"unread".to_vec(), Duration::ZERO).unwrap();
+        assert!(!chained.has_ended(), "it waits for what only this test can write");
+        fs::write(&fifo, "7\n").unwrap();
+        assert_eq!(chained.wait().unwrap().code(), Some(7));
+    }
+}

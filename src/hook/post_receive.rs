@@ -45,10 +45,9 @@ pub fn main(chained: Option<&Path>) -> ExitCode {
     let mut account = Account::new(clock);
     let config = configuration(&git_dir, &mut account);
 
+    let chained = chained.filter(|program| chained::is_program(program));
     let (updates, kept) = read_input(io::stdin().lock(), &config.refs, chained.is_some(), &mut account);
-    let chained = chained
-        .filter(|program| chained::is_program(program))
-        .and_then(|program| start_chained(program, kept, &mut account));
+    let chained = chained.and_then(|program| start_chained(program, kept, &mut account));
     if !updates.is_empty() {
         let drafts = drafts(updates, &environment, &config, &git_dir);
         let writer = Writer::new(Disk, clock, &git_dir, config.lock_timeout);

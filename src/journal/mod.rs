@@ -55,6 +55,7 @@
 //! - The last id is looked for in the last [`ID_WINDOW`] bytes. Behind more damage than that, ids start anew from the
 //!   clock.
 mod entry;
+mod format;
 mod line;
 mod reader;
 mod repair;
@@ -62,9 +63,10 @@ mod writer;
 
 use std::path::{Path, PathBuf};
 
-pub use entry::{DecodeError, Draft, Entry, Located, Meta, Source, Status, decode, encode, next_id};
+pub use entry::{Draft, Entry, Located, Meta, Source, Status, next_id};
+pub use format::{DecodeError, decode, encode};
 pub use line::{Line, Lines};
-pub use reader::{Backlog, Counts, Item, Problem, ProblemKind, Reader};
+pub use reader::{Backlog, Counts, Item, MAX_PROBLEMS, Problem, ProblemKind, Reader};
 pub use repair::Repair;
 pub use writer::{Appended, Cause, Settled, WriteError, Writer};
 

@@ -7,7 +7,8 @@ use std::{
 
 use super::{
     MAX_LINE,
-    entry::{DecodeError, Located, Status, decode},
+    entry::{Located, Status},
+    format::{DecodeError, decode},
     line::Lines,
 };
 use crate::storage;

@@ -4,11 +4,11 @@ use std::{io, path::Path};
 use bstr::ByteSlice;
 use ulid::Ulid;
 
-use super::{QUARANTINE, entry::decode};
+use super::{QUARANTINE, format::decode};
 use crate::storage::{FILE_MODE, Storage};
 
 /// A longer torn tail is nothing that a writer of ours leaves; it is refused. In bytes.
-pub const MAX_TORN_TAIL: u64 = 64 << 20;
+const MAX_TORN_TAIL: u64 = 64 << 20;
 /// Bytes per step on the way back to the last line feed.
 const STEP: u64 = 64 << 10;
 

@@ -10,7 +10,8 @@ use ulid::Ulid;
 
 use super::{
     BLOCK, FOLDER, ID_WINDOW, MAX_LINE,
-    entry::{Draft, Located, Status, encode, next_id},
+    entry::{Draft, Located, Status, next_id},
+    format::encode,
     path_in,
     reader::{Item, Reader},
     repair::{Repair, read_exact_at, repair},
@@ -227,7 +228,7 @@ impl<S: Storage, C: Clock> Writer<S, C> {
     }
 
     fn repair_locked(&self, file: &S::File) -> Result<Option<Repair>, WriteError> {
-        let name = next_id(None, self.clock.now(), self.random()).unwrap_or_default();
+        let name = next_id(None, self.clock.now(), || self.random()).unwrap_or_default();
         self.on(
             "repair",
             &self.journal,
@@ -258,7 +259,7 @@ impl<S: Storage, C: Clock> Writer<S, C> {
         let mut appended = Appended::default();
         for (index, draft) in drafts.iter().enumerate() {
             let now = self.clock.now();
-            let Some(id) = next_id(last, now, self.random()) else {
+            let Some(id) = next_id(last, now, || self.random()) else {
                 appended.failed.push((index, Cause::NoIdLeft));
                 continue;
             };

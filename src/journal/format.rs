@@ -1,0 +1,415 @@
+//! The line that an entry is, written and read. See the format in [`journal`](crate::journal).
+use std::ops::Range;
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use bstr::{BStr, BString, ByteSlice};
+use gix::ObjectId;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
+use ulid::Ulid;
+
+use super::{
+    BLOCK,
+    entry::{Entry, Located, Meta, Source, Status},
+};
+use crate::ref_update::{MalformedLine, RefUpdate};
+
+/// The only event there is.
+const EVENT: &str = "ref_update";
+/// The width of a status in a line, in bytes.
+const STATUS_WIDTH: usize = 9;
+
+/// Why a line is not an entry.
+#[derive(Debug, thiserror::Error)]
+pub enum DecodeError {
+    /// Not JSON, or a key is absent or has a value of another type.
+    #[error("not a journal entry: {0}")]
+    Json(#[from] serde_json::Error),
+    /// Another event.
+    #[error("event is {0:?}, expected \"ref_update\"")]
+    Event(String),
+    /// Not a ULID.
+    #[error("entry_id {0:?} is not a ULID")]
+    EntryId(String),
+    /// Not a moment.
+    #[error("timestamp {0:?} is not a time such as 2025-10-26T12:34:56.789Z")]
+    Timestamp(String),
+    /// Not a status.
+    #[error("status is {0}, expected \"pending\", \"done\", \"failed\" or \"skipped\"")]
+    Status(String),
+    /// Ids or name that no ref update has.
+    #[error("old_oid, new_oid and ref are no ref update: {0}")]
+    Update(#[from] MalformedLine),
+    /// Not base64.
+    #[error("meta.ref_b64 {0:?} is not base64")]
+    RefB64(String),
+}
+
+impl Status {
+    /// The JSON value with blanks up to the common width.
+    pub(super) fn padded(self) -> &'static [u8; STATUS_WIDTH] {
+        match self {
+            Status::Pending => b"\"pending\"",
+            Status::Done => b"\"done\"   ",
+            Status::Failed => b"\"failed\" ",
+            Status::Skipped => b"\"skipped\"",
+        }
+    }
+}
+
+/// The line of an entry, with its line feed, for a place that begins at `offset` of the file. See the format in
+/// [`journal`](crate::journal).
+pub fn encode(entry: &Entry, offset: u64) -> Vec<u8> {
+    let (pusher, repo) = (entry.pusher.as_ref(), entry.repo.as_ref());
+    let head = json(&Head {
+        entry_id: &entry.entry_id.to_string(),
+        timestamp: &format!("{:.3}", entry.timestamp),
+        event: EVENT,
+        r#ref: &entry.update.name.to_str_lossy(),
+        old_oid: (!entry.update.is_create())
+            .then(|| entry.update.old.to_string())
+            .as_deref(),
+        new_oid: &entry.update.new.to_string(),
+        pusher: pusher.map(|name| name.to_str_lossy()).as_deref(),
+        repo: repo.map(|name| name.to_str_lossy()).as_deref(),
+        source: entry.source,
+    });
+    let mut line = vec![b' '; STATUS_WIDTH];
+    line.extend_from_slice(head.strip_suffix(b"}").unwrap_or(&head));
+    line.extend_from_slice(br#","status":"#);
+    // As many leading blanks stay as move a status that would cross a block to the beginning of the next one.
+    let room = BLOCK - (offset + (line.len() - STATUS_WIDTH) as u64) % BLOCK;
+    let blanks = if room < STATUS_WIDTH as u64 { room as usize } else { 0 };
+    line.drain(..STATUS_WIDTH - blanks);
+    line.extend_from_slice(entry.status.padded());
+    line.extend_from_slice(br#","meta":"#);
+    line.extend_from_slice(&json(&WrittenMeta::of(entry)));
+    line.extend_from_slice(b"}\n");
+    line
+}
+
+/// The entry in a line, given without its line feed, that begins at `offset` of the file.
+///
+/// # Errors
+/// See [`DecodeError`].
+pub fn decode(line: &[u8], offset: u64) -> Result<Located, DecodeError> {
+    let read: ReadLine = serde_json::from_slice(line)?;
+    if read.event != EVENT {
+        return Err(DecodeError::Event(read.event));
+    }
+    let meta = read.meta.unwrap_or_default();
+    let entry = Entry {
+        entry_id: Ulid::from_string(&read.entry_id).map_err(|_| DecodeError::EntryId(read.entry_id))?,
+        timestamp: read
+            .timestamp
+            .parse()
+            .map_err(|_| DecodeError::Timestamp(read.timestamp))?,
+        update: update(read.old_oid, &read.new_oid, read.r#ref, meta.ref_b64)?,
+        pusher: read.pusher.map(BString::from),
+        repo: read.repo.map(BString::from),
+        source: read.source,
+        status: serde_json::from_str(read.status.get())
+            .map_err(|_| DecodeError::Status(read.status.get().to_owned()))?,
+        meta: Some(Meta {
+            txn_id: meta.txn_id.map(BString::from),
+            push_options: meta.push_options.into_iter().map(BString::from).collect(),
+        })
+        .filter(|meta| *meta != Meta::default()),
+    };
+    Ok(Located {
+        entry,
+        offset,
+        status: status_range(line, offset, read.status.get()),
+    })
+}
+
+#[derive(Serialize)]
+struct Head<'a> {
+    entry_id: &'a str,
+    timestamp: &'a str,
+    event: &'a str,
+    r#ref: &'a str,
+    old_oid: Option<&'a str>,
+    new_oid: &'a str,
+    pusher: Option<&'a str>,
+    repo: Option<&'a str>,
+    source: Source,
+}
+
+#[derive(Serialize)]
+struct WrittenMeta {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    txn_id: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    push_options: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ref_b64: Option<String>,
+}
+
+impl WrittenMeta {
+    fn of(entry: &Entry) -> Option<Self> {
+        let lossy = |text: &BString| text.to_str_lossy().into_owned();
+        let meta = entry.meta.as_ref();
+        let name = &entry.update.name;
+        let written = WrittenMeta {
+            txn_id: meta.and_then(|meta| meta.txn_id.as_ref()).map(lossy),
+            push_options: meta.map_or(Vec::new(), |meta| meta.push_options.iter().map(lossy).collect()),
+            ref_b64: name.to_str().is_err().then(|| BASE64_STANDARD.encode(name)),
+        };
+        let known = written.txn_id.is_some() || !written.push_options.is_empty() || written.ref_b64.is_some();
+        known.then_some(written)
+    }
+}
+
+#[derive(Deserialize)]
+struct ReadLine<'a> {
+    entry_id: String,
+    timestamp: String,
+    event: String,
+    r#ref: String,
+    #[serde(deserialize_with = "present")]
+    old_oid: Option<String>,
+    new_oid: String,
+    pusher: Option<String>,
+    repo: Option<String>,
+    source: Source,
+    #[serde(borrow)]
+    status: &'a RawValue,
+    meta: Option<ReadMeta>,
+}
+
+#[derive(Deserialize, Default)]
+struct ReadMeta {
+    txn_id: Option<String>,
+    #[serde(default)]
+    push_options: Vec<String>,
+    ref_b64: Option<String>,
+}
+
+/// Null is an answer, an absent key is none: without it, nobody could tell a creation from a loss.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    Option::deserialize(deserializer)
+}
+
+fn json(value: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).expect("strings and nothing else always serialize")
+}
+
+/// By the rules of a hook's line, so that no name comes out of a journal that cannot go in.
+fn update(old: Option<String>, new: &str, name: String, name_base64: Option<String>) -> Result<RefUpdate, DecodeError> {
+    let name = match name_base64 {
+        None => name.into_bytes(),
+        Some(text) => BASE64_STANDARD.decode(&text).map_err(|_| DecodeError::RefB64(text))?,
+    };
+    let old = match old {
+        Some(old) => old,
+        None => {
+            let new = ObjectId::from_hex(new.as_bytes()).map_err(|_| MalformedLine::Id)?;
+            new.kind().null().to_string()
+        }
+    };
+    let name: &BStr = name.as_bstr();
+    Ok(RefUpdate::parse(&[old.as_bytes(), new.as_bytes(), name].join(&b' '))?)
+}
+
+/// Where the value and the blanks after it are, up to the width of a status.
+fn status_range(line: &[u8], offset: u64, value: &str) -> Range<u64> {
+    // The value borrows from the line: this is its index there.
+    let start = value.as_ptr().addr() - line.as_ptr().addr();
+    let after = &line[start + value.len()..];
+    let blanks = after.iter().take_while(|byte| **byte == b' ').count();
+    let width = (value.len() + blanks).min(STATUS_WIDTH);
+    offset + start as u64..offset + (start + width) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn id(byte: u8, kind: gix::hash::Kind) -> ObjectId {
+        ObjectId::from_bytes_or_panic(&vec![byte; kind.len_in_bytes()])
+    }
+
+    fn example() -> Entry {
+        Entry {
+            entry_id: "01JBAXF5Z8J8M7R2TK7G9QW3EN".parse().unwrap(),
+            timestamp: "2025-10-26T12:34:56.7891Z".parse().unwrap(),
+            update: RefUpdate {
+                old: id(0xa1, gix::hash::Kind::Sha1),
+                new: id(0x0f, gix::hash::Kind::Sha1),
+                name: "refs/kv/main".into(),
+            },
+            pusher: Some("user@example.com".into()),
+            repo: Some("flyingrobots/git-kv".into()),
+            source: Source::PostReceive,
+            status: Status::Pending,
+            meta: Some(Meta {
+                txn_id: Some("01JBAXF5Z8J8M7R2".into()),
+                push_options: Vec::new(),
+            }),
+        }
+    }
+
+    fn text(entry: &Entry) -> String {
+        String::from_utf8(encode(entry, 0)).unwrap()
+    }
+
+    #[test]
+    fn a_line_has_exactly_these_keys_in_this_order() {
+        let (a1, of) = ("a1".repeat(20), "0f".repeat(20));
+        assert_eq!(
+            text(&example()),
+            format!(
+                r#"{{"entry_id":"01JBAXF5Z8J8M7R2TK7G9QW3EN","timestamp":"2025-10-26T12:34:56.789Z","event":"ref_update","ref":"refs/kv/main","old_oid":"{a1}","new_oid":"{of}","pusher":"user@example.com","repo":"flyingrobots/git-kv","source":"post-receive","status":"pending","meta":{{"txn_id":"01JBAXF5Z8J8M7R2"}}}}"#
+            ) + "\n"
+        );
+    }
+
+    #[test]
+    fn what_is_not_known_is_null_a_creation_has_no_old_id_and_a_deletion_a_zero_new_id() {
+        let mut entry = example();
+        entry.pusher = None;
+        entry.repo = None;
+        entry.meta = None;
+        entry.update.old = gix::hash::Kind::Sha1.null();
+        assert!(text(&entry).contains(r#""old_oid":null,"#));
+        assert!(text(&entry).contains(r#""pusher":null,"repo":null,"#));
+        assert!(text(&entry).ends_with("\"meta\":null}\n"));
+        entry.update.old = entry.update.new;
+        entry.update.new = gix::hash::Kind::Sha1.null();
+        assert!(text(&entry).contains(&format!(r#""new_oid":"{}""#, "0".repeat(40))));
+    }
+
+    #[test]
+    fn every_status_has_the_same_width() {
+        for (status, written) in [
+            (Status::Pending, r#""status":"pending","meta""#),
+            (Status::Done, r#""status":"done"   ,"meta""#),
+            (Status::Failed, r#""status":"failed" ,"meta""#),
+            (Status::Skipped, r#""status":"skipped","meta""#),
+        ] {
+            let entry = Entry { status, ..example() };
+            assert!(text(&entry).contains(written), "{}", text(&entry));
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_not_utf8_is_kept_in_base64() {
+        let mut entry = example();
+        entry.meta = None;
+        entry.update.name = b"refs/kv/\xff".into();
+        assert!(text(&entry).contains("\"ref\":\"refs/kv/\u{fffd}\""));
+        assert!(text(&entry).ends_with("\"meta\":{\"ref_b64\":\"cmVmcy9rdi//\"}}\n"));
+        assert_eq!(
+            decode(text(&entry).trim_end().as_bytes(), 0).unwrap().entry.update.name,
+            entry.update.name
+        );
+    }
+
+    #[test]
+    fn a_line_of_another_writer_with_other_keys_order_and_blanks_is_read() {
+        let one = "11".repeat(20);
+        let line = format!(
+            r#"{{ "status": "done" , "meta": {{"host": 1}}, "x": [1,2], "source":"manual", "ref":"refs/kv/a", "old_oid":null,
+            "new_oid":"{one}", "event":"ref_update", "timestamp":"2025-10-26T14:34:56+02:00", "entry_id":"01JBAXF5Z8J8M7R2TK7G9QW3EN" }}"#
+        );
+        let located = decode(line.as_bytes(), 1000).unwrap();
+        assert_eq!(located.entry.meta, None);
+        assert_eq!(located.entry.timestamp, "2025-10-26T12:34:56Z".parse().unwrap());
+        assert!(located.entry.update.is_create());
+        assert_eq!(located.status, 1012..1019, "the value and its one blank");
+    }
+
+    #[test]
+    fn what_is_not_an_entry_is_told_why() {
+        let valid = text(&example());
+        let cases = [
+            ("ref_update", "ref_updated", "event is"),
+            ("01JBAX", "01JB!X", "is not a ULID"),
+            ("2025-10-26", "2025-13-26", "is not a time"),
+            ("refs/kv/main", "refs/kv/../main", "not a valid ref name"),
+            ("a1a1", "zza1", "hexadecimal"),
+            ("\"old_oid\"", "\"older_oid\"", "missing field `old_oid`"),
+            ("\"pending\"", "\"waiting\"", "status is \"waiting\", expected"),
+            ("\"pending\"", "7", "status is 7, expected"),
+            ("\"repo\"", "\"pusher\"", "duplicate field"),
+            ("post-receive", "post", "unknown variant"),
+            ("{\"txn_id\"", "[\"txn_id\"", "expected"),
+        ];
+        for (from, to, why) in cases {
+            let error = decode(valid.trim_end().replacen(from, to, 1).as_bytes(), 0)
+                .unwrap_err()
+                .to_string();
+            assert!(error.contains(why), "{from} -> {to}: {error}");
+        }
+    }
+
+    fn bytes(max: usize) -> impl Strategy<Value = BString> {
+        proptest::collection::vec(any::<u8>(), 0..max).prop_map(BString::from)
+    }
+
+    prop_compose! {
+        fn any_entry()(
+            entry_id in any::<u128>(),
+            milliseconds in 0i64..4_000_000_000_000,
+            sha256 in any::<bool>(),
+            (old, new) in (0u8..3, 0u8..3),
+            name in proptest::collection::vec(prop_oneof![Just(b'"'), b'a'..=b'z', 0x80u8..], 1..20),
+            pusher in proptest::option::of(bytes(20)),
+            repo in proptest::option::of(bytes(20)),
+            source in prop_oneof![
+                Just(Source::PostReceive), Just(Source::Recovered), Just(Source::Reconcile), Just(Source::Manual)
+            ],
+            status in prop_oneof![
+                Just(Status::Pending), Just(Status::Done), Just(Status::Failed), Just(Status::Skipped)
+            ],
+            txn_id in proptest::option::of(bytes(10)),
+            push_options in proptest::collection::vec(bytes(10), 0..3),
+        ) -> Entry {
+            let kind = if sha256 { gix::hash::Kind::Sha256 } else { gix::hash::Kind::Sha1 };
+            Entry {
+                entry_id: Ulid(entry_id),
+                timestamp: Timestamp::from_millisecond(milliseconds).unwrap(),
+                update: RefUpdate {
+                    old: id(old, kind),
+                    new: id(new, kind),
+                    name: [&b"refs/kv/"[..], &name].concat().into(),
+                },
+                pusher, repo, source, status,
+                meta: Some(Meta { txn_id, push_options }),
+            }
+        }
+    }
+
+    /// What a line can keep of an entry: text, and no empty meta.
+    fn lossy(mut entry: Entry) -> Entry {
+        let text = |bytes: BString| BString::from(bytes.to_str_lossy().into_owned());
+        entry.pusher = entry.pusher.map(text);
+        entry.repo = entry.repo.map(text);
+        entry.meta = entry.meta.filter(|meta| *meta != Meta::default()).map(|meta| Meta {
+            txn_id: meta.txn_id.map(text),
+            push_options: meta.push_options.into_iter().map(text).collect(),
+        });
+        entry
+    }
+
+    proptest! {
+        #[test]
+        fn an_entry_comes_back_as_it_went_and_its_status_lies_within_a_block(entry in any_entry(), offset in 0u64..20_000) {
+            let line = encode(&entry, offset);
+            let (last, content) = line.split_last().unwrap();
+            prop_assert_eq!(*last, b'\n');
+            prop_assert!(!content.contains(&b'\n'));
+            let located = decode(content, offset).unwrap();
+            let status = located.status.clone();
+            let within = (status.start - offset) as usize..(status.end - offset) as usize;
+            prop_assert_eq!(&content[within], &entry.status.padded()[..]);
+            prop_assert_eq!(status.start / BLOCK, (status.end - 1) / BLOCK);
+            prop_assert_eq!(located.offset, offset);
+            prop_assert_eq!(located.entry, lossy(entry));
+        }
+    }
+}

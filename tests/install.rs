@@ -1,0 +1,236 @@
+//! Installing the hook, and the hook that was there before.
+#![cfg(unix)]
+mod support;
+
+use std::{
+    fs,
+    os::unix::fs::{PermissionsExt, symlink},
+    path::{Path, PathBuf},
+};
+
+use stargate_mirror::{
+    cli,
+    hook::install::{Change, InstallError, Installation, Report, install},
+    storage::Disk,
+};
+use support::stargate::{HOOK, Stargate, creation, git, stderr};
+
+fn try_install(stargate: &Stargate, chain: bool) -> Result<Report, InstallError> {
+    let installation = Installation {
+        git_dir: &stargate.git_dir,
+        program: HOOK.as_ref(),
+        chain,
+    };
+    install(&Disk, installation)
+}
+
+fn write_script(path: &Path, text: &str) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, format!("#!/bin/sh\n{text}\n")).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+fn hook_of(stargate: &Stargate) -> PathBuf {
+    stargate.git_dir.join("hooks/post-receive")
+}
+
+/// The hook under its own name, as git runs it.
+fn run_installed(stargate: &Stargate, input: &str) -> std::process::Output {
+    let mut command = stargate.hook_behind(&["sh", "-c", "exec hooks/post-receive", "sh"]);
+    command.env("MARK", "same environment");
+    support::stargate::feed(command, input)
+}
+
+#[test]
+fn installing_again_changes_nothing_and_an_older_version_is_replaced() {
+    let stargate = Stargate::bare();
+    fs::remove_dir_all(stargate.git_dir.join("hooks")).unwrap();
+    let report = try_install(&stargate, false).unwrap();
+    let hook = hook_of(&stargate);
+    assert_eq!(
+        (report.change, &report.hook, report.outside),
+        (Change::Installed, &hook, false)
+    );
+    assert_eq!(fs::metadata(&hook).unwrap().permissions().mode() & 0o7777, 0o755);
+    assert_eq!(fs::read(&hook).unwrap(), fs::read(HOOK).unwrap());
+    let written = fs::metadata(&hook).unwrap().modified().unwrap();
+    assert_eq!(try_install(&stargate, true).unwrap().change, Change::Unchanged);
+    assert_eq!(fs::metadata(&hook).unwrap().modified().unwrap(), written);
+
+    let older = [&fs::read(HOOK).unwrap()[..], b"older"].concat();
+    fs::write(&hook, older).unwrap();
+    assert_eq!(try_install(&stargate, false).unwrap().change, Change::Updated);
+    assert_eq!(fs::read(&hook).unwrap(), fs::read(HOOK).unwrap());
+
+    fs::set_permissions(&hook, fs::Permissions::from_mode(0o644)).unwrap();
+    assert_eq!(
+        try_install(&stargate, false).unwrap().change,
+        Change::Updated,
+        "git skips a hook without its x bit"
+    );
+    let names: Vec<_> = fs::read_dir(hook.parent().unwrap())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    assert_eq!(names, ["post-receive"], "nothing else is left");
+}
+
+#[test]
+fn a_hook_of_someone_else_is_refused_and_chained_only_when_asked_for() {
+    let stargate = Stargate::bare();
+    write_script(&hook_of(&stargate), "# mentions [stargate-mirror hook program]");
+    let before = fs::read(hook_of(&stargate)).unwrap();
+    let error = try_install(&stargate, false).unwrap_err().to_string();
+    assert!(
+        error.contains("hooks/post-receive exists and is not of stargate-mirror"),
+        "{error}"
+    );
+    assert!(error.contains("--chain"), "{error}");
+    assert_eq!(fs::read(hook_of(&stargate)).unwrap(), before);
+
+    let chained = stargate.git_dir.join("hooks/post-receive.chained");
+    let report = try_install(&stargate, true).unwrap();
+    assert_eq!(
+        (report.change, report.chained.as_ref()),
+        (Change::Chained, Some(&chained))
+    );
+    assert_eq!(fs::read(&chained).unwrap(), before);
+    assert_eq!(try_install(&stargate, true).unwrap().change, Change::Unchanged);
+
+    write_script(&hook_of(&stargate), "# another");
+    let error = try_install(&stargate, true).unwrap_err();
+    assert!(matches!(error, InstallError::AlreadyChained { .. }), "{error}");
+    assert_eq!(fs::read(chained).unwrap(), before);
+}
+
+#[test]
+fn a_symbolic_link_that_leads_nowhere_is_a_hook_of_someone_else() {
+    let stargate = Stargate::bare();
+    symlink("/does/not/exist", hook_of(&stargate)).unwrap();
+    assert!(matches!(
+        try_install(&stargate, false),
+        Err(InstallError::ForeignHook(_))
+    ));
+}
+
+#[test]
+fn the_chained_hook_runs_first_with_the_same_input_and_its_failure_stops_nothing() {
+    let stargate = Stargate::bare();
+    let script =
+        "cat > seen; echo \"$MARK $GIT_DIR\" >> seen; ls .stargate 2> /dev/null; echo out; echo err >&2; exit 3";
+    write_script(&hook_of(&stargate), script);
+    try_install(&stargate, true).unwrap();
+    let input = creation("refs/kv/a") + "nonsense\n" + &creation("refs/heads/b");
+    let output = run_installed(&stargate, &input);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(
+        fs::read_to_string(stargate.git_dir.join("seen")).unwrap(),
+        input + "same environment .\n"
+    );
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        "out\n",
+        "it ran before there was a journal"
+    );
+    assert!(stderr(&output).starts_with("err\n"));
+    assert_eq!(stargate.recorded(), ["refs/kv/a"]);
+    assert!(
+        stargate.log().contains("the chained hook ended with exit status: 3"),
+        "{}",
+        stargate.log()
+    );
+}
+
+#[test]
+fn a_chained_hook_that_reads_nothing_or_cannot_run_keeps_no_entry_out() {
+    let stargate = Stargate::bare();
+    write_script(&hook_of(&stargate), "exit 0");
+    try_install(&stargate, true).unwrap();
+    let names: Vec<_> = (0..3000).map(|number| format!("refs/kv/{number}")).collect();
+    let input: String = names.iter().map(|name| creation(name)).collect();
+    assert!(run_installed(&stargate, &input).status.success());
+    assert_eq!(stargate.recorded(), names);
+
+    let chained = stargate.git_dir.join("hooks/post-receive.chained");
+    fs::write(&chained, "#!/does/not/exist\n").unwrap();
+    assert_eq!(run_installed(&stargate, &creation("refs/kv/b")).status.code(), Some(1));
+    assert!(
+        stargate
+            .log()
+            .contains("the chained hook could not be run: No such file"),
+        "{}",
+        stargate.log()
+    );
+
+    fs::set_permissions(&chained, fs::Permissions::from_mode(0o644)).unwrap();
+    assert!(
+        run_installed(&stargate, &creation("refs/kv/c")).status.success(),
+        "passed over, as git does"
+    );
+    assert_eq!(stargate.recorded().len(), names.len() + 2);
+}
+
+#[test]
+fn hooks_go_where_git_looks_for_them() {
+    let stargate = Stargate::bare();
+    stargate.configure("core.hooksPath", "my-hooks");
+    let report = try_install(&stargate, false).unwrap();
+    assert_eq!(
+        (report.hook, report.outside),
+        (stargate.git_dir.join("my-hooks/post-receive"), false)
+    );
+    git(&stargate.client("one"), ["push", "-q", "origin", "HEAD:refs/kv/main"]);
+    assert_eq!(stargate.recorded(), ["refs/kv/main"]);
+
+    let elsewhere = stargate.folder().join("hooks of all");
+    git(
+        &stargate.git_dir,
+        ["config", "core.hooksPath", elsewhere.to_str().unwrap()],
+    );
+    let report = try_install(&stargate, false).unwrap();
+    assert_eq!((report.hook, report.outside), (elsewhere.join("post-receive"), true));
+}
+
+#[test]
+fn a_push_runs_the_chained_hook_and_records() {
+    let stargate = Stargate::bare();
+    write_script(
+        &hook_of(&stargate),
+        "while read old new name; do echo \"chained saw $name\"; done",
+    );
+    try_install(&stargate, true).unwrap();
+    let output = support::stargate::try_git(&stargate.client("one"), ["push", "origin", "HEAD:refs/kv/main"]);
+    assert!(
+        stderr(&output).contains("remote: chained saw refs/kv/main"),
+        "{}",
+        stderr(&output)
+    );
+    assert_eq!(stargate.recorded(), ["refs/kv/main"]);
+}
+
+#[test]
+fn what_it_prints_names_the_consumer_and_the_next_step() {
+    let stargate = Stargate::bare();
+    let args = cli::install::Args {
+        repo: None,
+        chain: false,
+    };
+    let mut out = Vec::new();
+    cli::install::run(&args, &stargate.git_dir, &mut out).unwrap();
+    let text = String::from_utf8(out).unwrap();
+    let repo = stargate.git_dir.display();
+    for expected in [
+        format!("Installed {repo}/hooks/post-receive.\n"),
+        "The worker, `stargate-mirror run`, is the journal's sole consumer.\n".to_owned(),
+        format!("git config -f {repo}/config stargate.remote https://"),
+        format!("GITHUB_PAT=... stargate-mirror run --repo {repo}\n"),
+        // The test program has no stargate-hook beside it.
+        "There is no stargate-hook beside ".to_owned(),
+    ] {
+        assert!(text.contains(&expected), "{expected}\n{text}");
+    }
+    let mut again = Vec::new();
+    // The test program is no hook; but it contains the library, and with it the marker.
+    cli::install::run(&args, &stargate.git_dir, &mut again).unwrap();
+    assert!(String::from_utf8_lossy(&again).contains("nothing was changed"));
+}
