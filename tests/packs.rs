@@ -1,14 +1,17 @@
 //! Packs of random histories: against a naive model, and against git.
 mod history;
+#[path = "history/random.rs"]
+mod random;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use bstr::BString;
 use gix::{ObjectId, Repository};
-use history::{Step, closure, commit, git, steps};
+use history::{commit, git};
 use proptest::prelude::*;
 use proptest::sample::Index;
+use random::{Step, closure, steps};
 use stargate_mirror::push::{self, Advertisement, Command, Connection, Options, Outcome, enumerate::enumerate};
 use stargate_mirror::transport::local::Local;
 
@@ -103,7 +106,7 @@ fn two_pushes(format: &str, steps: &[Step], first: &[Index], second: &[Index]) {
     let folder = tempfile::tempdir().unwrap();
     let source_path = folder.path().join("source.git");
     let source = history::repository(&source_path, format);
-    let commits = history::write(&source, steps);
+    let commits = random::write(&source, steps);
     for (name, push) in [
         ("local", push_locally as fn(&Repository, &Path, &Refs)),
         ("git", push_with_git),
@@ -146,7 +149,7 @@ fn in_memory(folder: &Path, format: &str) -> Repository {
 }
 
 fn check_enumeration(repository: &Repository, steps: &[Step], had: &[Index], wanted: &[Index]) {
-    let commits = history::write(repository, steps);
+    let commits = random::write(repository, steps);
     let (had, wanted) = (choose(&commits, had), choose(&commits, wanted));
     // A tip that is not here teaches nothing, and does no harm.
     let unknown = ObjectId::from_hex("ab".repeat(repository.object_hash().len_in_bytes()).as_bytes()).unwrap();
@@ -340,6 +343,54 @@ fn a_shallow_remote_gets_what_is_behind_its_border() {
             .difference(&closure(&repository, [empty]))
             .all(|id| list.contains(id))
     );
+}
+
+#[test]
+fn a_shallow_source_pushes_to_who_has_the_rest_and_to_nobody_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let full = history::repository(&folder.path().join("full.git"), "sha1");
+    let empty = tree(&full, &[]);
+    let root = commit(&full, empty, &[], 1);
+    let parent = commit(&full, tree(&full, &[("a", &[("f", "1")])]), &[root], 2);
+    let tip = commit(&full, tree(&full, &[("a", &[("f", "2")])]), &[parent], 3);
+    git(
+        full.git_dir(),
+        &["update-ref", "refs/heads/main", &tip.to_string()],
+        None,
+    );
+    let url = format!("file://{}", full.git_dir().display());
+    git(
+        folder.path(),
+        &[
+            "clone",
+            "-q",
+            "--bare",
+            "--depth",
+            "1",
+            "--branch",
+            "main",
+            &url,
+            "shallow.git",
+        ],
+        None,
+    );
+    let shallow = gix::open(folder.path().join("shallow.git")).unwrap();
+
+    let list = enumerate(&shallow, &advertised([parent]), &creates([tip])).unwrap();
+    let list: BTreeSet<_> = list.into_iter().collect();
+    assert!(
+        closure(&full, [tip])
+            .difference(&closure(&full, [parent]))
+            .all(|id| list.contains(id))
+    );
+    let error = enumerate(&shallow, &advertised([]), &creates([tip])).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .starts_with(&format!("object {parent}, reached from commit {tip}")),
+        "{error}"
+    );
+    assert!(error.hint().unwrap().contains("--unshallow"));
 }
 
 #[test]
