@@ -9,11 +9,10 @@ use std::{
 };
 
 use stargate_mirror::{
-    cli,
     hook::install::{Change, InstallError, Installation, Report, install},
     storage::Disk,
 };
-use support::stargate::{HOOK, Stargate, creation, git, stderr};
+use support::stargate::{HOOK, Stargate, clean_command, creation, feed, git, stderr};
 
 fn try_install(stargate: &Stargate, chain: bool) -> Result<Report, InstallError> {
     let installation = Installation {
@@ -211,26 +210,22 @@ fn a_push_runs_the_chained_hook_and_records() {
 #[test]
 fn what_it_prints_names_the_consumer_and_the_next_step() {
     let stargate = Stargate::bare();
-    let args = cli::install::Args {
-        repo: None,
-        chain: false,
+    let printed = || {
+        let mut command = clean_command(env!("CARGO_BIN_EXE_stargate-mirror"));
+        command.args(["install", "--repo"]).arg(&stargate.git_dir);
+        let output = feed(command, "");
+        assert!(output.status.success(), "{}", stderr(&output));
+        String::from_utf8(output.stdout).unwrap()
     };
-    let mut out = Vec::new();
-    cli::install::run(&args, &stargate.git_dir, &mut out).unwrap();
-    let text = String::from_utf8(out).unwrap();
+    let text = printed();
     let repo = stargate.git_dir.display();
     for expected in [
         format!("Installed {repo}/hooks/post-receive.\n"),
         "The worker, `stargate-mirror run`, is the journal's sole consumer.\n".to_owned(),
         format!("git config -f {repo}/config stargate.remote https://"),
         format!("GITHUB_PAT=... stargate-mirror run --repo {repo}\n"),
-        // The test program has no stargate-hook beside it.
-        "There is no stargate-hook beside ".to_owned(),
     ] {
         assert!(text.contains(&expected), "{expected}\n{text}");
     }
-    let mut again = Vec::new();
-    // The test program is no hook; but it contains the library, and with it the marker.
-    cli::install::run(&args, &stargate.git_dir, &mut again).unwrap();
-    assert!(String::from_utf8_lossy(&again).contains("nothing was changed"));
+    assert!(printed().contains("nothing was changed"));
 }
