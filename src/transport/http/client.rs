@@ -1,0 +1,306 @@
+//! Requests and answers of git's smart protocol over HTTP (gitprotocol-http): authenticated, bounded, redirected.
+use std::{fs::File, io, io::Read, sync::Arc};
+
+use jiff::Timestamp;
+use secrecy::ExposeSecret;
+use ureq::http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use ureq::{Body, SendBody, tls::TlsConfig};
+
+use super::failure::{self, Effect, Proof};
+use super::{HttpUrl, Settings};
+use crate::push::{self, Error, Outcome, Traffic};
+use crate::transport::credentials::Authorization;
+
+/// The most redirects of one request.
+const MAX_REDIRECTS: usize = 5;
+
+/// The most bytes of a refusal's text that are read, and the most of it that are shown.
+const MAX_TEXT_READ: u64 = 4096;
+const MAX_TEXT_SHOWN: usize = 200;
+
+/// Some servers serve git's protocol only to what says it is git.
+const USER_AGENT: &str = concat!("git/stargate-mirror-", env!("CARGO_PKG_VERSION"));
+
+/// What is asked of a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Service {
+    /// To take a push.
+    ReceivePack,
+    /// To be read, in protocol 2 where the server speaks it.
+    UploadPack,
+}
+
+/// A server that is asked about one repository. Connections and TLS sessions are kept between requests.
+pub(super) struct Client {
+    agent: ureq::Agent,
+    settings: Settings,
+    configured: HttpUrl,
+    /// Where the last redirect led, else what is configured.
+    base: HttpUrl,
+    authorization: Option<Authorization>,
+    traffic: Traffic,
+}
+
+/// An answer of status 200 in git's protocol, whose body is still to be read.
+pub(super) struct Answer<'a> {
+    body: Body,
+    effect: Effect,
+    settings: &'a Settings,
+}
+
+impl Client {
+    /// A client for the repository at `url`. Nothing is sent yet.
+    pub(super) fn new(url: HttpUrl, authorization: Option<Authorization>, settings: Settings) -> Result<Self, Error> {
+        let mut config = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .proxy(settings.proxy(&url)?)
+            .timeout_resolve(Some(settings.connect_timeout))
+            .timeout_connect(Some(settings.connect_timeout))
+            .timeout_per_read(Some(settings.idle_timeout))
+            .timeout_per_write(Some(settings.idle_timeout))
+            .user_agent(USER_AGENT);
+        if url.is_https() {
+            let tls = TlsConfig::builder()
+                .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
+                .root_certs(settings.trust_roots()?.into());
+            config = config.tls_config(tls.build());
+        }
+        Ok(Client {
+            agent: config.build().new_agent(),
+            settings,
+            base: url.clone(),
+            configured: url,
+            authorization,
+            traffic: Traffic::default(),
+        })
+    }
+
+    pub(super) fn traffic(&self) -> Traffic {
+        self.traffic
+    }
+
+    /// Says where an error happened, and takes out of it whatever secret a server may have echoed.
+    pub(super) fn located(&self, error: Error) -> Error {
+        let what = format!("{}: {error}", self.configured);
+        let located = Error::new(error.outcome(), self.scrubbed(&what));
+        let located = match error.hint() {
+            Some(hint) => located.with_hint(hint),
+            None => located,
+        };
+        match error.retry_after() {
+            Some(delay) => located.with_retry_after(delay),
+            None => located,
+        }
+    }
+
+    /// `text` of a server, for a person.
+    pub(super) fn scrubbed(&self, text: &str) -> String {
+        match &self.authorization {
+            Some(authorization) => authorization.scrub(text),
+            None => text.to_owned(),
+        }
+    }
+
+    /// Asks for the advertisement of `service`, wherever the server redirects to (gitprotocol-http, *Smart Clients*).
+    pub(super) fn advertisement(&mut self, service: Service) -> Result<Answer<'_>, Error> {
+        let mut visited = vec![self.configured.clone()];
+        loop {
+            let base = &visited[visited.len() - 1];
+            let request = self.request(Method::GET, base.advertisement(service.name()), base, service);
+            let request = request.header(header::PRAGMA, "no-cache");
+            let response = self.run(request, &mut Outgoing::default(), Effect::None)?;
+            let Some(location) = redirection(&response) else {
+                let proof = self.proof(base);
+                self.base = base.clone();
+                return self.answer(response, service.content_type("advertisement"), Effect::None, proof);
+            };
+            let next = base.redirected(&location).map_err(|error| {
+                Error::new(Outcome::Misconfigured, error.to_string()).with_hint("set the remote's URL to the repository's")
+            })?;
+            if visited.contains(&next) || visited.len() > MAX_REDIRECTS {
+                let what = format!("the server redirects without end, the last time to {next}");
+                return Err(Error::new(Outcome::Misconfigured, what).with_hint("check the URL"));
+            }
+            visited.push(next);
+        }
+    }
+
+    /// Sends `head`, and `pack` after it, to `service`.
+    pub(super) fn post(&mut self, service: Service, head: Vec<u8>, pack: Option<push::Pack>) -> Result<Answer<'_>, Error> {
+        let mut body = Outgoing::new(head, pack);
+        let base = self.base.clone();
+        let request = self
+            .request(Method::POST, base.service(service.name()), &base, service)
+            .header(header::CONTENT_TYPE, service.content_type("request"))
+            .header(header::ACCEPT, service.content_type("result"))
+            .header(header::CONTENT_LENGTH, body.left);
+        let effect = match service {
+            Service::ReceivePack => Effect::Possible,
+            Service::UploadPack => Effect::None,
+        };
+        let response = self.run(request, &mut body, effect)?;
+        if let Some(location) = redirection(&response) {
+            let to = match base.redirected(&location) {
+                Ok(url) => format!(" to {url}"),
+                Err(_) => String::new(),
+            };
+            let what = format!("the server redirects the push itself{to}, which is not followed");
+            return Err(Error::new(Outcome::Misconfigured, what).with_hint("set the remote's URL to the repository's"));
+        }
+        let proof = self.proof(&base);
+        self.answer(response, service.content_type("result"), effect, proof)
+    }
+
+    fn request(&self, method: Method, uri: String, base: &HttpUrl, service: Service) -> ureq::http::request::Builder {
+        let mut request = Request::builder().method(method).uri(uri);
+        if service == Service::UploadPack {
+            request = request.header("Git-Protocol", "version=2");
+        }
+        if let (Some(authorization), Proof::Sent) = (&self.authorization, self.proof(base))
+            && let Ok(mut value) = HeaderValue::from_str(authorization.header().expose_secret())
+        {
+            value.set_sensitive(true);
+            request = request.header(header::AUTHORIZATION, value);
+        }
+        request
+    }
+
+    /// Credentials belong to the origin that is configured.
+    fn proof(&self, base: &HttpUrl) -> Proof {
+        match &self.authorization {
+            None => Proof::Absent,
+            Some(_) if base.same_origin(&self.configured) => Proof::Sent,
+            Some(_) => Proof::Withheld,
+        }
+    }
+
+    /// Runs one exchange up to the header of the answer. What did not get `body` whole cannot have acted upon it.
+    fn run(
+        &mut self,
+        request: ureq::http::request::Builder,
+        body: &mut Outgoing,
+        effect: Effect,
+    ) -> Result<Response<Body>, Error> {
+        let whole = body.left;
+        self.traffic.http_requests += 1;
+        let send_body = if whole == 0 { SendBody::none() } else { SendBody::from_reader(body) };
+        let sent = match request.body(send_body) {
+            Ok(request) => self.agent.run(request),
+            Err(error) => Err(error.into()),
+        };
+        self.traffic.bytes_sent += whole - body.left;
+        let effect = if body.left > 0 { Effect::None } else { effect };
+        sent.map_err(|error| failure::lost(&error, effect, &self.settings))
+    }
+
+    fn answer(
+        &self,
+        mut response: Response<Body>,
+        content_type: String,
+        effect: Effect,
+        proof: Proof,
+    ) -> Result<Answer<'_>, Error> {
+        let status = response.status();
+        if status != StatusCode::OK {
+            let retry_after = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
+            let retry_after = retry_after.and_then(|value| failure::retry_after(value, Timestamp::now()));
+            let text = text_for_a_person(&mut response);
+            return Err(failure::refused(status, &text, retry_after, effect, proof));
+        }
+        if response.body().mime_type() != Some(content_type.as_str()) {
+            return Err(failure::not_git(response.body().mime_type(), effect));
+        }
+        Ok(Answer {
+            body: response.into_body(),
+            effect,
+            settings: &self.settings,
+        })
+    }
+}
+
+impl Answer<'_> {
+    /// Gives the body to `take`, piece by piece, `limit` bytes at most.
+    ///
+    /// # Errors
+    /// Those of `take`, and whatever keeps the body from arriving whole.
+    pub(super) fn read(self, limit: u64, mut take: impl FnMut(&[u8]) -> Result<(), Error>) -> Result<(), Error> {
+        // ureq refuses to look for the end of a body that has exactly the size of the limit.
+        let mut reader = self.body.into_with_config().limit(limit.saturating_add(1)).reader();
+        let mut piece = vec![0; 64 << 10];
+        loop {
+            match reader.read(&mut piece) {
+                Ok(0) => return Ok(()),
+                Ok(length) => take(&piece[..length])?,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(failure::lost(&error.into(), self.effect, self.settings)),
+            }
+        }
+    }
+}
+
+impl Service {
+    fn name(self) -> &'static str {
+        match self {
+            Service::ReceivePack => "git-receive-pack",
+            Service::UploadPack => "git-upload-pack",
+        }
+    }
+
+    fn content_type(self, what: &str) -> String {
+        format!("application/x-{}-{what}", self.name())
+    }
+}
+
+/// A request's body on its way.
+#[derive(Default)]
+struct Outgoing {
+    head: io::Cursor<Vec<u8>>,
+    pack: Option<File>,
+    left: u64,
+}
+
+impl Outgoing {
+    fn new(head: Vec<u8>, pack: Option<push::Pack>) -> Self {
+        Outgoing {
+            left: head.len() as u64 + pack.as_ref().map_or(0, |pack| pack.bytes),
+            head: io::Cursor::new(head),
+            pack: pack.map(|pack| pack.file),
+        }
+    }
+}
+
+impl Read for Outgoing {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let most = buffer.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
+        let mut read = self.head.read(&mut buffer[..most])?;
+        if let (0, Some(pack)) = (read, &mut self.pack) {
+            read = pack.read(&mut buffer[..most])?;
+        }
+        if read == 0 && most > 0 {
+            // The length was announced: without this, the rest would be awaited forever.
+            return Err(io::Error::other("the spooled pack is shorter than it was"));
+        }
+        self.left -= read as u64;
+        Ok(read)
+    }
+}
+
+/// Where the server says that what was asked for is.
+fn redirection(response: &Response<Body>) -> Option<String> {
+    let redirects = matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308);
+    let location = response.headers().get(header::LOCATION).filter(|_| redirects)?;
+    Some(location.to_str().unwrap_or_default().to_owned())
+}
+
+/// The first lines of a refusal in plain text; a web page says nothing to a person here.
+fn text_for_a_person(response: &mut Response<Body>) -> String {
+    if response.body().mime_type() != Some("text/plain") {
+        return String::new();
+    }
+    let mut text = Vec::new();
+    // A part of the text, or none, is as good: the status says what matters.
+    let _ = response.body_mut().as_reader().take(MAX_TEXT_READ).read_to_end(&mut text);
+    push::cleaned(&text).chars().take(MAX_TEXT_SHOWN).collect::<String>().trim().to_owned()
+}

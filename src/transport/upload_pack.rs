@@ -1,0 +1,280 @@
+//! Reading a remote in protocol 2 (gitprotocol-v2): what is asked, and what the answers say. Bytes in, values out.
+//!
+//! ```text
+//! "version 2" ( <capability> [ "=" <value> ] )* flush                      what the server offers
+//! "command=ls-refs" ... delim ( "ref-prefix" SP <prefix> )* flush          asked, then answered with
+//! ( <id> SP <name> ( SP <attribute> )* )* flush
+//! "command=fetch" ... delim ... "want" SP <id> ( "have" SP <id> )* "done" flush
+//! ( <section> ... delim )* "packfile" ( <sideband> )* flush
+//! ```
+use bstr::{BStr, BString, ByteSlice, ByteVec};
+use gix::{ObjectId, hash::Kind};
+
+use crate::push::pkt_line::{self, Line, Reader};
+use crate::push::{self, Capabilities, Fault, RemoteRef, WireError};
+
+/// What the server offers, out of its whole answer; `None` when it does not speak protocol 2.
+///
+/// # Errors
+/// When the answer is not in pkt-lines, or ends too early.
+pub fn protocol_2(answer: &[u8]) -> Result<Option<Capabilities>, WireError> {
+    let mut reader = Reader::new(push::advertisement::MAX_BYTES);
+    reader.feed(answer);
+    let mut version = None;
+    let mut list = Vec::new();
+    while let Some(line) = reader.next()? {
+        match line {
+            Line::Data(line) if version.is_some() => list.push(capability(trimmed(&line))),
+            Line::Data(line) if line.starts_with(b"# service=") => {}
+            Line::Data(line) if trimmed(&line) == "version 2" => version = Some(2),
+            Line::Data(_) => return Ok(None),
+            Line::Flush if version.is_some() => return Ok(Some(Capabilities { list })),
+            // The end of the preamble that some servers send before `version 2`.
+            Line::Flush => {}
+            Line::Delimiter | Line::ResponseEnd => return Err(unexpected("a special line among capabilities", b"")),
+        }
+    }
+    match version {
+        Some(_) => Err(premature("the end of the capabilities")),
+        None => Ok(None),
+    }
+}
+
+/// Asks for the refs whose names start with one of `prefixes` (gitprotocol-v2, *ls-refs*).
+pub fn ls_refs_request(capabilities: &Capabilities, prefixes: &[BString]) -> Vec<u8> {
+    let mut out = command("ls-refs", capabilities);
+    // Without any prefix everything is given, which is also what an empty one asks for.
+    for prefix in prefixes.iter().filter(|_| prefixes.iter().all(|prefix| !prefix.is_empty())) {
+        let mut line = b"ref-prefix ".to_vec();
+        line.push_str(prefix);
+        line.push(b'\n');
+        pkt_line::data(&mut out, &line);
+    }
+    pkt_line::flush(&mut out);
+    out
+}
+
+/// Asks for `want` and its history up to `haves`, without trees and blobs where the server can leave them out
+/// (gitprotocol-v2, *fetch*).
+pub fn fetch_request(capabilities: &Capabilities, want: ObjectId, haves: &[ObjectId]) -> Vec<u8> {
+    let mut out = command("fetch", capabilities);
+    let features = capabilities.value("fetch").unwrap_or_default();
+    pkt_line::data(&mut out, b"ofs-delta\n");
+    pkt_line::data(&mut out, b"no-progress\n");
+    if features.split_str(" ").any(|feature| feature == b"filter") {
+        pkt_line::data(&mut out, b"filter tree:0\n");
+    }
+    pkt_line::data(&mut out, format!("want {want}\n").as_bytes());
+    for have in haves {
+        pkt_line::data(&mut out, format!("have {have}\n").as_bytes());
+    }
+    pkt_line::data(&mut out, b"done\n");
+    pkt_line::flush(&mut out);
+    out
+}
+
+/// The answer to `ls-refs`, out of bytes that arrive in pieces.
+#[derive(Debug)]
+pub struct LsRefs {
+    reader: Reader,
+    object_format: Kind,
+    refs: Vec<RemoteRef>,
+    ended: bool,
+}
+
+impl LsRefs {
+    /// A parser of the answer of a server that offers `capabilities`.
+    ///
+    /// # Errors
+    /// When the server's object format is not known.
+    pub fn new(capabilities: &Capabilities) -> Result<Self, WireError> {
+        let object_format = match capabilities.value("object-format").map(|name| name.as_bytes()) {
+            None | Some(b"sha1") => Kind::Sha1,
+            Some(b"sha256") => Kind::Sha256,
+            Some(other) => return Err(unexpected("an object format other than sha1 and sha256", other)),
+        };
+        Ok(LsRefs {
+            reader: Reader::new(push::advertisement::MAX_BYTES),
+            object_format,
+            refs: Vec::new(),
+            ended: false,
+        })
+    }
+
+    /// Takes the next piece.
+    ///
+    /// # Errors
+    /// When it cannot be part of an answer to `ls-refs`, or is an `ERR` line.
+    pub fn feed(&mut self, bytes: &[u8]) -> Result<(), WireError> {
+        if self.ended {
+            return Ok(());
+        }
+        self.reader.feed(bytes);
+        while !self.ended
+            && let Some(line) = self.reader.next()?
+        {
+            match line {
+                Line::Data(line) => self.refs.push(remote_ref(trimmed(&line), self.object_format)?),
+                Line::Flush => self.ended = true,
+                Line::Delimiter | Line::ResponseEnd => return Err(unexpected("a special line among refs", b"")),
+            }
+        }
+        Ok(())
+    }
+
+    /// The refs, in the server's order.
+    ///
+    /// # Errors
+    /// When the final flush-pkt did not come.
+    pub fn finish(self) -> Result<Vec<RemoteRef>, WireError> {
+        match self.ended {
+            true => Ok(self.refs),
+            false => Err(premature("the end of the list of refs")),
+        }
+    }
+}
+
+/// The answer to `fetch`, out of bytes that arrive in pieces; it gives the bytes of the pack.
+#[derive(Debug)]
+pub struct PackStream {
+    reader: Reader,
+    state: State,
+}
+
+/// Named after what is awaited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// The name of a section.
+    Section,
+    /// The end of a section that says nothing to us.
+    SectionEnd,
+    /// A sideband line, or the flush-pkt.
+    Pack,
+    /// Nothing.
+    End,
+}
+
+impl PackStream {
+    /// A parser that awaits the first byte, and takes `limit` of them at most.
+    pub fn new(limit: u64) -> Self {
+        PackStream {
+            reader: Reader::new(limit),
+            state: State::Section,
+        }
+    }
+
+    /// Takes the next piece; appends what it has of the pack to `pack`.
+    ///
+    /// # Errors
+    /// When it cannot be part of an answer to `fetch`, or when the server says that it failed.
+    pub fn feed(&mut self, bytes: &[u8], pack: &mut Vec<u8>) -> Result<(), WireError> {
+        if self.state == State::End {
+            return Ok(());
+        }
+        self.reader.feed(bytes);
+        while self.state != State::End
+            && let Some(line) = self.reader.next()?
+        {
+            self.state = match (self.state, line) {
+                (State::Section, Line::Data(line)) => section(trimmed(&line))?,
+                (State::SectionEnd, Line::Data(_)) => State::SectionEnd,
+                (State::SectionEnd, Line::Delimiter) => State::Section,
+                (State::Pack, Line::Data(line)) => {
+                    sideband(&line, pack)?;
+                    State::Pack
+                }
+                (State::Pack, Line::Flush) => State::End,
+                (State::Section | State::SectionEnd, Line::Flush) => return Err(premature("the pack")),
+                _ => return Err(unexpected("a special line that does not belong here", b"")),
+            };
+        }
+        Ok(())
+    }
+
+    /// Says whether the pack came whole.
+    ///
+    /// # Errors
+    /// When it did not.
+    pub fn finish(self) -> Result<(), WireError> {
+        match self.state {
+            State::End => Ok(()),
+            _ => Err(premature("the end of the pack")),
+        }
+    }
+}
+
+/// A command up to and with the delim-pkt before its arguments.
+fn command(name: &str, capabilities: &Capabilities) -> Vec<u8> {
+    let mut out = Vec::new();
+    pkt_line::data(&mut out, format!("command={name}\n").as_bytes());
+    if let Some(format) = capabilities.value("object-format") {
+        pkt_line::data(&mut out, format!("object-format={format}\n").as_bytes());
+    }
+    pkt_line::delimiter(&mut out);
+    out
+}
+
+fn capability(line: &BStr) -> (BString, Option<BString>) {
+    match line.split_once_str("=") {
+        Some((name, value)) => (name.into(), Some(value.into())),
+        None => (line.into(), None),
+    }
+}
+
+fn remote_ref(line: &BStr, object_format: Kind) -> Result<RemoteRef, WireError> {
+    refuse_err(line)?;
+    let mut fields = line.split_str(" ");
+    let (Some(id), Some(name)) = (fields.next(), fields.next()) else {
+        return Err(unexpected("expected `<id> <name>`", line));
+    };
+    let id = ObjectId::from_hex(id).ok().filter(|id| id.kind() == object_format);
+    let id = id.ok_or_else(|| unexpected("expected an object id of the server's object format", line))?;
+    if gix::validate::reference::name(name.as_bstr()).is_err() {
+        return Err(unexpected("not a valid ref name", line));
+    }
+    Ok(RemoteRef { name: name.into(), id })
+}
+
+fn section(line: &BStr) -> Result<State, WireError> {
+    refuse_err(line)?;
+    match line.as_bytes() {
+        b"packfile" => Ok(State::Pack),
+        b"acknowledgments" | b"shallow-info" | b"wanted-refs" => Ok(State::SectionEnd),
+        _ => Err(unexpected("a section that was not asked for", line)),
+    }
+}
+
+fn sideband(line: &[u8], pack: &mut Vec<u8>) -> Result<(), WireError> {
+    match line.split_first() {
+        Some((1, bytes)) => pack.extend_from_slice(bytes),
+        Some((2, _)) => {}
+        Some((3, words)) => return Err(said(words, false)),
+        _ => return Err(unexpected("expected a sideband", line)),
+    }
+    Ok(())
+}
+
+fn trimmed(line: &BString) -> &BStr {
+    line.strip_suffix(b"\n").unwrap_or(line).as_bstr()
+}
+
+fn refuse_err(line: &BStr) -> Result<(), WireError> {
+    match line.strip_prefix(b"ERR ") {
+        Some(words) => Err(said(words, true)),
+        None => Ok(()),
+    }
+}
+
+fn said(words: &[u8], refused: bool) -> WireError {
+    let words = push::cleaned(words);
+    Fault::Said { words, refused }.into()
+}
+
+fn unexpected(why: &'static str, line: &[u8]) -> WireError {
+    let line = line[..line.len().min(push::MAX_LINE)].into();
+    Fault::Line { why, line }.into()
+}
+
+fn premature(awaited: &'static str) -> WireError {
+    Fault::Premature { awaited }.into()
+}
