@@ -66,3 +66,9 @@ impl Error {
         self.retry_after
     }
 }
+
+/// What gix says, with all its causes, in one line.
+pub fn causes(error: &gix::Error) -> String {
+    let causes: Vec<_> = error.iter_errors().map(ToString::to_string).collect();
+    causes.join(": ")
+}

@@ -6,6 +6,8 @@
 //!
 //! Implements gitprotocol-pack (*Pushing Data To a Server*), gitprotocol-capabilities, gitprotocol-common.
 pub mod advertisement;
+pub mod enumerate;
+pub mod pack;
 pub mod pkt_line;
 pub mod report_status;
 pub mod request;
@@ -13,11 +15,16 @@ pub mod request;
 mod command;
 mod connection;
 mod error;
+mod fast_forward;
+mod objects;
 mod progress;
+mod session;
 mod wire_error;
 
 pub use command::{Command, Report, Verdict};
 pub use connection::{Advertisement, Capabilities, Connection, Pack, RemoteRef, Request, Traffic};
-pub use error::{Error, Outcome};
+pub use error::{Error, Outcome, causes};
+pub use fast_forward::fast_forward;
 pub use progress::{MAX_LINE, MAX_LINES, cleaned};
+pub use session::{Options, negotiate, push};
 pub use wire_error::{Fault, WireError};

@@ -88,11 +88,12 @@ impl Authorization {
         let encoded = BASE64_STANDARD.encode(format!("{user}:{password}"));
         // Without a password it is the user that is secret.
         let secret = if password.is_empty() { user } else { password };
+        // The longest first: it may hold another one.
         let secrets = [
-            secret.to_owned(),
-            percent_encoded(secret),
-            BASE64_STANDARD.encode(secret),
             encoded.clone(),
+            BASE64_STANDARD.encode(secret),
+            percent_encoded(secret),
+            secret.to_owned(),
         ];
         let secrets = secrets.into_iter().filter(|secret| secret.len() >= MIN_SCRUBBED);
         Authorization {
@@ -124,7 +125,11 @@ mod tests {
     fn header(url: &str, token: Option<&str>) -> Option<String> {
         let url = gix::url::parse(url).expect("a URL");
         let authorization = Authorization::new(&url, token.map(SecretString::from).as_ref()).expect("no error")?;
-        let value = authorization.header().expose_secret().strip_prefix("Basic ")?.to_owned();
+        let value = authorization
+            .header()
+            .expose_secret()
+            .strip_prefix("Basic ")?
+            .to_owned();
         Some(String::from_utf8(BASE64_STANDARD.decode(value).expect("base64")).expect("UTF-8"))
     }
 
@@ -153,9 +158,18 @@ mod tests {
         let token = SecretString::from("canary");
         for host in ["127.0.0.1", "127.9.9.9:80", "localhost", "LOCALHOST:8080", "[::1]:80"] {
             let url = gix::url::parse(format!("http://{host}/r.git").as_str()).expect("a URL");
-            assert!(Authorization::new(&url, Some(&token)).expect("allowed").is_some(), "{host}");
+            assert!(
+                Authorization::new(&url, Some(&token)).expect("allowed").is_some(),
+                "{host}"
+            );
         }
-        for host in ["example.com", "128.0.0.1", "[::2]", "localhost.example.com", "127.0.0.1.example.com"] {
+        for host in [
+            "example.com",
+            "128.0.0.1",
+            "[::2]",
+            "localhost.example.com",
+            "127.0.0.1.example.com",
+        ] {
             let url = gix::url::parse(format!("http://{host}/r.git").as_str()).expect("a URL");
             let error = Authorization::new(&url, Some(&token)).expect_err(host);
             assert_eq!(error.outcome(), Outcome::Misconfigured, "{host}");
@@ -169,14 +183,19 @@ mod tests {
         for bad in ["canary\n", "can\rary", "can\0ary"] {
             let error = taken(bad).expect_err("a control character");
             assert_eq!(error.outcome(), Outcome::Misconfigured);
-            assert!(error.to_string().contains("GITHUB_PAT") && !error.to_string().contains("can"), "{error}");
+            assert!(
+                error.to_string().contains("GITHUB_PAT") && !error.to_string().contains("can"),
+                "{error}"
+            );
         }
     }
 
     #[test]
     fn no_form_of_the_secret_survives_scrubbing_or_debug() {
         let url = gix::url::parse("https://host/r.git").expect("a URL");
-        let authorization = Authorization::new(&url, Some(&"can/ary+".into())).expect("allowed").expect("some");
+        let authorization = Authorization::new(&url, Some(&"can/ary+".into()))
+            .expect("allowed")
+            .expect("some");
         let forms = [
             "can/ary+".to_owned(),
             "can%2Fary%2B".to_owned(),

@@ -50,8 +50,12 @@ impl Http {
     /// [`Outcome::Misconfigured`] when the URL is not http or https, credentials would cross a network in the clear, or
     /// a setting is not usable.
     pub fn open(url: &gix::Url, settings: &Settings) -> Result<Self, Error> {
-        let shown = HttpUrl::new(url)
-            .ok_or_else(|| Error::new(Outcome::Misconfigured, "the URL of the remote is not an http or https URL"))?;
+        let shown = HttpUrl::new(url).ok_or_else(|| {
+            Error::new(
+                Outcome::Misconfigured,
+                "the URL of the remote is not an http or https URL",
+            )
+        })?;
         let here = |error: Error| {
             let located = Error::new(error.outcome(), format!("{shown}: {error}"));
             located.with_hint(error.hint().unwrap_or("check the URL"))
@@ -94,7 +98,10 @@ impl Http {
         if into.has_object(want) {
             return Ok(());
         }
-        Err(Error::new(Outcome::Transient, format!("the server's pack does not hold {want}, which was asked for")))
+        Err(Error::new(
+            Outcome::Transient,
+            format!("the server's pack does not hold {want}, which was asked for"),
+        ))
     }
 
     fn refs(&mut self, prefixes: &[BString]) -> Result<Vec<RemoteRef>, Error> {
@@ -147,7 +154,9 @@ impl Http {
 
     fn push(&mut self, request: &Request, pack: Option<Pack>) -> Result<Report, Error> {
         let mut parser = push::report_status::Parser::new(request);
-        let answer = self.client.post(Service::ReceivePack, push::request::head(request), pack)?;
+        let answer = self
+            .client
+            .post(Service::ReceivePack, push::request::head(request), pack)?;
         let read = answer.read(push::report_status::MAX_BYTES, |piece| Ok(parser.feed(piece)?));
         for line in parser.progress() {
             tracing::info!("remote: {}", self.client.scrubbed(&line));
@@ -201,11 +210,19 @@ fn index(mut spool: File, into: &gix::Repository) -> Result<(), Error> {
             ..Default::default()
         },
     )
-    .map_err(|error| Error::new(Outcome::Transient, format!("the server's pack is not sound: {error}")))?;
+    .map_err(|error| {
+        Error::new(
+            Outcome::Transient,
+            format!("the server's pack is not sound: {}", push::causes(&error)),
+        )
+    })?;
     Ok(())
 }
 
 fn local(error: &io::Error) -> Error {
-    Error::new(Outcome::Transient, format!("what the server sends cannot be stored here: {error}"))
-        .with_hint("look at the free space and the permissions of the temporary directory")
+    Error::new(
+        Outcome::Transient,
+        format!("what the server sends cannot be stored here: {error}"),
+    )
+    .with_hint("look at the free space and the permissions of the temporary directory")
 }

@@ -1,0 +1,356 @@
+//! A mirror, whatever its URL.
+use std::{
+    fmt, fs,
+    io::Write,
+    path::{Component, Path, PathBuf},
+};
+
+use bstr::{BStr, BString, ByteSlice, ByteVec};
+use gix::{ObjectId, remote::Direction, url::Scheme};
+
+use super::http::{Http, HttpUrl, Settings};
+use super::local::Local;
+use crate::push::{self, Advertisement, Connection, Error, Outcome, Pack, RemoteRef, Report, Request, Traffic};
+
+/// Where a mirror is. It may be shown (`Display`, `Debug`): user info and query stay hidden.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Location {
+    /// On a server, over http or https, with the user info that the URL has.
+    Http(gix::Url),
+    /// In a folder of this machine.
+    Path(PathBuf),
+}
+
+/// A mirror that can be asked and pushed to. What it is asked and how often is its caller's affair.
+pub struct Remote {
+    location: Location,
+    reach: Reach,
+}
+
+enum Reach {
+    Http(Box<Http>),
+    Local(Box<Local>, PathBuf),
+}
+
+/// Finds the one place that pushes to `name_or_url` go to: the push URL of the `[remote]` of this name, else the URL or
+/// path itself, rewritten as `url.<base>.insteadOf` and `pushInsteadOf` say (git-config).
+///
+/// # Errors
+/// [`Outcome::Misconfigured`] when there is no such remote, or it is not at one place that can be reached.
+pub fn resolve(name_or_url: &BStr, repository: Option<&gix::Repository>) -> Result<Location, Error> {
+    let not_understood = |error: gix::Error| {
+        let what = format!(
+            "the URL of the remote {} is not understood: {}",
+            shown(name_or_url),
+            push::causes(&error)
+        );
+        Error::new(Outcome::Misconfigured, what).with_hint("look at remote.<name>.url and url.<base>.insteadOf")
+    };
+    let Some(repository) = repository else {
+        return Location::parse(name_or_url);
+    };
+    let Some(named) = repository.try_find_remote(name_or_url) else {
+        let url = parsed(name_or_url)?;
+        let remote = repository.remote_at(url).map_err(not_understood)?;
+        return Location::from_url(only_url(name_or_url, &remote)?)?.unless_a_name(name_or_url);
+    };
+    let named = named.map_err(not_understood)?;
+    Ok(match Location::from_url(only_url(name_or_url, &named)?)? {
+        // Like git, which goes to the top of the repository before it looks at remotes.
+        Location::Path(path) => Location::Path(repository.workdir().unwrap_or(repository.git_dir()).join(path)),
+        url => url,
+    })
+}
+
+impl Location {
+    /// Takes a URL (`https`, `http`, `file`) or a path.
+    ///
+    /// # Errors
+    /// [`Outcome::Misconfigured`] for anything else.
+    pub fn parse(text: &BStr) -> Result<Self, Error> {
+        Location::from_url(&parsed(text)?)?.unless_a_name(text)
+    }
+
+    /// Refuses a path that was given as a bare word and leads nowhere: it was meant as the name of a remote.
+    fn unless_a_name(self, text: &BStr) -> Result<Self, Error> {
+        match &self {
+            Location::Path(path)
+                if path.as_os_str() == &*text.to_os_str_lossy() && is_a_word(path) && !path.exists() =>
+            {
+                let what = format!("there is no remote named {text}, and no such folder");
+                Err(Error::new(Outcome::Misconfigured, what).with_hint(format!(
+                    "add it with `git remote add {text} <url>`, or give the URL itself"
+                )))
+            }
+            _ => Ok(self),
+        }
+    }
+
+    fn from_url(url: &gix::Url) -> Result<Self, Error> {
+        let misconfigured = |what: String| {
+            Error::new(Outcome::Misconfigured, what).with_hint("use the https URL of the repository, or a path")
+        };
+        match &url.scheme {
+            Scheme::Http | Scheme::Https => Ok(Location::Http(url.clone())),
+            Scheme::File => match gix::path::from_bstr(url.path.as_bstr()) {
+                Ok(path) => Ok(Location::Path(path.into_owned())),
+                Err(_) => Err(misconfigured(
+                    "the path of the remote cannot be one on this system".into(),
+                )),
+            },
+            Scheme::Ssh => {
+                let host = url.host().unwrap_or_default();
+                Err(misconfigured(format!(
+                    "the remote on {host} is reached over ssh, which is not supported yet"
+                )))
+            }
+            other => Err(misconfigured(format!(
+                "remotes over {} are not supported",
+                other.as_str()
+            ))),
+        }
+    }
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Location::Http(url) => HttpUrl::new(url).ok_or(fmt::Error)?.fmt(f),
+            Location::Path(path) => path.display().fmt(f),
+        }
+    }
+}
+
+impl fmt::Debug for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Location({self})")
+    }
+}
+
+impl Remote {
+    /// The mirror at `location`. Over HTTP nothing is sent yet.
+    ///
+    /// # Errors
+    /// [`Outcome::Misconfigured`] when it cannot be reached like this; see [`Http::open()`] and [`Local::open()`].
+    pub fn open(location: Location, settings: &Settings) -> Result<Self, Error> {
+        let reach = match &location {
+            Location::Http(url) => Reach::Http(Box::new(Http::open(url, settings)?)),
+            Location::Path(path) => Reach::Local(Box::new(Local::open(path)?), path.clone()),
+        };
+        Ok(Remote { location, reach })
+    }
+
+    /// Where it is.
+    pub fn location(&self) -> &Location {
+        &self.location
+    }
+
+    /// Makes the commit `want` and the commits before it, up to those of `haves`, readable in `into`, a temporary
+    /// repository of the same object format. A folder's objects are not copied but borrowed (gitrepository-layout,
+    /// *objects/info/alternates*).
+    ///
+    /// # Errors
+    /// Whatever keeps them from being there whole.
+    pub fn fetch_commits(&mut self, want: ObjectId, into: &gix::Repository, haves: &[ObjectId]) -> Result<(), Error> {
+        match &mut self.reach {
+            Reach::Http(http) => http.fetch_commits(want, into, haves),
+            Reach::Local(_, path) => borrow_objects(path, want, into),
+        }
+    }
+
+    fn connection(&mut self) -> &mut dyn Connection {
+        match &mut self.reach {
+            Reach::Http(http) => &mut **http,
+            Reach::Local(local, _) => &mut **local,
+        }
+    }
+}
+
+impl Connection for Remote {
+    fn advertisement(&mut self) -> Result<Advertisement, Error> {
+        self.connection().advertisement()
+    }
+
+    fn send(&mut self, request: &Request, pack: Option<Pack>) -> Result<Report, Error> {
+        self.connection().send(request, pack)
+    }
+
+    fn read_refs(&mut self, prefixes: &[BString]) -> Result<Vec<RemoteRef>, Error> {
+        self.connection().read_refs(prefixes)
+    }
+
+    fn traffic(&self) -> Traffic {
+        match &self.reach {
+            Reach::Http(http) => http.traffic(),
+            Reach::Local(local, _) => local.traffic(),
+        }
+    }
+}
+
+fn parsed(text: &BStr) -> Result<gix::Url, Error> {
+    gix::url::parse(text).map_err(|_| {
+        Error::new(
+            Outcome::Misconfigured,
+            format!("the remote {} is neither a URL nor a path", shown(text)),
+        )
+        .with_hint("a remote is an https, http or file URL, a path, or the name of a configured remote")
+    })
+}
+
+fn is_a_word(path: &Path) -> bool {
+    path.components().eq([Component::Normal(path.as_os_str())])
+}
+
+/// The push URL of a remote, which must be one.
+fn only_url<'a>(name_or_url: &BStr, remote: &'a gix::Remote<'_>) -> Result<&'a gix::Url, Error> {
+    let mut urls = remote.urls(Direction::Push);
+    let what = match (urls.next(), urls.next()) {
+        (Some(url), None) => return Ok(url),
+        (None, _) => format!("the remote {} has no URL", shown(name_or_url)),
+        (Some(_), Some(_)) => format!("the remote {} has more than one URL to push to", shown(name_or_url)),
+    };
+    Err(Error::new(Outcome::Misconfigured, what).with_hint("give it one with `git remote set-url --push <name> <url>`"))
+}
+
+/// Lets `into` read the objects of the repository at `path`.
+fn borrow_objects(path: &Path, want: ObjectId, into: &gix::Repository) -> Result<(), Error> {
+    let failed = |why: &dyn fmt::Display| {
+        Error::new(
+            Outcome::Transient,
+            format!("cannot read {want} from {}: {why}", path.display()),
+        )
+    };
+    let lender = gix::open(path).map_err(|error| failed(&push::causes(&error)))?;
+    let objects = fs::canonicalize(lender.objects.store_ref().path()).map_err(|error| failed(&error))?;
+    let mut line = gix::path::into_bstr(objects)
+        .map_err(|error| failed(&push::causes(&error)))?
+        .into_owned();
+    line.push_char('\n');
+    let alternates = into.objects.store_ref().path().join("info/alternates");
+    let known = fs::read(&alternates).unwrap_or_default();
+    if !known.lines_with_terminator().any(|known| known == line.as_slice()) {
+        let written = fs::create_dir_all(alternates.parent().unwrap_or(&alternates)).and_then(|()| {
+            let mut file = fs::OpenOptions::new().create(true).append(true).open(&alternates)?;
+            file.write_all(&line)
+        });
+        written.map_err(|error| failed(&error))?;
+    }
+    match into.has_object(want) {
+        true => Ok(()),
+        false => Err(failed(&"it is not there")),
+    }
+}
+
+/// What was given for a remote, unless it may hold a secret.
+fn shown(name_or_url: &BStr) -> String {
+    match name_or_url.find_byteset(b"@?") {
+        Some(_) => "that is configured".into(),
+        None => push::cleaned(name_or_url),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn repository(config: &str) -> (tempfile::TempDir, gix::Repository) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let repository = gix::init_bare(folder.path()).expect("a repository");
+        let path = repository.git_dir().join("config");
+        let mut text = fs::read_to_string(&path).expect("configuration");
+        text.push_str(config);
+        fs::write(&path, text).expect("writable");
+        let options = gix::open::Options::isolated();
+        let repository = gix::open_opts(folder.path(), options).expect("the repository");
+        (folder, repository)
+    }
+
+    fn resolved(name_or_url: &str, config: &str) -> Result<String, Error> {
+        let (_folder, repository) = repository(config);
+        resolve(name_or_url.into(), Some(&repository)).map(|location| location.to_string())
+    }
+
+    #[test]
+    fn a_url_or_a_path_is_itself() {
+        for text in [
+            "https://host/o/r.git",
+            "http://localhost:8080/r",
+            "/srv/git/r.git",
+            "./r.git",
+        ] {
+            assert_eq!(Location::parse(text.into()).expect(text).to_string(), text);
+        }
+        let file = Location::parse("file:///srv/git/r.git".into()).expect("a URL");
+        assert_eq!(file, Location::Path("/srv/git/r.git".into()));
+    }
+
+    #[test]
+    fn what_is_shown_has_no_secrets() {
+        let location = Location::parse("https://me:canary@host/r.git?key=canary".into()).expect("a URL");
+        assert_eq!(
+            format!("{location} {location:?}"),
+            "https://host/r.git Location(https://host/r.git)"
+        );
+        let error = Location::parse("https://me:canary@host:port/r.git".into()).expect_err("no port");
+        assert!(!error.to_string().contains("canary"), "{error}");
+        let error = Location::parse("ssh://me:canary@host/r.git".into()).expect_err("ssh");
+        assert!(!error.to_string().contains("canary"), "{error}");
+    }
+
+    #[test]
+    fn a_name_is_the_push_url_of_the_remote() {
+        let remote = "[remote \"github\"]\n url = https://host/fetch.git\n";
+        assert_eq!(resolved("github", remote).expect("a remote"), "https://host/fetch.git");
+        let with_push_url = format!("{remote} pushurl = https://host/push.git\n");
+        assert_eq!(
+            resolved("github", &with_push_url).expect("a remote"),
+            "https://host/push.git"
+        );
+    }
+
+    #[test]
+    fn urls_are_rewritten_as_git_configuration_says() {
+        let config = "[url \"https://host/\"]\n insteadOf = gh:\n[url \"https://push.host/\"]\n pushInsteadOf = https://pull.host/\n\
+                      [remote \"short\"]\n url = gh:o/r.git\n";
+        assert_eq!(resolved("short", config).expect("rewritten"), "https://host/o/r.git");
+        assert_eq!(
+            resolved("gh:o/r.git", config).expect("rewritten"),
+            "https://host/o/r.git"
+        );
+        assert_eq!(
+            resolved("https://pull.host/r", config).expect("rewritten"),
+            "https://push.host/r"
+        );
+    }
+
+    #[test]
+    fn a_relative_path_of_a_remote_is_below_the_repository() {
+        let (folder, repository) = repository("[remote \"near\"]\n url = ../near.git\n");
+        let location = resolve("near".into(), Some(&repository)).expect("a remote");
+        assert_eq!(location, Location::Path(folder.path().join("../near.git")));
+    }
+
+    #[test]
+    fn what_cannot_be_reached_is_told_with_what_to_do() {
+        let two =
+            "[remote \"two\"]\n pushurl = https://a/r\n pushurl = https://b/r\n[remote \"none\"]\n prune = true\n";
+        let cases = [
+            ("nobody", "there is no remote named nobody"),
+            ("two", "more than one URL"),
+            ("none", "has no URL"),
+            (
+                "git@host:o/r.git",
+                "the remote on host is reached over ssh, which is not supported yet",
+            ),
+            ("ssh://host/r.git", "not supported yet"),
+            ("ext::sh -c evil", "over ext are not supported"),
+            ("git://host/r.git", "over git are not supported"),
+        ];
+        for (name, expected) in cases {
+            let error = resolved(name, two).expect_err(name);
+            assert_eq!(error.outcome(), Outcome::Misconfigured, "{name}");
+            assert!(error.to_string().contains(expected), "{name}: {error}");
+            assert!(error.hint().is_some(), "{name}");
+        }
+    }
+}

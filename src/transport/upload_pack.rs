@@ -44,7 +44,10 @@ pub fn protocol_2(answer: &[u8]) -> Result<Option<Capabilities>, WireError> {
 pub fn ls_refs_request(capabilities: &Capabilities, prefixes: &[BString]) -> Vec<u8> {
     let mut out = command("ls-refs", capabilities);
     // Without any prefix everything is given, which is also what an empty one asks for.
-    for prefix in prefixes.iter().filter(|_| prefixes.iter().all(|prefix| !prefix.is_empty())) {
+    for prefix in prefixes
+        .iter()
+        .filter(|_| prefixes.iter().all(|prefix| !prefix.is_empty()))
+    {
         let mut line = b"ref-prefix ".to_vec();
         line.push_str(prefix);
         line.push(b'\n');

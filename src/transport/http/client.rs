@@ -117,7 +117,8 @@ impl Client {
                 return self.answer(response, service.content_type("advertisement"), Effect::None, proof);
             };
             let next = base.redirected(&location).map_err(|error| {
-                Error::new(Outcome::Misconfigured, error.to_string()).with_hint("set the remote's URL to the repository's")
+                Error::new(Outcome::Misconfigured, error.to_string())
+                    .with_hint("set the remote's URL to the repository's")
             })?;
             if visited.contains(&next) || visited.len() > MAX_REDIRECTS {
                 let what = format!("the server redirects without end, the last time to {next}");
@@ -128,7 +129,12 @@ impl Client {
     }
 
     /// Sends `head`, and `pack` after it, to `service`.
-    pub(super) fn post(&mut self, service: Service, head: Vec<u8>, pack: Option<push::Pack>) -> Result<Answer<'_>, Error> {
+    pub(super) fn post(
+        &mut self,
+        service: Service,
+        head: Vec<u8>,
+        pack: Option<push::Pack>,
+    ) -> Result<Answer<'_>, Error> {
         let mut body = Outgoing::new(head, pack);
         let base = self.base.clone();
         let request = self
@@ -185,10 +191,15 @@ impl Client {
     ) -> Result<Response<Body>, Error> {
         let whole = body.left;
         self.traffic.http_requests += 1;
-        let send_body = if whole == 0 { SendBody::none() } else { SendBody::from_reader(body) };
-        let sent = match request.body(send_body) {
-            Ok(request) => self.agent.run(request),
-            Err(error) => Err(error.into()),
+        let sent = match whole {
+            0 => request
+                .body(())
+                .map_err(ureq::Error::from)
+                .and_then(|request| self.agent.run(request)),
+            _ => {
+                let request = request.body(SendBody::from_reader(body)).map_err(ureq::Error::from);
+                request.and_then(|request| self.agent.run(request))
+            }
         };
         self.traffic.bytes_sent += whole - body.left;
         let effect = if body.left > 0 { Effect::None } else { effect };
@@ -204,7 +215,10 @@ impl Client {
     ) -> Result<Answer<'_>, Error> {
         let status = response.status();
         if status != StatusCode::OK {
-            let retry_after = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
+            let retry_after = response
+                .headers()
+                .get(header::RETRY_AFTER)
+                .and_then(|value| value.to_str().ok());
             let retry_after = retry_after.and_then(|value| failure::retry_after(value, Timestamp::now()));
             let text = text_for_a_person(&mut response);
             return Err(failure::refused(status, &text, retry_after, effect, proof));
@@ -301,6 +315,15 @@ fn text_for_a_person(response: &mut Response<Body>) -> String {
     }
     let mut text = Vec::new();
     // A part of the text, or none, is as good: the status says what matters.
-    let _ = response.body_mut().as_reader().take(MAX_TEXT_READ).read_to_end(&mut text);
-    push::cleaned(&text).chars().take(MAX_TEXT_SHOWN).collect::<String>().trim().to_owned()
+    let _ = response
+        .body_mut()
+        .as_reader()
+        .take(MAX_TEXT_READ)
+        .read_to_end(&mut text);
+    push::cleaned(&text)
+        .chars()
+        .take(MAX_TEXT_SHOWN)
+        .collect::<String>()
+        .trim()
+        .to_owned()
 }

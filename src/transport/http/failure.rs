@@ -70,8 +70,18 @@ pub(super) fn lost(error: &ureq::Error, effect: Effect, settings: &Settings) -> 
 }
 
 /// An answer with a status other than 200. `text` is what the server says for a person; it may be empty.
-pub(super) fn refused(status: StatusCode, text: &str, retry_after: Option<Duration>, effect: Effect, proof: Proof) -> Error {
-    let says = if text.is_empty() { String::new() } else { format!(": {text}") };
+pub(super) fn refused(
+    status: StatusCode,
+    text: &str,
+    retry_after: Option<Duration>,
+    effect: Effect,
+    proof: Proof,
+) -> Error {
+    let says = if text.is_empty() {
+        String::new()
+    } else {
+        format!(": {text}")
+    };
     let what = |meaning: &str| format!("{meaning} (HTTP {}){says}", status.as_u16());
     let misconfigured = |meaning: &str| Error::new(Outcome::Misconfigured, what(meaning));
     let error = match status.as_u16() {
@@ -80,16 +90,22 @@ pub(super) fn refused(status: StatusCode, text: &str, retry_after: Option<Durati
             Proof::Sent => "the server knows who we are and forbids it",
             Proof::Withheld | Proof::Absent => "the server forbids it to an unknown user",
         })
-        .with_hint(format!("check that the token in {TOKEN_VARIABLE} is allowed to write to the repository")),
-        404 | 410 => misconfigured("no such repository, or the token may not see it")
-            .with_hint(format!("check the URL, and what the token in {TOKEN_VARIABLE} gives access to")),
+        .with_hint(format!(
+            "check that the token in {TOKEN_VARIABLE} is allowed to write to the repository"
+        )),
+        404 | 410 => misconfigured("no such repository, or the token may not see it").with_hint(format!(
+            "check the URL, and what the token in {TOKEN_VARIABLE} gives access to"
+        )),
         407 => misconfigured("the proxy asks for credentials").with_hint("put them into the URL of the proxy"),
         403 | 408 | 425 | 429 | 503 => Error::new(Outcome::Transient, what("the server asks us to come again later")),
         413 => Error::new(Outcome::Rejected, what("the push is larger than the server takes"))
             .with_hint("push fewer commits at once, or have the server's limit raised"),
         500.. => effect.error(Outcome::Transient, what("the server failed")),
         400.. => Error::new(Outcome::Rejected, what("the server refuses the request")),
-        _ => effect.error(Outcome::Transient, what("the server gives an answer that is none of git's")),
+        _ => effect.error(
+            Outcome::Transient,
+            what("the server gives an answer that is none of git's"),
+        ),
     };
     match retry_after {
         Some(delay) => error.with_retry_after(delay),
@@ -137,12 +153,18 @@ pub(super) fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
 
 fn unauthorized(what: impl Fn(&str) -> String, proof: Proof) -> Error {
     let (meaning, hint) = match proof {
-        Proof::Sent => ("the server refuses the credentials", "check that the token is valid and has not expired"),
+        Proof::Sent => (
+            "the server refuses the credentials",
+            "check that the token is valid and has not expired",
+        ),
         Proof::Withheld => (
             "the server redirects to another host, which asks for credentials; they are not sent there",
             "set the remote's URL to where the repository is now",
         ),
-        Proof::Absent => ("the server asks for credentials, and there are none", "set GITHUB_PAT to a token"),
+        Proof::Absent => (
+            "the server asks for credentials, and there are none",
+            "set GITHUB_PAT to a token",
+        ),
     };
     Error::new(Outcome::Misconfigured, what(meaning)).with_hint(hint)
 }
@@ -157,14 +179,16 @@ fn tls_error(error: &ureq::Error) -> Option<&rustls::Error> {
 
 fn tls(error: &rustls::Error, effect: Effect) -> Error {
     match error {
-        rustls::Error::InvalidCertificate(why) => {
-            Error::new(Outcome::Misconfigured, format!("the server's certificate is not trusted: {why}"))
-                .with_hint("name the file with the certificate of its authority in SSL_CERT_FILE or http.sslCAInfo")
-        }
-        rustls::Error::InvalidMessage(_) | rustls::Error::PeerIncompatible(_) => {
-            Error::new(Outcome::Misconfigured, format!("the server does not speak TLS as we do: {error}"))
-                .with_hint("check the scheme and the port of the URL")
-        }
+        rustls::Error::InvalidCertificate(why) => Error::new(
+            Outcome::Misconfigured,
+            format!("the server's certificate is not trusted: {why}"),
+        )
+        .with_hint("name the file with the certificate of its authority in SSL_CERT_FILE or http.sslCAInfo"),
+        rustls::Error::InvalidMessage(_) | rustls::Error::PeerIncompatible(_) => Error::new(
+            Outcome::Misconfigured,
+            format!("the server does not speak TLS as we do: {error}"),
+        )
+        .with_hint("check the scheme and the port of the URL"),
         other => effect.error(Outcome::Transient, format!("the TLS connection failed: {other}")),
     }
 }
@@ -182,7 +206,7 @@ mod tests {
             ("Sun, 06 Nov 1994 08:49:37 GMT", Some(37)),
             ("Sun, 06 Nov 1994 08:00:00 GMT", Some(0)),
             ("99999999", Some(3600)),
-            ("Sun, 06 Nov 2094 08:49:37 GMT", Some(3600)),
+            ("Sat, 06 Nov 2094 08:49:37 GMT", Some(3600)),
             ("soon", None),
             ("-1", None),
         ];
@@ -221,6 +245,9 @@ mod tests {
         let wait = Some(Duration::from_secs(30));
         let error = refused(StatusCode::FORBIDDEN, "slow down", wait, Effect::None, Proof::Sent);
         assert_eq!((error.outcome(), error.retry_after()), (Outcome::Transient, wait));
-        assert_eq!(error.to_string(), "the server asks us to come again later (HTTP 403): slow down");
+        assert_eq!(
+            error.to_string(),
+            "the server asks us to come again later (HTTP 403): slow down"
+        );
     }
 }

@@ -53,7 +53,9 @@ impl Settings {
         let secret = |names: &[&str]| text(names).map(SecretString::from);
         Ok(Settings {
             token: credentials::token(&variable)?,
-            ca_file: variable("SSL_CERT_FILE").filter(|path| !path.is_empty()).map(PathBuf::from),
+            ca_file: variable("SSL_CERT_FILE")
+                .filter(|path| !path.is_empty())
+                .map(PathBuf::from),
             connect_timeout: CONNECT_TIMEOUT,
             idle_timeout: IDLE_TIMEOUT,
             proxies: Proxies {
@@ -72,10 +74,16 @@ impl Settings {
     pub fn with_git_config(mut self, repository: &gix::Repository) -> Result<Self, Error> {
         let config = repository.config_snapshot();
         let unreadable = |key: &str| {
-            Error::new(Outcome::Misconfigured, format!("the value of {key} in git configuration is not understood"))
+            Error::new(
+                Outcome::Misconfigured,
+                format!("the value of {key} in git configuration is not understood"),
+            )
         };
-        if let Some(path) = config.trusted_path("http.sslCAInfo").map_err(|_| unreadable("http.sslCAInfo"))? {
-            self.ca_file = Some(path.into_owned());
+        if let Some(path) = config
+            .trusted_path("http.sslCAInfo")
+            .map_err(|_| unreadable("http.sslCAInfo"))?
+        {
+            self.ca_file = Some(path);
         }
         if let Some(proxy) = config.string("http.proxy") {
             let proxy = proxy.to_str().map_err(|_| unreadable("http.proxy"))?;
@@ -86,7 +94,11 @@ impl Settings {
 
     /// The proxy on the way to `url`. There is none to this machine: what it carries must not leave it.
     pub(super) fn proxy(&self, url: &HttpUrl) -> Result<Option<ureq::Proxy>, Error> {
-        let by_scheme = if url.is_https() { &self.proxies.https } else { &self.proxies.http };
+        let by_scheme = if url.is_https() {
+            &self.proxies.https
+        } else {
+            &self.proxies.http
+        };
         let proxy = self.proxies.configured.as_ref().or(by_scheme.as_ref());
         let proxy = proxy.map(ExposeSecret::expose_secret).filter(|proxy| !proxy.is_empty());
         let direct = credentials::is_loopback(url.host()) || is_listed(url.host(), &self.proxies.not_for);
@@ -104,7 +116,10 @@ impl Settings {
     /// on a server that has none, Mozilla's as they were when this was built.
     pub(super) fn trust_roots(&self) -> Result<Vec<Certificate<'static>>, Error> {
         let own = |certificates: &[rustls::pki_types::CertificateDer<'_>]| {
-            certificates.iter().map(|der| Certificate::from_der(der).to_owned()).collect()
+            certificates
+                .iter()
+                .map(|der| Certificate::from_der(der).to_owned())
+                .collect()
         };
         let Some(file) = &self.ca_file else {
             let system = rustls_native_certs::load_native_certs().certs;
@@ -113,7 +128,11 @@ impl Settings {
         };
         let loaded = rustls_native_certs::load_certs_from_paths(Some(file), None);
         if loaded.certs.is_empty() {
-            let why = loaded.errors.first().map(|error| format!(": {error}")).unwrap_or_default();
+            let why = loaded
+                .errors
+                .first()
+                .map(|error| format!(": {error}"))
+                .unwrap_or_default();
             let what = format!("no certificate could be read from {}{why}", file.display());
             return Err(Error::new(Outcome::Misconfigured, what)
                 .with_hint("SSL_CERT_FILE or http.sslCAInfo must name a file of certificates in PEM format"));
@@ -125,10 +144,12 @@ impl Settings {
 /// Whether `host` or a domain above it is in `list`, or everything is (`*`).
 fn is_listed(host: &str, list: &str) -> bool {
     let host = host.trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
-    list.split([',', ' ']).map(|entry| entry.trim_start_matches('.').to_ascii_lowercase()).any(|entry| {
-        let below = || host.strip_suffix(&entry).is_some_and(|below| below.ends_with('.'));
-        !entry.is_empty() && (entry == "*" || host == entry || below())
-    })
+    list.split([',', ' '])
+        .map(|entry| entry.trim_start_matches('.').to_ascii_lowercase())
+        .any(|entry| {
+            let below = || host.strip_suffix(&entry).is_some_and(|below| below.ends_with('.'));
+            !entry.is_empty() && (entry == "*" || host == entry || below())
+        })
 }
 
 #[cfg(test)]
@@ -142,7 +163,10 @@ mod tests {
         };
         let settings = Settings::from_environment(variable).expect("no token, no error");
         let url = HttpUrl::new(&gix::url::parse(url).expect("a URL")).expect("http or https");
-        settings.proxy(&url).expect("a proxy").map(|proxy| format!("{}:{}", proxy.host(), proxy.port()))
+        settings
+            .proxy(&url)
+            .expect("a proxy")
+            .map(|proxy| format!("{}:{}", proxy.host(), proxy.port()))
     }
 
     #[test]
@@ -151,7 +175,10 @@ mod tests {
         assert_eq!(proxy(&both, "https://host/r").as_deref(), Some("a:1"));
         assert_eq!(proxy(&both, "http://host/r").as_deref(), Some("b:2"));
         assert_eq!(proxy(&both, "http://127.0.0.1/r"), None);
-        assert_eq!(proxy(&[("ALL_PROXY", "http://c:3")], "http://host/r").as_deref(), Some("c:3"));
+        assert_eq!(
+            proxy(&[("ALL_PROXY", "http://c:3")], "http://host/r").as_deref(),
+            Some("c:3")
+        );
         assert_eq!(proxy(&[("HTTP_PROXY", "http://c:3")], "http://host/r"), None);
         assert_eq!(proxy(&[("HTTPS_PROXY", "")], "https://host/r"), None);
     }
@@ -174,7 +201,10 @@ mod tests {
         let settings = Settings::from_environment(variable).expect("settings");
         let error = settings.trust_roots().expect_err("no certificate");
         assert_eq!(error.outcome(), Outcome::Misconfigured);
-        assert!(error.to_string().contains(&file.path().display().to_string()), "{error}");
+        assert!(
+            error.to_string().contains(&file.path().display().to_string()),
+            "{error}"
+        );
     }
 
     #[test]

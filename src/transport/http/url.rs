@@ -48,7 +48,13 @@ impl HttpUrl {
 
     /// Whether scheme, host and port are the same: what may see the same credentials (RFC 6454, section 5).
     pub(super) fn same_origin(&self, other: &Self) -> bool {
-        let origin = |url: &Self| (url.is_https(), url.host().to_ascii_lowercase(), url.url.port_or_default());
+        let origin = |url: &Self| {
+            (
+                url.is_https(),
+                url.host().to_ascii_lowercase(),
+                url.url.port_or_default(),
+            )
+        };
         origin(self) == origin(other)
     }
 
@@ -80,7 +86,9 @@ impl HttpUrl {
     fn resolved(&self, location: &str) -> Option<Self> {
         let scheme = self.url.scheme.as_str();
         let authority_end = self.text.find("://")? + 3;
-        let path_start = self.text[authority_end..].find('/').map_or(self.text.len(), |at| authority_end + at);
+        let path_start = self.text[authority_end..]
+            .find('/')
+            .map_or(self.text.len(), |at| authority_end + at);
         let absolute = if location.starts_with("//") {
             format!("{scheme}:{location}")
         } else if location.starts_with('/') {
@@ -128,7 +136,10 @@ mod tests {
         let repository = url("https://host/o/r%20s.git/");
         let expected = "https://host/o/r%20s.git/info/refs?service=git-upload-pack";
         assert_eq!(repository.advertisement("git-upload-pack"), expected);
-        assert_eq!(repository.service("git-receive-pack"), "https://host/o/r%20s.git/git-receive-pack");
+        assert_eq!(
+            repository.service("git-receive-pack"),
+            "https://host/o/r%20s.git/git-receive-pack"
+        );
         assert_eq!(url("http://[::1]:80/r").service("s"), "http://[::1]:80/r/s");
     }
 
@@ -145,7 +156,10 @@ mod tests {
     fn a_redirect_leads_to_another_repository() {
         let base = url("http://host:81/o/r.git");
         let cases = [
-            ("/new/r.git/info/refs?service=git-receive-pack", "http://host:81/new/r.git"),
+            (
+                "/new/r.git/info/refs?service=git-receive-pack",
+                "http://host:81/new/r.git",
+            ),
             ("https://other/r.git/info/refs", "https://other/r.git"),
             ("//other/r.git/info/refs", "http://other/r.git"),
             ("https://me:canary@other/r.git/info/refs", "https://other/r.git"),
@@ -159,7 +173,9 @@ mod tests {
     #[test]
     fn a_redirect_to_plain_http_or_to_a_page_is_refused() {
         let base = url("https://host/o/r.git");
-        let downgrade = base.redirected("http://host/o/r.git/info/refs").expect_err("plain http");
+        let downgrade = base
+            .redirected("http://host/o/r.git/info/refs")
+            .expect_err("plain http");
         assert!(matches!(downgrade, BadRedirect::Downgrade(_)), "{downgrade}");
         let page = base.redirected("/login?next=canary").expect_err("a page");
         assert!(matches!(page, BadRedirect::Elsewhere(_)), "{page}");

@@ -1,0 +1,126 @@
+//! Which objects the remote lacks: everything that is reachable from new tips, and not known to be reachable from
+//! what the remote has. Sending too much is allowed, too little never.
+//!
+//! 1. Commits: those that are reached from the new tips without passing a commit that is painted as had
+//!    ([`history`]). Painting may be incomplete, then more is sent.
+//! 2. Trees and blobs, commit by commit, *parents first*: each commit's tree is walked beside the trees of all its
+//!    parents, and what a parent has at the same path is passed over ([`trees`]).
+//!
+//! Why nothing is missing: say that a tree is complete when all that is reachable from it is had by the remote or in
+//! the list. The tree of a commit that is painted is complete, since the remote has the commit. Take the commits in
+//! the order of the list: when it is a commit's turn, its parents' trees are complete, so what is passed over because
+//! a parent has it is no loss, and neither is what was listed before. So its own tree is complete when its turn ends.
+//! (Children first would lose objects: two folders that swap names are each found listed already when the parent's
+//! turn comes, while the children's turn passed over their common files because the parent has them.)
+//!
+//! Memory: one entry per listed object and per commit that was looked at, and one chain of trees; no blob is read.
+mod history;
+mod trees;
+
+use std::collections::HashSet;
+
+use bstr::BString;
+use gix::{ObjectId, objs::Kind};
+
+use self::{history::History, trees::Trees};
+use super::{Advertisement, Command, Error, objects::Objects};
+
+/// Ids of the objects to send for `commands` to a remote that advertised this: each once, parents before children.
+///
+/// # Errors
+/// [`Outcome::Misconfigured`](super::Outcome::Misconfigured) when an object is not in the local repository (shallow or
+/// partial clones, damage), or cannot be read.
+pub fn enumerate(
+    repository: &gix::Repository,
+    advertisement: &Advertisement,
+    commands: &[Command],
+) -> Result<Vec<ObjectId>, Error> {
+    let objects = Objects::new(repository);
+    let remote = Remote::new(&objects, advertisement)?;
+    let mut tips = Tips::default();
+    for command in commands.iter().filter(|command| !command.is_delete()) {
+        tips.add(&objects, &remote.had, command)?;
+    }
+
+    let mut history = History::new(&objects, advertisement.shallow.iter().copied());
+    remote.commits.iter().try_for_each(|id| history.had(*id))?;
+    tips.commits.iter().try_for_each(|id| history.wanted(*id))?;
+
+    let mut trees = Trees::new(&objects, remote.had);
+    tips.tags.into_iter().for_each(|id| trees.list(id));
+    for commit in history.new_commits()? {
+        trees.list(commit.id);
+        trees.tree(commit.tree, commit.parent_trees, &format!("commit {}", commit.id))?;
+    }
+    for (id, name) in tips.trees {
+        trees.tree(id, Vec::new(), &format!("the ref {name}"))?;
+    }
+    tips.blobs.into_iter().for_each(|id| trees.list(id));
+    Ok(trees.into_list())
+}
+
+/// What the remote is known to have.
+struct Remote {
+    /// Ids of objects that it has, with everything that they reach (but see `Advertisement::shallow`). They need not
+    /// be in the local repository.
+    had: HashSet<ObjectId>,
+    /// Those of them that are commits, or not known here.
+    commits: Vec<ObjectId>,
+}
+
+impl Remote {
+    fn new(objects: &Objects, advertisement: &Advertisement) -> Result<Self, Error> {
+        let mut remote = Remote {
+            had: HashSet::new(),
+            commits: Vec::new(),
+        };
+        for id in advertisement.refs.values().chain(&advertisement.haves) {
+            remote.add(objects, *id)?;
+        }
+        Ok(remote)
+    }
+
+    /// Adds what `id` stands for: a chain of tags down to something else.
+    fn add(&mut self, objects: &Objects, mut id: ObjectId) -> Result<(), Error> {
+        while self.had.insert(id) {
+            match objects.kind(id)? {
+                Some(Kind::Tag) => id = objects.tag_target(objects.find(id, &"an advertised ref")?)?,
+                Some(Kind::Commit) | None => self.commits.push(id),
+                Some(Kind::Tree | Kind::Blob) => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What the commands' new ids stand for.
+#[derive(Default)]
+struct Tips {
+    tags: Vec<ObjectId>,
+    commits: Vec<ObjectId>,
+    trees: Vec<(ObjectId, BString)>,
+    blobs: Vec<ObjectId>,
+}
+
+impl Tips {
+    fn add(&mut self, objects: &Objects, had: &HashSet<ObjectId>, command: &Command) -> Result<(), Error> {
+        let mut id = command.new;
+        let mut reached_from = format!("the ref {}", command.name);
+        while !had.contains(&id) {
+            let object = objects.find(id, &reached_from)?;
+            match object.kind {
+                Kind::Commit => self.commits.push(id),
+                Kind::Tree => self.trees.push((id, command.name.clone())),
+                Kind::Blob => self.blobs.push(id),
+                Kind::Tag => {
+                    self.tags.push(id);
+                    reached_from = format!("tag {id}");
+                    id = objects.tag_target(object)?;
+                    continue;
+                }
+            }
+            return Ok(());
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,190 @@
+//! One push: negotiate, pack, send.
+use std::collections::{HashMap, HashSet};
+
+use bstr::{BStr, BString, ByteSlice};
+
+use super::{Advertisement, Capabilities, Command, Connection, Error, Outcome, Report, Request, Verdict};
+use super::{enumerate, pack, pkt_line};
+
+/// The longest name of a ref that is pushed, in bytes: with ids and capabilities it fits into a pkt-line.
+const MAX_NAME: usize = 32 * 1024;
+
+/// How a push is to be made.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Options {
+    /// All commands or none; refused where the remote does not offer it.
+    pub atomic: bool,
+    /// Push options for the remote's hooks, one line each; refused where the remote does not offer them.
+    pub push_options: Vec<BString>,
+}
+
+/// Carries out `commands` on a remote that advertised (or is remembered to have) `advertisement`.
+///
+/// Commands that change nothing are not sent ([`Verdict::UpToDate`]). A pack is sent unless all others delete, empty if
+/// the remote has everything. What the report does not mention, or if none is offered, is [`Verdict::Unknown`].
+///
+/// # Errors
+/// [`Outcome::Misconfigured`], with nothing sent, when the remote does not offer what is asked for or has another
+/// object format, and when objects are missing here; otherwise what [`Connection::send()`] gives.
+pub fn push(
+    connection: &mut dyn Connection,
+    advertisement: &Advertisement,
+    repository: &gix::Repository,
+    commands: Vec<Command>,
+    options: &Options,
+) -> Result<Report, Error> {
+    let effective: Vec<_> = commands
+        .iter()
+        .filter(|command| command.old != command.new)
+        .cloned()
+        .collect();
+    let sent = match effective.is_empty() {
+        true => Report::new(Vec::new()),
+        false => {
+            let request = negotiate(
+                &advertisement.capabilities,
+                repository.object_hash(),
+                effective,
+                options,
+            )?;
+            let pack = match request.commands.iter().all(Command::is_delete) {
+                true => None,
+                false => {
+                    let ids = enumerate::enumerate(repository, advertisement, &request.commands)?;
+                    Some(pack::write(repository, &ids)?)
+                }
+            };
+            connection.send(&request, pack)?
+        }
+    };
+    Ok(complete(commands, &sent))
+}
+
+/// What to ask of a server that offers this: `commands` with the capabilities to use (gitprotocol-capabilities).
+///
+/// # Errors
+/// [`Outcome::Misconfigured`] when it does not offer what is asked for, or when it cannot be asked for.
+pub fn negotiate(
+    offered: &Capabilities,
+    object_format: gix::hash::Kind,
+    commands: Vec<Command>,
+    options: &Options,
+) -> Result<Request, Error> {
+    check_object_format(offered, object_format)?;
+    check_commands(&commands, object_format)?;
+    check_push_options(&options.push_options)?;
+    let wanted = [
+        (options.atomic, "atomic", "all-or-nothing pushes"),
+        (
+            commands.iter().any(Command::is_delete),
+            "delete-refs",
+            "deletion of refs",
+        ),
+        (!options.push_options.is_empty(), "push-options", "push options"),
+    ];
+    for (_, capability, what) in wanted.iter().filter(|(wanted, ..)| *wanted) {
+        if !offered.offers(capability) {
+            return Err(refused(format!(
+                "the remote does not offer {what} (capability `{capability}`); nothing was sent"
+            )));
+        }
+    }
+    Ok(Request {
+        capabilities: capabilities(offered, object_format, options),
+        commands,
+        object_format,
+        atomic: options.atomic,
+        push_options: options.push_options.clone(),
+    })
+}
+
+fn capabilities(offered: &Capabilities, object_format: gix::hash::Kind, options: &Options) -> Vec<BString> {
+    let status = match offered.offers("report-status-v2") {
+        true => "report-status-v2",
+        false => "report-status",
+    };
+    let agent = concat!("stargate-mirror/", env!("CARGO_PKG_VERSION"));
+    let usable = [
+        (true, status, None),
+        (true, "side-band-64k", None),
+        (options.atomic, "atomic", None),
+        (!options.push_options.is_empty(), "push-options", None),
+        (true, "object-format", Some(object_format.to_string())),
+        (true, "agent", Some(agent.to_owned())),
+    ];
+    let used = usable
+        .into_iter()
+        .filter(|(wanted, name, _)| *wanted && offered.offers(name));
+    used.map(|(_, name, value)| match value {
+        Some(value) => format!("{name}={value}").into(),
+        None => name.into(),
+    })
+    .collect()
+}
+
+/// A server that says nothing has sha1.
+fn check_object_format(offered: &Capabilities, ours: gix::hash::Kind) -> Result<(), Error> {
+    let theirs = offered.value("object-format").unwrap_or(BStr::new("sha1"));
+    if theirs == ours.to_string().as_str() {
+        return Ok(());
+    }
+    let what = format!("the remote's object format is {theirs}, the repository's is {ours}; nothing was sent");
+    Err(refused(what).with_hint("a mirror must be created with the object format of what it mirrors"))
+}
+
+fn check_commands(commands: &[Command], object_format: gix::hash::Kind) -> Result<(), Error> {
+    let mut names = HashSet::new();
+    for Command { name, old, new } in commands {
+        let valid = name.starts_with(b"refs/") && gix::validate::reference::name(name.as_bstr()).is_ok();
+        if !valid || name.len() > MAX_NAME {
+            return Err(refused(format!("{name:?} is not a name that a ref can be pushed to")));
+        }
+        if old.kind() != object_format || new.kind() != object_format {
+            return Err(refused(format!(
+                "{name}: {old} and {new} are not both ids of {object_format}"
+            )));
+        }
+        if !names.insert(name) {
+            return Err(refused(format!("{name} is to be updated twice in one push")));
+        }
+    }
+    Ok(())
+}
+
+fn check_push_options(options: &[BString]) -> Result<(), Error> {
+    let unfit = |option: &&BString| option.find_byteset(b"\n\0").is_some() || option.len() > pkt_line::MAX_PAYLOAD;
+    match options.iter().find(unfit) {
+        None => Ok(()),
+        Some(option) => {
+            let start = option[..option.len().min(100)].as_bstr();
+            let limit = pkt_line::MAX_PAYLOAD;
+            Err(refused(format!(
+                "a push option is one line of at most {limit} bytes, this is not: {start:?}"
+            )))
+        }
+    }
+}
+
+fn refused(what: String) -> Error {
+    Error::new(Outcome::Misconfigured, what)
+}
+
+/// All commands, with the verdicts on those that were sent.
+fn complete(commands: Vec<Command>, sent: &Report) -> Report {
+    let sent: HashMap<_, _> = sent
+        .verdicts()
+        .map(|(command, verdict)| (&command.name, verdict))
+        .collect();
+    let verdict = |command: &Command| match sent.get(&command.name) {
+        Some(verdict) => (*verdict).clone(),
+        None if command.old == command.new => Verdict::UpToDate,
+        None => Verdict::Unknown,
+    };
+    Report::new(
+        commands
+            .into_iter()
+            .map(|command| (verdict(&command), command))
+            .map(|(v, c)| (c, v))
+            .collect(),
+    )
+}

@@ -1,0 +1,212 @@
+//! A mirror in a folder of this machine, without a git binary: what `git-receive-pack` does, on gix.
+//!
+//! 1. The pack is indexed into the mirror's `objects/pack`, and synced with its index and folder, as git does by default.
+//! 2. Each command is checked like git checks it ([`policy`]).
+//! 3. The refs move in one transaction per push when it is atomic, else in one per command ([`transaction`]).
+//!
+//! # Limitations
+//! - Hooks of the mirror are not run, `receive.hideRefs` and alternates' `.have` are not looked at.
+//! - Symbolic refs and `receive.denyCurrentBranch=updateInstead` are refused.
+//! - Nothing is quarantined: the pack of a refused push stays, unreachable, until `git gc`. The same push again gives
+//!   the same file.
+//! - Connectivity is not walked: that the objects named by commands are there is checked, that all they reach is there
+//!   is what [`enumerate`](crate::push::enumerate) guarantees.
+//! - Refs are not synced to disk, which is git's default, too.
+mod policy;
+mod transaction;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+use bstr::{BStr, BString};
+use gix::{ObjectId, refs::TargetRef};
+
+use self::policy::Policy;
+use crate::push::{
+    Advertisement, Capabilities, Command, Connection, Error, Outcome, Pack, RemoteRef, Report, Request, Traffic,
+    Verdict, causes,
+};
+
+/// A connection to a repository in a folder.
+#[derive(Debug)]
+pub struct Local {
+    repository: gix::Repository,
+    traffic: Traffic,
+}
+
+impl Local {
+    /// Opens the repository at `path`: its `.git` folder, the folder around that, or a bare repository.
+    ///
+    /// # Errors
+    /// [`Outcome::Misconfigured`] when there is no repository, or it cannot be opened.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let repository = gix::open(path).map_err(|error| {
+            let what = format!("cannot open a Git repository at {}: {}", path.display(), causes(&error));
+            Error::new(Outcome::Misconfigured, what).with_hint("create it with `git init --bare`, or correct the path")
+        })?;
+        Ok(Local {
+            repository,
+            traffic: Traffic::default(),
+        })
+    }
+
+    /// All refs, symbolic ones by what they stand for.
+    fn refs(&self) -> Result<BTreeMap<BString, ObjectId>, Error> {
+        let failed = |error| self.failed("list the refs of", &causes(&error));
+        let references = self.repository.references().map_err(failed)?;
+        let mut refs = BTreeMap::new();
+        for reference in references.all().map_err(failed)? {
+            let mut reference = reference.map_err(failed)?;
+            let name = BString::from(reference.name().as_bstr());
+            match reference.target() {
+                TargetRef::Object(id) => refs.insert(name, id.to_owned()),
+                // One that leads nowhere is no ref to a reader.
+                TargetRef::Symbolic(_) => match reference.follow_to_object() {
+                    Ok(id) => refs.insert(name, id.detach()),
+                    Err(_) => None,
+                },
+            };
+        }
+        Ok(refs)
+    }
+
+    fn failed(&self, doing: &str, why: &str) -> Error {
+        let path = self.repository.git_dir().display();
+        Error::new(Outcome::Transient, format!("cannot {doing} {path}: {why}"))
+    }
+
+    /// Indexes the pack into the repository, durably.
+    fn store(&mut self, pack: Pack) -> Result<Keep, Error> {
+        let folder = self.repository.objects.store_ref().path().join("pack");
+        self.traffic.bytes_sent += pack.bytes;
+        let failed = |error: std::io::Error| self.failed("write a pack to", &error.to_string());
+        std::fs::create_dir_all(&folder).map_err(failed)?;
+        let written = gix_pack::Bundle::write_to_directory(
+            &mut BufReader::new(pack.file),
+            Some(&folder),
+            &mut gix::utils::progress::Discard,
+            &AtomicBool::new(false),
+            None::<gix::OdbHandle>,
+            self.repository.object_hash(),
+            gix_pack::bundle::write::Options::default(),
+        )
+        .map_err(|error| self.failed("index a pack in", &causes(&error)))?;
+        let keep = Keep(written.keep_path);
+        for path in [written.data_path, written.index_path].into_iter().flatten() {
+            settle(&folder, &path).map_err(failed)?;
+        }
+        sync_folder(&folder).map_err(failed)?;
+        Ok(keep)
+    }
+
+    /// Moves the refs; verdicts in the commands' order.
+    fn apply(&self, request: &Request) -> Result<Vec<Verdict>, Error> {
+        let mut policy = Policy::new(&self.repository, self.refs()?.into_keys().collect::<BTreeSet<_>>());
+        if !request.atomic {
+            let one = |command: &Command| match policy.refusal(command) {
+                Some(reason) => Verdict::Rejected(reason.into()),
+                None => transaction::run(&self.repository, &[command]),
+            };
+            return Ok(request.commands.iter().map(one).collect());
+        }
+        let refusals: Vec<_> = request.commands.iter().map(|command| policy.refusal(command)).collect();
+        if refusals.iter().any(Option::is_some) {
+            let reason = |refusal: Option<String>| refusal.unwrap_or("atomic push failure".into());
+            return Ok(refusals
+                .into_iter()
+                .map(|refusal| Verdict::Rejected(reason(refusal).into()))
+                .collect());
+        }
+        let verdict = transaction::run(&self.repository, &request.commands.iter().collect::<Vec<_>>());
+        Ok(vec![verdict; request.commands.len()])
+    }
+}
+
+impl Connection for Local {
+    fn advertisement(&mut self) -> Result<Advertisement, Error> {
+        let shallow = self
+            .repository
+            .shallow_commits()
+            .map_err(|error| self.failed("read the shallow file of", &causes(&error)))?;
+        let format = self.repository.object_hash().to_string();
+        let capabilities = [
+            ("report-status", None),
+            ("delete-refs", None),
+            ("ofs-delta", None),
+            ("atomic", None),
+            ("object-format", Some(format.into())),
+        ];
+        Ok(Advertisement {
+            refs: self.refs()?,
+            haves: Vec::new(),
+            shallow: shallow.iter().flat_map(|commits| commits.iter().copied()).collect(),
+            capabilities: Capabilities {
+                list: capabilities
+                    .into_iter()
+                    .map(|(name, value)| (name.into(), value))
+                    .collect(),
+            },
+        })
+    }
+
+    fn send(&mut self, request: &Request, pack: Option<Pack>) -> Result<Report, Error> {
+        let (ours, theirs) = (request.object_format, self.repository.object_hash());
+        if ours != theirs {
+            let path = self.repository.git_dir().display();
+            let what = format!("the object format of {path} is {theirs}, that of the push is {ours}");
+            return Err(Error::new(Outcome::Misconfigured, what));
+        }
+        // Until the refs are moved, `git gc` there must not take the pack away.
+        let _keep = pack.map(|pack| self.store(pack)).transpose()?;
+        let verdicts = self.apply(request)?;
+        Ok(Report::new(request.commands.iter().cloned().zip(verdicts).collect()))
+    }
+
+    fn read_refs(&mut self, prefixes: &[BString]) -> Result<Vec<RemoteRef>, Error> {
+        let wanted = |name: &BStr| prefixes.iter().any(|prefix| name.starts_with(prefix));
+        let refs = self.refs()?.into_iter().filter(|(name, _)| wanted(name.as_ref()));
+        Ok(refs.map(|(name, id)| RemoteRef { name, id }).collect())
+    }
+
+    fn traffic(&self) -> Traffic {
+        self.traffic
+    }
+}
+
+/// A `.keep` file that goes away with this.
+struct Keep(Option<PathBuf>);
+
+impl Drop for Keep {
+    fn drop(&mut self) {
+        if let Some(path) = &self.0 {
+            // Left behind it costs space and nothing else.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+/// Syncs a new file, and lets whoever may read the folder read it: it comes out of a private temporary file.
+fn settle(folder: &Path, path: &Path) -> std::io::Result<()> {
+    let file = std::fs::File::open(path)?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = std::fs::metadata(folder)?.permissions().mode() & 0o444;
+        // Where it is there already and belongs to somebody else, it is readable already.
+        let _ = file.set_permissions(std::fs::Permissions::from_mode(mode));
+    }
+    #[cfg(not(unix))]
+    let _ = folder;
+    file.sync_all()
+}
+
+/// Makes the names in a folder durable, where that can be asked for.
+fn sync_folder(folder: &Path) -> std::io::Result<()> {
+    if cfg!(unix) {
+        std::fs::File::open(folder)?.sync_all()
+    } else {
+        Ok(())
+    }
+}

@@ -1,0 +1,228 @@
+//! A mirror as it is in the world: `git http-backend` behind nginx, on a free port of this machine.
+//!
+//! Both programs get sockets that listen already, so there is nothing to wait for and no port to lose.
+use std::{
+    fs,
+    io::{Read, Write},
+    net::{TcpListener, TcpStream},
+    os::{
+        fd::OwnedFd,
+        unix::{net::UnixListener, process::CommandExt},
+    },
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+
+use tempfile::TempDir;
+
+use super::git;
+
+/// The object format of a repository.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    Sha1,
+    Sha256,
+}
+
+/// A running mirror; it ends with this value.
+pub struct Mirror {
+    folder: TempDir,
+    port: u16,
+    programs: Vec<Group>,
+}
+
+/// A process group that is killed with this value.
+struct Group(Child);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let group = rustix::process::Pid::from_child(&self.0);
+        // Whatever ended by itself is as good.
+        let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+        let _ = self.0.wait();
+    }
+}
+
+impl Mirror {
+    /// A mirror that lets everybody read and write.
+    pub fn start() -> Self {
+        Mirror::new(None)
+    }
+
+    /// A mirror that asks for this token, as the password of the user `x-access-token`.
+    pub fn with_token(token: &str) -> Self {
+        Mirror::new(Some(token))
+    }
+
+    /// Creates a bare repository of this name, such as `o/r.git`, that takes pushes; gives its folder.
+    pub fn create(&self, name: &str, format: Format) -> PathBuf {
+        let path = self.path(name);
+        fs::create_dir_all(&path).expect("a folder for the repository");
+        let format = match format {
+            Format::Sha1 => "--object-format=sha1",
+            Format::Sha256 => "--object-format=sha256",
+        };
+        git::git(&path, &["init", "--quiet", "--bare", format, "."]);
+        git::git(&path, &["config", "http.receivepack", "true"]);
+        path
+    }
+
+    /// Puts an executable hook into a repository.
+    pub fn hook(&self, name: &str, hook: &str, script: &str) {
+        use std::os::unix::fs::PermissionsExt;
+        let path = self.path(name).join("hooks").join(hook);
+        fs::create_dir_all(path.parent().expect("hooks/")).expect("a folder for hooks");
+        fs::write(&path, format!("#!/bin/sh\n{script}\n")).expect("a hook");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("its x bit");
+    }
+
+    /// The URL of a repository.
+    pub fn url(&self, name: &str) -> String {
+        format!("http://127.0.0.1:{}/{name}", self.port)
+    }
+
+    /// The folder of a repository.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join("repositories").join(name)
+    }
+
+    /// Runs git in a repository of the mirror; gives what it prints.
+    pub fn git(&self, name: &str, arguments: &[&str]) -> String {
+        git::git(&self.path(name), arguments)
+    }
+
+    /// Every request so far that was answered, as `METHOD URI STATUS BYTES` (of the answer's body).
+    pub fn requests(&self) -> Vec<String> {
+        // nginx has one worker here, which writes its log before it looks at the next request.
+        let mut probe = TcpStream::connect(("127.0.0.1", self.port)).expect("nginx listens");
+        probe.write_all(b"GET /-/probe HTTP/1.0\r\n\r\n").expect("nginx reads");
+        probe.read_to_end(&mut Vec::new()).expect("nginx answers");
+        let log = fs::read_to_string(self.folder.path().join("access.log")).expect("nginx writes its log");
+        log.lines().map(str::to_owned).collect()
+    }
+
+    /// Ends the servers; the repositories stay. Connections are refused from now on.
+    pub fn stop(&mut self) {
+        self.programs.clear();
+    }
+
+    /// Starts the servers again, on the same port.
+    pub fn start_again(&mut self) {
+        let listener = TcpListener::bind(("127.0.0.1", self.port)).expect("the port is still free");
+        self.run(listener);
+    }
+
+    fn new(token: Option<&str>) -> Self {
+        let folder = tempfile::tempdir().expect("a folder for the mirror");
+        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+        let port = listener.local_addr().expect("its address").port();
+        if let Some(token) = token {
+            let line = format!("x-access-token:{{PLAIN}}{token}\n");
+            fs::write(folder.path().join("htpasswd"), line).expect("a file for the token");
+        }
+        let configuration = configuration(folder.path(), port, token.is_some());
+        fs::write(folder.path().join("nginx.conf"), configuration).expect("a file for nginx");
+        let mut mirror = Mirror {
+            folder,
+            port,
+            programs: Vec::new(),
+        };
+        mirror.run(listener);
+        mirror
+    }
+
+    fn run(&mut self, listener: TcpListener) {
+        let folder = self.folder.path();
+        let socket = folder.join("fcgiwrap.socket");
+        // There is one from before a restart.
+        let _ = fs::remove_file(&socket);
+        let backend = UnixListener::bind(&socket).expect("a socket for fcgiwrap");
+        let mut fcgiwrap = Command::new(program("fcgiwrap"));
+        fcgiwrap.args(["-f", "-c", "4"]).stdin(OwnedFd::from(backend));
+        let mut nginx = Command::new(program("nginx"));
+        nginx
+            .arg("-p")
+            .arg(folder)
+            .arg("-c")
+            .arg(folder.join("nginx.conf"))
+            .arg("-e")
+            .arg(folder.join("error.log"));
+        // The listening socket is its standard input: what nginx does for its own upgrades.
+        nginx.env("NGINX", "0;").stdin(OwnedFd::from(listener));
+        self.programs = [fcgiwrap, nginx]
+            .map(|mut command| {
+                let command = command.process_group(0).stdout(Stdio::null()).stderr(Stdio::null());
+                Group(
+                    command
+                        .spawn()
+                        .unwrap_or_else(|error| panic!("{:?} does not start: {error}", command.get_program())),
+                )
+            })
+            .into();
+    }
+}
+
+fn configuration(folder: &Path, port: u16, asks_for_token: bool) -> String {
+    let at = folder.display();
+    let exec_path = git::git(folder, &["--exec-path"]);
+    let [global, no_system, _] = git::ISOLATED.map(|(name, value)| format!("fastcgi_param {name} {value};"));
+    let authentication = match asks_for_token {
+        true => format!("auth_basic mirror; auth_basic_user_file {at}/htpasswd;"),
+        false => String::new(),
+    };
+    let user = if rustix::process::geteuid().is_root() {
+        "user root;"
+    } else {
+        ""
+    };
+    let temporary = ["client_body", "fastcgi", "proxy", "scgi", "uwsgi"];
+    let temporary = temporary
+        .map(|what| format!("{what}_temp_path {at}/{what};"))
+        .join("\n");
+    format!(
+        "daemon off;
+worker_processes 1;
+{user}
+pid {at}/nginx.pid;
+error_log {at}/error.log;
+events {{ worker_connections 64; }}
+http {{
+    {temporary}
+    log_format requests '$request_method $request_uri $status $body_bytes_sent';
+    access_log {at}/access.log requests;
+    client_max_body_size 0;
+    server {{
+        listen 127.0.0.1:{port};
+        location = /-/probe {{ access_log off; return 204; }}
+        location / {{
+            {authentication}
+            fastcgi_pass unix:{at}/fcgiwrap.socket;
+            fastcgi_param SCRIPT_FILENAME {exec_path}/git-http-backend;
+            fastcgi_param GIT_PROJECT_ROOT {at}/repositories;
+            fastcgi_param GIT_HTTP_EXPORT_ALL 1;
+            fastcgi_param GIT_PROTOCOL $http_git_protocol;
+            {global}
+            {no_system}
+            fastcgi_param PATH_INFO $uri;
+            fastcgi_param QUERY_STRING $query_string;
+            fastcgi_param REQUEST_METHOD $request_method;
+            fastcgi_param CONTENT_TYPE $content_type;
+            fastcgi_param CONTENT_LENGTH $content_length;
+            fastcgi_param REMOTE_USER $remote_user;
+            fastcgi_param REMOTE_ADDR $remote_addr;
+        }}
+    }}
+}}
+"
+    )
+}
+
+/// Finds a program in `PATH`, and where Debian puts servers.
+fn program(name: &str) -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
+    let mut candidates = folders.map(|folder| folder.join(name));
+    candidates
+        .find(|path| path.is_file())
+        .unwrap_or_else(|| panic!("the program {name} is needed (apt-get install {name})"))
+}

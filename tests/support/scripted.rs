@@ -1,0 +1,171 @@
+//! A server that does what a script says, for faults that a real one does not produce on demand.
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    net::{TcpListener, TcpStream},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread,
+    time::Duration,
+};
+
+/// How long a client may do nothing before the server gives up on it.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What happens to one request.
+#[derive(Debug, Clone)]
+pub enum Step {
+    /// It is read whole and answered with these bytes; the connection stays open.
+    Answer(Vec<u8>),
+    /// It is read whole and answered with these bytes; the connection is closed.
+    AnswerAndClose(Vec<u8>),
+    /// Its header is read, then the connection is closed.
+    CloseBeforeBody,
+    /// It is read whole, then the connection is closed.
+    CloseAfterBody,
+    /// It is read whole and never answered.
+    Silence,
+    /// Its header is read, nothing else ever.
+    SilenceBeforeBody,
+}
+
+/// A request as it came.
+#[derive(Debug, Clone, Default)]
+pub struct Received {
+    /// The first line.
+    pub line: String,
+    /// The other lines of the header.
+    pub header: Vec<String>,
+    /// The body, as far as it was read.
+    pub body: Vec<u8>,
+}
+
+/// A running server. Once its script is over it takes no more connections.
+pub struct Scripted {
+    port: u16,
+    log: Arc<Log>,
+}
+
+/// What there is to know from outside.
+#[derive(Default)]
+struct Log {
+    received: Mutex<Vec<Received>>,
+    /// Connections that are held as long as the server: closing them would be an answer.
+    silent: Mutex<Vec<TcpStream>>,
+}
+
+impl Received {
+    /// The value of a header field.
+    pub fn field(&self, name: &str) -> Option<&str> {
+        let fields = self.header.iter().filter_map(|line| line.split_once(':'));
+        let mut named = fields.filter(|(field, _)| field.eq_ignore_ascii_case(name));
+        named.next().map(|(_, value)| value.trim())
+    }
+}
+
+impl Scripted {
+    /// Serves one request after the other, one step each.
+    pub fn serve(script: impl IntoIterator<Item = Step>) -> Self {
+        let script: Vec<_> = script.into_iter().collect();
+        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+        let port = listener.local_addr().expect("its address").port();
+        let log = Arc::<Log>::default();
+        let shared = log.clone();
+        thread::spawn(move || run(&listener, script, &shared));
+        Scripted { port, log }
+    }
+
+    /// The URL of a repository.
+    pub fn url(&self, name: &str) -> String {
+        format!("http://127.0.0.1:{}/{name}", self.port)
+    }
+
+    /// Every request so far.
+    pub fn received(&self) -> Vec<Received> {
+        lock(&self.log.received).clone()
+    }
+}
+
+/// An answer of HTTP/1.1 with its length.
+pub fn answer(status: &str, header: &[&str], body: &[u8]) -> Vec<u8> {
+    let mut lines = vec![format!("HTTP/1.1 {status}"), format!("Content-Length: {}", body.len())];
+    lines.extend(header.iter().map(|line| (*line).to_owned()));
+    let mut answer = lines.join("\r\n").into_bytes();
+    answer.extend_from_slice(b"\r\n\r\n");
+    answer.extend_from_slice(body);
+    answer
+}
+
+fn run(listener: &TcpListener, script: Vec<Step>, log: &Log) {
+    let mut connection = None;
+    for step in script {
+        let (mut stream, request) = next_request(listener, connection.take());
+        let whole = !matches!(step, Step::CloseBeforeBody | Step::SilenceBeforeBody);
+        let request = if whole {
+            with_body(&mut stream, request)
+        } else {
+            request
+        };
+        lock(&log.received).push(request);
+        match step {
+            Step::Answer(bytes) => {
+                // A client that has gone has been tested by then.
+                let _ = stream.get_mut().write_all(&bytes);
+                connection = Some(stream);
+            }
+            Step::AnswerAndClose(bytes) => {
+                let _ = stream.get_mut().write_all(&bytes);
+            }
+            Step::CloseBeforeBody | Step::CloseAfterBody => {}
+            Step::Silence | Step::SilenceBeforeBody => lock(&log.silent).push(stream.into_inner()),
+        }
+    }
+}
+
+/// The header of the next request, on the connection from before or on a new one.
+fn next_request(listener: &TcpListener, connection: Option<BufReader<TcpStream>>) -> (BufReader<TcpStream>, Received) {
+    if let Some(mut stream) = connection
+        && let Some(request) = header(&mut stream)
+    {
+        return (stream, request);
+    }
+    loop {
+        let (stream, _) = listener.accept().expect("a client");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a limit");
+        stream.set_write_timeout(Some(PATIENCE)).expect("a limit");
+        let mut stream = BufReader::new(stream);
+        if let Some(request) = header(&mut stream) {
+            return (stream, request);
+        }
+    }
+}
+
+fn header(stream: &mut BufReader<TcpStream>) -> Option<Received> {
+    let mut lines = Vec::new();
+    loop {
+        let mut line = String::new();
+        match stream.read_line(&mut line) {
+            Ok(0) | Err(_) => return None,
+            Ok(_) if line.trim_end().is_empty() => break,
+            Ok(_) => lines.push(line.trim_end().to_owned()),
+        }
+    }
+    let mut lines = lines.into_iter();
+    Some(Received {
+        line: lines.next()?,
+        header: lines.collect(),
+        body: Vec::new(),
+    })
+}
+
+fn with_body(stream: &mut BufReader<TcpStream>, mut request: Received) -> Received {
+    let length = request
+        .field("Content-Length")
+        .and_then(|value| value.parse().ok())
+        .unwrap_or(0);
+    // What does not come has been cut off by the client.
+    let _ = stream.take(length).read_to_end(&mut request.body);
+    request
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
