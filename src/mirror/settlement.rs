@@ -189,7 +189,7 @@ mod tests {
         assert_eq!(result.outcome, Outcome::Rejected);
         assert_eq!(
             result.error.unwrap(),
-            "the mirror rejected refs/kv/main: atomic push failure"
+            "the mirror rejected refs/kv/main (atomic push failure), refs/kv-mirror/main (hook declined)"
         );
     }
 

@@ -1,5 +1,4 @@
 //! The git program, away from the configuration of whoever runs the tests.
-#![allow(dead_code, reason = "no test file uses all of it")]
 use std::{
     io::Write,
     path::Path,
@@ -16,7 +15,13 @@ pub const ISOLATED: [(&str, &str); 3] = [
 /// A command `git -C folder …`, isolated, with a fixed author.
 pub fn command(folder: &Path) -> Command {
     let mut command = Command::new("git");
-    command.arg("-C").arg(folder).envs(ISOLATED);
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    command
+        .env_clear()
+        .env("PATH", path)
+        .envs(ISOLATED)
+        .arg("-C")
+        .arg(folder);
     for who in ["AUTHOR", "COMMITTER"] {
         command.env(format!("GIT_{who}_NAME"), "A U Thor");
         command.env(format!("GIT_{who}_EMAIL"), "author@example.com");

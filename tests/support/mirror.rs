@@ -1,7 +1,6 @@
 //! A mirror as it is in the world: `git http-backend` behind nginx, on a free port of this machine.
 //!
 //! Both programs get sockets that listen already, so there is nothing to wait for and no port to lose.
-#![allow(dead_code, reason = "no test file uses all of it")]
 use std::{
     fs,
     io::{Read, Write},
@@ -94,7 +93,7 @@ impl Mirror {
 
     /// Every request so far that was answered, as `METHOD URI STATUS BYTES` (of the answer's body).
     pub fn requests(&self) -> Vec<String> {
-        // nginx is one process here, and writes its log before it looks at the next request.
+        // nginx has one worker here, which writes its log before it looks at the next request.
         let mut probe = TcpStream::connect(("127.0.0.1", self.port)).expect("nginx listens");
         probe.write_all(b"GET /-/probe HTTP/1.0\r\n\r\n").expect("nginx reads");
         probe.read_to_end(&mut Vec::new()).expect("nginx answers");
@@ -182,7 +181,7 @@ fn configuration(folder: &Path, port: u16, asks_for_token: bool) -> String {
         .join("\n");
     format!(
         "daemon off;
-master_process off;
+worker_processes 1;
 {user}
 pid {at}/nginx.pid;
 error_log {at}/error.log;

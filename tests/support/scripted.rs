@@ -1,5 +1,4 @@
 //! A server that does what a script says, for faults that a real one does not produce on demand.
-#![allow(dead_code, reason = "no test file uses all of it")]
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
