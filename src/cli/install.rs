@@ -30,7 +30,7 @@ pub struct Args {
 /// Runs the command.
 ///
 /// # Errors
-/// See [`InstallError`]; also when the program itself cannot be found.
+/// See [`InstallError`](crate::hook::install::InstallError); also when the program itself cannot be found.
 pub fn main(args: &Args) -> Result<Exit, Failure> {
     let git_dir = super::repository(args.repo.as_deref())?;
     let (program, apart) = hook_program()?;

@@ -30,7 +30,7 @@ const SHORTEST_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Wait until a commit is visible on the mirror.
 ///
-/// Polls refs/kv-mirror/<ns>. The commit is visible when the watermark is that commit or descends from it. Works
+/// Polls refs/kv-mirror/NS. The commit is visible when the watermark is that commit or descends from it. Works
 /// outside any clone; inside one, ancestry is looked up there first.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]

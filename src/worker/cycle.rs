@@ -181,7 +181,7 @@ impl Cycle<'_> {
             return (results, None);
         }
         let sent = send(mirror, advertisement, &sending);
-        let seen = self.verify.then(|| self.look(mirror, &sending));
+        let seen = (self.verify && sent.iter().any(worth_a_look)).then(|| self.look(mirror, &sending));
         let errors = sent.iter().filter_map(|sent| sent.as_ref().as_ref().err());
         let retry_after = errors
             .chain(seen.iter().flat_map(|seen| seen.as_ref().err()))
@@ -251,6 +251,14 @@ fn send(mirror: &mut dyn Mirror, advertisement: &Advertisement, groups: &[Group]
         .iter()
         .map(|group| Rc::new(mirror.push(advertisement, group.commands())))
         .collect()
+}
+
+/// Whether the mirror may have changed: not when nothing was sent, or nothing was taken.
+fn worth_a_look(sent: &Sent) -> bool {
+    match sent.as_ref() {
+        Ok(_) => true,
+        Err(error) => error.outcome() == Outcome::Ambiguous,
+    }
 }
 
 fn refused(sent: &Result<Report, Error>) -> bool {
