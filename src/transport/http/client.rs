@@ -148,11 +148,11 @@ impl Client {
         };
         let response = self.run(request, &mut body, effect)?;
         if let Some(location) = redirection(&response) {
-            let to = match base.redirected(&location) {
-                Ok(url) => format!(" to {url}"),
-                Err(_) => String::new(),
-            };
-            let what = format!("the server redirects the push itself{to}, which is not followed");
+            let to = base
+                .resolved(&location)
+                .map(|url| format!(" to {url}"))
+                .unwrap_or_default();
+            let what = format!("the server redirects a POST{to}, which is not followed");
             return Err(Error::new(Outcome::Misconfigured, what).with_hint("set the remote's URL to the repository's"));
         }
         let proof = self.proof(&base);

@@ -83,7 +83,8 @@ impl HttpUrl {
         HttpUrl::new(&url).ok_or(BadRedirect::NoUrl)
     }
 
-    fn resolved(&self, location: &str) -> Option<Self> {
+    /// What `location` stands for in an answer to a request below this repository.
+    pub(super) fn resolved(&self, location: &str) -> Option<Self> {
         let scheme = self.url.scheme.as_str();
         let authority_end = self.text.find("://")? + 3;
         let path_start = self.text[authority_end..]
