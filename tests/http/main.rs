@@ -126,8 +126,10 @@ fn assert_no_canary(error: &Error) {
 
 /// What asking the scripted server for its refs comes to; the token was given.
 fn asked(script: impl IntoIterator<Item = Step>) -> (Error, Scripted) {
+    let script: Vec<_> = script.into_iter().collect();
+    let settings = patient_unless_silent(&script);
     let server = Scripted::serve(script);
-    let mut remote = open(&server.url(NAME), &brief(Some(CANARY)));
+    let mut remote = open(&server.url(NAME), &settings);
     let error = remote.advertisement().expect_err("an error");
     assert_no_canary(&error);
     assert!(
@@ -137,10 +139,15 @@ fn asked(script: impl IntoIterator<Item = Step>) -> (Error, Scripted) {
     (error, server)
 }
 
-/// Settings with an idle timeout that a test can wait for.
-fn brief(token: Option<&str>) -> Settings {
-    let mut settings = settings(token);
-    settings.idle_timeout = Duration::from_millis(200);
+/// Settings with a token; only where silence is scripted, with an idle timeout that a test can wait for.
+fn patient_unless_silent(script: &[Step]) -> Settings {
+    let mut settings = settings(Some(CANARY));
+    if script
+        .iter()
+        .any(|step| matches!(step, Step::Silence | Step::SilenceBeforeBody))
+    {
+        settings.idle_timeout = Duration::from_secs(1);
+    }
     settings
 }
 
@@ -168,8 +175,10 @@ fn nothing_yet() -> Vec<u8> {
 /// What pushing a commit to the scripted server comes to, after a good advertisement.
 fn pushed_to(step: Step) -> (Result<Report, Error>, Scripted) {
     let (folder, commits) = source("sha1");
-    let server = Scripted::serve([Step::Answer(advertised(&nothing_yet())), step]);
-    let mut remote = open(&server.url(NAME), &brief(Some(CANARY)));
+    let script = [Step::Answer(advertised(&nothing_yet())), step];
+    let settings = patient_unless_silent(&script);
+    let server = Scripted::serve(script);
+    let mut remote = open(&server.url(NAME), &settings);
     let create = command("refs/kv/main", None, Some(&commits[0]), &commits[0]);
     let result = pushed(&mut remote, folder.path(), vec![create], true);
     if let Err(error) = &result {

@@ -18,9 +18,9 @@ pub(super) enum BadRedirect {
     #[error("the server redirects to something that is not an http or https URL")]
     NoUrl,
     #[error("the server redirects from https to plain http ({0})")]
-    Downgrade(HttpUrl),
+    Downgrade(String),
     #[error("the server redirects to {0}, which is not a Git repository; it may be a login page")]
-    Elsewhere(HttpUrl),
+    Elsewhere(String),
 }
 
 impl HttpUrl {
@@ -73,10 +73,10 @@ impl HttpUrl {
     pub(super) fn redirected(&self, location: &str) -> Result<Self, BadRedirect> {
         let target = self.resolved(location).ok_or(BadRedirect::NoUrl)?;
         if self.is_https() && !target.is_https() {
-            return Err(BadRedirect::Downgrade(target));
+            return Err(BadRedirect::Downgrade(target.to_string()));
         }
-        let repository = target.to_string();
-        let Some(repository) = repository.strip_suffix("/info/refs") else {
+        let target = target.to_string();
+        let Some(repository) = target.strip_suffix("/info/refs") else {
             return Err(BadRedirect::Elsewhere(target));
         };
         let url = gix::url::parse(repository).map_err(|_| BadRedirect::NoUrl)?;
