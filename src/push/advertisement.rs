@@ -204,3 +204,156 @@ fn capabilities(list: &[u8]) -> Capabilities {
         .collect();
     Capabilities { list }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Fault, Outcome, pkt_line};
+    use super::*;
+
+    const A: &str = "a1b2c3d4e5f6a1b2c3d4e5f6a1b2c3d4e5f6a1b2";
+    const ZERO: &str = "0000000000000000000000000000000000000000";
+
+    /// Parses pkt-lines; `""` stands for a flush-pkt.
+    fn parse(lines: &[&str]) -> Result<Advertisement, WireError> {
+        let mut bytes = Vec::new();
+        for line in lines {
+            match line.is_empty() {
+                true => pkt_line::flush(&mut bytes),
+                false => pkt_line::data(&mut bytes, line.as_bytes()),
+            }
+        }
+        let mut parser = Parser::new();
+        parser.feed(&bytes)?;
+        parser.finish()
+    }
+
+    #[test]
+    fn lines_may_end_with_a_line_feed_and_capabilities_start_with_a_space() {
+        let first = format!("{A} refs/kv/main\0 atomic  agent=x/1 symref=a symref=b\n");
+        let second = format!("{A} refs/kv/other");
+        let advertisement = parse(&[&first, &second, ""]).unwrap();
+        assert_eq!(advertisement.refs.len(), 2);
+        let capabilities = &advertisement.capabilities;
+        assert!(capabilities.offers("atomic") && !capabilities.offers(""));
+        assert_eq!(capabilities.value("agent").unwrap(), "x/1");
+        assert_eq!(capabilities.list.iter().filter(|(name, _)| name == "symref").count(), 2);
+    }
+
+    #[test]
+    fn metadata_after_the_preamble_is_skipped_and_so_is_what_follows_the_end() {
+        let refs = format!("{A} refs/kv/main\0atomic");
+        let service = "# service=git-receive-pack\n";
+        let advertisement = parse(&[service, "# more\n", "", &refs, "", "anything"]).unwrap();
+        assert_eq!(advertisement.refs.len(), 1);
+    }
+
+    #[test]
+    fn a_server_with_nothing_to_say_advertises_nothing() {
+        assert_eq!(parse(&[""]), Ok(Advertisement::default()));
+        assert_eq!(
+            parse(&["# service=git-upload-pack\n", "", ""]),
+            Ok(Advertisement::default())
+        );
+    }
+
+    #[test]
+    fn an_err_line_is_the_servers_refusal_in_its_words() {
+        let error = parse(&["# service=git-receive-pack\n", "", "ERR no \u{1b}[1maccess\n"]).unwrap_err();
+        assert_eq!(error.to_string(), "the server says: no access");
+        assert_eq!(error.outcome(), Outcome::Rejected);
+    }
+
+    #[test]
+    fn what_is_no_advertisement_is_told_why() {
+        let first = format!("{A} refs/kv/main\0atomic");
+        let long = "ab".repeat(32);
+        let cases: [(&[&str], &str); 15] = [
+            (&["version 2"], "a protocol version that was not asked for"),
+            (
+                &["version 1", "version 1"],
+                "expected an object id of 40 or 64 hexadecimal digits",
+            ),
+            (&["hello"], "expected `<id> <name>`"),
+            (
+                &["xyz refs/kv/main"],
+                "expected an object id of 40 or 64 hexadecimal digits",
+            ),
+            (
+                &[&format!("{long} refs/kv/main\0atomic")],
+                "an id whose length is not that of the advertised object format",
+            ),
+            (
+                &[&format!("{A} refs/kv/main\0object-format=sha256")],
+                "an id whose length is not that of the advertised object format",
+            ),
+            (
+                &[&format!("{A} r\0object-format=sha3")],
+                "an object format other than sha1 and sha256",
+            ),
+            (
+                &[&format!("{A} capabilities^{{}}\0atomic")],
+                "`capabilities^{}` with an id that is not null",
+            ),
+            (&[&format!("{ZERO} refs/kv/main\0atomic")], "a ref with the null id"),
+            (&[&format!("{A} refs/kv/../main\0atomic")], "not a valid ref name"),
+            (&[&format!("{A} refs/kv/ma in\0atomic")], "not a valid ref name"),
+            (&[&first, &first], "not a valid ref name"),
+            (
+                &[&first, &format!("{A} refs/kv/main")],
+                "a ref that was advertised before",
+            ),
+            (
+                &[&first, "shallow xyz"],
+                "expected an object id of 40 or 64 hexadecimal digits",
+            ),
+            (&[&first, &format!("{A} ^{{}}")], "not a valid ref name"),
+        ];
+        for (lines, expected) in cases {
+            match parse(lines).expect_err(expected).fault {
+                Fault::Line { why, .. } => assert_eq!(why, expected, "{lines:?}"),
+                fault => panic!("{lines:?}: {fault}"),
+            }
+        }
+    }
+
+    #[test]
+    fn an_advertisement_that_ends_early_is_told_what_is_missing() {
+        let first = format!("{A} refs/kv/main\0atomic");
+        let cases: [&[&str]; 5] = [
+            &[],
+            &["# service=x"],
+            &["# service=x", ""],
+            &["version 1", ""],
+            &[&first],
+        ];
+        for lines in cases {
+            assert!(
+                matches!(parse(lines).unwrap_err().fault, Fault::Premature { .. }),
+                "{lines:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_not_git_at_all_is_told_and_hinted_at() {
+        let mut parser = Parser::new();
+        let error = parser.feed(b"<!DOCTYPE html>").unwrap_err();
+        assert!(matches!(error.fault, Fault::Framing { at: 0, .. }));
+        assert!(
+            super::super::Error::from(error)
+                .hint()
+                .unwrap()
+                .contains("check that the URL")
+        );
+    }
+
+    #[test]
+    fn lines_of_protocol_2_are_refused() {
+        for special in [b"0001", b"0002"] {
+            assert!(matches!(
+                Parser::new().feed(special).unwrap_err().fault,
+                Fault::Line { .. }
+            ));
+        }
+    }
+}

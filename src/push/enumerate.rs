@@ -2,9 +2,9 @@
 //! what the remote has. Sending too much is allowed, too little never.
 //!
 //! 1. Commits: those that are reached from the new tips without passing a commit that is painted as had
-//!    ([`history`]). Painting may be incomplete, then more is sent.
+//!    (`history`). Painting may be incomplete, then more is sent.
 //! 2. Trees and blobs, commit by commit, *parents first*: each commit's tree is walked beside the trees of all its
-//!    parents, and what a parent has at the same path is passed over ([`trees`]).
+//!    parents, and what a parent has at the same path is passed over (`trees`).
 //!
 //! Why nothing is missing: say that a tree is complete when all that is reachable from it is had by the remote or in
 //! the list. The tree of a commit that is painted is complete, since the remote has the commit. Take the commits in

@@ -34,3 +34,46 @@ pub fn head(request: &Request) -> Vec<u8> {
     }
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use bstr::ByteSlice;
+    use gix::{ObjectId, hash::Kind};
+
+    use super::super::Command;
+    use super::*;
+
+    fn request(capabilities: &[&str], push_options: &[&str]) -> Request {
+        let id = ObjectId::Sha1([0xab; 20]);
+        let command = |name: &str, old, new| Command {
+            name: name.into(),
+            old,
+            new,
+        };
+        Request {
+            commands: vec![
+                command("refs/kv/main", Kind::Sha1.null(), id),
+                command("refs/kv/old", id, Kind::Sha1.null()),
+            ],
+            object_format: Kind::Sha1,
+            atomic: true,
+            capabilities: capabilities.iter().map(|name| (*name).into()).collect(),
+            push_options: push_options.iter().map(|option| (*option).into()).collect(),
+        }
+    }
+
+    #[test]
+    fn commands_come_first_and_capabilities_with_the_first_of_them() {
+        let (zero, id) = ("0".repeat(40), "ab".repeat(20));
+        let expected = format!("0078{zero} {id} refs/kv/main\0 report-status atomic0061{id} {zero} refs/kv/old0000");
+        assert_eq!(head(&request(&["report-status", "atomic"], &[])).as_bstr(), expected);
+    }
+
+    #[test]
+    fn push_options_follow_when_they_are_negotiated() {
+        let without = head(&request(&["atomic"], &["ci.skip"]));
+        assert!(without.ends_with(b"refs/kv/old0000"));
+        let with = head(&request(&["push-options"], &["ci.skip", "a b"]));
+        assert!(with.ends_with(b"refs/kv/old0000000bci.skip0007a b0000"));
+    }
+}

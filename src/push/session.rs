@@ -188,3 +188,157 @@ fn complete(commands: Vec<Command>, sent: &Report) -> Report {
             .collect(),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use gix::{ObjectId, hash::Kind};
+
+    use super::*;
+
+    const GIT: &str = "report-status report-status-v2 delete-refs side-band-64k quiet atomic ofs-delta push-options \
+                       object-format=sha1 agent=git/2";
+
+    fn offered(list: &str) -> Capabilities {
+        let one = |capability: &str| match capability.split_once('=') {
+            Some((name, value)) => (name.into(), Some(value.into())),
+            None => (capability.into(), None),
+        };
+        Capabilities {
+            list: list.split_whitespace().map(one).collect(),
+        }
+    }
+
+    fn create(name: &str) -> Command {
+        Command {
+            name: name.into(),
+            old: Kind::Sha1.null(),
+            new: ObjectId::Sha1([1; 20]),
+        }
+    }
+
+    fn delete(name: &str) -> Command {
+        Command {
+            old: ObjectId::Sha1([1; 20]),
+            new: Kind::Sha1.null(),
+            ..create(name)
+        }
+    }
+
+    fn options(atomic: bool, push_options: &[&str]) -> Options {
+        Options {
+            atomic,
+            push_options: push_options.iter().map(|option| (*option).into()).collect(),
+        }
+    }
+
+    fn used(list: &str, options: &Options) -> String {
+        let request = negotiate(&offered(list), Kind::Sha1, vec![create("refs/kv/main")], options).unwrap();
+        request
+            .capabilities
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(" ")
+    }
+
+    #[test]
+    fn what_is_offered_and_needed_is_used() {
+        let agent = concat!("agent=stargate-mirror/", env!("CARGO_PKG_VERSION"));
+        let plain = format!("report-status-v2 side-band-64k object-format=sha1 {agent}");
+        assert_eq!(used(GIT, &options(false, &[])), plain);
+        let all = format!("report-status-v2 side-band-64k atomic push-options object-format=sha1 {agent}");
+        assert_eq!(used(GIT, &options(true, &["ci.skip"])), all);
+        assert_eq!(used("report-status ofs-delta", &options(false, &[])), "report-status");
+        assert_eq!(used("", &options(false, &[])), "");
+    }
+
+    #[test]
+    fn what_cannot_be_asked_for_is_misconfigured() {
+        let main = || vec![create("refs/kv/main")];
+        let other_format = Command {
+            new: ObjectId::Sha256([1; 32]),
+            ..create("refs/kv/main")
+        };
+        let long = format!("refs/{}", "x".repeat(MAX_NAME));
+        let cases = [
+            (
+                "report-status",
+                main(),
+                options(true, &[]),
+                "does not offer all-or-nothing pushes (capability `atomic`)",
+            ),
+            (
+                "report-status",
+                vec![delete("refs/kv/main")],
+                options(false, &[]),
+                "does not offer deletion of refs",
+            ),
+            (
+                "report-status",
+                main(),
+                options(false, &["x"]),
+                "does not offer push options",
+            ),
+            (GIT, main(), options(false, &["a\nb"]), "a push option is one line"),
+            (GIT, main(), options(false, &["a\0b"]), "a push option is one line"),
+            (
+                GIT,
+                main(),
+                options(false, &[&"x".repeat(70_000)]),
+                "a push option is one line",
+            ),
+            (
+                "object-format=sha256",
+                main(),
+                options(false, &[]),
+                "object format is sha256, the repository's is sha1",
+            ),
+            (GIT, vec![other_format], options(false, &[]), "are not both ids of sha1"),
+            (GIT, [main(), main()].concat(), options(false, &[]), "updated twice"),
+            (
+                GIT,
+                vec![create("HEAD")],
+                options(false, &[]),
+                "not a name that a ref can be pushed to",
+            ),
+            (
+                GIT,
+                vec![create("refs/a..b")],
+                options(false, &[]),
+                "not a name that a ref can be pushed to",
+            ),
+            (
+                GIT,
+                vec![create(&long)],
+                options(false, &[]),
+                "not a name that a ref can be pushed to",
+            ),
+        ];
+        for (list, commands, options, expected) in cases {
+            let error = negotiate(&offered(list), Kind::Sha1, commands, &options).expect_err(expected);
+            assert_eq!(error.outcome(), Outcome::Misconfigured, "{expected}");
+            assert!(error.to_string().contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_server_that_names_no_object_format_has_sha1() {
+        let sha256 = Command {
+            name: "refs/kv/main".into(),
+            old: Kind::Sha256.null(),
+            new: ObjectId::Sha256([1; 32]),
+        };
+        let error = negotiate(
+            &offered("report-status"),
+            Kind::Sha256,
+            vec![sha256],
+            &Options::default(),
+        );
+        assert!(
+            error
+                .unwrap_err()
+                .to_string()
+                .contains("object format is sha1, the repository's is sha256")
+        );
+    }
+}

@@ -1,8 +1,8 @@
 //! A mirror in a folder of this machine, without a git binary: what `git-receive-pack` does, on gix.
 //!
 //! 1. The pack is indexed into the mirror's `objects/pack`, and synced with its index and folder, as git does by default.
-//! 2. Each command is checked like git checks it ([`policy`]).
-//! 3. The refs move in one transaction per push when it is atomic, else in one per command ([`transaction`]).
+//! 2. Each command is checked like git checks it (`policy`).
+//! 3. The refs move in one transaction per push when it is atomic, else in one per command (`transaction`).
 //!
 //! # Limitations
 //! - Hooks of the mirror are not run, `receive.hideRefs` and alternates' `.have` are not looked at.
