@@ -4,7 +4,11 @@
 //! remote has is remembered. Redirects of a GET are followed, without the credentials when they lead to another origin;
 //! a redirected POST is refused. Every answer has a limit, every silence too.
 //!
-//! Limitations: one way to authenticate (Basic); a fetch needs a server that speaks protocol 2.
+//! # Limitations
+//! - One way to authenticate (Basic); nothing is asked of `credential.helper`.
+//! - A fetch needs a server that speaks protocol 2.
+//! - A server that answers before it has read the whole push and then closes the connection is not heard: the push
+//!   ends as a lost connection, without what the server said.
 mod client;
 mod failure;
 mod settings;

@@ -13,6 +13,9 @@ use gix::{ObjectId, hash::Kind};
 use crate::push::pkt_line::{self, Line, Reader};
 use crate::push::{self, Capabilities, Fault, RemoteRef, WireError};
 
+/// The longest prefix that is sent, in bytes. The start of a longer one matches more, never less.
+const MAX_PREFIX: usize = 4096;
+
 /// What the server offers, out of its whole answer; `None` when it does not speak protocol 2.
 ///
 /// # Errors
@@ -40,7 +43,8 @@ pub fn protocol_2(answer: &[u8]) -> Result<Option<Capabilities>, WireError> {
     }
 }
 
-/// Asks for the refs whose names start with one of `prefixes` (gitprotocol-v2, *ls-refs*).
+/// Asks for the refs whose names start with one of `prefixes` (gitprotocol-v2, *ls-refs*). They are a hint: more may
+/// come back.
 pub fn ls_refs_request(capabilities: &Capabilities, prefixes: &[BString]) -> Vec<u8> {
     let mut out = command("ls-refs", capabilities);
     // Without any prefix everything is given, which is also what an empty one asks for.
@@ -49,7 +53,7 @@ pub fn ls_refs_request(capabilities: &Capabilities, prefixes: &[BString]) -> Vec
         .filter(|_| prefixes.iter().all(|prefix| !prefix.is_empty()))
     {
         let mut line = b"ref-prefix ".to_vec();
-        line.push_str(prefix);
+        line.push_str(&prefix[..prefix.len().min(MAX_PREFIX)]);
         line.push(b'\n');
         pkt_line::data(&mut out, &line);
     }
@@ -280,4 +284,172 @@ fn unexpected(why: &'static str, line: &[u8]) -> WireError {
 
 fn premature(awaited: &'static str) -> WireError {
     Fault::Premature { awaited }.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "a1b2c3d4e5f6a1b2c3d4e5f6a1b2c3d4e5f6a1b2";
+
+    fn lines(lines: &[&[u8]], end: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        for line in lines {
+            pkt_line::data(&mut out, line);
+        }
+        out.extend_from_slice(end);
+        out
+    }
+
+    fn offered() -> Capabilities {
+        let answer = lines(
+            &[
+                b"version 2\n",
+                b"agent=git/2.47\n",
+                b"ls-refs=unborn\n",
+                b"fetch=shallow filter\n",
+                b"object-format=sha1\n",
+            ],
+            b"0000",
+        );
+        protocol_2(&answer).expect("well-formed").expect("protocol 2")
+    }
+
+    fn ls_refs(pieces: &[&[u8]]) -> Result<Vec<RemoteRef>, WireError> {
+        let mut parser = LsRefs::new(&offered())?;
+        for piece in pieces {
+            parser.feed(piece)?;
+        }
+        parser.finish()
+    }
+
+    fn pack(pieces: &[&[u8]]) -> Result<Vec<u8>, WireError> {
+        let mut stream = PackStream::new(1 << 20);
+        let mut pack = Vec::new();
+        for piece in pieces {
+            stream.feed(piece, &mut pack)?;
+        }
+        stream.finish().map(|()| pack)
+    }
+
+    #[test]
+    fn capabilities_are_found_with_and_without_a_preamble() {
+        assert_eq!(offered().value("fetch"), Some("shallow filter".into()));
+        let mut answer = lines(&[b"# service=git-upload-pack\n"], b"0000");
+        answer.extend(lines(&[b"version 2\n", b"fetch\n"], b"0000"));
+        assert!(
+            protocol_2(&answer)
+                .expect("well-formed")
+                .is_some_and(|offered| offered.offers("fetch"))
+        );
+    }
+
+    #[test]
+    fn older_protocols_are_not_taken_for_protocol_2() {
+        let first_ref = format!("{ID} refs/heads/main\0agent=git/1\n");
+        for first in [first_ref.as_bytes(), b"version 1\n"] {
+            let mut answer = lines(&[b"# service=git-upload-pack\n"], b"0000");
+            answer.extend(lines(&[first], b"0000"));
+            assert_eq!(protocol_2(&answer), Ok(None));
+        }
+        assert_eq!(protocol_2(b""), Ok(None));
+        assert!(protocol_2(&lines(&[b"version 2\n"], b"")).is_err(), "it breaks off");
+    }
+
+    #[test]
+    fn commands_are_as_documented() {
+        let asked = ls_refs_request(&offered(), &["refs/kv/".into(), "refs/kv-mirror/main".into()]);
+        let expected = b"0014command=ls-refs\n0017object-format=sha1\n00010018ref-prefix refs/kv/\n0023ref-prefix refs/kv-mirror/main\n0000";
+        assert_eq!(asked.as_bstr(), expected.as_bstr());
+        let everything = ls_refs_request(&offered(), &["refs/kv/".into(), "".into()]);
+        assert!(!everything.contains_str("ref-prefix"), "{}", everything.as_bstr());
+        let long = ls_refs_request(&offered(), &["x".repeat(100_000).into()]);
+        assert!(long.len() < 2 * MAX_PREFIX);
+
+        let id = ObjectId::from_hex(ID.as_bytes()).expect("an id");
+        let asked = fetch_request(&offered(), id, &[id]);
+        for line in [
+            "command=fetch\n",
+            "filter tree:0\n",
+            &format!("want {ID}\n"),
+            &format!("have {ID}\n"),
+            "done\n",
+        ] {
+            assert!(asked.contains_str(line), "{line}");
+        }
+        assert!(!fetch_request(&Capabilities::default(), id, &[]).contains_str("filter"));
+    }
+
+    #[test]
+    fn refs_are_the_same_wherever_the_bytes_are_cut() {
+        let first = format!("{ID} refs/kv/main\n");
+        let second = format!("{ID} refs/tags/v1 peeled:{ID}\n");
+        let mut bytes = lines(&[first.as_bytes(), second.as_bytes()], b"0000");
+        bytes.extend_from_slice(b"what comes after does not count");
+        for at in 0..bytes.len() {
+            let refs = ls_refs(&[&bytes[..at], &bytes[at..]]).expect("refs");
+            let names: Vec<_> = refs.iter().map(|found| found.name.to_string()).collect();
+            assert_eq!(names, ["refs/kv/main", "refs/tags/v1"], "cut at {at}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_answer_to_ls_refs_is_refused() {
+        let long = format!("{} refs/kv/main\n", "ab".repeat(32));
+        let invalid = format!("{ID} refs/../main\n");
+        for bad in [long.as_bytes(), invalid.as_bytes(), b"unborn HEAD\n", b"word\n"] {
+            let error = ls_refs(&[&lines(&[bad], b"0000")]).expect_err("not a ref");
+            assert!(matches!(error.fault, Fault::Line { .. }), "{error}");
+        }
+        let error = ls_refs(&[&lines(&[b"ERR not now\n"], b"")]).expect_err("an error of the server");
+        assert_eq!(
+            (error.to_string().as_str(), error.outcome()),
+            ("the server says: not now", push::Outcome::Rejected)
+        );
+        assert!(matches!(
+            ls_refs(&[]).expect_err("nothing").fault,
+            Fault::Premature { .. }
+        ));
+        assert!(matches!(
+            ls_refs(&[b"0001"]).expect_err("a delimiter").fault,
+            Fault::Line { .. }
+        ));
+    }
+
+    #[test]
+    fn the_pack_is_the_same_wherever_the_bytes_are_cut() {
+        let mut bytes = lines(&[b"shallow-info\n", b"shallow x\n"], b"0001");
+        bytes.extend(lines(&[b"packfile\n", b"\x01PA", b"\x02counting", b"\x01CK"], b"0000"));
+        for at in 0..=bytes.len() {
+            assert_eq!(
+                pack(&[&bytes[..at], &bytes[at..]]).expect("a pack"),
+                b"PACK",
+                "cut at {at}"
+            );
+            if at < bytes.len() {
+                assert!(pack(&[&bytes[..at]]).is_err(), "cut off at {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_answer_to_fetch_is_refused() {
+        let cases: [(Vec<u8>, &str); 5] = [
+            (
+                lines(&[b"ERR upload-pack: not our ref"], b""),
+                "the server says: upload-pack: not our ref",
+            ),
+            (
+                lines(&[b"packfile\n", b"\x03out of memory"], b""),
+                "the server says: out of memory",
+            ),
+            (lines(&[b"packfile\n", b"\x04?"], b""), "expected a sideband"),
+            (lines(&[b"surprise\n"], b""), "a section that was not asked for"),
+            (lines(&[], b"0000"), "before the pack"),
+        ];
+        for (bytes, words) in cases {
+            let error = pack(&[&bytes]).expect_err(words);
+            assert!(error.to_string().contains(words), "{error}");
+        }
+    }
 }

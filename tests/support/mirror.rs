@@ -24,9 +24,18 @@ pub enum Format {
     Sha256,
 }
 
+/// How the mirror is served, other than to everybody over plain http in every protocol.
+#[derive(Default)]
+struct Setup<'a> {
+    token: Option<&'a str>,
+    tls: bool,
+    protocol_0_only: bool,
+}
+
 /// A running mirror; it ends with this value.
 pub struct Mirror {
     folder: TempDir,
+    scheme: &'static str,
     port: u16,
     programs: Vec<Group>,
 }
@@ -46,12 +55,36 @@ impl Drop for Group {
 impl Mirror {
     /// A mirror that lets everybody read and write.
     pub fn start() -> Self {
-        Mirror::new(None)
+        Mirror::new(&Setup::default())
     }
 
     /// A mirror that asks for this token, as the password of the user `x-access-token`.
     pub fn with_token(token: &str) -> Self {
-        Mirror::new(Some(token))
+        Mirror::new(&Setup {
+            token: Some(token),
+            ..Setup::default()
+        })
+    }
+
+    /// A mirror that speaks https, with a certificate of its own: [`Mirror::certificate()`].
+    pub fn with_tls() -> Self {
+        Mirror::new(&Setup {
+            tls: true,
+            ..Setup::default()
+        })
+    }
+
+    /// A mirror in front of which something drops the header that asks for protocol 2.
+    pub fn with_protocol_0() -> Self {
+        Mirror::new(&Setup {
+            protocol_0_only: true,
+            ..Setup::default()
+        })
+    }
+
+    /// The file with the certificate to trust.
+    pub fn certificate(&self) -> PathBuf {
+        self.folder.path().join("certificate.pem")
     }
 
     /// Creates a bare repository of this name, such as `o/r.git`, that takes pushes; gives its folder.
@@ -78,7 +111,7 @@ impl Mirror {
 
     /// The URL of a repository.
     pub fn url(&self, name: &str) -> String {
-        format!("http://127.0.0.1:{}/{name}", self.port)
+        format!("{}://127.0.0.1:{}/{name}", self.scheme, self.port)
     }
 
     /// The folder of a repository.
@@ -91,7 +124,7 @@ impl Mirror {
         git::git(&self.path(name), arguments)
     }
 
-    /// Every request so far that was answered, as `METHOD URI STATUS BYTES` (of the answer's body).
+    /// Every request so far that was answered, as `METHOD URI STATUS BYTES` (of the answer's body); not over https.
     pub fn requests(&self) -> Vec<String> {
         // nginx has one worker here, which writes its log before it looks at the next request.
         let mut probe = TcpStream::connect(("127.0.0.1", self.port)).expect("nginx listens");
@@ -112,18 +145,22 @@ impl Mirror {
         self.run(listener);
     }
 
-    fn new(token: Option<&str>) -> Self {
+    fn new(setup: &Setup<'_>) -> Self {
         let folder = tempfile::tempdir().expect("a folder for the mirror");
         let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
         let port = listener.local_addr().expect("its address").port();
-        if let Some(token) = token {
+        if let Some(token) = setup.token {
             let line = format!("x-access-token:{{PLAIN}}{token}\n");
             fs::write(folder.path().join("htpasswd"), line).expect("a file for the token");
         }
-        let configuration = configuration(folder.path(), port, token.is_some());
+        if setup.tls {
+            make_certificate(folder.path());
+        }
+        let configuration = configuration(folder.path(), port, setup);
         fs::write(folder.path().join("nginx.conf"), configuration).expect("a file for nginx");
         let mut mirror = Mirror {
             folder,
+            scheme: if setup.tls { "https" } else { "http" },
             port,
             programs: Vec::new(),
         };
@@ -162,14 +199,57 @@ impl Mirror {
     }
 }
 
-fn configuration(folder: &Path, port: u16, asks_for_token: bool) -> String {
+/// Makes a key, and a certificate for this machine's address that it signs itself.
+fn make_certificate(folder: &Path) {
+    let mut openssl = Command::new(program("openssl"));
+    openssl.args([
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:prime256v1",
+        "-nodes",
+        "-days",
+        "2",
+    ]);
+    openssl.args([
+        "-keyout",
+        "key.pem",
+        "-out",
+        "certificate.pem",
+        "-config",
+        "openssl.conf",
+    ]);
+    let configuration = "[req]\ndistinguished_name = name\nprompt = no\nx509_extensions = extensions\n\
+        [name]\nCN = mirror\n\
+        [extensions]\nsubjectAltName = IP:127.0.0.1\nbasicConstraints = critical, CA:FALSE\n";
+    fs::write(folder.join("openssl.conf"), configuration).expect("a file for openssl");
+    let output = openssl.current_dir(folder).output().expect("openssl runs");
+    assert!(
+        output.status.success(),
+        "openssl: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+fn configuration(folder: &Path, port: u16, setup: &Setup<'_>) -> String {
     let at = folder.display();
     let exec_path = git::git(folder, &["--exec-path"]);
     let [global, no_system, _] = git::ISOLATED.map(|(name, value)| format!("fastcgi_param {name} {value};"));
-    let authentication = match asks_for_token {
+    let authentication = match setup.token.is_some() {
         true => format!("auth_basic mirror; auth_basic_user_file {at}/htpasswd;"),
         false => String::new(),
     };
+    let protocol = match setup.protocol_0_only {
+        true => "fastcgi_param HTTP_GIT_PROTOCOL '';",
+        false => "fastcgi_param GIT_PROTOCOL $http_git_protocol;",
+    };
+    let tls = match setup.tls {
+        true => format!("ssl_certificate {at}/certificate.pem; ssl_certificate_key {at}/key.pem;"),
+        false => String::new(),
+    };
+    let ssl = if setup.tls { " ssl" } else { "" };
     let user = if rustix::process::geteuid().is_root() {
         "user root;"
     } else {
@@ -192,7 +272,8 @@ http {{
     access_log {at}/access.log requests;
     client_max_body_size 0;
     server {{
-        listen 127.0.0.1:{port};
+        listen 127.0.0.1:{port}{ssl};
+        {tls}
         location = /-/probe {{ access_log off; return 204; }}
         location / {{
             {authentication}
@@ -200,7 +281,7 @@ http {{
             fastcgi_param SCRIPT_FILENAME {exec_path}/git-http-backend;
             fastcgi_param GIT_PROJECT_ROOT {at}/repositories;
             fastcgi_param GIT_HTTP_EXPORT_ALL 1;
-            fastcgi_param GIT_PROTOCOL $http_git_protocol;
+            {protocol}
             {global}
             {no_system}
             fastcgi_param PATH_INFO $uri;

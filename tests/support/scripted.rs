@@ -36,6 +36,8 @@ pub struct Received {
     pub header: Vec<String>,
     /// The body, as far as it was read.
     pub body: Vec<u8>,
+    /// The port that it came from: the same for requests on the same connection.
+    pub from: u16,
 }
 
 /// A running server. Once its script is over it takes no more connections.
@@ -153,6 +155,7 @@ fn header(stream: &mut BufReader<TcpStream>) -> Option<Received> {
         line: lines.next()?,
         header: lines.collect(),
         body: Vec::new(),
+        from: stream.get_ref().peer_addr().ok()?.port(),
     })
 }
 

@@ -148,11 +148,11 @@ impl Client {
         };
         let response = self.run(request, &mut body, effect)?;
         if let Some(location) = redirection(&response) {
-            let to = match base.redirected(&location) {
-                Ok(url) => format!(" to {url}"),
-                Err(_) => String::new(),
-            };
-            let what = format!("the server redirects the push itself{to}, which is not followed");
+            let to = base
+                .resolved(&location)
+                .map(|url| format!(" to {url}"))
+                .unwrap_or_default();
+            let what = format!("the server redirects a POST{to}, which is not followed");
             return Err(Error::new(Outcome::Misconfigured, what).with_hint("set the remote's URL to the repository's"));
         }
         let proof = self.proof(&base);
@@ -220,8 +220,10 @@ impl Client {
                 .get(header::RETRY_AFTER)
                 .and_then(|value| value.to_str().ok());
             let retry_after = retry_after.and_then(|value| failure::retry_after(value, Timestamp::now()));
-            let text = text_for_a_person(&mut response);
-            return Err(failure::refused(status, &text, retry_after, effect, proof));
+            // Scrubbed before it is cut: half a secret would not be found.
+            let text = self.scrubbed(&text_for_a_person(&mut response));
+            let text: String = text.chars().take(MAX_TEXT_SHOWN).collect();
+            return Err(failure::refused(status, text.trim_end(), retry_after, effect, proof));
         }
         if response.body().mime_type() != Some(content_type.as_str()) {
             return Err(failure::not_git(response.body().mime_type(), effect));
@@ -320,10 +322,5 @@ fn text_for_a_person(response: &mut Response<Body>) -> String {
         .as_reader()
         .take(MAX_TEXT_READ)
         .read_to_end(&mut text);
-    push::cleaned(&text)
-        .chars()
-        .take(MAX_TEXT_SHOWN)
-        .collect::<String>()
-        .trim()
-        .to_owned()
+    push::cleaned(&text).trim().to_owned()
 }

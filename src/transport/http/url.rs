@@ -18,9 +18,9 @@ pub(super) enum BadRedirect {
     #[error("the server redirects to something that is not an http or https URL")]
     NoUrl,
     #[error("the server redirects from https to plain http ({0})")]
-    Downgrade(HttpUrl),
+    Downgrade(String),
     #[error("the server redirects to {0}, which is not a Git repository; it may be a login page")]
-    Elsewhere(HttpUrl),
+    Elsewhere(String),
 }
 
 impl HttpUrl {
@@ -73,17 +73,18 @@ impl HttpUrl {
     pub(super) fn redirected(&self, location: &str) -> Result<Self, BadRedirect> {
         let target = self.resolved(location).ok_or(BadRedirect::NoUrl)?;
         if self.is_https() && !target.is_https() {
-            return Err(BadRedirect::Downgrade(target));
+            return Err(BadRedirect::Downgrade(target.to_string()));
         }
-        let repository = target.to_string();
-        let Some(repository) = repository.strip_suffix("/info/refs") else {
+        let target = target.to_string();
+        let Some(repository) = target.strip_suffix("/info/refs") else {
             return Err(BadRedirect::Elsewhere(target));
         };
         let url = gix::url::parse(repository).map_err(|_| BadRedirect::NoUrl)?;
         HttpUrl::new(&url).ok_or(BadRedirect::NoUrl)
     }
 
-    fn resolved(&self, location: &str) -> Option<Self> {
+    /// What `location` stands for in an answer to a request below this repository.
+    pub(super) fn resolved(&self, location: &str) -> Option<Self> {
         let scheme = self.url.scheme.as_str();
         let authority_end = self.text.find("://")? + 3;
         let path_start = self.text[authority_end..]

@@ -1,0 +1,337 @@
+//! Against servers that misbehave.
+use super::*;
+
+fn redirect(location: &str) -> Step {
+    Step::Answer(answer("302 Found", &[&format!("Location: {location}")], b""))
+}
+
+#[test]
+fn a_redirect_on_the_same_host_is_followed_with_credentials() {
+    let (folder, commits) = source("sha1");
+    let mut report = Vec::new();
+    push::pkt_line::data(&mut report, b"unpack ok\n");
+    push::pkt_line::data(&mut report, b"ok refs/kv/main\n");
+    push::pkt_line::flush(&mut report);
+    let server = Scripted::serve([
+        redirect("/new/r.git/info/refs?service=git-receive-pack"),
+        Step::Answer(advertised(&nothing_yet())),
+        Step::Answer(reported(&report)),
+    ]);
+    let mut remote = open(&server.url(NAME), &settings(Some(CANARY)));
+    let create = command("refs/kv/main", None, Some(&commits[0]), &commits[0]);
+    let report = pushed(&mut remote, folder.path(), vec![create], true).expect("a report");
+    assert!(report.all_accepted());
+    let received = server.received();
+    let lines: Vec<_> = received.iter().map(|request| request.line.as_str()).collect();
+    assert_eq!(
+        lines,
+        [
+            "GET /o/r.git/info/refs?service=git-receive-pack HTTP/1.1",
+            "GET /new/r.git/info/refs?service=git-receive-pack HTTP/1.1",
+            "POST /new/r.git/git-receive-pack HTTP/1.1",
+        ]
+    );
+    assert!(received.iter().all(|request| request.field("Authorization").is_some()));
+    assert!(
+        received.iter().all(|request| request.from == received[0].from),
+        "one connection"
+    );
+    let post = &received[2];
+    assert_eq!(post.field("Content-Length"), Some(post.body.len().to_string().as_str()));
+    assert_eq!(post.field("Transfer-Encoding"), None);
+    assert_eq!(
+        post.field("Content-Type"),
+        Some("application/x-git-receive-pack-request")
+    );
+    assert!(
+        post.field("User-Agent")
+            .is_some_and(|agent| agent.starts_with("git/stargate-mirror-"))
+    );
+    assert_eq!(remote.traffic().bytes_sent, post.body.len() as u64);
+}
+
+#[test]
+fn credentials_do_not_follow_to_another_origin() {
+    let other = Scripted::serve([Step::Answer(answer("401 Unauthorized", &[], b""))]);
+    let location = other.url("o/r.git/info/refs?service=git-receive-pack");
+    let (error, server) = asked([redirect(&location)]);
+    assert_eq!(error.outcome(), Outcome::Misconfigured);
+    assert!(error.to_string().contains("not sent there"), "{error}");
+    assert!(server.received()[0].field("Authorization").is_some());
+    assert_eq!(other.received()[0].field("Authorization"), None);
+}
+
+#[test]
+fn redirects_in_a_circle_and_without_end_are_refused() {
+    let here = "/o/r.git/info/refs?service=git-receive-pack";
+    let there = "/o/s.git/info/refs?service=git-receive-pack";
+    let (error, server) = asked([redirect(there), redirect(here)]);
+    assert_eq!(error.outcome(), Outcome::Misconfigured);
+    assert!(error.to_string().contains("without end"), "{error}");
+    assert_eq!(server.received().len(), 2);
+
+    let (error, server) = asked((0..9).map(|n| redirect(&format!("/o/{n}.git/info/refs"))));
+    assert!(error.to_string().contains("without end"), "{error}");
+    assert_eq!(server.received().len(), 6, "five are followed");
+}
+
+#[test]
+fn a_redirected_push_is_refused() {
+    let (result, server) = pushed_to(redirect("/new/r.git/git-receive-pack"));
+    let error = result.expect_err("a redirect");
+    assert_eq!(error.outcome(), Outcome::Misconfigured);
+    assert!(
+        error.to_string().contains("redirects a POST to http://127.0.0.1:"),
+        "{error}"
+    );
+    assert_eq!(server.received().len(), 2);
+}
+
+#[test]
+fn a_status_says_what_to_do() {
+    use Outcome::{Misconfigured, Rejected, Transient};
+    let cases = [
+        ("401 Unauthorized", None, Misconfigured, None, "refuses the credentials"),
+        ("403 Forbidden", None, Misconfigured, None, "forbids it"),
+        ("403 Forbidden", Some("9"), Transient, Some(9), "come again later"),
+        ("404 Not Found", None, Misconfigured, None, "no such repository"),
+        ("413 Too Large", None, Rejected, None, "larger than the server takes"),
+        ("429 Too Many", Some("7"), Transient, Some(7), "come again later"),
+        (
+            "503 Unavailable",
+            Some("99999"),
+            Transient,
+            Some(3600),
+            "come again later",
+        ),
+        ("500 Internal Server Error", None, Transient, None, "the server failed"),
+        ("418 I'm a teapot", None, Rejected, None, "refuses the request"),
+    ];
+    for (status, retry_after, outcome, delay, words) in cases {
+        let header = retry_after.map_or("X-Nothing: at all".into(), |value| format!("Retry-After: {value}"));
+        let (error, _) = asked([Step::Answer(answer(status, &[&header], b""))]);
+        assert_eq!(error.outcome(), outcome, "{error}");
+        assert_eq!(error.retry_after(), delay.map(Duration::from_secs), "{error}");
+        assert!(
+            error.to_string().contains(words) && error.to_string().contains(&status[..3]),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn a_server_that_fails_on_a_push_may_have_carried_it_out() {
+    let (result, _) = pushed_to(Step::Answer(answer("502 Bad Gateway", &[], b"")));
+    assert_eq!(result.expect_err("502").outcome(), Outcome::Ambiguous);
+    let (result, _) = pushed_to(Step::Answer(answer("413 Content Too Large", &[], b"")));
+    assert_eq!(result.expect_err("413").outcome(), Outcome::Rejected);
+}
+
+#[test]
+fn what_a_server_echoes_is_scrubbed() {
+    let echo = format!("remote: \u{1b}[31mtoken {CANARY} is not known\nand more");
+    let (error, _) = asked([Step::Answer(answer(
+        "403 Forbidden",
+        &["Content-Type: text/plain"],
+        echo.as_bytes(),
+    ))]);
+    assert!(
+        error.to_string().ends_with("remote: token *** is not known and more"),
+        "{error}"
+    );
+    let mut body = b"001f# service=git-receive-pack\n0000".to_vec();
+    push::pkt_line::data(&mut body, format!("ERR no access with {CANARY}").as_bytes());
+    let (error, _) = asked([Step::Answer(advertised(&body))]);
+    assert_eq!(error.outcome(), Outcome::Rejected);
+    assert!(
+        error.to_string().ends_with("the server says: no access with ***"),
+        "{error}"
+    );
+}
+
+#[test]
+fn what_is_not_git_is_named() {
+    let cases = [
+        ("Content-Type: text/html; charset=utf-8", "web page"),
+        ("Content-Type: text/plain", "dumb protocol"),
+        ("Content-Type: application/json", "`application/json`"),
+        ("X-Nothing: at all", "does not say"),
+    ];
+    for (header, words) in cases {
+        let (error, _) = asked([Step::Answer(answer("200 OK", &[header], b"<html>"))]);
+        assert_eq!(error.outcome(), Outcome::Misconfigured, "{error}");
+        assert!(error.to_string().contains(words), "{error}");
+    }
+    let (error, _) = asked([redirect("/login?next=/o/r.git")]);
+    assert!(error.to_string().contains("login page"), "{error}");
+    let (result, _) = pushed_to(Step::Answer(answer("200 OK", &["Content-Type: text/html"], b"<html>")));
+    assert_eq!(result.expect_err("a page").outcome(), Outcome::Ambiguous);
+}
+
+#[test]
+fn an_answer_that_breaks_off_is_transient_before_a_push() {
+    let whole = advertised(&nothing_yet());
+    for script in [
+        Step::AnswerAndClose(whole[..whole.len() - 9].to_vec()),
+        Step::AnswerAndClose(b"HTTP/1.1 200 OK\r\nContent-Ty".to_vec()),
+        Step::AnswerAndClose(b"\x16\x03\x01 this is no HTTP\r\n\r\n".to_vec()),
+        Step::Answer(advertised(b"")),
+        Step::Answer(advertised(b"001f# service=git-receive-pack\n")),
+        Step::CloseAfterBody,
+    ] {
+        let (error, _) = asked([script.clone()]);
+        assert_eq!(error.outcome(), Outcome::Transient, "{script:?}: {error}");
+    }
+}
+
+#[test]
+fn an_answer_that_breaks_off_is_ambiguous_after_a_push() {
+    let whole = reported(b"000eunpack ok\n0017ok refs/kv/main\n0000");
+    for step in [
+        Step::AnswerAndClose(whole[..whole.len() - 9].to_vec()),
+        Step::Answer(reported(b"")),
+        Step::Answer(reported(b"000eunpack ok\n")),
+        Step::CloseAfterBody,
+        Step::Silence,
+    ] {
+        let (result, _) = pushed_to(step.clone());
+        let error = result.expect_err("no report");
+        assert_eq!(error.outcome(), Outcome::Ambiguous, "{step:?}: {error}");
+        assert!(
+            error.hint().is_some_and(|hint| hint.contains("read the refs back")),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn a_whole_report_counts_even_if_the_connection_breaks_after_it() {
+    let mut bytes = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-git-receive-pack-result\r\n".to_vec();
+    bytes.extend_from_slice(b"Content-Length: 1000\r\n\r\n000eunpack ok\n0014ok refs/kv/main\n0000");
+    let (result, _) = pushed_to(Step::AnswerAndClose(bytes));
+    assert!(result.expect("a report").all_accepted());
+}
+
+#[test]
+fn a_push_that_did_not_get_through_whole_changed_nothing() {
+    for (step, words) in [
+        (Step::CloseBeforeBody, "connection"),
+        (Step::SilenceBeforeBody, "silent for 1s"),
+    ] {
+        let settings = patient_unless_silent(std::slice::from_ref(&step));
+        let server = Scripted::serve([step]);
+        let mut remote = open(&server.url(NAME), &settings);
+        let file = tempfile::tempfile().expect("a spool");
+        // More than the buffers of a connection hold.
+        let bytes = 64 << 20;
+        file.set_len(bytes).expect("a sparse file");
+        let some = "ab".repeat(20);
+        let request = push::Request {
+            commands: vec![command("refs/kv/main", None, Some(&some), &some)],
+            object_format: gix::hash::Kind::Sha1,
+            atomic: false,
+            capabilities: vec!["report-status".into()],
+            push_options: Vec::new(),
+        };
+        let pack = push::Pack {
+            file,
+            bytes,
+            objects: 1,
+        };
+        let error = remote.send(&request, Some(pack)).expect_err("nobody reads");
+        assert_eq!(error.outcome(), Outcome::Transient, "{error}");
+        assert!(error.to_string().contains(words), "{error}");
+        assert_no_canary(&error);
+    }
+}
+
+#[test]
+fn a_server_that_never_answers_is_given_up_after_the_idle_timeout() {
+    let (error, _) = asked([Step::Silence]);
+    assert_eq!(error.outcome(), Outcome::Transient);
+    assert!(error.to_string().contains("silent for 1s"), "{error}");
+}
+
+#[test]
+fn what_was_remembered_of_a_server_is_forgotten_after_an_error() {
+    let reading = |what: &str, body: &[u8]| {
+        let content_type = format!("Content-Type: application/x-git-upload-pack-{what}");
+        Step::Answer(answer("200 OK", &[&content_type], body))
+    };
+    let capabilities = b"000eversion 2\n000cls-refs\n000afetch\n0000";
+    let server = Scripted::serve([
+        reading("advertisement", capabilities),
+        reading("result", b"0000"),
+        reading("result", b"00"),
+        reading("advertisement", capabilities),
+        reading("result", b"0000"),
+    ]);
+    let mut remote = open(&server.url(NAME), &settings(None));
+    let mut read = || remote.read_refs(&prefixes(&["refs/kv/"]));
+    assert_eq!(read().expect("no refs"), []);
+    assert_eq!(read().expect_err("it breaks off").outcome(), Outcome::Transient);
+    assert_eq!(read().expect("no refs"), []);
+    let methods: Vec<_> = server
+        .received()
+        .iter()
+        .map(|request| request.line[..4].to_owned())
+        .collect();
+    assert_eq!(methods, ["GET ", "POST", "POST", "GET ", "POST"]);
+    assert!(
+        server
+            .received()
+            .iter()
+            .all(|request| request.field("Git-Protocol") == Some("version=2"))
+    );
+}
+
+#[test]
+fn a_compressed_answer_is_read() {
+    let (folder, _) = source("sha1");
+    let plain = folder.path().join("plain");
+    std::fs::write(&plain, nothing_yet()).expect("a file");
+    let gzip = std::process::Command::new("gzip")
+        .arg("-c")
+        .arg(&plain)
+        .output()
+        .expect("the program gzip is needed");
+    let header = [
+        "Content-Type: application/x-git-receive-pack-advertisement",
+        "Content-Encoding: gzip",
+    ];
+    let server = Scripted::serve([Step::Answer(answer("200 OK", &header, &gzip.stdout))]);
+    let advertisement = open(&server.url(NAME), &settings(None))
+        .advertisement()
+        .expect("an advertisement");
+    assert!(advertisement.capabilities.offers("atomic"));
+    assert_eq!(server.received()[0].field("Accept-Encoding"), Some("gzip"));
+}
+
+#[test]
+fn a_proxy_of_the_environment_is_used() {
+    let proxy = Scripted::serve([
+        Step::Answer(b"HTTP/1.1 200 Connection established\r\n\r\n".to_vec()),
+        Step::Answer(advertised(&nothing_yet())),
+    ]);
+    let url = proxy.url("");
+    let environment = |name: &str| (name == "http_proxy").then(|| url.clone().into());
+    let settings = Settings::from_environment(environment).expect("settings");
+    open("http://mirror.invalid/o/r.git", &settings)
+        .advertisement()
+        .expect("through the proxy");
+    let received = proxy.received();
+    assert_eq!(received[0].line, "CONNECT mirror.invalid:80 HTTP/1.1");
+    assert_eq!(
+        received[1].line,
+        "GET /o/r.git/info/refs?service=git-receive-pack HTTP/1.1"
+    );
+}
+
+#[test]
+fn a_host_that_does_not_exist_is_told() {
+    let error = open("https://mirror.invalid/o/r.git", &settings(Some(CANARY)))
+        .advertisement()
+        .expect_err("no such host");
+    assert_eq!(error.outcome(), Outcome::Transient, "{error}");
+    assert_no_canary(&error);
+}
