@@ -35,10 +35,11 @@ fn whole(folder: &Path, arguments: &[&str]) -> String {
     )
 }
 
-/// Log lines start with the time.
+/// Log lines start with the time; reports end with how long it took.
 fn without_times(text: &str) -> String {
-    let line = |line: &str| match line.split_once(' ') {
-        Some((time, rest)) if time.parse::<jiff::Timestamp>().is_ok() => format!("[TIME] {rest}\n"),
+    let line = |line: &str| match (line.split_once(' '), line.split_once("\"elapsed_ms\":")) {
+        (Some((time, rest)), _) if time.parse::<jiff::Timestamp>().is_ok() => format!("[TIME] {rest}\n"),
+        (_, Some((report, _))) => format!("{report}\"elapsed_ms\":[TIME]}}\n"),
         _ => format!("{line}\n"),
     };
     text.lines().map(line).collect()
