@@ -1,5 +1,8 @@
 //! Time and randomness as values: what waits or stamps takes a [`Clock`], so that a test decides what time it is.
-use std::time::Duration;
+use std::{
+    cell::{Cell, RefCell},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 
@@ -30,6 +33,39 @@ impl<C: Clock + ?Sized> Clock for &C {
 
     fn random(&self) -> f64 {
         (**self).random()
+    }
+}
+
+/// A clock that only moves when it is slept on, for tests and simulations. Its random numbers are 0.
+#[derive(Debug, Default)]
+pub struct ManualClock {
+    elapsed: Cell<Duration>,
+    slept: RefCell<Vec<Duration>>,
+}
+
+impl ManualClock {
+    /// Every sleep so far.
+    pub fn slept(&self) -> Vec<Duration> {
+        self.slept.borrow().clone()
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::UNIX_EPOCH + self.elapsed()
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.elapsed.get()
+    }
+
+    fn sleep(&self, duration: Duration) {
+        self.slept.borrow_mut().push(duration);
+        self.elapsed.set(self.elapsed.get() + duration);
+    }
+
+    fn random(&self) -> f64 {
+        0.0
     }
 }
 

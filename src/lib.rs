@@ -28,16 +28,16 @@
 //! main.rs, bin/stargate-hook.rs   argv in, exit code out
 //! cli        one file per subcommand, and report (library error -> hint, exit code); printing lives here
 //!
-//! worker     driver of the refs' mirror: cycle, lock, wait
-//! hook       post_receive, identity (pusher, repository)
+//! worker     driver of the refs' mirror: run (one repository), cycle (attempts), repository, lock, report, wait
+//! hook       post_receive, chained, identity (pusher, repository), meta, account (log, words to the pusher), install
 //!
-//! mirror     PURE: plan, settlement, watermark
-//! transport  remote (one type for a mirror, whatever its URL), http, credentials, local
-//! journal    format (prose first), entry, reader (never writes), writer (lock, repair, append, settle)
-//! push       PURE wire: advertisement, command, capabilities, session, report_status; packs: enumerate, pack
+//! mirror     PURE: plan (entries + refs + the remote's refs -> groups of commands), settlement, watermark
+//! transport  remote (one type for a mirror, whatever its URL), http, credentials, upload_pack (PURE: reading), local
+//! journal    format (prose first), entry, line, reader (never writes), writer (lock, append, settle), repair
+//! push       PURE wire: pkt_line, advertisement, request, report_status; packs: enumerate, pack; session (one push)
 //!
 //! storage    the only place that fsyncs, locks, renames
-//! config     git config [stargate], environment -> one Config
+//! config     git config [stargate] -> one Config
 //! ref_update, ref_pattern, clock, retry    values and policies that everything may use
 //! ```
 //!

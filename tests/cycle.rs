@@ -1,6 +1,5 @@
 //! The worker's cycle against a model of the mirror, with a clock that only moves when it is slept on.
 use std::{
-    cell::{Cell, RefCell},
     collections::{BTreeMap, HashMap},
     time::Duration,
 };
@@ -9,7 +8,7 @@ use bstr::{BStr, BString, ByteSlice};
 use gix::ObjectId;
 use proptest::prelude::*;
 use stargate_mirror::{
-    clock::Clock,
+    clock::ManualClock,
     mirror::{Knowledge, Rules},
     push::{Advertisement, Command, Error, Outcome, RemoteRef, Report, Verdict},
     ref_pattern::RefPatterns,
@@ -17,28 +16,6 @@ use stargate_mirror::{
     retry::RetryPolicy,
     worker::{Cycle, Mirror, Settled},
 };
-
-#[derive(Default)]
-struct StillClock {
-    elapsed: Cell<Duration>,
-    slept: RefCell<Vec<Duration>>,
-}
-
-impl Clock for StillClock {
-    fn now(&self) -> jiff::Timestamp {
-        jiff::Timestamp::UNIX_EPOCH
-    }
-    fn elapsed(&self) -> Duration {
-        self.elapsed.get()
-    }
-    fn sleep(&self, duration: Duration) {
-        self.slept.borrow_mut().push(duration);
-        self.elapsed.set(self.elapsed.get() + duration);
-    }
-    fn random(&self) -> f64 {
-        0.0
-    }
-}
 
 /// Commits are numbers; each has at most one parent.
 #[derive(Default)]
@@ -200,8 +177,8 @@ fn stargate(refs: &[(&str, u32)]) -> Stargate {
 }
 
 /// What a cycle came to: groups, mirrored entries in the order in which they were recorded, the clock.
-fn cycle(stargate: &Stargate, model: &mut Model, backlog: &[RefUpdate]) -> (Vec<Settled>, Vec<usize>, StillClock) {
-    let clock = StillClock::default();
+fn cycle(stargate: &Stargate, model: &mut Model, backlog: &[RefUpdate]) -> (Vec<Settled>, Vec<usize>, ManualClock) {
+    let clock = ManualClock::default();
     let mut done = Vec::new();
     let cycle = Cycle {
         rules: Rules {
@@ -236,7 +213,7 @@ fn a_watermark_that_is_refused_once_moves_neither_ref_and_the_second_attempt_suc
     let (settled, done, clock) = cycle(&stargate, &mut model, &[update("refs/kv/main", 0, 1)]);
     assert_eq!((settled[0].attempts, settled[0].result.outcome), (2, Outcome::Mirrored));
     assert_eq!(done, [0]);
-    assert_eq!(*clock.slept.borrow(), [HALF_A_SECOND]);
+    assert_eq!(clock.slept(), [HALF_A_SECOND]);
     assert_eq!((model.at("refs/kv/main"), model.at("refs/kv-mirror/main")), (1, 1));
 }
 
@@ -251,7 +228,7 @@ fn a_watermark_that_is_refused_always_gets_three_attempts_half_a_second_and_a_se
     let (settled, done, clock) = cycle(&stargate, &mut model, &backlog);
     assert_eq!((settled[0].attempts, settled[0].result.outcome), (3, Outcome::Rejected));
     assert_eq!(done, [] as [usize; 0]);
-    assert_eq!(*clock.slept.borrow(), [HALF_A_SECOND, A_SECOND]);
+    assert_eq!(clock.slept(), [HALF_A_SECOND, A_SECOND]);
     assert_eq!(model.refs.len(), 0);
     // The next cycle tries again.
     let (settled, done, _) = cycle(&stargate, &mut model, &backlog);
@@ -303,7 +280,7 @@ fn a_push_whose_answer_was_lost_is_found_to_be_done() {
         (settled[0].attempts, settled[0].result.outcome, done),
         (1, Outcome::Mirrored, vec![0])
     );
-    assert!(clock.slept.borrow().is_empty());
+    assert!(clock.slept().is_empty());
 }
 
 #[test]
@@ -329,7 +306,7 @@ fn refused_credentials_are_not_tried_again_within_the_cycle() {
         (settled[0].attempts, settled[0].result.outcome),
         (1, Outcome::Misconfigured)
     );
-    assert!(clock.slept.borrow().is_empty());
+    assert!(clock.slept().is_empty());
 }
 
 #[test]

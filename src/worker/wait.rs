@@ -90,8 +90,9 @@ fn poll(
     last_seen: &mut Option<ObjectId>,
     behind: &mut Option<ObjectId>,
 ) -> Result<Option<ObjectId>, Error> {
-    *last_seen = fence.watermark()?;
-    match *last_seen {
+    let now = fence.watermark()?;
+    *last_seen = now;
+    match now {
         Some(watermark) if watermark == commit => Ok(Some(watermark)),
         Some(watermark) if Some(watermark) != *behind => {
             if fence.contains(watermark, commit)? {
@@ -180,5 +181,101 @@ impl Fence for RemoteFence<'_> {
         self.remote.fetch_commits(watermark, &fetched.repository, &haves)?;
         fetched.tip = Some(watermark);
         push::fast_forward(&fetched.repository, commit, watermark)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::ManualClock;
+
+    /// Commits are numbers; a greater one descends from a smaller one.
+    struct Script {
+        polls: Vec<Result<Option<u8>, Outcome>>,
+        asked: usize,
+    }
+
+    impl Fence for Script {
+        fn watermark(&mut self) -> Result<Option<ObjectId>, Error> {
+            let poll = if self.polls.len() > 1 {
+                self.polls.remove(0)
+            } else {
+                self.polls[0]
+            };
+            poll.map(|commit| commit.map(id))
+                .map_err(|outcome| Error::new(outcome, "no answer"))
+        }
+        fn contains(&mut self, watermark: ObjectId, commit: ObjectId) -> Result<bool, Error> {
+            self.asked += 1;
+            Ok(watermark > commit)
+        }
+    }
+
+    fn id(commit: u8) -> ObjectId {
+        ObjectId::from_bytes_or_panic(&[commit; 20])
+    }
+
+    fn waited(polls: &[Result<Option<u8>, Outcome>], seconds: u64) -> (Result<Waited, Error>, usize, Vec<u128>) {
+        let mut script = Script {
+            polls: polls.to_vec(),
+            asked: 0,
+        };
+        let clock = ManualClock::default();
+        let waited = wait(&mut script, id(5), Duration::from_secs(seconds), &clock);
+        let slept = clock.slept().iter().map(Duration::as_millis).collect();
+        (waited, script.asked, slept)
+    }
+
+    #[test]
+    fn equal_and_descendant_pass_at_once() {
+        for commit in [5, 6] {
+            let (waited, _, slept) = waited(&[Ok(Some(commit))], 0);
+            assert_eq!(waited.unwrap(), Waited::Visible { watermark: id(commit) });
+            assert!(slept.is_empty());
+        }
+    }
+
+    #[test]
+    fn polls_start_at_a_tenth_of_a_second_and_slow_down_to_two() {
+        let (_, _, slept) = waited(&[Ok(None)], 10);
+        assert_eq!(slept[..8], [100, 200, 400, 800, 1600, 2000, 2000, 2000]);
+    }
+
+    #[test]
+    fn a_mirror_that_is_behind_never_passes_and_is_looked_into_once() {
+        let (waited, asked, _) = waited(&[Ok(Some(4))], 10);
+        let expected = Waited::TimedOut {
+            last_seen: Some(id(4)),
+            error: None,
+        };
+        assert_eq!((waited.unwrap(), asked), (expected, 1));
+    }
+
+    #[test]
+    fn what_may_pass_by_itself_is_borne() {
+        let polls = [
+            Err(Outcome::Transient),
+            Err(Outcome::Ambiguous),
+            Ok(None),
+            Ok(Some(4)),
+            Ok(Some(5)),
+        ];
+        let (waited, ..) = waited(&polls, 60);
+        assert_eq!(waited.unwrap(), Waited::Visible { watermark: id(5) });
+    }
+
+    #[test]
+    fn what_does_not_is_told_at_once_and_a_timeout_tells_the_last_error() {
+        let (refused, _, slept) = waited(&[Err(Outcome::Misconfigured)], 60);
+        assert_eq!(
+            (refused.unwrap_err().outcome(), slept.len()),
+            (Outcome::Misconfigured, 0)
+        );
+        let (down, ..) = waited(&[Ok(Some(4)), Err(Outcome::Transient)], 1);
+        let expected = Waited::TimedOut {
+            last_seen: Some(id(4)),
+            error: Some("no answer".into()),
+        };
+        assert_eq!(down.unwrap(), expected);
     }
 }
