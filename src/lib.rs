@@ -28,7 +28,7 @@
 //! main.rs, bin/stargate-hook.rs   argv in, exit code out
 //! cli        one file per subcommand, and report (library error -> hint, exit code); printing lives here
 //!
-//! worker     driver of the refs' mirror: run (one repository), cycle (attempts), repository, lock, report, wait
+//! worker     driver of the refs' mirror: run (one repository), cycle (attempts), memory, repository, lock, report, wait
 //! hook       post_receive, chained, identity (pusher, repository), meta, account (log, words to the pusher), install
 //!
 //! mirror     PURE: plan (entries + refs + the remote's refs -> groups of commands), settlement, watermark

@@ -80,6 +80,9 @@ struct Model {
     /// What happens at the next pushes; then `Accept`.
     moods: Vec<Mood>,
     pushes: Vec<Vec<Command>>,
+    /// How often it was asked what it has.
+    asked: usize,
+    memory: Option<Advertisement>,
 }
 
 impl Model {
@@ -87,24 +90,34 @@ impl Model {
         self.refs.get(name.as_bytes()).map_or(0, |id| commit(*id))
     }
 
-    fn apply(&mut self, commands: &[Command]) {
+    /// Applies all commands, or none when an old id is stale.
+    fn apply(&mut self, commands: &[Command]) -> bool {
+        let null = gix::hash::Kind::Sha1.null();
+        let stale = |command: &Command| self.refs.get(&command.name).copied().unwrap_or(null) != command.old;
+        if commands.iter().any(stale) {
+            return false;
+        }
         for command in commands {
-            let held = self
-                .refs
-                .get(&command.name)
-                .copied()
-                .unwrap_or(gix::hash::Kind::Sha1.null());
-            assert_eq!(held, command.old, "the old id is what the mirror has");
             match command.new.is_null() {
                 true => drop(self.refs.remove(&command.name)),
                 false => drop(self.refs.insert(command.name.clone(), command.new)),
             }
         }
+        true
     }
 }
 
 impl Mirror for Model {
+    fn remembered(&mut self) -> Option<Advertisement> {
+        self.memory.clone()
+    }
+
+    fn remember(&mut self, advertisement: Option<Advertisement>) {
+        self.memory = advertisement;
+    }
+
     fn advertisement(&mut self) -> Result<Advertisement, Error> {
+        self.asked += 1;
         match self.moods.first() {
             Some(Mood::Unreachable) => {
                 self.moods.remove(0);
@@ -130,12 +143,12 @@ impl Mirror for Model {
             Mood::Reject(end) if commands.iter().any(|command| command.name.ends_with_str(end)) => {
                 Ok(all(Verdict::Rejected("hook declined".into())))
             }
-            Mood::Accept | Mood::Reject(_) => {
-                self.apply(&commands);
-                Ok(all(Verdict::Accepted))
-            }
+            Mood::Accept | Mood::Reject(_) => match self.apply(&commands) {
+                true => Ok(all(Verdict::Accepted)),
+                false => Ok(all(Verdict::Rejected("atomic transaction failed".into()))),
+            },
             Mood::LoseAnswer => {
-                self.apply(&commands);
+                assert!(self.apply(&commands), "the old ids are what the mirror has");
                 Err(Error::new(Outcome::Ambiguous, "the answer was lost"))
             }
             Mood::LoseRequest => Err(Error::new(Outcome::Ambiguous, "the answer was lost")),
@@ -292,6 +305,31 @@ fn a_server_that_says_ok_and_stores_nothing_is_not_believed() {
     };
     let (settled, done, _) = cycle(&stargate, &mut model, &[update("refs/kv/main", 0, 1)]);
     assert_eq!((settled[0].result.outcome, done.len()), (Outcome::Ambiguous, 0));
+}
+
+#[test]
+fn a_remembered_mirror_is_not_asked_before_the_push() {
+    let mut stargate = stargate(&[("refs/kv/main", 1)]);
+    let mut model = Model::default();
+    cycle(&stargate, &mut model, &[update("refs/kv/main", 0, 1)]);
+    assert_eq!(model.asked, 1);
+    stargate.refs.insert("refs/kv/main".into(), 2);
+    let (_, done, _) = cycle(&stargate, &mut model, &[update("refs/kv/main", 1, 2)]);
+    assert_eq!((model.asked, model.pushes.len(), done), (1, 2, vec![0]));
+}
+
+#[test]
+fn a_mirror_that_is_not_as_remembered_is_asked_within_the_same_attempt() {
+    let mut stargate = stargate(&[("refs/kv/main", 1)]);
+    let mut model = Model::default();
+    cycle(&stargate, &mut model, &[update("refs/kv/main", 0, 1)]);
+    // Somebody removes the watermark.
+    model.refs.remove("refs/kv-mirror/main".as_bytes());
+    stargate.refs.insert("refs/kv/main".into(), 2);
+    let (settled, done, clock) = cycle(&stargate, &mut model, &[update("refs/kv/main", 1, 2)]);
+    assert_eq!((settled[0].attempts, done, model.asked), (1, vec![0], 2));
+    assert!(clock.slept().is_empty());
+    assert_eq!((model.at("refs/kv/main"), model.at("refs/kv-mirror/main")), (2, 2));
 }
 
 #[test]

@@ -156,10 +156,21 @@ fn journey_over_http(format: &str) {
     let waited = wait(elsewhere.path(), &first, &mirror.url("o/r.git"), "5s");
     assert_eq!(code(&waited), 0, "{}", stderr(&waited));
 
-    // The next push travels as a difference, and nothing is pending afterwards.
+    // The mirror is remembered: the next push is visible after one request, and a second one looks.
     journey.commit("second");
     let second = journey.push();
-    assert_eq!(journey.run().0, 0);
+    let before = mirror.requests().len();
+    let (exit, report) = journey.run();
+    assert_eq!((exit, report["http_requests"].as_u64()), (0, Some(2)), "{report}");
+    let requests = mirror.requests().split_off(before);
+    assert!(
+        requests[0].starts_with("POST /o/r.git/git-receive-pack 200"),
+        "{requests:?}"
+    );
+    assert!(
+        requests[1].starts_with("POST /o/r.git/git-upload-pack 200"),
+        "{requests:?}"
+    );
     assert_eq!(mirrored(&mirror.path("o/r.git")), [0; 3].map(|_| Some(second.clone())));
     let (exit, report) = journey.run();
     assert_eq!(
@@ -397,6 +408,31 @@ fn another_object_format_a_wrong_token_and_a_missing_repository_are_misconfigure
     journey.push();
     let (exit, report) = journey.run();
     assert_eq!((exit, report["bytes_sent"].as_u64()), (4, Some(0)), "{report}");
+}
+
+#[test]
+fn a_mirror_that_is_not_as_remembered_is_asked() {
+    let mirror = Mirror::start();
+    mirror.create("o/r.git", Format::Sha1);
+    let journey = Journey::new("sha1", &mirror.url("o/r.git"));
+    journey.push();
+    journey.run();
+    git(&mirror.path("o/r.git"), ["update-ref", "-d", "refs/kv-mirror/main"]);
+    journey.commit("second");
+    let second = journey.push();
+    let (exit, report) = journey.run();
+    assert_eq!(
+        (exit, report["groups"][0]["attempts"].as_u64()),
+        (0, Some(1)),
+        "{report}"
+    );
+    assert_eq!(mirrored(&mirror.path("o/r.git")), [0; 3].map(|_| Some(second.clone())));
+    // A memory that is lost or damaged costs a question.
+    std::fs::write(journey.stargate.git_dir.join(".stargate/worker.json"), "{").expect("a file");
+    journey.commit("third");
+    let third = journey.push();
+    assert_eq!(journey.run().0, 0);
+    assert_eq!(mirrored(&mirror.path("o/r.git")), [0; 3].map(|_| Some(third.clone())));
 }
 
 #[test]

@@ -82,6 +82,16 @@ impl Http {
         fetched.map_err(|error| self.failed(error))
     }
 
+    /// What the server offers to readers in protocol 2, once it said so.
+    pub fn protocol_2(&self) -> Option<&Capabilities> {
+        self.protocol_2.as_ref()
+    }
+
+    /// Goes by what the server is remembered to offer to readers, until an error.
+    pub fn remember_protocol_2(&mut self, offered: Capabilities) {
+        self.protocol_2 = Some(offered);
+    }
+
     fn fetch(&mut self, want: ObjectId, into: &gix::Repository, haves: &[ObjectId]) -> Result<(), Error> {
         let Reading::Protocol2(capabilities) = self.reading()? else {
             let what = "the server does not speak version 2 of git's protocol, which fetching commits needs";

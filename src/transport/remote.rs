@@ -10,7 +10,9 @@ use gix::{ObjectId, remote::Direction, url::Scheme};
 
 use super::http::{Http, HttpUrl, Settings};
 use super::local::Local;
-use crate::push::{self, Advertisement, Connection, Error, Outcome, Pack, RemoteRef, Report, Request, Traffic};
+use crate::push::{
+    self, Advertisement, Capabilities, Connection, Error, Outcome, Pack, RemoteRef, Report, Request, Traffic,
+};
 
 /// Where a mirror is. It may be shown (`Display`, `Debug`): user info and query stay hidden.
 #[derive(Clone, PartialEq, Eq)]
@@ -155,6 +157,21 @@ impl Remote {
         match &mut self.reach {
             Reach::Http(http) => http.fetch_commits(want, into, haves),
             Reach::Local(_, path) => borrow_objects(path, want, into),
+        }
+    }
+
+    /// What the server offers to readers, once it said so; nothing has to be remembered of a folder.
+    pub fn reading(&self) -> Option<&Capabilities> {
+        match &self.reach {
+            Reach::Http(http) => http.protocol_2(),
+            Reach::Local(..) => None,
+        }
+    }
+
+    /// Goes by what the server is remembered to offer to readers, until an error.
+    pub fn remember_reading(&mut self, offered: Capabilities) {
+        if let Reach::Http(http) = &mut self.reach {
+            http.remember_protocol_2(offered);
         }
     }
 

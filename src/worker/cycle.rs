@@ -1,8 +1,9 @@
 //! One cycle: attempts with delays between them, until every group is settled or the attempts are used up.
 //!
 //! An attempt asks the mirror what it has, plans, sends all groups in one atomic push, and, when the server refuses
-//! that, group by group, so that a bad one stands alone. Then it looks at the refs, and settles. What was believed of the
-//! mirror is forgotten after every attempt.
+//! that, group by group, so that a bad one stands alone. Then it looks at the refs, and settles. Where the last push is
+//! remembered, the first question is left out: the old ids of the commands are the guard. When anything is not as
+//! remembered, that is forgotten, and the mirror is asked.
 use std::{collections::BTreeMap, rc::Rc, time::Duration};
 
 use bstr::{BString, ByteSlice};
@@ -23,6 +24,10 @@ const MOST_PREFIXES: usize = 200;
 
 /// The mirror as a cycle sees it.
 pub trait Mirror {
+    /// What it had after the last push, if that is remembered.
+    fn remembered(&mut self) -> Option<Advertisement>;
+    /// Remembers what it has now, or forgets what was remembered.
+    fn remember(&mut self, advertisement: Option<Advertisement>);
     /// See [`Connection::advertisement()`](crate::push::Connection::advertisement()).
     fn advertisement(&mut self) -> Result<Advertisement, Error>;
     /// Sends these commands in one atomic push.
@@ -66,6 +71,8 @@ struct Attempt {
 }
 
 type Sent = Rc<Result<Report, Error>>;
+/// Groups with what became of them, and how long the server asked to wait.
+type Results = (Vec<(Group, GroupResult)>, Option<Duration>);
 
 impl Cycle<'_> {
     /// Works off `backlog` (journal order). `record` is told after each attempt which entries are mirrored and which
@@ -110,6 +117,13 @@ impl Cycle<'_> {
                     );
                     self.clock.sleep(delay);
                 }
+                Some(delay) if !open.is_empty() => {
+                    tracing::error!(
+                        delay_s = delay.as_secs(),
+                        "the mirror asks for a long pause; the entries stay pending"
+                    );
+                    break;
+                }
                 _ => break,
             }
         }
@@ -121,35 +135,73 @@ impl Cycle<'_> {
     /// # Errors
     /// The mirror cannot be asked what it has.
     pub fn dry_run(&self, mirror: &mut dyn Mirror, backlog: &[RefUpdate]) -> Result<Plan, Error> {
-        let advertisement = mirror.advertisement()?;
-        Ok(plan(
-            backlog,
-            self.knowledge,
-            &advertisement.refs,
-            &self.rules,
-            self.null,
-        ))
+        Ok(self.plan(backlog, &mirror.advertisement()?.refs))
     }
 
     fn attempt(&self, mirror: &mut dyn Mirror, backlog: &[RefUpdate], open: &[usize]) -> Attempt {
         let updates: Vec<RefUpdate> = open.iter().map(|index| backlog[*index].clone()).collect();
-        let advertisement = mirror.advertisement();
-        let nothing = BTreeMap::new();
-        let refs = advertisement
-            .as_ref()
-            .map_or(&nothing, |advertisement| &advertisement.refs);
-        let mut plan = plan(&updates, self.knowledge, refs, &self.rules, self.null);
-        // Indexes of the updates become indexes of the backlog.
-        let entries = plan.groups.iter_mut().flat_map(|group| &mut group.entries);
-        entries.chain(&mut plan.skipped).for_each(|index| *index = open[*index]);
-        let (groups, retry_after) = match advertisement {
-            Ok(advertisement) => self.send_groups(mirror, &advertisement, plan.groups),
-            Err(error) => {
-                let retry_after = error.retry_after();
-                let failed = |group: Group| (group, unreachable_mirror(&error));
-                (plan.groups.into_iter().map(failed).collect(), retry_after)
-            }
+        let mut attempt = match self.from_memory(mirror, &updates) {
+            Some(attempt) => attempt,
+            None => self.from_advertisement(mirror, &updates),
         };
+        // Indexes of the updates become indexes of the backlog.
+        let entries = attempt.groups.iter_mut().flat_map(|(group, _)| &mut group.entries);
+        entries
+            .chain(&mut attempt.skipped)
+            .for_each(|index| *index = open[*index]);
+        attempt
+    }
+
+    /// Pushes straight away to the mirror as it was after the last push. None when there is nothing to go by, or when
+    /// anything is not as it was: that is forgotten then, and the mirror must be asked.
+    fn from_memory(&self, mirror: &mut dyn Mirror, updates: &[RefUpdate]) -> Option<Attempt> {
+        let remembered = mirror.remembered()?;
+        let plan = self.plan(updates, &remembered.refs);
+        // What looks settled or held from memory is to be seen, not remembered.
+        let certain = |group: &Group| group.hold.is_none() && !group.commands().is_empty();
+        if plan.groups.is_empty() || !plan.groups.iter().all(certain) {
+            return None;
+        }
+        let commands = plan.groups.iter().flat_map(Group::commands).collect();
+        let sent = Rc::new(mirror.push(&remembered, commands));
+        let accepted = matches!(sent.as_ref(), Ok(report) if report.all_accepted());
+        let sent = vec![sent; plan.groups.len()];
+        let (groups, _) = if accepted {
+            self.settled(mirror, plan.groups, sent)
+        } else {
+            Default::default()
+        };
+        if !accepted || !all_mirrored(&groups) {
+            tracing::info!("the mirror is not as it is remembered");
+            mirror.remember(None);
+            return None;
+        }
+        remember(mirror, remembered, &groups);
+        Some(Attempt {
+            skipped: plan.skipped,
+            groups,
+            retry_after: None,
+        })
+    }
+
+    fn from_advertisement(&self, mirror: &mut dyn Mirror, updates: &[RefUpdate]) -> Attempt {
+        let (plan, groups, retry_after);
+        match mirror.advertisement() {
+            Ok(advertisement) => {
+                plan = self.plan(updates, &advertisement.refs);
+                (groups, retry_after) = self.send_groups(mirror, &advertisement, plan.groups);
+                match all_mirrored(&groups) {
+                    true => remember(mirror, advertisement, &groups),
+                    false => mirror.remember(None),
+                }
+            }
+            Err(error) => {
+                plan = self.plan(updates, &BTreeMap::new());
+                let failed = |group: Group| (group, unreachable_mirror(&error));
+                groups = plan.groups.into_iter().map(failed).collect();
+                retry_after = error.retry_after();
+            }
+        }
         Attempt {
             skipped: plan.skipped,
             groups,
@@ -157,12 +209,11 @@ impl Cycle<'_> {
         }
     }
 
-    fn send_groups(
-        &self,
-        mirror: &mut dyn Mirror,
-        advertisement: &Advertisement,
-        groups: Vec<Group>,
-    ) -> (Vec<(Group, GroupResult)>, Option<Duration>) {
+    fn plan(&self, updates: &[RefUpdate], refs: &BTreeMap<BString, ObjectId>) -> Plan {
+        plan(updates, self.knowledge, refs, &self.rules, self.null)
+    }
+
+    fn send_groups(&self, mirror: &mut dyn Mirror, advertisement: &Advertisement, groups: Vec<Group>) -> Results {
         let mut results = Vec::new();
         let mut sending = Vec::new();
         let nothing_sent = Report::new(Vec::new());
@@ -181,13 +232,19 @@ impl Cycle<'_> {
             return (results, None);
         }
         let sent = send(mirror, advertisement, &sending);
-        let seen = (self.verify && sent.iter().any(worth_a_look)).then(|| self.look(mirror, &sending));
+        let (settled, retry_after) = self.settled(mirror, sending, sent);
+        results.extend(settled);
+        (results, retry_after)
+    }
+
+    /// Looks at the refs, and settles each group by what was sent for it.
+    fn settled(&self, mirror: &mut dyn Mirror, groups: Vec<Group>, sent: Vec<Sent>) -> Results {
+        let seen = (self.verify && sent.iter().any(worth_a_look)).then(|| self.look(mirror, &groups));
         let errors = sent.iter().filter_map(|sent| sent.as_ref().as_ref().err());
-        let retry_after = errors
-            .chain(seen.iter().flat_map(|seen| seen.as_ref().err()))
-            .filter_map(Error::retry_after)
-            .max();
-        for (group, sent) in sending.into_iter().zip(sent) {
+        let errors = errors.chain(seen.iter().flat_map(|seen| seen.as_ref().err()));
+        let retry_after = errors.filter_map(Error::retry_after).max();
+        let mut results = Vec::new();
+        for (group, sent) in groups.into_iter().zip(sent) {
             let attempt = sent.as_ref().as_ref();
             let result = match &seen {
                 None => settle(&group, attempt, None),
@@ -234,6 +291,25 @@ impl Attempt {
         entries.sort_unstable();
         entries
     }
+}
+
+fn all_mirrored(groups: &[(Group, GroupResult)]) -> bool {
+    groups.iter().all(|(_, result)| result.outcome == Outcome::Mirrored)
+}
+
+/// Remembers the mirror as it is after these groups.
+fn remember(mirror: &mut dyn Mirror, mut advertisement: Advertisement, groups: &[(Group, GroupResult)]) {
+    for change in groups
+        .iter()
+        .flat_map(|(group, _)| group.changes.iter().chain(&group.watermark))
+    {
+        if change.new.is_null() {
+            advertisement.refs.remove(&change.name);
+        } else {
+            advertisement.refs.insert(change.name.clone(), change.new);
+        }
+    }
+    mirror.remember(Some(advertisement));
 }
 
 /// All groups in one push; when the server refuses it, each alone. One result for each group.

@@ -4,6 +4,7 @@
 //! it polls a watermark until a commit is visible. Both take the clock as a value.
 mod cycle;
 mod lock;
+mod memory;
 mod report;
 mod repository;
 mod run;
@@ -11,6 +12,7 @@ mod wait;
 
 pub use cycle::{Cycle, Mirror, Settled};
 pub use lock::{LOCK_FILE, WorkerLock};
+pub use memory::{MEMORY_FILE, Memory};
 pub use report::{CycleOutcome, CycleReport, GroupReport, RefReport};
 pub use repository::{Stargate, discover, find_repositories};
 pub use run::{Environment, Options, RunError, remote_name, run};

@@ -10,6 +10,7 @@ use bstr::{BStr, BString};
 use super::{
     cycle::{Cycle, Mirror},
     lock::{LOCK_FILE, WorkerLock},
+    memory::Memory,
     report::{CycleOutcome, CycleReport, GroupReport},
     repository::Stargate,
 };
@@ -17,8 +18,9 @@ use crate::{
     clock::Clock,
     config::{Config, Problem},
     journal::{self, Backlog, Located, Status, WriteError, Writer},
-    mirror::Rules,
+    mirror::{Rules, watermark::is_watermark},
     push::{self, Advertisement, Command, Connection, RemoteRef, Report},
+    ref_pattern::RefPatterns,
     ref_update::RefUpdate,
     storage::Disk,
     transport::{Remote, Settings, resolve},
@@ -141,10 +143,8 @@ impl OneRun<'_> {
             .collect();
         let mut report = CycleReport::empty(CycleOutcome::Incomplete, updates.len(), failed);
         report.remote = Some(remote.location().to_string());
-        let mut mirror = RemoteMirror {
-            remote: &mut remote,
-            stargate: self.stargate,
-        };
+        let folder = journal.parent().unwrap_or(journal);
+        let mut mirror = RemoteMirror::new(&mut remote, self.stargate, self.cycle().rules.refs, folder);
         if self.options.dry_run {
             let plan = self.cycle().dry_run(&mut mirror, &updates)?;
             report.groups = plan.groups.iter().map(GroupReport::planned).collect();
@@ -217,13 +217,56 @@ pub fn remote_name(flag: Option<String>, configured: Option<String>, environment
     flag.or(configured).or_else(variable).filter(|name| !name.is_empty())
 }
 
-/// A remote that is pushed to from a Stargate.
+/// A remote that is pushed to from a Stargate, and remembered.
 struct RemoteMirror<'a> {
     remote: &'a mut Remote,
     stargate: &'a Stargate,
+    refs: RefPatterns,
+    /// The `.stargate` folder.
+    folder: &'a Path,
+    memory: Option<Memory>,
+}
+
+impl<'a> RemoteMirror<'a> {
+    fn new(remote: &'a mut Remote, stargate: &'a Stargate, refs: RefPatterns, folder: &'a Path) -> Self {
+        let memory = Memory::load(
+            folder,
+            &remote.location().to_string(),
+            stargate.repository().object_hash(),
+        );
+        if let Some(offered) = memory.as_ref().and_then(Memory::upload_pack) {
+            remote.remember_reading(offered);
+        }
+        RemoteMirror {
+            remote,
+            stargate,
+            refs,
+            folder,
+            memory,
+        }
+    }
 }
 
 impl Mirror for RemoteMirror<'_> {
+    fn remembered(&mut self) -> Option<Advertisement> {
+        self.memory.as_ref().map(Memory::advertisement)
+    }
+
+    fn remember(&mut self, advertisement: Option<Advertisement>) {
+        let memory = advertisement.map(|advertisement| {
+            let remote = self.remote.location().to_string();
+            let format = self.stargate.repository().object_hash();
+            let relevant = |name: &BStr| self.refs.matches(name) || is_watermark(name);
+            Memory::new(&remote, format, &advertisement, self.remote.reading(), relevant)
+        });
+        if memory != self.memory {
+            if let Err(error) = Memory::save(memory.as_ref(), self.folder) {
+                tracing::warn!(%error, "what the mirror has cannot be remembered; it will be asked next time");
+            }
+            self.memory = memory;
+        }
+    }
+
     fn advertisement(&mut self) -> Result<Advertisement, push::Error> {
         self.remote.advertisement()
     }
@@ -243,6 +286,11 @@ impl Mirror for RemoteMirror<'_> {
     }
 
     fn read_refs(&mut self, prefixes: &[BString]) -> Result<Vec<RemoteRef>, push::Error> {
-        self.remote.read_refs(prefixes)
+        let remembered = self.remote.reading().is_some();
+        match self.remote.read_refs(prefixes) {
+            // The error has made it forget what the server offers: now it asks.
+            Err(_) if remembered => self.remote.read_refs(prefixes),
+            answered => answered,
+        }
     }
 }

@@ -1,0 +1,176 @@
+//! `.stargate/worker.json`: what the worker remembers between cycles, so that a push needs no question before it. It is
+//! private to the worker, and may be deleted at any time: what is remembered is never believed without a look
+//! afterwards, and forgotten when anything goes wrong.
+use std::{collections::BTreeMap, fs, io, path::Path};
+
+use bstr::{BString, ByteSlice};
+use gix::ObjectId;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    push::{Advertisement, Capabilities},
+    storage::{Disk, Storage},
+};
+
+/// The memory's name in the `.stargate` folder.
+pub const MEMORY_FILE: &str = "worker.json";
+/// A larger file is not ours, in bytes.
+const MAX_SIZE: u64 = 64 << 20;
+const MODE: u32 = 0o644;
+
+/// What is remembered of the mirror.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Memory {
+    /// Which mirror it is about, without secrets.
+    remote: String,
+    /// The object format of its ids.
+    object_format: String,
+    /// What `git-receive-pack` offers there.
+    receive_pack: Pairs,
+    /// What `git-upload-pack` offers there in protocol 2, where it was asked.
+    upload_pack: Option<Pairs>,
+    /// The refs that the worker has seen there, where their names are UTF-8.
+    refs: BTreeMap<String, String>,
+}
+
+type Pairs = Vec<(String, Option<String>)>;
+
+impl Memory {
+    /// Reads the memory in this `.stargate` folder, if it is about this mirror. One that cannot be read is none.
+    pub fn load(folder: &Path, remote: &str, object_format: gix::hash::Kind) -> Option<Self> {
+        let path = folder.join(MEMORY_FILE);
+        let size = fs::symlink_metadata(&path).ok().filter(fs::Metadata::is_file)?.len();
+        let bytes = (size <= MAX_SIZE).then(|| fs::read(&path).ok()).flatten()?;
+        let memory: Memory = serde_json::from_slice(&bytes).ok()?;
+        (memory.remote == remote && memory.object_format == object_format.to_string()).then_some(memory)
+    }
+
+    /// What is worth remembering: `advertisement` with those of its refs that `relevant` takes.
+    pub fn new(
+        remote: &str,
+        object_format: gix::hash::Kind,
+        advertisement: &Advertisement,
+        upload_pack: Option<&Capabilities>,
+        relevant: impl Fn(&bstr::BStr) -> bool,
+    ) -> Self {
+        let refs = advertisement.refs.iter().filter(|(name, _)| relevant(name.as_bstr()));
+        let named = refs.filter_map(|(name, id)| Some((name.to_str().ok()?.to_owned(), id.to_string())));
+        Memory {
+            remote: remote.to_owned(),
+            object_format: object_format.to_string(),
+            receive_pack: pairs(&advertisement.capabilities),
+            upload_pack: upload_pack.map(pairs),
+            refs: named.collect(),
+        }
+    }
+
+    /// What the mirror would advertise if nobody had touched it.
+    pub fn advertisement(&self) -> Advertisement {
+        let refs = self.refs.iter();
+        let parsed =
+            refs.filter_map(|(name, id)| Some((name.as_str().into(), ObjectId::from_hex(id.as_bytes()).ok()?)));
+        Advertisement {
+            refs: parsed.collect(),
+            capabilities: capabilities(&self.receive_pack),
+            ..Default::default()
+        }
+    }
+
+    /// What it offers to readers.
+    pub fn upload_pack(&self) -> Option<Capabilities> {
+        self.upload_pack.as_ref().map(capabilities)
+    }
+
+    /// Writes a memory, or removes it when there is nothing to remember.
+    ///
+    /// # Errors
+    /// The folder cannot be written to.
+    pub fn save(memory: Option<&Self>, folder: &Path) -> io::Result<()> {
+        let (path, draft) = (folder.join(MEMORY_FILE), folder.join(format!("{MEMORY_FILE}.new")));
+        match memory {
+            None => remove(&path),
+            Some(memory) => {
+                // What a worker that died has left.
+                remove(&draft)?;
+                Disk.write_new(&draft, &serde_json::to_vec(memory)?, MODE)?;
+                Disk.rename(&draft, &path)
+            }
+        }
+    }
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn pairs(capabilities: &Capabilities) -> Pairs {
+    let text = |text: &BString| text.to_str_lossy().into_owned();
+    capabilities
+        .list
+        .iter()
+        .map(|(name, value)| (text(name), value.as_ref().map(text)))
+        .collect()
+}
+
+fn capabilities(pairs: &Pairs) -> Capabilities {
+    let pairs = pairs.iter();
+    Capabilities {
+        list: pairs
+            .map(|(name, value)| (name.as_str().into(), value.as_deref().map(BString::from)))
+            .collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn memory() -> Memory {
+        let id = ObjectId::from_hex("a1".repeat(20).as_bytes()).unwrap();
+        let advertisement = Advertisement {
+            refs: [("refs/kv/main".into(), id), ("refs/heads/x".into(), id)].into(),
+            capabilities: Capabilities {
+                list: vec![("atomic".into(), None), ("agent".into(), Some("git/2".into()))],
+            },
+            ..Default::default()
+        };
+        Memory::new("https://h/r", gix::hash::Kind::Sha1, &advertisement, None, |name| {
+            name.starts_with(b"refs/kv")
+        })
+    }
+
+    #[test]
+    fn what_is_saved_is_remembered_of_this_mirror_only() {
+        let folder = tempfile::tempdir().unwrap();
+        Memory::save(Some(&memory()), folder.path()).unwrap();
+        let load = |remote| Memory::load(folder.path(), remote, gix::hash::Kind::Sha1);
+        assert_eq!(load("https://h/r"), Some(memory()));
+        assert_eq!(load("https://h/other"), None);
+        assert_eq!(
+            Memory::load(folder.path(), "https://h/r", gix::hash::Kind::Sha256),
+            None
+        );
+        Memory::save(None, folder.path()).unwrap();
+        assert_eq!(load("https://h/r"), None);
+    }
+
+    #[test]
+    fn irrelevant_refs_are_not_kept_and_the_rest_comes_back() {
+        let advertisement = memory().advertisement();
+        assert_eq!(advertisement.refs.keys().collect::<Vec<_>>(), ["refs/kv/main"]);
+        assert!(advertisement.capabilities.offers("atomic"));
+        assert_eq!(advertisement.capabilities.value("agent").unwrap(), "git/2");
+    }
+
+    #[test]
+    fn damage_is_no_memory() {
+        let folder = tempfile::tempdir().unwrap();
+        for damage in ["", "{", "[]", "{\"remote\":1}"] {
+            fs::write(folder.path().join(MEMORY_FILE), damage).unwrap();
+            assert_eq!(Memory::load(folder.path(), "", gix::hash::Kind::Sha1), None, "{damage}");
+        }
+    }
+}
