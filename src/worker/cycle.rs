@@ -140,9 +140,9 @@ impl Cycle<'_> {
 
     fn attempt(&self, mirror: &mut dyn Mirror, backlog: &[RefUpdate], open: &[usize]) -> Attempt {
         let updates: Vec<RefUpdate> = open.iter().map(|index| backlog[*index].clone()).collect();
-        let mut attempt = match self.from_memory(mirror, &updates) {
+        let mut attempt = match self.push_to_remembered(mirror, &updates) {
             Some(attempt) => attempt,
-            None => self.from_advertisement(mirror, &updates),
+            None => self.push_to_advertised(mirror, &updates),
         };
         // Indexes of the updates become indexes of the backlog.
         let entries = attempt.groups.iter_mut().flat_map(|(group, _)| &mut group.entries);
@@ -154,7 +154,7 @@ impl Cycle<'_> {
 
     /// Pushes straight away to the mirror as it was after the last push. None when there is nothing to go by, or when
     /// anything is not as it was: that is forgotten then, and the mirror must be asked.
-    fn from_memory(&self, mirror: &mut dyn Mirror, updates: &[RefUpdate]) -> Option<Attempt> {
+    fn push_to_remembered(&self, mirror: &mut dyn Mirror, updates: &[RefUpdate]) -> Option<Attempt> {
         let remembered = mirror.remembered()?;
         let plan = self.plan(updates, &remembered.refs);
         // What looks settled or held from memory is to be seen, not remembered.
@@ -184,7 +184,7 @@ impl Cycle<'_> {
         })
     }
 
-    fn from_advertisement(&self, mirror: &mut dyn Mirror, updates: &[RefUpdate]) -> Attempt {
+    fn push_to_advertised(&self, mirror: &mut dyn Mirror, updates: &[RefUpdate]) -> Attempt {
         let (plan, groups, retry_after);
         match mirror.advertisement() {
             Ok(advertisement) => {
