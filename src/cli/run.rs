@@ -117,8 +117,24 @@ fn print_group(group: &GroupReport, remote: &str) {
             line.verdict.unwrap_or_default()
         );
     }
+    if let (Some(namespace), Some(watermark)) = (&group.namespace, &group.watermark) {
+        println!("  watermark refs/kv-mirror/{namespace}  {}", short(watermark));
+    }
     if let Some(error) = &group.error {
         println!("  {error}");
+        println!("  {}", what_helps(group.outcome));
+    }
+}
+
+/// Whose fault it is, and whether trying again helps.
+fn what_helps(outcome: &str) -> &'static str {
+    match outcome {
+        "transient" => "the next cycle tries again; it may pass by itself",
+        "ambiguous" => "the next cycle looks at the mirror before it tries again",
+        "rejected" => "the mirror's side refuses: its hooks or rules decide; the next cycle tries again",
+        "diverged" => "somebody has to decide: nothing on the mirror is overwritten unasked",
+        "misconfigured" => "correct the settings on this side; nothing else helps",
+        _ => "nothing was sent",
     }
 }
 

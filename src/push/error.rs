@@ -18,6 +18,37 @@ pub enum Outcome {
     Misconfigured,
 }
 
+/// Whose fault a failure is: who has to change something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Party {
+    /// Settings on our side.
+    Us,
+    /// The server, its hooks or its rules.
+    Server,
+    /// The way there, or a server that is down: nobody has to, it may pass by itself.
+    Between,
+    /// Somebody else who wrote to the remote, or rewrote what was there.
+    Others,
+}
+
+impl Outcome {
+    /// Whose fault it is; nobody's when it is mirrored.
+    pub fn fault(self) -> Option<Party> {
+        match self {
+            Outcome::Mirrored => None,
+            Outcome::Transient | Outcome::Ambiguous => Some(Party::Between),
+            Outcome::Rejected => Some(Party::Server),
+            Outcome::Diverged => Some(Party::Others),
+            Outcome::Misconfigured => Some(Party::Us),
+        }
+    }
+
+    /// Whether trying again helps, though nobody changes anything. After [`Outcome::Ambiguous`] a look comes first.
+    pub fn may_pass(self) -> bool {
+        self.fault() == Some(Party::Between)
+    }
+}
+
 /// A failed attempt: what, where, and (by [`Error::outcome()`]) whether trying again helps.
 #[derive(Debug, thiserror::Error)]
 #[error("{what}")]

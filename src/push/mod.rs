@@ -23,7 +23,7 @@ mod wire_error;
 
 pub use command::{Command, Report, Verdict};
 pub use connection::{Advertisement, Capabilities, Connection, Pack, RemoteRef, Request, Traffic};
-pub use error::{Error, Outcome, causes};
+pub use error::{Error, Outcome, Party, causes};
 pub use fast_forward::fast_forward;
 pub use progress::{MAX_LINE, MAX_LINES, cleaned};
 pub use session::{Options, negotiate, push};

@@ -67,7 +67,7 @@ pub fn wait(fence: &mut dyn Fence, commit: ObjectId, timeout: Duration, clock: &
         let error = match poll(fence, commit, &mut last_seen, &mut behind) {
             Ok(Some(watermark)) => return Ok(Waited::Visible { watermark }),
             Ok(None) => None,
-            Err(error) if matches!(error.outcome(), Outcome::Transient | Outcome::Ambiguous) => {
+            Err(error) if error.outcome().may_pass() => {
                 tracing::debug!(%error, "poll failed");
                 Some(error)
             }

@@ -1,0 +1,301 @@
+//! One test for each rule of the plan.
+use super::*;
+
+const LEDGER: &str = "refs/kv/main";
+const INDEX: &str = "refs/kv-index/main";
+
+/// Commits named by bytes: `0x12` descends from `0x11` descends from `0x10`; another high digit is another line.
+fn id(name: u8) -> ObjectId {
+    ObjectId::from_hex(format!("{name:02x}").repeat(20).as_bytes()).unwrap()
+}
+
+fn null() -> ObjectId {
+    gix::hash::Kind::Sha1.null()
+}
+
+#[derive(Default)]
+struct Stargate {
+    refs: Vec<(&'static str, u8)>,
+    gone: Vec<u8>,
+}
+
+impl Knowledge for Stargate {
+    fn local(&self, name: &BStr) -> Option<ObjectId> {
+        self.refs
+            .iter()
+            .find(|(known, _)| name == *known)
+            .map(|(_, commit)| id(*commit))
+    }
+    fn exists(&self, id_: ObjectId) -> bool {
+        !self.gone.iter().any(|gone| id(*gone) == id_)
+    }
+    fn fast_forward(&self, old: ObjectId, new: ObjectId) -> bool {
+        let (old, new) = (old.as_slice()[0], new.as_slice()[0]);
+        let known = !self.gone.contains(&old) && !self.gone.contains(&new);
+        known && old >> 4 == new >> 4 && old <= new
+    }
+}
+
+fn update(name: &str, old: u8, new: u8) -> RefUpdate {
+    let id = |byte| if byte == 0 { null() } else { id(byte) };
+    RefUpdate {
+        old: id(old),
+        new: id(new),
+        name: name.into(),
+    }
+}
+
+fn remote(refs: &[(&str, u8)]) -> BTreeMap<BString, ObjectId> {
+    refs.iter()
+        .map(|(name, commit)| (BString::from(*name), id(*commit)))
+        .collect()
+}
+
+fn rules() -> Rules {
+    Rules {
+        refs: RefPatterns::default(),
+        force: false,
+        deletes: true,
+    }
+}
+
+fn planned(backlog: &[RefUpdate], stargate: &Stargate, on_remote: &[(&str, u8)], rules: &Rules) -> Plan {
+    plan(backlog, stargate, &remote(on_remote), rules, null())
+}
+
+/// The only group's commands as `(name, old, new)`, zero for absent; or its hold.
+fn commands(plan: &Plan) -> Result<Vec<(String, u8, u8)>, Hold> {
+    let [group] = &plan.groups[..] else {
+        panic!("one group, not {:#?}", plan.groups);
+    };
+    let byte = |id: ObjectId| id.as_slice()[0];
+    match &group.hold {
+        Some(hold) => Err(hold.clone()),
+        None => Ok(group
+            .commands()
+            .into_iter()
+            .map(|c| (c.name.to_string(), byte(c.old), byte(c.new)))
+            .collect()),
+    }
+}
+
+fn command(name: &str, old: u8, new: u8) -> (String, u8, u8) {
+    (name.into(), old, new)
+}
+
+#[test]
+fn ledger_index_and_watermark_are_created_together() {
+    let stargate = Stargate {
+        refs: vec![(LEDGER, 0x11), (INDEX, 0x21)],
+        ..Default::default()
+    };
+    let backlog = [update(LEDGER, 0, 0x11), update(INDEX, 0, 0x21)];
+    let plan = planned(&backlog, &stargate, &[], &rules());
+    let expected = [
+        command(LEDGER, 0, 0x11),
+        command(INDEX, 0, 0x21),
+        command("refs/kv-mirror/main", 0, 0x11),
+    ];
+    assert_eq!(commands(&plan).unwrap(), expected);
+    assert_eq!(plan.groups[0].entries, [0, 1]);
+}
+
+#[test]
+fn the_last_of_many_entries_covers_all() {
+    let stargate = Stargate {
+        refs: vec![(LEDGER, 0x13)],
+        ..Default::default()
+    };
+    let backlog = [
+        update(LEDGER, 0x10, 0x11),
+        update(LEDGER, 0x11, 0x12),
+        update(LEDGER, 0x12, 0x13),
+    ];
+    let plan = planned(
+        &backlog,
+        &stargate,
+        &[(LEDGER, 0x10), ("refs/kv-mirror/main", 0x10)],
+        &rules(),
+    );
+    let expected = [command(LEDGER, 0x10, 0x13), command("refs/kv-mirror/main", 0x10, 0x13)];
+    assert_eq!(commands(&plan).unwrap(), expected);
+    assert_eq!(plan.groups[0].entries, [0, 1, 2]);
+}
+
+#[test]
+fn entries_out_of_order_do_not_hold_the_mirror_back() {
+    let stargate = Stargate {
+        refs: vec![(LEDGER, 0x13)],
+        ..Default::default()
+    };
+    let backlog = [update(LEDGER, 0x12, 0x13), update(LEDGER, 0x11, 0x12)];
+    let plan = planned(&backlog, &stargate, &[(LEDGER, 0x11)], &rules());
+    assert_eq!(commands(&plan).unwrap()[0], command(LEDGER, 0x11, 0x13));
+}
+
+#[test]
+fn a_journal_ahead_of_the_refs_wins() {
+    let stargate = Stargate {
+        refs: vec![(LEDGER, 0x11)],
+        ..Default::default()
+    };
+    let plan = planned(&[update(LEDGER, 0x11, 0x12)], &stargate, &[(LEDGER, 0x11)], &rules());
+    assert_eq!(commands(&plan).unwrap()[0], command(LEDGER, 0x11, 0x12));
+}
+
+#[test]
+fn what_a_power_cut_took_stays_on_the_mirror() {
+    let stargate = Stargate {
+        refs: vec![(LEDGER, 0x11)],
+        gone: vec![0x12],
+    };
+    let on_remote = [(LEDGER, 0x12)];
+    let plan = planned(&[update(LEDGER, 0x11, 0x12)], &stargate, &on_remote, &rules());
+    assert_eq!(commands(&plan), Ok(vec![]));
+}
+
+#[test]
+fn an_entry_for_the_index_brings_the_ledger_along() {
+    let stargate = Stargate {
+        refs: vec![(LEDGER, 0x12), (INDEX, 0x22)],
+        ..Default::default()
+    };
+    let on_remote = [(LEDGER, 0x11), (INDEX, 0x21), ("refs/kv-mirror/main", 0x11)];
+    let plan = planned(&[update(INDEX, 0x21, 0x22)], &stargate, &on_remote, &rules());
+    let expected = [
+        command(LEDGER, 0x11, 0x12),
+        command(INDEX, 0x21, 0x22),
+        command("refs/kv-mirror/main", 0x11, 0x12),
+    ];
+    assert_eq!(commands(&plan).unwrap(), expected);
+}
+
+#[test]
+fn a_missing_watermark_is_set_though_the_refs_are_there() {
+    let stargate = Stargate {
+        refs: vec![(LEDGER, 0x11)],
+        ..Default::default()
+    };
+    let plan = planned(&[update(LEDGER, 0x10, 0x11)], &stargate, &[(LEDGER, 0x11)], &rules());
+    assert_eq!(commands(&plan).unwrap(), [command("refs/kv-mirror/main", 0, 0x11)]);
+}
+
+#[test]
+fn what_the_mirror_has_beyond_the_stargate_is_diverged() {
+    let stargate = Stargate {
+        refs: vec![(LEDGER, 0x12)],
+        ..Default::default()
+    };
+    for remote in [0x13, 0x31] {
+        let plan = planned(&[update(LEDGER, 0x11, 0x12)], &stargate, &[(LEDGER, remote)], &rules());
+        assert!(matches!(commands(&plan), Err(Hold::Diverged { .. })), "{remote:x}");
+    }
+}
+
+#[test]
+fn a_forced_update_is_carried_when_it_is_journaled_and_allowed() {
+    let stargate = Stargate {
+        refs: vec![(LEDGER, 0x31)],
+        ..Default::default()
+    };
+    let backlog = [update(LEDGER, 0x12, 0x31)];
+    let forced = Rules { force: true, ..rules() };
+    let on_remote = [(LEDGER, 0x11)];
+    assert!(matches!(
+        commands(&planned(&backlog, &stargate, &on_remote, &rules())),
+        Err(Hold::Diverged { .. })
+    ));
+    let plan = planned(&backlog, &stargate, &on_remote, &forced);
+    assert_eq!(commands(&plan).unwrap()[0], command(LEDGER, 0x11, 0x31));
+    // Somebody else's commit is not what the journal replaced.
+    let plan = planned(&backlog, &stargate, &[(LEDGER, 0x41)], &forced);
+    assert!(matches!(commands(&plan), Err(Hold::Diverged { .. })));
+}
+
+#[test]
+fn a_journaled_deletion_takes_the_watermark_along() {
+    let plan = planned(
+        &[update(LEDGER, 0x12, 0)],
+        &Stargate::default(),
+        &[(LEDGER, 0x11), ("refs/kv-mirror/main", 0x11)],
+        &rules(),
+    );
+    let expected = [command(LEDGER, 0x11, 0), command("refs/kv-mirror/main", 0x11, 0)];
+    assert_eq!(commands(&plan).unwrap(), expected);
+}
+
+#[test]
+fn a_deletion_of_what_the_journal_does_not_know_is_diverged() {
+    let plan = planned(
+        &[update(LEDGER, 0x12, 0)],
+        &Stargate::default(),
+        &[(LEDGER, 0x41)],
+        &rules(),
+    );
+    assert!(matches!(commands(&plan), Err(Hold::Diverged { .. })));
+}
+
+#[test]
+fn deletions_are_skipped_where_they_are_not_wanted() {
+    let kept = Rules {
+        deletes: false,
+        ..rules()
+    };
+    let backlog = [update(LEDGER, 0x11, 0x12), update(LEDGER, 0x12, 0)];
+    let plan = planned(&backlog, &Stargate::default(), &[(LEDGER, 0x11)], &kept);
+    assert_eq!(plan.skipped, [1]);
+    assert_eq!(commands(&plan).unwrap()[0], command(LEDGER, 0x11, 0x12));
+}
+
+#[test]
+fn delete_and_create_again_replaces_what_was_deleted() {
+    let stargate = Stargate {
+        refs: vec![(LEDGER, 0x31)],
+        ..Default::default()
+    };
+    let backlog = [update(LEDGER, 0x12, 0), update(LEDGER, 0, 0x31)];
+    let plan = planned(&backlog, &stargate, &[(LEDGER, 0x12)], &rules());
+    assert_eq!(commands(&plan).unwrap()[0], command(LEDGER, 0x12, 0x31));
+}
+
+#[test]
+fn watermarks_and_unmatched_refs_are_skipped() {
+    let all = Rules {
+        refs: RefPatterns::new(["refs/*", "!refs/x/*"]).unwrap(),
+        ..rules()
+    };
+    let backlog = [update("refs/kv-mirror/main", 0, 0x11), update("refs/x/y", 0, 0x11)];
+    let plan = planned(&backlog, &Stargate::default(), &[], &all);
+    assert_eq!((plan.skipped, plan.groups), (vec![0, 1], vec![]));
+}
+
+#[test]
+fn a_ref_outside_the_namespaces_stands_alone() {
+    let heads = Rules {
+        refs: RefPatterns::new(["refs/heads/*"]).unwrap(),
+        ..rules()
+    };
+    let stargate = Stargate {
+        refs: vec![("refs/heads/a", 0x11), ("refs/heads/b", 0x21)],
+        ..Default::default()
+    };
+    let backlog = [update("refs/heads/b", 0, 0x21), update("refs/heads/a", 0, 0x11)];
+    let plan = planned(&backlog, &stargate, &[], &heads);
+    let labels: Vec<_> = plan.groups.iter().map(|group| group.label().to_string()).collect();
+    assert_eq!(labels, ["refs/heads/a", "refs/heads/b"]);
+    assert!(plan.groups.iter().all(|group| group.watermark.is_none()));
+}
+
+#[test]
+fn an_object_that_is_gone_is_named() {
+    let stargate = Stargate {
+        gone: vec![0x11],
+        ..Default::default()
+    };
+    let plan = planned(&[update(LEDGER, 0, 0x11)], &stargate, &[], &rules());
+    let gone = Hold::Gone {
+        name: LEDGER.into(),
+        id: id(0x11),
+    };
+    assert_eq!(commands(&plan), Err(gone));
+}
