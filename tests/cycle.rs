@@ -274,11 +274,26 @@ fn one_bad_group_does_not_hold_up_the_others() {
             ("c".into(), Outcome::Mirrored)
         ]
     );
-    // All at once, then each alone; afterwards only the bad one.
+    // All at once, then by halves; afterwards only the bad one.
     assert_eq!(
         model.pushes.iter().map(Vec::len).collect::<Vec<_>>(),
-        [6, 2, 2, 2, 2, 2]
+        [6, 2, 4, 2, 2, 2, 2]
     );
+}
+
+#[test]
+fn a_bad_group_among_many_costs_a_logarithm_of_pushes() {
+    let names: Vec<String> = (0..64).map(|number| format!("refs/kv/{number}")).collect();
+    let refs: Vec<(&str, u32)> = names.iter().map(|name| (name.as_str(), 1)).collect();
+    let backlog: Vec<RefUpdate> = names.iter().map(|name| update(name, 0, 1)).collect();
+    let mut model = Model {
+        moods: vec![Mood::Reject("kv/40"); 100],
+        ..Default::default()
+    };
+    let (_, done, _) = cycle(&stargate(&refs), &mut model, &backlog);
+    assert_eq!(done.len(), 63);
+    // One for all, two at each of six levels, two more attempts for the bad one.
+    assert_eq!(model.pushes.len(), 1 + 2 * 6 + 2);
 }
 
 #[test]

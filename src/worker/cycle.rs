@@ -1,7 +1,7 @@
 //! One cycle: attempts with delays between them, until every group is settled or the attempts are used up.
 //!
 //! An attempt asks the mirror what it has, plans, sends all groups in one atomic push, and, when the server refuses
-//! that, group by group, so that a bad one stands alone. Then it looks at the refs, and settles. Where the last push is
+//! that, by halves, so that the bad ones stand alone. Then it looks at the refs, and settles. Where the last push is
 //! remembered, the first question is left out: the old ids of the commands are the guard. When anything is not as
 //! remembered, that is forgotten, and the mirror is asked.
 use std::{collections::BTreeMap, rc::Rc, time::Duration};
@@ -312,7 +312,8 @@ fn remember(mirror: &mut dyn Mirror, mut advertisement: Advertisement, groups: &
     mirror.remember(Some(advertisement));
 }
 
-/// All groups in one push; when the server refuses it, each alone. One result for each group.
+/// All groups in one push; when the server refuses it, by halves, until the bad ones stand alone. One result for each
+/// group.
 fn send(mirror: &mut dyn Mirror, advertisement: &Advertisement, groups: &[Group]) -> Vec<Sent> {
     let all = groups.iter().flat_map(Group::commands).collect();
     let together = Rc::new(mirror.push(advertisement, all));
@@ -321,12 +322,10 @@ fn send(mirror: &mut dyn Mirror, advertisement: &Advertisement, groups: &[Group]
     }
     tracing::warn!(
         groups = groups.len(),
-        "the mirror refused the push of all groups; pushing them one by one"
+        "the mirror refused a push of several groups; pushing them by halves"
     );
-    groups
-        .iter()
-        .map(|group| Rc::new(mirror.push(advertisement, group.commands())))
-        .collect()
+    let (first, second) = groups.split_at(groups.len() / 2);
+    [send(mirror, advertisement, first), send(mirror, advertisement, second)].concat()
 }
 
 /// Whether the mirror may have changed: not when nothing was sent, or nothing was taken.
