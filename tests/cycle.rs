@@ -348,6 +348,19 @@ fn a_mirror_that_is_not_as_remembered_is_asked_within_the_same_attempt() {
 }
 
 #[test]
+fn a_refusal_of_a_remembered_mirror_counts_as_one_attempt() {
+    let mut stargate = stargate(&[("refs/kv/main", 1)]);
+    let mut model = Model::default();
+    cycle(&stargate, &mut model, &[update("refs/kv/main", 0, 1)]);
+    stargate.refs.insert("refs/kv/main".into(), 2);
+    model.moods = vec![Mood::Reject("kv-mirror/main"); 9];
+    let (settled, _, clock) = cycle(&stargate, &mut model, &[update("refs/kv/main", 1, 2)]);
+    assert_eq!((settled[0].attempts, settled[0].result.outcome), (3, Outcome::Rejected));
+    assert_eq!(clock.slept(), [HALF_A_SECOND, A_SECOND]);
+    assert_eq!(model.pushes.len(), 1 + 3);
+}
+
+#[test]
 fn refused_credentials_are_not_tried_again_within_the_cycle() {
     let stargate = stargate(&[("refs/kv/main", 1)]);
     let mut model = Model {

@@ -436,6 +436,41 @@ fn a_mirror_that_is_not_as_remembered_is_asked() {
 }
 
 #[test]
+fn what_the_journal_missed_is_found_and_carried() {
+    let mirror = Mirror::start();
+    mirror.create("o/r.git", Format::Sha1);
+    let path = mirror.path("o/r.git");
+    let journey = Journey::new("sha1", &mirror.url("o/r.git"));
+    // No hook at the first push; there is no journal at all.
+    std::fs::remove_file(journey.stargate.git_dir.join("hooks/post-receive")).expect("the hook goes");
+    let first = journey.push();
+    let (exit, report) = journey.run();
+    assert_eq!((exit, report["outcome"].as_str()), (0, Some("mirrored")), "{report}");
+    assert_eq!(mirrored(&path), [0; 3].map(|_| Some(first.clone())));
+    let sources: Vec<_> = journey
+        .stargate
+        .lines()
+        .iter()
+        .map(|line| line["source"].clone())
+        .collect();
+    assert_eq!(sources, ["reconcile", "reconcile"]);
+
+    // A ref that moves without an entry is noticed by the next cycle, not only after a quarter of an hour.
+    journey.commit("second");
+    let second = journey.push();
+    assert_eq!(journey.run().1["outcome"], "mirrored");
+    assert_eq!(mirrored(&path), [0; 3].map(|_| Some(second.clone())));
+
+    // What is on the mirror only, or would be rewound, stays.
+    let git_dir = &journey.stargate.git_dir;
+    git(git_dir, ["update-ref", "refs/kv/main", &first]);
+    git(git_dir, ["update-ref", "-d", "refs/kv-index/main"]);
+    std::fs::remove_file(git_dir.join(".stargate/worker.json")).expect("the memory goes");
+    assert_eq!(journey.run().1["outcome"], "idle");
+    assert_eq!(mirrored(&path), [0; 3].map(|_| Some(second.clone())));
+}
+
+#[test]
 fn a_dry_run_sends_nothing_and_records_nothing() {
     let mirror = Mirror::start();
     mirror.create("o/r.git", Format::Sha1);

@@ -70,6 +70,12 @@ struct Attempt {
     retry_after: Option<Duration>,
 }
 
+/// A push from memory that did not land.
+struct Tried {
+    commands: Vec<Command>,
+    sent: Sent,
+}
+
 type Sent = Rc<Result<Report, Error>>;
 /// Groups with what became of them, and how long the server asked to wait.
 type Results = (Vec<(Group, GroupResult)>, Option<Duration>);
@@ -141,8 +147,8 @@ impl Cycle<'_> {
     fn attempt(&self, mirror: &mut dyn Mirror, backlog: &[RefUpdate], open: &[usize]) -> Attempt {
         let updates: Vec<RefUpdate> = open.iter().map(|index| backlog[*index].clone()).collect();
         let mut attempt = match self.push_to_remembered(mirror, &updates) {
-            Some(attempt) => attempt,
-            None => self.push_to_advertised(mirror, &updates),
+            Ok(attempt) => attempt,
+            Err(tried) => self.push_to_advertised(mirror, &updates, tried),
         };
         // Indexes of the updates become indexes of the backlog.
         let entries = attempt.groups.iter_mut().flat_map(|(group, _)| &mut group.entries);
@@ -152,44 +158,41 @@ impl Cycle<'_> {
         attempt
     }
 
-    /// Pushes straight away to the mirror as it was after the last push. None when there is nothing to go by, or when
-    /// anything is not as it was: that is forgotten then, and the mirror must be asked.
-    fn push_to_remembered(&self, mirror: &mut dyn Mirror, updates: &[RefUpdate]) -> Option<Attempt> {
-        let remembered = mirror.remembered()?;
+    /// Pushes straight away to the mirror as it was after the last push. Anything but a push that is seen to have landed
+    /// is forgotten, and the mirror must be asked; the error is what was tried, if anything.
+    fn push_to_remembered(&self, mirror: &mut dyn Mirror, updates: &[RefUpdate]) -> Result<Attempt, Option<Tried>> {
+        let remembered = mirror.remembered().ok_or(None)?;
         let plan = self.plan(updates, &remembered.refs);
         // What looks settled or held from memory is to be seen, not remembered.
         let certain = |group: &Group| group.hold.is_none() && !group.commands().is_empty();
         if plan.groups.is_empty() || !plan.groups.iter().all(certain) {
-            return None;
+            return Err(None);
         }
-        let commands = plan.groups.iter().flat_map(Group::commands).collect();
-        let sent = Rc::new(mirror.push(&remembered, commands));
-        let accepted = matches!(sent.as_ref(), Ok(report) if report.all_accepted());
-        let sent = vec![sent; plan.groups.len()];
-        let (groups, _) = if accepted {
-            self.settled(mirror, plan.groups, sent)
-        } else {
-            Default::default()
-        };
-        if !accepted || !all_mirrored(&groups) {
-            tracing::info!("the mirror is not as it is remembered");
-            mirror.remember(None);
-            return None;
+        let commands: Vec<Command> = plan.groups.iter().flat_map(Group::commands).collect();
+        let sent = Rc::new(mirror.push(&remembered, commands.clone()));
+        if matches!(sent.as_ref(), Ok(report) if report.all_accepted()) {
+            let all = vec![sent.clone(); plan.groups.len()];
+            let (groups, _) = self.settled(mirror, plan.groups, all);
+            if all_mirrored(&groups) {
+                remember(mirror, remembered, &groups);
+                return Ok(Attempt {
+                    skipped: plan.skipped,
+                    groups,
+                    retry_after: None,
+                });
+            }
         }
-        remember(mirror, remembered, &groups);
-        Some(Attempt {
-            skipped: plan.skipped,
-            groups,
-            retry_after: None,
-        })
+        tracing::info!("the push to the mirror as it is remembered did not land; asking the mirror");
+        mirror.remember(None);
+        Err(Some(Tried { commands, sent }))
     }
 
-    fn push_to_advertised(&self, mirror: &mut dyn Mirror, updates: &[RefUpdate]) -> Attempt {
+    fn push_to_advertised(&self, mirror: &mut dyn Mirror, updates: &[RefUpdate], tried: Option<Tried>) -> Attempt {
         let (plan, groups, retry_after);
         match mirror.advertisement() {
             Ok(advertisement) => {
                 plan = self.plan(updates, &advertisement.refs);
-                (groups, retry_after) = self.send_groups(mirror, &advertisement, plan.groups);
+                (groups, retry_after) = self.send_groups(mirror, &advertisement, plan.groups, tried);
                 match all_mirrored(&groups) {
                     true => remember(mirror, advertisement, &groups),
                     false => mirror.remember(None),
@@ -213,7 +216,13 @@ impl Cycle<'_> {
         plan(updates, self.knowledge, refs, &self.rules, self.null)
     }
 
-    fn send_groups(&self, mirror: &mut dyn Mirror, advertisement: &Advertisement, groups: Vec<Group>) -> Results {
+    fn send_groups(
+        &self,
+        mirror: &mut dyn Mirror,
+        advertisement: &Advertisement,
+        groups: Vec<Group>,
+        tried: Option<Tried>,
+    ) -> Results {
         let mut results = Vec::new();
         let mut sending = Vec::new();
         let nothing_sent = Report::new(Vec::new());
@@ -231,7 +240,7 @@ impl Cycle<'_> {
         if sending.is_empty() {
             return (results, None);
         }
-        let sent = send(mirror, advertisement, &sending);
+        let sent = send(mirror, advertisement, &sending, tried);
         let (settled, retry_after) = self.settled(mirror, sending, sent);
         results.extend(settled);
         (results, retry_after)
@@ -313,10 +322,13 @@ fn remember(mirror: &mut dyn Mirror, mut advertisement: Advertisement, groups: &
 }
 
 /// All groups in one push; when the server refuses it, by halves, until the bad ones stand alone. One result for each
-/// group.
-fn send(mirror: &mut dyn Mirror, advertisement: &Advertisement, groups: &[Group]) -> Vec<Sent> {
-    let all = groups.iter().flat_map(Group::commands).collect();
-    let together = Rc::new(mirror.push(advertisement, all));
+/// group. A push that was tried already, and comes out the same now that the mirror was asked, is not tried twice.
+fn send(mirror: &mut dyn Mirror, advertisement: &Advertisement, groups: &[Group], tried: Option<Tried>) -> Vec<Sent> {
+    let all: Vec<Command> = groups.iter().flat_map(Group::commands).collect();
+    let together = match tried {
+        Some(tried) if tried.commands == all => tried.sent,
+        _ => Rc::new(mirror.push(advertisement, all)),
+    };
     if groups.len() == 1 || !refused(&together) {
         return vec![together; groups.len()];
     }
@@ -325,7 +337,11 @@ fn send(mirror: &mut dyn Mirror, advertisement: &Advertisement, groups: &[Group]
         "the mirror refused a push of several groups; pushing them by halves"
     );
     let (first, second) = groups.split_at(groups.len() / 2);
-    [send(mirror, advertisement, first), send(mirror, advertisement, second)].concat()
+    [
+        send(mirror, advertisement, first, None),
+        send(mirror, advertisement, second, None),
+    ]
+    .concat()
 }
 
 /// Whether the mirror may have changed: not when nothing was sent, or nothing was taken.

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, fs, io, path::Path};
 
 use bstr::{BString, ByteSlice};
 use gix::ObjectId;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -31,6 +32,10 @@ pub struct Memory {
     upload_pack: Option<Pairs>,
     /// The refs that the worker has seen there, where their names are UTF-8.
     refs: BTreeMap<String, String>,
+    /// When the refs of both sides were compared last, in seconds since the epoch.
+    reconciled_at: i64,
+    /// What stood for the Stargate's refs then.
+    local: String,
 }
 
 type Pairs = Vec<(String, Option<String>)>;
@@ -50,7 +55,6 @@ impl Memory {
         remote: &str,
         object_format: gix::hash::Kind,
         advertisement: &Advertisement,
-        upload_pack: Option<&Capabilities>,
         relevant: impl Fn(&bstr::BStr) -> bool,
     ) -> Self {
         let refs = advertisement.refs.iter().filter(|(name, _)| relevant(name.as_bstr()));
@@ -59,9 +63,27 @@ impl Memory {
             remote: remote.to_owned(),
             object_format: object_format.to_string(),
             receive_pack: pairs(&advertisement.capabilities),
-            upload_pack: upload_pack.map(pairs),
             refs: named.collect(),
+            ..Default::default()
         }
+    }
+
+    /// Adds what is offered to readers.
+    pub fn with_upload_pack(mut self, offered: Option<&Capabilities>) -> Self {
+        self.upload_pack = offered.map(pairs);
+        self
+    }
+
+    /// Adds when the refs of both sides were compared last, and what stood for the Stargate's.
+    pub fn with_comparison(mut self, at: Timestamp, local: &str) -> Self {
+        self.reconciled_at = at.as_second();
+        local.clone_into(&mut self.local);
+        self
+    }
+
+    /// What stood for the Stargate's refs when the refs of both sides were compared.
+    pub fn local(&self) -> &str {
+        &self.local
     }
 
     /// What the mirror would advertise if nobody had touched it.
@@ -74,6 +96,11 @@ impl Memory {
             capabilities: capabilities(&self.receive_pack),
             ..Default::default()
         }
+    }
+
+    /// When the refs of both sides were compared last.
+    pub fn reconciled_at(&self) -> Timestamp {
+        Timestamp::from_second(self.reconciled_at).unwrap_or(Timestamp::UNIX_EPOCH)
     }
 
     /// What it offers to readers.
@@ -137,9 +164,8 @@ mod tests {
             },
             ..Default::default()
         };
-        Memory::new("https://h/r", gix::hash::Kind::Sha1, &advertisement, None, |name| {
-            name.starts_with(b"refs/kv")
-        })
+        let relevant = |name: &bstr::BStr| name.starts_with(b"refs/kv");
+        Memory::new("https://h/r", gix::hash::Kind::Sha1, &advertisement, relevant)
     }
 
     #[test]

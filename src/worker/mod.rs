@@ -5,6 +5,7 @@
 mod cycle;
 mod lock;
 mod memory;
+mod remote_mirror;
 mod report;
 mod repository;
 mod run;

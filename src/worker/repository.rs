@@ -1,10 +1,13 @@
 //! The Stargate as the worker sees it: its refs and its commits.
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
-use bstr::{BStr, BString};
+use bstr::{BStr, BString, ByteSlice};
 use gix::ObjectId;
 
-use crate::{mirror::Knowledge, push};
+use crate::{mirror::Knowledge, push, ref_pattern::RefPatterns};
 
 /// How deep below a root repositories are looked for.
 const MAX_DEPTH: usize = 16;
@@ -23,6 +26,23 @@ impl Stargate {
         let mut repository = gix::open(git_dir)?;
         repository.object_cache_size_if_unset(4 * 1024 * 1024);
         Ok(Stargate { repository })
+    }
+
+    /// Every ref that is mirrored, with what it is. One that cannot be read is passed over: nothing can be said of it.
+    pub fn mirrored_refs(&self, patterns: &RefPatterns) -> BTreeMap<BString, ObjectId> {
+        let mut refs = BTreeMap::new();
+        let Ok(references) = self.repository.references() else {
+            return refs;
+        };
+        for reference in references.all().into_iter().flatten().flatten() {
+            let name = BString::from(reference.name().as_bstr());
+            if patterns.matches(name.as_bstr())
+                && let Some(id) = reference.target().try_id()
+            {
+                refs.insert(name, id.to_owned());
+            }
+        }
+        refs
     }
 
     /// The repository itself.

@@ -1,28 +1,29 @@
 //! One cycle over one repository: lock, backlog, attempts, settled entries, report.
 use std::{
+    collections::BTreeMap,
     ffi::OsString,
     io,
     path::{Path, PathBuf},
 };
 
 use bstr::{BStr, BString};
+use gix::ObjectId;
 
 use super::{
     cycle::{Cycle, Mirror},
     lock::{LOCK_FILE, WorkerLock},
-    memory::Memory,
+    remote_mirror::RemoteMirror,
     report::{CycleOutcome, CycleReport, GroupReport},
     repository::Stargate,
 };
 use crate::{
     clock::Clock,
     config::{Config, Problem},
-    journal::{self, Backlog, Located, Status, WriteError, Writer},
-    mirror::{Rules, watermark::is_watermark},
-    push::{self, Advertisement, Command, Connection, RemoteRef, Report},
-    ref_pattern::RefPatterns,
+    journal::{self, Backlog, Draft, Located, Source, Status, WriteError, Writer},
+    mirror::{Rules, Standing, compare, missed},
+    push::{self, Connection},
     ref_update::RefUpdate,
-    storage::Disk,
+    storage::{Disk, Storage},
     transport::{Remote, Settings, resolve},
 };
 
@@ -83,7 +84,12 @@ pub fn run(
     }
     let folder = git_dir.join(journal::FOLDER);
     if !folder.is_dir() {
-        return Ok(CycleReport::empty(CycleOutcome::Idle, 0, 0));
+        // Pushes from before the hook was installed count, too.
+        if options.dry_run || stargate.mirrored_refs(&config.refs).is_empty() {
+            return Ok(CycleReport::empty(CycleOutcome::Idle, 0, 0));
+        }
+        Disk.create_dir(&folder)
+            .map_err(|error| RunError::Lock(folder.clone(), error))?;
     }
     let _lock = if options.dry_run { None } else { Some(lock(&folder)?) };
     let one = OneRun {
@@ -121,44 +127,117 @@ impl OneRun<'_> {
         if !self.options.dry_run {
             self.writer.repair()?;
         }
+        let mut backlog = self.backlog(journal)?;
+        let local = self.stargate.mirrored_refs(&self.config.refs);
+        let folder = journal.parent().unwrap_or(journal);
+        let Some(mut remote) = self.remote(&backlog)? else {
+            let outcome = if backlog.pending.is_empty() {
+                CycleOutcome::Idle
+            } else {
+                CycleOutcome::LocalOnly
+            };
+            return Ok(report(outcome, &backlog));
+        };
+        let location = remote.location().to_string();
+        let mut mirror = RemoteMirror::new(&mut remote, self.stargate, &self.config.refs, folder, self.clock.now());
+        let missed = !self.options.dry_run
+            && mirror.is_due(&local, &backlog)
+            && self.reconcile(&mut mirror, &local, &backlog)?;
+        if missed {
+            backlog = self.backlog(journal)?;
+        }
+        let mut report = report(CycleOutcome::Idle, &backlog);
+        if !backlog.pending.is_empty() {
+            report.remote = Some(location);
+            self.work_off_backlog(&mut mirror, &backlog, &mut report)?;
+        }
+        Ok(report.with_traffic(remote.traffic()))
+    }
+
+    fn backlog(&self, journal: &Path) -> Result<Backlog, RunError> {
         let backlog = Backlog::read(journal).map_err(|error| RunError::Read(journal.to_owned(), error))?;
         for problem in &backlog.problems {
             tracing::warn!(journal = %journal.display(), %problem, "not an entry");
         }
-        let failed = backlog.counts.failed as usize;
-        if backlog.pending.is_empty() {
-            return Ok(CycleReport::empty(CycleOutcome::Idle, 0, failed));
-        }
-        let Some(mut remote) = self.remote()? else {
-            return Ok(CycleReport::empty(
-                CycleOutcome::LocalOnly,
-                backlog.pending.len(),
-                failed,
-            ));
-        };
+        Ok(backlog)
+    }
+
+    fn work_off_backlog(
+        &self,
+        mirror: &mut RemoteMirror<'_>,
+        backlog: &Backlog,
+        report: &mut CycleReport,
+    ) -> Result<(), RunError> {
         let updates: Vec<RefUpdate> = backlog
             .pending
             .iter()
             .map(|located| located.entry.update.clone())
             .collect();
-        let mut report = CycleReport::empty(CycleOutcome::Incomplete, updates.len(), failed);
-        report.remote = Some(remote.location().to_string());
-        let folder = journal.parent().unwrap_or(journal);
-        let mut mirror = RemoteMirror::new(&mut remote, self.stargate, self.cycle().rules.refs, folder);
         if self.options.dry_run {
-            let plan = self.cycle().dry_run(&mut mirror, &updates)?;
+            let plan = self.cycle().dry_run(mirror, &updates)?;
             report.groups = plan.groups.iter().map(GroupReport::planned).collect();
         } else {
-            let settled = self.cycle().run(&mut mirror, &updates, |mirrored, skipped| {
+            let settled = self.cycle().run(mirror, &updates, |mirrored, skipped| {
                 report.pending -= self.record(&backlog.pending, mirrored, skipped)?;
                 Ok::<(), RunError>(())
             })?;
             report.groups = settled.iter().map(GroupReport::settled).collect();
         }
-        if report.pending == 0 {
-            report.outcome = CycleOutcome::Mirrored;
+        report.outcome = if report.pending == 0 {
+            CycleOutcome::Mirrored
+        } else {
+            CycleOutcome::Incomplete
+        };
+        Ok(())
+    }
+
+    /// Compares the refs of both sides, and tells the journal what it missed; whether that was anything. A mirror that
+    /// cannot be asked is asked again by the next cycle.
+    fn reconcile(
+        &self,
+        mirror: &mut RemoteMirror<'_>,
+        local: &BTreeMap<BString, ObjectId>,
+        backlog: &Backlog,
+    ) -> Result<bool, RunError> {
+        let advertisement = match mirror.advertisement() {
+            Ok(advertisement) => advertisement,
+            Err(error) => {
+                tracing::warn!(%error, "the refs of both sides could not be compared");
+                return Ok(false);
+            }
+        };
+        let cycle = self.cycle();
+        let compared = compare(local, &advertisement.refs, self.stargate, &cycle.rules);
+        let pending = |name: &BStr| backlog.pending.iter().any(|located| located.entry.update.name == name);
+        for differing in compared
+            .iter()
+            .filter(|c| !c.standing.is_safe() && c.standing != Standing::Equal)
+        {
+            let standing = differing.standing;
+            tracing::warn!(ref = %differing.name, ?standing, "left as it is on the mirror; see stargate-mirror sync --dry-run");
         }
-        Ok(report.with_traffic(remote.traffic()))
+        let missed = missed(&compared, &advertisement.refs, &pending, cycle.null);
+        mirror.remember_reconciled(advertisement, local);
+        if missed.is_empty() {
+            return Ok(false);
+        }
+        let drafts: Vec<Draft> = missed.into_iter().map(|update| self.reconciled(update)).collect();
+        let appended = self.writer.append(&drafts)?;
+        for (index, cause) in &appended.failed {
+            tracing::error!(ref = %drafts[*index].update.name, %cause, "what the journal missed could not be told to it");
+        }
+        tracing::info!(refs = appended.written.len(), "the journal had missed ref updates");
+        Ok(!appended.written.is_empty())
+    }
+
+    fn reconciled(&self, update: RefUpdate) -> Draft {
+        Draft {
+            update,
+            pusher: None,
+            repo: self.config.repo_id.clone(),
+            source: Source::Reconcile,
+            meta: None,
+        }
     }
 
     fn cycle(&self) -> Cycle<'_> {
@@ -192,22 +271,32 @@ impl OneRun<'_> {
         Ok(settled.settled)
     }
 
-    /// The mirror; none when there is no remote, or no credentials for one that needs them.
-    fn remote(&self) -> Result<Option<Remote>, RunError> {
+    /// The mirror; none when there is no remote, or no credentials for one that needs them, which is said when it keeps
+    /// something waiting.
+    fn remote(&self, backlog: &Backlog) -> Result<Option<Remote>, RunError> {
+        let waiting = backlog.pending.len();
         let configured = self.config.remote.as_ref().map(|remote| remote.to_string());
         let Some(name) = remote_name(self.options.remote.clone(), configured, self.environment) else {
-            tracing::warn!("local-only: there is no remote; set stargate.remote, or give --remote");
+            if waiting > 0 {
+                tracing::warn!("local-only: there is no remote; set stargate.remote, or give --remote");
+            }
             return Ok(None);
         };
         let repository = self.stargate.repository();
         let location = resolve(BStr::new(&name), Some(repository))?;
         let settings = Settings::from_environment(self.environment)?.with_git_config(repository)?;
         if !settings.has_credentials_for(&location) {
-            tracing::warn!(remote = %location, "local-only: there is no token; set GITHUB_PAT");
+            if waiting > 0 {
+                tracing::warn!(remote = %location, "local-only: there is no token; set GITHUB_PAT");
+            }
             return Ok(None);
         }
         Ok(Some(Remote::open(location, &settings)?))
     }
+}
+
+fn report(outcome: CycleOutcome, backlog: &Backlog) -> CycleReport {
+    CycleReport::empty(outcome, backlog.pending.len(), backlog.counts.failed as usize)
 }
 
 /// The mirror's name or URL: a flag, else the configuration, else `GITHUB_REPO_URL`. The variable comes last: it is one
@@ -215,82 +304,4 @@ impl OneRun<'_> {
 pub fn remote_name(flag: Option<String>, configured: Option<String>, environment: Environment<'_>) -> Option<String> {
     let variable = || environment("GITHUB_REPO_URL").and_then(|value| value.into_string().ok());
     flag.or(configured).or_else(variable).filter(|name| !name.is_empty())
-}
-
-/// A remote that is pushed to from a Stargate, and remembered.
-struct RemoteMirror<'a> {
-    remote: &'a mut Remote,
-    stargate: &'a Stargate,
-    refs: RefPatterns,
-    /// The `.stargate` folder.
-    folder: &'a Path,
-    memory: Option<Memory>,
-}
-
-impl<'a> RemoteMirror<'a> {
-    fn new(remote: &'a mut Remote, stargate: &'a Stargate, refs: RefPatterns, folder: &'a Path) -> Self {
-        let memory = Memory::load(
-            folder,
-            &remote.location().to_string(),
-            stargate.repository().object_hash(),
-        );
-        if let Some(offered) = memory.as_ref().and_then(Memory::upload_pack) {
-            remote.remember_reading(offered);
-        }
-        RemoteMirror {
-            remote,
-            stargate,
-            refs,
-            folder,
-            memory,
-        }
-    }
-}
-
-impl Mirror for RemoteMirror<'_> {
-    fn remembered(&mut self) -> Option<Advertisement> {
-        self.memory.as_ref().map(Memory::advertisement)
-    }
-
-    fn remember(&mut self, advertisement: Option<Advertisement>) {
-        let memory = advertisement.map(|advertisement| {
-            let remote = self.remote.location().to_string();
-            let format = self.stargate.repository().object_hash();
-            let relevant = |name: &BStr| self.refs.matches(name) || is_watermark(name);
-            Memory::new(&remote, format, &advertisement, self.remote.reading(), relevant)
-        });
-        if memory != self.memory {
-            if let Err(error) = Memory::save(memory.as_ref(), self.folder) {
-                tracing::warn!(%error, "what the mirror has cannot be remembered; it will be asked next time");
-            }
-            self.memory = memory;
-        }
-    }
-
-    fn advertisement(&mut self) -> Result<Advertisement, push::Error> {
-        self.remote.advertisement()
-    }
-
-    fn push(&mut self, advertisement: &Advertisement, commands: Vec<Command>) -> Result<Report, push::Error> {
-        let options = push::Options {
-            atomic: true,
-            ..Default::default()
-        };
-        push::push(
-            self.remote,
-            advertisement,
-            self.stargate.repository(),
-            commands,
-            &options,
-        )
-    }
-
-    fn read_refs(&mut self, prefixes: &[BString]) -> Result<Vec<RemoteRef>, push::Error> {
-        let remembered = self.remote.reading().is_some();
-        match self.remote.read_refs(prefixes) {
-            // The error has made it forget what the server offers: now it asks.
-            Err(_) if remembered => self.remote.read_refs(prefixes),
-            answered => answered,
-        }
-    }
 }

@@ -1,0 +1,217 @@
+//! The refs are the truth: compares the Stargate's mirrored refs with the mirror's, whatever the journal says.
+//!
+//! What the journal missed and what only adds (a ref to create, to fast-forward, a watermark to set) becomes ref updates
+//! for the journal. Nothing is ever rewound or deleted from here: the rest is shown.
+use std::collections::{BTreeMap, BTreeSet};
+
+use bstr::{BStr, BString, ByteSlice};
+use gix::ObjectId;
+
+use super::{
+    plan::{Knowledge, Rules},
+    watermark::{is_watermark, ledger_ref, namespace, watermark_ref},
+};
+use crate::ref_update::RefUpdate;
+
+/// How a ref of the mirror stands to the Stargate's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Standing {
+    /// Both have the same.
+    Equal,
+    /// The mirror does not have the ref.
+    Missing,
+    /// The Stargate has more: a fast-forward.
+    Ahead,
+    /// The mirror has more than the Stargate.
+    Behind,
+    /// Each has something that the other does not.
+    Diverged,
+    /// The Stargate does not have the ref.
+    Extra,
+}
+
+impl Standing {
+    /// Whether bringing the mirror's ref to the Stargate's only adds.
+    pub fn is_safe(self) -> bool {
+        matches!(self, Standing::Missing | Standing::Ahead)
+    }
+}
+
+/// One ref of the Stargate or the mirror.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Compared {
+    /// The full name.
+    pub name: BString,
+    /// What the Stargate has.
+    pub local: Option<ObjectId>,
+    /// What the mirror has.
+    pub remote: Option<ObjectId>,
+    /// How they stand.
+    pub standing: Standing,
+}
+
+/// Compares every mirrored ref of either side, in order of name. Watermarks are not among them: the Stargate has none.
+pub fn compare(
+    local: &BTreeMap<BString, ObjectId>,
+    remote: &BTreeMap<BString, ObjectId>,
+    knowledge: &dyn Knowledge,
+    rules: &Rules,
+) -> Vec<Compared> {
+    let mirrored = |name: &&BString| rules.refs.matches(name.as_bstr()) && !is_watermark(name.as_bstr());
+    let names: BTreeSet<&BString> = local.keys().chain(remote.keys()).filter(mirrored).collect();
+    let pair = |name: &BString| (local.get(name).copied(), remote.get(name).copied());
+    let compared = names.into_iter().map(|name| {
+        let (local, remote) = pair(name);
+        Compared {
+            name: name.clone(),
+            local,
+            remote,
+            standing: standing(local, remote, knowledge),
+        }
+    });
+    compared.collect()
+}
+
+/// The ref updates that the journal lacks: what is safe, where no entry is `pending` already. A ledger whose watermark
+/// does not stand where it does is told again, as an update from what the mirror has to the same.
+pub fn missed(
+    compared: &[Compared],
+    remote: &BTreeMap<BString, ObjectId>,
+    pending: &dyn Fn(&BStr) -> bool,
+    null: ObjectId,
+) -> Vec<RefUpdate> {
+    let open = compared.iter().filter(|compared| !pending(compared.name.as_bstr()));
+    let wanted = open.filter(|compared| compared.standing.is_safe() || lacks_watermark(compared, remote));
+    let update = |compared: &Compared| {
+        Some(RefUpdate {
+            old: compared.remote.unwrap_or(null),
+            new: compared.local?,
+            name: compared.name.clone(),
+        })
+    };
+    wanted.filter_map(update).collect()
+}
+
+fn lacks_watermark(compared: &Compared, remote: &BTreeMap<BString, ObjectId>) -> bool {
+    let Some(namespace) = namespace(compared.name.as_bstr()) else {
+        return false;
+    };
+    let is_ledger = compared.name == ledger_ref(namespace);
+    let watermark = remote.get(&watermark_ref(namespace)).copied();
+    is_ledger && compared.standing == Standing::Equal && watermark != compared.remote
+}
+
+fn standing(local: Option<ObjectId>, remote: Option<ObjectId>, knowledge: &dyn Knowledge) -> Standing {
+    match (local, remote) {
+        (Some(local), Some(remote)) if local == remote => Standing::Equal,
+        (Some(local), Some(remote)) if knowledge.fast_forward(remote, local) => Standing::Ahead,
+        (Some(local), Some(remote)) if knowledge.fast_forward(local, remote) => Standing::Behind,
+        (Some(_), Some(_)) => Standing::Diverged,
+        (Some(_), None) => Standing::Missing,
+        (None, _) => Standing::Extra,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ref_pattern::RefPatterns;
+
+    /// Commits are bytes: `0x12` descends from `0x11`; another high digit is another line.
+    struct Lines;
+
+    impl Knowledge for Lines {
+        fn local(&self, _: &BStr) -> Option<ObjectId> {
+            None
+        }
+        fn exists(&self, _: ObjectId) -> bool {
+            true
+        }
+        fn fast_forward(&self, old: ObjectId, new: ObjectId) -> bool {
+            let (old, new) = (old.as_slice()[0], new.as_slice()[0]);
+            old >> 4 == new >> 4 && old <= new
+        }
+    }
+
+    fn id(byte: u8) -> ObjectId {
+        ObjectId::from_bytes_or_panic(&[byte; 20])
+    }
+
+    fn refs(refs: &[(&str, u8)]) -> BTreeMap<BString, ObjectId> {
+        refs.iter()
+            .map(|(name, byte)| (BString::from(*name), id(*byte)))
+            .collect()
+    }
+
+    const LOCAL: [(&str, u8); 6] = [
+        ("refs/heads/main", 0x11),
+        ("refs/kv/ahead", 0x12),
+        ("refs/kv/behind", 0x11),
+        ("refs/kv/diverged", 0x21),
+        ("refs/kv/equal", 0x11),
+        ("refs/kv/missing", 0x11),
+    ];
+    const REMOTE: [(&str, u8); 7] = [
+        ("refs/kv-mirror/equal", 0x11),
+        ("refs/kv-mirror/stray", 0x11),
+        ("refs/kv/ahead", 0x11),
+        ("refs/kv/behind", 0x12),
+        ("refs/kv/diverged", 0x31),
+        ("refs/kv/equal", 0x11),
+        ("refs/kv/extra", 0x11),
+    ];
+
+    fn compared() -> Vec<Compared> {
+        let rules = Rules {
+            refs: RefPatterns::new(["refs/kv/*", "refs/kv-mirror/*"]).unwrap(),
+            force: false,
+            deletes: true,
+        };
+        compare(&refs(&LOCAL), &refs(&REMOTE), &Lines, &rules)
+    }
+
+    #[test]
+    fn every_mirrored_ref_of_either_side_has_a_standing() {
+        let standings: Vec<_> = compared()
+            .into_iter()
+            .map(|c| (c.name.to_string(), c.standing))
+            .collect();
+        let expected = [
+            ("refs/kv/ahead", Standing::Ahead),
+            ("refs/kv/behind", Standing::Behind),
+            ("refs/kv/diverged", Standing::Diverged),
+            ("refs/kv/equal", Standing::Equal),
+            ("refs/kv/extra", Standing::Extra),
+            ("refs/kv/missing", Standing::Missing),
+        ];
+        assert_eq!(standings, expected.map(|(name, standing)| (name.to_owned(), standing)));
+    }
+
+    #[test]
+    fn only_what_adds_is_missed_and_what_is_pending_is_not() {
+        let null = gix::hash::Kind::Sha1.null();
+        let missed = |pending: &str| -> Vec<_> {
+            let missed = missed(&compared(), &refs(&REMOTE), &|name| name == pending, null);
+            missed
+                .into_iter()
+                .map(|update| (update.name.to_string(), update.old, update.new))
+                .collect()
+        };
+        let ahead = ("refs/kv/ahead".to_owned(), id(0x11), id(0x12));
+        let missing = ("refs/kv/missing".to_owned(), null, id(0x11));
+        assert_eq!(missed(""), [ahead, missing.clone()]);
+        assert_eq!(missed("refs/kv/ahead"), [missing]);
+    }
+
+    #[test]
+    fn a_ledger_without_its_watermark_is_told_again() {
+        let mut remote = refs(&REMOTE);
+        remote.insert("refs/kv-mirror/equal".into(), id(0x10));
+        let missed = missed(&compared(), &remote, &|_| false, gix::hash::Kind::Sha1.null());
+        assert!(
+            missed
+                .iter()
+                .any(|update| update.name == "refs/kv/equal" && update.old == update.new)
+        );
+    }
+}

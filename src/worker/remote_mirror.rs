@@ -1,0 +1,161 @@
+//! A remote that is pushed to from a Stargate, with what is remembered of it.
+use std::{collections::BTreeMap, path::Path, time::Duration};
+
+use bstr::{BStr, BString, ByteSlice};
+use gix::ObjectId;
+use jiff::Timestamp;
+
+use super::{cycle::Mirror, memory::Memory, repository::Stargate};
+use crate::{
+    journal::Backlog,
+    mirror::watermark::is_watermark,
+    push::{self, Advertisement, Command, Connection, Error, RemoteRef, Report},
+    ref_pattern::RefPatterns,
+    transport::Remote,
+};
+
+/// How long the refs of both sides are taken to stand as they did when they were compared.
+const RECONCILE_INTERVAL: Duration = Duration::from_secs(15 * 60);
+
+/// The mirror of a Stargate.
+pub struct RemoteMirror<'a> {
+    remote: &'a mut Remote,
+    stargate: &'a Stargate,
+    refs: &'a RefPatterns,
+    /// The `.stargate` folder.
+    folder: &'a Path,
+    now: Timestamp,
+    memory: Option<Memory>,
+    /// What a new memory says of the last comparison.
+    compared: Compared,
+}
+
+#[derive(Clone, Default)]
+struct Compared {
+    at: Timestamp,
+    local: String,
+}
+
+impl<'a> RemoteMirror<'a> {
+    /// The mirror at `remote`, as it is remembered in `folder`.
+    pub fn new(
+        remote: &'a mut Remote,
+        stargate: &'a Stargate,
+        refs: &'a RefPatterns,
+        folder: &'a Path,
+        now: Timestamp,
+    ) -> Self {
+        let memory = Memory::load(
+            folder,
+            &remote.location().to_string(),
+            stargate.repository().object_hash(),
+        );
+        if let Some(offered) = memory.as_ref().and_then(Memory::upload_pack) {
+            remote.remember_reading(offered);
+        }
+        let compared = memory.as_ref().map(|memory| Compared {
+            at: memory.reconciled_at(),
+            local: memory.local().to_owned(),
+        });
+        RemoteMirror {
+            remote,
+            stargate,
+            refs,
+            folder,
+            now,
+            memory,
+            compared: compared.unwrap_or_default(),
+        }
+    }
+
+    /// Whether the refs of both sides are to be compared: it was never done or long ago, or a ref of the Stargate has
+    /// moved since, and the journal does not know why.
+    pub fn is_due(&self, local: &BTreeMap<BString, ObjectId>, backlog: &Backlog) -> bool {
+        let Some(memory) = &self.memory else {
+            return true;
+        };
+        let age = self.now.duration_since(self.compared.at);
+        let known = memory.advertisement().refs;
+        let pending = |name: &BString| backlog.pending.iter().any(|located| located.entry.update.name == *name);
+        let moved = || {
+            local
+                .iter()
+                .any(|(name, id)| known.get(name) != Some(id) && !pending(name))
+        };
+        // A clock that went backwards says nothing.
+        Duration::try_from(age).map_or(true, |age| age >= RECONCILE_INTERVAL)
+            || (fingerprint(local) != self.compared.local && moved())
+    }
+
+    /// Remembers the mirror as it was when the refs were compared.
+    pub fn remember_reconciled(&mut self, advertisement: Advertisement, local: &BTreeMap<BString, ObjectId>) {
+        self.compared = Compared {
+            at: self.now,
+            local: fingerprint(local),
+        };
+        self.remember(Some(advertisement));
+    }
+}
+
+impl Mirror for RemoteMirror<'_> {
+    fn remembered(&mut self) -> Option<Advertisement> {
+        self.memory.as_ref().map(Memory::advertisement)
+    }
+
+    fn remember(&mut self, advertisement: Option<Advertisement>) {
+        let memory = advertisement.map(|advertisement| {
+            let remote = self.remote.location().to_string();
+            let format = self.stargate.repository().object_hash();
+            let relevant = |name: &BStr| self.refs.matches(name) || is_watermark(name);
+            Memory::new(&remote, format, &advertisement, relevant)
+                .with_upload_pack(self.remote.reading())
+                .with_comparison(self.compared.at, &self.compared.local)
+        });
+        if memory != self.memory {
+            if let Err(error) = Memory::save(memory.as_ref(), self.folder) {
+                tracing::warn!(%error, "what the mirror has cannot be remembered; it will be asked next time");
+            }
+            self.memory = memory;
+        }
+    }
+
+    fn advertisement(&mut self) -> Result<Advertisement, Error> {
+        self.remote.advertisement()
+    }
+
+    fn push(&mut self, advertisement: &Advertisement, commands: Vec<Command>) -> Result<Report, Error> {
+        let options = push::Options {
+            atomic: true,
+            ..Default::default()
+        };
+        push::push(
+            self.remote,
+            advertisement,
+            self.stargate.repository(),
+            commands,
+            &options,
+        )
+    }
+
+    fn read_refs(&mut self, prefixes: &[BString]) -> Result<Vec<RemoteRef>, Error> {
+        let remembered = self.remote.reading().is_some();
+        match self.remote.read_refs(prefixes) {
+            // The error has made it forget what the server offers: now it asks.
+            Err(_) if remembered => self.remote.read_refs(prefixes),
+            answered => answered,
+        }
+    }
+}
+
+/// Short for all of these refs: another list of refs has another one.
+fn fingerprint(refs: &BTreeMap<BString, ObjectId>) -> String {
+    let mut hasher = gix::hash::hasher(gix::hash::Kind::Sha1);
+    for (name, id) in refs {
+        hasher.update(id.as_slice());
+        hasher.update(name.as_bytes());
+        hasher.update(b"\n");
+    }
+    hasher
+        .try_finalize()
+        .map_or_else(|_| String::new(), |id| id.to_string())
+}
