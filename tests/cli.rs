@@ -67,6 +67,7 @@ fn help() {
         &["install", "--help"],
         &["run", "--help"],
         &["wait", "--help"],
+        &["sync", "--help"],
         &["demo", "--help"],
     ] {
         all += &whole(folder.path(), arguments);

@@ -90,7 +90,7 @@ impl Demo {
 
         let options = Options {
             remote: Some(self.mirror.display().to_string()),
-            dry_run: false,
+            ..Default::default()
         };
         let report = worker::run(git_dir, &options, &environment, &SystemClock::default())?;
         let groups: Vec<_> = report.groups.iter().map(|group| group.outcome).collect();

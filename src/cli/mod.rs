@@ -4,6 +4,7 @@ pub mod demo;
 pub mod install;
 pub mod report;
 pub mod run;
+pub mod sync;
 pub mod wait;
 
 use std::{
@@ -51,6 +52,7 @@ enum Command {
     Install(install::Args),
     Run(run::Args),
     Wait(wait::Args),
+    Sync(sync::Args),
     Demo(demo::Args),
 }
 
@@ -62,6 +64,7 @@ pub fn main() -> ExitCode {
         Command::Install(args) => install::main(&args),
         Command::Run(args) => run::main(&args),
         Command::Wait(args) => wait::main(&args),
+        Command::Sync(args) => sync::main(&args),
         Command::Demo(args) => demo::main(&args),
     };
     match done {

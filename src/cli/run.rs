@@ -49,6 +49,7 @@ pub fn main(args: &Args) -> Result<Exit, Failure> {
     let options = Options {
         remote: args.remote.clone(),
         dry_run: args.dry_run,
+        ..Default::default()
     };
     if let [only] = &repositories[..] {
         return cycle(only, &options, args.json);

@@ -35,6 +35,11 @@ impl Standing {
     pub fn is_safe(self) -> bool {
         matches!(self, Standing::Missing | Standing::Ahead)
     }
+
+    /// Whether only an operator can decide about it.
+    pub fn is_left(self) -> bool {
+        matches!(self, Standing::Behind | Standing::Diverged | Standing::Extra)
+    }
 }
 
 /// One ref of the Stargate or the mirror.

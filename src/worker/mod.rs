@@ -9,6 +9,7 @@ mod remote_mirror;
 mod report;
 mod repository;
 mod run;
+mod sync;
 mod wait;
 
 pub use cycle::{Cycle, Mirror, Settled};
@@ -17,4 +18,5 @@ pub use memory::{MEMORY_FILE, Memory};
 pub use report::{CycleOutcome, CycleReport, GroupReport, RefReport};
 pub use repository::{Stargate, discover, find_repositories};
 pub use run::{Environment, Options, RunError, remote_name, run};
+pub use sync::{Force, ForceError, SyncRef, SyncReport, compare_refs, force};
 pub use wait::{Fence, RemoteFence, Waited, wait};

@@ -10,7 +10,7 @@ use bstr::{BStr, BString};
 use gix::ObjectId;
 
 use super::{
-    cycle::{Cycle, Mirror},
+    cycle::{Cycle, Mirror, Settled},
     lock::{LOCK_FILE, WorkerLock},
     remote_mirror::RemoteMirror,
     report::{CycleOutcome, CycleReport, GroupReport},
@@ -20,7 +20,7 @@ use crate::{
     clock::Clock,
     config::{Config, Problem},
     journal::{self, Backlog, Draft, Located, Source, Status, WriteError, Writer},
-    mirror::{Rules, Standing, compare, missed},
+    mirror::{Rules, compare, missed},
     push::{self, Connection},
     ref_update::RefUpdate,
     storage::{Disk, Storage},
@@ -37,6 +37,8 @@ pub struct Options {
     pub remote: Option<String>,
     /// Plan only; send and record nothing.
     pub dry_run: bool,
+    /// Compare the refs of both sides first, whenever that was done last.
+    pub reconcile: bool,
 }
 
 /// Why there was no cycle.
@@ -76,60 +78,68 @@ pub fn run(
     clock: &dyn Clock,
 ) -> Result<CycleReport, RunError> {
     let started = clock.elapsed();
-    let repository = |error| RunError::Repository(git_dir.to_owned(), error);
-    let stargate = Stargate::open(git_dir).map_err(repository)?;
-    let config = Config::load(git_dir).map_err(repository)?;
-    if let Some(problem) = config.problems.first() {
-        return Err(RunError::Config(git_dir.join("config"), problem.clone()));
-    }
-    let folder = git_dir.join(journal::FOLDER);
-    if !folder.is_dir() {
-        // Pushes from before the hook was installed count, too.
-        if options.dry_run || stargate.mirrored_refs(&config.refs).is_empty() {
-            return Ok(CycleReport::empty(CycleOutcome::Idle, 0, 0));
-        }
-        Disk.create_dir(&folder)
-            .map_err(|error| RunError::Lock(folder.clone(), error))?;
-    }
-    let _lock = if options.dry_run { None } else { Some(lock(&folder)?) };
-    let one = OneRun {
-        stargate: &stargate,
-        config: &config,
-        options,
-        environment,
-        clock,
-        writer: Writer::new(Disk, clock, git_dir, config.lock_timeout),
+    let mut report = match Work::open(git_dir, options, environment, clock)? {
+        Some(work) => work.cycle_over_backlog()?,
+        None => CycleReport::empty(CycleOutcome::Idle, 0, 0),
     };
-    let mut report = one.work_off(&journal::path_in(git_dir))?;
     report.elapsed_ms = (clock.elapsed() - started).as_millis() as u64;
     Ok(report)
 }
 
-fn lock(folder: &Path) -> Result<WorkerLock, RunError> {
-    match WorkerLock::take(folder) {
-        Ok(Some(lock)) => Ok(lock),
-        Ok(None) => Err(RunError::Locked(folder.join(LOCK_FILE))),
-        Err(error) => Err(RunError::Lock(folder.join(LOCK_FILE), error)),
-    }
-}
-
-struct OneRun<'a> {
-    stargate: &'a Stargate,
-    config: &'a Config,
+/// A repository that is worked on, under the worker's lock (but for a dry run).
+pub(super) struct Work<'a> {
+    pub(super) stargate: Stargate,
+    pub(super) config: Config,
     options: &'a Options,
     environment: Environment<'a>,
     clock: &'a dyn Clock,
     writer: Writer<Disk, &'a dyn Clock>,
+    /// The `.stargate` folder.
+    folder: PathBuf,
+    _lock: Option<WorkerLock>,
 }
 
-impl OneRun<'_> {
-    fn work_off(&self, journal: &Path) -> Result<CycleReport, RunError> {
+impl<'a> Work<'a> {
+    /// Opens the repository; none when there never was anything to mirror in it.
+    pub(super) fn open(
+        git_dir: &Path,
+        options: &'a Options,
+        environment: Environment<'a>,
+        clock: &'a dyn Clock,
+    ) -> Result<Option<Self>, RunError> {
+        let repository = |error| RunError::Repository(git_dir.to_owned(), error);
+        let stargate = Stargate::open(git_dir).map_err(repository)?;
+        let config = Config::load(git_dir).map_err(repository)?;
+        if let Some(problem) = config.problems.first() {
+            return Err(RunError::Config(git_dir.join("config"), problem.clone()));
+        }
+        let folder = git_dir.join(journal::FOLDER);
+        if !folder.is_dir() && !options.dry_run {
+            // Pushes from before the hook was installed count, too.
+            if stargate.mirrored_refs(&config.refs).is_empty() {
+                return Ok(None);
+            }
+            Disk.create_dir(&folder)
+                .map_err(|error| RunError::Lock(folder.clone(), error))?;
+        }
+        Ok(Some(Work {
+            _lock: if options.dry_run { None } else { Some(lock(&folder)?) },
+            writer: Writer::new(Disk, clock, git_dir, config.lock_timeout),
+            stargate,
+            config,
+            options,
+            environment,
+            clock,
+            folder,
+        }))
+    }
+
+    fn cycle_over_backlog(&self) -> Result<CycleReport, RunError> {
         if !self.options.dry_run {
             self.writer.repair()?;
         }
-        let mut backlog = self.backlog(journal)?;
+        let mut backlog = self.backlog()?;
         let local = self.stargate.mirrored_refs(&self.config.refs);
-        let folder = journal.parent().unwrap_or(journal);
         let Some(mut remote) = self.remote(&backlog)? else {
             let outcome = if backlog.pending.is_empty() {
                 CycleOutcome::Idle
@@ -139,49 +149,56 @@ impl OneRun<'_> {
             return Ok(report(outcome, &backlog));
         };
         let location = remote.location().to_string();
-        let mut mirror = RemoteMirror::new(&mut remote, self.stargate, &self.config.refs, folder, self.clock.now());
-        let missed = !self.options.dry_run
-            && mirror.is_due(&local, &backlog)
-            && self.reconcile(&mut mirror, &local, &backlog)?;
-        if missed {
-            backlog = self.backlog(journal)?;
+        let mut mirror = self.mirror(&mut remote);
+        let due = self.options.reconcile || mirror.is_due(&local, &backlog);
+        if due && !self.options.dry_run && self.reconcile(&mut mirror, &local, &backlog)? {
+            backlog = self.backlog()?;
         }
         let mut report = report(CycleOutcome::Idle, &backlog);
         if !backlog.pending.is_empty() {
             report.remote = Some(location);
-            self.work_off_backlog(&mut mirror, &backlog, &mut report)?;
+            self.work_off(&mut mirror, &backlog, &mut report)?;
         }
         Ok(report.with_traffic(remote.traffic()))
     }
 
-    fn backlog(&self, journal: &Path) -> Result<Backlog, RunError> {
-        let backlog = Backlog::read(journal).map_err(|error| RunError::Read(journal.to_owned(), error))?;
+    pub(super) fn mirror<'m>(&'m self, remote: &'m mut Remote) -> RemoteMirror<'m> {
+        RemoteMirror::new(
+            remote,
+            &self.stargate,
+            &self.config.refs,
+            &self.folder,
+            self.clock.now(),
+        )
+    }
+
+    pub(super) fn backlog(&self) -> Result<Backlog, RunError> {
+        let journal = self.folder.join(journal::JOURNAL);
+        let backlog = Backlog::read(&journal).map_err(|error| RunError::Read(journal.clone(), error))?;
         for problem in &backlog.problems {
             tracing::warn!(journal = %journal.display(), %problem, "not an entry");
         }
         Ok(backlog)
     }
 
-    fn work_off_backlog(
+    fn work_off(
         &self,
         mirror: &mut RemoteMirror<'_>,
         backlog: &Backlog,
         report: &mut CycleReport,
     ) -> Result<(), RunError> {
-        let updates: Vec<RefUpdate> = backlog
-            .pending
-            .iter()
-            .map(|located| located.entry.update.clone())
-            .collect();
         if self.options.dry_run {
+            let updates: Vec<RefUpdate> = backlog
+                .pending
+                .iter()
+                .map(|located| located.entry.update.clone())
+                .collect();
             let plan = self.cycle().dry_run(mirror, &updates)?;
             report.groups = plan.groups.iter().map(GroupReport::planned).collect();
         } else {
-            let settled = self.cycle().run(mirror, &updates, |mirrored, skipped| {
-                report.pending -= self.record(&backlog.pending, mirrored, skipped)?;
-                Ok::<(), RunError>(())
-            })?;
+            let (settled, recorded) = self.carry(self.cycle(), mirror, &backlog.pending)?;
             report.groups = settled.iter().map(GroupReport::settled).collect();
+            report.pending -= recorded;
         }
         report.outcome = if report.pending == 0 {
             CycleOutcome::Mirrored
@@ -189,6 +206,22 @@ impl OneRun<'_> {
             CycleOutcome::Incomplete
         };
         Ok(())
+    }
+
+    /// Carries these entries; what became of their groups, and how many entries are marked in the journal.
+    pub(super) fn carry(
+        &self,
+        cycle: Cycle<'_>,
+        mirror: &mut RemoteMirror<'_>,
+        entries: &[Located],
+    ) -> Result<(Vec<Settled>, usize), RunError> {
+        let updates: Vec<RefUpdate> = entries.iter().map(|located| located.entry.update.clone()).collect();
+        let mut recorded = 0;
+        let settled = cycle.run(mirror, &updates, |mirrored, skipped| {
+            recorded += self.record(entries, mirrored, skipped)?;
+            Ok::<(), RunError>(())
+        })?;
+        Ok((settled, recorded))
     }
 
     /// Compares the refs of both sides, and tells the journal what it missed; whether that was anything. A mirror that
@@ -207,40 +240,43 @@ impl OneRun<'_> {
             }
         };
         let cycle = self.cycle();
-        let compared = compare(local, &advertisement.refs, self.stargate, &cycle.rules);
+        let compared = compare(local, &advertisement.refs, &self.stargate, &cycle.rules);
         let pending = |name: &BStr| backlog.pending.iter().any(|located| located.entry.update.name == name);
-        for differing in compared
-            .iter()
-            .filter(|c| !c.standing.is_safe() && c.standing != Standing::Equal)
-        {
-            let standing = differing.standing;
-            tracing::warn!(ref = %differing.name, ?standing, "left as it is on the mirror; see stargate-mirror sync --dry-run");
+        for left in compared.iter().filter(|compared| compared.standing.is_left()) {
+            let standing = left.standing;
+            tracing::warn!(ref = %left.name, ?standing, "left as it is on the mirror; see stargate-mirror sync --dry-run");
         }
         let missed = missed(&compared, &advertisement.refs, &pending, cycle.null);
         mirror.remember_reconciled(advertisement, local);
-        if missed.is_empty() {
-            return Ok(false);
+        let told = self.tell(missed, Source::Reconcile)?;
+        if told > 0 {
+            tracing::info!(refs = told, "the journal had missed ref updates");
         }
-        let drafts: Vec<Draft> = missed.into_iter().map(|update| self.reconciled(update)).collect();
-        let appended = self.writer.append(&drafts)?;
-        for (index, cause) in &appended.failed {
-            tracing::error!(ref = %drafts[*index].update.name, %cause, "what the journal missed could not be told to it");
-        }
-        tracing::info!(refs = appended.written.len(), "the journal had missed ref updates");
-        Ok(!appended.written.is_empty())
+        Ok(told > 0)
     }
 
-    fn reconciled(&self, update: RefUpdate) -> Draft {
-        Draft {
+    /// Appends entries for these ref updates; how many.
+    pub(super) fn tell(&self, updates: Vec<RefUpdate>, source: Source) -> Result<usize, RunError> {
+        if updates.is_empty() {
+            return Ok(0);
+        }
+        let draft = |update| Draft {
             update,
             pusher: None,
             repo: self.config.repo_id.clone(),
-            source: Source::Reconcile,
+            source,
             meta: None,
+        };
+        let drafts: Vec<Draft> = updates.into_iter().map(draft).collect();
+        let appended = self.writer.append(&drafts)?;
+        for (index, cause) in &appended.failed {
+            tracing::error!(ref = %drafts[*index].update.name, %cause, "no entry could be written");
         }
+        Ok(appended.written.len())
     }
 
-    fn cycle(&self) -> Cycle<'_> {
+    /// A cycle by the configured rules.
+    pub(super) fn cycle(&self) -> Cycle<'_> {
         Cycle {
             rules: Rules {
                 refs: self.config.refs.clone(),
@@ -250,7 +286,7 @@ impl OneRun<'_> {
             retry: self.config.retry,
             verify: self.config.verify,
             clock: self.clock,
-            knowledge: self.stargate,
+            knowledge: &self.stargate,
             null: self.stargate.repository().object_hash().null(),
         }
     }
@@ -273,7 +309,7 @@ impl OneRun<'_> {
 
     /// The mirror; none when there is no remote, or no credentials for one that needs them, which is said when it keeps
     /// something waiting.
-    fn remote(&self, backlog: &Backlog) -> Result<Option<Remote>, RunError> {
+    pub(super) fn remote(&self, backlog: &Backlog) -> Result<Option<Remote>, RunError> {
         let waiting = backlog.pending.len();
         let configured = self.config.remote.as_ref().map(|remote| remote.to_string());
         let Some(name) = remote_name(self.options.remote.clone(), configured, self.environment) else {
@@ -292,6 +328,14 @@ impl OneRun<'_> {
             return Ok(None);
         }
         Ok(Some(Remote::open(location, &settings)?))
+    }
+}
+
+fn lock(folder: &Path) -> Result<WorkerLock, RunError> {
+    match WorkerLock::take(folder) {
+        Ok(Some(lock)) => Ok(lock),
+        Ok(None) => Err(RunError::Locked(folder.join(LOCK_FILE))),
+        Err(error) => Err(RunError::Lock(folder.join(LOCK_FILE), error)),
     }
 }
 

@@ -1,0 +1,174 @@
+//! `stargate-mirror sync`: both sides compared, and brought together.
+use std::{
+    io::{IsTerminal, Write},
+    path::{Path, PathBuf},
+};
+
+use super::{
+    environment,
+    report::{Exit, Failure, cycle_exit},
+};
+use crate::{
+    clock::SystemClock,
+    worker::{self, Force, ForceError, Options, SyncReport},
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  stargate-mirror sync --dry-run --repo /srv/git/o/r.git
+  GITHUB_PAT=… stargate-mirror sync --repair
+  GITHUB_PAT=… stargate-mirror sync --force refs/kv/main --yes
+
+Exit codes: 0 both sides are equal, 1 something is to be carried, 3 something is left that only you can decide about";
+
+/// Compare the refs of the Stargate and the mirror, and bring them together.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// The repository. Without it: GIT_DIR, else found from the current directory
+    #[arg(long = "repo", value_name = "DIR")]
+    repository: Option<PathBuf>,
+    /// The mirror: a URL, a path or a configured remote's name, instead of stargate.remote
+    #[arg(long, value_name = "R")]
+    remote: Option<String>,
+    #[command(flatten)]
+    how: How,
+    /// With --force: only these refs
+    #[arg(value_name = "REF", requires = "force")]
+    refs: Vec<String>,
+    /// With --force: do not ask
+    #[arg(long, requires = "force")]
+    yes: bool,
+    /// With --force: delete more than 5 % of the mirror's refs
+    #[arg(long, requires = "force")]
+    allow_mass_delete: bool,
+    /// One JSON object on stdout
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+struct How {
+    /// Show how every ref stands; change nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Create and fast-forward what the mirror lacks; never rewind, never delete
+    #[arg(long)]
+    repair: bool,
+    /// Make refs of the mirror what they are here, whatever stands there; asks first
+    #[arg(long)]
+    force: bool,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// The repository or the mirror cannot be worked on, or nothing may be forced.
+pub fn main(args: &Args) -> Result<Exit, Failure> {
+    let git_dir = super::repository(args.repository.as_deref())?;
+    let clock = SystemClock::default();
+    let options = Options {
+        remote: args.remote.clone(),
+        reconcile: args.how.repair,
+        ..Default::default()
+    };
+    let mut pending = Exit::Done;
+    if args.how.repair {
+        pending = cycle_exit(&worker::run(&git_dir, &options, &environment, &clock)?);
+    }
+    let report = match args.how.force {
+        true => forced(args, &git_dir, &options)?,
+        false => worker::compare_refs(&git_dir, &options, &environment, &clock)?,
+    };
+    if args.json {
+        println!("{}", serde_json::to_string(&report).expect("a report is always JSON"));
+    } else {
+        print_human(&report);
+    }
+    Ok(match (report.is_left(), report.is_equal()) {
+        (true, _) => Exit::Refused,
+        (false, true) => pending,
+        (false, false) => pending.max(Exit::Incomplete),
+    })
+}
+
+fn forced(args: &Args, git_dir: &Path, options: &Options) -> Result<SyncReport, Failure> {
+    let clock = SystemClock::default();
+    let before = worker::compare_refs(git_dir, options, &environment, &clock)?;
+    if !args.yes && before.is_left() && !confirmed(args, &before)? {
+        return Ok(before);
+    }
+    let force = Force {
+        refs: args.refs.clone(),
+        mass_delete: args.allow_mass_delete,
+    };
+    Ok(worker::force(git_dir, options, &force, &environment, &clock)?)
+}
+
+fn confirmed(args: &Args, before: &SyncReport) -> Result<bool, Failure> {
+    if !std::io::stdin().is_terminal() {
+        return Err(Failure::new(Exit::Usage, "--force asks, and there is no terminal to ask on").hint("give --yes"));
+    }
+    let taken = |one: &&worker::SyncRef| {
+        matches!(one.standing, "behind" | "diverged" | "extra")
+            && (args.refs.is_empty() || args.refs.contains(&one.name))
+    };
+    for one in before.refs.iter().filter(taken) {
+        let here = one.local.as_deref().map_or("nothing: it is deleted", |id| id);
+        eprintln!("  {} becomes {here}", one.name);
+    }
+    eprint!(
+        "Overwrite these refs of {}? [y/N] ",
+        before.remote.as_deref().unwrap_or("the mirror")
+    );
+    // A prompt that cannot be shown is answered by nobody.
+    let _ = std::io::stderr().flush();
+    let mut answer = String::new();
+    let read = std::io::stdin().read_line(&mut answer);
+    Ok(read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
+fn print_human(report: &SyncReport) {
+    let Some(remote) = &report.remote else {
+        println!("local-only: there is no mirror to compare with");
+        return;
+    };
+    for group in &report.groups {
+        println!(
+            "forced {}: {}",
+            group.namespace.as_deref().unwrap_or("ref"),
+            group.outcome
+        );
+        group.error.iter().for_each(|error| println!("  {error}"));
+    }
+    let id = |id: &Option<String>| {
+        id.as_deref()
+            .map_or("-".to_owned(), |id| id[..10.min(id.len())].to_owned())
+    };
+    for one in &report.refs {
+        println!(
+            "{:<9} {:<10} {:<10} {}",
+            one.standing,
+            id(&one.local),
+            id(&one.remote),
+            one.name
+        );
+    }
+    let differing = report.refs.iter().filter(|one| one.standing != "equal").count();
+    println!("{differing} of {} refs differ from {remote}", report.refs.len());
+}
+
+impl From<ForceError> for Failure {
+    fn from(error: ForceError) -> Self {
+        match error {
+            ForceError::Run(error) => error.into(),
+            ForceError::MassDelete { .. } => {
+                Failure::new(Exit::Refused, error).hint("look at sync --dry-run; then give --allow-mass-delete")
+            }
+            ForceError::Unknown(_) => {
+                Failure::new(Exit::Usage, error).hint("sync --dry-run shows which do; give full names")
+            }
+        }
+    }
+}
