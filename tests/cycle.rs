@@ -14,7 +14,7 @@ use stargate_mirror::{
     ref_pattern::RefPatterns,
     ref_update::RefUpdate,
     retry::RetryPolicy,
-    worker::{Cycle, Mirror, Settled},
+    worker::{Cycle, Marks, Mirror, Settled},
 };
 
 /// Commits are numbers; each has at most one parent.
@@ -205,8 +205,8 @@ fn cycle(stargate: &Stargate, model: &mut Model, backlog: &[RefUpdate]) -> (Vec<
         knowledge: stargate,
         null: gix::hash::Kind::Sha1.null(),
     };
-    let record = |mirrored: &[usize], _: &[usize]| -> Result<(), std::convert::Infallible> {
-        done.extend_from_slice(mirrored);
+    let record = |marks: &Marks| -> Result<(), std::convert::Infallible> {
+        done.extend_from_slice(&marks.mirrored);
         Ok(())
     };
     let settled = cycle.run(model, backlog, record).unwrap();

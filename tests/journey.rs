@@ -471,6 +471,29 @@ fn what_the_journal_missed_is_found_and_carried() {
 }
 
 #[test]
+fn an_entry_whose_object_is_gone_fails_and_the_others_go_on() {
+    let mirror = Mirror::start();
+    mirror.create("o/r.git", Format::Sha1);
+    let journey = Journey::new("sha1", &mirror.url("o/r.git"));
+    let first = journey.push();
+    git(&journey.client, ["push", "-q", "origin", "HEAD:refs/kv/other"]);
+    // An update to a commit that never reached the disk, and a ref that went with it.
+    let gone = "a1".repeat(20);
+    let lost = journey
+        .stargate
+        .run_hook(format!("{} {gone} refs/kv-index/lost\n", "0".repeat(40)));
+    assert!(lost.status.success());
+    let (exit, report) = journey.run();
+    assert_eq!(
+        (exit, report["failed"].as_u64(), report["pending"].as_u64()),
+        (0, Some(1), Some(0)),
+        "{report}"
+    );
+    assert_eq!(journey.statuses(), ["done", "done", "done", "failed"]);
+    assert_eq!(mirrored(&mirror.path("o/r.git")), [0; 3].map(|_| Some(first.clone())));
+}
+
+#[test]
 fn a_dry_run_sends_nothing_and_records_nothing() {
     let mirror = Mirror::start();
     mirror.create("o/r.git", Format::Sha1);

@@ -13,6 +13,11 @@ pub fn namespace(name: &BStr) -> Option<&BStr> {
     Some(namespace.as_bstr())
 }
 
+/// What a ref's group is called in a log: the namespace, else the ref itself.
+pub fn group_label(name: &BStr) -> &BStr {
+    namespace(name).unwrap_or(name)
+}
+
 /// `refs/kv/<ns>`
 pub fn ledger_ref(namespace: &BStr) -> BString {
     [LEDGER, namespace.as_bytes()].concat().into()

@@ -52,6 +52,17 @@ pub struct Cycle<'a> {
     pub null: ObjectId,
 }
 
+/// What an attempt settled, as indexes of the backlog.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Marks {
+    /// Seen on the mirror.
+    pub mirrored: Vec<usize>,
+    /// Not to be mirrored, by configuration.
+    pub skipped: Vec<usize>,
+    /// Can never be mirrored: the object is gone, and nothing later replaces it.
+    pub failed: Vec<usize>,
+}
+
 /// A group with what became of it.
 #[derive(Debug, Clone)]
 pub struct Settled {
@@ -81,8 +92,8 @@ type Sent = Rc<Result<Report, Error>>;
 type Results = (Vec<(Group, GroupResult)>, Option<Duration>);
 
 impl Cycle<'_> {
-    /// Works off `backlog` (journal order). `record` is told after each attempt which entries are mirrored and which
-    /// are skipped, as indexes of the backlog; the cycle ends when it fails.
+    /// Works off `backlog` (journal order). `record` is told after each attempt what became of entries; the cycle ends
+    /// when it fails.
     ///
     /// # Errors
     /// What `record` gives.
@@ -90,15 +101,16 @@ impl Cycle<'_> {
         &self,
         mirror: &mut dyn Mirror,
         backlog: &[RefUpdate],
-        mut record: impl FnMut(&[usize], &[usize]) -> Result<(), E>,
+        mut record: impl FnMut(&Marks) -> Result<(), E>,
     ) -> Result<Vec<Settled>, E> {
         let mut settled: BTreeMap<BString, Settled> = BTreeMap::new();
         let mut open: Vec<usize> = (0..backlog.len()).collect();
         let mut delays = self.retry.delays(|| self.clock.random());
         for number in 1..=self.retry.attempts {
             let attempt = self.attempt(mirror, backlog, &open);
-            record(&attempt.mirrored(), &attempt.skipped)?;
-            open = attempt.to_repeat();
+            let marks = attempt.marks(backlog);
+            record(&marks)?;
+            open = attempt.to_repeat(&marks);
             let retry_after = attempt.retry_after;
             for (group, result) in attempt.groups {
                 log_attempt(&group, &result, number, self.retry.attempts);
@@ -280,15 +292,32 @@ impl Cycle<'_> {
 }
 
 impl Attempt {
-    fn mirrored(&self) -> Vec<usize> {
-        self.entries(|_, outcome| outcome == Outcome::Mirrored)
+    fn marks(&self, backlog: &[RefUpdate]) -> Marks {
+        let gone = |index: &usize| {
+            let holds = self.groups.iter().filter_map(|(group, _)| group.hold.as_ref());
+            let mut names = holds.filter_map(|hold| match hold {
+                Hold::Gone { name, .. } => Some(name),
+                Hold::Diverged { .. } => None,
+            });
+            names.any(|name| *name == backlog[*index].name)
+        };
+        let mut failed = self.entries(|group, _| group.hold.is_some());
+        failed.retain(gone);
+        Marks {
+            mirrored: self.entries(|_, outcome| outcome == Outcome::Mirrored),
+            skipped: self.skipped.clone(),
+            failed,
+        }
     }
 
     /// Entries of groups for which the same again may succeed within the cycle. A hook or a server that refuses may
-    /// have done so for a passing reason; a group on hold or a wrong setting does not pass by itself.
-    fn to_repeat(&self) -> Vec<usize> {
+    /// have done so for a passing reason; a divergence or a wrong setting does not pass by itself. What a failed entry
+    /// has held goes on without it.
+    fn to_repeat(&self, marks: &Marks) -> Vec<usize> {
         let passing = [Outcome::Transient, Outcome::Ambiguous, Outcome::Rejected];
-        self.entries(|group, outcome| group.hold.is_none() && passing.contains(&outcome))
+        let mut entries = self.entries(|_, outcome| passing.contains(&outcome));
+        entries.retain(|index| !marks.failed.contains(index));
+        entries
     }
 
     fn entries(&self, wanted: impl Fn(&Group, Outcome) -> bool) -> Vec<usize> {

@@ -8,6 +8,7 @@ use gix::ObjectId;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::trouble::Troubles;
 use crate::{
     push::{Advertisement, Capabilities},
     storage::{Disk, Storage},
@@ -19,9 +20,19 @@ pub const MEMORY_FILE: &str = "worker.json";
 const MAX_SIZE: u64 = 64 << 20;
 const MODE: u32 = 0o644;
 
-/// What is remembered of the mirror.
+/// Everything that is remembered.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Memory {
+    /// The mirror as it was after the last push, if nothing went wrong since.
+    pub mirror: Option<RememberedMirror>,
+    /// Groups that have failed, by label.
+    #[serde(default)]
+    pub troubles: Troubles,
+}
+
+/// What is remembered of the mirror.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RememberedMirror {
     /// Which mirror it is about, without secrets.
     remote: String,
     /// The object format of its ids.
@@ -41,15 +52,43 @@ pub struct Memory {
 type Pairs = Vec<(String, Option<String>)>;
 
 impl Memory {
-    /// Reads the memory in this `.stargate` folder, if it is about this mirror. One that cannot be read is none.
-    pub fn load(folder: &Path, remote: &str, object_format: gix::hash::Kind) -> Option<Self> {
+    /// Reads the memory in this `.stargate` folder. One that cannot be read is empty.
+    pub fn load(folder: &Path) -> Self {
         let path = folder.join(MEMORY_FILE);
-        let size = fs::symlink_metadata(&path).ok().filter(fs::Metadata::is_file)?.len();
-        let bytes = (size <= MAX_SIZE).then(|| fs::read(&path).ok()).flatten()?;
-        let memory: Memory = serde_json::from_slice(&bytes).ok()?;
-        (memory.remote == remote && memory.object_format == object_format.to_string()).then_some(memory)
+        let is_ours = |found: &fs::Metadata| found.is_file() && found.len() <= MAX_SIZE;
+        match fs::symlink_metadata(&path).is_ok_and(|found| is_ours(&found)) {
+            true => fs::read(&path)
+                .ok()
+                .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+                .unwrap_or_default(),
+            false => Memory::default(),
+        }
     }
 
+    /// What is remembered of this mirror.
+    pub fn of_mirror(&self, remote: &str, object_format: gix::hash::Kind) -> Option<&RememberedMirror> {
+        let about =
+            |mirror: &&RememberedMirror| mirror.remote == remote && mirror.object_format == object_format.to_string();
+        self.mirror.as_ref().filter(about)
+    }
+
+    /// Writes the memory.
+    ///
+    /// # Errors
+    /// The folder cannot be written to.
+    pub fn save(&self, folder: &Path) -> io::Result<()> {
+        let (path, draft) = (folder.join(MEMORY_FILE), folder.join(format!("{MEMORY_FILE}.new")));
+        match fs::remove_file(&draft) {
+            // What a worker that died has left is gone.
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        Disk.write_new(&draft, &serde_json::to_vec(self)?, MODE)?;
+        Disk.rename(&draft, &path)
+    }
+}
+
+impl RememberedMirror {
     /// What is worth remembering: `advertisement` with those of its refs that `relevant` takes.
     pub fn new(
         remote: &str,
@@ -59,7 +98,7 @@ impl Memory {
     ) -> Self {
         let refs = advertisement.refs.iter().filter(|(name, _)| relevant(name.as_bstr()));
         let named = refs.filter_map(|(name, id)| Some((name.to_str().ok()?.to_owned(), id.to_string())));
-        Memory {
+        RememberedMirror {
             remote: remote.to_owned(),
             object_format: object_format.to_string(),
             receive_pack: pairs(&advertisement.capabilities),
@@ -107,30 +146,6 @@ impl Memory {
     pub fn upload_pack(&self) -> Option<Capabilities> {
         self.upload_pack.as_ref().map(capabilities)
     }
-
-    /// Writes a memory, or removes it when there is nothing to remember.
-    ///
-    /// # Errors
-    /// The folder cannot be written to.
-    pub fn save(memory: Option<&Self>, folder: &Path) -> io::Result<()> {
-        let (path, draft) = (folder.join(MEMORY_FILE), folder.join(format!("{MEMORY_FILE}.new")));
-        match memory {
-            None => remove(&path),
-            Some(memory) => {
-                // What a worker that died has left.
-                remove(&draft)?;
-                Disk.write_new(&draft, &serde_json::to_vec(memory)?, MODE)?;
-                Disk.rename(&draft, &path)
-            }
-        }
-    }
-}
-
-fn remove(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
 }
 
 fn pairs(capabilities: &Capabilities) -> Pairs {
@@ -155,7 +170,7 @@ fn capabilities(pairs: &Pairs) -> Capabilities {
 mod tests {
     use super::*;
 
-    fn memory() -> Memory {
+    fn mirror() -> RememberedMirror {
         let id = ObjectId::from_hex("a1".repeat(20).as_bytes()).unwrap();
         let advertisement = Advertisement {
             refs: [("refs/kv/main".into(), id), ("refs/heads/x".into(), id)].into(),
@@ -165,27 +180,26 @@ mod tests {
             ..Default::default()
         };
         let relevant = |name: &bstr::BStr| name.starts_with(b"refs/kv");
-        Memory::new("https://h/r", gix::hash::Kind::Sha1, &advertisement, relevant)
+        RememberedMirror::new("https://h/r", gix::hash::Kind::Sha1, &advertisement, relevant)
     }
 
     #[test]
     fn what_is_saved_is_remembered_of_this_mirror_only() {
         let folder = tempfile::tempdir().unwrap();
-        Memory::save(Some(&memory()), folder.path()).unwrap();
-        let load = |remote| Memory::load(folder.path(), remote, gix::hash::Kind::Sha1);
-        assert_eq!(load("https://h/r"), Some(memory()));
-        assert_eq!(load("https://h/other"), None);
-        assert_eq!(
-            Memory::load(folder.path(), "https://h/r", gix::hash::Kind::Sha256),
-            None
-        );
-        Memory::save(None, folder.path()).unwrap();
-        assert_eq!(load("https://h/r"), None);
+        let memory = Memory {
+            mirror: Some(mirror()),
+            ..Default::default()
+        };
+        memory.save(folder.path()).unwrap();
+        let loaded = Memory::load(folder.path());
+        assert_eq!(loaded.of_mirror("https://h/r", gix::hash::Kind::Sha1), Some(&mirror()));
+        assert_eq!(loaded.of_mirror("https://h/other", gix::hash::Kind::Sha1), None);
+        assert_eq!(loaded.of_mirror("https://h/r", gix::hash::Kind::Sha256), None);
     }
 
     #[test]
     fn irrelevant_refs_are_not_kept_and_the_rest_comes_back() {
-        let advertisement = memory().advertisement();
+        let advertisement = mirror().advertisement();
         assert_eq!(advertisement.refs.keys().collect::<Vec<_>>(), ["refs/kv/main"]);
         assert!(advertisement.capabilities.offers("atomic"));
         assert_eq!(advertisement.capabilities.value("agent").unwrap(), "git/2");
@@ -194,9 +208,9 @@ mod tests {
     #[test]
     fn damage_is_no_memory() {
         let folder = tempfile::tempdir().unwrap();
-        for damage in ["", "{", "[]", "{\"remote\":1}"] {
+        for damage in ["", "{", "[]", "{\"mirror\":1}"] {
             fs::write(folder.path().join(MEMORY_FILE), damage).unwrap();
-            assert_eq!(Memory::load(folder.path(), "", gix::hash::Kind::Sha1), None, "{damage}");
+            assert_eq!(Memory::load(folder.path()), Memory::default(), "{damage}");
         }
     }
 }

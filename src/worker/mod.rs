@@ -10,13 +10,15 @@ mod report;
 mod repository;
 mod run;
 mod sync;
+mod trouble;
 mod wait;
 
-pub use cycle::{Cycle, Mirror, Settled};
+pub use cycle::{Cycle, Marks, Mirror, Settled};
 pub use lock::{LOCK_FILE, WorkerLock};
-pub use memory::{MEMORY_FILE, Memory};
+pub use memory::{MEMORY_FILE, Memory, RememberedMirror};
 pub use report::{CycleOutcome, CycleReport, GroupReport, RefReport};
 pub use repository::{Stargate, discover, find_repositories};
 pub use run::{Environment, Options, RunError, remote_name, run};
 pub use sync::{Force, ForceError, SyncRef, SyncReport, compare_refs, force};
+pub use trouble::{Trouble, Troubles};
 pub use wait::{Fence, RemoteFence, Waited, wait};

@@ -5,7 +5,12 @@ use bstr::{BStr, BString, ByteSlice};
 use gix::ObjectId;
 use jiff::Timestamp;
 
-use super::{cycle::Mirror, memory::Memory, repository::Stargate};
+use super::{
+    cycle::Mirror,
+    memory::{Memory, RememberedMirror},
+    repository::Stargate,
+    trouble::Troubles,
+};
 use crate::{
     journal::Backlog,
     mirror::watermark::is_watermark,
@@ -25,7 +30,7 @@ pub struct RemoteMirror<'a> {
     /// The `.stargate` folder.
     folder: &'a Path,
     now: Timestamp,
-    memory: Option<Memory>,
+    memory: Memory,
     /// What a new memory says of the last comparison.
     compared: Compared,
 }
@@ -45,17 +50,15 @@ impl<'a> RemoteMirror<'a> {
         folder: &'a Path,
         now: Timestamp,
     ) -> Self {
-        let memory = Memory::load(
-            folder,
-            &remote.location().to_string(),
-            stargate.repository().object_hash(),
-        );
-        if let Some(offered) = memory.as_ref().and_then(Memory::upload_pack) {
+        let mut memory = Memory::load(folder);
+        let format = stargate.repository().object_hash();
+        memory.mirror = memory.of_mirror(&remote.location().to_string(), format).cloned();
+        if let Some(offered) = memory.mirror.as_ref().and_then(RememberedMirror::upload_pack) {
             remote.remember_reading(offered);
         }
-        let compared = memory.as_ref().map(|memory| Compared {
-            at: memory.reconciled_at(),
-            local: memory.local().to_owned(),
+        let compared = memory.mirror.as_ref().map(|mirror| Compared {
+            at: mirror.reconciled_at(),
+            local: mirror.local().to_owned(),
         });
         RemoteMirror {
             remote,
@@ -71,11 +74,11 @@ impl<'a> RemoteMirror<'a> {
     /// Whether the refs of both sides are to be compared: it was never done or long ago, or a ref of the Stargate has
     /// moved since, and the journal does not know why.
     pub fn is_due(&self, local: &BTreeMap<BString, ObjectId>, backlog: &Backlog) -> bool {
-        let Some(memory) = &self.memory else {
+        let Some(mirror) = &self.memory.mirror else {
             return true;
         };
         let age = self.now.duration_since(self.compared.at);
-        let known = memory.advertisement().refs;
+        let known = mirror.advertisement().refs;
         let pending = |name: &BString| backlog.pending.iter().any(|located| located.entry.update.name == *name);
         let moved = || {
             local
@@ -85,6 +88,26 @@ impl<'a> RemoteMirror<'a> {
         // A clock that went backwards says nothing.
         Duration::try_from(age).map_or(true, |age| age >= RECONCILE_INTERVAL)
             || (fingerprint(local) != self.compared.local && moved())
+    }
+
+    /// Groups that have failed.
+    pub fn troubles(&self) -> &Troubles {
+        &self.memory.troubles
+    }
+
+    /// Remembers which groups have failed.
+    pub fn remember_troubles(&mut self, troubles: Troubles) {
+        self.change(|memory| memory.troubles = troubles);
+    }
+
+    fn change(&mut self, change: impl FnOnce(&mut Memory)) {
+        let before = self.memory.clone();
+        change(&mut self.memory);
+        if self.memory != before
+            && let Err(error) = self.memory.save(self.folder)
+        {
+            tracing::warn!(%error, "what the mirror has cannot be remembered; it will be asked next time");
+        }
     }
 
     /// Remembers the mirror as it was when the refs were compared.
@@ -99,24 +122,19 @@ impl<'a> RemoteMirror<'a> {
 
 impl Mirror for RemoteMirror<'_> {
     fn remembered(&mut self) -> Option<Advertisement> {
-        self.memory.as_ref().map(Memory::advertisement)
+        self.memory.mirror.as_ref().map(RememberedMirror::advertisement)
     }
 
     fn remember(&mut self, advertisement: Option<Advertisement>) {
-        let memory = advertisement.map(|advertisement| {
+        let mirror = advertisement.map(|advertisement| {
             let remote = self.remote.location().to_string();
             let format = self.stargate.repository().object_hash();
             let relevant = |name: &BStr| self.refs.matches(name) || is_watermark(name);
-            Memory::new(&remote, format, &advertisement, relevant)
+            RememberedMirror::new(&remote, format, &advertisement, relevant)
                 .with_upload_pack(self.remote.reading())
                 .with_comparison(self.compared.at, &self.compared.local)
         });
-        if memory != self.memory {
-            if let Err(error) = Memory::save(memory.as_ref(), self.folder) {
-                tracing::warn!(%error, "what the mirror has cannot be remembered; it will be asked next time");
-            }
-            self.memory = memory;
-        }
+        self.change(|memory| memory.mirror = mirror);
     }
 
     fn advertisement(&mut self) -> Result<Advertisement, Error> {

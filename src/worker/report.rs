@@ -27,6 +27,9 @@ pub struct CycleReport {
     pub bytes_sent: u64,
     /// How long the cycle took, in milliseconds.
     pub elapsed_ms: u64,
+    /// When the first group that failed is to be tried again, in seconds since the epoch.
+    #[serde(skip)]
+    pub next_try: Option<i64>,
 }
 
 /// What a cycle came to, in a word.
@@ -90,6 +93,7 @@ impl CycleReport {
             http_requests: 0,
             bytes_sent: 0,
             elapsed_ms: 0,
+            next_try: None,
         }
     }
 

@@ -6,21 +6,22 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use bstr::{BStr, BString};
+use bstr::{BStr, BString, ByteSlice};
 use gix::ObjectId;
 
 use super::{
-    cycle::{Cycle, Mirror, Settled},
+    cycle::{Cycle, Marks, Mirror, Settled},
     lock::{LOCK_FILE, WorkerLock},
     remote_mirror::RemoteMirror,
     report::{CycleOutcome, CycleReport, GroupReport},
     repository::Stargate,
+    trouble::{Trouble, Troubles},
 };
 use crate::{
     clock::Clock,
     config::{Config, Problem},
     journal::{self, Backlog, Draft, Located, Source, Status, WriteError, Writer},
-    mirror::{Rules, compare, missed},
+    mirror::{Rules, compare, missed, watermark::group_label},
     push::{self, Connection},
     ref_update::RefUpdate,
     storage::{Disk, Storage},
@@ -39,6 +40,8 @@ pub struct Options {
     pub dry_run: bool,
     /// Compare the refs of both sides first, whenever that was done last.
     pub reconcile: bool,
+    /// Leave groups alone that have failed, until it is time for them or something new arrives.
+    pub patient: bool,
 }
 
 /// Why there was no cycle.
@@ -188,40 +191,66 @@ impl<'a> Work<'a> {
         report: &mut CycleReport,
     ) -> Result<(), RunError> {
         if self.options.dry_run {
-            let updates: Vec<RefUpdate> = backlog
-                .pending
-                .iter()
-                .map(|located| located.entry.update.clone())
-                .collect();
-            let plan = self.cycle().dry_run(mirror, &updates)?;
+            let plan = self.cycle().dry_run(mirror, &updates(&backlog.pending))?;
             report.groups = plan.groups.iter().map(GroupReport::planned).collect();
         } else {
-            let (settled, recorded) = self.carry(self.cycle(), mirror, &backlog.pending)?;
+            let awake = self.awake(&backlog.pending, mirror.troubles());
+            let (settled, marked) = self.carry(self.cycle(), mirror, &awake)?;
             report.groups = settled.iter().map(GroupReport::settled).collect();
-            report.pending -= recorded;
+            report.pending -= marked.settled();
+            report.failed += marked.failed;
+            let troubles = self.troubles(&settled, &awake, mirror.troubles());
+            report.next_try = troubles.values().map(|trouble| trouble.next_try).min();
+            mirror.remember_troubles(troubles);
         }
-        report.outcome = if report.pending == 0 {
-            CycleOutcome::Mirrored
-        } else {
-            CycleOutcome::Incomplete
+        report.outcome = match report.pending {
+            0 => CycleOutcome::Mirrored,
+            _ => CycleOutcome::Incomplete,
         };
         Ok(())
     }
 
-    /// Carries these entries; what became of their groups, and how many entries are marked in the journal.
+    /// The entries of groups that are to be tried now.
+    fn awake(&self, pending: &[Located], troubles: &Troubles) -> Vec<Located> {
+        let now = self.clock.now();
+        let newest = newest(pending);
+        let rests = |located: &&Located| {
+            let label = group_label(located.entry.update.name.as_bstr()).to_string();
+            let trouble = troubles.get(&label);
+            trouble.is_some_and(|trouble| trouble.rests(&newest[&label], now))
+        };
+        let awake = pending
+            .iter()
+            .filter(|located| !self.options.patient || !rests(located));
+        awake.cloned().collect()
+    }
+
+    /// What is in trouble after these groups were tried; the others as they were.
+    fn troubles(&self, settled: &[Settled], tried: &[Located], earlier: &Troubles) -> Troubles {
+        let newest = newest(tried);
+        let mut troubles = earlier.clone();
+        for one in settled {
+            let label = one.group.label().to_string();
+            let before = troubles.remove(&label);
+            if let (Some(reason), Some(newest)) = (&one.result.error, newest.get(&label)) {
+                let trouble = Trouble::after(before.as_ref(), reason, newest, self.clock.now());
+                troubles.insert(label, trouble);
+            }
+        }
+        troubles
+    }
+
+    /// Carries these entries; what became of their groups, and what was marked in the journal.
     pub(super) fn carry(
         &self,
         cycle: Cycle<'_>,
         mirror: &mut RemoteMirror<'_>,
         entries: &[Located],
-    ) -> Result<(Vec<Settled>, usize), RunError> {
-        let updates: Vec<RefUpdate> = entries.iter().map(|located| located.entry.update.clone()).collect();
-        let mut recorded = 0;
-        let settled = cycle.run(mirror, &updates, |mirrored, skipped| {
-            recorded += self.record(entries, mirrored, skipped)?;
-            Ok::<(), RunError>(())
-        })?;
-        Ok((settled, recorded))
+    ) -> Result<(Vec<Settled>, Marked), RunError> {
+        let mut marked = Marked::default();
+        let record = |marks: &Marks| self.record(entries, marks, &mut marked);
+        let settled = cycle.run(mirror, &updates(entries), record)?;
+        Ok((settled, marked))
     }
 
     /// Compares the refs of both sides, and tells the journal what it missed; whether that was anything. A mirror that
@@ -291,20 +320,26 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// Marks entries in the journal; how many were.
-    fn record(&self, pending: &[Located], mirrored: &[usize], skipped: &[usize]) -> Result<usize, RunError> {
-        let done = mirrored.iter().map(|index| (pending[*index].clone(), Status::Done));
-        let skipped = skipped.iter().map(|index| (pending[*index].clone(), Status::Skipped));
-        let settlements: Vec<_> = done.chain(skipped).collect();
-        if settlements.is_empty() {
-            return Ok(0);
+    /// Marks entries in the journal, and counts.
+    fn record(&self, pending: &[Located], marks: &Marks, marked: &mut Marked) -> Result<(), RunError> {
+        let each = [
+            (&marks.mirrored, Status::Done),
+            (&marks.skipped, Status::Skipped),
+            (&marks.failed, Status::Failed),
+        ];
+        for (indexes, status) in each.into_iter().filter(|(indexes, _)| !indexes.is_empty()) {
+            let settlements: Vec<_> = indexes.iter().map(|index| (pending[*index].clone(), status)).collect();
+            let settled = self.writer.settle(&settlements)?;
+            for (index, cause) in &settled.failed {
+                let entry = &settlements[*index].0.entry;
+                tracing::error!(entry = %entry.entry_id, %cause, "the journal could not be marked; the entry stays pending");
+            }
+            match status {
+                Status::Failed => marked.failed += settled.settled,
+                _ => marked.others += settled.settled,
+            }
         }
-        let settled = self.writer.settle(&settlements)?;
-        for (index, cause) in &settled.failed {
-            let entry = &settlements[*index].0.entry;
-            tracing::error!(entry = %entry.entry_id, %cause, "the journal could not be marked; the entry stays pending");
-        }
-        Ok(settled.settled)
+        Ok(())
     }
 
     /// The mirror; none when there is no remote, or no credentials for one that needs them, which is said when it keeps
@@ -329,6 +364,32 @@ impl<'a> Work<'a> {
         }
         Ok(Some(Remote::open(location, &settings)?))
     }
+}
+
+/// How many entries were marked in the journal.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Marked {
+    failed: usize,
+    others: usize,
+}
+
+impl Marked {
+    fn settled(self) -> usize {
+        self.failed + self.others
+    }
+}
+
+fn updates(entries: &[Located]) -> Vec<RefUpdate> {
+    entries.iter().map(|located| located.entry.update.clone()).collect()
+}
+
+/// The newest entry of each group, by label.
+fn newest(entries: &[Located]) -> BTreeMap<String, String> {
+    let label = |located: &Located| group_label(located.entry.update.name.as_bstr()).to_string();
+    let newest = entries
+        .iter()
+        .map(|located| (label(located), located.entry.entry_id.to_string()));
+    newest.collect()
 }
 
 fn lock(folder: &Path) -> Result<WorkerLock, RunError> {
