@@ -30,6 +30,8 @@ pub struct Config {
     pub lock_timeout: Duration,
     /// `stargate.verify`: whether refs are read back after a push.
     pub verify: bool,
+    /// `stargate.pushesPerMinute`: the budget of `watch` for each mirror, burst allowed; 0 is none.
+    pub pushes_per_minute: u32,
     /// What could not be understood; the default stands in its place.
     pub problems: Vec<Problem>,
 }
@@ -58,6 +60,7 @@ impl Default for Config {
             retry: RetryPolicy::default(),
             lock_timeout: Duration::from_secs(10),
             verify: true,
+            pushes_per_minute: 6,
             problems: Vec::new(),
         }
     }
@@ -147,12 +150,13 @@ impl Config {
             force: reader.boolean("stargate.force", default.force),
             deletes: reader.boolean("stargate.deletes", default.deletes),
             retry: RetryPolicy {
-                attempts: reader.count("stargate.attempts", default.retry.attempts),
+                attempts: reader.count("stargate.attempts", 1, default.retry.attempts),
                 initial_delay: reader.duration("stargate.initialDelay", default.retry.initial_delay),
                 max_delay: reader.duration("stargate.maxDelay", default.retry.max_delay),
             },
             lock_timeout: reader.duration("stargate.lockTimeout", default.lock_timeout),
             verify: reader.boolean("stargate.verify", default.verify),
+            pushes_per_minute: reader.count("stargate.pushesPerMinute", 0, default.pushes_per_minute),
             problems,
         }
     }
@@ -168,6 +172,9 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     Duration::try_from(signed).map_err(|_| expected())
 }
 
+/// The greatest number that is taken for a count.
+const MOST: i64 = 1000;
+
 struct Reader<'a> {
     file: &'a gix::config::File,
     problems: &'a mut Vec<Problem>,
@@ -181,11 +188,11 @@ impl Reader<'_> {
         }
     }
 
-    fn count(&mut self, key: &'static str, default: u32) -> u32 {
+    fn count(&mut self, key: &'static str, least: i64, default: u32) -> u32 {
         match self.file.integer(key) {
             Ok(None) => default,
-            Ok(Some(value)) if (1..=100).contains(&value) => value as u32,
-            Ok(Some(_)) | Err(_) => self.problem(key, "expected a number from 1 to 100".into(), default),
+            Ok(Some(value)) if (least..=MOST).contains(&value) => value as u32,
+            Ok(Some(_)) | Err(_) => self.problem(key, format!("expected a number from {least} to {MOST}"), default),
         }
     }
 

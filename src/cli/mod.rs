@@ -6,6 +6,7 @@ pub mod report;
 pub mod run;
 pub mod sync;
 pub mod wait;
+pub mod watch;
 
 use std::{
     ffi::OsString,
@@ -29,6 +30,7 @@ Examples:
 
 Environment:
   GITHUB_PAT       the token for the mirror; it never leaves memory
+  GITHUB_PAT_FILE  a file that holds the token, where GITHUB_PAT is not set
   GITHUB_REPO_URL  the mirror, where stargate.remote is not configured
   STARGATE_LOG     what is logged on stderr: error, warn (default), info, debug; or a filter such as push=debug
   NO_COLOR         no colours
@@ -51,6 +53,7 @@ struct Cli {
 enum Command {
     Install(install::Args),
     Run(run::Args),
+    Watch(watch::Args),
     Wait(wait::Args),
     Sync(sync::Args),
     Demo(demo::Args),
@@ -63,6 +66,7 @@ pub fn main() -> ExitCode {
     let done = match cli.command {
         Command::Install(args) => install::main(&args),
         Command::Run(args) => run::main(&args),
+        Command::Watch(args) => watch::main(&args),
         Command::Wait(args) => wait::main(&args),
         Command::Sync(args) => sync::main(&args),
         Command::Demo(args) => demo::main(&args),
@@ -92,9 +96,20 @@ fn colours() -> bool {
     std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
-/// This process's environment.
+/// This process's environment. A token may also be in the file that `GITHUB_PAT_FILE` names, which is read anew each
+/// time, so that it can be renewed under a running worker.
 fn environment(name: &str) -> Option<OsString> {
-    std::env::var_os(name)
+    let from_file = || {
+        let path = std::env::var_os("GITHUB_PAT_FILE").filter(|path| name == "GITHUB_PAT" && !path.is_empty())?;
+        match std::fs::read_to_string(&path) {
+            Ok(token) => Some(token.trim().into()),
+            Err(error) => {
+                tracing::error!(path = %path.display(), %error, "GITHUB_PAT_FILE cannot be read");
+                None
+            }
+        }
+    };
+    std::env::var_os(name).or_else(from_file)
 }
 
 /// The git directory of `--repo`, else of `GIT_DIR`, else of the current directory.

@@ -5,13 +5,16 @@
 mod cycle;
 mod lock;
 mod memory;
+mod notice;
 mod remote_mirror;
 mod report;
 mod repository;
 mod run;
+mod schedule;
 mod sync;
 mod trouble;
 mod wait;
+mod watch;
 
 pub use cycle::{Cycle, Marks, Mirror, Settled};
 pub use lock::{LOCK_FILE, WorkerLock};
@@ -19,6 +22,8 @@ pub use memory::{MEMORY_FILE, Memory, RememberedMirror};
 pub use report::{CycleOutcome, CycleReport, GroupReport, RefReport};
 pub use repository::{Stargate, discover, find_repositories};
 pub use run::{Environment, Options, RunError, remote_name, run};
+pub use schedule::Schedule;
 pub use sync::{Force, ForceError, SyncRef, SyncReport, compare_refs, force};
 pub use trouble::{Trouble, Troubles};
 pub use wait::{Fence, RemoteFence, Waited, wait};
+pub use watch::{Event as WatchEvent, SharedEnvironment, Watched, channel as watch_channel, watch};

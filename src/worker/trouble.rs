@@ -26,6 +26,12 @@ pub struct Trouble {
     pub newest: String,
 }
 
+/// The distance to the next try after this many failures, at least one.
+pub fn distance(failures: u32) -> Duration {
+    let doubled = FIRST_DISTANCE.saturating_mul(2u32.saturating_pow(failures.saturating_sub(1)));
+    doubled.min(LONGEST_DISTANCE)
+}
+
 impl Trouble {
     /// The trouble of a group that failed once more, now.
     pub fn after(earlier: Option<&Trouble>, reason: &str, newest: &str, now: Timestamp) -> Self {
@@ -34,12 +40,10 @@ impl Trouble {
             .filter(|earlier| earlier.newest == newest)
             .map_or(0, |earlier| earlier.attempts)
             + 1;
-        let doubled = FIRST_DISTANCE.saturating_mul(2u32.saturating_pow(attempts - 1));
-        let distance = doubled.min(LONGEST_DISTANCE);
         Trouble {
             reason: reason.to_owned(),
             attempts,
-            next_try: now.as_second().saturating_add(distance.as_secs() as i64),
+            next_try: now.as_second().saturating_add(distance(attempts).as_secs() as i64),
             newest: newest.to_owned(),
         }
     }

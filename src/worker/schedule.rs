@@ -1,0 +1,276 @@
+//! When which repository gets a cycle: pure, by a monotonic time that is given.
+//!
+//! A repository is *due* when something was appended to its journal, or when its time has come. What is appended while a
+//! cycle runs, or while it waits, makes one more cycle, not many. Two bounds hold: cycles at once, and a budget of starts
+//! for each mirror, with a burst of a minute's worth, so that the first push is never delayed.
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+/// Repositories and budgets.
+#[derive(Debug)]
+pub struct Schedule {
+    repositories: BTreeMap<PathBuf, State>,
+    budgets: BTreeMap<String, Budget>,
+    /// How many cycles may run at once.
+    limit: usize,
+}
+
+#[derive(Debug)]
+struct State {
+    mirror: String,
+    running: bool,
+    /// When it is to start; while it runs, when it is to start again.
+    due: Option<Duration>,
+}
+
+/// Starts that are allowed: a bucket of tokens that fills steadily.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Budget {
+    /// None is no bound.
+    per_minute: u32,
+    tokens: f64,
+    filled_at: Duration,
+}
+
+impl Schedule {
+    /// A schedule of at most `limit` cycles at once.
+    pub fn new(limit: usize) -> Self {
+        Schedule {
+            repositories: BTreeMap::new(),
+            budgets: BTreeMap::new(),
+            limit: limit.max(1),
+        }
+    }
+
+    /// Adds a repository, which is due at once, or takes note of its mirror and that mirror's budget: starts per
+    /// minute, 0 for no bound. The last word on a mirror's budget holds.
+    pub fn set(&mut self, repository: &Path, mirror: &str, per_minute: u32, now: Duration) {
+        let state = self.repositories.entry(repository.to_owned()).or_insert_with(|| State {
+            mirror: String::new(),
+            running: false,
+            due: Some(now),
+        });
+        mirror.clone_into(&mut state.mirror);
+        let budget = self.budgets.entry(mirror.to_owned()).or_insert(Budget {
+            per_minute,
+            tokens: f64::from(per_minute),
+            filled_at: now,
+        });
+        budget.per_minute = per_minute;
+    }
+
+    /// Forgets the repositories that are not in `there`, unless they are worked on.
+    pub fn retain(&mut self, there: &BTreeSet<PathBuf>) {
+        self.repositories
+            .retain(|path, state| state.running || there.contains(path));
+    }
+
+    /// Something was appended to the journal of this repository.
+    pub fn wake(&mut self, repository: &Path, now: Duration) {
+        if let Some(state) = self.repositories.get_mut(repository) {
+            state.due = Some(state.due.map_or(now, |due| due.min(now)));
+        }
+    }
+
+    /// Every repository is due.
+    pub fn wake_all(&mut self, now: Duration) {
+        self.repositories.values_mut().for_each(|state| state.due = Some(now));
+    }
+
+    /// A cycle over this repository has ended; without anything new the next one is at `next`.
+    pub fn finished(&mut self, repository: &Path, next: Duration) {
+        if let Some(state) = self.repositories.get_mut(repository) {
+            state.running = false;
+            state.due = Some(state.due.map_or(next, |due| due.min(next)));
+        }
+    }
+
+    /// Which repositories start now, the longest due first. They count as running until they have
+    /// [`finished()`](Self::finished).
+    pub fn start(&mut self, now: Duration) -> Vec<PathBuf> {
+        let mut due: Vec<(Duration, PathBuf)> = Vec::new();
+        for (path, state) in &self.repositories {
+            due.extend(
+                state
+                    .due
+                    .filter(|due| !state.running && *due <= now)
+                    .map(|due| (due, path.clone())),
+            );
+        }
+        due.sort();
+        let mut started = Vec::new();
+        for (_, path) in due {
+            if self.running() >= self.limit {
+                break;
+            }
+            let Some(state) = self.repositories.get_mut(&path) else {
+                continue;
+            };
+            if self
+                .budgets
+                .get_mut(&state.mirror)
+                .is_none_or(|budget| budget.take(now))
+            {
+                state.running = true;
+                state.due = None;
+                started.push(path);
+            }
+        }
+        started
+    }
+
+    /// How many cycles run.
+    pub fn running(&self) -> usize {
+        self.repositories.values().filter(|state| state.running).count()
+    }
+
+    /// How many repositories there are.
+    pub fn len(&self) -> usize {
+        self.repositories.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.repositories.is_empty()
+    }
+
+    /// When there is something to start, if nothing happens until then; none while only an event can change that.
+    pub fn next_start(&self, now: Duration) -> Option<Duration> {
+        if self.running() >= self.limit {
+            return None;
+        }
+        let waiting = self.repositories.values().filter(|state| !state.running);
+        let starts = waiting.filter_map(|state| {
+            let affordable = self
+                .budgets
+                .get(&state.mirror)
+                .map_or(now, |budget| budget.affordable_at(now));
+            Some(state.due?.max(affordable))
+        });
+        starts.min()
+    }
+}
+
+impl Budget {
+    fn rate(self) -> f64 {
+        f64::from(self.per_minute) / 60.0
+    }
+
+    fn tokens_at(self, now: Duration) -> f64 {
+        let filled = now.saturating_sub(self.filled_at).as_secs_f64() * self.rate();
+        (self.tokens + filled).min(f64::from(self.per_minute))
+    }
+
+    fn take(&mut self, now: Duration) -> bool {
+        if self.per_minute == 0 {
+            return true;
+        }
+        self.tokens = self.tokens_at(now);
+        self.filled_at = now;
+        let affordable = self.tokens >= 1.0;
+        if affordable {
+            self.tokens -= 1.0;
+        }
+        affordable
+    }
+
+    fn affordable_at(self, now: Duration) -> Duration {
+        let lacking = 1.0 - self.tokens_at(now);
+        if self.per_minute == 0 || lacking <= 0.0 {
+            return now;
+        }
+        // A little late rather than a little early, which would only wait again.
+        now + Duration::from_secs_f64(lacking / self.rate()) + Duration::from_millis(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seconds(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    fn schedule(names: &[&str], per_minute: u32, limit: usize) -> Schedule {
+        let mut schedule = Schedule::new(limit);
+        for name in names {
+            schedule.set(Path::new(name), "mirror", per_minute, seconds(0));
+        }
+        schedule
+    }
+
+    #[test]
+    fn the_first_cycle_starts_at_once_and_appends_during_it_make_one_more() {
+        let mut schedule = schedule(&["a"], 6, 4);
+        assert_eq!(schedule.start(seconds(0)), [PathBuf::from("a")]);
+        for now in 1..5 {
+            schedule.wake(Path::new("a"), seconds(now));
+            assert!(schedule.start(seconds(now)).is_empty());
+        }
+        schedule.finished(Path::new("a"), seconds(900));
+        assert_eq!(schedule.start(seconds(5)).len(), 1);
+        schedule.finished(Path::new("a"), seconds(900));
+        assert!(schedule.start(seconds(6)).is_empty());
+        assert_eq!(schedule.next_start(seconds(6)), Some(seconds(900)));
+    }
+
+    #[test]
+    fn a_budget_allows_a_burst_and_then_its_rate() {
+        let mut schedule = schedule(&["a"], 6, 4);
+        let mut starts = Vec::new();
+        for now in 0..120 {
+            schedule.wake(Path::new("a"), seconds(now));
+            if !schedule.start(seconds(now)).is_empty() {
+                starts.push(now);
+                schedule.finished(Path::new("a"), seconds(9000));
+            }
+        }
+        assert_eq!(starts[..6], [0, 1, 2, 3, 4, 5]);
+        assert_eq!(starts.len(), 6 + 11, "{starts:?}");
+    }
+
+    #[test]
+    fn it_tells_when_the_budget_allows_the_next_start() {
+        let mut schedule = schedule(&["a"], 1, 4);
+        schedule.start(seconds(0));
+        schedule.finished(Path::new("a"), seconds(9000));
+        schedule.wake(Path::new("a"), seconds(10));
+        assert!(schedule.start(seconds(10)).is_empty());
+        let next = schedule.next_start(seconds(10)).unwrap();
+        assert!(next > seconds(60) && next < seconds(61), "{next:?}");
+        assert_eq!(schedule.start(next).len(), 1);
+    }
+
+    #[test]
+    fn no_more_than_the_limit_run_and_the_longest_due_goes_first() {
+        let mut schedule = schedule(&["a", "b", "c"], 0, 2);
+        assert_eq!(schedule.start(seconds(0)), [PathBuf::from("a"), PathBuf::from("b")]);
+        assert_eq!(schedule.next_start(seconds(0)), None);
+        schedule.wake(Path::new("a"), seconds(1));
+        schedule.finished(Path::new("a"), seconds(900));
+        // `c` has been due for longer than `a` is again.
+        assert_eq!(schedule.start(seconds(2)), [PathBuf::from("c")]);
+    }
+
+    #[test]
+    fn repositories_share_the_budget_of_their_mirror_only() {
+        let mut schedule = schedule(&["a", "b"], 1, 9);
+        schedule.set(Path::new("c"), "another", 1, seconds(0));
+        assert_eq!(schedule.start(seconds(0)), [PathBuf::from("a"), PathBuf::from("c")]);
+    }
+
+    #[test]
+    fn what_is_gone_is_forgotten_when_it_has_finished() {
+        let mut schedule = schedule(&["a", "b"], 0, 1);
+        schedule.start(seconds(0));
+        schedule.retain(&BTreeSet::new());
+        assert_eq!((schedule.len(), schedule.running()), (1, 1));
+        schedule.finished(Path::new("a"), seconds(1));
+        schedule.retain(&BTreeSet::new());
+        assert!(schedule.is_empty());
+    }
+}

@@ -1,0 +1,218 @@
+//! The long-running worker: cycles over many repositories, each when something was appended to its journal, when a group
+//! in trouble is to be tried again, or when the refs of both sides are to be compared.
+//!
+//! One thread decides ([`Schedule`]), each cycle has a thread of its own, so that a repository that hangs does not hold the
+//! others. To stop is safe at any moment: whatever a cycle leaves, the next start understands.
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ffi::OsString,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        mpsc::{self, Receiver, RecvTimeoutError, Sender},
+    },
+    thread,
+    time::Duration,
+};
+
+use super::{
+    notice::Notice,
+    report::{CycleOutcome, CycleReport},
+    repository::find_repositories,
+    run::{Options, RunError, remote_name, run},
+    schedule::Schedule,
+    trouble::distance,
+};
+use crate::{
+    clock::{Clock, SystemClock},
+    config::Config,
+    journal,
+    storage::{Disk, Storage},
+};
+
+/// How many cycles run at once.
+const CONCURRENCY: usize = 4;
+/// How long a repository that is quiet is left alone. A cycle then compares the refs of both sides.
+const QUIET: Duration = Duration::from_secs(15 * 60);
+/// How often is looked for new repositories and changed settings.
+const RESCAN: Duration = Duration::from_secs(10);
+/// How long a push in flight gets when it is time to stop.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Which repositories are watched.
+#[derive(Debug, Clone, Default)]
+pub struct Watched {
+    /// These.
+    pub repositories: Vec<PathBuf>,
+    /// And all below this folder that have a journal.
+    pub root: Option<PathBuf>,
+    /// The mirror, instead of the configured one.
+    pub remote: Option<String>,
+}
+
+/// What happens to a watch from outside.
+#[derive(Debug)]
+pub enum Event {
+    /// Something was appended to this repository's journal.
+    Appended(PathBuf),
+    /// A cycle has ended.
+    Finished(PathBuf, Box<Result<CycleReport, RunError>>),
+    /// Settings may have changed: everything is looked at anew.
+    Reload,
+    /// It is time to stop.
+    Stop,
+}
+
+/// Reads an environment variable, from any thread.
+pub type SharedEnvironment = Arc<dyn Fn(&str) -> Option<OsString> + Send + Sync>;
+
+/// Watches until [`Event::Stop`]. `alive` is called at least every [`RESCAN`], first when everything is set up.
+pub fn watch(
+    watched: Watched,
+    environment: SharedEnvironment,
+    events: (Sender<Event>, Receiver<Event>),
+    alive: impl FnMut(),
+) {
+    let (sender, events) = events;
+    let appended = sender.clone();
+    let notice = Notice::start(Arc::new(move |git_dir: &Path| {
+        // Nobody listens any more when it is time to stop.
+        let _ = appended.send(Event::Appended(git_dir.to_owned()));
+    }));
+    let mut watch = Watch {
+        watched,
+        environment,
+        sender,
+        notice,
+        schedule: Schedule::new(CONCURRENCY),
+        clock: SystemClock::default(),
+        failures: BTreeMap::new(),
+    };
+    watch.until_stopped(&events, alive);
+    watch.wind_down(&events);
+}
+
+struct Watch {
+    watched: Watched,
+    environment: SharedEnvironment,
+    sender: Sender<Event>,
+    notice: Notice,
+    schedule: Schedule,
+    clock: SystemClock,
+    /// Cycles that could not be made at all, in a row.
+    failures: BTreeMap<PathBuf, u32>,
+}
+
+impl Watch {
+    fn until_stopped(&mut self, events: &Receiver<Event>, mut alive: impl FnMut()) {
+        let mut rescan = Duration::ZERO;
+        loop {
+            let now = self.clock.elapsed();
+            if now >= rescan {
+                self.rescan(now);
+                rescan = now + RESCAN;
+            }
+            alive();
+            for repository in self.schedule.start(now) {
+                self.begin(repository);
+            }
+            let next = self.schedule.next_start(now).map_or(rescan, |start| start.min(rescan));
+            match events.recv_timeout(next.saturating_sub(self.clock.elapsed())) {
+                Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+                Ok(Event::Reload) => {
+                    tracing::info!("looking at everything anew");
+                    rescan = Duration::ZERO;
+                    self.schedule.wake_all(self.clock.elapsed());
+                }
+                Ok(Event::Appended(repository)) => self.schedule.wake(&repository, self.clock.elapsed()),
+                Ok(Event::Finished(repository, result)) => self.finish(&repository, &result),
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+        }
+    }
+
+    /// Lets cycles end by themselves, for a while. What is left is abandoned with the process.
+    fn wind_down(&mut self, events: &Receiver<Event>) {
+        let end = self.clock.elapsed() + GRACE;
+        while self.schedule.running() > 0 {
+            match events.recv_timeout(end.saturating_sub(self.clock.elapsed())) {
+                Ok(Event::Finished(repository, result)) => self.finish(&repository, &result),
+                Ok(_) => {}
+                Err(_) => {
+                    tracing::warn!(
+                        cycles = self.schedule.running(),
+                        "abandoned; their entries stay pending"
+                    );
+                    return;
+                }
+            }
+        }
+    }
+
+    fn rescan(&mut self, now: Duration) {
+        let mut there: BTreeSet<PathBuf> = self.watched.repositories.iter().cloned().collect();
+        match self.watched.root.as_deref().map(find_repositories) {
+            Some(Ok(found)) => there.extend(found),
+            Some(Err(error)) => tracing::error!(%error, "the root cannot be read"),
+            None => {}
+        }
+        for repository in &there {
+            // An append can only be noticed in a folder that is there.
+            if let Err(error) = Disk.create_dir(&repository.join(journal::FOLDER)) {
+                tracing::warn!(repository = %repository.display(), %error, "no .stargate folder can be made");
+            }
+            let config = Config::load(repository).unwrap_or_default();
+            let configured = config.remote.map(|remote| remote.to_string());
+            let mirror = remote_name(self.watched.remote.clone(), configured, &*self.environment);
+            let mirror = mirror.unwrap_or_default();
+            self.schedule.set(repository, &mirror, config.pushes_per_minute, now);
+            self.notice.add(repository);
+        }
+        self.schedule.retain(&there);
+    }
+
+    fn begin(&self, repository: PathBuf) {
+        let options = Options {
+            remote: self.watched.remote.clone(),
+            patient: true,
+            ..Default::default()
+        };
+        let (environment, sender, clock) = (self.environment.clone(), self.sender.clone(), self.clock);
+        thread::spawn(move || {
+            let result = run(&repository, &options, &*environment, &clock);
+            // Nobody listens any more when this was abandoned.
+            let _ = sender.send(Event::Finished(repository, Box::new(result)));
+        });
+    }
+
+    fn finish(&mut self, repository: &Path, result: &Result<CycleReport, RunError>) {
+        let shown = repository.display();
+        let pause = match result {
+            Ok(report) => {
+                self.failures.remove(repository);
+                match report.outcome {
+                    CycleOutcome::Idle => tracing::debug!(repository = %shown, "idle"),
+                    outcome => tracing::info!(repository = %shown, ?outcome, pending = report.pending, "cycle"),
+                }
+                let until = |next: i64| next.saturating_sub(self.clock.now().as_second()).max(1);
+                let next_try = report
+                    .next_try
+                    .map(|next| Duration::from_secs(until(next).unsigned_abs()));
+                next_try.unwrap_or(QUIET).min(QUIET)
+            }
+            Err(error) => {
+                let failures = self.failures.entry(repository.to_owned()).or_default();
+                *failures += 1;
+                let pause = distance(*failures);
+                tracing::error!(repository = %shown, %error, next_try_s = pause.as_secs(), "no cycle");
+                pause
+            }
+        };
+        self.schedule.finished(repository, self.clock.elapsed() + pause);
+    }
+}
+
+/// A channel for [`watch()`].
+pub fn channel() -> (Sender<Event>, Receiver<Event>) {
+    mpsc::channel()
+}
