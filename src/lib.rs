@@ -53,6 +53,7 @@
 
 pub mod cli;
 
+pub mod by_refspec;
 pub mod hook;
 pub mod worker;
 
