@@ -2,6 +2,7 @@
 //! exit code. Nothing else in this package prints for `stargate-mirror`.
 pub mod demo;
 pub mod install;
+pub mod push;
 pub mod report;
 pub mod run;
 pub mod wait;
@@ -14,7 +15,7 @@ use std::{
 };
 
 use clap::{Parser, Subcommand};
-use tracing_subscriber::{EnvFilter, fmt};
+use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
 use crate::worker;
 use report::{Exit, Failure};
@@ -25,6 +26,7 @@ Examples:
   git config -f /srv/git/o/r.git/config stargate.remote https://github.com/o/r.git
   GITHUB_PAT=… stargate-mirror run --repo /srv/git/o/r.git
   stargate-mirror wait --oid 9f8e… --ns main --remote https://github.com/o/r.git
+  stargate-mirror push https://github.com/o/r.git main tag v1.0
 
 Environment:
   GITHUB_PAT       the token for the mirror; it never leaves memory
@@ -50,6 +52,7 @@ struct Cli {
 enum Command {
     Install(install::Args),
     Run(run::Args),
+    Push(push::Args),
     Wait(wait::Args),
     Demo(demo::Args),
 }
@@ -57,10 +60,12 @@ enum Command {
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    log_to_stderr();
+    let terminal = push::Terminal::default();
+    log_to_stderr(matches!(cli.command, Command::Push(_)).then(|| terminal.remote_lines()));
     let done = match cli.command {
         Command::Install(args) => install::main(&args),
         Command::Run(args) => run::main(&args),
+        Command::Push(args) => push::main(&args, &terminal),
         Command::Wait(args) => wait::main(&args),
         Command::Demo(args) => demo::main(&args),
     };
@@ -73,14 +78,16 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Logs go to stderr, where `STARGATE_LOG` says how much. A person or cron's mail reads them.
-fn log_to_stderr() {
+/// Logs go to stderr, where `STARGATE_LOG` says how much. A person or cron's mail reads them. `beside` sees all events.
+fn log_to_stderr(beside: Option<impl Layer<Registry> + Send + Sync>) {
     let filter = EnvFilter::try_from_env("STARGATE_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
-    fmt()
-        .with_env_filter(filter)
+    let logs = fmt::layer()
         .with_ansi(colours())
         .with_target(false)
-        .with_writer(std::io::stderr)
+        .with_writer(std::io::stderr);
+    tracing_subscriber::registry()
+        .with(beside)
+        .with(logs.with_filter(filter))
         .init();
 }
 
