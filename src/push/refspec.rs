@@ -162,6 +162,9 @@ impl Refspecs {
             return Ok(());
         }
         match (source, destination) {
+            (None, None) if !text.ends_with(b":") => {
+                return Err(RefspecError::Invalid(text.into(), "it names nothing".into()));
+            }
             (None, None) => self.patterns.push(Pattern::Matching { force }),
             (Some(source), destination) if source.contains(&b'*') => self.patterns.push(Pattern::Glob {
                 destination: destination.unwrap_or_else(|| source.clone()),
