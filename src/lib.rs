@@ -29,12 +29,14 @@
 //! cli        one file per subcommand, and report (library error -> hint, exit code); printing lives here
 //!
 //! worker     driver of the refs' mirror: cycle, lock, wait
+//! by_refspec driver of one push, as `git push` makes it: run, driver, tracking (remote-tracking refs)
 //! hook       post_receive, identity (pusher, repository)
 //!
 //! mirror     PURE: plan, settlement, watermark
 //! transport  remote (one type for a mirror, whatever its URL), http, credentials, local
 //! journal    format (prose first), entry, reader (never writes), writer (lock, repair, append, settle)
-//! push       PURE wire: advertisement, command, capabilities, session, report_status; packs: enumerate, pack
+//! push       PURE wire: advertisement, command, capabilities, session, report_status; packs: enumerate, pack;
+//!            what may be pushed: refspec, lease, ruling
 //!
 //! storage    the only place that fsyncs, locks, renames
 //! config     git config [stargate], environment -> one Config

@@ -35,11 +35,19 @@ fn whole(folder: &Path, arguments: &[&str]) -> String {
     )
 }
 
-/// Log lines start with the time.
+/// Log lines start with the time; JSON says how long it took.
 fn without_times(text: &str) -> String {
     let line = |line: &str| match line.split_once(' ') {
         Some((time, rest)) if time.parse::<jiff::Timestamp>().is_ok() => format!("[TIME] {rest}\n"),
-        _ => format!("{line}\n"),
+        _ => match line.split_once("\"elapsed_ms\":") {
+            Some((before, after)) if before.starts_with('{') => {
+                format!(
+                    "{before}\"elapsed_ms\":[MS]{}\n",
+                    after.trim_start_matches(|c: char| c.is_ascii_digit())
+                )
+            }
+            _ => format!("{line}\n"),
+        },
     };
     text.lines().map(line).collect()
 }
@@ -65,6 +73,7 @@ fn help() {
         &["--help"][..],
         &["install", "--help"],
         &["run", "--help"],
+        &["push", "--help"],
         &["wait", "--help"],
         &["demo", "--help"],
     ] {
@@ -79,6 +88,8 @@ fn usage_errors_exit_2() {
     let mut all = String::new();
     for arguments in [
         &["push-it"][..],
+        &["push", "origin"],
+        &["push", "origin", "main", "--json", "--porcelain"],
         &["wait"],
         &["wait", "--oid", "main"],
         &[
@@ -113,6 +124,10 @@ fn main_errors_say_what_why_and_what_to_do() {
         &["run", "--repo", "r.git", "--remote", "http://git.example.com/o/r.git"],
         &["run", "--repo", "r.git", "--remote", "ftp://git.example.com/o/r.git"],
         &["run", "--root", "nowhere"],
+        &["push", "--repo", "r.git", "nowhere", "main"],
+        &["push", "--repo", "r.git", "r.git", "main"],
+        &["push", "--repo", "r.git", "r.git", "main:a..b"],
+        &["push", "--repo", "r.git", "r.git", "--force-with-lease=main:x", "main"],
         &["wait", "--oid", "a1b2c3d4e5f6a1b2c3d4e5f6a1b2c3d4e5f6a1b2"],
         &["install", "--repo", "nowhere.git"],
     ] {

@@ -1,5 +1,8 @@
 //! `stargate-mirror push` beside `git push`: the same arguments on identical copies of repositories must give the same
 //! lines, exit codes and refs.
+#[path = "../examples/push.rs"]
+#[expect(dead_code, reason = "its main")]
+mod example;
 mod support;
 
 use std::{
@@ -8,7 +11,13 @@ use std::{
     process::{Command, Output},
 };
 
+use bstr::BString;
 use proptest::prelude::*;
+use stargate_mirror::{
+    by_refspec::{self, Fate, Order, Tracking},
+    push::{Advertisement, Connection, Error, Outcome, Pack, RemoteRef, Report, Request, Traffic, refspec::Refspecs},
+    transport::local::Local,
+};
 use support::{
     git::{self, commit, git},
     mirror::{Format, Mirror},
@@ -133,7 +142,12 @@ fn compare(template: &Path, arguments: &[&str]) {
         stderr(&our_push),
         stderr(&git_push)
     );
-    assert_ne!(git_push.status.code(), Some(128), "{arguments:?}: {}", stderr(&git_push));
+    assert_ne!(
+        git_push.status.code(),
+        Some(128),
+        "{arguments:?}: {}",
+        stderr(&git_push)
+    );
     for repository in ["remote.git", "source"] {
         let [git_refs, our_refs] = [&git_side, &our_side].map(|side| refs(&side.join(repository)));
         assert_eq!(our_refs, git_refs, "{arguments:?}: refs of {repository}");
@@ -616,6 +630,63 @@ fn a_servers_ok_is_checked() {
     );
 }
 
+/// A remote whose answers are lost, after it did what it was told, or before.
+struct Forgetful {
+    remote: Local,
+    obeys: bool,
+}
+
+impl Connection for Forgetful {
+    fn advertisement(&mut self) -> Result<Advertisement, Error> {
+        self.remote.advertisement()
+    }
+
+    fn send(&mut self, request: &Request, pack: Option<Pack>) -> Result<Report, Error> {
+        if self.obeys {
+            self.remote.send(request, pack)?;
+        }
+        Err(Error::new(Outcome::Ambiguous, "the answer was lost"))
+    }
+
+    fn read_refs(&mut self, prefixes: &[BString]) -> Result<Vec<RemoteRef>, Error> {
+        self.remote.read_refs(prefixes)
+    }
+
+    fn traffic(&self) -> Traffic {
+        self.remote.traffic()
+    }
+}
+
+#[test]
+fn after_a_lost_answer_the_refs_tell() {
+    for (obeys, verify) in [(true, true), (false, true), (true, false)] {
+        let template = made(Format::Sha1);
+        let repository = gix::open(template.path().join("source")).expect("a repository");
+        let remote = Local::open(&template.path().join("remote.git")).expect("a remote");
+        let order = Order {
+            refspecs: Refspecs::parse(["main", ":gone"]).expect("refspecs"),
+            verify,
+            ..Order::default()
+        };
+        let configured = repository.find_remote("origin").expect("a remote");
+        let tracking = Tracking::new(&repository, Some(&configured));
+        let mut connection = Forgetful { remote, obeys };
+        let refs = by_refspec::push(&mut connection, &repository, &tracking, &order, &()).expect("no error");
+        let [two, three] = ["main~1", "main"].map(|name| git(&template.path().join("source"), &["rev-parse", name]));
+        let found = |index: usize| refs[index].fate.clone();
+        match (obeys, verify) {
+            (true, true) => assert_eq!((found(0), found(1)), (Fate::Accepted, Fate::Accepted)),
+            (false, true) => {
+                let still = format!("the answer was lost, but it still has {two}");
+                assert_eq!(found(1), Fate::Unknown(still));
+            }
+            _ => assert_eq!(found(1), Fate::Unknown("the answer was lost".into())),
+        }
+        let remembered = git(&template.path().join("source"), &["rev-parse", "origin/main"]);
+        assert_eq!(remembered, if obeys && verify { three } else { two });
+    }
+}
+
 #[test]
 fn remote_tracking_refs_follow_the_fetch_refspecs() {
     let template = made(Format::Sha1);
@@ -635,4 +706,19 @@ fn remote_tracking_refs_follow_the_fetch_refspecs() {
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let moved = git(&source, &["rev-parse", "refs/remotes/kv/main"]);
     assert_eq!(moved, git(&source, &["rev-parse", "main"]));
+}
+
+#[test]
+fn the_example_pushes_commits_that_are_in_memory_only() {
+    let folder = tempfile::tempdir().expect("a folder");
+    git(folder.path(), &["init", "-q", "--bare", "."]);
+    let remote = folder.path().display().to_string();
+    for note in ["one", "two"] {
+        let (id, verdict) = example::push_note(&remote, note).expect("a push");
+        assert_eq!(verdict, stargate_mirror::push::Verdict::Accepted);
+        assert_eq!(git(folder.path(), &["rev-parse", example::BRANCH]), id.to_string());
+        assert_eq!(git(folder.path(), &["show", "notes:note"]), note);
+    }
+    assert_eq!(git(folder.path(), &["rev-list", "--count", "notes"]), "2");
+    git(folder.path(), &["fsck", "--strict"]);
 }

@@ -24,23 +24,24 @@ Examples:
   stargate-mirror push origin :old                     delete; or --delete old
   GITHUB_PAT=… stargate-mirror push https://github.com/o/r.git --atomic main tag v1.0
 
---json prints one object; verdict is up-to-date, accepted, refused (here), rejected (there), unknown, or null in
-a dry run; outcome is pushed, idle, planned, rejected or ambiguous; new is zeros for a deletion:
-  {\"outcome\":\"pushed\",\"remote\":\"https://github.com/o/r.git\",\"refs\":[{\"ref\":\"refs/heads/main\",\"old\":\"1a2b…\",
-   \"new\":\"9f8e…\",\"verdict\":\"accepted\",\"reason\":null}],\"http_requests\":4,\"bytes_sent\":3514,\"elapsed_ms\":84}
+--json prints one object. verdict: up-to-date, accepted, refused (here), rejected (there), unknown,
+null in a dry run. outcome: pushed, idle, planned, rejected, ambiguous. new is zeros for a deletion.
+  {\"outcome\":\"pushed\",\"remote\":\"https://github.com/o/r.git\",\"refs\":[{\"ref\":\"refs/heads/main\",
+   \"old\":\"1a2b…\",\"new\":\"9f8e…\",\"verdict\":\"accepted\",\"reason\":null}],\"http_requests\":4,
+   \"bytes_sent\":3514,\"elapsed_ms\":84}
 
 Exit codes:
   0  done, or nothing to do            3  refused here, or rejected by the remote
   1  the remote's word and its refs    4  misconfigured: remote, credentials, atomic not offered
      do not agree, or it was lost      5  input/output or repository error
   2  usage, refspecs among it
-With --porcelain they are git's: 0, 1 when not all refs were pushed, 128 when there was no push at all, 129.
+With --porcelain they are git's: 0, 1 (not all refs were pushed), 128 (no push at all), 129.
 
 After a push the refs are read back (unless stargate.verify is false), which git does not do.
 
 What git push can do and this cannot:
   - push without REMOTE and REFSPEC: push.default, remote.<name>.push, more than one URL
-  - --all, --branches, --mirror, --tags, --follow-tags, --prune: name refspecs, such as 'refs/tags/*'
+  - --all, --branches, --mirror, --tags, --follow-tags, --prune (name refspecs: 'refs/tags/*')
   - --set-upstream, --force-if-includes, --signed, --recurse-submodules, --receive-pack
   - run a pre-push hook here, or the hooks of a remote that is a path
   - ssh:// and git:// remotes";

@@ -7,20 +7,16 @@
 //!
 //! A short name stands for a full one by the rules of gitrevisions (*\<refname\>*). Refs of branches and tags win over
 //! others. What is `^excluded` goes by the name on the remote, as in git.
+mod names;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use bstr::{BStr, BString, ByteSlice};
 use gix::{ObjectId, refspec};
 
-/// What may stand around a short name to make a full one.
-const RULES: [(&str, &str); 6] = [
-    ("", ""),
-    ("refs/", ""),
-    ("refs/tags/", ""),
-    ("refs/heads/", ""),
-    ("refs/remotes/", ""),
-    ("refs/remotes/", "/HEAD"),
-];
+use self::names::standing_for;
+
+pub use names::{filled, may_stand_for};
 
 /// Refspecs of one push, understood but not looked up.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -347,41 +343,71 @@ fn source(given: Option<&BStr>, local: &LocalRefs<'_>) -> Result<Source, Refspec
     }
 }
 
-/// The refs that `short` stands for: if there are any, those that are branches, tags, or named in full or from below
-/// `refs/`; else all others.
-fn standing_for(short: &BStr, is_there: impl Fn(&BString) -> bool) -> Vec<BString> {
-    let mut strong = Vec::new();
-    let mut weak = Vec::new();
-    for (at, (before, after)) in RULES.iter().enumerate() {
-        let full = BString::from([before.as_bytes(), short, after.as_bytes()].concat());
-        if is_there(&full) {
-            let is_strong = at < 2 || full.starts_with(b"refs/heads/") || full.starts_with(b"refs/tags/");
-            if is_strong { &mut strong } else { &mut weak }.push(full);
-        }
-    }
-    if strong.is_empty() { weak } else { strong }
-}
-
-/// Whether `short` may stand for the ref `full`.
-pub fn may_stand_for(short: &BStr, full: &BStr) -> bool {
-    let rest = |(before, after): &(&str, &str)| {
-        full.strip_prefix(before.as_bytes())
-            .and_then(|rest| rest.strip_suffix(after.as_bytes()))
-            .is_some_and(|rest| rest == short.as_bytes())
-    };
-    RULES.iter().any(rest)
-}
-
-/// What `destination` becomes for `name`, if that fits `source`: the name itself where there is no `*`, else with what
-/// stands for it.
-pub fn filled(source: &BStr, name: &BStr, destination: &BStr) -> Option<BString> {
-    let Some((before, after)) = source.split_once_str("*") else {
-        return (source == name).then(|| destination.into());
-    };
-    let middle = name.strip_prefix(before)?.strip_suffix(after)?;
-    Some(destination.replacen("*", middle, 1).into())
-}
-
 fn excludes(pattern: &BString, name: &BString) -> bool {
     filled(pattern.as_ref(), name.as_ref(), b"".as_bstr()).is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NULL: ObjectId = ObjectId::Sha1([0; 20]);
+    const HERE: ObjectId = ObjectId::Sha1([1; 20]);
+    const THERE: ObjectId = ObjectId::Sha1([2; 20]);
+
+    /// What `refspecs` ask for, as `source>name`, of a source and a remote with refs of these names.
+    fn asked(refspecs: &[&str], local: &[&str], remote: &[&str]) -> Result<String, RefspecError> {
+        let refs = |names: &[&str], id| names.iter().map(|name| ((*name).into(), id)).collect();
+        let local = LocalRefs {
+            ids: refs(local, HERE),
+            symbolic: [("HEAD".into(), "refs/heads/main".into())].into(),
+            object: &|expression| (expression == "HEAD").then_some(HERE),
+            null: NULL,
+        };
+        let wanted = Refspecs::parse(refspecs)?
+            .with_sources(&local)?
+            .matched(&refs(remote, THERE))?;
+        let line = |wanted: Wanted| {
+            assert_eq!(wanted.new.is_null(), wanted.source.is_none());
+            assert_eq!(wanted.old.is_null(), !remote.contains(&&*wanted.name.to_string()));
+            format!("{}>{}", wanted.source.unwrap_or_default(), wanted.name)
+        };
+        Ok(wanted.into_iter().map(line).collect::<Vec<_>>().join(" "))
+    }
+
+    #[test]
+    fn branches_and_tags_win_over_others_and_over_nothing() {
+        let asked = |refspec: &str, local: &[&str]| asked(&[refspec], local, &[]);
+        let other = ["refs/remotes/a", "refs/heads/a"];
+        assert_eq!(asked("a", &other).unwrap(), "refs/heads/a>refs/heads/a");
+        assert_eq!(asked("a", &other[..1]).unwrap(), "refs/remotes/a>refs/remotes/a");
+        let two = ["refs/tags/a", "refs/heads/a"];
+        assert_eq!(asked("a", &two), Err(RefspecError::AmbiguousSource("a".into())));
+        assert_eq!(asked("a", &[]), Err(RefspecError::NoSource("a".into())));
+    }
+
+    #[test]
+    fn what_the_remote_has_comes_first_then_new_names_as_they_were_asked_for() {
+        let local = ["refs/heads/a", "refs/heads/b", "refs/heads/c", "refs/heads/d"];
+        let refspecs = ["d", "a", "refs/heads/*", "^refs/heads/c"];
+        let asked = asked(&refspecs, &local, &["refs/heads/b"]).unwrap();
+        let names: Vec<_> = asked.split(' ').filter_map(|one| one.split('>').nth(1)).collect();
+        assert_eq!(names, ["refs/heads/b", "refs/heads/d", "refs/heads/a"]);
+    }
+
+    #[test]
+    fn a_destination_that_is_not_there_is_what_the_source_is() {
+        let local = ["refs/heads/main", "refs/tags/v1", "refs/kv/main"];
+        let asked = |refspec: &str| asked(&[refspec], &local, &["refs/heads/there"]);
+        assert_eq!(asked("HEAD").unwrap(), "HEAD>refs/heads/main");
+        assert_eq!(asked("HEAD:new").unwrap(), "HEAD>refs/heads/new");
+        assert_eq!(asked("v1:v2").unwrap(), "refs/tags/v1>refs/tags/v2");
+        assert_eq!(asked("v1:there").unwrap(), "refs/tags/v1>refs/heads/there");
+        assert!(matches!(
+            asked("refs/kv/main:new"),
+            Err(RefspecError::Unqualified { .. })
+        ));
+        assert_eq!(asked(":new"), Err(RefspecError::NothingToDelete("new".into())));
+        assert_eq!(asked(":there").unwrap(), ">refs/heads/there");
+    }
 }

@@ -5,7 +5,7 @@ use bstr::{BStr, ByteSlice};
 
 use crate::{
     by_refspec::{Fate, PushOutcome, PushReport, RefReport},
-    push::cleaned,
+    push::{cleaned, ruling::Refusal},
 };
 
 /// How wide the summary is in the lines for a person, so that names stand below each other.
@@ -15,7 +15,7 @@ const SUMMARY_WIDTH: usize = 17;
 struct Line<'a> {
     flag: char,
     summary: String,
-    /// None where git does not show it: for deletions.
+    /// None for most deletions; one that is refused here comes from `(delete)`.
     from: Option<&'a BStr>,
     to: &'a BStr,
     reason: Option<String>,
@@ -84,8 +84,11 @@ fn in_order(refs: &[RefReport]) -> Vec<Line<'_>> {
 }
 
 fn line(report: &RefReport) -> Line<'_> {
-    let deletes = report.new.is_null();
-    let from = report.source.as_ref().map(|source| source.as_bstr());
+    let from = match (&report.source, &report.fate) {
+        (Some(source), _) => Some(source.as_bstr()),
+        (None, Fate::Refused(refusal)) if *refusal != Refusal::CannotDelete => Some("(delete)".into()),
+        (None, _) => None,
+    };
     let (flag, summary, reason) = match &report.fate {
         Fate::UpToDate => ('=', "[up to date]".into(), None),
         Fate::Planned | Fate::Accepted => done(report),
@@ -96,7 +99,7 @@ fn line(report: &RefReport) -> Line<'_> {
     Line {
         flag,
         summary,
-        from: from.filter(|_| !deletes),
+        from,
         to: report.name.as_ref(),
         reason,
     }
