@@ -36,8 +36,20 @@ fn make(folder: &Path, format: Format) {
         Format::Sha1 => "--object-format=sha1",
         Format::Sha256 => "--object-format=sha256",
     };
-    git(folder, &["init", "-q", "-b", "main", format, "source"]);
-    git(folder, &["init", "-q", "--bare", "-b", "main", format, "remote.git"]);
+    git(folder, &["init", "-q", "--template=", "-b", "main", format, "source"]);
+    git(
+        folder,
+        &[
+            "init",
+            "-q",
+            "--template=",
+            "--bare",
+            "-b",
+            "main",
+            format,
+            "remote.git",
+        ],
+    );
     let one = commit(&source, None, "one");
     let two = commit(&source, Some(&one), "two");
     let three = commit(&source, Some(&two), "three");
