@@ -172,7 +172,7 @@ fn send(
     order: &Order,
     observer: &dyn Observer,
 ) -> Result<(), PushError> {
-    let mut sent: Vec<&mut RefReport> = refs.iter_mut().filter(|report| report.fate == Fate::Planned).collect();
+    let sent: Vec<&mut RefReport> = refs.iter_mut().filter(|report| report.fate == Fate::Planned).collect();
     if sent.is_empty() {
         return Ok(());
     }
@@ -201,8 +201,8 @@ fn send(
         observer.stage(Stage::ReadingBack);
         read_back(connection, &sent)
     });
-    for report in &mut sent {
-        let verdict = verdict(report, &answer);
+    let verdicts = verdicts(&answer, sent.len());
+    for (report, verdict) in sent.into_iter().zip(verdicts) {
         let seen = seen.as_ref().map(Result::as_ref);
         let moved_on = |there| push::fast_forward(repository, report.new, there).unwrap_or(false);
         report.fate = fate(report, verdict, seen, moved_on);
@@ -219,12 +219,15 @@ fn read_back(connection: &mut dyn Connection, sent: &[&mut RefReport]) -> Result
     Ok(refs.into_iter().map(|remote| (remote.name, remote.id)).collect())
 }
 
-/// What the server says of a ref; when it says nothing, why.
-fn verdict(report: &RefReport, answer: &Result<Report, Error>) -> Result<Verdict, String> {
-    match answer.as_ref().map(|answer| answer.verdict(report.name.as_ref())) {
-        Ok(Some(Verdict::Unknown) | None) => Err("remote failed to report status".into()),
-        Ok(Some(verdict)) => Ok(verdict.clone()),
-        Err(lost) => Err(lost.to_string()),
+/// What the server says of each command, in their order; where it says nothing, why.
+fn verdicts(answer: &Result<Report, Error>, commands: usize) -> Vec<Result<Verdict, String>> {
+    let one = |verdict: &Verdict| match verdict {
+        Verdict::Unknown => Err("remote failed to report status".into()),
+        verdict => Ok(verdict.clone()),
+    };
+    match answer {
+        Ok(report) => report.verdicts().map(|(_, verdict)| one(verdict)).collect(),
+        Err(lost) => vec![Err(lost.to_string()); commands],
     }
 }
 
