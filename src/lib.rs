@@ -28,13 +28,16 @@
 //! main.rs, bin/stargate-hook.rs   argv in, exit code out
 //! cli        one file per subcommand, and report (library error -> hint, exit code); printing lives here
 //!
-//! worker     driver of the refs' mirror: run (one repository), cycle (attempts), memory, repository, lock, report, wait
+//! worker     driver of the refs' mirror: watch (many repositories), schedule, notice; run (one), cycle (attempts),
+//!            remote_mirror, memory, trouble, repository, lock, report; sync, wait
+//! by_refspec driver of one push, as `git push` makes it: run, driver, tracking (remote-tracking refs)
 //! hook       post_receive, chained, identity (pusher, repository), meta, account (log, words to the pusher), install
 //!
-//! mirror     PURE: plan (entries + refs + the remote's refs -> groups of commands), settlement, watermark
+//! mirror     PURE: plan (entries + refs + the remote's refs -> groups of commands), settlement, reconcile, watermark
 //! transport  remote (one type for a mirror, whatever its URL), http, credentials, upload_pack (PURE: reading), local
 //! journal    format (prose first), entry, line, reader (never writes), writer (lock, append, settle), repair
-//! push       PURE wire: pkt_line, advertisement, request, report_status; packs: enumerate, pack; session (one push)
+//! push       PURE wire: pkt_line, advertisement, request, report_status; packs: enumerate, pack; session (one push);
+//!            what may be pushed: refspec, lease, ruling
 //!
 //! storage    the only place that fsyncs, locks, renames
 //! config     git config [stargate] -> one Config
@@ -53,6 +56,7 @@
 
 pub mod cli;
 
+pub mod by_refspec;
 pub mod hook;
 pub mod worker;
 

@@ -7,7 +7,7 @@ use std::{
 /// Rooms from the top down, with what may be imported beside the rooms of lower floors.
 const FLOORS: &[&[&str]] = &[
     &["cli"],
-    &["worker", "hook"],
+    &["worker", "hook", "by_refspec"],
     &["mirror"],
     &["transport"],
     &["journal"],

@@ -2,6 +2,7 @@
 //! exit code. Nothing else in this package prints for `stargate-mirror`.
 pub mod demo;
 pub mod install;
+pub mod push;
 pub mod report;
 pub mod run;
 pub mod sync;
@@ -16,7 +17,7 @@ use std::{
 };
 
 use clap::{Parser, Subcommand};
-use tracing_subscriber::{EnvFilter, fmt};
+use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
 use crate::worker;
 use report::{Exit, Failure};
@@ -27,12 +28,13 @@ Examples:
   git config -f /srv/git/o/r.git/config stargate.remote https://github.com/o/r.git
   GITHUB_PAT=… stargate-mirror run --repo /srv/git/o/r.git
   stargate-mirror wait --oid 9f8e… --ns main --remote https://github.com/o/r.git
+  stargate-mirror push https://github.com/o/r.git main tag v1.0
 
 Environment:
   GITHUB_PAT       the token for the mirror; it never leaves memory
   GITHUB_PAT_FILE  a file that holds the token, where GITHUB_PAT is not set
   GITHUB_REPO_URL  the mirror, where stargate.remote is not configured
-  STARGATE_LOG     what is logged on stderr: error, warn (default), info, debug; or a filter such as push=debug
+  STARGATE_LOG     what is logged on stderr: error, warn, info, debug; default warn, for watch info
   NO_COLOR         no colours
 
 Exit codes:
@@ -54,6 +56,7 @@ enum Command {
     Install(install::Args),
     Run(run::Args),
     Watch(watch::Args),
+    Push(push::Args),
     Wait(wait::Args),
     Sync(sync::Args),
     Demo(demo::Args),
@@ -62,11 +65,21 @@ enum Command {
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    log_to_stderr();
+    let terminal = push::Terminal::default();
+    let level = if matches!(cli.command, Command::Watch(_)) {
+        "info"
+    } else {
+        "warn"
+    };
+    log_to_stderr(
+        level,
+        matches!(cli.command, Command::Push(_)).then(|| terminal.remote_lines()),
+    );
     let done = match cli.command {
         Command::Install(args) => install::main(&args),
         Command::Run(args) => run::main(&args),
         Command::Watch(args) => watch::main(&args),
+        Command::Push(args) => push::main(&args, &terminal),
         Command::Wait(args) => wait::main(&args),
         Command::Sync(args) => sync::main(&args),
         Command::Demo(args) => demo::main(&args),
@@ -80,14 +93,16 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Logs go to stderr, where `STARGATE_LOG` says how much. A person or cron's mail reads them.
-fn log_to_stderr() {
-    let filter = EnvFilter::try_from_env("STARGATE_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
-    fmt()
-        .with_env_filter(filter)
+/// Logs go to stderr, where `STARGATE_LOG` says how much. A person or cron's mail reads them. `beside` sees all events.
+fn log_to_stderr(level: &str, beside: Option<impl Layer<Registry> + Send + Sync>) {
+    let filter = EnvFilter::try_from_env("STARGATE_LOG").unwrap_or_else(|_| EnvFilter::new(level));
+    let logs = fmt::layer()
         .with_ansi(colours())
         .with_target(false)
-        .with_writer(std::io::stderr)
+        .with_writer(std::io::stderr);
+    tracing_subscriber::registry()
+        .with(beside)
+        .with(logs.with_filter(filter))
         .init();
 }
 

@@ -4,8 +4,9 @@ use std::{fmt, process::ExitCode};
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme};
 
 use crate::{
+    by_refspec::PushError,
     hook::install::InstallError,
-    push::{self, Outcome},
+    push::{self, Outcome, refspec::RefspecError},
     worker::{CycleOutcome, CycleReport, RunError},
 };
 
@@ -28,6 +29,10 @@ pub enum Exit {
     Locked = 9,
     /// `wait` timed out.
     TimedOut = 10,
+    /// What git calls fatal: there was no push. With `push --porcelain` only.
+    GitFatal = 128,
+    /// Git's code for usage. With `push --porcelain` only.
+    GitUsage = 129,
 }
 
 impl From<Exit> for ExitCode {
@@ -58,6 +63,12 @@ impl Failure {
     /// Says what to do.
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
+        self
+    }
+
+    /// Exits with another code.
+    pub fn exits(mut self, exit: Exit) -> Self {
+        self.exit = exit;
         self
     }
 
@@ -103,6 +114,49 @@ impl From<push::Error> for Failure {
             Some(hint) => failure.hint(hint),
             None => failure,
         }
+    }
+}
+
+impl From<PushError> for Failure {
+    fn from(error: PushError) -> Self {
+        let (exit, hint) = match &error {
+            PushError::Remote(_) => (Exit::Failed, None),
+            PushError::Repository(..) => (Exit::Failed, Some("run as the user that owns the repository")),
+            PushError::DeleteTakesNames(_) => (Exit::Usage, Some("name what to delete, without a colon")),
+            PushError::Lease(_) => (
+                Exit::Usage,
+                Some("give an id, or nothing after the colon for no such ref"),
+            ),
+            PushError::Refspec(refspec) => (Exit::Usage, refspec_hint(refspec)),
+        };
+        match (error, hint) {
+            (PushError::Remote(error), _) => error.into(),
+            (error, Some(hint)) => Failure::new(exit, error).hint(hint),
+            (error, None) => Failure::new(exit, error),
+        }
+    }
+}
+
+fn refspec_hint(error: &RefspecError) -> Option<&'static str> {
+    Some(match error {
+        RefspecError::Invalid(..) => "a refspec is [+]SRC[:DST], :DST, a pattern with one * on each side, or ^EXCLUDED",
+        RefspecError::AmbiguousSource(_) | RefspecError::AmbiguousDestination(_) => {
+            "name it in full, such as refs/heads/main"
+        }
+        RefspecError::NotABranch(_) | RefspecError::Unqualified { .. } => {
+            "name the destination in full, such as SRC:refs/heads/NAME"
+        }
+        RefspecError::NoSource(_) | RefspecError::NothingToDelete(_) | RefspecError::Twice(_) => return None,
+    })
+}
+
+/// What git exits with when there was no push.
+pub fn git_exit(error: &PushError) -> Exit {
+    match error {
+        PushError::Lease(_) => Exit::GitUsage,
+        PushError::Refspec(RefspecError::Invalid(..) | RefspecError::NotABranch(_)) => Exit::GitFatal,
+        PushError::Refspec(_) => Exit::Incomplete,
+        PushError::DeleteTakesNames(_) | PushError::Remote(_) | PushError::Repository(..) => Exit::GitFatal,
     }
 }
 

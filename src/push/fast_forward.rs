@@ -33,7 +33,7 @@ pub fn fast_forward(repository: &gix::Repository, old: ObjectId, new: ObjectId) 
 }
 
 /// What a chain of tags stands for; `None` if a link of it is not in the local repository.
-fn peeled(objects: &Objects, mut id: ObjectId) -> Result<Option<(ObjectId, Kind)>, Error> {
+pub(super) fn peeled(objects: &Objects, mut id: ObjectId) -> Result<Option<(ObjectId, Kind)>, Error> {
     while let Some(kind) = objects.kind(id)? {
         if kind != Kind::Tag {
             return Ok(Some((id, kind)));

@@ -3,7 +3,9 @@ use std::collections::{HashMap, HashSet};
 
 use bstr::{BStr, BString, ByteSlice};
 
-use super::{Advertisement, Capabilities, Command, Connection, Error, Outcome, Report, Request, Verdict};
+use super::{
+    Advertisement, Capabilities, Command, Connection, Error, Observer, Outcome, Report, Request, Stage, Verdict,
+};
 use super::{enumerate, pack, pkt_line};
 
 /// The longest name of a ref that is pushed, in bytes: with ids and capabilities it fits into a pkt-line.
@@ -33,6 +35,21 @@ pub fn push(
     commands: Vec<Command>,
     options: &Options,
 ) -> Result<Report, Error> {
+    push_observed(connection, advertisement, repository, commands, options, &())
+}
+
+/// The same, and `observer` is told what it is doing.
+///
+/// # Errors
+/// See [`push()`].
+pub fn push_observed(
+    connection: &mut dyn Connection,
+    advertisement: &Advertisement,
+    repository: &gix::Repository,
+    commands: Vec<Command>,
+    options: &Options,
+    observer: &dyn Observer,
+) -> Result<Report, Error> {
     let effective: Vec<_> = commands
         .iter()
         .filter(|command| command.old != command.new)
@@ -50,10 +67,13 @@ pub fn push(
             let pack = match request.commands.iter().all(Command::is_delete) {
                 true => None,
                 false => {
+                    observer.stage(Stage::Counting);
                     let ids = enumerate::enumerate(repository, advertisement, &request.commands)?;
+                    observer.stage(Stage::Compressing { objects: ids.len() });
                     Some(pack::write(repository, &ids)?)
                 }
             };
+            observer.stage(Stage::Sending { pack: pack.as_ref() });
             connection.send(&request, pack)?
         }
     };

@@ -1,0 +1,87 @@
+//! Pushes a commit that is nowhere but in memory, on top of what the remote has:
+//!
+//! ```sh
+//! git init --bare /tmp/notes.git
+//! cargo run --example push -- /tmp/notes.git 'a note'
+//! git -C /tmp/notes.git log -p notes
+//! ```
+//!
+//! The remote is a path or an http(s) URL; `GITHUB_PAT` is the token for the latter.
+use std::error::Error;
+
+use bstr::{BStr, ByteSlice};
+use gix::{ObjectId, objs::tree::EntryKind};
+use stargate_mirror::{
+    push::{self, Command, Connection, Options, Verdict},
+    transport::{Location, Remote, Settings},
+};
+
+/// The branch that notes are pushed to.
+pub const BRANCH: &str = "refs/heads/notes";
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut arguments = std::env::args().skip(1);
+    let (Some(remote), Some(note)) = (arguments.next(), arguments.next()) else {
+        return Err("usage: push REMOTE NOTE".into());
+    };
+    let (id, verdict) = push_note(&remote, &note)?;
+    println!("{id} to {BRANCH}: {verdict:?}");
+    Ok(())
+}
+
+/// Pushes a commit with `note` in it; gives its id, and what became of it.
+///
+/// # Errors
+/// The remote cannot be reached, or reports something else than what stands there.
+pub fn push_note(remote: &str, note: &str) -> Result<(ObjectId, Verdict), Box<dyn Error>> {
+    let settings = Settings::from_environment(|name| std::env::var_os(name))?;
+    let mut connection = Remote::open(Location::parse(BStr::new(remote))?, &settings)?;
+    let advertisement = connection.advertisement()?;
+    let name = BStr::new(BRANCH);
+    let there = advertisement.id(name);
+
+    // What is written to this repository stays in memory. The commit before it need not be here.
+    let folder = tempfile::tempdir()?;
+    let repository = gix::init_bare(folder.path())?.with_object_memory();
+    let id = write_commit(&repository, note, there)?;
+
+    let command = Command {
+        name: name.to_owned(),
+        old: there.unwrap_or(id.kind().null()),
+        new: id,
+    };
+    let report = push::push(
+        &mut connection,
+        &advertisement,
+        &repository,
+        vec![command],
+        &Options::default(),
+    )?;
+    let verdict = report.verdict(name).cloned().unwrap_or(Verdict::Unknown);
+
+    // A server's word is checked.
+    let refs = connection.read_refs(&[name.to_owned()])?;
+    let stands = refs.iter().any(|found| found.name == name && found.id == id);
+    match stands == (verdict == Verdict::Accepted) {
+        true => Ok((id, verdict)),
+        false => Err(format!("the remote reports {verdict:?}, but has {refs:?}").into()),
+    }
+}
+
+fn write_commit(
+    repository: &gix::Repository,
+    note: &str,
+    parent: Option<ObjectId>,
+) -> Result<ObjectId, Box<dyn Error>> {
+    let blob = repository.write_blob(note)?;
+    let mut tree = repository.edit_tree(ObjectId::empty_tree(repository.object_hash()))?;
+    tree.upsert("note", EntryKind::Blob, blob)?;
+    let now = gix::date::Time::now_utc().to_string();
+    let author = gix::actor::SignatureRef {
+        name: b"An Example".as_bstr(),
+        email: b"example@example.com".as_bstr(),
+        time: &now,
+    };
+    let commit = repository.new_commit_as(author, author, note, tree.write()?, parent)?;
+    Ok(commit.id)
+}

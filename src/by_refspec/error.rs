@@ -1,0 +1,26 @@
+//! Why a push did not come to the refs.
+use std::path::PathBuf;
+
+use bstr::BString;
+
+use crate::push::{self, refspec::RefspecError};
+
+/// Why there was no push.
+#[derive(Debug, thiserror::Error)]
+pub enum PushError {
+    /// The repository cannot be opened.
+    #[error("cannot open the repository {0}: {1}")]
+    Repository(PathBuf, gix::Error),
+    /// The refspecs ask for nothing that can be done.
+    #[error(transparent)]
+    Refspec(#[from] RefspecError),
+    /// What is to be deleted is not given by its name.
+    #[error("'{0}' is not a plain name of a ref, which is what --delete takes")]
+    DeleteTakesNames(BString),
+    /// The id of a lease names no object.
+    #[error("cannot parse the expected object name of the lease '{0}'")]
+    Lease(BString),
+    /// The remote cannot be asked or pushed to.
+    #[error(transparent)]
+    Remote(#[from] push::Error),
+}

@@ -1,0 +1,42 @@
+//! Driver of one push by refspecs, as `git push` makes it: ask the remote what it has, match the refspecs, rule on each
+//! update, send what may be sent, read the refs back, and move the remote-tracking refs.
+//!
+//! [`push()`] does this over any [`Connection`](crate::push::Connection); [`run()`] finds the remote first. What is decided on
+//! the way is decided in [`push`](crate::push), by pure functions; the effects are here: this room stands beside the
+//! worker, which drives pushes of a mirror, and not in the engine, which knows nothing of configured remotes.
+//!
+//! ```
+//! use stargate_mirror::by_refspec::{self, Fate, Order, Tracking};
+//! use stargate_mirror::{push::refspec::Refspecs, transport::local::Local};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! # let remote = folder.path().join("remote.git");
+//! # gix::init_bare(&remote)?;
+//! # let repository = gix::init_bare(folder.path().join("r.git"))?;
+//! # let blob = repository.write_blob("hello")?;
+//! # let anything = gix::refs::transaction::PreviousValue::Any;
+//! # repository.reference("refs/kv/greeting", blob, anything, "test")?;
+//! let order = Order {
+//!     refspecs: Refspecs::parse(["refs/kv/*", "^refs/kv/private"])?,
+//!     verify: true,
+//!     ..Order::default()
+//! };
+//! let tracking = Tracking::new(&repository, None);
+//! let refs = by_refspec::push(&mut Local::open(&remote)?, &repository, &tracking, &order, &())?;
+//! assert_eq!(refs[0].name, "refs/kv/greeting");
+//! assert_eq!(refs[0].fate, Fate::Accepted);
+//! # Ok(())
+//! # }
+//! ```
+mod driver;
+mod error;
+mod report;
+mod run;
+mod tracking;
+
+pub use driver::{Order, push};
+pub use error::PushError;
+pub use report::{Fate, PushOutcome, PushReport, RefReport};
+pub use run::{Options, run};
+pub use tracking::Tracking;

@@ -1,0 +1,171 @@
+//! One push of a repository to a remote that is named or given by its URL.
+use std::{ffi::OsString, path::Path};
+
+use bstr::{BStr, BString, ByteSlice};
+use gix::{Repository, remote::Direction};
+
+use super::{
+    driver::{self, Order},
+    error::PushError,
+    report::{PushOutcome, PushReport},
+    tracking::Tracking,
+};
+use crate::{
+    clock::Clock,
+    config::Config,
+    push::{self, Connection, Observer, lease::Lease, refspec::Refspecs},
+    transport::{Remote, Settings, resolve},
+};
+
+/// What the caller of a push decides, as it is given on a command line.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// A configured remote's name, a URL or a path.
+    pub remote: BString,
+    /// Refspecs, `tag NAME` among them as two.
+    pub refspecs: Vec<BString>,
+    /// Whether the refspecs are names of refs to delete.
+    pub delete: bool,
+    /// Whether everything is forced.
+    pub force: bool,
+    /// What follows each `--force-with-lease=`.
+    pub leases: Vec<BString>,
+    /// All refs or none.
+    pub atomic: bool,
+    /// Push options for the remote's hooks.
+    pub push_options: Vec<BString>,
+    /// Nothing is sent.
+    pub dry_run: bool,
+}
+
+/// Pushes from the repository at `git_dir` as `options` say; see [`push()`](driver::push()).
+///
+/// # Errors
+/// See [`PushError`].
+pub fn run(
+    git_dir: &Path,
+    options: &Options,
+    environment: &dyn Fn(&str) -> Option<OsString>,
+    clock: &dyn Clock,
+    observer: &dyn Observer,
+) -> Result<PushReport, PushError> {
+    let started = clock.elapsed();
+    let mut repository = gix::open(git_dir).map_err(|error| PushError::Repository(git_dir.into(), error))?;
+    repository.object_cache_size_if_unset(4 * 1024 * 1024);
+    let order = order(&repository, options)?;
+    let name = options.remote.as_bstr();
+    let location = resolve(name, Some(&repository))?;
+    let settings = Settings::from_environment(environment)?.with_git_config(&repository)?;
+    let configured = repository.try_find_remote(name).and_then(Result::ok);
+    let tracking = Tracking::new(&repository, configured.as_ref());
+    let shown = shown_url(&repository, name, configured.as_ref()).unwrap_or_else(|| location.to_string());
+    let mut remote = Remote::open(location, &settings)?;
+    let refs = driver::push(&mut remote, &repository, &tracking, &order, observer)?;
+    let traffic = remote.traffic();
+    Ok(PushReport {
+        outcome: PushOutcome::of(&refs),
+        remote: shown,
+        refs,
+        http_requests: traffic.http_requests,
+        bytes_sent: traffic.bytes_sent,
+        elapsed_ms: (clock.elapsed() - started).as_millis() as u64,
+    })
+}
+
+fn order(repository: &Repository, options: &Options) -> Result<Order, PushError> {
+    let null = repository.object_hash().null();
+    let object = |expression: &BStr| Some(repository.rev_parse_single(expression).ok()?.detach());
+    let lease =
+        |text: &BString| Lease::parse(text.as_ref(), null, object).ok_or_else(|| PushError::Lease(text.clone()));
+    Ok(Order {
+        refspecs: Refspecs::parse(refspecs(&options.refspecs, options.delete)?)?,
+        force: options.force,
+        leases: options.leases.iter().map(lease).collect::<Result<_, _>>()?,
+        options: push::Options {
+            atomic: options.atomic,
+            push_options: options.push_options.clone(),
+        },
+        dry_run: options.dry_run,
+        verify: Config::from_git_config(&repository.config_snapshot()).verify,
+    })
+}
+
+/// Refspecs as they are, names to delete and `tag NAME` as what they stand for (git-push).
+fn refspecs(given: &[BString], delete: bool) -> Result<Vec<BString>, PushError> {
+    let mut refspecs = Vec::new();
+    let mut given = given.iter();
+    while let Some(text) = given.next() {
+        let name = match (text == "tag").then(|| given.next()).flatten() {
+            Some(tag) => BString::from([b"refs/tags/", tag.as_bytes()].concat()),
+            None => text.clone(),
+        };
+        if delete && (name.is_empty() || name.contains(&b':')) {
+            return Err(PushError::DeleteTakesNames(name));
+        }
+        refspecs.push(match delete {
+            true => [b":", name.as_bytes()].concat().into(),
+            false => name,
+        });
+    }
+    Ok(refspecs)
+}
+
+/// The URL as git shows it: as it is configured or given, rewritten, without user info and query.
+fn shown_url(repository: &Repository, name: &BStr, configured: Option<&gix::Remote<'_>>) -> Option<String> {
+    let unnamed = || repository.remote_at(name).ok();
+    let url = match configured {
+        Some(remote) => remote.url(Direction::Push)?.to_bstring(),
+        None => unnamed()?.url(Direction::Push)?.to_bstring(),
+    };
+    Some(without_secrets(&url.to_str_lossy()))
+}
+
+fn without_secrets(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return url.to_owned();
+    };
+    let rest = rest.split('?').next().unwrap_or_default();
+    let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let host = host.rsplit('@').next().unwrap_or_default();
+    format!("{scheme}://{host}{path}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn expanded(given: &[&str], delete: bool) -> Result<Vec<BString>, String> {
+        let given: Vec<BString> = given.iter().map(|text| (*text).into()).collect();
+        refspecs(&given, delete).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn tags_and_deletions_are_refspecs() {
+        assert_eq!(
+            expanded(&["a", "tag", "v1", "b:c"], false).unwrap(),
+            ["a", "refs/tags/v1", "b:c"]
+        );
+        assert_eq!(expanded(&["a", "tag", "v1"], true).unwrap(), [":a", ":refs/tags/v1"]);
+        assert_eq!(expanded(&["tag"], false).unwrap(), ["tag"]);
+        assert!(
+            expanded(&["a:b"], true)
+                .unwrap_err()
+                .contains("'a:b' is not a plain name")
+        );
+        assert!(expanded(&[""], true).is_err());
+    }
+
+    #[test]
+    fn what_is_shown_has_no_secrets() {
+        let cases = [
+            ("https://me:canary@host/o/r.git?key=canary", "https://host/o/r.git"),
+            ("https://host", "https://host"),
+            ("https://host/a@b", "https://host/a@b"),
+            ("../r.git", "../r.git"),
+            ("/srv/a@b.git", "/srv/a@b.git"),
+        ];
+        for (url, shown) in cases {
+            assert_eq!(without_secrets(url), shown);
+        }
+    }
+}

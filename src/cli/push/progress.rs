@@ -1,0 +1,112 @@
+//! What a push is doing, on a terminal: a line of its own on stderr, and above it what the server says.
+use std::{cell::RefCell, fmt, fs::File, io::Seek, time::Duration};
+
+use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressState, ProgressStyle};
+use tracing::{Event, Level, Metadata, Subscriber, field::Field, field::Visit};
+use tracing_subscriber::{Layer, filter::filter_fn, layer::Context, registry::LookupSpan};
+
+use crate::push::{Observer, Pack, Stage};
+
+/// How often the line is drawn anew.
+const TICK: Duration = Duration::from_millis(100);
+/// How what a server says begins, in the events of the transports.
+const REMOTE: &str = "remote: ";
+
+/// Standard error as a push uses it. Where it is no terminal, there is no progress, and what the server says is lines.
+#[derive(Default)]
+pub struct Terminal {
+    bars: MultiProgress,
+    current: RefCell<Option<ProgressBar>>,
+}
+
+impl Terminal {
+    /// Ends the progress, and leaves nothing of it.
+    pub fn clear(&self) {
+        if let Some(bar) = self.current.take() {
+            bar.finish_and_clear();
+        }
+    }
+
+    /// Shows what servers say, whatever is logged.
+    pub fn remote_lines<S: Subscriber + for<'a> LookupSpan<'a>>(&self) -> impl Layer<S> + use<S> {
+        let of_transports = |metadata: &Metadata<'_>| {
+            *metadata.level() == Level::INFO && metadata.target().starts_with("stargate_mirror::transport")
+        };
+        RemoteLines(self.bars.clone()).with_filter(filter_fn(of_transports))
+    }
+
+    fn show(&self, style: ProgressStyle) {
+        self.clear();
+        let bar = self.bars.add(ProgressBar::new_spinner().with_style(style));
+        bar.enable_steady_tick(TICK);
+        self.current.replace(Some(bar));
+    }
+}
+
+impl Observer for Terminal {
+    fn stage(&self, stage: Stage<'_>) {
+        let style = ProgressStyle::default_spinner();
+        let said = |what: &str| style.clone().template(&format!("{{spinner}} {what}"));
+        let styled = match stage {
+            Stage::Asking => said("Asking the remote for its refs"),
+            Stage::Counting => said("Counting objects"),
+            Stage::Compressing { objects } => said(&format!("Compressing objects: {objects}")),
+            Stage::Sending { pack } => match pack.and_then(|pack| Some((pack.file.try_clone().ok()?, pack))) {
+                Some((spool, pack)) => said("{sent}").map(|style| style.with_key("sent", sent(spool, pack))),
+                None => said("Waiting for the remote"),
+            },
+            Stage::ReadingBack => said("Reading the refs back"),
+        };
+        if let Ok(style) = styled {
+            self.show(style);
+        }
+    }
+}
+
+/// Writes how much of the spool was read so far, which is how much was sent, and how fast.
+fn sent(spool: File, pack: &Pack) -> impl Fn(&ProgressState, &mut dyn fmt::Write) + Send + Sync + Clone + use<> {
+    let spool = std::sync::Arc::new(spool);
+    let (bytes, objects) = (pack.bytes, pack.objects);
+    move |state, out| {
+        let sent = (&*spool).stream_position().unwrap_or_default();
+        let rate = sent as f64 / state.elapsed().as_secs_f64().max(0.001);
+        let _ = match sent < bytes {
+            true => write!(
+                out,
+                "Writing {objects} objects: {} of {}, {}/s",
+                HumanBytes(sent),
+                HumanBytes(bytes),
+                HumanBytes(rate as u64)
+            ),
+            false => write!(
+                out,
+                "Writing {objects} objects: {}, done; waiting for the remote",
+                HumanBytes(bytes)
+            ),
+        };
+    }
+}
+
+/// Prints the events of the transports that are what a server says.
+struct RemoteLines(MultiProgress);
+
+impl<S: Subscriber> Layer<S> for RemoteLines {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let mut message = Message::default();
+        event.record(&mut message);
+        if message.0.starts_with(REMOTE) {
+            self.0.suspend(|| eprintln!("{}", message.0));
+        }
+    }
+}
+
+#[derive(Default)]
+struct Message(String);
+
+impl Visit for Message {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        if field.name() == "message" {
+            self.0 = format!("{value:?}");
+        }
+    }
+}

@@ -1,0 +1,413 @@
+//! What refspecs ask for: a pure function of the refspecs, the local refs and the remote's refs (git-push, *\<refspec\>…*).
+//!
+//! 1. [`Refspecs::parse()`]: text into values.
+//! 2. [`Refspecs::with_sources()`]: each source is looked up in the local repository, before any remote is asked.
+//! 3. [`Sourced::matched()`]: destinations are looked up among the remote's refs, and patterns are filled in; gives the
+//!    [`Wanted`] updates.
+//!
+//! A short name stands for a full one by the rules of gitrevisions (*\<refname\>*). Refs of branches and tags win over
+//! others. What is `^excluded` goes by the name on the remote, as in git.
+mod names;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bstr::{BStr, BString, ByteSlice};
+use gix::{ObjectId, refspec};
+
+use self::names::standing_for;
+
+pub use names::{filled, may_stand_for};
+
+/// Refspecs of one push, understood but not looked up.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Refspecs {
+    one_by_one: Vec<One>,
+    patterns: Vec<Pattern>,
+    excluded: Vec<BString>,
+}
+
+/// Refspecs whose sources are known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sourced {
+    one_by_one: Vec<(Source, One)>,
+    by_pattern: Vec<(Source, Filled)>,
+    excluded: Vec<BString>,
+    null: ObjectId,
+}
+
+/// An update that refspecs ask for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// What is pushed, as git calls it: the full name of a ref, or else what was given, such as `HEAD` or `main~2`.
+    /// None for a deletion.
+    pub source: Option<BString>,
+    /// The full name on the remote.
+    pub name: BString,
+    /// What the remote has; the null id when it has no such ref.
+    pub old: ObjectId,
+    /// What it shall have; the null id to delete.
+    pub new: ObjectId,
+    /// Whether the refspec starts with `+`.
+    pub force: bool,
+}
+
+/// The local repository as refspecs see it.
+pub struct LocalRefs<'a> {
+    /// Full names and ids, symbolic refs with what they stand for. `HEAD` is not among them.
+    pub ids: BTreeMap<BString, ObjectId>,
+    /// The refs that symbolic refs name, `HEAD` among them.
+    pub symbolic: BTreeMap<BString, BString>,
+    /// The object that an expression such as `HEAD`, `main~2` or an abbreviated id names.
+    pub object: &'a dyn Fn(&BStr) -> Option<ObjectId>,
+    /// The null id of the repository's object format.
+    pub null: ObjectId,
+}
+
+/// Why refspecs ask for nothing that can be done. In git's words, where it has some.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RefspecError {
+    /// It is not a refspec.
+    #[error("invalid refspec '{0}': {1}")]
+    Invalid(BString, String),
+    /// Its source is neither a ref nor an object here.
+    #[error("src refspec {0} does not match any")]
+    NoSource(BString),
+    /// Its source stands for several refs here.
+    #[error("src refspec {0} matches more than one")]
+    AmbiguousSource(BString),
+    /// It names no destination, and its source is none.
+    #[error("{0} cannot be resolved to branch")]
+    NotABranch(BString),
+    /// There is nothing to delete.
+    #[error("unable to delete '{0}': remote ref does not exist")]
+    NothingToDelete(BString),
+    /// Its destination stands for several refs there.
+    #[error("dst refspec {0} matches more than one")]
+    AmbiguousDestination(BString),
+    /// Its destination stands for no ref there, and what kind of ref to create is not known.
+    #[error("destination {destination} is not a full refname, and {source_name} is neither a branch nor a tag")]
+    Unqualified {
+        /// What was given for the destination.
+        destination: BString,
+        /// What was given for the source.
+        source_name: BString,
+    },
+    /// Two refspecs have the same destination.
+    #[error("dst ref {0} receives from more than one src")]
+    Twice(BString),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct One {
+    /// None deletes.
+    source: Option<BString>,
+    destination: Option<BString>,
+    force: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Pattern {
+    /// `:`, branches that both sides have.
+    Matching { force: bool },
+    Glob {
+        source: BString,
+        destination: BString,
+        force: bool,
+    },
+}
+
+/// What a pattern makes of a local ref.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Filled {
+    /// The full name on the remote.
+    name: BString,
+    force: bool,
+    /// Whether the ref is pushed only if the remote has it already.
+    only_if_there: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Source {
+    name: Option<BString>,
+    id: ObjectId,
+    /// The ref that the source is or, if symbolic, names; none for other expressions.
+    stands_for: Option<BString>,
+}
+
+impl Refspecs {
+    /// Understands refspecs as `git push` takes them: `+`, `:destination`, patterns, `^` and `:` among them.
+    ///
+    /// # Errors
+    /// [`RefspecError::Invalid`].
+    pub fn parse<S: AsRef<[u8]>>(texts: impl IntoIterator<Item = S>) -> Result<Self, RefspecError> {
+        let mut all = Refspecs::default();
+        for text in texts {
+            all.add(text.as_ref().as_bstr())?;
+        }
+        Ok(all)
+    }
+
+    fn add(&mut self, text: &BStr) -> Result<(), RefspecError> {
+        let invalid = |error: gix::Error| RefspecError::Invalid(text.into(), super::causes(&error));
+        let parsed = refspec::parse(text, refspec::parse::Operation::Push).map_err(invalid)?;
+        let source = parsed.source().map(BStr::to_owned);
+        let destination = parsed.destination().map(BStr::to_owned);
+        let force = text.starts_with(b"+");
+        if text.starts_with(b"^") {
+            self.excluded.extend(source);
+            return Ok(());
+        }
+        match (source, destination) {
+            (None, None) if !text.ends_with(b":") => {
+                return Err(RefspecError::Invalid(text.into(), "it names nothing".into()));
+            }
+            (None, None) => self.patterns.push(Pattern::Matching { force }),
+            (Some(source), destination) if source.contains(&b'*') => self.patterns.push(Pattern::Glob {
+                destination: destination.unwrap_or_else(|| source.clone()),
+                source,
+                force,
+            }),
+            (source, destination) => self.one_by_one.push(One {
+                source,
+                destination,
+                force,
+            }),
+        }
+        Ok(())
+    }
+
+    /// Looks up what is to be pushed.
+    ///
+    /// # Errors
+    /// [`RefspecError::NoSource`], [`RefspecError::AmbiguousSource`].
+    pub fn with_sources(&self, local: &LocalRefs<'_>) -> Result<Sourced, RefspecError> {
+        let one = |one: &One| {
+            let source = source(one.source.as_ref().map(|name| name.as_bstr()), local)?;
+            Ok((source, one.clone()))
+        };
+        let by_pattern = |name| Some((local.reference(name), self.by_pattern(name)?));
+        Ok(Sourced {
+            one_by_one: self.one_by_one.iter().map(one).collect::<Result<_, _>>()?,
+            by_pattern: local.ids.keys().filter_map(by_pattern).collect(),
+            excluded: self.excluded.clone(),
+            null: local.null,
+        })
+    }
+
+    /// The first pattern that fits does it; `:` comes last, unless it is forced.
+    fn by_pattern(&self, local: &BString) -> Option<Filled> {
+        let mut matching = None;
+        for pattern in &self.patterns {
+            match pattern {
+                Pattern::Matching { force } => {
+                    matching = if *force { Some(true) } else { matching.or(Some(false)) };
+                }
+                Pattern::Glob {
+                    source,
+                    destination,
+                    force,
+                } => {
+                    if let Some(name) = filled(source.as_ref(), local.as_ref(), destination.as_ref()) {
+                        return Some(Filled {
+                            name,
+                            force: *force,
+                            only_if_there: false,
+                        });
+                    }
+                }
+            }
+        }
+        let force = matching.filter(|_| local.starts_with(b"refs/heads/"))?;
+        Some(Filled {
+            name: local.clone(),
+            force,
+            only_if_there: true,
+        })
+    }
+}
+
+impl Sourced {
+    /// The updates of a remote with these refs: first those of refs that it has, by name, then new ones in the order of
+    /// the refspecs.
+    ///
+    /// # Errors
+    /// What the other variants of [`RefspecError`] say.
+    pub fn matched(&self, remote: &BTreeMap<BString, ObjectId>) -> Result<Vec<Wanted>, RefspecError> {
+        let mut wanted: Vec<Wanted> = Vec::new();
+        let mut names = BTreeSet::new();
+        for (source, one) in &self.one_by_one {
+            let there = |name: &BString| remote.contains_key(name) || names.contains(name);
+            let name = source.destination(one.destination.as_ref(), there)?;
+            if !names.insert(name.clone()) {
+                return Err(RefspecError::Twice(name));
+            }
+            wanted.push(self.update(source, name, one.force, remote));
+        }
+        for (source, filled) in &self.by_pattern {
+            let name = filled.name.clone();
+            if (remote.contains_key(&name) || !filled.only_if_there) && names.insert(name.clone()) {
+                wanted.push(self.update(source, name, filled.force, remote));
+            }
+        }
+        wanted.retain(|update| !self.excluded.iter().any(|pattern| excludes(pattern, &update.name)));
+        let there = |update: &Wanted| remote.contains_key(&update.name);
+        wanted.sort_by_cached_key(|update| match there(update) {
+            true => (false, update.name.clone()),
+            false => (true, BString::default()),
+        });
+        Ok(wanted)
+    }
+
+    fn update(&self, source: &Source, name: BString, force: bool, remote: &BTreeMap<BString, ObjectId>) -> Wanted {
+        Wanted {
+            source: source.name.clone(),
+            old: remote.get(&name).copied().unwrap_or(self.null),
+            new: source.id,
+            name,
+            force,
+        }
+    }
+}
+
+impl LocalRefs<'_> {
+    fn reference(&self, name: &BString) -> Source {
+        Source {
+            id: self.ids[name],
+            stands_for: Some(self.symbolic.get(name).unwrap_or(name).clone()),
+            name: Some(name.clone()),
+        }
+    }
+}
+
+impl Source {
+    fn label(&self) -> BString {
+        self.name.clone().unwrap_or_default()
+    }
+
+    /// The full name on the remote, whose refs are `there`.
+    fn destination(&self, given: Option<&BString>, there: impl Fn(&BString) -> bool) -> Result<BString, RefspecError> {
+        let given = match given {
+            Some(given) => given.clone(),
+            None => self.as_destination()?,
+        };
+        match &standing_for(given.as_ref(), there)[..] {
+            [name] => Ok(name.clone()),
+            [] if given.starts_with(b"refs/") => Ok(given),
+            [] if self.name.is_none() => Err(RefspecError::NothingToDelete(given)),
+            [] => self.qualified(given),
+            _ => Err(RefspecError::AmbiguousDestination(given)),
+        }
+    }
+
+    /// The destination, when none is given.
+    fn as_destination(&self) -> Result<BString, RefspecError> {
+        let name = self.label();
+        match &self.stands_for {
+            Some(full) if *full == name || full.starts_with(b"refs/heads/") => Ok(full.clone()),
+            // A detached HEAD is a name, but not one of a branch.
+            None if name == "HEAD" => Ok(name),
+            _ => Err(RefspecError::NotABranch(name)),
+        }
+    }
+
+    /// A new branch or tag is made of a branch or tag.
+    fn qualified(&self, destination: BString) -> Result<BString, RefspecError> {
+        let kinds = ["refs/heads/", "refs/tags/"];
+        let full = self.stands_for.clone().unwrap_or_default();
+        match kinds.iter().find(|kind| full.starts_with(kind.as_bytes())) {
+            Some(kind) => Ok(format!("{kind}{destination}").into()),
+            None => Err(RefspecError::Unqualified {
+                destination,
+                source_name: self.label(),
+            }),
+        }
+    }
+}
+
+fn source(given: Option<&BStr>, local: &LocalRefs<'_>) -> Result<Source, RefspecError> {
+    let Some(given) = given else {
+        return Ok(Source {
+            name: None,
+            id: local.null,
+            stands_for: None,
+        });
+    };
+    match &standing_for(given, |name| local.ids.contains_key(name))[..] {
+        [name] => Ok(local.reference(name)),
+        [] => Ok(Source {
+            id: (local.object)(given).ok_or_else(|| RefspecError::NoSource(given.into()))?,
+            stands_for: local.symbolic.get(given.as_bytes()).cloned(),
+            name: Some(given.into()),
+        }),
+        _ => Err(RefspecError::AmbiguousSource(given.into())),
+    }
+}
+
+fn excludes(pattern: &BString, name: &BString) -> bool {
+    filled(pattern.as_ref(), name.as_ref(), b"".as_bstr()).is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NULL: ObjectId = ObjectId::Sha1([0; 20]);
+    const HERE: ObjectId = ObjectId::Sha1([1; 20]);
+    const THERE: ObjectId = ObjectId::Sha1([2; 20]);
+
+    /// What `refspecs` ask for, as `source>name`, of a source and a remote with refs of these names.
+    fn asked(refspecs: &[&str], local: &[&str], remote: &[&str]) -> Result<String, RefspecError> {
+        let refs = |names: &[&str], id| names.iter().map(|name| ((*name).into(), id)).collect();
+        let local = LocalRefs {
+            ids: refs(local, HERE),
+            symbolic: [("HEAD".into(), "refs/heads/main".into())].into(),
+            object: &|expression| (expression == "HEAD").then_some(HERE),
+            null: NULL,
+        };
+        let wanted = Refspecs::parse(refspecs)?
+            .with_sources(&local)?
+            .matched(&refs(remote, THERE))?;
+        let line = |wanted: Wanted| {
+            assert_eq!(wanted.new.is_null(), wanted.source.is_none());
+            assert_eq!(wanted.old.is_null(), !remote.contains(&&*wanted.name.to_string()));
+            format!("{}>{}", wanted.source.unwrap_or_default(), wanted.name)
+        };
+        Ok(wanted.into_iter().map(line).collect::<Vec<_>>().join(" "))
+    }
+
+    #[test]
+    fn branches_and_tags_win_over_others_and_over_nothing() {
+        let asked = |refspec: &str, local: &[&str]| asked(&[refspec], local, &[]);
+        let other = ["refs/remotes/a", "refs/heads/a"];
+        assert_eq!(asked("a", &other).unwrap(), "refs/heads/a>refs/heads/a");
+        assert_eq!(asked("a", &other[..1]).unwrap(), "refs/remotes/a>refs/remotes/a");
+        let two = ["refs/tags/a", "refs/heads/a"];
+        assert_eq!(asked("a", &two), Err(RefspecError::AmbiguousSource("a".into())));
+        assert_eq!(asked("a", &[]), Err(RefspecError::NoSource("a".into())));
+    }
+
+    #[test]
+    fn what_the_remote_has_comes_first_then_new_names_as_they_were_asked_for() {
+        let local = ["refs/heads/a", "refs/heads/b", "refs/heads/c", "refs/heads/d"];
+        let refspecs = ["d", "a", "refs/heads/*", "^refs/heads/c"];
+        let asked = asked(&refspecs, &local, &["refs/heads/b"]).unwrap();
+        let names: Vec<_> = asked.split(' ').filter_map(|one| one.split('>').nth(1)).collect();
+        assert_eq!(names, ["refs/heads/b", "refs/heads/d", "refs/heads/a"]);
+    }
+
+    #[test]
+    fn a_destination_that_is_not_there_is_what_the_source_is() {
+        let local = ["refs/heads/main", "refs/tags/v1", "refs/kv/main"];
+        let asked = |refspec: &str| asked(&[refspec], &local, &["refs/heads/there"]);
+        assert_eq!(asked("HEAD").unwrap(), "HEAD>refs/heads/main");
+        assert_eq!(asked("HEAD:new").unwrap(), "HEAD>refs/heads/new");
+        assert_eq!(asked("v1:v2").unwrap(), "refs/tags/v1>refs/tags/v2");
+        assert_eq!(asked("v1:there").unwrap(), "refs/tags/v1>refs/heads/there");
+        assert!(matches!(
+            asked("refs/kv/main:new"),
+            Err(RefspecError::Unqualified { .. })
+        ));
+        assert_eq!(asked(":new"), Err(RefspecError::NothingToDelete("new".into())));
+        assert_eq!(asked(":there").unwrap(), ">refs/heads/there");
+    }
+}
