@@ -1,0 +1,409 @@
+//! The worker's core in a world that goes wrong, by seeds: pushers, hooks and workers that are killed at any effect, power
+//! cuts that drop what was not synced, answers that are lost, mirrors that refuse, lie and are written to by others.
+//!
+//! The journal's writer and reader, the plan, the cycle with its memory, the settlement and reconcile are the real ones, on a
+//! disk and a mirror that are values. What must hold, always:
+//!
+//! 1. every accepted update reaches the mirror once faults end, unless somebody else wrote there;
+//! 2. a watermark never stands where its ledger on the mirror is not or has not been;
+//! 3. nothing on the mirror is rewound or deleted, unless a journaled update and the rules say so, and never what others
+//!    wrote;
+//! 4. an entry that is marked as done was on the mirror;
+//! 5. an entry that was acknowledged stays in the journal, whatever is killed or cut.
+//!
+//! `SIMULATION_SEED=N` runs one seed, `SIMULATION_SEEDS=N` that many.
+//!
+//! Each of these breakages was made on purpose, and was caught: see `docs/simulation.md`.
+mod disk;
+mod random;
+mod world;
+
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
+
+use bstr::{BStr, BString, ByteSlice};
+use disk::SimDisk;
+use random::Random;
+use stargate_mirror::{
+    clock::ManualClock,
+    journal::{self, Backlog, Draft, Located, Reader, Source, Status, Writer},
+    mirror::{Rules, compare, missed, watermark},
+    ref_pattern::RefPatterns,
+    ref_update::RefUpdate,
+    retry::RetryPolicy,
+    worker::{Cycle, Marks, Mirror},
+};
+use ulid::Ulid;
+use world::{Stargate, World, commit, id, null};
+
+const GIT_DIR: &str = "/r.git";
+const STEPS: usize = 60;
+const DEFAULT_SEEDS: u64 = 400;
+/// Commits from here on are of others.
+const FOREIGN: u32 = 1_000_000;
+
+struct Simulation<'a> {
+    stargate: &'a RefCell<Stargate>,
+    disk: &'a SimDisk,
+    random: &'a RefCell<Random>,
+    world: World<'a>,
+    clock: ManualClock,
+    rules: Rules,
+    /// Every id that a ref of the mirror has had.
+    had: BTreeMap<BString, Vec<u32>>,
+    /// Updates that the hook was told of.
+    told: Vec<RefUpdate>,
+    /// Ids of entries whose append was acknowledged.
+    acknowledged: Vec<Ulid>,
+    foreign: u32,
+}
+
+impl<'a> Simulation<'a> {
+    fn new(stargate: &'a RefCell<Stargate>, disk: &'a SimDisk, random: &'a RefCell<Random>) -> Self {
+        let mut chances = random.borrow_mut();
+        let rules = Rules {
+            refs: RefPatterns::default(),
+            force: chances.chance(3),
+            deletes: !chances.chance(3),
+        };
+        drop(chances);
+        Simulation {
+            stargate,
+            disk,
+            random,
+            world: World {
+                refs: BTreeMap::new(),
+                stargate,
+                disk,
+                random,
+                faults: true.into(),
+                memory: None,
+                removed: Vec::new(),
+            },
+            clock: ManualClock::default(),
+            rules,
+            had: BTreeMap::new(),
+            told: Vec::new(),
+            acknowledged: Vec::new(),
+            foreign: FOREIGN,
+        }
+    }
+
+    fn below(&self, bound: usize) -> usize {
+        self.random.borrow_mut().below(bound)
+    }
+
+    fn writer(&self) -> Writer<SimDisk, &ManualClock> {
+        Writer::new(
+            self.disk.clone(),
+            &self.clock,
+            Path::new(GIT_DIR),
+            std::time::Duration::ZERO,
+        )
+    }
+
+    fn backlog(&self) -> Backlog {
+        let bytes = self.disk.read(&journal::path_in(Path::new(GIT_DIR)));
+        Backlog::collect(Reader::new(&bytes[..], 0)).expect("bytes in memory")
+    }
+
+    fn step(&mut self) {
+        match self.below(12) {
+            0..5 => self.push(),
+            5..9 => {
+                if self.below(2) == 0 {
+                    self.disk.kill_after(self.below(30) as u32);
+                }
+                self.cycle(self.below(3) == 0);
+                self.disk.restart();
+            }
+            9 => {
+                self.disk.cut_power(&mut self.random.borrow_mut());
+                // The memory is replaced as a whole, synced: it is the old one or the new one, or it is gone.
+                if self.below(2) == 0 {
+                    self.world.memory = None;
+                }
+            }
+            10 if self.below(6) == 0 => self.write_to_the_mirror(),
+            _ => {}
+        }
+        self.check_watermarks();
+        self.check_acknowledged();
+    }
+
+    /// Somebody pushes; the hook may be killed at any effect.
+    fn push(&mut self) {
+        let name = BString::from(format!(
+            "refs/kv{}/{}",
+            ["", "", "-index"][self.below(3)],
+            self.below(3)
+        ));
+        let mut stargate = self.stargate.borrow_mut();
+        let old = stargate.refs.get(&name).copied();
+        let new = match self.random.borrow_mut().below(12) {
+            0 => None,
+            1 => Some(stargate.commit(None)),
+            _ => Some(stargate.commit(old)),
+        };
+        if old.is_none() && new.is_none() {
+            return;
+        }
+        match new {
+            Some(new) => drop(stargate.refs.insert(name.clone(), new)),
+            None => drop(stargate.refs.remove(&name)),
+        }
+        drop(stargate);
+        let update = RefUpdate {
+            old: old.map_or(null(), id),
+            new: new.map_or(null(), id),
+            name,
+        };
+        self.told.push(update.clone());
+        if self.below(4) == 0 {
+            self.disk.kill_after(self.below(8) as u32);
+        }
+        self.append(vec![update], Source::PostReceive);
+        self.disk.restart();
+    }
+
+    fn append(&mut self, updates: Vec<RefUpdate>, source: Source) {
+        let draft = |update| Draft {
+            update,
+            pusher: None,
+            repo: None,
+            source,
+            meta: None,
+        };
+        let drafts: Vec<Draft> = updates.into_iter().map(draft).collect();
+        // A hook that is killed tells nobody; what it did is on the disk.
+        let appended = self.writer().append(&drafts);
+        self.acknowledged
+            .extend(appended.into_iter().flat_map(|appended| appended.written));
+    }
+
+    /// One cycle of a worker: what `run` does.
+    fn cycle(&mut self, reconcile: bool) {
+        if self.writer().repair().is_err() {
+            return;
+        }
+        if reconcile {
+            self.reconcile();
+        }
+        let pending = self.backlog().pending;
+        let updates: Vec<RefUpdate> = pending.iter().map(|located| located.entry.update.clone()).collect();
+        let stargate = self.stargate.borrow();
+        let clock = ManualClock::default();
+        let cycle = Cycle {
+            rules: self.rules.clone(),
+            retry: RetryPolicy::default(),
+            verify: true,
+            clock: &clock,
+            knowledge: &*stargate,
+            null: null(),
+        };
+        let writer = Writer::new(
+            self.disk.clone(),
+            &self.clock,
+            Path::new(GIT_DIR),
+            std::time::Duration::ZERO,
+        );
+        let record = |marks: &Marks| -> Result<(), ()> {
+            let done = marks
+                .mirrored
+                .iter()
+                .map(|index| (pending[*index].clone(), Status::Done));
+            let skipped = marks
+                .skipped
+                .iter()
+                .map(|index| (pending[*index].clone(), Status::Skipped));
+            let settlements: Vec<(Located, Status)> = done.chain(skipped).collect();
+            if settlements.is_empty() {
+                return Ok(());
+            }
+            writer.settle(&settlements).map(drop).map_err(drop)
+        };
+        // A worker that is killed stops here; what it did stays.
+        let _ = cycle.run(&mut self.world, &updates, record);
+        drop(stargate);
+        self.remember_what_the_mirror_had();
+        self.check_removed();
+        self.check_done();
+    }
+
+    fn reconcile(&mut self) {
+        let Ok(advertisement) = self.world.advertisement() else {
+            return;
+        };
+        let stargate = self.stargate.borrow();
+        let local = stargate
+            .refs
+            .iter()
+            .map(|(name, commit)| (name.clone(), id(*commit)))
+            .collect();
+        let compared = compare(&local, &advertisement.refs, &*stargate, &self.rules);
+        let pending = self.backlog().pending;
+        let is_pending = |name: &BStr| pending.iter().any(|located| located.entry.update.name == name);
+        let missed = missed(&compared, &advertisement.refs, &is_pending, null());
+        if !missed.is_empty() {
+            self.append(missed, Source::Reconcile);
+        }
+    }
+
+    /// Somebody else writes to the mirror.
+    fn write_to_the_mirror(&mut self) {
+        self.foreign += 1;
+        let name = format!("refs/kv/{}", self.below(3));
+        self.world.refs.insert(name.into(), id(self.foreign));
+        self.remember_what_the_mirror_had();
+    }
+
+    fn remember_what_the_mirror_had(&mut self) {
+        for (name, id) in &self.world.refs {
+            self.had.entry(name.clone()).or_default().push(commit(*id));
+        }
+    }
+
+    /// Rule 2.
+    fn check_watermarks(&self) {
+        for (name, id) in &self.world.refs {
+            let Some(namespace) = name.strip_prefix(b"refs/kv-mirror/") else {
+                continue;
+            };
+            let ledger = watermark::ledger_ref(namespace.as_bstr());
+            let had = self.had.get(&ledger).map(Vec::as_slice).unwrap_or_default();
+            assert!(had.contains(&commit(*id)), "{name} stands where {ledger} never was");
+        }
+    }
+
+    /// Rule 3.
+    fn check_removed(&mut self) {
+        for (name, old, new) in std::mem::take(&mut self.world.removed) {
+            assert!(commit(old) < FOREIGN, "{name}: what others wrote was overwritten");
+            let of_ref = || self.told.iter().filter(|update| update.name == name);
+            let deleted = self.rules.deletes && of_ref().any(RefUpdate::is_delete);
+            let forced = self.rules.force && of_ref().any(|update| update.new == new);
+            assert!(deleted || forced, "{name} went from {old} to {new} unasked");
+        }
+    }
+
+    /// Rule 4.
+    fn check_done(&self) {
+        let bytes = self.disk.read(&journal::path_in(Path::new(GIT_DIR)));
+        let stargate = self.stargate.borrow();
+        for item in Reader::new(&bytes[..], 0).flatten() {
+            let journal::Item::Entry(located) = item else {
+                continue;
+            };
+            let update = &located.entry.update;
+            if located.entry.status == Status::Done && !update.is_delete() {
+                let had = self.had.get(&update.name).map(Vec::as_slice).unwrap_or_default();
+                let reached = had
+                    .iter()
+                    .any(|had| *had < FOREIGN && stargate.contains(commit(update.new), *had));
+                // An update that was overtaken is covered by what overtook it.
+                let later = self.told.iter().rposition(|told| told == update).unwrap_or_default();
+                let overtaken = self.told[later..].iter().any(|told| {
+                    told.name == update.name
+                        && (told.is_delete() || !stargate.contains(commit(told.old), commit(told.new)))
+                });
+                assert!(
+                    reached || overtaken,
+                    "{} is done, but {} never was on the mirror",
+                    located.entry.entry_id,
+                    update.new
+                );
+            }
+        }
+    }
+
+    /// Rule 5.
+    fn check_acknowledged(&self) {
+        let bytes = self.disk.read(&journal::path_in(Path::new(GIT_DIR)));
+        let mut there = BTreeSet::new();
+        for item in Reader::new(&bytes[..], 0).flatten() {
+            if let journal::Item::Entry(located) = item {
+                there.insert(located.entry.entry_id);
+            }
+        }
+        for entry in &self.acknowledged {
+            assert!(there.contains(entry), "{entry} was acknowledged and is lost");
+        }
+    }
+
+    /// Rule 1.
+    fn check_arrival(&mut self) {
+        self.world.faults.set(false);
+        for _ in 0..4 {
+            self.cycle(true);
+            self.check_watermarks();
+        }
+        let stargate = self.stargate.borrow();
+        for (name, commit_) in &stargate.refs {
+            let there = self.world.at(name.as_bstr());
+            let namespace = watermark::namespace(name.as_bstr()).expect("a namespace");
+            if there == Some(id(*commit_)) || self.is_held(namespace) {
+                continue;
+            }
+            panic!("{name} is {commit_}, and {there:?} on the mirror");
+        }
+        for (name, commit_) in stargate.refs.iter().filter(|(name, _)| name.starts_with(b"refs/kv/")) {
+            let namespace = watermark::namespace(name.as_bstr()).expect("a namespace");
+            let there = self.world.at(watermark::watermark_ref(namespace).as_bstr());
+            let arrived = there == Some(id(*commit_)) || self.is_held(namespace);
+            assert!(arrived, "{name} is {commit_}, and its watermark {there:?}");
+        }
+        for located in self.backlog().pending {
+            let namespace = watermark::namespace(located.entry.update.name.as_bstr()).expect("a namespace");
+            assert!(self.is_held(namespace), "{:?} stays pending", located.entry);
+        }
+    }
+
+    /// Whether a ref of the namespace diverges: others wrote there, or a rewrite is not to be carried.
+    fn is_held(&self, namespace: &BStr) -> bool {
+        let stargate = self.stargate.borrow();
+        [watermark::ledger_ref(namespace), watermark::index_ref(namespace)]
+            .iter()
+            .any(|name| {
+                let (local, remote) = (stargate.refs.get(name), self.world.at(name.as_bstr()).map(commit));
+                match (local, remote) {
+                    (Some(local), Some(remote)) => remote >= FOREIGN || !stargate.contains(remote, *local),
+                    (None, Some(_)) => true,
+                    (_, None) => false,
+                }
+            })
+    }
+}
+
+fn run(seed: u64) {
+    let (stargate, disk, random) = (RefCell::default(), SimDisk::default(), RefCell::new(Random::new(seed)));
+    let mut simulation = Simulation::new(&stargate, &disk, &random);
+    for _ in 0..STEPS {
+        simulation.step();
+    }
+    simulation.check_arrival();
+}
+
+/// The number in a variable of the environment.
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name)
+        .ok()
+        .map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text}")))
+}
+
+#[test]
+fn whatever_goes_wrong_nothing_is_lost_and_nothing_is_damaged() {
+    let seeds = match number("SIMULATION_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("SIMULATION_SEEDS").unwrap_or(DEFAULT_SEEDS),
+    };
+    for seed in seeds {
+        let ended = std::panic::catch_unwind(|| run(seed));
+        assert!(
+            ended.is_ok(),
+            "seed {seed} failed; run it again with SIMULATION_SEED={seed} cargo test --test simulation"
+        );
+    }
+}
