@@ -13,7 +13,7 @@
 //!
 //! `SIMULATION_SEED=N` runs one seed, `SIMULATION_SEEDS=N` that many.
 //!
-//! Each of these breakages was made on purpose, and was caught: see `docs/simulation.md`.
+//! Which breakages were made on purpose, and caught: `docs/simulation.md`.
 mod disk;
 mod random;
 mod world;
@@ -127,7 +127,7 @@ impl<'a> Simulation<'a> {
                     self.world.memory = None;
                 }
             }
-            10 if self.below(6) == 0 => self.write_to_the_mirror(),
+            10 if self.below(4) == 0 => self.write_to_the_mirror(),
             _ => {}
         }
         self.check_watermarks();
@@ -252,8 +252,13 @@ impl<'a> Simulation<'a> {
         }
     }
 
-    /// Somebody else writes to the mirror.
+    /// Somebody else writes to the mirror, or removes a watermark.
     fn write_to_the_mirror(&mut self) {
+        if self.below(2) == 0 {
+            let name = format!("refs/kv-mirror/{}", self.below(3));
+            self.world.refs.remove(name.as_bytes());
+            return;
+        }
         self.foreign += 1;
         let name = format!("refs/kv/{}", self.below(3));
         self.world.refs.insert(name.into(), id(self.foreign));
