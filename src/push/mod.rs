@@ -6,21 +6,25 @@
 //!
 //! Implements gitprotocol-pack (*Pushing Data To a Server*), gitprotocol-capabilities, gitprotocol-common.
 pub mod advertisement;
+pub mod delta;
 pub mod enumerate;
 pub mod pack;
 pub mod pkt_line;
 pub mod report_status;
 pub mod request;
 
+mod base;
 mod command;
 mod connection;
 mod error;
 mod fast_forward;
 mod objects;
 mod progress;
+mod reuse;
 mod session;
 mod wire_error;
 
+pub use base::Base;
 pub use command::{Command, Report, Verdict};
 pub use connection::{Advertisement, Capabilities, Connection, Pack, RemoteRef, Request, Traffic};
 pub use error::{Error, Outcome, causes};

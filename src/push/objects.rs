@@ -2,8 +2,12 @@
 use std::fmt::Display;
 
 use gix::{ObjectId, objs::Kind};
+use gix_pack::cache::lru::MemoryCappedHashmap;
 
 use super::{Error, Outcome, causes};
+
+/// How many bytes each cache keeps.
+const CACHE: usize = 16 << 20;
 
 /// Reads objects. Replacement refs are not looked at: what is pushed is what ids stand for.
 #[derive(Debug)]
@@ -16,6 +20,18 @@ impl Objects {
         let mut repository = repository.clone();
         repository.objects.ignore_replacements = true;
         Objects { repository }
+    }
+
+    /// Like [`Objects::new()`], for many look-ups of trees and commits: keeps what was read last, [`CACHE`] bytes of
+    /// objects and as many of bases of deltas.
+    pub(super) fn cached(repository: &gix::Repository) -> Self {
+        let mut objects = Objects::new(repository);
+        objects.repository.object_cache_size(CACHE);
+        objects
+            .repository
+            .objects
+            .set_pack_cache(|| Box::new(MemoryCappedHashmap::new(CACHE)));
+        objects
     }
 
     /// The repository, without replacement refs.
@@ -42,6 +58,15 @@ impl Objects {
             .try_find_header(id)
             .map_err(|error| self.damaged(id, &error))?;
         Ok(header.map(|header| header.kind()))
+    }
+
+    /// How many bytes the object has, if it is there.
+    pub(super) fn size(&self, id: ObjectId) -> Result<Option<u64>, Error> {
+        let header = self
+            .repository
+            .try_find_header(id)
+            .map_err(|error| self.damaged(id, &error))?;
+        Ok(header.map(|header| header.size()))
     }
 
     /// Refuses when the object is not there.
