@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use random::{Step, closure, steps};
 use stargate_mirror::push::{
-    self, Advertisement, Base, Command, Connection, Error, Options, Outcome, enumerate::Listed, pack::Format,
+    self, Advertisement, Command, Connection, Error, Options, Outcome, pack::Format,
 };
 use stargate_mirror::transport::local::Local;
 
