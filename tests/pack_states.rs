@@ -50,7 +50,13 @@ struct Source {
 
 impl Source {
     /// A source in its state before the first push, which is of `first`.
-    fn new(folder: &Path, format: &str, state: State, steps: &[random::Step], first: &[Index]) -> (Self, Vec<ObjectId>) {
+    fn new(
+        folder: &Path,
+        format: &str,
+        state: State,
+        steps: &[random::Step],
+        first: &[Index],
+    ) -> (Self, Vec<ObjectId>) {
         let path = folder.join("source.git");
         let repository = history::repository(&path, format);
         let commits = random::write(&repository, steps);
@@ -64,7 +70,9 @@ impl Source {
                 source.repack(&commits, "-adfq");
                 let objects = repository.objects.store_ref().path().canonicalize().unwrap();
                 let alternate = folder.join("alternate.git");
-                let info = history::repository(&alternate, format).git_dir().join("objects/info/alternates");
+                let info = history::repository(&alternate, format)
+                    .git_dir()
+                    .join("objects/info/alternates");
                 std::fs::write(info, format!("{}\n", objects.display())).unwrap();
                 source.path = alternate;
             }
@@ -144,7 +152,11 @@ fn push_to(source: &Repository, mirror: &Path, tips: &[ObjectId], receiver: Rece
             let list = push::enumerate::enumerate(source, &advertisement, &commands).unwrap();
             let pack = push::pack::write(source, &list, format).unwrap();
             assert_eq!(pack.bytes, pack.file.metadata().unwrap().len());
-            git(mirror, &["index-pack", "--strict", "--fix-thin", "--stdin"], Some(pack.file));
+            git(
+                mirror,
+                &["index-pack", "--strict", "--fix-thin", "--stdin"],
+                Some(pack.file),
+            );
             let theirs = gix::open(mirror).unwrap();
             for command in commands {
                 let reference = || theirs.find_reference(&command.name.to_string()).unwrap();
@@ -166,21 +178,30 @@ fn commands(mirror: &Advertisement, tips: &[ObjectId]) -> Vec<Command> {
         old: mirror.id(name(number).as_ref()).unwrap_or(null),
         new: tips.get(number).copied().unwrap_or(null),
     };
-    (0..count).map(command).filter(|command| command.old != command.new).collect()
+    (0..count)
+        .map(command)
+        .filter(|command| command.old != command.new)
+        .collect()
 }
 
 /// The mirror is whole, has what these refs reach, and nothing else but what `ever` was pushed.
 fn assert_mirrors(source: &Path, mirror: &Path, tips: &[ObjectId], ever: &[ObjectId]) {
     git(mirror, &["fsck", "--strict", "--full", "--no-dangling"], None);
     let listed = git(mirror, &["rev-list", "--objects", "--no-object-names", "--all"], None);
-    let listed: BTreeSet<_> = listed.lines().map(|line| ObjectId::from_hex(line.as_bytes()).unwrap()).collect();
+    let listed: BTreeSet<_> = listed
+        .lines()
+        .map(|line| ObjectId::from_hex(line.as_bytes()).unwrap())
+        .collect();
     let mut original = gix::open(source).unwrap();
     original.objects.ignore_replacements = true;
     assert_eq!(listed, closure(&original, tips.iter().copied()));
     let pushed = closure(&original, ever.iter().copied());
     for id in gix::open(mirror).unwrap().objects.iter().unwrap() {
         let id = id.unwrap();
-        assert!(pushed.contains(&id), "{id} was sent, and is reachable from nothing that was pushed");
+        assert!(
+            pushed.contains(&id),
+            "{id} was sent, and is reachable from nothing that was pushed"
+        );
     }
 }
 
@@ -222,7 +243,9 @@ fn long_history(folder: &Path, length: u32) -> (Repository, Vec<ObjectId>) {
             _ => (0..3).map(|n| (round * 37 + n * 131) % 400).collect(),
         };
         for file in changed {
-            let lines: String = (0..40).map(|line| format!("{file}: line {line}, {:x}\n", line * 77_777 + file)).collect();
+            let lines: String = (0..40)
+                .map(|line| format!("{file}: line {line}, {:x}\n", line * 77_777 + file))
+                .collect();
             let blob = repository.write_blob(format!("{lines}round {round}\n")).unwrap();
             editor
                 .upsert(format!("data/{file:03}"), gix::objs::tree::EntryKind::Blob, blob)
@@ -242,7 +265,14 @@ fn bytes_of_git(repository: &Path, old: Option<ObjectId>, new: ObjectId) -> usiz
     std::fs::write(revisions.path(), format!("{old}{new}\n")).unwrap();
     let pack = tempfile::NamedTempFile::new().unwrap();
     let status = std::process::Command::new("git")
-        .args(["pack-objects", "--thin", "--stdout", "--revs", "--delta-base-offset", "-q"])
+        .args([
+            "pack-objects",
+            "--thin",
+            "--stdout",
+            "--revs",
+            "--delta-base-offset",
+            "-q",
+        ])
         .current_dir(repository)
         .stdin(revisions.reopen().unwrap())
         .stdout(pack.reopen().unwrap())
@@ -303,7 +333,9 @@ fn a_pack_that_holds_what_is_pushed_and_nothing_else_is_sent_as_it_is() {
     let pack = || {
         let packs = std::fs::read_dir(path.join("objects/pack")).unwrap().flatten();
         let mut packs = packs.map(|file| file.path());
-        packs.find(|path| path.extension().is_some_and(|extension| extension == "pack")).unwrap()
+        packs
+            .find(|path| path.extension().is_some_and(|extension| extension == "pack"))
+            .unwrap()
     };
     let written = |tip: ObjectId, ofs_delta| {
         let (advertisement, commands) = remote(None, tip);
@@ -331,7 +363,9 @@ fn a_damaged_entry_is_not_copied() {
     git(&path, &["repack", "-adfq"], None);
     let packs = std::fs::read_dir(path.join("objects/pack")).unwrap().flatten();
     let mut packs = packs.map(|file| file.path());
-    let pack = packs.find(|path| path.extension().is_some_and(|extension| extension == "pack")).unwrap();
+    let pack = packs
+        .find(|path| path.extension().is_some_and(|extension| extension == "pack"))
+        .unwrap();
     let mut bytes = std::fs::read(&pack).unwrap();
     // The last entry is a blob, or a delta of one: its zlib checksum is what the pack's checksum comes after.
     let at = bytes.len() - 21;
@@ -375,7 +409,11 @@ fn large_and_empty_blobs_arrive_loose_and_packed_whole_and_as_deltas() {
         for round in 0..3 {
             content[1_000_000 + round as usize] ^= 1;
             let mut editor = source.edit_tree(ObjectId::empty_tree(source.object_hash())).unwrap();
-            for (name, content) in [("large", &content[..]), ("empty", b""), ("other", &noise(round, 2 << 20))] {
+            for (name, content) in [
+                ("large", &content[..]),
+                ("empty", b""),
+                ("other", &noise(round, 2 << 20)),
+            ] {
                 let blob = source.write_blob(content).unwrap();
                 editor.upsert(name, gix::objs::tree::EntryKind::Blob, blob).unwrap();
             }

@@ -20,6 +20,8 @@ const BLOCK: usize = 16;
 const MAX_CANDIDATES: usize = 16;
 /// A match of this many bytes is good enough to end the search for a longer one.
 const GOOD_MATCH: usize = 4096;
+/// Shorter ends are inserted with what is next to them: a copy takes up to 8 bytes.
+const MIN_COPY: usize = 8;
 /// The largest copy that one instruction makes, in bytes; what git itself writes.
 const MAX_COPY: usize = 0x10000;
 /// The largest insertion that one instruction makes, in bytes.
@@ -35,8 +37,9 @@ pub fn encode(base: &[u8], target: &[u8], limit: usize) -> Option<Vec<u8>> {
         return None;
     }
     let mut out = Instructions::new(base.len(), target.len(), limit);
-    let prefix = common_prefix(base, target);
+    let prefix = worth_a_copy(common_prefix(base, target));
     let suffix = common_prefix_of(base[prefix..].iter().rev(), target[prefix..].iter().rev());
+    let suffix = worth_a_copy(suffix);
     out.copy(0, prefix);
     let middle = &target[prefix..target.len() - suffix];
     if middle.len() < BLOCK {
@@ -94,6 +97,14 @@ pub fn apply(base: &[u8], delta: &[u8]) -> Result<Vec<u8>, InvalidDelta> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the delta is invalid: {0}")]
 pub struct InvalidDelta(&'static str);
+
+/// `length`, or nothing when an insertion is about as short.
+fn worth_a_copy(length: usize) -> usize {
+    match length < MIN_COPY {
+        true => 0,
+        false => length,
+    }
+}
 
 fn encode_middle(base: &[u8], middle: &[u8], out: &mut Instructions) -> Option<()> {
     let blocks = Blocks::new(base);

@@ -13,10 +13,10 @@
 //! (Children first would lose objects: two folders that swap names are each found listed already when the parent's
 //! turn comes, while the children's turn passed over their common files because the parent has them.)
 //!
-//! The same walk names a *base* for what it lists: the object at the same path in the parent, or, at a path that no
-//! parent has, the one at a similar path that the commit deletes (`renames`). A base comes out of a parent's tree. That is
-//! complete, so a base that is not in the list is had by the remote. For the same reason what a commit moves as it was
-//! is passed over, and a moved folder is walked beside what it was.
+//! The same walk names a *base* for what it lists: of a commit its first parent, of anything else the object at the same path in the parent, or, at a path that no
+//! parent has, the one at a similar path that the commit deletes (`renames`), or the file before it in its folder. A base
+//! comes out of a parent's tree, which is complete, or had its turn before: when it is not in the list, the remote has
+//! it. For the same reason what a commit moves as it was is passed over, and a moved folder is walked beside what it was.
 //!
 //! Memory: one entry per listed object and per commit that was looked at, the paths that one commit adds or deletes, and
 //! one chain of trees; no blob is read.
@@ -67,7 +67,7 @@ pub fn enumerate(
         trees.list(id, None);
     }
     for commit in history.new_commits()? {
-        trees.list(commit.id, None);
+        trees.list(commit.id, commit.parent);
         trees.tree(commit.tree, commit.parent_trees, &format!("commit {}", commit.id))?;
     }
     for (id, name) in tips.trees {

@@ -8,7 +8,7 @@
 //! with its last handle, however the process ends.
 //!
 //! Memory: about 200 bytes for each object of the list; for each of at most [`MAX_THREADS`] threads [`QUEUE`] encoded
-//! objects of at most 1 MiB, one that is being encoded, its base, and 32 MiB of caches; and one large object: up to 64 MiB
+//! objects of at most 1 MiB, one that is being encoded, its base, and 40 MiB of caches; and one large object: up to 64 MiB
 //! with its base and delta, beyond that a stream when it is loose, and as it is when it has to be put together out of
 //! deltas.
 mod encode;
@@ -31,6 +31,8 @@ use super::{Capabilities, Error, Outcome, Pack, enumerate::Listed, objects::Obje
 const MAX_THREADS: usize = 8;
 /// How many encoded objects wait for the writer, per thread.
 const QUEUE: usize = 16;
+/// How many objects in a row a thread encodes: they are likely to be bases of each other.
+const TURN: usize = 8;
 /// From how many objects on a thread is worth its start.
 const WORTH_A_THREAD: usize = 32;
 
@@ -231,7 +233,7 @@ fn spool(repository: &gix::Repository, plan: &Plan<'_>, objects: u32) -> Result<
         let encoders = (0..threads).map(|thread| {
             let (sender, receiver) = sync_channel(QUEUE);
             let mut encoder = Encoder::new(plan, repository);
-            let tasks = tasks[thread..].iter().step_by(threads);
+            let tasks = tasks.chunks(TURN).skip(thread).step_by(threads).flatten();
             scope.spawn(move || {
                 for place in tasks {
                     // Nobody receives any more when writing failed.
@@ -268,12 +270,13 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    /// Writes header and entries. The encoders take turns: the n-th object that has to be encoded comes from the n-th.
+    /// Writes header and entries. The encoders take turns.
     fn all(&mut self, objects: u32, encoders: &[Receiver<Result<Encoded, Error>>]) -> Result<(), Error> {
         let plan = self.plan;
         let header = data::header::encode(data::Version::V2, objects);
         self.write_all(&header).map_err(|error| spool_failed(&error))?;
-        let mut turns = encoders.iter().cycle();
+        let turn = |encoder| std::iter::repeat_n(encoder, TURN);
+        let mut turns = encoders.iter().flat_map(turn).cycle();
         for &place in &plan.order {
             self.offsets[place] = self.written;
             let turn = if plan.is_encoded(place) { turns.next() } else { None };

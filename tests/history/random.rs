@@ -161,7 +161,10 @@ fn text(content: u8) -> String {
         version => {
             let line = |number: u8| match number == 11 * version {
                 true => format!("line {number} is that of version {version}\n"),
-                false => format!("line {number} is the same in all versions, {:x}\n", u32::from(number) * 2_654_435),
+                false => format!(
+                    "line {number} is the same in all versions, {:x}\n",
+                    u32::from(number) * 2_654_435
+                ),
             };
             (0..60).map(line).collect()
         }

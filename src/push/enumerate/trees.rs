@@ -36,6 +36,8 @@ struct Added {
     name: BString,
     id: ObjectId,
     is_tree: bool,
+    /// The blob before it in its folder.
+    sibling: Option<ObjectId>,
 }
 
 /// What one commit's walk still has to do.
@@ -105,6 +107,7 @@ impl<'a> Trees<'a> {
         let bases: Vec<_> = step.bases.iter().filter_map(|id| objects.try_find(*id).ok()?).collect();
         let mut bases: Vec<_> = bases.iter().filter_map(|base| Side::new(objects, base).ok()).collect();
         let mut before = Vec::new();
+        let mut sibling = None;
         for entry in iterate(objects, &tree)? {
             let entry = entry.map_err(|error| objects.damaged(step.tree, &error))?;
             before.clear();
@@ -114,7 +117,10 @@ impl<'a> Trees<'a> {
             }
             let id = entry.oid.to_owned();
             if !entry.mode.is_commit() && !before.contains(&id) {
-                self.entry(path, &entry, &before, owner, walk)?;
+                self.entry(path, &entry, &before, sibling, owner, walk)?;
+            }
+            if entry.mode.is_blob_or_symlink() {
+                sibling = Some(id);
             }
         }
         if let Some(base) = bases.first_mut() {
@@ -129,6 +135,7 @@ impl<'a> Trees<'a> {
         folder: &BString,
         entry: &EntryRef<'_>,
         before: &[ObjectId],
+        sibling: Option<ObjectId>,
         owner: &str,
         walk: &mut Walk,
     ) -> Result<(), Error> {
@@ -142,6 +149,7 @@ impl<'a> Trees<'a> {
                 name: entry.filename.into(),
                 id,
                 is_tree,
+                sibling,
             });
             return Ok(());
         }
@@ -158,6 +166,7 @@ impl<'a> Trees<'a> {
             name,
             id,
             is_tree,
+            sibling,
         } = added;
         if walk.deleted.contains(id) {
             return Ok(());
@@ -165,7 +174,8 @@ impl<'a> Trees<'a> {
         let base = walk.deleted.similar(&name, is_tree);
         match is_tree {
             true => self.step(walk, id, base.into_iter().collect(), below(&folder, &name)),
-            false => self.blob(id, base, &folder, &name, owner)?,
+            // A sibling's turn came before; it is listed now, or was complete.
+            false => self.blob(id, base.or(sibling), &folder, &name, owner)?,
         }
         Ok(())
     }

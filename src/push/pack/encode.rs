@@ -1,9 +1,10 @@
 //! One object as it goes into the pack: copied, as a delta, or whole, whichever is smallest of what was chosen to be
 //! tried.
+use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 
-use gix::objs::Kind;
 use gix::zlib::{Compression, Status, stream::deflate, stream::deflate::FlushCompress};
+use gix::{ObjectId, objs::Kind};
 
 use super::super::{Error, base::Base, base::Choice, delta, objects::Objects};
 use super::{Plan, header, loose::Loose, spool_failed};
@@ -12,6 +13,11 @@ use super::{Plan, header, loose::Loose, spool_failed};
 const SMALL: u64 = 1 << 20;
 /// The largest object that is made a delta, or that a delta is made of, in bytes.
 const MAX_DELTA: u64 = 64 << 20;
+/// A base that is so many times as large as the object is not worth looking at.
+const MAX_RATIO: u64 = 32;
+/// How many objects that were encoded last are kept as bases of those to come, and how many bytes of them.
+const RECENT: usize = 128;
+const RECENT_BYTES: usize = 8 << 20;
 /// What an offset to a base in the pack takes, in bytes, as far as the comparison goes: those of the largest packs have 5.
 const OFFSET: usize = 5;
 
@@ -33,6 +39,7 @@ pub(super) struct Encoder<'a> {
     objects: Objects,
     loose: Loose,
     deflate: deflate::Compress,
+    recent: Recent,
 }
 
 impl<'a> Encoder<'a> {
@@ -43,6 +50,7 @@ impl<'a> Encoder<'a> {
             objects: Objects::cached(repository),
             loose: Loose::new(repository),
             deflate: deflate::Compress::new(Compression::DEFAULT),
+            recent: Recent::default(),
         }
     }
 
@@ -101,31 +109,27 @@ impl<'a> Encoder<'a> {
         let Some((kind, data)) = self.read(place, limit)? else {
             return Ok(Encoded::Large);
         };
+        let encoded = self.encode(place, choice, kind, &data);
+        self.recent.add(self.plan.list[place].id, kind, data);
+        Ok(encoded)
+    }
+
+    fn encode(&mut self, place: usize, choice: Choice, kind: Kind, data: &[u8]) -> Encoded {
         let delta = match choice {
-            Choice::Try(base) => self.delta(base, kind, &data),
+            Choice::Try(base) => self.delta(base, kind, data),
             Choice::Whole | Choice::Copy(_) => None,
         };
-        let Some((size, delta, cost)) = delta else {
-            return Ok(match self.plan.is_stored_whole(place) {
-                true => Encoded::Stored,
-                false => Encoded::Whole(
-                    kind,
-                    data.len() as u64,
-                    self.compressed(&data, usize::MAX).unwrap_or_default(),
-                ),
-            });
+        // It ends as soon as the object is known to be larger than its delta.
+        let limit = delta.as_ref().map_or(usize::MAX, |(.., cost)| *cost);
+        let whole = match self.plan.stored_size(place) {
+            Some(stored) if stored <= limit => return Encoded::Stored,
+            Some(_) => None,
+            None => self.compressed(data, limit),
         };
-        if let Some(stored) = self.plan.stored_size(place) {
-            return Ok(match cost < stored {
-                true => Encoded::Delta(size, delta),
-                false => Encoded::Stored,
-            });
+        match (whole, delta) {
+            (None, Some((size, delta, _))) => Encoded::Delta(size, delta),
+            (whole, _) => Encoded::Whole(kind, data.len() as u64, whole.unwrap_or_default()),
         }
-        // Ends as soon as it is known to be larger.
-        Ok(match self.compressed(&data, cost) {
-            Some(whole) => Encoded::Whole(kind, data.len() as u64, whole),
-            None => Encoded::Delta(size, delta),
-        })
     }
 
     /// The object, unless it has more than `limit` bytes.
@@ -153,26 +157,24 @@ impl<'a> Encoder<'a> {
         let (id, reference) = match base {
             Base::Listed(place) => {
                 let id = self.plan.list[place].id;
-                (
-                    id,
-                    if self.plan.format.ofs_delta {
-                        OFFSET
-                    } else {
-                        id.as_bytes().len()
-                    },
-                )
+                let offset = self.plan.format.ofs_delta;
+                (id, if offset { OFFSET } else { id.as_bytes().len() })
             }
             Base::Remote(id) => (id, id.as_bytes().len()),
         };
-        if self.objects.size(id).ok()?? > MAX_DELTA {
-            return None;
-        }
-        let base = self.objects.try_find(id).ok()??;
-        if base.kind != kind {
-            return None;
-        }
-        let delta = delta::encode(&base.data, data, data.len())?;
-        drop(base);
+        let delta = match self.recent.find(id) {
+            Some((base_kind, base)) if base_kind == kind => delta::encode(base, data, data.len()),
+            Some(_) => None,
+            None => {
+                let size = self.objects.size(id).ok()??;
+                if size > MAX_DELTA || size / MAX_RATIO > data.len() as u64 {
+                    return None;
+                }
+                let base = self.objects.try_find(id).ok()??;
+                let delta = (base.kind == kind).then(|| delta::encode(&base.data, data, data.len()));
+                delta.flatten()
+            }
+        }?;
         let compressed = self.compressed(&delta, usize::MAX)?;
         let cost = compressed.len() + reference;
         Some((delta.len() as u64, compressed, cost))
@@ -187,6 +189,29 @@ impl<'a> Encoder<'a> {
         self.deflate.reset();
         compress(&mut self.deflate, data, FlushCompress::Finish, &mut out).ok()?;
         Some(out.bytes)
+    }
+}
+
+/// Objects that were encoded last.
+#[derive(Default)]
+struct Recent {
+    objects: VecDeque<(ObjectId, Kind, Vec<u8>)>,
+    bytes: usize,
+}
+
+impl Recent {
+    fn add(&mut self, id: ObjectId, kind: Kind, data: Vec<u8>) {
+        self.bytes += data.len();
+        self.objects.push_back((id, kind, data));
+        while self.objects.len() > RECENT || self.bytes > RECENT_BYTES {
+            self.bytes -= self.objects.pop_front().map_or(0, |(.., data)| data.len());
+        }
+    }
+
+    fn find(&self, id: ObjectId) -> Option<(Kind, &[u8])> {
+        let mut latest_first = self.objects.iter().rev();
+        let (_, kind, data) = latest_first.find(|(other, ..)| *other == id)?;
+        Some((*kind, data))
     }
 }
 
