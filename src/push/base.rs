@@ -1,12 +1,14 @@
 //! Which object another one is made a delta of. Pure: it sees the list and how its objects are stored, and reads none.
 //!
 //! 1. What is stored as a delta of something that comes earlier in the pack, or that the remote has, is copied as it is.
-//! 2. Anything else is tried as a delta of its base (`enumerate` names it), then of the *origin*: where the chain of bases
-//!    begins, which is the remote's own object at that path if it has one, else the first in the list.
+//! 2. Anything else is tried as a delta of its base (`enumerate` names it). Where that would be too deep, of the last
+//!    *head*: each object that is not a delta of its base is one, for those that follow. Heads are deltas of heads, one
+//!    deeper each time; where that is too deep, of the *origin*: where the chain of bases begins, which is the remote's
+//!    own object at that path if it has one, else the first in the list.
 //! 3. Otherwise the object is sent whole.
 //!
 //! A base in the pack comes before its deltas, so there are no cycles. Deltas that are made here end chains of at most
-//! [`MAX_DEPTH`] deltas within the pack; then the origin takes over. Copied deltas are as deep as they are stored.
+//! [`MAX_DEPTH`] deltas within the pack. Copied deltas are as deep as they are stored.
 use gix::ObjectId;
 
 use super::enumerate::Listed;
@@ -49,17 +51,22 @@ pub(super) fn choose(list: &[Listed], stored: &[Option<Stored>], order: &[usize]
     let origins = origins(list, thin);
     let mut choices = vec![Choice::Whole; list.len()];
     // By place; none for what is not written yet.
-    let mut depths: Vec<Option<usize>> = vec![None; list.len()];
+    let mut written: Vec<Option<Written>> = vec![None; list.len()];
     for &place in order {
         let depth_on = |base: Base| match base {
-            Base::Listed(base) => depths[base].map(|depth| depth + 1),
+            Base::Listed(base) => written[base].map(|base| base.depth + 1),
             Base::Remote(_) => thin.then_some(1),
+        };
+        let head_of = |base: Base| match base {
+            Base::Listed(base) => written[base].map(|base| base.head),
+            Base::Remote(_) => Some(base),
         };
         let copied = stored[place].and_then(|stored| stored.base);
         let (choice, depth) = match copied.and_then(|base| Some((base, depth_on(base)?))) {
             Some((base, depth)) => (Choice::Copy(base), depth),
             None => {
-                let candidates = [list[place].base, origins[place]].into_iter().flatten();
+                let head = list[place].base.and_then(head_of);
+                let candidates = [list[place].base, head, origins[place]].into_iter().flatten();
                 let tried = candidates.filter(|base| !is_hopeless(*base, place, stored));
                 let mut usable = tried.filter_map(|base| Some((Choice::Try(base), depth_on(base)?)));
                 usable
@@ -67,10 +74,20 @@ pub(super) fn choose(list: &[Listed], stored: &[Option<Stored>], order: &[usize]
                     .unwrap_or((Choice::Whole, 0))
             }
         };
+        let follows = list[place].base.filter(|base| choice == Choice::Try(*base));
+        let head = follows.and_then(head_of).unwrap_or(Base::Listed(place));
         choices[place] = choice;
-        depths[place] = Some(depth);
+        written[place] = Some(Written { depth, head });
     }
     choices
+}
+
+/// What is known of an object that comes earlier in the pack.
+#[derive(Debug, Clone, Copy)]
+struct Written {
+    /// How many deltas it is made of at most.
+    depth: usize,
+    head: Base,
 }
 
 /// Whether the two are in one pack, so that whoever wrote that can be taken to have tried; git thinks so, too.
@@ -201,27 +218,37 @@ mod tests {
         }
     }
 
+    /// What versions of one object are deltas of: an earlier version's number, or -1 for the remote's.
+    fn bases_of_versions(count: usize, thin: bool) -> Vec<Option<i32>> {
+        let base = |place: usize| place.checked_sub(1).map_or(Base::Remote(id(1000)), Base::Listed);
+        let listed = |place| Listed {
+            id: id(place),
+            base: Some(base(place)),
+        };
+        let list: Vec<_> = (0..count).map(listed).collect();
+        let order: Vec<_> = (0..count).collect();
+        let choices = choose(&list, &vec![None; count], &order, thin);
+        let number = |base| match base {
+            Base::Listed(place) => place as i32,
+            Base::Remote(_) => -1,
+        };
+        choices.into_iter().map(|choice| base_of(choice).map(number)).collect()
+    }
+
     #[test]
-    fn a_long_history_of_one_path_goes_back_to_the_remotes_object() {
-        let remote = Base::Remote(id(1000));
-        let list: Vec<_> = (0..35)
-            .map(|place: usize| Listed {
-                id: id(place),
-                base: Some(place.checked_sub(1).map_or(remote, Base::Listed)),
-            })
+    fn a_long_history_of_one_path_goes_on_from_heads_and_then_from_the_remotes_object() {
+        let bases = bases_of_versions(70, true);
+        let jumps: Vec<_> = (0..70)
+            .filter(|place| bases[*place] != Some(*place as i32 - 1))
             .collect();
-        let order: Vec<_> = (0..35).collect();
-        let choices = choose(&list, &[None; 35], &order, true);
-        for (place, choice) in choices.into_iter().enumerate() {
-            let expected = match place % MAX_DEPTH {
-                0 => remote,
-                _ => Base::Listed(place - 1),
-            };
-            assert_eq!(choice, Choice::Try(expected), "{place}");
-        }
-        let without = choose(&list, &[None; 35], &order, false);
-        assert_eq!(without[0], Choice::Whole);
-        assert_eq!(without[MAX_DEPTH], Choice::Try(Base::Listed(MAX_DEPTH - 1)));
-        assert_eq!(without[MAX_DEPTH + 1], Choice::Try(Base::Listed(0)));
+        assert_eq!(jumps, [10, 20, 29, 37, 44, 50, 55, 59, 62, 64, 65]);
+        let heads: Vec<_> = jumps.iter().map(|place| bases[*place]).collect();
+        assert_eq!(heads, [-1, 10, 20, 29, 37, 44, 50, 55, 59, 62, -1].map(Some));
+    }
+
+    #[test]
+    fn where_the_remotes_object_cannot_be_used_the_first_one_is_whole() {
+        let bases = bases_of_versions(12, false);
+        assert_eq!((bases[0], bases[1], bases[11]), (None, Some(0), Some(0)));
     }
 }

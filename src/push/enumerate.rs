@@ -19,7 +19,7 @@
 //! it. For the same reason what a commit moves as it was is passed over, and a moved folder is walked beside what it was.
 //!
 //! Memory: one entry per listed object and per commit that was looked at, the paths that one commit adds or deletes, and
-//! one chain of trees; no blob is read.
+//! one chain of trees; no blob is read. 12 MiB of caches.
 mod history;
 mod renames;
 mod trees;
@@ -31,6 +31,10 @@ use gix::{ObjectId, objs::Kind};
 
 use self::{history::History, trees::Trees};
 use super::{Advertisement, Command, Error, base::Base, objects::Objects};
+
+/// How many bytes of trees and commits, and of bases of deltas, are kept while histories are walked.
+const OBJECT_CACHE: usize = 4 << 20;
+const BASE_CACHE: usize = 8 << 20;
 
 /// An object to send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +55,7 @@ pub fn enumerate(
     advertisement: &Advertisement,
     commands: &[Command],
 ) -> Result<Vec<Listed>, Error> {
-    let objects = Objects::cached(repository);
+    let objects = Objects::cached(repository, OBJECT_CACHE, BASE_CACHE);
     let remote = Remote::new(&objects, advertisement)?;
     let mut tips = Tips::default();
     for command in commands.iter().filter(|command| !command.is_delete()) {

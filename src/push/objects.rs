@@ -6,9 +6,6 @@ use gix_pack::cache::lru::MemoryCappedHashmap;
 
 use super::{Error, Outcome, causes};
 
-/// How many bytes each cache keeps.
-const CACHE: usize = 16 << 20;
-
 /// Reads objects. Replacement refs are not looked at: what is pushed is what ids stand for.
 #[derive(Debug)]
 pub(super) struct Objects {
@@ -22,16 +19,14 @@ impl Objects {
         Objects { repository }
     }
 
-    /// Like [`Objects::new()`], for many look-ups of trees and commits: keeps what was read last, [`CACHE`] bytes of
-    /// objects and as many of bases of deltas.
-    pub(super) fn cached(repository: &gix::Repository) -> Self {
-        let mut objects = Objects::new(repository);
-        objects.repository.object_cache_size(CACHE);
-        objects
-            .repository
-            .objects
-            .set_pack_cache(|| Box::new(MemoryCappedHashmap::new(CACHE)));
-        objects
+    /// Like [`Objects::new()`], for many look-ups: keeps what was read last, up to so many bytes of objects, and of bases
+    /// of deltas.
+    pub(super) fn cached(repository: &gix::Repository, objects: usize, bases: usize) -> Self {
+        let mut cached = Objects::new(repository);
+        cached.repository.object_cache_size(objects);
+        let store = &mut cached.repository.objects;
+        store.set_pack_cache(move || Box::new(MemoryCappedHashmap::new(bases)));
+        cached
     }
 
     /// The repository, without replacement refs.

@@ -8,7 +8,7 @@
 //! with its last handle, however the process ends.
 //!
 //! Memory: about 200 bytes for each object of the list; for each of at most [`MAX_THREADS`] threads [`QUEUE`] encoded
-//! objects of at most 1 MiB, one that is being encoded, its base, and 40 MiB of caches; and one large object: up to 64 MiB
+//! objects of at most 1 MiB, one that is being encoded, its base, and 7 MiB of caches; and one large object: up to 64 MiB
 //! with its base and delta, beyond that a stream when it is loose, and as it is when it has to be put together out of
 //! deltas.
 mod encode;
@@ -67,12 +67,25 @@ pub fn write(repository: &gix::Repository, list: &[Listed], format: Format) -> R
         )
     })?;
     let packs = Packs::open(&Objects::new(repository));
-    let plan = Plan::new(list, &packs, format);
-    let (file, bytes) = match plan.finished_pack() {
+    let locations: Vec<_> = list.iter().map(|listed| packs.locate(listed.id)).collect();
+    let finished = match format.ofs_delta {
+        true => finished_pack(list, &packs, &locations),
+        false => None,
+    };
+    let (file, bytes) = match finished {
         Some(pack) => pack,
-        None => spool(repository, &plan, objects)?,
+        None => spool(repository, &Plan::new(list, &packs, locations, format), objects)?,
     };
     Ok(Pack { file, bytes, objects })
+}
+
+/// The local pack that holds these objects and no others, unless deltas of what the remote has may be smaller.
+fn finished_pack(list: &[Listed], packs: &Packs, locations: &[Option<Location>]) -> Option<(File, u64)> {
+    let pack = locations.first().copied().flatten()?.pack;
+    let inside = |location: &Option<Location>| location.is_some_and(|location| location.pack == pack);
+    let of_remote = |listed: &Listed| matches!(listed.base, Some(Base::Remote(_)));
+    let is_finished = locations.iter().all(inside) && !list.iter().any(of_remote);
+    is_finished.then(|| packs.whole(pack, list.len())).flatten()
 }
 
 /// How each object of a list is stored, and is to be sent. All by place in the list.
@@ -89,8 +102,7 @@ struct Plan<'a> {
 }
 
 impl<'a> Plan<'a> {
-    fn new(list: &'a [Listed], packs: &'a Packs, format: Format) -> Self {
-        let locations: Vec<_> = list.iter().map(|listed| packs.locate(listed.id)).collect();
+    fn new(list: &'a [Listed], packs: &'a Packs, locations: Vec<Option<Location>>, format: Format) -> Self {
         let mut order: Vec<usize> = (0..list.len()).collect();
         order.sort_by_key(|place| (locations[*place].is_none(), locations[*place]));
         let known = KnownBases::new(list, packs, &locations, &order);
@@ -115,18 +127,6 @@ impl<'a> Plan<'a> {
             stored,
             order,
         }
-    }
-
-    /// The local pack that holds these objects and no others, unless deltas of what the remote has may be smaller.
-    fn finished_pack(&self) -> Option<(File, u64)> {
-        let pack = self.locations.first().copied().flatten()?.pack;
-        let all = self
-            .locations
-            .iter()
-            .all(|location| location.is_some_and(|location| location.pack == pack));
-        let stays = |choice: &Choice| matches!(choice, Choice::Whole | Choice::Copy(Base::Listed(_)));
-        let sendable = all && self.choices.iter().all(stays) && self.format.ofs_delta;
-        sendable.then(|| self.packs.whole(pack, self.list.len())).flatten()
     }
 
     fn is_stored_whole(&self, place: usize) -> bool {

@@ -17,7 +17,10 @@ const MAX_DELTA: u64 = 64 << 20;
 const MAX_RATIO: u64 = 32;
 /// How many objects that were encoded last are kept as bases of those to come, and how many bytes of them.
 const RECENT: usize = 128;
-const RECENT_BYTES: usize = 8 << 20;
+const RECENT_BYTES: usize = 4 << 20;
+/// How many bytes of objects, and of bases of deltas, are kept beside them.
+const OBJECT_CACHE: usize = 1 << 20;
+const BASE_CACHE: usize = 2 << 20;
 /// What an offset to a base in the pack takes, in bytes, as far as the comparison goes: those of the largest packs have 5.
 const OFFSET: usize = 5;
 
@@ -47,7 +50,7 @@ impl<'a> Encoder<'a> {
     pub(super) fn new(plan: &'a Plan<'a>, repository: &gix::Repository) -> Self {
         Encoder {
             plan,
-            objects: Objects::cached(repository),
+            objects: Objects::cached(repository, OBJECT_CACHE, BASE_CACHE),
             loose: Loose::new(repository),
             deflate: deflate::Compress::new(Compression::DEFAULT),
             recent: Recent::default(),
