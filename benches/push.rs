@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use bstr::BString;
 use gix::ObjectId;
-use stargate_mirror::push::{self, Connection, Options, enumerate::enumerate, pack};
+use stargate_mirror::push::{self, Connection, Options, pack};
 use stargate_mirror::transport::local::Local;
 
 /// How many times each measurement is made; the fastest counts.
@@ -351,9 +351,7 @@ fn our_pack(source: &Path, remote: &Path) {
     let advertisement = Local::open(remote)
         .and_then(|mut remote| remote.advertisement())
         .expect("a remote");
-    let list = enumerate(&repository, &advertisement, &[command(source, &advertisement)]).expect("a list");
-    let format = pack::Format::offered(&advertisement.capabilities);
-    let pack = pack::write(&repository, &list, format).expect("a pack");
+    let pack = pack::make(&repository, &advertisement, &[command(source, &advertisement)]).expect("a pack");
     println!("{}", pack.bytes);
 }
 

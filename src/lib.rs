@@ -34,7 +34,8 @@
 //! mirror     PURE: plan, settlement, watermark
 //! transport  remote (one type for a mirror, whatever its URL), http, credentials, local
 //! journal    format (prose first), entry, reader (never writes), writer (lock, repair, append, settle)
-//! push       PURE wire: advertisement, command, capabilities, session, report_status; packs: enumerate, pack
+//! push       PURE wire: advertisement, command, capabilities, session, report_status; packs: enumerate (what), base and
+//!            delta (as what), reuse and bitmap (what is packed already), pack (the writer)
 //!
 //! storage    the only place that fsyncs, locks, renames
 //! config     git config [stargate], environment -> one Config

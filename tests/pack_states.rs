@@ -14,7 +14,7 @@ use history::{commit, git};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use random::{closure, steps};
-use stargate_mirror::push::{self, Advertisement, Base, Command, Connection, Options, pack::Format};
+use stargate_mirror::push::{self, Advertisement, Base, Capabilities, Command, Connection, Options, pack::Format};
 use stargate_mirror::transport::local::Local;
 
 /// How the objects of the source are stored.
@@ -63,8 +63,8 @@ impl Source {
         let mut source = Source { path, state };
         match state {
             State::Loose => {}
-            State::Packed => source.repack(&commits, "-adfq"),
-            State::FirstPacked => source.repack(&choose(&commits, first), "-adfq"),
+            State::Packed => source.repack(&commits, "-adfbq"),
+            State::FirstPacked => source.repack(&choose(&commits, first), "-adfbq"),
             State::PackPerPush => {}
             State::Alternate => {
                 source.repack(&commits, "-adfq");
@@ -149,8 +149,15 @@ fn push_to(source: &Repository, mirror: &Path, tips: &[ObjectId], receiver: Rece
             assert!(report.all_accepted(), "{report:?}");
         }
         Receiver::Git(format) => {
-            let list = push::enumerate::enumerate(source, &advertisement, &commands).unwrap();
-            let pack = push::pack::write(source, &list, format).unwrap();
+            let offered = [("ofs-delta", format.ofs_delta), ("no-thin", !format.thin)];
+            let offered = offered.into_iter().filter(|(_, offered)| *offered);
+            let advertisement = Advertisement {
+                capabilities: Capabilities {
+                    list: offered.map(|(name, _)| (name.into(), None)).collect(),
+                },
+                ..advertisement
+            };
+            let pack = push::pack::make(source, &advertisement, &commands).unwrap();
             assert_eq!(pack.bytes, pack.file.metadata().unwrap().len());
             git(
                 mirror,
@@ -206,7 +213,7 @@ fn assert_mirrors(source: &Path, mirror: &Path, tips: &[ObjectId], ever: &[Objec
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn pushes_out_of_any_state_arrive(
@@ -324,6 +331,68 @@ fn remote(old: Option<ObjectId>, new: ObjectId) -> (Advertisement, Vec<Command>)
 }
 
 #[test]
+fn a_bitmap_is_believed_only_when_it_says_that_all_is_reached() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("source.git");
+    let (repository, commits) = long_history(&path, 12);
+    let made = |tips: &[ObjectId], theirs: Option<ObjectId>| {
+        let (mut advertisement, _) = remote(theirs, tips[0]);
+        advertisement.capabilities.list.push(("ofs-delta".into(), None));
+        let pack = push::pack::make(&gix::open(&path).unwrap(), &advertisement, &commands_for(tips)).unwrap();
+        pack.objects as usize
+    };
+    let reached = |tips: &[ObjectId]| closure(&repository, tips.iter().copied()).len();
+    let side = commit(
+        &repository,
+        repository.find_commit(commits[3]).unwrap().tree_id().unwrap().detach(),
+        &[],
+        77,
+    );
+    point(&repository, "refs/kv/main", commits[11]);
+    point(&repository, "refs/kv/side", side);
+    git(&path, &["repack", "-adbq"], None);
+    let files = || {
+        std::fs::read_dir(path.join("objects/pack"))
+            .unwrap()
+            .flatten()
+            .map(|file| file.path())
+    };
+    let bitmap = files()
+        .find(|path| path.extension().is_some_and(|extension| extension == "bitmap"))
+        .unwrap();
+    let pack = std::fs::read(bitmap.with_extension("pack")).unwrap();
+
+    let both = [commits[11], side];
+    for tips in [&both[..], &both[..1], &both[1..], &commits[5..6]] {
+        assert_eq!(made(tips, None), reached(tips));
+    }
+    let (mut advertisement, _) = remote(None, side);
+    advertisement.capabilities.list.push(("ofs-delta".into(), None));
+    let mut as_it_is = push::pack::make(&gix::open(&path).unwrap(), &advertisement, &commands_for(&both)).unwrap();
+    let mut bytes = Vec::new();
+    std::io::Read::read_to_end(&mut as_it_is.file, &mut bytes).unwrap();
+    assert!(bytes == pack);
+    // A remote that has something, and a bitmap that is damaged.
+    assert!(made(&both, Some(commits[4])) < reached(&both));
+    let mut bytes = std::fs::read(&bitmap).unwrap();
+    bytes[12] ^= 1;
+    std::fs::remove_file(&bitmap).unwrap();
+    std::fs::write(&bitmap, bytes).unwrap();
+    assert_eq!(made(&both, None), reached(&both));
+    assert_eq!(made(&both[1..], None), reached(&both[1..]));
+}
+
+/// Creates refs.
+fn commands_for(tips: &[ObjectId]) -> Vec<Command> {
+    let create = |(number, new): (usize, &ObjectId)| Command {
+        name: format!("refs/new/{number}").into(),
+        old: new.kind().null(),
+        new: *new,
+    };
+    tips.iter().enumerate().map(create).collect()
+}
+
+#[test]
 fn a_pack_that_holds_what_is_pushed_and_nothing_else_is_sent_as_it_is() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("source.git");
@@ -355,35 +424,42 @@ fn a_pack_that_holds_what_is_pushed_and_nothing_else_is_sent_as_it_is() {
 }
 
 #[test]
-fn a_damaged_entry_is_not_copied() {
+fn a_damaged_entry_is_not_copied_when_there_is_another_copy() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("source.git");
     let (repository, commits) = long_history(&path, 2);
     point(&repository, "refs/kv/main", commits[1]);
-    git(&path, &["repack", "-adfq"], None);
-    let packs = std::fs::read_dir(path.join("objects/pack")).unwrap().flatten();
-    let mut packs = packs.map(|file| file.path());
-    let pack = packs
-        .find(|path| path.extension().is_some_and(|extension| extension == "pack"))
+    git(&path, &["repack", "-afq"], None);
+    let files = std::fs::read_dir(path.join("objects/pack")).unwrap().flatten();
+    let mut files = files.map(|file| file.path());
+    let index = files
+        .find(|path| path.extension().is_some_and(|extension| extension == "idx"))
         .unwrap();
+    let victim = repository.find_commit(commits[0]).unwrap().tree().unwrap();
+    let victim = victim
+        .lookup_entry_by_path("data/007")
+        .unwrap()
+        .unwrap()
+        .object_id()
+        .to_string();
+    let shown = git(&path, &["show-index"], Some(std::fs::File::open(&index).unwrap()));
+    let line = shown.lines().find(|line| line.contains(&victim)).unwrap();
+    let offset: usize = line.split(' ').next().unwrap().parse().unwrap();
+    let pack = index.with_extension("pack");
     let mut bytes = std::fs::read(&pack).unwrap();
-    // The last entry is a blob, or a delta of one: its zlib checksum is what the pack's checksum comes after.
-    let at = bytes.len() - 21;
-    bytes[at] ^= 1;
+    bytes[offset + 12] ^= 1;
     std::fs::remove_file(&pack).unwrap();
     std::fs::write(&pack, bytes).unwrap();
+
+    let mirror = folder.path().join("mirror.git");
+    history::repository(&mirror, "sha1");
+    push_to(&gix::open(&path).unwrap(), &mirror, &commits[..1], RECEIVERS[1]);
+    git(&mirror, &["fsck", "--strict", "--full"], None);
+    std::fs::remove_file(path.join("objects").join(&victim[..2]).join(&victim[2..])).unwrap();
     let (advertisement, commands) = remote(None, commits[0]);
-    let repository = gix::open(&path).unwrap();
-    let list = push::enumerate::enumerate(&repository, &advertisement, &commands).unwrap();
-    let format = Format {
-        ofs_delta: true,
-        thin: true,
-    };
-    match push::pack::write(&repository, &list, format) {
-        // It belongs to the other commit.
-        Ok(pack) => assert!(pack.bytes > 0),
-        Err(error) => assert!(error.to_string().contains("cannot be read"), "{error}"),
-    }
+    let error = push::pack::make(&gix::open(&path).unwrap(), &advertisement, &commands).unwrap_err();
+    assert!(error.to_string().contains(&victim), "{error}");
+    assert_eq!(error.hint(), Some("run `git fsck` there"));
 }
 
 /// Bytes that do not compress.

@@ -14,6 +14,7 @@ pub mod report_status;
 pub mod request;
 
 mod base;
+mod bitmap;
 mod command;
 mod connection;
 mod error;

@@ -2,7 +2,8 @@
 //!
 //! What is packed already is copied, other objects are deltas where that makes them smaller (`base` says of what), and
 //! small objects are compressed on all cores. When one local pack holds the objects of the list and no others, its file
-//! is the pack: nothing is copied at all. Its checksum is not computed again; whoever receives a pack does that.
+//! is the pack: nothing is copied at all. Its checksum is not computed again; whoever receives a pack does that. When the
+//! remote has nothing, git's bitmaps tell this without a walk, for commits that have one.
 //!
 //! Otherwise the pack is spooled to a file without a name in the folder for temporary files (`TMPDIR`), which goes away
 //! with its last handle, however the process ends.
@@ -24,8 +25,9 @@ use gix_pack::data::{self, entry::Header};
 
 use self::encode::{Encoded, Encoder};
 use super::base::{self, Base, Choice, Stored};
+use super::enumerate::{Listed, enumerate};
 use super::reuse::{Location, Packs, StoredBase};
-use super::{Capabilities, Error, Outcome, Pack, enumerate::Listed, objects::Objects};
+use super::{Advertisement, Capabilities, Command, Error, Outcome, Pack, objects::Objects};
 
 /// The most threads that encode.
 const MAX_THREADS: usize = 8;
@@ -53,6 +55,30 @@ impl Format {
             thin: !capabilities.offers("no-thin"),
         }
     }
+}
+
+/// Makes the pack for `commands` to a remote that advertised this.
+///
+/// # Errors
+/// Those of [`enumerate()`] and of [`write()`].
+pub fn make(repository: &gix::Repository, advertisement: &Advertisement, commands: &[Command]) -> Result<Pack, Error> {
+    let format = Format::offered(&advertisement.capabilities);
+    if let Some(pack) = reached_pack(repository, advertisement, commands).filter(|_| format.ofs_delta) {
+        return Ok(pack);
+    }
+    write(repository, &enumerate(repository, advertisement, commands)?, format)
+}
+
+/// For a remote that has nothing: the local pack that holds what is to be pushed and nothing else, if a bitmap says so.
+fn reached_pack(repository: &gix::Repository, advertisement: &Advertisement, commands: &[Command]) -> Option<Pack> {
+    let has_nothing = advertisement.refs.is_empty() && advertisement.haves.is_empty();
+    if !has_nothing || repository.is_shallow().unwrap_or(true) {
+        return None;
+    }
+    let tips = commands.iter().filter(|command| !command.is_delete());
+    let tips: Vec<_> = tips.map(|command| command.new).collect();
+    let (file, bytes, objects) = Packs::open(&Objects::new(repository)).reached(&tips)?;
+    Some(Pack { file, bytes, objects })
 }
 
 /// Makes a pack of these objects, each to be named once, for a remote that has all [`Base::Remote`] among them.

@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 use gix::{ObjectId, hash};
 use gix_pack::{data, index};
 
-use super::objects::Objects;
+use super::{bitmap, objects::Objects};
 
 /// The packs of a repository.
 pub(super) struct Packs {
@@ -120,6 +120,19 @@ impl Packs {
         let range = self.packs[location.pack].range(location.offset)?;
         let entry = self.packs[location.pack].data.entry(location.offset).ok()?;
         usize::try_from(range.end - entry.data_offset).ok()
+    }
+
+    /// The file, the size and the number of objects of a pack that these commits reach and that holds nothing else, if its
+    /// bitmap says so.
+    pub(super) fn reached(&self, commits: &[ObjectId]) -> Option<(File, u64, u32)> {
+        let pack = self.locate(*commits.first()?)?.pack;
+        let Pack { index, data, .. } = &self.packs[pack];
+        let bitmap = std::fs::read(data.path().with_extension("bitmap")).ok()?;
+        let places: Option<Vec<_>> = commits.iter().map(|id| index.lookup(id)).collect();
+        let objects = data.num_objects();
+        let all = bitmap::reach_all(&bitmap, data.checksum().as_bytes(), objects, &places?)?;
+        let (file, size) = all.then(|| self.whole(pack, objects as usize)).flatten()?;
+        Some((file, size, objects))
     }
 
     /// The pack's file and its size, when it has this many objects and can be sent as it is.

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use bstr::{BStr, BString, ByteSlice};
 
 use super::{Advertisement, Capabilities, Command, Connection, Error, Outcome, Report, Request, Verdict};
-use super::{enumerate, pack, pkt_line};
+use super::{pack, pkt_line};
 
 /// The longest name of a ref that is pushed, in bytes: with ids and capabilities it fits into a pkt-line.
 const MAX_NAME: usize = 32 * 1024;
@@ -49,11 +49,7 @@ pub fn push(
             )?;
             let pack = match request.commands.iter().all(Command::is_delete) {
                 true => None,
-                false => {
-                    let list = enumerate::enumerate(repository, advertisement, &request.commands)?;
-                    let format = pack::Format::offered(&advertisement.capabilities);
-                    Some(pack::write(repository, &list, format)?)
-                }
+                false => Some(pack::make(repository, advertisement, &request.commands)?),
             };
             connection.send(&request, pack)?
         }
