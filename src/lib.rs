@@ -36,8 +36,9 @@
 //! mirror     PURE: plan (entries + refs + the remote's refs -> groups of commands), settlement, reconcile, watermark
 //! transport  remote (one type for a mirror, whatever its URL), http, credentials, upload_pack (PURE: reading), local
 //! journal    format (prose first), entry, line, reader (never writes), writer (lock, append, settle), repair
-//! push       PURE wire: pkt_line, advertisement, request, report_status; packs: enumerate, pack; session (one push);
-//!            what may be pushed: refspec, lease, ruling
+//! push       PURE wire: pkt_line, advertisement, request, report_status; what may be pushed: refspec, lease, ruling;
+//!            packs: enumerate (what), base and delta (as what), reuse and bitmap (what is packed already), pack (the
+//!            writer); session (one push)
 //!
 //! storage    the only place that fsyncs, locks, renames
 //! config     git config [stargate] -> one Config

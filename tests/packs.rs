@@ -12,7 +12,7 @@ use history::{commit, git};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use random::{Step, closure, steps};
-use stargate_mirror::push::{self, Advertisement, Command, Connection, Options, Outcome, enumerate::enumerate};
+use stargate_mirror::push::{self, Advertisement, Command, Connection, Error, Options, Outcome, pack::Format};
 use stargate_mirror::transport::local::Local;
 
 const FORMATS: [&str; 2] = ["sha1", "sha256"];
@@ -37,6 +37,16 @@ fn creates(ids: impl IntoIterator<Item = ObjectId>) -> Vec<Command> {
 
 fn choose(commits: &[ObjectId], choice: &[Index]) -> BTreeSet<ObjectId> {
     choice.iter().map(|index| commits[index.index(commits.len())]).collect()
+}
+
+/// The ids of what is listed.
+fn enumerate(
+    repository: &Repository,
+    advertisement: &Advertisement,
+    commands: &[Command],
+) -> Result<Vec<ObjectId>, Error> {
+    let list = push::enumerate::enumerate(repository, advertisement, commands)?;
+    Ok(list.iter().map(|listed| listed.id).collect())
 }
 
 /// Names with what they shall be.
@@ -83,11 +93,19 @@ fn push_locally(source: &Repository, mirror: &Path, wanted: &Refs) {
 fn push_with_git(source: &Repository, mirror: &Path, wanted: &Refs) {
     let advertisement = Local::open(mirror).unwrap().advertisement().unwrap();
     let commands = commands(&advertisement, wanted);
-    let ids = enumerate(source, &advertisement, &commands).unwrap();
-    let pack = push::pack::write(source, &ids).unwrap();
-    assert_eq!(pack.objects as usize, ids.len());
+    let list = push::enumerate::enumerate(source, &advertisement, &commands).unwrap();
+    let format = Format {
+        ofs_delta: true,
+        thin: true,
+    };
+    let pack = push::pack::write(source, &list, format).unwrap();
+    assert_eq!(pack.objects as usize, list.len());
     assert_eq!(pack.bytes, pack.file.metadata().unwrap().len());
-    git(mirror, &["index-pack", "--strict", "--stdin"], Some(pack.file));
+    git(
+        mirror,
+        &["index-pack", "--strict", "--fix-thin", "--stdin"],
+        Some(pack.file),
+    );
     for command in commands {
         let (name, old, new) = (
             command.name.to_string(),

@@ -13,8 +13,15 @@
 //! (Children first would lose objects: two folders that swap names are each found listed already when the parent's
 //! turn comes, while the children's turn passed over their common files because the parent has them.)
 //!
-//! Memory: one entry per listed object and per commit that was looked at, and one chain of trees; no blob is read.
+//! The same walk names a *base* for what it lists: of a commit its first parent, of anything else the object at the same path in the parent, or, at a path that no
+//! parent has, the one at a similar path that the commit deletes (`renames`), or the file before it in its folder. A base
+//! comes out of a parent's tree, which is complete, or had its turn before: when it is not in the list, the remote has
+//! it. For the same reason what a commit moves as it was is passed over, and a moved folder is walked beside what it was.
+//!
+//! Memory: one entry per listed object and per commit that was looked at, the paths that one commit adds or deletes, and
+//! one chain of trees; no blob is read. 12 MiB of caches.
 mod history;
+mod renames;
 mod trees;
 
 use std::collections::HashSet;
@@ -23,9 +30,22 @@ use bstr::BString;
 use gix::{ObjectId, objs::Kind};
 
 use self::{history::History, trees::Trees};
-use super::{Advertisement, Command, Error, objects::Objects};
+use super::{Advertisement, Command, Error, base::Base, objects::Objects};
 
-/// Ids of the objects to send for `commands` to a remote that advertised this: each once, parents before children.
+/// How many bytes of trees and commits, and of bases of deltas, are kept while histories are walked.
+const OBJECT_CACHE: usize = 4 << 20;
+const BASE_CACHE: usize = 8 << 20;
+
+/// An object to send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Listed {
+    /// Its id.
+    pub id: ObjectId,
+    /// What it is likely to be similar to: an earlier one of the list, or one that the remote has, of the same kind.
+    pub base: Option<Base>,
+}
+
+/// The objects to send for `commands` to a remote that advertised this: each once, parents before children.
 ///
 /// # Errors
 /// [`Outcome::Misconfigured`](super::Outcome::Misconfigured) when an object is not in the local repository (shallow or
@@ -34,8 +54,8 @@ pub fn enumerate(
     repository: &gix::Repository,
     advertisement: &Advertisement,
     commands: &[Command],
-) -> Result<Vec<ObjectId>, Error> {
-    let objects = Objects::new(repository);
+) -> Result<Vec<Listed>, Error> {
+    let objects = Objects::cached(repository, OBJECT_CACHE, BASE_CACHE);
     let remote = Remote::new(&objects, advertisement)?;
     let mut tips = Tips::default();
     for command in commands.iter().filter(|command| !command.is_delete()) {
@@ -47,15 +67,19 @@ pub fn enumerate(
     tips.commits.iter().try_for_each(|id| history.wanted(*id))?;
 
     let mut trees = Trees::new(&objects, remote.had);
-    tips.tags.into_iter().for_each(|id| trees.list(id));
+    for id in tips.tags {
+        trees.list(id, None);
+    }
     for commit in history.new_commits()? {
-        trees.list(commit.id);
+        trees.list(commit.id, commit.parent);
         trees.tree(commit.tree, commit.parent_trees, &format!("commit {}", commit.id))?;
     }
     for (id, name) in tips.trees {
         trees.tree(id, Vec::new(), &format!("the ref {name}"))?;
     }
-    tips.blobs.into_iter().for_each(|id| trees.list(id));
+    for id in tips.blobs {
+        trees.list(id, None);
+    }
     Ok(trees.into_list())
 }
 

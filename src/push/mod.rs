@@ -74,6 +74,7 @@
 //! assert_eq!(report.verdict("refs/kv/main".into()), Some(&Verdict::Accepted));
 //! ```
 pub mod advertisement;
+pub mod delta;
 pub mod enumerate;
 pub mod lease;
 pub mod pack;
@@ -83,6 +84,8 @@ pub mod report_status;
 pub mod request;
 pub mod ruling;
 
+mod base;
+mod bitmap;
 mod command;
 mod connection;
 mod error;
@@ -90,9 +93,11 @@ mod fast_forward;
 mod objects;
 mod observer;
 mod progress;
+mod reuse;
 mod session;
 mod wire_error;
 
+pub use base::Base;
 pub use command::{Command, Report, Verdict};
 pub use connection::{Advertisement, Capabilities, Connection, Pack, RemoteRef, Request, Traffic};
 pub use error::{Error, Outcome, Party, causes};

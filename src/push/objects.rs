@@ -2,6 +2,7 @@
 use std::fmt::Display;
 
 use gix::{ObjectId, objs::Kind};
+use gix_pack::cache::lru::MemoryCappedHashmap;
 
 use super::{Error, Outcome, causes};
 
@@ -16,6 +17,16 @@ impl Objects {
         let mut repository = repository.clone();
         repository.objects.ignore_replacements = true;
         Objects { repository }
+    }
+
+    /// Like [`Objects::new()`], for many look-ups: keeps what was read last, up to so many bytes of objects, and of bases
+    /// of deltas.
+    pub(super) fn cached(repository: &gix::Repository, objects: usize, bases: usize) -> Self {
+        let mut cached = Objects::new(repository);
+        cached.repository.object_cache_size(objects);
+        let store = &mut cached.repository.objects;
+        store.set_pack_cache(move || Box::new(MemoryCappedHashmap::new(bases)));
+        cached
     }
 
     /// The repository, without replacement refs.
@@ -42,6 +53,15 @@ impl Objects {
             .try_find_header(id)
             .map_err(|error| self.damaged(id, &error))?;
         Ok(header.map(|header| header.kind()))
+    }
+
+    /// How many bytes the object has, if it is there.
+    pub(super) fn size(&self, id: ObjectId) -> Result<Option<u64>, Error> {
+        let header = self
+            .repository
+            .try_find_header(id)
+            .map_err(|error| self.damaged(id, &error))?;
+        Ok(header.map(|header| header.size()))
     }
 
     /// Refuses when the object is not there.

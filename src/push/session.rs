@@ -6,7 +6,7 @@ use bstr::{BStr, BString, ByteSlice};
 use super::{
     Advertisement, Capabilities, Command, Connection, Error, Observer, Outcome, Report, Request, Stage, Verdict,
 };
-use super::{enumerate, pack, pkt_line};
+use super::{pack, pkt_line};
 
 /// The longest name of a ref that is pushed, in bytes: with ids and capabilities it fits into a pkt-line.
 const MAX_NAME: usize = 32 * 1024;
@@ -66,12 +66,12 @@ pub fn push_observed(
             )?;
             let pack = match request.commands.iter().all(Command::is_delete) {
                 true => None,
-                false => {
-                    observer.stage(Stage::Counting);
-                    let ids = enumerate::enumerate(repository, advertisement, &request.commands)?;
-                    observer.stage(Stage::Compressing { objects: ids.len() });
-                    Some(pack::write(repository, &ids)?)
-                }
+                false => Some(pack::make_observed(
+                    repository,
+                    advertisement,
+                    &request.commands,
+                    observer,
+                )?),
             };
             observer.stage(Stage::Sending { pack: pack.as_ref() });
             connection.send(&request, pack)?
@@ -110,7 +110,7 @@ pub fn negotiate(
         }
     }
     Ok(Request {
-        capabilities: capabilities(offered, object_format, options),
+        capabilities: capabilities(offered, object_format, &commands, options),
         commands,
         object_format,
         atomic: options.atomic,
@@ -118,7 +118,13 @@ pub fn negotiate(
     })
 }
 
-fn capabilities(offered: &Capabilities, object_format: gix::hash::Kind, options: &Options) -> Vec<BString> {
+fn capabilities(
+    offered: &Capabilities,
+    object_format: gix::hash::Kind,
+    commands: &[Command],
+    options: &Options,
+) -> Vec<BString> {
+    let sends_pack = !commands.iter().all(Command::is_delete);
     let status = match offered.offers("report-status-v2") {
         true => "report-status-v2",
         false => "report-status",
@@ -128,6 +134,7 @@ fn capabilities(offered: &Capabilities, object_format: gix::hash::Kind, options:
         (true, status, None),
         (true, "side-band-64k", None),
         (options.atomic, "atomic", None),
+        (sends_pack, "ofs-delta", None),
         (!options.push_options.is_empty(), "push-options", None),
         (true, "object-format", Some(object_format.to_string())),
         (true, "agent", Some(agent.to_owned())),
@@ -264,12 +271,19 @@ mod tests {
     #[test]
     fn what_is_offered_and_needed_is_used() {
         let agent = concat!("agent=stargate-mirror/", env!("CARGO_PKG_VERSION"));
-        let plain = format!("report-status-v2 side-band-64k object-format=sha1 {agent}");
+        let plain = format!("report-status-v2 side-band-64k ofs-delta object-format=sha1 {agent}");
         assert_eq!(used(GIT, &options(false, &[])), plain);
-        let all = format!("report-status-v2 side-band-64k atomic push-options object-format=sha1 {agent}");
+        let all = format!("report-status-v2 side-band-64k atomic ofs-delta push-options object-format=sha1 {agent}");
         assert_eq!(used(GIT, &options(true, &["ci.skip"])), all);
-        assert_eq!(used("report-status ofs-delta", &options(false, &[])), "report-status");
+        assert_eq!(used("report-status no-thin", &options(false, &[])), "report-status");
         assert_eq!(used("", &options(false, &[])), "");
+    }
+
+    #[test]
+    fn without_a_pack_nothing_is_said_about_its_format() {
+        let offered = offered("report-status delete-refs ofs-delta");
+        let request = negotiate(&offered, Kind::Sha1, vec![delete("refs/kv/main")], &Options::default()).unwrap();
+        assert_eq!(request.capabilities, ["report-status"]);
     }
 
     #[test]

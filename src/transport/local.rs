@@ -1,6 +1,7 @@
 //! A mirror in a folder of this machine, without a git binary: what `git-receive-pack` does, on gix.
 //!
-//! 1. The pack is indexed into the mirror's `objects/pack`, and synced with its index and folder, as git does by default.
+//! 1. The pack is indexed into the mirror's `objects/pack`, a thin one with the bases that it lacks, and synced with its
+//!    index and folder, as git does by default.
 //! 2. Each command is checked like git checks it (`policy`).
 //! 3. The refs move in one transaction per push when it is atomic, else in one per command (`transaction`).
 //!
@@ -91,7 +92,7 @@ impl Local {
             Some(&folder),
             &mut gix::utils::progress::Discard,
             &AtomicBool::new(false),
-            None::<gix::OdbHandle>,
+            Some(self.repository.objects.clone()),
             self.repository.object_hash(),
             gix_pack::bundle::write::Options::default(),
         )

@@ -139,10 +139,7 @@ impl Folder {
                         ObjectId::from_hex(format!("{:01$}", content + 1, digits).as_bytes()).unwrap(),
                     )
                 }
-                Node::File(content, kind) => (
-                    *kind,
-                    repository.write_blob(format!("content {content}")).unwrap().detach(),
-                ),
+                Node::File(content, kind) => (*kind, repository.write_blob(text(*content)).unwrap().detach()),
             };
             Entry {
                 mode: kind.into(),
@@ -153,6 +150,24 @@ impl Folder {
         let mut entries: Vec<_> = entries.collect();
         entries.sort();
         repository.write_object(Tree { entries }).unwrap().detach()
+    }
+}
+
+/// One of a few contents: nothing, a few bytes, or versions of a text.
+fn text(content: u8) -> String {
+    match content {
+        0 => String::new(),
+        1 => "content 1".into(),
+        version => {
+            let line = |number: u8| match number == 11 * version {
+                true => format!("line {number} is that of version {version}\n"),
+                false => format!(
+                    "line {number} is the same in all versions, {:x}\n",
+                    u32::from(number) * 2_654_435
+                ),
+            };
+            (0..60).map(line).collect()
+        }
     }
 }
 

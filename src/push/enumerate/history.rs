@@ -13,6 +13,8 @@ use super::super::{Error, objects::Objects};
 pub(super) struct NewCommit {
     pub(super) id: ObjectId,
     pub(super) tree: ObjectId,
+    /// Its first parent, which the remote has or which comes before it.
+    pub(super) parent: Option<ObjectId>,
     /// The trees of those of its parents that are in the local repository.
     pub(super) parent_trees: Vec<ObjectId>,
 }
@@ -159,6 +161,7 @@ impl<'a> History<'a> {
         NewCommit {
             id,
             tree: commit.tree,
+            parent: commit.parents.first().copied(),
             parent_trees: parents.map(|parent| parent.tree).collect(),
         }
     }

@@ -1,20 +1,23 @@
 //! The tree walk: a tree beside those of parents at the same path.
 use std::collections::HashSet;
+use std::iter::Peekable;
 
 use bstr::{BString, ByteVec};
 use gix::{
     ObjectId,
-    objs::{Kind, TreeRef, tree::EntryRef},
+    hashtable::{HashMap, hash_map::Entry},
+    objs::{Kind, TreeRefIter, tree::EntryRef},
 };
 
-use super::super::{Error, objects::Objects};
+use super::super::{Error, base::Base, objects::Objects};
+use super::{Listed, renames::Deleted};
 
 /// Lists objects, each once.
 pub(super) struct Trees<'a> {
     objects: &'a Objects,
-    /// What was listed, or is had by the remote with everything that it reaches.
-    passed: HashSet<ObjectId>,
-    list: Vec<ObjectId>,
+    /// What was listed, with its place in the list, or is had by the remote with everything that it reaches.
+    passed: HashMap<ObjectId, Option<usize>>,
+    list: Vec<Listed>,
 }
 
 /// A tree to walk.
@@ -26,80 +29,216 @@ struct Step {
     path: BString,
 }
 
+/// What is at a path that no parent has.
+struct Added {
+    /// The path of its folder, like [`Step::path`].
+    folder: BString,
+    name: BString,
+    id: ObjectId,
+    is_tree: bool,
+    /// The blob before it in its folder.
+    sibling: Option<ObjectId>,
+}
+
+/// What one commit's walk still has to do.
+#[derive(Default)]
+struct Walk {
+    steps: Vec<Step>,
+    added: Vec<Added>,
+    deleted: Deleted,
+}
+
 impl<'a> Trees<'a> {
     /// A list without what the remote has.
     pub(super) fn new(objects: &'a Objects, had: HashSet<ObjectId>) -> Self {
         Trees {
             objects,
-            passed: had,
+            passed: had.into_iter().map(|id| (id, None)).collect(),
             list: Vec::new(),
         }
     }
 
-    /// Lists an object.
-    pub(super) fn list(&mut self, id: ObjectId) {
-        if self.passed.insert(id) {
-            self.list.push(id);
-        }
+    /// Lists an object, unless it was passed. `base` is in a complete tree. Says whether it is new in the list.
+    pub(super) fn list(&mut self, id: ObjectId, base: Option<ObjectId>) -> bool {
+        let base = base.map(|base| match self.passed.get(&base) {
+            Some(Some(place)) => Base::Listed(*place),
+            // Complete, and not in the list.
+            Some(None) | None => Base::Remote(base),
+        });
+        let Entry::Vacant(place) = self.passed.entry(id) else {
+            return false;
+        };
+        place.insert(Some(self.list.len()));
+        self.list.push(Listed { id, base });
+        true
     }
 
-    /// Lists `root` and what it reaches, except for what one of `bases` has at the same path: those are complete, that
-    /// is, all that they reach is listed or had by the remote.
+    /// Lists `root` and what it reaches, except for what one of `bases` has at the same path, or the first of them at a
+    /// path that is gone: those are complete, that is, all that they reach is listed or had by the remote.
     pub(super) fn tree(&mut self, root: ObjectId, bases: Vec<ObjectId>, owner: &str) -> Result<(), Error> {
-        let mut steps = Vec::new();
-        self.step(&mut steps, root, bases, BString::default());
-        while let Some(step) = steps.pop() {
-            self.entries(&step, owner, &mut steps)?;
+        let mut walk = Walk::default();
+        self.step(&mut walk, root, bases, BString::default());
+        while !walk.steps.is_empty() {
+            while let Some(step) = walk.steps.pop() {
+                self.entries(&step, owner, &mut walk)?;
+            }
+            // Only now is known what the commit deletes.
+            walk.deleted.sort();
+            for added in std::mem::take(&mut walk.added) {
+                self.added(added, owner, &mut walk)?;
+            }
         }
         Ok(())
     }
 
     /// Lists a tree and leaves it to be walked, unless that is not needed.
-    fn step(&mut self, steps: &mut Vec<Step>, tree: ObjectId, bases: Vec<ObjectId>, path: BString) {
-        if !bases.contains(&tree) && self.passed.insert(tree) {
-            self.list.push(tree);
-            steps.push(Step { tree, bases, path });
+    fn step(&mut self, walk: &mut Walk, tree: ObjectId, bases: Vec<ObjectId>, path: BString) {
+        if !bases.contains(&tree) && self.list(tree, bases.first().copied()) {
+            walk.steps.push(Step { tree, bases, path });
         }
     }
 
-    fn entries(&mut self, step: &Step, owner: &str, steps: &mut Vec<Step>) -> Result<(), Error> {
+    /// Walks a tree and its bases side by side; all are in git's order.
+    fn entries(&mut self, step: &Step, owner: &str, walk: &mut Walk) -> Result<(), Error> {
         let objects = self.objects;
         let path = &step.path;
         let tree = objects.find(step.tree, &format_args!("/{path} in {owner}"))?;
         // A base that cannot be read saves nothing.
         let bases: Vec<_> = step.bases.iter().filter_map(|id| objects.try_find(*id).ok()?).collect();
-        let bases: Vec<_> = bases.iter().filter_map(|base| decode(objects, base).ok()).collect();
-        for entry in decode(objects, &tree)?.entries {
-            let (id, is_tree) = (entry.oid.to_owned(), entry.mode.is_tree());
-            let before = bases
-                .iter()
-                .filter_map(|base| base.bisect_entry(entry.filename, is_tree));
-            let before: Vec<_> = before.map(|entry: EntryRef<'_>| entry.oid.to_owned()).collect();
-            if entry.mode.is_commit() || before.contains(&id) {
-                continue;
+        let mut bases: Vec<_> = bases.iter().filter_map(|base| Side::new(objects, base).ok()).collect();
+        let mut before = Vec::new();
+        let mut sibling = None;
+        for entry in iterate(objects, &tree)? {
+            let entry = entry.map_err(|error| objects.damaged(step.tree, &error))?;
+            before.clear();
+            for (number, base) in bases.iter_mut().enumerate() {
+                let deleted = (number == 0).then_some(&mut walk.deleted);
+                before.extend(base.seek(&entry, deleted));
             }
-            if is_tree {
-                let mut path = path.clone();
-                path.push_str(entry.filename);
-                path.push(b'/');
-                self.step(steps, id, before, path);
-            } else if !self.passed.contains(&id) {
-                objects.require(id, &format_args!("/{path}{} in {owner}", entry.filename))?;
-                self.list(id);
+            let id = entry.oid.to_owned();
+            if !entry.mode.is_commit() && !before.contains(&id) {
+                self.entry(path, &entry, &before, sibling, owner, walk)?;
             }
+            if entry.mode.is_blob_or_symlink() {
+                sibling = Some(id);
+            }
+        }
+        if let Some(base) = bases.first_mut() {
+            base.entries.by_ref().for_each(|entry| walk.deleted.add(&entry));
+        }
+        Ok(())
+    }
+
+    /// Lists what no base has; a tree is left to be walked, and what is at a new path to be compared with what is deleted.
+    fn entry(
+        &mut self,
+        folder: &BString,
+        entry: &EntryRef<'_>,
+        before: &[ObjectId],
+        sibling: Option<ObjectId>,
+        owner: &str,
+        walk: &mut Walk,
+    ) -> Result<(), Error> {
+        let (id, is_tree) = (entry.oid.to_owned(), entry.mode.is_tree());
+        if self.passed.contains_key(&id) {
+            return Ok(());
+        }
+        if before.is_empty() {
+            walk.added.push(Added {
+                folder: folder.clone(),
+                name: entry.filename.into(),
+                id,
+                is_tree,
+                sibling,
+            });
+            return Ok(());
+        }
+        match is_tree {
+            true => self.step(walk, id, before.to_vec(), below(folder, entry.filename)),
+            false => self.blob(id, before.first().copied(), folder, entry.filename, owner)?,
+        }
+        Ok(())
+    }
+
+    fn added(&mut self, added: Added, owner: &str, walk: &mut Walk) -> Result<(), Error> {
+        let Added {
+            folder,
+            name,
+            id,
+            is_tree,
+            sibling,
+        } = added;
+        if walk.deleted.contains(id) {
+            return Ok(());
+        }
+        let base = walk.deleted.similar(&name, is_tree);
+        match is_tree {
+            true => self.step(walk, id, base.into_iter().collect(), below(&folder, &name)),
+            // A sibling's turn came before; it is listed now, or was complete.
+            false => self.blob(id, base.or(sibling), &folder, &name, owner)?,
+        }
+        Ok(())
+    }
+
+    fn blob(
+        &mut self,
+        id: ObjectId,
+        base: Option<ObjectId>,
+        folder: &BString,
+        name: &[u8],
+        owner: &str,
+    ) -> Result<(), Error> {
+        if !self.passed.contains_key(&id) {
+            let name = bstr::BStr::new(name);
+            self.objects.require(id, &format_args!("/{folder}{name} in {owner}"))?;
+            self.list(id, base);
         }
         Ok(())
     }
 
     /// The list.
-    pub(super) fn into_list(self) -> Vec<ObjectId> {
+    pub(super) fn into_list(self) -> Vec<Listed> {
         self.list
     }
 }
 
-fn decode<'a>(objects: &Objects, tree: &'a gix::Object<'_>) -> Result<TreeRef<'a>, Error> {
+/// A base beside the tree that is walked.
+struct Side<'a, I: Iterator<Item = EntryRef<'a>>> {
+    entries: Peekable<I>,
+}
+
+impl<'a> Side<'a, std::iter::Flatten<TreeRefIter<'a>>> {
+    fn new(objects: &Objects, tree: &'a gix::Object<'_>) -> Result<Self, Error> {
+        let entries = iterate(objects, tree)?.flatten().peekable();
+        Ok(Side { entries })
+    }
+}
+
+impl<'a, I: Iterator<Item = EntryRef<'a>>> Side<'a, I> {
+    /// Goes on to where `entry` is or would be; gives what is there, if that is a tree or blob of this repository. What
+    /// was gone past is deleted.
+    fn seek(&mut self, entry: &EntryRef<'_>, mut deleted: Option<&mut Deleted>) -> Option<ObjectId> {
+        while let Some(gone) = self.entries.next_if(|base| base < entry) {
+            if let Some(deleted) = &mut deleted {
+                deleted.add(&gone);
+            }
+        }
+        let found = self.entries.next_if(|base| base.cmp(entry).is_eq())?;
+        (!found.mode.is_commit()).then(|| found.oid.to_owned())
+    }
+}
+
+fn iterate<'a>(objects: &Objects, tree: &'a gix::Object<'_>) -> Result<TreeRefIter<'a>, Error> {
     match tree.kind {
-        Kind::Tree => TreeRef::from_bytes(&tree.data, tree.id.kind()).map_err(|error| objects.damaged(tree.id, &error)),
+        Kind::Tree => Ok(TreeRefIter::from_bytes(&tree.data, tree.id.kind())),
         kind => Err(objects.unusable(tree.id, &format!("expected a tree, found a {kind}"))),
     }
+}
+
+/// The path of a folder in a folder.
+fn below(folder: &BString, name: &[u8]) -> BString {
+    let mut path = folder.clone();
+    path.push_str(name);
+    path.push(b'/');
+    path
 }

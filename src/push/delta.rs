@@ -1,0 +1,432 @@
+//! Deltas (gitformat-pack, *Deltified representation*): instructions that make an object out of another one.
+//!
+//! ```text
+//! delta       = base-size result-size *instruction
+//! size        = little-endian base 128, high bit set on all bytes but the last
+//! instruction = copy / insert
+//! copy        = 1sssoooo, then the offset bytes and size bytes that the low bits announce, lowest first;
+//!               a size of 0 stands for 65,536
+//! insert      = 0nnnnnnn (n from 1 to 127), then n bytes
+//! ```
+//!
+//! The encoder knows the base by blocks of [`BLOCK`] bytes. It slides a window of that size over the target, looks it up by
+//! a rolling hash, and grows a hit in both directions. Ends that both objects share are copied without a look-up.
+//!
+//! Memory: 8 bytes for each block of the base. Time: linear, at most [`MAX_CANDIDATES`] blocks are tried at a position.
+
+/// What is looked up at a time, in bytes. Shorter matches are not found.
+const BLOCK: usize = 16;
+/// How many blocks of the same hash are tried. Repetitive bases would take quadratic time otherwise.
+const MAX_CANDIDATES: usize = 16;
+/// A match of this many bytes is good enough to end the search for a longer one.
+const GOOD_MATCH: usize = 4096;
+/// Shorter ends are inserted with what is next to them: a copy takes up to 8 bytes.
+const MIN_COPY: usize = 8;
+/// The largest copy that one instruction makes, in bytes; what git itself writes.
+const MAX_COPY: usize = 0x10000;
+/// The largest insertion that one instruction makes, in bytes.
+const MAX_INSERT: usize = 0x7f;
+/// Offsets of copies are 32 bits.
+const MAX_BASE: usize = u32::MAX as usize;
+/// Multiplier of the rolling hash: odd, with bits everywhere.
+const MULTIPLIER: u64 = 0x9E37_79B9_7F4A_7C15;
+
+/// A delta that makes `target` out of `base`; none when it would have more than `limit` bytes.
+pub fn encode(base: &[u8], target: &[u8], limit: usize) -> Option<Vec<u8>> {
+    if base.len() > MAX_BASE || target.is_empty() {
+        return None;
+    }
+    let mut out = Instructions::new(base.len(), target.len(), limit);
+    let prefix = worth_a_copy(common_prefix(base, target));
+    let suffix = common_prefix_of(base[prefix..].iter().rev(), target[prefix..].iter().rev());
+    let suffix = worth_a_copy(suffix);
+    out.copy(0, prefix);
+    let middle = &target[prefix..target.len() - suffix];
+    if middle.len() < BLOCK {
+        out.insert(middle);
+    } else {
+        encode_middle(base, middle, &mut out)?;
+    }
+    out.copy(base.len() - suffix, suffix);
+    out.finish()
+}
+
+/// What `delta` makes out of `base`.
+///
+/// # Errors
+/// It is no delta, or not one for this base.
+pub fn apply(base: &[u8], delta: &[u8]) -> Result<Vec<u8>, InvalidDelta> {
+    let mut input = delta;
+    if take_size(&mut input)? != base.len() {
+        return Err(InvalidDelta("it is for a base of another size"));
+    }
+    let size = take_size(&mut input)?;
+    let mut result = Vec::new();
+    while let Some(instruction) = take(&mut input) {
+        match instruction {
+            0 => return Err(InvalidDelta("instruction 0 is reserved")),
+            count if count & 0x80 == 0 => {
+                let count = usize::from(count);
+                if count > input.len() {
+                    return Err(InvalidDelta("it ends within an insertion"));
+                }
+                result.extend_from_slice(&input[..count]);
+                input = &input[count..];
+            }
+            bits => {
+                let offset = take_bytes(&mut input, bits, 4)?;
+                let size = match take_bytes(&mut input, bits >> 4, 3)? {
+                    0 => MAX_COPY,
+                    size => size,
+                };
+                let copied = base.get(offset..).and_then(|rest| rest.get(..size));
+                result.extend_from_slice(copied.ok_or(InvalidDelta("it copies from outside of the base"))?);
+            }
+        }
+        if result.len() > size {
+            break;
+        }
+    }
+    match result.len() == size {
+        true => Ok(result),
+        false => Err(InvalidDelta("the result has another size than it says")),
+    }
+}
+
+/// Why bytes are no delta.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the delta is invalid: {0}")]
+pub struct InvalidDelta(&'static str);
+
+/// `length`, or nothing when an insertion is about as short.
+fn worth_a_copy(length: usize) -> usize {
+    match length < MIN_COPY {
+        true => 0,
+        false => length,
+    }
+}
+
+fn encode_middle(base: &[u8], middle: &[u8], out: &mut Instructions) -> Option<()> {
+    let blocks = Blocks::new(base);
+    let mut done = 0;
+    let mut at = 0;
+    let mut hash = hash(&middle[..BLOCK]);
+    loop {
+        let found = blocks.longest(hash, &middle[at..]);
+        let next = match found {
+            Some((offset, length)) => {
+                let back = common_prefix_of(base[..offset].iter().rev(), middle[done..at].iter().rev());
+                out.insert(&middle[done..at - back]);
+                out.copy(offset - back, length + back);
+                done = at + length;
+                done
+            }
+            None => at + 1,
+        };
+        if out.is_over() {
+            return None;
+        }
+        if next + BLOCK > middle.len() {
+            out.insert(&middle[done..]);
+            return Some(());
+        }
+        hash = match next == at + 1 {
+            true => roll(hash, middle[at], middle[at + BLOCK]),
+            false => self::hash(&middle[next..next + BLOCK]),
+        };
+        at = next;
+    }
+}
+
+/// The blocks of a base by their hashes.
+struct Blocks<'a> {
+    base: &'a [u8],
+    /// By hash: number of the first block with it, plus 1; 0 for none.
+    first: Vec<u32>,
+    /// By block: number of the next one with its hash, plus 1.
+    next: Vec<u32>,
+    shift: u32,
+}
+
+impl<'a> Blocks<'a> {
+    fn new(base: &'a [u8]) -> Self {
+        let count = base.len() / BLOCK;
+        let bits = usize::BITS - count.max(1).leading_zeros();
+        let mut blocks = Blocks {
+            base,
+            first: vec![0; 1 << bits],
+            next: vec![0; count],
+            shift: u64::BITS - bits,
+        };
+        // From the end, so that the first of equal blocks comes first.
+        for number in (0..count).rev() {
+            let slot = blocks.slot(hash(&base[number * BLOCK..][..BLOCK]));
+            blocks.next[number] = blocks.first[slot];
+            blocks.first[slot] = number as u32 + 1;
+        }
+        blocks
+    }
+
+    fn slot(&self, hash: u64) -> usize {
+        (hash.wrapping_mul(MULTIPLIER) >> self.shift) as usize
+    }
+
+    /// Offset in the base and length of the longest match at the start of `target`, whose first block has `hash`.
+    fn longest(&self, hash: u64, target: &[u8]) -> Option<(usize, usize)> {
+        let mut best = None;
+        let mut length = BLOCK - 1;
+        let mut number = self.first[self.slot(hash)];
+        for _ in 0..MAX_CANDIDATES {
+            let Some(block) = number.checked_sub(1).map(|block| block as usize) else {
+                break;
+            };
+            let offset = block * BLOCK;
+            let matching = common_prefix(&self.base[offset..], target);
+            if matching > length {
+                length = matching;
+                best = Some((offset, length));
+            }
+            if length >= GOOD_MATCH {
+                break;
+            }
+            number = self.next[block];
+        }
+        best
+    }
+}
+
+fn hash(block: &[u8]) -> u64 {
+    block.iter().fold(0, |hash: u64, byte| {
+        hash.wrapping_mul(MULTIPLIER).wrapping_add(u64::from(*byte))
+    })
+}
+
+/// The hash of the window that lost `gone` at its start and got `come` at its end.
+fn roll(hash: u64, gone: u8, come: u8) -> u64 {
+    const LEADING: u64 = MULTIPLIER.wrapping_pow(BLOCK as u32 - 1);
+    let rest = hash.wrapping_sub(u64::from(gone).wrapping_mul(LEADING));
+    rest.wrapping_mul(MULTIPLIER).wrapping_add(u64::from(come))
+}
+
+fn common_prefix(left: &[u8], right: &[u8]) -> usize {
+    const STEP: usize = 32;
+    let whole = left
+        .chunks_exact(STEP)
+        .zip(right.chunks_exact(STEP))
+        .take_while(|(l, r)| l == r)
+        .count()
+        * STEP;
+    whole + common_prefix_of(left[whole..].iter(), right[whole..].iter())
+}
+
+fn common_prefix_of<'a>(left: impl Iterator<Item = &'a u8>, right: impl Iterator<Item = &'a u8>) -> usize {
+    left.zip(right).take_while(|(l, r)| l == r).count()
+}
+
+/// A delta being written.
+struct Instructions {
+    out: Vec<u8>,
+    limit: usize,
+}
+
+impl Instructions {
+    fn new(base_size: usize, target_size: usize, limit: usize) -> Self {
+        let mut delta = Instructions { out: Vec::new(), limit };
+        delta.size(base_size);
+        delta.size(target_size);
+        delta
+    }
+
+    fn size(&mut self, mut size: usize) {
+        while size >= 0x80 {
+            self.out.push(size as u8 | 0x80);
+            size >>= 7;
+        }
+        self.out.push(size as u8);
+    }
+
+    fn insert(&mut self, bytes: &[u8]) {
+        if self.is_over() {
+            return;
+        }
+        for bytes in bytes.chunks(MAX_INSERT) {
+            self.out.push(bytes.len() as u8);
+            self.out.extend_from_slice(bytes);
+        }
+    }
+
+    fn copy(&mut self, mut offset: usize, mut size: usize) {
+        while size > 0 {
+            let part = size.min(MAX_COPY);
+            let at = self.out.len();
+            self.out.push(0x80);
+            self.announced(at, offset, 4, 0);
+            self.announced(at, part % MAX_COPY, 2, 4);
+            offset += part;
+            size -= part;
+        }
+    }
+
+    /// Writes the bytes of `value` that are not zero, and announces them in the instruction at `at`.
+    fn announced(&mut self, at: usize, value: usize, count: usize, first_bit: usize) {
+        for (index, byte) in value
+            .to_le_bytes()
+            .into_iter()
+            .take(count)
+            .enumerate()
+            .filter(|(_, byte)| *byte != 0)
+        {
+            self.out.push(byte);
+            self.out[at] |= 1 << (first_bit + index);
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.out.len() > self.limit
+    }
+
+    fn finish(self) -> Option<Vec<u8>> {
+        (!self.is_over()).then_some(self.out)
+    }
+}
+
+fn take(input: &mut &[u8]) -> Option<u8> {
+    let (first, rest) = input.split_first()?;
+    *input = rest;
+    Some(*first)
+}
+
+fn take_size(input: &mut &[u8]) -> Result<usize, InvalidDelta> {
+    let mut size = 0;
+    for shift in (0..usize::BITS).step_by(7) {
+        let byte = take(input).ok_or(InvalidDelta("it ends within a size"))?;
+        size |= usize::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return Ok(size);
+        }
+    }
+    Err(InvalidDelta("a size is too large"))
+}
+
+fn take_bytes(input: &mut &[u8], bits: u8, count: usize) -> Result<usize, InvalidDelta> {
+    let mut value = 0;
+    for index in (0..count).filter(|index| bits & (1 << index) != 0) {
+        let byte = take(input).ok_or(InvalidDelta("it ends within a copy"))?;
+        value |= usize::from(byte) << (8 * index);
+    }
+    Ok(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Bytes, and the same after some edits: what versions of a file look like.
+    fn versions() -> impl Strategy<Value = (Vec<u8>, Vec<u8>)> {
+        let edit = (
+            any::<prop::sample::Index>(),
+            0..200usize,
+            prop::collection::vec(any::<u8>(), 0..200),
+        );
+        let base = (prop::collection::vec(0..4u8, 0..3000), 1..40usize).prop_map(|(seed, times)| seed.repeat(times));
+        (base, prop::collection::vec(edit, 0..6)).prop_map(|(base, edits)| {
+            let mut target = base.clone();
+            for (at, removed, added) in edits {
+                let at = at.index(target.len() + 1);
+                let end = (at + removed).min(target.len());
+                target.splice(at..end, added);
+            }
+            (base, target)
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn a_delta_makes_the_target((base, target) in versions()) {
+            if let Some(delta) = encode(&base, &target, usize::MAX) {
+                prop_assert_eq!(apply(&base, &delta), Ok(target));
+            } else {
+                prop_assert!(target.is_empty());
+            }
+        }
+
+        #[test]
+        fn unrelated_bytes_are_never_larger_than_the_limit(
+            base in prop::collection::vec(any::<u8>(), 0..2000),
+            target in prop::collection::vec(any::<u8>(), 1..2000),
+        ) {
+            if let Some(delta) = encode(&base, &target, target.len()) {
+                prop_assert!(delta.len() <= target.len());
+                prop_assert_eq!(apply(&base, &delta), Ok(target));
+            }
+        }
+
+        #[test]
+        fn arbitrary_bytes_are_refused_or_applied_but_never_panic(
+            base in prop::collection::vec(any::<u8>(), 0..300),
+            delta in prop::collection::vec(any::<u8>(), 0..300),
+        ) {
+            let _ = apply(&base, &delta);
+        }
+
+        #[test]
+        fn the_hash_of_a_window_rolls(bytes in prop::collection::vec(any::<u8>(), BLOCK + 1..100)) {
+            for at in 1..=bytes.len() - BLOCK {
+                let rolled = roll(hash(&bytes[at - 1..][..BLOCK]), bytes[at - 1], bytes[at + BLOCK - 1]);
+                prop_assert_eq!(rolled, hash(&bytes[at..][..BLOCK]));
+            }
+        }
+    }
+
+    #[test]
+    fn equal_objects_are_a_few_bytes() {
+        let object: Vec<u8> = (0..50_000u32).flat_map(u32::to_le_bytes).collect();
+        let delta = encode(&object, &object, object.len()).unwrap();
+        assert!(delta.len() < 40, "{}", delta.len());
+        assert_eq!(apply(&object, &delta).unwrap(), object);
+    }
+
+    #[test]
+    fn an_insertion_costs_itself_and_a_little() {
+        let base: Vec<u8> = (0..50_000u32)
+            .flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes())
+            .collect();
+        let mut target = base.clone();
+        target.splice(100_000..100_000, *b"something new in here");
+        target.splice(7..9, *b"and there");
+        let delta = encode(&base, &target, target.len()).unwrap();
+        assert!(delta.len() < 100, "{}", delta.len());
+        assert_eq!(apply(&base, &delta).unwrap(), target);
+    }
+
+    #[test]
+    fn sixty_four_mebibytes_with_an_edit() {
+        let base: Vec<u8> = (0..16 << 20u32)
+            .flat_map(|n: u32| n.wrapping_mul(2_654_435_761).to_le_bytes())
+            .collect();
+        let mut target = base.clone();
+        target[40_000_000] ^= 1;
+        target.splice(20_000_000..20_000_100, *b"x");
+        let delta = encode(&base, &target, target.len()).unwrap();
+        assert!(delta.len() < 16 * 1024, "{}", delta.len());
+        assert!(apply(&base, &delta).unwrap() == target);
+    }
+
+    #[test]
+    fn what_is_no_delta_is_refused() {
+        for (delta, why) in [
+            (&[][..], "it ends within a size"),
+            (&[3, 1, 0x90], "it ends within a copy"),
+            (&[2, 1], "it is for a base of another size"),
+            (&[3, 1, 0], "instruction 0 is reserved"),
+            (&[3, 2, 2, b'x'], "it ends within an insertion"),
+            (&[3, 4, 0x90, 4], "it copies from outside of the base"),
+            (&[3, 4, 0x90, 3], "the result has another size than it says"),
+            (&[0xff; 12], "a size is too large"),
+        ] {
+            assert_eq!(apply(b"abc", delta), Err(InvalidDelta(why)), "{delta:?}");
+        }
+    }
+}

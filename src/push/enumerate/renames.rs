@@ -1,0 +1,112 @@
+//! What a commit deletes, to be found again under another name.
+use std::collections::HashSet;
+
+use bstr::BString;
+use gix::{ObjectId, objs::tree::EntryRef};
+
+/// The most deleted entries of a commit whose names are looked at.
+const MAX_NAMES: usize = 100_000;
+/// How many names on either side of where a name would be are compared with it.
+const NEIGHBOURS: usize = 4;
+
+/// Entries of a parent's folders that a commit does not have at their paths.
+#[derive(Debug, Default)]
+pub(super) struct Deleted {
+    /// Whether it is a tree, its name without folders, its id.
+    names: Vec<(bool, BString, ObjectId)>,
+    ids: HashSet<ObjectId>,
+}
+
+impl Deleted {
+    /// Adds an entry, unless it is a submodule's.
+    pub(super) fn add(&mut self, entry: &EntryRef<'_>) {
+        if entry.mode.is_commit() {
+            return;
+        }
+        self.ids.insert(entry.oid.to_owned());
+        if self.names.len() < MAX_NAMES {
+            let name = (entry.mode.is_tree(), entry.filename.into(), entry.oid.to_owned());
+            self.names.push(name);
+        }
+    }
+
+    /// Puts the names in order, which [`Deleted::similar()`] needs after additions.
+    pub(super) fn sort(&mut self) {
+        self.names.sort_unstable();
+    }
+
+    /// Whether this object was deleted at a path.
+    pub(super) fn contains(&self, id: ObjectId) -> bool {
+        self.ids.contains(&id)
+    }
+
+    /// The tree or blob with the most similar name, if one is similar at all.
+    pub(super) fn similar(&self, name: &[u8], is_tree: bool) -> Option<ObjectId> {
+        let at = self
+            .names
+            .partition_point(|(tree, other, _)| (*tree, other.as_slice()) < (is_tree, name));
+        let range = at.saturating_sub(NEIGHBOURS)..(at + NEIGHBOURS).min(self.names.len());
+        let near = self.names[range].iter().filter(|(tree, ..)| *tree == is_tree);
+        let scored = near.filter_map(|(_, other, id)| Some((similarity(name, other)?, id)));
+        scored.max_by_key(|(score, _)| *score).map(|(_, id)| *id)
+    }
+}
+
+/// How much two names have in common: twice the bytes that they share at their start and end, less the length of the
+/// longer one. None when that is less than nothing.
+fn similarity(one: &[u8], other: &[u8]) -> Option<usize> {
+    let same = |(left, right): &(&u8, &u8)| left == right;
+    let start = one.iter().zip(other).take_while(same).count();
+    let ends = one[start..].iter().rev().zip(other[start..].iter().rev());
+    let shared = start + ends.take_while(same).count();
+    (2 * shared).checked_sub(one.len().max(other.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use gix::objs::tree::EntryKind;
+
+    use super::*;
+
+    fn deleted(entries: &[(&str, EntryKind, u8)]) -> Deleted {
+        let mut deleted = Deleted::default();
+        for (name, kind, id) in entries {
+            let oid = ObjectId::Sha1([*id; 20]);
+            deleted.add(&EntryRef {
+                mode: (*kind).into(),
+                filename: (*name).into(),
+                oid: &oid,
+            });
+        }
+        deleted.sort();
+        deleted
+    }
+
+    #[test]
+    fn names_are_similar_by_their_ends() {
+        assert_eq!(similarity(b"main.rs", b"main.rs"), Some(7));
+        assert_eq!(similarity(b"main.rs", b"main2.rs"), Some(6));
+        assert_eq!(similarity(b"aaaa", b"aa"), Some(0));
+        assert_eq!(similarity(b"one", b"two"), None);
+        assert_eq!(similarity(b"", b"x"), None);
+    }
+
+    #[test]
+    fn the_most_similar_name_of_the_same_kind_is_found() {
+        let deleted = deleted(&[
+            ("notes-1.txt", EntryKind::Blob, 1),
+            ("notes-10.txt", EntryKind::BlobExecutable, 2),
+            ("notes", EntryKind::Tree, 3),
+            ("notes-1.text", EntryKind::Commit, 4),
+            ("other", EntryKind::Link, 5),
+        ]);
+        let found = |name: &str, is_tree| deleted.similar(name.as_bytes(), is_tree).map(|id| id.as_bytes()[0]);
+        assert_eq!(found("notes-1.txt", false), Some(1));
+        assert_eq!(found("notes-11.txt", false).map(|id| id < 3), Some(true));
+        assert_eq!(found("notes-2", true), Some(3));
+        assert_eq!(found("others", false), Some(5));
+        assert_eq!(found("src", false), None);
+        assert_eq!(found("other", true), None);
+        assert!(deleted.contains(ObjectId::Sha1([5; 20])) && !deleted.contains(ObjectId::Sha1([4; 20])));
+    }
+}
