@@ -2,6 +2,7 @@
 #![cfg(unix)]
 use std::{
     cell::{Cell, RefCell},
+    ffi::OsString,
     fs, io,
     path::Path,
     sync::atomic::{AtomicU32, Ordering},
@@ -14,7 +15,7 @@ use stargate_mirror::{
     clock::Clock,
     journal::{Appended, Backlog, Cause, Draft, FOLDER, Repair, Source, Status, WriteError, Writer, path_in},
     ref_update::RefUpdate,
-    storage::{Disk, DiskFile, Storage},
+    storage::{Disk, DiskFile, Identity, Look, Storage},
 };
 
 /// A clock that moves only when someone sleeps, and tells a test of that.
@@ -99,6 +100,30 @@ impl Storage for &Faulty<'_> {
     }
     fn open_overwrite(&self, path: &Path) -> io::Result<DiskFile> {
         self.call("open_overwrite", || Disk.open_overwrite(path))
+    }
+    fn open_read(&self, path: &Path) -> io::Result<DiskFile> {
+        self.call("open_read", || Disk.open_read(path))
+    }
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.call("remove", || Disk.remove(path))
+    }
+    fn list(&self, path: &Path) -> io::Result<Vec<OsString>> {
+        self.call("list", || Disk.list(path))
+    }
+    fn look(&self, path: &Path) -> io::Result<Option<Look>> {
+        self.call("look", || Disk.look(path))
+    }
+    fn network(&self, path: &Path) -> io::Result<Option<&'static str>> {
+        match self.next("network") {
+            Some(_) => Ok(Some("NFS")),
+            None => Disk.network(path),
+        }
+    }
+    fn identity(&self, file: &DiskFile) -> io::Result<Identity> {
+        self.call("identity", || Disk.identity(file))
+    }
+    fn reserve(&self, file: &DiskFile, bytes: u64) -> io::Result<()> {
+        self.call("reserve", || Disk.reserve(file, bytes))
     }
     fn write_new(&self, path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
         self.call("write_new", || Disk.write_new(path, bytes, mode))
