@@ -1,7 +1,9 @@
 //! The command line: one file per subcommand, and [`report`], which turns library errors into a message, a hint and an
 //! exit code. Nothing else in this package prints for `stargate-mirror`.
+pub mod check;
 pub mod demo;
 pub mod install;
+pub mod journal;
 pub mod report;
 pub mod run;
 pub mod wait;
@@ -51,6 +53,8 @@ enum Command {
     Install(install::Args),
     Run(run::Args),
     Wait(wait::Args),
+    Journal(journal::Args),
+    Check(check::Args),
     Demo(demo::Args),
 }
 
@@ -62,6 +66,8 @@ pub fn main() -> ExitCode {
         Command::Install(args) => install::main(&args),
         Command::Run(args) => run::main(&args),
         Command::Wait(args) => wait::main(&args),
+        Command::Journal(args) => journal::main(&args),
+        Command::Check(args) => check::main(&args),
         Command::Demo(args) => demo::main(&args),
     };
     match done {

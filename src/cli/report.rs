@@ -5,6 +5,7 @@ use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme};
 
 use crate::{
     hook::install::InstallError,
+    journal::WriteError,
     push::{self, Outcome},
     worker::{CycleOutcome, CycleReport, RunError},
 };
@@ -113,6 +114,17 @@ impl From<InstallError> for Failure {
             InstallError::Configuration { .. } | InstallError::Io { .. } => Exit::Failed,
         };
         Failure::new(exit, error)
+    }
+}
+
+impl From<WriteError> for Failure {
+    fn from(error: WriteError) -> Self {
+        let (exit, hint) = match error {
+            WriteError::Network { .. } => (Exit::Misconfigured, "two writers at once are then not kept apart"),
+            WriteError::Locked { .. } => (Exit::Failed, "nothing was changed; try again"),
+            WriteError::Storage { .. } => (Exit::Failed, "run as the user that owns the repository"),
+        };
+        Failure::new(exit, error).hint(hint)
     }
 }
 

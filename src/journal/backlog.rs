@@ -126,7 +126,8 @@ impl Backlog {
             match known {
                 Some(known) if known.is_settled_at(segment, look.length) => backlog.pass_over(known),
                 known => {
-                    let file = storage.open_read(&path)?;
+                    // It may have been removed by now: then it was settled.
+                    let Some(file) = open(storage, &path)? else { continue };
                     backlog.read_file(storage, &file, Some(segment), known)?;
                 }
             }
@@ -178,7 +179,7 @@ impl Backlog {
         }
         self.spared += (known.unsettled.len() - scan.unsettled.len()) as u64 * BLOCK;
         let mut reader = FileInput::reader(storage, file, known.scanned, READ_SIZE);
-        while let Some(item) = reader.next() {
+        for item in reader.by_ref() {
             self.take(item?, &mut scan);
         }
         scan.scanned = reader.end();
@@ -307,6 +308,39 @@ fn is_of<S: Storage>(storage: &S, file: &S::File, known: &FileScan) -> io::Resul
         .next()
         .transpose()?;
     Ok(matches!(item, Some(Item::Entry(located)) if located.entry.entry_id == id))
+}
+
+/// Visits every entry of the journal in the repository at `git_dir`, whatever its status, in order; of the segments,
+/// only those that can have entries younger than `since`. What is no entry is passed over.
+///
+/// # Errors
+/// A file cannot be read.
+pub fn visit<S: Storage>(
+    storage: &S,
+    git_dir: &Path,
+    since: Option<Ulid>,
+    mut visitor: impl FnMut(Located),
+) -> io::Result<()> {
+    // The journal is opened before the segments are listed: one that is put aside in between is read once or twice.
+    let journal = open(storage, &file_in(git_dir, None))?;
+    let mut visit_file = |segment: Option<Ulid>, file: &S::File| -> io::Result<()> {
+        for item in FileInput::reader(storage, file, 0, READ_SIZE) {
+            if let Item::Entry(mut located) = item? {
+                located.place.segment = segment;
+                visitor(*located);
+            }
+        }
+        Ok(())
+    };
+    for segment in segments(storage, git_dir)? {
+        // A segment's id is greater than all in it.
+        if since.is_none_or(|since| segment > since)
+            && let Some(file) = open(storage, &file_in(git_dir, Some(segment)))?
+        {
+            visit_file(Some(segment), &file)?;
+        }
+    }
+    journal.map_or(Ok(()), |file| visit_file(None, &file))
 }
 
 /// When the oldest pending entry was made, as far as that shows in a few reads of bounded size: an estimate for people.

@@ -73,7 +73,7 @@ mod writer;
 use std::path::{Path, PathBuf};
 
 pub use append::Appended;
-pub use backlog::{Backlog, Counts, MAX_PROBLEMS, oldest_pending};
+pub use backlog::{Backlog, Counts, MAX_PROBLEMS, oldest_pending, visit};
 pub use entry::{Draft, Entry, Located, Meta, Place, Source, Status, next_id};
 pub use format::{DecodeError, decode, encode};
 pub use line::{Line, Lines};

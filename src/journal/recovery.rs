@@ -1,5 +1,5 @@
 //! Intents on both ends: before a push is accepted, and after a crash.
-use std::{collections::HashMap, io, path::Path, time::Duration};
+use std::{collections::HashMap, io, time::Duration};
 
 use bstr::BStr;
 use gix::ObjectId;
@@ -8,10 +8,9 @@ use ulid::Ulid;
 
 use super::{
     QUARANTINE,
-    entry::{Draft, next_id},
+    backlog::visit,
+    entry::{Draft, Located, next_id},
     intent::{self, INTENTS, Intent, Reason, Verdict},
-    reader::{FileInput, Item},
-    segment::{file_in, segments},
     writer::{Cause, WriteError, Writer},
 };
 use crate::{clock::Clock, ref_update::RefUpdate, storage::Storage};
@@ -20,7 +19,6 @@ use crate::{clock::Clock, ref_update::RefUpdate, storage::Storage};
 const ENTRY_SIZE: u64 = 512;
 /// At least so many bytes are set aside for what is to be appended: for pushes that run at the same time.
 const RESERVE: u64 = 64 << 10;
-const READ_SIZE: usize = 128 << 10;
 
 /// What became of intents.
 #[derive(Debug, Default)]
@@ -236,29 +234,11 @@ impl<S: Storage, C: Clock> Writer<S, C> {
     /// The updates of all entries of the files that can have entries younger than `id`.
     fn journaled_since(&self, id: Ulid) -> io::Result<Journaled> {
         let mut journaled = Journaled::new();
-        // The journal first: if it is put aside while this reads, the segments are listed after that.
-        self.collect_updates(&file_in(&self.git_dir, None), &mut journaled)?;
-        for segment in segments(&self.storage, &self.git_dir)? {
-            // A segment's id is greater than all in it.
-            if segment > id {
-                self.collect_updates(&file_in(&self.git_dir, Some(segment)), &mut journaled)?;
-            }
-        }
+        visit(&self.storage, &self.git_dir, Some(id), |located: Located| {
+            let greatest = journaled.entry(located.entry.update).or_default();
+            *greatest = located.entry.entry_id.max(*greatest);
+        })?;
         Ok(journaled)
-    }
-
-    fn collect_updates(&self, path: &Path, journaled: &mut Journaled) -> io::Result<()> {
-        let file = match self.storage.open_read(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            file => file?,
-        };
-        for item in FileInput::reader(&self.storage, &file, 0, READ_SIZE) {
-            if let Item::Entry(located) = item? {
-                let id = journaled.entry(located.entry.update).or_default();
-                *id = located.entry.entry_id.max(*id);
-            }
-        }
-        Ok(())
     }
 }
 
