@@ -9,6 +9,9 @@ use bstr::{BString, ByteSlice};
 
 use crate::{ref_pattern::RefPatterns, retry::RetryPolicy};
 
+/// 24 hours.
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// Everything that `[stargate]` can say. See the README for the keys.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -28,6 +31,10 @@ pub struct Config {
     pub retry: RetryPolicy,
     /// `stargate.lockTimeout`: how long to wait for the journal's lock.
     pub lock_timeout: Duration,
+    /// `stargate.allowNfs`: whether a journal on a network file system is written all the same.
+    pub allow_nfs: bool,
+    /// `stargate.retention`: how long a settled segment of the journal is kept.
+    pub retention: Duration,
     /// `stargate.verify`: whether refs are read back after a push.
     pub verify: bool,
     /// `stargate.pushesPerMinute`: the budget of `watch` for each mirror, burst allowed; 0 is none.
@@ -59,6 +66,8 @@ impl Default for Config {
             deletes: true,
             retry: RetryPolicy::default(),
             lock_timeout: Duration::from_secs(10),
+            allow_nfs: false,
+            retention: 30 * DAY,
             verify: true,
             pushes_per_minute: 6,
             problems: Vec::new(),
@@ -155,6 +164,8 @@ impl Config {
                 max_delay: reader.duration("stargate.maxDelay", default.retry.max_delay),
             },
             lock_timeout: reader.duration("stargate.lockTimeout", default.lock_timeout),
+            allow_nfs: reader.boolean("stargate.allowNfs", default.allow_nfs),
+            retention: reader.duration("stargate.retention", default.retention),
             verify: reader.boolean("stargate.verify", default.verify),
             pushes_per_minute: reader.count("stargate.pushesPerMinute", 0, default.pushes_per_minute),
             problems,
@@ -162,12 +173,16 @@ impl Config {
     }
 }
 
-/// Parses a duration such as `500ms`, `10s`, `1m 30s`.
+/// Parses a duration such as `500ms`, `10s`, `1m 30s`, `30d`. A day has 24 hours.
 ///
 /// # Errors
 /// What is expected instead, in words.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    let expected = || format!("expected a duration such as 500ms, 10s or 2m, not {text:?}");
+    let expected = || format!("expected a duration such as 500ms, 10s, 2m or 30d, not {text:?}");
+    if let Some(days) = text.trim().strip_suffix('d') {
+        let days: u32 = days.trim().parse().map_err(|_| expected())?;
+        return Ok(DAY * days);
+    }
     let signed: jiff::SignedDuration = text.trim().parse().map_err(|_| expected())?;
     Duration::try_from(signed).map_err(|_| expected())
 }
@@ -234,7 +249,8 @@ mod tests {
     fn every_key_is_read() {
         let config = config(
             "[stargate]\nremote = github\nref = refs/a/*\nref = !refs/a/b\nrepoId = o/r\npusherEnv = ONE\npusherEnv = TWO\n\
-             force = yes\ndeletes = off\nattempts = 5\ninitialDelay = 20ms\nmaxDelay = 1m\nlockTimeout = 2s\nverify = false\n",
+             force = yes\ndeletes = off\nattempts = 5\ninitialDelay = 20ms\nmaxDelay = 1m\nlockTimeout = 2s\nverify = false\n\
+             allowNfs = true\nretention = 2d\n",
         );
         assert_eq!(config.problems, []);
         assert_eq!(config.remote.unwrap(), "github");
@@ -251,6 +267,7 @@ mod tests {
             }
         );
         assert_eq!(config.lock_timeout, Duration::from_secs(2));
+        assert_eq!((config.allow_nfs, config.retention), (true, 2 * DAY));
     }
 
     #[test]

@@ -3,7 +3,7 @@ use bstr::{BString, ByteSlice};
 use gix::ObjectId;
 
 /// A fact about the Stargate: this ref moved from `old` to `new`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct RefUpdate {
     /// What the ref was; the null id when it was created.
     pub old: ObjectId,

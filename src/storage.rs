@@ -10,10 +10,17 @@
 //!   unsafe code. Readers would fail, so a companion file `<name>.lock` is locked instead. Directories are not synced
 //!   there: the system offers no way that is documented to do anything.
 use std::{
+    ffi::OsString,
     fs::{self, File, OpenOptions},
     io,
     path::Path,
 };
+
+use jiff::Timestamp;
+
+#[cfg_attr(windows, path = "storage/windows.rs")]
+#[cfg_attr(unix, path = "storage/unix.rs")]
+mod platform;
 
 /// Mode of a directory that is created.
 pub const DIRECTORY_MODE: u32 = 0o755;
@@ -45,6 +52,12 @@ pub trait Storage {
     /// As [`open_append`](Storage::open_append), and when it is absent.
     fn open_overwrite(&self, path: &Path) -> io::Result<Self::File>;
 
+    /// Opens a file that exists to read it.
+    ///
+    /// # Errors
+    /// As [`open_overwrite`](Storage::open_overwrite).
+    fn open_read(&self, path: &Path) -> io::Result<Self::File>;
+
     /// Creates a file of exactly this mode and content, and fsyncs it.
     ///
     /// # Errors
@@ -56,6 +69,30 @@ pub trait Storage {
     /// # Errors
     /// As `rename(2)`.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Removes a file.
+    ///
+    /// # Errors
+    /// As `unlink(2)`.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+
+    /// What is in a directory, in no order. An absent one holds nothing.
+    ///
+    /// # Errors
+    /// As `readdir(3)`.
+    fn list(&self, path: &Path) -> io::Result<Vec<OsString>>;
+
+    /// What is known of a file without opening it; none when it is absent.
+    ///
+    /// # Errors
+    /// As `lstat(2)`.
+    fn look(&self, path: &Path) -> io::Result<Option<Look>>;
+
+    /// The kind of network file system that a directory is on; none for a local one, and where this is not known.
+    ///
+    /// # Errors
+    /// As `statfs(2)`.
+    fn network(&self, path: &Path) -> io::Result<Option<&'static str>>;
 
     /// Makes durable which names a directory holds.
     ///
@@ -74,6 +111,19 @@ pub trait Storage {
     /// # Errors
     /// As `stat(2)`; that nothing has the name is `Ok(false)`.
     fn still_names(&self, path: &Path, file: &Self::File) -> io::Result<bool>;
+
+    /// Which file this is.
+    ///
+    /// # Errors
+    /// As `fstat(2)`.
+    fn identity(&self, file: &Self::File) -> io::Result<Identity>;
+
+    /// Sets blocks aside behind the end, so that this many bytes can be appended, as far as the file system can promise
+    /// that. The length stays.
+    ///
+    /// # Errors
+    /// The disk is full, a quota or the limit for the size of a file would be exceeded, or as `fallocate(2)`.
+    fn reserve(&self, file: &Self::File, bytes: u64) -> io::Result<()>;
 
     /// The length in bytes.
     ///
@@ -113,6 +163,26 @@ pub trait Storage {
     fn sync(&self, file: &Self::File) -> io::Result<()>;
 }
 
+/// Tells a file from every other one that exists: device and inode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Identity(
+    /// Device.
+    pub u64,
+    /// Inode.
+    pub u64,
+);
+
+/// What is known of a file without opening it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Look {
+    /// Which file it is.
+    pub identity: Identity,
+    /// Its length in bytes.
+    pub length: u64,
+    /// When its content changed last.
+    pub modified: Timestamp,
+}
+
 /// The file systems of this machine.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Disk;
@@ -123,7 +193,7 @@ pub struct DiskFile {
     file: File,
     /// What is locked: see the module's limitations.
     #[cfg(windows)]
-    companion: File,
+    companion: Option<File>,
 }
 
 /// Makes a file durable that others have written.
@@ -132,14 +202,6 @@ pub struct DiskFile {
 /// As `fsync(2)`.
 pub fn sync_file(file: &File) -> io::Result<()> {
     file.sync_all()
-}
-
-/// Opens a file to read it.
-///
-/// # Errors
-/// A symbolic link, FIFO, directory or other thing has the name: it is said which. Or the file cannot be opened.
-pub fn open_read(path: &Path) -> io::Result<File> {
-    open_regular(path, OpenOptions::new().read(true))
 }
 
 impl Storage for Disk {
@@ -174,6 +236,14 @@ impl Storage for Disk {
         DiskFile::new(open_regular(path, OpenOptions::new().read(true).write(true))?, path)
     }
 
+    fn open_read(&self, path: &Path) -> io::Result<DiskFile> {
+        Ok(DiskFile {
+            file: open_regular(path, OpenOptions::new().read(true))?,
+            #[cfg(windows)]
+            companion: None,
+        })
+    }
+
     fn write_new(&self, path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
         let file = OpenOptions::new().write(true).create_new(true).open(path)?;
         let written = write_all(&file, bytes)
@@ -190,12 +260,40 @@ impl Storage for Disk {
         fs::rename(from, to)
     }
 
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<OsString>> {
+        match fs::read_dir(path) {
+            Ok(entries) => entries.map(|entry| Ok(entry?.file_name())).collect(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn look(&self, path: &Path) -> io::Result<Option<Look>> {
+        let metadata = match fs::symlink_metadata(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            metadata => metadata?,
+        };
+        Ok(Some(Look {
+            identity: platform::identity(&metadata),
+            length: metadata.len(),
+            modified: Timestamp::try_from(metadata.modified()?).map_err(io::Error::other)?,
+        }))
+    }
+
+    fn network(&self, path: &Path) -> io::Result<Option<&'static str>> {
+        platform::network(path)
+    }
+
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         platform::sync_dir(path)
     }
 
     fn try_lock(&self, file: &DiskFile) -> io::Result<bool> {
-        match fs4::FileExt::try_lock(file.lockable()) {
+        match fs4::FileExt::try_lock(file.lockable()?) {
             Ok(()) => Ok(true),
             Err(fs4::TryLockError::WouldBlock) => Ok(false),
             Err(fs4::TryLockError::Error(error)) => Err(error),
@@ -207,6 +305,14 @@ impl Storage for Disk {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             other => other,
         }
+    }
+
+    fn identity(&self, file: &DiskFile) -> io::Result<Identity> {
+        Ok(platform::identity(&file.file.metadata()?))
+    }
+
+    fn reserve(&self, file: &DiskFile, bytes: u64) -> io::Result<()> {
+        platform::reserve(&file.file, bytes)
     }
 
     fn length(&self, file: &DiskFile) -> io::Result<u64> {
@@ -244,8 +350,8 @@ impl DiskFile {
         Ok(DiskFile { file })
     }
 
-    fn lockable(&self) -> &File {
-        &self.file
+    fn lockable(&self) -> io::Result<&File> {
+        Ok(&self.file)
     }
 }
 
@@ -255,11 +361,16 @@ impl DiskFile {
         let mut companion = path.as_os_str().to_owned();
         companion.push(".lock");
         let companion = OpenOptions::new().create(true).append(true).open(companion)?;
-        Ok(DiskFile { file, companion })
+        Ok(DiskFile {
+            file,
+            companion: Some(companion),
+        })
     }
 
-    fn lockable(&self) -> &File {
-        &self.companion
+    fn lockable(&self) -> io::Result<&File> {
+        self.companion
+            .as_ref()
+            .ok_or_else(|| io::Error::other("it is open to be read only"))
     }
 }
 
@@ -300,6 +411,7 @@ fn describe(kind: fs::FileType) -> &'static str {
 fn write_all(mut file: &File, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         platform::check_size_limit(file)?;
+        platform::check_size_limit(file)?;
         match uninterrupted(|| io::Write::write(&mut file, bytes))? {
             0 => return Err(io::ErrorKind::WriteZero.into()),
             written => bytes = &bytes[written..],
@@ -314,116 +426,5 @@ fn uninterrupted(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usiz
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             other => return other,
         }
-    }
-}
-
-#[cfg(unix)]
-mod platform {
-    use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
-
-    use rustix::{fs::OFlags, io::Errno, process::Resource};
-
-    use super::*;
-
-    pub fn append_options() -> OpenOptions {
-        let mut options = OpenOptions::new();
-        options.read(true).append(true);
-        options
-    }
-
-    /// A FIFO must not block the opening, nor a symbolic link lead elsewhere.
-    pub fn without_following(options: &mut OpenOptions) -> &mut OpenOptions {
-        options.custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32)
-    }
-
-    pub fn set_mode(path: &Path, mode: u32) -> io::Result<()> {
-        fs::set_permissions(path, fs::Permissions::from_mode(mode))
-    }
-
-    pub fn set_file_mode(file: &File, mode: u32) -> io::Result<()> {
-        file.set_permissions(fs::Permissions::from_mode(mode))
-    }
-
-    pub fn sync_dir(path: &Path) -> io::Result<()> {
-        File::open(path)?.sync_all()
-    }
-
-    pub fn is_same(path: &Path, file: &File) -> io::Result<bool> {
-        let (named, open) = (fs::symlink_metadata(path)?, file.metadata()?);
-        Ok((named.dev(), named.ino()) == (open.dev(), open.ino()))
-    }
-
-    pub fn read_at(file: &File, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
-        file.read_at(buffer, offset)
-    }
-
-    pub fn write_at(file: &File, offset: u64, bytes: &[u8]) -> io::Result<usize> {
-        file.write_at(bytes, offset)
-    }
-
-    pub fn append(mut file: &File, bytes: &[u8]) -> io::Result<usize> {
-        io::Write::write(&mut file, bytes)
-    }
-
-    /// A write that starts at or past RLIMIT_FSIZE kills the process with SIGXFSZ before it can tell anyone; this is the
-    /// error that the write would give if the signal were ignored.
-    pub fn check_size_limit(file: &File) -> io::Result<()> {
-        match rustix::process::getrlimit(Resource::Fsize).current {
-            Some(limit) if file.metadata()?.len() >= limit => Err(Errno::FBIG.into()),
-            _ => Ok(()),
-        }
-    }
-}
-
-#[cfg(windows)]
-mod platform {
-    use std::os::windows::fs::{FileExt, OpenOptionsExt};
-
-    use super::*;
-
-    /// `FILE_FLAG_OPEN_REPARSE_POINT`: open a symbolic link itself.
-    const OPEN_REPARSE_POINT: u32 = 0x0020_0000;
-
-    /// Not for append: such a handle cannot be truncated. The lock is what keeps two writers apart.
-    pub fn append_options() -> OpenOptions {
-        let mut options = OpenOptions::new();
-        options.read(true).write(true);
-        options
-    }
-
-    pub fn without_following(options: &mut OpenOptions) -> &mut OpenOptions {
-        options.custom_flags(OPEN_REPARSE_POINT)
-    }
-
-    pub fn set_mode(_path: &Path, _mode: u32) -> io::Result<()> {
-        Ok(())
-    }
-
-    pub fn set_file_mode(_file: &File, _mode: u32) -> io::Result<()> {
-        Ok(())
-    }
-
-    pub fn sync_dir(_path: &Path) -> io::Result<()> {
-        Ok(())
-    }
-
-    pub fn is_same(path: &Path, file: &File) -> io::Result<bool> {
-        Ok(same_file::Handle::from_path(path)? == same_file::Handle::from_file(file.try_clone()?)?)
-    }
-
-    pub fn read_at(file: &File, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
-        file.seek_read(buffer, offset)
-    }
-
-    pub fn write_at(file: &File, offset: u64, bytes: &[u8]) -> io::Result<usize> {
-        file.seek_write(bytes, offset)
-    }
-
-    pub fn append(file: &File, bytes: &[u8]) -> io::Result<usize> {
-        file.seek_write(bytes, file.metadata()?.len())
-    }
-
-    pub fn check_size_limit(_file: &File) -> io::Result<()> {
-        Ok(())
     }
 }

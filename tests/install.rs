@@ -9,16 +9,23 @@ use std::{
 };
 
 use stargate_mirror::{
-    hook::install::{Change, InstallError, Installation, Report, install},
+    hook::install::{Change, InPlace, InstallError, Installation, Report, install},
     storage::Disk,
 };
 use support::stargate::{HOOK, Stargate, clean_command, creation, feed, git, stderr};
 
-fn try_install(stargate: &Stargate, chain: bool) -> Result<Report, InstallError> {
+/// Installs `post-receive` only.
+fn try_install(stargate: &Stargate, chain: bool) -> Result<InPlace, InstallError> {
+    let report = install_hooks(stargate, chain, false)?;
+    Ok(report.hooks.into_iter().next().expect("a hook"))
+}
+
+fn install_hooks(stargate: &Stargate, chain: bool, pre_receive: bool) -> Result<Report, InstallError> {
     let installation = Installation {
         git_dir: &stargate.git_dir,
         program: HOOK.as_ref(),
         chain,
+        pre_receive,
     };
     install(&Disk, installation)
 }
@@ -46,10 +53,7 @@ fn installing_again_changes_nothing_and_an_older_version_is_replaced() {
     fs::remove_dir_all(stargate.git_dir.join("hooks")).unwrap();
     let report = try_install(&stargate, false).unwrap();
     let hook = hook_of(&stargate);
-    assert_eq!(
-        (report.change, &report.hook, report.outside),
-        (Change::Installed, &hook, false)
-    );
+    assert_eq!((report.change, &report.hook), (Change::Installed, &hook));
     assert_eq!(fs::metadata(&hook).unwrap().permissions().mode() & 0o7777, 0o755);
     assert_eq!(fs::read(&hook).unwrap(), fs::read(HOOK).unwrap());
     let written = fs::metadata(&hook).unwrap().modified().unwrap();
@@ -173,11 +177,10 @@ fn a_chained_hook_that_reads_nothing_or_cannot_run_keeps_no_entry_out() {
 fn hooks_go_where_git_looks_for_them() {
     let stargate = Stargate::bare();
     stargate.configure("core.hooksPath", "my-hooks");
-    let report = try_install(&stargate, false).unwrap();
-    assert_eq!(
-        (report.hook, report.outside),
-        (stargate.git_dir.join("my-hooks/post-receive"), false)
-    );
+    let report = install_hooks(&stargate, false, true).unwrap();
+    let names = ["my-hooks/post-receive", "my-hooks/pre-receive"].map(|name| stargate.git_dir.join(name));
+    assert!(report.hooks.iter().map(|in_place| &in_place.hook).eq(&names));
+    assert!(!report.outside);
     git(&stargate.client("one"), ["push", "-q", "origin", "HEAD:refs/kv/main"]);
     assert_eq!(stargate.recorded(), ["refs/kv/main"]);
 
@@ -186,8 +189,11 @@ fn hooks_go_where_git_looks_for_them() {
         &stargate.git_dir,
         ["config", "core.hooksPath", elsewhere.to_str().unwrap()],
     );
-    let report = try_install(&stargate, false).unwrap();
-    assert_eq!((report.hook, report.outside), (elsewhere.join("post-receive"), true));
+    let report = install_hooks(&stargate, false, false).unwrap();
+    assert_eq!(
+        (&report.hooks[0].hook, report.outside, report.hooks.len()),
+        (&elsewhere.join("post-receive"), true, 1)
+    );
 }
 
 #[test]

@@ -1,165 +1,27 @@
 //! The journal's writer on a storage that fails, falls short or stops, and against others who write.
 #![cfg(unix)]
+mod support;
+
 use std::{
     cell::{Cell, RefCell},
     fs, io,
     path::Path,
-    sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
 
-use jiff::Timestamp;
 use proptest::prelude::*;
 use stargate_mirror::{
-    clock::Clock,
-    journal::{Appended, Backlog, Cause, Draft, FOLDER, Repair, Source, Status, WriteError, Writer, path_in},
-    ref_update::RefUpdate,
-    storage::{Disk, DiskFile, Storage},
+    journal::{Appended, Backlog, Cause, FOLDER, Repair, Status, WriteError, Writer, path_in},
+    storage::{Disk, Storage},
 };
-
-/// A clock that moves only when someone sleeps, and tells a test of that.
-struct StillClock<F: Fn()> {
-    elapsed: Cell<Duration>,
-    on_sleep: F,
-}
-
-impl<F: Fn()> Clock for StillClock<F> {
-    fn now(&self) -> Timestamp {
-        Timestamp::UNIX_EPOCH
-    }
-    fn elapsed(&self) -> Duration {
-        self.elapsed.get()
-    }
-    fn sleep(&self, duration: Duration) {
-        self.elapsed.set(self.elapsed.get() + duration);
-        (self.on_sleep)();
-    }
-    fn random(&self) -> f64 {
-        // Never the same twice, as names of files in quarantine must be.
-        static DRAWN: AtomicU32 = AtomicU32::new(0);
-        f64::from(DRAWN.fetch_add(1, Ordering::Relaxed)) / f64::from(u32::MAX)
-    }
-}
-
-fn clock_with<F: Fn()>(on_sleep: F) -> StillClock<F> {
-    StillClock {
-        elapsed: Cell::default(),
-        on_sleep,
-    }
-}
-
-fn clock() -> impl Clock {
-    clock_with(|| panic!("nobody has the lock, so nobody waits"))
-}
-
-/// What happens at one call of a verb.
-#[derive(Clone, Copy)]
-enum Fault {
-    /// It fails.
-    Error(io::ErrorKind),
-    /// Half of the bytes are written.
-    Short,
-}
-
-/// A disk that does to each call of a verb what `fault` says of it, given the number of the call.
-struct Faulty<'a> {
-    fault: &'a dyn Fn(&str, usize) -> Option<Fault>,
-    calls: RefCell<Vec<&'static str>>,
-}
-
-impl<'a> Faulty<'a> {
-    fn new(fault: &'a dyn Fn(&str, usize) -> Option<Fault>) -> Self {
-        Faulty {
-            fault,
-            calls: RefCell::default(),
-        }
-    }
-
-    fn call<T>(&self, verb: &'static str, act: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
-        match self.next(verb) {
-            Some(Fault::Error(kind)) => Err(kind.into()),
-            _ => act(),
-        }
-    }
-
-    fn next(&self, verb: &'static str) -> Option<Fault> {
-        let mut calls = self.calls.borrow_mut();
-        calls.push(verb);
-        (self.fault)(verb, calls.len() - 1)
-    }
-}
-
-impl Storage for &Faulty<'_> {
-    type File = DiskFile;
-    fn create_dir(&self, path: &Path) -> io::Result<bool> {
-        self.call("create_dir", || Disk.create_dir(path))
-    }
-    fn open_append(&self, path: &Path) -> io::Result<DiskFile> {
-        self.call("open_append", || Disk.open_append(path))
-    }
-    fn open_overwrite(&self, path: &Path) -> io::Result<DiskFile> {
-        self.call("open_overwrite", || Disk.open_overwrite(path))
-    }
-    fn write_new(&self, path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-        self.call("write_new", || Disk.write_new(path, bytes, mode))
-    }
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.call("rename", || Disk.rename(from, to))
-    }
-    fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        self.call("sync_dir", || Disk.sync_dir(path))
-    }
-    fn try_lock(&self, file: &DiskFile) -> io::Result<bool> {
-        self.call("try_lock", || Disk.try_lock(file))
-    }
-    fn still_names(&self, path: &Path, file: &DiskFile) -> io::Result<bool> {
-        self.call("still_names", || Disk.still_names(path, file))
-    }
-    fn length(&self, file: &DiskFile) -> io::Result<u64> {
-        self.call("length", || Disk.length(file))
-    }
-    fn read_at(&self, file: &DiskFile, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
-        self.call("read_at", || Disk.read_at(file, offset, buffer))
-    }
-    fn append(&self, file: &DiskFile, bytes: &[u8]) -> io::Result<usize> {
-        match self.next("append") {
-            None => Disk.append(file, bytes),
-            Some(Fault::Short) => Disk.append(file, &bytes[..bytes.len() / 2]),
-            Some(Fault::Error(kind)) => Err(kind.into()),
-        }
-    }
-    fn overwrite_at(&self, file: &DiskFile, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.call("overwrite_at", || Disk.overwrite_at(file, offset, bytes))
-    }
-    fn truncate(&self, file: &DiskFile, length: u64) -> io::Result<()> {
-        self.call("truncate", || Disk.truncate(file, length))
-    }
-    fn sync(&self, file: &DiskFile) -> io::Result<()> {
-        self.call("sync", || Disk.sync(file))
-    }
-}
-
-fn draft(name: &str) -> Draft {
-    let line = format!("{} {} refs/kv/{name}", "0".repeat(40), "1".repeat(40));
-    Draft {
-        update: RefUpdate::parse(line.as_bytes()).expect("a ref update"),
-        pusher: None,
-        repo: None,
-        source: Source::PostReceive,
-        meta: None,
-    }
-}
-
-fn drafts(names: &[&str]) -> Vec<Draft> {
-    names.iter().map(|name| draft(name)).collect()
-}
+use support::faulty::{Fault, Faulty, clock, clock_with, draft, drafts};
 
 fn append(storage: impl Storage, git_dir: &Path, names: &[&str]) -> Result<Appended, WriteError> {
     Writer::new(storage, clock(), git_dir, Duration::from_secs(10)).append(&drafts(names))
 }
 
 fn backlog(git_dir: &Path) -> Backlog {
-    Backlog::read(&path_in(git_dir)).expect("a journal can be read")
+    Backlog::load(&Disk, git_dir).expect("a journal can be read")
 }
 
 /// The names in the journal, in order.
@@ -189,7 +51,7 @@ fn everything_is_synced_after_the_last_write_and_directories_before_the_first_en
         "the folder, and the one that holds it"
     );
     assert!(position("sync_dir") < position("append"));
-    assert_eq!(&calls[calls.len() - 3..], ["append", "append", "sync"]);
+    assert_eq!(&calls[calls.len() - 2..], ["append", "sync"], "one write");
 
     append(&faulty, folder.path(), &["c"]).unwrap();
     assert!(!faulty.calls.take().contains(&"sync_dir"), "nothing was created");
@@ -197,16 +59,17 @@ fn everything_is_synced_after_the_last_write_and_directories_before_the_first_en
 
 #[test]
 fn a_write_that_falls_short_or_fails_is_cut_back_and_the_next_goes_on() {
-    for fault in [Fault::Short, Fault::Error(io::ErrorKind::StorageFull)] {
+    let full = io::ErrorKind::StorageFull;
+    for (fault, failed, kept) in [(Fault::Short, 1, ["a", "c"]), (Fault::Error(full), 0, ["b", "c"])] {
         let folder = folder();
         let appends = Cell::new(0);
-        let second = |verb: &str, _| {
-            let is_second = verb == "append" && appends.replace(appends.get() + 1) == 1;
-            is_second.then_some(fault)
+        let first = |verb: &str, _| {
+            let is_first = verb == "append" && appends.replace(appends.get() + 1) == 0;
+            is_first.then_some(fault)
         };
-        let appended = append(&Faulty::new(&second), folder.path(), &["a", "b", "c"]).unwrap();
+        let appended = append(&Faulty::new(&first), folder.path(), &["a", "b", "c"]).unwrap();
         assert_eq!(appended.written.len(), 2);
-        let [(1, cause)] = &appended.failed[..] else {
+        let [(index, cause)] = &appended.failed[..] else {
             panic!("{:?}", appended.failed)
         };
         let why = cause.to_string();
@@ -214,7 +77,10 @@ fn a_write_that_falls_short_or_fails_is_cut_back_and_the_next_goes_on() {
             why.contains("bytes could be written") || why.contains("the write failed"),
             "{why}"
         );
-        assert_eq!(names(folder.path()), ["a", "c"]);
+        assert_eq!(
+            (*index, names(folder.path())),
+            (failed, kept.map(str::to_owned).to_vec())
+        );
         assert_eq!(backlog(folder.path()).problem_count, 0);
     }
 }
@@ -227,7 +93,7 @@ fn what_cannot_be_cut_back_stops_the_append_and_the_next_writer_repairs_it() {
         "truncate" => Some(Fault::Error(io::ErrorKind::Other)),
         _ => None,
     };
-    let appended = append(&Faulty::new(&fault), folder.path(), &["a", "b"]).unwrap();
+    let appended = append(&Faulty::new(&fault), folder.path(), &["longer", "b"]).unwrap();
     assert!(appended.written.is_empty());
     assert!(
         appended
@@ -243,11 +109,49 @@ fn what_cannot_be_cut_back_stops_the_append_and_the_next_writer_repairs_it() {
 }
 
 #[test]
-fn after_a_failed_sync_every_entry_has_failed_and_nobody_syncs_again() {
+fn after_a_failed_sync_the_entries_go_to_a_new_segment_and_nobody_syncs_that_file_again() {
     let folder = folder();
+    append(Disk, folder.path(), &["old"]).unwrap();
     let fault = |verb: &str, _| (verb == "sync").then_some(Fault::Error(io::ErrorKind::Other));
     let faulty = Faulty::new(&fault);
     let appended = append(&faulty, folder.path(), &["a", "b"]).unwrap();
+    assert_eq!((appended.written.len(), appended.failed.len()), (2, 0));
+    assert_eq!(faulty.calls.take().iter().filter(|call| **call == "sync").count(), 1);
+
+    // The same entries stand in the file that failed and in the one that did not, and are read once.
+    let whole = Backlog::load(&Disk, folder.path()).unwrap();
+    let ids: Vec<_> = whole.pending.iter().map(|located| located.entry.entry_id).collect();
+    assert_eq!(ids[1..], appended.written);
+    assert_eq!(whole.counts.pending, 3);
+    assert_eq!(whole.pending[1].copies[0].segment, appended.segment);
+    assert_eq!(
+        fs::read(path_in(folder.path())).unwrap(),
+        b"",
+        "others begin a new file"
+    );
+
+    let next = append(Disk, folder.path(), &["c"]).unwrap().written;
+    assert!(next[0] > appended.written[1]);
+    let settlements: Vec<_> = whole
+        .pending
+        .into_iter()
+        .map(|located| (located, Status::Done))
+        .collect();
+    let writer = Writer::new(Disk, clock(), folder.path(), Duration::from_secs(1));
+    assert_eq!(writer.settle(&settlements).unwrap().settled, 3);
+    let left = Backlog::load(&Disk, folder.path()).unwrap();
+    assert_eq!(
+        (left.pending.len(), left.counts.done),
+        (1, 5),
+        "both copies have their status"
+    );
+}
+
+#[test]
+fn when_nothing_can_be_made_durable_every_entry_has_failed() {
+    let folder = folder();
+    let fault = |verb: &str, _| matches!(verb, "sync" | "write_new").then_some(Fault::Error(io::ErrorKind::Other));
+    let appended = append(&Faulty::new(&fault), folder.path(), &["a", "b"]).unwrap();
     assert!(appended.written.is_empty());
     let failed: Vec<_> = appended
         .failed
@@ -255,7 +159,37 @@ fn after_a_failed_sync_every_entry_has_failed_and_nobody_syncs_again() {
         .map(|(index, cause)| (*index, matches!(cause, Cause::Sync(_))))
         .collect();
     assert_eq!(failed, [(0, true), (1, true)]);
-    assert_eq!(faulty.calls.take().iter().filter(|call| **call == "sync").count(), 1);
+}
+
+#[test]
+fn a_network_file_system_is_refused_unless_it_is_allowed() {
+    let folder = folder();
+    let fault = |verb: &str, _| (verb == "network").then_some(Fault::Short);
+    let faulty = Faulty::new(&fault);
+    let error = append(&faulty, folder.path(), &["a"]).unwrap_err();
+    assert!(matches!(error, WriteError::Network { kind: "NFS", .. }));
+    assert!(
+        error.to_string().contains("git config stargate.allowNfs true"),
+        "{error}"
+    );
+    let writer = Writer::new(&faulty, clock(), folder.path(), Duration::from_secs(1)).allow_network(true);
+    writer.append(&drafts(&["a"])).unwrap();
+    assert_eq!(names(folder.path()), ["a"]);
+}
+
+#[test]
+fn ids_grow_over_a_rotation_while_the_clock_goes_back() {
+    let folder = folder();
+    let clock = clock();
+    clock.now.set(2_000_000);
+    let writer = Writer::new(Disk, &clock, folder.path(), Duration::from_secs(1));
+    let first = writer.append(&drafts(&["a"])).unwrap().written[0];
+    clock.now.set(1_000_000);
+    let segment = writer.rotate().unwrap().unwrap();
+    let second = writer.append(&drafts(&["b"])).unwrap().written[0];
+    assert!(first < segment && segment < second);
+    assert_eq!(writer.rotate().unwrap().unwrap().0, second.0 + 1);
+    assert_eq!(writer.rotate().unwrap(), None, "an empty journal is not put aside");
 }
 
 #[test]

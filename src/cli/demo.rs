@@ -16,7 +16,10 @@ use super::{
 };
 use crate::{
     clock::SystemClock,
-    hook::install::{Installation, install},
+    hook::{
+        POST_RECEIVE, PRE_RECEIVE,
+        install::{Installation, install},
+    },
     journal::{self, Status},
     storage::Disk,
     transport::{Remote, Settings, resolve},
@@ -81,9 +84,10 @@ impl Demo {
             git_dir,
             program: &program,
             chain: false,
+            pre_receive: true,
         };
-        let installed = install(&Disk, installation)?;
-        println!("1. install: {} is in place", installed.hook.display());
+        install(&Disk, installation)?;
+        println!("1. install: hooks/pre-receive and hooks/post-receive are in place");
 
         let first = self.push(None, "answer = 41")?;
         let second = self.push(Some(first), "answer = 42")?;
@@ -121,12 +125,15 @@ impl Demo {
         for (name, old, new) in [(LEDGER, parent, ledger), (INDEX, old_index, index)] {
             let null = self.stargate.object_hash().null();
             lines += &format!("{} {new} {name}\n", old.unwrap_or(null));
+        }
+        self.run_hook(PRE_RECEIVE, &lines)?;
+        for (name, new) in [(LEDGER, ledger), (INDEX, index)] {
             self.stargate
                 .reference(name, new, PreviousValue::Any, "demo")
                 .map_err(|e| failed("move a ref", e))?;
         }
-        println!("\n{number}. push of \"{content}\", then post-receive as its own process. The journal:");
-        self.run_hook(&lines)?;
+        println!("\n{number}. push of \"{content}\", with pre- and post-receive as their own processes. The journal:");
+        self.run_hook(POST_RECEIVE, &lines)?;
         self.show_journal()?;
         Ok(ledger)
     }
@@ -146,9 +153,9 @@ impl Demo {
         Ok(repository.new_commit_as(who, who, message, tree, parent)?.id)
     }
 
-    fn run_hook(&self, lines: &str) -> Result<(), Failure> {
+    fn run_hook(&self, name: &str, lines: &str) -> Result<(), Failure> {
         let git_dir = self.stargate.git_dir();
-        let hook = git_dir.join("hooks").join("post-receive");
+        let hook = git_dir.join("hooks").join(name);
         let mut child = Command::new(&hook)
             .current_dir(git_dir)
             .env("GIT_DIR", ".")

@@ -1,4 +1,4 @@
-//! `stargate-mirror install`: the hook in place, and the next step told.
+//! `stargate-mirror install`: the hooks in place, and the next step told.
 use std::{
     env,
     path::{Path, PathBuf},
@@ -6,7 +6,7 @@ use std::{
 
 use super::report::{Exit, Failure};
 use crate::{
-    hook::install::{Change, Installation, Report, install},
+    hook::install::{Change, InPlace, Installation, Report, install},
     storage::Disk,
 };
 
@@ -15,16 +15,22 @@ Examples:
   stargate-mirror install --repo /srv/git/o/r.git
   stargate-mirror install --repo /srv/git/o/r.git --chain";
 
-/// Put the hook in place, so that every push to this repository is recorded for its mirror.
+/// Put the hooks in place, so that every push to this repository is recorded for its mirror.
+///
+/// post-receive records what was pushed. pre-receive rejects a push that could not be recorded, and notes what is about to
+/// be pushed, so that nothing is lost when the server dies in between.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
     /// The bare repository [default: GIT_DIR, else the one around the current directory]
     #[arg(long, value_name = "DIR")]
     repo: Option<PathBuf>,
-    /// Keep a post-receive hook that exists, and run it first
+    /// Keep hooks that exist, and run them first
     #[arg(long)]
     chain: bool,
+    /// Leave pre-receive out
+    #[arg(long)]
+    no_pre_receive: bool,
 }
 
 /// Runs the command.
@@ -38,6 +44,7 @@ pub fn main(args: &Args) -> Result<Exit, Failure> {
         git_dir: &git_dir,
         program: &program,
         chain: args.chain,
+        pre_receive: !args.no_pre_receive,
     };
     let report = install(&Disk, installation)?;
     let program = (!apart).then_some(program.as_path());
@@ -57,32 +64,45 @@ pub(super) fn hook_program() -> Result<(PathBuf, bool), Failure> {
 }
 
 fn text(report: &Report, git_dir: &Path, whole_program: Option<&Path>) -> String {
-    let (hook, repo) = (report.hook.display(), git_dir.display());
-    let mut text = match report.change {
-        Change::Installed => format!("Installed {hook}.\n"),
-        Change::Updated => format!("Updated {hook}, which was another version.\n"),
-        Change::Chained => format!("Installed {hook}; the hook that was there is kept.\n"),
-        Change::Unchanged => format!("{hook} is in place already; nothing was changed.\n"),
-    };
+    let repo = git_dir.display();
+    let mut text: String = report.hooks.iter().map(about).collect();
     if let Some(program) = whole_program {
         let program = program.display();
         text +=
             &format!("There is no stargate-hook beside {program}, so the hook is a copy of that; it does the same.\n");
     }
-    if let Some(chained) = &report.chained {
-        text += &format!("{} runs first, with the same input.\n", chained.display());
-    }
     if report.outside {
-        text += "core.hooksPath leads out of this repository: every repository that uses it runs this hook.\n";
+        text += "core.hooksPath leads out of this repository: every repository that uses it runs these hooks.\n";
+    }
+    let config = git_dir.join("config").display().to_string();
+    text += &format!(
+        "The hook appends every accepted update of a mirrored ref to {journal}.\n\
+         The worker, `stargate-mirror run`, is the journal's sole consumer.\n",
+        journal = crate::journal::path_in(git_dir).display(),
+    );
+    if !report.git_is_durable {
+        text += &format!(
+            "\nGit itself does not wait for the disk, so a power cut can take back a push that was accepted. If it is to:\n\
+             \n    git config -f {config} core.fsync committed\n"
+        );
     }
     text + &format!(
-        "It appends every accepted update of a mirrored ref to {journal}.\n\
-         The worker, `stargate-mirror run`, is the journal's sole consumer.\n\
-         \n\
-         Next, name the mirror (if that is not done) and carry what is pushed to it, from cron or by hand:\n\
+        "\nNext, name the mirror (if that is not done) and carry what is pushed to it, from cron or by hand:\n\
          \n    git config -f {config} stargate.remote https://github.com/OWNER/NAME.git\
-         \n    GITHUB_PAT=... stargate-mirror run --repo {repo}\n",
-        journal = crate::journal::path_in(git_dir).display(),
-        config = git_dir.join("config").display(),
+         \n    GITHUB_PAT=... stargate-mirror run --repo {repo}\n"
     )
+}
+
+fn about(in_place: &InPlace) -> String {
+    let hook = in_place.hook.display();
+    let text = match in_place.change {
+        Change::Installed => format!("Installed {hook}.\n"),
+        Change::Updated => format!("Updated {hook}, which was another version.\n"),
+        Change::Chained => format!("Installed {hook}; the hook that was there is kept.\n"),
+        Change::Unchanged => format!("{hook} is in place already; nothing was changed.\n"),
+    };
+    match &in_place.chained {
+        Some(chained) => text + &format!("{} runs first, with the same input.\n", chained.display()),
+        None => text,
+    }
 }

@@ -1,7 +1,9 @@
 //! The command line: one file per subcommand, and [`report`], which turns library errors into a message, a hint and an
 //! exit code. Nothing else in this package prints for `stargate-mirror`.
+pub mod check;
 pub mod demo;
 pub mod install;
+pub mod journal;
 pub mod push;
 pub mod report;
 pub mod run;
@@ -59,6 +61,8 @@ enum Command {
     Push(push::Args),
     Wait(wait::Args),
     Sync(sync::Args),
+    Journal(journal::Args),
+    Check(check::Args),
     Demo(demo::Args),
 }
 
@@ -82,6 +86,8 @@ pub fn main() -> ExitCode {
         Command::Push(args) => push::main(&args, &terminal),
         Command::Wait(args) => wait::main(&args),
         Command::Sync(args) => sync::main(&args),
+        Command::Journal(args) => journal::main(&args),
+        Command::Check(args) => check::main(&args),
         Command::Demo(args) => demo::main(&args),
     };
     match done {

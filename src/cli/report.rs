@@ -6,6 +6,7 @@ use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme};
 use crate::{
     by_refspec::PushError,
     hook::install::InstallError,
+    journal::WriteError,
     push::{self, Outcome, refspec::RefspecError},
     worker::{CycleOutcome, CycleReport, RunError},
 };
@@ -167,6 +168,17 @@ impl From<InstallError> for Failure {
             InstallError::Configuration { .. } | InstallError::Io { .. } => Exit::Failed,
         };
         Failure::new(exit, error)
+    }
+}
+
+impl From<WriteError> for Failure {
+    fn from(error: WriteError) -> Self {
+        let (exit, hint) = match error {
+            WriteError::Network { .. } => (Exit::Misconfigured, "two writers at once are then not kept apart"),
+            WriteError::Locked { .. } => (Exit::Failed, "nothing was changed; try again"),
+            WriteError::Storage { .. } => (Exit::Failed, "run as the user that owns the repository"),
+        };
+        Failure::new(exit, error).hint(hint)
     }
 }
 

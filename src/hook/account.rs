@@ -1,7 +1,12 @@
 //! What the hook did and what went wrong: for the log, and for the pusher.
 //!
 //! Both are collected, and given out when the journal is durable: talk comes last, and nothing depends on it.
-use std::{fmt::Write as _, io, path::Path, path::PathBuf};
+use std::{
+    borrow::Cow,
+    fmt::Write as _,
+    io,
+    path::{Path, PathBuf},
+};
 
 use bstr::BStr;
 
@@ -35,18 +40,22 @@ impl<C: Clock> Account<C> {
 
     /// For the log: one line, with the time.
     pub(super) fn log(&mut self, text: &str) {
-        // Formatting into a string cannot fail.
-        let _ = writeln!(
-            self.log,
-            "{:.3} [{}] {}",
-            self.clock.now(),
-            std::process::id(),
-            escaped(text)
-        );
+        self.log_all([text]);
+    }
+
+    /// For the log: many lines, with one time.
+    pub(super) fn log_all(&mut self, texts: impl IntoIterator<Item = impl AsRef<str>>) {
+        let head = format!("{:.3} [{}] ", self.clock.now(), std::process::id());
+        for text in texts {
+            self.log.push_str(&head);
+            self.log.push_str(&escaped(text.as_ref()));
+            self.log.push('\n');
+        }
     }
 
     /// For the pusher: one line.
     pub(super) fn tell(&mut self, text: &str) {
+        // Formatting into a string cannot fail.
         let _ = writeln!(self.told, "stargate: {}", escaped(text));
     }
 
@@ -69,18 +78,21 @@ impl<C: Clock> Account<C> {
 
 /// A name for people: without control characters, which could forge a line or drive a terminal.
 pub(super) fn readable(name: &BStr) -> String {
-    escaped(&name.to_string())
+    escaped(&name.to_string()).into_owned()
 }
 
-fn escaped(text: &str) -> String {
-    text.chars()
-        .fold(String::with_capacity(text.len()), |mut line, character| {
-            match character.is_control() {
-                true => line.extend(character.escape_default()),
-                false => line.push(character),
-            }
-            line
-        })
+fn escaped(text: &str) -> Cow<'_, str> {
+    if !text.contains(char::is_control) {
+        return text.into();
+    }
+    let mut line = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character.is_control() {
+            true => line.extend(character.escape_default()),
+            false => line.push(character),
+        }
+    }
+    line.into()
 }
 
 fn append_to_log<S: Storage>(storage: &S, git_dir: &Path, path: &Path, text: &[u8]) -> io::Result<()> {

@@ -1,9 +1,11 @@
 //! The hook that was there before ours, and is run first.
 //!
 //! It gets the same standard input, environment and working directory, and its output goes where it would have gone.
-//! Its failure stops nothing: `post-receive` can reject nothing.
 //!
-//! It is waited for, because it runs first; but the journal does not depend on it. When it has not ended after
+//! In `pre-receive` it is waited for, and its failure rejects the push. In `post-receive` its failure stops nothing:
+//! nothing can be rejected there.
+//!
+//! There it is waited for, because it runs first; but the journal does not depend on it. When it has not ended after
 //! [`PATIENCE`], the journal is written while it goes on, and then it is waited for to its end: git waits for a hook
 //! that takes long, too, and no child is left behind.
 use std::{
@@ -33,10 +35,20 @@ pub(super) struct Chained {
 }
 
 impl Chained {
+    /// Runs `program` with this standard input to its end.
+    pub(super) fn run(program: &Path, input: &[u8]) -> io::Result<ExitStatus> {
+        let mut child = Command::new(program).stdin(Stdio::piped()).spawn()?;
+        if let Some(mut pipe) = child.stdin.take() {
+            // A hook need not read what it is told.
+            let _ = pipe.write_all(input);
+        }
+        child.wait()
+    }
+
     /// Starts `program` with this standard input, and waits for its end, or until `patience` has run out.
     pub(super) fn run_first(program: PathBuf, input: Vec<u8>, patience: Duration) -> io::Result<Self> {
         let (sender, end) = channel();
-        std::thread::Builder::new().spawn(move || sender.send(run(&program, &input)))?;
+        std::thread::Builder::new().spawn(move || sender.send(Chained::run(&program, &input)))?;
         let ended = match end.recv_timeout(patience) {
             Ok(result) => Some(result),
             Err(RecvTimeoutError::Timeout) => None,
@@ -63,15 +75,6 @@ pub(super) fn is_program(path: &Path) -> bool {
     return rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok();
     #[cfg(not(unix))]
     path.is_file()
-}
-
-fn run(program: &Path, input: &[u8]) -> io::Result<ExitStatus> {
-    let mut child = Command::new(program).stdin(Stdio::piped()).spawn()?;
-    if let Some(mut pipe) = child.stdin.take() {
-        // A hook need not read what it is told.
-        let _ = pipe.write_all(input);
-    }
-    child.wait()
 }
 
 #[cfg(all(test, unix))]

@@ -7,7 +7,7 @@ use std::{
 use bstr::ByteSlice;
 use ulid::Ulid;
 
-use super::{MARKER, POST_RECEIVE, chained};
+use super::{MARKER, POST_RECEIVE, PRE_RECEIVE, chained};
 use crate::{
     config,
     storage::{PROGRAM_MODE, Storage},
@@ -22,19 +22,30 @@ pub struct Installation<'a> {
     pub program: &'a Path,
     /// Whether a hook that is there is kept and run first; it is refused otherwise.
     pub chain: bool,
+    /// Whether `pre-receive` is put in place too. Without it, a push is accepted whether or not it can be recorded.
+    pub pre_receive: bool,
 }
 
 /// What is in place now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
-    /// The hook's path.
+    /// Each hook.
+    pub hooks: Vec<InPlace>,
+    /// Whether `core.hooksPath` leads out of the repository, so that others may run the hooks too.
+    pub outside: bool,
+    /// Whether `core.fsync` makes git's own refs and objects durable: `committed`, or more.
+    pub git_is_durable: bool,
+}
+
+/// A hook that is in place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InPlace {
+    /// Its path.
     pub hook: PathBuf,
     /// What was done about it.
     pub change: Change,
     /// The hook that runs first, if there is one.
     pub chained: Option<PathBuf>,
-    /// Whether `core.hooksPath` leads out of the repository, so that others may run the hook too.
-    pub outside: bool,
 }
 
 /// What an installation did.
@@ -91,25 +102,44 @@ pub enum InstallError {
     },
 }
 
-/// Copies the program to `hooks/post-receive`, where git will run it. Doing it again changes nothing.
+/// Copies the program to `hooks/post-receive` and `hooks/pre-receive`, where git will run it. Doing it again changes
+/// nothing.
 ///
 /// # Errors
 /// See [`InstallError`]. A hook that was there still is, unless it was ours.
 pub fn install<S: Storage>(storage: &S, installation: Installation<'_>) -> Result<Report, InstallError> {
-    let Installation {
-        git_dir,
-        program,
-        chain,
-    } = installation;
-    let (hooks, outside) = hooks_folder(git_dir)?;
-    let hook = hooks.join(format!("{POST_RECEIVE}{}", std::env::consts::EXE_SUFFIX));
-    let chained = chained::beside(&hook);
+    let Installation { git_dir, program, .. } = installation;
+    let config = configuration(git_dir)?;
+    let (hooks, outside) = hooks_folder(git_dir, &config)?;
     let bytes = on("read", program, fs::read(program))?;
+    // What records comes before what rejects where nothing records. All is decided before anything is changed.
+    let names = [POST_RECEIVE, PRE_RECEIVE];
+    let names = &names[..if installation.pre_receive { 2 } else { 1 }];
+    let in_place: Vec<InPlace> = names
+        .iter()
+        .map(|name| decide(&hooks, name, &bytes, installation.chain))
+        .collect::<Result<_, _>>()?;
     if !hooks.is_dir() {
         on("create", &hooks, storage.create_dir(&hooks))?;
     }
+    for InPlace { hook, change, chained } in &in_place {
+        if *change != Change::Unchanged {
+            let chained = chained.as_ref().filter(|_| *change == Change::Chained);
+            put(storage, &hooks, hook, &bytes, chained)?;
+        }
+    }
+    Ok(Report {
+        hooks: in_place,
+        outside,
+        git_is_durable: is_durable(&config),
+    })
+}
 
-    let change = match found_at(&hook, &bytes)? {
+/// What is to be done about a hook.
+fn decide(hooks: &Path, name: &str, bytes: &[u8], chain: bool) -> Result<InPlace, InstallError> {
+    let hook = hooks.join(format!("{name}{}", std::env::consts::EXE_SUFFIX));
+    let chained = chained::beside(&hook);
+    let change = match found_at(&hook, bytes)? {
         Found::Same => Change::Unchanged,
         Found::Nothing => Change::Installed,
         Found::Ours => Change::Updated,
@@ -117,21 +147,20 @@ pub fn install<S: Storage>(storage: &S, installation: Installation<'_>) -> Resul
         Found::Foreign if exists(&chained) => return Err(InstallError::AlreadyChained { hook, chained }),
         Found::Foreign => Change::Chained,
     };
-    if change != Change::Unchanged {
-        put(
-            storage,
-            &hooks,
-            &hook,
-            &bytes,
-            (change == Change::Chained).then_some(&chained),
-        )?;
-    }
-    Ok(Report {
-        change,
-        chained: exists(&chained).then_some(chained),
+    let runs_first = change == Change::Chained || exists(&chained);
+    Ok(InPlace {
         hook,
-        outside,
+        change,
+        chained: runs_first.then_some(chained),
     })
+}
+
+/// Whether git is told to fsync what makes a push durable (git-config, `core.fsync`). `none` and `-…` take away, and the
+/// order counts: whoever does that is told what we recommend.
+fn is_durable(config: &gix::config::File) -> bool {
+    let value = config.string("core.fsync").unwrap_or_default();
+    let mut components = value.split(|byte| *byte == b',').map(ByteSlice::trim);
+    components.any(|component| [&b"committed"[..], b"added", b"all"].contains(&component))
 }
 
 enum Found {
@@ -163,7 +192,7 @@ fn put<S: Storage>(
     bytes: &[u8],
     chained: Option<&PathBuf>,
 ) -> Result<(), InstallError> {
-    let temporary = hooks.join(format!(".{POST_RECEIVE}.{}", Ulid::generate()));
+    let temporary = hooks.join(format!(".stargate-hook.{}", Ulid::generate()));
     on("write", &temporary, storage.write_new(&temporary, bytes, PROGRAM_MODE))?;
     let kept = chained.map_or(Ok(()), |chained| on("rename", hook, storage.rename(hook, chained)));
     let renamed = kept.and_then(|()| on("replace", hook, storage.rename(&temporary, hook)));
@@ -174,25 +203,29 @@ fn put<S: Storage>(
     renamed.and_then(|()| on("sync", hooks, storage.sync_dir(hooks)))
 }
 
+fn configuration(git_dir: &Path) -> Result<gix::config::File, InstallError> {
+    config::git_config(git_dir).map_err(|error| unreadable(git_dir, &error))
+}
+
+fn unreadable(git_dir: &Path, why: &dyn std::fmt::Display) -> InstallError {
+    InstallError::Configuration {
+        git_dir: git_dir.into(),
+        why: why.to_string(),
+    }
+}
+
 /// Where git looks for hooks, and whether that is outside of the repository. A relative `core.hooksPath` begins where
 /// the hook runs, which is `$GIT_DIR` for those of a push (git-config, githooks).
-fn hooks_folder(git_dir: &Path) -> Result<(PathBuf, bool), InstallError> {
-    let unreadable = |why: String| InstallError::Configuration {
-        git_dir: git_dir.into(),
-        why,
-    };
-    let file = config::git_config(git_dir).map_err(|error| unreadable(error.to_string()))?;
+fn hooks_folder(git_dir: &Path, config: &gix::config::File) -> Result<(PathBuf, bool), InstallError> {
     let home = gix::path::env::home_dir();
     let context = gix::config::path::interpolate::Context {
         home_dir: home.as_deref(),
         ..Default::default()
     };
-    match file.path("core.hooksPath").filter(|path| !path.is_empty()) {
+    match config.path("core.hooksPath").filter(|path| !path.is_empty()) {
         None => Ok((git_dir.join("hooks"), false)),
         Some(path) => {
-            let path = path
-                .interpolate(context)
-                .map_err(|error| unreadable(error.to_string()))?;
+            let path = path.interpolate(context).map_err(|error| unreadable(git_dir, &error))?;
             let folder = git_dir.join(path);
             let outside = !folder.starts_with(git_dir) || folder.components().any(|part| part.as_os_str() == "..");
             Ok((folder, outside))

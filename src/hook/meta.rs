@@ -37,17 +37,18 @@ pub(super) fn push_options(environment: Environment<'_>) -> Vec<BString> {
 
 /// Reads transaction ids from commits.
 pub(super) struct TxnIds {
-    objects: Option<gix::odb::Handle>,
+    objects: Vec<gix::odb::Handle>,
     /// Many refs of one push may have the same commit.
     known: HashMap<ObjectId, Option<BString>>,
     buffer: Vec<u8>,
 }
 
 impl TxnIds {
-    /// Opens the folder of objects of ids of this kind.
-    pub(super) fn open(objects: PathBuf, kind: gix::hash::Kind) -> Self {
+    /// Opens folders of objects of ids of this kind, to be looked through in order.
+    pub(super) fn open(folders: &[PathBuf], kind: gix::hash::Kind) -> Self {
+        let open = |folder: &PathBuf| gix::odb::at(folder.clone(), kind).ok();
         TxnIds {
-            objects: gix::odb::at(objects, kind).ok(),
+            objects: folders.iter().filter_map(open).collect(),
             known: HashMap::new(),
             buffer: Vec::new(),
         }
@@ -64,7 +65,8 @@ impl TxnIds {
     }
 
     fn read(&mut self, id: ObjectId) -> Option<BString> {
-        let objects = self.objects.as_ref()?;
+        let found = |objects: &&gix::odb::Handle| matches!(objects.try_header(&id), Ok(Some(_)));
+        let objects = self.objects.iter().find(found)?;
         let header = objects.try_header(&id).ok()??;
         if header.kind != Kind::Commit || header.size > MAX_COMMIT {
             return None;
@@ -108,7 +110,7 @@ mod tests {
 
     #[test]
     fn without_objects_there_is_no_transaction() {
-        let mut ids = TxnIds::open("/does/not/exist".into(), gix::hash::Kind::Sha1);
+        let mut ids = TxnIds::open(&["/does/not/exist".into()], gix::hash::Kind::Sha1);
         assert_eq!(ids.of(gix::hash::Kind::Sha1.null()), None);
     }
 }

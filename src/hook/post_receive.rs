@@ -3,38 +3,38 @@
 //! git runs it after the refs have moved (githooks, *post-receive*), with lines of `old SP new SP ref LF` on standard
 //! input. Refs that are not mirrored leave no trace. The journal's sole consumer is the worker, `stargate-mirror run`.
 //!
-//! The order is: chained hook, journal, log, talk. Neither a log that cannot be written nor a pusher who has gone (Rust
-//! ignores SIGPIPE) keeps an entry out of the journal.
+//! The order is: chained hook, journal, intent, log, talk. Neither a log that cannot be written nor a pusher who has gone
+//! (Rust ignores SIGPIPE) keeps an entry out of the journal.
+//!
+//! The intent of `pre-receive` is the spool: it is removed when all of the push's entries are durable. Where one is not
+//! (the disk is full, the lock is held, the journal cannot be opened), it stays, and the worker appends what is missing;
+//! where there is none, one is written.
 use std::{
-    io::{self, BufReader, Read, Write},
+    io::{self, Write},
     path::{Path, PathBuf},
     process::ExitCode,
+    time::Duration,
 };
 
 use bstr::{BStr, ByteSlice};
 
 use super::{
-    Environment,
     account::{Account, LOG, readable},
     chained::{self, Chained},
-    identity,
-    meta::{self, TxnIds},
+    input,
+    push::{configuration, drafts},
 };
 use crate::{
     clock::{Clock, SystemClock},
-    config::Config,
-    journal::{Draft, FOLDER, Lines, Meta, QUARANTINE, Repair, Source, Writer},
-    ref_pattern::RefPatterns,
+    journal::{Draft, FOLDER, Writer, oldest_pending},
     ref_update::RefUpdate,
     storage::{Disk, Storage},
 };
 
-/// A longer line is nothing that git writes, in bytes: a pkt-line has at most as many.
-pub const MAX_INPUT_LINE: usize = 64 << 10;
-/// How much of a line that is no ref update is logged, in bytes.
-const MAX_LOGGED: usize = 200;
 /// How many failed ref updates the pusher is told by name.
 const MAX_TOLD: usize = 10;
+/// The pusher is told the age of a backlog that is older.
+const OLD: Duration = Duration::from_secs(10 * 60);
 
 /// Runs the hook in this process's environment: standard input, `$GIT_DIR`, the disk. `chained` is where a hook that is
 /// to run first would be.
@@ -46,12 +46,16 @@ pub fn main(chained: Option<&Path>) -> ExitCode {
     let config = configuration(&git_dir, &mut account);
 
     let chained = chained.filter(|program| chained::is_program(program));
-    let (updates, kept) = read_input(io::stdin().lock(), &config.refs, chained.is_some(), &mut account);
+    let (updates, kept) = input::read(io::stdin().lock(), &config.refs, chained.is_some(), &mut account);
     let chained = chained.and_then(|program| start_chained(program, kept, &mut account));
     if !updates.is_empty() {
         let drafts = drafts(updates, &environment, &config, &git_dir);
-        let writer = Writer::new(Disk, clock, &git_dir, config.lock_timeout);
-        record(&writer, &drafts, &mut account);
+        let writer = Writer::new(Disk, clock, &git_dir, config.lock_timeout).allow_network(config.allow_nfs);
+        if record(&writer, &drafts, &mut account) {
+            let waited =
+                oldest_pending(&Disk, &git_dir).and_then(|then| clock.now().duration_since(then).try_into().ok());
+            account.tell(&queued(drafts.len(), waited));
+        }
     }
     account.write_log(&Disk, &git_dir);
     let complete = account.complete;
@@ -59,66 +63,6 @@ pub fn main(chained: Option<&Path>) -> ExitCode {
     let _ = io::stderr().write_all(account.into_told().as_bytes());
     let complete = end_chained(chained, &git_dir, clock) && complete;
     if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-}
-
-fn configuration(git_dir: &Path, account: &mut Account<impl Clock>) -> Config {
-    let config = Config::load(git_dir).unwrap_or_else(|error| {
-        let text = format!("cannot read git's configuration, so defaults are used: {error:#}");
-        account.log(&text);
-        account.tell(&text);
-        Config::default()
-    });
-    for problem in &config.problems {
-        let text = format!("configuration: {problem}; the default is used");
-        account.log(&text);
-        account.tell(&text);
-    }
-    config
-}
-
-/// The mirrored ref updates that `input` tells of, and all its bytes if they are to be kept.
-fn read_input(
-    input: impl Read,
-    refs: &RefPatterns,
-    keep: bool,
-    account: &mut Account<impl Clock>,
-) -> (Vec<RefUpdate>, Vec<u8>) {
-    let kept = keep.then(Vec::new);
-    let mut lines = Lines::new(BufReader::new(Tee { input, kept }), 0, MAX_INPUT_LINE);
-    let mut updates = Vec::new();
-    for number in 1u64.. {
-        let parsed = match lines.next_line() {
-            Ok(None) => break,
-            Ok(Some(line)) if line.bytes.is_none() => Err(format!("longer than {MAX_INPUT_LINE} bytes")),
-            Ok(Some(line)) if !line.terminated => Err("cut off: no line feed ends it".into()),
-            Ok(Some(line)) => {
-                let bytes = line.bytes.unwrap_or_default();
-                RefUpdate::parse(bytes).map_err(|error| format!("{error}: {}", excerpt(bytes)))
-            }
-            Err(error) => {
-                malformed(account, number, &format!("cannot be read: {error}"));
-                break;
-            }
-        };
-        match parsed {
-            Ok(update) if refs.matches(update.name.as_bstr()) => updates.push(update),
-            Ok(_) => {}
-            Err(why) => malformed(account, number, &why),
-        }
-    }
-    let kept = lines.into_inner().into_inner().kept;
-    (updates, kept.unwrap_or_default())
-}
-
-fn malformed(account: &mut Account<impl Clock>, number: u64, why: &str) {
-    let text = format!("line {number} of the hook's input is no ref update and not recorded: {why}");
-    account.log(&text);
-    account.tell(&text);
-    account.complete = false;
-}
-
-fn excerpt(line: &[u8]) -> String {
-    format!("{:?}", line[..line.len().min(MAX_LOGGED)].as_bstr())
 }
 
 fn start_chained(program: &Path, input: Vec<u8>, account: &mut Account<impl Clock>) -> Option<Chained> {
@@ -154,40 +98,39 @@ fn end_chained(chained: Option<Chained>, git_dir: &Path, clock: impl Clock) -> b
     false
 }
 
-fn drafts(updates: Vec<RefUpdate>, environment: Environment<'_>, config: &Config, git_dir: &Path) -> Vec<Draft> {
-    let pusher = identity::pusher(environment, config);
-    let absolute = git_dir.canonicalize().unwrap_or_else(|_| git_dir.into());
-    let repo = identity::repo(environment, config, &absolute);
-    let push_options = meta::push_options(environment);
-    let objects = environment("GIT_OBJECT_DIRECTORY").map_or_else(|| git_dir.join("objects"), PathBuf::from);
-    let mut txn_ids = None;
-    let mut draft = |update: RefUpdate| {
-        let txn_id = if update.is_delete() {
-            None
-        } else {
-            let ids = txn_ids.get_or_insert_with(|| TxnIds::open(objects.clone(), update.new.kind()));
-            ids.of(update.new)
-        };
-        let meta = Meta {
-            txn_id,
-            push_options: push_options.clone(),
-        };
-        Draft {
-            update,
-            pusher: pusher.clone(),
-            repo: repo.clone(),
-            source: Source::PostReceive,
-            meta: (meta != Meta::default()).then_some(meta),
-        }
-    };
-    updates.into_iter().map(&mut draft).collect()
+/// What the pusher is told when all is well, given how long the oldest pending entry has waited.
+fn queued(updates: usize, waited: Option<Duration>) -> String {
+    let plural = if updates == 1 { "" } else { "s" };
+    let text = format!("queued for the mirror: {updates} ref update{plural}");
+    match waited.filter(|waited| *waited >= OLD) {
+        None => text,
+        Some(waited) => format!(
+            "{text}; the oldest one that is pending has waited for {}: please tell the administrator of this server",
+            rounded(waited)
+        ),
+    }
 }
 
-/// Appends the drafts to the journal, and gives an account of it.
-fn record<S: Storage, C: Clock>(writer: &Writer<S, C>, drafts: &[Draft], account: &mut Account<impl Clock>) {
+fn rounded(duration: Duration) -> String {
+    match duration.as_secs() / 60 {
+        minutes @ ..120 => format!("{minutes} minutes"),
+        minutes if minutes < 48 * 60 => format!("{} hours", minutes / 60),
+        minutes => format!("{} days", minutes / (24 * 60)),
+    }
+}
+
+/// Appends the drafts to the journal, and gives an account of it. True when all of them are durable.
+fn record<S: Storage, C: Clock>(writer: &Writer<S, C>, drafts: &[Draft], account: &mut Account<impl Clock>) -> bool {
     let failed = match writer.append(drafts) {
         Ok(appended) => {
-            log_repair(appended.repaired, account);
+            if let Some(repair) = appended.repaired {
+                account.log(&format!("repaired the journal: {repair}"));
+            }
+            if let Some(segment) = appended.segment {
+                account.log(&format!(
+                    "the journal could not be synced: it was put aside, and segment {segment} begun"
+                ));
+            }
             log_written(drafts, &appended.written, &appended.failed, account);
             let failed = appended.failed.into_iter();
             failed.map(|(index, cause)| (index, cause.to_string())).collect()
@@ -197,35 +140,55 @@ fn record<S: Storage, C: Clock>(writer: &Writer<S, C>, drafts: &[Draft], account
             (0..drafts.len()).map(|index| (index, why.clone())).collect::<Vec<_>>()
         }
     };
-    if !failed.is_empty() {
+    if failed.is_empty() {
+        if let Err(error) = writer.forget_intent(drafts) {
+            account.log(&format!("the worker will remove the intent: {error}"));
+        }
+    } else {
         account.complete = false;
-        tell_failed(drafts, &failed, account);
+        let spooled = spool(writer, drafts, &failed, account);
+        tell_failed(drafts, &failed, spooled, account);
     }
+    failed.is_empty()
 }
 
-fn log_repair(repaired: Option<Repair>, account: &mut Account<impl Clock>) {
-    match repaired {
-        None => {}
-        Some(Repair::Completed) => account.log("repaired the journal: its last entry lacked a line feed"),
-        Some(Repair::Quarantined { name, length }) => account.log(&format!(
-            "repaired the journal: {length} bytes of an incomplete entry went to {FOLDER}/{QUARANTINE}/{name}"
-        )),
+/// Sees to it that there is an intent of what failed.
+fn spool<S: Storage, C: Clock, T>(
+    writer: &Writer<S, C>,
+    drafts: &[Draft],
+    failed: &[(usize, T)],
+    account: &mut Account<impl Clock>,
+) -> bool {
+    if writer.is_intended(drafts).unwrap_or(false) {
+        return true;
+    }
+    let failed: Vec<_> = failed.iter().map(|(index, _)| drafts[*index].clone()).collect();
+    match writer.spool(&failed) {
+        Ok(id) => {
+            account.log(&format!("what is not recorded is kept as the intent {id}"));
+            true
+        }
+        Err(error) => {
+            account.log(&format!("and it cannot be kept as an intent: {error}"));
+            false
+        }
     }
 }
 
 fn log_written<T>(drafts: &[Draft], written: &[ulid::Ulid], failed: &[(usize, T)], account: &mut Account<impl Clock>) {
     // Both lists are in the order of the drafts.
     let (mut ids, mut failed) = (written.iter(), failed.iter().map(|(index, _)| *index).peekable());
-    for (index, draft) in drafts.iter().enumerate() {
-        if failed.next_if_eq(&index).is_none()
-            && let Some(id) = ids.next()
-        {
-            account.log(&format!("recorded {} as {id}", described(&draft.update)));
-        }
-    }
+    let recorded = drafts
+        .iter()
+        .enumerate()
+        .filter_map(|(index, draft)| match failed.next_if_eq(&index) {
+            Some(_) => None,
+            None => Some(format!("recorded {} as {}", described(&draft.update), ids.next()?)),
+        });
+    account.log_all(recorded);
 }
 
-fn tell_failed(drafts: &[Draft], failed: &[(usize, String)], account: &mut Account<impl Clock>) {
+fn tell_failed(drafts: &[Draft], failed: &[(usize, String)], spooled: bool, account: &mut Account<impl Clock>) {
     account.tell(&format!(
         "this push is accepted and stands on this server, but {} of its {} mirrored ref updates {} not yet queued for \
          the mirror:",
@@ -243,29 +206,16 @@ fn tell_failed(drafts: &[Draft], failed: &[(usize, String)], account: &mut Accou
     if failed.len() > MAX_TOLD {
         account.tell(&format!("  and {} more", failed.len() - MAX_TOLD));
     }
+    let then = match spooled {
+        true => "they are kept, and the worker will queue them",
+        false => "the next push to the same ref that is recorded carries it along",
+    };
     account.tell(&format!(
-        "please tell the administrator of this server ({FOLDER}/{LOG} in the repository has the details); the next \
-         push to the same ref that is recorded carries it along"
+        "please tell the administrator of this server ({FOLDER}/{LOG} in the repository has the details); {then}"
     ));
 }
 
 fn described(update: &RefUpdate) -> String {
     let name: &BStr = update.name.as_bstr();
     format!("{} {}..{}", readable(name), update.old, update.new)
-}
-
-/// Reads, and keeps what it read when it is to.
-struct Tee<R> {
-    input: R,
-    kept: Option<Vec<u8>>,
-}
-
-impl<R: Read> Read for Tee<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.input.read(buffer)?;
-        if let Some(kept) = &mut self.kept {
-            kept.extend_from_slice(&buffer[..read]);
-        }
-        Ok(read)
-    }
 }

@@ -59,7 +59,7 @@ pub enum Source {
 }
 
 /// What has become of an entry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
     /// To be mirrored.
@@ -81,11 +81,22 @@ pub struct Meta {
     pub push_options: Vec<BString>,
 }
 
-/// An entry with its place in a journal file.
+/// An entry with its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Located {
     /// The entry.
     pub entry: Entry,
+    /// Where it stands.
+    pub place: Place,
+    /// Where the same line stands again, as it does when it went to a new segment after a failed fsync.
+    pub copies: Vec<Place>,
+}
+
+/// Where an entry stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The segment; none for the journal.
+    pub segment: Option<Ulid>,
     /// Offset of the line's first byte in the file, in bytes.
     pub offset: u64,
     /// The status value with its quotes and padding, in bytes from the start of the file.
@@ -95,7 +106,12 @@ pub struct Located {
 impl Draft {
     /// The pending entry of this draft.
     pub fn entry(&self, entry_id: Ulid, timestamp: Timestamp) -> Entry {
-        let draft = self.clone();
+        self.clone().into_entry(entry_id, timestamp)
+    }
+
+    /// The pending entry of this draft.
+    pub fn into_entry(self, entry_id: Ulid, timestamp: Timestamp) -> Entry {
+        let draft = self;
         Entry {
             entry_id,
             timestamp,
@@ -105,6 +121,19 @@ impl Draft {
             source: draft.source,
             status: Status::Pending,
             meta: draft.meta,
+        }
+    }
+}
+
+impl Entry {
+    /// What is left without id, time and status.
+    pub fn into_draft(self) -> Draft {
+        Draft {
+            update: self.update,
+            pusher: self.pusher,
+            repo: self.repo,
+            source: self.source,
+            meta: self.meta,
         }
     }
 }

@@ -1,23 +1,23 @@
 //! The line that an entry is, written and read. See the format in [`journal`](crate::journal).
-use std::ops::Range;
+use std::{borrow::Cow, ops::Range};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bstr::{BStr, BString, ByteSlice};
 use gix::ObjectId;
+use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use ulid::Ulid;
 
 use super::{
     BLOCK,
-    entry::{Entry, Located, Meta, Source, Status},
+    entry::{Draft, Entry, Located, Meta, Place, Source, Status},
+    status::{self, WIDTH},
 };
 use crate::ref_update::{MalformedLine, RefUpdate};
 
 /// The only event there is.
 const EVENT: &str = "ref_update";
-/// The width of a status in a line, in bytes.
-const STATUS_WIDTH: usize = 9;
 
 /// Why a line is not an entry.
 #[derive(Debug, thiserror::Error)]
@@ -45,54 +45,62 @@ pub enum DecodeError {
     RefB64(String),
 }
 
-impl Status {
-    /// The JSON value with blanks up to the common width.
-    pub(super) fn padded(self) -> &'static [u8; STATUS_WIDTH] {
-        match self {
-            Status::Pending => b"\"pending\"",
-            Status::Done => b"\"done\"   ",
-            Status::Failed => b"\"failed\" ",
-            Status::Skipped => b"\"skipped\"",
-        }
-    }
-}
-
 /// The line of an entry, with its line feed, for a place that begins at `offset` of the file. See the format in
 /// [`journal`](crate::journal).
 pub fn encode(entry: &Entry, offset: u64) -> Vec<u8> {
-    let (pusher, repo) = (entry.pusher.as_ref(), entry.repo.as_ref());
-    let head = json(&Head {
-        entry_id: &entry.entry_id.to_string(),
-        timestamp: &format!("{:.3}", entry.timestamp),
-        event: EVENT,
-        r#ref: &entry.update.name.to_str_lossy(),
-        old_oid: (!entry.update.is_create())
-            .then(|| entry.update.old.to_string())
-            .as_deref(),
-        new_oid: &entry.update.new.to_string(),
-        pusher: pusher.map(|name| name.to_str_lossy()).as_deref(),
-        repo: repo.map(|name| name.to_str_lossy()).as_deref(),
+    let mut line = Vec::new();
+    let fields = Fields {
+        entry_id: entry.entry_id,
+        timestamp: &timestamp(entry.timestamp),
+        update: &entry.update,
+        pusher: entry.pusher.as_ref(),
+        repo: entry.repo.as_ref(),
         source: entry.source,
-    });
-    let mut line = vec![b' '; STATUS_WIDTH];
-    line.extend_from_slice(head.strip_suffix(b"}").unwrap_or(&head));
-    line.extend_from_slice(br#","status":"#);
-    // As many leading blanks stay as move a status that would cross a block to the beginning of the next one.
-    let room = BLOCK - (offset + (line.len() - STATUS_WIDTH) as u64) % BLOCK;
-    let blanks = if room < STATUS_WIDTH as u64 { room as usize } else { 0 };
-    line.drain(..STATUS_WIDTH - blanks);
-    line.extend_from_slice(entry.status.padded());
-    line.extend_from_slice(br#","meta":"#);
-    line.extend_from_slice(&json(&WrittenMeta::of(entry)));
-    line.extend_from_slice(b"}\n");
+        status: entry.status,
+        meta: entry.meta.as_ref(),
+    };
+    fields.write(offset, &mut line);
     line
 }
 
-/// The entry in a line, given without its line feed, that begins at `offset` of the file.
+/// Adds the line of a draft to `lines`: a pending entry of this id and [`timestamp()`].
+pub(super) fn encode_draft(draft: &Draft, entry_id: Ulid, timestamp: &str, offset: u64, lines: &mut Vec<u8>) {
+    let fields = Fields {
+        entry_id,
+        timestamp,
+        update: &draft.update,
+        pusher: draft.pusher.as_ref(),
+        repo: draft.repo.as_ref(),
+        source: draft.source,
+        status: Status::Pending,
+        meta: draft.meta.as_ref(),
+    };
+    fields.write(offset, lines);
+}
+
+/// A moment as it is written in an entry.
+pub(super) fn timestamp(moment: Timestamp) -> String {
+    format!("{moment:.3}")
+}
+
+/// The entry in a line, given without its line feed, that begins at `offset` of the file. A status that is a mix of two
+/// counts as pending.
 ///
 /// # Errors
 /// See [`DecodeError`].
 pub fn decode(line: &[u8], offset: u64) -> Result<Located, DecodeError> {
+    decode_strictly(line, offset).or_else(|error| match status::unmixed(line) {
+        Some(pending) => decode_strictly(&pending, offset),
+        None => Err(error),
+    })
+}
+
+/// Whether a line is one JSON value, whatever it says: other readers do not stumble over it.
+pub(super) fn is_json(line: &[u8]) -> bool {
+    serde_json::from_slice::<serde::de::IgnoredAny>(line).is_ok()
+}
+
+fn decode_strictly(line: &[u8], offset: u64) -> Result<Located, DecodeError> {
     let read: ReadLine = serde_json::from_slice(line)?;
     if read.event != EVENT {
         return Err(DecodeError::Event(read.event));
@@ -118,9 +126,58 @@ pub fn decode(line: &[u8], offset: u64) -> Result<Located, DecodeError> {
     };
     Ok(Located {
         entry,
-        offset,
-        status: status_range(line, offset, read.status.get()),
+        place: Place {
+            segment: None,
+            offset,
+            status: status_range(line, offset, read.status.get()),
+        },
+        copies: Vec::new(),
     })
+}
+
+/// An entry, borrowed.
+struct Fields<'a> {
+    entry_id: Ulid,
+    timestamp: &'a str,
+    update: &'a RefUpdate,
+    pusher: Option<&'a BString>,
+    repo: Option<&'a BString>,
+    source: Source,
+    status: Status,
+    meta: Option<&'a Meta>,
+}
+
+impl Fields<'_> {
+    /// Adds the line to `out`, for a place that begins at `offset` of the file.
+    fn write(&self, offset: u64, out: &mut Vec<u8>) {
+        let start = out.len();
+        let update = self.update;
+        let mut id = [0; ulid::ULID_LEN];
+        let head = Head {
+            entry_id: self.entry_id.array_to_str(&mut id),
+            timestamp: self.timestamp,
+            event: EVENT,
+            r#ref: &update.name.to_str_lossy(),
+            old_oid: (!update.is_create()).then(|| update.old.to_string()),
+            new_oid: update.new.to_string(),
+            pusher: self.pusher.map(|name| name.to_str_lossy()),
+            repo: self.repo.map(|name| name.to_str_lossy()),
+            source: self.source,
+        };
+        json(&head, out);
+        out.pop();
+        out.extend_from_slice(status::KEY);
+        // A status that would cross a block is moved to the beginning of the next one.
+        let room = BLOCK - (offset + (out.len() - start) as u64) % BLOCK;
+        if room < WIDTH as u64 {
+            let blanks = [b' '; WIDTH];
+            out.splice(start..start, blanks.into_iter().take(room as usize));
+        }
+        out.extend_from_slice(self.status.padded());
+        out.extend_from_slice(br#","meta":"#);
+        json(&WrittenMeta::of(update, self.meta), out);
+        out.extend_from_slice(b"}\n");
+    }
 }
 
 #[derive(Serialize)]
@@ -129,10 +186,10 @@ struct Head<'a> {
     timestamp: &'a str,
     event: &'a str,
     r#ref: &'a str,
-    old_oid: Option<&'a str>,
-    new_oid: &'a str,
-    pusher: Option<&'a str>,
-    repo: Option<&'a str>,
+    old_oid: Option<String>,
+    new_oid: String,
+    pusher: Option<Cow<'a, str>>,
+    repo: Option<Cow<'a, str>>,
     source: Source,
 }
 
@@ -147,10 +204,9 @@ struct WrittenMeta {
 }
 
 impl WrittenMeta {
-    fn of(entry: &Entry) -> Option<Self> {
+    fn of(update: &RefUpdate, meta: Option<&Meta>) -> Option<Self> {
         let lossy = |text: &BString| text.to_str_lossy().into_owned();
-        let meta = entry.meta.as_ref();
-        let name = &entry.update.name;
+        let name = &update.name;
         let written = WrittenMeta {
             txn_id: meta.and_then(|meta| meta.txn_id.as_ref()).map(lossy),
             push_options: meta.map_or(Vec::new(), |meta| meta.push_options.iter().map(lossy).collect()),
@@ -191,8 +247,8 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>,
     Option::deserialize(deserializer)
 }
 
-fn json(value: &impl Serialize) -> Vec<u8> {
-    serde_json::to_vec(value).expect("strings and nothing else always serialize")
+fn json(value: &impl Serialize, out: &mut Vec<u8>) {
+    serde_json::to_writer(out, value).expect("strings and nothing else always serialize");
 }
 
 /// By the rules of a hook's line, so that no name comes out of a journal that cannot go in.
@@ -218,13 +274,12 @@ fn status_range(line: &[u8], offset: u64, value: &str) -> Range<u64> {
     let start = value.as_ptr().addr() - line.as_ptr().addr();
     let after = &line[start + value.len()..];
     let blanks = after.iter().take_while(|byte| **byte == b' ').count();
-    let width = (value.len() + blanks).min(STATUS_WIDTH);
+    let width = (value.len() + blanks).min(WIDTH);
     offset + start as u64..offset + (start + width) as u64
 }
 
 #[cfg(test)]
 mod tests {
-    use jiff::Timestamp;
     use proptest::prelude::*;
 
     use super::*;
@@ -320,7 +375,7 @@ mod tests {
         assert_eq!(located.entry.meta, None);
         assert_eq!(located.entry.timestamp, "2025-10-26T12:34:56Z".parse().unwrap());
         assert!(located.entry.update.is_create());
-        assert_eq!(located.status, 1012..1019, "the value and its one blank");
+        assert_eq!(located.place.status, 1012..1019, "the value and its one blank");
     }
 
     #[test]
@@ -404,11 +459,11 @@ mod tests {
             prop_assert_eq!(*last, b'\n');
             prop_assert!(!content.contains(&b'\n'));
             let located = decode(content, offset).unwrap();
-            let status = located.status.clone();
+            let status = located.place.status.clone();
             let within = (status.start - offset) as usize..(status.end - offset) as usize;
             prop_assert_eq!(&content[within], &entry.status.padded()[..]);
             prop_assert_eq!(status.start / BLOCK, (status.end - 1) / BLOCK);
-            prop_assert_eq!(located.offset, offset);
+            prop_assert_eq!(located.place.offset, offset);
             prop_assert_eq!(located.entry, lossy(entry));
         }
     }

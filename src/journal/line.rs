@@ -1,5 +1,5 @@
 //! Lines of bytes, in bounded memory.
-use std::io::{self, BufRead};
+use std::io::{self, BufRead, BufReader, Read, Seek};
 
 use bstr::ByteSlice;
 
@@ -75,9 +75,26 @@ impl<R: BufRead> Lines<R> {
         }))
     }
 
+    /// Offset of the first byte of the next line.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
     /// What the lines are read from.
     pub fn into_inner(self) -> R {
         self.input
+    }
+}
+
+impl<R: Read + Seek> Lines<BufReader<R>> {
+    /// Goes to the line that begins at `offset`; what is buffered and still of use is not read again.
+    ///
+    /// # Errors
+    /// As the input's.
+    pub fn seek(&mut self, offset: u64) -> io::Result<()> {
+        self.input.seek_relative(offset.wrapping_sub(self.offset) as i64)?;
+        self.offset = offset;
+        Ok(())
     }
 }
 

@@ -54,21 +54,37 @@
 //! - The file belongs to one user, mode 0644. A Stargate whose pushes run as several users cannot share it.
 //! - The last id is looked for in the last [`ID_WINDOW`] bytes. Behind more damage than that, ids start anew from the
 //!   clock.
+mod append;
+mod backlog;
 mod entry;
 mod format;
+pub mod intent;
 mod line;
 mod reader;
+mod recovery;
 mod repair;
+mod rotation;
+mod scan;
+mod segment;
+mod settle;
+mod status;
 mod writer;
 
 use std::path::{Path, PathBuf};
 
-pub use entry::{Draft, Entry, Located, Meta, Source, Status, next_id};
+pub use append::Appended;
+pub use backlog::{Backlog, Counts, MAX_PROBLEMS, oldest_pending, visit};
+pub use entry::{Draft, Entry, Located, Meta, Place, Source, Status, next_id};
 pub use format::{DecodeError, decode, encode};
 pub use line::{Line, Lines};
-pub use reader::{Backlog, Counts, Item, MAX_PROBLEMS, Problem, ProblemKind, Reader};
+pub use reader::{Item, Problem, ProblemKind, Reader};
+pub use recovery::Recovered;
 pub use repair::Repair;
-pub use writer::{Appended, Cause, Settled, WriteError, Writer};
+pub use rotation::{Maintained, QUIET, ROTATE_AT};
+pub use scan::SCAN;
+pub use segment::{file_in, segments};
+pub use settle::Settled;
+pub use writer::{Cause, WriteError, Writer};
 
 /// The folder in `$GIT_DIR` that everything of ours is in.
 pub const FOLDER: &str = ".stargate";
@@ -86,4 +102,32 @@ pub const ID_WINDOW: u64 = 4 << 20;
 /// The journal's path in the repository at `git_dir`.
 pub fn path_in(git_dir: &Path) -> PathBuf {
     git_dir.join(FOLDER).join(JOURNAL)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ref_update::RefUpdate;
+
+    pub(super) fn draft(name: &str) -> Draft {
+        let line = format!("{} {} refs/kv/{name}", "0".repeat(40), "1".repeat(40));
+        Draft {
+            update: RefUpdate::parse(line.as_bytes()).unwrap(),
+            pusher: None,
+            repo: None,
+            source: Source::PostReceive,
+            meta: None,
+        }
+    }
+
+    pub(super) fn entry(number: u64) -> Entry {
+        draft(&number.to_string()).entry(ulid::Ulid::from_parts(number, 0), jiff::Timestamp::UNIX_EPOCH)
+    }
+
+    pub(super) fn journal(numbers: std::ops::Range<u64>) -> Vec<u8> {
+        numbers.fold(Vec::new(), |mut journal, number| {
+            journal.extend_from_slice(&encode(&entry(number), journal.len() as u64));
+            journal
+        })
+    }
 }

@@ -1,22 +1,19 @@
-//! Reading a journal. Nothing here writes.
+//! Reading lines of a journal. Nothing here writes.
 use std::{
+    collections::VecDeque,
     fmt,
-    io::{self, BufRead, BufReader},
-    path::Path,
+    io::{self, BufRead, BufReader, Read, Seek, SeekFrom},
 };
+
+use ulid::Ulid;
 
 use super::{
     MAX_LINE,
-    entry::{Located, Status},
+    entry::Located,
     format::{DecodeError, decode},
-    line::Lines,
+    line::{Line, Lines},
 };
-use crate::storage;
-
-/// How many problems a [`Backlog`] keeps; the rest is counted.
-pub const MAX_PROBLEMS: usize = 100;
-/// Bytes per read of a whole journal.
-const READ_SIZE: usize = 128 << 10;
+use crate::storage::Storage;
 
 /// What stands in a journal, in order.
 #[derive(Debug)]
@@ -27,9 +24,11 @@ pub enum Item {
     Problem(Problem),
 }
 
-/// Bytes of a journal that are no entry.
+/// Bytes of a journal that are no entry, or an entry that cannot be.
 #[derive(Debug)]
 pub struct Problem {
+    /// The segment; none for the journal.
+    pub segment: Option<Ulid>,
     /// Offset of the first byte in the file.
     pub offset: u64,
     /// How many bytes, a line feed not counted.
@@ -45,17 +44,29 @@ pub enum ProblemKind {
     TornTail,
     /// More than [`MAX_LINE`] bytes.
     TooLong,
+    /// Bytes that are all NUL, as a crash leaves them where a file had grown.
+    Nul,
     /// It does not parse.
     Corrupt(DecodeError),
+    /// An entry before it has the same id, and says something else. Both count.
+    SameId(Ulid),
 }
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Problem { offset, length, kind } = self;
-        match kind {
+        let Problem { offset, length, .. } = self;
+        match &self.kind {
             ProblemKind::TornTail => write!(f, "torn tail of {length} bytes at offset {offset}"),
             ProblemKind::TooLong => write!(f, "line of {length} bytes at offset {offset}, longer than {MAX_LINE}"),
+            ProblemKind::Nul => write!(f, "{length} NUL bytes at offset {offset}"),
             ProblemKind::Corrupt(why) => write!(f, "corrupt entry of {length} bytes at offset {offset}: {why}"),
+            ProblemKind::SameId(id) => {
+                write!(f, "another entry with the entry_id {id} at offset {offset}: both count")
+            }
+        }?;
+        match self.segment {
+            Some(segment) => write!(f, " (segment {segment})"),
+            None => Ok(()),
         }
     }
 }
@@ -64,6 +75,10 @@ impl fmt::Display for Problem {
 #[derive(Debug)]
 pub struct Reader<R> {
     lines: Lines<R>,
+    /// What a line held beside what was given already.
+    rest: VecDeque<Item>,
+    /// The offset after the last line that a line feed ended.
+    end: u64,
 }
 
 impl<R: BufRead> Reader<R> {
@@ -71,29 +86,40 @@ impl<R: BufRead> Reader<R> {
     pub fn new(input: R, offset: u64) -> Self {
         Reader {
             lines: Lines::new(input, offset, MAX_LINE),
+            rest: VecDeque::new(),
+            end: offset,
         }
     }
 
+    /// The offset after the last line that was read and that a line feed ended.
+    pub fn end(&self) -> u64 {
+        self.end
+    }
+
     fn next_item(&mut self) -> io::Result<Option<Item>> {
-        while let Some(line) = self.lines.next_line()? {
-            let problem = |kind| {
-                Ok(Some(Item::Problem(Problem {
-                    offset: line.offset,
-                    length: line.length,
-                    kind,
-                })))
+        loop {
+            if let Some(item) = self.rest.pop_front() {
+                return Ok(Some(item));
+            }
+            let Some(line) = self.lines.next_line()? else {
+                return Ok(None);
             };
-            return match line.bytes {
-                _ if !line.terminated => problem(ProblemKind::TornTail),
-                None => problem(ProblemKind::TooLong),
-                Some(blanks) if blanks.iter().all(|byte| *byte == b' ') => continue,
-                Some(bytes) => match decode(bytes, line.offset) {
-                    Ok(located) => Ok(Some(Item::Entry(Box::new(located)))),
-                    Err(error) => problem(ProblemKind::Corrupt(error)),
-                },
-            };
+            self.rest.extend(items(line));
+            if line.terminated {
+                self.end = self.lines.offset();
+            }
         }
-        Ok(None)
+    }
+}
+
+impl<R: Read + Seek> Reader<BufReader<R>> {
+    /// Goes to the line that begins at `offset`.
+    ///
+    /// # Errors
+    /// As the input's.
+    pub fn seek(&mut self, offset: u64) -> io::Result<()> {
+        self.rest.clear();
+        self.lines.seek(offset)
     }
 }
 
@@ -105,156 +131,124 @@ impl<R: BufRead> Iterator for Reader<R> {
     }
 }
 
-/// A journal at one moment.
-#[derive(Debug, Default)]
-pub struct Backlog {
-    /// The pending entries, in order.
-    pub pending: Vec<Located>,
-    /// How many entries there are of each status.
-    pub counts: Counts,
-    /// The last entry, whatever its status.
-    pub last: Option<Located>,
-    /// What is no entry: the first [`MAX_PROBLEMS`].
-    pub problems: Vec<Problem>,
-    /// How many problems there are in all.
-    pub problem_count: u64,
+/// What a line holds: mostly one thing, nothing where it is blank, and two where NUL bytes stand before an entry.
+fn items(line: Line<'_>) -> Vec<Item> {
+    let problem = |length, kind| {
+        Item::Problem(Problem {
+            segment: None,
+            offset: line.offset,
+            length,
+            kind,
+        })
+    };
+    let Some(bytes) = line.bytes.filter(|_| line.terminated) else {
+        let kind = if line.terminated {
+            ProblemKind::TooLong
+        } else {
+            ProblemKind::TornTail
+        };
+        return vec![problem(line.length, kind)];
+    };
+    if bytes.iter().all(|byte| *byte == b' ') {
+        return Vec::new();
+    }
+    let zeros = bytes.iter().take_while(|byte| **byte == 0).count() as u64;
+    let entry = &bytes[zeros as usize..];
+    let found = match decode(entry, line.offset + zeros) {
+        Ok(located) => Some(Item::Entry(Box::new(located))),
+        Err(_) if entry.iter().all(|byte| *byte == b' ') => None,
+        Err(error) => return vec![problem(line.length, ProblemKind::Corrupt(error))],
+    };
+    let nul = (zeros > 0).then(|| problem(zeros, ProblemKind::Nul));
+    nul.into_iter().chain(found).collect()
 }
 
-/// How many entries there are of each status.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Counts {
-    /// To be mirrored.
-    pub pending: u64,
-    /// Seen on the mirror.
-    pub done: u64,
-    /// Can never be mirrored.
-    pub failed: u64,
-    /// Not to be mirrored, by configuration.
-    pub skipped: u64,
+/// Reads a file of a storage, from an offset on.
+pub(super) struct FileInput<'a, S: Storage> {
+    storage: &'a S,
+    file: &'a S::File,
+    offset: u64,
 }
 
-impl Backlog {
-    /// Reads the journal at `path`. An absent journal is an empty one.
-    ///
-    /// # Errors
-    /// Something other than a regular file has the name, or it cannot be read.
-    pub fn read(path: &Path) -> io::Result<Self> {
-        match storage::open_read(path) {
-            Ok(file) => Backlog::collect(Reader::new(BufReader::with_capacity(READ_SIZE, file), 0)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Backlog::default()),
-            Err(error) => Err(error),
-        }
+impl<'a, S: Storage> FileInput<'a, S> {
+    /// A reader of lines from `offset` on, that reads so many bytes at a time.
+    pub(super) fn reader(storage: &'a S, file: &'a S::File, offset: u64, capacity: usize) -> Reader<BufReader<Self>> {
+        let input = FileInput { storage, file, offset };
+        Reader::new(BufReader::with_capacity(capacity, input), offset)
     }
+}
 
-    /// Collects what a reader gives.
-    ///
-    /// # Errors
-    /// As the reader's.
-    pub fn collect(items: impl Iterator<Item = io::Result<Item>>) -> io::Result<Self> {
-        let mut backlog = Backlog::default();
-        for item in items {
-            match item? {
-                Item::Entry(located) => backlog.add(*located),
-                Item::Problem(problem) => {
-                    backlog.problem_count += 1;
-                    if backlog.problems.len() < MAX_PROBLEMS {
-                        backlog.problems.push(problem);
-                    }
-                }
-            }
-        }
-        Ok(backlog)
+impl<S: Storage> Read for FileInput<'_, S> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.storage.read_at(self.file, self.offset, buffer)?;
+        self.offset += read as u64;
+        Ok(read)
     }
+}
 
-    fn add(&mut self, located: Located) {
-        match located.entry.status {
-            Status::Pending => {
-                self.counts.pending += 1;
-                self.pending.push(located.clone());
-            }
-            Status::Done => self.counts.done += 1,
-            Status::Failed => self.counts.failed += 1,
-            Status::Skipped => self.counts.skipped += 1,
-        }
-        self.last = Some(located);
+impl<S: Storage> Seek for FileInput<'_, S> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let target = match to {
+            SeekFrom::Start(offset) => Some(offset),
+            SeekFrom::Current(by) => self.offset.checked_add_signed(by),
+            SeekFrom::End(by) => self.storage.length(self.file)?.checked_add_signed(by),
+        };
+        self.offset = target.ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(self.offset)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
-    use crate::journal::{Draft, Entry, Source, encode};
+    use crate::journal::tests::{entry, journal};
 
-    fn entry(number: u64) -> Entry {
-        let line = format!("{} {} refs/kv/{number}", "0".repeat(40), "1".repeat(40));
-        Draft {
-            update: crate::ref_update::RefUpdate::parse(line.as_bytes()).unwrap(),
-            pusher: None,
-            repo: None,
-            source: Source::PostReceive,
-            meta: None,
-        }
-        .entry(ulid::Ulid::from_parts(number, 0), jiff::Timestamp::UNIX_EPOCH)
-    }
-
-    fn journal(numbers: std::ops::Range<u64>) -> Vec<u8> {
-        numbers.fold(Vec::new(), |mut journal, number| {
-            journal.extend_from_slice(&encode(&entry(number), journal.len() as u64));
-            journal
-        })
-    }
-
-    fn read(journal: &[u8]) -> Backlog {
-        Backlog::collect(Reader::new(journal, 0)).unwrap()
+    fn told(bytes: &[u8]) -> Vec<String> {
+        let told = |item| match item {
+            Item::Entry(located) => format!("entry at {}", located.place.offset),
+            Item::Problem(problem) => problem.to_string(),
+        };
+        Reader::new(bytes, 0).map(|item| told(item.unwrap())).collect()
     }
 
     #[test]
-    fn a_bad_line_hides_no_good_one() {
-        let mut bytes = journal(0..1);
-        bytes.extend_from_slice(b"{\"half\":\n     \n\n");
-        bytes.resize(bytes.len() + MAX_LINE + 1, b'x');
-        bytes.push(b'\n');
-        let at = bytes.len() as u64;
-        bytes.extend_from_slice(&encode(
-            &Entry {
-                status: Status::Done,
-                ..entry(1)
-            },
-            at,
-        ));
-        bytes.extend_from_slice(&encode(&entry(2), 0)[..30]);
-        let backlog = read(&bytes);
-        assert_eq!(backlog.pending.len(), 1);
+    fn zeros_before_an_entry_hide_it_not_and_zeros_alone_are_told() {
+        let line = journal(0..1);
+        let bytes = [&b"\0\0\0"[..], &line, b"\0\0\n", &line].concat();
+        let second = bytes.len() - line.len();
         assert_eq!(
-            backlog.counts,
-            Counts {
-                pending: 1,
-                done: 1,
-                ..Counts::default()
-            }
+            told(&bytes),
+            [
+                "3 NUL bytes at offset 0".to_owned(),
+                "entry at 3".to_owned(),
+                format!("2 NUL bytes at offset {}", line.len() + 3),
+                format!("entry at {second}"),
+            ]
         );
-        assert_eq!(backlog.last.unwrap().offset, at);
-        let problems: Vec<_> = backlog.problems.iter().map(ToString::to_string).collect();
-        assert!(
-            problems[0].starts_with("corrupt entry of 8 bytes at offset "),
-            "{problems:?}"
-        );
-        assert!(problems[1].contains("longer than 1048576"), "{problems:?}");
-        assert!(problems[2].starts_with("torn tail of 30 bytes"), "{problems:?}");
-        assert_eq!((problems.len(), backlog.problem_count), (3, 3));
+        assert!(told(b"{\0}\n")[0].starts_with("corrupt entry of 3 bytes"));
+        assert_eq!(told(b"\0")[0], "torn tail of 1 bytes at offset 0");
     }
 
-    proptest! {
-        #[test]
-        fn any_prefix_of_a_journal_gives_a_prefix_of_its_entries(count in 0u64..20, cut in any::<prop::sample::Index>()) {
-            let whole = journal(0..count);
-            let prefix = &whole[..cut.index(whole.len() + 1)];
-            let entries = |journal| -> Vec<_> { read(journal).pending.into_iter().map(|located| located.entry).collect() };
-            let (all, some) = (entries(&whole), entries(prefix));
-            prop_assert_eq!(&all[..some.len()], &some[..]);
-            prop_assert_eq!(some.len(), prefix.iter().filter(|byte| **byte == b'\n').count());
-        }
+    #[test]
+    fn a_mix_of_two_statuses_is_pending_and_an_unknown_one_a_problem() {
+        let line = String::from_utf8(journal(0..1)).unwrap();
+        let mixed = line.replace("\"pending\"", "\"doneing\"");
+        assert_eq!(told(mixed.as_bytes()), ["entry at 0"]);
+        let Some(Ok(Item::Entry(located))) = Reader::new(mixed.as_bytes(), 0).next() else {
+            panic!("an entry")
+        };
+        assert_eq!(located.entry, entry(0));
+        let unknown = line.replace("\"pending\"", "\"waiting\"");
+        assert!(told(unknown.as_bytes())[0].contains("status is \"waiting\""));
+    }
+
+    #[test]
+    fn the_end_is_that_of_the_last_complete_line() {
+        let mut bytes = journal(0..2);
+        let end = bytes.len() as u64;
+        bytes.extend_from_slice(b"{\"torn");
+        let mut reader = Reader::new(&bytes[..], 0);
+        assert_eq!(reader.by_ref().count(), 3);
+        assert_eq!(reader.end(), end);
     }
 }

@@ -1,6 +1,6 @@
-//! The one who writes: locks, repairs, appends, settles, syncs.
+//! The one who writes. What it does is in its own files: append, settle, repair, rotation, recovery.
 use std::{
-    io::{self, BufReader, Read},
+    io,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -9,12 +9,12 @@ use std::{
 use ulid::Ulid;
 
 use super::{
-    BLOCK, FOLDER, ID_WINDOW, MAX_LINE,
-    entry::{Draft, Located, Status, next_id},
-    format::encode,
+    FOLDER, ID_WINDOW, MAX_LINE,
+    entry::next_id,
     path_in,
     reader::{Item, Reader},
-    repair::{Repair, read_exact_at, repair},
+    repair::read_exact_at,
+    segment::segments,
 };
 use crate::{clock::Clock, storage::Storage};
 
@@ -28,31 +28,12 @@ const FIRST_ID_WINDOW: u64 = 4 << 10;
 /// Writes the journal of one repository.
 #[derive(Debug)]
 pub struct Writer<S, C> {
-    storage: S,
-    clock: C,
-    git_dir: PathBuf,
-    journal: PathBuf,
+    pub(super) storage: S,
+    pub(super) clock: C,
+    pub(super) git_dir: PathBuf,
+    pub(super) journal: PathBuf,
     lock_timeout: Duration,
-}
-
-/// What became of an append.
-#[derive(Debug, Default)]
-pub struct Appended {
-    /// Ids of the entries that are durable, in the order of their drafts.
-    pub written: Vec<Ulid>,
-    /// Index of each draft that is not, and why.
-    pub failed: Vec<(usize, Cause)>,
-    /// What was repaired before.
-    pub repaired: Option<Repair>,
-}
-
-/// What became of settling entries.
-#[derive(Debug, Default)]
-pub struct Settled {
-    /// How many have their status, durably.
-    pub settled: usize,
-    /// Index of each that has not, and why.
-    pub failed: Vec<(usize, Cause)>,
+    allow_network: bool,
 }
 
 /// Why one entry is not written.
@@ -69,7 +50,7 @@ pub enum Cause {
     /// The write failed.
     #[error("the write failed: {0}")]
     Write(Arc<io::Error>),
-    /// The fsync failed: nobody knows what is on the disk.
+    /// The fsync failed, and a new segment could not take the bytes: nobody knows what is on the disk.
     #[error("fsync failed, so it is not known to be on the disk: {0}")]
     Sync(Arc<io::Error>),
     /// What an earlier entry left could not be cut back.
@@ -110,10 +91,23 @@ pub enum WriteError {
         /// How long was waited.
         waited: Duration,
     },
+    /// The journal is on a network file system.
+    #[error(
+        "{} is on {kind}, where two writers can overwrite each other: keep the repository on a local disk, or accept \
+         that with git config stargate.allowNfs true",
+        path.display()
+    )]
+    Network {
+        /// The journal's folder.
+        path: PathBuf,
+        /// Of which kind.
+        kind: &'static str,
+    },
 }
 
 impl<S: Storage, C: Clock> Writer<S, C> {
-    /// A writer of the journal in the repository at `git_dir`, that waits at most `lock_timeout` for its lock.
+    /// A writer of the journal in the repository at `git_dir`, that waits at most `lock_timeout` for a lock and refuses
+    /// network file systems.
     pub fn new(storage: S, clock: C, git_dir: &Path, lock_timeout: Duration) -> Self {
         Writer {
             storage,
@@ -121,77 +115,23 @@ impl<S: Storage, C: Clock> Writer<S, C> {
             git_dir: git_dir.into(),
             journal: path_in(git_dir),
             lock_timeout,
+            allow_network: false,
         }
     }
 
-    /// Appends a pending entry per draft, durably: one lock, one write per entry, one fsync. Creates the journal.
-    ///
-    /// # Errors
-    /// Nothing was appended; the reason holds for all drafts. What failed for one draft is in the result.
-    pub fn append(&self, drafts: &[Draft]) -> Result<Appended, WriteError> {
-        let folder = self.folder();
-        self.on("create", &folder, self.storage.create_dir(&folder))?;
-        let file = self.lock(|path| self.storage.open_append(path))?;
-        let repaired = self.repair_locked(&file)?;
-        let length = self.on("read", &self.journal, self.storage.length(&file))?;
-        if length == 0 {
-            // Whoever finds it empty may be the one who created it: names must be as durable as entries.
-            self.on("sync", &folder, self.storage.sync_dir(&folder))?;
-            self.on("sync", &self.git_dir, self.storage.sync_dir(&self.git_dir))?;
+    /// Writes on a network file system too, if `allow` says so (`stargate.allowNfs`).
+    pub fn allow_network(self, allow: bool) -> Self {
+        Writer {
+            allow_network: allow,
+            ..self
         }
-        let last = self.on("read", &self.journal, self.last_id(&file, length))?;
-        let mut appended = self.append_locked(&file, drafts, length, last);
-        appended.repaired = repaired;
-        let wrote = !appended.written.is_empty() || repaired == Some(Repair::Completed);
-        if let Some(error) = wrote.then(|| self.storage.sync(&file)).and_then(Result::err) {
-            // No second try on this file: the kernel would report success for pages that it has given up.
-            let cause = Cause::Sync(Arc::new(error));
-            appended.written.clear();
-            appended.failed = (0..drafts.len()).map(|index| (index, cause.clone())).collect();
-        }
-        Ok(appended)
     }
 
-    /// Gives each entry its new status, where the journal still holds it with the status that it was read with (or has
-    /// the new one already): one lock, one fsync.
-    ///
-    /// # Errors
-    /// There is no journal, or it could not be locked or synced. What failed for one entry is in the result.
-    pub fn settle(&self, settlements: &[(Located, Status)]) -> Result<Settled, WriteError> {
-        let file = self.lock(|path| self.storage.open_overwrite(path))?;
-        let mut settled = Settled::default();
-        for (index, (located, status)) in settlements.iter().enumerate() {
-            match self.settle_one(&file, located, *status) {
-                Ok(()) => settled.settled += 1,
-                Err(cause) => settled.failed.push((index, cause)),
-            }
-        }
-        self.on("sync", &self.journal, self.storage.sync(&file))?;
-        Ok(settled)
-    }
-
-    /// Repairs a torn tail, if there is a journal that has one.
-    ///
-    /// # Errors
-    /// The journal could not be locked, repaired or synced.
-    pub fn repair(&self) -> Result<Option<Repair>, WriteError> {
-        match self.storage.open_overwrite(&self.journal) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            _ => {}
-        }
-        let file = self.lock(|path| self.storage.open_append(path))?;
-        let repaired = self.repair_locked(&file)?;
-        if repaired.is_some() {
-            self.on("sync", &self.journal, self.storage.sync(&file))?;
-        }
-        Ok(repaired)
-    }
-
-    fn folder(&self) -> PathBuf {
+    pub(super) fn folder(&self) -> PathBuf {
         self.git_dir.join(FOLDER)
     }
 
-    fn on<T>(&self, what: &'static str, path: &Path, result: io::Result<T>) -> Result<T, WriteError> {
+    pub(super) fn on<T>(&self, what: &'static str, path: &Path, result: io::Result<T>) -> Result<T, WriteError> {
         result.map_err(|source| WriteError::Storage {
             what,
             path: path.into(),
@@ -199,10 +139,23 @@ impl<S: Storage, C: Clock> Writer<S, C> {
         })
     }
 
-    /// Opens the journal and takes its lock, which goes when the file is closed. What is returned is the file that the
-    /// path names: it may have been replaced while this waited.
-    fn lock(&self, open: impl Fn(&Path) -> io::Result<S::File>) -> Result<S::File, WriteError> {
-        let path = &self.journal;
+    /// Creates the folder if it is not there, opens the journal, which may be created too, and takes its lock.
+    pub(super) fn lock_journal(&self) -> Result<S::File, WriteError> {
+        let folder = self.folder();
+        self.on("create", &folder, self.storage.create_dir(&folder))?;
+        let file = self.lock(&self.journal, |path| self.storage.open_append(path))?;
+        if self.on("read", &self.journal, self.storage.length(&file))? == 0 {
+            // Whoever finds it empty may be the one who created it: names must be as durable as entries.
+            self.on("sync", &folder, self.storage.sync_dir(&folder))?;
+            self.on("sync", &self.git_dir, self.storage.sync_dir(&self.git_dir))?;
+        }
+        Ok(file)
+    }
+
+    /// Opens a file of the journal and takes its lock, which goes when the file is closed. What is returned is the file
+    /// that the path names: it may have been replaced while this waited.
+    pub(super) fn lock(&self, path: &Path, open: impl Fn(&Path) -> io::Result<S::File>) -> Result<S::File, WriteError> {
+        self.refuse_network()?;
         let deadline = self.clock.elapsed() + self.lock_timeout;
         let mut wait = FIRST_WAIT;
         let mut file = self.on("open", path, open(path))?;
@@ -214,7 +167,7 @@ impl<S: Storage, C: Clock> Writer<S, C> {
             let left = deadline.saturating_sub(self.clock.elapsed());
             if left.is_zero() {
                 return Err(WriteError::Locked {
-                    path: path.clone(),
+                    path: path.into(),
                     waited: self.lock_timeout,
                 });
             }
@@ -227,17 +180,40 @@ impl<S: Storage, C: Clock> Writer<S, C> {
         }
     }
 
-    fn repair_locked(&self, file: &S::File) -> Result<Option<Repair>, WriteError> {
-        let name = next_id(None, self.clock.now(), || self.random()).unwrap_or_default();
-        self.on(
-            "repair",
-            &self.journal,
-            repair(&self.storage, file, &self.folder(), name),
-        )
+    /// The greatest id that was given: that of the journal's last entry, or else the newest segment's, which is greater
+    /// than all in it. It is looked for in a window at the end that grows up to [`ID_WINDOW`].
+    pub(super) fn last_id(&self, file: &S::File, length: u64) -> Result<Option<Ulid>, WriteError> {
+        match self.on("read", &self.journal, self.last_id_in(file, length))? {
+            None => {
+                let segments = segments(&self.storage, &self.git_dir);
+                Ok(self.on("list", &self.folder(), segments)?.pop())
+            }
+            last => Ok(last),
+        }
     }
 
-    /// The id of the last entry, looked for in a window at the end that grows up to [`ID_WINDOW`].
-    fn last_id(&self, file: &S::File, length: u64) -> io::Result<Option<Ulid>> {
+    /// A name that nothing has.
+    pub(super) fn unique(&self) -> Ulid {
+        next_id(None, self.clock.now(), || self.random()).unwrap_or_default()
+    }
+
+    pub(super) fn random(&self) -> u128 {
+        let part = || (self.clock.random() * (1u64 << 40) as f64) as u128;
+        part() << 40 | part()
+    }
+
+    fn refuse_network(&self) -> Result<(), WriteError> {
+        if self.allow_network {
+            return Ok(());
+        }
+        let path = self.folder();
+        match self.on("look at", &path, self.storage.network(&path))? {
+            Some(kind) => Err(WriteError::Network { path, kind }),
+            None => Ok(()),
+        }
+    }
+
+    fn last_id_in(&self, file: &S::File, length: u64) -> io::Result<Option<Ulid>> {
         let mut window = FIRST_ID_WINDOW.min(length);
         loop {
             let start = length - window;
@@ -253,97 +229,5 @@ impl<S: Storage, C: Clock> Writer<S, C> {
                 last => return Ok(last),
             }
         }
-    }
-
-    fn append_locked(&self, file: &S::File, drafts: &[Draft], mut length: u64, mut last: Option<Ulid>) -> Appended {
-        let mut appended = Appended::default();
-        for (index, draft) in drafts.iter().enumerate() {
-            let now = self.clock.now();
-            let Some(id) = next_id(last, now, || self.random()) else {
-                appended.failed.push((index, Cause::NoIdLeft));
-                continue;
-            };
-            let line = encode(&draft.entry(id, now), length);
-            match self.append_line(file, &line, length) {
-                Ok(()) => {
-                    length += line.len() as u64;
-                    last = Some(id);
-                    appended.written.push(id);
-                }
-                Err(cause) => {
-                    appended.failed.push((index, cause.clone()));
-                    if let Cause::NotCutBack(_) = cause {
-                        appended
-                            .failed
-                            .extend((index + 1..drafts.len()).map(|index| (index, cause.clone())));
-                        break;
-                    }
-                }
-            }
-        }
-        appended
-    }
-
-    /// Writes one line at the end, which is at `length`; leaves all of it or nothing.
-    fn append_line(&self, file: &S::File, line: &[u8], length: u64) -> Result<(), Cause> {
-        if line.len() > MAX_LINE {
-            return Err(Cause::TooLong(line.len()));
-        }
-        let cause = match self.storage.append(file, line) {
-            Ok(written) if written == line.len() => return Ok(()),
-            Ok(written) => Cause::Short {
-                written,
-                length: line.len(),
-            },
-            Err(error) => Cause::Write(Arc::new(error)),
-        };
-        match self.storage.truncate(file, length) {
-            Ok(()) => Err(cause),
-            Err(error) => Err(Cause::NotCutBack(Arc::new(error))),
-        }
-    }
-
-    fn settle_one(&self, file: &S::File, located: &Located, status: Status) -> Result<(), Cause> {
-        let moved = Cause::Moved(located.offset);
-        let input = FromOffset {
-            storage: &self.storage,
-            file,
-            offset: located.offset,
-        };
-        let item = Reader::new(BufReader::with_capacity(BLOCK as usize, input), located.offset).next();
-        let Some(Ok(Item::Entry(found))) = item else {
-            return Err(moved);
-        };
-        let width = status.padded().len() as u64;
-        let same = found.entry.entry_id == located.entry.entry_id && found.status == located.status;
-        match found.entry.status {
-            found if same && found == status => Ok(()),
-            found if same && found == located.entry.status && located.status.end - located.status.start == width => {
-                self.storage
-                    .overwrite_at(file, located.status.start, status.padded())
-                    .map_err(|error| Cause::Write(Arc::new(error)))
-            }
-            _ => Err(moved),
-        }
-    }
-
-    fn random(&self) -> u128 {
-        let part = || (self.clock.random() * (1u64 << 40) as f64) as u128;
-        part() << 40 | part()
-    }
-}
-
-/// Reads a file of a storage from an offset on.
-struct FromOffset<'a, S: Storage> {
-    storage: &'a S,
-    file: &'a S::File,
-    offset: u64,
-}
-
-impl<S: Storage> Read for FromOffset<'_, S> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.storage.read_at(self.file, self.offset, buffer)?;
-        self.offset += read as u64;
-        Ok(read)
     }
 }

@@ -21,7 +21,7 @@ use crate::{
     clock::Clock,
     config::{Config, Problem},
     journal::{self, Backlog, Draft, Located, Source, Status, WriteError, Writer},
-    mirror::{Rules, compare, missed, watermark::group_label},
+    mirror::{Knowledge, Rules, compare, missed, watermark::group_label},
     push::{self, Connection},
     ref_update::RefUpdate,
     storage::{Disk, Storage},
@@ -97,6 +97,7 @@ pub(super) struct Work<'a> {
     environment: Environment<'a>,
     clock: &'a dyn Clock,
     writer: Writer<Disk, &'a dyn Clock>,
+    git_dir: PathBuf,
     /// The `.stargate` folder.
     folder: PathBuf,
     _lock: Option<WorkerLock>,
@@ -127,7 +128,8 @@ impl<'a> Work<'a> {
         }
         Ok(Some(Work {
             _lock: if options.dry_run { None } else { Some(lock(&folder)?) },
-            writer: Writer::new(Disk, clock, git_dir, config.lock_timeout),
+            writer: Writer::new(Disk, clock, git_dir, config.lock_timeout).allow_network(config.allow_nfs),
+            git_dir: git_dir.to_owned(),
             stargate,
             config,
             options,
@@ -140,6 +142,7 @@ impl<'a> Work<'a> {
     fn cycle_over_backlog(&self) -> Result<CycleReport, RunError> {
         if !self.options.dry_run {
             self.writer.repair()?;
+            self.recover_intents()?;
         }
         let mut backlog = self.backlog()?;
         let local = self.stargate.mirrored_refs(&self.config.refs);
@@ -162,6 +165,9 @@ impl<'a> Work<'a> {
             report.remote = Some(location);
             self.work_off(&mut mirror, &backlog, &mut report)?;
         }
+        if !self.options.dry_run {
+            self.maintain(&backlog);
+        }
         Ok(report.with_traffic(remote.traffic()))
     }
 
@@ -177,11 +183,46 @@ impl<'a> Work<'a> {
 
     pub(super) fn backlog(&self) -> Result<Backlog, RunError> {
         let journal = self.folder.join(journal::JOURNAL);
-        let backlog = Backlog::read(&journal).map_err(|error| RunError::Read(journal.clone(), error))?;
+        let backlog = Backlog::load(&Disk, &self.git_dir).map_err(|error| RunError::Read(journal.clone(), error))?;
         for problem in &backlog.problems {
             tracing::warn!(journal = %journal.display(), %problem, "not an entry");
         }
         Ok(backlog)
+    }
+
+    /// Pushes whose hook was killed before it could tell the journal.
+    fn recover_intents(&self) -> Result<(), RunError> {
+        let recovered = self.writer.recover_intents(&|name| self.stargate.local(name))?;
+        for (entry, update) in &recovered.appended {
+            tracing::info!(%entry, ref = %update.name, "recovered from an intent");
+        }
+        for (update, reason) in &recovered.dropped {
+            tracing::debug!(ref = %update.name, %reason, "an intent needs nothing");
+        }
+        for (update, cause) in &recovered.failed {
+            tracing::error!(ref = %update.name, %cause, "an intent could not become an entry; it stays");
+        }
+        for (intent, why) in &recovered.unreadable {
+            tracing::warn!(%intent, why, "not an intent; it is kept in quarantine");
+        }
+        Ok(())
+    }
+
+    /// Keeps the journal small. That it is not is no reason to fail.
+    fn maintain(&self, backlog: &Backlog) {
+        match self.writer.maintain(backlog, self.config.retention) {
+            Ok(maintained) => {
+                maintained
+                    .rotated
+                    .iter()
+                    .for_each(|segment| tracing::info!(%segment, "the journal was put aside"));
+                maintained
+                    .removed
+                    .iter()
+                    .for_each(|segment| tracing::info!(%segment, "a settled segment was removed"));
+            }
+            Err(error) => tracing::warn!(%error, "the journal could not be put in order"),
+        }
     }
 
     fn work_off(

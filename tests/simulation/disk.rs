@@ -2,12 +2,14 @@
 use std::{
     cell::{Cell, RefCell},
     collections::BTreeMap,
+    ffi::OsString,
     io,
     path::{Path, PathBuf},
     rc::Rc,
 };
 
-use stargate_mirror::storage::Storage;
+use jiff::Timestamp;
+use stargate_mirror::storage::{Identity, Look, Storage};
 
 use super::random::Random;
 
@@ -78,15 +80,6 @@ impl SimDisk {
         }
     }
 
-    /// What is in a file now.
-    pub fn read(&self, path: &Path) -> Vec<u8> {
-        let names = self.0.names.borrow();
-        names
-            .get(path)
-            .map(|file| self.0.files.borrow()[*file].now.clone())
-            .unwrap_or_default()
-    }
-
     fn open(&self, path: &Path, create: bool) -> io::Result<SimFile> {
         if let Some(file) = self.0.names.borrow().get(path) {
             return Ok(SimFile(*file));
@@ -123,6 +116,43 @@ impl Storage for SimDisk {
 
     fn open_overwrite(&self, path: &Path) -> io::Result<SimFile> {
         self.open(path, false)
+    }
+
+    fn open_read(&self, path: &Path) -> io::Result<SimFile> {
+        self.open(path, false)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.effect()?;
+        let removed = self.0.names.borrow_mut().remove(path);
+        removed.map(drop).ok_or(io::ErrorKind::NotFound.into())
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<OsString>> {
+        let names = self.0.names.borrow();
+        let inside = names.keys().filter(|name| name.parent() == Some(path));
+        Ok(inside.filter_map(|name| name.file_name()).map(OsString::from).collect())
+    }
+
+    fn look(&self, path: &Path) -> io::Result<Option<Look>> {
+        let file = self.0.names.borrow().get(path).copied();
+        Ok(file.map(|file| Look {
+            identity: Identity(0, file as u64),
+            length: self.0.files.borrow()[file].now.len() as u64,
+            modified: Timestamp::UNIX_EPOCH,
+        }))
+    }
+
+    fn network(&self, _: &Path) -> io::Result<Option<&'static str>> {
+        Ok(None)
+    }
+
+    fn identity(&self, file: &SimFile) -> io::Result<Identity> {
+        Ok(Identity(0, file.0 as u64))
+    }
+
+    fn reserve(&self, _: &SimFile, _: u64) -> io::Result<()> {
+        self.effect()
     }
 
     fn write_new(&self, path: &Path, bytes: &[u8], _: u32) -> io::Result<()> {

@@ -22,15 +22,16 @@ use std::{
     cell::RefCell,
     collections::{BTreeMap, BTreeSet},
     path::Path,
+    time::Duration,
 };
 
 use bstr::{BStr, BString, ByteSlice};
 use disk::SimDisk;
 use random::Random;
 use stargate_mirror::{
-    clock::ManualClock,
-    journal::{self, Backlog, Draft, Located, Reader, Source, Status, Writer},
-    mirror::{Rules, compare, missed, watermark},
+    clock::{Clock, ManualClock},
+    journal::{self, Backlog, Draft, Located, Source, Status, Writer},
+    mirror::{Knowledge, Rules, compare, missed, watermark},
     ref_pattern::RefPatterns,
     ref_update::RefUpdate,
     retry::RetryPolicy,
@@ -97,20 +98,16 @@ impl<'a> Simulation<'a> {
     }
 
     fn writer(&self) -> Writer<SimDisk, &ManualClock> {
-        Writer::new(
-            self.disk.clone(),
-            &self.clock,
-            Path::new(GIT_DIR),
-            std::time::Duration::ZERO,
-        )
+        Writer::new(self.disk.clone(), &self.clock, Path::new(GIT_DIR), Duration::ZERO)
     }
 
     fn backlog(&self) -> Backlog {
-        let bytes = self.disk.read(&journal::path_in(Path::new(GIT_DIR)));
-        Backlog::collect(Reader::new(&bytes[..], 0)).expect("bytes in memory")
+        Backlog::load(self.disk, Path::new(GIT_DIR)).expect("a disk in memory")
     }
 
     fn step(&mut self) {
+        // Intents are looked at when they are a minute old.
+        self.clock.sleep(Duration::from_secs(20));
         match self.below(12) {
             0..5 => self.push(),
             5..9 => {
@@ -151,48 +148,61 @@ impl<'a> Simulation<'a> {
         if old.is_none() && new.is_none() {
             return;
         }
-        match new {
-            Some(new) => drop(stargate.refs.insert(name.clone(), new)),
-            None => drop(stargate.refs.remove(&name)),
-        }
-        drop(stargate);
         let update = RefUpdate {
             old: old.map_or(null(), id),
             new: new.map_or(null(), id),
-            name,
+            name: name.clone(),
         };
+        // Some Stargates have no pre-receive hook; where there is one that is killed, the push is rejected.
+        let intended = self.random.borrow_mut().chance(2);
+        if intended {
+            if self.random.borrow_mut().chance(6) {
+                self.disk.kill_after(self.random.borrow_mut().below(8) as u32);
+            }
+            let intent = self.writer().intend(&drafts(vec![update.clone()], Source::PostReceive));
+            self.disk.restart();
+            if intent.is_err() {
+                return;
+            }
+        }
+        match new {
+            Some(new) => drop(stargate.refs.insert(name, new)),
+            None => drop(stargate.refs.remove(&name)),
+        }
+        drop(stargate);
         self.told.push(update.clone());
         if self.below(4) == 0 {
             self.disk.kill_after(self.below(8) as u32);
         }
-        self.append(vec![update], Source::PostReceive);
+        let drafts = drafts(vec![update], Source::PostReceive);
+        if self.append(&drafts) && intended {
+            let _ = self.writer().forget_intent(&drafts);
+        }
         self.disk.restart();
     }
 
-    fn append(&mut self, updates: Vec<RefUpdate>, source: Source) {
-        let draft = |update| Draft {
-            update,
-            pusher: None,
-            repo: None,
-            source,
-            meta: None,
-        };
-        let drafts: Vec<Draft> = updates.into_iter().map(draft).collect();
-        // A hook that is killed tells nobody; what it did is on the disk.
-        let appended = self.writer().append(&drafts);
-        self.acknowledged
-            .extend(appended.into_iter().flat_map(|appended| appended.written));
+    /// Whether the append was acknowledged. A process that is killed tells nobody; what it did is on the disk.
+    fn append(&mut self, drafts: &[Draft]) -> bool {
+        let appended = self.writer().append(drafts);
+        let written = appended.map(|appended| appended.written).unwrap_or_default();
+        self.acknowledged.extend(&written);
+        !written.is_empty()
     }
 
     /// One cycle of a worker: what `run` does.
     fn cycle(&mut self, reconcile: bool) {
-        if self.writer().repair().is_err() {
+        let stands = |name: &BStr| self.stargate.borrow().local(name);
+        if self.writer().repair().is_err() || self.writer().recover_intents(&stands).is_err() {
+            return;
+        }
+        if self.below(6) == 0 && self.writer().rotate().is_err() {
             return;
         }
         if reconcile {
             self.reconcile();
         }
-        let pending = self.backlog().pending;
+        let backlog = self.backlog();
+        let pending = &backlog.pending;
         let updates: Vec<RefUpdate> = pending.iter().map(|located| located.entry.update.clone()).collect();
         let stargate = self.stargate.borrow();
         let clock = ManualClock::default();
@@ -204,12 +214,7 @@ impl<'a> Simulation<'a> {
             knowledge: &*stargate,
             null: null(),
         };
-        let writer = Writer::new(
-            self.disk.clone(),
-            &self.clock,
-            Path::new(GIT_DIR),
-            std::time::Duration::ZERO,
-        );
+        let writer = Writer::new(self.disk.clone(), &self.clock, Path::new(GIT_DIR), Duration::ZERO);
         let record = |marks: &Marks| -> Result<(), ()> {
             let done = marks
                 .mirrored
@@ -227,6 +232,7 @@ impl<'a> Simulation<'a> {
         };
         // A worker that is killed stops here; what it did stays.
         let _ = cycle.run(&mut self.world, &updates, record);
+        let _ = writer.maintain(&backlog, Duration::from_secs(3600));
         drop(stargate);
         self.remember_what_the_mirror_had();
         self.check_removed();
@@ -248,7 +254,7 @@ impl<'a> Simulation<'a> {
         let is_pending = |name: &BStr| pending.iter().any(|located| located.entry.update.name == name);
         let missed = missed(&compared, &advertisement.refs, &is_pending, null());
         if !missed.is_empty() {
-            self.append(missed, Source::Reconcile);
+            self.append(&drafts(missed, Source::Reconcile));
         }
     }
 
@@ -296,12 +302,8 @@ impl<'a> Simulation<'a> {
 
     /// Rule 4.
     fn check_done(&self) {
-        let bytes = self.disk.read(&journal::path_in(Path::new(GIT_DIR)));
         let stargate = self.stargate.borrow();
-        for item in Reader::new(&bytes[..], 0).flatten() {
-            let journal::Item::Entry(located) = item else {
-                continue;
-            };
+        for located in self.entries() {
             let update = &located.entry.update;
             if located.entry.status == Status::Done && !update.is_delete() {
                 let had = self.had.get(&update.name).map(Vec::as_slice).unwrap_or_default();
@@ -324,15 +326,19 @@ impl<'a> Simulation<'a> {
         }
     }
 
+    /// Every entry, in all files of the journal.
+    fn entries(&self) -> Vec<Located> {
+        let mut entries = Vec::new();
+        let visited = journal::visit(self.disk, Path::new(GIT_DIR), None, &mut |located| {
+            entries.push(located)
+        });
+        visited.expect("a disk in memory");
+        entries
+    }
+
     /// Rule 5.
     fn check_acknowledged(&self) {
-        let bytes = self.disk.read(&journal::path_in(Path::new(GIT_DIR)));
-        let mut there = BTreeSet::new();
-        for item in Reader::new(&bytes[..], 0).flatten() {
-            if let journal::Item::Entry(located) = item {
-                there.insert(located.entry.entry_id);
-            }
-        }
+        let there: BTreeSet<Ulid> = self.entries().iter().map(|located| located.entry.entry_id).collect();
         for entry in &self.acknowledged {
             assert!(there.contains(entry), "{entry} was acknowledged and is lost");
         }
@@ -380,6 +386,17 @@ impl<'a> Simulation<'a> {
                 }
             })
     }
+}
+
+fn drafts(updates: Vec<RefUpdate>, source: Source) -> Vec<Draft> {
+    let draft = |update| Draft {
+        update,
+        pusher: None,
+        repo: None,
+        source,
+        meta: None,
+    };
+    updates.into_iter().map(draft).collect()
 }
 
 fn run(seed: u64) {

@@ -2,6 +2,7 @@
 // No test program uses all of it.
 #![allow(dead_code)]
 
+pub mod faulty;
 pub mod git;
 pub mod mirror;
 pub mod scripted;

@@ -58,6 +58,7 @@ impl Stargate {
             git_dir: &self.git_dir,
             program: HOOK.as_ref(),
             chain: false,
+            pre_receive: true,
         };
         install(&Disk, installation).expect("the hook can be installed")
     }
@@ -113,10 +114,15 @@ impl Stargate {
         std::fs::read_to_string(self.git_dir.join(".stargate/stargate-post-receive.log")).unwrap_or_default()
     }
 
-    /// The hook as git would run it, but by hand and behind another program, if that is not empty.
+    /// `post-receive` as git would run it, but by hand and behind another program, if that is not empty.
     pub fn hook_behind<S: AsRef<OsStr>>(&self, wrapper: &[S]) -> Command {
+        self.named_behind("post-receive", wrapper)
+    }
+
+    /// This hook as git would run it, but by hand and behind another program, if that is not empty.
+    pub fn named_behind<S: AsRef<OsStr>>(&self, name: &str, wrapper: &[S]) -> Command {
         let mut words: Vec<OsString> = wrapper.iter().map(|word| word.as_ref().to_owned()).collect();
-        words.extend([HOOK.into(), "post-receive".into()]);
+        words.extend([HOOK.into(), name.into()]);
         let mut command = clean_command(&words[0]);
         command.args(&words[1..]).current_dir(&self.git_dir).env("GIT_DIR", ".");
         command
@@ -125,6 +131,21 @@ impl Stargate {
     /// The hook as git would run it, but by hand.
     pub fn hook(&self) -> Command {
         self.hook_behind::<&str>(&[])
+    }
+
+    /// Runs `pre-receive` by hand with this standard input.
+    pub fn run_pre_receive(&self, input: impl AsRef<[u8]>) -> Output {
+        feed(self.named_behind::<&str>("pre-receive", &[]), input)
+    }
+
+    /// The names of the intents.
+    pub fn intents(&self) -> Vec<String> {
+        let names = std::fs::read_dir(self.git_dir.join(".stargate/intents"));
+        let names = names
+            .into_iter()
+            .flatten()
+            .map(|entry| entry.expect("a name").file_name());
+        names.map(|name| name.to_string_lossy().into_owned()).collect()
     }
 
     /// Runs the hook by hand with this standard input.

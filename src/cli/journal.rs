@@ -1,0 +1,208 @@
+//! `stargate-mirror journal`: by hand what the worker does by itself, and a look.
+use std::path::PathBuf;
+
+use bstr::ByteSlice;
+use ulid::Ulid;
+
+use super::report::{Exit, Failure};
+use crate::{
+    clock::SystemClock,
+    config::Config,
+    journal::{Backlog, Entry, Located, Status, Writer, visit},
+    storage::Disk,
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  stargate-mirror journal --repo r.git list --status pending
+  stargate-mirror journal --repo r.git verify
+  stargate-mirror journal --repo r.git retry 01JBAXF5Z8J8M7R2TK7G9QW3EN";
+
+/// Look at the journal, or repair it, by hand.
+///
+/// The worker repairs and rotates by itself, in every cycle. All of this may be done while it runs.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// The repository [default: GIT_DIR, else the one around the current directory]
+    #[arg(long, value_name = "DIR")]
+    repo: Option<PathBuf>,
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Action {
+    /// Print the entries, oldest first
+    List {
+        /// Only those with this status
+        #[arg(long, value_enum)]
+        status: Option<StatusName>,
+    },
+    /// Read everything, and tell what is wrong; exits 1 if something is
+    Verify,
+    /// Repair what a crash left: torn tails, lines that are no JSON
+    Repair,
+    /// Make failed or skipped entries pending again
+    Retry {
+        /// The entries' ids
+        #[arg(required = true, value_name = "ENTRY")]
+        entries: Vec<Ulid>,
+    },
+    /// Put the journal aside as a segment, and begin a new one
+    Rotate,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum StatusName {
+    Pending,
+    Done,
+    Failed,
+    Skipped,
+}
+
+impl From<StatusName> for Status {
+    fn from(name: StatusName) -> Self {
+        match name {
+            StatusName::Pending => Status::Pending,
+            StatusName::Done => Status::Done,
+            StatusName::Failed => Status::Failed,
+            StatusName::Skipped => Status::Skipped,
+        }
+    }
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// The journal cannot be read or written; an entry is not there, or not to be tried again.
+pub fn main(args: &Args) -> Result<Exit, Failure> {
+    let git_dir = super::repository(args.repo.as_deref())?;
+    let config = Config::load(&git_dir)
+        .map_err(|error| Failure::new(Exit::Failed, format!("cannot read git's configuration: {error}")))?;
+    let clock = SystemClock::default();
+    let writer = Writer::new(Disk, clock, &git_dir, config.lock_timeout).allow_network(config.allow_nfs);
+    let journal = Journal { git_dir, writer };
+    match &args.action {
+        Action::List { status } => journal.list(status.map(Status::from)),
+        Action::Verify => journal.verify(),
+        Action::Repair => journal.repair(),
+        Action::Retry { entries } => journal.retry(entries),
+        Action::Rotate => journal.rotate(),
+    }
+}
+
+/// Tells what is wrong with a journal, and what it holds; 1 if something is wrong.
+pub(super) fn tell_health(backlog: &Backlog) -> Exit {
+    for problem in &backlog.problems {
+        println!("{problem}");
+    }
+    let more = backlog.problem_count - backlog.problems.len() as u64;
+    if more > 0 {
+        println!("and {more} more problems");
+    }
+    let counts = backlog.counts;
+    println!(
+        "{} pending, {} done, {} failed, {} skipped; {} problems",
+        counts.pending, counts.done, counts.failed, counts.skipped, backlog.problem_count
+    );
+    match backlog.problem_count {
+        0 => Exit::Done,
+        _ => Exit::Incomplete,
+    }
+}
+
+struct Journal {
+    git_dir: PathBuf,
+    writer: Writer<Disk, SystemClock>,
+}
+
+impl Journal {
+    fn list(&self, status: Option<Status>) -> Result<Exit, Failure> {
+        let print = |located: Located| {
+            if status.is_none_or(|status| status == located.entry.status) {
+                println!("{}", line(&located.entry));
+            }
+        };
+        visit(&Disk, &self.git_dir, None, print).map_err(unreadable)?;
+        Ok(Exit::Done)
+    }
+
+    fn verify(&self) -> Result<Exit, Failure> {
+        let backlog = Backlog::load_whole(&Disk, &self.git_dir).map_err(unreadable)?;
+        Ok(tell_health(&backlog))
+    }
+
+    fn repair(&self) -> Result<Exit, Failure> {
+        let tail = self.writer.repair()?;
+        let backlog = Backlog::load_whole(&Disk, &self.git_dir).map_err(unreadable)?;
+        let mended = self.writer.mend(&backlog.problems)?;
+        for repair in tail.into_iter().chain(mended) {
+            println!("{repair}");
+        }
+        self.verify()
+    }
+
+    fn retry(&self, ids: &[Ulid]) -> Result<Exit, Failure> {
+        let mut found: Vec<Located> = Vec::new();
+        let take = |located: Located| {
+            if ids.contains(&located.entry.entry_id) {
+                found.push(located);
+            }
+        };
+        visit(&Disk, &self.git_dir, None, take).map_err(unreadable)?;
+        for id in ids {
+            let entry = found.iter().find(|located| located.entry.entry_id == *id);
+            let why = match entry.map(|located| located.entry.status) {
+                None => "the journal has no such entry",
+                Some(Status::Done) => "it is done: it was seen on the mirror",
+                Some(Status::Pending | Status::Failed | Status::Skipped) => continue,
+            };
+            return Err(Failure::new(Exit::Refused, format!("{id} is not tried again: {why}")));
+        }
+        let retried = self.writer.retry(&found)?;
+        if let Some((index, cause)) = retried.failed.first() {
+            let id = found[*index].entry.entry_id;
+            return Err(Failure::new(Exit::Failed, format!("{id} is not tried again: {cause}")));
+        }
+        println!("{} pending again", retried.settled);
+        Ok(Exit::Done)
+    }
+
+    fn rotate(&self) -> Result<Exit, Failure> {
+        match self.writer.rotate()? {
+            None => println!("the journal is empty; nothing was changed"),
+            Some(segment) => println!("the journal became the segment {segment}"),
+        }
+        Ok(Exit::Done)
+    }
+}
+
+fn unreadable(error: std::io::Error) -> Failure {
+    Failure::new(Exit::Failed, format!("cannot read the journal: {error}"))
+}
+
+fn line(entry: &Entry) -> String {
+    let status = match entry.status {
+        Status::Pending => "pending",
+        Status::Done => "done",
+        Status::Failed => "failed",
+        Status::Skipped => "skipped",
+    };
+    let update = &entry.update;
+    let short = |id: &gix::ObjectId| {
+        if id.is_null() {
+            "-".to_owned()
+        } else {
+            id.to_hex_with_len(10).to_string()
+        }
+    };
+    format!(
+        "{}  {:.3}  {status:<7}  {} -> {}  {}",
+        entry.entry_id,
+        entry.timestamp,
+        short(&update.old),
+        short(&update.new),
+        update.name.to_str_lossy().escape_debug()
+    )
+}

@@ -1,0 +1,82 @@
+//! `pre-receive`: no journal, no push.
+//!
+//! git runs it before the refs move (githooks, *pre-receive*), with the same lines on standard input as `post-receive`
+//! gets, and its failure rejects the whole push: nothing is updated. So here it is made sure that what is accepted can be
+//! journaled: the journal is locked, repaired if a writer has left half a line, and blocks for the new entries are set
+//! aside behind its end (`fallocate`, where the file system has it; an entry appended later uses them up). Then the
+//! *intent* is written durably: when `post-receive` does not run, or cannot append, the worker makes the entries of it.
+//!
+//! A hook that is chained runs first, and its rejection rejects, and leaves no intent. A push without mirrored refs is
+//! none of our business, and leaves no trace.
+//!
+//! # Limitations
+//!
+//! Blocks that are set aside are shared by pushes that run at the same time. There are at least 64 KiB of them, some 180
+//! entries; a push that finds the disk full nevertheless has its intent.
+use std::{
+    io::{self, Write},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use super::{
+    account::Account,
+    chained::{self, Chained},
+    input,
+    push::{configuration, drafts},
+};
+use crate::{
+    clock::{Clock, SystemClock},
+    journal::Writer,
+    storage::Disk,
+};
+
+/// Runs the hook in this process's environment: standard input, `$GIT_DIR`, the disk. `chained` is where a hook that is
+/// to run first would be.
+pub fn main(chained: Option<&Path>) -> ExitCode {
+    let environment = |name: &str| std::env::var_os(name);
+    let git_dir = environment("GIT_DIR").map_or_else(|| ".".into(), PathBuf::from);
+    let clock = SystemClock::default();
+    // What is wrong with the configuration is told by post-receive.
+    let config = configuration(&git_dir, &mut Account::new(clock));
+    let mut account = Account::new(clock);
+
+    let chained = chained.filter(|program| chained::is_program(program));
+    let (updates, kept) = input::read(io::stdin().lock(), &config.refs, chained.is_some(), &mut account);
+    if let Some(Err(why)) = chained.map(|program| ask(program, kept)) {
+        account.tell(&why);
+        account.complete = false;
+    }
+    if account.complete && !updates.is_empty() {
+        let drafts = drafts(updates, &environment, &config, &git_dir);
+        let writer = Writer::new(Disk, clock, &git_dir, config.lock_timeout).allow_network(config.allow_nfs);
+        if let Err(error) = writer.intend(&drafts) {
+            reject(&error.to_string(), &git_dir, &mut account);
+        }
+    }
+    let accepted = account.complete;
+    // The pusher may have gone, and nobody else is there to be told.
+    let _ = io::stderr().write_all(account.into_told().as_bytes());
+    if accepted { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Runs the chained hook to its end. It tells the pusher itself why it rejects.
+fn ask(program: &Path, input: Vec<u8>) -> Result<(), String> {
+    match Chained::run(program, &input) {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("rejected by {}, which ended with {status}", program.display())),
+        Err(error) => Err(format!(
+            "rejected, because {} cannot be run: {error}",
+            program.display()
+        )),
+    }
+}
+
+fn reject(why: &str, git_dir: &Path, account: &mut Account<impl Clock>) {
+    account.complete = false;
+    account.tell("this push is rejected, and nothing was updated, because it could not be queued for the mirror:");
+    account.tell(&format!("  {why}"));
+    account.tell("please tell the administrator of this server");
+    account.log(&format!("rejected a push: {why}"));
+    account.write_log(&Disk, git_dir);
+}

@@ -1,0 +1,432 @@
+//! What is pending in a journal, over all its files.
+use std::{
+    collections::{HashMap, hash_map},
+    io,
+    path::Path,
+};
+
+use bstr::ByteSlice;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use ulid::Ulid;
+
+use super::{
+    BLOCK,
+    entry::{Located, Status},
+    format::decode,
+    reader::{FileInput, Item, Problem, ProblemKind},
+    repair::read_exact_at,
+    scan::{FileScan, Head, Position, Scan},
+    segment::{file_in, segments},
+};
+use crate::storage::{Disk, Storage};
+
+/// How many problems a [`Backlog`] keeps; the rest is counted.
+pub const MAX_PROBLEMS: usize = 100;
+/// Bytes per read where everything is read.
+const READ_SIZE: usize = 128 << 10;
+/// A scan that spares the next one less than this is not worth writing, in bytes.
+const WORTH_REMEMBERING: u64 = 64 << 10;
+/// How many bytes are read in search of the oldest pending entry: what a scan that was not worth it left out, and more.
+const LOOK_FOR_OLDEST: u64 = 2 * WORTH_REMEMBERING;
+/// What only a pending entry has, in the lines of our own writer.
+const PENDING: &[u8] = br#","status":"pending""#;
+
+/// A journal at one moment.
+#[derive(Debug, Default)]
+pub struct Backlog {
+    /// The pending entries, in order. One that stands there twice is here once.
+    pub pending: Vec<Located>,
+    /// How many entries there are of each status.
+    pub counts: Counts,
+    /// What is no entry, or cannot be one: the first [`MAX_PROBLEMS`].
+    pub problems: Vec<Problem>,
+    /// How many problems there are in all.
+    pub problem_count: u64,
+    /// What was read, and need not be read again.
+    pub(super) scan: Scan,
+    /// How many bytes the next reading is spared by `scan`.
+    spared: u64,
+    by_id: HashMap<Ulid, usize>,
+}
+
+/// How many entries there are of each status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Counts {
+    /// To be mirrored.
+    pub pending: u64,
+    /// Seen on the mirror.
+    pub done: u64,
+    /// Can never be mirrored.
+    pub failed: u64,
+    /// Not to be mirrored, by configuration.
+    pub skipped: u64,
+}
+
+impl Backlog {
+    /// Reads one file as a journal. An absent one is an empty one.
+    ///
+    /// # Errors
+    /// Something other than a regular file has the name, or it cannot be read.
+    pub fn read(path: &Path) -> io::Result<Self> {
+        let mut backlog = Backlog::default();
+        if let Some(file) = open(&Disk, path)? {
+            backlog.read_file(&Disk, &file, None, None)?;
+        }
+        Ok(backlog)
+    }
+
+    /// Reads the journal of the repository at `git_dir`, all files of it, as far as the last scan makes that necessary.
+    ///
+    /// # Errors
+    /// As [`read`](Backlog::read).
+    pub fn load<S: Storage>(storage: &S, git_dir: &Path) -> io::Result<Self> {
+        Backlog::read_all(storage, git_dir, Scan::load(storage, git_dir))
+    }
+
+    /// As [`load`](Backlog::load), but reads everything.
+    ///
+    /// # Errors
+    /// As [`read`](Backlog::read).
+    pub fn load_whole<S: Storage>(storage: &S, git_dir: &Path) -> io::Result<Self> {
+        let mut known = Scan::load(storage, git_dir);
+        known.files.clear();
+        Backlog::read_all(storage, git_dir, known)
+    }
+
+    /// Collects what a reader gives.
+    ///
+    /// # Errors
+    /// As the reader's.
+    pub fn collect(items: impl Iterator<Item = io::Result<Item>>) -> io::Result<Self> {
+        let mut backlog = Backlog::default();
+        for item in items {
+            match item? {
+                Item::Entry(located) => backlog.add(*located),
+                Item::Problem(problem) => backlog.add_problem(problem),
+            }
+        }
+        Ok(backlog)
+    }
+
+    /// Whether what was read is worth remembering.
+    pub(super) fn is_worth_remembering(&self) -> bool {
+        self.spared >= WORTH_REMEMBERING
+    }
+
+    fn read_all<S: Storage>(storage: &S, git_dir: &Path, known: Scan) -> io::Result<Self> {
+        let mut backlog = Backlog::default();
+        backlog.scan.head.generation = known.head.generation;
+        // The journal is opened before the segments are listed: one that is put aside in between is found there.
+        let mut journal = open(storage, &file_in(git_dir, None))?;
+        for segment in segments(storage, git_dir)? {
+            let path = file_in(git_dir, Some(segment));
+            let Some(look) = storage.look(&path)? else { continue };
+            let known = known.files.iter().find(|file| file.identity == look.identity);
+            match known {
+                Some(known) if known.is_settled_at(segment, look.length) => backlog.pass_over(known),
+                known => {
+                    // It may have been removed by now: then it was settled.
+                    let Some(file) = open(storage, &path)? else { continue };
+                    backlog.read_file(storage, &file, Some(segment), known)?;
+                }
+            }
+            if let Some(file) = journal.take_if(|file| storage.identity(file).is_ok_and(|id| id == look.identity)) {
+                drop(file);
+            }
+        }
+        if let Some(file) = journal {
+            let identity = storage.identity(&file)?;
+            let known = known.files.iter().find(|file| file.identity == identity);
+            backlog.read_file(storage, &file, None, known)?;
+        }
+        backlog.scan.head.oldest = backlog.oldest();
+        Ok(backlog)
+    }
+
+    /// A file of which everything is settled, and which has not changed.
+    fn pass_over(&mut self, known: &FileScan) {
+        self.counts.add(known.counts);
+        self.scan.files.push(known.clone());
+    }
+
+    fn read_file<S: Storage>(
+        &mut self,
+        storage: &S,
+        file: &S::File,
+        segment: Option<Ulid>,
+        known: Option<&FileScan>,
+    ) -> io::Result<()> {
+        let identity = storage.identity(file)?;
+        let known = match known {
+            Some(known) if is_of(storage, file, known)? => FileScan {
+                segment,
+                ..known.clone()
+            },
+            _ => FileScan::of(segment, identity),
+        };
+        self.counts.add(known.counts);
+        let mut scan = FileScan {
+            unsettled: Vec::new(),
+            ..known.clone()
+        };
+        let mut reader = FileInput::reader(storage, file, 0, BLOCK as usize);
+        for offset in &known.unsettled {
+            reader.seek(*offset)?;
+            if let Some(item) = reader.next() {
+                self.take(item?, &mut scan);
+            }
+        }
+        self.spared += (known.unsettled.len() - scan.unsettled.len()) as u64 * BLOCK;
+        let mut reader = FileInput::reader(storage, file, known.scanned, READ_SIZE);
+        for item in reader.by_ref() {
+            self.take(item?, &mut scan);
+        }
+        scan.scanned = reader.end();
+        self.spared += scan.scanned - known.scanned;
+        self.scan.files.push(scan);
+        Ok(())
+    }
+
+    /// Takes what was found in a file, and notes what is to be looked at again.
+    fn take(&mut self, item: Item, scan: &mut FileScan) {
+        match item {
+            Item::Entry(mut located) => {
+                let offset = located.place.offset;
+                if scan.last.is_none_or(|(last, _)| last <= offset) {
+                    scan.last = Some((offset, located.entry.entry_id));
+                }
+                match located.entry.status {
+                    Status::Pending => scan.unsettled.push(offset),
+                    settled => scan.counts.count(settled),
+                }
+                located.place.segment = scan.segment;
+                self.add(*located);
+            }
+            Item::Problem(mut problem) => {
+                // What is too long to be kept is also too long to be read again and again.
+                if !matches!(problem.kind, ProblemKind::TornTail | ProblemKind::TooLong) {
+                    scan.unsettled.push(problem.offset);
+                }
+                problem.segment = scan.segment;
+                self.add_problem(problem);
+            }
+        }
+    }
+
+    fn add(&mut self, located: Located) {
+        if located.entry.status != Status::Pending {
+            self.counts.count(located.entry.status);
+            return;
+        }
+        match self.by_id.entry(located.entry.entry_id) {
+            hash_map::Entry::Vacant(vacant) => {
+                vacant.insert(self.pending.len());
+            }
+            hash_map::Entry::Occupied(first) => {
+                let first = &mut self.pending[*first.get()];
+                if first.entry == located.entry {
+                    first.copies.push(located.place);
+                    return;
+                }
+                let (place, id) = (located.place.clone(), located.entry.entry_id);
+                self.add_problem(Problem {
+                    segment: place.segment,
+                    offset: place.offset,
+                    length: 0,
+                    kind: ProblemKind::SameId(id),
+                });
+            }
+        }
+        self.counts.pending += 1;
+        self.pending.push(located);
+    }
+
+    fn add_problem(&mut self, problem: Problem) {
+        self.problem_count += 1;
+        if self.problems.len() < MAX_PROBLEMS {
+            self.problems.push(problem);
+        }
+    }
+
+    /// The first line that is to be looked at again, or else the end of what was read.
+    fn oldest(&self) -> Position {
+        let first = self.scan.files.iter().find_map(|file| {
+            let offset = *file.unsettled.first()?;
+            Some(Position {
+                segment: file.segment,
+                offset,
+            })
+        });
+        let end = || {
+            let last = self.scan.files.last().filter(|file| file.segment.is_none());
+            Position {
+                segment: None,
+                offset: last.map_or(0, |file| file.scanned),
+            }
+        };
+        first.unwrap_or_else(end)
+    }
+}
+
+impl Counts {
+    fn count(&mut self, status: Status) {
+        *match status {
+            Status::Pending => &mut self.pending,
+            Status::Done => &mut self.done,
+            Status::Failed => &mut self.failed,
+            Status::Skipped => &mut self.skipped,
+        } += 1;
+    }
+
+    fn add(&mut self, other: Counts) {
+        self.pending += other.pending;
+        self.done += other.done;
+        self.failed += other.failed;
+        self.skipped += other.skipped;
+    }
+}
+
+fn open<S: Storage>(storage: &S, path: &Path) -> io::Result<Option<S::File>> {
+    match storage.open_read(path) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether what is known is of this file: an inode may have been given to another one, or the file been cut and written
+/// anew.
+fn is_of<S: Storage>(storage: &S, file: &S::File, known: &FileScan) -> io::Result<bool> {
+    let Some((offset, id)) = known.last else {
+        return Ok(false);
+    };
+    if storage.length(file)? < known.scanned {
+        return Ok(false);
+    }
+    let item = FileInput::reader(storage, file, offset, BLOCK as usize)
+        .next()
+        .transpose()?;
+    Ok(matches!(item, Some(Item::Entry(located)) if located.entry.entry_id == id))
+}
+
+/// Visits every entry of the journal in the repository at `git_dir`, whatever its status, in order; of the segments,
+/// only those that can have entries younger than `since`. What is no entry is passed over.
+///
+/// # Errors
+/// A file cannot be read.
+pub fn visit<S: Storage>(
+    storage: &S,
+    git_dir: &Path,
+    since: Option<Ulid>,
+    mut visitor: impl FnMut(Located),
+) -> io::Result<()> {
+    // The journal is opened before the segments are listed: one that is put aside in between is read once or twice.
+    let journal = open(storage, &file_in(git_dir, None))?;
+    let mut visit_file = |segment: Option<Ulid>, file: &S::File| -> io::Result<()> {
+        for item in FileInput::reader(storage, file, 0, READ_SIZE) {
+            if let Item::Entry(mut located) = item? {
+                located.place.segment = segment;
+                visitor(*located);
+            }
+        }
+        Ok(())
+    };
+    for segment in segments(storage, git_dir)? {
+        // A segment's id is greater than all in it.
+        if since.is_none_or(|since| segment > since)
+            && let Some(file) = open(storage, &file_in(git_dir, Some(segment)))?
+        {
+            visit_file(Some(segment), &file)?;
+        }
+    }
+    journal.map_or(Ok(()), |file| visit_file(None, &file))
+}
+
+/// When the oldest pending entry was made, as far as that shows in a few reads of bounded size: an estimate for people.
+/// None where nothing is pending, or where that does not show.
+pub fn oldest_pending<S: Storage>(storage: &S, git_dir: &Path) -> Option<Timestamp> {
+    let Position { segment, offset } = Head::load(storage, git_dir).oldest;
+    let file = storage.open_read(&file_in(git_dir, segment)).ok()?;
+    let length = storage.length(&file).ok()?.checked_sub(offset)?;
+    let mut window = vec![0; length.min(LOOK_FOR_OLDEST) as usize];
+    read_exact_at(storage, &file, offset, &mut window).ok()?;
+    // Decoding every line would take a hundred times as long.
+    let pending = window.find(PENDING)?;
+    let start = window[..pending].rfind_byte(b'\n').map_or(0, |feed| feed + 1);
+    let length = window[pending..].find_byte(b'\n')?;
+    let located = decode(&window[start..pending + length], 0).ok()?;
+    Some(located.entry.timestamp)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::journal::{
+        Entry, MAX_LINE, Reader, encode,
+        tests::{entry, journal},
+    };
+
+    fn read(journal: &[u8]) -> Backlog {
+        Backlog::collect(Reader::new(journal, 0)).unwrap()
+    }
+
+    #[test]
+    fn a_bad_line_hides_no_good_one() {
+        let mut bytes = journal(0..1);
+        bytes.extend_from_slice(b"{\"half\":\n     \n\n");
+        bytes.resize(bytes.len() + MAX_LINE + 1, b'x');
+        bytes.push(b'\n');
+        let done = Entry {
+            status: Status::Done,
+            ..entry(1)
+        };
+        bytes.extend_from_slice(&encode(&done, bytes.len() as u64));
+        bytes.extend_from_slice(&encode(&entry(2), 0)[..30]);
+        let backlog = read(&bytes);
+        assert_eq!(backlog.pending.len(), 1);
+        let counts = Counts {
+            pending: 1,
+            done: 1,
+            ..Counts::default()
+        };
+        assert_eq!(backlog.counts, counts);
+        let problems: Vec<_> = backlog.problems.iter().map(ToString::to_string).collect();
+        assert!(
+            problems[0].starts_with("corrupt entry of 8 bytes at offset "),
+            "{problems:?}"
+        );
+        assert!(problems[1].contains("longer than 1048576"), "{problems:?}");
+        assert!(problems[2].starts_with("torn tail of 30 bytes"), "{problems:?}");
+        assert_eq!((problems.len(), backlog.problem_count), (3, 3));
+    }
+
+    #[test]
+    fn the_same_line_twice_is_one_entry_and_the_same_id_with_other_content_two() {
+        let mut other = entry(0);
+        other.update.name = "refs/kv/other".into();
+        let bytes = [journal(0..1), journal(0..1), encode(&other, 0)].concat();
+        let backlog = read(&bytes);
+        assert_eq!((backlog.pending.len(), backlog.counts.pending), (2, 2));
+        assert_eq!(backlog.pending[0].copies[0].offset, journal(0..1).len() as u64);
+        assert!(
+            backlog.problems[0]
+                .to_string()
+                .starts_with("another entry with the entry_id 0")
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn any_prefix_of_a_journal_gives_a_prefix_of_its_entries(count in 0u64..20, cut in any::<prop::sample::Index>()) {
+            let whole = journal(0..count);
+            let prefix = &whole[..cut.index(whole.len() + 1)];
+            let entries = |journal| -> Vec<_> { read(journal).pending.into_iter().map(|located| located.entry).collect() };
+            let (all, some) = (entries(&whole), entries(prefix));
+            prop_assert_eq!(&all[..some.len()], &some[..]);
+            prop_assert_eq!(some.len(), prefix.iter().filter(|byte| **byte == b'\n').count());
+        }
+    }
+}

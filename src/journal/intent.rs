@@ -1,0 +1,364 @@
+//! Intents: what `pre-receive` writes before a push is accepted, so that a crash before `post-receive` is noticed.
+//!
+//! # Format
+//!
+//! `.stargate/intents/<ULID>.json` is one JSON object: `intent_id`, the ULID, which is greater than every `entry_id` that
+//! the journal had at that time; `timestamp`; and `entries`, an array of objects as in the journal, of source `recovered`
+//! and with the id of the intent, which become entries if the push turns out to have been accepted without being
+//! journaled.
+//!
+//! It is written to `.<ULID>.tmp`, fsynced, renamed, and the folder fsynced, so a file with the name of an intent is
+//! whole. Its removal is not synced: one that comes back after a power cut is found to be journaled.
+//!
+//! # Limitations
+//!
+//! `post-receive` is told only the refs that were really updated: an `update` hook may have declined some. It removes the
+//! oldest intent of exactly its updates, or else the oldest that has all of them. When two pushes of the same updates run at
+//! once, of which git accepts one, that may be the intent of the other; the one that is left is dropped like any other.
+use std::{
+    fmt, io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use bstr::ByteSlice;
+use gix::ObjectId;
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use ulid::Ulid;
+
+use super::{
+    FOLDER,
+    entry::{Draft, Source},
+    format::{decode, encode_draft, timestamp},
+    repair::read_exact_at,
+};
+use crate::{
+    ref_update::RefUpdate,
+    storage::{FILE_MODE, Storage},
+};
+
+/// The folder in [`FOLDER`] that intents are in.
+pub const INTENTS: &str = "intents";
+/// An intent that is younger may be of a push that goes on.
+pub const IN_FLIGHT: Duration = Duration::from_secs(60);
+/// A longer file is no intent of ours, in bytes.
+const MAX_INTENT: u64 = 1 << 30;
+const SUFFIX: &str = ".json";
+const UNFINISHED: &str = ".tmp";
+
+/// What a push is about to do to mirrored refs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Intent {
+    /// Its name.
+    pub id: Ulid,
+    /// When it was written.
+    pub timestamp: Timestamp,
+    /// The entries that are to be.
+    pub drafts: Vec<Draft>,
+}
+
+/// What becomes of one ref update of an intent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// The push may still go on: look again later.
+    Keep,
+    /// The push was accepted, and is not journaled.
+    Recover,
+    /// There is nothing to do.
+    Drop(Reason),
+}
+
+/// Why there is nothing to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// The journal has it.
+    Journaled,
+    /// The ref stands elsewhere: the push was not accepted, or a later one has replaced what it did.
+    Elsewhere,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Reason::Journaled => "the journal has it already",
+            Reason::Elsewhere => "the ref stands elsewhere: not accepted, or replaced by a later push",
+        })
+    }
+}
+
+/// Decides about one ref update of an intent of this age (of none where the clock has gone back). `journaled` is
+/// whether the journal has an entry of the same update that is younger than the intent, `ref_now` what the ref is.
+pub fn resolve(update: &RefUpdate, age: Option<Duration>, journaled: bool, ref_now: Option<ObjectId>) -> Verdict {
+    let stands = match ref_now {
+        Some(id) => id == update.new,
+        None => update.is_delete(),
+    };
+    match age {
+        Some(age) if age < IN_FLIGHT => Verdict::Keep,
+        _ if journaled => Verdict::Drop(Reason::Journaled),
+        _ if stands => Verdict::Recover,
+        _ => Verdict::Drop(Reason::Elsewhere),
+    }
+}
+
+/// The ids of the intents in the repository at `git_dir`, oldest first.
+///
+/// # Errors
+/// The folder cannot be read.
+pub fn list<S: Storage>(storage: &S, git_dir: &Path) -> io::Result<Vec<Ulid>> {
+    named(storage, git_dir, "", SUFFIX)
+}
+
+/// The ids of files whose writers have died, or are writing.
+pub(super) fn list_unfinished<S: Storage>(storage: &S, git_dir: &Path) -> io::Result<Vec<Ulid>> {
+    named(storage, git_dir, ".", UNFINISHED)
+}
+
+/// Reads an intent.
+///
+/// # Errors
+/// It is not there any more ([`NotFound`](io::ErrorKind::NotFound)), cannot be read, or is none
+/// ([`InvalidData`](io::ErrorKind::InvalidData)).
+pub fn read<S: Storage>(storage: &S, git_dir: &Path, id: Ulid) -> io::Result<Intent> {
+    parse(&bytes_of(storage, &path_of(git_dir, id))?)
+}
+
+/// Writes an intent, durably; its folder is there.
+///
+/// # Errors
+/// Something cannot be written, synced or renamed. Then there is no intent.
+pub(super) fn write<S: Storage>(storage: &S, git_dir: &Path, intent: &Intent) -> io::Result<()> {
+    let folder = git_dir.join(FOLDER).join(INTENTS);
+    let (path, beside) = (path_of(git_dir, intent.id), unfinished(git_dir, intent.id));
+    storage.write_new(&beside, &encode(intent), FILE_MODE)?;
+    let renamed = storage.rename(&beside, &path);
+    if renamed.is_err() {
+        // The first error is the one to tell.
+        let _ = storage.remove(&beside);
+    }
+    renamed?;
+    storage.sync_dir(&folder).inspect_err(|_| {
+        let _ = storage.remove(&path);
+    })
+}
+
+/// Removes an intent; one that is not there any more is fine.
+///
+/// # Errors
+/// It cannot be removed.
+pub fn remove<S: Storage>(storage: &S, git_dir: &Path, id: Ulid) -> io::Result<()> {
+    absent_is_fine(storage.remove(&path_of(git_dir, id)))
+}
+
+/// Removes what a writer who died has left.
+pub(super) fn remove_unfinished<S: Storage>(storage: &S, git_dir: &Path, id: Ulid) -> io::Result<()> {
+    absent_is_fine(storage.remove(&unfinished(git_dir, id)))
+}
+
+/// Finds the intent of a push by the updates that were made: see the module's limitations. What cannot be read is none.
+///
+/// # Errors
+/// The folder cannot be read.
+pub fn find<S: Storage>(storage: &S, git_dir: &Path, updates: &[&RefUpdate]) -> io::Result<Option<Ulid>> {
+    let Some(first) = updates.first() else { return Ok(None) };
+    let needle = first.new.to_string();
+    let mut larger = None;
+    for id in list(storage, git_dir)? {
+        let Ok(bytes) = bytes_of(storage, &path_of(git_dir, id)) else {
+            continue;
+        };
+        // Mostly there is one, but where 64 push at once, there may be 64.
+        if !bytes.contains_str(&needle) {
+            continue;
+        }
+        let Ok(intent) = parse(&bytes) else { continue };
+        match intent.covers(updates) {
+            true if intent.drafts.len() == updates.len() => return Ok(Some(id)),
+            true => larger = larger.or(Some(id)),
+            false => {}
+        }
+    }
+    Ok(larger)
+}
+
+impl Intent {
+    /// Whether all of these updates are among its own.
+    fn covers(&self, updates: &[&RefUpdate]) -> bool {
+        // Both are in the order in which git tells them.
+        let mut own = self.drafts.iter().map(|draft| &draft.update);
+        updates.iter().all(|update| own.any(|one| one == *update))
+    }
+}
+
+#[derive(Deserialize)]
+struct ReadIntent<'a> {
+    intent_id: Ulid,
+    timestamp: Timestamp,
+    #[serde(borrow)]
+    entries: Vec<&'a RawValue>,
+}
+
+fn encode(intent: &Intent) -> Vec<u8> {
+    let written = timestamp(intent.timestamp);
+    let mut text = format!(r#"{{"intent_id":"{}","timestamp":"{written}","entries":["#, intent.id).into_bytes();
+    for draft in &intent.drafts {
+        let draft = Draft {
+            source: Source::Recovered,
+            ..draft.clone()
+        };
+        text.push(b'\n');
+        encode_draft(&draft, intent.id, &written, 0, &mut text);
+        text.pop();
+        text.push(b',');
+    }
+    if text.ends_with(b",") {
+        text.pop();
+    }
+    text.extend_from_slice(b"\n]}\n");
+    text
+}
+
+fn parse(bytes: &[u8]) -> io::Result<Intent> {
+    let none = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);
+    let read: ReadIntent = serde_json::from_slice(bytes).map_err(|error| none(error.to_string()))?;
+    let draft = |raw: &&RawValue| decode(raw.get().as_bytes(), 0).map(|located| located.entry.into_draft());
+    Ok(Intent {
+        id: read.intent_id,
+        timestamp: read.timestamp,
+        drafts: read
+            .entries
+            .iter()
+            .map(draft)
+            .collect::<Result<_, _>>()
+            .map_err(|error| none(error.to_string()))?,
+    })
+}
+
+fn bytes_of<S: Storage>(storage: &S, path: &Path) -> io::Result<Vec<u8>> {
+    let file = storage.open_read(path)?;
+    let length = storage.length(&file)?;
+    if length > MAX_INTENT {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("{length} bytes")));
+    }
+    let mut bytes = vec![0; length as usize];
+    read_exact_at(storage, &file, 0, &mut bytes)?;
+    Ok(bytes)
+}
+
+fn named<S: Storage>(storage: &S, git_dir: &Path, prefix: &str, suffix: &str) -> io::Result<Vec<Ulid>> {
+    let names = storage.list(&git_dir.join(FOLDER).join(INTENTS))?;
+    let id = |name: &std::ffi::OsString| {
+        let id = name.to_str()?.strip_prefix(prefix)?.strip_suffix(suffix)?;
+        Ulid::from_string(id).ok()
+    };
+    let mut ids: Vec<Ulid> = names.iter().filter_map(id).collect();
+    ids.sort_unstable();
+    Ok(ids)
+}
+
+pub(super) fn path_of(git_dir: &Path, id: Ulid) -> PathBuf {
+    git_dir.join(FOLDER).join(INTENTS).join(format!("{id}{SUFFIX}"))
+}
+
+fn unfinished(git_dir: &Path, id: Ulid) -> PathBuf {
+    git_dir.join(FOLDER).join(INTENTS).join(format!(".{id}{UNFINISHED}"))
+}
+
+fn absent_is_fine(removed: io::Result<()>) -> io::Result<()> {
+    match removed {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::{journal::tests::draft, storage::Disk};
+
+    fn intent(id: u128, names: &[&str]) -> Intent {
+        Intent {
+            id: Ulid(id),
+            timestamp: Timestamp::UNIX_EPOCH,
+            drafts: names
+                .iter()
+                .map(|name| Draft {
+                    source: Source::Recovered,
+                    ..draft(name)
+                })
+                .collect(),
+        }
+    }
+
+    fn folder_with(intents: &[Intent]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir_all(folder.path().join(FOLDER).join(INTENTS)).unwrap();
+        for intent in intents {
+            write(&Disk, folder.path(), intent).unwrap();
+        }
+        folder
+    }
+
+    #[test]
+    fn an_intent_comes_back_as_it_went() {
+        let intent = intent(7, &["a", "b"]);
+        let folder = folder_with(std::slice::from_ref(&intent));
+        assert_eq!(list(&Disk, folder.path()).unwrap(), [intent.id]);
+        assert_eq!(read(&Disk, folder.path(), intent.id).unwrap(), intent);
+        let text = fs::read_to_string(path_of(folder.path(), intent.id)).unwrap();
+        let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(json["entries"][1]["ref"], "refs/kv/b");
+        remove(&Disk, folder.path(), intent.id).unwrap();
+        remove(&Disk, folder.path(), intent.id).unwrap();
+        assert!(list(&Disk, folder.path()).unwrap().is_empty());
+    }
+
+    #[test]
+    fn the_exact_match_is_preferred_then_the_oldest_that_has_all() {
+        let all = [
+            intent(1, &["a", "b", "c"]),
+            intent(2, &["a", "b"]),
+            intent(3, &["a", "c"]),
+        ];
+        let folder = folder_with(&all);
+        let found = |names: &[&str]| {
+            let updates: Vec<_> = names.iter().map(|name| draft(name).update).collect();
+            find(&Disk, folder.path(), &updates.iter().collect::<Vec<_>>()).unwrap()
+        };
+        assert_eq!(found(&["a", "c"]), Some(Ulid(3)));
+        assert_eq!(found(&["b", "c"]), Some(Ulid(1)));
+        assert_eq!(found(&["a"]), Some(Ulid(1)));
+        assert_eq!(found(&["d"]), None);
+        assert_eq!(found(&[]), None);
+    }
+
+    #[test]
+    fn what_becomes_of_an_update() {
+        let made = draft("a").update;
+        let deleted = RefUpdate {
+            old: made.new,
+            new: made.old,
+            name: made.name.clone(),
+        };
+        let old = Some(IN_FLIGHT);
+        let young = Some(IN_FLIGHT - Duration::from_millis(1));
+        let other = Some(ObjectId::from_bytes_or_panic(&[7; 20]));
+        let gone = Verdict::Drop(Reason::Elsewhere);
+        for (update, age, journaled, now, expected) in [
+            (&made, young, true, Some(made.new), Verdict::Keep),
+            (&made, old, true, Some(made.new), Verdict::Drop(Reason::Journaled)),
+            (&made, old, false, Some(made.new), Verdict::Recover),
+            (&made, None, false, Some(made.new), Verdict::Recover),
+            (&made, old, false, other, gone),
+            (&made, old, false, None, gone),
+            (&deleted, old, false, None, Verdict::Recover),
+            (&deleted, old, false, other, gone),
+        ] {
+            assert_eq!(resolve(update, age, journaled, now), expected);
+        }
+    }
+}

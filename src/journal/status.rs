@@ -1,0 +1,75 @@
+//! The bytes of a status in a line.
+use bstr::ByteSlice;
+
+use super::entry::Status;
+
+/// The width of a status in a line, in bytes.
+pub(super) const WIDTH: usize = 9;
+/// What stands before it. No string in JSON contains this: a quote within one has a backslash before it.
+pub(super) const KEY: &[u8] = br#","status":"#;
+const ALL: [Status; 4] = [Status::Pending, Status::Done, Status::Failed, Status::Skipped];
+
+impl Status {
+    /// The JSON value with blanks up to the common width.
+    pub(super) fn padded(self) -> &'static [u8; WIDTH] {
+        match self {
+            Status::Pending => b"\"pending\"",
+            Status::Done => b"\"done\"   ",
+            Status::Failed => b"\"failed\" ",
+            Status::Skipped => b"\"skipped\"",
+        }
+    }
+}
+
+/// The line as it was while its status was pending, when the status is now a mix of two known ones: an overwrite was cut
+/// off, or is going on.
+pub(super) fn unmixed(line: &[u8]) -> Option<Vec<u8>> {
+    let start = line.find(KEY)? + KEY.len();
+    let status: &[u8; WIDTH] = line.get(start..start + WIDTH)?.try_into().ok()?;
+    if !is_mix(status) {
+        return None;
+    }
+    let mut line = line.to_vec();
+    line[start..start + WIDTH].copy_from_slice(Status::Pending.padded());
+    Some(line)
+}
+
+/// Whether each byte is that of one of two statuses, and the whole is neither.
+fn is_mix(status: &[u8; WIDTH]) -> bool {
+    let of = |one: Status, two: Status| {
+        let pairs = one.padded().iter().zip(two.padded());
+        status
+            .iter()
+            .zip(pairs)
+            .all(|(byte, (one, two))| byte == one || byte == two)
+    };
+    let known = ALL.iter().any(|known| known.padded() == status);
+    !known && ALL.iter().any(|one| ALL.iter().any(|two| of(*one, *two)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_cut_of_an_overwrite_is_a_mix_and_nothing_else_is() {
+        for (old, new) in ALL.iter().flat_map(|old| ALL.iter().map(move |new| (old, new))) {
+            for cut in 0..=WIDTH {
+                let mixed: Vec<u8> = [&new.padded()[..cut], &old.padded()[cut..]].concat();
+                let known = ALL.iter().any(|status| status.padded()[..] == mixed);
+                assert_eq!(is_mix(&mixed.try_into().unwrap()), !known);
+            }
+        }
+        assert!(!is_mix(b"\"waiting\""));
+        assert!(!is_mix(b"\"pendinx\""));
+    }
+
+    #[test]
+    fn only_the_status_of_the_line_itself_is_looked_at() {
+        let line = br#"{"ref":"refs/kv/a\",\"status\":\"donding\"","status":"donding","meta":null}"#;
+        let pending = br#"{"ref":"refs/kv/a\",\"status\":\"donding\"","status":"pending","meta":null}"#;
+        assert_eq!(unmixed(line).as_deref(), Some(&pending[..]));
+        assert_eq!(unmixed(pending), None);
+        assert_eq!(unmixed(br#"{"status""#), None);
+    }
+}

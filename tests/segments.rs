@@ -1,0 +1,631 @@
+//! The journal over its files and over time: rotation, what a scan remembers, repair, retention; and against a model.
+#![cfg(unix)]
+mod support;
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, OpenOptions},
+    io::Write,
+    os::unix::fs::FileExt,
+    path::Path,
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use proptest::prelude::*;
+use stargate_mirror::{
+    clock::Clock,
+    journal::{
+        Backlog, Counts, FOLDER, Located, ProblemKind, QUIET, ROTATE_AT, Repair, SCAN, Status, Writer, file_in,
+        oldest_pending, path_in, segments,
+    },
+    storage::Disk,
+};
+use support::{
+    faulty::{Faulty, clock, draft, drafts},
+    stargate::{Stargate, clean_command, creation, feed, stderr},
+};
+use ulid::Ulid;
+
+const RETENTION: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+struct Journal {
+    folder: tempfile::TempDir,
+}
+
+impl Journal {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        Journal { folder }
+    }
+
+    fn git_dir(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn path(&self) -> std::path::PathBuf {
+        path_in(self.git_dir())
+    }
+
+    fn writer(&self) -> Writer<Disk, impl Clock> {
+        Writer::new(Disk, clock(), self.git_dir(), Duration::from_secs(1))
+    }
+
+    /// A writer whose clock is so far ahead of the files' times.
+    fn writer_later(&self, later: Duration) -> Writer<Disk, impl Clock> {
+        let clock = clock();
+        clock.now.set((Timestamp::now() + later).as_millisecond());
+        Writer::new(Disk, clock, self.git_dir(), Duration::from_secs(1))
+    }
+
+    fn append(&self, names: &[&str]) {
+        let appended = self.writer().append(&drafts(names)).unwrap();
+        assert!(appended.failed.is_empty());
+    }
+
+    fn append_many(&self, numbers: std::ops::Range<usize>) {
+        let drafts: Vec<_> = numbers.map(|number| draft(&number.to_string())).collect();
+        assert!(self.writer().append(&drafts).unwrap().failed.is_empty());
+    }
+
+    fn load(&self) -> Backlog {
+        Backlog::load(&Disk, self.git_dir()).unwrap()
+    }
+
+    fn settle(&self, entries: &[Located], status: Status) -> usize {
+        let settlements: Vec<_> = entries.iter().map(|entry| (entry.clone(), status)).collect();
+        self.writer().settle(&settlements).unwrap().settled
+    }
+
+    /// Names of the pending entries, in order.
+    fn pending(&self) -> Vec<String> {
+        names(&self.load())
+    }
+
+    /// How many bytes a load reads.
+    fn bytes_read(&self) -> u64 {
+        let faulty = Faulty::new(&|_, _| None);
+        Backlog::load(&&faulty, self.git_dir()).unwrap();
+        faulty.bytes_read.get()
+    }
+
+    fn add_raw(&self, path: &Path, bytes: &[u8]) {
+        OpenOptions::new()
+            .append(true)
+            .open(path)
+            .unwrap()
+            .write_all(bytes)
+            .unwrap();
+    }
+}
+
+fn names(backlog: &Backlog) -> Vec<String> {
+    let name = |located: &Located| located.entry.update.name.to_string().replacen("refs/kv/", "", 1);
+    backlog.pending.iter().map(name).collect()
+}
+
+#[test]
+fn a_segment_is_read_and_settled_like_the_journal() {
+    let journal = Journal::new();
+    journal.append(&["a", "b"]);
+    let before = journal.load().pending;
+    let segment = journal.writer().rotate().unwrap().unwrap();
+    journal.append(&["c"]);
+    let backlog = journal.load();
+    assert_eq!(names(&backlog), ["a", "b", "c"]);
+    let places: Vec<_> = backlog.pending.iter().map(|located| located.place.segment).collect();
+    assert_eq!(places, [Some(segment), Some(segment), None]);
+
+    assert_eq!(
+        journal.settle(&before[..1], Status::Done),
+        1,
+        "read before it was put aside"
+    );
+    assert_eq!(journal.settle(&backlog.pending[1..], Status::Skipped), 2);
+    assert!(journal.pending().is_empty());
+}
+
+#[test]
+fn who_only_locks_writes_to_a_segment_and_is_read() {
+    let journal = Journal::new();
+    journal.append(&["a"]);
+    let line = fs::read_to_string(journal.path()).unwrap();
+    let mut foreign = OpenOptions::new().append(true).open(journal.path()).unwrap();
+    journal.writer().rotate().unwrap().unwrap();
+    journal.settle(&journal.load().pending, Status::Done);
+    journal.writer().maintain(&journal.load(), RETENTION).unwrap();
+    assert!(journal.pending().is_empty());
+    foreign.write_all(line.replace("kv/a", "kv/late").as_bytes()).unwrap();
+    assert_eq!(journal.pending(), ["late"]);
+}
+
+#[test]
+fn a_journal_is_put_aside_when_it_is_large() {
+    let journal = Journal::new();
+    journal.append(&["a"]);
+    assert_eq!(journal.writer().rotate_if_due().unwrap(), None);
+    journal.add_raw(&journal.path(), &vec![b'\n'; ROTATE_AT as usize]);
+    assert!(journal.writer().rotate_if_due().unwrap().is_some());
+    assert_eq!(
+        fs::metadata(journal.path()).unwrap().len(),
+        0,
+        "there always is a journal"
+    );
+    assert_eq!(journal.pending(), ["a"]);
+}
+
+#[test]
+fn reading_costs_what_is_pending_and_not_what_was() {
+    let mut costs = Vec::new();
+    for size in [10_000, 40_000] {
+        let journal = Journal::new();
+        journal.append_many(0..size);
+        let all = journal.load().pending;
+        let (stuck, gone): (Vec<_>, Vec<_>) = all.into_iter().enumerate().partition(|(number, _)| number % 1000 == 1);
+        let gone: Vec<_> = gone.into_iter().map(|(_, located)| located).collect();
+        assert_eq!(journal.settle(&gone, Status::Done), gone.len());
+        let whole = journal.bytes_read();
+        assert!(whole >= size as u64 * 200, "{whole}");
+
+        let backlog = journal.load();
+        let maintained = journal.writer().maintain(&backlog, RETENTION).unwrap();
+        assert_eq!(maintained.rotated.is_some(), size == 40_000);
+        let counts = Counts {
+            pending: stuck.len() as u64,
+            done: gone.len() as u64,
+            ..Counts::default()
+        };
+        assert_eq!(
+            (journal.load().counts, journal.load().pending.len()),
+            (counts, stuck.len())
+        );
+        let cost = journal.bytes_read();
+        assert!(
+            cost <= 4096 * (stuck.len() as u64 + 4) + 2048,
+            "{cost} for {}",
+            stuck.len()
+        );
+        costs.push(cost / stuck.len() as u64);
+
+        // What comes later, and is settled, costs what it is until it is remembered.
+        journal.append(&["new"]);
+        assert!(journal.bytes_read() <= cost + 3 * 4096);
+        let faulty = Faulty::new(&|_, _| None);
+        let writer = Writer::new(&faulty, clock(), journal.git_dir(), Duration::from_secs(1));
+        let stuck = journal.load().pending;
+        let settlements: Vec<_> = stuck.iter().map(|located| (located.clone(), Status::Done)).collect();
+        assert_eq!(writer.settle(&settlements).unwrap().settled, stuck.len());
+        assert!(
+            faulty.bytes_read.get() <= 2 * 4096 * (stuck.len() as u64 + 1),
+            "{}",
+            faulty.bytes_read.get()
+        );
+        assert!(journal.pending().is_empty());
+        writer.maintain(&journal.load(), RETENTION).unwrap();
+        // What it would spare is not worth a scan of less than 64 KiB.
+        assert!(
+            journal.bytes_read() <= (64 << 10) + 5 * 4096,
+            "{}",
+            journal.bytes_read()
+        );
+
+        let faulty = Faulty::new(&|_, _| None);
+        Writer::new(&faulty, clock(), journal.git_dir(), Duration::from_secs(1))
+            .append(&drafts(&["z"]))
+            .unwrap();
+        assert!(
+            faulty.bytes_read.get() <= 2 * 4096,
+            "starting up: {}",
+            faulty.bytes_read.get()
+        );
+    }
+    assert!(
+        costs[0].abs_diff(costs[1]) <= costs[0] / 2,
+        "the same for each pending entry: {costs:?}"
+    );
+}
+
+#[test]
+fn a_scan_of_another_file_is_not_used() {
+    let journal = Journal::new();
+    journal.append_many(0..1000);
+    journal.settle(&journal.load().pending, Status::Done);
+    journal.writer().maintain(&journal.load(), RETENTION).unwrap();
+    assert!(journal.git_dir().join(FOLDER).join(SCAN).exists());
+    assert!(journal.bytes_read() <= 3 * 4096);
+
+    // The same file, cut and written anew: as long as before, and all pending.
+    let length = fs::metadata(journal.path()).unwrap().len();
+    let line = fs::read_to_string(journal.path()).unwrap();
+    fs::write(journal.path(), "").unwrap();
+    journal.append_many(2000..3100);
+    assert!(fs::metadata(journal.path()).unwrap().len() > length);
+    assert_eq!(journal.pending().len(), 1100);
+
+    // A copy that was put back in its place.
+    let copy = journal.path().with_extension("copy");
+    fs::write(&copy, line.replace("\"done\"   ", "\"pending\"")).unwrap();
+    fs::rename(&copy, journal.path()).unwrap();
+    assert_eq!(journal.pending().len(), 1000);
+}
+
+#[test]
+fn an_entry_that_is_retried_is_pending_whatever_a_scan_remembers() {
+    let journal = Journal::new();
+    journal.append_many(0..1000);
+    let all = journal.load().pending;
+    journal.settle(&all, Status::Failed);
+    let old = journal.load();
+    journal.writer().maintain(&old, RETENTION).unwrap();
+    assert_eq!((journal.pending().len(), journal.load().counts.failed), (0, 1000));
+
+    let mut failed = all[7].clone();
+    failed.entry.status = Status::Failed;
+    assert_eq!(journal.writer().retry(&[failed]).unwrap().settled, 1);
+    // A cycle that was under way does not hide it.
+    journal.writer().maintain(&old, RETENTION).unwrap();
+    assert_eq!(journal.pending(), ["7"]);
+    journal.writer().maintain(&journal.load(), RETENTION).unwrap();
+    assert_eq!(journal.pending(), ["7"]);
+}
+
+#[test]
+fn a_settled_segment_is_removed_after_it_was_quiet_and_the_retention_is_over() {
+    let journal = Journal::new();
+    journal.append(&["a"]);
+    let settled = journal.writer().rotate().unwrap().unwrap();
+    journal.settle(&journal.load().pending, Status::Done);
+    journal.append(&["b"]);
+    let pending = journal.writer().rotate().unwrap().unwrap();
+    let removed = |later: Duration| {
+        let writer = journal.writer_later(later);
+        writer.maintain(&journal.load(), RETENTION).unwrap().removed
+    };
+    assert_eq!(removed(QUIET + RETENTION - Duration::from_secs(60)), []);
+    assert_eq!(removed(QUIET + RETENTION + Duration::from_secs(60)), [settled]);
+    assert_eq!(segments(&Disk, journal.git_dir()).unwrap(), [pending]);
+    assert_eq!(removed(QUIET + RETENTION * 2), [], "what is pending is never removed");
+    assert_eq!(journal.pending(), ["b"]);
+}
+
+#[test]
+fn what_is_no_json_is_kept_and_blanked_and_the_rest_is_left() {
+    let journal = Journal::new();
+    journal.append(&["a"]);
+    let line = fs::read_to_string(journal.path()).unwrap();
+    let broken = "{\"entry_id\":\"01\n";
+    let wrong = "{\"entry_id\":7}\n";
+    let unknown = line.replace("\"pending\"", "\"waiting\"");
+    let hidden = [&[0; 5000][..], line.replace("kv/a", "kv/z").as_bytes()].concat();
+    for bytes in [
+        broken.as_bytes(),
+        wrong.as_bytes(),
+        unknown.as_bytes(),
+        &hidden,
+        b"{\"torn",
+    ] {
+        journal.add_raw(&journal.path(), bytes);
+    }
+    let segment = journal
+        .git_dir()
+        .join(FOLDER)
+        .join(format!("mirror-journal.{}.ndjson", Ulid(1)));
+    fs::write(&segment, "{\"torn in a segment").unwrap();
+
+    let found = journal.load();
+    assert_eq!(names(&found), ["a", "z"], "a bad line hides no good one");
+    let repairs = journal.writer().mend(&found.problems).unwrap();
+    let lengths: Vec<_> = repairs
+        .iter()
+        .map(|repair| match repair {
+            Repair::Quarantined { length, .. } => (*length, "cut off"),
+            Repair::Blanked { length, .. } => (*length, "blanked"),
+            Repair::Completed => (0, "completed"),
+        })
+        .collect();
+    let expected = [(19, "cut off"), (15, "blanked"), (5000, "blanked"), (6, "cut off")];
+    assert_eq!(lengths, expected);
+    assert_eq!(
+        fs::read_dir(journal.git_dir().join(FOLDER).join("quarantine"))
+            .unwrap()
+            .count(),
+        4
+    );
+
+    let left = journal.load();
+    assert_eq!(names(&left), ["a", "z"]);
+    let told: Vec<_> = left.problems.iter().map(ToString::to_string).collect();
+    assert_eq!(told.len(), 3, "{told:?}");
+    assert!(
+        told[0].contains("invalid type: integer `7`") || told[0].contains("missing field"),
+        "{told:?}"
+    );
+    assert!(told[1].contains("status is \"waiting\""), "{told:?}");
+    assert!(told[2].contains("another entry with the entry_id"), "{told:?}");
+    assert_eq!(
+        journal.writer().mend(&left.problems).unwrap(),
+        [],
+        "what other readers can read is left"
+    );
+    let text = fs::read_to_string(journal.path()).unwrap();
+    let lines = text.lines().filter(|line| !line.trim().is_empty());
+    assert!(
+        lines
+            .clone()
+            .all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok())
+    );
+}
+
+#[test]
+fn a_lock_is_not_needed_to_read_so_what_is_mended_is_looked_at_again() {
+    let journal = Journal::new();
+    journal.append(&["a", "b"]);
+    let whole = fs::read(journal.path()).unwrap();
+    // As a reader may see it while a status is overwritten.
+    let file = OpenOptions::new().write(true).open(journal.path()).unwrap();
+    file.write_at(b"{\"torn", 0).unwrap();
+    let seen = journal.load();
+    assert!(matches!(seen.problems[0].kind, ProblemKind::Corrupt(_)));
+    file.write_at(&whole, 0).unwrap();
+    assert_eq!(journal.writer().mend(&seen.problems).unwrap(), []);
+    assert_eq!(fs::read(journal.path()).unwrap(), whole);
+}
+
+#[test]
+fn the_oldest_pending_entry_is_found_in_few_bytes() {
+    let journal = Journal::new();
+    let faulty = Faulty::new(&|_, _| None);
+    let oldest = || oldest_pending(&&faulty, journal.git_dir()).map(|then| then.as_millisecond());
+    assert_eq!(oldest(), None);
+    let clock = clock();
+    let writer = Writer::new(Disk, &clock, journal.git_dir(), Duration::from_secs(1));
+    for second in 0..2000 {
+        clock.now.set(second * 1000);
+        writer.append(&drafts(&["a"])).unwrap();
+    }
+    assert_eq!(oldest(), Some(0));
+    let pending = journal.load().pending;
+    journal.settle(&pending[..1500], Status::Done);
+    assert_eq!(oldest(), None, "too far away, and nothing is remembered");
+    writer.maintain(&journal.load(), RETENTION).unwrap();
+    assert_eq!(oldest(), Some(1_500_000));
+    writer.rotate().unwrap().unwrap();
+    writer.maintain(&journal.load(), RETENTION).unwrap();
+    assert!(faulty.bytes_read.get() <= 5 * 150_000, "{}", faulty.bytes_read.get());
+}
+
+#[test]
+fn the_commands_do_by_hand_what_the_worker_does() {
+    let stargate = Stargate::bare();
+    let input = creation("refs/kv/a") + &creation("refs/kv/b");
+    assert!(stargate.run_hook(input).status.success());
+    let run = |words: &[&str]| {
+        let mut command = clean_command(env!("CARGO_BIN_EXE_stargate-mirror"));
+        command.args(["journal", "--repo"]).arg(&stargate.git_dir).args(words);
+        let output = feed(command, "");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned() + &stderr(&output);
+        (output.status.code().unwrap(), text)
+    };
+    let listed = run(&["list"]).1;
+    assert_eq!(listed.lines().count(), 2);
+    assert!(listed.contains("  pending  - -> a1a1a1a1a1  refs/kv/a\n"), "{listed}");
+    assert_eq!(
+        run(&["verify"]),
+        (0, "2 pending, 0 done, 0 failed, 0 skipped; 0 problems\n".into())
+    );
+
+    let writer = Writer::new(Disk, clock(), &stargate.git_dir, Duration::from_secs(1));
+    let entries = Backlog::load(&Disk, &stargate.git_dir).unwrap().pending;
+    let (a, b) = (&entries[0], &entries[1]);
+    let settlements = [(a.clone(), Status::Failed), (b.clone(), Status::Done)];
+    writer.settle(&settlements).unwrap();
+    assert_eq!(run(&["list", "--status", "failed"]).1.lines().count(), 1);
+    let id = |located: &Located| located.entry.entry_id.to_string();
+    assert_eq!(run(&["retry", &id(a)]), (0, "1 pending again\n".into()));
+    assert_eq!(run(&["retry", &id(b)]).0, 3);
+    assert!(
+        run(&["retry", "01JBAXF5Z8J8M7R2TK7G9QW3EN"])
+            .1
+            .contains("no such entry")
+    );
+    assert_eq!(run(&["list", "--status", "pending"]).1.lines().count(), 1);
+
+    fs::write(
+        stargate.journal(),
+        [&fs::read(stargate.journal()).unwrap()[..], b"no\n{\"torn"].concat(),
+    )
+    .unwrap();
+    let (code, told) = run(&["verify"]);
+    assert_eq!(code, 1);
+    assert!(
+        told.contains("corrupt entry of 2 bytes") && told.contains("torn tail of 6 bytes"),
+        "{told}"
+    );
+    let (code, told) = run(&["repair"]);
+    assert_eq!(code, 0, "{told}");
+    assert!(
+        told.contains("6 bytes of an incomplete entry went to .stargate/quarantine/"),
+        "{told}"
+    );
+    assert!(
+        told.contains("2 bytes that were no entry went to .stargate/quarantine/"),
+        "{told}"
+    );
+    assert!(run(&["rotate"]).1.starts_with("the journal became the segment "));
+    assert!(run(&["rotate"]).1.contains("nothing was changed"));
+    assert_eq!(
+        run(&["verify"]).1,
+        "1 pending, 1 done, 0 failed, 0 skipped; 0 problems\n"
+    );
+}
+
+/// What may happen to a journal.
+#[derive(Debug, Clone)]
+enum Step {
+    Append(usize),
+    Settle(Vec<prop::sample::Index>, Status),
+    Retry(prop::sample::Index),
+    Rotate,
+    /// Load, mend, load, maintain: what a cycle does.
+    Cycle,
+    /// These bytes at the end.
+    Garbage(Vec<u8>),
+    /// The last line feed is lost.
+    LoseLineFeed,
+    /// The status of a pending entry becomes a mix.
+    Mix(prop::sample::Index),
+}
+
+fn any_step() -> impl Strategy<Value = Step> {
+    let index = any::<prop::sample::Index>;
+    let garbage = prop_oneof![
+        Just(b"{\"torn".to_vec()),
+        Just(b"\0\0\0\0".to_vec()),
+        Just(b"\0\0\n".to_vec()),
+        Just(b"no json\n".to_vec()),
+        Just(b"{}\n".to_vec()),
+        Just(b"\n  \n".to_vec()),
+    ];
+    prop_oneof![
+        4 => (1usize..40).prop_map(Step::Append),
+        4 => (
+            proptest::collection::vec(index(), 1..30),
+            prop_oneof![Just(Status::Done), Just(Status::Failed), Just(Status::Skipped)],
+        )
+            .prop_map(|(which, status)| Step::Settle(which, status)),
+        1 => index().prop_map(Step::Retry),
+        1 => Just(Step::Rotate),
+        3 => Just(Step::Cycle),
+        2 => garbage.prop_map(Step::Garbage),
+        1 => Just(Step::LoseLineFeed),
+        1 => index().prop_map(Step::Mix),
+    ]
+}
+
+/// What a journal holds: ids with their statuses.
+#[derive(Default)]
+struct Model {
+    entries: BTreeMap<Ulid, Status>,
+    /// Bytes that JSON readers do not stumble over stay, and are told.
+    left: u64,
+}
+
+impl Model {
+    fn pending(&self) -> Vec<Ulid> {
+        let pending = self.entries.iter().filter(|(_, status)| **status == Status::Pending);
+        pending.map(|(id, _)| *id).collect()
+    }
+
+    fn step(&mut self, journal: &Journal, step: &Step) {
+        let writer = journal.writer();
+        match step {
+            Step::Append(count) => {
+                let names: Vec<_> = (0..*count).map(|number| draft(&number.to_string())).collect();
+                let appended = writer.append(&names).unwrap();
+                assert_eq!(appended.written.len(), *count);
+                let new = appended.written.into_iter().map(|id| (id, Status::Pending));
+                self.entries.extend(new);
+            }
+            Step::Settle(which, status) => {
+                let pending = journal.load().pending;
+                if pending.is_empty() {
+                    return;
+                }
+                let mut chosen: Vec<_> = which.iter().map(|index| index.index(pending.len())).collect();
+                chosen.sort_unstable();
+                chosen.dedup();
+                for index in chosen {
+                    assert_eq!(journal.settle(&pending[index..=index], *status), 1);
+                    self.entries.insert(pending[index].entry.entry_id, *status);
+                }
+            }
+            Step::Retry(which) => {
+                let mut failed = Vec::new();
+                let failed_only = |located: Located| {
+                    if located.entry.status == Status::Failed {
+                        failed.push(located);
+                    }
+                };
+                stargate_mirror::journal::visit(&Disk, journal.git_dir(), None, failed_only).unwrap();
+                if !failed.is_empty() {
+                    let one = failed.swap_remove(which.index(failed.len()));
+                    assert_eq!(writer.retry(std::slice::from_ref(&one)).unwrap().settled, 1);
+                    self.entries.insert(one.entry.entry_id, Status::Pending);
+                }
+            }
+            Step::Rotate => {
+                writer.rotate().unwrap();
+            }
+            Step::Cycle => self.cycle(journal),
+            Step::Garbage(bytes) => {
+                if journal.path().exists() {
+                    // Garbage that begins in a torn tail is part of it.
+                    let torn = !ends_a_line(&journal.path());
+                    journal.add_raw(&journal.path(), bytes);
+                    self.left += u64::from(bytes == b"{}\n" && !torn);
+                }
+            }
+            Step::LoseLineFeed => {
+                let whole = fs::read(journal.path()).unwrap_or_default();
+                if whole.ends_with(b"}}\n") || whole.ends_with(b"null}\n") {
+                    let file = OpenOptions::new().write(true).open(journal.path()).unwrap();
+                    file.set_len(whole.len() as u64 - 1).unwrap();
+                    writer.repair().unwrap();
+                }
+            }
+            Step::Mix(which) => {
+                let pending = journal.load().pending;
+                if !pending.is_empty() {
+                    let place = &pending[which.index(pending.len())].place;
+                    let path = file_in(journal.git_dir(), place.segment);
+                    let file = OpenOptions::new().write(true).open(path).unwrap();
+                    file.write_at(b"\"doneing\"", place.status.start).unwrap();
+                }
+            }
+        }
+    }
+
+    fn cycle(&self, journal: &Journal) {
+        let writer = journal.writer();
+        writer.repair().unwrap();
+        writer.mend(&journal.load().problems).unwrap();
+        let backlog = journal.load();
+        writer.maintain(&backlog, RETENTION).unwrap();
+        for backlog in [
+            backlog,
+            journal.load(),
+            Backlog::load_whole(&Disk, journal.git_dir()).unwrap(),
+        ] {
+            let ids: Vec<_> = backlog.pending.iter().map(|located| located.entry.entry_id).collect();
+            assert_eq!(ids, self.pending());
+            let count = |status| self.entries.values().filter(|found| **found == status).count() as u64;
+            let counts = Counts {
+                pending: count(Status::Pending),
+                done: count(Status::Done),
+                failed: count(Status::Failed),
+                skipped: count(Status::Skipped),
+            };
+            assert_eq!(backlog.counts, counts);
+            assert_eq!(backlog.problem_count, self.left, "{:?}", backlog.problems);
+        }
+    }
+}
+
+fn ends_a_line(path: &Path) -> bool {
+    let whole = fs::read(path).unwrap();
+    whole.is_empty() || whole.ends_with(b"\n")
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_happens_the_journal_holds_what_the_model_holds(steps in proptest::collection::vec(any_step(), 1..30)) {
+        let journal = Journal::new();
+        let mut model = Model::default();
+        for step in &steps {
+            model.step(&journal, step);
+        }
+        model.cycle(&journal);
+    }
+}
