@@ -196,8 +196,16 @@ impl<'a> Trees<'a> {
         Ok(())
     }
 
-    /// The list.
-    pub(super) fn into_list(self) -> Vec<Listed> {
+    /// The list. What the remote has and is sent all the same, because it was added again, is no base outside of the
+    /// pack: `git index-pack` fails on a delta of such an object when that is a delta itself.
+    pub(super) fn into_list(mut self) -> Vec<Listed> {
+        for place in 0..self.list.len() {
+            if let Some(Base::Remote(id)) = self.list[place].base
+                && let Some(Some(sent)) = self.passed.get(&id)
+            {
+                self.list[place].base = (*sent < place).then_some(Base::Listed(*sent));
+            }
+        }
         self.list
     }
 }
