@@ -5,17 +5,17 @@ use std::{
     fs,
     io::{Read, Write},
     net::{TcpListener, TcpStream},
-    os::{
-        fd::OwnedFd,
-        unix::{net::UnixListener, process::CommandExt},
-    },
+    os::{fd::OwnedFd, unix::net::UnixListener},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::Command,
 };
 
 use tempfile::TempDir;
 
-use super::git;
+use super::{
+    git,
+    processes::{Group, program},
+};
 
 /// The object format of a repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,18 +38,6 @@ pub struct Mirror {
     scheme: &'static str,
     port: u16,
     programs: Vec<Group>,
-}
-
-/// A process group that is killed with this value.
-struct Group(Child);
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        let group = rustix::process::Pid::from_child(&self.0);
-        // Whatever ended by itself is as good.
-        let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
-        let _ = self.0.wait();
-    }
 }
 
 impl Mirror {
@@ -186,16 +174,7 @@ impl Mirror {
             .arg(folder.join("error.log"));
         // The listening socket is its standard input: what nginx does for its own upgrades.
         nginx.env("NGINX", "0;").stdin(OwnedFd::from(listener));
-        self.programs = [fcgiwrap, nginx]
-            .map(|mut command| {
-                let command = command.process_group(0).stdout(Stdio::null()).stderr(Stdio::null());
-                Group(
-                    command
-                        .spawn()
-                        .unwrap_or_else(|error| panic!("{:?} does not start: {error}", command.get_program())),
-                )
-            })
-            .into();
+        self.programs = vec![Group::start(&mut fcgiwrap), Group::start(&mut nginx)];
     }
 }
 
@@ -296,14 +275,4 @@ http {{
 }}
 "
     )
-}
-
-/// Finds a program in `PATH`, and where Debian puts servers.
-fn program(name: &str) -> PathBuf {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
-    let mut candidates = folders.map(|folder| folder.join(name));
-    candidates
-        .find(|path| path.is_file())
-        .unwrap_or_else(|| panic!("the program {name} is needed (apt-get install {name})"))
 }

@@ -4,5 +4,7 @@
 
 pub mod git;
 pub mod mirror;
+pub mod processes;
 pub mod scripted;
+pub mod sshd;
 pub mod stargate;

@@ -6,10 +6,10 @@ use secrecy::ExposeSecret;
 use ureq::http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use ureq::{Body, SendBody, tls::TlsConfig};
 
+use super::HttpUrl;
 use super::failure::{self, Effect, Proof};
-use super::{HttpUrl, Settings};
 use crate::push::{self, Error, Outcome, Traffic};
-use crate::transport::credentials::Authorization;
+use crate::transport::{Settings, credentials::Authorization, service::Service};
 
 /// The most redirects of one request.
 const MAX_REDIRECTS: usize = 5;
@@ -20,15 +20,6 @@ const MAX_TEXT_SHOWN: usize = 200;
 
 /// Some servers serve git's protocol only to what says it is git.
 const USER_AGENT: &str = concat!("git/stargate-mirror-", env!("CARGO_PKG_VERSION"));
-
-/// What is asked of a server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Service {
-    /// To take a push.
-    ReceivePack,
-    /// To be read, in protocol 2 where the server speaks it.
-    UploadPack,
-}
 
 /// A server that is asked about one repository. Connections and TLS sessions are kept between requests.
 pub(super) struct Client {
@@ -114,7 +105,7 @@ impl Client {
             let Some(location) = redirection(&response) else {
                 let proof = self.proof(base);
                 self.base = base.clone();
-                return self.answer(response, service.content_type("advertisement"), Effect::None, proof);
+                return self.answer(response, content_type(service, "advertisement"), Effect::None, proof);
             };
             let next = base.redirected(&location).map_err(|error| {
                 Error::new(Outcome::Misconfigured, error.to_string())
@@ -139,8 +130,8 @@ impl Client {
         let base = self.base.clone();
         let request = self
             .request(Method::POST, base.service(service.name()), &base, service)
-            .header(header::CONTENT_TYPE, service.content_type("request"))
-            .header(header::ACCEPT, service.content_type("result"))
+            .header(header::CONTENT_TYPE, content_type(service, "request"))
+            .header(header::ACCEPT, content_type(service, "result"))
             .header(header::CONTENT_LENGTH, body.left);
         let effect = match service {
             Service::ReceivePack => Effect::Possible,
@@ -156,7 +147,7 @@ impl Client {
             return Err(Error::new(Outcome::Misconfigured, what).with_hint("set the remote's URL to the repository's"));
         }
         let proof = self.proof(&base);
-        self.answer(response, service.content_type("result"), effect, proof)
+        self.answer(response, content_type(service, "result"), effect, proof)
     }
 
     fn request(&self, method: Method, uri: String, base: &HttpUrl, service: Service) -> ureq::http::request::Builder {
@@ -256,17 +247,8 @@ impl Answer<'_> {
     }
 }
 
-impl Service {
-    fn name(self) -> &'static str {
-        match self {
-            Service::ReceivePack => "git-receive-pack",
-            Service::UploadPack => "git-upload-pack",
-        }
-    }
-
-    fn content_type(self, what: &str) -> String {
-        format!("application/x-{}-{what}", self.name())
-    }
+fn content_type(service: Service, what: &str) -> String {
+    format!("application/x-{}-{what}", service.name())
 }
 
 /// A request's body on its way.

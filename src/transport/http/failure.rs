@@ -4,9 +4,8 @@ use std::{io, time::Duration};
 use jiff::Timestamp;
 use ureq::{Timeout, http::StatusCode};
 
-use super::Settings;
 use crate::push::{Error, Outcome};
-use crate::transport::credentials::TOKEN_VARIABLE;
+use crate::transport::{Settings, credentials::TOKEN_VARIABLE};
 
 /// The longest wait that a server's `Retry-After` is obeyed with.
 pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(60 * 60);

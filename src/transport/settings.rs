@@ -5,9 +5,8 @@ use bstr::ByteSlice;
 use secrecy::{ExposeSecret, SecretString};
 use ureq::tls::Certificate;
 
-use super::HttpUrl;
+use super::{Location, credentials, http::HttpUrl, stream::SshSettings};
 use crate::push::{Error, Outcome};
-use crate::transport::{Location, credentials};
 
 /// How long connecting may take, name lookup and TLS included.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -26,6 +25,8 @@ pub struct Settings {
     pub connect_timeout: Duration,
     /// See [`IDLE_TIMEOUT`].
     pub idle_timeout: Duration,
+    /// How ssh is run.
+    pub ssh: SshSettings,
     proxies: Proxies,
 }
 
@@ -50,14 +51,18 @@ impl Settings {
             let set = |name: &&str| variable(name)?.into_string().ok().filter(|value| !value.is_empty());
             names.iter().find_map(set)
         };
+        let given = |name: &str| variable(name).filter(|value| !value.is_empty());
         let secret = |names: &[&str]| text(names).map(SecretString::from);
         Ok(Settings {
             token: credentials::token(&variable)?,
-            ca_file: variable("SSL_CERT_FILE")
-                .filter(|path| !path.is_empty())
-                .map(PathBuf::from),
+            ca_file: given("SSL_CERT_FILE").map(PathBuf::from),
             connect_timeout: CONNECT_TIMEOUT,
             idle_timeout: IDLE_TIMEOUT,
+            ssh: SshSettings {
+                command: given("GIT_SSH_COMMAND"),
+                program: given("GIT_SSH"),
+                variant: text(&["GIT_SSH_VARIANT"]),
+            },
             proxies: Proxies {
                 configured: None,
                 https: secret(&["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"]),
@@ -89,14 +94,22 @@ impl Settings {
             let proxy = proxy.to_str().map_err(|_| unreadable("http.proxy"))?;
             self.proxies.configured = Some(proxy.into());
         }
+        // A program that somebody else's repository names is not run.
+        let command = config
+            .trusted_program("core.sshCommand")
+            .map_err(|_| unreadable("core.sshCommand"))?;
+        self.ssh.command = self.ssh.command.or(command);
+        let variant = config.string("ssh.variant").map(|variant| variant.to_string());
+        self.ssh.variant = self.ssh.variant.or(variant);
         Ok(self)
     }
 
-    /// Whether there is something to prove who we are at `location`. A folder asks for nothing.
+    /// Whether there is something to prove who we are at `location`.
     pub fn has_credentials_for(&self, location: &Location) -> bool {
         match location {
             Location::Http(url) => self.token.is_some() || url.user().is_some(),
-            Location::Path(_) => true,
+            // ssh has its own keys, git:// knows nobody, a folder asks for nothing.
+            Location::Ssh(_) | Location::Git(_) | Location::Path(_) => true,
         }
     }
 
