@@ -245,7 +245,7 @@ mod tests {
         let (want, have) = (ObjectId::Sha1([0xab; 20]), ObjectId::Sha1([0xcd; 20]));
         let request = older_fetch_request(&capabilities, want, &[have]).expect("a request");
         let expected =
-            format!("0048want {want} side-band-64k filter\n0012filter tree:0\n00000032have {have}\n0009done\n");
+            format!("0047want {want} side-band-64k filter\n0012filter tree:0\n00000032have {have}\n0009done\n");
         assert_eq!(request.as_bstr(), expected);
         older_fetch_request(&Capabilities::default(), want, &[]).expect_err("no sideband");
 

@@ -15,6 +15,7 @@ use stargate_mirror::transport::{Location, Remote, Settings, resolve};
 use support::git::{self, git};
 use support::mirror::{Format, Mirror};
 use support::scripted::{Scripted, Step, answer};
+use support::web::Web;
 use tempfile::TempDir;
 
 /// A token that must not be seen anywhere.

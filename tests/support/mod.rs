@@ -2,9 +2,11 @@
 // No test program uses all of it.
 #![allow(dead_code)]
 
+pub mod certificates;
 pub mod git;
 pub mod mirror;
 pub mod processes;
 pub mod scripted;
 pub mod sshd;
 pub mod stargate;
+pub mod web;

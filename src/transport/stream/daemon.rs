@@ -136,11 +136,11 @@ mod tests {
         let request = |url, protocol_2| daemon(url).expect(url).request(Service::ReceivePack, protocol_2);
         assert_eq!(
             request("git://host/o/r.git", false).as_bstr(),
-            "002agit-receive-pack /o/r.git\0host=host\0"
+            "0028git-receive-pack /o/r.git\0host=host\0"
         );
         assert_eq!(
             request("git://host:81/~me/r", true).as_bstr(),
-            "0037git-receive-pack ~me/r\0host=host:81\0\0version=2\0"
+            "0033git-receive-pack ~me/r\0host=host:81\0\0version=2\0"
         );
     }
 
