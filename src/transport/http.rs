@@ -5,18 +5,21 @@
 //! a redirected POST is refused. Every answer has a limit, every silence too.
 //!
 //! # Limitations
-//! - One way to authenticate (Basic); nothing is asked of `credential.helper`.
+//! - One way to authenticate (Basic), unless `http.extraHeader` has another one.
+//! - Of the `http.*` of git configuration, those of [`Options`] are looked at. `http.sslVerify` cannot be switched off.
 //! - A server that answers before it has read the whole push and then closes the connection is not heard: the push
 //!   ends as a lost connection, without what the server said.
 mod client;
 mod failure;
+mod options;
 mod url;
+mod url_match;
 
 use bstr::BString;
 use gix::ObjectId;
 
 use self::client::Client;
-use super::credentials::Authorization;
+use super::credentials::Credentials;
 use super::fetch::{self, PackStream};
 use super::received::{MAX_PACK, ReceivedPack};
 use super::service::Service;
@@ -27,6 +30,7 @@ use crate::push::{
 };
 
 pub use failure::MAX_RETRY_AFTER;
+pub(super) use options::{Options, not_understood};
 pub use url::HttpUrl;
 
 /// A repository on a server.
@@ -44,7 +48,7 @@ enum Reading {
 }
 
 impl Http {
-    /// The repository at `url`, with the credentials of its user info or of `settings`. Nothing is sent yet.
+    /// The repository at `url`, with the credentials that `settings` and its user info give. Nothing is sent yet.
     ///
     /// # Errors
     /// [`Outcome::Misconfigured`] when the URL is not http or https, credentials would cross a network in the clear, or
@@ -60,8 +64,12 @@ impl Http {
             let located = Error::new(error.outcome(), format!("{shown}: {error}"));
             located.with_hint(error.hint().unwrap_or("check the URL"))
         };
-        let authorization = Authorization::new(url, settings.token.as_ref()).map_err(here)?;
-        let client = Client::new(shown.clone(), authorization, settings.clone()).map_err(here)?;
+        let open = || {
+            let options = settings.options(url)?;
+            let credentials = Credentials::find(url, settings, &options)?;
+            Client::new(shown.clone(), credentials, options, settings.clone())
+        };
+        let client = open().map_err(here)?;
         Ok(Http {
             client,
             protocol_2: None,
@@ -151,7 +159,7 @@ impl Http {
         }
         match (parser.finish(), read) {
             // The report is what counts, not what happens to the connection after it.
-            (Ok(report), _) => Ok(report),
+            (Ok(report), _) => Ok(report.map_reasons(|reason| self.client.scrubbed(reason))),
             (Err(_), Err(error)) => Err(error),
             (Err(error), Ok(())) => Err(error.into()),
         }

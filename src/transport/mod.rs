@@ -9,6 +9,9 @@ pub mod settings;
 pub mod stream;
 pub mod upload_pack;
 
+mod helpers;
+mod netrc;
+mod process;
 mod received;
 mod service;
 

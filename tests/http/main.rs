@@ -1,5 +1,6 @@
 //! Reading and pushing over HTTP: against `git http-backend` behind nginx, and against servers that misbehave.
 #![cfg(unix)]
+mod credentials;
 mod real;
 mod scripted;
 #[path = "../support/mod.rs"]

@@ -11,11 +11,12 @@ use std::{
         mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
     },
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use super::{Channel, PIECE};
 use crate::push::{self, Error, Outcome};
+use crate::transport::process::ended_within;
 
 /// How many pieces may have been read and not yet taken.
 const AHEAD: usize = 16;
@@ -25,9 +26,6 @@ const MAX_WORDS: usize = 4096;
 
 /// How long a program that has nothing left to do may take to end.
 const GRACE: Duration = Duration::from_secs(2);
-
-/// How often it is looked at in that time.
-const GLANCE: Duration = Duration::from_millis(5);
 
 /// A running program.
 pub(super) struct Program {
@@ -110,15 +108,8 @@ impl Program {
     /// Closes the input, and gives the program some time to end by itself.
     fn end(&mut self) -> Option<ExitStatus> {
         self.input = None;
-        let start = Instant::now();
-        while !self.is_silent && start.elapsed() < GRACE {
-            match self.child.try_wait() {
-                Ok(None) => thread::sleep(GLANCE),
-                Ok(Some(status)) => return Some(status),
-                Err(_) => return None,
-            }
-        }
-        None
+        let patience = if self.is_silent { Duration::ZERO } else { GRACE };
+        ended_within(&mut self.child, patience)
     }
 }
 
