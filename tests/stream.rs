@@ -6,71 +6,27 @@ mod support;
 use std::{
     io::{Read, Write},
     net::TcpListener,
-    path::Path,
     time::Duration,
 };
 
 use bstr::BString;
-use gix::ObjectId;
-use stargate_mirror::push::{self, Command, Connection, Error, Options, Outcome, Report, Verdict};
-use stargate_mirror::transport::{Location, Remote, Settings};
+use stargate_mirror::push::{self, Connection, Error, Options, Outcome, Verdict};
+use stargate_mirror::transport::{Remote, Settings};
 use support::{
-    git::{self, git},
+    git::git,
+    pushing::{command, id, open, pushed, repository, source},
     sshd::Server,
 };
-use tempfile::TempDir;
 
 const NAME: &str = "o/it's r.git";
-
-fn id(hex: &str) -> ObjectId {
-    ObjectId::from_hex(hex.as_bytes()).expect("an id")
-}
 
 fn settings(ssh_command: &str) -> Settings {
     let variable = |name: &str| (name == "GIT_SSH_COMMAND").then(|| ssh_command.into());
     Settings::from_environment(variable).expect("settings")
 }
 
-fn open(url: &str, settings: &Settings) -> Remote {
-    let location = Location::parse(url.into()).expect("a location");
-    Remote::open(location, settings).expect("a remote")
-}
-
 fn remote(server: &Server, name: &str) -> Remote {
     open(&server.url(name), &settings(&server.ssh_command()))
-}
-
-/// A repository with three commits in a row.
-fn source(format: &str) -> (TempDir, Vec<String>) {
-    let folder = tempfile::tempdir().expect("a folder");
-    git(
-        folder.path(),
-        &["init", "--quiet", "--bare", &format!("--object-format={format}"), "."],
-    );
-    let mut commits: Vec<String> = Vec::new();
-    for content in ["one", "two", "three"] {
-        commits.push(git::commit(folder.path(), commits.last().map(String::as_str), content));
-    }
-    (folder, commits)
-}
-
-fn command(name: &str, old: Option<&str>, new: Option<&str>, like: &str) -> Command {
-    let null = id(like).kind().null();
-    Command {
-        name: name.into(),
-        old: old.map_or(null, id),
-        new: new.map_or(null, id),
-    }
-}
-
-fn pushed(remote: &mut Remote, from: &Path, commands: Vec<Command>) -> Result<Report, Error> {
-    let advertisement = remote.advertisement()?;
-    let repository = gix::open_opts(from, gix::open::Options::isolated()).expect("a repository");
-    let options = Options {
-        atomic: true,
-        ..Options::default()
-    };
-    push::push(remote, &advertisement, &repository, commands, &options)
 }
 
 fn refs(remote: &mut Remote, prefix: &str) -> Vec<(String, String)> {
@@ -90,14 +46,14 @@ fn the_life_of_a_mirror(server: &Server, format: &str) {
     };
     let create = ["refs/kv/main", "refs/kv-mirror/main"].map(|name| command(name, None, Some(two), two));
     assert!(
-        pushed(&mut remote, folder.path(), create.to_vec())
+        pushed(&mut remote, folder.path(), create.to_vec(), true)
             .expect("a report")
             .all_accepted()
     );
     assert!(remote.traffic().bytes_sent > 0 && remote.traffic().http_requests == 0);
     let update = command("refs/kv/main", Some(two), Some(three), one);
     assert!(
-        pushed(&mut remote, folder.path(), vec![update])
+        pushed(&mut remote, folder.path(), vec![update], true)
             .expect("a report")
             .all_accepted()
     );
@@ -112,7 +68,7 @@ fn the_life_of_a_mirror(server: &Server, format: &str) {
         into.path(),
         &["init", "--quiet", "--bare", &format!("--object-format={format}"), "."],
     );
-    let into = gix::open_opts(into.path(), gix::open::Options::isolated()).expect("a repository");
+    let into = repository(into.path());
     remote.fetch_commits(id(two), &into, &[]).expect("commits");
     remote
         .fetch_commits(id(three), &into, &[id(two)])
@@ -122,7 +78,7 @@ fn the_life_of_a_mirror(server: &Server, format: &str) {
     let delete = ["refs/kv/main", "refs/kv-mirror/main"];
     let delete = delete.map(|name| command(name, Some(if name == "refs/kv/main" { three } else { two }), None, one));
     assert!(
-        pushed(&mut remote, folder.path(), delete.to_vec())
+        pushed(&mut remote, folder.path(), delete.to_vec(), true)
             .expect("a report")
             .all_accepted()
     );
@@ -155,7 +111,7 @@ fn what_is_remembered_is_pushed_to_without_a_look_before() {
         server.create(NAME, "sha1");
         let advertisement = remote(&server, NAME).advertisement().expect("an advertisement");
         let mut remote = remote(&server, NAME);
-        let repository = gix::open_opts(folder.path(), gix::open::Options::isolated()).expect("a repository");
+        let repository = repository(folder.path());
         let create = vec![command("refs/kv/main", None, Some(&commits[0]), &commits[0])];
         let push = |remote: &mut Remote, commands| {
             push::push(remote, &advertisement, &repository, commands, &Options::default())
@@ -180,7 +136,7 @@ fn a_hook_that_declines_is_heard_over_ssh_and_git() {
         std::fs::write(&hook, "#!/bin/sh\n[ $1 != refs/kv/bad ]\n").expect("a hook");
         std::fs::set_permissions(&hook, std::fs::Permissions::from_mode(0o755)).expect("its x bit");
         let both = ["refs/kv/bad", "refs/kv/good"].map(|name| command(name, None, Some(&commits[0]), &commits[0]));
-        let report = pushed(&mut remote(&server, NAME), folder.path(), both.to_vec()).expect("a report");
+        let report = pushed(&mut remote(&server, NAME), folder.path(), both.to_vec(), true).expect("a report");
         for (name, expected) in [
             ("refs/kv/bad", "hook declined"),
             ("refs/kv/good", "atomic push failure"),
@@ -268,7 +224,7 @@ fn through(script: &str) -> Error {
     settings.idle_timeout = Duration::from_secs(1);
     let (folder, commits) = source("sha1");
     let create = vec![command("refs/kv/main", None, Some(&commits[0]), &commits[0])];
-    pushed(&mut open("host:r", &settings), folder.path(), create).expect_err(script)
+    pushed(&mut open("host:r", &settings), folder.path(), create, true).expect_err(script)
 }
 
 /// A script that advertises an empty repository.

@@ -30,6 +30,9 @@ const TOKEN_USER: &str = "x-access-token";
 /// Secrets shorter than this are not looked for in texts: they would match half of every sentence.
 const MIN_SCRUBBED: usize = 4;
 
+/// So many bytes from the start of a secret are a secret, too.
+const MIN_START: usize = 8;
+
 /// Takes the token out of the environment; an empty one is none.
 ///
 /// # Errors
@@ -223,36 +226,34 @@ impl Secrets {
     }
 }
 
-/// `text` with stars in every place of `secret`.
+/// `text` with stars in every place of `secret`, or of its start: what it stands in may have been cut off.
 fn without(text: &[u8], secret: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text;
     while let Some(first) = rest.first() {
-        match after(rest, secret) {
-            Some(behind) => {
-                out.extend_from_slice(b"***");
-                rest = behind;
-            }
-            None => {
-                out.push(*first);
-                rest = &rest[1..];
-            }
+        let (common, behind) = skip_common(rest, secret);
+        if common == secret.len() || common >= MIN_START {
+            out.extend_from_slice(b"***");
+            rest = behind;
+        } else {
+            out.push(*first);
+            rest = &rest[1..];
         }
     }
     out
 }
 
-/// What comes after `secret`, if `text` starts with it, percent-encoded or not.
-fn after<'a>(mut text: &'a [u8], secret: &[u8]) -> Option<&'a [u8]> {
-    for &byte in secret {
+/// How many bytes of `secret` the start of `text` is, percent-encoded or not, and what comes after them.
+fn skip_common<'a>(mut text: &'a [u8], secret: &[u8]) -> (usize, &'a [u8]) {
+    for (common, &byte) in secret.iter().enumerate() {
         let digit = |at: usize| text.get(at).and_then(|digit| char::from(*digit).to_digit(16));
-        text = match (text.first()?, digit(1), digit(2)) {
-            (b'%', Some(high), Some(low)) if high * 16 + low == u32::from(byte) => &text[3..],
-            (first, ..) if *first == byte => &text[1..],
-            _ => return None,
+        text = match (text.first(), digit(1), digit(2)) {
+            (Some(b'%'), Some(high), Some(low)) if high * 16 + low == u32::from(byte) => &text[3..],
+            (Some(first), ..) if *first == byte => &text[1..],
+            _ => return (common, text),
         };
     }
-    Some(text)
+    (secret.len(), text)
 }
 
 /// Credentials would cross a network in the clear.
@@ -375,6 +376,7 @@ mod tests {
             "can%2Fary%2B".to_owned(),
             "can%2fary+".to_owned(),
             "%63an%2Fary%2b".to_owned(),
+            BASE64_STANDARD.encode("x-access-token:can/ary+")[..20].to_owned(),
             BASE64_STANDARD.encode("can/ary+"),
             BASE64_STANDARD.encode("x-access-token:can/ary+"),
         ];

@@ -126,11 +126,7 @@ impl Mirror {
 
     /// Puts an executable hook into a repository.
     pub fn hook(&self, name: &str, hook: &str, script: &str) {
-        use std::os::unix::fs::PermissionsExt;
-        let path = self.path(name).join("hooks").join(hook);
-        fs::create_dir_all(path.parent().expect("hooks/")).expect("a folder for hooks");
-        fs::write(&path, format!("#!/bin/sh\n{script}\n")).expect("a hook");
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("its x bit");
+        git::hook(&self.path(name), hook, script);
     }
 
     /// The URL of a repository.

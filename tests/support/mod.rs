@@ -6,6 +6,7 @@ pub mod certificates;
 pub mod git;
 pub mod mirror;
 pub mod processes;
+pub mod pushing;
 pub mod scripted;
 pub mod sshd;
 pub mod stargate;
