@@ -14,7 +14,7 @@
 //!                           |                push: negotiate, pack, request
 //!                           |                                 |
 //!                           v                                 v
-//!                 mirror::settlement <--verdicts-- transport: http, local ---> mirror
+//!                 mirror::settlement <--verdicts-- transport: http, ssh, … ---> mirror
 //!                           |                                                    ^
 //!                           v                                                    |
 //!                  journal: done, pending              wait: polls refs/kv-mirror/<ns>
@@ -32,7 +32,7 @@
 //! hook       post_receive, identity (pusher, repository)
 //!
 //! mirror     PURE: plan, settlement, watermark
-//! transport  remote (one type for a mirror, whatever its URL), http, credentials, local
+//! transport  remote (one type for a mirror, whatever its URL), http, stream (ssh, git://), local, credentials
 //! journal    format (prose first), entry, reader (never writes), writer (lock, repair, append, settle)
 //! push       PURE wire: advertisement, command, capabilities, session, report_status; packs: enumerate, pack
 //!
@@ -43,7 +43,8 @@
 //!
 //! # What is nowhere to be found
 //!
-//! - A git binary, or a call of one.
+//! - A git binary, or a call of one. The programs that git configuration names are run: `ssh`, and `credential.helper`
+//!   (those that are named without a path are programs of git).
 //! - A token in a file, a log line, an error or a process title: tokens are `secrecy` types from the environment to
 //!   the header.
 //! - A command whose old id comes from the journal: it is what the mirror has, advertised or read back.

@@ -58,9 +58,9 @@ impl Report {
     }
 
     /// The same report, with other words in the place of the server's reasons.
-    pub fn map_reasons(self, words: impl Fn(&str) -> String) -> Self {
+    pub fn map_reasons(self, words: impl Fn(&[u8]) -> String) -> Self {
         let map = |verdict| match verdict {
-            Verdict::Rejected(reason) => Verdict::Rejected(words(&reason.to_str_lossy()).into()),
+            Verdict::Rejected(reason) => Verdict::Rejected(words(&reason).into()),
             other => other,
         };
         let verdicts = self.verdicts.into_iter();

@@ -6,7 +6,8 @@
 //!
 //! # Limitations
 //! - One way to authenticate (Basic), unless `http.extraHeader` has another one.
-//! - Of the `http.*` of git configuration, those of [`Options`] are looked at. `http.sslVerify` cannot be switched off.
+//! - Of the `http.*` of git configuration, `extraHeader`, `proxy`, `sslCAInfo`, `sslCert`, `sslKey` and `userAgent` are
+//!   looked at. `sslVerify` cannot be switched off.
 //! - A server that answers before it has read the whole push and then closes the connection is not heard: the push
 //!   ends as a lost connection, without what the server said.
 mod client;
@@ -159,7 +160,7 @@ impl Http {
         }
         match (parser.finish(), read) {
             // The report is what counts, not what happens to the connection after it.
-            (Ok(report), _) => Ok(report.map_reasons(|reason| self.client.scrubbed(reason))),
+            (Ok(report), _) => Ok(report.map_reasons(|reason| self.client.scrubbed(&push::cleaned(reason)))),
             (Err(_), Err(error)) => Err(error),
             (Err(error), Ok(())) => Err(error.into()),
         }

@@ -208,7 +208,7 @@ impl Stream {
         }
         match (parser.finish(), read, sent) {
             // The report is what counts, not what happens to the connection before or after it.
-            (Ok(report), _, _) => Ok(report),
+            (Ok(report), _, _) => Ok(report.map_reasons(push::cleaned)),
             (Err(_), _, Err(error)) => Err(self.broken(&mut *channel, &error, Outcome::Transient)),
             (Err(_), Err(error), Ok(())) => Err(error),
             (Err(error), Ok(end), Ok(())) => Err(ended(&mut *channel, &end, error.into(), outcome)),

@@ -23,6 +23,8 @@ pub enum Step {
     CloseAfterBody,
     /// It is read whole and answered with what this makes of it; the connection stays open.
     Reply(fn(&Received) -> Vec<u8>),
+    /// The same behind a proxy, which is this server, too: it connects everybody to itself.
+    Tunnelled(fn(&Received) -> Vec<u8>),
     /// It is read whole and answered with the first bytes, then with the second again and again: 1 GiB of them.
     Endless(Vec<u8>, Vec<u8>),
     /// It is read whole and never answered.
@@ -117,6 +119,14 @@ fn run(listener: &TcpListener, script: impl Iterator<Item = Step>, log: &Log) {
         match step {
             Step::Reply(answer) => {
                 let _ = stream.get_mut().write_all(&answer(&request));
+                connection = Some(stream);
+            }
+            Step::Tunnelled(answer) => {
+                let bytes = match request.line.starts_with("CONNECT ") {
+                    true => b"HTTP/1.1 200 Connection established\r\n\r\n".to_vec(),
+                    false => answer(&request),
+                };
+                let _ = stream.get_mut().write_all(&bytes);
                 connection = Some(stream);
             }
             Step::Endless(head, piece) => {
