@@ -14,7 +14,7 @@
 //!                           |                push: negotiate, pack, request
 //!                           |                                 |
 //!                           v                                 v
-//!                 mirror::settlement <--verdicts-- transport: http, local ---> mirror
+//!                 mirror::settlement <--verdicts-- transport: http, ssh, … ---> mirror
 //!                           |                                                    ^
 //!                           v                                                    |
 //!                  journal: done, pending              wait: polls refs/kv-mirror/<ns>
@@ -34,8 +34,10 @@
 //! hook       post_receive, chained, identity (pusher, repository), meta, account (log, words to the pusher), install
 //!
 //! mirror     PURE: plan (entries + refs + the remote's refs -> groups of commands), settlement, reconcile, watermark
-//! transport  remote (one type for a mirror, whatever its URL), http, credentials, upload_pack (PURE: reading), local
-//! journal    format (prose first), entry, line, reader (never writes), writer (lock, append, settle), repair
+//! transport  remote (one type for a mirror, whatever its URL), http, stream (ssh, git://), local; settings, credentials,
+//!            upload_pack (PURE: reading), fetch
+//! journal    format (prose first), entry, line, reader and backlog (never write), writer (lock), append, settle, repair,
+//!            intent and recovery, rotation and segment
 //! push       PURE wire: pkt_line, advertisement, request, report_status; what may be pushed: refspec, lease, ruling;
 //!            packs: enumerate (what), base and delta (as what), reuse and bitmap (what is packed already), pack (the
 //!            writer); session (one push)
@@ -47,7 +49,8 @@
 //!
 //! # What is nowhere to be found
 //!
-//! - A git binary, or a call of one.
+//! - A git binary, or a call of one. The programs that git configuration names are run: `ssh`, and `credential.helper`
+//!   (those that are named without a path are programs of git).
 //! - A token in a file, a log line, an error or a process title: tokens are `secrecy` types from the environment to
 //!   the header.
 //! - A command whose old id comes from the journal: it is what the mirror has, advertised or read back.

@@ -70,6 +70,8 @@ enum Mood {
     LoseRequest,
     /// Says `ok` and stores nothing.
     Lie,
+    /// Says `ok` and stores the first of what must land together.
+    Half,
     Unreachable,
     Forbidden,
 }
@@ -153,6 +155,10 @@ impl Mirror for Model {
             }
             Mood::LoseRequest => Err(Error::new(Outcome::Ambiguous, "the answer was lost")),
             Mood::Lie => Ok(all(Verdict::Accepted)),
+            Mood::Half => {
+                self.apply(&commands[..1]);
+                Ok(all(Verdict::Accepted))
+            }
             Mood::Unreachable | Mood::Forbidden => Err(Error::new(Outcome::Transient, "connection refused")),
         }
     }
@@ -358,6 +364,24 @@ fn a_refusal_of_a_remembered_mirror_counts_as_one_attempt() {
     assert_eq!((settled[0].attempts, settled[0].result.outcome), (3, Outcome::Rejected));
     assert_eq!(clock.slept(), [HALF_A_SECOND, A_SECOND]);
     assert_eq!(model.pushes.len(), 1 + 3);
+}
+
+#[test]
+fn a_server_that_lands_one_of_two_is_not_believed_and_gets_the_other() {
+    let stargate = stargate(&[("refs/kv/main", 1)]);
+    let mut model = Model {
+        moods: vec![Mood::Half],
+        ..Default::default()
+    };
+    let (settled, done, _) = cycle(&stargate, &mut model, &[update("refs/kv/main", 0, 1)]);
+    assert_eq!((settled[0].attempts, settled[0].result.outcome), (2, Outcome::Mirrored));
+    assert_eq!(done, [0]);
+    assert_eq!(
+        model.pushes.iter().map(Vec::len).collect::<Vec<_>>(),
+        [2, 1],
+        "only what is missing is sent again"
+    );
+    assert_eq!((model.at("refs/kv/main"), model.at("refs/kv-mirror/main")), (1, 1));
 }
 
 #[test]

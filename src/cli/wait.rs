@@ -95,10 +95,11 @@ pub fn main(args: &Args) -> Result<Exit, Failure> {
 
 /// A server that says nothing must not hold a poll for longer than the fence waits.
 fn settings(args: &Args, local: Option<&gix::Repository>) -> Result<Settings, Failure> {
-    let mut settings = Settings::from_environment(environment)?;
-    if let Some(local) = local {
-        settings = settings.with_git_config(local)?;
-    }
+    let settings = Settings::from_environment(environment)?;
+    let mut settings = match local {
+        Some(local) => settings.with_git_config(local)?,
+        None => settings.with_user_config()?,
+    };
     let longest = args.timeout.max(SHORTEST_PATIENCE);
     settings.idle_timeout = settings.idle_timeout.min(longest);
     settings.connect_timeout = settings.connect_timeout.min(longest);

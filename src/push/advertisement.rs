@@ -84,6 +84,11 @@ impl Parser {
         Ok(())
     }
 
+    /// Whether the advertisement is complete: on a connection that stays open, nothing follows.
+    pub fn has_ended(&self) -> bool {
+        self.state == State::End
+    }
+
     /// What was advertised.
     ///
     /// # Errors

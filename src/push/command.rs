@@ -57,6 +57,16 @@ impl Report {
             .map(|(_, verdict)| verdict)
     }
 
+    /// The same report, with other words in the place of the server's reasons.
+    pub fn map_reasons(self, words: impl Fn(&[u8]) -> String) -> Self {
+        let map = |verdict| match verdict {
+            Verdict::Rejected(reason) => Verdict::Rejected(words(&reason).into()),
+            other => other,
+        };
+        let verdicts = self.verdicts.into_iter();
+        Report::new(verdicts.map(|(command, verdict)| (command, map(verdict))).collect())
+    }
+
     /// Whether the server accepted every command, or had it already.
     pub fn all_accepted(&self) -> bool {
         self.verdicts()

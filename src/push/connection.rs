@@ -46,6 +46,12 @@ pub struct Advertisement {
 }
 
 impl Advertisement {
+    /// The refs, one by one.
+    pub fn into_refs(self) -> Vec<RemoteRef> {
+        let refs = self.refs.into_iter();
+        refs.map(|(name, id)| RemoteRef { name, id }).collect()
+    }
+
     /// What the remote's ref of this name is.
     pub fn id(&self, name: &BStr) -> Option<ObjectId> {
         self.refs.get(name.as_bytes()).copied()

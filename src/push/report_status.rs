@@ -40,6 +40,7 @@ struct Sideband {
 #[derive(Debug)]
 struct Lines {
     reader: Reader,
+    asked: bool,
     state: State,
     commands: Vec<Command>,
     verdicts: Vec<Option<Verdict>>,
@@ -71,6 +72,7 @@ impl Parser {
             sideband,
             report: Lines {
                 reader: Reader::new(MAX_BYTES),
+                asked,
                 state: if asked { State::Unpack } else { State::End },
                 index: names.map(|(index, command)| (command.name.clone(), index)).collect(),
                 verdicts: vec![None; request.commands.len()],
@@ -96,6 +98,14 @@ impl Parser {
     /// ([`MAX_LINES`](super::MAX_LINES), [`MAX_LINE`](super::MAX_LINE)), and safe for a terminal.
     pub fn progress(&mut self) -> impl Iterator<Item = String> + '_ {
         self.sideband.iter_mut().flat_map(|sideband| sideband.progress.take())
+    }
+
+    /// Whether nothing follows on a connection that stays open; never where no report was asked for.
+    pub fn has_ended(&self) -> bool {
+        match &self.sideband {
+            Some(sideband) => sideband.ended,
+            None => self.report.asked && self.report.state == State::End,
+        }
     }
 
     /// The report: a verdict for every command, [`Verdict::Unknown`] on those that the server does not mention.

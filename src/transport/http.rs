@@ -5,33 +5,34 @@
 //! a redirected POST is refused. Every answer has a limit, every silence too.
 //!
 //! # Limitations
-//! - One way to authenticate (Basic); nothing is asked of `credential.helper`.
-//! - A fetch needs a server that speaks protocol 2.
+//! - One way to authenticate (Basic), unless `http.extraHeader` has another one.
+//! - Of the `http.*` of git configuration, `extraHeader`, `proxy`, `sslCAInfo`, `sslCert`, `sslKey` and `userAgent` are
+//!   looked at. `sslVerify` cannot be switched off.
 //! - A server that answers before it has read the whole push and then closes the connection is not heard: the push
 //!   ends as a lost connection, without what the server said.
 mod client;
 mod failure;
-mod settings;
+mod options;
 mod url;
-
-use std::{fs::File, io, io::Write, sync::atomic::AtomicBool};
+mod url_match;
 
 use bstr::BString;
 use gix::ObjectId;
 
-use self::client::{Client, Service};
-use super::credentials::Authorization;
-use super::upload_pack::{self, LsRefs, PackStream};
+use self::client::Client;
+use super::credentials::Credentials;
+use super::fetch::{self, PackStream};
+use super::received::{MAX_PACK, ReceivedPack};
+use super::service::Service;
+use super::settings::Settings;
+use super::upload_pack::{self, LsRefs};
 use crate::push::{
     self, Advertisement, Capabilities, Connection, Error, Outcome, Pack, RemoteRef, Report, Request, Traffic,
 };
 
 pub use failure::MAX_RETRY_AFTER;
-pub use settings::{CONNECT_TIMEOUT, IDLE_TIMEOUT, Settings};
+pub(super) use options::{Options, not_understood};
 pub use url::HttpUrl;
-
-/// The most bytes of a pack that is fetched: the history of about 4 million commits.
-const MAX_PACK: u64 = 1 << 30;
 
 /// A repository on a server.
 pub struct Http {
@@ -48,7 +49,7 @@ enum Reading {
 }
 
 impl Http {
-    /// The repository at `url`, with the credentials of its user info or of `settings`. Nothing is sent yet.
+    /// The repository at `url`, with the credentials that `settings` and its user info give. Nothing is sent yet.
     ///
     /// # Errors
     /// [`Outcome::Misconfigured`] when the URL is not http or https, credentials would cross a network in the clear, or
@@ -64,8 +65,12 @@ impl Http {
             let located = Error::new(error.outcome(), format!("{shown}: {error}"));
             located.with_hint(error.hint().unwrap_or("check the URL"))
         };
-        let authorization = Authorization::new(url, settings.token.as_ref()).map_err(here)?;
-        let client = Client::new(shown.clone(), authorization, settings.clone()).map_err(here)?;
+        let open = || {
+            let options = settings.options(url)?;
+            let credentials = Credentials::find(url, settings, &options)?;
+            Client::new(shown.clone(), credentials, options, settings.clone())
+        };
+        let client = open().map_err(here)?;
         Ok(Http {
             client,
             protocol_2: None,
@@ -93,29 +98,20 @@ impl Http {
     }
 
     fn fetch(&mut self, want: ObjectId, into: &gix::Repository, haves: &[ObjectId]) -> Result<(), Error> {
-        let Reading::Protocol2(capabilities) = self.reading()? else {
-            let what = "the server does not speak version 2 of git's protocol, which fetching commits needs";
-            return Err(Error::new(Outcome::Misconfigured, what)
-                .with_hint("use a local repository that has the commits, or have the server updated"));
+        let (request, stream) = match self.reading()? {
+            Reading::Protocol2(capabilities) => (
+                fetch::fetch_request(&capabilities, want, haves),
+                PackStream::new(MAX_PACK),
+            ),
+            Reading::Older(advertisement) => (
+                fetch::older_fetch_request(&advertisement.capabilities, want, haves)?,
+                PackStream::older(MAX_PACK),
+            ),
         };
-        let request = upload_pack::fetch_request(&capabilities, want, haves);
-        let mut spool = tempfile::tempfile_in(into.path()).map_err(|error| local(&error))?;
-        let mut stream = PackStream::new(MAX_PACK);
+        let mut received = ReceivedPack::new(stream, into)?;
         let answer = self.client.post(Service::UploadPack, request, None)?;
-        answer.read(MAX_PACK, |piece| {
-            let mut pack = Vec::new();
-            stream.feed(piece, &mut pack)?;
-            spool.write_all(&pack).map_err(|error| local(&error))
-        })?;
-        stream.finish()?;
-        index(spool, into)?;
-        if into.has_object(want) {
-            return Ok(());
-        }
-        Err(Error::new(
-            Outcome::Transient,
-            format!("the server's pack does not hold {want}, which was asked for"),
-        ))
+        answer.read(MAX_PACK, |piece| received.feed(piece))?;
+        received.store(want, into)
     }
 
     fn refs(&mut self, prefixes: &[BString]) -> Result<Vec<RemoteRef>, Error> {
@@ -130,10 +126,7 @@ impl Http {
                 answer.read(push::advertisement::MAX_BYTES, |piece| Ok(parser.feed(piece)?))?;
                 parser.finish()?
             }
-            Reading::Older(advertisement) => {
-                let refs = advertisement.refs.into_iter();
-                refs.map(|(name, id)| RemoteRef { name, id }).collect()
-            }
+            Reading::Older(advertisement) => advertisement.into_refs(),
         };
         // A prefix is a hint that a server may ignore.
         let asked = |found: &RemoteRef| prefixes.iter().any(|prefix| found.name.starts_with(prefix));
@@ -177,7 +170,7 @@ impl Http {
         }
         match (parser.finish(), read) {
             // The report is what counts, not what happens to the connection after it.
-            (Ok(report), _) => Ok(report),
+            (Ok(report), _) => Ok(report.map_reasons(|reason| self.client.scrubbed(&push::cleaned(reason)))),
             (Err(_), Err(error)) => Err(error),
             (Err(error), Ok(())) => Err(error.into()),
         }
@@ -205,38 +198,4 @@ impl Connection for Http {
     fn traffic(&self) -> Traffic {
         self.client.traffic()
     }
-}
-
-/// Checks the pack, and puts it with its index among the packs of `into`.
-fn index(mut spool: File, into: &gix::Repository) -> Result<(), Error> {
-    io::Seek::rewind(&mut spool).map_err(|error| local(&error))?;
-    let directory = into.objects.store_ref().path().join("pack");
-    gix_pack::Bundle::write_to_directory(
-        &mut io::BufReader::new(spool),
-        Some(&directory),
-        &mut gix::progress::Discard,
-        &AtomicBool::new(false),
-        None::<gix::objs::find::Never>,
-        into.object_hash(),
-        gix_pack::bundle::write::Options {
-            thread_limit: Some(1),
-            alloc_limit_bytes: usize::try_from(MAX_PACK).ok(),
-            ..Default::default()
-        },
-    )
-    .map_err(|error| {
-        Error::new(
-            Outcome::Transient,
-            format!("the server's pack is not sound: {}", push::causes(&error)),
-        )
-    })?;
-    Ok(())
-}
-
-fn local(error: &io::Error) -> Error {
-    Error::new(
-        Outcome::Transient,
-        format!("what the server sends cannot be stored here: {error}"),
-    )
-    .with_hint("look at the free space and the permissions of the temporary directory")
 }

@@ -8,8 +8,10 @@ use std::{
 use bstr::{BStr, BString, ByteSlice, ByteVec};
 use gix::{ObjectId, remote::Direction, url::Scheme};
 
-use super::http::{Http, HttpUrl, Settings};
+use super::http::{Http, HttpUrl};
 use super::local::Local;
+use super::settings::Settings;
+use super::stream::{Shown, Stream};
 use crate::push::{
     self, Advertisement, Capabilities, Connection, Error, Outcome, Pack, RemoteRef, Report, Request, Traffic,
 };
@@ -19,6 +21,10 @@ use crate::push::{
 pub enum Location {
     /// On a server, over http or https, with the user info that the URL has.
     Http(gix::Url),
+    /// On a server, over ssh.
+    Ssh(gix::Url),
+    /// On a server that runs `git daemon`.
+    Git(gix::Url),
     /// In a folder of this machine.
     Path(PathBuf),
 }
@@ -31,6 +37,7 @@ pub struct Remote {
 
 enum Reach {
     Http(Box<Http>),
+    Stream(Box<Stream>),
     Local(Box<Local>, PathBuf),
 }
 
@@ -65,7 +72,7 @@ pub fn resolve(name_or_url: &BStr, repository: Option<&gix::Repository>) -> Resu
 }
 
 impl Location {
-    /// Takes a URL (`https`, `http`, `file`) or a path.
+    /// Takes a URL (`https`, `http`, `ssh`, also as `host:path`, `git`, `file`) or a path.
     ///
     /// # Errors
     /// [`Outcome::Misconfigured`] for anything else.
@@ -100,12 +107,8 @@ impl Location {
                     "the path of the remote cannot be one on this system".into(),
                 )),
             },
-            Scheme::Ssh => {
-                let host = url.host().unwrap_or_default();
-                Err(misconfigured(format!(
-                    "the remote on {host} is reached over ssh, which is not supported yet"
-                )))
-            }
+            Scheme::Ssh => Ok(Location::Ssh(url.clone())),
+            Scheme::Git => Ok(Location::Git(url.clone())),
             other => Err(misconfigured(format!(
                 "remotes over {} are not supported",
                 other.as_str()
@@ -118,6 +121,7 @@ impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Location::Http(url) => HttpUrl::new(url).ok_or(fmt::Error)?.fmt(f),
+            Location::Ssh(url) | Location::Git(url) => Shown(url).fmt(f),
             Location::Path(path) => path.display().fmt(f),
         }
     }
@@ -130,13 +134,15 @@ impl fmt::Debug for Location {
 }
 
 impl Remote {
-    /// The mirror at `location`. Over HTTP nothing is sent yet.
+    /// The mirror at `location`. Nothing is sent yet.
     ///
     /// # Errors
-    /// [`Outcome::Misconfigured`] when it cannot be reached like this; see [`Http::open()`] and [`Local::open()`].
+    /// [`Outcome::Misconfigured`] when it cannot be reached like this; see [`Http::open()`], [`Stream::open()`] and
+    /// [`Local::open()`].
     pub fn open(location: Location, settings: &Settings) -> Result<Self, Error> {
         let reach = match &location {
             Location::Http(url) => Reach::Http(Box::new(Http::open(url, settings)?)),
+            Location::Ssh(url) | Location::Git(url) => Reach::Stream(Box::new(Stream::open(url, settings)?)),
             Location::Path(path) => Reach::Local(Box::new(Local::open(path)?), path.clone()),
         };
         Ok(Remote { location, reach })
@@ -156,15 +162,16 @@ impl Remote {
     pub fn fetch_commits(&mut self, want: ObjectId, into: &gix::Repository, haves: &[ObjectId]) -> Result<(), Error> {
         match &mut self.reach {
             Reach::Http(http) => http.fetch_commits(want, into, haves),
+            Reach::Stream(stream) => stream.fetch_commits(want, into, haves),
             Reach::Local(_, path) => borrow_objects(path, want, into),
         }
     }
 
-    /// What the server offers to readers, once it said so; nothing has to be remembered of a folder.
+    /// What an HTTP server offers to readers, once it said so. Others are asked on each connection.
     pub fn reading(&self) -> Option<&Capabilities> {
         match &self.reach {
             Reach::Http(http) => http.protocol_2(),
-            Reach::Local(..) => None,
+            Reach::Stream(_) | Reach::Local(..) => None,
         }
     }
 
@@ -178,6 +185,7 @@ impl Remote {
     fn connection(&mut self) -> &mut dyn Connection {
         match &mut self.reach {
             Reach::Http(http) => &mut **http,
+            Reach::Stream(stream) => &mut **stream,
             Reach::Local(local, _) => &mut **local,
         }
     }
@@ -199,6 +207,7 @@ impl Connection for Remote {
     fn traffic(&self) -> Traffic {
         match &self.reach {
             Reach::Http(http) => http.traffic(),
+            Reach::Stream(stream) => stream.traffic(),
             Reach::Local(local, _) => local.traffic(),
         }
     }
@@ -210,7 +219,7 @@ fn parsed(text: &BStr) -> Result<gix::Url, Error> {
             Outcome::Misconfigured,
             format!("the remote {} is neither a URL nor a path", shown(text)),
         )
-        .with_hint("a remote is an https, http or file URL, a path, or the name of a configured remote")
+        .with_hint("a remote is an https, http, ssh, git or file URL, a path, or the name of a configured remote")
     })
 }
 
@@ -294,6 +303,9 @@ mod tests {
             "http://localhost:8080/r",
             "/srv/git/r.git",
             "./r.git",
+            "ssh://host:2222/o/r.git",
+            "host:o/r.git",
+            "git://host/o/r.git",
         ] {
             assert_eq!(Location::parse(text.into()).expect(text).to_string(), text);
         }
@@ -310,8 +322,11 @@ mod tests {
         );
         let error = Location::parse("https://me:canary@host:port/r.git".into()).expect_err("no port");
         assert!(!error.to_string().contains("canary"), "{error}");
-        let error = Location::parse("ssh://me:canary@host/r.git".into()).expect_err("ssh");
-        assert!(!error.to_string().contains("canary"), "{error}");
+        let location = Location::parse("ssh://me:canary@host/r.git".into()).expect("a URL");
+        assert_eq!(
+            format!("{location} {location:?}"),
+            "ssh://host/r.git Location(ssh://host/r.git)"
+        );
     }
 
     #[test]
@@ -355,13 +370,8 @@ mod tests {
             ("nobody", "there is no remote named nobody"),
             ("two", "more than one URL"),
             ("none", "has no URL"),
-            (
-                "git@host:o/r.git",
-                "the remote on host is reached over ssh, which is not supported yet",
-            ),
-            ("ssh://host/r.git", "not supported yet"),
             ("ext::sh -c evil", "over ext are not supported"),
-            ("git://host/r.git", "over git are not supported"),
+            ("gopher://host/r.git", "not supported"),
         ];
         for (name, expected) in cases {
             let error = resolved(name, two).expect_err(name);

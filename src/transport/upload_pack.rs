@@ -4,8 +4,6 @@
 //! "version 2" ( <capability> [ "=" <value> ] )* flush                      what the server offers
 //! "command=ls-refs" ... delim ( "ref-prefix" SP <prefix> )* flush          asked, then answered with
 //! ( <id> SP <name> ( SP <attribute> )* )* flush
-//! "command=fetch" ... delim ... "want" SP <id> ( "have" SP <id> )* "done" flush
-//! ( <section> ... delim )* "packfile" ( <sideband> )* flush
 //! ```
 use bstr::{BStr, BString, ByteSlice, ByteVec};
 use gix::{ObjectId, hash::Kind};
@@ -61,25 +59,6 @@ pub fn ls_refs_request(capabilities: &Capabilities, prefixes: &[BString]) -> Vec
     out
 }
 
-/// Asks for `want` and its history up to `haves`, without trees and blobs where the server can leave them out
-/// (gitprotocol-v2, *fetch*).
-pub fn fetch_request(capabilities: &Capabilities, want: ObjectId, haves: &[ObjectId]) -> Vec<u8> {
-    let mut out = command("fetch", capabilities);
-    let features = capabilities.value("fetch").unwrap_or_default();
-    pkt_line::data(&mut out, b"ofs-delta\n");
-    pkt_line::data(&mut out, b"no-progress\n");
-    if features.split_str(" ").any(|feature| feature == b"filter") {
-        pkt_line::data(&mut out, b"filter tree:0\n");
-    }
-    pkt_line::data(&mut out, format!("want {want}\n").as_bytes());
-    for have in haves {
-        pkt_line::data(&mut out, format!("have {have}\n").as_bytes());
-    }
-    pkt_line::data(&mut out, b"done\n");
-    pkt_line::flush(&mut out);
-    out
-}
-
 /// The answer to `ls-refs`, out of bytes that arrive in pieces.
 #[derive(Debug)]
 pub struct LsRefs {
@@ -129,6 +108,11 @@ impl LsRefs {
         Ok(())
     }
 
+    /// Whether the answer is complete: on a connection that stays open, nothing follows.
+    pub fn has_ended(&self) -> bool {
+        self.ended
+    }
+
     /// The refs, in the server's order.
     ///
     /// # Errors
@@ -141,77 +125,8 @@ impl LsRefs {
     }
 }
 
-/// The answer to `fetch`, out of bytes that arrive in pieces; it gives the bytes of the pack.
-#[derive(Debug)]
-pub struct PackStream {
-    reader: Reader,
-    state: State,
-}
-
-/// Named after what is awaited.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    /// The name of a section.
-    Section,
-    /// The end of a section that says nothing to us.
-    SectionEnd,
-    /// A sideband line, or the flush-pkt.
-    Pack,
-    /// Nothing.
-    End,
-}
-
-impl PackStream {
-    /// A parser that awaits the first byte, and takes `limit` of them at most.
-    pub fn new(limit: u64) -> Self {
-        PackStream {
-            reader: Reader::new(limit),
-            state: State::Section,
-        }
-    }
-
-    /// Takes the next piece; appends what it has of the pack to `pack`.
-    ///
-    /// # Errors
-    /// When it cannot be part of an answer to `fetch`, or when the server says that it failed.
-    pub fn feed(&mut self, bytes: &[u8], pack: &mut Vec<u8>) -> Result<(), WireError> {
-        if self.state == State::End {
-            return Ok(());
-        }
-        self.reader.feed(bytes);
-        while self.state != State::End
-            && let Some(line) = self.reader.next()?
-        {
-            self.state = match (self.state, line) {
-                (State::Section, Line::Data(line)) => section(trimmed(&line))?,
-                (State::SectionEnd, Line::Data(_)) => State::SectionEnd,
-                (State::SectionEnd, Line::Delimiter) => State::Section,
-                (State::Pack, Line::Data(line)) => {
-                    sideband(&line, pack)?;
-                    State::Pack
-                }
-                (State::Pack, Line::Flush) => State::End,
-                (State::Section | State::SectionEnd, Line::Flush) => return Err(premature("the pack")),
-                _ => return Err(unexpected("a special line that does not belong here", b"")),
-            };
-        }
-        Ok(())
-    }
-
-    /// Says whether the pack came whole.
-    ///
-    /// # Errors
-    /// When it did not.
-    pub fn finish(self) -> Result<(), WireError> {
-        match self.state {
-            State::End => Ok(()),
-            _ => Err(premature("the end of the pack")),
-        }
-    }
-}
-
 /// A command up to and with the delim-pkt before its arguments.
-fn command(name: &str, capabilities: &Capabilities) -> Vec<u8> {
+pub(super) fn command(name: &str, capabilities: &Capabilities) -> Vec<u8> {
     let mut out = Vec::new();
     pkt_line::data(&mut out, format!("command={name}\n").as_bytes());
     if let Some(format) = capabilities.value("object-format") {
@@ -242,52 +157,34 @@ fn remote_ref(line: &BStr, object_format: Kind) -> Result<RemoteRef, WireError> 
     Ok(RemoteRef { name: name.into(), id })
 }
 
-fn section(line: &BStr) -> Result<State, WireError> {
-    refuse_err(line)?;
-    match line.as_bytes() {
-        b"packfile" => Ok(State::Pack),
-        b"acknowledgments" | b"shallow-info" | b"wanted-refs" => Ok(State::SectionEnd),
-        _ => Err(unexpected("a section that was not asked for", line)),
-    }
-}
-
-fn sideband(line: &[u8], pack: &mut Vec<u8>) -> Result<(), WireError> {
-    match line.split_first() {
-        Some((1, bytes)) => pack.extend_from_slice(bytes),
-        Some((2, _)) => {}
-        Some((3, words)) => return Err(said(words, false)),
-        _ => return Err(unexpected("expected a sideband", line)),
-    }
-    Ok(())
-}
-
-fn trimmed(line: &BString) -> &BStr {
+pub(super) fn trimmed(line: &BString) -> &BStr {
     line.strip_suffix(b"\n").unwrap_or(line).as_bstr()
 }
 
-fn refuse_err(line: &BStr) -> Result<(), WireError> {
+pub(super) fn refuse_err(line: &BStr) -> Result<(), WireError> {
     match line.strip_prefix(b"ERR ") {
         Some(words) => Err(said(words, true)),
         None => Ok(()),
     }
 }
 
-fn said(words: &[u8], refused: bool) -> WireError {
+pub(super) fn said(words: &[u8], refused: bool) -> WireError {
     let words = push::cleaned(words);
     Fault::Said { words, refused }.into()
 }
 
-fn unexpected(why: &'static str, line: &[u8]) -> WireError {
+pub(super) fn unexpected(why: &'static str, line: &[u8]) -> WireError {
     let line = line[..line.len().min(push::MAX_LINE)].into();
     Fault::Line { why, line }.into()
 }
 
-fn premature(awaited: &'static str) -> WireError {
+pub(super) fn premature(awaited: &'static str) -> WireError {
     Fault::Premature { awaited }.into()
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::fetch::fetch_request;
     use super::*;
 
     const ID: &str = "a1b2c3d4e5f6a1b2c3d4e5f6a1b2c3d4e5f6a1b2";
@@ -321,15 +218,6 @@ mod tests {
             parser.feed(piece)?;
         }
         parser.finish()
-    }
-
-    fn pack(pieces: &[&[u8]]) -> Result<Vec<u8>, WireError> {
-        let mut stream = PackStream::new(1 << 20);
-        let mut pack = Vec::new();
-        for piece in pieces {
-            stream.feed(piece, &mut pack)?;
-        }
-        stream.finish().map(|()| pack)
     }
 
     #[test]
@@ -414,42 +302,5 @@ mod tests {
             ls_refs(&[b"0001"]).expect_err("a delimiter").fault,
             Fault::Line { .. }
         ));
-    }
-
-    #[test]
-    fn the_pack_is_the_same_wherever_the_bytes_are_cut() {
-        let mut bytes = lines(&[b"shallow-info\n", b"shallow x\n"], b"0001");
-        bytes.extend(lines(&[b"packfile\n", b"\x01PA", b"\x02counting", b"\x01CK"], b"0000"));
-        for at in 0..=bytes.len() {
-            assert_eq!(
-                pack(&[&bytes[..at], &bytes[at..]]).expect("a pack"),
-                b"PACK",
-                "cut at {at}"
-            );
-            if at < bytes.len() {
-                assert!(pack(&[&bytes[..at]]).is_err(), "cut off at {at}");
-            }
-        }
-    }
-
-    #[test]
-    fn what_is_no_answer_to_fetch_is_refused() {
-        let cases: [(Vec<u8>, &str); 5] = [
-            (
-                lines(&[b"ERR upload-pack: not our ref"], b""),
-                "the server says: upload-pack: not our ref",
-            ),
-            (
-                lines(&[b"packfile\n", b"\x03out of memory"], b""),
-                "the server says: out of memory",
-            ),
-            (lines(&[b"packfile\n", b"\x04?"], b""), "expected a sideband"),
-            (lines(&[b"surprise\n"], b""), "a section that was not asked for"),
-            (lines(&[], b"0000"), "before the pack"),
-        ];
-        for (bytes, words) in cases {
-            let error = pack(&[&bytes]).expect_err(words);
-            assert!(error.to_string().contains(words), "{error}");
-        }
     }
 }

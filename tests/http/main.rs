@@ -1,5 +1,6 @@
 //! Reading and pushing over HTTP: against `git http-backend` behind nginx, and against servers that misbehave.
 #![cfg(unix)]
+mod credentials;
 mod real;
 mod scripted;
 #[path = "../support/mod.rs"]
@@ -8,13 +9,14 @@ mod support;
 use std::{path::Path, time::Duration};
 
 use bstr::{BString, ByteSlice};
-use gix::ObjectId;
 use secrecy::SecretString;
-use stargate_mirror::push::{self, Command, Connection, Error, Options, Outcome, Report, Verdict};
+use stargate_mirror::push::{self, Connection, Error, Options, Outcome, Report, Verdict};
 use stargate_mirror::transport::{Location, Remote, Settings, resolve};
 use support::git::{self, git};
 use support::mirror::{Format, Mirror};
+use support::pushing::{command, id, open, pushed, reason, repository, source, verdict};
 use support::scripted::{Scripted, Step, answer};
+use support::web::Web;
 use tempfile::TempDir;
 
 /// A token that must not be seen anywhere.
@@ -28,17 +30,8 @@ fn settings(token: Option<&str>) -> Settings {
     settings
 }
 
-fn open(url: &str, settings: &Settings) -> Remote {
-    let location = Location::parse(url.into()).expect("a location");
-    Remote::open(location, settings).expect("a remote")
-}
-
 fn anonymous(url: &str) -> Remote {
     open(url, &settings(None))
-}
-
-fn id(hex: &str) -> ObjectId {
-    ObjectId::from_hex(hex.as_bytes()).expect("an id")
 }
 
 fn prefixes(prefixes: &[&str]) -> Vec<BString> {
@@ -53,11 +46,6 @@ fn refs(remote: &mut Remote, prefix: &str) -> Vec<(String, String)> {
         .collect()
 }
 
-/// A repository that was opened as nobody's, so that nothing but its own configuration counts.
-fn repository(path: &Path) -> gix::Repository {
-    gix::open_opts(path, gix::open::Options::isolated()).expect("a repository")
-}
-
 fn init(path: &Path, format: gix::hash::Kind) -> gix::Repository {
     let options = gix::create::Options {
         object_hash: Some(format),
@@ -67,50 +55,6 @@ fn init(path: &Path, format: gix::hash::Kind) -> gix::Repository {
     let options = (options, gix::open::Options::isolated());
     let repository = gix::ThreadSafeRepository::init_opts(path, kind, options.0, options.1).expect("a repository");
     repository.to_thread_local()
-}
-
-/// A repository with three commits in a row.
-fn source(format: &str) -> (TempDir, Vec<String>) {
-    let folder = tempfile::tempdir().expect("a folder");
-    git(
-        folder.path(),
-        &["init", "--quiet", "--bare", &format!("--object-format={format}"), "."],
-    );
-    let mut commits: Vec<String> = Vec::new();
-    for content in ["one", "two", "three"] {
-        commits.push(git::commit(folder.path(), commits.last().map(String::as_str), content));
-    }
-    (folder, commits)
-}
-
-fn command(name: &str, old: Option<&str>, new: Option<&str>, like: &str) -> Command {
-    let null = id(like).kind().null();
-    Command {
-        name: name.into(),
-        old: old.map_or(null, id),
-        new: new.map_or(null, id),
-    }
-}
-
-/// Pushes, and gives what became of each command.
-fn pushed(remote: &mut Remote, from: &Path, commands: Vec<Command>, atomic: bool) -> Result<Report, Error> {
-    let advertisement = remote.advertisement()?;
-    let options = Options {
-        atomic,
-        ..Options::default()
-    };
-    push::push(remote, &advertisement, &repository(from), commands, &options)
-}
-
-fn verdict<'a>(report: &'a Report, name: &str) -> &'a Verdict {
-    report.verdict(name.into()).expect("a verdict")
-}
-
-fn reason(report: &Report, name: &str) -> String {
-    match verdict(report, name) {
-        Verdict::Rejected(reason) => reason.to_string(),
-        other => panic!("{name}: {other:?}"),
-    }
 }
 
 /// Fails when the token, in whatever form, is in the error.

@@ -148,11 +148,8 @@ fn a_server_without_protocol_2_is_read_too() {
 
     let folder = tempfile::tempdir().expect("a folder");
     let into = init(folder.path(), gix::hash::Kind::Sha1);
-    let error = remote
-        .fetch_commits(id(&commit), &into, &[])
-        .expect_err("protocol 2 is needed");
-    assert_eq!(error.outcome(), Outcome::Misconfigured);
-    assert!(error.to_string().contains("version 2 of git's protocol"), "{error}");
+    remote.fetch_commits(id(&commit), &into, &[]).expect("commits");
+    assert!(into.has_object(id(&commit)));
 }
 
 #[test]
@@ -405,4 +402,63 @@ fn commits_of_a_folder_are_borrowed() {
         .fetch_commits(id(&"ab".repeat(32)), &into, &[])
         .expect_err("not there");
     assert_eq!(missing.outcome(), Outcome::Transient);
+}
+
+#[test]
+fn a_mirror_lives_behind_every_web_server() {
+    for web in [Web::Nginx, Web::Lighttpd, Web::Apache] {
+        let mirror = Mirror::behind(web, CANARY);
+        let (folder, commits) = source("sha1");
+        mirror.create(NAME, Format::Sha1);
+        let certificate = mirror.certificate();
+        let environment = |name: &str| match name {
+            "SSL_CERT_FILE" => Some(certificate.clone().into()),
+            "GITHUB_PAT" => Some(CANARY.into()),
+            _ => None,
+        };
+        let mut remote = open(
+            &mirror.url(NAME),
+            &Settings::from_environment(environment).expect("settings"),
+        );
+        let names = ["refs/kv/main", "refs/kv-mirror/main"];
+        let create = names.map(|name| command(name, None, Some(&commits[1]), &commits[1]));
+        let report = pushed(&mut remote, folder.path(), create.to_vec(), true).expect("a report");
+        assert!(report.all_accepted(), "{web:?}: {report:?}");
+        let update = command(names[0], Some(&commits[1]), Some(&commits[2]), &commits[2]);
+        let report = pushed(&mut remote, folder.path(), vec![update], true).expect("a report");
+        assert!(report.all_accepted(), "{web:?}: {report:?}");
+        let both = [(names[1], &commits[1]), (names[0], &commits[2])];
+        assert_eq!(
+            refs(&mut remote, "refs/kv"),
+            both.map(|(name, id)| (name.to_owned(), id.clone()))
+        );
+        let into = tempfile::tempdir().expect("a folder");
+        let into = init(into.path(), gix::hash::Kind::Sha1);
+        remote.fetch_commits(id(&commits[2]), &into, &[]).expect("commits");
+        assert_eq!(into.rev_walk([id(&commits[2])]).all().expect("a walk").count(), 3);
+        let delete = command(names[0], Some(&commits[2]), None, &commits[2]);
+        let report = pushed(&mut remote, folder.path(), vec![delete], true).expect("a report");
+        assert!(report.all_accepted(), "{web:?}: {report:?}");
+        assert_eq!(refs(&mut remote, "refs/kv/"), []);
+    }
+}
+
+#[test]
+fn a_server_that_takes_no_chunks_takes_our_pushes() {
+    use std::io::{Read, Write};
+    let mirror = Mirror::start();
+    let (folder, commits) = source("sha1");
+    mirror.create(NAME, Format::Sha1);
+    let mut chunked = std::net::TcpStream::connect(("127.0.0.1", mirror.port())).expect("it listens");
+    let head = format!("POST /{NAME}/git-receive-pack HTTP/1.1\r\nHost: h\r\nConnection: close\r\n");
+    chunked
+        .write_all(format!("{head}Transfer-Encoding: chunked\r\n\r\n4\r\n0000\r\n0\r\n\r\n").as_bytes())
+        .expect("it reads");
+    let mut answer = String::new();
+    chunked.read_to_string(&mut answer).expect("it answers");
+    assert!(answer.starts_with("HTTP/1.1 411 "), "{answer}");
+
+    let create = command("refs/kv/main", None, Some(&commits[2]), &commits[2]);
+    let report = pushed(&mut anonymous(&mirror.url(NAME)), folder.path(), vec![create], true).expect("a report");
+    assert!(report.all_accepted());
 }

@@ -95,6 +95,8 @@ fn a_status_says_what_to_do() {
         ("403 Forbidden", None, Misconfigured, None, "forbids it"),
         ("403 Forbidden", Some("9"), Transient, Some(9), "come again later"),
         ("404 Not Found", None, Misconfigured, None, "no such repository"),
+        ("408 Request Timeout", None, Transient, None, "come again later"),
+        ("411 Length Required", None, Rejected, None, "refuses the request"),
         ("413 Too Large", None, Rejected, None, "larger than the server takes"),
         ("429 Too Many", Some("7"), Transient, Some(7), "come again later"),
         (
@@ -334,4 +336,44 @@ fn a_host_that_does_not_exist_is_told() {
         .expect_err("no such host");
     assert_eq!(error.outcome(), Outcome::Transient, "{error}");
     assert_no_canary(&error);
+}
+
+#[test]
+fn an_advertisement_that_never_ends_is_given_up_in_bounded_memory() {
+    let mut line = b"fff0".to_vec();
+    line.resize(0xfff0, b'x');
+    let head =
+        b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: application/x-git-receive-pack-advertisement\r\n\r\n\
+                 001f# service=git-receive-pack\n";
+    let (error, server) = asked([Step::Endless(head.to_vec(), line)]);
+    assert_eq!(error.outcome(), Outcome::Transient);
+    assert!(error.to_string().contains("larger than 268435456 bytes"), "{error}");
+    assert!(server.received().len() == 1);
+}
+
+#[test]
+fn a_server_that_says_continue_first_is_understood() {
+    let mut bytes = b"HTTP/1.1 100 Continue\r\n\r\n".to_vec();
+    bytes.extend_from_slice(&reported(b"000eunpack ok\n0014ok refs/kv/main\n0000"));
+    let (result, _) = pushed_to(Step::Answer(bytes));
+    assert!(result.expect("a report").all_accepted());
+}
+
+#[test]
+fn an_answer_in_chunks_is_read() {
+    let mut bytes = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\
+                      Content-Type: application/x-git-receive-pack-result\r\n\r\n"
+        .to_vec();
+    for piece in ["000eunp", "ack ok\n0014ok refs/kv/main\n0000", ""] {
+        bytes.extend_from_slice(format!("{:x}\r\n{piece}\r\n", piece.len()).as_bytes());
+    }
+    let (result, _) = pushed_to(Step::Answer(bytes));
+    assert!(result.expect("a report").all_accepted());
+}
+
+#[test]
+fn a_connection_that_is_dropped_at_once_is_transient() {
+    let (error, _) = asked([Step::CloseBeforeBody]);
+    assert_eq!(error.outcome(), Outcome::Transient);
+    assert!(error.to_string().contains("closed the connection"), "{error}");
 }

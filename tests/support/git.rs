@@ -75,3 +75,12 @@ pub fn commit(folder: &Path, parent: Option<&str>, content: &str) -> String {
     arguments.extend(parent.iter().flat_map(|parent| ["-p", parent]));
     git(folder, &arguments)
 }
+
+/// Puts an executable hook into the repository at `folder`.
+pub fn hook(folder: &Path, hook: &str, script: &str) {
+    use std::{fs, os::unix::fs::PermissionsExt};
+    let path = folder.join("hooks").join(hook);
+    fs::create_dir_all(path.parent().expect("hooks/")).expect("a folder for hooks");
+    fs::write(&path, format!("#!/bin/sh\n{script}\n")).expect("a hook");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("its x bit");
+}

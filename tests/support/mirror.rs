@@ -1,21 +1,22 @@
-//! A mirror as it is in the world: `git http-backend` behind nginx, on a free port of this machine.
+//! A mirror as it is in the world: `git http-backend` behind nginx, lighttpd or Apache, on a free port of this machine.
 //!
-//! Both programs get sockets that listen already, so there is nothing to wait for and no port to lose.
+//! nginx and fcgiwrap get sockets that listen already, so there is nothing to wait for and no port to lose.
 use std::{
     fs,
     io::{Read, Write},
     net::{TcpListener, TcpStream},
-    os::{
-        fd::OwnedFd,
-        unix::{net::UnixListener, process::CommandExt},
-    },
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    os::{fd::OwnedFd, unix::net::UnixListener},
+    path::PathBuf,
+    process::{Command, Stdio},
 };
 
 use tempfile::TempDir;
 
-use super::git;
+use super::{
+    certificates, git,
+    processes::{Group, program},
+    web::{self, Web},
+};
 
 /// The object format of a repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,32 +25,23 @@ pub enum Format {
     Sha256,
 }
 
-/// How the mirror is served, other than to everybody over plain http in every protocol.
+/// How the mirror is served, other than by nginx to everybody over plain http in every protocol.
 #[derive(Default)]
-struct Setup<'a> {
-    token: Option<&'a str>,
-    tls: bool,
-    protocol_0_only: bool,
+pub(super) struct Setup<'a> {
+    pub web: Web,
+    pub token: Option<&'a str>,
+    pub tls: bool,
+    pub client_certificates: bool,
+    pub protocol_0_only: bool,
 }
 
 /// A running mirror; it ends with this value.
 pub struct Mirror {
     folder: TempDir,
+    web: Web,
     scheme: &'static str,
     port: u16,
     programs: Vec<Group>,
-}
-
-/// A process group that is killed with this value.
-struct Group(Child);
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        let group = rustix::process::Pid::from_child(&self.0);
-        // Whatever ended by itself is as good.
-        let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
-        let _ = self.0.wait();
-    }
 }
 
 impl Mirror {
@@ -66,7 +58,26 @@ impl Mirror {
         })
     }
 
-    /// A mirror that speaks https, with a certificate of its own: [`Mirror::certificate()`].
+    /// A mirror behind this server that asks for this token, and speaks https.
+    pub fn behind(web: Web, token: &str) -> Self {
+        Mirror::new(&Setup {
+            web,
+            token: Some(token),
+            tls: true,
+            ..Setup::default()
+        })
+    }
+
+    /// A mirror that speaks https, and only with who shows the certificate [`Mirror::client_certificate()`].
+    pub fn with_client_certificates() -> Self {
+        Mirror::new(&Setup {
+            tls: true,
+            client_certificates: true,
+            ..Setup::default()
+        })
+    }
+
+    /// A mirror that speaks https, with a certificate of the authority [`Mirror::certificate()`].
     pub fn with_tls() -> Self {
         Mirror::new(&Setup {
             tls: true,
@@ -82,9 +93,19 @@ impl Mirror {
         })
     }
 
-    /// The file with the certificate to trust.
+    /// The file with the certificate of the authority to trust.
     pub fn certificate(&self) -> PathBuf {
-        self.folder.path().join("certificate.pem")
+        self.folder.path().join("authority.pem")
+    }
+
+    /// The files with a certificate for a client, and its key.
+    pub fn client_certificate(&self) -> [PathBuf; 2] {
+        ["client.pem", "client.key"].map(|name| self.folder.path().join(name))
+    }
+
+    /// The port.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// Creates a bare repository of this name, such as `o/r.git`, that takes pushes; gives its folder.
@@ -97,21 +118,20 @@ impl Mirror {
         };
         git::git(&path, &["init", "--quiet", "--bare", format, "."]);
         git::git(&path, &["config", "http.receivepack", "true"]);
+        if self.web == Web::Apache {
+            web::let_everybody_write(&path);
+        }
         path
     }
 
     /// Puts an executable hook into a repository.
     pub fn hook(&self, name: &str, hook: &str, script: &str) {
-        use std::os::unix::fs::PermissionsExt;
-        let path = self.path(name).join("hooks").join(hook);
-        fs::create_dir_all(path.parent().expect("hooks/")).expect("a folder for hooks");
-        fs::write(&path, format!("#!/bin/sh\n{script}\n")).expect("a hook");
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("its x bit");
+        git::hook(&self.path(name), hook, script);
     }
 
     /// The URL of a repository.
     pub fn url(&self, name: &str) -> String {
-        format!("{}://127.0.0.1:{}/{name}", self.scheme, self.port)
+        format!("{}://127.0.0.1:{}{}/{name}", self.scheme, self.port, self.web.prefix())
     }
 
     /// The folder of a repository.
@@ -124,7 +144,7 @@ impl Mirror {
         git::git(&self.path(name), arguments)
     }
 
-    /// Every request so far that was answered, as `METHOD URI STATUS BYTES` (of the answer's body); not over https.
+    /// Every request so far that was answered by nginx, as `METHOD URI STATUS BYTES` (of the answer's body); not over https.
     pub fn requests(&self) -> Vec<String> {
         // nginx has one worker here, which writes its log before it looks at the next request.
         let mut probe = TcpStream::connect(("127.0.0.1", self.port)).expect("nginx listens");
@@ -137,6 +157,8 @@ impl Mirror {
     /// Ends the servers; the repositories stay. Connections are refused from now on.
     pub fn stop(&mut self) {
         self.programs.clear();
+        // Children of what was killed end a moment later.
+        while TcpStream::connect(("127.0.0.1", self.port)).is_ok() {}
     }
 
     /// Starts the servers again, on the same port.
@@ -150,16 +172,16 @@ impl Mirror {
         let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
         let port = listener.local_addr().expect("its address").port();
         if let Some(token) = setup.token {
-            let line = format!("x-access-token:{{PLAIN}}{token}\n");
-            fs::write(folder.path().join("htpasswd"), line).expect("a file for the token");
+            web::write_htpasswd(folder.path(), token);
         }
         if setup.tls {
-            make_certificate(folder.path());
+            certificates::make(folder.path());
         }
-        let configuration = configuration(folder.path(), port, setup);
-        fs::write(folder.path().join("nginx.conf"), configuration).expect("a file for nginx");
+        let configuration = web::configuration(folder.path(), port, setup);
+        fs::write(folder.path().join("web.conf"), configuration).expect("a file for the web server");
         let mut mirror = Mirror {
             folder,
+            web: setup.web,
             scheme: if setup.tls { "https" } else { "http" },
             port,
             programs: Vec::new(),
@@ -170,140 +192,30 @@ impl Mirror {
 
     fn run(&mut self, listener: TcpListener) {
         let folder = self.folder.path();
-        let socket = folder.join("fcgiwrap.socket");
-        // There is one from before a restart.
-        let _ = fs::remove_file(&socket);
-        let backend = UnixListener::bind(&socket).expect("a socket for fcgiwrap");
-        let mut fcgiwrap = Command::new(program("fcgiwrap"));
-        fcgiwrap.args(["-f", "-c", "4"]).stdin(OwnedFd::from(backend));
-        let mut nginx = Command::new(program("nginx"));
-        nginx
-            .arg("-p")
-            .arg(folder)
-            .arg("-c")
-            .arg(folder.join("nginx.conf"))
-            .arg("-e")
-            .arg(folder.join("error.log"));
-        // The listening socket is its standard input: what nginx does for its own upgrades.
-        nginx.env("NGINX", "0;").stdin(OwnedFd::from(listener));
-        self.programs = [fcgiwrap, nginx]
-            .map(|mut command| {
-                let command = command.process_group(0).stdout(Stdio::null()).stderr(Stdio::null());
-                Group(
-                    command
-                        .spawn()
-                        .unwrap_or_else(|error| panic!("{:?} does not start: {error}", command.get_program())),
-                )
-            })
-            .into();
+        let configuration = folder.join("web.conf");
+        let mut server = Command::new(program(self.web.program()));
+        match self.web {
+            Web::Nginx => {
+                let socket = folder.join("fcgiwrap.socket");
+                // There is one from before a restart.
+                let _ = fs::remove_file(&socket);
+                let backend = UnixListener::bind(&socket).expect("a socket for fcgiwrap");
+                let mut fcgiwrap = Command::new(program("fcgiwrap"));
+                fcgiwrap.args(["-f", "-c", "4"]).stdin(OwnedFd::from(backend));
+                server.arg("-p").arg(folder).arg("-c").arg(configuration);
+                // The listening socket is its standard input: what nginx does for its own upgrades.
+                server.arg("-e").arg(folder.join("error.log")).env("NGINX", "0;");
+                server.stdin(OwnedFd::from(listener));
+                self.programs = vec![Group::start(&mut fcgiwrap), Group::start(&mut server)];
+            }
+            Web::Lighttpd | Web::Apache => {
+                drop(listener);
+                let foreground = if self.web == Web::Apache { "-DFOREGROUND" } else { "-D" };
+                server.arg(foreground).arg("-f").arg(configuration).stdin(Stdio::null());
+                let mut server = Group::start(&mut server);
+                server.wait_until_it_listens(self.port);
+                self.programs = vec![server];
+            }
+        }
     }
-}
-
-/// Makes a key, and a certificate for this machine's address that it signs itself.
-fn make_certificate(folder: &Path) {
-    let mut openssl = Command::new(program("openssl"));
-    openssl.args([
-        "req",
-        "-x509",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:prime256v1",
-        "-nodes",
-        "-days",
-        "2",
-    ]);
-    openssl.args([
-        "-keyout",
-        "key.pem",
-        "-out",
-        "certificate.pem",
-        "-config",
-        "openssl.conf",
-    ]);
-    let configuration = "[req]\ndistinguished_name = name\nprompt = no\nx509_extensions = extensions\n\
-        [name]\nCN = mirror\n\
-        [extensions]\nsubjectAltName = IP:127.0.0.1\nbasicConstraints = critical, CA:FALSE\n";
-    fs::write(folder.join("openssl.conf"), configuration).expect("a file for openssl");
-    let output = openssl.current_dir(folder).output().expect("openssl runs");
-    assert!(
-        output.status.success(),
-        "openssl: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-}
-
-fn configuration(folder: &Path, port: u16, setup: &Setup<'_>) -> String {
-    let at = folder.display();
-    let exec_path = git::git(folder, &["--exec-path"]);
-    let [global, no_system, _] = git::ISOLATED.map(|(name, value)| format!("fastcgi_param {name} {value};"));
-    let authentication = match setup.token.is_some() {
-        true => format!("auth_basic mirror; auth_basic_user_file {at}/htpasswd;"),
-        false => String::new(),
-    };
-    let protocol = match setup.protocol_0_only {
-        true => "fastcgi_param HTTP_GIT_PROTOCOL '';",
-        false => "fastcgi_param GIT_PROTOCOL $http_git_protocol;",
-    };
-    let tls = match setup.tls {
-        true => format!("ssl_certificate {at}/certificate.pem; ssl_certificate_key {at}/key.pem;"),
-        false => String::new(),
-    };
-    let ssl = if setup.tls { " ssl" } else { "" };
-    let user = if rustix::process::geteuid().is_root() {
-        "user root;"
-    } else {
-        ""
-    };
-    let temporary = ["client_body", "fastcgi", "proxy", "scgi", "uwsgi"];
-    let temporary = temporary
-        .map(|what| format!("{what}_temp_path {at}/{what};"))
-        .join("\n");
-    format!(
-        "daemon off;
-worker_processes 1;
-{user}
-pid {at}/nginx.pid;
-error_log {at}/error.log;
-events {{ worker_connections 64; }}
-http {{
-    {temporary}
-    log_format requests '$request_method $request_uri $status $body_bytes_sent';
-    access_log {at}/access.log requests;
-    client_max_body_size 0;
-    server {{
-        listen 127.0.0.1:{port}{ssl};
-        {tls}
-        location = /-/probe {{ access_log off; return 204; }}
-        location / {{
-            {authentication}
-            fastcgi_pass unix:{at}/fcgiwrap.socket;
-            fastcgi_param SCRIPT_FILENAME {exec_path}/git-http-backend;
-            fastcgi_param GIT_PROJECT_ROOT {at}/repositories;
-            fastcgi_param GIT_HTTP_EXPORT_ALL 1;
-            {protocol}
-            {global}
-            {no_system}
-            fastcgi_param PATH_INFO $uri;
-            fastcgi_param QUERY_STRING $query_string;
-            fastcgi_param REQUEST_METHOD $request_method;
-            fastcgi_param CONTENT_TYPE $content_type;
-            fastcgi_param CONTENT_LENGTH $content_length;
-            fastcgi_param REMOTE_USER $remote_user;
-            fastcgi_param REMOTE_ADDR $remote_addr;
-        }}
-    }}
-}}
-"
-    )
-}
-
-/// Finds a program in `PATH`, and where Debian puts servers.
-fn program(name: &str) -> PathBuf {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
-    let mut candidates = folders.map(|folder| folder.join(name));
-    candidates
-        .find(|path| path.is_file())
-        .unwrap_or_else(|| panic!("the program {name} is needed (apt-get install {name})"))
 }

@@ -2,8 +2,13 @@
 // No test program uses all of it.
 #![allow(dead_code)]
 
+pub mod certificates;
 pub mod faulty;
 pub mod git;
 pub mod mirror;
+pub mod processes;
+pub mod pushing;
 pub mod scripted;
+pub mod sshd;
 pub mod stargate;
+pub mod web;

@@ -21,6 +21,12 @@ pub enum Step {
     CloseBeforeBody,
     /// It is read whole, then the connection is closed.
     CloseAfterBody,
+    /// It is read whole and answered with what this makes of it; the connection stays open.
+    Reply(fn(&Received) -> Vec<u8>),
+    /// The same behind a proxy, which is this server, too: it connects everybody to itself.
+    Tunnelled(fn(&Received) -> Vec<u8>),
+    /// It is read whole and answered with the first bytes, then with the second again and again: 1 GiB of them.
+    Endless(Vec<u8>, Vec<u8>),
     /// It is read whole and never answered.
     Silence,
     /// Its header is read, nothing else ever.
@@ -65,8 +71,11 @@ impl Received {
 
 impl Scripted {
     /// Serves one request after the other, one step each.
-    pub fn serve(script: impl IntoIterator<Item = Step>) -> Self {
-        let script: Vec<_> = script.into_iter().collect();
+    pub fn serve<S: IntoIterator<Item = Step>>(script: S) -> Self
+    where
+        S::IntoIter: Send + 'static,
+    {
+        let script = script.into_iter();
         let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
         let port = listener.local_addr().expect("its address").port();
         let log = Arc::<Log>::default();
@@ -96,7 +105,7 @@ pub fn answer(status: &str, header: &[&str], body: &[u8]) -> Vec<u8> {
     answer
 }
 
-fn run(listener: &TcpListener, script: Vec<Step>, log: &Log) {
+fn run(listener: &TcpListener, script: impl Iterator<Item = Step>, log: &Log) {
     let mut connection = None;
     for step in script {
         let (mut stream, request) = next_request(listener, connection.take());
@@ -106,8 +115,28 @@ fn run(listener: &TcpListener, script: Vec<Step>, log: &Log) {
         } else {
             request
         };
-        lock(&log.received).push(request);
+        lock(&log.received).push(request.clone());
         match step {
+            Step::Reply(answer) => {
+                let _ = stream.get_mut().write_all(&answer(&request));
+                connection = Some(stream);
+            }
+            Step::Tunnelled(answer) => {
+                let bytes = match request.line.starts_with("CONNECT ") {
+                    true => b"HTTP/1.1 200 Connection established\r\n\r\n".to_vec(),
+                    false => answer(&request),
+                };
+                let _ = stream.get_mut().write_all(&bytes);
+                connection = Some(stream);
+            }
+            Step::Endless(head, piece) => {
+                let mut sent = stream.get_mut().write_all(&head);
+                let mut left = (1_u64 << 30) / piece.len() as u64;
+                while sent.is_ok() && left > 0 {
+                    sent = stream.get_mut().write_all(&piece);
+                    left -= 1;
+                }
+            }
             Step::Answer(bytes) => {
                 // A client that has gone has been tested by then.
                 let _ = stream.get_mut().write_all(&bytes);

@@ -7,9 +7,9 @@ use ureq::http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use ureq::{Body, SendBody, tls::TlsConfig};
 
 use super::failure::{self, Effect, Proof};
-use super::{HttpUrl, Settings};
+use super::{HttpUrl, Options};
 use crate::push::{self, Error, Outcome, Traffic};
-use crate::transport::credentials::Authorization;
+use crate::transport::{Settings, credentials::Credentials, service::Service};
 
 /// The most redirects of one request.
 const MAX_REDIRECTS: usize = 5;
@@ -21,15 +21,6 @@ const MAX_TEXT_SHOWN: usize = 200;
 /// Some servers serve git's protocol only to what says it is git.
 const USER_AGENT: &str = concat!("git/stargate-mirror-", env!("CARGO_PKG_VERSION"));
 
-/// What is asked of a server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Service {
-    /// To take a push.
-    ReceivePack,
-    /// To be read, in protocol 2 where the server speaks it.
-    UploadPack,
-}
-
 /// A server that is asked about one repository. Connections and TLS sessions are kept between requests.
 pub(super) struct Client {
     agent: ureq::Agent,
@@ -37,7 +28,8 @@ pub(super) struct Client {
     configured: HttpUrl,
     /// Where the last redirect led, else what is configured.
     base: HttpUrl,
-    authorization: Option<Authorization>,
+    credentials: Credentials,
+    options: Options,
     traffic: Traffic,
 }
 
@@ -50,21 +42,34 @@ pub(super) struct Answer<'a> {
 
 impl Client {
     /// A client for the repository at `url`. Nothing is sent yet.
-    pub(super) fn new(url: HttpUrl, authorization: Option<Authorization>, settings: Settings) -> Result<Self, Error> {
+    pub(super) fn new(
+        url: HttpUrl,
+        mut credentials: Credentials,
+        options: Options,
+        settings: Settings,
+    ) -> Result<Self, Error> {
+        let proxy = settings.proxy(&url, &options)?;
+        let password = proxy
+            .as_ref()
+            .and_then(|proxy| Some((proxy.username()?, proxy.password()?)));
+        if let Some((user, password)) = password {
+            credentials.hide(user, password);
+        }
         let mut config = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
             .max_redirects_will_error(false)
-            .proxy(settings.proxy(&url)?)
+            .proxy(proxy)
             .timeout_resolve(Some(settings.connect_timeout))
             .timeout_connect(Some(settings.connect_timeout))
             .timeout_per_read(Some(settings.idle_timeout))
             .timeout_per_write(Some(settings.idle_timeout))
-            .user_agent(USER_AGENT);
+            .user_agent(options.user_agent.as_deref().unwrap_or(USER_AGENT));
         if url.is_https() {
             let tls = TlsConfig::builder()
                 .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
-                .root_certs(settings.trust_roots()?.into());
+                .client_cert(options.client_certificate()?)
+                .root_certs(settings.trust_roots(&options)?.into());
             config = config.tls_config(tls.build());
         }
         Ok(Client {
@@ -72,7 +77,8 @@ impl Client {
             settings,
             base: url.clone(),
             configured: url,
-            authorization,
+            credentials,
+            options,
             traffic: Traffic::default(),
         })
     }
@@ -97,24 +103,28 @@ impl Client {
 
     /// `text` of a server, for a person.
     pub(super) fn scrubbed(&self, text: &str) -> String {
-        match &self.authorization {
-            Some(authorization) => authorization.scrub(text),
-            None => text.to_owned(),
-        }
+        self.credentials.scrub(text)
     }
 
     /// Asks for the advertisement of `service`, wherever the server redirects to (gitprotocol-http, *Smart Clients*).
     pub(super) fn advertisement(&mut self, service: Service) -> Result<Answer<'_>, Error> {
+        // A push needs to say who pushes, a reader often does not.
+        if service == Service::ReceivePack {
+            self.credentials.ask()?;
+        }
         let mut visited = vec![self.configured.clone()];
         loop {
             let base = &visited[visited.len() - 1];
             let request = self.request(Method::GET, base.advertisement(service.name()), base, service);
             let request = request.header(header::PRAGMA, "no-cache");
             let response = self.run(request, &mut Outgoing::default(), Effect::None)?;
+            if self.is_asked_who_we_are(&response, base)? {
+                continue;
+            }
             let Some(location) = redirection(&response) else {
                 let proof = self.proof(base);
                 self.base = base.clone();
-                return self.answer(response, service.content_type("advertisement"), Effect::None, proof);
+                return self.answer(response, content_type(service, "advertisement"), Effect::None, proof);
             };
             let next = base.redirected(&location).map_err(|error| {
                 Error::new(Outcome::Misconfigured, error.to_string())
@@ -135,18 +145,19 @@ impl Client {
         head: Vec<u8>,
         pack: Option<push::Pack>,
     ) -> Result<Answer<'_>, Error> {
-        let mut body = Outgoing::new(head, pack);
         let base = self.base.clone();
-        let request = self
-            .request(Method::POST, base.service(service.name()), &base, service)
-            .header(header::CONTENT_TYPE, service.content_type("request"))
-            .header(header::ACCEPT, service.content_type("result"))
-            .header(header::CONTENT_LENGTH, body.left);
         let effect = match service {
             Service::ReceivePack => Effect::Possible,
             Service::UploadPack => Effect::None,
         };
-        let response = self.run(request, &mut body, effect)?;
+        if service == Service::ReceivePack {
+            self.credentials.ask()?;
+        }
+        let mut response = self.post_once(service, &base, Outgoing::new(head.clone(), pack), effect)?;
+        // A push has asked before, so that there is no pack to send again.
+        if self.is_asked_who_we_are(&response, &base)? {
+            response = self.post_once(service, &base, Outgoing::new(head, None), effect)?;
+        }
         if let Some(location) = redirection(&response) {
             let to = base
                 .resolved(&location)
@@ -156,7 +167,28 @@ impl Client {
             return Err(Error::new(Outcome::Misconfigured, what).with_hint("set the remote's URL to the repository's"));
         }
         let proof = self.proof(&base);
-        self.answer(response, service.content_type("result"), effect, proof)
+        self.answer(response, content_type(service, "result"), effect, proof)
+    }
+
+    fn post_once(
+        &mut self,
+        service: Service,
+        base: &HttpUrl,
+        mut body: Outgoing,
+        effect: Effect,
+    ) -> Result<Response<Body>, Error> {
+        let request = self
+            .request(Method::POST, base.service(service.name()), base, service)
+            .header(header::CONTENT_TYPE, content_type(service, "request"))
+            .header(header::ACCEPT, content_type(service, "result"))
+            .header(header::CONTENT_LENGTH, body.left);
+        self.run(request, &mut body, effect)
+    }
+
+    /// Whether the server wants to know who we are, and there is an answer now that there was not before.
+    fn is_asked_who_we_are(&mut self, response: &Response<Body>, base: &HttpUrl) -> Result<bool, Error> {
+        let asked = response.status() == StatusCode::UNAUTHORIZED && self.proof(base) == Proof::Absent;
+        Ok(asked && base.same_origin(&self.configured) && self.credentials.ask()?)
     }
 
     fn request(&self, method: Method, uri: String, base: &HttpUrl, service: Service) -> ureq::http::request::Builder {
@@ -164,18 +196,23 @@ impl Client {
         if service == Service::UploadPack {
             request = request.header("Git-Protocol", "version=2");
         }
-        if let (Some(authorization), Proof::Sent) = (&self.authorization, self.proof(base))
-            && let Ok(mut value) = HeaderValue::from_str(authorization.header().expose_secret())
-        {
-            value.set_sensitive(true);
-            request = request.header(header::AUTHORIZATION, value);
+        // They belong to the origin that is configured.
+        if base.same_origin(&self.configured) {
+            let authorization = self.credentials.header().map(|value| (&header::AUTHORIZATION, value));
+            let others = self.options.headers.iter().map(|(name, value)| (name, value));
+            for (name, value) in authorization.into_iter().chain(others) {
+                if let Ok(mut value) = HeaderValue::from_str(value.expose_secret()) {
+                    value.set_sensitive(true);
+                    request = request.header(name, value);
+                }
+            }
         }
         request
     }
 
     /// Credentials belong to the origin that is configured.
     fn proof(&self, base: &HttpUrl) -> Proof {
-        match &self.authorization {
+        match self.credentials.header() {
             None => Proof::Absent,
             Some(_) if base.same_origin(&self.configured) => Proof::Sent,
             Some(_) => Proof::Withheld,
@@ -207,13 +244,18 @@ impl Client {
     }
 
     fn answer(
-        &self,
+        &mut self,
         mut response: Response<Body>,
         content_type: String,
         effect: Effect,
         proof: Proof,
     ) -> Result<Answer<'_>, Error> {
         let status = response.status();
+        match status {
+            StatusCode::OK if proof == Proof::Sent => self.credentials.accepted(),
+            StatusCode::UNAUTHORIZED if proof == Proof::Sent => self.credentials.refused(),
+            _ => {}
+        }
         if status != StatusCode::OK {
             let retry_after = response
                 .headers()
@@ -256,17 +298,8 @@ impl Answer<'_> {
     }
 }
 
-impl Service {
-    fn name(self) -> &'static str {
-        match self {
-            Service::ReceivePack => "git-receive-pack",
-            Service::UploadPack => "git-upload-pack",
-        }
-    }
-
-    fn content_type(self, what: &str) -> String {
-        format!("application/x-{}-{what}", self.name())
-    }
+fn content_type(service: Service, what: &str) -> String {
+    format!("application/x-{}-{what}", service.name())
 }
 
 /// A request's body on its way.

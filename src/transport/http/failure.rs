@@ -4,12 +4,13 @@ use std::{io, time::Duration};
 use jiff::Timestamp;
 use ureq::{Timeout, http::StatusCode};
 
-use super::Settings;
 use crate::push::{Error, Outcome};
-use crate::transport::credentials::TOKEN_VARIABLE;
+use crate::transport::{Settings, credentials::TOKEN_VARIABLE};
 
 /// The longest wait that a server's `Retry-After` is obeyed with.
 pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(60 * 60);
+
+const PROXY_HINT: &str = "put user and password into the URL of the proxy";
 
 /// What becomes of the remote when an exchange fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +47,12 @@ impl Effect {
 pub(super) fn lost(error: &ureq::Error, effect: Effect, settings: &Settings) -> Error {
     if let Some(error) = tls_error(error) {
         return tls(error, effect);
+    }
+    if let ureq::Error::ConnectProxyFailed(why) = error
+        && why.contains("407")
+    {
+        let what = "the proxy asks for credentials, or refuses those in its URL (HTTP 407)";
+        return Error::new(Outcome::Misconfigured, what).with_hint(PROXY_HINT);
     }
     let what = match error {
         ureq::Error::Timeout(Timeout::Connect | Timeout::Resolve) => {
@@ -96,7 +103,7 @@ pub(super) fn refused(
         404 | 410 => misconfigured("no such repository, or the token may not see it").with_hint(format!(
             "check the URL, and what the token in {TOKEN_VARIABLE} gives access to"
         )),
-        407 => misconfigured("the proxy asks for credentials").with_hint("put them into the URL of the proxy"),
+        407 => misconfigured("the proxy asks for credentials").with_hint(PROXY_HINT),
         403 | 408 | 425 | 429 | 503 => Error::new(Outcome::Transient, what("the server asks us to come again later")),
         413 => Error::new(Outcome::Rejected, what("the push is larger than the server takes"))
             .with_hint("push fewer commits at once, or have the server's limit raised"),
@@ -155,7 +162,7 @@ fn unauthorized(what: impl Fn(&str) -> String, proof: Proof) -> Error {
     let (meaning, hint) = match proof {
         Proof::Sent => (
             "the server refuses the credentials",
-            "check that the token is valid and has not expired",
+            "check that the token or password is valid and has not expired",
         ),
         Proof::Withheld => (
             "the server redirects to another host, which asks for credentials; they are not sent there",
@@ -163,7 +170,7 @@ fn unauthorized(what: impl Fn(&str) -> String, proof: Proof) -> Error {
         ),
         Proof::Absent => (
             "the server asks for credentials, and there are none",
-            "set GITHUB_PAT to a token",
+            "set GITHUB_PAT to a token, or give git a credential.helper or a .netrc that knows one",
         ),
     };
     Error::new(Outcome::Misconfigured, what(meaning)).with_hint(hint)

@@ -1,0 +1,56 @@
+//! Servers that tests start: found where Debian puts them, ended with the value that stands for them.
+use std::{
+    net::TcpStream,
+    os::unix::process::CommandExt,
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+/// How long a server may take until it listens.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A process group that is killed with this value.
+pub struct Group(Child);
+
+impl Group {
+    /// Starts a program as the first of a group of its own; what it prints is dropped.
+    pub fn start(command: &mut Command) -> Self {
+        let quiet = command.process_group(0).stdout(Stdio::null()).stderr(Stdio::null());
+        let started = quiet.spawn();
+        Group(started.unwrap_or_else(|error| panic!("{:?} does not start: {error}", command.get_program())))
+    }
+
+    /// Returns once something listens on `port` of this machine.
+    ///
+    /// # Panics
+    /// When the program ends before.
+    pub fn wait_until_it_listens(&mut self, port: u16) {
+        let start = Instant::now();
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            let ended = self.0.try_wait().expect("a child");
+            assert!(ended.is_none(), "the server ended: {ended:?}");
+            assert!(start.elapsed() < PATIENCE, "nothing listens on port {port}");
+            std::thread::yield_now();
+        }
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let group = rustix::process::Pid::from_child(&self.0);
+        // Whatever ended by itself is as good.
+        let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+        let _ = self.0.wait();
+    }
+}
+
+/// Finds a program in `PATH`, and where Debian puts servers.
+pub fn program(name: &str) -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
+    let mut candidates = folders.map(|folder| folder.join(name));
+    candidates
+        .find(|path| path.is_file())
+        .unwrap_or_else(|| panic!("the program {name} is needed; README.md names the packages of the tests"))
+}

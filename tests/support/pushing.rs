@@ -1,0 +1,67 @@
+//! What every test of a push needs: commits to push, commands, and what became of them.
+use std::path::Path;
+
+use gix::ObjectId;
+use stargate_mirror::push::{self, Command, Connection, Error, Options, Report, Verdict};
+use stargate_mirror::transport::{Location, Remote, Settings};
+use tempfile::TempDir;
+
+use super::git::{self, git};
+
+pub fn id(hex: &str) -> ObjectId {
+    ObjectId::from_hex(hex.as_bytes()).expect("an id")
+}
+
+pub fn open(url: &str, settings: &Settings) -> Remote {
+    let location = Location::parse(url.into()).expect("a location");
+    Remote::open(location, settings).expect("a remote")
+}
+
+/// A repository that was opened as nobody's, so that nothing but its own configuration counts.
+pub fn repository(path: &Path) -> gix::Repository {
+    gix::open_opts(path, gix::open::Options::isolated()).expect("a repository")
+}
+
+/// A repository with three commits in a row.
+pub fn source(format: &str) -> (TempDir, Vec<String>) {
+    let folder = tempfile::tempdir().expect("a folder");
+    git(
+        folder.path(),
+        &["init", "--quiet", "--bare", &format!("--object-format={format}"), "."],
+    );
+    let mut commits: Vec<String> = Vec::new();
+    for content in ["one", "two", "three"] {
+        commits.push(git::commit(folder.path(), commits.last().map(String::as_str), content));
+    }
+    (folder, commits)
+}
+
+pub fn command(name: &str, old: Option<&str>, new: Option<&str>, like: &str) -> Command {
+    let null = id(like).kind().null();
+    Command {
+        name: name.into(),
+        old: old.map_or(null, id),
+        new: new.map_or(null, id),
+    }
+}
+
+/// Pushes, and gives what became of each command.
+pub fn pushed(remote: &mut Remote, from: &Path, commands: Vec<Command>, atomic: bool) -> Result<Report, Error> {
+    let advertisement = remote.advertisement()?;
+    let options = Options {
+        atomic,
+        ..Options::default()
+    };
+    push::push(remote, &advertisement, &repository(from), commands, &options)
+}
+
+pub fn verdict<'a>(report: &'a Report, name: &str) -> &'a Verdict {
+    report.verdict(name.into()).expect("a verdict")
+}
+
+pub fn reason(report: &Report, name: &str) -> String {
+    match verdict(report, name) {
+        Verdict::Rejected(reason) => reason.to_string(),
+        other => panic!("{name}: {other:?}"),
+    }
+}

@@ -1,0 +1,180 @@
+//! Repositories behind a real `sshd`, and behind a real `git daemon`, on free ports of this machine.
+use std::{
+    fs,
+    net::TcpListener,
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    thread,
+};
+
+use tempfile::TempDir;
+
+use super::{
+    git,
+    processes::{Group, program},
+};
+
+/// A server with a folder of repositories; it ends with this value.
+pub struct Server {
+    folder: TempDir,
+    port: u16,
+    kind: Kind,
+    /// None where each connection has a process of its own.
+    _daemon: Option<Group>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Ssh,
+    Daemon,
+}
+
+impl Server {
+    /// An `sshd` that lets in who has the key that [`Server::ssh_command()`] gives. It starts git in protocol 2 when the
+    /// client asks for it, if `protocol_2`; Debian's own configuration does not.
+    pub fn ssh(protocol_2: bool) -> Self {
+        let folder = tempfile::tempdir().expect("a folder for sshd");
+        for key in ["host", "user"] {
+            let mut keygen = Command::new(program("ssh-keygen"));
+            keygen.args(["-q", "-t", "ed25519", "-N", "", "-C", "test", "-f"]);
+            assert!(
+                keygen
+                    .arg(folder.path().join(key))
+                    .status()
+                    .expect("ssh-keygen runs")
+                    .success()
+            );
+        }
+        fs::copy(folder.path().join("user.pub"), folder.path().join("authorized_keys")).expect("a file of keys");
+        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+        let port = listener.local_addr().expect("its address").port();
+        let configuration = ssh_configuration(folder.path(), protocol_2);
+        fs::write(folder.path().join("sshd_config"), configuration).expect("a file for sshd");
+        let host_key = fs::read_to_string(folder.path().join("host.pub")).expect("a key");
+        let known = format!("[127.0.0.1]:{port} {host_key}");
+        fs::write(folder.path().join("known_hosts"), known).expect("a file of hosts");
+        if rustix::process::geteuid().is_root() {
+            // sshd separates its privileges there.
+            fs::create_dir_all("/run/sshd").expect("a folder for sshd");
+        }
+        // As inetd does it: each connection that is accepted gets an sshd.
+        let configuration = folder.path().join("sshd_config");
+        thread::spawn(move || {
+            for connection in listener.incoming().flatten() {
+                let input = OwnedFd::from(connection);
+                let output = input.try_clone().expect("a descriptor");
+                let mut sshd = Command::new(program("sshd"));
+                let started = sshd
+                    .args(["-i", "-f"])
+                    .arg(&configuration)
+                    .stdin(input)
+                    .stdout(output)
+                    .stderr(Stdio::null())
+                    .spawn();
+                drop(sshd);
+                let mut child = started.expect("sshd starts");
+                thread::spawn(move || child.wait());
+            }
+        });
+        Server {
+            folder,
+            port,
+            kind: Kind::Ssh,
+            _daemon: None,
+        }
+    }
+
+    /// A `git daemon` that takes pushes.
+    pub fn daemon() -> Self {
+        let folder = tempfile::tempdir().expect("a folder for git daemon");
+        fs::create_dir(folder.path().join("repositories")).expect("a folder for repositories");
+        let port = free_port();
+        let mut daemon = git::command(folder.path());
+        let base = folder.path().join("repositories");
+        daemon
+            .args([
+                "daemon",
+                "--export-all",
+                "--enable=receive-pack",
+                "--reuseaddr",
+                "--listen=127.0.0.1",
+            ])
+            .arg(format!("--port={port}"))
+            .arg(format!("--base-path={}", base.display()))
+            .arg(base)
+            .stdin(Stdio::null());
+        let mut daemon = Group::start(&mut daemon);
+        daemon.wait_until_it_listens(port);
+        Server {
+            folder,
+            port,
+            kind: Kind::Daemon,
+            _daemon: Some(daemon),
+        }
+    }
+
+    /// Creates a bare repository; gives its folder.
+    pub fn create(&self, name: &str, format: &str) -> PathBuf {
+        let path = self.path(name);
+        fs::create_dir_all(&path).expect("a folder for the repository");
+        git::git(
+            &path,
+            &["init", "--quiet", "--bare", &format!("--object-format={format}"), "."],
+        );
+        path
+    }
+
+    /// The folder of a repository.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join("repositories").join(name)
+    }
+
+    /// The URL of a repository.
+    pub fn url(&self, name: &str) -> String {
+        let url = match self.kind {
+            Kind::Ssh => format!("ssh://127.0.0.1:{}{}", self.port, self.path(name).display()),
+            Kind::Daemon => format!("git://127.0.0.1:{}/{name}", self.port),
+        };
+        url.replace(' ', "%20")
+    }
+
+    /// The port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// What `GIT_SSH_COMMAND` must be to be let in.
+    pub fn ssh_command(&self) -> String {
+        self.ssh_command_with_key("user")
+    }
+
+    /// The same with another key: `host` is one that is not let in.
+    pub fn ssh_command_with_key(&self, key: &str) -> String {
+        let at = self.folder.path().display();
+        format!(
+            "ssh -F /dev/null -i {at}/{key} -o IdentitiesOnly=yes -o BatchMode=yes -o UserKnownHostsFile={at}/known_hosts"
+        )
+    }
+}
+
+fn ssh_configuration(folder: &Path, protocol_2: bool) -> String {
+    let at = folder.display();
+    let accept = if protocol_2 { "AcceptEnv GIT_PROTOCOL\n" } else { "" };
+    let environment: Vec<_> = git::ISOLATED
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    let environment = environment.join(" ");
+    format!(
+        "HostKey {at}/host\nAuthorizedKeysFile {at}/authorized_keys\nStrictModes no\nUsePAM no\n\
+         PasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin yes\n\
+         SetEnv {environment}\n{accept}"
+    )
+}
+
+/// A port that nothing listens on at this moment.
+fn free_port() -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+    listener.local_addr().expect("its address").port()
+}
