@@ -195,7 +195,10 @@ fn table(words: &[&str]) {
         }
         eprintln!("{} …", row.name);
         let folder = tempfile::tempdir().expect("a temporary folder");
-        lines.extend(measure_row(&row, folder.path()));
+        let measured = measure_row(&row, folder.path());
+        // Already here, in case that the rest is given up.
+        measured.iter().for_each(|line| eprintln!("{line}"));
+        lines.extend(measured);
     }
     println!(
         "{:<14} {:<5} {:>21} {:>21} {:>19} {:>21}",

@@ -12,9 +12,7 @@ use history::{commit, git};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use random::{Step, closure, steps};
-use stargate_mirror::push::{
-    self, Advertisement, Command, Connection, Error, Options, Outcome, pack::Format,
-};
+use stargate_mirror::push::{self, Advertisement, Command, Connection, Error, Options, Outcome, pack::Format};
 use stargate_mirror::transport::local::Local;
 
 const FORMATS: [&str; 2] = ["sha1", "sha256"];
