@@ -94,8 +94,8 @@ fn rows(quick: bool) -> Vec<Row> {
         events(100),
         keys(1),
         keys(100),
-        history("first-packed", 4_000 / scale, 20, 3_600, true),
-        history("first-loose", 3_400 / scale, 20, 700, false),
+        history("first-packed", 3_000 / scale, 20, 10_500, true),
+        history("first-loose", 2_600 / scale, 20, 700, false),
         Row {
             name: "blob-200M",
             before: Box::new(|out| commit(out, 0, "", std::iter::once(event(0)))),
@@ -195,7 +195,10 @@ fn table(words: &[&str]) {
         }
         eprintln!("{} …", row.name);
         let folder = tempfile::tempdir().expect("a temporary folder");
-        lines.extend(measure_row(&row, folder.path()));
+        let measured = measure_row(&row, folder.path());
+        // Already here, in case that the rest is given up.
+        measured.iter().for_each(|line| eprintln!("{line}"));
+        lines.extend(measured);
     }
     println!(
         "{:<14} {:<5} {:>21} {:>21} {:>19} {:>21}",
