@@ -1,12 +1,18 @@
 //! Pushes side by side with git's, in one run: `cargo bench --bench push [-- --quick] [-- NAME…]`.
 //!
-//! Each row is a push that is made out of the same repository in two ways: by this library, in a process of its own
-//! (this program, started again), and by git. *pack* is what is put on the wire: enumeration and pack here, `git
-//! pack-objects` with the arguments of `git push` there. *push* is the whole of it to a bare repository on this machine,
-//! which here includes the receiving side, in the same process.
+//! Each row is made out of the same repository in two ways: by this library, in a process of its own (this program,
+//! started again), and by git. *pack* is what is put on the wire: enumeration and pack here, `git pack-objects` with the
+//! arguments of `git push` there. *http* is the whole push to `git http-backend` behind nginx, which asks for a token:
+//! `git push --atomic` with the token in the URL, and here a push to a mirror that is remembered from the last push, which
+//! is what the worker does in steady state; *http50* the same with 50 ms added to each request. Requests and bytes are
+//! nginx's count, until the change is visible; the worker's look afterwards is one more request.
 //!
 //! Wall time is the best of three runs, CPU time that of the same run with all children, memory the peak of the largest
 //! single process. GNU time (`/usr/bin/time`) measures. The table's ratios are ours to git's: below 1 is better.
+#[path = "../tests/support/mod.rs"]
+mod support;
+
+use std::ffi::OsString;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -15,11 +21,14 @@ use std::time::{Duration, Instant};
 use bstr::BString;
 use gix::ObjectId;
 use stargate_mirror::push::{self, Connection, Options, pack};
-use stargate_mirror::transport::local::Local;
+use stargate_mirror::transport::{Location, Remote, Settings, local::Local};
+use stargate_mirror::worker::RememberedMirror;
+use support::mirror::Mirror;
 
 /// How many times each measurement is made; the fastest counts.
 const RUNS: usize = 3;
 const REF: &str = "refs/heads/main";
+const TOKEN: &str = "measured";
 /// Where the first commit of a stream goes when the branch is there already.
 const ON_TOP: &str = "refs/heads/main^0";
 
@@ -31,7 +40,7 @@ fn main() {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words[..] {
         ["our-pack", source, remote] => our_pack(Path::new(source), Path::new(remote)),
-        ["our-push", source, remote] => our_push(Path::new(source), Path::new(remote)),
+        ["our-push", source, url, memory] => our_push(Path::new(source), url, Path::new(memory)),
         _ => table(&words),
     }
 }
@@ -45,6 +54,8 @@ struct Row {
     after: Stream,
     /// Whether what is to be pushed is packed, by `git repack`, or loose.
     packed: bool,
+    /// How many tags the remote has besides.
+    tags: usize,
 }
 
 type Stream = Box<dyn Fn(&mut dyn Write) -> std::io::Result<()>>;
@@ -61,6 +72,7 @@ fn rows(quick: bool) -> Vec<Row> {
             })
         }),
         packed: false,
+        tags: 0,
     };
     let keys = |commits| Row {
         name: if commits == 1 { "keys-1" } else { "keys-100" },
@@ -73,6 +85,7 @@ fn rows(quick: bool) -> Vec<Row> {
             })
         }),
         packed: false,
+        tags: 0,
     };
     let history = move |name, commits: u32, files: u32, size: usize, packed| Row {
         name,
@@ -88,12 +101,18 @@ fn rows(quick: bool) -> Vec<Row> {
             })
         }),
         packed,
+        tags: 0,
     };
     vec![
         events(1),
         events(100),
         keys(1),
         keys(100),
+        Row {
+            name: "refs-20000",
+            tags: 20_000 / scale as usize,
+            ..events(1)
+        },
         history("first-packed", 3_000 / scale, 20, 10_500, true),
         history("first-loose", 2_600 / scale, 20, 700, false),
         Row {
@@ -104,6 +123,7 @@ fn rows(quick: bool) -> Vec<Row> {
                 commit(out, 1, ON_TOP, blob)
             }),
             packed: false,
+            tags: 0,
         },
     ]
 }
@@ -178,6 +198,8 @@ fn noise(seed: u32, size: usize) -> Vec<u8> {
 /// What a measured process took.
 #[derive(Debug, Clone, Copy)]
 struct Cost {
+    /// Over HTTP.
+    requests: u64,
     bytes: u64,
     wall: Duration,
     cpu: f64,
@@ -188,6 +210,10 @@ struct Cost {
 fn table(words: &[&str]) {
     let quick = words.contains(&"--quick");
     let names: Vec<_> = words.iter().filter(|word| !word.starts_with("--")).collect();
+    let servers = [
+        ("http", Mirror::measured(TOKEN, None)),
+        ("http50", Mirror::measured(TOKEN, Some("0.05"))),
+    ];
     let mut lines = Vec::new();
     for row in rows(quick) {
         if !names.is_empty() && !names.iter().any(|name| row.name.contains(*name)) {
@@ -195,53 +221,124 @@ fn table(words: &[&str]) {
         }
         eprintln!("{} …", row.name);
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let measured = measure_row(&row, folder.path());
+        let measured = measure_row(&row, folder.path(), &servers);
         // Already here, in case that the rest is given up.
         measured.iter().for_each(|line| eprintln!("{line}"));
         lines.extend(measured);
     }
     println!(
-        "{:<14} {:<5} {:>21} {:>21} {:>19} {:>21}",
-        "", "", "bytes", "wall ms", "CPU ms", "memory MiB"
+        "{:<14} {:<6} {:>9} {:>26} {:>19} {:>19} {:>19}",
+        "", "", "requests", "bytes", "wall ms", "CPU ms", "memory MiB"
     );
     lines.iter().for_each(|line| println!("{line}"));
 }
 
-/// A line for the pack, and one for the push.
-fn measure_row(row: &Row, folder: &Path) -> [String; 2] {
+/// A line for the pack, and one for each server.
+fn measure_row(row: &Row, folder: &Path, servers: &[(&str, Mirror)]) -> Vec<String> {
     let (source, before) = (folder.join("source.git"), folder.join("before.git"));
     init(&before);
     import(&before, &row.before, true);
     copy(&before, &source);
+    add_tags(&before, row.tags);
     import(&source, &row.after, row.packed);
     if row.packed {
         git(&source, &["repack", "-adq"]);
     }
-    let remote = || remote(&before, folder);
     let ours = |what: &'static str| {
         let mut command = Command::new(std::env::current_exe().expect("this program"));
         command.args([what.as_ref(), source.as_os_str()]);
         command
     };
     let packs = [
-        best(|| measure(ours("our-pack").arg(remote()), None)),
+        best(|| measure(ours("our-pack").arg(&before), None)),
         best(|| measure(&mut pack_objects(&source), Some(&revisions(&source, &before, folder)))),
     ];
-    let mut pushes = [
-        best(|| measure(ours("our-push").arg(remote()), None)),
-        best(|| {
-            measure(
-                git_command(&source)
-                    .args(["push", "--atomic", "-q"])
-                    .arg(remote())
-                    .arg(format!("{REF}:{REF}")),
-                None,
-            )
-        }),
-    ];
-    // Nobody says how many they are over a path; they are those of the pack and of a command.
-    pushes[1].bytes = packs[1].bytes;
-    [line(row.name, "pack", packs), line(row.name, "push", pushes)]
+    let mut lines = vec![line(row.name, "pack", packs)];
+    for (what, server) in servers {
+        let memory = folder.join("memory");
+        remember(&fresh(server, &before), &memory);
+        let pushes = [
+            best(|| {
+                measure_http(server, &before, |url| {
+                    let mut command = ours("our-push");
+                    command.arg(url).arg(&memory).env("GITHUB_PAT", TOKEN);
+                    command
+                })
+            }),
+            best(|| {
+                measure_http(server, &before, |url| {
+                    let mut command = git_command(&source);
+                    let url = url.replace("://", &format!("://x-access-token:{TOKEN}@"));
+                    command.args(["push", "--atomic", "-q", &url, &format!("{REF}:{REF}")]);
+                    command
+                })
+            }),
+        ];
+        lines.push(line(row.name, what, pushes));
+    }
+    lines
+}
+
+/// A push to a server that has what `before` has.
+fn measure_http(server: &Mirror, before: &Path, push: impl Fn(&str) -> Command) -> Cost {
+    let url = fresh(server, before);
+    let (requests, received) = (server.requests().len(), server.received());
+    let cost = measure(&mut push(&url), None);
+    Cost {
+        requests: (server.requests().len() - requests) as u64,
+        bytes: server.received() - received,
+        ..cost
+    }
+}
+
+/// Puts a fresh copy of `before` on the server; its URL.
+fn fresh(server: &Mirror, before: &Path) -> String {
+    let path = server.path("r.git");
+    if path.exists() {
+        std::fs::remove_dir_all(&path).expect("the last remote goes away");
+    }
+    std::fs::create_dir_all(path.parent().expect("a parent")).expect("a folder");
+    copy(before, &path);
+    git(&path, &["config", "http.receivepack", "true"]);
+    server.url("r.git")
+}
+
+/// Remembers the remote as the worker does after a push.
+fn remember(url: &str, memory: &Path) {
+    let mut remote = open(url, |name| (name == "GITHUB_PAT").then(|| TOKEN.into()));
+    let advertisement = remote.advertisement().expect("an advertisement");
+    let remembered = RememberedMirror::new(url, gix::hash::Kind::Sha1, &advertisement, |name| name == REF);
+    let bytes = serde_json::to_vec(&remembered).expect("JSON");
+    std::fs::write(memory, bytes).expect("a file");
+}
+
+fn open(url: &str, environment: impl Fn(&str) -> Option<OsString>) -> Remote {
+    let location = Location::parse(url.into()).expect("a URL");
+    Remote::open(location, &Settings::from_environment(environment).expect("a token")).expect("a remote")
+}
+
+/// Tags that a remote has besides.
+fn add_tags(repository: &Path, tags: usize) {
+    if tags == 0 {
+        return;
+    }
+    let tip = tip(repository).expect("a commit");
+    let lines: String = (0..tags)
+        .map(|tag| format!("create refs/tags/v{tag} {tip}\n"))
+        .collect();
+    let mut child = git_command(repository)
+        .args(["update-ref", "--stdin"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| panic!("this needs git: {error}"));
+    child
+        .stdin
+        .take()
+        .expect("a pipe")
+        .write_all(lines.as_bytes())
+        .expect("git reads");
+    assert!(child.wait().expect("its end").success());
+    git(repository, &["pack-refs", "--all"]);
 }
 
 fn line(name: &str, what: &str, [ours, theirs]: [Cost; 2]) -> String {
@@ -249,21 +346,12 @@ fn line(name: &str, what: &str, [ours, theirs]: [Cost; 2]) -> String {
         let ratio = ours / theirs.max(f64::MIN_POSITIVE);
         format!("{ours:.digits$}/{theirs:.digits$} {ratio:>5.2}")
     };
+    let requests = column(ours.requests as f64, theirs.requests as f64, 0);
     let bytes = column(ours.bytes as f64, theirs.bytes as f64, 0);
     let wall = column(ours.wall.as_secs_f64() * 1e3, theirs.wall.as_secs_f64() * 1e3, 0);
     let cpu = column(ours.cpu * 1e3, theirs.cpu * 1e3, 0);
     let memory = column(ours.memory as f64 / 1024.0, theirs.memory as f64 / 1024.0, 1);
-    format!("{name:<14} {what:<5} {bytes:>21} {wall:>21} {cpu:>19} {memory:>21}")
-}
-
-/// A fresh remote that has what `before` has. The place to change for remotes of other kinds.
-fn remote(before: &Path, folder: &Path) -> PathBuf {
-    let remote = folder.join("remote.git");
-    if remote.exists() {
-        std::fs::remove_dir_all(&remote).expect("the last remote goes away");
-    }
-    copy(before, &remote);
-    remote
+    format!("{name:<14} {what:<6} {requests:>9} {bytes:>26} {wall:>19} {cpu:>19} {memory:>19}")
 }
 
 fn best(measure: impl Fn() -> Cost) -> Cost {
@@ -306,6 +394,7 @@ fn measure(command: &mut Command, stdin: Option<&Path>) -> Cost {
         .ok()
         .and_then(|text| text.trim().parse().ok());
     Cost {
+        requests: 0,
         bytes: number.unwrap_or(output.len() as u64),
         wall,
         cpu: numbers[0] + numbers[1],
@@ -358,18 +447,19 @@ fn our_pack(source: &Path, remote: &Path) {
     println!("{}", pack.bytes);
 }
 
-fn our_push(source: &Path, remote: &Path) {
+fn our_push(source: &Path, url: &str, memory: &Path) {
     let repository = gix::open(source).expect("a repository");
-    let mut connection = Local::open(remote).expect("a remote");
-    let advertisement = connection.advertisement().expect("an advertisement");
+    let memory = std::fs::read(memory).expect("what is remembered");
+    let memory: RememberedMirror = serde_json::from_slice(&memory).expect("JSON");
+    let advertisement = memory.advertisement();
     let commands = vec![command(source, &advertisement)];
     let options = Options {
         atomic: true,
         ..Options::default()
     };
-    let report = push::push(&mut connection, &advertisement, &repository, commands, &options).expect("a report");
+    let mut remote = open(url, |name| std::env::var_os(name));
+    let report = push::push(&mut remote, &advertisement, &repository, commands, &options).expect("a report");
     assert!(report.all_accepted(), "{report:?}");
-    println!("{}", connection.traffic().bytes_sent);
 }
 
 fn command(source: &Path, advertisement: &push::Advertisement) -> push::Command {

@@ -33,6 +33,9 @@ pub(super) struct Setup<'a> {
     pub tls: bool,
     pub client_certificates: bool,
     pub protocol_0_only: bool,
+    pub takes_chunks: bool,
+    /// Seconds that each request takes longer.
+    pub delay: Option<&'a str>,
 }
 
 /// A running mirror; it ends with this value.
@@ -91,6 +94,23 @@ impl Mirror {
             protocol_0_only: true,
             ..Setup::default()
         })
+    }
+
+    /// A mirror for benchmarks: it asks for a token, takes what git sends, and each request takes this many seconds longer.
+    pub fn measured(token: &str, delay: Option<&str>) -> Self {
+        Mirror::new(&Setup {
+            token: Some(token),
+            takes_chunks: true,
+            delay,
+            ..Setup::default()
+        })
+    }
+
+    /// How many bytes all requests had so far, headers included; see [`requests()`](Self::requests).
+    pub fn received(&self) -> u64 {
+        self.requests();
+        let log = fs::read_to_string(self.folder.path().join("sizes.log")).expect("nginx writes its log");
+        log.lines().map(|line| line.parse::<u64>().expect("a number")).sum()
     }
 
     /// The file with the certificate of the authority to trust.

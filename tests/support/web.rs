@@ -93,6 +93,15 @@ fn nginx(folder: &Path, port: u16, setup: &Setup<'_>) -> String {
         true => format!("ssl_client_certificate {at}/authority.pem; ssl_verify_client on;"),
         false => String::new(),
     };
+    // There are servers that take no chunks.
+    let chunks = match setup.takes_chunks {
+        true => "",
+        false => "if ($http_transfer_encoding) { return 411; }",
+    };
+    let backend = match setup.delay {
+        Some(seconds) => slow_backend(folder, &exec_path, seconds),
+        None => format!("{exec_path}/git-http-backend"),
+    };
     let ssl = if setup.tls { " ssl" } else { "" };
     let user = if rustix::process::geteuid().is_root() {
         "user root;"
@@ -114,18 +123,19 @@ http {{
     {temporary}
     log_format requests '$request_method $request_uri $status $body_bytes_sent';
     access_log {at}/access.log requests;
+    log_format sizes '$request_length';
+    access_log {at}/sizes.log sizes;
     client_max_body_size 0;
     server {{
         listen 127.0.0.1:{port}{ssl};
         {tls}
         {client}
         location = /-/probe {{ access_log off; return 204; }}
-        # There are servers that take no chunks.
-        if ($http_transfer_encoding) {{ return 411; }}
+        {chunks}
         location / {{
             {authentication}
             fastcgi_pass unix:{at}/fcgiwrap.socket;
-            fastcgi_param SCRIPT_FILENAME {exec_path}/git-http-backend;
+            fastcgi_param SCRIPT_FILENAME {backend};
             fastcgi_param GIT_PROJECT_ROOT {at}/repositories;
             fastcgi_param GIT_HTTP_EXPORT_ALL 1;
             {protocol}
@@ -143,6 +153,15 @@ http {{
 }}
 "
     )
+}
+
+/// A program that waits before it does what git http-backend does.
+fn slow_backend(folder: &Path, exec_path: &str, seconds: &str) -> String {
+    let path = folder.join("slow-backend");
+    let script = format!("#!/bin/sh\nsleep {seconds}\nexec {exec_path}/git-http-backend\n");
+    fs::write(&path, script).expect("a script");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("its x bit");
+    path.display().to_string()
 }
 
 /// See git-http-backend, *EXAMPLES*.
