@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   client --git push--> Stargate (bare repository)
-//!                           | post-receive: hook
+//!                           | pre-receive, post-receive: hook
 //!                           v
 //!                  .stargate/mirror-journal.ndjson: journal
 //!                           | backlog
@@ -29,11 +29,13 @@
 //! cli        one file per subcommand, and report (library error -> hint, exit code); printing lives here
 //!
 //! worker     driver of the refs' mirror: run (one repository), cycle (attempts), memory, repository, lock, report, wait
-//! hook       post_receive, chained, identity (pusher, repository), meta, account (log, words to the pusher), install
+//! hook       pre_receive (intent, or rejection), post_receive (entries), chained, input, push (identity, meta),
+//!            large_blobs, account (log, words to the pusher), install
 //!
 //! mirror     PURE: plan (entries + refs + the remote's refs -> groups of commands), settlement, watermark
 //! transport  remote (one type for a mirror, whatever its URL), http, credentials, upload_pack (PURE: reading), local
-//! journal    format (prose first), entry, line, reader (never writes), writer (lock, append, settle), repair
+//! journal    format (prose first), status, entry, line, reader and backlog (never write), scan (what need not be read again),
+//!            writer (lock), append, settle, repair, rotation, segment, intent, recovery (intents to entries)
 //! push       PURE wire: pkt_line, advertisement, request, report_status; packs: enumerate, pack; session (one push)
 //!
 //! storage    the only place that fsyncs, locks, renames
