@@ -80,6 +80,7 @@ type Program = Vec<OsString>;
 impl Bench {
     fn new(folder: &Path, runs: usize) -> Self {
         let git_dir = folder.join("o/r.git");
+        fs::create_dir_all(&git_dir).expect("a folder");
         gix::init_bare(&git_dir).expect("a repository");
         let hook = env::var_os("STARGATE_HOOK").unwrap_or_else(|| env!("CARGO_BIN_EXE_stargate-hook").into());
         Bench {
