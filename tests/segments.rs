@@ -130,11 +130,17 @@ fn who_only_locks_writes_to_a_segment_and_is_read() {
     let journal = Journal::new();
     journal.append(&["a"]);
     let line = fs::read_to_string(journal.path()).unwrap();
+    // So many that the scan is remembered.
+    journal.append_many(0..400);
     let mut foreign = OpenOptions::new().append(true).open(journal.path()).unwrap();
     journal.writer().rotate().unwrap().unwrap();
     journal.settle(&journal.load().pending, Status::Done);
     journal.writer().maintain(&journal.load(), RETENTION).unwrap();
     assert!(journal.pending().is_empty());
+    assert_eq!(
+        journal.bytes_read(),
+        fs::metadata(journal.git_dir().join(FOLDER).join(SCAN)).unwrap().len()
+    );
     foreign.write_all(line.replace("kv/a", "kv/late").as_bytes()).unwrap();
     assert_eq!(journal.pending(), ["late"]);
 }
