@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   client --git push--> Stargate (bare repository)
-//!                           | post-receive: hook
+//!                           | pre-receive, post-receive: hook
 //!                           v
 //!                  .stargate/mirror-journal.ndjson: journal
 //!                           | backlog
@@ -31,13 +31,14 @@
 //! worker     driver of the refs' mirror: watch (many repositories), schedule, notice; run (one), cycle (attempts),
 //!            remote_mirror, memory, trouble, repository, lock, report; sync, wait
 //! by_refspec driver of one push, as `git push` makes it: run, driver, tracking (remote-tracking refs)
-//! hook       post_receive, chained, identity (pusher, repository), meta, account (log, words to the pusher), install
+//! hook       pre_receive (intent, or rejection), post_receive (entries), chained, input, push (identity, meta),
+//!            large_blobs, account (log, words to the pusher), install
 //!
 //! mirror     PURE: plan (entries + refs + the remote's refs -> groups of commands), settlement, reconcile, watermark
 //! transport  remote (one type for a mirror, whatever its URL), http, stream (ssh, git://), local; settings, credentials,
 //!            upload_pack (PURE: reading), fetch
-//! journal    format (prose first), entry, line, reader and backlog (never write), writer (lock), append, settle, repair,
-//!            intent and recovery, rotation and segment
+//! journal    format (prose first), status, entry, line, reader and backlog (never write), scan (what need not be read
+//!            again), writer (lock), append, settle, repair, rotation, segment, intent, recovery (intents to entries)
 //! push       PURE wire: pkt_line, advertisement, request, report_status; what may be pushed: refspec, lease, ruling;
 //!            packs: enumerate (what), base and delta (as what), reuse and bitmap (what is packed already), pack (the
 //!            writer); session (one push)

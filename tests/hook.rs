@@ -539,6 +539,53 @@ fn the_pusher_is_told_and_the_push_stands() {
     );
 }
 
+#[test]
+fn the_pusher_is_told_of_a_backlog_that_is_old() {
+    let stargate = Stargate::bare();
+    assert!(stargate.run_hook(creation("refs/kv/a")).status.success());
+    let line = fs::read_to_string(stargate.journal()).unwrap();
+    let timestamp = serde_json::from_str::<Value>(&line).unwrap()["timestamp"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let at = |minutes: u64| {
+        let then = jiff::Timestamp::now() - std::time::Duration::from_secs(60 * minutes);
+        fs::write(stargate.journal(), line.replace(&timestamp, &format!("{then:.3}"))).unwrap();
+        stderr(&stargate.run_hook(creation("refs/kv/b") + &creation("refs/kv/c")))
+    };
+    assert_eq!(at(9), "stargate: queued for the mirror: 2 ref updates\n");
+    let old = |for_how_long: &str| {
+        format!(
+            "stargate: queued for the mirror: 2 ref updates; the oldest one that is pending has waited for {for_how_long}: \
+             please tell the administrator of this server\n"
+        )
+    };
+    assert_eq!(at(11), old("11 minutes"));
+    assert_eq!(at(60 * 24), old("24 hours"));
+}
+
+#[test]
+fn the_pusher_is_told_of_blobs_that_github_refuses_packed_or_loose() {
+    for unpack_limit in ["1", "100"] {
+        let stargate = Stargate::with_hook();
+        stargate.configure("receive.unpackLimit", unpack_limit);
+        let client = stargate.client("one");
+        fs::File::create(client.join("large"))
+            .unwrap()
+            .set_len(101 << 20)
+            .unwrap();
+        git(&client, ["add", "large"]);
+        git(&client, ["commit", "-q", "-m", "large"]);
+        let large = git(&client, ["rev-parse", "HEAD:large"]);
+        let told = stderr(&try_git(&client, ["push", "-q", "origin", "HEAD:refs/kv/main"]));
+        let expected = format!(
+            "stargate: one blob of this push is over 100 MiB: GitHub refuses that, and what comes with it; {large} (101 MiB)"
+        );
+        assert!(told.contains(&expected), "{told}");
+        assert_eq!(stargate.recorded(), ["refs/kv/main"], "it is accepted");
+    }
+}
+
 proptest! {
     // Each case starts 64 processes.
     #![proptest_config(ProptestConfig { cases: 4, failure_persistence: None, ..ProptestConfig::default() })]

@@ -20,10 +20,7 @@ use stargate_mirror::{
     journal::{Backlog, Entry, Recovered, Source, Writer},
     storage::{Disk, Storage},
 };
-use support::{
-    faulty::clock,
-    stargate::{HOOK, SOME_ID, Stargate, creation, feed, git, git_command, stderr, try_git},
-};
+use support::stargate::{HOOK, SOME_ID, Stargate, creation, feed, git, git_command, stderr, try_git};
 
 /// What touches the disk.
 const DISK: &str = "mkdir,open,openat,read,pread64,write,pwrite64,fsync,fdatasync,rename,renameat,renameat2,unlink,unlinkat,\
@@ -288,9 +285,7 @@ fn young_intents_are_left_alone_and_what_is_none_goes_to_quarantine() {
     let intents = stargate.git_dir.join(".stargate/intents");
     fs::write(intents.join("01JBAXF5Z8J8M7R2TK7G9QW3EN.json"), "\0\0\0").unwrap();
     fs::write(intents.join(".01JBAXF5Z8J8M7R2TK7G9QW3EN.tmp"), "half").unwrap();
-    let clock = clock();
-    clock.now.set(Timestamp::now().as_millisecond());
-    let writer = Writer::new(Disk, &clock, &stargate.git_dir, Duration::from_secs(10));
+    let writer = Writer::new(Disk, SystemClock::default(), &stargate.git_dir, Duration::from_secs(10));
     let recovered = writer.recover_intents(&|_| Some(some_id())).unwrap();
     assert_eq!(
         (recovered.kept, recovered.unreadable.len(), recovered.appended.len()),

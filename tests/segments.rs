@@ -1,4 +1,6 @@
 //! The journal over its files and over time: rotation, what a scan remembers, repair, retention; and against a model.
+//!
+//! Nothing here starts a process: for a moment, a child holds the locks of all threads.
 #![cfg(unix)]
 mod support;
 
@@ -8,23 +10,21 @@ use std::{
     io::Write,
     os::unix::fs::FileExt,
     path::Path,
+    sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
 
 use jiff::Timestamp;
 use proptest::prelude::*;
 use stargate_mirror::{
-    clock::Clock,
+    clock::{Clock, SystemClock},
     journal::{
         Backlog, Counts, FOLDER, Located, ProblemKind, QUIET, ROTATE_AT, Repair, SCAN, Status, Writer, file_in,
         oldest_pending, path_in, segments,
     },
     storage::Disk,
 };
-use support::{
-    faulty::{Faulty, clock, draft, drafts},
-    stargate::{Stargate, clean_command, creation, feed, stderr},
-};
+use support::faulty::{Faulty, clock, draft, drafts};
 use ulid::Ulid;
 
 const RETENTION: Duration = Duration::from_secs(30 * 24 * 60 * 60);
@@ -130,13 +130,68 @@ fn who_only_locks_writes_to_a_segment_and_is_read() {
     let journal = Journal::new();
     journal.append(&["a"]);
     let line = fs::read_to_string(journal.path()).unwrap();
+    // So many that the scan is remembered.
+    journal.append_many(0..400);
     let mut foreign = OpenOptions::new().append(true).open(journal.path()).unwrap();
     journal.writer().rotate().unwrap().unwrap();
     journal.settle(&journal.load().pending, Status::Done);
     journal.writer().maintain(&journal.load(), RETENTION).unwrap();
     assert!(journal.pending().is_empty());
+    assert_eq!(
+        journal.bytes_read(),
+        fs::metadata(journal.git_dir().join(FOLDER).join(SCAN)).unwrap().len()
+    );
     foreign.write_all(line.replace("kv/a", "kv/late").as_bytes()).unwrap();
     assert_eq!(journal.pending(), ["late"]);
+}
+
+#[test]
+fn while_the_journal_is_put_aside_again_and_again_no_writer_loses_a_line() {
+    let journal = Journal::new();
+    journal.append(&["first"]);
+    let line = fs::read_to_string(journal.path()).unwrap();
+    let path = journal.path();
+    let git_dir = journal.git_dir();
+    // These know nothing of segments: open, lock, append.
+    let foreign = |thread: usize| {
+        for number in 0..200 {
+            let mut file = OpenOptions::new().create(true).append(true).open(&path).unwrap();
+            file.lock().unwrap();
+            let id = Ulid::from_parts(7, (thread * 1000 + number) as u128).to_string();
+            let line = line.replace(&line[13..39], &id);
+            file.write_all(line.as_bytes()).unwrap();
+        }
+    };
+    let ours = || {
+        let clock = SystemClock::default();
+        let writer = Writer::new(Disk, clock, git_dir, Duration::from_secs(60));
+        for number in 0..100 {
+            assert_eq!(writer.append(&drafts(&[&number.to_string()])).unwrap().written.len(), 1);
+        }
+    };
+    let writing = AtomicUsize::new(4);
+    let rotations = std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let (foreign, writing) = (&foreign, &writing);
+            scope.spawn(move || {
+                match thread {
+                    3 => ours(),
+                    thread => foreign(thread),
+                }
+                writing.fetch_sub(1, Ordering::Relaxed);
+            });
+        }
+        let clock = SystemClock::default();
+        let writer = Writer::new(Disk, clock, git_dir, Duration::from_secs(60));
+        let mut rotations = 0;
+        while writing.load(Ordering::Relaxed) > 0 {
+            rotations += usize::from(writer.rotate().unwrap().is_some());
+        }
+        rotations
+    });
+    assert!(rotations > 1, "{rotations}");
+    let backlog = journal.load();
+    assert_eq!((backlog.pending.len(), backlog.problem_count), (1 + 3 * 200 + 100, 0));
 }
 
 #[test]
@@ -392,71 +447,6 @@ fn the_oldest_pending_entry_is_found_in_few_bytes() {
     writer.rotate().unwrap().unwrap();
     writer.maintain(&journal.load(), RETENTION).unwrap();
     assert!(faulty.bytes_read.get() <= 5 * 150_000, "{}", faulty.bytes_read.get());
-}
-
-#[test]
-fn the_commands_do_by_hand_what_the_worker_does() {
-    let stargate = Stargate::bare();
-    let input = creation("refs/kv/a") + &creation("refs/kv/b");
-    assert!(stargate.run_hook(input).status.success());
-    let run = |words: &[&str]| {
-        let mut command = clean_command(env!("CARGO_BIN_EXE_stargate-mirror"));
-        command.args(["journal", "--repo"]).arg(&stargate.git_dir).args(words);
-        let output = feed(command, "");
-        let text = String::from_utf8_lossy(&output.stdout).into_owned() + &stderr(&output);
-        (output.status.code().unwrap(), text)
-    };
-    let listed = run(&["list"]).1;
-    assert_eq!(listed.lines().count(), 2);
-    assert!(listed.contains("  pending  - -> a1a1a1a1a1  refs/kv/a\n"), "{listed}");
-    assert_eq!(
-        run(&["verify"]),
-        (0, "2 pending, 0 done, 0 failed, 0 skipped; 0 problems\n".into())
-    );
-
-    let writer = Writer::new(Disk, clock(), &stargate.git_dir, Duration::from_secs(1));
-    let entries = Backlog::load(&Disk, &stargate.git_dir).unwrap().pending;
-    let (a, b) = (&entries[0], &entries[1]);
-    let settlements = [(a.clone(), Status::Failed), (b.clone(), Status::Done)];
-    writer.settle(&settlements).unwrap();
-    assert_eq!(run(&["list", "--status", "failed"]).1.lines().count(), 1);
-    let id = |located: &Located| located.entry.entry_id.to_string();
-    assert_eq!(run(&["retry", &id(a)]), (0, "1 pending again\n".into()));
-    assert_eq!(run(&["retry", &id(b)]).0, 3);
-    assert!(
-        run(&["retry", "01JBAXF5Z8J8M7R2TK7G9QW3EN"])
-            .1
-            .contains("no such entry")
-    );
-    assert_eq!(run(&["list", "--status", "pending"]).1.lines().count(), 1);
-
-    fs::write(
-        stargate.journal(),
-        [&fs::read(stargate.journal()).unwrap()[..], b"no\n{\"torn"].concat(),
-    )
-    .unwrap();
-    let (code, told) = run(&["verify"]);
-    assert_eq!(code, 1);
-    assert!(
-        told.contains("corrupt entry of 2 bytes") && told.contains("torn tail of 6 bytes"),
-        "{told}"
-    );
-    let (code, told) = run(&["repair"]);
-    assert_eq!(code, 0, "{told}");
-    assert!(
-        told.contains("6 bytes of an incomplete entry went to .stargate/quarantine/"),
-        "{told}"
-    );
-    assert!(
-        told.contains("2 bytes that were no entry went to .stargate/quarantine/"),
-        "{told}"
-    );
-    assert!(run(&["rotate"]).1.starts_with("the journal became the segment "));
-    assert!(run(&["rotate"]).1.contains("nothing was changed"));
-    assert_eq!(
-        run(&["verify"]).1,
-        "1 pending, 1 done, 0 failed, 0 skipped; 0 problems\n"
-    );
 }
 
 /// What may happen to a journal.

@@ -8,6 +8,8 @@ use crate::{clock::Clock, journal::Lines, ref_pattern::RefPatterns, ref_update::
 
 /// A longer line is nothing that git writes, in bytes: a pkt-line has at most as many.
 pub const MAX_INPUT_LINE: usize = 64 << 10;
+/// Bytes per read: as many as a pipe holds.
+const READ_SIZE: usize = 64 << 10;
 /// How much of a line that is no ref update is logged, in bytes.
 const MAX_LOGGED: usize = 200;
 
@@ -19,7 +21,11 @@ pub(super) fn read(
     account: &mut Account<impl Clock>,
 ) -> (Vec<RefUpdate>, Vec<u8>) {
     let kept = keep.then(Vec::new);
-    let mut lines = Lines::new(BufReader::new(Tee { input, kept }), 0, MAX_INPUT_LINE);
+    let mut lines = Lines::new(
+        BufReader::with_capacity(READ_SIZE, Tee { input, kept }),
+        0,
+        MAX_INPUT_LINE,
+    );
     let mut updates = Vec::new();
     for number in 1u64.. {
         let parsed = match lines.next_line() {

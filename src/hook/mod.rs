@@ -21,6 +21,7 @@ pub mod pre_receive;
 mod account;
 mod chained;
 mod input;
+mod large_blobs;
 mod meta;
 mod push;
 

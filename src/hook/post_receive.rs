@@ -31,6 +31,8 @@ use crate::{
     storage::{Disk, Storage},
 };
 
+/// How many ref updates of a push are logged by name; all of them are in the journal.
+const MAX_LOGGED: usize = 100;
 /// How many failed ref updates the pusher is told by name.
 const MAX_TOLD: usize = 10;
 /// The pusher is told the age of a backlog that is older.
@@ -185,7 +187,10 @@ fn log_written<T>(drafts: &[Draft], written: &[ulid::Ulid], failed: &[(usize, T)
             Some(_) => None,
             None => Some(format!("recorded {} as {}", described(&draft.update), ids.next()?)),
         });
-    account.log_all(recorded);
+    account.log_all(recorded.take(MAX_LOGGED));
+    if let Some(more) = written.len().checked_sub(MAX_LOGGED).filter(|more| *more > 0) {
+        account.log(&format!("recorded {more} more, up to {}", written[written.len() - 1]));
+    }
 }
 
 fn tell_failed(drafts: &[Draft], failed: &[(usize, String)], spooled: bool, account: &mut Account<impl Clock>) {

@@ -7,7 +7,7 @@
 //! *intent* is written durably: when `post-receive` does not run, or cannot append, the worker makes the entries of it.
 //!
 //! A hook that is chained runs first, and its rejection rejects, and leaves no intent. A push without mirrored refs is
-//! none of our business, and leaves no trace.
+//! none of our business, and leaves no trace. A push that is accepted is told of blobs that the mirror may refuse.
 //!
 //! # Limitations
 //!
@@ -23,6 +23,7 @@ use super::{
     account::Account,
     chained::{self, Chained},
     input,
+    large_blobs::{MAX_BLOB, large_blobs},
     push::{configuration, drafts},
 };
 use crate::{
@@ -30,6 +31,9 @@ use crate::{
     journal::Writer,
     storage::Disk,
 };
+
+/// How many large blobs the pusher is told by name.
+const MAX_TOLD: usize = 3;
 
 /// Runs the hook in this process's environment: standard input, `$GIT_DIR`, the disk. `chained` is where a hook that is
 /// to run first would be.
@@ -52,6 +56,8 @@ pub fn main(chained: Option<&Path>) -> ExitCode {
         let writer = Writer::new(Disk, clock, &git_dir, config.lock_timeout).allow_network(config.allow_nfs);
         if let Err(error) = writer.intend(&drafts) {
             reject(&error.to_string(), &git_dir, &mut account);
+        } else if let Some(quarantine) = environment("GIT_QUARANTINE_PATH") {
+            warn_of_large_blobs(Path::new(&quarantine), drafts[0].update.new.kind(), &mut account);
         }
     }
     let accepted = account.complete;
@@ -69,6 +75,27 @@ fn ask(program: &Path, input: Vec<u8>) -> Result<(), String> {
             "rejected, because {} cannot be run: {error}",
             program.display()
         )),
+    }
+}
+
+fn warn_of_large_blobs(quarantine: &Path, kind: gix::hash::Kind, account: &mut Account<impl Clock>) {
+    let large = large_blobs(quarantine, kind);
+    let names = large
+        .iter()
+        .take(MAX_TOLD)
+        .map(|(id, size)| format!("{id} ({} MiB)", size >> 20));
+    let names: Vec<_> = names.collect();
+    if !names.is_empty() {
+        account.tell(&format!(
+            "{} over {} MiB: GitHub refuses that, and what comes with it; {}",
+            if large.len() == 1 {
+                "one blob of this push is".into()
+            } else {
+                format!("{} blobs of this push are", large.len())
+            },
+            MAX_BLOB >> 20,
+            names.join(", ")
+        ));
     }
 }
 

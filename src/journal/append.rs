@@ -33,7 +33,8 @@ pub struct Appended {
     pub segment: Option<Ulid>,
 }
 
-/// Lines that are written at once.
+/// Lines that are written at once. Its memory is used again for the next ones.
+#[derive(Default)]
 struct Batch {
     bytes: Vec<u8>,
     /// Of each line, its id, and where it ends in `bytes`.
@@ -90,15 +91,13 @@ impl<S: Storage, C: Clock> Writer<S, C> {
     fn append_locked(&self, file: &S::File, append: &mut Append<'_>) {
         let mut next = 0;
         let mut limit = BATCH;
+        let mut batch = Batch::default();
         while next < append.drafts.len() {
-            let batch = match self.batch(append, next, limit) {
-                Ok(batch) => batch,
-                Err(cause) => {
-                    append.failed.push((next, cause));
-                    next += 1;
-                    continue;
-                }
-            };
+            if let Err(cause) = self.fill(&mut batch, append, next, limit) {
+                append.failed.push((next, cause));
+                next += 1;
+                continue;
+            }
             let (complete, cause) = self.write_batch(file, &batch, append.length);
             append.take(next, &batch, complete);
             next += complete;
@@ -115,12 +114,11 @@ impl<S: Storage, C: Clock> Writer<S, C> {
         }
     }
 
-    /// The lines of the drafts from `first` on, as long as they have fewer than `limit` bytes, at least one.
-    fn batch(&self, append: &Append<'_>, first: usize, limit: usize) -> Result<Batch, Cause> {
-        let mut batch = Batch {
-            bytes: Vec::new(),
-            lines: Vec::new(),
-        };
+    /// Fills a batch with the lines of the drafts from `first` on, as long as they have fewer than `limit` bytes, at least
+    /// one.
+    fn fill(&self, batch: &mut Batch, append: &Append<'_>, first: usize, limit: usize) -> Result<(), Cause> {
+        batch.bytes.clear();
+        batch.lines.clear();
         let mut last = append.last;
         for draft in &append.drafts[first..] {
             let start = batch.bytes.len();
@@ -151,7 +149,7 @@ impl<S: Storage, C: Clock> Writer<S, C> {
                 None => {}
             }
         }
-        Ok(batch)
+        Ok(())
     }
 
     /// Writes lines at the end, which is at `length`, and leaves complete ones only: how many, and why not all.

@@ -1,5 +1,5 @@
 //! The line that an entry is, written and read. See the format in [`journal`](crate::journal).
-use std::{borrow::Cow, ops::Range};
+use std::ops::Range;
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bstr::{BStr, BString, ByteSlice};
@@ -151,21 +151,7 @@ impl Fields<'_> {
     /// Adds the line to `out`, for a place that begins at `offset` of the file.
     fn write(&self, offset: u64, out: &mut Vec<u8>) {
         let start = out.len();
-        let update = self.update;
-        let mut id = [0; ulid::ULID_LEN];
-        let head = Head {
-            entry_id: self.entry_id.array_to_str(&mut id),
-            timestamp: self.timestamp,
-            event: EVENT,
-            r#ref: &update.name.to_str_lossy(),
-            old_oid: (!update.is_create()).then(|| update.old.to_string()),
-            new_oid: update.new.to_string(),
-            pusher: self.pusher.map(|name| name.to_str_lossy()),
-            repo: self.repo.map(|name| name.to_str_lossy()),
-            source: self.source,
-        };
-        json(&head, out);
-        out.pop();
+        self.write_head(out);
         out.extend_from_slice(status::KEY);
         // A status that would cross a block is moved to the beginning of the next one.
         let room = BLOCK - (offset + (out.len() - start) as u64) % BLOCK;
@@ -175,22 +161,41 @@ impl Fields<'_> {
         }
         out.extend_from_slice(self.status.padded());
         out.extend_from_slice(br#","meta":"#);
-        json(&WrittenMeta::of(update, self.meta), out);
+        json(&WrittenMeta::of(self.update, self.meta), out);
         out.extend_from_slice(b"}\n");
+    }
+
+    /// All keys before the status. A push may have ten thousand of these: what needs no escaping is not looked at.
+    fn write_head(&self, out: &mut Vec<u8>) {
+        let RefUpdate { old, new, name } = self.update;
+        out.extend_from_slice(br#"{"entry_id":""#);
+        out.extend_from_slice(self.entry_id.array_to_str(&mut [0; ulid::ULID_LEN]).as_bytes());
+        out.extend_from_slice(br#"","timestamp":""#);
+        out.extend_from_slice(self.timestamp.as_bytes());
+        out.extend_from_slice(br#"","event":""#);
+        out.extend_from_slice(EVENT.as_bytes());
+        out.extend_from_slice(br#"","ref":"#);
+        json(&name.to_str_lossy(), out);
+        out.extend_from_slice(br#","old_oid":"#);
+        match self.update.is_create() {
+            true => out.extend_from_slice(b"null"),
+            false => quoted_id(old, out),
+        }
+        out.extend_from_slice(br#","new_oid":"#);
+        quoted_id(new, out);
+        for (key, value) in [(&br#","pusher":"#[..], self.pusher), (br#","repo":"#, self.repo)] {
+            out.extend_from_slice(key);
+            json(&value.map(|text| text.to_str_lossy()), out);
+        }
+        out.extend_from_slice(br#","source":"#);
+        json(&self.source, out);
     }
 }
 
-#[derive(Serialize)]
-struct Head<'a> {
-    entry_id: &'a str,
-    timestamp: &'a str,
-    event: &'a str,
-    r#ref: &'a str,
-    old_oid: Option<String>,
-    new_oid: String,
-    pusher: Option<Cow<'a, str>>,
-    repo: Option<Cow<'a, str>>,
-    source: Source,
+fn quoted_id(id: &ObjectId, out: &mut Vec<u8>) {
+    out.push(b'"');
+    id.write_hex_to(&mut *out).expect("memory takes what is written to it");
+    out.push(b'"');
 }
 
 #[derive(Serialize)]

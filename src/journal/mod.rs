@@ -34,26 +34,51 @@
 //! # How entries are appended
 //!
 //! Under an exclusive lock (`flock`) on the file, which waits a bounded time. The path must still name the locked file.
-//! A torn tail is repaired first. Each line is one write; a write that falls short is cut back, and its entry has
-//! failed. One fsync makes all of them durable, and then the lock goes. The first writer, who finds the file empty,
-//! fsyncs the directories too.
+//! A torn tail is repaired first. The lines are written together; a write that falls short is cut back to the last complete
+//! line, its entry has failed, and the others are tried one by one. One fsync makes all of them durable, and then the lock
+//! goes. The first writer, who finds the file empty, fsyncs the directories too.
 //!
-//! # Three kinds of damage
+//! When the fsync fails, nobody knows what is on the disk, and a second one would report success for pages that the kernel
+//! has given up. So the journal is put aside, and the same lines, with the same ids, go to a new segment, which is fsynced.
+//! What cannot be appended at all stays as an [`intent`]: that is the spool.
+//!
+//! # The files
+//!
+//! Under its lock the journal is renamed to `mirror-journal.<ULID>.ndjson`, a *segment*, when it has reached [`ROTATE_AT`].
+//! The ULID is greater than every id in it, so ids go on growing. A segment is read like the journal: a foreign writer
+//! who only locks may still write to it. When all of it is settled, and nobody wrote to it for [`QUIET`] and then for
+//! `stargate.retention`, it is removed.
+//!
+//! `.stargate/journal-scan.ndjson` remembers for each file up to where it was read, and which lines before that must be
+//! looked at again, so that reading costs what is pending, not what was. It is a memory only: without it, or when it is of
+//! another file, everything is read. It is written when it spares 64 KiB of reading.
+//!
+//! # Damage
 //!
 //! - A *torn tail* is a last line without its line feed: the writer died, or is writing. The next writer repairs it: a
-//!   complete entry gets its line feed, anything else is copied to `.stargate/quarantine/<ULID>` and cut off.
-//! - A *corrupt entry* is a line elsewhere that does not parse. It is reported and passed over, and stays as it is.
-//! - A line that is too long is like a corrupt entry.
+//!   complete entry gets its line feed, anything else is copied to `.stargate/quarantine/<ULID>`, and cut off.
+//! - A *corrupt entry* is a line elsewhere that does not parse. It hides no other. One that is not JSON, and bytes that are
+//!   NUL, are copied to quarantine and blanked, since jq stops at them; JSON that is no entry (a key that is missing, or of
+//!   another type, an unknown status) is reported, left as it is, and never pushed.
+//! - A line that is longer than [`MAX_LINE`] is reported and passed over in bounded memory, and left.
+//! - A status that is a mix of two is that of an overwrite that was cut off: the entry is pending.
+//! - The same line twice (same id, same content) is one entry, settled in both places. The same id with other content is two
+//!   entries, and reported.
+//!
+//! Before anything is changed, it is looked at again, under the lock.
 //!
 //! # Limitations
 //!
 //! - A reader takes no lock. It may see the bytes of two statuses mixed, or a line that is being written, and reports
 //!   a corrupt entry or a torn tail that a second look does not find.
-//! - After a failed fsync the entries are reported as failed, although their bytes may be in the file: they are facts,
-//!   and the worker may use them, but nothing is promised about them.
+//! - When neither the journal nor a new segment can be made durable, the entries are reported as failed, although their
+//!   bytes may be in the file: they are facts, and the worker may use them, but nothing is promised about them.
 //! - The file belongs to one user, mode 0644. A Stargate whose pushes run as several users cannot share it.
 //! - The last id is looked for in the last [`ID_WINDOW`] bytes. Behind more damage than that, ids start anew from the
-//!   clock.
+//!   newest segment, or the clock.
+//! - A settled status that somebody changes by hand, without [`Writer::retry`], is not noticed where a scan remembers it.
+//! - Of entries with the same id, those are compared that are pending at the same time.
+//! - Network file systems are refused where they can be told (Linux: NFS, SMB, CIFS), unless `stargate.allowNfs` is set.
 mod append;
 mod backlog;
 mod entry;

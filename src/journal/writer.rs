@@ -21,7 +21,7 @@ use crate::{clock::Clock, storage::Storage};
 /// The first wait for the lock; it doubles.
 const FIRST_WAIT: Duration = Duration::from_millis(1);
 /// No single wait for the lock is longer.
-const LONGEST_WAIT: Duration = Duration::from_millis(50);
+const LONGEST_WAIT: Duration = Duration::from_millis(4);
 /// Where the search for the last id begins, in bytes from the end: a few entries.
 const FIRST_ID_WINDOW: u64 = 4 << 10;
 

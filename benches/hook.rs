@@ -1,0 +1,234 @@
+//! `cargo bench --bench hook [-- --quick]`: what the hook costs a pusher, side by side with what else there is.
+//!
+//! Whole processes, from start to end, on the file system of the folder for temporary files: p50 of the hook; of a *bare*
+//! program, this one again, that only reads its input, opens, locks, writes as many bytes and fsyncs; of bash with flock
+//! and jq; of sqlite3 with a WAL and `synchronous=FULL`. Then system calls, as strace counts them.
+//!
+//! `STARGATE_HOOK` names another hook program, such as the static one that is shipped.
+#![cfg(unix)]
+use std::{
+    env,
+    ffi::OsString,
+    fs,
+    io::{Read, Write},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use stargate_mirror::storage::{Disk, Storage};
+
+/// What the bare program is told to be.
+const BARE: &str = "bare-program";
+const REFS: [usize; 3] = [1, 100, 10_000];
+const AT_ONCE: [usize; 3] = [1, 8, 64];
+const BASH: &str = r#"exec 9>>journal.bash; flock 9
+jq -Rc 'split(" ") | {entry_id:"01JBAXF5Z8J8M7R2TK7G9QW3EN",timestamp:(now|todate),event:"ref_update",ref:.[2],
+old_oid:.[0],new_oid:.[1],pusher:null,repo:"o/r",source:"post-receive",status:"pending",meta:null}' >&9
+sync journal.bash"#;
+
+fn main() {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    if let [name, file, bytes] = &arguments[..]
+        && name == BARE
+    {
+        return bare(Path::new(file), bytes.parse().expect("a number"));
+    }
+    let quick = arguments.iter().any(|argument| argument == "--quick");
+    let folder = tempfile::tempdir().expect("a folder");
+    let bench = Bench::new(folder.path(), if quick { 20 } else { 200 });
+    println!(
+        "p50 of whole processes, {} runs each; hook: {}\n",
+        bench.runs,
+        bench.hook.display()
+    );
+    println!(
+        "| refs | at once | hook ms | bare ms | hook/bare | bash+jq ms | bash/hook | sqlite3 ms | sqlite/hook | pre-receive ms |"
+    );
+    println!("|---|---|---|---|---|---|---|---|---|---|");
+    for refs in REFS {
+        bench.compare(refs, 1);
+    }
+    for at_once in &AT_ONCE[1..] {
+        bench.compare(1, *at_once);
+    }
+    bench.count_calls();
+}
+
+/// Only what no journal can do without.
+fn bare(file: &Path, bytes: usize) {
+    let mut input = Vec::new();
+    std::io::stdin().read_to_end(&mut input).expect("input");
+    let file = Disk.open_append(file).expect("a file");
+    while !Disk.try_lock(&file).expect("a lock") {
+        thread::sleep(Duration::from_millis(1));
+    }
+    assert_eq!(Disk.append(&file, &vec![b'x'; bytes]).expect("room"), bytes);
+    Disk.sync(&file).expect("a disk");
+}
+
+struct Bench {
+    git_dir: PathBuf,
+    hook: PathBuf,
+    runs: usize,
+}
+
+/// A program with its arguments.
+type Program = Vec<OsString>;
+
+impl Bench {
+    fn new(folder: &Path, runs: usize) -> Self {
+        let git_dir = folder.join("o/r.git");
+        fs::create_dir_all(&git_dir).expect("a folder");
+        gix::init_bare(&git_dir).expect("a repository");
+        let hook = env::var_os("STARGATE_HOOK").unwrap_or_else(|| env!("CARGO_BIN_EXE_stargate-hook").into());
+        Bench {
+            git_dir,
+            hook: hook.into(),
+            runs,
+        }
+    }
+
+    fn compare(&self, refs: usize, at_once: usize) {
+        let input = input(refs);
+        let hook = self.measure(&self.hook("post-receive"), &input, at_once);
+        let bare = self.measure(&self.bare(refs), &input, at_once);
+        let bash = self.measure(&["bash".into(), "-c".into(), BASH.into()].into(), &input, at_once);
+        let sqlite = self.measure_sqlite(refs, at_once);
+        let pre_receive = self.measure(&self.hook("pre-receive"), &input, at_once);
+        fs::remove_dir_all(self.git_dir.join(".stargate/intents")).expect("intents");
+        let times = |other: Option<f64>, to: Option<f64>| match (other, to) {
+            (Some(other), Some(to)) => format!("{:.2}", other / to),
+            _ => "-".into(),
+        };
+        let ms = |time: Option<f64>| time.map_or("-".into(), |time| format!("{time:.2}"));
+        println!(
+            "| {refs} | {at_once} | {} | {} | {} | {} | {} | {} | {} | {} |",
+            ms(hook),
+            ms(bare),
+            times(hook, bare),
+            ms(bash),
+            times(bash, hook),
+            ms(sqlite),
+            times(sqlite, hook),
+            ms(pre_receive),
+        );
+    }
+
+    fn hook(&self, name: &str) -> Program {
+        [self.hook.clone().into_os_string(), name.into()].into()
+    }
+
+    /// The bare program, to write as many bytes as the hook does.
+    fn bare(&self, refs: usize) -> Program {
+        let journal = self.git_dir.join(".stargate/mirror-journal.ndjson");
+        let before = fs::metadata(&journal).map_or(0, |metadata| metadata.len());
+        self.run(&self.hook("post-receive"), &input(refs));
+        let bytes = fs::metadata(&journal).expect("a journal").len() - before;
+        let this = env::current_exe().expect("this program");
+        [
+            this.into(),
+            BARE.into(),
+            "journal.bare".into(),
+            bytes.to_string().into(),
+        ]
+        .into()
+    }
+
+    fn measure_sqlite(&self, refs: usize, at_once: usize) -> Option<f64> {
+        let program: Program = ["sqlite3".into(), "journal.db".into()].into();
+        let create = "PRAGMA journal_mode=WAL; CREATE TABLE IF NOT EXISTS entry (id INTEGER PRIMARY KEY, line TEXT);\n";
+        if which("sqlite3") {
+            self.run(&program, create.as_bytes());
+        }
+        let line = "x".repeat(330);
+        let inserts = format!("INSERT INTO entry (line) VALUES ('{line}');\n").repeat(refs);
+        let script = format!(".timeout 60000\nPRAGMA synchronous=FULL;\nBEGIN IMMEDIATE;\n{inserts}COMMIT;\n");
+        self.measure(&program, script.as_bytes(), at_once)
+    }
+
+    /// p50 in milliseconds; none where the program is not installed.
+    fn measure(&self, program: &Program, input: &[u8], at_once: usize) -> Option<f64> {
+        if !which(&program[0]) {
+            return None;
+        }
+        self.run(program, input);
+        let rounds = (self.runs / at_once.max(input.len() / 100_000).max(1)).max(5);
+        let mut times: Vec<Duration> = (0..rounds).flat_map(|_| self.round(program, input, at_once)).collect();
+        times.sort_unstable();
+        Some(times[times.len() / 2].as_secs_f64() * 1e3)
+    }
+
+    /// Starts so many at once, and gives how long each took.
+    fn round(&self, program: &Program, input: &[u8], at_once: usize) -> Vec<Duration> {
+        thread::scope(|scope| {
+            let threads: Vec<_> = (0..at_once).map(|_| scope.spawn(|| self.run(program, input))).collect();
+            threads
+                .into_iter()
+                .map(|thread| thread.join().expect("a run"))
+                .collect()
+        })
+    }
+
+    fn run(&self, program: &Program, input: &[u8]) -> Duration {
+        let mut command = self.command(program);
+        let started = Instant::now();
+        let mut child = command.spawn().expect("it starts");
+        child.stdin.take().expect("a pipe").write_all(input).expect("it reads");
+        let status = child.wait().expect("it ends");
+        assert!(status.success(), "{program:?}: {status}");
+        started.elapsed()
+    }
+
+    fn command(&self, program: &Program) -> Command {
+        let mut command = Command::new(&program[0]);
+        command
+            .args(&program[1..])
+            .current_dir(&self.git_dir)
+            .env_clear()
+            .env("PATH", env::var_os("PATH").unwrap_or_default())
+            .env("GIT_DIR", ".")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        command
+    }
+
+    fn count_calls(&self) {
+        if !which("strace") {
+            println!("\nsystem calls: strace is not installed");
+            return;
+        }
+        println!("\n| system calls | refs | hook | bare |\n|---|---|---|---|");
+        for refs in REFS {
+            let (hook, bare) = (
+                self.calls(&self.hook("post-receive"), refs),
+                self.calls(&self.bare(refs), refs),
+            );
+            println!("| all | {refs} | {hook} | {bare} |");
+        }
+    }
+
+    fn calls(&self, program: &Program, refs: usize) -> String {
+        let summary = self.git_dir.join("calls");
+        let mut strace: Program = ["strace", "-f", "-c", "-o"].map(OsString::from).into();
+        strace.push(summary.clone().into());
+        strace.extend(program.iter().cloned());
+        self.run(&strace, &input(refs));
+        let text = fs::read_to_string(summary).expect("a summary");
+        let total = text.lines().find(|line| line.ends_with("total")).unwrap_or_default();
+        total.split_whitespace().nth(3).unwrap_or("?").to_owned()
+    }
+}
+
+fn input(refs: usize) -> Vec<u8> {
+    let (old, new) = ("0".repeat(40), "a1".repeat(20));
+    let line = |number: usize| format!("{old} {new} refs/kv/number-{number}\n");
+    (0..refs).map(line).collect::<String>().into_bytes()
+}
+
+fn which(program: impl AsRef<Path>) -> bool {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path).any(|folder| folder.join(program.as_ref()).is_file())
+}
