@@ -107,6 +107,30 @@ fn a_hook_of_someone_else_is_refused_and_chained_only_when_asked_for() {
 }
 
 #[test]
+fn both_hooks_are_installed_or_none_and_each_is_chained_by_itself() {
+    let stargate = Stargate::bare();
+    let (pre, post) = (stargate.git_dir.join("hooks/pre-receive"), hook_of(&stargate));
+    write_script(&pre, "# mine");
+    let error = install_hooks(&stargate, false, true).unwrap_err();
+    assert!(
+        matches!(&error, InstallError::ForeignHook(hook) if *hook == pre),
+        "{error}"
+    );
+    assert!(!post.exists(), "nothing was changed");
+
+    let changes = |report: Report| -> Vec<_> { report.hooks.into_iter().map(|in_place| in_place.change).collect() };
+    let first = install_hooks(&stargate, true, true).unwrap();
+    assert_eq!(first.hooks[1].chained, Some(pre.with_extension("chained")));
+    assert_eq!(first.hooks[0].chained, None);
+    assert_eq!(changes(first), [Change::Installed, Change::Chained]);
+    let again = install_hooks(&stargate, false, true).unwrap();
+    assert!(!again.git_is_durable);
+    assert_eq!(changes(again), [Change::Unchanged; 2]);
+    stargate.configure("core.fsync", "committed,reference");
+    assert!(install_hooks(&stargate, false, true).unwrap().git_is_durable);
+}
+
+#[test]
 fn a_symbolic_link_that_leads_nowhere_is_a_hook_of_someone_else() {
     let stargate = Stargate::bare();
     symlink("/does/not/exist", hook_of(&stargate)).unwrap();
@@ -227,6 +251,8 @@ fn what_it_prints_names_the_consumer_and_the_next_step() {
     let repo = stargate.git_dir.display();
     for expected in [
         format!("Installed {repo}/hooks/post-receive.\n"),
+        format!("Installed {repo}/hooks/pre-receive.\n"),
+        format!("git config -f {repo}/config core.fsync committed\n"),
         "The worker, `stargate-mirror run`, is the journal's sole consumer.\n".to_owned(),
         format!("git config -f {repo}/config stargate.remote https://"),
         format!("GITHUB_PAT=... stargate-mirror run --repo {repo}\n"),
