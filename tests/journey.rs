@@ -436,6 +436,30 @@ fn a_mirror_that_is_not_as_remembered_is_asked() {
 }
 
 #[test]
+fn a_thin_base_that_the_mirror_has_lost_is_sent_again() {
+    let mirror = Mirror::start();
+    mirror.create("o/r.git", Format::Sha1);
+    let path = mirror.path("o/r.git");
+    let journey = Journey::new("sha1", &mirror.url("o/r.git"));
+    let lines: String = (0..2000).map(|line| format!("line {line}\n")).collect();
+    std::fs::write(journey.client.join("long"), &lines).expect("a file");
+    journey.commit("one");
+    git(&journey.client, ["push", "-q", "origin", "HEAD:refs/kv/other"]);
+    assert_eq!(journey.run().0, 0);
+    // The mirror forgets it all, which the worker does not know.
+    git(&path, ["update-ref", "-d", "refs/kv/other"]);
+    git(&path, ["update-ref", "-d", "refs/kv-mirror/other"]);
+    git(&path, ["-c", "gc.reflogExpire=now", "gc", "-q", "--prune=now"]);
+    std::fs::write(journey.client.join("long"), lines + "one more\n").expect("a file");
+    journey.commit("two");
+    let second = journey.push();
+    let (exit, report) = journey.run();
+    assert_eq!((exit, report["outcome"].as_str()), (0, Some("mirrored")), "{report}");
+    assert_eq!(mirrored(&path), [0; 3].map(|_| Some(second.clone())));
+    git(&path, ["fsck", "--strict", "--full"]);
+}
+
+#[test]
 fn what_the_journal_missed_is_found_and_carried() {
     let mirror = Mirror::start();
     mirror.create("o/r.git", Format::Sha1);

@@ -145,6 +145,9 @@ impl<'a> Work<'a> {
             self.recover_intents()?;
         }
         let mut backlog = self.backlog()?;
+        if !self.options.dry_run && !backlog.problems.is_empty() && self.mend(&backlog)? {
+            backlog = self.backlog()?;
+        }
         let local = self.stargate.mirrored_refs(&self.config.refs);
         let Some(mut remote) = self.remote(&backlog)? else {
             let outcome = if backlog.pending.is_empty() {
@@ -188,6 +191,15 @@ impl<'a> Work<'a> {
             tracing::warn!(journal = %journal.display(), %problem, "not an entry");
         }
         Ok(backlog)
+    }
+
+    /// Puts corrupt lines into quarantine; whether there were any.
+    fn mend(&self, backlog: &Backlog) -> Result<bool, RunError> {
+        let mended = self.writer.mend(&backlog.problems)?;
+        for repair in &mended {
+            tracing::warn!(%repair, "the journal was repaired");
+        }
+        Ok(!mended.is_empty())
     }
 
     /// Pushes whose hook was killed before it could tell the journal.
