@@ -9,10 +9,10 @@
 //! insert      = 0nnnnnnn (n from 1 to 127), then n bytes
 //! ```
 //!
-//! The encoder knows the base by blocks of [`BLOCK`] bytes. It slides a window of that size over the target, looks it up by
+//! The encoder knows the base by blocks of `BLOCK` bytes. It slides a window of that size over the target, looks it up by
 //! a rolling hash, and grows a hit in both directions. Ends that both objects share are copied without a look-up.
 //!
-//! Memory: 8 bytes for each block of the base. Time: linear, at most [`MAX_CANDIDATES`] blocks are tried at a position.
+//! Memory: 8 bytes for each block of the base. Time: linear, at most `MAX_CANDIDATES` blocks are tried at a position.
 
 /// What is looked up at a time, in bytes. Shorter matches are not found.
 const BLOCK: usize = 16;

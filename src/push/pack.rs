@@ -8,7 +8,7 @@
 //! Otherwise the pack is spooled to a file without a name in the folder for temporary files (`TMPDIR`), which goes away
 //! with its last handle, however the process ends.
 //!
-//! Memory: about 350 bytes for each object of the list; for each of at most [`MAX_THREADS`] threads [`QUEUE`] encoded
+//! Memory: about 350 bytes for each object of the list; for each of at most `MAX_THREADS` threads `QUEUE` encoded
 //! objects of at most 1 MiB, one that is being encoded, its base, and 7 MiB of caches; and one large object: up to 64 MiB
 //! with its base and delta, beyond that a stream when it is loose, and as it is when it has to be put together out of
 //! deltas.

@@ -51,7 +51,7 @@ pub struct SyncRef {
 pub struct Force {
     /// Full names; empty for all that differ.
     pub refs: Vec<String>,
-    /// Allow to delete more than [5 %](MOST_DELETIONS) of the mirror's refs.
+    /// Allow to delete more than 5 % of the mirror's refs.
     pub mass_delete: bool,
 }
 

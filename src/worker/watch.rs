@@ -66,7 +66,7 @@ pub enum Event {
 /// Reads an environment variable, from any thread.
 pub type SharedEnvironment = Arc<dyn Fn(&str) -> Option<OsString> + Send + Sync>;
 
-/// Watches until [`Event::Stop`]. `alive` is called at least every [`RESCAN`], first when everything is set up.
+/// Watches until [`Event::Stop`]. `alive` is called at least every `RESCAN`, first when everything is set up.
 pub fn watch(
     watched: Watched,
     environment: SharedEnvironment,
