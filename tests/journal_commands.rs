@@ -18,7 +18,8 @@ fn the_commands_do_by_hand_what_the_worker_does() {
     assert!(stargate.run_hook(input).status.success());
     let run = |words: &[&str]| {
         let mut command = clean_command(env!("CARGO_BIN_EXE_stargate-mirror"));
-        command.args(["journal", "--repo"]).arg(&stargate.git_dir).args(words);
+        // The repository may be named behind the action as well as before it.
+        command.arg("journal").args(words).arg("--repo").arg(&stargate.git_dir);
         let output = feed(command, "");
         let text = String::from_utf8_lossy(&output.stdout).into_owned() + &stderr(&output);
         (output.status.code().unwrap(), text)

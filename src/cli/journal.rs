@@ -25,7 +25,7 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub struct Args {
     /// The repository [default: GIT_DIR, else the one around the current directory]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", global = true)]
     repo: Option<PathBuf>,
     #[command(subcommand)]
     action: Action,
