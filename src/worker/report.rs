@@ -51,7 +51,7 @@ pub enum CycleOutcome {
 pub struct GroupReport {
     /// None for a ref outside the namespaces.
     pub namespace: Option<String>,
-    /// An outcome of DESIGN's words, or `planned` in a dry run.
+    /// `mirrored`, `transient`, `ambiguous`, `rejected`, `diverged`, `misconfigured`; `planned` in a dry run.
     pub outcome: &'static str,
     /// Attempts within the cycle.
     pub attempts: u32,
