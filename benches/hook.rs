@@ -1,26 +1,28 @@
 //! `cargo bench --bench hook [-- --quick]`: what the hook costs a pusher, side by side with what else there is.
 //!
 //! Whole processes, from start to end, on the file system of the folder for temporary files: p50 of the hook; of a *bare*
-//! program, this one again, that only reads its input, opens, locks, writes as many bytes and fsyncs; of bash with flock
-//! and jq; of sqlite3 with a WAL and `synchronous=FULL`. Then system calls, as strace counts them.
+//! program (`benches/bare.rs`) that only reads its input, opens, locks, writes as many bytes and fsyncs; of bash with
+//! flock and jq; of sqlite3 with a WAL and `synchronous=FULL`. Then system calls, as strace counts them.
 //!
-//! `STARGATE_HOOK` names another hook program, such as the static one that is shipped.
+//! What is shipped is static, and so is the bare program; `cargo bench --target x86_64-unknown-linux-musl --bench hook`
+//! makes the hook static, too. `STARGATE_HOOK` names another hook program.
 #![cfg(unix)]
 use std::{
     env,
     ffi::OsString,
     fs,
-    io::{Read, Write},
+    io::Write,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
-use stargate_mirror::storage::{Disk, Storage};
-
-/// What the bare program is told to be.
-const BARE: &str = "bare-program";
+/// Targets for a static program, in the order in which they are tried.
+const STATIC: [&[&str]; 2] = [
+    &["--target", "x86_64-unknown-linux-musl"],
+    &["-C", "target-feature=+crt-static"],
+];
 const REFS: [usize; 3] = [1, 100, 10_000];
 const AT_ONCE: [usize; 3] = [1, 8, 64];
 const BASH: &str = r#"exec 9>>journal.bash; flock 9
@@ -29,19 +31,15 @@ old_oid:.[0],new_oid:.[1],pusher:null,repo:"o/r",source:"post-receive",status:"p
 sync journal.bash"#;
 
 fn main() {
-    let arguments: Vec<String> = env::args().skip(1).collect();
-    if let [name, file, bytes] = &arguments[..]
-        && name == BARE
-    {
-        return bare(Path::new(file), bytes.parse().expect("a number"));
-    }
-    let quick = arguments.iter().any(|argument| argument == "--quick");
+    let quick = env::args().any(|argument| argument == "--quick");
     let folder = tempfile::tempdir().expect("a folder");
     let bench = Bench::new(folder.path(), if quick { 20 } else { 200 });
     println!(
-        "p50 of whole processes, {} runs each; hook: {}\n",
+        "p50 of whole processes, {} runs each; hook: {} ({}); bare: {}\n",
         bench.runs,
-        bench.hook.display()
+        bench.hook.display(),
+        linkage(&bench.hook),
+        linkage(&bench.bare),
     );
     println!(
         "| refs | at once | hook ms | bare ms | hook/bare | bash+jq ms | bash/hook | sqlite3 ms | sqlite/hook | pre-receive ms |"
@@ -56,21 +54,37 @@ fn main() {
     bench.count_calls();
 }
 
-/// Only what no journal can do without.
-fn bare(file: &Path, bytes: usize) {
-    let mut input = Vec::new();
-    std::io::stdin().read_to_end(&mut input).expect("input");
-    let file = Disk.open_append(file).expect("a file");
-    while !Disk.try_lock(&file).expect("a lock") {
-        thread::sleep(Duration::from_millis(1));
-    }
-    assert_eq!(Disk.append(&file, &vec![b'x'; bytes]).expect("room"), bytes);
-    Disk.sync(&file).expect("a disk");
+/// Builds the bare program, static if that can be.
+fn build_bare(folder: &Path) -> PathBuf {
+    let program = folder.join("bare");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/bare.rs");
+    let build = |linked: &[&str]| {
+        let mut rustc = Command::new("rustc");
+        rustc
+            .args(["--edition", "2024", "-C", "opt-level=3", "-C", "strip=symbols"])
+            .args(linked);
+        rustc.arg("-o").arg(&program).arg(&source).stderr(Stdio::null());
+        rustc.status().is_ok_and(|status| status.success())
+    };
+    let built = STATIC.into_iter().chain([&[][..]]).any(build);
+    assert!(built, "rustc cannot build {}", source.display());
+    program
+}
+
+fn linkage(program: &Path) -> &'static str {
+    let bytes = fs::read(program).expect("a program");
+    // What the loader is named by, in a program that needs one.
+    let loader = bytes
+        .windows(6)
+        .take(4096)
+        .any(|window| window == b"/lib64" || window == b"ld-lin");
+    if loader { "dynamically linked" } else { "static" }
 }
 
 struct Bench {
     git_dir: PathBuf,
     hook: PathBuf,
+    bare: PathBuf,
     runs: usize,
 }
 
@@ -85,18 +99,21 @@ impl Bench {
         let hook = env::var_os("STARGATE_HOOK").unwrap_or_else(|| env!("CARGO_BIN_EXE_stargate-hook").into());
         Bench {
             git_dir,
-            hook: hook.into(),
+            // It runs in another folder.
+            hook: fs::canonicalize(hook).expect("a hook program"),
+            bare: build_bare(folder),
             runs,
         }
     }
 
     fn compare(&self, refs: usize, at_once: usize) {
         let input = input(refs);
-        let hook = self.measure(&self.hook("post-receive"), &input, at_once);
-        let bare = self.measure(&self.bare(refs), &input, at_once);
-        let bash = self.measure(&["bash".into(), "-c".into(), BASH.into()].into(), &input, at_once);
-        let sqlite = self.measure_sqlite(refs, at_once);
-        let pre_receive = self.measure(&self.hook("pre-receive"), &input, at_once);
+        let (hook, bare) = ((self.hook("post-receive"), &input), (self.bare(refs), &input));
+        let bash = (["bash".into(), "-c".into(), BASH.into()].into(), &input);
+        let (sqlite, script) = self.sqlite(refs);
+        let [hook, bare, bash, sqlite] = self.measure([hook, bare, bash, (sqlite, &script)], at_once);
+        // Apart from the others: it leaves intents, for which post-receive would look.
+        let [pre_receive] = self.measure([(self.hook("pre-receive"), &input)], at_once);
         fs::remove_dir_all(self.git_dir.join(".stargate/intents")).expect("intents");
         let times = |other: Option<f64>, to: Option<f64>| match (other, to) {
             (Some(other), Some(to)) => format!("{:.2}", other / to),
@@ -126,17 +143,12 @@ impl Bench {
         let before = fs::metadata(&journal).map_or(0, |metadata| metadata.len());
         self.run(&self.hook("post-receive"), &input(refs));
         let bytes = fs::metadata(&journal).expect("a journal").len() - before;
-        let this = env::current_exe().expect("this program");
-        [
-            this.into(),
-            BARE.into(),
-            "journal.bare".into(),
-            bytes.to_string().into(),
-        ]
-        .into()
+        let bare = self.bare.clone().into_os_string();
+        [bare, "journal.bare".into(), bytes.to_string().into()].into()
     }
 
-    fn measure_sqlite(&self, refs: usize, at_once: usize) -> Option<f64> {
+    /// sqlite3, and a script for it: so many inserts in a transaction.
+    fn sqlite(&self, refs: usize) -> (Program, Vec<u8>) {
         let program: Program = ["sqlite3".into(), "journal.db".into()].into();
         let create = "PRAGMA journal_mode=WAL; CREATE TABLE IF NOT EXISTS entry (id INTEGER PRIMARY KEY, line TEXT);\n";
         if which("sqlite3") {
@@ -145,19 +157,28 @@ impl Bench {
         let line = "x".repeat(330);
         let inserts = format!("INSERT INTO entry (line) VALUES ('{line}');\n").repeat(refs);
         let script = format!(".timeout 60000\nPRAGMA synchronous=FULL;\nBEGIN IMMEDIATE;\n{inserts}COMMIT;\n");
-        self.measure(&program, script.as_bytes(), at_once)
+        (program, script.into_bytes())
     }
 
-    /// p50 in milliseconds; none where the program is not installed.
-    fn measure(&self, program: &Program, input: &[u8], at_once: usize) -> Option<f64> {
-        if !which(&program[0]) {
-            return None;
+    /// p50 of each in milliseconds; none where the program is not installed. They take turns, so that what else this
+    /// machine does is the same for all.
+    fn measure<const N: usize>(&self, programs: [(Program, &Vec<u8>); N], at_once: usize) -> [Option<f64>; N] {
+        let largest = programs[0].1.len();
+        let rounds = (self.runs / at_once.max(largest / 100_000).max(1)).max(5);
+        let mut times = programs.each_ref().map(|_| Vec::new());
+        for round in 0..=rounds {
+            for ((program, input), times) in programs.iter().zip(&mut times) {
+                if which(&program[0]) {
+                    let taken = self.round(program, input, at_once);
+                    // The first one warms up.
+                    times.extend(taken.into_iter().filter(|_| round > 0));
+                }
+            }
         }
-        self.run(program, input);
-        let rounds = (self.runs / at_once.max(input.len() / 100_000).max(1)).max(5);
-        let mut times: Vec<Duration> = (0..rounds).flat_map(|_| self.round(program, input, at_once)).collect();
-        times.sort_unstable();
-        Some(times[times.len() / 2].as_secs_f64() * 1e3)
+        times.map(|mut times: Vec<Duration>| {
+            times.sort_unstable();
+            Some(times.get(times.len() / 2)?.as_secs_f64() * 1e3)
+        })
     }
 
     /// Starts so many at once, and gives how long each took.
@@ -200,13 +221,13 @@ impl Bench {
             println!("\nsystem calls: strace is not installed");
             return;
         }
-        println!("\n| system calls | refs | hook | bare |\n|---|---|---|---|");
+        println!("\n| refs | system calls of the hook | of the bare program |\n|---|---|---|");
         for refs in REFS {
             let (hook, bare) = (
                 self.calls(&self.hook("post-receive"), refs),
                 self.calls(&self.bare(refs), refs),
             );
-            println!("| all | {refs} | {hook} | {bare} |");
+            println!("| {refs} | {hook} | {bare} |");
         }
     }
 

@@ -7,7 +7,10 @@ use std::{path::Path, time::Duration};
 
 use bstr::{BString, ByteSlice};
 
-use crate::{ref_pattern::RefPatterns, retry::RetryPolicy};
+use crate::{append_only::Paths, ref_pattern::RefPatterns, retry::RetryPolicy};
+
+/// The key of [`Config::append_only`]: where its value is a [`Problem`], nobody knows what is guarded.
+pub const APPEND_ONLY: &str = "stargate.appendOnly";
 
 /// 24 hours.
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -39,6 +42,8 @@ pub struct Config {
     pub verify: bool,
     /// `stargate.pushesPerMinute`: the budget of `watch` for each mirror, burst allowed; 0 is none.
     pub pushes_per_minute: u32,
+    /// `stargate.appendOnly`: where pushed branches and ledgers may only add files; nowhere by default.
+    pub append_only: Paths,
     /// What could not be understood; the default stands in its place.
     pub problems: Vec<Problem>,
 }
@@ -70,6 +75,7 @@ impl Default for Config {
             retention: 30 * DAY,
             verify: true,
             pushes_per_minute: 6,
+            append_only: Paths::default(),
             problems: Vec::new(),
         }
     }
@@ -147,6 +153,15 @@ impl Config {
                 RefPatterns::new(valid).unwrap_or_default()
             }
         };
+        let guarded = file.strings(APPEND_ONLY).unwrap_or_default();
+        let append_only = Paths::new(&guarded).unwrap_or_else(|error| {
+            problems.push(Problem {
+                key: APPEND_ONLY,
+                value: error.0.clone(),
+                why: error.to_string(),
+            });
+            Paths::default()
+        });
         let mut reader = Reader {
             file,
             problems: &mut problems,
@@ -168,6 +183,7 @@ impl Config {
             retention: reader.duration("stargate.retention", default.retention),
             verify: reader.boolean("stargate.verify", default.verify),
             pushes_per_minute: reader.count("stargate.pushesPerMinute", 0, default.pushes_per_minute),
+            append_only,
             problems,
         }
     }
@@ -250,7 +266,7 @@ mod tests {
         let config = config(
             "[stargate]\nremote = github\nref = refs/a/*\nref = !refs/a/b\nrepoId = o/r\npusherEnv = ONE\npusherEnv = TWO\n\
              force = yes\ndeletes = off\nattempts = 5\ninitialDelay = 20ms\nmaxDelay = 1m\nlockTimeout = 2s\nverify = false\n\
-             allowNfs = true\nretention = 2d\n",
+             allowNfs = true\nretention = 2d\nappendOnly = events/\nappendOnly = audit\n",
         );
         assert_eq!(config.problems, []);
         assert_eq!(config.remote.unwrap(), "github");
@@ -268,17 +284,20 @@ mod tests {
         );
         assert_eq!(config.lock_timeout, Duration::from_secs(2));
         assert_eq!((config.allow_nfs, config.retention), (true, 2 * DAY));
+        assert_eq!(config.append_only.to_string(), "audit/, events/");
     }
 
     #[test]
     fn a_bad_value_is_a_problem_and_the_default_stands() {
-        let config =
-            config("[stargate]\nlockTimeout = soon\nattempts = 0\nforce = maybe\nref = kv/*\nref = refs/x/*\n");
+        let config = config(
+            "[stargate]\nlockTimeout = soon\nattempts = 0\nforce = maybe\nref = kv/*\nref = refs/x/*\nappendOnly = ../x\n",
+        );
         let keys: Vec<_> = config.problems.iter().map(|problem| problem.key).collect();
         assert_eq!(
             keys,
             [
                 "stargate.ref",
+                "stargate.appendOnly",
                 "stargate.force",
                 "stargate.attempts",
                 "stargate.lockTimeout"

@@ -18,6 +18,8 @@
 //!                           |                                                    ^
 //!                           v                                                    |
 //!                  journal: done, pending              wait: polls refs/kv-mirror/<ns>
+//!
+//!   relay, or standard input --events::source--> batch --> context repository --events::pusher--> mirror
 //! ```
 //!
 //! # The house
@@ -26,26 +28,33 @@
 //!
 //! ```text
 //! main.rs, bin/stargate-hook.rs   argv in, exit code out
-//! cli        one file per subcommand, and report (library error -> hint, exit code); printing lives here
+//! cli        one file per subcommand, report (library error -> hint, exit code), output; printing lives here
 //!
 //! worker     driver of the refs' mirror: watch (many repositories), schedule, notice; run (one), cycle (attempts),
 //!            remote_mirror, memory, trouble, repository, lock, report; sync, wait
+//! relay      a source of events over HTTP: server (connections), routes, access, body, answer, page (PURE), stream (listeners),
+//!            connection; store, commit (the one who writes), replay, index (PURE), line
 //! by_refspec driver of one push, as `git push` makes it: run, driver, tracking (remote-tracking refs)
-//! hook       pre_receive (intent, or rejection), post_receive (entries), chained, input, push (identity, meta),
-//!            large_blobs, account (log, words to the pusher), install
+//! events     driver of the context repository: source (relay followed by sse and page, lines of standard input), inbox and
+//!            batch, context (commit, held, instance), branch, work_tree, replace (how it lands), folder and trees (edited
+//!            in memory), new_pack and packs, replay, publish, refused, pusher and pace, lock_file, settings, target, run
+//! hook       pre_receive (intent, or rejection), guard (append-only), post_receive (entries), chained, input, head, objects,
+//!            push (identity, meta), large_blobs, account (log, words to the pusher), install, durability (core.fsync)
 //!
 //! mirror     PURE: plan (entries + refs + the remote's refs -> groups of commands), settlement, reconcile, watermark
 //! transport  remote (one type for a mirror, whatever its URL), http, stream (ssh, git://), local; settings, credentials,
-//!            upload_pack (PURE: reading), fetch
+//!            upload_pack (PURE: reading), fetch; web (a service that is asked over HTTP)
 //! journal    format (prose first), status, entry, line, reader and backlog (never write), scan (what need not be read
-//!            again), writer (lock), append, settle, repair, rotation, segment, intent, recovery (intents to entries)
+//!            again), writer (lock), append, settle, repair, rotation, segment, intent, recovery (intents to entries);
+//!            tail and log (the same for lines of other kinds)
 //! push       PURE wire: pkt_line, advertisement, request, report_status; what may be pushed: refspec, lease, ruling;
 //!            packs: enumerate (what), base and delta (as what), reuse and bitmap (what is packed already), pack (the
 //!            writer); session (one push)
 //!
 //! storage    the only place that fsyncs, locks, renames
 //! config     git config [stargate] -> one Config
-//! ref_update, ref_pattern, clock, retry    values and policies that everything may use
+//! append_only  PURE: paths; compare (two trees), renames, history (which commits are new), range, schema
+//! ref_update, ref_pattern, event, clock, retry    values and policies that everything may use
 //! ```
 //!
 //! # What is nowhere to be found
@@ -62,7 +71,9 @@
 pub mod cli;
 
 pub mod by_refspec;
+pub mod events;
 pub mod hook;
+pub mod relay;
 pub mod worker;
 
 pub mod mirror;
@@ -71,8 +82,10 @@ pub mod transport;
 pub mod journal;
 pub mod push;
 
+pub mod append_only;
 pub mod clock;
 pub mod config;
+pub mod event;
 pub mod ref_pattern;
 pub mod ref_update;
 pub mod retry;

@@ -33,10 +33,8 @@ impl RefUpdate {
     /// # Errors
     /// See [`MalformedLine`].
     pub fn parse(line: &[u8]) -> Result<Self, MalformedLine> {
-        let mut fields = line.splitn(3, |byte| *byte == b' ');
-        let (Some(old), Some(new), Some(name)) = (fields.next(), fields.next(), fields.next()) else {
-            return Err(MalformedLine::Shape);
-        };
+        let (old, rest) = line.split_once_str(" ").ok_or(MalformedLine::Shape)?;
+        let (new, name) = rest.split_once_str(" ").ok_or(MalformedLine::Shape)?;
         let id = |hex: &[u8]| ObjectId::from_hex(hex).map_err(|_| MalformedLine::Id);
         let (old, new) = (id(old)?, id(new)?);
         if old.kind() != new.kind() {

@@ -8,11 +8,16 @@ use snapbox::{assert_data_eq, file};
 
 /// Runs `stargate-mirror` in `folder`, with nothing of the developer's environment.
 fn stargate(folder: &Path, arguments: &[&str]) -> Output {
+    stargate_told(folder, arguments, &[])
+}
+
+fn stargate_told(folder: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_stargate-mirror"))
         .args(arguments)
         .current_dir(folder)
         .env_clear()
         .env("HOME", folder)
+        .envs(environment.iter().copied())
         .env(
             "GIT_CEILING_DIRECTORIES",
             folder.parent().expect("a folder below another"),
@@ -23,14 +28,22 @@ fn stargate(folder: &Path, arguments: &[&str]) -> Output {
 
 /// Everything that a command says, the folder's name replaced.
 fn whole(folder: &Path, arguments: &[&str]) -> String {
-    let output = stargate(folder, arguments);
+    whole_told(folder, arguments, &[])
+}
+
+fn whole_told(folder: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> String {
+    let output = stargate_told(folder, arguments, environment);
     let text = |bytes: &[u8]| {
         without_times(&String::from_utf8_lossy(bytes).replace(&folder.display().to_string(), "[FOLDER]"))
     };
     let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
     let code = output.status.code().expect("an exit code");
+    let variables: String = environment
+        .iter()
+        .map(|(name, value)| format!("{name}={value} "))
+        .collect();
     format!(
-        "$ stargate-mirror {}\n{stdout}--- stderr\n{stderr}--- exit {code}\n",
+        "$ {variables}stargate-mirror {}\n{stdout}--- stderr\n{stderr}--- exit {code}\n",
         arguments.join(" ")
     )
 }
@@ -68,6 +81,11 @@ fn help() {
         &["run", "--help"],
         &["wait", "--help"],
         &["sync", "--help"],
+        &["check", "append-only", "--help"],
+        &["events", "--help"],
+        &["events", "init", "--help"],
+        &["events", "run", "--help"],
+        &["relay", "--help"],
         &["demo", "--help"],
     ] {
         all += &whole(folder.path(), arguments);
@@ -160,6 +178,32 @@ fn a_bad_setting_exits_4_and_names_it() {
         whole(folder.path(), &["run", "--repo", "r.git"]),
         file!["snapshots/bad-setting.txt"].raw()
     );
+}
+
+#[test]
+fn events_that_are_configured_wrongly_exit_4_and_say_what_is_wrong() {
+    let folder = folder();
+    let run: &[&str] = &["events", "run", "--repo", "context"];
+    let url = ("RELAY_URL", "http://127.0.0.1:1");
+    let feed = ("FEED_IDS", "general");
+    let mut all = whole(folder.path(), &["events", "run"]);
+    for environment in [
+        &[][..],
+        &[url],
+        &[url, ("FEED_IDS", "general,../etc")],
+        &[("RELAY_URL", "relay"), feed],
+        &[("RELAY_URL", "http://me:secret@127.0.0.1:1"), feed],
+        &[("RELAY_URL", "http://relay.example"), feed, ("RELAY_TOKEN", "secret")],
+        &[url, feed, ("COMMIT_BATCH_SIZE", "many")],
+        &[url, feed, ("GITHUB_BRANCH", "a..b")],
+    ] {
+        all += &whole_told(folder.path(), run, environment);
+    }
+    let said = all
+        .replace("RELAY_TOKEN=secret", "")
+        .replace("me:secret@127.0.0.1:1 FEED_IDS", "");
+    assert!(!said.contains("secret"), "{said}");
+    assert_data_eq!(all, file!["snapshots/events.txt"].raw());
 }
 
 #[test]

@@ -7,17 +7,18 @@ use std::{
 /// Rooms from the top down, with what may be imported beside the rooms of lower floors.
 const FLOORS: &[&[&str]] = &[
     &["cli"],
-    &["worker", "hook", "by_refspec"],
+    &["worker", "hook", "by_refspec", "events", "relay"],
     &["mirror"],
     &["transport"],
     &["journal"],
     &["push"],
     &["storage", "config"],
-    &["ref_update", "ref_pattern", "retry", "clock"],
+    &["append_only"],
+    &["ref_update", "ref_pattern", "event", "retry", "clock"],
 ];
 
 /// Rooms that decide and never act: what they may not name.
-const PURE: &[&str] = &["mirror", "push"];
+const PURE: &[&str] = &["mirror", "push", "append_only"];
 const EFFECTS: &[&str] = &[
     "std::net",
     "std::process",
@@ -155,6 +156,8 @@ fn the_hook_reaches_no_network_code() {
         "journal",
         "storage",
         "config",
+        "append_only",
+        "event",
         "clock",
         "ref_update",
         "ref_pattern",

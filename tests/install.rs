@@ -9,7 +9,10 @@ use std::{
 };
 
 use stargate_mirror::{
-    hook::install::{Change, InPlace, InstallError, Installation, Report, install},
+    hook::{
+        durability::make_durable,
+        install::{Change, InPlace, InstallError, Installation, Report, install},
+    },
     storage::Disk,
 };
 use support::stargate::{HOOK, Stargate, clean_command, creation, feed, git, stderr};
@@ -131,6 +134,50 @@ fn both_hooks_are_installed_or_none_and_each_is_chained_by_itself() {
 }
 
 #[test]
+fn git_waits_for_the_disk_when_asked_and_nothing_else_of_its_configuration_changes() {
+    let stargate = Stargate::bare();
+    let config = stargate.git_dir.join("config");
+    let before = "# mine\n[core]\n\tbare = true\n\tfsync = none # for now\n[a \"b.c\"]\n  d = e\n";
+    fs::write(&config, before).unwrap();
+    fs::set_permissions(&config, fs::Permissions::from_mode(0o600)).unwrap();
+    assert!(!install_hooks(&stargate, false, true).unwrap().git_is_durable);
+    assert!(make_durable(&Disk, &stargate.git_dir).unwrap());
+    assert!(install_hooks(&stargate, false, true).unwrap().git_is_durable);
+    let after = fs::read_to_string(&config).unwrap();
+    assert_eq!(after, before.replace("fsync = none", "fsync = committed"));
+    assert_eq!(fs::metadata(&config).unwrap().permissions().mode() & 0o7777, 0o600);
+    assert_eq!(git(&stargate.git_dir, ["config", "core.fsync"]).trim(), "committed");
+    assert!(!stargate.git_dir.join("config.lock").exists());
+
+    fs::write(stargate.git_dir.join("more"), "[core]\n\tfsync = none\n").unwrap();
+    stargate.configure("include.path", "more");
+    assert!(
+        !make_durable(&Disk, &stargate.git_dir).unwrap(),
+        "another file overrules it"
+    );
+}
+
+#[test]
+fn a_configuration_that_another_process_changes_is_left_to_it() {
+    let stargate = Stargate::bare();
+    let config = stargate.git_dir.join("config");
+    let before = fs::read(&config).unwrap();
+    fs::write(stargate.git_dir.join("config.lock"), "").unwrap();
+    let error = make_durable(&Disk, &stargate.git_dir).unwrap_err();
+    assert!(matches!(error, InstallError::ConfigLocked(_)), "{error}");
+    assert_eq!(fs::read(&config).unwrap(), before);
+    assert!(stargate.git_dir.join("config.lock").exists(), "it is not ours");
+
+    fs::remove_file(stargate.git_dir.join("config.lock")).unwrap();
+    let elsewhere = stargate.folder().join("elsewhere");
+    fs::rename(&config, &elsewhere).unwrap();
+    symlink(&elsewhere, &config).unwrap();
+    assert!(make_durable(&Disk, &stargate.git_dir).unwrap());
+    assert!(fs::symlink_metadata(&config).unwrap().is_symlink());
+    assert!(fs::read_to_string(&elsewhere).unwrap().contains("fsync = committed"));
+}
+
+#[test]
 fn a_symbolic_link_that_leads_nowhere_is_a_hook_of_someone_else() {
     let stargate = Stargate::bare();
     symlink("/does/not/exist", hook_of(&stargate)).unwrap();
@@ -240,14 +287,14 @@ fn a_push_runs_the_chained_hook_and_records() {
 #[test]
 fn what_it_prints_names_the_consumer_and_the_next_step() {
     let stargate = Stargate::bare();
-    let printed = || {
+    let printed = |more: &[&str]| {
         let mut command = clean_command(env!("CARGO_BIN_EXE_stargate-mirror"));
-        command.args(["install", "--repo"]).arg(&stargate.git_dir);
+        command.args(["install", "--repo"]).arg(&stargate.git_dir).args(more);
         let output = feed(command, "");
         assert!(output.status.success(), "{}", stderr(&output));
         String::from_utf8(output.stdout).unwrap()
     };
-    let text = printed();
+    let text = printed(&[]);
     let repo = stargate.git_dir.display();
     for expected in [
         format!("Installed {repo}/hooks/post-receive.\n"),
@@ -259,5 +306,7 @@ fn what_it_prints_names_the_consumer_and_the_next_step() {
     ] {
         assert!(text.contains(&expected), "{expected}\n{text}");
     }
-    assert!(printed().contains("nothing was changed"));
+    assert!(printed(&[]).contains("nothing was changed"));
+    assert!(!printed(&["--fsync-committed"]).contains("core.fsync"));
+    assert!(!printed(&[]).contains("core.fsync"), "it stays so");
 }

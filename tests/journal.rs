@@ -11,7 +11,7 @@ use std::{
 
 use proptest::prelude::*;
 use stargate_mirror::{
-    journal::{Appended, Backlog, Cause, FOLDER, Repair, Status, WriteError, Writer, path_in},
+    journal::{Appended, Backlog, Cause, FOLDER, Origin, Repair, Source, Status, WriteError, Writer, path_in},
     storage::{Disk, Storage},
 };
 use support::faulty::{Fault, Faulty, clock, clock_with, draft, drafts};
@@ -357,7 +357,12 @@ fn repair_by_name_makes_a_torn_journal_whole_and_touches_no_other() {
 fn an_entry_that_is_longer_than_a_reader_takes_is_refused() {
     let folder = folder();
     let mut long = draft("long");
-    long.pusher = Some("\u{1}".repeat(200_000).into());
+    let pusher = Some("\u{1}".repeat(200_000).into());
+    long.origin = Origin {
+        pusher,
+        ..Origin::of(Source::PostReceive)
+    }
+    .into();
     let writer = Writer::new(Disk, clock(), folder.path(), Duration::from_secs(1));
     let appended = writer.append(&[draft("a"), long, draft("b")]).unwrap();
     assert!(

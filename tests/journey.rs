@@ -455,6 +455,7 @@ fn a_thin_base_that_the_mirror_has_lost_is_sent_again() {
     let second = journey.push();
     let (exit, report) = journey.run();
     assert_eq!((exit, report["outcome"].as_str()), (0, Some("mirrored")), "{report}");
+    assert_eq!(report["groups"][0]["attempts"], 1, "{report}");
     assert_eq!(mirrored(&path), [0; 3].map(|_| Some(second.clone())));
     git(&path, ["fsck", "--strict", "--full"]);
 }

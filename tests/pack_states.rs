@@ -511,7 +511,11 @@ fn large_and_empty_blobs_arrive_loose_and_packed_whole_and_as_deltas() {
         let (advertisement, commands) = remote(Some(commits[1]), commits[2]);
         let source = gix::open(&path).unwrap();
         let list = push::enumerate::enumerate(&source, &advertisement, &commands).unwrap();
-        assert!(list.iter().any(|listed| matches!(listed.base, Some(Base::Remote(_)))));
+        assert!(
+            list.objects
+                .iter()
+                .any(|listed| matches!(listed.base, Some(Base::Remote(_))))
+        );
         let format = Format {
             ofs_delta: true,
             thin: true,

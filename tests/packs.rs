@@ -46,7 +46,7 @@ fn enumerate(
     commands: &[Command],
 ) -> Result<Vec<ObjectId>, Error> {
     let list = push::enumerate::enumerate(repository, advertisement, commands)?;
-    Ok(list.iter().map(|listed| listed.id).collect())
+    Ok(list.objects.iter().map(|listed| listed.id).collect())
 }
 
 /// Names with what they shall be.
@@ -99,7 +99,7 @@ fn push_with_git(source: &Repository, mirror: &Path, wanted: &Refs) {
         thin: true,
     };
     let pack = push::pack::write(source, &list, format).unwrap();
-    assert_eq!(pack.objects as usize, list.len());
+    assert_eq!(pack.objects as usize, list.objects.len());
     assert_eq!(pack.bytes, pack.file.metadata().unwrap().len());
     git(
         mirror,

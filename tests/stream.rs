@@ -74,6 +74,7 @@ fn the_life_of_a_mirror(server: &Server, format: &str) {
         .fetch_commits(id(three), &into, &[id(two)])
         .expect("the next commit");
     assert_eq!(into.rev_walk([id(three)]).all().expect("a walk").count(), 3);
+    fetched_whole(&mut remote, format, two, three);
 
     let delete = ["refs/kv/main", "refs/kv-mirror/main"];
     let delete = delete.map(|name| command(name, Some(if name == "refs/kv/main" { three } else { two }), None, one));
@@ -84,6 +85,29 @@ fn the_life_of_a_mirror(server: &Server, format: &str) {
     );
     assert_eq!(refs(&mut remote, "refs/"), []);
     git(&path, &["fsck", "--strict", "--full"]);
+}
+
+/// Fetches one commit, then the next, with all that they have.
+fn fetched_whole(remote: &mut Remote, format: &str, first: &str, second: &str) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let format = format!("--object-format={format}");
+    git(folder.path(), &["init", "--quiet", "--bare", &format, "."]);
+    let into = repository(folder.path());
+    remote.fetch(id(first), &into, &[]).expect("everything");
+    remote.fetch(id(second), &into, &[id(first)]).expect("what is new");
+    git(folder.path(), &["update-ref", "refs/heads/main", second]);
+    git(folder.path(), &["fsck", "--strict", "--full"]);
+    assert_eq!(git(folder.path(), &["show", "main:file"]), "three");
+    assert_eq!(git(folder.path(), &["show", "main~1:file"]), "two");
+    let marks = std::fs::read_dir(folder.path().join("objects/pack"))
+        .expect("packs")
+        .flatten();
+    assert_eq!(
+        marks
+            .filter(|file| file.path().extension().is_some_and(|end| end == "keep"))
+            .count(),
+        0
+    );
 }
 
 #[test]

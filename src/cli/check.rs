@@ -1,4 +1,7 @@
-//! `stargate-mirror check`: whether a file keeps the rules.
+//! `stargate-mirror check`: whether the rules are kept.
+mod append_only;
+mod findings;
+
 use std::path::PathBuf;
 
 use super::{
@@ -7,7 +10,7 @@ use super::{
 };
 use crate::journal::Backlog;
 
-/// Check that a file keeps the rules; exits 1 if it does not.
+/// Check that the rules are kept; exits 1 if they are not.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -21,14 +24,21 @@ enum What {
         /// The file
         file: PathBuf,
     },
+    AppendOnly(append_only::Args),
 }
 
 /// Runs the command.
 ///
 /// # Errors
-/// The file is not there, or cannot be read.
+/// The file or the repository is not there, or cannot be read; there is no verdict.
 pub fn main(args: &Args) -> Result<Exit, Failure> {
-    let What::Journal { file } = &args.what;
+    match &args.what {
+        What::Journal { file } => journal(file),
+        What::AppendOnly(args) => append_only::main(args),
+    }
+}
+
+fn journal(file: &PathBuf) -> Result<Exit, Failure> {
     let unreadable =
         |error: std::io::Error| Failure::new(Exit::Failed, format!("cannot read {}: {error}", file.display()));
     std::fs::metadata(file).map_err(unreadable)?;

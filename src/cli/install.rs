@@ -6,14 +6,18 @@ use std::{
 
 use super::report::{Exit, Failure};
 use crate::{
-    hook::install::{Change, InPlace, Installation, Report, install},
+    hook::{
+        durability::make_durable,
+        install::{Change, InPlace, Installation, Report, install},
+    },
     storage::Disk,
 };
 
 const EXAMPLES: &str = "\
 Examples:
   stargate-mirror install --repo /srv/git/o/r.git
-  stargate-mirror install --repo /srv/git/o/r.git --chain";
+  stargate-mirror install --repo /srv/git/o/r.git --chain
+  stargate-mirror install --repo /srv/git/o/r.git --fsync-committed";
 
 /// Put the hooks in place, so that every push to this repository is recorded for its mirror.
 ///
@@ -31,6 +35,9 @@ pub struct Args {
     /// Leave pre-receive out
     #[arg(long)]
     no_pre_receive: bool,
+    /// Set core.fsync to `committed` in the repository's configuration, so that git waits for the disk, too
+    #[arg(long)]
+    fsync_committed: bool,
 }
 
 /// Runs the command.
@@ -46,9 +53,16 @@ pub fn main(args: &Args) -> Result<Exit, Failure> {
         chain: args.chain,
         pre_receive: !args.no_pre_receive,
     };
-    let report = install(&Disk, installation)?;
+    let mut report = install(&Disk, installation)?;
+    let harden = args.fsync_committed && !report.git_is_durable;
+    if harden {
+        report.git_is_durable = make_durable(&Disk, &git_dir)?;
+    }
     let program = (!apart).then_some(program.as_path());
     print!("{}", text(&report, &git_dir, program));
+    if harden && !report.git_is_durable {
+        eprintln!("core.fsync is set to committed, but another file of git's configuration overrules it.");
+    }
     Ok(Exit::Done)
 }
 
@@ -82,7 +96,8 @@ fn text(report: &Report, git_dir: &Path, whole_program: Option<&Path>) -> String
     );
     if !report.git_is_durable {
         text += &format!(
-            "\nGit itself does not wait for the disk, so a power cut can take back a push that was accepted. If it is to:\n\
+            "\nGit itself does not wait for the disk, so a power cut can take back a push that was accepted. If it is to, \
+             install with --fsync-committed, which does\n\
              \n    git config -f {config} core.fsync committed\n"
         );
     }

@@ -1,15 +1,21 @@
 //! The command line: one file per subcommand, and [`report`], which turns library errors into a message, a hint and an
 //! exit code. Nothing else in this package prints for `stargate-mirror`.
+#[macro_use]
+mod output;
 pub mod check;
 pub mod demo;
+pub mod events;
 pub mod install;
 pub mod journal;
 pub mod push;
+pub mod relay;
 pub mod report;
 pub mod run;
 pub mod sync;
 pub mod wait;
 pub mod watch;
+
+mod signals;
 
 use std::{
     ffi::OsString,
@@ -31,18 +37,20 @@ Examples:
   GITHUB_PAT=… stargate-mirror run --repo /srv/git/o/r.git
   stargate-mirror wait --oid 9f8e… --ns main --remote https://github.com/o/r.git
   stargate-mirror push https://github.com/o/r.git main tag v1.0
+  stargate-mirror check append-only --base origin/main
 
 Environment:
   GITHUB_PAT       the token for the mirror; it never leaves memory
   GITHUB_PAT_FILE  a file that holds the token, where GITHUB_PAT is not set
   GITHUB_REPO_URL  the mirror, where stargate.remote is not configured
-  STARGATE_LOG     what is logged on stderr: error, warn, info, debug; default warn, for watch info
+  STARGATE_LOG     what is logged on stderr: error, warn, info, debug; default warn,
+                   of watch, events and relay info
   NO_COLOR         no colours
 
 Exit codes:
   0  done, or nothing to do          4  misconfigured: remote, credentials, TLS
-  1  incomplete; will be tried again 5  input/output or repository error
-  2  usage                           9  another worker holds the lock
+  1  incomplete; check: violated     5  input/output or repository error
+  2  usage                           9  another worker or relay holds the lock
   3  refused: diverged               10 wait timed out";
 
 /// Carries every push from a self-hosted Git server to its mirror, and never loses one.
@@ -63,6 +71,8 @@ enum Command {
     Sync(sync::Args),
     Journal(journal::Args),
     Check(check::Args),
+    Events(events::Args),
+    Relay(relay::Args),
     Demo(demo::Args),
 }
 
@@ -70,10 +80,9 @@ enum Command {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let terminal = push::Terminal::default();
-    let level = if matches!(cli.command, Command::Watch(_)) {
-        "info"
-    } else {
-        "warn"
+    let level = match cli.command {
+        Command::Watch(_) | Command::Events(_) | Command::Relay(_) => "info",
+        _ => "warn",
     };
     log_to_stderr(
         level,
@@ -88,9 +97,11 @@ pub fn main() -> ExitCode {
         Command::Sync(args) => sync::main(&args),
         Command::Journal(args) => journal::main(&args),
         Command::Check(args) => check::main(&args),
+        Command::Events(args) => events::main(&args),
+        Command::Relay(args) => relay::main(&args),
         Command::Demo(args) => demo::main(&args),
     };
-    match done {
+    match done.and_then(output::all_told) {
         Ok(exit) => exit.into(),
         Err(failure) => {
             eprint!("{}", failure.render(colours()));
@@ -105,6 +116,8 @@ fn log_to_stderr(level: &str, beside: Option<impl Layer<Registry> + Send + Sync>
     let logs = fmt::layer()
         .with_ansi(colours())
         .with_target(false)
+        // Who cannot be told on stderr cannot be told there why.
+        .log_internal_errors(false)
         .with_writer(std::io::stderr);
     tracing_subscriber::registry()
         .with(beside)

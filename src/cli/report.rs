@@ -5,9 +5,11 @@ use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme};
 
 use crate::{
     by_refspec::PushError,
+    events::{self, settings::BadSetting},
     hook::install::InstallError,
     journal::WriteError,
     push::{self, Outcome, refspec::RefspecError},
+    relay::{access::NoAccess, server::ServeError, store::OpenError},
     worker::{CycleOutcome, CycleReport, RunError},
 };
 
@@ -26,7 +28,7 @@ pub enum Exit {
     Misconfigured = 4,
     /// Input/output or repository error.
     Failed = 5,
-    /// Another worker holds the lock.
+    /// Another worker or relay holds the lock.
     Locked = 9,
     /// `wait` timed out.
     TimedOut = 10,
@@ -165,7 +167,9 @@ impl From<InstallError> for Failure {
     fn from(error: InstallError) -> Self {
         let exit = match error {
             InstallError::ForeignHook(_) | InstallError::AlreadyChained { .. } => Exit::Refused,
-            InstallError::Configuration { .. } | InstallError::Io { .. } => Exit::Failed,
+            InstallError::Configuration { .. } | InstallError::ConfigLocked(_) | InstallError::Io { .. } => {
+                Exit::Failed
+            }
         };
         Failure::new(exit, error)
     }
@@ -205,10 +209,80 @@ impl From<RunError> for Failure {
     }
 }
 
+impl From<NoAccess> for Failure {
+    fn from(error: NoAccess) -> Self {
+        let hint = match error {
+            NoAccess::TokenNeeded => "set RELAY_TOKEN, or listen on 127.0.0.1 or [::1]",
+            NoAccess::BadToken => "RELAY_TOKEN takes visible ASCII characters",
+        };
+        Failure::new(Exit::Misconfigured, error).hint(hint)
+    }
+}
+
+impl From<OpenError> for Failure {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Locked(_) => {
+                Failure::new(Exit::Locked, error).hint("end it, or choose another folder with --data")
+            }
+            OpenError::Log(_) => Failure::new(Exit::Failed, error).hint("nothing of what is stored was changed"),
+        }
+    }
+}
+
+impl From<ServeError> for Failure {
+    fn from(error: ServeError) -> Self {
+        let hint = match error {
+            ServeError::System(_) => "what was answered is on the disk",
+            ServeError::Log(_) => "what was answered is on the disk; see to the disk, then start the relay again",
+        };
+        Failure::new(Exit::Failed, error).hint(hint)
+    }
+}
+
+impl From<BadSetting> for Failure {
+    fn from(error: BadSetting) -> Self {
+        let hint = error.hint;
+        Failure::new(Exit::Misconfigured, error).hint(hint)
+    }
+}
+
+impl From<events::Error> for Failure {
+    fn from(error: events::Error) -> Self {
+        let exit = match error.kind() {
+            events::Kind::Refused => Exit::Refused,
+            events::Kind::Busy => Exit::Locked,
+            events::Kind::Failed => Exit::Failed,
+        };
+        let failure = Failure::new(exit, &error);
+        match error.hint() {
+            Some(hint) => failure.hint(hint),
+            None => failure,
+        }
+    }
+}
+
+impl From<events::RunError> for Failure {
+    fn from(error: events::RunError) -> Self {
+        match error {
+            events::RunError::Context(error) => error.into(),
+            events::RunError::Remote(error) => error.into(),
+            events::RunError::Relay(error) => {
+                let hint = "set it to the URL of a relay, such as http://127.0.0.1:3000; a token goes into RELAY_TOKEN";
+                let what = format!("RELAY_URL cannot be used: {error}");
+                Failure::new(Exit::Misconfigured, what).hint(error.hint().unwrap_or(hint))
+            }
+        }
+    }
+}
+
 /// The exit code of a cycle: the one that asks most of the operator.
 pub fn cycle_exit(report: &CycleReport) -> Exit {
     if report.outcome != CycleOutcome::Incomplete {
         return Exit::Done;
+    }
+    if report.unwritten > 0 {
+        return Exit::Incomplete;
     }
     let outcomes = || report.groups.iter().map(|group| group.outcome);
     if outcomes().any(|outcome| outcome == "misconfigured") {

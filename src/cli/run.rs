@@ -100,6 +100,12 @@ fn print_human(report: &CycleReport) {
             println!("{} pending, {} failed", report.pending, report.failed);
         }
     }
+    if report.unwritten > 0 {
+        println!(
+            "{} accepted, but the journal could not be told: see the log",
+            report.unwritten
+        );
+    }
 }
 
 fn print_group(group: &GroupReport, remote: &str) {

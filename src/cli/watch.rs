@@ -4,8 +4,9 @@ use std::{path::PathBuf, sync::Arc};
 use super::{
     environment,
     report::{Exit, Failure},
+    signals::{self, Told},
 };
-use crate::worker::{self, Watched};
+use crate::worker::{self, WatchEvent, Watched};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -55,82 +56,15 @@ pub fn main(args: &Args) -> Result<Exit, Failure> {
         remote: args.remote.clone(),
     };
     let (sender, events) = worker::watch_channel();
-    platform::listen(sender.clone())?;
-    worker::watch(watched, Arc::new(environment), (sender, events), platform::alive());
-    platform::stopping();
-    Ok(Exit::Done)
-}
-
-#[cfg(unix)]
-mod platform {
-    use std::{sync::mpsc::Sender, thread};
-
-    use sd_notify::NotifyState;
-    use signal_hook::{
-        consts::{SIGHUP, SIGINT, SIGTERM},
-        iterator::Signals,
-    };
-
-    use crate::cli::report::{Exit, Failure};
-    use crate::worker::WatchEvent;
-
-    /// Signals become events. A second one to stop ends the process at once.
-    pub(super) fn listen(sender: Sender<WatchEvent>) -> Result<(), Failure> {
-        let signals = Signals::new([SIGHUP, SIGINT, SIGTERM]);
-        let mut signals =
-            signals.map_err(|error| Failure::new(Exit::Failed, format!("cannot take signals: {error}")))?;
-        thread::spawn(move || {
-            let mut stopping = false;
-            for signal in signals.forever() {
-                let event = match signal {
-                    SIGHUP => WatchEvent::Reload,
-                    _ if stopping => std::process::exit(Exit::Incomplete as i32),
-                    _ => WatchEvent::Stop,
-                };
-                stopping |= matches!(event, WatchEvent::Stop);
-                // Nobody listens any more when it has stopped.
-                let _ = sender.send(event);
-            }
+    let told = sender.clone();
+    signals::listen(move |signal| {
+        // Nobody listens any more when it has stopped.
+        let _ = told.send(match signal {
+            Told::Reload => WatchEvent::Reload,
+            Told::Stop => WatchEvent::Stop,
         });
-        Ok(())
-    }
-
-    /// Tells systemd, where it asked to be told, that this is ready, then that it is alive.
-    pub(super) fn alive() -> impl FnMut() {
-        let watchdog = sd_notify::watchdog_enabled().is_some();
-        let mut ready = false;
-        move || {
-            let state = match (ready, watchdog) {
-                (false, _) => NotifyState::Ready,
-                (true, true) => NotifyState::Watchdog,
-                (true, false) => return,
-            };
-            ready = true;
-            // Without systemd there is nobody to tell.
-            let _ = sd_notify::notify(&[state]);
-        }
-    }
-
-    pub(super) fn stopping() {
-        let _ = sd_notify::notify(&[NotifyState::Stopping]);
-    }
-}
-
-#[cfg(not(unix))]
-mod platform {
-    use std::sync::mpsc::Sender;
-
-    use crate::cli::report::Failure;
-    use crate::worker::WatchEvent;
-
-    /// Ctrl-C ends the process, which is safe at any moment.
-    pub(super) fn listen(_: Sender<WatchEvent>) -> Result<(), Failure> {
-        Ok(())
-    }
-
-    pub(super) fn alive() -> impl FnMut() {
-        || {}
-    }
-
-    pub(super) fn stopping() {}
+    })?;
+    worker::watch(watched, Arc::new(environment), (sender, events), signals::alive());
+    signals::stopping();
+    Ok(Exit::Done)
 }

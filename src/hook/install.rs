@@ -7,7 +7,7 @@ use std::{
 use bstr::ByteSlice;
 use ulid::Ulid;
 
-use super::{MARKER, POST_RECEIVE, PRE_RECEIVE, chained};
+use super::{MARKER, POST_RECEIVE, PRE_RECEIVE, chained, durability::is_durable};
 use crate::{
     config,
     storage::{PROGRAM_MODE, Storage},
@@ -90,6 +90,13 @@ pub enum InstallError {
         /// Why.
         why: String,
     },
+    /// Git's configuration is being changed.
+    #[error(
+        "{} is there, or the configuration has just changed: another process is changing it, or died while it did. Try \
+         again; remove that file if nobody is",
+        .0.display()
+    )]
+    ConfigLocked(PathBuf),
     /// The file system.
     #[error("cannot {what} {}: {source}", path.display())]
     Io {
@@ -155,14 +162,6 @@ fn decide(hooks: &Path, name: &str, bytes: &[u8], chain: bool) -> Result<InPlace
     })
 }
 
-/// Whether git is told to fsync what makes a push durable (git-config, `core.fsync`). `none` and `-…` take away, and the
-/// order counts: whoever does that is told what we recommend.
-fn is_durable(config: &gix::config::File) -> bool {
-    let value = config.string("core.fsync").unwrap_or_default();
-    let mut components = value.split(|byte| *byte == b',').map(ByteSlice::trim);
-    components.any(|component| [&b"committed"[..], b"added", b"all"].contains(&component))
-}
-
 enum Found {
     Nothing,
     Same,
@@ -203,11 +202,11 @@ fn put<S: Storage>(
     renamed.and_then(|()| on("sync", hooks, storage.sync_dir(hooks)))
 }
 
-fn configuration(git_dir: &Path) -> Result<gix::config::File, InstallError> {
+pub(super) fn configuration(git_dir: &Path) -> Result<gix::config::File, InstallError> {
     config::git_config(git_dir).map_err(|error| unreadable(git_dir, &error))
 }
 
-fn unreadable(git_dir: &Path, why: &dyn std::fmt::Display) -> InstallError {
+pub(super) fn unreadable(git_dir: &Path, why: &dyn std::fmt::Display) -> InstallError {
     InstallError::Configuration {
         git_dir: git_dir.into(),
         why: why.to_string(),
@@ -238,7 +237,7 @@ fn exists(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok()
 }
 
-fn on<T>(what: &'static str, path: &Path, result: io::Result<T>) -> Result<T, InstallError> {
+pub(super) fn on<T>(what: &'static str, path: &Path, result: io::Result<T>) -> Result<T, InstallError> {
     result.map_err(|source| InstallError::Io {
         what,
         path: path.into(),

@@ -7,7 +7,7 @@ use gix::{
     objs::{CommitRef, Find, FindHeader, Kind},
 };
 
-use super::{Environment, identity::bytes};
+use super::{Environment, identity::bytes, objects::Objects};
 
 /// The trailer of a commit that names its transaction.
 const TRAILER: &str = "KV-Txn";
@@ -37,7 +37,7 @@ pub(super) fn push_options(environment: Environment<'_>) -> Vec<BString> {
 
 /// Reads transaction ids from commits.
 pub(super) struct TxnIds {
-    objects: Vec<gix::odb::Handle>,
+    objects: Objects,
     /// Many refs of one push may have the same commit.
     known: HashMap<ObjectId, Option<BString>>,
     buffer: Vec<u8>,
@@ -46,9 +46,8 @@ pub(super) struct TxnIds {
 impl TxnIds {
     /// Opens folders of objects of ids of this kind, to be looked through in order.
     pub(super) fn open(folders: &[PathBuf], kind: gix::hash::Kind) -> Self {
-        let open = |folder: &PathBuf| gix::odb::at(folder.clone(), kind).ok();
         TxnIds {
-            objects: folders.iter().filter_map(open).collect(),
+            objects: Objects::open(folders, kind),
             known: HashMap::new(),
             buffer: Vec::new(),
         }
@@ -65,13 +64,11 @@ impl TxnIds {
     }
 
     fn read(&mut self, id: ObjectId) -> Option<BString> {
-        let found = |objects: &&gix::odb::Handle| matches!(objects.try_header(&id), Ok(Some(_)));
-        let objects = self.objects.iter().find(found)?;
-        let header = objects.try_header(&id).ok()??;
+        let header = self.objects.try_header(&id).ok()??;
         if header.kind != Kind::Commit || header.size > MAX_COMMIT {
             return None;
         }
-        let object = objects.try_find(&id, &mut self.buffer).ok()??;
+        let object = self.objects.try_find(&id, &mut self.buffer).ok()??;
         let commit = CommitRef::from_bytes(object.data, id.kind()).ok()?;
         let trailers = commit.message_trailers();
         let named = trailers.filter(|trailer| trailer.token.eq_ignore_ascii_case(TRAILER.as_bytes()));

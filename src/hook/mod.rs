@@ -13,16 +13,20 @@
 //!
 //! 0: every mirrored ref update is durable, in the journal or (`pre-receive`) as an intent. 1: at least one is not, a line
 //! could not be understood, or a chained hook failed; in `pre-receive` this rejects the push. 2: started under a name, and with an argument, that is no hook.
+pub mod durability;
 pub mod identity;
+pub mod input;
 pub mod install;
 pub mod post_receive;
 pub mod pre_receive;
 
 mod account;
 mod chained;
-mod input;
+mod guard;
+mod head;
 mod large_blobs;
 mod meta;
+mod objects;
 mod push;
 
 use std::{

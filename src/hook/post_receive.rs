@@ -22,7 +22,7 @@ use super::{
     account::{Account, LOG, readable},
     chained::{self, Chained},
     input,
-    push::{configuration, drafts},
+    push::{Drafting, configuration},
 };
 use crate::{
     clock::{Clock, SystemClock},
@@ -48,10 +48,15 @@ pub fn main(chained: Option<&Path>) -> ExitCode {
     let config = configuration(&git_dir, &mut account);
 
     let chained = chained.filter(|program| chained::is_program(program));
-    let (updates, kept) = input::read(io::stdin().lock(), &config.refs, chained.is_some(), &mut account);
+    let mut drafting = Drafting::new(&environment, &config, &git_dir);
+    let mut drafts = Vec::new();
+    let kept = input::read(io::stdin().lock(), chained.is_some(), &mut account, |update| {
+        if config.refs.matches(update.name.as_bstr()) {
+            drafts.push(drafting.draft(update));
+        }
+    });
     let chained = chained.and_then(|program| start_chained(program, kept, &mut account));
-    if !updates.is_empty() {
-        let drafts = drafts(updates, &environment, &config, &git_dir);
+    if !drafts.is_empty() {
         let writer = Writer::new(Disk, clock, &git_dir, config.lock_timeout).allow_network(config.allow_nfs);
         if record(&writer, &drafts, &mut account) {
             let waited =

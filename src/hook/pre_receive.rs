@@ -6,8 +6,9 @@
 //! aside behind its end (`fallocate`, where the file system has it; an entry appended later uses them up). Then the
 //! *intent* is written durably: when `post-receive` does not run, or cannot append, the worker makes the entries of it.
 //!
-//! A hook that is chained runs first, and its rejection rejects, and leaves no intent. A push without mirrored refs is
-//! none of our business, and leaves no trace. A push that is accepted is told of blobs that the mirror may refuse.
+//! A hook that is chained runs first, and its rejection rejects, and leaves no intent. Then the append-only guard, if one
+//! is configured. A push without mirrored refs leaves no trace. A push that is accepted is told of blobs that the mirror
+//! may refuse.
 //!
 //! # Limitations
 //!
@@ -19,12 +20,14 @@ use std::{
     process::ExitCode,
 };
 
+use bstr::ByteSlice;
+
 use super::{
     account::Account,
     chained::{self, Chained},
-    input,
+    guard, input,
     large_blobs::{MAX_BLOB, large_blobs},
-    push::{configuration, drafts},
+    push::{Drafting, configuration},
 };
 use crate::{
     clock::{Clock, SystemClock},
@@ -46,13 +49,24 @@ pub fn main(chained: Option<&Path>) -> ExitCode {
     let mut account = Account::new(clock);
 
     let chained = chained.filter(|program| chained::is_program(program));
-    let (updates, kept) = input::read(io::stdin().lock(), &config.refs, chained.is_some(), &mut account);
+    let mut drafting = Drafting::new(&environment, &config, &git_dir);
+    let (mut drafts, mut guarded) = (Vec::new(), Vec::new());
+    let kept = input::read(io::stdin().lock(), chained.is_some(), &mut account, |update| {
+        if guard::is_on(&config) && guard::guards(update.name.as_bstr()) {
+            guarded.push(update.clone());
+        }
+        if config.refs.matches(update.name.as_bstr()) {
+            drafts.push(drafting.draft(update));
+        }
+    });
     if let Some(Err(why)) = chained.map(|program| ask(program, kept)) {
         account.tell(&why);
         account.complete = false;
     }
-    if account.complete && !updates.is_empty() {
-        let drafts = drafts(updates, &environment, &config, &git_dir);
+    if account.complete {
+        guard::judge(&guarded, &environment, &config, &git_dir, &mut account);
+    }
+    if account.complete && !drafts.is_empty() {
         let writer = Writer::new(Disk, clock, &git_dir, config.lock_timeout).allow_network(config.allow_nfs);
         if let Err(error) = writer.intend(&drafts) {
             reject(&error.to_string(), &git_dir, &mut account);

@@ -1,16 +1,20 @@
 //! What both hooks of a push know of it.
-use std::path::{Path, PathBuf};
+use std::{path::Path, sync::Arc};
+
+use bstr::BString;
+use gix::ObjectId;
 
 use super::{
     Environment,
     account::Account,
     identity,
     meta::{self, TxnIds},
+    objects,
 };
 use crate::{
     clock::Clock,
     config::Config,
-    journal::{Draft, Meta, Source},
+    journal::{Draft, Origin, Source},
     ref_update::RefUpdate,
 };
 
@@ -30,39 +34,62 @@ pub(super) fn configuration(git_dir: &Path, account: &mut Account<impl Clock>) -
     config
 }
 
-/// An entry to be for each update.
-pub(super) fn drafts(
-    updates: Vec<RefUpdate>,
-    environment: Environment<'_>,
-    config: &Config,
-    git_dir: &Path,
-) -> Vec<Draft> {
-    let pusher = identity::pusher(environment, config);
-    let absolute = git_dir.canonicalize().unwrap_or_else(|_| git_dir.into());
-    let repo = identity::repo(environment, config, &absolute);
-    let push_options = meta::push_options(environment);
-    // In `pre-receive`, what is new is apart from what was there.
-    let apart = environment("GIT_OBJECT_DIRECTORY").map(PathBuf::from);
-    let objects: Vec<_> = apart.into_iter().chain([git_dir.join("objects")]).collect();
-    let mut txn_ids = None;
-    let mut draft = |update: RefUpdate| {
-        let txn_id = if update.is_delete() {
-            None
-        } else {
-            let ids = txn_ids.get_or_insert_with(|| TxnIds::open(&objects, update.new.kind()));
-            ids.of(update.new)
+/// Makes an entry to be of each update of a push.
+pub(super) struct Drafting<'a> {
+    environment: Environment<'a>,
+    config: &'a Config,
+    git_dir: &'a Path,
+    /// Looked up when there is something to draft.
+    origin: Option<Arc<Origin>>,
+    txn_ids: Option<TxnIds>,
+}
+
+impl<'a> Drafting<'a> {
+    /// For a push to the repository at `git_dir`.
+    pub(super) fn new(environment: Environment<'a>, config: &'a Config, git_dir: &'a Path) -> Self {
+        Drafting {
+            environment,
+            config,
+            git_dir,
+            origin: None,
+            txn_ids: None,
+        }
+    }
+
+    /// The entry that this update is to be.
+    pub(super) fn draft(&mut self, update: RefUpdate) -> Draft {
+        let txn_id = match update.is_delete() {
+            true => None,
+            false => self.txn_id(update.new),
         };
-        let meta = Meta {
-            txn_id,
-            push_options: push_options.clone(),
+        let origin = match &self.origin {
+            Some(origin) => origin,
+            None => self
+                .origin
+                .insert(Arc::new(origin(self.environment, self.config, self.git_dir))),
         };
         Draft {
             update,
-            pusher: pusher.clone(),
-            repo: repo.clone(),
-            source: Source::PostReceive,
-            meta: (meta != Meta::default()).then_some(meta),
+            txn_id,
+            origin: origin.clone(),
         }
-    };
-    updates.into_iter().map(&mut draft).collect()
+    }
+
+    fn txn_id(&mut self, id: ObjectId) -> Option<BString> {
+        let open = || {
+            let objects = objects::folders(self.environment, self.git_dir);
+            TxnIds::open(&objects, id.kind())
+        };
+        self.txn_ids.get_or_insert_with(open).of(id)
+    }
+}
+
+fn origin(environment: Environment<'_>, config: &Config, git_dir: &Path) -> Origin {
+    let absolute = git_dir.canonicalize().unwrap_or_else(|_| git_dir.into());
+    Origin {
+        source: Source::PostReceive,
+        pusher: identity::pusher(environment, config),
+        repo: identity::repo(environment, config, &absolute),
+        push_options: meta::push_options(environment),
+    }
 }

@@ -10,6 +10,7 @@ use super::{
     format::{encode_draft, timestamp},
     repair::Repair,
     segment::file_in,
+    tail::write_lines,
     writer::{Cause, WriteError, Writer},
 };
 use crate::{
@@ -37,8 +38,10 @@ pub struct Appended {
 #[derive(Default)]
 struct Batch {
     bytes: Vec<u8>,
-    /// Of each line, its id, and where it ends in `bytes`.
-    lines: Vec<(Ulid, usize)>,
+    /// Of each line.
+    ids: Vec<Ulid>,
+    /// Where each line ends in `bytes`.
+    ends: Vec<usize>,
 }
 
 /// An append that goes on.
@@ -49,8 +52,8 @@ struct Append<'a> {
     /// Of the journal, in bytes.
     length: u64,
     last: Option<Ulid>,
-    /// Index and id of each draft that is written.
-    written: Vec<(usize, Ulid)>,
+    /// Ids of the drafts that are written: of all up to here that have not failed, in order.
+    written: Vec<Ulid>,
     failed: Vec<(usize, Cause)>,
 }
 
@@ -81,7 +84,7 @@ impl<S: Storage, C: Clock> Writer<S, C> {
             Err(error) => self.write_elsewhere(&mut append, error),
         };
         Ok(Appended {
-            written: append.written.iter().map(|(_, id)| *id).collect(),
+            written: append.written,
             failed: append.failed,
             repaired,
             segment,
@@ -98,8 +101,8 @@ impl<S: Storage, C: Clock> Writer<S, C> {
                 next += 1;
                 continue;
             }
-            let (complete, cause) = self.write_batch(file, &batch, append.length);
-            append.take(next, &batch, complete);
+            let (complete, cause) = write_lines(&self.storage, file, append.length, &batch.bytes, &batch.ends);
+            append.take(&batch, complete);
             next += complete;
             let Some(cause) = cause else { continue };
             append.failed.push((next, cause.clone()));
@@ -118,23 +121,20 @@ impl<S: Storage, C: Clock> Writer<S, C> {
     /// one.
     fn fill(&self, batch: &mut Batch, append: &Append<'_>, first: usize, limit: usize) -> Result<(), Cause> {
         batch.bytes.clear();
-        batch.lines.clear();
+        batch.ids.clear();
+        batch.ends.clear();
         let mut last = append.last;
         for draft in &append.drafts[first..] {
             let start = batch.bytes.len();
             let refused = match next_id(last, append.now, || self.random()) {
                 None => Some(Cause::NoIdLeft),
                 Some(id) => {
-                    encode_draft(
-                        draft,
-                        id,
-                        &append.timestamp,
-                        append.length + start as u64,
-                        &mut batch.bytes,
-                    );
+                    let offset = append.length + start as u64;
+                    append.encode(draft, id, offset, &mut batch.bytes);
                     let length = batch.bytes.len() - start;
                     last = Some(id);
-                    batch.lines.push((id, batch.bytes.len()));
+                    batch.ids.push(id);
+                    batch.ends.push(batch.bytes.len());
                     (length > MAX_LINE).then_some(Cause::TooLong(length))
                 }
             };
@@ -142,7 +142,8 @@ impl<S: Storage, C: Clock> Writer<S, C> {
                 Some(cause) if start == 0 => return Err(cause),
                 Some(_) => {
                     batch.bytes.truncate(start);
-                    batch.lines.retain(|(_, end)| *end <= start);
+                    batch.ends.retain(|end| *end <= start);
+                    batch.ids.truncate(batch.ends.len());
                     break;
                 }
                 None if batch.bytes.len() >= limit => break,
@@ -150,28 +151,6 @@ impl<S: Storage, C: Clock> Writer<S, C> {
             }
         }
         Ok(())
-    }
-
-    /// Writes lines at the end, which is at `length`, and leaves complete ones only: how many, and why not all.
-    fn write_batch(&self, file: &S::File, batch: &Batch, length: u64) -> (usize, Option<Cause>) {
-        let (written, error) = match self.storage.append(file, &batch.bytes) {
-            Ok(written) if written == batch.bytes.len() => return (batch.lines.len(), None),
-            Ok(written) => (written, None),
-            Err(error) => (0, Some(error)),
-        };
-        let complete = batch.lines.iter().take_while(|(_, end)| *end <= written).count();
-        let end = |count: usize| count.checked_sub(1).map_or(0, |last| batch.lines[last].1);
-        let cause = match error {
-            Some(error) => Cause::Write(Arc::new(error)),
-            None => Cause::Short {
-                written: written - end(complete),
-                length: end(complete + 1) - end(complete),
-            },
-        };
-        match self.storage.truncate(file, length + end(complete) as u64) {
-            Ok(()) => (complete, Some(cause)),
-            Err(error) => (complete, Some(Cause::NotCutBack(Arc::new(error)))),
-        }
     }
 
     /// After a failed fsync: no second try on this file, because the kernel would report success for pages that it has
@@ -191,9 +170,9 @@ impl<S: Storage, C: Clock> Writer<S, C> {
     fn new_segment(&self, append: &Append<'_>) -> io::Result<Option<Ulid>> {
         let aside = self.put_aside(append.last)?;
         let mut bytes = Vec::new();
-        for (index, id) in &append.written {
-            let (draft, offset) = (&append.drafts[*index], bytes.len() as u64);
-            encode_draft(draft, *id, &append.timestamp, offset, &mut bytes);
+        for (draft, id) in append.written() {
+            let offset = bytes.len() as u64;
+            append.encode(draft, id, offset, &mut bytes);
         }
         let Some(id) = next_id(Some(aside), append.now, || self.random()).filter(|_| !bytes.is_empty()) else {
             return Ok(None);
@@ -206,14 +185,24 @@ impl<S: Storage, C: Clock> Writer<S, C> {
 }
 
 impl Append<'_> {
-    /// Notes that the first `complete` lines of a batch are written, of the drafts from `first` on.
-    fn take(&mut self, first: usize, batch: &Batch, complete: usize) {
-        let lines = batch.lines[..complete].iter();
-        self.written
-            .extend(lines.enumerate().map(|(number, (id, _))| (first + number, *id)));
-        if let Some((id, end)) = complete.checked_sub(1).map(|last| batch.lines[last]) {
-            self.length += end as u64;
-            self.last = Some(id);
+    fn encode(&self, draft: &Draft, id: Ulid, offset: u64, lines: &mut Vec<u8>) {
+        encode_draft(draft, (id, &self.timestamp), draft.origin.source, offset, lines);
+    }
+
+    /// The drafts that are written, with their ids.
+    fn written(&self) -> impl Iterator<Item = (&Draft, Ulid)> {
+        let mut failed = self.failed.iter().map(|(index, _)| *index).peekable();
+        let drafts = self.drafts.iter().enumerate();
+        let written = drafts.filter(move |(index, _)| failed.next_if_eq(index).is_none());
+        written.map(|(_, draft)| draft).zip(self.written.iter().copied())
+    }
+
+    /// Notes that the first `complete` lines of a batch are written.
+    fn take(&mut self, batch: &Batch, complete: usize) {
+        self.written.extend(&batch.ids[..complete]);
+        if let Some(last) = complete.checked_sub(1) {
+            self.length += batch.ends[last] as u64;
+            self.last = Some(batch.ids[last]);
         }
     }
 }

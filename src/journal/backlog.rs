@@ -15,9 +15,9 @@ use super::{
     entry::{Located, Status},
     format::decode,
     reader::{FileInput, Item, Problem, ProblemKind},
-    repair::read_exact_at,
     scan::{FileScan, Head, Position, Scan},
     segment::{file_in, segments},
+    tail::read_exact_at,
 };
 use crate::storage::{Disk, Storage};
 
@@ -172,15 +172,13 @@ impl Backlog {
         };
         let mut reader = FileInput::reader(storage, file, 0, BLOCK as usize);
         for offset in &known.unsettled {
-            reader.seek(*offset)?;
-            if let Some(item) = reader.next() {
-                self.take(item?, &mut scan);
-            }
+            let items = reader.line_at(*offset)?;
+            self.take(*offset, items, &mut scan);
         }
-        self.spared += (known.unsettled.len() - scan.unsettled.len()) as u64 * BLOCK;
+        self.spared += known.unsettled.len().saturating_sub(scan.unsettled.len()) as u64 * BLOCK;
         let mut reader = FileInput::reader(storage, file, known.scanned, READ_SIZE);
-        for item in reader.by_ref() {
-            self.take(item?, &mut scan);
+        while let Some((offset, items)) = reader.next_line()? {
+            self.take(offset, items, &mut scan);
         }
         scan.scanned = reader.end();
         self.spared += scan.scanned - known.scanned;
@@ -188,28 +186,31 @@ impl Backlog {
         Ok(())
     }
 
-    /// Takes what was found in a file, and notes what is to be looked at again.
-    fn take(&mut self, item: Item, scan: &mut FileScan) {
-        match item {
-            Item::Entry(mut located) => {
-                let offset = located.place.offset;
-                if scan.last.is_none_or(|(last, _)| last <= offset) {
-                    scan.last = Some((offset, located.entry.entry_id));
+    /// Takes what was found in the line at `offset`, and notes whether that is to be looked at again. If it is, then all of
+    /// it is: also a settled entry behind NUL bytes.
+    fn take(&mut self, offset: u64, items: Vec<Item>, scan: &mut FileScan) {
+        if items.iter().any(is_unsettled) {
+            scan.unsettled.push(offset);
+        } else {
+            items
+                .iter()
+                .filter_map(entry)
+                .for_each(|located| scan.counts.count(located.entry.status));
+        }
+        for item in items {
+            match item {
+                Item::Entry(mut located) => {
+                    let offset = located.place.offset;
+                    if scan.last.is_none_or(|(last, _)| last <= offset) {
+                        scan.last = Some((offset, located.entry.entry_id));
+                    }
+                    located.place.segment = scan.segment;
+                    self.add(*located);
                 }
-                match located.entry.status {
-                    Status::Pending => scan.unsettled.push(offset),
-                    settled => scan.counts.count(settled),
+                Item::Problem(mut problem) => {
+                    problem.segment = scan.segment;
+                    self.add_problem(problem);
                 }
-                located.place.segment = scan.segment;
-                self.add(*located);
-            }
-            Item::Problem(mut problem) => {
-                // What is too long to be kept is also too long to be read again and again.
-                if !matches!(problem.kind, ProblemKind::TornTail | ProblemKind::TooLong) {
-                    scan.unsettled.push(problem.offset);
-                }
-                problem.segment = scan.segment;
-                self.add_problem(problem);
             }
         }
     }
@@ -287,6 +288,21 @@ impl Counts {
     }
 }
 
+/// What is too long to be kept is also too long to be read again and again; a torn tail is not behind what was read.
+fn is_unsettled(item: &Item) -> bool {
+    match item {
+        Item::Entry(located) => located.entry.status == Status::Pending,
+        Item::Problem(problem) => !matches!(problem.kind, ProblemKind::TornTail | ProblemKind::TooLong),
+    }
+}
+
+fn entry(item: &Item) -> Option<&Located> {
+    match item {
+        Item::Entry(located) => Some(located),
+        Item::Problem(_) => None,
+    }
+}
+
 fn open<S: Storage>(storage: &S, path: &Path) -> io::Result<Option<S::File>> {
     match storage.open_read(path) {
         Ok(file) => Ok(Some(file)),
@@ -349,13 +365,20 @@ pub fn oldest_pending<S: Storage>(storage: &S, git_dir: &Path) -> Option<Timesta
     let Position { segment, offset } = Head::load(storage, git_dir).oldest;
     let file = storage.open_read(&file_in(git_dir, segment)).ok()?;
     let length = storage.length(&file).ok()?.checked_sub(offset)?;
-    let mut window = vec![0; length.min(LOOK_FOR_OLDEST) as usize];
-    read_exact_at(storage, &file, offset, &mut window).ok()?;
-    // Decoding every line would take a hundred times as long.
-    let pending = window.find(PENDING)?;
-    let start = window[..pending].rfind_byte(b'\n').map_or(0, |feed| feed + 1);
-    let length = window[pending..].find_byte(b'\n')?;
-    let located = decode(&window[start..pending + length], 0).ok()?;
+    // Mostly it is the first line, and every push pays for this.
+    [BLOCK, LOOK_FOR_OLDEST].into_iter().find_map(|most| {
+        let mut window = vec![0; length.min(most) as usize];
+        read_exact_at(storage, &file, offset, &mut window).ok()?;
+        first_pending(&window)
+    })
+}
+
+/// When the first entry of these lines was made that is pending. Decoding every line would take a hundred times as long.
+fn first_pending(lines: &[u8]) -> Option<Timestamp> {
+    let pending = lines.find(PENDING)?;
+    let start = lines[..pending].rfind_byte(b'\n').map_or(0, |feed| feed + 1);
+    let length = lines[pending..].find_byte(b'\n')?;
+    let located = decode(&lines[start..pending + length], 0).ok()?;
     Some(located.entry.timestamp)
 }
 

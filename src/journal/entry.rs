@@ -1,5 +1,5 @@
 //! Journal entries, and their ids.
-use std::ops::Range;
+use std::{ops::Range, sync::Arc};
 
 use bstr::BString;
 use jiff::Timestamp;
@@ -34,14 +34,23 @@ pub struct Entry {
 pub struct Draft {
     /// Ref, old id, new id.
     pub update: RefUpdate,
+    /// From the new commit's `KV-Txn` trailer.
+    pub txn_id: Option<BString>,
+    /// Where it comes from. A push may have ten thousand updates, and has one origin.
+    pub origin: Arc<Origin>,
+}
+
+/// What all entries of a push have in common.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// Who writes the entries.
+    pub source: Source,
     /// Who pushed, if the server says.
     pub pusher: Option<BString>,
     /// The repository's identifier.
     pub repo: Option<BString>,
-    /// Who writes the entry.
-    pub source: Source,
-    /// What else is known.
-    pub meta: Option<Meta>,
+    /// What the pusher gave with `--push-option`.
+    pub push_options: Vec<BString>,
 }
 
 /// Who wrote an entry.
@@ -106,21 +115,32 @@ pub struct Place {
 impl Draft {
     /// The pending entry of this draft.
     pub fn entry(&self, entry_id: Ulid, timestamp: Timestamp) -> Entry {
-        self.clone().into_entry(entry_id, timestamp)
-    }
-
-    /// The pending entry of this draft.
-    pub fn into_entry(self, entry_id: Ulid, timestamp: Timestamp) -> Entry {
-        let draft = self;
+        let origin = &*self.origin;
+        let meta = Meta {
+            txn_id: self.txn_id.clone(),
+            push_options: origin.push_options.clone(),
+        };
         Entry {
             entry_id,
             timestamp,
-            update: draft.update,
-            pusher: draft.pusher,
-            repo: draft.repo,
-            source: draft.source,
+            update: self.update.clone(),
+            pusher: origin.pusher.clone(),
+            repo: origin.repo.clone(),
+            source: origin.source,
             status: Status::Pending,
-            meta: draft.meta,
+            meta: (meta != Meta::default()).then_some(meta),
+        }
+    }
+}
+
+impl Origin {
+    /// Of entries that nobody pushed, as far as is known.
+    pub fn of(source: Source) -> Self {
+        Origin {
+            source,
+            pusher: None,
+            repo: None,
+            push_options: Vec::new(),
         }
     }
 }
@@ -128,12 +148,17 @@ impl Draft {
 impl Entry {
     /// What is left without id, time and status.
     pub fn into_draft(self) -> Draft {
-        Draft {
-            update: self.update,
+        let meta = self.meta.unwrap_or_default();
+        let origin = Origin {
+            source: self.source,
             pusher: self.pusher,
             repo: self.repo,
-            source: self.source,
-            meta: self.meta,
+            push_options: meta.push_options,
+        };
+        Draft {
+            update: self.update,
+            txn_id: meta.txn_id,
+            origin: Arc::new(origin),
         }
     }
 }

@@ -1,5 +1,5 @@
 //! The line that an entry is, written and read. See the format in [`journal`](crate::journal).
-use std::ops::Range;
+use std::{borrow::Cow, ops::Range};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bstr::{BStr, BString, ByteSlice};
@@ -48,7 +48,7 @@ pub enum DecodeError {
 /// The line of an entry, with its line feed, for a place that begins at `offset` of the file. See the format in
 /// [`journal`](crate::journal).
 pub fn encode(entry: &Entry, offset: u64) -> Vec<u8> {
-    let mut line = Vec::new();
+    let meta = entry.meta.as_ref();
     let fields = Fields {
         entry_id: entry.entry_id,
         timestamp: &timestamp(entry.timestamp),
@@ -57,23 +57,33 @@ pub fn encode(entry: &Entry, offset: u64) -> Vec<u8> {
         repo: entry.repo.as_ref(),
         source: entry.source,
         status: entry.status,
-        meta: entry.meta.as_ref(),
+        txn_id: meta.and_then(|meta| meta.txn_id.as_ref()),
+        push_options: meta.map_or(&[], |meta| &meta.push_options),
     };
+    let mut line = Vec::new();
     fields.write(offset, &mut line);
     line
 }
 
-/// Adds the line of a draft to `lines`: a pending entry of this id and [`timestamp()`].
-pub(super) fn encode_draft(draft: &Draft, entry_id: Ulid, timestamp: &str, offset: u64, lines: &mut Vec<u8>) {
+/// Adds the line of a draft to `lines`: a pending entry of this id, [`timestamp()`] and source.
+pub(super) fn encode_draft(
+    draft: &Draft,
+    (entry_id, timestamp): (Ulid, &str),
+    source: Source,
+    offset: u64,
+    lines: &mut Vec<u8>,
+) {
+    let origin = &*draft.origin;
     let fields = Fields {
         entry_id,
         timestamp,
         update: &draft.update,
-        pusher: draft.pusher.as_ref(),
-        repo: draft.repo.as_ref(),
-        source: draft.source,
+        pusher: origin.pusher.as_ref(),
+        repo: origin.repo.as_ref(),
+        source,
         status: Status::Pending,
-        meta: draft.meta.as_ref(),
+        txn_id: draft.txn_id.as_ref(),
+        push_options: &origin.push_options,
     };
     fields.write(offset, lines);
 }
@@ -144,14 +154,16 @@ struct Fields<'a> {
     repo: Option<&'a BString>,
     source: Source,
     status: Status,
-    meta: Option<&'a Meta>,
+    txn_id: Option<&'a BString>,
+    push_options: &'a [BString],
 }
 
 impl Fields<'_> {
     /// Adds the line to `out`, for a place that begins at `offset` of the file.
     fn write(&self, offset: u64, out: &mut Vec<u8>) {
         let start = out.len();
-        self.write_head(out);
+        let name = self.update.name.to_str_lossy();
+        self.write_head(&name, out);
         out.extend_from_slice(status::KEY);
         // A status that would cross a block is moved to the beginning of the next one.
         let room = BLOCK - (offset + (out.len() - start) as u64) % BLOCK;
@@ -161,13 +173,26 @@ impl Fields<'_> {
         }
         out.extend_from_slice(self.status.padded());
         out.extend_from_slice(br#","meta":"#);
-        json(&WrittenMeta::of(self.update, self.meta), out);
+        match self.txn_id.is_none() && self.push_options.is_empty() && matches!(name, Cow::Borrowed(_)) {
+            true => out.extend_from_slice(b"null"),
+            false => json(&self.meta(), out),
+        }
         out.extend_from_slice(b"}\n");
     }
 
+    fn meta(&self) -> WrittenMeta {
+        let lossy = |text: &BString| text.to_str_lossy().into_owned();
+        let name = &self.update.name;
+        WrittenMeta {
+            txn_id: self.txn_id.map(lossy),
+            push_options: self.push_options.iter().map(lossy).collect(),
+            ref_b64: name.to_str().is_err().then(|| BASE64_STANDARD.encode(name)),
+        }
+    }
+
     /// All keys before the status. A push may have ten thousand of these: what needs no escaping is not looked at.
-    fn write_head(&self, out: &mut Vec<u8>) {
-        let RefUpdate { old, new, name } = self.update;
+    fn write_head(&self, name: &str, out: &mut Vec<u8>) {
+        let RefUpdate { old, new, .. } = self.update;
         out.extend_from_slice(br#"{"entry_id":""#);
         out.extend_from_slice(self.entry_id.array_to_str(&mut [0; ulid::ULID_LEN]).as_bytes());
         out.extend_from_slice(br#"","timestamp":""#);
@@ -175,7 +200,7 @@ impl Fields<'_> {
         out.extend_from_slice(br#"","event":""#);
         out.extend_from_slice(EVENT.as_bytes());
         out.extend_from_slice(br#"","ref":"#);
-        json(&name.to_str_lossy(), out);
+        json(&name, out);
         out.extend_from_slice(br#","old_oid":"#);
         match self.update.is_create() {
             true => out.extend_from_slice(b"null"),
@@ -206,20 +231,6 @@ struct WrittenMeta {
     push_options: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ref_b64: Option<String>,
-}
-
-impl WrittenMeta {
-    fn of(update: &RefUpdate, meta: Option<&Meta>) -> Option<Self> {
-        let lossy = |text: &BString| text.to_str_lossy().into_owned();
-        let name = &update.name;
-        let written = WrittenMeta {
-            txn_id: meta.and_then(|meta| meta.txn_id.as_ref()).map(lossy),
-            push_options: meta.map_or(Vec::new(), |meta| meta.push_options.iter().map(lossy).collect()),
-            ref_b64: name.to_str().is_err().then(|| BASE64_STANDARD.encode(name)),
-        };
-        let known = written.txn_id.is_some() || !written.push_options.is_empty() || written.ref_b64.is_some();
-        known.then_some(written)
-    }
 }
 
 #[derive(Deserialize)]

@@ -32,7 +32,7 @@ use super::{
     FOLDER,
     entry::{Draft, Source},
     format::{decode, encode_draft, timestamp},
-    repair::read_exact_at,
+    tail::read_exact_at,
 };
 use crate::{
     ref_update::RefUpdate,
@@ -204,12 +204,8 @@ fn encode(intent: &Intent) -> Vec<u8> {
     let written = timestamp(intent.timestamp);
     let mut text = format!(r#"{{"intent_id":"{}","timestamp":"{written}","entries":["#, intent.id).into_bytes();
     for draft in &intent.drafts {
-        let draft = Draft {
-            source: Source::Recovered,
-            ..draft.clone()
-        };
         text.push(b'\n');
-        encode_draft(&draft, intent.id, &written, 0, &mut text);
+        encode_draft(draft, (intent.id, &written), Source::Recovered, 0, &mut text);
         text.pop();
         text.push(b',');
     }
@@ -278,7 +274,10 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::{journal::tests::draft, storage::Disk};
+    use crate::{
+        journal::{Origin, tests::draft},
+        storage::Disk,
+    };
 
     fn intent(id: u128, names: &[&str]) -> Intent {
         Intent {
@@ -287,7 +286,7 @@ mod tests {
             drafts: names
                 .iter()
                 .map(|name| Draft {
-                    source: Source::Recovered,
+                    origin: Origin::of(Source::Recovered).into(),
                     ..draft(name)
                 })
                 .collect(),

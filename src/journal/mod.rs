@@ -67,6 +67,11 @@
 //!
 //! Before anything is changed, it is looked at again, under the lock.
 //!
+//! # Other lines
+//!
+//! [`log`] keeps lines of another kind by the same rules, for one process that holds its files open: complete lines or none,
+//! one fsync for many, a new file after an fsync that failed, repair of the tail.
+//!
 //! # Limitations
 //!
 //! - A reader takes no lock. It may see the bytes of two statuses mixed, or a line that is being written, and reports
@@ -85,6 +90,7 @@ mod entry;
 mod format;
 pub mod intent;
 mod line;
+pub mod log;
 mod reader;
 mod recovery;
 mod repair;
@@ -93,13 +99,14 @@ mod scan;
 mod segment;
 mod settle;
 mod status;
+mod tail;
 mod writer;
 
 use std::path::{Path, PathBuf};
 
 pub use append::Appended;
 pub use backlog::{Backlog, Counts, MAX_PROBLEMS, oldest_pending, visit};
-pub use entry::{Draft, Entry, Located, Meta, Place, Source, Status, next_id};
+pub use entry::{Draft, Entry, Located, Meta, Origin, Place, Source, Status, next_id};
 pub use format::{DecodeError, decode, encode};
 pub use line::{Line, Lines};
 pub use reader::{Item, Problem, ProblemKind, Reader};
@@ -138,10 +145,8 @@ mod tests {
         let line = format!("{} {} refs/kv/{name}", "0".repeat(40), "1".repeat(40));
         Draft {
             update: RefUpdate::parse(line.as_bytes()).unwrap(),
-            pusher: None,
-            repo: None,
-            source: Source::PostReceive,
-            meta: None,
+            txn_id: None,
+            origin: Origin::of(Source::PostReceive).into(),
         }
     }
 

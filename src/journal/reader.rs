@@ -96,30 +96,44 @@ impl<R: BufRead> Reader<R> {
         self.end
     }
 
+    /// The offset of the next line, and what it holds: nothing, when it is blank.
+    ///
+    /// # Errors
+    /// As the input's.
+    pub fn next_line(&mut self) -> io::Result<Option<(u64, Vec<Item>)>> {
+        let Some(line) = self.lines.next_line()? else {
+            return Ok(None);
+        };
+        let (offset, items, terminated) = (line.offset, items(line), line.terminated);
+        if terminated {
+            self.end = self.lines.offset();
+        }
+        Ok(Some((offset, items)))
+    }
+
     fn next_item(&mut self) -> io::Result<Option<Item>> {
         loop {
             if let Some(item) = self.rest.pop_front() {
                 return Ok(Some(item));
             }
-            let Some(line) = self.lines.next_line()? else {
-                return Ok(None);
-            };
-            self.rest.extend(items(line));
-            if line.terminated {
-                self.end = self.lines.offset();
+            match self.next_line()? {
+                Some((_, items)) => self.rest.extend(items),
+                None => return Ok(None),
             }
         }
     }
 }
 
 impl<R: Read + Seek> Reader<BufReader<R>> {
-    /// Goes to the line that begins at `offset`.
+    /// What the line that begins at `offset` holds, and no other: nothing, when it has become blank.
     ///
     /// # Errors
     /// As the input's.
-    pub fn seek(&mut self, offset: u64) -> io::Result<()> {
+    pub fn line_at(&mut self, offset: u64) -> io::Result<Vec<Item>> {
         self.rest.clear();
-        self.lines.seek(offset)
+        self.lines.seek(offset)?;
+        let line = self.next_line()?;
+        Ok(line.map_or(Vec::new(), |(_, items)| items))
     }
 }
 
@@ -171,9 +185,14 @@ pub(super) struct FileInput<'a, S: Storage> {
 }
 
 impl<'a, S: Storage> FileInput<'a, S> {
+    /// The bytes from `offset` on.
+    pub(super) fn new(storage: &'a S, file: &'a S::File, offset: u64) -> Self {
+        FileInput { storage, file, offset }
+    }
+
     /// A reader of lines from `offset` on, that reads so many bytes at a time.
     pub(super) fn reader(storage: &'a S, file: &'a S::File, offset: u64, capacity: usize) -> Reader<BufReader<Self>> {
-        let input = FileInput { storage, file, offset };
+        let input = FileInput::new(storage, file, offset);
         Reader::new(BufReader::with_capacity(capacity, input), offset)
     }
 }

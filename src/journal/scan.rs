@@ -14,7 +14,7 @@ use std::{io, path::Path};
 use serde::{Deserialize, Serialize};
 use ulid::Ulid;
 
-use super::{FOLDER, backlog::Counts, repair::read_exact_at};
+use super::{FOLDER, backlog::Counts, tail::read_exact_at};
 use crate::storage::{FILE_MODE, Identity, Storage};
 
 /// Its name in [`FOLDER`].

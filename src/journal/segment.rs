@@ -10,14 +10,15 @@ use ulid::Ulid;
 use super::{FOLDER, path_in};
 use crate::storage::Storage;
 
-const PREFIX: &str = "mirror-journal.";
+/// What the names of a journal's files begin with.
+const STEM: &str = "mirror-journal";
 const SUFFIX: &str = ".ndjson";
 
 /// The path of a segment of the journal in the repository at `git_dir`; of the journal itself for none.
 pub fn file_in(git_dir: &Path, segment: Option<Ulid>) -> PathBuf {
     match segment {
         None => path_in(git_dir),
-        Some(id) => git_dir.join(FOLDER).join(format!("{PREFIX}{id}{SUFFIX}")),
+        segment => file_of(&git_dir.join(FOLDER), STEM, segment),
     }
 }
 
@@ -26,15 +27,31 @@ pub fn file_in(git_dir: &Path, segment: Option<Ulid>) -> PathBuf {
 /// # Errors
 /// The folder cannot be read.
 pub fn segments<S: Storage>(storage: &S, git_dir: &Path) -> io::Result<Vec<Ulid>> {
-    let names = storage.list(&git_dir.join(FOLDER))?;
-    let mut ids: Vec<Ulid> = names.iter().filter_map(|name| id_of(name)).collect();
+    segments_of(storage, &git_dir.join(FOLDER), STEM)
+}
+
+/// The path in `folder` of a segment of the files that are named `stem`; of the one that is appended to for none.
+pub(super) fn file_of(folder: &Path, stem: &str, segment: Option<Ulid>) -> PathBuf {
+    folder.join(match segment {
+        None => format!("{stem}{SUFFIX}"),
+        Some(id) => format!("{stem}.{id}{SUFFIX}"),
+    })
+}
+
+/// The segments in `folder` of the files that are named `stem`, oldest first.
+///
+/// # Errors
+/// The folder cannot be read.
+pub(super) fn segments_of<S: Storage>(storage: &S, folder: &Path, stem: &str) -> io::Result<Vec<Ulid>> {
+    let names = storage.list(folder)?;
+    let mut ids: Vec<Ulid> = names.iter().filter_map(|name| id_of(name, stem)).collect();
     ids.sort_unstable();
     Ok(ids)
 }
 
-fn id_of(name: &OsStr) -> Option<Ulid> {
-    let id = name.to_str()?.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?;
-    Ulid::from_string(id).ok()
+fn id_of(name: &OsStr, stem: &str) -> Option<Ulid> {
+    let id = name.to_str()?.strip_prefix(stem)?.strip_prefix('.')?;
+    Ulid::from_string(id.strip_suffix(SUFFIX)?).ok()
 }
 
 #[cfg(test)]
@@ -43,17 +60,23 @@ mod tests {
     use crate::journal::JOURNAL;
 
     #[test]
+    fn the_journal_is_the_file_of_no_segment() {
+        let folder = Path::new("r.git").join(FOLDER);
+        assert_eq!(file_of(&folder, STEM, None), path_in(Path::new("r.git")));
+    }
+
+    #[test]
     fn names_are_of_segments_or_of_something_else() {
         let id: Ulid = "01JBAXF5Z8J8M7R2TK7G9QW3EN".parse().unwrap();
         let path = file_in(Path::new("r.git"), Some(id));
-        assert_eq!(id_of(path.file_name().unwrap()), Some(id));
+        assert_eq!(id_of(path.file_name().unwrap(), STEM), Some(id));
         for other in [
             JOURNAL,
             "mirror-journal.x.ndjson",
             "worker.json",
             "mirror-journal.01JBAXF5Z8J8M7R2TK7G9QW3EN",
         ] {
-            assert_eq!(id_of(OsStr::new(other)), None);
+            assert_eq!(id_of(OsStr::new(other), STEM), None);
         }
     }
 }

@@ -13,8 +13,8 @@ use super::{
     entry::next_id,
     path_in,
     reader::{Item, Reader},
-    repair::read_exact_at,
     segment::segments,
+    tail::read_exact_at,
 };
 use crate::{clock::Clock, storage::Storage};
 
@@ -132,11 +132,7 @@ impl<S: Storage, C: Clock> Writer<S, C> {
     }
 
     pub(super) fn on<T>(&self, what: &'static str, path: &Path, result: io::Result<T>) -> Result<T, WriteError> {
-        result.map_err(|source| WriteError::Storage {
-            what,
-            path: path.into(),
-            source,
-        })
+        on(what, path, result)
     }
 
     /// Creates the folder if it is not there, opens the journal, which may be created too, and takes its lock.
@@ -198,8 +194,7 @@ impl<S: Storage, C: Clock> Writer<S, C> {
     }
 
     pub(super) fn random(&self) -> u128 {
-        let part = || (self.clock.random() * (1u64 << 40) as f64) as u128;
-        part() << 40 | part()
+        random_bits(&self.clock)
     }
 
     fn refuse_network(&self) -> Result<(), WriteError> {
@@ -230,4 +225,19 @@ impl<S: Storage, C: Clock> Writer<S, C> {
             }
         }
     }
+}
+
+/// Says what could not be done, and to what.
+pub(super) fn on<T>(what: &'static str, path: &Path, result: io::Result<T>) -> Result<T, WriteError> {
+    result.map_err(|source| WriteError::Storage {
+        what,
+        path: path.into(),
+        source,
+    })
+}
+
+/// 80 random bits, as a ULID has them.
+pub(super) fn random_bits(clock: &impl Clock) -> u128 {
+    let part = || (clock.random() * (1u64 << 40) as f64) as u128;
+    part() << 40 | part()
 }

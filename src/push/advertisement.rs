@@ -9,10 +9,12 @@
 //! ( "shallow" SP <id> LF )*
 //! flush                                              what comes after it is not looked at
 //! ```
+use std::ops::ControlFlow;
+
 use bstr::{BStr, BString, ByteSlice};
 use gix::{ObjectId, hash::Kind};
 
-use super::pkt_line::{Line, Reader};
+use super::pkt_line::{Answer, Line};
 use super::{Advertisement, Capabilities, WireError};
 
 /// The most bytes of an advertisement: over 4 million refs of common length.
@@ -20,8 +22,11 @@ pub const MAX_BYTES: u64 = 256 << 20;
 
 /// An advertisement out of bytes that arrive in pieces.
 #[derive(Debug)]
-pub struct Parser {
-    reader: Reader,
+pub struct Parser(Answer<Lines>);
+
+/// What the lines have said so far.
+#[derive(Debug)]
+struct Lines {
     state: State,
     object_format: Kind,
     advertisement: Advertisement,
@@ -40,8 +45,6 @@ enum State {
     FirstRef,
     /// More refs, shallow lines or the final flush-pkt.
     Refs,
-    /// Nothing.
-    End,
 }
 
 impl Default for Parser {
@@ -53,12 +56,12 @@ impl Default for Parser {
 impl Parser {
     /// A parser that awaits the first byte.
     pub fn new() -> Self {
-        Parser {
-            reader: Reader::new(MAX_BYTES),
+        let lines = Lines {
             state: State::Start,
             object_format: Kind::Sha1,
             advertisement: Advertisement::default(),
-        }
+        };
+        Parser(Answer::new(MAX_BYTES, lines))
     }
 
     /// Takes the next piece.
@@ -66,27 +69,12 @@ impl Parser {
     /// # Errors
     /// When it cannot be part of an advertisement, or when it is an `ERR` line.
     pub fn feed(&mut self, bytes: &[u8]) -> Result<(), WireError> {
-        if self.state == State::End {
-            return Ok(());
-        }
-        self.reader.feed(bytes);
-        while self.state != State::End
-            && let Some(line) = self.reader.next()?
-        {
-            self.state = match line {
-                Line::Data(line) => self.data(line.as_bstr())?,
-                Line::Flush => self.flush()?,
-                Line::Delimiter | Line::ResponseEnd => {
-                    return Err(WireError::line("a special line of protocol 2 in an advertisement", b""));
-                }
-            };
-        }
-        Ok(())
+        self.0.feed(bytes, Lines::take)
     }
 
     /// Whether the advertisement is complete: on a connection that stays open, nothing follows.
     pub fn has_ended(&self) -> bool {
-        self.state == State::End
+        self.0.has_ended()
     }
 
     /// What was advertised.
@@ -94,19 +82,28 @@ impl Parser {
     /// # Errors
     /// [`Fault::Premature`](super::Fault::Premature) when the final flush-pkt did not come.
     pub fn finish(self) -> Result<Advertisement, WireError> {
-        match self.state {
-            State::End => Ok(self.advertisement),
-            _ => Err(WireError::premature("the end of the list of refs")),
+        match self.0.has_ended() {
+            true => Ok(self.0.content.advertisement),
+            false => Err(WireError::premature("the end of the list of refs")),
         }
     }
+}
 
-    fn flush(&self) -> Result<State, WireError> {
-        match self.state {
-            State::PreambleEnd => Ok(State::VersionOrFirstRef),
-            // An empty repository of an old upload-pack: nothing, not even capabilities.
-            State::Start | State::VersionOrFirstRef | State::Refs => Ok(State::End),
-            State::FirstRef | State::End => Err(WireError::premature("the first ref")),
-        }
+impl Lines {
+    fn take(&mut self, line: Line) -> Result<ControlFlow<()>, WireError> {
+        self.state = match line {
+            Line::Data(line) => self.data(line.as_bstr())?,
+            Line::Flush => match self.state {
+                State::PreambleEnd => State::VersionOrFirstRef,
+                // An empty repository of an old upload-pack: nothing, not even capabilities.
+                State::Start | State::VersionOrFirstRef | State::Refs => return Ok(ControlFlow::Break(())),
+                State::FirstRef => return Err(WireError::premature("the first ref")),
+            },
+            Line::Delimiter | Line::ResponseEnd => {
+                return Err(WireError::line("a special line of protocol 2 in an advertisement", b""));
+            }
+        };
+        Ok(ControlFlow::Continue(()))
     }
 
     fn data(&mut self, line: &BStr) -> Result<State, WireError> {
@@ -119,7 +116,7 @@ impl Parser {
             State::PreambleEnd => Ok(State::PreambleEnd),
             State::Start | State::VersionOrFirstRef if line.starts_with(b"version ") => version(line),
             State::Start | State::VersionOrFirstRef | State::FirstRef => self.first_ref(line),
-            State::Refs | State::End => self.further_line(line),
+            State::Refs => self.further_line(line),
         }
     }
 

@@ -9,20 +9,18 @@
 //!
 //! A base in the pack comes before its deltas, so there are no cycles. Deltas that are made here end chains of at most
 //! [`MAX_DEPTH`] deltas within the pack. Copied deltas are as deep as they are stored.
-use gix::ObjectId;
-
 use super::enumerate::Listed;
 
 /// The longest chain of deltas within the pack that is ended by a delta made here.
-pub(super) const MAX_DEPTH: usize = 10;
+pub(super) const MAX_DEPTH: u16 = 10;
 
 /// What another object is likely to be similar to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Base {
     /// An object that is sent, too: its place in the list.
-    Listed(usize),
-    /// An object that the remote has.
-    Remote(ObjectId),
+    Listed(u32),
+    /// An object that the remote has: its place among the bases there ([`List::remote`](super::enumerate::List::remote)).
+    Remote(u32),
 }
 
 /// Where and how an object of the list is stored. What is in no pack, or is a delta of something that is neither sent nor
@@ -30,7 +28,7 @@ pub enum Base {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stored {
     /// The number of the pack.
-    pub(super) pack: usize,
+    pub(super) pack: u32,
     /// What it is stored as a delta of; none when it is whole.
     pub(super) base: Option<Base>,
 }
@@ -47,18 +45,18 @@ pub(super) enum Choice {
 }
 
 /// Decides on each object of the list. `order` has the places of all, in the order in which they are written.
-pub(super) fn choose(list: &[Listed], stored: &[Option<Stored>], order: &[usize], thin: bool) -> Vec<Choice> {
+pub(super) fn choose(list: &[Listed], stored: &[Option<Stored>], order: &[u32], thin: bool) -> Vec<Choice> {
     let origins = origins(list, thin);
     let mut choices = vec![Choice::Whole; list.len()];
     // By place; none for what is not written yet.
     let mut written: Vec<Option<Written>> = vec![None; list.len()];
-    for &place in order {
+    for place in order.iter().map(|place| *place as usize) {
         let depth_on = |base: Base| match base {
-            Base::Listed(base) => written[base].map(|base| base.depth + 1),
+            Base::Listed(base) => written[base as usize].map(|base| base.depth.saturating_add(1)),
             Base::Remote(_) => thin.then_some(1),
         };
         let head_of = |base: Base| match base {
-            Base::Listed(base) => written[base].map(|base| base.head),
+            Base::Listed(base) => written[base as usize].map(|base| base.head),
             Base::Remote(_) => Some(base),
         };
         let copied = stored[place].and_then(|stored| stored.base);
@@ -75,7 +73,7 @@ pub(super) fn choose(list: &[Listed], stored: &[Option<Stored>], order: &[usize]
             }
         };
         let follows = list[place].base.filter(|base| choice == Choice::Try(*base));
-        let head = follows.and_then(head_of).unwrap_or(Base::Listed(place));
+        let head = follows.and_then(head_of).unwrap_or(Base::Listed(place as u32));
         choices[place] = choice;
         written[place] = Some(Written { depth, head });
     }
@@ -85,8 +83,8 @@ pub(super) fn choose(list: &[Listed], stored: &[Option<Stored>], order: &[usize]
 /// What is known of an object that comes earlier in the pack.
 #[derive(Debug, Clone, Copy)]
 struct Written {
-    /// How many deltas it is made of at most.
-    depth: usize,
+    /// How many deltas it is made of at most; where they are copied, maybe more than this can count.
+    depth: u16,
     head: Base,
 }
 
@@ -94,7 +92,7 @@ struct Written {
 fn is_hopeless(base: Base, place: usize, stored: &[Option<Stored>]) -> bool {
     match (base, stored[place]) {
         (Base::Listed(base), Some(Stored { pack, base: None })) => {
-            stored[base].is_some_and(|stored| stored.pack == pack)
+            stored[base as usize].is_some_and(|stored| stored.pack == pack)
         }
         _ => false,
     }
@@ -105,7 +103,7 @@ fn origins(list: &[Listed], thin: bool) -> Vec<Option<Base>> {
     let mut origins: Vec<Option<Base>> = Vec::with_capacity(list.len());
     for listed in list {
         origins.push(match listed.base {
-            Some(Base::Listed(place)) => origins[place].or(listed.base),
+            Some(Base::Listed(place)) => origins[place as usize].or(listed.base),
             base => base.filter(|_| thin),
         });
     }
@@ -114,6 +112,7 @@ fn origins(list: &[Listed], thin: bool) -> Vec<Option<Base>> {
 
 #[cfg(test)]
 mod tests {
+    use gix::ObjectId;
     use proptest::prelude::*;
     use proptest::sample::Index;
 
@@ -125,7 +124,7 @@ mod tests {
         ObjectId::Sha1(bytes)
     }
 
-    type Case = (Vec<Listed>, Vec<Option<Stored>>, Vec<usize>, bool);
+    type Case = (Vec<Listed>, Vec<Option<Stored>>, Vec<u32>, bool);
 
     /// Lists whose bases come earlier, stored anyhow, written in any order.
     fn cases() -> impl Strategy<Value = Case> {
@@ -133,14 +132,14 @@ mod tests {
         let objects = prop::collection::vec(object, 1..60);
         (objects, any::<bool>(), any::<u64>(), any::<bool>()).prop_map(|(objects, shuffled, seed, thin)| {
             let count = objects.len();
-            let remote = |index: &Index| Base::Remote(id(1000 + index.index(5)));
+            let remote = |index: &Index| Base::Remote(index.index(5) as u32);
             let listed = |(place, (base, _, index)): (usize, &(u8, u8, Index))| Listed {
                 id: id(place),
                 base: match base {
                     0 => None,
                     1 => Some(remote(index)),
-                    2 if place > 0 => Some(Base::Listed(index.index(place))),
-                    _ => place.checked_sub(1).map(Base::Listed),
+                    2 if place > 0 => Some(Base::Listed(index.index(place) as u32)),
+                    _ => place.checked_sub(1).map(|before| Base::Listed(before as u32)),
                 },
             };
             let list: Vec<_> = objects.iter().enumerate().map(listed).collect();
@@ -149,17 +148,17 @@ mod tests {
                     0 => return None,
                     1 => None,
                     2 => Some(remote(index)),
-                    _ => Some(Base::Listed(index.index(count))),
+                    _ => Some(Base::Listed(index.index(count) as u32)),
                 };
                 Some(Stored {
-                    pack: index.index(2),
+                    pack: index.index(2) as u32,
                     base,
                 })
             };
             let stored = objects.iter().map(how).collect();
-            let mut order: Vec<_> = (0..count).collect();
+            let mut order: Vec<_> = (0..count as u32).collect();
             if shuffled {
-                order.sort_by_key(|place| (*place as u64 + 1).wrapping_mul(seed | 1));
+                order.sort_by_key(|place| (u64::from(*place) + 1).wrapping_mul(seed | 1));
             }
             (list, stored, order, thin)
         })
@@ -178,12 +177,12 @@ mod tests {
             let choices = choose(&list, &stored, &order, thin);
             let mut written = vec![false; list.len()];
             for place in order {
-                match base_of(choices[place]) {
-                    Some(Base::Listed(base)) => prop_assert!(written[base]),
+                match base_of(choices[place as usize]) {
+                    Some(Base::Listed(base)) => prop_assert!(written[base as usize]),
                     Some(Base::Remote(_)) => prop_assert!(thin),
                     None => {}
                 }
-                written[place] = true;
+                written[place as usize] = true;
             }
         }
 
@@ -192,14 +191,14 @@ mod tests {
             let choices = choose(&list, &stored, &order, thin);
             let mut written = vec![false; list.len()];
             for place in order {
-                if let Choice::Copy(base) = choices[place] {
-                    prop_assert_eq!(stored[place].and_then(|stored| stored.base), Some(base));
+                if let Choice::Copy(base) = choices[place as usize] {
+                    prop_assert_eq!(stored[place as usize].and_then(|stored| stored.base), Some(base));
                 }
-                if let Some(base) = stored[place].and_then(|stored| stored.base) {
-                    let usable = match base { Base::Listed(base) => written[base], Base::Remote(_) => thin };
-                    prop_assert_eq!(usable, matches!(choices[place], Choice::Copy(_)));
+                if let Some(base) = stored[place as usize].and_then(|stored| stored.base) {
+                    let usable = match base { Base::Listed(base) => written[base as usize], Base::Remote(_) => thin };
+                    prop_assert_eq!(usable, matches!(choices[place as usize], Choice::Copy(_)));
                 }
-                written[place] = true;
+                written[place as usize] = true;
             }
         }
 
@@ -209,24 +208,27 @@ mod tests {
             for place in order {
                 let mut depth = 0;
                 let mut next = Some(place);
-                while let Some(base) = next.and_then(|place| base_of(choices[place])) {
+                while let Some(base) = next.and_then(|place| base_of(choices[place as usize])) {
                     depth += 1;
                     next = match base { Base::Listed(base) => Some(base), Base::Remote(_) => None };
                 }
-                prop_assert!(!matches!(choices[place], Choice::Try(_)) || depth <= MAX_DEPTH);
+                prop_assert!(!matches!(choices[place as usize], Choice::Try(_)) || depth <= MAX_DEPTH);
             }
         }
     }
 
     /// What versions of one object are deltas of: an earlier version's number, or -1 for the remote's.
     fn bases_of_versions(count: usize, thin: bool) -> Vec<Option<i32>> {
-        let base = |place: usize| place.checked_sub(1).map_or(Base::Remote(id(1000)), Base::Listed);
+        let base = |place: usize| match place.checked_sub(1) {
+            Some(before) => Base::Listed(before as u32),
+            None => Base::Remote(0),
+        };
         let listed = |place| Listed {
             id: id(place),
             base: Some(base(place)),
         };
         let list: Vec<_> = (0..count).map(listed).collect();
-        let order: Vec<_> = (0..count).collect();
+        let order: Vec<_> = (0..count as u32).collect();
         let choices = choose(&list, &vec![None; count], &order, thin);
         let number = |base| match base {
             Base::Listed(place) => place as i32,

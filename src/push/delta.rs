@@ -223,29 +223,24 @@ fn common_prefix_of<'a>(left: impl Iterator<Item = &'a u8>, right: impl Iterator
     left.zip(right).take_while(|(l, r)| l == r).count()
 }
 
-/// A delta being written.
-struct Instructions {
+/// A delta being written, by whoever knows what has changed.
+#[derive(Debug)]
+pub struct Instructions {
     out: Vec<u8>,
     limit: usize,
 }
 
 impl Instructions {
-    fn new(base_size: usize, target_size: usize, limit: usize) -> Self {
+    /// One that is to make `target_size` bytes out of `base_size` bytes, with at most `limit` bytes itself.
+    pub fn new(base_size: usize, target_size: usize, limit: usize) -> Self {
         let mut delta = Instructions { out: Vec::new(), limit };
         delta.size(base_size);
         delta.size(target_size);
         delta
     }
 
-    fn size(&mut self, mut size: usize) {
-        while size >= 0x80 {
-            self.out.push(size as u8 | 0x80);
-            size >>= 7;
-        }
-        self.out.push(size as u8);
-    }
-
-    fn insert(&mut self, bytes: &[u8]) {
+    /// Next come these bytes.
+    pub fn insert(&mut self, bytes: &[u8]) {
         if self.is_over() {
             return;
         }
@@ -255,7 +250,8 @@ impl Instructions {
         }
     }
 
-    fn copy(&mut self, mut offset: usize, mut size: usize) {
+    /// Next come `size` bytes of the base from `offset` on, which is below 2^32.
+    pub fn copy(&mut self, mut offset: usize, mut size: usize) {
         while size > 0 {
             let part = size.min(MAX_COPY);
             let at = self.out.len();
@@ -265,6 +261,19 @@ impl Instructions {
             offset += part;
             size -= part;
         }
+    }
+
+    /// The delta, unless it has more bytes than it may.
+    pub fn finish(self) -> Option<Vec<u8>> {
+        (!self.is_over()).then_some(self.out)
+    }
+
+    fn size(&mut self, mut size: usize) {
+        while size >= 0x80 {
+            self.out.push(size as u8 | 0x80);
+            size >>= 7;
+        }
+        self.out.push(size as u8);
     }
 
     /// Writes the bytes of `value` that are not zero, and announces them in the instruction at `at`.
@@ -283,10 +292,6 @@ impl Instructions {
 
     fn is_over(&self) -> bool {
         self.out.len() > self.limit
-    }
-
-    fn finish(self) -> Option<Vec<u8>> {
-        (!self.is_over()).then_some(self.out)
     }
 }
 

@@ -19,8 +19,9 @@
 //! it. For the same reason what a commit moves as it was is passed over, and a moved folder is walked beside what it was.
 //!
 //! Memory: one entry per listed object and per commit that was looked at, the paths that one commit adds or deletes, and
-//! one chain of trees; no blob is read. 12 MiB of caches.
+//! one chain of trees; no blob is read. 5 MiB of caches.
 mod history;
+mod places;
 mod renames;
 mod trees;
 
@@ -30,11 +31,20 @@ use bstr::BString;
 use gix::{ObjectId, objs::Kind};
 
 use self::{history::History, trees::Trees};
-use super::{Advertisement, Command, Error, base::Base, objects::Objects};
+use super::{Advertisement, Command, Error, Observer, base::Base, objects::Objects};
 
 /// How many bytes of trees and commits, and of bases of deltas, are kept while histories are walked.
-const OBJECT_CACHE: usize = 4 << 20;
-const BASE_CACHE: usize = 8 << 20;
+const OBJECT_CACHE: usize = 2 << 20;
+const BASE_CACHE: usize = 3 << 20;
+
+/// What to send.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct List {
+    /// Each object once, parents before children.
+    pub objects: Vec<Listed>,
+    /// Objects that the remote has, and some of the list are likely to be similar to: what [`Base::Remote`] counts.
+    pub remote: Vec<ObjectId>,
+}
 
 /// An object to send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,16 +55,36 @@ pub struct Listed {
     pub base: Option<Base>,
 }
 
-/// The objects to send for `commands` to a remote that advertised this: each once, parents before children.
+impl List {
+    /// The id of a base.
+    pub fn id(&self, base: Base) -> ObjectId {
+        match base {
+            Base::Listed(place) => self.objects[place as usize].id,
+            Base::Remote(place) => self.remote[place as usize],
+        }
+    }
+}
+
+/// The objects to send for `commands` to a remote that advertised this.
 ///
 /// # Errors
 /// [`Outcome::Misconfigured`](super::Outcome::Misconfigured) when an object is not in the local repository (shallow or
-/// partial clones, damage), or cannot be read.
+/// partial clones, damage), or cannot be read, and for more objects than a pack can hold (2^32).
 pub fn enumerate(
     repository: &gix::Repository,
     advertisement: &Advertisement,
     commands: &[Command],
-) -> Result<Vec<Listed>, Error> {
+) -> Result<List, Error> {
+    enumerate_observed(repository, advertisement, commands, &())
+}
+
+/// The same, and `observer` is told how many objects it is so far.
+pub(super) fn enumerate_observed(
+    repository: &gix::Repository,
+    advertisement: &Advertisement,
+    commands: &[Command],
+    observer: &dyn Observer,
+) -> Result<List, Error> {
     let objects = Objects::cached(repository, OBJECT_CACHE, BASE_CACHE);
     let remote = Remote::new(&objects, advertisement)?;
     let mut tips = Tips::default();
@@ -73,6 +103,7 @@ pub fn enumerate(
     for commit in history.new_commits()? {
         trees.list(commit.id, commit.parent);
         trees.tree(commit.tree, commit.parent_trees, &format!("commit {}", commit.id))?;
+        observer.objects(trees.listed_so_far());
     }
     for (id, name) in tips.trees {
         trees.tree(id, Vec::new(), &format!("the ref {name}"))?;
@@ -80,7 +111,7 @@ pub fn enumerate(
     for id in tips.blobs {
         trees.list(id, None);
     }
-    Ok(trees.into_list())
+    trees.into_list()
 }
 
 /// What the remote is known to have.

@@ -9,6 +9,11 @@ pub trait Observer {
     fn stage(&self, stage: Stage<'_>) {
         let _ = stage;
     }
+
+    /// So many objects are counted, or compressed, since this stage began. Comes often.
+    fn objects(&self, so_far: usize) {
+        let _ = so_far;
+    }
 }
 
 /// What a push spends its time on, in this order.

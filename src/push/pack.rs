@@ -8,8 +8,8 @@
 //! Otherwise the pack is spooled to a file without a name in the folder for temporary files (`TMPDIR`), which goes away
 //! with its last handle, however the process ends.
 //!
-//! Memory: about 350 bytes for each object of the list; for each of at most `MAX_THREADS` threads `QUEUE` encoded
-//! objects of at most 1 MiB, one that is being encoded, its base, and 7 MiB of caches; and one large object: up to 64 MiB
+//! Memory: about 130 bytes for each object of the list; for each of at most `MAX_THREADS` threads `QUEUE` encoded
+//! objects of at most 1 MiB, one that is being encoded, its base, and 4 MiB of caches; and one large object: up to 64 MiB
 //! with its base and delta, beyond that a stream when it is loose, and as it is when it has to be put together out of
 //! deltas.
 mod encode;
@@ -24,8 +24,9 @@ use gix::{ObjectId, hash, objs::Kind};
 use gix_pack::data::{self, entry::Header};
 
 use self::encode::{Encoded, Encoder};
+use self::loose::Loose;
 use super::base::{self, Base, Choice, Stored};
-use super::enumerate::{Listed, enumerate};
+use super::enumerate::{List, Listed, enumerate_observed};
 use super::reuse::{Location, Packs, StoredBase};
 use super::{Advertisement, Capabilities, Command, Error, Observer, Outcome, Pack, Stage, objects::Objects};
 
@@ -60,7 +61,7 @@ impl Format {
 /// Makes the pack for `commands` to a remote that advertised this.
 ///
 /// # Errors
-/// Those of [`enumerate()`] and of [`write()`].
+/// Those of [`enumerate()`](super::enumerate::enumerate()) and of [`write()`].
 pub fn make(repository: &gix::Repository, advertisement: &Advertisement, commands: &[Command]) -> Result<Pack, Error> {
     make_observed(repository, advertisement, commands, &())
 }
@@ -80,9 +81,11 @@ pub fn make_observed(
     if let Some(pack) = reached_pack(repository, advertisement, commands).filter(|_| format.ofs_delta) {
         return Ok(pack);
     }
-    let list = enumerate(repository, advertisement, commands)?;
-    observer.stage(Stage::Compressing { objects: list.len() });
-    write(repository, &list, format)
+    let list = enumerate_observed(repository, advertisement, commands, observer)?;
+    observer.stage(Stage::Compressing {
+        objects: list.objects.len(),
+    });
+    write_observed(repository, &list, format, observer)
 }
 
 /// For a remote that has nothing: the local pack that holds what is to be pushed and nothing else, if a bitmap says so.
@@ -97,28 +100,46 @@ fn reached_pack(repository: &gix::Repository, advertisement: &Advertisement, com
     Some(Pack { file, bytes, objects })
 }
 
-/// Makes a pack of these objects, each to be named once, for a remote that has all [`Base::Remote`] among them.
+/// Makes a pack of these objects, each to be named once, for a remote that has what [`List::remote`] names.
 ///
 /// # Errors
 /// [`Outcome::Transient`] when the spool cannot be written, [`Outcome::Misconfigured`] when an object cannot be read.
-pub fn write(repository: &gix::Repository, list: &[Listed], format: Format) -> Result<Pack, Error> {
-    let objects = u32::try_from(list.len()).map_err(|_| {
-        Error::new(
-            Outcome::Misconfigured,
-            "more objects to push than a pack can hold (2^32)",
-        )
-    })?;
-    let packs = Packs::open(&Objects::new(repository));
-    let locations: Vec<_> = list.iter().map(|listed| packs.locate(listed.id)).collect();
+pub fn write(repository: &gix::Repository, list: &List, format: Format) -> Result<Pack, Error> {
+    write_observed(repository, list, format, &())
+}
+
+fn write_observed(
+    repository: &gix::Repository,
+    list: &List,
+    format: Format,
+    observer: &dyn Observer,
+) -> Result<Pack, Error> {
+    let objects = list.objects.len() as u32;
+    let packs = packs_of(repository, list);
+    let locations: Vec<_> = list.objects.iter().map(|listed| packs.locate(listed.id)).collect();
     let finished = match format.ofs_delta {
-        true => finished_pack(list, &packs, &locations),
+        true => finished_pack(&list.objects, &packs, &locations),
         false => None,
     };
     let (file, bytes) = match finished {
         Some(pack) => pack,
-        None => spool(repository, &Plan::new(list, &packs, locations, format), objects)?,
+        None => spool(
+            repository,
+            &Plan::new(list, &packs, locations, format),
+            objects,
+            observer,
+        )?,
     };
     Ok(Pack { file, bytes, objects })
+}
+
+/// The packs that some of these objects may be in. After a small push all are loose; then no index needs to be mapped.
+fn packs_of(repository: &gix::Repository, list: &List) -> Packs {
+    let loose = Loose::new(repository);
+    match list.objects.iter().all(|listed| loose.has(listed.id)) {
+        true => Packs::none(),
+        false => Packs::open(&Objects::new(repository)),
+    }
 }
 
 /// The local pack that holds these objects and no others, unless deltas of what the remote has may be smaller.
@@ -132,7 +153,7 @@ fn finished_pack(list: &[Listed], packs: &Packs, locations: &[Option<Location>])
 
 /// How each object of a list is stored, and is to be sent. All by place in the list.
 struct Plan<'a> {
-    list: &'a [Listed],
+    list: &'a List,
     packs: &'a Packs,
     format: Format,
     locations: Vec<Option<Location>>,
@@ -140,13 +161,14 @@ struct Plan<'a> {
     choices: Vec<Choice>,
     /// Places as they are written: what is packed in the order of the packs, so that bases stay before their deltas; then
     /// the others, in the order of the list.
-    order: Vec<usize>,
+    order: Vec<u32>,
 }
 
 impl<'a> Plan<'a> {
-    fn new(list: &'a [Listed], packs: &'a Packs, locations: Vec<Option<Location>>, format: Format) -> Self {
-        let mut order: Vec<usize> = (0..list.len()).collect();
-        order.sort_by_key(|place| (locations[*place].is_none(), locations[*place]));
+    fn new(list: &'a List, packs: &'a Packs, locations: Vec<Option<Location>>, format: Format) -> Self {
+        let mut order: Vec<u32> = (0..list.objects.len() as u32).collect();
+        let at = |place: &u32| locations[*place as usize];
+        order.sort_by_key(|place| (at(place).is_none(), at(place)));
         let known = KnownBases::new(list, packs, &locations, &order);
         let stored: Vec<_> = locations
             .iter()
@@ -161,7 +183,7 @@ impl<'a> Plan<'a> {
             })
             .collect();
         Plan {
-            choices: base::choose(list, &stored, &order, format.thin),
+            choices: base::choose(&list.objects, &stored, &order, format.thin),
             list,
             packs,
             format,
@@ -197,23 +219,23 @@ impl<'a> Plan<'a> {
 struct KnownBases<'a> {
     packs: &'a Packs,
     /// Locations in order.
-    listed: Vec<(Location, usize)>,
+    listed: Vec<(Location, u32)>,
     /// What the remote has, in order, and where.
-    remote: Vec<ObjectId>,
-    remote_locations: Vec<(Location, ObjectId)>,
+    remote: Vec<(ObjectId, u32)>,
+    remote_locations: Vec<(Location, u32)>,
 }
 
 impl<'a> KnownBases<'a> {
-    fn new(list: &[Listed], packs: &'a Packs, locations: &[Option<Location>], order: &[usize]) -> Self {
-        let listed = order.iter().filter_map(|place| Some((locations[*place]?, *place)));
-        let remote = list.iter().filter_map(|listed| match listed.base {
-            Some(Base::Remote(id)) => Some(id),
-            _ => None,
-        });
-        let mut remote: Vec<_> = remote.collect();
+    fn new(list: &List, packs: &'a Packs, locations: &[Option<Location>], order: &[u32]) -> Self {
+        let listed = order
+            .iter()
+            .filter_map(|place| Some((locations[*place as usize]?, *place)));
+        let mut remote: Vec<_> = list.remote.iter().copied().zip(0..).collect();
         remote.sort_unstable();
-        remote.dedup();
-        let mut remote_locations: Vec<_> = remote.iter().filter_map(|id| Some((packs.locate(*id)?, *id))).collect();
+        let mut remote_locations: Vec<_> = remote
+            .iter()
+            .filter_map(|(id, place)| Some((packs.locate(*id)?, *place)))
+            .collect();
         remote_locations.sort_unstable();
         KnownBases {
             packs,
@@ -223,7 +245,7 @@ impl<'a> KnownBases<'a> {
         }
     }
 
-    fn find(&self, pack: usize, base: StoredBase) -> Option<Base> {
+    fn find(&self, pack: u32, base: StoredBase) -> Option<Base> {
         match base {
             StoredBase::Offset(offset) => {
                 let at = |location: &Location| (location.pack, location.offset);
@@ -247,20 +269,28 @@ impl<'a> KnownBases<'a> {
                         .ok()?;
                     Some(Base::Listed(self.listed[index].1))
                 });
-                let remote = || self.remote.binary_search(&id).is_ok().then_some(Base::Remote(id));
+                let remote = || {
+                    let found = self.remote.binary_search_by_key(&id, |(id, _)| *id);
+                    found.ok().map(|index| Base::Remote(self.remote[index].1))
+                };
                 listed.or_else(remote)
             }
         }
     }
 }
 
-fn spool(repository: &gix::Repository, plan: &Plan<'_>, objects: u32) -> Result<(File, u64), Error> {
+fn spool(
+    repository: &gix::Repository,
+    plan: &Plan<'_>,
+    objects: u32,
+    observer: &dyn Observer,
+) -> Result<(File, u64), Error> {
     let file = tempfile::tempfile().map_err(|error| spool_failed(&error))?;
     let tasks: Vec<_> = plan
         .order
         .iter()
         .copied()
-        .filter(|place| plan.is_encoded(*place))
+        .filter(|place| plan.is_encoded(*place as usize))
         .collect();
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let threads = cores.min(MAX_THREADS).min(tasks.len() / WORTH_A_THREAD);
@@ -268,7 +298,7 @@ fn spool(repository: &gix::Repository, plan: &Plan<'_>, objects: u32) -> Result<
         plan,
         out: hash::io::Write::new(BufWriter::new(file), repository.object_hash()),
         written: 0,
-        offsets: vec![0; plan.list.len()],
+        offsets: vec![0; plan.list.objects.len()],
         encoder: Encoder::new(plan, repository),
     };
     thread::scope(|scope| {
@@ -279,7 +309,7 @@ fn spool(repository: &gix::Repository, plan: &Plan<'_>, objects: u32) -> Result<
             scope.spawn(move || {
                 for place in tasks {
                     // Nobody receives any more when writing failed.
-                    if sender.send(encoder.small(*place)).is_err() {
+                    if sender.send(encoder.small(*place as usize)).is_err() {
                         return;
                     }
                 }
@@ -287,7 +317,7 @@ fn spool(repository: &gix::Repository, plan: &Plan<'_>, objects: u32) -> Result<
             receiver
         });
         let encoders: Vec<_> = encoders.collect();
-        writer.all(objects, &encoders)
+        writer.all(objects, &encoders, observer)
     })?;
     writer.finish().map_err(|error| spool_failed(&error))
 }
@@ -313,13 +343,18 @@ struct Writer<'a> {
 
 impl Writer<'_> {
     /// Writes header and entries. The encoders take turns.
-    fn all(&mut self, objects: u32, encoders: &[Receiver<Result<Encoded, Error>>]) -> Result<(), Error> {
+    fn all(
+        &mut self,
+        objects: u32,
+        encoders: &[Receiver<Result<Encoded, Error>>],
+        observer: &dyn Observer,
+    ) -> Result<(), Error> {
         let plan = self.plan;
         let header = data::header::encode(data::Version::V2, objects);
         self.write_all(&header).map_err(|error| spool_failed(&error))?;
         let turn = |encoder| std::iter::repeat_n(encoder, TURN);
         let mut turns = encoders.iter().flat_map(turn).cycle();
-        for &place in &plan.order {
+        for (number, place) in plan.order.iter().map(|place| *place as usize).enumerate() {
             self.offsets[place] = self.written;
             let turn = if plan.is_encoded(place) { turns.next() } else { None };
             let encoded = match turn {
@@ -327,6 +362,7 @@ impl Writer<'_> {
                 None => self.encoder.small(place)?,
             };
             self.encoded(place, encoded)?;
+            observer.objects(number + 1);
         }
         Ok(())
     }
@@ -377,12 +413,11 @@ impl Writer<'_> {
     fn delta_header(&self, place: usize, base: Base) -> Header {
         match base {
             Base::Listed(base) if self.plan.format.ofs_delta => Header::OfsDelta {
-                base_distance: self.offsets[place] - self.offsets[base],
+                base_distance: self.offsets[place] - self.offsets[base as usize],
             },
-            Base::Listed(base) => Header::RefDelta {
-                base_id: self.plan.list[base].id,
+            base => Header::RefDelta {
+                base_id: self.plan.list.id(base),
             },
-            Base::Remote(base_id) => Header::RefDelta { base_id },
         }
     }
 

@@ -1,6 +1,9 @@
 //! pkt-lines (gitprotocol-common, *pkt-line Format*): four hexadecimal digits of length, then so many bytes less four.
 //!
-//! [`Reader`] takes bytes in pieces of any size and gives lines: complete, or needs more. It never blocks.
+//! [`Reader`] takes bytes in pieces of any size and gives lines: complete, or needs more. It never blocks. [`Answer`] gives
+//! them to what awaits them, until nothing more is awaited.
+use std::ops::ControlFlow;
+
 use bstr::BString;
 use gix_packetline::PacketLineRef;
 use gix_packetline::decode::{self, Stream};
@@ -87,6 +90,68 @@ impl Reader {
     /// Whether every byte that was fed has been given as part of a line.
     pub fn is_drained(&self) -> bool {
         self.consumed == self.buffer.len()
+    }
+}
+
+/// An answer out of bytes that arrive in pieces: what its lines have made of `content`, and whether more are awaited.
+/// After an error, the error is all that it gives.
+#[derive(Debug)]
+pub struct Answer<T> {
+    reader: Reader,
+    ended: bool,
+    /// What the lines say.
+    pub content: T,
+}
+
+impl<T> Answer<T> {
+    /// An answer of `limit` bytes at most, of which nothing has come yet.
+    pub fn new(limit: u64, content: T) -> Self {
+        Answer {
+            reader: Reader::new(limit),
+            ended: false,
+            content,
+        }
+    }
+
+    /// An answer of which nothing is awaited.
+    pub fn ended(content: T) -> Self {
+        Answer {
+            reader: Reader::new(0),
+            ended: true,
+            content,
+        }
+    }
+
+    /// Takes the next piece, and hands each line that is complete to `take`, until that breaks because nothing more is
+    /// awaited. What comes after that is not looked at.
+    ///
+    /// # Errors
+    /// As the [`Reader`]'s and `take`'s.
+    pub fn feed(
+        &mut self,
+        bytes: &[u8],
+        mut take: impl FnMut(&mut T, Line) -> Result<ControlFlow<()>, WireError>,
+    ) -> Result<(), WireError> {
+        if self.ended {
+            return Ok(());
+        }
+        self.reader.feed(bytes);
+        while let Some(line) = self.reader.next()? {
+            match take(&mut self.content, line) {
+                Ok(ControlFlow::Continue(())) => {}
+                Ok(ControlFlow::Break(())) => {
+                    self.ended = true;
+                    break;
+                }
+                Err(error) => return Err(self.reader.error.insert(error).clone()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether nothing more is awaited: on a connection that stays open, nothing follows.
+    pub fn has_ended(&self) -> bool {
+        self.ended
     }
 }
 

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 /// The longest line that is kept, in bytes; the rest of it is dropped.
 pub const MAX_LINE: usize = 1000;
 
-/// The most lines that are kept until they are taken; later ones are dropped.
+/// The most lines of one answer; later ones are dropped.
 pub const MAX_LINES: usize = 1000;
 
 /// Collects lines of progress out of pieces that may be cut anywhere. Lines end with LF or CR.
@@ -14,6 +14,8 @@ pub const MAX_LINES: usize = 1000;
 pub(super) struct Progress {
     partial: Vec<u8>,
     lines: VecDeque<String>,
+    /// How many lines there were.
+    count: usize,
 }
 
 impl Progress {
@@ -32,12 +34,13 @@ impl Progress {
     pub(super) fn end_line(&mut self) {
         let line = cleaned(&self.partial);
         self.partial.clear();
-        if !line.trim().is_empty() && self.lines.len() < MAX_LINES {
+        if !line.trim().is_empty() && self.count < MAX_LINES {
+            self.count += 1;
             self.lines.push_back(line);
         }
     }
 
-    /// The lines so far, each given once.
+    /// The lines that came since the last call.
     pub(super) fn take(&mut self) -> impl Iterator<Item = String> + '_ {
         self.lines.drain(..)
     }

@@ -315,7 +315,8 @@ impl Source {
         let kinds = ["refs/heads/", "refs/tags/"];
         let full = self.stands_for.clone().unwrap_or_default();
         match kinds.iter().find(|kind| full.starts_with(kind.as_bytes())) {
-            Some(kind) => Ok(format!("{kind}{destination}").into()),
+            // A name need not be UTF-8.
+            Some(kind) => Ok([kind.as_bytes(), &destination].concat().into()),
             None => Err(RefspecError::Unqualified {
                 destination,
                 source_name: self.label(),
@@ -393,6 +394,24 @@ mod tests {
         let asked = asked(&refspecs, &local, &["refs/heads/b"]).unwrap();
         let names: Vec<_> = asked.split(' ').filter_map(|one| one.split('>').nth(1)).collect();
         assert_eq!(names, ["refs/heads/b", "refs/heads/d", "refs/heads/a"]);
+    }
+
+    #[test]
+    fn a_destination_that_is_not_utf8_is_kept_as_it_is() {
+        let id = |name: &str, id| BTreeMap::from([(name.into(), id)]);
+        let local = LocalRefs {
+            ids: id("refs/heads/a", HERE),
+            symbolic: BTreeMap::new(),
+            object: &|_| None,
+            null: NULL,
+        };
+        let refspecs = Refspecs::parse([b"a:\xff"]).unwrap();
+        let wanted = refspecs
+            .with_sources(&local)
+            .unwrap()
+            .matched(&BTreeMap::new())
+            .unwrap();
+        assert_eq!(wanted[0].name, b"refs/heads/\xff".as_bstr());
     }
 
     #[test]

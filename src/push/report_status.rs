@@ -10,11 +10,11 @@
 //! Sideband 2 is progress, sideband 3 a fatal error. A report counts as soon as its flush-pkt is there: what a server
 //! says or fails to say afterwards (its `post-receive` hook) changes nothing. Every error is
 //! [`Outcome::Ambiguous`](super::Outcome::Ambiguous): the commands were sent.
-use std::collections::HashMap;
+use std::{collections::HashMap, ops::ControlFlow};
 
 use bstr::{BStr, BString, ByteSlice};
 
-use super::pkt_line::{Line, Reader};
+use super::pkt_line::{Answer, Line};
 use super::progress::{self, Progress};
 use super::{Command, Fault, Report, Request, Verdict, WireError};
 
@@ -24,23 +24,16 @@ pub const MAX_BYTES: u64 = 256 << 20;
 /// A report out of bytes that arrive in pieces.
 #[derive(Debug)]
 pub struct Parser {
-    sideband: Option<Sideband>,
-    report: Lines,
+    /// The outer layer: pkt-lines whose first byte tells the band.
+    sideband: Option<Answer<Progress>>,
+    /// The report itself.
+    report: Answer<Lines>,
+    asked: bool,
 }
 
-/// The outer layer: pkt-lines whose first byte tells the band.
-#[derive(Debug)]
-struct Sideband {
-    reader: Reader,
-    progress: Progress,
-    ended: bool,
-}
-
-/// The report itself.
+/// What the lines of a report have said so far.
 #[derive(Debug)]
 struct Lines {
-    reader: Reader,
-    asked: bool,
     state: State,
     commands: Vec<Command>,
     verdicts: Vec<Option<Verdict>>,
@@ -54,31 +47,28 @@ enum State {
     Unpack,
     /// A status, an option of the status before (the index of its command), or the flush-pkt.
     Status(Option<usize>),
-    /// Nothing: the report is complete, or none was asked for.
-    End,
 }
 
 impl Parser {
     /// A parser that awaits the answer to `request`.
     pub fn new(request: &Request) -> Self {
         let asked = request.negotiated("report-status") || request.negotiated("report-status-v2");
-        let sideband = request.negotiated("side-band-64k").then(|| Sideband {
-            reader: Reader::new(MAX_BYTES),
-            progress: Progress::default(),
-            ended: false,
-        });
+        let sideband = request.negotiated("side-band-64k");
         let names = request.commands.iter().enumerate();
+        let lines = Lines {
+            state: State::Unpack,
+            index: names.map(|(index, command)| (command.name.clone(), index)).collect(),
+            verdicts: vec![None; request.commands.len()],
+            commands: request.commands.clone(),
+            unpack_error: None,
+        };
         Parser {
-            sideband,
-            report: Lines {
-                reader: Reader::new(MAX_BYTES),
-                asked,
-                state: if asked { State::Unpack } else { State::End },
-                index: names.map(|(index, command)| (command.name.clone(), index)).collect(),
-                verdicts: vec![None; request.commands.len()],
-                commands: request.commands.clone(),
-                unpack_error: None,
+            sideband: sideband.then(|| Answer::new(MAX_BYTES, Progress::default())),
+            report: match asked {
+                true => Answer::new(MAX_BYTES, lines),
+                false => Answer::ended(lines),
             },
+            asked,
         }
     }
 
@@ -87,9 +77,10 @@ impl Parser {
     /// # Errors
     /// When it cannot be part of a report on these commands, or when the server says that it failed.
     pub fn feed(&mut self, bytes: &[u8]) -> Result<(), WireError> {
+        let report = &mut self.report;
         let fed = match &mut self.sideband {
-            Some(sideband) => sideband.feed(bytes, &mut self.report),
-            None => self.report.feed(bytes),
+            Some(sideband) => sideband.feed(bytes, |progress, line| band(line, progress, report)),
+            None => report.feed(bytes, Lines::take),
         };
         fed.map_err(WireError::ambiguous)
     }
@@ -97,14 +88,14 @@ impl Parser {
     /// Lines of progress that came since the last call: bounded in number and length
     /// ([`MAX_LINES`](super::MAX_LINES), [`MAX_LINE`](super::MAX_LINE)), and safe for a terminal.
     pub fn progress(&mut self) -> impl Iterator<Item = String> + '_ {
-        self.sideband.iter_mut().flat_map(|sideband| sideband.progress.take())
+        self.sideband.iter_mut().flat_map(|sideband| sideband.content.take())
     }
 
     /// Whether nothing follows on a connection that stays open; never where no report was asked for.
     pub fn has_ended(&self) -> bool {
         match &self.sideband {
-            Some(sideband) => sideband.ended,
-            None => self.report.asked && self.report.state == State::End,
+            Some(sideband) => sideband.has_ended(),
+            None => self.asked && self.report.has_ended(),
         }
     }
 
@@ -113,66 +104,20 @@ impl Parser {
     /// # Errors
     /// When the report is not complete.
     pub fn finish(self) -> Result<Report, WireError> {
-        self.report.finish().map_err(WireError::ambiguous)
-    }
-}
-
-impl Sideband {
-    fn feed(&mut self, bytes: &[u8], report: &mut Lines) -> Result<(), WireError> {
-        if self.ended {
-            return Ok(());
-        }
-        self.reader.feed(bytes);
-        while !self.ended
-            && let Some(line) = self.reader.next()?
-        {
-            match line {
-                Line::Data(line) => self.data(line.as_bstr(), report)?,
-                Line::Flush => self.ended = true,
-                Line::Delimiter | Line::ResponseEnd => return Err(protocol_2()),
-            }
-        }
-        if self.ended {
-            self.progress.end_line();
-        }
-        Ok(())
-    }
-
-    fn data(&mut self, line: &BStr, report: &mut Lines) -> Result<(), WireError> {
-        match line.split_first() {
-            Some((1, bytes)) => report.feed(bytes),
-            Some((2, bytes)) => {
-                self.progress.feed(bytes);
-                Ok(())
-            }
-            // The verdicts are known; what failed comes after them.
-            Some((3, _)) if report.state == State::End => Ok(()),
-            Some((3, words)) => {
-                let words = progress::cleaned(words);
-                Err(Fault::Said { words, refused: false }.into())
-            }
-            _ => Err(WireError::err_line(line).unwrap_or_else(|| WireError::line("expected a sideband", line))),
-        }
+        let complete = self.report.has_ended();
+        self.report.content.finish(complete).map_err(WireError::ambiguous)
     }
 }
 
 impl Lines {
-    fn feed(&mut self, bytes: &[u8]) -> Result<(), WireError> {
-        if self.state == State::End {
-            return Ok(());
-        }
-        self.reader.feed(bytes);
-        while self.state != State::End
-            && let Some(line) = self.reader.next()?
-        {
-            self.state = match line {
-                Line::Data(line) => self.data(line.strip_suffix(b"\n").unwrap_or(&line).as_bstr())?,
-                Line::Flush if self.state == State::Unpack => return Err(WireError::premature("`unpack`")),
-                Line::Flush => State::End,
-                Line::Delimiter | Line::ResponseEnd => return Err(protocol_2()),
-            };
-        }
-        Ok(())
+    fn take(&mut self, line: Line) -> Result<ControlFlow<()>, WireError> {
+        self.state = match line {
+            Line::Data(line) => self.data(line.strip_suffix(b"\n").unwrap_or(&line).as_bstr())?,
+            Line::Flush if self.state == State::Unpack => return Err(WireError::premature("`unpack`")),
+            Line::Flush => return Ok(ControlFlow::Break(())),
+            Line::Delimiter | Line::ResponseEnd => return Err(protocol_2()),
+        };
+        Ok(ControlFlow::Continue(()))
     }
 
     fn data(&mut self, line: &BStr) -> Result<State, WireError> {
@@ -227,11 +172,11 @@ impl Lines {
         }
     }
 
-    fn finish(self) -> Result<Report, WireError> {
+    fn finish(self, complete: bool) -> Result<Report, WireError> {
         match self.state {
+            _ if complete => {}
             State::Unpack => return Err(WireError::premature("the report")),
             State::Status(_) => return Err(WireError::premature("the end of the report")),
-            State::End => {}
         }
         let unpack_error = self.unpack_error;
         let verdict = |reported: Option<Verdict>| match (&unpack_error, reported) {
@@ -243,6 +188,33 @@ impl Lines {
         let verdicts = self.commands.into_iter().zip(self.verdicts.into_iter().map(verdict));
         Ok(Report::new(verdicts.collect()))
     }
+}
+
+/// Takes a line of the sideband: bytes of the report, progress, or a fatal error.
+fn band(line: Line, progress: &mut Progress, report: &mut Answer<Lines>) -> Result<ControlFlow<()>, WireError> {
+    let line = match line {
+        Line::Data(line) => line,
+        Line::Flush => {
+            progress.end_line();
+            return Ok(ControlFlow::Break(()));
+        }
+        Line::Delimiter | Line::ResponseEnd => return Err(protocol_2()),
+    };
+    match line.split_first() {
+        Some((1, bytes)) => report.feed(bytes, Lines::take)?,
+        Some((2, bytes)) => progress.feed(bytes),
+        // The verdicts are known; what failed comes after them.
+        Some((3, _)) if report.has_ended() => {}
+        Some((3, words)) => {
+            let words = progress::cleaned(words);
+            return Err(Fault::Said { words, refused: false }.into());
+        }
+        _ => {
+            let line = line.as_bstr();
+            return Err(WireError::err_line(line).unwrap_or_else(|| WireError::line("expected a sideband", line)));
+        }
+    }
+    Ok(ControlFlow::Continue(()))
 }
 
 fn protocol_2() -> WireError {

@@ -22,7 +22,7 @@ pub(super) struct Packs {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Location {
     /// The number of the pack.
-    pub(super) pack: usize,
+    pub(super) pack: u32,
     /// Where in the pack the entry begins.
     pub(super) offset: u64,
     /// The object's place in the index.
@@ -56,6 +56,11 @@ struct Pack {
 }
 
 impl Packs {
+    /// No packs: nothing is copied.
+    pub(super) fn none() -> Self {
+        Packs { packs: Vec::new() }
+    }
+
     /// Opens the packs.
     pub(super) fn open(objects: &Objects) -> Self {
         let repository = objects.repository();
@@ -72,7 +77,7 @@ impl Packs {
 
     /// Where the object is packed; in the first of several packs.
     pub(super) fn locate(&self, id: ObjectId) -> Option<Location> {
-        let mut packs = self.packs.iter().enumerate();
+        let mut packs = (0..).zip(&self.packs);
         packs.find_map(|(pack, Pack { index, .. })| {
             let entry = index.lookup(id)?;
             Some(Location {
@@ -83,10 +88,14 @@ impl Packs {
         })
     }
 
+    fn pack(&self, number: u32) -> &Pack {
+        &self.packs[number as usize]
+    }
+
     /// What the object there is stored as a delta of; `Ok(None)` when it is stored whole.
     pub(super) fn base(&self, location: Location) -> Result<Option<StoredBase>, Unusable> {
         use data::entry::Header;
-        let entry = self.packs[location.pack].data.entry(location.offset);
+        let entry = self.pack(location.pack).data.entry(location.offset);
         let entry = entry.map_err(|_| Unusable)?;
         match entry.header {
             Header::OfsDelta { base_distance } => {
@@ -100,8 +109,8 @@ impl Packs {
 
     /// The entry there, if it is intact.
     pub(super) fn entry(&self, location: Location) -> Result<Entry<'_>, Unusable> {
-        let Pack { index, data, .. } = &self.packs[location.pack];
-        let range = self.packs[location.pack].range(location.offset).ok_or(Unusable)?;
+        let Pack { index, data, .. } = self.pack(location.pack);
+        let range = self.pack(location.pack).range(location.offset).ok_or(Unusable)?;
         let size = usize::try_from(range.end - range.start).map_err(|_| Unusable)?;
         let bytes = data.entry_slice(range).ok_or(Unusable)?;
         if index.crc32_at_index(location.entry) != Some(data.entry_crc32(location.offset, size)) {
@@ -117,8 +126,8 @@ impl Packs {
 
     /// How many bytes the entry there has, compressed, without its header.
     pub(super) fn compressed_size(&self, location: Location) -> Option<usize> {
-        let range = self.packs[location.pack].range(location.offset)?;
-        let entry = self.packs[location.pack].data.entry(location.offset).ok()?;
+        let range = self.pack(location.pack).range(location.offset)?;
+        let entry = self.pack(location.pack).data.entry(location.offset).ok()?;
         usize::try_from(range.end - entry.data_offset).ok()
     }
 
@@ -126,7 +135,7 @@ impl Packs {
     /// bitmap says so.
     pub(super) fn reached(&self, commits: &[ObjectId]) -> Option<(File, u64, u32)> {
         let pack = self.locate(*commits.first()?)?.pack;
-        let Pack { index, data, .. } = &self.packs[pack];
+        let Pack { index, data, .. } = self.pack(pack);
         let bitmap = std::fs::read(data.path().with_extension("bitmap")).ok()?;
         let places: Option<Vec<_>> = commits.iter().map(|id| index.lookup(id)).collect();
         let objects = data.num_objects();
@@ -136,8 +145,8 @@ impl Packs {
     }
 
     /// The pack's file and its size, when it has this many objects and can be sent as it is.
-    pub(super) fn whole(&self, pack: usize, objects: usize) -> Option<(File, u64)> {
-        let Pack { index, data, .. } = &self.packs[pack];
+    pub(super) fn whole(&self, pack: u32, objects: usize) -> Option<(File, u64)> {
+        let Pack { index, data, .. } = self.pack(pack);
         let sendable = data.version() == data::Version::V2 && index.pack_checksum() == data.checksum();
         if !sendable || data.num_objects() as usize != objects || index.num_objects() as usize != objects {
             return None;

@@ -258,7 +258,7 @@ fn skip_common<'a>(mut text: &'a [u8], secret: &[u8]) -> (usize, &'a [u8]) {
 
 /// Credentials would cross a network in the clear.
 #[derive(Debug, Clone, Copy)]
-struct InTheClear;
+pub(super) struct InTheClear;
 
 impl From<InTheClear> for Error {
     fn from(_: InTheClear) -> Self {
@@ -270,7 +270,7 @@ impl From<InTheClear> for Error {
     }
 }
 
-fn may_travel(url: &gix::Url, options: &Options) -> Result<(), InTheClear> {
+pub(super) fn may_travel(url: &gix::Url, options: &Options) -> Result<(), InTheClear> {
     let safe = url.scheme == gix::url::Scheme::Https || is_loopback(url.host().unwrap_or_default());
     match safe || options.insecure_http {
         true => Ok(()),

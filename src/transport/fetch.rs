@@ -1,4 +1,4 @@
-//! Fetching commits (gitprotocol-v2, *fetch*; gitprotocol-pack, *Packfile Negotiation*): what is asked, and the pack out
+//! Fetching (gitprotocol-v2, *fetch*; gitprotocol-pack, *Packfile Negotiation*): what is asked, and the pack out
 //! of the answer. Bytes in, bytes out.
 //!
 //! ```text
@@ -6,23 +6,33 @@
 //! ( <section> ... delim )* "packfile" ( <sideband> )* flush
 //!
 //! "want" SP <id> SP <capabilities> [ "filter tree:0" ] flush ( "have" SP <id> )* "done"    protocol 0 and 1
-//! ( "ACK" SP <id> | "NAK" ) ( <sideband> )* flush
+//! ( "ACK" SP <id> | "NAK" )+ ( <sideband> )* flush
 //! ```
+use std::ops::ControlFlow;
+
 use bstr::{BStr, ByteSlice};
 use gix::ObjectId;
 
 use super::upload_pack::{command, premature, refuse_err, said, trimmed, unexpected};
-use crate::push::pkt_line::{self, Line, Reader};
+use crate::push::pkt_line::{self, Answer, Line};
 use crate::push::{Capabilities, Error, Outcome, WireError};
 
-/// Asks for `want` and its history up to `haves`, without trees and blobs where the server can leave them out
-/// (gitprotocol-v2, *fetch*).
-pub fn fetch_request(capabilities: &Capabilities, want: ObjectId, haves: &[ObjectId]) -> Vec<u8> {
+/// What of a history is fetched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// Commits, without trees and blobs where the server can leave them out.
+    Commits,
+    /// Everything.
+    Objects,
+}
+
+/// Asks for `want` and its history up to `haves` (gitprotocol-v2, *fetch*).
+pub fn fetch_request(capabilities: &Capabilities, want: ObjectId, haves: &[ObjectId], extent: Extent) -> Vec<u8> {
     let mut out = command("fetch", capabilities);
     let features = capabilities.value("fetch").unwrap_or_default();
     pkt_line::data(&mut out, b"ofs-delta\n");
     pkt_line::data(&mut out, b"no-progress\n");
-    if features.split_str(" ").any(|feature| feature == b"filter") {
+    if extent == Extent::Commits && features.split_str(" ").any(|feature| feature == b"filter") {
         pkt_line::data(&mut out, b"filter tree:0\n");
     }
     pkt_line::data(&mut out, format!("want {want}\n").as_bytes());
@@ -35,19 +45,25 @@ pub fn fetch_request(capabilities: &Capabilities, want: ObjectId, haves: &[Objec
 }
 
 /// The same in protocol 0 and 1, of a server that advertised `capabilities`. As no `multi_ack` is asked for, the answer has
-/// exactly one line before the pack.
+/// one line before the pack, or the same one again.
 ///
 /// # Errors
 /// [`Outcome::Misconfigured`] when the server cannot tell the pack from its own words.
-pub fn older_fetch_request(capabilities: &Capabilities, want: ObjectId, haves: &[ObjectId]) -> Result<Vec<u8>, Error> {
+pub fn older_fetch_request(
+    capabilities: &Capabilities,
+    want: ObjectId,
+    haves: &[ObjectId],
+    extent: Extent,
+) -> Result<Vec<u8>, Error> {
     if !capabilities.offers("side-band-64k") {
         let what = "the server offers neither protocol 2 nor `side-band-64k`, one of which fetching commits needs";
         return Err(Error::new(Outcome::Misconfigured, what)
             .with_hint("use a local repository that has the commits, or have the server updated"));
     }
     let mut first = format!("want {want} side-band-64k");
+    let filtered = extent == Extent::Commits && capabilities.offers("filter");
     for usable in ["ofs-delta", "no-progress", "filter"] {
-        if capabilities.offers(usable) {
+        if capabilities.offers(usable) && (usable != "filter" || filtered) {
             first = format!("{first} {usable}");
         }
     }
@@ -56,7 +72,7 @@ pub fn older_fetch_request(capabilities: &Capabilities, want: ObjectId, haves: &
     }
     let mut out = Vec::new();
     pkt_line::data(&mut out, format!("{first}\n").as_bytes());
-    if capabilities.offers("filter") {
+    if filtered {
         pkt_line::data(&mut out, b"filter tree:0\n");
     }
     pkt_line::flush(&mut out);
@@ -69,41 +85,32 @@ pub fn older_fetch_request(capabilities: &Capabilities, want: ObjectId, haves: &
 
 /// The answer to `fetch`, out of bytes that arrive in pieces; it gives the bytes of the pack.
 #[derive(Debug)]
-pub struct PackStream {
-    reader: Reader,
-    state: State,
-}
+pub struct PackStream(Answer<State>);
 
 /// Named after what is awaited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     /// `ACK` or `NAK` of protocol 0 and 1.
     Acknowledgement,
+    /// Another one, or the pack: a server may acknowledge the same commit again.
+    AnotherOrPack,
     /// The name of a section.
     Section,
     /// The end of a section that says nothing to us.
     SectionEnd,
     /// A sideband line, or the flush-pkt.
     Pack,
-    /// Nothing.
-    End,
 }
 
 impl PackStream {
     /// A parser of an answer in protocol 2, of `limit` bytes at most.
     pub fn new(limit: u64) -> Self {
-        PackStream {
-            reader: Reader::new(limit),
-            state: State::Section,
-        }
+        PackStream(Answer::new(limit, State::Section))
     }
 
     /// A parser of an answer to [`older_fetch_request()`], of `limit` bytes at most.
     pub fn older(limit: u64) -> Self {
-        PackStream {
-            reader: Reader::new(limit),
-            state: State::Acknowledgement,
-        }
+        PackStream(Answer::new(limit, State::Acknowledgement))
     }
 
     /// Takes the next piece; appends what it has of the pack to `pack`.
@@ -111,15 +118,13 @@ impl PackStream {
     /// # Errors
     /// When it cannot be part of an answer to `fetch`, or when the server says that it failed.
     pub fn feed(&mut self, bytes: &[u8], pack: &mut Vec<u8>) -> Result<(), WireError> {
-        if self.state == State::End {
-            return Ok(());
-        }
-        self.reader.feed(bytes);
-        while self.state != State::End
-            && let Some(line) = self.reader.next()?
-        {
-            self.state = match (self.state, line) {
-                (State::Acknowledgement, Line::Data(line)) => acknowledgement(trimmed(&line))?,
+        self.0.feed(bytes, |state, line| {
+            *state = match (*state, line) {
+                (State::AnotherOrPack, Line::Data(line)) if matches!(line.first(), Some(1..=3)) => {
+                    sideband(&line, pack)?;
+                    State::Pack
+                }
+                (State::Acknowledgement | State::AnotherOrPack, Line::Data(line)) => acknowledgement(trimmed(&line))?,
                 (State::Section, Line::Data(line)) => section(trimmed(&line))?,
                 (State::SectionEnd, Line::Data(_)) => State::SectionEnd,
                 (State::SectionEnd, Line::Delimiter) => State::Section,
@@ -127,17 +132,17 @@ impl PackStream {
                     sideband(&line, pack)?;
                     State::Pack
                 }
-                (State::Pack, Line::Flush) => State::End,
+                (State::Pack, Line::Flush) => return Ok(ControlFlow::Break(())),
                 (State::Section | State::SectionEnd, Line::Flush) => return Err(premature("the pack")),
                 _ => return Err(unexpected("a special line that does not belong here", b"")),
             };
-        }
-        Ok(())
+            Ok(ControlFlow::Continue(()))
+        })
     }
 
     /// Whether the pack came whole: on a connection that stays open, nothing follows.
     pub fn has_ended(&self) -> bool {
-        self.state == State::End
+        self.0.has_ended()
     }
 
     /// Says whether the pack came whole.
@@ -145,9 +150,9 @@ impl PackStream {
     /// # Errors
     /// When it did not.
     pub fn finish(self) -> Result<(), WireError> {
-        match self.state {
-            State::End => Ok(()),
-            _ => Err(premature("the end of the pack")),
+        match self.0.has_ended() {
+            true => Ok(()),
+            false => Err(premature("the end of the pack")),
         }
     }
 }
@@ -155,7 +160,7 @@ impl PackStream {
 fn acknowledgement(line: &BStr) -> Result<State, WireError> {
     refuse_err(line)?;
     match line.as_bytes() == b"NAK" || line.starts_with(b"ACK ") {
-        true => Ok(State::Pack),
+        true => Ok(State::AnotherOrPack),
         false => Err(unexpected("expected `NAK` or `ACK`", line)),
     }
 }
@@ -239,15 +244,15 @@ mod tests {
     }
 
     #[test]
-    fn protocol_0_asks_in_one_go_and_gets_one_line_before_the_pack() {
+    fn protocol_0_asks_in_one_go_and_gets_acknowledgements_before_the_pack() {
         let list = ["side-band-64k", "filter", "multi_ack"].map(|name| (name.into(), None));
         let capabilities = Capabilities { list: list.into() };
         let (want, have) = (ObjectId::Sha1([0xab; 20]), ObjectId::Sha1([0xcd; 20]));
-        let request = older_fetch_request(&capabilities, want, &[have]).expect("a request");
+        let request = older_fetch_request(&capabilities, want, &[have], Extent::Commits).expect("a request");
         let expected =
             format!("0047want {want} side-band-64k filter\n0012filter tree:0\n00000032have {have}\n0009done\n");
         assert_eq!(request.as_bstr(), expected);
-        older_fetch_request(&Capabilities::default(), want, &[]).expect_err("no sideband");
+        older_fetch_request(&Capabilities::default(), want, &[], Extent::Commits).expect_err("no sideband");
 
         for first in [&b"NAK\n"[..], b"ACK abababababababababababababababababababab\n"] {
             let mut stream = PackStream::older(1 << 20);
@@ -256,7 +261,16 @@ mod tests {
             stream.feed(&answer, &mut pack).expect("an answer");
             stream.finish().expect("a whole one");
             assert_eq!(pack, b"PACK");
+            let mut stream = PackStream::older(1 << 20);
+            let answer = lines(&[first, first, b"\x02words", b"\x01PACK"], b"0000");
+            stream.feed(&answer, &mut Vec::new()).expect("the same again");
+            stream.finish().expect("a whole one");
         }
+        assert!(
+            PackStream::older(1 << 20)
+                .feed(&lines(&[b"\x01PACK"], b""), &mut Vec::new())
+                .is_err()
+        );
         let mut stream = PackStream::older(1 << 20);
         assert!(stream.feed(&lines(&[b"packfile\n"], b""), &mut Vec::new()).is_err());
     }

@@ -10,6 +10,7 @@
 //!   looked at. `sslVerify` cannot be switched off.
 //! - A server that answers before it has read the whole push and then closes the connection is not heard: the push
 //!   ends as a lost connection, without what the server said.
+mod agent;
 mod client;
 mod failure;
 mod options;
@@ -21,7 +22,7 @@ use gix::ObjectId;
 
 use self::client::Client;
 use super::credentials::Credentials;
-use super::fetch::{self, PackStream};
+use super::fetch::{self, Extent, PackStream};
 use super::received::{MAX_PACK, ReceivedPack};
 use super::service::Service;
 use super::settings::Settings;
@@ -30,6 +31,8 @@ use crate::push::{
     self, Advertisement, Capabilities, Connection, Error, Outcome, Pack, RemoteRef, Report, Request, Traffic,
 };
 
+pub(super) use agent::agent;
+pub(super) use client::retry_after_of;
 pub use failure::MAX_RETRY_AFTER;
 pub(super) use options::{Options, not_understood};
 pub use url::HttpUrl;
@@ -77,13 +80,19 @@ impl Http {
         })
     }
 
-    /// Fetches the commit `want` and the commits before it, up to those of `haves`, into the repository `into`:
-    /// commits only where the server can filter (gitprotocol-v2, *fetch*), else everything that they hold.
+    /// Fetches the commit `want` and the commits before it, up to those of `haves`, into the repository `into`. All that these
+    /// have must be there. [`Extent::Objects`] is stored durably.
     ///
     /// # Errors
     /// Whatever keeps the pack from arriving whole and sound; `into` is then as it was.
-    pub fn fetch_commits(&mut self, want: ObjectId, into: &gix::Repository, haves: &[ObjectId]) -> Result<(), Error> {
-        let fetched = self.fetch(want, into, haves);
+    pub fn fetch(
+        &mut self,
+        want: ObjectId,
+        into: &gix::Repository,
+        haves: &[ObjectId],
+        extent: Extent,
+    ) -> Result<(), Error> {
+        let fetched = self.fetch_into(want, into, haves, extent);
         fetched.map_err(|error| self.failed(error))
     }
 
@@ -97,21 +106,27 @@ impl Http {
         self.protocol_2 = Some(offered);
     }
 
-    fn fetch(&mut self, want: ObjectId, into: &gix::Repository, haves: &[ObjectId]) -> Result<(), Error> {
+    fn fetch_into(
+        &mut self,
+        want: ObjectId,
+        into: &gix::Repository,
+        haves: &[ObjectId],
+        extent: Extent,
+    ) -> Result<(), Error> {
         let (request, stream) = match self.reading()? {
             Reading::Protocol2(capabilities) => (
-                fetch::fetch_request(&capabilities, want, haves),
+                fetch::fetch_request(&capabilities, want, haves, extent),
                 PackStream::new(MAX_PACK),
             ),
             Reading::Older(advertisement) => (
-                fetch::older_fetch_request(&advertisement.capabilities, want, haves)?,
+                fetch::older_fetch_request(&advertisement.capabilities, want, haves, extent)?,
                 PackStream::older(MAX_PACK),
             ),
         };
         let mut received = ReceivedPack::new(stream, into)?;
         let answer = self.client.post(Service::UploadPack, request, None)?;
         answer.read(MAX_PACK, |piece| received.feed(piece))?;
-        received.store(want, into)
+        received.store(want, into, extent)
     }
 
     fn refs(&mut self, prefixes: &[BString]) -> Result<Vec<RemoteRef>, Error> {
@@ -164,10 +179,13 @@ impl Http {
         let answer = self
             .client
             .post(Service::ReceivePack, push::request::head(request), pack)?;
-        let read = answer.read(push::report_status::MAX_BYTES, |piece| Ok(parser.feed(piece)?));
-        for line in parser.progress() {
-            tracing::info!("remote: {}", self.client.scrubbed(&line));
-        }
+        let read = answer.read(push::report_status::MAX_BYTES, |piece| {
+            let fed = parser.feed(piece);
+            for line in parser.progress() {
+                tracing::info!("remote: {}", self.client.scrubbed(&line));
+            }
+            Ok(fed?)
+        });
         match (parser.finish(), read) {
             // The report is what counts, not what happens to the connection after it.
             (Ok(report), _) => Ok(report.map_reasons(|reason| self.client.scrubbed(&push::cleaned(reason)))),
@@ -198,4 +216,9 @@ impl Connection for Http {
     fn traffic(&self) -> Traffic {
         self.client.traffic()
     }
+}
+
+/// What kept the answer to a question from arriving.
+pub(super) fn lost(error: &ureq::Error, settings: &Settings) -> Error {
+    failure::lost(error, failure::Effect::None, settings)
 }

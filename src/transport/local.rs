@@ -4,6 +4,7 @@
 //!    index and folder, as git does by default.
 //! 2. Each command is checked like git checks it (`policy`).
 //! 3. The refs move in one transaction per push when it is atomic, else in one per command (`transaction`).
+//! 4. What a push leaves whose process was killed, locks of refs first of all, is cleared by the next one (`incoming`).
 //!
 //! # Limitations
 //! - Hooks of the mirror are not run, `receive.hideRefs` and alternates' `.have` are not looked at.
@@ -13,24 +14,26 @@
 //! - Connectivity is not walked: that the objects named by commands are there is checked, that all they reach is there
 //!   is what [`enumerate`](crate::push::enumerate) guarantees.
 //! - Refs are not synced to disk, which is git's default, too.
+mod incoming;
 mod policy;
 mod transaction;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::BufReader;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use bstr::{BStr, BString};
 use gix::{ObjectId, refs::TargetRef};
 
-use self::policy::Policy;
-use crate::{
-    push::{
-        Advertisement, Capabilities, Command, Connection, Error, Outcome, Pack, RemoteRef, Report, Request, Traffic,
-        Verdict, causes,
-    },
-    storage::{self, Disk, Storage},
+use self::{
+    incoming::{Incoming, Place},
+    policy::Policy,
+};
+use super::received;
+use crate::push::{
+    self, Advertisement, Capabilities, Command, Connection, Error, Outcome, Pack, RemoteRef, Report, Request, Traffic,
+    Verdict, causes,
 };
 
 /// A connection to a repository in a folder.
@@ -54,6 +57,39 @@ impl Local {
             repository,
             traffic: Traffic::default(),
         })
+    }
+
+    /// Fetches the commit `want` with everything that it reaches into the repository `into`, durably; what `haves` reach is
+    /// there.
+    ///
+    /// # Errors
+    /// It is not here, or cannot be read or written.
+    pub fn fetch(&mut self, want: ObjectId, into: &gix::Repository, haves: &[ObjectId]) -> Result<(), Error> {
+        let (ours, theirs) = (into.object_hash(), self.repository.object_hash());
+        if ours != theirs {
+            let path = self.repository.git_dir().display();
+            let what = format!(
+                "the object format of {path} is {theirs}, that of {} is {ours}",
+                into.git_dir().display()
+            );
+            return Err(Error::new(Outcome::Misconfigured, what));
+        }
+        let had = haves.iter().filter(|id| self.repository.has_object(*id));
+        let taker = Advertisement {
+            haves: had.copied().collect(),
+            capabilities: Capabilities {
+                list: vec![("ofs-delta".into(), None), ("no-thin".into(), None)],
+            },
+            ..Advertisement::default()
+        };
+        let command = Command {
+            name: "refs/heads/fetched".into(),
+            old: want.kind().null(),
+            new: want,
+        };
+        let pack = push::pack::make(&self.repository, &taker, &[command])?;
+        received::index(pack.file, into)?.settle(into)?;
+        received::require(want, into)
     }
 
     /// All refs, symbolic ones by what they stand for.
@@ -81,15 +117,25 @@ impl Local {
         Error::new(Outcome::Transient, format!("cannot {doing} {path}: {why}"))
     }
 
+    /// Clears what dead pushes have left, and begins this one.
+    fn begin(&self, commands: &[Command]) -> Result<Incoming, Error> {
+        let place = Place {
+            git_dir: self.repository.common_dir().to_owned(),
+            objects: self.repository.objects.store_ref().path().to_owned(),
+        };
+        let begun = place.clear().and_then(|()| place.begin(commands));
+        begun.map_err(|error| self.failed("write to", &error.to_string()))
+    }
+
     /// Indexes the pack into the repository, durably.
-    fn store(&mut self, pack: Pack) -> Result<Keep, Error> {
-        let folder = self.repository.objects.store_ref().path().join("pack");
+    fn store(&mut self, pack: Pack, incoming: &mut Incoming) -> Result<(), Error> {
+        let packs = self.repository.objects.store_ref().path().join("pack");
         self.traffic.bytes_sent += pack.bytes;
         let failed = |error: std::io::Error| self.failed("write a pack to", &error.to_string());
-        std::fs::create_dir_all(&folder).map_err(failed)?;
+        std::fs::create_dir_all(&packs).map_err(failed)?;
         let written = gix_pack::Bundle::write_to_directory(
             &mut BufReader::new(pack.file),
-            Some(&folder),
+            Some(incoming.folder()),
             &mut gix::utils::progress::Discard,
             &AtomicBool::new(false),
             Some(self.repository.objects.clone()),
@@ -97,12 +143,11 @@ impl Local {
             gix_pack::bundle::write::Options::default(),
         )
         .map_err(|error| self.failed("index a pack in", &causes(&error)))?;
-        let keep = Keep(written.keep_path);
-        for path in [written.data_path, written.index_path].into_iter().flatten() {
-            settle(&folder, &path).map_err(failed)?;
+        match (written.data_path, written.index_path) {
+            (Some(pack), Some(index)) => incoming.take_in(&pack, &index).map_err(failed),
+            // A pack without objects leaves nothing.
+            _ => Ok(()),
         }
-        Disk.sync_dir(&folder).map_err(failed)?;
-        Ok(keep)
     }
 
     /// Moves the refs; verdicts in the commands' order.
@@ -162,8 +207,8 @@ impl Connection for Local {
             let what = format!("the object format of {path} is {theirs}, that of the push is {ours}");
             return Err(Error::new(Outcome::Misconfigured, what));
         }
-        // Until the refs are moved, `git gc` there must not take the pack away.
-        let _keep = pack.map(|pack| self.store(pack)).transpose()?;
+        let mut incoming = self.begin(&request.commands)?;
+        pack.map(|pack| self.store(pack, &mut incoming)).transpose()?;
         let verdicts = self.apply(request)?;
         Ok(Report::new(request.commands.iter().cloned().zip(verdicts).collect()))
     }
@@ -177,31 +222,4 @@ impl Connection for Local {
     fn traffic(&self) -> Traffic {
         self.traffic
     }
-}
-
-/// A `.keep` file that goes away with this.
-struct Keep(Option<PathBuf>);
-
-impl Drop for Keep {
-    fn drop(&mut self) {
-        if let Some(path) = &self.0 {
-            // Left behind it costs space and nothing else.
-            let _ = std::fs::remove_file(path);
-        }
-    }
-}
-
-/// Syncs a new file, and lets whoever may read the folder read it: it comes out of a private temporary file.
-fn settle(folder: &Path, path: &Path) -> std::io::Result<()> {
-    let file = std::fs::File::open(path)?;
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        let mode = std::fs::metadata(folder)?.permissions().mode() & 0o444;
-        // Where it is there already and belongs to somebody else, it is readable already.
-        let _ = file.set_permissions(std::fs::Permissions::from_mode(mode));
-    }
-    #[cfg(not(unix))]
-    let _ = folder;
-    storage::sync_file(&file)
 }

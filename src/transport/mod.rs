@@ -1,5 +1,5 @@
 //! Ways to reach a mirror: over HTTP ([`http`]), over ssh and as `git://` ([`stream`]), and in a folder of this machine
-//! ([`local`]). [`Remote`] is any of them, by its URL.
+//! ([`local`]). [`Remote`] is any of them, by its URL. [`web`] reaches a service over HTTP that is no mirror.
 pub mod credentials;
 pub mod fetch;
 pub mod http;
@@ -8,6 +8,7 @@ pub mod remote;
 pub mod settings;
 pub mod stream;
 pub mod upload_pack;
+pub mod web;
 
 mod helpers;
 mod netrc;

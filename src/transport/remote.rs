@@ -8,6 +8,7 @@ use std::{
 use bstr::{BStr, BString, ByteSlice, ByteVec};
 use gix::{ObjectId, remote::Direction, url::Scheme};
 
+use super::fetch::Extent;
 use super::http::{Http, HttpUrl};
 use super::local::Local;
 use super::settings::Settings;
@@ -161,9 +162,22 @@ impl Remote {
     /// Whatever keeps them from being there whole.
     pub fn fetch_commits(&mut self, want: ObjectId, into: &gix::Repository, haves: &[ObjectId]) -> Result<(), Error> {
         match &mut self.reach {
-            Reach::Http(http) => http.fetch_commits(want, into, haves),
-            Reach::Stream(stream) => stream.fetch_commits(want, into, haves),
+            Reach::Http(http) => http.fetch(want, into, haves, Extent::Commits),
+            Reach::Stream(stream) => stream.fetch(want, into, haves, Extent::Commits),
             Reach::Local(_, path) => borrow_objects(path, want, into),
+        }
+    }
+
+    /// Fetches the commit `want` with everything that it reaches into the repository `into`, durably; what `haves` reach is
+    /// there.
+    ///
+    /// # Errors
+    /// Whatever keeps it from being there whole; `into` is then as it was.
+    pub fn fetch(&mut self, want: ObjectId, into: &gix::Repository, haves: &[ObjectId]) -> Result<(), Error> {
+        match &mut self.reach {
+            Reach::Http(http) => http.fetch(want, into, haves, Extent::Objects),
+            Reach::Stream(stream) => stream.fetch(want, into, haves, Extent::Objects),
+            Reach::Local(local, _) => local.fetch(want, into, haves),
         }
     }
 

@@ -18,7 +18,7 @@ use bstr::BString;
 use gix::{ObjectId, url::Scheme};
 
 use self::{daemon::Daemon, ssh::Ssh};
-use super::fetch::{self, PackStream};
+use super::fetch::{self, Extent, PackStream};
 use super::received::{MAX_PACK, ReceivedPack};
 use super::service::Service;
 use super::settings::Settings;
@@ -91,25 +91,37 @@ impl Stream {
         })
     }
 
-    /// Fetches the commit `want` and the commits before it, up to those of `haves`, into the repository `into`: commits
-    /// only where the server can filter, else everything that they hold.
+    /// Fetches the commit `want` and the commits before it, up to those of `haves`, into the repository `into`. All that these
+    /// have must be there. [`Extent::Objects`] is stored durably.
     ///
     /// # Errors
     /// Whatever keeps the pack from arriving whole and sound; `into` is then as it was.
-    pub fn fetch_commits(&mut self, want: ObjectId, into: &gix::Repository, haves: &[ObjectId]) -> Result<(), Error> {
-        self.fetch(want, into, haves)
+    pub fn fetch(
+        &mut self,
+        want: ObjectId,
+        into: &gix::Repository,
+        haves: &[ObjectId],
+        extent: Extent,
+    ) -> Result<(), Error> {
+        self.fetch_into(want, into, haves, extent)
             .map_err(|error| located(&self.shown, error))
     }
 
-    fn fetch(&self, want: ObjectId, into: &gix::Repository, haves: &[ObjectId]) -> Result<(), Error> {
+    fn fetch_into(
+        &self,
+        want: ObjectId,
+        into: &gix::Repository,
+        haves: &[ObjectId],
+        extent: Extent,
+    ) -> Result<(), Error> {
         let (reading, mut channel) = self.reading()?;
         let (request, stream) = match reading {
             Reading::Protocol2(capabilities) => (
-                fetch::fetch_request(&capabilities, want, haves),
+                fetch::fetch_request(&capabilities, want, haves, extent),
                 PackStream::new(MAX_PACK),
             ),
             Reading::Older(advertisement) => (
-                fetch::older_fetch_request(&advertisement.capabilities, want, haves)?,
+                fetch::older_fetch_request(&advertisement.capabilities, want, haves, extent)?,
                 PackStream::older(MAX_PACK),
             ),
         };
@@ -119,7 +131,7 @@ impl Stream {
             received.feed(piece)?;
             Ok(received.has_ended())
         })?;
-        let stored = received.store(want, into);
+        let stored = received.store(want, into, extent);
         stored.map_err(|error| ended(&mut *channel, &end, error, Outcome::Transient))
     }
 
@@ -199,13 +211,14 @@ impl Stream {
         let read = match &sent {
             Err(error) if is_silence(error) => Ok(End::Closed),
             _ => self.read(&mut *channel, outcome, |piece| {
-                parser.feed(piece)?;
+                let fed = parser.feed(piece);
+                for line in parser.progress() {
+                    tracing::info!("remote: {line}");
+                }
+                fed?;
                 Ok(parser.has_ended())
             }),
         };
-        for line in parser.progress() {
-            tracing::info!("remote: {line}");
-        }
         match (parser.finish(), read, sent) {
             // The report is what counts, not what happens to the connection before or after it.
             (Ok(report), _, _) => Ok(report.map_reasons(push::cleaned)),

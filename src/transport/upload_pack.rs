@@ -5,10 +5,12 @@
 //! "command=ls-refs" ... delim ( "ref-prefix" SP <prefix> )* flush          asked, then answered with
 //! ( <id> SP <name> ( SP <attribute> )* )* flush
 //! ```
+use std::ops::ControlFlow;
+
 use bstr::{BStr, BString, ByteSlice, ByteVec};
 use gix::{ObjectId, hash::Kind};
 
-use crate::push::pkt_line::{self, Line, Reader};
+use crate::push::pkt_line::{self, Answer, Line, Reader};
 use crate::push::{self, Capabilities, Fault, RemoteRef, WireError};
 
 /// The longest prefix that is sent, in bytes. The start of a longer one matches more, never less.
@@ -62,10 +64,8 @@ pub fn ls_refs_request(capabilities: &Capabilities, prefixes: &[BString]) -> Vec
 /// The answer to `ls-refs`, out of bytes that arrive in pieces.
 #[derive(Debug)]
 pub struct LsRefs {
-    reader: Reader,
     object_format: Kind,
-    refs: Vec<RemoteRef>,
-    ended: bool,
+    answer: Answer<Vec<RemoteRef>>,
 }
 
 impl LsRefs {
@@ -80,10 +80,8 @@ impl LsRefs {
             Some(other) => return Err(unexpected("an object format other than sha1 and sha256", other)),
         };
         Ok(LsRefs {
-            reader: Reader::new(push::advertisement::MAX_BYTES),
             object_format,
-            refs: Vec::new(),
-            ended: false,
+            answer: Answer::new(push::advertisement::MAX_BYTES, Vec::new()),
         })
     }
 
@@ -92,25 +90,20 @@ impl LsRefs {
     /// # Errors
     /// When it cannot be part of an answer to `ls-refs`, or is an `ERR` line.
     pub fn feed(&mut self, bytes: &[u8]) -> Result<(), WireError> {
-        if self.ended {
-            return Ok(());
-        }
-        self.reader.feed(bytes);
-        while !self.ended
-            && let Some(line) = self.reader.next()?
-        {
-            match line {
-                Line::Data(line) => self.refs.push(remote_ref(trimmed(&line), self.object_format)?),
-                Line::Flush => self.ended = true,
-                Line::Delimiter | Line::ResponseEnd => return Err(unexpected("a special line among refs", b"")),
+        let object_format = self.object_format;
+        self.answer.feed(bytes, |refs, line| match line {
+            Line::Data(line) => {
+                refs.push(remote_ref(trimmed(&line), object_format)?);
+                Ok(ControlFlow::Continue(()))
             }
-        }
-        Ok(())
+            Line::Flush => Ok(ControlFlow::Break(())),
+            Line::Delimiter | Line::ResponseEnd => Err(unexpected("a special line among refs", b"")),
+        })
     }
 
     /// Whether the answer is complete: on a connection that stays open, nothing follows.
     pub fn has_ended(&self) -> bool {
-        self.ended
+        self.answer.has_ended()
     }
 
     /// The refs, in the server's order.
@@ -118,8 +111,8 @@ impl LsRefs {
     /// # Errors
     /// When the final flush-pkt did not come.
     pub fn finish(self) -> Result<Vec<RemoteRef>, WireError> {
-        match self.ended {
-            true => Ok(self.refs),
+        match self.answer.has_ended() {
+            true => Ok(self.answer.content),
             false => Err(premature("the end of the list of refs")),
         }
     }
@@ -184,7 +177,7 @@ pub(super) fn premature(awaited: &'static str) -> WireError {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fetch::fetch_request;
+    use super::super::fetch::{Extent, fetch_request};
     use super::*;
 
     const ID: &str = "a1b2c3d4e5f6a1b2c3d4e5f6a1b2c3d4e5f6a1b2";
@@ -255,7 +248,7 @@ mod tests {
         assert!(long.len() < 2 * MAX_PREFIX);
 
         let id = ObjectId::from_hex(ID.as_bytes()).expect("an id");
-        let asked = fetch_request(&offered(), id, &[id]);
+        let asked = fetch_request(&offered(), id, &[id], Extent::Commits);
         for line in [
             "command=fetch\n",
             "filter tree:0\n",
@@ -265,7 +258,8 @@ mod tests {
         ] {
             assert!(asked.contains_str(line), "{line}");
         }
-        assert!(!fetch_request(&Capabilities::default(), id, &[]).contains_str("filter"));
+        assert!(!fetch_request(&Capabilities::default(), id, &[], Extent::Commits).contains_str("filter"));
+        assert!(!fetch_request(&offered(), id, &[], Extent::Objects).contains_str("filter"));
     }
 
     #[test]

@@ -84,6 +84,8 @@ struct Attempt {
 /// A push from memory that did not land.
 struct Tried {
     commands: Vec<Command>,
+    /// What the mirror was remembered to have: what the pack was made for.
+    remembered: Advertisement,
     sent: Sent,
 }
 
@@ -172,7 +174,11 @@ impl Cycle<'_> {
 
     /// Pushes straight away to the mirror as it was after the last push. Anything but a push that is seen to have landed
     /// is forgotten, and the mirror must be asked; the error is what was tried, if anything.
-    fn push_to_remembered(&self, mirror: &mut dyn Mirror, updates: &[RefUpdate]) -> Result<Attempt, Option<Tried>> {
+    fn push_to_remembered(
+        &self,
+        mirror: &mut dyn Mirror,
+        updates: &[RefUpdate],
+    ) -> Result<Attempt, Option<Box<Tried>>> {
         let remembered = mirror.remembered().ok_or(None)?;
         let plan = self.plan(updates, &remembered.refs);
         // What looks settled or held from memory is to be seen, not remembered.
@@ -196,10 +202,14 @@ impl Cycle<'_> {
         }
         tracing::info!("the push to the mirror as it is remembered did not land; asking the mirror");
         mirror.remember(None);
-        Err(Some(Tried { commands, sent }))
+        Err(Some(Box::new(Tried {
+            commands,
+            remembered,
+            sent,
+        })))
     }
 
-    fn push_to_advertised(&self, mirror: &mut dyn Mirror, updates: &[RefUpdate], tried: Option<Tried>) -> Attempt {
+    fn push_to_advertised(&self, mirror: &mut dyn Mirror, updates: &[RefUpdate], tried: Option<Box<Tried>>) -> Attempt {
         let (plan, groups, retry_after);
         match mirror.advertisement() {
             Ok(advertisement) => {
@@ -233,7 +243,7 @@ impl Cycle<'_> {
         mirror: &mut dyn Mirror,
         advertisement: &Advertisement,
         groups: Vec<Group>,
-        tried: Option<Tried>,
+        tried: Option<Box<Tried>>,
     ) -> Results {
         let mut results = Vec::new();
         let mut sending = Vec::new();
@@ -352,10 +362,18 @@ fn remember(mirror: &mut dyn Mirror, mut advertisement: Advertisement, groups: &
 
 /// All groups in one push; when the server refuses it, by halves, until the bad ones stand alone. One result for each
 /// group. A push that was tried already, and comes out the same now that the mirror was asked, is not tried twice.
-fn send(mirror: &mut dyn Mirror, advertisement: &Advertisement, groups: &[Group], tried: Option<Tried>) -> Vec<Sent> {
+///
+/// It does not come out the same when the mirror has lost a ref that was remembered: deltas in the pack may be of what went
+/// with it.
+fn send(
+    mirror: &mut dyn Mirror,
+    advertisement: &Advertisement,
+    groups: &[Group],
+    tried: Option<Box<Tried>>,
+) -> Vec<Sent> {
     let all: Vec<Command> = groups.iter().flat_map(Group::commands).collect();
     let together = match tried {
-        Some(tried) if tried.commands == all => tried.sent,
+        Some(tried) if tried.commands == all && tried.saw(advertisement) => tried.sent,
         _ => Rc::new(mirror.push(advertisement, all)),
     };
     if groups.len() == 1 || !refused(&together) {
@@ -371,6 +389,14 @@ fn send(mirror: &mut dyn Mirror, advertisement: &Advertisement, groups: &[Group]
         send(mirror, advertisement, second, None),
     ]
     .concat()
+}
+
+impl Tried {
+    /// Whether the mirror still has all that it was remembered to have.
+    fn saw(&self, advertisement: &Advertisement) -> bool {
+        let mut refs = self.remembered.refs.iter();
+        refs.all(|(name, id)| advertisement.refs.get(name) == Some(id))
+    }
 }
 
 /// Whether the mirror may have changed: not when nothing was sent, or nothing was taken.

@@ -21,6 +21,9 @@ pub struct CycleReport {
     pub pending: usize,
     /// Entries that can never be mirrored.
     pub failed: usize,
+    /// Ref updates that the journal could not be told, of intents or of a comparison; left out where there are none.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub unwritten: usize,
     /// Requests that were made.
     pub http_requests: u64,
     /// Bytes of their bodies.
@@ -40,7 +43,7 @@ pub enum CycleOutcome {
     Mirrored,
     /// Nothing was pending.
     Idle,
-    /// Entries stay pending, and will be tried again.
+    /// Entries stay pending or could not be written, and will be tried again.
     Incomplete,
     /// No remote, or no credentials for it: there was no push.
     LocalOnly,
@@ -82,6 +85,15 @@ pub struct RefReport {
 }
 
 impl CycleReport {
+    /// The same, with ref updates that the journal could not be told: then there is something left to do.
+    pub(super) fn with_unwritten(mut self, unwritten: usize) -> Self {
+        self.unwritten = unwritten;
+        if unwritten > 0 {
+            self.outcome = CycleOutcome::Incomplete;
+        }
+        self
+    }
+
     /// A report without groups.
     pub fn empty(outcome: CycleOutcome, pending: usize, failed: usize) -> Self {
         CycleReport {
@@ -90,6 +102,7 @@ impl CycleReport {
             groups: Vec::new(),
             pending,
             failed,
+            unwritten: 0,
             http_requests: 0,
             bytes_sent: 0,
             elapsed_ms: 0,
@@ -103,6 +116,11 @@ impl CycleReport {
         self.bytes_sent = traffic.bytes_sent;
         self
     }
+}
+
+// The shape of the attribute asks for a reference.
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 impl GroupReport {

@@ -4,6 +4,7 @@ use std::{
     ffi::OsString,
     io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use bstr::{BStr, BString, ByteSlice};
@@ -20,7 +21,7 @@ use super::{
 use crate::{
     clock::Clock,
     config::{Config, Problem},
-    journal::{self, Backlog, Draft, Located, Source, Status, WriteError, Writer},
+    journal::{self, Backlog, Draft, Located, Origin, Source, Status, WriteError, Writer},
     mirror::{Knowledge, Rules, compare, missed, watermark::group_label},
     push::{self, Connection},
     ref_update::RefUpdate,
@@ -140,28 +141,34 @@ impl<'a> Work<'a> {
     }
 
     fn cycle_over_backlog(&self) -> Result<CycleReport, RunError> {
+        let mut unwritten = 0;
         if !self.options.dry_run {
             self.writer.repair()?;
-            self.recover_intents()?;
+            unwritten = self.recover_intents()?;
         }
+        let local = self.stargate.mirrored_refs(&self.config.refs);
+        // In this order: of what has moved one of these refs, the backlog knows, but for a push whose hook still runs.
         let mut backlog = self.backlog()?;
         if !self.options.dry_run && !backlog.problems.is_empty() && self.mend(&backlog)? {
             backlog = self.backlog()?;
         }
-        let local = self.stargate.mirrored_refs(&self.config.refs);
         let Some(mut remote) = self.remote(&backlog)? else {
             let outcome = if backlog.pending.is_empty() {
                 CycleOutcome::Idle
             } else {
                 CycleOutcome::LocalOnly
             };
-            return Ok(report(outcome, &backlog));
+            return Ok(report(outcome, &backlog).with_unwritten(unwritten));
         };
         let location = remote.location().to_string();
         let mut mirror = self.mirror(&mut remote);
         let due = self.options.reconcile || mirror.is_due(&local, &backlog);
-        if due && !self.options.dry_run && self.reconcile(&mut mirror, &local, &backlog)? {
-            backlog = self.backlog()?;
+        if due && !self.options.dry_run {
+            let reconciled = self.reconcile(&mut mirror, &local, &backlog)?;
+            unwritten = unwritten.max(reconciled.unwritten);
+            if reconciled.told > 0 {
+                backlog = self.backlog()?;
+            }
         }
         let mut report = report(CycleOutcome::Idle, &backlog);
         if !backlog.pending.is_empty() {
@@ -171,7 +178,7 @@ impl<'a> Work<'a> {
         if !self.options.dry_run {
             self.maintain(&backlog);
         }
-        Ok(report.with_traffic(remote.traffic()))
+        Ok(report.with_unwritten(unwritten).with_traffic(remote.traffic()))
     }
 
     pub(super) fn mirror<'m>(&'m self, remote: &'m mut Remote) -> RemoteMirror<'m> {
@@ -202,8 +209,8 @@ impl<'a> Work<'a> {
         Ok(!mended.is_empty())
     }
 
-    /// Pushes whose hook was killed before it could tell the journal.
-    fn recover_intents(&self) -> Result<(), RunError> {
+    /// Pushes whose hook was killed before it could tell the journal; how many updates could not be told it now either.
+    fn recover_intents(&self) -> Result<usize, RunError> {
         let recovered = self.writer.recover_intents(&|name| self.stargate.local(name))?;
         for (entry, update) in &recovered.appended {
             tracing::info!(%entry, ref = %update.name, "recovered from an intent");
@@ -217,7 +224,7 @@ impl<'a> Work<'a> {
         for (intent, why) in &recovered.unreadable {
             tracing::warn!(%intent, why, "not an intent; it is kept in quarantine");
         }
-        Ok(())
+        Ok(recovered.failed.len())
     }
 
     /// Keeps the journal small. That it is not is no reason to fail.
@@ -306,35 +313,42 @@ impl<'a> Work<'a> {
         Ok((settled, marked))
     }
 
-    /// Compares the refs of both sides, and tells the journal what it missed; whether that was anything. A mirror that
-    /// cannot be asked is asked again by the next cycle.
+    /// Compares the refs of both sides, and tells the journal what it missed. A mirror that cannot be asked is asked again
+    /// by the next cycle. A push whose hook still runs may be told, too: then the journal has it twice.
     fn reconcile(
         &self,
         mirror: &mut RemoteMirror<'_>,
         local: &BTreeMap<BString, ObjectId>,
         backlog: &Backlog,
-    ) -> Result<bool, RunError> {
+    ) -> Result<Reconciled, RunError> {
         let advertisement = match mirror.advertisement() {
             Ok(advertisement) => advertisement,
             Err(error) => {
                 tracing::warn!(%error, "the refs of both sides could not be compared");
-                return Ok(false);
+                return Ok(Reconciled::default());
             }
         };
         let cycle = self.cycle();
         let compared = compare(local, &advertisement.refs, &self.stargate, &cycle.rules);
-        let pending = |name: &BStr| backlog.pending.iter().any(|located| located.entry.update.name == name);
         for left in compared.iter().filter(|compared| compared.standing.is_left()) {
             let standing = left.standing;
             tracing::warn!(ref = %left.name, ?standing, "left as it is on the mirror; see stargate-mirror sync --dry-run");
         }
+        let pending = |name: &BStr| backlog.pending.iter().any(|located| located.entry.update.name == name);
         let missed = missed(&compared, &advertisement.refs, &pending, cycle.null);
-        mirror.remember_reconciled(advertisement, local);
+        let all = missed.len();
         let told = self.tell(missed, Source::Reconcile)?;
+        // Only now: who dies before, or has not told all of it, compares again in the next cycle.
+        if told == all {
+            mirror.remember_reconciled(advertisement, local);
+        }
         if told > 0 {
             tracing::info!(refs = told, "the journal had missed ref updates");
         }
-        Ok(told > 0)
+        Ok(Reconciled {
+            told,
+            unwritten: all - told,
+        })
     }
 
     /// Appends entries for these ref updates; how many.
@@ -342,12 +356,14 @@ impl<'a> Work<'a> {
         if updates.is_empty() {
             return Ok(0);
         }
+        let origin = Arc::new(Origin {
+            repo: self.config.repo_id.clone(),
+            ..Origin::of(source)
+        });
         let draft = |update| Draft {
             update,
-            pusher: None,
-            repo: self.config.repo_id.clone(),
-            source,
-            meta: None,
+            txn_id: None,
+            origin: origin.clone(),
         };
         let drafts: Vec<Draft> = updates.into_iter().map(draft).collect();
         let appended = self.writer.append(&drafts)?;
@@ -417,6 +433,13 @@ impl<'a> Work<'a> {
         }
         Ok(Some(Remote::open(location, &settings)?))
     }
+}
+
+/// What a comparison came to, in ref updates.
+#[derive(Debug, Clone, Copy, Default)]
+struct Reconciled {
+    told: usize,
+    unwritten: usize,
 }
 
 /// How many entries were marked in the journal.

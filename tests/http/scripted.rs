@@ -1,4 +1,11 @@
 //! Against servers that misbehave.
+use std::sync::{
+    Arc, Mutex,
+    mpsc::{Sender, channel},
+};
+
+use tracing_subscriber::{Layer, layer::Context, layer::SubscriberExt};
+
 use super::*;
 
 fn redirect(location: &str) -> Step {
@@ -73,6 +80,52 @@ fn redirects_in_a_circle_and_without_end_are_refused() {
     let (error, server) = asked((0..9).map(|n| redirect(&format!("/o/{n}.git/info/refs"))));
     assert!(error.to_string().contains("without end"), "{error}");
     assert_eq!(server.received().len(), 6, "five are followed");
+}
+
+/// Sends word when the server is heard to say something.
+struct Listener(Mutex<Sender<()>>);
+
+impl<S: tracing::Subscriber> Layer<S> for Listener {
+    fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
+        let mut text = String::new();
+        event.record(&mut |_: &tracing::field::Field, value: &dyn std::fmt::Debug| text += &format!("{value:?}"));
+        if text.contains("remote: counting") {
+            let _ = self.0.lock().expect("one thread").send(());
+        }
+    }
+}
+
+#[test]
+fn what_a_server_says_is_told_while_it_works() {
+    let band = |band: u8, text: &[u8]| {
+        let mut line = Vec::new();
+        push::pkt_line::data(&mut line, &[&[band], text].concat());
+        line
+    };
+    let mut report = Vec::new();
+    push::pkt_line::data(&mut report, b"unpack ok\n");
+    push::pkt_line::data(&mut report, b"ok refs/kv/main\n");
+    push::pkt_line::flush(&mut report);
+    let whole = reported(&[band(2, b"counting\n"), band(1, &report), b"0000".to_vec()].concat());
+    let (first, rest) = whole.split_at(whole.find("counting").expect("its words") + 9);
+    let capabilities = format!(
+        "{} capabilities^{{}}\0report-status side-band-64k atomic",
+        "0".repeat(40)
+    );
+    let mut body = b"001f# service=git-receive-pack\n0000".to_vec();
+    push::pkt_line::data(&mut body, capabilities.as_bytes());
+    push::pkt_line::flush(&mut body);
+    let (heard, word) = channel();
+    let held = Step::Held(first.to_vec(), Arc::new(Mutex::new(word)), rest.to_vec());
+
+    let (folder, commits) = source("sha1");
+    let server = Scripted::serve([Step::Answer(advertised(&body)), held]);
+    let mut remote = open(&server.url(NAME), &settings(Some(CANARY)));
+    let create = command("refs/kv/main", None, Some(&commits[0]), &commits[0]);
+    let listening = tracing_subscriber::registry().with(Listener(Mutex::new(heard)));
+    let report =
+        tracing::subscriber::with_default(listening, || pushed(&mut remote, folder.path(), vec![create], true));
+    assert!(report.expect("a report, since the server was heard").all_accepted());
 }
 
 #[test]

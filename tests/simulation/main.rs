@@ -15,6 +15,7 @@
 //!
 //! Which breakages were made on purpose, and caught: `docs/simulation.md`.
 mod disk;
+#[path = "../support/random.rs"]
 mod random;
 mod world;
 
@@ -22,6 +23,7 @@ use std::{
     cell::RefCell,
     collections::{BTreeMap, BTreeSet},
     path::Path,
+    sync::Arc,
     time::Duration,
 };
 
@@ -30,7 +32,7 @@ use disk::SimDisk;
 use random::Random;
 use stargate_mirror::{
     clock::{Clock, ManualClock},
-    journal::{self, Backlog, Draft, Located, Source, Status, Writer},
+    journal::{self, Backlog, Draft, Located, Origin, Source, Status, Writer},
     mirror::{Knowledge, Rules, compare, missed, watermark},
     ref_pattern::RefPatterns,
     ref_update::RefUpdate,
@@ -389,12 +391,11 @@ impl<'a> Simulation<'a> {
 }
 
 fn drafts(updates: Vec<RefUpdate>, source: Source) -> Vec<Draft> {
+    let origin = Arc::new(Origin::of(source));
     let draft = |update| Draft {
         update,
-        pusher: None,
-        repo: None,
-        source,
-        meta: None,
+        txn_id: None,
+        origin: origin.clone(),
     };
     updates.into_iter().map(draft).collect()
 }

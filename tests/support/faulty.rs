@@ -11,7 +11,7 @@ use std::{
 use jiff::Timestamp;
 use stargate_mirror::{
     clock::Clock,
-    journal::{Draft, Source},
+    journal::{Draft, Origin, Source},
     ref_update::RefUpdate,
     storage::{Disk, DiskFile, Identity, Look, Storage},
 };
@@ -179,10 +179,8 @@ pub fn draft(name: &str) -> Draft {
     let line = format!("{} {} refs/kv/{name}", "0".repeat(40), "1".repeat(40));
     Draft {
         update: RefUpdate::parse(line.as_bytes()).expect("a ref update"),
-        pusher: None,
-        repo: None,
-        source: Source::PostReceive,
-        meta: None,
+        txn_id: None,
+        origin: Origin::of(Source::PostReceive).into(),
     }
 }
 

@@ -123,6 +123,11 @@ impl Mirror {
         ["client.pem", "client.key"].map(|name| self.folder.path().join(name))
     }
 
+    /// Takes this token from now on, instead of the one before.
+    pub fn set_token(&self, token: &str) {
+        web::write_htpasswd(self.folder.path(), token);
+    }
+
     /// The port.
     pub fn port(&self) -> u16 {
         self.port

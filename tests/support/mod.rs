@@ -3,12 +3,18 @@
 #![allow(dead_code)]
 
 pub mod certificates;
+pub mod events;
 pub mod faulty;
+pub mod feeds;
 pub mod git;
 pub mod mirror;
 pub mod processes;
 pub mod pushing;
+pub mod random;
+pub mod relay;
+pub mod running;
 pub mod scripted;
 pub mod sshd;
 pub mod stargate;
+pub mod strace;
 pub mod web;

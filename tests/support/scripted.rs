@@ -2,7 +2,7 @@
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc::Receiver},
     thread,
     time::Duration,
 };
@@ -27,6 +27,9 @@ pub enum Step {
     Tunnelled(fn(&Received) -> Vec<u8>),
     /// It is read whole and answered with the first bytes, then with the second again and again: 1 GiB of them.
     Endless(Vec<u8>, Vec<u8>),
+    /// It is read whole and answered with the first bytes, and with the others once somebody sends word; the connection is
+    /// closed.
+    Held(Vec<u8>, Arc<Mutex<Receiver<()>>>, Vec<u8>),
     /// It is read whole and never answered.
     Silence,
     /// Its header is read, nothing else ever.
@@ -135,6 +138,12 @@ fn run(listener: &TcpListener, script: impl Iterator<Item = Step>, log: &Log) {
                 while sent.is_ok() && left > 0 {
                     sent = stream.get_mut().write_all(&piece);
                     left -= 1;
+                }
+            }
+            Step::Held(first, word, rest) => {
+                let sent = stream.get_mut().write_all(&first);
+                if sent.is_ok() && lock(&word).recv_timeout(PATIENCE).is_ok() {
+                    let _ = stream.get_mut().write_all(&rest);
                 }
             }
             Step::Answer(bytes) => {

@@ -52,6 +52,16 @@ impl Stargate {
         stargate
     }
 
+    /// Another one that is the same in everything, and what is beside it in its folder.
+    pub fn copy(&self) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mut command = Command::new("cp");
+        command.arg("-a").arg(self.folder.path().join(".")).arg(folder.path());
+        assert!(start(&mut command).wait().expect("it ends").success());
+        let git_dir = folder.path().join("o/r.git");
+        Stargate { folder, git_dir }
+    }
+
     /// Puts the hook in place.
     pub fn install(&self) -> Report {
         let installation = Installation {

@@ -49,8 +49,8 @@ impl Observer for Terminal {
         let said = |what: &str| style.clone().template(&format!("{{spinner}} {what}"));
         let styled = match stage {
             Stage::Asking => said("Asking the remote for its refs"),
-            Stage::Counting => said("Counting objects"),
-            Stage::Compressing { objects } => said(&format!("Compressing objects: {objects}")),
+            Stage::Counting => said("Counting objects: {pos}"),
+            Stage::Compressing { objects } => said(&format!("Compressing objects: {{pos}} of {objects}")),
             Stage::Sending { pack } => match pack.and_then(|pack| Some((pack.file.try_clone().ok()?, pack))) {
                 Some((spool, pack)) => said("{sent}").map(|style| style.with_key("sent", sent(spool, pack))),
                 None => said("Waiting for the remote"),
@@ -59,6 +59,12 @@ impl Observer for Terminal {
         };
         if let Ok(style) = styled {
             self.show(style);
+        }
+    }
+
+    fn objects(&self, so_far: usize) {
+        if let Some(bar) = &*self.current.borrow() {
+            bar.set_position(so_far as u64);
         }
     }
 }

@@ -5,19 +5,21 @@ use std::iter::Peekable;
 use bstr::{BString, ByteVec};
 use gix::{
     ObjectId,
-    hashtable::{HashMap, hash_map::Entry},
     objs::{Kind, TreeRefIter, tree::EntryRef},
 };
 
-use super::super::{Error, base::Base, objects::Objects};
-use super::{Listed, renames::Deleted};
+use super::super::{Error, Outcome, base::Base, objects::Objects};
+use super::{List, Listed, places::Places, renames::Deleted};
 
 /// Lists objects, each once.
 pub(super) struct Trees<'a> {
     objects: &'a Objects,
-    /// What was listed, with its place in the list, or is had by the remote with everything that it reaches.
-    passed: HashMap<ObjectId, Option<usize>>,
-    list: Vec<Listed>,
+    /// What the remote has with everything that it reaches.
+    had: HashSet<ObjectId>,
+    list: List,
+    /// Places in the list: of what is sent, and of bases that the remote has.
+    listed: Places,
+    remote: Places,
 }
 
 /// A tree to walk.
@@ -53,24 +55,53 @@ impl<'a> Trees<'a> {
     pub(super) fn new(objects: &'a Objects, had: HashSet<ObjectId>) -> Self {
         Trees {
             objects,
-            passed: had.into_iter().map(|id| (id, None)).collect(),
-            list: Vec::new(),
+            had,
+            list: List::default(),
+            listed: Places::default(),
+            remote: Places::default(),
         }
+    }
+
+    /// How many objects are listed.
+    pub(super) fn listed_so_far(&self) -> usize {
+        self.list.objects.len()
     }
 
     /// Lists an object, unless it was passed. `base` is in a complete tree. Says whether it is new in the list.
     pub(super) fn list(&mut self, id: ObjectId, base: Option<ObjectId>) -> bool {
-        let base = base.map(|base| match self.passed.get(&base) {
-            Some(Some(place)) => Base::Listed(*place),
-            // Complete, and not in the list.
-            Some(None) | None => Base::Remote(base),
-        });
-        let Entry::Vacant(place) = self.passed.entry(id) else {
+        if self.is_passed(&id) {
             return false;
-        };
-        place.insert(Some(self.list.len()));
-        self.list.push(Listed { id, base });
+        }
+        let base = base.map(|base| match self.place(&base) {
+            Some(place) => Base::Listed(place),
+            // Complete, and not in the list.
+            None => Base::Remote(self.remote_base(base)),
+        });
+        let objects = &mut self.list.objects;
+        let place = objects.len() as u32;
+        objects.push(Listed { id, base });
+        self.listed.add(&id, place, |place| objects[place as usize].id);
         true
+    }
+
+    /// Whether it was listed, or is had by the remote with everything that it reaches.
+    fn is_passed(&self, id: &ObjectId) -> bool {
+        self.had.contains(id) || self.place(id).is_some()
+    }
+
+    fn place(&self, id: &ObjectId) -> Option<u32> {
+        self.listed.find(id, |place| self.list.objects[place as usize].id)
+    }
+
+    fn remote_base(&mut self, id: ObjectId) -> u32 {
+        let known = &mut self.list.remote;
+        if let Some(place) = self.remote.find(&id, |place| known[place as usize]) {
+            return place;
+        }
+        let place = known.len() as u32;
+        known.push(id);
+        self.remote.add(&id, place, |place| known[place as usize]);
+        place
     }
 
     /// Lists `root` and what it reaches, except for what one of `bases` has at the same path, or the first of them at a
@@ -140,7 +171,7 @@ impl<'a> Trees<'a> {
         walk: &mut Walk,
     ) -> Result<(), Error> {
         let (id, is_tree) = (entry.oid.to_owned(), entry.mode.is_tree());
-        if self.passed.contains_key(&id) {
+        if self.is_passed(&id) {
             return Ok(());
         }
         if before.is_empty() {
@@ -188,7 +219,7 @@ impl<'a> Trees<'a> {
         name: &[u8],
         owner: &str,
     ) -> Result<(), Error> {
-        if !self.passed.contains_key(&id) {
+        if !self.is_passed(&id) {
             let name = bstr::BStr::new(name);
             self.objects.require(id, &format_args!("/{folder}{name} in {owner}"))?;
             self.list(id, base);
@@ -198,15 +229,23 @@ impl<'a> Trees<'a> {
 
     /// The list. What the remote has and is sent all the same, because it was added again, is no base outside of the
     /// pack: `git index-pack` fails on a delta of such an object when that is a delta itself.
-    pub(super) fn into_list(mut self) -> Vec<Listed> {
-        for place in 0..self.list.len() {
-            if let Some(Base::Remote(id)) = self.list[place].base
-                && let Some(Some(sent)) = self.passed.get(&id)
+    ///
+    /// # Errors
+    /// There are more objects than a pack can hold.
+    pub(super) fn into_list(mut self) -> Result<List, Error> {
+        let too_many = |_| {
+            let what = "more objects to push than a pack can hold (2^32)";
+            Error::new(Outcome::Misconfigured, what)
+        };
+        let count = u32::try_from(self.list.objects.len()).map_err(too_many)?;
+        for place in 0..count {
+            if let Some(Base::Remote(base)) = self.list.objects[place as usize].base
+                && let Some(sent) = self.place(&self.list.remote[base as usize])
             {
-                self.list[place].base = (*sent < place).then_some(Base::Listed(*sent));
+                self.list.objects[place as usize].base = (sent < place).then_some(Base::Listed(sent));
             }
         }
-        self.list
+        Ok(self.list)
     }
 }
 

@@ -13,14 +13,17 @@ use super::{Plan, header, loose::Loose, spool_failed};
 const SMALL: u64 = 1 << 20;
 /// The largest object that is made a delta, or that a delta is made of, in bytes.
 const MAX_DELTA: u64 = 64 << 20;
+/// A delta that has, before it is compressed, less than one byte for so many of the object is taken without compressing
+/// the object itself.
+const CERTAIN: usize = 8;
 /// A base that is so many times as large as the object is not worth looking at.
 const MAX_RATIO: u64 = 32;
 /// How many objects that were encoded last are kept as bases of those to come, and how many bytes of them.
 const RECENT: usize = 128;
-const RECENT_BYTES: usize = 4 << 20;
+const RECENT_BYTES: usize = 2 << 20;
 /// How many bytes of objects, and of bases of deltas, are kept beside them.
 const OBJECT_CACHE: usize = 1 << 20;
-const BASE_CACHE: usize = 2 << 20;
+const BASE_CACHE: usize = 1 << 20;
 /// What an offset to a base in the pack takes, in bytes, as far as the comparison goes: those of the largest packs have 5.
 const OFFSET: usize = 5;
 
@@ -80,7 +83,7 @@ impl<'a> Encoder<'a> {
 
     /// Writes the object at this place of the list whole, in pieces when it is loose.
     pub(super) fn stream(&mut self, place: usize, out: &mut impl Write) -> Result<(), Error> {
-        let id = self.plan.list[place].id;
+        let id = self.plan.list.objects[place].id;
         let unusable = |error: io::Error| self.objects.unusable(id, &error.to_string());
         self.deflate.reset();
         let Some(mut object) = self.loose.open(id).map_err(unusable)? else {
@@ -113,7 +116,7 @@ impl<'a> Encoder<'a> {
             return Ok(Encoded::Large);
         };
         let encoded = self.encode(place, choice, kind, &data);
-        self.recent.add(self.plan.list[place].id, kind, data);
+        self.recent.add(self.plan.list.objects[place].id, kind, data);
         Ok(encoded)
     }
 
@@ -127,6 +130,12 @@ impl<'a> Encoder<'a> {
         let whole = match self.plan.stored_size(place) {
             Some(stored) if stored <= limit => return Encoded::Stored,
             Some(_) => None,
+            None if delta
+                .as_ref()
+                .is_some_and(|(size, ..)| *size as usize <= data.len() / CERTAIN) =>
+            {
+                None
+            }
             None => self.compressed(data, limit),
         };
         match (whole, delta) {
@@ -137,7 +146,7 @@ impl<'a> Encoder<'a> {
 
     /// The object, unless it has more than `limit` bytes.
     fn read(&mut self, place: usize, limit: u64) -> Result<Option<(Kind, Vec<u8>)>, Error> {
-        let id = self.plan.list[place].id;
+        let id = self.plan.list.objects[place].id;
         if self.plan.locations[place].is_none() {
             let unusable = |error: io::Error| self.objects.unusable(id, &error.to_string());
             if let Some(object) = self.loose.open(id).map_err(unusable)? {
@@ -157,13 +166,10 @@ impl<'a> Encoder<'a> {
 
     /// A delta, compressed: its size before that, its bytes, what it costs. A base that cannot be read is none.
     fn delta(&mut self, base: Base, kind: Kind, data: &[u8]) -> Option<(u64, Vec<u8>, usize)> {
-        let (id, reference) = match base {
-            Base::Listed(place) => {
-                let id = self.plan.list[place].id;
-                let offset = self.plan.format.ofs_delta;
-                (id, if offset { OFFSET } else { id.as_bytes().len() })
-            }
-            Base::Remote(id) => (id, id.as_bytes().len()),
+        let id = self.plan.list.id(base);
+        let reference = match base {
+            Base::Listed(_) if self.plan.format.ofs_delta => OFFSET,
+            _ => id.as_bytes().len(),
         };
         let delta = match self.recent.find(id) {
             Some((base_kind, base)) if base_kind == kind => delta::encode(base, data, data.len()),

@@ -39,6 +39,14 @@ impl Loose {
         }
     }
 
+    /// Whether an object is loose.
+    pub(super) fn has(&self, id: ObjectId) -> bool {
+        let hex = id.to_string();
+        let (folder, file) = hex.split_at(2);
+        let mut folders = self.folders.iter();
+        folders.any(|path| path.join(folder).join(file).is_file())
+    }
+
     /// Opens an object, if it is loose.
     pub(super) fn open(&mut self, id: ObjectId) -> io::Result<Option<Object<'_>>> {
         let hex = id.to_string();

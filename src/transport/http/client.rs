@@ -1,11 +1,12 @@
 //! Requests and answers of git's smart protocol over HTTP (gitprotocol-http): authenticated, bounded, redirected.
-use std::{fs::File, io, io::Read, sync::Arc};
+use std::{fs::File, io, io::Read, time::Duration};
 
 use jiff::Timestamp;
 use secrecy::ExposeSecret;
 use ureq::http::{HeaderValue, Method, Request, Response, StatusCode, header};
-use ureq::{Body, SendBody, tls::TlsConfig};
+use ureq::{Body, SendBody};
 
+use super::agent::agent;
 use super::failure::{self, Effect, Proof};
 use super::{HttpUrl, Options};
 use crate::push::{self, Error, Outcome, Traffic};
@@ -17,9 +18,6 @@ const MAX_REDIRECTS: usize = 5;
 /// The most bytes of a refusal's text that are read, and the most of it that are shown.
 const MAX_TEXT_READ: u64 = 4096;
 const MAX_TEXT_SHOWN: usize = 200;
-
-/// Some servers serve git's protocol only to what says it is git.
-const USER_AGENT: &str = concat!("git/stargate-mirror-", env!("CARGO_PKG_VERSION"));
 
 /// A server that is asked about one repository. Connections and TLS sessions are kept between requests.
 pub(super) struct Client {
@@ -33,11 +31,12 @@ pub(super) struct Client {
     traffic: Traffic,
 }
 
-/// An answer of status 200 in git's protocol, whose body is still to be read.
-pub(super) struct Answer<'a> {
+/// An answer of status 200 in git's protocol, whose body is still to be read. It borrows nothing, so that the client can be
+/// asked meanwhile.
+pub(super) struct Answer {
     body: Body,
     effect: Effect,
-    settings: &'a Settings,
+    settings: Settings,
 }
 
 impl Client {
@@ -55,25 +54,9 @@ impl Client {
         if let Some((user, password)) = password {
             credentials.hide(user, password);
         }
-        let mut config = ureq::Agent::config_builder()
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .proxy(proxy)
-            .timeout_resolve(Some(settings.connect_timeout))
-            .timeout_connect(Some(settings.connect_timeout))
-            .timeout_per_read(Some(settings.idle_timeout))
-            .timeout_per_write(Some(settings.idle_timeout))
-            .user_agent(options.user_agent.as_deref().unwrap_or(USER_AGENT));
-        if url.is_https() {
-            let tls = TlsConfig::builder()
-                .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
-                .client_cert(options.client_certificate()?)
-                .root_certs(settings.trust_roots(&options)?.into());
-            config = config.tls_config(tls.build());
-        }
+        let agent = agent(&url, proxy, &options, &settings)?;
         Ok(Client {
-            agent: config.build().new_agent(),
+            agent,
             settings,
             base: url.clone(),
             configured: url,
@@ -107,7 +90,7 @@ impl Client {
     }
 
     /// Asks for the advertisement of `service`, wherever the server redirects to (gitprotocol-http, *Smart Clients*).
-    pub(super) fn advertisement(&mut self, service: Service) -> Result<Answer<'_>, Error> {
+    pub(super) fn advertisement(&mut self, service: Service) -> Result<Answer, Error> {
         // A push needs to say who pushes, a reader often does not.
         if service == Service::ReceivePack {
             self.credentials.ask()?;
@@ -139,12 +122,7 @@ impl Client {
     }
 
     /// Sends `head`, and `pack` after it, to `service`.
-    pub(super) fn post(
-        &mut self,
-        service: Service,
-        head: Vec<u8>,
-        pack: Option<push::Pack>,
-    ) -> Result<Answer<'_>, Error> {
+    pub(super) fn post(&mut self, service: Service, head: Vec<u8>, pack: Option<push::Pack>) -> Result<Answer, Error> {
         let base = self.base.clone();
         let effect = match service {
             Service::ReceivePack => Effect::Possible,
@@ -249,7 +227,7 @@ impl Client {
         content_type: String,
         effect: Effect,
         proof: Proof,
-    ) -> Result<Answer<'_>, Error> {
+    ) -> Result<Answer, Error> {
         let status = response.status();
         match status {
             StatusCode::OK if proof == Proof::Sent => self.credentials.accepted(),
@@ -257,11 +235,7 @@ impl Client {
             _ => {}
         }
         if status != StatusCode::OK {
-            let retry_after = response
-                .headers()
-                .get(header::RETRY_AFTER)
-                .and_then(|value| value.to_str().ok());
-            let retry_after = retry_after.and_then(|value| failure::retry_after(value, Timestamp::now()));
+            let retry_after = retry_after_of(&response);
             // Scrubbed before it is cut: half a secret would not be found.
             let text = self.scrubbed(&text_for_a_person(&mut response));
             let text: String = text.chars().take(MAX_TEXT_SHOWN).collect();
@@ -273,12 +247,12 @@ impl Client {
         Ok(Answer {
             body: response.into_body(),
             effect,
-            settings: &self.settings,
+            settings: self.settings.clone(),
         })
     }
 }
 
-impl Answer<'_> {
+impl Answer {
     /// Gives the body to `take`, piece by piece, `limit` bytes at most.
     ///
     /// # Errors
@@ -292,10 +266,16 @@ impl Answer<'_> {
                 Ok(0) => return Ok(()),
                 Ok(length) => take(&piece[..length])?,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(failure::lost(&error.into(), self.effect, self.settings)),
+                Err(error) => return Err(failure::lost(&error.into(), self.effect, &self.settings)),
             }
         }
     }
+}
+
+/// How long the server asks to wait.
+pub(in crate::transport) fn retry_after_of(response: &Response<Body>) -> Option<Duration> {
+    let value = response.headers().get(header::RETRY_AFTER)?.to_str().ok()?;
+    failure::retry_after(value, Timestamp::now())
 }
 
 fn content_type(service: Service, what: &str) -> String {

@@ -69,6 +69,11 @@ impl HttpUrl {
         format!("{}/{service}", self.text)
     }
 
+    /// The URL of `path`, which is encoded already, below this.
+    pub(in crate::transport) fn below(&self, path: &str) -> String {
+        format!("{}/{path}", self.text)
+    }
+
     /// The repository that a redirect of its advertisement leads to (RFC 9110, section 10.2.2).
     pub(super) fn redirected(&self, location: &str) -> Result<Self, BadRedirect> {
         let target = self.resolved(location).ok_or(BadRedirect::NoUrl)?;

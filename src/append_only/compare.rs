@@ -1,0 +1,383 @@
+//! What became of the files of one tree in another.
+use std::cmp::Ordering;
+
+use bstr::{BString, ByteVec};
+use gix::{
+    ObjectId,
+    objs::tree::{EntryKind, EntryRef, name_order},
+};
+
+use super::{
+    Error, Letter, Paths,
+    lookup::item_at,
+    objects::{Item, Reader, Tree},
+    renames,
+};
+
+/// How many entries of trees are paired in one comparison. A tree may name another many times, so that few objects are
+/// very many files.
+const MAX_PAIRS: usize = 1_000_000;
+
+/// A file that is in one tree and not, or not the same, in the other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Change {
+    /// Only the new tree has it.
+    Added { path: BString, item: Item },
+    /// The old tree has it, and the new one has something else there, or nothing.
+    Broken {
+        path: BString,
+        letter: Letter,
+        item: Item,
+        to: Option<BString>,
+    },
+}
+
+/// Whether files that are only in the new tree are looked for, which means to read what is new.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Additions {
+    /// They are.
+    Wanted,
+    /// They are not.
+    Unread,
+}
+
+/// What became of the guarded files of `old` in `new`, in order of path. Additions last, if they are wanted.
+///
+/// Both are ids of trees.
+///
+/// # Errors
+/// A tree is missing or damaged.
+pub(super) fn compare(
+    reader: Reader<'_>,
+    paths: &Paths,
+    old: ObjectId,
+    new: ObjectId,
+    additions: Additions,
+) -> Result<Vec<Change>, Error> {
+    if old == new {
+        return Ok(Vec::new());
+    }
+    let mut changes = Vec::new();
+    for path in paths.iter() {
+        let pair = Pair {
+            path: path.into(),
+            old: item_at(reader, old, path)?,
+            new: item_at(reader, new, path)?,
+        };
+        changes.extend(walk(reader, pair, additions)?);
+    }
+    let (mut broken, mut added): (Vec<_>, Vec<_>) = changes
+        .into_iter()
+        .partition(|change| matches!(change, Change::Broken { .. }));
+    if broken.iter().any(|change| {
+        matches!(
+            change,
+            Change::Broken {
+                letter: Letter::Deleted,
+                ..
+            }
+        )
+    }) {
+        renames::find(reader, &mut broken, old, new)?;
+    }
+    broken.sort_by(|one, other| one.path().cmp(other.path()));
+    broken.append(&mut added);
+    Ok(broken)
+}
+
+/// Every file that differs between two items, in no order.
+pub(super) fn walk(reader: Reader<'_>, pair: Pair, additions: Additions) -> Result<Vec<Change>, Error> {
+    let mut changes = Vec::new();
+    // Not the call stack: how deep trees go is up to who made them.
+    let mut pairs = vec![pair];
+    let mut count = 0;
+    while let Some(pair) = pairs.pop() {
+        count += 1;
+        if count > MAX_PAIRS {
+            return Err(Error::TooMany(MAX_PAIRS, "files that differ"));
+        }
+        if pair.old == pair.new || (pair.old.is_none() && additions == Additions::Unread) {
+            continue;
+        }
+        let (old_tree, new_tree) = (pair.old.filter(Item::is_tree), pair.new.filter(Item::is_tree));
+        if old_tree.is_some() || new_tree.is_some() {
+            join(reader, &pair.path, old_tree, new_tree, &mut pairs)?;
+        }
+        changes.extend(pair.change(additions));
+    }
+    Ok(changes)
+}
+
+/// What two trees have at a path.
+#[derive(Debug, Clone)]
+pub(super) struct Pair {
+    pub(super) path: BString,
+    pub(super) old: Option<Item>,
+    pub(super) new: Option<Item>,
+}
+
+impl Pair {
+    /// What this says of files.
+    fn change(self, additions: Additions) -> Option<Change> {
+        let Pair { path, old, new } = self;
+        let is_file = |item: &Item| !item.is_tree();
+        match (old.filter(is_file), new.filter(is_file)) {
+            (Some(item), new) => Some(Change::Broken {
+                path,
+                letter: new.map_or(Letter::Deleted, |new| letter(item.kind, new.kind)),
+                item,
+                to: None,
+            }),
+            (None, Some(item)) if additions == Additions::Wanted => Some(Change::Added { path, item }),
+            (None, _) => None,
+        }
+    }
+}
+
+impl Change {
+    pub(super) fn path(&self) -> &BString {
+        match self {
+            Change::Added { path, .. } | Change::Broken { path, .. } => path,
+        }
+    }
+}
+
+/// The letter of a file that is still there, but not the same.
+fn letter(old: EntryKind, new: EntryKind) -> Letter {
+    let regular = |kind| matches!(kind, EntryKind::Blob | EntryKind::BlobExecutable);
+    match old == new || (regular(old) && regular(new)) {
+        true => Letter::Modified,
+        false => Letter::TypeChanged,
+    }
+}
+
+/// Pairs the entries of two trees by name; a file and a folder of one name are not a pair.
+fn join(
+    reader: Reader<'_>,
+    path: &BString,
+    old: Option<Item>,
+    new: Option<Item>,
+    pairs: &mut Vec<Pair>,
+) -> Result<(), Error> {
+    let read = |item: Option<Item>| item.map(|item| reader.tree(item.id)).transpose();
+    let (old, new) = (read(old)?, read(new)?);
+    let old = old.as_ref().map_or(Ok(Vec::new()), Tree::entries)?;
+    let new = new.as_ref().map_or(Ok(Vec::new()), Tree::entries)?;
+    let (mut old, mut new) = (old.iter().peekable(), new.iter().peekable());
+    loop {
+        let order = match (old.peek(), new.peek()) {
+            (None, None) => return Ok(()),
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some(one), Some(other)) => by_name(one, other),
+        };
+        let one = if order == Ordering::Greater { None } else { old.next() };
+        let other = if order == Ordering::Less { None } else { new.next() };
+        let (one_item, other_item) = (one.map(Item::from), other.map(Item::from));
+        if one_item != other_item
+            && let Some(entry) = one.or(other)
+        {
+            pairs.push(Pair {
+                path: joined(path, entry),
+                old: one_item,
+                new: other_item,
+            });
+        }
+    }
+}
+
+fn by_name(one: &EntryRef<'_>, other: &EntryRef<'_>) -> Ordering {
+    name_order(one.filename, one.mode.is_tree(), other.filename, other.mode.is_tree())
+}
+
+fn joined(path: &BString, entry: &EntryRef<'_>) -> BString {
+    let mut joined = path.clone();
+    if !joined.is_empty() {
+        joined.push_byte(b'/');
+    }
+    joined.push_str(entry.filename);
+    joined
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::Cell, collections::BTreeMap};
+
+    use bstr::ByteSlice;
+    use gix::{
+        hash::Kind as Hash,
+        objs::{Data, Find, Kind, WriteTo, tree},
+    };
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Objects in memory, which counts what is read.
+    #[derive(Default)]
+    struct Memory {
+        trees: BTreeMap<ObjectId, Vec<u8>>,
+        reads: Cell<usize>,
+    }
+
+    type Files = BTreeMap<String, (EntryKind, u8)>;
+
+    impl Find for Memory {
+        fn try_find<'a>(&self, id: &gix::oid, buffer: &'a mut Vec<u8>) -> gix::Result<Option<Data<'a>>> {
+            self.reads.set(self.reads.get() + 1);
+            let Some(data) = self.trees.get(id) else {
+                return Ok(None);
+            };
+            data.clone_into(buffer);
+            Ok(Some(Data::new(buffer, Kind::Tree, Hash::Sha1)))
+        }
+    }
+
+    impl Memory {
+        fn write(&mut self, files: &Files) -> ObjectId {
+            let mut folders: BTreeMap<&str, Files> = BTreeMap::new();
+            let mut entries = Vec::new();
+            for (path, (kind, content)) in files {
+                match path.split_once('/') {
+                    Some((folder, rest)) => {
+                        folders
+                            .entry(folder)
+                            .or_default()
+                            .insert(rest.into(), (*kind, *content));
+                    }
+                    None => entries.push(tree::Entry {
+                        mode: (*kind).into(),
+                        filename: path.as_str().into(),
+                        oid: ObjectId::from_bytes_or_panic(&[*content; 20]),
+                    }),
+                }
+            }
+            for (folder, files) in folders {
+                entries.push(tree::Entry {
+                    mode: EntryKind::Tree.into(),
+                    filename: folder.into(),
+                    oid: self.write(&files),
+                });
+            }
+            entries.sort();
+            let mut data = Vec::new();
+            gix::objs::Tree { entries }.write_to(&mut data).expect("memory");
+            let id = gix::objs::compute_hash(Hash::Sha1, Kind::Tree, &data).expect("a hash");
+            self.trees.insert(id, data);
+            id
+        }
+    }
+
+    /// Files of which no path is also a folder.
+    fn files() -> impl Strategy<Value = Files> {
+        let kind = prop_oneof![
+            5 => Just(EntryKind::Blob),
+            1 => Just(EntryKind::BlobExecutable),
+            1 => Just(EntryKind::Link),
+            1 => Just(EntryKind::Commit),
+        ];
+        let path = prop_oneof![4 => "events(/[ab.]){1,3}", 1 => "[ae](/[ab]){0,2}", 1 => "events[-.a]?"];
+        let path = path.prop_filter("no name of dots", |path| {
+            !path.split('/').any(|part| part == "." || part == "..")
+        });
+        proptest::collection::btree_map(path, (kind, 0u8..6), 0..14).prop_map(|files| {
+            let is_folder = |path: &String| files.keys().any(|other| other.starts_with(&format!("{path}/")));
+            files
+                .iter()
+                .filter(|(path, _)| !is_folder(path))
+                .map(|(path, file)| (path.clone(), *file))
+                .collect()
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn the_rule_says_what_a_walk_over_all_paths_says(old in files(), new in files()) {
+            let mut memory = Memory::default();
+            let (old_id, new_id) = (memory.write(&old), memory.write(&new));
+            let paths = Paths::new(["events/"]).expect("a path");
+            let found = compare(Reader(&memory), &paths, old_id, new_id, Additions::Wanted).expect("trees");
+
+            let guarded = |path: &str| path == "events" || path.starts_with("events/");
+            let regular = |kind| matches!(kind, EntryKind::Blob | EntryKind::BlobExecutable);
+            let mut expected: Vec<(String, Letter)> = Vec::new();
+            for (path, file) in old.iter().filter(|(path, _)| guarded(path)) {
+                match new.get(path) {
+                    Some(now) if now == file => {}
+                    Some((kind, _)) if *kind == file.0 || (regular(*kind) && regular(file.0)) => {
+                        expected.push((path.clone(), Letter::Modified));
+                    }
+                    Some(_) => expected.push((path.clone(), Letter::TypeChanged)),
+                    None => expected.push((path.clone(), Letter::Deleted)),
+                }
+            }
+            let mut broken = Vec::new();
+            let mut added = Vec::new();
+            let mut targets = std::collections::BTreeSet::new();
+            for change in found {
+                let path = change.path().to_string();
+                match change {
+                    Change::Added { item, .. } => added.push((path, item.kind)),
+                    Change::Broken { letter: Letter::Renamed, to: Some(to), item, .. } => {
+                        let to = to.to_str().expect("a path").to_owned();
+                        prop_assert!(!old.contains_key(&to) && new[&to].1 == item.id.as_bytes()[0]);
+                        prop_assert!(targets.insert(to), "two files became one");
+                        broken.push((path, Letter::Deleted));
+                    }
+                    Change::Broken { letter, .. } => broken.push((path, letter)),
+                }
+            }
+            prop_assert_eq!(broken, expected);
+            added.sort();
+            let expected: Vec<_> = new
+                .iter()
+                .filter(|(path, _)| guarded(path) && !old.contains_key(*path))
+                .map(|(path, (kind, _))| (path.clone(), *kind))
+                .collect();
+            prop_assert_eq!(added, expected);
+        }
+    }
+
+    #[test]
+    fn equal_subtrees_are_not_read() {
+        let mut memory = Memory::default();
+        let path = |number: u32| format!("events/feed-{}/day-{}/{number}", number % 10, number / 10 % 100);
+        let mut files: Files = (0..100_000)
+            .map(|number| (path(number), (EntryKind::Blob, 1)))
+            .collect();
+        let old = memory.write(&files);
+        files.insert(path(4711), (EntryKind::Blob, 2));
+        files.insert("events/feed-new/day/file".into(), (EntryKind::Blob, 3));
+        files.insert("elsewhere/file".into(), (EntryKind::Blob, 4));
+        let new = memory.write(&files);
+        let paths = Paths::new(["events/"]).expect("a path");
+        let found = compare(Reader(&memory), &paths, old, new, Additions::Unread).expect("trees");
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].path(), path(4711).as_str());
+        // Of each side the root, events, the feed and the day.
+        assert_eq!(memory.reads.get(), 8);
+    }
+
+    #[test]
+    fn a_tree_that_names_another_again_and_again_has_an_end() {
+        let mut memory = Memory::default();
+        let mut id = memory.write(&Files::from([("file".into(), (EntryKind::Blob, 1))]));
+        for _ in 0..12 {
+            let entries = (b'a'..b'k').map(|name| tree::Entry {
+                mode: EntryKind::Tree.into(),
+                filename: vec![name].into(),
+                oid: id,
+            });
+            let mut data = Vec::new();
+            let tree = gix::objs::Tree {
+                entries: entries.collect(),
+            };
+            tree.write_to(&mut data).expect("memory");
+            id = gix::objs::compute_hash(Hash::Sha1, Kind::Tree, &data).expect("a hash");
+            memory.trees.insert(id, data);
+        }
+        let paths = Paths::new(["."]).expect("a path");
+        let none = ObjectId::empty_tree(Hash::Sha1);
+        let found = compare(Reader(&memory), &paths, id, none, Additions::Unread);
+        assert!(matches!(found, Err(Error::TooMany(MAX_PAIRS, _))));
+    }
+}

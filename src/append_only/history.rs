@@ -1,0 +1,177 @@
+//! Which commits are new: those that `head` reaches and `base` does not.
+//!
+//! Both ends are followed at once, the youngest commit first, until only what `base` reaches is left to follow. Clocks go
+//! wrong, so at that point a commit may be taken for new that `base` reaches by a longer way, never the other way round.
+//! [`finish()`](History::finish()) follows everything that is left, and then it is right whatever the clocks said.
+use std::collections::{BinaryHeap, HashMap};
+
+use gix::ObjectId;
+
+use super::{
+    Error,
+    objects::{Commit, Reader},
+};
+
+/// How many commits are looked at. More are refused: a verdict on some of them would be none.
+const MAX_COMMITS: usize = 4_000_000;
+
+/// Reached from `head`.
+const HEAD: u8 = 1;
+/// Reached from `base`.
+const BASE: u8 = 2;
+
+struct Seen {
+    commit: Commit,
+    reached: u8,
+    waiting: bool,
+}
+
+/// Commits that were reached so far.
+pub(super) struct History<'a> {
+    reader: Reader<'a>,
+    /// The commits that a shallow clone ends at.
+    shallow: &'a dyn Fn(ObjectId) -> bool,
+    seen: HashMap<ObjectId, Seen>,
+    /// By time; of one second, what `base` reaches comes first, so that only clocks that run backwards mislead.
+    waiting: BinaryHeap<(i64, bool, ObjectId)>,
+    /// How many of those that wait are reached from `head` only.
+    new_waiting: usize,
+    /// A commit that `base` reaches, whose parents are missing.
+    cut: Option<ObjectId>,
+    related: bool,
+}
+
+impl<'a> History<'a> {
+    /// Follows both ends as far as is needed.
+    ///
+    /// # Errors
+    /// A commit is missing or damaged, or there are too many.
+    pub(super) fn between(
+        reader: Reader<'a>,
+        shallow: &'a dyn Fn(ObjectId) -> bool,
+        base: Option<ObjectId>,
+        head: ObjectId,
+    ) -> Result<Self, Error> {
+        let mut history = History {
+            reader,
+            shallow,
+            seen: HashMap::new(),
+            waiting: BinaryHeap::new(),
+            new_waiting: 0,
+            cut: None,
+            related: false,
+        };
+        history.reach(head, HEAD)?;
+        if let Some(base) = base {
+            history.reach(base, BASE)?;
+        }
+        while history.new_waiting > 0 {
+            history.step()?;
+        }
+        Ok(history)
+    }
+
+    /// Follows everything that is left.
+    ///
+    /// # Errors
+    /// As [`between()`](History::between()).
+    pub(super) fn finish(&mut self) -> Result<(), Error> {
+        while !self.waiting.is_empty() {
+            self.step()?;
+        }
+        Ok(())
+    }
+
+    /// The new commits, the oldest first.
+    ///
+    /// # Errors
+    /// The clone is shallow and ends at one of them.
+    pub(super) fn new_commits(&self) -> Result<Vec<ObjectId>, Error> {
+        let new = self.seen.iter().filter(|(_, seen)| seen.reached == HEAD);
+        let mut new: Vec<_> = new.map(|(id, seen)| (seen.commit.time, *id)).collect();
+        new.sort_unstable();
+        match new.iter().find(|(_, id)| (self.shallow)(*id)) {
+            Some((_, commit)) => Err(Error::Shallow { commit: *commit }),
+            None => Ok(new.into_iter().map(|(_, id)| id).collect()),
+        }
+    }
+
+    /// Whether this commit is new.
+    pub(super) fn is_new(&self, id: ObjectId) -> bool {
+        self.seen.get(&id).is_some_and(|seen| seen.reached == HEAD)
+    }
+
+    /// A commit that was reached.
+    ///
+    /// # Errors
+    /// It was not.
+    pub(super) fn commit(&self, id: ObjectId) -> Result<&Commit, Error> {
+        let seen = self.seen.get(&id).ok_or(Error::Missing { what: "commit", id })?;
+        Ok(&seen.commit)
+    }
+
+    /// Whether both ends reach some commit.
+    ///
+    /// # Errors
+    /// As [`between()`](History::between()); that is not known, because the clone is shallow.
+    pub(super) fn is_related(&mut self) -> Result<bool, Error> {
+        if !self.related {
+            self.finish()?;
+        }
+        match (self.related, self.cut) {
+            (false, Some(commit)) => Err(Error::Apart { commit }),
+            (related, _) => Ok(related),
+        }
+    }
+
+    fn reach(&mut self, id: ObjectId, from: u8) -> Result<(), Error> {
+        if !self.seen.contains_key(&id) {
+            if self.seen.len() >= MAX_COMMITS {
+                return Err(Error::TooMany(MAX_COMMITS, "commits"));
+            }
+            let seen = Seen {
+                commit: self.reader.commit(id)?,
+                reached: 0,
+                waiting: false,
+            };
+            self.seen.insert(id, seen);
+        }
+        let Some(seen) = self.seen.get_mut(&id) else {
+            return Ok(());
+        };
+        let before = seen.reached;
+        seen.reached |= from;
+        if seen.reached == before {
+            return Ok(());
+        }
+        self.related |= seen.reached == HEAD | BASE;
+        self.new_waiting -= usize::from(seen.waiting && before == HEAD);
+        self.new_waiting += usize::from(seen.reached == HEAD);
+        seen.waiting = true;
+        self.waiting.push((seen.commit.time, seen.reached != HEAD, id));
+        Ok(())
+    }
+
+    /// Follows the youngest commit that waits to its parents.
+    fn step(&mut self) -> Result<(), Error> {
+        let Some((_, _, id)) = self.waiting.pop() else {
+            return Ok(());
+        };
+        let Some(seen) = self.seen.get_mut(&id).filter(|seen| seen.waiting) else {
+            return Ok(());
+        };
+        seen.waiting = false;
+        let reached = seen.reached;
+        self.new_waiting -= usize::from(reached == HEAD);
+        if (self.shallow)(id) {
+            if reached != HEAD {
+                self.cut = Some(id);
+            }
+            return Ok(());
+        }
+        for parent in seen.commit.parents.clone() {
+            self.reach(parent, reached)?;
+        }
+        Ok(())
+    }
+}

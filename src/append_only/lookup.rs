@@ -1,0 +1,26 @@
+//! What a tree has at a guarded path.
+use bstr::{BStr, ByteSlice};
+use gix::ObjectId;
+
+use super::{
+    Error,
+    objects::{Item, Reader},
+};
+
+/// What the tree has at `path`, a file or a folder; the tree itself when `path` is empty.
+///
+/// # Errors
+/// A tree on the way is missing or damaged.
+pub(super) fn item_at(reader: Reader<'_>, tree: ObjectId, path: &BStr) -> Result<Option<Item>, Error> {
+    let mut item = Item::tree(tree);
+    for name in path.split_str("/").filter(|name| !name.is_empty()) {
+        if !item.is_tree() {
+            return Ok(None);
+        }
+        match reader.tree(item.id)?.item(name)? {
+            Some(found) => item = found,
+            None => return Ok(None),
+        }
+    }
+    Ok(Some(item))
+}

@@ -1,0 +1,236 @@
+//! Commits and trees out of an object database.
+use std::cmp::Ordering;
+
+use bstr::ByteSlice;
+use gix::{
+    ObjectId,
+    objs::{
+        CommitRefIter, Find, Kind, TagRefIter, TreeRefIter,
+        tree::{EntryKind, EntryRef, name_order},
+    },
+};
+
+use super::Error;
+
+/// A longer chain of tags is taken for damaged.
+const MAX_TAGS: usize = 64;
+
+/// What is needed of a commit.
+#[derive(Debug, Clone)]
+pub(super) struct Commit {
+    pub(super) tree: ObjectId,
+    pub(super) parents: Vec<ObjectId>,
+    /// When it was committed, in seconds since 1970; 0 when that cannot be read.
+    pub(super) time: i64,
+}
+
+/// What a tree has at some path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Item {
+    pub(super) kind: EntryKind,
+    pub(super) id: ObjectId,
+}
+
+impl Item {
+    /// A tree, such as the one of a commit.
+    pub(super) fn tree(id: ObjectId) -> Self {
+        Item {
+            kind: EntryKind::Tree,
+            id,
+        }
+    }
+
+    /// Whether it is a folder, and not a file.
+    pub(super) fn is_tree(&self) -> bool {
+        self.kind == EntryKind::Tree
+    }
+}
+
+impl From<&EntryRef<'_>> for Item {
+    fn from(entry: &EntryRef<'_>) -> Self {
+        Item {
+            kind: entry.mode.kind(),
+            id: entry.oid.into(),
+        }
+    }
+}
+
+/// Reads objects.
+#[derive(Clone, Copy)]
+pub(super) struct Reader<'a>(pub(super) &'a dyn Find);
+
+impl Reader<'_> {
+    /// The commit that `id` is, or that the tag `id` stands for; `None` when that is something else.
+    pub(super) fn peel(&self, mut id: ObjectId) -> Result<Option<ObjectId>, Error> {
+        let mut buffer = Vec::new();
+        for _ in 0..MAX_TAGS {
+            let (kind, data) = self.find("object", id, &mut buffer)?;
+            match kind {
+                Kind::Commit => return Ok(Some(id)),
+                Kind::Tag => {
+                    let target = TagRefIter::from_bytes(data, id.kind()).target_id();
+                    id = target.map_err(|error| damaged("tag", id, &error))?;
+                }
+                Kind::Tree | Kind::Blob => return Ok(None),
+            }
+        }
+        Err(damaged("tag", id, &"too many tags of tags"))
+    }
+
+    /// The commit of this id.
+    pub(super) fn commit(&self, id: ObjectId) -> Result<Commit, Error> {
+        let mut buffer = Vec::new();
+        let (Kind::Commit, data) = self.find("commit", id, &mut buffer)? else {
+            return Err(Error::NotACommit(id));
+        };
+        let commit = |data| CommitRefIter::from_bytes(data, id.kind());
+        let tree = commit(data).tree_id();
+        Ok(Commit {
+            tree: tree.map_err(|error| damaged("commit", id, &error))?,
+            parents: commit(data).parent_ids().collect(),
+            time: commit(data).committer().map_or(0, |committer| committer.seconds()),
+        })
+    }
+
+    /// The raw bytes of the tree of this id.
+    pub(super) fn tree(&self, id: ObjectId) -> Result<Tree, Error> {
+        let mut data = Vec::new();
+        if id.is_empty_tree() {
+            return Ok(Tree { id, data });
+        }
+        let (kind, found) = self.find("tree", id, &mut data)?;
+        let length = found.len();
+        if kind != Kind::Tree {
+            return Err(damaged("tree", id, &format!("it is a {kind}")));
+        }
+        data.truncate(length);
+        Ok(Tree { id, data })
+    }
+
+    /// The bytes of the blob of this id.
+    pub(super) fn blob(&self, id: ObjectId) -> Result<Vec<u8>, Error> {
+        let mut data = Vec::new();
+        let length = self.find("blob", id, &mut data)?.1.len();
+        data.truncate(length);
+        Ok(data)
+    }
+
+    fn find<'b>(&self, what: &'static str, id: ObjectId, buffer: &'b mut Vec<u8>) -> Result<(Kind, &'b [u8]), Error> {
+        match self.0.try_find(&id, buffer) {
+            Ok(Some(object)) => Ok((object.kind, object.data)),
+            Ok(None) => Err(Error::Missing { what, id }),
+            Err(error) => Err(damaged(what, id, &error)),
+        }
+    }
+}
+
+/// The bytes of a tree.
+pub(super) struct Tree {
+    id: ObjectId,
+    data: Vec<u8>,
+}
+
+impl Tree {
+    /// Its entries, strictly in git's order, each name once and without a slash.
+    ///
+    /// A tree that is made up may be otherwise, and then another reader may see another file at a path than this one
+    /// (git-fsck, *treeNotSorted*, *duplicateEntries*, *fullPathname*).
+    ///
+    /// # Errors
+    /// It is otherwise.
+    pub(super) fn entries(&self) -> Result<Vec<EntryRef<'_>>, Error> {
+        let bad = |why: &str| damaged("tree", self.id, &why);
+        let entries = TreeRefIter::from_bytes(&self.data, self.id.kind()).entries();
+        let entries = entries.map_err(|error| damaged("tree", self.id, &error))?;
+        let key = |entry: &EntryRef<'_>| entry.mode.is_tree();
+        for pair in entries.windows(2) {
+            let [one, other] = [&pair[0], &pair[1]];
+            if name_order(one.filename, key(one), other.filename, key(other)) != Ordering::Less {
+                return Err(bad("its entries are not in order, or one is there twice"));
+            }
+        }
+        for entry in &entries {
+            if entry.filename.is_empty() || entry.filename.contains(&b'/') {
+                return Err(bad("an entry has a name that no file can have"));
+            }
+            if key(entry) && position(&entries, entry.filename, false).is_some() {
+                return Err(bad("a file and a folder have the same name"));
+            }
+        }
+        Ok(entries)
+    }
+
+    /// What it has under this name, a file or a folder.
+    ///
+    /// # Errors
+    /// As [`entries()`](Tree::entries()).
+    pub(super) fn item(&self, name: &[u8]) -> Result<Option<Item>, Error> {
+        let entries = self.entries()?;
+        let found = position(&entries, name, true).or_else(|| position(&entries, name, false));
+        Ok(found.map(|index| Item::from(&entries[index])))
+    }
+}
+
+/// Where a tree has this file or folder.
+fn position(entries: &[EntryRef<'_>], name: &[u8], is_tree: bool) -> Option<usize> {
+    let order = |entry: &EntryRef<'_>| name_order(entry.filename, entry.mode.is_tree(), name.as_bstr(), is_tree);
+    entries.binary_search_by(order).ok()
+}
+
+fn damaged(what: &'static str, id: ObjectId, why: &dyn std::fmt::Display) -> Error {
+    Error::Damaged {
+        what,
+        id,
+        why: why.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tree(entries: &[(&str, &[u8])]) -> Tree {
+        let mut data = Vec::new();
+        for (mode, name) in entries {
+            data.extend([mode.as_bytes(), b" ", name, b"\0", &[7; 20]].concat());
+        }
+        Tree {
+            id: ObjectId::empty_tree(gix::hash::Kind::Sha1),
+            data,
+        }
+    }
+
+    #[test]
+    fn an_entry_is_found_as_a_file_and_as_a_folder() {
+        let tree = tree(&[
+            ("100644", b"a.json"),
+            ("40000", b"a"),
+            ("100755", b"b"),
+            ("120000", b"c"),
+        ]);
+        assert_eq!(tree.item(b"a").unwrap().map(|item| item.kind), Some(EntryKind::Tree));
+        assert_eq!(
+            tree.item(b"b").unwrap().map(|item| item.kind),
+            Some(EntryKind::BlobExecutable)
+        );
+        assert_eq!(tree.item(b"a.").unwrap(), None);
+    }
+
+    #[test]
+    fn trees_that_two_readers_may_read_in_two_ways_are_refused() {
+        let refused: [&[(&str, &[u8])]; 6] = [
+            &[("100644", b"b"), ("100644", b"a")],
+            &[("100644", b"a"), ("100644", b"a")],
+            &[("100644", b"a"), ("100644", b"a.b"), ("40000", b"a")],
+            &[("100644", b"a/b")],
+            &[("100644", b"")],
+            &[("40000", b"a"), ("100644", b"a.b")],
+        ];
+        for entries in refused {
+            assert!(
+                matches!(tree(entries).entries(), Err(Error::Damaged { .. })),
+                "{entries:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! Where files that are gone went, for people: a deletion and a rename break the rule alike.
+//!
+//! Only the same content counts (git-diff, *--find-renames=100%*), and as in git each addition takes a deletion of the same
+//! base name first.
+use std::collections::{HashMap, VecDeque};
+
+use bstr::{BStr, BString, ByteSlice};
+use gix::{ObjectId, objs::tree::EntryKind};
+
+use super::{
+    Error, Letter,
+    compare::{Additions, Change, Pair, walk},
+    objects::{Item, Reader},
+};
+
+/// How many deletions of the same content are looked at for one addition.
+const MAX_ALIKE: usize = 100;
+
+/// Turns deletions into renames where the same file is new anywhere in the tree `new`.
+///
+/// # Errors
+/// A tree is missing or damaged.
+pub(super) fn find(reader: Reader<'_>, broken: &mut [Change], old: ObjectId, new: ObjectId) -> Result<(), Error> {
+    let whole = Pair {
+        path: BString::default(),
+        old: Some(Item::tree(old)),
+        new: Some(Item::tree(new)),
+    };
+    let changes = match walk(reader, whole, Additions::Wanted) {
+        Ok(changes) => changes,
+        // It is known that they are gone; where to is a service.
+        Err(Error::TooMany(..)) => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    let mut added: Vec<(BString, Item)> = changes
+        .into_iter()
+        .filter_map(|change| match change {
+            Change::Added { path, item } => Some((path, item)),
+            Change::Broken { .. } => None,
+        })
+        .collect();
+    added.sort_by(|one, other| one.0.cmp(&other.0));
+
+    broken.sort_by(|one, other| one.path().cmp(other.path()));
+    let mut gone: HashMap<ObjectId, VecDeque<usize>> = HashMap::new();
+    for (index, change) in broken.iter().enumerate() {
+        if let Change::Broken {
+            letter: Letter::Deleted,
+            item,
+            ..
+        } = change
+        {
+            gone.entry(item.id).or_default().push_back(index);
+        }
+    }
+    for (path, item) in added {
+        let Some(candidates) = gone.get_mut(&item.id) else {
+            continue;
+        };
+        if let Some(place) = best(candidates, broken, path.as_bstr(), item)
+            && let Some(index) = candidates.remove(place)
+            && let Change::Broken { letter, to, .. } = &mut broken[index]
+        {
+            (*letter, *to) = (Letter::Renamed, Some(path));
+        }
+    }
+    Ok(())
+}
+
+/// The place of the first candidate of this base name, else of the first.
+fn best(candidates: &VecDeque<usize>, broken: &[Change], path: &BStr, item: Item) -> Option<usize> {
+    let fits =
+        |index: usize| matches!(&broken[index], Change::Broken { item: gone, .. } if alike(gone.kind, item.kind));
+    let fitting = || (0..candidates.len().min(MAX_ALIKE)).filter(|place| fits(candidates[*place]));
+    let same_name = |place: &usize| base_name(broken[candidates[*place]].path().as_bstr()) == base_name(path);
+    fitting().find(same_name).or_else(|| fitting().next())
+}
+
+fn alike(one: EntryKind, other: EntryKind) -> bool {
+    let regular = |kind| matches!(kind, EntryKind::Blob | EntryKind::BlobExecutable);
+    one == other || (regular(one) && regular(other))
+}
+
+fn base_name(path: &BStr) -> &[u8] {
+    path.rsplit_once_str("/").map_or(path.as_bytes(), |(_, name)| name)
+}

@@ -1,0 +1,79 @@
+//! New event files: each is an event, at the path of that event.
+use bstr::{BString, ByteSlice};
+use gix::{
+    ObjectId,
+    objs::{Find, FindHeader, tree::EntryKind},
+};
+
+use super::{Added, Error, objects::Reader};
+use crate::event::{Event, Layout, MAX_EVENT};
+
+/// A new file that is no event, or not where its event belongs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Malformed {
+    /// Where it is.
+    pub path: BString,
+    /// The commit that added it.
+    pub commit: ObjectId,
+    /// Everything that is wrong with it, each as a sentence without an end.
+    pub problems: Vec<String>,
+}
+
+/// The new files that are malformed. Those whose name starts with a dot, such as `.gitkeep`, are none of events' business.
+///
+/// # Errors
+/// An object cannot be read.
+pub fn malformed(objects: &(impl Find + FindHeader), added: &[Added]) -> Result<Vec<Malformed>, Error> {
+    let mut found = Vec::new();
+    for file in added {
+        let name = file
+            .path
+            .rsplit_once_str("/")
+            .map_or(file.path.as_slice(), |(_, name)| name);
+        if name.starts_with(b".") {
+            continue;
+        }
+        let problems = match file.kind {
+            EntryKind::Blob | EntryKind::BlobExecutable => match content(objects, file.id)? {
+                Some(json) => problems(&file.path, &json),
+                None => vec![format!("the event is longer than {MAX_EVENT} bytes")],
+            },
+            EntryKind::Link => vec!["it is a symbolic link".into()],
+            EntryKind::Commit => vec!["it is a submodule".into()],
+            EntryKind::Tree => vec!["it is a folder".into()],
+        };
+        if !problems.is_empty() {
+            found.push(Malformed {
+                path: file.path.clone(),
+                commit: file.commit,
+                problems,
+            });
+        }
+    }
+    Ok(found)
+}
+
+/// The file's bytes, if there are not too many for an event.
+fn content(objects: &(impl Find + FindHeader), id: ObjectId) -> Result<Option<Vec<u8>>, Error> {
+    let header = objects.try_header(&id).map_err(|error| Error::Damaged {
+        what: "blob",
+        id,
+        why: error.to_string(),
+    })?;
+    match header {
+        Some(header) if header.size > MAX_EVENT as u64 => Ok(None),
+        _ => Reader(objects).blob(id).map(Some),
+    }
+}
+
+fn problems(path: &BString, json: &[u8]) -> Vec<String> {
+    let event = match Event::parse(json) {
+        Ok(event) => event,
+        Err(problems) => return problems.iter().map(ToString::to_string).collect(),
+    };
+    let places = [Layout::Day, Layout::Hour].map(|layout| event.path(layout));
+    match places.iter().any(|place| path == place) {
+        true => Vec::new(),
+        false => vec![format!("the event belongs at {} or at {}", places[0], places[1])],
+    }
+}

@@ -1,0 +1,152 @@
+//! `stargate-mirror check append-only`: the guard for CI.
+use std::path::PathBuf;
+
+use bstr::ByteSlice;
+use gix::ObjectId;
+
+use super::{
+    super::report::{Exit, Failure},
+    findings::{Format, Report},
+};
+use crate::append_only::{self, DEFAULT_PATH, Error, Paths, Range, Relation};
+
+const EXAMPLES: &str = "\
+Examples:
+  stargate-mirror check append-only --base origin/main
+  stargate-mirror check append-only --base \"$BEFORE\" --head \"$AFTER\" --replace --format github
+  stargate-mirror check append-only --base v1.0 --path events/ --path audit/ --format json
+
+Exit codes: 0 the rule is kept, 1 it is violated, 5 no verdict (an unknown revision, missing history)";
+
+/// What to do about a clone that ends too early.
+const WHOLE_HISTORY: &str = "get the whole history: `git fetch --unshallow`, or fetch-depth: 0 for actions/checkout";
+
+/// Files below a path are only ever added: no commit between base and head changes, removes or renames one
+///
+/// Every commit that head reaches and base does not is compared with each of its parents, so that deleting a file and
+/// adding it again is found, too. Additions, and everything elsewhere, are free.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    /// What head is compared with: any revision. An id of zeros: nothing, so that all of head's history is checked
+    #[arg(long, value_name = "REV")]
+    base: String,
+    /// What is checked: any revision
+    #[arg(long, value_name = "REV", default_value = "HEAD")]
+    head: String,
+    /// A folder (or file) that is only added to; repeatable; `.` is everything
+    #[arg(long = "path", value_name = "PATH", default_value = DEFAULT_PATH)]
+    paths: Vec<String>,
+    /// Head takes base's place, as in a push: what base has and head lacks is lost, even if no commit removed it
+    #[arg(long)]
+    replace: bool,
+    /// Check new files, too: each is an event, at the path of that event
+    #[arg(long)]
+    schema: bool,
+    /// The repository; default GIT_DIR, then the one around the current directory
+    #[arg(long, value_name = "DIR")]
+    repo: Option<PathBuf>,
+    /// How it is told: for a person, as workflow commands of GitHub Actions, as one JSON object
+    #[arg(long, value_enum, default_value = "human")]
+    format: Format,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// There is no verdict: a revision that is not known, history that is missing, a damaged object.
+pub(super) fn main(args: &Args) -> Result<Exit, Failure> {
+    let paths = Paths::new(&args.paths).map_err(|error| Failure::new(Exit::Usage, error))?;
+    let git_dir = super::super::repository(args.repo.as_deref())?;
+    let mut repository = gix::open(&git_dir)
+        .map_err(|error| Failure::new(Exit::Failed, format!("cannot open {}: {error}", git_dir.display())))?;
+    repository.object_cache_size_if_unset(16 << 20);
+    // What is checked is what ids stand for, not what someone put in their place here.
+    repository.objects.ignore_replacements = true;
+    let clone = Clone(repository);
+
+    let range = Range {
+        base: clone.base(&args.base)?,
+        head: clone.resolve(&args.head)?,
+        relation: match args.replace {
+            true => Relation::Replacement,
+            false => Relation::Proposal,
+        },
+    };
+    let (findings, malformed) = clone
+        .check(&paths, range, args.schema)
+        .map_err(|error| clone.failure(&error))?;
+    let report = Report {
+        paths: &paths,
+        range,
+        findings: &findings,
+        malformed: args.schema.then_some(&malformed),
+    };
+    report.print(args.format);
+    match report.is_clean() {
+        true => Ok(Exit::Done),
+        false => Ok(Exit::Incomplete),
+    }
+}
+
+/// The repository, which may be shallow.
+struct Clone(gix::Repository);
+
+impl Clone {
+    fn check(
+        &self,
+        paths: &Paths,
+        range: Range,
+        schema: bool,
+    ) -> Result<(append_only::Findings, Vec<append_only::Malformed>), Error> {
+        // A list of shallow commits that cannot be read is none: then their parents are missing objects.
+        let shallow = self.0.shallow_commits().ok().flatten();
+        let ends_at = |id: ObjectId| shallow.as_ref().is_some_and(|commits| commits.contains(&id));
+        let findings = append_only::check(&self.0.objects, paths, range, &ends_at, schema)?;
+        let malformed = append_only::malformed(&self.0.objects, &findings.added)?;
+        Ok((findings, malformed))
+    }
+
+    /// The base: an id of zeros is what an event of GitHub says when there was nothing.
+    fn base(&self, revision: &str) -> Result<Option<ObjectId>, Failure> {
+        let digits = self.0.object_hash().len_in_hex();
+        match revision.len() == digits && revision.bytes().all(|digit| digit == b'0') {
+            true => Ok(None),
+            false => self.resolve(revision).map(Some),
+        }
+    }
+
+    fn resolve(&self, revision: &str) -> Result<ObjectId, Failure> {
+        let found = self.0.rev_parse_single(revision.as_bytes().as_bstr());
+        found.map(gix::Id::detach).map_err(|error| {
+            let what = format!(
+                "there is no revision {revision:?} in {}: {error}",
+                self.0.git_dir().display()
+            );
+            let hint = match self.is_shallow() {
+                true => WHOLE_HISTORY,
+                false => "fetch it, or name another one",
+            };
+            Failure::new(Exit::Failed, what).hint(hint)
+        })
+    }
+
+    fn failure(&self, error: &Error) -> Failure {
+        let hint = match error {
+            Error::Shallow { .. } | Error::Apart { .. } => WHOLE_HISTORY,
+            Error::Missing { .. } if self.is_shallow() => WHOLE_HISTORY,
+            Error::Missing { .. } => {
+                "fetch it; a partial clone of trees does not do (filter=tree:0), one of blobs does"
+            }
+            Error::Damaged { .. } => "run `git fsck` there",
+            Error::NotACommit(_) => "name a commit, a branch or a tag of a commit",
+            Error::TooMany(..) => "name a base that is nearer",
+        };
+        let what = format!("it cannot be said whether the rule is kept: {error}");
+        Failure::new(Exit::Failed, what).hint(hint)
+    }
+
+    fn is_shallow(&self) -> bool {
+        self.0.is_shallow().unwrap_or(false)
+    }
+}

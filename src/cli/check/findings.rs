@@ -1,0 +1,237 @@
+//! What `check append-only` found, in its three formats.
+use base64::{Engine, prelude::BASE64_STANDARD};
+use bstr::{BStr, BString, ByteSlice};
+use gix::ObjectId;
+use serde::Serialize;
+
+use crate::append_only::{Findings, Malformed, Paths, RULE, Range, Violation};
+
+/// How findings are told.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub(super) enum Format {
+    Human,
+    Github,
+    Json,
+}
+
+/// What is told.
+pub(super) struct Report<'a> {
+    pub(super) paths: &'a Paths,
+    pub(super) range: Range,
+    pub(super) findings: &'a Findings,
+    /// New files that are malformed, if that was asked for.
+    pub(super) malformed: Option<&'a Vec<Malformed>>,
+}
+
+/// The object of `--format json`.
+#[derive(Serialize)]
+struct Object<'a> {
+    outcome: &'static str,
+    base: Option<String>,
+    head: String,
+    paths: Vec<String>,
+    commits: usize,
+    violations: Vec<ViolationObject>,
+    violation_count: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    malformed: Option<Vec<MalformedObject<'a>>>,
+}
+
+#[derive(Serialize)]
+struct ViolationObject {
+    status: &'static str,
+    path: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path_b64: Option<String>,
+    old_path: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    old_path_b64: Option<String>,
+    commit: String,
+}
+
+#[derive(Serialize)]
+struct MalformedObject<'a> {
+    path: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path_b64: Option<String>,
+    commit: String,
+    problems: &'a [String],
+}
+
+impl Report<'_> {
+    /// Whether nothing was found.
+    pub(super) fn is_clean(&self) -> bool {
+        self.findings.is_clean() && self.malformed().is_empty()
+    }
+
+    /// Prints it on stdout.
+    pub(super) fn print(&self, format: Format) {
+        match format {
+            Format::Human => self.print_lines(),
+            Format::Github => self.print_annotations(),
+            Format::Json => println!(
+                "{}",
+                serde_json::to_string(&self.object()).expect("a report is always JSON")
+            ),
+        }
+    }
+
+    fn malformed(&self) -> &[Malformed] {
+        self.malformed.map_or(&[], Vec::as_slice)
+    }
+
+    fn print_lines(&self) {
+        for violation in &self.findings.violations {
+            println!("{}", line(violation));
+        }
+        for file in self.malformed() {
+            let problems = file.problems.join("; ");
+            println!("A  {}  {}  {problems}", readable(&file.path), short(file.commit));
+        }
+        println!("{}", self.summary());
+    }
+
+    /// One annotation each (GitHub Actions, *Workflow commands*). GitHub shows the first ten of a step beside the files, and
+    /// all of them in the log.
+    fn print_annotations(&self) {
+        for violation in &self.findings.violations {
+            let file = violation.to.as_ref().unwrap_or(&violation.path);
+            println!(
+                "{}",
+                annotation(file, "append-only", &format!("{}\n{RULE}", line(violation)))
+            );
+        }
+        for file in self.malformed() {
+            let text = format!("in {}: {}", short(file.commit), file.problems.join("; "));
+            println!("{}", annotation(&file.path, "event schema", &text));
+        }
+        println!("{}", data(&self.summary()));
+    }
+
+    fn summary(&self) -> String {
+        let Findings {
+            violation_count,
+            commits,
+            violations,
+            ..
+        } = self.findings;
+        let checked = format!("{} in {}", self.paths, counted(*commits, "new commit"));
+        let mut parts = Vec::new();
+        if *violation_count > violations.len() {
+            parts.push(format!("{} are listed", violations.len()));
+        }
+        match self.malformed() {
+            [] => {}
+            files => parts.push(format!("{} malformed", counted(files.len(), "new file"))),
+        }
+        match violation_count {
+            0 if parts.is_empty() => format!("append-only: {checked}: kept"),
+            0 => format!("append-only: {checked}: {}", parts.join(", ")),
+            count => {
+                parts.insert(0, counted(*count, "violation"));
+                format!("append-only: {checked}: {}: {RULE}", parts.join(", "))
+            }
+        }
+    }
+
+    fn object(&self) -> Object<'_> {
+        Object {
+            outcome: if self.is_clean() { "clean" } else { "violated" },
+            base: self.range.base.map(|id| id.to_string()),
+            head: self.range.head.to_string(),
+            paths: self.paths.names().collect(),
+            commits: self.findings.commits,
+            violations: self.findings.violations.iter().map(ViolationObject::from).collect(),
+            violation_count: self.findings.violation_count,
+            malformed: self
+                .malformed
+                .map(|files| files.iter().map(MalformedObject::from).collect()),
+        }
+    }
+}
+
+impl From<&Violation> for ViolationObject {
+    fn from(violation: &Violation) -> Self {
+        let (path, old) = match &violation.to {
+            Some(to) => (to, Some(&violation.path)),
+            None => (&violation.path, None),
+        };
+        ViolationObject {
+            status: violation.letter.as_str(),
+            path: path.to_str_lossy().into_owned(),
+            path_b64: base64(path.as_bstr()),
+            old_path: old.map(|old| old.to_str_lossy().into_owned()),
+            old_path_b64: old.and_then(|old| base64(old.as_bstr())),
+            commit: violation.commit.to_string(),
+        }
+    }
+}
+
+impl<'a> From<&'a Malformed> for MalformedObject<'a> {
+    fn from(file: &'a Malformed) -> Self {
+        MalformedObject {
+            path: file.path.to_str_lossy().into_owned(),
+            path_b64: base64(file.path.as_bstr()),
+            commit: file.commit.to_string(),
+            problems: &file.problems,
+        }
+    }
+}
+
+/// A name that is not UTF-8, as it is.
+fn base64(name: &BStr) -> Option<String> {
+    name.to_str().is_err().then(|| BASE64_STANDARD.encode(name))
+}
+
+fn line(violation: &Violation) -> String {
+    let to = violation.to.as_ref().map(|to| format!(" -> {}", readable(to)));
+    format!(
+        "{}  {}{}  {}",
+        violation.letter.as_str(),
+        readable(&violation.path),
+        to.unwrap_or_default(),
+        short(violation.commit)
+    )
+}
+
+/// A name for people: no control character forges a line.
+fn readable(name: &BString) -> String {
+    name.to_str_lossy().escape_debug().to_string()
+}
+
+fn short(id: ObjectId) -> String {
+    id.to_hex_with_len(10).to_string()
+}
+
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
+fn annotation(file: &BString, title: &str, text: &str) -> String {
+    let file = property(&file.to_str_lossy());
+    format!("::error file={file},title={title}::{}", data(text))
+}
+
+/// Text as the data of a workflow command.
+fn data(text: &str) -> String {
+    text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
+}
+
+/// Text as the value of a property of a workflow command.
+fn property(text: &str) -> String {
+    data(text).replace(':', "%3A").replace(',', "%2C")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_ends_no_property_and_no_command() {
+        let name = BString::from("events/50%,a:b\r\n::error::x");
+        assert_eq!(
+            annotation(&name, "t", "100%\nx: y, z"),
+            "::error file=events/50%25%2Ca%3Ab%0D%0A%3A%3Aerror%3A%3Ax,title=t::100%25%0Ax: y, z"
+        );
+    }
+}

@@ -1,0 +1,196 @@
+//! `stargate-mirror events`: events into a context repository.
+use std::{path::PathBuf, sync::Arc};
+
+use super::{
+    environment,
+    report::{Exit, Failure},
+    signals,
+};
+use crate::{
+    clock::{Clock, SystemClock},
+    event::Layout,
+    events::{
+        self, Author, Context, Options, Summary,
+        settings::{self, Flags, Settings},
+        target::SharedEnvironment,
+    },
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  stargate-mirror events init context
+  RELAY_URL=http://127.0.0.1:3000 FEED_IDS=general,random CONTEXT_REPO_PATH=context \\
+    GITHUB_PAT=… GITHUB_REPO_URL=https://github.com/o/context.git stargate-mirror events run
+  stargate-mirror events run --repo context --stdin < events.ndjson";
+
+const INIT_EXAMPLES: &str = "\
+Examples:
+  stargate-mirror events init context
+  stargate-mirror events init --bare /srv/context.git";
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  RELAY_URL=http://127.0.0.1:3000 FEED_IDS=general stargate-mirror events run --repo context
+  stargate-mirror events run --repo context --stdin < events.ndjson
+  RELAY_URL=… FEED_IDS=… GITHUB_PAT=… GITHUB_REPO_URL=… stargate-mirror events run --repo context --once
+
+Environment:
+  RELAY_URL                a relay; RELAY_TOKEN is its token, where it asks for one
+  FEED_IDS                 the feeds to follow, separated by commas
+  CONTEXT_REPO_PATH        the context repository; made when it is missing
+  GITHUB_REPO_URL          where it is pushed to; without it, or a token for it: local-only
+  GITHUB_PAT               the token; or GITHUB_PAT_FILE, a file with it, read for each push
+  GITHUB_BRANCH            the branch, here and there; default main
+  COMMIT_BATCH_SIZE        a commit after so many events; default 10
+  COMMIT_BATCH_TIMEOUT_MS  or so long after the first of them; default 5000
+  PUSHES_PER_MINUTE        the budget for pushes, burst allowed; default 12; 0 is no bound
+
+SIGTERM and Ctrl-C have it commit and push what is there, and exit 0.
+--once and --stdin exit 1 when not all was fetched or pushed, 3 when an event was refused.";
+
+/// Events into a context repository, and on to its remote.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum What {
+    Init(Init),
+    Run(Run),
+}
+
+/// Make a context repository.
+#[derive(Debug, clap::Args)]
+#[command(after_help = INIT_EXAMPLES)]
+struct Init {
+    /// Where; a folder that is not there, or empty
+    path: PathBuf,
+    /// Without a work tree
+    #[arg(long)]
+    bare: bool,
+    /// Who commits, as in 'A U Thor <author@example.com>'; else whom git's configuration names, else this program
+    #[arg(long, value_name = "AUTHOR", value_parser = author)]
+    author: Option<Author>,
+}
+
+/// Commit events as they come, and push them.
+///
+/// Follows feeds of a relay, or takes standard input, one JSON object per line. What was missed is fetched first, so that no
+/// restart and no lost connection loses an event.
+#[derive(Debug, clap::Args)]
+#[command(after_help = RUN_EXAMPLES)]
+struct Run {
+    /// The context repository, instead of CONTEXT_REPO_PATH
+    #[arg(long = "repo", value_name = "DIR")]
+    repository: Option<PathBuf>,
+    /// Take what there is, push it and end
+    #[arg(long)]
+    once: bool,
+    /// Take events from standard input instead of a relay; end with it
+    #[arg(long)]
+    stdin: bool,
+    /// A folder for each day; with hour, one for each hour in it, for feeds of more than 3,000 events a day
+    #[arg(long, value_name = "LAYOUT", value_enum, default_value = "day")]
+    layout: LayoutName,
+    /// A repository that has to be made has no work tree
+    #[arg(long)]
+    bare: bool,
+    /// Who commits, as in 'A U Thor <author@example.com>'; else whom git's configuration names, else this program
+    #[arg(long, value_name = "AUTHOR", value_parser = author)]
+    author: Option<Author>,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum LayoutName {
+    Day,
+    Hour,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// It is configured wrongly, or the context repository cannot be used.
+pub fn main(args: &Args) -> Result<Exit, Failure> {
+    match &args.what {
+        What::Init(args) => init(args),
+        What::Run(args) => run(args),
+    }
+}
+
+fn init(args: &Init) -> Result<Exit, Failure> {
+    let options = Options {
+        branch: settings::branch(environment)?,
+        layout: Layout::default(),
+        author: args.author.clone(),
+        bare: args.bare,
+    };
+    Context::init(&args.path, &options, SystemClock::default().now())?.end()?;
+    println!("{} is a context repository", args.path.display());
+    Ok(Exit::Done)
+}
+
+fn run(args: &Run) -> Result<Exit, Failure> {
+    let flags = Flags {
+        repository: args.repository.clone(),
+        stdin: args.stdin,
+        once: args.once,
+        layout: match args.layout {
+            LayoutName::Day => Layout::Day,
+            LayoutName::Hour => Layout::Hour,
+        },
+    };
+    let settings = Settings::read(&flags, environment)?;
+    let options = Options {
+        branch: settings.branch.clone(),
+        layout: settings.layout,
+        author: args.author.clone(),
+        bare: args.bare,
+    };
+    let environment: SharedEnvironment = Arc::new(environment);
+    let mut listening = Ok(());
+    let done = events::run(&settings, &options, &environment, |stop| {
+        // There is nothing to read anew: SIGHUP, too, ends it.
+        listening = signals::listen(move |_| stop.stop());
+        signals::alive()();
+    });
+    signals::stopping();
+    listening?;
+    Ok(ended(&settings, done?))
+}
+
+/// What there is to say at the end, and the exit code. That it was told to stop is no reason for another one than 0.
+fn ended(settings: &Settings, summary: Summary) -> Exit {
+    let Summary {
+        added, known, refused, ..
+    } = summary;
+    tracing::info!(added, known, refused, "ended");
+    if summary.is_pushed == Some(false) {
+        tracing::warn!("not everything is pushed; the next run does");
+    }
+    for failure in &summary.failures {
+        let hint = failure.hint().map(|hint| format!("; {hint}")).unwrap_or_default();
+        tracing::error!("not everything was fetched: {failure}{hint}");
+    }
+    let ends_of_itself = settings.once || matches!(settings.source, settings::Source::Stdin);
+    match ends_of_itself {
+        true if !summary.failures.is_empty() || summary.is_pushed == Some(false) => Exit::Incomplete,
+        true if refused > 0 => Exit::Refused,
+        _ => Exit::Done,
+    }
+}
+
+fn author(text: &str) -> Result<Author, String> {
+    let parts = text.strip_suffix('>').and_then(|text| text.split_once('<'));
+    match parts.map(|(name, email)| (name.trim(), email.trim())) {
+        Some((name, email)) if !name.is_empty() && !format!("{name}{email}").contains(['<', '>', '\n', '\0']) => {
+            Ok(Author {
+                name: name.to_owned(),
+                email: email.to_owned(),
+            })
+        }
+        _ => Err("an author is written as in 'A U Thor <author@example.com>'".into()),
+    }
+}

@@ -1,0 +1,112 @@
+//! `stargate-mirror relay`: the embedded source of events.
+use std::{
+    io::{self, Write},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use secrecy::SecretString;
+
+use super::{
+    environment,
+    report::{Exit, Failure},
+    signals,
+};
+use crate::config::parse_duration;
+use crate::relay::{
+    access::{Access, NoAccess},
+    server::{Settings, Stop, listen, serve},
+    store::{Found, Store},
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  stargate-mirror relay
+  curl -H 'Content-Type: application/json' -d '{\"feed_id\":\"general\"}' http://127.0.0.1:3000/feeds
+  curl http://127.0.0.1:3000/feeds/general/events?after_seq=0
+  RELAY_TOKEN=… stargate-mirror relay --listen 0.0.0.0:3000 --data /var/lib/relay
+
+http://…/openapi.json describes what it takes and answers. SIGTERM and Ctrl-C end it when everything that was posted is
+durable. As a systemd service of Type=notify it says when it is ready.
+
+Environment:
+  RELAY_TOKEN  who asks must send it (Authorization: Bearer …); needed where other machines can reach the relay";
+
+/// Take events over HTTP, and hand them on.
+///
+/// An event is durable before it is answered, and known by its id and its origin: sent twice, it is stored once. Readers page
+/// through events, or listen to them (server-sent events) and resume where they were.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// Where to listen; port 0 is any that is free
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:3000")]
+    listen: SocketAddr,
+    /// The folder that events are kept in; made if it is not there
+    #[arg(long, value_name = "DIR", default_value = "stargate-relay")]
+    data: PathBuf,
+    /// How long a connection may stand still, before it is closed
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = patience)]
+    idle_timeout: Duration,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// The relay cannot listen, another one works in the folder, or the disk fails.
+pub fn main(args: &Args) -> Result<Exit, Failure> {
+    let token = environment("RELAY_TOKEN").map(|token| token.into_string().map(SecretString::from));
+    let token = token.transpose().map_err(|_| NoAccess::BadToken)?;
+    let access = Access::new(args.listen.ip(), token)?;
+    let (store, found) = Store::open(&args.data)?;
+    tell(&args.data, &found);
+    let unavailable = |error: io::Error| {
+        let failure = Failure::new(Exit::Failed, format!("cannot listen on {}: {error}", args.listen));
+        failure.hint("choose another address with --listen; port 0 is any that is free")
+    };
+    let listener = listen(args.listen).map_err(unavailable)?;
+    let address = listener.local_addr().map_err(unavailable)?;
+    let stop = Stop::default();
+    let stopped = stop.clone();
+    // There is nothing to read anew: SIGHUP, too, ends it.
+    signals::listen(move |_| {
+        signals::stopping();
+        stopped.stop();
+    })?;
+    let settings = Settings {
+        access,
+        patience: args.idle_timeout,
+    };
+    serve(listener, store, settings, &stop, || announce(address))?;
+    tracing::info!("stopped; everything that was answered is on the disk");
+    Ok(Exit::Done)
+}
+
+/// What was found in the folder.
+fn tell(folder: &Path, found: &Found) {
+    if let Some(repair) = &found.repaired {
+        tracing::warn!("{repair}");
+    }
+    for problem in &found.problems {
+        tracing::error!("{problem}");
+    }
+    if found.more > 0 {
+        tracing::error!("{} more lines are none of a relay", found.more);
+    }
+    tracing::info!(data = %folder.display(), feeds = found.feeds, events = found.events, "opened");
+}
+
+fn announce(address: SocketAddr) {
+    tracing::info!("listening on http://{address}");
+    // For scripts; one that does not read it does not need it.
+    let _ = writeln!(io::stdout(), "listening on http://{address}").and_then(|()| io::stdout().flush());
+    signals::alive()();
+}
+
+fn patience(text: &str) -> Result<Duration, String> {
+    match parse_duration(text)? {
+        Duration::ZERO => Err("it must be more than nothing".into()),
+        patience => Ok(patience),
+    }
+}

@@ -1,0 +1,379 @@
+//! An event: one JSON object with an envelope, as a relay takes it and as a context repository keeps it.
+//!
+//! ```json
+//! {"event_id":"01JB…","feed_id":"general","type":"message","author_identity_id":"id-1",
+//!  "source":{"platform":"discord","adapter_id":"a-1","source_msg_id":"m-1"},
+//!  "ts":"2026-01-10T12:00:00.000Z","payload":{},"refs":[]}
+//! ```
+//!
+//! `refs` may be absent. Members that are not named here are kept. Numbers are kept digit by digit. The ids become names
+//! of files and folders, on the machines of whoever clones the repository: [`check_name()`] says which ones are refused.
+//! Nothing else is read into an event: `payload` may be anything.
+use std::fmt;
+
+use bstr::ByteSlice;
+use gix::validate::path::component;
+use jiff::{Timestamp, tz::TimeZone};
+use serde_json::{Map, Value};
+
+/// The longest event, in bytes of JSON.
+pub const MAX_EVENT: usize = 1 << 20;
+/// The longest id that names a file or a folder, in bytes.
+pub const MAX_NAME: usize = 200;
+/// The folder of a context repository that events are in.
+pub const FOLDER: &str = "events";
+
+/// The longest other string of an envelope, in bytes.
+const MAX_WORD: usize = 1024;
+/// What cannot be in a name on some system (Windows, *Naming Files, Paths, and Namespaces*).
+const RESERVED: &[char] = &['/', '\\', '<', '>', ':', '"', '|', '?', '*'];
+
+/// An event whose envelope is right.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    members: Map<String, Value>,
+    ts: Timestamp,
+}
+
+/// How many folders deep the events of a feed are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Layout {
+    /// A folder for each day (UTC).
+    #[default]
+    Day,
+    /// A folder for each day, and in it one for each hour: for feeds with more than 3,000 events a day.
+    Hour,
+}
+
+/// One thing that is wrong with an envelope.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Problem {
+    /// The member, as a path (`source.platform`); empty when it is the whole.
+    pub field: String,
+    /// What is wrong with it.
+    pub problem: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.field.as_str() {
+            "" => write!(f, "the event {}", self.problem),
+            field => write!(f, "`{field}` {}", self.problem),
+        }
+    }
+}
+
+impl Event {
+    /// Reads an event from JSON.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, in the order of the envelope.
+    pub fn parse(json: &[u8]) -> Result<Self, Vec<Problem>> {
+        let whole = |problem: String| vec![problem_of("", problem)];
+        if json.len() > MAX_EVENT {
+            return Err(whole(format!("is longer than {MAX_EVENT} bytes")));
+        }
+        match serde_json::from_slice(json) {
+            Ok(value) => Event::from_value(value),
+            Err(error) => Err(whole(format!("is not JSON: {error}"))),
+        }
+    }
+
+    /// Takes an event that was read already; its length is its reader's affair.
+    ///
+    /// # Errors
+    /// As [`parse()`](Event::parse()).
+    pub fn from_value(value: Value) -> Result<Self, Vec<Problem>> {
+        let Value::Object(members) = value else {
+            return Err(vec![problem_of("", "is not a JSON object")]);
+        };
+        let mut problems = Vec::new();
+        let mut note = |field: &str, checked: Result<(), String>| {
+            problems.extend(checked.err().map(|problem| problem_of(field, problem)));
+        };
+        for field in ["event_id", "feed_id"] {
+            note(
+                field,
+                word(members.get(field)).and_then(|id| check_name(id).map_err(str::to_owned)),
+            );
+        }
+        for field in ["type", "author_identity_id"] {
+            note(field, word(members.get(field)).map(drop));
+        }
+        match members.get("source") {
+            Some(Value::Object(source)) => {
+                for field in ["platform", "adapter_id", "source_msg_id"] {
+                    note(&format!("source.{field}"), word(source.get(field)).map(drop));
+                }
+            }
+            other => note("source", Err(instead("an object", other))),
+        }
+        let ts = word(members.get("ts")).and_then(|text| {
+            text.parse::<Timestamp>()
+                .map_err(|_| "is not a time as in RFC 3339, like 2026-01-10T12:00:00.000Z".to_owned())
+        });
+        note("ts", ts.as_ref().map(drop).map_err(Clone::clone));
+        note(
+            "payload",
+            members.get("payload").map(drop).ok_or_else(|| "is missing".to_owned()),
+        );
+        match members.get("refs") {
+            None | Some(Value::Null | Value::Array(_) | Value::Object(_)) => {}
+            other => note("refs", Err(instead("an array or an object", other))),
+        }
+        match ts {
+            Ok(ts) if problems.is_empty() => Ok(Event { members, ts }),
+            _ => Err(problems),
+        }
+    }
+
+    /// Its id; a plain name.
+    pub fn event_id(&self) -> &str {
+        self.text("event_id")
+    }
+
+    /// The feed that it belongs to; a plain name.
+    pub fn feed_id(&self) -> &str {
+        self.text("feed_id")
+    }
+
+    /// When it happened, as its author says.
+    pub fn ts(&self) -> Timestamp {
+        self.ts
+    }
+
+    /// The platform that it comes from, and its id there.
+    pub fn origin(&self) -> (&str, &str) {
+        let source = |field: &str| self.members["source"][field].as_str().unwrap_or_default();
+        (source("platform"), source("source_msg_id"))
+    }
+
+    /// The whole, as JSON.
+    pub fn members(&self) -> &Map<String, Value> {
+        &self.members
+    }
+
+    /// Where a context repository keeps it, with `/`: `events/{feed_id}/{YYYY-MM-DD}/{event_id}.json`.
+    pub fn path(&self, layout: Layout) -> String {
+        let at = self.ts.to_zoned(TimeZone::UTC);
+        let day = at.strftime(match layout {
+            Layout::Day => "%Y-%m-%d",
+            Layout::Hour => "%Y-%m-%d/%H",
+        });
+        format!("{FOLDER}/{}/{day}/{}.json", self.feed_id(), self.event_id())
+    }
+
+    /// What is in its file: pretty-printed, members in the order of their names, a newline at the end. Equal events give
+    /// equal bytes, in whatever order their members came.
+    pub fn to_file(&self) -> Vec<u8> {
+        // Writing a value whose keys are strings into memory does not fail.
+        let mut bytes = serde_json::to_vec_pretty(&self.members).unwrap_or_default();
+        bytes.push(b'\n');
+        bytes
+    }
+
+    fn text(&self, field: &str) -> &str {
+        self.members[field].as_str().unwrap_or_default()
+    }
+}
+
+/// Whether `name` is a plain name of a file on every system, and harmless in a Git repository.
+///
+/// # Errors
+/// Why it is not.
+pub fn check_name(name: &str) -> Result<(), &'static str> {
+    let ntfs_and_hfs = component::Options {
+        protect_windows: true,
+        protect_hfs: true,
+        protect_ntfs: true,
+    };
+    let stem = name.split('.').next().unwrap_or_default().trim_end();
+    match name {
+        "" => Err("is empty"),
+        _ if name.len() > MAX_NAME => Err("is longer than 200 bytes"),
+        _ if name.contains(char::is_control) => Err("has a control character"),
+        _ if name.contains(RESERVED) => Err(r#"has one of / \ < > : " | ? *"#),
+        _ if name.ends_with(['.', ' ']) => Err("ends with a dot or a space"),
+        _ if is_device(stem) => Err("is the name of a device"),
+        _ => match component(name.as_bytes().as_bstr(), None, ntfs_and_hfs) {
+            Ok(_) => Ok(()),
+            Err(_) => Err("is no plain name of a file"),
+        },
+    }
+}
+
+/// Names that Windows keeps for devices, whatever comes after a dot.
+fn is_device(stem: &str) -> bool {
+    let stem = stem.to_ascii_uppercase();
+    let numbered = |name: &str| matches!(stem.strip_prefix(name), Some(rest) if rest.chars().count() == 1 && rest.contains(|c| "0123456789¹²³".contains(c)));
+    ["CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"].contains(&stem.as_str()) || numbered("COM") || numbered("LPT")
+}
+
+fn word(value: Option<&Value>) -> Result<&str, String> {
+    match value {
+        Some(Value::String(text)) if text.is_empty() => Err("is empty".into()),
+        Some(Value::String(text)) if text.len() > MAX_WORD => Err(format!("is longer than {MAX_WORD} bytes")),
+        Some(Value::String(text)) => Ok(text),
+        other => Err(instead("a string", other)),
+    }
+}
+
+fn instead(wanted: &str, value: Option<&Value>) -> String {
+    match value {
+        None => "is missing".into(),
+        Some(_) => format!("is not {wanted}"),
+    }
+}
+
+fn problem_of(field: &str, problem: impl Into<String>) -> Problem {
+    Problem {
+        field: field.into(),
+        problem: problem.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn envelope() -> Value {
+        json!({
+            "event_id": "e-1", "feed_id": "general", "type": "message", "author_identity_id": "i-1",
+            "source": {"platform": "discord", "adapter_id": "a-1", "source_msg_id": "m-1"},
+            "ts": "2026-01-10T23:30:00.000-02:00", "payload": {"text": "hello"}
+        })
+    }
+
+    fn with(field: &str, value: Value) -> Result<Event, Vec<Problem>> {
+        let mut event = envelope();
+        event[field] = value;
+        Event::from_value(event)
+    }
+
+    #[test]
+    fn the_day_is_that_of_utc() {
+        let event = Event::from_value(envelope()).expect("an event");
+        assert_eq!(event.path(Layout::Day), "events/general/2026-01-11/e-1.json");
+        assert_eq!(event.path(Layout::Hour), "events/general/2026-01-11/01/e-1.json");
+        assert_eq!(event.origin(), ("discord", "m-1"));
+    }
+
+    #[test]
+    fn a_file_depends_on_the_content_and_not_on_its_order() {
+        let one = br#"{"ts":"2026-01-10T12:00:00Z","event_id":"e","feed_id":"f","type":"t","author_identity_id":"a","payload":12345678901234567890123.50,
+            "source":{"source_msg_id":"m","platform":"p","adapter_id":"d"},"more":{"b":1,"a":2}}"#;
+        let other = br#"{"more":{"a":2,"b":1},"source":{"platform":"p","adapter_id":"d","source_msg_id":"m"},"payload":12345678901234567890123.50,
+            "author_identity_id":"a","type":"t","feed_id":"f","event_id":"e","ts":"2026-01-10T12:00:00Z"}"#;
+        let [one, other] = [&one[..], other].map(|json| Event::parse(json).expect("an event"));
+        assert_eq!(one.to_file(), other.to_file());
+        let text = String::from_utf8(one.to_file()).expect("text");
+        assert!(
+            text.contains("12345678901234567890123.50") && text.ends_with("}\n"),
+            "{text}"
+        );
+        assert_eq!(Event::parse(text.as_bytes()).expect("an event"), one);
+    }
+
+    #[test]
+    fn everything_that_is_wrong_is_told_at_once() {
+        let problems = Event::parse(
+            br#"{"event_id":"../x","feed_id":7,"type":"","source":{"platform":"p"},"ts":"yesterday","refs":1}"#,
+        )
+        .expect_err("wrong");
+        let fields: Vec<_> = problems.iter().map(|problem| problem.field.as_str()).collect();
+        let expected = [
+            "event_id",
+            "feed_id",
+            "type",
+            "author_identity_id",
+            "source.adapter_id",
+            "source.source_msg_id",
+            "ts",
+            "payload",
+            "refs",
+        ];
+        assert_eq!(fields, expected);
+        for not_an_object in ["[]", "null", "{", ""] {
+            assert_eq!(Event::parse(not_an_object.as_bytes()).expect_err("wrong").len(), 1);
+        }
+        let long = format!("\"{}\"", "x".repeat(MAX_EVENT));
+        assert!(
+            Event::parse(long.as_bytes()).expect_err("long")[0]
+                .to_string()
+                .contains("longer than")
+        );
+    }
+
+    #[test]
+    fn names_that_are_not_plain_everywhere_are_refused() {
+        let long = "x".repeat(MAX_NAME + 1);
+        let refused = [
+            "",
+            ".",
+            "..",
+            "a/b",
+            "a\\b",
+            "../a",
+            ".git",
+            ".GIT",
+            ".Git ",
+            "git~1",
+            ".g\u{200c}it",
+            "CON",
+            "nul",
+            "aux.txt",
+            "com1",
+            "LPT9.x",
+            "COM¹",
+            "a.",
+            "a ",
+            "a\nb",
+            "a\0",
+            "a\u{7f}",
+            "a:b",
+            "a*",
+            "a?",
+            "a|b",
+            "<a",
+            "a\"",
+            &long,
+        ];
+        for name in refused {
+            assert!(check_name(name).is_err(), "{name:?}");
+            assert!(
+                with("event_id", name.into()).is_err() && with("feed_id", name.into()).is_err(),
+                "{name:?}"
+            );
+        }
+        for name in [
+            "a",
+            "01JBAXF5Z8J8M7R2TK7G9QW3EN",
+            "a.b-c_d",
+            "grüße",
+            "console",
+            "com10",
+            &long[1..],
+        ] {
+            assert_eq!(check_name(name), Ok(()), "{name:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_path_stays_below_its_feed(name in any::<String>(), feed in "[^/]{1,8}") {
+            let mut event = envelope();
+            event["event_id"] = name.clone().into();
+            event["feed_id"] = feed.clone().into();
+            if let Ok(event) = Event::from_value(event) {
+                let path = event.path(Layout::Day);
+                let parts: Vec<_> = path.split('/').collect();
+                let file = format!("{name}.json");
+                prop_assert_eq!(parts, ["events", feed.as_str(), "2026-01-11", file.as_str()]);
+                prop_assert!(!path.contains(['\\', '\0', '\n']));
+            }
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! What a context repository holds of a feed.
+use bstr::BStr;
+use gix::objs::tree::EntryKind;
+use jiff::Timestamp;
+
+use super::super::{Error, folder::Folder, known, objects::Objects};
+use super::Context;
+use crate::{
+    event::{Event, FOLDER, Layout},
+    storage::Storage,
+};
+
+/// The newest event of a feed.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ResumePoint {
+    /// When it happened.
+    pub ts: Timestamp,
+    /// Its id.
+    pub event_id: String,
+}
+
+impl<S: Storage> Context<S> {
+    /// Whether exactly this event is committed.
+    ///
+    /// # Errors
+    /// The repository cannot be read.
+    pub fn holds(&self, event: &Event) -> Result<bool, Error> {
+        let mut state = self.state();
+        let repository = self.repository();
+        let objects = Objects(&repository);
+        let Some(tip) = self.branch(&repository).tip()? else {
+            return Ok(false);
+        };
+        let blob = self.blob_id(&event.to_file())?;
+        let mut edit = state.trees.edit(objects, Some(objects.tree_of(tip)?));
+        for layout in [Layout::Day, Layout::Hour] {
+            let there = edit.get(BStr::new(&event.path(layout)))?;
+            if there.is_some_and(|leaf| leaf.id == blob) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The newest event of a feed up to `now`, among those of its newest day that has one. What is dated later is not looked
+    /// at: it would hide everything until then.
+    ///
+    /// # Errors
+    /// The repository cannot be read.
+    pub fn resume_point(&self, feed_id: &str, now: Timestamp) -> Result<Option<ResumePoint>, Error> {
+        let repository = self.repository();
+        let objects = Objects(&repository);
+        let Some(tip) = self.branch(&repository).tip()? else {
+            return Ok(None);
+        };
+        let mut folder = objects.folder(objects.tree_of(tip)?)?;
+        for name in [FOLDER, feed_id] {
+            match folder.get(name.as_bytes()) {
+                Some(leaf) if leaf.kind == EntryKind::Tree => folder = objects.folder(leaf.id)?,
+                _ => return Ok(None),
+            }
+        }
+        for (_, day) in known::folders(&folder).rev() {
+            let day = objects.folder(day.id)?;
+            let mut newest = newest_of(objects, &day, now)?;
+            for (_, hour) in known::folders(&day).rev() {
+                let of_hour = newest_of(objects, &objects.folder(hour.id)?, now)?;
+                newest = newest.max(of_hour.clone());
+                if of_hour.is_some() {
+                    break;
+                }
+            }
+            if newest.is_some() {
+                return Ok(newest);
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// The newest event up to `now` among the files of a folder. What cannot be read as an event is none.
+fn newest_of(objects: Objects<'_>, folder: &Folder, now: Timestamp) -> Result<Option<ResumePoint>, Error> {
+    let mut newest = None;
+    for (name, leaf) in folder.iter() {
+        if !matches!(leaf.kind, EntryKind::Blob | EntryKind::BlobExecutable) || !name.ends_with(b".json") {
+            continue;
+        }
+        if let Ok(event) = Event::parse(&objects.blob(leaf.id)?)
+            && event.ts() <= now
+        {
+            newest = newest.max(Some(ResumePoint {
+                ts: event.ts(),
+                event_id: event.event_id().to_owned(),
+            }));
+        }
+    }
+    Ok(newest)
+}

@@ -1,0 +1,103 @@
+//! What is different between two trees, path by path. Equal folders are not read.
+use bstr::BString;
+use gix::{ObjectId, objs::tree::EntryKind};
+
+use super::{Error, folder::Folder, folder::Leaf, objects::Objects};
+use crate::event::FOLDER;
+
+/// The deepest folder that is looked into.
+const MAX_DEPTH: usize = 128;
+
+/// One file that is different: added, removed, or another one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Change {
+    /// Where, with `/`.
+    pub path: BString,
+    /// What is there in the old tree.
+    pub old: Option<Leaf>,
+    /// What is there in the new tree.
+    pub new: Option<Leaf>,
+}
+
+impl Change {
+    /// Whether it is about an event, or what is among events.
+    pub(super) fn is_of_events(&self) -> bool {
+        let rest = self.path.strip_prefix(FOLDER.as_bytes());
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+    }
+
+    /// Whether it breaks the rule that events are only ever added.
+    pub(super) fn is_violation(&self) -> bool {
+        self.is_of_events() && self.old.is_some()
+    }
+
+    /// Whether it adds an event.
+    pub(super) fn adds_event(&self) -> bool {
+        self.is_of_events() && self.old.is_none() && self.path.ends_with(b".json")
+    }
+}
+
+/// All changes between two trees (none: the empty one), by path.
+pub(super) fn between(
+    objects: Objects<'_>,
+    old: Option<ObjectId>,
+    new: Option<ObjectId>,
+) -> Result<Vec<Change>, Error> {
+    let mut changes = Vec::new();
+    walk(objects, &BString::default(), old, new, &mut changes, 0)?;
+    Ok(changes)
+}
+
+fn walk(
+    objects: Objects<'_>,
+    path: &BString,
+    old: Option<ObjectId>,
+    new: Option<ObjectId>,
+    changes: &mut Vec<Change>,
+    depth: usize,
+) -> Result<(), Error> {
+    if old == new {
+        return Ok(());
+    }
+    if depth > MAX_DEPTH {
+        return Err(Error::refused(format!(
+            "folders are nested deeper than {MAX_DEPTH}: {path}"
+        )));
+    }
+    let read = |id: Option<ObjectId>| match id {
+        Some(id) => objects.folder(id),
+        None => Ok(Folder::new(objects.hash())),
+    };
+    let (old, new) = (read(old)?, read(new)?);
+    for (name, was, is) in pairs(&old, &new) {
+        let mut path = path.clone();
+        if !path.is_empty() {
+            path.push(b'/');
+        }
+        path.extend_from_slice(name);
+        let folder = |leaf: Option<Leaf>| leaf.filter(|leaf| leaf.kind == EntryKind::Tree).map(|leaf| leaf.id);
+        let file = |leaf: Option<Leaf>| leaf.filter(|leaf| leaf.kind != EntryKind::Tree);
+        if (file(was), file(is)) != (None, None) {
+            changes.push(Change {
+                path: path.clone(),
+                old: file(was),
+                new: file(is),
+            });
+        }
+        walk(objects, &path, folder(was), folder(is), changes, depth + 1)?;
+    }
+    Ok(())
+}
+
+/// The names for which the folders have something else.
+fn pairs<'a>(old: &'a Folder, new: &'a Folder) -> Vec<(&'a [u8], Option<Leaf>, Option<Leaf>)> {
+    let mut pairs: Vec<_> = old
+        .iter()
+        .map(|(name, was)| (name, Some(was), new.get(name)))
+        .filter(|(_, was, is)| was != is)
+        .collect();
+    let added = new.iter().filter(|(name, _)| old.get(name).is_none());
+    pairs.extend(added.map(|(name, is)| (name, None, Some(is))));
+    pairs.sort_by_key(|(name, ..)| *name);
+    pairs
+}

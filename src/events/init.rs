@@ -1,0 +1,268 @@
+//! What a new context repository has in it, and how one is recognised.
+use std::{fs, io, path::Path};
+
+use bstr::{BStr, ByteSlice};
+use gix::{
+    ObjectId,
+    objs::{Commit, Kind, WriteTo, tree::EntryKind},
+};
+use jiff::Timestamp;
+
+use super::{
+    Error, branch::Branch, context::Options, folder::Leaf, new_pack::NewPack, objects::Objects, packs, refused,
+    replace, trees::SetError, trees::Trees, work_tree::WorkTree,
+};
+use crate::{push::causes, storage::Storage};
+
+/// What tells a context repository from any other.
+pub(super) const MANIFEST: &str = ".crp/manifest.json";
+
+/// The version of what is in a context repository that this program writes and reads.
+const VERSION: &str = "0.1";
+/// The name and address of who commits, where nobody says who does.
+const NAME: &str = "stargate-mirror";
+const EMAIL: &str = "stargate-mirror@localhost";
+const MESSAGE: &str = "Context repository\n";
+const POLICY: &str = "{\n  \"members\": [],\n  \"permissions\": {}\n}\n";
+const README: &str = "\
+# Context repository
+
+Events, one file each: `events/<feed>/<day>/<event>.json`, the day in UTC. They are written by `stargate-mirror events run`.
+
+Files in `events/` are only ever added. A correction is a new event that refers to the old one; whoever changes, moves or
+deletes an event breaks the history that others rely on, and keeps the mirror from going on.
+
+| | |
+|---|---|
+| `events/` | the events |
+| `snapshots/` | what was made out of them |
+| `policy/policy.json` | who may do what |
+| `.crp/manifest.json` | what this repository is |
+| `.crp/lock.json` | which instance of the mirror is at work; advisory |
+";
+
+/// Whether a repository can be made at `path`; refuses when something else than a repository is there.
+pub(super) fn is_free(path: &Path) -> Result<bool, Error> {
+    let mut entries = match fs::read_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+            return Err(Error::refused(format!("{} is a file, not a folder", path.display())));
+        }
+        entries => entries.map_err(|error| Error::failed("read", path, error))?,
+    };
+    if entries.next().is_none() {
+        return Ok(true);
+    }
+    match gix::open(path) {
+        Ok(_) => Ok(false),
+        Err(_) => Err(
+            Error::refused(format!("{} is not empty, and no context repository", path.display()))
+                .with_hint("give the path of a folder that is empty or not there yet"),
+        ),
+    }
+}
+
+/// Makes a context repository: beside `path`, and then moved there as a whole.
+pub(super) fn make(storage: &impl Storage, path: &Path, options: &Options, now: Timestamp) -> Result<(), Error> {
+    let path = std::path::absolute(path).map_err(|error| Error::failed("find", path, error))?;
+    let parent = path.parent().unwrap_or(&path);
+    let failed = |error: io::Error| Error::failed("make a context repository at", &path, error);
+    fs::create_dir_all(parent).map_err(failed)?;
+    let new = tempfile::Builder::new()
+        .prefix(".new-context-")
+        .tempdir_in(parent)
+        .map_err(failed)?;
+    fill(storage, new.path(), options, now)?;
+    // An empty folder makes room.
+    match fs::remove_dir(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
+    readable(new.path()).map_err(failed)?;
+    storage.rename(new.path(), &path).map_err(failed)?;
+    // It is not there any more, under this name.
+    let _ = new.keep();
+    storage.sync_dir(parent).map_err(failed)
+}
+
+/// The bytes of a commit.
+pub(super) fn commit_object(
+    repository: &gix::Repository,
+    options: &Options,
+    tree: ObjectId,
+    parents: &[ObjectId],
+    message: &str,
+    now: Timestamp,
+) -> Result<Vec<u8>, Error> {
+    let configured = || {
+        let author = repository.author()?.ok()?;
+        Some((author.name.to_owned(), author.email.to_owned()))
+    };
+    let (name, email) = match &options.author {
+        Some(author) => (author.name.as_str().into(), author.email.as_str().into()),
+        None => configured().unwrap_or((NAME.into(), EMAIL.into())),
+    };
+    let time = gix::date::Time::new(now.as_second(), 0);
+    let who = gix::actor::Signature { name, email, time };
+    let commit = Commit {
+        tree,
+        parents: parents.iter().copied().collect(),
+        author: who.clone(),
+        committer: who,
+        encoding: None,
+        message: message.into(),
+        extra_headers: Vec::new(),
+    };
+    let mut bytes = Vec::new();
+    commit.write_to(&mut bytes).map_err(|error| {
+        Error::refused(format!("the author of commits cannot be written: {error}"))
+            .with_hint("a name and an e-mail address have no `<`, `>` or line feeds in them")
+    })?;
+    Ok(bytes)
+}
+
+/// Refuses a commit whose tree is not that of a context repository of a version that is known.
+pub(super) fn check_manifest(objects: Objects<'_>, commit: ObjectId) -> Result<(), Error> {
+    let folder = objects.0.git_dir().display();
+    let Some(manifest) = file_of(objects, commit, MANIFEST)? else {
+        return Err(
+            Error::refused(format!("{folder} is no context repository: it has no {MANIFEST}"))
+                .with_hint("make one with `stargate-mirror events init` where nothing is yet"),
+        );
+    };
+    let manifest: Option<serde_json::Value> = serde_json::from_slice(&manifest).ok();
+    match manifest.as_ref().and_then(|manifest| manifest["version"].as_str()) {
+        Some(VERSION) => Ok(()),
+        Some(other) => Err(Error::refused(format!(
+            "the context repository {folder} is of version {other:?}, not {VERSION}"
+        ))
+        .with_hint("use a version of stargate-mirror that knows it")),
+        None => Err(Error::refused(format!(
+            "{MANIFEST} of {folder} does not say its version"
+        ))),
+    }
+}
+
+/// A file in the tree of a commit, if it is there.
+pub(super) fn file_of(objects: Objects<'_>, commit: ObjectId, path: &str) -> Result<Option<Vec<u8>>, Error> {
+    let mut trees = Trees::default();
+    let tree = objects.tree_of(commit)?;
+    let leaf = trees.edit(objects, Some(tree)).get(BStr::new(path))?;
+    match leaf {
+        Some(leaf) if leaf.kind == EntryKind::Blob => objects.blob(leaf.id).map(Some),
+        _ => Ok(None),
+    }
+}
+
+/// The configuration at `path` with the remote `origin` at `url`, without its user info; none when it says that already.
+pub(super) fn with_origin(path: &Path, url: &str) -> Result<Option<Vec<u8>>, Error> {
+    let mut parsed =
+        gix::url::parse(BStr::new(url)).map_err(|_| Error::refused("the URL of the remote cannot be understood"))?;
+    if matches!(parsed.scheme, gix::url::Scheme::Http | gix::url::Scheme::Https) {
+        parsed.user = None;
+        parsed.password = None;
+    }
+    let url = parsed.to_bstring();
+    let failed = |why: String| Error::failed("set the remote origin in", path, why);
+    let text = fs::read(path).map_err(|error| failed(error.to_string()))?;
+    let mut config = gix::config::File::from_bytes_no_includes(
+        &text,
+        gix::config::file::Metadata::from(gix::config::Source::Local),
+        gix::config::file::init::Options::default(),
+    )
+    .map_err(|error| failed(error.to_string()))?;
+    if config.string("remote.origin.url").is_some_and(|known| *known == url) {
+        return Ok(None);
+    }
+    let set = |config: &mut gix::config::File, key: &str, value: &BStr| {
+        let done = config.set_raw_value_by("remote", Some(BStr::new("origin")), key, value);
+        done.map(drop).map_err(|error| failed(error.to_string()))
+    };
+    set(&mut config, "url", url.as_ref())?;
+    if config.string("remote.origin.fetch").is_none() {
+        set(&mut config, "fetch", BStr::new("+refs/heads/*:refs/remotes/origin/*"))?;
+    }
+    Ok(Some(config.to_bstring().into()))
+}
+
+fn fill(storage: &impl Storage, folder: &Path, options: &Options, now: Timestamp) -> Result<(), Error> {
+    let made = match options.bare {
+        true => gix::init_bare(folder),
+        false => gix::init(folder),
+    };
+    let failed = |why: String| Error::failed("make a repository in", folder, why);
+    let repository = made.map_err(|error| failed(causes(&error)))?;
+    let branch = Branch {
+        repository: &repository,
+        name: &options.branch,
+    };
+    if gix::validate::reference::name(branch.full_name().as_bytes().as_bstr()).is_err() {
+        return Err(Error::refused(format!(
+            "{:?} is not a name for a branch",
+            options.branch
+        )));
+    }
+    let head = repository.git_dir().join("HEAD");
+    replace::overwrite(storage, &head, format!("ref: {}\n", branch.full_name()).as_bytes())
+        .map_err(|error| failed(error.to_string()))?;
+    if !options.bare {
+        let exclude = repository.git_dir().join("info/exclude");
+        let ignored = format!("/{}\n/.crp/refused-*.ndjson\n", refused::FILE);
+        let text = fs::read_to_string(&exclude).unwrap_or_default() + &ignored;
+        fs::create_dir_all(repository.git_dir().join("info"))
+            .and_then(|()| fs::write(&exclude, text))
+            .map_err(|error| failed(error.to_string()))?;
+    }
+    let mut pack = NewPack::new(repository.object_hash());
+    let tree = tree(Objects(&repository), &mut pack, now)?;
+    let commit = commit_object(&repository, options, tree, &[], MESSAGE, now)?;
+    let commit = pack
+        .add(Kind::Commit, &commit)
+        .map_err(|error| failed(error.to_string()))?;
+    let finished = pack.finish().map_err(|error| failed(error.to_string()))?;
+    packs::store(storage, repository.objects.store_ref().path(), &finished)?;
+    match repository.workdir() {
+        Some(folder) => WorkTree {
+            storage,
+            folder,
+            branch,
+        }
+        .advance(None, commit),
+        None => branch.advance(storage, None, commit),
+    }
+}
+
+fn tree(objects: Objects<'_>, pack: &mut NewPack, now: Timestamp) -> Result<ObjectId, Error> {
+    let failed = |why: &dyn std::fmt::Display| Error::failed("make a repository in", objects.0.git_dir(), why);
+    let manifest = format!("{{\n  \"version\": \"{VERSION}\",\n  \"created_at\": \"{now:.3}\"\n}}\n");
+    let files = [
+        ("README.md", README),
+        ("events/.gitkeep", ""),
+        ("snapshots/.gitkeep", ""),
+        ("policy/policy.json", POLICY),
+        (MANIFEST, manifest.as_str()),
+    ];
+    let mut trees = Trees::default();
+    let mut edit = trees.edit(objects, None);
+    for (path, content) in files {
+        let id = pack
+            .add(Kind::Blob, content.as_bytes())
+            .map_err(|error| failed(&error))?;
+        let kind = EntryKind::Blob;
+        edit.set(BStr::new(path), Leaf { kind, id })
+            .map_err(SetError::into_error)?;
+    }
+    edit.write(pack).map_err(|error| failed(&error))
+}
+
+/// A folder for temporary files is for its owner alone; a repository is not.
+#[cfg(unix)]
+fn readable(folder: &Path) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(folder, fs::Permissions::from_mode(crate::storage::DIRECTORY_MODE))
+}
+
+#[cfg(not(unix))]
+fn readable(_folder: &Path) -> io::Result<()> {
+    Ok(())
+}

@@ -1,0 +1,121 @@
+//! Which event ids a feed has, whatever their day: an id stands for one content for ever.
+//!
+//! Memory: about 16 bytes for each event of the feeds that were written to; the first event of a feed reads the trees of
+//! that feed. What is kept are hashes: a hit is looked up in the trees, which decide.
+use std::{
+    collections::{HashMap, HashSet, hash_map::DefaultHasher},
+    hash::{Hash, Hasher},
+};
+
+use bstr::{BString, ByteSlice};
+use gix::{ObjectId, objs::tree::EntryKind};
+
+use super::{Error, difference::Change, folder::Folder, folder::Leaf, objects::Objects};
+use crate::event::FOLDER;
+
+/// How an event's file ends.
+const EXTENSION: &[u8] = b".json";
+
+/// The ids of some feeds; too many do no harm.
+#[derive(Default)]
+pub(super) struct Known {
+    feeds: HashMap<String, HashSet<u64>>,
+}
+
+impl Known {
+    /// Whether the feed may have the id; reads the feed out of `folder`, its tree, if it was not read yet.
+    pub(super) fn may_have(
+        &mut self,
+        objects: Objects<'_>,
+        feed: &str,
+        folder: Option<ObjectId>,
+        event_id: &str,
+    ) -> Result<bool, Error> {
+        if !self.feeds.contains_key(feed) {
+            let mut ids = HashSet::new();
+            if let Some(folder) = folder {
+                read(objects, &objects.folder(folder)?, &mut |name| {
+                    ids.insert(hashed(name));
+                })?;
+            }
+            self.feeds.insert(feed.to_owned(), ids);
+        }
+        let ids = self.feeds.get(feed);
+        Ok(ids.is_some_and(|ids| ids.contains(&hashed(event_id.as_bytes()))))
+    }
+
+    /// The feed has one more.
+    pub(super) fn add(&mut self, feed: &str, event_id: &str) {
+        if let Some(ids) = self.feeds.get_mut(feed) {
+            ids.insert(hashed(event_id.as_bytes()));
+        }
+    }
+
+    /// Somebody else has added these.
+    pub(super) fn add_all<'a>(&mut self, changes: impl Iterator<Item = &'a Change>) {
+        for change in changes.filter(|change| change.adds_event()) {
+            if let Some((feed, event_id)) = feed_and_id(change.path.as_bytes()) {
+                self.add(&feed, &event_id);
+            }
+        }
+    }
+}
+
+/// The feed and the event that a path of a context repository stands for.
+pub(super) fn feed_and_id(path: &[u8]) -> Option<(String, String)> {
+    let feed = path.split_str("/").nth(1)?;
+    let (_, file) = path.rsplit_once_str("/")?;
+    let id = file.strip_suffix(EXTENSION)?;
+    Some((feed.to_str().ok()?.to_owned(), id.to_str().ok()?.to_owned()))
+}
+
+/// Where the feed, whose tree is `folder`, has this event: all places, the newest first.
+pub(super) fn find(
+    objects: Objects<'_>,
+    feed: &str,
+    folder: ObjectId,
+    event_id: &str,
+) -> Result<Vec<(BString, ObjectId)>, Error> {
+    let name = [event_id.as_bytes(), EXTENSION].concat();
+    let mut found = Vec::new();
+    let mut look = vec![(BString::from(format!("{FOLDER}/{feed}")), folder, 0)];
+    while let Some((path, id, depth)) = look.pop() {
+        let folder = objects.folder(id)?;
+        let below = |name: &[u8]| BString::from([path.as_bytes(), b"/", name].concat());
+        if let Some(leaf) = folder.get(&name).filter(|leaf| leaf.kind != EntryKind::Tree) {
+            found.push((below(&name), leaf.id));
+        }
+        if depth < 2 {
+            look.extend(folders(&folder).map(|(name, leaf)| (below(name), leaf.id, depth + 1)));
+        }
+    }
+    Ok(found)
+}
+
+/// Tells `each` the ids in the folder of a feed: those of its days, and of the hours of these.
+fn read(objects: Objects<'_>, feed: &Folder, each: &mut impl FnMut(&[u8])) -> Result<(), Error> {
+    for (_, day) in folders(feed) {
+        let day = objects.folder(day.id)?;
+        files(&day).for_each(&mut *each);
+        for (_, hour) in folders(&day) {
+            files(&objects.folder(hour.id)?).for_each(&mut *each);
+        }
+    }
+    Ok(())
+}
+
+/// The folders in a folder, in order.
+pub(super) fn folders(folder: &Folder) -> impl DoubleEndedIterator<Item = (&[u8], Leaf)> {
+    folder.iter().filter(|(_, leaf)| leaf.kind == EntryKind::Tree)
+}
+
+fn files(folder: &Folder) -> impl Iterator<Item = &[u8]> {
+    let files = folder.iter().filter(|(_, leaf)| leaf.kind != EntryKind::Tree);
+    files.filter_map(|(name, _)| name.strip_suffix(EXTENSION))
+}
+
+fn hashed(event_id: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    event_id.hash(&mut hasher);
+    hasher.finish()
+}

@@ -1,0 +1,159 @@
+//! PURE: `.crp/lock.json`, by which an instance says that it is at work. Advisory: nobody is kept from anything.
+//!
+//! ```json
+//! {"instance_id":"0b8a…","started_at":"2026-01-10T12:00:00.000Z","last_heartbeat":"2026-01-10T12:05:00.000Z"}
+//! ```
+use std::fmt;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// Where it is in the repository.
+pub const PATH: &str = ".crp/lock.json";
+/// A heartbeat is fresh for so many seconds.
+pub const FRESH: SignedDuration = SignedDuration::from_secs(60);
+/// How often an instance says that it is alive.
+pub const HEARTBEAT: std::time::Duration = std::time::Duration::from_secs(30);
+
+/// What an instance says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lock {
+    /// A UUID, new for each process.
+    pub instance_id: String,
+    /// When it started.
+    pub started_at: Timestamp,
+    /// When it last said that it is alive.
+    pub last_heartbeat: Timestamp,
+}
+
+/// What a lock file tells an instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Judgement {
+    /// Nobody else is at work, as far as it says.
+    Free,
+    /// Another instance was alive less than [`FRESH`] ago.
+    Other(Lock),
+    /// It cannot be read, and is replaced.
+    Unreadable,
+}
+
+impl Lock {
+    /// The lock of an instance that starts now. `random` gives 128 random bits.
+    pub fn new(random: u128, now: Timestamp) -> Self {
+        Lock {
+            instance_id: uuid(random),
+            started_at: now,
+            last_heartbeat: now,
+        }
+    }
+
+    /// The same, alive at `now`.
+    pub fn alive(&self, now: Timestamp) -> Self {
+        Lock {
+            last_heartbeat: now,
+            ..self.clone()
+        }
+    }
+
+    /// What is in the file.
+    pub fn to_file(&self) -> Vec<u8> {
+        let text = format!(
+            "{{\n  \"instance_id\": \"{}\",\n  \"started_at\": \"{:.3}\",\n  \"last_heartbeat\": \"{:.3}\"\n}}\n",
+            self.instance_id, self.started_at, self.last_heartbeat
+        );
+        text.into_bytes()
+    }
+}
+
+impl fmt::Display for Lock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "instance {} (started {:.0}, last alive {:.0})",
+            self.instance_id, self.started_at, self.last_heartbeat
+        )
+    }
+}
+
+/// What `file` tells the instance `own`, at `now`. An absent file is `None`.
+pub fn judge(file: Option<&[u8]>, own: &Lock, now: Timestamp) -> Judgement {
+    let Some(bytes) = file else {
+        return Judgement::Free;
+    };
+    match serde_json::from_slice::<Lock>(bytes) {
+        Ok(lock) if !is_uuid(&lock.instance_id) => Judgement::Unreadable,
+        // A clock that is ahead of ours is fresh, too.
+        Ok(lock) if lock.instance_id != own.instance_id && now.duration_since(lock.last_heartbeat) < FRESH => {
+            Judgement::Other(lock)
+        }
+        Ok(_) => Judgement::Free,
+        Err(_) => Judgement::Unreadable,
+    }
+}
+
+/// The instance of a heartbeat that says that it has ended.
+pub fn ended(file: &[u8]) -> Option<String> {
+    let lock = serde_json::from_slice::<Lock>(file).ok()?;
+    (lock.last_heartbeat == Timestamp::UNIX_EPOCH).then_some(lock.instance_id)
+}
+
+/// A UUID of version 4 (RFC 9562, section 5.4).
+fn uuid(random: u128) -> String {
+    let bits = random & !(0xf << 76) & !(0b11 << 62) | 0x4 << 76 | 0b10 << 62;
+    let hex = format!("{bits:032x}");
+    let parts = [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]];
+    parts.join("-")
+}
+
+/// It is shown in warnings, so it has to be harmless.
+fn is_uuid(text: &str) -> bool {
+    let parts: Vec<_> = text.split('-').collect();
+    parts.iter().map(|part| part.len()).eq([8, 4, 4, 4, 12])
+        && parts.concat().bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).expect("a time")
+    }
+
+    #[test]
+    fn an_id_is_a_uuid_of_version_4() {
+        assert_eq!(uuid(0), "00000000-0000-4000-8000-000000000000");
+        assert_eq!(uuid(u128::MAX), "ffffffff-ffff-4fff-bfff-ffffffffffff");
+        assert!(is_uuid(&uuid(7)) && !is_uuid("x") && !is_uuid(&uuid(7).replace('f', "\u{1b}").replace('0', "\n")));
+    }
+
+    #[test]
+    fn an_instance_that_has_ended_is_known() {
+        let lock = Lock::new(1, at(1000));
+        assert_eq!(ended(&lock.to_file()), None);
+        assert_eq!(
+            ended(&lock.alive(Timestamp::UNIX_EPOCH).to_file()),
+            Some(lock.instance_id)
+        );
+        assert_eq!(ended(b"{"), None);
+    }
+
+    #[test]
+    fn another_instance_is_told_while_its_heartbeat_is_fresh() {
+        let (own, other) = (Lock::new(1, at(1000)), Lock::new(2, at(500)).alive(at(1000)));
+        let file = other.to_file();
+        assert_eq!(judge(None, &own, at(1000)), Judgement::Free);
+        assert_eq!(judge(Some(&file), &own, at(1059)), Judgement::Other(other.clone()));
+        assert_eq!(judge(Some(&file), &own, at(900)), Judgement::Other(other.clone()));
+        assert_eq!(judge(Some(&file), &own, at(1060)), Judgement::Free);
+        assert_eq!(judge(Some(&own.to_file()), &own, at(1000)), Judgement::Free);
+        for unreadable in [&b""[..], b"{", b"[]", b"{\"instance_id\":\"\\u001b[31m\",\"started_at\":\"2026-01-10T12:00:00Z\",\"last_heartbeat\":\"2026-01-10T12:00:00Z\"}"] {
+            assert_eq!(judge(Some(unreadable), &own, at(1000)), Judgement::Unreadable);
+        }
+        assert!(
+            String::from_utf8(file)
+                .expect("text")
+                .contains("\"1970-01-01T00:16:40.000Z\"")
+        );
+    }
+}

@@ -1,0 +1,36 @@
+//! The driver of the context repository: events from a relay or from standard input become files in commits, and commits go to
+//! a remote. Existing files are never changed.
+//!
+//! [`settings`] and [`batch`], [`pace`], [`lock_file`], [`source::sse`] and [`source::page`] are pure; [`source`] reads, [`inbox`] holds
+//! back who is too fast, [`Context`] commits and publishes, [`pusher`] is the thread that publishes, [`run`](mod@run) joins them.
+pub mod batch;
+pub mod inbox;
+pub mod lock_file;
+pub mod pace;
+pub mod pusher;
+pub mod refused;
+pub mod run;
+pub mod settings;
+pub mod source;
+pub mod target;
+
+mod branch;
+mod context;
+mod difference;
+mod error;
+mod folder;
+mod init;
+mod known;
+mod new_pack;
+mod objects;
+mod packs;
+mod publish;
+mod replace;
+mod replay;
+mod trees;
+mod work_tree;
+
+pub use context::{Author, Committed, Context, LOCK_TIMEOUT, Options, Refusal, ResumePoint};
+pub use error::{Error, Kind};
+pub use publish::{Published, Upstream};
+pub use run::{RunError, Summary, run};

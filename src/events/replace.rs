@@ -1,0 +1,153 @@
+//! Replacing a file of a repository, durably.
+//!
+//! What git writes, too, is replaced as git does it (its *lockfile* protocol): the new content goes into `<name>.lock`, which
+//! nobody else may have, and that is renamed to its place. A lock of git is never taken away, however old. One of ours that a
+//! crash has left behind would block us for ever, so it is noted before it is made, in `stargate/taken` of the Git folder, and
+//! removed by who comes next. That is safe because all this is done by one process at a time.
+//!
+//! ```text
+//! taken   = *( "+" SP <path of a lock> LF / "-" LF )        taken, and not any more; the last line counts
+//! ```
+use std::{
+    ffi::OsString,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use super::{Error, error::Kind};
+use crate::storage::{FILE_MODE, Storage};
+
+/// Where locks are noted, in the Git folder.
+const TAKEN: &str = "stargate/taken";
+/// The notes begin anew after so many bytes.
+const MAX_NOTES: u64 = 64 * 1024;
+
+/// A file that is about to be replaced. Dropped before [`commit()`](Replacement::commit()) it changes nothing.
+pub(super) struct Replacement<'a, S: Storage> {
+    storage: &'a S,
+    notes: S::File,
+    lock: PathBuf,
+    path: &'a Path,
+    done: bool,
+}
+
+impl<'a, S: Storage> Replacement<'a, S> {
+    /// Writes what is to be in the file at `path`, and keeps others from doing the same. Whoever calls this has the
+    /// repository of this Git folder for himself, as far as our processes go.
+    pub(super) fn begin(storage: &'a S, git_dir: &Path, path: &'a Path, bytes: &[u8]) -> Result<Self, Error> {
+        let lock = with_extension(path, "lock");
+        let failed = |error| Error::failed("write", &lock, error);
+        let notes = open_notes(storage, git_dir).map_err(failed)?;
+        append(storage, &notes, format!("+ {}\n", lock.display()).as_bytes()).map_err(failed)?;
+        let written = storage.write_new(&lock, bytes, FILE_MODE);
+        let is_taken = matches!(&written, Err(error) if error.kind() == io::ErrorKind::AlreadyExists);
+        if written.is_err() {
+            append(storage, &notes, b"-\n").map_err(failed)?;
+        }
+        if is_taken {
+            let what = format!("another process is writing {}", path.display());
+            return Err(Error::new(Kind::Busy, what).with_hint(format!(
+                "it is tried again; if no git is running there, remove {}",
+                lock.display()
+            )));
+        }
+        written.map_err(failed)?;
+        Ok(Replacement {
+            storage,
+            notes,
+            lock,
+            path,
+            done: false,
+        })
+    }
+
+    /// Puts it in place.
+    pub(super) fn commit(mut self) -> Result<(), Error> {
+        let failed = |error| Error::failed("write", self.path, error);
+        self.storage.rename(&self.lock, self.path).map_err(failed)?;
+        self.done = true;
+        append(self.storage, &self.notes, b"-\n").map_err(failed)?;
+        match self.path.parent() {
+            Some(folder) => self.storage.sync_dir(folder).map_err(failed),
+            None => Ok(()),
+        }
+    }
+}
+
+impl<S: Storage> Drop for Replacement<'_, S> {
+    fn drop(&mut self) {
+        if !self.done && self.storage.remove(&self.lock).is_ok() {
+            // Otherwise who comes next removes it.
+            let _ = append(self.storage, &self.notes, b"-\n");
+        }
+    }
+}
+
+/// Replaces a file that nobody but us writes.
+pub(super) fn overwrite(storage: &impl Storage, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let new = with_extension(path, "new");
+    match storage.write_new(&new, bytes, FILE_MODE) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            storage.remove(&new)?;
+            storage.write_new(&new, bytes, FILE_MODE)?;
+        }
+        written => written?,
+    }
+    storage.rename(&new, path)?;
+    path.parent().map_or(Ok(()), |folder| storage.sync_dir(folder))
+}
+
+/// Makes a folder and those that it is in.
+pub(super) fn create_folders(storage: &impl Storage, folder: &Path) -> io::Result<()> {
+    if storage.look(folder)?.is_some() {
+        return Ok(());
+    }
+    if let Some(parent) = folder.parent() {
+        create_folders(storage, parent)?;
+    }
+    storage.create_dir(folder)?;
+    match folder.parent() {
+        Some(parent) => storage.sync_dir(parent),
+        None => Ok(()),
+    }
+}
+
+/// Writes at the end of a file, all of it.
+pub(super) fn append<S: Storage>(storage: &S, file: &S::File, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match storage.append(file, bytes)? {
+            0 => return Err(io::ErrorKind::WriteZero.into()),
+            written => bytes = &bytes[written..],
+        }
+    }
+    Ok(())
+}
+
+/// Opens the notes, and removes the lock that somebody who is gone has noted last.
+fn open_notes<S: Storage>(storage: &S, git_dir: &Path) -> io::Result<S::File> {
+    let path = git_dir.join(TAKEN);
+    if let Some(folder) = path.parent() {
+        create_folders(storage, folder)?;
+    }
+    let notes = storage.open_append(&path)?;
+    let text = fs::read_to_string(&path).unwrap_or_default();
+    if let Some(lock) = text.lines().next_back().and_then(|line| line.strip_prefix("+ ")) {
+        match storage.remove(Path::new(lock)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Err(_) => {}
+            Ok(()) => tracing::warn!(lock, "a lock that a crash has left behind was removed"),
+        }
+        append(storage, &notes, b"-\n")?;
+    }
+    if storage.length(&notes)? > MAX_NOTES {
+        storage.truncate(&notes, 0)?;
+    }
+    Ok(notes)
+}
+
+fn with_extension(path: &Path, extension: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(".");
+    name.push(extension);
+    name.into()
+}

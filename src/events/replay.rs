@@ -1,0 +1,361 @@
+//! Our commits on top of others': each commit's changes are applied to the tree that the others made. No merge machine:
+//!
+//! - An event that they do not have is added. One that they have, too, drops out. One whose id stands for another content
+//!   there is refused: theirs stands, ours is kept beside the commits ([`refused`](super::refused)), and nothing waits for it.
+//! - Of `.crp/lock.json` ours is taken.
+//! - Anything else must be there as we found it, or as we left it: else it is a conflict, and nothing is done.
+//! - Whoever changed or removed an event, here or there, has broken the rule: nothing is done.
+//! - A commit of which nothing is left is left out.
+//!
+//! Afterwards the trees are compared, before and after, whatever the above has done: no event of the remote and none of ours,
+//! but those that were refused, may be changed or gone.
+//!
+//! Two context repositories that were made apart (two instances that begin with the same empty remote) share no commit. When
+//! ours began with nothing but what [`init`](super::init) makes, its first commit is left out, and the others are replayed.
+use std::collections::{HashMap, HashSet};
+
+use bstr::{BStr, BString};
+use gix::{
+    ObjectId,
+    objs::{CommitRef, Kind as ObjectKind, WriteTo},
+};
+use jiff::Timestamp;
+
+use super::{
+    Context, Error, Refusal,
+    context::{self, State},
+    difference::{self, Change},
+    error::Kind,
+    folder::Leaf,
+    init, known, lock_file,
+    new_pack::NewPack,
+    objects::Objects,
+    trees::{Edit, SetError},
+};
+use crate::{push, storage::Storage};
+
+/// The most commits that are replayed at a time.
+const MAX_COMMITS: usize = 1_000_000;
+/// A pack is stored when it has so many bytes.
+const MAX_PACK: usize = 128 << 20;
+/// The most paths that a message names.
+const MAX_TOLD: usize = 20;
+
+/// What a replay came to.
+#[derive(Default)]
+pub(super) struct Replayed {
+    /// How many of our commits are there anew.
+    pub commits: usize,
+    /// Events of which theirs stand.
+    pub refused: Vec<Refusal>,
+}
+
+/// Our changes on their tree.
+struct Replay<'a> {
+    objects: Objects<'a>,
+    /// Events that they have added since we parted, by feed and id.
+    theirs: HashMap<(String, String), (BString, ObjectId)>,
+    refused: Vec<(BString, Leaf)>,
+    conflicts: Vec<BString>,
+    violations: Vec<BString>,
+}
+
+impl<S: Storage> Context<S> {
+    /// Sees to it that the branch, which is at `ours`, contains `theirs`; gives where it is then.
+    pub(super) fn replay(
+        &self,
+        state: &mut State,
+        objects: Objects<'_>,
+        ours: ObjectId,
+        theirs: ObjectId,
+        now: Timestamp,
+    ) -> Result<(ObjectId, Replayed), Error> {
+        let contains = |tip, commit| {
+            push::fast_forward(objects.0, commit, tip)
+                .map_err(|error| Error::failed("read the history of", objects.0.git_dir(), error))
+        };
+        if contains(ours, theirs)? {
+            return Ok((ours, Replayed::default()));
+        }
+        if contains(theirs, ours)? {
+            init::check_manifest(objects, theirs)?;
+            prove(objects, ours, theirs, &HashSet::new())?;
+            self.land(state, objects.0, NewPack::new(objects.hash()), ours, theirs)?;
+            return Ok((theirs, Replayed::default()));
+        }
+        let (base, commits) = parted(objects, ours, theirs)?;
+        let mut replay = Replay::new(objects, base, theirs)?;
+        let (pack, new, count) = self.apply(state, &mut replay, &commits, theirs, now)?;
+        replay.refuse()?;
+        let refused: HashSet<BString> = replay.refused.iter().map(|(path, _)| path.clone()).collect();
+        self.store_new(objects.0, pack)?;
+        prove(objects, ours, new, &refused)?;
+        prove(objects, theirs, new, &HashSet::new())?;
+        let mut replayed = Replayed {
+            commits: count,
+            refused: Vec::new(),
+        };
+        for (path, leaf) in &replay.refused {
+            let path = path.to_string();
+            self.keep_refused(state, &path, &objects.blob(leaf.id)?, now)?;
+            let (feed_id, event_id) = known::feed_and_id(path.as_bytes()).unwrap_or_default();
+            replayed.refused.push(Refusal {
+                feed_id,
+                event_id,
+                path,
+            });
+        }
+        self.land(state, objects.0, NewPack::new(objects.hash()), ours, new)?;
+        Ok((new, replayed))
+    }
+
+    /// Makes our commits on `theirs`; gives the pack of them, the last one, and how many they are.
+    fn apply(
+        &self,
+        state: &mut State,
+        replay: &mut Replay<'_>,
+        commits: &[(ObjectId, Option<ObjectId>)],
+        theirs: ObjectId,
+        now: Timestamp,
+    ) -> Result<(NewPack, ObjectId, usize), Error> {
+        let objects = replay.objects;
+        let failed = |error| self.pack_failed(&error);
+        let mut pack = NewPack::new(objects.hash());
+        let (mut tip, mut count) = (theirs, 0);
+        let mut edit = self.edit(state, objects, theirs)?;
+        for (commit, parent) in commits {
+            let parent = parent.map(|parent| objects.tree_of(parent)).transpose()?;
+            let changes = difference::between(objects, parent, Some(objects.tree_of(*commit)?))?;
+            let (applied, added) = replay.apply(&mut edit, &changes)?;
+            if applied == 0 {
+                continue;
+            }
+            let tree = edit.write(&mut pack).map_err(failed)?;
+            let original = changes.iter().filter(|change| change.adds_event()).count();
+            let bytes = self.again(objects, *commit, tree, tip, (original, added), now)?;
+            tip = pack.add(ObjectKind::Commit, &bytes).map_err(failed)?;
+            count += 1;
+            if pack.length() > MAX_PACK {
+                self.store_new(objects.0, std::mem::replace(&mut pack, NewPack::new(objects.hash())))?;
+            }
+        }
+        Ok((pack, tip, count))
+    }
+
+    /// A commit of ours with another tree and parent. It says how many of its events are left.
+    fn again(
+        &self,
+        objects: Objects<'_>,
+        commit: ObjectId,
+        tree: ObjectId,
+        parent: ObjectId,
+        (original, added): (usize, usize),
+        now: Timestamp,
+    ) -> Result<Vec<u8>, Error> {
+        let raw = objects.read(commit, ObjectKind::Commit)?;
+        let failed = |why: String| Error::failed("replay a commit of", objects.0.git_dir(), format!("{commit}: {why}"));
+        let old = CommitRef::from_bytes(&raw, objects.hash()).map_err(|error| failed(error.to_string()))?;
+        let mut new = old.into_owned().map_err(|error| failed(error.to_string()))?;
+        new.tree = tree;
+        new.parents = [parent].into_iter().collect();
+        new.committer.time = gix::date::Time::new(now.as_second(), 0);
+        // It was made for another commit.
+        new.extra_headers.retain(|(name, _)| !name.starts_with(b"gpgsig"));
+        if new.message == context::message(original) {
+            new.message = context::message(added).into();
+        }
+        let mut bytes = Vec::new();
+        new.write_to(&mut bytes).map_err(|error| failed(error.to_string()))?;
+        Ok(bytes)
+    }
+}
+
+impl<'a> Replay<'a> {
+    fn new(objects: Objects<'a>, base: Option<ObjectId>, theirs: ObjectId) -> Result<Self, Error> {
+        let base = base.map(|base| objects.tree_of(base)).transpose()?;
+        let changes = difference::between(objects, base, Some(objects.tree_of(theirs)?))?;
+        let added = changes.into_iter().filter(Change::adds_event);
+        let theirs = added.filter_map(|change| {
+            let key = known::feed_and_id(&change.path)?;
+            Some((key, (change.path, change.new?.id)))
+        });
+        Ok(Replay {
+            objects,
+            theirs: theirs.collect(),
+            refused: Vec::new(),
+            conflicts: Vec::new(),
+            violations: Vec::new(),
+        })
+    }
+
+    /// Applies the changes of one commit; says how many count, and how many events they add.
+    fn apply(&mut self, edit: &mut Edit<'_>, changes: &[Change]) -> Result<(usize, usize), Error> {
+        let (mut applied, mut added) = (0, 0);
+        for change in changes.iter().filter(|change| change.path != lock_file::PATH) {
+            let is_applied = match change.new {
+                _ if change.is_violation() => {
+                    self.violations.push(change.path.clone());
+                    false
+                }
+                Some(leaf) if change.is_of_events() => self.event(edit, &change.path, leaf)?,
+                _ => self.other(edit, change)?,
+            };
+            applied += usize::from(is_applied);
+            added += usize::from(is_applied && change.adds_event());
+        }
+        let lock = changes.iter().find(|change| change.path == lock_file::PATH);
+        if applied > 0
+            && let Some(leaf) = lock.and_then(|lock| lock.new)
+        {
+            edit.set(BStr::new(lock_file::PATH), leaf)
+                .map_err(SetError::into_error)?;
+        }
+        Ok((applied, added))
+    }
+
+    fn event(&mut self, edit: &mut Edit<'_>, path: &BString, leaf: Leaf) -> Result<bool, Error> {
+        let key = known::feed_and_id(path);
+        let there = match edit.get(path.as_ref())? {
+            Some(there) => Some(there.id),
+            None => key.and_then(|key| self.theirs.get(&key)).map(|(_, id)| *id),
+        };
+        match there {
+            Some(there) if there == leaf.id => return Ok(false),
+            Some(_) => {}
+            None => match edit.set(path.as_ref(), leaf) {
+                Ok(()) => return Ok(true),
+                Err(SetError::InTheWay(_)) => {}
+                Err(SetError::Unreadable(error)) => return Err(error),
+            },
+        }
+        self.refused.push((path.clone(), leaf));
+        Ok(false)
+    }
+
+    fn other(&mut self, edit: &mut Edit<'_>, change: &Change) -> Result<bool, Error> {
+        let there = edit.get(change.path.as_ref())?;
+        if there == change.new {
+            return Ok(false);
+        }
+        let done = match change.new {
+            _ if there != change.old => Err(SetError::InTheWay(change.path.clone())),
+            Some(leaf) => edit.set(change.path.as_ref(), leaf),
+            None => edit.remove(change.path.as_ref()),
+        };
+        match done {
+            Ok(()) => Ok(true),
+            Err(SetError::Unreadable(error)) => Err(error),
+            Err(SetError::InTheWay(_)) => {
+                self.conflicts.push(change.path.clone());
+                Ok(false)
+            }
+        }
+    }
+
+    /// Refuses what cannot be replayed.
+    fn refuse(&self) -> Result<(), Error> {
+        if !self.violations.is_empty() {
+            return Err(violated(&self.violations));
+        }
+        if self.conflicts.is_empty() {
+            return Ok(());
+        }
+        let what = format!("both sides have changed {}; nothing was done", told(&self.conflicts));
+        Err(Error::refused(what).with_hint("make the file equal on both sides, by a commit there or here"))
+    }
+}
+
+/// Refuses when an event of `old` is another one in `new`, or gone, but `exempt`.
+pub(super) fn prove(
+    objects: Objects<'_>,
+    old: ObjectId,
+    new: ObjectId,
+    exempt: &HashSet<BString>,
+) -> Result<Vec<Change>, Error> {
+    let (old, new) = (objects.tree_of(old)?, objects.tree_of(new)?);
+    let changes = difference::between(objects, Some(old), Some(new))?;
+    let broken = changes
+        .iter()
+        .filter(|change| change.is_violation() && !exempt.contains(&change.path));
+    let broken: Vec<_> = broken.map(|change| change.path.clone()).collect();
+    match broken.is_empty() {
+        true => Ok(changes),
+        false => Err(violated(&broken)),
+    }
+}
+
+fn violated(paths: &[BString]) -> Error {
+    let what = format!(
+        "events that exist would be changed or removed: {}; nothing was done",
+        told(paths)
+    );
+    Error::refused(what)
+        .with_hint("events are only ever added: undo that change by a commit, and write corrections as new events")
+}
+
+fn told(paths: &[BString]) -> String {
+    let names: Vec<_> = paths.iter().take(MAX_TOLD).map(|path| push::cleaned(path)).collect();
+    match paths.len().saturating_sub(MAX_TOLD) {
+        0 => names.join(", "),
+        more => format!("{} and {more} more", names.join(", ")),
+    }
+}
+
+/// Where we parted, and our commits since then, the oldest first, each with its parent.
+#[allow(clippy::type_complexity)]
+fn parted(
+    objects: Objects<'_>,
+    ours: ObjectId,
+    theirs: ObjectId,
+) -> Result<(Option<ObjectId>, Vec<(ObjectId, Option<ObjectId>)>), Error> {
+    let failed = |why: String| Error::failed("read the history of", objects.0.git_dir(), why);
+    let bases = objects.0.merge_bases_many(ours, &[theirs]);
+    let bases = bases.map_err(|error| failed(push::causes(&error)))?;
+    let bases: HashSet<ObjectId> = bases.into_iter().map(gix::Id::detach).collect();
+    let mut commits = Vec::new();
+    let mut at = ours;
+    while !bases.contains(&at) {
+        let raw = objects.read(at, ObjectKind::Commit)?;
+        let commit = CommitRef::from_bytes(&raw, objects.hash()).map_err(|error| failed(error.to_string()))?;
+        let mut parents = commit.parents();
+        match (parents.next(), parents.next()) {
+            (None, _) => {
+                made_by_init(objects, at, theirs)?;
+                break;
+            }
+            (Some(parent), None) => {
+                commits.push((at, Some(parent)));
+                at = parent;
+            }
+            (Some(_), Some(_)) => {
+                let what = format!("commit {at}, which the remote does not have, is a merge");
+                return Err(Error::refused(what).with_hint("rebase it onto the remote's branch by hand, and push it"));
+            }
+        }
+        if commits.len() > MAX_COMMITS {
+            return Err(Error::new(
+                Kind::Refused,
+                format!("more than {MAX_COMMITS} commits are not on the remote"),
+            ));
+        }
+    }
+    commits.reverse();
+    Ok((bases.contains(&at).then_some(at), commits))
+}
+
+/// Refuses unless both are context repositories, and ours began with nothing.
+fn made_by_init(objects: Objects<'_>, root: ObjectId, theirs: ObjectId) -> Result<(), Error> {
+    let unrelated = |why: &str| {
+        let what = format!("the remote's branch and this repository have no commit in common, and {why}");
+        Err(Error::refused(what)
+            .with_hint("use a remote without any commit (no README, no licence), or another branch (GITHUB_BRANCH)"))
+    };
+    if init::check_manifest(objects, theirs).is_err() {
+        return unrelated("the remote is no context repository");
+    }
+    let first = difference::between(objects, None, Some(objects.tree_of(root)?))?;
+    match init::check_manifest(objects, root).is_err() || first.iter().any(Change::adds_event) {
+        true => unrelated("this one has events in its first commit"),
+        false => Ok(()),
+    }
+}

@@ -1,0 +1,288 @@
+//! PURE: what `events run` is told by its flags and the environment. Flags win.
+use std::{ffi::OsString, path::PathBuf, time::Duration};
+
+use secrecy::SecretString;
+
+use super::{batch::Limits, pace};
+use crate::event::{Layout, check_name};
+
+/// The branch where `GITHUB_BRANCH` names none.
+pub const BRANCH: &str = "main";
+
+/// The most feeds that are followed, a thread for each.
+const MAX_FEEDS: usize = 256;
+/// The longest timeout of a batch.
+const MAX_TIMEOUT: Duration = Duration::from_secs(60 * 60);
+
+/// What the flags of `events run` say.
+#[derive(Debug, Clone, Default)]
+pub struct Flags {
+    /// The context repository, instead of `CONTEXT_REPO_PATH`.
+    pub repository: Option<PathBuf>,
+    /// Take events from standard input, not from a relay.
+    pub stdin: bool,
+    /// Take what there is, push it and end.
+    pub once: bool,
+    /// See [`Layout`].
+    pub layout: Layout,
+}
+
+/// Everything that a run needs to know, but the remote's token and URL, which are read for each push.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where the context repository is, or is to be.
+    pub repository: PathBuf,
+    /// Where events come from.
+    pub source: Source,
+    /// Take what there is, push it and end.
+    pub once: bool,
+    /// `COMMIT_BATCH_SIZE`, `COMMIT_BATCH_TIMEOUT_MS`
+    pub limits: Limits,
+    /// See [`Layout`].
+    pub layout: Layout,
+    /// `GITHUB_BRANCH`
+    pub branch: String,
+    /// `PUSHES_PER_MINUTE`; no bound for 0.
+    pub pushes_per_minute: u32,
+}
+
+/// Where events come from.
+#[derive(Debug, Clone)]
+pub enum Source {
+    /// Standard input, one JSON object per line.
+    Stdin,
+    /// A relay.
+    Relay(RelaySource),
+}
+
+/// A relay, and what is followed there. It may be shown: the token is not.
+#[derive(Debug, Clone)]
+pub struct RelaySource {
+    /// `RELAY_URL`
+    pub url: String,
+    /// `FEED_IDS`, each once.
+    pub feeds: Vec<String>,
+    /// `RELAY_TOKEN`
+    pub token: Option<SecretString>,
+}
+
+/// A setting that is wrong or missing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{variable} {problem}")]
+pub struct BadSetting {
+    /// The environment variable.
+    pub variable: &'static str,
+    /// What is wrong with it.
+    pub problem: String,
+    /// What to do.
+    pub hint: &'static str,
+}
+
+impl Settings {
+    /// Reads the environment, as far as `flags` do not say.
+    ///
+    /// # Errors
+    /// The first setting that is wrong.
+    pub fn read(flags: &Flags, variable: impl Fn(&str) -> Option<OsString>) -> Result<Self, BadSetting> {
+        let text = |name: &'static str| text(name, &variable);
+        let repository = flags.repository.clone();
+        let repository = repository.or_else(|| {
+            variable("CONTEXT_REPO_PATH")
+                .filter(|path| !path.is_empty())
+                .map(PathBuf::from)
+        });
+        let hint = "set it to the folder of the context repository, or give --repo DIR; it is made when it is missing";
+        let defaults = Limits::default();
+        let size = number(
+            "COMMIT_BATCH_SIZE",
+            text("COMMIT_BATCH_SIZE")?,
+            1..=100_000,
+            defaults.size as u64,
+        )?;
+        let milliseconds = number(
+            "COMMIT_BATCH_TIMEOUT_MS",
+            text("COMMIT_BATCH_TIMEOUT_MS")?,
+            0..=MAX_TIMEOUT.as_millis() as u64,
+            defaults.timeout.as_millis() as u64,
+        )?;
+        let pushes = number(
+            "PUSHES_PER_MINUTE",
+            text("PUSHES_PER_MINUTE")?,
+            0..=6000,
+            pace::PUSHES_PER_MINUTE.into(),
+        )?;
+        Ok(Settings {
+            repository: repository.ok_or_else(|| bad("CONTEXT_REPO_PATH", "is not set", hint))?,
+            source: if flags.stdin {
+                Source::Stdin
+            } else {
+                Source::Relay(relay(text)?)
+            },
+            once: flags.once,
+            limits: Limits {
+                size: size as usize,
+                timeout: Duration::from_millis(milliseconds),
+            },
+            layout: flags.layout,
+            branch: branch(&variable)?,
+            pushes_per_minute: pushes as u32,
+        })
+    }
+}
+
+fn relay(text: impl Fn(&'static str) -> Result<Option<String>, BadSetting>) -> Result<RelaySource, BadSetting> {
+    let hint = "set RELAY_URL to a relay, such as http://127.0.0.1:3000, and FEED_IDS to feeds of it; or give --stdin";
+    let url = text("RELAY_URL")?.ok_or_else(|| bad("RELAY_URL", "is not set: there is no source of events", hint))?;
+    let list = text("FEED_IDS")?.ok_or_else(|| bad("FEED_IDS", "is not set: there is nothing to follow", hint))?;
+    let hint = "it holds the ids of feeds, separated by commas";
+    let mut feeds: Vec<String> = Vec::new();
+    for feed in list.split(',').map(str::trim).filter(|feed| !feed.is_empty()) {
+        if let Err(problem) = check_name(feed) {
+            return Err(bad("FEED_IDS", format!("has {feed:?} in it, which {problem}"), hint));
+        }
+        if !feeds.iter().any(|known| known == feed) {
+            feeds.push(feed.to_owned());
+        }
+    }
+    match feeds.len() {
+        0 => Err(bad("FEED_IDS", "names no feed", hint)),
+        1..=MAX_FEEDS => Ok(RelaySource {
+            url,
+            feeds,
+            token: text("RELAY_TOKEN")?.map(SecretString::from),
+        }),
+        _ => Err(bad("FEED_IDS", format!("names more than {MAX_FEEDS} feeds"), hint)),
+    }
+}
+
+/// The branch that `GITHUB_BRANCH` names, without `refs/heads/`.
+///
+/// # Errors
+/// It names none.
+pub fn branch(variable: impl Fn(&str) -> Option<OsString>) -> Result<String, BadSetting> {
+    let name = text("GITHUB_BRANCH", variable)?.unwrap_or_else(|| BRANCH.to_owned());
+    let name = name.strip_prefix("refs/heads/").unwrap_or(&name).to_owned();
+    let full = format!("refs/heads/{name}");
+    match gix::validate::reference::name(full.as_bytes().into()) {
+        Ok(_) if !name.starts_with('-') => Ok(name),
+        _ => {
+            let problem = format!("is {name:?}, which is no name of a branch");
+            Err(bad("GITHUB_BRANCH", problem, "name a branch, such as main"))
+        }
+    }
+}
+
+/// The value of a variable; empty is unset.
+fn text(name: &'static str, variable: impl Fn(&str) -> Option<OsString>) -> Result<Option<String>, BadSetting> {
+    match variable(name).map(OsString::into_string) {
+        None => Ok(None),
+        Some(Ok(text)) => Ok(Some(text).filter(|text| !text.is_empty())),
+        Some(Err(_)) => Err(bad(name, "is not UTF-8", "set it to plain text")),
+    }
+}
+
+fn number(
+    name: &'static str,
+    text: Option<String>,
+    range: std::ops::RangeInclusive<u64>,
+    default: u64,
+) -> Result<u64, BadSetting> {
+    let Some(text) = text else { return Ok(default) };
+    match text.parse() {
+        Ok(number) if range.contains(&number) => Ok(number),
+        _ => {
+            let problem = format!("is {text:?}, not a number from {} to {}", range.start(), range.end());
+            Err(bad(name, problem, "correct it, or leave it out"))
+        }
+    }
+}
+
+fn bad(variable: &'static str, problem: impl Into<String>, hint: &'static str) -> BadSetting {
+    BadSetting {
+        variable,
+        problem: problem.into(),
+        hint,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RELAY: [(&str, &str); 3] = [
+        ("RELAY_URL", "http://127.0.0.1:3000"),
+        ("FEED_IDS", "b, a,b,"),
+        ("CONTEXT_REPO_PATH", "/srv/context"),
+    ];
+
+    fn read(flags: &Flags, environment: &[(&str, &str)]) -> Result<Settings, BadSetting> {
+        Settings::read(flags, |name| {
+            let (_, value) = environment.iter().rev().find(|(key, _)| *key == name)?;
+            Some(OsString::from(*value))
+        })
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_documentation() {
+        let settings = read(&Flags::default(), &RELAY).expect("settings");
+        assert_eq!(settings.repository, PathBuf::from("/srv/context"));
+        assert_eq!(
+            settings.limits,
+            Limits {
+                size: 10,
+                timeout: Duration::from_secs(5)
+            }
+        );
+        assert_eq!((settings.branch.as_str(), settings.pushes_per_minute), ("main", 12));
+        let Source::Relay(relay) = settings.source else {
+            panic!("no relay")
+        };
+        assert_eq!(relay.feeds, ["b", "a"]);
+        assert!(relay.token.is_none());
+    }
+
+    #[test]
+    fn flags_win_and_standard_input_needs_no_relay() {
+        let flags = Flags {
+            repository: Some("here".into()),
+            stdin: true,
+            ..Flags::default()
+        };
+        let settings = read(
+            &flags,
+            &[("COMMIT_BATCH_SIZE", "1"), ("GITHUB_BRANCH", "refs/heads/x/y")],
+        )
+        .expect("settings");
+        assert!(matches!(settings.source, Source::Stdin));
+        assert_eq!((settings.repository, settings.limits.size), ("here".into(), 1));
+        assert_eq!(settings.branch, "x/y");
+    }
+
+    #[test]
+    fn a_bad_setting_is_named_and_a_token_never_shown() {
+        let cases = [
+            ("RELAY_URL", ""),
+            ("FEED_IDS", ""),
+            ("FEED_IDS", " , "),
+            ("FEED_IDS", "a,../b"),
+            ("FEED_IDS", "a,.git"),
+            ("CONTEXT_REPO_PATH", ""),
+            ("COMMIT_BATCH_SIZE", "0"),
+            ("COMMIT_BATCH_SIZE", "ten"),
+            ("COMMIT_BATCH_TIMEOUT_MS", "-1"),
+            ("PUSHES_PER_MINUTE", "often"),
+            ("GITHUB_BRANCH", "a..b"),
+            ("GITHUB_BRANCH", "-x"),
+        ];
+        for (name, value) in cases {
+            let mut environment = RELAY.to_vec();
+            environment.extend([("RELAY_TOKEN", "canary"), (name, value)]);
+            let error = read(&Flags::default(), &environment).expect_err(value);
+            assert_eq!(error.variable, name, "{error}");
+            assert!(!error.to_string().contains("canary"));
+        }
+        let mut environment = RELAY.to_vec();
+        environment.push(("RELAY_TOKEN", "canary"));
+        assert!(!format!("{:?}", read(&Flags::default(), &environment)).contains("canary"));
+    }
+}

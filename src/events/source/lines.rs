@@ -1,0 +1,90 @@
+//! Events from a reader, one JSON object per line (NDJSON), such as standard input. Empty lines are nothing. Of a line that is
+//! longer than an event, no more than that is kept in memory.
+use std::io::{self, BufRead};
+
+use super::Arrival;
+use crate::event::MAX_EVENT;
+
+/// Gives every line to `take`, until the reader ends or `take` wants no more.
+///
+/// # Errors
+/// The reader cannot be read.
+pub fn read(mut reader: impl BufRead, mut take: impl FnMut(Arrival) -> bool) -> io::Result<()> {
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        let ended = read_line(&mut reader, &mut line)?;
+        let text = line.trim_ascii();
+        if !text.is_empty() && !take(Arrival::parse(text)) || ended {
+            return Ok(());
+        }
+    }
+}
+
+/// Reads a line, without its end; what is beyond the longest event is left out, all but one byte. Whether it was the last.
+fn read_line(reader: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<bool> {
+    loop {
+        let buffer = match reader.fill_buf() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            buffer => buffer?,
+        };
+        let end = buffer.iter().position(|byte| *byte == b'\n');
+        let part = &buffer[..end.unwrap_or(buffer.len())];
+        let room = (MAX_EVENT + 1).saturating_sub(line.len());
+        line.extend_from_slice(&part[..part.len().min(room)]);
+        let (used, ended) = (end.map_or(part.len(), |end| end + 1), buffer.is_empty());
+        reader.consume(used);
+        if end.is_some() || ended {
+            return Ok(ended);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(id: &str) -> String {
+        format!(
+            r#"{{"event_id":"{id}","feed_id":"f","type":"t","author_identity_id":"a","source":{{"platform":"p","adapter_id":"a","source_msg_id":"{id}"}},"ts":"2026-01-10T12:00:00Z","payload":{{}}}}"#
+        )
+    }
+
+    fn ids(input: &[u8]) -> Vec<Option<String>> {
+        let mut ids = Vec::new();
+        read(io::BufReader::with_capacity(7, input), |arrival| {
+            ids.push(arrival.event.ok().map(|event| event.event_id().to_owned()));
+            true
+        })
+        .expect("memory can be read");
+        ids
+    }
+
+    #[test]
+    fn every_line_is_an_event_and_a_bad_one_hides_no_good_one() {
+        let long = format!("{{\"x\":\"{}\"}}", "x".repeat(2 * MAX_EVENT));
+        let input = format!(
+            "{}\r\n\n  \n{{\n{long}\n{}\nnull\n{}",
+            event("1"),
+            event("2"),
+            event("3")
+        );
+        let found = ids(input.as_bytes());
+        let expected = [Some("1"), None, None, Some("2"), None, Some("3")];
+        assert_eq!(found, expected.map(|id| id.map(str::to_owned)));
+        assert_eq!(ids(b""), []);
+        assert_eq!(ids(b"\n\n"), []);
+    }
+
+    #[test]
+    fn it_stops_when_nobody_takes() {
+        let input = format!("{}\n{}\n", event("1"), event("2"));
+        let mut taken = 0;
+        read(input.as_bytes(), |_| {
+            taken += 1;
+            false
+        })
+        .expect("memory can be read");
+        assert_eq!(taken, 1);
+    }
+}

@@ -1,0 +1,99 @@
+//! Where events come from: a [`relay`] that is followed, or [`lines`] of a reader. Each gives [`Arrival`]s, good and bad.
+pub mod lines;
+pub mod marks;
+pub mod page;
+pub mod relay;
+pub mod sse;
+
+use serde_json::Value;
+
+use crate::event::{Event, Problem};
+
+/// What a source gives: an event, or what was to be one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Arrival {
+    /// The event, or why it is none.
+    pub event: Result<Event, Refused>,
+    /// How far its source has been read with it.
+    pub mark: Option<Mark>,
+    /// Its length, in bytes of JSON.
+    pub bytes: usize,
+}
+
+/// What is not taken for an event, as it came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// The bytes.
+    pub raw: Vec<u8>,
+    /// All that is wrong with them.
+    pub problems: Vec<Problem>,
+}
+
+/// How far a feed of a relay has been read: everything up to this number of the relay's.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Mark {
+    /// The feed.
+    pub feed: String,
+    /// The relay's number, which grows in the order of arrival there.
+    pub sequence: u64,
+    /// The event that has it, so that another relay, or one that began anew, is noticed.
+    pub event_id: Option<String>,
+}
+
+impl Arrival {
+    /// Reads an event from JSON.
+    pub fn parse(json: &[u8]) -> Self {
+        Arrival {
+            event: Event::parse(json).map_err(|problems| Refused {
+                raw: json.to_vec(),
+                problems,
+            }),
+            mark: None,
+            bytes: json.len(),
+        }
+    }
+
+    /// Reads an event of this feed, to which the relay gave this number.
+    pub fn of_feed(feed: &str, json: &[u8], sequence: Option<u64>) -> Self {
+        let mut arrival = Arrival::parse(json);
+        arrival.mark = sequence.map(|sequence| Mark {
+            feed: feed.to_owned(),
+            sequence,
+            event_id: place(json).1,
+        });
+        if arrival.event.as_ref().is_ok_and(|event| event.feed_id() != feed) {
+            let what = Problem {
+                field: "feed_id".into(),
+                problem: format!("is not {feed}, where it comes from"),
+            };
+            arrival.event = Arrival::refused(json.to_vec(), what).event;
+        }
+        arrival
+    }
+
+    /// What is not taken for an event, for this reason.
+    pub fn refused(raw: Vec<u8>, problem: Problem) -> Self {
+        Arrival {
+            bytes: raw.len(),
+            event: Err(Refused {
+                raw,
+                problems: vec![problem],
+            }),
+            mark: None,
+        }
+    }
+}
+
+/// `ts` and `event_id` of what may be no event, where they are there.
+fn place(json: &[u8]) -> (Option<String>, Option<String>) {
+    #[derive(serde::Deserialize)]
+    struct Loose {
+        ts: Option<Value>,
+        event_id: Option<Value>,
+    }
+    let text = |value: Option<Value>| value.and_then(|value| value.as_str().map(str::to_owned));
+    match serde_json::from_slice::<Loose>(json) {
+        Ok(Loose { ts, event_id }) => (text(ts), text(event_id)),
+        Err(_) => (None, None),
+    }
+}

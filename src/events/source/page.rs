@@ -1,0 +1,231 @@
+//! PURE: the answers of a relay to `GET /feeds/{id}/events`, and where the next one begins.
+//!
+//! An answer is an array of events, or an object with such an array as `events`. What is in the array is an event, or an
+//! object with the event as `event` and the relay's number for it, from 1 in the order of arrival, as `seq`. A relay that
+//! gives numbers takes `after_seq`, and then gives events in their order; every relay takes `after_ts` and `after_id`, and gives events in the order of
+//! `(ts, event_id)`.
+//!
+//! Numbers are better: the `ts` of an event is its author's, and what arrives late has an old one. Where there are none,
+//! reading begins [`OVERLAP`] before the newest event that is held.
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::{Arrival, Mark, place};
+
+/// How far back, in seconds, what is held may be overtaken by what arrives late, at a relay without numbers.
+pub const OVERLAP: i64 = 60 * 60;
+/// How many events are asked for at once.
+pub const LIMIT: usize = 64;
+
+/// Where an answer begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum From {
+    /// With the oldest event.
+    Beginning,
+    /// Behind the event of this number.
+    Sequence(u64),
+    /// Behind this time, and this id at the same time.
+    Time(String, Option<String>),
+}
+
+/// One thing of an answer.
+#[derive(Debug)]
+pub struct Entry<'a> {
+    event: &'a RawValue,
+    sequence: Option<u64>,
+}
+
+/// Why an answer cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadPage {
+    /// It is something else.
+    #[error("its answer is no list of events: {0}")]
+    NotAList(String),
+    /// There is no telling where to go on.
+    #[error("an event in its answer has no number, and no ts and event_id either")]
+    NoPosition,
+}
+
+impl From {
+    /// Where to begin at a relay without numbers, when the newest event that is held is of this time.
+    pub fn newest(newest: Option<Timestamp>, now: Timestamp) -> Self {
+        let begin = |newest: Timestamp| newest.min(now).as_second() - OVERLAP;
+        match newest.and_then(|newest| Timestamp::from_second(begin(newest)).ok()) {
+            Some(begin) => From::Time(begin.to_string(), None),
+            None => From::Beginning,
+        }
+    }
+
+    /// The members of the query.
+    pub fn query(&self) -> Vec<(&'static str, String)> {
+        match self {
+            From::Beginning => Vec::new(),
+            From::Sequence(sequence) => vec![("after_seq", sequence.to_string())],
+            From::Time(ts, None) => vec![("after_ts", ts.clone())],
+            From::Time(ts, Some(id)) => vec![("after_ts", ts.clone()), ("after_id", id.clone())],
+        }
+    }
+}
+
+/// Reads an answer.
+///
+/// # Errors
+/// It is no list.
+pub fn parse(json: &[u8]) -> Result<Vec<Entry<'_>>, BadPage> {
+    #[derive(Deserialize)]
+    struct Object<'a> {
+        #[serde(borrow)]
+        events: Vec<&'a RawValue>,
+    }
+    let not_a_list = |error: serde_json::Error| BadPage::NotAList(error.to_string());
+    let list = match json.trim_ascii_start().first() {
+        Some(b'[') => serde_json::from_slice(json).map_err(not_a_list)?,
+        _ => serde_json::from_slice::<Object<'_>>(json).map_err(not_a_list)?.events,
+    };
+    Ok(list.into_iter().map(Entry::of).collect())
+}
+
+impl<'a> Entry<'a> {
+    fn of(raw: &'a RawValue) -> Self {
+        #[derive(Deserialize)]
+        struct Numbered<'a> {
+            #[serde(borrow)]
+            event: &'a RawValue,
+            seq: u64,
+        }
+        match serde_json::from_str::<Numbered<'_>>(raw.get()) {
+            Ok(Numbered { event, seq }) => Entry {
+                event,
+                sequence: Some(seq),
+            },
+            Err(_) => Entry {
+                event: raw,
+                sequence: None,
+            },
+        }
+    }
+
+    /// The relay's number for it.
+    pub fn sequence(&self) -> Option<u64> {
+        self.sequence
+    }
+
+    /// Whether it is what `mark` was set at.
+    pub fn is_at(&self, mark: &Mark) -> bool {
+        self.sequence == Some(mark.sequence) && place(self.json()).1 == mark.event_id
+    }
+
+    /// Where the answer begins that has what comes after it.
+    ///
+    /// # Errors
+    /// [`BadPage::NoPosition`]
+    pub fn after(&self) -> Result<From, BadPage> {
+        match (self.sequence, place(self.json())) {
+            (Some(sequence), _) => Ok(From::Sequence(sequence)),
+            (None, (Some(ts), Some(id))) => Ok(From::Time(ts, Some(id))),
+            (None, _) => Err(BadPage::NoPosition),
+        }
+    }
+
+    /// The event, or what was to be one, of this feed.
+    pub fn arrival(&self, feed: &str) -> Arrival {
+        Arrival::of_feed(feed, self.json(), self.sequence)
+    }
+
+    fn json(&self) -> &[u8] {
+        self.event.get().as_bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(id: &str, ts: &str) -> String {
+        format!(
+            r#"{{"event_id":"{id}","feed_id":"f","type":"t","author_identity_id":"a","source":{{"platform":"p","adapter_id":"a","source_msg_id":"{id}"}},"ts":"{ts}","payload":{{}}}}"#
+        )
+    }
+
+    #[test]
+    fn every_form_of_a_list_is_read() {
+        let bare = event("1", "2026-01-10T12:00:00Z");
+        let numbered = format!(r#"{{"seq":7,"event":{bare}}}"#);
+        for (json, expected) in [
+            (format!("[{bare}]"), None),
+            (format!(r#"{{"events":[{bare}],"next":null}}"#), None),
+            (format!(" [{numbered}]"), Some(7)),
+            (format!(r#"{{"more":1,"events":[{numbered}]}}"#), Some(7)),
+        ] {
+            let entries = parse(json.as_bytes()).expect(&json);
+            assert_eq!(entries[0].sequence(), expected, "{json}");
+            let arrival = entries[0].arrival("f");
+            assert_eq!(arrival.event.expect("an event").event_id(), "1");
+            assert_eq!(arrival.mark.map(|mark| mark.sequence), expected);
+        }
+        assert!(parse(b"[]").expect("a list").is_empty());
+        for bad in ["", "null", "{}", "{\"events\":1}", "<html>", "[1"] {
+            assert!(matches!(parse(bad.as_bytes()), Err(BadPage::NotAList(_))), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_next_answer_begins_behind_the_last_event_even_a_bad_one() {
+        let json = format!(
+            r#"[{{"seq":7,"event":null}},{},{{"ts":"soon","event_id":"../x"}},{{"ts":1}},3]"#,
+            event("1", "2026-01-10T12:00:00.5Z")
+        );
+        let entries = parse(json.as_bytes()).expect("a list");
+        let after: Vec<_> = entries.iter().map(Entry::after).collect();
+        let time = |ts: &str, id: &str| Ok(From::Time(ts.into(), Some(id.into())));
+        let expected = [
+            Ok(From::Sequence(7)),
+            time("2026-01-10T12:00:00.5Z", "1"),
+            time("soon", "../x"),
+            Err(BadPage::NoPosition),
+            Err(BadPage::NoPosition),
+        ];
+        assert_eq!(after, expected);
+        assert!(entries[0].arrival("f").event.is_err());
+    }
+
+    #[test]
+    fn an_event_of_another_feed_is_refused() {
+        let json = format!("[{}]", event("1", "2026-01-10T12:00:00Z"));
+        let refused = parse(json.as_bytes()).expect("a list")[0]
+            .arrival("g")
+            .event
+            .expect_err("another feed");
+        assert_eq!(refused.problems[0].field, "feed_id");
+    }
+
+    #[test]
+    fn without_numbers_reading_begins_before_what_is_held_and_never_in_the_future() {
+        let at = |text: &str| Some(text.parse().expect("a time"));
+        let now = "2026-01-10T12:00:00Z".parse().expect("a time");
+        let begins = |newest| From::newest(newest, now).query();
+        assert_eq!(begins(None), []);
+        assert_eq!(
+            begins(at("2026-01-10T10:00:00.7Z")),
+            [("after_ts", "2026-01-10T09:00:00Z".to_owned())]
+        );
+        assert_eq!(
+            begins(at("2099-01-01T00:00:00Z")),
+            [("after_ts", "2026-01-10T11:00:00Z".to_owned())]
+        );
+    }
+
+    #[test]
+    fn a_mark_is_known_again() {
+        let json = format!(r#"[{{"seq":7,"event":{}}}]"#, event("1", "2026-01-10T12:00:00Z"));
+        let entries = parse(json.as_bytes()).expect("a list");
+        let mark = entries[0].arrival("f").mark.expect("a mark");
+        assert!(entries[0].is_at(&mark));
+        assert!(!entries[0].is_at(&Mark {
+            event_id: Some("2".into()),
+            ..mark.clone()
+        }));
+        assert!(!entries[0].is_at(&Mark { sequence: 8, ..mark }));
+    }
+}

@@ -1,0 +1,286 @@
+//! PURE: a stream of server-sent events, bytes in, messages out (WHATWG HTML, section 9.2, *Server-sent events*).
+//!
+//! Lines end with CRLF, LF or CR. `event`, `data`, `id` and `retry` are fields, a line that starts with a colon is a comment,
+//! an empty line ends a message; what comes after the last empty line is no message. A byte order mark at the start
+//! is dropped. Bytes may be cut anywhere.
+//!
+//! # Limitations
+//! - Data is given as bytes: what is not UTF-8 is refused by whoever reads it, not replaced.
+//! - Nothing is kept of a line or of data beyond [`MAX_DATA`]: the message becomes [`Item::TooLong`], those after it come.
+use std::time::Duration;
+
+use crate::event::MAX_EVENT;
+
+/// The most bytes of data of one message.
+pub const MAX_DATA: usize = MAX_EVENT;
+/// The longest id that is remembered, in bytes; it goes into a header.
+pub const MAX_ID: usize = 1024;
+
+/// The longest line that is kept: data, with its field name.
+const MAX_LINE: usize = MAX_DATA + 16;
+const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+
+/// What a stream says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Item {
+    /// A message.
+    Message(Message),
+    /// A message whose data is longer than [`MAX_DATA`], with the id that it would have had.
+    TooLong(Option<String>),
+    /// How long to wait before connecting again.
+    Retry(Duration),
+}
+
+/// One message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// Its type; empty where none is given.
+    pub kind: String,
+    /// Its data, lines joined by line feeds.
+    pub data: Vec<u8>,
+    /// The last id that was given, here or before.
+    pub id: Option<String>,
+}
+
+/// Reads a stream from its first byte on.
+#[derive(Debug, Default)]
+pub struct Parser {
+    line: Vec<u8>,
+    /// The line is longer than what is kept of it.
+    line_is_cut: bool,
+    /// A line feed that comes next belongs to the line before.
+    after_cr: bool,
+    has_begun: bool,
+    kind: String,
+    data: Vec<u8>,
+    data_is_cut: bool,
+    id: Option<String>,
+}
+
+impl Parser {
+    /// Takes the next bytes; gives what they complete, in order.
+    pub fn feed(&mut self, mut piece: &[u8]) -> Vec<Item> {
+        let mut items = Vec::new();
+        while let Some(&first) = piece.first() {
+            if std::mem::take(&mut self.after_cr) && first == b'\n' {
+                piece = &piece[1..];
+                continue;
+            }
+            let Some(end) = piece.iter().position(|byte| matches!(byte, b'\r' | b'\n')) else {
+                self.keep(piece);
+                break;
+            };
+            self.keep(&piece[..end]);
+            self.after_cr = piece[end] == b'\r';
+            piece = &piece[end + 1..];
+            items.extend(self.end_line());
+        }
+        items
+    }
+
+    fn keep(&mut self, part: &[u8]) {
+        let room = MAX_LINE - self.line.len();
+        self.line_is_cut |= part.len() > room;
+        self.line.extend_from_slice(&part[..part.len().min(room)]);
+    }
+
+    fn end_line(&mut self) -> Option<Item> {
+        let mut line = std::mem::take(&mut self.line);
+        let is_cut = std::mem::take(&mut self.line_is_cut);
+        if !std::mem::replace(&mut self.has_begun, true) && line.starts_with(BYTE_ORDER_MARK) {
+            line.drain(..BYTE_ORDER_MARK.len());
+        }
+        match line.iter().position(|byte| *byte == b':') {
+            None if line.is_empty() => self.dispatch(),
+            Some(0) => None,
+            _ if is_cut => {
+                self.data_is_cut = true;
+                None
+            }
+            None => self.field(&line, b""),
+            Some(colon) => {
+                let value = &line[colon + 1..];
+                self.field(&line[..colon], value.strip_prefix(b" ").unwrap_or(value))
+            }
+        }
+    }
+
+    /// See *Processing fields* there.
+    fn field(&mut self, name: &[u8], value: &[u8]) -> Option<Item> {
+        match name {
+            b"event" => self.kind = String::from_utf8_lossy(value).into_owned(),
+            b"data" if self.data.len() + value.len() > MAX_DATA => {
+                self.data_is_cut = true;
+                self.data.clear();
+            }
+            b"data" => {
+                self.data.extend_from_slice(value);
+                self.data.push(b'\n');
+            }
+            b"id" if value.contains(&0) || value.len() > MAX_ID => {}
+            b"id" => self.id = Some(String::from_utf8_lossy(value).into_owned()).filter(|id| !id.is_empty()),
+            b"retry" => {
+                let digits = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
+                let text = std::str::from_utf8(value).ok().filter(|_| digits)?;
+                return Some(Item::Retry(Duration::from_millis(text.parse().ok()?)));
+            }
+            _ => {}
+        }
+        None
+    }
+
+    fn dispatch(&mut self) -> Option<Item> {
+        let kind = std::mem::take(&mut self.kind);
+        let mut data = std::mem::take(&mut self.data);
+        let id = self.id.clone();
+        if std::mem::take(&mut self.data_is_cut) {
+            return Some(Item::TooLong(id));
+        }
+        // Each line has brought a line feed; the last one is none of the data.
+        data.pop()?;
+        Some(Item::Message(Message { kind, data, id }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use eventsource_stream::Eventsource;
+    use futures_util::{FutureExt, StreamExt, stream};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn all(pieces: &[&[u8]]) -> Vec<Item> {
+        let mut parser = Parser::default();
+        pieces.iter().flat_map(|piece| parser.feed(piece)).collect()
+    }
+
+    fn message(kind: &str, data: &str, id: &str) -> Item {
+        Item::Message(Message {
+            kind: kind.into(),
+            data: data.into(),
+            id: Some(id.to_owned()).filter(|id| !id.is_empty()),
+        })
+    }
+
+    #[test]
+    fn what_servers_send() {
+        let cases: &[(&str, &[Item])] = &[
+            ("data: a\n\n", &[message("", "a", "")]),
+            ("data:a\ndata\ndata:  b\n\n", &[message("", "a\n\n b", "")]),
+            ("data\n\n", &[message("", "", "")]),
+            ("\n\nevent: x\n\n", &[]),
+            ("event: x\r\ndata: a\r\n\r\n", &[message("x", "a", "")]),
+            (
+                "event: x\rdata: a\r\rdata: b\r\r",
+                &[message("x", "a", ""), message("", "b", "")],
+            ),
+            (
+                ": ping\n\nid:8\ndata: a\n\ndata: b\n\n",
+                &[message("", "a", "8"), message("", "b", "8")],
+            ),
+            (
+                "id: 1\n\ndata: a\n\nid\ndata: b\n\n",
+                &[message("", "a", "1"), message("", "b", "")],
+            ),
+            ("id: 1\nid: 2\0\ndata: a\n\n", &[message("", "a", "1")]),
+            ("\u{feff}data: a\n\n\u{feff}data: b\n\n", &[message("", "a", "")]),
+            (
+                "retry: 1500\nretry: 1x\nretry\nretry: -1\n",
+                &[Item::Retry(Duration::from_millis(1500))],
+            ),
+            ("data: a\nDATA: b\n data: c\nother: d\n\n", &[message("", "a", "")]),
+            ("data: not ended\n", &[]),
+        ];
+        for (stream, expected) in cases {
+            assert_eq!(all(&[stream.as_bytes()]), *expected, "{stream:?}");
+            let bytes: Vec<_> = stream.as_bytes().chunks(1).collect();
+            assert_eq!(all(&bytes), *expected, "{stream:?}, byte by byte");
+        }
+    }
+
+    #[test]
+    fn what_is_too_long_is_told_and_does_not_hide_what_comes_after() {
+        let long = "x".repeat(MAX_DATA);
+        let fits = format!("data: {long}\n\n");
+        assert_eq!(all(&[fits.as_bytes()]), [message("", &long, "")]);
+        let lines = format!("id: 7\ndata: {long}\ndata: y\n\ndata: z\n\n");
+        let expected = [Item::TooLong(Some("7".into())), message("", "z", "7")];
+        assert_eq!(all(&[lines.as_bytes()]), expected);
+        let line = format!("id: 7\ndata: {long}{long}");
+        let mut parser = Parser::default();
+        assert_eq!(parser.feed(line.as_bytes()), []);
+        for _ in 0..100 {
+            assert_eq!(parser.feed(long.as_bytes()), []);
+        }
+        assert!(parser.line.capacity() < 3 * MAX_LINE, "{}", parser.line.capacity());
+        assert_eq!(parser.feed(b"\n\ndata: z\n\n"), expected);
+        let comment = format!(":{long}{long}\ndata: z\n\n");
+        assert_eq!(all(&[comment.as_bytes()]), [message("", "z", "")]);
+    }
+
+    /// What another parser of the same standard makes of it; that one panics at a byte order mark.
+    fn oracle(text: &str) -> Vec<Message> {
+        let whole = stream::iter([Ok::<_, std::convert::Infallible>(text.as_bytes())]);
+        let messages = whole.eventsource().map(|message| {
+            let message = message.expect("no error is possible");
+            Message {
+                kind: message.event,
+                data: message.data.into_bytes(),
+                id: Some(message.id).filter(|id| !id.is_empty()),
+            }
+        });
+        messages.collect().now_or_never().expect("nothing is waited for")
+    }
+
+    fn line() -> impl Strategy<Value = String> {
+        let text = "[a-z :\u{e9}\u{1f600}\\[{}\",]{0,12}";
+        prop_oneof![
+            4 => text.prop_map(|text| format!("data: {text}")),
+            2 => text.prop_map(|text| format!("data:{text}")),
+            1 => text.prop_map(|text| format!("event: {text}")),
+            1 => "[0-9a-z]{0,4}".prop_map(|id| format!("id:{id}")),
+            1 => "[0-9]{1,6}".prop_map(|time| format!("retry: {time}")),
+            1 => text.prop_map(|text| format!(":{text}")),
+            1 => "(data|id|event|retry|other|x:y)",
+            5 => Just(String::new()),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn another_parser_reads_the_same(
+            lines in prop::collection::vec((line(), prop::sample::select(vec!["\n", "\r\n"])), 0..40),
+            mark in any::<bool>(),
+            cuts in prop::collection::vec(1_usize..20, 1..40),
+        ) {
+            let mut text = String::new();
+            lines.iter().for_each(|(line, end)| { text += line; text += end; });
+            let marked = format!("{}{text}", if mark { "\u{feff}" } else { "" });
+            let mut pieces = Vec::new();
+            let mut rest = marked.as_bytes();
+            for cut in cuts.iter().cycle() {
+                if rest.is_empty() {
+                    break;
+                }
+                let (piece, after) = rest.split_at((*cut).min(rest.len()));
+                pieces.push(piece);
+                rest = after;
+            }
+            let ours: Vec<_> = all(&pieces).into_iter().filter_map(|item| match item {
+                Item::Message(message) => Some(message),
+                _ => None,
+            }).map(|message| Message {
+                kind: if message.kind.is_empty() { "message".into() } else { message.kind },
+                ..message
+            }).collect();
+            prop_assert_eq!(ours, oracle(&text));
+        }
+
+        #[test]
+        fn it_takes_any_bytes_and_cuts_change_nothing(bytes in prop::collection::vec(prop::sample::select(b"data:id\r\n\r\n \xEF\xBB\xBF\0x".to_vec()), 0..200), cut in 1_usize..9) {
+            let pieces: Vec<_> = bytes.chunks(cut).collect();
+            prop_assert_eq!(all(&pieces), all(&[&bytes]));
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! Where a context repository is pushed to: `GITHUB_REPO_URL`, with what `GITHUB_PAT` or git configuration has to prove who we are.
+use std::{ffi::OsString, path::Path, sync::Arc};
+
+use bstr::ByteSlice;
+
+use crate::{
+    push::{self, Error, Outcome},
+    transport::{self, Location, Remote, Settings},
+};
+
+/// Reads an environment variable, from any thread.
+pub type SharedEnvironment = Arc<dyn Fn(&str) -> Option<OsString> + Send + Sync>;
+
+/// The environment variable that names the remote.
+const URL: &str = "GITHUB_REPO_URL";
+
+/// A remote that can be pushed to. It may be shown: user info and token are not.
+#[derive(Debug, Clone)]
+pub struct Target {
+    location: Location,
+    settings: Settings,
+    url: String,
+}
+
+/// Why there is no push.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LocalOnly {
+    /// No remote is named.
+    NoUrl,
+    /// Nothing proves who we are there.
+    NoToken(String),
+}
+
+impl std::fmt::Display for LocalOnly {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            LocalOnly::NoUrl => write!(f, "{URL} is not set"),
+            LocalOnly::NoToken(place) => {
+                write!(f, "GITHUB_PAT is not set, and nothing else has credentials for {place}")
+            }
+        }
+    }
+}
+
+impl Target {
+    /// What the environment says now, for the repository at `path`.
+    ///
+    /// # Errors
+    /// [`Outcome::Misconfigured`] when the URL or the token cannot be one, or git configuration is not understood.
+    pub fn read(path: &Path, environment: &dyn Fn(&str) -> Option<OsString>) -> Result<Result<Self, LocalOnly>, Error> {
+        let url = environment(URL)
+            .filter(|url| !url.is_empty())
+            .map(OsString::into_string);
+        let not_utf_8 = |_| Error::new(Outcome::Misconfigured, format!("{URL} is not UTF-8"));
+        let Some(url) = url.transpose().map_err(not_utf_8)? else {
+            return Ok(Err(LocalOnly::NoUrl));
+        };
+        let repository = gix::open(path).map_err(|error| {
+            let what = format!(
+                "cannot open the repository {}: {}",
+                path.display(),
+                push::causes(&error)
+            );
+            Error::new(Outcome::Misconfigured, what)
+        })?;
+        let location = transport::resolve(url.as_bytes().as_bstr(), Some(&repository))?;
+        let settings = Settings::from_environment(environment)?.with_git_config(&repository)?;
+        if !settings.has_credentials_for(&location) {
+            return Ok(Err(LocalOnly::NoToken(location.to_string())));
+        }
+        Ok(Ok(Target {
+            location,
+            settings,
+            url,
+        }))
+    }
+
+    /// The remote. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// As [`Remote::open()`].
+    pub fn open(&self) -> Result<Remote, Error> {
+        Remote::open(self.location.clone(), &self.settings)
+    }
+
+    /// Where it is.
+    pub fn location(&self) -> &Location {
+        &self.location
+    }
+
+    /// The URL as it was given. It may hold a secret.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Whether a token is set.
+    pub fn has_token(&self) -> bool {
+        self.settings.token.is_some()
+    }
+
+    /// Whether there is a secret in the URL itself, where others may see it: in process lists and shell histories.
+    pub fn has_secret_in_url(&self) -> bool {
+        match &self.location {
+            Location::Http(url) => url.password().is_some() || url.user().is_some() && !self.has_token(),
+            Location::Ssh(url) | Location::Git(url) => url.password().is_some(),
+            Location::Path(_) => false,
+        }
+    }
+}

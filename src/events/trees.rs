@@ -1,0 +1,294 @@
+//! The folders of a tree, edited in memory from commit to commit.
+//!
+//! What was read stays, each folder with the id that it has in the repository: it is used as long as its parent names that
+//! id, so it never matters who else moved the branch. A large folder is written as a delta of an earlier state of itself,
+//! its *base*, that goes along in each pack as it was compressed once: a pack on disk must hold the base of its deltas. So
+//! nothing large is compressed but once in a while, when what was added since makes an eighth of it.
+use std::collections::HashMap;
+
+use bstr::{BStr, BString, ByteSlice};
+use gix::{ObjectId, objs::Kind, objs::tree::EntryKind};
+
+use super::{
+    Error,
+    folder::{Folder, Leaf},
+    new_pack::{NewPack, PackError, object_id},
+    objects::Objects,
+};
+
+/// A folder is written as a delta from so many bytes on.
+const LARGE: usize = 16 * 1024;
+/// A delta larger than this share of its base makes a new base.
+const SHARE: usize = 8;
+/// How many bytes of folders and bases are kept from one commit to the next.
+const MAX_KEPT: usize = 256 << 20;
+
+/// Folders of the tree that is edited.
+#[derive(Default)]
+pub(super) struct Trees {
+    kept: HashMap<BString, Kept>,
+}
+
+struct Kept {
+    /// None while it has edits that are not written.
+    id: Option<ObjectId>,
+    folder: Folder,
+    base: Option<Base>,
+}
+
+struct Base {
+    id: ObjectId,
+    folder: Folder,
+    compressed: Vec<u8>,
+}
+
+/// A tree being edited.
+pub(super) struct Edit<'a> {
+    trees: &'a mut Trees,
+    objects: Objects<'a>,
+    root: Option<ObjectId>,
+}
+
+/// Why a path cannot be set.
+#[derive(Debug)]
+pub(super) enum SetError {
+    /// A part of it, this one, is no folder; or it is one itself.
+    InTheWay(BString),
+    /// It cannot be read.
+    Unreadable(Error),
+}
+
+impl SetError {
+    /// For whoever cannot go on without the file.
+    pub(super) fn into_error(self) -> Error {
+        match self {
+            SetError::InTheWay(path) => Error::refused(format!("{path} is in the way of a file that belongs there")),
+            SetError::Unreadable(error) => error,
+        }
+    }
+}
+
+impl From<Error> for SetError {
+    fn from(error: Error) -> Self {
+        SetError::Unreadable(error)
+    }
+}
+
+impl Trees {
+    /// Begins to edit the tree `root`, or an empty one.
+    pub(super) fn edit<'a>(&'a mut self, objects: Objects<'a>, root: Option<ObjectId>) -> Edit<'a> {
+        let bytes = |kept: &Kept| {
+            let base = kept.base.as_ref();
+            kept.folder.raw().len() + base.map_or(0, |base| base.folder.raw().len() + base.compressed.len())
+        };
+        if self.kept.values().map(bytes).sum::<usize>() > MAX_KEPT {
+            self.kept.clear();
+        }
+        self.forget_edits();
+        Edit {
+            trees: self,
+            objects,
+            root,
+        }
+    }
+
+    /// Forgets the edits that were not written.
+    fn forget_edits(&mut self) {
+        self.kept.retain(|_, kept| kept.id.is_some());
+    }
+}
+
+impl Edit<'_> {
+    /// What is at `path`, if something is there.
+    pub(super) fn get(&mut self, path: &BStr) -> Result<Option<Leaf>, Error> {
+        let (folder, name) = split(path);
+        match self.find(folder)? {
+            Some(kept) => Ok(kept.folder.get(name)),
+            None => Ok(None),
+        }
+    }
+
+    /// The folder at `path` as it was before the edits that are not written, if it is there and was not new.
+    pub(super) fn committed_folder(&mut self, path: &BStr) -> Result<Option<ObjectId>, Error> {
+        let leaf = self.get(path)?.filter(|leaf| leaf.kind == EntryKind::Tree);
+        Ok(leaf.map(|leaf| leaf.id))
+    }
+
+    /// Puts a file at `path`, which is plain: no part of it is empty.
+    pub(super) fn set(&mut self, path: &BStr, leaf: Leaf) -> Result<(), SetError> {
+        let (folder, name) = split(path);
+        self.open(folder)?;
+        let kept = self.trees.kept.get_mut(folder.as_bytes());
+        let Some(kept) = kept else { return Ok(()) };
+        if kept.folder.get(name).is_some_and(|there| there.kind == EntryKind::Tree) {
+            return Err(SetError::InTheWay(path.to_owned()));
+        }
+        kept.folder.set(name, leaf);
+        Ok(())
+    }
+
+    /// Takes the file at `path` away, if it is there.
+    pub(super) fn remove(&mut self, path: &BStr) -> Result<(), SetError> {
+        if self.get(path)?.is_none() {
+            return Ok(());
+        }
+        let (folder, name) = split(path);
+        self.open(folder)?;
+        if let Some(kept) = self.trees.kept.get_mut(folder.as_bytes()) {
+            kept.folder.remove(name);
+        }
+        Ok(())
+    }
+
+    /// Adds every folder that was edited to `pack`; gives the root.
+    pub(super) fn write(&mut self, pack: &mut NewPack) -> Result<ObjectId, PackError> {
+        let edited = self.trees.kept.iter().filter(|(_, kept)| kept.id.is_none());
+        let mut edited: Vec<BString> = edited.map(|(path, _)| path.clone()).collect();
+        // The deepest first: a parent names its children.
+        edited.sort_by_key(|path| std::cmp::Reverse(depth(path.as_ref())));
+        for path in edited {
+            let Some(kept) = self.trees.kept.get_mut(&path) else {
+                continue;
+            };
+            let id = kept.write(pack)?;
+            let is_empty = kept.folder.is_empty();
+            if path.is_empty() {
+                self.root = Some(id);
+                continue;
+            }
+            let (parent, name) = split(path.as_ref());
+            let (parent, name) = (parent.to_owned(), name.to_vec());
+            if let Some(parent) = self.trees.kept.get_mut(&parent) {
+                let kind = EntryKind::Tree;
+                match is_empty {
+                    true => parent.folder.remove(&name),
+                    false => parent.folder.set(&name, Leaf { kind, id }),
+                }
+            }
+        }
+        match self.root {
+            Some(root) => Ok(root),
+            None => pack.add(Kind::Tree, b""),
+        }
+    }
+
+    /// The folder at this path, with the edits so far.
+    fn find(&mut self, path: &BStr) -> Result<Option<&Kept>, Error> {
+        let is_edited = |kept: &Kept| kept.id.is_none();
+        if !self.trees.kept.get(path.as_bytes()).is_some_and(is_edited) {
+            let id = match path.is_empty() {
+                true => self.root,
+                false => {
+                    let (parent, name) = split(path);
+                    let leaf = self.find(parent)?.and_then(|parent| parent.folder.get(name));
+                    leaf.filter(|leaf| leaf.kind == EntryKind::Tree).map(|leaf| leaf.id)
+                }
+            };
+            let Some(id) = id else { return Ok(None) };
+            self.keep(path, id)?;
+        }
+        Ok(self.trees.kept.get(path.as_bytes()))
+    }
+
+    /// Sees to it that the folder of this id is kept.
+    fn keep(&mut self, path: &BStr, id: ObjectId) -> Result<(), Error> {
+        let known = self.trees.kept.get(path.as_bytes());
+        if known.is_some_and(|known| known.id == Some(id)) {
+            return Ok(());
+        }
+        let folder = self.objects.folder(id)?;
+        let base = self.trees.kept.remove(path.as_bytes()).and_then(|kept| kept.base);
+        let kept = Kept {
+            id: Some(id),
+            folder,
+            base,
+        };
+        self.trees.kept.insert(path.to_owned(), kept);
+        Ok(())
+    }
+
+    /// Marks the folder at this path, and those that it is in, as edited; makes what is missing.
+    fn open(&mut self, path: &BStr) -> Result<(), SetError> {
+        if self.find(path)?.is_none() {
+            let (parent, name) = split(path);
+            if !path.is_empty()
+                && let Some(parent) = self.find(parent)?
+                && parent.folder.get(name).is_some()
+            {
+                return Err(SetError::InTheWay(path.to_owned()));
+            }
+            let kept = Kept {
+                id: None,
+                folder: Folder::new(self.objects.hash()),
+                base: None,
+            };
+            if !path.is_empty() {
+                self.open(split(path).0)?;
+            }
+            self.trees.kept.insert(path.to_owned(), kept);
+            return Ok(());
+        }
+        if !path.is_empty() {
+            self.open(split(path).0)?;
+        }
+        if let Some(kept) = self.trees.kept.get_mut(path.as_bytes()) {
+            kept.id = None;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Edit<'_> {
+    fn drop(&mut self) {
+        self.trees.forget_edits();
+    }
+}
+
+impl Kept {
+    /// Adds the folder to `pack`, as a delta if that pays.
+    fn write(&mut self, pack: &mut NewPack) -> Result<ObjectId, PackError> {
+        let raw = self.folder.raw();
+        if raw.len() < LARGE {
+            let id = pack.add(Kind::Tree, raw)?;
+            self.id = Some(id);
+            return Ok(id);
+        }
+        let id = object_id(pack.hash(), Kind::Tree, raw)?;
+        self.id = Some(id);
+        let delta = self.base.as_ref().and_then(|base| {
+            let limit = base.folder.raw().len() / SHARE;
+            Some((base, self.folder.delta(&base.folder, limit)?))
+        });
+        match delta {
+            Some((base, delta)) => {
+                pack.add_compressed(base.id, Kind::Tree, base.folder.raw().len(), &base.compressed)?;
+                pack.add_delta(id, base.id, &delta)?;
+            }
+            None => {
+                let compressed = pack.compressed(raw)?;
+                pack.add_compressed(id, Kind::Tree, raw.len(), &compressed)?;
+                self.base = Some(Base {
+                    id,
+                    folder: self.folder.clone(),
+                    compressed,
+                });
+            }
+        }
+        Ok(id)
+    }
+}
+
+/// The folder that a path is in, and its name there. The root is the empty path.
+fn split(path: &BStr) -> (&BStr, &[u8]) {
+    match path.rfind_byte(b'/') {
+        Some(slash) => (path[..slash].as_bstr(), &path[slash + 1..]),
+        None => (b"".as_bstr(), path),
+    }
+}
+
+fn depth(path: &BStr) -> usize {
+    match path.is_empty() {
+        true => 0,
+        false => 1 + path.find_iter("/").count(),
+    }
+}

@@ -1,0 +1,74 @@
+//! Whether git itself waits for the disk (git-config, `core.fsync`): by default it fsyncs neither refs nor loose objects,
+//! so a power cut can take back a push that was accepted, and journaled.
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use bstr::ByteSlice;
+
+use super::install::{InstallError, configuration, on, unreadable};
+use crate::storage::{FILE_MODE, Storage};
+
+/// What makes refs and objects of a push durable.
+const KEY: &str = "core.fsync";
+const COMMITTED: &str = "committed";
+
+/// Whether git is told to fsync what makes a push durable. `none` and `-…` take away, and the order counts: whoever does
+/// that is told what we recommend.
+pub(super) fn is_durable(config: &gix::config::File) -> bool {
+    let value = config.string(KEY).unwrap_or_default();
+    let mut components = value.split(|byte| *byte == b',').map(ByteSlice::trim);
+    components.any(|component| [COMMITTED.as_bytes(), b"added", b"all"].contains(&component))
+}
+
+/// Sets `core.fsync` to `committed` in the configuration of the repository at `git_dir`, as `git config` would: under
+/// `config.lock`, with everything else as it was. True when git is durable then; another file of its configuration may
+/// say otherwise.
+///
+/// # Errors
+/// The configuration cannot be read, or is being changed by another process, or cannot be written; then it is as it was.
+pub fn make_durable<S: Storage>(storage: &S, git_dir: &Path) -> Result<bool, InstallError> {
+    // Where it is a symbolic link, what it names is changed.
+    let path = git_dir.join("config");
+    let path = on("find", &path, fs::canonicalize(&path))?;
+    let lock = PathBuf::from(format!("{}.lock", path.display()));
+    let text = on("read", &path, fs::read(&path))?;
+    let metadata = gix::config::file::Metadata::from(gix::config::Source::Local);
+    let config = gix::config::File::from_bytes_no_includes(&text, metadata, Default::default());
+    let mut config = config.map_err(|error| unreadable(git_dir, &error))?;
+    let set = config.set_raw_value(KEY, COMMITTED);
+    set.map_err(|error| unreadable(git_dir, &error))?;
+    match storage.write_new(&lock, &config.to_bstring(), mode_of(&path)) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(InstallError::ConfigLocked(lock)),
+        written => on("write", &lock, written)?,
+    }
+    let replaced = replace(storage, &path, &lock, &text);
+    if replaced.is_err() {
+        // The first error is the one to tell.
+        let _ = storage.remove(&lock);
+    }
+    replaced?;
+    configuration(git_dir).map(|config| is_durable(&config))
+}
+
+/// Puts the file that is complete in the place of the one that was read as `text`, unless that has changed since.
+fn replace<S: Storage>(storage: &S, path: &Path, lock: &Path, text: &[u8]) -> Result<(), InstallError> {
+    if on("read", path, fs::read(path))? != text {
+        return Err(InstallError::ConfigLocked(lock.into()));
+    }
+    on("replace", path, storage.rename(lock, path))?;
+    let folder = path.parent().unwrap_or(path);
+    on("sync", folder, storage.sync_dir(folder))
+}
+
+#[cfg(unix)]
+fn mode_of(path: &Path) -> u32 {
+    use std::os::unix::fs::PermissionsExt;
+    fs::metadata(path).map_or(FILE_MODE, |metadata| metadata.permissions().mode() & 0o7777)
+}
+
+#[cfg(not(unix))]
+fn mode_of(_path: &Path) -> u32 {
+    FILE_MODE
+}

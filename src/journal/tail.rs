@@ -1,0 +1,140 @@
+//! The end of a file of lines: what is written there is complete or cut back, and what a crash left there is repaired.
+//! This is for every kind of line; the caller holds the lock.
+use std::{io, path::Path, sync::Arc};
+
+use bstr::ByteSlice;
+use ulid::Ulid;
+
+use super::{QUARANTINE, repair::Repair, writer::Cause};
+use crate::storage::{FILE_MODE, Storage};
+
+/// A longer torn tail is nothing that a writer of ours leaves; it is refused. In bytes.
+const MAX_TORN_TAIL: u64 = 64 << 20;
+/// Bytes per step on the way back to the last line feed.
+const STEP: u64 = 64 << 10;
+
+/// Writes lines at the end of `file`, which is at `length`, in one call, and leaves complete ones only: how many, and why
+/// not all. `ends` says where each line ends in `bytes`, its line feed included.
+pub(super) fn write_lines<S: Storage>(
+    storage: &S,
+    file: &S::File,
+    length: u64,
+    bytes: &[u8],
+    ends: &[usize],
+) -> (usize, Option<Cause>) {
+    let (written, error) = match storage.append(file, bytes) {
+        Ok(written) if written == bytes.len() => return (ends.len(), None),
+        Ok(written) => (written, None),
+        Err(error) => (0, Some(error)),
+    };
+    let complete = ends.iter().take_while(|end| **end <= written).count();
+    let end = |count: usize| count.checked_sub(1).map_or(0, |last| ends[last]);
+    let cause = match error {
+        Some(error) => Cause::Write(Arc::new(error)),
+        None => Cause::Short {
+            written: written - end(complete),
+            length: end(complete + 1) - end(complete),
+        },
+    };
+    match storage.truncate(file, length + end(complete) as u64) {
+        Ok(()) => (complete, Some(cause)),
+        Err(error) => (complete, Some(Cause::NotCutBack(Arc::new(error)))),
+    }
+}
+
+/// Repairs the tail of `file` in `folder`, so that it ends with a line feed or is empty: what `is_complete`, given the
+/// bytes and their offset, calls a whole line gets its line feed, anything else goes to quarantine as `name` and is cut
+/// off. The file itself is not synced, except after a cut.
+///
+/// # Errors
+/// What could not be read, copied or cut off. Then nothing may be appended.
+pub(super) fn repair_tail<S: Storage>(
+    storage: &S,
+    file: &S::File,
+    folder: &Path,
+    name: Ulid,
+    is_complete: impl Fn(&[u8], u64) -> bool,
+) -> io::Result<Option<Repair>> {
+    let length = storage.length(file)?;
+    let start = tail_start(storage, file, length)?;
+    if start == length {
+        return Ok(None);
+    }
+    let mut tail = vec![0; (length - start) as usize];
+    read_exact_at(storage, file, start, &mut tail)?;
+    if is_complete(&tail, start) {
+        return match storage.append(file, b"\n")? {
+            0 => Err(io::ErrorKind::WriteZero.into()),
+            _ => Ok(Some(Repair::Completed)),
+        };
+    }
+    quarantine(storage, folder, name, &tail)?;
+    storage.truncate(file, start)?;
+    storage.sync(file)?;
+    Ok(Some(Repair::Quarantined {
+        name,
+        length: length - start,
+    }))
+}
+
+/// Fills `buffer` with what is at `offset`.
+///
+/// # Errors
+/// As a read's, and when the file ends before.
+pub(super) fn read_exact_at<S: Storage>(
+    storage: &S,
+    file: &S::File,
+    mut offset: u64,
+    mut buffer: &mut [u8],
+) -> io::Result<()> {
+    while !buffer.is_empty() {
+        match storage.read_at(file, offset, buffer)? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            read => {
+                offset += read as u64;
+                buffer = &mut buffer[read..];
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Keeps bytes that are no entry, durably, in the quarantine of `folder`.
+///
+/// # Errors
+/// They cannot be written.
+pub(super) fn quarantine<S: Storage>(storage: &S, folder: &Path, name: Ulid, bytes: &[u8]) -> io::Result<()> {
+    let quarantine = folder.join(QUARANTINE);
+    let kept = if storage.create_dir(&quarantine)? {
+        storage.sync_dir(folder)
+    } else {
+        Ok(())
+    };
+    kept.and_then(|()| storage.write_new(&quarantine.join(name.to_string()), bytes, FILE_MODE))
+        .and_then(|()| storage.sync_dir(&quarantine))
+        .map_err(|error| {
+            io::Error::new(
+                error.kind(),
+                format!("what is no entry cannot be put in quarantine: {error}"),
+            )
+        })
+}
+
+/// Offset after the last line feed; the usual case reads one byte.
+fn tail_start<S: Storage>(storage: &S, file: &S::File, length: u64) -> io::Result<u64> {
+    let (mut end, mut step) = (length, 1);
+    while end > 0 {
+        if length - end > MAX_TORN_TAIL {
+            let why = format!("its last line is torn and longer than {MAX_TORN_TAIL} bytes; move the file away");
+            return Err(io::Error::other(why));
+        }
+        let start = end.saturating_sub(step);
+        let mut chunk = vec![0; (end - start) as usize];
+        read_exact_at(storage, file, start, &mut chunk)?;
+        if let Some(index) = chunk.rfind_byte(b'\n') {
+            return Ok(start + index as u64 + 1);
+        }
+        (end, step) = (start, STEP);
+    }
+    Ok(0)
+}

@@ -1,0 +1,157 @@
+//! Who may ask: with the token, where there is one; without, programs of this machine only, and no web page that a
+//! browser here shows.
+use std::{fmt, net::IpAddr};
+
+use axum::http::{HeaderMap, StatusCode, header};
+use secrecy::{ExposeSecret, SecretString};
+use subtle::ConstantTimeEq;
+
+use super::answer::Refused;
+
+/// Who may ask.
+pub enum Access {
+    /// Who has the token.
+    Token(SecretString),
+    /// Who asks a relay of this machine by a name of this machine.
+    Loopback,
+}
+
+/// Why a relay may not listen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NoAccess {
+    /// Others could reach it.
+    #[error("a relay that other machines can reach needs a token")]
+    TokenNeeded,
+    /// The token cannot be sent.
+    #[error("the token has characters that cannot be in a header")]
+    BadToken,
+}
+
+impl Access {
+    /// Who may ask a relay that listens at `ip`, with this token.
+    ///
+    /// # Errors
+    /// [`NoAccess`]
+    pub fn new(ip: IpAddr, token: Option<SecretString>) -> Result<Self, NoAccess> {
+        let visible = |token: &SecretString| token.expose_secret().bytes().all(|byte| byte.is_ascii_graphic());
+        match token.filter(|token| !token.expose_secret().is_empty()) {
+            Some(token) if visible(&token) => Ok(Access::Token(token)),
+            Some(_) => Err(NoAccess::BadToken),
+            None if ip.is_loopback() => Ok(Access::Loopback),
+            None => Err(NoAccess::TokenNeeded),
+        }
+    }
+
+    /// Whether a request may be looked at.
+    ///
+    /// # Errors
+    /// What it is answered.
+    pub fn check(&self, headers: &HeaderMap) -> Result<(), Refused> {
+        let unauthorized = |problem| {
+            Refused::new(StatusCode::UNAUTHORIZED, problem).with(header::WWW_AUTHENTICATE, "Bearer realm=\"relay\"")
+        };
+        match self {
+            Access::Token(token) => match bearer(headers) {
+                Some(given) if bool::from(given.as_bytes().ct_eq(token.expose_secret().as_bytes())) => Ok(()),
+                Some(_) => Err(unauthorized("the token is not the relay's")),
+                None => Err(unauthorized("the header Authorization: Bearer TOKEN is needed")),
+            },
+            // A page of any site can be given a name that leads here (DNS rebinding); its browser then sends that name.
+            Access::Loopback if is_local(headers) => Ok(()),
+            Access::Loopback => Err(Refused::new(
+                StatusCode::MISDIRECTED_REQUEST,
+                "without a token the relay answers to localhost and loopback addresses only: see the header Host",
+            )),
+        }
+    }
+}
+
+impl fmt::Debug for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Access::Token(_) => "Token",
+            Access::Loopback => "Loopback",
+        })
+    }
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+}
+
+fn is_local(headers: &HeaderMap) -> bool {
+    let Some(host) = headers.get(header::HOST).and_then(|host| host.to_str().ok()) else {
+        return false;
+    };
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split_once(']').map_or(rest, |(name, _)| name),
+        None => host.split_once(':').map_or(host, |(name, _)| name),
+    };
+    name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+    const EVERYWHERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED);
+
+    fn headers(name: header::HeaderName, value: &str) -> HeaderMap {
+        HeaderMap::from_iter([(name, value.parse().expect("a value"))])
+    }
+
+    #[test]
+    fn other_machines_need_a_token() {
+        assert_eq!(Access::new(EVERYWHERE, None).unwrap_err(), NoAccess::TokenNeeded);
+        assert_eq!(
+            Access::new(EVERYWHERE, Some("".into())).unwrap_err(),
+            NoAccess::TokenNeeded
+        );
+        assert_eq!(Access::new(HERE, Some("a b".into())).unwrap_err(), NoAccess::BadToken);
+        assert!(matches!(Access::new(HERE, Some("".into())), Ok(Access::Loopback)));
+        let access = Access::new(EVERYWHERE, Some("secret".into())).expect("access");
+        assert_eq!(format!("{access:?}"), "Token");
+        let granted = |value: &str| access.check(&headers(header::AUTHORIZATION, value)).is_ok();
+        assert!(granted("Bearer secret") && granted("bearer  secret"));
+        for bad in [
+            "secret",
+            "Bearer",
+            "Bearer secre",
+            "Bearer secrets",
+            "Bearer ",
+            "Basic secret",
+        ] {
+            assert!(!granted(bad), "{bad}");
+        }
+        assert!(access.check(&HeaderMap::new()).is_err());
+    }
+
+    #[test]
+    fn without_a_token_only_names_of_this_machine_are_answered() {
+        let access = Access::new(HERE, None).expect("access");
+        let granted = |value: &str| access.check(&headers(header::HOST, value)).is_ok();
+        for good in [
+            "localhost",
+            "LOCALHOST:3000",
+            "127.0.0.1:3000",
+            "127.1.2.3",
+            "[::1]:3000",
+            "[::1]",
+        ] {
+            assert!(granted(good), "{good}");
+        }
+        for bad in [
+            "example.com",
+            "localhost.example.com",
+            "127.0.0.1.example.com",
+            "10.0.0.1:3000",
+            "[::2]",
+            "",
+        ] {
+            assert!(!granted(bad), "{bad}");
+        }
+        assert!(access.check(&HeaderMap::new()).is_err());
+    }
+}

@@ -1,0 +1,245 @@
+//! The one who writes: a thread that takes what waits, decides what of it is new, and makes that durable with one write and one
+//! fsync. Nobody is answered, and nobody is shown an event, before.
+use std::{collections::HashMap, sync::Arc};
+
+use axum::body::Bytes;
+use jiff::Timestamp;
+use tokio::sync::mpsc;
+
+use super::{
+    index::{Feed, Index, Record},
+    line,
+    store::{Accepted, MAX_FEEDS, Refusal, Request, Shared, Submission, Wish},
+};
+use crate::{
+    clock::{Clock, SystemClock},
+    journal::{
+        Cause, WriteError,
+        log::{Log, Place},
+    },
+    storage::Disk,
+};
+
+/// So many bytes of lines are written at once, and one line more.
+const BATCH_BYTES: usize = 4 << 20;
+/// So many wishes are looked at at once.
+const BATCH: usize = 1024;
+
+/// Writes what is wished.
+#[derive(Debug)]
+pub struct Committer {
+    log: Log<Disk, SystemClock>,
+    clock: SystemClock,
+    shared: Arc<Shared>,
+}
+
+/// Lines that are to be written together.
+struct Batch {
+    received: Timestamp,
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+    lines: Vec<Fresh>,
+    /// The lines that make feeds, events of an id, and events of an origin.
+    feeds: HashMap<String, usize>,
+    ids: HashMap<(String, Arc<str>), usize>,
+    origins: HashMap<(String, Box<str>), usize>,
+}
+
+/// A line of a batch.
+struct Fresh {
+    seq: u64,
+    wish: Wish,
+    /// Where the event's JSON begins in the batch.
+    start: usize,
+}
+
+/// What is to be said once the batch is durable.
+enum Decision {
+    Now(Result<Accepted, Refusal>),
+    /// This line is written.
+    Line(usize),
+    /// This line was written before.
+    Again(usize),
+    /// This line is another event of the same id.
+    Differs(usize),
+}
+
+impl Committer {
+    /// Will write to this log.
+    pub fn new(log: Log<Disk, SystemClock>, clock: SystemClock, shared: Arc<Shared>) -> Self {
+        Committer { log, clock, shared }
+    }
+
+    /// Writes until nobody can wish any more.
+    ///
+    /// # Errors
+    /// The log has failed.
+    pub fn run(mut self, mut wishes: mpsc::Receiver<Request>) -> Result<(), WriteError> {
+        while let Some(first) = wishes.blocking_recv() {
+            let mut batch = Batch::new(self.clock.now());
+            let mut answers = Vec::new();
+            let mut next = Some(first);
+            while let Some(request) = next {
+                answers.push((request.answer, self.decide(&mut batch, request.wish)));
+                let is_full = batch.bytes.len() >= BATCH_BYTES || answers.len() >= BATCH;
+                next = if is_full { None } else { wishes.try_recv().ok() };
+            }
+            let (complete, cause) = self.write(&batch)?;
+            for (answer, decision) in answers {
+                // Who has gone does not want to know.
+                let _ = answer.send(batch.outcome(decision, complete, cause.as_ref()));
+            }
+        }
+        Ok(())
+    }
+
+    fn decide(&self, batch: &mut Batch, wish: Wish) -> Decision {
+        let index = self.shared.index();
+        let seq = index.last() + batch.lines.len() as u64 + 1;
+        match wish {
+            Wish::Feed(id) if index.feed(&id).is_some() => Decision::Now(Ok(Accepted::known(0, Bytes::new()))),
+            Wish::Feed(id) => match batch.feeds.get(&id) {
+                Some(line) => Decision::Again(*line),
+                None if index.feeds().len() + batch.feeds.len() >= MAX_FEEDS => {
+                    Decision::Now(Err(Refusal::TooManyFeeds))
+                }
+                None => batch.add_feed(seq, id),
+            },
+            Wish::Event(event) => {
+                let feed = index.feed(&event.feed);
+                if feed.is_none() && !batch.feeds.contains_key(&event.feed) {
+                    return Decision::Now(Err(Refusal::UnknownFeed));
+                }
+                let stored = feed.and_then(|feed| self.stored(feed, &event));
+                stored
+                    .or_else(|| batch.pending(&event))
+                    .unwrap_or_else(|| batch.add_event(seq, event))
+            }
+        }
+    }
+
+    /// What is stored under this id, or of this origin.
+    fn stored(&self, feed: &Feed, event: &Submission) -> Option<Decision> {
+        let same_id = feed.by_id(&event.identity.event_id);
+        let record = same_id.or_else(|| feed.by_origin(&event.identity.origin))?;
+        Some(Decision::Now(match self.shared.read(record.place) {
+            Ok(json) if same_id.is_some() && json != event.json => Err(Refusal::Conflict),
+            Ok(json) => Ok(Accepted::known(record.seq, json)),
+            Err(error) => Err(Refusal::Unreadable(Arc::new(error))),
+        }))
+    }
+
+    /// Makes a batch durable and shows it: how many lines of it, and why not all.
+    fn write(&mut self, batch: &Batch) -> Result<(usize, Option<Cause>), WriteError> {
+        if batch.lines.is_empty() {
+            return Ok((0, None));
+        }
+        let written = self.log.append(&batch.bytes, &batch.ends)?;
+        let durable = &batch.lines[..written.complete];
+        let change = |index: &mut Index| {
+            for line in durable {
+                match &line.wish {
+                    Wish::Feed(id) => index.add_feed(line.seq, id, batch.received),
+                    Wish::Event(event) => {
+                        let place = Place {
+                            file: written.file,
+                            length: event.json.len() as u32,
+                            offset: written.offset + line.start as u64,
+                        };
+                        let record = Record { seq: line.seq, place };
+                        // What would not be taken in was decided otherwise.
+                        index.add_event(&event.feed, event.identity.clone(), record);
+                    }
+                }
+            }
+        };
+        let shown = durable.iter().filter_map(|line| match &line.wish {
+            Wish::Event(event) => Some((event.feed.as_str(), line.seq, event.json.clone())),
+            Wish::Feed(_) => None,
+        });
+        self.shared.publish(change, shown);
+        Ok((written.complete, written.cause))
+    }
+}
+
+impl Batch {
+    fn new(now: Timestamp) -> Self {
+        Batch {
+            // As precise as it is in a line, so that it is the same after the log was read again.
+            received: Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now),
+            bytes: Vec::new(),
+            ends: Vec::new(),
+            lines: Vec::new(),
+            feeds: HashMap::new(),
+            ids: HashMap::new(),
+            origins: HashMap::new(),
+        }
+    }
+
+    /// What is about to be written under this id, or of this origin.
+    fn pending(&self, event: &Submission) -> Option<Decision> {
+        if self.lines.is_empty() {
+            return None;
+        }
+        let (feed, identity) = (event.feed.clone(), event.identity.clone());
+        if let Some(line) = self.ids.get(&(feed.clone(), identity.event_id)) {
+            let same = matches!(&self.lines[*line].wish, Wish::Event(other) if other.json == event.json);
+            return Some(if same {
+                Decision::Again(*line)
+            } else {
+                Decision::Differs(*line)
+            });
+        }
+        self.origins.get(&(feed, identity.origin)).copied().map(Decision::Again)
+    }
+
+    fn add_feed(&mut self, seq: u64, id: String) -> Decision {
+        let start = self.bytes.len();
+        line::write_feed(&mut self.bytes, seq, self.received, &id);
+        self.feeds.insert(id.clone(), self.lines.len());
+        self.add(seq, Wish::Feed(id), start)
+    }
+
+    fn add_event(&mut self, seq: u64, event: Submission) -> Decision {
+        let line = self.bytes.len();
+        let start = line + line::write_event(&mut self.bytes, seq, self.received, &event.json);
+        let (feed, identity) = (event.feed.clone(), event.identity.clone());
+        self.ids.insert((feed.clone(), identity.event_id), self.lines.len());
+        self.origins.insert((feed, identity.origin), self.lines.len());
+        self.add(seq, Wish::Event(event), start)
+    }
+
+    fn add(&mut self, seq: u64, wish: Wish, start: usize) -> Decision {
+        self.ends.push(self.bytes.len());
+        self.lines.push(Fresh { seq, wish, start });
+        Decision::Line(self.lines.len() - 1)
+    }
+
+    /// What is to be said when so many lines are durable, and the others are not for this cause.
+    fn outcome(&self, decision: Decision, complete: usize, cause: Option<&Cause>) -> Result<Accepted, Refusal> {
+        let (line, fresh) = match decision {
+            Decision::Now(outcome) => return outcome,
+            Decision::Line(line) => (line, true),
+            Decision::Again(line) => (line, false),
+            Decision::Differs(line) if line < complete => return Err(Refusal::Conflict),
+            Decision::Differs(line) => (line, false),
+        };
+        match cause {
+            Some(cause) if line >= complete => Err(Refusal::NotStored(cause.clone())),
+            _ => Ok(Accepted {
+                fresh,
+                ..self.lines[line].accepted()
+            }),
+        }
+    }
+}
+
+impl Fresh {
+    fn accepted(&self) -> Accepted {
+        let json = match &self.wish {
+            Wish::Event(event) => event.json.clone(),
+            Wish::Feed(_) => Bytes::new(),
+        };
+        Accepted::known(self.seq, json)
+    }
+}

@@ -1,0 +1,293 @@
+//! PURE: what is in the log and where, without the payloads.
+//!
+//! An event takes some 350 bytes of memory, ids of 26 bytes assumed: its number and place, its time and id in order, its id
+//! and its origin to be found by.
+use std::{
+    collections::{BTreeMap, HashMap},
+    ops::Bound,
+    sync::Arc,
+};
+
+use jiff::Timestamp;
+
+use crate::journal::log::Place;
+
+/// All feeds.
+#[derive(Debug, Default)]
+pub struct Index {
+    feeds: BTreeMap<Arc<str>, Feed>,
+    last: u64,
+}
+
+/// A feed.
+#[derive(Debug)]
+pub struct Feed {
+    created: Timestamp,
+    /// In the order of their arrival.
+    arrivals: Vec<Record>,
+    by_time: BTreeMap<(Timestamp, Arc<str>), u32>,
+    by_id: HashMap<Arc<str>, u32>,
+    by_origin: HashMap<Box<str>, u32>,
+}
+
+/// Where an event is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Record {
+    /// Its number.
+    pub seq: u64,
+    /// Its JSON in the log.
+    pub place: Place,
+}
+
+/// What is known of an event that is to be found again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// Its `event_id`.
+    pub event_id: Arc<str>,
+    /// Its `ts`.
+    pub ts: Timestamp,
+    /// Its platform and its id there, as one word: see [`origin()`].
+    pub origin: Box<str>,
+}
+
+/// Events behind a place in an order, and whether there are more behind them.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Stretch<K> {
+    /// The events, each with its key in that order.
+    pub records: Vec<(K, Record)>,
+    /// Whether there are more.
+    pub more: bool,
+}
+
+/// How much of a feed is wanted.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// At most so many events.
+    pub events: usize,
+    /// At most so many bytes of events, but one event in any case.
+    pub bytes: usize,
+}
+
+/// A platform and an id there as one word: no other pair gives the same.
+pub fn origin((platform, id): (&str, &str)) -> Box<str> {
+    format!("{}:{platform}{id}", platform.len()).into()
+}
+
+impl Index {
+    /// The feed of this id.
+    pub fn feed(&self, id: &str) -> Option<&Feed> {
+        self.feeds.get(id)
+    }
+
+    /// All feeds in the order of their ids.
+    pub fn feeds(&self) -> impl ExactSizeIterator<Item = (&Arc<str>, &Feed)> {
+        self.feeds.iter()
+    }
+
+    /// The greatest number that was given; 0 for none.
+    pub fn last(&self) -> u64 {
+        self.last
+    }
+
+    /// Takes in a feed, unless it is there.
+    pub fn add_feed(&mut self, seq: u64, id: &str, created: Timestamp) {
+        self.last = self.last.max(seq);
+        self.feeds.entry(id.into()).or_insert_with(|| Feed {
+            created,
+            arrivals: Vec::new(),
+            by_time: BTreeMap::new(),
+            by_id: HashMap::new(),
+            by_origin: HashMap::new(),
+        });
+    }
+
+    /// Takes in an event that arrived after all others. False, and nothing is done, when its feed is not there, or it has
+    /// an id or a number that is there.
+    pub fn add_event(&mut self, feed: &str, identity: Identity, record: Record) -> bool {
+        let Some(feed) = self.feeds.get_mut(feed) else {
+            return false;
+        };
+        if record.seq <= self.last || feed.by_id.contains_key(&identity.event_id) {
+            return false;
+        }
+        self.last = record.seq;
+        let number = feed.arrivals.len() as u32;
+        feed.arrivals.push(record);
+        feed.by_id.insert(identity.event_id.clone(), number);
+        feed.by_origin.entry(identity.origin).or_insert(number);
+        feed.by_time.insert((identity.ts, identity.event_id), number);
+        true
+    }
+}
+
+impl Feed {
+    /// When it was made.
+    pub fn created(&self) -> Timestamp {
+        self.created
+    }
+
+    /// How many events it has.
+    pub fn len(&self) -> usize {
+        self.arrivals.len()
+    }
+
+    /// The number of the event that arrived last; 0 for none.
+    pub fn last(&self) -> u64 {
+        self.arrivals.last().map_or(0, |record| record.seq)
+    }
+
+    /// The times of the oldest and of the newest event, by their authors' clocks.
+    pub fn span(&self) -> Option<(Timestamp, Timestamp)> {
+        let oldest = self.by_time.first_key_value()?.0.0;
+        Some((oldest, self.by_time.last_key_value()?.0.0))
+    }
+
+    /// The event of this id.
+    pub fn by_id(&self, event_id: &str) -> Option<Record> {
+        self.by_id.get(event_id).map(|number| self.arrivals[*number as usize])
+    }
+
+    /// The first event of this origin.
+    pub fn by_origin(&self, origin: &str) -> Option<Record> {
+        self.by_origin.get(origin).map(|number| self.arrivals[*number as usize])
+    }
+
+    /// What arrived after the event of this number.
+    pub fn arrived_after(&self, seq: u64, bounds: Bounds) -> Stretch<()> {
+        let first = self.arrivals.partition_point(|record| record.seq <= seq);
+        bounds.apply(self.arrivals[first..].iter().map(|record| ((), *record)))
+    }
+
+    /// What comes after this time and id, in the order of `(ts, event_id)`; without, from the first on.
+    pub fn after(&self, after: Option<(Timestamp, &str)>, bounds: Bounds) -> Stretch<(Timestamp, Arc<str>)> {
+        let after = after.map_or(Bound::Unbounded, |(ts, id)| Bound::Excluded((ts, id.into())));
+        let behind = self.by_time.range((after, Bound::Unbounded));
+        bounds.apply(behind.map(|(key, number)| (key.clone(), self.arrivals[*number as usize])))
+    }
+}
+
+impl Bounds {
+    fn apply<K>(self, mut records: impl Iterator<Item = (K, Record)>) -> Stretch<K> {
+        let (mut taken, mut bytes) = (Vec::new(), 0);
+        for (key, record) in records.by_ref() {
+            bytes += record.place.length as usize;
+            if taken.len() == self.events || (bytes > self.bytes && !taken.is_empty()) {
+                return Stretch {
+                    records: taken,
+                    more: true,
+                };
+            }
+            taken.push((key, record));
+        }
+        Stretch {
+            records: taken,
+            more: false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const ALL: Bounds = Bounds {
+        events: usize::MAX,
+        bytes: usize::MAX,
+    };
+
+    fn record(seq: u64) -> Record {
+        let place = Place {
+            file: 0,
+            length: 100,
+            offset: seq * 100,
+        };
+        Record { seq, place }
+    }
+
+    fn identity(id: &str, second: i64) -> Identity {
+        Identity {
+            event_id: id.into(),
+            ts: Timestamp::from_second(second).expect("a time"),
+            origin: origin(("p", id)),
+        }
+    }
+
+    /// A feed of these times, in the order of arrival, ids being the numbers.
+    fn feed(seconds: &[i64]) -> Index {
+        let mut index = Index::default();
+        index.add_feed(1, "f", Timestamp::UNIX_EPOCH);
+        for (number, second) in seconds.iter().enumerate() {
+            let seq = number as u64 + 2;
+            assert!(index.add_event("f", identity(&seq.to_string(), *second), record(seq)));
+        }
+        index
+    }
+
+    #[test]
+    fn an_id_or_a_number_that_is_there_changes_nothing() {
+        let mut index = feed(&[5, 6]);
+        for (id, seq) in [("2", 9), ("new", 3), ("new", 1)] {
+            assert!(!index.add_event("f", identity(id, 7), record(seq)), "{id} {seq}");
+        }
+        assert!(!index.add_event("other", identity("new", 7), record(9)), "no such feed");
+        index.add_feed(9, "f", Timestamp::MAX);
+        let feed = index.feed("f").expect("a feed");
+        assert_eq!(
+            (feed.len(), feed.created(), index.last()),
+            (2, Timestamp::UNIX_EPOCH, 9)
+        );
+        assert_eq!(feed.by_origin(&origin(("p", "3"))), Some(record(3)));
+        assert_eq!(feed.by_id("4"), None);
+    }
+
+    #[test]
+    fn no_two_pairs_are_one_origin() {
+        assert_ne!(origin(("ab", "c")), origin(("a", "bc")));
+        assert_ne!(origin(("", "1:a")), origin(("1:a", "")));
+    }
+
+    #[test]
+    fn bounds_let_one_event_through_in_any_case() {
+        let index = feed(&[1, 2, 3]);
+        let feed = index.feed("f").expect("a feed");
+        for (bytes, expected, more) in [(0, 1, true), (199, 1, true), (200, 2, true), (300, 3, false)] {
+            let stretch = feed.arrived_after(0, Bounds { events: 9, bytes });
+            assert_eq!((stretch.records.len(), stretch.more), (expected, more), "{bytes}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_page_size_gives_the_same_sequence_once(seconds in prop::collection::vec(0i64..5, 0..40), events in 1usize..10) {
+            let index = feed(&seconds);
+            let feed = index.feed("f").expect("a feed");
+            let bounds = Bounds { events, ..ALL };
+
+            let all = feed.after(None, ALL);
+            prop_assert!(!all.more && all.records.len() == seconds.len() && all.records.is_sorted_by_key(|(key, _)| key.clone()));
+            let (mut paged, mut after) = (Vec::new(), None::<(Timestamp, Arc<str>)>);
+            loop {
+                let stretch = feed.after(after.as_ref().map(|(ts, id)| (*ts, &**id)), bounds);
+                paged.extend(stretch.records);
+                after = paged.last().map(|(key, _)| key.clone());
+                if !stretch.more {
+                    break;
+                }
+            }
+            prop_assert_eq!(paged, all.records);
+
+            let all = feed.arrived_after(0, ALL).records;
+            let mut paged: Vec<((), Record)> = Vec::new();
+            loop {
+                let stretch = feed.arrived_after(paged.last().map_or(0, |(_, record)| record.seq), bounds);
+                paged.extend(stretch.records);
+                if !stretch.more {
+                    break;
+                }
+            }
+            prop_assert_eq!(paged, all);
+        }
+    }
+}

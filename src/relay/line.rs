@@ -1,0 +1,138 @@
+//! The lines of the relay's log.
+//!
+//! ```json
+//! {"seq":1,"received":"2026-01-10T12:00:00.123Z","feed":"general"}
+//! {"seq":2,"received":"2026-01-10T12:00:03.456Z","event":{"author_identity_id":"id-1","event_id":"01JB…",…}}
+//! ```
+//!
+//! `seq` grows from line to line, with gaps where something could not be written. A line makes a feed, or holds an event as
+//! compact JSON, its members in the order of their names; `event` is the last member.
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::event::{Event, MAX_EVENT};
+
+/// The longest line, in bytes, its line feed not counted.
+pub const MAX_LINE: usize = MAX_EVENT + 256;
+
+/// What a line says.
+#[derive(Debug)]
+pub struct Parsed {
+    /// Its number.
+    pub seq: u64,
+    /// When it was taken.
+    pub received: Timestamp,
+    /// What was.
+    pub content: Content,
+}
+
+/// What a line holds.
+#[derive(Debug)]
+pub enum Content {
+    /// A feed was made.
+    Feed(String),
+    /// An event, and where its JSON begins in the line.
+    Event(Box<Event>, usize),
+}
+
+/// Adds the line that makes a feed.
+pub fn write_feed(line: &mut Vec<u8>, seq: u64, received: Timestamp, feed: &str) {
+    // Writing a string into memory does not fail.
+    let feed = serde_json::to_string(feed).unwrap_or_default();
+    line.extend_from_slice(format!("{{\"seq\":{seq},\"received\":\"{received:.3}\",\"feed\":{feed}}}\n").as_bytes());
+}
+
+/// Adds the line of an event, and says where its JSON begins in it.
+pub fn write_event(line: &mut Vec<u8>, seq: u64, received: Timestamp, json: &[u8]) -> usize {
+    let head = format!("{{\"seq\":{seq},\"received\":\"{received:.3}\",\"event\":");
+    line.extend_from_slice(head.as_bytes());
+    line.extend_from_slice(json);
+    line.extend_from_slice(b"}\n");
+    head.len()
+}
+
+/// Reads a line.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn parse(line: &[u8]) -> Result<Parsed, String> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Raw<'a> {
+        seq: u64,
+        received: Timestamp,
+        feed: Option<String>,
+        #[serde(borrow)]
+        event: Option<&'a RawValue>,
+    }
+    let raw: Raw<'_> = serde_json::from_slice(line).map_err(|error| error.to_string())?;
+    let content = match (raw.feed, raw.event) {
+        (Some(feed), None) => Content::Feed(feed),
+        (None, Some(event)) => {
+            let json = event.get().as_bytes();
+            let start = (line.len() - 1).saturating_sub(json.len());
+            if line.get(start..line.len() - 1) != Some(json) {
+                return Err("its event does not stand at its end".into());
+            }
+            let event = Event::parse(json).map_err(|problems| problems[0].to_string())?;
+            Content::Event(Box::new(event), start)
+        }
+        _ => return Err("it has neither a feed nor an event, or both".into()),
+    };
+    Ok(Parsed {
+        seq: raw.seq,
+        received: raw.received,
+        content,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EVENT: &str = r#"{"author_identity_id":"a","event_id":"e","feed_id":"f","payload":1.50,"source":{"adapter_id":"a","platform":"p","source_msg_id":"m"},"ts":"2026-01-10T12:00:00Z","type":"t"}"#;
+
+    #[test]
+    fn lines_come_back_as_they_went() {
+        let mut line = Vec::new();
+        write_feed(&mut line, 1, Timestamp::UNIX_EPOCH, "a \"b\"");
+        let parsed = parse(&line[..line.len() - 1]).expect("a line");
+        assert!(matches!(parsed.content, Content::Feed(feed) if feed == "a \"b\""));
+
+        line.clear();
+        let start = write_event(&mut line, u64::MAX, Timestamp::UNIX_EPOCH, EVENT.as_bytes());
+        let parsed = parse(&line[..line.len() - 1]).expect("a line");
+        assert_eq!((parsed.seq, parsed.received), (u64::MAX, Timestamp::UNIX_EPOCH));
+        let Content::Event(event, at) = parsed.content else {
+            panic!("an event")
+        };
+        assert_eq!((at, event.event_id()), (start, "e"));
+        assert_eq!(line[at..].strip_suffix(b"}\n"), Some(EVENT.as_bytes()));
+    }
+
+    #[test]
+    fn what_is_no_line_is_told() {
+        let whole = format!(r#"{{"seq":1,"received":"1970-01-01T00:00:00Z","event":{EVENT}}}"#);
+        assert!(parse(whole.as_bytes()).is_ok());
+        for cut in 0..whole.len() {
+            assert!(parse(&whole.as_bytes()[..cut]).is_err(), "cut at {cut}");
+        }
+        for bad in [
+            r#"{"seq":1,"received":"1970-01-01T00:00:00Z"}"#.to_owned(),
+            format!(r#"{{"seq":1,"received":"1970-01-01T00:00:00Z","event":{EVENT},"feed":"f"}}"#),
+            format!(r#"{{"event":{EVENT},"seq":1,"received":"1970-01-01T00:00:00Z"}}"#),
+            format!(r#"{{"seq":1,"received":"1970-01-01T00:00:00Z","event":{EVENT} }}"#),
+            r#"{"seq":1,"received":"1970-01-01T00:00:00Z","event":{}}"#.to_owned(),
+        ] {
+            assert!(parse(bad.as_bytes()).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_longest_event_fits_a_line() {
+        let mut line = Vec::new();
+        write_event(&mut line, u64::MAX, Timestamp::MAX, &vec![b'x'; MAX_EVENT]);
+        assert!(line.len() <= MAX_LINE);
+    }
+}

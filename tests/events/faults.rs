@@ -1,0 +1,136 @@
+//! What goes wrong passes, or is told; nothing is lost by it, nothing overwritten.
+use std::fs;
+
+use serde_json::Value;
+
+use crate::{
+    REPOSITORY, TOKEN, World, feeds,
+    support::{feeds::event, git},
+};
+
+fn events(numbers: std::ops::Range<u32>) -> Vec<Value> {
+    numbers.map(|number| event("f", number)).collect()
+}
+
+#[test]
+fn a_remote_that_is_down_gets_everything_when_it_is_back() {
+    let (mut world, feeds) = (World::new(), feeds());
+    let run = world.run("context", &feeds.url(), "f", &[], &[]);
+    run.until("following");
+    feeds.post("f", event("f", 0));
+    run.until("Pushed 1 event(s)");
+    world.mirror.stop();
+    for number in 1..30 {
+        feeds.post("f", event("f", number));
+    }
+    run.until("not pushed");
+    world.mirror.start_again();
+    // Nothing is posted any more: it is tried again by itself.
+    world.wait_for(&events(0..30), &[&run]);
+    world.assert_has_exactly(&events(0..30));
+    assert_eq!(run.terminate().0, 0);
+}
+
+#[test]
+fn a_token_that_is_revoked_is_told_and_a_new_one_is_taken_under_way() {
+    let (world, feeds) = (World::new(), feeds());
+    let file = world.context("token");
+    fs::write(&file, format!("{TOKEN}\n")).expect("a file");
+    // An empty GITHUB_PAT is none to some programs: here it would win over the file, so it is not set at all.
+    let context = world.context("context").display().to_string();
+    let (relay, remote, path) = (feeds.url(), world.mirror.url(REPOSITORY), file.display().to_string());
+    let variables = [
+        ("CONTEXT_REPO_PATH", context.as_str()),
+        ("RELAY_URL", &relay),
+        ("FEED_IDS", "f"),
+        ("GITHUB_PAT_FILE", &path),
+        ("GITHUB_REPO_URL", &remote),
+        ("COMMIT_BATCH_SIZE", "1"),
+        ("PUSHES_PER_MINUTE", "0"),
+    ];
+    let run = crate::support::running::Running::start(&["events", "run"], &variables);
+    run.until("following");
+    feeds.post("f", event("f", 0));
+    run.until("Pushed 1 event(s)");
+    world.mirror.set_token("another");
+    feeds.post("f", event("f", 1));
+    run.until("refuses the credentials");
+    fs::write(&file, "another\n").expect("a file");
+    feeds.post("f", event("f", 2));
+    world.wait_for(&events(0..3), &[&run]);
+    world.assert_has_exactly(&events(0..3));
+    let (code, said) = run.terminate();
+    assert_eq!(code, 0);
+    assert!(!said.contains(TOKEN) && !said.contains("another\n"), "{said}");
+}
+
+#[test]
+fn a_branch_that_was_deleted_is_made_again_with_everything() {
+    let (world, feeds) = (World::new(), feeds());
+    let run = world.run("context", &feeds.url(), "f", &[], &[]);
+    run.until("following");
+    events(0..5).into_iter().for_each(|event| feeds.post("f", event));
+    world.wait_for(&events(0..5), &[&run]);
+    world.mirror.git(REPOSITORY, &["update-ref", "-d", "refs/heads/main"]);
+    feeds.post("f", event("f", 5));
+    world.wait_for(&events(0..6), &[&run]);
+    world.assert_has_exactly(&events(0..6));
+}
+
+/// A clone of the remote, in which somebody works.
+fn clone(world: &World) -> std::path::PathBuf {
+    let path = world.context("somebody");
+    let source = world.mirror.path(REPOSITORY).display().to_string();
+    git::git(
+        world.folder.path(),
+        &["clone", "-q", "-b", "main", &source, &path.display().to_string()],
+    );
+    path
+}
+
+#[test]
+fn what_somebody_else_pushes_stays() {
+    let (world, feeds) = (World::new(), feeds());
+    let run = world.run("context", &feeds.url(), "f", &[], &[]);
+    run.until("following");
+    feeds.post("f", event("f", 0));
+    run.until("Pushed 1 event(s)");
+    let somebody = clone(&world);
+    for round in 1..4 {
+        fs::write(somebody.join("policy/policy.json"), format!("{{\"round\": {round}}}\n")).expect("a file");
+        git::git(&somebody, &["commit", "-q", "-a", "-m", "A policy"]);
+        git::git(&somebody, &["pull", "-q", "--rebase"]);
+        git::git(&somebody, &["push", "-q"]);
+        feeds.post("f", event("f", round));
+        world.wait_for(&events(0..round + 1), &[&run]);
+        git::git(&somebody, &["pull", "-q", "--rebase"]);
+    }
+    world.assert_has_exactly(&events(0..4));
+    assert_eq!(world.file("policy/policy.json"), "{\"round\": 3}");
+    assert_eq!(git::git(&world.context("context"), &["status", "--porcelain"]), "");
+}
+
+#[test]
+fn an_event_that_somebody_edits_by_force_is_told_and_not_overwritten() {
+    let (world, feeds) = (World::new(), feeds());
+    let run = world.run("context", &feeds.url(), "f", &[], &[]);
+    run.until("following");
+    feeds.post("f", event("f", 0));
+    run.until("Pushed 1 event(s)");
+    let somebody = clone(&world);
+    let path = world.event_files().remove(0);
+    fs::write(somebody.join(&path), "{}\n").expect("a file");
+    git::git(&somebody, &["commit", "-q", "-a", "--amend", "-m", "Edited"]);
+    git::git(&somebody, &["push", "-q", "--force"]);
+    feeds.post("f", event("f", 1));
+    run.until(&path);
+    assert_eq!(world.file(&path), "{}", "it is not for us to overwrite it");
+    let (code, _) = run.terminate();
+    assert_eq!(code, 0);
+    // Nothing is lost here: both are in the context repository, or the edited one is kept aside.
+    let here = git::git(
+        &world.context("context"),
+        &["ls-tree", "-r", "--name-only", "HEAD", "events/"],
+    );
+    assert!(here.contains("e-0.json") && here.contains("e-1.json"), "{here}");
+}

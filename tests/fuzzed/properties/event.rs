@@ -1,0 +1,40 @@
+//! Events: what is taken comes back from its file, and its file is where nothing else can be.
+use stargate_mirror::event::{Event, Layout, MAX_NAME, check_name};
+
+pub fn check(bytes: &[u8]) {
+    let Ok(event) = Event::parse(bytes) else { return };
+    for id in [event.event_id(), event.feed_id()] {
+        assert_eq!(check_name(id), Ok(()), "{id:?}");
+        check_plain(id);
+    }
+    for (layout, folders) in [(Layout::Day, 4), (Layout::Hour, 5)] {
+        let path = event.path(layout);
+        let parts: Vec<_> = path.split('/').collect();
+        assert_eq!(parts.len(), folders, "{path:?}");
+        assert_eq!((parts[0], parts[1]), ("events", event.feed_id()));
+        assert_eq!(parts[folders - 1].strip_suffix(".json"), Some(event.event_id()));
+        assert!(
+            parts[2..folders - 1]
+                .iter()
+                .all(|part| part.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-')),
+            "{path:?}"
+        );
+    }
+    // The pretty form may be longer than what a relay takes.
+    let file = event.to_file();
+    let again = serde_json::from_slice(&file)
+        .map(Event::from_value)
+        .expect("JSON")
+        .expect("an event");
+    assert_eq!(again, event);
+    assert_eq!(again.to_file(), file, "equal events give equal bytes");
+}
+
+fn check_plain(name: &str) {
+    assert!(!name.is_empty() && name.len() <= MAX_NAME);
+    assert!(
+        !name.contains(|character: char| character.is_control() || r#"/\<>:"|?*"#.contains(character)),
+        "{name:?}"
+    );
+    assert!(![".", "..", ".git"].contains(&name.to_lowercase().as_str()), "{name:?}");
+}

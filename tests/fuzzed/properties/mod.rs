@@ -1,0 +1,54 @@
+//! What must hold for any bytes whatsoever: a function for each surface that reads what others have written.
+//!
+//! `fuzz/run` looks for bytes for which it does not; the test beside this runs everything that was ever found, and the
+//! seeds.
+pub mod advertisement;
+pub mod delta;
+pub mod event;
+pub mod hook_input;
+pub mod journal_lines;
+pub mod pkt_line;
+pub mod refspec;
+pub mod report_status;
+pub mod upload_pack;
+
+/// A name, and what panics when a property does not hold for the bytes that it is given.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All of them. Each has its seeds and findings in `fixtures/fuzz/<name>/`.
+pub const TARGETS: [Target; 9] = [
+    ("advertisement", advertisement::check),
+    ("delta", delta::check),
+    ("event", event::check),
+    ("hook_input", hook_input::check),
+    ("journal_lines", journal_lines::check),
+    ("pkt_line", pkt_line::check),
+    ("refspec", refspec::check),
+    ("report_status", report_status::check),
+    ("upload_pack", upload_pack::check),
+];
+
+/// The first byte, which says how the others are to be read: a variant out of so many, and a way to cut them.
+pub fn control(bytes: &[u8], variants: u8) -> (u8, &[u8]) {
+    match bytes.split_first() {
+        Some((first, rest)) => (first % variants, rest),
+        None => (0, bytes),
+    }
+}
+
+/// `bytes` in pieces of lengths that they say themselves: 1 to 16 bytes, so that lines are cut everywhere.
+pub fn pieces(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = bytes;
+    std::iter::from_fn(move || {
+        let length = usize::from(rest.first()? % 16) + 1;
+        let (piece, after) = rest.split_at(length.min(rest.len()));
+        rest = after;
+        Some(piece)
+    })
+}
+
+/// The beginnings of `bytes` that end at up to 16 places spread over them, the whole left out.
+pub fn beginnings(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let step = bytes.len() / 16 + 1;
+    (0..bytes.len()).step_by(step).map(move |end| &bytes[..end])
+}

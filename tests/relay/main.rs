@@ -1,0 +1,14 @@
+//! `relay` as a process, asked over HTTP.
+#![cfg(unix)]
+#[path = "../support/mod.rs"]
+mod support;
+
+mod connections;
+mod described;
+mod durability;
+mod requests;
+mod streams;
+
+fn folder() -> tempfile::TempDir {
+    tempfile::tempdir().expect("a temporary folder")
+}

@@ -1,0 +1,317 @@
+//! What is asked and answered: feeds, events, pages, and who may ask.
+use serde_json::{Value, json};
+
+use crate::{
+    folder,
+    support::relay::{Client, Relay, Start, event},
+};
+
+fn fields(answer: &Value) -> Vec<&str> {
+    let errors = answer["errors"].as_array().expect("errors").iter();
+    errors.map(|error| error["field"].as_str().expect("a field")).collect()
+}
+
+#[test]
+fn a_feed_is_made_once_and_its_id_is_a_plain_name() {
+    let folder = folder();
+    let relay = Relay::start(folder.path());
+    let client = relay.client();
+    assert_eq!(client.get("/feeds").json, json!({"feeds": []}));
+    let made = client.post("/feeds", &json!({"feed_id": "grüße & co"}));
+    assert_eq!((made.status, &made.json["last_seq"]), (201, &json!(0)));
+    let again = client.post("/feeds", &json!({"feed_id": "grüße & co"}));
+    assert_eq!((again.status, &again.json), (200, &made.json));
+    assert_eq!(client.get("/feeds/gr%C3%BC%C3%9Fe%20%26%20co").json, made.json);
+    for bad in ["../x", "a/b", ".git", "con", ""] {
+        let refused = client.post("/feeds", &json!({"feed_id": bad}));
+        assert_eq!((refused.status, fields(&refused.json)), (400, vec!["feed_id"]), "{bad}");
+    }
+    for unknown in [
+        "/feeds/x",
+        "/feeds/%FF",
+        "/feeds/x/events",
+        "/feeds/x/stream",
+        "/feeds/a%2Fb/events",
+    ] {
+        assert_eq!(client.get(unknown).status, 404, "{unknown}");
+    }
+    assert_eq!(client.post("/feeds/x/events", &event("x", "1")).status, 404);
+    assert_eq!(client.get("/feeds").json["feeds"].as_array().map(Vec::len), Some(1));
+}
+
+#[test]
+fn the_same_event_again_is_stored_once_by_its_id_and_by_its_origin() {
+    let folder = folder();
+    let relay = Relay::start(folder.path());
+    let client = relay.client();
+    client.make_feed("f");
+    client.make_feed("g");
+    let first = client.post("/feeds/f/events", &event("f", "1"));
+    assert_eq!((first.status, &first.json["event"]), (201, &event("f", "1")));
+
+    // The same, its members in another order, with blanks.
+    let reordered = r#"{ "payload":{"name":"1"}, "ts":"2026-01-10T12:00:00Z", "type":"message", "feed_id":"f",
+        "source":{"source_msg_id":"m-1","adapter_id":"a-1","platform":"test"}, "event_id":"e-1", "author_identity_id":"i-1" }"#;
+    let again = client.try_post("/feeds/f/events", reordered).expect("an answer");
+    assert_eq!((again.status, &again.json), (200, &first.json));
+
+    let mut other = event("f", "1");
+    other["payload"] = json!({"name": "another"});
+    let refused = client.post("/feeds/f/events", &other);
+    assert_eq!((refused.status, fields(&refused.json)), (409, vec!["event_id"]));
+
+    // An adapter that gives the same message a new id.
+    other["event_id"] = "e-2".into();
+    let again = client.post("/feeds/f/events", &other);
+    assert_eq!((again.status, &again.json), (200, &first.json));
+
+    // Another platform, and another feed.
+    other["source"]["platform"] = "elsewhere".into();
+    client.post_event(&other);
+    client.post_event(&event("g", "1"));
+    assert_eq!((client.all("f").len(), client.all("g").len()), (2, 1));
+}
+
+#[test]
+fn everything_that_is_wrong_with_an_event_is_told_at_once() {
+    let folder = folder();
+    let relay = Relay::start(folder.path());
+    let client = relay.client();
+    client.make_feed("f");
+    let refused = client.post(
+        "/feeds/f/events",
+        &json!({"event_id": "../x", "feed_id": 7, "ts": "soon", "refs": 1}),
+    );
+    let expected = [
+        "event_id",
+        "feed_id",
+        "type",
+        "author_identity_id",
+        "source",
+        "ts",
+        "payload",
+        "refs",
+    ];
+    assert_eq!((refused.status, fields(&refused.json)), (400, expected.to_vec()));
+    let refused = client.post("/feeds/f/events", &event("g", "1"));
+    assert_eq!(
+        (refused.status, fields(&refused.json)),
+        (400, vec!["feed_id"]),
+        "of another feed"
+    );
+    for no_json in ["", "{", "[]", "\u{0}"] {
+        assert_eq!(
+            client.try_post("/feeds/f/events", no_json).expect("an answer").status,
+            400,
+            "{no_json:?}"
+        );
+    }
+    assert_eq!(client.all("f"), []);
+}
+
+#[test]
+fn an_event_has_one_mebibyte_at_most() {
+    const MOST: usize = 1 << 20;
+    let folder = folder();
+    let relay = Relay::start(folder.path());
+    let client = relay.client();
+    client.make_feed("f");
+    let of_length = |name: &str, length: usize| {
+        let mut event = event("f", name);
+        event["payload"] = "".into();
+        let missing = length - event.to_string().len();
+        event["payload"] = "x".repeat(missing).into();
+        event
+    };
+    client.post_event(&of_length("1", MOST));
+    for length in [MOST + 1, MOST + (1 << 20), MOST + (6 << 20)] {
+        match client.try_post("/feeds/f/events", &of_length("2", length).to_string()) {
+            Ok(answer) => assert_eq!(answer.status, 413, "{length}"),
+            // Of what is far too long nothing is read; the answer may get lost.
+            Err(error) => assert!(length > 5 * MOST, "{length}: {error}"),
+        }
+    }
+    // Numbers are stored longer than they come: 1e5 as 1e+5.
+    let mut event = event("f", "3");
+    event["payload"] = json!([]);
+    let numbers = vec!["1e5"; 240_000].join(",");
+    let body = event
+        .to_string()
+        .replace("\"payload\":[]", &format!("\"payload\":[{numbers}]"));
+    assert!(body.len() < MOST);
+    assert_eq!(
+        client.try_post("/feeds/f/events", &body).expect("an answer").status,
+        413
+    );
+    let stored = client.all("f");
+    assert_eq!(stored.len(), 1);
+    assert_eq!(stored[0].1, of_length("1", MOST));
+}
+
+/// Events in an order of arrival that is not that of their times, some of them of the same time.
+fn scattered(client: &Client, count: u64) -> Vec<Value> {
+    let post = |number: u64| {
+        let mut event = event("f", &format!("{:03}", number * 7 % count));
+        event["ts"] = format!("2026-01-{:02}T12:00:00.5Z", number * 5 % 7 + 1).into();
+        client.post_event(&event);
+        event
+    };
+    (0..count).map(post).collect()
+}
+
+fn query(next: &Value) -> String {
+    let members = next.as_object().expect("the members of a query").iter();
+    let member = |(name, value): (&String, &Value)| match value {
+        Value::String(text) => format!("&{name}={}", text.replace('+', "%2B")),
+        other => format!("&{name}={other}"),
+    };
+    members.map(member).collect()
+}
+
+#[test]
+fn any_page_size_gives_the_same_sequence_once() {
+    let folder = folder();
+    let relay = Relay::start(folder.path());
+    let client = relay.client();
+    client.make_feed("f");
+    let arrived = scattered(&client, 40);
+    let mut by_time = arrived.clone();
+    by_time.sort_by_key(|event| (event["ts"].to_string(), event["event_id"].to_string()));
+    for (order, expected) in [("", &by_time), ("&after_seq=0", &arrived)] {
+        for limit in [1, 2, 3, 7, 39, 40, 41, 1000] {
+            let (mut paged, mut members) = (Vec::new(), order.to_owned());
+            for page in 0.. {
+                assert!(page <= expected.len(), "it does not end");
+                let answer = client.get(&format!("/feeds/f/events?limit={limit}{members}"));
+                let events = answer.json["events"].as_array().expect("a list");
+                assert!(events.len() <= limit);
+                paged.extend(events.iter().map(|item| item["event"].clone()));
+                if answer.json["next"].is_null() {
+                    break;
+                }
+                members = query(&answer.json["next"]);
+            }
+            assert_eq!(&paged, expected, "limit {limit}{order}");
+        }
+    }
+    // A time alone includes what is of exactly this time.
+    let of_day = |day: &str| {
+        client
+            .get(&format!("/feeds/f/events?after_ts=2026-01-{day}T12:00:00.5Z"))
+            .json["events"]
+            .clone()
+    };
+    assert_eq!(of_day("01").as_array().map(Vec::len), Some(40));
+    assert_eq!(of_day("08"), json!([]));
+}
+
+#[test]
+fn what_arrives_late_is_seen_in_the_order_of_arrival() {
+    let folder = folder();
+    let relay = Relay::start(folder.path());
+    let client = relay.client();
+    client.make_feed("f");
+    let seq = client.post_event(&event("f", "new"));
+    let mut late = event("f", "late");
+    late["ts"] = "2001-01-01T00:00:00Z".into();
+    client.post_event(&late);
+    let ids = |path: &str| {
+        let events = client.get(path).json["events"].as_array().expect("a list").clone();
+        events
+            .iter()
+            .map(|item| item["event"]["event_id"].clone())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(ids("/feeds/f/events"), ["e-late", "e-new"]);
+    assert_eq!(ids(&format!("/feeds/f/events?after_seq={seq}")), ["e-late"]);
+    assert_eq!(
+        ids("/feeds/f/events?after_ts=2026-01-10T12:00:00Z&after_id=e-new"),
+        [] as [&str; 0]
+    );
+    let feed = client.get("/feeds/f").json;
+    assert_eq!(
+        (&feed["first_ts"], &feed["last_ts"]),
+        (&late["ts"], &event("f", "new")["ts"])
+    );
+}
+
+#[test]
+fn a_query_that_is_wrong_is_told() {
+    let folder = folder();
+    let relay = Relay::start(folder.path());
+    let client = relay.client();
+    client.make_feed("f");
+    for (query, expected) in [
+        ("limit=0&after_ts=soon&page=2", &["limit", "after_ts", "page"][..]),
+        ("after_seq=1&after_ts=2026-01-10T12:00:00Z", &["after_seq"]),
+        ("after_id=x", &["after_id"]),
+    ] {
+        let refused = client.get(&format!("/feeds/f/events?{query}"));
+        assert_eq!(
+            (refused.status, fields(&refused.json)),
+            (400, expected.to_vec()),
+            "{query}"
+        );
+    }
+}
+
+#[test]
+fn a_page_has_eight_mebibytes_at_most() {
+    let folder = folder();
+    let relay = Relay::start(folder.path());
+    let client = relay.client();
+    client.make_feed("f");
+    for number in 0..20 {
+        let mut event = event("f", &number.to_string());
+        event["payload"] = "x".repeat(1_000_000).into();
+        client.post_event(&event);
+    }
+    let first = client.get("/feeds/f/events?after_seq=0&limit=1000").json;
+    assert_eq!(first["events"].as_array().map(Vec::len), Some(8));
+    assert_eq!(client.all("f").len(), 20);
+}
+
+#[test]
+fn a_token_is_asked_for_where_there_is_one_and_is_never_told() {
+    let folder = folder();
+    let everywhere = Start {
+        arguments: &["--listen", "0.0.0.0:0"],
+        ..Start::default()
+    };
+    let output = everywhere.command(folder.path()).output().expect("an end");
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(4), "{told}");
+    assert!(told.contains("RELAY_TOKEN") && output.stdout.is_empty(), "{told}");
+
+    let token = "canary-7f3a";
+    let mut relay = Start {
+        token: Some(token),
+        ..everywhere
+    }
+    .start(folder.path());
+    relay.address.set_ip([127, 0, 0, 1].into());
+    let client = relay.client();
+    assert_eq!(client.get("/health").status, 200);
+    assert_eq!(client.get("/feeds").status, 401);
+    assert_eq!(client.clone().with_token("canary-7f3b").get("/feeds").status, 401);
+    let known = client.with_token(token);
+    known.make_feed("f");
+    known.post_event(&event("f", "1"));
+    let refused = Client::new(relay.address).post("/feeds/f/events", &event("f", "2"));
+    assert_eq!(refused.status, 401);
+    assert_eq!(known.all("f").len(), 1);
+    assert!(!relay.said().contains(token));
+    let log = std::fs::read_to_string(folder.path().join("data/events.ndjson")).expect("a log");
+    assert!(!log.contains(token));
+    relay.stop();
+}
+
+#[test]
+fn methods_and_paths_that_are_none_are_told_as_json() {
+    let folder = folder();
+    let relay = Relay::start(folder.path());
+    let client = relay.client();
+    assert_eq!(client.get("/nowhere").status, 404);
+    assert_eq!(client.post("/health", &json!({})).status, 405);
+    assert_eq!(client.post("/feeds/f/stream", &json!({})).status, 405);
+}

@@ -1,0 +1,177 @@
+//! Those who listen: nothing is missed, whoever comes, goes, lags or is one of thousands.
+use std::{fs, io, thread};
+
+use rustix::process::{Resource, getrlimit, setrlimit};
+use serde_json::Value;
+
+use crate::{
+    folder,
+    support::relay::{Client, Heard, Listener, Relay, Start, event, until},
+};
+
+/// Listeners at once.
+const MANY: usize = 2000;
+
+fn posted(client: &Client, names: std::ops::Range<u32>) -> Vec<(u64, Value)> {
+    let post = |name: u32| {
+        let event = event("f", &name.to_string());
+        (client.post_event(&event), event)
+    };
+    names.map(post).collect()
+}
+
+#[test]
+fn a_stream_goes_on_where_it_was_without_a_gap() {
+    let folder = folder();
+    let relay = Relay::start(folder.path());
+    let client = relay.client();
+    client.make_feed("f");
+    client.make_feed("other");
+    let mut expected = posted(&client, 0..3);
+
+    let mut listener = Listener::connect(relay.address, "f", None);
+    assert_eq!(
+        listener.next(),
+        Heard::Id(expected[2].0),
+        "from now on; and this is where it can resume"
+    );
+    client.post_event(&event("other", "0"));
+    expected.extend(posted(&client, 3..6));
+    for (seq, event) in &expected[3..] {
+        assert_eq!(listener.next(), Heard::Event(*seq, event.clone()));
+    }
+    listener.close();
+
+    // While nobody listens, and with the relay started anew.
+    expected.extend(posted(&client, 6..9));
+    relay.stop();
+    let relay = Relay::start(folder.path());
+    let client = relay.client();
+    let mut listener = Listener::connect(relay.address, "f", Some(&expected[4].0.to_string()));
+    expected.extend(posted(&client, 9..12));
+    for expected in &expected[5..] {
+        assert_eq!(&listener.event(), expected);
+    }
+    // Ids that this relay has not given: too much does no harm, too little does.
+    for strange in ["0", "999999", "x", "-1"] {
+        let mut listener = Listener::connect(relay.address, "f", Some(strange));
+        assert_eq!(listener.next(), Heard::Id(0));
+        for expected in &expected {
+            assert_eq!(&listener.event(), expected, "{strange}");
+        }
+    }
+}
+
+#[test]
+fn who_has_paged_to_the_end_and_listens_from_there_has_everything_once() {
+    let folder = folder();
+    let relay = Relay::start(folder.path());
+    let client = relay.client();
+    client.make_feed("f");
+    let writer = {
+        let client = relay.client();
+        thread::spawn(move || posted(&client, 0..300))
+    };
+    until("the first events", || client.all("f").len() > 50);
+    let mut seen = client.all("f");
+    let last = seen.last().expect("an event").0;
+    let mut listener = Listener::connect(relay.address, "f", Some(&last.to_string()));
+    while seen.len() < 300 {
+        seen.push(listener.event());
+    }
+    assert_eq!(seen, writer.join().expect("a writer"));
+}
+
+#[test]
+fn a_comment_says_that_the_relay_is_alive() {
+    let folder = folder();
+    let arguments = ["--idle-timeout", "200ms"];
+    let start = Start {
+        arguments: &arguments,
+        ..Start::default()
+    };
+    let relay = start.start(folder.path());
+    relay.client().make_feed("f");
+    let mut listener = Listener::connect(relay.address, "f", None);
+    assert_eq!(listener.next(), Heard::Id(0));
+    assert_eq!(listener.next(), Heard::Comment);
+    assert_eq!(listener.next(), Heard::Comment);
+}
+
+#[test]
+fn thousands_listen_without_a_thread_each() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    setrlimit(Resource::Nofile, limit).expect("as many files as listeners");
+    let folder = folder();
+    let relay = Relay::start(folder.path());
+    let client = relay.client();
+    client.make_feed("f");
+    let mut listeners: Vec<_> = (0..MANY).map(|_| Listener::connect(relay.address, "f", None)).collect();
+    let tasks = || {
+        fs::read_dir(format!("/proc/{}/task", relay.pid()))
+            .expect("threads")
+            .count()
+    };
+    assert!(tasks() < 16, "{} threads", tasks());
+    let expected = posted(&client, 0..3);
+    for listener in &mut listeners {
+        for expected in &expected {
+            assert_eq!(&listener.event(), expected);
+        }
+    }
+    assert!(tasks() < 16, "{} threads", tasks());
+    relay.stop();
+    for listener in &mut listeners {
+        while listener.try_next().expect("an end that is clean").is_some() {}
+    }
+}
+
+#[test]
+fn a_slow_listener_is_dropped_and_resumes_while_others_get_everything() {
+    const EVENTS: usize = 80;
+    let folder = folder();
+    let arguments = ["--idle-timeout", "1s"];
+    let start = Start {
+        arguments: &arguments,
+        ..Start::default()
+    };
+    let relay = start.start(folder.path());
+    let client = relay.client();
+    client.make_feed("f");
+    let mut slow = Listener::connect(relay.address, "f", None);
+    let mut quick = Listener::connect(relay.address, "f", None);
+    let address = relay.address;
+    let writer = thread::spawn(move || {
+        for number in 0..EVENTS {
+            let mut event = event("f", &number.to_string());
+            event["payload"] = "x".repeat(512 << 10).into();
+            client.post_event(&event);
+        }
+        client
+    });
+    let all: Vec<_> = (0..EVENTS).map(|_| quick.event()).collect();
+    let client = writer.join().expect("a writer");
+    assert_eq!(client.all("f"), all);
+
+    until("the slow one is dropped", || relay.said().contains("took nothing"));
+
+    let mut got = Vec::new();
+    let ended = loop {
+        match slow.try_next() {
+            Ok(Some(Heard::Event(seq, event))) => got.push((seq, event)),
+            Ok(Some(_)) => {}
+            Ok(None) => panic!("it is cut, not ended"),
+            Err(error) => break error,
+        }
+    };
+    let cut = [io::ErrorKind::UnexpectedEof, io::ErrorKind::ConnectionReset];
+    assert!(cut.contains(&ended.kind()), "{ended}");
+    assert!(got.len() < EVENTS, "it was buffered for");
+    let resume = got.last().map_or("0".to_owned(), |(seq, _)| seq.to_string());
+    let mut again = Listener::connect(address, "f", Some(&resume));
+    while got.len() < EVENTS {
+        got.push(again.event());
+    }
+    assert!(got == all, "each event once, in order");
+}
