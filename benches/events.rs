@@ -3,8 +3,10 @@
 //!
 //! Each row starts from the same repository, which `git fast-import` makes, and is the best of three runs. *git add* writes
 //! the files of a batch into a work tree and runs `git add . && git commit`; *git fast-import* reads the same commits as a
-//! stream, and syncs once, at its end; *commit* is this library, which syncs each batch. Ids are random (each lands somewhere
-//! in the folder) or ULIDs (each lands at its end). CPU time is that of the process and its children, where `/proc` tells. Bytes are those of the object database per event, after as many batches.
+//! stream, and syncs once, at its end; *commit* is this library, which syncs each batch; *commit, 32 together* is what it
+//! does when events come faster than that: still a commit for each batch, but they are landed together. Ids are random (each
+//! lands somewhere in the folder) or ULIDs (each lands at its end). CPU time is that of the process and its children, where
+//! `/proc` tells. Bytes are those of the object database per event, after as many batches.
 #[path = "../tests/support/mod.rs"]
 mod support;
 
@@ -21,7 +23,7 @@ use serde_json::json;
 use stargate_mirror::{
     clock::SystemClock,
     event::{Event, Layout},
-    events::{Context, Options},
+    events::{Context, Options, batch},
 };
 use support::git::{self, git};
 
@@ -85,7 +87,10 @@ fn main() {
         row("git fast-import", ours, &|path, batches| {
             fast_import(path, ids, batches)
         });
-        row("commit", ours, &|path, batches| commit(path, ids, batches));
+        row("commit", ours, &|path, batches| commit(path, ids, batches, 1));
+        row("commit, 32 together", ours, &|path, batches| {
+            commit(path, ids, batches, batch::MOST)
+        });
     }
 }
 
@@ -199,7 +204,7 @@ fn fast_import(path: &Path, ids: Ids, count: u64) -> Duration {
     start.elapsed()
 }
 
-fn commit(path: &Path, ids: Ids, count: u64) -> Duration {
+fn commit(path: &Path, ids: Ids, count: u64, together: usize) -> Duration {
     let now = "2026-01-10T12:00:00Z".parse().expect("a time");
     let batches: Vec<Vec<Event>> = batches(count)
         .map(|numbers| numbers.map(|number| event(ids, number)).collect())
@@ -207,9 +212,10 @@ fn commit(path: &Path, ids: Ids, count: u64) -> Duration {
     let clock = SystemClock::default();
     let start = Instant::now();
     let context = Context::open(path, &Options::default(), now).expect("opened");
-    for batch in &batches {
-        let committed = context.commit(batch, &clock).expect("committed");
-        assert_eq!(committed.added as u64, BATCH);
+    for batches in batches.chunks(together) {
+        let batches: Vec<_> = batches.iter().map(Vec::as_slice).collect();
+        let landed = context.commit_each(&batches, &clock).expect("committed");
+        assert!(landed.iter().all(|committed| committed.added as u64 == BATCH));
     }
     start.elapsed()
 }

@@ -254,26 +254,37 @@ fn random_batches_are_what_a_model_says() {
         let mut random = Random(seed);
         let mut model: BTreeMap<(String, String), Event> = BTreeMap::new();
         for round in 0..60 {
-            let batch: Vec<Event> = (0..random.below(12)).map(|_| any(&mut random)).collect();
-            let (mut added, mut known, mut refused) = (0, 0, 0);
-            for event in &batch {
-                let key = (event.feed_id().to_owned(), event.event_id().to_owned());
-                match model.get(&key) {
-                    None => {
-                        model.insert(key, event.clone());
-                        added += 1;
+            let batches: Vec<Vec<Event>> = (0..1 + random.below(4))
+                .map(|_| (0..random.below(12)).map(|_| any(&mut random)).collect())
+                .collect();
+            let before = packs(&repository.git_dir());
+            let together: Vec<_> = batches.iter().map(Vec::as_slice).collect();
+            let landed = repository.commit_each(&together, &clock()).expect("committed");
+            assert!(packs(&repository.git_dir()) <= before + 1, "they share a pack");
+            assert_eq!(landed.len(), batches.len());
+            for (batch, committed) in batches.iter().zip(landed) {
+                let (mut added, mut known, mut refused) = (0, 0, 0);
+                for event in batch {
+                    let key = (event.feed_id().to_owned(), event.event_id().to_owned());
+                    match model.get(&key) {
+                        None => {
+                            model.insert(key, event.clone());
+                            added += 1;
+                        }
+                        Some(there) if there == event => known += 1,
+                        Some(_) => refused += 1,
                     }
-                    Some(there) if there == event => known += 1,
-                    Some(_) => refused += 1,
                 }
+                assert_eq!(
+                    (committed.added, committed.known, committed.refused.len()),
+                    (added, known, refused),
+                    "{round}"
+                );
+                let message = committed
+                    .commit
+                    .map(|commit| git(&path, &["log", "-1", "--format=%s", &commit.to_string()]));
+                assert_eq!(message, (added > 0).then(|| format!("Mirror: add {added} event(s)")));
             }
-            let committed = repository.commit(&batch, &clock()).expect("committed");
-            assert_eq!(
-                (committed.added, committed.known, committed.refused.len()),
-                (added, known, refused),
-                "{round}"
-            );
-            assert_eq!(committed.commit.is_some(), added > 0);
             if random.below(7) == 0 {
                 repository = Context::open(&path, &options(bare), now()).expect("opened");
             }
@@ -404,7 +415,7 @@ fn a_crash_at_any_point_leaves_the_old_or_the_new_commit() {
             let repository = Context::open_on(&disk, &path, &options(bare), now()).expect("opened");
             armed.set(true);
             let batch = [simple("f", "e-1"), simple("g", "e-2")];
-            let result = repository.commit(&batch, &clock());
+            let result = repository.commit_each(&[&batch[..1], &batch[1..]], &clock());
             drop(repository);
             let done = result.is_ok() && disk.calls.borrow().len() < base.get() + kill_at;
             // Another process goes on.

@@ -7,6 +7,8 @@ pub const SIZE: usize = 10;
 pub const TIMEOUT: Duration = Duration::from_millis(5000);
 /// A batch of so many bytes of JSON is enough, whatever its size.
 pub const MAX_BYTES: usize = 16 << 20;
+/// The most batches that are landed together.
+pub const MOST: usize = 32;
 
 /// How much is enough.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,52 +28,82 @@ impl Default for Limits {
     }
 }
 
-/// What waits for its commit.
+/// What waits for its commit: batches that are full, and one that is not yet. More than one is full when events come faster
+/// than commits: then they are landed together.
 #[derive(Debug)]
-pub struct Batch<T> {
+pub struct Batches<T> {
     limits: Limits,
-    items: Vec<T>,
+    full: Vec<Vec<T>>,
+    open: Vec<T>,
+    /// Of the open one.
     bytes: usize,
-    /// When the timeout of its first item is over.
+    /// Of the full ones.
+    full_bytes: usize,
+    /// When the timeout of the first item of the open one is over.
     due: Option<Duration>,
 }
 
-impl<T> Batch<T> {
-    /// An empty one. Times are those of a monotonic clock.
+impl<T> Batches<T> {
+    /// None yet. Times are those of a monotonic clock.
     pub fn new(limits: Limits) -> Self {
-        Batch {
+        Batches {
             limits,
-            items: Vec::new(),
+            full: Vec::new(),
+            open: Vec::new(),
             bytes: 0,
+            full_bytes: 0,
             due: None,
         }
     }
 
     /// Takes one more item, of so many bytes.
     pub fn push(&mut self, item: T, bytes: usize, now: Duration) {
-        self.items.push(item);
+        self.open.push(item);
         self.bytes = self.bytes.saturating_add(bytes);
         self.due.get_or_insert(now.saturating_add(self.limits.timeout));
+        if self.open.len() >= self.limits.size || self.bytes >= MAX_BYTES {
+            self.close();
+        }
     }
 
-    /// Whether it is to be committed now.
-    pub fn is_due(&self, now: Duration) -> bool {
-        self.items.len() >= self.limits.size || self.bytes >= MAX_BYTES || self.due.is_some_and(|due| due <= now)
+    /// The open batch is full, whatever is in it.
+    pub fn close(&mut self) {
+        if !self.open.is_empty() {
+            self.full.push(std::mem::take(&mut self.open));
+            self.full_bytes = self.full_bytes.saturating_add(self.bytes);
+            (self.bytes, self.due) = (0, None);
+        }
     }
 
-    /// How long to wait for more at most; without end when it is empty.
+    /// Closes the open batch if its first item has waited long enough.
+    pub fn close_if_due(&mut self, now: Duration) {
+        if self.due.is_some_and(|due| due <= now) {
+            self.close();
+        }
+    }
+
+    /// Whether more can be taken before the full ones are committed.
+    pub fn has_room(&self) -> bool {
+        self.full.len() < MOST && self.full_bytes < MAX_BYTES
+    }
+
+    /// How long to wait for more at most; without end when there is nothing.
     pub fn wait(&self, now: Duration) -> Option<Duration> {
-        self.due.map(|due| due.saturating_sub(now))
+        match self.full.is_empty() {
+            true => self.due.map(|due| due.saturating_sub(now)),
+            false => Some(Duration::ZERO),
+        }
     }
 
-    /// What is in it, in the order of arrival.
-    pub fn items(&self) -> &[T] {
-        &self.items
+    /// The full ones, each in the order of arrival.
+    pub fn full(&self) -> &[Vec<T>] {
+        &self.full
     }
 
-    /// Begins the next one.
+    /// The full ones are committed.
     pub fn clear(&mut self) {
-        *self = Batch::new(self.limits);
+        self.full.clear();
+        self.full_bytes = 0;
     }
 }
 
@@ -81,8 +113,8 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn batch(size: usize) -> Batch<u32> {
-        Batch::new(Limits {
+    fn batches(size: usize) -> Batches<usize> {
+        Batches::new(Limits {
             size,
             timeout: 5 * SECOND,
         })
@@ -90,28 +122,51 @@ mod tests {
 
     #[test]
     fn the_timeout_is_that_of_the_first_item() {
-        let mut batch = batch(10);
-        assert_eq!((batch.wait(SECOND), batch.is_due(9 * SECOND)), (None, false));
-        batch.push(1, 1, SECOND);
-        batch.push(2, 1, 4 * SECOND);
-        assert_eq!(batch.wait(4 * SECOND), Some(2 * SECOND));
-        assert!(!batch.is_due(SECOND * 59 / 10) && batch.is_due(6 * SECOND));
-        assert_eq!(batch.wait(7 * SECOND), Some(Duration::ZERO));
-        batch.clear();
-        assert_eq!((batch.wait(7 * SECOND), batch.items()), (None, &[][..]));
+        let mut batches = batches(10);
+        assert_eq!(batches.wait(SECOND), None);
+        batches.push(1, 1, SECOND);
+        batches.push(2, 1, 4 * SECOND);
+        assert_eq!(batches.wait(4 * SECOND), Some(2 * SECOND));
+        batches.close_if_due(SECOND * 59 / 10);
+        assert!(batches.full().is_empty());
+        batches.close_if_due(6 * SECOND);
+        assert_eq!(batches.full(), [[1, 2]]);
+        assert_eq!(batches.wait(7 * SECOND), Some(Duration::ZERO));
+        batches.clear();
+        assert_eq!((batches.wait(7 * SECOND), batches.full().len()), (None, 0));
+        batches.close();
+        assert!(batches.full().is_empty(), "nothing is no batch");
     }
 
     #[test]
     fn enough_is_enough() {
-        let mut full = batch(2);
-        full.push(1, 1, SECOND);
-        assert!(!full.is_due(SECOND));
-        full.push(2, 1, SECOND);
-        assert!(full.is_due(SECOND) && full.items() == [1, 2]);
-        let mut large = batch(1000);
+        let mut batches = batches(2);
+        (1..=5).for_each(|item| batches.push(item, 1, SECOND));
+        assert_eq!(batches.full(), [[1, 2], [3, 4]]);
+        batches.clear();
+        assert_eq!(
+            batches.wait(2 * SECOND),
+            Some(4 * SECOND),
+            "the rest waits for its own timeout"
+        );
+        batches.close();
+        assert_eq!(batches.full(), [[5]]);
+        let mut large = self::batches(1000);
         large.push(1, MAX_BYTES - 1, SECOND);
-        assert!(!large.is_due(SECOND));
+        assert!(large.full().is_empty());
         large.push(2, 1, SECOND);
-        assert!(large.is_due(SECOND));
+        assert_eq!(large.full(), [[1, 2]]);
+        assert!(!large.has_room(), "there is a bound in bytes");
+    }
+
+    #[test]
+    fn only_so_many_wait() {
+        let mut batches = batches(1);
+        let taken = (0..).take_while(|item| {
+            let has_room = batches.has_room();
+            batches.push(*item, 1, SECOND);
+            has_room
+        });
+        assert_eq!(taken.count(), MOST);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   source::relay (a thread per feed) --+
-//!   source::lines (standard input) -----+--> inbox --> batch --> Context::commit --> pusher --> Context::publish
+//!   source::lines (standard input) -----+--> inbox --> batches --> Context::commit_each --> pusher --> Context::publish
 //! ```
 //!
 //! One thread commits, another one pushes; neither waits for the other. An event that arrived is in memory until its batch is
@@ -17,7 +17,7 @@ use std::{
 
 use super::{
     Committed, Context, Error, Options,
-    batch::Batch,
+    batch::Batches,
     inbox::{Inbox, Next, Sender, Stop, inbox},
     lock_file,
     pace::Pace,
@@ -32,6 +32,7 @@ use super::{
 };
 use crate::{
     clock::{Clock, SystemClock},
+    event::Event,
     push::{self, Outcome},
     retry::RetryPolicy,
     transport::{self, web::Web},
@@ -103,7 +104,7 @@ pub fn run(
         pusher: target
             .is_ok()
             .then(|| start_pusher(settings, &context, environment, clock)),
-        batch: Batch::new(settings.limits),
+        batches: Batches::new(settings.limits),
         summary: Summary::default(),
         next_marks: Duration::ZERO,
         next_heartbeat: clock.elapsed() + lock_file::HEARTBEAT,
@@ -129,7 +130,7 @@ struct Run<'a> {
     clock: SystemClock,
     context: Context,
     pusher: Option<Pusher>,
-    batch: Batch<Arrival>,
+    batches: Batches<Arrival>,
     marks: Option<Marks>,
     next_marks: Duration,
     next_heartbeat: Duration,
@@ -172,11 +173,15 @@ impl Run<'_> {
         loop {
             let now = self.clock.elapsed();
             let heartbeat = self.next_heartbeat.saturating_sub(now);
-            let wait = self.batch.wait(now).map_or(heartbeat, |wait| wait.min(heartbeat));
+            let wait = self.batches.wait(now).map_or(heartbeat, |wait| wait.min(heartbeat));
             let ended = match inbox.next(Some(wait)) {
                 Next::Arrival(arrival) => {
                     let bytes = arrival.bytes;
-                    self.batch.push(arrival, bytes, self.clock.elapsed());
+                    self.batches.push(arrival, bytes, self.clock.elapsed());
+                    // What has arrived already lands with it.
+                    if self.batches.has_room() {
+                        continue;
+                    }
                     None
                 }
                 Next::Nothing => None,
@@ -184,16 +189,18 @@ impl Run<'_> {
                 Next::Stopped => Some(Ended::Stopped),
             };
             self.beat();
-            if ended.is_some() || self.batch.is_due(self.clock.elapsed()) {
-                self.commit_patiently(inbox)?;
+            match ended {
+                Some(_) => self.batches.close(),
+                None => self.batches.close_if_due(self.clock.elapsed()),
             }
+            self.commit_patiently(inbox)?;
             if let Some(ended) = ended {
                 return Ok(ended);
             }
         }
     }
 
-    /// Commits the batch; what fails is tried again until it is time to stop.
+    /// Commits the batches that are full; what fails is tried again until it is time to stop.
     fn commit_patiently(&mut self, inbox: &Inbox<Arrival>) -> Result<(), RunError> {
         let mut distances = COMMIT_AGAIN.delays(|| 0.0);
         loop {
@@ -201,7 +208,7 @@ impl Run<'_> {
                 return Ok(());
             };
             let distance = distances.next().unwrap_or(COMMIT_AGAIN.max_delay);
-            let count = self.batch.items().len();
+            let count = self.batches.full().iter().flatten().count();
             tracing::error!(
                 again_s = distance.as_secs(),
                 "{count} event(s) are not committed: {error}{}",
@@ -214,16 +221,19 @@ impl Run<'_> {
     }
 
     fn commit(&mut self) -> Result<(), Error> {
-        let events: Vec<_> = self
-            .batch
-            .items()
-            .iter()
-            .filter_map(|arrival| arrival.event.as_ref().ok())
-            .cloned()
-            .collect();
-        let committed = self.context.commit(&events, &self.clock)?;
-        self.tell_of(&committed);
-        for arrival in self.batch.items() {
+        let events = |batch: &Vec<Arrival>| -> Vec<Event> {
+            let events = batch.iter().filter_map(|arrival| arrival.event.as_ref().ok());
+            events.cloned().collect()
+        };
+        let batches: Vec<_> = self.batches.full().iter().map(events).collect();
+        let batches: Vec<_> = batches.iter().map(Vec::as_slice).collect();
+        if batches.is_empty() {
+            return Ok(());
+        }
+        for committed in self.context.commit_each(&batches, &self.clock)? {
+            self.tell_of(&committed);
+        }
+        for arrival in self.batches.full().iter().flatten() {
             if let Err(refused) = &arrival.event {
                 let problems: Vec<_> = refused.problems.iter().map(ToString::to_string).collect();
                 self.context.keep_unreadable(&refused.raw, self.clock.now())?;
@@ -234,7 +244,7 @@ impl Run<'_> {
                 marks.set(mark.clone());
             }
         }
-        self.batch.clear();
+        self.batches.clear();
         self.save_marks(MARKS_EVERY);
         Ok(())
     }

@@ -108,12 +108,6 @@ impl Edit<'_> {
         }
     }
 
-    /// The folder at `path` as it was before the edits that are not written, if it is there and was not new.
-    pub(super) fn committed_folder(&mut self, path: &BStr) -> Result<Option<ObjectId>, Error> {
-        let leaf = self.get(path)?.filter(|leaf| leaf.kind == EntryKind::Tree);
-        Ok(leaf.map(|leaf| leaf.id))
-    }
-
     /// Puts a file at `path`, which is plain: no part of it is empty.
     pub(super) fn set(&mut self, path: &BStr, leaf: Leaf) -> Result<(), SetError> {
         let (folder, name) = split(path);

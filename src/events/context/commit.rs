@@ -9,8 +9,9 @@ use super::super::{
     Error,
     folder::Leaf,
     known::{self, Known},
-    new_pack::{NewPack, object_id},
+    new_pack::NewPack,
     objects::Objects,
+    refused::RefusedEvents,
     trees::{Edit, SetError},
 };
 use super::{Context, State};
@@ -63,61 +64,86 @@ impl<S: Storage> Context<S> {
     /// ([`Kind::Busy`](crate::events::Kind::Busy)), or with a work tree somebody has put something else where an event
     /// belongs ([`Kind::Refused`](crate::events::Kind::Refused)). The same again may succeed, and repeats nothing.
     pub fn commit(&self, events: &[Event], clock: &dyn Clock) -> Result<Committed, Error> {
+        let committed = self.commit_each(&[events], clock)?;
+        Ok(committed.into_iter().next().unwrap_or_default())
+    }
+
+    /// [`commit()`](Context::commit()) for each of `batches`, in their order, landed together: one pack, one move of the
+    /// branch, durable at once. What each came to, in the same order.
+    ///
+    /// # Errors
+    /// As [`commit()`](Context::commit()); then none of them was committed.
+    pub fn commit_each(&self, batches: &[&[Event]], clock: &dyn Clock) -> Result<Vec<Committed>, Error> {
         let mut state = self.state();
         let repository = self.repository();
         let _lock = self.exclusive(&repository, clock)?;
         let objects = Objects(&repository);
         let tip = self.begin(&mut state, objects)?;
         let mut pack = NewPack::new(objects.hash());
-        let (committed, tree) = self.add(&mut state, objects, tip, events, &mut pack, clock.now())?;
-        let Some(tree) = tree else {
-            return Ok(committed);
-        };
-        let message = message(committed.added);
-        let commit = self.commit_object(&repository, tree, &[tip], &message, clock.now())?;
-        let commit = pack
-            .add(ObjectKind::Commit, &commit)
-            .map_err(|error| self.pack_failed(&error))?;
-        self.land(&mut state, &repository, pack, tip, commit)?;
-        Ok(Committed {
-            commit: Some(commit),
-            ..committed
-        })
-    }
-
-    /// Adds events to the tree of `tip`, and what is new of it to `pack`; gives the new tree, if there is something new.
-    fn add(
-        &self,
-        state: &mut State,
-        objects: Objects<'_>,
-        tip: ObjectId,
-        events: &[Event],
-        pack: &mut NewPack,
-        now: Timestamp,
-    ) -> Result<(Committed, Option<ObjectId>), Error> {
         let State {
             trees, known, refused, ..
-        } = state;
-        let mut edit = trees.edit(objects, Some(objects.tree_of(tip)?));
-        let mut committed = Committed::default();
-        let mut batch = Batch {
+        } = &mut *state;
+        let mut landing = Landing {
+            context: self,
             objects,
+            edit: trees.edit(objects, Some(objects.tree_of(tip)?)),
             known,
+            refused,
+            feeds: HashMap::new(),
             added: HashMap::new(),
         };
+        let mut head = tip;
+        let mut landed = Vec::new();
+        for events in batches {
+            let committed = landing.commit(events, head, &mut pack, clock.now())?;
+            head = committed.commit.unwrap_or(head);
+            landed.push(committed);
+        }
+        drop(landing);
+        if head != tip {
+            self.land(&mut state, &repository, pack, tip, head)?;
+        }
+        Ok(landed)
+    }
+}
+
+/// Batches that become commits, none of which is in the repository yet.
+struct Landing<'a, S: Storage> {
+    context: &'a Context<S>,
+    objects: Objects<'a>,
+    edit: Edit<'a>,
+    known: &'a mut Known,
+    refused: &'a mut RefusedEvents,
+    /// The folders of feeds, as they are in the repository.
+    feeds: HashMap<String, Option<ObjectId>>,
+    /// What was added, by feed and id.
+    added: HashMap<(String, String), (String, ObjectId)>,
+}
+
+impl<S: Storage> Landing<'_, S> {
+    /// Adds a commit on `parent` to `pack`, with all that is new of it, if something is.
+    fn commit(
+        &mut self,
+        events: &[Event],
+        parent: ObjectId,
+        pack: &mut NewPack,
+        now: Timestamp,
+    ) -> Result<Committed, Error> {
+        let context = self.context;
+        let mut committed = Committed::default();
         for event in events {
             let file = event.to_file();
-            let blob = object_id(objects.hash(), ObjectKind::Blob, &file).map_err(|error| self.pack_failed(&error))?;
-            let path = event.path(self.0.options.layout);
-            match batch.take(&mut edit, event, &path, blob)? {
+            let blob = context.blob_id(&file)?;
+            let path = event.path(context.0.options.layout);
+            match self.take(event, &path, blob)? {
                 Taken::Known => committed.known += 1,
                 Taken::Added => {
                     committed.added += 1;
                     pack.add(ObjectKind::Blob, &file)
-                        .map_err(|error| self.pack_failed(&error))?;
+                        .map_err(|error| context.pack_failed(&error))?;
                 }
                 Taken::Refused(there) => {
-                    refused.keep(&self.0.storage, &path, blob, &file, now)?;
+                    self.refused.keep(&context.0.storage, &path, blob, &file, now)?;
                     committed.refused.push(Refusal {
                         feed_id: event.feed_id().into(),
                         event_id: event.event_id().into(),
@@ -127,32 +153,25 @@ impl<S: Storage> Context<S> {
             }
         }
         if committed.added == 0 {
-            return Ok((committed, None));
+            return Ok(committed);
         }
-        self.set_lock(&mut edit, pack, now)?;
-        let tree = edit.write(pack).map_err(|error| self.pack_failed(&error))?;
-        Ok((committed, Some(tree)))
+        context.set_lock(&mut self.edit, pack, now)?;
+        let tree = self.edit.write(pack).map_err(|error| context.pack_failed(&error))?;
+        let commit = context.commit_object(self.objects.0, tree, &[parent], &message(committed.added), now)?;
+        let commit = pack.add(ObjectKind::Commit, &commit);
+        committed.commit = Some(commit.map_err(|error| context.pack_failed(&error))?);
+        Ok(committed)
     }
-}
 
-/// A batch that is being taken.
-struct Batch<'a> {
-    objects: Objects<'a>,
-    known: &'a mut Known,
-    /// What was added, by feed and id.
-    added: HashMap<(String, String), (String, ObjectId)>,
-}
-
-impl Batch<'_> {
-    fn take(&mut self, edit: &mut Edit<'_>, event: &Event, path: &str, blob: ObjectId) -> Result<Taken, Error> {
+    fn take(&mut self, event: &Event, path: &str, blob: ObjectId) -> Result<Taken, Error> {
         let key = (event.feed_id().to_owned(), event.event_id().to_owned());
         if let Some((there, id)) = self.added.get(&key) {
             return Ok(same_or_refused(*id == blob, there));
         }
-        if let Some(leaf) = edit.get(BStr::new(path))? {
+        if let Some(leaf) = self.edit.get(BStr::new(path))? {
             return Ok(same_or_refused(leaf.id == blob, path));
         }
-        let feed = edit.committed_folder(BStr::new(&format!("{FOLDER}/{}", event.feed_id())))?;
+        let feed = self.feed(event.feed_id())?;
         if self
             .known
             .may_have(self.objects, event.feed_id(), feed, event.event_id())?
@@ -164,7 +183,7 @@ impl Batch<'_> {
             }
         }
         let kind = EntryKind::Blob;
-        match edit.set(BStr::new(path), Leaf { kind, id: blob }) {
+        match self.edit.set(BStr::new(path), Leaf { kind, id: blob }) {
             Ok(()) => {}
             Err(SetError::InTheWay(there)) => return Ok(Taken::Refused(there.to_string())),
             Err(SetError::Unreadable(error)) => return Err(error),
@@ -172,6 +191,18 @@ impl Batch<'_> {
         self.known.add(event.feed_id(), event.event_id());
         self.added.insert(key, (path.to_owned(), blob));
         Ok(Taken::Added)
+    }
+
+    /// The folder of a feed as it is in the repository: asked before the feed is edited.
+    fn feed(&mut self, feed_id: &str) -> Result<Option<ObjectId>, Error> {
+        if let Some(folder) = self.feeds.get(feed_id) {
+            return Ok(*folder);
+        }
+        let path = format!("{FOLDER}/{feed_id}");
+        let leaf = self.edit.get(BStr::new(&path))?;
+        let folder = leaf.filter(|leaf| leaf.kind == EntryKind::Tree).map(|leaf| leaf.id);
+        self.feeds.insert(feed_id.to_owned(), folder);
+        Ok(folder)
     }
 }
 
