@@ -1,9 +1,10 @@
 //! The folders of a tree, edited in memory from commit to commit.
 //!
 //! What was read stays, each folder with the id that it has in the repository: it is used as long as its parent names that
-//! id, so it never matters who else moved the branch. A large folder is written as a delta of an earlier state of itself,
-//! its *base*, that goes along in each pack as it was compressed once: a pack on disk must hold the base of its deltas. So
-//! nothing large is compressed but once in a while, when what was added since makes an eighth of it.
+//! id, so it never matters who else moved the branch. A large folder is written as a delta of an earlier state of itself:
+//! of the one before, if that is in the same pack, else of its *base*, that goes along in each pack as it was compressed
+//! once, for a pack on disk must hold the bases of its deltas. What is added since the base is in each delta of it; once
+//! these deltas have taken as many bytes as the base, what it is now becomes the next one.
 use std::collections::HashMap;
 
 use bstr::{BStr, BString, ByteSlice};
@@ -18,8 +19,10 @@ use super::{
 
 /// A folder is written as a delta from so many bytes on.
 const LARGE: usize = 16 * 1024;
-/// A delta larger than this share of its base makes a new base.
+/// A delta larger than this share of the folder is none worth having.
 const SHARE: usize = 8;
+/// The most deltas from a folder to its base.
+const MAX_DEPTH: usize = 10;
 /// How many bytes of folders and bases are kept from one commit to the next.
 const MAX_KEPT: usize = 256 << 20;
 
@@ -34,12 +37,23 @@ struct Kept {
     id: Option<ObjectId>,
     folder: Folder,
     base: Option<Base>,
+    before: Option<Before>,
 }
 
 struct Base {
     id: ObjectId,
     folder: Folder,
     compressed: Vec<u8>,
+    /// The bytes of the deltas of it so far.
+    spent: usize,
+}
+
+/// What was written last.
+struct Before {
+    id: ObjectId,
+    folder: Folder,
+    /// How many deltas it is from the base.
+    depth: usize,
 }
 
 /// A tree being edited.
@@ -79,7 +93,8 @@ impl Trees {
     pub(super) fn edit<'a>(&'a mut self, objects: Objects<'a>, root: Option<ObjectId>) -> Edit<'a> {
         let bytes = |kept: &Kept| {
             let base = kept.base.as_ref();
-            kept.folder.raw().len() + base.map_or(0, |base| base.folder.raw().len() + base.compressed.len())
+            let before = kept.before.as_ref().map_or(0, |before| before.folder.raw().len());
+            kept.folder.raw().len() + before + base.map_or(0, |base| base.folder.raw().len() + base.compressed.len())
         };
         if self.kept.values().map(bytes).sum::<usize>() > MAX_KEPT {
             self.kept.clear();
@@ -196,6 +211,7 @@ impl Edit<'_> {
             id: Some(id),
             folder,
             base,
+            before: None,
         };
         self.trees.kept.insert(path.to_owned(), kept);
         Ok(())
@@ -215,6 +231,7 @@ impl Edit<'_> {
                 id: None,
                 folder: Folder::new(self.objects.hash()),
                 base: None,
+                before: None,
             };
             if !path.is_empty() {
                 self.open(split(path).0)?;
@@ -249,26 +266,60 @@ impl Kept {
         }
         let id = object_id(pack.hash(), Kind::Tree, raw)?;
         self.id = Some(id);
-        let delta = self.base.as_ref().and_then(|base| {
-            let limit = base.folder.raw().len() / SHARE;
-            Some((base, self.folder.delta(&base.folder, limit)?))
+        let depth = match self.write_delta_of_before(id, pack)? {
+            Some(depth) => depth,
+            None => match self.write_delta_of_base(id, pack)? {
+                true => 1,
+                false => self.write_base(id, pack)?,
+            },
+        };
+        self.before = Some(Before {
+            id,
+            folder: self.folder.clone(),
+            depth,
         });
-        match delta {
-            Some((base, delta)) => {
-                pack.add_compressed(base.id, Kind::Tree, base.folder.raw().len(), &base.compressed)?;
-                pack.add_delta(id, base.id, &delta)?;
-            }
-            None => {
-                let compressed = pack.compressed(raw)?;
-                pack.add_compressed(id, Kind::Tree, raw.len(), &compressed)?;
-                self.base = Some(Base {
-                    id,
-                    folder: self.folder.clone(),
-                    compressed,
-                });
-            }
-        }
         Ok(id)
+    }
+
+    /// Adds a delta of what was written last, if that is in this pack; gives how far it is from the base.
+    fn write_delta_of_before(&self, id: ObjectId, pack: &mut NewPack) -> Result<Option<usize>, PackError> {
+        let before = self.before.as_ref();
+        let Some(before) = before.filter(|before| before.depth < MAX_DEPTH && pack.has(&before.id)) else {
+            return Ok(None);
+        };
+        let Some(delta) = self.folder.delta(&before.folder, self.folder.raw().len() / SHARE) else {
+            return Ok(None);
+        };
+        pack.add_delta(id, before.id, &delta)?;
+        Ok(Some(before.depth + 1))
+    }
+
+    /// Adds a delta of the base, and the base, if that pays; says whether it did.
+    fn write_delta_of_base(&mut self, id: ObjectId, pack: &mut NewPack) -> Result<bool, PackError> {
+        let Some(base) = self.base.as_mut().filter(|base| base.spent < base.compressed.len()) else {
+            return Ok(false);
+        };
+        let Some(delta) = self.folder.delta(&base.folder, self.folder.raw().len() / SHARE) else {
+            return Ok(false);
+        };
+        pack.add_compressed(base.id, Kind::Tree, base.folder.raw().len(), &base.compressed)?;
+        let before = pack.length();
+        pack.add_delta(id, base.id, &delta)?;
+        base.spent += pack.length() - before;
+        Ok(true)
+    }
+
+    /// Adds the folder as it is, which is the base from now on.
+    fn write_base(&mut self, id: ObjectId, pack: &mut NewPack) -> Result<usize, PackError> {
+        let compressed = pack.compressed(self.folder.raw())?;
+        pack.add_compressed(id, Kind::Tree, self.folder.raw().len(), &compressed)?;
+        self.base = Some(Base {
+            id,
+            folder: self.folder.clone(),
+            compressed,
+            spent: 0,
+        });
+        Ok(0)
     }
 }
 
