@@ -74,6 +74,8 @@ enum Mood {
     Half,
     Unreachable,
     Forbidden,
+    /// The repository is elsewhere: who asks is led there, who pushes at once is not.
+    Moved,
 }
 
 #[derive(Default)]
@@ -159,6 +161,7 @@ impl Mirror for Model {
                 self.apply(&commands[..1]);
                 Ok(all(Verdict::Accepted))
             }
+            Mood::Moved => Err(Error::new(Outcome::Misconfigured, "the server redirects a POST")),
             Mood::Unreachable | Mood::Forbidden => Err(Error::new(Outcome::Transient, "connection refused")),
         }
     }
@@ -364,6 +367,19 @@ fn a_refusal_of_a_remembered_mirror_counts_as_one_attempt() {
     assert_eq!((settled[0].attempts, settled[0].result.outcome), (3, Outcome::Rejected));
     assert_eq!(clock.slept(), [HALF_A_SECOND, A_SECOND]);
     assert_eq!(model.pushes.len(), 1 + 3);
+}
+
+#[test]
+fn a_mirror_that_has_moved_is_found_within_the_same_attempt() {
+    let mut stargate = stargate(&[("refs/kv/main", 1)]);
+    let mut model = Model::default();
+    cycle(&stargate, &mut model, &[update("refs/kv/main", 0, 1)]);
+    stargate.refs.insert("refs/kv/main".into(), 2);
+    model.moods = vec![Mood::Moved];
+    let (settled, done, clock) = cycle(&stargate, &mut model, &[update("refs/kv/main", 1, 2)]);
+    assert_eq!((settled[0].attempts, settled[0].result.outcome), (1, Outcome::Mirrored));
+    assert_eq!((done, model.pushes.len(), model.asked), (vec![0], 3, 2));
+    assert!(clock.slept().is_empty());
 }
 
 #[test]

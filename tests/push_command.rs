@@ -182,6 +182,7 @@ fn pushes_are_those_of_git_lines_codes_and_refs() {
         &["origin", ":gone", ":refs/heads/missing"],
         &["origin", "--delete", "gone", "light"],
         &["origin", ":missing"],
+        &["origin", ":refs/heads/gone", "main:refs/heads/gone/below"],
         &["origin", "light"],
         &["origin", "main:odd"],
         &["origin", "+main:odd"],
@@ -446,6 +447,7 @@ fn exit_codes_are_those_of_the_project_unless_lines_for_scripts_are_asked_for() 
     let source = template.path().join("source");
     let cases: &[(&[&str], i32, i32)] = &[
         (&["origin", "light"], 3, 1),
+        (&["--no-such-option", "origin", "light"], 2, 129),
         (&["origin", "nowhere"], 2, 1),
         (&["origin", "main:a..b"], 2, 128),
         (&["origin", "--delete", "a:b"], 2, 128),

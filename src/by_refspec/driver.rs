@@ -251,9 +251,10 @@ fn fate(
         Some(Err(error)) => Fate::Unknown(format!("{word}, but the refs could not be read back: {error}")),
         Some(Ok(seen)) => match seen.get(&report.name).copied().unwrap_or(report.new.kind().null()) {
             there if there == report.new => Fate::Accepted,
-            there if !there.is_null() && !report.new.is_null() && moved_on(there) => Fate::Accepted,
             there if there.is_null() => Fate::Unknown(format!("{word}, but it has no such ref")),
+            // What was to be rewound contains where it was to be rewound to.
             there if there == report.old => Fate::Unknown(format!("{word}, but it still has {there}")),
+            there if !report.new.is_null() && moved_on(there) => Fate::Accepted,
             there => Fate::Unknown(format!("{word}, but it has {there}")),
         },
     }
@@ -308,10 +309,13 @@ mod tests {
             told(seen_as(ok(), None, 9)),
             "the remote reported ok, but it has no such ref"
         );
-        assert_eq!(
-            told(seen_as(lost(), Some(1), 9)),
-            "the connection was lost, but it still has OLD"
-        );
+        for next in [9, 1] {
+            assert_eq!(
+                told(seen_as(lost(), Some(1), next)),
+                "the connection was lost, but it still has OLD",
+                "a rewind that did not happen"
+            );
+        }
     }
 
     #[test]

@@ -76,9 +76,22 @@ enum Command {
     Demo(demo::Args),
 }
 
+/// Prints help, the version, or what is wrong with the arguments. A script that asks for git's lines gets git's code.
+fn not_run(told: &clap::Error) -> ExitCode {
+    // Where that fails there is nobody to tell.
+    let _ = told.print();
+    match told.exit_code() {
+        2 if std::env::args_os().any(|argument| argument == "--porcelain") => Exit::GitUsage.into(),
+        code => ExitCode::from(u8::try_from(code).unwrap_or(1)),
+    }
+}
+
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(told) => return not_run(&told),
+    };
     let terminal = push::Terminal::default();
     let level = match cli.command {
         Command::Watch(_) | Command::Events(_) | Command::Relay(_) => "info",

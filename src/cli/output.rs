@@ -33,8 +33,17 @@ macro_rules! eprintln {
 
 /// Writes to stdout, and remembers what went wrong. That nobody reads any more is fine.
 pub(crate) fn say(words: Arguments<'_>) {
+    said(|stdout| stdout.write_fmt(words));
+}
+
+/// The same for what need not be UTF-8.
+pub(super) fn say_bytes(bytes: &[u8]) {
+    said(|stdout| stdout.write_all(bytes));
+}
+
+fn said(write: impl FnOnce(&mut io::StdoutLock<'_>) -> io::Result<()>) {
     let mut stdout = io::stdout().lock();
-    if let Err(error) = stdout.write_fmt(words).and_then(|()| stdout.flush())
+    if let Err(error) = write(&mut stdout).and_then(|()| stdout.flush())
         && error.kind() != ErrorKind::BrokenPipe
     {
         LOST.get_or_init(|| error.to_string());

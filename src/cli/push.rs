@@ -43,8 +43,7 @@ What git push can do and this cannot:
   - push without REMOTE and REFSPEC: push.default, remote.<name>.push, more than one URL
   - --all, --branches, --mirror, --tags, --follow-tags, --prune (name refspecs: 'refs/tags/*')
   - --set-upstream, --force-if-includes, --signed, --recurse-submodules, --receive-pack
-  - run a pre-push hook here, or the hooks of a remote that is a path
-  - ssh:// and git:// remotes";
+  - run a pre-push hook here, or the hooks of a remote that is a path";
 
 /// Push refs to a remote, as git push does, without git.
 ///
@@ -53,7 +52,7 @@ What git push can do and this cannot:
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// A configured remote's name, a URL (https, http, file) or a path
+    /// A configured remote's name, a URL (https, http, ssh, git, file) or a path
     #[arg(value_name = "REMOTE")]
     remote: OsString,
     /// What to push where: [+]SRC[:DST], :DST, patterns with *, ^EXCLUDED, `:`, tag NAME
@@ -104,7 +103,7 @@ pub fn main(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
     if args.json {
         println!("{}", serde_json::to_string(&report).expect("a report is always JSON"));
     } else if args.porcelain {
-        print!("{}", lines::porcelain(&report, quiet));
+        super::output::say_bytes(&lines::porcelain(&report, quiet));
     } else if !quiet {
         print!("{}", lines::human(&report));
     }

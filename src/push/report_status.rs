@@ -132,7 +132,7 @@ impl Lines {
             }
             (_, b"ok") => self.status(rest, Verdict::Accepted, line),
             (_, b"ng") => {
-                let (name, reason) = rest.split_once_str(" ").unwrap_or((rest, b"no reason given"));
+                let (name, reason) = rest.split_once_str(" ").unwrap_or((rest, b"failed"));
                 self.status(name, Verdict::Rejected(reason.into()), line)
             }
             (State::Status(Some(index)), b"option") => {
@@ -296,7 +296,7 @@ mod tests {
     #[test]
     fn a_refusal_needs_no_reason() {
         let verdicts = plain(&["unpack ok", "ng refs/kv/main", ""]).unwrap();
-        assert_eq!(verdicts[0], rejected("no reason given"));
+        assert_eq!(verdicts[0], rejected("failed"));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use gix::credentials::{
     helper::{Action, NextAction},
     protocol::{Context, ContextOptions},
 };
+use jiff::Timestamp;
 
 use super::{credentials::Identity, process::ended_within};
 
@@ -76,6 +77,10 @@ impl Helpers {
             known.password = told.password.or(known.password);
             known.password_expiry_utc = told.password_expiry_utc.or(known.password_expiry_utc);
             known.oauth_refresh_token = told.oauth_refresh_token.or(known.oauth_refresh_token);
+            if has_expired(&known, Timestamp::now()) {
+                known.password = None;
+                known.password_expiry_utc = None;
+            }
             if let (Some(user), Some(password)) = (&known.username, &known.password) {
                 let identity = Identity::new(user, password);
                 self.given = Some(known);
@@ -145,4 +150,9 @@ impl Drop for Helpers {
             given.clear_secrets();
         }
     }
+}
+
+/// Whether a password is no longer good (git-credential, *password_expiry_utc*).
+fn has_expired(known: &Context, now: Timestamp) -> bool {
+    known.password_expiry_utc.is_some_and(|expiry| expiry < now.as_second())
 }

@@ -154,11 +154,17 @@ impl Local {
     fn apply(&self, request: &Request) -> Result<Vec<Verdict>, Error> {
         let mut policy = Policy::new(&self.repository, self.refs()?.into_keys().collect::<BTreeSet<_>>());
         if !request.atomic {
-            let one = |command: &Command| match policy.refusal(command) {
-                Some(reason) => Verdict::Rejected(reason.into()),
-                None => transaction::run(&self.repository, &[command]),
+            let mut one = |command: &Command| {
+                if let Some(reason) = policy.refusal(command) {
+                    return Verdict::Rejected(reason.into());
+                }
+                let verdict = transaction::run(&self.repository, &[command]);
+                if command.is_delete() && verdict == Verdict::Accepted {
+                    policy.deleted(command.name.as_ref());
+                }
+                verdict
             };
-            return Ok(request.commands.iter().map(one).collect());
+            return Ok(request.commands.iter().map(&mut one).collect());
         }
         let refusals: Vec<_> = request.commands.iter().map(|command| policy.refusal(command)).collect();
         if refusals.iter().any(Option::is_some) {

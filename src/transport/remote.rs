@@ -11,7 +11,7 @@ use gix::{ObjectId, remote::Direction, url::Scheme};
 use super::fetch::Extent;
 use super::http::{Http, HttpUrl};
 use super::local::Local;
-use super::settings::Settings;
+use super::settings::{Settings, user_config};
 use super::stream::{Shown, Stream};
 use crate::push::{
     self, Advertisement, Capabilities, Connection, Error, Outcome, Pack, RemoteRef, Report, Request, Traffic,
@@ -43,7 +43,8 @@ enum Reach {
 }
 
 /// Finds the one place that pushes to `name_or_url` go to: the push URL of the `[remote]` of this name, else the URL or
-/// path itself, rewritten as `url.<base>.insteadOf` and `pushInsteadOf` say (git-config).
+/// path itself, rewritten as `url.<base>.insteadOf` and `pushInsteadOf` say (git-config); without a repository, as the
+/// user's and the system's configuration say.
 ///
 /// # Errors
 /// [`Outcome::Misconfigured`] when there is no such remote, or it is not at one place that can be reached.
@@ -57,7 +58,8 @@ pub fn resolve(name_or_url: &BStr, repository: Option<&gix::Repository>) -> Resu
         Error::new(Outcome::Misconfigured, what).with_hint("look at remote.<name>.url and url.<base>.insteadOf")
     };
     let Some(repository) = repository else {
-        return Location::parse(name_or_url);
+        let config = user_config()?;
+        return Location::parse(rewritten(name_or_url, &config).as_ref());
     };
     let Some(named) = repository.try_find_remote(name_or_url) else {
         let url = parsed(name_or_url)?;
@@ -241,6 +243,27 @@ fn is_a_word(path: &Path) -> bool {
     path.components().eq([Component::Normal(path.as_os_str())])
 }
 
+/// What the longest `url.<base>.pushInsteadOf`, else `insteadOf`, that a URL begins with makes of it (git-config).
+fn rewritten(url: &BStr, config: &gix::config::File) -> BString {
+    let sections: Vec<_> = config.sections_by_name("url").into_iter().flatten().collect();
+    let by = |key: &str| {
+        let rules = sections.iter().filter_map(|section| {
+            let base = section.header().subsection_name()?;
+            let values = section.values(key);
+            let longest = values
+                .into_iter()
+                .filter(|value| url.starts_with(value))
+                .max_by_key(|value| value.len())?;
+            Some((longest.len(), base))
+        });
+        let (length, base) = rules.max_by_key(|(length, _)| *length)?;
+        Some([base.as_bytes(), &url[length..]].concat().into())
+    };
+    by("pushInsteadOf")
+        .or_else(|| by("insteadOf"))
+        .unwrap_or_else(|| url.to_owned())
+}
+
 /// The push URL of a remote, which must be one.
 fn only_url<'a>(name_or_url: &BStr, remote: &'a gix::Remote<'_>) -> Result<&'a gix::Url, Error> {
     let mut urls = remote.urls(Direction::Push);
@@ -308,6 +331,27 @@ mod tests {
     fn resolved(name_or_url: &str, config: &str) -> Result<String, Error> {
         let (_folder, repository) = repository(config);
         resolve(name_or_url.into(), Some(&repository)).map(|location| location.to_string())
+    }
+
+    #[test]
+    fn without_a_repository_the_longest_rule_rewrites() {
+        let config = "[url \"https://near/\"]\n insteadOf = https://host/\n insteadOf = host:\n\
+                      [url \"https://nearer/\"]\n insteadOf = https://host/o/\n\
+                      [url \"https://push/\"]\n pushInsteadOf = https://both/\n\
+                      [url \"https://fetch/\"]\n insteadOf = https://both/o/\n";
+        let config = gix::config::File::try_from(config).expect("a configuration");
+        for (url, expected) in [
+            ("https://host/r.git", "https://near/r.git"),
+            ("host:r.git", "https://near/r.git"),
+            ("https://host/o/r.git", "https://nearer/r.git"),
+            ("https://both/o/r.git", "https://push/o/r.git"),
+            ("https://other/r.git", "https://other/r.git"),
+        ] {
+            assert_eq!(rewritten(url.into(), &config), expected);
+            let (_folder, repository) = repository(&config.to_string());
+            let with_repository = resolve(url.into(), Some(&repository)).expect("a URL");
+            assert_eq!(with_repository.to_string(), expected, "gix agrees");
+        }
     }
 
     #[test]

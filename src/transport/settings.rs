@@ -101,15 +101,7 @@ impl Settings {
     /// # Errors
     /// [`Outcome::Misconfigured`] when it cannot be read, or a value cannot be understood.
     pub fn with_user_config(self) -> Result<Self, Error> {
-        let read = gix::config::File::from_globals().and_then(|mut file| {
-            file.append(gix::config::File::from_environment_overrides()?)?;
-            Ok(file)
-        });
-        let unreadable = |error| {
-            let what = format!("git configuration cannot be read: {}", push::causes(&error));
-            Error::new(Outcome::Misconfigured, what).with_hint("look at it with `git config --list --show-origin`")
-        };
-        self.with_git(read.map_err(unreadable)?)
+        self.with_git(user_config()?)
     }
 
     /// Whether there is something to prove who we are at `location`, or somebody to ask.
@@ -268,6 +260,21 @@ fn is_listed(host: &str, list: &str) -> bool {
             let below = || host.strip_suffix(&entry).is_some_and(|below| below.ends_with('.'));
             !entry.is_empty() && (entry == "*" || host == entry || below())
         })
+}
+
+/// git's configuration of the user and of the system, with what `GIT_CONFIG_*` variables add.
+///
+/// # Errors
+/// It cannot be read.
+pub(super) fn user_config() -> Result<gix::config::File, Error> {
+    let read = gix::config::File::from_globals().and_then(|mut file| {
+        file.append(gix::config::File::from_environment_overrides()?)?;
+        Ok(file)
+    });
+    read.map_err(|error| {
+        let what = format!("git configuration cannot be read: {}", push::causes(&error));
+        Error::new(Outcome::Misconfigured, what).with_hint("look at it with `git config --list --show-origin`")
+    })
 }
 
 #[cfg(test)]

@@ -373,7 +373,7 @@ fn send(
 ) -> Vec<Sent> {
     let all: Vec<Command> = groups.iter().flat_map(Group::commands).collect();
     let together = match tried {
-        Some(tried) if tried.commands == all && tried.saw(advertisement) => tried.sent,
+        Some(tried) if tried.commands == all && tried.saw(advertisement) && tried.is_judged() => tried.sent,
         _ => Rc::new(mirror.push(advertisement, all)),
     };
     if groups.len() == 1 || !refused(&together) {
@@ -392,6 +392,12 @@ fn send(
 }
 
 impl Tried {
+    /// Whether the push came to whoever decides: not when it went to where the repository is not, or is no more.
+    fn is_judged(&self) -> bool {
+        let lost_its_way = |error: &Error| error.outcome() == Outcome::Misconfigured;
+        !self.sent.as_ref().as_ref().is_err_and(lost_its_way)
+    }
+
     /// Whether the mirror still has all that it was remembered to have.
     fn saw(&self, advertisement: &Advertisement) -> bool {
         let mut refs = self.remembered.refs.iter();

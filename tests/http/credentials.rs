@@ -194,6 +194,21 @@ fn helpers_that_fail_hang_or_know_nothing_are_passed_over() {
 }
 
 #[test]
+fn a_password_that_has_expired_is_passed_over() {
+    let home = Home::new()
+        .configured(
+            "credential.helper",
+            "!f() { printf 'username=me\npassword=old\npassword_expiry_utc=1000000000\n'; }; f",
+        )
+        .helper("me", "secret");
+    let server = Scripted::serve([Step::Answer(advertised(&nothing_yet()))]);
+    open(&server.url(NAME), &home.settings())
+        .advertisement()
+        .expect("the other one knows");
+    assert_eq!(authorization(&server.received()[0]).as_deref(), Some("me:secret"));
+}
+
+#[test]
 fn extra_headers_go_to_their_url_and_to_no_other_origin() {
     let other = Scripted::serve([Step::Answer(advertised(&nothing_yet()))]);
     let location = other.url("o/r.git/info/refs?service=git-receive-pack");

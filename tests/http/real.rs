@@ -197,6 +197,23 @@ fn a_server_is_trusted_by_its_certificate_only() {
 }
 
 #[test]
+fn a_redirect_from_http_to_https_is_followed_and_its_server_trusted_by_its_certificate_only() {
+    let mirror = Mirror::with_tls();
+    mirror.create(NAME, Format::Sha1);
+    let there = format!("Location: {}/info/refs?service=git-receive-pack", mirror.url(NAME));
+    let redirected = |settings: &Settings| {
+        let server = Scripted::serve([Step::Answer(answer("301 Moved Permanently", &[&there], b""))]);
+        open(&server.url(NAME), settings).advertisement()
+    };
+    let certificate = mirror.certificate().display().to_string();
+    let environment = |name: &str| (name == "SSL_CERT_FILE").then(|| certificate.clone().into());
+    let trusting = Settings::from_environment(environment).expect("settings");
+    redirected(&trusting).expect("an advertisement");
+    let error = redirected(&settings(None)).expect_err("nobody knows it");
+    assert!(error.to_string().contains("certificate is not trusted"), "{error}");
+}
+
+#[test]
 fn https_to_a_port_of_plain_http_is_misconfigured() {
     let mirror = Mirror::start();
     let url = mirror.url(NAME).replace("http://", "https://");

@@ -363,6 +363,28 @@ fn a_compressed_answer_is_read() {
 }
 
 #[test]
+fn a_small_answer_that_unpacks_to_a_large_one_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let zeros = folder.path().join("zeros");
+    let large = std::fs::File::create(&zeros).expect("a file");
+    large.set_len(300 << 20).expect("a sparse file");
+    let gzip = std::process::Command::new("gzip")
+        .arg("-c")
+        .arg(&zeros)
+        .output()
+        .expect("the program gzip is needed");
+    assert!(gzip.stdout.len() < 1 << 20);
+    let header = |what: &str| {
+        let content_type = format!("Content-Type: application/x-git-upload-pack-{what}");
+        answer("200 OK", &[&content_type, "Content-Encoding: gzip"], &gzip.stdout)
+    };
+    let server = Scripted::serve([Step::Answer(header("advertisement"))]);
+    let read = open(&server.url(NAME), &settings(None)).read_refs(&prefixes(&["refs/kv/"]));
+    let error = read.expect_err("it is too large");
+    assert!(error.to_string().contains("larger than"), "{error}");
+}
+
+#[test]
 fn a_proxy_of_the_environment_is_used() {
     let proxy = Scripted::serve([
         Step::Answer(b"HTTP/1.1 200 Connection established\r\n\r\n".to_vec()),

@@ -21,17 +21,22 @@ struct Line<'a> {
     reason: Option<String>,
 }
 
-/// The lines of `git push --porcelain` (git-push, *Output*).
-pub fn porcelain(report: &PushReport, quiet: bool) -> String {
-    let mut out = String::new();
+/// The lines of `git push --porcelain` (git-push, *Output*), with the bytes that names have.
+pub fn porcelain(report: &PushReport, quiet: bool) -> Vec<u8> {
+    let mut out = Vec::new();
     let lines = if quiet { Vec::new() } else { in_order(&report.refs) };
     if !lines.is_empty() {
-        let _ = writeln!(out, "To {}", report.remote);
+        out.extend_from_slice(format!("To {}\n", report.remote).as_bytes());
     }
-    for (flag, from, to, summary, reason) in lines.iter().map(Line::parts) {
-        let _ = writeln!(out, "{flag}\t{from}:{to}\t{summary}{reason}");
+    for line in &lines {
+        let (flag, reason) = (line.flag, line.reason_in_parentheses());
+        out.extend_from_slice(format!("{flag}\t").as_bytes());
+        out.extend_from_slice(line.from.unwrap_or_default());
+        out.push(b':');
+        out.extend_from_slice(line.to);
+        out.extend_from_slice(format!("\t{}{reason}\n", line.summary).as_bytes());
     }
-    out.push_str("Done\n");
+    out.extend_from_slice(b"Done\n");
     out
 }
 
@@ -43,7 +48,8 @@ pub fn human(report: &PushReport) -> String {
     }
     let _ = writeln!(out, "To {}", report.remote);
     for line in in_order(&report.refs).iter().filter(|line| line.flag != '=') {
-        let (flag, _, to, summary, reason) = line.parts();
+        let (flag, to, summary) = (line.flag, line.to.to_str_lossy(), &line.summary);
+        let reason = line.reason_in_parentheses();
         let from = match line.from {
             Some(from) => format!("{} -> ", short(&from.to_str_lossy())),
             None => String::new(),
@@ -54,21 +60,10 @@ pub fn human(report: &PushReport) -> String {
 }
 
 impl Line<'_> {
-    /// Flag, from, to, summary, reason with a space and parentheses.
-    fn parts(&self) -> (char, String, String, &str, String) {
-        let reason = self
-            .reason
-            .as_ref()
-            .map(|reason| format!(" ({reason})"))
-            .unwrap_or_default();
-        let from = self.from.unwrap_or_default().to_str_lossy().into_owned();
-        (
-            self.flag,
-            from,
-            self.to.to_str_lossy().into_owned(),
-            &self.summary,
-            reason,
-        )
+    /// With a space in front, if there is one.
+    fn reason_in_parentheses(&self) -> String {
+        let reason = self.reason.as_ref();
+        reason.map(|reason| format!(" ({reason})")).unwrap_or_default()
     }
 }
 
@@ -129,4 +124,34 @@ fn short(name: &str) -> &str {
         .iter()
         .find_map(|prefix| name.strip_prefix(prefix))
         .unwrap_or(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use gix::ObjectId;
+
+    use super::*;
+
+    #[test]
+    fn names_keep_their_bytes_for_scripts() {
+        let name = b"refs/heads/caf\xe9";
+        let report = PushReport {
+            remote: "origin".into(),
+            outcome: PushOutcome::Pushed,
+            refs: vec![RefReport {
+                source: Some(name[..].into()),
+                name: name[..].into(),
+                old: ObjectId::null(gix::hash::Kind::Sha1),
+                new: ObjectId::Sha1([1; 20]),
+                short: [String::new(), String::new()],
+                forced: false,
+                fate: Fate::Accepted,
+            }],
+            http_requests: 0,
+            bytes_sent: 0,
+            elapsed_ms: 0,
+        };
+        let expected = b"To origin\n*\trefs/heads/caf\xe9:refs/heads/caf\xe9\t[new branch]\nDone\n";
+        assert_eq!(porcelain(&report, false).as_bstr(), expected.as_bstr());
+    }
 }

@@ -117,6 +117,10 @@ impl Client {
                 let what = format!("the server redirects without end, the last time to {next}");
                 return Err(Error::new(Outcome::Misconfigured, what).with_hint("check the URL"));
             }
+            if next.is_https() && !base.is_https() {
+                let proxy = self.settings.proxy(&next, &self.options)?;
+                self.agent = agent(&next, proxy, &self.options, &self.settings)?;
+            }
             visited.push(next);
         }
     }
@@ -253,18 +257,27 @@ impl Client {
 }
 
 impl Answer {
-    /// Gives the body to `take`, piece by piece, `limit` bytes at most.
+    /// Gives the body to `take`, piece by piece, `limit` bytes at most, as sent and as unpacked.
     ///
     /// # Errors
     /// Those of `take`, and whatever keeps the body from arriving whole.
     pub(super) fn read(self, limit: u64, mut take: impl FnMut(&[u8]) -> Result<(), Error>) -> Result<(), Error> {
         // ureq refuses to look for the end of a body that has exactly the size of the limit.
-        let mut reader = self.body.into_with_config().limit(limit.saturating_add(1)).reader();
+        let limit = limit.saturating_add(1);
+        let mut reader = self.body.into_with_config().limit(limit).reader();
         let mut piece = vec![0; 64 << 10];
+        let mut left = limit;
         loop {
             match reader.read(&mut piece) {
                 Ok(0) => return Ok(()),
-                Ok(length) => take(&piece[..length])?,
+                Ok(length) => {
+                    left = left.saturating_sub(length as u64);
+                    if left == 0 {
+                        let large = ureq::Error::BodyExceedsLimit(limit);
+                        return Err(failure::lost(&large, self.effect, &self.settings));
+                    }
+                    take(&piece[..length])?;
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(failure::lost(&error.into(), self.effect, &self.settings)),
             }

@@ -104,7 +104,9 @@ pub(super) fn refused(
             "check the URL, and what the token in {TOKEN_VARIABLE} gives access to"
         )),
         407 => misconfigured("the proxy asks for credentials").with_hint(PROXY_HINT),
-        403 | 408 | 425 | 429 | 503 => Error::new(Outcome::Transient, what("the server asks us to come again later")),
+        403 | 425 | 429 => Error::new(Outcome::Transient, what("the server asks us to come again later")),
+        // A proxy says this, too, when the server behind it is gone before it has answered.
+        408 | 503 => effect.error(Outcome::Transient, what("the server asks us to come again later")),
         413 => Error::new(Outcome::Rejected, what("the push is larger than the server takes"))
             .with_hint("push fewer commits at once, or have the server's limit raised"),
         500.. => effect.error(Outcome::Transient, what("the server failed")),
@@ -230,12 +232,12 @@ mod tests {
             (401, Misconfigured, Misconfigured),
             (403, Misconfigured, Misconfigured),
             (404, Misconfigured, Misconfigured),
-            (408, Transient, Transient),
+            (408, Transient, Ambiguous),
             (413, Rejected, Rejected),
             (429, Transient, Transient),
             (500, Transient, Ambiguous),
             (502, Transient, Ambiguous),
-            (503, Transient, Transient),
+            (503, Transient, Ambiguous),
             (504, Transient, Ambiguous),
             (204, Transient, Ambiguous),
         ];

@@ -44,6 +44,11 @@ impl<'a> Policy<'a> {
         refusal
     }
 
+    /// A ref was deleted: others may take its place.
+    pub(super) fn deleted(&mut self, name: &BStr) {
+        self.names.remove(name);
+    }
+
     fn refused_name(&self, name: &BStr) -> Option<String> {
         if !name.starts_with(b"refs/") || gix::validate::reference::name(name).is_err() {
             return Some("funny refname".into());
