@@ -80,6 +80,7 @@ fn help() {
         &["install", "--help"],
         &["run", "--help"],
         &["wait", "--help"],
+        &["status", "--help"],
         &["sync", "--help"],
         &["check", "append-only", "--help"],
         &["events", "--help"],

@@ -614,3 +614,47 @@ fn files(folder: &Path) -> Vec<PathBuf> {
         })
         .collect()
 }
+
+#[test]
+fn status_tells_what_waits_since_when_and_why() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let missing = folder.path().join("nowhere.git");
+    let journey = Journey::new("sha1", &missing.display().to_string());
+    journey.push();
+    let status = |arguments: &[&str]| {
+        let all = [&["status", "--repo", "o/r.git"], arguments].concat();
+        let output = stargate_mirror(journey.stargate.folder(), &all);
+        (code(&output), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let json = || {
+        let (exit, text) = status(&["--json"]);
+        (exit, serde_json::from_str::<Value>(&text).expect("JSON"))
+    };
+    let (exit, before) = json();
+    assert_eq!(
+        (exit, &before["pending"], &before["intents"]),
+        (1, &2.into(), &0.into())
+    );
+    assert_eq!(before["groups"][0]["group"], "main");
+    assert!(before["oldest_pending_age_s"].is_i64() && before["groups"][0]["reason"].is_null());
+    journey.run_raw(&[]);
+    let (exit, told) = status(&[]);
+    assert_eq!(exit, 1);
+    assert!(
+        told.contains("2 pending, the oldest for ") && told.contains("  main: 2 pending for "),
+        "{told}"
+    );
+    git(folder.path(), ["init", "-q", "--bare", "nowhere.git"]);
+    journey.run_raw(&[]);
+    let (exit, after) = json();
+    assert_eq!(
+        (exit, &after["pending"], &after["groups"]),
+        (0, &0.into(), &Value::Array(vec![]))
+    );
+    assert_eq!(after["remote"], missing.display().to_string());
+    let (_, told) = status(&[]);
+    assert!(
+        told.contains("nothing is pending") && told.contains("compared "),
+        "{told}"
+    );
+}

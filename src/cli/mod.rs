@@ -16,6 +16,7 @@ pub mod wait;
 pub mod watch;
 
 mod signals;
+mod status;
 
 use std::{
     ffi::OsString,
@@ -68,6 +69,7 @@ enum Command {
     Watch(watch::Args),
     Push(push::Args),
     Wait(wait::Args),
+    Status(status::Args),
     Sync(sync::Args),
     Journal(journal::Args),
     Check(check::Args),
@@ -106,6 +108,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::main(&args),
         Command::Watch(args) => watch::main(&args),
         Command::Push(args) => push::main(&args, &terminal),
+        Command::Status(args) => status::main(&args),
         Command::Wait(args) => wait::main(&args),
         Command::Sync(args) => sync::main(&args),
         Command::Journal(args) => journal::main(&args),

@@ -120,6 +120,11 @@ impl RememberedMirror {
         self
     }
 
+    /// Which mirror it is about, without secrets.
+    pub fn remote(&self) -> &str {
+        &self.remote
+    }
+
     /// What stood for the Stargate's refs when the refs of both sides were compared.
     pub fn local(&self) -> &str {
         &self.local

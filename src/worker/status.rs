@@ -1,0 +1,170 @@
+//! How a repository stands, as its files tell: the mirror is not asked, and nothing is written.
+use std::{collections::BTreeMap, path::Path};
+
+use bstr::ByteSlice;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::{Memory, RunError};
+use crate::{
+    journal::{self, Backlog, intent},
+    mirror::watermark::group_label,
+    storage::Disk,
+};
+
+/// How a repository stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RepositoryStatus {
+    /// Entries that are to be mirrored.
+    pub pending: u64,
+    /// Entries that can never be mirrored.
+    pub failed: u64,
+    /// Entries that are not to be mirrored, by configuration.
+    pub skipped: u64,
+    /// When the oldest pending entry was made.
+    pub oldest_pending: Option<Timestamp>,
+    /// How many seconds ago that was.
+    pub oldest_pending_age_s: Option<i64>,
+    /// Pushes that began, and of which it is not known yet whether they were accepted.
+    pub intents: usize,
+    /// Lines of the journal that are no entries.
+    pub problems: u64,
+    /// The mirror of the last push, without secrets, if nothing went wrong since.
+    pub remote: Option<String>,
+    /// When the refs of both sides were compared last.
+    pub compared_at: Option<Timestamp>,
+    /// Groups with pending entries, by name.
+    pub groups: Vec<GroupStatus>,
+}
+
+/// How a group of refs stands that go together.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct GroupStatus {
+    /// The namespace, or the ref that is a group of its own.
+    pub group: String,
+    /// Its pending entries.
+    pub pending: usize,
+    /// When the oldest of them was made.
+    pub oldest_pending: Timestamp,
+    /// Cycles that failed since the newest of them was made.
+    pub attempts: u32,
+    /// Why the last one failed.
+    pub reason: Option<String>,
+    /// When it is tried again at the latest.
+    pub next_try: Option<Timestamp>,
+}
+
+/// Reads how the repository at `git_dir` stands.
+///
+/// # Errors
+/// The journal or the intents cannot be read.
+pub fn status(git_dir: &Path, now: Timestamp) -> Result<RepositoryStatus, RunError> {
+    let unreadable = |error| RunError::Read(git_dir.to_owned(), error);
+    let backlog = Backlog::load(&Disk, git_dir).map_err(unreadable)?;
+    let intents = intent::list(&Disk, git_dir).map_err(unreadable)?;
+    let memory = Memory::load(&git_dir.join(journal::FOLDER));
+    Ok(standing(&backlog, &memory, intents.len(), now))
+}
+
+fn standing(backlog: &Backlog, memory: &Memory, intents: usize, now: Timestamp) -> RepositoryStatus {
+    let mut groups: BTreeMap<String, GroupStatus> = BTreeMap::new();
+    for located in &backlog.pending {
+        let entry = &located.entry;
+        let label = group_label(entry.update.name.as_bstr()).to_string();
+        let trouble = memory.troubles.get(&label);
+        let group = groups.entry(label.clone()).or_insert_with(|| GroupStatus {
+            group: label,
+            pending: 0,
+            oldest_pending: entry.timestamp,
+            attempts: trouble.map_or(0, |trouble| trouble.attempts),
+            reason: trouble.map(|trouble| trouble.reason.clone()),
+            next_try: trouble.and_then(|trouble| Timestamp::from_second(trouble.next_try).ok()),
+        });
+        group.pending += 1;
+        group.oldest_pending = group.oldest_pending.min(entry.timestamp);
+    }
+    let oldest = groups.values().map(|group| group.oldest_pending).min();
+    let mirror = memory.mirror.as_ref();
+    RepositoryStatus {
+        pending: backlog.counts.pending,
+        failed: backlog.counts.failed,
+        skipped: backlog.counts.skipped,
+        oldest_pending: oldest,
+        oldest_pending_age_s: oldest.map(|oldest| now.duration_since(oldest).as_secs().max(0)),
+        intents,
+        problems: backlog.problem_count,
+        remote: mirror.map(|mirror| mirror.remote().to_owned()),
+        compared_at: mirror
+            .map(|mirror| mirror.reconciled_at())
+            .filter(|at| *at > Timestamp::UNIX_EPOCH),
+        groups: groups.into_values().collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        journal::{Item, Reader},
+        worker::Trouble,
+    };
+
+    fn line(number: u8, name: &str, status: &str) -> String {
+        let (old, new) = ("0".repeat(40), "a1".repeat(20));
+        format!(
+            "{{\"entry_id\":\"01JBAXF5Z8J8M7R2TK7G9QW3{number:02}\",\"timestamp\":\"2025-10-26T12:34:{number:02}.000Z\",\
+             \"event\":\"ref_update\",\"ref\":\"{name}\",\"old_oid\":\"{old}\",\"new_oid\":\"{new}\",\"pusher\":null,\
+             \"repo\":null,\"source\":\"post-receive\",\"status\":{status},\"meta\":null}}\n"
+        )
+    }
+
+    #[test]
+    fn groups_have_their_refs_their_ages_and_their_troubles() {
+        let journal = [
+            line(10, "refs/kv/main", "\"done\"   "),
+            line(20, "refs/kv/main", "\"pending\""),
+            line(30, "refs/kv-index/main", "\"pending\""),
+            line(40, "refs/heads/x", "\"pending\""),
+            line(50, "refs/kv/gone", "\"failed\" "),
+            "no entry\n".to_owned(),
+        ]
+        .concat();
+        let items: Vec<std::io::Result<Item>> = Reader::new(journal.as_bytes(), 0).collect();
+        let backlog = Backlog::collect(items.into_iter()).unwrap();
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        let now = at("2025-10-26T12:36:00Z");
+        let trouble = Trouble::after(None, "hook declined", "newest", now);
+        let memory = Memory {
+            troubles: [("main".to_owned(), trouble)].into(),
+            ..Default::default()
+        };
+        let status = standing(&backlog, &memory, 1, now);
+        assert_eq!(
+            (status.pending, status.failed, status.problems, status.intents),
+            (3, 1, 1, 1)
+        );
+        assert_eq!(status.oldest_pending, Some(at("2025-10-26T12:34:20Z")));
+        assert_eq!((status.oldest_pending_age_s, status.remote), (Some(100), None));
+        let group =
+            |name: &str, pending, oldest: &str, attempts, reason: Option<&str>, next_try: Option<&str>| GroupStatus {
+                group: name.into(),
+                pending,
+                oldest_pending: at(oldest),
+                attempts,
+                reason: reason.map(Into::into),
+                next_try: next_try.map(at),
+            };
+        let expected = [
+            group(
+                "main",
+                2,
+                "2025-10-26T12:34:20Z",
+                1,
+                Some("hook declined"),
+                Some("2025-10-26T12:36:30Z"),
+            ),
+            group("refs/heads/x", 1, "2025-10-26T12:34:40Z", 0, None, None),
+        ];
+        assert_eq!(status.groups, expected);
+    }
+}
