@@ -82,6 +82,12 @@ impl Error {
         self
     }
 
+    /// The same in other words, such as with the place where it happened.
+    pub fn reworded(mut self, what: impl Into<String>) -> Self {
+        self.what = what.into();
+        self
+    }
+
     /// What the attempt came to.
     pub fn outcome(&self) -> Outcome {
         self.outcome

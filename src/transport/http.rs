@@ -22,7 +22,8 @@ use gix::ObjectId;
 
 use self::client::Client;
 use super::credentials::Credentials;
-use super::fetch::{self, Extent, PackStream};
+use super::fetch::Extent;
+use super::reading::{Reading, asked_for};
 use super::received::{MAX_PACK, ReceivedPack};
 use super::service::Service;
 use super::settings::Settings;
@@ -44,13 +45,6 @@ pub struct Http {
     protocol_2: Option<Capabilities>,
 }
 
-/// What a reader is told when it asks what there is.
-enum Reading {
-    Protocol2(Capabilities),
-    /// Everything at once, in protocol 0 or 1.
-    Older(Advertisement),
-}
-
 impl Http {
     /// The repository at `url`, with the credentials that `settings` and its user info give. Nothing is sent yet.
     ///
@@ -65,8 +59,11 @@ impl Http {
             )
         })?;
         let here = |error: Error| {
-            let located = Error::new(error.outcome(), format!("{shown}: {error}"));
-            located.with_hint(error.hint().unwrap_or("check the URL"))
+            let what = format!("{shown}: {error}");
+            match error.hint() {
+                Some(_) => error.reworded(what),
+                None => error.reworded(what).with_hint("check the URL"),
+            }
         };
         let open = || {
             let options = settings.options(url)?;
@@ -113,16 +110,7 @@ impl Http {
         haves: &[ObjectId],
         extent: Extent,
     ) -> Result<(), Error> {
-        let (request, stream) = match self.reading()? {
-            Reading::Protocol2(capabilities) => (
-                fetch::fetch_request(&capabilities, want, haves, extent),
-                PackStream::new(MAX_PACK),
-            ),
-            Reading::Older(advertisement) => (
-                fetch::older_fetch_request(&advertisement.capabilities, want, haves, extent)?,
-                PackStream::older(MAX_PACK),
-            ),
-        };
+        let (request, stream) = self.reading()?.fetch_request(want, haves, extent)?;
         let mut received = ReceivedPack::new(stream, into)?;
         let answer = self.client.post(Service::UploadPack, request, None)?;
         answer.read(MAX_PACK, |piece| received.feed(piece))?;
@@ -143,9 +131,7 @@ impl Http {
             }
             Reading::Older(advertisement) => advertisement.into_refs(),
         };
-        // A prefix is a hint that a server may ignore.
-        let asked = |found: &RemoteRef| prefixes.iter().any(|prefix| found.name.starts_with(prefix));
-        Ok(refs.into_iter().filter(asked).collect())
+        Ok(asked_for(refs, prefixes))
     }
 
     fn reading(&mut self) -> Result<Reading, Error> {
@@ -158,13 +144,11 @@ impl Http {
             body.extend_from_slice(piece);
             Ok(())
         })?;
-        if let Some(capabilities) = upload_pack::protocol_2(&body)? {
+        let reading = Reading::parse(&body)?;
+        if let Reading::Protocol2(capabilities) = &reading {
             self.protocol_2 = Some(capabilities.clone());
-            return Ok(Reading::Protocol2(capabilities));
         }
-        let mut parser = push::advertisement::Parser::new();
-        parser.feed(&body)?;
-        Ok(Reading::Older(parser.finish()?))
+        Ok(reading)
     }
 
     fn receive_pack(&mut self) -> Result<Advertisement, Error> {

@@ -13,6 +13,7 @@ pub mod web;
 mod helpers;
 mod netrc;
 mod process;
+mod reading;
 mod received;
 mod service;
 

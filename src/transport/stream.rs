@@ -18,15 +18,14 @@ use bstr::BString;
 use gix::{ObjectId, url::Scheme};
 
 use self::{daemon::Daemon, ssh::Ssh};
-use super::fetch::{self, Extent, PackStream};
-use super::received::{MAX_PACK, ReceivedPack};
+use super::fetch::Extent;
+use super::reading::{Reading, asked_for};
+use super::received::ReceivedPack;
 use super::service::Service;
 use super::settings::Settings;
 use super::upload_pack::{self, LsRefs};
 use crate::push::pkt_line::{self, Line};
-use crate::push::{
-    self, Advertisement, Capabilities, Connection, Error, Outcome, Pack, RemoteRef, Report, Request, Traffic,
-};
+use crate::push::{self, Advertisement, Connection, Error, Outcome, Pack, RemoteRef, Report, Request, Traffic};
 
 pub use ssh::SshSettings;
 
@@ -54,13 +53,6 @@ trait Dial {
 trait Channel: Read + Write {
     /// Why the service ended, by the program that carries it. It is asked once the other side has closed.
     fn last_words(&mut self) -> Option<Error>;
-}
-
-/// What a reader is told when it asks what there is.
-enum Reading {
-    Protocol2(Capabilities),
-    /// Everything at once, in protocol 0 or 1.
-    Older(Advertisement),
 }
 
 /// Whether an answer was read to its end, or the other side closed.
@@ -115,16 +107,7 @@ impl Stream {
         extent: Extent,
     ) -> Result<(), Error> {
         let (reading, mut channel) = self.reading()?;
-        let (request, stream) = match reading {
-            Reading::Protocol2(capabilities) => (
-                fetch::fetch_request(&capabilities, want, haves, extent),
-                PackStream::new(MAX_PACK),
-            ),
-            Reading::Older(advertisement) => (
-                fetch::older_fetch_request(&advertisement.capabilities, want, haves, extent)?,
-                PackStream::older(MAX_PACK),
-            ),
-        };
+        let (request, stream) = reading.fetch_request(want, haves, extent)?;
         let mut received = ReceivedPack::new(stream, into)?;
         self.ask(&mut *channel, &request)?;
         let end = self.read(&mut *channel, Outcome::Transient, |piece| {
@@ -154,9 +137,7 @@ impl Stream {
             Reading::Older(advertisement) => advertisement.into_refs(),
         };
         dismiss(channel);
-        // A prefix is a hint that a server may ignore.
-        let asked = |found: &RemoteRef| prefixes.iter().any(|prefix| found.name.starts_with(prefix));
-        Ok(refs.into_iter().filter(asked).collect())
+        Ok(asked_for(refs, prefixes))
     }
 
     /// Starts `git-upload-pack`, and hears what it offers; it then waits for a request.
@@ -177,7 +158,8 @@ impl Stream {
             }
             Ok(false)
         })?;
-        let understood = offered(&body).map_err(|error| ended(&mut *channel, &end, error, Outcome::Transient))?;
+        let understood =
+            Reading::parse(&body).map_err(|error| ended(&mut *channel, &end, error, Outcome::Transient))?;
         Ok((understood, channel))
     }
 
@@ -314,16 +296,6 @@ impl fmt::Display for Shown<'_> {
     }
 }
 
-/// What a server offers to readers.
-fn offered(body: &[u8]) -> Result<Reading, Error> {
-    if let Some(capabilities) = upload_pack::protocol_2(body)? {
-        return Ok(Reading::Protocol2(capabilities));
-    }
-    let mut parser = push::advertisement::Parser::new();
-    parser.feed(body)?;
-    Ok(Reading::Older(parser.finish()?))
-}
-
 /// Tells a server that waits for a request that none will come (gitprotocol-pack, *Reference Discovery*).
 fn dismiss(mut channel: Box<dyn Channel>) {
     // It is as well if it has gone already.
@@ -353,11 +325,8 @@ fn failure(outcome: Outcome, what: String) -> Error {
 }
 
 fn located(shown: &str, error: Error) -> Error {
-    let located = Error::new(error.outcome(), format!("{shown}: {error}"));
-    match error.hint() {
-        Some(hint) => located.with_hint(hint),
-        None => located,
-    }
+    let what = format!("{shown}: {error}");
+    error.reworded(what)
 }
 
 fn is_silence(error: &io::Error) -> bool {

@@ -179,15 +179,8 @@ fn no_request<E>(_: E) -> Error {
 }
 
 fn at(place: &str, error: Error) -> Error {
-    let located = Error::new(error.outcome(), format!("{place}: {error}"));
-    let located = match error.hint() {
-        Some(hint) => located.with_hint(hint),
-        None => located,
-    };
-    match error.retry_after() {
-        Some(delay) => located.with_retry_after(delay),
-        None => located,
-    }
+    let what = format!("{place}: {error}");
+    error.reworded(what)
 }
 
 fn relative(path: &[&str]) -> String {

@@ -73,15 +73,7 @@ impl Client {
     /// Says where an error happened, and takes out of it whatever secret a server may have echoed.
     pub(super) fn located(&self, error: Error) -> Error {
         let what = format!("{}: {error}", self.configured);
-        let located = Error::new(error.outcome(), self.scrubbed(&what));
-        let located = match error.hint() {
-            Some(hint) => located.with_hint(hint),
-            None => located,
-        };
-        match error.retry_after() {
-            Some(delay) => located.with_retry_after(delay),
-            None => located,
-        }
+        error.reworded(self.scrubbed(&what))
     }
 
     /// `text` of a server, for a person.
