@@ -340,6 +340,21 @@ fn a_remembered_mirror_is_not_asked_before_the_push() {
 }
 
 #[test]
+fn a_group_that_is_held_and_never_sent_does_not_make_the_mirror_forgotten() {
+    let mut stargate = stargate(&[("refs/kv/main", 1), ("refs/kv/other", 11)]);
+    let mut model = Model::default();
+    model.refs.insert("refs/kv/other".into(), id(21));
+    let backlog = [update("refs/kv/main", 0, 1), update("refs/kv/other", 0, 11)];
+    let (_, done, _) = cycle(&stargate, &mut model, &backlog);
+    assert_eq!((model.asked, done), (1, vec![0]));
+    let memory = model.memory.as_ref().expect("the mirror as it was seen");
+    assert_eq!(memory.refs, model.refs);
+    stargate.refs.insert("refs/kv/main".into(), 2);
+    let (_, done, _) = cycle(&stargate, &mut model, &[update("refs/kv/main", 1, 2)]);
+    assert_eq!((model.asked, done), (1, vec![0]));
+}
+
+#[test]
 fn a_mirror_that_is_not_as_remembered_is_asked_within_the_same_attempt() {
     let mut stargate = stargate(&[("refs/kv/main", 1)]);
     let mut model = Model::default();

@@ -511,11 +511,41 @@ fn an_entry_whose_object_is_gone_fails_and_the_others_go_on() {
     let (exit, report) = journey.run();
     assert_eq!(
         (exit, report["failed"].as_u64(), report["pending"].as_u64()),
-        (0, Some(1), Some(0)),
+        (1, Some(1), Some(0)),
         "{report}"
     );
+    assert_eq!(report["outcome"], "incomplete");
     assert_eq!(journey.statuses(), ["done", "done", "done", "failed"]);
     assert_eq!(mirrored(&mirror.path("o/r.git")), [0; 3].map(|_| Some(first.clone())));
+    // It is told that it failed by one cycle; that it is, by each.
+    let idle = journey.run_raw(&[]);
+    let said = String::from_utf8_lossy(&idle.stdout).into_owned();
+    assert_eq!(code(&idle), 0, "{said}");
+    assert!(said.contains("idle: nothing is pending, 1 failed"), "{said}");
+    assert!(said.contains("journal list --status failed"), "{said}");
+}
+
+#[test]
+fn a_ref_whose_object_is_gone_is_told_of_and_makes_no_entries() {
+    let mirror = Mirror::start();
+    mirror.create("o/r.git", Format::Sha1);
+    let journey = Journey::new("sha1", &mirror.url("o/r.git"));
+    let first = journey.push();
+    let broken = journey.stargate.git_dir.join("refs/kv/new");
+    std::fs::write(broken, format!("{}\n", "a1".repeat(20))).expect("a ref");
+    let output = journey.run_raw(&[]);
+    assert_eq!(code(&output), 0);
+    assert!(stderr(&output).contains("refs/kv/new"), "{}", stderr(&output));
+    assert_eq!(mirrored(&mirror.path("o/r.git")), [0; 3].map(|_| Some(first.clone())));
+    for _ in 0..2 {
+        let (exit, report) = journey.run();
+        assert_eq!((exit, report["http_requests"].as_u64()), (0, Some(0)), "{report}");
+    }
+    assert_eq!(journey.statuses(), ["done", "done"]);
+    let sync = stargate_mirror(journey.stargate.folder(), &["sync", "--dry-run", "--repo", "o/r.git"]);
+    let said = String::from_utf8_lossy(&sync.stdout).into_owned();
+    assert_eq!(code(&sync), 3, "{said}");
+    assert!(said.contains("broken"), "{said}");
 }
 
 #[test]

@@ -215,7 +215,8 @@ impl Cycle<'_> {
             Ok(advertisement) => {
                 plan = self.plan(updates, &advertisement.refs);
                 (groups, retry_after) = self.send_groups(mirror, &advertisement, plan.groups, tried);
-                match all_mirrored(&groups) {
+                // What was not sent has changed nothing.
+                match all_mirrored(groups.iter().filter(|(group, _)| group.hold.is_none())) {
                     true => remember(mirror, advertisement, &groups),
                     false => mirror.remember(None),
                 }
@@ -341,16 +342,15 @@ impl Attempt {
     }
 }
 
-fn all_mirrored(groups: &[(Group, GroupResult)]) -> bool {
-    groups.iter().all(|(_, result)| result.outcome == Outcome::Mirrored)
+fn all_mirrored<'a>(groups: impl IntoIterator<Item = &'a (Group, GroupResult)>) -> bool {
+    let mut groups = groups.into_iter();
+    groups.all(|(_, result)| result.outcome == Outcome::Mirrored)
 }
 
-/// Remembers the mirror as it is after these groups.
+/// Remembers the mirror as it is after these groups, of which those that are not held are mirrored.
 fn remember(mirror: &mut dyn Mirror, mut advertisement: Advertisement, groups: &[(Group, GroupResult)]) {
-    for change in groups
-        .iter()
-        .flat_map(|(group, _)| group.changes.iter().chain(&group.watermark))
-    {
+    let sent = groups.iter().filter(|(group, _)| group.hold.is_none());
+    for change in sent.flat_map(|(group, _)| group.changes.iter().chain(&group.watermark)) {
         if change.new.is_null() {
             advertisement.refs.remove(&change.name);
         } else {

@@ -43,7 +43,7 @@ pub enum CycleOutcome {
     Mirrored,
     /// Nothing was pending.
     Idle,
-    /// Entries stay pending or could not be written, and will be tried again.
+    /// Entries stay pending or could not be written, and will be tried again; or some became `failed`.
     Incomplete,
     /// No remote, or no credentials for it: there was no push.
     LocalOnly,

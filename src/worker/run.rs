@@ -22,7 +22,7 @@ use crate::{
     clock::Clock,
     config::{Config, Problem},
     journal::{self, Backlog, Draft, Located, Origin, Source, Status, WriteError, Writer},
-    mirror::{Knowledge, Rules, compare, missed, watermark::group_label},
+    mirror::{Knowledge, Rules, Standing, compare, missed, watermark::group_label},
     push::{self, Connection},
     ref_update::RefUpdate,
     storage::{Disk, Storage},
@@ -250,6 +250,7 @@ impl<'a> Work<'a> {
         backlog: &Backlog,
         report: &mut CycleReport,
     ) -> Result<(), RunError> {
+        let mut failed = 0;
         if self.options.dry_run {
             let plan = self.cycle().dry_run(mirror, &updates(&backlog.pending))?;
             report.groups = plan.groups.iter().map(GroupReport::planned).collect();
@@ -258,13 +259,14 @@ impl<'a> Work<'a> {
             let (settled, marked) = self.carry(self.cycle(), mirror, &awake)?;
             report.groups = settled.iter().map(GroupReport::settled).collect();
             report.pending -= marked.settled();
-            report.failed += marked.failed;
+            failed = marked.failed;
+            report.failed += failed;
             let troubles = self.troubles(&settled, &awake, mirror.troubles());
             report.next_try = troubles.values().map(|trouble| trouble.next_try).min();
             mirror.remember_troubles(troubles);
         }
-        report.outcome = match report.pending {
-            0 => CycleOutcome::Mirrored,
+        report.outcome = match (report.pending, failed) {
+            (0, 0) => CycleOutcome::Mirrored,
             _ => CycleOutcome::Incomplete,
         };
         Ok(())
@@ -334,8 +336,11 @@ impl<'a> Work<'a> {
             let standing = left.standing;
             tracing::warn!(ref = %left.name, ?standing, "left as it is on the mirror; see stargate-mirror sync --dry-run");
         }
+        for broken in compared.iter().filter(|compared| compared.standing == Standing::Broken) {
+            tracing::error!(ref = %broken.name, "names an object that is gone, and cannot be mirrored; run git fsck");
+        }
         let pending = |name: &BStr| backlog.pending.iter().any(|located| located.entry.update.name == name);
-        let missed = missed(&compared, &advertisement.refs, &pending, cycle.null);
+        let missed = missed(&compared, &advertisement.refs, &self.stargate, &pending, cycle.null);
         let all = missed.len();
         let told = self.tell(missed, Source::Reconcile)?;
         // Only now: who dies before, or has not told all of it, compares again in the next cycle.

@@ -254,7 +254,7 @@ impl<'a> Simulation<'a> {
         let compared = compare(&local, &advertisement.refs, &*stargate, &self.rules);
         let pending = self.backlog().pending;
         let is_pending = |name: &BStr| pending.iter().any(|located| located.entry.update.name == name);
-        let missed = missed(&compared, &advertisement.refs, &is_pending, null());
+        let missed = missed(&compared, &advertisement.refs, &*stargate, &is_pending, null());
         if !missed.is_empty() {
             self.append(&drafts(missed, Source::Reconcile));
         }
