@@ -549,6 +549,32 @@ fn a_ref_whose_object_is_gone_is_told_of_and_makes_no_entries() {
 }
 
 #[test]
+fn an_object_that_a_power_cut_has_emptied_holds_up_its_own_namespace_only() {
+    let mirror = Mirror::start();
+    mirror.create("o/r.git", Format::Sha1);
+    let journey = Journey::new("sha1", &mirror.url("o/r.git"));
+    journey.commit("bad");
+    git(&journey.client, ["push", "-q", "origin", "HEAD:refs/kv/bad"]);
+    let blob = git(&journey.client, ["rev-parse", "HEAD:bad"]);
+    git(&journey.client, ["reset", "-q", "--hard", "HEAD^"]);
+    journey.commit("good");
+    let good = journey.push();
+    let object = journey
+        .stargate
+        .git_dir
+        .join(format!("objects/{}/{}", &blob[..2], &blob[2..]));
+    std::fs::remove_file(&object).expect("a loose object");
+    std::fs::write(&object, "").expect("an empty one");
+    let (exit, report) = journey.run();
+    assert_eq!((exit, report["pending"].as_u64()), (4, Some(1)), "{report}");
+    let bad = &report["groups"][0];
+    assert_eq!(bad["namespace"], "bad");
+    assert!(bad["error"].as_str().is_some_and(|why| why.contains(&blob)), "{report}");
+    assert_eq!(journey.statuses(), ["pending", "done", "done"]);
+    assert_eq!(mirrored(&mirror.path("o/r.git")), [0; 3].map(|_| Some(good.clone())));
+}
+
+#[test]
 fn a_dry_run_sends_nothing_and_records_nothing() {
     let mirror = Mirror::start();
     mirror.create("o/r.git", Format::Sha1);

@@ -102,7 +102,9 @@ fn print_human(report: &CycleReport) {
         }
     }
     if report.failed > 0 {
-        println!("`stargate-mirror journal list --status failed` shows what failed; `journal retry` makes it pending again");
+        println!(
+            "`stargate-mirror journal list --status failed` shows what failed; `journal retry` makes it pending again"
+        );
     }
     if report.unwritten > 0 {
         println!(

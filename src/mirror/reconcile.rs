@@ -230,13 +230,7 @@ mod tests {
     fn a_ledger_without_its_watermark_is_told_again() {
         let mut remote = refs(&REMOTE);
         remote.insert("refs/kv-mirror/equal".into(), id(0x10));
-        let missed = missed(
-            &compared(),
-            &remote,
-            &lines(),
-            &|_| false,
-            gix::hash::Kind::Sha1.null(),
-        );
+        let missed = missed(&compared(), &remote, &lines(), &|_| false, gix::hash::Kind::Sha1.null());
         assert!(
             missed
                 .iter()

@@ -1,18 +1,18 @@
 //! One cycle: attempts with delays between them, until every group is settled or the attempts are used up.
 //!
-//! An attempt asks the mirror what it has, plans, sends all groups in one atomic push, and, when the server refuses
-//! that, by halves, so that the bad ones stand alone. Then it looks at the refs, and settles. Where the last push is
-//! remembered, the first question is left out: the old ids of the commands are the guard. When anything is not as
-//! remembered, that is forgotten, and the mirror is asked.
+//! An attempt asks the mirror what it has, plans, and sends all groups in one atomic push (`sending` says when in more).
+//! Then it looks at the refs, and settles. Where the last push is remembered, the first question is left out: the old ids
+//! of the commands are the guard. When anything is not as remembered, that is forgotten, and the mirror is asked.
 use std::{collections::BTreeMap, rc::Rc, time::Duration};
 
 use bstr::{BString, ByteSlice};
 use gix::ObjectId;
 
+use super::sending::{MOST_COMMANDS, Sent, Tried, send};
 use crate::{
     clock::Clock,
     mirror::{Group, GroupResult, Hold, Knowledge, Plan, Rules, held, plan, settle},
-    push::{Advertisement, Command, Error, Outcome, RemoteRef, Report, Verdict},
+    push::{Advertisement, Command, Error, Outcome, RemoteRef, Report},
     ref_update::RefUpdate,
     retry::RetryPolicy,
 };
@@ -81,15 +81,6 @@ struct Attempt {
     retry_after: Option<Duration>,
 }
 
-/// A push from memory that did not land.
-struct Tried {
-    commands: Vec<Command>,
-    /// What the mirror was remembered to have: what the pack was made for.
-    remembered: Advertisement,
-    sent: Sent,
-}
-
-type Sent = Rc<Result<Report, Error>>;
 /// Groups with what became of them, and how long the server asked to wait.
 type Results = (Vec<(Group, GroupResult)>, Option<Duration>);
 
@@ -187,6 +178,9 @@ impl Cycle<'_> {
             return Err(None);
         }
         let commands: Vec<Command> = plan.groups.iter().flat_map(Group::commands).collect();
+        if commands.len() > MOST_COMMANDS {
+            return Err(None);
+        }
         let sent = Rc::new(mirror.push(&remembered, commands.clone()));
         if matches!(sent.as_ref(), Ok(report) if report.all_accepted()) {
             let all = vec![sent.clone(); plan.groups.len()];
@@ -360,59 +354,11 @@ fn remember(mirror: &mut dyn Mirror, mut advertisement: Advertisement, groups: &
     mirror.remember(Some(advertisement));
 }
 
-/// All groups in one push; when the server refuses it, by halves, until the bad ones stand alone. One result for each
-/// group. A push that was tried already, and comes out the same now that the mirror was asked, is not tried twice.
-///
-/// It does not come out the same when the mirror has lost a ref that was remembered: deltas in the pack may be of what went
-/// with it.
-fn send(
-    mirror: &mut dyn Mirror,
-    advertisement: &Advertisement,
-    groups: &[Group],
-    tried: Option<Box<Tried>>,
-) -> Vec<Sent> {
-    let all: Vec<Command> = groups.iter().flat_map(Group::commands).collect();
-    let together = match tried {
-        Some(tried) if tried.commands == all && tried.saw(advertisement) => tried.sent,
-        _ => Rc::new(mirror.push(advertisement, all)),
-    };
-    if groups.len() == 1 || !refused(&together) {
-        return vec![together; groups.len()];
-    }
-    tracing::warn!(
-        groups = groups.len(),
-        "the mirror refused a push of several groups; pushing them by halves"
-    );
-    let (first, second) = groups.split_at(groups.len() / 2);
-    [
-        send(mirror, advertisement, first, None),
-        send(mirror, advertisement, second, None),
-    ]
-    .concat()
-}
-
-impl Tried {
-    /// Whether the mirror still has all that it was remembered to have.
-    fn saw(&self, advertisement: &Advertisement) -> bool {
-        let mut refs = self.remembered.refs.iter();
-        refs.all(|(name, id)| advertisement.refs.get(name) == Some(id))
-    }
-}
-
 /// Whether the mirror may have changed: not when nothing was sent, or nothing was taken.
 fn worth_a_look(sent: &Sent) -> bool {
     match sent.as_ref() {
         Ok(_) => true,
         Err(error) => error.outcome() == Outcome::Ambiguous,
-    }
-}
-
-fn refused(sent: &Result<Report, Error>) -> bool {
-    match sent {
-        Ok(report) => report
-            .verdicts()
-            .any(|(_, verdict)| matches!(verdict, Verdict::Rejected(_))),
-        Err(error) => error.outcome() == Outcome::Rejected,
     }
 }
 

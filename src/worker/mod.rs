@@ -11,6 +11,7 @@ mod report;
 mod repository;
 mod run;
 mod schedule;
+mod sending;
 mod sync;
 mod trouble;
 mod wait;
