@@ -593,6 +593,36 @@ fn a_dry_run_sends_nothing_and_records_nothing() {
 }
 
 #[test]
+fn a_dry_run_plans_what_the_journal_missed() {
+    let mirror = Mirror::start();
+    mirror.create("o/r.git", Format::Sha1);
+    let journey = Journey::new("sha1", &mirror.url("o/r.git"));
+    let first = journey.push();
+    std::fs::remove_dir_all(journey.stargate.git_dir.join(".stargate")).expect("the journal goes");
+    let output = journey.run_raw(&["--json", "--dry-run"]);
+    let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(
+        (code(&output), report["groups"][0]["outcome"].as_str()),
+        (0, Some("planned")),
+        "{report}"
+    );
+    assert_eq!(
+        (report["pending"].as_u64(), report["bytes_sent"].as_u64()),
+        (Some(2), Some(0))
+    );
+    assert!(!journey.stargate.git_dir.join(".stargate").exists());
+    assert_eq!(journey.run().1["outcome"], "mirrored");
+    assert_eq!(mirrored(&mirror.path("o/r.git")), [0; 3].map(|_| Some(first.clone())));
+    let output = journey.run_raw(&["--json", "--dry-run"]);
+    let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(
+        (code(&output), report["outcome"].as_str()),
+        (0, Some("idle")),
+        "{report}"
+    );
+}
+
+#[test]
 fn a_mirror_that_is_down_leaves_entries_pending_and_gets_them_when_it_is_back() {
     let mut mirror = Mirror::start();
     mirror.create("o/r.git", Format::Sha1);

@@ -100,6 +100,9 @@ impl Cycle<'_> {
         let mut open: Vec<usize> = (0..backlog.len()).collect();
         let mut delays = self.retry.delays(|| self.clock.random());
         for number in 1..=self.retry.attempts {
+            if open.is_empty() {
+                break;
+            }
             let attempt = self.attempt(mirror, backlog, &open);
             let marks = attempt.marks(backlog);
             record(&marks)?;
@@ -139,14 +142,6 @@ impl Cycle<'_> {
             }
         }
         Ok(settled.into_values().collect())
-    }
-
-    /// What would be done, without doing it.
-    ///
-    /// # Errors
-    /// The mirror cannot be asked what it has.
-    pub fn dry_run(&self, mirror: &mut dyn Mirror, backlog: &[RefUpdate]) -> Result<Plan, Error> {
-        Ok(self.plan(backlog, &mirror.advertisement()?.refs))
     }
 
     fn attempt(&self, mirror: &mut dyn Mirror, backlog: &[RefUpdate], open: &[usize]) -> Attempt {
@@ -229,7 +224,8 @@ impl Cycle<'_> {
         }
     }
 
-    fn plan(&self, updates: &[RefUpdate], refs: &BTreeMap<BString, ObjectId>) -> Plan {
+    /// What is to be done about these updates when the mirror has these refs.
+    pub fn plan(&self, updates: &[RefUpdate], refs: &BTreeMap<BString, ObjectId>) -> Plan {
         plan(updates, self.knowledge, refs, &self.rules, self.null)
     }
 
