@@ -76,6 +76,10 @@ enum Mood {
     Forbidden,
     /// The repository is elsewhere: who asks is led there, who pushes at once is not.
     Moved,
+    /// Refuses the credentials of a push.
+    Revoked,
+    /// Nothing can be sent of a ref that ends so: an object of it cannot be read here.
+    Damaged(&'static str),
 }
 
 #[derive(Default)]
@@ -147,7 +151,10 @@ impl Mirror for Model {
             Mood::Reject(end) if commands.iter().any(|command| command.name.ends_with_str(end)) => {
                 Ok(all(Verdict::Rejected("hook declined".into())))
             }
-            Mood::Accept | Mood::Reject(_) => match self.apply(&commands) {
+            Mood::Damaged(end) if commands.iter().any(|command| command.name.ends_with_str(end)) => {
+                Err(Error::new(Outcome::Misconfigured, "object 11 cannot be read").about_an_object())
+            }
+            Mood::Accept | Mood::Reject(_) | Mood::Damaged(_) => match self.apply(&commands) {
                 true => Ok(all(Verdict::Accepted)),
                 false => Ok(all(Verdict::Rejected("atomic transaction failed".into()))),
             },
@@ -163,6 +170,7 @@ impl Mirror for Model {
             }
             Mood::Moved => Err(Error::new(Outcome::Misconfigured, "the server redirects a POST")),
             Mood::Unreachable | Mood::Forbidden => Err(Error::new(Outcome::Transient, "connection refused")),
+            Mood::Revoked => Err(Error::new(Outcome::Misconfigured, "the mirror refused the credentials")),
         }
     }
 
@@ -291,6 +299,40 @@ fn one_bad_group_does_not_hold_up_the_others() {
 }
 
 #[test]
+fn an_object_that_cannot_be_read_holds_up_its_own_group_only() {
+    let stargate = stargate(&[("refs/kv/a", 1), ("refs/kv/bad", 11), ("refs/kv/c", 2)]);
+    let mut model = Model {
+        moods: vec![Mood::Damaged("/bad"); 20],
+        ..Default::default()
+    };
+    let backlog = [
+        update("refs/kv/a", 0, 1),
+        update("refs/kv/bad", 0, 11),
+        update("refs/kv/c", 0, 2),
+    ];
+    let (settled, done, clock) = cycle(&stargate, &mut model, &backlog);
+    assert_eq!(done, [0, 2]);
+    let bad = &settled[1];
+    assert_eq!((bad.attempts, bad.result.outcome), (1, Outcome::Misconfigured));
+    assert_eq!(bad.result.error.as_deref(), Some("object 11 cannot be read"));
+    assert!(clock.slept().is_empty());
+}
+
+#[test]
+fn a_mirror_that_refuses_the_credentials_of_a_push_is_not_pushed_to_by_halves() {
+    let stargate = stargate(&[("refs/kv/a", 1), ("refs/kv/c", 2)]);
+    let mut model = Model {
+        moods: vec![Mood::Accept, Mood::Revoked],
+        ..Default::default()
+    };
+    let all = [update("refs/kv/a", 0, 1), update("refs/kv/c", 0, 2)];
+    cycle(&stargate, &mut model, &all[..1]);
+    let (settled, done, _) = cycle(&stargate, &mut model, &all);
+    assert_eq!((done.len(), settled[1].result.outcome), (1, Outcome::Misconfigured));
+    assert_eq!(model.pushes.len(), 2);
+}
+
+#[test]
 fn a_bad_group_among_many_costs_a_logarithm_of_pushes() {
     let names: Vec<String> = (0..64).map(|number| format!("refs/kv/{number}")).collect();
     let refs: Vec<(&str, u32)> = names.iter().map(|name| (name.as_str(), 1)).collect();
@@ -303,6 +345,54 @@ fn a_bad_group_among_many_costs_a_logarithm_of_pushes() {
     assert_eq!(done.len(), 63);
     // One for all, two at each of six levels, two more attempts for the bad one.
     assert_eq!(model.pushes.len(), 1 + 2 * 6 + 2);
+}
+
+/// So many ledgers that one push cannot hold them with their watermarks.
+fn many() -> (Stargate, Vec<RefUpdate>) {
+    let names: Vec<String> = (0..2500).map(|number| format!("refs/kv/{number}")).collect();
+    let refs: Vec<(&str, u32)> = names.iter().map(|name| (name.as_str(), 1)).collect();
+    (stargate(&refs), names.iter().map(|name| update(name, 0, 1)).collect())
+}
+
+#[test]
+fn thousands_of_commands_go_in_pushes_that_follow_each_other() {
+    let (stargate, backlog) = many();
+    let mut model = Model::default();
+    let (_, done, _) = cycle(&stargate, &mut model, &backlog);
+    assert_eq!((done.len(), model.asked), (2500, 1));
+    assert_eq!(
+        model.pushes.iter().map(Vec::len).collect::<Vec<_>>(),
+        [2000, 2000, 1000]
+    );
+    // The next time, too, though all is remembered.
+    model.refs.clear();
+    model.memory = Some(Advertisement::default());
+    model.pushes.clear();
+    let (_, done, _) = cycle(&stargate, &mut model, &backlog);
+    assert_eq!((done.len(), model.pushes.len()), (2500, 3));
+}
+
+#[test]
+fn behind_a_push_that_is_lost_no_other_is_sent() {
+    let (stargate, backlog) = many();
+    let mut model = Model {
+        moods: vec![Mood::LoseRequest; 3],
+        ..Default::default()
+    };
+    let (settled, done, _) = cycle(&stargate, &mut model, &backlog);
+    assert_eq!((done.len(), model.pushes.len()), (0, 3));
+    assert!(settled.iter().all(|one| one.result.outcome == Outcome::Transient));
+}
+
+#[test]
+fn a_bad_group_in_one_of_several_pushes_stands_alone() {
+    let (stargate, backlog) = many();
+    let mut model = Model {
+        moods: vec![Mood::Reject("/999"); 100],
+        ..Default::default()
+    };
+    let (_, done, _) = cycle(&stargate, &mut model, &backlog);
+    assert_eq!(done.len(), 2499);
 }
 
 #[test]
@@ -340,6 +430,21 @@ fn a_remembered_mirror_is_not_asked_before_the_push() {
     stargate.refs.insert("refs/kv/main".into(), 2);
     let (_, done, _) = cycle(&stargate, &mut model, &[update("refs/kv/main", 1, 2)]);
     assert_eq!((model.asked, model.pushes.len(), done), (1, 2, vec![0]));
+}
+
+#[test]
+fn a_group_that_is_held_and_never_sent_does_not_make_the_mirror_forgotten() {
+    let mut stargate = stargate(&[("refs/kv/main", 1), ("refs/kv/other", 11)]);
+    let mut model = Model::default();
+    model.refs.insert("refs/kv/other".into(), id(21));
+    let backlog = [update("refs/kv/main", 0, 1), update("refs/kv/other", 0, 11)];
+    let (_, done, _) = cycle(&stargate, &mut model, &backlog);
+    assert_eq!((model.asked, done), (1, vec![0]));
+    let memory = model.memory.as_ref().expect("the mirror as it was seen");
+    assert_eq!(memory.refs, model.refs);
+    stargate.refs.insert("refs/kv/main".into(), 2);
+    let (_, done, _) = cycle(&stargate, &mut model, &[update("refs/kv/main", 1, 2)]);
+    assert_eq!((model.asked, done), (1, vec![0]));
 }
 
 #[test]

@@ -511,11 +511,67 @@ fn an_entry_whose_object_is_gone_fails_and_the_others_go_on() {
     let (exit, report) = journey.run();
     assert_eq!(
         (exit, report["failed"].as_u64(), report["pending"].as_u64()),
-        (0, Some(1), Some(0)),
+        (1, Some(1), Some(0)),
         "{report}"
     );
+    assert_eq!(report["outcome"], "incomplete");
     assert_eq!(journey.statuses(), ["done", "done", "done", "failed"]);
     assert_eq!(mirrored(&mirror.path("o/r.git")), [0; 3].map(|_| Some(first.clone())));
+    // It is told that it failed by one cycle; that it is, by each.
+    let idle = journey.run_raw(&[]);
+    let said = String::from_utf8_lossy(&idle.stdout).into_owned();
+    assert_eq!(code(&idle), 0, "{said}");
+    assert!(said.contains("idle: nothing is pending, 1 failed"), "{said}");
+    assert!(said.contains("journal list --status failed"), "{said}");
+}
+
+#[test]
+fn a_ref_whose_object_is_gone_is_told_of_and_makes_no_entries() {
+    let mirror = Mirror::start();
+    mirror.create("o/r.git", Format::Sha1);
+    let journey = Journey::new("sha1", &mirror.url("o/r.git"));
+    let first = journey.push();
+    let broken = journey.stargate.git_dir.join("refs/kv/new");
+    std::fs::write(broken, format!("{}\n", "a1".repeat(20))).expect("a ref");
+    let output = journey.run_raw(&[]);
+    assert_eq!(code(&output), 0);
+    assert!(stderr(&output).contains("refs/kv/new"), "{}", stderr(&output));
+    assert_eq!(mirrored(&mirror.path("o/r.git")), [0; 3].map(|_| Some(first.clone())));
+    for _ in 0..2 {
+        let (exit, report) = journey.run();
+        assert_eq!((exit, report["http_requests"].as_u64()), (0, Some(0)), "{report}");
+    }
+    assert_eq!(journey.statuses(), ["done", "done"]);
+    let sync = stargate_mirror(journey.stargate.folder(), &["sync", "--dry-run", "--repo", "o/r.git"]);
+    let said = String::from_utf8_lossy(&sync.stdout).into_owned();
+    assert_eq!(code(&sync), 3, "{said}");
+    assert!(said.contains("broken"), "{said}");
+}
+
+#[test]
+fn an_object_that_a_power_cut_has_emptied_holds_up_its_own_namespace_only() {
+    let mirror = Mirror::start();
+    mirror.create("o/r.git", Format::Sha1);
+    let journey = Journey::new("sha1", &mirror.url("o/r.git"));
+    journey.commit("bad");
+    git(&journey.client, ["push", "-q", "origin", "HEAD:refs/kv/bad"]);
+    let blob = git(&journey.client, ["rev-parse", "HEAD:bad"]);
+    git(&journey.client, ["reset", "-q", "--hard", "HEAD^"]);
+    journey.commit("good");
+    let good = journey.push();
+    let object = journey
+        .stargate
+        .git_dir
+        .join(format!("objects/{}/{}", &blob[..2], &blob[2..]));
+    std::fs::remove_file(&object).expect("a loose object");
+    std::fs::write(&object, "").expect("an empty one");
+    let (exit, report) = journey.run();
+    assert_eq!((exit, report["pending"].as_u64()), (4, Some(1)), "{report}");
+    let bad = &report["groups"][0];
+    assert_eq!(bad["namespace"], "bad");
+    assert!(bad["error"].as_str().is_some_and(|why| why.contains(&blob)), "{report}");
+    assert_eq!(journey.statuses(), ["pending", "done", "done"]);
+    assert_eq!(mirrored(&mirror.path("o/r.git")), [0; 3].map(|_| Some(good.clone())));
 }
 
 #[test]
@@ -534,6 +590,36 @@ fn a_dry_run_sends_nothing_and_records_nothing() {
     assert_eq!(report["bytes_sent"], 0);
     assert_eq!(journey.statuses(), ["pending", "pending"]);
     assert_eq!(mirrored(&mirror.path("o/r.git")), [None, None, None]);
+}
+
+#[test]
+fn a_dry_run_plans_what_the_journal_missed() {
+    let mirror = Mirror::start();
+    mirror.create("o/r.git", Format::Sha1);
+    let journey = Journey::new("sha1", &mirror.url("o/r.git"));
+    let first = journey.push();
+    std::fs::remove_dir_all(journey.stargate.git_dir.join(".stargate")).expect("the journal goes");
+    let output = journey.run_raw(&["--json", "--dry-run"]);
+    let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(
+        (code(&output), report["groups"][0]["outcome"].as_str()),
+        (0, Some("planned")),
+        "{report}"
+    );
+    assert_eq!(
+        (report["pending"].as_u64(), report["bytes_sent"].as_u64()),
+        (Some(2), Some(0))
+    );
+    assert!(!journey.stargate.git_dir.join(".stargate").exists());
+    assert_eq!(journey.run().1["outcome"], "mirrored");
+    assert_eq!(mirrored(&mirror.path("o/r.git")), [0; 3].map(|_| Some(first.clone())));
+    let output = journey.run_raw(&["--json", "--dry-run"]);
+    let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(
+        (code(&output), report["outcome"].as_str()),
+        (0, Some("idle")),
+        "{report}"
+    );
 }
 
 #[test]

@@ -145,6 +145,51 @@ fn a_root_is_walked_and_a_new_repository_is_noticed() {
     assert_eq!(watch.ended(), 0);
 }
 
+/// Makes the groups that have failed rest for long.
+fn rest_for_long(stargate: &Stargate) {
+    let path = stargate.git_dir.join(".stargate/worker.json");
+    let mut memory: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(&path).expect("the memory")).expect("JSON");
+    let troubles = memory["troubles"].as_object_mut().expect("groups that have failed");
+    assert!(!troubles.is_empty());
+    for trouble in troubles.values_mut() {
+        trouble["next_try"] = (jiff::Timestamp::now().as_second() + 800).into();
+    }
+    std::fs::write(&path, memory.to_string()).expect("a file");
+}
+
+#[test]
+fn a_start_and_sighup_try_at_once_what_has_failed_before() {
+    let mut mirror = Mirror::start();
+    mirror.create("o/r.git", Format::Sha1);
+    let (stargate, client) = stargate(&mirror.url("o/r.git"));
+    stargate.configure("stargate.initialDelay", "1ms");
+    mirror.stop();
+    let first = push(&client);
+    let repo = stargate.git_dir.display().to_string();
+    let mut run = clean_command(PROGRAM);
+    run.args(["run", "--repo", &repo]).env("GITHUB_PAT", "token");
+    let failed = start(run.stdout(Stdio::null()).stderr(Stdio::null()))
+        .wait()
+        .expect("it ends");
+    assert_eq!(failed.code(), Some(1));
+    rest_for_long(&stargate);
+    mirror.start_again();
+    let mut watch = Watch::start(&["--repo", &repo]);
+    wait(&first, &mirror.url("o/r.git"));
+    watch.until(&["cycle", "Mirrored"]);
+
+    mirror.stop();
+    let second = push(&client);
+    watch.until(&["cycle", "Incomplete"]);
+    rest_for_long(&stargate);
+    mirror.start_again();
+    watch.signal(Signal::HUP);
+    wait(&second, &mirror.url("o/r.git"));
+    watch.signal(Signal::TERM);
+    assert_eq!(watch.ended(), 0);
+}
+
 #[test]
 fn a_token_is_read_anew_from_its_file() {
     let mirror = Mirror::with_token("right");

@@ -91,6 +91,7 @@ fn cycle(git_dir: &Path, options: &Options, json: bool) -> Result<Exit, Failure>
 
 fn print_human(report: &CycleReport) {
     match report.outcome {
+        CycleOutcome::Idle if report.failed > 0 => println!("idle: nothing is pending, {} failed", report.failed),
         CycleOutcome::Idle => println!("idle: nothing is pending"),
         CycleOutcome::LocalOnly => println!("local-only: {} pending", report.pending),
         CycleOutcome::Mirrored | CycleOutcome::Incomplete => {
@@ -99,6 +100,11 @@ fn print_human(report: &CycleReport) {
             }
             println!("{} pending, {} failed", report.pending, report.failed);
         }
+    }
+    if report.failed > 0 {
+        println!(
+            "`stargate-mirror journal list --status failed` shows what failed; `journal retry` makes it pending again"
+        );
     }
     if report.unwritten > 0 {
         println!(

@@ -31,6 +31,8 @@ pub struct Recovered {
     pub failed: Vec<(RefUpdate, Cause)>,
     /// How many intents may be of pushes that go on.
     pub kept: usize,
+    /// When the first of them is one of a push that has ended.
+    pub stale_at: Option<Timestamp>,
     /// Files that are no intents, which went to quarantine, and why.
     pub unreadable: Vec<(Ulid, String)>,
 }
@@ -209,7 +211,9 @@ impl<S: Storage, C: Clock> Writer<S, C> {
         for id in intent::list(&self.storage, &self.git_dir)? {
             match intent::read(&self.storage, &self.git_dir, id) {
                 Ok(intent) if age(now, intent.timestamp).is_some_and(|age| age < intent::IN_FLIGHT) => {
+                    let stale_at = intent.timestamp.saturating_add(intent::IN_FLIGHT).unwrap_or(now);
                     recovered.kept += 1;
+                    recovered.stale_at = Some(recovered.stale_at.map_or(stale_at, |first| first.min(stale_at)));
                 }
                 Ok(intent) => stale.push(intent),
                 // Its push has ended.

@@ -3,7 +3,8 @@
 //! The rules, each of which has a test below:
 //!
 //! 1. A ref's target is what the Stargate's ref is now. Where the journal is ahead of the refs (a power cut, or a hook
-//!    between the update and this look) it is the last entry's new id. What is older never wins.
+//!    between the update and this look) it is where the journaled updates end, from old id to new id: hooks append in
+//!    any order. What is older never wins.
 //! 2. All entries of a ref are covered by its target.
 //! 3. The mirror's ref is created or fast-forwarded to the target. Anything else needs a journaled update that says so
 //!    and the configuration to allow it; otherwise the group is held as diverged.
@@ -12,7 +13,7 @@
 //! 5. A mirrored ref outside the namespaces is a group of its own, without a watermark.
 //! 6. Entries that the configuration excludes are skipped: deletions with `deletes = false`, refs that no pattern
 //!    matches, watermarks, which only the worker moves.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bstr::{BStr, BString, ByteSlice};
 use gix::ObjectId;
@@ -277,19 +278,19 @@ impl Fold<'_> {
 
     /// What the ref shall be (rule 1); the null id when it shall not be.
     fn target(&self, name: &BStr, updates: &[&RefUpdate]) -> Option<ObjectId> {
-        let last = updates.last().map(|update| update.new);
-        match (self.knowledge.local(name), last) {
-            (Some(local), Some(last)) if self.is_ahead(name, last, local) => Some(last),
+        let local = self.knowledge.local(name);
+        match (local, end(updates, local.unwrap_or(self.null))) {
+            (Some(local), Some(end)) if self.is_ahead(name, end, local) => Some(end),
             (Some(local), _) => Some(local),
-            (None, last) => last,
+            (None, end) => end,
         }
     }
 
-    /// Whether the journal's last id is ahead of the local ref: a descendant of it, or an object that a power cut took
-    /// from the Stargate after the mirror had it.
-    fn is_ahead(&self, name: &BStr, last: ObjectId, local: ObjectId) -> bool {
-        let taken = || last == self.remote_id(name) && !self.knowledge.exists(last);
-        !last.is_null() && (self.knowledge.fast_forward(local, last) || taken())
+    /// Whether the journal's end is ahead of the local ref: a descendant of it, or an object that a power cut took from
+    /// the Stargate after the mirror had it.
+    fn is_ahead(&self, name: &BStr, end: ObjectId, local: ObjectId) -> bool {
+        let taken = || end == self.remote_id(name) && !self.knowledge.exists(end);
+        !end.is_null() && (self.knowledge.fast_forward(local, end) || taken())
     }
 
     /// Whether journaled updates say that `remote` may be replaced by `target` (or removed), and the configuration
@@ -306,6 +307,31 @@ impl Fold<'_> {
 
     fn remote_id(&self, name: &BStr) -> ObjectId {
         self.remote.get(name.as_bytes()).copied().unwrap_or(self.null)
+    }
+}
+
+/// Where the updates of a ref end when each follows the one whose new id is its old id, whatever the order in which they
+/// were appended. Updates that go round end where the ref is now (`local`, null where it is not), if it is one of theirs;
+/// where several ends are left, the order decides.
+fn end(updates: &[&RefUpdate], local: ObjectId) -> Option<ObjectId> {
+    let last = updates.last()?.new;
+    let mut moves: BTreeMap<ObjectId, Vec<ObjectId>> = BTreeMap::new();
+    for update in updates.iter().filter(|update| update.old != update.new) {
+        moves.entry(update.old).or_default().push(update.new);
+    }
+    let mut reached = BTreeSet::from([last]);
+    let mut followed = vec![last];
+    while let Some(id) = followed.pop() {
+        let next = moves.get(&id).into_iter().flatten();
+        followed.extend(next.copied().filter(|next| reached.insert(*next)));
+    }
+    let goes_round = reached.iter().all(|id| moves.contains_key(id));
+    let is_end = |id: &ObjectId| reached.contains(id) && (goes_round || !moves.contains_key(id));
+    let mut newest = updates.iter().rev().map(|update| update.new);
+    if is_end(&local) {
+        Some(local)
+    } else {
+        newest.find(is_end)
     }
 }
 

@@ -28,6 +28,8 @@ pub enum Standing {
     Diverged,
     /// The Stargate does not have the ref.
     Extra,
+    /// The Stargate's ref names an object that is gone, which the mirror's ref is not at.
+    Broken,
 }
 
 impl Standing {
@@ -36,7 +38,7 @@ impl Standing {
         matches!(self, Standing::Missing | Standing::Ahead)
     }
 
-    /// Whether only an operator can decide about it.
+    /// Whether only an operator can decide about it, who may take what the Stargate has.
     pub fn is_left(self) -> bool {
         matches!(self, Standing::Behind | Standing::Diverged | Standing::Extra)
     }
@@ -79,18 +81,23 @@ pub fn compare(
 
 /// The ref updates that the journal lacks: what is safe, where no entry is `pending` already. A ledger whose watermark
 /// does not stand where it does is told again, as an update from what the mirror has to the same.
+///
+/// What has moved since it was compared has a hook of its own that tells the journal; what names an object that is gone
+/// can never be carried.
 pub fn missed(
     compared: &[Compared],
     remote: &BTreeMap<BString, ObjectId>,
+    knowledge: &dyn Knowledge,
     pending: &dyn Fn(&BStr) -> bool,
     null: ObjectId,
 ) -> Vec<RefUpdate> {
     let open = compared.iter().filter(|compared| !pending(compared.name.as_bstr()));
     let wanted = open.filter(|compared| compared.standing.is_safe() || lacks_watermark(compared, remote));
     let update = |compared: &Compared| {
+        let new = compared.local.filter(|local| knowledge.exists(*local))?;
         Some(RefUpdate {
             old: compared.remote.unwrap_or(null),
-            new: compared.local?,
+            new: knowledge.local(compared.name.as_bstr()).filter(|now| *now == new)?,
             name: compared.name.clone(),
         })
     };
@@ -109,6 +116,7 @@ fn lacks_watermark(compared: &Compared, remote: &BTreeMap<BString, ObjectId>) ->
 fn standing(local: Option<ObjectId>, remote: Option<ObjectId>, knowledge: &dyn Knowledge) -> Standing {
     match (local, remote) {
         (Some(local), Some(remote)) if local == remote => Standing::Equal,
+        (Some(local), _) if !knowledge.exists(local) => Standing::Broken,
         (Some(local), Some(remote)) if knowledge.fast_forward(remote, local) => Standing::Ahead,
         (Some(local), Some(remote)) if knowledge.fast_forward(local, remote) => Standing::Behind,
         (Some(_), Some(_)) => Standing::Diverged,
@@ -122,15 +130,16 @@ mod tests {
     use super::*;
     use crate::ref_pattern::RefPatterns;
 
-    /// Commits are bytes: `0x12` descends from `0x11`; another high digit is another line.
-    struct Lines;
+    /// What the Stargate's refs are now. Commits are bytes: `0x12` descends from `0x11`; another high digit is another
+    /// line; `0xff` is gone.
+    struct Lines(BTreeMap<BString, ObjectId>);
 
     impl Knowledge for Lines {
-        fn local(&self, _: &BStr) -> Option<ObjectId> {
-            None
+        fn local(&self, name: &BStr) -> Option<ObjectId> {
+            self.0.get(name.as_bytes()).copied()
         }
-        fn exists(&self, _: ObjectId) -> bool {
-            true
+        fn exists(&self, commit: ObjectId) -> bool {
+            commit != id(0xff)
         }
         fn fast_forward(&self, old: ObjectId, new: ObjectId) -> bool {
             let (old, new) = (old.as_slice()[0], new.as_slice()[0]);
@@ -148,23 +157,30 @@ mod tests {
             .collect()
     }
 
-    const LOCAL: [(&str, u8); 6] = [
+    const LOCAL: [(&str, u8); 8] = [
         ("refs/heads/main", 0x11),
         ("refs/kv/ahead", 0x12),
         ("refs/kv/behind", 0x11),
+        ("refs/kv/broken", 0xff),
+        ("refs/kv/broken-there", 0xff),
         ("refs/kv/diverged", 0x21),
         ("refs/kv/equal", 0x11),
         ("refs/kv/missing", 0x11),
     ];
-    const REMOTE: [(&str, u8); 7] = [
+    const REMOTE: [(&str, u8); 8] = [
         ("refs/kv-mirror/equal", 0x11),
         ("refs/kv-mirror/stray", 0x11),
         ("refs/kv/ahead", 0x11),
         ("refs/kv/behind", 0x12),
+        ("refs/kv/broken-there", 0xf1),
         ("refs/kv/diverged", 0x31),
         ("refs/kv/equal", 0x11),
         ("refs/kv/extra", 0x11),
     ];
+
+    fn lines() -> Lines {
+        Lines(refs(&LOCAL))
+    }
 
     fn compared() -> Vec<Compared> {
         let rules = Rules {
@@ -172,7 +188,7 @@ mod tests {
             force: false,
             deletes: true,
         };
-        compare(&refs(&LOCAL), &refs(&REMOTE), &Lines, &rules)
+        compare(&refs(&LOCAL), &refs(&REMOTE), &lines(), &rules)
     }
 
     #[test]
@@ -184,6 +200,8 @@ mod tests {
         let expected = [
             ("refs/kv/ahead", Standing::Ahead),
             ("refs/kv/behind", Standing::Behind),
+            ("refs/kv/broken", Standing::Broken),
+            ("refs/kv/broken-there", Standing::Broken),
             ("refs/kv/diverged", Standing::Diverged),
             ("refs/kv/equal", Standing::Equal),
             ("refs/kv/extra", Standing::Extra),
@@ -196,7 +214,7 @@ mod tests {
     fn only_what_adds_is_missed_and_what_is_pending_is_not() {
         let null = gix::hash::Kind::Sha1.null();
         let missed = |pending: &str| -> Vec<_> {
-            let missed = missed(&compared(), &refs(&REMOTE), &|name| name == pending, null);
+            let missed = missed(&compared(), &refs(&REMOTE), &lines(), &|name| name == pending, null);
             missed
                 .into_iter()
                 .map(|update| (update.name.to_string(), update.old, update.new))
@@ -212,11 +230,34 @@ mod tests {
     fn a_ledger_without_its_watermark_is_told_again() {
         let mut remote = refs(&REMOTE);
         remote.insert("refs/kv-mirror/equal".into(), id(0x10));
-        let missed = missed(&compared(), &remote, &|_| false, gix::hash::Kind::Sha1.null());
+        let missed = missed(&compared(), &remote, &lines(), &|_| false, gix::hash::Kind::Sha1.null());
         assert!(
             missed
                 .iter()
                 .any(|update| update.name == "refs/kv/equal" && update.old == update.new)
         );
+    }
+
+    #[test]
+    fn what_moves_while_the_mirror_is_asked_is_not_missed() {
+        let mut now = lines();
+        now.0.remove("refs/kv/missing".as_bytes());
+        now.0.insert("refs/kv/ahead".into(), id(0x13));
+        let null = gix::hash::Kind::Sha1.null();
+        assert_eq!(missed(&compared(), &refs(&REMOTE), &now, &|_| false, null), []);
+    }
+
+    #[test]
+    fn a_watermark_of_what_is_gone_is_not_told() {
+        let gone = refs(&[("refs/kv/gone", 0xff)]);
+        let rules = Rules {
+            refs: RefPatterns::default(),
+            force: false,
+            deletes: true,
+        };
+        let now = Lines(gone.clone());
+        let compared = compare(&gone, &gone, &now, &rules);
+        let null = gix::hash::Kind::Sha1.null();
+        assert_eq!(missed(&compared, &gone, &now, &|_| false, null), []);
     }
 }

@@ -57,6 +57,7 @@ pub struct Error {
     hint: Option<String>,
     outcome: Outcome,
     retry_after: Option<Duration>,
+    about_an_object: bool,
 }
 
 impl Error {
@@ -67,6 +68,7 @@ impl Error {
             hint: None,
             outcome,
             retry_after: None,
+            about_an_object: false,
         }
     }
 
@@ -88,6 +90,13 @@ impl Error {
         self
     }
 
+    /// Says that it is about an object on our side, which is missing, damaged, or not what it must be: nothing was sent,
+    /// and what does not need the object can be.
+    pub fn about_an_object(mut self) -> Self {
+        self.about_an_object = true;
+        self
+    }
+
     /// What the attempt came to.
     pub fn outcome(&self) -> Outcome {
         self.outcome
@@ -96,6 +105,11 @@ impl Error {
     /// What to do about it.
     pub fn hint(&self) -> Option<&str> {
         self.hint.as_deref()
+    }
+
+    /// Whether it is about an object on our side.
+    pub fn is_about_an_object(&self) -> bool {
+        self.about_an_object
     }
 
     /// How long the server asked to wait.

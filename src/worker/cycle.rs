@@ -1,18 +1,18 @@
 //! One cycle: attempts with delays between them, until every group is settled or the attempts are used up.
 //!
-//! An attempt asks the mirror what it has, plans, sends all groups in one atomic push, and, when the server refuses
-//! that, by halves, so that the bad ones stand alone. Then it looks at the refs, and settles. Where the last push is
-//! remembered, the first question is left out: the old ids of the commands are the guard. When anything is not as
-//! remembered, that is forgotten, and the mirror is asked.
+//! An attempt asks the mirror what it has, plans, and sends all groups in one atomic push (`sending` says when in more).
+//! Then it looks at the refs, and settles. Where the last push is remembered, the first question is left out: the old ids
+//! of the commands are the guard. When anything is not as remembered, that is forgotten, and the mirror is asked.
 use std::{collections::BTreeMap, rc::Rc, time::Duration};
 
 use bstr::{BString, ByteSlice};
 use gix::ObjectId;
 
+use super::sending::{MOST_COMMANDS, Sent, Tried, send};
 use crate::{
     clock::Clock,
     mirror::{Group, GroupResult, Hold, Knowledge, Plan, Rules, held, plan, settle},
-    push::{Advertisement, Command, Error, Outcome, RemoteRef, Report, Verdict},
+    push::{Advertisement, Command, Error, Outcome, RemoteRef, Report},
     ref_update::RefUpdate,
     retry::RetryPolicy,
 };
@@ -81,15 +81,6 @@ struct Attempt {
     retry_after: Option<Duration>,
 }
 
-/// A push from memory that did not land.
-struct Tried {
-    commands: Vec<Command>,
-    /// What the mirror was remembered to have: what the pack was made for.
-    remembered: Advertisement,
-    sent: Sent,
-}
-
-type Sent = Rc<Result<Report, Error>>;
 /// Groups with what became of them, and how long the server asked to wait.
 type Results = (Vec<(Group, GroupResult)>, Option<Duration>);
 
@@ -109,6 +100,9 @@ impl Cycle<'_> {
         let mut open: Vec<usize> = (0..backlog.len()).collect();
         let mut delays = self.retry.delays(|| self.clock.random());
         for number in 1..=self.retry.attempts {
+            if open.is_empty() {
+                break;
+            }
             let attempt = self.attempt(mirror, backlog, &open);
             let marks = attempt.marks(backlog);
             record(&marks)?;
@@ -150,14 +144,6 @@ impl Cycle<'_> {
         Ok(settled.into_values().collect())
     }
 
-    /// What would be done, without doing it.
-    ///
-    /// # Errors
-    /// The mirror cannot be asked what it has.
-    pub fn dry_run(&self, mirror: &mut dyn Mirror, backlog: &[RefUpdate]) -> Result<Plan, Error> {
-        Ok(self.plan(backlog, &mirror.advertisement()?.refs))
-    }
-
     fn attempt(&self, mirror: &mut dyn Mirror, backlog: &[RefUpdate], open: &[usize]) -> Attempt {
         let updates: Vec<RefUpdate> = open.iter().map(|index| backlog[*index].clone()).collect();
         let mut attempt = match self.push_to_remembered(mirror, &updates) {
@@ -187,6 +173,9 @@ impl Cycle<'_> {
             return Err(None);
         }
         let commands: Vec<Command> = plan.groups.iter().flat_map(Group::commands).collect();
+        if commands.len() > MOST_COMMANDS {
+            return Err(None);
+        }
         let sent = Rc::new(mirror.push(&remembered, commands.clone()));
         if matches!(sent.as_ref(), Ok(report) if report.all_accepted()) {
             let all = vec![sent.clone(); plan.groups.len()];
@@ -215,7 +204,8 @@ impl Cycle<'_> {
             Ok(advertisement) => {
                 plan = self.plan(updates, &advertisement.refs);
                 (groups, retry_after) = self.send_groups(mirror, &advertisement, plan.groups, tried);
-                match all_mirrored(&groups) {
+                // What was not sent has changed nothing.
+                match all_mirrored(groups.iter().filter(|(group, _)| group.hold.is_none())) {
                     true => remember(mirror, advertisement, &groups),
                     false => mirror.remember(None),
                 }
@@ -234,7 +224,8 @@ impl Cycle<'_> {
         }
     }
 
-    fn plan(&self, updates: &[RefUpdate], refs: &BTreeMap<BString, ObjectId>) -> Plan {
+    /// What is to be done about these updates when the mirror has these refs.
+    pub fn plan(&self, updates: &[RefUpdate], refs: &BTreeMap<BString, ObjectId>) -> Plan {
         plan(updates, self.knowledge, refs, &self.rules, self.null)
     }
 
@@ -341,16 +332,15 @@ impl Attempt {
     }
 }
 
-fn all_mirrored(groups: &[(Group, GroupResult)]) -> bool {
-    groups.iter().all(|(_, result)| result.outcome == Outcome::Mirrored)
+fn all_mirrored<'a>(groups: impl IntoIterator<Item = &'a (Group, GroupResult)>) -> bool {
+    let mut groups = groups.into_iter();
+    groups.all(|(_, result)| result.outcome == Outcome::Mirrored)
 }
 
-/// Remembers the mirror as it is after these groups.
+/// Remembers the mirror as it is after these groups, of which those that are not held are mirrored.
 fn remember(mirror: &mut dyn Mirror, mut advertisement: Advertisement, groups: &[(Group, GroupResult)]) {
-    for change in groups
-        .iter()
-        .flat_map(|(group, _)| group.changes.iter().chain(&group.watermark))
-    {
+    let sent = groups.iter().filter(|(group, _)| group.hold.is_none());
+    for change in sent.flat_map(|(group, _)| group.changes.iter().chain(&group.watermark)) {
         if change.new.is_null() {
             advertisement.refs.remove(&change.name);
         } else {
@@ -360,65 +350,11 @@ fn remember(mirror: &mut dyn Mirror, mut advertisement: Advertisement, groups: &
     mirror.remember(Some(advertisement));
 }
 
-/// All groups in one push; when the server refuses it, by halves, until the bad ones stand alone. One result for each
-/// group. A push that was tried already, and comes out the same now that the mirror was asked, is not tried twice.
-///
-/// It does not come out the same when the mirror has lost a ref that was remembered: deltas in the pack may be of what went
-/// with it.
-fn send(
-    mirror: &mut dyn Mirror,
-    advertisement: &Advertisement,
-    groups: &[Group],
-    tried: Option<Box<Tried>>,
-) -> Vec<Sent> {
-    let all: Vec<Command> = groups.iter().flat_map(Group::commands).collect();
-    let together = match tried {
-        Some(tried) if tried.commands == all && tried.saw(advertisement) && tried.is_judged() => tried.sent,
-        _ => Rc::new(mirror.push(advertisement, all)),
-    };
-    if groups.len() == 1 || !refused(&together) {
-        return vec![together; groups.len()];
-    }
-    tracing::warn!(
-        groups = groups.len(),
-        "the mirror refused a push of several groups; pushing them by halves"
-    );
-    let (first, second) = groups.split_at(groups.len() / 2);
-    [
-        send(mirror, advertisement, first, None),
-        send(mirror, advertisement, second, None),
-    ]
-    .concat()
-}
-
-impl Tried {
-    /// Whether the push came to whoever decides: not when it went to where the repository is not, or is no more.
-    fn is_judged(&self) -> bool {
-        let lost_its_way = |error: &Error| error.outcome() == Outcome::Misconfigured;
-        !self.sent.as_ref().as_ref().is_err_and(lost_its_way)
-    }
-
-    /// Whether the mirror still has all that it was remembered to have.
-    fn saw(&self, advertisement: &Advertisement) -> bool {
-        let mut refs = self.remembered.refs.iter();
-        refs.all(|(name, id)| advertisement.refs.get(name) == Some(id))
-    }
-}
-
 /// Whether the mirror may have changed: not when nothing was sent, or nothing was taken.
 fn worth_a_look(sent: &Sent) -> bool {
     match sent.as_ref() {
         Ok(_) => true,
         Err(error) => error.outcome() == Outcome::Ambiguous,
-    }
-}
-
-fn refused(sent: &Result<Report, Error>) -> bool {
-    match sent {
-        Ok(report) => report
-            .verdicts()
-            .any(|(_, verdict)| matches!(verdict, Verdict::Rejected(_))),
-        Err(error) => error.outcome() == Outcome::Rejected,
     }
 }
 

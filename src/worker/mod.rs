@@ -11,6 +11,7 @@ mod report;
 mod repository;
 mod run;
 mod schedule;
+mod sending;
 mod status;
 mod sync;
 mod trouble;

@@ -31,6 +31,8 @@ pub struct RemoteMirror<'a> {
     folder: &'a Path,
     now: Timestamp,
     memory: Memory,
+    /// Whether anything was asked or sent.
+    asked: bool,
     /// What a new memory says of the last comparison.
     compared: Compared,
 }
@@ -67,6 +69,7 @@ impl<'a> RemoteMirror<'a> {
             folder,
             now,
             memory,
+            asked: false,
             compared: compared.unwrap_or_default(),
         }
     }
@@ -98,6 +101,18 @@ impl<'a> RemoteMirror<'a> {
     /// Remembers which groups have failed.
     pub fn remember_troubles(&mut self, troubles: Troubles) {
         self.change(|memory| memory.troubles = troubles);
+    }
+
+    /// Forgets the troubles of groups with these labels.
+    pub fn forget_troubles(&mut self, forgotten: impl Fn(&str) -> bool) {
+        if self.memory.troubles.keys().any(|label| forgotten(label)) {
+            self.change(|memory| memory.troubles.retain(|label, _| !forgotten(label)));
+        }
+    }
+
+    /// Whether the mirror was asked anything, or sent.
+    pub fn was_asked(&self) -> bool {
+        self.asked
     }
 
     fn change(&mut self, change: impl FnOnce(&mut Memory)) {
@@ -138,10 +153,12 @@ impl Mirror for RemoteMirror<'_> {
     }
 
     fn advertisement(&mut self) -> Result<Advertisement, Error> {
+        self.asked = true;
         self.remote.advertisement()
     }
 
     fn push(&mut self, advertisement: &Advertisement, commands: Vec<Command>) -> Result<Report, Error> {
+        self.asked = true;
         let options = push::Options {
             atomic: true,
             ..Default::default()
@@ -156,6 +173,7 @@ impl Mirror for RemoteMirror<'_> {
     }
 
     fn read_refs(&mut self, prefixes: &[BString]) -> Result<Vec<RemoteRef>, Error> {
+        self.asked = true;
         let remembered = self.remote.reading().is_some();
         match self.remote.read_refs(prefixes) {
             // The error has made it forget what the server offers: now it asks.

@@ -1,5 +1,6 @@
 //! What a cycle came to, in the shape of `run --json`.
 use bstr::ByteSlice;
+use jiff::Timestamp;
 use serde::Serialize;
 
 use super::cycle::Settled;
@@ -30,9 +31,13 @@ pub struct CycleReport {
     pub bytes_sent: u64,
     /// How long the cycle took, in milliseconds.
     pub elapsed_ms: u64,
-    /// When the first group that failed is to be tried again, in seconds since the epoch.
+    /// When there is something to do though nothing new arrives, in seconds since the epoch: a group that failed is to be
+    /// tried again, or an intent to be looked at.
     #[serde(skip)]
     pub next_try: Option<i64>,
+    /// Whether the mirror was asked anything, or sent.
+    #[serde(skip)]
+    pub asked: bool,
 }
 
 /// What a cycle came to, in a word.
@@ -43,7 +48,7 @@ pub enum CycleOutcome {
     Mirrored,
     /// Nothing was pending.
     Idle,
-    /// Entries stay pending or could not be written, and will be tried again.
+    /// Entries stay pending or could not be written, and will be tried again; or some became `failed`.
     Incomplete,
     /// No remote, or no credentials for it: there was no push.
     LocalOnly,
@@ -94,6 +99,14 @@ impl CycleReport {
         self
     }
 
+    /// The same, with one more time at which there is something to do.
+    pub(super) fn with_try_at(mut self, at: Option<Timestamp>) -> Self {
+        // Not a moment too early.
+        let at = at.map(|at| at.as_second().saturating_add(1));
+        self.next_try = self.next_try.into_iter().chain(at).min();
+        self
+    }
+
     /// A report without groups.
     pub fn empty(outcome: CycleOutcome, pending: usize, failed: usize) -> Self {
         CycleReport {
@@ -107,6 +120,7 @@ impl CycleReport {
             bytes_sent: 0,
             elapsed_ms: 0,
             next_try: None,
+            asked: false,
         }
     }
 

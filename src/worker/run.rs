@@ -1,4 +1,7 @@
 //! One cycle over one repository: lock, backlog, attempts, settled entries, report.
+mod reconcile;
+mod upkeep;
+
 use std::{
     collections::BTreeMap,
     ffi::OsString,
@@ -10,8 +13,9 @@ use std::{
 use bstr::{BStr, BString, ByteSlice};
 use gix::ObjectId;
 
+use self::upkeep::Intents;
 use super::{
-    cycle::{Cycle, Marks, Mirror, Settled},
+    cycle::{Cycle, Marks, Settled},
     lock::{LOCK_FILE, WorkerLock},
     remote_mirror::RemoteMirror,
     report::{CycleOutcome, CycleReport, GroupReport},
@@ -22,7 +26,7 @@ use crate::{
     clock::Clock,
     config::{Config, Problem},
     journal::{self, Backlog, Draft, Located, Origin, Source, Status, WriteError, Writer},
-    mirror::{Knowledge, Rules, compare, missed, watermark::group_label},
+    mirror::{Rules, watermark::group_label},
     push::{self, Connection},
     ref_update::RefUpdate,
     storage::{Disk, Storage},
@@ -141,10 +145,10 @@ impl<'a> Work<'a> {
     }
 
     fn cycle_over_backlog(&self) -> Result<CycleReport, RunError> {
-        let mut unwritten = 0;
+        let mut intents = Intents::default();
         if !self.options.dry_run {
             self.writer.repair()?;
-            unwritten = self.recover_intents()?;
+            intents = self.recover_intents()?;
         }
         let local = self.stargate.mirrored_refs(&self.config.refs);
         // In this order: of what has moved one of these refs, the backlog knows, but for a push whose hook still runs.
@@ -158,27 +162,48 @@ impl<'a> Work<'a> {
             } else {
                 CycleOutcome::LocalOnly
             };
-            return Ok(report(outcome, &backlog).with_unwritten(unwritten));
+            let report = report(outcome, &backlog).with_unwritten(intents.unwritten);
+            return Ok(report.with_try_at(intents.stale_at));
         };
         let location = remote.location().to_string();
         let mut mirror = self.mirror(&mut remote);
         let due = self.options.reconcile || mirror.is_due(&local, &backlog);
-        if due && !self.options.dry_run {
-            let reconciled = self.reconcile(&mut mirror, &local, &backlog)?;
-            unwritten = unwritten.max(reconciled.unwritten);
+        let mut report = if self.options.dry_run {
+            self.dry_run(&mut mirror, due.then_some(&local), &backlog)?
+        } else {
+            let local = due.then_some(&local);
+            self.reconcile_and_carry(&mut mirror, local, backlog)?
+        };
+        report.asked = mirror.was_asked();
+        report.remote = (report.outcome != CycleOutcome::Idle).then_some(location);
+        let unwritten = intents.unwritten.max(report.unwritten);
+        let report = report.with_unwritten(unwritten).with_try_at(intents.stale_at);
+        Ok(report.with_traffic(remote.traffic()))
+    }
+
+    /// A cycle over the backlog and, where `local` refs are to be compared, what the journal missed.
+    fn reconcile_and_carry(
+        &self,
+        mirror: &mut RemoteMirror<'_>,
+        local: Option<&BTreeMap<BString, ObjectId>>,
+        mut backlog: Backlog,
+    ) -> Result<CycleReport, RunError> {
+        let mut unwritten = 0;
+        if let Some(local) = local {
+            let reconciled = self.reconcile(mirror, local, &backlog)?;
+            unwritten = reconciled.unwritten;
             if reconciled.told > 0 {
                 backlog = self.backlog()?;
             }
         }
         let mut report = report(CycleOutcome::Idle, &backlog);
+        let newest = newest(&backlog.pending);
+        mirror.forget_troubles(|label| !newest.contains_key(label));
         if !backlog.pending.is_empty() {
-            report.remote = Some(location);
-            self.work_off(&mut mirror, &backlog, &mut report)?;
+            self.work_off(mirror, &backlog, &mut report)?;
         }
-        if !self.options.dry_run {
-            self.maintain(&backlog);
-        }
-        Ok(report.with_unwritten(unwritten).with_traffic(remote.traffic()))
+        self.maintain(&backlog);
+        Ok(report.with_unwritten(unwritten))
     }
 
     pub(super) fn mirror<'m>(&'m self, remote: &'m mut Remote) -> RemoteMirror<'m> {
@@ -200,71 +225,22 @@ impl<'a> Work<'a> {
         Ok(backlog)
     }
 
-    /// Puts corrupt lines into quarantine; whether there were any.
-    fn mend(&self, backlog: &Backlog) -> Result<bool, RunError> {
-        let mended = self.writer.mend(&backlog.problems)?;
-        for repair in &mended {
-            tracing::warn!(%repair, "the journal was repaired");
-        }
-        Ok(!mended.is_empty())
-    }
-
-    /// Pushes whose hook was killed before it could tell the journal; how many updates could not be told it now either.
-    fn recover_intents(&self) -> Result<usize, RunError> {
-        let recovered = self.writer.recover_intents(&|name| self.stargate.local(name))?;
-        for (entry, update) in &recovered.appended {
-            tracing::info!(%entry, ref = %update.name, "recovered from an intent");
-        }
-        for (update, reason) in &recovered.dropped {
-            tracing::debug!(ref = %update.name, %reason, "an intent needs nothing");
-        }
-        for (update, cause) in &recovered.failed {
-            tracing::error!(ref = %update.name, %cause, "an intent could not become an entry; it stays");
-        }
-        for (intent, why) in &recovered.unreadable {
-            tracing::warn!(%intent, why, "not an intent; it is kept in quarantine");
-        }
-        Ok(recovered.failed.len())
-    }
-
-    /// Keeps the journal small. That it is not is no reason to fail.
-    fn maintain(&self, backlog: &Backlog) {
-        match self.writer.maintain(backlog, self.config.retention) {
-            Ok(maintained) => {
-                maintained
-                    .rotated
-                    .iter()
-                    .for_each(|segment| tracing::info!(%segment, "the journal was put aside"));
-                maintained
-                    .removed
-                    .iter()
-                    .for_each(|segment| tracing::info!(%segment, "a settled segment was removed"));
-            }
-            Err(error) => tracing::warn!(%error, "the journal could not be put in order"),
-        }
-    }
-
     fn work_off(
         &self,
         mirror: &mut RemoteMirror<'_>,
         backlog: &Backlog,
         report: &mut CycleReport,
     ) -> Result<(), RunError> {
-        if self.options.dry_run {
-            let plan = self.cycle().dry_run(mirror, &updates(&backlog.pending))?;
-            report.groups = plan.groups.iter().map(GroupReport::planned).collect();
-        } else {
-            let awake = self.awake(&backlog.pending, mirror.troubles());
-            let (settled, marked) = self.carry(self.cycle(), mirror, &awake)?;
-            report.groups = settled.iter().map(GroupReport::settled).collect();
-            report.pending -= marked.settled();
-            report.failed += marked.failed;
-            let troubles = self.troubles(&settled, &awake, mirror.troubles());
-            report.next_try = troubles.values().map(|trouble| trouble.next_try).min();
-            mirror.remember_troubles(troubles);
-        }
-        report.outcome = match report.pending {
-            0 => CycleOutcome::Mirrored,
+        let awake = self.awake(&backlog.pending, mirror.troubles());
+        let (settled, marked) = self.carry(self.cycle(), mirror, &awake)?;
+        report.groups = settled.iter().map(GroupReport::settled).collect();
+        report.pending -= marked.settled();
+        report.failed += marked.failed;
+        let troubles = self.troubles(&settled, &awake, mirror.troubles());
+        report.next_try = troubles.values().map(|trouble| trouble.next_try).min();
+        mirror.remember_troubles(troubles);
+        report.outcome = match (report.pending, marked.failed) {
+            (0, 0) => CycleOutcome::Mirrored,
             _ => CycleOutcome::Incomplete,
         };
         Ok(())
@@ -311,44 +287,6 @@ impl<'a> Work<'a> {
         let record = |marks: &Marks| self.record(entries, marks, &mut marked);
         let settled = cycle.run(mirror, &updates(entries), record)?;
         Ok((settled, marked))
-    }
-
-    /// Compares the refs of both sides, and tells the journal what it missed. A mirror that cannot be asked is asked again
-    /// by the next cycle. A push whose hook still runs may be told, too: then the journal has it twice.
-    fn reconcile(
-        &self,
-        mirror: &mut RemoteMirror<'_>,
-        local: &BTreeMap<BString, ObjectId>,
-        backlog: &Backlog,
-    ) -> Result<Reconciled, RunError> {
-        let advertisement = match mirror.advertisement() {
-            Ok(advertisement) => advertisement,
-            Err(error) => {
-                tracing::warn!(%error, "the refs of both sides could not be compared");
-                return Ok(Reconciled::default());
-            }
-        };
-        let cycle = self.cycle();
-        let compared = compare(local, &advertisement.refs, &self.stargate, &cycle.rules);
-        for left in compared.iter().filter(|compared| compared.standing.is_left()) {
-            let standing = left.standing;
-            tracing::warn!(ref = %left.name, ?standing, "left as it is on the mirror; see stargate-mirror sync --dry-run");
-        }
-        let pending = |name: &BStr| backlog.pending.iter().any(|located| located.entry.update.name == name);
-        let missed = missed(&compared, &advertisement.refs, &pending, cycle.null);
-        let all = missed.len();
-        let told = self.tell(missed, Source::Reconcile)?;
-        // Only now: who dies before, or has not told all of it, compares again in the next cycle.
-        if told == all {
-            mirror.remember_reconciled(advertisement, local);
-        }
-        if told > 0 {
-            tracing::info!(refs = told, "the journal had missed ref updates");
-        }
-        Ok(Reconciled {
-            told,
-            unwritten: all - told,
-        })
     }
 
     /// Appends entries for these ref updates; how many.
@@ -433,13 +371,6 @@ impl<'a> Work<'a> {
         }
         Ok(Some(Remote::open(location, &settings)?))
     }
-}
-
-/// What a comparison came to, in ref updates.
-#[derive(Debug, Clone, Copy, Default)]
-struct Reconciled {
-    told: usize,
-    unwritten: usize,
 }
 
 /// How many entries were marked in the journal.

@@ -88,6 +88,14 @@ impl Schedule {
         }
     }
 
+    /// The cycle over this repository has cost its mirror nothing: its start does not count.
+    pub fn give_back(&mut self, repository: &Path) {
+        let mirror = self.repositories.get(repository).map(|state| &state.mirror);
+        if let Some(budget) = mirror.and_then(|mirror| self.budgets.get_mut(mirror)) {
+            budget.tokens = (budget.tokens + 1.0).min(f64::from(budget.per_minute));
+        }
+    }
+
     /// Which repositories start now, the longest due first. They count as running until they have
     /// [`finished()`](Self::finished).
     pub fn start(&mut self, now: Duration) -> Vec<PathBuf> {
@@ -231,6 +239,24 @@ mod tests {
         }
         assert_eq!(starts[..6], [0, 1, 2, 3, 4, 5]);
         assert_eq!(starts.len(), 6 + 11, "{starts:?}");
+    }
+
+    #[test]
+    fn a_cycle_that_asks_nothing_costs_nothing() {
+        let mut schedule = schedule(&["a"], 2, 4);
+        for now in 0..20 {
+            schedule.wake(Path::new("a"), seconds(now));
+            assert_eq!(schedule.start(seconds(now)).len(), 1, "{now}");
+            schedule.give_back(Path::new("a"));
+            schedule.finished(Path::new("a"), seconds(9000));
+        }
+        let mut starts = 0;
+        for _ in 0..9 {
+            schedule.wake(Path::new("a"), seconds(20));
+            starts += schedule.start(seconds(20)).len();
+            schedule.finished(Path::new("a"), seconds(9000));
+        }
+        assert_eq!(starts, 2, "no more is given back than there was");
     }
 
     #[test]

@@ -38,7 +38,8 @@ pub struct SyncRef {
     /// The full name.
     #[serde(rename = "ref")]
     pub name: String,
-    /// `equal`, `missing` on the mirror, `ahead` of it, `behind` it, `diverged`, `extra` on the mirror.
+    /// `equal`, `missing` on the mirror, `ahead` of it, `behind` it, `diverged`, `extra` on the mirror; `broken` where what
+    /// the Stargate's ref names is gone.
     pub standing: &'static str,
     /// What the Stargate has.
     pub local: Option<String>,
@@ -79,7 +80,7 @@ impl SyncReport {
     pub fn is_left(&self) -> bool {
         self.refs
             .iter()
-            .any(|one| matches!(one.standing, "behind" | "diverged" | "extra"))
+            .any(|one| matches!(one.standing, "behind" | "diverged" | "extra" | "broken"))
     }
 
     /// Whether both sides are the same.
@@ -215,5 +216,6 @@ fn word(standing: Standing) -> &'static str {
         Standing::Behind => "behind",
         Standing::Diverged => "diverged",
         Standing::Extra => "extra",
+        Standing::Broken => "broken",
     }
 }

@@ -86,6 +86,7 @@ pub fn watch(
         notice,
         schedule: Schedule::new(CONCURRENCY),
         clock: SystemClock::default(),
+        begun: BTreeSet::new(),
         failures: BTreeMap::new(),
     };
     watch.until_stopped(&events, alive);
@@ -99,6 +100,8 @@ struct Watch {
     notice: Notice,
     schedule: Schedule,
     clock: SystemClock,
+    /// Those that had a cycle since everything was looked at anew. The first does not wait for what failed before.
+    begun: BTreeSet<PathBuf>,
     /// Cycles that could not be made at all, in a row.
     failures: BTreeMap<PathBuf, u32>,
 }
@@ -122,6 +125,7 @@ impl Watch {
                 Ok(Event::Reload) => {
                     tracing::info!("looking at everything anew");
                     rescan = Duration::ZERO;
+                    self.begun.clear();
                     self.schedule.wake_all(self.clock.elapsed());
                 }
                 Ok(Event::Appended(repository)) => self.schedule.wake(&repository, self.clock.elapsed()),
@@ -171,10 +175,10 @@ impl Watch {
         self.schedule.retain(&there);
     }
 
-    fn begin(&self, repository: PathBuf) {
+    fn begin(&mut self, repository: PathBuf) {
         let options = Options {
             remote: self.watched.remote.clone(),
-            patient: true,
+            patient: !self.begun.insert(repository.clone()),
             ..Default::default()
         };
         let (environment, sender, clock) = (self.environment.clone(), self.sender.clone(), self.clock);
@@ -190,6 +194,10 @@ impl Watch {
         let pause = match result {
             Ok(report) => {
                 self.failures.remove(repository);
+                // What could not be written may have woken this watch by the attempt: that must not go on without a bound.
+                if !report.asked && report.unwritten == 0 {
+                    self.schedule.give_back(repository);
+                }
                 match report.outcome {
                     CycleOutcome::Idle => tracing::debug!(repository = %shown, "idle"),
                     outcome => tracing::info!(repository = %shown, ?outcome, pending = report.pending, "cycle"),

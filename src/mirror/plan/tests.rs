@@ -299,3 +299,84 @@ fn an_object_that_is_gone_is_named() {
     };
     assert_eq!(commands(&plan), Err(gone));
 }
+
+/// Every order of these updates.
+fn orders(updates: &[RefUpdate]) -> Vec<Vec<RefUpdate>> {
+    if updates.is_empty() {
+        return vec![Vec::new()];
+    }
+    let first = |index: usize| {
+        let mut others = updates.to_vec();
+        let update = others.remove(index);
+        orders(&others)
+            .into_iter()
+            .map(move |order| [vec![update.clone()], order].concat())
+    };
+    (0..updates.len()).flat_map(first).collect()
+}
+
+/// What the ledger shall be, by a journal of these updates and a Stargate that has it so; zero for not at all.
+fn target(updates: &[RefUpdate], local: u8) -> u8 {
+    let stargate = Stargate {
+        refs: (local != 0).then_some((LEDGER, local)).into_iter().collect(),
+        ..Default::default()
+    };
+    let all = Rules { force: true, ..rules() };
+    let plan = planned(updates, &stargate, &[], &all);
+    plan.groups[0].changes[0].new.as_slice()[0]
+}
+
+fn chain(states: &[u8]) -> Vec<RefUpdate> {
+    states.windows(2).map(|pair| update(LEDGER, pair[0], pair[1])).collect()
+}
+
+proptest::proptest! {
+    /// Hooks of pushes that follow each other may append in any order.
+    #[test]
+    fn where_the_ref_is_now_is_the_target_in_any_order(
+        states in proptest::collection::vec(proptest::sample::select(vec![0, 0x11, 0x12, 0x31]), 2..6),
+    ) {
+        let mut states = states;
+        states.dedup();
+        let updates = chain(&states);
+        let local = states[states.len() - 1];
+        for order in orders(&updates).iter().filter(|order| !order.is_empty()) {
+            proptest::prop_assert_eq!(target(order, local), local, "{:?}", order);
+        }
+    }
+
+    /// After a power cut the ref may be anywhere where it was before.
+    #[test]
+    fn a_journal_ahead_of_the_refs_wins_in_any_order(length in 2..6u8, cut in 0..6u8) {
+        let states: Vec<u8> = (0..length).map(|step| 0x10 + step).collect();
+        let local = states[usize::from(cut.min(length - 1))];
+        for order in orders(&chain(&states)) {
+            proptest::prop_assert_eq!(target(&order, local), 0x10 + length - 1, "{:?}", order);
+        }
+    }
+}
+
+#[test]
+fn a_deletion_that_is_appended_before_the_creation_is_carried() {
+    let backlog = [update(LEDGER, 0x11, 0), update(LEDGER, 0, 0x11)];
+    let on_remote = [(LEDGER, 0x11), ("refs/kv-mirror/main", 0x11)];
+    let plan = planned(&backlog, &Stargate::default(), &on_remote, &rules());
+    let expected = [command(LEDGER, 0x11, 0), command("refs/kv-mirror/main", 0x11, 0)];
+    assert_eq!(commands(&plan).unwrap(), expected);
+}
+
+#[test]
+fn a_rewind_that_is_appended_before_what_it_rewinds_is_carried() {
+    let stargate = Stargate {
+        refs: vec![(LEDGER, 0x11)],
+        ..Default::default()
+    };
+    let forced = Rules { force: true, ..rules() };
+    let backlog = [update(LEDGER, 0x12, 0x11), update(LEDGER, 0x11, 0x12)];
+    let plan = planned(&backlog, &stargate, &[(LEDGER, 0x12)], &forced);
+    assert_eq!(commands(&plan).unwrap()[0], command(LEDGER, 0x12, 0x11));
+    // The journal may have one of them twice: by its hook, and by a comparison.
+    let twice = [&backlog[..], &backlog[1..]].concat();
+    let plan = planned(&twice, &stargate, &[(LEDGER, 0x12)], &forced);
+    assert_eq!(commands(&plan).unwrap()[0], command(LEDGER, 0x12, 0x11));
+}
