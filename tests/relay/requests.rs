@@ -106,6 +106,18 @@ fn everything_that_is_wrong_with_an_event_is_told_at_once() {
             "{no_json:?}"
         );
     }
+    let with_payload = |payload: &str| {
+        let mut event = event("f", "1");
+        event["payload"] = json!([]);
+        let body = event
+            .to_string()
+            .replace("\"payload\":[]", &format!("\"payload\":{payload}"));
+        client.try_post("/feeds/f/events", &body).expect("an answer").status
+    };
+    // As another value it would be stored.
+    assert_eq!(with_payload(r#"{"\u0024serde_json::private::Number":"1"}"#), 400);
+    let deep = format!("{}1{}{}", "[".repeat(120), ",1".repeat(500_000), "]".repeat(120));
+    assert_eq!(with_payload(&deep), 400, "its file would be far longer");
     assert_eq!(client.all("f"), []);
 }
 

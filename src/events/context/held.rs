@@ -85,7 +85,7 @@ fn newest_of(objects: Objects<'_>, folder: &Folder, now: Timestamp) -> Result<Op
         if !matches!(leaf.kind, EntryKind::Blob | EntryKind::BlobExecutable) || !name.ends_with(b".json") {
             continue;
         }
-        if let Ok(event) = Event::parse(&objects.blob(leaf.id)?)
+        if let Ok(event) = Event::parse_file(&objects.blob(leaf.id)?)
             && event.ts() <= now
         {
             newest = newest.max(Some(ResumePoint {
