@@ -174,8 +174,7 @@ fn ended(settings: &Settings, summary: Summary) -> Exit {
         let hint = failure.hint().map(|hint| format!("; {hint}")).unwrap_or_default();
         tracing::error!("not everything was fetched: {failure}{hint}");
     }
-    let ends_of_itself = settings.once || matches!(settings.source, settings::Source::Stdin);
-    match ends_of_itself {
+    match settings.ends_of_itself() {
         true if !summary.failures.is_empty() || summary.is_pushed == Some(false) => Exit::Incomplete,
         true if refused > 0 => Exit::Refused,
         _ => Exit::Done,
