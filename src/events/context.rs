@@ -134,7 +134,7 @@ impl Drop for Publishing<'_> {
 /// What is remembered from one commit to the next; the repository decides.
 pub(super) struct State {
     trees: Trees,
-    known: Known,
+    pub(super) known: Known,
     pub(super) refused: RefusedEvents,
     tip: Option<ObjectId>,
     since_look: u32,
