@@ -25,7 +25,7 @@ use super::{
     pusher::{Attempt, Pusher},
     settings::{Settings, Source},
     source::{
-        Arrival, lines,
+        Arrival, Mark, lines,
         marks::{self, Marks},
         relay::{Follower, Held},
     },
@@ -159,12 +159,24 @@ impl Run<'_> {
         let mut followers = Vec::new();
         for feed in feeds {
             let held = Held {
-                mark: self.marks.as_ref().and_then(|marks| marks.of(feed)).cloned(),
+                mark: self.mark_of(feed)?,
                 newest: self.context.resume_point(feed, self.clock.now())?.map(|point| point.ts),
             };
             followers.push(Follower::new(web.clone(), feed, held, sender.clone(), self.clock));
         }
         Ok(followers.into_iter().map(|follower| self.start(follower)).collect())
+    }
+
+    /// How far the branch has a feed.
+    fn mark_of(&self, feed: &str) -> Result<Option<Mark>, Error> {
+        let Some((mark, event_id)) = self.marks.as_ref().and_then(|marks| marks.of(feed)) else {
+            return Ok(None);
+        };
+        if self.context.has(feed, event_id)? {
+            return Ok(Some(mark.clone()));
+        }
+        tracing::warn!(feed, "the branch has less than was committed: everything is read again");
+        Ok(None)
     }
 
     fn start(&self, follower: Follower<SystemClock>) -> SourceThread {
@@ -257,7 +269,7 @@ impl Run<'_> {
                 self.summary.refused += 1;
             }
             if let (Some(marks), Some(mark)) = (&mut self.marks, &arrival.mark) {
-                marks.set(mark.clone());
+                marks.set(mark.clone(), arrival.event.as_ref().ok().map(Event::event_id));
             }
         }
         self.batches.clear();
@@ -343,7 +355,10 @@ fn open_relay<'a>(
 fn marks_of(settings: &Settings, context: &Context) -> Option<Marks> {
     match &settings.source {
         Source::Stdin => None,
-        Source::Relay(relay) => Some(Marks::load(&context.git_dir().join(marks::FOLDER), &relay.url)),
+        Source::Relay(relay) => {
+            let folder = context.git_dir().join(marks::FOLDER);
+            Some(Marks::load(&folder, &relay.url, &settings.branch))
+        }
     }
 }
 

@@ -169,3 +169,24 @@ fn what_cannot_be_committed_until_somebody_acts_ends_a_run_that_ends_by_itself()
     assert_eq!(code, 0, "{said}");
     world.assert_has_exactly(&events(0..2));
 }
+
+#[test]
+fn what_a_branch_lacks_is_read_again() {
+    let (world, feeds) = (World::new(), feeds());
+    events(0..3).into_iter().for_each(|event| feeds.post("f", event));
+    let once = |variables: &[(&str, &str)]| {
+        let (code, said) = world.run("context", &feeds.url(), "f", &["--once"], variables).wait();
+        assert_eq!(code, 0, "{said}");
+    };
+    let alone = [("GITHUB_REPO_URL", ""), ("COMMIT_BATCH_SIZE", "1")];
+    once(&alone);
+    let context = world.context("context");
+    git::git(&context, &["branch", "other", "main~3"]);
+    git::git(&context, &["reset", "--quiet", "--hard", "main~2"]);
+    once(&[]);
+    world.assert_has_exactly(&events(0..3));
+    git::git(&context, &["switch", "--quiet", "other"]);
+    once(&[("GITHUB_REPO_URL", ""), ("GITHUB_BRANCH", "other")]);
+    let files = git::git(&context, &["ls-tree", "-r", "--name-only", "other", "events"]);
+    assert_eq!(files.matches(".json").count(), 3, "{files}");
+}
