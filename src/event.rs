@@ -8,7 +8,9 @@
 //!
 //! `refs` may be absent. Members that are not named here are kept. Numbers are kept digit by digit. The ids become names
 //! of files and folders, on the machines of whoever clones the repository: [`check_name()`] says which ones are refused.
-//! Nothing else is read into an event: `payload` may be anything.
+//! Nothing else is read into an event: `payload` may be anything, but for [keys](PRIVATE) that the parser takes for its own.
+mod json;
+
 use std::fmt;
 
 use bstr::ByteSlice;
@@ -16,8 +18,12 @@ use gix::validate::path::component;
 use jiff::{Timestamp, tz::TimeZone};
 use serde_json::{Map, Value};
 
+pub use json::{PRIVATE, read as read_json};
+
 /// The longest event, in bytes of JSON.
 pub const MAX_EVENT: usize = 1 << 20;
+/// The longest file of an event, in bytes: arrays in arrays are indented, and may become far longer than they came.
+pub const MAX_FILE: usize = 8 << 20;
 /// The longest id that names a file or a folder, in bytes.
 pub const MAX_NAME: usize = 200;
 /// The folder of a context repository that events are in.
@@ -69,17 +75,28 @@ impl Event {
     /// # Errors
     /// Everything that is wrong with it, in the order of the envelope.
     pub fn parse(json: &[u8]) -> Result<Self, Vec<Problem>> {
-        let whole = |problem: String| vec![problem_of("", problem)];
-        if json.len() > MAX_EVENT {
-            return Err(whole(format!("is longer than {MAX_EVENT} bytes")));
+        Event::parse_within(json, MAX_EVENT)
+    }
+
+    /// Reads an event from its file.
+    ///
+    /// # Errors
+    /// As [`parse()`](Event::parse()).
+    pub fn parse_file(file: &[u8]) -> Result<Self, Vec<Problem>> {
+        Event::parse_within(file, MAX_FILE)
+    }
+
+    fn parse_within(json: &[u8], most: usize) -> Result<Self, Vec<Problem>> {
+        if json.len() > most {
+            return Err(vec![problem_of("", format!("is longer than {most} bytes"))]);
         }
-        match serde_json::from_slice(json) {
+        match read_json(json) {
             Ok(value) => Event::from_value(value),
-            Err(error) => Err(whole(format!("is not JSON: {error}"))),
+            Err(problem) => Err(vec![problem_of("", problem)]),
         }
     }
 
-    /// Takes an event that was read already; its length is its reader's affair.
+    /// Takes an event that was read already, with [`read_json()`]; its length is its reader's affair, that of its file is not.
     ///
     /// # Errors
     /// As [`parse()`](Event::parse()).
@@ -120,6 +137,10 @@ impl Event {
         match members.get("refs") {
             None | Some(Value::Null | Value::Array(_) | Value::Object(_)) => {}
             other => note("refs", Err(instead("an array or an object", other))),
+        }
+        // Its last byte is a line feed.
+        if !json::fits_pretty(&members, MAX_FILE - 1) {
+            note("", Err(format!("would be a file of more than {MAX_FILE} bytes")));
         }
         match ts {
             Ok(ts) if problems.is_empty() => Ok(Event { members, ts }),
@@ -305,6 +326,43 @@ mod tests {
                 .to_string()
                 .contains("longer than")
         );
+    }
+
+    #[test]
+    fn a_file_is_bounded_however_deep_its_arrays_are() {
+        let nested = |elements: usize| {
+            let (open, close) = ("[".repeat(120), "]".repeat(120));
+            let payload = format!("{open}1{}{close}", ",1".repeat(elements - 1));
+            let text = envelope().to_string();
+            text.replace(r#"{"text":"hello"}"#, &payload)
+        };
+        let whole = Event::parse(nested(30_000).as_bytes()).expect("an event");
+        assert!(whole.to_file().len() > MAX_EVENT);
+        assert_eq!(Event::parse_file(&whole.to_file()), Ok(whole));
+        let long = nested(500_000);
+        assert!(long.len() < MAX_EVENT);
+        let problems = Event::parse(long.as_bytes()).expect_err("refused");
+        assert_eq!(
+            problems[0].to_string(),
+            "the event would be a file of more than 8388608 bytes"
+        );
+        assert_eq!(problems.len(), 1);
+    }
+
+    #[test]
+    fn a_payload_that_would_be_read_as_another_one_is_refused() {
+        for payload in [
+            r#"{"$serde_json::private::Number":"1"}"#,
+            r#"{"\u0024serde_json::private::RawValue":"[[1]]"}"#,
+        ] {
+            let text = envelope().to_string().replace(r#"{"text":"hello"}"#, payload);
+            let problems = Event::parse(text.as_bytes()).expect_err(payload);
+            assert!(
+                problems[0].problem.contains("a key that begins with"),
+                "{}",
+                problems[0]
+            );
+        }
     }
 
     #[test]

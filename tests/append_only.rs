@@ -649,7 +649,7 @@ fn new_files_are_events_at_their_paths() {
     // Without the flag, nobody looks.
     repository.write("events/f/2026-01-11/3.json", &event("3"));
     repository.write("events/f/2026-01-10/4.json", "{}");
-    repository.write("events/f/2026-01-10/5.json", &" ".repeat((1 << 20) + 1));
+    repository.write("events/f/2026-01-10/5.json", &" ".repeat((8 << 20) + 1));
     symlink("4.json", repository.path().join("events/f/2026-01-10/6.json")).unwrap();
     let bad = repository.commit("bad");
     assert_eq!(repository.json(&["--base", "main"])["outcome"], "clean");
@@ -685,7 +685,7 @@ fn new_files_are_events_at_their_paths() {
             "the event belongs at events/f/2026-01-10/3.json or at events/f/2026-01-10/12/3.json",
         ),
         ("4.json", "`event_id` is missing; `feed_id` is missing"),
-        ("5.json", "the event is longer than 1048576 bytes"),
+        ("5.json", "the event is longer than 8388608 bytes"),
         ("6.json", "it is a symbolic link"),
     ] {
         assert!(

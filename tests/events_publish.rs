@@ -328,6 +328,59 @@ fn the_same_event_drops_out_and_another_content_is_kept_aside() {
 }
 
 #[test]
+fn mirrors_of_different_layouts_share_a_branch() {
+    for first in [Layout::Day, Layout::Hour] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let url = bare(folder.path());
+        let open = |name: &str, layout| {
+            let options = Options {
+                layout,
+                ..options(false)
+            };
+            Context::init(&folder.path().join(name), &options, now()).expect("a context repository")
+        };
+        let [one, other] = [open("day", Layout::Day), open("hour", Layout::Hour)];
+        let [one, other] = match first {
+            Layout::Day => [one, other],
+            Layout::Hour => [other, one],
+        };
+        commit(&one, "f", &["e-1", "e-2"]);
+        publish(&one, &url).expect("published");
+        commit(&other, "f", &["e-2", "e-3"]);
+        let published = publish(&other, &url).expect("published");
+        assert_eq!((published.events, published.refused.len()), (1, 0), "{first:?}");
+        publish(&one, &url).expect("followed");
+        for name in ["day", "hour"] {
+            is_sound(&folder.path().join(name));
+            assert_eq!(events(&folder.path().join(name)).len(), 3, "{first:?}");
+        }
+    }
+}
+
+#[test]
+fn what_others_have_added_is_known() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let url = bare(folder.path());
+    let here = folder.path().join("context");
+    let context = context(&here, true);
+    commit(&context, "f", &["e-0"]);
+    publish(&context, &url).expect("published");
+    for (id, ours) in [("e-1", None), ("e-2", Some("e-3"))] {
+        let theirs = event("f", id, "2026-02-10T12:00:00Z", "theirs");
+        let file = String::from_utf8(theirs.to_file()).expect("text");
+        someone_commits(&url, &[(&theirs.path(Layout::Day), Some(&file))]);
+        if let Some(ours) = ours {
+            commit(&context, "f", &[ours]);
+        }
+        publish(&context, &url).expect("published");
+        let again = context.commit(&[simple("f", id)], &SystemClock::default());
+        let again = again.expect("nothing to do");
+        assert_eq!((again.commit, again.refused.len()), (None, 1), "{id}");
+    }
+    assert_eq!(events(&here).len(), 4);
+}
+
+#[test]
 fn an_event_that_was_changed_by_force_stops_everything_until_it_is_put_back() {
     let folder = tempfile::tempdir().expect("a folder");
     let url = bare(folder.path());

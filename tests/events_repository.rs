@@ -489,22 +489,35 @@ fn a_remote_is_configured_without_its_secrets() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("context");
     let context = context(&path, true);
-    for url in [
-        "https://me:canary@example.com/o/r.git",
-        "https://canary@example.com/o/other.git",
+    for (url, kept) in [
+        ("https://me:canary@example.com/o/r.git", "https://example.com/o/r.git"),
+        (
+            "https://canary@example.com/o/other.git",
+            "https://example.com/o/other.git",
+        ),
+        (
+            "https://example.com/o/%C3%BC.git?access_token=canary",
+            "https://example.com/o/%C3%BC.git",
+        ),
+        ("http://example.com/o/r.git#canary", "http://example.com/o/r.git"),
+        ("ssh://git:canary@example.com/o/r.git", "ssh://git@example.com/o/r.git"),
+        (
+            "ssh://git@example.com:2222/~/r.git",
+            "ssh://git@example.com:2222/~/r.git",
+        ),
+        ("git@example.com:o/r.git", "git@example.com:o/r.git"),
+        ("git://me:canary@example.com/o/r.git", "git://example.com/o/r.git"),
+        ("git://canary@example.com/r.git", "git://example.com/r.git"),
     ] {
         context.set_origin(url, &clock()).expect("set");
+        assert_eq!(git(&path, &["remote", "get-url", "origin"]), kept);
+        let config = fs::read_to_string(path.join("config")).expect("configuration");
+        assert!(!config.contains("canary"), "{config}");
     }
-    assert_eq!(
-        git(&path, &["remote", "get-url", "origin"]),
-        "https://example.com/o/other.git"
-    );
     assert_eq!(
         git(&path, &["config", "--get-all", "remote.origin.fetch"]),
         "+refs/heads/*:refs/remotes/origin/*"
     );
-    let config = fs::read_to_string(path.join("config")).expect("configuration");
-    assert!(!config.contains("canary"), "{config}");
 }
 
 fn any(random: &mut Random) -> Event {

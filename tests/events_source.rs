@@ -23,6 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 const NUMBERS: Manners = Manners {
     numbers: true,
+    ids: false,
     forgetful: false,
     status: None,
     page: None,
@@ -194,6 +195,66 @@ fn ids_of_a_stream_that_are_no_numbers_of_the_relay_lose_nothing() {
     done.expect("all is fetched");
     assert_eq!(ids(&found), ["e-1"]);
     assert_eq!(found[0].mark, None);
+}
+
+#[test]
+fn ids_of_the_stream_of_an_empty_feed_are_taken_for_numbers_where_they_are() {
+    let ids = Manners {
+        ids: true,
+        ..NO_NUMBERS
+    };
+    for manners in [ids, NUMBERS] {
+        let feeds = Feeds::start(manners);
+        let inbox = follow(&feeds, Held::default());
+        // The stream, how the relay answers, and what it has.
+        while feeds.requests().len() < 3 {
+            thread::yield_now();
+        }
+        for number in 1..3 {
+            feeds.post("f", event("f", number));
+            let mark = until(&inbox, [number]).map(|mark| mark.sequence);
+            assert_eq!(mark, manners.numbers.then_some(number.into()));
+            feeds.hang_up();
+        }
+    }
+}
+
+#[test]
+fn a_relay_that_refuses_numbers_is_asked_without() {
+    let feeds = Feeds::start(Manners {
+        ids: true,
+        ..NO_NUMBERS
+    });
+    feeds.post("f", event("f", 1));
+    let mark = Mark {
+        feed: "f".into(),
+        sequence: 1,
+        event_id: Some("e-1".into()),
+    };
+    let held = Held {
+        mark: Some(mark),
+        newest: None,
+    };
+    let (done, found) = fetch(&feeds, held);
+    done.expect("all is fetched");
+    assert_eq!(ids(&found), ["e-1"]);
+}
+
+#[test]
+fn an_event_without_a_position_does_not_hold_up_the_others() {
+    let feeds = Feeds::start(Manners {
+        page: Some(3),
+        ..NO_NUMBERS
+    });
+    let nowhere = json!({"ts": "9999-01-01T00:00:00Z"});
+    feeds.post("f", nowhere.clone());
+    let (done, found) = fetch(&feeds, Held::default());
+    done.expect("all is fetched");
+    assert_eq!(ids(&found), ["refused"]);
+    (0..5).for_each(|number| feeds.post("f", event("f", number)));
+    let (done, found) = fetch(&feeds, Held::default());
+    done.expect("all is fetched");
+    assert_eq!(ids(&found)[..6], ["e-0", "e-1", "e-2", "e-3", "e-4", "refused"]);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use gix::{
 };
 
 use super::{Added, Error, objects::Reader};
-use crate::event::{Event, Layout, MAX_EVENT};
+use crate::event::{Event, Layout, MAX_FILE};
 
 /// A new file that is no event, or not where its event belongs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,7 +36,7 @@ pub fn malformed(objects: &(impl Find + FindHeader), added: &[Added]) -> Result<
         let problems = match file.kind {
             EntryKind::Blob | EntryKind::BlobExecutable => match content(objects, file.id)? {
                 Some(json) => problems(&file.path, &json),
-                None => vec![format!("the event is longer than {MAX_EVENT} bytes")],
+                None => vec![format!("the event is longer than {MAX_FILE} bytes")],
             },
             EntryKind::Link => vec!["it is a symbolic link".into()],
             EntryKind::Commit => vec!["it is a submodule".into()],
@@ -61,13 +61,13 @@ fn content(objects: &(impl Find + FindHeader), id: ObjectId) -> Result<Option<Ve
         why: error.to_string(),
     })?;
     match header {
-        Some(header) if header.size > MAX_EVENT as u64 => Ok(None),
+        Some(header) if header.size > MAX_FILE as u64 => Ok(None),
         _ => Reader(objects).blob(id).map(Some),
     }
 }
 
 fn problems(path: &BString, json: &[u8]) -> Vec<String> {
-    let event = match Event::parse(json) {
+    let event = match Event::parse_file(json) {
         Ok(event) => event,
         Err(problems) => return problems.iter().map(ToString::to_string).collect(),
     };

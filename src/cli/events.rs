@@ -46,7 +46,8 @@ Environment:
   PUSHES_PER_MINUTE        the budget for pushes, burst allowed; default 12; 0 is no bound
 
 SIGTERM and Ctrl-C have it commit and push what is there, and exit 0.
---once and --stdin exit 1 when not all was fetched or pushed, 3 when an event was refused.";
+--once and --stdin exit 1 when not all was fetched or pushed, 3 when an event was refused,
+and end with an error when what has arrived cannot be committed.";
 
 /// Events into a context repository, and on to its remote.
 #[derive(Debug, clap::Args)]
@@ -174,8 +175,7 @@ fn ended(settings: &Settings, summary: Summary) -> Exit {
         let hint = failure.hint().map(|hint| format!("; {hint}")).unwrap_or_default();
         tracing::error!("not everything was fetched: {failure}{hint}");
     }
-    let ends_of_itself = settings.once || matches!(settings.source, settings::Source::Stdin);
-    match ends_of_itself {
+    match settings.ends_of_itself() {
         true if !summary.failures.is_empty() || summary.is_pushed == Some(false) => Exit::Incomplete,
         true if refused > 0 => Exit::Refused,
         _ => Exit::Done,

@@ -134,7 +134,7 @@ impl Drop for Publishing<'_> {
 /// What is remembered from one commit to the next; the repository decides.
 pub(super) struct State {
     trees: Trees,
-    known: Known,
+    pub(super) known: Known,
     pub(super) refused: RefusedEvents,
     tip: Option<ObjectId>,
     since_look: u32,
@@ -233,7 +233,7 @@ impl<S: Storage> Context<S> {
         self.repository().git_dir().to_owned()
     }
 
-    /// Adds the remote `origin` to the repository's configuration, or sets its URL, without user info.
+    /// Adds the remote `origin` to the repository's configuration, or sets its URL, without its secrets.
     ///
     /// # Errors
     /// The URL is none; the configuration cannot be read or written, or another process does that ([`Kind::Busy`]).

@@ -1,10 +1,11 @@
 //! What a new context repository has in it, and how one is recognised.
 use std::{fs, io, path::Path};
 
-use bstr::{BStr, ByteSlice};
+use bstr::{BStr, BString, ByteSlice};
 use gix::{
     ObjectId,
     objs::{Commit, Kind, WriteTo, tree::EntryKind},
+    url::Scheme,
 };
 use jiff::Timestamp;
 
@@ -154,15 +155,9 @@ pub(super) fn file_of(objects: Objects<'_>, commit: ObjectId, path: &str) -> Res
     }
 }
 
-/// The configuration at `path` with the remote `origin` at `url`, without its user info; none when it says that already.
+/// The configuration at `path` with the remote `origin` at `url`, without its secrets; none when it says that already.
 pub(super) fn with_origin(path: &Path, url: &str) -> Result<Option<Vec<u8>>, Error> {
-    let mut parsed =
-        gix::url::parse(BStr::new(url)).map_err(|_| Error::refused("the URL of the remote cannot be understood"))?;
-    if matches!(parsed.scheme, gix::url::Scheme::Http | gix::url::Scheme::Https) {
-        parsed.user = None;
-        parsed.password = None;
-    }
-    let url = parsed.to_bstring();
+    let url = without_secrets(url)?;
     let failed = |why: String| Error::failed("set the remote origin in", path, why);
     let text = fs::read(path).map_err(|error| failed(error.to_string()))?;
     let mut config = gix::config::File::from_bytes_no_includes(
@@ -183,6 +178,21 @@ pub(super) fn with_origin(path: &Path, url: &str) -> Result<Option<Vec<u8>>, Err
         set(&mut config, "fetch", BStr::new("+refs/heads/*:refs/remotes/origin/*"))?;
     }
     Ok(Some(config.to_bstring().into()))
+}
+
+/// A URL without what may be secret in it: a password, a user but that of ssh, and of http what follows the path.
+fn without_secrets(url: &str) -> Result<BString, Error> {
+    let not_understood = |_| Error::refused("the URL of the remote cannot be understood");
+    let parse = |url: &str| gix::url::parse(BStr::new(url)).map_err(not_understood);
+    let mut parsed = parse(url)?;
+    if matches!(parsed.scheme, Scheme::Http | Scheme::Https) {
+        parsed = parse(url.split(['?', '#']).next().unwrap_or(url))?;
+    }
+    if parsed.scheme != Scheme::Ssh {
+        parsed.user = None;
+    }
+    parsed.password = None;
+    Ok(parsed.to_bstring())
 }
 
 fn fill(storage: &impl Storage, folder: &Path, options: &Options, now: Timestamp) -> Result<(), Error> {

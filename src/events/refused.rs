@@ -5,7 +5,7 @@
 //! {"refused_at":"2026-01-10T12:00:00.000Z","path":"events/general/2026-01-10/e-1.json","blob":"<id of the file>","event":{…}}
 //! ```
 //!
-//! What is no event at all is kept, too: its `path` is empty, its `event` a text where it is not JSON.
+//! What is no event at all is kept, too: its `path` is empty, its `event` a text where it is not JSON that can be kept.
 //!
 //! The same event is kept once. A file of [`MAX_BYTES`] is put aside as `refused-<milliseconds since 1970>.ndjson`.
 use std::{
@@ -20,7 +20,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{Error, replace};
-use crate::storage::Storage;
+use crate::{event::read_json, storage::Storage};
 
 /// Where they are kept: in the Git folder of a bare repository, else in the work tree, where git ignores it.
 pub const FILE: &str = ".crp/refused.ndjson";
@@ -61,7 +61,7 @@ impl RefusedEvents {
         if kept.contains(&key) {
             return Ok(());
         }
-        let event = serde_json::from_slice(file).unwrap_or(Value::String(file.to_str_lossy().into_owned()));
+        let event = read_json(file).unwrap_or_else(|_| Value::String(file.to_str_lossy().into_owned()));
         let line = json!({"refused_at": format!("{now:.3}"), "path": path, "blob": key.1, "event": event});
         append(storage, &self.path, &format!("{line}\n"), now).map_err(failed)?;
         kept.insert(key);

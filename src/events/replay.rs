@@ -1,6 +1,6 @@
 //! Our commits on top of others': each commit's changes are applied to the tree that the others made. No merge machine:
 //!
-//! - An event that they do not have is added. One that they have, too, drops out. One whose id stands for another content
+//! - An event that they do not have is added. One that they have, too, at whatever path, drops out. One whose id stands for another content
 //!   there is refused: theirs stands, ours is kept beside the commits ([`refused`](super::refused)), and nothing waits for it.
 //! - Of `.crp/lock.json` ours is taken.
 //! - Anything else must be there as we found it, or as we left it: else it is a conflict, and nothing is done.
@@ -8,7 +8,7 @@
 //! - A commit of which nothing is left is left out.
 //!
 //! Afterwards the trees are compared, before and after, whatever the above has done: no event of the remote and none of ours,
-//! but those that were refused, may be changed or gone.
+//! but those that were refused or are there at another path, may be changed or gone.
 //!
 //! Two context repositories that were made apart (two instances that begin with the same empty remote) share no commit. When
 //! ours began with nothing but what [`init`](super::init) makes, its first commit is left out, and the others are replayed.
@@ -56,6 +56,8 @@ struct Replay<'a> {
     /// Events that they have added since we parted, by feed and id.
     theirs: HashMap<(String, String), (BString, ObjectId)>,
     refused: Vec<(BString, Leaf)>,
+    /// What of ours they have with the same content at another path, as with another layout.
+    moved: Vec<BString>,
     conflicts: Vec<BString>,
     violations: Vec<BString>,
 }
@@ -79,7 +81,8 @@ impl<S: Storage> Context<S> {
         }
         if contains(theirs, ours)? {
             init::check_manifest(objects, theirs)?;
-            prove(objects, ours, theirs, &HashSet::new())?;
+            let changes = prove(objects, ours, theirs, &HashSet::new())?;
+            state.known.add_all(changes.iter());
             self.land(state, objects.0, NewPack::new(objects.hash()), ours, theirs)?;
             return Ok((theirs, Replayed::default()));
         }
@@ -87,10 +90,10 @@ impl<S: Storage> Context<S> {
         let mut replay = Replay::new(objects, base, theirs)?;
         let (pack, new, count) = self.apply(state, &mut replay, &commits, theirs, now)?;
         replay.refuse()?;
-        let refused: HashSet<BString> = replay.refused.iter().map(|(path, _)| path.clone()).collect();
         self.store_new(objects.0, pack)?;
-        prove(objects, ours, new, &refused)?;
+        let changes = prove(objects, ours, new, &replay.left_out())?;
         prove(objects, theirs, new, &HashSet::new())?;
+        state.known.add_all(changes.iter());
         let mut replayed = Replayed {
             commits: count,
             refused: Vec::new(),
@@ -183,6 +186,7 @@ impl<'a> Replay<'a> {
             objects,
             theirs: theirs.collect(),
             refused: Vec::new(),
+            moved: Vec::new(),
             conflicts: Vec::new(),
             violations: Vec::new(),
         })
@@ -215,14 +219,15 @@ impl<'a> Replay<'a> {
 
     fn event(&mut self, edit: &mut Edit<'_>, path: &BString, leaf: Leaf) -> Result<bool, Error> {
         let key = known::feed_and_id(path);
-        let there = match edit.get(path.as_ref())? {
-            Some(there) => Some(there.id),
-            None => key.and_then(|key| self.theirs.get(&key)).map(|(_, id)| *id),
-        };
-        match there {
-            Some(there) if there == leaf.id => return Ok(false),
-            Some(_) => {}
-            None => match edit.set(path.as_ref(), leaf) {
+        let elsewhere = key.and_then(|key| self.theirs.get(&key)).map(|(_, id)| *id);
+        match (edit.get(path.as_ref())?, elsewhere) {
+            (Some(there), _) if there.id == leaf.id => return Ok(false),
+            (None, Some(there)) if there == leaf.id => {
+                self.moved.push(path.clone());
+                return Ok(false);
+            }
+            (Some(_), _) | (None, Some(_)) => {}
+            (None, None) => match edit.set(path.as_ref(), leaf) {
                 Ok(()) => return Ok(true),
                 Err(SetError::InTheWay(_)) => {}
                 Err(SetError::Unreadable(error)) => return Err(error),
@@ -250,6 +255,12 @@ impl<'a> Replay<'a> {
                 Ok(false)
             }
         }
+    }
+
+    /// The paths of our events that are not to be there in the end.
+    fn left_out(&self) -> HashSet<BString> {
+        let refused = self.refused.iter().map(|(path, _)| path);
+        refused.chain(&self.moved).cloned().collect()
     }
 
     /// Refuses what cannot be replayed.

@@ -18,13 +18,14 @@ use std::{
 use super::{
     Committed, Context, Error, Options,
     batch::Batches,
+    error::Kind,
     inbox::{Inbox, Next, Sender, Stop, inbox},
     lock_file,
     pace::Pace,
     pusher::{Attempt, Pusher},
     settings::{Settings, Source},
     source::{
-        Arrival, lines,
+        Arrival, Mark, lines,
         marks::{self, Marks},
         relay::{Follower, Held},
     },
@@ -46,6 +47,8 @@ const COMMIT_AGAIN: RetryPolicy = RetryPolicy {
     initial_delay: Duration::from_secs(1),
     max_delay: Duration::from_secs(30),
 };
+/// How often it is tried where nobody waits for more.
+const LAST_ATTEMPTS: u32 = 5;
 /// How often is written down how far feeds were committed. What is not written down is asked for once more.
 const MARKS_EVERY: Duration = Duration::from_secs(5);
 
@@ -81,7 +84,8 @@ pub enum RunError {
 /// Runs until all sources have ended, or it is told to stop through what `ready` is given, once everything is set up.
 ///
 /// # Errors
-/// It cannot begin; or at its end, what has arrived could not be committed. That something could not be pushed is no error.
+/// It cannot begin; or what has arrived could not be committed, at its end or where the sources end by themselves. That
+/// something could not be pushed is no error.
 pub fn run(
     settings: &Settings,
     options: &Options,
@@ -108,12 +112,16 @@ pub fn run(
         summary: Summary::default(),
         next_marks: Duration::ZERO,
         next_heartbeat: clock.elapsed() + lock_file::HEARTBEAT,
+        is_in_doubt: false,
         context,
     };
     let sources = run.start_sources(sender, relay)?;
     ready(inbox.stop());
-    let ended = run.collect(&inbox)?;
-    run.end(sources, ended)
+    let collected = run.collect(&inbox);
+    // What was committed before is pushed in any case.
+    let ended = collected.as_ref().copied().unwrap_or(Ended::Stopped);
+    let summary = run.end(sources, ended);
+    collected.map(|_| summary)
 }
 
 /// How taking came to its end.
@@ -134,6 +142,8 @@ struct Run<'a> {
     marks: Option<Marks>,
     next_marks: Duration,
     next_heartbeat: Duration,
+    /// A commit has failed, and may be there all the same: the next one completes it.
+    is_in_doubt: bool,
     summary: Summary,
 }
 
@@ -149,12 +159,24 @@ impl Run<'_> {
         let mut followers = Vec::new();
         for feed in feeds {
             let held = Held {
-                mark: self.marks.as_ref().and_then(|marks| marks.of(feed)).cloned(),
+                mark: self.mark_of(feed)?,
                 newest: self.context.resume_point(feed, self.clock.now())?.map(|point| point.ts),
             };
             followers.push(Follower::new(web.clone(), feed, held, sender.clone(), self.clock));
         }
         Ok(followers.into_iter().map(|follower| self.start(follower)).collect())
+    }
+
+    /// How far the branch has a feed.
+    fn mark_of(&self, feed: &str) -> Result<Option<Mark>, Error> {
+        let Some((mark, event_id)) = self.marks.as_ref().and_then(|marks| marks.of(feed)) else {
+            return Ok(None);
+        };
+        if self.context.has(feed, event_id)? {
+            return Ok(Some(mark.clone()));
+        }
+        tracing::warn!(feed, "the branch has less than was committed: everything is read again");
+        Ok(None)
     }
 
     fn start(&self, follower: Follower<SystemClock>) -> SourceThread {
@@ -200,13 +222,15 @@ impl Run<'_> {
         }
     }
 
-    /// Commits the batches that are full; what fails is tried again until it is time to stop.
+    /// Commits the batches that are full; what fails is tried again until it is time to stop, or where the sources end by
+    /// themselves, as long as that may help.
     fn commit_patiently(&mut self, inbox: &Inbox<Arrival>) -> Result<(), RunError> {
         let mut distances = COMMIT_AGAIN.delays(|| 0.0);
-        loop {
-            let Err(error) = self.commit() else {
-                return Ok(());
-            };
+        for attempt in 1.. {
+            let Err(error) = self.commit() else { break };
+            if self.settings.ends_of_itself() && attempt >= attempts(error.kind()) {
+                return Err(error.into());
+            }
             let distance = distances.next().unwrap_or(COMMIT_AGAIN.max_delay);
             let count = self.batches.full().iter().flatten().count();
             tracing::error!(
@@ -218,6 +242,7 @@ impl Run<'_> {
                 return self.commit().map_err(RunError::Context);
             }
         }
+        Ok(())
     }
 
     fn commit(&mut self) -> Result<(), Error> {
@@ -230,9 +255,12 @@ impl Run<'_> {
         if batches.is_empty() {
             return Ok(());
         }
-        for committed in self.context.commit_each(&batches, &self.clock)? {
-            self.tell_of(&committed);
+        let landed = self.context.commit_each(&batches, &self.clock);
+        let landed = landed.inspect_err(|_| self.is_in_doubt = true)?;
+        if std::mem::take(&mut self.is_in_doubt) || landed.iter().any(|committed| committed.commit.is_some()) {
+            self.pusher.iter().for_each(Pusher::committed);
         }
+        landed.iter().for_each(|committed| self.tell_of(committed));
         for arrival in self.batches.full().iter().flatten() {
             if let Err(refused) = &arrival.event {
                 let problems: Vec<_> = refused.problems.iter().map(ToString::to_string).collect();
@@ -241,7 +269,7 @@ impl Run<'_> {
                 self.summary.refused += 1;
             }
             if let (Some(marks), Some(mark)) = (&mut self.marks, &arrival.mark) {
-                marks.set(mark.clone());
+                marks.set(mark.clone(), arrival.event.as_ref().ok().map(Event::event_id));
             }
         }
         self.batches.clear();
@@ -263,9 +291,6 @@ impl Run<'_> {
         }
         if let Some(commit) = committed.commit {
             tracing::info!(%commit, "Mirror: add {} event(s)", committed.added);
-            if let Some(pusher) = &self.pusher {
-                pusher.committed();
-            }
         }
     }
 
@@ -290,7 +315,7 @@ impl Run<'_> {
         }
     }
 
-    fn end(mut self, sources: Vec<SourceThread>, ended: Ended) -> Result<Summary, RunError> {
+    fn end(mut self, sources: Vec<SourceThread>, ended: Ended) -> Summary {
         self.next_marks = Duration::ZERO;
         self.save_marks(MARKS_EVERY);
         self.summary.is_pushed = self.pusher.take().map(|pusher| pusher.finish(GRACE));
@@ -301,7 +326,16 @@ impl Run<'_> {
             let results = sources.into_iter().map(JoinHandle::join);
             self.summary.failures = results.filter_map(|result| result.ok()?.err()).collect();
         }
-        Ok(self.summary)
+        self.summary
+    }
+}
+
+/// How often it is tried to commit where nobody waits for more.
+fn attempts(kind: Kind) -> u32 {
+    match kind {
+        // Somebody has to do something about it.
+        Kind::Refused => 1,
+        Kind::Busy | Kind::Failed => LAST_ATTEMPTS,
     }
 }
 
@@ -321,7 +355,10 @@ fn open_relay<'a>(
 fn marks_of(settings: &Settings, context: &Context) -> Option<Marks> {
     match &settings.source {
         Source::Stdin => None,
-        Source::Relay(relay) => Some(Marks::load(&context.git_dir().join(marks::FOLDER), &relay.url)),
+        Source::Relay(relay) => {
+            let folder = context.git_dir().join(marks::FOLDER);
+            Some(Marks::load(&folder, &relay.url, &settings.branch))
+        }
     }
 }
 

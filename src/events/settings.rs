@@ -128,6 +128,11 @@ impl Settings {
             pushes_per_minute: pushes as u32,
         })
     }
+
+    /// Whether a run ends without being told to.
+    pub fn ends_of_itself(&self) -> bool {
+        self.once || matches!(self.source, Source::Stdin)
+    }
 }
 
 fn relay(text: impl Fn(&'static str) -> Result<Option<String>, BadSetting>) -> Result<RelaySource, BadSetting> {

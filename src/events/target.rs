@@ -46,7 +46,8 @@ impl Target {
     /// What the environment says now, for the repository at `path`.
     ///
     /// # Errors
-    /// [`Outcome::Misconfigured`] when the URL or the token cannot be one, or git configuration is not understood.
+    /// [`Outcome::Misconfigured`] when the URL or the token cannot be one, the URL has a password that is not taken there, or
+    /// git configuration is not understood.
     pub fn read(path: &Path, environment: &dyn Fn(&str) -> Option<OsString>) -> Result<Result<Self, LocalOnly>, Error> {
         let url = environment(URL)
             .filter(|url| !url.is_empty())
@@ -64,6 +65,16 @@ impl Target {
             Error::new(Outcome::Misconfigured, what)
         })?;
         let location = transport::resolve(url.as_bytes().as_bstr(), Some(&repository))?;
+        if let Location::Ssh(url) | Location::Git(url) = &location
+            && url.password().is_some()
+        {
+            let what = format!(
+                "{URL} has a password in it, which {} does not take",
+                url.scheme.as_str()
+            );
+            return Err(Error::new(Outcome::Misconfigured, what)
+                .with_hint("leave it out and use a key, or set GITHUB_PAT and the https URL"));
+        }
         let settings = Settings::from_environment(environment)?.with_git_config(&repository)?;
         if !settings.has_credentials_for(&location) {
             return Ok(Err(LocalOnly::NoToken(location.to_string())));
@@ -102,8 +113,7 @@ impl Target {
     pub fn has_secret_in_url(&self) -> bool {
         match &self.location {
             Location::Http(url) => url.password().is_some() || url.user().is_some() && !self.has_token(),
-            Location::Ssh(url) | Location::Git(url) => url.password().is_some(),
-            Location::Path(_) => false,
+            Location::Ssh(_) | Location::Git(_) | Location::Path(_) => false,
         }
     }
 }

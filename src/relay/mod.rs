@@ -39,7 +39,8 @@
 //!
 //! # Bounds
 //!
-//! An event has 1 MiB at most, a page 1000 events or 8 MiB; requests wait within 64 MiB, and 1024 of them for the disk; there are
+//! An event has 1 MiB at most, a page 1000 events or 8 MiB; requests wait within 64 MiB, and 1024 of them for the disk; pages, until
+//! they are sent, are within other 64 MiB; there are
 //! [`server::MAX_CONNECTIONS`] connections and [`store::MAX_FEEDS`] feeds. Memory is some 350 bytes for each event that is stored, and a few kilobytes for a
 //! connection. A connection that takes nothing for the idle timeout, although there is something for it, is closed, as is
 //! one that sends nothing of a request that it began. A listener that was closed resumes from the disk.

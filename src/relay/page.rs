@@ -12,6 +12,10 @@ pub const DEFAULT_LIMIT: usize = 100;
 pub const MAX_LIMIT: usize = 1000;
 /// So many bytes of events at most are in an answer, but one event in any case.
 pub const MAX_PAGE: usize = 8 << 20;
+/// So many bytes at most are around an event in an answer.
+const AROUND: usize = 64;
+/// So many bytes at most are in an answer without events.
+const MAX_EMPTY: usize = 512;
 
 /// Which events are wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -129,9 +133,16 @@ impl Query {
 }
 
 impl Page {
+    /// So many bytes at most are in the answer.
+    pub fn size(&self) -> usize {
+        let events = self.records.iter().map(|record| record.place.length as usize + AROUND);
+        events.sum::<usize>() + MAX_EMPTY
+    }
+
     /// The answer: `{"events":[{"seq":…,"event":{…}},…],"next":{…}}`.
     pub fn to_json(&self, events: &[(u64, Bytes)]) -> Vec<u8> {
-        let mut text = b"{\"events\":[".to_vec();
+        let mut text = Vec::with_capacity(self.size());
+        text.extend_from_slice(b"{\"events\":[");
         for (index, (seq, json)) in events.iter().enumerate() {
             if index > 0 {
                 text.push(b',');

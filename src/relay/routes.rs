@@ -44,6 +44,8 @@ pub struct App {
     store: Handle,
     access: Access,
     room: Room,
+    /// For pages of events. Who asks for them and who brings them do not wait for each other.
+    pages: Room,
     keep_alive: Duration,
     stopped: watch::Receiver<bool>,
 }
@@ -55,6 +57,7 @@ impl App {
             store,
             access,
             room: Room::new(patience),
+            pages: Room::new(patience),
             // A listener that gives up after the same patience hears of us before.
             keep_alive: patience / 2,
             stopped,
@@ -146,6 +149,8 @@ async fn events(
         .feed(&feed)
         .map(|feed| query.page(feed))
         .ok_or_else(no_such_feed)?;
+    // They are there twice while the answer is made.
+    let place = app.pages.place(2 * page.size()).await?;
     let events = app.store.read(page.records.clone()).await.map_err(|error| {
         tracing::error!(feed, %error, "what is stored cannot be read");
         Refused::new(
@@ -153,7 +158,7 @@ async fn events(
             format!("what is stored cannot be read: {error}"),
         )
     })?;
-    Ok(json_text(StatusCode::OK, page.to_json(&events)))
+    Ok(json_text(StatusCode::OK, place.hold(page.to_json(&events))))
 }
 
 async fn post_event(
@@ -175,7 +180,7 @@ async fn post_event(
     let accepted = app.store.submit(Wish::Event(submission)).await?;
     let mut text = Vec::with_capacity(accepted.json.len() + 64);
     write_event(&mut text, accepted.seq, &accepted.json);
-    Ok(json_text(status(&accepted), text))
+    Ok(json_text(status(&accepted), body.place.hold(text)))
 }
 
 async fn stream(

@@ -134,3 +134,59 @@ fn an_event_that_somebody_edits_by_force_is_told_and_not_overwritten() {
     );
     assert!(here.contains("e-0.json") && here.contains("e-1.json"), "{here}");
 }
+
+#[test]
+fn a_commit_that_is_completed_later_is_pushed_without_another_one() {
+    let (world, feeds) = (World::new(), feeds());
+    let run = world.run("context", &feeds.url(), "f", &[], &[]);
+    run.until("following");
+    feeds.post("f", event("f", 0));
+    run.until("Pushed 1 event(s)");
+    // Files are written before the index is, the branch moves after it.
+    let lock = world.context("context").join(".git/index.lock");
+    fs::write(&lock, "").expect("a lock of git");
+    feeds.post("f", event("f", 1));
+    run.until("1 event(s) are not committed");
+    fs::remove_file(&lock).expect("removed");
+    world.wait_for(&events(0..2), &[&run]);
+    world.assert_has_exactly(&events(0..2));
+    assert_eq!(run.terminate().0, 0);
+}
+
+#[test]
+fn what_cannot_be_committed_until_somebody_acts_ends_a_run_that_ends_by_itself() {
+    let (world, feeds) = (World::new(), feeds());
+    feeds.post("f", event("f", 0));
+    let (code, said) = world.run("context", &feeds.url(), "f", &["--once"], &[]).wait();
+    assert_eq!(code, 0, "{said}");
+    git::git(&world.context("context"), &["switch", "--quiet", "-c", "other"]);
+    feeds.post("f", event("f", 1));
+    let (code, said) = world.run("context", &feeds.url(), "f", &["--once"], &[]).wait();
+    assert_eq!(code, 3, "{said}");
+    assert!(said.contains("is on other, but events are committed to main"), "{said}");
+    git::git(&world.context("context"), &["switch", "--quiet", "main"]);
+    let (code, said) = world.run("context", &feeds.url(), "f", &["--once"], &[]).wait();
+    assert_eq!(code, 0, "{said}");
+    world.assert_has_exactly(&events(0..2));
+}
+
+#[test]
+fn what_a_branch_lacks_is_read_again() {
+    let (world, feeds) = (World::new(), feeds());
+    events(0..3).into_iter().for_each(|event| feeds.post("f", event));
+    let once = |variables: &[(&str, &str)]| {
+        let (code, said) = world.run("context", &feeds.url(), "f", &["--once"], variables).wait();
+        assert_eq!(code, 0, "{said}");
+    };
+    let alone = [("GITHUB_REPO_URL", ""), ("COMMIT_BATCH_SIZE", "1")];
+    once(&alone);
+    let context = world.context("context");
+    git::git(&context, &["branch", "other", "main~3"]);
+    git::git(&context, &["reset", "--quiet", "--hard", "main~2"]);
+    once(&[]);
+    world.assert_has_exactly(&events(0..3));
+    git::git(&context, &["switch", "--quiet", "other"]);
+    once(&[("GITHUB_REPO_URL", ""), ("GITHUB_BRANCH", "other")]);
+    let files = git::git(&context, &["ls-tree", "-r", "--name-only", "other", "events"]);
+    assert_eq!(files.matches(".json").count(), 3, "{files}");
+}

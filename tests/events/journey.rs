@@ -244,6 +244,25 @@ fn a_token_is_nowhere_but_in_the_header() {
 }
 
 #[test]
+fn a_password_that_ssh_does_not_take_is_refused_and_written_nowhere() {
+    let (world, feeds) = (World::new(), feeds());
+    let url = [("GITHUB_REPO_URL", "ssh://git:canary@127.0.0.1/o/r.git")];
+    let (code, said) = world.run("context", &feeds.url(), "f", &["--once"], &url).wait();
+    assert_eq!(code, 4, "{said}");
+    assert!(
+        said.contains("has a password in it") && !said.contains("canary"),
+        "{said}"
+    );
+    for (path, bytes) in all_bytes(world.folder.path()) {
+        assert!(
+            !String::from_utf8_lossy(&bytes).contains("canary"),
+            "{}",
+            path.display()
+        );
+    }
+}
+
+#[test]
 fn the_memory_does_not_grow_with_the_input() {
     let world = World::new();
     let mut command = clean_command(PROGRAM);

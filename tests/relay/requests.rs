@@ -1,4 +1,10 @@
 //! What is asked and answered: feeds, events, pages, and who may ask.
+use std::{
+    fs,
+    io::{Read, Write},
+    net::TcpStream,
+};
+
 use serde_json::{Value, json};
 
 use crate::{
@@ -106,6 +112,18 @@ fn everything_that_is_wrong_with_an_event_is_told_at_once() {
             "{no_json:?}"
         );
     }
+    let with_payload = |payload: &str| {
+        let mut event = event("f", "1");
+        event["payload"] = json!([]);
+        let body = event
+            .to_string()
+            .replace("\"payload\":[]", &format!("\"payload\":{payload}"));
+        client.try_post("/feeds/f/events", &body).expect("an answer").status
+    };
+    // As another value it would be stored.
+    assert_eq!(with_payload(r#"{"\u0024serde_json::private::Number":"1"}"#), 400);
+    let deep = format!("{}1{}{}", "[".repeat(120), ",1".repeat(500_000), "]".repeat(120));
+    assert_eq!(with_payload(&deep), 400, "its file would be far longer");
     assert_eq!(client.all("f"), []);
 }
 
@@ -258,7 +276,11 @@ fn a_query_that_is_wrong_is_told() {
 #[test]
 fn a_page_has_eight_mebibytes_at_most() {
     let folder = folder();
-    let relay = Relay::start(folder.path());
+    let start = Start {
+        arguments: &["--idle-timeout", "600s"],
+        ..Start::default()
+    };
+    let relay = start.start(folder.path());
     let client = relay.client();
     client.make_feed("f");
     for number in 0..20 {
@@ -269,6 +291,27 @@ fn a_page_has_eight_mebibytes_at_most() {
     let first = client.get("/feeds/f/events?after_seq=0&limit=1000").json;
     assert_eq!(first["events"].as_array().map(Vec::len), Some(8));
     assert_eq!(client.all("f").len(), 20);
+    // Many who ask at once, and take their time, get them one after the other.
+    let asked: Vec<_> = (0..60)
+        .map(|_| {
+            let mut stream = TcpStream::connect(relay.address).expect("a connection");
+            let request = "GET /feeds/f/events?limit=8 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+            stream.write_all(request.as_bytes()).expect("a request");
+            stream
+        })
+        .collect();
+    for mut stream in asked {
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).expect("an answer");
+        assert!(answer.starts_with(b"HTTP/1.1 200 ") && answer.len() > 8_000_000);
+    }
+    let status = fs::read_to_string(format!("/proc/{}/status", relay.pid())).expect("it runs");
+    let peak = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .expect("its peak");
+    let kilobytes: u64 = peak.trim().trim_end_matches(" kB").parse().expect("a number");
+    assert!(kilobytes < 200_000, "{kilobytes} kB");
 }
 
 #[test]

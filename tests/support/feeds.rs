@@ -26,6 +26,8 @@ pub struct Feeds {
 pub struct Manners {
     /// Its events have numbers, in answers and as ids of its streams.
     pub numbers: bool,
+    /// Its streams have ids that look like numbers, but its pages have none, and it refuses to be asked by them.
+    pub ids: bool,
     /// It has streams, but keeps no events.
     pub forgetful: bool,
     /// What it answers to everything.
@@ -134,7 +136,7 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
 }
 
 fn message(event: &Value, number: usize, manners: Manners) -> String {
-    match manners.numbers {
+    match manners.numbers || manners.ids {
         true => format!("id: {number}\ndata: {event}\n\n"),
         false => format!("data: {event}\n\n"),
     }
@@ -152,6 +154,9 @@ fn serve(stream: TcpStream, state: &Mutex<State>) {
         let mut stream = stream.try_clone().expect("a second handle");
         let answered = match (state.manners.status, &parts[..]) {
             (Some(status), _) => stream.write_all(&answer(status, &[], b"")),
+            (None, ["feeds", _, "events"]) if state.manners.ids && query.contains("after_seq") => {
+                stream.write_all(&answer("400 Bad Request", &[], b""))
+            }
             (None, ["feeds", feed, "events"]) if !state.manners.forgetful => {
                 let page = page(&state, feed, query);
                 stream.write_all(&answer(

@@ -1,6 +1,6 @@
 //! What a context repository holds of a feed.
 use bstr::BStr;
-use gix::objs::tree::EntryKind;
+use gix::{ObjectId, objs::tree::EntryKind};
 use jiff::Timestamp;
 
 use super::super::{Error, folder::Folder, known, objects::Objects};
@@ -42,6 +42,22 @@ impl<S: Storage> Context<S> {
         Ok(false)
     }
 
+    /// Whether a feed has an event of this id, whatever is in it.
+    ///
+    /// # Errors
+    /// The repository cannot be read.
+    pub fn has(&self, feed_id: &str, event_id: &str) -> Result<bool, Error> {
+        let repository = self.repository();
+        let objects = Objects(&repository);
+        let Some(tip) = self.branch(&repository).tip()? else {
+            return Ok(false);
+        };
+        match folder_of(objects, tip, feed_id)? {
+            Some(folder) => Ok(!known::find(objects, feed_id, folder, event_id)?.is_empty()),
+            None => Ok(false),
+        }
+    }
+
     /// The newest event of a feed up to `now`, among those of its newest day that has one. What is dated later is not looked
     /// at: it would hide everything until then.
     ///
@@ -53,13 +69,10 @@ impl<S: Storage> Context<S> {
         let Some(tip) = self.branch(&repository).tip()? else {
             return Ok(None);
         };
-        let mut folder = objects.folder(objects.tree_of(tip)?)?;
-        for name in [FOLDER, feed_id] {
-            match folder.get(name.as_bytes()) {
-                Some(leaf) if leaf.kind == EntryKind::Tree => folder = objects.folder(leaf.id)?,
-                _ => return Ok(None),
-            }
-        }
+        let Some(folder) = folder_of(objects, tip, feed_id)? else {
+            return Ok(None);
+        };
+        let folder = objects.folder(folder)?;
         for (_, day) in known::folders(&folder).rev() {
             let day = objects.folder(day.id)?;
             let mut newest = newest_of(objects, &day, now)?;
@@ -78,6 +91,18 @@ impl<S: Storage> Context<S> {
     }
 }
 
+/// The folder of a feed in the tree of a commit.
+fn folder_of(objects: Objects<'_>, commit: ObjectId, feed_id: &str) -> Result<Option<ObjectId>, Error> {
+    let mut folder = objects.tree_of(commit)?;
+    for name in [FOLDER, feed_id] {
+        match objects.folder(folder)?.get(name.as_bytes()) {
+            Some(leaf) if leaf.kind == EntryKind::Tree => folder = leaf.id,
+            _ => return Ok(None),
+        }
+    }
+    Ok(Some(folder))
+}
+
 /// The newest event up to `now` among the files of a folder. What cannot be read as an event is none.
 fn newest_of(objects: Objects<'_>, folder: &Folder, now: Timestamp) -> Result<Option<ResumePoint>, Error> {
     let mut newest = None;
@@ -85,7 +110,7 @@ fn newest_of(objects: Objects<'_>, folder: &Folder, now: Timestamp) -> Result<Op
         if !matches!(leaf.kind, EntryKind::Blob | EntryKind::BlobExecutable) || !name.ends_with(b".json") {
             continue;
         }
-        if let Ok(event) = Event::parse(&objects.blob(leaf.id)?)
+        if let Ok(event) = Event::parse_file(&objects.blob(leaf.id)?)
             && event.ts() <= now
         {
             newest = newest.max(Some(ResumePoint {

@@ -1,5 +1,8 @@
-//! `stargate/relay.json` in the context repository's Git folder: how far the feeds of a relay have been committed. It may be
-//! deleted at any time: everything is then read again, and what is held already is nothing.
+//! `stargate/relay.json` in the context repository's Git folder: how far the feeds of a relay have been committed to a branch.
+//! It may be deleted at any time: everything is then read again, and what is held already is nothing.
+//!
+//! A branch may be taken back behind this file's back, so with each mark goes an event that was held then: a branch without it
+//! has less than the mark says.
 use std::{collections::BTreeMap, fs, io, path::Path};
 
 use serde::{Deserialize, Serialize};
@@ -15,37 +18,50 @@ pub const FILE: &str = "relay.json";
 const MAX_SIZE: u64 = 1 << 20;
 const MODE: u32 = 0o644;
 
-/// Marks of the feeds of one relay.
+/// Marks of the feeds of one relay in one branch.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Marks {
     /// The relay's URL; another relay has other numbers.
     relay: String,
-    feeds: BTreeMap<String, Mark>,
+    /// The branch; another one has other events.
+    branch: String,
+    feeds: BTreeMap<String, Committed>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Committed {
+    mark: Mark,
+    /// The id of the last event up to there that was not refused.
+    held: Option<String>,
 }
 
 impl Marks {
-    /// Reads what is remembered of `relay` in this folder; nothing when it cannot be read.
-    pub fn load(folder: &Path, relay: &str) -> Self {
+    /// Reads what is remembered of `relay` and `branch` in this folder; nothing when it cannot be read.
+    pub fn load(folder: &Path, relay: &str, branch: &str) -> Self {
         let path = folder.join(FILE);
         let is_ours = fs::symlink_metadata(&path).is_ok_and(|found| found.is_file() && found.len() <= MAX_SIZE);
         let bytes = is_ours.then(|| fs::read(&path).ok()).flatten().unwrap_or_default();
         match serde_json::from_slice::<Marks>(&bytes) {
-            Ok(marks) if marks.relay == relay => marks,
+            Ok(marks) if marks.relay == relay && marks.branch == branch => marks,
             _ => Marks {
                 relay: relay.to_owned(),
+                branch: branch.to_owned(),
                 feeds: BTreeMap::new(),
             },
         }
     }
 
-    /// How far a feed has been committed.
-    pub fn of(&self, feed: &str) -> Option<&Mark> {
-        self.feeds.get(feed)
+    /// How far a feed has been committed, and the id of an event that the branch has then.
+    pub fn of(&self, feed: &str) -> Option<(&Mark, &str)> {
+        let committed = self.feeds.get(feed)?;
+        Some((&committed.mark, committed.held.as_deref()?))
     }
 
-    /// Everything up to this mark has been committed.
-    pub fn set(&mut self, mark: Mark) {
-        self.feeds.insert(mark.feed.clone(), mark);
+    /// Everything up to this mark has been committed; with an event of this id, unless it was refused.
+    pub fn set(&mut self, mark: Mark, held: Option<&str>) {
+        let before = self.feeds.remove(&mark.feed).and_then(|before| before.held);
+        let held = held.map(str::to_owned).or(before);
+        self.feeds.insert(mark.feed.clone(), Committed { mark, held });
     }
 
     /// Writes it.
@@ -68,26 +84,42 @@ impl Marks {
 mod tests {
     use super::*;
 
+    fn mark(sequence: u64, event_id: &str) -> Mark {
+        Mark {
+            feed: "f".into(),
+            sequence,
+            event_id: Some(event_id.into()),
+        }
+    }
+
     #[test]
-    fn marks_come_back_for_their_relay_only() {
+    fn marks_come_back_for_their_relay_and_branch_only() {
         let folder = tempfile::tempdir().unwrap();
         let folder = folder.path().join(".stargate");
-        let mut marks = Marks::load(&folder, "http://a");
+        let load = |relay: &str, branch: &str| Marks::load(&folder, relay, branch);
+        let mut marks = load("http://a", "main");
         assert_eq!(marks.of("f"), None);
         for sequence in [1, 7] {
-            let mark = Mark {
-                feed: "f".into(),
-                sequence,
-                event_id: Some("e".into()),
-            };
-            marks.set(mark.clone());
+            let mark = mark(sequence, "e");
+            marks.set(mark.clone(), Some("e"));
             marks.save(&folder).unwrap();
-            assert_eq!(Marks::load(&folder, "http://a").of("f"), Some(&mark));
+            assert_eq!(load("http://a", "main").of("f"), Some((&mark, "e")));
         }
-        assert_eq!(Marks::load(&folder, "http://b").of("f"), None);
+        assert_eq!(load("http://b", "main").of("f"), None);
+        assert_eq!(load("http://a", "other").of("f"), None);
         for damage in ["", "{", "[]", "{\"relay\":1}"] {
             fs::write(folder.join(FILE), damage).unwrap();
-            assert_eq!(Marks::load(&folder, "http://a").of("f"), None, "{damage}");
+            assert_eq!(load("http://a", "main").of("f"), None, "{damage}");
         }
+    }
+
+    #[test]
+    fn what_is_refused_moves_a_mark_and_is_not_looked_for() {
+        let mut marks = Marks::default();
+        marks.set(mark(1, "bad"), None);
+        assert_eq!(marks.of("f"), None);
+        marks.set(mark(2, "good"), Some("good"));
+        marks.set(mark(3, "bad"), None);
+        assert_eq!(marks.of("f"), Some((&mark(3, "bad"), "good")));
     }
 }

@@ -5,7 +5,7 @@ pub mod page;
 pub mod relay;
 pub mod sse;
 
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::event::{Event, Problem};
 
@@ -87,12 +87,14 @@ impl Arrival {
 /// `ts` and `event_id` of what may be no event, where they are there.
 fn place(json: &[u8]) -> (Option<String>, Option<String>) {
     #[derive(serde::Deserialize)]
-    struct Loose {
-        ts: Option<Value>,
-        event_id: Option<Value>,
+    struct Loose<'a> {
+        #[serde(borrow)]
+        ts: Option<&'a RawValue>,
+        #[serde(borrow)]
+        event_id: Option<&'a RawValue>,
     }
-    let text = |value: Option<Value>| value.and_then(|value| value.as_str().map(str::to_owned));
-    match serde_json::from_slice::<Loose>(json) {
+    let text = |value: Option<&RawValue>| serde_json::from_str(value?.get()).ok();
+    match serde_json::from_slice::<Loose<'_>>(json) {
         Ok(Loose { ts, event_id }) => (text(ts), text(event_id)),
         Err(_) => (None, None),
     }

@@ -36,16 +36,10 @@ pub struct Entry<'a> {
     sequence: Option<u64>,
 }
 
-/// Why an answer cannot be used.
+/// An answer cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum BadPage {
-    /// It is something else.
-    #[error("its answer is no list of events: {0}")]
-    NotAList(String),
-    /// There is no telling where to go on.
-    #[error("an event in its answer has no number, and no ts and event_id either")]
-    NoPosition,
-}
+#[error("its answer is no list of events: {0}")]
+pub struct NotAList(String);
 
 impl From {
     /// Where to begin at a relay without numbers, when the newest event that is held is of this time.
@@ -72,13 +66,13 @@ impl From {
 ///
 /// # Errors
 /// It is no list.
-pub fn parse(json: &[u8]) -> Result<Vec<Entry<'_>>, BadPage> {
+pub fn parse(json: &[u8]) -> Result<Vec<Entry<'_>>, NotAList> {
     #[derive(Deserialize)]
     struct Object<'a> {
         #[serde(borrow)]
         events: Vec<&'a RawValue>,
     }
-    let not_a_list = |error: serde_json::Error| BadPage::NotAList(error.to_string());
+    let not_a_list = |error: serde_json::Error| NotAList(error.to_string());
     let list = match json.trim_ascii_start().first() {
         Some(b'[') => serde_json::from_slice(json).map_err(not_a_list)?,
         _ => serde_json::from_slice::<Object<'_>>(json).map_err(not_a_list)?.events,
@@ -116,16 +110,14 @@ impl<'a> Entry<'a> {
         self.sequence == Some(mark.sequence) && place(self.json()).1 == mark.event_id
     }
 
-    /// Where the answer begins that has what comes after it.
-    ///
-    /// # Errors
-    /// [`BadPage::NoPosition`]
-    pub fn after(&self) -> Result<From, BadPage> {
-        match (self.sequence, place(self.json())) {
-            (Some(sequence), _) => Ok(From::Sequence(sequence)),
-            (None, (Some(ts), Some(id))) => Ok(From::Time(ts, Some(id))),
-            (None, _) => Err(BadPage::NoPosition),
+    /// Where the answer begins that has what comes after it; unknown when it has no number, and no `ts` and `event_id` either.
+    pub fn after(&self) -> Option<From> {
+        if let Some(sequence) = self.sequence {
+            return Some(From::Sequence(sequence));
         }
+        let (ts, id) = place(self.json());
+        let ts = ts.filter(|ts| ts.parse::<Timestamp>().is_ok())?;
+        Some(From::Time(ts, Some(id?)))
     }
 
     /// The event, or what was to be one, of this feed.
@@ -166,25 +158,26 @@ mod tests {
         }
         assert!(parse(b"[]").expect("a list").is_empty());
         for bad in ["", "null", "{}", "{\"events\":1}", "<html>", "[1"] {
-            assert!(matches!(parse(bad.as_bytes()), Err(BadPage::NotAList(_))), "{bad}");
+            assert!(parse(bad.as_bytes()).is_err(), "{bad}");
         }
     }
 
     #[test]
     fn the_next_answer_begins_behind_the_last_event_even_a_bad_one() {
         let json = format!(
-            r#"[{{"seq":7,"event":null}},{},{{"ts":"soon","event_id":"../x"}},{{"ts":1}},3]"#,
+            r#"[{{"seq":7,"event":null}},{},{{"ts":"2026-01-10T12:00:00.5Z","event_id":"../x"}},{{"ts":"soon","event_id":"2"}},{{"ts":1}},3]"#,
             event("1", "2026-01-10T12:00:00.5Z")
         );
         let entries = parse(json.as_bytes()).expect("a list");
         let after: Vec<_> = entries.iter().map(Entry::after).collect();
-        let time = |ts: &str, id: &str| Ok(From::Time(ts.into(), Some(id.into())));
+        let time = |ts: &str, id: &str| Some(From::Time(ts.into(), Some(id.into())));
         let expected = [
-            Ok(From::Sequence(7)),
+            Some(From::Sequence(7)),
             time("2026-01-10T12:00:00.5Z", "1"),
-            time("soon", "../x"),
-            Err(BadPage::NoPosition),
-            Err(BadPage::NoPosition),
+            time("2026-01-10T12:00:00.5Z", "../x"),
+            None,
+            None,
+            None,
         ];
         assert_eq!(after, expected);
         assert!(entries[0].arrival("f").event.is_err());

@@ -14,7 +14,7 @@ use jiff::Timestamp;
 
 use super::{
     Arrival, Mark,
-    page::{self, BadPage, From, LIMIT},
+    page::{self, Entry, From, LIMIT, NotAList},
     sse::{self, Item},
 };
 use crate::{
@@ -119,6 +119,7 @@ impl<C: Clock> Follower<C> {
         });
         let reply = reply?.ok_or_else(|| self.no_such("stream"))?;
         if !self.close_gap()? {
+            self.has_numbers = Some(false);
             tracing::warn!(feed = self.feed, "the relay keeps no events: what was missed is lost");
         }
         *failures = 0;
@@ -139,15 +140,20 @@ impl<C: Clock> Follower<C> {
         };
         while let Some(answer) = self.ask(&from, LIMIT)? {
             let entries = page::parse(&answer).map_err(|error| self.not_understood(&error))?;
-            let Some(last) = entries.last() else { return Ok(true) };
-            let next = last.after().map_err(|error| self.not_understood(&error))?;
-            if next == from {
-                return Ok(true);
-            }
             for entry in &entries {
                 self.hand_over(entry.arrival(&self.feed))?;
             }
-            from = next;
+            match entries.iter().rev().find_map(Entry::after) {
+                Some(next) if next != from => from = next,
+                None if !entries.is_empty() => {
+                    tracing::warn!(
+                        feed = self.feed,
+                        "an answer has nothing with a number, or with ts and event_id: what comes after it is not asked for"
+                    );
+                    return Ok(true);
+                }
+                _ => return Ok(true),
+            }
         }
         Ok(true)
     }
@@ -158,16 +164,20 @@ impl<C: Clock> Follower<C> {
             Some(mark) => From::Sequence(mark.sequence.saturating_sub(1)),
             None => From::Beginning,
         };
-        let Some(answer) = self.ask(&before, 1)? else {
-            return Ok(None);
+        let answer = match self.ask(&before, 1) {
+            // Ids of its stream were taken for numbers of its pages.
+            Err(End::Failed(error)) if self.held.mark.is_some() && error.outcome() == Outcome::Rejected => {
+                self.held.mark = None;
+                self.ask(&From::Beginning, 1)
+            }
+            answer => answer,
         };
-        let entries = page::parse(&answer).map_err(|error| self.not_understood(&error))?;
-        let first = entries.first();
-        self.has_numbers = first.map(|entry| entry.sequence().is_some()).or(self.has_numbers);
+        let Some(answer) = answer? else { return Ok(None) };
+        let first = self.look(&answer)?;
         if self.has_numbers == Some(false) {
             self.held.mark = None;
         }
-        Ok(Some(match (&self.held.mark, first) {
+        Ok(Some(match (&self.held.mark, &first) {
             (Some(mark), Some(entry)) if entry.is_at(mark) => From::Sequence(mark.sequence),
             (Some(_), _) => {
                 tracing::warn!(feed = self.feed, "the relay has begun anew: everything is read again");
@@ -177,6 +187,31 @@ impl<C: Clock> Follower<C> {
             (None, _) if self.has_numbers == Some(true) => From::Sequence(0),
             (None, _) => From::newest(self.held.newest, self.clock.now()),
         }))
+    }
+
+    /// The first thing of an answer; by this is known whether the relay gives numbers.
+    fn look<'a>(&mut self, answer: &'a [u8]) -> Result<Option<Entry<'a>>, End> {
+        let entries = page::parse(answer).map_err(|error| self.not_understood(&error))?;
+        let first = entries.into_iter().next();
+        self.has_numbers = first
+            .as_ref()
+            .map(|entry| entry.sequence().is_some())
+            .or(self.has_numbers);
+        Ok(first)
+    }
+
+    /// What an id of the stream says, when it is a number of the relay's: others look like that, too.
+    fn sequence_of(&mut self, id: Option<&str>) -> Result<Option<u64>, End> {
+        let Some(sequence) = id.and_then(|id| id.parse().ok()) else {
+            return Ok(None);
+        };
+        // The feed was empty until now.
+        if self.has_numbers.is_none()
+            && let Some(answer) = self.ask(&From::Beginning, 1)?
+        {
+            self.look(&answer)?;
+        }
+        Ok((self.has_numbers == Some(true)).then_some(sequence))
     }
 
     /// An answer with events, whole; `None` when the relay keeps none.
@@ -226,8 +261,7 @@ impl<C: Clock> Follower<C> {
                 self.hand_over(Arrival::refused(Vec::new(), what))?;
             }
             Item::Message(message) => {
-                let sequence = message.id.as_deref().and_then(|id| id.parse().ok());
-                let sequence = sequence.filter(|_| self.has_numbers != Some(false));
+                let sequence = self.sequence_of(message.id.as_deref())?;
                 let arrival = Arrival::of_feed(&self.feed, &message.data, sequence);
                 self.last_id = message.id.or(self.last_id.take());
                 if arrival.event.is_err() && !EVENT_KINDS.contains(&message.kind.as_str()) {
@@ -263,7 +297,7 @@ impl<C: Clock> Follower<C> {
             .with_hint("check RELAY_URL and FEED_IDS; a feed is made with POST /feeds")
     }
 
-    fn not_understood(&self, error: &BadPage) -> Error {
+    fn not_understood(&self, error: &NotAList) -> Error {
         Error::new(
             Outcome::Rejected,
             format!("{}, feed {}: {error}", self.web.url(), self.feed),
