@@ -29,7 +29,7 @@ pub struct Args {
     /// The bare repository [default: GIT_DIR, else the one around the current directory]
     #[arg(long, value_name = "DIR")]
     repo: Option<PathBuf>,
-    /// Keep hooks that exist, and run them first
+    /// Keep hooks that exist, and run them first, each under its own name
     #[arg(long)]
     chain: bool,
     /// Leave pre-receive out
@@ -116,8 +116,12 @@ fn about(in_place: &InPlace) -> String {
         Change::Chained => format!("Installed {hook}; the hook that was there is kept.\n"),
         Change::Unchanged => format!("{hook} is in place already; nothing was changed.\n"),
     };
-    match &in_place.chained {
-        Some(chained) => text + &format!("{} runs first, with the same input.\n", chained.display()),
-        None => text,
+    match (&in_place.chained, &in_place.runs_as) {
+        (Some(kept), Some(name)) => {
+            let (kept, name) = (kept.display(), name.display());
+            text + &format!("{kept} runs first, with the same input, as {name}.\n")
+        }
+        (Some(kept), None) => text + &format!("{} runs first, with the same input.\n", kept.display()),
+        (None, _) => text,
     }
 }
