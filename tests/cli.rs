@@ -115,6 +115,8 @@ fn usage_errors_exit_2() {
             "--timeout",
             "soon",
         ],
+        &["run", "--root", ".", "--remote", "mirror"],
+        &["watch", "--repo", "a", "--repo", "b", "--remote", "mirror"],
     ] {
         all += &whole(folder.path(), arguments);
     }

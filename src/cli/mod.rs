@@ -42,7 +42,8 @@ Examples:
 Environment:
   GITHUB_PAT       the token for the mirror; it never leaves memory
   GITHUB_PAT_FILE  a file that holds the token, where GITHUB_PAT is not set
-  GITHUB_REPO_URL  the mirror, where stargate.remote is not configured
+  GITHUB_REPO_URL  the mirror of a single repository, where stargate.remote is not
+                   configured; not used with --root or more than one --repo
   STARGATE_LOG     what is logged on stderr: error, warn, info, debug; default warn,
                    of watch, events and relay info
   NO_COLOR         no colours
@@ -144,6 +145,18 @@ fn environment(name: &str) -> Option<OsString> {
         }
     };
     std::env::var_os(name).or_else(from_file)
+}
+
+/// Whether `--repo` and `--root` may name more than one repository.
+fn are_several(repositories: &[PathBuf], root: Option<&Path>, remote: Option<&str>) -> Result<bool, Failure> {
+    let several = root.is_some() || repositories.len() > 1;
+    match remote {
+        Some(remote) if several => {
+            let what = format!("--remote {remote} would be the mirror of more than one repository");
+            Err(Failure::new(Exit::Usage, what).hint("set stargate.remote in each of them, or give a single --repo"))
+        }
+        _ => Ok(several),
+    }
 }
 
 /// The git directory of `--repo`, else of `GIT_DIR`, else of the current directory.

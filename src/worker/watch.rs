@@ -19,7 +19,7 @@ use super::{
     notice::Notice,
     report::{CycleOutcome, CycleReport},
     repository::find_repositories,
-    run::{Options, RunError, remote_name, run},
+    run::{Options, RunError, run},
     schedule::Schedule,
     trouble::distance,
 };
@@ -48,6 +48,17 @@ pub struct Watched {
     pub root: Option<PathBuf>,
     /// The mirror, instead of the configured one.
     pub remote: Option<String>,
+}
+
+impl Watched {
+    fn options(&self) -> Options {
+        Options {
+            remote: self.remote.clone(),
+            several: self.root.is_some() || self.repositories.len() > 1,
+            patient: true,
+            ..Default::default()
+        }
+    }
 }
 
 /// What happens to a watch from outside.
@@ -163,7 +174,7 @@ impl Watch {
             }
             let config = Config::load(repository).unwrap_or_default();
             let configured = config.remote.map(|remote| remote.to_string());
-            let mirror = remote_name(self.watched.remote.clone(), configured, &*self.environment);
+            let mirror = self.watched.options().mirror(configured, &*self.environment);
             let mirror = mirror.unwrap_or_default();
             self.schedule.set(repository, &mirror, config.pushes_per_minute, now);
             self.notice.add(repository);
@@ -172,11 +183,7 @@ impl Watch {
     }
 
     fn begin(&self, repository: PathBuf) {
-        let options = Options {
-            remote: self.watched.remote.clone(),
-            patient: true,
-            ..Default::default()
-        };
+        let options = self.watched.options();
         let (environment, sender, clock) = (self.environment.clone(), self.sender.clone(), self.clock);
         thread::spawn(move || {
             let result = run(&repository, &options, &*environment, &clock);
