@@ -159,6 +159,22 @@ fn without_a_remote_or_a_token_there_is_no_push() {
 }
 
 #[test]
+fn a_token_file_that_cannot_be_read_or_is_empty_exits_4() {
+    let folder = folder();
+    stargate_repository(folder.path());
+    std::fs::write(folder.path().join("empty"), "\n").unwrap();
+    let run: &[&str] = &["run", "--repo", "r.git", "--remote", "https://git.example.com/o/r.git"];
+    let mut all = String::new();
+    for file in ["missing", "empty"] {
+        all += &whole_told(folder.path(), run, &[("GITHUB_PAT_FILE", file)]);
+    }
+    let events: &[&str] = &["events", "run", "--repo", "context", "--stdin"];
+    let remote = ("GITHUB_REPO_URL", "https://git.example.com/o/context.git");
+    all += &whole_told(folder.path(), events, &[("GITHUB_PAT_FILE", "missing"), remote]);
+    assert_data_eq!(all, file!["snapshots/token-file.txt"].raw());
+}
+
+#[test]
 fn a_second_worker_exits_9() {
     let folder = folder();
     stargate_repository(folder.path());

@@ -41,7 +41,8 @@ Examples:
 
 Environment:
   GITHUB_PAT       the token for the mirror; it never leaves memory
-  GITHUB_PAT_FILE  a file that holds the token, where GITHUB_PAT is not set
+  GITHUB_PAT_FILE  a file that holds the token, where GITHUB_PAT is not set; one that
+                   cannot be read or is empty is an error (exit 4)
   GITHUB_REPO_URL  the mirror of a single repository, where stargate.remote is not
                    configured; not used with --root or more than one --repo
   STARGATE_LOG     what is logged on stderr: error, warn, info, debug; default warn,
@@ -131,20 +132,9 @@ fn colours() -> bool {
     std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
-/// This process's environment. A token may also be in the file that `GITHUB_PAT_FILE` names, which is read anew each
-/// time, so that it can be renewed under a running worker.
+/// This process's environment.
 fn environment(name: &str) -> Option<OsString> {
-    let from_file = || {
-        let path = std::env::var_os("GITHUB_PAT_FILE").filter(|path| name == "GITHUB_PAT" && !path.is_empty())?;
-        match std::fs::read_to_string(&path) {
-            Ok(token) => Some(token.trim().into()),
-            Err(error) => {
-                tracing::error!(path = %path.display(), %error, "GITHUB_PAT_FILE cannot be read");
-                None
-            }
-        }
-    };
-    std::env::var_os(name).or_else(from_file)
+    std::env::var_os(name)
 }
 
 /// Whether `--repo` and `--root` may name more than one repository.
