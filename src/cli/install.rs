@@ -10,6 +10,7 @@ use crate::{
         durability::make_durable,
         install::{Change, InPlace, Installation, Report, install},
     },
+    journal,
     storage::Disk,
 };
 
@@ -60,6 +61,9 @@ pub fn main(args: &Args) -> Result<Exit, Failure> {
     }
     let program = (!apart).then_some(program.as_path());
     print!("{}", text(&report, &git_dir, program));
+    if let Some(kept_out) = journal::kept_out(&git_dir) {
+        eprintln!("{kept_out}");
+    }
     if harden && !report.git_is_durable {
         eprintln!("core.fsync is set to committed, but another file of git's configuration overrules it.");
     }
@@ -92,7 +96,7 @@ fn text(report: &Report, git_dir: &Path, whole_program: Option<&Path>) -> String
     text += &format!(
         "The hook appends every accepted update of a mirrored ref to {journal}.\n\
          The worker, `stargate-mirror run`, is the journal's sole consumer.\n",
-        journal = crate::journal::path_in(git_dir).display(),
+        journal = journal::path_in(git_dir).display(),
     );
     if !report.git_is_durable {
         text += &format!(

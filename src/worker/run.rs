@@ -25,7 +25,7 @@ use crate::{
     mirror::{Knowledge, Rules, compare, missed, watermark::group_label},
     push::{self, Connection},
     ref_update::RefUpdate,
-    storage::{Disk, Storage},
+    storage::Disk,
     transport::{Remote, Settings, resolve},
 };
 
@@ -135,8 +135,10 @@ impl<'a> Work<'a> {
             if stargate.mirrored_refs(&config.refs).is_empty() {
                 return Ok(None);
             }
-            Disk.create_dir(&folder)
-                .map_err(|error| RunError::Lock(folder.clone(), error))?;
+            journal::create_folder(&Disk, git_dir).map_err(|error| RunError::Lock(folder.clone(), error))?;
+        }
+        if let Some(kept_out) = journal::kept_out(git_dir).filter(|_| !options.dry_run) {
+            tracing::warn!("{kept_out}");
         }
         Ok(Some(Work {
             _lock: if options.dry_run { None } else { Some(lock(&folder)?) },

@@ -27,7 +27,7 @@ use crate::{
     clock::{Clock, SystemClock},
     config::Config,
     journal,
-    storage::{Disk, Storage},
+    storage::Disk,
 };
 
 /// How many cycles run at once.
@@ -169,7 +169,7 @@ impl Watch {
         }
         for repository in &there {
             // An append can only be noticed in a folder that is there.
-            if let Err(error) = Disk.create_dir(&repository.join(journal::FOLDER)) {
+            if let Err(error) = journal::create_folder(&Disk, repository) {
                 tracing::warn!(repository = %repository.display(), %error, "no .stargate folder can be made");
             }
             let config = Config::load(repository).unwrap_or_default();
