@@ -379,7 +379,24 @@ fn what_it_prints_names_the_consumer_and_the_next_step() {
     ] {
         assert!(text.contains(&expected), "{expected}\n{text}");
     }
+    for expected in [
+        "Mirrored refs: refs/kv/*, refs/kv-index/*\n".to_owned(),
+        "Of a push without mirrored refs it says nothing.\n".to_owned(),
+        format!("git config -f {repo}/config --add stargate.ref 'refs/kv/*'\n"),
+        format!("git config -f {repo}/config --add stargate.ref 'refs/heads/*'\n"),
+    ] {
+        assert!(text.contains(&expected), "{expected}\n{text}");
+    }
     assert!(printed(&[]).contains("nothing was changed"));
     assert!(!printed(&["--fsync-committed"]).contains("core.fsync"));
     assert!(!printed(&[]).contains("core.fsync"), "it stays so");
+    stargate.configure("stargate.ref", "refs/x/*");
+    let text = printed(&[]);
+    assert!(
+        text.contains("Mirrored refs: refs/x/*\n") && text.contains("refs/heads/*"),
+        "{text}"
+    );
+    assert!(!text.contains("refs/kv"), "nothing stands in their place: {text}");
+    stargate.configure("stargate.ref", "refs/heads/*");
+    assert!(!printed(&[]).contains("Branches are not"));
 }

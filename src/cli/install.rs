@@ -11,6 +11,7 @@ use crate::{
         install::{Change, InPlace, Installation, Report, install},
     },
     journal,
+    ref_pattern::{DEFAULT_PATTERNS, RefPatterns},
     storage::Disk,
 };
 
@@ -94,10 +95,12 @@ fn text(report: &Report, git_dir: &Path, whole_program: Option<&Path>) -> String
     }
     let config = git_dir.join("config").display().to_string();
     text += &format!(
-        "The hook appends every accepted update of a mirrored ref to {journal}.\n\
+        "The hook appends every accepted update of a mirrored ref to {journal},\n\
+         and says so to the pusher. Of a push without mirrored refs it says nothing.\n\
          The worker, `stargate-mirror run`, is the journal's sole consumer.\n",
         journal = journal::path_in(git_dir).display(),
     );
+    text += &mirrored(&report.refs, &config);
     if !report.git_is_durable {
         text += &format!(
             "\nGit itself does not wait for the disk, so a power cut can take back a push that was accepted. If it is to, \
@@ -109,6 +112,27 @@ fn text(report: &Report, git_dir: &Path, whole_program: Option<&Path>) -> String
         "\nNext, name the mirror (if that is not done) and carry what is pushed to it, from cron or by hand:\n\
          \n    git config -f {config} stargate.remote https://github.com/OWNER/NAME.git\
          \n    GITHUB_PAT=... stargate-mirror run --repo {repo}\n"
+    )
+}
+
+/// Which refs are mirrored, and how branches are.
+fn mirrored(refs: &RefPatterns, config: &str) -> String {
+    let text = format!("\nMirrored refs: {refs}\n");
+    if refs.matches("refs/heads/main".into()) {
+        return text;
+    }
+    // What is configured takes the place of the default.
+    let (beside, defaults) = match *refs == RefPatterns::default() {
+        true => (
+            ", beside these, which are mirrored only as long as nothing is set",
+            DEFAULT_PATTERNS.map(|pattern| format!("    git config -f {config} --add stargate.ref '{pattern}'\n")),
+        ),
+        false => Default::default(),
+    };
+    text + &format!(
+        "Branches are not mirrored. If they are to be{beside}:\n\
+         \n{}    git config -f {config} --add stargate.ref 'refs/heads/*'\n",
+        defaults.concat()
     )
 }
 

@@ -9,7 +9,8 @@ use ulid::Ulid;
 
 use super::{MARKER, POST_RECEIVE, PRE_RECEIVE, chained, durability::is_durable};
 use crate::{
-    config,
+    config::{self, Config},
+    ref_pattern::RefPatterns,
     storage::{PROGRAM_MODE, Storage},
 };
 
@@ -33,6 +34,8 @@ pub struct Report {
     pub hooks: Vec<InPlace>,
     /// Whether `core.hooksPath` leads out of the repository, so that others may run the hooks too.
     pub outside: bool,
+    /// Which refs are mirrored.
+    pub refs: RefPatterns,
     /// Whether `core.fsync` makes git's own refs and objects durable: `committed`, or more.
     pub git_is_durable: bool,
 }
@@ -150,6 +153,7 @@ pub fn install<S: Storage>(storage: &S, installation: Installation<'_>) -> Resul
     Ok(Report {
         hooks: in_place,
         outside,
+        refs: Config::from_git_config(&config).refs,
         git_is_durable: is_durable(&config),
     })
 }
