@@ -3,10 +3,12 @@
 #[macro_use]
 mod output;
 pub mod check;
+pub mod completions;
 pub mod demo;
 pub mod events;
 pub mod install;
 pub mod journal;
+pub mod man;
 pub mod push;
 pub mod relay;
 pub mod report;
@@ -24,11 +26,14 @@ use std::{
     process::ExitCode,
 };
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
 use crate::worker;
 use report::{Exit, Failure};
+
+/// The program's name.
+const NAME: &str = "stargate-mirror";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -57,7 +62,7 @@ Exit codes:
 
 /// Carries every push from a self-hosted Git server to its mirror, and never loses one.
 #[derive(Debug, Parser)]
-#[command(name = "stargate-mirror", version, after_help = EXAMPLES, max_term_width = 100)]
+#[command(name = NAME, version, after_help = EXAMPLES, max_term_width = 100)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -76,6 +81,8 @@ enum Command {
     Events(events::Args),
     Relay(relay::Args),
     Demo(demo::Args),
+    Completions(completions::Args),
+    Man(man::Args),
 }
 
 /// Runs the command line of this process.
@@ -102,6 +109,8 @@ pub fn main() -> ExitCode {
         Command::Events(args) => events::main(&args),
         Command::Relay(args) => relay::main(&args),
         Command::Demo(args) => demo::main(&args),
+        Command::Completions(args) => completions::main(&args, Cli::command()),
+        Command::Man(args) => man::main(&args, Cli::command()),
     };
     match done.and_then(output::all_told) {
         Ok(exit) => exit.into(),
