@@ -126,6 +126,24 @@ pub fn git_config(git_dir: &Path) -> Result<gix::config::File, gix::Error> {
     Ok(file)
 }
 
+/// The mode that git would give to a folder of 0755 in a repository that is shared (git-config, `core.sharedRepository`);
+/// none when it is not, or what is configured cannot be understood.
+pub fn shared_folder_mode(file: &gix::config::File) -> Option<u32> {
+    const KEY: &str = "core.sharedRepository";
+    let (group, everybody) = (0o660, 0o664);
+    let value = file.string(KEY).unwrap_or_default().to_str_lossy().to_ascii_lowercase();
+    let added = match (value.as_str(), u32::from_str_radix(&value, 8)) {
+        ("group", _) | (_, Ok(1)) => 0o644 | group,
+        ("all" | "world" | "everybody", _) | (_, Ok(2)) => 0o644 | everybody,
+        (_, Ok(exact)) if exact & 0o600 == 0o600 => exact & 0o666,
+        (_, Err(_)) if file.boolean(KEY).ok().flatten() == Some(true) => 0o644 | group,
+        _ => return None,
+    };
+    let setgid = if added & 0o060 == 0 { 0 } else { 0o2000 };
+    // Who may read a folder may look into it.
+    Some(added | (added & 0o444) >> 2 | setgid)
+}
+
 impl Config {
     /// Reads `[stargate]` of the repository at `git_dir`.
     ///
@@ -285,6 +303,29 @@ mod tests {
         assert_eq!(config.lock_timeout, Duration::from_secs(2));
         assert_eq!((config.allow_nfs, config.retention), (true, 2 * DAY));
         assert_eq!(config.append_only.to_string(), "audit/, events/");
+    }
+
+    #[test]
+    fn a_folder_of_a_shared_repository_has_the_mode_that_git_gives() {
+        for (value, expected) in [
+            ("", None),
+            ("sharedRepository = umask", None),
+            ("sharedRepository = false", None),
+            ("sharedRepository = 0", None),
+            ("sharedRepository = nonsense", None),
+            ("sharedRepository", Some(0o2775)),
+            ("sharedRepository = true", Some(0o2775)),
+            ("sharedRepository = Group", Some(0o2775)),
+            ("sharedRepository = 1", Some(0o2775)),
+            ("sharedRepository = world", Some(0o2775)),
+            ("sharedRepository = 2", Some(0o2775)),
+            ("sharedRepository = 0660", Some(0o2770)),
+            ("sharedRepository = 0640", Some(0o2750)),
+            ("sharedRepository = 0600", Some(0o700)),
+        ] {
+            let file = gix::config::File::try_from(format!("[core]\n{value}\n").as_str()).expect("git configuration");
+            assert_eq!(shared_folder_mode(&file), expected, "{value}");
+        }
     }
 
     #[test]

@@ -1,4 +1,6 @@
 //! Which refs are mirrored: patterns with at most one `*`, as in a refspec (gitglossary, *refspec*), and exclusions.
+use std::fmt;
+
 use bstr::{BStr, BString, ByteSlice};
 
 /// What is mirrored when nothing is configured.
@@ -71,6 +73,22 @@ impl RefPatterns {
     }
 }
 
+/// As they are configured, separated by commas.
+impl fmt::Display for RefPatterns {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let included = self.include.iter().map(|pattern| ("", pattern));
+        let excluded = self.exclude.iter().map(|pattern| ("!", pattern));
+        for (number, (sign, pattern)) in included.chain(excluded).enumerate() {
+            let comma = if number == 0 { "" } else { ", " };
+            write!(f, "{comma}{sign}{}", pattern.prefix)?;
+            if let Some(suffix) = &pattern.suffix {
+                write!(f, "*{suffix}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Pattern {
     fn new(pattern: &[u8]) -> Result<Self, InvalidPattern> {
         if !pattern.starts_with(b"refs/") {
@@ -102,6 +120,14 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn patterns_are_shown_as_they_are_configured() {
+        let shown = |patterns: &[&str]| RefPatterns::new(patterns).unwrap().to_string();
+        assert_eq!(shown(&[]), "refs/kv/*, refs/kv-index/*");
+        let patterns = ["refs/heads/*", "refs/x/*/y", "refs/tags/v1", "!refs/heads/wip"];
+        assert_eq!(shown(&patterns), patterns.join(", "));
+    }
 
     /// The naive model: a star stands for some substring, so try every one.
     fn naive(pattern: &str, name: &str) -> bool {

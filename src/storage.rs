@@ -4,6 +4,9 @@
 //! something between a caller and [`Disk`], and a crash, a full disk or a slow lock is a value. Every error of a verb
 //! says what is wrong, never on which path: the caller knows that, and says it.
 //!
+//! On Unix, what is made in a folder is given to whom the folder belongs, where this process may do that, and is open to the
+//! folder's group where the folder is (setgid): a worker of root makes nothing that keeps out who pushes.
+//!
 //! # Limitations
 //! - `flock` and `O_APPEND` are what local file systems make of them; neither is reliable on old NFS.
 //! - On Windows a lock is mandatory for the bytes that it covers, and covers the whole file where it can be taken without
@@ -34,13 +37,23 @@ pub trait Storage {
     /// An open file that can be read, written and locked.
     type File;
 
-    /// Creates a directory with [`DIRECTORY_MODE`], whatever the umask. True when it was created, false when it was there.
+    /// Creates a directory with [`DIRECTORY_MODE`], whatever the umask; in a shared folder it is shared, too. True when it
+    /// was created, false when it was there.
     ///
     /// # Errors
     /// Something that is not a directory has the name; it cannot be created.
     fn create_dir(&self, path: &Path) -> io::Result<bool>;
 
-    /// Opens a file to append to it; creates it with [`FILE_MODE`], whatever the umask, when it is absent.
+    /// Gives a directory that this process has made this mode. Where there are no modes, it does nothing.
+    ///
+    /// # Errors
+    /// As `open(2)` and `fchmod(2)`.
+    fn set_dir_mode(&self, _path: &Path, _mode: u32) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Opens a file to append to it; creates it with [`FILE_MODE`], whatever the umask, when it is absent; in a shared folder
+    /// it is shared, too.
     ///
     /// # Errors
     /// A symbolic link, FIFO, directory or other thing has the name: it is said which. Or the file cannot be opened.
@@ -58,7 +71,7 @@ pub trait Storage {
     /// As [`open_overwrite`](Storage::open_overwrite).
     fn open_read(&self, path: &Path) -> io::Result<Self::File>;
 
-    /// Creates a file of exactly this mode and content, and fsyncs it.
+    /// Creates a file of this mode, as it is in that folder, and of this content, and fsyncs it.
     ///
     /// # Errors
     /// Something has the name, or not all could be written and synced: then the file is removed as far as possible.
@@ -209,7 +222,7 @@ impl Storage for Disk {
 
     fn create_dir(&self, path: &Path) -> io::Result<bool> {
         match fs::create_dir(path) {
-            Ok(()) => platform::set_mode(path, DIRECTORY_MODE).map(|()| true),
+            Ok(()) => settle_dir(path).map(|()| true),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match fs::symlink_metadata(path)?.file_type()
             {
                 kind if kind.is_dir() => Ok(false),
@@ -217,6 +230,11 @@ impl Storage for Disk {
             },
             Err(error) => Err(error),
         }
+    }
+
+    #[cfg(unix)]
+    fn set_dir_mode(&self, path: &Path, mode: u32) -> io::Result<()> {
+        platform::set_file_mode(&platform::open_dir(path)?, mode)
     }
 
     fn open_append(&self, path: &Path) -> io::Result<DiskFile> {
@@ -247,7 +265,7 @@ impl Storage for Disk {
     fn write_new(&self, path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
         let file = OpenOptions::new().write(true).create_new(true).open(path)?;
         let written = write_all(&file, bytes)
-            .and_then(|()| platform::set_file_mode(&file, mode))
+            .and_then(|()| platform::settle(&file, path, mode))
             .and_then(|()| file.sync_all());
         if written.is_err() {
             // The first error is the one to tell.
@@ -391,8 +409,18 @@ fn open_regular(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
 
 fn create_regular(path: &Path) -> io::Result<File> {
     let file = platform::append_options().create_new(true).open(path)?;
-    platform::set_file_mode(&file, FILE_MODE)?;
+    platform::settle(&file, path, FILE_MODE)?;
     Ok(file)
+}
+
+#[cfg(unix)]
+fn settle_dir(path: &Path) -> io::Result<()> {
+    platform::settle(&platform::open_dir(path)?, path, DIRECTORY_MODE)
+}
+
+#[cfg(not(unix))]
+fn settle_dir(_path: &Path) -> io::Result<()> {
+    Ok(())
 }
 
 fn describe(kind: fs::FileType) -> &'static str {
@@ -410,7 +438,6 @@ fn describe(kind: fs::FileType) -> &'static str {
 
 fn write_all(mut file: &File, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
-        platform::check_size_limit(file)?;
         platform::check_size_limit(file)?;
         match uninterrupted(|| io::Write::write(&mut file, bytes))? {
             0 => return Err(io::ErrorKind::WriteZero.into()),

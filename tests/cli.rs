@@ -88,10 +88,84 @@ fn help() {
         &["events", "run", "--help"],
         &["relay", "--help"],
         &["demo", "--help"],
+        &["completions", "--help"],
+        &["man", "--help"],
     ] {
         all += &whole(folder.path(), arguments);
     }
     assert_data_eq!(all, file!["snapshots/help.txt"].raw());
+}
+
+/// The names of the commands, as `--help` lists them.
+fn commands(folder: &Path) -> Vec<String> {
+    let help = String::from_utf8(stargate(folder, &["--help"]).stdout).expect("UTF-8");
+    let listed = help.lines().skip_while(|line| *line != "Commands:").skip(1);
+    let listed = listed.take_while(|line| !line.is_empty());
+    let names = listed.filter_map(|line| line.strip_prefix("  ")?.split(' ').next());
+    names
+        .filter(|name| !name.is_empty() && *name != "help")
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn completions_of_every_shell_know_every_command() {
+    let folder = folder();
+    let commands = commands(folder.path());
+    assert!(commands.contains(&"completions".to_owned()), "{commands:?}");
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let output = stargate(folder.path(), &["completions", shell]);
+        let script = String::from_utf8(output.stdout).expect("UTF-8");
+        assert!(output.status.success());
+        for command in &commands {
+            assert!(script.contains(command), "{command} is missing for {shell}");
+        }
+    }
+}
+
+#[test]
+#[cfg(unix)]
+fn bash_completes_with_what_is_written_for_it() {
+    let folder = folder();
+    let script = stargate(folder.path(), &["completions", "bash"]).stdout;
+    std::fs::write(folder.path().join("completions"), script).expect("a file");
+    let asks = r#"source ./completions
+        function=$(complete -p stargate-mirror | sed 's/.*-F \([^ ]*\) .*/\1/')
+        complete() {
+            COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))
+            $function "$1" "${@: -1}" "${@: -2:1}"
+            echo "${COMPREPLY[@]}"
+        }
+        complete stargate-mirror inst
+        complete stargate-mirror install --fs
+        complete stargate-mirror check append-only --sch"#;
+    let mut bash = std::process::Command::new("bash");
+    let output = bash.args(["--norc", "-c", asks]).current_dir(folder.path()).output();
+    let output = output.unwrap_or_else(|error| panic!("cannot run bash, which this test needs: {error}"));
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        "install\n--fsync-committed\n--schema\n",
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+#[test]
+fn there_is_a_manual_page_for_every_command() {
+    let folder = folder();
+    let output = stargate(folder.path(), &["man", "--out", "a/man1"]);
+    assert!(output.status.success());
+    let page = |name: &str| std::fs::read_to_string(folder.path().join("a/man1").join(name)).expect(name);
+    for command in commands(folder.path()) {
+        let page = page(&format!("stargate-mirror-{command}.1"));
+        assert!(page.contains(".SH SYNOPSIS"), "{page}");
+    }
+    assert!(page("stargate-mirror-check-append-only.1").contains(".SH EXTRA\n.nf\n"));
+    let printed = String::from_utf8(stargate(folder.path(), &["man"]).stdout).expect("UTF-8");
+    assert_eq!(printed, page("stargate-mirror.1"));
+    std::fs::write(folder.path().join("file"), "").expect("a file");
+    let output = stargate(folder.path(), &["man", "--out", "file"]);
+    assert_eq!(output.status.code(), Some(5));
 }
 
 #[test]
@@ -116,6 +190,8 @@ fn usage_errors_exit_2() {
             "--timeout",
             "soon",
         ],
+        &["run", "--root", ".", "--remote", "mirror"],
+        &["watch", "--repo", "a", "--repo", "b", "--remote", "mirror"],
     ] {
         all += &whole(folder.path(), arguments);
     }
@@ -155,6 +231,22 @@ fn without_a_remote_or_a_token_there_is_no_push() {
         all += &whole(folder.path(), arguments);
     }
     assert_data_eq!(all, file!["snapshots/local-only.txt"].raw());
+}
+
+#[test]
+fn a_token_file_that_cannot_be_read_or_is_empty_exits_4() {
+    let folder = folder();
+    stargate_repository(folder.path());
+    std::fs::write(folder.path().join("empty"), "\n").unwrap();
+    let run: &[&str] = &["run", "--repo", "r.git", "--remote", "https://git.example.com/o/r.git"];
+    let mut all = String::new();
+    for file in ["missing", "empty"] {
+        all += &whole_told(folder.path(), run, &[("GITHUB_PAT_FILE", file)]);
+    }
+    let events: &[&str] = &["events", "run", "--repo", "context", "--stdin"];
+    let remote = ("GITHUB_REPO_URL", "https://git.example.com/o/context.git");
+    all += &whole_told(folder.path(), events, &[("GITHUB_PAT_FILE", "missing"), remote]);
+    assert_data_eq!(all, file!["snapshots/token-file.txt"].raw());
 }
 
 #[test]

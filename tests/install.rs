@@ -92,6 +92,7 @@ fn a_hook_of_someone_else_is_refused_and_chained_only_when_asked_for() {
         "{error}"
     );
     assert!(error.contains("--chain"), "{error}");
+    assert!(!error.contains("emove"), "what it does may be needed: {error}");
     assert_eq!(fs::read(hook_of(&stargate)).unwrap(), before);
 
     let chained = stargate.git_dir.join("hooks/post-receive.chained");
@@ -244,6 +245,78 @@ fn a_chained_hook_that_reads_nothing_or_cannot_run_keeps_no_entry_out() {
     assert_eq!(stargate.recorded().len(), names.len() + 2);
 }
 
+/// What Gitea generates: it runs all that is in the folder of its own name, and rejects when one of them does.
+const RUNS_ITS_FOLDER: &str = r#"data=$(cat)
+hookname=$(basename "$0")
+for hook in ${GIT_DIR}/hooks/${hookname}.d/*; do
+  test -x "${hook}" && test -f "${hook}" || continue
+  echo "${data}" | "${hook}" || exit 1
+done"#;
+
+#[test]
+fn a_chained_hook_that_asks_for_its_name_goes_on_to_protect_branches() {
+    let stargate = Stargate::bare();
+    let hooks = stargate.git_dir.join("hooks");
+    write_script(&hooks.join("pre-receive"), RUNS_ITS_FOLDER);
+    write_script(&hooks.join("post-receive"), RUNS_ITS_FOLDER);
+    write_script(
+        &hooks.join("pre-receive.d/protection"),
+        "! grep refs/kv/protected || { echo protected; exit 1; }",
+    );
+    write_script(&hooks.join("post-receive.d/notice"), "cat > noticed");
+    install_hooks(&stargate, true, true).unwrap();
+    let client = stargate.client("one");
+    let push = |name: &str| support::stargate::try_git(&client, ["push", "origin", &format!("HEAD:{name}")]);
+    let refused = push("refs/kv/protected");
+    assert!(!refused.status.success());
+    assert!(stderr(&refused).contains("remote: protected"), "{}", stderr(&refused));
+    assert!(push("refs/kv/free").status.success());
+    assert_eq!(stargate.recorded(), ["refs/kv/free"]);
+    let noticed = fs::read_to_string(stargate.git_dir.join("noticed")).unwrap();
+    assert!(noticed.ends_with(" refs/kv/free\n"), "{noticed}");
+}
+
+#[test]
+fn a_chained_hook_finds_what_lies_beside_it_whichever_way_it_looks() {
+    let stargate = Stargate::bare();
+    let hooks = stargate.git_dir.join("hooks");
+    write_script(
+        &stargate.git_dir.join("real/post-receive"),
+        r#"echo "$(basename "$0")" > seen; . "$(dirname "$0")/words"; for part in "$0.d"/*; do "$part" >> seen; done"#,
+    );
+    symlink("../real/post-receive", hooks.join("post-receive")).unwrap();
+    write_script(&hooks.join("words"), "echo words >> seen");
+    write_script(&hooks.join("post-receive.d/part"), "echo part");
+    let seen = || {
+        assert!(run_installed(&stargate, &creation("refs/kv/a")).status.success());
+        fs::read_to_string(stargate.git_dir.join("seen")).unwrap()
+    };
+    let in_place = try_install(&stargate, true).unwrap();
+    assert_eq!(in_place.runs_as, Some(hooks.join("stargate-chained/post-receive")));
+    assert_eq!(seen(), "post-receive\nwords\npart\n");
+
+    // An installation from before there were links has none, until it is done again.
+    fs::remove_dir_all(hooks.join("stargate-chained")).unwrap();
+    write_script(&hooks.join("post-receive.chained.d/part"), "echo old place");
+    assert_eq!(seen(), "post-receive.chained\nwords\nold place\n");
+    assert_eq!(try_install(&stargate, false).unwrap().change, Change::Unchanged);
+    assert_eq!(seen(), "post-receive\nwords\npart\n");
+}
+
+#[test]
+fn a_hook_that_is_not_chained_is_never_run_as_if_it_were() {
+    let stargate = Stargate::bare();
+    let pre = stargate.git_dir.join("hooks/pre-receive");
+    write_script(&hook_of(&stargate), "true");
+    write_script(&pre, "true");
+    try_install(&stargate, true).unwrap();
+    fs::remove_file(&pre).unwrap();
+    install_hooks(&stargate, true, true).unwrap();
+    git(&stargate.client("one"), ["push", "-q", "origin", "HEAD:refs/kv/main"]);
+    assert_eq!(stargate.recorded(), ["refs/kv/main"]);
+    assert!(!stargate.git_dir.join("hooks/stargate-chained/pre-receive").exists());
+}
+
 #[test]
 fn hooks_go_where_git_looks_for_them() {
     let stargate = Stargate::bare();
@@ -306,7 +379,24 @@ fn what_it_prints_names_the_consumer_and_the_next_step() {
     ] {
         assert!(text.contains(&expected), "{expected}\n{text}");
     }
+    for expected in [
+        "Mirrored refs: refs/kv/*, refs/kv-index/*\n".to_owned(),
+        "Of a push without mirrored refs it says nothing.\n".to_owned(),
+        format!("git config -f {repo}/config --add stargate.ref 'refs/kv/*'\n"),
+        format!("git config -f {repo}/config --add stargate.ref 'refs/heads/*'\n"),
+    ] {
+        assert!(text.contains(&expected), "{expected}\n{text}");
+    }
     assert!(printed(&[]).contains("nothing was changed"));
     assert!(!printed(&["--fsync-committed"]).contains("core.fsync"));
     assert!(!printed(&[]).contains("core.fsync"), "it stays so");
+    stargate.configure("stargate.ref", "refs/x/*");
+    let text = printed(&[]);
+    assert!(
+        text.contains("Mirrored refs: refs/x/*\n") && text.contains("refs/heads/*"),
+        "{text}"
+    );
+    assert!(!text.contains("refs/kv"), "nothing stands in their place: {text}");
+    stargate.configure("stargate.ref", "refs/heads/*");
+    assert!(!printed(&[]).contains("Branches are not"));
 }

@@ -652,6 +652,45 @@ fn root_finds_every_repository() {
 }
 
 #[test]
+fn a_mirror_that_the_environment_names_is_not_that_of_several_repositories() {
+    let (public, private) = (Stargate::with_hook(), Stargate::with_hook());
+    let mirror = public.folder().join("mirror.git");
+    git(public.folder(), ["init", "-q", "--bare", "mirror.git"]);
+    git(
+        &private.client("secret"),
+        ["push", "-q", "origin", "HEAD:refs/kv/secret"],
+    );
+    let root = public.folder().join("root");
+    std::fs::create_dir(&root).expect("a folder");
+    std::fs::rename(&private.git_dir, root.join("private.git")).expect("a move");
+    let (one, other) = (root.join("private.git"), public.git_dir.clone());
+    let run = |arguments: &[&std::ffi::OsStr]| {
+        let mut command = clean_command(PROGRAM);
+        command.arg("run").args(arguments).env("GITHUB_REPO_URL", &mirror);
+        support::stargate::feed(command, "")
+    };
+    let (repo, root) = (std::ffi::OsStr::new("--repo"), root.as_os_str());
+    for arguments in [
+        &["--root".as_ref(), root][..],
+        &[repo, one.as_os_str(), repo, other.as_os_str()],
+    ] {
+        let output = run(arguments);
+        assert_eq!(code(&output), 0, "{}", stderr(&output));
+        let said = stderr(&output);
+        assert!(
+            said.contains("local-only") && said.contains("GITHUB_REPO_URL"),
+            "{said}"
+        );
+        assert_eq!(git(&mirror, ["for-each-ref"]), "");
+    }
+    assert_eq!(code(&run(&[repo, one.as_os_str()])), 0);
+    assert!(
+        git(&mirror, ["for-each-ref"]).contains("refs/kv/secret"),
+        "of a single one it is"
+    );
+}
+
+#[test]
 fn the_token_is_nowhere() {
     let mirror = Mirror::with_token(TOKEN);
     mirror.create("o/r.git", Format::Sha1);

@@ -191,6 +191,26 @@ fn a_start_and_sighup_try_at_once_what_has_failed_before() {
 }
 
 #[test]
+fn a_mirror_that_the_environment_names_is_not_that_of_all_below_a_root() {
+    let stargate = Stargate::with_hook();
+    push(&stargate.client("secret"));
+    git(stargate.folder(), ["init", "-q", "--bare", "mirror.git"]);
+    let mirror = stargate.folder().join("mirror.git");
+    let mut command = clean_command(PROGRAM);
+    command
+        .args(["watch", "--root"])
+        .arg(stargate.folder().join("o"))
+        .env("GITHUB_REPO_URL", &mirror);
+    let mut child = start(command.stderr(Stdio::piped()));
+    let said = BufReader::new(child.stderr.take().expect("a pipe"));
+    let mut watch = Watch { child, said };
+    watch.until(&["local-only", "GITHUB_REPO_URL"]);
+    watch.signal(Signal::TERM);
+    assert_eq!(watch.ended(), 0);
+    assert_eq!(git(&mirror, ["for-each-ref"]), "");
+}
+
+#[test]
 fn a_token_is_read_anew_from_its_file() {
     let mirror = Mirror::with_token("right");
     mirror.create("o/r.git", Format::Sha1);

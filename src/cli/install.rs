@@ -10,6 +10,8 @@ use crate::{
         durability::make_durable,
         install::{Change, InPlace, Installation, Report, install},
     },
+    journal,
+    ref_pattern::{DEFAULT_PATTERNS, RefPatterns},
     storage::Disk,
 };
 
@@ -29,7 +31,7 @@ pub struct Args {
     /// The bare repository [default: GIT_DIR, else the one around the current directory]
     #[arg(long, value_name = "DIR")]
     repo: Option<PathBuf>,
-    /// Keep hooks that exist, and run them first
+    /// Keep hooks that exist, and run them first, each under its own name
     #[arg(long)]
     chain: bool,
     /// Leave pre-receive out
@@ -60,6 +62,9 @@ pub fn main(args: &Args) -> Result<Exit, Failure> {
     }
     let program = (!apart).then_some(program.as_path());
     print!("{}", text(&report, &git_dir, program));
+    if let Some(kept_out) = journal::kept_out(&git_dir) {
+        eprintln!("{kept_out}");
+    }
     if harden && !report.git_is_durable {
         eprintln!("core.fsync is set to committed, but another file of git's configuration overrules it.");
     }
@@ -90,10 +95,12 @@ fn text(report: &Report, git_dir: &Path, whole_program: Option<&Path>) -> String
     }
     let config = git_dir.join("config").display().to_string();
     text += &format!(
-        "The hook appends every accepted update of a mirrored ref to {journal}.\n\
+        "The hook appends every accepted update of a mirrored ref to {journal},\n\
+         and says so to the pusher. Of a push without mirrored refs it says nothing.\n\
          The worker, `stargate-mirror run`, is the journal's sole consumer.\n",
-        journal = crate::journal::path_in(git_dir).display(),
+        journal = journal::path_in(git_dir).display(),
     );
+    text += &mirrored(&report.refs, &config);
     if !report.git_is_durable {
         text += &format!(
             "\nGit itself does not wait for the disk, so a power cut can take back a push that was accepted. If it is to, \
@@ -108,6 +115,27 @@ fn text(report: &Report, git_dir: &Path, whole_program: Option<&Path>) -> String
     )
 }
 
+/// Which refs are mirrored, and how branches are.
+fn mirrored(refs: &RefPatterns, config: &str) -> String {
+    let text = format!("\nMirrored refs: {refs}\n");
+    if refs.matches("refs/heads/main".into()) {
+        return text;
+    }
+    // What is configured takes the place of the default.
+    let (beside, defaults) = match *refs == RefPatterns::default() {
+        true => (
+            ", beside these, which are mirrored only as long as nothing is set",
+            DEFAULT_PATTERNS.map(|pattern| format!("    git config -f {config} --add stargate.ref '{pattern}'\n")),
+        ),
+        false => Default::default(),
+    };
+    text + &format!(
+        "Branches are not mirrored. If they are to be{beside}:\n\
+         \n{}    git config -f {config} --add stargate.ref 'refs/heads/*'\n",
+        defaults.concat()
+    )
+}
+
 fn about(in_place: &InPlace) -> String {
     let hook = in_place.hook.display();
     let text = match in_place.change {
@@ -116,8 +144,12 @@ fn about(in_place: &InPlace) -> String {
         Change::Chained => format!("Installed {hook}; the hook that was there is kept.\n"),
         Change::Unchanged => format!("{hook} is in place already; nothing was changed.\n"),
     };
-    match &in_place.chained {
-        Some(chained) => text + &format!("{} runs first, with the same input.\n", chained.display()),
-        None => text,
+    match (&in_place.chained, &in_place.runs_as) {
+        (Some(kept), Some(name)) => {
+            let (kept, name) = (kept.display(), name.display());
+            text + &format!("{kept} runs first, with the same input, as {name}.\n")
+        }
+        (Some(kept), None) => text + &format!("{} runs first, with the same input.\n", kept.display()),
+        (None, _) => text,
     }
 }

@@ -3,10 +3,12 @@
 #[macro_use]
 mod output;
 pub mod check;
+pub mod completions;
 pub mod demo;
 pub mod events;
 pub mod install;
 pub mod journal;
+pub mod man;
 pub mod push;
 pub mod relay;
 pub mod report;
@@ -25,11 +27,14 @@ use std::{
     process::ExitCode,
 };
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
 use crate::worker;
 use report::{Exit, Failure};
+
+/// The program's name.
+const NAME: &str = "stargate-mirror";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -42,8 +47,10 @@ Examples:
 
 Environment:
   GITHUB_PAT       the token for the mirror; it never leaves memory
-  GITHUB_PAT_FILE  a file that holds the token, where GITHUB_PAT is not set
-  GITHUB_REPO_URL  the mirror, where stargate.remote is not configured
+  GITHUB_PAT_FILE  a file that holds the token, where GITHUB_PAT is not set; one that
+                   cannot be read or is empty is an error (exit 4)
+  GITHUB_REPO_URL  the mirror of a single repository, where stargate.remote is not
+                   configured; not used with --root or more than one --repo
   STARGATE_LOG     what is logged on stderr: error, warn, info, debug; default warn,
                    of watch, events and relay info
   NO_COLOR         no colours
@@ -56,7 +63,7 @@ Exit codes:
 
 /// Carries every push from a self-hosted Git server to its mirror, and never loses one.
 #[derive(Debug, Parser)]
-#[command(name = "stargate-mirror", version, after_help = EXAMPLES, max_term_width = 100)]
+#[command(name = NAME, version, after_help = EXAMPLES, max_term_width = 100)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -76,6 +83,8 @@ enum Command {
     Events(events::Args),
     Relay(relay::Args),
     Demo(demo::Args),
+    Completions(completions::Args),
+    Man(man::Args),
 }
 
 /// Prints help, the version, or what is wrong with the arguments. A script that asks for git's lines gets git's code.
@@ -116,6 +125,8 @@ pub fn main() -> ExitCode {
         Command::Events(args) => events::main(&args),
         Command::Relay(args) => relay::main(&args),
         Command::Demo(args) => demo::main(&args),
+        Command::Completions(args) => completions::main(&args, Cli::command()),
+        Command::Man(args) => man::main(&args, Cli::command()),
     };
     match done.and_then(output::all_told) {
         Ok(exit) => exit.into(),
@@ -146,20 +157,21 @@ fn colours() -> bool {
     std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
-/// This process's environment. A token may also be in the file that `GITHUB_PAT_FILE` names, which is read anew each
-/// time, so that it can be renewed under a running worker.
+/// This process's environment.
 fn environment(name: &str) -> Option<OsString> {
-    let from_file = || {
-        let path = std::env::var_os("GITHUB_PAT_FILE").filter(|path| name == "GITHUB_PAT" && !path.is_empty())?;
-        match std::fs::read_to_string(&path) {
-            Ok(token) => Some(token.trim().into()),
-            Err(error) => {
-                tracing::error!(path = %path.display(), %error, "GITHUB_PAT_FILE cannot be read");
-                None
-            }
+    std::env::var_os(name)
+}
+
+/// Whether `--repo` and `--root` may name more than one repository.
+fn are_several(repositories: &[PathBuf], root: Option<&Path>, remote: Option<&str>) -> Result<bool, Failure> {
+    let several = root.is_some() || repositories.len() > 1;
+    match remote {
+        Some(remote) if several => {
+            let what = format!("--remote {remote} would be the mirror of more than one repository");
+            Err(Failure::new(Exit::Usage, what).hint("set stargate.remote in each of them, or give a single --repo"))
         }
-    };
-    std::env::var_os(name).or_else(from_file)
+        _ => Ok(several),
+    }
 }
 
 /// The git directory of `--repo`, else of `GIT_DIR`, else of the current directory.

@@ -29,7 +29,7 @@ pub struct Args {
     /// Every repository below this folder that has a journal
     #[arg(long, value_name = "DIR")]
     root: Option<PathBuf>,
-    /// The mirror: a URL, a path or a configured remote's name, instead of stargate.remote
+    /// The mirror of a single repository: a URL, a path or a configured remote's name, instead of stargate.remote
     #[arg(long, value_name = "R")]
     remote: Option<String>,
     /// Show what would be pushed; send nothing
@@ -45,9 +45,11 @@ pub struct Args {
 /// # Errors
 /// A repository cannot be worked on at all; with several of them, this is told and the others go on.
 pub fn main(args: &Args) -> Result<Exit, Failure> {
+    let several = super::are_several(&args.repositories, args.root.as_deref(), args.remote.as_deref())?;
     let repositories = repositories(args)?;
     let options = Options {
         remote: args.remote.clone(),
+        several,
         dry_run: args.dry_run,
         ..Default::default()
     };

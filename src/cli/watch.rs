@@ -29,7 +29,7 @@ pub struct Args {
     /// Every repository below this folder that has a journal; new ones are noticed
     #[arg(long, value_name = "DIR")]
     root: Option<PathBuf>,
-    /// The mirror: a URL, a path or a configured remote's name, instead of stargate.remote
+    /// The mirror of a single repository: a URL, a path or a configured remote's name, instead of stargate.remote
     #[arg(long, value_name = "R")]
     remote: Option<String>,
 }
@@ -39,6 +39,7 @@ pub struct Args {
 /// # Errors
 /// There is nothing to watch.
 pub fn main(args: &Args) -> Result<Exit, Failure> {
+    super::are_several(&args.repositories, args.root.as_deref(), args.remote.as_deref())?;
     let mut repositories = Vec::new();
     for given in &args.repositories {
         repositories.push(super::repository(Some(given))?);

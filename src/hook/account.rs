@@ -10,7 +10,11 @@ use std::{
 
 use bstr::BStr;
 
-use crate::{clock::Clock, journal::FOLDER, storage::Storage};
+use crate::{
+    clock::Clock,
+    journal::{FOLDER, create_folder},
+    storage::Storage,
+};
 
 /// The log's name in [`FOLDER`].
 pub(super) const LOG: &str = "stargate-post-receive.log";
@@ -96,7 +100,7 @@ fn escaped(text: &str) -> Cow<'_, str> {
 }
 
 fn append_to_log<S: Storage>(storage: &S, git_dir: &Path, path: &Path, text: &[u8]) -> io::Result<()> {
-    storage.create_dir(&git_dir.join(FOLDER))?;
+    create_folder(storage, git_dir)?;
     let mut file = storage.open_append(path)?;
     // The lock keeps a second process from putting aside the log that the first has just begun.
     if storage.length(&file)? >= MAX_LOG && storage.try_lock(&file)? && storage.still_names(path, &file)? {

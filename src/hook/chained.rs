@@ -8,6 +8,23 @@
 //! There it is waited for, because it runs first; but the journal does not depend on it. When it has not ended after
 //! [`PATIENCE`], the journal is written while it goes on, and then it is waited for to its end: git waits for a hook
 //! that takes long, too, and no child is left behind.
+//!
+//! # Its name and its place
+//!
+//! A hook may ask for its own name, and look beside itself: that of Gitea runs what is in `hooks/$(basename "$0").d/`, and
+//! passes a push when nothing is there. So it is kept as `hooks/pre-receive.chained`, where a relative symbolic link still
+//! leads where it did, and run as `hooks/stargate-chained/pre-receive`, a symbolic link to it. In that folder are links to
+//! all that lies in `hooks`, too, for a hook that looks for `$(dirname "$0")/lib` or `$0.d`. An installation makes them,
+//! and adds what is missing when it is done again. Without the link, the hook is run where it is kept.
+//!
+//! # Limitations
+//!
+//! - `$(dirname "$0")/..` is the folder of the hooks, not the repository; `$GIT_DIR` always is.
+//! - A hook that follows the link to itself (`readlink -f "$0"`) finds the right folder, and a name with `.chained` in it.
+//! - What is put into `hooks` later is not linked before the next installation.
+//! - On Windows there are no links: the hook runs where it is kept.
+#[cfg(unix)]
+use std::ffi::OsStr;
 use std::{
     io::{self, Write},
     path::{Path, PathBuf},
@@ -16,16 +33,76 @@ use std::{
     time::Duration,
 };
 
+#[cfg(unix)]
+use super::{POST_RECEIVE, PRE_RECEIVE};
+use crate::storage::Storage;
+
 /// How long the journal waits for a chained hook.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// What is put behind the name of a hook that is chained.
 const SUFFIX: &str = ".chained";
+/// The folder in that of the hooks in which a chained hook has its own name.
+const FOLDER: &str = "stargate-chained";
 
 /// Where the hook that `hook` replaced is kept: `post-receive.chained`, which git runs for no event.
 pub(super) fn beside(hook: &Path) -> PathBuf {
     let mut name = hook.with_extension("").into_os_string();
     name.push(SUFFIX);
     name.into()
+}
+
+/// Where that hook has its own name: `stargate-chained/post-receive`, a link to where it is kept.
+pub(super) fn named(hook: &Path) -> PathBuf {
+    let hooks = hook.parent().unwrap_or(Path::new(""));
+    hooks.join(FOLDER).join(hook.file_stem().unwrap_or_default())
+}
+
+/// What is to be run before `hook`, if anything: under its own name where that is possible. As git does, a program without
+/// its x bit is passed over.
+pub(super) fn program(hook: &Path) -> Option<PathBuf> {
+    [named(hook), beside(hook)].into_iter().find(|path| is_program(path))
+}
+
+/// Gives the hooks that these `hooks` in `folder` run first their own names, and makes what lies beside them lie beside
+/// those. What is there already stays.
+///
+/// # Errors
+/// The folder or a link cannot be made, or something else is in its place.
+#[cfg(unix)]
+pub(super) fn link<S: Storage>(storage: &S, folder: &Path, hooks: &[&Path]) -> io::Result<()> {
+    let links = folder.join(FOLDER);
+    storage.create_dir(&links)?;
+    for hook in hooks {
+        point(&named(hook), beside(hook).file_name().unwrap_or_default())?;
+    }
+    // A hook that git runs itself must not be run as one that is chained; what is hidden is half written.
+    let is_beside = |name: &str| {
+        ![FOLDER, PRE_RECEIVE, POST_RECEIVE].contains(&name) && !name.starts_with('.') && !name.ends_with(SUFFIX)
+    };
+    for name in storage.list(folder)? {
+        if name.to_str().is_some_and(is_beside) {
+            point(&links.join(&name), &name)?;
+        }
+    }
+    storage.sync_dir(&links)
+}
+
+/// Without links, a hook runs where it is kept.
+#[cfg(not(unix))]
+pub(super) fn link<S: Storage>(_storage: &S, _folder: &Path, _hooks: &[&Path]) -> io::Result<()> {
+    Ok(())
+}
+
+/// Makes a symbolic link at `path` to what has this name in the folder above it.
+#[cfg(unix)]
+fn point(path: &Path, name: &OsStr) -> io::Result<()> {
+    let target = Path::new("..").join(name);
+    match std::fs::read_link(path) {
+        Ok(found) if found == target => return Ok(()),
+        Ok(_) => std::fs::remove_file(path)?,
+        Err(_) => {}
+    }
+    std::os::unix::fs::symlink(target, path)
 }
 
 /// A chained hook that has been started.

@@ -9,7 +9,8 @@ use ulid::Ulid;
 
 use super::{MARKER, POST_RECEIVE, PRE_RECEIVE, chained, durability::is_durable};
 use crate::{
-    config,
+    config::{self, Config},
+    ref_pattern::RefPatterns,
     storage::{PROGRAM_MODE, Storage},
 };
 
@@ -33,6 +34,8 @@ pub struct Report {
     pub hooks: Vec<InPlace>,
     /// Whether `core.hooksPath` leads out of the repository, so that others may run the hooks too.
     pub outside: bool,
+    /// Which refs are mirrored.
+    pub refs: RefPatterns,
     /// Whether `core.fsync` makes git's own refs and objects durable: `committed`, or more.
     pub git_is_durable: bool,
 }
@@ -44,8 +47,10 @@ pub struct InPlace {
     pub hook: PathBuf,
     /// What was done about it.
     pub change: Change,
-    /// The hook that runs first, if there is one.
+    /// Where the hook that runs first is kept, if there is one.
     pub chained: Option<PathBuf>,
+    /// Where that hook has its own name, and is run; none where there are no symbolic links.
+    pub runs_as: Option<PathBuf>,
 }
 
 /// What an installation did.
@@ -66,7 +71,8 @@ pub enum Change {
 pub enum InstallError {
     /// A hook of someone else has the name.
     #[error(
-        "{} exists and is not of stargate-mirror: nothing was changed. Remove it, or keep it and run it first, with --chain",
+        "{} exists and is not of stargate-mirror: nothing was changed. With --chain it is kept, and runs first under its \
+         own name",
         .0.display()
     )]
     ForeignHook(PathBuf),
@@ -129,7 +135,16 @@ pub fn install<S: Storage>(storage: &S, installation: Installation<'_>) -> Resul
     if !hooks.is_dir() {
         on("create", &hooks, storage.create_dir(&hooks))?;
     }
-    for InPlace { hook, change, chained } in &in_place {
+    let chaining = in_place.iter().filter(|in_place| in_place.chained.is_some());
+    let chaining: Vec<&Path> = chaining.map(|in_place| in_place.hook.as_path()).collect();
+    if !chaining.is_empty() {
+        // Before anything is renamed: no push is to meet a chained hook that has lost its name.
+        on("link hooks in", &hooks, chained::link(storage, &hooks, &chaining))?;
+    }
+    for InPlace {
+        hook, change, chained, ..
+    } in &in_place
+    {
         if *change != Change::Unchanged {
             let chained = chained.as_ref().filter(|_| *change == Change::Chained);
             put(storage, &hooks, hook, &bytes, chained)?;
@@ -138,6 +153,7 @@ pub fn install<S: Storage>(storage: &S, installation: Installation<'_>) -> Resul
     Ok(Report {
         hooks: in_place,
         outside,
+        refs: Config::from_git_config(&config).refs,
         git_is_durable: is_durable(&config),
     })
 }
@@ -156,6 +172,7 @@ fn decide(hooks: &Path, name: &str, bytes: &[u8], chain: bool) -> Result<InPlace
     };
     let runs_first = change == Change::Chained || exists(&chained);
     Ok(InPlace {
+        runs_as: (runs_first && cfg!(unix)).then(|| chained::named(&hook)),
         hook,
         change,
         chained: runs_first.then_some(chained),

@@ -56,7 +56,7 @@ pub fn is_hook_name(program: &OsStr) -> bool {
 pub fn main(args: &[OsString]) -> ExitCode {
     let program = args.first().map(Path::new);
     if let Some((program, hook)) = program.and_then(|path| Some((path, hook_named(path.file_stem()?)?))) {
-        return hook(Some(&chained::beside(program)));
+        return hook(chained::program(program).as_deref());
     }
     if let Some(hook) = args.get(1).and_then(|name| hook_named(name)) {
         return hook(None);
@@ -73,7 +73,7 @@ pub fn main(args: &[OsString]) -> ExitCode {
     ExitCode::from(2)
 }
 
-/// What runs a hook, given where the one that is chained to it would be.
+/// What runs a hook, given the one that is chained to it.
 type Hook = fn(Option<&Path>) -> ExitCode;
 
 fn hook_named(name: &OsStr) -> Option<Hook> {

@@ -38,8 +38,8 @@ const MAX_TOLD: usize = 10;
 /// The pusher is told the age of a backlog that is older.
 const OLD: Duration = Duration::from_secs(10 * 60);
 
-/// Runs the hook in this process's environment: standard input, `$GIT_DIR`, the disk. `chained` is where a hook that is
-/// to run first would be.
+/// Runs the hook in this process's environment: standard input, `$GIT_DIR`, the disk. `chained` is a hook that is to run
+/// first.
 pub fn main(chained: Option<&Path>) -> ExitCode {
     let environment = |name: &str| std::env::var_os(name);
     let git_dir = environment("GIT_DIR").map_or_else(|| ".".into(), PathBuf::from);
@@ -47,7 +47,6 @@ pub fn main(chained: Option<&Path>) -> ExitCode {
     let mut account = Account::new(clock);
     let config = configuration(&git_dir, &mut account);
 
-    let chained = chained.filter(|program| chained::is_program(program));
     let mut drafting = Drafting::new(&environment, &config, &git_dir);
     let mut drafts = Vec::new();
     let kept = input::read(io::stdin().lock(), chained.is_some(), &mut account, |update| {

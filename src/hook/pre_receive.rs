@@ -24,7 +24,7 @@ use bstr::ByteSlice;
 
 use super::{
     account::Account,
-    chained::{self, Chained},
+    chained::Chained,
     guard, input,
     large_blobs::{MAX_BLOB, large_blobs},
     push::{Drafting, configuration},
@@ -38,8 +38,8 @@ use crate::{
 /// How many large blobs the pusher is told by name.
 const MAX_TOLD: usize = 3;
 
-/// Runs the hook in this process's environment: standard input, `$GIT_DIR`, the disk. `chained` is where a hook that is
-/// to run first would be.
+/// Runs the hook in this process's environment: standard input, `$GIT_DIR`, the disk. `chained` is a hook that is to run
+/// first.
 pub fn main(chained: Option<&Path>) -> ExitCode {
     let environment = |name: &str| std::env::var_os(name);
     let git_dir = environment("GIT_DIR").map_or_else(|| ".".into(), PathBuf::from);
@@ -48,7 +48,6 @@ pub fn main(chained: Option<&Path>) -> ExitCode {
     let config = configuration(&git_dir, &mut Account::new(clock));
     let mut account = Account::new(clock);
 
-    let chained = chained.filter(|program| chained::is_program(program));
     let mut drafting = Drafting::new(&environment, &config, &git_dir);
     let (mut drafts, mut guarded) = (Vec::new(), Vec::new());
     let kept = input::read(io::stdin().lock(), chained.is_some(), &mut account, |update| {

@@ -78,7 +78,8 @@
 //!   a corrupt entry or a torn tail that a second look does not find.
 //! - When neither the journal nor a new segment can be made durable, the entries are reported as failed, although their
 //!   bytes may be in the file: they are facts, and the worker may use them, but nothing is promised about them.
-//! - The file belongs to one user, mode 0644. A Stargate whose pushes run as several users cannot share it.
+//! - The file belongs to the repository's owner, mode 0644. Where pushes run as several users, the repository is to be shared
+//!   (`core.sharedRepository`) before the folder is made; then it is the group's, 0664.
 //! - The last id is looked for in the last [`ID_WINDOW`] bytes. Behind more damage than that, ids start anew from the
 //!   newest segment, or the clock.
 //! - A settled status that somebody changes by hand, without [`Writer::retry`], is not noticed where a scan remembers it.
@@ -87,6 +88,7 @@
 mod append;
 mod backlog;
 mod entry;
+mod folder;
 mod format;
 pub mod intent;
 mod line;
@@ -107,6 +109,7 @@ use std::path::{Path, PathBuf};
 pub use append::Appended;
 pub use backlog::{Backlog, Counts, MAX_PROBLEMS, oldest_pending, visit};
 pub use entry::{Draft, Entry, Located, Meta, Origin, Place, Source, Status, next_id};
+pub use folder::{create_folder, kept_out};
 pub use format::{DecodeError, decode, encode};
 pub use line::{Line, Lines};
 pub use reader::{Item, Problem, ProblemKind, Reader};

@@ -10,6 +10,7 @@ use super::{
     QUARANTINE,
     backlog::visit,
     entry::{Draft, Located, next_id},
+    folder::create_folder,
     intent::{self, INTENTS, Intent, Reason, Verdict},
     writer::{Cause, WriteError, Writer},
 };
@@ -68,7 +69,7 @@ impl<S: Storage, C: Clock> Writer<S, C> {
     /// The intent cannot be written either.
     pub fn spool(&self, drafts: &[Draft]) -> Result<Ulid, WriteError> {
         let folder = self.folder();
-        self.on("create", &folder, self.storage.create_dir(&folder))?;
+        self.on("create", &folder, create_folder(&self.storage, &self.git_dir))?;
         self.create_intents()?;
         self.write_intent(None, drafts)
     }

@@ -11,6 +11,7 @@ use ulid::Ulid;
 use super::{
     FOLDER, ID_WINDOW, MAX_LINE,
     entry::next_id,
+    folder::create_folder,
     path_in,
     reader::{Item, Reader},
     segment::segments,
@@ -138,7 +139,7 @@ impl<S: Storage, C: Clock> Writer<S, C> {
     /// Creates the folder if it is not there, opens the journal, which may be created too, and takes its lock.
     pub(super) fn lock_journal(&self) -> Result<S::File, WriteError> {
         let folder = self.folder();
-        self.on("create", &folder, self.storage.create_dir(&folder))?;
+        self.on("create", &folder, create_folder(&self.storage, &self.git_dir))?;
         let file = self.lock(&self.journal, |path| self.storage.open_append(path))?;
         if self.on("read", &self.journal, self.storage.length(&file))? == 0 {
             // Whoever finds it empty may be the one who created it: names must be as durable as entries.

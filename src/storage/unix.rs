@@ -6,7 +6,11 @@ use std::{
     path::Path,
 };
 
-use rustix::{fs::OFlags, io::Errno, process::Resource};
+use rustix::{
+    fs::{Gid, OFlags, Uid},
+    io::Errno,
+    process::Resource,
+};
 
 use super::Identity;
 
@@ -21,12 +25,46 @@ pub fn without_following(options: &mut OpenOptions) -> &mut OpenOptions {
     options.custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32)
 }
 
-pub fn set_mode(path: &Path, mode: u32) -> io::Result<()> {
-    fs::set_permissions(path, fs::Permissions::from_mode(mode))
+/// What is made in a folder belongs to whom the folder belongs, where this process may give it away (chown(2): root may);
+/// and it has `mode`, as it is in a folder like that.
+pub fn settle(made: &File, path: &Path, mode: u32) -> io::Result<()> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let folder = fs::metadata(parent.unwrap_or(Path::new(".")))?;
+    let own = made.metadata()?;
+    if (own.uid(), own.gid()) != (folder.uid(), folder.gid()) {
+        let (owner, group) = (Uid::from_raw(folder.uid()), Gid::from_raw(folder.gid()));
+        match rustix::fs::fchown(made, Some(owner), Some(group)) {
+            // Whoever may not, keeps it; nobody has the name of that owner in this namespace.
+            Err(Errno::PERM | Errno::INVAL) | Ok(()) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let inherited = if own.is_dir() { folder.mode() & SETGID } else { 0 };
+    set_file_mode(made, mode_in(mode, folder.mode()) | inherited)
+}
+
+/// A directory, not what a symbolic link leads to.
+pub fn open_dir(path: &Path) -> io::Result<File> {
+    let flags = (OFlags::NOFOLLOW | OFlags::DIRECTORY).bits() as i32;
+    OpenOptions::new().read(true).custom_flags(flags).open(path)
 }
 
 pub fn set_file_mode(file: &File, mode: u32) -> io::Result<()> {
     file.set_permissions(fs::Permissions::from_mode(mode))
+}
+
+/// What a folder that is shared says by its mode: what is made in it is of its group.
+const SETGID: u32 = 0o2000;
+
+/// `mode` in a folder of this one. In a shared folder, the group may write what it may read, if it may write there at all,
+/// and others may do nothing where they cannot look.
+fn mode_in(mode: u32, folder: u32) -> u32 {
+    if folder & SETGID == 0 {
+        return mode;
+    }
+    let write = if mode & 0o040 == 0 { 0 } else { folder & 0o020 };
+    let others = if folder & 0o004 == 0 { 0 } else { 0o007 };
+    (mode | write) & (0o770 | others)
 }
 
 pub fn sync_dir(path: &Path) -> io::Result<()> {
@@ -96,4 +134,27 @@ pub fn network(folder: &Path) -> io::Result<Option<&'static str>> {
 #[cfg(not(target_os = "linux"))]
 pub fn network(_folder: &Path) -> io::Result<Option<&'static str>> {
     Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn in_a_shared_folder_the_group_writes_and_nobody_gets_more_than_there() {
+        for (mode, folder, expected) in [
+            (0o644, 0o755, 0o644),
+            (0o644, 0o775, 0o644),
+            (0o644, 0o2775, 0o664),
+            (0o644, 0o2770, 0o660),
+            (0o644, 0o2750, 0o640),
+            (0o644, 0o2755, 0o644),
+            (0o755, 0o2775, 0o775),
+            (0o755, 0o2770, 0o770),
+            (0o600, 0o2775, 0o600),
+            (0o640, 0o2755, 0o640),
+        ] {
+            assert_eq!(mode_in(mode, folder), expected, "{mode:o} in {folder:o}");
+        }
+    }
 }

@@ -22,11 +22,7 @@ pub fn without_following(options: &mut OpenOptions) -> &mut OpenOptions {
     options.custom_flags(OPEN_REPARSE_POINT)
 }
 
-pub fn set_mode(_path: &Path, _mode: u32) -> io::Result<()> {
-    Ok(())
-}
-
-pub fn set_file_mode(_file: &File, _mode: u32) -> io::Result<()> {
+pub fn settle(_made: &File, _path: &Path, _mode: u32) -> io::Result<()> {
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 //! of these counts:
 //!
 //! 1. User and password of the URL; a user without password goes with the token.
-//! 2. The token in `GITHUB_PAT`.
+//! 2. The token in `GITHUB_PAT`, else in the file that `GITHUB_PAT_FILE` names.
 //! 3. `http.extraHeader` or `http.<url>.extraHeader` with an `Authorization` in it.
 //! 4. `NETRC`, else `~/.netrc` (curl does the same).
 //! 5. `credential.helper` programs: before a push, and when a server asks a reader (HTTP 401). What they gave is stored
@@ -11,7 +11,7 @@
 //!
 //! A client certificate (`http.sslCert`) goes beside any of them. Secrets are in memory only, in [`secrecy`] types, and go
 //! over plain http to loopback only, unless `stargate.insecureHttp` says that the network is trusted.
-use std::{ffi::OsString, net::IpAddr};
+use std::{ffi::OsString, net::IpAddr, path::PathBuf};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use secrecy::{ExposeSecret, SecretString};
@@ -23,6 +23,8 @@ use crate::push::{Error, Outcome};
 
 /// The environment variable that holds the token.
 pub const TOKEN_VARIABLE: &str = "GITHUB_PAT";
+/// The environment variable that names a file with the token in it.
+pub const TOKEN_FILE_VARIABLE: &str = "GITHUB_PAT_FILE";
 
 /// The user that goes with a token; servers look at the token only.
 const TOKEN_USER: &str = "x-access-token";
@@ -33,24 +35,43 @@ const MIN_SCRUBBED: usize = 4;
 /// So many bytes from the start of a secret are a secret, too.
 const MIN_START: usize = 8;
 
-/// Takes the token out of the environment; an empty one is none.
+/// Takes the token out of the environment, or else out of the file that it names, which is read anew each time, so that a
+/// token can be renewed under a running worker. An empty variable is none.
 ///
 /// # Errors
-/// [`Outcome::Misconfigured`] when it cannot be a token: not UTF-8, or with control characters in it.
+/// [`Outcome::Misconfigured`] when it cannot be a token: not UTF-8, or with control characters in it; and when the file
+/// cannot be read, or is empty.
 pub fn token(variable: impl Fn(&str) -> Option<OsString>) -> Result<Option<SecretString>, Error> {
-    let refused = |why: &str| {
-        Error::new(Outcome::Misconfigured, format!("the token in {TOKEN_VARIABLE} {why}"))
-            .with_hint("set it to the token alone, without a line feed at its end")
-    };
-    match variable(TOKEN_VARIABLE).map(OsString::into_string) {
-        None => Ok(None),
-        Some(Err(_)) => Err(refused("is not UTF-8")),
-        Some(Ok(token)) if token.is_empty() => Ok(None),
-        Some(Ok(token)) if token.contains(char::is_control) => {
-            Err(refused("has a line feed or another control character in it"))
-        }
-        Some(Ok(token)) => Ok(Some(token.into())),
+    let given = |name: &str| variable(name).filter(|value| !value.is_empty());
+    if let Some(token) = given(TOKEN_VARIABLE) {
+        return checked(token.into_string().ok(), TOKEN_VARIABLE).map(Some);
     }
+    let Some(path) = given(TOKEN_FILE_VARIABLE).map(PathBuf::from) else {
+        return Ok(None);
+    };
+    let place = format!("{}, which {TOKEN_FILE_VARIABLE} names,", path.display());
+    let bytes = std::fs::read(&path).map_err(|error| {
+        let what = format!("the token in {place} cannot be read: {error}");
+        Error::new(Outcome::Misconfigured, what).with_hint(format!(
+            "make it readable to who runs this, or unset {TOKEN_FILE_VARIABLE}"
+        ))
+    })?;
+    let text = String::from_utf8(bytes).ok();
+    checked(text.map(|text| text.trim().to_owned()), &place).map(Some)
+}
+
+/// The token, if it can be one; none is what is not UTF-8.
+fn checked(token: Option<String>, place: &str) -> Result<SecretString, Error> {
+    let why = match token {
+        None => "is not UTF-8",
+        Some(token) if token.is_empty() => "is empty",
+        Some(token) if token.contains(char::is_control) => "has a line feed or another control character in it",
+        Some(token) => return Ok(token.into()),
+    };
+    Err(
+        Error::new(Outcome::Misconfigured, format!("the token in {place} {why}"))
+            .with_hint("set it to the token alone, without a line feed at its end"),
+    )
 }
 
 /// What is sent to one server, and what must not be seen of it.
@@ -366,6 +387,45 @@ mod tests {
                 "{error}"
             );
         }
+    }
+
+    #[test]
+    fn a_token_file_that_is_named_must_hold_one() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("token");
+        let taken = |variable: &str| {
+            let token = token(|name| match name {
+                "GITHUB_PAT" => Some(variable.into()),
+                "GITHUB_PAT_FILE" => Some(path.clone().into()),
+                _ => None,
+            });
+            token.map(|token| token.map(|token| token.expose_secret().to_owned()))
+        };
+        let refused = |why: &str| {
+            let error = taken("").expect_err(why);
+            let said = error.to_string();
+            assert_eq!(error.outcome(), Outcome::Misconfigured);
+            assert!(
+                said.contains(&path.display().to_string()) && said.contains(why),
+                "{said}"
+            );
+            assert!(!said.contains("canary"), "{said}");
+        };
+        refused("cannot be read: No such file");
+        assert_eq!(
+            taken("first").expect("the file is not looked at").as_deref(),
+            Some("first")
+        );
+        for (content, why) in [
+            ("", "is empty"),
+            (" \n", "is empty"),
+            ("canary\ncanary\n", "has a line feed"),
+        ] {
+            std::fs::write(&path, content).expect("a file");
+            refused(why);
+        }
+        std::fs::write(&path, "canary\n").expect("a file");
+        assert_eq!(taken("").expect("a token").as_deref(), Some("canary"));
     }
 
     #[test]

@@ -49,11 +49,12 @@ struct Proxies {
 }
 
 impl Settings {
-    /// Reads `GITHUB_PAT`, `SSL_CERT_FILE`, `NETRC` (else `.netrc` of `HOME`), `GIT_SSH_COMMAND`, `GIT_SSH`, `GIT_SSH_VARIANT`, `HTTPS_PROXY`, `ALL_PROXY`, `http_proxy` and `NO_PROXY` (those of a proxy
-    /// also in lower case, as curl does; `HTTP_PROXY` in upper case is not read, for a CGI's client can set it).
+    /// Reads `GITHUB_PAT` (else the file that `GITHUB_PAT_FILE` names), `SSL_CERT_FILE`, `NETRC` (else `.netrc` of `HOME`),
+    /// `GIT_SSH_COMMAND`, `GIT_SSH`, `GIT_SSH_VARIANT`, `HTTPS_PROXY`, `ALL_PROXY`, `http_proxy` and `NO_PROXY` (those of a
+    /// proxy also in lower case, as curl does; `HTTP_PROXY` in upper case is not read, for a CGI's client can set it).
     ///
     /// # Errors
-    /// [`Outcome::Misconfigured`] when the token cannot be one.
+    /// [`Outcome::Misconfigured`] when the token cannot be one, or its file cannot be read or is empty.
     pub fn from_environment(variable: impl Fn(&str) -> Option<OsString>) -> Result<Self, Error> {
         let text = |names: &[&str]| {
             let set = |name: &&str| variable(name)?.into_string().ok().filter(|value| !value.is_empty());

@@ -29,7 +29,7 @@ use crate::{
     mirror::{Rules, watermark::group_label},
     push::{self, Connection},
     ref_update::RefUpdate,
-    storage::{Disk, Storage},
+    storage::Disk,
     transport::{Remote, Settings, resolve},
 };
 
@@ -41,6 +41,8 @@ pub type Environment<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 pub struct Options {
     /// The mirror, instead of the configured one.
     pub remote: Option<String>,
+    /// This is one of several repositories: `GITHUB_REPO_URL`, which is one for all of them, is not its mirror.
+    pub several: bool,
     /// Plan only; send and record nothing.
     pub dry_run: bool,
     /// Compare the refs of both sides first, whenever that was done last.
@@ -73,6 +75,15 @@ pub enum RunError {
     /// The mirror cannot be used as it is configured.
     #[error(transparent)]
     Remote(#[from] push::Error),
+}
+
+impl Options {
+    /// What names the mirror of a repository, given what its configuration says.
+    pub(super) fn mirror(&self, configured: Option<String>, environment: Environment<'_>) -> Option<String> {
+        let nothing: Environment<'_> = &|_| None;
+        let environment = if self.several { nothing } else { environment };
+        remote_name(self.remote.clone(), configured, environment)
+    }
 }
 
 /// Makes one cycle over the repository at `git_dir`.
@@ -128,8 +139,10 @@ impl<'a> Work<'a> {
             if stargate.mirrored_refs(&config.refs).is_empty() {
                 return Ok(None);
             }
-            Disk.create_dir(&folder)
-                .map_err(|error| RunError::Lock(folder.clone(), error))?;
+            journal::create_folder(&Disk, git_dir).map_err(|error| RunError::Lock(folder.clone(), error))?;
+        }
+        if let Some(kept_out) = journal::kept_out(git_dir).filter(|_| !options.dry_run) {
+            tracing::warn!("{kept_out}");
         }
         Ok(Some(Work {
             _lock: if options.dry_run { None } else { Some(lock(&folder)?) },
@@ -354,8 +367,11 @@ impl<'a> Work<'a> {
     pub(super) fn remote(&self, backlog: &Backlog) -> Result<Option<Remote>, RunError> {
         let waiting = backlog.pending.len();
         let configured = self.config.remote.as_ref().map(|remote| remote.to_string());
-        let Some(name) = remote_name(self.options.remote.clone(), configured, self.environment) else {
-            if waiting > 0 {
+        let Some(name) = self.options.mirror(configured, self.environment) else {
+            if waiting > 0 && self.options.several {
+                let repository = self.git_dir.display();
+                tracing::warn!(%repository, "local-only: there is no remote; set stargate.remote: GITHUB_REPO_URL is not used for several repositories");
+            } else if waiting > 0 {
                 tracing::warn!("local-only: there is no remote; set stargate.remote, or give --remote");
             }
             return Ok(None);
@@ -411,8 +427,7 @@ fn report(outcome: CycleOutcome, backlog: &Backlog) -> CycleReport {
     CycleReport::empty(outcome, backlog.pending.len(), backlog.counts.failed as usize)
 }
 
-/// The mirror's name or URL: a flag, else the configuration, else `GITHUB_REPO_URL`. The variable comes last: it is one
-/// for all repositories of a worker, and must not send one repository's refs to another's mirror.
+/// The mirror's name or URL: a flag, else the configuration, else `GITHUB_REPO_URL`.
 pub fn remote_name(flag: Option<String>, configured: Option<String>, environment: Environment<'_>) -> Option<String> {
     let variable = || environment("GITHUB_REPO_URL").and_then(|value| value.into_string().ok());
     flag.or(configured).or_else(variable).filter(|name| !name.is_empty())

@@ -19,7 +19,7 @@ use super::{
     notice::Notice,
     report::{CycleOutcome, CycleReport},
     repository::find_repositories,
-    run::{Options, RunError, remote_name, run},
+    run::{Options, RunError, run},
     schedule::Schedule,
     trouble::distance,
 };
@@ -27,7 +27,7 @@ use crate::{
     clock::{Clock, SystemClock},
     config::Config,
     journal,
-    storage::{Disk, Storage},
+    storage::Disk,
 };
 
 /// How many cycles run at once.
@@ -48,6 +48,17 @@ pub struct Watched {
     pub root: Option<PathBuf>,
     /// The mirror, instead of the configured one.
     pub remote: Option<String>,
+}
+
+impl Watched {
+    fn options(&self) -> Options {
+        Options {
+            remote: self.remote.clone(),
+            several: self.root.is_some() || self.repositories.len() > 1,
+            patient: true,
+            ..Default::default()
+        }
+    }
 }
 
 /// What happens to a watch from outside.
@@ -162,12 +173,12 @@ impl Watch {
         }
         for repository in &there {
             // An append can only be noticed in a folder that is there.
-            if let Err(error) = Disk.create_dir(&repository.join(journal::FOLDER)) {
+            if let Err(error) = journal::create_folder(&Disk, repository) {
                 tracing::warn!(repository = %repository.display(), %error, "no .stargate folder can be made");
             }
             let config = Config::load(repository).unwrap_or_default();
             let configured = config.remote.map(|remote| remote.to_string());
-            let mirror = remote_name(self.watched.remote.clone(), configured, &*self.environment);
+            let mirror = self.watched.options().mirror(configured, &*self.environment);
             let mirror = mirror.unwrap_or_default();
             self.schedule.set(repository, &mirror, config.pushes_per_minute, now);
             self.notice.add(repository);
@@ -177,9 +188,8 @@ impl Watch {
 
     fn begin(&mut self, repository: PathBuf) {
         let options = Options {
-            remote: self.watched.remote.clone(),
             patient: !self.begun.insert(repository.clone()),
-            ..Default::default()
+            ..self.watched.options()
         };
         let (environment, sender, clock) = (self.environment.clone(), self.sender.clone(), self.clock);
         thread::spawn(move || {

@@ -36,7 +36,6 @@ fn a_token_that_is_revoked_is_told_and_a_new_one_is_taken_under_way() {
     let (world, feeds) = (World::new(), feeds());
     let file = world.context("token");
     fs::write(&file, format!("{TOKEN}\n")).expect("a file");
-    // An empty GITHUB_PAT is none to some programs: here it would win over the file, so it is not set at all.
     let context = world.context("context").display().to_string();
     let (relay, remote, path) = (feeds.url(), world.mirror.url(REPOSITORY), file.display().to_string());
     let variables = [
@@ -55,10 +54,13 @@ fn a_token_that_is_revoked_is_told_and_a_new_one_is_taken_under_way() {
     world.mirror.set_token("another");
     feeds.post("f", event("f", 1));
     run.until("refuses the credentials");
-    fs::write(&file, "another\n").expect("a file");
+    fs::remove_file(&file).expect("it is there");
     feeds.post("f", event("f", 2));
-    world.wait_for(&events(0..3), &[&run]);
-    world.assert_has_exactly(&events(0..3));
+    run.until("which GITHUB_PAT_FILE names, cannot be read");
+    fs::write(&file, "another\n").expect("a file");
+    feeds.post("f", event("f", 3));
+    world.wait_for(&events(0..4), &[&run]);
+    world.assert_has_exactly(&events(0..4));
     let (code, said) = run.terminate();
     assert_eq!(code, 0);
     assert!(!said.contains(TOKEN) && !said.contains("another\n"), "{said}");

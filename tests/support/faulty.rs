@@ -103,6 +103,9 @@ impl Storage for &Faulty<'_> {
     fn create_dir(&self, path: &Path) -> io::Result<bool> {
         self.call("create_dir", || Disk.create_dir(path))
     }
+    fn set_dir_mode(&self, path: &Path, mode: u32) -> io::Result<()> {
+        self.call("set_dir_mode", || Disk.set_dir_mode(path, mode))
+    }
     fn open_append(&self, path: &Path) -> io::Result<DiskFile> {
         self.call("open_append", || Disk.open_append(path))
     }

@@ -1,0 +1,35 @@
+//! `stargate-mirror completions`: a script that has a shell complete commands and flags.
+use clap_complete::Shell;
+
+use super::{
+    NAME,
+    report::{Exit, Failure},
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  stargate-mirror completions bash > ~/.local/share/bash-completion/completions/stargate-mirror
+  stargate-mirror completions zsh > ~/.zfunc/_stargate-mirror
+  stargate-mirror completions fish > ~/.config/fish/completions/stargate-mirror.fish";
+
+/// Write a script for a shell to stdout, which has it complete commands and flags.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// The shell
+    #[arg(value_name = "SHELL")]
+    shell: Shell,
+}
+
+/// Runs the command, about `commands`.
+///
+/// # Errors
+/// None.
+pub fn main(args: &Args, mut commands: clap::Command) -> Result<Exit, Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut commands, NAME, &mut script);
+    // clap_complete writes the hyphen of our name in two ways into what bash is to compare, and completes no subcommand then.
+    let (one, other) = (NAME.replace('-', "__subcmd__"), NAME.replace('-', "__"));
+    print!("{}", String::from_utf8_lossy(&script).replace(&one, &other));
+    Ok(Exit::Done)
+}

@@ -1,0 +1,58 @@
+//! `stargate-mirror man`: manual pages.
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use clap_mangen::Man;
+
+use super::report::{Exit, Failure};
+
+const EXAMPLES: &str = "\
+Examples:
+  stargate-mirror man | man -l -
+  stargate-mirror man --out /usr/local/share/man/man1";
+
+/// Write the manual page to stdout, or those of all commands to a folder.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// The folder: stargate-mirror.1 and a page for each command; made when it is missing
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+}
+
+/// Runs the command, about `commands`.
+///
+/// # Errors
+/// The folder cannot be written to.
+pub fn main(args: &Args, commands: clap::Command) -> Result<Exit, Failure> {
+    // The pages are what `help` would print.
+    let mut commands = commands.disable_help_subcommand(true);
+    commands.build();
+    let Some(folder) = &args.out else {
+        print!("{}", page(&commands));
+        return Ok(Exit::Done);
+    };
+    let written = fs::create_dir_all(folder).and_then(|()| write_all(&commands, folder));
+    written.map_err(|error| Failure::new(Exit::Failed, format!("cannot write to {}: {error}", folder.display())))?;
+    Ok(Exit::Done)
+}
+
+/// The page of a command, and those of its subcommands.
+fn write_all(command: &clap::Command, folder: &Path) -> io::Result<()> {
+    let name = Man::new(command.clone()).get_filename();
+    fs::write(folder.join(name), page(command))?;
+    let mut subcommands = command.get_subcommands();
+    subcommands.try_for_each(|command| write_all(command, folder))
+}
+
+/// The page of a command. Its examples and tables keep their lines.
+fn page(command: &clap::Command) -> String {
+    let mut page = Vec::new();
+    Man::new(command.clone())
+        .render(&mut page)
+        .expect("memory takes everything");
+    let heading = ".SH EXTRA\n";
+    String::from_utf8_lossy(&page).replace(heading, &format!("{heading}.nf\n"))
+}
