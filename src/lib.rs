@@ -44,8 +44,8 @@
 //! mirror     PURE: plan (entries + refs + the remote's refs -> groups of commands), settlement, reconcile, watermark
 //! transport  remote (one type for a mirror, whatever its URL), http, stream (ssh, git://), local; settings, credentials,
 //!            upload_pack (PURE: reading), fetch; web (a service that is asked over HTTP)
-//! journal    format (prose first), status, entry, line, reader and backlog (never write), scan (what need not be read
-//!            again), writer (lock), append, settle, repair, rotation, segment, intent, recovery (intents to entries);
+//! journal    folder (whose it is), format (prose first), status, entry, line, reader and backlog (never write), scan (what
+//!            need not be read again), writer (lock), append, settle, repair, rotation, segment, intent, recovery (intents to entries);
 //!            tail and log (the same for lines of other kinds)
 //! push       PURE wire: pkt_line, advertisement, request, report_status; what may be pushed: refspec, lease, ruling;
 //!            packs: enumerate (what), base and delta (as what), reuse and bitmap (what is packed already), pack (the

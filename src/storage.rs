@@ -222,7 +222,7 @@ impl Storage for Disk {
 
     fn create_dir(&self, path: &Path) -> io::Result<bool> {
         match fs::create_dir(path) {
-            Ok(()) => settle_dir(path).map(|()| true),
+            Ok(()) => platform::settle_dir(path, DIRECTORY_MODE).map(|()| true),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match fs::symlink_metadata(path)?.file_type()
             {
                 kind if kind.is_dir() => Ok(false),
@@ -232,9 +232,8 @@ impl Storage for Disk {
         }
     }
 
-    #[cfg(unix)]
     fn set_dir_mode(&self, path: &Path, mode: u32) -> io::Result<()> {
-        platform::set_file_mode(&platform::open_dir(path)?, mode)
+        platform::set_dir_mode(path, mode)
     }
 
     fn open_append(&self, path: &Path) -> io::Result<DiskFile> {
@@ -411,16 +410,6 @@ fn create_regular(path: &Path) -> io::Result<File> {
     let file = platform::append_options().create_new(true).open(path)?;
     platform::settle(&file, path, FILE_MODE)?;
     Ok(file)
-}
-
-#[cfg(unix)]
-fn settle_dir(path: &Path) -> io::Result<()> {
-    platform::settle(&platform::open_dir(path)?, path, DIRECTORY_MODE)
-}
-
-#[cfg(not(unix))]
-fn settle_dir(_path: &Path) -> io::Result<()> {
-    Ok(())
 }
 
 fn describe(kind: fs::FileType) -> &'static str {

@@ -78,9 +78,10 @@ pub enum InstallError {
     ForeignHook(PathBuf),
     /// A hook is chained already, and there is a second one to chain.
     #[error(
-        "{} cannot be chained, because {} exists: nothing was changed. Make one hook of the two, or remove one",
+        "{} cannot be chained, because {kept} exists: nothing was changed. Where a server has written its hook anew, move \
+         {kept} away and try again; else make one hook of the two",
         hook.display(),
-        chained.display()
+        kept = chained.display()
     )]
     AlreadyChained {
         /// The hook that is to be chained.

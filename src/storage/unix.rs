@@ -43,13 +43,22 @@ pub fn settle(made: &File, path: &Path, mode: u32) -> io::Result<()> {
     set_file_mode(made, mode_in(mode, folder.mode()) | inherited)
 }
 
+/// The same for a directory.
+pub fn settle_dir(path: &Path, mode: u32) -> io::Result<()> {
+    settle(&open_dir(path)?, path, mode)
+}
+
+pub fn set_dir_mode(path: &Path, mode: u32) -> io::Result<()> {
+    set_file_mode(&open_dir(path)?, mode)
+}
+
 /// A directory, not what a symbolic link leads to.
-pub fn open_dir(path: &Path) -> io::Result<File> {
+fn open_dir(path: &Path) -> io::Result<File> {
     let flags = (OFlags::NOFOLLOW | OFlags::DIRECTORY).bits() as i32;
     OpenOptions::new().read(true).custom_flags(flags).open(path)
 }
 
-pub fn set_file_mode(file: &File, mode: u32) -> io::Result<()> {
+fn set_file_mode(file: &File, mode: u32) -> io::Result<()> {
     file.set_permissions(fs::Permissions::from_mode(mode))
 }
 

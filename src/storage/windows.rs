@@ -26,6 +26,14 @@ pub fn settle(_made: &File, _path: &Path, _mode: u32) -> io::Result<()> {
     Ok(())
 }
 
+pub fn settle_dir(_path: &Path, _mode: u32) -> io::Result<()> {
+    Ok(())
+}
+
+pub fn set_dir_mode(_path: &Path, _mode: u32) -> io::Result<()> {
+    Ok(())
+}
+
 pub fn sync_dir(_path: &Path) -> io::Result<()> {
     Ok(())
 }
