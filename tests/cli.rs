@@ -87,6 +87,7 @@ fn help() {
         &["events", "init", "--help"],
         &["events", "run", "--help"],
         &["relay", "--help"],
+        &["doctor", "--help"],
         &["demo", "--help"],
         &["completions", "--help"],
         &["man", "--help"],

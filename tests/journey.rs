@@ -783,3 +783,55 @@ fn status_tells_what_waits_since_when_and_why() {
         "{told}"
     );
 }
+
+#[test]
+fn doctor_says_what_is_missing_and_what_is_well() {
+    let stargate = Stargate::bare();
+    let mirror = Mirror::with_token(TOKEN);
+    mirror.create("o/r.git", Format::Sha1);
+    let doctor = |arguments: &[&str]| {
+        let all = [&["doctor", "--repo", "o/r.git", "--json"], arguments].concat();
+        let output = stargate_mirror(stargate.folder(), &all);
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(!text.contains(TOKEN), "{text}");
+        let diagnosis: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+        let of = |check: &Value| {
+            let word = |key: &str| check[key].as_str().expect("a word").to_owned();
+            (word("check"), word("verdict"))
+        };
+        let checks: Vec<_> = diagnosis["checks"].as_array().expect("checks").iter().map(of).collect();
+        (code(&output), checks)
+    };
+    let verdicts = |words: &[(&str, &str)]| -> Vec<(String, String)> {
+        words
+            .iter()
+            .map(|(check, verdict)| ((*check).into(), (*verdict).into()))
+            .collect()
+    };
+    let (exit, checks) = doctor(&[]);
+    let nothing_yet = [
+        ("mirrored refs", "ok"),
+        ("hook", "warning"),
+        ("hook", "problem"),
+        ("core.fsync", "warning"),
+        ("journal", "ok"),
+        ("mirror", "warning"),
+    ];
+    assert_eq!((exit, checks), (4, verdicts(&nothing_yet)));
+    let installed = stargate_mirror(
+        stargate.folder(),
+        &["install", "--repo", "o/r.git", "--fsync-committed"],
+    );
+    assert_eq!(code(&installed), 0, "{}", stderr(&installed));
+    stargate.configure("stargate.remote", &mirror.url("o/r.git"));
+    let well = nothing_yet.map(|(check, _)| (check, "ok"));
+    assert_eq!(doctor(&[]), (0, verdicts(&well)));
+    let (exit, checks) = doctor(&["--remote", &mirror.url("o/nowhere.git")]);
+    assert_eq!((exit, &checks[5].1[..]), (4, "problem"));
+    let output = stargate_mirror(stargate.folder(), &["doctor", "--repo", "o/r.git"]);
+    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        told.contains("ok       mirror: ") && told.contains(" answers, and has 0 ref(s)"),
+        "{told}"
+    );
+}

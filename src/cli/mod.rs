@@ -5,6 +5,7 @@ mod output;
 pub mod check;
 pub mod completions;
 pub mod demo;
+mod doctor;
 pub mod events;
 pub mod install;
 pub mod journal;
@@ -82,6 +83,7 @@ enum Command {
     Check(check::Args),
     Events(events::Args),
     Relay(relay::Args),
+    Doctor(doctor::Args),
     Demo(demo::Args),
     Completions(completions::Args),
     Man(man::Args),
@@ -124,6 +126,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::main(&args),
         Command::Events(args) => events::main(&args),
         Command::Relay(args) => relay::main(&args),
+        Command::Doctor(args) => doctor::main(&args),
         Command::Demo(args) => demo::main(&args),
         Command::Completions(args) => completions::main(&args, Cli::command()),
         Command::Man(args) => man::main(&args, Cli::command()),

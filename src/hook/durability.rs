@@ -22,6 +22,14 @@ pub(super) fn is_durable(config: &gix::config::File) -> bool {
     components.any(|component| [COMMITTED.as_bytes(), b"added", b"all"].contains(&component))
 }
 
+/// Whether `core.fsync` makes git's own refs and objects durable, in the repository at `git_dir`.
+///
+/// # Errors
+/// The configuration cannot be read.
+pub fn git_is_durable(git_dir: &Path) -> Result<bool, InstallError> {
+    configuration(git_dir).map(|config| is_durable(&config))
+}
+
 /// Sets `core.fsync` to `committed` in the configuration of the repository at `git_dir`, as `git config` would: under
 /// `config.lock`, with everything else as it was. True when git is durable then; another file of its configuration may
 /// say otherwise.
@@ -49,7 +57,7 @@ pub fn make_durable<S: Storage>(storage: &S, git_dir: &Path) -> Result<bool, Ins
         let _ = storage.remove(&lock);
     }
     replaced?;
-    configuration(git_dir).map(|config| is_durable(&config))
+    git_is_durable(git_dir)
 }
 
 /// Puts the file that is complete in the place of the one that was read as `text`, unless that has changed since.

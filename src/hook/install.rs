@@ -159,9 +159,45 @@ pub fn install<S: Storage>(storage: &S, installation: Installation<'_>) -> Resul
     })
 }
 
+/// What stands where a hook of ours belongs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// Nothing.
+    Missing,
+    /// A hook of ours, of whatever version.
+    Ours,
+    /// A hook of ours that git passes over: it may not be run.
+    NoProgram,
+    /// A hook of someone else.
+    Foreign,
+}
+
+/// What stands where the hooks of the repository at `git_dir` belong, with their paths.
+///
+/// # Errors
+/// The configuration or a hook cannot be read.
+pub fn look(git_dir: &Path) -> Result<Vec<(PathBuf, Standing)>, InstallError> {
+    let (hooks, _) = hooks_folder(git_dir, &configuration(git_dir)?)?;
+    let look = |name: &str| {
+        let hook = path_of(&hooks, name);
+        let standing = match found_at(&hook, b"")? {
+            Found::Nothing => Standing::Missing,
+            Found::Foreign => Standing::Foreign,
+            Found::Same | Found::Ours if chained::is_program(&hook) => Standing::Ours,
+            Found::Same | Found::Ours => Standing::NoProgram,
+        };
+        Ok((hook, standing))
+    };
+    [PRE_RECEIVE, POST_RECEIVE].into_iter().map(look).collect()
+}
+
+fn path_of(hooks: &Path, name: &str) -> PathBuf {
+    hooks.join(format!("{name}{}", std::env::consts::EXE_SUFFIX))
+}
+
 /// What is to be done about a hook.
 fn decide(hooks: &Path, name: &str, bytes: &[u8], chain: bool) -> Result<InPlace, InstallError> {
-    let hook = hooks.join(format!("{name}{}", std::env::consts::EXE_SUFFIX));
+    let hook = path_of(hooks, name);
     let chained = chained::beside(&hook);
     let change = match found_at(&hook, bytes)? {
         Found::Same => Change::Unchanged,

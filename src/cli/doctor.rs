@@ -1,0 +1,253 @@
+//! `stargate-mirror doctor`: is everything in place that a push needs on its way to the mirror?
+use std::path::{Path, PathBuf};
+
+use bstr::BStr;
+use serde::Serialize;
+
+use super::{
+    environment,
+    report::{Exit, Failure},
+};
+use crate::{
+    config::Config,
+    hook::{durability, install},
+    journal::{self, Backlog},
+    push::Connection,
+    storage::Disk,
+    transport::{Remote, Settings, resolve},
+    worker,
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  GITHUB_PAT=… stargate-mirror doctor --repo /srv/git/o/r.git
+  stargate-mirror doctor --json | jq '.checks[] | select(.verdict != \"ok\")'
+
+Exit codes: 0 nothing is wrong, though there may be warnings; 4 something is wrong";
+
+/// Check the hooks, the settings, the journal and the mirror.
+///
+/// Writes nothing. The mirror is asked once what it has, with the credentials that a push would use; whether they may
+/// push is known only by pushing.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// The repository [default: GIT_DIR, else the one around the current directory]
+    #[arg(long, value_name = "DIR")]
+    repo: Option<PathBuf>,
+    /// The mirror: a URL, a path or a configured remote's name, instead of stargate.remote
+    #[arg(long, value_name = "R")]
+    remote: Option<String>,
+    /// One JSON object on stdout
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Verdict {
+    Ok,
+    Warning,
+    Problem,
+}
+
+#[derive(Debug, Serialize)]
+struct Check {
+    check: &'static str,
+    verdict: Verdict,
+    /// What was found.
+    found: String,
+    /// What to do about it.
+    hint: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Diagnosis {
+    checks: Vec<Check>,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// There is no repository, or it cannot be opened.
+pub fn main(args: &Args) -> Result<Exit, Failure> {
+    let git_dir = super::repository(args.repo.as_deref())?;
+    let repository = gix::open(&git_dir)
+        .map_err(|error| Failure::new(Exit::Failed, format!("cannot open the repository: {error}")))?;
+    let config = Config::load(&git_dir)
+        .map_err(|error| Failure::new(Exit::Failed, format!("cannot read git's configuration: {error}")))?;
+    let mut checks = settings(&config);
+    checks.extend(hooks(&git_dir));
+    checks.push(durable(&git_dir));
+    checks.extend(journal(&git_dir));
+    checks.push(mirror(args, &config, &repository));
+    let diagnosis = Diagnosis { checks };
+    match args.json {
+        true => println!(
+            "{}",
+            serde_json::to_string(&diagnosis).expect("a diagnosis is always JSON")
+        ),
+        false => diagnosis.checks.iter().for_each(print_human),
+    }
+    let is_problem = |check: &Check| check.verdict == Verdict::Problem;
+    Ok(match diagnosis.checks.iter().any(is_problem) {
+        true => Exit::Misconfigured,
+        false => Exit::Done,
+    })
+}
+
+fn print_human(check: &Check) {
+    let mark = match check.verdict {
+        Verdict::Ok => "ok      ",
+        Verdict::Warning => "warning ",
+        Verdict::Problem => "problem ",
+    };
+    println!("{mark} {}: {}", check.check, check.found);
+    if let Some(hint) = &check.hint {
+        println!("         {hint}");
+    }
+}
+
+impl Check {
+    fn new(check: &'static str, verdict: Verdict, found: impl Into<String>) -> Self {
+        Check {
+            check,
+            verdict,
+            found: found.into(),
+            hint: None,
+        }
+    }
+
+    fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+fn settings(config: &Config) -> Vec<Check> {
+    let mut checks: Vec<_> = config
+        .problems
+        .iter()
+        .map(|problem| Check::new("settings", Verdict::Problem, problem.to_string()))
+        .collect();
+    checks.push(Check::new("mirrored refs", Verdict::Ok, config.refs.to_string()));
+    checks
+}
+
+fn hooks(git_dir: &Path) -> Vec<Check> {
+    let found = match install::look(git_dir) {
+        Ok(found) => found,
+        Err(error) => return vec![Check::new("hooks", Verdict::Problem, error.to_string())],
+    };
+    let check = |(hook, standing): (PathBuf, install::Standing)| {
+        let shown = hook.display();
+        let install = format!("run `stargate-mirror install --repo {}`", git_dir.display());
+        match standing {
+            install::Standing::Ours => Check::new("hook", Verdict::Ok, shown.to_string()),
+            install::Standing::NoProgram => {
+                Check::new("hook", Verdict::Problem, format!("{shown} may not be run")).hint(install)
+            }
+            install::Standing::Foreign => {
+                let found = format!("{shown} is not of stargate-mirror");
+                Check::new("hook", Verdict::Problem, found).hint(format!("{install} with --chain, which keeps it"))
+            }
+            install::Standing::Missing if hook.file_stem().is_some_and(|name| name == "pre-receive") => {
+                let found = format!("{shown} is missing: a push is accepted though it cannot be journaled");
+                Check::new("hook", Verdict::Warning, found).hint(install)
+            }
+            install::Standing::Missing => {
+                Check::new("hook", Verdict::Problem, format!("{shown} is missing")).hint(install)
+            }
+        }
+    };
+    found.into_iter().map(check).collect()
+}
+
+fn durable(git_dir: &Path) -> Check {
+    match durability::git_is_durable(git_dir) {
+        Ok(true) => Check::new("core.fsync", Verdict::Ok, "git waits for the disk"),
+        Ok(false) => {
+            let found = "git does not wait for the disk: a power cut can take back what was pushed";
+            Check::new("core.fsync", Verdict::Warning, found).hint(format!(
+                "git config -f {} core.fsync committed",
+                git_dir.join("config").display()
+            ))
+        }
+        Err(error) => Check::new("core.fsync", Verdict::Problem, error.to_string()),
+    }
+}
+
+fn journal(git_dir: &Path) -> Vec<Check> {
+    let mut checks = Vec::new();
+    if let Some(kept_out) = journal::kept_out(git_dir) {
+        checks.push(Check::new("owner", Verdict::Problem, kept_out));
+    }
+    checks.push(match Backlog::load_whole(&Disk, git_dir) {
+        Err(error) => Check::new("journal", Verdict::Problem, error.to_string()),
+        Ok(backlog) if backlog.problem_count > 0 => {
+            let found = format!("{} line(s) are no entries", backlog.problem_count);
+            Check::new("journal", Verdict::Warning, found).hint("`stargate-mirror journal verify` shows them")
+        }
+        Ok(backlog) if backlog.counts.failed > 0 => {
+            let found = format!("{} failed, {} pending", backlog.counts.failed, backlog.counts.pending);
+            Check::new("journal", Verdict::Warning, found)
+                .hint("`stargate-mirror journal list --status failed` shows them")
+        }
+        Ok(backlog) => {
+            let counts = backlog.counts;
+            Check::new(
+                "journal",
+                Verdict::Ok,
+                format!("{} pending, {} done", counts.pending, counts.done),
+            )
+        }
+    });
+    checks
+}
+
+fn mirror(args: &Args, config: &Config, repository: &gix::Repository) -> Check {
+    let configured = config.remote.as_ref().map(ToString::to_string);
+    let Some(name) = worker::remote_name(args.remote.clone(), configured, &environment) else {
+        return Check::new(
+            "mirror",
+            Verdict::Warning,
+            "none is named: nothing is pushed (local-only)",
+        )
+        .hint("set stargate.remote in the repository, or GITHUB_REPO_URL");
+    };
+    asked(&name, repository).unwrap_or_else(|error| {
+        let check = Check::new("mirror", Verdict::Problem, error.to_string());
+        match error.hint() {
+            Some(hint) => check.hint(hint),
+            None => check,
+        }
+    })
+}
+
+/// What the mirror says to who is about to push.
+fn asked(name: &str, repository: &gix::Repository) -> Result<Check, crate::push::Error> {
+    let location = resolve(BStr::new(name), Some(repository))?;
+    let settings = Settings::from_environment(environment)?.with_git_config(repository)?;
+    let shown = location.to_string();
+    if !settings.has_credentials_for(&location) {
+        let found = format!("there are no credentials for {shown}: nothing is pushed (local-only)");
+        return Ok(Check::new("mirror", Verdict::Warning, found).hint("set GITHUB_PAT or GITHUB_PAT_FILE"));
+    }
+    let advertisement = Remote::open(location, &settings)?.advertisement()?;
+    let format = advertisement
+        .capabilities
+        .value("object-format")
+        .map(ToString::to_string);
+    let theirs = format.unwrap_or_else(|| gix::hash::Kind::Sha1.to_string());
+    let ours = repository.object_hash().to_string();
+    if theirs != ours {
+        let found = format!("{shown} has objects of {theirs}, this repository of {ours}");
+        return Ok(Check::new("mirror", Verdict::Problem, found));
+    }
+    if !advertisement.capabilities.offers("atomic") {
+        let found = format!("{shown} does not offer atomic pushes, without which nothing is pushed");
+        return Ok(Check::new("mirror", Verdict::Problem, found));
+    }
+    let found = format!("{shown} answers, and has {} ref(s)", advertisement.refs.len());
+    Ok(Check::new("mirror", Verdict::Ok, found))
+}
