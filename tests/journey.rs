@@ -575,6 +575,23 @@ fn an_object_that_a_power_cut_has_emptied_holds_up_its_own_namespace_only() {
 }
 
 #[test]
+fn a_creation_whose_hook_is_later_than_the_carried_deletion_stays_deleted() {
+    let mirror = Mirror::start();
+    mirror.create("o/r.git", Format::Sha1);
+    let journey = Journey::new("sha1", &mirror.url("o/r.git"));
+    let first = journey.push();
+    assert_eq!(journey.run().0, 0);
+    let zero = "0".repeat(40);
+    for (old, new) in [(&first, &zero), (&zero, &first)] {
+        let told = journey.stargate.run_hook(format!("{old} {new} refs/kv/brief\n"));
+        assert!(told.status.success());
+        assert_eq!(journey.run().0, 0);
+    }
+    assert_eq!(journey.statuses(), ["done"; 4]);
+    assert_eq!(ref_of(&mirror.path("o/r.git"), "refs/kv/brief"), None);
+}
+
+#[test]
 fn a_dry_run_sends_nothing_and_records_nothing() {
     let mirror = Mirror::start();
     mirror.create("o/r.git", Format::Sha1);

@@ -148,7 +148,7 @@ fn what_helps(outcome: &str) -> &'static str {
         "ambiguous" => "the next cycle looks at the mirror before it tries again",
         "rejected" => "the mirror's side refuses: its hooks or rules decide; the next cycle tries again",
         "diverged" => "somebody has to decide: nothing on the mirror is overwritten unasked",
-        "misconfigured" => "correct the settings on this side; nothing else helps",
+        "misconfigured" => "it is on this side, in settings or objects; nothing but a correction helps",
         _ => "nothing was sent",
     }
 }

@@ -4,7 +4,7 @@
 //!
 //! 1. A ref's target is what the Stargate's ref is now. Where the journal is ahead of the refs (a power cut, or a hook
 //!    between the update and this look) it is where the journaled updates end, from old id to new id: hooks append in
-//!    any order. What is older never wins.
+//!    any order, and some when what came later is settled. What is older never wins.
 //! 2. All entries of a ref are covered by its target.
 //! 3. The mirror's ref is created or fast-forwarded to the target. Anything else needs a journaled update that says so
 //!    and the configuration to allow it; otherwise the group is held as diverged.
@@ -40,6 +40,10 @@ pub trait Knowledge {
     fn exists(&self, id: ObjectId) -> bool;
     /// Whether `new` is `old` or descends from it; false when either is not known.
     fn fast_forward(&self, old: ObjectId, new: ObjectId) -> bool;
+    /// Updates of the ref that were carried lately; none are known where there is no journal.
+    fn settled(&self, _name: &BStr) -> Vec<RefUpdate> {
+        Vec::new()
+    }
 }
 
 /// What is to be done.
@@ -279,11 +283,23 @@ impl Fold<'_> {
     /// What the ref shall be (rule 1); the null id when it shall not be.
     fn target(&self, name: &BStr, updates: &[&RefUpdate]) -> Option<ObjectId> {
         let local = self.knowledge.local(name);
-        match (local, end(updates, local.unwrap_or(self.null))) {
-            (Some(local), Some(end)) if self.is_ahead(name, end, local) => Some(end),
-            (Some(local), _) => Some(local),
-            (None, end) => end,
+        if updates.is_empty() {
+            return local;
         }
+        let stands = local.unwrap_or(self.null);
+        let ahead = end(updates, stands).filter(|end| {
+            *end != stands
+                && local.is_none_or(|local| self.is_ahead(name, *end, local))
+                && !self.was_left(name, updates, *end, stands)
+        });
+        Some(ahead.unwrap_or(stands))
+    }
+
+    /// Whether a hook was late: what its entry tells of has been left for where the ref stands, by updates of which some
+    /// are settled.
+    fn was_left(&self, name: &BStr, updates: &[&RefUpdate], end: ObjectId, stands: ObjectId) -> bool {
+        let settled = self.knowledge.settled(name);
+        reached(end, settled.iter().chain(updates.iter().copied())).contains(&stands)
     }
 
     /// Whether the journal's end is ahead of the local ref: a descendant of it, or an object that a power cut took from
@@ -311,28 +327,33 @@ impl Fold<'_> {
 }
 
 /// Where the updates of a ref end when each follows the one whose new id is its old id, whatever the order in which they
-/// were appended. Updates that go round end where the ref is now (`local`, null where it is not), if it is one of theirs;
-/// where several ends are left, the order decides.
-fn end(updates: &[&RefUpdate], local: ObjectId) -> Option<ObjectId> {
-    let last = updates.last()?.new;
+/// were appended: at the id that none of them leaves, anywhere where they go round. Of several ends it is where the ref
+/// stands now (null where it is not), else the newest.
+fn end(updates: &[&RefUpdate], stands: ObjectId) -> Option<ObjectId> {
+    let moves = updates.iter().filter(|update| update.old != update.new);
+    let left: BTreeSet<ObjectId> = moves.map(|update| update.old).collect();
+    let goes_round = updates.iter().all(|update| left.contains(&update.new));
+    let newest_first = updates.iter().rev().map(|update| update.new);
+    let mut ends = newest_first.filter(|id| goes_round || !left.contains(id));
+    match ends.clone().any(|end| end == stands) {
+        true => Some(stands),
+        false => ends.next(),
+    }
+}
+
+/// Where a ref can have been after it was at `from`, by these updates in any order.
+fn reached<'a>(from: ObjectId, updates: impl Iterator<Item = &'a RefUpdate>) -> BTreeSet<ObjectId> {
     let mut moves: BTreeMap<ObjectId, Vec<ObjectId>> = BTreeMap::new();
-    for update in updates.iter().filter(|update| update.old != update.new) {
+    for update in updates {
         moves.entry(update.old).or_default().push(update.new);
     }
-    let mut reached = BTreeSet::from([last]);
-    let mut followed = vec![last];
+    let mut reached = BTreeSet::from([from]);
+    let mut followed = vec![from];
     while let Some(id) = followed.pop() {
         let next = moves.get(&id).into_iter().flatten();
         followed.extend(next.copied().filter(|next| reached.insert(*next)));
     }
-    let goes_round = reached.iter().all(|id| moves.contains_key(id));
-    let is_end = |id: &ObjectId| reached.contains(id) && (goes_round || !moves.contains_key(id));
-    let mut newest = updates.iter().rev().map(|update| update.new);
-    if is_end(&local) {
-        Some(local)
-    } else {
-        newest.find(is_end)
-    }
+    reached
 }
 
 #[cfg(test)]

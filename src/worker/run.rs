@@ -1,8 +1,10 @@
 //! One cycle over one repository: lock, backlog, attempts, settled entries, report.
+mod knowledge;
 mod reconcile;
 mod upkeep;
 
 use std::{
+    cell::OnceCell,
     collections::BTreeMap,
     ffi::OsString,
     io,
@@ -116,6 +118,8 @@ pub(super) struct Work<'a> {
     git_dir: PathBuf,
     /// The `.stargate` folder.
     folder: PathBuf,
+    /// Updates that were carried lately, once somebody asked.
+    settled: OnceCell<Vec<RefUpdate>>,
     _lock: Option<WorkerLock>,
 }
 
@@ -154,6 +158,7 @@ impl<'a> Work<'a> {
             environment,
             clock,
             folder,
+            settled: OnceCell::new(),
         }))
     }
 
@@ -335,7 +340,7 @@ impl<'a> Work<'a> {
             retry: self.config.retry,
             verify: self.config.verify,
             clock: self.clock,
-            knowledge: &self.stargate,
+            knowledge: self,
             null: self.stargate.repository().object_hash().null(),
         }
     }

@@ -193,7 +193,9 @@ impl<'a> Simulation<'a> {
             self.waiting = Some((drafts, place));
         } else {
             self.journal(&drafts, place);
-            self.journal_waiting();
+            if self.waits && self.below(2) == 0 {
+                self.journal_waiting();
+            }
         }
         self.disk.restart();
     }
@@ -234,7 +236,12 @@ impl<'a> Simulation<'a> {
         if reconcile {
             self.reconcile();
         }
-        self.journal_waiting();
+        if self.waits {
+            if self.below(2) == 0 {
+                self.journal_waiting();
+            }
+            self.stargate.borrow_mut().settled = self.done();
+        }
         let backlog = self.backlog();
         let pending = &backlog.pending;
         let updates: Vec<RefUpdate> = pending.iter().map(|located| located.entry.update.clone()).collect();
@@ -360,6 +367,13 @@ impl<'a> Simulation<'a> {
         }
     }
 
+    /// The updates of entries that are done.
+    fn done(&self) -> Vec<RefUpdate> {
+        let mut entries = self.entries();
+        entries.retain(|located| located.entry.status == Status::Done);
+        entries.into_iter().map(|located| located.entry.update).collect()
+    }
+
     /// Every entry, in all files of the journal.
     fn entries(&self) -> Vec<Located> {
         let mut entries = Vec::new();
@@ -384,6 +398,7 @@ impl<'a> Simulation<'a> {
         for _ in 0..4 {
             self.cycle(true);
             self.check_watermarks();
+            self.journal_waiting();
         }
         let stargate = self.stargate.borrow();
         for (name, commit_) in &stargate.refs {

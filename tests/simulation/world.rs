@@ -9,6 +9,7 @@ use gix::ObjectId;
 use stargate_mirror::{
     mirror::{Knowledge, watermark},
     push::{Advertisement, Command, Error, Outcome, RemoteRef, Report, Verdict},
+    ref_update::RefUpdate,
     worker::Mirror,
 };
 
@@ -33,6 +34,8 @@ pub fn commit(id: ObjectId) -> u32 {
 #[derive(Default)]
 pub struct Stargate {
     pub refs: BTreeMap<BString, u32>,
+    /// Updates of entries that are done.
+    pub settled: Vec<RefUpdate>,
     parents: HashMap<u32, u32>,
     commits: u32,
 }
@@ -69,6 +72,10 @@ impl Knowledge for Stargate {
     }
     fn fast_forward(&self, old: ObjectId, new: ObjectId) -> bool {
         self.exists(old) && self.exists(new) && self.contains(commit(old), commit(new))
+    }
+    fn settled(&self, name: &BStr) -> Vec<RefUpdate> {
+        let settled = self.settled.iter().filter(|update| update.name == name);
+        settled.cloned().collect()
     }
 }
 

@@ -17,6 +17,7 @@ fn null() -> ObjectId {
 struct Stargate {
     refs: Vec<(&'static str, u8)>,
     gone: Vec<u8>,
+    settled: Vec<RefUpdate>,
 }
 
 impl Knowledge for Stargate {
@@ -33,6 +34,11 @@ impl Knowledge for Stargate {
         let (old, new) = (old.as_slice()[0], new.as_slice()[0]);
         let known = !self.gone.contains(&old) && !self.gone.contains(&new);
         known && old >> 4 == new >> 4 && old <= new
+    }
+    fn settled(&self, name: &BStr) -> Vec<RefUpdate> {
+        let mut settled = self.settled.clone();
+        settled.retain(|update| update.name == name);
+        settled
     }
 }
 
@@ -148,6 +154,7 @@ fn what_a_power_cut_took_stays_on_the_mirror() {
     let stargate = Stargate {
         refs: vec![(LEDGER, 0x11)],
         gone: vec![0x12],
+        ..Default::default()
     };
     let on_remote = [(LEDGER, 0x12)];
     let plan = planned(&[update(LEDGER, 0x11, 0x12)], &stargate, &on_remote, &rules());
@@ -379,4 +386,42 @@ fn a_rewind_that_is_appended_before_what_it_rewinds_is_carried() {
     let twice = [&backlog[..], &backlog[1..]].concat();
     let plan = planned(&twice, &stargate, &[(LEDGER, 0x12)], &forced);
     assert_eq!(commands(&plan).unwrap()[0], command(LEDGER, 0x12, 0x11));
+}
+
+#[test]
+fn a_creation_that_is_appended_when_the_deletion_is_settled_creates_nothing() {
+    let deleted = [
+        vec![update(LEDGER, 0x11, 0)],
+        chain(&[0x11, 0x12, 0]),
+        chain(&[0, 0x10, 0x20, 0x11, 0]),
+        // Of what came between, nobody has told.
+        [chain(&[0, 0x31]), chain(&[0x11, 0])].concat(),
+    ];
+    for settled in deleted {
+        let stargate = Stargate {
+            settled,
+            ..Default::default()
+        };
+        let plan = planned(&[update(LEDGER, 0, 0x11)], &stargate, &[], &rules());
+        assert_eq!(commands(&plan), Ok(vec![]));
+    }
+    // The update before the one that a power cut took from the refs is no reason to forget it.
+    let stargate = Stargate {
+        settled: chain(&[0, 0x11]),
+        ..Default::default()
+    };
+    let plan = planned(&[update(LEDGER, 0x11, 0x12)], &stargate, &[(LEDGER, 0x11)], &rules());
+    assert_eq!(commands(&plan).unwrap()[0], command(LEDGER, 0x11, 0x12));
+}
+
+#[test]
+fn an_update_that_is_appended_when_its_rewind_is_settled_is_not_carried() {
+    let stargate = Stargate {
+        refs: vec![(LEDGER, 0x11)],
+        settled: vec![update(LEDGER, 0x12, 0x11)],
+        ..Default::default()
+    };
+    let on_remote = [(LEDGER, 0x11), ("refs/kv-mirror/main", 0x11)];
+    let plan = planned(&[update(LEDGER, 0x11, 0x12)], &stargate, &on_remote, &rules());
+    assert_eq!(commands(&plan), Ok(vec![]));
 }

@@ -1,0 +1,54 @@
+//! What is known of the Stargate: of its repository, and of its journal.
+use std::time::Duration;
+
+use bstr::BStr;
+use gix::ObjectId;
+use ulid::Ulid;
+
+use super::Work;
+use crate::{
+    journal::{self, Status},
+    mirror::Knowledge,
+    ref_update::RefUpdate,
+    storage::Disk,
+};
+
+/// No hook that lives is later than this.
+const LATEST: Duration = Duration::from_secs(60 * 60);
+
+impl Knowledge for Work<'_> {
+    fn local(&self, name: &BStr) -> Option<ObjectId> {
+        self.stargate.local(name)
+    }
+
+    fn exists(&self, id: ObjectId) -> bool {
+        self.stargate.exists(id)
+    }
+
+    fn fast_forward(&self, old: ObjectId, new: ObjectId) -> bool {
+        self.stargate.fast_forward(old, new)
+    }
+
+    fn settled(&self, name: &BStr) -> Vec<RefUpdate> {
+        let settled = self.settled.get_or_init(|| self.settled_lately()).iter();
+        settled.filter(|update| update.name == name).cloned().collect()
+    }
+}
+
+impl Work<'_> {
+    /// The updates of entries that are done and not older than [`LATEST`].
+    fn settled_lately(&self) -> Vec<RefUpdate> {
+        let since = self.clock.now() - LATEST;
+        let since = Ulid::from_parts(since.as_millisecond().unsigned_abs(), 0);
+        let mut settled = Vec::new();
+        let visited = journal::visit(&Disk, &self.git_dir, Some(since), |located| {
+            if located.entry.status == Status::Done && located.entry.entry_id >= since {
+                settled.push(located.entry.update);
+            }
+        });
+        if let Err(error) = visited {
+            tracing::warn!(%error, "what the journal has settled cannot be read; taken as nothing");
+        }
+        settled
+    }
+}
