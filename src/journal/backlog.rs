@@ -1,11 +1,11 @@
 //! What is pending in a journal, over all its files.
 use std::{
-    collections::{HashMap, hash_map},
+    collections::{HashMap, HashSet, hash_map},
     io,
     path::Path,
 };
 
-use bstr::ByteSlice;
+use bstr::{BStr, ByteSlice};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use ulid::Ulid;
@@ -92,6 +92,12 @@ impl Backlog {
         let mut known = Scan::load(storage, git_dir);
         known.files.clear();
         Backlog::read_all(storage, git_dir, known)
+    }
+
+    /// The refs that pending entries are about.
+    pub fn pending_refs(&self) -> HashSet<&BStr> {
+        let entries = self.pending.iter();
+        entries.map(|located| located.entry.update.name.as_bstr()).collect()
     }
 
     /// Collects what a reader gives.

@@ -82,11 +82,10 @@ impl<'a> RemoteMirror<'a> {
         };
         let age = self.now.duration_since(self.compared.at);
         let known = mirror.advertisement().refs;
-        let pending = |name: &BString| backlog.pending.iter().any(|located| located.entry.update.name == *name);
         let moved = || {
-            local
-                .iter()
-                .any(|(name, id)| known.get(name) != Some(id) && !pending(name))
+            let pending = backlog.pending_refs();
+            let mut local = local.iter();
+            local.any(|(name, id)| known.get(name) != Some(id) && !pending.contains(name.as_bstr()))
         };
         // A clock that went backwards says nothing.
         Duration::try_from(age).map_or(true, |age| age >= RECONCILE_INTERVAL)

@@ -100,7 +100,8 @@ impl Work<'_> {
         for broken in compared.iter().filter(|compared| compared.standing == Standing::Broken) {
             tracing::error!(ref = %broken.name, "names an object that is gone, and cannot be mirrored; run git fsck");
         }
-        let pending = |name: &BStr| backlog.pending.iter().any(|located| located.entry.update.name == name);
+        let pending = backlog.pending_refs();
+        let pending = |name: &BStr| pending.contains(name);
         missed(&compared, &advertisement.refs, &self.stargate, &pending, cycle.null)
     }
 }
