@@ -326,6 +326,12 @@ fn is_of<S: Storage>(storage: &S, file: &S::File, known: &FileScan) -> io::Resul
     if storage.length(file)? < known.scanned {
         return Ok(false);
     }
+    // Where the last line was lost, another one may stand across its end.
+    let mut end = [0];
+    read_exact_at(storage, file, known.scanned.saturating_sub(1), &mut end)?;
+    if end != *b"\n" {
+        return Ok(false);
+    }
     let item = FileInput::reader(storage, file, offset, BLOCK as usize)
         .next()
         .transpose()?;
