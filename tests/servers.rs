@@ -188,7 +188,7 @@ const REFUSED: &[Refused] = &[
         what: "a push larger than the server takes",
         prepare: |place| drop(place.git(&["config", "receive.maxInputSize", "100"])),
         commands: |place| vec![place.command("refs/kv/main", None, Some(2))],
-        reasons: &["unpack failed: "],
+        reasons: &["unpacker error"],
     },
     Refused {
         what: "a name of one level",

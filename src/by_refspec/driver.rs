@@ -197,6 +197,9 @@ fn send(
         Err(error) if !lost => return Err(error.into()),
         answer => answer,
     };
+    if let Some(error) = answer.as_ref().ok().and_then(Report::unpack_error) {
+        tracing::warn!("the remote could not unpack what it was sent: {error}");
+    }
     let seen = order.verify.then(|| {
         observer.stage(Stage::ReadingBack);
         read_back(connection, &sent)

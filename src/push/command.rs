@@ -37,12 +37,27 @@ pub enum Verdict {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
     verdicts: Vec<(Command, Verdict)>,
+    unpack_error: Option<BString>,
 }
 
 impl Report {
     /// A report with these verdicts.
     pub fn new(verdicts: Vec<(Command, Verdict)>) -> Self {
-        Report { verdicts }
+        Report {
+            verdicts,
+            unpack_error: None,
+        }
+    }
+
+    /// The same, of a server that could not unpack what it was sent, in its words (gitprotocol-pack, *unpack-status*).
+    pub fn with_unpack_error(mut self, error: Option<BString>) -> Self {
+        self.unpack_error = error;
+        self
+    }
+
+    /// Why the server could not unpack what it was sent, in its words.
+    pub fn unpack_error(&self) -> Option<&BStr> {
+        self.unpack_error.as_ref().map(|error| error.as_bstr())
     }
 
     /// Commands with their verdicts, in the order in which the commands were sent.
@@ -57,14 +72,25 @@ impl Report {
             .map(|(_, verdict)| verdict)
     }
 
-    /// The same report, with other words in the place of the server's reasons.
+    /// The same report, whose reasons say why nothing was unpacked: git's own say that, but not why.
+    pub fn with_reasons_explained(self) -> Self {
+        let Some(error) = self.unpack_error.clone() else {
+            return self;
+        };
+        let explain = |reason: &[u8]| format!("unpack failed: {error} ({})", reason.as_bstr());
+        self.map_reasons(explain).with_unpack_error(Some(error))
+    }
+
+    /// The same report, with other words in the place of the server's.
     pub fn map_reasons(self, words: impl Fn(&[u8]) -> String) -> Self {
+        let unpack_error = self.unpack_error.as_ref().map(|error| words(error).into());
         let map = |verdict| match verdict {
             Verdict::Rejected(reason) => Verdict::Rejected(words(&reason).into()),
             other => other,
         };
         let verdicts = self.verdicts.into_iter();
         Report::new(verdicts.map(|(command, verdict)| (command, map(verdict))).collect())
+            .with_unpack_error(unpack_error)
     }
 
     /// Whether the server accepted every command, or had it already.

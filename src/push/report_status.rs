@@ -183,10 +183,12 @@ impl Lines {
             (None, reported) => reported.unwrap_or(Verdict::Unknown),
             // Nothing can be accepted of what was not unpacked.
             (Some(_), Some(Verdict::Accepted | Verdict::Unknown)) => Verdict::Unknown,
-            (Some(error), _) => Verdict::Rejected(format!("unpack failed: {error}").into()),
+            (Some(_), Some(rejected)) => rejected,
+            (Some(error), None) => Verdict::Rejected(format!("unpack failed: {error}").into()),
         };
         let verdicts = self.commands.into_iter().zip(self.verdicts.into_iter().map(verdict));
-        Ok(Report::new(verdicts.collect()))
+        let verdicts = verdicts.collect();
+        Ok(Report::new(verdicts).with_unpack_error(unpack_error))
     }
 }
 
@@ -315,14 +317,29 @@ mod tests {
             "ng refs/kv-mirror/main unpacker error",
             "",
         ]);
-        assert_eq!(
-            verdicts.unwrap(),
-            [Verdict::Unknown, rejected("unpack failed: disk full")]
-        );
+        assert_eq!(verdicts.unwrap(), [Verdict::Unknown, rejected("unpacker error")]);
         assert_eq!(
             plain(&["unpack disk full", ""]).unwrap()[0],
             rejected("unpack failed: disk full")
         );
+    }
+
+    #[test]
+    fn why_nothing_was_unpacked_is_kept_beside_the_reasons() {
+        let command = Command {
+            name: "refs/kv/main".into(),
+            old: ObjectId::null(Kind::Sha1),
+            new: ObjectId::null(Kind::Sha1),
+        };
+        let report =
+            Report::new(vec![(command, rejected("unpacker error"))]).with_unpack_error(Some("disk full".into()));
+        let louder = report.map_reasons(|words| words.to_str_lossy().to_uppercase());
+        assert_eq!(louder.unpack_error(), Some("DISK FULL".into()));
+        let explained = louder.with_reasons_explained();
+        let verdict = explained.verdict("refs/kv/main".into());
+        assert_eq!(verdict, Some(&rejected("unpack failed: DISK FULL (UNPACKER ERROR)")));
+        let fine = Report::new(Vec::new());
+        assert_eq!(fine.clone().with_reasons_explained(), fine);
     }
 
     #[test]

@@ -198,6 +198,7 @@ fn refused(what: String) -> Error {
 
 /// All commands, with the verdicts on those that were sent.
 fn complete(commands: Vec<Command>, sent: &Report) -> Report {
+    let unpack_error = sent.unpack_error().map(ToOwned::to_owned);
     let sent: HashMap<_, _> = sent
         .verdicts()
         .map(|(command, verdict)| (&command.name, verdict))
@@ -214,6 +215,7 @@ fn complete(commands: Vec<Command>, sent: &Report) -> Report {
             .map(|(v, c)| (c, v))
             .collect(),
     )
+    .with_unpack_error(unpack_error)
 }
 
 #[cfg(test)]

@@ -169,6 +169,7 @@ impl Mirror for RemoteMirror<'_> {
             commands,
             &options,
         )
+        .map(Report::with_reasons_explained)
     }
 
     fn read_refs(&mut self, prefixes: &[BString]) -> Result<Vec<RemoteRef>, Error> {
