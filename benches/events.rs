@@ -19,9 +19,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use durable::clock::SystemClock;
 use serde_json::json;
 use stargate_mirror::{
-    clock::SystemClock,
     event::{Event, Layout},
     events::{Context, Options, batch},
 };

@@ -19,9 +19,9 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use bstr::BString;
+use git_push::{Connection, Options, pack};
+use git_push_transport::{Location, Remote, Settings, local::Local};
 use gix::ObjectId;
-use stargate_mirror::push::{self, Connection, Options, pack};
-use stargate_mirror::transport::{Location, Remote, Settings, local::Local};
 use stargate_mirror::worker::RememberedMirror;
 use support::mirror::Mirror;
 
@@ -458,15 +458,15 @@ fn our_push(source: &Path, url: &str, memory: &Path) {
         ..Options::default()
     };
     let mut remote = open(url, |name| std::env::var_os(name));
-    let report = push::push(&mut remote, &advertisement, &repository, commands, &options).expect("a report");
+    let report = git_push::push(&mut remote, &advertisement, &repository, commands, &options).expect("a report");
     assert!(report.all_accepted(), "{report:?}");
 }
 
-fn command(source: &Path, advertisement: &push::Advertisement) -> push::Command {
+fn command(source: &Path, advertisement: &git_push::Advertisement) -> git_push::Command {
     let new = tip(source).expect("something to push");
     let name = BString::from(REF);
     let old = advertisement.id(name.as_ref()).unwrap_or(new.kind().null());
-    push::Command { name, old, new }
+    git_push::Command { name, old, new }
 }
 
 fn init(folder: &Path) {

@@ -22,14 +22,13 @@ use std::{
 };
 
 use bstr::BString;
+use durable::{clock::SystemClock, storage::Disk};
 use faulty::Faulty;
 use gix::ObjectId;
 use jiff::Timestamp;
 use stargate_mirror::{
-    clock::SystemClock,
     journal::{Backlog, Draft, Entry, FOLDER, Origin, ROTATE_AT, Source, Status, Writer, encode, file_in, path_in},
     ref_update::RefUpdate,
-    storage::Disk,
 };
 use ulid::Ulid;
 

@@ -10,11 +10,9 @@
 use std::error::Error;
 
 use bstr::{BStr, ByteSlice};
+use git_push::{Command, Connection, Options, Verdict};
+use git_push_transport::{Location, Remote, Settings};
 use gix::{ObjectId, objs::tree::EntryKind};
-use stargate_mirror::{
-    push::{self, Command, Connection, Options, Verdict},
-    transport::{Location, Remote, Settings},
-};
 
 /// The branch that notes are pushed to.
 pub const BRANCH: &str = "refs/heads/notes";
@@ -50,7 +48,7 @@ pub fn push_note(remote: &str, note: &str) -> Result<(ObjectId, Verdict), Box<dy
         old: there.unwrap_or(id.kind().null()),
         new: id,
     };
-    let report = push::push(
+    let report = git_push::push(
         &mut connection,
         &advertisement,
         &repository,

@@ -6,8 +6,9 @@
 use std::{path::Path, time::Duration};
 
 use bstr::{BString, ByteSlice};
+use durable::retry::RetryPolicy;
 
-use crate::{append_only::Paths, ref_pattern::RefPatterns, retry::RetryPolicy};
+use crate::{append_only::Paths, ref_pattern::RefPatterns};
 
 /// The key of [`Config::append_only`]: where its value is a [`Problem`], nobody knows what is guarded.
 pub const APPEND_ONLY: &str = "stargate.appendOnly";

@@ -11,12 +11,12 @@
 //!   local refs ---> worker::cycle ---> mirror::plan ---> groups of commands
 //!                           |                                 |
 //!                           |                                 v
-//!                           |                push: negotiate, pack, request
+//!                           |                git_push: negotiate, pack, request
 //!                           |                                 |
 //!                           v                                 v
-//!                 mirror::settlement <--verdicts-- transport: http, ssh, … ---> mirror
-//!                           |                                                    ^
-//!                           v                                                    |
+//!                 mirror::settlement <--verdicts-- git_push_transport: http, … ---> mirror
+//!                           |                                                       ^
+//!                           v                                                       |
 //!                  journal: done, pending              wait: polls refs/kv-mirror/<ns>
 //!
 //!   relay, or standard input --events::source--> batch --> context repository --events::pusher--> mirror
@@ -24,7 +24,18 @@
 //!
 //! # The house
 //!
-//! Imports point downward only; a test reads the `use` lines and fails when one points up.
+//! This is one package of a workspace. The others know neither a mirror nor a journal, and none of them knows this one:
+//!
+//! ```text
+//! crates/git-push            PURE wire: pkt_line, advertisement, request, report_status; what may be pushed: refspec, lease,
+//!                            ruling; packs: enumerate (what), base and delta (as what), reuse and bitmap (what is packed
+//!                            already), pack (the writer); session (one push). No socket, no program is run
+//! crates/git-push-transport  remote (one type for a mirror, whatever its URL), http, stream (ssh, git://), local; settings,
+//!                            credentials, upload_pack (PURE: reading), fetch; web (a service that is asked over HTTP)
+//! crates/durable             storage (the only place that fsyncs, locks, renames), clock, retry
+//! ```
+//!
+//! In this package, imports point downward only; a test reads the `use` lines and fails when one points up.
 //!
 //! ```text
 //! main.rs, bin/stargate-hook.rs   argv in, exit code out
@@ -42,19 +53,13 @@
 //!            push (identity, meta), large_blobs, account (log, words to the pusher), install, durability (core.fsync)
 //!
 //! mirror     PURE: plan (entries + refs + the remote's refs -> groups of commands), settlement, reconcile, watermark
-//! transport  remote (one type for a mirror, whatever its URL), http, stream (ssh, git://), local; settings, credentials,
-//!            upload_pack (PURE: reading), fetch; web (a service that is asked over HTTP)
 //! journal    folder (whose it is), format (prose first), status, entry, line, reader and backlog (never write), scan (what
 //!            need not be read again), writer (lock), append, settle, repair, rotation, segment, intent, recovery (intents to entries);
 //!            tail and log (the same for lines of other kinds)
-//! push       PURE wire: pkt_line, advertisement, request, report_status; what may be pushed: refspec, lease, ruling;
-//!            packs: enumerate (what), base and delta (as what), reuse and bitmap (what is packed already), pack (the
-//!            writer); session (one push)
 //!
-//! storage    the only place that fsyncs, locks, renames
 //! config     git config [stargate] -> one Config
 //! append_only  PURE: paths; compare (two trees), renames, history (which commits are new), range, schema
-//! ref_update, ref_pattern, event, clock, retry    values and policies that everything may use
+//! ref_update, ref_pattern, event    values that everything may use
 //! ```
 //!
 //! # What is nowhere to be found
@@ -64,9 +69,7 @@
 //! - A token in a file, a log line, an error or a process title: tokens are `secrecy` types from the environment to
 //!   the header.
 //! - A command whose old id comes from the journal: it is what the mirror has, advertised or read back.
-//! - Network code in `stargate-hook`: it reaches `hook`, `journal` and the ground floor.
-#![deny(missing_docs)]
-#![forbid(unsafe_code)]
+//! - Network code in `stargate-hook`: it reaches `hook`, `journal`, the ground floor, and no crate for pushes.
 
 pub mod cli;
 
@@ -76,17 +79,11 @@ pub mod hook;
 pub mod relay;
 pub mod worker;
 
-pub mod mirror;
-pub mod transport;
-
 pub mod journal;
-pub mod push;
+pub mod mirror;
 
 pub mod append_only;
-pub mod clock;
 pub mod config;
 pub mod event;
 pub mod ref_pattern;
 pub mod ref_update;
-pub mod retry;
-pub mod storage;

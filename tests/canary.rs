@@ -6,7 +6,7 @@ mod support;
 use std::path::{Path, PathBuf};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use stargate_mirror::push::pkt_line;
+use git_push::pkt_line;
 use support::{
     scripted::{Received, Scripted, Step, answer},
     stargate::{Stargate, clean_command, feed, git},

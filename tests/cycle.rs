@@ -5,15 +5,14 @@ use std::{
 };
 
 use bstr::{BStr, BString, ByteSlice};
+use durable::{clock::ManualClock, retry::RetryPolicy};
+use git_push::{Advertisement, Command, Error, Outcome, RemoteRef, Report, Verdict};
 use gix::ObjectId;
 use proptest::prelude::*;
 use stargate_mirror::{
-    clock::ManualClock,
     mirror::{Knowledge, Rules},
-    push::{Advertisement, Command, Error, Outcome, RemoteRef, Report, Verdict},
     ref_pattern::RefPatterns,
     ref_update::RefUpdate,
-    retry::RetryPolicy,
     worker::{Cycle, Marks, Mirror, Settled},
 };
 

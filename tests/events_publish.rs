@@ -4,14 +4,16 @@ mod support;
 use std::{fs, path::Path};
 
 use bstr::BString;
+use durable::{
+    clock::{ManualClock, SystemClock},
+    retry::RetryPolicy,
+};
+use git_push::{Advertisement, Connection, Outcome, Pack, RemoteRef, Report, Request, Traffic};
+use git_push_transport::{Location, Remote, Settings};
 use gix::ObjectId;
 use stargate_mirror::{
-    clock::{ManualClock, SystemClock},
     event::Layout,
     events::{Context, Options, Published, Upstream, refused},
-    push::{self, Advertisement, Connection, Outcome, Pack, RemoteRef, Report, Request, Traffic},
-    retry::RetryPolicy,
-    transport::{Location, Remote, Settings},
 };
 use support::{
     events::{context, event, events, is_sound, now, options, simple},
@@ -25,7 +27,7 @@ fn remote(url: &str) -> Remote {
     support::pushing::open(url, &Settings::from_environment(|_| None).expect("settings"))
 }
 
-fn publish(context: &Context, url: &str) -> Result<Published, push::Error> {
+fn publish(context: &Context, url: &str) -> Result<Published, git_push::Error> {
     context.publish(&mut remote(url), &ManualClock::default(), RetryPolicy::default())
 }
 
@@ -159,21 +161,21 @@ struct Interrupted<F: FnMut()> {
 }
 
 impl<F: FnMut()> Connection for Interrupted<F> {
-    fn advertisement(&mut self) -> Result<Advertisement, push::Error> {
+    fn advertisement(&mut self) -> Result<Advertisement, git_push::Error> {
         self.remote.advertisement()
     }
-    fn send(&mut self, request: &Request, pack: Option<Pack>) -> Result<Report, push::Error> {
+    fn send(&mut self, request: &Request, pack: Option<Pack>) -> Result<Report, git_push::Error> {
         if let Some(mut before) = self.before.take() {
             before();
         }
         let report = self.remote.send(request, pack);
         if self.lost > 0 {
             self.lost -= 1;
-            return Err(push::Error::new(Outcome::Ambiguous, "the answer was lost"));
+            return Err(git_push::Error::new(Outcome::Ambiguous, "the answer was lost"));
         }
         report
     }
-    fn read_refs(&mut self, prefixes: &[BString]) -> Result<Vec<RemoteRef>, push::Error> {
+    fn read_refs(&mut self, prefixes: &[BString]) -> Result<Vec<RemoteRef>, git_push::Error> {
         self.remote.read_refs(prefixes)
     }
     fn traffic(&self) -> Traffic {
@@ -182,7 +184,7 @@ impl<F: FnMut()> Connection for Interrupted<F> {
 }
 
 impl<F: FnMut()> Upstream for Interrupted<F> {
-    fn fetch(&mut self, want: ObjectId, into: &gix::Repository, haves: &[ObjectId]) -> Result<(), push::Error> {
+    fn fetch(&mut self, want: ObjectId, into: &gix::Repository, haves: &[ObjectId]) -> Result<(), git_push::Error> {
         self.remote.fetch(want, into, haves)
     }
 }

@@ -3,11 +3,10 @@ mod support;
 
 use std::{cell::Cell, collections::BTreeMap, fs, io, path::Path};
 
+use durable::{clock::SystemClock, storage::Disk};
 use stargate_mirror::{
-    clock::SystemClock,
     event::{Event, Layout},
     events::{Context, Kind, Options, lock_file::Lock, refused},
-    storage::Disk,
 };
 use support::{
     events::{context, event, events, is_sound, now, options, simple},

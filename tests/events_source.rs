@@ -3,18 +3,16 @@ mod support;
 
 use std::{collections::BTreeSet, thread, time::Duration};
 
+use durable::clock::SystemClock;
+use git_push::Outcome;
+use git_push_transport::{Settings, web::Web};
 use serde_json::json;
-use stargate_mirror::{
-    clock::SystemClock,
-    events::{
-        inbox::{Inbox, Next, inbox},
-        source::{
-            Arrival, Mark,
-            relay::{Follower, Held},
-        },
+use stargate_mirror::events::{
+    inbox::{Inbox, Next, inbox},
+    source::{
+        Arrival, Mark,
+        relay::{Follower, Held},
     },
-    push::Outcome,
-    transport::{Settings, web::Web},
 };
 use support::feeds::{Feeds, Manners, event};
 
@@ -47,7 +45,7 @@ fn follow(feeds: &Feeds, held: Held) -> Inbox<Arrival> {
     inbox
 }
 
-fn fetch(feeds: &Feeds, held: Held) -> (Result<(), stargate_mirror::push::Error>, Vec<Arrival>) {
+fn fetch(feeds: &Feeds, held: Held) -> (Result<(), git_push::Error>, Vec<Arrival>) {
     let (sender, inbox) = inbox();
     let done = Follower::new(web(feeds, None, PATIENCE), "f", held, sender, SystemClock::default()).fetch();
     let mut found = Vec::new();

@@ -10,12 +10,10 @@ use std::{
     process::{Command, Stdio},
 };
 
+use durable::storage::{Disk, Storage};
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use stargate_mirror::{
-    journal::{Backlog, Reader},
-    storage::{Disk, Storage},
-};
+use stargate_mirror::journal::{Backlog, Reader};
 use support::stargate::{SOME_ID, Stargate, ZERO, creation, feed, git, git_command, start, stderr, try_git};
 
 fn mode(path: &Path) -> u32 {

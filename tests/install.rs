@@ -8,12 +8,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use stargate_mirror::{
-    hook::{
-        durability::make_durable,
-        install::{Change, InPlace, InstallError, Installation, Report, install},
-    },
-    storage::Disk,
+use durable::storage::Disk;
+use stargate_mirror::hook::{
+    durability::make_durable,
+    install::{Change, InPlace, InstallError, Installation, Report, install},
 };
 use support::stargate::{HOOK, Stargate, clean_command, creation, feed, git, stderr};
 

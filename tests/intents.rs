@@ -12,14 +12,14 @@ use std::{
 };
 
 use bstr::BStr;
+use durable::{
+    clock::{Clock, SystemClock},
+    storage::{Disk, Storage},
+};
 use gix::ObjectId;
 use jiff::Timestamp;
 use serde_json::json;
-use stargate_mirror::{
-    clock::{Clock, SystemClock},
-    journal::{Backlog, Entry, Recovered, Source, Writer},
-    storage::{Disk, Storage},
-};
+use stargate_mirror::journal::{Backlog, Entry, Recovered, Source, Writer};
 use support::stargate::{HOOK, SOME_ID, Stargate, creation, feed, git, git_command, stderr, try_git};
 
 /// What touches the disk.

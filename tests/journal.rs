@@ -9,10 +9,10 @@ use std::{
     time::Duration,
 };
 
+use durable::storage::{Disk, Storage};
 use proptest::prelude::*;
-use stargate_mirror::{
-    journal::{Appended, Backlog, Cause, FOLDER, Origin, Repair, Source, Status, WriteError, Writer, path_in},
-    storage::{Disk, Storage},
+use stargate_mirror::journal::{
+    Appended, Backlog, Cause, FOLDER, Origin, Repair, Source, Status, WriteError, Writer, path_in,
 };
 use support::faulty::{Fault, Faulty, clock, clock_with, draft, drafts};
 

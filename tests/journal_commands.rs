@@ -4,11 +4,8 @@ mod support;
 
 use std::{fs, time::Duration};
 
-use stargate_mirror::{
-    clock::SystemClock,
-    journal::{Backlog, Located, Status, Writer},
-    storage::Disk,
-};
+use durable::{clock::SystemClock, storage::Disk};
+use stargate_mirror::journal::{Backlog, Located, Status, Writer};
 use support::stargate::{Stargate, clean_command, creation, feed, stderr};
 
 #[test]

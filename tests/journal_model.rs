@@ -13,17 +13,14 @@ use std::{
     time::Duration,
 };
 
+use durable::{clock::Clock, storage::Disk};
 use proptest::{
     prelude::*,
     sample::{select, subsequence},
     test_runner::{Config, FileFailurePersistence},
 };
 use proptest_state_machine::{ReferenceStateMachine, StateMachineTest, prop_state_machine};
-use stargate_mirror::{
-    clock::Clock,
-    journal::{Backlog, Counts, Located, Status, Writer, file_in, path_in, visit},
-    storage::Disk,
-};
+use stargate_mirror::journal::{Backlog, Counts, Located, Status, Writer, file_in, path_in, visit};
 use support::faulty::{clock, draft};
 
 const RETENTION: Duration = Duration::from_secs(30 * 24 * 60 * 60);

@@ -4,13 +4,10 @@ mod support;
 
 use std::{cell::Cell, collections::BTreeSet, fs, io, path::Path};
 
-use stargate_mirror::{
-    clock::Clock,
-    journal::{
-        Cause, Repair, WriteError,
-        log::{Log, Place, Written},
-    },
-    storage::Storage,
+use durable::{clock::Clock, storage::Storage};
+use stargate_mirror::journal::{
+    Cause, Repair, WriteError,
+    log::{Log, Place, Written},
 };
 use support::faulty::{Fault, Faulty, clock};
 

@@ -8,14 +8,14 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use bstr::BString;
+use git_push::{Advertisement, Base, Capabilities, Command, Connection, Options, pack::Format};
+use git_push_transport::local::Local;
 use gix::refs::transaction::PreviousValue;
 use gix::{ObjectId, Repository};
 use history::{commit, git};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use random::{closure, steps};
-use stargate_mirror::push::{self, Advertisement, Base, Capabilities, Command, Connection, Options, pack::Format};
-use stargate_mirror::transport::local::Local;
 
 /// How the objects of the source are stored.
 #[derive(Debug, Clone, Copy)]
@@ -145,7 +145,8 @@ fn push_to(source: &Repository, mirror: &Path, tips: &[ObjectId], receiver: Rece
     let commands = commands(&advertisement, tips);
     match receiver {
         Receiver::Local => {
-            let report = push::push(&mut connection, &advertisement, source, commands, &Options::default()).unwrap();
+            let report =
+                git_push::push(&mut connection, &advertisement, source, commands, &Options::default()).unwrap();
             assert!(report.all_accepted(), "{report:?}");
         }
         Receiver::Git(format) => {
@@ -157,7 +158,7 @@ fn push_to(source: &Repository, mirror: &Path, tips: &[ObjectId], receiver: Rece
                 },
                 ..advertisement
             };
-            let pack = push::pack::make(source, &advertisement, &commands).unwrap();
+            let pack = git_push::pack::make(source, &advertisement, &commands).unwrap();
             assert_eq!(pack.bytes, pack.file.metadata().unwrap().len());
             git(
                 mirror,
@@ -307,8 +308,8 @@ fn long_histories_of_wide_folders_are_no_larger_than_gits() {
             let (old, new) = (old.map(|old: usize| commits[old]), commits[new]);
             let (advertisement, commands) = remote(old, new);
             let repository = gix::open(&path).unwrap();
-            let list = push::enumerate::enumerate(&repository, &advertisement, &commands).unwrap();
-            let pack = push::pack::write(&repository, &list, format).unwrap();
+            let list = git_push::enumerate::enumerate(&repository, &advertisement, &commands).unwrap();
+            let pack = git_push::pack::write(&repository, &list, format).unwrap();
             let theirs = bytes_of_git(&path, old, new);
             // zlib-rs and zlib compress differently, by a percent or so.
             assert!(
@@ -338,7 +339,7 @@ fn a_bitmap_is_believed_only_when_it_says_that_all_is_reached() {
     let made = |tips: &[ObjectId], theirs: Option<ObjectId>| {
         let (mut advertisement, _) = remote(theirs, tips[0]);
         advertisement.capabilities.list.push(("ofs-delta".into(), None));
-        let pack = push::pack::make(&gix::open(&path).unwrap(), &advertisement, &commands_for(tips)).unwrap();
+        let pack = git_push::pack::make(&gix::open(&path).unwrap(), &advertisement, &commands_for(tips)).unwrap();
         pack.objects as usize
     };
     let reached = |tips: &[ObjectId]| closure(&repository, tips.iter().copied()).len();
@@ -368,7 +369,7 @@ fn a_bitmap_is_believed_only_when_it_says_that_all_is_reached() {
     }
     let (mut advertisement, _) = remote(None, side);
     advertisement.capabilities.list.push(("ofs-delta".into(), None));
-    let mut as_it_is = push::pack::make(&gix::open(&path).unwrap(), &advertisement, &commands_for(&both)).unwrap();
+    let mut as_it_is = git_push::pack::make(&gix::open(&path).unwrap(), &advertisement, &commands_for(&both)).unwrap();
     let mut bytes = Vec::new();
     std::io::Read::read_to_end(&mut as_it_is.file, &mut bytes).unwrap();
     assert!(bytes == pack);
@@ -409,9 +410,9 @@ fn a_pack_that_holds_what_is_pushed_and_nothing_else_is_sent_as_it_is() {
     let written = |tip: ObjectId, ofs_delta| {
         let (advertisement, commands) = remote(None, tip);
         let repository = gix::open(&path).unwrap();
-        let list = push::enumerate::enumerate(&repository, &advertisement, &commands).unwrap();
+        let list = git_push::enumerate::enumerate(&repository, &advertisement, &commands).unwrap();
         let format = Format { ofs_delta, thin: true };
-        let mut pack = push::pack::write(&repository, &list, format).unwrap();
+        let mut pack = git_push::pack::write(&repository, &list, format).unwrap();
         let mut bytes = Vec::new();
         std::io::Read::read_to_end(&mut pack.file, &mut bytes).unwrap();
         bytes
@@ -457,7 +458,7 @@ fn a_damaged_entry_is_not_copied_when_there_is_another_copy() {
     git(&mirror, &["fsck", "--strict", "--full"], None);
     std::fs::remove_file(path.join("objects").join(&victim[..2]).join(&victim[2..])).unwrap();
     let (advertisement, commands) = remote(None, commits[0]);
-    let error = push::pack::make(&gix::open(&path).unwrap(), &advertisement, &commands).unwrap_err();
+    let error = git_push::pack::make(&gix::open(&path).unwrap(), &advertisement, &commands).unwrap_err();
     assert!(error.to_string().contains(&victim), "{error}");
     assert_eq!(error.hint(), Some("run `git fsck` there"));
 }
@@ -510,7 +511,7 @@ fn large_and_empty_blobs_arrive_loose_and_packed_whole_and_as_deltas() {
         assert_mirrors(&path, &mirror, &commits[2..], &commits);
         let (advertisement, commands) = remote(Some(commits[1]), commits[2]);
         let source = gix::open(&path).unwrap();
-        let list = push::enumerate::enumerate(&source, &advertisement, &commands).unwrap();
+        let list = git_push::enumerate::enumerate(&source, &advertisement, &commands).unwrap();
         assert!(
             list.objects
                 .iter()
@@ -520,7 +521,7 @@ fn large_and_empty_blobs_arrive_loose_and_packed_whole_and_as_deltas() {
             ofs_delta: true,
             thin: true,
         };
-        let pack = push::pack::write(&source, &list, format).unwrap();
+        let pack = git_push::pack::write(&source, &list, format).unwrap();
         assert!((2 << 20..(2 << 20) + 20_000).contains(&pack.bytes), "{}", pack.bytes);
     }
 }

@@ -7,13 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use bstr::BString;
+use git_push::{Advertisement, Command, Connection, Error, Options, Outcome, pack::Format};
+use git_push_transport::local::Local;
 use gix::{ObjectId, Repository};
 use history::{commit, git};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use random::{Step, closure, steps};
-use stargate_mirror::push::{self, Advertisement, Command, Connection, Error, Options, Outcome, pack::Format};
-use stargate_mirror::transport::local::Local;
 
 const FORMATS: [&str; 2] = ["sha1", "sha256"];
 
@@ -45,7 +45,7 @@ fn enumerate(
     advertisement: &Advertisement,
     commands: &[Command],
 ) -> Result<Vec<ObjectId>, Error> {
-    let list = push::enumerate::enumerate(repository, advertisement, commands)?;
+    let list = git_push::enumerate::enumerate(repository, advertisement, commands)?;
     Ok(list.objects.iter().map(|listed| listed.id).collect())
 }
 
@@ -85,7 +85,7 @@ fn push_locally(source: &Repository, mirror: &Path, wanted: &Refs) {
         ..Options::default()
     };
     let commands = commands(&advertisement, wanted);
-    let report = push::push(&mut connection, &advertisement, source, commands, &options).unwrap();
+    let report = git_push::push(&mut connection, &advertisement, source, commands, &options).unwrap();
     assert!(report.all_accepted(), "{report:?}");
 }
 
@@ -93,12 +93,12 @@ fn push_locally(source: &Repository, mirror: &Path, wanted: &Refs) {
 fn push_with_git(source: &Repository, mirror: &Path, wanted: &Refs) {
     let advertisement = Local::open(mirror).unwrap().advertisement().unwrap();
     let commands = commands(&advertisement, wanted);
-    let list = push::enumerate::enumerate(source, &advertisement, &commands).unwrap();
+    let list = git_push::enumerate::enumerate(source, &advertisement, &commands).unwrap();
     let format = Format {
         ofs_delta: true,
         thin: true,
     };
-    let pack = push::pack::write(source, &list, format).unwrap();
+    let pack = git_push::pack::write(source, &list, format).unwrap();
     assert_eq!(pack.objects as usize, list.objects.len());
     assert_eq!(pack.bytes, pack.file.metadata().unwrap().len());
     git(
@@ -185,7 +185,7 @@ fn check_enumeration(repository: &Repository, steps: &[Step], had: &[Index], wan
     for (old, new) in had.iter().flat_map(|old| wanted.iter().map(move |new| (*old, *new))) {
         let reachable = closure(repository, [new]).contains(&old);
         assert_eq!(
-            push::fast_forward(repository, old, new).unwrap(),
+            git_push::fast_forward(repository, old, new).unwrap(),
             reachable,
             "{old} to {new}"
         );
@@ -336,9 +336,9 @@ fn tags_trees_and_blobs_are_sent_with_what_they_stand_for() {
             .unwrap()
             .is_empty()
     );
-    assert!(push::fast_forward(&repository, tip, outer).unwrap());
-    assert!(!push::fast_forward(&repository, files, tip).unwrap());
-    assert!(!push::fast_forward(&repository, blob, files).unwrap());
+    assert!(git_push::fast_forward(&repository, tip, outer).unwrap());
+    assert!(!git_push::fast_forward(&repository, files, tip).unwrap());
+    assert!(!git_push::fast_forward(&repository, blob, files).unwrap());
 }
 
 #[test]
@@ -449,7 +449,7 @@ fn what_is_missing_here_is_named_with_where_it_was_reached_from() {
         enumerate(&repository, &advertised([gone]), &creates([orphan])).unwrap(),
         [orphan, empty]
     );
-    assert!(!push::fast_forward(&repository, gone, orphan).unwrap());
+    assert!(!git_push::fast_forward(&repository, gone, orphan).unwrap());
 }
 
 #[test]

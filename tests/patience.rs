@@ -4,11 +4,9 @@ mod support;
 
 use std::{fs, path::PathBuf, time::Duration};
 
+use durable::clock::Clock;
 use jiff::Timestamp;
-use stargate_mirror::{
-    clock::Clock,
-    worker::{self, CycleOutcome, CycleReport, Memory, Options},
-};
+use stargate_mirror::worker::{self, CycleOutcome, CycleReport, Memory, Options};
 use support::stargate::{Stargate, creation, git};
 
 /// A clock that stands.

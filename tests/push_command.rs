@@ -12,12 +12,12 @@ use std::{
 };
 
 use bstr::BString;
-use proptest::prelude::*;
-use stargate_mirror::{
-    by_refspec::{self, Fate, Order, Tracking},
-    push::{Advertisement, Connection, Error, Outcome, Pack, RemoteRef, Report, Request, Traffic, refspec::Refspecs},
-    transport::local::Local,
+use git_push::{
+    Advertisement, Connection, Error, Outcome, Pack, RemoteRef, Report, Request, Traffic, refspec::Refspecs,
 };
+use git_push_transport::local::Local;
+use proptest::prelude::*;
+use stargate_mirror::by_refspec::{self, Fate, Order, Tracking};
 use support::{
     git::{self, commit, git},
     mirror::{Format, Mirror},
@@ -729,7 +729,7 @@ fn the_example_pushes_commits_that_are_in_memory_only() {
     let remote = folder.path().display().to_string();
     for note in ["one", "two"] {
         let (id, verdict) = example::push_note(&remote, note).expect("a push");
-        assert_eq!(verdict, stargate_mirror::push::Verdict::Accepted);
+        assert_eq!(verdict, git_push::Verdict::Accepted);
         assert_eq!(git(folder.path(), &["rev-parse", example::BRANCH]), id.to_string());
         assert_eq!(git(folder.path(), &["show", "notes:note"]), note);
     }

@@ -4,13 +4,12 @@ mod history;
 use std::path::{Path, PathBuf};
 
 use bstr::{BString, ByteSlice};
+use git_push::{
+    Advertisement, Command, Connection, Error, Options, Outcome, Pack, RemoteRef, Report, Request, Traffic, Verdict,
+};
+use git_push_transport::local::Local;
 use gix::{ObjectId, Repository};
 use history::{commit, git};
-use stargate_mirror::push::{
-    self, Advertisement, Command, Connection, Error, Options, Outcome, Pack, RemoteRef, Report, Request, Traffic,
-    Verdict,
-};
-use stargate_mirror::transport::local::Local;
 
 /// A source with three commits in a row, and a mirror.
 struct Pair {
@@ -64,7 +63,7 @@ impl Pair {
             ..Options::default()
         };
         let commands = commands.iter().map(command).collect();
-        let report = push::push(&mut connection, &advertisement, &self.source, commands, &options).unwrap();
+        let report = git_push::push(&mut connection, &advertisement, &self.source, commands, &options).unwrap();
         report.verdicts().map(|(_, verdict)| verdict.clone()).collect()
     }
 
@@ -129,7 +128,7 @@ fn a_mirror_can_be_opened_by_its_worktree_and_read_by_prefix() {
     let commands = names
         .map(|name| command(&(name, pair.null(), pair.commits[0])))
         .to_vec();
-    let report = push::push(
+    let report = git_push::push(
         &mut connection,
         &advertisement,
         &pair.source,
@@ -168,7 +167,7 @@ fn names_need_not_be_utf8() {
     };
     let advertisement = connection.advertisement().unwrap();
     let options = Options::default();
-    let report = push::push(&mut connection, &advertisement, &pair.source, vec![command], &options).unwrap();
+    let report = git_push::push(&mut connection, &advertisement, &pair.source, vec![command], &options).unwrap();
     assert!(report.all_accepted());
     assert_eq!(connection.read_refs(std::slice::from_ref(&name)).unwrap()[0].name, name);
 }
@@ -371,7 +370,7 @@ fn another_object_format_is_misconfigured() {
     let mut connection = theirs.connect();
     let advertisement = connection.advertisement().unwrap();
     let commands = vec![command(&("refs/kv/main", ours.null(), ours.commits[0]))];
-    let error = push::push(
+    let error = git_push::push(
         &mut connection,
         &advertisement,
         &ours.source,
@@ -447,7 +446,7 @@ fn what_changes_nothing_is_not_sent_and_what_was_not_answered_is_unknown() {
     ];
     let idle = commands[..1].to_vec();
     let mut push = |commands| {
-        let report = push::push(
+        let report = git_push::push(
             &mut recorder,
             &advertisement,
             &pair.source,
@@ -475,7 +474,7 @@ fn a_pack_is_sent_with_every_update_and_never_with_deletions_alone() {
     let mut recorder = Recorder::default();
     for (old, new) in [(two, null), (two, one)] {
         let commands = vec![command(&("refs/kv/main", old, new))];
-        push::push(
+        git_push::push(
             &mut recorder,
             &advertisement,
             &pair.source,
@@ -501,7 +500,7 @@ fn nothing_is_sent_when_atomic_is_not_offered() {
         atomic: true,
         ..Options::default()
     };
-    let error = push::push(&mut recorder, &advertisement, &pair.source, commands, &options).unwrap_err();
+    let error = git_push::push(&mut recorder, &advertisement, &pair.source, commands, &options).unwrap_err();
     assert_eq!(error.outcome(), Outcome::Misconfigured);
     assert!(recorder.sent.is_empty());
 }

@@ -14,14 +14,14 @@ use std::{
     time::Duration,
 };
 
-use jiff::Timestamp;
-use stargate_mirror::{
+use durable::{
     clock::{Clock, SystemClock},
-    journal::{
-        Backlog, Counts, FOLDER, Located, ProblemKind, QUIET, ROTATE_AT, Repair, SCAN, Status, Writer, oldest_pending,
-        path_in, segments,
-    },
     storage::Disk,
+};
+use jiff::Timestamp;
+use stargate_mirror::journal::{
+    Backlog, Counts, FOLDER, Located, ProblemKind, QUIET, ROTATE_AT, Repair, SCAN, Status, Writer, oldest_pending,
+    path_in, segments,
 };
 use support::faulty::{Faulty, clock, draft, drafts};
 use ulid::Ulid;

@@ -4,8 +4,8 @@ mod support;
 
 use std::path::PathBuf;
 
-use stargate_mirror::push::{self, Command, Connection, Error, Options, Outcome, Report, Verdict};
-use stargate_mirror::transport::{Remote, Settings};
+use git_push::{Command, Connection, Error, Options, Outcome, Report, Verdict};
+use git_push_transport::{Remote, Settings};
 use support::{
     git::{self, git},
     mirror::{Format, Mirror},
@@ -105,7 +105,7 @@ impl Place {
             ..Options::default()
         };
         let create = vec![self.command("refs/kv/main", None, Some(0))];
-        push::push(
+        git_push::push(
             &mut remote,
             &advertisement,
             &repository(self.source.path()),

@@ -11,17 +11,15 @@ use std::{
     time::Duration,
 };
 
+use durable::clock::SystemClock;
+use git_push_transport::{Settings, web::Web};
 use serde_json::{Value, json};
-use stargate_mirror::{
-    clock::SystemClock,
-    events::{
-        inbox::{Inbox, Next, inbox},
-        source::{
-            Arrival,
-            relay::{Follower, Held},
-        },
+use stargate_mirror::events::{
+    inbox::{Inbox, Next, inbox},
+    source::{
+        Arrival,
+        relay::{Follower, Held},
     },
-    transport::{Settings, web::Web},
 };
 use support::processes::program;
 

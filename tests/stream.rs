@@ -10,8 +10,8 @@ use std::{
 };
 
 use bstr::BString;
-use stargate_mirror::push::{self, Connection, Error, Options, Outcome, Verdict};
-use stargate_mirror::transport::{Remote, Settings};
+use git_push::{Connection, Error, Options, Outcome, Verdict};
+use git_push_transport::{Remote, Settings};
 use support::{
     git::git,
     pushing::{command, id, open, pushed, repository, source},
@@ -138,7 +138,7 @@ fn what_is_remembered_is_pushed_to_without_a_look_before() {
         let repository = repository(folder.path());
         let create = vec![command("refs/kv/main", None, Some(&commits[0]), &commits[0])];
         let push = |remote: &mut Remote, commands| {
-            push::push(remote, &advertisement, &repository, commands, &Options::default())
+            git_push::push(remote, &advertisement, &repository, commands, &Options::default())
         };
         assert!(push(&mut remote, create.clone()).expect("a report").all_accepted());
         // The old id is stale by now.

@@ -2,11 +2,9 @@
 use std::path::Path;
 
 use bstr::{BString, ByteSlice};
+use git_push::{Advertisement, Command, Outcome, Report, Request, Verdict, WireError, advertisement, report_status};
 use gix::{ObjectId, hash::Kind};
 use proptest::prelude::*;
-use stargate_mirror::push::{
-    Advertisement, Command, Outcome, Report, Request, Verdict, WireError, advertisement, report_status,
-};
 
 const ADVERTISEMENTS: [&str; 10] = [
     "sha1",

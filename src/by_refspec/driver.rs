@@ -2,18 +2,18 @@
 use std::collections::BTreeMap;
 
 use bstr::{BStr, BString};
+use git_push::{
+    Advertisement, Command, Connection, Error, Observer, Outcome, Report, Stage, Verdict, causes,
+    lease::{self, Lease},
+    refspec::{LocalRefs, Refspecs, Wanted},
+    ruling::{self, Refusal, Ruling},
+};
 use gix::{ObjectId, Repository, prelude::ObjectIdExt, refs::TargetRef};
 
 use super::{
     error::PushError,
     report::{Fate, RefReport},
     tracking::Tracking,
-};
-use crate::push::{
-    self, Advertisement, Command, Connection, Error, Observer, Outcome, Report, Stage, Verdict, causes,
-    lease::{self, Lease},
-    refspec::{LocalRefs, Refspecs, Wanted},
-    ruling::{self, Refusal, Ruling},
 };
 
 /// Beyond this many refs, reading back asks for all refs instead of each name.
@@ -29,7 +29,7 @@ pub struct Order {
     /// What the remote is expected to have.
     pub leases: Vec<Lease>,
     /// How it is sent.
-    pub options: push::Options,
+    pub options: git_push::Options,
     /// Nothing is sent and nothing is changed.
     pub dry_run: bool,
     /// Whether the refs are read back, and the server's word is not enough.
@@ -182,7 +182,7 @@ fn send(
         new: report.new,
     };
     let commands: Vec<_> = sent.iter().map(command).collect();
-    let answer = push::push_observed(
+    let answer = git_push::push_observed(
         connection,
         advertisement,
         repository,
@@ -207,7 +207,7 @@ fn send(
     let verdicts = verdicts(&answer, sent.len());
     for (report, verdict) in sent.into_iter().zip(verdicts) {
         let seen = seen.as_ref().map(Result::as_ref);
-        let moved_on = |there| push::fast_forward(repository, report.new, there).unwrap_or(false);
+        let moved_on = |there| git_push::fast_forward(repository, report.new, there).unwrap_or(false);
         report.fate = fate(report, verdict, seen, moved_on);
     }
     Ok(())

@@ -2,8 +2,7 @@
 use std::path::PathBuf;
 
 use bstr::BString;
-
-use crate::push::{self, refspec::RefspecError};
+use git_push::refspec::RefspecError;
 
 /// Why there was no push.
 #[derive(Debug, thiserror::Error)]
@@ -22,5 +21,5 @@ pub enum PushError {
     Lease(BString),
     /// The remote cannot be asked or pushed to.
     #[error(transparent)]
-    Remote(#[from] push::Error),
+    Remote(#[from] git_push::Error),
 }

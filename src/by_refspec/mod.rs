@@ -1,13 +1,14 @@
 //! Driver of one push by refspecs, as `git push` makes it: ask the remote what it has, match the refspecs, rule on each
 //! update, send what may be sent, read the refs back, and move the remote-tracking refs.
 //!
-//! [`push()`] does this over any [`Connection`](crate::push::Connection); [`run()`] finds the remote first. What is decided on
-//! the way is decided in [`push`](crate::push), by pure functions; the effects are here: this room stands beside the
+//! [`push()`] does this over any [`Connection`](git_push::Connection); [`run()`] finds the remote first. What is decided on
+//! the way is decided in [`git_push`], by pure functions; the effects are here: this room stands beside the
 //! worker, which drives pushes of a mirror, and not in the engine, which knows nothing of configured remotes.
 //!
 //! ```
+//! use git_push::refspec::Refspecs;
+//! use git_push_transport::local::Local;
 //! use stargate_mirror::by_refspec::{self, Fate, Order, Tracking};
-//! use stargate_mirror::{push::refspec::Refspecs, transport::local::Local};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let folder = tempfile::tempdir()?;

@@ -1,9 +1,8 @@
 //! What a push came to, in the shape of `push --json`.
 use bstr::{BString, ByteSlice};
+use git_push::ruling::Refusal;
 use gix::ObjectId;
 use serde::{Serialize, Serializer, ser::SerializeStruct};
-
-use crate::push::ruling::Refusal;
 
 /// What a push came to.
 #[derive(Debug, Clone, Serialize)]

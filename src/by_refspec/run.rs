@@ -2,6 +2,9 @@
 use std::{ffi::OsString, path::Path};
 
 use bstr::{BStr, BString, ByteSlice};
+use durable::clock::Clock;
+use git_push::{Connection, Observer, lease::Lease, refspec::Refspecs};
+use git_push_transport::{Remote, Settings, resolve};
 use gix::{Repository, remote::Direction};
 
 use super::{
@@ -10,12 +13,7 @@ use super::{
     report::{PushOutcome, PushReport},
     tracking::Tracking,
 };
-use crate::{
-    clock::Clock,
-    config::Config,
-    push::{self, Connection, Observer, lease::Lease, refspec::Refspecs},
-    transport::{Remote, Settings, resolve},
-};
+use crate::config::Config;
 
 /// What the caller of a push decides, as it is given on a command line.
 #[derive(Debug, Clone, Default)]
@@ -81,7 +79,7 @@ fn order(repository: &Repository, options: &Options) -> Result<Order, PushError>
         refspecs: Refspecs::parse(refspecs(&options.refspecs, options.delete)?)?,
         force: options.force,
         leases: options.leases.iter().map(lease).collect::<Result<_, _>>()?,
-        options: push::Options {
+        options: git_push::Options {
             atomic: options.atomic,
             push_options: options.push_options.clone(),
         },

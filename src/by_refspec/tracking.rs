@@ -1,5 +1,6 @@
 //! Remote-tracking refs: what the local repository remembers of a configured remote, by its fetch refspecs.
 use bstr::{BStr, BString, ByteSlice};
+use git_push::{causes, refspec};
 use gix::{
     ObjectId, Repository,
     refs::{
@@ -9,8 +10,6 @@ use gix::{
     refspec::{Instruction, instruction::Fetch},
     remote::Direction,
 };
-
-use crate::push::{causes, refspec};
 
 /// Who the reflog says moved a ref, where git's configuration names no committer.
 const NAME: &str = "stargate-mirror";

@@ -7,6 +7,8 @@ use std::{
 };
 
 use bstr::{BStr, ByteSlice};
+use durable::{clock::SystemClock, storage::Disk};
+use git_push_transport::{Remote, Settings, resolve};
 use gix::{ObjectId, refs::transaction::PreviousValue};
 
 use super::{
@@ -15,14 +17,11 @@ use super::{
     report::{Exit, Failure},
 };
 use crate::{
-    clock::SystemClock,
     hook::{
         POST_RECEIVE, PRE_RECEIVE,
         install::{Installation, install},
     },
     journal::{self, Status},
-    storage::Disk,
-    transport::{Remote, Settings, resolve},
     worker::{self, Options, RemoteFence, Waited},
 };
 

@@ -2,6 +2,9 @@
 use std::path::{Path, PathBuf};
 
 use bstr::BStr;
+use durable::storage::Disk;
+use git_push::Connection;
+use git_push_transport::{Remote, Settings, resolve};
 use serde::Serialize;
 
 use super::{
@@ -12,9 +15,6 @@ use crate::{
     config::Config,
     hook::{durability, install},
     journal::{self, Backlog},
-    push::Connection,
-    storage::Disk,
-    transport::{Remote, Settings, resolve},
     worker,
 };
 
@@ -225,7 +225,7 @@ fn mirror(args: &Args, config: &Config, repository: &gix::Repository) -> Check {
 }
 
 /// What the mirror says to who is about to push.
-fn asked(name: &str, repository: &gix::Repository) -> Result<Check, crate::push::Error> {
+fn asked(name: &str, repository: &gix::Repository) -> Result<Check, git_push::Error> {
     let location = resolve(BStr::new(name), Some(repository))?;
     let settings = Settings::from_environment(environment)?.with_git_config(repository)?;
     let shown = location.to_string();

@@ -1,13 +1,14 @@
 //! `stargate-mirror events`: events into a context repository.
 use std::{path::PathBuf, sync::Arc};
 
+use durable::clock::{Clock, SystemClock};
+
 use super::{
     environment,
     report::{Exit, Failure},
     signals,
 };
 use crate::{
-    clock::{Clock, SystemClock},
     event::Layout,
     events::{
         self, Author, Context, Options, Summary,

@@ -4,6 +4,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use durable::storage::Disk;
+
 use super::report::{Exit, Failure};
 use crate::{
     hook::{
@@ -12,7 +14,6 @@ use crate::{
     },
     journal,
     ref_pattern::{DEFAULT_PATTERNS, RefPatterns},
-    storage::Disk,
 };
 
 const EXAMPLES: &str = "\

@@ -2,14 +2,13 @@
 use std::path::PathBuf;
 
 use bstr::ByteSlice;
+use durable::{clock::SystemClock, storage::Disk};
 use ulid::Ulid;
 
 use super::report::{Exit, Failure};
 use crate::{
-    clock::SystemClock,
     config::Config,
     journal::{Backlog, Entry, Located, Status, Writer, visit},
-    storage::Disk,
 };
 
 const EXAMPLES: &str = "\

@@ -5,13 +5,11 @@ mod progress;
 use std::{ffi::OsString, path::PathBuf};
 
 use bstr::BString;
+use durable::clock::SystemClock;
+use git_push::ruling::Refusal;
 
 use super::report::{Exit, Failure, git_exit};
-use crate::{
-    by_refspec::{self, Fate, Options, PushOutcome, PushReport},
-    clock::SystemClock,
-    push::{self, ruling::Refusal},
-};
+use crate::by_refspec::{self, Fate, Options, PushOutcome, PushReport};
 
 pub use progress::Terminal;
 
@@ -119,7 +117,7 @@ fn pushed(args: &Args, terminal: &Terminal) -> Result<PushReport, Failure> {
         true => failure.exits(Exit::GitFatal),
         false => failure,
     })?;
-    let observer: &dyn push::Observer = if args.quiet { &() } else { terminal };
+    let observer: &dyn git_push::Observer = if args.quiet { &() } else { terminal };
     let clock = SystemClock::default();
     by_refspec::run(&git_dir, &options(args)?, &super::environment, &clock, observer).map_err(|error| {
         let git = git_exit(&error);

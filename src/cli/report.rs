@@ -1,6 +1,7 @@
 //! Library error to message, hint and exit code: all of the three live here.
 use std::{fmt, process::ExitCode};
 
+use git_push::{Outcome, refspec::RefspecError};
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme};
 
 use crate::{
@@ -8,7 +9,6 @@ use crate::{
     events::{self, settings::BadSetting},
     hook::install::InstallError,
     journal::WriteError,
-    push::{self, Outcome, refspec::RefspecError},
     relay::{access::NoAccess, server::ServeError, store::OpenError},
     worker::{CycleOutcome, CycleReport, RunError},
 };
@@ -104,8 +104,8 @@ impl Diagnostic for Failure {
     }
 }
 
-impl From<push::Error> for Failure {
-    fn from(error: push::Error) -> Self {
+impl From<git_push::Error> for Failure {
+    fn from(error: git_push::Error) -> Self {
         let exit = match error.outcome() {
             Outcome::Mirrored => Exit::Done,
             Outcome::Transient | Outcome::Ambiguous => Exit::Incomplete,

@@ -1,11 +1,10 @@
 //! `stargate-mirror run`: one cycle, for cron.
 use std::path::{Path, PathBuf};
 
+use durable::clock::SystemClock;
+
 use super::report::{Exit, Failure, cycle_exit};
-use crate::{
-    clock::SystemClock,
-    worker::{self, CycleOutcome, CycleReport, GroupReport, Options},
-};
+use crate::worker::{self, CycleOutcome, CycleReport, GroupReport, Options};
 
 const EXAMPLES: &str = "\
 Examples:

@@ -1,13 +1,11 @@
 //! `stargate-mirror status`: what waits, since when, and why.
 use std::path::PathBuf;
 
+use durable::clock::{Clock, SystemClock};
 use jiff::{SignedDuration, Timestamp};
 
 use super::report::{Exit, Failure};
-use crate::{
-    clock::{Clock, SystemClock},
-    worker::{self, GroupStatus, RepositoryStatus},
-};
+use crate::worker::{self, GroupStatus, RepositoryStatus};
 
 const EXAMPLES: &str = "\
 Examples:

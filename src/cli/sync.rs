@@ -4,14 +4,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use durable::clock::SystemClock;
+
 use super::{
     environment,
     report::{Exit, Failure, cycle_exit},
 };
-use crate::{
-    clock::SystemClock,
-    worker::{self, Force, ForceError, Options, SyncReport},
-};
+use crate::worker::{self, Force, ForceError, Options, SyncReport};
 
 const EXAMPLES: &str = "\
 Examples:

@@ -2,6 +2,9 @@
 use std::{path::PathBuf, time::Duration};
 
 use bstr::{BStr, ByteSlice};
+use durable::clock::{Clock, SystemClock};
+use git_push::Connection;
+use git_push_transport::{Remote, Settings, resolve};
 use gix::ObjectId;
 use serde::Serialize;
 
@@ -10,11 +13,8 @@ use super::{
     report::{Exit, Failure},
 };
 use crate::{
-    clock::{Clock, SystemClock},
     config::{Config, parse_duration},
     mirror::watermark::watermark_ref,
-    push::Connection,
-    transport::{Remote, Settings, resolve},
     worker::{self, RemoteFence, Waited},
 };
 

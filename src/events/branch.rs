@@ -1,10 +1,11 @@
 //! The branch that events are committed to.
 use std::path::PathBuf;
 
+use durable::storage::Storage;
+use git_push::causes;
 use gix::{ObjectId, refs::TargetRef};
 
 use super::{Error, error::Kind, replace, replace::Replacement};
-use crate::{push::causes, storage::Storage};
 
 /// A branch of a repository.
 pub(super) struct Branch<'a> {

@@ -13,6 +13,11 @@ use std::{
     time::Duration,
 };
 
+use durable::{
+    clock::Clock,
+    storage::{Disk, Storage},
+};
+use git_push::causes;
 use gix::{ObjectId, objs::Kind as ObjectKind};
 use jiff::Timestamp;
 
@@ -32,12 +37,7 @@ use super::{
     trees::{Edit, Trees},
     work_tree::WorkTree,
 };
-use crate::{
-    clock::Clock,
-    event::Layout,
-    push::causes,
-    storage::{Disk, Storage},
-};
+use crate::event::Layout;
 
 pub use commit::{Committed, Refusal};
 pub use held::ResumePoint;

@@ -3,9 +3,8 @@
 use std::cmp::Ordering;
 
 use bstr::ByteSlice;
+use git_push::delta::Instructions;
 use gix::{ObjectId, hash::Kind, objs::tree::EntryKind};
-
-use crate::push::delta::Instructions;
 
 /// A tree object and where its entries begin.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -257,11 +256,11 @@ fn equal_bytes(left: &[u8], right: &[u8]) -> usize {
 mod tests {
     use std::collections::BTreeMap;
 
+    use git_push::delta;
     use gix::objs::{Tree, WriteTo, tree};
     use proptest::prelude::*;
 
     use super::*;
-    use crate::push::delta;
 
     fn leaf(number: u8) -> Leaf {
         Leaf {

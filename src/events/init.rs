@@ -2,6 +2,8 @@
 use std::{fs, io, path::Path};
 
 use bstr::{BStr, BString, ByteSlice};
+use durable::storage::Storage;
+use git_push::causes;
 use gix::{
     ObjectId,
     objs::{Commit, Kind, WriteTo, tree::EntryKind},
@@ -13,7 +15,6 @@ use super::{
     Error, branch::Branch, context::Options, folder::Leaf, new_pack::NewPack, objects::Objects, packs, refused,
     replace, trees::SetError, trees::Trees, work_tree::WorkTree,
 };
-use crate::{push::causes, storage::Storage};
 
 /// What tells a context repository from any other.
 pub(super) const MANIFEST: &str = ".crp/manifest.json";
@@ -269,7 +270,7 @@ fn tree(objects: Objects<'_>, pack: &mut NewPack, now: Timestamp) -> Result<Obje
 #[cfg(unix)]
 fn readable(folder: &Path) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
-    fs::set_permissions(folder, fs::Permissions::from_mode(crate::storage::DIRECTORY_MODE))
+    fs::set_permissions(folder, fs::Permissions::from_mode(durable::storage::DIRECTORY_MODE))
 }
 
 #[cfg(not(unix))]

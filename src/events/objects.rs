@@ -1,8 +1,8 @@
 //! Reading trees and blobs of a context repository.
+use git_push::causes;
 use gix::{ObjectId, objs::Kind};
 
 use super::{Error, error, folder::Folder};
-use crate::push::causes;
 
 /// Reads objects, with errors that name them.
 #[derive(Clone, Copy)]

@@ -2,7 +2,7 @@
 //! failed is tried again with the next commit, and by itself with growing distance.
 use std::time::Duration;
 
-use crate::retry::RetryPolicy;
+use durable::retry::RetryPolicy;
 
 /// The default budget, in pushes a minute: with the default batches, an event does not wait longer for it than for its batch.
 pub const PUSHES_PER_MINUTE: u32 = 12;

@@ -16,6 +16,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use durable::storage::Storage;
 use gix::{ObjectId, hash::Kind};
 use gix_pack::data::entry::Header;
 
@@ -23,7 +24,6 @@ use super::{
     Error,
     new_pack::{Finished, MAX_PACK, NewPack, PackError},
 };
-use crate::storage::Storage;
 
 /// So many packs are joined.
 pub(super) const MOST: usize = 32;

@@ -1,5 +1,8 @@
 //! The branch, brought to the remote: asked, fetched, replayed, pushed and read back.
 use bstr::{BStr, BString};
+use durable::{clock::Clock, retry::RetryPolicy, storage::Storage};
+use git_push::{Advertisement, Command, Connection, Outcome, Verdict};
+use git_push_transport::Remote;
 use gix::ObjectId;
 use jiff::Timestamp;
 
@@ -9,13 +12,6 @@ use super::{
     lock_file::{self, Judgement, Lock},
     objects::Objects,
     replay,
-};
-use crate::{
-    clock::Clock,
-    push::{self, Advertisement, Command, Connection, Outcome, Verdict},
-    retry::RetryPolicy,
-    storage::Storage,
-    transport::Remote,
 };
 
 /// How far back commits are told to a server that is fetched from.
@@ -27,11 +23,11 @@ pub trait Upstream: Connection {
     ///
     /// # Errors
     /// As [`Remote::fetch()`].
-    fn fetch(&mut self, want: ObjectId, into: &gix::Repository, haves: &[ObjectId]) -> Result<(), push::Error>;
+    fn fetch(&mut self, want: ObjectId, into: &gix::Repository, haves: &[ObjectId]) -> Result<(), git_push::Error>;
 }
 
 impl Upstream for Remote {
-    fn fetch(&mut self, want: ObjectId, into: &gix::Repository, haves: &[ObjectId]) -> Result<(), push::Error> {
+    fn fetch(&mut self, want: ObjectId, into: &gix::Repository, haves: &[ObjectId]) -> Result<(), git_push::Error> {
         Remote::fetch(self, want, into, haves)
     }
 }
@@ -85,7 +81,7 @@ impl<S: Storage> Context<S> {
         upstream: &mut dyn Upstream,
         clock: &dyn Clock,
         policy: RetryPolicy,
-    ) -> Result<Published, push::Error> {
+    ) -> Result<Published, git_push::Error> {
         let _one = self.publishing();
         let mut account = Account::default();
         let mut delays = policy.delays(|| clock.random());
@@ -129,7 +125,7 @@ impl<S: Storage> Context<S> {
         upstream: &mut dyn Upstream,
         clock: &dyn Clock,
         account: &mut Account,
-    ) -> Result<(ObjectId, usize), push::Error> {
+    ) -> Result<(ObjectId, usize), git_push::Error> {
         let repository = self.repository();
         let name = BString::from(self.branch(&repository).full_name());
         let advertisement = upstream.advertisement()?;
@@ -158,7 +154,7 @@ impl<S: Storage> Context<S> {
         upstream: &mut dyn Upstream,
         repository: &gix::Repository,
         theirs: ObjectId,
-    ) -> Result<(), push::Error> {
+    ) -> Result<(), git_push::Error> {
         if !repository.has_object(theirs) {
             let haves = self.haves(repository).map_err(told)?;
             upstream.fetch(theirs, repository, &haves)?;
@@ -211,7 +207,7 @@ impl<S: Storage> Context<S> {
         let mut events = added.iter().filter(|change| change.adds_event()).count();
         // What an attempt without an answer has brought there counts, too.
         if let Some((sent, count)) = account.sent.take()
-            && push::fast_forward(repository, sent, theirs).unwrap_or(false)
+            && git_push::fast_forward(repository, sent, theirs).unwrap_or(false)
         {
             events += count;
         }
@@ -225,14 +221,14 @@ impl<S: Storage> Context<S> {
         advertisement: &Advertisement,
         repository: &gix::Repository,
         command: Command,
-    ) -> Result<(), push::Error> {
-        let options = push::Options::default();
+    ) -> Result<(), git_push::Error> {
+        let options = git_push::Options::default();
         let (name, old, new) = (command.name.clone(), command.old, command.new);
         let connection: &mut dyn Connection = upstream;
-        let answer = push::push(connection, advertisement, repository, vec![command], &options);
+        let answer = git_push::push(connection, advertisement, repository, vec![command], &options);
         let word = match &answer {
             Ok(report) => match report.verdict(name.as_ref()) {
-                Some(Verdict::Rejected(reason)) => format!("the remote refuses {name}: {}", push::cleaned(reason)),
+                Some(Verdict::Rejected(reason)) => format!("the remote refuses {name}: {}", git_push::cleaned(reason)),
                 Some(Verdict::Accepted | Verdict::UpToDate) => "the remote reported ok".to_owned(),
                 Some(Verdict::Unknown) | None => "the remote reported nothing".to_owned(),
             },
@@ -248,13 +244,14 @@ impl<S: Storage> Context<S> {
         match seen {
             Some(seen) if seen == new => Ok(()),
             seen if seen == was && is_rejected => {
-                Err(push::Error::new(Outcome::Rejected, word).with_hint("look at the rules and hooks of the remote"))
+                Err(git_push::Error::new(Outcome::Rejected, word)
+                    .with_hint("look at the rules and hooks of the remote"))
             }
-            Some(seen) if Some(seen) != was => Err(push::Error::new(
+            Some(seen) if Some(seen) != was => Err(git_push::Error::new(
                 Outcome::Transient,
                 format!("{word}: somebody else has pushed {seen} to {name} at the same moment"),
             )),
-            _ => Err(push::Error::new(
+            _ => Err(git_push::Error::new(
                 Outcome::Transient,
                 format!("{word}, but {name} did not become {new} there"),
             )),
@@ -308,7 +305,7 @@ impl<S: Storage> Context<S> {
             deref: false,
         };
         if let Err(error) = repository.edit_references_as([edit], Some(who)) {
-            let cause = push::causes(&error);
+            let cause = git_push::causes(&error);
             tracing::warn!(%cause, "the remote-tracking ref could not be updated");
         }
     }
@@ -319,13 +316,13 @@ impl<S: Storage> Context<S> {
 }
 
 /// What it means for a push that something failed here.
-fn told(error: Error) -> push::Error {
+fn told(error: Error) -> git_push::Error {
     let outcome = match error.kind() {
         Kind::Refused => Outcome::Diverged,
         Kind::Busy => Outcome::Transient,
         Kind::Failed => Outcome::Misconfigured,
     };
-    let told = push::Error::new(outcome, error.to_string());
+    let told = git_push::Error::new(outcome, error.to_string());
     match error.hint() {
         Some(hint) => told.with_hint(hint),
         None => told,

@@ -6,8 +6,9 @@ use std::{
     time::Duration,
 };
 
+use durable::clock::{Clock, SystemClock};
+
 use super::pace::Pace;
-use crate::clock::{Clock, SystemClock};
 
 /// A thread that pushes.
 #[derive(Debug)]

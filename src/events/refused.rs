@@ -15,12 +15,13 @@ use std::{
 };
 
 use bstr::ByteSlice;
+use durable::storage::Storage;
 use gix::ObjectId;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{Error, replace};
-use crate::{event::read_json, storage::Storage};
+use crate::event::read_json;
 
 /// Where they are kept: in the Git folder of a bare repository, else in the work tree, where git ignores it.
 pub const FILE: &str = ".crp/refused.ndjson";

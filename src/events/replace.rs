@@ -14,8 +14,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use durable::storage::{FILE_MODE, Storage};
+
 use super::{Error, error::Kind};
-use crate::storage::{FILE_MODE, Storage};
 
 /// Where locks are noted, in the Git folder.
 const TAKEN: &str = "stargate/taken";

@@ -15,6 +15,7 @@
 use std::collections::{HashMap, HashSet};
 
 use bstr::{BStr, BString};
+use durable::storage::Storage;
 use gix::{
     ObjectId,
     objs::{CommitRef, Kind as ObjectKind, WriteTo},
@@ -32,7 +33,6 @@ use super::{
     objects::Objects,
     trees::{Edit, SetError},
 };
-use crate::{push, storage::Storage};
 
 /// The most commits that are replayed at a time.
 const MAX_COMMITS: usize = 1_000_000;
@@ -73,7 +73,7 @@ impl<S: Storage> Context<S> {
         now: Timestamp,
     ) -> Result<(ObjectId, Replayed), Error> {
         let contains = |tip, commit| {
-            push::fast_forward(objects.0, commit, tip)
+            git_push::fast_forward(objects.0, commit, tip)
                 .map_err(|error| Error::failed("read the history of", objects.0.git_dir(), error))
         };
         if contains(ours, theirs)? {
@@ -305,7 +305,11 @@ fn violated(paths: &[BString]) -> Error {
 }
 
 fn told(paths: &[BString]) -> String {
-    let names: Vec<_> = paths.iter().take(MAX_TOLD).map(|path| push::cleaned(path)).collect();
+    let names: Vec<_> = paths
+        .iter()
+        .take(MAX_TOLD)
+        .map(|path| git_push::cleaned(path))
+        .collect();
     match paths.len().saturating_sub(MAX_TOLD) {
         0 => names.join(", "),
         more => format!("{} and {more} more", names.join(", ")),
@@ -321,7 +325,7 @@ fn parted(
 ) -> Result<(Option<ObjectId>, Vec<(ObjectId, Option<ObjectId>)>), Error> {
     let failed = |why: String| Error::failed("read the history of", objects.0.git_dir(), why);
     let bases = objects.0.merge_bases_many(ours, &[theirs]);
-    let bases = bases.map_err(|error| failed(push::causes(&error)))?;
+    let bases = bases.map_err(|error| failed(git_push::causes(&error)))?;
     let bases: HashSet<ObjectId> = bases.into_iter().map(gix::Id::detach).collect();
     let mut commits = Vec::new();
     let mut at = ours;

@@ -15,6 +15,13 @@ use std::{
     time::Duration,
 };
 
+use durable::{
+    clock::{Clock, SystemClock},
+    retry::RetryPolicy,
+};
+use git_push::Outcome;
+use git_push_transport::web::Web;
+
 use super::{
     Committed, Context, Error, Options,
     batch::Batches,
@@ -31,13 +38,7 @@ use super::{
     },
     target::{LocalOnly, SharedEnvironment, Target},
 };
-use crate::{
-    clock::{Clock, SystemClock},
-    event::Event,
-    push::{self, Outcome},
-    retry::RetryPolicy,
-    transport::{self, web::Web},
-};
+use crate::event::Event;
 
 /// How long the last push gets when it is time to stop.
 const GRACE: Duration = Duration::from_secs(20);
@@ -64,7 +65,7 @@ pub struct Summary {
     /// Whether everything is on the remote; none without a remote.
     pub is_pushed: Option<bool>,
     /// Sources that failed.
-    pub failures: Vec<push::Error>,
+    pub failures: Vec<git_push::Error>,
 }
 
 /// Why there is no run, or why it ended.
@@ -75,10 +76,10 @@ pub enum RunError {
     Context(#[from] Error),
     /// The remote cannot be used as it is configured.
     #[error(transparent)]
-    Remote(push::Error),
+    Remote(git_push::Error),
     /// The relay cannot be used as it is configured.
     #[error("RELAY_URL: {0}")]
-    Relay(push::Error),
+    Relay(git_push::Error),
 }
 
 /// Runs until all sources have ended, or it is told to stop through what `ready` is given, once everything is set up.
@@ -131,7 +132,7 @@ enum Ended {
     Stopped,
 }
 
-type SourceThread = JoinHandle<Result<(), push::Error>>;
+type SourceThread = JoinHandle<Result<(), git_push::Error>>;
 
 struct Run<'a> {
     settings: &'a Settings,
@@ -347,7 +348,7 @@ fn open_relay<'a>(
     let Source::Relay(relay) = &settings.source else {
         return Ok(None);
     };
-    let connection = transport::Settings::from_environment(&**environment).map_err(RunError::Remote)?;
+    let connection = git_push_transport::Settings::from_environment(&**environment).map_err(RunError::Remote)?;
     let web = Web::open(&relay.url, relay.token.clone(), connection).map_err(RunError::Relay)?;
     Ok(Some((web, &relay.feeds)))
 }
@@ -362,13 +363,13 @@ fn marks_of(settings: &Settings, context: &Context) -> Option<Marks> {
     }
 }
 
-fn read_stdin(sender: &Sender<Arrival>) -> Result<(), push::Error> {
+fn read_stdin(sender: &Sender<Arrival>) -> Result<(), git_push::Error> {
     let take = |arrival: Arrival| {
         let bytes = arrival.bytes;
         sender.send(arrival, bytes).is_ok()
     };
     let read = lines::read(io::stdin().lock(), take);
-    read.map_err(|error| push::Error::new(Outcome::Transient, format!("cannot read standard input: {error}")))
+    read.map_err(|error| git_push::Error::new(Outcome::Transient, format!("cannot read standard input: {error}")))
 }
 
 fn start_pusher(settings: &Settings, context: &Context, environment: &SharedEnvironment, clock: SystemClock) -> Pusher {
@@ -405,8 +406,8 @@ fn hint(hint: Option<&str>) -> String {
     hint.map(|hint| format!("; {hint}")).unwrap_or_default()
 }
 
-fn no_longer(why: LocalOnly) -> push::Error {
-    push::Error::new(Outcome::Misconfigured, why.to_string())
+fn no_longer(why: LocalOnly) -> git_push::Error {
+    git_push::Error::new(Outcome::Misconfigured, why.to_string())
 }
 
 /// Says how it is configured, without secrets.

@@ -2,11 +2,8 @@
 use std::{ffi::OsString, path::Path, sync::Arc};
 
 use bstr::ByteSlice;
-
-use crate::{
-    push::{self, Error, Outcome},
-    transport::{self, Location, Remote, Settings},
-};
+use git_push::{Error, Outcome};
+use git_push_transport::{Location, Remote, Settings};
 
 /// Reads an environment variable, from any thread.
 pub type SharedEnvironment = Arc<dyn Fn(&str) -> Option<OsString> + Send + Sync>;
@@ -60,11 +57,11 @@ impl Target {
             let what = format!(
                 "cannot open the repository {}: {}",
                 path.display(),
-                push::causes(&error)
+                git_push::causes(&error)
             );
             Error::new(Outcome::Misconfigured, what)
         })?;
-        let location = transport::resolve(url.as_bytes().as_bstr(), Some(&repository))?;
+        let location = git_push_transport::resolve(url.as_bytes().as_bstr(), Some(&repository))?;
         if let Location::Ssh(url) | Location::Git(url) = &location
             && url.password().is_some()
         {

@@ -12,6 +12,7 @@ use std::{
 };
 
 use bstr::{BStr, BString, ByteSlice};
+use durable::storage::{FILE_MODE, PROGRAM_MODE, Storage};
 use gix::{
     ObjectId, index,
     objs::{Kind, tree::EntryKind},
@@ -22,7 +23,6 @@ use super::{
     Error, branch::Branch, difference, difference::Change, folder::Leaf, lock_file, new_pack::object_id,
     objects::Objects, replace, replace::Replacement,
 };
-use crate::storage::{FILE_MODE, PROGRAM_MODE, Storage};
 
 /// Where a move that was begun is written down, in the Git folder.
 const BEGUN: &str = "stargate/checkout.json";
@@ -90,7 +90,7 @@ impl<S: Storage> WorkTree<'_, S> {
     /// What cannot be gone on with: the work tree belongs to another branch.
     pub(super) fn check_head(&self) -> Result<(), Error> {
         let head = self.branch.repository.head_name();
-        let head = head.map_err(|error| Error::failed("read HEAD of", self.folder, crate::push::causes(&error)))?;
+        let head = head.map_err(|error| Error::failed("read HEAD of", self.folder, git_push::causes(&error)))?;
         let name = self.branch.full_name();
         match head {
             Some(head) if head.as_bstr() == name.as_str() => Ok(()),
@@ -126,7 +126,7 @@ impl<S: Storage> WorkTree<'_, S> {
     fn index(&self) -> Result<index::File, Error> {
         let path = self.index_path();
         index::File::at_or_default(&path, self.objects().hash(), false, index::decode::Options::default())
-            .map_err(|error| Error::failed("read", &path, crate::push::causes(&error)))
+            .map_err(|error| Error::failed("read", &path, git_push::causes(&error)))
     }
 
     /// Refuses when a file that is to change is not what it was, or what it is to become.
@@ -302,7 +302,7 @@ impl<S: Storage> WorkTree<'_, S> {
         let mut bytes = Vec::new();
         index
             .write_to(&mut bytes, index::write::Options::default())
-            .map_err(|error| Error::failed("write", &path, crate::push::causes(&error)))?;
+            .map_err(|error| Error::failed("write", &path, git_push::causes(&error)))?;
         Replacement::begin(self.storage, self.branch.repository.git_dir(), &path, &bytes)?.commit()
     }
 }

@@ -9,12 +9,9 @@ use std::{
 };
 
 use bstr::BStr;
+use durable::{clock::Clock, storage::Storage};
 
-use crate::{
-    clock::Clock,
-    journal::{FOLDER, create_folder},
-    storage::Storage,
-};
+use crate::journal::{FOLDER, create_folder};
 
 /// The log's name in [`FOLDER`].
 pub(super) const LOG: &str = "stargate-post-receive.log";
@@ -131,8 +128,9 @@ fn rotate<S: Storage>(storage: &S, path: &Path) -> io::Result<()> {
 mod tests {
     use std::fs;
 
+    use durable::{clock::SystemClock, storage::Disk};
+
     use super::*;
-    use crate::{clock::SystemClock, storage::Disk};
 
     #[test]
     fn control_characters_forge_no_line() {

@@ -34,8 +34,9 @@ use std::{
 };
 
 #[cfg(unix)]
+use durable::storage::Storage;
+
 use super::{POST_RECEIVE, PRE_RECEIVE};
-use crate::storage::Storage;
 
 /// How long the journal waits for a chained hook.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);

@@ -6,9 +6,9 @@ use std::{
 };
 
 use bstr::ByteSlice;
+use durable::storage::{FILE_MODE, Storage};
 
 use super::install::{InstallError, configuration, on, unreadable};
-use crate::storage::{FILE_MODE, Storage};
 
 /// What makes refs and objects of a push durable.
 const KEY: &str = "core.fsync";

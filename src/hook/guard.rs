@@ -19,6 +19,7 @@
 use std::path::Path;
 
 use bstr::{BStr, BString, ByteSlice};
+use durable::{clock::Clock, storage::Disk};
 use gix::ObjectId;
 
 use super::{
@@ -29,10 +30,8 @@ use super::{
 };
 use crate::{
     append_only::{self, Error, Findings, RULE, Range, Relation, Violation},
-    clock::Clock,
     config::{self, Config, Problem},
     ref_update::RefUpdate,
-    storage::Disk,
 };
 
 /// Which refs are guarded.

@@ -2,10 +2,10 @@
 use std::io::{self, BufRead, BufReader, Read};
 
 use bstr::BString;
+use durable::clock::Clock;
 
 use super::account::Account;
 use crate::{
-    clock::Clock,
     journal::Lines,
     ref_update::{MalformedLine, RefUpdate},
 };

@@ -5,13 +5,13 @@ use std::{
 };
 
 use bstr::ByteSlice;
+use durable::storage::{PROGRAM_MODE, Storage};
 use ulid::Ulid;
 
 use super::{MARKER, POST_RECEIVE, PRE_RECEIVE, chained, durability::is_durable};
 use crate::{
     config::{self, Config},
     ref_pattern::RefPatterns,
-    storage::{PROGRAM_MODE, Storage},
 };
 
 /// What is to be installed where.

@@ -17,6 +17,10 @@ use std::{
 };
 
 use bstr::{BStr, ByteSlice};
+use durable::{
+    clock::{Clock, SystemClock},
+    storage::{Disk, Storage},
+};
 
 use super::{
     account::{Account, LOG, readable},
@@ -25,10 +29,8 @@ use super::{
     push::{Drafting, configuration},
 };
 use crate::{
-    clock::{Clock, SystemClock},
     journal::{Draft, FOLDER, Writer, oldest_pending},
     ref_update::RefUpdate,
-    storage::{Disk, Storage},
 };
 
 /// How many ref updates of a push are logged by name; all of them are in the journal.

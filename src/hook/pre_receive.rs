@@ -21,6 +21,10 @@ use std::{
 };
 
 use bstr::ByteSlice;
+use durable::{
+    clock::{Clock, SystemClock},
+    storage::Disk,
+};
 
 use super::{
     account::Account,
@@ -29,11 +33,7 @@ use super::{
     large_blobs::{MAX_BLOB, large_blobs},
     push::{Drafting, configuration},
 };
-use crate::{
-    clock::{Clock, SystemClock},
-    journal::Writer,
-    storage::Disk,
-};
+use crate::journal::Writer;
 
 /// How many large blobs the pusher is told by name.
 const MAX_TOLD: usize = 3;

@@ -2,6 +2,7 @@
 use std::{path::Path, sync::Arc};
 
 use bstr::BString;
+use durable::clock::Clock;
 use gix::ObjectId;
 
 use super::{
@@ -12,7 +13,6 @@ use super::{
     objects,
 };
 use crate::{
-    clock::Clock,
     config::Config,
     journal::{Draft, Origin, Source},
     ref_update::RefUpdate,

@@ -1,6 +1,10 @@
 //! Appending: entries become durable, or it is said which did not.
 use std::{io, sync::Arc};
 
+use durable::{
+    clock::Clock,
+    storage::{FILE_MODE, Storage},
+};
 use jiff::Timestamp;
 use ulid::Ulid;
 
@@ -12,10 +16,6 @@ use super::{
     segment::file_in,
     tail::write_lines,
     writer::{Cause, WriteError, Writer},
-};
-use crate::{
-    clock::Clock,
-    storage::{FILE_MODE, Storage},
 };
 
 /// How many bytes of lines are written at once.

@@ -6,6 +6,7 @@ use std::{
 };
 
 use bstr::{BStr, ByteSlice};
+use durable::storage::{Disk, Storage};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use ulid::Ulid;
@@ -19,7 +20,6 @@ use super::{
     segment::{file_in, segments},
     tail::read_exact_at,
 };
-use crate::storage::{Disk, Storage};
 
 /// How many problems a [`Backlog`] keeps; the rest is counted.
 pub const MAX_PROBLEMS: usize = 100;

@@ -7,11 +7,10 @@ use std::{io, path::Path};
 
 use super::FOLDER;
 #[cfg(unix)]
+use durable::storage::Storage;
+
 use super::path_in;
-use crate::{
-    config::{git_config, shared_folder_mode},
-    storage::Storage,
-};
+use crate::config::{git_config, shared_folder_mode};
 
 /// Makes the folder of the repository at `git_dir`, if it is not there; true when it was made. Where the repository is shared
 /// (`core.sharedRepository`), so is the folder.

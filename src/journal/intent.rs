@@ -22,6 +22,7 @@ use std::{
 };
 
 use bstr::ByteSlice;
+use durable::storage::{FILE_MODE, Storage};
 use gix::ObjectId;
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -34,10 +35,7 @@ use super::{
     format::{decode, encode_draft, timestamp},
     tail::read_exact_at,
 };
-use crate::{
-    ref_update::RefUpdate,
-    storage::{FILE_MODE, Storage},
-};
+use crate::ref_update::RefUpdate;
 
 /// The folder in [`FOLDER`] that intents are in.
 pub const INTENTS: &str = "intents";
@@ -273,11 +271,10 @@ fn absent_is_fine(removed: io::Result<()>) -> io::Result<()> {
 mod tests {
     use std::fs;
 
+    use durable::storage::Disk;
+
     use super::*;
-    use crate::{
-        journal::{Origin, tests::draft},
-        storage::Disk,
-    };
+    use crate::journal::{Origin, tests::draft};
 
     fn intent(id: u128, names: &[&str]) -> Intent {
         Intent {

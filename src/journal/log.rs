@@ -20,6 +20,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
+use durable::{clock::Clock, storage::Storage};
 use ulid::Ulid;
 
 use super::{
@@ -31,7 +32,6 @@ use super::{
     tail::{read_exact_at, repair_tail, write_lines},
     writer::{Cause, WriteError, on, random_bits},
 };
-use crate::{clock::Clock, storage::Storage};
 
 /// How many bytes are read at once when a log is opened.
 const CAPACITY: usize = 256 << 10;

@@ -5,6 +5,7 @@ use std::{
     io::{self, BufRead, BufReader, Read, Seek, SeekFrom},
 };
 
+use durable::storage::Storage;
 use ulid::Ulid;
 
 use super::{
@@ -13,7 +14,6 @@ use super::{
     format::{DecodeError, decode},
     line::{Line, Lines},
 };
-use crate::storage::Storage;
 
 /// What stands in a journal, in order.
 #[derive(Debug)]

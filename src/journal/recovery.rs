@@ -2,6 +2,7 @@
 use std::{collections::HashMap, io, time::Duration};
 
 use bstr::BStr;
+use durable::{clock::Clock, storage::Storage};
 use gix::ObjectId;
 use jiff::Timestamp;
 use ulid::Ulid;
@@ -14,7 +15,7 @@ use super::{
     intent::{self, INTENTS, Intent, Reason, Verdict},
     writer::{Cause, WriteError, Writer},
 };
-use crate::{clock::Clock, ref_update::RefUpdate, storage::Storage};
+use crate::ref_update::RefUpdate;
 
 /// How many bytes an entry has, about; its names come on top.
 const ENTRY_SIZE: u64 = 512;

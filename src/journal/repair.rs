@@ -1,6 +1,7 @@
 //! Repair of what is no entry, under the lock of its file. What is taken away is kept first.
 use std::{fmt, io, path::Path};
 
+use durable::{clock::Clock, storage::Storage};
 use ulid::Ulid;
 
 use super::{
@@ -11,7 +12,6 @@ use super::{
     tail::{quarantine, read_exact_at, repair_tail},
     writer::{WriteError, Writer},
 };
-use crate::{clock::Clock, storage::Storage};
 
 /// What a repair did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

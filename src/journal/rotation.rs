@@ -5,6 +5,7 @@
 //! writes to the segment, which is still scanned: nothing is lost.
 use std::{io, time::Duration};
 
+use durable::{clock::Clock, storage::Storage};
 use ulid::Ulid;
 
 use super::{
@@ -15,7 +16,6 @@ use super::{
     segment::file_in,
     writer::{WriteError, Writer},
 };
-use crate::{clock::Clock, storage::Storage};
 
 /// A journal of this size is put aside, in bytes: some 25,000 entries.
 pub const ROTATE_AT: u64 = 8 << 20;

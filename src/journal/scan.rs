@@ -11,11 +11,11 @@
 //! entry pending again changes the head's `generation` first, so that what was read before cannot be written after.
 use std::{io, path::Path};
 
+use durable::storage::{FILE_MODE, Identity, Storage};
 use serde::{Deserialize, Serialize};
 use ulid::Ulid;
 
 use super::{FOLDER, backlog::Counts, tail::read_exact_at};
-use crate::storage::{FILE_MODE, Identity, Storage};
 
 /// Its name in [`FOLDER`].
 pub const SCAN: &str = "journal-scan.ndjson";
@@ -163,8 +163,9 @@ fn read_up_to<S: Storage>(storage: &S, path: &Path, most: u64) -> io::Result<Vec
 mod tests {
     use std::fs;
 
+    use durable::storage::Disk;
+
     use super::*;
-    use crate::storage::Disk;
 
     #[test]
     fn it_comes_back_as_it_went_and_damage_is_nothing() {

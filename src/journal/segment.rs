@@ -5,10 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use durable::storage::Storage;
 use ulid::Ulid;
 
 use super::{FOLDER, path_in};
-use crate::storage::Storage;
 
 /// What the names of a journal's files begin with.
 const STEM: &str = "mirror-journal";

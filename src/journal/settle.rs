@@ -1,6 +1,7 @@
 //! Settling: entries get their new status, in place.
 use std::{collections::BTreeMap, io, sync::Arc};
 
+use durable::{clock::Clock, storage::Storage};
 use ulid::Ulid;
 
 use super::{
@@ -11,7 +12,6 @@ use super::{
     segment::{file_in, segments},
     writer::{Cause, WriteError, Writer},
 };
-use crate::{clock::Clock, storage::Storage};
 
 /// What became of settling entries.
 #[derive(Debug, Default)]

@@ -3,10 +3,10 @@
 use std::{io, path::Path, sync::Arc};
 
 use bstr::ByteSlice;
+use durable::storage::{FILE_MODE, Storage};
 use ulid::Ulid;
 
 use super::{QUARANTINE, repair::Repair, writer::Cause};
-use crate::storage::{FILE_MODE, Storage};
 
 /// A longer torn tail is nothing that a writer of ours leaves; it is refused. In bytes.
 const MAX_TORN_TAIL: u64 = 64 << 20;

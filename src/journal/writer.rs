@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use durable::{clock::Clock, storage::Storage};
 use ulid::Ulid;
 
 use super::{
@@ -17,7 +18,6 @@ use super::{
     segment::segments,
     tail::read_exact_at,
 };
-use crate::{clock::Clock, storage::Storage};
 
 /// The first wait for the lock; it doubles.
 const FIRST_WAIT: Duration = Duration::from_millis(1);

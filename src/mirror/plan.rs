@@ -16,10 +16,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bstr::{BStr, BString, ByteSlice};
+use git_push::Command;
 use gix::ObjectId;
 
 use super::watermark::{self, index_ref, ledger_ref, watermark_ref};
-use crate::{push::Command, ref_pattern::RefPatterns, ref_update::RefUpdate};
+use crate::{ref_pattern::RefPatterns, ref_update::RefUpdate};
 
 /// What the configuration allows.
 #[derive(Debug, Clone)]

@@ -5,10 +5,10 @@
 use std::collections::BTreeMap;
 
 use bstr::{BString, ByteSlice};
+use git_push::{Error, Outcome, Report, Verdict};
 use gix::ObjectId;
 
 use super::plan::{Change, Group};
-use crate::push::{Error, Outcome, Report, Verdict};
 
 /// What one attempt came to for one group.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,8 +107,9 @@ fn at(refs: &BTreeMap<BString, ObjectId>, change: &Change) -> ObjectId {
 
 #[cfg(test)]
 mod tests {
+    use git_push::Command;
+
     use super::*;
-    use crate::push::Command;
 
     fn id(byte: u8) -> ObjectId {
         ObjectId::from_hex(format!("{byte:02x}").repeat(20).as_bytes()).unwrap()

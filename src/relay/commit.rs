@@ -3,6 +3,10 @@
 use std::{collections::HashMap, sync::Arc};
 
 use axum::body::Bytes;
+use durable::{
+    clock::{Clock, SystemClock},
+    storage::Disk,
+};
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
@@ -11,13 +15,9 @@ use super::{
     line,
     store::{Accepted, MAX_FEEDS, Refusal, Request, Shared, Submission, Wish},
 };
-use crate::{
-    clock::{Clock, SystemClock},
-    journal::{
-        Cause, WriteError,
-        log::{Log, Place},
-    },
-    storage::Disk,
+use crate::journal::{
+    Cause, WriteError,
+    log::{Log, Place},
 };
 
 /// So many bytes of lines are written at once, and one line more.

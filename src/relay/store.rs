@@ -10,6 +10,10 @@ use std::{
 };
 
 use axum::body::Bytes;
+use durable::{
+    clock::SystemClock,
+    storage::{Disk, DiskFile, Storage},
+};
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use super::replay::Found;
@@ -20,13 +24,9 @@ use super::{
     line::{self, MAX_LINE},
     replay::Replay,
 };
-use crate::{
-    clock::SystemClock,
-    journal::{
-        Cause, WriteError,
-        log::{Log, LogReader, Place},
-    },
-    storage::{Disk, DiskFile, Storage},
+use crate::journal::{
+    Cause, WriteError,
+    log::{Log, LogReader, Place},
 };
 
 /// The log's file is `events.ndjson`.

@@ -6,15 +6,14 @@
 use std::{collections::BTreeMap, rc::Rc, time::Duration};
 
 use bstr::{BString, ByteSlice};
+use durable::{clock::Clock, retry::RetryPolicy};
+use git_push::{Advertisement, Command, Error, Outcome, RemoteRef, Report};
 use gix::ObjectId;
 
 use super::sending::{MOST_COMMANDS, Sent, Tried, send};
 use crate::{
-    clock::Clock,
     mirror::{Group, GroupResult, Hold, Knowledge, Plan, Rules, held, plan, settle},
-    push::{Advertisement, Command, Error, Outcome, RemoteRef, Report},
     ref_update::RefUpdate,
-    retry::RetryPolicy,
 };
 
 /// A server that asks for a longer pause than this gets it by the end of the cycle.
@@ -28,11 +27,11 @@ pub trait Mirror {
     fn remembered(&mut self) -> Option<Advertisement>;
     /// Remembers what it has now, or forgets what was remembered.
     fn remember(&mut self, advertisement: Option<Advertisement>);
-    /// See [`Connection::advertisement()`](crate::push::Connection::advertisement()).
+    /// See [`Connection::advertisement()`](git_push::Connection::advertisement()).
     fn advertisement(&mut self) -> Result<Advertisement, Error>;
     /// Sends these commands in one atomic push.
     fn push(&mut self, advertisement: &Advertisement, commands: Vec<Command>) -> Result<Report, Error>;
-    /// See [`Connection::read_refs()`](crate::push::Connection::read_refs()).
+    /// See [`Connection::read_refs()`](git_push::Connection::read_refs()).
     fn read_refs(&mut self, prefixes: &[BString]) -> Result<Vec<RemoteRef>, Error>;
 }
 

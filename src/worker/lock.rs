@@ -2,7 +2,7 @@
 //! died leaves nothing to clean up.
 use std::{io, path::Path};
 
-use crate::storage::{Disk, DiskFile, Storage};
+use durable::storage::{Disk, DiskFile, Storage};
 
 /// The lock's name in the `.stargate` folder.
 pub const LOCK_FILE: &str = "worker.lock";

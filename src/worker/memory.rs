@@ -4,15 +4,13 @@
 use std::{collections::BTreeMap, fs, io, path::Path};
 
 use bstr::{BString, ByteSlice};
+use durable::storage::{Disk, Storage};
+use git_push::{Advertisement, Capabilities};
 use gix::ObjectId;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::trouble::Troubles;
-use crate::{
-    push::{Advertisement, Capabilities},
-    storage::{Disk, Storage},
-};
 
 /// The memory's name in the `.stargate` folder.
 pub const MEMORY_FILE: &str = "worker.json";

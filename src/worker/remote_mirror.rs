@@ -2,6 +2,8 @@
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use bstr::{BStr, BString, ByteSlice};
+use git_push::{Advertisement, Command, Connection, Error, RemoteRef, Report};
+use git_push_transport::Remote;
 use gix::ObjectId;
 use jiff::Timestamp;
 
@@ -11,13 +13,7 @@ use super::{
     repository::Stargate,
     trouble::Troubles,
 };
-use crate::{
-    journal::Backlog,
-    mirror::watermark::is_watermark,
-    push::{self, Advertisement, Command, Connection, Error, RemoteRef, Report},
-    ref_pattern::RefPatterns,
-    transport::Remote,
-};
+use crate::{journal::Backlog, mirror::watermark::is_watermark, ref_pattern::RefPatterns};
 
 /// How long the refs of both sides are taken to stand as they did when they were compared.
 const RECONCILE_INTERVAL: Duration = Duration::from_secs(15 * 60);
@@ -158,11 +154,11 @@ impl Mirror for RemoteMirror<'_> {
 
     fn push(&mut self, advertisement: &Advertisement, commands: Vec<Command>) -> Result<Report, Error> {
         self.asked = true;
-        let options = push::Options {
+        let options = git_push::Options {
             atomic: true,
             ..Default::default()
         };
-        push::push(
+        git_push::push(
             self.remote,
             advertisement,
             self.stargate.repository(),

@@ -1,13 +1,11 @@
 //! What a cycle came to, in the shape of `run --json`.
 use bstr::ByteSlice;
+use git_push::{Outcome, Traffic, Verdict};
 use jiff::Timestamp;
 use serde::Serialize;
 
 use super::cycle::Settled;
-use crate::{
-    mirror::Change,
-    push::{Outcome, Traffic, Verdict},
-};
+use crate::mirror::Change;
 
 /// What a cycle came to.
 #[derive(Debug, Clone, Serialize)]

@@ -7,7 +7,7 @@ use std::{
 use bstr::{BStr, BString, ByteSlice};
 use gix::ObjectId;
 
-use crate::{mirror::Knowledge, push, ref_pattern::RefPatterns};
+use crate::{mirror::Knowledge, ref_pattern::RefPatterns};
 
 /// How deep below a root repositories are looked for.
 const MAX_DEPTH: usize = 16;
@@ -65,7 +65,7 @@ impl Knowledge for Stargate {
     }
 
     fn fast_forward(&self, old: ObjectId, new: ObjectId) -> bool {
-        push::fast_forward(&self.repository, old, new).unwrap_or_else(|error| {
+        git_push::fast_forward(&self.repository, old, new).unwrap_or_else(|error| {
             tracing::warn!(%old, %new, %error, "ancestry cannot be read; taken as not a fast-forward");
             false
         })

@@ -13,6 +13,9 @@ use std::{
 };
 
 use bstr::{BStr, BString, ByteSlice};
+use durable::{clock::Clock, storage::Disk};
+use git_push::Connection;
+use git_push_transport::{Remote, Settings, resolve};
 use gix::ObjectId;
 
 use self::upkeep::Intents;
@@ -25,14 +28,10 @@ use super::{
     trouble::{Trouble, Troubles},
 };
 use crate::{
-    clock::Clock,
     config::{Config, Problem},
     journal::{self, Backlog, Draft, Located, Origin, Source, Status, WriteError, Writer},
     mirror::{Rules, watermark::group_label},
-    push::{self, Connection},
     ref_update::RefUpdate,
-    storage::Disk,
-    transport::{Remote, Settings, resolve},
 };
 
 /// Reads an environment variable.
@@ -76,7 +75,7 @@ pub enum RunError {
     Write(#[from] WriteError),
     /// The mirror cannot be used as it is configured.
     #[error(transparent)]
-    Remote(#[from] push::Error),
+    Remote(#[from] git_push::Error),
 }
 
 impl Options {

@@ -4,11 +4,10 @@
 //! for it cannot be read, it is done by halves, so that the bad groups stand alone.
 use std::rc::Rc;
 
+use git_push::{Advertisement, Command, Error, Outcome, Report, Verdict};
+
 use super::cycle::Mirror;
-use crate::{
-    mirror::Group,
-    push::{Advertisement, Command, Error, Outcome, Report, Verdict},
-};
+use crate::mirror::Group;
 
 /// The most commands of one push, but for a group that has more. GitHub answers 500 to 10,000; 5,000 went through.
 pub(super) const MOST_COMMANDS: usize = 2_000;

@@ -2,6 +2,7 @@
 use std::{collections::BTreeMap, path::Path};
 
 use bstr::ByteSlice;
+use durable::storage::Disk;
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -9,7 +10,6 @@ use super::{Memory, RunError};
 use crate::{
     journal::{self, Backlog, intent},
     mirror::watermark::group_label,
-    storage::Disk,
 };
 
 /// How a repository stands.

@@ -2,6 +2,8 @@
 use std::path::Path;
 
 use bstr::BString;
+use durable::clock::Clock;
+use git_push_transport::Remote;
 use gix::ObjectId;
 use serde::Serialize;
 
@@ -11,11 +13,9 @@ use super::{
     run::{Environment, Options, RunError, Work},
 };
 use crate::{
-    clock::Clock,
     journal::Source,
     mirror::{Compared, Standing, compare},
     ref_update::RefUpdate,
-    transport::Remote,
 };
 
 /// How many of the mirror's refs may be deleted at once, in percent.

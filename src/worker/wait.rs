@@ -5,15 +5,12 @@
 //! is down) is borne until the timeout.
 use std::time::Duration;
 
+use durable::{clock::Clock, retry::RetryPolicy};
+use git_push::{Connection, Error, Outcome};
+use git_push_transport::Remote;
 use gix::ObjectId;
 
-use crate::{
-    clock::Clock,
-    mirror::watermark::watermark_ref,
-    push::{self, Connection, Error, Outcome},
-    retry::RetryPolicy,
-    transport::Remote,
-};
+use crate::mirror::watermark::watermark_ref;
 
 /// Distances between polls.
 const POLLS: RetryPolicy = RetryPolicy {
@@ -170,7 +167,7 @@ impl Fence for RemoteFence<'_> {
         let has_both =
             |repository: &&gix::Repository| repository.has_object(watermark) && repository.has_object(commit);
         if let Some(local) = self.local.filter(has_both) {
-            return push::fast_forward(local, commit, watermark);
+            return git_push::fast_forward(local, commit, watermark);
         }
         let fetched = match self.fetched.take() {
             Some(fetched) => fetched,
@@ -180,14 +177,15 @@ impl Fence for RemoteFence<'_> {
         let haves: Vec<ObjectId> = fetched.tip.into_iter().collect();
         self.remote.fetch_commits(watermark, &fetched.repository, &haves)?;
         fetched.tip = Some(watermark);
-        push::fast_forward(&fetched.repository, commit, watermark)
+        git_push::fast_forward(&fetched.repository, commit, watermark)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use durable::clock::ManualClock;
+
     use super::*;
-    use crate::clock::ManualClock;
 
     /// Commits are numbers; a greater one descends from a smaller one.
     struct Script {

@@ -15,6 +15,11 @@ use std::{
     time::Duration,
 };
 
+use durable::{
+    clock::{Clock, SystemClock},
+    storage::Disk,
+};
+
 use super::{
     notice::Notice,
     report::{CycleOutcome, CycleReport},
@@ -23,12 +28,7 @@ use super::{
     schedule::Schedule,
     trouble::distance,
 };
-use crate::{
-    clock::{Clock, SystemClock},
-    config::Config,
-    journal,
-    storage::Disk,
-};
+use crate::{config::Config, journal};
 
 /// How many cycles run at once.
 const CONCURRENCY: usize = 4;

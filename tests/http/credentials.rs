@@ -343,9 +343,9 @@ fn plain_http_carries_credentials_to_another_machine_only_where_it_is_said() {
 fn reasons_in_a_report_are_scrubbed() {
     let reason = format!("ng refs/kv/main hook saw {CANARY} and ghp_c4n4ry%2f%2Bc4n4ry\n");
     let mut report = Vec::new();
-    push::pkt_line::data(&mut report, b"unpack ok\n");
-    push::pkt_line::data(&mut report, reason.as_bytes());
-    push::pkt_line::flush(&mut report);
+    git_push::pkt_line::data(&mut report, b"unpack ok\n");
+    git_push::pkt_line::data(&mut report, reason.as_bytes());
+    git_push::pkt_line::flush(&mut report);
     let (result, _) = pushed_to(Step::Answer(reported(&report)));
     let report = result.expect("a report");
     assert!(!format!("{report:?}").contains("c4n4ry"), "{report:?}");

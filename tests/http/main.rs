@@ -9,9 +9,9 @@ mod support;
 use std::{path::Path, time::Duration};
 
 use bstr::{BString, ByteSlice};
+use git_push::{Connection, Error, Options, Outcome, Report, Verdict};
+use git_push_transport::{Location, Remote, Settings, resolve};
 use secrecy::SecretString;
-use stargate_mirror::push::{self, Connection, Error, Options, Outcome, Report, Verdict};
-use stargate_mirror::transport::{Location, Remote, Settings, resolve};
 use support::git::{self, git};
 use support::mirror::{Format, Mirror};
 use support::pushing::{command, id, open, pushed, reason, repository, source, verdict};
@@ -111,8 +111,8 @@ fn reported(body: &[u8]) -> Vec<u8> {
 fn nothing_yet() -> Vec<u8> {
     let capabilities = format!("{} capabilities^{{}}\0report-status delete-refs atomic", "0".repeat(40));
     let mut body = b"001f# service=git-receive-pack\n0000".to_vec();
-    push::pkt_line::data(&mut body, capabilities.as_bytes());
-    push::pkt_line::flush(&mut body);
+    git_push::pkt_line::data(&mut body, capabilities.as_bytes());
+    git_push::pkt_line::flush(&mut body);
     body
 }
 

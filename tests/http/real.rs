@@ -337,7 +337,7 @@ fn a_remembered_remote_takes_a_push_in_one_request() {
         let update = command("refs/kv/main", old, Some(new), new);
         let options = Options::default();
         let source = repository(folder.path());
-        let report = push::push(&mut remote, &remembered, &source, vec![update], &options).expect("a report");
+        let report = git_push::push(&mut remote, &remembered, &source, vec![update], &options).expect("a report");
         assert!(report.all_accepted(), "{report:?}");
         remembered.refs.insert("refs/kv/main".into(), id(new));
     }

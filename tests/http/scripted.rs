@@ -16,9 +16,9 @@ fn redirect(location: &str) -> Step {
 fn a_redirect_on_the_same_host_is_followed_with_credentials() {
     let (folder, commits) = source("sha1");
     let mut report = Vec::new();
-    push::pkt_line::data(&mut report, b"unpack ok\n");
-    push::pkt_line::data(&mut report, b"ok refs/kv/main\n");
-    push::pkt_line::flush(&mut report);
+    git_push::pkt_line::data(&mut report, b"unpack ok\n");
+    git_push::pkt_line::data(&mut report, b"ok refs/kv/main\n");
+    git_push::pkt_line::flush(&mut report);
     let server = Scripted::serve([
         redirect("/new/r.git/info/refs?service=git-receive-pack"),
         Step::Answer(advertised(&nothing_yet())),
@@ -99,13 +99,13 @@ impl<S: tracing::Subscriber> Layer<S> for Listener {
 fn what_a_server_says_is_told_while_it_works() {
     let band = |band: u8, text: &[u8]| {
         let mut line = Vec::new();
-        push::pkt_line::data(&mut line, &[&[band], text].concat());
+        git_push::pkt_line::data(&mut line, &[&[band], text].concat());
         line
     };
     let mut report = Vec::new();
-    push::pkt_line::data(&mut report, b"unpack ok\n");
-    push::pkt_line::data(&mut report, b"ok refs/kv/main\n");
-    push::pkt_line::flush(&mut report);
+    git_push::pkt_line::data(&mut report, b"unpack ok\n");
+    git_push::pkt_line::data(&mut report, b"ok refs/kv/main\n");
+    git_push::pkt_line::flush(&mut report);
     let whole = reported(&[band(2, b"counting\n"), band(1, &report), b"0000".to_vec()].concat());
     let (first, rest) = whole.split_at(whole.find("counting").expect("its words") + 9);
     let capabilities = format!(
@@ -113,8 +113,8 @@ fn what_a_server_says_is_told_while_it_works() {
         "0".repeat(40)
     );
     let mut body = b"001f# service=git-receive-pack\n0000".to_vec();
-    push::pkt_line::data(&mut body, capabilities.as_bytes());
-    push::pkt_line::flush(&mut body);
+    git_push::pkt_line::data(&mut body, capabilities.as_bytes());
+    git_push::pkt_line::flush(&mut body);
     let (heard, word) = channel();
     let held = Step::Held(first.to_vec(), Arc::new(Mutex::new(word)), rest.to_vec());
 
@@ -195,7 +195,7 @@ fn what_a_server_echoes_is_scrubbed() {
         "{error}"
     );
     let mut body = b"001f# service=git-receive-pack\n0000".to_vec();
-    push::pkt_line::data(&mut body, format!("ERR no access with {CANARY}").as_bytes());
+    git_push::pkt_line::data(&mut body, format!("ERR no access with {CANARY}").as_bytes());
     let (error, _) = asked([Step::Answer(advertised(&body))]);
     assert_eq!(error.outcome(), Outcome::Rejected);
     assert!(
@@ -281,14 +281,14 @@ fn a_push_that_did_not_get_through_whole_changed_nothing() {
         let bytes = 64 << 20;
         file.set_len(bytes).expect("a sparse file");
         let some = "ab".repeat(20);
-        let request = push::Request {
+        let request = git_push::Request {
             commands: vec![command("refs/kv/main", None, Some(&some), &some)],
             object_format: gix::hash::Kind::Sha1,
             atomic: false,
             capabilities: vec!["report-status".into()],
             push_options: Vec::new(),
         };
-        let pack = push::Pack {
+        let pack = git_push::Pack {
             file,
             bytes,
             objects: 1,

@@ -8,8 +8,8 @@ use std::{
     rc::Rc,
 };
 
+use durable::storage::{Identity, Look, Storage};
 use jiff::Timestamp;
-use stargate_mirror::storage::{Identity, Look, Storage};
 
 use super::random::Random;
 

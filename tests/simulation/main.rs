@@ -31,14 +31,16 @@ use std::{
 
 use bstr::{BStr, BString, ByteSlice};
 use disk::SimDisk;
+use durable::{
+    clock::{Clock, ManualClock},
+    retry::RetryPolicy,
+};
 use random::Random;
 use stargate_mirror::{
-    clock::{Clock, ManualClock},
     journal::{self, Backlog, Draft, Located, Origin, Source, Status, Writer},
     mirror::{Knowledge, Rules, compare, missed, watermark},
     ref_pattern::RefPatterns,
     ref_update::RefUpdate,
-    retry::RetryPolicy,
     worker::{Cycle, Marks, Mirror},
 };
 use ulid::Ulid;

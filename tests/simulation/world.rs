@@ -5,10 +5,10 @@ use std::{
 };
 
 use bstr::{BStr, BString, ByteSlice};
+use git_push::{Advertisement, Command, Error, Outcome, RemoteRef, Report, Verdict};
 use gix::ObjectId;
 use stargate_mirror::{
     mirror::{Knowledge, watermark},
-    push::{Advertisement, Command, Error, Outcome, RemoteRef, Report, Verdict},
     ref_update::RefUpdate,
     worker::Mirror,
 };

@@ -8,12 +8,14 @@ use std::{
     time::Duration,
 };
 
+use durable::{
+    clock::Clock,
+    storage::{Disk, DiskFile, Identity, Look, Storage},
+};
 use jiff::Timestamp;
 use stargate_mirror::{
-    clock::Clock,
     journal::{Draft, Origin, Source},
     ref_update::RefUpdate,
-    storage::{Disk, DiskFile, Identity, Look, Storage},
 };
 
 /// A clock that moves only when someone sleeps, and tells a test of that.

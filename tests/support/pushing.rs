@@ -1,9 +1,9 @@
 //! What every test of a push needs: commits to push, commands, and what became of them.
 use std::path::Path;
 
+use git_push::{Command, Connection, Error, Options, Report, Verdict};
+use git_push_transport::{Location, Remote, Settings};
 use gix::ObjectId;
-use stargate_mirror::push::{self, Command, Connection, Error, Options, Report, Verdict};
-use stargate_mirror::transport::{Location, Remote, Settings};
 use tempfile::TempDir;
 
 use super::git::{self, git};
@@ -52,7 +52,7 @@ pub fn pushed(remote: &mut Remote, from: &Path, commands: Vec<Command>, atomic: 
         atomic,
         ..Options::default()
     };
-    push::push(remote, &advertisement, &repository(from), commands, &options)
+    git_push::push(remote, &advertisement, &repository(from), commands, &options)
 }
 
 pub fn verdict<'a>(report: &'a Report, name: &str) -> &'a Verdict {

@@ -6,11 +6,11 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
+use durable::storage::Disk;
 use serde_json::Value;
 use stargate_mirror::{
     hook::install::{Installation, Report, install},
     journal,
-    storage::Disk,
 };
 use tempfile::TempDir;
 

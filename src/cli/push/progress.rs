@@ -1,11 +1,10 @@
 //! What a push is doing, on a terminal: a line of its own on stderr, and above it what the server says.
 use std::{cell::RefCell, fmt, fs::File, io::Seek, time::Duration};
 
+use git_push::{Observer, Pack, Stage};
 use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressState, ProgressStyle};
 use tracing::{Event, Level, Metadata, Subscriber, field::Field, field::Visit};
 use tracing_subscriber::{Layer, filter::filter_fn, layer::Context, registry::LookupSpan};
-
-use crate::push::{Observer, Pack, Stage};
 
 /// How often the line is drawn anew.
 const TICK: Duration = Duration::from_millis(100);
@@ -30,7 +29,7 @@ impl Terminal {
     /// Shows what servers say, whatever is logged.
     pub fn remote_lines<S: Subscriber + for<'a> LookupSpan<'a>>(&self) -> impl Layer<S> + use<S> {
         let of_transports = |metadata: &Metadata<'_>| {
-            *metadata.level() == Level::INFO && metadata.target().starts_with("stargate_mirror::transport")
+            *metadata.level() == Level::INFO && metadata.target().starts_with("git_push_transport")
         };
         RemoteLines(self.bars.clone()).with_filter(filter_fn(of_transports))
     }

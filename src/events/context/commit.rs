@@ -2,6 +2,7 @@
 use std::collections::HashMap;
 
 use bstr::BStr;
+use durable::{clock::Clock, storage::Storage};
 use gix::{ObjectId, objs::Kind as ObjectKind, objs::tree::EntryKind};
 use jiff::Timestamp;
 
@@ -15,11 +16,7 @@ use super::super::{
     trees::{Edit, SetError},
 };
 use super::{Context, State};
-use crate::{
-    clock::Clock,
-    event::{Event, FOLDER},
-    storage::Storage,
-};
+use crate::event::{Event, FOLDER};
 
 /// What became of some events.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

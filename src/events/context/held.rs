@@ -1,14 +1,12 @@
 //! What a context repository holds of a feed.
 use bstr::BStr;
+use durable::storage::Storage;
 use gix::{ObjectId, objs::tree::EntryKind};
 use jiff::Timestamp;
 
 use super::super::{Error, folder::Folder, known, objects::Objects};
 use super::Context;
-use crate::{
-    event::{Event, FOLDER, Layout},
-    storage::Storage,
-};
+use crate::event::{Event, FOLDER, Layout};
 
 /// The newest event of a feed.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

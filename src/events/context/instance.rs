@@ -1,5 +1,6 @@
 //! Which instances are at work on a context repository. Advisory: nothing is kept from anyone.
 use bstr::BStr;
+use durable::storage::Storage;
 use gix::{ObjectId, objs::Kind as ObjectKind, objs::tree::EntryKind};
 use jiff::Timestamp;
 
@@ -14,7 +15,6 @@ use super::super::{
     trees::{Edit, SetError},
 };
 use super::{Context, read_if_there};
-use crate::storage::Storage;
 
 /// Where an instance says that it is alive between commits, in the Git folder.
 const HEARTBEAT: &str = "stargate/lock.json";

@@ -5,10 +5,10 @@
 //! has less than the mark says.
 use std::{collections::BTreeMap, fs, io, path::Path};
 
+use durable::storage::{Disk, Storage};
 use serde::{Deserialize, Serialize};
 
 use super::Mark;
-use crate::storage::{Disk, Storage};
 
 /// The folder in the Git folder.
 pub const FOLDER: &str = "stargate";

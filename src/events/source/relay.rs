@@ -10,6 +10,9 @@ use std::{
     time::Duration,
 };
 
+use durable::{clock::Clock, retry::RetryPolicy};
+use git_push::{Error, Outcome};
+use git_push_transport::web::{Question, Reply, Web};
 use jiff::Timestamp;
 
 use super::{
@@ -18,12 +21,8 @@ use super::{
     sse::{self, Item},
 };
 use crate::{
-    clock::Clock,
     event::{MAX_EVENT, Problem},
     events::inbox::{Closed, Sender},
-    push::{Error, Outcome},
-    retry::RetryPolicy,
-    transport::web::{Question, Reply, Web},
 };
 
 /// The distances between connections.

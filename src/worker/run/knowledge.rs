@@ -2,6 +2,7 @@
 use std::time::Duration;
 
 use bstr::BStr;
+use durable::storage::Disk;
 use gix::ObjectId;
 use ulid::Ulid;
 
@@ -10,7 +11,6 @@ use crate::{
     journal::{self, Status},
     mirror::Knowledge,
     ref_update::RefUpdate,
-    storage::Disk,
 };
 
 /// No hook that lives is later than this.

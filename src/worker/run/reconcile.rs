@@ -2,13 +2,13 @@
 use std::collections::BTreeMap;
 
 use bstr::{BStr, BString};
+use git_push::Advertisement;
 use gix::ObjectId;
 
 use super::{RunError, Work, report, updates};
 use crate::{
     journal::{Backlog, Source},
     mirror::{Standing, compare, missed},
-    push::Advertisement,
     ref_update::RefUpdate,
     worker::{
         cycle::Mirror,

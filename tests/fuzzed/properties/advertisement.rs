@@ -1,6 +1,6 @@
 //! The ref advertisement: wherever it is cut, it says the same; half of one passes for none.
 use bstr::ByteSlice;
-use stargate_mirror::push::{Advertisement, WireError, advertisement::Parser, pkt_line};
+use git_push::{Advertisement, WireError, advertisement::Parser, pkt_line};
 
 use super::{beginnings, pieces};
 

@@ -1,5 +1,5 @@
 //! Deltas: what is encoded makes the target, and is no longer than it may be; what is no delta is refused.
-use stargate_mirror::push::delta::{apply, encode};
+use git_push::delta::{apply, encode};
 
 use super::control;
 

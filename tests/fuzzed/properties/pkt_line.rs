@@ -1,5 +1,5 @@
 //! pkt-lines: wherever they are cut, they are the same, and written again they are the bytes that were read.
-use stargate_mirror::push::{
+use git_push::{
     WireError,
     pkt_line::{self, Line, Reader},
 };

@@ -2,14 +2,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bstr::{BStr, BString, ByteSlice};
-use gix::ObjectId;
-use stargate_mirror::{
-    push::{
-        Capabilities, Command, Options, negotiate,
-        refspec::{LocalRefs, RefspecError, Refspecs, Wanted},
-    },
-    ref_pattern::RefPatterns,
+use git_push::{
+    Capabilities, Command, Options, negotiate,
+    refspec::{LocalRefs, RefspecError, Refspecs, Wanted},
 };
+use gix::ObjectId;
+use stargate_mirror::ref_pattern::RefPatterns;
 
 const NULL: ObjectId = ObjectId::Sha1([0; 20]);
 const HERE: ObjectId = ObjectId::Sha1([1; 20]);

@@ -1,9 +1,9 @@
 //! A server's report: nothing is accepted that it did not say is, and half a report is none.
 use bstr::{BString, ByteSlice};
-use gix::{ObjectId, hash::Kind};
-use stargate_mirror::push::{
+use git_push::{
     Command, MAX_LINE, MAX_LINES, Outcome, Report, Request, Verdict, WireError, cleaned, report_status::Parser,
 };
+use gix::{ObjectId, hash::Kind};
 
 use super::{beginnings, control, pieces};
 

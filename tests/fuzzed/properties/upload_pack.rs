@@ -1,11 +1,9 @@
 //! Answers of `git-upload-pack`: capabilities and refs of protocol 2, and packs.
 use bstr::ByteSlice;
-use stargate_mirror::{
-    push::{Capabilities, RemoteRef, WireError, pkt_line},
-    transport::{
-        fetch::PackStream,
-        upload_pack::{LsRefs, ls_refs_request, protocol_2},
-    },
+use git_push::{Capabilities, RemoteRef, WireError, pkt_line};
+use git_push_transport::{
+    fetch::PackStream,
+    upload_pack::{LsRefs, ls_refs_request, protocol_2},
 };
 
 use super::{beginnings, control, pieces};

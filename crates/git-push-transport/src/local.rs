@@ -1,0 +1,231 @@
+//! A mirror in a folder of this machine, without a git binary: what `git-receive-pack` does, on gix.
+//!
+//! 1. The pack is indexed into the mirror's `objects/pack`, a thin one with the bases that it lacks, and synced with its
+//!    index and folder, as git does by default.
+//! 2. Each command is checked like git checks it (`policy`).
+//! 3. The refs move in one transaction per push when it is atomic, else in one per command (`transaction`).
+//! 4. What a push leaves whose process was killed, locks of refs first of all, is cleared by the next one (`incoming`).
+//!
+//! # Limitations
+//! - Hooks of the mirror are not run, `receive.hideRefs` and alternates' `.have` are not looked at.
+//! - Symbolic refs and `receive.denyCurrentBranch=updateInstead` are refused.
+//! - Nothing is quarantined: the pack of a refused push stays, unreachable, until `git gc`. The same push again gives
+//!   the same file.
+//! - Connectivity is not walked: that the objects named by commands are there is checked, that all they reach is there
+//!   is what [`enumerate`](git_push::enumerate) guarantees.
+//! - Refs are not synced to disk, which is git's default, too.
+mod incoming;
+mod policy;
+mod transaction;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::BufReader;
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+use bstr::{BStr, BString};
+use git_push::{
+    Advertisement, Capabilities, Command, Connection, Error, Outcome, Pack, RemoteRef, Report, Request, Traffic,
+    Verdict, causes,
+};
+use gix::{ObjectId, refs::TargetRef};
+
+use self::{
+    incoming::{Incoming, Place},
+    policy::Policy,
+};
+use super::received;
+
+/// A connection to a repository in a folder.
+#[derive(Debug)]
+pub struct Local {
+    repository: gix::Repository,
+    traffic: Traffic,
+}
+
+impl Local {
+    /// Opens the repository at `path`: its `.git` folder, the folder around that, or a bare repository.
+    ///
+    /// # Errors
+    /// [`Outcome::Misconfigured`] when there is no repository, or it cannot be opened.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let repository = gix::open(path).map_err(|error| {
+            let what = format!("cannot open a Git repository at {}: {}", path.display(), causes(&error));
+            Error::new(Outcome::Misconfigured, what).with_hint("create it with `git init --bare`, or correct the path")
+        })?;
+        Ok(Local {
+            repository,
+            traffic: Traffic::default(),
+        })
+    }
+
+    /// Fetches the commit `want` with everything that it reaches into the repository `into`, durably; what `haves` reach is
+    /// there.
+    ///
+    /// # Errors
+    /// It is not here, or cannot be read or written.
+    pub fn fetch(&mut self, want: ObjectId, into: &gix::Repository, haves: &[ObjectId]) -> Result<(), Error> {
+        let (ours, theirs) = (into.object_hash(), self.repository.object_hash());
+        if ours != theirs {
+            let path = self.repository.git_dir().display();
+            let what = format!(
+                "the object format of {path} is {theirs}, that of {} is {ours}",
+                into.git_dir().display()
+            );
+            return Err(Error::new(Outcome::Misconfigured, what));
+        }
+        let had = haves.iter().filter(|id| self.repository.has_object(*id));
+        let taker = Advertisement {
+            haves: had.copied().collect(),
+            capabilities: Capabilities {
+                list: vec![("ofs-delta".into(), None), ("no-thin".into(), None)],
+            },
+            ..Advertisement::default()
+        };
+        let command = Command {
+            name: "refs/heads/fetched".into(),
+            old: want.kind().null(),
+            new: want,
+        };
+        let pack = git_push::pack::make(&self.repository, &taker, &[command])?;
+        received::index(pack.file, into)?.settle(into)?;
+        received::require(want, into)
+    }
+
+    /// All refs, symbolic ones by what they stand for.
+    fn refs(&self) -> Result<BTreeMap<BString, ObjectId>, Error> {
+        let failed = |error| self.failed("list the refs of", &causes(&error));
+        let references = self.repository.references().map_err(failed)?;
+        let mut refs = BTreeMap::new();
+        for reference in references.all().map_err(failed)? {
+            let mut reference = reference.map_err(failed)?;
+            let name = BString::from(reference.name().as_bstr());
+            match reference.target() {
+                TargetRef::Object(id) => refs.insert(name, id.to_owned()),
+                // One that leads nowhere is no ref to a reader.
+                TargetRef::Symbolic(_) => match reference.follow_to_object() {
+                    Ok(id) => refs.insert(name, id.detach()),
+                    Err(_) => None,
+                },
+            };
+        }
+        Ok(refs)
+    }
+
+    fn failed(&self, doing: &str, why: &str) -> Error {
+        let path = self.repository.git_dir().display();
+        Error::new(Outcome::Transient, format!("cannot {doing} {path}: {why}"))
+    }
+
+    /// Clears what dead pushes have left, and begins this one.
+    fn begin(&self, commands: &[Command]) -> Result<Incoming, Error> {
+        let place = Place {
+            git_dir: self.repository.common_dir().to_owned(),
+            objects: self.repository.objects.store_ref().path().to_owned(),
+        };
+        let begun = place.clear().and_then(|()| place.begin(commands));
+        begun.map_err(|error| self.failed("write to", &error.to_string()))
+    }
+
+    /// Indexes the pack into the repository, durably.
+    fn store(&mut self, pack: Pack, incoming: &mut Incoming) -> Result<(), Error> {
+        let packs = self.repository.objects.store_ref().path().join("pack");
+        self.traffic.bytes_sent += pack.bytes;
+        let failed = |error: std::io::Error| self.failed("write a pack to", &error.to_string());
+        std::fs::create_dir_all(&packs).map_err(failed)?;
+        let written = gix_pack::Bundle::write_to_directory(
+            &mut BufReader::new(pack.file),
+            Some(incoming.folder()),
+            &mut gix::utils::progress::Discard,
+            &AtomicBool::new(false),
+            Some(self.repository.objects.clone()),
+            self.repository.object_hash(),
+            gix_pack::bundle::write::Options::default(),
+        )
+        .map_err(|error| self.failed("index a pack in", &causes(&error)))?;
+        match (written.data_path, written.index_path) {
+            (Some(pack), Some(index)) => incoming.take_in(&pack, &index).map_err(failed),
+            // A pack without objects leaves nothing.
+            _ => Ok(()),
+        }
+    }
+
+    /// Moves the refs; verdicts in the commands' order.
+    fn apply(&self, request: &Request) -> Result<Vec<Verdict>, Error> {
+        let mut policy = Policy::new(&self.repository, self.refs()?.into_keys().collect::<BTreeSet<_>>());
+        if !request.atomic {
+            let mut one = |command: &Command| {
+                if let Some(reason) = policy.refusal(command) {
+                    return Verdict::Rejected(reason.into());
+                }
+                let verdict = transaction::run(&self.repository, &[command]);
+                if command.is_delete() && verdict == Verdict::Accepted {
+                    policy.deleted(command.name.as_ref());
+                }
+                verdict
+            };
+            return Ok(request.commands.iter().map(&mut one).collect());
+        }
+        let refusals: Vec<_> = request.commands.iter().map(|command| policy.refusal(command)).collect();
+        if refusals.iter().any(Option::is_some) {
+            let reason = |refusal: Option<String>| refusal.unwrap_or("atomic push failure".into());
+            return Ok(refusals
+                .into_iter()
+                .map(|refusal| Verdict::Rejected(reason(refusal).into()))
+                .collect());
+        }
+        let verdict = transaction::run(&self.repository, &request.commands.iter().collect::<Vec<_>>());
+        Ok(vec![verdict; request.commands.len()])
+    }
+}
+
+impl Connection for Local {
+    fn advertisement(&mut self) -> Result<Advertisement, Error> {
+        let shallow = self
+            .repository
+            .shallow_commits()
+            .map_err(|error| self.failed("read the shallow file of", &causes(&error)))?;
+        let format = self.repository.object_hash().to_string();
+        let capabilities = [
+            ("report-status", None),
+            ("delete-refs", None),
+            ("ofs-delta", None),
+            ("atomic", None),
+            ("object-format", Some(format.into())),
+        ];
+        Ok(Advertisement {
+            refs: self.refs()?,
+            haves: Vec::new(),
+            shallow: shallow.iter().flat_map(|commits| commits.iter().copied()).collect(),
+            capabilities: Capabilities {
+                list: capabilities
+                    .into_iter()
+                    .map(|(name, value)| (name.into(), value))
+                    .collect(),
+            },
+        })
+    }
+
+    fn send(&mut self, request: &Request, pack: Option<Pack>) -> Result<Report, Error> {
+        let (ours, theirs) = (request.object_format, self.repository.object_hash());
+        if ours != theirs {
+            let path = self.repository.git_dir().display();
+            let what = format!("the object format of {path} is {theirs}, that of the push is {ours}");
+            return Err(Error::new(Outcome::Misconfigured, what));
+        }
+        let mut incoming = self.begin(&request.commands)?;
+        pack.map(|pack| self.store(pack, &mut incoming)).transpose()?;
+        let verdicts = self.apply(request)?;
+        Ok(Report::new(request.commands.iter().cloned().zip(verdicts).collect()))
+    }
+
+    fn read_refs(&mut self, prefixes: &[BString]) -> Result<Vec<RemoteRef>, Error> {
+        let wanted = |name: &BStr| prefixes.iter().any(|prefix| name.starts_with(prefix));
+        let refs = self.refs()?.into_iter().filter(|(name, _)| wanted(name.as_ref()));
+        Ok(refs.map(|(name, id)| RemoteRef { name, id }).collect())
+    }
+
+    fn traffic(&self) -> Traffic {
+        self.traffic
+    }
+}

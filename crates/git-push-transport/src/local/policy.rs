@@ -1,0 +1,128 @@
+//! What a repository refuses, and in which words: as `git-receive-pack` does (git-config, *receive.\**).
+use std::collections::BTreeSet;
+
+use bstr::{BStr, BString, ByteSlice};
+use git_push::Command;
+use gix::{objs::Kind, refs::TargetRef};
+
+/// Decides on commands, one after the other, before any of them is carried out.
+pub(super) struct Policy<'a> {
+    repository: &'a gix::Repository,
+    /// Names of refs that are there, and of those that earlier commands create.
+    names: BTreeSet<BString>,
+    /// What `HEAD` of the repository or of a worktree of it stands for, and whether files are checked out for it.
+    heads: Vec<(BString, bool)>,
+}
+
+impl<'a> Policy<'a> {
+    /// The policy of a repository with refs of these names.
+    pub(super) fn new(repository: &'a gix::Repository, names: BTreeSet<BString>) -> Self {
+        let worktrees = repository.worktrees_including_main().into_iter().flatten().flatten();
+        let head = |worktree: gix::Repository| {
+            let name = worktree.head_name().ok()??;
+            Some((name.as_bstr().to_owned(), !worktree.is_bare()))
+        };
+        Policy {
+            repository,
+            names,
+            heads: worktrees.filter_map(head).collect(),
+        }
+    }
+
+    /// Why the command is refused, if it is.
+    pub(super) fn refusal(&mut self, command: &Command) -> Option<String> {
+        let refusal = self
+            .refused_name(command.name.as_bstr())
+            .or_else(|| match command.is_delete() {
+                true => self.refused_delete(command),
+                false => self.refused_update(command),
+            });
+        if refusal.is_none() && !command.is_delete() {
+            self.names.insert(command.name.clone());
+        }
+        refusal
+    }
+
+    /// A ref was deleted: others may take its place.
+    pub(super) fn deleted(&mut self, name: &BStr) {
+        self.names.remove(name);
+    }
+
+    fn refused_name(&self, name: &BStr) -> Option<String> {
+        if !name.starts_with(b"refs/") || gix::validate::reference::name(name).is_err() {
+            return Some("funny refname".into());
+        }
+        match self.repository.try_find_reference(name) {
+            Ok(Some(reference)) if matches!(reference.target(), TargetRef::Symbolic(_)) => {
+                Some("symbolic refs cannot be pushed to".into())
+            }
+            Ok(_) => None,
+            Err(error) => Some(format!("cannot be read: {}", git_push::causes(&error))),
+        }
+    }
+
+    fn refused_delete(&self, command: &Command) -> Option<String> {
+        let is_branch = command.name.starts_with(b"refs/heads/");
+        if is_branch && self.is_set("receive.denyDeletes") {
+            return Some("deletion prohibited".into());
+        }
+        let is_head = self.heads.iter().any(|(head, _)| *head == command.name);
+        (is_head && self.refuses("receive.denyDeleteCurrent"))
+            .then(|| "deletion of the current branch prohibited".into())
+    }
+
+    fn refused_update(&self, command: &Command) -> Option<String> {
+        let Command { name, old, new } = command;
+        let kind = match self.repository.try_find_header(*new) {
+            Ok(Some(header)) => header.kind(),
+            Ok(None) => return Some(format!("missing necessary objects: {new}")),
+            Err(error) => return Some(format!("{new} cannot be read: {}", git_push::causes(&error))),
+        };
+        if let Some(other) = self.conflict(name.as_bstr()) {
+            return Some(format!("{other} exists, and no ref can be below another"));
+        }
+        if !name.starts_with(b"refs/heads/") {
+            return None;
+        }
+        if kind != Kind::Commit {
+            return Some(format!("a branch must be a commit, {new} is a {kind}"));
+        }
+        let checked_out = self
+            .heads
+            .iter()
+            .any(|(head, checked_out)| head == name && *checked_out);
+        if checked_out && self.refuses("receive.denyCurrentBranch") {
+            return Some("branch is currently checked out".into());
+        }
+        let rewinds = || !git_push::fast_forward(self.repository, *old, *new).unwrap_or(false);
+        (!old.is_null() && self.is_set("receive.denyNonFastForwards") && rewinds()).then(|| "non-fast-forward".into())
+    }
+
+    /// A ref above or below `name`, as folders are.
+    fn conflict(&self, name: &BStr) -> Option<&BString> {
+        let mut above = name
+            .find_iter("/")
+            .filter_map(|at| self.names.get(name[..at].as_bstr()));
+        let folder = BString::from([name.as_bytes(), b"/"].concat());
+        let mut below = self
+            .names
+            .range(folder.clone()..)
+            .take_while(|other| other.starts_with(&folder));
+        above.next().or_else(|| below.next())
+    }
+
+    fn is_set(&self, key: &str) -> bool {
+        self.repository.config_snapshot().boolean(key).unwrap_or(false)
+    }
+
+    /// Whether a `refuse`/`warn`/`ignore` key refuses, which it does by default.
+    fn refuses(&self, key: &str) -> bool {
+        let value = self.repository.config_snapshot().string(key);
+        let allows = |value: &BStr| matches!(value.as_bytes(), b"warn" | b"ignore") || self.is_false(key);
+        !value.is_some_and(|value| allows(value.as_ref()))
+    }
+
+    fn is_false(&self, key: &str) -> bool {
+        self.repository.config_snapshot().boolean(key) == Some(false)
+    }
+}

@@ -1,0 +1,75 @@
+//! The ref transaction: all of the given commands or none.
+use std::time::Duration;
+
+use git_push::{Command, Verdict, causes};
+use gix::lock::acquire::Fail;
+use gix::refs::transaction::{Change, LogChange, PreviousValue, RefEdit, RefLog};
+use gix::refs::{FullName, Target};
+
+/// How long another writer may hold the lock of a ref, or of `packed-refs`.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Who the reflog says moved a ref, if the mirror's configuration names no committer.
+const NAME: &str = "stargate-mirror";
+
+/// Moves the refs as commanded, if each of them still is what its command says; the verdict is the same on all.
+///
+/// The refs are locked, then compared, then moved. [`Verdict::Rejected`] when nothing was moved, [`Verdict::Unknown`]
+/// when moving itself failed, so that some may have been moved.
+pub(super) fn run(repository: &gix::Repository, commands: &[&Command]) -> Verdict {
+    let edits: Result<Vec<_>, _> = commands.iter().map(|command| edit(command)).collect();
+    let edits = match edits {
+        Ok(edits) => edits,
+        Err(error) => return Verdict::Rejected(error.to_string().into()),
+    };
+    let patience = Fail::AfterDurationWithBackoff(LOCK_TIMEOUT);
+    let prepared = match repository.refs.transaction().prepare(edits, patience, patience) {
+        Ok(prepared) => prepared,
+        Err(error) => return Verdict::Rejected(causes(&error).into()),
+    };
+    let now = gix::date::Time::now_utc().to_string();
+    let fallback = gix::actor::SignatureRef {
+        name: NAME.into(),
+        email: NAME.into(),
+        time: &now,
+    };
+    let committer = repository.committer().and_then(Result::ok).unwrap_or(fallback);
+    match prepared.commit(Some(committer)) {
+        Ok(_) => Verdict::Accepted,
+        Err(error) => {
+            tracing::warn!(
+                "moving refs in {} failed: {}",
+                repository.git_dir().display(),
+                causes(&error)
+            );
+            Verdict::Unknown
+        }
+    }
+}
+
+fn edit(command: &Command) -> Result<RefEdit, gix::validate::reference::name::Error> {
+    let Command { name, old, new } = command;
+    let expected = match old.is_null() {
+        true => PreviousValue::MustNotExist,
+        false => PreviousValue::MustExistAndMatch(Target::Object(*old)),
+    };
+    let change = match command.is_delete() {
+        true => Change::Delete {
+            expected,
+            log: RefLog::AndReference,
+        },
+        false => Change::Update {
+            log: LogChange {
+                message: "push".into(),
+                ..LogChange::default()
+            },
+            expected,
+            new: Target::Object(*new),
+        },
+    };
+    Ok(RefEdit {
+        change,
+        name: FullName::try_from(name.clone())?,
+        deref: false,
+    })
+}

@@ -1,0 +1,352 @@
+//! A repository on a server, over a connection that stays open while it is asked: through the system's `ssh` program, or
+//! as `git://` (gitprotocol-pack, *Transports*).
+//!
+//! A push is one connection: the server advertises, and waits for commands, pack after them; then it reports. Where the
+//! remote's state is remembered, its advertisement is read past. Each look is a connection of its own, in protocol 2
+//! where the server speaks it, else out of the whole advertisement. Every answer has a limit, every silence too.
+//!
+//! # Limitations
+//! - `remote.<name>.receivepack`, `remote.<name>.uploadpack` and `core.gitProxy` are not looked at.
+//! - `git://` has neither authentication nor encryption: it is for networks in which everybody may write.
+mod child;
+mod daemon;
+mod ssh;
+
+use std::{fmt, fs::File, io, io::Read, io::Write, time::Duration};
+
+use bstr::BString;
+use git_push::pkt_line::{self, Line};
+use git_push::{Advertisement, Connection, Error, Outcome, Pack, RemoteRef, Report, Request, Traffic};
+use gix::{ObjectId, url::Scheme};
+
+use self::{daemon::Daemon, ssh::Ssh};
+use super::fetch::Extent;
+use super::reading::{Reading, asked_for};
+use super::received::ReceivedPack;
+use super::service::Service;
+use super::settings::Settings;
+use super::upload_pack::{self, LsRefs};
+
+pub use ssh::SshSettings;
+
+/// Bytes that are read or written at once, at most.
+const PIECE: usize = 64 << 10;
+
+/// A repository on a server.
+pub struct Stream {
+    dial: Box<dyn Dial>,
+    shown: String,
+    idle_timeout: Duration,
+    /// A server that has advertised, and waits for commands.
+    waiting: Option<Box<dyn Channel>>,
+    traffic: Traffic,
+}
+
+/// A way to start a service for one repository on another machine.
+trait Dial {
+    /// Starts `service`, and asks for protocol 2 if that is wished.
+    fn dial(&self, service: Service, protocol_2: bool) -> Result<Box<dyn Channel>, Error>;
+}
+
+/// Both directions of a service that was started. A silence that is too long is [`io::ErrorKind::TimedOut`] or
+/// [`io::ErrorKind::WouldBlock`].
+trait Channel: Read + Write {
+    /// Why the service ended, by the program that carries it. It is asked once the other side has closed.
+    fn last_words(&mut self) -> Option<Error>;
+}
+
+/// Whether an answer was read to its end, or the other side closed.
+#[derive(Debug, PartialEq, Eq)]
+enum End {
+    Complete,
+    Closed,
+}
+
+impl Stream {
+    /// The repository at `url`. Nothing is started yet.
+    ///
+    /// # Errors
+    /// [`Outcome::Misconfigured`] when the URL is neither ssh nor git, or has something in it that cannot be used safely.
+    pub fn open(url: &gix::Url, settings: &Settings) -> Result<Self, Error> {
+        let shown = Shown(url).to_string();
+        let dial: Result<Box<dyn Dial>, Error> = match url.scheme {
+            Scheme::Ssh => Ssh::new(url, settings).map(|ssh| Box::new(ssh) as _),
+            Scheme::Git => Daemon::new(url, settings).map(|daemon| Box::new(daemon) as _),
+            _ => Err(Error::new(Outcome::Misconfigured, "neither an ssh nor a git URL")),
+        };
+        Ok(Stream {
+            dial: dial.map_err(|error| located(&shown, error))?,
+            shown,
+            idle_timeout: settings.idle_timeout,
+            waiting: None,
+            traffic: Traffic::default(),
+        })
+    }
+
+    /// Fetches the commit `want` and the commits before it, up to those of `haves`, into the repository `into`. All that these
+    /// have must be there. [`Extent::Objects`] is stored durably.
+    ///
+    /// # Errors
+    /// Whatever keeps the pack from arriving whole and sound; `into` is then as it was.
+    pub fn fetch(
+        &mut self,
+        want: ObjectId,
+        into: &gix::Repository,
+        haves: &[ObjectId],
+        extent: Extent,
+    ) -> Result<(), Error> {
+        self.fetch_into(want, into, haves, extent)
+            .map_err(|error| located(&self.shown, error))
+    }
+
+    fn fetch_into(
+        &self,
+        want: ObjectId,
+        into: &gix::Repository,
+        haves: &[ObjectId],
+        extent: Extent,
+    ) -> Result<(), Error> {
+        let (reading, mut channel) = self.reading()?;
+        let (request, stream) = reading.fetch_request(want, haves, extent)?;
+        let mut received = ReceivedPack::new(stream, into)?;
+        self.ask(&mut *channel, &request)?;
+        let end = self.read(&mut *channel, Outcome::Transient, |piece| {
+            received.feed(piece)?;
+            Ok(received.has_ended())
+        })?;
+        let stored = received.store(want, into, extent);
+        stored.map_err(|error| ended(&mut *channel, &end, error, Outcome::Transient))
+    }
+
+    fn refs(&self, prefixes: &[BString]) -> Result<Vec<RemoteRef>, Error> {
+        if prefixes.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (reading, mut channel) = self.reading()?;
+        let refs = match reading {
+            Reading::Protocol2(capabilities) => {
+                let mut parser = LsRefs::new(&capabilities)?;
+                self.ask(&mut *channel, &upload_pack::ls_refs_request(&capabilities, prefixes))?;
+                let end = self.read(&mut *channel, Outcome::Transient, |piece| {
+                    parser.feed(piece)?;
+                    Ok(parser.has_ended())
+                })?;
+                let refs = parser.finish();
+                refs.map_err(|error| ended(&mut *channel, &end, error.into(), Outcome::Transient))?
+            }
+            Reading::Older(advertisement) => advertisement.into_refs(),
+        };
+        dismiss(channel);
+        Ok(asked_for(refs, prefixes))
+    }
+
+    /// Starts `git-upload-pack`, and hears what it offers; it then waits for a request.
+    fn reading(&self) -> Result<(Reading, Box<dyn Channel>), Error> {
+        let mut channel = self.dial.dial(Service::UploadPack, true)?;
+        let mut lines = pkt_line::Reader::new(git_push::advertisement::MAX_BYTES);
+        let mut body = Vec::new();
+        let end = self.read(&mut *channel, Outcome::Transient, |piece| {
+            lines.feed(piece);
+            body.extend_from_slice(piece);
+            // One flush-pkt ends either form; a line that says what is wrong ends it, too.
+            while let Some(line) = lines.next()? {
+                match line {
+                    Line::Flush => return Ok(true),
+                    Line::Data(line) if line.starts_with(b"ERR ") => return Ok(true),
+                    _ => {}
+                }
+            }
+            Ok(false)
+        })?;
+        let understood =
+            Reading::parse(&body).map_err(|error| ended(&mut *channel, &end, error, Outcome::Transient))?;
+        Ok((understood, channel))
+    }
+
+    /// Starts `git-receive-pack`, which advertises; it then waits for commands.
+    fn receive_pack(&self) -> Result<(Advertisement, Box<dyn Channel>), Error> {
+        let mut channel = self.dial.dial(Service::ReceivePack, false)?;
+        let mut parser = git_push::advertisement::Parser::new();
+        let end = self.read(&mut *channel, Outcome::Transient, |piece| {
+            parser.feed(piece)?;
+            Ok(parser.has_ended())
+        })?;
+        let advertisement = parser.finish();
+        let advertisement =
+            advertisement.map_err(|error| ended(&mut *channel, &end, error.into(), Outcome::Transient))?;
+        Ok((advertisement, channel))
+    }
+
+    fn push(&mut self, request: &Request, pack: Option<Pack>) -> Result<Report, Error> {
+        let mut channel = match self.waiting.take() {
+            Some(channel) => channel,
+            None => self.receive_pack()?.1,
+        };
+        let sent = self.send_whole(&mut *channel, &git_push::request::head(request), pack);
+        // What did not arrive whole cannot have been carried out.
+        let outcome = match sent {
+            Ok(()) => Outcome::Ambiguous,
+            Err(_) => Outcome::Transient,
+        };
+        let mut parser = git_push::report_status::Parser::new(request);
+        // A server that refuses early says why, and stops reading.
+        let read = match &sent {
+            Err(error) if is_silence(error) => Ok(End::Closed),
+            _ => self.read(&mut *channel, outcome, |piece| {
+                let fed = parser.feed(piece);
+                for line in parser.progress() {
+                    tracing::info!("remote: {line}");
+                }
+                fed?;
+                Ok(parser.has_ended())
+            }),
+        };
+        match (parser.finish(), read, sent) {
+            // The report is what counts, not what happens to the connection before or after it.
+            (Ok(report), _, _) => Ok(report.map_reasons(git_push::cleaned)),
+            (Err(_), _, Err(error)) => Err(self.broken(&mut *channel, &error, Outcome::Transient)),
+            (Err(_), Err(error), Ok(())) => Err(error),
+            (Err(error), Ok(end), Ok(())) => Err(ended(&mut *channel, &end, error.into(), outcome)),
+        }
+    }
+
+    fn send_whole(&mut self, channel: &mut dyn Channel, head: &[u8], pack: Option<Pack>) -> io::Result<()> {
+        channel.write_all(head)?;
+        self.traffic.bytes_sent += head.len() as u64;
+        if let Some(pack) = pack {
+            self.traffic.bytes_sent += copy(pack.file, channel, pack.bytes)?;
+        }
+        channel.flush()
+    }
+
+    fn ask(&self, channel: &mut dyn Channel, request: &[u8]) -> Result<(), Error> {
+        let written = channel.write_all(request).and_then(|()| channel.flush());
+        written.map_err(|error| self.broken(channel, &error, Outcome::Transient))
+    }
+
+    /// Gives what comes to `take`, piece by piece, until it says that nothing follows, or the other side closes.
+    fn read(
+        &self,
+        channel: &mut dyn Channel,
+        outcome: Outcome,
+        mut take: impl FnMut(&[u8]) -> Result<bool, Error>,
+    ) -> Result<End, Error> {
+        let mut piece = vec![0; PIECE];
+        loop {
+            match channel.read(&mut piece) {
+                Ok(0) => return Ok(End::Closed),
+                Ok(length) if take(&piece[..length])? => return Ok(End::Complete),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(self.broken(channel, &error, outcome)),
+            }
+        }
+    }
+
+    fn broken(&self, channel: &mut dyn Channel, error: &io::Error, outcome: Outcome) -> Error {
+        if is_silence(error) {
+            return failure(outcome, format!("the server was silent for {:?}", self.idle_timeout));
+        }
+        let why = match error.kind() {
+            io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted => {
+                "the server closed the connection before everything was sent".to_owned()
+            }
+            _ => format!("the connection failed: {error}"),
+        };
+        ended(channel, &End::Closed, failure(outcome, why), outcome)
+    }
+}
+
+impl Connection for Stream {
+    fn advertisement(&mut self) -> Result<Advertisement, Error> {
+        self.waiting.take().into_iter().for_each(dismiss);
+        let (advertisement, channel) = self.receive_pack().map_err(|error| located(&self.shown, error))?;
+        self.waiting = Some(channel);
+        Ok(advertisement)
+    }
+
+    fn send(&mut self, request: &Request, pack: Option<Pack>) -> Result<Report, Error> {
+        self.push(request, pack).map_err(|error| located(&self.shown, error))
+    }
+
+    fn read_refs(&mut self, prefixes: &[BString]) -> Result<Vec<RemoteRef>, Error> {
+        self.refs(prefixes).map_err(|error| located(&self.shown, error))
+    }
+
+    fn traffic(&self) -> Traffic {
+        self.traffic
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.waiting.take().into_iter().for_each(dismiss);
+    }
+}
+
+/// A URL without its user info and what may follow its path.
+pub(super) struct Shown<'a>(pub(super) &'a gix::Url);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut url = self.0.clone();
+        url.set_user(None);
+        url.set_password(None);
+        f.write_str(&git_push::cleaned(&url.to_bstring()))
+    }
+}
+
+/// Tells a server that waits for a request that none will come (gitprotocol-pack, *Reference Discovery*).
+fn dismiss(mut channel: Box<dyn Channel>) {
+    // It is as well if it has gone already.
+    let _ = channel.write_all(b"0000").and_then(|()| channel.flush());
+}
+
+/// The error that is left when an answer is not whole: where the other side closed, what carried the connection may know
+/// why.
+fn ended(channel: &mut dyn Channel, end: &End, error: Error, outcome: Outcome) -> Error {
+    match (end, error.outcome()) {
+        // The server's own words in the protocol say more.
+        (_, Outcome::Rejected) | (End::Complete, _) => error,
+        (End::Closed, _) => match channel.last_words() {
+            Some(words) if outcome == Outcome::Ambiguous => failure(outcome, words.to_string()),
+            Some(words) => words,
+            None => error,
+        },
+    }
+}
+
+fn failure(outcome: Outcome, what: String) -> Error {
+    match outcome {
+        Outcome::Ambiguous => Error::new(outcome, what)
+            .with_hint("the push may have been carried out: read the refs back before trying again"),
+        _ => Error::new(outcome, what),
+    }
+}
+
+fn located(shown: &str, error: Error) -> Error {
+    let what = format!("{shown}: {error}");
+    error.reworded(what)
+}
+
+fn is_silence(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock)
+}
+
+/// Copies `bytes` bytes of a spool.
+fn copy(spool: File, channel: &mut dyn Channel, bytes: u64) -> io::Result<u64> {
+    let mut spool = spool.take(bytes);
+    let mut piece = vec![0; PIECE];
+    let mut copied = 0;
+    loop {
+        let length = spool.read(&mut piece)?;
+        if length == 0 && copied < bytes {
+            return Err(io::Error::other("the spooled pack is shorter than it was"));
+        }
+        if length == 0 {
+            return Ok(copied);
+        }
+        channel.write_all(&piece[..length])?;
+        copied += length as u64;
+    }
+}

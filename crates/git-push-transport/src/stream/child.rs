@@ -1,0 +1,236 @@
+//! A program of this machine as a [`Channel`]: pipes whose silences have limits.
+//!
+//! Pipes know no timeouts, so that each has a thread that reads or writes it, and the channel waits for the thread. A
+//! thread whose pipe never moves again ends with the program, which is killed with the channel.
+use std::{
+    io,
+    io::{Read, Write},
+    process::{Child, ChildStderr, Command, ExitStatus, Stdio},
+    sync::{
+        Arc, Condvar, Mutex, PoisonError,
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
+    },
+    thread,
+    time::Duration,
+};
+
+use git_push::{Error, Outcome};
+
+use super::{Channel, PIECE};
+use crate::process::ended_within;
+
+/// How many pieces may have been read and not yet taken.
+const AHEAD: usize = 16;
+
+/// The most bytes that are kept of what the program says on its standard error; the last ones count.
+const MAX_WORDS: usize = 4096;
+
+/// How long a program that has nothing left to do may take to end.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// A running program.
+pub(super) struct Program {
+    name: String,
+    child: Child,
+    /// Pieces to write; none once the input is closed.
+    input: Option<SyncSender<Vec<u8>>>,
+    written: Receiver<io::Result<()>>,
+    output: Receiver<io::Result<Vec<u8>>>,
+    piece: io::Cursor<Vec<u8>>,
+    words: Arc<Words>,
+    idle_timeout: Duration,
+    is_silent: bool,
+}
+
+/// What the program says on its standard error.
+#[derive(Default)]
+struct Words {
+    heard: Mutex<Heard>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Heard {
+    bytes: Vec<u8>,
+    ended: bool,
+}
+
+impl Program {
+    /// Starts `command`, which is shown as `name`.
+    pub(super) fn start(mut command: Command, name: &str, idle_timeout: Duration) -> io::Result<Self> {
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn()?;
+        let (mut stdin, mut stdout) = (child.stdin.take(), child.stdout.take());
+        let (input, to_write) = sync_channel::<Vec<u8>>(1);
+        let (acknowledge, written) = sync_channel(1);
+        thread::spawn(move || {
+            let Some(stdin) = &mut stdin else { return };
+            for piece in to_write {
+                if acknowledge.send(stdin.write_all(&piece)).is_err() {
+                    return;
+                }
+            }
+        });
+        let (give, output) = sync_channel(AHEAD);
+        thread::spawn(move || {
+            let Some(stdout) = &mut stdout else { return };
+            while let Some(piece) = next_piece(stdout) {
+                if give.send(piece).is_err() {
+                    return;
+                }
+            }
+        });
+        let words = Arc::<Words>::default();
+        if let Some(stderr) = child.stderr.take() {
+            let words = words.clone();
+            thread::spawn(move || words.listen(stderr));
+        }
+        Ok(Program {
+            name: name.to_owned(),
+            child,
+            input: Some(input),
+            written,
+            output,
+            piece: io::Cursor::default(),
+            words,
+            idle_timeout,
+            is_silent: false,
+        })
+    }
+
+    fn silence(&mut self) -> io::Error {
+        self.is_silent = true;
+        io::Error::from(io::ErrorKind::TimedOut)
+    }
+
+    /// Closes the input, and gives the program some time to end by itself.
+    fn end(&mut self) -> Option<ExitStatus> {
+        self.input = None;
+        let patience = if self.is_silent { Duration::ZERO } else { GRACE };
+        ended_within(&mut self.child, patience)
+    }
+}
+
+impl Read for Program {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.piece.read(buffer)?;
+        if length > 0 || buffer.is_empty() {
+            return Ok(length);
+        }
+        match self.output.recv_timeout(self.idle_timeout) {
+            Ok(piece) => {
+                self.piece = io::Cursor::new(piece?);
+                self.piece.read(buffer)
+            }
+            Err(RecvTimeoutError::Timeout) => Err(self.silence()),
+            Err(RecvTimeoutError::Disconnected) => Ok(0),
+        }
+    }
+}
+
+impl Write for Program {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let piece = &bytes[..bytes.len().min(PIECE)];
+        let sent = self.input.as_ref().map(|input| input.send(piece.to_vec()));
+        let Some(Ok(())) = sent else {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        };
+        match self.written.recv_timeout(self.idle_timeout) {
+            Ok(written) => written.map(|()| piece.len()),
+            Err(RecvTimeoutError::Timeout) => Err(self.silence()),
+            Err(RecvTimeoutError::Disconnected) => Err(io::ErrorKind::BrokenPipe.into()),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Channel for Program {
+    fn last_words(&mut self) -> Option<Error> {
+        let status = self.end();
+        let words = self.words.taken();
+        let says = match words.is_empty() {
+            true => String::new(),
+            false => format!(": {words}"),
+        };
+        let name = &self.name;
+        let (outcome, what) = match status {
+            Some(status) if status.success() && words.is_empty() => return None,
+            Some(status) if status.success() => (Outcome::Transient, format!("{name} ended{says}")),
+            // What ssh says of itself: no connection, or refused credentials. All else is the program's on the other side.
+            Some(status) if status.code() == Some(255) => {
+                (Outcome::Transient, format!("{name} could not reach the server{says}"))
+            }
+            Some(status) if status.code().is_some() => (
+                Outcome::Misconfigured,
+                format!("the server could not serve the repository ({status}){says}"),
+            ),
+            _ => (Outcome::Transient, format!("{name} was ended{says}")),
+        };
+        let hint = "check that ssh reaches the host as the user that this runs as, and that the path is a repository";
+        Some(Error::new(outcome, what).with_hint(hint))
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        if self.end().is_none() {
+            // It may end at this very moment.
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}
+
+impl Words {
+    fn listen(&self, mut stderr: ChildStderr) {
+        let mut piece = vec![0; MAX_WORDS];
+        loop {
+            let length = match stderr.read(&mut piece) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                read => read.unwrap_or(0),
+            };
+            let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+            heard.bytes.extend_from_slice(&piece[..length]);
+            let surplus = heard.bytes.len().saturating_sub(MAX_WORDS);
+            heard.bytes.drain(..surplus);
+            heard.ended = length == 0;
+            self.changed.notify_all();
+            if length == 0 {
+                return;
+            }
+        }
+    }
+
+    /// All of it, safe for a terminal, in one line. Something else may hold the program's standard error open, which is
+    /// why this does not wait for long.
+    fn taken(&self) -> String {
+        let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.changed.wait_timeout_while(heard, GRACE / 10, |heard| !heard.ended);
+        let (heard, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        let lines = heard.bytes.split(|byte| matches!(byte, b'\n' | b'\r'));
+        let lines: Vec<_> = lines.map(git_push::cleaned).filter(|line| !line.is_empty()).collect();
+        lines.join("; ")
+    }
+}
+
+/// What comes next; none at the end.
+fn next_piece(stdout: &mut impl Read) -> Option<io::Result<Vec<u8>>> {
+    let mut piece = vec![0; PIECE];
+    loop {
+        match stdout.read(&mut piece) {
+            Ok(0) => return None,
+            Ok(length) => {
+                piece.truncate(length);
+                return Some(Ok(piece));
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Some(Err(error)),
+        }
+    }
+}

@@ -1,0 +1,299 @@
+//! Reading a remote in protocol 2 (gitprotocol-v2): what is asked, and what the answers say. Bytes in, values out.
+//!
+//! ```text
+//! "version 2" ( <capability> [ "=" <value> ] )* flush                      what the server offers
+//! "command=ls-refs" ... delim ( "ref-prefix" SP <prefix> )* flush          asked, then answered with
+//! ( <id> SP <name> ( SP <attribute> )* )* flush
+//! ```
+use std::ops::ControlFlow;
+
+use bstr::{BStr, BString, ByteSlice, ByteVec};
+use git_push::pkt_line::{self, Answer, Line, Reader};
+use git_push::{Capabilities, Fault, RemoteRef, WireError};
+use gix::{ObjectId, hash::Kind};
+
+/// The longest prefix that is sent, in bytes. The start of a longer one matches more, never less.
+const MAX_PREFIX: usize = 4096;
+
+/// What the server offers, out of its whole answer; `None` when it does not speak protocol 2.
+///
+/// # Errors
+/// When the answer is not in pkt-lines, or ends too early.
+pub fn protocol_2(answer: &[u8]) -> Result<Option<Capabilities>, WireError> {
+    let mut reader = Reader::new(git_push::advertisement::MAX_BYTES);
+    reader.feed(answer);
+    let mut version = None;
+    let mut list = Vec::new();
+    while let Some(line) = reader.next()? {
+        match line {
+            Line::Data(line) if version.is_some() => list.push(capability(trimmed(&line))),
+            Line::Data(line) if line.starts_with(b"# service=") => {}
+            Line::Data(line) if trimmed(&line) == "version 2" => version = Some(2),
+            Line::Data(_) => return Ok(None),
+            Line::Flush if version.is_some() => return Ok(Some(Capabilities { list })),
+            // The end of the preamble that some servers send before `version 2`.
+            Line::Flush => {}
+            Line::Delimiter | Line::ResponseEnd => return Err(unexpected("a special line among capabilities", b"")),
+        }
+    }
+    match version {
+        Some(_) => Err(premature("the end of the capabilities")),
+        None => Ok(None),
+    }
+}
+
+/// Asks for the refs whose names start with one of `prefixes` (gitprotocol-v2, *ls-refs*). They are a hint: more may
+/// come back.
+pub fn ls_refs_request(capabilities: &Capabilities, prefixes: &[BString]) -> Vec<u8> {
+    let mut out = command("ls-refs", capabilities);
+    // Without any prefix everything is given, which is also what an empty one asks for.
+    for prefix in prefixes
+        .iter()
+        .filter(|_| prefixes.iter().all(|prefix| !prefix.is_empty()))
+    {
+        let mut line = b"ref-prefix ".to_vec();
+        line.push_str(&prefix[..prefix.len().min(MAX_PREFIX)]);
+        line.push(b'\n');
+        pkt_line::data(&mut out, &line);
+    }
+    pkt_line::flush(&mut out);
+    out
+}
+
+/// The answer to `ls-refs`, out of bytes that arrive in pieces.
+#[derive(Debug)]
+pub struct LsRefs {
+    object_format: Kind,
+    answer: Answer<Vec<RemoteRef>>,
+}
+
+impl LsRefs {
+    /// A parser of the answer of a server that offers `capabilities`.
+    ///
+    /// # Errors
+    /// When the server's object format is not known.
+    pub fn new(capabilities: &Capabilities) -> Result<Self, WireError> {
+        let object_format = match capabilities.value("object-format").map(|name| name.as_bytes()) {
+            None | Some(b"sha1") => Kind::Sha1,
+            Some(b"sha256") => Kind::Sha256,
+            Some(other) => return Err(unexpected("an object format other than sha1 and sha256", other)),
+        };
+        Ok(LsRefs {
+            object_format,
+            answer: Answer::new(git_push::advertisement::MAX_BYTES, Vec::new()),
+        })
+    }
+
+    /// Takes the next piece.
+    ///
+    /// # Errors
+    /// When it cannot be part of an answer to `ls-refs`, or is an `ERR` line.
+    pub fn feed(&mut self, bytes: &[u8]) -> Result<(), WireError> {
+        let object_format = self.object_format;
+        self.answer.feed(bytes, |refs, line| match line {
+            Line::Data(line) => {
+                refs.push(remote_ref(trimmed(&line), object_format)?);
+                Ok(ControlFlow::Continue(()))
+            }
+            Line::Flush => Ok(ControlFlow::Break(())),
+            Line::Delimiter | Line::ResponseEnd => Err(unexpected("a special line among refs", b"")),
+        })
+    }
+
+    /// Whether the answer is complete: on a connection that stays open, nothing follows.
+    pub fn has_ended(&self) -> bool {
+        self.answer.has_ended()
+    }
+
+    /// The refs, in the server's order.
+    ///
+    /// # Errors
+    /// When the final flush-pkt did not come.
+    pub fn finish(self) -> Result<Vec<RemoteRef>, WireError> {
+        match self.answer.has_ended() {
+            true => Ok(self.answer.content),
+            false => Err(premature("the end of the list of refs")),
+        }
+    }
+}
+
+/// A command up to and with the delim-pkt before its arguments.
+pub(super) fn command(name: &str, capabilities: &Capabilities) -> Vec<u8> {
+    let mut out = Vec::new();
+    pkt_line::data(&mut out, format!("command={name}\n").as_bytes());
+    if let Some(format) = capabilities.value("object-format") {
+        pkt_line::data(&mut out, format!("object-format={format}\n").as_bytes());
+    }
+    pkt_line::delimiter(&mut out);
+    out
+}
+
+fn capability(line: &BStr) -> (BString, Option<BString>) {
+    match line.split_once_str("=") {
+        Some((name, value)) => (name.into(), Some(value.into())),
+        None => (line.into(), None),
+    }
+}
+
+fn remote_ref(line: &BStr, object_format: Kind) -> Result<RemoteRef, WireError> {
+    refuse_err(line)?;
+    let mut fields = line.split_str(" ");
+    let (Some(id), Some(name)) = (fields.next(), fields.next()) else {
+        return Err(unexpected("expected `<id> <name>`", line));
+    };
+    let id = ObjectId::from_hex(id).ok().filter(|id| id.kind() == object_format);
+    let id = id.ok_or_else(|| unexpected("expected an object id of the server's object format", line))?;
+    if gix::validate::reference::name(name.as_bstr()).is_err() {
+        return Err(unexpected("not a valid ref name", line));
+    }
+    Ok(RemoteRef { name: name.into(), id })
+}
+
+pub(super) fn trimmed(line: &BString) -> &BStr {
+    line.strip_suffix(b"\n").unwrap_or(line).as_bstr()
+}
+
+pub(super) fn refuse_err(line: &BStr) -> Result<(), WireError> {
+    match line.strip_prefix(b"ERR ") {
+        Some(words) => Err(said(words, true)),
+        None => Ok(()),
+    }
+}
+
+pub(super) fn said(words: &[u8], refused: bool) -> WireError {
+    let words = git_push::cleaned(words);
+    Fault::Said { words, refused }.into()
+}
+
+pub(super) fn unexpected(why: &'static str, line: &[u8]) -> WireError {
+    let line = line[..line.len().min(git_push::MAX_LINE)].into();
+    Fault::Line { why, line }.into()
+}
+
+pub(super) fn premature(awaited: &'static str) -> WireError {
+    Fault::Premature { awaited }.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fetch::{Extent, fetch_request};
+    use super::*;
+
+    const ID: &str = "a1b2c3d4e5f6a1b2c3d4e5f6a1b2c3d4e5f6a1b2";
+
+    fn lines(lines: &[&[u8]], end: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        for line in lines {
+            pkt_line::data(&mut out, line);
+        }
+        out.extend_from_slice(end);
+        out
+    }
+
+    fn offered() -> Capabilities {
+        let answer = lines(
+            &[
+                b"version 2\n",
+                b"agent=git/2.47\n",
+                b"ls-refs=unborn\n",
+                b"fetch=shallow filter\n",
+                b"object-format=sha1\n",
+            ],
+            b"0000",
+        );
+        protocol_2(&answer).expect("well-formed").expect("protocol 2")
+    }
+
+    fn ls_refs(pieces: &[&[u8]]) -> Result<Vec<RemoteRef>, WireError> {
+        let mut parser = LsRefs::new(&offered())?;
+        for piece in pieces {
+            parser.feed(piece)?;
+        }
+        parser.finish()
+    }
+
+    #[test]
+    fn capabilities_are_found_with_and_without_a_preamble() {
+        assert_eq!(offered().value("fetch"), Some("shallow filter".into()));
+        let mut answer = lines(&[b"# service=git-upload-pack\n"], b"0000");
+        answer.extend(lines(&[b"version 2\n", b"fetch\n"], b"0000"));
+        assert!(
+            protocol_2(&answer)
+                .expect("well-formed")
+                .is_some_and(|offered| offered.offers("fetch"))
+        );
+    }
+
+    #[test]
+    fn older_protocols_are_not_taken_for_protocol_2() {
+        let first_ref = format!("{ID} refs/heads/main\0agent=git/1\n");
+        for first in [first_ref.as_bytes(), b"version 1\n"] {
+            let mut answer = lines(&[b"# service=git-upload-pack\n"], b"0000");
+            answer.extend(lines(&[first], b"0000"));
+            assert_eq!(protocol_2(&answer), Ok(None));
+        }
+        assert_eq!(protocol_2(b""), Ok(None));
+        assert!(protocol_2(&lines(&[b"version 2\n"], b"")).is_err(), "it breaks off");
+    }
+
+    #[test]
+    fn commands_are_as_documented() {
+        let asked = ls_refs_request(&offered(), &["refs/kv/".into(), "refs/kv-mirror/main".into()]);
+        let expected = b"0014command=ls-refs\n0017object-format=sha1\n00010018ref-prefix refs/kv/\n0023ref-prefix refs/kv-mirror/main\n0000";
+        assert_eq!(asked.as_bstr(), expected.as_bstr());
+        let everything = ls_refs_request(&offered(), &["refs/kv/".into(), "".into()]);
+        assert!(!everything.contains_str("ref-prefix"), "{}", everything.as_bstr());
+        let long = ls_refs_request(&offered(), &["x".repeat(100_000).into()]);
+        assert!(long.len() < 2 * MAX_PREFIX);
+
+        let id = ObjectId::from_hex(ID.as_bytes()).expect("an id");
+        let asked = fetch_request(&offered(), id, &[id], Extent::Commits);
+        for line in [
+            "command=fetch\n",
+            "filter tree:0\n",
+            &format!("want {ID}\n"),
+            &format!("have {ID}\n"),
+            "done\n",
+        ] {
+            assert!(asked.contains_str(line), "{line}");
+        }
+        assert!(!fetch_request(&Capabilities::default(), id, &[], Extent::Commits).contains_str("filter"));
+        assert!(!fetch_request(&offered(), id, &[], Extent::Objects).contains_str("filter"));
+    }
+
+    #[test]
+    fn refs_are_the_same_wherever_the_bytes_are_cut() {
+        let first = format!("{ID} refs/kv/main\n");
+        let second = format!("{ID} refs/tags/v1 peeled:{ID}\n");
+        let mut bytes = lines(&[first.as_bytes(), second.as_bytes()], b"0000");
+        bytes.extend_from_slice(b"what comes after does not count");
+        for at in 0..bytes.len() {
+            let refs = ls_refs(&[&bytes[..at], &bytes[at..]]).expect("refs");
+            let names: Vec<_> = refs.iter().map(|found| found.name.to_string()).collect();
+            assert_eq!(names, ["refs/kv/main", "refs/tags/v1"], "cut at {at}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_answer_to_ls_refs_is_refused() {
+        let long = format!("{} refs/kv/main\n", "ab".repeat(32));
+        let invalid = format!("{ID} refs/../main\n");
+        for bad in [long.as_bytes(), invalid.as_bytes(), b"unborn HEAD\n", b"word\n"] {
+            let error = ls_refs(&[&lines(&[bad], b"0000")]).expect_err("not a ref");
+            assert!(matches!(error.fault, Fault::Line { .. }), "{error}");
+        }
+        let error = ls_refs(&[&lines(&[b"ERR not now\n"], b"")]).expect_err("an error of the server");
+        assert_eq!(
+            (error.to_string().as_str(), error.outcome()),
+            ("the server says: not now", git_push::Outcome::Rejected)
+        );
+        assert!(matches!(
+            ls_refs(&[]).expect_err("nothing").fault,
+            Fault::Premature { .. }
+        ));
+        assert!(matches!(
+            ls_refs(&[b"0001"]).expect_err("a delimiter").fault,
+            Fault::Line { .. }
+        ));
+    }
+}

@@ -1,0 +1,108 @@
+//! The push engine: what git calls `send-pack`, without a socket in it. It knows nothing of mirrors.
+//!
+//! [`push()`] negotiates (capabilities, object format), packs what the remote lacks, and hands both to a
+//! [`Connection`], which is the only thing here that reaches a remote; the crate `git-push-transport` implements it.
+//! Everything that parses takes bytes and gives values.
+//!
+//! Implements gitprotocol-pack (*Pushing Data To a Server*), gitprotocol-capabilities, gitprotocol-common.
+//!
+//! # A push
+//!
+//! What a remote advertises gives the old ids of commands; [`push()`] sends them with what the remote lacks; the
+//! [`Report`] has a [`Verdict`] on each of them; [`Connection::read_refs()`] tells whether it is true.
+//!
+//! ```
+//! use git_push::{Command, Connection, Options, Verdict};
+//! use git_push_transport::local::Local;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! # let remote = folder.path().join("remote.git");
+//! # gix::init_bare(&remote)?;
+//! // A repository whose new objects stay in memory.
+//! let repository = gix::init_bare(folder.path().join("r.git"))?.with_object_memory();
+//! let blob = repository.write_blob("hello")?.detach();
+//!
+//! let mut connection = Local::open(&remote)?;
+//! let advertisement = connection.advertisement()?;
+//! let name = bstr::BStr::new("refs/kv/greeting");
+//! let command = Command {
+//!     name: name.to_owned(),
+//!     old: advertisement.id(name).unwrap_or(blob.kind().null()),
+//!     new: blob,
+//! };
+//! let report = git_push::push(&mut connection, &advertisement, &repository, vec![command], &Options::default())?;
+//! assert_eq!(report.verdict(name), Some(&Verdict::Accepted));
+//!
+//! let refs = connection.read_refs(&[name.to_owned()])?;
+//! assert_eq!(refs[0].id, blob);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Refspecs are in [`refspec`], leases in [`lease`], what may be pushed in [`ruling`].
+//!
+//! # No verdict before the report
+//!
+//! A [`Request`] has commands and no verdicts. The only thing that makes verdicts of a server's bytes,
+//! [`report_status::Parser`], keeps them to itself until [`finish()`](report_status::Parser::finish()) takes the parser and
+//! gives the whole report; half a report is an error.
+//!
+//! ```compile_fail,E0599
+//! # use git_push::{Request, report_status::Parser};
+//! # fn early(request: &Request, bytes: &[u8]) {
+//! let mut parser = Parser::new(request);
+//! parser.feed(bytes).unwrap();
+//! parser.verdict("refs/kv/main".into()); // There is no such method, and no field that can be seen.
+//! # }
+//! ```
+//!
+//! ```
+//! # use git_push::{Command, Options, Request, Verdict, report_status::Parser};
+//! # use git_push::{Capabilities, Outcome};
+//! # let id = gix::ObjectId::null(gix::hash::Kind::Sha1);
+//! # let command = Command { name: "refs/kv/main".into(), old: id, new: gix::ObjectId::Sha1([1; 20]) };
+//! # let offered = Capabilities { list: vec![("report-status".into(), None)] };
+//! # let request = git_push::negotiate(&offered, id.kind(), vec![command], &Options::default()).unwrap();
+//! let mut parser = Parser::new(&request);
+//! parser.feed(b"000eunpack ok\n0013ok refs/kv/main").unwrap();
+//! assert!(parser.finish().is_err(), "the flush-pkt is missing: nobody knows what the server would have said");
+//!
+//! let mut parser = Parser::new(&request);
+//! parser.feed(b"000eunpack ok\n0013ok refs/kv/main0000").unwrap();
+//! let report = parser.finish().unwrap();
+//! assert_eq!(report.verdict("refs/kv/main".into()), Some(&Verdict::Accepted));
+//! ```
+pub mod advertisement;
+pub mod delta;
+pub mod enumerate;
+pub mod lease;
+pub mod pack;
+pub mod pkt_line;
+pub mod refspec;
+pub mod report_status;
+pub mod request;
+pub mod ruling;
+
+mod base;
+mod bitmap;
+mod command;
+mod connection;
+mod error;
+mod fast_forward;
+mod objects;
+mod observer;
+mod progress;
+mod reuse;
+mod session;
+mod wire_error;
+
+pub use base::Base;
+pub use command::{Command, Report, Verdict};
+pub use connection::{Advertisement, Capabilities, Connection, Pack, RemoteRef, Request, Traffic};
+pub use error::{Error, Outcome, Party, causes};
+pub use fast_forward::fast_forward;
+pub use observer::{Observer, Stage};
+pub use progress::{MAX_LINE, MAX_LINES, cleaned};
+pub use session::{Options, negotiate, push, push_observed};
+pub use wire_error::{Fault, WireError};
