@@ -76,9 +76,12 @@ fn failures_of(page: &Page) -> Vec<String> {
                     failures.push(format!("{place}: {}\n{}{stdout}{stderr}", output.status, block.text));
                 }
             }
-            ("sh", How::Service) => {
+            ("sh", How::Service | How::Starts) => {
                 let served = sandbox.serve(&block.text);
                 failures.extend(served.err().map(|what| format!("{place}: {what}")));
+                if block.how == How::Starts {
+                    failures.extend(sandbox.end_last().map(|what| format!("{place}: {what}")));
+                }
             }
             ("json", How::Output) => failures.extend(unlike(block, &stdout).map(|how| format!("{place}: {how}"))),
             _ => {}
@@ -123,7 +126,7 @@ fn differs(documented: &Value, real: &Value, place: &str) -> Option<String> {
 #[test]
 fn every_block_has_a_language_that_the_tests_know() {
     let known = |block: &Block| match (block.language.as_str(), &block.how) {
-        ("sh", How::Output) | ("text" | "ini" | "yaml" | "rust", How::Output | How::Service) => false,
+        ("sh", How::Output) | ("text" | "ini" | "yaml" | "rust", How::Output | How::Service | How::Starts) => false,
         ("sh", _) => true,
         (language, _) => OTHER_LANGUAGES.contains(&language),
     };

@@ -6,6 +6,7 @@
 //! <!-- norun: why -->     it is not run
 //! <!-- exit 3: why -->    it exits with 3; without a comment it exits with 0
 //! <!-- service -->        it runs until the page ends, and then exits with 0 after SIGTERM
+//! <!-- starts -->         the same, but it is ended as soon as it is ready
 //! <!-- output -->         JSON with the keys that the block before it prints
 //! <!-- setup              commands that run, and that the reader does not see
 //! -->
@@ -19,6 +20,8 @@ pub enum How {
     Exits(i32),
     /// It runs until the page ends.
     Service,
+    /// It runs until it is ready.
+    Starts,
     /// It is not run, for this reason.
     NotRun(String),
     /// It is what the block before it prints.
@@ -161,6 +164,7 @@ fn directive(comment: &str) -> Option<How> {
             Some(How::Exits(code.parse().expect("an exit code")))
         }
         ("service", "") => Some(How::Service),
+        ("starts", "") => Some(How::Starts),
         ("output", "") => Some(How::Output),
         ("tests", "") => None,
         _ => panic!("not a comment that the tests know: {comment}"),

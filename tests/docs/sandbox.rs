@@ -27,6 +27,7 @@ pub struct Sandbox {
     mirror: Mirror,
     services: Vec<Service>,
     relay: Option<String>,
+    served: u32,
 }
 
 struct Service {
@@ -48,6 +49,7 @@ impl Sandbox {
             mirror,
             services: Vec::new(),
             relay: None,
+            served: 0,
         };
         for folder in [
             "home",
@@ -109,7 +111,8 @@ impl Sandbox {
     /// # Errors
     /// What it said instead.
     pub fn serve(&mut self, text: &str) -> Result<(), String> {
-        let number = self.services.len();
+        self.served += 1;
+        let number = self.served;
         let socket_path = self.path(&format!("notify-{number}"));
         let socket = UnixDatagram::bind(&socket_path).expect("a socket");
         let said = self.path(&format!("said-{number}"));
@@ -135,17 +138,21 @@ impl Sandbox {
         }
     }
 
-    /// Ends the services, and says which of them did not exit with 0.
+    /// Ends the service that was started last; what it said if it does not exit with 0.
+    pub fn end_last(&mut self) -> Option<String> {
+        let mut service = self.services.pop()?;
+        // One that has ended by itself shows in its status.
+        let _ = kill_process(Pid::from_child(&service.child), Signal::TERM);
+        let status = service.child.wait().expect("it ends");
+        let said = fs::read_to_string(&service.said).expect("a file");
+        (!status.success()).then(|| format!("{status}\n{}{said}", service.text))
+    }
+
+    /// Ends the services; what those said that do not exit with 0.
     pub fn end(mut self) -> Vec<String> {
         let mut failures = Vec::new();
-        for mut service in self.services.drain(..).rev() {
-            // One that has ended by itself shows in its status.
-            let _ = kill_process(Pid::from_child(&service.child), Signal::TERM);
-            let status = service.child.wait().expect("it ends");
-            if !status.success() {
-                let said = fs::read_to_string(&service.said).expect("a file");
-                failures.push(format!("{status}\n{}{said}", service.text));
-            }
+        while !self.services.is_empty() {
+            failures.extend(self.end_last());
         }
         failures
     }
