@@ -16,7 +16,7 @@ pub const APPEND_ONLY: &str = "stargate.appendOnly";
 /// 24 hours.
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Everything that `[stargate]` can say. See the README for the keys.
+/// Everything that `[stargate]` can say. See `docs/configuration.md` for the keys.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// `stargate.remote`: a `[remote]` name or a URL.

@@ -52,5 +52,5 @@ pub fn program(name: &str) -> PathBuf {
     let mut candidates = folders.map(|folder| folder.join(name));
     candidates
         .find(|path| path.is_file())
-        .unwrap_or_else(|| panic!("the program {name} is needed; README.md names the packages of the tests"))
+        .unwrap_or_else(|| panic!("the program {name} is needed; docs/proof.md names the packages of the tests"))
 }

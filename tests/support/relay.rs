@@ -65,7 +65,7 @@ impl Start<'_> {
             .stderr(File::create(&said).expect("a file"));
         let mut child = command.spawn().unwrap_or_else(|error| {
             let program = command.get_program().display();
-            panic!("{program} does not start: {error}; README.md names the packages of the tests")
+            panic!("{program} does not start: {error}; docs/proof.md names the packages of the tests")
         });
         let mut line = String::new();
         let mut stdout = BufReader::new(child.stdout.take().expect("a pipe"));
