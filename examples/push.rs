@@ -1,4 +1,4 @@
-//! Pushes a commit that is nowhere but in memory, on top of what the remote has:
+//! Pushes a commit that exists only in memory, on top of the remote's branch:
 //!
 //! ```sh
 //! git init --bare /tmp/notes.git
@@ -27,10 +27,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Pushes a commit with `note` in it; gives its id, and what became of it.
+/// Pushes a commit that contains `note`. Returns its id and the verdict.
 ///
 /// # Errors
-/// The remote cannot be reached, or reports something else than what stands there.
+/// The remote cannot be reached, or its report does not match its refs.
 pub fn push_note(remote: &str, note: &str) -> Result<(ObjectId, Verdict), Box<dyn Error>> {
     let settings = Settings::from_environment(|name| std::env::var_os(name))?;
     let mut connection = Remote::open(Location::parse(BStr::new(remote))?, &settings)?;
@@ -38,7 +38,7 @@ pub fn push_note(remote: &str, note: &str) -> Result<(ObjectId, Verdict), Box<dy
     let name = BStr::new(BRANCH);
     let there = advertisement.id(name);
 
-    // What is written to this repository stays in memory. The commit before it need not be here.
+    // Objects written to this repository stay in memory. The parent commit need not be here.
     let folder = tempfile::tempdir()?;
     let repository = gix::init_bare(folder.path())?.with_object_memory();
     let id = write_commit(&repository, note, there)?;
@@ -57,7 +57,7 @@ pub fn push_note(remote: &str, note: &str) -> Result<(ObjectId, Verdict), Box<dy
     )?;
     let verdict = report.verdict(name).cloned().unwrap_or(Verdict::Unknown);
 
-    // A server's word is checked.
+    // Check the server's report: read the ref back.
     let refs = connection.read_refs(&[name.to_owned()])?;
     let stands = refs.iter().any(|found| found.name == name && found.id == id);
     match stands == (verdict == Verdict::Accepted) {

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::journal::Backlog;
 
-/// Check that the rules are kept; exits 1 if they are not.
+/// Check rules; exits with 1 if one is violated.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -19,9 +19,9 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum What {
-    /// A journal, or a segment of one: every line is an entry
+    /// Check that every line of a journal, or a segment of one, is an entry
     Journal {
-        /// The file
+        /// The journal or segment
         file: PathBuf,
     },
     AppendOnly(append_only::Args),

@@ -12,7 +12,7 @@ Examples:
   stargate-mirror completions zsh > ~/.zfunc/_stargate-mirror
   stargate-mirror completions fish > ~/.config/fish/completions/stargate-mirror.fish";
 
-/// Write a script for a shell to stdout, which has it complete commands and flags.
+/// Print a completion script for a shell.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {

@@ -31,11 +31,11 @@ const WATERMARK: &str = "refs/kv-mirror/main";
 
 /// Show the whole journey in a temporary folder.
 ///
-/// Makes a Stargate and a mirror as bare repositories, writes commits as a push would, runs the hook as its own
-/// process, then run and wait, and shows at each step what is now where. Needs no git and no network.
+/// Creates a Stargate and a mirror, writes commits as a push would, runs the hook as its own process, then run and wait, and
+/// shows the state after each step. Needs no git and no network.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Leave the folder in place, to look around in it
+    /// Keep the folder
     #[arg(long)]
     keep: bool,
 }

@@ -23,22 +23,22 @@ Examples:
   GITHUB_PAT=… stargate-mirror doctor --repo /srv/git/o/r.git
   stargate-mirror doctor --json | jq '.checks[] | select(.verdict != \"ok\")'
 
-Exit codes: 0 nothing is wrong, though there may be warnings; 4 something is wrong";
+Exit codes: 0 no problems (warnings are possible), 4 problems";
 
 /// Check the hooks, the settings, the journal and the mirror.
 ///
-/// Writes nothing. The mirror is asked once what it has, with the credentials that a push would use; whether they may
-/// push is known only by pushing.
+/// Writes nothing. Asks the mirror once for its refs, with the credentials of a push. Only a push can show whether they may
+/// write.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// The repository [default: GIT_DIR, else the one around the current directory]
+    /// The repository [default: GIT_DIR, else found from the current directory]
     #[arg(long, value_name = "DIR")]
     repo: Option<PathBuf>,
-    /// The mirror: a URL, a path or a configured remote's name, instead of stargate.remote
+    /// The mirror, instead of stargate.remote: a URL, a path, or the name of a remote
     #[arg(long, value_name = "R")]
     remote: Option<String>,
-    /// One JSON object on stdout
+    /// Print one JSON object to stdout
     #[arg(long)]
     json: bool,
 }

@@ -36,21 +36,21 @@ Examples:
   RELAY_URL=… FEED_IDS=… GITHUB_PAT=… GITHUB_REPO_URL=… stargate-mirror events run --repo context --once
 
 Environment:
-  RELAY_URL                a relay; RELAY_TOKEN is its token, where it asks for one
-  FEED_IDS                 the feeds to follow, separated by commas
-  CONTEXT_REPO_PATH        the context repository; made when it is missing
-  GITHUB_REPO_URL          where it is pushed to; without it, or a token for it: local-only
+  RELAY_URL                the relay; RELAY_TOKEN is its token, if it requires one
+  FEED_IDS                 feeds to follow, separated by commas
+  CONTEXT_REPO_PATH        the context repository; created if it is missing
+  GITHUB_REPO_URL          the remote; without it, or a token for it, nothing is pushed
   GITHUB_PAT               the token; or GITHUB_PAT_FILE, a file with it, read for each push
-  GITHUB_BRANCH            the branch, here and there; default main
-  COMMIT_BATCH_SIZE        a commit after so many events; default 10
-  COMMIT_BATCH_TIMEOUT_MS  or so long after the first of them; default 5000
-  PUSHES_PER_MINUTE        the budget for pushes, burst allowed; default 12; 0 is no bound
+  GITHUB_BRANCH            the branch, locally and on the remote; default main
+  COMMIT_BATCH_SIZE        commit after this many events; default 10
+  COMMIT_BATCH_TIMEOUT_MS  or this long after the first of them; default 5000
+  PUSHES_PER_MINUTE        budget for pushes, bursts allowed; default 12; 0 is unlimited
 
-SIGTERM and Ctrl-C have it commit and push what is there, and exit 0.
---once and --stdin exit 1 when not all was fetched or pushed, 3 when an event was refused,
-and end with an error when what has arrived cannot be committed.";
+After SIGTERM or Ctrl-C, it commits and pushes what it has, and exits with 0.
+--once and --stdin exit with 1 if not everything was fetched or pushed, with 3 if an event was
+refused, and with an error if events cannot be committed.";
 
-/// Events into a context repository, and on to its remote.
+/// Write events into a context repository, and push it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -64,43 +64,43 @@ enum What {
     Run(Run),
 }
 
-/// Make a context repository.
+/// Create a context repository.
 #[derive(Debug, clap::Args)]
 #[command(after_help = INIT_EXAMPLES)]
 struct Init {
-    /// Where; a folder that is not there, or empty
+    /// A new or empty folder
     path: PathBuf,
-    /// Without a work tree
+    /// Create it without a work tree
     #[arg(long)]
     bare: bool,
-    /// Who commits, as in 'A U Thor <author@example.com>'; else whom git's configuration names, else this program
+    /// Author of the commits, as 'A U Thor <author@example.com>' [default: from git's configuration, else this program]
     #[arg(long, value_name = "AUTHOR", value_parser = author)]
     author: Option<Author>,
 }
 
-/// Commit events as they come, and push them.
+/// Commit events as they arrive, and push them.
 ///
-/// Follows feeds of a relay, or takes standard input, one JSON object per line. What was missed is fetched first, so that no
-/// restart and no lost connection loses an event.
+/// Follows feeds of a relay, or reads standard input, one JSON object per line. Missed events are fetched first, so that
+/// restarts and lost connections lose nothing.
 #[derive(Debug, clap::Args)]
 #[command(after_help = RUN_EXAMPLES)]
 struct Run {
     /// The context repository, instead of CONTEXT_REPO_PATH
     #[arg(long = "repo", value_name = "DIR")]
     repository: Option<PathBuf>,
-    /// Take what there is, push it and end
+    /// Take the events that there are, push them, and exit
     #[arg(long)]
     once: bool,
-    /// Take events from standard input instead of a relay; end with it
+    /// Read events from standard input instead of a relay, and exit at its end
     #[arg(long)]
     stdin: bool,
-    /// A folder for each day; with hour, one for each hour in it, for feeds of more than 3,000 events a day
+    /// A folder for each day, or for each hour of it; use hour for feeds of more than 3,000 events a day
     #[arg(long, value_name = "LAYOUT", value_enum, default_value = "day")]
     layout: LayoutName,
-    /// A repository that has to be made has no work tree
+    /// If the repository is missing, create it without a work tree
     #[arg(long)]
     bare: bool,
-    /// Who commits, as in 'A U Thor <author@example.com>'; else whom git's configuration names, else this program
+    /// Author of the commits, as 'A U Thor <author@example.com>' [default: from git's configuration, else this program]
     #[arg(long, value_name = "AUTHOR", value_parser = author)]
     author: Option<Author>,
 }

@@ -22,23 +22,23 @@ Examples:
   stargate-mirror install --repo /srv/git/o/r.git --chain
   stargate-mirror install --repo /srv/git/o/r.git --fsync-committed";
 
-/// Put the hooks in place, so that every push to this repository is recorded for its mirror.
+/// Install the hooks that record every push to a repository for its mirror.
 ///
-/// post-receive records what was pushed. pre-receive rejects a push that could not be recorded, and notes what is about to
-/// be pushed, so that nothing is lost when the server dies in between.
+/// pre-receive records the push before git accepts it, so that a crash loses nothing, and rejects a push that cannot be
+/// recorded. post-receive writes the journal entries.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// The bare repository [default: GIT_DIR, else the one around the current directory]
+    /// The bare repository [default: GIT_DIR, else found from the current directory]
     #[arg(long, value_name = "DIR")]
     repo: Option<PathBuf>,
-    /// Keep hooks that exist, and run them first, each under its own name
+    /// Keep existing hooks, and run them first under their own names
     #[arg(long)]
     chain: bool,
-    /// Leave pre-receive out
+    /// Do not install pre-receive
     #[arg(long)]
     no_pre_receive: bool,
-    /// Set core.fsync to `committed` in the repository's configuration, so that git waits for the disk, too
+    /// Set core.fsync to `committed` in the repository, so that git waits for the disk, too
     #[arg(long)]
     fsync_committed: bool,
 }

@@ -17,13 +17,13 @@ Examples:
   stargate-mirror journal --repo r.git verify
   stargate-mirror journal --repo r.git retry 01JBAXF5Z8J8M7R2TK7G9QW3EN";
 
-/// Look at the journal, or repair it, by hand.
+/// Inspect or repair the journal by hand.
 ///
-/// The worker repairs and rotates by itself, in every cycle. All of this may be done while it runs.
+/// The worker repairs and rotates the journal in every cycle. These commands may run at the same time.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// The repository [default: GIT_DIR, else the one around the current directory]
+    /// The repository [default: GIT_DIR, else found from the current directory]
     #[arg(long, value_name = "DIR", global = true)]
     repo: Option<PathBuf>,
     #[command(subcommand)]
@@ -34,21 +34,21 @@ pub struct Args {
 enum Action {
     /// Print the entries, oldest first
     List {
-        /// Only those with this status
+        /// Only entries with this status
         #[arg(long, value_enum)]
         status: Option<StatusName>,
     },
-    /// Read everything, and tell what is wrong; exits 1 if something is
+    /// Check every line and report problems; exits with 1 if there are any
     Verify,
-    /// Repair what a crash left: torn tails, lines that are no JSON
+    /// Repair damage that a crash left: torn tails, lines that are not JSON
     Repair,
     /// Make failed or skipped entries pending again
     Retry {
-        /// The entries' ids
+        /// Ids of entries
         #[arg(required = true, value_name = "ENTRY")]
         entries: Vec<Ulid>,
     },
-    /// Put the journal aside as a segment, and begin a new one
+    /// Move the journal aside as a segment, and start a new one
     Rotate,
 }
 

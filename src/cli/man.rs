@@ -13,11 +13,11 @@ Examples:
   stargate-mirror man | man -l -
   stargate-mirror man --out /usr/local/share/man/man1";
 
-/// Write the manual page to stdout, or those of all commands to a folder.
+/// Print the manual page, or write those of all commands to a folder.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// The folder: stargate-mirror.1 and a page for each command; made when it is missing
+    /// Folder for stargate-mirror.1 and a page for each command; created if it is missing
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 }

@@ -47,14 +47,14 @@ Examples:
   stargate-mirror check append-only --base origin/main
 
 Environment:
-  GITHUB_PAT       the token for the mirror; it never leaves memory
-  GITHUB_PAT_FILE  a file that holds the token, where GITHUB_PAT is not set; one that
-                   cannot be read or is empty is an error (exit 4)
-  GITHUB_REPO_URL  the mirror of a single repository, where stargate.remote is not
-                   configured; not used with --root or more than one --repo
-  STARGATE_LOG     what is logged on stderr: error, warn, info, debug; default warn,
-                   of watch, events and relay info
-  NO_COLOR         no colours
+  GITHUB_PAT       token for the mirror; kept in memory only
+  GITHUB_PAT_FILE  file with the token, used if GITHUB_PAT is not set; an empty or
+                   unreadable file is an error (exit 4)
+  GITHUB_REPO_URL  the mirror of a single repository, used if stargate.remote is not
+                   set; ignored with --root or more than one --repo
+  STARGATE_LOG     log level on stderr: error, warn, info or debug; default warn, and
+                   info for watch, events and relay
+  NO_COLOR         if set, output has no colours
 
 Exit codes:
   0  done, or nothing to do          4  misconfigured: remote, credentials, TLS

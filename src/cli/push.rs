@@ -15,75 +15,76 @@ pub use progress::Terminal;
 
 const EXAMPLES: &str = "\
 Examples:
-  stargate-mirror push origin main                     refs/heads/main, if it only adds
-  stargate-mirror push origin HEAD~1:refs/heads/next   any commit, under any name
+  stargate-mirror push origin main                     refs/heads/main, if it is a fast-forward
+  stargate-mirror push origin HEAD~1:refs/heads/next   any commit, to any ref
   stargate-mirror push origin 'refs/heads/*' '^refs/heads/wip'
-  stargate-mirror push origin +main                    by force; or --force-with-lease main
-  stargate-mirror push origin :old                     delete; or --delete old
+  stargate-mirror push origin +main                    force; or use --force-with-lease main
+  stargate-mirror push origin :old                     delete; or use --delete old
   GITHUB_PAT=… stargate-mirror push https://github.com/o/r.git --atomic main tag v1.0
 
---json prints one object. verdict: up-to-date, accepted, refused (here), rejected (there), unknown,
-null in a dry run. outcome: pushed, idle, planned, rejected, ambiguous. new is zeros for a deletion.
+--json prints one object. A verdict is up-to-date, accepted, refused (here), rejected (by the
+remote) or unknown; null in a dry run. The outcome is pushed, idle, planned, rejected or ambiguous.
+For a deletion, new is zeros.
   {\"outcome\":\"pushed\",\"remote\":\"https://github.com/o/r.git\",\"refs\":[{\"ref\":\"refs/heads/main\",
    \"old\":\"1a2b…\",\"new\":\"9f8e…\",\"verdict\":\"accepted\",\"reason\":null}],\"http_requests\":4,
    \"bytes_sent\":3514,\"elapsed_ms\":84}
 
 Exit codes:
   0  done, or nothing to do            3  refused here, or rejected by the remote
-  1  the remote's word and its refs    4  misconfigured: remote, credentials, atomic not offered
-     do not agree, or it was lost      5  input/output or repository error
-  2  usage, refspecs among it
-With --porcelain they are git's: 0, 1 (not all refs were pushed), 128 (no push at all), 129.
+  1  the answer was lost, or the refs  4  misconfigured: remote, credentials, atomic not offered
+     do not agree with it              5  input/output or repository error
+  2  usage, or an invalid refspec
+With --porcelain they are git's: 0, 1 (not all refs were pushed), 128 (no push), 129 (usage).
 
-After a push the refs are read back (unless stargate.verify is false), which git does not do.
+Unlike git, push reads the refs back afterwards, unless stargate.verify is false.
 
-What git push can do and this cannot:
+Not supported:
   - push without REMOTE and REFSPEC: push.default, remote.<name>.push, more than one URL
-  - --all, --branches, --mirror, --tags, --follow-tags, --prune (name refspecs: 'refs/tags/*')
+  - --all, --branches, --mirror, --tags, --follow-tags, --prune (use refspecs: 'refs/tags/*')
   - --set-upstream, --force-if-includes, --signed, --recurse-submodules, --receive-pack
-  - run a pre-push hook here, or the hooks of a remote that is a path";
+  - a pre-push hook here, and the hooks of a remote that is a path";
 
 /// Push refs to a remote, as git push does, without git.
 ///
-/// What would overwrite something is refused here, unless it is forced or a lease holds. Then what the remote lacks is
-/// sent, the refs are read back, and the remote-tracking refs of a configured remote are moved.
+/// A push that would overwrite something is refused, unless it is forced or a lease holds. After the push the refs are read
+/// back, and the remote-tracking refs of a configured remote are updated.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// A configured remote's name, a URL (https, http, ssh, git, file) or a path
+    /// The name of a remote, a URL (https, http, ssh, git, file), or a path
     #[arg(value_name = "REMOTE")]
     remote: OsString,
-    /// What to push where: [+]SRC[:DST], :DST, patterns with *, ^EXCLUDED, `:`, tag NAME
+    /// Refs to push: [+]SRC[:DST], :DST, patterns with *, ^EXCLUDED, `:`, tag NAME
     #[arg(value_name = "REFSPEC", required = true)]
     refspecs: Vec<OsString>,
-    /// The repository [default: GIT_DIR, else the one around the current directory]
+    /// The repository [default: GIT_DIR, else found from the current directory]
     #[arg(long, value_name = "DIR")]
     repo: Option<PathBuf>,
-    /// All refs or none
+    /// Push all refs or none
     #[arg(long)]
     atomic: bool,
-    /// Overwrite whatever the remote has, as with + before each refspec
+    /// Overwrite whatever the remote has, as + before each refspec does
     #[arg(short, long)]
     force: bool,
-    /// Overwrite only what is expected: OID (nothing: no such ref), else the remote-tracking ref; repeatable
+    /// Overwrite only if the remote has OID (empty: no such ref), by default the remote-tracking ref; repeatable
     #[arg(long, value_name = "REF[:OID]", num_args = 0..=1, require_equals = true, default_missing_value = "")]
     force_with_lease: Vec<OsString>,
-    /// The refspecs are names of refs to delete
+    /// Delete the refs that the refspecs name
     #[arg(short, long)]
     delete: bool,
-    /// An option for the remote's hooks, one line; repeatable
+    /// Pass an option of one line to the remote's hooks; repeatable
     #[arg(short = 'o', long, value_name = "O")]
     push_option: Vec<OsString>,
-    /// Ask the remote for its refs and show what would be done; send nothing
+    /// Ask the remote for its refs, show what would be pushed, and send nothing
     #[arg(short = 'n', long)]
     dry_run: bool,
-    /// Git's lines for scripts on stdout, and git's exit codes
+    /// Print git's lines for scripts to stdout, and use git's exit codes
     #[arg(long)]
     porcelain: bool,
-    /// One JSON object on stdout
+    /// Print one JSON object to stdout
     #[arg(long, conflicts_with = "porcelain")]
     json: bool,
-    /// Show nothing but errors
+    /// Print errors only
     #[arg(short, long)]
     quiet: bool,
 }

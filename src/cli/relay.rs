@@ -27,26 +27,27 @@ Examples:
   curl http://127.0.0.1:3000/feeds/general/events?after_seq=0
   RELAY_TOKEN=… stargate-mirror relay --listen 0.0.0.0:3000 --data /var/lib/relay
 
-http://…/openapi.json describes what it takes and answers. SIGTERM and Ctrl-C end it when everything that was posted is
-durable. As a systemd service of Type=notify it says when it is ready.
+http://…/openapi.json describes requests and answers. After SIGTERM or Ctrl-C, it exits when all
+posted events are durable. As a systemd service of Type=notify it reports when it is ready.
 
 Environment:
-  RELAY_TOKEN  who asks must send it (Authorization: Bearer …); needed where other machines can reach the relay";
+  RELAY_TOKEN  clients must send it (Authorization: Bearer …); required if other machines can
+               reach the relay";
 
-/// Take events over HTTP, and hand them on.
+/// Receive events over HTTP, store them, and stream them to readers.
 ///
-/// An event is durable before it is answered, and known by its id and its origin: sent twice, it is stored once. Readers page
-/// through events, or listen to them (server-sent events) and resume where they were.
+/// An event is durable before the answer. It is identified by its id and its source: sent twice, it is stored once. Readers
+/// use pages, or a stream (server-sent events) that resumes where they stopped.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// Where to listen; port 0 is any that is free
+    /// Address to listen on; port 0 is any free port
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:3000")]
     listen: SocketAddr,
-    /// The folder that events are kept in; made if it is not there
+    /// Folder for the events; created if it is missing
     #[arg(long, value_name = "DIR", default_value = "stargate-relay")]
     data: PathBuf,
-    /// How long a connection may stand still, before it is closed
+    /// How long a connection may be idle before it is closed
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = patience)]
     idle_timeout: Duration,
 }

@@ -12,29 +12,29 @@ Examples:
   GITHUB_PAT=… stargate-mirror run --root /srv/git --json
   stargate-mirror run --repo r.git --remote /backup/r.git --dry-run
 
-From cron, once a minute; a cycle that still runs is left alone (exit 9):
-  * * * * *  . /etc/stargate.env; stargate-mirror run --root /srv/git";
+From cron, once a minute; if another cycle is still running, this one exits with 9:
+  * * * * *  GITHUB_PAT_FILE=/etc/stargate.token stargate-mirror run --root /srv/git";
 
-/// Mirror what is pending, once.
+/// Push pending entries to the mirror, once.
 ///
-/// Pushes the ledger ref, its index ref and its watermark of each namespace together, reads the refs back, and marks
-/// the journal's entries as done. What fails is tried 3 times, then stays pending for the next cycle.
+/// All refs of a namespace and its watermark move in one atomic push. The refs are then read back, and the journal entries
+/// marked as done. A failed push is tried 3 times; then the entries stay pending for the next cycle.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// A repository; repeatable. Without it: GIT_DIR, else found from the current directory
+    /// A repository; repeatable [default: GIT_DIR, else found from the current directory]
     #[arg(long = "repo", value_name = "DIR")]
     repositories: Vec<PathBuf>,
     /// Every repository below this folder that has a journal
     #[arg(long, value_name = "DIR")]
     root: Option<PathBuf>,
-    /// The mirror of a single repository: a URL, a path or a configured remote's name, instead of stargate.remote
+    /// The mirror of a single repository, instead of stargate.remote: a URL, a path, or the name of a remote
     #[arg(long, value_name = "R")]
     remote: Option<String>,
-    /// Show what would be pushed; send nothing
+    /// Show what would be pushed, and send nothing
     #[arg(long)]
     dry_run: bool,
-    /// One JSON object for each repository on stdout
+    /// Print one JSON object for each repository to stdout
     #[arg(long)]
     json: bool,
 }

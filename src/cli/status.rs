@@ -16,14 +16,14 @@ Exit codes: 0 everything is mirrored, 1 something is pending or has failed, 5 th
 
 /// Show what is pending, since when, and why.
 ///
-/// Reads the journal and what the worker remembers; asks no mirror, and may run beside the worker.
+/// Reads local files only: the journal, and the worker's memory. May run at the same time as the worker.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// The repository [default: GIT_DIR, else the one around the current directory]
+    /// The repository [default: GIT_DIR, else found from the current directory]
     #[arg(long, value_name = "DIR")]
     repo: Option<PathBuf>,
-    /// One JSON object on stdout
+    /// Print one JSON object to stdout
     #[arg(long)]
     json: bool,
 }

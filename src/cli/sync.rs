@@ -18,16 +18,17 @@ Examples:
   GITHUB_PAT=… stargate-mirror sync --repair
   GITHUB_PAT=… stargate-mirror sync --force refs/kv/main --yes
 
-Exit codes: 0 both sides are equal, 1 something is to be carried, 3 something is left that only you can decide about";
+Exit codes: 0 both sides are equal, 1 something is still to be pushed, 3 something is left for you
+to decide";
 
-/// Compare the refs of the Stargate and the mirror, and bring them together.
+/// Compare the refs of the Stargate and the mirror, and make them equal.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// The repository. Without it: GIT_DIR, else found from the current directory
+    /// The repository [default: GIT_DIR, else found from the current directory]
     #[arg(long = "repo", value_name = "DIR")]
     repository: Option<PathBuf>,
-    /// The mirror: a URL, a path or a configured remote's name, instead of stargate.remote
+    /// The mirror, instead of stargate.remote: a URL, a path, or the name of a remote
     #[arg(long, value_name = "R")]
     remote: Option<String>,
     #[command(flatten)]
@@ -35,13 +36,13 @@ pub struct Args {
     /// With --force: only these refs
     #[arg(value_name = "REF", requires = "force")]
     refs: Vec<String>,
-    /// With --force: do not ask
+    /// With --force: do not ask for confirmation
     #[arg(long, requires = "force")]
     yes: bool,
-    /// With --force: delete more than 5 % of the mirror's refs
+    /// With --force: allow deleting more than 5 % of the mirror's refs
     #[arg(long, requires = "force")]
     allow_mass_delete: bool,
-    /// One JSON object on stdout
+    /// Print one JSON object to stdout
     #[arg(long)]
     json: bool,
 }
@@ -49,13 +50,13 @@ pub struct Args {
 #[derive(Debug, clap::Args)]
 #[group(required = true, multiple = false)]
 struct How {
-    /// Show how every ref stands; change nothing
+    /// Show the state of every ref, and change nothing
     #[arg(long)]
     dry_run: bool,
-    /// Create and fast-forward what the mirror lacks; never rewind, never delete
+    /// Create and fast-forward refs of the mirror; never rewind or delete
     #[arg(long)]
     repair: bool,
-    /// Make refs of the mirror what they are here, whatever stands there; asks first
+    /// Overwrite refs of the mirror with those of the Stargate; asks for confirmation
     #[arg(long)]
     force: bool,
 }

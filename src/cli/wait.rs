@@ -23,15 +23,15 @@ Examples:
   stargate-mirror wait --oid \"$(git rev-parse refs/kv/main)\" --remote https://github.com/o/r.git
   stargate-mirror wait --oid 9f8e… --ns team/a --timeout 5m --json
 
-Exit codes: 0 the commit is visible, 10 timed out, 4 no such remote or credentials refused";
+Exit codes: 0 the commit is visible, 4 no such remote or credentials refused, 10 timed out";
 
 /// What a server gets to answer a single poll, however short the timeout.
 const SHORTEST_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Wait until a commit is visible on the mirror.
 ///
-/// Polls refs/kv-mirror/NS. The commit is visible when the watermark is that commit or descends from it. Works
-/// outside any clone; inside one, ancestry is looked up there first.
+/// Polls the watermark, refs/kv-mirror/NS. The commit is visible when the watermark is that commit or descends from it.
+/// Works outside a clone, too; inside one, ancestry is looked up there first.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -41,16 +41,16 @@ pub struct Args {
     /// The namespace
     #[arg(long = "ns", value_name = "NS", default_value = "main", value_parser = parse_namespace)]
     namespace: String,
-    /// The mirror: a URL, a path or a configured remote's name; else stargate.remote, else GITHUB_REPO_URL
+    /// The mirror: a URL, a path, or the name of a remote [default: stargate.remote, else GITHUB_REPO_URL]
     #[arg(long, value_name = "R")]
     remote: Option<String>,
-    /// The repository whose configuration and commits are used
+    /// A repository whose configuration and commits are used
     #[arg(long = "repo", value_name = "DIR")]
     repository: Option<PathBuf>,
     /// How long to wait, such as 500ms, 60s, 5m
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
     timeout: Duration,
-    /// One JSON object on stdout
+    /// Print one JSON object to stdout
     #[arg(long)]
     json: bool,
 }

@@ -13,23 +13,24 @@ Examples:
   GITHUB_PAT=… stargate-mirror watch --repo /srv/git/o/r.git
   GITHUB_PAT_FILE=/etc/stargate.token stargate-mirror watch --root /srv/git
 
-SIGTERM and Ctrl-C end it within 10 seconds, SIGHUP makes it look at repositories, settings and GITHUB_PAT_FILE anew. As a
-systemd service of Type=notify it says when it is ready, and feeds the watchdog when WatchdogSec= is set.";
+SIGTERM and Ctrl-C end it within 10 seconds. After SIGHUP it reads repositories, settings and
+GITHUB_PAT_FILE again. As a systemd service of Type=notify it reports when it is ready, and feeds
+the watchdog if WatchdogSec= is set.";
 
-/// Mirror what is pushed, as it is pushed.
+/// Push to the mirror whenever something is pushed here.
 ///
-/// Wakes when something is appended to a journal, keeps to stargate.pushesPerMinute, tries again what has failed with
-/// growing distance, and compares the refs of both sides every 15 minutes.
+/// Wakes when a journal grows, keeps to stargate.pushesPerMinute, retries failed pushes after growing delays, and compares
+/// the refs of both sides every 15 minutes.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// A repository; repeatable. Without it: GIT_DIR, else found from the current directory
+    /// A repository; repeatable [default: GIT_DIR, else found from the current directory]
     #[arg(long = "repo", value_name = "DIR")]
     repositories: Vec<PathBuf>,
-    /// Every repository below this folder that has a journal; new ones are noticed
+    /// Every repository below this folder that has a journal, new ones included
     #[arg(long, value_name = "DIR")]
     root: Option<PathBuf>,
-    /// The mirror of a single repository: a URL, a path or a configured remote's name, instead of stargate.remote
+    /// The mirror of a single repository, instead of stargate.remote: a URL, a path, or the name of a remote
     #[arg(long, value_name = "R")]
     remote: Option<String>,
 }

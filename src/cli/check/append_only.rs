@@ -16,37 +16,38 @@ Examples:
   stargate-mirror check append-only --base \"$BEFORE\" --head \"$AFTER\" --replace --format github
   stargate-mirror check append-only --base v1.0 --path events/ --path audit/ --format json
 
-Exit codes: 0 the rule is kept, 1 it is violated, 5 no verdict (an unknown revision, missing history)";
+Exit codes: 0 the rule is kept, 1 it is violated, 5 no verdict (an unknown revision, missing
+history)";
 
 /// What to do about a clone that ends too early.
 const WHOLE_HISTORY: &str = "get the whole history: `git fetch --unshallow`, or fetch-depth: 0 for actions/checkout";
 
-/// Files below a path are only ever added: no commit between base and head changes, removes or renames one
+/// Check that no commit between base and head changes, removes or renames a file below a path
 ///
-/// Every commit that head reaches and base does not is compared with each of its parents, so that deleting a file and
-/// adding it again is found, too. Additions, and everything elsewhere, are free.
+/// Every commit that head reaches and base does not is compared with each of its parents. So a file that was deleted and
+/// added again is found, too. Additions are allowed, and so is everything outside the paths.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
-    /// What head is compared with: any revision. An id of zeros: nothing, so that all of head's history is checked
+    /// The revision to compare with; an id of zeros checks all of head's history
     #[arg(long, value_name = "REV")]
     base: String,
-    /// What is checked: any revision
+    /// The revision to check
     #[arg(long, value_name = "REV", default_value = "HEAD")]
     head: String,
-    /// A folder (or file) that is only added to; repeatable; `.` is everything
+    /// A folder or file to guard; repeatable; `.` is everything
     #[arg(long = "path", value_name = "PATH", default_value = DEFAULT_PATH)]
     paths: Vec<String>,
-    /// Head takes base's place, as in a push: what base has and head lacks is lost, even if no commit removed it
+    /// Head replaces base, as in a forced push: files that base has and head lacks count as removed
     #[arg(long)]
     replace: bool,
-    /// Check new files, too: each is an event, at the path of that event
+    /// Check also that each new file is an event, at the path of that event
     #[arg(long)]
     schema: bool,
-    /// The repository; default GIT_DIR, then the one around the current directory
+    /// The repository [default: GIT_DIR, else found from the current directory]
     #[arg(long, value_name = "DIR")]
     repo: Option<PathBuf>,
-    /// How it is told: for a person, as workflow commands of GitHub Actions, as one JSON object
+    /// Output for a person, as workflow commands of GitHub Actions, or as one JSON object
     #[arg(long, value_enum, default_value = "human")]
     format: Format,
 }
