@@ -41,7 +41,7 @@
 //! hook       pre_receive (intent, or rejection), guard (append-only), post_receive (entries), chained, input, head, objects,
 //!            push (identity, meta), large_blobs, account (log, words to the pusher), install, durability (core.fsync)
 //!
-//! mirror     PURE: plan (entries + refs + the remote's refs -> groups of commands), settlement, reconcile, watermark
+//! mirror     PURE: plan (entries + refs + the remote's refs -> groups of commands), grouping, settlement, reconcile, watermark
 //! transport  remote (one type for a mirror, whatever its URL), http, stream (ssh, git://), local; settings, credentials,
 //!            upload_pack (PURE: reading), fetch; web (a service that is asked over HTTP)
 //! journal    folder (whose it is), format (prose first), status, entry, line, reader and backlog (never write), scan (what
@@ -50,6 +50,8 @@
 //! push       PURE wire: pkt_line, advertisement, request, report_status; what may be pushed: refspec, lease, ruling;
 //!            packs: enumerate (what), base and delta (as what), reuse and bitmap (what is packed already), pack (the
 //!            writer); session (one push)
+//!
+//! refs       the local refs, one or all: an id, absent, or unreadable and why; loose, packed
 //!
 //! storage    the only place that fsyncs, locks, renames
 //! config     git config [stargate] -> one Config
@@ -81,6 +83,7 @@ pub mod transport;
 
 pub mod journal;
 pub mod push;
+pub mod refs;
 
 pub mod append_only;
 pub mod clock;

@@ -12,6 +12,7 @@ const FLOORS: &[&[&str]] = &[
     &["transport"],
     &["journal"],
     &["push"],
+    &["refs"],
     &["storage", "config"],
     &["append_only"],
     &["ref_update", "ref_pattern", "event", "retry", "clock"],
@@ -154,6 +155,7 @@ fn the_hook_reaches_no_network_code() {
     let reached = [
         "hook",
         "journal",
+        "refs",
         "storage",
         "config",
         "append_only",
