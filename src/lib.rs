@@ -52,11 +52,12 @@
 //! hook       pre_receive (intent, or rejection), guard (append-only), post_receive (entries), chained, input, head, objects,
 //!            push (identity, meta), large_blobs, account (log, words to the pusher), install, durability (core.fsync)
 //!
-//! mirror     PURE: plan (entries + refs + the remote's refs -> groups of commands), settlement, reconcile, watermark
+//! mirror     PURE: plan (entries + refs + the remote's refs -> groups of commands), grouping, settlement, reconcile, watermark
 //! journal    folder (whose it is), format (prose first), status, entry, line, reader and backlog (never write), scan (what
 //!            need not be read again), writer (lock), append, settle, repair, rotation, segment, intent, recovery (intents to entries);
 //!            tail and log (the same for lines of other kinds)
 //!
+//! refs       the local refs, one or all: an id, absent, or unreadable and why; loose, packed
 //! config     git config [stargate] -> one Config
 //! append_only  PURE: paths; compare (two trees), renames, history (which commits are new), range, schema
 //! ref_update, ref_pattern, event    values that everything may use
@@ -81,6 +82,7 @@ pub mod worker;
 
 pub mod journal;
 pub mod mirror;
+pub mod refs;
 
 pub mod append_only;
 pub mod config;

@@ -10,9 +10,10 @@ use git_push::{Advertisement, Command, Error, Outcome, RemoteRef, Report, Verdic
 use gix::ObjectId;
 use proptest::prelude::*;
 use stargate_mirror::{
-    mirror::{Knowledge, Rules},
+    mirror::{Damaged, Knowledge, Rules},
     ref_pattern::RefPatterns,
     ref_update::RefUpdate,
+    refs::LocalRef,
     worker::{Cycle, Marks, Mirror, Settled},
 };
 
@@ -46,14 +47,15 @@ impl Stargate {
 }
 
 impl Knowledge for Stargate {
-    fn local(&self, name: &BStr) -> Option<ObjectId> {
-        self.refs.get(name.as_bytes()).map(|commit| id(*commit))
+    fn local(&self, name: &BStr) -> LocalRef {
+        let found = self.refs.get(name.as_bytes());
+        found.map_or(LocalRef::Absent, |commit| LocalRef::Id(id(*commit)))
     }
-    fn exists(&self, _: ObjectId) -> bool {
-        true
+    fn exists(&self, _: ObjectId) -> Result<bool, Damaged> {
+        Ok(true)
     }
-    fn fast_forward(&self, old: ObjectId, new: ObjectId) -> bool {
-        self.contains(commit(old), commit(new))
+    fn fast_forward(&self, old: ObjectId, new: ObjectId) -> Result<bool, Damaged> {
+        Ok(self.contains(commit(old), commit(new)))
     }
 }
 
@@ -151,7 +153,7 @@ impl Mirror for Model {
                 Ok(all(Verdict::Rejected("hook declined".into())))
             }
             Mood::Damaged(end) if commands.iter().any(|command| command.name.ends_with_str(end)) => {
-                Err(Error::new(Outcome::Misconfigured, "object 11 cannot be read").about_an_object())
+                Err(Error::new(Outcome::Broken, "object 11 cannot be read"))
             }
             Mood::Accept | Mood::Reject(_) | Mood::Damaged(_) => match self.apply(&commands) {
                 true => Ok(all(Verdict::Accepted)),
@@ -312,7 +314,7 @@ fn an_object_that_cannot_be_read_holds_up_its_own_group_only() {
     let (settled, done, clock) = cycle(&stargate, &mut model, &backlog);
     assert_eq!(done, [0, 2]);
     let bad = &settled[1];
-    assert_eq!((bad.attempts, bad.result.outcome), (1, Outcome::Misconfigured));
+    assert_eq!((bad.attempts, bad.result.outcome), (1, Outcome::Broken));
     assert_eq!(bad.result.error.as_deref(), Some("object 11 cannot be read"));
     assert!(clock.slept().is_empty());
 }

@@ -11,6 +11,7 @@ const FLOORS: &[&[&str]] = &[
     &["worker", "hook", "by_refspec", "events", "relay"],
     &["mirror"],
     &["journal"],
+    &["refs"],
     &["config"],
     &["append_only"],
     &["ref_update", "ref_pattern", "event"],
@@ -156,6 +157,7 @@ fn the_hook_reaches_no_network_code() {
     let reached = [
         "hook",
         "journal",
+        "refs",
         "config",
         "append_only",
         "event",

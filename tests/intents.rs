@@ -14,6 +14,8 @@ use std::{
 use bstr::BStr;
 use durable::{
     clock::{Clock, SystemClock},
+    journal::{Backlog, Entry, Recovered, Source, Writer},
+    refs::{LocalRef, Refs},
     storage::{Disk, Storage},
 };
 use gix::ObjectId;
@@ -50,7 +52,7 @@ impl Clock for Ahead {
 }
 
 /// What the worker does with intents, two minutes from now.
-fn recover(stargate: &Stargate, ref_now: &dyn Fn(&BStr) -> Option<ObjectId>) -> Recovered {
+fn recover(stargate: &Stargate, ref_now: &dyn Fn(&BStr) -> LocalRef) -> Recovered {
     let clock = Ahead(SystemClock::default());
     let writer = Writer::new(Disk, &clock, &stargate.git_dir, Duration::from_secs(10));
     writer.repair().unwrap();
@@ -153,7 +155,7 @@ fn a_ref_that_an_update_hook_declines_keeps_the_intent_of_the_others_not() {
 
     assert!(!try_git(&client, ["push", "origin", "HEAD:refs/kv/b"]).status.success());
     assert_eq!(stargate.intents().len(), 1, "post-receive did not run");
-    let recovered = recover(&stargate, &|_| None);
+    let recovered = recover(&stargate, &|_| LocalRef::Absent);
     assert_eq!((recovered.dropped.len(), recovered.appended.len()), (1, 0));
     assert_eq!(stargate.intents(), [""; 0]);
 }
@@ -268,14 +270,36 @@ fn what_cannot_be_appended_is_kept_as_an_intent() {
         assert!(told.contains("they are kept, and the worker will queue them"), "{told}");
         assert_eq!((stargate.intents().len(), entries(&stargate).len()), (1, 0));
 
-        let recovered = recover(&stargate, &|_| Some(some_id()));
+        let recovered = recover(&stargate, &|_| LocalRef::Id(some_id()));
         assert_eq!(recovered.appended.len(), 2);
         assert_eq!(stargate.recorded(), ["refs/kv/a", "refs/kv/b"]);
         assert!(entries(&stargate).iter().all(|entry| entry.source == Source::Recovered));
         assert_eq!(stargate.intents(), [""; 0]);
-        let again = recover(&stargate, &|_| Some(some_id()));
+        let again = recover(&stargate, &|_| LocalRef::Id(some_id()));
         assert!(again.appended.is_empty() && again.dropped.is_empty());
     }
+}
+
+#[test]
+fn the_intent_of_a_ref_that_cannot_be_read_waits_until_it_can() {
+    let stargate = Stargate::bare();
+    let input = [creation("refs/kv/a"), creation("refs/kv/b")].concat();
+    assert!(stargate.run_pre_receive(input).status.success());
+    let refs = Refs::new(&stargate.git_dir, gix::hash::Kind::Sha1);
+    for name in ["a", "b"] {
+        let path = stargate.git_dir.join("refs/kv").join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, if name == "a" { "" } else { SOME_ID }).unwrap();
+    }
+    let recovered = recover(&stargate, &|name| refs.read(name));
+    assert_eq!((recovered.unknown.len(), recovered.dropped.len()), (1, 0));
+    assert_eq!(stargate.recorded(), ["refs/kv/b"]);
+    assert_eq!(stargate.intents().len(), 1);
+
+    fs::write(stargate.git_dir.join("refs/kv/a"), SOME_ID).unwrap();
+    recover(&stargate, &|name| refs.read(name));
+    assert_eq!(stargate.recorded(), ["refs/kv/b", "refs/kv/a"]);
+    assert_eq!(stargate.intents(), [""; 0]);
 }
 
 #[test]
@@ -286,7 +310,7 @@ fn young_intents_are_left_alone_and_what_is_none_goes_to_quarantine() {
     fs::write(intents.join("01JBAXF5Z8J8M7R2TK7G9QW3EN.json"), "\0\0\0").unwrap();
     fs::write(intents.join(".01JBAXF5Z8J8M7R2TK7G9QW3EN.tmp"), "half").unwrap();
     let writer = Writer::new(Disk, SystemClock::default(), &stargate.git_dir, Duration::from_secs(10));
-    let recovered = writer.recover_intents(&|_| Some(some_id())).unwrap();
+    let recovered = writer.recover_intents(&|_| LocalRef::Id(some_id())).unwrap();
     assert_eq!(
         (recovered.kept, recovered.unreadable.len(), recovered.appended.len()),
         (1, 1, 0)
@@ -305,7 +329,7 @@ fn the_same_update_a_second_time_is_not_taken_for_the_first() {
     let stargate = Stargate::bare();
     assert!(stargate.run_hook(creation("refs/kv/a")).status.success());
     assert!(stargate.run_pre_receive(creation("refs/kv/a")).status.success());
-    let recovered = recover(&stargate, &|_| Some(some_id()));
+    let recovered = recover(&stargate, &|_| LocalRef::Id(some_id()));
     assert_eq!(recovered.appended.len(), 1, "the entry is older than the intent");
     assert_eq!(stargate.recorded(), ["refs/kv/a", "refs/kv/a"]);
 }
@@ -317,7 +341,7 @@ fn pre_receive_killed_anywhere_harms_no_later_push() {
         let output = killed_at(&stargate, "pre-receive", &name, number);
         assert!(was_killed(&output), "{name} {number}: {:?}", output.status);
         // git rejects the push: the ref does not move.
-        let recovered = recover(&stargate, &|_| None);
+        let recovered = recover(&stargate, &|_| LocalRef::Absent);
         assert!(recovered.appended.is_empty() && recovered.unreadable.is_empty());
         assert_eq!(stargate.intents(), [""; 0], "{name} {number}");
         let next = creation("refs/kv/b");
@@ -341,7 +365,7 @@ fn post_receive_killed_anywhere_loses_nothing() {
             stargate.run_hook(creation("refs/kv/b")).status.success(),
             "{name} {number}"
         );
-        recover(&stargate, &|_| Some(some_id()));
+        recover(&stargate, &|_| LocalRef::Id(some_id()));
         let mut names: Vec<_> = entries(&stargate)
             .iter()
             .map(|entry| entry.update.name.to_string())
@@ -387,7 +411,7 @@ fn a_disk_that_fails_at_any_write_or_sync_loses_nothing_that_was_accepted() {
             if complete {
                 assert_eq!(entries(&stargate).len(), 1, "{inject}");
             }
-            recover(&stargate, &|_| Some(some_id()));
+            recover(&stargate, &|_| LocalRef::Id(some_id()));
             assert_eq!(entries(&stargate).len(), 1, "{inject}");
         }
     }
@@ -411,9 +435,8 @@ fn receive_pack_killed_between_the_refs_and_post_receive_loses_nothing() {
     }
     assert_eq!((stargate.intents().len(), stargate.recorded().len()), (8, 0));
 
-    let repository = gix::open(&stargate.git_dir).unwrap();
-    let ref_now = |name: &BStr| Some(repository.find_reference(name).ok()?.id().detach());
-    let recovered = recover(&stargate, &ref_now);
+    let refs = Refs::new(&stargate.git_dir, gix::hash::Kind::Sha1);
+    let recovered = recover(&stargate, &|name| refs.read(name));
     assert_eq!(recovered.appended.len(), 8);
     let found: Vec<_> = stargate
         .lines()

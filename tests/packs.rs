@@ -436,7 +436,7 @@ fn what_is_missing_here_is_named_with_where_it_was_reached_from() {
     ];
     for (tip, place) in cases {
         let error = enumerate(&repository, &Advertisement::default(), &creates([tip])).unwrap_err();
-        assert_eq!(error.outcome(), Outcome::Misconfigured);
+        assert_eq!(error.outcome(), Outcome::Broken);
         assert!(
             error
                 .to_string()

@@ -96,7 +96,7 @@ impl Demo {
             ..Default::default()
         };
         let report = worker::run(git_dir, &options, &environment, &SystemClock::default())?;
-        let groups: Vec<_> = report.groups.iter().map(|group| group.outcome).collect();
+        let groups: Vec<_> = report.groups.iter().map(|group| group.outcome.word()).collect();
         println!(
             "\n4. run: {} ({} pending now). The journal:",
             groups.join(", "),

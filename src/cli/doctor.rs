@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::{
     environment,
-    report::{Exit, Failure},
+    report::{Exit, Failure, REPAIR},
 };
 use crate::{
     config::Config,
@@ -79,6 +79,7 @@ pub fn main(args: &Args) -> Result<Exit, Failure> {
     let mut checks = settings(&config);
     checks.extend(hooks(&git_dir));
     checks.push(durable(&git_dir));
+    checks.extend(refs(&git_dir)?);
     checks.extend(journal(&git_dir));
     checks.push(mirror(args, &config, &repository));
     let diagnosis = Diagnosis { checks };
@@ -175,6 +176,30 @@ fn durable(git_dir: &Path) -> Check {
         }
         Err(error) => Check::new("core.fsync", Verdict::Problem, error.to_string()),
     }
+}
+
+/// The mirrored refs and the objects that they name.
+fn refs(git_dir: &Path) -> Result<Vec<Check>, Failure> {
+    let found = worker::refs_standing(git_dir)?;
+    let checks = found.broken.iter().map(|broken| {
+        let name = broken.name.as_deref().unwrap_or("any ref");
+        Check::new("refs", Verdict::Problem, format!("{name}: {}", broken.reason)).hint(REPAIR)
+    });
+    let dangling = found.dangling.iter().map(|dangling| {
+        let name = dangling.name.as_deref().unwrap_or_default();
+        Check::new(
+            "refs",
+            Verdict::Warning,
+            format!("{name} is symbolic, and {}", dangling.reason),
+        )
+        .hint("what the mirror has of it stays; create the target, or delete the symbolic ref")
+    });
+    let mut checks: Vec<Check> = checks.chain(dangling).collect();
+    if checks.is_empty() {
+        let found = format!("{} can be read, with the objects that they name", found.known);
+        checks.push(Check::new("refs", Verdict::Ok, found));
+    }
+    Ok(checks)
 }
 
 fn journal(git_dir: &Path) -> Vec<Check> {

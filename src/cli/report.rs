@@ -10,8 +10,12 @@ use crate::{
     hook::install::InstallError,
     journal::WriteError,
     relay::{access::NoAccess, server::ServeError, store::OpenError},
-    worker::{CycleOutcome, CycleReport, RunError},
+    worker::{CycleOutcome, CycleReport, GroupOutcome, GroupReport, RunError},
 };
+
+/// What to do about a ref or an object that cannot be read.
+pub const REPAIR: &str = "run as the user that owns the repository; if the file is damaged, run `git fsck` there, and set \
+                          the ref again with `git update-ref`, to the id that the journal has";
 
 /// How a command ended. Scripts rely on the numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -111,6 +115,7 @@ impl From<git_push::Error> for Failure {
             Outcome::Transient | Outcome::Ambiguous => Exit::Incomplete,
             Outcome::Rejected | Outcome::Diverged => Exit::Refused,
             Outcome::Misconfigured => Exit::Misconfigured,
+            Outcome::Broken => Exit::Failed,
         };
         let failure = Failure::new(exit, &error);
         match error.hint() {
@@ -284,14 +289,23 @@ pub fn cycle_exit(report: &CycleReport) -> Exit {
     if report.unwritten > 0 {
         return Exit::Incomplete;
     }
-    let outcomes = || report.groups.iter().map(|group| group.outcome);
-    if outcomes().any(|outcome| outcome == "misconfigured") {
-        Exit::Misconfigured
-    } else if outcomes().any(|outcome| outcome == "diverged") {
-        Exit::Refused
-    } else if outcomes().all(|outcome| outcome == "planned") {
+    // What a dry run leaves pending is not left over.
+    let is_planned = |group: &GroupReport| group.outcome == GroupOutcome::Planned;
+    let at_least = if report.groups.iter().any(is_planned) {
         Exit::Done
     } else {
         Exit::Incomplete
+    };
+    let exits = report.groups.iter().map(|group| group_exit(group.outcome));
+    exits.fold(at_least, Exit::max)
+}
+
+fn group_exit(outcome: GroupOutcome) -> Exit {
+    match outcome {
+        GroupOutcome::Planned | GroupOutcome::Settled(Outcome::Mirrored) => Exit::Done,
+        GroupOutcome::Settled(Outcome::Transient | Outcome::Ambiguous | Outcome::Rejected) => Exit::Incomplete,
+        GroupOutcome::Settled(Outcome::Diverged) => Exit::Refused,
+        GroupOutcome::Settled(Outcome::Misconfigured) => Exit::Misconfigured,
+        GroupOutcome::Settled(Outcome::Broken) => Exit::Failed,
     }
 }

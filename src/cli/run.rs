@@ -2,9 +2,10 @@
 use std::path::{Path, PathBuf};
 
 use durable::clock::SystemClock;
+use git_push::Outcome;
 
-use super::report::{Exit, Failure, cycle_exit};
-use crate::worker::{self, CycleOutcome, CycleReport, GroupReport, Options};
+use super::report::{Exit, Failure, REPAIR, cycle_exit};
+use crate::worker::{self, CycleOutcome, CycleReport, GroupOutcome, GroupReport, Options, RefVerdict};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -83,9 +84,10 @@ fn repositories(args: &Args) -> Result<Vec<PathBuf>, Failure> {
 
 fn cycle(git_dir: &Path, options: &Options, json: bool) -> Result<Exit, Failure> {
     let report = worker::run(git_dir, options, &super::environment, &SystemClock::default())?;
-    match json {
-        true => println!("{}", serde_json::to_string(&report).expect("a report is always JSON")),
-        false => print_human(&report),
+    if json {
+        println!("{}", serde_json::to_string(&report).expect("a report is always JSON"));
+    } else {
+        print_human(&report);
     }
     Ok(cycle_exit(&report))
 }
@@ -116,19 +118,15 @@ fn print_human(report: &CycleReport) {
 }
 
 fn print_group(group: &GroupReport, remote: &str) {
-    let label = match (&group.namespace, group.refs.first()) {
-        (Some(namespace), _) => namespace,
-        (None, Some(first)) => &first.name,
-        (None, None) => "",
-    };
-    println!("{label}: {} to {remote}, entries {}", group.outcome, group.entries);
+    let (label, outcome) = (&group.group, group.outcome.word());
+    println!("{label}: {outcome} to {remote}, entries {}", group.entries);
     for line in &group.refs {
         let old = line.old.as_deref().map_or("(none)", short);
         println!(
             "  {}  {old} -> {}  {}",
             line.name,
             short(&line.new),
-            line.verdict.unwrap_or_default()
+            line.verdict.map(RefVerdict::word).unwrap_or_default()
         );
     }
     if let (Some(namespace), Some(watermark)) = (&group.namespace, &group.watermark) {
@@ -141,14 +139,19 @@ fn print_group(group: &GroupReport, remote: &str) {
 }
 
 /// Whose fault it is, and whether trying again helps.
-fn what_helps(outcome: &str) -> &'static str {
+fn what_helps(outcome: GroupOutcome) -> &'static str {
     match outcome {
-        "transient" => "the next cycle tries again; it may pass by itself",
-        "ambiguous" => "the next cycle looks at the mirror before it tries again",
-        "rejected" => "the mirror's side refuses: its hooks or rules decide; the next cycle tries again",
-        "diverged" => "somebody has to decide: nothing on the mirror is overwritten unasked",
-        "misconfigured" => "it is on this side, in settings or objects; nothing but a correction helps",
-        _ => "nothing was sent",
+        GroupOutcome::Planned | GroupOutcome::Settled(Outcome::Mirrored) => "nothing is to be done",
+        GroupOutcome::Settled(Outcome::Transient) => "the next cycle tries again; it may pass by itself",
+        GroupOutcome::Settled(Outcome::Ambiguous) => "the next cycle looks at the mirror before it tries again",
+        GroupOutcome::Settled(Outcome::Rejected) => {
+            "the mirror's side refuses: its hooks or rules decide; the next cycle tries again"
+        }
+        GroupOutcome::Settled(Outcome::Diverged) => {
+            "somebody has to decide: nothing on the mirror is overwritten unasked"
+        }
+        GroupOutcome::Settled(Outcome::Misconfigured) => "correct the settings; nothing else helps",
+        GroupOutcome::Settled(Outcome::Broken) => REPAIR,
     }
 }
 

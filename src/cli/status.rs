@@ -4,15 +4,16 @@ use std::path::PathBuf;
 use durable::clock::{Clock, SystemClock};
 use jiff::{SignedDuration, Timestamp};
 
-use super::report::{Exit, Failure};
-use crate::worker::{self, GroupStatus, RepositoryStatus};
+use super::report::{Exit, Failure, REPAIR};
+use crate::worker::{self, BrokenRef, GroupStatus, RepositoryStatus};
 
 const EXAMPLES: &str = "\
 Examples:
   stargate-mirror status --repo /srv/git/o/r.git
   stargate-mirror status --json | jq .oldest_pending_age_s
 
-Exit codes: 0 everything is mirrored, 1 something is pending or has failed, 5 the journal cannot be read";
+Exit codes: 0 everything is mirrored, 1 something is pending or has failed, 5 the journal, a ref or an
+object cannot be read";
 
 /// Show what is pending, since when, and why.
 ///
@@ -36,13 +37,17 @@ pub fn main(args: &Args) -> Result<Exit, Failure> {
     let git_dir = super::repository(args.repo.as_deref())?;
     let now = SystemClock::default().now();
     let status = worker::status(&git_dir, now)?;
-    match args.json {
-        true => println!("{}", serde_json::to_string(&status).expect("a status is always JSON")),
-        false => print_human(&status, now),
+    if args.json {
+        println!("{}", serde_json::to_string(&status).expect("a status is always JSON"));
+    } else {
+        print_human(&status, now);
     }
-    Ok(match status.pending + status.failed {
-        0 => Exit::Done,
-        _ => Exit::Incomplete,
+    Ok(if !status.broken.is_empty() {
+        Exit::Failed
+    } else if status.pending + status.failed > 0 {
+        Exit::Incomplete
+    } else {
+        Exit::Done
     })
 }
 
@@ -62,6 +67,15 @@ fn print_human(status: &RepositoryStatus, now: Timestamp) {
     for group in &status.groups {
         print_group(group, now);
     }
+    for broken in &status.broken {
+        print_broken("broken", broken);
+    }
+    if !status.broken.is_empty() {
+        println!("  {REPAIR}");
+    }
+    for dangling in &status.dangling {
+        print_broken("dangling", dangling);
+    }
     if status.failed > 0 {
         println!(
             "{} failed: see `journal list --status failed`, `journal retry`",
@@ -77,6 +91,11 @@ fn print_human(status: &RepositoryStatus, now: Timestamp) {
             status.problems
         );
     }
+}
+
+fn print_broken(what: &str, broken: &BrokenRef) {
+    let name = broken.name.as_ref().map(|name| format!(" {name}:"));
+    println!("{what}{} {}", name.unwrap_or_else(|| ":".into()), broken.reason);
 }
 
 fn print_group(group: &GroupStatus, now: Timestamp) {

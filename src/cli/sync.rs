@@ -8,9 +8,12 @@ use durable::clock::SystemClock;
 
 use super::{
     environment,
-    report::{Exit, Failure, cycle_exit},
+    report::{Exit, Failure, REPAIR, cycle_exit},
 };
-use crate::worker::{self, Force, ForceError, Options, SyncReport};
+use crate::{
+    mirror::Standing,
+    worker::{self, Force, ForceError, Options, SyncReport},
+};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -19,7 +22,7 @@ Examples:
   GITHUB_PAT=… stargate-mirror sync --force refs/kv/main --yes
 
 Exit codes: 0 both sides are equal, 1 something is still to be pushed, 3 something is left for you
-to decide";
+to decide, 5 a ref or an object of the Stargate cannot be read";
 
 /// Compare the refs of the Stargate and the mirror, and make them equal.
 #[derive(Debug, clap::Args)]
@@ -77,26 +80,33 @@ pub fn main(args: &Args) -> Result<Exit, Failure> {
     if args.how.repair {
         pending = cycle_exit(&worker::run(&git_dir, &options, &environment, &clock)?);
     }
-    let report = match args.how.force {
-        true => forced(args, &git_dir, &options)?,
-        false => worker::compare_refs(&git_dir, &options, &environment, &clock)?,
+    let report = if args.how.force {
+        forced(args, &git_dir, &options)?
+    } else {
+        worker::compare_refs(&git_dir, &options, &environment, &clock)?
     };
     if args.json {
         println!("{}", serde_json::to_string(&report).expect("a report is always JSON"));
     } else {
         print_human(&report);
     }
-    Ok(match (report.is_left(), report.is_equal()) {
-        (true, _) => Exit::Refused,
-        (false, true) => pending,
-        (false, false) => pending.max(Exit::Incomplete),
-    })
+    let standing = if report.is_broken() {
+        Exit::Failed
+    } else if report.is_left() {
+        Exit::Refused
+    } else if report.is_equal() {
+        Exit::Done
+    } else {
+        Exit::Incomplete
+    };
+    Ok(standing.max(pending))
 }
 
 fn forced(args: &Args, git_dir: &Path, options: &Options) -> Result<SyncReport, Failure> {
     let clock = SystemClock::default();
     let before = worker::compare_refs(git_dir, options, &environment, &clock)?;
-    if !args.yes && before.is_left() && !confirmed(args, &before)? {
+    let asks = before.forceable(&args.refs).next().is_some();
+    if !args.yes && asks && !confirmed(args, &before)? {
         return Ok(before);
     }
     let force = Force {
@@ -110,11 +120,7 @@ fn confirmed(args: &Args, before: &SyncReport) -> Result<bool, Failure> {
     if !std::io::stdin().is_terminal() {
         return Err(Failure::new(Exit::Usage, "--force asks, and there is no terminal to ask on").hint("give --yes"));
     }
-    let taken = |one: &&worker::SyncRef| {
-        matches!(one.standing, "behind" | "diverged" | "extra")
-            && (args.refs.is_empty() || args.refs.contains(&one.name))
-    };
-    for one in before.refs.iter().filter(taken) {
+    for one in before.forceable(&args.refs) {
         let here = one.local.as_deref().map_or("nothing: it is deleted", |id| id);
         eprintln!("  {} becomes {here}", one.name);
     }
@@ -135,11 +141,7 @@ fn print_human(report: &SyncReport) {
         return;
     };
     for group in &report.groups {
-        println!(
-            "forced {}: {}",
-            group.namespace.as_deref().unwrap_or("ref"),
-            group.outcome
-        );
+        println!("forced {}: {}", group.group, group.outcome.word());
         group.error.iter().for_each(|error| println!("  {error}"));
     }
     let id = |id: &Option<String>| {
@@ -149,13 +151,17 @@ fn print_human(report: &SyncReport) {
     for one in &report.refs {
         println!(
             "{:<9} {:<10} {:<10} {}",
-            one.standing,
+            one.standing.word(),
             id(&one.local),
             id(&one.remote),
             one.name
         );
+        one.reason.iter().for_each(|reason| println!("          {reason}"));
     }
-    let differing = report.refs.iter().filter(|one| one.standing != "equal").count();
+    for reason in &report.broken {
+        println!("broken    {reason}");
+    }
+    let differing = report.refs.iter().filter(|one| one.standing != Standing::Equal).count();
     println!("{differing} of {} refs differ from {remote}", report.refs.len());
 }
 
@@ -166,6 +172,7 @@ impl From<ForceError> for Failure {
             ForceError::MassDelete { .. } => {
                 Failure::new(Exit::Refused, error).hint("look at sync --dry-run; then give --allow-mass-delete")
             }
+            ForceError::Broken { .. } => Failure::new(Exit::Failed, error).hint(REPAIR),
             ForceError::Unknown(_) => {
                 Failure::new(Exit::Usage, error).hint("sync --dry-run shows which do; give full names")
             }

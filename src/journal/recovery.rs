@@ -15,7 +15,10 @@ use super::{
     intent::{self, INTENTS, Intent, Reason, Verdict},
     writer::{Cause, WriteError, Writer},
 };
-use crate::ref_update::RefUpdate;
+use crate::{
+    ref_update::RefUpdate,
+    refs::{LocalRef, Unreadable},
+};
 
 /// How many bytes an entry has, about; its names come on top.
 const ENTRY_SIZE: u64 = 512;
@@ -31,6 +34,8 @@ pub struct Recovered {
     pub dropped: Vec<(RefUpdate, Reason)>,
     /// Updates that could not be appended; their intents stay.
     pub failed: Vec<(RefUpdate, Cause)>,
+    /// Updates of which nobody can say whether they were accepted, as the ref cannot be read; their intents stay.
+    pub unknown: Vec<(RefUpdate, Unreadable)>,
     /// How many intents may be of pushes that go on.
     pub kept: usize,
     /// When the first of them is one of a push that has ended.
@@ -105,7 +110,7 @@ impl<S: Storage, C: Clock> Writer<S, C> {
     ///
     /// # Errors
     /// The intents or the journal cannot be read or written. What is not resolved is tried again next time.
-    pub fn recover_intents(&self, ref_now: &dyn Fn(&BStr) -> Option<ObjectId>) -> Result<Recovered, WriteError> {
+    pub fn recover_intents(&self, ref_now: &dyn Fn(&BStr) -> LocalRef) -> Result<Recovered, WriteError> {
         let mut recovered = Recovered::default();
         let folder = self.folder().join(INTENTS);
         let now = self.clock.now();
@@ -126,14 +131,24 @@ impl<S: Storage, C: Clock> Writer<S, C> {
         intent: Intent,
         now: Timestamp,
         journaled: &Journaled,
-        ref_now: &dyn Fn(&BStr) -> Option<ObjectId>,
+        ref_now: &dyn Fn(&BStr) -> LocalRef,
         recovered: &mut Recovered,
     ) -> Result<(), WriteError> {
         let mut missing = Vec::new();
+        let mut complete = true;
         for draft in intent.drafts {
             let update = &draft.update;
             let known = journaled.get(update).is_some_and(|entry| *entry > intent.id);
-            let stands = ref_now(BStr::new(&update.name));
+            let stands = match ref_now(BStr::new(&update.name)) {
+                LocalRef::Id(id) => Some(id),
+                LocalRef::Absent => None,
+                LocalRef::Unreadable(_) if known => None,
+                LocalRef::Unreadable(why) => {
+                    complete = false;
+                    recovered.unknown.push((draft.update, why));
+                    continue;
+                }
+            };
             match intent::resolve(update, age(now, intent.timestamp), known, stands) {
                 // It was stale a moment ago.
                 Verdict::Keep | Verdict::Recover => missing.push(draft),
@@ -147,7 +162,6 @@ impl<S: Storage, C: Clock> Writer<S, C> {
         };
         let mut failed = appended.failed.into_iter().peekable();
         let mut written = appended.written.into_iter();
-        let mut complete = true;
         for (index, draft) in missing.into_iter().enumerate() {
             match failed.next_if(|(failed, _)| *failed == index) {
                 Some((_, cause)) => {

@@ -4,12 +4,15 @@
 //! - [`plan()`] folds them into groups of commands;
 //! - [`settle()`] says what an attempt came to, from the report and from the refs that were read back;
 //! - [`compare()`] and [`missed()`] find what the journal does not know, from the refs of both sides;
+//! - [`Grouping`] says which refs land together, symbolic ones among them;
 //! - [`watermark`] knows the names of a namespace's refs.
+mod grouping;
 mod plan;
 mod reconcile;
 mod settlement;
 pub mod watermark;
 
-pub use plan::{Change, Group, Hold, Knowledge, Plan, Rules, plan};
+pub use grouping::Grouping;
+pub use plan::{Change, Damaged, Group, Hold, Knowledge, Plan, Rules, plan};
 pub use reconcile::{Compared, Standing, compare, missed};
 pub use settlement::{GroupResult, held, settle};

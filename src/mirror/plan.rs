@@ -10,17 +10,26 @@
 //!    and the configuration to allow it; otherwise the group is held as diverged.
 //! 4. All mirrored refs of a namespace move together with the watermark, which is set to the ledger's target; an entry
 //!    for one of them brings the others along (never by force, never by deletion).
-//! 5. A mirrored ref outside the namespaces is a group of its own, without a watermark.
+//! 5. A mirrored ref outside the namespaces is a group of its own, without a watermark. A symbolic ref is in the group of
+//!    its target and is what it resolves to; an update of the one is one of the other.
 //! 6. Entries that the configuration excludes are skipped: deletions with `deletes = false`, refs that no pattern
 //!    matches, watermarks, which only the worker moves.
+//! 7. What cannot be read is not absent: a ref or an object that may be there or not holds its group as broken.
 use std::collections::{BTreeMap, BTreeSet};
 
 use bstr::{BStr, BString, ByteSlice};
-use git_push::Command;
+use git_push::{Command, Outcome};
 use gix::ObjectId;
 
-use super::watermark::{self, index_ref, ledger_ref, watermark_ref};
-use crate::{ref_pattern::RefPatterns, ref_update::RefUpdate};
+use super::{
+    grouping::{Grouping, Unit},
+    watermark::{self, index_ref, ledger_ref, watermark_ref},
+};
+use crate::{
+    ref_pattern::RefPatterns,
+    ref_update::RefUpdate,
+    refs::{LocalRef, Unreadable},
+};
 
 /// What the configuration allows.
 #[derive(Debug, Clone)]
@@ -33,14 +42,32 @@ pub struct Rules {
     pub deletes: bool,
 }
 
+/// Something of the Stargate's objects cannot be read, so that a question about them has no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Damaged(
+    /// What, where and why.
+    pub String,
+);
+
 /// What is known of commits and refs of the Stargate.
 pub trait Knowledge {
     /// What the local ref of this name is.
-    fn local(&self, name: &BStr) -> Option<ObjectId>;
+    fn local(&self, name: &BStr) -> LocalRef;
     /// Whether the Stargate has the object.
-    fn exists(&self, id: ObjectId) -> bool;
-    /// Whether `new` is `old` or descends from it; false when either is not known.
-    fn fast_forward(&self, old: ObjectId, new: ObjectId) -> bool;
+    ///
+    /// # Errors
+    /// It may have it, and it cannot be read.
+    fn exists(&self, id: ObjectId) -> Result<bool, Damaged>;
+    /// Whether `new` is `old` or descends from it; false when the Stargate does not have either.
+    ///
+    /// # Errors
+    /// A commit on the way is missing or cannot be read.
+    fn fast_forward(&self, old: ObjectId, new: ObjectId) -> Result<bool, Damaged>;
+    /// Symbolic refs, each with the ref that it leads to in the end.
+    fn aliases(&self) -> BTreeMap<BString, BString> {
+        BTreeMap::new()
+    }
     /// Updates of the ref that were carried lately; none are known where there is no journal.
     fn settled(&self, _name: &BStr) -> Vec<RefUpdate> {
         Vec::new()
@@ -59,9 +86,11 @@ pub struct Plan {
 /// The commands that must land together, and the entries that they settle.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Group {
+    /// The namespace, else the ref.
+    pub label: BString,
     /// None for a ref outside the namespaces.
     pub namespace: Option<BString>,
-    /// The mirrored refs of the group, the ledger first.
+    /// The mirrored refs of the group, the ledger first; watermarks of other namespaces that are in it last.
     pub changes: Vec<Change>,
     /// The watermark, where there is a ledger.
     pub watermark: Option<Change>,
@@ -103,6 +132,32 @@ pub enum Hold {
         /// The object.
         id: ObjectId,
     },
+    /// The Stargate's ref may be there or not.
+    #[error("{name} cannot be read: {why}")]
+    Unreadable {
+        /// The ref.
+        name: BString,
+        /// Which file, and what is wrong with it.
+        why: Unreadable,
+    },
+    /// An object that decides about the ref cannot be read.
+    #[error("{name}: {why}")]
+    Damaged {
+        /// The ref.
+        name: BString,
+        /// Which object, and what is wrong with it.
+        why: Damaged,
+    },
+}
+
+impl Hold {
+    /// What the group comes to by this.
+    pub fn outcome(&self) -> Outcome {
+        match self {
+            Hold::Diverged { .. } => Outcome::Diverged,
+            Hold::Gone { .. } | Hold::Unreadable { .. } | Hold::Damaged { .. } => Outcome::Broken,
+        }
+    }
 }
 
 impl Group {
@@ -116,11 +171,7 @@ impl Group {
 
     /// How the group is called in a log: the namespace, else the ref.
     pub fn label(&self) -> &BStr {
-        match (&self.namespace, self.changes.first()) {
-            (Some(namespace), _) => namespace.as_bstr(),
-            (None, Some(change)) => change.name.as_bstr(),
-            (None, None) => BStr::new(""),
-        }
+        self.label.as_bstr()
     }
 }
 
@@ -145,14 +196,15 @@ pub fn plan(
     null: ObjectId,
 ) -> Plan {
     let mut plan = Plan::default();
-    let mut refs: BTreeMap<&BStr, Vec<usize>> = BTreeMap::new();
+    let grouping = Grouping::new(&knowledge.aliases(), &rules.refs);
+    let mut units: BTreeMap<Unit, Vec<usize>> = BTreeMap::new();
     for (index, update) in backlog.iter().enumerate() {
         let name = update.name.as_bstr();
         let excluded = watermark::is_watermark(name) || !rules.refs.matches(name);
         if excluded || (update.is_delete() && !rules.deletes) {
             plan.skipped.push(index);
         } else {
-            refs.entry(name).or_default().push(index);
+            units.entry(grouping.unit(name)).or_default().push(index);
         }
     }
     let fold = Fold {
@@ -160,19 +212,11 @@ pub fn plan(
         knowledge,
         remote,
         rules,
+        grouping: &grouping,
         null,
     };
-    let mut namespaces: BTreeMap<&BStr, Vec<usize>> = BTreeMap::new();
-    for (name, entries) in &refs {
-        match watermark::namespace(name) {
-            Some(namespace) => namespaces.entry(namespace).or_default().extend(entries),
-            None => plan.groups.push(fold.single(name, entries)),
-        }
-    }
-    for (namespace, mut entries) in namespaces {
-        entries.sort_unstable();
-        plan.groups.push(fold.namespace(namespace, entries));
-    }
+    let groups = units.into_iter().map(|(unit, entries)| fold.group(&unit, entries));
+    plan.groups = groups.collect();
     plan
 }
 
@@ -181,63 +225,74 @@ struct Fold<'a> {
     knowledge: &'a dyn Knowledge,
     remote: &'a BTreeMap<BString, ObjectId>,
     rules: &'a Rules,
+    grouping: &'a Grouping,
     null: ObjectId,
 }
 
 impl Fold<'_> {
-    fn single(&self, name: &BStr, entries: &[usize]) -> Group {
+    fn group(&self, unit: &Unit, entries: Vec<usize>) -> Group {
         let mut group = Group {
-            namespace: None,
-            changes: Vec::new(),
-            watermark: None,
-            entries: entries.to_vec(),
-            hold: None,
-        };
-        self.add(&mut group, name);
-        group
-    }
-
-    fn namespace(&self, namespace: &BStr, entries: Vec<usize>) -> Group {
-        let mut group = Group {
-            namespace: Some(namespace.to_owned()),
+            label: unit.label().clone(),
+            namespace: match unit {
+                Unit::Namespace(namespace) => Some(namespace.clone()),
+                Unit::Ref(_) => None,
+            },
             changes: Vec::new(),
             watermark: None,
             entries,
             hold: None,
         };
-        let (ledger, index) = (ledger_ref(namespace), index_ref(namespace));
-        self.add(&mut group, ledger.as_bstr());
-        self.add(&mut group, index.as_bstr());
-        group.watermark = self.watermark(namespace, ledger.as_bstr(), &group);
+        if let Err(hold) = self.fill(&mut group, unit) {
+            group.hold = Some(hold);
+        }
         group
     }
 
-    /// The watermark follows the ledger, wherever it was: it is ours alone.
-    fn watermark(&self, namespace: &BStr, ledger: &BStr, group: &Group) -> Option<Change> {
-        let planned = group
-            .changes
-            .iter()
-            .find(|change| change.name == ledger)
-            .map(|change| change.new);
-        let new = planned.or_else(|| self.remote.get(ledger.as_bytes()).copied())?;
-        if !new.is_null() && !self.knowledge.exists(new) {
-            return None;
+    fn fill(&self, group: &mut Group, unit: &Unit) -> Result<(), Hold> {
+        let members = self.grouping.members(unit);
+        let refs: Vec<BString> = members.iter().flat_map(Unit::refs).collect();
+        let mirrored = refs.iter().filter(|name| self.rules.refs.matches(name.as_bstr()));
+        let changes: Vec<_> = mirrored.map(|name| self.change_of(name.as_bstr(), group)).collect();
+        let mut hold = None;
+        for change in changes {
+            match change {
+                Ok(change) => group.changes.extend(change),
+                Err(reason) => drop(hold.get_or_insert(reason)),
+            }
         }
-        let name = watermark_ref(namespace);
-        let old = self.remote_id(name.as_bstr());
-        Some(Change { name, old, new })
+        let mut others = Vec::new();
+        for member in &members {
+            match member {
+                Unit::Namespace(namespace) if member == unit => group.watermark = self.watermark(namespace, group)?,
+                Unit::Namespace(namespace) => others.extend(self.watermark(namespace, group)?),
+                Unit::Ref(_) => {}
+            }
+        }
+        group.changes.extend(others);
+        hold.map_or(Ok(()), Err)
     }
 
-    fn add(&self, group: &mut Group, name: &BStr) {
-        if !self.rules.refs.matches(name) {
-            return;
+    /// The watermark follows the ledger, wherever it was: it is ours alone.
+    fn watermark(&self, namespace: &BString, group: &Group) -> Result<Option<Change>, Hold> {
+        let ledger = ledger_ref(namespace.as_bstr());
+        let planned = group.changes.iter().find(|change| change.name == ledger);
+        let stands = || self.remote.get(&ledger).copied();
+        let Some(new) = planned.map(|change| change.new).or_else(stands) else {
+            return Ok(None);
+        };
+        if !new.is_null() && !self.exists(ledger.as_bstr(), new)? {
+            return Ok(None);
         }
-        let updates: Vec<&RefUpdate> = group.entries.iter().map(|index| &self.backlog[*index]).collect();
-        let updates: Vec<&RefUpdate> = updates.into_iter().filter(|update| update.name == name).collect();
-        match self.change(name, &updates) {
-            Ok(change) => group.changes.extend(change),
-            Err(hold) => group.hold = group.hold.take().or(Some(hold)),
-        }
+        let name = watermark_ref(namespace.as_bstr());
+        let old = self.remote_id(name.as_bstr());
+        Ok(Some(Change { name, old, new }))
+    }
+
+    /// The change of a ref of this group.
+    fn change_of(&self, name: &BStr, group: &Group) -> Result<Option<Change>, Hold> {
+        let updates = group.entries.iter().map(|index| &self.backlog[*index]);
+        let of_ref = updates.filter(|update| self.grouping.is_same(update.name.as_bstr(), name));
+        self.change(name, &of_ref.collect::<Vec<_>>())
     }
 
     /// The change of one ref, given its pending updates in journal order; none when there is nothing to say about it.
@@ -250,24 +305,24 @@ impl Fold<'_> {
                 new,
             }))
         };
-        let Some(target) = self.target(name, updates) else {
+        let Some(target) = self.target(name, updates)? else {
             return Ok(None);
         };
         if target == old {
             return change(target);
         }
-        if !target.is_null() && !self.knowledge.exists(target) {
+        if !target.is_null() && !self.exists(name, target)? {
             return Err(Hold::Gone {
                 name: name.to_owned(),
                 id: target,
             });
         }
-        let safe = old.is_null() || (!target.is_null() && self.knowledge.fast_forward(old, target));
-        if safe || self.journaled(old, target, updates) {
+        let safe = old.is_null() || (!target.is_null() && self.fast_forward(name, old, target)?);
+        if safe || self.journaled(name, old, target, updates)? {
             return change(target);
         }
         // Without an entry of its own a ref only comes along: the mirror being ahead of it is no reason to wait.
-        if updates.is_empty() && self.knowledge.fast_forward(target, old) {
+        if updates.is_empty() && self.fast_forward(name, target, old)? {
             return Ok(None);
         }
         Err(Hold::Diverged {
@@ -282,49 +337,85 @@ impl Fold<'_> {
     }
 
     /// What the ref shall be (rule 1); the null id when it shall not be.
-    fn target(&self, name: &BStr, updates: &[&RefUpdate]) -> Option<ObjectId> {
-        let local = self.knowledge.local(name);
+    fn target(&self, name: &BStr, updates: &[&RefUpdate]) -> Result<Option<ObjectId>, Hold> {
+        let local = match self.knowledge.local(name) {
+            LocalRef::Id(id) => Some(id),
+            LocalRef::Absent => None,
+            LocalRef::Unreadable(why) => {
+                let name = name.to_owned();
+                return Err(Hold::Unreadable { name, why });
+            }
+        };
         if updates.is_empty() {
-            return local;
+            return Ok(local);
         }
         let stands = local.unwrap_or(self.null);
-        let ahead = end(updates, stands).filter(|end| {
-            *end != stands
-                && local.is_none_or(|local| self.is_ahead(name, *end, local))
-                && !self.was_left(name, updates, *end, stands)
-        });
-        Some(ahead.unwrap_or(stands))
+        let Some(end) = end(updates, stands).filter(|end| *end != stands) else {
+            return Ok(Some(stands));
+        };
+        let ahead = match local {
+            Some(local) => self.is_ahead(name, end, local)?,
+            None => true,
+        };
+        let ahead = ahead && !self.was_left(updates, end, stands);
+        Ok(Some(if ahead { end } else { stands }))
     }
 
     /// Whether a hook was late: what its entry tells of has been left for where the ref stands, by updates of which some
     /// are settled.
-    fn was_left(&self, name: &BStr, updates: &[&RefUpdate], end: ObjectId, stands: ObjectId) -> bool {
-        let settled = self.knowledge.settled(name);
+    fn was_left(&self, updates: &[&RefUpdate], end: ObjectId, stands: ObjectId) -> bool {
+        let names: BTreeSet<&BString> = updates.iter().map(|update| &update.name).collect();
+        let settled = names.iter().flat_map(|name| self.knowledge.settled(name.as_bstr()));
+        let settled: Vec<RefUpdate> = settled.collect();
         reached(end, settled.iter().chain(updates.iter().copied())).contains(&stands)
     }
 
     /// Whether the journal's end is ahead of the local ref: a descendant of it, or an object that a power cut took from
     /// the Stargate after the mirror had it.
-    fn is_ahead(&self, name: &BStr, end: ObjectId, local: ObjectId) -> bool {
-        let taken = || end == self.remote_id(name) && !self.knowledge.exists(end);
-        !end.is_null() && (self.knowledge.fast_forward(local, end) || taken())
+    fn is_ahead(&self, name: &BStr, end: ObjectId, local: ObjectId) -> Result<bool, Hold> {
+        if end.is_null() {
+            return Ok(false);
+        }
+        let taken = end == self.remote_id(name) && !self.exists(name, end)?;
+        Ok(taken || self.fast_forward(name, local, end)?)
     }
 
     /// Whether journaled updates say that `remote` may be replaced by `target` (or removed), and the configuration
     /// allows it (rule 3). What the remote has must be something that the journal knows the Stargate to have had.
-    fn journaled(&self, remote: ObjectId, target: ObjectId, updates: &[&RefUpdate]) -> bool {
+    fn journaled(&self, name: &BStr, remote: ObjectId, target: ObjectId, updates: &[&RefUpdate]) -> Result<bool, Hold> {
         let deleted = self.rules.deletes && updates.iter().any(|update| update.is_delete());
         let forced = self.rules.force && updates.iter().any(|update| update.new == target);
         if !deleted && !forced {
-            return false;
+            return Ok(false);
         }
-        let known = |id: ObjectId| !id.is_null() && (id == remote || self.knowledge.fast_forward(remote, id));
-        updates.iter().any(|update| known(update.old) || known(update.new))
+        let ids = || updates.iter().flat_map(|update| [update.old, update.new]);
+        if ids().any(|id| id == remote) {
+            return Ok(true);
+        }
+        for id in ids().filter(|id| !id.is_null()) {
+            if self.fast_forward(name, remote, id)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn exists(&self, name: &BStr, id: ObjectId) -> Result<bool, Hold> {
+        self.knowledge.exists(id).map_err(|why| damaged(name, why))
+    }
+
+    fn fast_forward(&self, name: &BStr, old: ObjectId, new: ObjectId) -> Result<bool, Hold> {
+        self.knowledge.fast_forward(old, new).map_err(|why| damaged(name, why))
     }
 
     fn remote_id(&self, name: &BStr) -> ObjectId {
         self.remote.get(name.as_bytes()).copied().unwrap_or(self.null)
     }
+}
+
+fn damaged(name: &BStr, why: Damaged) -> Hold {
+    let name = name.to_owned();
+    Hold::Damaged { name, why }
 }
 
 /// Where the updates of a ref end when each follows the one whose new id is its old id, whatever the order in which they
@@ -336,9 +427,10 @@ fn end(updates: &[&RefUpdate], stands: ObjectId) -> Option<ObjectId> {
     let goes_round = updates.iter().all(|update| left.contains(&update.new));
     let newest_first = updates.iter().rev().map(|update| update.new);
     let mut ends = newest_first.filter(|id| goes_round || !left.contains(id));
-    match ends.clone().any(|end| end == stands) {
-        true => Some(stands),
-        false => ends.next(),
+    if ends.clone().any(|end| end == stands) {
+        Some(stands)
+    } else {
+        ends.next()
     }
 }
 

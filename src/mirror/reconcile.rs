@@ -6,15 +6,20 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bstr::{BStr, BString, ByteSlice};
 use gix::ObjectId;
+use serde::Serialize;
 
 use super::{
-    plan::{Knowledge, Rules},
+    plan::{Damaged, Knowledge, Rules},
     watermark::{is_watermark, ledger_ref, namespace, watermark_ref},
 };
-use crate::ref_update::RefUpdate;
+use crate::{
+    ref_update::RefUpdate,
+    refs::{LocalRef, LocalRefs},
+};
 
 /// How a ref of the mirror stands to the Stargate's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Standing {
     /// Both have the same.
     Equal,
@@ -28,7 +33,9 @@ pub enum Standing {
     Diverged,
     /// The Stargate does not have the ref.
     Extra,
-    /// The Stargate's ref names an object that is gone, which the mirror's ref is not at.
+    /// The Stargate's ref is symbolic, and its target does not exist.
+    Dangling,
+    /// The Stargate's ref cannot be read, or names an object that is missing or damaged and that the mirror's ref is not at.
     Broken,
 }
 
@@ -41,6 +48,20 @@ impl Standing {
     /// Whether only an operator can decide about it, who may take what the Stargate has.
     pub fn is_left(self) -> bool {
         matches!(self, Standing::Behind | Standing::Diverged | Standing::Extra)
+    }
+
+    /// The word that a person and JSON read.
+    pub fn word(self) -> &'static str {
+        match self {
+            Standing::Equal => "equal",
+            Standing::Missing => "missing",
+            Standing::Ahead => "ahead",
+            Standing::Behind => "behind",
+            Standing::Diverged => "diverged",
+            Standing::Extra => "extra",
+            Standing::Dangling => "dangling",
+            Standing::Broken => "broken",
+        }
     }
 }
 
@@ -55,35 +76,55 @@ pub struct Compared {
     pub remote: Option<ObjectId>,
     /// How they stand.
     pub standing: Standing,
+    /// Why the Stargate's ref is broken or dangling.
+    pub reason: Option<String>,
 }
 
 /// Compares every mirrored ref of either side, in order of name. Watermarks are not among them: the Stargate has none.
 pub fn compare(
-    local: &BTreeMap<BString, ObjectId>,
+    local: &LocalRefs,
     remote: &BTreeMap<BString, ObjectId>,
     knowledge: &dyn Knowledge,
     rules: &Rules,
 ) -> Vec<Compared> {
-    let mirrored = |name: &&BString| rules.refs.matches(name.as_bstr()) && !is_watermark(name.as_bstr());
-    let names: BTreeSet<&BString> = local.keys().chain(remote.keys()).filter(mirrored).collect();
-    let pair = |name: &BString| (local.get(name).copied(), remote.get(name).copied());
-    let compared = names.into_iter().map(|name| {
-        let (local, remote) = pair(name);
-        Compared {
-            name: name.clone(),
-            local,
-            remote,
-            standing: standing(local, remote, knowledge),
-        }
-    });
-    compared.collect()
+    let mirrored = |name: &BStr| rules.refs.matches(name) && !is_watermark(name);
+    let unreadable = local.unreadable().filter_map(|(name, _)| name);
+    let known = local.known().keys().chain(local.aliases().keys()).chain(remote.keys());
+    let names: BTreeSet<&BStr> = known.map(|name| name.as_bstr()).chain(unreadable).collect();
+    let names = names.into_iter().filter(|name| mirrored(name));
+    names.map(|name| one(name, local, remote, knowledge)).collect()
+}
+
+fn one(name: &BStr, local: &LocalRefs, remote: &BTreeMap<BString, ObjectId>, knowledge: &dyn Knowledge) -> Compared {
+    let remote = remote.get(name.as_bytes()).copied();
+    let here = local.get(name);
+    let id = here.id();
+    let (standing, reason) = match here {
+        LocalRef::Id(id) => match standing(id, remote, knowledge) {
+            Ok(Standing::Broken) => (Standing::Broken, Some(format!("object {id} is not in the Stargate"))),
+            Ok(standing) => (standing, None),
+            Err(damaged) => (Standing::Broken, Some(damaged.to_string())),
+        },
+        LocalRef::Unreadable(why) => (Standing::Broken, Some(why.to_string())),
+        LocalRef::Absent => match local.aliases().get(name.as_bytes()) {
+            Some(target) => (Standing::Dangling, Some(format!("{target} does not exist"))),
+            None => (Standing::Extra, None),
+        },
+    };
+    Compared {
+        name: name.to_owned(),
+        local: id,
+        remote,
+        standing,
+        reason,
+    }
 }
 
 /// The ref updates that the journal lacks: what is safe, where no entry is `pending` already. A ledger whose watermark
 /// does not stand where it does is told again, as an update from what the mirror has to the same.
 ///
-/// What has moved since it was compared has a hook of its own that tells the journal; what names an object that is gone
-/// can never be carried.
+/// What has moved since it was compared has a hook of its own that tells the journal; what names an object that is gone,
+/// or that cannot be read, cannot be carried.
 pub fn missed(
     compared: &[Compared],
     remote: &BTreeMap<BString, ObjectId>,
@@ -94,10 +135,11 @@ pub fn missed(
     let open = compared.iter().filter(|compared| !pending(compared.name.as_bstr()));
     let wanted = open.filter(|compared| compared.standing.is_safe() || lacks_watermark(compared, remote));
     let update = |compared: &Compared| {
-        let new = compared.local.filter(|local| knowledge.exists(*local))?;
-        Some(RefUpdate {
+        let new = compared.local.filter(|local| knowledge.exists(*local) == Ok(true))?;
+        let stays = knowledge.local(compared.name.as_bstr()) == LocalRef::Id(new);
+        stays.then(|| RefUpdate {
             old: compared.remote.unwrap_or(null),
-            new: knowledge.local(compared.name.as_bstr()).filter(|now| *now == new)?,
+            new,
             name: compared.name.clone(),
         })
     };
@@ -113,16 +155,23 @@ fn lacks_watermark(compared: &Compared, remote: &BTreeMap<BString, ObjectId>) ->
     is_ledger && compared.standing == Standing::Equal && watermark != compared.remote
 }
 
-fn standing(local: Option<ObjectId>, remote: Option<ObjectId>, knowledge: &dyn Knowledge) -> Standing {
-    match (local, remote) {
-        (Some(local), Some(remote)) if local == remote => Standing::Equal,
-        (Some(local), _) if !knowledge.exists(local) => Standing::Broken,
-        (Some(local), Some(remote)) if knowledge.fast_forward(remote, local) => Standing::Ahead,
-        (Some(local), Some(remote)) if knowledge.fast_forward(local, remote) => Standing::Behind,
-        (Some(_), Some(_)) => Standing::Diverged,
-        (Some(_), None) => Standing::Missing,
-        (None, _) => Standing::Extra,
+fn standing(local: ObjectId, remote: Option<ObjectId>, knowledge: &dyn Knowledge) -> Result<Standing, Damaged> {
+    if remote == Some(local) {
+        return Ok(Standing::Equal);
     }
+    if !knowledge.exists(local)? {
+        return Ok(Standing::Broken);
+    }
+    let Some(remote) = remote else {
+        return Ok(Standing::Missing);
+    };
+    Ok(if knowledge.fast_forward(remote, local)? {
+        Standing::Ahead
+    } else if knowledge.fast_forward(local, remote)? {
+        Standing::Behind
+    } else {
+        Standing::Diverged
+    })
 }
 
 #[cfg(test)]
@@ -135,15 +184,20 @@ mod tests {
     struct Lines(BTreeMap<BString, ObjectId>);
 
     impl Knowledge for Lines {
-        fn local(&self, name: &BStr) -> Option<ObjectId> {
-            self.0.get(name.as_bytes()).copied()
+        fn local(&self, name: &BStr) -> LocalRef {
+            self.0
+                .get(name.as_bytes())
+                .map_or(LocalRef::Absent, |id| LocalRef::Id(*id))
         }
-        fn exists(&self, commit: ObjectId) -> bool {
-            commit != id(0xff)
+        fn exists(&self, commit: ObjectId) -> Result<bool, Damaged> {
+            Ok(commit != id(0xff))
         }
-        fn fast_forward(&self, old: ObjectId, new: ObjectId) -> bool {
+        fn fast_forward(&self, old: ObjectId, new: ObjectId) -> Result<bool, Damaged> {
             let (old, new) = (old.as_slice()[0], new.as_slice()[0]);
-            old >> 4 == new >> 4 && old <= new
+            if old == 0xdd || new == 0xdd {
+                return Err(Damaged("object dd cannot be read".into()));
+            }
+            Ok(old >> 4 == new >> 4 && old <= new)
         }
     }
 
@@ -157,22 +211,24 @@ mod tests {
             .collect()
     }
 
-    const LOCAL: [(&str, u8); 8] = [
+    const LOCAL: [(&str, u8); 9] = [
         ("refs/heads/main", 0x11),
         ("refs/kv/ahead", 0x12),
         ("refs/kv/behind", 0x11),
         ("refs/kv/broken", 0xff),
         ("refs/kv/broken-there", 0xff),
+        ("refs/kv/damaged", 0xdd),
         ("refs/kv/diverged", 0x21),
         ("refs/kv/equal", 0x11),
         ("refs/kv/missing", 0x11),
     ];
-    const REMOTE: [(&str, u8); 8] = [
+    const REMOTE: [(&str, u8); 9] = [
         ("refs/kv-mirror/equal", 0x11),
         ("refs/kv-mirror/stray", 0x11),
         ("refs/kv/ahead", 0x11),
         ("refs/kv/behind", 0x12),
         ("refs/kv/broken-there", 0xf1),
+        ("refs/kv/damaged", 0x11),
         ("refs/kv/diverged", 0x31),
         ("refs/kv/equal", 0x11),
         ("refs/kv/extra", 0x11),
@@ -188,7 +244,7 @@ mod tests {
             force: false,
             deletes: true,
         };
-        compare(&refs(&LOCAL), &refs(&REMOTE), &lines(), &rules)
+        compare(&refs(&LOCAL).into(), &refs(&REMOTE), &lines(), &rules)
     }
 
     #[test]
@@ -202,6 +258,7 @@ mod tests {
             ("refs/kv/behind", Standing::Behind),
             ("refs/kv/broken", Standing::Broken),
             ("refs/kv/broken-there", Standing::Broken),
+            ("refs/kv/damaged", Standing::Broken),
             ("refs/kv/diverged", Standing::Diverged),
             ("refs/kv/equal", Standing::Equal),
             ("refs/kv/extra", Standing::Extra),
@@ -256,7 +313,7 @@ mod tests {
             deletes: true,
         };
         let now = Lines(gone.clone());
-        let compared = compare(&gone, &gone, &now, &rules);
+        let compared = compare(&gone.clone().into(), &gone, &now, &rules);
         let null = gix::hash::Kind::Sha1.null();
         assert_eq!(missed(&compared, &gone, &now, &|_| false, null), []);
     }

@@ -125,6 +125,7 @@ mod tests {
 
     fn group() -> Group {
         Group {
+            label: "main".into(),
             namespace: Some("main".into()),
             changes: vec![change("refs/kv/main", 1, 2)],
             watermark: Some(change("refs/kv-mirror/main", 1, 2)),

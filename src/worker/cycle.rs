@@ -240,7 +240,7 @@ impl Cycle<'_> {
         let nothing_sent = Report::new(Vec::new());
         for group in groups {
             let result = match &group.hold {
-                Some(hold) => hold_result(&group, hold),
+                Some(hold) => held(&group, hold.outcome(), hold.to_string()),
                 None if group.commands().is_empty() => settle(&group, Ok(&nothing_sent), Some(&advertisement.refs)),
                 None => {
                     sending.push(group);
@@ -297,7 +297,7 @@ impl Attempt {
             let holds = self.groups.iter().filter_map(|(group, _)| group.hold.as_ref());
             let mut names = holds.filter_map(|hold| match hold {
                 Hold::Gone { name, .. } => Some(name),
-                Hold::Diverged { .. } => None,
+                Hold::Diverged { .. } | Hold::Unreadable { .. } | Hold::Damaged { .. } => None,
             });
             names.any(|name| *name == backlog[*index].name)
         };
@@ -355,14 +355,6 @@ fn worth_a_look(sent: &Sent) -> bool {
         Ok(_) => true,
         Err(error) => error.outcome() == Outcome::Ambiguous,
     }
-}
-
-fn hold_result(group: &Group, hold: &Hold) -> GroupResult {
-    let outcome = match hold {
-        Hold::Gone { .. } => Outcome::Rejected,
-        Hold::Diverged { .. } => Outcome::Diverged,
-    };
-    held(group, outcome, hold.to_string())
 }
 
 fn unreachable_mirror(error: &Error) -> GroupResult {

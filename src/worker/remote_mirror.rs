@@ -2,7 +2,7 @@
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use bstr::{BStr, BString, ByteSlice};
-use git_push::{Advertisement, Command, Connection, Error, RemoteRef, Report};
+use git_push::{self, Advertisement, Command, Connection, Error, RemoteRef, Report};
 use git_push_transport::Remote;
 use gix::ObjectId;
 use jiff::Timestamp;
@@ -13,7 +13,7 @@ use super::{
     repository::Stargate,
     trouble::Troubles,
 };
-use crate::{journal::Backlog, mirror::watermark::is_watermark, ref_pattern::RefPatterns};
+use crate::{journal::Backlog, mirror::watermark::is_watermark, ref_pattern::RefPatterns, refs::LocalRefs};
 
 /// How long the refs of both sides are taken to stand as they did when they were compared.
 const RECONCILE_INTERVAL: Duration = Duration::from_secs(15 * 60);
@@ -72,16 +72,18 @@ impl<'a> RemoteMirror<'a> {
 
     /// Whether the refs of both sides are to be compared: it was never done or long ago, or a ref of the Stargate has
     /// moved since, and the journal does not know why.
-    pub fn is_due(&self, local: &BTreeMap<BString, ObjectId>, backlog: &Backlog) -> bool {
+    ///
+    /// `is_pending` is whether the journal has a pending entry of the ref.
+    pub fn is_due(&self, local: &LocalRefs, is_pending: &dyn Fn(&BStr) -> bool) -> bool {
         let Some(mirror) = &self.memory.mirror else {
             return true;
         };
         let age = self.now.duration_since(self.compared.at);
         let known = mirror.advertisement().refs;
+        let local = local.known();
         let moved = || {
-            let pending = backlog.pending_refs();
             let mut local = local.iter();
-            local.any(|(name, id)| known.get(name) != Some(id) && !pending.contains(name.as_bstr()))
+            local.any(|(name, id)| known.get(name) != Some(id) && !is_pending(name.as_bstr()))
         };
         // A clock that went backwards says nothing.
         Duration::try_from(age).map_or(true, |age| age >= RECONCILE_INTERVAL)
@@ -121,10 +123,10 @@ impl<'a> RemoteMirror<'a> {
     }
 
     /// Remembers the mirror as it was when the refs were compared.
-    pub fn remember_reconciled(&mut self, advertisement: Advertisement, local: &BTreeMap<BString, ObjectId>) {
+    pub fn remember_reconciled(&mut self, advertisement: Advertisement, local: &LocalRefs) {
         self.compared = Compared {
             at: self.now,
-            local: fingerprint(local),
+            local: fingerprint(local.known()),
         };
         self.remember(Some(advertisement));
     }

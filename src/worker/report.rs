@@ -2,10 +2,10 @@
 use bstr::ByteSlice;
 use git_push::{Outcome, Traffic, Verdict};
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::cycle::Settled;
-use crate::mirror::Change;
+use crate::mirror::{Change, Group};
 
 /// What a cycle came to.
 #[derive(Debug, Clone, Serialize)]
@@ -55,10 +55,12 @@ pub enum CycleOutcome {
 /// What a cycle came to for one group.
 #[derive(Debug, Clone, Serialize)]
 pub struct GroupReport {
+    /// The namespace, else the ref; `refs` where something is broken that may hold any ref.
+    pub group: String,
     /// None for a ref outside the namespaces.
     pub namespace: Option<String>,
-    /// `mirrored`, `transient`, `ambiguous`, `rejected`, `diverged`, `misconfigured`; `planned` in a dry run.
-    pub outcome: &'static str,
+    /// See [`GroupOutcome::word()`].
+    pub outcome: GroupOutcome,
     /// Attempts within the cycle.
     pub attempts: u32,
     /// How many entries the group covers.
@@ -81,10 +83,79 @@ pub struct RefReport {
     pub old: Option<String>,
     /// What it shall have; zeros for a deletion.
     pub new: String,
-    /// `up-to-date`, `accepted`, `rejected`, `unknown`; none in a dry run.
-    pub verdict: Option<&'static str>,
+    /// None in a dry run.
+    pub verdict: Option<RefVerdict>,
     /// The server's reason for a rejection.
     pub reason: Option<String>,
+}
+
+/// What a cycle came to for one group, in a word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GroupOutcome {
+    /// It would be sent: the cycle was a dry run.
+    Planned,
+    /// What the last attempt came to, or why there was none.
+    Settled(Outcome),
+}
+
+/// What a server's report and a look at the refs say about one ref.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RefVerdict {
+    /// There was nothing to do.
+    UpToDate,
+    /// It is as it shall be.
+    Accepted,
+    /// The server refuses.
+    Rejected,
+    /// Nobody knows.
+    Unknown,
+}
+
+impl GroupOutcome {
+    /// The word that a person and JSON read: `mirrored`, `transient`, `ambiguous`, `rejected`, `diverged`,
+    /// `misconfigured`, `broken`; `planned` in a dry run.
+    pub fn word(self) -> &'static str {
+        match self {
+            GroupOutcome::Planned => "planned",
+            GroupOutcome::Settled(Outcome::Mirrored) => "mirrored",
+            GroupOutcome::Settled(Outcome::Transient) => "transient",
+            GroupOutcome::Settled(Outcome::Ambiguous) => "ambiguous",
+            GroupOutcome::Settled(Outcome::Rejected) => "rejected",
+            GroupOutcome::Settled(Outcome::Diverged) => "diverged",
+            GroupOutcome::Settled(Outcome::Misconfigured) => "misconfigured",
+            GroupOutcome::Settled(Outcome::Broken) => "broken",
+        }
+    }
+}
+
+impl Serialize for GroupOutcome {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.word())
+    }
+}
+
+impl RefVerdict {
+    /// The word that a person and JSON read.
+    pub fn word(self) -> &'static str {
+        match self {
+            RefVerdict::UpToDate => "up-to-date",
+            RefVerdict::Accepted => "accepted",
+            RefVerdict::Rejected => "rejected",
+            RefVerdict::Unknown => "unknown",
+        }
+    }
+}
+
+impl From<&Verdict> for RefVerdict {
+    fn from(verdict: &Verdict) -> Self {
+        match verdict {
+            Verdict::UpToDate => RefVerdict::UpToDate,
+            Verdict::Accepted => RefVerdict::Accepted,
+            Verdict::Rejected(_) => RefVerdict::Rejected,
+            Verdict::Unknown => RefVerdict::Unknown,
+        }
+    }
 }
 
 impl CycleReport {
@@ -146,8 +217,9 @@ impl GroupReport {
             .iter()
             .filter(|(change, _)| Some(&change.name) != watermark.map(|w| &w.name));
         GroupReport {
+            group: settled.group.label().to_string(),
             namespace: settled.group.namespace.as_ref().map(ToString::to_string),
-            outcome: outcome_word(result.outcome),
+            outcome: GroupOutcome::Settled(result.outcome),
             attempts: settled.attempts,
             entries: settled.group.entries.len(),
             watermark: stands.map(|change| change.new.to_string()),
@@ -159,10 +231,14 @@ impl GroupReport {
     }
 
     /// The report on a group that would be attempted.
-    pub fn planned(group: &crate::mirror::Group) -> Self {
+    pub fn planned(group: &Group) -> Self {
         GroupReport {
+            group: group.label().to_string(),
             namespace: group.namespace.as_ref().map(ToString::to_string),
-            outcome: if group.hold.is_some() { "diverged" } else { "planned" },
+            outcome: match &group.hold {
+                Some(hold) => GroupOutcome::Settled(hold.outcome()),
+                None => GroupOutcome::Planned,
+            },
             attempts: 0,
             entries: group.entries.len(),
             watermark: None,
@@ -182,31 +258,11 @@ impl RefReport {
             name: change.name.to_str_lossy().into_owned(),
             old: (!change.old.is_null()).then(|| change.old.to_string()),
             new: change.new.to_string(),
-            verdict: verdict.map(verdict_word),
+            verdict: verdict.map(RefVerdict::from),
             reason: match verdict {
                 Some(Verdict::Rejected(reason)) => Some(reason.to_str_lossy().into_owned()),
                 _ => None,
             },
         }
-    }
-}
-
-fn outcome_word(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::Mirrored => "mirrored",
-        Outcome::Transient => "transient",
-        Outcome::Ambiguous => "ambiguous",
-        Outcome::Rejected => "rejected",
-        Outcome::Diverged => "diverged",
-        Outcome::Misconfigured => "misconfigured",
-    }
-}
-
-fn verdict_word(verdict: &Verdict) -> &'static str {
-    match verdict {
-        Verdict::UpToDate => "up-to-date",
-        Verdict::Accepted => "accepted",
-        Verdict::Rejected(_) => "rejected",
-        Verdict::Unknown => "unknown",
     }
 }

@@ -1,13 +1,15 @@
 //! The Stargate as the worker sees it: its refs and its commits.
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
-use bstr::{BStr, BString, ByteSlice};
+use bstr::BStr;
+use git_push;
 use gix::ObjectId;
 
-use crate::{mirror::Knowledge, ref_pattern::RefPatterns};
+use crate::{
+    mirror::{Damaged, Knowledge},
+    ref_pattern::RefPatterns,
+    refs::{LocalRef, LocalRefs, Refs},
+};
 
 /// How deep below a root repositories are looked for.
 const MAX_DEPTH: usize = 16;
@@ -15,6 +17,7 @@ const MAX_DEPTH: usize = 16;
 /// A repository whose refs are mirrored.
 pub struct Stargate {
     repository: gix::Repository,
+    refs: Refs,
 }
 
 impl Stargate {
@@ -25,24 +28,13 @@ impl Stargate {
     pub fn open(git_dir: &Path) -> Result<Self, gix::Error> {
         let mut repository = gix::open(git_dir)?;
         repository.object_cache_size_if_unset(4 * 1024 * 1024);
-        Ok(Stargate { repository })
+        let refs = Refs::of(&repository);
+        Ok(Stargate { repository, refs })
     }
 
-    /// Every ref that is mirrored, with what it is. One that cannot be read is passed over: nothing can be said of it.
-    pub fn mirrored_refs(&self, patterns: &RefPatterns) -> BTreeMap<BString, ObjectId> {
-        let mut refs = BTreeMap::new();
-        let Ok(references) = self.repository.references() else {
-            return refs;
-        };
-        for reference in references.all().into_iter().flatten().flatten() {
-            let name = BString::from(reference.name().as_bstr());
-            if patterns.matches(name.as_bstr())
-                && let Some(id) = reference.target().try_id()
-            {
-                refs.insert(name, id.to_owned());
-            }
-        }
-        refs
+    /// Every ref that is mirrored, as it is now.
+    pub fn mirrored_refs(&self, patterns: &RefPatterns) -> LocalRefs {
+        self.refs.list(patterns)
     }
 
     /// The repository itself.
@@ -52,23 +44,28 @@ impl Stargate {
 }
 
 impl Knowledge for Stargate {
-    fn local(&self, name: &BStr) -> Option<ObjectId> {
-        // A short name would be looked for in other places, too; only this very ref counts.
-        let full = gix::refs::FullName::try_from(BString::from(name)).ok()?;
-        let reference = self.repository.try_find_reference(full.as_ref()).ok()??;
-        let mut reference = (reference.name() == full.as_ref()).then_some(reference)?;
-        Some(reference.follow_to_object().ok()?.detach())
+    fn local(&self, name: &BStr) -> LocalRef {
+        self.refs.read(name)
     }
 
-    fn exists(&self, id: ObjectId) -> bool {
-        self.repository.has_object(id)
+    fn exists(&self, id: ObjectId) -> Result<bool, Damaged> {
+        match self.repository.try_find_header(id) {
+            Ok(found) => Ok(found.is_some()),
+            Err(error) => Err(Damaged(format!(
+                "object {id} cannot be read: {}",
+                git_push::causes(&error)
+            ))),
+        }
     }
 
-    fn fast_forward(&self, old: ObjectId, new: ObjectId) -> bool {
-        git_push::fast_forward(&self.repository, old, new).unwrap_or_else(|error| {
-            tracing::warn!(%old, %new, %error, "ancestry cannot be read; taken as not a fast-forward");
-            false
-        })
+    fn fast_forward(&self, old: ObjectId, new: ObjectId) -> Result<bool, Damaged> {
+        if old == new {
+            return Ok(true);
+        }
+        if !self.exists(old)? || !self.exists(new)? {
+            return Ok(false);
+        }
+        git_push::fast_forward(&self.repository, old, new).map_err(|error| Damaged(error.to_string()))
     }
 }
 

@@ -1,4 +1,5 @@
 //! One cycle over one repository: lock, backlog, attempts, settled entries, report.
+pub(super) mod broken;
 mod knowledge;
 mod reconcile;
 mod upkeep;
@@ -14,13 +15,13 @@ use std::{
 
 use bstr::{BStr, BString, ByteSlice};
 use durable::{clock::Clock, storage::Disk};
-use git_push::Connection;
+use git_push::{self, Connection};
 use git_push_transport::{Remote, Settings, resolve};
 use gix::ObjectId;
 
 use self::upkeep::Intents;
 use super::{
-    cycle::{Cycle, Marks, Settled},
+    cycle::{Cycle, Marks, Mirror, Settled},
     lock::{LOCK_FILE, WorkerLock},
     remote_mirror::RemoteMirror,
     report::{CycleOutcome, CycleReport, GroupReport},
@@ -30,8 +31,9 @@ use super::{
 use crate::{
     config::{Config, Problem},
     journal::{self, Backlog, Draft, Located, Origin, Source, Status, WriteError, Writer},
-    mirror::{Rules, watermark::group_label},
+    mirror::{Grouping, Rules, watermark::group_label},
     ref_update::RefUpdate,
+    refs::LocalRefs,
 };
 
 /// Reads an environment variable.
@@ -119,6 +121,8 @@ pub(super) struct Work<'a> {
     folder: PathBuf,
     /// Updates that were carried lately, once somebody asked.
     settled: OnceCell<Vec<RefUpdate>>,
+    /// The mirrored refs, once somebody asked.
+    local: OnceCell<LocalRefs>,
     _lock: Option<WorkerLock>,
 }
 
@@ -158,6 +162,7 @@ impl<'a> Work<'a> {
             clock,
             folder,
             settled: OnceCell::new(),
+            local: OnceCell::new(),
         }))
     }
 
@@ -167,7 +172,7 @@ impl<'a> Work<'a> {
             self.writer.repair()?;
             intents = self.recover_intents()?;
         }
-        let local = self.stargate.mirrored_refs(&self.config.refs);
+        let local = self.local_refs();
         // In this order: of what has moved one of these refs, the backlog knows, but for a push whose hook still runs.
         let mut backlog = self.backlog()?;
         if !self.options.dry_run && !backlog.problems.is_empty() && self.mend(&backlog)? {
@@ -184,11 +189,11 @@ impl<'a> Work<'a> {
         };
         let location = remote.location().to_string();
         let mut mirror = self.mirror(&mut remote);
-        let due = self.options.reconcile || mirror.is_due(&local, &backlog);
+        let due = self.options.reconcile || mirror.is_due(local, &*self.pending(&backlog));
+        let local = due.then_some(local);
         let mut report = if self.options.dry_run {
-            self.dry_run(&mut mirror, due.then_some(&local), &backlog)?
+            self.dry_run(&mut mirror, local, &backlog)?
         } else {
-            let local = due.then_some(&local);
             self.reconcile_and_carry(&mut mirror, local, backlog)?
         };
         report.asked = mirror.was_asked();
@@ -202,7 +207,7 @@ impl<'a> Work<'a> {
     fn reconcile_and_carry(
         &self,
         mirror: &mut RemoteMirror<'_>,
-        local: Option<&BTreeMap<BString, ObjectId>>,
+        local: Option<&LocalRefs>,
         mut backlog: Backlog,
     ) -> Result<CycleReport, RunError> {
         let mut unwritten = 0;
@@ -214,13 +219,14 @@ impl<'a> Work<'a> {
             }
         }
         let mut report = report(CycleOutcome::Idle, &backlog);
-        let newest = newest(&backlog.pending);
+        let compared_with = remembered(mirror);
+        let newest = self.newest(&backlog.pending);
         mirror.forget_troubles(|label| !newest.contains_key(label));
         if !backlog.pending.is_empty() {
             self.work_off(mirror, &backlog, &mut report)?;
         }
         self.maintain(&backlog);
-        Ok(report.with_unwritten(unwritten))
+        Ok(self.with_broken(report, &compared_with).with_unwritten(unwritten))
     }
 
     pub(super) fn mirror<'m>(&'m self, remote: &'m mut Remote) -> RemoteMirror<'m> {
@@ -266,9 +272,10 @@ impl<'a> Work<'a> {
     /// The entries of groups that are to be tried now.
     fn awake(&self, pending: &[Located], troubles: &Troubles) -> Vec<Located> {
         let now = self.clock.now();
-        let newest = newest(pending);
+        let newest = self.newest(pending);
+        let grouping = self.grouping();
         let rests = |located: &&Located| {
-            let label = group_label(located.entry.update.name.as_bstr()).to_string();
+            let label = grouping.label(located.entry.update.name.as_bstr()).to_string();
             let trouble = troubles.get(&label);
             trouble.is_some_and(|trouble| trouble.rests(&newest[&label], now))
         };
@@ -280,7 +287,7 @@ impl<'a> Work<'a> {
 
     /// What is in trouble after these groups were tried; the others as they were.
     fn troubles(&self, settled: &[Settled], tried: &[Located], earlier: &Troubles) -> Troubles {
-        let newest = newest(tried);
+        let newest = self.newest(tried);
         let mut troubles = earlier.clone();
         for one in settled {
             let label = one.group.label().to_string();
@@ -342,6 +349,22 @@ impl<'a> Work<'a> {
             knowledge: self,
             null: self.stargate.repository().object_hash().null(),
         }
+    }
+
+    /// The newest entry of each group, by label.
+    fn newest(&self, entries: &[Located]) -> BTreeMap<String, String> {
+        let grouping = self.grouping();
+        let label = |located: &Located| grouping.label(located.entry.update.name.as_bstr()).to_string();
+        let newest = entries
+            .iter()
+            .map(|located| (label(located), located.entry.entry_id.to_string()));
+        newest.collect()
+    }
+
+    /// Whether the backlog has an entry of a ref, by this name or another one.
+    fn pending<'b>(&self, backlog: &'b Backlog) -> Box<dyn Fn(&BStr) -> bool + 'b> {
+        let (pending, grouping): (_, Grouping) = (backlog.pending_refs(), self.grouping());
+        Box::new(move |name| grouping.names_of(name).any(|name| pending.contains(name)))
     }
 
     /// Marks entries in the journal, and counts.
@@ -410,13 +433,10 @@ fn updates(entries: &[Located]) -> Vec<RefUpdate> {
     entries.iter().map(|located| located.entry.update.clone()).collect()
 }
 
-/// The newest entry of each group, by label.
-fn newest(entries: &[Located]) -> BTreeMap<String, String> {
-    let label = |located: &Located| group_label(located.entry.update.name.as_bstr()).to_string();
-    let newest = entries
-        .iter()
-        .map(|located| (label(located), located.entry.entry_id.to_string()));
-    newest.collect()
+/// What the mirror has, as far as that is remembered.
+fn remembered(mirror: &mut RemoteMirror<'_>) -> BTreeMap<BString, ObjectId> {
+    let remembered = mirror.remembered();
+    remembered.map_or_else(BTreeMap::new, |advertisement| advertisement.refs)
 }
 
 fn lock(folder: &Path) -> Result<WorkerLock, RunError> {

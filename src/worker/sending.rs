@@ -86,7 +86,7 @@ fn by_halves(
 impl Tried {
     /// Whether the push came to whoever decides: not when it went to where the repository is not, or is no more.
     fn is_judged(&self) -> bool {
-        let lost_its_way = |error: &Error| error.outcome() == Outcome::Misconfigured && !error.is_about_an_object();
+        let lost_its_way = |error: &Error| error.outcome() == Outcome::Misconfigured;
         !self.sent.as_ref().as_ref().is_err_and(lost_its_way)
     }
 
@@ -103,6 +103,6 @@ fn refused(sent: &Result<Report, Error>) -> bool {
         Ok(report) => report
             .verdicts()
             .any(|(_, verdict)| matches!(verdict, Verdict::Rejected(_))),
-        Err(error) => error.outcome() == Outcome::Rejected || error.is_about_an_object(),
+        Err(error) => matches!(error.outcome(), Outcome::Rejected | Outcome::Broken),
     }
 }

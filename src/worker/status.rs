@@ -1,15 +1,18 @@
 //! How a repository stands, as its files tell: the mirror is not asked, and nothing is written.
 use std::{collections::BTreeMap, path::Path};
 
-use bstr::ByteSlice;
+use bstr::{BString, ByteSlice};
 use durable::storage::Disk;
+use gix::ObjectId;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Memory, RunError};
+use super::{Memory, RunError, Stargate, run::broken::broken};
 use crate::{
+    config::Config,
     journal::{self, Backlog, intent},
-    mirror::watermark::group_label,
+    mirror::{Grouping, watermark::group_label},
+    refs::LocalRefs,
 };
 
 /// How a repository stands.
@@ -35,6 +38,20 @@ pub struct RepositoryStatus {
     pub compared_at: Option<Timestamp>,
     /// Groups with pending entries, by name.
     pub groups: Vec<GroupStatus>,
+    /// What cannot be mirrored as it is: it cannot be read, or its object is missing or damaged.
+    pub broken: Vec<BrokenRef>,
+    /// Symbolic refs whose target does not exist: what the mirror has of them stays.
+    pub dangling: Vec<BrokenRef>,
+}
+
+/// A ref that cannot be mirrored as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct BrokenRef {
+    /// None where a file cannot be read that may hold any ref.
+    #[serde(rename = "ref")]
+    pub name: Option<String>,
+    /// What is wrong with it.
+    pub reason: String,
 }
 
 /// How a group of refs stands that go together.
@@ -57,20 +74,79 @@ pub struct GroupStatus {
 /// Reads how the repository at `git_dir` stands.
 ///
 /// # Errors
-/// The journal or the intents cannot be read.
+/// The repository cannot be opened, or its configuration, the journal or the intents cannot be read.
 pub fn status(git_dir: &Path, now: Timestamp) -> Result<RepositoryStatus, RunError> {
+    let repository = |error| RunError::Repository(git_dir.to_owned(), error);
     let unreadable = |error| RunError::Read(git_dir.to_owned(), error);
+    let stargate = Stargate::open(git_dir).map_err(repository)?;
+    let config = Config::load(git_dir).map_err(repository)?;
+    let local = stargate.mirrored_refs(&config.refs);
     let backlog = Backlog::load(&Disk, git_dir).map_err(unreadable)?;
     let intents = intent::list(&Disk, git_dir).map_err(unreadable)?;
     let memory = Memory::load(&git_dir.join(journal::FOLDER));
-    Ok(standing(&backlog, &memory, intents.len(), now))
+    let grouping = Grouping::new(local.aliases(), &config.refs);
+    let settled = memory.mirror.as_ref().map(|mirror| mirror.advertisement().refs);
+    let refs = RefsStanding::new(&local, &settled.unwrap_or_default(), &stargate);
+    Ok(RepositoryStatus {
+        broken: refs.broken,
+        dangling: refs.dangling,
+        ..standing(&backlog, &memory, &grouping, intents.len(), now)
+    })
 }
 
-fn standing(backlog: &Backlog, memory: &Memory, intents: usize, now: Timestamp) -> RepositoryStatus {
+/// How the mirrored refs of a repository stand, whatever the mirror has.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RefsStanding {
+    /// How many can be read.
+    pub known: usize,
+    /// What cannot be read, or names an object that is missing or damaged.
+    pub broken: Vec<BrokenRef>,
+    /// Symbolic refs whose target does not exist.
+    pub dangling: Vec<BrokenRef>,
+}
+
+/// Reads every mirrored ref of the repository at `git_dir`, and looks for the objects that they name.
+///
+/// # Errors
+/// The repository cannot be opened, or its configuration cannot be read.
+pub fn refs_standing(git_dir: &Path) -> Result<RefsStanding, RunError> {
+    let repository = |error| RunError::Repository(git_dir.to_owned(), error);
+    let stargate = Stargate::open(git_dir).map_err(repository)?;
+    let config = Config::load(git_dir).map_err(repository)?;
+    let local = stargate.mirrored_refs(&config.refs);
+    Ok(RefsStanding::new(&local, &BTreeMap::new(), &stargate))
+}
+
+impl RefsStanding {
+    /// Objects of refs that are as in `settled` are not looked for.
+    fn new(local: &LocalRefs, settled: &BTreeMap<BString, ObjectId>, stargate: &Stargate) -> Self {
+        let broken = broken(local, settled, stargate).into_iter().map(|broken| BrokenRef {
+            name: broken.name.map(|name| name.to_string()),
+            reason: broken.reason,
+        });
+        let dangling = local.dangling().map(|(name, target)| BrokenRef {
+            name: Some(name.to_string()),
+            reason: format!("{target} does not exist"),
+        });
+        RefsStanding {
+            known: local.known().len(),
+            broken: broken.collect(),
+            dangling: dangling.collect(),
+        }
+    }
+}
+
+fn standing(
+    backlog: &Backlog,
+    memory: &Memory,
+    grouping: &Grouping,
+    intents: usize,
+    now: Timestamp,
+) -> RepositoryStatus {
     let mut groups: BTreeMap<String, GroupStatus> = BTreeMap::new();
     for located in &backlog.pending {
         let entry = &located.entry;
-        let label = group_label(entry.update.name.as_bstr()).to_string();
+        let label = grouping.label(entry.update.name.as_bstr()).to_string();
         let trouble = memory.troubles.get(&label);
         let group = groups.entry(label.clone()).or_insert_with(|| GroupStatus {
             group: label,
@@ -98,6 +174,8 @@ fn standing(backlog: &Backlog, memory: &Memory, intents: usize, now: Timestamp) 
             .map(|mirror| mirror.reconciled_at())
             .filter(|at| *at > Timestamp::UNIX_EPOCH),
         groups: groups.into_values().collect(),
+        broken: Vec::new(),
+        dangling: Vec::new(),
     }
 }
 
@@ -138,7 +216,7 @@ mod tests {
             troubles: [("main".to_owned(), trouble)].into(),
             ..Default::default()
         };
-        let status = standing(&backlog, &memory, 1, now);
+        let status = standing(&backlog, &memory, &Grouping::default(), 1, now);
         assert_eq!(
             (status.pending, status.failed, status.problems, status.intents),
             (3, 1, 1, 1)

@@ -30,6 +30,9 @@ pub struct SyncReport {
     pub refs: Vec<SyncRef>,
     /// What was pushed by force.
     pub groups: Vec<GroupReport>,
+    /// Files that may hold any ref and cannot be read, and why; left out where there are none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub broken: Vec<String>,
 }
 
 /// One ref of either side.
@@ -38,13 +41,15 @@ pub struct SyncRef {
     /// The full name.
     #[serde(rename = "ref")]
     pub name: String,
-    /// `equal`, `missing` on the mirror, `ahead` of it, `behind` it, `diverged`, `extra` on the mirror; `broken` where what
-    /// the Stargate's ref names is gone.
-    pub standing: &'static str,
+    /// How it stands.
+    pub standing: Standing,
     /// What the Stargate has.
     pub local: Option<String>,
     /// What the mirror has.
     pub remote: Option<String>,
+    /// Why it is broken or dangling; left out where it is not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// What the operator wants to take, and how far that may go.
@@ -73,19 +78,37 @@ pub enum ForceError {
     /// The ref does not differ, or is not mirrored.
     #[error("{0} is not a ref that differs")]
     Unknown(String),
+    /// Nobody knows what the ref is in the Stargate, or what it names cannot be had.
+    #[error("{name} cannot be forced: {reason}")]
+    Broken {
+        /// The ref.
+        name: String,
+        /// What is wrong with it.
+        reason: String,
+    },
 }
 
 impl SyncReport {
     /// Whether something is left that only an operator can decide about.
     pub fn is_left(&self) -> bool {
-        self.refs
-            .iter()
-            .any(|one| matches!(one.standing, "behind" | "diverged" | "extra" | "broken"))
+        let is_left = |one: &SyncRef| one.standing.is_left() || one.standing == Standing::Dangling;
+        self.refs.iter().any(is_left)
+    }
+
+    /// Whether something of the Stargate is missing, damaged or cannot be read.
+    pub fn is_broken(&self) -> bool {
+        !self.broken.is_empty() || self.refs.iter().any(|one| one.standing == Standing::Broken)
     }
 
     /// Whether both sides are the same.
     pub fn is_equal(&self) -> bool {
-        self.refs.iter().all(|one| one.standing == "equal")
+        self.refs.iter().all(|one| one.standing == Standing::Equal)
+    }
+
+    /// Refs that differ and that the operator can make what they are in the Stargate; of these names, where there are any.
+    pub fn forceable<'a>(&'a self, names: &'a [String]) -> impl Iterator<Item = &'a SyncRef> {
+        let named = move |one: &&SyncRef| names.is_empty() || names.contains(&one.name);
+        self.refs.iter().filter(|one| one.standing.is_left()).filter(named)
     }
 }
 
@@ -104,10 +127,10 @@ pub fn compare_refs(
         ..options.clone()
     };
     let Some(work) = Work::open(git_dir, &options, environment, clock)? else {
-        return Ok(SyncReport::new(None, &[]));
+        return Ok(SyncReport::new(None, &Sides::default()));
     };
     let Some(mut remote) = work.remote(&work.backlog()?)? else {
-        return Ok(SyncReport::new(None, &[]));
+        return Ok(SyncReport::new(None, &Sides::default()));
     };
     let compared = compare_with(&work, &mut remote)?;
     Ok(SyncReport::new(Some(&remote), &compared))
@@ -126,14 +149,14 @@ pub fn force(
     clock: &dyn Clock,
 ) -> Result<SyncReport, ForceError> {
     let Some(work) = Work::open(git_dir, options, environment, clock)? else {
-        return Ok(SyncReport::new(None, &[]));
+        return Ok(SyncReport::new(None, &Sides::default()));
     };
     let Some(mut remote) = work.remote(&work.backlog()?)? else {
-        return Ok(SyncReport::new(None, &[]));
+        return Ok(SyncReport::new(None, &Sides::default()));
     };
-    let compared = compare_with(&work, &mut remote)?;
-    let taken = chosen(&compared, force)?;
-    check_deletions(&taken, &compared, force)?;
+    let sides = compare_with(&work, &mut remote)?;
+    let taken = chosen(&sides.compared, force)?;
+    check_deletions(&taken, &sides.compared, force)?;
     let updates = taken
         .iter()
         .map(|compared| update(compared, work.cycle().null))
@@ -153,10 +176,22 @@ pub fn force(
     Ok(report)
 }
 
-fn compare_with(work: &Work<'_>, remote: &mut Remote) -> Result<Vec<Compared>, RunError> {
+/// Both sides, compared.
+#[derive(Default)]
+struct Sides {
+    compared: Vec<Compared>,
+    /// What may hold any ref, and cannot be read.
+    broken: Vec<String>,
+}
+
+fn compare_with(work: &Work<'_>, remote: &mut Remote) -> Result<Sides, RunError> {
     let refs = work.mirror(remote).advertisement()?.refs;
     let local = work.stargate.mirrored_refs(&work.config.refs);
-    Ok(compare(&local, &refs, &work.stargate, &work.cycle().rules))
+    let nameless = local.unreadable().filter(|(name, _)| name.is_none());
+    Ok(Sides {
+        compared: compare(&local, &refs, &work.stargate, &work.cycle().rules),
+        broken: nameless.map(|(_, why)| why.to_string()).collect(),
+    })
 }
 
 fn chosen<'a>(compared: &'a [Compared], force: &Force) -> Result<Vec<&'a Compared>, ForceError> {
@@ -164,12 +199,17 @@ fn chosen<'a>(compared: &'a [Compared], force: &Force) -> Result<Vec<&'a Compare
     if force.refs.is_empty() {
         return Ok(left().collect());
     }
-    let find = |name: &String| left().find(|compared| compared.name == name.as_str());
-    force
-        .refs
-        .iter()
-        .map(|name| find(name).ok_or_else(|| ForceError::Unknown(name.clone())))
-        .collect()
+    let find = |name: &String| match compared.iter().find(|compared| compared.name == name.as_str()) {
+        Some(found) if found.standing.is_left() => Ok(found),
+        Some(Compared {
+            reason: Some(reason), ..
+        }) => Err(ForceError::Broken {
+            name: name.clone(),
+            reason: reason.clone(),
+        }),
+        _ => Err(ForceError::Unknown(name.clone())),
+    };
+    force.refs.iter().map(find).collect()
 }
 
 fn check_deletions(taken: &[&Compared], compared: &[Compared], force: &Force) -> Result<(), ForceError> {
@@ -178,10 +218,10 @@ fn check_deletions(taken: &[&Compared], compared: &[Compared], force: &Force) ->
         .filter(|compared| compared.standing == Standing::Extra)
         .count();
     let refs = compared.iter().filter(|compared| compared.remote.is_some()).count();
-    match deletions * 100 > refs * MOST_DELETIONS && !force.mass_delete {
-        true => Err(ForceError::MassDelete { deletions, refs }),
-        false => Ok(()),
+    if deletions * 100 > refs * MOST_DELETIONS && !force.mass_delete {
+        return Err(ForceError::MassDelete { deletions, refs });
     }
+    Ok(())
 }
 
 fn update(compared: &Compared, null: ObjectId) -> RefUpdate {
@@ -193,29 +233,19 @@ fn update(compared: &Compared, null: ObjectId) -> RefUpdate {
 }
 
 impl SyncReport {
-    fn new(remote: Option<&Remote>, compared: &[Compared]) -> Self {
+    fn new(remote: Option<&Remote>, sides: &Sides) -> Self {
         let sync_ref = |compared: &Compared| SyncRef {
             name: compared.name.to_string(),
-            standing: word(compared.standing),
+            standing: compared.standing,
             local: compared.local.map(|id| id.to_string()),
             remote: compared.remote.map(|id| id.to_string()),
+            reason: compared.reason.clone(),
         };
         SyncReport {
             remote: remote.map(|remote| remote.location().to_string()),
-            refs: compared.iter().map(sync_ref).collect(),
+            refs: sides.compared.iter().map(sync_ref).collect(),
             groups: Vec::new(),
+            broken: sides.broken.clone(),
         }
-    }
-}
-
-fn word(standing: Standing) -> &'static str {
-    match standing {
-        Standing::Equal => "equal",
-        Standing::Missing => "missing",
-        Standing::Ahead => "ahead",
-        Standing::Behind => "behind",
-        Standing::Diverged => "diverged",
-        Standing::Extra => "extra",
-        Standing::Broken => "broken",
     }
 }

@@ -11,7 +11,8 @@
 //! 4. an entry that is marked as done was on the mirror;
 //! 5. an entry that was acknowledged stays in the journal, whatever is killed or cut;
 //! 6. a ref whose last update was acknowledged is on the mirror as it is in the Stargate, or an entry says that it is not,
-//!    in whatever order hooks append.
+//!    in whatever order hooks append;
+//! 7. nothing on the mirror goes while the Stargate's ref or its commit cannot be read.
 //!
 //! `SIMULATION_SEED=N` runs one seed, `SIMULATION_SEEDS=N` that many.
 //!
@@ -141,7 +142,8 @@ impl<'a> Simulation<'a> {
                 }
             }
             10 if self.below(4) == 0 => self.write_to_the_mirror(),
-            _ => {}
+            10 => self.damage(),
+            _ => self.mend(),
         }
         self.check_watermarks();
         self.check_acknowledged();
@@ -155,6 +157,10 @@ impl<'a> Simulation<'a> {
             self.below(3)
         ));
         let mut stargate = self.stargate.borrow_mut();
+        if stargate.unreadable.contains(&name) {
+            // git cannot lock it, and rejects the push.
+            return;
+        }
         let old = stargate.refs.get(&name).copied();
         let new = match self.random.borrow_mut().below(12) {
             0 => None,
@@ -287,18 +293,36 @@ impl<'a> Simulation<'a> {
             return;
         };
         let stargate = self.stargate.borrow();
-        let local = stargate
-            .refs
-            .iter()
-            .map(|(name, commit)| (name.clone(), id(*commit)))
-            .collect();
-        let compared = compare(&local, &advertisement.refs, &*stargate, &self.rules);
+        let compared = compare(&stargate.list(), &advertisement.refs, &*stargate, &self.rules);
         let pending = self.backlog().pending;
         let is_pending = |name: &BStr| pending.iter().any(|located| located.entry.update.name == name);
         let missed = missed(&compared, &advertisement.refs, &*stargate, &is_pending, null());
         if !missed.is_empty() {
             self.append(&drafts(missed, Source::Reconcile));
         }
+    }
+
+    /// A ref or the commit that it names cannot be read from now on.
+    fn damage(&mut self) {
+        let mut stargate = self.stargate.borrow_mut();
+        if stargate.refs.is_empty() {
+            return;
+        }
+        let place = self.below(stargate.refs.len());
+        let (name, commit) = stargate.refs.iter().nth(place).expect("one of them");
+        let (name, commit) = (name.clone(), *commit);
+        if self.below(3) > 0 {
+            stargate.unreadable.insert(name);
+        } else {
+            stargate.damaged.insert(commit);
+        }
+    }
+
+    /// Everything can be read again.
+    fn mend(&mut self) {
+        let mut stargate = self.stargate.borrow_mut();
+        stargate.unreadable.clear();
+        stargate.damaged.clear();
     }
 
     /// Somebody else writes to the mirror, or removes a watermark.
@@ -340,6 +364,13 @@ impl<'a> Simulation<'a> {
             let deleted = self.rules.deletes && of_ref().any(RefUpdate::is_delete);
             let forced = self.rules.force && of_ref().any(|update| update.new == new);
             assert!(deleted || forced, "{name} went from {old} to {new} unasked");
+            let stargate = self.stargate.borrow();
+            assert!(
+                !stargate.unreadable.contains(&name),
+                "{name} went from {old} to {new}, and cannot be read"
+            );
+            let damaged = !new.is_null() && stargate.damaged.contains(&commit(new));
+            assert!(!damaged, "{name} went from {old} to {new}, which cannot be read");
         }
     }
 
@@ -397,6 +428,7 @@ impl<'a> Simulation<'a> {
     /// Rule 1.
     fn check_arrival(&mut self) {
         self.world.faults.set(false);
+        self.mend();
         for _ in 0..4 {
             self.cycle(true);
             self.check_watermarks();

@@ -1,15 +1,16 @@
 //! The Stargate and the mirror as models: commits are numbers, and faults come from a seed.
 use std::{
     cell::{Cell, RefCell},
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
 };
 
 use bstr::{BStr, BString, ByteSlice};
 use git_push::{Advertisement, Command, Error, Outcome, RemoteRef, Report, Verdict};
 use gix::ObjectId;
 use stargate_mirror::{
-    mirror::{Knowledge, watermark},
+    mirror::{Damaged, Knowledge, watermark},
     ref_update::RefUpdate,
+    refs::{LocalRef, LocalRefs, Unreadable, Why},
     worker::Mirror,
 };
 
@@ -34,6 +35,10 @@ pub fn commit(id: ObjectId) -> u32 {
 #[derive(Default)]
 pub struct Stargate {
     pub refs: BTreeMap<BString, u32>,
+    /// Refs that are there, and cannot be read.
+    pub unreadable: BTreeSet<BString>,
+    /// Commits that are there, and cannot be read.
+    pub damaged: BTreeSet<u32>,
     /// Updates of entries that are done.
     pub settled: Vec<RefUpdate>,
     parents: HashMap<u32, u32>,
@@ -62,16 +67,44 @@ impl Stargate {
     }
 }
 
+fn unreadable() -> Unreadable {
+    Unreadable {
+        place: "/r.git/refs".into(),
+        why: Why::Empty,
+    }
+}
+
+impl Stargate {
+    /// Everything that a listing of the refs finds.
+    pub fn list(&self) -> LocalRefs {
+        let known = self.refs.iter().filter(|(name, _)| !self.unreadable.contains(*name));
+        let known = known.map(|(name, commit)| (name.clone(), id(*commit)));
+        let unreadable = self.unreadable.iter().map(|name| (name.clone(), unreadable()));
+        LocalRefs::from(known.collect::<BTreeMap<_, _>>()).with_unreadable(unreadable)
+    }
+
+    /// Commits that are there, and those that others wrote to the mirror: these have high numbers.
+    fn has(&self, id: ObjectId) -> Result<bool, Damaged> {
+        if self.damaged.contains(&commit(id)) {
+            return Err(Damaged(format!("object {id} cannot be read")));
+        }
+        Ok(commit(id) <= self.commits)
+    }
+}
+
 impl Knowledge for Stargate {
-    fn local(&self, name: &BStr) -> Option<ObjectId> {
-        self.refs.get(name.as_bytes()).map(|commit| id(*commit))
+    fn local(&self, name: &BStr) -> LocalRef {
+        if self.unreadable.contains(name.as_bytes()) {
+            return LocalRef::Unreadable(unreadable());
+        }
+        let found = self.refs.get(name.as_bytes());
+        found.map_or(LocalRef::Absent, |commit| LocalRef::Id(id(*commit)))
     }
-    fn exists(&self, id: ObjectId) -> bool {
-        // What others wrote to the mirror has high numbers.
-        commit(id) <= self.commits
+    fn exists(&self, id: ObjectId) -> Result<bool, Damaged> {
+        self.has(id)
     }
-    fn fast_forward(&self, old: ObjectId, new: ObjectId) -> bool {
-        self.exists(old) && self.exists(new) && self.contains(commit(old), commit(new))
+    fn fast_forward(&self, old: ObjectId, new: ObjectId) -> Result<bool, Damaged> {
+        Ok(self.has(old)? && self.has(new)? && self.contains(commit(old), commit(new)))
     }
     fn settled(&self, name: &BStr) -> Vec<RefUpdate> {
         let settled = self.settled.iter().filter(|update| update.name == name);

@@ -16,12 +16,15 @@ pub enum Outcome {
     Diverged,
     /// Settings on our side are wrong: no such remote, credentials refused, `atomic` not offered, TLS.
     Misconfigured,
+    /// An object or a ref of the local repository is missing, damaged or cannot be read. Nothing was sent, and what does
+    /// not need it can be.
+    Broken,
 }
 
 /// Whose fault a failure is: who has to change something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Party {
-    /// Settings on our side.
+    /// Settings on our side, or our repository.
     Us,
     /// The server, its hooks or its rules.
     Server,
@@ -39,7 +42,7 @@ impl Outcome {
             Outcome::Transient | Outcome::Ambiguous => Some(Party::Between),
             Outcome::Rejected => Some(Party::Server),
             Outcome::Diverged => Some(Party::Others),
-            Outcome::Misconfigured => Some(Party::Us),
+            Outcome::Misconfigured | Outcome::Broken => Some(Party::Us),
         }
     }
 
@@ -57,7 +60,6 @@ pub struct Error {
     hint: Option<String>,
     outcome: Outcome,
     retry_after: Option<Duration>,
-    about_an_object: bool,
 }
 
 impl Error {
@@ -68,7 +70,6 @@ impl Error {
             hint: None,
             outcome,
             retry_after: None,
-            about_an_object: false,
         }
     }
 
@@ -90,13 +91,6 @@ impl Error {
         self
     }
 
-    /// Says that it is about an object on our side, which is missing, damaged, or not what it must be: nothing was sent,
-    /// and what does not need the object can be.
-    pub fn about_an_object(mut self) -> Self {
-        self.about_an_object = true;
-        self
-    }
-
     /// What the attempt came to.
     pub fn outcome(&self) -> Outcome {
         self.outcome
@@ -105,11 +99,6 @@ impl Error {
     /// What to do about it.
     pub fn hint(&self) -> Option<&str> {
         self.hint.as_deref()
-    }
-
-    /// Whether it is about an object on our side.
-    pub fn is_about_an_object(&self) -> bool {
-        self.about_an_object
     }
 
     /// How long the server asked to wait.

@@ -89,9 +89,7 @@ impl Objects {
             false => "run `git fsck` there",
         };
         let what = format!("object {id}, reached from {reached_from}, is not in {repository}");
-        Error::new(Outcome::Misconfigured, what)
-            .with_hint(hint)
-            .about_an_object()
+        Error::new(Outcome::Broken, what).with_hint(hint)
     }
 
     /// The error about an object that gix cannot read.
@@ -103,8 +101,6 @@ impl Objects {
     pub(super) fn unusable(&self, id: ObjectId, why: &str) -> Error {
         let repository = self.repository.git_dir().display();
         let what = format!("object {id} in {repository} cannot be read: {why}");
-        Error::new(Outcome::Misconfigured, what)
-            .with_hint("run `git fsck` there")
-            .about_an_object()
+        Error::new(Outcome::Broken, what).with_hint("run `git fsck` there")
     }
 }

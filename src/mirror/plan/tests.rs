@@ -16,24 +16,54 @@ fn null() -> ObjectId {
 #[derive(Default)]
 struct Stargate {
     refs: Vec<(&'static str, u8)>,
+    unreadable: Vec<&'static str>,
+    aliases: Vec<(&'static str, &'static str)>,
     gone: Vec<u8>,
+    damaged: Vec<u8>,
     settled: Vec<RefUpdate>,
 }
 
+impl Stargate {
+    fn question(&self, ids: &[ObjectId]) -> Result<(), Damaged> {
+        match self.damaged.iter().find(|damaged| ids.contains(&id(**damaged))) {
+            Some(damaged) => Err(Damaged(format!("object {damaged:x} cannot be read"))),
+            None => Ok(()),
+        }
+    }
+}
+
+fn unreadable() -> Unreadable {
+    Unreadable {
+        place: "/r.git/refs/kv/main".into(),
+        why: crate::refs::Why::Empty,
+    }
+}
+
 impl Knowledge for Stargate {
-    fn local(&self, name: &BStr) -> Option<ObjectId> {
-        self.refs
-            .iter()
-            .find(|(known, _)| name == *known)
-            .map(|(_, commit)| id(*commit))
+    fn local(&self, name: &BStr) -> LocalRef {
+        if self.unreadable.iter().any(|unreadable| name == *unreadable) {
+            return LocalRef::Unreadable(unreadable());
+        }
+        let alias = self.aliases.iter().find(|(alias, _)| name == *alias);
+        let name = alias.map_or(name, |(_, target)| BStr::new(*target));
+        let found = self.refs.iter().find(|(known, _)| name == *known);
+        found.map_or(LocalRef::Absent, |(_, commit)| LocalRef::Id(id(*commit)))
     }
-    fn exists(&self, id_: ObjectId) -> bool {
-        !self.gone.iter().any(|gone| id(*gone) == id_)
+    fn exists(&self, id_: ObjectId) -> Result<bool, Damaged> {
+        self.question(&[id_])?;
+        Ok(!self.gone.iter().any(|gone| id(*gone) == id_))
     }
-    fn fast_forward(&self, old: ObjectId, new: ObjectId) -> bool {
+    fn fast_forward(&self, old: ObjectId, new: ObjectId) -> Result<bool, Damaged> {
+        self.question(&[old, new])?;
         let (old, new) = (old.as_slice()[0], new.as_slice()[0]);
         let known = !self.gone.contains(&old) && !self.gone.contains(&new);
-        known && old >> 4 == new >> 4 && old <= new
+        Ok(known && old >> 4 == new >> 4 && old <= new)
+    }
+    fn aliases(&self) -> BTreeMap<BString, BString> {
+        let aliases = self.aliases.iter();
+        aliases
+            .map(|(alias, target)| ((*alias).into(), (*target).into()))
+            .collect()
     }
     fn settled(&self, name: &BStr) -> Vec<RefUpdate> {
         let mut settled = self.settled.clone();
@@ -424,4 +454,136 @@ fn an_update_that_is_appended_when_its_rewind_is_settled_is_not_carried() {
     let on_remote = [(LEDGER, 0x11), ("refs/kv-mirror/main", 0x11)];
     let plan = planned(&[update(LEDGER, 0x11, 0x12)], &stargate, &on_remote, &rules());
     assert_eq!(commands(&plan), Ok(vec![]));
+}
+
+#[test]
+fn a_ref_that_cannot_be_read_holds_its_group_whatever_is_pending() {
+    let backlogs = [
+        vec![update(LEDGER, 0x11, 0)],
+        vec![update(LEDGER, 0x11, 0), update(LEDGER, 0, 0x11)],
+        vec![update(LEDGER, 0x11, 0x12)],
+        vec![update(INDEX, 0, 0x21)],
+    ];
+    let forced = Rules { force: true, ..rules() };
+    for backlog in backlogs {
+        let stargate = Stargate {
+            refs: vec![(INDEX, 0x21)],
+            unreadable: vec![LEDGER],
+            ..Default::default()
+        };
+        let plan = planned(&backlog, &stargate, &[(LEDGER, 0x11)], &forced);
+        let (name, why) = (LEDGER.into(), unreadable());
+        let hold = Hold::Unreadable { name, why };
+        assert_eq!(hold.outcome(), Outcome::Broken);
+        assert_eq!(commands(&plan), Err(hold), "{backlog:?}");
+        assert!(plan.skipped.is_empty());
+    }
+}
+
+#[test]
+fn an_object_that_cannot_be_read_is_neither_gone_nor_a_divergence() {
+    for (remote, damaged) in [(0x11, 0x12), (0x13, 0x13), (0x21, 0x21)] {
+        let stargate = Stargate {
+            refs: vec![(LEDGER, 0x12)],
+            damaged: vec![damaged],
+            ..Default::default()
+        };
+        let plan = planned(&[update(LEDGER, 0x11, 0x12)], &stargate, &[(LEDGER, remote)], &rules());
+        let hold = commands(&plan).unwrap_err();
+        assert!(matches!(hold, Hold::Damaged { .. }), "{hold}");
+        assert_eq!(hold.outcome(), Outcome::Broken);
+    }
+}
+
+const MAIN: &str = "refs/heads/main";
+const MASTER: &str = "refs/heads/master";
+
+fn branches() -> Rules {
+    Rules {
+        refs: RefPatterns::new(["refs/heads/*", "refs/kv/*"]).unwrap(),
+        ..rules()
+    }
+}
+
+#[test]
+fn a_symbolic_ref_goes_where_its_target_goes_and_a_push_to_either_moves_both() {
+    let stargate = Stargate {
+        refs: vec![(MAIN, 0x12)],
+        aliases: vec![(MASTER, MAIN)],
+        ..Default::default()
+    };
+    for name in [MAIN, MASTER] {
+        let backlog = [update(name, 0x11, 0x12)];
+        let plan = planned(&backlog, &stargate, &[(MAIN, 0x11), (MASTER, 0x11)], &branches());
+        let expected = [command(MAIN, 0x11, 0x12), command(MASTER, 0x11, 0x12)];
+        assert_eq!(commands(&plan).unwrap(), expected);
+        assert_eq!(plan.groups[0].label(), MAIN);
+    }
+    let rewritten = [update(MAIN, 0x21, 0x12)];
+    let on_remote = [(MAIN, 0x21), (MASTER, 0x21)];
+    assert!(commands(&planned(&rewritten, &stargate, &on_remote, &branches())).is_err());
+    let forced = Rules {
+        force: true,
+        ..branches()
+    };
+    let expected = [command(MAIN, 0x21, 0x12), command(MASTER, 0x21, 0x12)];
+    assert_eq!(
+        commands(&planned(&rewritten, &stargate, &on_remote, &forced)).unwrap(),
+        expected
+    );
+}
+
+#[test]
+fn a_dangling_symbolic_ref_goes_by_a_journaled_deletion_only() {
+    let stargate = Stargate {
+        aliases: vec![(MASTER, MAIN)],
+        ..Default::default()
+    };
+    let on_remote = [(MAIN, 0x11), (MASTER, 0x11)];
+    let plan = planned(&[update(MAIN, 0x11, 0)], &stargate, &on_remote, &branches());
+    assert_eq!(
+        commands(&plan).unwrap(),
+        [command(MAIN, 0x11, 0), command(MASTER, 0x11, 0)]
+    );
+    let kept = Rules {
+        deletes: false,
+        ..branches()
+    };
+    let plan = planned(&[update(MAIN, 0x11, 0)], &stargate, &on_remote, &kept);
+    assert_eq!((plan.groups.len(), plan.skipped), (0, vec![0]));
+}
+
+#[test]
+fn a_ledger_that_is_symbolic_has_its_own_watermark_in_the_group_of_its_target() {
+    let stargate = Stargate {
+        refs: vec![("refs/kv/v1", 0x12)],
+        aliases: vec![("refs/kv/latest", "refs/kv/v1")],
+        ..Default::default()
+    };
+    let plan = planned(
+        &[update("refs/kv/v1", 0x11, 0x12)],
+        &stargate,
+        &[("refs/kv/v1", 0x11)],
+        &rules(),
+    );
+    let expected = [
+        command("refs/kv/v1", 0x11, 0x12),
+        command("refs/kv/latest", 0, 0x12),
+        command("refs/kv-mirror/latest", 0, 0x12),
+        command("refs/kv-mirror/v1", 0, 0x12),
+    ];
+    assert_eq!(commands(&plan).unwrap(), expected);
+}
+
+#[test]
+fn refs_outside_the_namespaces_that_are_held_keep_their_names() {
+    let stargate = Stargate {
+        refs: vec![(MAIN, 0x12), (MASTER, 0x12)],
+        ..Default::default()
+    };
+    let backlog = [update(MAIN, 0x11, 0x12), update(MASTER, 0x11, 0x12)];
+    let plan = planned(&backlog, &stargate, &[(MAIN, 0x21), (MASTER, 0x21)], &branches());
+    let labels: Vec<_> = plan.groups.iter().map(Group::label).collect();
+    assert_eq!(labels, [MAIN, MASTER]);
+    assert!(plan.groups.iter().all(|group| group.hold.is_some()));
 }

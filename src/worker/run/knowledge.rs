@@ -1,7 +1,7 @@
 //! What is known of the Stargate: of its repository, and of its journal.
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
-use bstr::BStr;
+use bstr::{BStr, BString};
 use durable::storage::Disk;
 use gix::ObjectId;
 use ulid::Ulid;
@@ -9,24 +9,29 @@ use ulid::Ulid;
 use super::Work;
 use crate::{
     journal::{self, Status},
-    mirror::Knowledge,
+    mirror::{Damaged, Grouping, Knowledge},
     ref_update::RefUpdate,
+    refs::{LocalRef, LocalRefs},
 };
 
 /// No hook that lives is later than this.
 const LATEST: Duration = Duration::from_secs(60 * 60);
 
 impl Knowledge for Work<'_> {
-    fn local(&self, name: &BStr) -> Option<ObjectId> {
+    fn local(&self, name: &BStr) -> LocalRef {
         self.stargate.local(name)
     }
 
-    fn exists(&self, id: ObjectId) -> bool {
+    fn exists(&self, id: ObjectId) -> Result<bool, Damaged> {
         self.stargate.exists(id)
     }
 
-    fn fast_forward(&self, old: ObjectId, new: ObjectId) -> bool {
+    fn fast_forward(&self, old: ObjectId, new: ObjectId) -> Result<bool, Damaged> {
         self.stargate.fast_forward(old, new)
+    }
+
+    fn aliases(&self) -> BTreeMap<BString, BString> {
+        self.local_refs().aliases().clone()
     }
 
     fn settled(&self, name: &BStr) -> Vec<RefUpdate> {
@@ -36,6 +41,17 @@ impl Knowledge for Work<'_> {
 }
 
 impl Work<'_> {
+    /// The mirrored refs as they were when somebody asked first.
+    pub(super) fn local_refs(&self) -> &LocalRefs {
+        self.local
+            .get_or_init(|| self.stargate.mirrored_refs(&self.config.refs))
+    }
+
+    /// Which refs land together.
+    pub(super) fn grouping(&self) -> Grouping {
+        Grouping::new(self.local_refs().aliases(), &self.config.refs)
+    }
+
     /// The updates of entries that are done and not older than [`LATEST`].
     fn settled_lately(&self) -> Vec<RefUpdate> {
         let since = self.clock.now() - LATEST;

@@ -5,11 +5,12 @@ use bstr::{BStr, BString};
 use git_push::Advertisement;
 use gix::ObjectId;
 
-use super::{RunError, Work, report, updates};
+use super::{RunError, Work, remembered, report, updates};
 use crate::{
     journal::{Backlog, Source},
     mirror::{Standing, compare, missed},
     ref_update::RefUpdate,
+    refs::LocalRefs,
     worker::{
         cycle::Mirror,
         remote_mirror::RemoteMirror,
@@ -30,7 +31,7 @@ impl Work<'_> {
     pub(super) fn reconcile(
         &self,
         mirror: &mut RemoteMirror<'_>,
-        local: &BTreeMap<BString, ObjectId>,
+        local: &LocalRefs,
         backlog: &Backlog,
     ) -> Result<Reconciled, RunError> {
         let advertisement = match mirror.advertisement() {
@@ -61,13 +62,13 @@ impl Work<'_> {
     pub(super) fn dry_run(
         &self,
         mirror: &mut RemoteMirror<'_>,
-        local: Option<&BTreeMap<BString, ObjectId>>,
+        local: Option<&LocalRefs>,
         backlog: &Backlog,
     ) -> Result<CycleReport, RunError> {
         let mut report = report(CycleOutcome::Idle, backlog);
         let mut updates = updates(&backlog.pending);
         if local.is_none() && updates.is_empty() {
-            return Ok(report);
+            return Ok(self.with_broken(report, &remembered(mirror)));
         }
         let advertisement = mirror.advertisement()?;
         updates.extend(
@@ -81,16 +82,11 @@ impl Work<'_> {
         if !updates.is_empty() {
             report.outcome = CycleOutcome::Incomplete;
         }
-        Ok(report)
+        Ok(self.with_broken(report, &advertisement.refs))
     }
 
     /// The ref updates that the journal lacks. What cannot be carried is told.
-    fn missed(
-        &self,
-        advertisement: &Advertisement,
-        local: &BTreeMap<BString, ObjectId>,
-        backlog: &Backlog,
-    ) -> Vec<RefUpdate> {
+    fn missed(&self, advertisement: &Advertisement, local: &LocalRefs, backlog: &Backlog) -> Vec<RefUpdate> {
         let cycle = self.cycle();
         let compared = compare(local, &advertisement.refs, &self.stargate, &cycle.rules);
         for left in compared.iter().filter(|compared| compared.standing.is_left()) {
@@ -98,10 +94,10 @@ impl Work<'_> {
             tracing::warn!(ref = %left.name, ?standing, "left as it is on the mirror; see stargate-mirror sync --dry-run");
         }
         for broken in compared.iter().filter(|compared| compared.standing == Standing::Broken) {
-            tracing::error!(ref = %broken.name, "names an object that is gone, and cannot be mirrored; run git fsck");
+            let reason = broken.reason.as_deref().unwrap_or_default();
+            tracing::error!(ref = %broken.name, reason, "cannot be mirrored; run git fsck");
         }
-        let pending = backlog.pending_refs();
-        let pending = |name: &BStr| pending.contains(name);
-        missed(&compared, &advertisement.refs, &self.stargate, &pending, cycle.null)
+        let pending = self.pending(backlog);
+        missed(&compared, &advertisement.refs, &self.stargate, &*pending, cycle.null)
     }
 }

@@ -35,6 +35,9 @@ impl Work<'_> {
         for (update, cause) in &recovered.failed {
             tracing::error!(ref = %update.name, %cause, "an intent could not become an entry; it stays");
         }
+        for (update, why) in &recovered.unknown {
+            tracing::error!(ref = %update.name, %why, "an intent waits: the ref cannot be read");
+        }
         for (intent, why) in &recovered.unreadable {
             tracing::warn!(%intent, why, "not an intent; it is kept in quarantine");
         }
