@@ -54,6 +54,7 @@
 //! storage    the only place that fsyncs, locks, renames
 //! config     git config [stargate] -> one Config
 //! append_only  PURE: paths; compare (two trees), renames, history (which commits are new), range, schema
+//! repository  the only place that opens one: what its format is, or that it is not understood
 //! ref_update, ref_pattern, event, clock, retry    values and policies that everything may use
 //! ```
 //!
@@ -88,5 +89,6 @@ pub mod config;
 pub mod event;
 pub mod ref_pattern;
 pub mod ref_update;
+pub mod repository;
 pub mod retry;
 pub mod storage;

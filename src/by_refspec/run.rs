@@ -14,6 +14,7 @@ use crate::{
     clock::Clock,
     config::Config,
     push::{self, Connection, Observer, lease::Lease, refspec::Refspecs},
+    repository,
     transport::{Remote, Settings, resolve},
 };
 
@@ -50,7 +51,7 @@ pub fn run(
     observer: &dyn Observer,
 ) -> Result<PushReport, PushError> {
     let started = clock.elapsed();
-    let mut repository = gix::open(git_dir).map_err(|error| PushError::Repository(git_dir.into(), error))?;
+    let mut repository = repository::open(git_dir)?;
     repository.object_cache_size_if_unset(4 * 1024 * 1024);
     let order = order(&repository, options)?;
     let name = options.remote.as_bstr();

@@ -21,6 +21,7 @@ use crate::{
         install::{Installation, install},
     },
     journal::{self, Status},
+    repository,
     storage::Disk,
     transport::{Remote, Settings, resolve},
     worker::{self, Options, RemoteFence, Waited},
@@ -214,7 +215,7 @@ impl Demo {
     }
 
     fn show_mirror(&self) -> Result<(), Failure> {
-        let mirror = gix::open(&self.mirror).map_err(|e| failed("open the mirror", e))?;
+        let mirror = repository::open(&self.mirror).map_err(|e| failed("open the mirror", e))?;
         for name in [LEDGER, INDEX, WATERMARK] {
             let stands = self
                 .id(&mirror, name)

@@ -13,6 +13,7 @@ use crate::{
     hook::{durability, install},
     journal::{self, Backlog},
     push::Connection,
+    repository,
     storage::Disk,
     transport::{Remote, Settings, resolve},
     worker,
@@ -72,8 +73,7 @@ struct Diagnosis {
 /// There is no repository, or it cannot be opened.
 pub fn main(args: &Args) -> Result<Exit, Failure> {
     let git_dir = super::repository(args.repo.as_deref())?;
-    let repository = gix::open(&git_dir)
-        .map_err(|error| Failure::new(Exit::Failed, format!("cannot open the repository: {error}")))?;
+    let repository = repository::open(&git_dir)?;
     let config = Config::load(&git_dir)
         .map_err(|error| Failure::new(Exit::Failed, format!("cannot read git's configuration: {error}")))?;
     let mut checks = settings(&config);

@@ -9,7 +9,8 @@ use crate::{
     hook::install::InstallError,
     journal::WriteError,
     push::{self, Outcome, refspec::RefspecError},
-    relay::{access::NoAccess, server::ServeError, store::OpenError},
+    relay::{access::NoAccess, server::ServeError, store::OpenError as StoreError},
+    repository::OpenError,
     worker::{CycleOutcome, CycleReport, RunError},
 };
 
@@ -123,8 +124,7 @@ impl From<push::Error> for Failure {
 impl From<PushError> for Failure {
     fn from(error: PushError) -> Self {
         let (exit, hint) = match &error {
-            PushError::Remote(_) => (Exit::Failed, None),
-            PushError::Repository(..) => (Exit::Failed, Some("run as the user that owns the repository")),
+            PushError::Remote(_) | PushError::Repository(_) => (Exit::Failed, None),
             PushError::DeleteTakesNames(_) => (Exit::Usage, Some("name what to delete, without a colon")),
             PushError::Lease(_) => (
                 Exit::Usage,
@@ -134,6 +134,7 @@ impl From<PushError> for Failure {
         };
         match (error, hint) {
             (PushError::Remote(error), _) => error.into(),
+            (PushError::Repository(error), _) => error.into(),
             (error, Some(hint)) => Failure::new(exit, error).hint(hint),
             (error, None) => Failure::new(exit, error),
         }
@@ -186,6 +187,17 @@ impl From<WriteError> for Failure {
     }
 }
 
+impl From<OpenError> for Failure {
+    fn from(error: OpenError) -> Self {
+        let exit = match error {
+            OpenError::Unreadable { .. } => Exit::Failed,
+            OpenError::NotUnderstood { .. } => Exit::Misconfigured,
+        };
+        let hint = error.hint();
+        Failure::new(exit, error).hint(hint)
+    }
+}
+
 impl From<RunError> for Failure {
     fn from(error: RunError) -> Self {
         let (exit, hint) = match error {
@@ -195,7 +207,8 @@ impl From<RunError> for Failure {
                 Exit::Misconfigured,
                 "correct the value with git config -f FILE KEY VALUE",
             ),
-            RunError::Repository(..) => (Exit::Failed, "run as the user that owns the repository"),
+            RunError::Repository(error) => return error.into(),
+            RunError::Unreadable(..) => (Exit::Failed, "run as the user that owns the repository"),
             RunError::Lock(..) | RunError::Read(..) => (
                 Exit::Failed,
                 "run as the user that owns the repository; nothing was sent",
@@ -219,13 +232,13 @@ impl From<NoAccess> for Failure {
     }
 }
 
-impl From<OpenError> for Failure {
-    fn from(error: OpenError) -> Self {
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
         match error {
-            OpenError::Locked(_) => {
+            StoreError::Locked(_) => {
                 Failure::new(Exit::Locked, error).hint("end it, or choose another folder with --data")
             }
-            OpenError::Log(_) => Failure::new(Exit::Failed, error).hint("nothing of what is stored was changed"),
+            StoreError::Log(_) => Failure::new(Exit::Failed, error).hint("nothing of what is stored was changed"),
         }
     }
 }
@@ -251,6 +264,7 @@ impl From<events::Error> for Failure {
     fn from(error: events::Error) -> Self {
         let exit = match error.kind() {
             events::Kind::Refused => Exit::Refused,
+            events::Kind::Misconfigured => Exit::Misconfigured,
             events::Kind::Busy => Exit::Locked,
             events::Kind::Failed => Exit::Failed,
         };

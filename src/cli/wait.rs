@@ -14,6 +14,7 @@ use crate::{
     config::{Config, parse_duration},
     mirror::watermark::watermark_ref,
     push::Connection,
+    repository,
     transport::{Remote, Settings, resolve},
     worker::{self, RemoteFence, Waited},
 };
@@ -107,11 +108,24 @@ fn settings(args: &Args, local: Option<&gix::Repository>) -> Result<Settings, Fa
 }
 
 fn local_repository(args: &Args) -> Result<Option<gix::Repository>, Failure> {
-    let found = match &args.repository {
-        Some(given) => Some(super::repository(Some(given))?),
-        None => worker::discover(None).ok(),
+    let Some(given) = &args.repository else {
+        return Ok(around_here());
     };
-    Ok(found.and_then(|git_dir| gix::open(git_dir).ok()))
+    let git_dir = super::located(Some(given))?;
+    Ok(Some(repository::open(&git_dir)?))
+}
+
+/// The repository around the current directory. Nobody asked for it: where there is none that can be read, the mirror is
+/// asked for everything.
+fn around_here() -> Option<gix::Repository> {
+    let git_dir = repository::locate(None).ok()?;
+    match repository::open(&git_dir) {
+        Ok(repository) => Some(repository),
+        Err(error) => {
+            tracing::warn!(%error, "the repository around the current directory is not used");
+            None
+        }
+    }
 }
 
 fn tell(args: &Args, waited: &Waited, remote: &Remote, elapsed: Duration) {

@@ -36,6 +36,7 @@ use crate::{
     clock::Clock,
     event::Layout,
     push::causes,
+    repository::{self, OpenError},
     storage::{Disk, Storage},
 };
 
@@ -183,16 +184,16 @@ impl<S: Storage> Context<S> {
     /// # Errors
     /// As [`open()`](Context::open()).
     pub fn open_on(storage: S, path: &Path, options: &Options, now: Timestamp) -> Result<Self, Error> {
-        let opened = gix::open::Options::default()
-            .object_store_slots(gix::odb::store::init::Slots::Given(SLOTS))
-            .open(path);
-        let repository = opened.map_err(|error| {
-            Error::refused(format!(
+        let slots = gix::odb::store::init::Slots::Given(SLOTS);
+        let options_of_gix = gix::open::Options::default().object_store_slots(slots);
+        let repository = repository::open_with(path, options_of_gix).map_err(|error| match error {
+            OpenError::Unreadable { cause, .. } => Error::refused(format!(
                 "{} is no context repository: {}",
                 path.display(),
-                causes(&error)
+                causes(&cause)
             ))
-            .with_hint("make one with `stargate-mirror events init` where nothing is yet")
+            .with_hint("make one with `stargate-mirror events init` where nothing is yet"),
+            error => Error::misconfigured(&error).with_hint(error.hint()),
         })?;
         let mut context = Context(Arc::new(Shared {
             own: Lock::new(random(), now),

@@ -13,7 +13,11 @@ use super::{
     Error, branch::Branch, context::Options, folder::Leaf, new_pack::NewPack, objects::Objects, packs, refused,
     replace, trees::SetError, trees::Trees, work_tree::WorkTree,
 };
-use crate::{push::causes, storage::Storage};
+use crate::{
+    push::causes,
+    repository::{self, OpenError},
+    storage::Storage,
+};
 
 /// What tells a context repository from any other.
 pub(super) const MANIFEST: &str = ".crp/manifest.json";
@@ -54,9 +58,10 @@ pub(super) fn is_free(path: &Path) -> Result<bool, Error> {
     if entries.next().is_none() {
         return Ok(true);
     }
-    match gix::open(path) {
-        Ok(_) => Ok(false),
-        Err(_) => Err(
+    match repository::open(path) {
+        // One that is not understood is refused when it is opened, with the reason.
+        Ok(_) | Err(OpenError::NotUnderstood { .. }) => Ok(false),
+        Err(OpenError::Unreadable { .. }) => Err(
             Error::refused(format!("{} is not empty, and no context repository", path.display()))
                 .with_hint("give the path of a folder that is empty or not there yet"),
         ),

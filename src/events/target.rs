@@ -4,7 +4,8 @@ use std::{ffi::OsString, path::Path, sync::Arc};
 use bstr::ByteSlice;
 
 use crate::{
-    push::{self, Error, Outcome},
+    push::{Error, Outcome},
+    repository,
     transport::{self, Location, Remote, Settings},
 };
 
@@ -56,13 +57,8 @@ impl Target {
         let Some(url) = url.transpose().map_err(not_utf_8)? else {
             return Ok(Err(LocalOnly::NoUrl));
         };
-        let repository = gix::open(path).map_err(|error| {
-            let what = format!(
-                "cannot open the repository {}: {}",
-                path.display(),
-                push::causes(&error)
-            );
-            Error::new(Outcome::Misconfigured, what)
+        let repository = repository::open(path).map_err(|error| {
+            Error::new(Outcome::Misconfigured, error.to_string()).with_hint(error.hint())
         })?;
         let location = transport::resolve(url.as_bytes().as_bstr(), Some(&repository))?;
         if let Location::Ssh(url) | Location::Git(url) = &location

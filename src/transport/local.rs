@@ -35,6 +35,7 @@ use crate::push::{
     self, Advertisement, Capabilities, Command, Connection, Error, Outcome, Pack, RemoteRef, Report, Request, Traffic,
     Verdict, causes,
 };
+use crate::repository::{self, OpenError};
 
 /// A connection to a repository in a folder.
 #[derive(Debug)]
@@ -49,9 +50,12 @@ impl Local {
     /// # Errors
     /// [`Outcome::Misconfigured`] when there is no repository, or it cannot be opened.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        let repository = gix::open(path).map_err(|error| {
-            let what = format!("cannot open a Git repository at {}: {}", path.display(), causes(&error));
-            Error::new(Outcome::Misconfigured, what).with_hint("create it with `git init --bare`, or correct the path")
+        let repository = repository::open(path).map_err(|error| match error {
+            OpenError::Unreadable { cause, .. } => {
+                let what = format!("cannot open a Git repository at {}: {}", path.display(), causes(&cause));
+                Error::new(Outcome::Misconfigured, what).with_hint("create it with `git init --bare`, or correct the path")
+            }
+            error => Error::new(Outcome::Misconfigured, error.to_string()).with_hint(error.hint()),
         })?;
         Ok(Local {
             repository,

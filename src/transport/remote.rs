@@ -13,6 +13,7 @@ use super::http::{Http, HttpUrl};
 use super::local::Local;
 use super::settings::{Settings, user_config};
 use super::stream::{Shown, Stream};
+use crate::repository;
 use crate::push::{
     self, Advertisement, Capabilities, Connection, Error, Outcome, Pack, RemoteRef, Report, Request, Traffic,
 };
@@ -283,7 +284,7 @@ fn borrow_objects(path: &Path, want: ObjectId, into: &gix::Repository) -> Result
             format!("cannot read {want} from {}: {why}", path.display()),
         )
     };
-    let lender = gix::open(path).map_err(|error| failed(&push::causes(&error)))?;
+    let lender = repository::open(path).map_err(|error| failed(&error))?;
     let objects = fs::canonicalize(lender.objects.store_ref().path()).map_err(|error| failed(&error))?;
     let mut line = gix::path::into_bstr(objects)
         .map_err(|error| failed(&push::causes(&error)))?

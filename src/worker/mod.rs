@@ -22,7 +22,7 @@ pub use cycle::{Cycle, Marks, Mirror, Settled};
 pub use lock::{LOCK_FILE, WorkerLock};
 pub use memory::{MEMORY_FILE, Memory, RememberedMirror};
 pub use report::{CycleOutcome, CycleReport, GroupReport, RefReport};
-pub use repository::{Stargate, discover, find_repositories};
+pub use repository::{Stargate, find_repositories};
 pub use run::{Environment, Options, RunError, remote_name, run};
 pub use schedule::Schedule;
 pub use status::{GroupStatus, RepositoryStatus, status};

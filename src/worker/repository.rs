@@ -7,7 +7,12 @@ use std::{
 use bstr::{BStr, BString, ByteSlice};
 use gix::ObjectId;
 
-use crate::{mirror::Knowledge, push, ref_pattern::RefPatterns};
+use crate::{
+    mirror::Knowledge,
+    push,
+    ref_pattern::RefPatterns,
+    repository::{self, OpenError},
+};
 
 /// How deep below a root repositories are looked for.
 const MAX_DEPTH: usize = 16;
@@ -21,9 +26,9 @@ impl Stargate {
     /// Opens the repository at `git_dir`.
     ///
     /// # Errors
-    /// There is none, or it cannot be read.
-    pub fn open(git_dir: &Path) -> Result<Self, gix::Error> {
-        let mut repository = gix::open(git_dir)?;
+    /// There is none, it cannot be read, or its format is not understood.
+    pub fn open(git_dir: &Path) -> Result<Self, OpenError> {
+        let mut repository = repository::open(git_dir)?;
         repository.object_cache_size_if_unset(4 * 1024 * 1024);
         Ok(Stargate { repository })
     }
@@ -70,21 +75,6 @@ impl Knowledge for Stargate {
             false
         })
     }
-}
-
-/// The git directory that a command works on: `given`, else `GIT_DIR`, else what is found from the current directory.
-///
-/// # Errors
-/// There is no repository there.
-pub fn discover(given: Option<&Path>) -> Result<PathBuf, gix::Error> {
-    let repository = match given
-        .map(Path::to_owned)
-        .or_else(|| std::env::var_os("GIT_DIR").map(PathBuf::from))
-    {
-        Some(path) => gix::open(path)?,
-        None => gix::discover(".")?,
-    };
-    Ok(repository.git_dir().to_owned())
 }
 
 /// Repositories below `root` that have a `.stargate` folder, in order of path. Symbolic links are not followed.

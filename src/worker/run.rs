@@ -31,6 +31,7 @@ use crate::{
     mirror::{Rules, watermark::group_label},
     push::{self, Connection},
     ref_update::RefUpdate,
+    repository::OpenError,
     storage::Disk,
     transport::{Remote, Settings, resolve},
 };
@@ -56,9 +57,12 @@ pub struct Options {
 /// Why there was no cycle.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// The repository cannot be opened, or its configuration cannot be read.
-    #[error("cannot open the repository {0}: {1}")]
-    Repository(PathBuf, gix::Error),
+    /// The repository cannot be opened, or its format is not understood.
+    #[error(transparent)]
+    Repository(#[from] OpenError),
+    /// Git's configuration of the repository cannot be read.
+    #[error("cannot read git's configuration of {0}: {1}")]
+    Unreadable(PathBuf, gix::Error),
     /// A value of `[stargate]` cannot be understood.
     #[error("{1} (in {0})")]
     Config(PathBuf, Problem),
@@ -131,9 +135,8 @@ impl<'a> Work<'a> {
         environment: Environment<'a>,
         clock: &'a dyn Clock,
     ) -> Result<Option<Self>, RunError> {
-        let repository = |error| RunError::Repository(git_dir.to_owned(), error);
-        let stargate = Stargate::open(git_dir).map_err(repository)?;
-        let config = Config::load(git_dir).map_err(repository)?;
+        let stargate = Stargate::open(git_dir)?;
+        let config = Config::load(git_dir).map_err(|error| RunError::Unreadable(git_dir.to_owned(), error))?;
         if let Some(problem) = config.problems.first() {
             return Err(RunError::Config(git_dir.join("config"), problem.clone()));
         }
