@@ -136,6 +136,18 @@ pub fn git_config(git_dir: &Path) -> Result<gix::config::File, gix::Error> {
     Ok(file)
 }
 
+/// Whether the configuration of the repository at `git_dir` itself, includes followed, has a `[stargate]` section.
+///
+/// # Errors
+/// A file that cannot be read or is not git configuration.
+pub fn has_section(git_dir: &Path) -> Result<bool, gix::Error> {
+    use gix::config::Source;
+
+    let sections = git_config(git_dir)?;
+    let mut sections = sections.sections_by_name("stargate").into_iter().flatten();
+    Ok(sections.any(|section| matches!(section.meta().source, Source::Local | Source::Worktree)))
+}
+
 /// The mode that git would give to a folder of 0755 in a repository that is shared (git-config, `core.sharedRepository`);
 /// none when it is not, or what is configured cannot be understood.
 pub fn shared_folder_mode(file: &gix::config::File) -> Option<u32> {

@@ -75,7 +75,9 @@ impl OpenError {
                 "only refs in files can be read: run `git refs migrate --ref-format=files` there while nobody pushes; an \
                  installed hook goes on journaling"
             }
-            _ => "update stargate-mirror, or use a repository without this setting; an installed hook goes on journaling",
+            _ => {
+                "update stargate-mirror, or use a repository without this setting; an installed hook goes on journaling"
+            }
         }
     }
 }
@@ -117,15 +119,29 @@ pub fn locate(given: Option<&Path>) -> Result<PathBuf, OpenError> {
     let named = given
         .map(Path::to_owned)
         .or_else(|| std::env::var_os("GIT_DIR").map(PathBuf::from));
-    let opened = match &named {
-        Some(path) => gix::open(path),
-        None => gix::discover("."),
+    let found = match &named {
+        Some(path) => at(path),
+        None => gix::discover::upwards(Path::new(".")).map(|(found, _)| found),
     };
     let path = named.unwrap_or_else(|| ".".into());
-    match opened {
-        Ok(repository) => Ok(repository.git_dir().to_owned()),
+    match found {
+        Ok(found) => Ok(found.into_repository_and_work_tree_directories().0),
         Err(cause) => Err(OpenError::Unreadable { path, cause }),
     }
+}
+
+/// The repository at this very path, or in its `.git`.
+fn at(path: &Path) -> Result<gix::discover::repository::Path, gix::Error> {
+    use gix::discover::{is_git, repository};
+
+    let around = path.join(".git");
+    let (path, kind) = match is_git(&around) {
+        Ok(kind) => (around, kind),
+        Err(_) => (path.to_owned(), is_git(path)?),
+    };
+    let current = std::env::current_dir().map_err(gix::Error::from_error)?;
+    let found = repository::Path::from_dot_git_dir(path, kind, &current);
+    found.ok_or_else(|| gix::Error::from_error(io::Error::other("its path cannot be resolved")))
 }
 
 /// Checks the format of the repository whose `config` is in this folder.
@@ -218,14 +234,29 @@ mod tests {
     #[test]
     fn what_is_not_understood_is_named_with_its_value() {
         for (config, expected) in [
-            ("[extensions]\nrefStorage = reftable\n", "extensions.refStorage = reftable"),
-            ("[extensions]\nrefstorage = files://x\n", "extensions.refstorage = files://x"),
+            (
+                "[extensions]\nrefStorage = reftable\n",
+                "extensions.refStorage = reftable",
+            ),
+            (
+                "[extensions]\nrefstorage = files://x\n",
+                "extensions.refstorage = files://x",
+            ),
             ("[extensions]\nobjectFormat = sha3\n", "extensions.objectFormat = sha3"),
-            ("[extensions]\ncompatObjectFormat = sha1\n", "extensions.compatObjectFormat = sha1"),
+            (
+                "[extensions]\ncompatObjectFormat = sha1\n",
+                "extensions.compatObjectFormat = sha1",
+            ),
             ("[extensions]\nmadeUp\n", "extensions.madeUp = "),
             ("[extensions \"noop\"]\nnoop = 1\n", "extensions.noop.noop = 1"),
-            ("[core]\nrepositoryFormatVersion = 2\n", "core.repositoryFormatVersion = 2"),
-            ("[core]\nrepositoryFormatVersion = x\n", "core.repositoryFormatVersion = x"),
+            (
+                "[core]\nrepositoryFormatVersion = 2\n",
+                "core.repositoryFormatVersion = 2",
+            ),
+            (
+                "[core]\nrepositoryFormatVersion = x\n",
+                "core.repositoryFormatVersion = x",
+            ),
         ] {
             assert_eq!(refused(config), [expected], "{config}");
         }

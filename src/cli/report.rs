@@ -11,7 +11,7 @@ use crate::{
     push::{self, Outcome, refspec::RefspecError},
     relay::{access::NoAccess, server::ServeError, store::OpenError as StoreError},
     repository::OpenError,
-    worker::{CycleOutcome, CycleReport, RunError},
+    worker::{ComparisonOutcome, CycleOutcome, CycleReport, RunError},
 };
 
 /// How a command ended. Scripts rely on the numbers.
@@ -299,11 +299,12 @@ pub fn cycle_exit(report: &CycleReport) -> Exit {
         return Exit::Incomplete;
     }
     let outcomes = || report.groups.iter().map(|group| group.outcome);
-    if outcomes().any(|outcome| outcome == "misconfigured") {
+    let comparison = report.comparison.as_ref().map(|failed| failed.outcome);
+    if comparison == Some(ComparisonOutcome::Misconfigured) || outcomes().any(|outcome| outcome == "misconfigured") {
         Exit::Misconfigured
     } else if outcomes().any(|outcome| outcome == "diverged") {
         Exit::Refused
-    } else if outcomes().all(|outcome| outcome == "planned") {
+    } else if comparison.is_none() && outcomes().all(|outcome| outcome == "planned") {
         Exit::Done
     } else {
         Exit::Incomplete

@@ -14,7 +14,8 @@ Examples:
   stargate-mirror status --repo /srv/git/o/r.git
   stargate-mirror status --json | jq .oldest_pending_age_s
 
-Exit codes: 0 everything is mirrored, 1 something is pending or has failed, 5 the journal cannot be read";
+Exit codes: 0 everything is mirrored, 1 something is pending or has failed, or the refs could not be compared,
+4 the repository's format is not understood, 5 the journal cannot be read";
 
 /// Show what is pending, since when, and why.
 ///
@@ -42,9 +43,9 @@ pub fn main(args: &Args) -> Result<Exit, Failure> {
         true => println!("{}", serde_json::to_string(&status).expect("a status is always JSON")),
         false => print_human(&status, now),
     }
-    Ok(match status.pending + status.failed {
-        0 => Exit::Done,
-        _ => Exit::Incomplete,
+    Ok(match status.is_settled() {
+        true => Exit::Done,
+        false => Exit::Incomplete,
     })
 }
 
@@ -56,6 +57,17 @@ fn print_human(status: &RepositoryStatus, now: Timestamp) {
             status.compared_at.map(compared).unwrap_or_default()
         ),
         None => println!("mirror: nothing is remembered of it"),
+    }
+    if let Some(missing) = &status.missing {
+        println!("local-only: {missing}");
+    }
+    if let Some(failed) = &status.comparison {
+        let next = again(failed.next_try, now);
+        println!("the refs of both sides could not be compared");
+        println!("    {} attempt(s){next}: {}", failed.attempts, failed.reason);
+    }
+    if let Some(forgotten) = &status.forgotten {
+        println!("what the worker remembers cannot be read: {forgotten}");
     }
     match status.oldest_pending {
         Some(oldest) => println!("{} pending, the oldest for {}", status.pending, age(oldest, now)),
@@ -89,14 +101,16 @@ fn print_group(group: &GroupStatus, now: Timestamp) {
         age(group.oldest_pending, now)
     );
     if let Some(reason) = &group.reason {
-        let next = group.next_try.filter(|next| *next > now);
-        let next = next.map(|next| format!(", again in {}", age(now, next)));
-        println!(
-            "    {} attempt(s){}: {reason}",
-            group.attempts,
-            next.unwrap_or_default()
-        );
+        let next = again(group.next_try, now);
+        println!("    {} attempt(s){next}: {reason}", group.attempts);
     }
+}
+
+/// When something is tried again, unless that is now.
+fn again(next: Option<Timestamp>, now: Timestamp) -> String {
+    let next = next.filter(|next| *next > now);
+    next.map(|next| format!(", again in {}", age(now, next)))
+        .unwrap_or_default()
 }
 
 /// How long ago `then` is, in whole seconds; a clock that went back makes it no time.

@@ -131,7 +131,10 @@ fn confirmed(args: &Args, before: &SyncReport) -> Result<bool, Failure> {
 
 fn print_human(report: &SyncReport) {
     let Some(remote) = &report.remote else {
-        println!("local-only: there is no mirror to compare with");
+        match &report.missing {
+            Some(missing) => println!("local-only: {missing}"),
+            None => println!("there is nothing to compare"),
+        }
         return;
     };
     for group in &report.groups {

@@ -61,10 +61,11 @@ pub(super) fn is_free(path: &Path) -> Result<bool, Error> {
     match repository::open(path) {
         // One that is not understood is refused when it is opened, with the reason.
         Ok(_) | Err(OpenError::NotUnderstood { .. }) => Ok(false),
-        Err(OpenError::Unreadable { .. }) => Err(
-            Error::refused(format!("{} is not empty, and no context repository", path.display()))
-                .with_hint("give the path of a folder that is empty or not there yet"),
-        ),
+        Err(OpenError::Unreadable { .. }) => Err(Error::refused(format!(
+            "{} is not empty, and no context repository",
+            path.display()
+        ))
+        .with_hint("give the path of a folder that is empty or not there yet")),
     }
 }
 

@@ -57,9 +57,8 @@ impl Target {
         let Some(url) = url.transpose().map_err(not_utf_8)? else {
             return Ok(Err(LocalOnly::NoUrl));
         };
-        let repository = repository::open(path).map_err(|error| {
-            Error::new(Outcome::Misconfigured, error.to_string()).with_hint(error.hint())
-        })?;
+        let repository = repository::open(path)
+            .map_err(|error| Error::new(Outcome::Misconfigured, error.to_string()).with_hint(error.hint()))?;
         let location = transport::resolve(url.as_bytes().as_bstr(), Some(&repository))?;
         if let Location::Ssh(url) | Location::Git(url) = &location
             && url.password().is_some()

@@ -53,7 +53,8 @@ impl Local {
         let repository = repository::open(path).map_err(|error| match error {
             OpenError::Unreadable { cause, .. } => {
                 let what = format!("cannot open a Git repository at {}: {}", path.display(), causes(&cause));
-                Error::new(Outcome::Misconfigured, what).with_hint("create it with `git init --bare`, or correct the path")
+                Error::new(Outcome::Misconfigured, what)
+                    .with_hint("create it with `git init --bare`, or correct the path")
             }
             error => Error::new(Outcome::Misconfigured, error.to_string()).with_hint(error.hint()),
         })?;

@@ -13,10 +13,10 @@ use super::http::{Http, HttpUrl};
 use super::local::Local;
 use super::settings::{Settings, user_config};
 use super::stream::{Shown, Stream};
-use crate::repository;
 use crate::push::{
     self, Advertisement, Capabilities, Connection, Error, Outcome, Pack, RemoteRef, Report, Request, Traffic,
 };
+use crate::repository;
 
 /// Where a mirror is. It may be shown (`Display`, `Debug`): user info and query stay hidden.
 #[derive(Clone, PartialEq, Eq)]

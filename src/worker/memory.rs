@@ -8,7 +8,7 @@ use gix::ObjectId;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::trouble::Troubles;
+use super::trouble::{Trouble, Troubles};
 use crate::{
     push::{Advertisement, Capabilities},
     storage::{Disk, Storage},
@@ -28,6 +28,12 @@ pub struct Memory {
     /// Groups that have failed, by label.
     #[serde(default)]
     pub troubles: Troubles,
+    /// Why the refs of both sides could not be compared, when that was tried last.
+    #[serde(default)]
+    pub comparison: Option<Trouble>,
+    /// What was missing for a push in the last cycle, for a person.
+    #[serde(default)]
+    pub missing: Option<String>,
 }
 
 /// What is remembered of the mirror.
@@ -52,17 +58,33 @@ pub struct RememberedMirror {
 type Pairs = Vec<(String, Option<String>)>;
 
 impl Memory {
-    /// Reads the memory in this `.stargate` folder. One that cannot be read is empty.
+    /// Reads the memory in this `.stargate` folder. One that cannot be read is logged and forgotten: all that is lost is
+    /// a request that could have been saved, and the distance to the next try of what has failed.
     pub fn load(folder: &Path) -> Self {
+        Memory::read(folder).unwrap_or_else(|error| {
+            tracing::warn!(%error, "what the worker remembers cannot be read and is forgotten; the mirror is asked instead");
+            Memory::default()
+        })
+    }
+
+    /// Reads the memory in this `.stargate` folder; an empty one where there is no file.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is not a memory.
+    pub fn read(folder: &Path) -> io::Result<Self> {
         let path = folder.join(MEMORY_FILE);
-        let is_ours = |found: &fs::Metadata| found.is_file() && found.len() <= MAX_SIZE;
-        match fs::symlink_metadata(&path).is_ok_and(|found| is_ours(&found)) {
-            true => fs::read(&path)
-                .ok()
-                .and_then(|bytes| serde_json::from_slice(&bytes).ok())
-                .unwrap_or_default(),
-            false => Memory::default(),
+        let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+        let found = match fs::symlink_metadata(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Memory::default()),
+            found => found.map_err(named)?,
+        };
+        if !found.is_file() || found.len() > MAX_SIZE {
+            return Err(named(io::Error::other(format!(
+                "not a file of at most {MAX_SIZE} bytes"
+            ))));
         }
+        let bytes = fs::read(&path).map_err(named)?;
+        serde_json::from_slice(&bytes).map_err(|error| named(error.into()))
     }
 
     /// What is remembered of this mirror.
@@ -196,7 +218,7 @@ mod tests {
             ..Default::default()
         };
         memory.save(folder.path()).unwrap();
-        let loaded = Memory::load(folder.path());
+        let loaded = Memory::read(folder.path()).unwrap();
         assert_eq!(loaded.of_mirror("https://h/r", gix::hash::Kind::Sha1), Some(&mirror()));
         assert_eq!(loaded.of_mirror("https://h/other", gix::hash::Kind::Sha1), None);
         assert_eq!(loaded.of_mirror("https://h/r", gix::hash::Kind::Sha256), None);
@@ -216,6 +238,8 @@ mod tests {
         for damage in ["", "{", "[]", "{\"mirror\":1}"] {
             fs::write(folder.path().join(MEMORY_FILE), damage).unwrap();
             assert_eq!(Memory::load(folder.path()), Memory::default(), "{damage}");
+            let error = Memory::read(folder.path()).unwrap_err().to_string();
+            assert!(error.contains(MEMORY_FILE), "{error}");
         }
     }
 }

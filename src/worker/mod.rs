@@ -2,13 +2,16 @@
 //!
 //! [`run()`] makes one cycle over one repository: lock, backlog, plan, push, look, settle. [`wait()`] is the other end:
 //! it polls a watermark until a commit is visible. Both take the clock as a value.
+mod comparison;
 mod cycle;
 mod lock;
 mod memory;
+mod missing;
 mod notice;
 mod remote_mirror;
 mod report;
 mod repository;
+mod root;
 mod run;
 mod schedule;
 mod sending;
@@ -18,14 +21,17 @@ mod trouble;
 mod wait;
 mod watch;
 
+pub use comparison::{ComparisonOutcome, FailedComparison};
 pub use cycle::{Cycle, Marks, Mirror, Settled};
 pub use lock::{LOCK_FILE, WorkerLock};
 pub use memory::{MEMORY_FILE, Memory, RememberedMirror};
+pub use missing::Missing;
 pub use report::{CycleOutcome, CycleReport, GroupReport, RefReport};
-pub use repository::{Stargate, find_repositories};
+pub use repository::Stargate;
+pub use root::{Below, find_repositories};
 pub use run::{Environment, Options, RunError, remote_name, run};
 pub use schedule::Schedule;
-pub use status::{GroupStatus, RepositoryStatus, status};
+pub use status::{ComparisonStatus, GroupStatus, RepositoryStatus, status};
 pub use sync::{Force, ForceError, SyncRef, SyncReport, compare_refs, force};
 pub use trouble::{Trouble, Troubles};
 pub use wait::{Fence, RemoteFence, Waited, wait};

@@ -9,7 +9,7 @@ use super::{
     cycle::Mirror,
     memory::{Memory, RememberedMirror},
     repository::Stargate,
-    trouble::Troubles,
+    trouble::{Trouble, Troubles},
 };
 use crate::{
     journal::Backlog,
@@ -107,6 +107,28 @@ impl<'a> RemoteMirror<'a> {
         if self.memory.troubles.keys().any(|label| forgotten(label)) {
             self.change(|memory| memory.troubles.retain(|label, _| !forgotten(label)));
         }
+    }
+
+    /// Remembers that the refs of both sides could not be compared.
+    pub fn remember_failed_comparison(&mut self, error: &Error) {
+        let failed = Trouble::after(self.memory.comparison.as_ref(), &error.to_string(), "", self.now);
+        self.change(|memory| memory.comparison = Some(failed));
+    }
+
+    /// The refs of both sides were compared.
+    pub fn forget_failed_comparison(&mut self) {
+        self.change(|memory| memory.comparison = None);
+    }
+
+    /// When the comparison that failed is made again.
+    pub fn compares_again_at(&self) -> Option<Timestamp> {
+        let failed = self.memory.comparison.as_ref()?;
+        Timestamp::from_second(failed.next_try).ok()
+    }
+
+    /// Nothing is missing any more for a push.
+    pub fn forget_missing(&mut self) {
+        self.change(|memory| memory.missing = None);
     }
 
     /// Whether the mirror was asked anything, or sent.

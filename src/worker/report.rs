@@ -3,7 +3,7 @@ use bstr::ByteSlice;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::cycle::Settled;
+use super::{comparison::FailedComparison, cycle::Settled, missing::Missing};
 use crate::{
     mirror::Change,
     push::{Outcome, Traffic, Verdict},
@@ -25,6 +25,10 @@ pub struct CycleReport {
     /// Ref updates that the journal could not be told, of intents or of a comparison; left out where there are none.
     #[serde(skip_serializing_if = "is_zero")]
     pub unwritten: usize,
+    /// What is missing for a push, where the cycle was `local-only`.
+    pub missing: Option<Missing>,
+    /// Why the refs of both sides could not be compared; none where they were, or need not be.
+    pub comparison: Option<FailedComparison>,
     /// Requests that were made.
     pub http_requests: u64,
     /// Bytes of their bodies.
@@ -46,9 +50,10 @@ pub struct CycleReport {
 pub enum CycleOutcome {
     /// Every pending entry was settled.
     Mirrored,
-    /// Nothing was pending.
+    /// Nothing was pending, and no comparison failed.
     Idle,
-    /// Entries stay pending or could not be written, and will be tried again; or some became `failed`.
+    /// Entries stay pending or could not be written, or the refs could not be compared, and that will be tried again; or
+    /// some entries became `failed`.
     Incomplete,
     /// No remote, or no credentials for it: there was no push.
     LocalOnly,
@@ -99,6 +104,24 @@ impl CycleReport {
         self
     }
 
+    /// The same, with a comparison that failed, which is made again at this time: then there is something left to do.
+    pub(super) fn with_comparison(mut self, failed: Option<FailedComparison>, again: Option<Timestamp>) -> Self {
+        if failed.is_some() {
+            self.outcome = CycleOutcome::Incomplete;
+            self = self.with_try_at(again);
+        }
+        self.comparison = failed;
+        self
+    }
+
+    /// The report of a cycle without a push, and what is missing for one.
+    pub(super) fn local_only(missing: Missing, pending: usize, failed: usize) -> Self {
+        CycleReport {
+            missing: Some(missing),
+            ..CycleReport::empty(CycleOutcome::LocalOnly, pending, failed)
+        }
+    }
+
     /// The same, with one more time at which there is something to do.
     pub(super) fn with_try_at(mut self, at: Option<Timestamp>) -> Self {
         // Not a moment too early.
@@ -116,6 +139,8 @@ impl CycleReport {
             pending,
             failed,
             unwritten: 0,
+            missing: None,
+            comparison: None,
             http_requests: 0,
             bytes_sent: 0,
             elapsed_ms: 0,

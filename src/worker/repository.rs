@@ -1,8 +1,5 @@
 //! The Stargate as the worker sees it: its refs and its commits.
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, path::Path};
 
 use bstr::{BStr, BString, ByteSlice};
 use gix::ObjectId;
@@ -13,9 +10,6 @@ use crate::{
     ref_pattern::RefPatterns,
     repository::{self, OpenError},
 };
-
-/// How deep below a root repositories are looked for.
-const MAX_DEPTH: usize = 16;
 
 /// A repository whose refs are mirrored.
 pub struct Stargate {
@@ -75,35 +69,4 @@ impl Knowledge for Stargate {
             false
         })
     }
-}
-
-/// Repositories below `root` that have a `.stargate` folder, in order of path. Symbolic links are not followed.
-///
-/// # Errors
-/// `root` cannot be read; a folder below it that cannot is logged and passed over.
-pub fn find_repositories(root: &Path) -> std::io::Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    let mut folders = vec![(root.to_owned(), 0)];
-    while let Some((folder, depth)) = folders.pop() {
-        if folder.join("HEAD").is_file() && folder.join("objects").is_dir() {
-            found.extend(folder.join(crate::journal::FOLDER).is_dir().then_some(folder));
-            continue;
-        }
-        let entries = match std::fs::read_dir(&folder) {
-            Ok(entries) => entries,
-            Err(error) if depth == 0 => return Err(error),
-            Err(error) => {
-                tracing::warn!(folder = %folder.display(), %error, "passed over");
-                continue;
-            }
-        };
-        let below = entries
-            .flatten()
-            .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
-        if depth < MAX_DEPTH {
-            folders.extend(below.map(|entry| (entry.path(), depth + 1)));
-        }
-    }
-    found.sort();
-    Ok(found)
 }

@@ -15,10 +15,12 @@ use std::{
 use bstr::{BStr, BString, ByteSlice};
 use gix::ObjectId;
 
-use self::upkeep::Intents;
+use self::{reconcile::Reconciled, upkeep::Intents};
 use super::{
     cycle::{Cycle, Marks, Settled},
     lock::{LOCK_FILE, WorkerLock},
+    memory::Memory,
+    missing::Missing,
     remote_mirror::RemoteMirror,
     report::{CycleOutcome, CycleReport, GroupReport},
     repository::Stargate,
@@ -33,7 +35,7 @@ use crate::{
     ref_update::RefUpdate,
     repository::OpenError,
     storage::Disk,
-    transport::{Remote, Settings, resolve},
+    transport::{Location, Remote, Settings, resolve},
 };
 
 /// Reads an environment variable.
@@ -92,6 +94,17 @@ impl Options {
     }
 }
 
+impl RunError {
+    /// What to do about it, where the cause knows.
+    pub fn hint(&self) -> Option<&str> {
+        match self {
+            RunError::Repository(error) => Some(error.hint()),
+            RunError::Remote(error) => error.hint(),
+            _ => None,
+        }
+    }
+}
+
 /// Makes one cycle over the repository at `git_dir`.
 ///
 /// # Errors
@@ -105,7 +118,7 @@ pub fn run(
     let started = clock.elapsed();
     let mut report = match Work::open(git_dir, options, environment, clock)? {
         Some(work) => work.cycle_over_backlog()?,
-        None => CycleReport::empty(CycleOutcome::Idle, 0, 0),
+        None => nothing_to_mirror(git_dir, options, environment)?,
     };
     report.elapsed_ms = (clock.elapsed() - started).as_millis() as u64;
     Ok(report)
@@ -177,14 +190,14 @@ impl<'a> Work<'a> {
         if !self.options.dry_run && !backlog.problems.is_empty() && self.mend(&backlog)? {
             backlog = self.backlog()?;
         }
-        let Some(mut remote) = self.remote(&backlog)? else {
-            let outcome = if backlog.pending.is_empty() {
-                CycleOutcome::Idle
-            } else {
-                CycleOutcome::LocalOnly
-            };
-            let report = report(outcome, &backlog).with_unwritten(intents.unwritten);
-            return Ok(report.with_try_at(intents.stale_at));
+        let mut remote = match self.remote()? {
+            Ok(remote) => remote,
+            Err(missing) => {
+                self.remember_missing(&missing);
+                let (pending, failed) = (backlog.pending.len(), backlog.counts.failed as usize);
+                let report = CycleReport::local_only(missing, pending, failed).with_unwritten(intents.unwritten);
+                return Ok(report.with_try_at(intents.stale_at));
+            }
         };
         let location = remote.location().to_string();
         let mut mirror = self.mirror(&mut remote);
@@ -192,6 +205,7 @@ impl<'a> Work<'a> {
         let mut report = if self.options.dry_run {
             self.dry_run(&mut mirror, due.then_some(&local), &backlog)?
         } else {
+            mirror.forget_missing();
             let local = due.then_some(&local);
             self.reconcile_and_carry(&mut mirror, local, backlog)?
         };
@@ -209,10 +223,9 @@ impl<'a> Work<'a> {
         local: Option<&BTreeMap<BString, ObjectId>>,
         mut backlog: Backlog,
     ) -> Result<CycleReport, RunError> {
-        let mut unwritten = 0;
+        let mut reconciled = Reconciled::default();
         if let Some(local) = local {
-            let reconciled = self.reconcile(mirror, local, &backlog)?;
-            unwritten = reconciled.unwritten;
+            reconciled = self.reconcile(mirror, local, &backlog)?;
             if reconciled.told > 0 {
                 backlog = self.backlog()?;
             }
@@ -224,7 +237,24 @@ impl<'a> Work<'a> {
             self.work_off(mirror, &backlog, &mut report)?;
         }
         self.maintain(&backlog);
-        Ok(report.with_unwritten(unwritten))
+        let report = report.with_unwritten(reconciled.unwritten);
+        Ok(report.with_comparison(reconciled.failed, mirror.compares_again_at()))
+    }
+
+    /// Remembers for `status` that there was no push, and why.
+    fn remember_missing(&self, missing: &Missing) {
+        if self.options.dry_run {
+            return;
+        }
+        let mut memory = Memory::load(&self.folder);
+        let missing = Some(missing.to_string());
+        if memory.missing == missing && memory.comparison.is_none() {
+            return;
+        }
+        (memory.missing, memory.comparison) = (missing, None);
+        if let Err(error) = memory.save(&self.folder) {
+            tracing::warn!(%error, "that nothing can be pushed cannot be remembered; status does not know");
+        }
     }
 
     pub(super) fn mirror<'m>(&'m self, remote: &'m mut Remote) -> RemoteMirror<'m> {
@@ -370,31 +400,48 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
-    /// The mirror; none when there is no remote, or no credentials for one that needs them, which is said when it keeps
-    /// something waiting.
-    pub(super) fn remote(&self, backlog: &Backlog) -> Result<Option<Remote>, RunError> {
-        let waiting = backlog.pending.len();
-        let configured = self.config.remote.as_ref().map(|remote| remote.to_string());
-        let Some(name) = self.options.mirror(configured, self.environment) else {
-            if waiting > 0 && self.options.several {
-                let repository = self.git_dir.display();
-                tracing::warn!(%repository, "local-only: there is no remote; set stargate.remote: GITHUB_REPO_URL is not used for several repositories");
-            } else if waiting > 0 {
-                tracing::warn!("local-only: there is no remote; set stargate.remote, or give --remote");
-            }
-            return Ok(None);
-        };
-        let repository = self.stargate.repository();
-        let location = resolve(BStr::new(&name), Some(repository))?;
-        let settings = Settings::from_environment(self.environment)?.with_git_config(repository)?;
-        if !settings.has_credentials_for(&location) {
-            if waiting > 0 {
-                tracing::warn!(remote = %location, "local-only: there is no token; set GITHUB_PAT");
-            }
-            return Ok(None);
+    /// The mirror, or what is missing for a push.
+    pub(super) fn remote(&self) -> Result<Result<Remote, Missing>, RunError> {
+        let found = destination(&self.stargate, &self.config, self.options, self.environment)?;
+        let opened = found.map(|(location, settings)| Remote::open(location, &settings));
+        match opened {
+            Ok(remote) => Ok(Ok(remote?)),
+            Err(missing) => Ok(Err(missing)),
         }
-        Ok(Some(Remote::open(location, &settings)?))
     }
+}
+
+/// Where a repository is mirrored to and by which settings, or what is missing for a push.
+fn destination(
+    stargate: &Stargate,
+    config: &Config,
+    options: &Options,
+    environment: Environment<'_>,
+) -> Result<Result<(Location, Settings), Missing>, RunError> {
+    let configured = config.remote.as_ref().map(|remote| remote.to_string());
+    let Some(name) = options.mirror(configured, environment) else {
+        return Ok(Err(match options.several {
+            true => Missing::RemoteOfSeveral,
+            false => Missing::Remote,
+        }));
+    };
+    let repository = stargate.repository();
+    let location = resolve(BStr::new(&name), Some(repository))?;
+    let settings = Settings::from_environment(environment)?.with_git_config(repository)?;
+    match settings.has_credentials_for(&location) {
+        true => Ok(Ok((location, settings))),
+        false => Ok(Err(Missing::Token(location.to_string()))),
+    }
+}
+
+/// The report on a repository without a mirrored ref and without a journal.
+fn nothing_to_mirror(git_dir: &Path, options: &Options, environment: Environment<'_>) -> Result<CycleReport, RunError> {
+    let stargate = Stargate::open(git_dir)?;
+    let config = Config::load(git_dir).map_err(|error| RunError::Unreadable(git_dir.to_owned(), error))?;
+    Ok(match destination(&stargate, &config, options, environment)? {
+        Ok(_) => CycleReport::empty(CycleOutcome::Idle, 0, 0),
+        Err(missing) => CycleReport::local_only(missing, 0, 0),
+    })
 }
 
 /// How many entries were marked in the journal.

@@ -33,6 +33,12 @@ pub struct RepositoryStatus {
     pub remote: Option<String>,
     /// When the refs of both sides were compared last.
     pub compared_at: Option<Timestamp>,
+    /// What was missing for a push in the last cycle: it was `local-only`.
+    pub missing: Option<String>,
+    /// The comparison of both sides, where the last one failed.
+    pub comparison: Option<ComparisonStatus>,
+    /// Why what the worker remembers is not known.
+    pub forgotten: Option<String>,
     /// Groups with pending entries, by name.
     pub groups: Vec<GroupStatus>,
 }
@@ -54,6 +60,24 @@ pub struct GroupStatus {
     pub next_try: Option<Timestamp>,
 }
 
+/// A comparison of the refs of both sides that failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ComparisonStatus {
+    /// Cycles that failed at it, in a row.
+    pub attempts: u32,
+    /// Why the last one did.
+    pub reason: String,
+    /// When it is made again at the latest.
+    pub next_try: Option<Timestamp>,
+}
+
+impl RepositoryStatus {
+    /// Whether everything is mirrored, as far as is known.
+    pub fn is_settled(&self) -> bool {
+        self.pending + self.failed == 0 && self.comparison.is_none()
+    }
+}
+
 /// Reads how the repository at `git_dir` stands.
 ///
 /// # Errors
@@ -62,8 +86,12 @@ pub fn status(git_dir: &Path, now: Timestamp) -> Result<RepositoryStatus, RunErr
     let unreadable = |error| RunError::Read(git_dir.to_owned(), error);
     let backlog = Backlog::load(&Disk, git_dir).map_err(unreadable)?;
     let intents = intent::list(&Disk, git_dir).map_err(unreadable)?;
-    let memory = Memory::load(&git_dir.join(journal::FOLDER));
-    Ok(standing(&backlog, &memory, intents.len(), now))
+    let read = Memory::read(&git_dir.join(journal::FOLDER));
+    let forgotten = read.as_ref().err().map(ToString::to_string);
+    Ok(RepositoryStatus {
+        forgotten,
+        ..standing(&backlog, &read.unwrap_or_default(), intents.len(), now)
+    })
 }
 
 fn standing(backlog: &Backlog, memory: &Memory, intents: usize, now: Timestamp) -> RepositoryStatus {
@@ -97,6 +125,13 @@ fn standing(backlog: &Backlog, memory: &Memory, intents: usize, now: Timestamp) 
         compared_at: mirror
             .map(|mirror| mirror.reconciled_at())
             .filter(|at| *at > Timestamp::UNIX_EPOCH),
+        missing: memory.missing.clone(),
+        comparison: memory.comparison.as_ref().map(|failed| ComparisonStatus {
+            attempts: failed.attempts,
+            reason: failed.reason.clone(),
+            next_try: Timestamp::from_second(failed.next_try).ok(),
+        }),
+        forgotten: None,
         groups: groups.into_values().collect(),
     }
 }

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::{
     cycle::Mirror,
+    missing::Missing,
     report::GroupReport,
     run::{Environment, Options, RunError, Work},
 };
@@ -26,6 +27,8 @@ const MOST_DELETIONS: usize = 5;
 pub struct SyncReport {
     /// The mirror without secrets; none when there is none to compare with.
     pub remote: Option<String>,
+    /// What is missing for a mirror to compare with.
+    pub missing: Option<Missing>,
     /// Every mirrored ref of either side, in order of name.
     pub refs: Vec<SyncRef>,
     /// What was pushed by force.
@@ -106,8 +109,9 @@ pub fn compare_refs(
     let Some(work) = Work::open(git_dir, &options, environment, clock)? else {
         return Ok(SyncReport::new(None, &[]));
     };
-    let Some(mut remote) = work.remote(&work.backlog()?)? else {
-        return Ok(SyncReport::new(None, &[]));
+    let mut remote = match work.remote()? {
+        Ok(remote) => remote,
+        Err(missing) => return Ok(SyncReport::local_only(missing)),
     };
     let compared = compare_with(&work, &mut remote)?;
     Ok(SyncReport::new(Some(&remote), &compared))
@@ -128,8 +132,9 @@ pub fn force(
     let Some(work) = Work::open(git_dir, options, environment, clock)? else {
         return Ok(SyncReport::new(None, &[]));
     };
-    let Some(mut remote) = work.remote(&work.backlog()?)? else {
-        return Ok(SyncReport::new(None, &[]));
+    let mut remote = match work.remote()? {
+        Ok(remote) => remote,
+        Err(missing) => return Ok(SyncReport::local_only(missing)),
     };
     let compared = compare_with(&work, &mut remote)?;
     let taken = chosen(&compared, force)?;
@@ -204,6 +209,14 @@ impl SyncReport {
             remote: remote.map(|remote| remote.location().to_string()),
             refs: compared.iter().map(sync_ref).collect(),
             groups: Vec::new(),
+            missing: None,
+        }
+    }
+
+    fn local_only(missing: Missing) -> Self {
+        SyncReport {
+            missing: Some(missing),
+            ..SyncReport::new(None, &[])
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::{
     push::Advertisement,
     ref_update::RefUpdate,
     worker::{
+        comparison::FailedComparison,
         cycle::Mirror,
         remote_mirror::RemoteMirror,
         report::{CycleOutcome, CycleReport, GroupReport},
@@ -18,10 +19,12 @@ use crate::{
 };
 
 /// What a comparison came to, in ref updates.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Reconciled {
     pub(super) told: usize,
     pub(super) unwritten: usize,
+    /// Why there was no comparison.
+    pub(super) failed: Option<FailedComparison>,
 }
 
 impl Work<'_> {
@@ -37,9 +40,14 @@ impl Work<'_> {
             Ok(advertisement) => advertisement,
             Err(error) => {
                 tracing::warn!(%error, "the refs of both sides could not be compared");
-                return Ok(Reconciled::default());
+                mirror.remember_failed_comparison(&error);
+                return Ok(Reconciled {
+                    failed: Some((&error).into()),
+                    ..Default::default()
+                });
             }
         };
+        mirror.forget_failed_comparison();
         let missed = self.missed(&advertisement, local, backlog);
         let all = missed.len();
         let told = self.tell(missed, Source::Reconcile)?;
@@ -53,6 +61,7 @@ impl Work<'_> {
         Ok(Reconciled {
             told,
             unwritten: all - told,
+            failed: None,
         })
     }
 
