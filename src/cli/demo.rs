@@ -185,8 +185,8 @@ impl Demo {
         let mut fence = RemoteFence::new(&mut remote, BStr::new("main"), None);
         let waited = worker::wait(&mut fence, commit, Duration::from_secs(10), &SystemClock::default())?;
         match waited {
-            Waited::Visible { .. } => println!("\n5. wait --oid {commit}: visible"),
-            Waited::TimedOut { .. } => return Err(Failure::new(Exit::TimedOut, "wait timed out")),
+            Waited::Visible(_) => println!("\n5. wait --oid {commit}: visible"),
+            Waited::TimedOut { .. } | Waited::Rewound(_) => return Err(Failure::new(Exit::TimedOut, "wait timed out")),
         }
         Ok(())
     }

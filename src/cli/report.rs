@@ -304,7 +304,7 @@ pub fn cycle_exit(report: &CycleReport) -> Exit {
         Exit::Misconfigured
     } else if outcomes().any(|outcome| outcome == "diverged") {
         Exit::Refused
-    } else if comparison.is_none() && outcomes().all(|outcome| outcome == "planned") {
+    } else if comparison.is_none() && report.watermarks.is_empty() && outcomes().all(|outcome| outcome == "planned") {
         Exit::Done
     } else {
         Exit::Incomplete

@@ -115,6 +115,7 @@ fn print_human(report: &CycleReport) {
             println!("{} pending, {} failed", report.pending, report.failed);
         }
     }
+    report.watermarks.iter().for_each(|found| println!("{found}"));
     if report.failed > 0 {
         println!(
             "`stargate-mirror journal list --status failed` shows what failed; `journal retry` makes it pending again"

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::report::{Exit, Failure};
 use crate::{
     clock::{Clock, SystemClock},
-    worker::{self, GroupStatus, RepositoryStatus},
+    worker::{self, GroupStatus, RepositoryStatus, WatermarkStatus},
 };
 
 const EXAMPLES: &str = "\
@@ -66,6 +66,7 @@ fn print_human(status: &RepositoryStatus, now: Timestamp) {
         println!("the refs of both sides could not be compared");
         println!("    {} attempt(s){next}: {}", failed.attempts, failed.reason);
     }
+    status.watermarks.iter().for_each(print_watermark);
     if let Some(forgotten) = &status.forgotten {
         println!("what the worker remembers cannot be read: {forgotten}");
     }
@@ -90,6 +91,19 @@ fn print_human(status: &RepositoryStatus, now: Timestamp) {
             "{} line(s) of the journal are no entries: see `journal verify`",
             status.problems
         );
+    }
+}
+
+fn print_watermark(watermark: &WatermarkStatus) {
+    let WatermarkStatus {
+        namespace, found_at, ..
+    } = watermark;
+    let ledger = watermark.ledger.as_deref().unwrap_or("nothing");
+    println!("the watermark of {namespace} was false: at {found_at}, while the mirror's ledger is at {ledger}");
+    match (&watermark.stands_at, watermark.set_back) {
+        (_, false) => println!("    it could not be set back yet"),
+        (Some(stands), true) => println!("    it was set back to {stands}"),
+        (None, true) => println!("    it was deleted"),
     }
 }
 

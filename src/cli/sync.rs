@@ -158,6 +158,7 @@ fn print_human(report: &SyncReport) {
             one.name
         );
     }
+    report.watermarks.iter().for_each(|found| println!("false     {found}"));
     let differing = report.refs.iter().filter(|one| one.standing != "equal").count();
     println!("{differing} of {} refs differ from {remote}", report.refs.len());
 }

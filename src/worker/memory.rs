@@ -3,12 +3,15 @@
 //! afterwards, and forgotten when anything goes wrong.
 use std::{collections::BTreeMap, fs, io, path::Path};
 
-use bstr::{BString, ByteSlice};
+use bstr::{BStr, BString, ByteSlice};
 use gix::ObjectId;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::trouble::{Trouble, Troubles};
+use super::{
+    trouble::{Trouble, Troubles},
+    watermarks::Judged,
+};
 use crate::{
     push::{Advertisement, Capabilities},
     storage::{Disk, Storage},
@@ -31,6 +34,9 @@ pub struct Memory {
     /// Why the refs of both sides could not be compared, when that was tried last.
     #[serde(default)]
     pub comparison: Option<Trouble>,
+    /// Watermarks that are not at their ledgers.
+    #[serde(default)]
+    pub watermarks: Judged,
     /// What was missing for a push in the last cycle, for a person.
     #[serde(default)]
     pub missing: Option<String>,
@@ -161,6 +167,16 @@ impl RememberedMirror {
             refs: parsed.collect(),
             capabilities: capabilities(&self.receive_pack),
             ..Default::default()
+        }
+    }
+
+    /// Remembers where this ref stands now.
+    pub fn set(&mut self, name: &BStr, id: Option<&str>) {
+        // What is not UTF-8 was not remembered before either.
+        let Ok(name) = name.to_str() else { return };
+        match id {
+            Some(id) => drop(self.refs.insert(name.to_owned(), id.to_owned())),
+            None => drop(self.refs.remove(name)),
         }
     }
 

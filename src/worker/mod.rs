@@ -2,6 +2,7 @@
 //!
 //! [`run()`] makes one cycle over one repository: lock, backlog, plan, push, look, settle. [`wait()`] is the other end:
 //! it polls a watermark until a commit is visible. Both take the clock as a value.
+mod ancestry;
 mod comparison;
 mod cycle;
 mod lock;
@@ -20,6 +21,7 @@ mod sync;
 mod trouble;
 mod wait;
 mod watch;
+mod watermarks;
 
 pub use comparison::{ComparisonOutcome, FailedComparison};
 pub use cycle::{Cycle, Marks, Mirror, Settled};
@@ -31,8 +33,9 @@ pub use repository::Stargate;
 pub use root::{Below, find_repositories};
 pub use run::{Environment, Options, RunError, remote_name, run};
 pub use schedule::Schedule;
-pub use status::{ComparisonStatus, GroupStatus, RepositoryStatus, status};
+pub use status::{ComparisonStatus, GroupStatus, RepositoryStatus, WatermarkStatus, status};
 pub use sync::{Force, ForceError, SyncRef, SyncReport, compare_refs, force};
 pub use trouble::{Trouble, Troubles};
-pub use wait::{Fence, RemoteFence, Waited, wait};
+pub use wait::{Fence, RemoteFence, Seen, Waited, wait};
 pub use watch::{Event as WatchEvent, SharedEnvironment, Watched, channel as watch_channel, watch};
+pub use watermarks::{FalseWatermark, FalseWatermarkSeen, Judged, JudgedWatermark, false_watermarks};

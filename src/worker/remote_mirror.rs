@@ -10,6 +10,7 @@ use super::{
     memory::{Memory, RememberedMirror},
     repository::Stargate,
     trouble::{Trouble, Troubles},
+    watermarks::{FalseWatermark, Judged},
 };
 use crate::{
     journal::Backlog,
@@ -33,6 +34,8 @@ pub struct RemoteMirror<'a> {
     memory: Memory,
     /// Whether anything was asked or sent.
     asked: bool,
+    /// What it advertised last.
+    advertised: Option<Advertisement>,
     /// What a new memory says of the last comparison.
     compared: Compared,
 }
@@ -70,6 +73,7 @@ impl<'a> RemoteMirror<'a> {
             now,
             memory,
             asked: false,
+            advertised: None,
             compared: compared.unwrap_or_default(),
         }
     }
@@ -131,6 +135,32 @@ impl<'a> RemoteMirror<'a> {
         self.change(|memory| memory.missing = None);
     }
 
+    /// What it advertised last in this cycle.
+    pub fn advertised(&self) -> Option<&Advertisement> {
+        self.advertised.as_ref()
+    }
+
+    /// Which refs are mirrored.
+    pub fn refs(&self) -> &RefPatterns {
+        self.refs
+    }
+
+    /// The remote, the Stargate, and what is remembered of watermarks that are not at their ledgers.
+    pub fn parts(&mut self) -> (&mut Remote, &gix::Repository, &Judged) {
+        (self.remote, self.stargate.repository(), &self.memory.watermarks)
+    }
+
+    /// Remembers watermarks that are not at their ledgers, and where those stand now that were set back.
+    pub fn remember_watermarks(&mut self, found: &[FalseWatermark], judged: impl FnOnce(&Judged) -> Judged) {
+        self.change(|memory| {
+            memory.watermarks = judged(&memory.watermarks);
+            if let Some(mirror) = &mut memory.mirror {
+                let set_back = found.iter().filter(|found| found.set_back);
+                set_back.for_each(|found| mirror.set(found.name.as_bstr(), found.covered.as_deref()));
+            }
+        });
+    }
+
     /// Whether the mirror was asked anything, or sent.
     pub fn was_asked(&self) -> bool {
         self.asked
@@ -175,7 +205,9 @@ impl Mirror for RemoteMirror<'_> {
 
     fn advertisement(&mut self) -> Result<Advertisement, Error> {
         self.asked = true;
-        self.remote.advertisement()
+        let advertisement = self.remote.advertisement()?;
+        self.advertised = Some(advertisement.clone());
+        Ok(advertisement)
     }
 
     fn push(&mut self, advertisement: &Advertisement, commands: Vec<Command>) -> Result<Report, Error> {

@@ -3,7 +3,7 @@ use bstr::ByteSlice;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{comparison::FailedComparison, cycle::Settled, missing::Missing};
+use super::{comparison::FailedComparison, cycle::Settled, missing::Missing, watermarks::FalseWatermark};
 use crate::{
     mirror::Change,
     push::{Outcome, Traffic, Verdict},
@@ -29,6 +29,8 @@ pub struct CycleReport {
     pub missing: Option<Missing>,
     /// Why the refs of both sides could not be compared; none where they were, or need not be.
     pub comparison: Option<FailedComparison>,
+    /// Watermarks on the mirror that were found to be false.
+    pub watermarks: Vec<FalseWatermark>,
     /// Requests that were made.
     pub http_requests: u64,
     /// Bytes of their bodies.
@@ -114,6 +116,15 @@ impl CycleReport {
         self
     }
 
+    /// The same, with watermarks that were found to be false: one that could not be set back is left to do.
+    pub(super) fn with_watermarks(mut self, found: Vec<FalseWatermark>) -> Self {
+        if found.iter().any(|found| !found.set_back) {
+            self.outcome = CycleOutcome::Incomplete;
+        }
+        self.watermarks = found;
+        self
+    }
+
     /// The report of a cycle without a push, and what is missing for one.
     pub(super) fn local_only(missing: Missing, pending: usize, failed: usize) -> Self {
         CycleReport {
@@ -141,6 +152,7 @@ impl CycleReport {
             unwritten: 0,
             missing: None,
             comparison: None,
+            watermarks: Vec::new(),
             http_requests: 0,
             bytes_sent: 0,
             elapsed_ms: 0,

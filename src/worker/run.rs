@@ -237,7 +237,17 @@ impl<'a> Work<'a> {
             self.work_off(mirror, &backlog, &mut report)?;
         }
         self.maintain(&backlog);
-        let report = report.with_unwritten(reconciled.unwritten);
+        let in_order = |namespace: &BStr| {
+            let mut groups = report.groups.iter().filter(|group| group.watermark.is_some());
+            groups.any(|group| {
+                group
+                    .namespace
+                    .as_deref()
+                    .is_some_and(|label| label == namespace.to_string())
+            })
+        };
+        let watermarks = mirror.set_back_watermarks(&in_order);
+        let report = report.with_unwritten(reconciled.unwritten).with_watermarks(watermarks);
         Ok(report.with_comparison(reconciled.failed, mirror.compares_again_at()))
     }
 

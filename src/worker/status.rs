@@ -5,7 +5,7 @@ use bstr::ByteSlice;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Memory, RunError};
+use super::{Memory, RunError, watermarks::JudgedWatermark};
 use crate::{
     journal::{self, Backlog, intent},
     mirror::watermark::group_label,
@@ -37,6 +37,8 @@ pub struct RepositoryStatus {
     pub missing: Option<String>,
     /// The comparison of both sides, where the last one failed.
     pub comparison: Option<ComparisonStatus>,
+    /// Watermarks on the mirror that were found to be false, until their namespaces are in order.
+    pub watermarks: Vec<WatermarkStatus>,
     /// Why what the worker remembers is not known.
     pub forgotten: Option<String>,
     /// Groups with pending entries, by name.
@@ -71,10 +73,41 @@ pub struct ComparisonStatus {
     pub next_try: Option<Timestamp>,
 }
 
+/// A watermark that was found to be false.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct WatermarkStatus {
+    /// The namespace.
+    pub namespace: String,
+    /// Where the watermark was found.
+    pub found_at: String,
+    /// Where it stands now; none when it was deleted.
+    pub stands_at: Option<String>,
+    /// Where the ledger stands on the mirror; none when there is none.
+    pub ledger: Option<String>,
+    /// Whether it was set back to what the ledger covers.
+    pub set_back: bool,
+}
+
+fn watermarks(memory: &Memory) -> Vec<WatermarkStatus> {
+    let was_false = |(namespace, judged): (&String, &JudgedWatermark)| {
+        let seen = judged.was_false.as_ref()?;
+        Some(WatermarkStatus {
+            namespace: namespace.clone(),
+            found_at: seen.watermark.clone(),
+            stands_at: judged.watermark.clone(),
+            ledger: judged.ledger.clone(),
+            set_back: seen.set_back,
+        })
+    };
+    memory.watermarks.iter().filter_map(was_false).collect()
+}
+
 impl RepositoryStatus {
     /// Whether everything is mirrored, as far as is known.
     pub fn is_settled(&self) -> bool {
-        self.pending + self.failed == 0 && self.comparison.is_none()
+        self.pending + self.failed == 0
+            && self.comparison.is_none()
+            && self.watermarks.iter().all(|watermark| watermark.set_back)
     }
 }
 
@@ -131,6 +164,7 @@ fn standing(backlog: &Backlog, memory: &Memory, intents: usize, now: Timestamp) 
             reason: failed.reason.clone(),
             next_try: Timestamp::from_second(failed.next_try).ok(),
         }),
+        watermarks: watermarks(memory),
         forgotten: None,
         groups: groups.into_values().collect(),
     }

@@ -10,6 +10,7 @@ use super::{
     missing::Missing,
     report::GroupReport,
     run::{Environment, Options, RunError, Work},
+    watermarks::{FalseWatermark, false_watermarks},
 };
 use crate::{
     clock::Clock,
@@ -31,6 +32,8 @@ pub struct SyncReport {
     pub missing: Option<Missing>,
     /// Every mirrored ref of either side, in order of name.
     pub refs: Vec<SyncRef>,
+    /// Watermarks on the mirror that promise more than it has.
+    pub watermarks: Vec<FalseWatermark>,
     /// What was pushed by force.
     pub groups: Vec<GroupReport>,
 }
@@ -86,9 +89,9 @@ impl SyncReport {
             .any(|one| matches!(one.standing, "behind" | "diverged" | "extra" | "broken"))
     }
 
-    /// Whether both sides are the same.
+    /// Whether both sides are the same, and no watermark is false.
     pub fn is_equal(&self) -> bool {
-        self.refs.iter().all(|one| one.standing == "equal")
+        self.watermarks.is_empty() && self.refs.iter().all(|one| one.standing == "equal")
     }
 }
 
@@ -113,8 +116,11 @@ pub fn compare_refs(
         Ok(remote) => remote,
         Err(missing) => return Ok(SyncReport::local_only(missing)),
     };
-    let compared = compare_with(&work, &mut remote)?;
-    Ok(SyncReport::new(Some(&remote), &compared))
+    let (compared, watermarks) = compare_with(&work, &mut remote)?;
+    Ok(SyncReport {
+        watermarks,
+        ..SyncReport::new(Some(&remote), &compared)
+    })
 }
 
 /// Takes what differs on the mirror by force, as `force` says: each ref becomes what it is in the Stargate, or goes. Every
@@ -136,7 +142,7 @@ pub fn force(
         Ok(remote) => remote,
         Err(missing) => return Ok(SyncReport::local_only(missing)),
     };
-    let compared = compare_with(&work, &mut remote)?;
+    let (compared, _) = compare_with(&work, &mut remote)?;
     let taken = chosen(&compared, force)?;
     check_deletions(&taken, &compared, force)?;
     let updates = taken
@@ -152,16 +158,20 @@ pub fn force(
     cycle.rules.force = true;
     cycle.rules.deletes = true;
     let (settled, _) = work.carry(cycle, &mut work.mirror(&mut remote), &entries)?;
-    let compared = compare_with(&work, &mut remote)?;
+    let (compared, watermarks) = compare_with(&work, &mut remote)?;
     let mut report = SyncReport::new(Some(&remote), &compared);
+    report.watermarks = watermarks;
     report.groups = settled.iter().map(GroupReport::settled).collect();
     Ok(report)
 }
 
-fn compare_with(work: &Work<'_>, remote: &mut Remote) -> Result<Vec<Compared>, RunError> {
+fn compare_with(work: &Work<'_>, remote: &mut Remote) -> Result<(Vec<Compared>, Vec<FalseWatermark>), RunError> {
     let refs = work.mirror(remote).advertisement()?.refs;
+    let repository = work.stargate.repository();
+    let watermarks = false_watermarks(repository.git_dir(), remote, repository, &refs, &work.config.refs)?;
     let local = work.stargate.mirrored_refs(&work.config.refs);
-    Ok(compare(&local, &refs, &work.stargate, &work.cycle().rules))
+    let compared = compare(&local, &refs, &work.stargate, &work.cycle().rules);
+    Ok((compared, watermarks))
 }
 
 fn chosen<'a>(compared: &'a [Compared], force: &Force) -> Result<Vec<&'a Compared>, ForceError> {
@@ -209,6 +219,7 @@ impl SyncReport {
             remote: remote.map(|remote| remote.location().to_string()),
             refs: compared.iter().map(sync_ref).collect(),
             groups: Vec::new(),
+            watermarks: Vec::new(),
             missing: None,
         }
     }
