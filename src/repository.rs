@@ -137,7 +137,14 @@ fn at(path: &Path) -> Result<gix::discover::repository::Path, gix::Error> {
     let around = path.join(".git");
     let (path, kind) = match is_git(&around) {
         Ok(kind) => (around, kind),
-        Err(_) => (path.to_owned(), is_git(path)?),
+        Err(_) => match is_git(path) {
+            Ok(kind) => (path.to_owned(), kind),
+            Err(_) if !path.try_exists().unwrap_or(true) => {
+                let what = format!("{path:?} does not appear to be a git repository");
+                return Err(gix::Error::from_error(io::Error::other(what)));
+            }
+            Err(error) => return Err(error),
+        },
     };
     let current = std::env::current_dir().map_err(gix::Error::from_error)?;
     let found = repository::Path::from_dot_git_dir(path, kind, &current);

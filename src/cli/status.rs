@@ -14,8 +14,7 @@ Examples:
   stargate-mirror status --repo /srv/git/o/r.git
   stargate-mirror status --json | jq .oldest_pending_age_s
 
-Exit codes: 0 everything is mirrored, 1 something is pending or has failed, or the refs could not be compared,
-4 the repository's format is not understood, 5 the journal cannot be read";
+Exit codes: 0 everything is mirrored, 1 something is pending or has failed, or the refs could not be compared, 4 the repository's format is not understood, 5 the journal cannot be read";
 
 /// Show what is pending, since when, and why.
 ///

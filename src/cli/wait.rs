@@ -131,7 +131,8 @@ fn local_repository(args: &Args) -> Result<Option<gix::Repository>, Failure> {
 /// The repository around the current directory. Nobody asked for it: where there is none that can be read, the mirror is
 /// asked for everything.
 fn around_here() -> Option<gix::Repository> {
-    let git_dir = repository::locate(None).ok()?;
+    let located = repository::locate(None).inspect_err(|error| tracing::debug!(%error, "no repository around here"));
+    let git_dir = located.ok()?;
     match repository::open(&git_dir) {
         Ok(repository) => Some(repository),
         Err(error) => {

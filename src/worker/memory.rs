@@ -90,7 +90,12 @@ impl Memory {
             ))));
         }
         let bytes = fs::read(&path).map_err(named)?;
-        serde_json::from_slice(&bytes).map_err(|error| named(error.into()))
+        let memory: Memory = serde_json::from_slice(&bytes).map_err(|error| named(error.into()))?;
+        // A ref that was left out would look like one that the mirror does not have.
+        match memory.mirror.as_ref().is_none_or(RememberedMirror::has_ids) {
+            true => Ok(memory),
+            false => Err(named(io::Error::other("an object id in it is none"))),
+        }
     }
 
     /// What is remembered of this mirror.
@@ -146,6 +151,11 @@ impl RememberedMirror {
         self.reconciled_at = at.as_second();
         local.clone_into(&mut self.local);
         self
+    }
+
+    fn has_ids(&self) -> bool {
+        let mut ids = self.refs.values();
+        ids.all(|id| ObjectId::from_hex(id.as_bytes()).is_ok())
     }
 
     /// Which mirror it is about, without secrets.
@@ -251,7 +261,13 @@ mod tests {
     #[test]
     fn damage_is_no_memory() {
         let folder = tempfile::tempdir().unwrap();
-        for damage in ["", "{", "[]", "{\"mirror\":1}"] {
+        let mut no_id = mirror();
+        no_id.set("refs/kv/main".into(), Some("a1"));
+        let no_id = serde_json::to_string(&Memory {
+            mirror: Some(no_id),
+            ..Default::default()
+        });
+        for damage in ["", "{", "[]", "{\"mirror\":1}", &no_id.unwrap()] {
             fs::write(folder.path().join(MEMORY_FILE), damage).unwrap();
             assert_eq!(Memory::load(folder.path()), Memory::default(), "{damage}");
             let error = Memory::read(folder.path()).unwrap_err().to_string();

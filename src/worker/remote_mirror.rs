@@ -93,7 +93,7 @@ impl<'a> RemoteMirror<'a> {
         };
         // A clock that went backwards says nothing.
         Duration::try_from(age).map_or(true, |age| age >= RECONCILE_INTERVAL)
-            || (fingerprint(local) != self.compared.local && moved())
+            || (fingerprint(local).is_none_or(|now| now != self.compared.local) && moved())
     }
 
     /// Groups that have failed.
@@ -180,7 +180,7 @@ impl<'a> RemoteMirror<'a> {
     pub fn remember_reconciled(&mut self, advertisement: Advertisement, local: &BTreeMap<BString, ObjectId>) {
         self.compared = Compared {
             at: self.now,
-            local: fingerprint(local),
+            local: fingerprint(local).unwrap_or_default(),
         };
         self.remember(Some(advertisement));
     }
@@ -237,15 +237,14 @@ impl Mirror for RemoteMirror<'_> {
     }
 }
 
-/// Short for all of these refs: another list of refs has another one.
-fn fingerprint(refs: &BTreeMap<BString, ObjectId>) -> String {
+/// Short for all of these refs: another list of refs has another one. None where there is none for it, which is like no
+/// other.
+fn fingerprint(refs: &BTreeMap<BString, ObjectId>) -> Option<String> {
     let mut hasher = gix::hash::hasher(gix::hash::Kind::Sha1);
     for (name, id) in refs {
         hasher.update(id.as_slice());
         hasher.update(name.as_bytes());
         hasher.update(b"\n");
     }
-    hasher
-        .try_finalize()
-        .map_or_else(|_| String::new(), |id| id.to_string())
+    hasher.try_finalize().ok().map(|id| id.to_string())
 }

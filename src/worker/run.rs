@@ -494,6 +494,7 @@ fn report(outcome: CycleOutcome, backlog: &Backlog) -> CycleReport {
 
 /// The mirror's name or URL: a flag, else the configuration, else `GITHUB_REPO_URL`.
 pub fn remote_name(flag: Option<String>, configured: Option<String>, environment: Environment<'_>) -> Option<String> {
-    let variable = || environment("GITHUB_REPO_URL").and_then(|value| value.into_string().ok());
+    // What is not UTF-8 is no URL, which is said when it is used: it is not the same as none.
+    let variable = || environment("GITHUB_REPO_URL").map(|value| value.to_string_lossy().into_owned());
     flag.or(configured).or_else(variable).filter(|name| !name.is_empty())
 }
