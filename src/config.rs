@@ -82,8 +82,8 @@ impl Default for Config {
     }
 }
 
-/// Reads the configuration that git would use in the repository at `git_dir`: system, user, repository, environment,
-/// includes followed. Runs no git.
+/// Reads the configuration that git would use in the repository at `git_dir`: system, user, repository, its work tree
+/// (`extensions.worktreeConfig`), environment; includes followed. Runs no git.
 ///
 /// # Errors
 /// A file that cannot be read or is not git configuration.
@@ -123,8 +123,30 @@ pub fn git_config(git_dir: &Path) -> Result<gix::config::File, gix::Error> {
         ..Default::default()
     };
     let mut file = File::from_paths_metadata(globals.chain([local]), options)?.unwrap_or_default();
+    let of_work_tree = git_dir.join("config.worktree");
+    if file.boolean("extensions.worktreeConfig")?.unwrap_or_default() && of_work_tree.is_file() {
+        let of_work_tree = Metadata {
+            path: Some(of_work_tree),
+            source: Source::Worktree,
+            level: 0,
+            trust: gix::sec::Trust::Full,
+        };
+        file.append(File::from_paths_metadata([of_work_tree], options)?.unwrap_or_default())?;
+    }
     file.append(File::from_environment_overrides()?)?;
     Ok(file)
+}
+
+/// Whether the configuration of the repository at `git_dir` itself, includes followed, has a `[stargate]` section.
+///
+/// # Errors
+/// A file that cannot be read or is not git configuration.
+pub fn has_section(git_dir: &Path) -> Result<bool, gix::Error> {
+    use gix::config::Source;
+
+    let sections = git_config(git_dir)?;
+    let mut sections = sections.sections_by_name("stargate").into_iter().flatten();
+    Ok(sections.any(|section| matches!(section.meta().source, Source::Local | Source::Worktree)))
 }
 
 /// The mode that git would give to a folder of 0755 in a repository that is shared (git-config, `core.sharedRepository`);

@@ -42,7 +42,8 @@
 //! cli        one file per subcommand, report (library error -> hint, exit code), output; printing lives here
 //!
 //! worker     driver of the refs' mirror: watch (many repositories), schedule, notice; run (one), cycle (attempts), sending
-//!            (pushes of one), remote_mirror, memory, trouble, repository, lock, report; sync, wait
+//!            (pushes of one), remote_mirror, memory, trouble, comparison, missing, repository, root (all below a folder), lock,
+//!            report; watermarks (false ones are set back), ancestry; sync, wait
 //! relay      a source of events over HTTP: server (connections), routes, access, body, answer, page (PURE), stream (listeners),
 //!            connection; store, commit (the one who writes), replay, index (PURE), line
 //! by_refspec driver of one push, as `git push` makes it: run, driver, tracking (remote-tracking refs)

@@ -204,6 +204,27 @@ fn only_storage_fsyncs_locks_and_renames() {
 }
 
 #[test]
+fn only_one_room_opens_repositories() {
+    let verbs = [
+        "gix::open(",
+        "gix::open_opts(",
+        "gix::discover(",
+        "ThreadSafeRepository::open",
+        "Options::default().open(",
+    ];
+    for (room, file, text) in rooms().into_iter().filter(|(room, ..)| room != "repository") {
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+        for verb in verbs {
+            assert!(
+                !code.contains(verb),
+                "src/{}: {room} does {verb} itself",
+                file.display()
+            );
+        }
+    }
+}
+
+#[test]
 fn the_readers_of_use_lines_see_every_form() {
     let text = "use crate::{\n    event::Event,\n    journal::{Entry, Status},\n    ref_update::RefUpdate,\n};\nuse crate::config;\n// use crate::cli;\nlet x = crate::mirror::watermark::f();";
     assert_eq!(imports(text), ["event", "journal", "ref_update", "config", "mirror"]);

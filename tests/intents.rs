@@ -14,14 +14,15 @@ use std::{
 use bstr::BStr;
 use durable::{
     clock::{Clock, SystemClock},
-    journal::{Backlog, Entry, Recovered, Source, Writer},
-    refs::{LocalRef, Refs},
     storage::{Disk, Storage},
 };
 use gix::ObjectId;
 use jiff::Timestamp;
 use serde_json::json;
-use stargate_mirror::journal::{Backlog, Entry, Recovered, Source, Writer};
+use stargate_mirror::{
+    journal::{Backlog, Entry, Recovered, Source, Writer},
+    refs::{LocalRef, Refs},
+};
 use support::stargate::{HOOK, SOME_ID, Stargate, creation, feed, git, git_command, stderr, try_git};
 
 /// What touches the disk.

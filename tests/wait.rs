@@ -28,8 +28,10 @@ fn mirror(filter: bool) -> (Mirror, [String; 3]) {
     let first = git(&path, ["commit-tree", "-m", "first", &tree]);
     let second = git(&path, ["commit-tree", "-m", "second", "-p", &first, &tree]);
     let third = git(&path, ["commit-tree", "-m", "third", "-p", &second, &tree]);
-    git(&path, ["update-ref", "refs/kv-mirror/main", &second]);
-    git(&path, ["update-ref", "refs/kv-mirror/main2", &third]);
+    for family in ["kv", "kv-mirror"] {
+        git(&path, ["update-ref", &format!("refs/{family}/main"), &second]);
+        git(&path, ["update-ref", &format!("refs/{family}/main2"), &third]);
+    }
     (mirror, [first, second, third])
 }
 
@@ -158,4 +160,50 @@ fn json_is_one_object() {
         (report["outcome"].as_str(), report["watermark"].as_str()),
         (Some("timed-out"), Some(second.as_str()))
     );
+}
+
+/// Moves the ledger of `main` away from its watermark.
+fn move_ledger(mirror: &Mirror, to: Option<&str>) {
+    let path = mirror.path("o/r.git");
+    match to {
+        Some(commit) => git(&path, ["update-ref", "refs/kv/main", commit]),
+        None => git(&path, ["update-ref", "-d", "refs/kv/main"]),
+    };
+}
+
+#[test]
+fn a_mirror_that_was_rewound_has_its_own_word_and_the_exit_of_a_timeout() {
+    let (mirror, [first, second, third]) = mirror(true);
+    let url = mirror.url("o/r.git");
+    for ledger in [Some(first.as_str()), None] {
+        move_ledger(&mirror, ledger);
+        for commit in [&first, &second] {
+            let (exit, said) = wait(&url, commit, &["--timeout", "200ms", "--json"]);
+            assert_eq!(exit, 10, "{said}");
+            let report: serde_json::Value = serde_json::from_str(&said).expect("one JSON object");
+            assert_eq!(
+                (
+                    report["outcome"].as_str(),
+                    report["watermark"].as_str(),
+                    report["ledger"].as_str()
+                ),
+                (Some("rewound"), Some(second.as_str()), ledger)
+            );
+        }
+        let (exit, said) = wait(&url, &second, &["--timeout", "200ms"]);
+        assert_eq!(exit, 10, "{said}");
+        assert!(said.contains("was rewound") && said.contains(&second), "{said}");
+    }
+    // A ledger that is beyond the watermark has all that the watermark promises.
+    move_ledger(&mirror, Some(&third));
+    assert_eq!(wait(&url, &first, &[]).0, 0);
+}
+
+#[test]
+fn watermark_and_ledger_are_asked_for_in_one_request() {
+    let (mirror, [_, second, _]) = mirror(true);
+    let (_, said) = wait(&mirror.url("o/r.git"), &second, &["--json"]);
+    let report: serde_json::Value = serde_json::from_str(&said).expect("one JSON object");
+    // Capabilities, and one look at both refs.
+    assert_eq!(report["http_requests"], 2, "{report}");
 }

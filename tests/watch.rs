@@ -145,6 +145,61 @@ fn a_root_is_walked_and_a_new_repository_is_noticed() {
     assert_eq!(watch.ended(), 0);
 }
 
+#[test]
+fn a_repository_that_is_refused_is_told_and_the_others_go_on() {
+    let mirror = Mirror::start();
+    mirror.create("o/r.git", Format::Sha1);
+    let (refused, _) = stargate(&mirror.url("o/other.git"));
+    git(&refused.git_dir, ["refs", "migrate", "--ref-format=reftable"]);
+    let (stargate, client) = stargate(&mirror.url("o/r.git"));
+    let repositories = [&refused, &stargate].map(|one| one.git_dir.display().to_string());
+    let mut watch = Watch::start(&["--repo", &repositories[0], "--repo", &repositories[1]]);
+    watch.until(&["no cycle", "refstorage = reftable", "git refs migrate"]);
+    let commit = push(&client);
+    wait(&commit, &mirror.url("o/r.git"));
+    watch.signal(Signal::TERM);
+    assert_eq!(watch.ended(), 0);
+}
+
+#[test]
+fn an_empty_root_says_so_and_a_repository_without_a_journal_is_noticed() {
+    let mirror = Mirror::start();
+    mirror.create("o/r.git", Format::Sha1);
+    let root = tempfile::tempdir().expect("a folder");
+    let mut watch = Watch::start(&["--root", &root.path().display().to_string()]);
+    watch.until(&["no repository below", &root.path().display().to_string()]);
+    let stargate = Stargate::bare();
+    stargate.configure("stargate.remote", &mirror.url("o/r.git"));
+    let commit = push(&stargate.client("first"));
+    std::fs::rename(&stargate.git_dir, root.path().join("new.git")).expect("a move");
+    watch.signal(Signal::HUP);
+    wait(&commit, &mirror.url("o/r.git"));
+    watch.signal(Signal::TERM);
+    assert_eq!(watch.ended(), 0);
+}
+
+#[test]
+fn what_is_missing_for_a_push_is_told_once() {
+    let stargate = Stargate::with_hook();
+    push(&stargate.client("first"));
+    let mut watch = Watch::start(&["--repo", &stargate.git_dir.display().to_string()]);
+    let mut told = 0;
+    for cycle in 0..3 {
+        if cycle > 0 {
+            watch.signal(Signal::HUP);
+        }
+        let mut line = String::new();
+        while !line.contains("outcome=LocalOnly") {
+            line.clear();
+            assert!(watch.said.read_line(&mut line).expect("a line") > 0);
+            told += usize::from(line.contains("stargate.remote"));
+        }
+    }
+    assert_eq!(told, 1);
+    watch.signal(Signal::TERM);
+    assert_eq!(watch.ended(), 0);
+}
+
 /// Makes the groups that have failed rest for long.
 fn rest_for_long(stargate: &Stargate) {
     let path = stargate.git_dir.join(".stargate/worker.json");

@@ -1,15 +1,13 @@
 //! Why a push did not come to the refs.
-use std::path::PathBuf;
-
 use bstr::BString;
-use git_push::refspec::RefspecError;
+use git_push::{self, refspec::RefspecError, repository::OpenError};
 
 /// Why there was no push.
 #[derive(Debug, thiserror::Error)]
 pub enum PushError {
-    /// The repository cannot be opened.
-    #[error("cannot open the repository {0}: {1}")]
-    Repository(PathBuf, gix::Error),
+    /// The repository cannot be opened, or its format is not understood.
+    #[error(transparent)]
+    Repository(#[from] OpenError),
     /// The refspecs ask for nothing that can be done.
     #[error(transparent)]
     Refspec(#[from] RefspecError),

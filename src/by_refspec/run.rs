@@ -3,7 +3,7 @@ use std::{ffi::OsString, path::Path};
 
 use bstr::{BStr, BString, ByteSlice};
 use durable::clock::Clock;
-use git_push::{Connection, Observer, lease::Lease, refspec::Refspecs};
+use git_push::{self, Connection, Observer, lease::Lease, refspec::Refspecs, repository};
 use git_push_transport::{Remote, Settings, resolve};
 use gix::{Repository, remote::Direction};
 
@@ -48,7 +48,7 @@ pub fn run(
     observer: &dyn Observer,
 ) -> Result<PushReport, PushError> {
     let started = clock.elapsed();
-    let mut repository = gix::open(git_dir).map_err(|error| PushError::Repository(git_dir.into(), error))?;
+    let mut repository = repository::open(git_dir)?;
     repository.object_cache_size_if_unset(4 * 1024 * 1024);
     let order = order(&repository, options)?;
     let name = options.remote.as_bstr();

@@ -8,6 +8,7 @@ use std::{
 
 use bstr::{BStr, ByteSlice};
 use durable::{clock::SystemClock, storage::Disk};
+use git_push::repository;
 use git_push_transport::{Remote, Settings, resolve};
 use gix::{ObjectId, refs::transaction::PreviousValue};
 
@@ -183,8 +184,8 @@ impl Demo {
         let mut fence = RemoteFence::new(&mut remote, BStr::new("main"), None);
         let waited = worker::wait(&mut fence, commit, Duration::from_secs(10), &SystemClock::default())?;
         match waited {
-            Waited::Visible { .. } => println!("\n5. wait --oid {commit}: visible"),
-            Waited::TimedOut { .. } => return Err(Failure::new(Exit::TimedOut, "wait timed out")),
+            Waited::Visible(_) => println!("\n5. wait --oid {commit}: visible"),
+            Waited::TimedOut { .. } | Waited::Rewound(_) => return Err(Failure::new(Exit::TimedOut, "wait timed out")),
         }
         Ok(())
     }
@@ -213,7 +214,7 @@ impl Demo {
     }
 
     fn show_mirror(&self) -> Result<(), Failure> {
-        let mirror = gix::open(&self.mirror).map_err(|e| failed("open the mirror", e))?;
+        let mirror = repository::open(&self.mirror).map_err(|e| failed("open the mirror", e))?;
         for name in [LEDGER, INDEX, WATERMARK] {
             let stands = self
                 .id(&mirror, name)

@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 
 use bstr::BStr;
 use durable::storage::Disk;
-use git_push::Connection;
+use git_push::{self, Advertisement, Connection, repository};
 use git_push_transport::{Remote, Settings, resolve};
 use serde::Serialize;
 
@@ -72,8 +72,7 @@ struct Diagnosis {
 /// There is no repository, or it cannot be opened.
 pub fn main(args: &Args) -> Result<Exit, Failure> {
     let git_dir = super::repository(args.repo.as_deref())?;
-    let repository = gix::open(&git_dir)
-        .map_err(|error| Failure::new(Exit::Failed, format!("cannot open the repository: {error}")))?;
+    let repository = repository::open(&git_dir)?;
     let config = Config::load(&git_dir)
         .map_err(|error| Failure::new(Exit::Failed, format!("cannot read git's configuration: {error}")))?;
     let mut checks = settings(&config);
@@ -81,7 +80,7 @@ pub fn main(args: &Args) -> Result<Exit, Failure> {
     checks.push(durable(&git_dir));
     checks.extend(refs(&git_dir)?);
     checks.extend(journal(&git_dir));
-    checks.push(mirror(args, &config, &repository));
+    checks.extend(mirror(args, &config, &repository));
     let diagnosis = Diagnosis { checks };
     match args.json {
         true => println!(
@@ -230,35 +229,46 @@ fn journal(git_dir: &Path) -> Vec<Check> {
     checks
 }
 
-fn mirror(args: &Args, config: &Config, repository: &gix::Repository) -> Check {
+fn mirror(args: &Args, config: &Config, repository: &gix::Repository) -> Vec<Check> {
     let configured = config.remote.as_ref().map(ToString::to_string);
     let Some(name) = worker::remote_name(args.remote.clone(), configured, &environment) else {
-        return Check::new(
-            "mirror",
-            Verdict::Warning,
-            "none is named: nothing is pushed (local-only)",
-        )
-        .hint("set stargate.remote in the repository, or GITHUB_REPO_URL");
+        let found = "none is named: nothing is pushed (local-only)";
+        return vec![
+            Check::new("mirror", Verdict::Warning, found)
+                .hint("set stargate.remote in the repository, or GITHUB_REPO_URL"),
+        ];
     };
-    asked(&name, repository).unwrap_or_else(|error| {
-        let check = Check::new("mirror", Verdict::Problem, error.to_string());
-        match error.hint() {
-            Some(hint) => check.hint(hint),
-            None => check,
-        }
-    })
+    asked(&name, config, repository).unwrap_or_else(|error| vec![failed("mirror", &error)])
+}
+
+fn failed(what: &'static str, error: &git_push::Error) -> Check {
+    let check = Check::new(what, Verdict::Problem, error.to_string());
+    match error.hint() {
+        Some(hint) => check.hint(hint),
+        None => check,
+    }
 }
 
 /// What the mirror says to who is about to push.
-fn asked(name: &str, repository: &gix::Repository) -> Result<Check, git_push::Error> {
+fn asked(name: &str, config: &Config, repository: &gix::Repository) -> Result<Vec<Check>, git_push::Error> {
     let location = resolve(BStr::new(name), Some(repository))?;
     let settings = Settings::from_environment(environment)?.with_git_config(repository)?;
     let shown = location.to_string();
     if !settings.has_credentials_for(&location) {
         let found = format!("there are no credentials for {shown}: nothing is pushed (local-only)");
-        return Ok(Check::new("mirror", Verdict::Warning, found).hint("set GITHUB_PAT or GITHUB_PAT_FILE"));
+        return Ok(vec![
+            Check::new("mirror", Verdict::Warning, found).hint("set GITHUB_PAT or GITHUB_PAT_FILE"),
+        ]);
     }
-    let advertisement = Remote::open(location, &settings)?.advertisement()?;
+    let mut remote = Remote::open(location, &settings)?;
+    let advertisement = remote.advertisement()?;
+    let mut checks = vec![offers(&shown, &advertisement, repository)];
+    checks.extend(watermarks(&mut remote, &advertisement, config, repository));
+    Ok(checks)
+}
+
+/// Whether what the mirror offers is enough for a push.
+fn offers(shown: &str, advertisement: &Advertisement, repository: &gix::Repository) -> Check {
     let format = advertisement
         .capabilities
         .value("object-format")
@@ -267,12 +277,32 @@ fn asked(name: &str, repository: &gix::Repository) -> Result<Check, git_push::Er
     let ours = repository.object_hash().to_string();
     if theirs != ours {
         let found = format!("{shown} has objects of {theirs}, this repository of {ours}");
-        return Ok(Check::new("mirror", Verdict::Problem, found));
+        return Check::new("mirror", Verdict::Problem, found);
     }
     if !advertisement.capabilities.offers("atomic") {
         let found = format!("{shown} does not offer atomic pushes, without which nothing is pushed");
-        return Ok(Check::new("mirror", Verdict::Problem, found));
+        return Check::new("mirror", Verdict::Problem, found);
     }
     let found = format!("{shown} answers, and has {} ref(s)", advertisement.refs.len());
-    Ok(Check::new("mirror", Verdict::Ok, found))
+    Check::new("mirror", Verdict::Ok, found)
+}
+
+/// Whether each watermark on the mirror is covered by its ledger there.
+fn watermarks(
+    remote: &mut Remote,
+    advertisement: &Advertisement,
+    config: &Config,
+    repository: &gix::Repository,
+) -> Vec<Check> {
+    let git_dir = repository.git_dir();
+    match worker::false_watermarks(git_dir, remote, repository, &advertisement.refs, &config.refs) {
+        Err(error) => vec![failed("watermark", &error)],
+        Ok(found) => {
+            let check = |found: &worker::FalseWatermark| {
+                Check::new("watermark", Verdict::Problem, found.to_string())
+                    .hint("run `stargate-mirror run`; the server may not keep to the atomic pushes that it offers")
+            };
+            found.iter().map(check).collect()
+        }
+    }
 }

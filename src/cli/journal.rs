@@ -76,7 +76,7 @@ impl From<StatusName> for Status {
 /// # Errors
 /// The journal cannot be read or written; an entry is not there, or not to be tried again.
 pub fn main(args: &Args) -> Result<Exit, Failure> {
-    let git_dir = super::repository(args.repo.as_deref())?;
+    let git_dir = super::located(args.repo.as_deref())?;
     let config = Config::load(&git_dir)
         .map_err(|error| Failure::new(Exit::Failed, format!("cannot read git's configuration: {error}")))?;
     let clock = SystemClock::default();

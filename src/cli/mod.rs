@@ -29,10 +29,9 @@ use std::{
 };
 
 use clap::{CommandFactory, Parser, Subcommand};
-use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, layer::SubscriberExt, util::SubscriberInitExt};
-
-use crate::worker;
+use git_push::repository::{self, OpenError};
 use report::{Exit, Failure};
+use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
 /// The program's name.
 const NAME: &str = "stargate-mirror";
@@ -177,11 +176,23 @@ fn are_several(repositories: &[PathBuf], root: Option<&Path>, remote: Option<&st
     }
 }
 
-/// The git directory of `--repo`, else of `GIT_DIR`, else of the current directory.
+/// The git directory of `--repo`, else of `GIT_DIR`, else of the current directory, of a format that is understood.
 fn repository(given: Option<&Path>) -> Result<PathBuf, Failure> {
-    worker::discover(given).map_err(|error| {
+    let git_dir = located(given)?;
+    repository::open(&git_dir)?;
+    Ok(git_dir)
+}
+
+/// The same, of any format: for who only reads the journal, or says of each repository by itself that it is refused.
+fn located(given: Option<&Path>) -> Result<PathBuf, Failure> {
+    repository::locate(given).map_err(|error| {
         let place = given.map_or_else(|| ".".into(), |path| path.display().to_string());
-        Failure::new(Exit::Failed, format!("there is no Git repository at {place}: {error}"))
-            .hint("give --repo DIR, the path of the bare repository")
+        match error {
+            OpenError::Unreadable { cause, .. } => {
+                Failure::new(Exit::Failed, format!("there is no Git repository at {place}: {cause}"))
+                    .hint("give --repo DIR, the path of the bare repository")
+            }
+            error => error.into(),
+        }
     })
 }

@@ -1,7 +1,7 @@
 //! Library error to message, hint and exit code: all of the three live here.
 use std::{fmt, process::ExitCode};
 
-use git_push::{Outcome, refspec::RefspecError};
+use git_push::{self, Outcome, refspec::RefspecError, repository::OpenError};
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme};
 
 use crate::{
@@ -9,8 +9,8 @@ use crate::{
     events::{self, settings::BadSetting},
     hook::install::InstallError,
     journal::WriteError,
-    relay::{access::NoAccess, server::ServeError, store::OpenError},
-    worker::{CycleOutcome, CycleReport, GroupOutcome, GroupReport, RunError},
+    relay::{access::NoAccess, server::ServeError, store::OpenError as StoreError},
+    worker::{ComparisonOutcome, CycleOutcome, CycleReport, GroupOutcome, GroupReport, RunError},
 };
 
 /// What to do about a ref or an object that cannot be read.
@@ -128,8 +128,7 @@ impl From<git_push::Error> for Failure {
 impl From<PushError> for Failure {
     fn from(error: PushError) -> Self {
         let (exit, hint) = match &error {
-            PushError::Remote(_) => (Exit::Failed, None),
-            PushError::Repository(..) => (Exit::Failed, Some("run as the user that owns the repository")),
+            PushError::Remote(_) | PushError::Repository(_) => (Exit::Failed, None),
             PushError::DeleteTakesNames(_) => (Exit::Usage, Some("name what to delete, without a colon")),
             PushError::Lease(_) => (
                 Exit::Usage,
@@ -139,6 +138,7 @@ impl From<PushError> for Failure {
         };
         match (error, hint) {
             (PushError::Remote(error), _) => error.into(),
+            (PushError::Repository(error), _) => error.into(),
             (error, Some(hint)) => Failure::new(exit, error).hint(hint),
             (error, None) => Failure::new(exit, error),
         }
@@ -191,6 +191,17 @@ impl From<WriteError> for Failure {
     }
 }
 
+impl From<OpenError> for Failure {
+    fn from(error: OpenError) -> Self {
+        let exit = match error {
+            OpenError::Unreadable { .. } => Exit::Failed,
+            OpenError::NotUnderstood { .. } => Exit::Misconfigured,
+        };
+        let hint = error.hint();
+        Failure::new(exit, error).hint(hint)
+    }
+}
+
 impl From<RunError> for Failure {
     fn from(error: RunError) -> Self {
         let (exit, hint) = match error {
@@ -200,7 +211,8 @@ impl From<RunError> for Failure {
                 Exit::Misconfigured,
                 "correct the value with git config -f FILE KEY VALUE",
             ),
-            RunError::Repository(..) => (Exit::Failed, "run as the user that owns the repository"),
+            RunError::Repository(error) => return error.into(),
+            RunError::Unreadable(..) => (Exit::Failed, "run as the user that owns the repository"),
             RunError::Lock(..) | RunError::Read(..) => (
                 Exit::Failed,
                 "run as the user that owns the repository; nothing was sent",
@@ -224,13 +236,13 @@ impl From<NoAccess> for Failure {
     }
 }
 
-impl From<OpenError> for Failure {
-    fn from(error: OpenError) -> Self {
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
         match error {
-            OpenError::Locked(_) => {
+            StoreError::Locked(_) => {
                 Failure::new(Exit::Locked, error).hint("end it, or choose another folder with --data")
             }
-            OpenError::Log(_) => Failure::new(Exit::Failed, error).hint("nothing of what is stored was changed"),
+            StoreError::Log(_) => Failure::new(Exit::Failed, error).hint("nothing of what is stored was changed"),
         }
     }
 }
@@ -256,6 +268,7 @@ impl From<events::Error> for Failure {
     fn from(error: events::Error) -> Self {
         let exit = match error.kind() {
             events::Kind::Refused => Exit::Refused,
+            events::Kind::Misconfigured => Exit::Misconfigured,
             events::Kind::Busy => Exit::Locked,
             events::Kind::Failed => Exit::Failed,
         };
@@ -291,7 +304,10 @@ pub fn cycle_exit(report: &CycleReport) -> Exit {
     }
     // What a dry run leaves pending is not left over.
     let is_planned = |group: &GroupReport| group.outcome == GroupOutcome::Planned;
-    let at_least = if report.groups.iter().any(is_planned) {
+    let comparison = report.comparison.as_ref().map(|failed| failed.outcome);
+    let at_least = if comparison == Some(ComparisonOutcome::Misconfigured) {
+        Exit::Misconfigured
+    } else if comparison.is_none() && report.watermarks.is_empty() && report.groups.iter().any(is_planned) {
         Exit::Done
     } else {
         Exit::Incomplete

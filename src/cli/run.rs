@@ -5,7 +5,9 @@ use durable::clock::SystemClock;
 use git_push::Outcome;
 
 use super::report::{Exit, Failure, REPAIR, cycle_exit};
-use crate::worker::{self, CycleOutcome, CycleReport, GroupOutcome, GroupReport, Options, RefVerdict};
+use crate::worker::{
+    self, CycleOutcome, CycleReport, FailedComparison, GroupOutcome, GroupReport, Options, RefVerdict,
+};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -26,7 +28,7 @@ pub struct Args {
     /// A repository; repeatable [default: GIT_DIR, else found from the current directory]
     #[arg(long = "repo", value_name = "DIR")]
     repositories: Vec<PathBuf>,
-    /// Every repository below this folder that has a journal
+    /// Every repository below this folder that has stargate.remote, a [stargate] section or a journal
     #[arg(long, value_name = "DIR")]
     root: Option<PathBuf>,
     /// The mirror of a single repository, instead of stargate.remote: a URL, a path, or the name of a remote
@@ -70,12 +72,20 @@ pub fn main(args: &Args) -> Result<Exit, Failure> {
 fn repositories(args: &Args) -> Result<Vec<PathBuf>, Failure> {
     let mut found = Vec::new();
     for given in &args.repositories {
-        found.push(super::repository(Some(given))?);
+        // One that is refused does not stop the others: its cycle says so.
+        found.push(super::located(Some(given))?);
     }
     if let Some(root) = &args.root {
         let below = worker::find_repositories(root)
             .map_err(|error| Failure::new(Exit::Failed, format!("cannot read {}: {error}", root.display())))?;
-        found.extend(below);
+        for (folder, why) in &below.unsearched {
+            tracing::warn!(folder = %folder.display(), why, "not searched for repositories");
+        }
+        if below.repositories.is_empty() {
+            let root = root.display();
+            eprintln!("no repository below {root} has stargate.remote, a [stargate] section or a journal");
+        }
+        found.extend(below.repositories);
     } else if found.is_empty() {
         found.push(super::repository(None)?);
     }
@@ -84,6 +94,9 @@ fn repositories(args: &Args) -> Result<Vec<PathBuf>, Failure> {
 
 fn cycle(git_dir: &Path, options: &Options, json: bool) -> Result<Exit, Failure> {
     let report = worker::run(git_dir, options, &super::environment, &SystemClock::default())?;
+    if let Some(missing) = &report.missing {
+        eprintln!("{}: local-only: {missing}", git_dir.display());
+    }
     if json {
         println!("{}", serde_json::to_string(&report).expect("a report is always JSON"));
     } else {
@@ -101,9 +114,11 @@ fn print_human(report: &CycleReport) {
             for group in &report.groups {
                 print_group(group, report.remote.as_deref().unwrap_or_default());
             }
+            report.comparison.iter().for_each(print_comparison);
             println!("{} pending, {} failed", report.pending, report.failed);
         }
     }
+    report.watermarks.iter().for_each(|found| println!("{found}"));
     if report.failed > 0 {
         println!(
             "`stargate-mirror journal list --status failed` shows what failed; `journal retry` makes it pending again"
@@ -115,6 +130,11 @@ fn print_human(report: &CycleReport) {
             report.unwritten
         );
     }
+}
+
+fn print_comparison(failed: &FailedComparison) {
+    println!("the refs of both sides could not be compared: {}", failed.error);
+    failed.hint.iter().for_each(|hint| println!("  {hint}"));
 }
 
 fn print_group(group: &GroupReport, remote: &str) {

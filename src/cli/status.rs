@@ -5,15 +5,15 @@ use durable::clock::{Clock, SystemClock};
 use jiff::{SignedDuration, Timestamp};
 
 use super::report::{Exit, Failure, REPAIR};
-use crate::worker::{self, BrokenRef, GroupStatus, RepositoryStatus};
+use crate::worker::{self, BrokenRef, GroupStatus, RepositoryStatus, WatermarkStatus};
 
 const EXAMPLES: &str = "\
 Examples:
   stargate-mirror status --repo /srv/git/o/r.git
   stargate-mirror status --json | jq .oldest_pending_age_s
 
-Exit codes: 0 everything is mirrored, 1 something is pending or has failed, 5 the journal, a ref or an
-object cannot be read";
+Exit codes: 0 everything is mirrored, 1 something is pending or has failed, or the refs could not be
+compared, 4 the repository's format is not understood, 5 the journal, a ref or an object cannot be read";
 
 /// Show what is pending, since when, and why.
 ///
@@ -44,10 +44,10 @@ pub fn main(args: &Args) -> Result<Exit, Failure> {
     }
     Ok(if !status.broken.is_empty() {
         Exit::Failed
-    } else if status.pending + status.failed > 0 {
-        Exit::Incomplete
-    } else {
+    } else if status.is_settled() {
         Exit::Done
+    } else {
+        Exit::Incomplete
     })
 }
 
@@ -59,6 +59,18 @@ fn print_human(status: &RepositoryStatus, now: Timestamp) {
             status.compared_at.map(compared).unwrap_or_default()
         ),
         None => println!("mirror: nothing is remembered of it"),
+    }
+    if let Some(missing) = &status.missing {
+        println!("local-only: {missing}");
+    }
+    if let Some(failed) = &status.comparison {
+        let next = again(failed.next_try, now);
+        println!("the refs of both sides could not be compared");
+        println!("    {} attempt(s){next}: {}", failed.attempts, failed.reason);
+    }
+    status.watermarks.iter().for_each(print_watermark);
+    if let Some(forgotten) = &status.forgotten {
+        println!("what the worker remembers cannot be read: {forgotten}");
     }
     match status.oldest_pending {
         Some(oldest) => println!("{} pending, the oldest for {}", status.pending, age(oldest, now)),
@@ -98,6 +110,19 @@ fn print_broken(what: &str, broken: &BrokenRef) {
     println!("{what}{} {}", name.unwrap_or_else(|| ":".into()), broken.reason);
 }
 
+fn print_watermark(watermark: &WatermarkStatus) {
+    let WatermarkStatus {
+        namespace, found_at, ..
+    } = watermark;
+    let ledger = watermark.ledger.as_deref().unwrap_or("nothing");
+    println!("the watermark of {namespace} was false: at {found_at}, while the mirror's ledger is at {ledger}");
+    match (&watermark.stands_at, watermark.set_back) {
+        (_, false) => println!("    it could not be set back yet"),
+        (Some(stands), true) => println!("    it was set back to {stands}"),
+        (None, true) => println!("    it was deleted"),
+    }
+}
+
 fn print_group(group: &GroupStatus, now: Timestamp) {
     println!(
         "  {}: {} pending for {}",
@@ -106,14 +131,16 @@ fn print_group(group: &GroupStatus, now: Timestamp) {
         age(group.oldest_pending, now)
     );
     if let Some(reason) = &group.reason {
-        let next = group.next_try.filter(|next| *next > now);
-        let next = next.map(|next| format!(", again in {}", age(now, next)));
-        println!(
-            "    {} attempt(s){}: {reason}",
-            group.attempts,
-            next.unwrap_or_default()
-        );
+        let next = again(group.next_try, now);
+        println!("    {} attempt(s){next}: {reason}", group.attempts);
     }
+}
+
+/// When something is tried again, unless that is now.
+fn again(next: Option<Timestamp>, now: Timestamp) -> String {
+    let next = next.filter(|next| *next > now);
+    next.map(|next| format!(", again in {}", age(now, next)))
+        .unwrap_or_default()
 }
 
 /// How long ago `then` is, in whole seconds; a clock that went back makes it no time.

@@ -137,7 +137,10 @@ fn confirmed(args: &Args, before: &SyncReport) -> Result<bool, Failure> {
 
 fn print_human(report: &SyncReport) {
     let Some(remote) = &report.remote else {
-        println!("local-only: there is no mirror to compare with");
+        match &report.missing {
+            Some(missing) => println!("local-only: {missing}"),
+            None => println!("there is nothing to compare"),
+        }
         return;
     };
     for group in &report.groups {
@@ -161,6 +164,7 @@ fn print_human(report: &SyncReport) {
     for reason in &report.broken {
         println!("broken    {reason}");
     }
+    report.watermarks.iter().for_each(|found| println!("false     {found}"));
     let differing = report.refs.iter().filter(|one| one.standing != Standing::Equal).count();
     println!("{differing} of {} refs differ from {remote}", report.refs.len());
 }

@@ -3,7 +3,7 @@ use std::{path::PathBuf, time::Duration};
 
 use bstr::{BStr, ByteSlice};
 use durable::clock::{Clock, SystemClock};
-use git_push::Connection;
+use git_push::{Connection, repository};
 use git_push_transport::{Remote, Settings, resolve};
 use gix::ObjectId;
 use serde::Serialize;
@@ -14,8 +14,8 @@ use super::{
 };
 use crate::{
     config::{Config, parse_duration},
-    mirror::watermark::watermark_ref,
-    worker::{self, RemoteFence, Waited},
+    mirror::watermark::{ledger_ref, watermark_ref},
+    worker::{self, RemoteFence, Seen, Waited},
 };
 
 const EXAMPLES: &str = "\
@@ -23,15 +23,17 @@ Examples:
   stargate-mirror wait --oid \"$(git rev-parse refs/kv/main)\" --remote https://github.com/o/r.git
   stargate-mirror wait --oid 9f8e… --ns team/a --timeout 5m --json
 
-Exit codes: 0 the commit is visible, 4 no such remote or credentials refused, 10 timed out";
+Exit codes: 0 the commit is visible, 4 no such remote or credentials refused, 10 timed out, or the
+mirror was rewound";
 
 /// What a server gets to answer a single poll, however short the timeout.
 const SHORTEST_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Wait until a commit is visible on the mirror.
 ///
-/// Polls the watermark, refs/kv-mirror/NS. The commit is visible when the watermark is that commit or descends from it.
-/// Works outside a clone, too; inside one, ancestry is looked up there first.
+/// Polls refs/kv-mirror/NS and refs/kv/NS in one request. The commit is visible when the watermark is that commit or
+/// descends from it, and the ledger is at the watermark or after it. Works outside a clone, too; inside one, ancestry is
+/// looked up there first.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -61,6 +63,7 @@ struct WaitReport<'a> {
     oid: String,
     namespace: &'a str,
     watermark: Option<String>,
+    ledger: Option<String>,
     error: Option<String>,
     http_requests: u64,
     elapsed_ms: u64,
@@ -73,11 +76,7 @@ struct WaitReport<'a> {
 pub fn main(args: &Args) -> Result<Exit, Failure> {
     let clock = SystemClock::default();
     let local = local_repository(args)?;
-    let configured = match &local {
-        Some(repository) => Config::load(repository.git_dir()).ok().and_then(|config| config.remote),
-        None => None,
-    };
-    let configured = configured.map(|remote| remote.to_string());
+    let configured = configured_remote(args, local.as_ref())?;
     let name = worker::remote_name(args.remote.clone(), configured, &environment).ok_or_else(|| {
         Failure::new(Exit::Misconfigured, "there is no remote to wait for")
             .hint("give --remote URL, or set stargate.remote in the repository, or GITHUB_REPO_URL")
@@ -88,9 +87,24 @@ pub fn main(args: &Args) -> Result<Exit, Failure> {
     let waited = worker::wait(&mut fence, args.oid, args.timeout, &clock)?;
     tell(args, &waited, &remote, clock.elapsed());
     Ok(match waited {
-        Waited::Visible { .. } => Exit::Done,
-        Waited::TimedOut { .. } => Exit::TimedOut,
+        Waited::Visible(_) => Exit::Done,
+        Waited::TimedOut { .. } | Waited::Rewound(_) => Exit::TimedOut,
     })
+}
+
+/// What `stargate.remote` says. A configuration that cannot be read is an error only where it would be used.
+fn configured_remote(args: &Args, local: Option<&gix::Repository>) -> Result<Option<String>, Failure> {
+    let Some(local) = local.filter(|_| args.remote.is_none()) else {
+        return Ok(None);
+    };
+    let config = Config::load(local.git_dir()).map_err(|error| {
+        let what = format!(
+            "cannot read git's configuration of {}: {error}",
+            local.git_dir().display()
+        );
+        Failure::new(Exit::Failed, what).hint("correct it, or give --remote URL")
+    })?;
+    Ok(config.remote.map(|remote| remote.to_string()))
 }
 
 /// A server that says nothing must not hold a poll for longer than the fence waits.
@@ -107,25 +121,40 @@ fn settings(args: &Args, local: Option<&gix::Repository>) -> Result<Settings, Fa
 }
 
 fn local_repository(args: &Args) -> Result<Option<gix::Repository>, Failure> {
-    let found = match &args.repository {
-        Some(given) => Some(super::repository(Some(given))?),
-        None => worker::discover(None).ok(),
+    let Some(given) = &args.repository else {
+        return Ok(around_here());
     };
-    Ok(found.and_then(|git_dir| gix::open(git_dir).ok()))
+    let git_dir = super::located(Some(given))?;
+    Ok(Some(repository::open(&git_dir)?))
+}
+
+/// The repository around the current directory. Nobody asked for it: where there is none that can be read, the mirror is
+/// asked for everything.
+fn around_here() -> Option<gix::Repository> {
+    let located = repository::locate(None).inspect_err(|error| tracing::debug!(%error, "no repository around here"));
+    let git_dir = located.ok()?;
+    match repository::open(&git_dir) {
+        Ok(repository) => Some(repository),
+        Err(error) => {
+            tracing::warn!(%error, "the repository around the current directory is not used");
+            None
+        }
+    }
 }
 
 fn tell(args: &Args, waited: &Waited, remote: &Remote, elapsed: Duration) {
-    let name = watermark_ref(BStr::new(&args.namespace));
-    let (outcome, watermark, error) = match waited {
-        Waited::Visible { watermark } => ("visible", Some(*watermark), None),
-        Waited::TimedOut { last_seen, error } => ("timed-out", *last_seen, error.clone()),
+    let (outcome, seen, error) = match waited {
+        Waited::Visible(seen) => ("visible", seen, None),
+        Waited::TimedOut { last_seen, error } => ("timed-out", last_seen, error.clone()),
+        Waited::Rewound(seen) => ("rewound", seen, None),
     };
     if args.json {
         let report = WaitReport {
             outcome,
             oid: args.oid.to_string(),
             namespace: &args.namespace,
-            watermark: watermark.map(|id| id.to_string()),
+            watermark: seen.watermark.map(|id| id.to_string()),
+            ledger: seen.ledger.map(|id| id.to_string()),
             error,
             http_requests: remote.traffic().http_requests,
             elapsed_ms: elapsed.as_millis() as u64,
@@ -133,19 +162,30 @@ fn tell(args: &Args, waited: &Waited, remote: &Remote, elapsed: Duration) {
         println!("{}", serde_json::to_string(&report).expect("a report is always JSON"));
         return;
     }
-    let seen = watermark.map_or("was not there".into(), |id| format!("is at {id}"));
+    print_human(args, waited, remote);
+}
+
+fn print_human(args: &Args, waited: &Waited, remote: &Remote) {
+    let (oid, timeout, place) = (args.oid, args.timeout, remote.location());
+    let namespace = BStr::new(&args.namespace);
+    let stands = |id: Option<ObjectId>| id.map_or("was not there".into(), |id| format!("is at {id}"));
+    let watermark = |seen: &Seen| format!("{} {}", watermark_ref(namespace), stands(seen.watermark));
     match waited {
-        Waited::Visible { .. } => println!("{} is visible: {name} {seen}", args.oid),
-        Waited::TimedOut { .. } => {
-            eprintln!(
-                "timed out after {:?} waiting for {}: {name} {seen} on {}",
-                args.timeout,
-                args.oid,
-                remote.location()
-            );
+        Waited::Visible(seen) => println!("{oid} is visible: {}", watermark(seen)),
+        Waited::TimedOut { last_seen, error } => {
+            let seen = watermark(last_seen);
+            eprintln!("timed out after {timeout:?} waiting for {oid}: {seen} on {place}");
             error
-                .into_iter()
+                .iter()
                 .for_each(|error| eprintln!("the last poll failed: {error}"));
+        }
+        Waited::Rewound(seen) => {
+            let ledger = format!("{} {}", ledger_ref(namespace), stands(seen.ledger));
+            eprintln!(
+                "{place} was rewound, and after {timeout:?} {oid} is not visible: {}, but {ledger}, without that commit",
+                watermark(seen)
+            );
+            eprintln!("`stargate-mirror sync --dry-run` in the Stargate shows how the refs stand");
         }
     }
 }

@@ -27,7 +27,7 @@ pub struct Args {
     /// A repository; repeatable [default: GIT_DIR, else found from the current directory]
     #[arg(long = "repo", value_name = "DIR")]
     repositories: Vec<PathBuf>,
-    /// Every repository below this folder that has a journal, new ones included
+    /// Every repository below this folder that has stargate.remote, a [stargate] section or a journal; new ones are noticed
     #[arg(long, value_name = "DIR")]
     root: Option<PathBuf>,
     /// The mirror of a single repository, instead of stargate.remote: a URL, a path, or the name of a remote
@@ -40,10 +40,14 @@ pub struct Args {
 /// # Errors
 /// There is nothing to watch.
 pub fn main(args: &Args) -> Result<Exit, Failure> {
-    super::are_several(&args.repositories, args.root.as_deref(), args.remote.as_deref())?;
+    let several = super::are_several(&args.repositories, args.root.as_deref(), args.remote.as_deref())?;
     let mut repositories = Vec::new();
     for given in &args.repositories {
-        repositories.push(super::repository(Some(given))?);
+        // Among several, one that is refused does not stop the others: its cycle says so.
+        repositories.push(match several {
+            true => super::located(Some(given))?,
+            false => super::repository(Some(given))?,
+        });
     }
     match &args.root {
         None if repositories.is_empty() => repositories.push(super::repository(None)?),

@@ -13,12 +13,19 @@ use std::{
     time::Duration,
 };
 
+pub(super) use commit::message;
+pub use commit::{Committed, Refusal};
 use durable::{
     clock::Clock,
     storage::{Disk, Storage},
 };
-use git_push::causes;
+use git_push::{
+    causes,
+    repository::{self, OpenError},
+};
 use gix::{ObjectId, objs::Kind as ObjectKind};
+pub use held::ResumePoint;
+pub(super) use instance::lock_of;
 use jiff::Timestamp;
 
 use super::{
@@ -38,12 +45,6 @@ use super::{
     work_tree::WorkTree,
 };
 use crate::event::Layout;
-
-pub use commit::{Committed, Refusal};
-pub use held::ResumePoint;
-
-pub(super) use commit::message;
-pub(super) use instance::lock_of;
 
 /// How long another process may hold the repository.
 pub const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
@@ -183,16 +184,16 @@ impl<S: Storage> Context<S> {
     /// # Errors
     /// As [`open()`](Context::open()).
     pub fn open_on(storage: S, path: &Path, options: &Options, now: Timestamp) -> Result<Self, Error> {
-        let opened = gix::open::Options::default()
-            .object_store_slots(gix::odb::store::init::Slots::Given(SLOTS))
-            .open(path);
-        let repository = opened.map_err(|error| {
-            Error::refused(format!(
+        let slots = gix::odb::store::init::Slots::Given(SLOTS);
+        let options_of_gix = gix::open::Options::default().object_store_slots(slots);
+        let repository = repository::open_with(path, options_of_gix).map_err(|error| match error {
+            OpenError::Unreadable { cause, .. } => Error::refused(format!(
                 "{} is no context repository: {}",
                 path.display(),
-                causes(&error)
+                causes(&cause)
             ))
-            .with_hint("make one with `stargate-mirror events init` where nothing is yet")
+            .with_hint("make one with `stargate-mirror events init` where nothing is yet"),
+            error => Error::misconfigured(&error).with_hint(error.hint()),
         })?;
         let mut context = Context(Arc::new(Shared {
             own: Lock::new(random(), now),

@@ -6,6 +6,8 @@ use std::{fmt, path::Path};
 pub enum Kind {
     /// What was asked for would overwrite something, or what is there is no context repository.
     Refused,
+    /// The repository's format is not understood.
+    Misconfigured,
     /// Another process did something at the same moment; the same again may succeed.
     Busy,
     /// Input or output failed, or the repository is damaged.
@@ -32,6 +34,10 @@ impl Error {
 
     pub(super) fn refused(what: impl Into<String>) -> Self {
         Error::new(Kind::Refused, what)
+    }
+
+    pub(super) fn misconfigured(what: impl fmt::Display) -> Self {
+        Error::new(Kind::Misconfigured, what.to_string())
     }
 
     pub(super) fn failed(doing: &str, path: &Path, why: impl fmt::Display) -> Self {

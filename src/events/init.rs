@@ -3,7 +3,10 @@ use std::{fs, io, path::Path};
 
 use bstr::{BStr, BString, ByteSlice};
 use durable::storage::Storage;
-use git_push::causes;
+use git_push::{
+    causes,
+    repository::{self, OpenError},
+};
 use gix::{
     ObjectId,
     objs::{Commit, Kind, WriteTo, tree::EntryKind},
@@ -12,8 +15,15 @@ use gix::{
 use jiff::Timestamp;
 
 use super::{
-    Error, branch::Branch, context::Options, folder::Leaf, new_pack::NewPack, objects::Objects, packs, refused,
-    replace, trees::SetError, trees::Trees, work_tree::WorkTree,
+    Error,
+    branch::Branch,
+    context::Options,
+    folder::Leaf,
+    new_pack::NewPack,
+    objects::Objects,
+    packs, refused, replace,
+    trees::{SetError, Trees},
+    work_tree::WorkTree,
 };
 
 /// What tells a context repository from any other.
@@ -55,12 +65,14 @@ pub(super) fn is_free(path: &Path) -> Result<bool, Error> {
     if entries.next().is_none() {
         return Ok(true);
     }
-    match gix::open(path) {
-        Ok(_) => Ok(false),
-        Err(_) => Err(
-            Error::refused(format!("{} is not empty, and no context repository", path.display()))
-                .with_hint("give the path of a folder that is empty or not there yet"),
-        ),
+    match repository::open(path) {
+        // One that is not understood is refused when it is opened, with the reason.
+        Ok(_) | Err(OpenError::NotUnderstood { .. }) => Ok(false),
+        Err(OpenError::Unreadable { .. }) => Err(Error::refused(format!(
+            "{} is not empty, and no context repository",
+            path.display()
+        ))
+        .with_hint("give the path of a folder that is empty or not there yet")),
     }
 }
 

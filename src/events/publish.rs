@@ -319,6 +319,7 @@ impl<S: Storage> Context<S> {
 fn told(error: Error) -> git_push::Error {
     let outcome = match error.kind() {
         Kind::Refused => Outcome::Diverged,
+        Kind::Misconfigured => Outcome::Misconfigured,
         Kind::Busy => Outcome::Transient,
         Kind::Failed => Outcome::Misconfigured,
     };

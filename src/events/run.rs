@@ -335,7 +335,7 @@ impl Run<'_> {
 fn attempts(kind: Kind) -> u32 {
     match kind {
         // Somebody has to do something about it.
-        Kind::Refused => 1,
+        Kind::Refused | Kind::Misconfigured => 1,
         Kind::Busy | Kind::Failed => LAST_ATTEMPTS,
     }
 }

@@ -2,8 +2,8 @@
 use std::{ffi::OsString, path::Path, sync::Arc};
 
 use bstr::ByteSlice;
-use git_push::{Error, Outcome};
-use git_push_transport::{Location, Remote, Settings};
+use git_push::{Error, Outcome, repository};
+use git_push_transport::{self, Location, Remote, Settings};
 
 /// Reads an environment variable, from any thread.
 pub type SharedEnvironment = Arc<dyn Fn(&str) -> Option<OsString> + Send + Sync>;
@@ -53,14 +53,8 @@ impl Target {
         let Some(url) = url.transpose().map_err(not_utf_8)? else {
             return Ok(Err(LocalOnly::NoUrl));
         };
-        let repository = gix::open(path).map_err(|error| {
-            let what = format!(
-                "cannot open the repository {}: {}",
-                path.display(),
-                git_push::causes(&error)
-            );
-            Error::new(Outcome::Misconfigured, what)
-        })?;
+        let repository = repository::open(path)
+            .map_err(|error| Error::new(Outcome::Misconfigured, error.to_string()).with_hint(error.hint()))?;
         let location = git_push_transport::resolve(url.as_bytes().as_bstr(), Some(&repository))?;
         if let Location::Ssh(url) | Location::Git(url) = &location
             && url.password().is_some()

@@ -3,7 +3,6 @@ use std::{collections::HashMap, io, time::Duration};
 
 use bstr::BStr;
 use durable::{clock::Clock, storage::Storage};
-use gix::ObjectId;
 use jiff::Timestamp;
 use ulid::Ulid;
 

@@ -23,7 +23,7 @@ use gix::ObjectId;
 
 use super::{
     grouping::{Grouping, Unit},
-    watermark::{self, index_ref, ledger_ref, watermark_ref},
+    watermark::{self, ledger_ref, watermark_ref},
 };
 use crate::{
     ref_pattern::RefPatterns,

@@ -1,7 +1,10 @@
 //! The refs of a namespace: `refs/kv/<ns>` is the ledger ref, `refs/kv-index/<ns>` the index ref, and
 //! `refs/kv-mirror/<ns>` the watermark, the commit of the ledger that is confirmed on the mirror. `<ns>` may contain
 //! slashes.
+use std::collections::BTreeMap;
+
 use bstr::{BStr, BString, ByteSlice};
+use gix::ObjectId;
 
 const LEDGER: &[u8] = b"refs/kv/";
 const INDEX: &[u8] = b"refs/kv-index/";
@@ -38,9 +41,57 @@ pub fn is_watermark(name: &BStr) -> bool {
     name.starts_with(WATERMARK)
 }
 
+/// A watermark that does not stand where its ledger does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Doubt {
+    /// The namespace.
+    pub namespace: BString,
+    /// Where the watermark stands.
+    pub watermark: ObjectId,
+    /// Where the ledger stands; none when the mirror has none.
+    pub ledger: Option<ObjectId>,
+}
+
+/// The watermarks among a mirror's refs that are elsewhere than their ledgers, where these are mirrored. Such a watermark
+/// is true only if its ledger contains it.
+pub fn doubts(refs: &BTreeMap<BString, ObjectId>, is_mirrored: impl Fn(&BStr) -> bool) -> Vec<Doubt> {
+    let doubt = |(name, watermark): (&BString, &ObjectId)| {
+        let namespace = name.strip_prefix(WATERMARK)?.as_bstr();
+        let ledger = ledger_ref(namespace);
+        let at = refs.get(&ledger).copied();
+        (is_mirrored(ledger.as_bstr()) && at != Some(*watermark)).then(|| Doubt {
+            namespace: namespace.to_owned(),
+            watermark: *watermark,
+            ledger: at,
+        })
+    };
+    refs.iter().filter_map(doubt).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_watermark_is_in_doubt_where_a_mirrored_ledger_is_elsewhere() {
+        let id = |byte: u8| ObjectId::from_bytes_or_panic(&[byte; 20]);
+        let refs = [
+            ("refs/kv-mirror/equal", 1),
+            ("refs/kv/equal", 1),
+            ("refs/kv-mirror/moved", 1),
+            ("refs/kv/moved", 2),
+            ("refs/kv-mirror/gone", 1),
+            ("refs/kv-mirror/other/ours-not", 1),
+            ("refs/kv/without", 1),
+        ];
+        let refs = refs.map(|(name, byte)| (BString::from(name), id(byte)));
+        let doubts = doubts(&refs.into(), |name| !name.starts_with(b"refs/kv/other/"));
+        let found: Vec<_> = doubts
+            .iter()
+            .map(|doubt| (doubt.namespace.to_string(), doubt.ledger))
+            .collect();
+        assert_eq!(found, [("gone".to_owned(), None), ("moved".to_owned(), Some(id(2)))]);
+    }
 
     #[test]
     fn a_namespace_may_contain_slashes() {

@@ -17,7 +17,6 @@ use durable::{
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use super::replay::Found;
-
 use super::{
     commit::Committer,
     index::{Identity, Index, Record},

@@ -3,14 +3,17 @@
 //! afterwards, and forgotten when anything goes wrong.
 use std::{collections::BTreeMap, fs, io, path::Path};
 
-use bstr::{BString, ByteSlice};
+use bstr::{BStr, BString, ByteSlice};
 use durable::storage::{Disk, Storage};
 use git_push::{Advertisement, Capabilities};
 use gix::ObjectId;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::trouble::Troubles;
+use super::{
+    trouble::{Trouble, Troubles},
+    watermarks::Judged,
+};
 
 /// The memory's name in the `.stargate` folder.
 pub const MEMORY_FILE: &str = "worker.json";
@@ -26,6 +29,15 @@ pub struct Memory {
     /// Groups that have failed, by label.
     #[serde(default)]
     pub troubles: Troubles,
+    /// Why the refs of both sides could not be compared, when that was tried last.
+    #[serde(default)]
+    pub comparison: Option<Trouble>,
+    /// Watermarks that are not at their ledgers.
+    #[serde(default)]
+    pub watermarks: Judged,
+    /// What was missing for a push in the last cycle, for a person.
+    #[serde(default)]
+    pub missing: Option<String>,
 }
 
 /// What is remembered of the mirror.
@@ -50,16 +62,37 @@ pub struct RememberedMirror {
 type Pairs = Vec<(String, Option<String>)>;
 
 impl Memory {
-    /// Reads the memory in this `.stargate` folder. One that cannot be read is empty.
+    /// Reads the memory in this `.stargate` folder. One that cannot be read is logged and forgotten: all that is lost is
+    /// a request that could have been saved, and the distance to the next try of what has failed.
     pub fn load(folder: &Path) -> Self {
+        Memory::read(folder).unwrap_or_else(|error| {
+            tracing::warn!(%error, "what the worker remembers cannot be read and is forgotten; the mirror is asked instead");
+            Memory::default()
+        })
+    }
+
+    /// Reads the memory in this `.stargate` folder; an empty one where there is no file.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is not a memory.
+    pub fn read(folder: &Path) -> io::Result<Self> {
         let path = folder.join(MEMORY_FILE);
-        let is_ours = |found: &fs::Metadata| found.is_file() && found.len() <= MAX_SIZE;
-        match fs::symlink_metadata(&path).is_ok_and(|found| is_ours(&found)) {
-            true => fs::read(&path)
-                .ok()
-                .and_then(|bytes| serde_json::from_slice(&bytes).ok())
-                .unwrap_or_default(),
-            false => Memory::default(),
+        let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+        let found = match fs::symlink_metadata(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Memory::default()),
+            found => found.map_err(named)?,
+        };
+        if !found.is_file() || found.len() > MAX_SIZE {
+            return Err(named(io::Error::other(format!(
+                "not a file of at most {MAX_SIZE} bytes"
+            ))));
+        }
+        let bytes = fs::read(&path).map_err(named)?;
+        let memory: Memory = serde_json::from_slice(&bytes).map_err(|error| named(error.into()))?;
+        // A ref that was left out would look like one that the mirror does not have.
+        match memory.mirror.as_ref().is_none_or(RememberedMirror::has_ids) {
+            true => Ok(memory),
+            false => Err(named(io::Error::other("an object id in it is none"))),
         }
     }
 
@@ -118,6 +151,11 @@ impl RememberedMirror {
         self
     }
 
+    fn has_ids(&self) -> bool {
+        let mut ids = self.refs.values();
+        ids.all(|id| ObjectId::from_hex(id.as_bytes()).is_ok())
+    }
+
     /// Which mirror it is about, without secrets.
     pub fn remote(&self) -> &str {
         &self.remote
@@ -137,6 +175,16 @@ impl RememberedMirror {
             refs: parsed.collect(),
             capabilities: capabilities(&self.receive_pack),
             ..Default::default()
+        }
+    }
+
+    /// Remembers where this ref stands now.
+    pub fn set(&mut self, name: &BStr, id: Option<&str>) {
+        // What is not UTF-8 was not remembered before either.
+        let Ok(name) = name.to_str() else { return };
+        match id {
+            Some(id) => drop(self.refs.insert(name.to_owned(), id.to_owned())),
+            None => drop(self.refs.remove(name)),
         }
     }
 
@@ -194,7 +242,7 @@ mod tests {
             ..Default::default()
         };
         memory.save(folder.path()).unwrap();
-        let loaded = Memory::load(folder.path());
+        let loaded = Memory::read(folder.path()).unwrap();
         assert_eq!(loaded.of_mirror("https://h/r", gix::hash::Kind::Sha1), Some(&mirror()));
         assert_eq!(loaded.of_mirror("https://h/other", gix::hash::Kind::Sha1), None);
         assert_eq!(loaded.of_mirror("https://h/r", gix::hash::Kind::Sha256), None);
@@ -211,9 +259,17 @@ mod tests {
     #[test]
     fn damage_is_no_memory() {
         let folder = tempfile::tempdir().unwrap();
-        for damage in ["", "{", "[]", "{\"mirror\":1}"] {
+        let mut no_id = mirror();
+        no_id.set("refs/kv/main".into(), Some("a1"));
+        let no_id = serde_json::to_string(&Memory {
+            mirror: Some(no_id),
+            ..Default::default()
+        });
+        for damage in ["", "{", "[]", "{\"mirror\":1}", &no_id.unwrap()] {
             fs::write(folder.path().join(MEMORY_FILE), damage).unwrap();
             assert_eq!(Memory::load(folder.path()), Memory::default(), "{damage}");
+            let error = Memory::read(folder.path()).unwrap_err().to_string();
+            assert!(error.contains(MEMORY_FILE), "{error}");
         }
     }
 }

@@ -11,9 +11,10 @@ use super::{
     cycle::Mirror,
     memory::{Memory, RememberedMirror},
     repository::Stargate,
-    trouble::Troubles,
+    trouble::{Trouble, Troubles},
+    watermarks::{FalseWatermark, Judged},
 };
-use crate::{journal::Backlog, mirror::watermark::is_watermark, ref_pattern::RefPatterns, refs::LocalRefs};
+use crate::{mirror::watermark::is_watermark, ref_pattern::RefPatterns, refs::LocalRefs};
 
 /// How long the refs of both sides are taken to stand as they did when they were compared.
 const RECONCILE_INTERVAL: Duration = Duration::from_secs(15 * 60);
@@ -29,6 +30,8 @@ pub struct RemoteMirror<'a> {
     memory: Memory,
     /// Whether anything was asked or sent.
     asked: bool,
+    /// What it advertised last.
+    advertised: Option<Advertisement>,
     /// What a new memory says of the last comparison.
     compared: Compared,
 }
@@ -66,6 +69,7 @@ impl<'a> RemoteMirror<'a> {
             now,
             memory,
             asked: false,
+            advertised: None,
             compared: compared.unwrap_or_default(),
         }
     }
@@ -87,7 +91,7 @@ impl<'a> RemoteMirror<'a> {
         };
         // A clock that went backwards says nothing.
         Duration::try_from(age).map_or(true, |age| age >= RECONCILE_INTERVAL)
-            || (fingerprint(local) != self.compared.local && moved())
+            || (fingerprint(local).is_none_or(|now| now != self.compared.local) && moved())
     }
 
     /// Groups that have failed.
@@ -105,6 +109,54 @@ impl<'a> RemoteMirror<'a> {
         if self.memory.troubles.keys().any(|label| forgotten(label)) {
             self.change(|memory| memory.troubles.retain(|label, _| !forgotten(label)));
         }
+    }
+
+    /// Remembers that the refs of both sides could not be compared.
+    pub fn remember_failed_comparison(&mut self, error: &Error) {
+        let failed = Trouble::after(self.memory.comparison.as_ref(), &error.to_string(), "", self.now);
+        self.change(|memory| memory.comparison = Some(failed));
+    }
+
+    /// The refs of both sides were compared.
+    pub fn forget_failed_comparison(&mut self) {
+        self.change(|memory| memory.comparison = None);
+    }
+
+    /// When the comparison that failed is made again.
+    pub fn compares_again_at(&self) -> Option<Timestamp> {
+        let failed = self.memory.comparison.as_ref()?;
+        Timestamp::from_second(failed.next_try).ok()
+    }
+
+    /// Nothing is missing any more for a push.
+    pub fn forget_missing(&mut self) {
+        self.change(|memory| memory.missing = None);
+    }
+
+    /// What it advertised last in this cycle.
+    pub fn advertised(&self) -> Option<&Advertisement> {
+        self.advertised.as_ref()
+    }
+
+    /// Which refs are mirrored.
+    pub fn refs(&self) -> &RefPatterns {
+        self.refs
+    }
+
+    /// The remote, the Stargate, and what is remembered of watermarks that are not at their ledgers.
+    pub fn parts(&mut self) -> (&mut Remote, &gix::Repository, &Judged) {
+        (self.remote, self.stargate.repository(), &self.memory.watermarks)
+    }
+
+    /// Remembers watermarks that are not at their ledgers, and where those stand now that were set back.
+    pub fn remember_watermarks(&mut self, found: &[FalseWatermark], judged: impl FnOnce(&Judged) -> Judged) {
+        self.change(|memory| {
+            memory.watermarks = judged(&memory.watermarks);
+            if let Some(mirror) = &mut memory.mirror {
+                let set_back = found.iter().filter(|found| found.set_back);
+                set_back.for_each(|found| mirror.set(found.name.as_bstr(), found.covered.as_deref()));
+            }
+        });
     }
 
     /// Whether the mirror was asked anything, or sent.
@@ -126,7 +178,7 @@ impl<'a> RemoteMirror<'a> {
     pub fn remember_reconciled(&mut self, advertisement: Advertisement, local: &LocalRefs) {
         self.compared = Compared {
             at: self.now,
-            local: fingerprint(local.known()),
+            local: fingerprint(local.known()).unwrap_or_default(),
         };
         self.remember(Some(advertisement));
     }
@@ -151,7 +203,9 @@ impl Mirror for RemoteMirror<'_> {
 
     fn advertisement(&mut self) -> Result<Advertisement, Error> {
         self.asked = true;
-        self.remote.advertisement()
+        let advertisement = self.remote.advertisement()?;
+        self.advertised = Some(advertisement.clone());
+        Ok(advertisement)
     }
 
     fn push(&mut self, advertisement: &Advertisement, commands: Vec<Command>) -> Result<Report, Error> {
@@ -181,15 +235,14 @@ impl Mirror for RemoteMirror<'_> {
     }
 }
 
-/// Short for all of these refs: another list of refs has another one.
-fn fingerprint(refs: &BTreeMap<BString, ObjectId>) -> String {
+/// Short for all of these refs: another list of refs has another one. None where there is none for it, which is like no
+/// other.
+fn fingerprint(refs: &BTreeMap<BString, ObjectId>) -> Option<String> {
     let mut hasher = gix::hash::hasher(gix::hash::Kind::Sha1);
     for (name, id) in refs {
         hasher.update(id.as_slice());
         hasher.update(name.as_bytes());
         hasher.update(b"\n");
     }
-    hasher
-        .try_finalize()
-        .map_or_else(|_| String::new(), |id| id.to_string())
+    hasher.try_finalize().ok().map(|id| id.to_string())
 }

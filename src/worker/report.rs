@@ -4,7 +4,7 @@ use git_push::{Outcome, Traffic, Verdict};
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
-use super::cycle::Settled;
+use super::{comparison::FailedComparison, cycle::Settled, missing::Missing, watermarks::FalseWatermark};
 use crate::mirror::{Change, Group};
 
 /// What a cycle came to.
@@ -23,6 +23,12 @@ pub struct CycleReport {
     /// Ref updates that the journal could not be told, of intents or of a comparison; left out where there are none.
     #[serde(skip_serializing_if = "is_zero")]
     pub unwritten: usize,
+    /// What is missing for a push, where the cycle was `local-only`.
+    pub missing: Option<Missing>,
+    /// Why the refs of both sides could not be compared; none where they were, or need not be.
+    pub comparison: Option<FailedComparison>,
+    /// Watermarks on the mirror that were found to be false.
+    pub watermarks: Vec<FalseWatermark>,
     /// Requests that were made.
     pub http_requests: u64,
     /// Bytes of their bodies.
@@ -44,9 +50,10 @@ pub struct CycleReport {
 pub enum CycleOutcome {
     /// Every pending entry was settled.
     Mirrored,
-    /// Nothing was pending.
+    /// Nothing was pending, and no comparison failed.
     Idle,
-    /// Entries stay pending or could not be written, and will be tried again; or some became `failed`.
+    /// Entries stay pending or could not be written, or the refs could not be compared, and that will be tried again; or
+    /// some entries became `failed`.
     Incomplete,
     /// No remote, or no credentials for it: there was no push.
     LocalOnly,
@@ -168,6 +175,33 @@ impl CycleReport {
         self
     }
 
+    /// The same, with a comparison that failed, which is made again at this time: then there is something left to do.
+    pub(super) fn with_comparison(mut self, failed: Option<FailedComparison>, again: Option<Timestamp>) -> Self {
+        if failed.is_some() {
+            self.outcome = CycleOutcome::Incomplete;
+            self = self.with_try_at(again);
+        }
+        self.comparison = failed;
+        self
+    }
+
+    /// The same, with watermarks that were found to be false: one that could not be set back is left to do.
+    pub(super) fn with_watermarks(mut self, found: Vec<FalseWatermark>) -> Self {
+        if found.iter().any(|found| !found.set_back) {
+            self.outcome = CycleOutcome::Incomplete;
+        }
+        self.watermarks = found;
+        self
+    }
+
+    /// The report of a cycle without a push, and what is missing for one.
+    pub(super) fn local_only(missing: Missing, pending: usize, failed: usize) -> Self {
+        CycleReport {
+            missing: Some(missing),
+            ..CycleReport::empty(CycleOutcome::LocalOnly, pending, failed)
+        }
+    }
+
     /// The same, with one more time at which there is something to do.
     pub(super) fn with_try_at(mut self, at: Option<Timestamp>) -> Self {
         // Not a moment too early.
@@ -185,6 +219,9 @@ impl CycleReport {
             pending,
             failed,
             unwritten: 0,
+            missing: None,
+            comparison: None,
+            watermarks: Vec::new(),
             http_requests: 0,
             bytes_sent: 0,
             elapsed_ms: 0,

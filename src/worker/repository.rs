@@ -1,8 +1,8 @@
 //! The Stargate as the worker sees it: its refs and its commits.
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use bstr::BStr;
-use git_push;
+use git_push::repository::{self, OpenError};
 use gix::ObjectId;
 
 use crate::{
@@ -10,9 +10,6 @@ use crate::{
     ref_pattern::RefPatterns,
     refs::{LocalRef, LocalRefs, Refs},
 };
-
-/// How deep below a root repositories are looked for.
-const MAX_DEPTH: usize = 16;
 
 /// A repository whose refs are mirrored.
 pub struct Stargate {
@@ -24,9 +21,9 @@ impl Stargate {
     /// Opens the repository at `git_dir`.
     ///
     /// # Errors
-    /// There is none, or it cannot be read.
-    pub fn open(git_dir: &Path) -> Result<Self, gix::Error> {
-        let mut repository = gix::open(git_dir)?;
+    /// There is none, it cannot be read, or its format is not understood.
+    pub fn open(git_dir: &Path) -> Result<Self, OpenError> {
+        let mut repository = repository::open(git_dir)?;
         repository.object_cache_size_if_unset(4 * 1024 * 1024);
         let refs = Refs::of(&repository);
         Ok(Stargate { repository, refs })
@@ -67,50 +64,4 @@ impl Knowledge for Stargate {
         }
         git_push::fast_forward(&self.repository, old, new).map_err(|error| Damaged(error.to_string()))
     }
-}
-
-/// The git directory that a command works on: `given`, else `GIT_DIR`, else what is found from the current directory.
-///
-/// # Errors
-/// There is no repository there.
-pub fn discover(given: Option<&Path>) -> Result<PathBuf, gix::Error> {
-    let repository = match given
-        .map(Path::to_owned)
-        .or_else(|| std::env::var_os("GIT_DIR").map(PathBuf::from))
-    {
-        Some(path) => gix::open(path)?,
-        None => gix::discover(".")?,
-    };
-    Ok(repository.git_dir().to_owned())
-}
-
-/// Repositories below `root` that have a `.stargate` folder, in order of path. Symbolic links are not followed.
-///
-/// # Errors
-/// `root` cannot be read; a folder below it that cannot is logged and passed over.
-pub fn find_repositories(root: &Path) -> std::io::Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    let mut folders = vec![(root.to_owned(), 0)];
-    while let Some((folder, depth)) = folders.pop() {
-        if folder.join("HEAD").is_file() && folder.join("objects").is_dir() {
-            found.extend(folder.join(crate::journal::FOLDER).is_dir().then_some(folder));
-            continue;
-        }
-        let entries = match std::fs::read_dir(&folder) {
-            Ok(entries) => entries,
-            Err(error) if depth == 0 => return Err(error),
-            Err(error) => {
-                tracing::warn!(folder = %folder.display(), %error, "passed over");
-                continue;
-            }
-        };
-        let below = entries
-            .flatten()
-            .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
-        if depth < MAX_DEPTH {
-            folders.extend(below.map(|entry| (entry.path(), depth + 1)));
-        }
-    }
-    found.sort();
-    Ok(found)
 }

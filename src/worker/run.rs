@@ -15,14 +15,16 @@ use std::{
 
 use bstr::{BStr, BString, ByteSlice};
 use durable::{clock::Clock, storage::Disk};
-use git_push::{self, Connection};
-use git_push_transport::{Remote, Settings, resolve};
+use git_push::{self, Connection, repository::OpenError};
+use git_push_transport::{Location, Remote, Settings, resolve};
 use gix::ObjectId;
 
-use self::upkeep::Intents;
+use self::{reconcile::Reconciled, upkeep::Intents};
 use super::{
     cycle::{Cycle, Marks, Mirror, Settled},
     lock::{LOCK_FILE, WorkerLock},
+    memory::Memory,
+    missing::Missing,
     remote_mirror::RemoteMirror,
     report::{CycleOutcome, CycleReport, GroupReport},
     repository::Stargate,
@@ -31,7 +33,7 @@ use super::{
 use crate::{
     config::{Config, Problem},
     journal::{self, Backlog, Draft, Located, Origin, Source, Status, WriteError, Writer},
-    mirror::{Grouping, Rules, watermark::group_label},
+    mirror::{Grouping, Rules},
     ref_update::RefUpdate,
     refs::LocalRefs,
 };
@@ -57,9 +59,12 @@ pub struct Options {
 /// Why there was no cycle.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// The repository cannot be opened, or its configuration cannot be read.
-    #[error("cannot open the repository {0}: {1}")]
-    Repository(PathBuf, gix::Error),
+    /// The repository cannot be opened, or its format is not understood.
+    #[error(transparent)]
+    Repository(#[from] OpenError),
+    /// Git's configuration of the repository cannot be read.
+    #[error("cannot read git's configuration of {0}: {1}")]
+    Unreadable(PathBuf, gix::Error),
     /// A value of `[stargate]` cannot be understood.
     #[error("{1} (in {0})")]
     Config(PathBuf, Problem),
@@ -89,6 +94,17 @@ impl Options {
     }
 }
 
+impl RunError {
+    /// What to do about it, where the cause knows.
+    pub fn hint(&self) -> Option<&str> {
+        match self {
+            RunError::Repository(error) => Some(error.hint()),
+            RunError::Remote(error) => error.hint(),
+            _ => None,
+        }
+    }
+}
+
 /// Makes one cycle over the repository at `git_dir`.
 ///
 /// # Errors
@@ -102,7 +118,7 @@ pub fn run(
     let started = clock.elapsed();
     let mut report = match Work::open(git_dir, options, environment, clock)? {
         Some(work) => work.cycle_over_backlog()?,
-        None => CycleReport::empty(CycleOutcome::Idle, 0, 0),
+        None => nothing_to_mirror(git_dir, options, environment)?,
     };
     report.elapsed_ms = (clock.elapsed() - started).as_millis() as u64;
     Ok(report)
@@ -134,9 +150,8 @@ impl<'a> Work<'a> {
         environment: Environment<'a>,
         clock: &'a dyn Clock,
     ) -> Result<Option<Self>, RunError> {
-        let repository = |error| RunError::Repository(git_dir.to_owned(), error);
-        let stargate = Stargate::open(git_dir).map_err(repository)?;
-        let config = Config::load(git_dir).map_err(repository)?;
+        let stargate = Stargate::open(git_dir)?;
+        let config = Config::load(git_dir).map_err(|error| RunError::Unreadable(git_dir.to_owned(), error))?;
         if let Some(problem) = config.problems.first() {
             return Err(RunError::Config(git_dir.join("config"), problem.clone()));
         }
@@ -178,14 +193,14 @@ impl<'a> Work<'a> {
         if !self.options.dry_run && !backlog.problems.is_empty() && self.mend(&backlog)? {
             backlog = self.backlog()?;
         }
-        let Some(mut remote) = self.remote(&backlog)? else {
-            let outcome = if backlog.pending.is_empty() {
-                CycleOutcome::Idle
-            } else {
-                CycleOutcome::LocalOnly
-            };
-            let report = report(outcome, &backlog).with_unwritten(intents.unwritten);
-            return Ok(report.with_try_at(intents.stale_at));
+        let mut remote = match self.remote()? {
+            Ok(remote) => remote,
+            Err(missing) => {
+                self.remember_missing(&missing);
+                let (pending, failed) = (backlog.pending.len(), backlog.counts.failed as usize);
+                let report = CycleReport::local_only(missing, pending, failed).with_unwritten(intents.unwritten);
+                return Ok(report.with_try_at(intents.stale_at));
+            }
         };
         let location = remote.location().to_string();
         let mut mirror = self.mirror(&mut remote);
@@ -194,6 +209,7 @@ impl<'a> Work<'a> {
         let mut report = if self.options.dry_run {
             self.dry_run(&mut mirror, local, &backlog)?
         } else {
+            mirror.forget_missing();
             self.reconcile_and_carry(&mut mirror, local, backlog)?
         };
         report.asked = mirror.was_asked();
@@ -210,10 +226,9 @@ impl<'a> Work<'a> {
         local: Option<&LocalRefs>,
         mut backlog: Backlog,
     ) -> Result<CycleReport, RunError> {
-        let mut unwritten = 0;
+        let mut reconciled = Reconciled::default();
         if let Some(local) = local {
-            let reconciled = self.reconcile(mirror, local, &backlog)?;
-            unwritten = reconciled.unwritten;
+            reconciled = self.reconcile(mirror, local, &backlog)?;
             if reconciled.told > 0 {
                 backlog = self.backlog()?;
             }
@@ -226,7 +241,35 @@ impl<'a> Work<'a> {
             self.work_off(mirror, &backlog, &mut report)?;
         }
         self.maintain(&backlog);
-        Ok(self.with_broken(report, &compared_with).with_unwritten(unwritten))
+        let in_order = |namespace: &BStr| {
+            let mut groups = report.groups.iter().filter(|group| group.watermark.is_some());
+            groups.any(|group| {
+                group
+                    .namespace
+                    .as_deref()
+                    .is_some_and(|label| label == namespace.to_string())
+            })
+        };
+        let watermarks = mirror.set_back_watermarks(&in_order);
+        let report = report.with_unwritten(reconciled.unwritten).with_watermarks(watermarks);
+        let report = report.with_comparison(reconciled.failed, mirror.compares_again_at());
+        Ok(self.with_broken(report, &compared_with))
+    }
+
+    /// Remembers for `status` that there was no push, and why.
+    fn remember_missing(&self, missing: &Missing) {
+        if self.options.dry_run {
+            return;
+        }
+        let mut memory = Memory::load(&self.folder);
+        let missing = Some(missing.to_string());
+        if memory.missing == missing && memory.comparison.is_none() {
+            return;
+        }
+        (memory.missing, memory.comparison) = (missing, None);
+        if let Err(error) = memory.save(&self.folder) {
+            tracing::warn!(%error, "that nothing can be pushed cannot be remembered; status does not know");
+        }
     }
 
     pub(super) fn mirror<'m>(&'m self, remote: &'m mut Remote) -> RemoteMirror<'m> {
@@ -389,31 +432,48 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
-    /// The mirror; none when there is no remote, or no credentials for one that needs them, which is said when it keeps
-    /// something waiting.
-    pub(super) fn remote(&self, backlog: &Backlog) -> Result<Option<Remote>, RunError> {
-        let waiting = backlog.pending.len();
-        let configured = self.config.remote.as_ref().map(|remote| remote.to_string());
-        let Some(name) = self.options.mirror(configured, self.environment) else {
-            if waiting > 0 && self.options.several {
-                let repository = self.git_dir.display();
-                tracing::warn!(%repository, "local-only: there is no remote; set stargate.remote: GITHUB_REPO_URL is not used for several repositories");
-            } else if waiting > 0 {
-                tracing::warn!("local-only: there is no remote; set stargate.remote, or give --remote");
-            }
-            return Ok(None);
-        };
-        let repository = self.stargate.repository();
-        let location = resolve(BStr::new(&name), Some(repository))?;
-        let settings = Settings::from_environment(self.environment)?.with_git_config(repository)?;
-        if !settings.has_credentials_for(&location) {
-            if waiting > 0 {
-                tracing::warn!(remote = %location, "local-only: there is no token; set GITHUB_PAT");
-            }
-            return Ok(None);
+    /// The mirror, or what is missing for a push.
+    pub(super) fn remote(&self) -> Result<Result<Remote, Missing>, RunError> {
+        let found = destination(&self.stargate, &self.config, self.options, self.environment)?;
+        let opened = found.map(|(location, settings)| Remote::open(location, &settings));
+        match opened {
+            Ok(remote) => Ok(Ok(remote?)),
+            Err(missing) => Ok(Err(missing)),
         }
-        Ok(Some(Remote::open(location, &settings)?))
     }
+}
+
+/// Where a repository is mirrored to and by which settings, or what is missing for a push.
+fn destination(
+    stargate: &Stargate,
+    config: &Config,
+    options: &Options,
+    environment: Environment<'_>,
+) -> Result<Result<(Location, Settings), Missing>, RunError> {
+    let configured = config.remote.as_ref().map(|remote| remote.to_string());
+    let Some(name) = options.mirror(configured, environment) else {
+        return Ok(Err(match options.several {
+            true => Missing::RemoteOfSeveral,
+            false => Missing::Remote,
+        }));
+    };
+    let repository = stargate.repository();
+    let location = resolve(BStr::new(&name), Some(repository))?;
+    let settings = Settings::from_environment(environment)?.with_git_config(repository)?;
+    match settings.has_credentials_for(&location) {
+        true => Ok(Ok((location, settings))),
+        false => Ok(Err(Missing::Token(location.to_string()))),
+    }
+}
+
+/// The report on a repository without a mirrored ref and without a journal.
+fn nothing_to_mirror(git_dir: &Path, options: &Options, environment: Environment<'_>) -> Result<CycleReport, RunError> {
+    let stargate = Stargate::open(git_dir)?;
+    let config = Config::load(git_dir).map_err(|error| RunError::Unreadable(git_dir.to_owned(), error))?;
+    Ok(match destination(&stargate, &config, options, environment)? {
+        Ok(_) => CycleReport::empty(CycleOutcome::Idle, 0, 0),
+        Err(missing) => CycleReport::local_only(missing, 0, 0),
+    })
 }
 
 /// How many entries were marked in the journal.
@@ -453,6 +513,7 @@ fn report(outcome: CycleOutcome, backlog: &Backlog) -> CycleReport {
 
 /// The mirror's name or URL: a flag, else the configuration, else `GITHUB_REPO_URL`.
 pub fn remote_name(flag: Option<String>, configured: Option<String>, environment: Environment<'_>) -> Option<String> {
-    let variable = || environment("GITHUB_REPO_URL").and_then(|value| value.into_string().ok());
+    // What is not UTF-8 is no URL, which is said when it is used: it is not the same as none.
+    let variable = || environment("GITHUB_REPO_URL").map(|value| value.to_string_lossy().into_owned());
     flag.or(configured).or_else(variable).filter(|name| !name.is_empty())
 }

@@ -7,11 +7,11 @@ use gix::ObjectId;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Memory, RunError, Stargate, run::broken::broken};
+use super::{Memory, RunError, Stargate, run::broken::broken, watermarks::JudgedWatermark};
 use crate::{
     config::Config,
     journal::{self, Backlog, intent},
-    mirror::{Grouping, watermark::group_label},
+    mirror::Grouping,
     refs::LocalRefs,
 };
 
@@ -36,6 +36,14 @@ pub struct RepositoryStatus {
     pub remote: Option<String>,
     /// When the refs of both sides were compared last.
     pub compared_at: Option<Timestamp>,
+    /// What was missing for a push in the last cycle: it was `local-only`.
+    pub missing: Option<String>,
+    /// The comparison of both sides, where the last one failed.
+    pub comparison: Option<ComparisonStatus>,
+    /// Watermarks on the mirror that were found to be false, until their namespaces are in order.
+    pub watermarks: Vec<WatermarkStatus>,
+    /// Why what the worker remembers is not known.
+    pub forgotten: Option<String>,
     /// Groups with pending entries, by name.
     pub groups: Vec<GroupStatus>,
     /// What cannot be mirrored as it is: it cannot be read, or its object is missing or damaged.
@@ -71,25 +79,77 @@ pub struct GroupStatus {
     pub next_try: Option<Timestamp>,
 }
 
+/// A comparison of the refs of both sides that failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ComparisonStatus {
+    /// Cycles that failed at it, in a row.
+    pub attempts: u32,
+    /// Why the last one did.
+    pub reason: String,
+    /// When it is made again at the latest.
+    pub next_try: Option<Timestamp>,
+}
+
+/// A watermark that was found to be false.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct WatermarkStatus {
+    /// The namespace.
+    pub namespace: String,
+    /// Where the watermark was found.
+    pub found_at: String,
+    /// Where it stands now; none when it was deleted.
+    pub stands_at: Option<String>,
+    /// Where the ledger stands on the mirror; none when there is none.
+    pub ledger: Option<String>,
+    /// Whether it was set back to what the ledger covers.
+    pub set_back: bool,
+}
+
+fn watermarks(memory: &Memory) -> Vec<WatermarkStatus> {
+    let was_false = |(namespace, judged): (&String, &JudgedWatermark)| {
+        let seen = judged.was_false.as_ref()?;
+        Some(WatermarkStatus {
+            namespace: namespace.clone(),
+            found_at: seen.watermark.clone(),
+            stands_at: judged.watermark.clone(),
+            ledger: judged.ledger.clone(),
+            set_back: seen.set_back,
+        })
+    };
+    memory.watermarks.iter().filter_map(was_false).collect()
+}
+
+impl RepositoryStatus {
+    /// Whether everything is mirrored, as far as is known.
+    pub fn is_settled(&self) -> bool {
+        self.pending + self.failed == 0
+            && self.comparison.is_none()
+            && self.watermarks.iter().all(|watermark| watermark.set_back)
+    }
+}
+
 /// Reads how the repository at `git_dir` stands.
 ///
 /// # Errors
 /// The repository cannot be opened, or its configuration, the journal or the intents cannot be read.
 pub fn status(git_dir: &Path, now: Timestamp) -> Result<RepositoryStatus, RunError> {
-    let repository = |error| RunError::Repository(git_dir.to_owned(), error);
+    let configuration = |error| RunError::Unreadable(git_dir.to_owned(), error);
     let unreadable = |error| RunError::Read(git_dir.to_owned(), error);
-    let stargate = Stargate::open(git_dir).map_err(repository)?;
-    let config = Config::load(git_dir).map_err(repository)?;
+    let stargate = Stargate::open(git_dir)?;
+    let config = Config::load(git_dir).map_err(configuration)?;
     let local = stargate.mirrored_refs(&config.refs);
     let backlog = Backlog::load(&Disk, git_dir).map_err(unreadable)?;
     let intents = intent::list(&Disk, git_dir).map_err(unreadable)?;
-    let memory = Memory::load(&git_dir.join(journal::FOLDER));
+    let read = Memory::read(&git_dir.join(journal::FOLDER));
+    let forgotten = read.as_ref().err().map(ToString::to_string);
+    let memory = read.unwrap_or_default();
     let grouping = Grouping::new(local.aliases(), &config.refs);
     let settled = memory.mirror.as_ref().map(|mirror| mirror.advertisement().refs);
     let refs = RefsStanding::new(&local, &settled.unwrap_or_default(), &stargate);
     Ok(RepositoryStatus {
         broken: refs.broken,
         dangling: refs.dangling,
+        forgotten,
         ..standing(&backlog, &memory, &grouping, intents.len(), now)
     })
 }
@@ -110,9 +170,9 @@ pub struct RefsStanding {
 /// # Errors
 /// The repository cannot be opened, or its configuration cannot be read.
 pub fn refs_standing(git_dir: &Path) -> Result<RefsStanding, RunError> {
-    let repository = |error| RunError::Repository(git_dir.to_owned(), error);
-    let stargate = Stargate::open(git_dir).map_err(repository)?;
-    let config = Config::load(git_dir).map_err(repository)?;
+    let configuration = |error| RunError::Unreadable(git_dir.to_owned(), error);
+    let stargate = Stargate::open(git_dir)?;
+    let config = Config::load(git_dir).map_err(configuration)?;
     let local = stargate.mirrored_refs(&config.refs);
     Ok(RefsStanding::new(&local, &BTreeMap::new(), &stargate))
 }
@@ -173,6 +233,14 @@ fn standing(
         compared_at: mirror
             .map(|mirror| mirror.reconciled_at())
             .filter(|at| *at > Timestamp::UNIX_EPOCH),
+        missing: memory.missing.clone(),
+        comparison: memory.comparison.as_ref().map(|failed| ComparisonStatus {
+            attempts: failed.attempts,
+            reason: failed.reason.clone(),
+            next_try: Timestamp::from_second(failed.next_try).ok(),
+        }),
+        watermarks: watermarks(memory),
+        forgotten: None,
         groups: groups.into_values().collect(),
         broken: Vec::new(),
         dangling: Vec::new(),

@@ -9,8 +9,10 @@ use serde::Serialize;
 
 use super::{
     cycle::Mirror,
+    missing::Missing,
     report::GroupReport,
     run::{Environment, Options, RunError, Work},
+    watermarks::{FalseWatermark, false_watermarks},
 };
 use crate::{
     journal::Source,
@@ -26,8 +28,12 @@ const MOST_DELETIONS: usize = 5;
 pub struct SyncReport {
     /// The mirror without secrets; none when there is none to compare with.
     pub remote: Option<String>,
+    /// What is missing for a mirror to compare with.
+    pub missing: Option<Missing>,
     /// Every mirrored ref of either side, in order of name.
     pub refs: Vec<SyncRef>,
+    /// Watermarks on the mirror that promise more than it has.
+    pub watermarks: Vec<FalseWatermark>,
     /// What was pushed by force.
     pub groups: Vec<GroupReport>,
     /// Files that may hold any ref and cannot be read, and why; left out where there are none.
@@ -100,9 +106,9 @@ impl SyncReport {
         !self.broken.is_empty() || self.refs.iter().any(|one| one.standing == Standing::Broken)
     }
 
-    /// Whether both sides are the same.
+    /// Whether both sides are the same, and no watermark is false.
     pub fn is_equal(&self) -> bool {
-        self.refs.iter().all(|one| one.standing == Standing::Equal)
+        self.watermarks.is_empty() && self.refs.iter().all(|one| one.standing == Standing::Equal)
     }
 
     /// Refs that differ and that the operator can make what they are in the Stargate; of these names, where there are any.
@@ -127,13 +133,14 @@ pub fn compare_refs(
         ..options.clone()
     };
     let Some(work) = Work::open(git_dir, &options, environment, clock)? else {
-        return Ok(SyncReport::new(None, &Sides::default()));
+        return Ok(SyncReport::new(None, Sides::default()));
     };
-    let Some(mut remote) = work.remote(&work.backlog()?)? else {
-        return Ok(SyncReport::new(None, &Sides::default()));
+    let mut remote = match work.remote()? {
+        Ok(remote) => remote,
+        Err(missing) => return Ok(SyncReport::local_only(missing)),
     };
-    let compared = compare_with(&work, &mut remote)?;
-    Ok(SyncReport::new(Some(&remote), &compared))
+    let sides = compare_with(&work, &mut remote)?;
+    Ok(SyncReport::new(Some(&remote), sides))
 }
 
 /// Takes what differs on the mirror by force, as `force` says: each ref becomes what it is in the Stargate, or goes. Every
@@ -149,10 +156,11 @@ pub fn force(
     clock: &dyn Clock,
 ) -> Result<SyncReport, ForceError> {
     let Some(work) = Work::open(git_dir, options, environment, clock)? else {
-        return Ok(SyncReport::new(None, &Sides::default()));
+        return Ok(SyncReport::new(None, Sides::default()));
     };
-    let Some(mut remote) = work.remote(&work.backlog()?)? else {
-        return Ok(SyncReport::new(None, &Sides::default()));
+    let mut remote = match work.remote()? {
+        Ok(remote) => remote,
+        Err(missing) => return Ok(SyncReport::local_only(missing)),
     };
     let sides = compare_with(&work, &mut remote)?;
     let taken = chosen(&sides.compared, force)?;
@@ -170,8 +178,8 @@ pub fn force(
     cycle.rules.force = true;
     cycle.rules.deletes = true;
     let (settled, _) = work.carry(cycle, &mut work.mirror(&mut remote), &entries)?;
-    let compared = compare_with(&work, &mut remote)?;
-    let mut report = SyncReport::new(Some(&remote), &compared);
+    let sides = compare_with(&work, &mut remote)?;
+    let mut report = SyncReport::new(Some(&remote), sides);
     report.groups = settled.iter().map(GroupReport::settled).collect();
     Ok(report)
 }
@@ -182,15 +190,20 @@ struct Sides {
     compared: Vec<Compared>,
     /// What may hold any ref, and cannot be read.
     broken: Vec<String>,
+    /// Watermarks that promise more than their ledger has.
+    watermarks: Vec<FalseWatermark>,
 }
 
 fn compare_with(work: &Work<'_>, remote: &mut Remote) -> Result<Sides, RunError> {
     let refs = work.mirror(remote).advertisement()?.refs;
+    let repository = work.stargate.repository();
+    let watermarks = false_watermarks(repository.git_dir(), remote, repository, &refs, &work.config.refs)?;
     let local = work.stargate.mirrored_refs(&work.config.refs);
     let nameless = local.unreadable().filter(|(name, _)| name.is_none());
     Ok(Sides {
         compared: compare(&local, &refs, &work.stargate, &work.cycle().rules),
         broken: nameless.map(|(_, why)| why.to_string()).collect(),
+        watermarks,
     })
 }
 
@@ -233,7 +246,7 @@ fn update(compared: &Compared, null: ObjectId) -> RefUpdate {
 }
 
 impl SyncReport {
-    fn new(remote: Option<&Remote>, sides: &Sides) -> Self {
+    fn new(remote: Option<&Remote>, sides: Sides) -> Self {
         let sync_ref = |compared: &Compared| SyncRef {
             name: compared.name.to_string(),
             standing: compared.standing,
@@ -245,7 +258,16 @@ impl SyncReport {
             remote: remote.map(|remote| remote.location().to_string()),
             refs: sides.compared.iter().map(sync_ref).collect(),
             groups: Vec::new(),
-            broken: sides.broken.clone(),
+            broken: sides.broken,
+            watermarks: sides.watermarks,
+            missing: None,
+        }
+    }
+
+    fn local_only(missing: Missing) -> Self {
+        SyncReport {
+            missing: Some(missing),
+            ..SyncReport::new(None, Sides::default())
         }
     }
 }

@@ -21,9 +21,10 @@ use durable::{
 };
 
 use super::{
+    missing::Missing,
     notice::Notice,
     report::{CycleOutcome, CycleReport},
-    repository::find_repositories,
+    root::{Below, find_repositories},
     run::{Options, RunError, run},
     schedule::Schedule,
     trouble::distance,
@@ -44,7 +45,7 @@ const GRACE: Duration = Duration::from_secs(10);
 pub struct Watched {
     /// These.
     pub repositories: Vec<PathBuf>,
-    /// And all below this folder that have a journal.
+    /// And all below this folder that may have something to mirror; see [`find_repositories()`].
     pub root: Option<PathBuf>,
     /// The mirror, instead of the configured one.
     pub remote: Option<String>,
@@ -99,6 +100,8 @@ pub fn watch(
         clock: SystemClock::default(),
         begun: BTreeSet::new(),
         failures: BTreeMap::new(),
+        missing: BTreeMap::new(),
+        below: None,
     };
     watch.until_stopped(&events, alive);
     watch.wind_down(&events);
@@ -115,6 +118,10 @@ struct Watch {
     begun: BTreeSet<PathBuf>,
     /// Cycles that could not be made at all, in a row.
     failures: BTreeMap<PathBuf, u32>,
+    /// What is missing for a push, as it was logged.
+    missing: BTreeMap<PathBuf, Missing>,
+    /// What was found below the root last.
+    below: Option<Below>,
 }
 
 impl Watch {
@@ -167,8 +174,15 @@ impl Watch {
     fn rescan(&mut self, now: Duration) {
         let mut there: BTreeSet<PathBuf> = self.watched.repositories.iter().cloned().collect();
         match self.watched.root.as_deref().map(find_repositories) {
-            Some(Ok(found)) => there.extend(found),
-            Some(Err(error)) => tracing::error!(%error, "the root cannot be read"),
+            Some(Ok(below)) => {
+                there.extend(below.repositories.iter().cloned());
+                self.note(below);
+            }
+            Some(Err(error)) => {
+                tracing::error!(%error, "the root cannot be read");
+                // What was below it may still be there.
+                there.extend(self.below.iter().flat_map(|below| below.repositories.iter().cloned()));
+            }
             None => {}
         }
         for repository in &there {
@@ -176,6 +190,7 @@ impl Watch {
             if let Err(error) = journal::create_folder(&Disk, repository) {
                 tracing::warn!(repository = %repository.display(), %error, "no .stargate folder can be made");
             }
+            // One that cannot be read is told by the cycle, which cannot be made.
             let config = Config::load(repository).unwrap_or_default();
             let configured = config.remote.map(|remote| remote.to_string());
             let mirror = self.watched.options().mirror(configured, &*self.environment);
@@ -184,6 +199,39 @@ impl Watch {
             self.notice.add(repository);
         }
         self.schedule.retain(&there);
+    }
+
+    /// Logs what is new about the folders below the root.
+    fn note(&mut self, below: Below) {
+        let before = self.below.take();
+        let known = |folder: &PathBuf| {
+            before
+                .as_ref()
+                .is_some_and(|before| before.unsearched.contains_key(folder))
+        };
+        for (folder, why) in below.unsearched.iter().filter(|(folder, _)| !known(folder)) {
+            tracing::warn!(folder = %folder.display(), why, "not searched for repositories");
+        }
+        let had_some = before.is_none_or(|before| !before.repositories.is_empty());
+        if below.repositories.is_empty() && had_some {
+            let root = self.watched.root.as_deref().unwrap_or(Path::new(""));
+            tracing::warn!(root = %root.display(), "no repository below has stargate.remote, a [stargate] section or a journal");
+        }
+        self.below = Some(below);
+    }
+
+    /// Logs what is missing for a push, once.
+    fn note_missing(&mut self, repository: &Path, missing: Option<&Missing>) {
+        if self.missing.get(repository) == missing {
+            return;
+        }
+        match missing {
+            Some(missing) => {
+                tracing::warn!(repository = %repository.display(), "local-only: {missing}");
+                self.missing.insert(repository.to_owned(), missing.clone());
+            }
+            None => drop(self.missing.remove(repository)),
+        }
     }
 
     fn begin(&mut self, repository: PathBuf) {
@@ -204,6 +252,7 @@ impl Watch {
         let pause = match result {
             Ok(report) => {
                 self.failures.remove(repository);
+                self.note_missing(repository, report.missing.as_ref());
                 // What could not be written may have woken this watch by the attempt: that must not go on without a bound.
                 if !report.asked && report.unwritten == 0 {
                     self.schedule.give_back(repository);
@@ -222,7 +271,8 @@ impl Watch {
                 let failures = self.failures.entry(repository.to_owned()).or_default();
                 *failures += 1;
                 let pause = distance(*failures);
-                tracing::error!(repository = %shown, %error, next_try_s = pause.as_secs(), "no cycle");
+                let hint = error.hint().unwrap_or_default();
+                tracing::error!(repository = %shown, %error, hint, next_try_s = pause.as_secs(), "no cycle");
                 pause
             }
         };

@@ -7,6 +7,7 @@ pub mod events;
 pub mod faulty;
 pub mod feeds;
 pub mod git;
+pub mod lying;
 pub mod mirror;
 pub mod processes;
 pub mod pushing;

@@ -18,15 +18,18 @@ mod incoming;
 mod policy;
 mod transaction;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::io::BufReader;
-use std::path::Path;
-use std::sync::atomic::AtomicBool;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::BufReader,
+    path::Path,
+    sync::atomic::AtomicBool,
+};
 
 use bstr::{BStr, BString};
 use git_push::{
-    Advertisement, Capabilities, Command, Connection, Error, Outcome, Pack, RemoteRef, Report, Request, Traffic,
+    self, Advertisement, Capabilities, Command, Connection, Error, Outcome, Pack, RemoteRef, Report, Request, Traffic,
     Verdict, causes,
+    repository::{self, OpenError},
 };
 use gix::{ObjectId, refs::TargetRef};
 
@@ -49,9 +52,13 @@ impl Local {
     /// # Errors
     /// [`Outcome::Misconfigured`] when there is no repository, or it cannot be opened.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        let repository = gix::open(path).map_err(|error| {
-            let what = format!("cannot open a Git repository at {}: {}", path.display(), causes(&error));
-            Error::new(Outcome::Misconfigured, what).with_hint("create it with `git init --bare`, or correct the path")
+        let repository = repository::open(path).map_err(|error| match error {
+            OpenError::Unreadable { cause, .. } => {
+                let what = format!("cannot open a Git repository at {}: {}", path.display(), causes(&cause));
+                Error::new(Outcome::Misconfigured, what)
+                    .with_hint("create it with `git init --bare`, or correct the path")
+            }
+            error => Error::new(Outcome::Misconfigured, error.to_string()).with_hint(error.hint()),
         })?;
         Ok(Local {
             repository,

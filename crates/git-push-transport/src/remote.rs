@@ -6,14 +6,19 @@ use std::{
 };
 
 use bstr::{BStr, BString, ByteSlice, ByteVec};
-use git_push::{Advertisement, Capabilities, Connection, Error, Outcome, Pack, RemoteRef, Report, Request, Traffic};
+use git_push::{
+    self, Advertisement, Capabilities, Connection, Error, Outcome, Pack, RemoteRef, Report, Request, Traffic,
+    repository,
+};
 use gix::{ObjectId, remote::Direction, url::Scheme};
 
-use super::fetch::Extent;
-use super::http::{Http, HttpUrl};
-use super::local::Local;
-use super::settings::{Settings, user_config};
-use super::stream::{Shown, Stream};
+use super::{
+    fetch::Extent,
+    http::{Http, HttpUrl},
+    local::Local,
+    settings::{Settings, user_config},
+    stream::{Shown, Stream},
+};
 
 /// Where a mirror is. It may be shown (`Display`, `Debug`): user info and query stay hidden.
 #[derive(Clone, PartialEq, Eq)]
@@ -281,7 +286,7 @@ fn borrow_objects(path: &Path, want: ObjectId, into: &gix::Repository) -> Result
             format!("cannot read {want} from {}: {why}", path.display()),
         )
     };
-    let lender = gix::open(path).map_err(|error| failed(&git_push::causes(&error)))?;
+    let lender = repository::open(path).map_err(|error| failed(&error))?;
     let objects = fs::canonicalize(lender.objects.store_ref().path()).map_err(|error| failed(&error))?;
     let mut line = gix::path::into_bstr(objects)
         .map_err(|error| failed(&git_push::causes(&error)))?

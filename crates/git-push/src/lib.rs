@@ -93,6 +93,7 @@ mod fast_forward;
 mod objects;
 mod observer;
 mod progress;
+pub mod repository;
 mod reuse;
 mod session;
 mod wire_error;

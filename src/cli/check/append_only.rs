@@ -2,6 +2,7 @@
 use std::path::PathBuf;
 
 use bstr::ByteSlice;
+use git_push::repository;
 use gix::ObjectId;
 
 use super::{
@@ -59,8 +60,7 @@ pub(super) struct Args {
 pub(super) fn main(args: &Args) -> Result<Exit, Failure> {
     let paths = Paths::new(&args.paths).map_err(|error| Failure::new(Exit::Usage, error))?;
     let git_dir = super::super::repository(args.repo.as_deref())?;
-    let mut repository = gix::open(&git_dir)
-        .map_err(|error| Failure::new(Exit::Failed, format!("cannot open {}: {error}", git_dir.display())))?;
+    let mut repository = repository::open(&git_dir)?;
     repository.object_cache_size_if_unset(16 << 20);
     // What is checked is what ids stand for, not what someone put in their place here.
     repository.objects.ignore_replacements = true;

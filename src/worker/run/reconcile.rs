@@ -1,9 +1,6 @@
 //! What the journal missed: the refs of both sides, compared.
-use std::collections::BTreeMap;
 
-use bstr::{BStr, BString};
 use git_push::Advertisement;
-use gix::ObjectId;
 
 use super::{RunError, Work, remembered, report, updates};
 use crate::{
@@ -12,6 +9,7 @@ use crate::{
     ref_update::RefUpdate,
     refs::LocalRefs,
     worker::{
+        comparison::FailedComparison,
         cycle::Mirror,
         remote_mirror::RemoteMirror,
         report::{CycleOutcome, CycleReport, GroupReport},
@@ -19,10 +17,12 @@ use crate::{
 };
 
 /// What a comparison came to, in ref updates.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Reconciled {
     pub(super) told: usize,
     pub(super) unwritten: usize,
+    /// Why there was no comparison.
+    pub(super) failed: Option<FailedComparison>,
 }
 
 impl Work<'_> {
@@ -38,9 +38,14 @@ impl Work<'_> {
             Ok(advertisement) => advertisement,
             Err(error) => {
                 tracing::warn!(%error, "the refs of both sides could not be compared");
-                return Ok(Reconciled::default());
+                mirror.remember_failed_comparison(&error);
+                return Ok(Reconciled {
+                    failed: Some((&error).into()),
+                    ..Default::default()
+                });
             }
         };
+        mirror.forget_failed_comparison();
         let missed = self.missed(&advertisement, local, backlog);
         let all = missed.len();
         let told = self.tell(missed, Source::Reconcile)?;
@@ -54,6 +59,7 @@ impl Work<'_> {
         Ok(Reconciled {
             told,
             unwritten: all - told,
+            failed: None,
         })
     }
 

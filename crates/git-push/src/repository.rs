@@ -1,0 +1,277 @@
+//! Opens a repository whose format is understood, and refuses every other one by name.
+//!
+//! gix opens a repository of reftables without an error and shows no refs in it, so everything in this package opens
+//! repositories here. Git reads `core.repositoryFormatVersion` and `extensions.*` from the repository's own `config` file
+//! alone (gitrepository-layout, *repository format*); so does this module. The decision is a function of what stands there:
+//!
+//! | key | understood | why |
+//! |---|---|---|
+//! | `core.repositoryFormatVersion` | 0, 1 | git has no other |
+//! | `noop`, `noop-v1` | any value | they change nothing |
+//! | `preciousObjects` | any value | forbids deleting objects; nothing here deletes one |
+//! | `partialClone` | any value | an absent object is reported when it is needed |
+//! | `worktreeConfig` | any value | `config.worktree` is read after `config` |
+//! | `relativeWorktrees` | any value | paths between work trees are resolved either way |
+//! | `submodulePathConfig` | any value | submodules are never entered |
+//! | `objectFormat` | `sha1`, `sha256` | |
+//! | `refStorage` | `files` | refs of another storage cannot be read yet |
+//! | `compatObjectFormat` | never | objects written here would lack their second name |
+//! | any other | never | |
+//!
+//! Git ignores an unknown extension in a repository of version 0. It is refused here: whoever set it meant it.
+use std::{
+    fmt, io,
+    path::{Path, PathBuf},
+};
+
+use bstr::{BStr, BString, ByteSlice};
+
+const VERSION: &str = "core.repositoryFormatVersion";
+
+/// A key of a repository's format with its value, such as `extensions.refStorage = reftable`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setting {
+    /// The full key.
+    pub key: String,
+    /// The value; empty where there is none.
+    pub value: BString,
+}
+
+/// Why a repository is not opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// There is no repository, or it cannot be read.
+    #[error("cannot open the repository {}: {cause}", path.display())]
+    Unreadable {
+        /// Where it was looked for.
+        path: PathBuf,
+        /// Why.
+        cause: gix::Error,
+    },
+    /// Its format is not understood, so that nothing read from it could be trusted.
+    #[error("the repository {} has {setting}, which this version does not understand", path.display())]
+    NotUnderstood {
+        /// The repository.
+        path: PathBuf,
+        /// What is not understood.
+        setting: Setting,
+    },
+}
+
+impl fmt::Display for Setting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} = {}", self.key, self.value)
+    }
+}
+
+impl OpenError {
+    /// What to do about it.
+    pub fn hint(&self) -> &'static str {
+        let OpenError::NotUnderstood { setting, .. } = self else {
+            return "run as the user that owns the repository";
+        };
+        match setting.key.to_ascii_lowercase().as_str() {
+            "extensions.refstorage" => {
+                "only refs in files can be read: run `git refs migrate --ref-format=files` there while nobody pushes; an \
+                 installed hook goes on journaling"
+            }
+            _ => {
+                "update stargate-mirror, or use a repository without this setting; an installed hook goes on journaling"
+            }
+        }
+    }
+}
+
+/// Opens the repository at `path`: a git directory, or the work tree around `.git`.
+///
+/// # Errors
+/// There is none, it cannot be read, or its format is not understood.
+pub fn open(path: &Path) -> Result<gix::Repository, OpenError> {
+    Ok(open_with(path, gix::open::Options::default())?.to_thread_local())
+}
+
+/// The same with options, for use from several threads.
+///
+/// # Errors
+/// As [`open()`].
+pub fn open_with(path: &Path, options: gix::open::Options) -> Result<gix::ThreadSafeRepository, OpenError> {
+    let opened = options.open(path);
+    match &opened {
+        Ok(repository) => check(repository.refs.common_dir_resolved())?,
+        // An error about the format does not name what is not understood.
+        Err(_) => [path.join(".git"), path.to_owned()]
+            .iter()
+            .filter(|folder| folder.join("config").is_file())
+            .try_for_each(|folder| check(folder))?,
+    }
+    opened.map_err(|cause| OpenError::Unreadable {
+        path: path.to_owned(),
+        cause,
+    })
+}
+
+/// The git directory that a command works on: that of `given`, else of `GIT_DIR`, else the one around the current
+/// directory. Whether its format is understood is not asked.
+///
+/// # Errors
+/// There is no repository.
+pub fn locate(given: Option<&Path>) -> Result<PathBuf, OpenError> {
+    let named = given
+        .map(Path::to_owned)
+        .or_else(|| std::env::var_os("GIT_DIR").map(PathBuf::from));
+    let found = match &named {
+        Some(path) => at(path),
+        None => gix::discover::upwards(Path::new(".")).map(|(found, _)| found),
+    };
+    let path = named.unwrap_or_else(|| ".".into());
+    match found {
+        Ok(found) => Ok(found.into_repository_and_work_tree_directories().0),
+        Err(cause) => Err(OpenError::Unreadable { path, cause }),
+    }
+}
+
+/// The repository at this very path, or in its `.git`.
+fn at(path: &Path) -> Result<gix::discover::repository::Path, gix::Error> {
+    use gix::discover::{is_git, repository};
+
+    let around = path.join(".git");
+    let (path, kind) = match is_git(&around) {
+        Ok(kind) => (around, kind),
+        Err(_) => match is_git(path) {
+            Ok(kind) => (path.to_owned(), kind),
+            Err(_) if !path.try_exists().unwrap_or(true) => {
+                let what = format!("{path:?} does not appear to be a git repository");
+                return Err(gix::Error::from_error(io::Error::other(what)));
+            }
+            Err(error) => return Err(error),
+        },
+    };
+    let current = std::env::current_dir().map_err(gix::Error::from_error)?;
+    let found = repository::Path::from_dot_git_dir(path, kind, &current);
+    found.ok_or_else(|| gix::Error::from_error(io::Error::other("its path cannot be resolved")))
+}
+
+/// Checks the format of the repository whose `config` is in this folder.
+fn check(common_dir: &Path) -> Result<(), OpenError> {
+    let settings = format_settings(common_dir).map_err(|cause| OpenError::Unreadable {
+        path: common_dir.to_owned(),
+        cause,
+    })?;
+    match settings.into_iter().find(|setting| !is_understood(setting)) {
+        None => Ok(()),
+        Some(setting) => Err(OpenError::NotUnderstood {
+            path: common_dir.to_owned(),
+            setting,
+        }),
+    }
+}
+
+/// Everything that `config` says about the repository's format. Like git, this follows no includes.
+fn format_settings(common_dir: &Path) -> Result<Vec<Setting>, gix::Error> {
+    use gix::config::{File, Source, file::Metadata};
+
+    let path = common_dir.join("config");
+    let text = match std::fs::read(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(gix::Error::from_error(error)),
+    };
+    let file = File::from_bytes_no_includes(&text, Metadata::from(Source::Local), Default::default())?;
+    let mut settings = Vec::new();
+    for value in file.strings(VERSION).unwrap_or_default() {
+        let key = VERSION.to_owned();
+        settings.push(Setting { key, value });
+    }
+    for section in file.sections_by_name("extensions").into_iter().flatten() {
+        let subsection = section.header().subsection_name();
+        let prefix = subsection.map_or("extensions".into(), |name| format!("extensions.{name}"));
+        for name in section.value_names() {
+            let key = format!("{prefix}.{name}");
+            let values = section.values(&name);
+            let value = |value: Option<BString>| Setting {
+                key: key.clone(),
+                value: value.unwrap_or_default(),
+            };
+            match values.is_empty() {
+                true => settings.push(value(None)),
+                false => settings.extend(values.into_iter().map(|text| value(Some(text)))),
+            }
+        }
+    }
+    Ok(settings)
+}
+
+/// Whether the format that a setting asks for is one that this package reads and writes as git does.
+fn is_understood(setting: &Setting) -> bool {
+    let key = setting.key.to_ascii_lowercase();
+    let value = setting.value.as_bstr();
+    let Some(extension) = key.strip_prefix("extensions.") else {
+        return [BStr::new("0"), BStr::new("1")].contains(&value);
+    };
+    match extension {
+        "noop" | "noop-v1" | "preciousobjects" | "partialclone" => true,
+        "worktreeconfig" | "relativeworktrees" | "submodulepathconfig" => true,
+        "objectformat" => value == "sha1" || value == "sha256",
+        "refstorage" => value == "files",
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(config: &str) -> Vec<String> {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(folder.path().join("config"), config).expect("a file");
+        let settings = format_settings(folder.path()).expect("git configuration");
+        let refused = settings.iter().filter(|setting| !is_understood(setting));
+        refused.map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn what_git_knows_and_reading_needs_not_care_about_is_understood() {
+        let config = "[core]\nrepositoryformatversion = 1\n[extensions]\nnoop = true\nnoop-v1\nPreciousObjects = true\n\
+                      partialClone = origin\nworktreeConfig = true\nobjectFormat = sha256\nrefStorage = files\n\
+                      relativeWorktrees = true\nsubmodulePathConfig = true\n";
+        assert_eq!(refused(config), [""; 0]);
+        assert_eq!(refused(""), [""; 0]);
+    }
+
+    #[test]
+    fn what_is_not_understood_is_named_with_its_value() {
+        for (config, expected) in [
+            (
+                "[extensions]\nrefStorage = reftable\n",
+                "extensions.refStorage = reftable",
+            ),
+            (
+                "[extensions]\nrefstorage = files://x\n",
+                "extensions.refstorage = files://x",
+            ),
+            ("[extensions]\nobjectFormat = sha3\n", "extensions.objectFormat = sha3"),
+            (
+                "[extensions]\ncompatObjectFormat = sha1\n",
+                "extensions.compatObjectFormat = sha1",
+            ),
+            ("[extensions]\nmadeUp\n", "extensions.madeUp = "),
+            ("[extensions \"noop\"]\nnoop = 1\n", "extensions.noop.noop = 1"),
+            (
+                "[core]\nrepositoryFormatVersion = 2\n",
+                "core.repositoryFormatVersion = 2",
+            ),
+            (
+                "[core]\nrepositoryFormatVersion = x\n",
+                "core.repositoryFormatVersion = x",
+            ),
+        ] {
+            assert_eq!(refused(config), [expected], "{config}");
+        }
+    }
+
+    #[test]
+    fn of_a_key_that_is_set_twice_every_value_counts() {
+        let config = "[extensions]\nrefStorage = reftable\n[extensions]\nrefStorage = files\n";
+        assert_eq!(refused(config), ["extensions.refStorage = reftable"]);
+    }
+}

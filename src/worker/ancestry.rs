@@ -1,0 +1,146 @@
+//! Which of a mirror's commits contain which, whether or not they are here.
+//!
+//! The answer comes from a local repository where it has both commits, else from commits that are fetched, without trees
+//! and blobs where the server can leave them out, into a temporary repository.
+use bstr::{BString, ByteVec};
+use git_push::{self, Error, Outcome};
+use git_push_transport::Remote;
+use gix::ObjectId;
+
+/// Commits that are compared.
+pub(super) struct Ancestry<'a> {
+    local: Option<&'a gix::Repository>,
+    /// Whether what `local` has need not be fetched: all that its commits reach is there.
+    is_whole: bool,
+    fetched: Option<Fetched>,
+}
+
+struct Fetched {
+    repository: gix::Repository,
+    tips: Vec<ObjectId>,
+    /// Removed when dropped, after the repository.
+    _folder: tempfile::TempDir,
+}
+
+impl<'a> Ancestry<'a> {
+    /// Commits of which a clone, which may be shallow, has some.
+    pub(super) fn beside(local: Option<&'a gix::Repository>) -> Self {
+        Ancestry {
+            local,
+            is_whole: false,
+            fetched: None,
+        }
+    }
+
+    /// Commits of which a Stargate has some, with everything that they reach.
+    pub(super) fn of_stargate(stargate: &'a gix::Repository) -> Self {
+        Ancestry {
+            local: Some(stargate),
+            is_whole: true,
+            fetched: None,
+        }
+    }
+
+    /// Whether `whole`, which the remote has, is `part` or descends from it.
+    ///
+    /// # Errors
+    /// The commits cannot be had.
+    pub(super) fn contains(&mut self, remote: &mut Remote, whole: ObjectId, part: ObjectId) -> Result<bool, Error> {
+        match self.local_with(&[whole, part]) {
+            Some(local) => git_push::fast_forward(local, part, whole),
+            None => git_push::fast_forward(self.fetched(remote, &[whole], &[part])?, part, whole),
+        }
+    }
+
+    /// The best commit that two commits of the remote contain.
+    ///
+    /// # Errors
+    /// The commits cannot be had, or are none.
+    pub(super) fn common(
+        &mut self,
+        remote: &mut Remote,
+        one: ObjectId,
+        other: ObjectId,
+    ) -> Result<Option<ObjectId>, Error> {
+        let repository = match self.local_with(&[one, other]) {
+            Some(local) => local,
+            None => self.fetched(remote, &[one, other], &[])?,
+        };
+        let bases = repository.merge_bases_many(one, &[other]).map_err(|error| {
+            let what = format!("cannot compare {one} and {other}: {}", git_push::causes(&error));
+            Error::new(Outcome::Transient, what)
+        })?;
+        Ok(bases.first().map(|base| base.detach()))
+    }
+
+    fn local_with(&self, commits: &[ObjectId]) -> Option<&'a gix::Repository> {
+        self.local
+            .filter(|local| commits.iter().all(|commit| local.has_object(*commit)))
+    }
+
+    /// The temporary repository with these commits of the remote. Those of `known` that a Stargate has are not fetched.
+    fn fetched(
+        &mut self,
+        remote: &mut Remote,
+        wanted: &[ObjectId],
+        known: &[ObjectId],
+    ) -> Result<&gix::Repository, Error> {
+        let lender = self.local.filter(|_| self.is_whole);
+        let fetched = match self.fetched.take() {
+            Some(fetched) => fetched,
+            None => Fetched::new(wanted[0].kind(), lender)?,
+        };
+        let fetched = self.fetched.insert(fetched);
+        let lent = |commit: &&ObjectId| lender.is_some_and(|lender| lender.has_object(**commit));
+        for want in wanted {
+            if fetched.repository.has_object(*want) {
+                continue;
+            }
+            let known = known.iter().chain(wanted).filter(lent);
+            let haves: Vec<ObjectId> = fetched.tips.iter().chain(known).copied().collect();
+            remote.fetch_commits(*want, &fetched.repository, &haves)?;
+            fetched.tips.push(*want);
+        }
+        Ok(&fetched.repository)
+    }
+}
+
+impl Fetched {
+    fn new(object_format: gix::hash::Kind, lender: Option<&gix::Repository>) -> Result<Self, Error> {
+        let failed = |why: String| {
+            let what = format!(
+                "cannot make a temporary repository in {}: {why}",
+                std::env::temp_dir().display()
+            );
+            Error::new(Outcome::Misconfigured, what).with_hint("free some space there, or set TMPDIR to another folder")
+        };
+        let folder = tempfile::tempdir().map_err(|error| failed(error.to_string()))?;
+        let options = gix::create::Options {
+            object_hash: Some(object_format),
+            ..Default::default()
+        };
+        let kind = gix::create::Kind::Bare;
+        let opened = gix::ThreadSafeRepository::init_opts(folder.path(), kind, options, gix::open::Options::isolated());
+        let repository = opened.map_err(|error| failed(error.to_string()))?.to_thread_local();
+        if let Some(lender) = lender {
+            lend(lender, &repository).map_err(|error| failed(error.to_string()))?;
+        }
+        Ok(Fetched {
+            repository,
+            tips: Vec::new(),
+            _folder: folder,
+        })
+    }
+}
+
+/// Lets a new repository read the objects of another one (gitrepository-layout, *objects/info/alternates*).
+fn lend(lender: &gix::Repository, to: &gix::Repository) -> std::io::Result<()> {
+    let objects = std::fs::canonicalize(lender.objects.store_ref().path())?;
+    let mut line: BString = gix::path::into_bstr(objects)
+        .map_err(std::io::Error::other)?
+        .into_owned();
+    line.push_char('\n');
+    let info = to.objects.store_ref().path().join("info");
+    std::fs::create_dir_all(&info)?;
+    std::fs::write(info.join("alternates"), line)
+}
