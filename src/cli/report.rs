@@ -4,12 +4,14 @@ use std::{fmt, process::ExitCode};
 use git_push::{Outcome, refspec::RefspecError};
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme};
 
+#[cfg(feature = "events")]
+use crate::events::{self, settings::BadSetting};
+#[cfg(feature = "relay")]
+use crate::relay::{access::NoAccess, server::ServeError, store::OpenError};
 use crate::{
     by_refspec::PushError,
-    events::{self, settings::BadSetting},
     hook::install::InstallError,
     journal::WriteError,
-    relay::{access::NoAccess, server::ServeError, store::OpenError},
     worker::{CycleOutcome, CycleReport, RunError},
 };
 
@@ -209,6 +211,7 @@ impl From<RunError> for Failure {
     }
 }
 
+#[cfg(feature = "relay")]
 impl From<NoAccess> for Failure {
     fn from(error: NoAccess) -> Self {
         let hint = match error {
@@ -219,6 +222,7 @@ impl From<NoAccess> for Failure {
     }
 }
 
+#[cfg(feature = "relay")]
 impl From<OpenError> for Failure {
     fn from(error: OpenError) -> Self {
         match error {
@@ -230,6 +234,7 @@ impl From<OpenError> for Failure {
     }
 }
 
+#[cfg(feature = "relay")]
 impl From<ServeError> for Failure {
     fn from(error: ServeError) -> Self {
         let hint = match error {
@@ -240,6 +245,7 @@ impl From<ServeError> for Failure {
     }
 }
 
+#[cfg(feature = "events")]
 impl From<BadSetting> for Failure {
     fn from(error: BadSetting) -> Self {
         let hint = error.hint;
@@ -247,6 +253,7 @@ impl From<BadSetting> for Failure {
     }
 }
 
+#[cfg(feature = "events")]
 impl From<events::Error> for Failure {
     fn from(error: events::Error) -> Self {
         let exit = match error.kind() {
@@ -262,6 +269,7 @@ impl From<events::Error> for Failure {
     }
 }
 
+#[cfg(feature = "events")]
 impl From<events::RunError> for Failure {
     fn from(error: events::RunError) -> Self {
         match error {
