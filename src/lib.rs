@@ -76,8 +76,10 @@
 pub mod cli;
 
 pub mod by_refspec;
+#[cfg(feature = "events")]
 pub mod events;
 pub mod hook;
+#[cfg(feature = "relay")]
 pub mod relay;
 pub mod worker;
 

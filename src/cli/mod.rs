@@ -6,11 +6,13 @@ pub mod check;
 pub mod completions;
 pub mod demo;
 mod doctor;
+#[cfg(feature = "events")]
 pub mod events;
 pub mod install;
 pub mod journal;
 pub mod man;
 pub mod push;
+#[cfg(feature = "relay")]
 pub mod relay;
 pub mod report;
 pub mod run;
@@ -80,7 +82,9 @@ enum Command {
     Sync(sync::Args),
     Journal(journal::Args),
     Check(check::Args),
+    #[cfg(feature = "events")]
     Events(events::Args),
+    #[cfg(feature = "relay")]
     Relay(relay::Args),
     Doctor(doctor::Args),
     Demo(demo::Args),
@@ -106,7 +110,11 @@ pub fn main() -> ExitCode {
     };
     let terminal = push::Terminal::default();
     let level = match cli.command {
-        Command::Watch(_) | Command::Events(_) | Command::Relay(_) => "info",
+        Command::Watch(_) => "info",
+        #[cfg(feature = "events")]
+        Command::Events(_) => "info",
+        #[cfg(feature = "relay")]
+        Command::Relay(_) => "info",
         _ => "warn",
     };
     log_to_stderr(
@@ -123,7 +131,9 @@ pub fn main() -> ExitCode {
         Command::Sync(args) => sync::main(&args),
         Command::Journal(args) => journal::main(&args),
         Command::Check(args) => check::main(&args),
+        #[cfg(feature = "events")]
         Command::Events(args) => events::main(&args),
+        #[cfg(feature = "relay")]
         Command::Relay(args) => relay::main(&args),
         Command::Doctor(args) => doctor::main(&args),
         Command::Demo(args) => demo::main(&args),

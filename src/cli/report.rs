@@ -4,12 +4,14 @@ use std::{fmt, process::ExitCode};
 use git_push::{self, Outcome, refspec::RefspecError, repository::OpenError};
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme};
 
+#[cfg(feature = "events")]
+use crate::events::{self, settings::BadSetting};
+#[cfg(feature = "relay")]
+use crate::relay::{access::NoAccess, server::ServeError, store::OpenError as StoreError};
 use crate::{
     by_refspec::PushError,
-    events::{self, settings::BadSetting},
     hook::install::InstallError,
     journal::WriteError,
-    relay::{access::NoAccess, server::ServeError, store::OpenError as StoreError},
     worker::{ComparisonOutcome, CycleOutcome, CycleReport, GroupOutcome, GroupReport, RunError},
 };
 
@@ -226,6 +228,7 @@ impl From<RunError> for Failure {
     }
 }
 
+#[cfg(feature = "relay")]
 impl From<NoAccess> for Failure {
     fn from(error: NoAccess) -> Self {
         let hint = match error {
@@ -236,6 +239,7 @@ impl From<NoAccess> for Failure {
     }
 }
 
+#[cfg(feature = "relay")]
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         match error {
@@ -247,6 +251,7 @@ impl From<StoreError> for Failure {
     }
 }
 
+#[cfg(feature = "relay")]
 impl From<ServeError> for Failure {
     fn from(error: ServeError) -> Self {
         let hint = match error {
@@ -257,6 +262,7 @@ impl From<ServeError> for Failure {
     }
 }
 
+#[cfg(feature = "events")]
 impl From<BadSetting> for Failure {
     fn from(error: BadSetting) -> Self {
         let hint = error.hint;
@@ -264,6 +270,7 @@ impl From<BadSetting> for Failure {
     }
 }
 
+#[cfg(feature = "events")]
 impl From<events::Error> for Failure {
     fn from(error: events::Error) -> Self {
         let exit = match error.kind() {
@@ -280,6 +287,7 @@ impl From<events::Error> for Failure {
     }
 }
 
+#[cfg(feature = "events")]
 impl From<events::RunError> for Failure {
     fn from(error: events::RunError) -> Self {
         match error {

@@ -11,7 +11,7 @@
 //!
 //! A client certificate (`http.sslCert`) goes beside any of them. Secrets are in memory only, in [`secrecy`] types, and go
 //! over plain http to loopback only, unless `stargate.insecureHttp` says that the network is trusted.
-use std::{ffi::OsString, net::IpAddr, path::PathBuf};
+use std::net::IpAddr;
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use git_push::{Error, Outcome};
@@ -21,11 +21,6 @@ use super::helpers::Helpers;
 use super::http::Options;
 use super::settings::Settings;
 
-/// The environment variable that holds the token.
-pub const TOKEN_VARIABLE: &str = "GITHUB_PAT";
-/// The environment variable that names a file with the token in it.
-pub const TOKEN_FILE_VARIABLE: &str = "GITHUB_PAT_FILE";
-
 /// The user that goes with a token; servers look at the token only.
 const TOKEN_USER: &str = "x-access-token";
 
@@ -34,45 +29,6 @@ const MIN_SCRUBBED: usize = 4;
 
 /// So many bytes from the start of a secret are a secret, too.
 const MIN_START: usize = 8;
-
-/// Takes the token out of the environment, or else out of the file that it names, which is read anew each time, so that a
-/// token can be renewed under a running worker. An empty variable is none.
-///
-/// # Errors
-/// [`Outcome::Misconfigured`] when it cannot be a token: not UTF-8, or with control characters in it; and when the file
-/// cannot be read, or is empty.
-pub fn token(variable: impl Fn(&str) -> Option<OsString>) -> Result<Option<SecretString>, Error> {
-    let given = |name: &str| variable(name).filter(|value| !value.is_empty());
-    if let Some(token) = given(TOKEN_VARIABLE) {
-        return checked(token.into_string().ok(), TOKEN_VARIABLE).map(Some);
-    }
-    let Some(path) = given(TOKEN_FILE_VARIABLE).map(PathBuf::from) else {
-        return Ok(None);
-    };
-    let place = format!("{}, which {TOKEN_FILE_VARIABLE} names,", path.display());
-    let bytes = std::fs::read(&path).map_err(|error| {
-        let what = format!("the token in {place} cannot be read: {error}");
-        Error::new(Outcome::Misconfigured, what).with_hint(format!(
-            "make it readable to who runs this, or unset {TOKEN_FILE_VARIABLE}"
-        ))
-    })?;
-    let text = String::from_utf8(bytes).ok();
-    checked(text.map(|text| text.trim().to_owned()), &place).map(Some)
-}
-
-/// The token, if it can be one; none is what is not UTF-8.
-fn checked(token: Option<String>, place: &str) -> Result<SecretString, Error> {
-    let why = match token {
-        None => "is not UTF-8",
-        Some(token) if token.is_empty() => "is empty",
-        Some(token) if token.contains(char::is_control) => "has a line feed or another control character in it",
-        Some(token) => return Ok(token.into()),
-    };
-    Err(
-        Error::new(Outcome::Misconfigured, format!("the token in {place} {why}"))
-            .with_hint("set it to the token alone, without a line feed at its end"),
-    )
-}
 
 /// What is sent to one server, and what must not be seen of it.
 #[derive(Debug)]
@@ -308,6 +264,7 @@ pub fn is_loopback(host: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::token::token;
 
     fn found(url: &str, token: Option<&str>) -> Result<Credentials, Error> {
         let mut settings = Settings::from_environment(|_| None)?;

@@ -14,7 +14,6 @@ mod agent;
 mod client;
 mod failure;
 mod options;
-mod url;
 mod url_match;
 
 use bstr::BString;
@@ -30,11 +29,11 @@ use super::service::Service;
 use super::settings::Settings;
 use super::upload_pack::{self, LsRefs};
 
+pub use super::url::HttpUrl;
 pub(super) use agent::agent;
 pub(super) use client::retry_after_of;
 pub use failure::MAX_RETRY_AFTER;
-pub(super) use options::{Options, not_understood};
-pub use url::HttpUrl;
+pub(super) use options::Options;
 
 /// A repository on a server.
 pub struct Http {

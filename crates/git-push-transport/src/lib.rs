@@ -1,21 +1,48 @@
 //! Ways to reach a mirror: over HTTP ([`http`]), over ssh and as `git://` ([`stream`]), and in a folder of this machine
 //! ([`local`]). [`Remote`] is any of them, by its URL. [`web`] reaches a service over HTTP that is no mirror.
+
+// What ways share is not used up by one of them.
+#![cfg_attr(
+    not(all(feature = "daemon", feature = "http", feature = "local", feature = "ssh")),
+    allow(dead_code, unused_imports, unused_mut, unused_variables)
+)]
+#[cfg(feature = "http")]
 pub mod credentials;
 pub mod fetch;
+#[cfg(feature = "http")]
 pub mod http;
+#[cfg(feature = "local")]
 pub mod local;
 pub mod remote;
 pub mod settings;
+#[cfg(any(feature = "daemon", feature = "ssh"))]
 pub mod stream;
+pub mod token;
 pub mod upload_pack;
+#[cfg(feature = "http")]
 pub mod web;
 
+#[cfg(feature = "http")]
 mod helpers;
+#[cfg(feature = "http")]
 mod netrc;
+#[cfg(any(feature = "http", feature = "ssh"))]
 mod process;
+#[cfg(any(feature = "daemon", feature = "http", feature = "ssh"))]
 mod reading;
 mod received;
+#[cfg(any(feature = "daemon", feature = "http", feature = "ssh"))]
 mod service;
+mod shown;
+mod url;
+
+#[cfg(not(any(feature = "daemon", feature = "http", feature = "local", feature = "ssh")))]
+compile_error!("git-push-transport needs one of its features: daemon, http, local, ssh");
 
 pub use remote::{Location, Remote, resolve};
 pub use settings::Settings;
+
+/// The example in the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -11,17 +11,20 @@ use durable::storage::{self, Disk, Storage};
 use git_push::{Error, Outcome};
 use gix::ObjectId;
 
+#[cfg(any(feature = "daemon", feature = "http", feature = "ssh"))]
 use super::fetch::{Extent, PackStream};
 
 /// The most bytes of a pack that is fetched: the history of about 4 million commits.
 pub(super) const MAX_PACK: u64 = 1 << 30;
 
+#[cfg(any(feature = "daemon", feature = "http", feature = "ssh"))]
 /// A pack that is spooled while it arrives.
 pub(super) struct ReceivedPack {
     stream: PackStream,
     spool: File,
 }
 
+#[cfg(any(feature = "daemon", feature = "http", feature = "ssh"))]
 impl ReceivedPack {
     /// Awaits the pack out of `stream`, for `into`.
     pub(super) fn new(stream: PackStream, into: &gix::Repository) -> Result<Self, Error> {

@@ -12,13 +12,16 @@ use git_push::{
 };
 use gix::{ObjectId, remote::Direction, url::Scheme};
 
-use super::{
-    fetch::Extent,
-    http::{Http, HttpUrl},
-    local::Local,
-    settings::{Settings, user_config},
-    stream::{Shown, Stream},
-};
+use super::fetch::Extent;
+#[cfg(feature = "http")]
+use super::http::Http;
+#[cfg(feature = "local")]
+use super::local::Local;
+use super::settings::{Settings, user_config};
+use super::shown::Shown;
+#[cfg(any(feature = "daemon", feature = "ssh"))]
+use super::stream::Stream;
+use super::url::HttpUrl;
 
 /// Where a mirror is. It may be shown (`Display`, `Debug`): user info and query stay hidden.
 #[derive(Clone, PartialEq, Eq)]
@@ -40,8 +43,11 @@ pub struct Remote {
 }
 
 enum Reach {
+    #[cfg(feature = "http")]
     Http(Box<Http>),
+    #[cfg(any(feature = "daemon", feature = "ssh"))]
     Stream(Box<Stream>),
+    #[cfg(feature = "local")]
     Local(Box<Local>, PathBuf),
 }
 
@@ -147,9 +153,20 @@ impl Remote {
     /// [`Local::open()`].
     pub fn open(location: Location, settings: &Settings) -> Result<Self, Error> {
         let reach = match &location {
+            #[cfg(feature = "http")]
             Location::Http(url) => Reach::Http(Box::new(Http::open(url, settings)?)),
-            Location::Ssh(url) | Location::Git(url) => Reach::Stream(Box::new(Stream::open(url, settings)?)),
+            #[cfg(feature = "ssh")]
+            Location::Ssh(url) => Reach::Stream(Box::new(Stream::open(url, settings)?)),
+            #[cfg(feature = "daemon")]
+            Location::Git(url) => Reach::Stream(Box::new(Stream::open(url, settings)?)),
+            #[cfg(feature = "local")]
             Location::Path(path) => Reach::Local(Box::new(Local::open(path)?), path.clone()),
+            #[cfg(not(all(feature = "daemon", feature = "http", feature = "local", feature = "ssh")))]
+            left_out => {
+                let what = format!("{left_out}: this program was built without a way to such a remote");
+                let hint = "build git-push-transport with its feature: daemon, http, local or ssh";
+                return Err(Error::new(Outcome::Misconfigured, what).with_hint(hint));
+            }
         };
         Ok(Remote { location, reach })
     }
@@ -167,8 +184,11 @@ impl Remote {
     /// Whatever keeps them from being there whole.
     pub fn fetch_commits(&mut self, want: ObjectId, into: &gix::Repository, haves: &[ObjectId]) -> Result<(), Error> {
         match &mut self.reach {
+            #[cfg(feature = "http")]
             Reach::Http(http) => http.fetch(want, into, haves, Extent::Commits),
+            #[cfg(any(feature = "daemon", feature = "ssh"))]
             Reach::Stream(stream) => stream.fetch(want, into, haves, Extent::Commits),
+            #[cfg(feature = "local")]
             Reach::Local(_, path) => borrow_objects(path, want, into),
         }
     }
@@ -180,8 +200,11 @@ impl Remote {
     /// Whatever keeps it from being there whole; `into` is then as it was.
     pub fn fetch(&mut self, want: ObjectId, into: &gix::Repository, haves: &[ObjectId]) -> Result<(), Error> {
         match &mut self.reach {
+            #[cfg(feature = "http")]
             Reach::Http(http) => http.fetch(want, into, haves, Extent::Objects),
+            #[cfg(any(feature = "daemon", feature = "ssh"))]
             Reach::Stream(stream) => stream.fetch(want, into, haves, Extent::Objects),
+            #[cfg(feature = "local")]
             Reach::Local(local, _) => local.fetch(want, into, haves),
         }
     }
@@ -189,22 +212,34 @@ impl Remote {
     /// What an HTTP server offers to readers, once it said so. Others are asked on each connection.
     pub fn reading(&self) -> Option<&Capabilities> {
         match &self.reach {
+            #[cfg(feature = "http")]
             Reach::Http(http) => http.protocol_2(),
-            Reach::Stream(_) | Reach::Local(..) => None,
+            #[cfg(any(feature = "daemon", feature = "ssh"))]
+            Reach::Stream(_) => None,
+            #[cfg(feature = "local")]
+            Reach::Local(..) => None,
         }
     }
 
     /// Goes by what the server is remembered to offer to readers, until an error.
     pub fn remember_reading(&mut self, offered: Capabilities) {
-        if let Reach::Http(http) = &mut self.reach {
-            http.remember_protocol_2(offered);
+        match &mut self.reach {
+            #[cfg(feature = "http")]
+            Reach::Http(http) => http.remember_protocol_2(offered),
+            #[cfg(any(feature = "daemon", feature = "ssh"))]
+            Reach::Stream(_) => {}
+            #[cfg(feature = "local")]
+            Reach::Local(..) => {}
         }
     }
 
     fn connection(&mut self) -> &mut dyn Connection {
         match &mut self.reach {
+            #[cfg(feature = "http")]
             Reach::Http(http) => &mut **http,
+            #[cfg(any(feature = "daemon", feature = "ssh"))]
             Reach::Stream(stream) => &mut **stream,
+            #[cfg(feature = "local")]
             Reach::Local(local, _) => &mut **local,
         }
     }
@@ -225,8 +260,11 @@ impl Connection for Remote {
 
     fn traffic(&self) -> Traffic {
         match &self.reach {
+            #[cfg(feature = "http")]
             Reach::Http(http) => http.traffic(),
+            #[cfg(any(feature = "daemon", feature = "ssh"))]
             Reach::Stream(stream) => stream.traffic(),
+            #[cfg(feature = "local")]
             Reach::Local(local, _) => local.traffic(),
         }
     }
@@ -278,6 +316,7 @@ fn only_url<'a>(name_or_url: &BStr, remote: &'a gix::Remote<'_>) -> Result<&'a g
     Err(Error::new(Outcome::Misconfigured, what).with_hint("give it one with `git remote set-url --push <name> <url>`"))
 }
 
+#[cfg(feature = "local")]
 /// Lets `into` read the objects of the repository at `path`.
 fn borrow_objects(path: &Path, want: ObjectId, into: &gix::Repository) -> Result<(), Error> {
     let failed = |why: &dyn fmt::Display| {

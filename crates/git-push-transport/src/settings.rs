@@ -1,15 +1,23 @@
 //! What a connection needs to know besides the URL.
-use std::{ffi::OsString, fmt, fs::File, io, io::Read, path::PathBuf, sync::Arc, time::Duration};
+use std::{ffi::OsString, path::PathBuf, time::Duration};
+#[cfg(feature = "http")]
+use std::{fmt, fs::File, io, io::Read, sync::Arc};
 
 use git_push::{Error, Outcome};
-use gix::config::file::{Metadata, SectionRef};
-use secrecy::{ExposeSecret, SecretString};
+use gix::config::file::Metadata;
+#[cfg(feature = "http")]
+use gix::config::file::SectionRef;
+#[cfg(feature = "http")]
+use secrecy::ExposeSecret;
+use secrecy::SecretString;
+#[cfg(feature = "http")]
 use ureq::tls::Certificate;
 
-use super::credentials::Identity;
-use super::helpers::Helpers;
-use super::http::{HttpUrl, Options, not_understood};
-use super::{Location, credentials, netrc, stream::SshSettings};
+#[cfg(feature = "ssh")]
+use super::stream::SshSettings;
+use super::{Location, token};
+#[cfg(feature = "http")]
+use super::{credentials, credentials::Identity, helpers::Helpers, http::HttpUrl, http::Options, netrc};
 
 /// How long connecting may take, name lookup and TLS included.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -28,17 +36,23 @@ pub struct Settings {
     pub connect_timeout: Duration,
     /// See [`IDLE_TIMEOUT`].
     pub idle_timeout: Duration,
+    #[cfg(feature = "ssh")]
     /// How ssh is run.
     pub ssh: SshSettings,
+    #[cfg(feature = "http")]
     netrc: Option<PathBuf>,
+    #[cfg(feature = "http")]
     proxies: Proxies,
+    #[cfg(feature = "http")]
     git: GitConfig,
 }
 
+#[cfg(feature = "http")]
 /// Git configuration, as far as it is trusted: not that of somebody else's repository. It may hold secrets.
 #[derive(Clone, Default)]
 pub(super) struct GitConfig(Arc<gix::config::File>);
 
+#[cfg(feature = "http")]
 /// URLs of proxies; they may hold a password.
 #[derive(Debug, Clone, Default)]
 struct Proxies {
@@ -63,15 +77,17 @@ impl Settings {
         let given = |name: &str| variable(name).filter(|value| !value.is_empty());
         let secret = |names: &[&str]| text(names).map(SecretString::from);
         Ok(Settings {
-            token: credentials::token(&variable)?,
+            token: token::token(&variable)?,
             ca_file: given("SSL_CERT_FILE").map(PathBuf::from),
             connect_timeout: CONNECT_TIMEOUT,
             idle_timeout: IDLE_TIMEOUT,
+            #[cfg(feature = "ssh")]
             ssh: SshSettings {
                 command: given("GIT_SSH_COMMAND"),
                 program: given("GIT_SSH"),
                 variant: text(&["GIT_SSH_VARIANT"]),
             },
+            #[cfg(feature = "http")]
             netrc: given("NETRC").map(PathBuf::from).or_else(|| {
                 let (home, name) = match cfg!(windows) {
                     true => (given("USERPROFILE"), "_netrc"),
@@ -79,7 +95,9 @@ impl Settings {
                 };
                 home.map(|home| PathBuf::from(home).join(name))
             }),
+            #[cfg(feature = "http")]
             git: GitConfig::default(),
+            #[cfg(feature = "http")]
             proxies: Proxies {
                 https: secret(&["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"]),
                 http: secret(&["http_proxy", "all_proxy", "ALL_PROXY"]),
@@ -108,20 +126,25 @@ impl Settings {
     /// Whether there is something to prove who we are at `location`, or somebody to ask.
     pub fn has_credentials_for(&self, location: &Location) -> bool {
         match location {
+            #[cfg(feature = "http")]
             // What is wrong with settings is told when they are used.
             Location::Http(url) => {
                 self.token.is_some() || url.user().is_some() || self.has_configured_credentials(url).unwrap_or(true)
             }
+            #[cfg(not(feature = "http"))]
+            Location::Http(_) => self.token.is_some(),
             // ssh has its own keys, git:// knows nobody, a folder asks for nothing.
             Location::Ssh(_) | Location::Git(_) | Location::Path(_) => true,
         }
     }
 
+    #[cfg(feature = "http")]
     /// What git configuration says about `url`.
     pub(super) fn options(&self, url: &gix::Url) -> Result<Options, Error> {
         Options::new(&self.git, url)
     }
 
+    #[cfg(feature = "http")]
     /// The user and the password that `.netrc` has for `url`.
     pub(super) fn netrc_identity(&self, url: &gix::Url) -> Result<Option<Identity>, Error> {
         let Some(path) = &self.netrc else { return Ok(None) };
@@ -142,12 +165,14 @@ impl Settings {
         }
     }
 
+    #[cfg(feature = "http")]
     /// The programs to ask for user and password of `url`.
     pub(super) fn helpers(&self, url: &gix::Url) -> Result<Option<Helpers>, Error> {
         let configured = Helpers::configured(url, &self.git.0, is_trusted, self.idle_timeout);
         configured.map_err(|_| not_understood("credential.*"))
     }
 
+    #[cfg(feature = "http")]
     /// The proxy on the way to `url`. There is none to this machine: what it carries must not leave it.
     pub(super) fn proxy(&self, url: &HttpUrl, options: &Options) -> Result<Option<ureq::Proxy>, Error> {
         let by_scheme = if url.is_https() {
@@ -168,6 +193,7 @@ impl Settings {
         ureq::Proxy::new(proxy).map(Some).map_err(refused)
     }
 
+    #[cfg(feature = "http")]
     /// The certificates that a server's is checked against: those of the configured file, else the system's, else,
     /// on a server that has none, Mozilla's as they were when this was built.
     pub(super) fn trust_roots(&self, options: &Options) -> Result<Vec<Certificate<'static>>, Error> {
@@ -202,13 +228,20 @@ impl Settings {
             let value = value.map(|value| gix::path::from_bstring(value).map(PathBuf::into_os_string));
             value.transpose().map_err(|_| not_understood(key))
         };
-        self.ssh.command = self.ssh.command.or(text("core.sshCommand")?);
-        let variant = text("ssh.variant")?.and_then(|variant| variant.into_string().ok());
-        self.ssh.variant = self.ssh.variant.or(variant);
-        self.git = GitConfig::new(file);
+        #[cfg(feature = "ssh")]
+        {
+            self.ssh.command = self.ssh.command.or(text("core.sshCommand")?);
+            let variant = text("ssh.variant")?.and_then(|variant| variant.into_string().ok());
+            self.ssh.variant = self.ssh.variant.or(variant);
+        }
+        #[cfg(feature = "http")]
+        {
+            self.git = GitConfig::new(file);
+        }
         Ok(self)
     }
 
+    #[cfg(feature = "http")]
     fn has_configured_credentials(&self, url: &gix::Url) -> Result<bool, Error> {
         let options = self.options(url)?;
         Ok(options.authorization.is_some()
@@ -218,6 +251,7 @@ impl Settings {
     }
 }
 
+#[cfg(feature = "http")]
 impl GitConfig {
     pub(super) fn new(file: gix::config::File) -> Self {
         GitConfig(Arc::new(file))
@@ -241,6 +275,7 @@ impl GitConfig {
     }
 }
 
+#[cfg(feature = "http")]
 impl fmt::Debug for GitConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("GitConfig")
@@ -252,6 +287,7 @@ fn is_trusted(metadata: &Metadata) -> bool {
     metadata.trust == gix::sec::Trust::Full || metadata.source.kind() != gix::config::source::Kind::Repository
 }
 
+#[cfg(feature = "http")]
 /// Whether `host` or a domain above it is in `list`, or everything is (`*`).
 fn is_listed(host: &str, list: &str) -> bool {
     let host = host.trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
@@ -278,7 +314,15 @@ pub(super) fn user_config() -> Result<gix::config::File, Error> {
     })
 }
 
-#[cfg(test)]
+/// The value of `key` is not what it must be.
+pub(super) fn not_understood(key: &str) -> Error {
+    Error::new(
+        Outcome::Misconfigured,
+        format!("the value of {key} in git configuration is not understood"),
+    )
+}
+
+#[cfg(all(test, feature = "http"))]
 mod tests {
     use super::*;
 

@@ -8,25 +8,33 @@
 //! # Limitations
 //! - `remote.<name>.receivepack`, `remote.<name>.uploadpack` and `core.gitProxy` are not looked at.
 //! - `git://` has neither authentication nor encryption: it is for networks in which everybody may write.
+#[cfg(feature = "ssh")]
 mod child;
+#[cfg(feature = "daemon")]
 mod daemon;
+#[cfg(feature = "ssh")]
 mod ssh;
 
-use std::{fmt, fs::File, io, io::Read, io::Write, time::Duration};
+use std::{fs::File, io, io::Read, io::Write, time::Duration};
 
 use bstr::BString;
 use git_push::pkt_line::{self, Line};
 use git_push::{Advertisement, Connection, Error, Outcome, Pack, RemoteRef, Report, Request, Traffic};
 use gix::{ObjectId, url::Scheme};
 
-use self::{daemon::Daemon, ssh::Ssh};
+#[cfg(feature = "daemon")]
+use self::daemon::Daemon;
+#[cfg(feature = "ssh")]
+use self::ssh::Ssh;
 use super::fetch::Extent;
 use super::reading::{Reading, asked_for};
 use super::received::ReceivedPack;
 use super::service::Service;
 use super::settings::Settings;
+use super::shown::Shown;
 use super::upload_pack::{self, LsRefs};
 
+#[cfg(feature = "ssh")]
 pub use ssh::SshSettings;
 
 /// Bytes that are read or written at once, at most.
@@ -70,7 +78,9 @@ impl Stream {
     pub fn open(url: &gix::Url, settings: &Settings) -> Result<Self, Error> {
         let shown = Shown(url).to_string();
         let dial: Result<Box<dyn Dial>, Error> = match url.scheme {
+            #[cfg(feature = "ssh")]
             Scheme::Ssh => Ssh::new(url, settings).map(|ssh| Box::new(ssh) as _),
+            #[cfg(feature = "daemon")]
             Scheme::Git => Daemon::new(url, settings).map(|daemon| Box::new(daemon) as _),
             _ => Err(Error::new(Outcome::Misconfigured, "neither an ssh nor a git URL")),
         };
@@ -281,18 +291,6 @@ impl Connection for Stream {
 impl Drop for Stream {
     fn drop(&mut self) {
         self.waiting.take().into_iter().for_each(dismiss);
-    }
-}
-
-/// A URL without its user info and what may follow its path.
-pub(super) struct Shown<'a>(pub(super) &'a gix::Url);
-
-impl fmt::Display for Shown<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut url = self.0.clone();
-        url.set_user(None);
-        url.set_password(None);
-        f.write_str(&git_push::cleaned(&url.to_bstring()))
     }
 }
 

@@ -107,3 +107,8 @@ pub use observer::{Observer, Stage};
 pub use progress::{MAX_LINE, MAX_LINES, cleaned};
 pub use session::{Options, negotiate, push, push_observed};
 pub use wire_error::{Fault, WireError};
+
+/// The example in the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -5,7 +5,7 @@ use git_push::{Error, Outcome};
 use jiff::Timestamp;
 use ureq::{Timeout, http::StatusCode};
 
-use crate::{Settings, credentials::TOKEN_VARIABLE};
+use crate::{Settings, token::TOKEN_VARIABLE};
 
 /// The longest wait that a server's `Retry-After` is obeyed with.
 pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(60 * 60);

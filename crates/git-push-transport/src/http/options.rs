@@ -8,7 +8,7 @@ use ureq::http::{HeaderName, HeaderValue};
 use ureq::tls::{ClientCert, PemItem, parse_pem};
 
 use super::url_match;
-use crate::settings::GitConfig;
+use crate::settings::{GitConfig, not_understood};
 
 /// `http.*` as it holds for one URL.
 #[derive(Debug, Clone, Default)]
@@ -182,14 +182,6 @@ impl Values<'_> {
         let start = all.iter().rposition(|line| line.is_empty()).map_or(0, |at| at + 1);
         all[start..].to_vec()
     }
-}
-
-/// The value of `key` is not what it must be.
-pub(crate) fn not_understood(key: &str) -> Error {
-    Error::new(
-        Outcome::Misconfigured,
-        format!("the value of {key} in git configuration is not understood"),
-    )
 }
 
 fn pem(path: &Path, key: &str) -> Result<Vec<PemItem<'static>>, Error> {

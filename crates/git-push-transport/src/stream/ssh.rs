@@ -12,7 +12,7 @@ use git_push::{Error, Outcome};
 use gix::url::ArgumentSafety;
 
 use super::{Channel, Dial, child::Program};
-use crate::{Settings, credentials::TOKEN_VARIABLE, service::Service};
+use crate::{Settings, service::Service, token::TOKEN_VARIABLE};
 
 /// Which program is run, and how it wants to be told a port.
 #[derive(Debug, Clone, Default)]

@@ -12,6 +12,7 @@ pub struct HttpUrl {
     text: String,
 }
 
+#[cfg(feature = "http")]
 /// Why a redirect is not followed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum BadRedirect {
@@ -35,7 +36,10 @@ impl HttpUrl {
         let text = url.to_bstring().to_str().ok()?.trim_end_matches('/').to_owned();
         Some(HttpUrl { url, text })
     }
+}
 
+#[cfg(feature = "http")]
+impl HttpUrl {
     /// Whether it is https.
     pub fn is_https(&self) -> bool {
         self.url.scheme == Scheme::Https
