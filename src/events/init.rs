@@ -39,18 +39,18 @@ const POLICY: &str = "{\n  \"members\": [],\n  \"permissions\": {}\n}\n";
 const README: &str = "\
 # Context repository
 
-Events, one file each: `events/<feed>/<day>/<event>.json`, the day in UTC. They are written by `stargate-mirror events run`.
+One file per event: `events/<feed>/<day>/<event>.json`, the day in UTC. `stargate-mirror events run` writes them.
 
-Files in `events/` are only ever added. A correction is a new event that refers to the old one; whoever changes, moves or
-deletes an event breaks the history that others rely on, and keeps the mirror from going on.
+Files below `events/` are only added. A correction is a new event that refers to the old one. Do not change, move or
+delete an event: that breaks the history that others rely on, and stops the mirror.
 
 | | |
 |---|---|
 | `events/` | the events |
-| `snapshots/` | what was made out of them |
+| `snapshots/` | data derived from them |
 | `policy/policy.json` | who may do what |
 | `.crp/manifest.json` | what this repository is |
-| `.crp/lock.json` | which instance of the mirror is at work; advisory |
+| `.crp/lock.json` | which instance is at work; advisory |
 ";
 
 /// Whether a repository can be made at `path`; refuses when something else than a repository is there.

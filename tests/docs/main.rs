@@ -55,45 +55,37 @@ fn every_command_works() {
 
 /// Runs the blocks of a page in order, in one world.
 fn failures_of(page: &Page) -> Vec<String> {
-    let commands = page
-        .blocks
-        .iter()
-        .any(|block| block.language == "sh" && !matches!(block.how, How::NotRun(_)));
-    if !commands {
+    let is_run = |block: &Block| block.language == "sh" && !matches!(block.how, How::NotRun(_));
+    if !page.blocks.iter().any(is_run) {
         return Vec::new();
     }
     let mut sandbox = Sandbox::new();
-    let mut failures = Vec::new();
     let mut stdout = String::new();
+    let mut failures = Vec::new();
     for block in &page.blocks {
-        let place = format!("{}:{}", page.name, block.line);
-        match (block.language.as_str(), &block.how) {
-            ("sh", How::Exits(code)) => {
-                let output = sandbox.run(&block.text);
-                stdout = String::from_utf8_lossy(&output.stdout).into_owned();
-                if output.status.code() != Some(*code) {
-                    let stderr = String::from_utf8_lossy(&output.stderr);
-                    failures.push(format!("{place}: {}\n{}{stdout}{stderr}", output.status, block.text));
-                }
-            }
-            ("sh", How::Service | How::Starts) => {
-                let served = sandbox.serve(&block.text);
-                failures.extend(served.err().map(|what| format!("{place}: {what}")));
-                if block.how == How::Starts {
-                    failures.extend(sandbox.end_last().map(|what| format!("{place}: {what}")));
-                }
-            }
-            ("json", How::Output) => failures.extend(unlike(block, &stdout).map(|how| format!("{place}: {how}"))),
-            _ => {}
-        }
+        let failure = failure_of(block, &mut sandbox, &mut stdout);
+        failures.extend(failure.map(|what| format!("{}:{}: {what}", page.name, block.line)));
     }
-    failures.extend(
-        sandbox
-            .end()
-            .into_iter()
-            .map(|failure| format!("{}: {failure}", page.name)),
-    );
+    let ended = sandbox.end().into_iter();
+    failures.extend(ended.map(|what| format!("{}: {what}", page.name)));
     failures
+}
+
+/// Runs a block, or compares it with `stdout` of the one before.
+fn failure_of(block: &Block, sandbox: &mut Sandbox, stdout: &mut String) -> Option<String> {
+    match (block.language.as_str(), &block.how) {
+        ("sh", How::Exits(code)) => {
+            let output = sandbox.run(&block.text);
+            *stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            let failed = output.status.code() != Some(*code);
+            failed.then(|| format!("{}\n{}{stdout}{stderr}", output.status, block.text))
+        }
+        ("sh", How::Service) => sandbox.serve(&block.text).err(),
+        ("sh", How::Starts) => sandbox.serve(&block.text).err().or_else(|| sandbox.end_last()),
+        ("json", How::Output) => unlike(block, stdout),
+        _ => None,
+    }
 }
 
 /// How the documented output differs in its keys from the real one.
