@@ -1,0 +1,12 @@
+//! The reader against git, against tables that git does not write, against damage, and against writers.
+
+mod builder;
+mod damage;
+mod folder;
+mod formats;
+mod git;
+mod lookup;
+mod oracle;
+mod races;
+mod sequences;
+mod source;
