@@ -246,3 +246,107 @@ impl OnDisk<'_> {
 fn unreadable(path: &Path, source: io::Error) -> Error {
     Error::Io { what: path.display().to_string(), source }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::{Cell, RefCell};
+    use std::collections::HashMap;
+
+    use super::*;
+
+    /// A folder whose list is another one each time that it is read; the last one stays.
+    struct Scripted {
+        lists: RefCell<Vec<&'static str>>,
+        tables: HashMap<&'static str, Vec<u8>>,
+        reads: Cell<usize>,
+        opened: RefCell<Vec<String>>,
+    }
+
+    impl Scripted {
+        fn new(lists: &[&'static str], tables: &[&'static str]) -> Self {
+            Self {
+                lists: RefCell::new(lists.to_vec()),
+                tables: tables.iter().map(|name| (*name, empty_table())).collect(),
+                reads: Cell::new(0),
+                opened: RefCell::default(),
+            }
+        }
+
+        fn names(&self, known: &[Arc<Table>]) -> Result<Vec<String>, Error> {
+            let tables = load(self, known, Kind::Sha1)?;
+            Ok(tables.iter().map(|table| table.name().to_owned()).collect())
+        }
+    }
+
+    impl Folder for Scripted {
+        fn list(&self) -> Result<Vec<u8>, Error> {
+            self.reads.set(self.reads.get() + 1);
+            let mut lists = self.lists.borrow_mut();
+            Ok(if lists.len() > 1 { lists.remove(0).into() } else { lists[0].into() })
+        }
+
+        fn open(&self, name: &str) -> Result<Option<Box<dyn Source>>, Error> {
+            self.opened.borrow_mut().push(name.into());
+            Ok(self.tables.get(name).map(|bytes| Box::new(bytes.clone()) as Box<dyn Source>))
+        }
+    }
+
+    fn empty_table() -> Vec<u8> {
+        let mut header = b"REFT\x01\0\0\0".to_vec();
+        header.extend([0; 16]);
+        let mut footer = header.clone();
+        footer.extend([0; 40]);
+        footer.extend(crc32fast::hash(&footer).to_be_bytes());
+        header.extend(footer);
+        header
+    }
+
+    #[test]
+    fn a_table_that_vanishes_makes_the_list_be_read_again() {
+        let folder = Scripted::new(&["a\nb\nc\n", "a\nbc\n"], &["a", "bc"]);
+        assert_eq!(folder.names(&[]).unwrap(), ["a", "bc"]);
+        assert_eq!(*folder.opened.borrow(), ["a", "b", "bc"], "what is open stays open");
+    }
+
+    #[test]
+    fn tables_may_vanish_more_than_once() {
+        let folder = Scripted::new(&["a\nb\n", "ab\nc\n", "abc\nd\n", "abcd\n"], &["abcd"]);
+        assert_eq!(folder.names(&[]).unwrap(), ["abcd"]);
+        assert_eq!(folder.reads.get(), 4);
+    }
+
+    #[test]
+    fn a_table_that_stays_listed_is_missing_for_good() {
+        let folder = Scripted::new(&["a\nb\n"], &["a"]);
+        assert!(matches!(folder.names(&[]), Err(Error::MissingTable { table }) if table == "b"));
+        assert_eq!(folder.reads.get(), 2);
+    }
+
+    #[test]
+    fn a_list_that_never_rests_is_given_up() {
+        let lists: Vec<_> = (0..1000).map(|n| if n % 2 == 0 { "a\nb\n" } else { "a\nc\n" }).collect();
+        let folder = Scripted::new(&lists, &["a"]);
+        let error = folder.names(&[]).unwrap_err();
+        assert!(matches!(&error, Error::Busy { attempts: MAX_ATTEMPTS, table } if table == "c"));
+        assert!(error.is_transient());
+        assert_eq!(folder.reads.get(), MAX_ATTEMPTS);
+        assert_eq!(folder.opened.borrow().iter().filter(|name| *name == "a").count(), 1);
+    }
+
+    #[test]
+    fn known_tables_are_not_opened_again() {
+        let folder = Scripted::new(&["a\nb\n"], &["a", "b"]);
+        let known = load(&folder, &[], Kind::Sha1).unwrap();
+        folder.opened.borrow_mut().clear();
+        assert_eq!(folder.names(&known).unwrap(), ["a", "b"]);
+        assert!(folder.opened.borrow().is_empty());
+    }
+
+    #[test]
+    fn a_damaged_table_is_not_taken_for_a_vanished_one() {
+        let mut folder = Scripted::new(&["a\n", "b\n"], &["a", "b"]);
+        folder.tables.insert("a", vec![0; 200]);
+        assert!(matches!(folder.names(&[]), Err(Error::Damaged { .. })));
+        assert_eq!(folder.reads.get(), 1);
+    }
+}

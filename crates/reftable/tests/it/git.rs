@@ -132,28 +132,22 @@ pub fn refs(stack: &Stack) -> Refs {
     list.into_iter().map(|record| (record.name, record.value)).collect()
 }
 
-/// What git for-each-ref would print for the refs of a stack.
+/// What git for-each-ref would print for the refs of a stack. It follows symbolic refs to their end.
 pub fn as_git_prints(stack: &Stack) -> Vec<[BString; 4]> {
     let refs = refs(stack);
-    let resolve = |value: &Value| {
-        let mut value = value.clone();
-        for _ in 0..5 {
-            let Value::Symbolic(target) = &value else { break };
-            value = refs.get(target)?.clone();
-        }
-        value.id()?;
-        Some(value)
-    };
     let mut lines = Vec::new();
     for (name, value) in &refs {
-        let Some(resolved) = resolve(value) else { continue };
-        let symref = if let Value::Symbolic(target) = value { target.clone() } else { BString::default() };
+        let (mut target, mut resolved) = (BString::default(), Some(value));
+        for _ in 0..5 {
+            let Some(Value::Symbolic(next)) = resolved else { break };
+            (target, resolved) = (next.clone(), refs.get(next));
+        }
         let (id, peeled) = match resolved {
-            Value::Id(id) => (id.to_string(), String::new()),
-            Value::Peeled { id, peeled } => (id.to_string(), peeled.to_string()),
-            Value::Symbolic(_) => unreachable!("resolved"),
+            Some(Value::Id(id)) => (id.to_string(), String::new()),
+            Some(Value::Peeled { id, peeled }) => (id.to_string(), peeled.to_string()),
+            Some(Value::Symbolic(_)) | None => continue,
         };
-        lines.push([name.clone(), id.into(), peeled.into(), symref]);
+        lines.push([name.clone(), id.into(), peeled.into(), target]);
     }
     lines
 }

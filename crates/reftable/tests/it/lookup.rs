@@ -1,5 +1,7 @@
 //! The cost of look-ups, in reads and bytes.
 
+use std::sync::OnceLock;
+
 use git_reftable::bstr::BStr;
 use git_reftable::gix_hash::Kind;
 
@@ -13,8 +15,13 @@ fn name(n: usize) -> String {
     format!("refs/heads/group-{:03}/topic-{n:06}", n / 1000)
 }
 
-/// A repository with a table of 100,000 refs and two small tables on top of it.
-fn large() -> Repo {
+/// A repository with a table of 100,000 refs and a small table on top of it.
+fn large() -> &'static Repo {
+    static LARGE: OnceLock<Repo> = OnceLock::new();
+    LARGE.get_or_init(make_large)
+}
+
+fn make_large() -> Repo {
     let repo = Repo::new(Kind::Sha1);
     repo.config("core.logAllRefUpdates", "false");
     let commits = &repo.objects().commits;
