@@ -77,16 +77,28 @@ struct Head<'a> {
 impl Block {
     /// Checks the bytes of a block, from its offset to its length.
     pub(crate) fn parse(kind: BlockType, place: Place, bytes: Vec<u8>) -> Result<Self, Fault> {
-        let fault = |damage| Fault { offset: place.offset, damage };
+        let fault = |damage| Fault {
+            offset: place.offset,
+            damage,
+        };
         let start = place.skip + BLOCK_HEADER;
         if bytes.len() < start + MIN_BODY {
             return Err(fault(Damage::BlockLength));
         }
         let count_at = bytes.len() - 2;
         let restarts = big_endian(&bytes[count_at..]) as usize;
-        let end = count_at.checked_sub(3 * restarts).filter(|end| *end > start && restarts > 0);
+        let end = count_at
+            .checked_sub(3 * restarts)
+            .filter(|end| *end > start && restarts > 0);
         let end = end.ok_or(fault(Damage::Restarts))?;
-        let mut block = Self { kind, place, bytes, records: start..end, restarts, last_key: Vec::new() };
+        let mut block = Self {
+            kind,
+            place,
+            bytes,
+            records: start..end,
+            restarts,
+            last_key: Vec::new(),
+        };
         block.last_key = block.check_records()?;
         Ok(block)
     }
@@ -110,12 +122,18 @@ impl Block {
 
     /// The position before the first record.
     pub(crate) fn start(&self) -> Position {
-        Position { at: self.records.start, key: Vec::new() }
+        Position {
+            at: self.records.start,
+            key: Vec::new(),
+        }
     }
 
     /// The position before the first record whose key is at least `wanted`; at the end if there is none.
     pub(crate) fn seek(&self, wanted: &[u8]) -> Result<Position, Fault> {
-        let mut position = Position { at: self.restart_before(wanted)?, key: Vec::new() };
+        let mut position = Position {
+            at: self.restart_before(wanted)?,
+            key: Vec::new(),
+        };
         while position.at < self.records.end {
             let before = position.at;
             position.next(self)?;
@@ -156,11 +174,19 @@ impl Block {
         let length_and_kind = cursor.varint()?;
         let length = usize::try_from(length_and_kind >> 3).map_err(|_| Damage::CutRecord)?;
         let suffix = cursor.take(length)?;
-        Ok(Head { shared, suffix, kind: (length_and_kind & 7) as u8, body: cursor })
+        Ok(Head {
+            shared,
+            suffix,
+            kind: (length_and_kind & 7) as u8,
+            body: cursor,
+        })
     }
 
     fn fault(&self, at: usize, damage: Damage) -> Fault {
-        Fault { offset: self.place.offset + at as u64, damage }
+        Fault {
+            offset: self.place.offset + at as u64,
+            damage,
+        }
     }
 
     /// Reads every record, and returns the last key.
@@ -178,7 +204,11 @@ impl Block {
             extend_key(&mut key, &head).map_err(|damage| self.fault(at, damage))?;
             at = self.check_body(&head).map_err(|damage| self.fault(at, damage))?;
         }
-        if restart == self.restarts { Ok(key) } else { Err(self.fault(self.records.end, Damage::Restarts)) }
+        if restart == self.restarts {
+            Ok(key)
+        } else {
+            Err(self.fault(self.records.end, Damage::Restarts))
+        }
     }
 
     /// Passes a body by, and returns the position after it.
@@ -210,7 +240,11 @@ impl Block {
 fn extend_key(key: &mut Vec<u8>, head: &Head<'_>) -> Result<(), Damage> {
     let rest = key.get(head.shared..).ok_or(Damage::Key)?;
     if head.suffix <= rest {
-        return Err(if head.suffix.is_empty() && key.is_empty() { Damage::Key } else { Damage::Order });
+        return Err(if head.suffix.is_empty() && key.is_empty() {
+            Damage::Key
+        } else {
+            Damage::Order
+        });
     }
     if head.shared + head.suffix.len() > MAX_KEY || head.suffix.contains(&0) {
         return Err(Damage::Key);
@@ -245,7 +279,9 @@ impl Position {
         }
         self.key.truncate(head.shared);
         self.key.extend_from_slice(head.suffix);
-        let body = block.decode_body(&mut head).map_err(|damage| block.fault(self.at, damage))?;
+        let body = block
+            .decode_body(&mut head)
+            .map_err(|damage| block.fault(self.at, damage))?;
         self.at = head.body.at();
         Ok(Some(body))
     }

@@ -10,7 +10,10 @@ pub(crate) struct Cursor<'a> {
 impl<'a> Cursor<'a> {
     /// Begins at `at`; positions count from the start of `bytes`.
     pub(crate) fn new(bytes: &'a [u8], at: usize) -> Self {
-        Self { bytes, at: at.min(bytes.len()) }
+        Self {
+            bytes,
+            at: at.min(bytes.len()),
+        }
     }
 
     pub(crate) fn at(&self) -> usize {
@@ -34,7 +37,10 @@ impl<'a> Cursor<'a> {
         let mut value = u64::from(byte & 0x7f);
         while byte & 0x80 != 0 {
             byte = self.byte()?;
-            let more = value.checked_add(1).filter(|value| *value <= u64::MAX >> 7).ok_or(Damage::Overflow)?;
+            let more = value
+                .checked_add(1)
+                .filter(|value| *value <= u64::MAX >> 7)
+                .ok_or(Damage::Overflow)?;
             value = more << 7 | u64::from(byte & 0x7f);
         }
         Ok(value)
@@ -69,7 +75,12 @@ mod tests {
     #[test]
     fn varints_come_back() {
         for shift in 0..64 {
-            for value in [(1_u64 << shift) - 1, 1 << shift, (1 << shift) + 1, u64::MAX - (1 << shift)] {
+            for value in [
+                (1_u64 << shift) - 1,
+                1 << shift,
+                (1 << shift) + 1,
+                u64::MAX - (1 << shift),
+            ] {
                 let bytes = encode(value);
                 let mut cursor = Cursor::new(&bytes, 0);
                 assert_eq!(cursor.varint(), Ok(value));

@@ -95,7 +95,10 @@ impl Error {
         match self {
             Self::Busy { .. } => true,
             Self::Io { source, .. } => {
-                matches!(source.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
+                matches!(
+                    source.kind(),
+                    io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
+                )
             }
             _ => false,
         }
@@ -189,6 +192,10 @@ pub(crate) struct Fault {
 
 impl Fault {
     pub(crate) fn in_table(self, table: &str) -> Error {
-        Error::Damaged { table: table.into(), offset: self.offset, damage: self.damage }
+        Error::Damaged {
+            table: table.into(),
+            offset: self.offset,
+            damage: self.damage,
+        }
     }
 }

@@ -65,7 +65,10 @@ impl Header {
         }
         let (version, hash) = match bytes[4] {
             1 => (Version::One, Kind::Sha1),
-            2 => (Version::Two, hash(&bytes[24..28]).ok_or(damaged(24, Damage::UnknownHash))?),
+            2 => (
+                Version::Two,
+                hash(&bytes[24..28]).ok_or(damaged(24, Damage::UnknownHash))?,
+            ),
             other => return Err(HeaderFault::Version(other)),
         };
         Ok(Self {
@@ -119,13 +122,25 @@ impl Sections {
             log_index: position(4),
             end,
         };
-        if sections.are_possible(header_len as u64) { Ok(sections) } else { Err(fault(Damage::Positions)) }
+        if sections.are_possible(header_len as u64) {
+            Ok(sections)
+        } else {
+            Err(fault(Damage::Positions))
+        }
     }
 
     /// Existing sections follow each other between header and footer.
     fn are_possible(&self, header_len: u64) -> bool {
         let mut before = header_len - 1;
-        [self.ref_index, self.objects, self.object_index, self.logs, self.log_index].into_iter().all(|position| {
+        [
+            self.ref_index,
+            self.objects,
+            self.object_index,
+            self.logs,
+            self.log_index,
+        ]
+        .into_iter()
+        .all(|position| {
             let fits = position == 0 || (before < position && position < self.end);
             before = before.max(position);
             fits
@@ -134,6 +149,12 @@ impl Sections {
 
     /// Returns whether the footer names no section at all.
     pub(crate) fn none(&self) -> bool {
-        [self.ref_index, self.objects, self.object_index, self.logs, self.log_index] == [0; 5]
+        [
+            self.ref_index,
+            self.objects,
+            self.object_index,
+            self.logs,
+            self.log_index,
+        ] == [0; 5]
     }
 }

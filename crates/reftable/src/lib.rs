@@ -71,3 +71,7 @@ pub use record::{Record, Value};
 pub use source::{FileSource, Source};
 pub use stack::Stack;
 pub use table::Table;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

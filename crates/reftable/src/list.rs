@@ -13,12 +13,18 @@ pub(crate) const MAX_LIST: usize = 16 << 20;
 pub(crate) fn parse(bytes: &[u8]) -> Result<Vec<&str>, Error> {
     if bytes.len() > MAX_LIST {
         let line = 1 + bytes[..MAX_LIST].iter().filter(|byte| **byte == b'\n').count();
-        return Err(Error::List { line, fault: ListFault::TooLong });
+        return Err(Error::List {
+            line,
+            fault: ListFault::TooLong,
+        });
     }
     let mut names = Vec::new();
     let mut seen = HashSet::new();
     for (number, line) in bytes.split_inclusive(|byte| *byte == b'\n').enumerate() {
-        let fault = |fault| Error::List { line: number + 1, fault };
+        let fault = |fault| Error::List {
+            line: number + 1,
+            fault,
+        };
         let name = line.strip_suffix(b"\n").ok_or(fault(ListFault::Unfinished))?;
         if name.is_empty() {
             continue;
@@ -67,7 +73,11 @@ mod tests {
     #[test]
     fn names_stay_in_the_folder() {
         for name in ["../a", "/etc/passwd", "a\\b", "c:a", ".", "..", "a\rb", "a\0b", "a\r"] {
-            assert_eq!(fault(format!("a.ref\n{name}\n").as_bytes()), (2, ListFault::Name), "{name:?}");
+            assert_eq!(
+                fault(format!("a.ref\n{name}\n").as_bytes()),
+                (2, ListFault::Name),
+                "{name:?}"
+            );
         }
         assert_eq!(fault(b"\xff\n"), (1, ListFault::Name));
     }

@@ -29,8 +29,16 @@ struct Head {
 impl Iter {
     /// Begins with the first name that is not less than `start`, and ends with the names that begin with `prefix`.
     pub(crate) fn new(tables: &[Arc<Table>], start: &[u8], prefix: &[u8]) -> Result<Self, Error> {
-        let tables = tables.iter().map(|table| table.seek(start)).collect::<Result<Vec<_>, _>>()?;
-        let mut iter = Self { heads: BinaryHeap::new(), prefix: prefix.into(), done: false, tables };
+        let tables = tables
+            .iter()
+            .map(|table| table.seek(start))
+            .collect::<Result<Vec<_>, _>>()?;
+        let mut iter = Self {
+            heads: BinaryHeap::new(),
+            prefix: prefix.into(),
+            done: false,
+            tables,
+        };
         for table in 0..iter.tables.len() {
             iter.refill(table)?;
         }
@@ -38,15 +46,22 @@ impl Iter {
     }
 
     fn refill(&mut self, table: usize) -> Result<(), Error> {
-        self.heads.extend(self.tables[table].next()?.map(|entry| Head { entry, table }));
+        self.heads
+            .extend(self.tables[table].next()?.map(|entry| Head { entry, table }));
         Ok(())
     }
 
     /// Takes the next name off all tables, and returns what the newest of them says.
     fn next_entry(&mut self) -> Result<Option<Entry>, Error> {
-        let Some(newest) = self.heads.pop() else { return Ok(None) };
+        let Some(newest) = self.heads.pop() else {
+            return Ok(None);
+        };
         self.refill(newest.table)?;
-        while self.heads.peek().is_some_and(|head| head.entry.name == newest.entry.name) {
+        while self
+            .heads
+            .peek()
+            .is_some_and(|head| head.entry.name == newest.entry.name)
+        {
             if let Some(hidden) = self.heads.pop() {
                 self.refill(hidden.table)?;
             }
@@ -84,14 +99,21 @@ impl std::iter::FusedIterator for Iter {}
 
 impl std::fmt::Debug for Iter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Iter").field("tables", &self.tables.len()).field("prefix", &self.prefix).finish_non_exhaustive()
+        f.debug_struct("Iter")
+            .field("tables", &self.tables.len())
+            .field("prefix", &self.prefix)
+            .finish_non_exhaustive()
     }
 }
 
 /// The greatest head has the least name, and of equal names the newest table.
 impl Ord for Head {
     fn cmp(&self, other: &Self) -> Ordering {
-        other.entry.name.cmp(&self.entry.name).then(self.table.cmp(&other.table))
+        other
+            .entry
+            .name
+            .cmp(&self.entry.name)
+            .then(self.table.cmp(&other.table))
     }
 }
 

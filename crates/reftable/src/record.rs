@@ -54,8 +54,16 @@ pub(crate) struct Entry {
 
 impl Entry {
     pub(crate) fn into_record(self) -> Option<Record> {
-        let Self { name, value, update_index } = self;
-        value.map(|value| Record { name, value, update_index })
+        let Self {
+            name,
+            value,
+            update_index,
+        } = self;
+        value.map(|value| Record {
+            name,
+            value,
+            update_index,
+        })
     }
 }
 
@@ -73,11 +81,17 @@ impl RefBody {
         let value = match kind {
             0 => None,
             1 => Some(Value::Id(object_id(cursor, id_len)?)),
-            2 => Some(Value::Peeled { id: object_id(cursor, id_len)?, peeled: object_id(cursor, id_len)? }),
+            2 => Some(Value::Peeled {
+                id: object_id(cursor, id_len)?,
+                peeled: object_id(cursor, id_len)?,
+            }),
             3 => Some(Value::Symbolic(target(cursor)?)),
             _ => return Err(Damage::UnknownRecord),
         };
-        Ok(Self { update_index_delta, value })
+        Ok(Self {
+            update_index_delta,
+            value,
+        })
     }
 
     /// Passes a body by, with the checks of [`decode`](Self::decode).

@@ -51,7 +51,11 @@ impl Stack {
     pub fn open_folder(folder: impl Into<PathBuf>, hash: Kind) -> Result<Self, Error> {
         let folder = folder.into();
         let tables = load(&OnDisk(&folder), &[], hash)?;
-        Ok(Self { folder: Some(folder), tables, hash })
+        Ok(Self {
+            folder: Some(folder),
+            tables,
+            hash,
+        })
     }
 
     /// Makes a stack of tables, oldest first, wherever their bytes are.
@@ -62,7 +66,11 @@ impl Stack {
     pub fn from_tables(tables: impl IntoIterator<Item = Table>, hash: Kind) -> Result<Self, Error> {
         let tables: Vec<_> = tables.into_iter().map(Arc::new).collect();
         tables.iter().try_for_each(|table| check_hash(table, hash))?;
-        Ok(Self { folder: None, tables, hash })
+        Ok(Self {
+            folder: None,
+            tables,
+            hash,
+        })
     }
 
     /// Takes a new snapshot if `tables.list` names other tables now, and returns whether it does.
@@ -145,7 +153,15 @@ impl Stack {
 
 fn check_hash(table: &Table, expected: Kind) -> Result<(), Error> {
     let found = table.hash();
-    if found == expected { Ok(()) } else { Err(Error::Hash { table: table.name().into(), found, expected }) }
+    if found == expected {
+        Ok(())
+    } else {
+        Err(Error::Hash {
+            table: table.name().into(),
+            found,
+            expected,
+        })
+    }
 }
 
 /// Where a list and its tables are.
@@ -165,30 +181,28 @@ enum Opened {
 /// Opens the tables of one state of the list. Tables in `known` are not opened again.
 fn load(folder: &dyn Folder, known: &[Arc<Table>], hash: Kind) -> Result<Vec<Arc<Table>>, Error> {
     let mut known = known.to_vec();
-    let mut last: Option<(Vec<u8>, String)> = None;
+    let mut before = None;
+    let mut table = String::new();
     for _ in 0..MAX_ATTEMPTS {
         let bytes = folder.list()?;
-        let table = match open_listed(folder, &list::parse(&bytes)?, &mut known, hash)? {
+        table = match open_listed(folder, &list::parse(&bytes)?, &mut known, hash)? {
             Opened::All(tables) => return Ok(tables),
             Opened::Missing(table) => table,
         };
         // No writer unlinks a table that the list still names.
-        if last.as_ref().is_some_and(|(before, _)| *before == bytes) {
+        if before.as_ref() == Some(&bytes) {
             return Err(Error::MissingTable { table });
         }
-        last = Some((bytes, table));
+        before = Some(bytes);
     }
-    let table = last.map(|(_, table)| table).unwrap_or_default();
-    Err(Error::Busy { attempts: MAX_ATTEMPTS, table })
+    Err(Error::Busy {
+        attempts: MAX_ATTEMPTS,
+        table,
+    })
 }
 
 /// Opens the tables `names`, and adds them to `known`.
-fn open_listed(
-    folder: &dyn Folder,
-    names: &[&str],
-    known: &mut Vec<Arc<Table>>,
-    hash: Kind,
-) -> Result<Opened, Error> {
+fn open_listed(folder: &dyn Folder, names: &[&str], known: &mut Vec<Arc<Table>>, hash: Kind) -> Result<Opened, Error> {
     // Only what is listed now stays open.
     known.retain(|table| names.contains(&table.name()));
     let mut tables = Vec::new();
@@ -197,7 +211,9 @@ fn open_listed(
             tables.push(Arc::clone(table));
             continue;
         }
-        let Some(source) = folder.open(name)? else { return Ok(Opened::Missing((*name).into())) };
+        let Some(source) = folder.open(name)? else {
+            return Ok(Opened::Missing((*name).into()));
+        };
         let table = Arc::new(Table::open(*name, source)?);
         check_hash(&table, hash)?;
         known.push(Arc::clone(&table));
@@ -215,7 +231,9 @@ impl Folder for OnDisk<'_> {
         let file = File::open(&path).map_err(|error| self.no_list(&path, error))?;
         let mut bytes = Vec::new();
         let limit = list::MAX_LIST as u64 + 1;
-        file.take(limit).read_to_end(&mut bytes).map_err(|source| unreadable(&path, source))?;
+        file.take(limit)
+            .read_to_end(&mut bytes)
+            .map_err(|source| unreadable(&path, source))?;
         Ok(bytes)
     }
 
@@ -244,7 +262,10 @@ impl OnDisk<'_> {
 }
 
 fn unreadable(path: &Path, source: io::Error) -> Error {
-    Error::Io { what: path.display().to_string(), source }
+    Error::Io {
+        what: path.display().to_string(),
+        source,
+    }
 }
 
 #[cfg(test)]
@@ -282,12 +303,19 @@ mod tests {
         fn list(&self) -> Result<Vec<u8>, Error> {
             self.reads.set(self.reads.get() + 1);
             let mut lists = self.lists.borrow_mut();
-            Ok(if lists.len() > 1 { lists.remove(0).into() } else { lists[0].into() })
+            Ok(if lists.len() > 1 {
+                lists.remove(0).into()
+            } else {
+                lists[0].into()
+            })
         }
 
         fn open(&self, name: &str) -> Result<Option<Box<dyn Source>>, Error> {
             self.opened.borrow_mut().push(name.into());
-            Ok(self.tables.get(name).map(|bytes| Box::new(bytes.clone()) as Box<dyn Source>))
+            Ok(self
+                .tables
+                .get(name)
+                .map(|bytes| Box::new(bytes.clone()) as Box<dyn Source>))
         }
     }
 
@@ -324,7 +352,9 @@ mod tests {
 
     #[test]
     fn a_list_that_never_rests_is_given_up() {
-        let lists: Vec<_> = (0..1000).map(|n| if n % 2 == 0 { "a\nb\n" } else { "a\nc\n" }).collect();
+        let lists: Vec<_> = (0..1000)
+            .map(|n| if n % 2 == 0 { "a\nb\n" } else { "a\nc\n" })
+            .collect();
         let folder = Scripted::new(&lists, &["a"]);
         let error = folder.names(&[]).unwrap_err();
         assert!(matches!(&error, Error::Busy { attempts: MAX_ATTEMPTS, table } if table == "c"));
@@ -340,6 +370,13 @@ mod tests {
         folder.opened.borrow_mut().clear();
         assert_eq!(folder.names(&known).unwrap(), ["a", "b"]);
         assert!(folder.opened.borrow().is_empty());
+    }
+
+    #[test]
+    fn a_stack_is_shared_between_threads() {
+        fn shared<T: Send + Sync + 'static>() {}
+        shared::<Stack>();
+        shared::<Iter>();
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::sync::{Arc, OnceLock};
 use gix_hash::Kind;
 
 use crate::block::{BLOCK_HEADER, Block, BlockType, Body, Place};
+use crate::cursor::big_endian;
 use crate::error::{Damage, Error, Fault};
 use crate::header::{Header, HeaderFault, MAX_HEADER, MIN_FILE, Sections};
 use crate::source::Source;
@@ -51,9 +52,10 @@ pub(crate) struct Window {
 }
 
 impl Window {
-    fn part(&self, offset: u64, len: usize) -> Option<&[u8]> {
+    /// The position of `len` bytes at `offset` of the table in this part, if it has all of them.
+    fn position(&self, offset: u64, len: usize) -> Option<usize> {
         let start = usize::try_from(offset.checked_sub(self.start)?).ok()?;
-        self.bytes.get(start..start.checked_add(len)?)
+        self.bytes.get(start..start.checked_add(len)?).map(|_| start)
     }
 }
 
@@ -65,27 +67,15 @@ impl Table {
     /// [`Error::Io`] if the source cannot be read, [`Error::Version`] and [`Error::Damaged`] if its bytes are not a table.
     pub fn open(name: impl Into<String>, source: Box<dyn Source>) -> Result<Self, Error> {
         let name = name.into();
-        let damaged = |fault: Fault| fault.in_table(&name);
-        let read = |offset, bytes: &mut [u8]| {
-            source.read_at(offset, bytes).map_err(|source| Error::Io { what: place_text(&name, offset), source })
+        let (header, sections) = read_ends(&name, &*source)?;
+        let mut table = Self {
+            name,
+            source,
+            header,
+            sections,
+            has_refs: false,
+            root: OnceLock::new(),
         };
-        let size = source.size();
-        let too_short = Fault { offset: size, damage: Damage::TooShort };
-        if size < MIN_FILE {
-            return Err(damaged(too_short));
-        }
-        let mut start = [0; MAX_HEADER];
-        read(0, &mut start)?;
-        let header = Header::parse(&start).map_err(|fault| match fault {
-            HeaderFault::Damaged(fault) => damaged(fault),
-            HeaderFault::Version(version) => Error::Version { table: name.clone(), version },
-        })?;
-        let mut footer = vec![0; header.version.footer_len()];
-        let end = size.checked_sub(footer.len() as u64).filter(|end| *end >= header.version.header_len() as u64);
-        let end = end.ok_or_else(|| damaged(too_short))?;
-        read(end, &mut footer)?;
-        let sections = Sections::parse(&footer, &start, &header, end).map_err(damaged)?;
-        let mut table = Self { name, source, header, sections, has_refs: false, root: OnceLock::new() };
         table.has_refs = table.begins_with_refs()?;
         Ok(table)
     }
@@ -143,7 +133,11 @@ impl Table {
         let header_len = self.header.version.header_len() as u64;
         let misplaced = |damage| Err(self.fault(header_len, damage));
         if self.sections.end == header_len {
-            return if self.sections.none() { Ok(false) } else { misplaced(Damage::EarlyEnd) };
+            return if self.sections.none() {
+                Ok(false)
+            } else {
+                misplaced(Damage::EarlyEnd)
+            };
         }
         let mut window = Window::default();
         match self.block_type(&mut window, 0)? {
@@ -163,10 +157,14 @@ impl Table {
             return Ok(Found::Other(kind));
         }
         let skip = self.skip(offset);
-        let len = crate::cursor::big_endian(&self.bytes(window, offset, skip + BLOCK_HEADER)?[skip + 1..]) as usize;
+        let len = big_endian(&self.bytes(window, offset, skip + BLOCK_HEADER)?[skip + 1..]) as usize;
         let bytes = self.bytes(window, offset, len)?.to_vec();
         let next = self.next_offset(window, offset, len)?;
-        let place = Place { offset, skip, id_len: self.header.hash.len_in_bytes() };
+        let place = Place {
+            offset,
+            skip,
+            id_len: self.header.hash.len_in_bytes(),
+        };
         let block = Block::parse(kind, place, bytes).map_err(|fault| fault.in_table(&self.name))?;
         Ok(Found::Block(Loaded { block, next }))
     }
@@ -187,7 +185,11 @@ impl Table {
 
     /// The bytes before the header of the block at `offset`.
     fn skip(&self, offset: u64) -> usize {
-        if offset == 0 { self.header.version.header_len() } else { 0 }
+        if offset == 0 {
+            self.header.version.header_len()
+        } else {
+            0
+        }
     }
 
     fn block_type(&self, window: &mut Window, offset: u64) -> Result<BlockType, Error> {
@@ -198,32 +200,43 @@ impl Table {
 
     /// Reads `len` bytes at `offset` by way of `window`; they must lie before the footer.
     fn bytes<'w>(&self, window: &'w mut Window, offset: u64, len: usize) -> Result<&'w [u8], Error> {
-        if window.part(offset, len).is_none() {
-            let rest = self.sections.end.saturating_sub(offset);
-            if len as u64 > rest {
-                return Err(self.fault(offset, Damage::BlockLength));
-            }
-            let guess = match u64::from(self.header.block_size) {
-                0 => UNALIGNED_GUESS,
-                block_size => block_size.min(MAX_GUESS),
-            };
-            window.bytes.clear();
-            window.bytes.resize(guess.clamp(len as u64, rest.max(len as u64)) as usize, 0);
-            window.start = offset;
-            let read = self.source.read_at(offset, &mut window.bytes);
-            if let Err(source) = read {
-                window.bytes.clear();
-                return Err(Error::Io { what: place_text(&self.name, offset), source });
-            }
+        let start = match window.position(offset, len) {
+            Some(start) => start,
+            None => self.fill(window, offset, len).map(|()| 0)?,
+        };
+        Ok(&window.bytes[start..start + len])
+    }
+
+    /// Reads at least `len` bytes at `offset` into `window`.
+    fn fill(&self, window: &mut Window, offset: u64, len: usize) -> Result<(), Error> {
+        let len = len as u64;
+        let rest = self.sections.end.saturating_sub(offset);
+        if len > rest {
+            return Err(self.fault(offset, Damage::BlockLength));
         }
-        Ok(window.part(offset, len).unwrap_or_default())
+        let guess = match u64::from(self.header.block_size) {
+            0 => UNALIGNED_GUESS,
+            block_size => block_size.min(MAX_GUESS),
+        };
+        // Nothing of the old content may stay if the read fails.
+        let mut bytes = std::mem::take(&mut window.bytes);
+        bytes.clear();
+        bytes.resize(guess.clamp(len, rest) as usize, 0);
+        read(&self.name, &*self.source, offset, &mut bytes)?;
+        *window = Window { start: offset, bytes };
+        Ok(())
     }
 
     /// Checks that the log section begins at `offset`, where the refs or the objects end.
     ///
     /// Compressed data has a header that no ref record looks like.
     fn check_logs(&self, window: &mut Window, offset: u64) -> Result<(), Error> {
-        let Sections { ref_index, objects, logs, .. } = self.sections;
+        let Sections {
+            ref_index,
+            objects,
+            logs,
+            ..
+        } = self.sections;
         let skip = self.skip(offset);
         let in_footer = if offset == 0 {
             ref_index == 0 && objects == 0 && (logs == 0 || logs == skip as u64)
@@ -232,7 +245,11 @@ impl Table {
         };
         let zlib = &self.bytes(window, offset, skip + BLOCK_HEADER + 2)?[skip + BLOCK_HEADER..];
         let compressed = zlib[0] & 0x0f == 8 && u16::from_be_bytes([zlib[0], zlib[1]]).is_multiple_of(31);
-        if in_footer && compressed { Ok(()) } else { Err(self.fault(offset, Damage::MisplacedBlock)) }
+        if in_footer && compressed {
+            Ok(())
+        } else {
+            Err(self.fault(offset, Damage::MisplacedBlock))
+        }
     }
 
     /// Checks that the section of refs, or the index behind it, may end at `offset` as `found` there.
@@ -318,8 +335,14 @@ impl Table {
 
 impl fmt::Debug for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, header, sections, .. } = self;
-        f.debug_struct("Table").field("name", name).field("header", header).field("sections", sections).finish()
+        let Self {
+            name, header, sections, ..
+        } = self;
+        f.debug_struct("Table")
+            .field("name", name)
+            .field("header", header)
+            .field("sections", sections)
+            .finish()
     }
 }
 
@@ -331,7 +354,10 @@ struct Roots<'t> {
 
 impl<'t> Roots<'t> {
     fn new(table: &'t Table) -> Self {
-        Self { table, at: table.sections.ref_index }
+        Self {
+            table,
+            at: table.sections.ref_index,
+        }
     }
 
     fn next(&mut self, window: &mut Window) -> Result<Option<Arc<Loaded>>, Error> {
@@ -346,14 +372,53 @@ impl<'t> Roots<'t> {
             Found::Block(loaded) if loaded.block.kind() == BlockType::Index => {
                 self.at = loaded.next;
                 let root = Arc::new(loaded);
-                Ok(Some(if first { Arc::clone(table.root.get_or_init(|| root)) } else { root }))
+                Ok(Some(if first {
+                    Arc::clone(table.root.get_or_init(|| root))
+                } else {
+                    root
+                }))
             }
-            found if first => Err(table.fault(self.at, if matches!(found, Found::End) { Damage::EarlyEnd } else { Damage::MisplacedBlock })),
+            _ if first => Err(table.fault(self.at, Damage::MisplacedBlock)),
             found => table.check_end(window, self.at, &found).map(|()| None),
         }
     }
 }
 
-fn place_text(table: &str, offset: u64) -> String {
-    format!("table {table} at offset {offset}")
+/// Reads header and footer.
+fn read_ends(name: &str, source: &dyn Source) -> Result<(Header, Sections), Error> {
+    let size = source.size();
+    let too_short = || {
+        Fault {
+            offset: size,
+            damage: Damage::TooShort,
+        }
+        .in_table(name)
+    };
+    if size < MIN_FILE {
+        return Err(too_short());
+    }
+    let mut start = [0; MAX_HEADER];
+    read(name, source, 0, &mut start)?;
+    let header = Header::parse(&start).map_err(|fault| match fault {
+        HeaderFault::Damaged(fault) => fault.in_table(name),
+        HeaderFault::Version(version) => Error::Version {
+            table: name.into(),
+            version,
+        },
+    })?;
+    let mut footer = vec![0; header.version.footer_len()];
+    let end = size
+        .checked_sub(footer.len() as u64)
+        .filter(|end| *end >= header.version.header_len() as u64);
+    let end = end.ok_or_else(too_short)?;
+    read(name, source, end, &mut footer)?;
+    let sections = Sections::parse(&footer, &start, &header, end).map_err(|fault| fault.in_table(name))?;
+    Ok((header, sections))
+}
+
+fn read(name: &str, source: &dyn Source, offset: u64, bytes: &mut [u8]) -> Result<(), Error> {
+    let what = || format!("table {name} at offset {offset}");
+    source
+        .read_at(offset, bytes)
+        .map_err(|source| Error::Io { what: what(), source })
 }

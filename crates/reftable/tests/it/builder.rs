@@ -69,13 +69,22 @@ pub struct Line {
 impl Line {
     pub fn record(&self) -> Option<Record> {
         let value = self.value.clone()?;
-        Some(Record { name: self.name.clone().into(), value, update_index: self.update_index })
+        Some(Record {
+            name: self.name.clone().into(),
+            value,
+            update_index: self.update_index,
+        })
     }
 }
 
 /// The bytes of a table with `lines`, which are in order.
 pub fn build(shape: &Shape, lines: &[Line]) -> Vec<u8> {
-    let mut table = Builder { shape: *shape, bytes: header(shape, lines), padding: 0, positions: [0; 5] };
+    let mut table = Builder {
+        shape: *shape,
+        bytes: header(shape, lines),
+        padding: 0,
+        positions: [0; 5],
+    };
     let mut entries = lines.iter().map(|line| entry(shape, line));
     let blocks = table.section(b'r', &mut entries);
     table.index(blocks);
@@ -119,11 +128,20 @@ impl Builder {
         let mut blocks = Vec::new();
         let mut entries = entries.peekable();
         while entries.peek().is_some() {
-            self.bytes.extend(std::iter::repeat_n(0, std::mem::take(&mut self.padding)));
+            self.bytes
+                .extend(std::iter::repeat_n(0, std::mem::take(&mut self.padding)));
             let first = self.bytes.len() == self.shape.header_len() && kind != b'i';
             let start = if first { 0 } else { self.bytes.len() };
-            let limit = if kind == b'i' && self.shape.index == Index::OneBlock { 1 << 24 } else { self.shape.block_size };
-            let mut block = Block::new(kind, self.shape.restart_interval, if first { self.bytes.len() } else { 0 });
+            let limit = if kind == b'i' && self.shape.index == Index::OneBlock {
+                1 << 24
+            } else {
+                self.shape.block_size
+            };
+            let mut block = Block::new(
+                kind,
+                self.shape.restart_interval,
+                if first { self.bytes.len() } else { 0 },
+            );
             while let Some(entry) = entries.next_if(|entry| block.len_with(entry) <= limit) {
                 block.add(entry);
             }
@@ -131,7 +149,8 @@ impl Builder {
             blocks.push((block.last.clone(), start as u64));
             block.finish(&mut self.bytes);
             if self.shape.alignment == Alignment::Padded {
-                self.padding = (self.bytes.len() - start).next_multiple_of(self.shape.block_size) + start - self.bytes.len();
+                self.padding =
+                    (self.bytes.len() - start).next_multiple_of(self.shape.block_size) + start - self.bytes.len();
             }
         }
         blocks
@@ -201,12 +220,24 @@ struct Block {
 impl Block {
     fn new(kind: u8, restart_interval: usize, skip: usize) -> Self {
         let (records, restarts, last) = (Vec::new(), Vec::new(), Vec::new());
-        Self { skip, restart_interval, records, kind, restarts, last, count: 0 }
+        Self {
+            skip,
+            restart_interval,
+            records,
+            kind,
+            restarts,
+            last,
+            count: 0,
+        }
     }
 
     fn encode(&self, (key, kind, body): &Entry) -> (Vec<u8>, bool) {
         let is_restart = self.count.is_multiple_of(self.restart_interval);
-        let shared = if is_restart { 0 } else { key.iter().zip(&self.last).take_while(|(a, b)| a == b).count() };
+        let shared = if is_restart {
+            0
+        } else {
+            key.iter().zip(&self.last).take_while(|(a, b)| a == b).count()
+        };
         let mut record = varint(shared as u64);
         record.extend(varint(((key.len() - shared) as u64) << 3 | u64::from(*kind)));
         record.extend(&key[shared..]);
@@ -243,8 +274,16 @@ impl Block {
 }
 
 fn header(shape: &Shape, lines: &[Line]) -> Vec<u8> {
-    let block_size = if shape.alignment == Alignment::None { 0 } else { shape.block_size };
-    let max = lines.iter().map(|line| line.update_index).max().unwrap_or(shape.min_update_index);
+    let block_size = if shape.alignment == Alignment::None {
+        0
+    } else {
+        shape.block_size
+    };
+    let max = lines
+        .iter()
+        .map(|line| line.update_index)
+        .max()
+        .unwrap_or(shape.min_update_index);
     let mut bytes = b"REFT".to_vec();
     bytes.push(shape.version);
     bytes.extend(&(block_size as u32).to_be_bytes()[1..]);
@@ -281,6 +320,8 @@ fn entry(shape: &Shape, line: &Line) -> Entry {
 /// The checksum of zlib, bit by bit.
 fn crc32(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(u32::MAX, |crc, byte| {
-        (0..8).fold(crc ^ u32::from(*byte), |crc, _| crc >> 1 ^ if crc & 1 == 1 { 0xedb8_8320 } else { 0 })
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
+            crc >> 1 ^ if crc & 1 == 1 { 0xedb8_8320 } else { 0 }
+        })
     })
 }

@@ -9,17 +9,24 @@ use git_reftable::{Damage, Error, Record, Stack, Table, Value};
 use proptest::prelude::*;
 use proptest::sample::Index as At;
 
-use crate::builder::{Alignment, Index, Line, Shape, build, seal};
+use crate::builder::{Alignment, Index, Line, Shape, build, seal, varint};
 use crate::source::{Counting, Reads};
 
 fn lines(hash: Kind, count: usize) -> Vec<Line> {
-    let id = |n: usize| ObjectId::try_from(&vec![n as u8; hash.len_in_bytes()][..]).unwrap();
+    let id = |n: usize| {
+        // Bytes as different from each other as those of real ids.
+        let bytes = (0..hash.len_in_bytes()).map(|at| ((n * 61 + at * 101 + 13) * (at + 7 * n + 3) >> 3) as u8);
+        ObjectId::try_from(&bytes.collect::<Vec<_>>()[..]).unwrap()
+    };
     (0..count)
         .map(|n| Line {
-            name: format!("refs/heads/{n:03}").into_bytes(),
+            name: format!("refs/head/{n:05}").into_bytes(),
             value: match n % 10 {
-                3 => Some(Value::Peeled { id: id(n), peeled: id(n + 1) }),
-                6 => Some(Value::Symbolic("refs/heads/main".into())),
+                3 => Some(Value::Peeled {
+                    id: id(n),
+                    peeled: id(n + 1),
+                }),
+                6 => Some(Value::Symbolic("refs/heads/trunk".into())),
                 _ => Some(Value::Id(id(n))),
             },
             update_index: 1 + n as u64 % 4,
@@ -29,12 +36,32 @@ fn lines(hash: Kind, count: usize) -> Vec<Line> {
 
 /// Tables with every section, in three alignments.
 fn shapes() -> [Shape; 4] {
-    let shape = Shape { block_size: 256, index: Index::Levels(2), objects: true, logs: true, ..Shape::plain(Kind::Sha1) };
+    let shape = Shape {
+        block_size: 256,
+        index: Index::Levels(2),
+        objects: true,
+        logs: true,
+        ..Shape::plain(Kind::Sha1)
+    };
     [
         shape,
-        Shape { alignment: Alignment::None, objects: false, ..shape },
-        Shape { alignment: Alignment::Unpadded, index: Index::None, version: 2, hash: Kind::Sha256, ..shape },
-        Shape { index: Index::OneBlock, logs: false, ..shape },
+        Shape {
+            alignment: Alignment::None,
+            objects: false,
+            ..shape
+        },
+        Shape {
+            alignment: Alignment::Unpadded,
+            index: Index::None,
+            version: 2,
+            hash: Kind::Sha256,
+            ..shape
+        },
+        Shape {
+            index: Index::OneBlock,
+            logs: false,
+            ..shape
+        },
     ]
 }
 
@@ -46,7 +73,10 @@ struct Read {
 /// Reads everything there is, and looks up every name that was written.
 fn read(shape: &Shape, lines: &[Line], bytes: Vec<u8>) -> Read {
     let reads = Arc::new(Reads::default());
-    let source = Counting { source: bytes, reads: Arc::clone(&reads) };
+    let source = Counting {
+        source: bytes,
+        reads: Arc::clone(&reads),
+    };
     let result = Table::open("t.ref", Box::new(source)).and_then(|table| {
         let stack = Stack::from_tables([table], shape.hash)?;
         let records = stack.iter()?.collect::<Result<Vec<_>, _>>()?;
@@ -57,8 +87,14 @@ fn read(shape: &Shape, lines: &[Line], bytes: Vec<u8>) -> Read {
         Ok((records, bytes))
     });
     match result {
-        Ok((records, bytes)) => Read { result: Ok(records), bytes },
-        Err(error) => Read { result: Err(error), bytes: reads.take().1 },
+        Ok((records, bytes)) => Read {
+            result: Ok(records),
+            bytes,
+        },
+        Err(error) => Read {
+            result: Err(error),
+            bytes: reads.take().1,
+        },
     }
 }
 
@@ -111,7 +147,13 @@ impl Wound {
 }
 
 fn wound() -> impl Strategy<Value = Wound> {
-    let bytes = || prop_oneof![prop::collection::vec(any::<u8>(), 1..8), Just(vec![0xff; 4]), Just(vec![0; 9])];
+    let bytes = || {
+        prop_oneof![
+            prop::collection::vec(any::<u8>(), 1..8),
+            Just(vec![0xff; 4]),
+            Just(vec![0; 9])
+        ]
+    };
     prop_oneof![
         6 => (any::<At>(), 0_u8..8).prop_map(|(at, bit)| Wound::Flip(at, bit)),
         3 => (any::<At>(), bytes()).prop_map(|(at, new)| Wound::Set(at, new)),
@@ -124,7 +166,7 @@ fn wound() -> impl Strategy<Value = Wound> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 3000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn any_damage_is_an_error_or_refs(shape in any::<At>(), wounds in prop::collection::vec(wound(), 1..5)) {
@@ -153,22 +195,48 @@ fn seal_sometimes(wounds: &[Wound], bytes: &mut [u8], footer_len: usize) {
 
 /// Each single bit of a table: the result is an error, or as many refs as before.
 ///
-/// A flipped bit in a name, an id, a target, or an update index is not always noticed. A lost ref is.
+/// A flipped bit in a name, an id, a target, or an update index is not always noticed. Neither is a type that turns a
+/// symbolic ref into two ids, if these end where the next record ends; the lengths here exclude this.
 #[test]
 fn no_flipped_bit_loses_a_ref() {
-    for shape in shapes() {
-        let lines = lines(shape.hash, 40);
-        let bytes = build(&shape, &lines);
-        let whole = read(&shape, &lines, bytes.clone()).result.unwrap();
-        assert_eq!(whole.len(), lines.len());
+    for shape in [shapes()[0], shapes()[1]] {
+        let bytes = build(&shape, &lines(shape.hash, 24));
+        let whole = read(&shape, &[], bytes.clone()).result.unwrap();
+        assert_eq!(whole.len(), 24);
         for bit in 0..8 * bytes.len() {
             let mut flipped = bytes.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
-            if let Ok(records) = read(&shape, &lines, flipped).result {
-                assert_eq!(records.len(), whole.len(), "{shape:?}: bit {} of byte {}", bit % 8, bit / 8);
+            if let Ok(records) = read(&shape, &[], flipped).result {
+                assert_eq!(
+                    records.len(),
+                    whole.len(),
+                    "{shape:?}: bit {} of byte {}",
+                    bit % 8,
+                    bit / 8
+                );
             }
         }
     }
+}
+
+/// Small blocks in a table that promises large ones are not read again and again.
+#[test]
+fn a_false_block_size_does_not_multiply_what_is_read() {
+    let shape = Shape {
+        block_size: 100,
+        alignment: Alignment::Unpadded,
+        ..Shape::plain(Kind::Sha1)
+    };
+    let lines = lines(Kind::Sha1, 20_000);
+    let mut bytes = build(&shape, &lines);
+    let size = bytes.len();
+    for at in [5, size - 68 + 5] {
+        bytes[at..at + 3].copy_from_slice(&[0xff; 3]);
+    }
+    seal(&mut bytes, 68);
+    let read = read(&shape, &[], bytes);
+    assert_eq!(read.result.unwrap().len(), lines.len());
+    assert!(read.bytes <= 2 * size as u64, "{} bytes read of {size}", read.bytes);
 }
 
 /// The offset of the block number `n` of a padded table.
@@ -178,16 +246,24 @@ fn block(n: usize) -> usize {
 
 #[test]
 fn a_ref_block_that_calls_itself_another_one_is_an_error() {
-    for shape in shapes().into_iter().filter(|shape| shape.alignment == Alignment::Padded) {
+    for shape in shapes()
+        .into_iter()
+        .filter(|shape| shape.alignment == Alignment::Padded)
+    {
         let whole = build(&shape, &lines(shape.hash, 60));
+        let blocks = (0..).find(|n| *n > 0 && whole[block(*n)] != b'r').unwrap();
+        assert!(blocks > 5);
         for kind in [b'i', b'o', b'g', 0, b'R', 0xff] {
-            for n in 0..8 {
+            for n in 0..blocks {
                 let mut bytes = whole.clone();
                 let at = block(n).max(if n == 0 { shape.header_len() } else { 0 });
                 assert_eq!(bytes[at], b'r');
                 bytes[at] = kind;
                 let (offset, _) = damage(&shape, bytes);
-                assert!(offset >= block(n) as u64 && offset < block(n + 1) as u64, "block {n} as {kind}: {offset}");
+                assert!(
+                    offset >= block(n) as u64 && offset < block(n + 1) as u64,
+                    "block {n} as {kind}: {offset}"
+                );
             }
         }
     }
@@ -195,16 +271,27 @@ fn a_ref_block_that_calls_itself_another_one_is_an_error() {
 
 #[test]
 fn a_table_that_ends_after_some_of_its_refs_is_an_error() {
-    let shape = Shape { block_size: 256, ..Shape::plain(Kind::Sha1) };
+    let shape = Shape {
+        block_size: 256,
+        ..Shape::plain(Kind::Sha1)
+    };
     for index in [Index::None, Index::Levels(1), Index::OneBlock] {
         for alignment in [Alignment::Padded, Alignment::None] {
-            let shape = Shape { index, alignment, logs: true, ..shape };
+            let shape = Shape {
+                index,
+                alignment,
+                logs: true,
+                ..shape
+            };
             let whole = build(&shape, &lines(Kind::Sha1, 60));
             let footer = whole[whole.len() - 68..].to_vec();
             for end in (256..whole.len() - 100).step_by(if alignment == Alignment::Padded { 256 } else { 1 }) {
                 let mut bytes = whole[..end].to_vec();
                 bytes.extend(&footer);
-                assert!(read(&shape, &[], bytes).result.is_err(), "{index:?}, {alignment:?}: {end} bytes");
+                assert!(
+                    read(&shape, &[], bytes).result.is_err(),
+                    "{index:?}, {alignment:?}: {end} bytes"
+                );
             }
         }
     }
@@ -217,23 +304,41 @@ fn an_index_that_points_forwards_or_elsewhere_is_an_error() {
     let whole = build(&shape, &lines);
     let root = u64::from_be_bytes(whole[whole.len() - 44..][..8].try_into().unwrap()) as usize;
     assert_eq!(whole[root], b'i');
+    // A record of the root is two lengths, a suffix, and an offset, which in the second record is that of block 1.
+    let first = root + 4 + 2 + usize::from(whole[root + 5] >> 3) + 1;
+    let second = first + 2 + usize::from(whole[first + 1] >> 3);
+    assert_eq!(whole[second..second + 2], varint(256));
     let mut bytes = whole.clone();
-    // The first record of the root: no shared prefix, one byte of lengths, the key, the offset.
-    let key_len = usize::from(bytes[root + 5] >> 3);
-    let pointer = root + 6 + key_len;
-    for (offset, expected) in [([0xff, 0x7f], Damage::Index), ([0x81, 0x00], Damage::Index)] {
-        bytes[pointer..pointer + 2].copy_from_slice(&offset);
+    for offset in [root as u64, 1000, 512] {
+        assert_eq!(varint(offset).len(), 2);
+        bytes[second..second + 2].copy_from_slice(&varint(offset));
         let stack = Stack::from_tables([Table::open("t.ref", Box::new(bytes.clone())).unwrap()], shape.hash).unwrap();
-        match stack.find(lines[0].name.as_bstr()) {
-            Err(Error::Damaged { damage, .. }) => assert_eq!(damage, expected),
-            other => panic!("{other:?}"),
+        // The name at the end of block 1, and all others in it, are found by the second record.
+        let first_of_block_1 = lines.iter().find(|line| !in_first_block(&whole, line)).unwrap();
+        match stack.find(first_of_block_1.name.as_bstr()) {
+            Err(Error::Damaged {
+                damage: Damage::Index | Damage::UnknownBlock,
+                ..
+            }) => {}
+            other => panic!("{offset}: {other:?}"),
         }
     }
 }
 
+/// Whether the index has the name in its first block.
+fn in_first_block(table: &[u8], line: &Line) -> bool {
+    let root = u64::from_be_bytes(table[table.len() - 44..][..8].try_into().unwrap()) as usize;
+    let key_len = usize::from(table[root + 5] >> 3);
+    line.name.as_slice() <= &table[root + 6..root + 6 + key_len]
+}
+
 #[test]
 fn the_parts_of_a_header_and_a_footer_are_checked() {
-    let shape = Shape { version: 2, logs: true, ..Shape::plain(Kind::Sha1) };
+    let shape = Shape {
+        version: 2,
+        logs: true,
+        ..Shape::plain(Kind::Sha1)
+    };
     let whole = build(&shape, &lines(Kind::Sha1, 5));
     let end = whole.len();
     let damaged = |at: usize, new: &[u8], sealed: bool| {
@@ -251,13 +356,20 @@ fn the_parts_of_a_header_and_a_footer_are_checked() {
     assert_eq!(damaged(end - 64, &[9], true), (end as u64 - 72, Damage::Footer));
     for position in 0..5 {
         let at = end - 72 + 28 + 8 * position;
-        assert_eq!(damaged(at, &[0xff; 8], true), (end as u64 - 72, Damage::Positions), "{position}");
+        assert_eq!(
+            damaged(at, &[0xff; 8], true),
+            (end as u64 - 72, Damage::Positions),
+            "{position}"
+        );
     }
 }
 
 #[test]
 fn lengths_and_restart_points_are_checked_against_the_block() {
-    let shape = Shape { logs: true, ..Shape::plain(Kind::Sha1) };
+    let shape = Shape {
+        logs: true,
+        ..Shape::plain(Kind::Sha1)
+    };
     let whole = build(&shape, &lines(Kind::Sha1, 20));
     let len = usize::from(whole[26]) << 8 | usize::from(whole[27]);
     let damaged = |at: usize, new: &[u8]| {
@@ -265,12 +377,24 @@ fn lengths_and_restart_points_are_checked_against_the_block() {
         bytes[at..at + new.len()].copy_from_slice(new);
         damage(&shape, bytes)
     };
-    assert_eq!(damaged(25, &[0xff; 3]), (0, Damage::BlockLength), "beyond the end of the table");
+    assert_eq!(
+        damaged(25, &[0xff; 3]),
+        (0, Damage::BlockLength),
+        "beyond the end of the table"
+    );
     assert_eq!(damaged(25, &[0, 0, 28]), (0, Damage::BlockLength), "no record");
     assert_eq!(damaged(len - 2, &[0, 0]), (0, Damage::Restarts), "none");
-    assert_eq!(damaged(len - 2, &[0xff; 2]), (0, Damage::Restarts), "more than the block has bytes");
+    assert_eq!(
+        damaged(len - 2, &[0xff; 2]),
+        (0, Damage::Restarts),
+        "more than the block has bytes"
+    );
     assert_eq!(damaged(len - 5, &[0, 0, 29]).1, Damage::Restarts, "within a record");
-    assert_eq!(damaged(28, &[1]), (28, Damage::Restarts), "a shared prefix at a restart point");
+    assert_eq!(
+        damaged(28, &[1]),
+        (28, Damage::Restarts),
+        "a shared prefix at a restart point"
+    );
     assert_eq!(damaged(29, &[0xff, 0xff, 0xff]).1, Damage::CutRecord, "a long suffix");
     assert_eq!(damaged(29, &[0xff; 18]).1, Damage::Overflow, "a length beyond 64 bits");
     assert_eq!(damaged(29, &[whole[29] | 7]), (28, Damage::UnknownRecord));
@@ -291,5 +415,8 @@ fn offsets_lie_within_the_table() {
             Err(other) => panic!("{other}"),
         }
     });
-    assert!(checked.continue_value().is_some_and(|errors| errors > 100), "{checked:?}");
+    assert!(
+        checked.continue_value().is_some_and(|errors| errors > 100),
+        "{checked:?}"
+    );
 }

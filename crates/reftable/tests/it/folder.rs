@@ -25,14 +25,20 @@ fn a_missing_folder_a_missing_list_and_an_empty_list_differ() {
     assert!(matches!(error(&repo), Error::NoFolder { folder } if folder == repo.folder()));
 
     fs::write(repo.folder(), "").unwrap();
-    assert!(matches!(error(&repo), Error::Io { .. }), "a file in the place of the folder");
+    assert!(
+        matches!(error(&repo), Error::Io { .. }),
+        "a file in the place of the folder"
+    );
 }
 
 #[test]
 fn a_repository_with_files_as_refs_has_no_folder() {
     let dir = tempfile::tempdir().unwrap();
     crate::git::git(dir.path(), &["init", "-q", "--bare", "--ref-format=files", "."], b"");
-    assert!(matches!(Stack::open(dir.path(), Kind::Sha1), Err(Error::NoFolder { .. })));
+    assert!(matches!(
+        Stack::open(dir.path(), Kind::Sha1),
+        Err(Error::NoFolder { .. })
+    ));
 }
 
 #[test]
@@ -43,7 +49,10 @@ fn a_listed_table_that_does_not_exist_is_named() {
     let error = error(&repo);
     assert!(matches!(&error, Error::MissingTable { table } if *table == name));
     assert!(!error.is_transient());
-    assert_eq!(error.to_string(), format!("tables.list names {name}, which does not exist: refs are lost, restore the table"));
+    assert_eq!(
+        error.to_string(),
+        format!("tables.list names {name}, which does not exist: refs are lost, restore the table")
+    );
 }
 
 #[test]
@@ -53,7 +62,16 @@ fn a_truncated_list_is_an_error() {
     let whole = fs::read(&path).unwrap();
     for len in 1..whole.len() {
         fs::write(&path, &whole[..len]).unwrap();
-        assert!(matches!(error(&repo), Error::List { line: 1, fault: ListFault::Unfinished }), "{len} bytes");
+        assert!(
+            matches!(
+                error(&repo),
+                Error::List {
+                    line: 1,
+                    fault: ListFault::Unfinished
+                }
+            ),
+            "{len} bytes"
+        );
     }
 }
 
@@ -68,7 +86,10 @@ fn a_truncated_table_is_damaged() {
         match error(&repo) {
             Error::Damaged { table, damage, .. } => {
                 assert_eq!(table, name);
-                assert!(matches!(damage, Damage::TooShort | Damage::Checksum), "{len} bytes: {damage}");
+                assert!(
+                    matches!(damage, Damage::TooShort | Damage::Checksum),
+                    "{len} bytes: {damage}"
+                );
             }
             other => panic!("{len} bytes: {other}"),
         }
@@ -102,7 +123,11 @@ fn a_version_of_the_future_is_refused_by_its_number() {
 fn an_unlisted_table_does_not_count() {
     let repo = Repo::new(Kind::Sha1);
     let before = list(&repo.stack());
-    fs::write(repo.folder().join("0x000000000009-0x000000000009-00000000.ref"), "not a table").unwrap();
+    fs::write(
+        repo.folder().join("0x000000000009-0x000000000009-00000000.ref"),
+        "not a table",
+    )
+    .unwrap();
     assert_eq!(list(&repo.stack()), before);
 }
 
@@ -125,7 +150,10 @@ fn a_snapshot_stays_until_it_is_refreshed() {
     repo.git(["pack-refs", "--all"]);
     assert_eq!(repo.tables().len(), 1);
     for table in stack.tables() {
-        assert!(!repo.folder().join(table.name()).exists(), "git deletes what it compacts");
+        assert!(
+            !repo.folder().join(table.name()).exists(),
+            "git deletes what it compacts"
+        );
     }
     assert_eq!(refs(&stack), before);
     assert!(stack.find("refs/heads/7").unwrap().is_some());
@@ -136,7 +164,14 @@ fn a_snapshot_stays_until_it_is_refreshed() {
     assert!(stack.find("refs/heads/new").unwrap().is_some());
 
     let rest = half_read.map(Result::unwrap);
-    assert_eq!(first.into_iter().chain(rest).map(|record| record.name).collect::<Vec<_>>(), before.into_keys().collect::<Vec<_>>());
+    assert_eq!(
+        first
+            .into_iter()
+            .chain(rest)
+            .map(|record| record.name)
+            .collect::<Vec<_>>(),
+        before.into_keys().collect::<Vec<_>>()
+    );
 }
 
 #[test]

@@ -33,13 +33,18 @@ impl Objects {
     /// All values that are ids, commits first.
     pub fn values(&self) -> Vec<Value> {
         let commits = self.commits.iter().map(|id| Value::Id(*id));
-        commits.chain(self.tags.iter().map(|&(id, peeled)| Value::Peeled { id, peeled })).collect()
+        commits
+            .chain(self.tags.iter().map(|&(id, peeled)| Value::Peeled { id, peeled }))
+            .collect()
     }
 }
 
 impl Repo {
     pub fn new(hash: Kind) -> Self {
-        let repo = Self { dir: tempfile::tempdir().unwrap(), hash };
+        let repo = Self {
+            dir: tempfile::tempdir().unwrap(),
+            hash,
+        };
         copy(template(hash).0.path(), repo.path());
         repo
     }
@@ -106,7 +111,7 @@ impl Commands {
     }
 
     pub fn point<'a>(&mut self, name: impl Into<&'a BStr>, target: &[u8]) -> &mut Self {
-        self.add(b"symref-update ", name.into(), &[target, b""])
+        self.add(b"symref-update ", name.into(), &[target, b"", b""])
     }
 
     fn add(&mut self, verb: &[u8], name: &BStr, fields: &[&[u8]]) -> &mut Self {
@@ -155,13 +160,22 @@ pub fn as_git_prints(stack: &Stack) -> Vec<[BString; 4]> {
 /// Runs git, which must succeed, without any configuration of the machine.
 pub fn git(dir: &Path, args: &[&str], stdin: &[u8]) -> BString {
     let mut command = Command::new("git");
-    command.current_dir(dir).args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .current_dir(dir)
+        .args(args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("GIT_")) {
         command.env_remove(name);
     }
-    command.env("GIT_CONFIG_NOSYSTEM", "1").env("GIT_CONFIG_GLOBAL", "/dev/null");
+    command
+        .env("GIT_CONFIG_NOSYSTEM", "1")
+        .env("GIT_CONFIG_GLOBAL", "/dev/null");
     for who in ["AUTHOR", "COMMITTER"] {
-        command.env(format!("GIT_{who}_NAME"), "A").env(format!("GIT_{who}_EMAIL"), "a@example.com");
+        command
+            .env(format!("GIT_{who}_NAME"), "A")
+            .env(format!("GIT_{who}_EMAIL"), "a@example.com");
     }
     let mut child = command.spawn().expect("the tests need git 2.46 or later");
     child.stdin.take().unwrap().write_all(stdin).unwrap();
@@ -178,7 +192,20 @@ fn template(hash: Kind) -> &'static (TempDir, Objects) {
     cell.get_or_init(|| {
         let dir = tempfile::tempdir().unwrap();
         let format = format!("--object-format={hash}");
-        git(dir.path(), &["init", "-q", "--bare", "--ref-format=reftable", "-b", "main", &format, "."], b"");
+        git(
+            dir.path(),
+            &[
+                "init",
+                "-q",
+                "--bare",
+                "--ref-format=reftable",
+                "-b",
+                "main",
+                &format,
+                ".",
+            ],
+            b"",
+        );
         git(dir.path(), &["config", "core.logAllRefUpdates", "always"], b"");
         let objects = make_objects(dir.path());
         (dir, objects)
@@ -196,12 +223,18 @@ fn make_objects(dir: &Path) -> Objects {
         })
         .collect();
     let tag = |object: ObjectId, kind: &str| {
-        write("tag", format!("object {object}\ntype {kind}\ntag v\ntagger A <a@example.com> 0 +0000\n\nv\n"))
+        write(
+            "tag",
+            format!("object {object}\ntype {kind}\ntag v\ntagger A <a@example.com> 0 +0000\n\nv\n"),
+        )
     };
     let first = tag(commits[0], "commit");
     let second = tag(commits[1], "commit");
     let of_first = tag(first, "tag");
-    Objects { tags: vec![(first, commits[0]), (second, commits[1]), (of_first, commits[0])], commits }
+    Objects {
+        tags: vec![(first, commits[0]), (second, commits[1]), (of_first, commits[0])],
+        commits,
+    }
 }
 
 fn copy(from: &Path, to: &Path) {

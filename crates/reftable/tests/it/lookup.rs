@@ -42,7 +42,10 @@ fn a_look_up_in_100_000_refs_reads_a_block_per_level() {
     let base = &names[..1];
     let (stack, reads) = counted(&repo.folder(), base, Kind::Sha1);
     let (_, bytes) = reads.take();
-    assert!(bytes <= 2 * BLOCK, "opening reads header, footer, and the first type: {bytes} bytes");
+    assert!(
+        bytes <= 2 * BLOCK,
+        "opening reads header, footer, and the first type: {bytes} bytes"
+    );
 
     let size = std::fs::metadata(repo.folder().join(&base[0])).unwrap().len();
     let leaves = size / BLOCK;
@@ -54,7 +57,10 @@ fn a_look_up_in_100_000_refs_reads_a_block_per_level() {
             let found = stack.find(name.as_str()).unwrap();
             assert_eq!(found.is_some(), exists, "{name}");
             let (count, bytes) = reads.take();
-            assert!(count <= 5 && bytes <= count * BLOCK, "{name}: {count} reads, {bytes} bytes");
+            assert!(
+                count <= 5 && bytes <= count * BLOCK,
+                "{name}: {count} reads, {bytes} bytes"
+            );
             worst = worst.max(count);
         }
     }
@@ -67,7 +73,11 @@ fn a_look_up_in_100_000_refs_reads_a_block_per_level() {
     let (stack, reads) = counted(&repo.folder(), &names, Kind::Sha1);
     reads.take();
     assert!(stack.find(name(5).as_str()).unwrap().is_some());
-    assert_eq!(reads.take().0, 1, "what the newest table has is not looked for in older ones");
+    assert_eq!(
+        reads.take().0,
+        1,
+        "what the newest table has is not looked for in older ones"
+    );
     assert!(stack.find(name(6).as_str()).unwrap().is_some());
     assert!(reads.take().0 <= names.len() as u64 + 5);
 }
@@ -84,6 +94,10 @@ fn a_prefix_reads_its_own_blocks_and_a_full_iteration_each_block_once() {
 
     assert_eq!(stack.iter().unwrap().map(Result::unwrap).count(), REFS + 1);
     let (_, bytes) = reads.take();
-    let size: u64 = repo.tables().iter().map(|name| std::fs::metadata(repo.folder().join(name)).unwrap().len()).sum();
+    let size: u64 = repo
+        .tables()
+        .iter()
+        .map(|name| std::fs::metadata(repo.folder().join(name)).unwrap().len())
+        .sum();
     assert!(bytes <= size, "{bytes} bytes read of {size}");
 }

@@ -37,7 +37,11 @@ fn fill(repo: &Repo, count: usize) -> Refs {
     repo.update(&std::mem::take(&mut commands));
     for n in 0..20 {
         let name = BString::from(format!("refs/remotes/{n}/HEAD"));
-        let target = if n % 2 == 0 { format!("refs/tags/v{n}") } else { format!("refs/heads/nowhere/{n}") };
+        let target = if n % 2 == 0 {
+            format!("refs/tags/v{n}")
+        } else {
+            format!("refs/heads/nowhere/{n}")
+        };
         commands.point(name.as_bstr(), target.as_bytes());
         expected.insert(name, Value::Symbolic(target.into()));
         let name = BString::from(format!("refs/topic/1/{}", 7 * n + 1));
@@ -71,12 +75,36 @@ fn thousands_of_refs_are_as_git_lists_them() {
 #[test]
 fn all_settings_of_the_writer_are_read() {
     let settings = [
-        [("reftable.blockSize", "256"), ("reftable.restartInterval", "1"), ("reftable.indexObjects", "true")],
-        [("reftable.blockSize", "300"), ("reftable.restartInterval", "5"), ("reftable.indexObjects", "false")],
-        [("reftable.blockSize", "1000"), ("reftable.restartInterval", "65535"), ("reftable.indexObjects", "true")],
-        [("reftable.blockSize", "65536"), ("reftable.restartInterval", "64"), ("reftable.indexObjects", "true")],
-        [("reftable.blockSize", "100000"), ("reftable.restartInterval", "2"), ("reftable.indexObjects", "false")],
-        [("reftable.blockSize", "16777215"), ("reftable.restartInterval", "16"), ("reftable.indexObjects", "true")],
+        [
+            ("reftable.blockSize", "256"),
+            ("reftable.restartInterval", "1"),
+            ("reftable.indexObjects", "true"),
+        ],
+        [
+            ("reftable.blockSize", "300"),
+            ("reftable.restartInterval", "5"),
+            ("reftable.indexObjects", "false"),
+        ],
+        [
+            ("reftable.blockSize", "1000"),
+            ("reftable.restartInterval", "65535"),
+            ("reftable.indexObjects", "true"),
+        ],
+        [
+            ("reftable.blockSize", "65536"),
+            ("reftable.restartInterval", "64"),
+            ("reftable.indexObjects", "true"),
+        ],
+        [
+            ("reftable.blockSize", "100000"),
+            ("reftable.restartInterval", "2"),
+            ("reftable.indexObjects", "false"),
+        ],
+        [
+            ("reftable.blockSize", "16777215"),
+            ("reftable.restartInterval", "16"),
+            ("reftable.indexObjects", "true"),
+        ],
     ];
     for (n, settings) in settings.iter().enumerate() {
         let repo = Repo::new(if n % 2 == 0 { Kind::Sha1 } else { Kind::Sha256 });
@@ -142,12 +170,38 @@ fn prefixes_and_starts_select() {
     let repo = Repo::new(Kind::Sha1);
     let expected = fill(&repo, 1000);
     let stack = repo.stack();
-    for prefix in ["", "refs/", "refs/topic/3", "refs/tags/v1", "HEAD", "refs/tags/v1000", "s", "refs/topic/9/", "A"] {
-        let names: Vec<_> = stack.iter_prefix(prefix).unwrap().map(|record| record.unwrap().name).collect();
-        let selected: Vec<_> = expected.keys().filter(|name| name.starts_with(prefix.as_bytes())).cloned().collect();
+    for prefix in [
+        "",
+        "refs/",
+        "refs/topic/3",
+        "refs/tags/v1",
+        "HEAD",
+        "refs/tags/v1000",
+        "s",
+        "refs/topic/9/",
+        "A",
+    ] {
+        let names: Vec<_> = stack
+            .iter_prefix(prefix)
+            .unwrap()
+            .map(|record| record.unwrap().name)
+            .collect();
+        let selected: Vec<_> = expected
+            .keys()
+            .filter(|name| name.starts_with(prefix.as_bytes()))
+            .cloned()
+            .collect();
         assert_eq!(names, selected, "prefix {prefix:?}");
-        let names: Vec<_> = stack.iter_from(prefix).unwrap().map(|record| record.unwrap().name).collect();
-        let selected: Vec<_> = expected.keys().filter(|name| name.as_slice() >= prefix.as_bytes()).cloned().collect();
+        let names: Vec<_> = stack
+            .iter_from(prefix)
+            .unwrap()
+            .map(|record| record.unwrap().name)
+            .collect();
+        let selected: Vec<_> = expected
+            .keys()
+            .filter(|name| name.as_slice() >= prefix.as_bytes())
+            .cloned()
+            .collect();
         assert_eq!(names, selected, "from {prefix:?}");
     }
 }
@@ -164,7 +218,11 @@ fn names_that_do_not_exist_are_not_found() {
         shorter.pop();
         for absent in [longer, shorter] {
             let found = stack.find(absent.as_bstr()).unwrap();
-            assert_eq!(found.map(|record| record.value), expected.get(&absent).cloned(), "{absent}");
+            assert_eq!(
+                found.map(|record| record.value),
+                expected.get(&absent).cloned(),
+                "{absent}"
+            );
         }
     }
     assert_eq!(stack.find("").unwrap(), None);
@@ -197,9 +255,18 @@ fn a_linked_worktree_has_a_stack_of_its_own() {
     git(&tree, &["update-ref", "refs/worktree/mine", "HEAD"], b"");
     let stack = Stack::open(repo.path().join("worktrees/tree"), Kind::Sha1).unwrap();
     let own = refs(&stack);
-    assert_eq!(own["HEAD".as_bytes().as_bstr()], Value::Symbolic("refs/heads/other".into()));
-    assert_eq!(own["refs/worktree/mine".as_bytes().as_bstr()], Value::Id(repo.objects().commits[2]));
+    assert_eq!(
+        own["HEAD".as_bytes().as_bstr()],
+        Value::Symbolic("refs/heads/other".into())
+    );
+    assert_eq!(
+        own["refs/worktree/mine".as_bytes().as_bstr()],
+        Value::Id(repo.objects().commits[2])
+    );
     let shared = refs(&repo.stack());
-    assert_eq!(shared["HEAD".as_bytes().as_bstr()], Value::Symbolic("refs/heads/main".into()));
+    assert_eq!(
+        shared["HEAD".as_bytes().as_bstr()],
+        Value::Symbolic("refs/heads/main".into())
+    );
     assert!(!shared.contains_key("refs/worktree/mine".as_bytes().as_bstr()));
 }

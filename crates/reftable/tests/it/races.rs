@@ -29,7 +29,11 @@ fn write(repo: &Repo, written: &AtomicUsize) {
     let commits = &repo.objects().commits;
     for n in 0..TRANSACTIONS {
         let id = commits[n % commits.len()];
-        repo.update(Commands::default().set(name(n).as_bstr(), id).set("refs/heads/moving", id));
+        repo.update(
+            Commands::default()
+                .set(name(n).as_bstr(), id)
+                .set("refs/heads/moving", id),
+        );
         written.store(n + 1, SeqCst);
         if n % 7 == 6 {
             repo.git(["pack-refs", "--all"]);
@@ -43,14 +47,29 @@ fn check(repo: &Repo, stack: &Stack, written_before: usize) {
     let all = refs(stack);
     for n in 0..STABLE {
         let name = BString::from(format!("refs/heads/stable/{n}"));
-        assert_eq!(all.get(&name), Some(&Value::Id(commits[0])), "{name} of {written_before}");
+        assert_eq!(
+            all.get(&name),
+            Some(&Value::Id(commits[0])),
+            "{name} of {written_before}"
+        );
     }
     let new = (0..).take_while(|n| all.contains_key(&name(*n))).count();
-    assert!(new >= written_before, "{new} refs are there, {written_before} had been written");
-    assert_eq!(all.len(), 1 + STABLE + new + usize::from(new > 0), "refs come in the order in which they were written");
+    assert!(
+        new >= written_before,
+        "{new} refs are there, {written_before} had been written"
+    );
+    assert_eq!(
+        all.len(),
+        1 + STABLE + new + usize::from(new > 0),
+        "refs come in the order in which they were written"
+    );
     if let Some(last) = new.checked_sub(1) {
         let moving = &all["refs/heads/moving".as_bytes().as_bstr()];
-        assert_eq!(*moving, Value::Id(commits[last % commits.len()]), "one transaction is seen as a whole");
+        assert_eq!(
+            *moving,
+            Value::Id(commits[last % commits.len()]),
+            "one transaction is seen as a whole"
+        );
         assert_eq!(stack.find(name(last).as_bstr()).unwrap().unwrap().value, *moving);
     }
 }

@@ -45,7 +45,14 @@ pub fn counted(folder: &Path, names: &[String], hash: Kind) -> (Stack, Arc<Reads
     let reads = Arc::new(Reads::default());
     let tables = names.iter().map(|name| {
         let source = FileSource::new(File::open(folder.join(name)).unwrap()).unwrap();
-        Table::open(name.as_str(), Box::new(Counting { source, reads: Arc::clone(&reads) })).unwrap()
+        Table::open(
+            name.as_str(),
+            Box::new(Counting {
+                source,
+                reads: Arc::clone(&reads),
+            }),
+        )
+        .unwrap()
     });
     let stack = Stack::from_tables(tables, hash).unwrap();
     (stack, reads)
