@@ -271,6 +271,62 @@ fn a_ref_block_that_calls_itself_another_one_is_an_error() {
     }
 }
 
+/// Tables without an index: what ends the refs must be where the footer has it, and look like it.
+#[test]
+fn the_end_of_refs_without_an_index_is_checked() {
+    let plain = Shape {
+        block_size: 256,
+        ..Shape::plain(Kind::Sha1)
+    };
+    let refs_only = build(&plain, &lines(Kind::Sha1, 60));
+    let with_logs = build(&Shape { logs: true, ..plain }, &lines(Kind::Sha1, 60));
+    let logs = u64::from_be_bytes(with_logs[with_logs.len() - 20..][..8].try_into().unwrap()) as usize;
+    assert_eq!(with_logs[logs], b'g');
+
+    for (n, kind) in [(0, b'g'), (0, b'o'), (0, b'i'), (3, b'g'), (3, b'o'), (3, b'i')] {
+        let at = if n == 0 { 24 } else { block(n) };
+        for table in [&refs_only, &with_logs] {
+            let mut bytes = table.clone();
+            assert_eq!(bytes[at], b'r');
+            bytes[at] = kind;
+            let (offset, _) = damage(&plain, bytes);
+            assert!(
+                offset as usize / 256 == n,
+                "block {n} as {}: {offset}",
+                char::from(kind)
+            );
+        }
+    }
+
+    let mut bytes = with_logs.clone();
+    bytes[logs] = 0;
+    assert_eq!(damage(&plain, bytes).1, Damage::EarlyEnd, "padding instead of logs");
+
+    // A block of logs in the place of the ref block 3.
+    let mut bytes = with_logs.clone();
+    bytes.copy_within(logs..logs + 36, block(3));
+    assert_eq!(damage(&plain, bytes), (block(3) as u64, Damage::MisplacedBlock));
+
+    // Two ref blocks in each other's place.
+    let mut bytes = refs_only.clone();
+    let (before, after) = bytes[..block(4)].split_at_mut(block(3));
+    before[block(2)..].swap_with_slice(after);
+    assert_eq!(damage(&plain, bytes), (block(2 + 1) as u64, Damage::Order));
+}
+
+/// A block of tombstones is also a valid index block: the end of the refs is known only by the last name in the index.
+#[test]
+fn tombstones_that_call_themselves_an_index_are_an_error() {
+    let shape = shapes()[0];
+    let mut lines = lines(shape.hash, 200);
+    lines.iter_mut().for_each(|line| line.value = None);
+    let mut bytes = build(&shape, &lines);
+    let at = block(3);
+    assert_eq!(bytes[at], b'r');
+    bytes[at] = b'i';
+    assert_eq!(damage(&shape, bytes), (at as u64, Damage::EarlyEnd));
+}
+
 #[test]
 fn a_table_that_ends_after_some_of_its_refs_is_an_error() {
     let shape = Shape {
