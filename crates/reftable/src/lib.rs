@@ -10,7 +10,7 @@
 //!
 //! - [`Stack`] opens all tables of a repository and answers look-ups and iterations from this snapshot.
 //! - [`Table`] is one table, over any [`Source`] of bytes. It is read block by block.
-//! - [`format`] describes the format, and what is checked.
+//! - [`mod@format`] describes the format, and what is checked.
 //!
 //! # Example
 //!
@@ -43,7 +43,7 @@
 //!
 //! # Limitations
 //!
-//! A table has no checksum over its blocks, so some damage cannot be noticed; see [`format`]. On file systems where a
+//! A table has no checksum over its blocks, so some damage cannot be noticed; see [`mod@format`]. On file systems where a
 //! deleted file becomes unreadable for those who have it open, like NFS between machines, a compaction can end an
 //! iteration with an [`Error::Io`].
 

@@ -1,6 +1,7 @@
 //! The reader against git, against tables that git does not write, against damage, and against writers.
 
 mod builder;
+mod checks;
 mod damage;
 mod folder;
 mod formats;
