@@ -1,0 +1,77 @@
+//! A read-only reader of git's reftable ref storage, `git init --ref-format=reftable`.
+//!
+//! ```text
+//!   tables.list --list--> names --stack--> open tables (a snapshot)
+//!                                              |
+//!   find, iter <--merge-- table_iter <--table--+-- header, block, record, cursor
+//!                                              |
+//!                                            source: bytes at an offset
+//! ```
+//!
+//! - [`Stack`] opens all tables of a repository and answers look-ups and iterations from this snapshot.
+//! - [`Table`] is one table, over any [`Source`] of bytes. It is read block by block.
+//! - [`mod@format`] describes the format, and what is checked.
+//!
+//! # Example
+//!
+//! ```
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let git_dir = tempfile::tempdir()?;
+//! # std::fs::create_dir(git_dir.path().join("reftable"))?;
+//! # std::fs::write(git_dir.path().join("reftable/tables.list"), "")?;
+//! use git_reftable::{Stack, Value};
+//!
+//! let stack = Stack::open(git_dir.path(), gix_hash::Kind::Sha1)?;
+//! for record in stack.iter_prefix("refs/heads/")? {
+//!     let record = record?;
+//!     match record.value {
+//!         Value::Id(id) => println!("{id} {}", record.name),
+//!         Value::Peeled { id, peeled } => println!("{id} {} -> {peeled}", record.name),
+//!         Value::Symbolic(target) => println!("{} is {target}", record.name),
+//!     }
+//! }
+//! assert_eq!(stack.find("refs/heads/nowhere")?, None);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Absences
+//!
+//! Nothing here writes, locks, or deletes. Object blocks and log blocks are not read. Symbolic refs are not followed,
+//! objects are not looked up, names are not validated by git's rules for ref names. The extension
+//! `extensions.refStorage` in the configuration is the caller's to read, as is the hash.
+//!
+//! # Limitations
+//!
+//! A table has no checksum over its blocks, so some damage cannot be noticed; see [`mod@format`]. On file systems where a
+//! deleted file becomes unreadable for those who have it open, like NFS between machines, a compaction can end an
+//! iteration with an [`Error::Io`].
+
+#![deny(missing_docs)]
+#![forbid(unsafe_code)]
+
+mod block;
+mod cursor;
+mod error;
+pub mod format;
+mod header;
+mod list;
+mod merge;
+mod record;
+mod source;
+mod stack;
+mod table;
+mod table_iter;
+
+pub use bstr;
+pub use error::{Damage, Error, ListFault};
+pub use gix_hash;
+pub use merge::Iter;
+pub use record::{Record, Value};
+pub use source::{FileSource, Source};
+pub use stack::Stack;
+pub use table::Table;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

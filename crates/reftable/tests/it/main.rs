@@ -1,0 +1,13 @@
+//! The reader against git, against tables that git does not write, against damage, and against writers.
+
+mod builder;
+mod checks;
+mod damage;
+mod folder;
+mod formats;
+mod git;
+mod lookup;
+mod oracle;
+mod races;
+mod sequences;
+mod source;
