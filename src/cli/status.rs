@@ -14,8 +14,8 @@ Examples:
   stargate-mirror status --repo /srv/git/o/r.git
   stargate-mirror status --json | jq .oldest_pending_age_s
 
-Exit codes: 0 everything is mirrored, 1 something is pending or has failed, 5 the journal, a ref or an
-object cannot be read";
+Exit codes: 0 everything is mirrored, 1 something is pending or has failed, 5 the journal, a ref or \
+an object cannot be read";
 
 /// Show what is pending, since when, and why.
 ///

@@ -20,7 +20,7 @@ Examples:
   GITHUB_PAT=… stargate-mirror sync --repair
   GITHUB_PAT=… stargate-mirror sync --force refs/kv/main --yes
 
-Exit codes: 0 both sides are equal, 1 something is to be carried, 3 something is left that only you can decide about,
+Exit codes: 0 both sides are equal, 1 something is to be carried, 3 something is left that only you can decide about, \
 5 a ref or an object of the Stargate cannot be read";
 
 /// Compare the refs of the Stargate and the mirror, and bring them together.

@@ -29,7 +29,7 @@ use crate::{
     clock::Clock,
     config::{Config, Problem},
     journal::{self, Backlog, Draft, Located, Origin, Source, Status, WriteError, Writer},
-    mirror::{Grouping, Rules},
+    mirror::{Damaged, Grouping, Rules},
     push::{self, Connection},
     ref_update::RefUpdate,
     refs::LocalRefs,
@@ -121,7 +121,7 @@ pub(super) struct Work<'a> {
     /// The `.stargate` folder.
     folder: PathBuf,
     /// Updates that were carried lately, once somebody asked.
-    settled: OnceCell<Vec<RefUpdate>>,
+    settled: OnceCell<Result<Vec<RefUpdate>, Damaged>>,
     /// The mirrored refs, once somebody asked.
     local: OnceCell<LocalRefs>,
     _lock: Option<WorkerLock>,
