@@ -1,19 +1,10 @@
 //! `stargate-mirror sync`: both sides compared, and brought together.
-use std::{
-    io::{IsTerminal, Write},
-    path::{Path, PathBuf},
-};
+use std::{io::{IsTerminal, Write}, path::{Path, PathBuf}};
 
 use durable::clock::SystemClock;
 
-use super::{
-    environment,
-    report::{Exit, Failure, REPAIR, cycle_exit},
-};
-use crate::{
-    mirror::Standing,
-    worker::{self, Force, ForceError, Options, SyncReport},
-};
+use crate::{mirror::Standing, worker::{Force, ForceError, Options, SyncReport, self}};
+use super::{environment, report::{Exit, Failure, REPAIR, cycle_exit}};
 
 const EXAMPLES: &str = "\
 Examples:

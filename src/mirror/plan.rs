@@ -42,7 +42,7 @@ pub struct Rules {
     pub deletes: bool,
 }
 
-/// Something of the Stargate's objects cannot be read, so that a question about them has no answer.
+/// Something of the Stargate's objects or its journal cannot be read, so that a question about them has no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Damaged(
@@ -69,8 +69,11 @@ pub trait Knowledge {
         BTreeMap::new()
     }
     /// Updates of the ref that were carried lately; none are known where there is no journal.
-    fn settled(&self, _name: &BStr) -> Vec<RefUpdate> {
-        Vec::new()
+    ///
+    /// # Errors
+    /// The journal cannot be read.
+    fn settled(&self, _name: &BStr) -> Result<Vec<RefUpdate>, Damaged> {
+        Ok(Vec::new())
     }
 }
 
@@ -140,12 +143,12 @@ pub enum Hold {
         /// Which file, and what is wrong with it.
         why: Unreadable,
     },
-    /// An object that decides about the ref cannot be read.
+    /// An object, or the part of the journal, that decides about the ref cannot be read.
     #[error("{name}: {why}")]
     Damaged {
         /// The ref.
         name: BString,
-        /// Which object, and what is wrong with it.
+        /// Which one, and what is wrong with it.
         why: Damaged,
     },
 }
@@ -357,17 +360,23 @@ impl Fold<'_> {
             Some(local) => self.is_ahead(name, end, local)?,
             None => true,
         };
-        let ahead = ahead && !self.was_left(updates, end, stands);
+        let ahead = ahead && !self.was_left(name, updates, end, stands)?;
         Ok(Some(if ahead { end } else { stands }))
     }
 
     /// Whether a hook was late: what its entry tells of has been left for where the ref stands, by updates of which some
     /// are settled.
-    fn was_left(&self, updates: &[&RefUpdate], end: ObjectId, stands: ObjectId) -> bool {
+    fn was_left(&self, name: &BStr, updates: &[&RefUpdate], end: ObjectId, stands: ObjectId) -> Result<bool, Hold> {
         let names: BTreeSet<&BString> = updates.iter().map(|update| &update.name).collect();
-        let settled = names.iter().flat_map(|name| self.knowledge.settled(name.as_bstr()));
-        let settled: Vec<RefUpdate> = settled.collect();
-        reached(end, settled.iter().chain(updates.iter().copied())).contains(&stands)
+        let mut settled = Vec::new();
+        for one in names {
+            settled.extend(
+                self.knowledge
+                    .settled(one.as_bstr())
+                    .map_err(|why| damaged(name, why))?,
+            );
+        }
+        Ok(reached(end, settled.iter().chain(updates.iter().copied())).contains(&stands))
     }
 
     /// Whether the journal's end is ahead of the local ref: a descendant of it, or an object that a power cut took from

@@ -12,7 +12,8 @@
 //! 5. an entry that was acknowledged stays in the journal, whatever is killed or cut;
 //! 6. a ref whose last update was acknowledged is on the mirror as it is in the Stargate, or an entry says that it is not,
 //!    in whatever order hooks append;
-//! 7. nothing on the mirror goes while the Stargate's ref or its commit cannot be read.
+//! 7. nothing on the mirror goes while the Stargate's ref or its commit cannot be read, and no entry fails: nothing is
+//!    ever gone.
 //!
 //! `SIMULATION_SEED=N` runs one seed, `SIMULATION_SEEDS=N` that many.
 //!
@@ -265,6 +266,11 @@ impl<'a> Simulation<'a> {
         };
         let writer = Writer::new(self.disk.clone(), &self.clock, Path::new(GIT_DIR), Duration::ZERO);
         let record = |marks: &Marks| -> Result<(), ()> {
+            assert!(
+                marks.failed.is_empty(),
+                "{:?} can never be mirrored, though nothing is gone",
+                marks.failed
+            );
             let done = marks
                 .mirrored
                 .iter()

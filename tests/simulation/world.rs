@@ -106,9 +106,9 @@ impl Knowledge for Stargate {
     fn fast_forward(&self, old: ObjectId, new: ObjectId) -> Result<bool, Damaged> {
         Ok(self.has(old)? && self.has(new)? && self.contains(commit(old), commit(new)))
     }
-    fn settled(&self, name: &BStr) -> Vec<RefUpdate> {
+    fn settled(&self, name: &BStr) -> Result<Vec<RefUpdate>, Damaged> {
         let settled = self.settled.iter().filter(|update| update.name == name);
-        settled.cloned().collect()
+        Ok(settled.cloned().collect())
     }
 }
 

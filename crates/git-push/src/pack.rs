@@ -103,7 +103,7 @@ fn reached_pack(repository: &gix::Repository, advertisement: &Advertisement, com
 /// Makes a pack of these objects, each to be named once, for a remote that has what [`List::remote`] names.
 ///
 /// # Errors
-/// [`Outcome::Transient`] when the spool cannot be written, [`Outcome::Misconfigured`] when an object cannot be read.
+/// [`Outcome::Transient`] when the spool cannot be written, [`Outcome::Broken`] when an object cannot be read.
 pub fn write(repository: &gix::Repository, list: &List, format: Format) -> Result<Pack, Error> {
     write_observed(repository, list, format, &())
 }

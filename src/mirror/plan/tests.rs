@@ -21,6 +21,7 @@ struct Stargate {
     gone: Vec<u8>,
     damaged: Vec<u8>,
     settled: Vec<RefUpdate>,
+    journal_is_damaged: bool,
 }
 
 impl Stargate {
@@ -65,10 +66,13 @@ impl Knowledge for Stargate {
             .map(|(alias, target)| ((*alias).into(), (*target).into()))
             .collect()
     }
-    fn settled(&self, name: &BStr) -> Vec<RefUpdate> {
+    fn settled(&self, name: &BStr) -> Result<Vec<RefUpdate>, Damaged> {
+        if self.journal_is_damaged {
+            return Err(Damaged("the journal cannot be read".into()));
+        }
         let mut settled = self.settled.clone();
         settled.retain(|update| update.name == name);
-        settled
+        Ok(settled)
     }
 }
 
@@ -493,6 +497,19 @@ fn an_object_that_cannot_be_read_is_neither_gone_nor_a_divergence() {
         assert!(matches!(hold, Hold::Damaged { .. }), "{hold}");
         assert_eq!(hold.outcome(), Outcome::Broken);
     }
+}
+
+#[test]
+fn a_journal_that_cannot_be_read_does_not_say_that_no_hook_was_late() {
+    let mut stargate = Stargate {
+        refs: vec![(LEDGER, 0x11)],
+        ..Default::default()
+    };
+    let backlog = [update(LEDGER, 0x11, 0x12)];
+    let planned = |stargate: &Stargate| commands(&planned(&backlog, stargate, &[(LEDGER, 0x11)], &rules()));
+    assert!(planned(&stargate).is_ok());
+    stargate.journal_is_damaged = true;
+    assert_eq!(planned(&stargate).unwrap_err().outcome(), Outcome::Broken);
 }
 
 const MAIN: &str = "refs/heads/main";

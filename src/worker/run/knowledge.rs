@@ -34,9 +34,10 @@ impl Knowledge for Work<'_> {
         self.local_refs().aliases().clone()
     }
 
-    fn settled(&self, name: &BStr) -> Vec<RefUpdate> {
-        let settled = self.settled.get_or_init(|| self.settled_lately()).iter();
-        settled.filter(|update| update.name == name).cloned().collect()
+    fn settled(&self, name: &BStr) -> Result<Vec<RefUpdate>, Damaged> {
+        let settled = self.settled.get_or_init(|| self.settled_lately());
+        let settled = settled.as_ref().map_err(Clone::clone)?.iter();
+        Ok(settled.filter(|update| update.name == name).cloned().collect())
     }
 }
 
@@ -53,7 +54,7 @@ impl Work<'_> {
     }
 
     /// The updates of entries that are done and not older than [`LATEST`].
-    fn settled_lately(&self) -> Vec<RefUpdate> {
+    fn settled_lately(&self) -> Result<Vec<RefUpdate>, Damaged> {
         let since = self.clock.now() - LATEST;
         let since = Ulid::from_parts(since.as_millisecond().unsigned_abs(), 0);
         let mut settled = Vec::new();
@@ -62,9 +63,9 @@ impl Work<'_> {
                 settled.push(located.entry.update);
             }
         });
-        if let Err(error) = visited {
-            tracing::warn!(%error, "what the journal has settled cannot be read; taken as nothing");
+        match visited {
+            Ok(()) => Ok(settled),
+            Err(error) => Err(Damaged(format!("the journal cannot be read: {error}"))),
         }
-        settled
     }
 }
