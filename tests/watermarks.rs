@@ -140,7 +140,7 @@ fn a_watermark_that_a_server_moved_without_its_ledger_is_told_and_set_back() {
     let (_, report) = place.run(&["run", "--json"]);
     assert_eq!(report["watermarks"], Value::Array(Vec::new()), "{report}");
     let requests = place.mirror.requests().split_off(before);
-    assert_eq!(requests.len(), 2, "the refs of each side of the server: {requests:?}");
+    assert_eq!(requests.len(), 1, "the advertisement: {requests:?}");
 }
 
 #[test]
@@ -217,5 +217,22 @@ fn a_watermark_whose_ledger_is_gone_on_both_sides_is_deleted() {
     let (exit, report) = place.run(&["sync", "--repair", "--json"]);
     assert_eq!(exit, Some(0), "{report}");
     assert_eq!(place.at("refs/kv-mirror/stray"), None);
+    assert_eq!(place.at("refs/kv-mirror/main").as_ref(), Some(&place.first));
+}
+
+#[test]
+fn a_ledger_that_is_no_commit_covers_nothing_else_and_holds_up_nobody() {
+    let place = Place::new(false);
+    let mirror = place.on_mirror();
+    let second = place.push();
+    assert_eq!(place.run(&["run", "--json"]).0, Some(0));
+    let blob = git(&mirror, ["hash-object", "-w", "--stdin"]);
+    let tree = git(&mirror, ["rev-parse", &format!("{second}^{{tree}}")]);
+    git(&mirror, ["update-ref", "refs/kv-mirror/a", &blob]);
+    git(&mirror, ["update-ref", "refs/kv/a", &tree]);
+    place.overwrite();
+    place.run(&["sync", "--repair", "--json"]);
+    assert_eq!(place.at("refs/kv-mirror/a"), None);
+    assert_eq!(place.at("refs/kv/a"), Some(tree));
     assert_eq!(place.at("refs/kv-mirror/main").as_ref(), Some(&place.first));
 }

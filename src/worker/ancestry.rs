@@ -3,7 +3,7 @@
 //! The answer comes from a local repository where it has both commits, else from commits that are fetched, without trees
 //! and blobs where the server can leave them out, into a temporary repository.
 use bstr::{BString, ByteVec};
-use git_push::{self, Error, Outcome};
+use git_push::{Error, Outcome, self};
 use git_push_transport::Remote;
 use gix::ObjectId;
 
@@ -52,10 +52,10 @@ impl<'a> Ancestry<'a> {
         }
     }
 
-    /// The best commit that two commits of the remote contain.
+    /// The best commit that two commits of the remote contain. Tags stand for what they tag; what are not commits have none.
     ///
     /// # Errors
-    /// The commits cannot be had, or are none.
+    /// The commits cannot be had.
     pub(super) fn common(
         &mut self,
         remote: &mut Remote,
@@ -66,10 +66,11 @@ impl<'a> Ancestry<'a> {
             Some(local) => local,
             None => self.fetched(remote, &[one, other], &[])?,
         };
-        let bases = repository.merge_bases_many(one, &[other]).map_err(|error| {
-            let what = format!("cannot compare {one} and {other}: {}", git_push::causes(&error));
-            Error::new(Outcome::Transient, what)
-        })?;
+        let (Some(one), Some(other)) = (commit(repository, one)?, commit(repository, other)?) else {
+            return Ok(None);
+        };
+        let bases = repository.merge_bases_many(one, &[other]);
+        let bases = bases.map_err(|error| unreadable(one, &error))?;
         Ok(bases.first().map(|base| base.detach()))
     }
 
@@ -103,6 +104,18 @@ impl<'a> Ancestry<'a> {
         }
         Ok(&fetched.repository)
     }
+}
+
+/// The commit that an id stands for; none where it is another object.
+fn commit(repository: &gix::Repository, id: ObjectId) -> Result<Option<ObjectId>, Error> {
+    let object = repository.find_object(id).map_err(|error| unreadable(id, &error))?;
+    let object = object.peel_tags_to_end().map_err(|error| unreadable(id, &error))?;
+    Ok((object.kind == gix::objs::Kind::Commit).then_some(object.id))
+}
+
+fn unreadable(id: ObjectId, error: &gix::Error) -> Error {
+    let what = format!("cannot read the history of {id}: {}", git_push::causes(error));
+    Error::new(Outcome::Transient, what)
 }
 
 impl Fetched {

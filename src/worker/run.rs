@@ -225,7 +225,7 @@ impl<'a> Work<'a> {
                 group
                     .namespace
                     .as_deref()
-                    .is_some_and(|label| label == namespace.to_string())
+                    .is_some_and(|label| BStr::new(label) == namespace)
             })
         };
         let watermarks = mirror.set_back_watermarks(&in_order);

@@ -112,14 +112,15 @@ fn find(
     candidates: Vec<Doubt>,
     known: &Judged,
 ) -> Result<Found, Error> {
-    if candidates.is_empty() {
-        return Ok(Found::default());
+    let is_true = |doubt: &Doubt| is_known_to_be_true(doubt, known);
+    let (mut doubts, open): (Vec<Doubt>, Vec<Doubt>) = candidates.into_iter().partition(is_true);
+    if !open.is_empty() {
+        // What receive-pack does not show may be there for readers.
+        doubts.extend(looked_at(remote, &open)?);
     }
-    // What receive-pack does not show may be there for readers.
-    let doubts = looked_at(remote, &candidates)?;
     let mut ancestry = Ancestry::of_stargate(stargate);
     let mut false_ones = Vec::new();
-    for doubt in doubts.iter().filter(|doubt| !is_known_to_be_true(doubt, known)) {
+    for doubt in doubts.iter().filter(|doubt| !is_true(doubt)) {
         let covered = match doubt.ledger {
             None => None,
             Some(ledger) if ancestry.contains(remote, ledger, doubt.watermark)? => continue,
