@@ -12,4 +12,4 @@ pub mod watermark;
 
 pub use plan::{Change, Group, Hold, Knowledge, Plan, Rules, plan};
 pub use reconcile::{Compared, Standing, compare, missed};
-pub use settlement::{GroupResult, held, settle};
+pub use settlement::{GroupResult, held, settle, settle_unseen};

@@ -22,7 +22,8 @@ pub struct Options {
 
 /// Carries out `commands` on a remote that advertised (or is remembered to have) `advertisement`.
 ///
-/// Commands that change nothing are not sent ([`Verdict::UpToDate`]). A pack is sent unless all others delete, empty if
+/// Commands that change nothing are not sent ([`Verdict::UpToDate`]). The deletion of a ref that the remote does not show
+/// (both ids are null) is sent, for the remote may hide it: git reports `ok` when there is no such ref. A pack is sent unless all others delete, empty if
 /// the remote has everything. What the report does not mention, or if none is offered, is [`Verdict::Unknown`].
 ///
 /// # Errors
@@ -52,7 +53,7 @@ pub fn push_observed(
 ) -> Result<Report, Error> {
     let effective: Vec<_> = commands
         .iter()
-        .filter(|command| command.old != command.new)
+        .filter(|command| command.old != command.new || command.is_delete())
         .cloned()
         .collect();
     let sent = match effective.is_empty() {

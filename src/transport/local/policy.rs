@@ -63,6 +63,9 @@ impl<'a> Policy<'a> {
     }
 
     fn refused_delete(&self, command: &Command) -> Option<String> {
+        if command.old.is_null() && self.names.contains(&command.name) {
+            return Some("it exists by now".into());
+        }
         let is_branch = command.name.starts_with(b"refs/heads/");
         if is_branch && self.is_set("receive.denyDeletes") {
             return Some("deletion prohibited".into());
