@@ -85,7 +85,7 @@ pub struct Args {
     /// One JSON object on stdout
     #[arg(long, conflicts_with = "porcelain")]
     json: bool,
-    /// Show nothing but errors
+    /// Show nothing but errors and what the remote's hooks say
     #[arg(short, long)]
     quiet: bool,
 }
@@ -137,6 +137,7 @@ fn options(args: &Args) -> Result<Options, Failure> {
         leases: all_bytes(&args.force_with_lease)?,
         atomic: args.atomic,
         push_options: all_bytes(&args.push_option)?,
+        quiet: args.quiet,
         dry_run: args.dry_run,
     })
 }

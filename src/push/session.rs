@@ -18,6 +18,8 @@ pub struct Options {
     pub atomic: bool,
     /// Push options for the remote's hooks, one line each; refused where the remote does not offer them.
     pub push_options: Vec<BString>,
+    /// The remote reports no progress of its own, where it offers that. What its hooks say comes all the same.
+    pub quiet: bool,
 }
 
 /// Carries out `commands` on a remote that advertised (or is remembered to have) `advertisement`.
@@ -135,6 +137,7 @@ fn capabilities(
         (true, status, None),
         (true, "side-band-64k", None),
         (options.atomic, "atomic", None),
+        (options.quiet, "quiet", None),
         (sends_pack, "ofs-delta", None),
         (!options.push_options.is_empty(), "push-options", None),
         (true, "object-format", Some(object_format.to_string())),
@@ -258,6 +261,7 @@ mod tests {
         Options {
             atomic,
             push_options: push_options.iter().map(|option| (*option).into()).collect(),
+            quiet: false,
         }
     }
 
