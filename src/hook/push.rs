@@ -1,7 +1,7 @@
 //! What both hooks of a push know of it.
-use std::{path::Path, sync::Arc};
+use std::{fs, path::Path, sync::Arc};
 
-use bstr::BString;
+use bstr::{BString, ByteSlice};
 use gix::ObjectId;
 
 use super::{
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    config::Config,
+    config::{APPEND_ONLY, Config, Problem},
     journal::{Draft, Origin, Source},
     ref_update::RefUpdate,
 };
@@ -24,12 +24,27 @@ pub(super) fn configuration(git_dir: &Path, account: &mut Account<impl Clock>) -
         let text = format!("cannot read git's configuration, so defaults are used: {error:#}");
         account.log(&text);
         account.tell(&text);
-        Config::default()
+        unread(git_dir, &error)
     });
     for problem in &config.problems {
         let text = format!("configuration: {problem}; the default is used");
         account.log(&text);
         account.tell(&text);
+    }
+    config
+}
+
+/// The defaults in the place of a configuration that cannot be read. If that may guard something, it is not known what:
+/// then no push is accepted that may change it.
+fn unread(git_dir: &Path, error: &gix::Error) -> Config {
+    let mut config = Config::default();
+    let mentions = |text: Vec<u8>| text.to_ascii_lowercase().contains_str("appendonly");
+    if fs::read(git_dir.join("config")).map_or(true, mentions) {
+        config.problems.push(Problem {
+            key: APPEND_ONLY,
+            value: "?".into(),
+            why: format!("git's configuration cannot be read: {error:#}"),
+        });
     }
     config
 }
