@@ -10,7 +10,10 @@ use super::{
 };
 use crate::{
     config::Config,
-    hook::{durability, install},
+    hook::{
+        durability, install,
+        owner::{self, Denied, KeptOut},
+    },
     journal::{self, Backlog},
     push::Connection,
     storage::Disk,
@@ -79,6 +82,7 @@ pub fn main(args: &Args) -> Result<Exit, Failure> {
     let mut checks = settings(&config);
     checks.extend(hooks(&git_dir));
     checks.push(durable(&git_dir));
+    checks.extend(owner(&git_dir));
     checks.extend(journal(&git_dir));
     checks.push(mirror(args, &config, &repository));
     let diagnosis = Diagnosis { checks };
@@ -168,13 +172,39 @@ fn durable(git_dir: &Path) -> Check {
         Ok(true) => Check::new("core.fsync", Verdict::Ok, "git waits for the disk"),
         Ok(false) => {
             let found = "git does not wait for the disk: a power cut can take back what was pushed";
-            Check::new("core.fsync", Verdict::Warning, found).hint(format!(
-                "git config -f {} core.fsync committed",
-                git_dir.join("config").display()
-            ))
+            let check = Check::new("core.fsync", Verdict::Warning, found);
+            match super::install::setting(git_dir) {
+                Ok(set) => check.hint(format!("{set} core.fsync committed")),
+                Err(_) => check,
+            }
         }
         Err(error) => Check::new("core.fsync", Verdict::Problem, error.to_string()),
     }
+}
+
+/// What in the repository keeps its owner out; nothing where all is well.
+fn owner(git_dir: &Path) -> Option<Check> {
+    let (owner, kept_out) = match owner::kept_out(git_dir) {
+        Ok(found) => found,
+        Err(error) => {
+            let found = format!("cannot look through {}: {error}", git_dir.display());
+            return Some(
+                Check::new("owner", Verdict::Warning, found).hint("run as root or as the owner of the repository"),
+            );
+        }
+    };
+    let KeptOut { path, denied } = kept_out.first()?;
+    let cannot = match denied {
+        Denied::Read => "read",
+        Denied::Write => "write to",
+    };
+    let others = match kept_out.len() - 1 {
+        0 => String::new(),
+        others => format!(" (and {others} more)"),
+    };
+    let (shown, repository) = (path.display(), git_dir.display());
+    let found = format!("{owner}, who owns the repository, cannot {cannot} {shown}{others}: pushes fail");
+    Some(Check::new("owner", Verdict::Problem, found).hint(format!("as root: chown -R {owner} {repository}")))
 }
 
 fn journal(git_dir: &Path) -> Vec<Check> {
