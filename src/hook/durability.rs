@@ -8,7 +8,7 @@ use std::{
 use bstr::ByteSlice;
 
 use super::install::{InstallError, configuration, on, unreadable};
-use crate::storage::{FILE_MODE, Storage};
+use crate::storage::Storage;
 
 /// What makes refs and objects of a push durable.
 const KEY: &str = "core.fsync";
@@ -47,7 +47,8 @@ pub fn make_durable<S: Storage>(storage: &S, git_dir: &Path) -> Result<bool, Ins
     let mut config = config.map_err(|error| unreadable(git_dir, &error))?;
     let set = config.set_raw_value(KEY, COMMITTED);
     set.map_err(|error| unreadable(git_dir, &error))?;
-    match storage.write_new(&lock, &config.to_bstring(), mode_of(&path)) {
+    let mode = on("look at", &path, mode_of(&path))?;
+    match storage.write_new(&lock, &config.to_bstring(), mode) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(InstallError::ConfigLocked(lock)),
         written => on("write", &lock, written)?,
     }
@@ -71,12 +72,12 @@ fn replace<S: Storage>(storage: &S, path: &Path, lock: &Path, text: &[u8]) -> Re
 }
 
 #[cfg(unix)]
-fn mode_of(path: &Path) -> u32 {
+fn mode_of(path: &Path) -> io::Result<u32> {
     use std::os::unix::fs::PermissionsExt;
-    fs::metadata(path).map_or(FILE_MODE, |metadata| metadata.permissions().mode() & 0o7777)
+    Ok(fs::metadata(path)?.permissions().mode() & 0o7777)
 }
 
 #[cfg(not(unix))]
-fn mode_of(_path: &Path) -> u32 {
-    FILE_MODE
+fn mode_of(_path: &Path) -> io::Result<u32> {
+    Ok(crate::storage::FILE_MODE)
 }
