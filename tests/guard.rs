@@ -309,6 +309,102 @@ fn what_cannot_be_read_closes_the_gate() {
 }
 
 #[test]
+fn a_push_to_a_symbolic_ref_is_judged_as_a_change_of_what_it_stands_for() {
+    let (stargate, client) = guarded();
+    stargate.configure("receive.denyDeleteCurrent", "ignore");
+    // In front of a guarded branch: another branch, a ref that is not guarded, and a ref in front of that.
+    for (alias, of) in [
+        ("refs/heads/alias", "refs/heads/main"),
+        ("refs/other/latest", "refs/heads/main"),
+        ("refs/other/chain", "refs/other/latest"),
+    ] {
+        git(&stargate.git_dir, ["symbolic-ref", alias, of]);
+    }
+    write(&client, "events/f/c.json", "c");
+    let good = commit(&client, "more");
+    accepted(&client, &["HEAD:refs/other/chain"]);
+    assert_eq!(tip(&stargate, "main"), good);
+    write(&client, "events/f/a.json", "other");
+    let bad = commit(&client, "changed");
+    for alias in ["refs/heads/alias", "refs/other/latest", "refs/other/chain"] {
+        let name = format!("{alias} -> refs/heads/main");
+        let change = line(&name, "M  events/f/a.json", &bad);
+        rejected(&stargate, &client, &[&format!("HEAD:{alias}")], &[&change]);
+        // git would delete the branch, and leave the symbolic ref.
+        let lost = ["a", "b", "c"].map(|file| line(&name, &format!("D  events/f/{file}.json"), &good));
+        rejected(
+            &stargate,
+            &client,
+            &[&format!(":{alias}")],
+            &lost.each_ref().map(String::as_str),
+        );
+    }
+    // HEAD may lead through one, too: what is new is what its branch does not have.
+    git(&stargate.git_dir, ["symbolic-ref", "HEAD", "refs/heads/alias"]);
+    accepted(&client, &["HEAD~1:refs/heads/next"]);
+    rejected(
+        &stargate,
+        &client,
+        &["HEAD:refs/heads/new"],
+        &[&line("refs/heads/new", "M  events/f/a.json", &bad)],
+    );
+}
+
+#[test]
+fn a_ref_that_cannot_be_read_closes_the_gate() {
+    let (stargate, client) = guarded();
+    let head = git(&client, ["rev-parse", "HEAD"]);
+    let said = |name: &str| {
+        let output = stargate.run_pre_receive(format!("{ZERO} {head} {name}\n"));
+        (output.status.success(), stderr(&output))
+    };
+    assert_eq!(said("refs/other/x"), (true, String::new()));
+    let path = stargate.git_dir.join("refs/other/x");
+    write(&stargate.git_dir, "refs/other/x", "");
+    let (accepted, told) = said("refs/other/x");
+    let why =
+        "  refs/other/x: it cannot be said whether the rule is kept: ./refs/other/x holds neither an object id nor";
+    assert!(!accepted && told.contains(why), "{told}");
+    fs::remove_file(path).expect("a file");
+    // Of a damaged list of refs nothing is known.
+    let packed = stargate.git_dir.join("packed-refs");
+    fs::write(&packed, "half a line").expect("a file");
+    let (accepted, told) = said("refs/other/x");
+    assert!(
+        !accepted && told.contains("packed-refs has a line that is no ref"),
+        "{told}"
+    );
+    fs::remove_file(&packed).expect("a file");
+    // As in a repository of reftables.
+    write(&stargate.git_dir, "HEAD", "ref: refs/heads/.invalid\n");
+    let (accepted, told) = said("refs/other/x");
+    assert!(
+        !accepted && told.contains("refs are not stored in files here"),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_configuration_that_cannot_be_read_closes_the_gate_where_it_may_guard_something() {
+    let (stargate, client) = guarded();
+    let head = git(&client, ["rev-parse", "HEAD"]);
+    let path = stargate.git_dir.join("config");
+    let config = fs::read_to_string(&path).expect("a configuration");
+    let said = |config: &str| {
+        fs::write(&path, format!("{config}[half\n")).expect("a configuration");
+        let output = stargate.run_pre_receive(format!("{ZERO} {head} refs/heads/x\n"));
+        (output.status.success(), stderr(&output))
+    };
+    let (accepted, told) = said(&config);
+    assert!(
+        !accepted && told.contains("git's configuration cannot be read"),
+        "{told}"
+    );
+    let (accepted, told) = said("[core]\n\tbare = true\n");
+    assert!(accepted, "{told}");
+}
+
+#[test]
 fn a_sha256_repository_with_objects_elsewhere_is_guarded() {
     let pool = Stargate::of_format("sha256");
     let client = pool.client("first");

@@ -147,6 +147,180 @@ fn a_worker_of_a_second_user_is_told_as_whom_to_run() {
     assert!(!said(&stargate).contains(advice), "{}", said(&stargate));
 }
 
+fn mirror_of(stargate: &Stargate, settings: &[(&str, &str)]) -> PathBuf {
+    let mirror = stargate.folder().join("mirror.git");
+    git(stargate.folder(), ["init", "-q", "--bare", "mirror.git"]);
+    for (key, value) in [&[("core.logAllRefUpdates", "always")], settings].concat() {
+        git(&mirror, ["config", key, value]);
+    }
+    stargate.configure("stargate.remote", &mirror.display().to_string());
+    stargate.configure("stargate.ref", "refs/heads/*");
+    stargate.configure("stargate.ref", "refs/kv/*");
+    mirror
+}
+
+#[test]
+fn the_lines_that_install_prints_keep_the_owner_of_the_configuration() {
+    let stargate = of_the_pusher();
+    let config = stargate.git_dir.join("config");
+    fs::set_permissions(&config, fs::Permissions::from_mode(0o600)).expect("root may");
+    let printed = stargate_mirror(&["install"], &stargate);
+    let printed = String::from_utf8(printed.stdout).expect("text");
+    let lines: Vec<_> = printed.lines().filter(|line| line.contains("git config -f ")).collect();
+    assert_eq!(lines.len(), 5, "{printed}");
+    for line in lines {
+        assert!(line.starts_with("    runuser -u nobody -- git config -f "), "{line}");
+        let mut shell = clean_command("sh");
+        shell.args(["-c", line]).current_dir("/");
+        let output = feed(shell, "");
+        assert!(output.status.success(), "{line}: {}", stderr(&output));
+    }
+    let found = fs::metadata(&config).expect("it is there");
+    assert_eq!(
+        (found.uid(), found.gid(), found.mode() & 0o777),
+        (PUSHER, PUSHER, 0o600)
+    );
+    let set = git(
+        &stargate.git_dir,
+        ["config", "-f", "config", "--get-all", "stargate.remote"],
+    );
+    assert!(set.ends_with("https://github.com/OWNER/NAME.git"), "{set}");
+
+    // A user without a name, and an owner who needs no other user.
+    for path in all_below(&stargate.git_dir) {
+        chown(path, Some(54321), Some(54322)).expect("root may");
+    }
+    let printed = String::from_utf8(stargate_mirror(&["install"], &stargate).stdout).expect("text");
+    let expected = "    setpriv --reuid 54321 --regid 54322 --clear-groups -- git config -f ";
+    let line = printed
+        .lines()
+        .find(|line| line.starts_with(expected))
+        .unwrap_or_else(|| panic!("{printed}"));
+    let mut shell = clean_command("sh");
+    shell.args(["-c", line]).current_dir("/");
+    let output = feed(shell, "");
+    assert!(output.status.success(), "{line}: {}", stderr(&output));
+    let found = fs::metadata(&config).expect("it is there");
+    assert_eq!((found.uid(), found.gid(), found.mode() & 0o777), (54321, 54322, 0o600));
+}
+
+#[test]
+fn doctor_tells_what_keeps_the_owner_out() {
+    let stargate = of_the_pusher();
+    stargate_mirror(&["install"], &stargate);
+    let said = |stargate: &Stargate| {
+        let output = stargate_mirror(&["doctor"], stargate);
+        let text = String::from_utf8(output.stdout).expect("text");
+        (output.status.code(), text)
+    };
+    assert_eq!(said(&stargate).0, Some(0), "{}", said(&stargate).1);
+    let advice = format!("chown -R nobody {}", stargate.git_dir.display());
+    // What `git config` leaves that root runs on a configuration of mode 0600, as gitolite has it.
+    let config = stargate.git_dir.join("config");
+    fs::set_permissions(&config, fs::Permissions::from_mode(0o600)).expect("root may");
+    chown(&config, Some(0), Some(0)).expect("root may");
+    let (exit, text) = said(&stargate);
+    let found = format!(
+        "nobody, who owns the repository, cannot read {}: pushes fail",
+        config.display()
+    );
+    assert!(
+        exit == Some(4) && text.contains(&found) && text.contains(&advice),
+        "{text}"
+    );
+    chown(&config, Some(PUSHER), Some(PUSHER)).expect("root may");
+    // What a push of root leaves.
+    let folder = stargate.git_dir.join("refs/kv");
+    chown(&folder, Some(0), Some(0)).expect("root may");
+    let (exit, text) = said(&stargate);
+    let found = format!(
+        "nobody, who owns the repository, cannot write to {}: pushes fail",
+        folder.display()
+    );
+    assert!(
+        exit == Some(4) && text.contains(&found) && text.contains(&advice),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_push_of_root_onto_a_path_leaves_everything_to_the_owner_there() {
+    assert!(rustix::process::geteuid().is_root(), "this test needs root");
+    let stargate = Stargate::with_hook();
+    let mirror = mirror_of(&stargate, &[]);
+    stargate.client("first");
+    for path in all_below(&mirror) {
+        chown(path, Some(PUSHER), Some(PUSHER)).expect("root may");
+    }
+    let client = stargate.folder().join("client");
+    git(
+        &client,
+        ["push", "-q", "origin", "HEAD:refs/kv/team/a", "HEAD:refs/kv/b"],
+    );
+    for refspecs in [&["HEAD:refs/heads/x/y"][..], &[":refs/kv/b", ":refs/kv/team/a"]] {
+        git(&client, [&["push", "-q", "origin"], refspecs].concat());
+        let run = stargate_mirror(&["run"], &stargate);
+        assert!(run.status.success(), "{}", stderr(&run));
+    }
+    assert!(mirror.join("refs/heads/x/y").is_file() && mirror.join("logs/refs/heads/x/y").is_file());
+    assert_eq!(of_others(&mirror), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn a_push_onto_a_path_makes_what_git_makes_in_a_shared_repository() {
+    for how in ["group", "all", "0660", "umask"] {
+        let stargate = Stargate::with_hook();
+        stargate.client("first");
+        let mirror = mirror_of(&stargate, &[("core.sharedRepository", how)]);
+        let client = stargate.folder().join("client");
+        let gits = stargate.folder().join("git.git");
+        let mut copy = clean_command("cp");
+        copy.args(["-a"]).args([&mirror, &gits]);
+        assert!(feed(copy, "").status.success());
+        git(&gits, ["config", "transfer.unpackLimit", "1"]);
+        let refspecs = ["HEAD:refs/heads/x/y", "HEAD:refs/kv/team/a"];
+        git(&client, [&["push", "-q", "origin"][..], &refspecs].concat());
+        git(
+            &client,
+            [&["push", "-q", &gits.display().to_string()][..], &refspecs].concat(),
+        );
+        let run = stargate_mirror(&["run"], &stargate);
+        assert!(run.status.success(), "{}", stderr(&run));
+        for below in [
+            "refs",
+            "refs/heads/x",
+            "refs/heads/x/y",
+            "refs/kv",
+            "refs/kv/team",
+            "refs/kv/team/a",
+            "logs",
+            "logs/refs",
+            "logs/refs/kv",
+            "logs/refs/kv/team/a",
+            "objects/pack",
+            "pack",
+            "idx",
+        ] {
+            let [ours, theirs] = [&mirror, &gits].map(|repository| mode_at(repository, below));
+            assert_eq!(format!("{ours:o}"), format!("{theirs:o}"), "{how}: {below}");
+        }
+    }
+}
+
+/// The mode of a path, or of the one file in `objects/pack` that ends so.
+fn mode_at(repository: &Path, below: &str) -> u32 {
+    let packs = fs::read_dir(repository.join("objects/pack")).expect("packs").flatten();
+    let ends = |path: &PathBuf| path.extension().is_some_and(|end| end == below);
+    let path = packs
+        .map(|file| file.path())
+        .find(ends)
+        .unwrap_or_else(|| repository.join(below));
+    fs::metadata(&path)
+        .unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+        .mode()
+        & 0o7777
+}
+
 #[test]
 fn in_a_shared_repository_everything_is_for_the_group_as_git_has_it() {
     for (how, folder_mode, file_mode) in [

@@ -593,6 +593,44 @@ fn what_hooks_decline_and_say_is_told() {
     served.compare(&["+main~2:main", "+main:topic"]);
 }
 
+/// What the server says while it takes in a commit of so many new versions of files.
+fn said_of_many_deltas(files: usize, options: &[&str]) -> Vec<String> {
+    let served = Served::new();
+    served.hook("post-receive", "echo 'thank you' >&2");
+    let source = served.source("our");
+    let content = |version: &str| "the same line\n".repeat(50) + version;
+    for version in ["one", "other"] {
+        for number in 0..files {
+            fs::write(
+                source.join(format!("{number}.txt")),
+                content(&format!("{version} {number}")),
+            )
+            .expect("a file");
+        }
+        git(&source, &["add", "-A"]);
+        git(&source, &["commit", "-q", "-m", version]);
+    }
+    let output = ours(&source, &[&["origin", "HEAD:refs/heads/many"], options].concat());
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let said = stderr(&output);
+    said.lines()
+        .filter(|line| line.starts_with("remote: "))
+        .map(ToOwned::to_owned)
+        .collect()
+}
+
+#[test]
+fn progress_of_the_remote_is_a_line_each_and_none_when_quiet() {
+    let said = said_of_many_deltas(200, &[]);
+    assert_eq!(said.len(), 2, "{said:#?}");
+    assert!(
+        said[0].starts_with("remote: Resolving deltas: 100% (") && said[0].contains("), completed with "),
+        "{said:?}"
+    );
+    assert_eq!(said[1], "remote: thank you");
+    assert_eq!(said_of_many_deltas(200, &["--quiet"]), ["remote: thank you"]);
+}
+
 #[test]
 fn push_options_arrive() {
     let served = Served::new();

@@ -308,8 +308,11 @@ fn what_git_refuses_is_refused_with_the_reason() {
     refused(("refs/kv/link", two, one), "symbolic refs cannot be pushed to");
     refused(("refs/heads/tree", null, tree), "a branch must be a commit");
 
-    pair.configure("receive.denyDeletes", "true");
-    refused(("refs/heads/topic", two, null), "deletion prohibited");
+    // What is not understood forbids, as in git, where such a value ends the push.
+    for value in ["perhaps", "true"] {
+        pair.configure("receive.denyDeletes", value);
+        refused(("refs/heads/topic", two, null), "deletion prohibited");
+    }
     pair.configure("receive.denyNonFastForwards", "true");
     refused(("refs/heads/topic", two, one), "non-fast-forward");
     pair.configure("receive.denyNonFastForwards", "false");
@@ -342,6 +345,20 @@ fn a_branch_that_is_checked_out_is_refused_unless_the_mirror_allows_it() {
     pair.create("refs/heads/other", one);
     git(&pair.mirror, &["worktree", "add", "-q", "../linked", "other"], None);
     refused(&pair.push(true, &[("refs/heads/other", one, two)]));
+    // Where a HEAD cannot be read, any branch may be the one that is checked out.
+    let head = pair.mirror.join(".git/worktrees/linked/HEAD");
+    let content = std::fs::read(&head).unwrap();
+    std::fs::write(&head, "nonsense").unwrap();
+    for commands in [("refs/heads/other", one, two), ("refs/heads/other", one, null)] {
+        let verdicts = pair.push(true, &[commands]);
+        let told = reason(&verdicts[0]).to_string();
+        assert!(
+            told.starts_with("it is not known which branches are checked out: "),
+            "{told}"
+        );
+    }
+    pair.create("refs/kv/main", one);
+    std::fs::write(&head, content).unwrap();
     pair.configure("receive.denyCurrentBranch", "updateInstead");
     refused(&pair.push(true, &[("refs/heads/main", null, one)]));
     pair.configure("receive.denyCurrentBranch", "ignore");

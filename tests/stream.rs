@@ -198,22 +198,51 @@ fn a_repository_that_is_not_there_is_told_in_the_servers_words() {
     );
 }
 
+/// What a push and a look come to with this command for ssh: the same, and what is told.
+fn refused(server: &Server, ssh_command: &str) -> Error {
+    let settings = settings(ssh_command);
+    let read = open(&server.url(NAME), &settings).read_refs(&["refs/".into()]);
+    let pushed = open(&server.url(NAME), &settings).advertisement();
+    let (read, pushed) = (read.expect_err("a look"), pushed.expect_err("a push"));
+    assert_eq!(read.outcome(), pushed.outcome());
+    pushed
+}
+
 #[test]
-fn a_key_that_is_refused_and_a_server_that_is_down_are_told_in_sshs_words() {
+fn a_key_that_is_refused_is_a_wrong_setting() {
     let server = Server::ssh(true);
     server.create(NAME, "sha1");
-    let refused = settings(&server.ssh_command_with_key("host"));
-    let error = open(&server.url(NAME), &refused)
-        .advertisement()
-        .expect_err("another key");
-    assert_eq!(error.outcome(), Outcome::Transient, "{error}");
-    assert!(
-        error.to_string().contains("ssh could not reach the server: "),
-        "{error}"
-    );
-    assert!(error.to_string().contains("Permission denied (publickey)"), "{error}");
-    assert!(error.hint().is_some());
+    let error = refused(&server, &server.ssh_command_with_key("host"));
+    assert_eq!(error.outcome(), Outcome::Misconfigured, "{error}");
+    let text = error.to_string();
+    assert!(text.contains("ssh was refused by the server: "), "{error}");
+    assert!(text.contains("Permission denied (publickey)"), "{error}");
+    assert!(error.hint().expect("a hint").contains("public key"), "{error:?}");
+}
 
+#[test]
+fn a_host_key_that_is_unknown_or_another_one_is_a_wrong_setting() {
+    let server = Server::ssh(true);
+    server.create(NAME, "sha1");
+    let folder = tempfile::tempdir().expect("a folder");
+    let known = folder.path().join("known");
+    let imposter_of = Server::ssh(true).known_host();
+    let (_, imposter) = imposter_of.split_once(' ').expect("a host and a key");
+    let imposter = format!("[127.0.0.1]:{} {imposter}", server.port());
+    for hosts in ["", &imposter] {
+        std::fs::write(&known, hosts).expect("a file of hosts");
+        let error = refused(&server, &server.ssh_command_with_known_hosts(&known));
+        assert_eq!(error.outcome(), Outcome::Misconfigured, "{error}");
+        let text = error.to_string();
+        assert!(text.contains("ssh does not trust the server's host key: "), "{error}");
+        assert!(text.contains("Host key verification failed"), "{error}");
+        assert!(error.hint().expect("a hint").contains("known_hosts"), "{error:?}");
+    }
+}
+
+#[test]
+fn a_server_that_is_down_may_come_back() {
+    let server = Server::ssh(true);
     let free = TcpListener::bind(("127.0.0.1", 0))
         .expect("a port")
         .local_addr()

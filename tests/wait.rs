@@ -8,6 +8,7 @@ use std::{
 
 use support::{
     mirror::{Format, Mirror},
+    sshd::Server,
     stargate::{clean_command, git, start},
 };
 
@@ -143,6 +144,43 @@ fn a_missing_repository_is_told_at_once() {
     let (mirror, [first, ..]) = mirror(true);
     let (exit, said) = wait(&mirror.url("o/missing.git"), &first, &["--timeout", "60s"]);
     assert_eq!(exit, 4, "{said}");
+}
+
+#[test]
+fn a_refused_key_and_an_unknown_host_key_are_told_at_once() {
+    let server = Server::ssh(true);
+    server.create("r.git", "sha1");
+    let folder = tempfile::tempdir().expect("a folder");
+    let nobody = folder.path().join("known");
+    std::fs::write(&nobody, "").expect("a file without hosts");
+    let cases = [
+        (
+            server.ssh_command_with_key("host"),
+            "Permission denied (publickey)",
+            "help: give the server the public key",
+        ),
+        (
+            server.ssh_command_with_known_hosts(&nobody),
+            "Host key verification failed",
+            "help: compare the server's host key",
+        ),
+    ];
+    for (ssh_command, words, help) in cases {
+        let mut command = clean_command(env!("CARGO_BIN_EXE_stargate-mirror"));
+        command.args([
+            "wait",
+            "--timeout",
+            "10m",
+            "--oid",
+            &"a1".repeat(20),
+            "--remote",
+            &server.url("r.git"),
+        ]);
+        command.env("GIT_SSH_COMMAND", ssh_command).current_dir(folder.path());
+        let (exit, said) = told(command.output().expect("it ends"));
+        assert_eq!(exit, 4, "{said}");
+        assert!(said.contains(words) && said.contains(help), "{said}");
+    }
 }
 
 #[test]

@@ -273,11 +273,8 @@ fn progress_is_text_for_a_person() {
         "{progress:?}"
     );
     let (_, progress) = parse_report(&request(SIDEBAND, &[UPDATE, CREATE]), [&fixture("report/progress")[..]]).unwrap();
-    assert!(progress.ends_with(&[
-        "Processing: 50%".into(),
-        "Processing: 100%, done.".into(),
-        "unfinished".into()
-    ]));
+    assert!(!progress.iter().any(|line| line.contains("50%")), "{progress:?}");
+    assert!(progress.ends_with(&["Processing: 100%, done.".into(), "unfinished".into()]));
 }
 
 proptest! {

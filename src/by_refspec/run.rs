@@ -32,6 +32,8 @@ pub struct Options {
     pub atomic: bool,
     /// Push options for the remote's hooks.
     pub push_options: Vec<BString>,
+    /// The remote is asked to report no progress.
+    pub quiet: bool,
     /// Nothing is sent.
     pub dry_run: bool,
 }
@@ -82,6 +84,7 @@ fn order(repository: &Repository, options: &Options) -> Result<Order, PushError>
         options: git_push::Options {
             atomic: options.atomic,
             push_options: options.push_options.clone(),
+            quiet: options.quiet,
         },
         dry_run: options.dry_run,
         verify: Config::from_git_config(&repository.config_snapshot()).verify,

@@ -3,20 +3,12 @@ use std::path::{Path, PathBuf};
 
 use bstr::BStr;
 use durable::storage::Disk;
-use git_push::{self, Advertisement, Connection, repository};
+use git_push::{Advertisement, Connection, repository, self};
 use git_push_transport::{Remote, Settings, resolve};
 use serde::Serialize;
 
-use super::{
-    environment,
-    report::{Exit, Failure, REPAIR},
-};
-use crate::{
-    config::Config,
-    hook::{durability, install},
-    journal::{self, Backlog},
-    worker,
-};
+use crate::{config::Config, hook::{durability, install, owner::{Denied, KeptOut, self}}, journal::{Backlog, self}, worker};
+use super::{environment, report::{Exit, Failure, REPAIR}};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -79,6 +71,7 @@ pub fn main(args: &Args) -> Result<Exit, Failure> {
     checks.extend(hooks(&git_dir));
     checks.push(durable(&git_dir));
     checks.extend(refs(&git_dir)?);
+    checks.extend(owner(&git_dir));
     checks.extend(journal(&git_dir));
     checks.extend(mirror(args, &config, &repository));
     let diagnosis = Diagnosis { checks };
@@ -168,10 +161,11 @@ fn durable(git_dir: &Path) -> Check {
         Ok(true) => Check::new("core.fsync", Verdict::Ok, "git waits for the disk"),
         Ok(false) => {
             let found = "git does not wait for the disk: a power cut can take back what was pushed";
-            Check::new("core.fsync", Verdict::Warning, found).hint(format!(
-                "git config -f {} core.fsync committed",
-                git_dir.join("config").display()
-            ))
+            let check = Check::new("core.fsync", Verdict::Warning, found);
+            match super::install::setting(git_dir) {
+                Ok(set) => check.hint(format!("{set} core.fsync committed")),
+                Err(_) => check,
+            }
         }
         Err(error) => Check::new("core.fsync", Verdict::Problem, error.to_string()),
     }
@@ -199,6 +193,31 @@ fn refs(git_dir: &Path) -> Result<Vec<Check>, Failure> {
         checks.push(Check::new("refs", Verdict::Ok, found));
     }
     Ok(checks)
+}
+
+/// What in the repository keeps its owner out; nothing where all is well.
+fn owner(git_dir: &Path) -> Option<Check> {
+    let (owner, kept_out) = match owner::kept_out(git_dir) {
+        Ok(found) => found,
+        Err(error) => {
+            let found = format!("cannot look through {}: {error}", git_dir.display());
+            return Some(
+                Check::new("owner", Verdict::Warning, found).hint("run as root or as the owner of the repository"),
+            );
+        }
+    };
+    let KeptOut { path, denied } = kept_out.first()?;
+    let cannot = match denied {
+        Denied::Read => "read",
+        Denied::Write => "write to",
+    };
+    let others = match kept_out.len() - 1 {
+        0 => String::new(),
+        others => format!(" (and {others} more)"),
+    };
+    let (shown, repository) = (path.display(), git_dir.display());
+    let found = format!("{owner}, who owns the repository, cannot {cannot} {shown}{others}: pushes fail");
+    Some(Check::new("owner", Verdict::Problem, found).hint(format!("as root: chown -R {owner} {repository}")))
 }
 
 fn journal(git_dir: &Path) -> Vec<Check> {

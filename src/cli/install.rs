@@ -11,6 +11,7 @@ use crate::{
     hook::{
         durability::make_durable,
         install::{Change, InPlace, Installation, Report, install},
+        owner::as_owner,
     },
     journal,
     ref_pattern::{DEFAULT_PATTERNS, RefPatterns},
@@ -62,7 +63,8 @@ pub fn main(args: &Args) -> Result<Exit, Failure> {
         report.git_is_durable = make_durable(&Disk, &git_dir)?;
     }
     let program = (!apart).then_some(program.as_path());
-    print!("{}", text(&report, &git_dir, program));
+    let set = setting(&git_dir)?;
+    print!("{}", text(&report, &git_dir, &set, program));
     if let Some(kept_out) = journal::kept_out(&git_dir) {
         eprintln!("{kept_out}");
     }
@@ -83,7 +85,16 @@ pub(super) fn hook_program() -> Result<(PathBuf, bool), Failure> {
     Ok(if hook.is_file() { (hook, true) } else { (this, false) })
 }
 
-fn text(report: &Report, git_dir: &Path, whole_program: Option<&Path>) -> String {
+/// The beginning of a command that sets a key of the repository's configuration. Run by root, `git config` would write the
+/// file anew, and leave it to root.
+pub(super) fn setting(git_dir: &Path) -> Result<String, Failure> {
+    let as_owner = as_owner(git_dir)
+        .map_err(|error| Failure::new(Exit::Failed, format!("cannot look at {}: {error}", git_dir.display())))?;
+    Ok(format!("{as_owner}git config -f {}", git_dir.join("config").display()))
+}
+
+/// `set` is what [`setting()`] gives.
+fn text(report: &Report, git_dir: &Path, set: &str, whole_program: Option<&Path>) -> String {
     let repo = git_dir.display();
     let mut text: String = report.hooks.iter().map(about).collect();
     if let Some(program) = whole_program {
@@ -94,30 +105,29 @@ fn text(report: &Report, git_dir: &Path, whole_program: Option<&Path>) -> String
     if report.outside {
         text += "core.hooksPath leads out of this repository: every repository that uses it runs these hooks.\n";
     }
-    let config = git_dir.join("config").display().to_string();
     text += &format!(
         "The hook appends every accepted update of a mirrored ref to {journal},\n\
          and says so to the pusher. Of a push without mirrored refs it says nothing.\n\
          The worker, `stargate-mirror run`, is the journal's sole consumer.\n",
         journal = journal::path_in(git_dir).display(),
     );
-    text += &mirrored(&report.refs, &config);
+    text += &mirrored(&report.refs, set);
     if !report.git_is_durable {
         text += &format!(
             "\nGit itself does not wait for the disk, so a power cut can take back a push that was accepted. If it is to, \
              install with --fsync-committed, which does\n\
-             \n    git config -f {config} core.fsync committed\n"
+             \n    {set} core.fsync committed\n"
         );
     }
     text + &format!(
         "\nNext, name the mirror (if that is not done) and carry what is pushed to it, from cron or by hand:\n\
-         \n    git config -f {config} stargate.remote https://github.com/OWNER/NAME.git\
+         \n    {set} stargate.remote https://github.com/OWNER/NAME.git\
          \n    GITHUB_PAT=... stargate-mirror run --repo {repo}\n"
     )
 }
 
 /// Which refs are mirrored, and how branches are.
-fn mirrored(refs: &RefPatterns, config: &str) -> String {
+fn mirrored(refs: &RefPatterns, set: &str) -> String {
     let text = format!("\nMirrored refs: {refs}\n");
     if refs.matches("refs/heads/main".into()) {
         return text;
@@ -126,13 +136,13 @@ fn mirrored(refs: &RefPatterns, config: &str) -> String {
     let (beside, defaults) = match *refs == RefPatterns::default() {
         true => (
             ", beside these, which are mirrored only as long as nothing is set",
-            DEFAULT_PATTERNS.map(|pattern| format!("    git config -f {config} --add stargate.ref '{pattern}'\n")),
+            DEFAULT_PATTERNS.map(|pattern| format!("    {set} --add stargate.ref '{pattern}'\n")),
         ),
         false => Default::default(),
     };
     text + &format!(
         "Branches are not mirrored. If they are to be{beside}:\n\
-         \n{}    git config -f {config} --add stargate.ref 'refs/heads/*'\n",
+         \n{}    {set} --add stargate.ref 'refs/heads/*'\n",
         defaults.concat()
     )
 }

@@ -4,14 +4,13 @@ mod progress;
 
 use std::{ffi::OsString, path::PathBuf};
 
+pub use progress::Terminal;
 use bstr::BString;
 use durable::clock::SystemClock;
 use git_push::ruling::Refusal;
 
+use crate::by_refspec::{Fate, Options, PushOutcome, PushReport, self};
 use super::report::{Exit, Failure, git_exit};
-use crate::by_refspec::{self, Fate, Options, PushOutcome, PushReport};
-
-pub use progress::Terminal;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -84,7 +83,7 @@ pub struct Args {
     /// Print one JSON object to stdout
     #[arg(long, conflicts_with = "porcelain")]
     json: bool,
-    /// Print errors only
+    /// Print errors and messages of the remote's hooks only
     #[arg(short, long)]
     quiet: bool,
 }
@@ -136,6 +135,7 @@ fn options(args: &Args) -> Result<Options, Failure> {
         leases: all_bytes(&args.force_with_lease)?,
         atomic: args.atomic,
         push_options: all_bytes(&args.push_option)?,
+        quiet: args.quiet,
         dry_run: args.dry_run,
     })
 }

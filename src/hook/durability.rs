@@ -1,9 +1,6 @@
 //! Whether git itself waits for the disk (git-config, `core.fsync`): by default it fsyncs neither refs nor loose objects,
 //! so a power cut can take back a push that was accepted, and journaled.
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-};
+use std::{fs, io, path::{Path, PathBuf}};
 
 use bstr::ByteSlice;
 use durable::storage::{FILE_MODE, Storage};
@@ -47,7 +44,8 @@ pub fn make_durable<S: Storage>(storage: &S, git_dir: &Path) -> Result<bool, Ins
     let mut config = config.map_err(|error| unreadable(git_dir, &error))?;
     let set = config.set_raw_value(KEY, COMMITTED);
     set.map_err(|error| unreadable(git_dir, &error))?;
-    match storage.write_new(&lock, &config.to_bstring(), mode_of(&path)) {
+    let mode = on("look at", &path, mode_of(&path))?;
+    match storage.write_new(&lock, &config.to_bstring(), mode) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(InstallError::ConfigLocked(lock)),
         written => on("write", &lock, written)?,
     }
@@ -71,12 +69,12 @@ fn replace<S: Storage>(storage: &S, path: &Path, lock: &Path, text: &[u8]) -> Re
 }
 
 #[cfg(unix)]
-fn mode_of(path: &Path) -> u32 {
+fn mode_of(path: &Path) -> io::Result<u32> {
     use std::os::unix::fs::PermissionsExt;
-    fs::metadata(path).map_or(FILE_MODE, |metadata| metadata.permissions().mode() & 0o7777)
+    Ok(fs::metadata(path)?.permissions().mode() & 0o7777)
 }
 
 #[cfg(not(unix))]
-fn mode_of(_path: &Path) -> u32 {
-    FILE_MODE
+fn mode_of(_path: &Path) -> io::Result<u32> {
+    Ok(durable::storage::FILE_MODE)
 }

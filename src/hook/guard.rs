@@ -1,6 +1,7 @@
 //! The append-only rule as a gate: `stargate.appendOnly` names where files are only ever added.
 //!
 //! It guards every branch (`refs/heads/`) and every ledger (`refs/kv/`), mirrored or not. Tags and other refs are free.
+//! A push to a symbolic ref moves the ref that it stands for, and is judged as a change of that.
 //!
 //! - An update: the [rule](crate::append_only) over the new commits, and over the two ends: a rewind that loses a file is
 //!   refused, a rebase that keeps them all passes.
@@ -10,12 +11,11 @@
 //!   any guarded file.
 //!
 //! One violation rejects the whole push, as ever in `pre-receive`. So does whatever keeps this from a verdict: a value of
-//! the setting that cannot be understood, an object that is missing or damaged.
+//! the setting that cannot be understood, an object that is missing or damaged, a ref that cannot be read.
 //!
 //! # Limitations
 //!
-//! The branch of `HEAD` is the one before the push. A configuration that cannot be read at all has no guard; the pusher is
-//! told so by `post-receive`.
+//! The branch of `HEAD` is the one before the push. Names are those of the whole repository, not of a `GIT_NAMESPACE`.
 use std::path::Path;
 
 use bstr::{BStr, BString, ByteSlice};
@@ -25,7 +25,7 @@ use gix::ObjectId;
 use super::{
     Environment,
     account::{Account, readable},
-    head::branch_of_head,
+    head::{Refs, Unreadable},
     objects::{self, Objects},
 };
 use crate::{
@@ -44,12 +44,8 @@ pub(super) fn is_on(config: &Config) -> bool {
     !config.append_only.is_empty() || problem(config).is_some()
 }
 
-/// Whether the ref of this name is guarded.
-pub(super) fn guards(name: &BStr) -> bool {
-    GUARDED.iter().any(|prefix| name.starts_with(prefix.as_bytes()))
-}
-
-/// Judges updates of guarded refs. Where one breaks the rule, the account is no longer complete, and says why.
+/// Judges the updates of guarded refs among these. Where one breaks the rule, the account is no longer complete, and says
+/// why.
 pub(super) fn judge(
     updates: &[RefUpdate],
     environment: Environment<'_>,
@@ -57,30 +53,81 @@ pub(super) fn judge(
     git_dir: &Path,
     account: &mut Account<impl Clock>,
 ) {
-    let Some(first) = updates.first() else { return };
-    if let Some(problem) = problem(config) {
+    let mut reasons = Reasons::default();
+    let (guarded, branch) = guarded(updates, git_dir, &mut reasons);
+    if let Some(problem) = problem(config).filter(|_| !guarded.is_empty()) {
         account.tell("this push is rejected, and nothing was updated: nobody knows where files are only ever added:");
         account.tell(&format!("  configuration: {problem}"));
         account.tell("please tell the administrator of this server");
         account.complete = false;
         return;
     }
-    let mut reasons = Reasons::default();
-    let gate = Gate {
-        objects: Objects::open(&objects::folders(environment, git_dir), first.new.kind()).cached(),
-        branch: branch_of_head(git_dir),
-        config,
-    };
-    for update in updates {
-        let name = readable(update.name.as_bstr());
-        match gate.findings(update) {
-            Ok(findings) => reasons.add_all(&name, &findings),
-            Err(error) => reasons.add(format!("{name}: it cannot be said whether the rule is kept: {error}")),
+    if let Some(first) = guarded.first() {
+        let gate = Gate {
+            objects: Objects::open(&objects::folders(environment, git_dir), first.update.new.kind()).cached(),
+            branch,
+            config,
+        };
+        for guarded in &guarded {
+            match gate.findings(&guarded.update) {
+                Ok(findings) => reasons.add_all(&guarded.shown, &findings),
+                Err(error) => reasons.add_unknown(&guarded.shown, &error),
+            }
         }
     }
     if reasons.count > 0 {
         reasons.give(config, git_dir, account);
     }
+}
+
+/// An update of a guarded ref.
+struct Guarded {
+    /// Of the ref that is moved: symbolic refs are resolved.
+    update: RefUpdate,
+    /// What was pushed to, and what that stands for.
+    shown: String,
+}
+
+/// The branch that `HEAD` stands for, if it is there.
+type Branch = Option<(BString, ObjectId)>;
+
+/// The updates that move a guarded ref, and the branch of `HEAD`. What cannot be read becomes a reason.
+fn guarded(updates: &[RefUpdate], git_dir: &Path, reasons: &mut Reasons) -> (Vec<Guarded>, Branch) {
+    let Some(first) = updates.first() else {
+        return (Vec::new(), None);
+    };
+    let opened = Refs::open(git_dir).and_then(|refs| Ok((refs.branch_of_head()?, refs)));
+    let (branch, refs) = match opened {
+        Ok(opened) => opened,
+        Err(error) => {
+            reasons.add_unknown(&readable(first.name.as_bstr()), &error);
+            return (Vec::new(), None);
+        }
+    };
+    let mut all = Vec::new();
+    for update in updates {
+        match guarded_update(update, &refs) {
+            Ok(guarded) => all.extend(guarded),
+            Err(error) => reasons.add_unknown(&readable(update.name.as_bstr()), &error),
+        }
+    }
+    (all, branch)
+}
+
+/// What the update means for a guarded ref, if the ref or what it stands for is one.
+fn guarded_update(update: &RefUpdate, refs: &Refs) -> Result<Option<Guarded>, Unreadable> {
+    let is_guarded = |name: &BStr| GUARDED.iter().any(|prefix| name.starts_with(prefix.as_bytes()));
+    let target = refs.target(update.name.as_bstr())?;
+    if !is_guarded(target.as_bstr()) && !is_guarded(update.name.as_bstr()) {
+        return Ok(None);
+    }
+    let mut shown = readable(update.name.as_bstr());
+    if target != update.name {
+        shown += &format!(" -> {}", readable(target.as_bstr()));
+    }
+    let mut update = update.clone();
+    update.name = target;
+    Ok(Some(Guarded { update, shown }))
 }
 
 /// Why a push is rejected, each in one line.
@@ -96,6 +143,10 @@ impl Reasons {
         if self.told.len() < MAX_TOLD {
             self.told.push(reason);
         }
+    }
+
+    fn add_unknown(&mut self, name: &str, error: &dyn std::error::Error) {
+        self.add(format!("{name}: it cannot be said whether the rule is kept: {error}"));
     }
 
     fn add_all(&mut self, name: &str, findings: &Findings) {
@@ -144,8 +195,7 @@ fn reason(name: &str, violation: &Violation) -> String {
 
 struct Gate<'a> {
     objects: Objects,
-    /// The branch that `HEAD` names, if it is there.
-    branch: Option<(BString, ObjectId)>,
+    branch: Branch,
     config: &'a Config,
 }
 

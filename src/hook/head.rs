@@ -1,52 +1,185 @@
-//! The branch that `HEAD` names, out of its files (gitrepository-layout, *HEAD*, *refs*, *packed-refs*).
+//! Refs out of their files (gitrepository-layout, *HEAD*, *refs*, *packed-refs*, *commondir*): the branch that `HEAD`
+//! names, and what symbolic refs stand for.
 //!
-//! Read by hand: a store of refs would make the hook larger than it may be.
+//! Read by hand: a store of refs would make the hook larger than it may be. What cannot be read or understood is an error,
+//! never an absent ref.
 //!
 //! # Limitations
 //!
-//! A branch that is itself a symbolic ref is taken for one that is not there. So is any in a repository of reftables.
+//! Reftables are not understood: every ref of such a repository is unreadable.
 use std::{
-    fs::{self, File},
-    io::{BufRead, BufReader},
-    path::Path,
+    fs, io,
+    io::{BufRead, BufReader, ErrorKind},
+    path::{Path, PathBuf},
 };
 
-use bstr::{BString, ByteSlice};
+use bstr::{BStr, BString, ByteSlice};
 use gix::ObjectId;
 
-/// The name and the commit of the branch that `HEAD` names; `HEAD` itself where it is detached. `None` where there is no
-/// such branch, or it cannot be read.
-pub(super) fn branch_of_head(git_dir: &Path) -> Option<(BString, ObjectId)> {
-    let head = fs::read(git_dir.join("HEAD")).ok()?;
-    let Some(name) = head.strip_prefix(b"ref:") else {
-        return Some(("HEAD".into(), ObjectId::from_hex(head.trim()).ok()?));
-    };
-    let name = name.trim().as_bstr();
-    if !name.starts_with(b"refs/") || gix::validate::reference::name(name).is_err() {
-        return None;
+/// The most symbolic refs in a row that git follows.
+const MAX_DEPTH: usize = 5;
+/// What `HEAD` names where refs are not in files (gitrepository-layout, *reftable*).
+const NOT_IN_FILES: &[u8] = b"refs/heads/.invalid";
+
+/// Why it cannot be said what a ref is.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unreadable {
+    /// The file system.
+    #[error("cannot read {}: {}", .0.display(), .1)]
+    File(PathBuf, io::Error),
+    /// A file holds something else.
+    #[error("{} holds neither an object id nor the name of a ref; run `git fsck` on the server", .0.display())]
+    Content(PathBuf),
+    /// A line of `packed-refs` is none.
+    #[error("{} has a line that is no ref; run `git fsck` on the server", .0.display())]
+    Packed(PathBuf),
+    /// The storage format is another one.
+    #[error("refs are not stored in files here (extensions.refStorage), and nothing else can be read")]
+    NotInFiles,
+    /// Symbolic refs in a circle, most likely.
+    #[error("{0} leads through more than {MAX_DEPTH} symbolic refs")]
+    TooDeep(BString),
+}
+
+/// The refs of a repository.
+pub(super) struct Refs {
+    git_dir: PathBuf,
+    /// Where refs are that are not this worktree's alone.
+    common_dir: PathBuf,
+}
+
+/// What has the name of a ref.
+enum Found {
+    Nothing,
+    Id(ObjectId),
+    /// A symbolic ref, and the ref that it names.
+    Symbolic(BString),
+}
+
+impl Refs {
+    /// Those of the repository at `git_dir`.
+    pub(super) fn open(git_dir: &Path) -> Result<Self, Unreadable> {
+        let link = git_dir.join("commondir");
+        let common_dir = match fs::read(&link) {
+            Ok(path) => git_dir.join(path.trim_end().to_path_lossy()),
+            Err(error) if error.kind() == ErrorKind::NotFound => git_dir.into(),
+            Err(error) => return Err(Unreadable::File(link, error)),
+        };
+        let refs = Refs {
+            git_dir: git_dir.into(),
+            common_dir,
+        };
+        match refs.head()? {
+            Found::Symbolic(name) if name == NOT_IN_FILES => Err(Unreadable::NotInFiles),
+            _ => Ok(refs),
+        }
     }
-    let id = loose(git_dir, name).or_else(|| packed(git_dir, name))?;
-    Some((name.into(), id))
+
+    /// The name and the commit of the branch that `HEAD` stands for; `HEAD` itself where it is detached. None where there
+    /// is no such branch.
+    pub(super) fn branch_of_head(&self) -> Result<Option<(BString, ObjectId)>, Unreadable> {
+        Ok(match self.head()? {
+            Found::Nothing => None,
+            Found::Id(id) => Some(("HEAD".into(), id)),
+            Found::Symbolic(name) => {
+                let (name, id) = self.resolved(name.as_bstr())?;
+                id.map(|id| (name, id))
+            }
+        })
+    }
+
+    /// The ref that is moved when the ref of this name is pushed to: where symbolic refs end, which need not be there.
+    pub(super) fn target(&self, name: &BStr) -> Result<BString, Unreadable> {
+        Ok(self.resolved(name)?.0)
+    }
+
+    fn resolved(&self, name: &BStr) -> Result<(BString, Option<ObjectId>), Unreadable> {
+        let mut at = name.to_owned();
+        for _ in 0..=MAX_DEPTH {
+            match self.find(at.as_bstr())? {
+                Found::Symbolic(next) => at = next,
+                Found::Id(id) => return Ok((at, Some(id))),
+                Found::Nothing => return Ok((at, None)),
+            }
+        }
+        Err(Unreadable::TooDeep(name.to_owned()))
+    }
+
+    fn find(&self, name: &BStr) -> Result<Found, Unreadable> {
+        match loose(&self.common_dir.join(name.to_path_lossy()))? {
+            Found::Nothing => packed(&self.common_dir.join("packed-refs"), name),
+            found => Ok(found),
+        }
+    }
+
+    fn head(&self) -> Result<Found, Unreadable> {
+        let path = self.git_dir.join("HEAD");
+        match loose(&path)? {
+            Found::Nothing => Err(Unreadable::File(path, ErrorKind::NotFound.into())),
+            found => Ok(found),
+        }
+    }
 }
 
-fn loose(git_dir: &Path, name: &[u8]) -> Option<ObjectId> {
-    let path = name.to_path().ok()?;
-    ObjectId::from_hex(fs::read(git_dir.join(path)).ok()?.trim()).ok()
-}
-
-/// A line is `<id> SP <name>`; those that start with `#` or `^` have no such name.
-fn packed(git_dir: &Path, name: &[u8]) -> Option<ObjectId> {
-    let mut file = BufReader::new(File::open(git_dir.join("packed-refs")).ok()?);
-    let mut line = Vec::new();
-    while file.read_until(b'\n', &mut line).ok()? > 0 {
-        if let Some((id, named)) = line.trim_end().split_once_str(" ")
-            && named == name
+/// A file of a ref, which may be a symbolic link to that of another one (git-config, `core.preferSymlinkRefs`).
+fn loose(path: &Path) -> Result<Found, Unreadable> {
+    if let Ok(link) = fs::read_link(path)
+        && let Some(name) = ref_name(&gix::path::into_bstr(link).unwrap_or_default())
+    {
+        return Ok(Found::Symbolic(name));
+    }
+    let content = match fs::read(path) {
+        Ok(content) => content,
+        // A folder holds other refs; below the file of a ref there are none.
+        Err(error)
+            if matches!(
+                error.kind(),
+                ErrorKind::NotFound | ErrorKind::IsADirectory | ErrorKind::NotADirectory
+            ) =>
         {
-            return ObjectId::from_hex(id).ok();
+            return Ok(Found::Nothing);
+        }
+        Err(error) => return Err(Unreadable::File(path.into(), error)),
+    };
+    let found = match content.strip_prefix(b"ref:") {
+        Some(name) => ref_name(name.trim()).map(Found::Symbolic),
+        None => content.fields().next().and_then(id).map(Found::Id),
+    };
+    found.ok_or_else(|| Unreadable::Content(path.into()))
+}
+
+/// A line is `<id> SP <name>`, `^<id>` of what the tag before stands for, or a comment.
+fn packed(path: &Path, name: &BStr) -> Result<Found, Unreadable> {
+    let unreadable = |error| Unreadable::File(path.into(), error);
+    let mut file = match fs::File::open(path) {
+        Ok(file) => BufReader::new(file),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Found::Nothing),
+        Err(error) => return Err(unreadable(error)),
+    };
+    let mut line = Vec::new();
+    while file.read_until(b'\n', &mut line).map_err(unreadable)? > 0 {
+        if !line.starts_with(b"#") && !line.starts_with(b"^") {
+            let parsed = line.trim_end().split_once_str(" ");
+            let parsed = parsed.and_then(|(hex, named)| Some((id(hex)?, named)));
+            match parsed {
+                Some((id, named)) if named == name => return Ok(Found::Id(id)),
+                Some(_) => {}
+                None => return Err(Unreadable::Packed(path.into())),
+            }
         }
         line.clear();
     }
-    None
+    Ok(Found::Nothing)
+}
+
+fn id(hex: &[u8]) -> Option<ObjectId> {
+    ObjectId::from_hex(hex).ok()
+}
+
+/// A name that becomes a path only if a ref can have it.
+fn ref_name(name: &[u8]) -> Option<BString> {
+    let valid = name.starts_with(b"refs/") && gix::validate::reference::name(name.as_bstr()).is_ok();
+    (valid || name == NOT_IN_FILES).then(|| name.into())
 }
 
 #[cfg(test)]
@@ -56,28 +189,109 @@ mod tests {
     const ONE: &str = "a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1";
     const OTHER: &str = "b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2";
 
-    fn found(folder: &Path) -> Option<(String, String)> {
-        branch_of_head(folder).map(|(name, id)| (name.to_string(), id.to_string()))
+    /// A folder with these files.
+    fn repository(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        write(&folder, files);
+        folder
+    }
+
+    fn write(folder: &tempfile::TempDir, files: &[(&str, &str)]) {
+        for (name, text) in files {
+            let path = folder.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+    }
+
+    fn branch(folder: &tempfile::TempDir) -> Result<Option<(String, String)>, Unreadable> {
+        let branch = Refs::open(folder.path())?.branch_of_head()?;
+        Ok(branch.map(|(name, id)| (name.to_string(), id.to_string())))
+    }
+
+    fn target(folder: &tempfile::TempDir, name: &str) -> Result<String, Unreadable> {
+        let target = Refs::open(folder.path())?.target(name.into())?;
+        Ok(target.to_string())
     }
 
     #[test]
     fn a_loose_branch_hides_a_packed_one_and_a_detached_head_is_its_own() {
-        let folder = tempfile::tempdir().unwrap();
-        let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
-        assert_eq!(found(folder.path()), None);
-        write("HEAD", "ref: refs/heads/main\n");
-        assert_eq!(found(folder.path()), None);
+        let folder = repository(&[("HEAD", "ref: refs/heads/main\n")]);
+        assert_eq!(branch(&folder).unwrap(), None);
         let packed = format!("# pack-refs with: peeled\n{OTHER} refs/heads/mai\n{ONE} refs/heads/main\n^{OTHER}\n");
-        write("packed-refs", &packed);
-        assert_eq!(found(folder.path()), Some(("refs/heads/main".into(), ONE.into())));
-        fs::create_dir_all(folder.path().join("refs/heads")).unwrap();
-        write("refs/heads/main", &format!("{OTHER}\n"));
-        assert_eq!(found(folder.path()), Some(("refs/heads/main".into(), OTHER.into())));
-        write("HEAD", &format!("{ONE}\n"));
-        assert_eq!(found(folder.path()), Some(("HEAD".into(), ONE.into())));
-        for nothing in ["ref: ../../etc/passwd", "ref: refs/heads/../../x", "nonsense"] {
-            write("HEAD", nothing);
-            assert_eq!(found(folder.path()), None, "{nothing}");
+        write(&folder, &[("packed-refs", &packed)]);
+        assert_eq!(branch(&folder).unwrap(), Some(("refs/heads/main".into(), ONE.into())));
+        write(&folder, &[("refs/heads/main", &format!("{OTHER}\n"))]);
+        assert_eq!(branch(&folder).unwrap(), Some(("refs/heads/main".into(), OTHER.into())));
+        write(&folder, &[("HEAD", &format!("{ONE}\n"))]);
+        assert_eq!(branch(&folder).unwrap(), Some(("HEAD".into(), ONE.into())));
+    }
+
+    #[test]
+    fn symbolic_refs_are_followed_to_what_they_stand_for() {
+        let folder = repository(&[
+            ("HEAD", "ref: refs/heads/master"),
+            ("refs/heads/master", "ref: refs/heads/main\n"),
+            ("refs/heads/main", ONE),
+            ("refs/x/latest", "ref:refs/heads/master"),
+            ("refs/x/dangling", "ref: refs/heads/none"),
+        ]);
+        assert_eq!(branch(&folder).unwrap(), Some(("refs/heads/main".into(), ONE.into())));
+        for (name, expected) in [
+            ("refs/x/latest", "refs/heads/main"),
+            ("refs/x/dangling", "refs/heads/none"),
+            ("refs/heads/main", "refs/heads/main"),
+            ("refs/heads/new", "refs/heads/new"),
+            ("refs/heads", "refs/heads"),
+            ("refs/heads/main/below", "refs/heads/main/below"),
+        ] {
+            assert_eq!(target(&folder, name).unwrap(), expected, "{name}");
         }
+        write(&folder, &[("refs/x/circle", "ref: refs/x/circle")]);
+        assert!(matches!(target(&folder, "refs/x/circle"), Err(Unreadable::TooDeep(_))));
+        #[cfg(unix)]
+        {
+            std::os::unix::fs::symlink("refs/heads/main", folder.path().join("refs/x/link")).unwrap();
+            assert_eq!(target(&folder, "refs/x/link").unwrap(), "refs/heads/main");
+        }
+    }
+
+    #[test]
+    fn a_worktree_has_its_own_head_and_the_refs_of_the_repository() {
+        let folder = repository(&[
+            ("r.git/HEAD", "ref: refs/heads/other"),
+            ("r.git/refs/heads/main", ONE),
+            ("r.git/worktrees/w/HEAD", "ref: refs/heads/main"),
+            ("r.git/worktrees/w/commondir", "../..\n"),
+        ]);
+        let branch = Refs::open(&folder.path().join("r.git/worktrees/w"))
+            .unwrap()
+            .branch_of_head();
+        assert_eq!(branch.unwrap().unwrap().0, "refs/heads/main");
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_not_absent() {
+        let unreadable = |files: &[(&str, &str)]| {
+            let folder = repository(&[("HEAD", "ref: refs/heads/main")]);
+            write(&folder, files);
+            branch(&folder).expect_err("unreadable").to_string()
+        };
+        for head in ["ref: ../../etc/passwd", "ref: refs/heads/../../x", "nonsense", ""] {
+            assert!(unreadable(&[("HEAD", head)]).contains("HEAD holds neither"), "{head}");
+        }
+        for content in ["", "nonsense", &ONE[1..]] {
+            let told = unreadable(&[("refs/heads/main", content)]);
+            assert!(told.contains("refs/heads/main holds neither"), "{told}");
+        }
+        let told = unreadable(&[(
+            "packed-refs",
+            &format!("{ONE} refs/heads/a\n{} refs/heads/main\n", &ONE[1..]),
+        )]);
+        assert!(told.contains("packed-refs has a line that is no ref"), "{told}");
+        let reftable = unreadable(&[("HEAD", "ref: refs/heads/.invalid\n")]);
+        assert!(reftable.contains("not stored in files"), "{reftable}");
+        let folder = tempfile::tempdir().unwrap();
+        assert!(branch(&folder).is_err(), "no repository");
     }
 }

@@ -204,10 +204,10 @@ fn decide(hooks: &Path, name: &str, bytes: &[u8], chain: bool) -> Result<InPlace
         Found::Nothing => Change::Installed,
         Found::Ours => Change::Updated,
         Found::Foreign if !chain => return Err(InstallError::ForeignHook(hook)),
-        Found::Foreign if exists(&chained) => return Err(InstallError::AlreadyChained { hook, chained }),
+        Found::Foreign if exists(&chained)? => return Err(InstallError::AlreadyChained { hook, chained }),
         Found::Foreign => Change::Chained,
     };
-    let runs_first = change == Change::Chained || exists(&chained);
+    let runs_first = change == Change::Chained || exists(&chained)?;
     Ok(InPlace {
         runs_as: (runs_first && cfg!(unix)).then(|| chained::named(&hook)),
         hook,
@@ -224,7 +224,7 @@ enum Found {
 }
 
 fn found_at(hook: &Path, bytes: &[u8]) -> Result<Found, InstallError> {
-    if !exists(hook) {
+    if !exists(hook)? {
         return Ok(Found::Nothing);
     }
     Ok(match fs::read(hook) {
@@ -287,8 +287,11 @@ fn hooks_folder(git_dir: &Path, config: &gix::config::File) -> Result<(PathBuf, 
 }
 
 /// Whether something has the name, be it a symbolic link that leads nowhere.
-fn exists(path: &Path) -> bool {
-    fs::symlink_metadata(path).is_ok()
+fn exists(path: &Path) -> Result<bool, InstallError> {
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        found => on("look at", path, found).map(|_| true),
+    }
 }
 
 pub(super) fn on<T>(what: &'static str, path: &Path, result: io::Result<T>) -> Result<T, InstallError> {

@@ -17,6 +17,7 @@ pub mod durability;
 pub mod identity;
 pub mod input;
 pub mod install;
+pub mod owner;
 pub mod post_receive;
 pub mod pre_receive;
 

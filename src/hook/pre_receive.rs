@@ -49,10 +49,10 @@ pub fn main(chained: Option<&Path>) -> ExitCode {
     let mut account = Account::new(clock);
 
     let mut drafting = Drafting::new(&environment, &config, &git_dir);
-    let (mut drafts, mut guarded) = (Vec::new(), Vec::new());
+    let (mut drafts, mut judged) = (Vec::new(), Vec::new());
     let kept = input::read(io::stdin().lock(), chained.is_some(), &mut account, |update| {
-        if guard::is_on(&config) && guard::guards(update.name.as_bstr()) {
-            guarded.push(update.clone());
+        if guard::is_on(&config) {
+            judged.push(update.clone());
         }
         if config.refs.matches(update.name.as_bstr()) {
             drafts.push(drafting.draft(update));
@@ -63,7 +63,7 @@ pub fn main(chained: Option<&Path>) -> ExitCode {
         account.complete = false;
     }
     if account.complete {
-        guard::judge(&guarded, &environment, &config, &git_dir, &mut account);
+        guard::judge(&judged, &environment, &config, &git_dir, &mut account);
     }
     if account.complete && !drafts.is_empty() {
         let writer = Writer::new(Disk, clock, &git_dir, config.lock_timeout).allow_network(config.allow_nfs);

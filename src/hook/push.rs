@@ -1,22 +1,12 @@
 //! What both hooks of a push know of it.
-use std::{path::Path, sync::Arc};
+use std::{fs, path::Path, sync::Arc};
 
-use bstr::BString;
+use bstr::{BString, ByteSlice};
 use durable::clock::Clock;
 use gix::ObjectId;
 
-use super::{
-    Environment,
-    account::Account,
-    identity,
-    meta::{self, TxnIds},
-    objects,
-};
-use crate::{
-    config::Config,
-    journal::{Draft, Origin, Source},
-    ref_update::RefUpdate,
-};
+use crate::{config::{APPEND_ONLY, Config, Problem}, journal::{Draft, Origin, Source}, ref_update::RefUpdate};
+use super::{Environment, account::Account, identity, meta::{TxnIds, self}, objects};
 
 /// The configuration of the repository; what is wrong with it is logged and told, and stops nothing.
 pub(super) fn configuration(git_dir: &Path, account: &mut Account<impl Clock>) -> Config {
@@ -24,12 +14,27 @@ pub(super) fn configuration(git_dir: &Path, account: &mut Account<impl Clock>) -
         let text = format!("cannot read git's configuration, so defaults are used: {error:#}");
         account.log(&text);
         account.tell(&text);
-        Config::default()
+        unread(git_dir, &error)
     });
     for problem in &config.problems {
         let text = format!("configuration: {problem}; the default is used");
         account.log(&text);
         account.tell(&text);
+    }
+    config
+}
+
+/// The defaults in the place of a configuration that cannot be read. If that may guard something, it is not known what:
+/// then no push is accepted that may change it.
+fn unread(git_dir: &Path, error: &gix::Error) -> Config {
+    let mut config = Config::default();
+    let mentions = |text: Vec<u8>| text.to_ascii_lowercase().contains_str("appendonly");
+    if fs::read(git_dir.join("config")).map_or(true, mentions) {
+        config.problems.push(Problem {
+            key: APPEND_ONLY,
+            value: "?".into(),
+            why: format!("git's configuration cannot be read: {error:#}"),
+        });
     }
     config
 }

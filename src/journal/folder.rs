@@ -85,14 +85,18 @@ pub fn kept_out(_git_dir: &Path) -> Option<String> {
     None
 }
 
-/// The name of a user, where `/etc/passwd` has it.
 #[cfg(unix)]
 fn user(uid: u32) -> String {
+    user_name(uid).unwrap_or_else(|| format!("uid {uid}"))
+}
+
+/// The name of a user, where `/etc/passwd` has it.
+#[cfg(unix)]
+pub fn user_name(uid: u32) -> Option<String> {
     let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
-    let named = users.lines().find_map(|line| {
+    users.lines().find_map(|line| {
         let mut fields = line.split(':');
         let name = fields.next()?;
         (fields.nth(1)? == uid.to_string()).then(|| name.to_owned())
-    });
-    named.unwrap_or_else(|| format!("uid {uid}"))
+    })
 }

@@ -109,6 +109,8 @@ use std::path::{Path, PathBuf};
 pub use append::Appended;
 pub use backlog::{Backlog, Counts, MAX_PROBLEMS, oldest_pending, visit};
 pub use entry::{Draft, Entry, Located, Meta, Origin, Place, Source, Status, next_id};
+#[cfg(unix)]
+pub use folder::user_name;
 pub use folder::{create_folder, kept_out};
 pub use format::{DecodeError, decode, encode};
 pub use line::{Line, Lines};

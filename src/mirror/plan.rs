@@ -172,6 +172,15 @@ impl Group {
             .collect()
     }
 
+    /// Deletions of refs that the remote does not show. They have the null id on both sides. Such a ref is gone, or the
+    /// remote hides it (`receive.hideRefs`, `transfer.hideRefs`): only its answer to the command tells.
+    pub fn unseen_deletions(&self) -> Vec<Command> {
+        let all = self.changes.iter().chain(&self.watermark);
+        all.filter(|change| change.is_unseen_deletion())
+            .map(Change::command)
+            .collect()
+    }
+
     /// How the group is called in a log: the namespace, else the ref.
     pub fn label(&self) -> &BStr {
         self.label.as_bstr()
@@ -179,6 +188,11 @@ impl Group {
 }
 
 impl Change {
+    /// Whether a ref that the remote does not show is to be deleted.
+    pub(super) fn is_unseen_deletion(&self) -> bool {
+        self.old.is_null() && self.new.is_null()
+    }
+
     /// The command that makes the change.
     pub fn command(&self) -> Command {
         Command {

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use bstr::{BString, ByteSlice};
-use git_push::{Error, Outcome, Report, Verdict};
+use git_push::{Command, Error, Outcome, Report, Verdict};
 use gix::ObjectId;
 
 use super::plan::{Change, Group};
@@ -49,6 +49,46 @@ pub fn settle(
     }
 }
 
+/// Settles a group whose [deletions of unseen refs](Group::unseen_deletions()) were sent by themselves; none when the
+/// server reports that these refs are gone, so that the rest of the group can be sent.
+///
+/// No look can confirm this: `transfer.hideRefs` hides a ref from readers as well.
+pub fn settle_unseen(group: &Group, attempt: Result<&Report, &Error>) -> Option<GroupResult> {
+    let (outcome, error) = match attempt {
+        Ok(report) => refused_deletion(group, report)?,
+        Err(error) => (error.outcome(), error.to_string()),
+    };
+    let word = |change: &Change| match attempt {
+        Ok(report) if change.is_unseen_deletion() => report.verdict(change.name.as_bstr()).cloned(),
+        _ => None,
+    };
+    let changes = group.changes.iter().chain(&group.watermark);
+    let verdicts = changes.map(|change| (change.clone(), word(change).unwrap_or(Verdict::Unknown)));
+    Some(GroupResult {
+        outcome,
+        verdicts: verdicts.collect(),
+        error: Some(error),
+    })
+}
+
+/// Why it is not known that the unseen refs of a group are gone, if so.
+fn refused_deletion(group: &Group, report: &Report) -> Option<(Outcome, String)> {
+    let mut refused = Vec::new();
+    for Command { name, .. } in group.unseen_deletions() {
+        match report.verdict(name.as_bstr()) {
+            Some(Verdict::Accepted | Verdict::UpToDate) => {}
+            Some(Verdict::Rejected(reason)) => refused.push(format!("{name} ({reason})")),
+            Some(Verdict::Unknown) | None => {
+                let silent = format!("the mirror did not say what became of {name}, which it does not show");
+                return Some((Outcome::Ambiguous, silent));
+            }
+        }
+    }
+    let refused = (!refused.is_empty()).then(|| refused.join(", "))?;
+    let why = format!("the mirror does not show, and rejected the deletion of, {refused}; it may hide refs from us");
+    Some((Outcome::Rejected, why))
+}
+
 /// A held group was not sent at all.
 pub fn held(group: &Group, outcome: Outcome, reason: String) -> GroupResult {
     let changes = group.changes.iter().chain(&group.watermark);
@@ -77,10 +117,12 @@ fn reported(changes: &[&Change], report: &Report, misplaced: Option<&Change>) ->
             (Outcome::Rejected, Some(rejected))
         }
         Some(change) => {
-            let lied = format!(
-                "the mirror reported ok for {}, but it does not stand there",
-                change.name
-            );
+            let name = &change.name;
+            let lied = if change.new.is_null() {
+                format!("the mirror reported ok for the deletion of {name}, but still has it")
+            } else {
+                format!("the mirror reported ok for {name}, but it does not stand there")
+            };
             (Outcome::Ambiguous, Some(lied))
         }
         None => (Outcome::Mirrored, None),

@@ -10,11 +10,8 @@ use durable::{clock::Clock, retry::RetryPolicy};
 use git_push::{Advertisement, Command, Error, Outcome, RemoteRef, Report};
 use gix::ObjectId;
 
+use crate::{mirror::{Group, GroupResult, Hold, Knowledge, Plan, Rules, held, plan, settle, settle_unseen}, ref_update::RefUpdate};
 use super::sending::{MOST_COMMANDS, Sent, Tried, send};
-use crate::{
-    mirror::{Group, GroupResult, Hold, Knowledge, Plan, Rules, held, plan, settle},
-    ref_update::RefUpdate,
-};
 
 /// A server that asks for a longer pause than this gets it by the end of the cycle.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
@@ -166,8 +163,10 @@ impl Cycle<'_> {
     ) -> Result<Attempt, Option<Box<Tried>>> {
         let remembered = mirror.remembered().ok_or(None)?;
         let plan = self.plan(updates, &remembered.refs);
-        // What looks settled or held from memory is to be seen, not remembered.
-        let certain = |group: &Group| group.hold.is_none() && !group.commands().is_empty();
+        // What looks settled or held from memory is to be seen, not remembered. So is what is to be deleted: it may be
+        // hidden by now, and git would carry out the rest of the group without it.
+        let deletes = |group: &Group| group.changes.iter().any(|change| change.new.is_null());
+        let certain = |group: &Group| group.hold.is_none() && !group.commands().is_empty() && !deletes(group);
         if plan.groups.is_empty() || !plan.groups.iter().all(certain) {
             return Err(None);
         }
@@ -236,11 +235,15 @@ impl Cycle<'_> {
         tried: Option<Box<Tried>>,
     ) -> Results {
         let mut results = Vec::new();
-        let mut sending = Vec::new();
+        let (mut sending, mut unseen) = (Vec::new(), Vec::new());
         let nothing_sent = Report::new(Vec::new());
         for group in groups {
             let result = match &group.hold {
                 Some(hold) => held(&group, hold.outcome(), hold.to_string()),
+                None if !group.unseen_deletions().is_empty() => {
+                    unseen.push(group);
+                    continue;
+                }
                 None if group.commands().is_empty() => settle(&group, Ok(&nothing_sent), Some(&advertisement.refs)),
                 None => {
                     sending.push(group);
@@ -249,13 +252,46 @@ impl Cycle<'_> {
             };
             results.push((group, result));
         }
+        let (settled, asked_to_wait) = self.delete_unseen(mirror, advertisement, unseen, &mut sending);
+        results.extend(settled);
         if sending.is_empty() {
-            return (results, None);
+            return (results, asked_to_wait);
         }
-        let sent = send(mirror, advertisement, &sending, tried);
+        let commands: Vec<_> = sending.iter().map(Group::commands).collect();
+        let sent = send(mirror, advertisement, &commands, tried);
         let (settled, retry_after) = self.settled(mirror, sending, sent);
         results.extend(settled);
-        (results, retry_after)
+        (results, retry_after.max(asked_to_wait))
+    }
+
+    /// Sends deletions of refs that the mirror does not show, apart from the rest of their groups: git carries out the
+    /// rest of an atomic push when it rejects a hidden ref. Groups that have more commands go to `sending`, once these
+    /// refs are known to be gone.
+    fn delete_unseen(
+        &self,
+        mirror: &mut dyn Mirror,
+        advertisement: &Advertisement,
+        groups: Vec<Group>,
+        sending: &mut Vec<Group>,
+    ) -> Results {
+        let commands: Vec<_> = groups.iter().map(Group::unseen_deletions).collect();
+        let sent = send(mirror, advertisement, &commands, None);
+        let errors = sent.iter().filter_map(|sent| sent.as_ref().as_ref().err());
+        let retry_after = errors.filter_map(Error::retry_after).max();
+        let (mut results, mut gone) = (Vec::new(), (Vec::new(), Vec::new()));
+        for (group, sent) in groups.into_iter().zip(sent) {
+            match settle_unseen(&group, sent.as_ref().as_ref()) {
+                Some(result) => results.push((group, result)),
+                None if group.commands().is_empty() => {
+                    gone.0.push(group);
+                    gone.1.push(sent);
+                }
+                None => sending.push(group),
+            }
+        }
+        let (settled, asked_to_wait) = self.settled(mirror, gone.0, gone.1);
+        results.extend(settled);
+        (results, retry_after.max(asked_to_wait))
     }
 
     /// Looks at the refs, and settles each group by what was sent for it.

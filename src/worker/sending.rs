@@ -6,8 +6,8 @@ use std::rc::Rc;
 
 use git_push::{Advertisement, Command, Error, Outcome, Report, Verdict};
 
-use super::cycle::Mirror;
 use crate::mirror::Group;
+use super::cycle::Mirror;
 
 /// The most commands of one push, but for a group that has more. GitHub answers 500 to 10,000; 5,000 went through.
 pub(super) const MOST_COMMANDS: usize = 2_000;
@@ -23,7 +23,7 @@ pub(super) struct Tried {
     pub(super) sent: Sent,
 }
 
-/// Sends groups; one result for each. Behind a push that failed for another reason than its groups, nothing is sent:
+/// Sends groups of commands; one result for each. Behind a push that failed for another reason than its groups, nothing is sent:
 /// the result is the same.
 ///
 /// A push that was tried already, and comes out the same now that the mirror was asked, is not tried twice. It does not
@@ -31,7 +31,7 @@ pub(super) struct Tried {
 pub(super) fn send(
     mirror: &mut dyn Mirror,
     advertisement: &Advertisement,
-    groups: &[Group],
+    groups: &[Vec<Command>],
     mut tried: Option<Box<Tried>>,
 ) -> Vec<Sent> {
     let mut all: Vec<Sent> = Vec::new();
@@ -48,10 +48,10 @@ pub(super) fn send(
 }
 
 /// How many of these groups, from the first, go in one push.
-fn fitting(groups: &[Group]) -> usize {
+fn fitting(groups: &[Vec<Command>]) -> usize {
     let mut commands = 0;
-    let fits = |group: &&Group| {
-        commands += group.commands().len();
+    let fits = |group: &&Vec<Command>| {
+        commands += group.len();
         commands <= MOST_COMMANDS
     };
     groups.iter().take_while(fits).count().max(1)
@@ -60,10 +60,10 @@ fn fitting(groups: &[Group]) -> usize {
 fn by_halves(
     mirror: &mut dyn Mirror,
     advertisement: &Advertisement,
-    groups: &[Group],
+    groups: &[Vec<Command>],
     tried: Option<Box<Tried>>,
 ) -> Vec<Sent> {
-    let all: Vec<Command> = groups.iter().flat_map(Group::commands).collect();
+    let all: Vec<Command> = groups.concat();
     let together = match tried {
         Some(tried) if tried.commands == all && tried.saw(advertisement) && tried.is_judged() => tried.sent,
         _ => Rc::new(mirror.push(advertisement, all)),

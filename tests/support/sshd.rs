@@ -151,9 +151,24 @@ impl Server {
 
     /// The same with another key: `host` is one that is not let in.
     pub fn ssh_command_with_key(&self, key: &str) -> String {
-        let at = self.folder.path().display();
+        self.ssh_command_with(key, &self.folder.path().join("known_hosts"))
+    }
+
+    /// The same with another file of host keys.
+    pub fn ssh_command_with_known_hosts(&self, known_hosts: &Path) -> String {
+        self.ssh_command_with("user", known_hosts)
+    }
+
+    /// The line of the server in a file of host keys.
+    pub fn known_host(&self) -> String {
+        fs::read_to_string(self.folder.path().join("known_hosts")).expect("a file of hosts")
+    }
+
+    fn ssh_command_with(&self, key: &str, known_hosts: &Path) -> String {
+        let (at, known_hosts) = (self.folder.path().display(), known_hosts.display());
         format!(
-            "ssh -F /dev/null -i {at}/{key} -o IdentitiesOnly=yes -o BatchMode=yes -o UserKnownHostsFile={at}/known_hosts"
+            "ssh -F /dev/null -i {at}/{key} -o IdentitiesOnly=yes -o BatchMode=yes \
+             -o UserKnownHostsFile={known_hosts} -o GlobalKnownHostsFile=/dev/null -o StrictHostKeyChecking=yes"
         )
     }
 }

@@ -217,6 +217,15 @@ pub fn sync_file(file: &File) -> io::Result<()> {
     file.sync_all()
 }
 
+/// Gives a file or directory that others have made for this process to whom `folder` belongs, where it may do that, and
+/// this mode, if one is given. What does not belong to this process, or has several names, stays as it is.
+///
+/// # Errors
+/// As `open(2)` (a symbolic link is not followed), `fchown(2)` and `fchmod(2)`.
+pub fn hand_over(path: &Path, folder: &Path, mode: Option<u32>) -> io::Result<()> {
+    platform::hand_over(path, folder, mode)
+}
+
 impl Storage for Disk {
     type File = DiskFile;
 

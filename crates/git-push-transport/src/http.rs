@@ -167,6 +167,9 @@ impl Http {
             }
             Ok(fed?)
         });
+        for line in parser.last_progress() {
+            tracing::info!("remote: {}", self.client.scrubbed(&line));
+        }
         match (parser.finish(), read) {
             // The report is what counts, not what happens to the connection after it.
             (Ok(report), _) => Ok(report.map_reasons(|reason| self.client.scrubbed(&git_push::cleaned(reason)))),

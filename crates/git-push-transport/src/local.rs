@@ -4,7 +4,8 @@
 //!    index and folder, as git does by default.
 //! 2. Each command is checked like git checks it (`policy`).
 //! 3. The refs move in one transaction per push when it is atomic, else in one per command (`transaction`).
-//! 4. What a push leaves whose process was killed, locks of refs first of all, is cleared by the next one (`incoming`).
+//! 4. What was made has the mode and the owner that it has in that repository (`ownership`).
+//! 5. What a push leaves whose process was killed, locks of refs first of all, is cleared by the next one (`incoming`).
 //!
 //! # Limitations
 //! - Hooks of the mirror are not run, `receive.hideRefs` and alternates' `.have` are not looked at.
@@ -15,28 +16,19 @@
 //!   is what [`enumerate`](git_push::enumerate) guarantees.
 //! - Refs are not synced to disk, which is git's default, too.
 mod incoming;
+mod ownership;
 mod policy;
 mod transaction;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    io::BufReader,
-    path::Path,
-    sync::atomic::AtomicBool,
-};
+use std::{collections::{BTreeMap, BTreeSet}, io::BufReader, path::Path, sync::atomic::AtomicBool};
 
 use bstr::{BStr, BString};
-use git_push::{
-    self, Advertisement, Capabilities, Command, Connection, Error, Outcome, Pack, RemoteRef, Report, Request, Traffic,
-    Verdict, causes,
-    repository::{self, OpenError},
-};
+use durable::storage::{Disk, Storage};
+use git_push::{Advertisement, Capabilities, Command, Connection, Error, Outcome, Pack, RemoteRef, Report, Request, Traffic, Verdict, causes, repository::{OpenError, self}, self};
 use gix::{ObjectId, refs::TargetRef};
 
-use self::{
-    incoming::{Incoming, Place},
-    policy::Policy,
-};
+use crate::config::shared_folder_mode;
+use self::{incoming::{Incoming, Place}, ownership::Made, policy::Policy};
 use super::received;
 
 /// A connection to a repository in a folder.
@@ -129,6 +121,7 @@ impl Local {
         let place = Place {
             git_dir: self.repository.common_dir().to_owned(),
             objects: self.repository.objects.store_ref().path().to_owned(),
+            shared: shared_folder_mode(self.repository.config_snapshot().plumbing()),
         };
         let begun = place.clear().and_then(|()| place.begin(commands));
         begun.map_err(|error| self.failed("write to", &error.to_string()))
@@ -139,7 +132,7 @@ impl Local {
         let packs = self.repository.objects.store_ref().path().join("pack");
         self.traffic.bytes_sent += pack.bytes;
         let failed = |error: std::io::Error| self.failed("write a pack to", &error.to_string());
-        std::fs::create_dir_all(&packs).map_err(failed)?;
+        Disk.create_dir(&packs).map_err(failed)?;
         let written = gix_pack::Bundle::write_to_directory(
             &mut BufReader::new(pack.file),
             Some(incoming.folder()),
@@ -222,7 +215,10 @@ impl Connection for Local {
         }
         let mut incoming = self.begin(&request.commands)?;
         pack.map(|pack| self.store(pack, &mut incoming)).transpose()?;
-        let verdicts = self.apply(request)?;
+        let made = Made::before(&self.repository, &request.commands);
+        let verdicts = self.apply(request);
+        made.settle();
+        let verdicts = verdicts?;
         Ok(Report::new(request.commands.iter().cloned().zip(verdicts).collect()))
     }
 

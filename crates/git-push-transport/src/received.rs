@@ -76,7 +76,7 @@ impl Indexed {
     /// Makes it durable, and a pack like any other.
     pub(super) fn settle(self, into: &gix::Repository) -> Result<(), Error> {
         let folder = into.objects.store_ref().path().join("pack");
-        let settled = self.files.iter().try_for_each(|path| settle(&folder, path));
+        let settled = self.files.iter().try_for_each(|path| settle(&folder, path, None));
         settled
             .and_then(|()| Disk.sync_dir(&folder))
             .map_err(|error| local(&error))
@@ -92,18 +92,21 @@ impl Drop for Indexed {
     }
 }
 
-/// Syncs a new file, and lets whoever may read the folder read it: it comes out of a private temporary file.
-pub(super) fn settle(folder: &Path, path: &Path) -> io::Result<()> {
+/// Syncs a new file, and lets whoever may read the folder, or has a right in `mode` to, read it: it comes out of a private
+/// temporary file. It belongs to whom the folder belongs, where this process may give it away.
+pub(super) fn settle(folder: &Path, path: &Path, mode: Option<u32>) -> io::Result<()> {
     let file = File::open(path)?;
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
-        let mode = std::fs::metadata(folder)?.permissions().mode() & 0o444;
+        let of_folder = std::fs::metadata(folder)?.permissions().mode();
+        let mode = mode.unwrap_or(of_folder) & 0o444;
         // Where it is there already and belongs to somebody else, it is readable already.
         let _ = file.set_permissions(std::fs::Permissions::from_mode(mode));
+        storage::hand_over(path, folder, None)?;
     }
     #[cfg(not(unix))]
-    let _ = folder;
+    let _ = (folder, mode);
     storage::sync_file(&file)
 }
 

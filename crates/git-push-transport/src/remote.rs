@@ -1,6 +1,6 @@
 //! A mirror, whatever its URL.
 use std::{
-    fmt, fs,
+    fmt, fs, io,
     io::Write,
     path::{Component, Path, PathBuf},
 };
@@ -332,7 +332,10 @@ fn borrow_objects(path: &Path, want: ObjectId, into: &gix::Repository) -> Result
         .into_owned();
     line.push_char('\n');
     let alternates = into.objects.store_ref().path().join("info/alternates");
-    let known = fs::read(&alternates).unwrap_or_default();
+    let known = match fs::read(&alternates) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        known => known.map_err(|error| failed(&error))?,
+    };
     if !known.lines_with_terminator().any(|known| known == line.as_slice()) {
         let written = fs::create_dir_all(alternates.parent().unwrap_or(&alternates)).and_then(|()| {
             let mut file = fs::OpenOptions::new().create(true).append(true).open(&alternates)?;

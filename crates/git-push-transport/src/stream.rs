@@ -211,6 +211,9 @@ impl Stream {
                 Ok(parser.has_ended())
             }),
         };
+        for line in parser.last_progress() {
+            tracing::info!("remote: {line}");
+        }
         match (parser.finish(), read, sent) {
             // The report is what counts, not what happens to the connection before or after it.
             (Ok(report), _, _) => Ok(report.map_reasons(git_push::cleaned)),

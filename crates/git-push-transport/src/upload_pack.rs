@@ -5,11 +5,10 @@
 //! "command=ls-refs" ... delim ( "ref-prefix" SP <prefix> )* flush          asked, then answered with
 //! ( <id> SP <name> ( SP <attribute> )* )* flush
 //! ```
-use std::ops::ControlFlow;
+use std::{collections::BTreeMap, ops::ControlFlow};
 
 use bstr::{BStr, BString, ByteSlice, ByteVec};
-use git_push::pkt_line::{self, Answer, Line, Reader};
-use git_push::{Capabilities, Fault, RemoteRef, WireError};
+use git_push::{Capabilities, Fault, RemoteRef, WireError, pkt_line::{Answer, Line, Reader, self}};
 use gix::{ObjectId, hash::Kind};
 
 /// The longest prefix that is sent, in bytes. The start of a longer one matches more, never less.
@@ -64,7 +63,7 @@ pub fn ls_refs_request(capabilities: &Capabilities, prefixes: &[BString]) -> Vec
 #[derive(Debug)]
 pub struct LsRefs {
     object_format: Kind,
-    answer: Answer<Vec<RemoteRef>>,
+    answer: Answer<BTreeMap<BString, ObjectId>>,
 }
 
 impl LsRefs {
@@ -80,19 +79,23 @@ impl LsRefs {
         };
         Ok(LsRefs {
             object_format,
-            answer: Answer::new(git_push::advertisement::MAX_BYTES, Vec::new()),
+            answer: Answer::new(git_push::advertisement::MAX_BYTES, BTreeMap::new()),
         })
     }
 
     /// Takes the next piece.
     ///
     /// # Errors
-    /// When it cannot be part of an answer to `ls-refs`, or is an `ERR` line.
+    /// When it cannot be part of an answer to `ls-refs`, names a ref a second time, or is an `ERR` line.
     pub fn feed(&mut self, bytes: &[u8]) -> Result<(), WireError> {
         let object_format = self.object_format;
         self.answer.feed(bytes, |refs, line| match line {
             Line::Data(line) => {
-                refs.push(remote_ref(trimmed(&line), object_format)?);
+                let line = trimmed(&line);
+                let RemoteRef { name, id } = remote_ref(line, object_format)?;
+                if refs.insert(name, id).is_some() {
+                    return Err(unexpected("a ref that was listed before", line));
+                }
                 Ok(ControlFlow::Continue(()))
             }
             Line::Flush => Ok(ControlFlow::Break(())),
@@ -105,13 +108,16 @@ impl LsRefs {
         self.answer.has_ended()
     }
 
-    /// The refs, in the server's order.
+    /// The refs, by name.
     ///
     /// # Errors
     /// When the final flush-pkt did not come.
     pub fn finish(self) -> Result<Vec<RemoteRef>, WireError> {
         match self.answer.has_ended() {
-            true => Ok(self.answer.content),
+            true => {
+                let refs = self.answer.content.into_iter();
+                Ok(refs.map(|(name, id)| RemoteRef { name, id }).collect())
+            }
             false => Err(premature("the end of the list of refs")),
         }
     }
@@ -271,6 +277,19 @@ mod tests {
             let refs = ls_refs(&[&bytes[..at], &bytes[at..]]).expect("refs");
             let names: Vec<_> = refs.iter().map(|found| found.name.to_string()).collect();
             assert_eq!(names, ["refs/kv/main", "refs/tags/v1"], "cut at {at}");
+        }
+    }
+
+    #[test]
+    fn a_ref_that_is_listed_twice_is_a_protocol_error() {
+        let other = ID.replace('a', "b");
+        for second in [ID, &other] {
+            let again = [format!("{ID} refs/kv/main\n"), format!("{second} refs/kv/main\n")];
+            let again = again.each_ref().map(|line| line.as_bytes());
+            match ls_refs(&[&lines(&again, b"0000")]).expect_err("twice").fault {
+                Fault::Line { why, .. } => assert_eq!(why, "a ref that was listed before"),
+                fault => panic!("{fault}"),
+            }
         }
     }
 

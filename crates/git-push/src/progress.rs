@@ -9,10 +9,15 @@ pub const MAX_LINE: usize = 1000;
 /// The most lines of one answer; later ones are dropped.
 pub const MAX_LINES: usize = 1000;
 
-/// Collects lines of progress out of pieces that may be cut anywhere. Lines end with LF or CR.
+/// Collects lines of progress out of pieces that may be cut anywhere.
+///
+/// A line ends with LF. A CR ends a state of it: what follows is the next state if it begins the same up to the first
+/// digit (`Resolving deltas:  1% (1/99)`), and only the last state counts. Anything else that follows is another line.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
     partial: Vec<u8>,
+    /// The last state of a line that has not ended.
+    state: Option<String>,
     lines: VecDeque<String>,
     /// How many lines there were.
     count: usize,
@@ -22,8 +27,10 @@ impl Progress {
     /// Takes the next piece.
     pub(super) fn feed(&mut self, bytes: &[u8]) {
         for &byte in bytes {
-            if byte == b'\n' || byte == b'\r' {
+            if byte == b'\n' {
                 self.end_line();
+            } else if byte == b'\r' {
+                self.end_state();
             } else if self.partial.len() < MAX_LINE {
                 self.partial.push(byte);
             }
@@ -32,9 +39,26 @@ impl Progress {
 
     /// Ends a line that was begun.
     pub(super) fn end_line(&mut self) {
-        let line = cleaned(&self.partial);
+        self.end_state();
+        self.state.take().into_iter().for_each(|line| self.add(line));
+    }
+
+    fn end_state(&mut self) {
+        let state = cleaned(&self.partial);
         self.partial.clear();
-        if !line.trim().is_empty() && self.count < MAX_LINES {
+        if state.trim().is_empty() {
+            return;
+        }
+        if let Some(before) = self.state.take()
+            && !is_next_state(&before, &state)
+        {
+            self.add(before);
+        }
+        self.state = Some(state);
+    }
+
+    fn add(&mut self, line: String) {
+        if self.count < MAX_LINES {
             self.count += 1;
             self.lines.push_back(line);
         }
@@ -44,6 +68,17 @@ impl Progress {
     pub(super) fn take(&mut self) -> impl Iterator<Item = String> + '_ {
         self.lines.drain(..)
     }
+}
+
+/// Whether a text that follows another one after a CR replaces it.
+fn is_next_state(before: &str, after: &str) -> bool {
+    fn title(text: &str) -> &str {
+        text.split(|char: char| char.is_ascii_digit())
+            .next()
+            .unwrap_or_default()
+            .trim()
+    }
+    after.starts_with(before) || title(before) == title(after)
 }
 
 /// `text` without control characters and terminal escapes (ECMA-48 control sequences and strings).
@@ -108,8 +143,9 @@ mod tests {
     }
 
     #[test]
-    fn lines_end_with_carriage_return_or_line_feed_wherever_they_are_cut() {
-        let text = b"Resolving: 50%\rResolving: 100%, done.\r\nhook says no\nunfinished";
+    fn a_line_is_given_once_in_its_last_state_wherever_it_is_cut() {
+        let text = b"Resolving:  5%\rResolving:  50%\rResolving: 100%, done.\r\nhook says no\nand why\rwait.\rwait..\r\
+                     unfinished";
         for at in 0..text.len() {
             let mut progress = Progress::default();
             progress.feed(&text[..at]);
@@ -118,7 +154,13 @@ mod tests {
             let lines: Vec<_> = progress.take().collect();
             assert_eq!(
                 lines,
-                ["Resolving: 50%", "Resolving: 100%, done.", "hook says no", "unfinished"]
+                [
+                    "Resolving: 100%, done.",
+                    "hook says no",
+                    "and why",
+                    "wait..",
+                    "unfinished"
+                ]
             );
         }
     }

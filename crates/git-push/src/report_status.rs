@@ -85,10 +85,18 @@ impl Parser {
         fed.map_err(WireError::ambiguous)
     }
 
-    /// Lines of progress that came since the last call: bounded in number and length
+    /// Lines of progress that ended since the last call, each in its last state: bounded in number and length
     /// ([`MAX_LINES`](super::MAX_LINES), [`MAX_LINE`](super::MAX_LINE)), and safe for a terminal.
     pub fn progress(&mut self) -> impl Iterator<Item = String> + '_ {
         self.sideband.iter_mut().flat_map(|sideband| sideband.content.take())
+    }
+
+    /// The lines that were begun, when nothing more comes: like [`progress()`](Parser::progress()), at its end.
+    pub fn last_progress(&mut self) -> impl Iterator<Item = String> + '_ {
+        self.sideband.iter_mut().flat_map(|sideband| {
+            sideband.content.end_line();
+            sideband.content.take()
+        })
     }
 
     /// Whether nothing follows on a connection that stays open; never where no report was asked for.

@@ -18,11 +18,14 @@ pub struct Options {
     pub atomic: bool,
     /// Push options for the remote's hooks, one line each; refused where the remote does not offer them.
     pub push_options: Vec<BString>,
+    /// The remote reports no progress of its own, where it offers that. What its hooks say comes all the same.
+    pub quiet: bool,
 }
 
 /// Carries out `commands` on a remote that advertised (or is remembered to have) `advertisement`.
 ///
-/// Commands that change nothing are not sent ([`Verdict::UpToDate`]). A pack is sent unless all others delete, empty if
+/// Commands that change nothing are not sent ([`Verdict::UpToDate`]). The deletion of a ref that the remote does not show
+/// (both ids are null) is sent, for the remote may hide it: git reports `ok` when there is no such ref. A pack is sent unless all others delete, empty if
 /// the remote has everything. What the report does not mention, or if none is offered, is [`Verdict::Unknown`].
 ///
 /// # Errors
@@ -52,7 +55,7 @@ pub fn push_observed(
 ) -> Result<Report, Error> {
     let effective: Vec<_> = commands
         .iter()
-        .filter(|command| command.old != command.new)
+        .filter(|command| command.old != command.new || command.is_delete())
         .cloned()
         .collect();
     let sent = match effective.is_empty() {
@@ -134,6 +137,7 @@ fn capabilities(
         (true, status, None),
         (true, "side-band-64k", None),
         (options.atomic, "atomic", None),
+        (options.quiet, "quiet", None),
         (sends_pack, "ofs-delta", None),
         (!options.push_options.is_empty(), "push-options", None),
         (true, "object-format", Some(object_format.to_string())),
@@ -257,6 +261,7 @@ mod tests {
         Options {
             atomic,
             push_options: push_options.iter().map(|option| (*option).into()).collect(),
+            quiet: false,
         }
     }
 

@@ -31,16 +31,34 @@ pub fn settle(made: &File, path: &Path, mode: u32) -> io::Result<()> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     let folder = fs::metadata(parent.unwrap_or(Path::new(".")))?;
     let own = made.metadata()?;
-    if (own.uid(), own.gid()) != (folder.uid(), folder.gid()) {
-        let (owner, group) = (Uid::from_raw(folder.uid()), Gid::from_raw(folder.gid()));
-        match rustix::fs::fchown(made, Some(owner), Some(group)) {
-            // Whoever may not, keeps it; nobody has the name of that owner in this namespace.
-            Err(Errno::PERM | Errno::INVAL) | Ok(()) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
+    give(made, &own, &folder)?;
     let inherited = if own.is_dir() { folder.mode() & SETGID } else { 0 };
     set_file_mode(made, mode_in(mode, folder.mode()) | inherited)
+}
+
+/// Gives what this process has made to whom `folder` belongs, where it may.
+fn give(made: &File, own: &fs::Metadata, folder: &fs::Metadata) -> io::Result<()> {
+    if (own.uid(), own.gid()) == (folder.uid(), folder.gid()) {
+        return Ok(());
+    }
+    let (owner, group) = (Uid::from_raw(folder.uid()), Gid::from_raw(folder.gid()));
+    match rustix::fs::fchown(made, Some(owner), Some(group)) {
+        // Whoever may not, keeps it; nobody has the name of that owner in this namespace.
+        Err(Errno::PERM | Errno::INVAL) | Ok(()) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// See [`super::hand_over()`].
+pub fn hand_over(path: &Path, folder: &Path, mode: Option<u32>) -> io::Result<()> {
+    let made = without_following(OpenOptions::new().read(true)).open(path)?;
+    let own = made.metadata()?;
+    let has_one_name = own.is_dir() || own.is_file() && own.nlink() == 1;
+    if own.uid() != rustix::process::geteuid().as_raw() || !has_one_name {
+        return Ok(());
+    }
+    give(&made, &own, &fs::metadata(folder)?)?;
+    mode.map_or(Ok(()), |mode| set_file_mode(&made, mode))
 }
 
 /// The same for a directory.

@@ -26,6 +26,10 @@ pub fn settle(_made: &File, _path: &Path, _mode: u32) -> io::Result<()> {
     Ok(())
 }
 
+pub fn hand_over(_path: &Path, _folder: &Path, _mode: Option<u32>) -> io::Result<()> {
+    Ok(())
+}
+
 pub fn settle_dir(_path: &Path, _mode: u32) -> io::Result<()> {
     Ok(())
 }

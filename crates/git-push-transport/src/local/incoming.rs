@@ -9,15 +9,10 @@
 //! Somebody else may have locked the same ref since. Such a lock is not taken away: it holds another id, or it is not the
 //! same any more after [`STILL`]. For `packed-refs`, whose lock is empty while git works on it, that is
 //! [`PACKED_REFS_STILL`].
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-    thread,
-    time::Duration,
-};
+use std::{fs, io, path::{Path, PathBuf}, thread, time::Duration};
 
 use bstr::ByteSlice;
-use durable::storage::{Disk, DiskFile, FILE_MODE, Look, Storage};
+use durable::storage::{Disk, DiskFile, FILE_MODE, Look, Storage, hand_over};
 use git_push::Command;
 use gix::refs::FullName;
 use jiff::Timestamp;
@@ -40,12 +35,15 @@ const RECORD: &str = "record";
 pub(super) struct Place {
     pub git_dir: PathBuf,
     pub objects: PathBuf,
+    /// The mode of folders, where the repository is shared.
+    pub shared: Option<u32>,
 }
 
 /// A push that is taken in. What belongs to it goes away with this.
 pub(super) struct Incoming {
     folder: PathBuf,
     packs: PathBuf,
+    shared: Option<u32>,
     keep: Option<PathBuf>,
     alive: Option<DiskFile>,
 }
@@ -57,6 +55,7 @@ impl Place {
     /// The mirror's folder cannot be written to.
     pub fn begin(&self, commands: &[Command]) -> io::Result<Incoming> {
         let made = tempfile::Builder::new().prefix(PREFIX).tempdir_in(&self.objects)?;
+        hand_over(made.path(), &self.objects, None)?;
         let alive = Disk.open_append(&made.path().join(ALIVE))?;
         // Where there are no locks, nobody is ever taken to be dead.
         let _ = Disk.try_lock(&alive);
@@ -64,6 +63,7 @@ impl Place {
         Ok(Incoming {
             folder: made.keep(),
             packs: self.objects.join("pack"),
+            shared: self.shared,
             keep: None,
             alive: Some(alive),
         })
@@ -175,11 +175,11 @@ impl Incoming {
     /// One of them cannot be synced or moved.
     pub fn take_in(&mut self, pack: &Path, index: &Path) -> io::Result<()> {
         for path in [pack, index] {
-            settle(&self.packs, path)?;
+            settle(&self.packs, path, self.shared)?;
         }
         let to = |path: &Path| self.packs.join(path.file_name().unwrap_or_default());
         let keep = to(pack).with_extension("keep");
-        fs::write(&keep, "")?;
+        Disk.write_new(&keep, b"", FILE_MODE)?;
         self.keep = Some(keep);
         Disk.rename(pack, &to(pack))?;
         Disk.rename(index, &to(index))?;
@@ -276,7 +276,11 @@ mod tests {
         let objects = git_dir.join("objects");
         Mirror {
             folder,
-            place: Place { git_dir, objects },
+            place: Place {
+                git_dir,
+                objects,
+                shared: None,
+            },
         }
     }
 

@@ -10,22 +10,18 @@ pub(super) struct Policy<'a> {
     repository: &'a gix::Repository,
     /// Names of refs that are there, and of those that earlier commands create.
     names: BTreeSet<BString>,
-    /// What `HEAD` of the repository or of a worktree of it stands for, and whether files are checked out for it.
-    heads: Vec<(BString, bool)>,
+    /// What `HEAD` of the repository or of a worktree of it stands for, and whether files are checked out for it; else why
+    /// that is not known.
+    heads: Result<Vec<(BString, bool)>, String>,
 }
 
 impl<'a> Policy<'a> {
     /// The policy of a repository with refs of these names.
     pub(super) fn new(repository: &'a gix::Repository, names: BTreeSet<BString>) -> Self {
-        let worktrees = repository.worktrees_including_main().into_iter().flatten().flatten();
-        let head = |worktree: gix::Repository| {
-            let name = worktree.head_name().ok()??;
-            Some((name.as_bstr().to_owned(), !worktree.is_bare()))
-        };
         Policy {
             repository,
             names,
-            heads: worktrees.filter_map(head).collect(),
+            heads: heads(repository).map_err(|error| git_push::causes(&error)),
         }
     }
 
@@ -62,13 +58,23 @@ impl<'a> Policy<'a> {
     }
 
     fn refused_delete(&self, command: &Command) -> Option<String> {
+        if command.old.is_null() && self.names.contains(&command.name) {
+            return Some("it exists by now".into());
+        }
         let is_branch = command.name.starts_with(b"refs/heads/");
         if is_branch && self.is_set("receive.denyDeletes") {
             return Some("deletion prohibited".into());
         }
-        let is_head = self.heads.iter().any(|(head, _)| *head == command.name);
-        (is_head && self.refuses("receive.denyDeleteCurrent"))
-            .then(|| "deletion of the current branch prohibited".into())
+        if !self.refuses("receive.denyDeleteCurrent") {
+            return None;
+        }
+        match &self.heads {
+            Ok(heads) => heads
+                .iter()
+                .any(|(head, _)| *head == command.name)
+                .then(|| "deletion of the current branch prohibited".into()),
+            Err(why) => is_branch.then(|| unknown_head(why)),
+        }
     }
 
     fn refused_update(&self, command: &Command) -> Option<String> {
@@ -87,12 +93,14 @@ impl<'a> Policy<'a> {
         if kind != Kind::Commit {
             return Some(format!("a branch must be a commit, {new} is a {kind}"));
         }
-        let checked_out = self
-            .heads
-            .iter()
-            .any(|(head, checked_out)| head == name && *checked_out);
-        if checked_out && self.refuses("receive.denyCurrentBranch") {
-            return Some("branch is currently checked out".into());
+        if self.refuses("receive.denyCurrentBranch") {
+            match &self.heads {
+                Ok(heads) if heads.iter().any(|(head, checked_out)| head == name && *checked_out) => {
+                    return Some("branch is currently checked out".into());
+                }
+                Ok(_) => {}
+                Err(why) => return Some(unknown_head(why)),
+            }
         }
         let rewinds = || !git_push::fast_forward(self.repository, *old, *new).unwrap_or(false);
         (!old.is_null() && self.is_set("receive.denyNonFastForwards") && rewinds()).then(|| "non-fast-forward".into())
@@ -111,8 +119,10 @@ impl<'a> Policy<'a> {
         above.next().or_else(|| below.next())
     }
 
+    /// Whether a key that forbids something is set. A value that is not understood forbids, too.
     fn is_set(&self, key: &str) -> bool {
-        self.repository.config_snapshot().boolean(key).unwrap_or(false)
+        let value = self.repository.config_snapshot().try_boolean(key);
+        value.map_or(true, |value| value.unwrap_or(false))
     }
 
     /// Whether a `refuse`/`warn`/`ignore` key refuses, which it does by default.
@@ -125,4 +135,20 @@ impl<'a> Policy<'a> {
     fn is_false(&self, key: &str) -> bool {
         self.repository.config_snapshot().boolean(key) == Some(false)
     }
+}
+
+/// What `HEAD` of the repository and of each worktree of it stands for, and whether files are checked out for it.
+fn heads(repository: &gix::Repository) -> Result<Vec<(BString, bool)>, gix::Error> {
+    let mut heads = Vec::new();
+    for worktree in repository.worktrees_including_main()? {
+        let worktree = worktree?;
+        if let Some(name) = worktree.head_name()? {
+            heads.push((name.as_bstr().to_owned(), !worktree.is_bare()));
+        }
+    }
+    Ok(heads)
+}
+
+fn unknown_head(why: &str) -> String {
+    format!("it is not known which branches are checked out: {why}")
 }

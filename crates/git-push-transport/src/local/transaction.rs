@@ -17,7 +17,11 @@ const NAME: &str = "stargate-mirror";
 /// The refs are locked, then compared, then moved. [`Verdict::Rejected`] when nothing was moved, [`Verdict::Unknown`]
 /// when moving itself failed, so that some may have been moved.
 pub(super) fn run(repository: &gix::Repository, commands: &[&Command]) -> Verdict {
-    let edits: Result<Vec<_>, _> = commands.iter().map(|command| edit(command)).collect();
+    // The deletion of a ref that is not there changes nothing.
+    let changes = commands
+        .iter()
+        .filter(|command| !(command.old.is_null() && command.is_delete()));
+    let edits: Result<Vec<_>, _> = changes.map(|command| edit(command)).collect();
     let edits = match edits {
         Ok(edits) => edits,
         Err(error) => return Verdict::Rejected(error.to_string().into()),

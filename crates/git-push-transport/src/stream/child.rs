@@ -28,6 +28,17 @@ const MAX_WORDS: usize = 4096;
 /// How long a program that has nothing left to do may take to end.
 const GRACE: Duration = Duration::from_secs(2);
 
+/// What to do when ssh or the program on the server fails.
+const HINT: &str = "check that ssh reaches the host as the user that this runs as, and that the path is a repository";
+
+/// What to do when the server accepts none of our keys.
+const KEY_HINT: &str = "give the server the public key of the user that this runs as (a deploy key with write access), or \
+                        name the key: git config core.sshCommand \"ssh -i FILE -o IdentitiesOnly=yes\"";
+
+/// What to do when the server's host key is unknown, or another one than before.
+const HOST_KEY_HINT: &str = "compare the server's host key with the one its operator publishes, and add it to the \
+                             known_hosts of the user that this runs as (ssh-keyscan HOST prints it)";
+
 /// A running program.
 pub(super) struct Program {
     name: String,
@@ -162,9 +173,12 @@ impl Channel for Program {
         let (outcome, what) = match status {
             Some(status) if status.success() && words.is_empty() => return None,
             Some(status) if status.success() => (Outcome::Transient, format!("{name} ended{says}")),
-            // What ssh says of itself: no connection, or refused credentials. All else is the program's on the other side.
+            // ssh itself failed. Every other code comes from the program on the server.
             Some(status) if status.code() == Some(255) => {
-                (Outcome::Transient, format!("{name} could not reach the server{says}"))
+                return Some(refusal(name, &words).unwrap_or_else(|| {
+                    let what = format!("{name} could not reach the server{says}");
+                    Error::new(Outcome::Transient, what).with_hint(HINT)
+                }));
             }
             Some(status) if status.code().is_some() => (
                 Outcome::Misconfigured,
@@ -172,8 +186,7 @@ impl Channel for Program {
             ),
             _ => (Outcome::Transient, format!("{name} was ended{says}")),
         };
-        let hint = "check that ssh reaches the host as the user that this runs as, and that the path is a repository";
-        Some(Error::new(outcome, what).with_hint(hint))
+        Some(Error::new(outcome, what).with_hint(HINT))
     }
 }
 
@@ -217,6 +230,19 @@ impl Words {
         let lines: Vec<_> = lines.map(git_push::cleaned).filter(|line| !line.is_empty()).collect();
         lines.join("; ")
     }
+}
+
+/// The error that OpenSSH's words stand for when another attempt cannot end differently: the server accepts none of
+/// our keys, or its host key is not the known one. Every other failure of ssh may pass by itself.
+fn refusal(name: &str, words: &str) -> Option<Error> {
+    let (why, hint) = if words.contains("Host key verification failed") {
+        ("does not trust the server's host key", HOST_KEY_HINT)
+    } else if words.contains("Permission denied (") || words.contains("Too many authentication failures") {
+        ("was refused by the server", KEY_HINT)
+    } else {
+        return None;
+    };
+    Some(Error::new(Outcome::Misconfigured, format!("{name} {why}: {words}")).with_hint(hint))
 }
 
 /// What comes next; none at the end.

@@ -1,0 +1,62 @@
+//! Owner and mode of what a push makes in a repository, beside its pack.
+//!
+//! Files and folders of refs and reflogs get the mode that git gives them (git-config, `core.sharedRepository`), and the
+//! owner of the repository where this process may give them away: a worker of root leaves nothing that keeps the owner
+//! out. Without the setting, the umask decides, as in git.
+use std::{collections::BTreeSet, fs, io, path::{Path, PathBuf}};
+
+use bstr::ByteSlice;
+use durable::storage;
+use git_push::Command;
+
+use crate::config::shared_folder_mode;
+
+/// What a push may make, as it was before.
+pub(super) struct Made {
+    git_dir: PathBuf,
+    /// The mode of folders in a shared repository.
+    shared: Option<u32>,
+    /// Folders that were not there, the outer ones first.
+    folders: BTreeSet<PathBuf>,
+    files: BTreeSet<PathBuf>,
+}
+
+impl Made {
+    /// Looks at where the refs of these commands are, before they are carried out.
+    pub(super) fn before(repository: &gix::Repository, commands: &[Command]) -> Self {
+        let git_dir = repository.common_dir().to_owned();
+        let (mut folders, mut files) = (BTreeSet::new(), BTreeSet::from([git_dir.join("packed-refs")]));
+        for root in [git_dir.clone(), git_dir.join("logs")] {
+            for path in commands.iter().map(|command| root.join(command.name.to_path_lossy())) {
+                let above = path.ancestors().skip(1).take_while(|above| *above != git_dir);
+                folders.extend(above.filter(|above| is_absent(above)).map(Path::to_owned));
+                files.insert(path);
+            }
+        }
+        Made {
+            shared: shared_folder_mode(repository.config_snapshot().plumbing()),
+            git_dir,
+            folders,
+            files,
+        }
+    }
+
+    /// Settles what was made since. The refs have moved: what fails is logged.
+    pub(super) fn settle(&self) {
+        let folders = self.folders.iter().map(|path| (path, self.shared));
+        let mode = self.shared.map(|mode| mode & 0o666);
+        let files = self.files.iter().filter(|path| path.is_file()).map(|path| (path, mode));
+        for (path, mode) in folders.chain(files) {
+            match storage::hand_over(path, &self.git_dir, mode) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    tracing::warn!(path = %path.display(), %error, "owner and mode cannot be set; others may be kept out");
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+fn is_absent(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+}
