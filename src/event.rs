@@ -174,6 +174,13 @@ impl Event {
         &self.members
     }
 
+    /// Whether `other` has the same content: everything but `event_id` and `ts`, numbers digit by digit.
+    pub fn has_content_of(&self, other: &Event) -> bool {
+        let is_content = |(name, _): &(&String, &Value)| !["event_id", "ts"].contains(&name.as_str());
+        let (ours, theirs) = (self.members.iter(), other.members.iter());
+        ours.filter(is_content).eq(theirs.filter(is_content))
+    }
+
     /// Where a context repository keeps it, with `/`: `events/{feed_id}/{YYYY-MM-DD}/{event_id}.json`.
     pub fn path(&self, layout: Layout) -> String {
         let at = self.ts.to_zoned(TimeZone::UTC);
