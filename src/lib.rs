@@ -37,7 +37,7 @@
 //! by_refspec driver of one push, as `git push` makes it: run, driver, tracking (remote-tracking refs)
 //! events     driver of the context repository: source (relay followed by sse and page, lines of standard input), inbox and
 //!            batch, context (commit, held, instance), branch, work_tree, replace (how it lands), folder and trees (edited
-//!            in memory), new_pack and packs, replay, publish, refused, pusher and pace, lock_file, settings, target, run
+//!            in memory), new_pack and packs, replay, unpushable, publish, refused, pusher and pace, lock_file, settings, target, run
 //! hook       pre_receive (intent, or rejection), guard (append-only), post_receive (entries), chained, input, head, objects,
 //!            push (identity, meta), large_blobs, account (log, words to the pusher), install, durability (core.fsync)
 //!

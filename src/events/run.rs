@@ -23,6 +23,7 @@ use super::{
     lock_file,
     pace::Pace,
     pusher::{Attempt, Pusher},
+    refused,
     settings::{Settings, Source},
     source::{
         Arrival, Mark, lines,
@@ -391,6 +392,14 @@ fn start_pusher(settings: &Settings, context: &Context, environment: &SharedEnvi
             tracing::warn!(
                 "the remote has another content for {}: it stands there, ours is kept aside",
                 refusal.path
+            );
+        }
+        for event in &published.left_out {
+            tracing::warn!(
+                "{} is not pushed: git takes the name of its folder for its own, so servers refuse it; the commits were made \
+                 again without it, and it is kept in {}",
+                event.path,
+                refused::FILE
             );
         }
         if published.events > 0 {
