@@ -378,6 +378,7 @@ fn what_is_no_json_is_kept_and_blanked_and_the_rest_is_left() {
             Repair::Quarantined { length, .. } => (*length, "cut off"),
             Repair::Blanked { length, .. } => (*length, "blanked"),
             Repair::Completed => (0, "completed"),
+            Repair::Renewed { .. } => (0, "renewed"),
         })
         .collect();
     let expected = [(19, "cut off"), (15, "blanked"), (5000, "blanked"), (6, "cut off")];

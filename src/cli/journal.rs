@@ -8,7 +8,7 @@ use super::report::{Exit, Failure};
 use crate::{
     clock::SystemClock,
     config::Config,
-    journal::{Backlog, Entry, Located, Status, Writer, visit},
+    journal::{Backlog, Entry, Located, MAX_PROBLEMS, Status, Writer, visit},
     storage::Disk,
 };
 
@@ -41,7 +41,7 @@ enum Action {
     },
     /// Read everything, and tell what is wrong; exits 1 if something is
     Verify,
-    /// Repair what a crash left: torn tails, lines that are no JSON
+    /// Repair what a crash left: torn tails, lines that are no JSON, ids that cannot have been given
     Repair,
     /// Make failed or skipped entries pending again
     Retry {
@@ -134,13 +134,20 @@ impl Journal {
     }
 
     fn repair(&self) -> Result<Exit, Failure> {
-        let tail = self.writer.repair()?;
-        let backlog = Backlog::load_whole(&Disk, &self.git_dir).map_err(unreadable)?;
-        let mended = self.writer.mend(&backlog.problems)?;
-        for repair in tail.into_iter().chain(mended) {
+        if let Some(repair) = self.writer.repair()? {
             println!("{repair}");
         }
-        self.verify()
+        loop {
+            // A backlog keeps the first problems only: what is repaired makes room for the next ones.
+            let backlog = Backlog::load_whole(&Disk, &self.git_dir).map_err(unreadable)?;
+            let mended = self.writer.mend(&backlog.problems)?;
+            for repair in &mended {
+                println!("{repair}");
+            }
+            if mended.is_empty() || backlog.problem_count <= MAX_PROBLEMS as u64 {
+                return self.verify();
+            }
+        }
     }
 
     fn retry(&self, ids: &[Ulid]) -> Result<Exit, Failure> {
