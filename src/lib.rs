@@ -54,7 +54,7 @@
 //! storage    the only place that fsyncs, locks, renames
 //! config     git config [stargate] -> one Config
 //! append_only  PURE: paths; compare (two trees), renames, history (which commits are new), range, schema
-//! ref_update, ref_pattern, event, clock, retry    values and policies that everything may use
+//! ref_update, ref_pattern, event, odd_name, clock, retry    values and policies that everything may use
 //! ```
 //!
 //! # What is nowhere to be found
@@ -86,6 +86,7 @@ pub mod append_only;
 pub mod clock;
 pub mod config;
 pub mod event;
+pub mod odd_name;
 pub mod ref_pattern;
 pub mod ref_update;
 pub mod retry;

@@ -14,7 +14,7 @@ const FLOORS: &[&[&str]] = &[
     &["push"],
     &["storage", "config"],
     &["append_only"],
-    &["ref_update", "ref_pattern", "event", "retry", "clock"],
+    &["ref_update", "ref_pattern", "event", "odd_name", "retry", "clock"],
 ];
 
 /// Rooms that decide and never act: what they may not name.

@@ -426,7 +426,7 @@ fn what_is_remembered_of_a_line_is_of_that_line_and_counts_once() {
     let id = |last: char| {
         String::from_utf8(line.clone())
             .unwrap()
-            .replace(&line_id(&line), &format!("7{last:Z<25}"))
+            .replace(&line_id(&line), &format!("{}{last:Z<16}", &line_id(&line)[..10]))
     };
     journal.add_raw(
         &journal.path(),

@@ -1,7 +1,7 @@
 //! `stargate-mirror doctor`: is everything in place that a push needs on its way to the mirror?
 use std::path::{Path, PathBuf};
 
-use bstr::BStr;
+use bstr::{BStr, BString, ByteSlice};
 use serde::Serialize;
 
 use super::{
@@ -12,6 +12,7 @@ use crate::{
     config::Config,
     hook::{durability, install},
     journal::{self, Backlog},
+    odd_name,
     push::Connection,
     storage::Disk,
     transport::{Remote, Settings, resolve},
@@ -42,6 +43,9 @@ pub struct Args {
     #[arg(long)]
     json: bool,
 }
+
+/// So many odd ref names are told.
+const MAX_NAMES: usize = 10;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -80,6 +84,7 @@ pub fn main(args: &Args) -> Result<Exit, Failure> {
     checks.extend(hooks(&git_dir));
     checks.push(durable(&git_dir));
     checks.extend(journal(&git_dir));
+    checks.extend(odd_ref_names(&repository));
     checks.push(mirror(args, &config, &repository));
     let diagnosis = Diagnosis { checks };
     match args.json {
@@ -203,6 +208,38 @@ fn journal(git_dir: &Path) -> Vec<Check> {
         }
     });
     checks
+}
+
+/// Ref names that a person, or a file system, takes for another one.
+fn odd_ref_names(repository: &gix::Repository) -> Option<Check> {
+    let names = match ref_names(repository) {
+        Ok(names) => names,
+        Err(why) => return Some(Check::new("ref names", Verdict::Problem, format!("the refs cannot be read: {why}"))),
+    };
+    let found = odd_name::find(names.iter().map(|name| name.as_ref()));
+    if found.is_empty() {
+        return None;
+    }
+    let told = found.iter().take(MAX_NAMES).map(|(name, oddity)| {
+        let name = name.to_str_lossy();
+        format!("{} {oddity}", name.escape_debug())
+    });
+    let more = match found.len().saturating_sub(MAX_NAMES) {
+        0 => String::new(),
+        more => format!("; and {more} more"),
+    };
+    let found = format!("{}{more}", told.collect::<Vec<_>>().join("; "));
+    Some(Check::new("ref names", Verdict::Warning, found).hint("they are mirrored as they are; rename one of two that look alike"))
+}
+
+fn ref_names(repository: &gix::Repository) -> Result<Vec<BString>, String> {
+    let platform = repository.references().map_err(|error| error.to_string())?;
+    let refs = platform.all().map_err(|error| error.to_string())?;
+    refs.map(|found| match found {
+        Ok(found) => Ok(found.name().as_bstr().to_owned()),
+        Err(error) => Err(error.to_string()),
+    })
+    .collect()
 }
 
 fn mirror(args: &Args, config: &Config, repository: &gix::Repository) -> Check {
