@@ -5,12 +5,7 @@ use std::fmt;
 use bstr::{BStr, BString, ByteSlice};
 
 /// Code points that change the direction of text: the property `Bidi_Control` (Unicode 16.0, `PropList.txt`).
-const BIDI: &[(u32, u32)] = &[
-    (0x061c, 0x061c),
-    (0x200e, 0x200f),
-    (0x202a, 0x202e),
-    (0x2066, 0x2069),
-];
+const BIDI: &[(u32, u32)] = &[(0x061c, 0x061c), (0x200e, 0x200f), (0x202a, 0x202e), (0x2066, 0x2069)];
 /// Code points that show nothing: the property `Default_Ignorable_Code_Point` (Unicode 16.0, `DerivedCoreProperties.txt`).
 const INVISIBLE: &[(u32, u32)] = &[
     (0x00ad, 0x00ad),
@@ -132,7 +127,14 @@ mod tests {
     #[test]
     fn a_name_is_odd_by_case_in_any_of_its_parts_and_once() {
         assert_eq!(
-            told(&["refs/kv/main", "refs/KV/main", "refs/KV/other", "refs/kv/MAIN", "refs/kv/Straße", "refs/kv/STRASSE"]),
+            told(&[
+                "refs/kv/main",
+                "refs/KV/main",
+                "refs/KV/other",
+                "refs/kv/MAIN",
+                "refs/kv/Straße",
+                "refs/kv/STRASSE"
+            ]),
             [
                 "refs/KV differs only in case from refs/kv",
                 "refs/kv/MAIN differs only in case from refs/kv/main",
@@ -145,7 +147,12 @@ mod tests {
     #[test]
     fn what_nobody_sees_is_told_by_its_number() {
         assert_eq!(
-            told(&["refs/kv/\u{202e}niam", "refs/kv/ma\u{200b}in", "refs/kv/\u{2066}x\u{200b}", "refs/kv/grüße"]),
+            told(&[
+                "refs/kv/\u{202e}niam",
+                "refs/kv/ma\u{200b}in",
+                "refs/kv/\u{2066}x\u{200b}",
+                "refs/kv/grüße"
+            ]),
             [
                 "refs/kv/\u{202e}niam has the bidirectional control U+202E",
                 "refs/kv/ma\u{200b}in has the invisible character U+200B",

@@ -604,7 +604,10 @@ fn commit_as_before(here: &Path, feed: &str, id: &str, removed: &[&str]) -> Stri
     let file = file.replace("\"feed_id\": \"f\"", &format!("\"feed_id\": \"{feed}\""));
     let blob = git::git_with_input(here, &["hash-object", "-w", "--stdin"], file.as_bytes());
     git(here, &["read-tree", "main"]);
-    git(here, &["update-index", "--add", "--cacheinfo", &format!("100644,{blob},{path}")]);
+    git(
+        here,
+        &["update-index", "--add", "--cacheinfo", &format!("100644,{blob},{path}")],
+    );
     for path in removed {
         let gone = format!("0 {}\t{path}\n", "0".repeat(40));
         git::git_with_input(here, &["update-index", "--index-info"], gone.as_bytes());
@@ -641,7 +644,10 @@ fn a_feed_with_a_name_of_git_does_not_stop_the_repository() {
         let shadowed = commit_as_before(&here, ".GITattributes", &format!("x-{round}"), &[&forbidden]);
         let context = context(&here, true);
         commit(&context, "f", &[&format!("last-{round}")]);
-        let sent = git::command(&here).args(["push", "--quiet", &url, "main"]).output().expect("git");
+        let sent = git::command(&here)
+            .args(["push", "--quiet", &url, "main"])
+            .output()
+            .expect("git");
         let said = String::from_utf8_lossy(&sent.stderr).into_owned();
         assert!(!sent.status.success() && said.contains("gitmodules"), "{said}");
 
@@ -652,7 +658,10 @@ fn a_feed_with_a_name_of_git_does_not_stop_the_repository() {
         let kept = fs::read_to_string(here.join(refused::FILE)).expect("what was left out");
         assert!(kept.contains(&forbidden) && kept.contains(&shadowed), "{kept}");
         is_sound(&mirror.path(NAME));
-        assert_eq!(tip(mirror.path(NAME).to_str().expect("a path")), tip(here.to_str().expect("a path")));
+        assert_eq!(
+            tip(mirror.path(NAME).to_str().expect("a path")),
+            tip(here.to_str().expect("a path"))
+        );
     }
     let expected = ["first-1", "first-2", "last-1", "last-2"].map(|id| format!("events/f/2026-01-10/{id}.json"));
     assert_eq!(events(&mirror.path(NAME)), expected);
@@ -681,7 +690,10 @@ fn commits_of_others_and_a_feed_with_a_name_of_git_go_together() {
     let context = context(&here, true);
     commit(&context, "f", &["e-2"]);
     let published = publish(&context, &url).expect("published");
-    assert_eq!((published.events, published.left_out.len(), published.replayed), (1, 1, 1));
+    assert_eq!(
+        (published.events, published.left_out.len(), published.replayed),
+        (1, 1, 1)
+    );
     assert_eq!(events(&here).len(), 2);
     assert_eq!(tip(theirs), tip(here.to_str().expect("a path")));
     is_sound(&mirror.path(NAME));

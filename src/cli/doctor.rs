@@ -214,7 +214,13 @@ fn journal(git_dir: &Path) -> Vec<Check> {
 fn odd_ref_names(repository: &gix::Repository) -> Option<Check> {
     let names = match ref_names(repository) {
         Ok(names) => names,
-        Err(why) => return Some(Check::new("ref names", Verdict::Problem, format!("the refs cannot be read: {why}"))),
+        Err(why) => {
+            return Some(Check::new(
+                "ref names",
+                Verdict::Problem,
+                format!("the refs cannot be read: {why}"),
+            ));
+        }
     };
     let found = odd_name::find(names.iter().map(|name| name.as_ref()));
     if found.is_empty() {
@@ -229,7 +235,10 @@ fn odd_ref_names(repository: &gix::Repository) -> Option<Check> {
         more => format!("; and {more} more"),
     };
     let found = format!("{}{more}", told.collect::<Vec<_>>().join("; "));
-    Some(Check::new("ref names", Verdict::Warning, found).hint("they are mirrored as they are; rename one of two that look alike"))
+    Some(
+        Check::new("ref names", Verdict::Warning, found)
+            .hint("they are mirrored as they are; rename one of two that look alike"),
+    )
 }
 
 fn ref_names(repository: &gix::Repository) -> Result<Vec<BString>, String> {

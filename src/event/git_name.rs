@@ -26,7 +26,10 @@ pub fn is_of_git(name: &BStr) -> bool {
         checked,
         Err(component::Error::DotGitDir | component::Error::SymlinkedGitModules)
     );
-    is_known || FILES.iter().any(|(file, short)| is_on_hfs(name, file) || is_on_ntfs(name, file, short))
+    is_known
+        || FILES
+            .iter()
+            .any(|(file, short)| is_on_hfs(name, file) || is_on_ntfs(name, file, short))
 }
 
 /// Whether HFS+ takes `name` for `.file`.
@@ -80,17 +83,57 @@ mod tests {
     #[test]
     fn names_of_git_are_known_in_every_disguise() {
         for name in [
-            ".git", ".GIT", "git~1", ".gitmodules", ".GITMODULES", "gitmod~1", "GITMOD~4", "gi7eba~1", "~1000000",
-            ".gitattributes", ".GitAttributes . ", "gitatt~2", "gi7d29~9", "GI7D2~10", "gi7d~123", ".gitignore",
-            ".git\u{200c}ignore", "\u{feff}.GITIGNORE\u{202e}", "gitign~3", "gi250a~1..", ".mailmap", ".mailmap:x",
-            "mailma~1", "MABA30~1", ".gitignore::$DATA",
+            ".git",
+            ".GIT",
+            "git~1",
+            ".gitmodules",
+            ".GITMODULES",
+            "gitmod~1",
+            "GITMOD~4",
+            "gi7eba~1",
+            "~1000000",
+            ".gitattributes",
+            ".GitAttributes . ",
+            "gitatt~2",
+            "gi7d29~9",
+            "GI7D2~10",
+            "gi7d~123",
+            ".gitignore",
+            ".git\u{200c}ignore",
+            "\u{feff}.GITIGNORE\u{202e}",
+            "gitign~3",
+            "gi250a~1..",
+            ".mailmap",
+            ".mailmap:x",
+            "mailma~1",
+            "MABA30~1",
+            ".gitignore::$DATA",
         ] {
             assert!(is_of_git(name.into()), "{name:?}");
         }
         for name in [
-            "", ".", "git", "gitmodules", ".gitmodule", ".gitmodules.json", ".gitkeep", "gitmod~5", "gitmod~0", "gitmod~1x",
-            "gi7d29~", "gi7d29~0", "gi7d29x~1", "gi7d30~1", "~0000000", "~100000", "mailmap", "mailma~", ".mailmaps",
-            "a.gitignore", ".gitignore\u{200b}", ". gitignore",
+            "",
+            ".",
+            "git",
+            "gitmodules",
+            ".gitmodule",
+            ".gitmodules.json",
+            ".gitkeep",
+            "gitmod~5",
+            "gitmod~0",
+            "gitmod~1x",
+            "gi7d29~",
+            "gi7d29~0",
+            "gi7d29x~1",
+            "gi7d30~1",
+            "~0000000",
+            "~100000",
+            "mailmap",
+            "mailma~",
+            ".mailmaps",
+            "a.gitignore",
+            ".gitignore\u{200b}",
+            ". gitignore",
         ] {
             assert!(!is_of_git(name.into()), "{name:?}");
         }

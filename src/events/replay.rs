@@ -332,9 +332,8 @@ fn told(paths: &[BString]) -> String {
 /// The newest commits that both have.
 pub(super) fn bases(objects: Objects<'_>, ours: ObjectId, theirs: ObjectId) -> Result<HashSet<ObjectId>, Error> {
     let bases = objects.0.merge_bases_many(ours, &[theirs]);
-    let bases = bases.map_err(|error| {
-        Error::failed("read the history of", objects.0.git_dir(), push::causes(&error))
-    })?;
+    let bases =
+        bases.map_err(|error| Error::failed("read the history of", objects.0.git_dir(), push::causes(&error)))?;
     Ok(bases.into_iter().map(gix::Id::detach).collect())
 }
 
@@ -385,12 +384,21 @@ fn made_by_init(objects: Objects<'_>, root: ObjectId, theirs: ObjectId) -> Resul
         Err(Error::refused(what)
             .with_hint("use a remote without any commit (no README, no licence), or another branch (GITHUB_BRANCH)"))
     };
-    if init::check_manifest(objects, theirs).is_err() {
+    if !is_context(objects, theirs)? {
         return unrelated("the remote is no context repository");
     }
     let first = difference::between(objects, None, Some(objects.tree_of(root)?))?;
-    match init::check_manifest(objects, root).is_err() || first.iter().any(Change::adds_event) {
-        true => unrelated("this one has events in its first commit"),
-        false => Ok(()),
+    if !is_context(objects, root)? || first.iter().any(Change::adds_event) {
+        return unrelated("this one has events in its first commit");
+    }
+    Ok(())
+}
+
+/// Whether a commit is one of a context repository; one that cannot be read is not known to be none.
+fn is_context(objects: Objects<'_>, commit: ObjectId) -> Result<bool, Error> {
+    match init::check_manifest(objects, commit) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == Kind::Refused => Ok(false),
+        Err(error) => Err(error),
     }
 }

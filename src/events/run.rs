@@ -325,10 +325,18 @@ impl Run<'_> {
         }
         if ended == Ended::OfItself {
             let results = sources.into_iter().map(JoinHandle::join);
-            self.summary.failures = results.filter_map(|result| result.ok()?.err()).collect();
+            self.summary.failures = results.filter_map(|result| failure_of(result).err()).collect();
         }
         self.summary
     }
+}
+
+/// What a source came to. One that panicked has not given everything.
+fn failure_of(ended: thread::Result<Result<(), push::Error>>) -> Result<(), push::Error> {
+    ended.unwrap_or_else(|_| {
+        let what = "a source of events ended by a defect of this program: not everything was read";
+        Err(push::Error::new(Outcome::Transient, what))
+    })
 }
 
 /// How often it is tried to commit where nobody waits for more.
@@ -445,5 +453,17 @@ fn tell(settings: &Settings, relay: Option<&(Web, &[String])>, target: &Result<T
         }
         Ok(_) => {}
         Err(why) => tracing::info!("local-only: {why}; nothing is pushed"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_that_panicked_is_a_failure() {
+        assert!(failure_of(Ok(Ok(()))).is_ok());
+        let error = failure_of(Err(Box::new("a panic"))).expect_err("a failure");
+        assert!(error.to_string().contains("not everything was read"), "{error}");
     }
 }

@@ -118,7 +118,9 @@ mod tests {
     #[test]
     fn ids_go_on_where_the_clock_went_back() {
         // Written in year 60 by a clock that was wrong, and from then on in year 50.
-        let entries: Vec<_> = (0..5).map(|step| entry(60, step, if step == 0 { 60 } else { 50 })).collect();
+        let entries: Vec<_> = (0..5)
+            .map(|step| entry(60, step, if step == 0 { 60 } else { 50 }))
+            .collect();
         assert_eq!(judged(None, &entries), [true; 5]);
         assert_eq!(greatest_of_last(&entries), Some(entries[4].entry_id));
         // What began it is gone: behind the segment's name, and behind nothing.

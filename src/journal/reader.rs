@@ -66,7 +66,10 @@ impl fmt::Display for Problem {
                 write!(f, "another entry with the entry_id {id} at offset {offset}: both count")
             }
             ProblemKind::IncredibleId(id) => {
-                write!(f, "entry at offset {offset} with the entry_id {id}, which is far ahead of its timestamp: forged or damaged")
+                write!(
+                    f,
+                    "entry at offset {offset} with the entry_id {id}, which is far ahead of its timestamp: forged or damaged"
+                )
             }
         }?;
         match self.segment {

@@ -58,7 +58,10 @@ impl fmt::Display for Repair {
                 "{length} bytes that were no entry went to {FOLDER}/{QUARANTINE}/{name}, and are blank now"
             ),
             Repair::Renewed { name, id, renewed } => {
-                write!(f, "the entry {id}, whose id cannot have been given, went to {FOLDER}/{QUARANTINE}/{name}")?;
+                write!(
+                    f,
+                    "the entry {id}, whose id cannot have been given, went to {FOLDER}/{QUARANTINE}/{name}"
+                )?;
                 match renewed {
                     Some(renewed) => write!(f, "; its update is the entry {renewed} now"),
                     None => write!(f, "; it was settled"),

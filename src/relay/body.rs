@@ -174,7 +174,9 @@ impl Intake<'_> {
         let mut pace = Pace::of(self.room.patience);
         loop {
             let asked = Instant::now();
-            let frame = timeout(pace.left(), body.frame()).await.map_err(|_| pace.refusal(self.room))?;
+            let frame = timeout(pace.left(), body.frame())
+                .await
+                .map_err(|_| pace.refusal(self.room))?;
             let Some(frame) = frame else { break };
             let frame = frame.map_err(|_| Refused::new(StatusCode::BAD_REQUEST, "the body ended before its end"))?;
             // Trailers say nothing here.
@@ -309,7 +311,9 @@ mod tests {
             }
             assert!(room.enlarge(&mut small, SHARE + 1).await.is_err());
             lanes.pop();
-            room.enlarge(&mut small, SHARE + 1).await.expect("the lane that is free");
+            room.enlarge(&mut small, SHARE + 1)
+                .await
+                .expect("the lane that is free");
         });
     }
 

@@ -196,7 +196,11 @@ async fn post_event(
         Err(refusal) => return Err(refusal.into()),
     };
     // What is stored may be longer than what was sent.
-    let place = if text.len() <= sent { body.place } else { app.pages.place(text.len()).await? };
+    let place = if text.len() <= sent {
+        body.place
+    } else {
+        app.pages.place(text.len()).await?
+    };
     Ok(json_text(status, place.hold(text)))
 }
 

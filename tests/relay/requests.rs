@@ -88,7 +88,10 @@ fn the_same_event_again_is_stored_once_by_its_id_and_by_its_origin() {
     assert_eq!(refused.json["stored"], first.json);
     until("the refusal is logged", || relay.said().contains("e-2"));
     let said = relay.said();
-    assert!(said.contains("has this source.source_msg_id, and other content"), "{said}");
+    assert!(
+        said.contains("has this source.source_msg_id, and other content"),
+        "{said}"
+    );
 
     // Another platform, and another feed.
     other["source"]["platform"] = "elsewhere".into();
@@ -394,7 +397,10 @@ fn of_different_events_at_the_same_moment_from_one_source_one_is_stored_and_nobo
             })
         };
         let posting: Vec<_> = (0..24).map(post).collect();
-        posting.into_iter().map(|posted| posted.join().expect("an answer")).collect()
+        posting
+            .into_iter()
+            .map(|posted| posted.join().expect("an answer"))
+            .collect()
     });
     let stored = relay.client().all("f");
     assert_eq!(stored.len(), 1);
