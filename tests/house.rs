@@ -158,6 +158,7 @@ fn the_hook_reaches_no_network_code() {
         "config",
         "append_only",
         "event",
+        "odd_name",
         "clock",
         "ref_update",
         "ref_pattern",
