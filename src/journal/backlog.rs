@@ -210,8 +210,10 @@ impl Backlog {
     /// Takes what was found in the line at `offset`, and notes whether that is to be looked at again. If it is, then all of
     /// it is: also a settled entry behind NUL bytes.
     fn take(&mut self, offset: u64, items: Vec<Item>, is_incredible: impl FnMut(&Entry) -> bool, scan: &mut FileScan) {
-        let entries = items.iter().filter_map(entry).map(|located| &located.entry);
-        let incredible = entries.map(is_incredible).any(|incredible| incredible);
+        let incredible = items
+            .iter()
+            .filter_map(entry)
+            .any(|located| is_incredible(&located.entry));
         if incredible {
             scan.incredible.push(offset);
         }

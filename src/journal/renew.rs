@@ -1,5 +1,5 @@
 //! Repair of an entry whose id is not credible: its update is kept under a new id.
-use std::{io, path::PathBuf};
+use std::{io, path::Path};
 
 use ulid::Ulid;
 
@@ -38,7 +38,7 @@ impl<S: Storage, C: Clock> Writer<S, C> {
     }
 
     /// The entry that is still there with this id, once its line is in quarantine.
-    fn keep_incredible(&self, path: &PathBuf, offset: u64, id: Ulid, name: Ulid) -> Result<Option<Entry>, WriteError> {
+    fn keep_incredible(&self, path: &Path, offset: u64, id: Ulid, name: Ulid) -> Result<Option<Entry>, WriteError> {
         let file = self.lock(path, |path| self.storage.open_overwrite(path))?;
         let Some((entry, bytes)) = self.on("read", path, self.incredible_at(&file, offset, id))? else {
             return Ok(None);

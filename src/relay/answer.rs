@@ -19,7 +19,7 @@ pub struct Refused {
     errors: Vec<Problem>,
     header: Option<(HeaderName, HeaderValue)>,
     /// The event that stands in the way.
-    stored: Option<Accepted>,
+    stored: Option<Box<Accepted>>,
 }
 
 impl Refused {
@@ -88,7 +88,7 @@ impl From<Refusal> for Refused {
             Refusal::UnknownFeed => Refused::of(StatusCode::NOT_FOUND, "feed_id", told),
             Refusal::Conflict { by, stored } => {
                 let mut refused = Refused::of(StatusCode::CONFLICT, by.field(), told);
-                refused.stored = Some(stored);
+                refused.stored = Some(Box::new(stored));
                 refused
             }
             Refusal::TooManyFeeds | Refusal::NotStored(_) => Refused::new(StatusCode::INSUFFICIENT_STORAGE, told),
