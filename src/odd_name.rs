@@ -120,7 +120,7 @@ mod tests {
     use super::*;
 
     fn told(names: &[&str]) -> Vec<String> {
-        let found = find(names.iter().map(|name| BStr::new(name)));
+        let found = find(names.iter().map(BStr::new));
         found.iter().map(|(name, oddity)| format!("{name} {oddity}")).collect()
     }
 
@@ -175,7 +175,7 @@ mod tests {
 
         #[test]
         fn what_is_found_is_what_a_comparison_of_all_pairs_finds(names in prop::collection::vec("[aAbB](/[aA])?", 0..8)) {
-            let found = find(names.iter().map(|name| BStr::new(name)));
+            let found = find(names.iter().map(BStr::new));
             let mut parts: Vec<&str> = Vec::new();
             for name in &names {
                 for end in name.find('/').into_iter().chain([name.len()]) {

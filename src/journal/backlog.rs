@@ -209,7 +209,13 @@ impl Backlog {
 
     /// Takes what was found in the line at `offset`, and notes whether that is to be looked at again. If it is, then all of
     /// it is: also a settled entry behind NUL bytes.
-    fn take(&mut self, offset: u64, items: Vec<Item>, is_incredible: impl FnMut(&Entry) -> bool, scan: &mut FileScan) {
+    fn take(
+        &mut self,
+        offset: u64,
+        items: Vec<Item>,
+        mut is_incredible: impl FnMut(&Entry) -> bool,
+        scan: &mut FileScan,
+    ) {
         let incredible = items
             .iter()
             .filter_map(entry)
