@@ -149,22 +149,12 @@ pub fn has_section(git_dir: &Path) -> Result<bool, gix::Error> {
     Ok(sections.any(|section| matches!(section.meta().source, Source::Local | Source::Worktree)))
 }
 
-/// The mode that git would give to a folder of 0755 in a repository that is shared (git-config, `core.sharedRepository`);
-/// none when it is not, or what is configured cannot be understood.
+/// The mode that git would give to a folder of 0755 in a repository that is shared (`core.sharedRepository`); none when it
+/// is not, or what is configured cannot be understood.
 pub fn shared_folder_mode(file: &gix::config::File) -> Option<u32> {
     const KEY: &str = "core.sharedRepository";
-    let (group, everybody) = (0o660, 0o664);
-    let value = file.string(KEY).unwrap_or_default().to_str_lossy().to_ascii_lowercase();
-    let added = match (value.as_str(), u32::from_str_radix(&value, 8)) {
-        ("group", _) | (_, Ok(1)) => 0o644 | group,
-        ("all" | "world" | "everybody", _) | (_, Ok(2)) => 0o644 | everybody,
-        (_, Ok(exact)) if exact & 0o600 == 0o600 => exact & 0o666,
-        (_, Err(_)) if file.boolean(KEY).ok().flatten() == Some(true) => 0o644 | group,
-        _ => return None,
-    };
-    let setgid = if added & 0o060 == 0 { 0 } else { 0o2000 };
-    // Who may read a folder may look into it.
-    Some(added | (added & 0o444) >> 2 | setgid)
+    let value = file.string(KEY).unwrap_or_default();
+    durable::storage::shared_folder_mode(&value.to_str_lossy(), matches!(file.boolean(KEY), Ok(Some(true))))
 }
 
 impl Config {

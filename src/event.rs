@@ -9,6 +9,7 @@
 //! `refs` may be absent. Members that are not named here are kept. Numbers are kept digit by digit. The ids become names
 //! of files and folders, on the machines of whoever clones the repository: [`check_name()`] says which ones are refused.
 //! Nothing else is read into an event: `payload` may be anything, but for [keys](PRIVATE) that the parser takes for its own.
+mod git_name;
 mod json;
 
 use std::fmt;
@@ -18,6 +19,7 @@ use gix::validate::path::component;
 use jiff::{Timestamp, tz::TimeZone};
 use serde_json::{Map, Value};
 
+pub use git_name::is_of_git;
 pub use json::{PRIVATE, read as read_json};
 
 /// The longest event, in bytes of JSON.
@@ -174,6 +176,13 @@ impl Event {
         &self.members
     }
 
+    /// Whether `other` has the same content: everything but `event_id` and `ts`, numbers digit by digit.
+    pub fn has_content_of(&self, other: &Event) -> bool {
+        let is_content = |(name, _): &(&String, &Value)| !["event_id", "ts"].contains(&name.as_str());
+        let (ours, theirs) = (self.members.iter(), other.members.iter());
+        ours.filter(is_content).eq(theirs.filter(is_content))
+    }
+
     /// Where a context repository keeps it, with `/`: `events/{feed_id}/{YYYY-MM-DD}/{event_id}.json`.
     pub fn path(&self, layout: Layout) -> String {
         let at = self.ts.to_zoned(TimeZone::UTC);
@@ -216,6 +225,7 @@ pub fn check_name(name: &str) -> Result<(), &'static str> {
         _ if name.contains(RESERVED) => Err(r#"has one of / \ < > : " | ? *"#),
         _ if name.ends_with(['.', ' ']) => Err("ends with a dot or a space"),
         _ if is_device(stem) => Err("is the name of a device"),
+        _ if is_of_git(name.into()) => Err("is a name that git takes for its own"),
         _ => match component(name.as_bytes().as_bstr(), None, ntfs_and_hfs) {
             Ok(_) => Ok(()),
             Err(_) => Err("is no plain name of a file"),
@@ -379,6 +389,11 @@ mod tests {
             ".GIT",
             ".Git ",
             "git~1",
+            ".gitmodules",
+            "GITMOD~1",
+            ".gitattributes",
+            ".git\u{200d}ignore",
+            ".mailmap",
             ".g\u{200c}it",
             "CON",
             "nul",

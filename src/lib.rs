@@ -49,7 +49,7 @@
 //! by_refspec driver of one push, as `git push` makes it: run, driver, tracking (remote-tracking refs)
 //! events     driver of the context repository: source (relay followed by sse and page, lines of standard input), inbox and
 //!            batch, context (commit, held, instance), branch, work_tree, replace (how it lands), folder and trees (edited
-//!            in memory), new_pack and packs, replay, publish, refused, pusher and pace, lock_file, settings, target, run
+//!            in memory), new_pack and packs, replay, unpushable, publish, refused, pusher and pace, lock_file, settings, target, run
 //! hook       pre_receive (intent, or rejection), guard (append-only), post_receive (entries), chained, input, head, objects,
 //!            push (identity, meta), large_blobs, account (log, words to the pusher), install, durability (core.fsync)
 //!
@@ -61,7 +61,7 @@
 //! refs       the local refs, one or all: an id, absent, or unreadable and why; loose, packed
 //! config     git config [stargate] -> one Config
 //! append_only  PURE: paths; compare (two trees), renames, history (which commits are new), range, schema
-//! ref_update, ref_pattern, event    values that everything may use
+//! ref_update, ref_pattern, event, odd_name    values that everything may use
 //! ```
 //!
 //! # What is nowhere to be found
@@ -90,5 +90,6 @@ pub mod refs;
 pub mod append_only;
 pub mod config;
 pub mod event;
+pub mod odd_name;
 pub mod ref_pattern;
 pub mod ref_update;

@@ -814,3 +814,72 @@ proptest! {
         prop_assert!(report["commits"].as_u64().unwrap() as usize >= commits.len());
     }
 }
+
+#[test]
+fn new_names_that_are_taken_for_others_are_told_and_break_the_rule_when_that_is_asked_for() {
+    let repository = Repository::new();
+    repository.write("events/Old/x.json", "x");
+    repository.write("events/old/x.json", "x");
+    repository.commit("odd before anybody looked");
+    repository.git(&["checkout", "-q", "-b", "work"]);
+    let hidden = "events/f/ev\u{202e}li.json";
+    for path in [
+        "events/F/c.json",
+        "events/f/A.json",
+        hidden,
+        "events/f/z\u{200b}.json",
+        "events/Old/y.json",
+        "Notes/n.txt",
+    ] {
+        repository.write(path, path);
+    }
+    repository.commit("work");
+    let report = repository.json(&["--base", "main"]);
+    assert_eq!(report["outcome"], "clean");
+    let odd: Vec<_> = report["odd_names"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|name| {
+            (
+                name["path"].as_str().expect("a path"),
+                name["oddity"].as_str().expect("a word"),
+            )
+        })
+        .collect();
+    let expected = [
+        ("events/F", "case"),
+        ("events/f/A.json", "case"),
+        (hidden, "bidirectional"),
+        ("events/f/z\u{200b}.json", "invisible"),
+    ];
+    assert_eq!(odd, expected);
+    let told = repository.check(&["--base", "main"]);
+    let lines = stdout(&told);
+    assert!(
+        lines.contains("warning: A  events/F  differs only in case from events/f\n"),
+        "{lines}"
+    );
+    assert!(
+        lines.contains("\\u{202e}li.json  has the bidirectional control U+202E\n"),
+        "{lines}"
+    );
+    assert!(lines.ends_with("kept\n"), "{lines}");
+    let annotations = stdout(&repository.check(&["--base", "main", "--format", "github"]));
+    assert!(
+        annotations.contains("::warning file=events/F,title=odd name::"),
+        "{annotations}"
+    );
+
+    let strict = repository.check(&["--base", "main", "--strict-names"]);
+    let lines = stdout(&strict);
+    assert_eq!(strict.status.code(), Some(1), "{lines}");
+    assert!(
+        lines.ends_with("4 odd names\n") && !lines.contains("warning: "),
+        "{lines}"
+    );
+    assert_eq!(
+        repository.json(&["--base", "work", "--strict-names"])["outcome"],
+        "clean"
+    );
+}

@@ -598,3 +598,105 @@ fn a_lost_repository_begins_anew_on_what_the_remote_has() {
     let location = Location::parse(url.as_str().into()).expect("a location");
     assert_eq!(location.to_string(), url);
 }
+
+/// Commits an event of a feed whose name is refused today, as an earlier version could. Gives its path.
+fn commit_as_before(here: &Path, feed: &str, id: &str, removed: &[&str]) -> String {
+    let path = format!("events/{feed}/2026-01-10/{id}.json");
+    let file = String::from_utf8(simple("f", id).to_file()).expect("text");
+    let file = file.replace("\"feed_id\": \"f\"", &format!("\"feed_id\": \"{feed}\""));
+    let blob = git::git_with_input(here, &["hash-object", "-w", "--stdin"], file.as_bytes());
+    git(here, &["read-tree", "main"]);
+    git(
+        here,
+        &["update-index", "--add", "--cacheinfo", &format!("100644,{blob},{path}")],
+    );
+    for path in removed {
+        let gone = format!("0 {}\t{path}\n", "0".repeat(40));
+        git::git_with_input(here, &["update-index", "--index-info"], gone.as_bytes());
+    }
+    let tree = git(here, &["write-tree"]);
+    let message = "Mirror: add 1 event(s)";
+    let commit = git(here, &["commit-tree", "-p", "main", "-m", message, &tree]);
+    git(here, &["update-ref", "refs/heads/main", &commit]);
+    path
+}
+
+/// A mirror that looks at what it is sent.
+fn strict_mirror() -> Mirror {
+    let mirror = Mirror::start();
+    mirror.create(NAME, Format::Sha1);
+    git(&mirror.path(NAME), &["config", "receive.fsckObjects", "true"]);
+    mirror
+}
+
+#[test]
+fn a_feed_with_a_name_of_git_does_not_stop_the_repository() {
+    let mirror = strict_mirror();
+    let folder = tempfile::tempdir().expect("a folder");
+    let here = folder.path().join("context");
+    let url = mirror.url(NAME);
+    // With a remote that is still empty, and with one that has commits.
+    for round in ["1", "2"] {
+        {
+            let context = context(&here, true);
+            commit(&context, "f", &[&format!("first-{round}")]);
+        }
+        let forbidden = commit_as_before(&here, ".gitmodules", &format!("e-{round}"), &[]);
+        // It is removed again by hand: that does not help, for its commit is still sent.
+        let shadowed = commit_as_before(&here, ".GITattributes", &format!("x-{round}"), &[&forbidden]);
+        let context = context(&here, true);
+        commit(&context, "f", &[&format!("last-{round}")]);
+        let sent = git::command(&here)
+            .args(["push", "--quiet", &url, "main"])
+            .output()
+            .expect("git");
+        let said = String::from_utf8_lossy(&sent.stderr).into_owned();
+        assert!(!sent.status.success() && said.contains("gitmodules"), "{said}");
+
+        let published = publish(&context, &url).expect("published");
+        let left_out: Vec<_> = published.left_out.iter().map(|event| event.path.as_str()).collect();
+        assert_eq!(left_out, [forbidden.as_str(), shadowed.as_str()]);
+        assert_eq!((published.events, published.refused), (2, Vec::new()));
+        let kept = fs::read_to_string(here.join(refused::FILE)).expect("what was left out");
+        assert!(kept.contains(&forbidden) && kept.contains(&shadowed), "{kept}");
+        is_sound(&mirror.path(NAME));
+        assert_eq!(
+            tip(mirror.path(NAME).to_str().expect("a path")),
+            tip(here.to_str().expect("a path"))
+        );
+    }
+    let expected = ["first-1", "first-2", "last-1", "last-2"].map(|id| format!("events/f/2026-01-10/{id}.json"));
+    assert_eq!(events(&mirror.path(NAME)), expected);
+    // Nothing of them is left, and nothing is made again.
+    let context = context(&here, true);
+    commit(&context, "f", &["e-9"]);
+    let published = publish(&context, &url).expect("published");
+    assert_eq!((published.events, published.left_out), (1, Vec::new()));
+}
+
+#[test]
+fn commits_of_others_and_a_feed_with_a_name_of_git_go_together() {
+    let mirror = strict_mirror();
+    let folder = tempfile::tempdir().expect("a folder");
+    let here = folder.path().join("context");
+    let url = mirror.url(NAME);
+    {
+        let context = context(&here, true);
+        commit(&context, "f", &["e-0"]);
+        publish(&context, &url).expect("published");
+    }
+    let theirs = mirror.path(NAME);
+    let theirs = theirs.to_str().expect("a path");
+    someone_commits(theirs, &[("README.md", Some("by hand"))]);
+    commit_as_before(&here, "gitmod~1", "e-1", &[]);
+    let context = context(&here, true);
+    commit(&context, "f", &["e-2"]);
+    let published = publish(&context, &url).expect("published");
+    assert_eq!(
+        (published.events, published.left_out.len(), published.replayed),
+        (1, 1, 1)
+    );
+    assert_eq!(events(&here).len(), 2);
+    assert_eq!(tip(theirs), tip(here.to_str().expect("a path")));
+    is_sound(&mirror.path(NAME));
+}

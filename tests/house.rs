@@ -14,7 +14,7 @@ const FLOORS: &[&[&str]] = &[
     &["refs"],
     &["config"],
     &["append_only"],
-    &["ref_update", "ref_pattern", "event"],
+    &["ref_update", "ref_pattern", "event", "odd_name"],
 ];
 
 /// Folders of what decides and never acts: what it may not name.
@@ -161,6 +161,7 @@ fn the_hook_reaches_no_network_code() {
         "config",
         "append_only",
         "event",
+        "odd_name",
         "ref_update",
         "ref_pattern",
     ];

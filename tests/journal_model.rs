@@ -20,8 +20,9 @@ use proptest::{
     test_runner::{Config, FileFailurePersistence},
 };
 use proptest_state_machine::{ReferenceStateMachine, StateMachineTest, prop_state_machine};
-use stargate_mirror::journal::{Backlog, Counts, Located, Status, Writer, file_in, path_in, visit};
+use stargate_mirror::journal::{Backlog, Counts, Entry, Located, Status, Writer, encode, file_in, path_in, visit};
 use support::faulty::{clock, draft};
+use ulid::Ulid;
 
 const RETENTION: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// A few names of this length make a scan worth remembering, in bytes.
@@ -43,6 +44,8 @@ enum Step {
     AppendBehindNuls,
     /// Bytes at the end, by a writer who is none.
     Garbage(Garbage),
+    /// A settled entry with the greatest id of all, by somebody who makes it up.
+    Forge,
     /// The last entry loses its line feed.
     LoseLineFeed,
     /// The last entry, which nobody has settled, loses its second half.
@@ -107,6 +110,8 @@ struct Model {
     corrupt: u64,
     /// Lines that are JSON, and no entry.
     other: u64,
+    /// Entries with an id that cannot have been given.
+    forged: u64,
     /// Whether there is a journal.
     exists: bool,
 }
@@ -123,14 +128,14 @@ impl Model {
         let count = |status| self.seen(status).len() as u64;
         Counts {
             pending: count(Status::Pending),
-            done: count(Status::Done),
+            done: count(Status::Done) + self.forged,
             failed: count(Status::Failed),
             skipped: count(Status::Skipped),
         }
     }
 
     fn problems(&self) -> u64 {
-        self.corrupt + self.other + u64::from(self.tail != Tail::Complete)
+        self.corrupt + self.other + self.forged + u64::from(self.tail != Tail::Complete)
     }
 
     fn settle(&mut self, numbers: &[usize], status: Status) {
@@ -165,6 +170,7 @@ impl ReferenceStateMachine for Model {
             last: None,
             corrupt: 0,
             other: 0,
+            forged: 0,
             exists: false,
         };
         Just(empty).boxed()
@@ -177,6 +183,7 @@ impl ReferenceStateMachine for Model {
             2 => Just(Step::Recover),
             3 => Just(Step::Maintain),
             1 => Just(Step::AppendBehindNuls),
+            1 => Just(Step::Forge),
             1 => Just(Step::LoseLineFeed),
             1 => Just(Step::LoseHalf),
             3 => select(&Garbage::ALL[..]).prop_map(Step::Garbage),
@@ -206,7 +213,7 @@ impl ReferenceStateMachine for Model {
             Step::Settle(numbers, _) => numbers.iter().all(|number| is(number, Status::Pending)),
             Step::Mix(number) => is(number, Status::Pending),
             Step::Retry(number) => is(number, Status::Failed),
-            Step::AppendBehindNuls => model.exists && model.tail == Tail::Complete,
+            Step::AppendBehindNuls | Step::Forge => model.exists && model.tail == Tail::Complete,
             Step::LoseLineFeed => model.tail == Tail::Complete && model.last.is_some(),
             // What is settled was durable before.
             Step::LoseHalf => model.tail == Tail::Complete && model.last.is_some_and(|last| is(&last, Status::Pending)),
@@ -230,7 +237,11 @@ impl ReferenceStateMachine for Model {
             Step::Settle(numbers, status) => model.settle(numbers, *status),
             Step::Retry(number) => model.settle(&[*number], Status::Pending),
             Step::Rotate => (model.tail, model.last) = (Tail::Complete, None),
-            Step::Recover => (model.tail, model.corrupt) = (Tail::Complete, 0),
+            Step::Recover => (model.tail, model.corrupt, model.forged) = (Tail::Complete, 0, 0),
+            Step::Forge => {
+                model.forged += 1;
+                model.last = None;
+            }
             Step::Maintain | Step::Mix(_) => {}
             Step::Garbage(garbage) => model.spoil(*garbage),
             Step::LoseLineFeed => model.tail = Tail::Unfinished(model.last.expect("an entry")),
@@ -308,6 +319,15 @@ impl Journal {
         file.write_all(bytes).expect("room");
     }
 
+    fn forge(&self) {
+        let forged = Entry {
+            status: Status::Done,
+            ..draft("1000000/n").entry(Ulid::max(), clock().now())
+        };
+        let length = fs::metadata(self.path()).expect("a journal").len();
+        self.spoil(&encode(&forged, length));
+    }
+
     fn mix(&self, number: usize) {
         let place = &self.entries(&[number])[0].place;
         let path = file_in(self.folder.path(), place.segment);
@@ -366,6 +386,7 @@ impl StateMachineTest for Journal {
             Step::Recover => journal.recover(),
             Step::Maintain => drop(writer.maintain(&journal.load(), RETENTION).expect("a journal")),
             Step::Garbage(garbage) => journal.spoil(garbage.bytes()),
+            Step::Forge => journal.forge(),
             Step::LoseLineFeed => journal.cut(1),
             Step::LoseHalf => journal.cut(journal.length_of_last_line() / 2),
             Step::Mix(number) => journal.mix(number),

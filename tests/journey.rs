@@ -844,6 +844,21 @@ fn doctor_says_what_is_missing_and_what_is_well() {
     stargate.configure("stargate.remote", &mirror.url("o/r.git"));
     let well = nothing_yet.map(|(check, _)| (check, "ok"));
     assert_eq!(doctor(&[]), (0, verdicts(&well)));
+    let client = stargate.client("first");
+    for name in ["refs/kv/main", "refs/kv/Main", "refs/kv/ma\u{2066}in"] {
+        git(&client, ["push", "-q", "origin", &format!("HEAD:{name}")]);
+    }
+    let (exit, checks) = doctor(&[]);
+    assert_eq!((exit, &checks[5]), (0, &("ref names".to_owned(), "warning".to_owned())));
+    let output = stargate_mirror(stargate.folder(), &["doctor", "--repo", "o/r.git"]);
+    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        told.contains("refs/kv/main differs only in case from refs/kv/Main; refs/kv/ma\\u{2066}in has the bidirectional control U+2066"),
+        "{told}"
+    );
+    for name in ["refs/kv/Main", "refs/kv/ma\u{2066}in"] {
+        git(&client, ["push", "-q", "origin", &format!(":{name}")]);
+    }
     let (exit, checks) = doctor(&["--remote", &mirror.url("o/nowhere.git")]);
     assert_eq!((exit, &checks[6].1[..]), (4, "problem"));
     let output = stargate_mirror(stargate.folder(), &["doctor", "--repo", "o/r.git"]);

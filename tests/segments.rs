@@ -378,6 +378,7 @@ fn what_is_no_json_is_kept_and_blanked_and_the_rest_is_left() {
             Repair::Quarantined { length, .. } => (*length, "cut off"),
             Repair::Blanked { length, .. } => (*length, "blanked"),
             Repair::Completed => (0, "completed"),
+            Repair::Renewed { .. } => (0, "renewed"),
         })
         .collect();
     let expected = [(19, "cut off"), (15, "blanked"), (5000, "blanked"), (6, "cut off")];
@@ -425,7 +426,7 @@ fn what_is_remembered_of_a_line_is_of_that_line_and_counts_once() {
     let id = |last: char| {
         String::from_utf8(line.clone())
             .unwrap()
-            .replace(&line_id(&line), &format!("7{last:Z<25}"))
+            .replace(&line_id(&line), &format!("{}{last:Z<16}", &line_id(&line)[..10]))
     };
     journal.add_raw(
         &journal.path(),

@@ -27,6 +27,7 @@ mod compare;
 mod error;
 mod history;
 mod lookup;
+mod names;
 mod objects;
 mod paths;
 mod range;
@@ -35,6 +36,7 @@ mod schema;
 mod violation;
 
 pub use error::Error;
+pub use names::{OddName, odd_names};
 pub use paths::{DEFAULT_PATH, InvalidPath, Paths};
 pub use range::{Added, Findings, Range, Relation, check, lost};
 pub use schema::{Malformed, malformed};

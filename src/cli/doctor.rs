@@ -1,14 +1,25 @@
 //! `stargate-mirror doctor`: is everything in place that a push needs on its way to the mirror?
 use std::path::{Path, PathBuf};
 
-use bstr::BStr;
+use bstr::{BStr, BString, ByteSlice};
 use durable::storage::Disk;
-use git_push::{Advertisement, Connection, repository, self};
+use git_push::{self, Advertisement, Connection, repository};
 use git_push_transport::{Remote, Settings, resolve};
 use serde::Serialize;
 
-use crate::{config::Config, hook::{durability, install, owner::{Denied, KeptOut, self}}, journal::{Backlog, self}, worker};
-use super::{environment, report::{Exit, Failure, REPAIR}};
+use super::{
+    environment,
+    report::{Exit, Failure, REPAIR},
+};
+use crate::{
+    config::Config,
+    hook::{
+        durability, install,
+        owner::{self, Denied, KeptOut},
+    },
+    journal::{self, Backlog},
+    odd_name, worker,
+};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -34,6 +45,9 @@ pub struct Args {
     #[arg(long)]
     json: bool,
 }
+
+/// So many odd ref names are told.
+const MAX_NAMES: usize = 10;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -73,6 +87,7 @@ pub fn main(args: &Args) -> Result<Exit, Failure> {
     checks.extend(refs(&git_dir)?);
     checks.extend(owner(&git_dir));
     checks.extend(journal(&git_dir));
+    checks.extend(odd_ref_names(&repository));
     checks.extend(mirror(args, &config, &repository));
     let diagnosis = Diagnosis { checks };
     match args.json {
@@ -246,6 +261,47 @@ fn journal(git_dir: &Path) -> Vec<Check> {
         }
     });
     checks
+}
+
+/// Ref names that a person, or a file system, takes for another one.
+fn odd_ref_names(repository: &gix::Repository) -> Option<Check> {
+    let names = match ref_names(repository) {
+        Ok(names) => names,
+        Err(why) => {
+            return Some(Check::new(
+                "ref names",
+                Verdict::Problem,
+                format!("the refs cannot be read: {why}"),
+            ));
+        }
+    };
+    let found = odd_name::find(names.iter().map(|name| name.as_ref()));
+    if found.is_empty() {
+        return None;
+    }
+    let told = found.iter().take(MAX_NAMES).map(|(name, oddity)| {
+        let name = name.to_str_lossy();
+        format!("{} {oddity}", name.escape_debug())
+    });
+    let more = match found.len().saturating_sub(MAX_NAMES) {
+        0 => String::new(),
+        more => format!("; and {more} more"),
+    };
+    let found = format!("{}{more}", told.collect::<Vec<_>>().join("; "));
+    Some(
+        Check::new("ref names", Verdict::Warning, found)
+            .hint("they are mirrored as they are; rename one of two that look alike"),
+    )
+}
+
+fn ref_names(repository: &gix::Repository) -> Result<Vec<BString>, String> {
+    let platform = repository.references().map_err(|error| error.to_string())?;
+    let refs = platform.all().map_err(|error| error.to_string())?;
+    refs.map(|found| match found {
+        Ok(found) => Ok(found.name().as_bstr().to_owned()),
+        Err(error) => Err(error.to_string()),
+    })
+    .collect()
 }
 
 fn mirror(args: &Args, config: &Config, repository: &gix::Repository) -> Vec<Check> {

@@ -8,7 +8,7 @@ use ulid::Ulid;
 use super::report::{Exit, Failure};
 use crate::{
     config::Config,
-    journal::{Backlog, Entry, Located, Status, Writer, visit},
+    journal::{Backlog, Entry, Located, MAX_PROBLEMS, Status, Writer, visit},
 };
 
 const EXAMPLES: &str = "\
@@ -40,7 +40,7 @@ enum Action {
     },
     /// Check every line and report problems; exits with 1 if there are any
     Verify,
-    /// Repair damage that a crash left: torn tails, lines that are not JSON
+    /// Repair damage that a crash left: torn tails, lines that are not JSON, ids that no hook can have given
     Repair,
     /// Make failed or skipped entries pending again
     Retry {
@@ -133,13 +133,20 @@ impl Journal {
     }
 
     fn repair(&self) -> Result<Exit, Failure> {
-        let tail = self.writer.repair()?;
-        let backlog = Backlog::load_whole(&Disk, &self.git_dir).map_err(unreadable)?;
-        let mended = self.writer.mend(&backlog.problems)?;
-        for repair in tail.into_iter().chain(mended) {
+        if let Some(repair) = self.writer.repair()? {
             println!("{repair}");
         }
-        self.verify()
+        loop {
+            // A backlog keeps the first problems only: what is repaired makes room for the next ones.
+            let backlog = Backlog::load_whole(&Disk, &self.git_dir).map_err(unreadable)?;
+            let mended = self.writer.mend(&backlog.problems)?;
+            for repair in &mended {
+                println!("{repair}");
+            }
+            if mended.is_empty() || backlog.problem_count <= MAX_PROBLEMS as u64 {
+                return self.verify();
+            }
+        }
     }
 
     fn retry(&self, ids: &[Ulid]) -> Result<Exit, Failure> {

@@ -4,13 +4,13 @@ mod progress;
 
 use std::{ffi::OsString, path::PathBuf};
 
-pub use progress::Terminal;
 use bstr::BString;
 use durable::clock::SystemClock;
 use git_push::ruling::Refusal;
+pub use progress::Terminal;
 
-use crate::by_refspec::{Fate, Options, PushOutcome, PushReport, self};
 use super::report::{Exit, Failure, git_exit};
+use crate::by_refspec::{self, Fate, Options, PushOutcome, PushReport};
 
 const EXAMPLES: &str = "\
 Examples:

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use durable::clock::{Clock, SystemClock};
 use jiff::{SignedDuration, Timestamp};
 
-use crate::worker::{BrokenRef, GroupStatus, RepositoryStatus, WatermarkStatus, self};
 use super::report::{Exit, Failure, REPAIR};
+use crate::worker::{self, BrokenRef, GroupStatus, RepositoryStatus, WatermarkStatus};
 
 const EXAMPLES: &str = "\
 Examples:

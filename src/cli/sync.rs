@@ -1,10 +1,19 @@
 //! `stargate-mirror sync`: both sides compared, and brought together.
-use std::{io::{IsTerminal, Write}, path::{Path, PathBuf}};
+use std::{
+    io::{IsTerminal, Write},
+    path::{Path, PathBuf},
+};
 
 use durable::clock::SystemClock;
 
-use crate::{mirror::Standing, worker::{Force, ForceError, Options, SyncReport, self}};
-use super::{environment, report::{Exit, Failure, REPAIR, cycle_exit}};
+use super::{
+    environment,
+    report::{Exit, Failure, REPAIR, cycle_exit},
+};
+use crate::{
+    mirror::Standing,
+    worker::{self, Force, ForceError, Options, SyncReport},
+};
 
 const EXAMPLES: &str = "\
 Examples:

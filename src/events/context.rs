@@ -138,6 +138,8 @@ pub(super) struct State {
     pub(super) known: Known,
     pub(super) refused: RefusedEvents,
     tip: Option<ObjectId>,
+    /// Up to this commit nothing is [unpushable](super::unpushable).
+    pub(super) pushable: Option<ObjectId>,
     since_look: u32,
     /// Instances that were warned of.
     warned_of: HashSet<String>,
@@ -204,6 +206,7 @@ impl<S: Storage> Context<S> {
                 known: Known::default(),
                 refused: RefusedEvents::new(home(&repository.to_thread_local())),
                 tip: None,
+                pushable: None,
                 since_look: 0,
                 warned_of: HashSet::new(),
             }),

@@ -231,9 +231,15 @@ fn fill(storage: &impl Storage, folder: &Path, options: &Options, now: Timestamp
     if !options.bare {
         let exclude = repository.git_dir().join("info/exclude");
         let ignored = format!("/{}\n/.crp/refused-*.ndjson\n", refused::FILE);
-        let text = fs::read_to_string(&exclude).unwrap_or_default() + &ignored;
-        fs::create_dir_all(repository.git_dir().join("info"))
-            .and_then(|()| fs::write(&exclude, text))
+        let there = match fs::read(&exclude) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+            read => read,
+        };
+        there
+            .and_then(|there| {
+                fs::create_dir_all(repository.git_dir().join("info"))?;
+                fs::write(&exclude, [there, ignored.into_bytes()].concat())
+            })
             .map_err(|error| failed(error.to_string()))?;
     }
     let mut pack = NewPack::new(repository.object_hash());

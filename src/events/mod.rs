@@ -28,6 +28,7 @@ mod publish;
 mod replace;
 mod replay;
 mod trees;
+mod unpushable;
 mod work_tree;
 
 pub use context::{Author, Committed, Context, LOCK_TIMEOUT, Options, Refusal, ResumePoint};

@@ -46,6 +46,9 @@ pub struct Published {
     /// Events that somebody else had added to the remote with another content: theirs stand, ours are kept in
     /// [`FILE`](super::refused::FILE).
     pub refused: Vec<Refusal>,
+    /// Events in folders whose names git takes for its own, such as a feed `.gitmodules`: the commits that were not pushed
+    /// yet were made again without them. They are kept in [`FILE`](super::refused::FILE).
+    pub left_out: Vec<Refusal>,
     /// Another instance that committed to the remote less than 60 seconds ago.
     pub other_instance: Option<Lock>,
 }
@@ -55,6 +58,7 @@ pub struct Published {
 struct Account {
     replayed: usize,
     refused: Vec<Refusal>,
+    left_out: Vec<Refusal>,
     other: Option<Lock>,
     /// What was sent without an answer that can be believed, and how many events it has.
     sent: Option<(ObjectId, usize)>,
@@ -95,6 +99,7 @@ impl<S: Storage> Context<S> {
                         attempts,
                         replayed: account.replayed,
                         refused: account.refused,
+                        left_out: account.left_out,
                         other_instance: account.other,
                     });
                 }
@@ -193,7 +198,9 @@ impl<S: Storage> Context<S> {
         let mut state = self.state();
         let _lock = self.exclusive(repository, clock)?;
         let objects = Objects(repository);
-        let mut ours = self.begin(&mut state, objects)?;
+        let ours = self.begin(&mut state, objects)?;
+        let (mut ours, left_out) = self.leave_out_unpushable(&mut state, objects, ours, theirs, clock.now())?;
+        account.left_out.extend(left_out);
         let Some(theirs) = theirs else {
             let all = difference::between(objects, None, Some(objects.tree_of(ours)?))?;
             let events = all.iter().filter(|change| change.adds_event()).count();

@@ -131,7 +131,11 @@ fn open_notes<S: Storage>(storage: &S, git_dir: &Path) -> io::Result<S::File> {
         create_folders(storage, folder)?;
     }
     let notes = storage.open_append(&path)?;
-    let text = fs::read_to_string(&path).unwrap_or_default();
+    let text = match fs::read(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        read => read?,
+    };
+    let text = String::from_utf8_lossy(&text);
     if let Some(lock) = text.lines().next_back().and_then(|line| line.strip_prefix("+ ")) {
         match storage.remove(Path::new(lock)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

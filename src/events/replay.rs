@@ -5,6 +5,7 @@
 //! - Of `.crp/lock.json` ours is taken.
 //! - Anything else must be there as we found it, or as we left it: else it is a conflict, and nothing is done.
 //! - Whoever changed or removed an event, here or there, has broken the rule: nothing is done.
+//! - An event in a folder whose name git takes for its own drops out ([`unpushable`](super::unpushable)).
 //! - A commit of which nothing is left is left out.
 //!
 //! Afterwards the trees are compared, before and after, whatever the above has done: no event of the remote and none of ours,
@@ -32,6 +33,7 @@ use super::{
     new_pack::NewPack,
     objects::Objects,
     trees::{Edit, SetError},
+    unpushable::is_unpushable,
 };
 
 /// The most commits that are replayed at a time.
@@ -51,11 +53,13 @@ pub(super) struct Replayed {
 }
 
 /// Our changes on their tree.
-struct Replay<'a> {
+pub(super) struct Replay<'a> {
     objects: Objects<'a>,
     /// Events that they have added since we parted, by feed and id.
     theirs: HashMap<(String, String), (BString, ObjectId)>,
     refused: Vec<(BString, Leaf)>,
+    /// Events of ours in folders whose names git takes for its own.
+    pub(super) unpushable: Vec<(BString, Leaf)>,
     /// What of ours they have with the same content at another path, as with another layout.
     moved: Vec<BString>,
     conflicts: Vec<BString>,
@@ -113,11 +117,11 @@ impl<S: Storage> Context<S> {
     }
 
     /// Makes our commits on `theirs`; gives the pack of them, the last one, and how many they are.
-    fn apply(
+    pub(super) fn apply(
         &self,
         state: &mut State,
         replay: &mut Replay<'_>,
-        commits: &[(ObjectId, Option<ObjectId>)],
+        commits: &[(ObjectId, ObjectId)],
         theirs: ObjectId,
         now: Timestamp,
     ) -> Result<(NewPack, ObjectId, usize), Error> {
@@ -127,8 +131,8 @@ impl<S: Storage> Context<S> {
         let (mut tip, mut count) = (theirs, 0);
         let mut edit = self.edit(state, objects, theirs)?;
         for (commit, parent) in commits {
-            let parent = parent.map(|parent| objects.tree_of(parent)).transpose()?;
-            let changes = difference::between(objects, parent, Some(objects.tree_of(*commit)?))?;
+            let parent = objects.tree_of(*parent)?;
+            let changes = difference::between(objects, Some(parent), Some(objects.tree_of(*commit)?))?;
             let (applied, added) = replay.apply(&mut edit, &changes)?;
             if applied == 0 {
                 continue;
@@ -183,13 +187,22 @@ impl<'a> Replay<'a> {
             Some((key, (change.path, change.new?.id)))
         });
         Ok(Replay {
-            objects,
             theirs: theirs.collect(),
+            ..Replay::onto_own(objects)
+        })
+    }
+
+    /// Onto a commit of our own history: nobody has added anything.
+    pub(super) fn onto_own(objects: Objects<'a>) -> Self {
+        Replay {
+            objects,
+            theirs: HashMap::new(),
             refused: Vec::new(),
+            unpushable: Vec::new(),
             moved: Vec::new(),
             conflicts: Vec::new(),
             violations: Vec::new(),
-        })
+        }
     }
 
     /// Applies the changes of one commit; says how many count, and how many events they add.
@@ -197,6 +210,10 @@ impl<'a> Replay<'a> {
         let (mut applied, mut added) = (0, 0);
         for change in changes.iter().filter(|change| change.path != lock_file::PATH) {
             let is_applied = match change.new {
+                leaf if is_unpushable(change) => {
+                    self.unpushable.extend(leaf.map(|leaf| (change.path.clone(), leaf)));
+                    false
+                }
                 _ if change.is_violation() => {
                     self.violations.push(change.path.clone());
                     false
@@ -258,13 +275,13 @@ impl<'a> Replay<'a> {
     }
 
     /// The paths of our events that are not to be there in the end.
-    fn left_out(&self) -> HashSet<BString> {
-        let refused = self.refused.iter().map(|(path, _)| path);
+    pub(super) fn left_out(&self) -> HashSet<BString> {
+        let refused = self.refused.iter().chain(&self.unpushable).map(|(path, _)| path);
         refused.chain(&self.moved).cloned().collect()
     }
 
     /// Refuses what cannot be replayed.
-    fn refuse(&self) -> Result<(), Error> {
+    pub(super) fn refuse(&self) -> Result<(), Error> {
         if !self.violations.is_empty() {
             return Err(violated(&self.violations));
         }
@@ -316,17 +333,23 @@ fn told(paths: &[BString]) -> String {
     }
 }
 
+/// The newest commits that both have.
+pub(super) fn bases(objects: Objects<'_>, ours: ObjectId, theirs: ObjectId) -> Result<HashSet<ObjectId>, Error> {
+    let bases = objects.0.merge_bases_many(ours, &[theirs]);
+    let bases =
+        bases.map_err(|error| Error::failed("read the history of", objects.0.git_dir(), git_push::causes(&error)))?;
+    Ok(bases.into_iter().map(gix::Id::detach).collect())
+}
+
 /// Where we parted, and our commits since then, the oldest first, each with its parent.
 #[allow(clippy::type_complexity)]
 fn parted(
     objects: Objects<'_>,
     ours: ObjectId,
     theirs: ObjectId,
-) -> Result<(Option<ObjectId>, Vec<(ObjectId, Option<ObjectId>)>), Error> {
+) -> Result<(Option<ObjectId>, Vec<(ObjectId, ObjectId)>), Error> {
     let failed = |why: String| Error::failed("read the history of", objects.0.git_dir(), why);
-    let bases = objects.0.merge_bases_many(ours, &[theirs]);
-    let bases = bases.map_err(|error| failed(git_push::causes(&error)))?;
-    let bases: HashSet<ObjectId> = bases.into_iter().map(gix::Id::detach).collect();
+    let bases = bases(objects, ours, theirs)?;
     let mut commits = Vec::new();
     let mut at = ours;
     while !bases.contains(&at) {
@@ -339,7 +362,7 @@ fn parted(
                 break;
             }
             (Some(parent), None) => {
-                commits.push((at, Some(parent)));
+                commits.push((at, parent));
                 at = parent;
             }
             (Some(_), Some(_)) => {
@@ -365,12 +388,21 @@ fn made_by_init(objects: Objects<'_>, root: ObjectId, theirs: ObjectId) -> Resul
         Err(Error::refused(what)
             .with_hint("use a remote without any commit (no README, no licence), or another branch (GITHUB_BRANCH)"))
     };
-    if init::check_manifest(objects, theirs).is_err() {
+    if !is_context(objects, theirs)? {
         return unrelated("the remote is no context repository");
     }
     let first = difference::between(objects, None, Some(objects.tree_of(root)?))?;
-    match init::check_manifest(objects, root).is_err() || first.iter().any(Change::adds_event) {
-        true => unrelated("this one has events in its first commit"),
-        false => Ok(()),
+    if !is_context(objects, root)? || first.iter().any(Change::adds_event) {
+        return unrelated("this one has events in its first commit");
+    }
+    Ok(())
+}
+
+/// Whether a commit is one of a context repository; one that cannot be read is not known to be none.
+fn is_context(objects: Objects<'_>, commit: ObjectId) -> Result<bool, Error> {
+    match init::check_manifest(objects, commit) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == Kind::Refused => Ok(false),
+        Err(error) => Err(error),
     }
 }

@@ -30,6 +30,7 @@ use super::{
     lock_file,
     pace::Pace,
     pusher::{Attempt, Pusher},
+    refused,
     settings::{Settings, Source},
     source::{
         Arrival, Mark, lines,
@@ -325,10 +326,18 @@ impl Run<'_> {
         }
         if ended == Ended::OfItself {
             let results = sources.into_iter().map(JoinHandle::join);
-            self.summary.failures = results.filter_map(|result| result.ok()?.err()).collect();
+            self.summary.failures = results.filter_map(|result| failure_of(result).err()).collect();
         }
         self.summary
     }
+}
+
+/// What a source came to. One that panicked has not given everything.
+fn failure_of(ended: thread::Result<Result<(), git_push::Error>>) -> Result<(), git_push::Error> {
+    ended.unwrap_or_else(|_| {
+        let what = "a source of events ended by a defect of this program: not everything was read";
+        Err(git_push::Error::new(Outcome::Transient, what))
+    })
 }
 
 /// How often it is tried to commit where nobody waits for more.
@@ -394,6 +403,14 @@ fn start_pusher(settings: &Settings, context: &Context, environment: &SharedEnvi
                 refusal.path
             );
         }
+        for event in &published.left_out {
+            tracing::warn!(
+                "{} is not pushed: git takes the name of its folder for its own, so servers refuse it; the commits were made \
+                 again without it, and it is kept in {}",
+                event.path,
+                refused::FILE
+            );
+        }
         if published.events > 0 {
             tracing::info!(commit = %published.commit, "Pushed {} event(s) to GitHub", published.events);
         }
@@ -437,5 +454,17 @@ fn tell(settings: &Settings, relay: Option<&(Web, &[String])>, target: &Result<T
         }
         Ok(_) => {}
         Err(why) => tracing::info!("local-only: {why}; nothing is pushed"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_that_panicked_is_a_failure() {
+        assert!(failure_of(Ok(Ok(()))).is_ok());
+        let error = failure_of(Err(Box::new("a panic"))).expect_err("a failure");
+        assert!(error.to_string().contains("not everything was read"), "{error}");
     }
 }

@@ -71,7 +71,11 @@ impl<S: Storage> WorkTree<'_, S> {
             read => read.map_err(|error| Error::failed("read", &path, error))?,
         };
         let id = |hex: &str| ObjectId::from_hex(hex.as_bytes()).ok();
-        let begun = serde_json::from_slice::<Begun>(&bytes).ok();
+        let begun = serde_json::from_slice::<Begun>(&bytes)
+            .inspect_err(|error| {
+                tracing::warn!(path = %path.display(), %error, "the note of an interrupted commit is damaged, and is dropped; see `git status`");
+            })
+            .ok();
         let ends = begun.and_then(|begun| Some((begun.from.as_deref().map(id), id(&begun.to)?)));
         let tip = self.branch.tip()?;
         match ends {

@@ -1,9 +1,12 @@
 //! Whether git itself waits for the disk (git-config, `core.fsync`): by default it fsyncs neither refs nor loose objects,
 //! so a power cut can take back a push that was accepted, and journaled.
-use std::{fs, io, path::{Path, PathBuf}};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use bstr::ByteSlice;
-use durable::storage::{FILE_MODE, Storage};
+use durable::storage::Storage;
 
 use super::install::{InstallError, configuration, on, unreadable};
 

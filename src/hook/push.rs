@@ -5,8 +5,18 @@ use bstr::{BString, ByteSlice};
 use durable::clock::Clock;
 use gix::ObjectId;
 
-use crate::{config::{APPEND_ONLY, Config, Problem}, journal::{Draft, Origin, Source}, ref_update::RefUpdate};
-use super::{Environment, account::Account, identity, meta::{TxnIds, self}, objects};
+use super::{
+    Environment,
+    account::Account,
+    identity,
+    meta::{self, TxnIds},
+    objects,
+};
+use crate::{
+    config::{APPEND_ONLY, Config, Problem},
+    journal::{Draft, Origin, Source},
+    ref_update::RefUpdate,
+};
 
 /// The configuration of the repository; what is wrong with it is logged and told, and stops nothing.
 pub(super) fn configuration(git_dir: &Path, account: &mut Account<impl Clock>) -> Config {

@@ -13,8 +13,9 @@ use ulid::Ulid;
 
 use super::{
     BLOCK,
-    entry::{Located, Status},
+    entry::{Entry, Located, Status},
     format::decode,
+    ids::{self, Ids},
     reader::{FileInput, Item, Problem, ProblemKind},
     scan::{FileScan, Head, Position, Scan},
     segment::{file_in, segments},
@@ -48,6 +49,7 @@ pub struct Backlog {
     /// How many bytes the next reading is spared by `scan`.
     spared: u64,
     by_id: HashMap<Ulid, usize>,
+    ids: Ids,
 }
 
 /// How many entries there are of each status.
@@ -153,6 +155,7 @@ impl Backlog {
     /// A file of which everything is settled, and which has not changed.
     fn pass_over(&mut self, known: &FileScan) {
         self.counts.add(known.counts);
+        self.raise_ids(known.segment, known);
         self.scan.files.push(known.clone());
     }
 
@@ -172,30 +175,55 @@ impl Backlog {
             _ => FileScan::of(segment, identity),
         };
         self.counts.add(known.counts);
+        self.raise_ids(segment, &known);
         let mut scan = FileScan {
             unsettled: Vec::new(),
+            incredible: Vec::new(),
             ..known.clone()
         };
         let mut reader = FileInput::reader(storage, file, 0, BLOCK as usize);
         for offset in &known.unsettled {
             let items = reader.line_at(*offset)?;
-            self.take(*offset, items, &mut scan);
+            let was_incredible = known.incredible.contains(offset);
+            let is_incredible = |entry: &Entry| was_incredible && !ids::is_of_its_time(entry);
+            self.take(*offset, items, is_incredible, &mut scan);
         }
         self.spared += known.unsettled.len().saturating_sub(scan.unsettled.len()) as u64 * BLOCK;
         let mut reader = FileInput::reader(storage, file, known.scanned, READ_SIZE);
+        let mut ids = self.ids;
         while let Some((offset, items)) = reader.next_line()? {
-            self.take(offset, items, &mut scan);
+            self.take(offset, items, |entry| !ids.take(entry), &mut scan);
         }
+        self.ids = ids;
         scan.scanned = reader.end();
         self.spared += scan.scanned - known.scanned;
         self.scan.files.push(scan);
         Ok(())
     }
 
+    /// Notes the ids that were given before what is read of a file now: its name as a segment is greater than all in it.
+    fn raise_ids(&mut self, segment: Option<Ulid>, known: &FileScan) {
+        let last = known.last.map(|(_, id)| id);
+        segment.into_iter().chain(last).for_each(|id| self.ids.raise(id));
+    }
+
     /// Takes what was found in the line at `offset`, and notes whether that is to be looked at again. If it is, then all of
     /// it is: also a settled entry behind NUL bytes.
-    fn take(&mut self, offset: u64, items: Vec<Item>, scan: &mut FileScan) {
-        if items.iter().any(is_unsettled) {
+    fn take(
+        &mut self,
+        offset: u64,
+        items: Vec<Item>,
+        mut is_incredible: impl FnMut(&Entry) -> bool,
+        scan: &mut FileScan,
+    ) {
+        let incredible = items
+            .iter()
+            .filter_map(entry)
+            .any(|located| is_incredible(&located.entry));
+        if incredible {
+            scan.incredible.push(offset);
+        }
+        if incredible || items.iter().any(is_unsettled) {
             scan.unsettled.push(offset);
         } else {
             items
@@ -206,9 +234,16 @@ impl Backlog {
         for item in items {
             match item {
                 Item::Entry(mut located) => {
-                    let offset = located.place.offset;
-                    if scan.last.is_none_or(|(last, _)| last <= offset) {
-                        scan.last = Some((offset, located.entry.entry_id));
+                    let (offset, id) = (located.place.offset, located.entry.entry_id);
+                    if incredible {
+                        self.add_problem(Problem {
+                            segment: scan.segment,
+                            offset,
+                            length: 0,
+                            kind: ProblemKind::IncredibleId(id),
+                        });
+                    } else if scan.last.is_none_or(|(last, _)| last <= offset) {
+                        scan.last = Some((offset, id));
                     }
                     located.place.segment = scan.segment;
                     self.add(*located);

@@ -11,7 +11,7 @@
 //!
 //! | key | value |
 //! |---|---|
-//! | `entry_id` | a ULID; each is greater than all before it in the file |
+//! | `entry_id` | a ULID; each is greater than all credible ones before it in the file, see *Ids* |
 //! | `timestamp` | when the entry was made: UTC, milliseconds, `Z` |
 //! | `event` | `"ref_update"` |
 //! | `ref` | the full ref name; where it is not UTF-8, U+FFFD stands for what is not, and `meta.ref_b64` has the bytes |
@@ -53,6 +53,18 @@
 //! looked at again, so that reading costs what is pending, not what was. It is a memory only: without it, or when it is of
 //! another file, everything is read. It is written when it spares 64 KiB of reading.
 //!
+//! # Ids
+//!
+//! The id of a new entry is of the present moment, or, where the clock stands still or went back, the one after the last id.
+//! One forged or damaged id must not end that: behind the greatest ULID there is none. So an id is *credible* when
+//!
+//! - its time is at most a day ahead of the entry's `timestamp`, or
+//! - it is at most 2^32 greater than the greatest credible id before it (the segment's name included, and the newest segment's
+//!   name for the journal), or nothing is before it; and its time is not behind the year 9999, which no clock shows.
+//!
+//! The writer goes on from the greatest credible id, whatever else stands there. An entry whose id is not credible is reported,
+//! and its update counts. Repair copies its line to quarantine, appends the update anew if it is pending, and blanks the line.
+//!
 //! # Damage
 //!
 //! - A *torn tail* is a last line without its line feed: the writer died, or is writing. The next writer repairs it: a
@@ -81,7 +93,8 @@
 //! - The file belongs to the repository's owner, mode 0644. Where pushes run as several users, the repository is to be shared
 //!   (`core.sharedRepository`) before the folder is made; then it is the group's, 0664.
 //! - The last id is looked for in the last [`ID_WINDOW`] bytes. Behind more damage than that, ids start anew from the
-//!   newest segment, or the clock.
+//!   newest segment, or the clock. Where several entries in a row are ahead of their time, and nothing near them is not, they
+//!   are believed without a look at what is before them.
 //! - A settled status that somebody changes by hand, without [`Writer::retry`], is not noticed where a scan remembers it.
 //! - Of entries with the same id, those are compared that are pending at the same time.
 //! - Network file systems are refused where they can be told (Linux: NFS, SMB, CIFS), unless `stargate.allowNfs` is set.
@@ -90,11 +103,13 @@ mod backlog;
 mod entry;
 mod folder;
 mod format;
+mod ids;
 pub mod intent;
 mod line;
 pub mod log;
 mod reader;
 mod recovery;
+mod renew;
 mod repair;
 mod rotation;
 mod scan;

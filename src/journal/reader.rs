@@ -50,6 +50,8 @@ pub enum ProblemKind {
     Corrupt(DecodeError),
     /// An entry before it has the same id, and says something else. Both count.
     SameId(Ulid),
+    /// An entry with an id that cannot have been given: far ahead of the entry's time, and of the ids before it. It counts.
+    IncredibleId(Ulid),
 }
 
 impl fmt::Display for Problem {
@@ -62,6 +64,12 @@ impl fmt::Display for Problem {
             ProblemKind::Corrupt(why) => write!(f, "corrupt entry of {length} bytes at offset {offset}: {why}"),
             ProblemKind::SameId(id) => {
                 write!(f, "another entry with the entry_id {id} at offset {offset}: both count")
+            }
+            ProblemKind::IncredibleId(id) => {
+                write!(
+                    f,
+                    "entry at offset {offset} with the entry_id {id}, which is far ahead of its timestamp: forged or damaged"
+                )
             }
         }?;
         match self.segment {

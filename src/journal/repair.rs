@@ -32,6 +32,15 @@ pub enum Repair {
         /// How many bytes.
         length: u64,
     },
+    /// An entry had an id that cannot have been given: its line went to quarantine under this name, and is blank now.
+    Renewed {
+        /// Name of the file in `.stargate/quarantine`.
+        name: Ulid,
+        /// The entry's id.
+        id: Ulid,
+        /// The entry that has its update now; none where it was settled.
+        renewed: Option<Ulid>,
+    },
 }
 
 impl fmt::Display for Repair {
@@ -48,6 +57,16 @@ impl fmt::Display for Repair {
                 f,
                 "{length} bytes that were no entry went to {FOLDER}/{QUARANTINE}/{name}, and are blank now"
             ),
+            Repair::Renewed { name, id, renewed } => {
+                write!(
+                    f,
+                    "the entry {id}, whose id cannot have been given, went to {FOLDER}/{QUARANTINE}/{name}"
+                )?;
+                match renewed {
+                    Some(renewed) => write!(f, "; its update is the entry {renewed} now"),
+                    None => write!(f, "; it was settled"),
+                }
+            }
         }
     }
 }
@@ -62,8 +81,8 @@ impl<S: Storage, C: Clock> Writer<S, C> {
     }
 
     /// Repairs what was found by a reader, who had no lock: each is looked at again. A torn tail is repaired; what is not
-    /// JSON, and NUL bytes, are blanked, because other readers stumble over them. Anything else is left as it is: JSON
-    /// that is no entry, a line that is too long.
+    /// JSON, and NUL bytes, are blanked, because other readers stumble over them. An entry whose id cannot have been given gets
+    /// a new one. Anything else is left as it is: JSON that is no entry, a line that is too long.
     ///
     /// # Errors
     /// A file could not be locked, repaired or synced.
@@ -73,6 +92,7 @@ impl<S: Storage, C: Clock> Writer<S, C> {
             repairs.extend(match problem.kind {
                 ProblemKind::TornTail => self.repair_tail(problem.segment)?,
                 ProblemKind::Nul | ProblemKind::Corrupt(_) => self.blank(problem)?,
+                ProblemKind::IncredibleId(id) => self.renew(problem, id)?,
                 ProblemKind::TooLong | ProblemKind::SameId(_) => None,
             });
         }

@@ -54,12 +54,15 @@ pub(super) struct FileScan {
     pub(super) identity: Identity,
     /// Up to here it was read: the end of a line.
     pub(super) scanned: u64,
-    /// Offset and id of the last entry before that.
+    /// Offset and id of the last entry with a credible id before that.
     pub(super) last: Option<(u64, Ulid)>,
     /// Of the settled entries before that.
     pub(super) counts: Counts,
     /// Offsets of the lines before that which must be looked at again, in order.
     pub(super) unsettled: Vec<u64>,
+    /// Those of them that hold an entry whose id is not credible.
+    #[serde(default)]
+    pub(super) incredible: Vec<u64>,
 }
 
 impl Scan {
@@ -123,6 +126,7 @@ impl FileScan {
             last: None,
             counts: Counts::default(),
             unsettled: Vec::new(),
+            incredible: Vec::new(),
         }
     }
 

@@ -11,8 +11,9 @@ use ulid::Ulid;
 
 use super::{
     FOLDER, ID_WINDOW, MAX_LINE,
-    entry::next_id,
+    entry::{Entry, next_id},
     folder::create_folder,
+    ids::{self, Ids},
     path_in,
     reader::{Item, Reader},
     segment::segments,
@@ -177,16 +178,32 @@ impl<S: Storage, C: Clock> Writer<S, C> {
         }
     }
 
-    /// The greatest id that was given: that of the journal's last entry, or else the newest segment's, which is greater
-    /// than all in it. It is looked for in a window at the end that grows up to [`ID_WINDOW`].
+    /// The greatest [credible](ids) id that was given: among the journal's last entries, or else the newest segment's, which
+    /// is greater than all in it. It is looked for in a window at the end that grows up to [`ID_WINDOW`].
     pub(super) fn last_id(&self, file: &S::File, length: u64) -> Result<Option<Ulid>, WriteError> {
-        match self.on("read", &self.journal, self.last_id_in(file, length))? {
-            None => {
-                let segments = segments(&self.storage, &self.git_dir);
-                Ok(self.on("list", &self.folder(), segments)?.pop())
+        let mut window = FIRST_ID_WINDOW.min(length);
+        loop {
+            let entries = self.on("read", &self.journal, self.last_entries(file, length, window))?;
+            if let Some(last) = ids::greatest_of_last(&entries) {
+                return Ok(Some(last));
             }
-            last => Ok(last),
+            if window == length.min(ID_WINDOW) {
+                return self.last_id_behind_segments(&entries);
+            }
+            window = (window * 16).min(length).min(ID_WINDOW);
         }
+    }
+
+    /// The greatest credible id of the segments' names and of these entries behind them.
+    fn last_id_behind_segments(&self, entries: &[Entry]) -> Result<Option<Ulid>, WriteError> {
+        let segments = segments(&self.storage, &self.git_dir);
+        let mut ids = Ids::default();
+        let segments = self.on("list", &self.folder(), segments)?;
+        segments.into_iter().for_each(|segment| ids.raise(segment));
+        for entry in entries {
+            ids.take(entry);
+        }
+        Ok(ids.greatest())
     }
 
     /// A name that nothing has.
@@ -209,22 +226,17 @@ impl<S: Storage, C: Clock> Writer<S, C> {
         }
     }
 
-    fn last_id_in(&self, file: &S::File, length: u64) -> io::Result<Option<Ulid>> {
-        let mut window = FIRST_ID_WINDOW.min(length);
-        loop {
-            let start = length - window;
-            let mut tail = vec![0; window as usize];
-            read_exact_at(&self.storage, file, start, &mut tail)?;
-            // A window that begins within a line begins with a corrupt entry, which is passed over.
-            let last = Reader::new(&tail[..], start).filter_map(|item| match item {
-                Ok(Item::Entry(located)) => Some(located.entry.entry_id),
-                _ => None,
-            });
-            match last.last() {
-                None if window < length.min(ID_WINDOW) => window = (window * 16).min(length).min(ID_WINDOW),
-                last => return Ok(last),
-            }
-        }
+    /// The entries in so many bytes at the end of the journal.
+    fn last_entries(&self, file: &S::File, length: u64, window: u64) -> io::Result<Vec<Entry>> {
+        let start = length - window;
+        let mut tail = vec![0; window as usize];
+        read_exact_at(&self.storage, file, start, &mut tail)?;
+        // A window that begins within a line begins with a corrupt entry, which is passed over. Memory has no read errors.
+        let entries = Reader::new(&tail[..], start).filter_map(|item| match item {
+            Ok(Item::Entry(located)) => Some(located.entry),
+            Ok(Item::Problem(_)) | Err(_) => None,
+        });
+        Ok(entries.collect())
     }
 }
 

@@ -6,7 +6,10 @@ use axum::{
 };
 use serde::Serialize;
 
-use super::store::Refusal;
+use super::{
+    page::write_event,
+    store::{Accepted, Refusal},
+};
 use crate::event::Problem;
 
 /// A request that is not granted.
@@ -15,6 +18,8 @@ pub struct Refused {
     status: StatusCode,
     errors: Vec<Problem>,
     header: Option<(HeaderName, HeaderValue)>,
+    /// The event that stands in the way.
+    stored: Option<Box<Accepted>>,
 }
 
 impl Refused {
@@ -35,6 +40,7 @@ impl Refused {
             status,
             errors,
             header: None,
+            stored: None,
         }
     }
 
@@ -50,13 +56,24 @@ impl Refused {
     }
 }
 
+impl Refused {
+    /// The body of the answer: `{"errors":[…]}`, and `"stored":{"seq":…,"event":{…}}` where an event stands in the way.
+    pub fn text(&self) -> Vec<u8> {
+        let mut text = br#"{"errors":"#.to_vec();
+        // Problems have strings as keys: writing them into memory does not fail.
+        text.extend(serde_json::to_vec(&self.errors).unwrap_or_default());
+        if let Some(stored) = &self.stored {
+            text.extend_from_slice(br#","stored":"#);
+            write_event(&mut text, stored.seq, &stored.json);
+        }
+        text.push(b'}');
+        text
+    }
+}
+
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
-        #[derive(Serialize)]
-        struct Errors {
-            errors: Vec<Problem>,
-        }
-        let mut response = json(self.status, &Errors { errors: self.errors });
+        let mut response = json_text(self.status, self.text());
         if let Some((name, value)) = self.header {
             response.headers_mut().insert(name, value);
         }
@@ -69,7 +86,11 @@ impl From<Refusal> for Refused {
         let told = refusal.to_string();
         match refusal {
             Refusal::UnknownFeed => Refused::of(StatusCode::NOT_FOUND, "feed_id", told),
-            Refusal::Conflict => Refused::of(StatusCode::CONFLICT, "event_id", told),
+            Refusal::Conflict { by, stored } => {
+                let mut refused = Refused::of(StatusCode::CONFLICT, by.field(), told);
+                refused.stored = Some(Box::new(stored));
+                refused
+            }
             Refusal::TooManyFeeds | Refusal::NotStored(_) => Refused::new(StatusCode::INSUFFICIENT_STORAGE, told),
             Refusal::Unreadable(_) => Refused::new(StatusCode::INTERNAL_SERVER_ERROR, told),
             Refusal::Stopping => Refused::busy(told),

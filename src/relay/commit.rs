@@ -1,6 +1,6 @@
 //! The one who writes: a thread that takes what waits, decides what of it is new, and makes that durable with one write and one
 //! fsync. Nobody is answered, and nobody is shown an event, before.
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, io, sync::Arc};
 
 use axum::body::Bytes;
 use durable::{
@@ -13,11 +13,14 @@ use tokio::sync::mpsc;
 use super::{
     index::{Feed, Index, Record},
     line,
-    store::{Accepted, MAX_FEEDS, Refusal, Request, Shared, Submission, Wish},
+    store::{Accepted, Known, MAX_FEEDS, Refusal, Request, Shared, Submission, Wish},
 };
-use crate::journal::{
-    Cause, WriteError,
-    log::{Log, Place},
+use crate::{
+    event::Event,
+    journal::{
+        Cause, WriteError,
+        log::{Log, Place},
+    },
 };
 
 /// So many bytes of lines are written at once, and one line more.
@@ -60,8 +63,8 @@ enum Decision {
     Line(usize),
     /// This line was written before.
     Again(usize),
-    /// This line is another event of the same id.
-    Differs(usize),
+    /// This line is an event of the same id or origin with other content.
+    Differs(usize, Known),
 }
 
 impl Committer {
@@ -120,11 +123,17 @@ impl Committer {
 
     /// What is stored under this id, or of this origin.
     fn stored(&self, feed: &Feed, event: &Submission) -> Option<Decision> {
-        let same_id = feed.by_id(&event.identity.event_id);
-        let record = same_id.or_else(|| feed.by_origin(&event.identity.origin))?;
-        Some(Decision::Now(match self.shared.read(record.place) {
-            Ok(json) if same_id.is_some() && json != event.json => Err(Refusal::Conflict),
-            Ok(json) => Ok(Accepted::known(record.seq, json)),
+        let (by, record) = match feed.by_id(&event.identity.event_id) {
+            Some(record) => (Known::Id, record),
+            None => (Known::Origin, feed.by_origin(&event.identity.origin)?),
+        };
+        let compared = self
+            .shared
+            .read(record.place)
+            .and_then(|json| is_same(&json, &event.json).map(|same| (same, Accepted::known(record.seq, json))));
+        Some(Decision::Now(match compared {
+            Ok((true, stored)) => Ok(stored),
+            Ok((false, stored)) => Err(Refusal::Conflict { by, stored }),
             Err(error) => Err(Refusal::Unreadable(Arc::new(error))),
         }))
     }
@@ -182,15 +191,20 @@ impl Batch {
             return None;
         }
         let (feed, identity) = (event.feed.clone(), event.identity.clone());
-        if let Some(line) = self.ids.get(&(feed.clone(), identity.event_id)) {
-            let same = matches!(&self.lines[*line].wish, Wish::Event(other) if other.json == event.json);
-            return Some(if same {
-                Decision::Again(*line)
-            } else {
-                Decision::Differs(*line)
-            });
-        }
-        self.origins.get(&(feed, identity.origin)).copied().map(Decision::Again)
+        let by_id = self.ids.get(&(feed.clone(), identity.event_id));
+        let (by, line) = match by_id {
+            Some(line) => (Known::Id, *line),
+            None => (Known::Origin, *self.origins.get(&(feed, identity.origin))?),
+        };
+        let same = match &self.lines[line].wish {
+            Wish::Event(other) => is_same(&other.json, &event.json),
+            Wish::Feed(_) => Ok(false),
+        };
+        Some(match same {
+            Ok(true) => Decision::Again(line),
+            Ok(false) => Decision::Differs(line, by),
+            Err(error) => Decision::Now(Err(Refusal::Unreadable(Arc::new(error)))),
+        })
     }
 
     fn add_feed(&mut self, seq: u64, id: String) -> Decision {
@@ -221,8 +235,11 @@ impl Batch {
             Decision::Now(outcome) => return outcome,
             Decision::Line(line) => (line, true),
             Decision::Again(line) => (line, false),
-            Decision::Differs(line) if line < complete => return Err(Refusal::Conflict),
-            Decision::Differs(line) => (line, false),
+            Decision::Differs(line, by) if line < complete => {
+                let stored = self.lines[line].accepted();
+                return Err(Refusal::Conflict { by, stored });
+            }
+            Decision::Differs(line, _) => (line, false),
         };
         match cause {
             Some(cause) if line >= complete => Err(Refusal::NotStored(cause.clone())),
@@ -242,4 +259,13 @@ impl Fresh {
         };
         Accepted::known(self.seq, json)
     }
+}
+
+/// Whether two events have the same content.
+fn is_same(one: &[u8], other: &[u8]) -> io::Result<bool> {
+    if one == other {
+        return Ok(true);
+    }
+    let parse = |json| Event::parse(json).map_err(|problems| io::Error::other(problems[0].to_string()));
+    Ok(parse(one)?.has_content_of(&parse(other)?))
 }

@@ -89,6 +89,11 @@ impl Index {
         self.last
     }
 
+    /// Gives no number up to this one any more.
+    pub fn skip_to(&mut self, seq: u64) {
+        self.last = self.last.max(seq);
+    }
+
     /// Takes in a feed, unless it is there.
     pub fn add_feed(&mut self, seq: u64, id: &str, created: Timestamp) {
         self.last = self.last.max(seq);

@@ -52,20 +52,28 @@ pub fn write_event(line: &mut Vec<u8>, seq: u64, received: Timestamp, json: &[u8
     head.len()
 }
 
+/// A line before its content is checked.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Raw<'a> {
+    seq: u64,
+    received: Timestamp,
+    feed: Option<String>,
+    #[serde(borrow)]
+    event: Option<&'a RawValue>,
+}
+
+/// The number of a line of this form, whatever is wrong with its event.
+pub fn seq_of(line: &[u8]) -> Option<u64> {
+    // What is no line at all is told by `parse()`.
+    serde_json::from_slice(line).ok().map(|raw: Raw<'_>| raw.seq)
+}
+
 /// Reads a line.
 ///
 /// # Errors
 /// What is wrong with it.
 pub fn parse(line: &[u8]) -> Result<Parsed, String> {
-    #[derive(Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct Raw<'a> {
-        seq: u64,
-        received: Timestamp,
-        feed: Option<String>,
-        #[serde(borrow)]
-        event: Option<&'a RawValue>,
-    }
     let raw: Raw<'_> = serde_json::from_slice(line).map_err(|error| error.to_string())?;
     let content = match (raw.feed, raw.event) {
         (Some(feed), None) => Content::Feed(feed),

@@ -27,9 +27,10 @@
 //!
 //! # Twice is once
 //!
-//! Within a feed an event is known by its `event_id`, and by `(source.platform, source.source_msg_id)`. The same id with the same
-//! content (as JSON, whatever the order of members) is answered 200 with what is stored; with other content 409. The same origin
-//! under another id is answered 200 with the event that is stored. Two feeds know nothing of each other.
+//! Within a feed an event is known by its `event_id`, and by `(source.platform, source.source_msg_id)`. When an event under a
+//! known id or from a known source has the same content, the answer is 200 with the stored event. The same content means
+//! everything but `event_id` and `ts`, as JSON: the order of members does not matter. Other content is refused with 409: the
+//! answer has the stored event, and the log has a line. Two feeds know nothing of each other.
 //!
 //! # Durability
 //!
@@ -39,8 +40,9 @@
 //!
 //! # Bounds
 //!
-//! An event has 1 MiB at most, a page 1000 events or 8 MiB; requests wait within 64 MiB, and 1024 of them for the disk; pages, until
-//! they are sent, are within other 64 MiB; there are
+//! An event has 1 MiB at most, a page 1000 events or 8 MiB. Bodies of requests share 64 MiB, beside 4 KiB that each connection
+//! has for itself, and take memory as their bytes arrive. A body arrives within the idle timeout, and at least 4 KiB of it in
+//! each third of that. 1024 requests wait for the disk at most. Pages, until they are sent, share another 56 MiB. There are
 //! [`server::MAX_CONNECTIONS`] connections and [`store::MAX_FEEDS`] feeds. Memory is some 350 bytes for each event that is stored, and a few kilobytes for a
 //! connection. A connection that takes nothing for the idle timeout, although there is something for it, is closed, as is
 //! one that sends nothing of a request that it began. A listener that was closed resumes from the disk.

@@ -42,6 +42,10 @@ impl Replay {
             None => Err(format!("it is longer than {MAX_LINE} bytes")),
         };
         let Err(problem) = taken else { return };
+        // Listeners may have had this number: it is not given again.
+        if let Some(seq) = line.bytes.and_then(line::seq_of) {
+            self.index.skip_to(seq);
+        }
         if self.found.problems.len() == MAX_TOLD {
             self.found.more += 1;
             return;

@@ -38,6 +38,9 @@ const MAX_FEED: usize = 4096;
 /// A body of more bytes is parsed on a thread for that, so that nobody waits for it.
 const PARSED_HERE: usize = 32 << 10;
 
+/// An event is answered with so many bytes around it, at most.
+const SHOWN_AS: usize = 64;
+
 /// What every request may need.
 #[derive(Debug)]
 pub struct App {
@@ -169,18 +172,36 @@ async fn post_event(
 ) -> Result<Response, Refused> {
     let feed = known(&app, feed)?;
     let mut body = app.room.read(&headers, body, MAX_EVENT).await?;
+    let sent = body.bytes.len() + SHOWN_AS;
     let submission = match body.bytes.len() {
-        0..=PARSED_HERE => submission(feed, &body.bytes)?,
+        0..=PARSED_HERE => submission(feed.clone(), &body.bytes)?,
         _ => {
             let bytes = std::mem::take(&mut body.bytes);
-            let parsed = tokio::task::spawn_blocking(move || submission(feed, &bytes)).await;
+            let named = feed.clone();
+            let parsed = tokio::task::spawn_blocking(move || submission(named, &bytes)).await;
             parsed.map_err(|error| Refused::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))??
         }
     };
-    let accepted = app.store.submit(Wish::Event(submission)).await?;
-    let mut text = Vec::with_capacity(accepted.json.len() + 64);
-    write_event(&mut text, accepted.seq, &accepted.json);
-    Ok(json_text(status(&accepted), body.place.hold(text)))
+    let event_id = submission.identity.event_id.clone();
+    let (status, text) = match app.store.submit(Wish::Event(submission)).await {
+        Ok(accepted) => {
+            let mut text = Vec::with_capacity(accepted.json.len() + 64);
+            write_event(&mut text, accepted.seq, &accepted.json);
+            (status(&accepted), text)
+        }
+        Err(refusal @ Refusal::Conflict { .. }) => {
+            tracing::warn!(feed, %event_id, "an event is refused: {refusal}");
+            (StatusCode::CONFLICT, Refused::from(refusal).text())
+        }
+        Err(refusal) => return Err(refusal.into()),
+    };
+    // What is stored may be longer than what was sent.
+    let place = if text.len() <= sent {
+        body.place
+    } else {
+        app.pages.place(text.len()).await?
+    };
+    Ok(json_text(status, place.hold(text)))
 }
 
 async fn stream(

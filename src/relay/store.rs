@@ -122,15 +122,39 @@ impl Accepted {
     }
 }
 
+/// What an event was found by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Known {
+    /// Its `event_id`.
+    Id,
+    /// Its `source.platform` and `source.source_msg_id`.
+    Origin,
+}
+
+impl Known {
+    /// The member of the event, as a path.
+    pub fn field(self) -> &'static str {
+        match self {
+            Known::Id => "event_id",
+            Known::Origin => "source.source_msg_id",
+        }
+    }
+}
+
 /// Why a wish is not granted.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Refusal {
     /// There is no such feed.
     #[error("there is no such feed; make it with POST /feeds")]
     UnknownFeed,
-    /// Another event has the id.
-    #[error("another event has this event_id, and other content: it stays as it is, corrections are new events")]
-    Conflict,
+    /// Another event is stored under the id or the source, with other content.
+    #[error("another event has this {}, and other content: it stays as it is, corrections are new events", .by.field())]
+    Conflict {
+        /// What both have in common.
+        by: Known,
+        /// The event that is stored.
+        stored: Accepted,
+    },
     /// There are as many feeds as there may be.
     #[error("there are {MAX_FEEDS} feeds, and no more are taken")]
     TooManyFeeds,

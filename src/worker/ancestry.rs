@@ -3,7 +3,7 @@
 //! The answer comes from a local repository where it has both commits, else from commits that are fetched, without trees
 //! and blobs where the server can leave them out, into a temporary repository.
 use bstr::{BString, ByteVec};
-use git_push::{Error, Outcome, self};
+use git_push::{self, Error, Outcome};
 use git_push_transport::Remote;
 use gix::ObjectId;
 

@@ -10,8 +10,11 @@ use durable::{clock::Clock, retry::RetryPolicy};
 use git_push::{Advertisement, Command, Error, Outcome, RemoteRef, Report};
 use gix::ObjectId;
 
-use crate::{mirror::{Group, GroupResult, Hold, Knowledge, Plan, Rules, held, plan, settle, settle_unseen}, ref_update::RefUpdate};
 use super::sending::{MOST_COMMANDS, Sent, Tried, send};
+use crate::{
+    mirror::{Group, GroupResult, Hold, Knowledge, Plan, Rules, held, plan, settle, settle_unseen},
+    ref_update::RefUpdate,
+};
 
 /// A server that asks for a longer pause than this gets it by the end of the cycle.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);

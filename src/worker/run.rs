@@ -4,17 +4,39 @@ mod knowledge;
 mod reconcile;
 mod upkeep;
 
-use std::{cell::OnceCell, collections::BTreeMap, ffi::OsString, io, path::{Path, PathBuf}, sync::Arc};
+use std::{
+    cell::OnceCell,
+    collections::BTreeMap,
+    ffi::OsString,
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use bstr::{BStr, BString, ByteSlice};
 use durable::{clock::Clock, storage::Disk};
-use git_push::{Connection, repository::OpenError, self};
+use git_push::{self, Connection, repository::OpenError};
 use git_push_transport::{Location, Remote, Settings, resolve};
 use gix::ObjectId;
 
-use crate::{config::{Config, Problem}, journal::{Backlog, Draft, Located, Origin, Source, Status, WriteError, Writer, self}, mirror::{Damaged, Grouping, Rules}, ref_update::RefUpdate, refs::LocalRefs};
 use self::{reconcile::Reconciled, upkeep::Intents};
-use super::{cycle::{Cycle, Marks, Mirror, Settled}, lock::{LOCK_FILE, WorkerLock}, memory::Memory, missing::Missing, remote_mirror::RemoteMirror, report::{CycleOutcome, CycleReport, GroupReport}, repository::Stargate, trouble::{Trouble, Troubles}};
+use super::{
+    cycle::{Cycle, Marks, Mirror, Settled},
+    lock::{LOCK_FILE, WorkerLock},
+    memory::Memory,
+    missing::Missing,
+    remote_mirror::RemoteMirror,
+    report::{CycleOutcome, CycleReport, GroupReport},
+    repository::Stargate,
+    trouble::{Trouble, Troubles},
+};
+use crate::{
+    config::{Config, Problem},
+    journal::{self, Backlog, Draft, Located, Origin, Source, Status, WriteError, Writer},
+    mirror::{Damaged, Grouping, Rules},
+    ref_update::RefUpdate,
+    refs::LocalRefs,
+};
 
 /// Reads an environment variable.
 pub type Environment<'a> = &'a dyn Fn(&str) -> Option<OsString>;

@@ -6,7 +6,6 @@ use std::rc::Rc;
 
 use git_push::{Advertisement, Command, Error, Outcome, Report, Verdict};
 
-use crate::mirror::Group;
 use super::cycle::Mirror;
 
 /// The most commands of one push, but for a group that has more. GitHub answers 500 to 10,000; 5,000 went through.

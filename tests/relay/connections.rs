@@ -143,3 +143,73 @@ fn an_address_that_is_taken_is_told() {
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(5), "{told}");
 }
+
+/// The head of a POST of an event, with this length of the body.
+fn head_of_post(length: usize) -> String {
+    format!(
+        "POST /feeds/f/events HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
+    )
+}
+
+/// A connection that has begun a POST of 1 MiB, and sends so many bytes of its body.
+fn begun_post(relay: &Relay, bytes: usize) -> TcpStream {
+    let mut stream = TcpStream::connect(relay.address).expect("a connection");
+    let begun = [head_of_post(1 << 20).into_bytes(), vec![b' '; bytes]].concat();
+    stream.write_all(&begun).expect("a request");
+    stream
+}
+
+/// Whether the relay has neither answered nor closed this connection.
+fn is_open(stream: &TcpStream) -> bool {
+    stream.set_nonblocking(true).expect("a socket");
+    let peeked = stream.peek(&mut [0]);
+    matches!(peeked, Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
+}
+
+#[test]
+fn posts_that_announce_a_mebibyte_and_send_nothing_hold_up_nobody() {
+    let folder = folder();
+    let start = Start {
+        arguments: &["--idle-timeout", "300s"],
+        ..Start::default()
+    };
+    let relay = start.start(folder.path());
+    let client = relay.client();
+    client.make_feed("f");
+    let silent: Vec<_> = (0..200).map(|_| begun_post(&relay, 0)).collect();
+    // An answer on a connection that was made later shows that the relay has seen them.
+    assert_eq!(relay.client().get("/health").status, 200);
+    client.post_event(&event("f", "1"));
+    let mut large = event("f", "2");
+    large["payload"] = "x".repeat(1_000_000).into();
+    client.post_event(&large);
+    assert!(silent.iter().all(is_open));
+}
+
+#[test]
+fn bodies_that_stop_half_way_leave_room_for_events_of_usual_size_and_for_those_that_go_on() {
+    const HALF: usize = 700 << 10;
+    let folder = folder();
+    let start = Start {
+        arguments: &["--idle-timeout", "300s"],
+        ..Start::default()
+    };
+    let relay = start.start(folder.path());
+    let client = relay.client();
+    client.make_feed("f");
+    // Each of them needs a mebibyte for what it has sent, and there are 56.
+    let mut halves: Vec<_> = (0..56).map(|_| begun_post(&relay, HALF)).collect();
+    client.post_event(&event("f", "1"));
+    let mut large = event("f", "2");
+    large["payload"] = "x".repeat(1_000_000).into();
+    client.post_event(&large);
+    assert!(halves.iter().all(is_open));
+    // One that goes on gets its answer: a mebibyte of blanks is no event.
+    let mut last = halves.pop().expect("a connection");
+    last.set_nonblocking(false).expect("a socket");
+    last.set_read_timeout(Some(PATIENCE)).expect("a limit");
+    last.write_all(&vec![b' '; (1 << 20) - HALF]).expect("the rest");
+    let mut status = [0; 12];
+    last.read_exact(&mut status).expect("an answer");
+    assert_eq!(&status, b"HTTP/1.1 400");
+}

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::{
     folder,
-    support::relay::{Client, Relay, Start, event},
+    support::relay::{Client, Relay, Start, event, until},
 };
 
 fn fields(answer: &Value) -> Vec<&str> {
@@ -66,10 +66,32 @@ fn the_same_event_again_is_stored_once_by_its_id_and_by_its_origin() {
     let refused = client.post("/feeds/f/events", &other);
     assert_eq!((refused.status, fields(&refused.json)), (409, vec!["event_id"]));
 
-    // An adapter that gives the same message a new id.
-    other["event_id"] = "e-2".into();
-    let again = client.post("/feeds/f/events", &other);
+    assert_eq!(refused.json["stored"], first.json);
+
+    // An adapter that gives the same message a new id, and the time of its second try.
+    let mut retried = event("f", "1");
+    retried["event_id"] = "e-2".into();
+    retried["ts"] = "2026-01-10T12:00:07Z".into();
+    let again = client.post("/feeds/f/events", &retried);
     assert_eq!((again.status, &again.json), (200, &first.json));
+    retried["event_id"] = "e-1".into();
+    let again = client.post("/feeds/f/events", &retried);
+    assert_eq!((again.status, &again.json), (200, &first.json));
+
+    // A different event that claims the same message.
+    other["event_id"] = "e-2".into();
+    let refused = client.post("/feeds/f/events", &other);
+    assert_eq!(
+        (refused.status, fields(&refused.json)),
+        (409, vec!["source.source_msg_id"])
+    );
+    assert_eq!(refused.json["stored"], first.json);
+    until("the refusal is logged", || relay.said().contains("e-2"));
+    let said = relay.said();
+    assert!(
+        said.contains("has this source.source_msg_id, and other content"),
+        "{said}"
+    );
 
     // Another platform, and another feed.
     other["source"]["platform"] = "elsewhere".into();
@@ -357,4 +379,36 @@ fn methods_and_paths_that_are_none_are_told_as_json() {
     assert_eq!(client.get("/nowhere").status, 404);
     assert_eq!(client.post("/health", &json!({})).status, 405);
     assert_eq!(client.post("/feeds/f/stream", &json!({})).status, 405);
+}
+
+#[test]
+fn of_different_events_at_the_same_moment_from_one_source_one_is_stored_and_nobody_is_told_otherwise() {
+    let folder = folder();
+    let relay = Relay::start(folder.path());
+    relay.client().make_feed("f");
+    let answers: Vec<_> = std::thread::scope(|scope| {
+        let post = |number: usize| {
+            let client = relay.client();
+            scope.spawn(move || {
+                let mut event = event("f", "1");
+                event["event_id"] = format!("e-{number}").into();
+                event["payload"] = json!({ "number": number });
+                (event.clone(), client.post("/feeds/f/events", &event))
+            })
+        };
+        let posting: Vec<_> = (0..24).map(post).collect();
+        posting
+            .into_iter()
+            .map(|posted| posted.join().expect("an answer"))
+            .collect()
+    });
+    let stored = relay.client().all("f");
+    assert_eq!(stored.len(), 1);
+    for (event, answer) in answers {
+        if event == stored[0].1 {
+            assert_eq!((answer.status, &answer.json["event"]), (201, &event));
+        } else {
+            assert_eq!((answer.status, &answer.json["stored"]["event"]), (409, &stored[0].1));
+        }
+    }
 }

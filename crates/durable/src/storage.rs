@@ -453,3 +453,20 @@ fn uninterrupted(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usiz
         }
     }
 }
+/// The mode that git gives to a folder of 0755 in a repository with this value of `core.sharedRepository` (git-config);
+/// none when the repository is not shared, or the value is not understood. `is_true` is whether git reads the value as the
+/// boolean `true`.
+pub fn shared_folder_mode(value: &str, is_true: bool) -> Option<u32> {
+    let (group, everybody) = (0o660, 0o664);
+    let value = value.to_ascii_lowercase();
+    let added = match (value.as_str(), u32::from_str_radix(&value, 8)) {
+        ("group", _) | (_, Ok(1)) => 0o644 | group,
+        ("all" | "world" | "everybody", _) | (_, Ok(2)) => 0o644 | everybody,
+        (_, Ok(exact)) if exact & 0o600 == 0o600 => exact & 0o666,
+        (_, Err(_)) if is_true => 0o644 | group,
+        _ => return None,
+    };
+    let setgid = if added & 0o060 == 0 { 0 } else { 0o2000 };
+    // Who may read a folder may look into it.
+    Some(added | (added & 0o444) >> 2 | setgid)
+}

@@ -20,15 +20,27 @@ mod ownership;
 mod policy;
 mod transaction;
 
-use std::{collections::{BTreeMap, BTreeSet}, io::BufReader, path::Path, sync::atomic::AtomicBool};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::BufReader,
+    path::Path,
+    sync::atomic::AtomicBool,
+};
 
 use bstr::{BStr, BString};
 use durable::storage::{Disk, Storage};
-use git_push::{Advertisement, Capabilities, Command, Connection, Error, Outcome, Pack, RemoteRef, Report, Request, Traffic, Verdict, causes, repository::{OpenError, self}, self};
+use git_push::{
+    self, Advertisement, Capabilities, Command, Connection, Error, Outcome, Pack, RemoteRef, Report, Request, Traffic,
+    Verdict, causes,
+    repository::{self, OpenError},
+};
 use gix::{ObjectId, refs::TargetRef};
 
-use crate::config::shared_folder_mode;
-use self::{incoming::{Incoming, Place}, ownership::Made, policy::Policy};
+use self::{
+    incoming::{Incoming, Place},
+    ownership::Made,
+    policy::Policy,
+};
 use super::received;
 
 /// A connection to a repository in a folder.
@@ -121,7 +133,7 @@ impl Local {
         let place = Place {
             git_dir: self.repository.common_dir().to_owned(),
             objects: self.repository.objects.store_ref().path().to_owned(),
-            shared: shared_folder_mode(self.repository.config_snapshot().plumbing()),
+            shared: ownership::shared_folder_mode(&self.repository),
         };
         let begun = place.clear().and_then(|()| place.begin(commands));
         begun.map_err(|error| self.failed("write to", &error.to_string()))

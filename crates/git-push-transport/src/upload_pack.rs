@@ -8,7 +8,10 @@
 use std::{collections::BTreeMap, ops::ControlFlow};
 
 use bstr::{BStr, BString, ByteSlice, ByteVec};
-use git_push::{Capabilities, Fault, RemoteRef, WireError, pkt_line::{Answer, Line, Reader, self}};
+use git_push::{
+    Capabilities, Fault, RemoteRef, WireError,
+    pkt_line::{self, Answer, Line, Reader},
+};
 use gix::{ObjectId, hash::Kind};
 
 /// The longest prefix that is sent, in bytes. The start of a longer one matches more, never less.

@@ -9,7 +9,7 @@ use super::{
     super::report::{Exit, Failure},
     findings::{Format, Report},
 };
-use crate::append_only::{self, DEFAULT_PATH, Error, Paths, Range, Relation};
+use crate::append_only::{self, DEFAULT_PATH, Error, OddName, Paths, Range, Relation};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -45,6 +45,10 @@ pub(super) struct Args {
     /// Check also that each new file is an event, at the path of that event
     #[arg(long)]
     schema: bool,
+    /// Treat a new path that differs from another one only in case, or that has bidirectional or invisible characters, as
+    /// a violation instead of a warning
+    #[arg(long)]
+    strict_names: bool,
     /// The repository [default: GIT_DIR, else found from the current directory]
     #[arg(long, value_name = "DIR")]
     repo: Option<PathBuf>,
@@ -77,10 +81,13 @@ pub(super) fn main(args: &Args) -> Result<Exit, Failure> {
     let (findings, malformed) = clone
         .check(&paths, range, args.schema)
         .map_err(|error| clone.failure(&error))?;
+    let odd_names = clone.odd_names(&paths, range, args.strict_names)?;
     let report = Report {
         paths: &paths,
         range,
         findings: &findings,
+        odd_names: &odd_names,
+        strict_names: args.strict_names,
         malformed: args.schema.then_some(&malformed),
     };
     report.print(args.format);
@@ -100,12 +107,23 @@ impl Clone {
         range: Range,
         schema: bool,
     ) -> Result<(append_only::Findings, Vec<append_only::Malformed>), Error> {
-        // A list of shallow commits that cannot be read is none: then their parents are missing objects.
+        // A list of shallow commits that cannot be read is none: then their parents are missing objects, and there is no verdict.
         let shallow = self.0.shallow_commits().ok().flatten();
         let ends_at = |id: ObjectId| shallow.as_ref().is_some_and(|commits| commits.contains(&id));
         let findings = append_only::check(&self.0.objects, paths, range, &ends_at, schema)?;
         let malformed = append_only::malformed(&self.0.objects, &findings.added)?;
         Ok((findings, malformed))
+    }
+
+    /// The new paths that are odd. That there are too many to look at is a warning, as they are.
+    fn odd_names(&self, paths: &Paths, range: Range, strict: bool) -> Result<Vec<OddName>, Failure> {
+        match append_only::odd_names(&self.0.objects, paths, range.base, range.head) {
+            Err(error @ Error::TooMany(..)) if !strict => {
+                tracing::warn!("the names of new files were not looked at: {error}");
+                Ok(Vec::new())
+            }
+            found => found.map_err(|error| self.failure(&error)),
+        }
     }
 
     /// The base: an id of zeros is what an event of GitHub says when there was nothing.

@@ -4,7 +4,10 @@ use bstr::{BStr, BString, ByteSlice};
 use gix::ObjectId;
 use serde::Serialize;
 
-use crate::append_only::{Findings, Malformed, Paths, RULE, Range, Violation};
+use crate::{
+    append_only::{Findings, Malformed, OddName, Paths, RULE, Range, Violation},
+    odd_name::Oddity,
+};
 
 /// How findings are told.
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -19,6 +22,10 @@ pub(super) struct Report<'a> {
     pub(super) paths: &'a Paths,
     pub(super) range: Range,
     pub(super) findings: &'a Findings,
+    /// New paths that are taken for another one.
+    pub(super) odd_names: &'a [OddName],
+    /// Whether these break the rule.
+    pub(super) strict_names: bool,
     /// New files that are malformed, if that was asked for.
     pub(super) malformed: Option<&'a Vec<Malformed>>,
 }
@@ -33,6 +40,7 @@ struct Object<'a> {
     commits: usize,
     violations: Vec<ViolationObject>,
     violation_count: usize,
+    odd_names: Vec<OddNameObject>,
     #[serde(skip_serializing_if = "Option::is_none")]
     malformed: Option<Vec<MalformedObject<'a>>>,
 }
@@ -50,6 +58,15 @@ struct ViolationObject {
 }
 
 #[derive(Serialize)]
+struct OddNameObject {
+    path: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path_b64: Option<String>,
+    oddity: &'static str,
+    problem: String,
+}
+
+#[derive(Serialize)]
 struct MalformedObject<'a> {
     path: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -61,7 +78,8 @@ struct MalformedObject<'a> {
 impl Report<'_> {
     /// Whether nothing was found.
     pub(super) fn is_clean(&self) -> bool {
-        self.findings.is_clean() && self.malformed().is_empty()
+        let names = !self.strict_names || self.odd_names.is_empty();
+        self.findings.is_clean() && self.malformed().is_empty() && names
     }
 
     /// Prints it on stdout.
@@ -88,6 +106,10 @@ impl Report<'_> {
             let problems = file.problems.join("; ");
             println!("A  {}  {}  {problems}", readable(&file.path), short(file.commit));
         }
+        let severity = if self.strict_names { "" } else { "warning: " };
+        for name in self.odd_names {
+            println!("{severity}A  {}  {}", readable(&name.path), name.oddity);
+        }
         println!("{}", self.summary());
     }
 
@@ -104,6 +126,11 @@ impl Report<'_> {
         for file in self.malformed() {
             let text = format!("in {}: {}", short(file.commit), file.problems.join("; "));
             println!("{}", annotation(&file.path, "event schema", &text));
+        }
+        let level = if self.strict_names { "error" } else { "warning" };
+        for name in self.odd_names {
+            let text = format!("the name {}", name.oddity);
+            println!("{}", annotation_of(level, &name.path, "odd name", &text));
         }
         println!("{}", data(&self.summary()));
     }
@@ -124,6 +151,9 @@ impl Report<'_> {
             [] => {}
             files => parts.push(format!("{} malformed", counted(files.len(), "new file"))),
         }
+        if self.strict_names && !self.odd_names.is_empty() {
+            parts.push(counted(self.odd_names.len(), "odd name"));
+        }
         match violation_count {
             0 if parts.is_empty() => format!("append-only: {checked}: kept"),
             0 => format!("append-only: {checked}: {}", parts.join(", ")),
@@ -143,6 +173,7 @@ impl Report<'_> {
             commits: self.findings.commits,
             violations: self.findings.violations.iter().map(ViolationObject::from).collect(),
             violation_count: self.findings.violation_count,
+            odd_names: self.odd_names.iter().map(OddNameObject::from).collect(),
             malformed: self
                 .malformed
                 .map(|files| files.iter().map(MalformedObject::from).collect()),
@@ -163,6 +194,21 @@ impl From<&Violation> for ViolationObject {
             old_path: old.map(|old| old.to_str_lossy().into_owned()),
             old_path_b64: old.and_then(|old| base64(old.as_bstr())),
             commit: violation.commit.to_string(),
+        }
+    }
+}
+
+impl From<&OddName> for OddNameObject {
+    fn from(name: &OddName) -> Self {
+        OddNameObject {
+            path: name.path.to_str_lossy().into_owned(),
+            path_b64: base64(name.path.as_bstr()),
+            oddity: match name.oddity {
+                Oddity::Bidirectional(_) => "bidirectional",
+                Oddity::Invisible(_) => "invisible",
+                Oddity::Case(_) => "case",
+            },
+            problem: name.oddity.to_string(),
         }
     }
 }
@@ -208,8 +254,12 @@ fn counted(count: usize, what: &str) -> String {
 }
 
 fn annotation(file: &BString, title: &str, text: &str) -> String {
+    annotation_of("error", file, title, text)
+}
+
+fn annotation_of(level: &str, file: &BString, title: &str, text: &str) -> String {
     let file = property(&file.to_str_lossy());
-    format!("::error file={file},title={title}::{}", data(text))
+    format!("::{level} file={file},title={title}::{}", data(text))
 }
 
 /// Text as the data of a workflow command.

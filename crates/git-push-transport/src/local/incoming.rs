@@ -9,7 +9,12 @@
 //! Somebody else may have locked the same ref since. Such a lock is not taken away: it holds another id, or it is not the
 //! same any more after [`STILL`]. For `packed-refs`, whose lock is empty while git works on it, that is
 //! [`PACKED_REFS_STILL`].
-use std::{fs, io, path::{Path, PathBuf}, thread, time::Duration};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    thread,
+    time::Duration,
+};
 
 use bstr::ByteSlice;
 use durable::storage::{Disk, DiskFile, FILE_MODE, Look, Storage, hand_over};

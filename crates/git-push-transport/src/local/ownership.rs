@@ -3,13 +3,15 @@
 //! Files and folders of refs and reflogs get the mode that git gives them (git-config, `core.sharedRepository`), and the
 //! owner of the repository where this process may give them away: a worker of root leaves nothing that keeps the owner
 //! out. Without the setting, the umask decides, as in git.
-use std::{collections::BTreeSet, fs, io, path::{Path, PathBuf}};
+use std::{
+    collections::BTreeSet,
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use bstr::ByteSlice;
 use durable::storage;
 use git_push::Command;
-
-use crate::config::shared_folder_mode;
 
 /// What a push may make, as it was before.
 pub(super) struct Made {
@@ -34,7 +36,7 @@ impl Made {
             }
         }
         Made {
-            shared: shared_folder_mode(repository.config_snapshot().plumbing()),
+            shared: shared_folder_mode(repository),
             git_dir,
             folders,
             files,
@@ -59,4 +61,11 @@ impl Made {
 
 fn is_absent(path: &Path) -> bool {
     fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+}
+/// The mode of folders in a repository that is shared (`core.sharedRepository`).
+pub(super) fn shared_folder_mode(repository: &gix::Repository) -> Option<u32> {
+    const KEY: &str = "core.sharedRepository";
+    let config = repository.config_snapshot();
+    let value = config.string(KEY).unwrap_or_default();
+    storage::shared_folder_mode(&value.to_str_lossy(), config.boolean(KEY) == Some(true))
 }
