@@ -29,6 +29,7 @@ use super::{
     report::{CycleOutcome, CycleReport, GroupReport},
     repository::Stargate,
     trouble::{Trouble, Troubles},
+    watermarks::Attempted,
 };
 use crate::{
     config::{Config, Problem},
@@ -241,16 +242,7 @@ impl<'a> Work<'a> {
             self.work_off(mirror, &backlog, &mut report)?;
         }
         self.maintain(&backlog);
-        let in_order = |namespace: &BStr| {
-            let mut groups = report.groups.iter().filter(|group| group.watermark.is_some());
-            groups.any(|group| {
-                group
-                    .namespace
-                    .as_deref()
-                    .is_some_and(|label| BStr::new(label) == namespace)
-            })
-        };
-        let watermarks = mirror.set_back_watermarks(&in_order);
+        let watermarks = mirror.set_back_watermarks(&|namespace| attempted(&report, namespace));
         let report = report.with_unwritten(reconciled.unwritten).with_watermarks(watermarks);
         let report = report.with_comparison(reconciled.failed, mirror.compares_again_at());
         Ok(self.with_broken(report, &compared_with))
@@ -473,6 +465,22 @@ fn nothing_to_mirror(git_dir: &Path, options: &Options, environment: Environment
     Ok(match destination(&stargate, &config, options, environment)? {
         Ok(_) => CycleReport::empty(CycleOutcome::Idle, 0, 0),
         Err(missing) => CycleReport::local_only(missing, 0, 0),
+    })
+}
+
+/// The outcome of the group of this namespace, as far as its watermark goes.
+fn attempted(report: &CycleReport, namespace: &BStr) -> Option<Attempted> {
+    let is_its_group = |group: &&GroupReport| {
+        group
+            .namespace
+            .as_deref()
+            .is_some_and(|name| BStr::new(name) == namespace)
+    };
+    let group = report.groups.iter().find(is_its_group)?;
+    Some(if group.watermark.is_some() {
+        Attempted::Mirrored
+    } else {
+        Attempted::Failed
     })
 }
 

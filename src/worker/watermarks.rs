@@ -164,6 +164,25 @@ impl FalseWatermark {
     }
 }
 
+/// The outcome of a namespace's group in the cycle that judges its watermark.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attempted {
+    /// Ledger and watermark were read back where they belong.
+    Mirrored,
+    /// The group was tried, and is still pending.
+    Failed,
+}
+
+/// Whether a watermark is to be judged. A ledger that the mirror does not show may be hidden: while the mirror refuses the
+/// group's commands, nothing is known of it.
+fn is_open(doubt: &Doubt, attempted: Option<Attempted>) -> bool {
+    match attempted {
+        Some(Attempted::Mirrored) => false,
+        Some(Attempted::Failed) => doubt.ledger.is_some(),
+        None => true,
+    }
+}
+
 fn is_known_to_be_true(doubt: &Doubt, known: &Judged) -> bool {
     let (watermark, ledger) = (doubt.watermark.to_string(), doubt.ledger.map(|id| id.to_string()));
     known.get(&doubt.namespace.to_string()).is_some_and(|judged| {
@@ -200,14 +219,14 @@ fn remembered(doubts: &[Doubt], found: &[FalseWatermark], before: &Judged) -> Ju
 }
 
 impl RemoteMirror<'_> {
-    /// Sets back the watermarks that are false, as far as the mirror was asked in this cycle. `is_mirrored` are namespaces
-    /// that were seen to be in order since. What cannot be judged is left for the next cycle.
-    pub fn set_back_watermarks(&mut self, is_mirrored: &dyn Fn(&BStr) -> bool) -> Vec<FalseWatermark> {
+    /// Sets back the watermarks that are false, as far as the mirror was asked in this cycle. `attempted` gives the outcome
+    /// of a namespace's group in this cycle. What cannot be judged is left for the next cycle.
+    pub fn set_back_watermarks(&mut self, attempted: &dyn Fn(&BStr) -> Option<Attempted>) -> Vec<FalseWatermark> {
         let Some(advertisement) = self.advertised().cloned() else {
             return Vec::new();
         };
         let mut candidates = doubts(&advertisement.refs, |name| self.refs().matches(name));
-        candidates.retain(|doubt| !is_mirrored(doubt.namespace.as_bstr()));
+        candidates.retain(|doubt| is_open(doubt, attempted(doubt.namespace.as_bstr())));
         let mut found = match self.find_false_watermarks(candidates) {
             Ok(found) => found,
             Err(error) => {
@@ -297,6 +316,18 @@ mod tests {
         assert!(!is_known_to_be_true(&doubt(3, 2), &set_back));
         let left = remembered(&[doubt(3, 2)], &[found(false)], &Judged::new());
         assert!(!is_known_to_be_true(&doubt(3, 2), &left));
+    }
+
+    #[test]
+    fn a_ledger_that_is_not_shown_may_be_hidden_while_its_group_fails() {
+        let hidden = Doubt {
+            ledger: None,
+            ..doubt(3, 2)
+        };
+        assert!(!is_open(&hidden, Some(Attempted::Failed)));
+        assert!(is_open(&hidden, None));
+        assert!(is_open(&doubt(3, 2), Some(Attempted::Failed)));
+        assert!(!is_open(&doubt(3, 2), Some(Attempted::Mirrored)));
     }
 
     #[test]
