@@ -7,8 +7,6 @@
 //! does when events come faster than that: still a commit for each batch, but they are landed together. Ids are random (each
 //! lands somewhere in the folder) or ULIDs (each lands at its end). CPU time is that of the process and its children, where
 //! `/proc` tells. Bytes are those of the object database per event, after as many batches.
-#[path = "../tests/support/mod.rs"]
-mod support;
 
 use std::{
     fmt::Write as _,

@@ -4,8 +4,6 @@
 //! Real parts: `stargate-mirror relay`, `stargate-mirror events run`, and git http-backend behind nginx, which asks for a
 //! token; all on this machine. *Visible* is when the remote's branch holds the event, looked for every millisecond. Events come one
 //! at a time, each when the one before is visible; in the rows *steady*, ten a second. Times are in milliseconds.
-#[path = "../tests/support/mod.rs"]
-mod support;
 
 use std::{
     fs, thread,

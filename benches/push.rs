@@ -9,8 +9,6 @@
 //!
 //! Wall time is the best of three runs, CPU time that of the same run with all children, memory the peak of the largest
 //! single process. GNU time (`/usr/bin/time`) measures. The table's ratios are ours to git's: below 1 is better.
-#[path = "../tests/support/mod.rs"]
-mod support;
 
 use std::ffi::OsString;
 use std::io::{BufWriter, Write};

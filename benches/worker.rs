@@ -8,9 +8,6 @@
 //!
 //! `STARGATE_MIRROR` names another program. `--quick` leaves the million out.
 #![cfg(target_os = "linux")]
-#[path = "../tests/support/faulty.rs"]
-#[allow(dead_code)]
-mod faulty;
 
 use std::{
     env, fs,
@@ -23,13 +20,13 @@ use std::{
 
 use bstr::BString;
 use durable::{clock::SystemClock, storage::Disk};
-use faulty::Faulty;
 use gix::ObjectId;
 use jiff::Timestamp;
 use stargate_mirror::{
     journal::{Backlog, Draft, Entry, FOLDER, Origin, ROTATE_AT, Source, Status, Writer, encode, file_in, path_in},
     ref_update::RefUpdate,
 };
+use support::faulty::Faulty;
 use ulid::Ulid;
 
 /// Entries, and how many of them are pending.

@@ -1,7 +1,7 @@
 //! Gives libFuzzer's bytes to the target that the environment names. See `fuzz/run`.
 #![no_main]
 
-#[path = "../tests/fuzzed/properties/mod.rs"]
+#[path = "../tests/push/fuzzed/properties/mod.rs"]
 mod properties;
 
 use std::{env, sync::OnceLock};

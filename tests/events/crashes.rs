@@ -4,13 +4,11 @@ use std::{thread, time::Duration};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::{
-    World, feeds,
-    support::{
-        feeds::event,
-        random::Random,
-        relay::{Client, Relay, Start},
-    },
+use crate::{World, feeds};
+use support::{
+    feeds::event,
+    random::Random,
+    relay::{Client, Relay, Start},
 };
 
 /// How often each is killed, at least.

@@ -3,10 +3,8 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::{
-    REPOSITORY, TOKEN, World, feeds,
-    support::{feeds::event, git},
-};
+use crate::{REPOSITORY, TOKEN, World, feeds};
+use support::{feeds::event, git};
 
 fn events(numbers: std::ops::Range<u32>) -> Vec<Value> {
     numbers.map(|number| event("f", number)).collect()
@@ -47,7 +45,7 @@ fn a_token_that_is_revoked_is_told_and_a_new_one_is_taken_under_way() {
         ("COMMIT_BATCH_SIZE", "1"),
         ("PUSHES_PER_MINUTE", "0"),
     ];
-    let run = crate::support::running::Running::start(&["events", "run"], &variables);
+    let run = support::running::Running::start(&["events", "run"], &variables);
     run.until("following");
     feeds.post("f", event("f", 0));
     run.until("Pushed 1 event(s)");

@@ -3,14 +3,12 @@ use std::{fs, io::Write, process::Stdio};
 
 use serde_json::Value;
 
-use crate::{
-    REPOSITORY, TOKEN, World, all_bytes, feeds,
-    support::{
-        feeds::event,
-        git,
-        running::Running,
-        stargate::{clean_command, feed, start, stderr},
-    },
+use crate::{REPOSITORY, TOKEN, World, all_bytes, feeds};
+use support::{
+    feeds::event,
+    git,
+    running::Running,
+    stargate::{clean_command, feed, start, stderr},
 };
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_stargate-mirror");

@@ -1,11 +1,14 @@
 //! Events from a relay to the remote, with real parts: `events run` as a process, git http-backend as the remote.
 #![cfg(unix)]
-#[path = "../support/mod.rs"]
-mod support;
-
+mod context;
 mod crashes;
 mod faults;
+mod git_names;
 mod journey;
+mod publish;
+mod repository;
+mod source;
+mod sse_servers;
 
 use std::{collections::BTreeMap, path::PathBuf};
 

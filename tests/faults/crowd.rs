@@ -9,10 +9,8 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::{
-    support::stargate::{Stargate, git, start, try_git},
-    world::{Before, REMOTE, assert_journal_parses, assert_mirrored, complete, journals, mirror, worker, world},
-};
+use crate::world::{Before, REMOTE, assert_journal_parses, assert_mirrored, complete, journals, mirror, worker, world};
+use support::stargate::{Stargate, git, start, try_git};
 
 const PUSHERS: usize = 64;
 /// Of so many namespaces each has its share of the pushers, who get in each other's way.

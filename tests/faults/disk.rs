@@ -3,14 +3,14 @@ use std::{fs, process::Command};
 
 use crate::{
     killed::{RUN, with_a_stale_intent},
-    support::{
-        stargate::{Stargate, feed, git, stderr},
-        strace::{Call, changes, injected},
-    },
     world::{
         Before, PROGRAM, REMOTE, a_minute_later, assert_journal, assert_mirrored, assert_recovers, complete, for_each,
         mirror, push, worker, world,
     },
+};
+use support::{
+    stargate::{Stargate, feed, git, stderr},
+    strace::{Call, changes, injected},
 };
 
 /// What fails of calls of this name when a disk does: one call, or (`+`) this one and all that follow.

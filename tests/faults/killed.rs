@@ -8,16 +8,14 @@ use std::{
 
 use jiff::Timestamp;
 
-use crate::{
-    support::{
-        mirror::{Format, Mirror},
-        stargate::{Stargate, git},
-        strace::{Call, changes, killed_at},
-    },
-    world::{
-        Before, REMOTE, a_minute_later, assert_journal, assert_mirrored, assert_recovers, complete, cycle, for_each,
-        mirror, output, push, worker, world,
-    },
+use crate::world::{
+    Before, REMOTE, a_minute_later, assert_journal, assert_mirrored, assert_recovers, complete, cycle, for_each,
+    mirror, output, push, worker, world,
+};
+use support::{
+    mirror::{Format, Mirror},
+    stargate::{Stargate, git},
+    strace::{Call, changes, killed_at},
 };
 
 /// Kills this command of a worker before each change that it makes, each time in a copy of the world.

@@ -1,13 +1,14 @@
-//! The worker as a process in a world that goes wrong: killed at every call that changes the disk, on disks that fail and
-//! disks that are full, told to end, and with 64 pushes at once.
+//! Worlds that go wrong: with a worker as a process, with the power of a real file system, and with values in their place.
 //!
-//! After each fault the worker is started again, and then everything that was accepted is on the mirror, nothing moved
-//! there twice, the journal parses, and nothing that only a worker at work needs is left.
+//! The worker as a process is killed at every call that changes the disk, runs on disks that fail and disks that are full,
+//! is told to end, and carries 64 pushes at once. After each fault the worker is started again, and then everything that
+//! was accepted is on the mirror, nothing moved there twice, the journal parses, and nothing that only a worker at work
+//! needs is left.
 #![cfg(target_os = "linux")]
 mod crowd;
 mod disk;
 mod killed;
+mod power_cut;
 mod signals;
-#[path = "../support/mod.rs"]
-mod support;
+mod simulation;
 mod world;

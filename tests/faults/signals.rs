@@ -4,13 +4,11 @@ use std::process::{Child, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 use std::os::unix::process::ExitStatusExt;
 
-use crate::{
-    support::{
-        mirror::{Format, Mirror},
-        scripted::{Scripted, Step},
-        stargate::{Stargate, git, start},
-    },
-    world::{Before, assert_journal, assert_mirrored, complete, cycle, push, world},
+use crate::world::{Before, assert_journal, assert_mirrored, complete, cycle, push, world};
+use support::{
+    mirror::{Format, Mirror},
+    scripted::{Scripted, Step},
+    stargate::{Stargate, git, start},
 };
 
 /// Ends a cycle by this signal.

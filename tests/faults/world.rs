@@ -11,11 +11,12 @@ use std::{
 
 use serde_json::Value;
 
-use crate::support::{
+use support::{
     self,
-    stargate::{HOOK, Stargate, clean_command, git, stderr},
+    stargate::{Stargate, clean_command, git, stderr},
 };
 
+pub const HOOK: &str = env!("CARGO_BIN_EXE_stargate-hook");
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_stargate-mirror");
 /// The mirror's path as the worker is told: the same for each copy.
 pub const REMOTE: &str = "../../mirror.git";

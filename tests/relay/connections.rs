@@ -6,10 +6,8 @@ use std::{
 
 use rustix::process::Signal;
 
-use crate::{
-    folder,
-    support::relay::{Heard, Listener, PATIENCE, Relay, Start, event, until},
-};
+use crate::folder;
+use support::relay::{Heard, Listener, PATIENCE, Relay, Start, event, until};
 
 /// Sends this, and reads until the relay closes the connection.
 fn answer_to(relay: &Relay, sent: &[u8]) -> String {

@@ -7,10 +7,8 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::{
-    folder,
-    support::relay::{Relay, Start, event},
-};
+use crate::folder;
+use support::relay::{Relay, Start, event};
 
 /// The description, and which answers of it were seen.
 struct Description {

@@ -13,10 +13,8 @@ use std::{
 
 use serde_json::Value;
 
-use crate::{
-    folder,
-    support::relay::{Client, Relay, Start, event, until},
-};
+use crate::folder;
+use support::relay::{Client, Relay, Start, event, until};
 
 /// Posts at once.
 const AT_ONCE: usize = 64;

@@ -1,8 +1,5 @@
 //! `relay` as a process, asked over HTTP.
 #![cfg(unix)]
-#[path = "../support/mod.rs"]
-mod support;
-
 mod connections;
 mod described;
 mod durability;

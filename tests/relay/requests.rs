@@ -7,10 +7,8 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::{
-    folder,
-    support::relay::{Client, Relay, Start, event, until},
-};
+use crate::folder;
+use support::relay::{Client, Relay, Start, event, until};
 
 fn fields(answer: &Value) -> Vec<&str> {
     let errors = answer["errors"].as_array().expect("errors").iter();

@@ -4,10 +4,8 @@ use std::{fs, io, thread};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use serde_json::Value;
 
-use crate::{
-    folder,
-    support::relay::{Client, Heard, Listener, Relay, Start, event, until},
-};
+use crate::folder;
+use support::relay::{Client, Heard, Listener, Relay, Start, event, until};
 
 /// Listeners at once.
 const MANY: usize = 2000;

@@ -1,0 +1,4 @@
+//! The append-only rule: as a command, and as the gate of `pre-receive`.
+#![cfg(unix)]
+mod check;
+mod guard;

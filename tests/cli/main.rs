@@ -1,0 +1,6 @@
+//! The program as a person meets it: its output, its secrets, its documentation; and the house of its sources.
+#![cfg(unix)]
+mod canary;
+mod docs;
+mod house;
+mod output;

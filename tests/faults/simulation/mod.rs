@@ -1,0 +1,553 @@
+//! The worker's core in a world that goes wrong, by seeds: pushers, hooks and workers that are killed at any effect, power
+//! cuts that drop what was not synced, answers that are lost, mirrors that refuse, lie and are written to by others.
+//!
+//! The journal's writer and reader, the plan, the cycle with its memory, the settlement and reconcile are the real ones, on a
+//! disk and a mirror that are values. What must hold, always:
+//!
+//! 1. every accepted update reaches the mirror once faults end, unless somebody else wrote there;
+//! 2. a watermark never stands where its ledger on the mirror is not or has not been;
+//! 3. nothing on the mirror is rewound or deleted, unless a journaled update and the rules say so, and never what others
+//!    wrote;
+//! 4. an entry that is marked as done was on the mirror;
+//! 5. an entry that was acknowledged stays in the journal, whatever is killed or cut;
+//! 6. a ref whose last update was acknowledged is on the mirror as it is in the Stargate, or an entry says that it is not,
+//!    in whatever order hooks append;
+//! 7. nothing on the mirror goes while the Stargate's ref or its commit cannot be read, and no entry fails: nothing is
+//!    ever gone.
+//!
+//! `SIMULATION_SEED=N` runs one seed, `SIMULATION_SEEDS=N` that many.
+//!
+//! Which breakages were made on purpose, and caught: `docs/simulation.md`.
+mod disk;
+mod world;
+
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+
+use bstr::{BStr, BString, ByteSlice};
+use disk::SimDisk;
+use durable::{
+    clock::{Clock, ManualClock},
+    retry::RetryPolicy,
+};
+use stargate_mirror::{
+    journal::{self, Backlog, Draft, Located, Origin, Source, Status, Writer},
+    mirror::{Knowledge, Rules, compare, missed, watermark},
+    ref_pattern::RefPatterns,
+    ref_update::RefUpdate,
+    worker::{Cycle, Marks, Mirror},
+};
+use support::random::Random;
+use ulid::Ulid;
+use world::{Stargate, World, commit, id, null};
+
+const GIT_DIR: &str = "/r.git";
+const STEPS: usize = 60;
+const DEFAULT_SEEDS: u64 = 400;
+/// Commits from here on are of others.
+const FOREIGN: u32 = 1_000_000;
+
+struct Simulation<'a> {
+    stargate: &'a RefCell<Stargate>,
+    disk: &'a SimDisk,
+    random: &'a RefCell<Random>,
+    world: World<'a>,
+    clock: ManualClock,
+    rules: Rules,
+    /// Every id that a ref of the mirror has had.
+    had: BTreeMap<BString, Vec<u32>>,
+    /// Updates that the hook was told of.
+    told: Vec<RefUpdate>,
+    /// Those of them whose append was acknowledged, by place.
+    journaled: BTreeSet<usize>,
+    /// Whether hooks may wait before they append.
+    waits: bool,
+    /// Drafts of the hook that waits, and the update's place.
+    waiting: Option<(Vec<Draft>, usize)>,
+    /// Ids of entries whose append was acknowledged.
+    acknowledged: Vec<Ulid>,
+    foreign: u32,
+}
+
+impl<'a> Simulation<'a> {
+    fn new(stargate: &'a RefCell<Stargate>, disk: &'a SimDisk, random: &'a RefCell<Random>, waits: bool) -> Self {
+        let mut chances = random.borrow_mut();
+        let rules = Rules {
+            refs: RefPatterns::default(),
+            force: chances.chance(3),
+            deletes: !chances.chance(3),
+        };
+        drop(chances);
+        Simulation {
+            stargate,
+            disk,
+            random,
+            world: World {
+                refs: BTreeMap::new(),
+                stargate,
+                disk,
+                random,
+                faults: true.into(),
+                memory: None,
+                removed: Vec::new(),
+            },
+            clock: ManualClock::default(),
+            rules,
+            had: BTreeMap::new(),
+            told: Vec::new(),
+            journaled: BTreeSet::new(),
+            waits,
+            waiting: None,
+            acknowledged: Vec::new(),
+            foreign: FOREIGN,
+        }
+    }
+
+    fn below(&self, bound: usize) -> usize {
+        self.random.borrow_mut().below(bound)
+    }
+
+    fn writer(&self) -> Writer<SimDisk, &ManualClock> {
+        Writer::new(self.disk.clone(), &self.clock, Path::new(GIT_DIR), Duration::ZERO)
+    }
+
+    fn backlog(&self) -> Backlog {
+        Backlog::load(self.disk, Path::new(GIT_DIR)).expect("a disk in memory")
+    }
+
+    fn step(&mut self) {
+        // Intents are looked at when they are a minute old.
+        self.clock.sleep(Duration::from_secs(20));
+        match self.below(12) {
+            0..5 => self.push(),
+            5..9 => {
+                if self.below(2) == 0 {
+                    self.disk.kill_after(self.below(30) as u32);
+                }
+                self.cycle(self.below(3) == 0);
+                self.disk.restart();
+            }
+            9 => {
+                self.waiting = None;
+                self.disk.cut_power(&mut self.random.borrow_mut());
+                // The memory is replaced as a whole, synced: it is the old one or the new one, or it is gone.
+                if self.below(2) == 0 {
+                    self.world.memory = None;
+                }
+            }
+            10 if self.below(4) == 0 => self.write_to_the_mirror(),
+            10 => self.damage(),
+            _ => self.mend(),
+        }
+        self.check_watermarks();
+        self.check_acknowledged();
+    }
+
+    /// Somebody pushes; the hook may be killed at any effect.
+    fn push(&mut self) {
+        let name = BString::from(format!(
+            "refs/kv{}/{}",
+            ["", "", "-index"][self.below(3)],
+            self.below(3)
+        ));
+        let mut stargate = self.stargate.borrow_mut();
+        if stargate.unreadable.contains(&name) {
+            // git cannot lock it, and rejects the push.
+            return;
+        }
+        let old = stargate.refs.get(&name).copied();
+        let new = match self.random.borrow_mut().below(12) {
+            0 => None,
+            1 => Some(stargate.commit(None)),
+            _ => Some(stargate.commit(old)),
+        };
+        if old.is_none() && new.is_none() {
+            return;
+        }
+        let update = RefUpdate {
+            old: old.map_or(null(), id),
+            new: new.map_or(null(), id),
+            name: name.clone(),
+        };
+        // Some Stargates have no pre-receive hook; where there is one that is killed, the push is rejected.
+        let intended = self.random.borrow_mut().chance(2);
+        if intended {
+            if self.random.borrow_mut().chance(6) {
+                self.disk.kill_after(self.random.borrow_mut().below(8) as u32);
+            }
+            let intent = self.writer().intend(&drafts(vec![update.clone()], Source::PostReceive));
+            self.disk.restart();
+            if intent.is_err() {
+                return;
+            }
+        }
+        match new {
+            Some(new) => drop(stargate.refs.insert(name, new)),
+            None => drop(stargate.refs.remove(&name)),
+        }
+        drop(stargate);
+        self.told.push(update.clone());
+        if self.below(4) == 0 {
+            self.disk.kill_after(self.below(8) as u32);
+        }
+        let (drafts, place) = (drafts(vec![update], Source::PostReceive), self.told.len() - 1);
+        if self.waits && self.waiting.is_none() && self.below(3) == 0 {
+            self.waiting = Some((drafts, place));
+        } else {
+            self.journal(&drafts, place);
+            if self.waits && self.below(2) == 0 {
+                self.journal_waiting();
+            }
+        }
+        self.disk.restart();
+    }
+
+    /// What `post-receive` does.
+    fn journal(&mut self, drafts: &[Draft], place: usize) {
+        if self.append(drafts) {
+            self.journaled.insert(place);
+            // There may be none.
+            let _ = self.writer().forget_intent(drafts);
+        }
+    }
+
+    /// The hook that waited goes on.
+    fn journal_waiting(&mut self) {
+        if let Some((drafts, place)) = self.waiting.take() {
+            self.journal(&drafts, place);
+        }
+    }
+
+    /// Whether the append was acknowledged. A process that is killed tells nobody; what it did is on the disk.
+    fn append(&mut self, drafts: &[Draft]) -> bool {
+        let appended = self.writer().append(drafts);
+        let written = appended.map(|appended| appended.written).unwrap_or_default();
+        self.acknowledged.extend(&written);
+        !written.is_empty()
+    }
+
+    /// One cycle of a worker: what `run` does.
+    fn cycle(&mut self, reconcile: bool) {
+        let stands = |name: &BStr| self.stargate.borrow().local(name);
+        if self.writer().repair().is_err() || self.writer().recover_intents(&stands).is_err() {
+            return;
+        }
+        if self.below(6) == 0 && self.writer().rotate().is_err() {
+            return;
+        }
+        if reconcile {
+            self.reconcile();
+        }
+        if self.waits {
+            if self.below(2) == 0 {
+                self.journal_waiting();
+            }
+            self.stargate.borrow_mut().settled = self.done();
+        }
+        let backlog = self.backlog();
+        let pending = &backlog.pending;
+        let updates: Vec<RefUpdate> = pending.iter().map(|located| located.entry.update.clone()).collect();
+        let stargate = self.stargate.borrow();
+        let clock = ManualClock::default();
+        let cycle = Cycle {
+            rules: self.rules.clone(),
+            retry: RetryPolicy::default(),
+            verify: true,
+            clock: &clock,
+            knowledge: &*stargate,
+            null: null(),
+        };
+        let writer = Writer::new(self.disk.clone(), &self.clock, Path::new(GIT_DIR), Duration::ZERO);
+        let record = |marks: &Marks| -> Result<(), ()> {
+            assert!(
+                marks.failed.is_empty(),
+                "{:?} can never be mirrored, though nothing is gone",
+                marks.failed
+            );
+            let done = marks
+                .mirrored
+                .iter()
+                .map(|index| (pending[*index].clone(), Status::Done));
+            let skipped = marks
+                .skipped
+                .iter()
+                .map(|index| (pending[*index].clone(), Status::Skipped));
+            let settlements: Vec<(Located, Status)> = done.chain(skipped).collect();
+            if settlements.is_empty() {
+                return Ok(());
+            }
+            writer.settle(&settlements).map(drop).map_err(drop)
+        };
+        // A worker that is killed stops here; what it did stays.
+        let _ = cycle.run(&mut self.world, &updates, record);
+        let _ = writer.maintain(&backlog, Duration::from_secs(3600));
+        drop(stargate);
+        self.remember_what_the_mirror_had();
+        self.check_removed();
+        self.check_done();
+    }
+
+    fn reconcile(&mut self) {
+        let Ok(advertisement) = self.world.advertisement() else {
+            return;
+        };
+        let stargate = self.stargate.borrow();
+        let compared = compare(&stargate.list(), &advertisement.refs, &*stargate, &self.rules);
+        let pending = self.backlog().pending;
+        let is_pending = |name: &BStr| pending.iter().any(|located| located.entry.update.name == name);
+        let missed = missed(&compared, &advertisement.refs, &*stargate, &is_pending, null());
+        if !missed.is_empty() {
+            self.append(&drafts(missed, Source::Reconcile));
+        }
+    }
+
+    /// A ref or the commit that it names cannot be read from now on.
+    fn damage(&mut self) {
+        let mut stargate = self.stargate.borrow_mut();
+        if stargate.refs.is_empty() {
+            return;
+        }
+        let place = self.below(stargate.refs.len());
+        let (name, commit) = stargate.refs.iter().nth(place).expect("one of them");
+        let (name, commit) = (name.clone(), *commit);
+        if self.below(3) > 0 {
+            stargate.unreadable.insert(name);
+        } else {
+            stargate.damaged.insert(commit);
+        }
+    }
+
+    /// Everything can be read again.
+    fn mend(&mut self) {
+        let mut stargate = self.stargate.borrow_mut();
+        stargate.unreadable.clear();
+        stargate.damaged.clear();
+    }
+
+    /// Somebody else writes to the mirror, or removes a watermark.
+    fn write_to_the_mirror(&mut self) {
+        if self.below(2) == 0 {
+            let name = format!("refs/kv-mirror/{}", self.below(3));
+            self.world.refs.remove(name.as_bytes());
+            return;
+        }
+        self.foreign += 1;
+        let name = format!("refs/kv/{}", self.below(3));
+        self.world.refs.insert(name.into(), id(self.foreign));
+        self.remember_what_the_mirror_had();
+    }
+
+    fn remember_what_the_mirror_had(&mut self) {
+        for (name, id) in &self.world.refs {
+            self.had.entry(name.clone()).or_default().push(commit(*id));
+        }
+    }
+
+    /// Rule 2.
+    fn check_watermarks(&self) {
+        for (name, id) in &self.world.refs {
+            let Some(namespace) = name.strip_prefix(b"refs/kv-mirror/") else {
+                continue;
+            };
+            let ledger = watermark::ledger_ref(namespace.as_bstr());
+            let had = self.had.get(&ledger).map(Vec::as_slice).unwrap_or_default();
+            assert!(had.contains(&commit(*id)), "{name} stands where {ledger} never was");
+        }
+    }
+
+    /// Rule 3.
+    fn check_removed(&mut self) {
+        for (name, old, new) in std::mem::take(&mut self.world.removed) {
+            assert!(commit(old) < FOREIGN, "{name}: what others wrote was overwritten");
+            let of_ref = || self.told.iter().filter(|update| update.name == name);
+            let deleted = self.rules.deletes && of_ref().any(RefUpdate::is_delete);
+            let forced = self.rules.force && of_ref().any(|update| update.new == new);
+            assert!(deleted || forced, "{name} went from {old} to {new} unasked");
+            let stargate = self.stargate.borrow();
+            assert!(
+                !stargate.unreadable.contains(&name),
+                "{name} went from {old} to {new}, and cannot be read"
+            );
+            let damaged = !new.is_null() && stargate.damaged.contains(&commit(new));
+            assert!(!damaged, "{name} went from {old} to {new}, which cannot be read");
+        }
+    }
+
+    /// Rule 4.
+    fn check_done(&self) {
+        let stargate = self.stargate.borrow();
+        for located in self.entries() {
+            let update = &located.entry.update;
+            if located.entry.status == Status::Done && !update.is_delete() {
+                let had = self.had.get(&update.name).map(Vec::as_slice).unwrap_or_default();
+                let reached = had
+                    .iter()
+                    .any(|had| *had < FOREIGN && stargate.contains(commit(update.new), *had));
+                // An update that was overtaken is covered by what overtook it.
+                let later = self.told.iter().rposition(|told| told == update).unwrap_or_default();
+                let overtaken = self.told[later..].iter().any(|told| {
+                    told.name == update.name
+                        && (told.is_delete() || !stargate.contains(commit(told.old), commit(told.new)))
+                });
+                assert!(
+                    reached || overtaken,
+                    "{} is done, but {} never was on the mirror",
+                    located.entry.entry_id,
+                    update.new
+                );
+            }
+        }
+    }
+
+    /// The updates of entries that are done.
+    fn done(&self) -> Vec<RefUpdate> {
+        let mut entries = self.entries();
+        entries.retain(|located| located.entry.status == Status::Done);
+        entries.into_iter().map(|located| located.entry.update).collect()
+    }
+
+    /// Every entry, in all files of the journal.
+    fn entries(&self) -> Vec<Located> {
+        let mut entries = Vec::new();
+        let visited = journal::visit(self.disk, Path::new(GIT_DIR), None, &mut |located| {
+            entries.push(located)
+        });
+        visited.expect("a disk in memory");
+        entries
+    }
+
+    /// Rule 5.
+    fn check_acknowledged(&self) {
+        let there: BTreeSet<Ulid> = self.entries().iter().map(|located| located.entry.entry_id).collect();
+        for entry in &self.acknowledged {
+            assert!(there.contains(entry), "{entry} was acknowledged and is lost");
+        }
+    }
+
+    /// Rule 1.
+    fn check_arrival(&mut self) {
+        self.world.faults.set(false);
+        self.mend();
+        for _ in 0..4 {
+            self.cycle(true);
+            self.check_watermarks();
+            self.journal_waiting();
+        }
+        let stargate = self.stargate.borrow();
+        for (name, commit_) in &stargate.refs {
+            let there = self.world.at(name.as_bstr());
+            let namespace = watermark::namespace(name.as_bstr()).expect("a namespace");
+            if there == Some(id(*commit_)) || self.is_held(namespace) {
+                continue;
+            }
+            panic!("{name} is {commit_}, and {there:?} on the mirror");
+        }
+        for (name, commit_) in stargate.refs.iter().filter(|(name, _)| name.starts_with(b"refs/kv/")) {
+            let namespace = watermark::namespace(name.as_bstr()).expect("a namespace");
+            let there = self.world.at(watermark::watermark_ref(namespace).as_bstr());
+            let arrived = there == Some(id(*commit_)) || self.is_held(namespace);
+            assert!(arrived, "{name} is {commit_}, and its watermark {there:?}");
+        }
+        for located in self.backlog().pending {
+            let namespace = watermark::namespace(located.entry.update.name.as_bstr()).expect("a namespace");
+            assert!(self.is_held(namespace), "{:?} stays pending", located.entry);
+        }
+    }
+
+    /// Rule 6.
+    fn check_journaled(&self) {
+        let pending = self.backlog().pending;
+        let last: BTreeMap<_, _> = self
+            .told
+            .iter()
+            .enumerate()
+            .map(|(place, told)| (&told.name, place))
+            .collect();
+        for (name, place) in last {
+            let update = &self.told[place];
+            let skipped = update.is_delete() && !self.rules.deletes;
+            let waits = pending.iter().any(|located| located.entry.update.name == *name);
+            let there = self.world.at(name.as_bstr());
+            let foreign = there.is_some_and(|there| commit(there) >= FOREIGN);
+            if self.journaled.contains(&place) && !skipped && !waits && !foreign {
+                assert_eq!(
+                    there.unwrap_or(null()),
+                    update.new,
+                    "{name} was settled, and is not as it shall be"
+                );
+            }
+        }
+    }
+
+    /// Whether a ref of the namespace diverges: others wrote there, or a rewrite is not to be carried.
+    fn is_held(&self, namespace: &BStr) -> bool {
+        let stargate = self.stargate.borrow();
+        [watermark::ledger_ref(namespace), watermark::index_ref(namespace)]
+            .iter()
+            .any(|name| {
+                let (local, remote) = (stargate.refs.get(name), self.world.at(name.as_bstr()).map(commit));
+                match (local, remote) {
+                    (Some(local), Some(remote)) => remote >= FOREIGN || !stargate.contains(remote, *local),
+                    (None, Some(_)) => true,
+                    (_, None) => false,
+                }
+            })
+    }
+}
+
+fn drafts(updates: Vec<RefUpdate>, source: Source) -> Vec<Draft> {
+    let origin = Arc::new(Origin::of(source));
+    let draft = |update| Draft {
+        update,
+        txn_id: None,
+        origin: origin.clone(),
+    };
+    updates.into_iter().map(draft).collect()
+}
+
+fn run(seed: u64, waits: bool) {
+    let (stargate, disk, random) = (RefCell::default(), SimDisk::default(), RefCell::new(Random::new(seed)));
+    let mut simulation = Simulation::new(&stargate, &disk, &random, waits);
+    for _ in 0..STEPS {
+        simulation.step();
+    }
+    simulation.check_arrival();
+    simulation.check_journaled();
+}
+
+/// The number in a variable of the environment.
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name)
+        .ok()
+        .map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text}")))
+}
+
+/// The simulation with each seed, of so many if the environment does not say.
+fn run_seeds(default: u64, waits: bool) {
+    let seeds = match number("SIMULATION_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("SIMULATION_SEEDS").unwrap_or(default),
+    };
+    for seed in seeds {
+        let ended = std::panic::catch_unwind(|| run(seed, waits));
+        assert!(
+            ended.is_ok(),
+            "seed {seed} failed; run it again with SIMULATION_SEED={seed} cargo test --test simulation"
+        );
+    }
+}
+
+#[test]
+fn whatever_goes_wrong_nothing_is_lost_and_nothing_is_damaged() {
+    run_seeds(DEFAULT_SEEDS, false);
+}
+
+#[test]
+fn in_whatever_order_hooks_append_nothing_is_lost_and_nothing_is_damaged() {
+    run_seeds(DEFAULT_SEEDS / 2, true);
+}

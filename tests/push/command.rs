@@ -1,0 +1,775 @@
+//! `stargate-mirror push` beside `git push`: the same arguments on identical copies of repositories must give the same
+//! lines, exit codes and refs.
+#[path = "../../examples/push.rs"]
+#[expect(dead_code, reason = "its main")]
+mod example;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+use bstr::BString;
+use git_push::{
+    Advertisement, Connection, Error, Outcome, Pack, RemoteRef, Report, Request, Traffic, refspec::Refspecs,
+};
+use git_push_transport::local::Local;
+use proptest::prelude::*;
+use stargate_mirror::by_refspec::{self, Fate, Order, Tracking};
+use support::{
+    git::{self, commit, git},
+    mirror::{Format, Mirror},
+};
+
+/// A repository `source` with branches and tags, beside `remote.git`, which has some of them in other places.
+///
+/// ```text
+/// source  main = three, topic = two, side = fork (beside two), HEAD -> main, tags light = two, signed (annotated) = three
+///         topic is a tag, too: refs/tags/topic; refs/kv/main = three
+/// remote  main = two, topic = three, gone = one, x/main = three, odd = unknown to the source; tag light = one; refs/kv/main = two
+/// ```
+fn make(folder: &Path, format: Format) {
+    let (source, remote) = (folder.join("source"), folder.join("remote.git"));
+    let format = match format {
+        Format::Sha1 => "--object-format=sha1",
+        Format::Sha256 => "--object-format=sha256",
+    };
+    git(folder, &["init", "-q", "--template=", "-b", "main", format, "source"]);
+    git(
+        folder,
+        &[
+            "init",
+            "-q",
+            "--template=",
+            "--bare",
+            "-b",
+            "main",
+            format,
+            "remote.git",
+        ],
+    );
+    let one = commit(&source, None, "one");
+    let two = commit(&source, Some(&one), "two");
+    let three = commit(&source, Some(&two), "three");
+    let fork = commit(&source, Some(&one), "fork");
+    let refs = [
+        ("refs/heads/main", &three),
+        ("refs/heads/topic", &two),
+        ("refs/heads/side", &fork),
+        ("refs/tags/light", &two),
+        ("refs/tags/topic", &one),
+        ("refs/kv/main", &three),
+    ];
+    for (name, id) in refs {
+        git(&source, &["update-ref", name, id]);
+    }
+    git(&source, &["tag", "-a", "signed", "-m", "signed", "main"]);
+    let there = [
+        "main:refs/heads/main",
+        "main:refs/heads/topic",
+        "main:refs/heads/x/main",
+    ];
+    let there = there.map(|refspec| refspec.replace("main:refs/heads/main", &format!("{two}:refs/heads/main")));
+    let tags = [
+        format!("{one}:refs/tags/light"),
+        format!("{one}:refs/heads/gone"),
+        format!("{two}:refs/kv/main"),
+    ];
+    let mut push = vec!["push", "-q", "../remote.git"];
+    push.extend(there.iter().chain(&tags).map(String::as_str));
+    git(&source, &push);
+    let odd = commit(&remote, Some(&two), "odd");
+    git(&remote, &["update-ref", "refs/heads/odd", &odd]);
+    git(&source, &["remote", "add", "origin", "../remote.git"]);
+    git(&source, &["update-ref", "refs/remotes/origin/main", &two]);
+    git(&source, &["update-ref", "refs/remotes/origin/topic", &two]);
+    git(&source, &["update-ref", "refs/remotes/origin/gone", &one]);
+}
+
+fn made(format: Format) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    make(folder.path(), format);
+    folder
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("a folder");
+    for entry in fs::read_dir(from).expect("a folder").flatten() {
+        match entry.path().is_dir() {
+            true => copy(&entry.path(), &to.join(entry.file_name())),
+            false => drop(fs::copy(entry.path(), to.join(entry.file_name())).expect("a copy")),
+        }
+    }
+}
+
+/// `git push …` in a repository.
+fn theirs(source: &Path, arguments: &[&str]) -> Output {
+    let mut command = git::command(source);
+    command.arg("push").args(arguments);
+    command.output().expect("the program git is needed")
+}
+
+/// `stargate-mirror push …` in a repository.
+fn ours(source: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_stargate-mirror"));
+    command.arg("push").args(arguments).current_dir(source).env_clear();
+    command.envs(git::ISOLATED).env("HOME", source);
+    command.output().expect("stargate-mirror runs")
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// What scripts see of a push.
+fn seen(output: &Output) -> (String, Option<i32>) {
+    (stdout(output), output.status.code())
+}
+
+fn refs(repository: &Path) -> String {
+    git(repository, &["for-each-ref"])
+}
+
+/// Both push with `--porcelain` and these arguments, each in its own copy; lines, exit codes and refs must be the same.
+fn compare(template: &Path, arguments: &[&str]) {
+    let arguments = [&["--porcelain"][..], arguments].concat();
+    let folder = tempfile::tempdir().expect("a folder");
+    let [git_side, our_side] = ["git", "ours"].map(|side| {
+        let side = folder.path().join(side);
+        copy(template, &side);
+        side
+    });
+    let git_push = theirs(&git_side.join("source"), &arguments);
+    let our_push = ours(&our_side.join("source"), &arguments);
+    assert_eq!(
+        seen(&our_push),
+        seen(&git_push),
+        "{arguments:?}\n--- ours\n{}--- git\n{}",
+        stderr(&our_push),
+        stderr(&git_push)
+    );
+    assert_ne!(
+        git_push.status.code(),
+        Some(128),
+        "{arguments:?}: {}",
+        stderr(&git_push)
+    );
+    for repository in ["remote.git", "source"] {
+        let [git_refs, our_refs] = [&git_side, &our_side].map(|side| refs(&side.join(repository)));
+        assert_eq!(our_refs, git_refs, "{arguments:?}: refs of {repository}");
+    }
+    git(&our_side.join("remote.git"), &["fsck", "--strict", "--no-dangling"]);
+}
+
+#[test]
+fn pushes_are_those_of_git_lines_codes_and_refs() {
+    let template = made(Format::Sha1);
+    let cases: &[&[&str]] = &[
+        &["origin", "main"],
+        &["origin", "main", "side", "signed", "refs/kv/main"],
+        &["origin", "main:refs/heads/new"],
+        &["origin", "main~1:refs/heads/topic"],
+        &["origin", "+main~2:refs/heads/main"],
+        &["origin", "--force", "side:topic", "light"],
+        &["origin", "main:topic"],
+        &["origin", "main:topic", ":gone"],
+        &["origin", ":gone", ":refs/heads/missing"],
+        &["origin", "--delete", "gone", "light"],
+        &["origin", ":missing"],
+        &["origin", ":refs/heads/gone", "main:refs/heads/gone/below"],
+        &["origin", "light"],
+        &["origin", "main:odd"],
+        &["origin", "+main:odd"],
+        &["origin", "main", "light", "main:odd", "main:refs/heads/new"],
+        &[
+            "origin",
+            "--atomic",
+            "main",
+            "light",
+            "main:odd",
+            "main:refs/heads/new",
+            "main:x/main",
+        ],
+        &["origin", "--atomic", "main", "signed"],
+        &["origin", "refs/heads/*", "^refs/heads/topic"],
+        &["origin", "+refs/heads/*:refs/heads/*", "tag", "signed"],
+        &["origin", "refs/heads/*:refs/mirror/*"],
+        &["origin", ":"],
+        &["origin", "--quiet", "main"],
+        &["origin", "--quiet", "light"],
+        &["origin", "--force-with-lease", "side:main"],
+        &["origin", "--force-with-lease", "side:topic", "main:refs/heads/new"],
+        &["origin", "--force-with-lease=main", "side:main", "main~2:topic"],
+        &["origin", "--force-with-lease=topic:main", "side:topic"],
+        &["origin", "--force-with-lease=topic:", "side:topic"],
+        &[
+            "origin",
+            "--force-with-lease=gone",
+            "--force-with-lease=refs/heads/topic:topic",
+            ":gone",
+            "side:topic",
+        ],
+        &["../remote.git", "main"],
+        &["../remote.git", "--force-with-lease", "main"],
+        &["../remote.git", "main^{tree}:refs/kv/tree"],
+    ];
+    for arguments in cases {
+        compare(template.path(), arguments);
+    }
+}
+
+#[test]
+fn sha256_is_the_same() {
+    let template = made(Format::Sha256);
+    compare(template.path(), &["origin", "main", "light", "+side:topic", ":gone"]);
+    compare(template.path(), &["origin", "--force-with-lease", "side:main"]);
+}
+
+/// Both say what they would do.
+fn compare_dry_run(source: &Path, arguments: &[&str]) -> Result<(), String> {
+    let arguments = [&["--dry-run", "--porcelain", "../remote.git"][..], arguments].concat();
+    let (git_push, our_push) = (theirs(source, &arguments), ours(source, &arguments));
+    if seen(&our_push) == seen(&git_push) {
+        return Ok(());
+    }
+    Err(format!("{arguments:?}\n--- ours\n{our_push:?}\n--- git\n{git_push:?}"))
+}
+
+#[test]
+fn refspecs_mean_what_they_mean_to_git() {
+    let template = made(Format::Sha1);
+    let source = template.path().join("source");
+    let abbreviated = git(&source, &["rev-parse", "--short", "main"]);
+    let by_id = format!("{abbreviated}:refs/heads/by-id");
+    let cases: &[&[&str]] = &[
+        &["main"],
+        &["heads/main"],
+        &["refs/heads/main"],
+        &["HEAD"],
+        &["@"],
+        &["+HEAD"],
+        &["HEAD:new"],
+        &["@:new"],
+        &["topic"],
+        &["heads/topic"],
+        &["tags/topic"],
+        &["topic:new"],
+        &["tag", "light"],
+        &["signed"],
+        &["signed:new"],
+        &["kv/main"],
+        &["refs/kv/main"],
+        &["main:kv/main"],
+        &["main:x/main"],
+        &["main:gone"],
+        &["main:light"],
+        &["main~1:main"],
+        &["main~1:new"],
+        &["main~1"],
+        &["main^{tree}:refs/heads/tree"],
+        &["main:refs/heads/main"],
+        &[&by_id],
+        &[&abbreviated],
+        &["nowhere"],
+        &["nowhere:main"],
+        &[":main"],
+        &[":new"],
+        &[":refs/heads/new"],
+        &[":light"],
+        &["main", "main"],
+        &["main:a", "side:a"],
+        &["main:refs/heads/a", "side:a"],
+        &["origin/main:new"],
+        &["remotes/origin/main"],
+        &["origin/main:refs/heads/new"],
+        &["refs/heads/*"],
+        &["+refs/heads/*"],
+        &["refs/heads/*:refs/heads/*"],
+        &["refs/heads/s*:refs/heads/t*"],
+        &["refs/heads/*e:refs/e/*"],
+        &["refs/*:refs/*"],
+        &["refs/heads/*:refs/heads/x/*", "^refs/heads/main"],
+        &["refs/heads/*:refs/heads/x/*", "^refs/heads/x/main"],
+        &["refs/heads/*", "^main"],
+        &["main", "^refs/heads/main"],
+        &["main:refs/heads/q", "^refs/heads/*"],
+        &["^refs/heads/main"],
+        &[":"],
+        &["+:"],
+        &[":", "+side:topic"],
+        &["+:", "refs/heads/t*"],
+        &["refs/heads/*:refs/a/*", "+refs/heads/*:refs/b/*"],
+        &["refs/heads/none*"],
+        &["main:"],
+        &[""],
+        &["+"],
+        &["^"],
+        &["a b"],
+        &["main:a..b"],
+        &["*"],
+        &["refs/heads/*:refs/heads/x"],
+        &["refs/heads/x:refs/heads/*"],
+        &["^main:x"],
+        &["main:refs/heads/a~1"],
+        &["refs/*/m*:refs/*/n*"],
+        &["--delete", "gone", "tag", "light"],
+        &["--delete", "a:b"],
+        &["--delete", "gone", "missing"],
+        &["--atomic", "main", "light"],
+        &["--atomic", "main", "side"],
+        &["--force", "refs/heads/*", "light"],
+        &["--force-with-lease", "main"],
+        &["--force-with-lease=main:main~1", "main"],
+        &["--force-with-lease=main:topic", "side:main"],
+        &["--force-with-lease=main:nowhere", "main"],
+        &["--force-with-lease=new:", "main:refs/heads/new"],
+        &["--force-with-lease=heads/topic:main", "topic:refs/heads/topic"],
+        &["--force-with-lease=light:main~2", "light"],
+        &["--force-with-lease=light:main", "--force", "light"],
+    ];
+    let wrong: Vec<_> = cases
+        .iter()
+        .filter_map(|arguments| compare_dry_run(&source, arguments).err())
+        .collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+#[test]
+fn a_detached_head_is_no_branch() {
+    let template = made(Format::Sha1);
+    let source = template.path().join("source");
+    git(&source, &["update-ref", "--no-deref", "HEAD", "refs/heads/topic"]);
+    for arguments in [&["HEAD"][..], &["HEAD:refs/heads/new"], &["HEAD:main"], &["HEAD:new"]] {
+        compare_dry_run(&source, arguments).unwrap();
+    }
+}
+
+fn refspec() -> impl Strategy<Value = String> {
+    let sources = [
+        "main",
+        "topic",
+        "side",
+        "heads/topic",
+        "refs/heads/side",
+        "light",
+        "signed",
+        "HEAD",
+        "main~1",
+        "nowhere",
+        "",
+        "kv/main",
+    ];
+    let destinations = [
+        "",
+        ":main",
+        ":topic",
+        ":light",
+        ":new",
+        ":refs/heads/new",
+        ":refs/tags/new",
+        ":odd",
+        ":kv/main",
+        ":x/main",
+        ":gone",
+    ];
+    let one = (
+        prop::sample::select(sources.to_vec()),
+        prop::sample::select(destinations.to_vec()),
+    );
+    let patterns = [
+        "refs/heads/*",
+        "refs/heads/*:refs/heads/x/*",
+        "refs/*:refs/*",
+        "refs/tags/*",
+        "refs/heads/*i*:refs/i/*",
+        ":",
+    ];
+    let excluded = ["^refs/heads/main", "^refs/heads/*", "^refs/tags/t*"];
+    let wanted = prop_oneof![
+        4 => one.prop_map(|(source, destination)| format!("{source}{destination}")),
+        1 => prop::sample::select(patterns.to_vec()).prop_map(str::to_owned),
+    ];
+    prop_oneof![
+        6 => (prop::bool::weighted(0.3), wanted).prop_map(|(force, wanted)| format!("{}{wanted}", if force { "+" } else { "" })),
+        1 => prop::sample::select(excluded.to_vec()).prop_map(str::to_owned),
+    ]
+}
+
+#[test]
+fn any_refspecs_mean_what_they_mean_to_git() {
+    let template = made(Format::Sha1);
+    let source = template.path().join("source");
+    let config = ProptestConfig {
+        cases: 100,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    };
+    proptest!(config, |(refspecs in prop::collection::vec(refspec(), 1..4), atomic: bool)| {
+        let mut arguments: Vec<&str> = refspecs.iter().map(String::as_str).collect();
+        if atomic {
+            arguments.insert(0, "--atomic");
+        }
+        compare_dry_run(&source, &arguments).map_err(TestCaseError::fail)?;
+    });
+}
+
+#[test]
+fn a_dry_run_changes_nothing() {
+    let template = made(Format::Sha1);
+    let folder = template.path();
+    let before = ["source", "remote.git"].map(|name| refs(&folder.join(name)));
+    let output = ours(
+        &folder.join("source"),
+        &["--dry-run", "origin", "main", ":gone", "+side:topic"],
+    );
+    let short = |name| git(&folder.join("source"), &["rev-parse", "--short", name]);
+    let [two, three, fork] = ["main~1", "main", "side"].map(short);
+    let expected = format!(
+        "To ../remote.git
+ - [deleted]         gone
+   {two}..{three}  main -> main
+ + {three}...{fork} side -> topic (forced update)
+"
+    );
+    assert_eq!(stdout(&output), expected);
+    assert_eq!(["source", "remote.git"].map(|name| refs(&folder.join(name))), before);
+}
+
+#[test]
+fn exit_codes_are_those_of_the_project_unless_lines_for_scripts_are_asked_for() {
+    let template = made(Format::Sha1);
+    let source = template.path().join("source");
+    let cases: &[(&[&str], i32, i32)] = &[
+        (&["origin", "light"], 3, 1),
+        (&["--no-such-option", "origin", "light"], 2, 129),
+        (&["origin", "nowhere"], 2, 1),
+        (&["origin", "main:a..b"], 2, 128),
+        (&["origin", "--delete", "a:b"], 2, 128),
+        (&["origin", "--force-with-lease=main:nowhere", "main"], 2, 129),
+        (&["nobody", "main"], 4, 128),
+        (&["../nowhere.git", "main"], 4, 128),
+        (&["origin", "--push-option", "x", "main"], 4, 128),
+        (&["--repo", "/nowhere", "origin", "main"], 5, 128),
+    ];
+    for (arguments, project, git) in cases {
+        let plain = ours(&source, arguments);
+        assert_eq!(plain.status.code(), Some(*project), "{arguments:?}: {}", stderr(&plain));
+        assert!(!stderr(&plain).is_empty(), "{arguments:?}");
+        let porcelain = ours(&source, &[&["--porcelain"][..], arguments].concat());
+        assert_eq!(porcelain.status.code(), Some(*git), "{arguments:?} --porcelain");
+    }
+}
+
+#[test]
+fn json_is_one_object_about_every_ref() {
+    let template = made(Format::Sha1);
+    let source = template.path().join("source");
+    let [two, three] = ["main~1", "main"].map(|name| git(&source, &["rev-parse", name]));
+    let output = ours(
+        &source,
+        &["--json", "origin", "main", "light", "main:refs/heads/new", ":gone"],
+    );
+    assert_eq!(output.status.code(), Some(3));
+    let said: serde_json::Value = serde_json::from_slice(&output.stdout).expect("one object");
+    assert_eq!(said["outcome"], "rejected");
+    assert_eq!(said["remote"], "../remote.git");
+    assert_eq!(said["http_requests"], 0);
+    let ref_of = |name: &str| {
+        let refs = said["refs"].as_array().expect("a list");
+        refs.iter().find(|found| found["ref"] == name).expect(name).clone()
+    };
+    let expected =
+        serde_json::json!({"ref": "refs/heads/main", "old": two, "new": three, "verdict": "accepted", "reason": null});
+    assert_eq!(ref_of("refs/heads/main"), expected);
+    assert_eq!(ref_of("refs/heads/new")["old"], serde_json::Value::Null);
+    assert_eq!(ref_of("refs/heads/gone")["new"], "0".repeat(40));
+    let refused = ref_of("refs/tags/light");
+    assert_eq!(
+        (&refused["verdict"], &refused["reason"]),
+        (&"refused".into(), &"already exists".into())
+    );
+}
+
+/// A pair of equal repositories on a server, and a source for each.
+struct Served {
+    mirror: Mirror,
+    folder: tempfile::TempDir,
+}
+
+impl Served {
+    fn new() -> Self {
+        let mirror = Mirror::start();
+        let folder = tempfile::tempdir().expect("a folder");
+        let template = made(Format::Sha1);
+        for side in ["git", "our"] {
+            copy(template.path(), &folder.path().join(side));
+            let name = format!("{side}.git");
+            mirror.create(&name, Format::Sha1);
+            copy(&template.path().join("remote.git"), &mirror.path(&name));
+            mirror.git(&name, &["config", "http.receivepack", "true"]);
+            let source = folder.path().join(side).join("source");
+            git(&source, &["remote", "set-url", "origin", &mirror.url(&name)]);
+        }
+        Served { mirror, folder }
+    }
+
+    fn hook(&self, hook: &str, script: &str) {
+        for name in ["git.git", "our.git"] {
+            self.mirror.hook(name, hook, script);
+        }
+    }
+
+    fn source(&self, side: &str) -> PathBuf {
+        self.folder.path().join(side).join("source")
+    }
+
+    /// Both push; what they say of the URL and the refs must be the same. Gives what ours says on stderr.
+    fn compare(&self, arguments: &[&str]) -> String {
+        let arguments = [&["--porcelain", "origin"][..], arguments].concat();
+        let git_push = theirs(&self.source("git"), &arguments);
+        let our_push = ours(&self.source("our"), &arguments);
+        let (lines, code) = seen(&our_push);
+        assert_ne!(code, Some(128), "{}", stderr(&our_push));
+        let about = format!(
+            "{arguments:?}\n--- ours\n{}--- git\n{}",
+            stderr(&our_push),
+            stderr(&git_push)
+        );
+        assert_eq!(
+            (lines.replace("/our.git", "/git.git"), code),
+            seen(&git_push),
+            "{about}"
+        );
+        let there = ["git.git", "our.git"].map(|name| refs(&self.mirror.path(name)));
+        assert_eq!(there[1], there[0], "{about}");
+        let here = ["git", "our"].map(|side| refs(&self.source(side)));
+        assert_eq!(here[1], here[0], "{about}");
+        stderr(&our_push)
+    }
+}
+
+#[test]
+fn pushes_over_http_are_those_of_git() {
+    let served = Served::new();
+    let one_after_the_other: &[&[&str]] = &[
+        &["--dry-run", "main", "light", "main:odd"],
+        &["main", "signed", "main:refs/heads/new", "refs/kv/main"],
+        &["main", "signed"],
+        &["--atomic", "main~2:topic", "main:refs/heads/other"],
+        &["light", "main:odd", "side:topic", "main:refs/heads/third"],
+        &["+side:topic", ":gone", ":refs/heads/missing"],
+        &["--force-with-lease", "main~1:main"],
+        &["--force-with-lease=main:main~1", "+side:main"],
+        &["refs/heads/*:refs/heads/all/*", "^refs/heads/all/main"],
+    ];
+    for arguments in one_after_the_other {
+        served.compare(arguments);
+    }
+}
+
+#[test]
+fn what_hooks_decline_and_say_is_told() {
+    let served = Served::new();
+    let declines = "echo \"looking at $1\" >&2\ntest \"$1\" != refs/heads/topic";
+    served.hook("update", declines);
+    let said = served.compare(&["main", "+side:topic", "main:refs/heads/new"]);
+    for line in [
+        "remote: looking at refs/heads/main",
+        "remote: looking at refs/heads/topic",
+    ] {
+        assert!(
+            said.lines().any(|shown| shown.trim_end() == line),
+            "{line:?} is missing in {said}"
+        );
+    }
+    served.compare(&["--atomic", "+side:topic", "main:refs/heads/atomic"]);
+    served.hook("pre-receive", "exit 1");
+    served.compare(&["+main~2:main", "+main:topic"]);
+}
+
+/// What the server says while it takes in a commit of so many new versions of files.
+fn said_of_many_deltas(files: usize, options: &[&str]) -> Vec<String> {
+    let served = Served::new();
+    served.hook("post-receive", "echo 'thank you' >&2");
+    let source = served.source("our");
+    let content = |version: &str| "the same line\n".repeat(50) + version;
+    for version in ["one", "other"] {
+        for number in 0..files {
+            fs::write(
+                source.join(format!("{number}.txt")),
+                content(&format!("{version} {number}")),
+            )
+            .expect("a file");
+        }
+        git(&source, &["add", "-A"]);
+        git(&source, &["commit", "-q", "-m", version]);
+    }
+    let output = ours(&source, &[&["origin", "HEAD:refs/heads/many"], options].concat());
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let said = stderr(&output);
+    said.lines()
+        .filter(|line| line.starts_with("remote: "))
+        .map(ToOwned::to_owned)
+        .collect()
+}
+
+#[test]
+fn progress_of_the_remote_is_a_line_each_and_none_when_quiet() {
+    let said = said_of_many_deltas(200, &[]);
+    assert_eq!(said.len(), 2, "{said:#?}");
+    assert!(
+        said[0].starts_with("remote: Resolving deltas: 100% (") && said[0].contains("), completed with "),
+        "{said:?}"
+    );
+    assert_eq!(said[1], "remote: thank you");
+    assert_eq!(said_of_many_deltas(200, &["--quiet"]), ["remote: thank you"]);
+}
+
+#[test]
+fn push_options_arrive() {
+    let served = Served::new();
+    let name = "our.git";
+    served
+        .mirror
+        .git(name, &["config", "receive.advertisePushOptions", "true"]);
+    served.mirror.hook(
+        name,
+        "pre-receive",
+        "echo \"$GIT_PUSH_OPTION_COUNT: $GIT_PUSH_OPTION_0, $GIT_PUSH_OPTION_1\" >&2",
+    );
+    let output = ours(
+        &served.source("our"),
+        &["-o", "ci.skip", "--push-option=a b", "origin", "main"],
+    );
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("remote: 2: ci.skip, a b"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[test]
+fn a_servers_ok_is_checked() {
+    let served = Served::new();
+    // The report is out when this runs, but git waits for it before it ends the connection.
+    served.mirror.hook(
+        "our.git",
+        "post-receive",
+        "while read old new name; do git update-ref $name $old; done",
+    );
+    let output = ours(&served.source("our"), &["--json", "origin", "main"]);
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    let said: serde_json::Value = serde_json::from_slice(&output.stdout).expect("one object");
+    assert_eq!(said["outcome"], "ambiguous");
+    assert_eq!(said["refs"][0]["verdict"], "unknown");
+    let reason = said["refs"][0]["reason"].as_str().expect("a reason");
+    assert!(
+        reason.starts_with("the remote reported ok, but it still has "),
+        "{reason}"
+    );
+    let tracking = git(&served.source("our"), &["rev-parse", "origin/main"]);
+    assert_eq!(
+        tracking,
+        git(&served.source("our"), &["rev-parse", "main~1"]),
+        "what is not there is not remembered"
+    );
+}
+
+/// A remote whose answers are lost, after it did what it was told, or before.
+struct Forgetful {
+    remote: Local,
+    obeys: bool,
+}
+
+impl Connection for Forgetful {
+    fn advertisement(&mut self) -> Result<Advertisement, Error> {
+        self.remote.advertisement()
+    }
+
+    fn send(&mut self, request: &Request, pack: Option<Pack>) -> Result<Report, Error> {
+        if self.obeys {
+            self.remote.send(request, pack)?;
+        }
+        Err(Error::new(Outcome::Ambiguous, "the answer was lost"))
+    }
+
+    fn read_refs(&mut self, prefixes: &[BString]) -> Result<Vec<RemoteRef>, Error> {
+        self.remote.read_refs(prefixes)
+    }
+
+    fn traffic(&self) -> Traffic {
+        self.remote.traffic()
+    }
+}
+
+#[test]
+fn after_a_lost_answer_the_refs_tell() {
+    for (obeys, verify) in [(true, true), (false, true), (true, false)] {
+        let template = made(Format::Sha1);
+        let repository = gix::open(template.path().join("source")).expect("a repository");
+        let remote = Local::open(&template.path().join("remote.git")).expect("a remote");
+        let order = Order {
+            refspecs: Refspecs::parse(["main", ":gone"]).expect("refspecs"),
+            verify,
+            ..Order::default()
+        };
+        let configured = repository.find_remote("origin").expect("a remote");
+        let tracking = Tracking::new(&repository, Some(&configured));
+        let mut connection = Forgetful { remote, obeys };
+        let refs = by_refspec::push(&mut connection, &repository, &tracking, &order, &()).expect("no error");
+        let [two, three] = ["main~1", "main"].map(|name| git(&template.path().join("source"), &["rev-parse", name]));
+        let found = |index: usize| refs[index].fate.clone();
+        match (obeys, verify) {
+            (true, true) => assert_eq!((found(0), found(1)), (Fate::Accepted, Fate::Accepted)),
+            (false, true) => {
+                let still = format!("the answer was lost, but it still has {two}");
+                assert_eq!(found(1), Fate::Unknown(still));
+            }
+            _ => assert_eq!(found(1), Fate::Unknown("the answer was lost".into())),
+        }
+        let remembered = git(&template.path().join("source"), &["rev-parse", "origin/main"]);
+        assert_eq!(remembered, if obeys && verify { three } else { two });
+    }
+}
+
+#[test]
+fn remote_tracking_refs_follow_the_fetch_refspecs() {
+    let template = made(Format::Sha1);
+    let source = template.path().join("source");
+    let also = |refspec| git(&source, &["config", "--add", "remote.origin.fetch", refspec]);
+    also("+refs/kv/*:refs/remotes/kv/*");
+    compare(
+        template.path(),
+        &["origin", "main", "side", "refs/kv/main", ":gone", "+side:topic"],
+    );
+    // Git honours this since 2.50 only.
+    also("^refs/heads/side");
+    let output = ours(&source, &["origin", "side"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(!refs(&source).contains("refs/remotes/origin/side"));
+    let output = ours(&source, &["origin", "refs/kv/main"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let moved = git(&source, &["rev-parse", "refs/remotes/kv/main"]);
+    assert_eq!(moved, git(&source, &["rev-parse", "main"]));
+}
+
+#[test]
+fn the_example_pushes_commits_that_are_in_memory_only() {
+    let folder = tempfile::tempdir().expect("a folder");
+    git(folder.path(), &["init", "-q", "--bare", "."]);
+    let remote = folder.path().display().to_string();
+    for note in ["one", "two"] {
+        let (id, verdict) = example::push_note(&remote, note).expect("a push");
+        assert_eq!(verdict, git_push::Verdict::Accepted);
+        assert_eq!(git(folder.path(), &["rev-parse", example::BRANCH]), id.to_string());
+        assert_eq!(git(folder.path(), &["show", "notes:note"]), note);
+    }
+    assert_eq!(git(folder.path(), &["rev-list", "--count", "notes"]), "2");
+    git(folder.path(), &["fsck", "--strict"]);
+}

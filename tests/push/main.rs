@@ -1,0 +1,9 @@
+//! Pushes: the command, packs, the wire, and everything that reads foreign bytes.
+#![cfg(unix)]
+mod command;
+mod fuzzed;
+mod history;
+mod local;
+mod pack_states;
+mod packs;
+mod wire;

@@ -1,0 +1,20 @@
+//! What tests share: a Stargate and what pushes to it, a mirror, a server with a script.
+#![cfg(unix)]
+
+pub mod certificates;
+pub mod faulty;
+pub mod feeds;
+pub mod git;
+pub mod lying;
+pub mod mirror;
+pub mod processes;
+pub mod programs;
+pub mod pushing;
+pub mod random;
+pub mod relay;
+pub mod running;
+pub mod scripted;
+pub mod sshd;
+pub mod stargate;
+pub mod strace;
+pub mod web;

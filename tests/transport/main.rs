@@ -1,0 +1,5 @@
+//! Ways to a mirror: HTTP, ssh and `git://`, with real servers and with servers that misbehave.
+#![cfg(unix)]
+mod http;
+mod servers;
+mod stream;

@@ -1,0 +1,14 @@
+//! The worker: its cycle against a model, and each of its commands with real repositories and mirrors.
+#![cfg(unix)]
+mod comparison;
+mod cycle;
+mod formats;
+mod hidden_refs;
+mod journey;
+mod local_refs;
+mod patience;
+mod root;
+mod sync;
+mod wait;
+mod watch;
+mod watermarks;

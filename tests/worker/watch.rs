@@ -1,0 +1,328 @@
+//! `watch` as a process: it carries pushes as they come, over many repositories, and ends when it is told to.
+#![cfg(unix)]
+
+use std::{
+    io::{BufRead, BufReader},
+    path::Path,
+    process::{Child, ChildStderr, Stdio},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use support::{
+    mirror::{Format, Mirror},
+    scripted::{Scripted, Step},
+    stargate::{Stargate, clean_command, git, start},
+};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_stargate-mirror");
+
+/// A running `watch`, and what it says.
+struct Watch {
+    child: Child,
+    said: BufReader<ChildStderr>,
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Watch {
+    fn start(arguments: &[&str]) -> Self {
+        let mut command = clean_command(PROGRAM);
+        command
+            .arg("watch")
+            .args(arguments)
+            .env("GITHUB_PAT", "token")
+            .env("STARGATE_LOG", "debug");
+        let mut child = start(command.stderr(Stdio::piped()));
+        let said = BufReader::new(child.stderr.take().expect("a pipe"));
+        Watch { child, said }
+    }
+
+    /// Reads on until a line holds all of `words`.
+    fn until(&mut self, words: &[&str]) -> String {
+        let mut line = String::new();
+        loop {
+            line.clear();
+            let read = self.said.read_line(&mut line).expect("a line");
+            assert!(read > 0, "watch ended before it said {words:?}");
+            if words.iter().all(|word| line.contains(word)) {
+                return line;
+            }
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("it runs");
+    }
+
+    /// Its exit code, once it has ended.
+    fn ended(mut self) -> i32 {
+        let mut rest = Vec::new();
+        std::io::Read::read_to_end(&mut self.said, &mut rest).expect("its last words");
+        self.child.wait().expect("it ends").code().expect("an exit code")
+    }
+}
+
+/// A Stargate at a place of its own, mirrored to `remote`, with a client.
+fn stargate(remote: &str) -> (Stargate, std::path::PathBuf) {
+    let stargate = Stargate::with_hook();
+    stargate.configure("stargate.remote", remote);
+    let client = stargate.client("first");
+    (stargate, client)
+}
+
+fn push(client: &Path) -> String {
+    git(client, ["commit", "-q", "--allow-empty", "-m", "more"]);
+    git(client, ["push", "-q", "origin", "HEAD:refs/kv/main"]);
+    git(client, ["rev-parse", "HEAD"])
+}
+
+/// Fences on the commit.
+fn wait(commit: &str, remote: &str) {
+    let mut command = clean_command(PROGRAM);
+    command.args(["wait", "--oid", commit, "--remote", remote, "--timeout", "60s"]);
+    let output = start(command.stdout(Stdio::piped()).stderr(Stdio::piped()))
+        .wait_with_output()
+        .expect("it ends");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn pushes_arrive_as_they_come_and_sigterm_ends_it() {
+    let mirror = Mirror::start();
+    mirror.create("o/r.git", Format::Sha1);
+    let (stargate, client) = stargate(&mirror.url("o/r.git"));
+    let watch = Watch::start(&["--repo", &stargate.git_dir.display().to_string()]);
+    // The first push makes the journal, the others are appended.
+    for _ in 0..3 {
+        let commit = push(&client);
+        wait(&commit, &mirror.url("o/r.git"));
+    }
+    watch.signal(Signal::TERM);
+    assert_eq!(watch.ended(), 0);
+}
+
+#[test]
+fn a_repository_that_hangs_does_not_hold_the_others() {
+    let silent = Scripted::serve(vec![Step::Silence; 4]);
+    let (hanging, client) = stargate(&silent.url("o/r.git"));
+    push(&client);
+    let mirror = Mirror::start();
+    mirror.create("o/r.git", Format::Sha1);
+    let (stargate, client) = stargate(&mirror.url("o/r.git"));
+    let repositories = [
+        hanging.git_dir.display().to_string(),
+        stargate.git_dir.display().to_string(),
+    ];
+    let watch = Watch::start(&["--repo", &repositories[0], "--repo", &repositories[1]]);
+    let commit = push(&client);
+    wait(&commit, &mirror.url("o/r.git"));
+    // A push in flight is abandoned within the grace.
+    watch.signal(Signal::INT);
+    assert_eq!(watch.ended(), 0);
+}
+
+#[test]
+fn a_root_is_walked_and_a_new_repository_is_noticed() {
+    let mirror = Mirror::start();
+    mirror.create("o/r.git", Format::Sha1);
+    let root = tempfile::tempdir().expect("a folder");
+    let mut watch = Watch::start(&["--root", &root.path().display().to_string()]);
+    let (stargate, client) = stargate(&mirror.url("o/r.git"));
+    let commit = push(&client);
+    // It appears whole.
+    std::fs::rename(&stargate.git_dir, root.path().join("new.git")).expect("a move");
+    watch.signal(Signal::HUP);
+    watch.until(&["looking at everything anew"]);
+    wait(&commit, &mirror.url("o/r.git"));
+    watch.signal(Signal::TERM);
+    assert_eq!(watch.ended(), 0);
+}
+
+#[test]
+fn a_repository_that_is_refused_is_told_and_the_others_go_on() {
+    let mirror = Mirror::start();
+    mirror.create("o/r.git", Format::Sha1);
+    let (refused, _) = stargate(&mirror.url("o/other.git"));
+    git(&refused.git_dir, ["refs", "migrate", "--ref-format=reftable"]);
+    let (stargate, client) = stargate(&mirror.url("o/r.git"));
+    let repositories = [&refused, &stargate].map(|one| one.git_dir.display().to_string());
+    let mut watch = Watch::start(&["--repo", &repositories[0], "--repo", &repositories[1]]);
+    watch.until(&["no cycle", "refstorage = reftable", "git refs migrate"]);
+    let commit = push(&client);
+    wait(&commit, &mirror.url("o/r.git"));
+    watch.signal(Signal::TERM);
+    assert_eq!(watch.ended(), 0);
+}
+
+#[test]
+fn an_empty_root_says_so_and_a_repository_without_a_journal_is_noticed() {
+    let mirror = Mirror::start();
+    mirror.create("o/r.git", Format::Sha1);
+    let root = tempfile::tempdir().expect("a folder");
+    let mut watch = Watch::start(&["--root", &root.path().display().to_string()]);
+    watch.until(&["no repository below", &root.path().display().to_string()]);
+    let stargate = Stargate::bare();
+    stargate.configure("stargate.remote", &mirror.url("o/r.git"));
+    let commit = push(&stargate.client("first"));
+    std::fs::rename(&stargate.git_dir, root.path().join("new.git")).expect("a move");
+    watch.signal(Signal::HUP);
+    wait(&commit, &mirror.url("o/r.git"));
+    watch.signal(Signal::TERM);
+    assert_eq!(watch.ended(), 0);
+}
+
+#[test]
+fn what_is_missing_for_a_push_is_told_once() {
+    let stargate = Stargate::with_hook();
+    push(&stargate.client("first"));
+    let mut watch = Watch::start(&["--repo", &stargate.git_dir.display().to_string()]);
+    let mut told = 0;
+    for cycle in 0..3 {
+        if cycle > 0 {
+            watch.signal(Signal::HUP);
+        }
+        let mut line = String::new();
+        while !line.contains("outcome=LocalOnly") {
+            line.clear();
+            assert!(watch.said.read_line(&mut line).expect("a line") > 0);
+            told += usize::from(line.contains("stargate.remote"));
+        }
+    }
+    assert_eq!(told, 1);
+    watch.signal(Signal::TERM);
+    assert_eq!(watch.ended(), 0);
+}
+
+/// Makes the groups that have failed rest for long.
+fn rest_for_long(stargate: &Stargate) {
+    let path = stargate.git_dir.join(".stargate/worker.json");
+    let mut memory: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(&path).expect("the memory")).expect("JSON");
+    let troubles = memory["troubles"].as_object_mut().expect("groups that have failed");
+    assert!(!troubles.is_empty());
+    for trouble in troubles.values_mut() {
+        trouble["next_try"] = (jiff::Timestamp::now().as_second() + 800).into();
+    }
+    std::fs::write(&path, memory.to_string()).expect("a file");
+}
+
+#[test]
+fn a_start_and_sighup_try_at_once_what_has_failed_before() {
+    let mut mirror = Mirror::start();
+    mirror.create("o/r.git", Format::Sha1);
+    let (stargate, client) = stargate(&mirror.url("o/r.git"));
+    stargate.configure("stargate.initialDelay", "1ms");
+    mirror.stop();
+    let first = push(&client);
+    let repo = stargate.git_dir.display().to_string();
+    let mut run = clean_command(PROGRAM);
+    run.args(["run", "--repo", &repo]).env("GITHUB_PAT", "token");
+    let failed = start(run.stdout(Stdio::null()).stderr(Stdio::null()))
+        .wait()
+        .expect("it ends");
+    assert_eq!(failed.code(), Some(1));
+    rest_for_long(&stargate);
+    mirror.start_again();
+    let mut watch = Watch::start(&["--repo", &repo]);
+    wait(&first, &mirror.url("o/r.git"));
+    watch.until(&["cycle", "Mirrored"]);
+
+    mirror.stop();
+    let second = push(&client);
+    watch.until(&["cycle", "Incomplete"]);
+    rest_for_long(&stargate);
+    mirror.start_again();
+    watch.signal(Signal::HUP);
+    wait(&second, &mirror.url("o/r.git"));
+    watch.signal(Signal::TERM);
+    assert_eq!(watch.ended(), 0);
+}
+
+#[test]
+fn a_mirror_that_the_environment_names_is_not_that_of_all_below_a_root() {
+    let stargate = Stargate::with_hook();
+    push(&stargate.client("secret"));
+    git(stargate.folder(), ["init", "-q", "--bare", "mirror.git"]);
+    let mirror = stargate.folder().join("mirror.git");
+    let mut command = clean_command(PROGRAM);
+    command
+        .args(["watch", "--root"])
+        .arg(stargate.folder().join("o"))
+        .env("GITHUB_REPO_URL", &mirror);
+    let mut child = start(command.stderr(Stdio::piped()));
+    let said = BufReader::new(child.stderr.take().expect("a pipe"));
+    let mut watch = Watch { child, said };
+    watch.until(&["local-only", "GITHUB_REPO_URL"]);
+    watch.signal(Signal::TERM);
+    assert_eq!(watch.ended(), 0);
+    assert_eq!(git(&mirror, ["for-each-ref"]), "");
+}
+
+#[test]
+fn a_token_is_read_anew_from_its_file() {
+    let mirror = Mirror::with_token("right");
+    mirror.create("o/r.git", Format::Sha1);
+    let (stargate, client) = stargate(&mirror.url("o/r.git"));
+    let token = stargate.folder().join("token");
+    std::fs::write(&token, "wrong\n").expect("a file");
+    let mut command = clean_command(PROGRAM);
+    command
+        .arg("watch")
+        .arg("--repo")
+        .arg(&stargate.git_dir)
+        .env("GITHUB_PAT_FILE", &token);
+    let mut child = start(command.stderr(Stdio::piped()));
+    let said = BufReader::new(child.stderr.take().expect("a pipe"));
+    let mut watch = Watch { child, said };
+    push(&client);
+    watch.until(&["Misconfigured"]);
+    std::fs::write(&token, "right\n").expect("a file");
+    // What is new for the group ends its rest; the token is read by each cycle.
+    let commit = push(&client);
+    let mut command = clean_command(PROGRAM);
+    command.args([
+        "wait",
+        "--oid",
+        &commit,
+        "--remote",
+        &mirror.url("o/r.git"),
+        "--timeout",
+        "60s",
+    ]);
+    let output = start(command.env("GITHUB_PAT", "right").stdout(Stdio::null()))
+        .wait_with_output()
+        .expect("it ends");
+    assert!(output.status.success());
+}
+
+#[test]
+fn systemd_is_told_when_it_is_ready_and_when_it_stops() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("notify");
+    let socket = std::os::unix::net::UnixDatagram::bind(&path).expect("a socket");
+    let stargate = Stargate::bare();
+    let mut command = clean_command(PROGRAM);
+    command
+        .arg("watch")
+        .arg("--repo")
+        .arg(&stargate.git_dir)
+        .env("NOTIFY_SOCKET", &path);
+    let mut child = start(command.stderr(Stdio::piped()));
+    let said = BufReader::new(child.stderr.take().expect("a pipe"));
+    let watch = Watch { child, said };
+    let told = || {
+        let mut buffer = [0; 256];
+        let read = socket.recv(&mut buffer).expect("a datagram");
+        String::from_utf8_lossy(&buffer[..read]).trim().to_owned()
+    };
+    assert_eq!(told(), "READY=1");
+    watch.signal(Signal::TERM);
+    assert_eq!(told(), "STOPPING=1");
+    assert_eq!(watch.ended(), 0);
+}
