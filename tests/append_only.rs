@@ -592,7 +592,7 @@ fn a_person_and_a_workflow_are_told_letter_path_commit_and_rule() {
     repository.write("events/f/b.json", "other");
     let id = repository.commit("both");
     let id = &id[..10];
-    let rule = "files are only ever added there; corrections are new events";
+    let rule = "existing files must not be changed, moved or deleted; write corrections as new events";
     let summary = format!("append-only: events/ in 1 new commit: 2 violations: {rule}");
     assert_eq!(
         stdout(&repository.check(&["--base", "main"])),
@@ -716,7 +716,7 @@ fn what_cannot_be_judged_is_no_pass() {
     assert_eq!(output.status.code(), Some(5), "{}", stderr(&output));
     let output = repository.check(&["--base", "main", "--head", "main^{tree}"]);
     assert_eq!(output.status.code(), Some(5));
-    assert!(stderr(&output).contains("is no commit"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("is not a commit"), "{}", stderr(&output));
     // A tree that shows an old file to one reader, and another file to the next.
     let entry = |content: &str| {
         let blob = git_with_input(repository.path(), &["hash-object", "-w", "--stdin"], content.as_bytes());

@@ -231,9 +231,9 @@ fn malformed_lines_are_told_and_logged_and_the_others_recorded() {
         (1, "expected `<old>"),
         (3, "not a valid ref name"),
         (4, "longer than 65536"),
-        (6, "cut off"),
+        (6, "incomplete"),
     ] {
-        let expected = format!("line {line} of the hook's input is no ref update: {why}");
+        let expected = format!("line {line} of the hook's input is not a ref update: {why}");
         assert!(stderr(&output).contains(&expected), "{}", stderr(&output));
         assert!(stargate.log().contains(&expected));
     }
@@ -554,7 +554,7 @@ fn the_pusher_is_told_of_a_backlog_that_is_old() {
     assert_eq!(at(9), "stargate: queued for the mirror: 2 ref updates\n");
     let old = |for_how_long: &str| {
         format!(
-            "stargate: queued for the mirror: 2 ref updates; the oldest one that is pending has waited for {for_how_long}: \
+            "stargate: queued for the mirror: 2 ref updates; the oldest pending update has been waiting for {for_how_long}: \
              please tell the administrator of this server\n"
         )
     };
@@ -577,7 +577,7 @@ fn the_pusher_is_told_of_blobs_that_github_refuses_packed_or_loose() {
         let large = git(&client, ["rev-parse", "HEAD:large"]);
         let told = stderr(&try_git(&client, ["push", "-q", "origin", "HEAD:refs/kv/main"]));
         let expected = format!(
-            "stargate: one blob of this push is over 100 MiB: GitHub refuses that, and what comes with it; {large} (101 MiB)"
+            "stargate: one blob in this push is larger than 100 MiB: GitHub will reject it, and everything pushed with it: {large} (101 MiB)"
         );
         assert!(told.contains(&expected), "{told}");
         assert_eq!(stargate.recorded(), ["refs/kv/main"], "it is accepted");

@@ -10,7 +10,7 @@ use git_push::ruling::Refusal;
 pub use progress::Terminal;
 
 use super::report::{Exit, Failure, git_exit};
-use crate::by_refspec::{self, Fate, Options, PushOutcome, PushReport};
+use crate::porcelain::{self, Fate, Options, PushOutcome, PushReport};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -119,7 +119,7 @@ fn pushed(args: &Args, terminal: &Terminal) -> Result<PushReport, Failure> {
     })?;
     let observer: &dyn git_push::Observer = if args.quiet { &() } else { terminal };
     let clock = SystemClock::default();
-    by_refspec::run(&git_dir, &options(args)?, &super::environment, &clock, observer).map_err(|error| {
+    porcelain::run(&git_dir, &options(args)?, &super::environment, &clock, observer).map_err(|error| {
         let git = git_exit(&error);
         let failure = Failure::from(error);
         if args.porcelain { failure.exits(git) } else { failure }

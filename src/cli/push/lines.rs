@@ -4,7 +4,7 @@ use std::fmt::Write;
 use bstr::{BStr, ByteSlice};
 use git_push::{cleaned, ruling::Refusal};
 
-use crate::by_refspec::{Fate, PushOutcome, PushReport, RefReport};
+use crate::porcelain::{Fate, PushOutcome, PushReport, RefReport};
 
 /// How wide the summary is in the lines for a person, so that names stand below each other.
 const SUMMARY_WIDTH: usize = 17;

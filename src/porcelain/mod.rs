@@ -8,7 +8,7 @@
 //! ```
 //! use git_push::refspec::Refspecs;
 //! use git_push_transport::local::Local;
-//! use stargate_mirror::by_refspec::{self, Fate, Order, Tracking};
+//! use stargate_mirror::porcelain::{self, Fate, Order, Tracking};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let folder = tempfile::tempdir()?;
@@ -24,7 +24,7 @@
 //!     ..Order::default()
 //! };
 //! let tracking = Tracking::new(&repository, None);
-//! let refs = by_refspec::push(&mut Local::open(&remote)?, &repository, &tracking, &order, &())?;
+//! let refs = porcelain::push(&mut Local::open(&remote)?, &repository, &tracking, &order, &())?;
 //! assert_eq!(refs[0].name, "refs/kv/greeting");
 //! assert_eq!(refs[0].fate, Fate::Accepted);
 //! # Ok(())
