@@ -489,7 +489,7 @@ fn a_shallow_clone_passes_only_with_all_that_is_needed() {
         let path: PathBuf = folder.path().join("clone");
         (folder, path)
     };
-    let hint = "get the whole history: `git fetch --unshallow`, or fetch-depth: 0";
+    let hint = "fetch the whole history: run `git fetch --unshallow`, or set fetch-depth: 0";
     for depth in ["1", "3"] {
         let (_folder, clone) = clone(depth);
         let output = check(&clone, &["--base", &base]);
@@ -508,7 +508,7 @@ fn a_shallow_clone_passes_only_with_all_that_is_needed() {
     let output = check(&cut, &["--base", &zeros]);
     assert_eq!(output.status.code(), Some(5));
     assert!(
-        stderr(&output).contains("what it changed cannot be seen"),
+        stderr(&output).contains("so its changes are unknown"),
         "{}",
         stderr(&output)
     );
@@ -518,7 +518,7 @@ fn a_shallow_clone_passes_only_with_all_that_is_needed() {
     let output = check(&cut, &["--base", "main", "--head", "other"]);
     assert_eq!(output.status.code(), Some(5));
     assert!(
-        stderr(&output).contains("before base and head meet"),
+        stderr(&output).contains("before a common ancestor of base and head"),
         "{}",
         stderr(&output)
     );
