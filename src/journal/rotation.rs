@@ -78,12 +78,12 @@ impl<S: Storage, C: Clock> Writer<S, C> {
         // Its lines are complete; what a repair has added is not durable yet.
         self.on("sync", &self.journal, self.storage.sync(&file))?;
         let last = self.last_id(&file, length)?;
-        let name = self.on("rotate", &self.journal, self.put_aside(last))?;
+        let name = self.on("rotate", &self.journal, self.rotate_locked(last))?;
         Ok(Some(name))
     }
 
     /// Renames the journal, whose lock the caller has, to a segment of a name greater than `last`, and begins a new one.
-    pub(super) fn put_aside(&self, last: Option<Ulid>) -> io::Result<Ulid> {
+    pub(super) fn rotate_locked(&self, last: Option<Ulid>) -> io::Result<Ulid> {
         let name = next_id(last, self.clock.now(), || self.random())
             .ok_or_else(|| io::Error::other("its last entry_id is the greatest possible: move it away"))?;
         self.storage
