@@ -404,7 +404,7 @@ fn a_failed_fsync_is_no_success() {
     let output = feed(stargate.hook_behind(&strace), creation("refs/kv/b"));
     assert_eq!(output.status.code(), Some(1));
     assert!(
-        stderr(&output).contains("fsync failed, so it is not known to be on the disk"),
+        stderr(&output).contains("fsync failed, so the entry may not be on the disk"),
         "{}",
         stderr(&output)
     );
@@ -487,7 +487,7 @@ fn a_torn_tail_is_repaired_before_anything_is_appended() {
     assert!(
         stargate
             .log()
-            .contains(&format!("{} bytes of an incomplete entry went to", torn.len()))
+            .contains(&format!("moved {} bytes of an incomplete entry to", torn.len()))
     );
 }
 
