@@ -46,12 +46,12 @@
 //!            report; watermarks (false ones are set back), ancestry; sync, wait
 //! relay      a source of events over HTTP: server (connections), routes, access, body, answer, page (PURE), stream (listeners),
 //!            connection; store, commit (the one who writes), replay, index (PURE), line
-//! by_refspec driver of one push, as `git push` makes it: run, driver, tracking (remote-tracking refs)
+//! porcelain driver of one push, as `git push` makes it: run, driver, tracking (remote-tracking refs)
 //! events     driver of the context repository: source (relay followed by sse and page, lines of standard input), inbox and
 //!            batch, context (commit, held, instance), branch, work_tree, replace (how it lands), folder and trees (edited
 //!            in memory), new_pack and packs, replay, unpushable, publish, refused, pusher and pace, lock_file, settings, target, run
 //! hook       pre_receive (intent, or rejection), guard (append-only), post_receive (entries), chained, input, head, objects,
-//!            push (identity, meta), large_blobs, account (log, words to the pusher), install, durability (core.fsync)
+//!            push (identity, meta), large_blobs, hook_output (log, messages to the pusher), install, durability (core.fsync)
 //!
 //! mirror     PURE: plan (entries + refs + the remote's refs -> groups of commands), grouping, settlement, reconcile, watermark
 //! journal    folder (whose it is), format (prose first), status, entry, line, reader and backlog (never write), scan (what
@@ -75,10 +75,10 @@
 
 pub mod cli;
 
-pub mod by_refspec;
 #[cfg(feature = "events")]
 pub mod events;
 pub mod hook;
+pub mod porcelain;
 #[cfg(feature = "relay")]
 pub mod relay;
 pub mod worker;

@@ -1,4 +1,4 @@
-//! What became of the files of one tree in another.
+//! Comparison of the files of two trees.
 use std::cmp::Ordering;
 
 use bstr::{BString, ByteVec};
@@ -14,16 +14,16 @@ use super::{
     renames,
 };
 
-/// How many entries of trees are paired in one comparison. A tree may name another many times, so that few objects are
-/// very many files.
+/// Number of pairs of tree entries in one comparison. A tree may contain another one many times, so a few objects can
+/// stand for a huge number of files.
 const MAX_PAIRS: usize = 1_000_000;
 
-/// A file that is in one tree and not, or not the same, in the other.
+/// A file that differs between two trees.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Change {
-    /// Only the new tree has it.
+    /// The new tree has an additional file.
     Added { path: BString, item: Item },
-    /// The old tree has it, and the new one has something else there, or nothing.
+    /// A file of the old tree is different or missing in the new one.
     Broken {
         path: BString,
         letter: Letter,
@@ -32,18 +32,17 @@ pub(super) enum Change {
     },
 }
 
-/// Whether files that are only in the new tree are looked for, which means to read what is new.
+/// Choice whether to report additions, which requires reading new subtrees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Additions {
-    /// They are.
+    /// Report them.
     Wanted,
-    /// They are not.
+    /// Do not read them.
     Unread,
 }
 
-/// What became of the guarded files of `old` in `new`, in order of path. Additions last, if they are wanted.
-///
-/// Both are ids of trees.
+/// Returns the changes to the guarded files of the tree `old` in the tree `new`, by path. Additions come last, if they
+/// are wanted.
 ///
 /// # Errors
 /// A tree is missing or damaged.
@@ -85,10 +84,10 @@ pub(super) fn compare(
     Ok(broken)
 }
 
-/// Every file that differs between two items, in no order.
+/// Returns every file that differs between two items, in no particular order.
 pub(super) fn walk(reader: Reader<'_>, pair: Pair, additions: Additions) -> Result<Vec<Change>, Error> {
     let mut changes = Vec::new();
-    // Not the call stack: how deep trees go is up to who made them.
+    // No recursion, because the depth of the trees is not trusted.
     let mut pairs = vec![pair];
     let mut count = 0;
     while let Some(pair) = pairs.pop() {
@@ -108,7 +107,7 @@ pub(super) fn walk(reader: Reader<'_>, pair: Pair, additions: Additions) -> Resu
     Ok(changes)
 }
 
-/// What two trees have at a path.
+/// Entries of two trees at the same path.
 #[derive(Debug, Clone)]
 pub(super) struct Pair {
     pub(super) path: BString,
@@ -117,7 +116,7 @@ pub(super) struct Pair {
 }
 
 impl Pair {
-    /// What this says of files.
+    /// Returns the change of a file at this path, if there is one.
     fn change(self, additions: Additions) -> Option<Change> {
         let Pair { path, old, new } = self;
         let is_file = |item: &Item| !item.is_tree();
@@ -142,16 +141,17 @@ impl Change {
     }
 }
 
-/// The letter of a file that is still there, but not the same.
+/// Returns the letter of a file that exists in both trees but differs.
 fn letter(old: EntryKind, new: EntryKind) -> Letter {
     let regular = |kind| matches!(kind, EntryKind::Blob | EntryKind::BlobExecutable);
-    match old == new || (regular(old) && regular(new)) {
-        true => Letter::Modified,
-        false => Letter::TypeChanged,
+    if old == new || (regular(old) && regular(new)) {
+        Letter::Modified
+    } else {
+        Letter::TypeChanged
     }
 }
 
-/// Pairs the entries of two trees by name; a file and a folder of one name are not a pair.
+/// Pairs the entries of two trees by name. A file and a folder with the same name are not paired.
 fn join(
     reader: Reader<'_>,
     path: &BString,
@@ -212,7 +212,7 @@ mod tests {
 
     use super::*;
 
-    /// Objects in memory, which counts what is read.
+    /// Objects in memory, with a counter of reads.
     #[derive(Default)]
     struct Memory {
         trees: BTreeMap<ObjectId, Vec<u8>>,
@@ -267,7 +267,7 @@ mod tests {
         }
     }
 
-    /// Files of which no path is also a folder.
+    /// Generates files of which no path is also a folder.
     fn files() -> impl Strategy<Value = Files> {
         let kind = prop_oneof![
             5 => Just(EntryKind::Blob),

@@ -1,43 +1,43 @@
-//! Why there is no verdict.
+//! Errors of the check.
 use gix::ObjectId;
 
-/// Why it cannot be said whether the rule is kept.
+/// Reasons why the rule cannot be checked.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A shallow clone ends at a commit whose parents have to be seen.
-    #[error("the clone is shallow: the parents of commit {commit} are missing, and what it changed cannot be seen")]
+    /// A shallow clone ends at a commit whose parents are needed.
+    #[error("the clone is shallow: the parents of commit {commit} are missing, so its changes are unknown")]
     Shallow {
         /// The commit.
         commit: ObjectId,
     },
-    /// A shallow clone ends before the point where the two histories part.
-    #[error("the clone is shallow: it ends at commit {commit}, before base and head meet")]
+    /// A shallow clone ends before the merge base.
+    #[error("the clone is shallow: it ends at commit {commit}, before a common ancestor of base and head")]
     Apart {
         /// One of the commits whose parents are missing.
         commit: ObjectId,
     },
-    /// An object is not there.
+    /// An object is missing.
     #[error("the {what} {id} is not in the repository")]
     Missing {
-        /// What it is, in one word.
+        /// The kind of object, in one word.
         what: &'static str,
         /// Its id.
         id: ObjectId,
     },
-    /// An object is not what it has to be.
-    #[error("the {what} {id} cannot be relied on: {why}")]
+    /// An object is damaged or ambiguous.
+    #[error("the {what} {id} is damaged: {why}")]
     Damaged {
-        /// What it is, in one word.
+        /// The kind of object, in one word.
         what: &'static str,
         /// Its id.
         id: ObjectId,
-        /// Why.
+        /// The reason.
         why: String,
     },
-    /// What was named is neither a commit nor a tag of one.
-    #[error("{0} is no commit")]
+    /// The object is neither a commit nor a tag of one.
+    #[error("{0} is not a commit")]
     NotACommit(ObjectId),
-    /// There is more than is looked at.
-    #[error("there are more than {0} {1} to look at")]
+    /// A limit is exceeded.
+    #[error("there are more than {0} {1} to check")]
     TooMany(usize, &'static str),
 }

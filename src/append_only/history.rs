@@ -1,8 +1,8 @@
-//! Which commits are new: those that `head` reaches and `base` does not.
+//! Walk that finds the new commits: those reachable from `head` but not from `base`.
 //!
-//! Both ends are followed at once, the youngest commit first, until only what `base` reaches is left to follow. Clocks go
-//! wrong, so at that point a commit may be taken for new that `base` reaches by a longer way, never the other way round.
-//! [`finish()`](History::finish()) follows everything that is left, and then it is right whatever the clocks said.
+//! It follows both ends at once, the youngest commit first, until only commits reachable from `base` are left. If clocks
+//! were wrong, the result may then contain a commit that `base` reaches by a longer path; it never lacks a new commit.
+//! [`finish()`](History::finish()) follows the rest. After that the result is exact, whatever the clocks were.
 use std::collections::{BinaryHeap, HashMap};
 
 use gix::ObjectId;
@@ -12,7 +12,7 @@ use super::{
     objects::{Commit, Reader},
 };
 
-/// How many commits are looked at. More are refused: a verdict on some of them would be none.
+/// Number of commits that are read. More are an error, because a partial check would be no verdict.
 const MAX_COMMITS: usize = 4_000_000;
 
 /// Reached from `head`.
@@ -26,23 +26,24 @@ struct Seen {
     waiting: bool,
 }
 
-/// Commits that were reached so far.
+/// Commits reached so far.
 pub(super) struct History<'a> {
     reader: Reader<'a>,
-    /// The commits that a shallow clone ends at.
+    /// True for commits at which a shallow clone ends.
     shallow: &'a dyn Fn(ObjectId) -> bool,
     seen: HashMap<ObjectId, Seen>,
-    /// By time; of one second, what `base` reaches comes first, so that only clocks that run backwards mislead.
+    /// By time. Within one second, commits reachable from `base` come first, so that only clocks that run backwards
+    /// mislead.
     waiting: BinaryHeap<(i64, bool, ObjectId)>,
-    /// How many of those that wait are reached from `head` only.
+    /// Number of waiting commits that are reached from `head` only.
     new_waiting: usize,
-    /// A commit that `base` reaches, whose parents are missing.
+    /// A commit reachable from `base` whose parents are missing.
     cut: Option<ObjectId>,
     related: bool,
 }
 
 impl<'a> History<'a> {
-    /// Follows both ends as far as is needed.
+    /// Follows both ends as far as necessary.
     ///
     /// # Errors
     /// A commit is missing or damaged, or there are too many.
@@ -71,7 +72,7 @@ impl<'a> History<'a> {
         Ok(history)
     }
 
-    /// Follows everything that is left.
+    /// Follows all remaining commits.
     ///
     /// # Errors
     /// As [`between()`](History::between()).
@@ -82,7 +83,7 @@ impl<'a> History<'a> {
         Ok(())
     }
 
-    /// The new commits, the oldest first.
+    /// Returns the new commits, the oldest first.
     ///
     /// # Errors
     /// The clone is shallow and ends at one of them.
@@ -96,24 +97,24 @@ impl<'a> History<'a> {
         }
     }
 
-    /// Whether this commit is new.
+    /// Returns true if this commit is new.
     pub(super) fn is_new(&self, id: ObjectId) -> bool {
         self.seen.get(&id).is_some_and(|seen| seen.reached == HEAD)
     }
 
-    /// A commit that was reached.
+    /// Returns a commit that was reached.
     ///
     /// # Errors
-    /// It was not.
+    /// It was not reached.
     pub(super) fn commit(&self, id: ObjectId) -> Result<&Commit, Error> {
         let seen = self.seen.get(&id).ok_or(Error::Missing { what: "commit", id })?;
         Ok(&seen.commit)
     }
 
-    /// Whether both ends reach some commit.
+    /// Returns true if both ends have a common ancestor.
     ///
     /// # Errors
-    /// As [`between()`](History::between()); that is not known, because the clone is shallow.
+    /// As [`between()`](History::between()), or the clone is too shallow to decide.
     pub(super) fn is_related(&mut self) -> Result<bool, Error> {
         if !self.related {
             self.finish()?;
@@ -152,7 +153,7 @@ impl<'a> History<'a> {
         Ok(())
     }
 
-    /// Follows the youngest commit that waits to its parents.
+    /// Follows the youngest waiting commit to its parents.
     fn step(&mut self) -> Result<(), Error> {
         let Some((_, _, id)) = self.waiting.pop() else {
             return Ok(());

@@ -1,4 +1,4 @@
-//! What a tree has at a guarded path.
+//! Lookup of an entry by path.
 use bstr::{BStr, ByteSlice};
 use gix::ObjectId;
 
@@ -7,7 +7,7 @@ use super::{
     objects::{Item, Reader},
 };
 
-/// What the tree has at `path`, a file or a folder; the tree itself when `path` is empty.
+/// Returns the file or folder at `path`, or the tree itself if `path` is empty.
 ///
 /// # Errors
 /// A tree on the way is missing or damaged.

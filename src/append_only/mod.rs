@@ -1,28 +1,28 @@
-//! The append-only rule: a file below a guarded path, once there, stays what it is and where it is. Corrections are new
+//! Append-only rule: an existing file below a guarded path must not be changed, moved or deleted. Corrections are new
 //! files.
 //!
 //! ```text
 //!   commits: history (which ones are new) ---> range (each against each parent, and the ends)
 //!                                                |
 //!                                                v
-//!   trees:   lookup (the guarded entries) ---> compare (what became of the old files) ---> renames (where to)
+//!   trees:   lookup (the guarded entries) ---> compare (changes to the old files) ---> renames (new paths)
 //! ```
 //!
-//! The rule over two trees: a file (also a symbolic link or a submodule) that the old one has below a guarded path, the new
-//! one has at the same path, with the same content, mode and type. What is added there, and all that is elsewhere, is
-//! free. Subtrees of equal ids are never read.
+//! Rule for two trees: the new tree has each guarded file of the old tree at the same path, with the same content, mode
+//! and type. Symbolic links and submodules count as files. Additions, and all changes outside the guarded paths, are
+//! allowed. Subtrees with equal ids are never read.
 //!
-//! The rule over commits ([`check()`]): each new commit keeps it against *each of its parents*. So deleting a file and
-//! adding it again does not pass; a merge may bring in what the other side added, and whatever any parent has must be the
-//! same in it. Nothing excuses a merge: one that brings in a change of an old file from a history that was accepted once
-//! is reported; rebased onto that history, the same work passes.
+//! Rule for commits ([`check()`]): each new commit must keep the rule against *each of its parents*. So deleting a file
+//! and adding it again is a violation. A merge may bring in additions of the other side, but must keep every file of every
+//! parent. There is no exception for merges: one that brings in a change of an old file is reported, even if that change
+//! was accepted once. The same work passes when it is rebased onto that history.
 //!
-//! Where the clone lacks history that has to be seen, there is an [`Error`], never a verdict.
+//! If the clone lacks history that the check needs, the result is an [`Error`], never a verdict.
 //!
 //! # Limitations
 //!
-//! A file that was renamed and edited in one commit is told as deleted. Replacement refs (git-replace) and grafts are not
-//! looked at by this rule: it reads whatever objects it is given.
+//! A file that is renamed and edited in one commit is reported as deleted. Replacement refs (git-replace) and grafts are
+//! the caller's concern: the rule reads the objects that it is given.
 mod compare;
 mod error;
 mod history;
@@ -42,5 +42,5 @@ pub use range::{Added, Findings, Range, Relation, check, lost};
 pub use schema::{Malformed, malformed};
 pub use violation::{Letter, MAX_LISTED, Violation};
 
-/// What corrects an event, as every report of a violation says.
-pub const RULE: &str = "files are only ever added there; corrections are new events";
+/// The rule in one line, for every report of a violation.
+pub const RULE: &str = "existing files must not be changed, moved or deleted; write corrections as new events";

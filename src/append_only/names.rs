@@ -1,4 +1,4 @@
-//! New paths that a person, or a file system, takes for another one: see [`odd_name`](crate::odd_name).
+//! Search for new paths that a person or a file system may mistake for another one, see [`odd_name`](crate::odd_name).
 use std::collections::{HashMap, HashSet, hash_map::Entry};
 
 use bstr::{BStr, BString, ByteSlice};
@@ -15,24 +15,24 @@ use super::{
 };
 use crate::odd_name::{Oddity, fold, hidden};
 
-/// A path below the guarded ones, or the beginning of one, that `head` has and `base` has not.
+/// A guarded path, or the beginning of one, that is new in `head` and odd.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OddName {
     /// The path up to the part that is odd.
     pub path: BString,
-    /// What is odd about it.
+    /// The oddity.
     pub oddity: Oddity,
 }
 
-/// What a folder has.
+/// Names in a folder.
 struct Folder {
     old: HashSet<BString>,
-    /// By their names without case.
+    /// Grouped by their case-folded names.
     new: HashMap<BString, Vec<BString>>,
 }
 
-/// The names that are odd among those that `head` adds to `base`; without a base all of them are new. Both are commits, or tags
-/// of commits.
+/// Returns the odd names among those that `head` adds to `base`. Without a base, all names are new. Both ids are commits
+/// or tags of commits.
 ///
 /// # Errors
 /// An object is missing or damaged, or there are too many new files.
@@ -123,7 +123,7 @@ impl Names<'_> {
     }
 }
 
-/// The names in a folder of a tree; none where there is no such folder.
+/// Returns the names in a folder of a tree. Empty if there is no such folder.
 fn names_in(reader: Reader<'_>, tree: ObjectId, path: &BStr) -> Result<Vec<BString>, Error> {
     match item_at(reader, tree, path)?.filter(Item::is_tree) {
         Some(folder) => {

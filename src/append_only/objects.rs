@@ -1,4 +1,4 @@
-//! Commits and trees out of an object database.
+//! Reader of commits, trees and blobs.
 use std::cmp::Ordering;
 
 use bstr::ByteSlice;
@@ -12,19 +12,19 @@ use gix::{
 
 use super::Error;
 
-/// A longer chain of tags is taken for damaged.
+/// Longest chain of tags. A longer one counts as damaged.
 const MAX_TAGS: usize = 64;
 
-/// What is needed of a commit.
+/// Parsed fields of a commit.
 #[derive(Debug, Clone)]
 pub(super) struct Commit {
     pub(super) tree: ObjectId,
     pub(super) parents: Vec<ObjectId>,
-    /// When it was committed, in seconds since 1970; 0 when that cannot be read.
+    /// Commit time in seconds since 1970. 0 if it cannot be parsed.
     pub(super) time: i64,
 }
 
-/// What a tree has at some path.
+/// Kind and id of a tree entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Item {
     pub(super) kind: EntryKind,
@@ -32,7 +32,7 @@ pub(super) struct Item {
 }
 
 impl Item {
-    /// A tree, such as the one of a commit.
+    /// Returns the item of a tree with this id.
     pub(super) fn tree(id: ObjectId) -> Self {
         Item {
             kind: EntryKind::Tree,
@@ -40,7 +40,7 @@ impl Item {
         }
     }
 
-    /// Whether it is a folder, and not a file.
+    /// Returns true if it is a folder.
     pub(super) fn is_tree(&self) -> bool {
         self.kind == EntryKind::Tree
     }
@@ -55,12 +55,12 @@ impl From<&EntryRef<'_>> for Item {
     }
 }
 
-/// Reads objects.
+/// Reader of objects.
 #[derive(Clone, Copy)]
 pub(super) struct Reader<'a>(pub(super) &'a dyn Find);
 
 impl Reader<'_> {
-    /// The commit that `id` is, or that the tag `id` stands for; `None` when that is something else.
+    /// Follows tags from `id` to a commit. `None` if they lead to another kind of object.
     pub(super) fn peel(&self, mut id: ObjectId) -> Result<Option<ObjectId>, Error> {
         let mut buffer = Vec::new();
         for _ in 0..MAX_TAGS {
@@ -77,7 +77,7 @@ impl Reader<'_> {
         Err(damaged("tag", id, &"too many tags of tags"))
     }
 
-    /// The commit of this id.
+    /// Reads the commit `id`.
     pub(super) fn commit(&self, id: ObjectId) -> Result<Commit, Error> {
         let mut buffer = Vec::new();
         let (Kind::Commit, data) = self.find("commit", id, &mut buffer)? else {
@@ -92,7 +92,7 @@ impl Reader<'_> {
         })
     }
 
-    /// The raw bytes of the tree of this id.
+    /// Reads the tree `id`.
     pub(super) fn tree(&self, id: ObjectId) -> Result<Tree, Error> {
         let mut data = Vec::new();
         if id.is_empty_tree() {
@@ -107,7 +107,7 @@ impl Reader<'_> {
         Ok(Tree { id, data })
     }
 
-    /// The bytes of the blob of this id.
+    /// Reads the blob `id`.
     pub(super) fn blob(&self, id: ObjectId) -> Result<Vec<u8>, Error> {
         let mut data = Vec::new();
         let length = self.find("blob", id, &mut data)?.1.len();
@@ -124,20 +124,20 @@ impl Reader<'_> {
     }
 }
 
-/// The bytes of a tree.
+/// Raw bytes of a tree.
 pub(super) struct Tree {
     id: ObjectId,
     data: Vec<u8>,
 }
 
 impl Tree {
-    /// Its entries, strictly in git's order, each name once and without a slash.
+    /// Returns its entries, strictly in git's order, with unique names without a slash.
     ///
-    /// A tree that is made up may be otherwise, and then another reader may see another file at a path than this one
-    /// (git-fsck, *treeNotSorted*, *duplicateEntries*, *fullPathname*).
+    /// In a forged tree that violates this, another reader may find another file at a path than this one does (git-fsck,
+    /// *treeNotSorted*, *duplicateEntries*, *fullPathname*).
     ///
     /// # Errors
-    /// It is otherwise.
+    /// The tree violates this.
     pub(super) fn entries(&self) -> Result<Vec<EntryRef<'_>>, Error> {
         let bad = |why: &str| damaged("tree", self.id, &why);
         let entries = TreeRefIter::from_bytes(&self.data, self.id.kind()).entries();
@@ -146,7 +146,7 @@ impl Tree {
         for pair in entries.windows(2) {
             let [one, other] = [&pair[0], &pair[1]];
             if name_order(one.filename, key(one), other.filename, key(other)) != Ordering::Less {
-                return Err(bad("its entries are not in order, or one is there twice"));
+                return Err(bad("its entries are not in order, or two have the same name"));
             }
         }
         for entry in &entries {
@@ -160,7 +160,7 @@ impl Tree {
         Ok(entries)
     }
 
-    /// What it has under this name, a file or a folder.
+    /// Returns the file or folder with this name.
     ///
     /// # Errors
     /// As [`entries()`](Tree::entries()).
@@ -171,7 +171,7 @@ impl Tree {
     }
 }
 
-/// Where a tree has this file or folder.
+/// Returns the index of this file or folder.
 fn position(entries: &[EntryRef<'_>], name: &[u8], is_tree: bool) -> Option<usize> {
     let order = |entry: &EntryRef<'_>| name_order(entry.filename, entry.mode.is_tree(), name.as_bstr(), is_tree);
     entries.binary_search_by(order).ok()

@@ -1,22 +1,22 @@
-//! Which files are guarded: paths from the root of a tree, as bytes, with `/`.
+//! Guarded paths, relative to the root of a tree, as bytes, with `/`.
 use std::fmt;
 
 use bstr::{BStr, BString, ByteSlice};
 
-/// What is guarded when nothing else is said.
+/// Default path to guard.
 pub const DEFAULT_PATH: &str = "events/";
 
-/// Folders (or single files) that are only ever added to. None of them is below another.
+/// Guarded folders or single files. None of them is below another one.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Paths(Vec<BString>);
 
-/// Why a path is refused.
+/// Error for an invalid path.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("{0:?} is no path below the root of a repository, such as events/ (and . for all of it)")]
+#[error("{0:?} is not a path below the root of a repository, such as events/ (use . for the whole repository)")]
 pub struct InvalidPath(pub BString);
 
 impl Paths {
-    /// Paths as a person gives them: with or without a slash at the end; `.` is the whole tree.
+    /// Parses paths with or without a slash at the end. `.` is the whole tree.
     ///
     /// # Errors
     /// One is empty, starts with a slash, or has a part that is empty, `.` or `..`.
@@ -35,12 +35,12 @@ impl Paths {
         Ok(outermost)
     }
 
-    /// Whether nothing is guarded.
+    /// Returns true if nothing is guarded.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether a file of this path is guarded.
+    /// Returns true if a file with this path is guarded.
     pub fn cover(&self, file: &BStr) -> bool {
         let below = |path: &BString| match file.strip_prefix(path.as_slice()) {
             Some(rest) => path.is_empty() || rest.is_empty() || rest.starts_with(b"/"),
@@ -49,21 +49,24 @@ impl Paths {
         self.0.iter().any(below)
     }
 
-    /// Each path, without a slash at the end; empty for the whole tree.
+    /// Returns each path without a slash at the end. The whole tree is the empty path.
     pub(super) fn iter(&self) -> impl Iterator<Item = &BStr> {
         self.0.iter().map(|path| path.as_bstr())
     }
 
-    /// Each path as a person reads it.
+    /// Returns each path for display.
     pub fn names(&self) -> impl Iterator<Item = String> {
-        self.iter().map(|path| match path.is_empty() {
-            true => ".".into(),
-            false => format!("{}/", path.to_str_lossy()),
+        self.iter().map(|path| {
+            if path.is_empty() {
+                ".".into()
+            } else {
+                format!("{}/", path.to_str_lossy())
+            }
         })
     }
 }
 
-/// The paths, as in a sentence.
+/// Writes the paths separated by commas.
 impl fmt::Display for Paths {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.names().collect::<Vec<_>>().join(", "))
@@ -77,9 +80,10 @@ fn parse(path: &[u8]) -> Result<BString, InvalidPath> {
     }
     let parts = trimmed.split_str("/");
     let is_bad = |part: &[u8]| part.is_empty() || part == b"." || part == b".." || part.contains(&0);
-    match parts.into_iter().any(is_bad) {
-        true => Err(InvalidPath(path.into())),
-        false => Ok(trimmed.into()),
+    if parts.into_iter().any(is_bad) {
+        Err(InvalidPath(path.into()))
+    } else {
+        Ok(trimmed.into())
     }
 }
 

@@ -1,4 +1,4 @@
-//! The rule over a range of commits.
+//! Check of the rule over a range of commits.
 use std::collections::{BTreeSet, HashSet};
 
 use bstr::BString;
@@ -14,62 +14,62 @@ use super::{
     objects::{Item, Reader},
 };
 
-/// What is checked.
+/// Range of commits to check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Range {
-    /// What was there before: a commit, or a tag of one. `None`: nothing, so that all of `head`'s history is new.
+    /// The old end: a commit, or a tag of one. With `None`, the whole history of `head` is new.
     pub base: Option<ObjectId>,
-    /// What is there now: a commit, or a tag of one.
+    /// The new end: a commit, or a tag of one.
     pub head: ObjectId,
-    /// What the one is to the other.
+    /// The relation of `head` to `base`.
     pub relation: Relation,
 }
 
-/// What `head` is to `base`.
+/// Relation of `head` to `base`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Relation {
-    /// It is to be merged, as a pull request. What counts is what it did since the two parted: what `base` has gained
-    /// since then is not missing in it. Where they never were one, the ends are compared.
+    /// `head` is to be merged into `base`, as in a pull request. Only its changes since the merge base count: files added
+    /// to `base` since then are not missing. Without a common ancestor, the two ends are compared.
     Proposal,
-    /// It takes the place of `base`, as in a push. All that `base` has must be in it.
+    /// `head` replaces `base`, as in a push. It must have every guarded file of `base`.
     Replacement,
-    /// It is new, and `base` stays. Only what is new in it counts; it may have nothing in common with `base`.
+    /// `head` is a new ref next to `base`. Only its new commits count, and it may be unrelated to `base`.
     Beside,
 }
 
-/// What a check found.
+/// Result of a check.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Findings {
-    /// The first [`MAX_LISTED`] violations: by commit, the oldest first, then by path. A file that breaks the rule in
-    /// several commits is there for each of them.
+    /// The first [`MAX_LISTED`] violations, by commit (the oldest first), then by path. A file that violates the rule in
+    /// several commits is listed for each of them.
     pub violations: Vec<Violation>,
-    /// How many there are.
+    /// Number of all violations.
     pub violation_count: usize,
-    /// The new files below the guarded paths, if they were asked for.
+    /// New files below the guarded paths, if they were requested.
     pub added: Vec<Added>,
-    /// How many new commits there are. Where clocks ran backwards, some may be counted that are not new, but nothing else is
-    /// said of them.
+    /// Number of new commits. If clocks ran backwards, it may include commits that are not new; the other fields do not.
     pub commits: usize,
 }
 
 /// A file that none of a commit's parents has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Added {
-    /// Where it is.
+    /// Its path.
     pub path: BString,
     /// The commit that added it.
     pub commit: ObjectId,
-    /// Its content.
+    /// Id of its content.
     pub id: ObjectId,
-    /// What kind of file it is.
+    /// The kind of file.
     pub kind: EntryKind,
 }
 
-/// Checks the rule over every commit that `head` reaches and `base` does not, each against each of its parents, and over
-/// the two ends. `shallow` says whether the clone ends at a commit. New files are told when `with_added`.
+/// Checks each commit that is reachable from `head` but not from `base` against each of its parents, and `head` against
+/// `base` as their relation demands. `shallow` returns true for a commit at which the clone ends. `with_added` requests
+/// the list of new files.
 ///
 /// # Errors
-/// There is no verdict: see [`Error`].
+/// The rule cannot be checked: see [`Error`].
 pub fn check(
     objects: &dyn Find,
     paths: &Paths,
@@ -120,10 +120,12 @@ pub fn check(
     Ok(findings)
 }
 
-/// What the files of the commit `old` would lose if only `kept` were left. Nothing is left if that is `None`.
+/// Returns the violations if the ref at `old` were deleted and only the commit `kept`, if any, remained.
+///
+/// An `old` that is not a commit has no files.
 ///
 /// # Errors
-/// See [`check()`]. An `old` that is no commit has no files.
+/// See [`check()`].
 pub fn lost(objects: &dyn Find, paths: &Paths, old: ObjectId, kept: Option<ObjectId>) -> Result<Findings, Error> {
     let reader = Reader(objects);
     let mut findings = Findings::default();
@@ -142,7 +144,7 @@ pub fn lost(objects: &dyn Find, paths: &Paths, old: ObjectId, kept: Option<Objec
 }
 
 impl Findings {
-    /// Whether the rule is kept.
+    /// Returns true if there is no violation.
     pub fn is_clean(&self) -> bool {
         self.violation_count == 0
     }
@@ -162,7 +164,7 @@ struct Check<'a> {
 }
 
 impl Check<'_> {
-    /// What one commit did to the files of each of its parents, and what it added to all of them.
+    /// Compares one commit with each of its parents. Returns the violations, and the files that no parent has.
     fn commit(&self, id: ObjectId, history: &History<'_>) -> Result<(BTreeSet<Violation>, Vec<Added>), Error> {
         let commit = history.commit(id)?;
         let mut parents = Vec::new();
@@ -196,7 +198,7 @@ impl Check<'_> {
         Ok((violations, added.unwrap_or_default().into_iter().map(new).collect()))
     }
 
-    /// The two ends, as far as no commit between them was blamed.
+    /// Compares the two ends. Skips files for which a violation is listed already.
     fn ends(&self, base: ObjectId, head: ObjectId, findings: &mut Findings) -> Result<(), Error> {
         let tree = |id| self.reader.commit(id).map(|commit| commit.tree);
         let broken = compare(self.reader, self.paths, tree(base)?, tree(head)?, Additions::Unread)?;
@@ -221,7 +223,7 @@ fn violation(change: Change, commit: ObjectId) -> Option<Violation> {
     }
 }
 
-/// What is in both, whatever it is there.
+/// Returns the items of `other` whose paths are also in `one`.
 fn in_both(one: Vec<(BString, Item)>, other: Vec<(BString, Item)>) -> Vec<(BString, Item)> {
     let paths: HashSet<BString> = one.into_iter().map(|(path, _)| path).collect();
     other.into_iter().filter(|(path, _)| paths.contains(path)).collect()

@@ -1,7 +1,7 @@
-//! Where files that are gone went, for people: a deletion and a rename break the rule alike.
+//! Detection of renames, for messages only: deletions and renames violate the rule alike.
 //!
-//! Only the same content counts (git-diff, *--find-renames=100%*), and as in git each addition takes a deletion of the same
-//! base name first.
+//! Only identical content counts (git-diff, *--find-renames=100%*). As in git, each addition is matched first with a
+//! deletion of the same base name.
 use std::collections::{HashMap, VecDeque};
 
 use bstr::{BStr, BString, ByteSlice};
@@ -13,10 +13,10 @@ use super::{
     objects::{Item, Reader},
 };
 
-/// How many deletions of the same content are looked at for one addition.
+/// Number of deletions of the same content that are tried for one addition.
 const MAX_ALIKE: usize = 100;
 
-/// Turns deletions into renames where the same file is new anywhere in the tree `new`.
+/// Turns a deletion into a rename if the same file was added anywhere in the tree `new`.
 ///
 /// # Errors
 /// A tree is missing or damaged.
@@ -28,7 +28,7 @@ pub(super) fn find(reader: Reader<'_>, broken: &mut [Change], old: ObjectId, new
     };
     let changes = match walk(reader, whole, Additions::Wanted) {
         Ok(changes) => changes,
-        // It is known that they are gone; where to is a service.
+        // The violations are known. The new paths are only a convenience.
         Err(Error::TooMany(..)) => return Ok(()),
         Err(error) => return Err(error),
     };
@@ -67,7 +67,7 @@ pub(super) fn find(reader: Reader<'_>, broken: &mut [Change], old: ObjectId, new
     Ok(())
 }
 
-/// The place of the first candidate of this base name, else of the first.
+/// Returns the position of the first candidate with this base name, else of the first candidate.
 fn best(candidates: &VecDeque<usize>, broken: &[Change], path: &BStr, item: Item) -> Option<usize> {
     let fits =
         |index: usize| matches!(&broken[index], Change::Broken { item: gone, .. } if alike(gone.kind, item.kind));

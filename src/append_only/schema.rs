@@ -1,4 +1,4 @@
-//! New event files: each is an event, at the path of that event.
+//! Check that each new event file is a valid event at the event's own path.
 use bstr::{BString, ByteSlice};
 use gix::{
     ObjectId,
@@ -8,18 +8,18 @@ use gix::{
 use super::{Added, Error, objects::Reader};
 use crate::event::{Event, Layout, MAX_FILE};
 
-/// A new file that is no event, or not where its event belongs.
+/// A new file that is not an event, or has the wrong path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Malformed {
-    /// Where it is.
+    /// Its path.
     pub path: BString,
     /// The commit that added it.
     pub commit: ObjectId,
-    /// Everything that is wrong with it, each as a sentence without an end.
+    /// All problems, each as a sentence without a full stop.
     pub problems: Vec<String>,
 }
 
-/// The new files that are malformed. Those whose name starts with a dot, such as `.gitkeep`, are none of events' business.
+/// Returns the malformed new files. Skips files whose name starts with a dot, such as `.gitkeep`.
 ///
 /// # Errors
 /// An object cannot be read.
@@ -53,7 +53,7 @@ pub fn malformed(objects: &(impl Find + FindHeader), added: &[Added]) -> Result<
     Ok(found)
 }
 
-/// The file's bytes, if there are not too many for an event.
+/// Reads the file. `None` if it is larger than an event may be.
 fn content(objects: &(impl Find + FindHeader), id: ObjectId) -> Result<Option<Vec<u8>>, Error> {
     let header = objects.try_header(&id).map_err(|error| Error::Damaged {
         what: "blob",
@@ -72,8 +72,9 @@ fn problems(path: &BString, json: &[u8]) -> Vec<String> {
         Err(problems) => return problems.iter().map(ToString::to_string).collect(),
     };
     let places = [Layout::Day, Layout::Hour].map(|layout| event.path(layout));
-    match places.iter().any(|place| path == place) {
-        true => Vec::new(),
-        false => vec![format!("the event belongs at {} or at {}", places[0], places[1])],
+    if places.iter().any(|place| path == place) {
+        Vec::new()
+    } else {
+        vec![format!("the event belongs at {} or at {}", places[0], places[1])]
     }
 }

@@ -1,25 +1,25 @@
-//! What breaks the rule.
+//! Violations of the rule.
 use bstr::BString;
 use gix::ObjectId;
 
-/// How many violations are listed; the others are counted.
+/// Number of violations that are listed. Further ones are only counted.
 pub const MAX_LISTED: usize = 10_000;
 
-/// What became of a file, as the status letter of `git diff --name-status` (git-diff, *--diff-filter*).
+/// Change to a file, as the status letter of `git diff --name-status` (git-diff, *--diff-filter*).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Letter {
-    /// Its content or its mode is another.
+    /// Its content or its mode changed.
     Modified,
-    /// A file became a symbolic link or a submodule, or the like.
+    /// Its type changed, for example from a file to a symbolic link or a submodule.
     TypeChanged,
-    /// It is gone.
+    /// It was deleted.
     Deleted,
-    /// It is gone, and the same file is new somewhere else.
+    /// It was deleted, and the same file was added elsewhere.
     Renamed,
 }
 
 impl Letter {
-    /// The letter.
+    /// Returns the letter.
     pub fn as_str(self) -> &'static str {
         match self {
             Letter::Modified => "M",
@@ -30,15 +30,15 @@ impl Letter {
     }
 }
 
-/// One existing file that did not stay what and where it was.
+/// A change to an existing guarded file.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Violation {
-    /// Where the file was.
+    /// Old path of the file.
     pub path: BString,
-    /// What became of it.
+    /// The change.
     pub letter: Letter,
-    /// Where it is now, if it was renamed.
+    /// New path, if it was renamed.
     pub to: Option<BString>,
-    /// The commit that did it; of a comparison of two ends, the new one.
+    /// The commit that made the change. In a comparison of two ends, the new end.
     pub commit: ObjectId,
 }

@@ -1,4 +1,4 @@
-//! `stargate-mirror check`: whether the rules are kept.
+//! `stargate-mirror check`: checks of a journal and of the append-only rule.
 mod append_only;
 mod findings;
 
@@ -30,7 +30,7 @@ enum What {
 /// Runs the command.
 ///
 /// # Errors
-/// The file or the repository is not there, or cannot be read; there is no verdict.
+/// The file or the repository is missing or cannot be read, so the rule cannot be checked.
 pub fn main(args: &Args) -> Result<Exit, Failure> {
     match &args.what {
         What::Journal { file } => journal(file),

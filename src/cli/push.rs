@@ -1,4 +1,4 @@
-//! `stargate-mirror push`: one push by refspecs, as `git push` makes it.
+//! `stargate-mirror push`: one push by refspecs, like `git push`.
 mod lines;
 mod progress;
 
@@ -10,7 +10,7 @@ use git_push::ruling::Refusal;
 pub use progress::Terminal;
 
 use super::report::{Exit, Failure, git_exit};
-use crate::by_refspec::{self, Fate, Options, PushOutcome, PushReport};
+use crate::porcelain::{self, Fate, Options, PushOutcome, PushReport};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -113,13 +113,16 @@ pub fn main(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
 }
 
 fn pushed(args: &Args, terminal: &Terminal) -> Result<PushReport, Failure> {
-    let git_dir = super::repository(args.repo.as_deref()).map_err(|failure| match args.porcelain {
-        true => failure.exits(Exit::GitFatal),
-        false => failure,
+    let git_dir = super::repository(args.repo.as_deref()).map_err(|failure| {
+        if args.porcelain {
+            failure.exits(Exit::GitFatal)
+        } else {
+            failure
+        }
     })?;
     let observer: &dyn git_push::Observer = if args.quiet { &() } else { terminal };
     let clock = SystemClock::default();
-    by_refspec::run(&git_dir, &options(args)?, &super::environment, &clock, observer).map_err(|error| {
+    porcelain::run(&git_dir, &options(args)?, &super::environment, &clock, observer).map_err(|error| {
         let git = git_exit(&error);
         let failure = Failure::from(error);
         if args.porcelain { failure.exits(git) } else { failure }
@@ -151,7 +154,7 @@ fn bytes(text: &OsString) -> Result<BString, Failure> {
     }
 }
 
-/// What is to be said when not all refs are pushed.
+/// Returns the failure to report if not all refs were pushed.
 fn failed(report: &PushReport) -> Option<Failure> {
     let exit = match report.outcome {
         PushOutcome::Pushed | PushOutcome::Idle | PushOutcome::Planned => return None,
@@ -168,14 +171,16 @@ fn hint(fate: &Fate) -> Option<&'static str> {
         Fate::Refused(Refusal::NonFastForward) => {
             "the remote would lose commits: integrate them first, or overwrite them with --force-with-lease"
         }
-        Fate::Refused(Refusal::FetchFirst) => "the remote has something that is not here: fetch and integrate it first",
-        Fate::Refused(Refusal::NeedsForce) => "this is not a commit on top of another: overwrite it with --force",
-        Fate::Refused(Refusal::AlreadyExists) => "the remote has this tag already: overwrite it with --force",
-        Fate::Refused(Refusal::StaleInfo) => "the remote has something else than is expected: fetch, and look again",
-        Fate::Refused(Refusal::CannotDelete) => "have the server's receive-pack updated",
-        Fate::Rejected(_) => "the server's rules or hooks refuse it; look at the lines that start with `remote:`",
+        Fate::Refused(Refusal::FetchFirst) => {
+            "the remote has commits that the local repository lacks: fetch and integrate them first"
+        }
+        Fate::Refused(Refusal::NeedsForce) => "the old or the new object is not a commit: use --force to overwrite it",
+        Fate::Refused(Refusal::AlreadyExists) => "the remote has this tag already: use --force to overwrite it",
+        Fate::Refused(Refusal::StaleInfo) => "the remote's ref is not the expected one: fetch, check it, and retry",
+        Fate::Refused(Refusal::CannotDelete) => "update the server's git: it does not support deletions",
+        Fate::Rejected(_) => "the server's rules or hooks rejected it: read the lines that start with `remote:`",
         Fate::Unknown(_) => {
-            "look at the remote's refs; where refs are hidden from readers, set stargate.verify to false"
+            "check the remote's refs; if the server hides refs from readers, set stargate.verify to false"
         }
     })
 }

@@ -9,9 +9,9 @@ use crate::events::{self, settings::BadSetting};
 #[cfg(feature = "relay")]
 use crate::relay::{access::NoAccess, server::ServeError, store::OpenError as StoreError};
 use crate::{
-    by_refspec::PushError,
     hook::install::InstallError,
     journal::WriteError,
+    porcelain::PushError,
     worker::{ComparisonOutcome, CycleOutcome, CycleReport, GroupOutcome, GroupReport, RunError},
 };
 

@@ -1,28 +1,27 @@
-//! The hook that was there before ours, and is run first.
+//! Chained hook: the hook that existed before ours was installed. It runs first.
 //!
-//! It gets the same standard input, environment and working directory, and its output goes where it would have gone.
+//! It gets the same standard input, environment and working directory, and writes to the same standard error.
 //!
-//! In `pre-receive` it is waited for, and its failure rejects the push. In `post-receive` its failure stops nothing:
-//! nothing can be rejected there.
+//! In `pre-receive`, our hook waits for it, and its failure rejects the push. In `post-receive`, its failure is only
+//! logged, because git cannot reject a push any more.
 //!
-//! There it is waited for, because it runs first; but the journal does not depend on it. When it has not ended after
-//! [`PATIENCE`], the journal is written while it goes on, and then it is waited for to its end: git waits for a hook
-//! that takes long, too, and no child is left behind.
+//! `post-receive` waits for at most [`PATIENCE`] before it writes the journal, so that a slow hook cannot delay it for
+//! longer. Then it waits until the chained hook ends, so that no child process is left behind. git would wait, too.
 //!
-//! # Its name and its place
+//! # Name and location
 //!
-//! A hook may ask for its own name, and look beside itself: that of Gitea runs what is in `hooks/$(basename "$0").d/`, and
-//! passes a push when nothing is there. So it is kept as `hooks/pre-receive.chained`, where a relative symbolic link still
-//! leads where it did, and run as `hooks/stargate-chained/pre-receive`, a symbolic link to it. In that folder are links to
-//! all that lies in `hooks`, too, for a hook that looks for `$(dirname "$0")/lib` or `$0.d`. An installation makes them,
-//! and adds what is missing when it is done again. Without the link, the hook is run where it is kept.
+//! Hooks may depend on their name and their siblings. Gitea's hook runs the scripts in `hooks/$(basename "$0").d/`, and
+//! accepts every push when that folder is missing. So the chained hook is stored as `hooks/pre-receive.chained`, where
+//! relative symbolic links stay valid, and run as `hooks/stargate-chained/pre-receive`, a symbolic link to it.
+//! `stargate-chained` also has links to everything else in `hooks`, for hooks that use `$(dirname "$0")/lib` or `$0.d`.
+//! Each installation adds missing links. Without its link, the hook runs from where it is stored.
 //!
 //! # Limitations
 //!
-//! - `$(dirname "$0")/..` is the folder of the hooks, not the repository; `$GIT_DIR` always is.
-//! - A hook that follows the link to itself (`readlink -f "$0"`) finds the right folder, and a name with `.chained` in it.
-//! - What is put into `hooks` later is not linked before the next installation.
-//! - On Windows there are no links: the hook runs where it is kept.
+//! - `$(dirname "$0")/..` is the hooks folder, not the repository. Hooks should use `$GIT_DIR`.
+//! - A hook that resolves its own link (`readlink -f "$0"`) finds the right folder, but a name with `.chained` in it.
+//! - Files added to `hooks` later are linked by the next installation.
+//! - There are no links on Windows: the hook runs from where it is stored.
 #[cfg(unix)]
 use std::ffi::OsStr;
 use std::{
@@ -38,45 +37,47 @@ use durable::storage::Storage;
 
 use super::{POST_RECEIVE, PRE_RECEIVE};
 
-/// How long the journal waits for a chained hook.
+/// Longest time that the journal waits for a chained hook.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
-/// What is put behind the name of a hook that is chained.
+/// Suffix of a stored chained hook.
 const SUFFIX: &str = ".chained";
-/// The folder in that of the hooks in which a chained hook has its own name.
+/// Folder inside the hooks folder in which a chained hook keeps its own name.
 const FOLDER: &str = "stargate-chained";
 
-/// Where the hook that `hook` replaced is kept: `post-receive.chained`, which git runs for no event.
-pub(super) fn beside(hook: &Path) -> PathBuf {
+/// Path at which the hook that `hook` replaced is stored: `post-receive.chained`, a name that git never runs.
+pub(super) fn stored_path(hook: &Path) -> PathBuf {
     let mut name = hook.with_extension("").into_os_string();
     name.push(SUFFIX);
     name.into()
 }
 
-/// Where that hook has its own name: `stargate-chained/post-receive`, a link to where it is kept.
-pub(super) fn named(hook: &Path) -> PathBuf {
+/// Path of the link through which that hook is run: `stargate-chained/post-receive`.
+pub(super) fn link_path(hook: &Path) -> PathBuf {
     let hooks = hook.parent().unwrap_or(Path::new(""));
     hooks.join(FOLDER).join(hook.file_stem().unwrap_or_default())
 }
 
-/// What is to be run before `hook`, if anything: under its own name where that is possible. As git does, a program without
-/// its x bit is passed over.
+/// Returns the program to run before `hook`, if any, by its link where there is one. Like git, skips a file that is not
+/// executable.
 pub(super) fn program(hook: &Path) -> Option<PathBuf> {
-    [named(hook), beside(hook)].into_iter().find(|path| is_program(path))
+    [link_path(hook), stored_path(hook)]
+        .into_iter()
+        .find(|path| is_program(path))
 }
 
-/// Gives the hooks that these `hooks` in `folder` run first their own names, and makes what lies beside them lie beside
-/// those. What is there already stays.
+/// Creates `stargate-chained/<name>` symlinks in `folder` so that the hooks chained to `hooks` run under their original
+/// names, and links their sibling files next to them. Keeps what exists already.
 ///
 /// # Errors
-/// The folder or a link cannot be made, or something else is in its place.
+/// The folder or a link cannot be created, or something else has its name.
 #[cfg(unix)]
 pub(super) fn link<S: Storage>(storage: &S, folder: &Path, hooks: &[&Path]) -> io::Result<()> {
     let links = folder.join(FOLDER);
     storage.create_dir(&links)?;
     for hook in hooks {
-        point(&named(hook), beside(hook).file_name().unwrap_or_default())?;
+        point(&link_path(hook), stored_path(hook).file_name().unwrap_or_default())?;
     }
-    // A hook that git runs itself must not be run as one that is chained; what is hidden is half written.
+    // Our own hooks must not run as chained ones. Hidden files are incomplete copies.
     let is_beside = |name: &str| {
         ![FOLDER, PRE_RECEIVE, POST_RECEIVE].contains(&name) && !name.starts_with('.') && !name.ends_with(SUFFIX)
     };
@@ -88,13 +89,13 @@ pub(super) fn link<S: Storage>(storage: &S, folder: &Path, hooks: &[&Path]) -> i
     storage.sync_dir(&links)
 }
 
-/// Without links, a hook runs where it is kept.
+/// Does nothing: without links, a hook runs from where it is stored.
 #[cfg(not(unix))]
 pub(super) fn link<S: Storage>(_storage: &S, _folder: &Path, _hooks: &[&Path]) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes a symbolic link at `path` to what has this name in the folder above it.
+/// Creates a symbolic link at `path` to `../name`.
 #[cfg(unix)]
 fn point(path: &Path, name: &OsStr) -> io::Result<()> {
     let target = Path::new("..").join(name);
@@ -117,37 +118,41 @@ impl Chained {
     pub(super) fn run(program: &Path, input: &[u8]) -> io::Result<ExitStatus> {
         let mut child = Command::new(program).stdin(Stdio::piped()).spawn()?;
         if let Some(mut pipe) = child.stdin.take() {
-            // A hook need not read what it is told.
+            // A hook need not read its input.
             let _ = pipe.write_all(input);
         }
         child.wait()
     }
 
-    /// Starts `program` with this standard input, and waits for its end, or until `patience` has run out.
+    /// Starts `program` with this standard input and waits until it ends, for at most `patience`.
     pub(super) fn run_first(program: PathBuf, input: Vec<u8>, patience: Duration) -> io::Result<Self> {
         let (sender, end) = channel();
         std::thread::Builder::new().spawn(move || sender.send(Chained::run(&program, &input)))?;
         let ended = match end.recv_timeout(patience) {
             Ok(result) => Some(result),
             Err(RecvTimeoutError::Timeout) => None,
-            Err(RecvTimeoutError::Disconnected) => Some(Err(io::Error::other("it was lost"))),
+            Err(RecvTimeoutError::Disconnected) => Some(Err(lost())),
         };
         Ok(Chained { end, ended })
     }
 
-    /// Whether it has ended.
+    /// Returns true if it has ended.
     pub(super) fn has_ended(&self) -> bool {
         self.ended.is_some()
     }
 
-    /// Waits for its end.
+    /// Waits until it ends.
     pub(super) fn wait(self) -> io::Result<ExitStatus> {
-        let lost = |_| Err(io::Error::other("it was lost"));
-        self.ended.unwrap_or_else(|| self.end.recv().unwrap_or_else(lost))
+        self.ended
+            .unwrap_or_else(|| self.end.recv().unwrap_or_else(|_| Err(lost())))
     }
 }
 
-/// Whether there is a program to run. As git does, one without its x bit is passed over.
+fn lost() -> io::Error {
+    io::Error::other("the thread that waited for it has died")
+}
+
+/// Returns true if `path` is an executable file.
 pub(super) fn is_program(path: &Path) -> bool {
     #[cfg(unix)]
     return rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok();

@@ -1,5 +1,5 @@
-//! Whether git itself waits for the disk (git-config, `core.fsync`): by default it fsyncs neither refs nor loose objects,
-//! so a power cut can take back a push that was accepted, and journaled.
+//! Durability of git's own files (git-config, `core.fsync`). By default git fsyncs neither refs nor loose objects, so a
+//! power cut can undo a push that was accepted and journaled.
 use std::{
     fs, io,
     path::{Path, PathBuf},
@@ -10,19 +10,19 @@ use durable::storage::Storage;
 
 use super::install::{InstallError, configuration, on, unreadable};
 
-/// What makes refs and objects of a push durable.
+/// Setting that makes the refs and objects of a push durable.
 const KEY: &str = "core.fsync";
 const COMMITTED: &str = "committed";
 
-/// Whether git is told to fsync what makes a push durable. `none` and `-…` take away, and the order counts: whoever does
-/// that is told what we recommend.
+/// Returns true if a component of `core.fsync` covers the refs and objects of a push. Later components may take that
+/// back (`none`, `-…`); they are not evaluated.
 pub(super) fn is_durable(config: &gix::config::File) -> bool {
     let value = config.string(KEY).unwrap_or_default();
     let mut components = value.split(|byte| *byte == b',').map(ByteSlice::trim);
     components.any(|component| [COMMITTED.as_bytes(), b"added", b"all"].contains(&component))
 }
 
-/// Whether `core.fsync` makes git's own refs and objects durable, in the repository at `git_dir`.
+/// Returns true if `core.fsync` makes git's own refs and objects durable in the repository at `git_dir`.
 ///
 /// # Errors
 /// The configuration cannot be read.
@@ -30,14 +30,14 @@ pub fn git_is_durable(git_dir: &Path) -> Result<bool, InstallError> {
     configuration(git_dir).map(|config| is_durable(&config))
 }
 
-/// Sets `core.fsync` to `committed` in the configuration of the repository at `git_dir`, as `git config` would: under
-/// `config.lock`, with everything else as it was. True when git is durable then; another file of its configuration may
-/// say otherwise.
+/// Sets `core.fsync` to `committed` in the configuration of the repository at `git_dir`. Like `git config`, it holds
+/// `config.lock` and keeps everything else. Returns the value of [`git_is_durable`] afterwards: another configuration
+/// file may override the setting.
 ///
 /// # Errors
-/// The configuration cannot be read, or is being changed by another process, or cannot be written; then it is as it was.
+/// The configuration cannot be read or written, or another process is changing it. It is unchanged then.
 pub fn make_durable<S: Storage>(storage: &S, git_dir: &Path) -> Result<bool, InstallError> {
-    // Where it is a symbolic link, what it names is changed.
+    // Edit the target of a symbolic link, not the link.
     let path = git_dir.join("config");
     let path = on("find", &path, fs::canonicalize(&path))?;
     let lock = PathBuf::from(format!("{}.lock", path.display()));
@@ -47,21 +47,21 @@ pub fn make_durable<S: Storage>(storage: &S, git_dir: &Path) -> Result<bool, Ins
     let mut config = config.map_err(|error| unreadable(git_dir, &error))?;
     let set = config.set_raw_value(KEY, COMMITTED);
     set.map_err(|error| unreadable(git_dir, &error))?;
-    let mode = on("look at", &path, mode_of(&path))?;
+    let mode = on("access", &path, mode_of(&path))?;
     match storage.write_new(&lock, &config.to_bstring(), mode) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(InstallError::ConfigLocked(lock)),
         written => on("write", &lock, written)?,
     }
     let replaced = replace(storage, &path, &lock, &text);
     if replaced.is_err() {
-        // The first error is the one to tell.
+        // The first error is the one to report.
         let _ = storage.remove(&lock);
     }
     replaced?;
     git_is_durable(git_dir)
 }
 
-/// Puts the file that is complete in the place of the one that was read as `text`, unless that has changed since.
+/// Renames `lock` to `path`, unless the file at `path` no longer has the content `text`.
 fn replace<S: Storage>(storage: &S, path: &Path, lock: &Path, text: &[u8]) -> Result<(), InstallError> {
     if on("read", path, fs::read(path))? != text {
         return Err(InstallError::ConfigLocked(lock.into()));

@@ -1,21 +1,23 @@
-//! The append-only rule as a gate: `stargate.appendOnly` names where files are only ever added.
+//! Append-only guard: rejects pushes that change, move or delete existing files below the paths of
+//! `stargate.appendOnly`.
 //!
-//! It guards every branch (`refs/heads/`) and every ledger (`refs/kv/`), mirrored or not. Tags and other refs are free.
-//! A push to a symbolic ref moves the ref that it stands for, and is judged as a change of that.
+//! It guards every branch (`refs/heads/`) and every ledger (`refs/kv/`), mirrored or not. Tags and other refs are not
+//! guarded. A push to a symbolic ref moves the ref's target, and is checked as an update of that target.
 //!
-//! - An update: the [rule](crate::append_only) over the new commits, and over the two ends: a rewind that loses a file is
-//!   refused, a rebase that keeps them all passes.
-//! - A new ref: the rule over the commits that the branch of `HEAD` does not have; over all of its history, while there is
-//!   no such branch.
-//! - A deletion: what the ref had must be, the same, on the branch of `HEAD`. Deleting that branch is refused if it has
-//!   any guarded file.
+//! - Update: the [rule](crate::append_only) must hold for each new commit, and between the old and the new commit. A
+//!   rewind that loses a file is rejected; a rebase that keeps all files is accepted.
+//! - New ref: the rule must hold for each commit that the branch of `HEAD` does not contain. Without such a branch, it
+//!   must hold for the whole history.
+//! - Deletion: the branch of `HEAD` must have the same guarded files as the deleted ref. Deleting that branch itself is
+//!   rejected if it has any guarded file.
 //!
-//! One violation rejects the whole push, as ever in `pre-receive`. So does whatever keeps this from a verdict: a value of
-//! the setting that cannot be understood, an object that is missing or damaged, a ref that cannot be read.
+//! One violation rejects the whole push, as always in `pre-receive`. So does anything that prevents the check: an invalid
+//! setting, a missing or damaged object, an unreadable ref.
 //!
 //! # Limitations
 //!
-//! The branch of `HEAD` is the one before the push. Names are those of the whole repository, not of a `GIT_NAMESPACE`.
+//! The branch of `HEAD` is the one before the push. Ref names are those of the whole repository, not of a
+//! `GIT_NAMESPACE`.
 use std::path::Path;
 
 use bstr::{BStr, BString, ByteSlice};
@@ -24,8 +26,8 @@ use gix::ObjectId;
 
 use super::{
     Environment,
-    account::{Account, readable},
     head::{Refs, Unreadable},
+    hook_output::{HookOutput, readable},
     objects::{self, Objects},
 };
 use crate::{
@@ -34,32 +36,33 @@ use crate::{
     ref_update::RefUpdate,
 };
 
-/// Which refs are guarded.
+/// Prefixes of guarded refs.
 const GUARDED: [&str; 2] = ["refs/heads/", "refs/kv/"];
-/// How many violations the pusher is told.
-const MAX_TOLD: usize = 10;
+/// Number of violations that the pusher sees.
+const MAX_LISTED: usize = 10;
 
-/// Whether anything is guarded, or nobody knows.
-pub(super) fn is_on(config: &Config) -> bool {
+/// Returns true if `stargate.appendOnly` is set, even to an invalid value.
+pub(super) fn is_enabled(config: &Config) -> bool {
     !config.append_only.is_empty() || problem(config).is_some()
 }
 
-/// Judges the updates of guarded refs among these. Where one breaks the rule, the account is no longer complete, and says
-/// why.
-pub(super) fn judge(
+/// Checks the updates of guarded refs. On a violation, sets `complete` of `output` to false and adds the reasons to it.
+pub(super) fn check(
     updates: &[RefUpdate],
     environment: Environment<'_>,
     config: &Config,
     git_dir: &Path,
-    account: &mut Account<impl Clock>,
+    output: &mut HookOutput<impl Clock>,
 ) {
     let mut reasons = Reasons::default();
     let (guarded, branch) = guarded(updates, git_dir, &mut reasons);
     if let Some(problem) = problem(config).filter(|_| !guarded.is_empty()) {
-        account.tell("this push is rejected, and nothing was updated: nobody knows where files are only ever added:");
-        account.tell(&format!("  configuration: {problem}"));
-        account.tell("please tell the administrator of this server");
-        account.complete = false;
+        output.tell_pusher(
+            "push rejected: the server's stargate.appendOnly setting is invalid, so the append-only rule cannot be checked:",
+        );
+        output.tell_pusher(&format!("  configuration: {problem}"));
+        output.tell_pusher("please ask the administrator of this server to correct it");
+        output.complete = false;
         return;
     }
     if let Some(first) = guarded.first() {
@@ -76,22 +79,22 @@ pub(super) fn judge(
         }
     }
     if reasons.count > 0 {
-        reasons.give(config, git_dir, account);
+        reasons.reject(config, git_dir, output);
     }
 }
 
 /// An update of a guarded ref.
 struct Guarded {
-    /// Of the ref that is moved: symbolic refs are resolved.
+    /// Update of the ref that moves: symbolic refs are resolved.
     update: RefUpdate,
-    /// What was pushed to, and what that stands for.
+    /// Name that was pushed to, and its target if it is a symbolic ref, for messages.
     shown: String,
 }
 
-/// The branch that `HEAD` stands for, if it is there.
+/// Name and commit of the branch of `HEAD`, if that branch exists.
 type Branch = Option<(BString, ObjectId)>;
 
-/// The updates that move a guarded ref, and the branch of `HEAD`. What cannot be read becomes a reason.
+/// Returns the updates that move a guarded ref, and the branch of `HEAD`. An unreadable ref becomes a reason to reject.
 fn guarded(updates: &[RefUpdate], git_dir: &Path, reasons: &mut Reasons) -> (Vec<Guarded>, Branch) {
     let Some(first) = updates.first() else {
         return (Vec::new(), None);
@@ -114,7 +117,7 @@ fn guarded(updates: &[RefUpdate], git_dir: &Path, reasons: &mut Reasons) -> (Vec
     (all, branch)
 }
 
-/// What the update means for a guarded ref, if the ref or what it stands for is one.
+/// Returns the update of the resolved ref, if the ref or its target is guarded.
 fn guarded_update(update: &RefUpdate, refs: &Refs) -> Result<Option<Guarded>, Unreadable> {
     let is_guarded = |name: &BStr| GUARDED.iter().any(|prefix| name.starts_with(prefix.as_bytes()));
     let target = refs.target(update.name.as_bstr())?;
@@ -130,23 +133,23 @@ fn guarded_update(update: &RefUpdate, refs: &Refs) -> Result<Option<Guarded>, Un
     Ok(Some(Guarded { update, shown }))
 }
 
-/// Why a push is rejected, each in one line.
+/// Reasons to reject a push, one line each.
 #[derive(Default)]
 struct Reasons {
-    told: Vec<String>,
+    listed: Vec<String>,
     count: usize,
 }
 
 impl Reasons {
     fn add(&mut self, reason: String) {
         self.count += 1;
-        if self.told.len() < MAX_TOLD {
-            self.told.push(reason);
+        if self.listed.len() < MAX_LISTED {
+            self.listed.push(reason);
         }
     }
 
     fn add_unknown(&mut self, name: &str, error: &dyn std::error::Error) {
-        self.add(format!("{name}: it cannot be said whether the rule is kept: {error}"));
+        self.add(format!("{name}: cannot check the append-only rule: {error}"));
     }
 
     fn add_all(&mut self, name: &str, findings: &Findings) {
@@ -157,25 +160,25 @@ impl Reasons {
         self.count += unlisted;
     }
 
-    /// Rejects the push for them.
-    fn give(&self, config: &Config, git_dir: &Path, account: &mut Account<impl Clock>) {
-        account.complete = false;
+    /// Rejects the push for these reasons.
+    fn reject(&self, config: &Config, git_dir: &Path, output: &mut HookOutput<impl Clock>) {
+        output.complete = false;
         let paths = &config.append_only;
-        account.tell(&format!(
-            "this push is rejected, and nothing was updated: {paths}: {RULE}"
+        output.tell_pusher(&format!(
+            "push rejected, and no ref was updated: append-only rule for {paths}: {RULE}"
         ));
-        for reason in &self.told {
-            account.tell(&format!("  {reason}"));
+        for reason in &self.listed {
+            output.tell_pusher(&format!("  {reason}"));
         }
-        if self.count > self.told.len() {
-            account.tell(&format!("  and {} more", self.count - self.told.len()));
+        if self.count > self.listed.len() {
+            output.tell_pusher(&format!("  and {} more", self.count - self.listed.len()));
         }
-        let first = self.told.first().map(String::as_str).unwrap_or_default();
-        account.log(&format!(
-            "rejected a push by the append-only rule: {} reasons, first {first}",
+        let first = self.listed.first().map(String::as_str).unwrap_or_default();
+        output.log(&format!(
+            "rejected a push by the append-only rule: {} reasons, the first is {first}",
             self.count
         ));
-        account.write_log(&Disk, git_dir);
+        output.write_log(&Disk, git_dir);
     }
 }
 
@@ -207,9 +210,10 @@ impl Gate<'_> {
         if update.is_delete() {
             return append_only::lost(&self.objects, paths, update.old, stays);
         }
-        let (base, relation) = match update.is_create() {
-            true => (stays, Relation::Beside),
-            false => (Some(update.old), Relation::Replacement),
+        let (base, relation) = if update.is_create() {
+            (stays, Relation::Beside)
+        } else {
+            (Some(update.old), Relation::Replacement)
         };
         let range = Range {
             base,

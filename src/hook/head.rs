@@ -1,12 +1,12 @@
-//! Refs out of their files (gitrepository-layout, *HEAD*, *refs*, *packed-refs*, *commondir*): the branch that `HEAD`
-//! names, and what symbolic refs stand for.
+//! Reader of ref files (gitrepository-layout, *HEAD*, *refs*, *packed-refs*, *commondir*): the branch of `HEAD`, and the
+//! targets of symbolic refs.
 //!
-//! Read by hand: a store of refs would make the hook larger than it may be. What cannot be read or understood is an error,
-//! never an absent ref.
+//! gitoxide's ref store would make the hook too large. A ref that cannot be read or parsed is an error, never an absent
+//! ref.
 //!
 //! # Limitations
 //!
-//! Reftables are not understood: every ref of such a repository is unreadable.
+//! Reftables are not supported: every ref of such a repository is unreadable.
 use std::{
     fs, io,
     io::{BufRead, BufReader, ErrorKind},
@@ -16,48 +16,50 @@ use std::{
 use bstr::{BStr, BString, ByteSlice};
 use gix::ObjectId;
 
-/// The most symbolic refs in a row that git follows.
+/// Number of symbolic refs in a row that git follows.
 const MAX_DEPTH: usize = 5;
-/// What `HEAD` names where refs are not in files (gitrepository-layout, *reftable*).
+/// Target of `HEAD` in a repository whose refs are not in files (gitrepository-layout, *reftable*).
 const NOT_IN_FILES: &[u8] = b"refs/heads/.invalid";
 
-/// Why it cannot be said what a ref is.
+/// Reasons why a ref cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Unreadable {
-    /// The file system.
+    /// The file cannot be read.
     #[error("cannot read {}: {}", .0.display(), .1)]
     File(PathBuf, io::Error),
-    /// A file holds something else.
-    #[error("{} holds neither an object id nor the name of a ref; run `git fsck` on the server", .0.display())]
+    /// The file has invalid content.
+    #[error("{} contains neither an object id nor the name of a ref; run `git fsck` on the server", .0.display())]
     Content(PathBuf),
-    /// A line of `packed-refs` is none.
-    #[error("{} has a line that is no ref; run `git fsck` on the server", .0.display())]
+    /// A line of `packed-refs` is invalid.
+    #[error("{} has an invalid line; run `git fsck` on the server", .0.display())]
     Packed(PathBuf),
-    /// The storage format is another one.
-    #[error("refs are not stored in files here (extensions.refStorage), and nothing else can be read")]
+    /// The repository has another ref storage format.
+    #[error(
+        "this repository does not store its refs in files (extensions.refStorage), which is the only supported format"
+    )]
     NotInFiles,
-    /// Symbolic refs in a circle, most likely.
-    #[error("{0} leads through more than {MAX_DEPTH} symbolic refs")]
+    /// Too many symbolic refs in a row, most likely a cycle.
+    #[error("{0} leads through more than {MAX_DEPTH} symbolic refs; check for a cycle with `git symbolic-ref`")]
     TooDeep(BString),
 }
 
-/// The refs of a repository.
+/// Refs of a repository.
 pub(super) struct Refs {
     git_dir: PathBuf,
-    /// Where refs are that are not this worktree's alone.
+    /// Folder of the refs that all worktrees share.
     common_dir: PathBuf,
 }
 
-/// What has the name of a ref.
+/// Result of looking up a ref by name.
 enum Found {
     Nothing,
     Id(ObjectId),
-    /// A symbolic ref, and the ref that it names.
+    /// A symbolic ref with this target.
     Symbolic(BString),
 }
 
 impl Refs {
-    /// Those of the repository at `git_dir`.
+    /// Opens the refs of the repository at `git_dir`.
     pub(super) fn open(git_dir: &Path) -> Result<Self, Unreadable> {
         let link = git_dir.join("commondir");
         let common_dir = match fs::read(&link) {
@@ -75,8 +77,8 @@ impl Refs {
         }
     }
 
-    /// The name and the commit of the branch that `HEAD` stands for; `HEAD` itself where it is detached. None where there
-    /// is no such branch.
+    /// Returns the name and the commit of the branch of `HEAD`, or `HEAD` itself if it is detached. `None` if that branch
+    /// does not exist.
     pub(super) fn branch_of_head(&self) -> Result<Option<(BString, ObjectId)>, Unreadable> {
         Ok(match self.head()? {
             Found::Nothing => None,
@@ -88,7 +90,7 @@ impl Refs {
         })
     }
 
-    /// The ref that is moved when the ref of this name is pushed to: where symbolic refs end, which need not be there.
+    /// Returns the ref that moves when `name` is pushed to: the end of the chain of symbolic refs, which need not exist.
     pub(super) fn target(&self, name: &BStr) -> Result<BString, Unreadable> {
         Ok(self.resolved(name)?.0)
     }
@@ -121,7 +123,7 @@ impl Refs {
     }
 }
 
-/// A file of a ref, which may be a symbolic link to that of another one (git-config, `core.preferSymlinkRefs`).
+/// Reads the file of a loose ref, which may be a symbolic link to another ref (git-config, `core.preferSymlinkRefs`).
 fn loose(path: &Path) -> Result<Found, Unreadable> {
     if let Ok(link) = fs::read_link(path)
         && let Some(name) = ref_name(&gix::path::into_bstr(link).unwrap_or_default())
@@ -130,7 +132,7 @@ fn loose(path: &Path) -> Result<Found, Unreadable> {
     }
     let content = match fs::read(path) {
         Ok(content) => content,
-        // A folder holds other refs; below the file of a ref there are none.
+        // A folder contains other refs, and nothing exists below the file of a ref.
         Err(error)
             if matches!(
                 error.kind(),
@@ -148,7 +150,7 @@ fn loose(path: &Path) -> Result<Found, Unreadable> {
     found.ok_or_else(|| Unreadable::Content(path.into()))
 }
 
-/// A line is `<id> SP <name>`, `^<id>` of what the tag before stands for, or a comment.
+/// Looks up a ref in `packed-refs`. A line is `<id> SP <name>`, `^<id>` (the target of the tag before), or a comment.
 fn packed(path: &Path, name: &BStr) -> Result<Found, Unreadable> {
     let unreadable = |error| Unreadable::File(path.into(), error);
     let mut file = match fs::File::open(path) {
@@ -176,7 +178,7 @@ fn id(hex: &[u8]) -> Option<ObjectId> {
     ObjectId::from_hex(hex).ok()
 }
 
-/// A name that becomes a path only if a ref can have it.
+/// Returns `name` if a ref can have it, so that no other name ever becomes a path.
 fn ref_name(name: &[u8]) -> Option<BString> {
     let valid = name.starts_with(b"refs/") && gix::validate::reference::name(name.as_bstr()).is_ok();
     (valid || name == NOT_IN_FILES).then(|| name.into())
@@ -278,19 +280,22 @@ mod tests {
             branch(&folder).expect_err("unreadable").to_string()
         };
         for head in ["ref: ../../etc/passwd", "ref: refs/heads/../../x", "nonsense", ""] {
-            assert!(unreadable(&[("HEAD", head)]).contains("HEAD holds neither"), "{head}");
+            assert!(
+                unreadable(&[("HEAD", head)]).contains("HEAD contains neither"),
+                "{head}"
+            );
         }
         for content in ["", "nonsense", &ONE[1..]] {
             let told = unreadable(&[("refs/heads/main", content)]);
-            assert!(told.contains("refs/heads/main holds neither"), "{told}");
+            assert!(told.contains("refs/heads/main contains neither"), "{told}");
         }
         let told = unreadable(&[(
             "packed-refs",
             &format!("{ONE} refs/heads/a\n{} refs/heads/main\n", &ONE[1..]),
         )]);
-        assert!(told.contains("packed-refs has a line that is no ref"), "{told}");
+        assert!(told.contains("packed-refs has an invalid line"), "{told}");
         let reftable = unreadable(&[("HEAD", "ref: refs/heads/.invalid\n")]);
-        assert!(reftable.contains("not stored in files"), "{reftable}");
+        assert!(reftable.contains("does not store its refs in files"), "{reftable}");
         let folder = tempfile::tempdir().unwrap();
         assert!(branch(&folder).is_err(), "no repository");
     }

@@ -1,4 +1,4 @@
-//! Who pushed, and to which repository: what servers say about it.
+//! Identity of the pusher and of the repository, as the server sets them in the environment.
 use std::{ffi::OsString, path::Path};
 
 use bstr::{BString, ByteSlice, ByteVec};
@@ -6,7 +6,7 @@ use bstr::{BString, ByteSlice, ByteVec};
 use super::Environment;
 use crate::config::Config;
 
-/// What servers and git set, in the order in which it is believed. `stargate.pusherEnv` comes before.
+/// Variables with the pusher's name, in order of precedence. Those of `stargate.pusherEnv` come first.
 const PUSHER: [&str; 8] = [
     "GIT_PUSHER_NAME",
     "GITEA_PUSHER_NAME",
@@ -17,17 +17,17 @@ const PUSHER: [&str; 8] = [
     "REMOTE_USER",
     "GIT_AUTHOR_EMAIL",
 ];
-/// A longer name is cut here, in bytes: an entry must stay shorter than a reader takes.
+/// Longest name in bytes. A longer one is truncated, so that its entry stays below the reader's limit.
 pub const MAX_NAME: usize = 4096;
 
-/// Who pushed: the first variable that is set and not empty.
+/// Returns the pusher's name: the first variable that is set and not empty.
 pub fn pusher(environment: Environment<'_>, config: &Config) -> Option<BString> {
     let configured = config.pusher_env.iter().filter_map(|name| name.to_str().ok());
     configured.chain(PUSHER).find_map(|name| variable(environment, name))
 }
 
-/// The repository's identifier: configured, else what the server says, else the last two parts of `git_dir`, which is
-/// absolute, without `.git`.
+/// Returns the repository's identifier: the configured one, else the server's, else the last two components of the
+/// absolute path `git_dir`, without `.git`.
 pub fn repo(environment: Environment<'_>, config: &Config, git_dir: &Path) -> Option<BString> {
     let gitea = || {
         let (owner, name) = (
@@ -44,7 +44,7 @@ pub fn repo(environment: Environment<'_>, config: &Config, git_dir: &Path) -> Op
         .or_else(|| from_path(git_dir))
 }
 
-/// The value of a variable that is set and not empty, of at most [`MAX_NAME`] bytes.
+/// Returns the value of a variable that is set and not empty, truncated to [`MAX_NAME`] bytes.
 fn variable(environment: Environment<'_>, name: &str) -> Option<BString> {
     let mut value = bytes(environment(name)?);
     value.truncate(MAX_NAME);
@@ -57,7 +57,7 @@ pub(super) fn bytes(text: OsString) -> BString {
         .into()
 }
 
-/// `/srv/git/o/r.git` and `/srv/git/o/r/.git` are both `o/r`.
+/// Returns `o/r` for both `/srv/git/o/r.git` and `/srv/git/o/r/.git`.
 fn from_path(git_dir: &Path) -> Option<BString> {
     let mut parts: Vec<BString> = git_dir
         .components()

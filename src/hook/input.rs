@@ -1,66 +1,66 @@
-//! What git tells a hook on its standard input: lines of `old SP new SP ref LF` (githooks, *pre-receive*).
+//! Parser of a hook's standard input: lines of `old SP new SP ref LF` (githooks, *pre-receive*).
 use std::io::{self, BufRead, BufReader, Read};
 
 use bstr::BString;
 use durable::clock::Clock;
 
-use super::account::Account;
+use super::hook_output::HookOutput;
 use crate::{
     journal::Lines,
     ref_update::{MalformedLine, RefUpdate},
 };
 
-/// A longer line is nothing that git writes, in bytes: a pkt-line has at most as many.
+/// Longest valid line in bytes. git never writes a longer one, because a pkt-line limits a ref update.
 pub const MAX_INPUT_LINE: usize = 64 << 10;
-/// Bytes per read: as many as a pipe holds.
+/// Bytes per read: the capacity of a pipe.
 const READ_SIZE: usize = 64 << 10;
-/// How much of a line that is no ref update is told, in bytes.
+/// Bytes of an invalid line that are reported.
 const MAX_EXCERPT: usize = 200;
 
-/// The ref updates in a hook's input, one per line, in bounded memory. A line that is none hides no other; where the input
-/// cannot be read any further, that is the last thing it gives.
+/// Iterator over the ref updates in a hook's input, one per line, in bounded memory. An invalid line yields an error and
+/// does not affect the others. After a read error the iterator ends.
 #[derive(Debug)]
 pub struct RefUpdates<R> {
     lines: Lines<R>,
-    /// Of the last line, from 1.
+    /// Number of the last line, from 1.
     number: u64,
     broken: bool,
 }
 
-/// A line of a hook's input that is no ref update.
+/// An invalid line of a hook's input.
 #[derive(Debug, thiserror::Error)]
-#[error("line {number} of the hook's input is no ref update: {why}")]
+#[error("line {number} of the hook's input is not a ref update: {why}")]
 pub struct BadLine {
     /// Its number, from 1.
     pub number: u64,
-    /// What is wrong with it.
+    /// The reason.
     pub why: Why,
 }
 
-/// What is wrong with a line of a hook's input.
+/// Reasons why a line of a hook's input is invalid.
 #[derive(Debug, thiserror::Error)]
 pub enum Why {
     /// It has more than [`MAX_INPUT_LINE`] bytes.
     #[error("longer than {MAX_INPUT_LINE} bytes")]
     TooLong,
     /// The input ends within it.
-    #[error("cut off: no line feed ends it")]
+    #[error("incomplete: the input ends before a line feed")]
     CutOff,
-    /// It says something else.
+    /// It does not parse.
     #[error("{error}: {excerpt:?}")]
     Malformed {
-        /// What is wrong with what it says.
+        /// The parser's error.
         error: MalformedLine,
         /// Its beginning.
         excerpt: BString,
     },
-    /// The input failed.
+    /// The input cannot be read.
     #[error("cannot be read: {0}")]
     Unreadable(io::Error),
 }
 
 impl<R: BufRead> RefUpdates<R> {
-    /// What `input` tells, from its first line on.
+    /// Parses `input` from its first line on.
     pub fn new(input: R) -> Self {
         RefUpdates {
             lines: Lines::new(input, 0, MAX_INPUT_LINE),
@@ -100,11 +100,12 @@ impl<R: BufRead> Iterator for RefUpdates<R> {
     }
 }
 
-/// Gives each ref update that `input` tells of to `take`; its result is all bytes of the input, if they are to be kept.
+/// Calls `take` with each ref update in `input`, and reports invalid lines. Returns all bytes of the input if `keep` is
+/// set.
 pub(super) fn read(
     input: impl Read,
     keep: bool,
-    account: &mut Account<impl Clock>,
+    output: &mut HookOutput<impl Clock>,
     mut take: impl FnMut(RefUpdate),
 ) -> Vec<u8> {
     let kept = keep.then(Vec::new);
@@ -115,16 +116,16 @@ pub(super) fn read(
             Ok(update) => take(update),
             Err(bad) => {
                 let text = bad.to_string();
-                account.log(&text);
-                account.tell(&text);
-                account.complete = false;
+                output.log(&text);
+                output.tell_pusher(&text);
+                output.complete = false;
             }
         }
     }
     updates.lines.into_inner().into_inner().kept.unwrap_or_default()
 }
 
-/// Reads, and keeps what it read when it is to.
+/// Reader that optionally keeps the bytes it has read.
 struct Tee<R> {
     input: R,
     kept: Option<Vec<u8>>,

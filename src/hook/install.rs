@@ -1,4 +1,4 @@
-//! Puts the hook program in place.
+//! Installation of the hook program.
 use std::{
     fs, io,
     path::{Path, PathBuf},
@@ -14,119 +14,118 @@ use crate::{
     ref_pattern::RefPatterns,
 };
 
-/// What is to be installed where.
+/// Parameters of an installation.
 #[derive(Debug, Clone, Copy)]
 pub struct Installation<'a> {
     /// The repository.
     pub git_dir: &'a Path,
-    /// The program to copy: it runs the hook when it is started under the hook's name.
+    /// The program to copy. Started under a hook's name, it runs that hook.
     pub program: &'a Path,
-    /// Whether a hook that is there is kept and run first; it is refused otherwise.
+    /// Keep an existing hook and run it first. If false, an existing hook is an error.
     pub chain: bool,
-    /// Whether `pre-receive` is put in place too. Without it, a push is accepted whether or not it can be recorded.
+    /// Install `pre-receive` too. Without it, git accepts a push even if it cannot be recorded.
     pub pre_receive: bool,
 }
 
-/// What is in place now.
+/// Result of an installation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
     /// Each hook.
     pub hooks: Vec<InPlace>,
-    /// Whether `core.hooksPath` leads out of the repository, so that others may run the hooks too.
+    /// True if `core.hooksPath` is outside the repository, so that other repositories may run the hooks too.
     pub outside: bool,
-    /// Which refs are mirrored.
+    /// The mirrored refs.
     pub refs: RefPatterns,
-    /// Whether `core.fsync` makes git's own refs and objects durable: `committed`, or more.
+    /// True if `core.fsync` makes git's own refs and objects durable (`committed` or more).
     pub git_is_durable: bool,
 }
 
-/// A hook that is in place.
+/// An installed hook.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InPlace {
     /// Its path.
     pub hook: PathBuf,
-    /// What was done about it.
+    /// The change that was made.
     pub change: Change,
-    /// Where the hook that runs first is kept, if there is one.
+    /// Path at which the chained hook is stored, if there is one.
     pub chained: Option<PathBuf>,
-    /// Where that hook has its own name, and is run; none where there are no symbolic links.
+    /// Path of the link through which the chained hook is run. `None` without symbolic links.
     pub runs_as: Option<PathBuf>,
 }
 
-/// What an installation did.
+/// Change made by an installation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
     /// There was no hook.
     Installed,
-    /// There was another version of ours.
+    /// Another version of our hook was replaced.
     Updated,
-    /// The hook that was there is now chained.
+    /// The existing hook is now chained.
     Chained,
-    /// The same program was there already.
+    /// The same program was installed already.
     Unchanged,
 }
 
-/// Why nothing was installed.
+/// Reasons why nothing was installed.
 #[derive(Debug, thiserror::Error)]
 pub enum InstallError {
-    /// A hook of someone else has the name.
+    /// Another program's hook has the name.
     #[error(
-        "{} exists and is not of stargate-mirror: nothing was changed. With --chain it is kept, and runs first under its \
-         own name",
+        "{} exists and was not installed by stargate-mirror, so nothing was changed. Use --chain to keep it and run it \
+         first under its own name",
         .0.display()
     )]
     ForeignHook(PathBuf),
-    /// A hook is chained already, and there is a second one to chain.
+    /// Another hook is chained already.
     #[error(
-        "{} cannot be chained, because {kept} exists: nothing was changed. Where a server has written its hook anew, move \
-         {kept} away and try again; else make one hook of the two",
+        "{} cannot be chained, because {kept} exists, so nothing was changed. If the server has rewritten its hook, move \
+         {kept} away and retry; otherwise merge the two hooks into one",
         hook.display(),
         kept = chained.display()
     )]
     AlreadyChained {
-        /// The hook that is to be chained.
+        /// The hook to chain.
         hook: PathBuf,
-        /// The one that is.
+        /// The hook that is chained already.
         chained: PathBuf,
     },
-    /// Git's configuration cannot be read, so nobody knows where hooks are.
+    /// Git's configuration cannot be read, so the hooks folder is unknown.
     #[error("cannot read git's configuration of {}: {why}", git_dir.display())]
     Configuration {
         /// The repository.
         git_dir: PathBuf,
-        /// Why.
+        /// The reason.
         why: String,
     },
-    /// Git's configuration is being changed.
+    /// Another process is changing git's configuration.
     #[error(
-        "{} is there, or the configuration has just changed: another process is changing it, or died while it did. Try \
-         again; remove that file if nobody is",
+        "{} exists, or the configuration has just changed: another process is changing it, or died while doing so. \
+         Retry; remove that file if no process is using it",
         .0.display()
     )]
     ConfigLocked(PathBuf),
-    /// The file system.
+    /// A file operation failed.
     #[error("cannot {what} {}: {source}", path.display())]
     Io {
-        /// What was tried.
+        /// The operation.
         what: &'static str,
-        /// On what.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         source: io::Error,
     },
 }
 
-/// Copies the program to `hooks/post-receive` and `hooks/pre-receive`, where git will run it. Doing it again changes
-/// nothing.
+/// Copies the program to `hooks/post-receive` and `hooks/pre-receive`, where git runs it. Idempotent.
 ///
 /// # Errors
-/// See [`InstallError`]. A hook that was there still is, unless it was ours.
+/// See [`InstallError`]. A hook of another program stays in place.
 pub fn install<S: Storage>(storage: &S, installation: Installation<'_>) -> Result<Report, InstallError> {
     let Installation { git_dir, program, .. } = installation;
     let config = configuration(git_dir)?;
     let (hooks, outside) = hooks_folder(git_dir, &config)?;
     let bytes = on("read", program, fs::read(program))?;
-    // What records comes before what rejects where nothing records. All is decided before anything is changed.
+    // post-receive first: pre-receive must not promise a record that no hook makes. Decide everything before any change.
     let names = [POST_RECEIVE, PRE_RECEIVE];
     let names = &names[..if installation.pre_receive { 2 } else { 1 }];
     let in_place: Vec<InPlace> = names
@@ -139,7 +138,7 @@ pub fn install<S: Storage>(storage: &S, installation: Installation<'_>) -> Resul
     let chaining = in_place.iter().filter(|in_place| in_place.chained.is_some());
     let chaining: Vec<&Path> = chaining.map(|in_place| in_place.hook.as_path()).collect();
     if !chaining.is_empty() {
-        // Before anything is renamed: no push is to meet a chained hook that has lost its name.
+        // Link before renaming, so that no push runs a chained hook without its own name.
         on("link hooks in", &hooks, chained::link(storage, &hooks, &chaining))?;
     }
     for InPlace {
@@ -159,20 +158,20 @@ pub fn install<S: Storage>(storage: &S, installation: Installation<'_>) -> Resul
     })
 }
 
-/// What stands where a hook of ours belongs.
+/// State of one of our hooks in a repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
-    /// Nothing.
+    /// There is no hook.
     Missing,
-    /// A hook of ours, of whatever version.
+    /// Our hook, in any version.
     Ours,
-    /// A hook of ours that git passes over: it may not be run.
+    /// Our hook, but not executable, so git skips it.
     NoProgram,
-    /// A hook of someone else.
+    /// Another program's hook.
     Foreign,
 }
 
-/// What stands where the hooks of the repository at `git_dir` belong, with their paths.
+/// Returns the paths and states of the hooks of the repository at `git_dir`.
 ///
 /// # Errors
 /// The configuration or a hook cannot be read.
@@ -195,10 +194,10 @@ fn path_of(hooks: &Path, name: &str) -> PathBuf {
     hooks.join(format!("{name}{}", std::env::consts::EXE_SUFFIX))
 }
 
-/// What is to be done about a hook.
+/// Decides on the change to a hook.
 fn decide(hooks: &Path, name: &str, bytes: &[u8], chain: bool) -> Result<InPlace, InstallError> {
     let hook = path_of(hooks, name);
-    let chained = chained::beside(&hook);
+    let chained = chained::stored_path(&hook);
     let change = match found_at(&hook, bytes)? {
         Found::Same => Change::Unchanged,
         Found::Nothing => Change::Installed,
@@ -209,7 +208,7 @@ fn decide(hooks: &Path, name: &str, bytes: &[u8], chain: bool) -> Result<InPlace
     };
     let runs_first = change == Change::Chained || exists(&chained)?;
     Ok(InPlace {
-        runs_as: (runs_first && cfg!(unix)).then(|| chained::named(&hook)),
+        runs_as: (runs_first && cfg!(unix)).then(|| chained::link_path(&hook)),
         hook,
         change,
         chained: runs_first.then_some(chained),
@@ -231,13 +230,13 @@ fn found_at(hook: &Path, bytes: &[u8]) -> Result<Found, InstallError> {
         Ok(found) if found == bytes && chained::is_program(hook) => Found::Same,
         Ok(found) if !found.starts_with(b"#!") && found.contains_str(MARKER) => Found::Ours,
         Ok(_) => Found::Foreign,
-        // A symbolic link that leads nowhere is someone's, too.
+        // A dangling symbolic link is another program's hook.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Found::Foreign,
         Err(error) => return on("read", hook, Err(error)),
     })
 }
 
-/// The program is complete and durable before it gets its name, so git never runs half of it.
+/// Installs the program at `hook`. It is complete and durable before it gets this name, so git never runs half of it.
 fn put<S: Storage>(
     storage: &S,
     hooks: &Path,
@@ -250,7 +249,7 @@ fn put<S: Storage>(
     let kept = chained.map_or(Ok(()), |chained| on("rename", hook, storage.rename(hook, chained)));
     let renamed = kept.and_then(|()| on("replace", hook, storage.rename(&temporary, hook)));
     if renamed.is_err() {
-        // The first error is the one to tell.
+        // The first error is the one to report.
         let _ = fs::remove_file(&temporary);
     }
     renamed.and_then(|()| on("sync", hooks, storage.sync_dir(hooks)))
@@ -267,8 +266,8 @@ pub(super) fn unreadable(git_dir: &Path, why: &dyn std::fmt::Display) -> Install
     }
 }
 
-/// Where git looks for hooks, and whether that is outside of the repository. A relative `core.hooksPath` begins where
-/// the hook runs, which is `$GIT_DIR` for those of a push (git-config, githooks).
+/// Returns the folder in which git looks for hooks, and whether it is outside the repository. A relative
+/// `core.hooksPath` is relative to the hook's working directory, which is `$GIT_DIR` in a push (git-config, githooks).
 fn hooks_folder(git_dir: &Path, config: &gix::config::File) -> Result<(PathBuf, bool), InstallError> {
     let home = gix::path::env::home_dir();
     let context = gix::config::path::interpolate::Context {
@@ -286,11 +285,11 @@ fn hooks_folder(git_dir: &Path, config: &gix::config::File) -> Result<(PathBuf, 
     }
 }
 
-/// Whether something has the name, be it a symbolic link that leads nowhere.
+/// Returns true if `path` exists, even as a dangling symbolic link.
 fn exists(path: &Path) -> Result<bool, InstallError> {
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        found => on("look at", path, found).map(|_| true),
+        found => on("access", path, found).map(|_| true),
     }
 }
 

@@ -1,12 +1,13 @@
-//! Blobs that the mirror may refuse, found while they are still in quarantine (git-receive-pack, *Quarantine environment*).
+//! Search for blobs that the mirror may reject, while they are in quarantine (git-receive-pack, *Quarantine environment*).
 //!
-//! Bounded work, so that no pusher waits for it: deflate makes nothing more than 1,032 times smaller, so only an object of
-//! more than [`MIN_STORED`] bytes can be too large, and only of those the header is read. Where one is in a pack is told by
-//! its neighbours in the index, of which at most [`MAX_OBJECTS`] entries are looked at.
+//! The work is bounded, so that the pusher does not wait for it. Deflate compresses by a factor of at most 1,032, so only
+//! an object that takes more than [`MIN_STORED`] bytes can be too large, and only such headers are read. The stored size
+//! of an object in a pack is the distance to the next object in the index. Indices of more than [`MAX_OBJECTS`] objects
+//! are skipped.
 //!
 //! # Limitations
 //!
-//! A blob that came as a small delta is not noticed. Nor is one in a larger pack: the mirror will tell.
+//! A blob stored as a small delta is missed, and so is one in a larger pack. The mirror reports those.
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -17,20 +18,24 @@ use gix::{
     objs::{FindHeader, Kind},
 };
 
-/// GitHub refuses a larger blob, in bytes.
+/// Largest blob that GitHub accepts, in bytes.
 pub(super) const MAX_BLOB: u64 = 100 << 20;
-/// A blob that is larger than [`MAX_BLOB`] takes more, in bytes.
+/// Lower bound of the stored size of a blob larger than [`MAX_BLOB`], in bytes.
 const MIN_STORED: u64 = MAX_BLOB / 1032;
-/// Indices of more objects are not read: that would take more than some milliseconds.
+/// Largest index that is read, in objects: a larger one takes more than a few milliseconds.
 const MAX_OBJECTS: u32 = 200_000;
 
-/// The blobs in a quarantine that are larger than [`MAX_BLOB`], with their sizes in bytes. What cannot be read has none.
+/// Returns the blobs in a quarantine that are larger than [`MAX_BLOB`], with their sizes in bytes. Skips what it cannot
+/// read: the result is only a warning.
 pub(super) fn large_blobs(quarantine: &Path, kind: gix::hash::Kind) -> Vec<(ObjectId, u64)> {
     let candidates: Vec<ObjectId> = names(quarantine)
         .iter()
-        .flat_map(|folder| match folder.ends_with("pack") {
-            true => in_packs(folder, kind),
-            false => loose(folder),
+        .flat_map(|folder| {
+            if folder.ends_with("pack") {
+                in_packs(folder, kind)
+            } else {
+                loose(folder)
+            }
         })
         .collect();
     if candidates.is_empty() {
@@ -46,7 +51,7 @@ pub(super) fn large_blobs(quarantine: &Path, kind: gix::hash::Kind) -> Vec<(Obje
     candidates.into_iter().filter_map(large).collect()
 }
 
-/// Loose objects of a folder of two digits.
+/// Returns the large loose objects in a folder of two digits.
 fn loose(folder: &Path) -> Vec<ObjectId> {
     let id = |path: PathBuf| {
         let hex = [folder.file_name()?.to_str()?, path.file_name()?.to_str()?].concat();

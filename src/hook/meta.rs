@@ -1,4 +1,4 @@
-//! What else is known of a ref update. Nothing here can fail: what cannot be read is not known.
+//! Metadata of a ref update: push options and the transaction id. Nothing here fails: unreadable metadata is left out.
 use std::{collections::HashMap, path::PathBuf};
 
 use bstr::BString;
@@ -11,16 +11,16 @@ use super::{Environment, identity::bytes, objects::Objects};
 
 /// The trailer of a commit that names its transaction.
 const TRAILER: &str = "KV-Txn";
-/// A longer transaction id is none, in bytes.
+/// Longest valid transaction id in bytes.
 const MAX_TXN_ID: usize = 1024;
-/// A commit above this size is not read, in bytes.
+/// Largest commit that is read, in bytes.
 const MAX_COMMIT: u64 = 1 << 20;
-/// How many push options are recorded.
+/// Number of push options that are recorded.
 const MAX_PUSH_OPTIONS: usize = 100;
-/// How many bytes of push options are recorded: later ones that do not fit are left out.
+/// Total bytes of push options that are recorded. Options beyond that are left out.
 const MAX_PUSH_OPTION_BYTES: usize = 64 << 10;
 
-/// What the pusher gave with `--push-option`, in order (githooks, *pre-receive*).
+/// Returns the values of the pusher's `--push-option` flags, in order (githooks, *pre-receive*).
 pub(super) fn push_options(environment: Environment<'_>) -> Vec<BString> {
     let count = environment("GIT_PUSH_OPTION_COUNT").and_then(|count| count.to_str()?.parse::<usize>().ok());
     let mut room = MAX_PUSH_OPTION_BYTES;
@@ -38,13 +38,13 @@ pub(super) fn push_options(environment: Environment<'_>) -> Vec<BString> {
 /// Reads transaction ids from commits.
 pub(super) struct TxnIds {
     objects: Objects,
-    /// Many refs of one push may have the same commit.
+    /// Results by commit, because many refs of one push may have the same commit.
     known: HashMap<ObjectId, Option<BString>>,
     buffer: Vec<u8>,
 }
 
 impl TxnIds {
-    /// Opens folders of objects of ids of this kind, to be looked through in order.
+    /// Opens object folders, which are searched in order. `kind` is the kind of their ids.
     pub(super) fn open(folders: &[PathBuf], kind: gix::hash::Kind) -> Self {
         TxnIds {
             objects: Objects::open(folders, kind),
@@ -53,7 +53,7 @@ impl TxnIds {
         }
     }
 
-    /// The value of the last `KV-Txn` trailer, if `id` is a commit that has one.
+    /// Returns the value of the last `KV-Txn` trailer, if `id` is a commit that has one.
     pub(super) fn of(&mut self, id: ObjectId) -> Option<BString> {
         if let Some(known) = self.known.get(&id) {
             return known.clone();

@@ -1,7 +1,7 @@
-//! The objects that a push is about: those that it brought, and those that were there.
+//! Object folders of a push: the new objects and the existing ones.
 //!
-//! In `pre-receive`, what is new is in quarantine, and git tells where everything is (git-receive-pack, *Quarantine
-//! environment*; git, *GIT_ALTERNATE_OBJECT_DIRECTORIES*).
+//! In `pre-receive`, new objects are in quarantine, and git names all folders in the environment (git-receive-pack,
+//! *Quarantine environment*; git, *GIT_ALTERNATE_OBJECT_DIRECTORIES*).
 use std::path::{Path, PathBuf};
 
 use gix::{
@@ -13,12 +13,12 @@ use gix_pack::cache::lru::MemoryCappedHashmap;
 
 use super::Environment;
 
-/// How much of bases of deltas is kept, in bytes: for trees, which are deltas of each other.
+/// Size of the cache of delta bases in bytes. It helps with trees, which are deltas of each other.
 const BASES: usize = 32 << 20;
 
-/// The folders of objects of a push, to be looked through in order.
+/// Returns the object folders of a push, to be searched in order.
 ///
-/// git quotes a folder whose name has the separator in it. Then only those of the repository itself are looked through.
+/// git quotes a folder whose name contains the separator. Then only the repository's own folders are searched.
 pub(super) fn folders(environment: Environment<'_>, git_dir: &Path) -> Vec<PathBuf> {
     let own = git_dir.join("objects");
     let alternates = environment("GIT_ALTERNATE_OBJECT_DIRECTORIES").unwrap_or_default();
@@ -38,13 +38,13 @@ pub(super) fn folders(environment: Environment<'_>, git_dir: &Path) -> Vec<PathB
 pub(super) struct Objects(Vec<gix::odb::Handle>);
 
 impl Objects {
-    /// Opens those of these folders that can be opened.
+    /// Opens these folders. Skips those that cannot be opened: their objects are then reported as missing.
     pub(super) fn open(folders: &[PathBuf], kind: Kind) -> Self {
         let open = |folder: &PathBuf| gix::odb::at(folder.clone(), kind).ok();
         Objects(folders.iter().filter_map(open).collect())
     }
 
-    /// Keeps bases of deltas, for many look-ups.
+    /// Adds a cache of delta bases, for many look-ups.
     pub(super) fn cached(mut self) -> Self {
         for objects in &mut self.0 {
             objects.set_pack_cache(|| Box::new(MemoryCappedHashmap::new(BASES)));

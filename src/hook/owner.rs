@@ -1,36 +1,36 @@
-//! Whose a repository is, and what in it keeps its owner out.
+//! Owner of a repository, and files in it that the owner cannot access.
 //!
-//! git runs as the owner of a repository. What the owner cannot read, such as a `config` that root has written anew with
-//! mode 0600, makes every push fail; so does a folder of refs or objects that the owner cannot write to.
+//! git runs as the owner of a repository. Every push fails if the owner cannot read a file of git, such as a `config`
+//! that root has rewritten with mode 0600, or cannot write to a folder of refs or objects.
 //!
 //! # Limitations
-//! - Modes are looked at, not access control lists.
-//! - Loose objects are not looked at, only their folders; nor are supplementary groups of the owner.
+//! - Only modes are checked, not access control lists or the owner's supplementary groups.
+//! - Folders of loose objects are checked, but not the objects.
 use std::{
     io,
     path::{Path, PathBuf},
 };
 
-/// What keeps the owner of a repository out.
+/// A file or folder that the owner of a repository cannot access.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeptOut {
     /// The file or folder.
     pub path: PathBuf,
-    /// What the owner cannot do with it.
+    /// The access that the owner lacks.
     pub denied: Denied,
 }
 
-/// What somebody cannot do with a file or folder.
+/// Access to a file or folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Denied {
-    /// Read it.
+    /// Reading it.
     Read,
-    /// Make files in it.
+    /// Creating files in it.
     Write,
 }
 
-/// What stands in front of a command, in a shell of this process's user, so that what the command makes belongs to the
-/// owner of the repository at `git_dir`: words with a space behind them, or nothing where none are needed.
+/// Returns the shell prefix that makes this process's user run a command as the owner of the repository at `git_dir`. It
+/// ends with a space, or is empty if none is needed.
 ///
 /// # Errors
 /// As `stat(2)`.
@@ -38,11 +38,11 @@ pub fn as_owner(git_dir: &Path) -> io::Result<String> {
     platform::as_owner(git_dir)
 }
 
-/// The name of the owner of the repository at `git_dir` (else the number), and what of git's files and folders there
-/// keeps the owner out; nothing keeps root out.
+/// Returns the name (else the number) of the owner of the repository at `git_dir`, and git's files and folders there that
+/// the owner cannot access. Root can access everything.
 ///
 /// # Errors
-/// A file or folder cannot be looked at.
+/// A file or folder cannot be accessed by this process.
 pub fn kept_out(git_dir: &Path) -> io::Result<(String, Vec<KeptOut>)> {
     platform::kept_out(git_dir)
 }
@@ -70,11 +70,11 @@ mod platform {
     use super::*;
     use crate::journal::user_name;
 
-    /// The most files and folders that are looked at.
+    /// Number of files and folders that are checked.
     const MAX_LOOKED_AT: usize = 100_000;
-    /// Files of git at the top of a repository, and in folders that are not looked through.
+    /// Files of git at the top of a repository.
     const FILES: [&str; 4] = ["config", "HEAD", "packed-refs", "shallow"];
-    /// Folders that are looked through.
+    /// Folders that are checked with everything below them.
     const FOLDERS: [&str; 6] = ["hooks", "info", "logs", "refs", "objects/info", "objects/pack"];
 
     pub(super) fn as_owner(git_dir: &Path) -> io::Result<String> {
@@ -141,26 +141,29 @@ mod platform {
             Ok(())
         }
 
-        /// Whether this is a folder that the owner can look into.
+        /// Checks one file or folder. Returns true if it is a folder that the owner can list.
         fn look(&mut self, path: &Path) -> io::Result<bool> {
             let metadata = match fs::symlink_metadata(path) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
                 metadata => metadata?,
             };
             self.looked_at += 1;
-            let denied = match metadata.is_dir() {
-                _ if metadata.is_symlink() => None,
-                true if !self.may(&metadata, 0o5) => Some(Denied::Read),
-                true if !self.may(&metadata, 0o2) => Some(Denied::Write),
-                false if !self.may(&metadata, 0o4) => Some(Denied::Read),
-                _ => None,
+            let read = if metadata.is_dir() { 0o5 } else { 0o4 };
+            let denied = if metadata.is_symlink() {
+                None
+            } else if !self.may(&metadata, read) {
+                Some(Denied::Read)
+            } else if metadata.is_dir() && !self.may(&metadata, 0o2) {
+                Some(Denied::Write)
+            } else {
+                None
             };
             let path = path.to_owned();
             self.found.extend(denied.map(|denied| KeptOut { path, denied }));
             Ok(metadata.is_dir() && denied != Some(Denied::Read))
         }
 
-        /// Whether the owner has these of the rights to read (4), write (2) and look into (1).
+        /// Returns true if the owner has all of these rights: read (4), write (2), enter a folder (1).
         fn may(&self, metadata: &Metadata, rights: u32) -> bool {
             let shift = if metadata.uid() == self.uid {
                 6

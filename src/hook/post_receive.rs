@@ -1,14 +1,14 @@
-//! `post-receive`: each mirrored ref update becomes a pending entry of the journal, durably, before the hook ends.
+//! `post-receive`: appends a pending journal entry for each mirrored ref update, and makes it durable before it ends.
 //!
 //! git runs it after the refs have moved (githooks, *post-receive*), with lines of `old SP new SP ref LF` on standard
-//! input. Refs that are not mirrored leave no trace. The journal's sole consumer is the worker, `stargate-mirror run`.
+//! input. Refs that are not mirrored are ignored. The journal's sole consumer is the worker, `stargate-mirror run`.
 //!
-//! The order is: chained hook, journal, intent, log, talk. Neither a log that cannot be written nor a pusher who has gone
-//! (Rust ignores SIGPIPE) keeps an entry out of the journal.
+//! The order is: chained hook, journal, intent, log, messages. An unwritable log or a closed connection to the pusher
+//! (Rust ignores SIGPIPE) does not affect the journal.
 //!
-//! The intent of `pre-receive` is the spool: it is removed when all of the push's entries are durable. Where one is not
-//! (the disk is full, the lock is held, the journal cannot be opened), it stays, and the worker appends what is missing;
-//! where there is none, one is written.
+//! The intent of `pre-receive` is removed when all entries of the push are durable. If one is not (the disk is full,
+//! the lock is held, the journal cannot be opened), the intent stays, and the worker appends the missing entries. If
+//! there is no intent, the hook writes one.
 use std::{
     io::{self, Write},
     path::{Path, PathBuf},
@@ -23,8 +23,8 @@ use durable::{
 };
 
 use super::{
-    account::{Account, LOG, readable},
     chained::{self, Chained},
+    hook_output::{HookOutput, LOG, readable},
     input,
     push::{Drafting, configuration},
 };
@@ -33,87 +33,87 @@ use crate::{
     ref_update::RefUpdate,
 };
 
-/// How many ref updates of a push are logged by name; all of them are in the journal.
+/// Number of ref updates of a push that are logged by name. All of them are in the journal.
 const MAX_LOGGED: usize = 100;
-/// How many failed ref updates the pusher is told by name.
-const MAX_TOLD: usize = 10;
-/// The pusher is told the age of a backlog that is older.
+/// Number of failed ref updates that the pusher sees by name.
+const MAX_LISTED: usize = 10;
+/// Age of the backlog above which the pusher sees it.
 const OLD: Duration = Duration::from_secs(10 * 60);
 
-/// Runs the hook in this process's environment: standard input, `$GIT_DIR`, the disk. `chained` is a hook that is to run
+/// Runs the hook in this process's environment: standard input, `$GIT_DIR`, the disk. `chained` is the hook to run
 /// first.
 pub fn main(chained: Option<&Path>) -> ExitCode {
     let environment = |name: &str| std::env::var_os(name);
     let git_dir = environment("GIT_DIR").map_or_else(|| ".".into(), PathBuf::from);
     let clock = SystemClock::default();
-    let mut account = Account::new(clock);
-    let config = configuration(&git_dir, &mut account);
+    let mut output = HookOutput::new(clock);
+    let config = configuration(&git_dir, &mut output);
 
     let mut drafting = Drafting::new(&environment, &config, &git_dir);
     let mut drafts = Vec::new();
-    let kept = input::read(io::stdin().lock(), chained.is_some(), &mut account, |update| {
+    let kept = input::read(io::stdin().lock(), chained.is_some(), &mut output, |update| {
         if config.refs.matches(update.name.as_bstr()) {
             drafts.push(drafting.draft(update));
         }
     });
-    let chained = chained.and_then(|program| start_chained(program, kept, &mut account));
+    let chained = chained.and_then(|program| start_chained(program, kept, &mut output));
     if !drafts.is_empty() {
         let writer = Writer::new(Disk, clock, &git_dir, config.lock_timeout).allow_network(config.allow_nfs);
-        if record(&writer, &drafts, &mut account) {
+        if record(&writer, &drafts, &mut output) {
             let waited =
                 oldest_pending(&Disk, &git_dir).and_then(|then| clock.now().duration_since(then).try_into().ok());
-            account.tell(&queued(drafts.len(), waited));
+            output.tell_pusher(&queued(drafts.len(), waited));
         }
     }
-    account.write_log(&Disk, &git_dir);
-    let complete = account.complete;
-    // The pusher may have gone, and nobody else is there to be told.
-    let _ = io::stderr().write_all(account.into_told().as_bytes());
+    output.write_log(&Disk, &git_dir);
+    let complete = output.complete;
+    // The connection to the pusher may be closed. There is nowhere else to report that.
+    let _ = io::stderr().write_all(output.into_messages().as_bytes());
     let complete = end_chained(chained, &git_dir, clock) && complete;
     if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn start_chained(program: &Path, input: Vec<u8>, account: &mut Account<impl Clock>) -> Option<Chained> {
+fn start_chained(program: &Path, input: Vec<u8>, output: &mut HookOutput<impl Clock>) -> Option<Chained> {
     match Chained::run_first(program.into(), input, chained::PATIENCE) {
         Ok(chained) => {
             if !chained.has_ended() {
-                account.log(&format!(
-                    "{} is still running; the journal does not wait",
+                output.log(&format!(
+                    "{} is still running; writing the journal without waiting for it",
                     program.display()
                 ));
             }
             Some(chained)
         }
         Err(error) => {
-            account.log(&format!("cannot run {}: {error}", program.display()));
-            account.complete = false;
+            output.log(&format!("cannot run {}: {error}", program.display()));
+            output.complete = false;
             None
         }
     }
 }
 
-/// Waits for a chained hook; false when it failed, which is logged.
+/// Waits for a chained hook. Logs its failure and returns false then.
 fn end_chained(chained: Option<Chained>, git_dir: &Path, clock: impl Clock) -> bool {
     let Some(chained) = chained else { return true };
     let why = match chained.wait() {
         Ok(status) if status.success() => return true,
-        Ok(status) => format!("ended with {status}"),
+        Ok(status) => format!("failed with {status}"),
         Err(error) => format!("could not be run: {error}"),
     };
-    let mut account = Account::new(clock);
-    account.log(&format!("the chained hook {why}"));
-    account.write_log(&Disk, git_dir);
+    let mut output = HookOutput::new(clock);
+    output.log(&format!("the chained hook {why}"));
+    output.write_log(&Disk, git_dir);
     false
 }
 
-/// What the pusher is told when all is well, given how long the oldest pending entry has waited.
+/// Returns the message to the pusher after a success. `waited` is the age of the oldest pending entry.
 fn queued(updates: usize, waited: Option<Duration>) -> String {
     let plural = if updates == 1 { "" } else { "s" };
     let text = format!("queued for the mirror: {updates} ref update{plural}");
     match waited.filter(|waited| *waited >= OLD) {
         None => text,
         Some(waited) => format!(
-            "{text}; the oldest one that is pending has waited for {}: please tell the administrator of this server",
+            "{text}; the oldest pending update has been waiting for {}: please tell the administrator of this server",
             rounded(waited)
         ),
     }
@@ -127,19 +127,19 @@ fn rounded(duration: Duration) -> String {
     }
 }
 
-/// Appends the drafts to the journal, and gives an account of it. True when all of them are durable.
-fn record<S: Storage, C: Clock>(writer: &Writer<S, C>, drafts: &[Draft], account: &mut Account<impl Clock>) -> bool {
+/// Appends the drafts to the journal and reports the result to `output`. Returns true if all of them are durable.
+fn record<S: Storage, C: Clock>(writer: &Writer<S, C>, drafts: &[Draft], output: &mut HookOutput<impl Clock>) -> bool {
     let failed = match writer.append(drafts) {
         Ok(appended) => {
             if let Some(repair) = appended.repaired {
-                account.log(&format!("repaired the journal: {repair}"));
+                output.log(&format!("repaired the journal: {repair}"));
             }
             if let Some(segment) = appended.segment {
-                account.log(&format!(
-                    "the journal could not be synced: it was put aside, and segment {segment} begun"
+                output.log(&format!(
+                    "the journal could not be synced: rotated it and started segment {segment}"
                 ));
             }
-            log_written(drafts, &appended.written, &appended.failed, account);
+            log_written(drafts, &appended.written, &appended.failed, output);
             let failed = appended.failed.into_iter();
             failed.map(|(index, cause)| (index, cause.to_string())).collect()
         }
@@ -150,22 +150,22 @@ fn record<S: Storage, C: Clock>(writer: &Writer<S, C>, drafts: &[Draft], account
     };
     if failed.is_empty() {
         if let Err(error) = writer.forget_intent(drafts) {
-            account.log(&format!("the worker will remove the intent: {error}"));
+            output.log(&format!("cannot remove the intent, so the worker will: {error}"));
         }
     } else {
-        account.complete = false;
-        let spooled = spool(writer, drafts, &failed, account);
-        tell_failed(drafts, &failed, spooled, account);
+        output.complete = false;
+        let spooled = spool(writer, drafts, &failed, output);
+        report_failed(drafts, &failed, spooled, output);
     }
     failed.is_empty()
 }
 
-/// Sees to it that there is an intent of what failed.
+/// Makes sure that an intent covers the failed drafts. Returns false if it cannot be written.
 fn spool<S: Storage, C: Clock, T>(
     writer: &Writer<S, C>,
     drafts: &[Draft],
     failed: &[(usize, T)],
-    account: &mut Account<impl Clock>,
+    output: &mut HookOutput<impl Clock>,
 ) -> bool {
     if writer.is_intended(drafts).unwrap_or(false) {
         return true;
@@ -173,17 +173,22 @@ fn spool<S: Storage, C: Clock, T>(
     let failed: Vec<_> = failed.iter().map(|(index, _)| drafts[*index].clone()).collect();
     match writer.spool(&failed) {
         Ok(id) => {
-            account.log(&format!("what is not recorded is kept as the intent {id}"));
+            output.log(&format!("saved the unrecorded updates as intent {id}"));
             true
         }
         Err(error) => {
-            account.log(&format!("and it cannot be kept as an intent: {error}"));
+            output.log(&format!("cannot save the unrecorded updates as an intent: {error}"));
             false
         }
     }
 }
 
-fn log_written<T>(drafts: &[Draft], written: &[ulid::Ulid], failed: &[(usize, T)], account: &mut Account<impl Clock>) {
+fn log_written<T>(
+    drafts: &[Draft],
+    written: &[ulid::Ulid],
+    failed: &[(usize, T)],
+    output: &mut HookOutput<impl Clock>,
+) {
     // Both lists are in the order of the drafts.
     let (mut ids, mut failed) = (written.iter(), failed.iter().map(|(index, _)| *index).peekable());
     let recorded = drafts
@@ -193,35 +198,35 @@ fn log_written<T>(drafts: &[Draft], written: &[ulid::Ulid], failed: &[(usize, T)
             Some(_) => None,
             None => Some(format!("recorded {} as {}", described(&draft.update), ids.next()?)),
         });
-    account.log_all(recorded.take(MAX_LOGGED));
+    output.log_all(recorded.take(MAX_LOGGED));
     if let Some(more) = written.len().checked_sub(MAX_LOGGED).filter(|more| *more > 0) {
-        account.log(&format!("recorded {more} more, up to {}", written[written.len() - 1]));
+        output.log(&format!("recorded {more} more, up to {}", written[written.len() - 1]));
     }
 }
 
-fn tell_failed(drafts: &[Draft], failed: &[(usize, String)], spooled: bool, account: &mut Account<impl Clock>) {
-    account.tell(&format!(
-        "this push is accepted and stands on this server, but {} of its {} mirrored ref updates {} not yet queued for \
-         the mirror:",
+fn report_failed(drafts: &[Draft], failed: &[(usize, String)], spooled: bool, output: &mut HookOutput<impl Clock>) {
+    output.tell_pusher(&format!(
+        "push accepted, and this server has it, but {} of its {} mirrored ref updates {} not yet queued for the mirror:",
         failed.len(),
         drafts.len(),
         if failed.len() == 1 { "is" } else { "are" },
     ));
     for (count, (index, why)) in failed.iter().enumerate() {
         let update = &drafts[*index].update;
-        account.log(&format!("not recorded: {}: {why}", described(update)));
-        if count < MAX_TOLD {
-            account.tell(&format!("  {}: {why}", readable(update.name.as_bstr())));
+        output.log(&format!("not recorded: {}: {why}", described(update)));
+        if count < MAX_LISTED {
+            output.tell_pusher(&format!("  {}: {why}", readable(update.name.as_bstr())));
         }
     }
-    if failed.len() > MAX_TOLD {
-        account.tell(&format!("  and {} more", failed.len() - MAX_TOLD));
+    if failed.len() > MAX_LISTED {
+        output.tell_pusher(&format!("  and {} more", failed.len() - MAX_LISTED));
     }
-    let then = match spooled {
-        true => "they are kept, and the worker will queue them",
-        false => "the next push to the same ref that is recorded carries it along",
+    let then = if spooled {
+        "they are saved, and the mirror's worker will queue them"
+    } else {
+        "the next recorded push to the same ref will mirror them, too"
     };
-    account.tell(&format!(
+    output.tell_pusher(&format!(
         "please tell the administrator of this server ({FOLDER}/{LOG} in the repository has the details); {then}"
     ));
 }

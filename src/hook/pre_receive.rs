@@ -1,19 +1,21 @@
-//! `pre-receive`: no journal, no push.
+//! `pre-receive`: rejects a push that cannot be recorded.
 //!
-//! git runs it before the refs move (githooks, *pre-receive*), with the same lines on standard input as `post-receive`
-//! gets, and its failure rejects the whole push: nothing is updated. So here it is made sure that what is accepted can be
-//! journaled: the journal is locked, repaired if a writer has left half a line, and blocks for the new entries are set
-//! aside behind its end (`fallocate`, where the file system has it; an entry appended later uses them up). Then the
-//! *intent* is written durably: when `post-receive` does not run, or cannot append, the worker makes the entries of it.
+//! git runs it before the refs move (githooks, *pre-receive*), with the same input as `post-receive`. Its failure rejects
+//! the whole push, and no ref moves. So this hook makes sure that an accepted push can be journaled:
 //!
-//! A hook that is chained runs first, and its rejection rejects, and leaves no intent. Then the append-only guard, if one
-//! is configured. A push without mirrored refs leaves no trace. A push that is accepted is told of blobs that the mirror
-//! may refuse.
+//! 1. It locks the journal and repairs a torn tail.
+//! 2. It allocates blocks behind the journal's end for the new entries (`fallocate`, where the file system supports it).
+//! 3. It writes the *intent* durably. If `post-receive` does not run or cannot append, the worker turns the intent into
+//!    entries.
+//!
+//! A chained hook runs first. If it rejects the push, no intent is written. Then the append-only guard runs, if it is
+//! configured. A push without mirrored refs leaves no trace. For an accepted push, the hook warns of blobs that the mirror
+//! may reject.
 //!
 //! # Limitations
 //!
-//! Blocks that are set aside are shared by pushes that run at the same time. There are at least 64 KiB of them, some 180
-//! entries; a push that finds the disk full nevertheless has its intent.
+//! Concurrent pushes share the allocated blocks. There are at least 64 KiB, enough for about 180 entries. A push that
+//! finds the disk full after all still has its intent.
 use std::{
     io::{self, Write},
     path::{Path, PathBuf},
@@ -27,84 +29,82 @@ use durable::{
 };
 
 use super::{
-    account::Account,
     chained::Chained,
-    guard, input,
+    guard,
+    hook_output::HookOutput,
+    input,
     large_blobs::{MAX_BLOB, large_blobs},
     push::{Drafting, configuration},
 };
 use crate::journal::Writer;
 
-/// How many large blobs the pusher is told by name.
-const MAX_TOLD: usize = 3;
+/// Number of large blobs that the pusher sees by name.
+const MAX_LISTED: usize = 3;
 
-/// Runs the hook in this process's environment: standard input, `$GIT_DIR`, the disk. `chained` is a hook that is to run
+/// Runs the hook in this process's environment: standard input, `$GIT_DIR`, the disk. `chained` is the hook to run
 /// first.
 pub fn main(chained: Option<&Path>) -> ExitCode {
     let environment = |name: &str| std::env::var_os(name);
     let git_dir = environment("GIT_DIR").map_or_else(|| ".".into(), PathBuf::from);
     let clock = SystemClock::default();
-    // What is wrong with the configuration is told by post-receive.
-    let config = configuration(&git_dir, &mut Account::new(clock));
-    let mut account = Account::new(clock);
+    // post-receive reports problems of the configuration.
+    let config = configuration(&git_dir, &mut HookOutput::new(clock));
+    let mut output = HookOutput::new(clock);
 
     let mut drafting = Drafting::new(&environment, &config, &git_dir);
-    let (mut drafts, mut judged) = (Vec::new(), Vec::new());
-    let kept = input::read(io::stdin().lock(), chained.is_some(), &mut account, |update| {
-        if guard::is_on(&config) {
-            judged.push(update.clone());
+    let (mut drafts, mut guarded) = (Vec::new(), Vec::new());
+    let kept = input::read(io::stdin().lock(), chained.is_some(), &mut output, |update| {
+        if guard::is_enabled(&config) {
+            guarded.push(update.clone());
         }
         if config.refs.matches(update.name.as_bstr()) {
             drafts.push(drafting.draft(update));
         }
     });
-    if let Some(Err(why)) = chained.map(|program| ask(program, kept)) {
-        account.tell(&why);
-        account.complete = false;
+    if let Some(Err(why)) = chained.map(|program| run_chained(program, kept)) {
+        output.tell_pusher(&why);
+        output.complete = false;
     }
-    if account.complete {
-        guard::judge(&judged, &environment, &config, &git_dir, &mut account);
+    if output.complete {
+        guard::check(&guarded, &environment, &config, &git_dir, &mut output);
     }
-    if account.complete && !drafts.is_empty() {
+    if output.complete && !drafts.is_empty() {
         let writer = Writer::new(Disk, clock, &git_dir, config.lock_timeout).allow_network(config.allow_nfs);
         if let Err(error) = writer.intend(&drafts) {
-            reject(&error.to_string(), &git_dir, &mut account);
+            reject(&error.to_string(), &git_dir, &mut output);
         } else if let Some(quarantine) = environment("GIT_QUARANTINE_PATH") {
-            warn_of_large_blobs(Path::new(&quarantine), drafts[0].update.new.kind(), &mut account);
+            warn_of_large_blobs(Path::new(&quarantine), drafts[0].update.new.kind(), &mut output);
         }
     }
-    let accepted = account.complete;
-    // The pusher may have gone, and nobody else is there to be told.
-    let _ = io::stderr().write_all(account.into_told().as_bytes());
+    let accepted = output.complete;
+    // The connection to the pusher may be closed. There is nowhere else to report that.
+    let _ = io::stderr().write_all(output.into_messages().as_bytes());
     if accepted { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Runs the chained hook to its end. It tells the pusher itself why it rejects.
-fn ask(program: &Path, input: Vec<u8>) -> Result<(), String> {
+/// Runs the chained hook to its end. It writes its own reasons to the pusher.
+fn run_chained(program: &Path, input: Vec<u8>) -> Result<(), String> {
     match Chained::run(program, &input) {
         Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(format!("rejected by {}, which ended with {status}", program.display())),
-        Err(error) => Err(format!(
-            "rejected, because {} cannot be run: {error}",
-            program.display()
-        )),
+        Ok(status) => Err(format!("push rejected by {} ({status})", program.display())),
+        Err(error) => Err(format!("push rejected: cannot run {}: {error}", program.display())),
     }
 }
 
-fn warn_of_large_blobs(quarantine: &Path, kind: gix::hash::Kind, account: &mut Account<impl Clock>) {
+fn warn_of_large_blobs(quarantine: &Path, kind: gix::hash::Kind, output: &mut HookOutput<impl Clock>) {
     let large = large_blobs(quarantine, kind);
     let names = large
         .iter()
-        .take(MAX_TOLD)
+        .take(MAX_LISTED)
         .map(|(id, size)| format!("{id} ({} MiB)", size >> 20));
     let names: Vec<_> = names.collect();
     if !names.is_empty() {
-        account.tell(&format!(
-            "{} over {} MiB: GitHub refuses that, and what comes with it; {}",
+        output.tell_pusher(&format!(
+            "{} larger than {} MiB: GitHub will reject it, and everything pushed with it: {}",
             if large.len() == 1 {
-                "one blob of this push is".into()
+                "one blob in this push is".into()
             } else {
-                format!("{} blobs of this push are", large.len())
+                format!("{} blobs in this push are", large.len())
             },
             MAX_BLOB >> 20,
             names.join(", ")
@@ -112,11 +112,11 @@ fn warn_of_large_blobs(quarantine: &Path, kind: gix::hash::Kind, account: &mut A
     }
 }
 
-fn reject(why: &str, git_dir: &Path, account: &mut Account<impl Clock>) {
-    account.complete = false;
-    account.tell("this push is rejected, and nothing was updated, because it could not be queued for the mirror:");
-    account.tell(&format!("  {why}"));
-    account.tell("please tell the administrator of this server");
-    account.log(&format!("rejected a push: {why}"));
-    account.write_log(&Disk, git_dir);
+fn reject(why: &str, git_dir: &Path, output: &mut HookOutput<impl Clock>) {
+    output.complete = false;
+    output.tell_pusher("push rejected, and no ref was updated, because it could not be queued for the mirror:");
+    output.tell_pusher(&format!("  {why}"));
+    output.tell_pusher("please tell the administrator of this server");
+    output.log(&format!("rejected a push: {why}"));
+    output.write_log(&Disk, git_dir);
 }

@@ -1,4 +1,4 @@
-//! What both hooks of a push know of it.
+//! Configuration and journal drafts of a push, shared by both hooks.
 use std::{fs, path::Path, sync::Arc};
 
 use bstr::{BString, ByteSlice};
@@ -7,7 +7,7 @@ use gix::ObjectId;
 
 use super::{
     Environment,
-    account::Account,
+    hook_output::HookOutput,
     identity,
     meta::{self, TxnIds},
     objects,
@@ -18,25 +18,25 @@ use crate::{
     ref_update::RefUpdate,
 };
 
-/// The configuration of the repository; what is wrong with it is logged and told, and stops nothing.
-pub(super) fn configuration(git_dir: &Path, account: &mut Account<impl Clock>) -> Config {
+/// Loads the configuration of the repository. Reports its problems to the log and the pusher, and uses defaults instead.
+pub(super) fn configuration(git_dir: &Path, output: &mut HookOutput<impl Clock>) -> Config {
     let config = Config::load(git_dir).unwrap_or_else(|error| {
         let text = format!("cannot read git's configuration, so defaults are used: {error:#}");
-        account.log(&text);
-        account.tell(&text);
-        unread(git_dir, &error)
+        output.log(&text);
+        output.tell_pusher(&text);
+        defaults_for_unreadable(git_dir, &error)
     });
     for problem in &config.problems {
         let text = format!("configuration: {problem}; the default is used");
-        account.log(&text);
-        account.tell(&text);
+        output.log(&text);
+        output.tell_pusher(&text);
     }
     config
 }
 
-/// The defaults in the place of a configuration that cannot be read. If that may guard something, it is not known what:
-/// then no push is accepted that may change it.
-fn unread(git_dir: &Path, error: &gix::Error) -> Config {
+/// Returns the defaults for a configuration that cannot be read. If it may set `stargate.appendOnly`, adds a problem, so
+/// that the guard rejects every push to a guarded ref.
+fn defaults_for_unreadable(git_dir: &Path, error: &gix::Error) -> Config {
     let mut config = Config::default();
     let mentions = |text: Vec<u8>| text.to_ascii_lowercase().contains_str("appendonly");
     if fs::read(git_dir.join("config")).map_or(true, mentions) {
@@ -49,18 +49,18 @@ fn unread(git_dir: &Path, error: &gix::Error) -> Config {
     config
 }
 
-/// Makes an entry to be of each update of a push.
+/// Turns the updates of a push into drafts of journal entries.
 pub(super) struct Drafting<'a> {
     environment: Environment<'a>,
     config: &'a Config,
     git_dir: &'a Path,
-    /// Looked up when there is something to draft.
+    /// Looked up for the first draft.
     origin: Option<Arc<Origin>>,
     txn_ids: Option<TxnIds>,
 }
 
 impl<'a> Drafting<'a> {
-    /// For a push to the repository at `git_dir`.
+    /// Prepares for a push to the repository at `git_dir`.
     pub(super) fn new(environment: Environment<'a>, config: &'a Config, git_dir: &'a Path) -> Self {
         Drafting {
             environment,
@@ -71,11 +71,12 @@ impl<'a> Drafting<'a> {
         }
     }
 
-    /// The entry that this update is to be.
+    /// Returns the draft of the entry for `update`.
     pub(super) fn draft(&mut self, update: RefUpdate) -> Draft {
-        let txn_id = match update.is_delete() {
-            true => None,
-            false => self.txn_id(update.new),
+        let txn_id = if update.is_delete() {
+            None
+        } else {
+            self.txn_id(update.new)
         };
         let origin = match &self.origin {
             Some(origin) => origin,

@@ -1,4 +1,4 @@
-//! Appending: entries become durable, or it is said which did not.
+//! Appending of entries.
 use std::{io, sync::Arc};
 
 use durable::{
@@ -18,50 +18,51 @@ use super::{
     writer::{Cause, WriteError, Writer},
 };
 
-/// How many bytes of lines are written at once.
+/// Bytes of lines per write.
 const BATCH: usize = 256 << 10;
 
-/// What became of an append.
+/// Result of an append.
 #[derive(Debug, Default)]
 pub struct Appended {
     /// Ids of the entries that are durable, in the order of their drafts.
     pub written: Vec<Ulid>,
-    /// Index of each draft that is not, in order, and why.
+    /// Index of each draft that is not durable, in order, and the cause.
     pub failed: Vec<(usize, Cause)>,
-    /// What was repaired before.
+    /// Repair that was made before.
     pub repaired: Option<Repair>,
-    /// The segment that the entries went to, because the journal could not be synced.
+    /// The segment with the entries, if the journal could not be synced.
     pub segment: Option<Ulid>,
 }
 
-/// Lines that are written at once. Its memory is used again for the next ones.
+/// Lines of one write. Its memory is reused.
 #[derive(Default)]
 struct Batch {
     bytes: Vec<u8>,
-    /// Of each line.
+    /// Id of each line.
     ids: Vec<Ulid>,
-    /// Where each line ends in `bytes`.
+    /// End of each line in `bytes`.
     ends: Vec<usize>,
 }
 
-/// An append that goes on.
+/// State of an append.
 struct Append<'a> {
     drafts: &'a [Draft],
     now: Timestamp,
     timestamp: String,
-    /// Of the journal, in bytes.
+    /// Length of the journal in bytes.
     length: u64,
     last: Option<Ulid>,
-    /// Ids of the drafts that are written: of all up to here that have not failed, in order.
+    /// Ids of the drafts that are written so far, in order.
     written: Vec<Ulid>,
     failed: Vec<(usize, Cause)>,
 }
 
 impl<S: Storage, C: Clock> Writer<S, C> {
-    /// Appends a pending entry per draft, durably: one lock, as few writes as it takes, one fsync. Creates the journal.
+    /// Appends a pending entry for each draft and makes it durable: one lock, as few writes as possible, one fsync. Creates
+    /// the journal if necessary.
     ///
     /// # Errors
-    /// Nothing was appended; the reason holds for all drafts. What failed for one draft is in the result.
+    /// Nothing was appended, for a reason that concerns all drafts. Failures of single drafts are in the result.
     pub fn append(&self, drafts: &[Draft]) -> Result<Appended, WriteError> {
         let file = self.lock_journal()?;
         let repaired = self.repair_locked(&self.journal, &file)?;
@@ -81,7 +82,7 @@ impl<S: Storage, C: Clock> Writer<S, C> {
         let synced = if wrote { self.storage.sync(&file) } else { Ok(()) };
         let segment = match synced {
             Ok(()) => None,
-            Err(error) => self.write_elsewhere(&mut append, error),
+            Err(error) => self.move_to_segment(&mut append, error),
         };
         Ok(Appended {
             written: append.written,
@@ -107,7 +108,7 @@ impl<S: Storage, C: Clock> Writer<S, C> {
             let Some(cause) = cause else { continue };
             append.failed.push((next, cause.clone()));
             next += 1;
-            // What is full may still take a shorter line.
+            // A shorter line may still fit on a full disk.
             limit = 1;
             if matches!(cause, Cause::NotCutBack(_)) {
                 let rest = next..append.drafts.len();
@@ -117,8 +118,7 @@ impl<S: Storage, C: Clock> Writer<S, C> {
         }
     }
 
-    /// Fills a batch with the lines of the drafts from `first` on, as long as they have fewer than `limit` bytes, at least
-    /// one.
+    /// Fills a batch with lines of the drafts from `first` on: at least one, and no more once it has `limit` bytes.
     fn fill(&self, batch: &mut Batch, append: &Append<'_>, first: usize, limit: usize) -> Result<(), Cause> {
         batch.bytes.clear();
         batch.ids.clear();
@@ -153,9 +153,9 @@ impl<S: Storage, C: Clock> Writer<S, C> {
         Ok(())
     }
 
-    /// After a failed fsync: no second try on this file, because the kernel would report success for pages that it has
-    /// given up. The journal is put aside, and the entries go, with their ids, to a segment of their own.
-    fn write_elsewhere(&self, append: &mut Append<'_>, error: io::Error) -> Option<Ulid> {
+    /// Handles a failed fsync: rotates the journal, and writes the entries with their ids to a segment of their own. A
+    /// second fsync would report success for pages that the kernel has dropped.
+    fn move_to_segment(&self, append: &mut Append<'_>, error: io::Error) -> Option<Ulid> {
         match self.new_segment(append) {
             Ok(segment) => segment,
             Err(_) => {
@@ -168,13 +168,13 @@ impl<S: Storage, C: Clock> Writer<S, C> {
     }
 
     fn new_segment(&self, append: &Append<'_>) -> io::Result<Option<Ulid>> {
-        let aside = self.put_aside(append.last)?;
+        let rotated = self.rotate_locked(append.last)?;
         let mut bytes = Vec::new();
         for (draft, id) in append.written() {
             let offset = bytes.len() as u64;
             append.encode(draft, id, offset, &mut bytes);
         }
-        let Some(id) = next_id(Some(aside), append.now, || self.random()).filter(|_| !bytes.is_empty()) else {
+        let Some(id) = next_id(Some(rotated), append.now, || self.random()).filter(|_| !bytes.is_empty()) else {
             return Ok(None);
         };
         let path = file_in(&self.git_dir, Some(id));
@@ -189,7 +189,7 @@ impl Append<'_> {
         encode_draft(draft, (id, &self.timestamp), draft.origin.source, offset, lines);
     }
 
-    /// The drafts that are written, with their ids.
+    /// Returns the written drafts with their ids.
     fn written(&self) -> impl Iterator<Item = (&Draft, Ulid)> {
         let mut failed = self.failed.iter().map(|(index, _)| *index).peekable();
         let drafts = self.drafts.iter().enumerate();
@@ -197,7 +197,7 @@ impl Append<'_> {
         written.map(|(_, draft)| draft).zip(self.written.iter().copied())
     }
 
-    /// Notes that the first `complete` lines of a batch are written.
+    /// Records that the first `complete` lines of a batch are written.
     fn take(&mut self, batch: &Batch, complete: usize) {
         self.written.extend(&batch.ids[..complete]);
         if let Some(last) = complete.checked_sub(1) {

@@ -1,4 +1,4 @@
-//! What is pending in a journal, over all its files.
+//! Backlog: the pending entries of all files of a journal.
 use std::{
     collections::{HashMap, HashSet, hash_map},
     io,
@@ -22,54 +22,54 @@ use super::{
     tail::read_exact_at,
 };
 
-/// How many problems a [`Backlog`] keeps; the rest is counted.
+/// Number of problems that a [`Backlog`] lists. Further ones are only counted.
 pub const MAX_PROBLEMS: usize = 100;
-/// Bytes per read where everything is read.
+/// Bytes per sequential read.
 const READ_SIZE: usize = 128 << 10;
-/// A scan that spares the next one less than this is not worth writing, in bytes.
+/// Bytes that a scan must save the next one to be written.
 const WORTH_REMEMBERING: u64 = 64 << 10;
-/// How many bytes are read in search of the oldest pending entry: what a scan that was not worth it left out, and more.
+/// Bytes that are searched for the oldest pending entry: more than an unwritten scan covers.
 const LOOK_FOR_OLDEST: u64 = 2 * WORTH_REMEMBERING;
-/// What only a pending entry has, in the lines of our own writer.
+/// Text that only pending entries contain, in lines of our own writer.
 const PENDING: &[u8] = br#","status":"pending""#;
 
-/// A journal at one moment.
+/// State of a journal at one moment.
 #[derive(Debug, Default)]
 pub struct Backlog {
-    /// The pending entries, in order. One that stands there twice is here once.
+    /// The pending entries, in order. An entry with copies is listed once.
     pub pending: Vec<Located>,
-    /// How many entries there are of each status.
+    /// Number of entries by status.
     pub counts: Counts,
-    /// What is no entry, or cannot be one: the first [`MAX_PROBLEMS`].
+    /// The first [`MAX_PROBLEMS`] problems.
     pub problems: Vec<Problem>,
-    /// How many problems there are in all.
+    /// Number of all problems.
     pub problem_count: u64,
-    /// What was read, and need not be read again.
+    /// Cache for the next scan.
     pub(super) scan: Scan,
-    /// How many bytes the next reading is spared by `scan`.
+    /// Bytes that `scan` saves the next scan.
     spared: u64,
     by_id: HashMap<Ulid, usize>,
     ids: Ids,
 }
 
-/// How many entries there are of each status.
+/// Number of entries by status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Counts {
-    /// To be mirrored.
+    /// Not mirrored yet.
     pub pending: u64,
-    /// Seen on the mirror.
+    /// Confirmed on the mirror.
     pub done: u64,
     /// Can never be mirrored.
     pub failed: u64,
-    /// Not to be mirrored, by configuration.
+    /// Excluded from mirroring by the configuration.
     pub skipped: u64,
 }
 
 impl Backlog {
-    /// Reads one file as a journal. An absent one is an empty one.
+    /// Reads one file as a journal. A missing file is an empty journal.
     ///
     /// # Errors
-    /// Something other than a regular file has the name, or it cannot be read.
+    /// The file is not a regular file, or cannot be read.
     pub fn read(path: &Path) -> io::Result<Self> {
         let mut backlog = Backlog::default();
         if let Some(file) = open(&Disk, path)? {
@@ -78,7 +78,7 @@ impl Backlog {
         Ok(backlog)
     }
 
-    /// Reads the journal of the repository at `git_dir`, all files of it, as far as the last scan makes that necessary.
+    /// Reads all files of the journal of the repository at `git_dir`. Skips what the last scan has cached.
     ///
     /// # Errors
     /// As [`read`](Backlog::read).
@@ -86,7 +86,7 @@ impl Backlog {
         Backlog::read_all(storage, git_dir, Scan::load(storage, git_dir))
     }
 
-    /// As [`load`](Backlog::load), but reads everything.
+    /// Reads the journal like [`load`](Backlog::load), but without the cache.
     ///
     /// # Errors
     /// As [`read`](Backlog::read).
@@ -96,16 +96,16 @@ impl Backlog {
         Backlog::read_all(storage, git_dir, known)
     }
 
-    /// The refs that pending entries are about.
+    /// Returns the refs of the pending entries.
     pub fn pending_refs(&self) -> HashSet<&BStr> {
         let entries = self.pending.iter();
         entries.map(|located| located.entry.update.name.as_bstr()).collect()
     }
 
-    /// Collects what a reader gives.
+    /// Collects the items of a reader.
     ///
     /// # Errors
-    /// As the reader's.
+    /// The reader fails.
     pub fn collect(items: impl Iterator<Item = io::Result<Item>>) -> io::Result<Self> {
         let mut backlog = Backlog::default();
         for item in items {
@@ -117,7 +117,7 @@ impl Backlog {
         Ok(backlog)
     }
 
-    /// Whether what was read is worth remembering.
+    /// Returns true if the scan is worth writing.
     pub(super) fn is_worth_remembering(&self) -> bool {
         self.spared >= WORTH_REMEMBERING
     }
@@ -125,16 +125,16 @@ impl Backlog {
     fn read_all<S: Storage>(storage: &S, git_dir: &Path, known: Scan) -> io::Result<Self> {
         let mut backlog = Backlog::default();
         backlog.scan.head.generation = known.head.generation;
-        // The journal is opened before the segments are listed: one that is put aside in between is found there.
+        // Open the journal before listing the segments: if it is rotated in between, it is found among them.
         let mut journal = open(storage, &file_in(git_dir, None))?;
         for segment in segments(storage, git_dir)? {
             let path = file_in(git_dir, Some(segment));
             let Some(look) = storage.look(&path)? else { continue };
             let known = known.files.iter().find(|file| file.identity == look.identity);
             match known {
-                Some(known) if known.is_settled_at(segment, look.length) => backlog.pass_over(known),
+                Some(known) if known.is_settled_at(segment, look.length) => backlog.skip_file(known),
                 known => {
-                    // It may have been removed by now: then it was settled.
+                    // A file that was removed in the meantime was settled.
                     let Some(file) = open(storage, &path)? else { continue };
                     backlog.read_file(storage, &file, Some(segment), known)?;
                 }
@@ -152,8 +152,8 @@ impl Backlog {
         Ok(backlog)
     }
 
-    /// A file of which everything is settled, and which has not changed.
-    fn pass_over(&mut self, known: &FileScan) {
+    /// Adds an unchanged file whose entries are all settled, without reading it.
+    fn skip_file(&mut self, known: &FileScan) {
         self.counts.add(known.counts);
         self.raise_ids(known.segment, known);
         self.scan.files.push(known.clone());
@@ -201,14 +201,14 @@ impl Backlog {
         Ok(())
     }
 
-    /// Notes the ids that were given before what is read of a file now: its name as a segment is greater than all in it.
+    /// Records the ids that precede the unread part of a file, and its name as a segment, which is greater than all in it.
     fn raise_ids(&mut self, segment: Option<Ulid>, known: &FileScan) {
         let last = known.last.map(|(_, id)| id);
         segment.into_iter().chain(last).for_each(|id| self.ids.raise(id));
     }
 
-    /// Takes what was found in the line at `offset`, and notes whether that is to be looked at again. If it is, then all of
-    /// it is: also a settled entry behind NUL bytes.
+    /// Adds the items of the line at `offset`, and records in `scan` whether the line must be read again. If so, none of its
+    /// items is counted in `scan`, not even a settled entry behind NUL bytes.
     fn take(
         &mut self,
         offset: u64,
@@ -291,7 +291,7 @@ impl Backlog {
         }
     }
 
-    /// The first line that is to be looked at again, or else the end of what was read.
+    /// Returns the first line that must be read again, or else the end of the scanned part.
     fn oldest(&self) -> Position {
         let first = self.scan.files.iter().find_map(|file| {
             let offset = *file.unsettled.first()?;
@@ -329,7 +329,8 @@ impl Counts {
     }
 }
 
-/// What is too long to be kept is also too long to be read again and again; a torn tail is not behind what was read.
+/// Returns true if the line must be read again. A line that is too long never changes, and a torn tail is after the
+/// scanned part.
 fn is_unsettled(item: &Item) -> bool {
     match item {
         Item::Entry(located) => located.entry.status == Status::Pending,
@@ -352,8 +353,8 @@ fn open<S: Storage>(storage: &S, path: &Path) -> io::Result<Option<S::File>> {
     }
 }
 
-/// Whether what is known is of this file: an inode may have been given to another one, or the file been cut and written
-/// anew.
+/// Returns true if `known` describes this file. The inode may belong to a new file, or the file may have been truncated
+/// and rewritten.
 fn is_of<S: Storage>(storage: &S, file: &S::File, known: &FileScan) -> io::Result<bool> {
     let Some((offset, id)) = known.last else {
         return Ok(false);
@@ -361,7 +362,7 @@ fn is_of<S: Storage>(storage: &S, file: &S::File, known: &FileScan) -> io::Resul
     if storage.length(file)? < known.scanned {
         return Ok(false);
     }
-    // Where the last line was lost, another one may stand across its end.
+    // If the last line was lost, another one may extend over its end.
     let mut end = [0];
     read_exact_at(storage, file, known.scanned.saturating_sub(1), &mut end)?;
     if end != *b"\n" {
@@ -373,8 +374,8 @@ fn is_of<S: Storage>(storage: &S, file: &S::File, known: &FileScan) -> io::Resul
     Ok(matches!(item, Some(Item::Entry(located)) if located.entry.entry_id == id))
 }
 
-/// Visits every entry of the journal in the repository at `git_dir`, whatever its status, in order; of the segments,
-/// only those that can have entries younger than `since`. What is no entry is passed over.
+/// Visits every entry of the journal in the repository at `git_dir`, with any status, in order. Skips problems, and
+/// segments without entries younger than `since`.
 ///
 /// # Errors
 /// A file cannot be read.
@@ -384,7 +385,7 @@ pub fn visit<S: Storage>(
     since: Option<Ulid>,
     mut visitor: impl FnMut(Located),
 ) -> io::Result<()> {
-    // The journal is opened before the segments are listed: one that is put aside in between is read once or twice.
+    // Open the journal before listing the segments: if it is rotated in between, it is read twice rather than not at all.
     let journal = open(storage, &file_in(git_dir, None))?;
     let mut visit_file = |segment: Option<Ulid>, file: &S::File| -> io::Result<()> {
         for item in FileInput::reader(storage, file, 0, READ_SIZE) {
@@ -396,7 +397,7 @@ pub fn visit<S: Storage>(
         Ok(())
     };
     for segment in segments(storage, git_dir)? {
-        // A segment's id is greater than all in it.
+        // A segment's id is greater than all ids in it.
         if since.is_none_or(|since| segment > since)
             && let Some(file) = open(storage, &file_in(git_dir, Some(segment)))?
         {
@@ -406,13 +407,13 @@ pub fn visit<S: Storage>(
     journal.map_or(Ok(()), |file| visit_file(None, &file))
 }
 
-/// When the oldest pending entry was made, as far as that shows in a few reads of bounded size: an estimate for people.
-/// None where nothing is pending, or where that does not show.
+/// Estimates the time of the oldest pending entry with a few bounded reads, for messages. `None` if no entry is pending, or
+/// if none is found there.
 pub fn oldest_pending<S: Storage>(storage: &S, git_dir: &Path) -> Option<Timestamp> {
     let Position { segment, offset } = Head::load(storage, git_dir).oldest;
     let file = storage.open_read(&file_in(git_dir, segment)).ok()?;
     let length = storage.length(&file).ok()?.checked_sub(offset)?;
-    // Mostly it is the first line, and every push pays for this.
+    // Try one block first: mostly it is the first line, and every push runs this.
     [BLOCK, LOOK_FOR_OLDEST].into_iter().find_map(|most| {
         let mut window = vec![0; length.min(most) as usize];
         read_exact_at(storage, &file, offset, &mut window).ok()?;
@@ -420,7 +421,8 @@ pub fn oldest_pending<S: Storage>(storage: &S, git_dir: &Path) -> Option<Timesta
     })
 }
 
-/// When the first entry of these lines was made that is pending. Decoding every line would take a hundred times as long.
+/// Returns the time of the first pending entry in these lines. Searches for its status, because decoding every line would
+/// take a hundred times as long.
 fn first_pending(lines: &[u8]) -> Option<Timestamp> {
     let pending = lines.find(PENDING)?;
     let start = lines[..pending].rfind_byte(b'\n').map_or(0, |feed| feed + 1);

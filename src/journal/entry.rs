@@ -1,4 +1,4 @@
-//! Journal entries, and their ids.
+//! Journal entries and their ids.
 use std::{ops::Range, sync::Arc};
 
 use bstr::BString;
@@ -11,49 +11,49 @@ use crate::ref_update::RefUpdate;
 /// One ref update with its status: one line of the journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// Strictly increasing in file order.
+    /// Its id, strictly increasing in file order.
     pub entry_id: Ulid,
-    /// When the hook recorded it.
+    /// Time at which it was recorded.
     pub timestamp: Timestamp,
     /// Ref, old id, new id.
     pub update: RefUpdate,
-    /// Who pushed, if the server says.
+    /// Name of the pusher, if the server provides it.
     pub pusher: Option<BString>,
     /// The repository's identifier.
     pub repo: Option<BString>,
-    /// Who wrote the entry.
+    /// Writer of the entry.
     pub source: Source,
-    /// What has become of it.
+    /// Mirroring status.
     pub status: Status,
-    /// What else is known.
+    /// Further metadata.
     pub meta: Option<Meta>,
 }
 
-/// What becomes an [`Entry`] when the journal gives it an id and a time.
+/// An [`Entry`] without id and time, which the journal adds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Draft {
     /// Ref, old id, new id.
     pub update: RefUpdate,
-    /// From the new commit's `KV-Txn` trailer.
+    /// Value of the new commit's `KV-Txn` trailer.
     pub txn_id: Option<BString>,
-    /// Where it comes from. A push may have ten thousand updates, and has one origin.
+    /// Its origin, shared because a push may have ten thousand updates.
     pub origin: Arc<Origin>,
 }
 
-/// What all entries of a push have in common.
+/// Metadata shared by all entries of a push.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin {
-    /// Who writes the entries.
+    /// Writer of the entries.
     pub source: Source,
-    /// Who pushed, if the server says.
+    /// Name of the pusher, if the server provides it.
     pub pusher: Option<BString>,
     /// The repository's identifier.
     pub repo: Option<BString>,
-    /// What the pusher gave with `--push-option`.
+    /// Values of the pusher's `--push-option` flags.
     pub push_options: Vec<BString>,
 }
 
-/// Who wrote an entry.
+/// Writer of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Source {
@@ -67,53 +67,53 @@ pub enum Source {
     Manual,
 }
 
-/// What has become of an entry.
+/// Mirroring status of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
-    /// To be mirrored.
+    /// Not mirrored yet.
     Pending,
-    /// Seen on the mirror.
+    /// Confirmed on the mirror.
     Done,
     /// Can never be mirrored.
     Failed,
-    /// Not to be mirrored, by configuration.
+    /// Excluded from mirroring by the configuration.
     Skipped,
 }
 
-/// What else is known of a ref update.
+/// Further metadata of a ref update.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Meta {
-    /// From the new commit's `KV-Txn` trailer.
+    /// Value of the new commit's `KV-Txn` trailer.
     pub txn_id: Option<BString>,
-    /// What the pusher gave with `--push-option`.
+    /// Values of the pusher's `--push-option` flags.
     pub push_options: Vec<BString>,
 }
 
-/// An entry with its place.
+/// An entry with its place in the files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Located {
     /// The entry.
     pub entry: Entry,
-    /// Where it stands.
+    /// Its place.
     pub place: Place,
-    /// Where the same line stands again, as it does when it went to a new segment after a failed fsync.
+    /// Places of identical lines. They exist if the line was moved to a new segment after a failed fsync.
     pub copies: Vec<Place>,
 }
 
-/// Where an entry stands.
+/// Place of an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
-    /// The segment; none for the journal.
+    /// The segment, or `None` for the journal.
     pub segment: Option<Ulid>,
-    /// Offset of the line's first byte in the file, in bytes.
+    /// Offset of the line's first byte in the file.
     pub offset: u64,
-    /// The status value with its quotes and padding, in bytes from the start of the file.
+    /// Range of the status value in the file, with its quotes and padding.
     pub status: Range<u64>,
 }
 
 impl Draft {
-    /// The pending entry of this draft.
+    /// Returns the pending entry of this draft.
     pub fn entry(&self, entry_id: Ulid, timestamp: Timestamp) -> Entry {
         let origin = &*self.origin;
         let meta = Meta {
@@ -134,7 +134,7 @@ impl Draft {
 }
 
 impl Origin {
-    /// Of entries that nobody pushed, as far as is known.
+    /// Returns the origin of entries without a known push.
     pub fn of(source: Source) -> Self {
         Origin {
             source,
@@ -146,7 +146,7 @@ impl Origin {
 }
 
 impl Entry {
-    /// What is left without id, time and status.
+    /// Drops id, time and status.
     pub fn into_draft(self) -> Draft {
         let meta = self.meta.unwrap_or_default();
         let origin = Origin {
@@ -163,9 +163,9 @@ impl Entry {
     }
 }
 
-/// The id of the entry after the one with the id `last`: of this moment, and greater than `last` also where the clock
-/// stands still or goes backwards. `random` fills it where it begins
-/// a new millisecond (80 bits of it are used). `None` when `last` is the greatest of all.
+/// Returns the id for the entry after the one with the id `last`. It has the current time, or is the successor of `last`
+/// if the clock stands still or went back. `random` provides 80 random bits for a new millisecond. `None` if `last` is the
+/// greatest possible id.
 pub fn next_id(last: Option<Ulid>, now: Timestamp, random: impl FnOnce() -> u128) -> Option<Ulid> {
     let milliseconds = u64::try_from(now.as_millisecond()).unwrap_or(0);
     match last {

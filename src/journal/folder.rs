@@ -1,6 +1,6 @@
-//! The folder that everything of ours is in, and for whom: hooks and workers, maybe of several users, write to it.
+//! Our folder in the repository, and its ownership. Hooks and workers of several users may write to it.
 //!
-//! What is made in it has its owner, and is shared as it is ([`Storage`]); it has those of the repository.
+//! Files in it inherit its owner and group permissions ([`Storage`]), and the folder inherits those of the repository.
 #[cfg(unix)]
 use std::{fs, os::unix::fs::MetadataExt, path::PathBuf};
 use std::{io, path::Path};
@@ -12,11 +12,11 @@ use durable::storage::Storage;
 use super::path_in;
 use crate::config::{git_config, shared_folder_mode};
 
-/// Makes the folder of the repository at `git_dir`, if it is not there; true when it was made. Where the repository is shared
-/// (`core.sharedRepository`), so is the folder.
+/// Creates the folder in the repository at `git_dir` if it is missing. Returns true if it was created. In a shared
+/// repository (`core.sharedRepository`), the folder is shared, too.
 ///
 /// # Errors
-/// It cannot be made, or something that is not a directory has the name.
+/// It cannot be created, or something else has the name.
 pub fn create_folder<S: Storage>(storage: &S, git_dir: &Path) -> io::Result<bool> {
     let folder = git_dir.join(FOLDER);
     let created = storage.create_dir(&folder)?;
@@ -26,27 +26,27 @@ pub fn create_folder<S: Storage>(storage: &S, git_dir: &Path) -> io::Result<bool
     Ok(created)
 }
 
-/// What is wrong with the configuration is told by who needs it.
+/// Returns the configured mode. Ignores an unreadable configuration, which other code reports.
 fn configured_mode(git_dir: &Path) -> Option<u32> {
     shared_folder_mode(&git_config(git_dir).ok()?)
 }
 
-/// Whom the repository at `git_dir`, or its journal, keeps out because of whose it is and who runs this, and what helps;
-/// none when nobody is kept out.
+/// Returns a warning with a remedy if the ownership of the repository at `git_dir`, or of its journal, locks out the hook
+/// or this process.
 #[cfg(unix)]
 pub fn kept_out(git_dir: &Path) -> Option<String> {
     let repository = fs::metadata(git_dir).ok()?;
     let this = rustix::process::geteuid();
     if repository.uid() == 0 {
-        // Root may write what anybody makes.
+        // Root can write to every file.
         return None;
     }
     let (shown, owner) = (git_dir.display(), user(repository.uid()));
     if !this.is_root() && this.as_raw() != repository.uid() {
         return (!is_shared(git_dir, &repository)).then(|| {
             format!(
-                "this runs as {}, and {shown} belongs to {owner}: what one of them makes, the other cannot write, and pushes \
-                 are rejected; run as {owner}, or share the repository (core.sharedRepository)",
+                "this runs as {}, but {shown} belongs to {owner}: neither can write to files of the other, so pushes will be \
+                 rejected; run as {owner}, or share the repository (core.sharedRepository)",
                 user(this.as_raw())
             )
         });
@@ -59,12 +59,12 @@ pub fn kept_out(git_dir: &Path) -> Option<String> {
     };
     let foreign = [folder.clone(), path_in(git_dir)].iter().find_map(foreign)?;
     Some(format!(
-        "{foreign}, and {shown} to {owner}: pushes of {owner} are rejected; chown -R {owner} {}",
+        "{foreign}, but {shown} belongs to {owner}: pushes by {owner} are rejected; run chown -R {owner} {}",
         folder.display()
     ))
 }
 
-/// Whether what is made in the folder, be it there or not, is for the group.
+/// Returns true if the group can write to files in the folder, which need not exist yet.
 #[cfg(unix)]
 fn is_shared(git_dir: &Path, repository: &fs::Metadata) -> bool {
     let says = |found: &fs::Metadata| found.mode() & (SETGID | GROUP_WRITES) == SETGID | GROUP_WRITES;
@@ -79,7 +79,7 @@ const GROUP_WRITES: u32 = 0o020;
 #[cfg(unix)]
 const SETGID: u32 = 0o2000;
 
-/// Not known here.
+/// Ownership is not checked on this system.
 #[cfg(not(unix))]
 pub fn kept_out(_git_dir: &Path) -> Option<String> {
     None
@@ -90,7 +90,7 @@ fn user(uid: u32) -> String {
     user_name(uid).unwrap_or_else(|| format!("uid {uid}"))
 }
 
-/// The name of a user, where `/etc/passwd` has it.
+/// Returns the name of a user if `/etc/passwd` has it.
 #[cfg(unix)]
 pub fn user_name(uid: u32) -> Option<String> {
     let users = fs::read_to_string("/etc/passwd").unwrap_or_default();

@@ -1,4 +1,4 @@
-//! The line that an entry is, written and read. See the format in [`journal`](crate::journal).
+//! Encoder and decoder of the line of an entry. The format is specified in [`journal`](crate::journal).
 use std::{borrow::Cow, ops::Range};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
@@ -16,37 +16,37 @@ use super::{
 };
 use crate::ref_update::{MalformedLine, RefUpdate};
 
-/// The only event there is.
+/// Value of `event` in every entry.
 const EVENT: &str = "ref_update";
 
-/// Why a line is not an entry.
+/// Reasons why a line is not an entry.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
-    /// Not JSON, or a key is absent or has a value of another type.
+    /// The line is not JSON, or a key is missing or has a value of another type.
     #[error("not a journal entry: {0}")]
     Json(#[from] serde_json::Error),
-    /// Another event.
+    /// `event` has another value.
     #[error("event is {0:?}, expected \"ref_update\"")]
     Event(String),
-    /// Not a ULID.
+    /// `entry_id` is not a ULID.
     #[error("entry_id {0:?} is not a ULID")]
     EntryId(String),
-    /// Not a moment.
+    /// `timestamp` is not a time.
     #[error("timestamp {0:?} is not a time such as 2025-10-26T12:34:56.789Z")]
     Timestamp(String),
-    /// Not a status.
+    /// `status` has an unknown value.
     #[error("status is {0}, expected \"pending\", \"done\", \"failed\" or \"skipped\"")]
     Status(String),
-    /// Ids or name that no ref update has.
-    #[error("old_oid, new_oid and ref are no ref update: {0}")]
+    /// The ids or the ref name are invalid.
+    #[error("old_oid, new_oid and ref are not a valid ref update: {0}")]
     Update(#[from] MalformedLine),
-    /// Not base64.
+    /// `meta.ref_b64` is not base64.
     #[error("meta.ref_b64 {0:?} is not base64")]
     RefB64(String),
 }
 
-/// The line of an entry, with its line feed, for a place that begins at `offset` of the file. See the format in
-/// [`journal`](crate::journal).
+/// Encodes an entry as a line with its line feed, to be written at `offset` in the file. The offset decides on the spaces
+/// in front of the line.
 pub fn encode(entry: &Entry, offset: u64) -> Vec<u8> {
     let meta = entry.meta.as_ref();
     let fields = Fields {
@@ -65,7 +65,7 @@ pub fn encode(entry: &Entry, offset: u64) -> Vec<u8> {
     line
 }
 
-/// Adds the line of a draft to `lines`: a pending entry of this id, [`timestamp()`] and source.
+/// Appends the line of a draft to `lines`: a pending entry with this id, [`timestamp()`] and source.
 pub(super) fn encode_draft(
     draft: &Draft,
     (entry_id, timestamp): (Ulid, &str),
@@ -88,12 +88,12 @@ pub(super) fn encode_draft(
     fields.write(offset, lines);
 }
 
-/// A moment as it is written in an entry.
+/// Formats a time as in an entry.
 pub(super) fn timestamp(moment: Timestamp) -> String {
     format!("{moment:.3}")
 }
 
-/// The entry in a line, given without its line feed, that begins at `offset` of the file. A status that is a mix of two
+/// Decodes the entry in a line at `offset` in the file, given without its line feed. A status that mixes two statuses
 /// counts as pending.
 ///
 /// # Errors
@@ -105,7 +105,7 @@ pub fn decode(line: &[u8], offset: u64) -> Result<Located, DecodeError> {
     })
 }
 
-/// Whether a line is one JSON value, whatever it says: other readers do not stumble over it.
+/// Returns true if a line is one JSON value of any kind, so that other readers can skip it.
 pub(super) fn is_json(line: &[u8]) -> bool {
     serde_json::from_slice::<serde::de::IgnoredAny>(line).is_ok()
 }
@@ -145,7 +145,7 @@ fn decode_strictly(line: &[u8], offset: u64) -> Result<Located, DecodeError> {
     })
 }
 
-/// An entry, borrowed.
+/// Borrowed fields of an entry.
 struct Fields<'a> {
     entry_id: Ulid,
     timestamp: &'a str,
@@ -159,13 +159,13 @@ struct Fields<'a> {
 }
 
 impl Fields<'_> {
-    /// Adds the line to `out`, for a place that begins at `offset` of the file.
+    /// Appends the line to `out`, to be written at `offset` in the file.
     fn write(&self, offset: u64, out: &mut Vec<u8>) {
         let start = out.len();
         let name = self.update.name.to_str_lossy();
         self.write_head(&name, out);
         out.extend_from_slice(status::KEY);
-        // A status that would cross a block is moved to the beginning of the next one.
+        // Move a status that would cross a block to the beginning of the next one.
         let room = BLOCK - (offset + (out.len() - start) as u64) % BLOCK;
         if room < WIDTH as u64 {
             let blanks = [b' '; WIDTH];
@@ -173,9 +173,10 @@ impl Fields<'_> {
         }
         out.extend_from_slice(self.status.padded());
         out.extend_from_slice(br#","meta":"#);
-        match self.txn_id.is_none() && self.push_options.is_empty() && matches!(name, Cow::Borrowed(_)) {
-            true => out.extend_from_slice(b"null"),
-            false => json(&self.meta(), out),
+        if self.txn_id.is_none() && self.push_options.is_empty() && matches!(name, Cow::Borrowed(_)) {
+            out.extend_from_slice(b"null");
+        } else {
+            json(&self.meta(), out);
         }
         out.extend_from_slice(b"}\n");
     }
@@ -190,7 +191,8 @@ impl Fields<'_> {
         }
     }
 
-    /// All keys before the status. A push may have ten thousand of these: what needs no escaping is not looked at.
+    /// Appends all keys before the status. Skips JSON escaping where it is not needed, because a push may have ten thousand
+    /// entries.
     fn write_head(&self, name: &str, out: &mut Vec<u8>) {
         let RefUpdate { old, new, .. } = self.update;
         out.extend_from_slice(br#"{"entry_id":""#);
@@ -202,9 +204,10 @@ impl Fields<'_> {
         out.extend_from_slice(br#"","ref":"#);
         json(&name, out);
         out.extend_from_slice(br#","old_oid":"#);
-        match self.update.is_create() {
-            true => out.extend_from_slice(b"null"),
-            false => quoted_id(old, out),
+        if self.update.is_create() {
+            out.extend_from_slice(b"null");
+        } else {
+            quoted_id(old, out);
         }
         out.extend_from_slice(br#","new_oid":"#);
         quoted_id(new, out);
@@ -219,7 +222,7 @@ impl Fields<'_> {
 
 fn quoted_id(id: &ObjectId, out: &mut Vec<u8>) {
     out.push(b'"');
-    id.write_hex_to(&mut *out).expect("memory takes what is written to it");
+    id.write_hex_to(&mut *out).expect("writing to memory cannot fail");
     out.push(b'"');
 }
 
@@ -258,16 +261,16 @@ struct ReadMeta {
     ref_b64: Option<String>,
 }
 
-/// Null is an answer, an absent key is none: without it, nobody could tell a creation from a loss.
+/// Requires the key: null means a creation, and a missing key means damage.
 fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     Option::deserialize(deserializer)
 }
 
 fn json(value: &impl Serialize, out: &mut Vec<u8>) {
-    serde_json::to_writer(out, value).expect("strings and nothing else always serialize");
+    serde_json::to_writer(out, value).expect("strings always serialize");
 }
 
-/// By the rules of a hook's line, so that no name comes out of a journal that cannot go in.
+/// Validates the ids and the name by the rules of a hook's input, so that a journal yields no ref that git would reject.
 fn update(old: Option<String>, new: &str, name: String, name_base64: Option<String>) -> Result<RefUpdate, DecodeError> {
     let name = match name_base64 {
         None => name.into_bytes(),
@@ -284,7 +287,7 @@ fn update(old: Option<String>, new: &str, name: String, name_base64: Option<Stri
     Ok(RefUpdate::parse(&[old.as_bytes(), new.as_bytes(), name].join(&b' '))?)
 }
 
-/// Where the value and the blanks after it are, up to the width of a status.
+/// Returns the range of the status value in the file, including the padding, up to the width of a status.
 fn status_range(line: &[u8], offset: u64, value: &str) -> Range<u64> {
     // The value borrows from the line: this is its index there.
     let start = value.as_ptr().addr() - line.as_ptr().addr();

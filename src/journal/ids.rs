@@ -1,29 +1,29 @@
-//! PURE: which ids of entries are credible, see *Ids* in [`journal`](crate::journal).
+//! PURE: credibility of entry ids, see *Ids* in [`journal`](crate::journal).
 use jiff::Timestamp;
 use ulid::Ulid;
 
 use super::entry::Entry;
 
-/// An id is this much ahead of its entry's timestamp at most, unless it continues the ids before it. In milliseconds: a day.
+/// Milliseconds by which an id may be ahead of its entry's timestamp: a day.
 const AHEAD: u64 = 24 * 60 * 60 * 1000;
-/// An id continues another one when it is this much greater at most.
+/// Greatest step from one id to the next that continues it.
 const STEP: u128 = 1 << 32;
 
-/// Judges the ids of entries in the order of the file.
+/// Checks the ids of entries in file order.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Ids {
     greatest: Option<Ulid>,
 }
 
 impl Ids {
-    /// Notes an id that was given before what follows.
+    /// Records an id that precedes the following entries.
     pub(super) fn raise(&mut self, id: Ulid) {
         if is_possible(id) {
             self.greatest = self.greatest.max(Some(id));
         }
     }
 
-    /// Takes the next entry: whether its id is credible. The first entry of all is, when a clock can show its time.
+    /// Takes the next entry and returns true if its id is credible. Without an id before it, any id with a possible time is.
     pub(super) fn take(&mut self, entry: &Entry) -> bool {
         let id = entry.entry_id;
         let continues = match self.greatest {
@@ -37,26 +37,27 @@ impl Ids {
         credible
     }
 
-    /// The greatest credible id so far.
+    /// Returns the greatest credible id so far.
     pub(super) fn greatest(self) -> Option<Ulid> {
         self.greatest
     }
 }
 
-/// Whether the id of an entry is not ahead of the entry's timestamp.
+/// Returns true if the id of an entry is not ahead of the entry's timestamp.
 pub(super) fn is_of_its_time(entry: &Entry) -> bool {
     let written = u64::try_from(entry.timestamp.as_millisecond()).unwrap_or(0);
     entry.entry_id.timestamp_ms() <= written.saturating_add(AHEAD) && is_possible(entry.entry_id)
 }
 
-/// Whether a clock can show the time of an id: behind the year 9999 none does, and ids come to an end.
+/// Returns true if the time of an id is not later than the year 9999.
 pub(super) fn is_possible(id: Ulid) -> bool {
     i64::try_from(id.timestamp_ms()).is_ok_and(|milliseconds| Timestamp::from_millisecond(milliseconds).is_ok())
 }
 
-/// The greatest credible id among the last entries of a file; none when they do not say, and more of it must be read.
+/// Returns the greatest credible id among the last entries of a file. `None` if they do not suffice, so that more of the
+/// file must be read.
 ///
-/// One entry that is ahead of its time is not believed. Several in a row are: the clock has gone back since.
+/// A single entry whose id is ahead of its timestamp is not believed. Several in a row are: the clock has gone back since.
 pub(super) fn greatest_of_last(entries: &[Entry]) -> Option<Ulid> {
     let strict = Ids {
         greatest: Some(Ulid::nil()),
@@ -67,7 +68,7 @@ pub(super) fn greatest_of_last(entries: &[Entry]) -> Option<Ulid> {
     })
 }
 
-/// The greatest credible id of these entries, if one of them is credible behind what `ids` has seen.
+/// Returns the greatest credible id of these entries, if at least one of them is credible after those in `ids`.
 fn greatest_behind(mut ids: Ids, entries: &[Entry]) -> Option<Ulid> {
     let credible = entries.iter().filter(|entry| ids.take(entry)).count();
     ids.greatest.filter(|_| credible > 0)

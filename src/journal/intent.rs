@@ -1,20 +1,23 @@
-//! Intents: what `pre-receive` writes before a push is accepted, so that a crash before `post-receive` is noticed.
+//! Intents: records that `pre-receive` writes before a push is accepted, so that a crash before `post-receive` is noticed.
 //!
 //! # Format
 //!
-//! `.stargate/intents/<ULID>.json` is one JSON object: `intent_id`, the ULID, which is greater than every `entry_id` that
-//! the journal had at that time; `timestamp`; and `entries`, an array of objects as in the journal, of source `recovered`
-//! and with the id of the intent, which become entries if the push turns out to have been accepted without being
-//! journaled.
+//! `.stargate/intents/<ULID>.json` is one JSON object with these keys:
 //!
-//! It is written to `.<ULID>.tmp`, fsynced, renamed, and the folder fsynced, so a file with the name of an intent is
-//! whole. Its removal is not synced: one that comes back after a power cut is found to be journaled.
+//! - `intent_id`: the ULID, greater than every `entry_id` that the journal had at that time.
+//! - `timestamp`: time at which it was written.
+//! - `entries`: array of objects as in the journal, with the source `recovered` and the id of the intent. They become
+//!   entries if the push was accepted but not journaled.
+//!
+//! An intent is written to `.<ULID>.tmp`, fsynced, and renamed, and then the folder is fsynced. So a file with an intent's
+//! name is complete. Its removal is not synced: if it reappears after a power cut, its updates are found in the journal.
 //!
 //! # Limitations
 //!
-//! `post-receive` is told only the refs that were really updated: an `update` hook may have declined some. It removes the
-//! oldest intent of exactly its updates, or else the oldest that has all of them. When two pushes of the same updates run at
-//! once, of which git accepts one, that may be the intent of the other; the one that is left is dropped like any other.
+//! `post-receive` gets only the refs that were updated, and an `update` hook may have declined some. It removes the oldest
+//! intent with exactly its updates, or else the oldest one that contains them. If two concurrent pushes have the same
+//! updates, and git accepts one of them, the hook may remove the intent of the other push. The remaining one is resolved
+//! like any other.
 use std::{
     fmt, io,
     path::{Path, PathBuf},
@@ -37,43 +40,43 @@ use super::{
 };
 use crate::ref_update::RefUpdate;
 
-/// The folder in [`FOLDER`] that intents are in.
+/// Folder of the intents in [`FOLDER`].
 pub const INTENTS: &str = "intents";
-/// An intent that is younger may be of a push that goes on.
+/// Age below which the push of an intent may still be running.
 pub const IN_FLIGHT: Duration = Duration::from_secs(60);
-/// A longer file is no intent of ours, in bytes.
+/// Largest valid intent in bytes.
 const MAX_INTENT: u64 = 1 << 30;
 const SUFFIX: &str = ".json";
 const UNFINISHED: &str = ".tmp";
 
-/// What a push is about to do to mirrored refs.
+/// Updates of mirrored refs that a push is about to make.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Intent {
-    /// Its name.
+    /// Its id, which is also its name.
     pub id: Ulid,
-    /// When it was written.
+    /// Time at which it was written.
     pub timestamp: Timestamp,
-    /// The entries that are to be.
+    /// Drafts of the entries.
     pub drafts: Vec<Draft>,
 }
 
-/// What becomes of one ref update of an intent.
+/// Decision on one ref update of an intent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// The push may still go on: look again later.
+    /// The push may still be running: decide later.
     Keep,
-    /// The push was accepted, and is not journaled.
+    /// The push was accepted but is not journaled.
     Recover,
-    /// There is nothing to do.
+    /// No entry is needed.
     Drop(Reason),
 }
 
-/// Why there is nothing to do.
+/// Reasons why no entry is needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
-    /// The journal has it.
+    /// The journal has the update.
     Journaled,
-    /// The ref stands elsewhere: the push was not accepted, or a later one has replaced what it did.
+    /// The ref has another id: the push was not accepted, or a later push has overwritten it.
     Elsewhere,
 }
 
@@ -81,13 +84,15 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Reason::Journaled => "the journal has it already",
-            Reason::Elsewhere => "the ref stands elsewhere: not accepted, or replaced by a later push",
+            Reason::Elsewhere => {
+                "the ref has another id: the push was not accepted, or a later push has overwritten it"
+            }
         })
     }
 }
 
-/// Decides about one ref update of an intent of this age (of none where the clock has gone back). `journaled` is
-/// whether the journal has an entry of the same update that is younger than the intent, `ref_now` what the ref is.
+/// Decides on one ref update of an intent. `age` is `None` if the clock has gone back. `journaled` is true if the journal
+/// has an entry of the same update that is younger than the intent. `ref_now` is the present id of the ref.
 pub fn resolve(update: &RefUpdate, age: Option<Duration>, journaled: bool, ref_now: Option<ObjectId>) -> Verdict {
     let stands = match ref_now {
         Some(id) => id == update.new,
@@ -101,7 +106,7 @@ pub fn resolve(update: &RefUpdate, age: Option<Duration>, journaled: bool, ref_n
     }
 }
 
-/// The ids of the intents in the repository at `git_dir`, oldest first.
+/// Lists the ids of the intents in the repository at `git_dir`, oldest first.
 ///
 /// # Errors
 /// The folder cannot be read.
@@ -109,7 +114,7 @@ pub fn list<S: Storage>(storage: &S, git_dir: &Path) -> io::Result<Vec<Ulid>> {
     named(storage, git_dir, "", SUFFIX)
 }
 
-/// The ids of files whose writers have died, or are writing.
+/// Lists the ids of temporary files, whose writers have died or are still writing.
 pub(super) fn list_unfinished<S: Storage>(storage: &S, git_dir: &Path) -> io::Result<Vec<Ulid>> {
     named(storage, git_dir, ".", UNFINISHED)
 }
@@ -117,23 +122,23 @@ pub(super) fn list_unfinished<S: Storage>(storage: &S, git_dir: &Path) -> io::Re
 /// Reads an intent.
 ///
 /// # Errors
-/// It is not there any more ([`NotFound`](io::ErrorKind::NotFound)), cannot be read, or is none
+/// It does not exist any more ([`NotFound`](io::ErrorKind::NotFound)), cannot be read, or is invalid
 /// ([`InvalidData`](io::ErrorKind::InvalidData)).
 pub fn read<S: Storage>(storage: &S, git_dir: &Path, id: Ulid) -> io::Result<Intent> {
     parse(&bytes_of(storage, &path_of(git_dir, id))?)
 }
 
-/// Writes an intent, durably; its folder is there.
+/// Writes an intent durably. Its folder must exist.
 ///
 /// # Errors
-/// Something cannot be written, synced or renamed. Then there is no intent.
+/// Writing, syncing or renaming fails. Then there is no intent.
 pub(super) fn write<S: Storage>(storage: &S, git_dir: &Path, intent: &Intent) -> io::Result<()> {
     let folder = git_dir.join(FOLDER).join(INTENTS);
     let (path, beside) = (path_of(git_dir, intent.id), unfinished(git_dir, intent.id));
     storage.write_new(&beside, &encode(intent), FILE_MODE)?;
     let renamed = storage.rename(&beside, &path);
     if renamed.is_err() {
-        // The first error is the one to tell.
+        // The first error is the one to report.
         let _ = storage.remove(&beside);
     }
     renamed?;
@@ -142,7 +147,7 @@ pub(super) fn write<S: Storage>(storage: &S, git_dir: &Path, intent: &Intent) ->
     })
 }
 
-/// Removes an intent; one that is not there any more is fine.
+/// Removes an intent, if it still exists.
 ///
 /// # Errors
 /// It cannot be removed.
@@ -150,12 +155,13 @@ pub fn remove<S: Storage>(storage: &S, git_dir: &Path, id: Ulid) -> io::Result<(
     absent_is_fine(storage.remove(&path_of(git_dir, id)))
 }
 
-/// Removes what a writer who died has left.
+/// Removes the temporary file of a writer that has died.
 pub(super) fn remove_unfinished<S: Storage>(storage: &S, git_dir: &Path, id: Ulid) -> io::Result<()> {
     absent_is_fine(storage.remove(&unfinished(git_dir, id)))
 }
 
-/// Finds the intent of a push by the updates that were made: see the module's limitations. What cannot be read is none.
+/// Finds the intent of a push by its updates, see the module's limitations. Skips unreadable files, which
+/// [recovery](super::Recovered) reports.
 ///
 /// # Errors
 /// The folder cannot be read.
@@ -167,24 +173,25 @@ pub fn find<S: Storage>(storage: &S, git_dir: &Path, updates: &[&RefUpdate]) -> 
         let Ok(bytes) = bytes_of(storage, &path_of(git_dir, id)) else {
             continue;
         };
-        // Mostly there is one, but where 64 push at once, there may be 64.
+        // Search before parsing: with 64 concurrent pushes there may be 64 intents.
         if !bytes.contains_str(&needle) {
             continue;
         }
         let Ok(intent) = parse(&bytes) else { continue };
-        match intent.covers(updates) {
-            true if intent.drafts.len() == updates.len() => return Ok(Some(id)),
-            true => larger = larger.or(Some(id)),
-            false => {}
+        if intent.covers(updates) {
+            if intent.drafts.len() == updates.len() {
+                return Ok(Some(id));
+            }
+            larger = larger.or(Some(id));
         }
     }
     Ok(larger)
 }
 
 impl Intent {
-    /// Whether all of these updates are among its own.
+    /// Returns true if it contains all of these updates.
     fn covers(&self, updates: &[&RefUpdate]) -> bool {
-        // Both are in the order in which git tells them.
+        // Both lists are in the order of the hook's input.
         let mut own = self.drafts.iter().map(|draft| &draft.update);
         updates.iter().all(|update| own.any(|one| one == *update))
     }

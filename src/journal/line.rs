@@ -1,13 +1,13 @@
-//! Lines of bytes, in bounded memory.
+//! Reader of lines in bounded memory.
 use std::io::{self, BufRead, BufReader, Read, Seek};
 
 use bstr::ByteSlice;
 
-/// Reads lines that may be of any length, and keeps at most so many bytes of one.
+/// Reader of lines of any length, which keeps only lines up to a limit.
 #[derive(Debug)]
 pub struct Lines<R> {
     input: R,
-    /// Of the next line.
+    /// Offset of the next line.
     offset: u64,
     max: usize,
     kept: Vec<u8>,
@@ -18,17 +18,16 @@ pub struct Lines<R> {
 pub struct Line<'a> {
     /// Offset of its first byte in the input.
     pub offset: u64,
-    /// Its bytes, the line feed not counted.
+    /// Number of bytes without the line feed.
     pub length: u64,
-    /// The bytes without the line feed; `None` when there are too many to keep.
+    /// The bytes without the line feed. `None` if there are more than the limit.
     pub bytes: Option<&'a [u8]>,
-    /// Whether a line feed ends it; only the last line may lack one.
+    /// True if it ends with a line feed. Only the last line may lack one.
     pub terminated: bool,
 }
 
 impl<R: BufRead> Lines<R> {
-    /// Lines of `input`, of which the first begins at `offset` of the whole. Of a line of more than `max` bytes nothing
-    /// is kept.
+    /// Reads the lines of `input`, which starts at `offset` of the file. Drops the bytes of a line longer than `max`.
     pub fn new(input: R, offset: u64, max: usize) -> Self {
         Lines {
             input,
@@ -38,10 +37,10 @@ impl<R: BufRead> Lines<R> {
         }
     }
 
-    /// The next line, or `None` at the end.
+    /// Returns the next line, or `None` at the end.
     ///
     /// # Errors
-    /// As the input's.
+    /// The input cannot be read.
     pub fn next_line(&mut self) -> io::Result<Option<Line<'_>>> {
         self.kept.clear();
         let (mut length, mut terminated) = (0, false);
@@ -75,22 +74,22 @@ impl<R: BufRead> Lines<R> {
         }))
     }
 
-    /// Offset of the first byte of the next line.
+    /// Returns the offset of the next line.
     pub fn offset(&self) -> u64 {
         self.offset
     }
 
-    /// What the lines are read from.
+    /// Returns the input.
     pub fn into_inner(self) -> R {
         self.input
     }
 }
 
 impl<R: Read + Seek> Lines<BufReader<R>> {
-    /// Goes to the line that begins at `offset`; what is buffered and still of use is not read again.
+    /// Continues with the line that starts at `offset`. Keeps buffered bytes if possible.
     ///
     /// # Errors
-    /// As the input's.
+    /// The input cannot seek there.
     pub fn seek(&mut self, offset: u64) -> io::Result<()> {
         self.input.seek_relative(offset.wrapping_sub(self.offset) as i64)?;
         self.offset = offset;

@@ -1,19 +1,19 @@
-//! A log: lines of any kind, appended durably by one process that holds its files open, and read back by place.
+//! Log of lines of any kind. One process keeps its files open, appends lines durably, and reads them by place.
 //!
-//! It stands in a folder as `<stem>.ndjson` and, where an fsync has failed, as segments `<stem>.<ULID>.ndjson`, which are older.
-//! Nothing is ever changed or removed. What a line holds is its owner's affair.
+//! The log is a file `<stem>.ndjson` in a folder. After failed fsyncs there are also older segments,
+//! `<stem>.<ULID>.ndjson`. Nothing is ever changed or removed. The owner of the log defines the content of its lines.
 //!
-//! - Lines are written together, and one fsync makes them durable. A write that falls short is cut back to the last complete
-//!   line; that line and those after it have failed.
-//! - After an fsync that failed the file is put aside, and the same lines go to a new one, which is fsynced. So the same line
-//!   may stand in two files: its owner numbers lines, and takes each number once.
-//! - When that fails too, or something incomplete cannot be cut back, nobody knows what is on the disk: the log takes
-//!   nothing more. Opened again, it holds what is there.
-//! - Opening repairs a torn tail, as a journal's, and syncs what was found, before anybody is shown it.
+//! - Lines are written together, and one fsync makes them durable. After a short write, the file is truncated to the last
+//!   complete line. The incomplete line and those after it have failed.
+//! - After a failed fsync, the file is renamed to a segment, and the same lines go to a new file, which is fsynced. So a
+//!   line may be in two files. The owner numbers its lines, and ignores a number that it has seen.
+//! - If that fails too, or if an incomplete line cannot be truncated, the content of the disk is unknown, and the log
+//!   refuses further lines. It must be opened again.
+//! - Opening repairs a torn tail as in a journal. It syncs the existing lines before it shows them.
 //!
 //! # Limitations
-//! - The folder is locked by its owner, before the log is opened.
-//! - Files do not rotate by size: places stay, and all of it is read when the log is opened.
+//! - The owner must lock the folder before it opens the log.
+//! - Files are not rotated by size, because places must stay valid. Opening reads all of them.
 use std::{
     io::{self, BufReader},
     path::{Path, PathBuf},
@@ -33,21 +33,21 @@ use super::{
     writer::{Cause, WriteError, on, random_bits},
 };
 
-/// How many bytes are read at once when a log is opened.
+/// Bytes per read when a log is opened.
 const CAPACITY: usize = 256 << 10;
 
-/// Bytes of a log.
+/// Place of bytes in a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
-    /// The number of the file, in the order of their age.
+    /// Number of the file. The oldest one has number 0.
     pub file: u32,
-    /// How many bytes.
+    /// Number of bytes.
     pub length: u32,
-    /// Where they begin in the file.
+    /// Offset in the file.
     pub offset: u64,
 }
 
-/// Appends to a log.
+/// A log that is open for appending.
 #[derive(Debug)]
 pub struct Log<S: Storage, C> {
     storage: S,
@@ -55,43 +55,44 @@ pub struct Log<S: Storage, C> {
     folder: PathBuf,
     stem: &'static str,
     files: Files<S::File>,
-    /// Of the file that is appended to, in bytes.
+    /// Length of the newest file in bytes.
     length: u64,
     newest_segment: Option<Ulid>,
-    /// Nobody knows what is on the disk.
+    /// True if the content of the disk is unknown.
     failed: bool,
 }
 
-/// Reads from a log, on any thread.
+/// Reader of a log, for any thread.
 #[derive(Debug)]
 pub struct LogReader<S: Storage> {
     storage: S,
     files: Files<S::File>,
 }
 
-/// What became of an append.
+/// Result of an append.
 #[derive(Debug)]
 pub struct Written {
-    /// How many of the lines are durable: the first ones.
+    /// Number of lines, from the first one, that are durable.
     pub complete: usize,
-    /// The number of the file that they are in.
+    /// Number of the file that contains them.
     pub file: u32,
-    /// Where the first one begins.
+    /// Offset of the first one.
     pub offset: u64,
-    /// Why the others are not.
+    /// Cause of the failure of the others.
     pub cause: Option<Cause>,
 }
 
-/// The files of a log, oldest first; the last one is appended to. Shared with its readers.
+/// Files of a log, oldest first, shared with its readers. Lines are appended to the last one.
 #[derive(Debug)]
 struct Files<F>(Arc<RwLock<Vec<Arc<F>>>>);
 
 impl<S: Storage + Clone, C: Clock> Log<S, C> {
-    /// Opens the log of this stem in `folder`, or begins it, repairs a torn tail that `is_complete` does not call a whole line, and
-    /// shows `visit` every line, with the number of its file. Of a line of more than `max_line` bytes the bytes are not shown.
+    /// Opens or creates the log with this stem in `folder`, repairs a torn tail, and calls `visit` for each line with the
+    /// number of its file. `is_complete` returns true if a torn tail only lacks its line feed. Lines longer than `max_line`
+    /// bytes are visited without their bytes.
     ///
     /// # Errors
-    /// Something could not be opened, read, repaired or synced.
+    /// A file cannot be opened, read, repaired or synced.
     pub fn open(
         (storage, clock): (S, C),
         (folder, stem): (&Path, &'static str),
@@ -112,7 +113,7 @@ impl<S: Storage + Clone, C: Clock> Log<S, C> {
         let repaired = on("repair", &current, repaired)?;
         let length = on("read", &current, storage.length(&file))?;
         match length {
-            // Nobody has written to it: its name must be durable before a line is.
+            // A new file: its name must be durable before its lines are.
             0 => on("sync", folder, storage.sync_dir(folder))?,
             _ => on("sync", &current, storage.sync(&file))?,
         }
@@ -138,7 +139,7 @@ impl<S: Storage + Clone, C: Clock> Log<S, C> {
         Ok((log, repaired))
     }
 
-    /// A reader of this log.
+    /// Returns a reader of this log.
     pub fn reader(&self) -> LogReader<S> {
         LogReader {
             storage: self.storage.clone(),
@@ -146,29 +147,29 @@ impl<S: Storage + Clone, C: Clock> Log<S, C> {
         }
     }
 
-    /// Appends lines, durably: one write, one fsync. `ends` says where each ends in `bytes`, its line feed included.
+    /// Appends lines durably, with one write and one fsync. `ends` has the end of each line in `bytes`, after its line feed.
     ///
     /// # Errors
-    /// Nobody knows what is on the disk; the log takes nothing more.
+    /// The content of the disk is unknown, and the log refuses further lines.
     pub fn append(&mut self, bytes: &[u8], ends: &[usize]) -> Result<Written, WriteError> {
         let path = file_of(&self.folder, self.stem, None);
         if self.failed {
-            let why = "an earlier write left it in doubt: open the log anew";
+            let why = "after an earlier failure, its content on the disk is unknown: open the log again";
             return on("append to", &path, Err(io::Error::other(why)));
         }
         let file = self.files.numbered(self.files.newest());
         let (complete, cause) = write_lines(&self.storage, &file, self.length, bytes, ends);
         if let Some(Cause::NotCutBack(error)) = cause {
             self.failed = true;
-            let why = format!("an incomplete line cannot be cut back: {error}");
+            let why = format!("cannot truncate an incomplete line: {error}");
             return on("append to", &path, Err(io::Error::new(error.kind(), why)));
         }
         let end = complete.checked_sub(1).map_or(0, |last| ends[last]);
         let mut offset = self.length;
         self.length += end as u64;
         if complete > 0 && self.storage.sync(&file).is_err() {
-            // No second try on this file: the kernel would report success for pages that it has given up.
-            let moved = self.write_elsewhere(&path, &bytes[..end]);
+            // Do not retry on this file: the kernel would report success for pages that it has dropped.
+            let moved = self.move_to_new_file(&path, &bytes[..end]);
             self.failed = moved.is_err();
             on("sync", &path, moved)?;
             (offset, self.length) = (0, end as u64);
@@ -181,8 +182,8 @@ impl<S: Storage + Clone, C: Clock> Log<S, C> {
         })
     }
 
-    /// Puts the file aside, and begins a new one with these lines.
-    fn write_elsewhere(&mut self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    /// Renames the file to a segment, and starts a new one with these lines.
+    fn move_to_new_file(&mut self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         let name = next_id(self.newest_segment, self.clock.now(), || random_bits(&self.clock))
             .ok_or_else(|| io::Error::other("the newest segment has the greatest name possible: move it away"))?;
         self.storage
@@ -201,13 +202,13 @@ impl<S: Storage + Clone, C: Clock> Log<S, C> {
 }
 
 impl<S: Storage> LogReader<S> {
-    /// The bytes at a place.
+    /// Reads the bytes at a place.
     ///
     /// # Errors
     /// They cannot be read.
     ///
     /// # Panics
-    /// When the place is of another log.
+    /// The place belongs to another log.
     pub fn read(&self, place: Place) -> io::Result<Vec<u8>> {
         let mut bytes = vec![0; place.length as usize];
         read_exact_at(

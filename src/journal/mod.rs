@@ -1,103 +1,110 @@
-//! The journal of ref updates: what a Stargate accepted, and what of it has reached the mirror.
+//! Journal of ref updates: every update that a Stargate accepted, with its mirroring status.
 //!
-//! The hook appends to it. The worker (`stargate-mirror run`) is its sole consumer: nobody else reads entries in order
-//! to act on them, and nobody else changes a status.
+//! The hook appends to it. The worker (`stargate-mirror run`) is its sole consumer: no other program acts on entries or
+//! changes a status.
 //!
 //! # Format
 //!
-//! `$GIT_DIR/.stargate/mirror-journal.ndjson` holds lines, each ended by a line feed. A line is one JSON object (an
-//! *entry*), or blanks, which mean nothing. An entry has these keys, written in this order and without blanks between
-//! them:
+//! `$GIT_DIR/.stargate/mirror-journal.ndjson` is a sequence of lines, each terminated by a line feed. A line is either one
+//! JSON object (an *entry*), or consists of spaces only and is ignored. An entry has these keys, in this order, without
+//! whitespace between them:
 //!
 //! | key | value |
 //! |---|---|
-//! | `entry_id` | a ULID; each is greater than all credible ones before it in the file, see *Ids* |
-//! | `timestamp` | when the entry was made: UTC, milliseconds, `Z` |
+//! | `entry_id` | a ULID, greater than all credible ids before it in the file (see *Ids*) |
+//! | `timestamp` | time at which the entry was written: UTC, milliseconds, `Z` |
 //! | `event` | `"ref_update"` |
-//! | `ref` | the full ref name; where it is not UTF-8, U+FFFD stands for what is not, and `meta.ref_b64` has the bytes |
-//! | `old_oid` | 40 or 64 hexadecimal digits; null when the ref was created |
-//! | `new_oid` | the same; all zeros when the ref was deleted |
-//! | `pusher` | who pushed, or null |
-//! | `repo` | the repository's identifier, or null |
+//! | `ref` | full ref name; invalid UTF-8 is replaced by U+FFFD, and `meta.ref_b64` has the exact bytes |
+//! | `old_oid` | 40 or 64 hexadecimal digits; null if the ref was created |
+//! | `new_oid` | 40 or 64 hexadecimal digits; all zeros if the ref was deleted |
+//! | `pusher` | name of the pusher, or null |
+//! | `repo` | identifier of the repository, or null |
 //! | `source` | `post-receive`, `recovered`, `reconcile` or `manual` |
-//! | `status` | `"pending"`, `"done"   `, `"failed" ` or `"skipped"`: 9 bytes, blanks after the closing quote included |
-//! | `meta` | null, or an object with those of `txn_id`, `push_options` (array), `ref_b64` (base64) that are known |
+//! | `status` | `"pending"`, `"done"   `, `"failed" ` or `"skipped"`: 9 bytes, including the padding after the quote |
+//! | `meta` | null, or an object with the known ones of `txn_id`, `push_options` (array) and `ref_b64` (base64) |
 //!
-//! A reader takes keys in any order, passes over keys that it does not know, and takes a line of at most
-//! [`MAX_LINE`] bytes. One bad line never hides a good one.
+//! A reader accepts keys in any order, ignores unknown keys, and accepts lines of at most [`MAX_LINE`] bytes. An invalid
+//! line never hides a valid one.
 //!
-//! # What changes a written line
+//! # Changing a status
 //!
-//! Only the status: its 9 bytes are overwritten in place by 9 others. They lie within one block of [`BLOCK`] bytes, so
-//! that no reader sees half of them on disk; the writer puts up to 8 blanks in front of a line to that end.
+//! The status is the only part of a written line that changes. Its 9 bytes are overwritten in place. They never cross a
+//! multiple of [`BLOCK`] bytes, so that no crash leaves half of them on disk. If necessary, the writer puts up to 8 spaces
+//! in front of a line.
 //!
-//! # How entries are appended
+//! # Appending entries
 //!
-//! Under an exclusive lock (`flock`) on the file, which waits a bounded time. The path must still name the locked file.
-//! A torn tail is repaired first. The lines are written together; a write that falls short is cut back to the last complete
-//! line, its entry has failed, and the others are tried one by one. One fsync makes all of them durable, and then the lock
-//! goes. The first writer, who finds the file empty, fsyncs the directories too.
+//! 1. The writer takes an exclusive lock (`flock`) on the file, waiting for a bounded time. It checks that the path still
+//!    names the locked file.
+//! 2. It repairs a torn tail.
+//! 3. It writes all lines together. After a short write, it truncates the file to the last complete line, reports the
+//!    incomplete entry as failed, and writes the remaining ones one by one.
+//! 4. One fsync makes all lines durable. If the file was empty, the writer also fsyncs the directories.
+//! 5. It releases the lock.
 //!
-//! When the fsync fails, nobody knows what is on the disk, and a second one would report success for pages that the kernel
-//! has given up. So the journal is put aside, and the same lines, with the same ids, go to a new segment, which is fsynced.
-//! What cannot be appended at all stays as an [`intent`]: that is the spool.
+//! After a failed fsync, the content of the disk is unknown, and a second fsync would report success for pages that the
+//! kernel has dropped. So the writer rotates the journal, and writes the same lines with the same ids to a new segment,
+//! which it fsyncs. Updates that cannot be appended at all are kept as an [`intent`].
 //!
-//! # The files
+//! # Files
 //!
-//! Under its lock the journal is renamed to `mirror-journal.<ULID>.ndjson`, a *segment*, when it has reached [`ROTATE_AT`].
-//! The ULID is greater than every id in it, so ids go on growing. A segment is read like the journal: a foreign writer
-//! who only locks may still write to it. When all of it is settled, and nobody wrote to it for [`QUIET`] and then for
-//! `stargate.retention`, it is removed.
+//! A journal that has reached [`ROTATE_AT`] is *rotated*: renamed under its lock to `mirror-journal.<ULID>.ndjson`, a
+//! *segment*. The ULID is greater than every id in the segment, so ids keep increasing. A segment is read like the journal,
+//! because a foreign writer that only locks may still append to it. It is removed when all its entries are settled (not
+//! pending) and it has not been written to for [`QUIET`] plus `stargate.retention`.
 //!
-//! `.stargate/journal-scan.ndjson` remembers for each file up to where it was read, and which lines before that must be
-//! looked at again, so that reading costs what is pending, not what was. It is a memory only: without it, or when it is of
-//! another file, everything is read. It is written when it spares 64 KiB of reading.
+//! `.stargate/journal-scan.ndjson` is a cache. For each file it records the offset up to which the file was read, and the
+//! lines before it that must be read again. So the cost of reading depends on the pending entries, not on the journal's
+//! length. If the cache is missing or belongs to another file, the whole journal is read. It is written when it saves
+//! 64 KiB of reading.
 //!
 //! # Ids
 //!
-//! The id of a new entry is of the present moment, or, where the clock stands still or went back, the one after the last id.
-//! One forged or damaged id must not end that: behind the greatest ULID there is none. So an id is *credible* when
+//! A new entry gets the ULID of the current time. If the clock stands still or went back, it gets the successor of the last
+//! id. A forged or damaged id must not exhaust the ids, since the greatest ULID has no successor. So the writer continues
+//! from the greatest *credible* id. An id is credible if
 //!
-//! - its time is at most a day ahead of the entry's `timestamp`, or
-//! - it is at most 2^32 greater than the greatest credible id before it (the segment's name included, and the newest segment's
-//!   name for the journal), or nothing is before it; and its time is not behind the year 9999, which no clock shows.
+//! - its time is at most one day ahead of the entry's `timestamp`, or
+//! - it is at most 2^32 greater than the greatest credible id before it, or no id is before it. The name of the segment
+//!   counts as an id before its entries, and the name of the newest segment as an id before those of the journal.
 //!
-//! The writer goes on from the greatest credible id, whatever else stands there. An entry whose id is not credible is reported,
-//! and its update counts. Repair copies its line to quarantine, appends the update anew if it is pending, and blanks the line.
+//! In both cases, its time must not be later than the year 9999. An entry whose id is not credible is reported, but its
+//! update is valid. Repair copies its line to quarantine, appends the update under a new id if it is pending, and blanks the
+//! line.
 //!
 //! # Damage
 //!
-//! - A *torn tail* is a last line without its line feed: the writer died, or is writing. The next writer repairs it: a
-//!   complete entry gets its line feed, anything else is copied to `.stargate/quarantine/<ULID>`, and cut off.
-//! - A *corrupt entry* is a line elsewhere that does not parse. It hides no other. One that is not JSON, and bytes that are
-//!   NUL, are copied to quarantine and blanked, since jq stops at them; JSON that is no entry (a key that is missing, or of
-//!   another type, an unknown status) is reported, left as it is, and never pushed.
-//! - A line that is longer than [`MAX_LINE`] is reported and passed over in bounded memory, and left.
-//! - A status that is a mix of two is that of an overwrite that was cut off: the entry is pending.
-//! - The same line twice (same id, same content) is one entry, settled in both places. The same id with other content is two
-//!   entries, and reported.
+//! - A *torn tail* is a last line without a line feed: its writer died or is still writing. The next writer repairs it. It
+//!   adds the line feed to a complete entry. It copies anything else to `.stargate/quarantine/<ULID>` and truncates it.
+//! - A *corrupt entry* is any other line that does not parse. If it is not JSON, or contains NUL bytes, it is copied to
+//!   quarantine and overwritten with spaces, because tools such as jq stop there. If it is JSON but not an entry (a key is
+//!   missing or has another type, the status is unknown), it is reported, left unchanged, and never pushed.
+//! - A line longer than [`MAX_LINE`] is reported, skipped in bounded memory, and left unchanged.
+//! - A status that mixes the bytes of two statuses comes from an interrupted overwrite. The entry is pending.
+//! - Two identical lines (same id, same content) are one entry, which is settled in both places. Two different lines with
+//!   the same id are two entries, and are reported.
 //!
-//! Before anything is changed, it is looked at again, under the lock.
+//! A repair reads the damaged bytes again under the lock before it changes them.
 //!
-//! # Other lines
+//! # Other logs
 //!
-//! [`log`] keeps lines of another kind by the same rules, for one process that holds its files open: complete lines or none,
-//! one fsync for many, a new file after an fsync that failed, repair of the tail.
+//! [`log`] applies the same rules to lines of other kinds, for a single process that keeps its files open: only complete
+//! lines, one fsync for many lines, a new file after a failed fsync, repair of the tail.
 //!
 //! # Limitations
 //!
-//! - A reader takes no lock. It may see the bytes of two statuses mixed, or a line that is being written, and reports
-//!   a corrupt entry or a torn tail that a second look does not find.
-//! - When neither the journal nor a new segment can be made durable, the entries are reported as failed, although their
-//!   bytes may be in the file: they are facts, and the worker may use them, but nothing is promised about them.
-//! - The file belongs to the repository's owner, mode 0644. Where pushes run as several users, the repository is to be shared
-//!   (`core.sharedRepository`) before the folder is made; then it is the group's, 0664.
-//! - The last id is looked for in the last [`ID_WINDOW`] bytes. Behind more damage than that, ids start anew from the
-//!   newest segment, or the clock. Where several entries in a row are ahead of their time, and nothing near them is not, they
-//!   are believed without a look at what is before them.
-//! - A settled status that somebody changes by hand, without [`Writer::retry`], is not noticed where a scan remembers it.
-//! - Of entries with the same id, those are compared that are pending at the same time.
-//! - Network file systems are refused where they can be told (Linux: NFS, SMB, CIFS), unless `stargate.allowNfs` is set.
+//! - Readers take no lock. One may see a mixed status or an unfinished line, and report a corrupt entry or a torn tail that
+//!   is gone at the next read.
+//! - If neither the journal nor a new segment can be made durable, the entries are reported as failed, although their bytes
+//!   may be in the file. The worker may use them, but their durability is not promised.
+//! - The file belongs to the repository's owner, with mode 0644. If pushes run as several users, set
+//!   `core.sharedRepository` before the folder is created. Then the file belongs to the group, with mode 0664.
+//! - The last id is searched in the last [`ID_WINDOW`] bytes. Beyond that much damage, ids restart from the newest segment
+//!   or the clock. Several consecutive entries whose ids are ahead of their timestamps are believed if no entry near them
+//!   contradicts them.
+//! - If a settled status is edited by hand instead of with [`Writer::retry`], a scan that has cached it does not notice.
+//! - Entries with the same id are compared only while they are pending at the same time.
+//! - Known network file systems (on Linux: NFS, SMB, CIFS) are refused unless `stargate.allowNfs` is set.
 mod append;
 mod backlog;
 mod entry;
@@ -138,20 +145,20 @@ pub use segment::{file_in, segments};
 pub use settle::Settled;
 pub use writer::{Cause, WriteError, Writer};
 
-/// The folder in `$GIT_DIR` that everything of ours is in.
+/// Folder of all our files in `$GIT_DIR`.
 pub const FOLDER: &str = ".stargate";
-/// The journal's name in [`FOLDER`].
+/// Name of the journal in [`FOLDER`].
 pub const JOURNAL: &str = "mirror-journal.ndjson";
-/// The folder in [`FOLDER`] for bytes that were not entries.
+/// Folder in [`FOLDER`] for bytes that repairs have removed from a journal.
 pub const QUARANTINE: &str = "quarantine";
-/// The length of a line at most, in bytes, its line feed not counted.
+/// Greatest length of a line in bytes, without its line feed.
 pub const MAX_LINE: usize = 1 << 20;
-/// A status never crosses a multiple of this offset, in bytes.
+/// Block size in bytes: a status never crosses a multiple of it.
 pub const BLOCK: u64 = 4096;
-/// How far from the end the last id is looked for, in bytes.
+/// Number of bytes at the end of the journal in which the last id is searched.
 pub const ID_WINDOW: u64 = 4 << 20;
 
-/// The journal's path in the repository at `git_dir`.
+/// Returns the path of the journal in the repository at `git_dir`.
 pub fn path_in(git_dir: &Path) -> PathBuf {
     git_dir.join(FOLDER).join(JOURNAL)
 }

@@ -1,4 +1,4 @@
-//! Reading lines of a journal. Nothing here writes.
+//! Reader of a journal. It never writes.
 use std::{
     collections::VecDeque,
     fmt,
@@ -15,42 +15,42 @@ use super::{
     line::{Line, Lines},
 };
 
-/// What stands in a journal, in order.
+/// Item of a journal.
 #[derive(Debug)]
 pub enum Item {
     /// An entry.
     Entry(Box<Located>),
-    /// What is not one.
+    /// A problem.
     Problem(Problem),
 }
 
-/// Bytes of a journal that are no entry, or an entry that cannot be.
+/// Damaged bytes, or an entry with an invalid id.
 #[derive(Debug)]
 pub struct Problem {
-    /// The segment; none for the journal.
+    /// The segment, or `None` for the journal.
     pub segment: Option<Ulid>,
     /// Offset of the first byte in the file.
     pub offset: u64,
-    /// How many bytes, a line feed not counted.
+    /// Number of bytes, without the line feed.
     pub length: u64,
-    /// What is wrong.
+    /// Kind of problem.
     pub kind: ProblemKind,
 }
 
-/// What is wrong with bytes of a journal.
+/// Kind of problem.
 #[derive(Debug)]
 pub enum ProblemKind {
-    /// The last line has no line feed: its writer died, or is about to write it.
+    /// The last line has no line feed: its writer died, or is still writing.
     TornTail,
-    /// More than [`MAX_LINE`] bytes.
+    /// The line has more than [`MAX_LINE`] bytes.
     TooLong,
-    /// Bytes that are all NUL, as a crash leaves them where a file had grown.
+    /// The bytes are all NUL, as a crash leaves them at the end of a grown file.
     Nul,
-    /// It does not parse.
+    /// The line does not parse.
     Corrupt(DecodeError),
-    /// An entry before it has the same id, and says something else. Both count.
+    /// An earlier entry has the same id and other content. Both are valid.
     SameId(Ulid),
-    /// An entry with an id that cannot have been given: far ahead of the entry's time, and of the ids before it. It counts.
+    /// The entry's id is not credible: far ahead of its timestamp and of the ids before it. Its update is valid.
     IncredibleId(Ulid),
 }
 
@@ -63,7 +63,10 @@ impl fmt::Display for Problem {
             ProblemKind::Nul => write!(f, "{length} NUL bytes at offset {offset}"),
             ProblemKind::Corrupt(why) => write!(f, "corrupt entry of {length} bytes at offset {offset}: {why}"),
             ProblemKind::SameId(id) => {
-                write!(f, "another entry with the entry_id {id} at offset {offset}: both count")
+                write!(
+                    f,
+                    "another entry with the entry_id {id} at offset {offset}: both are valid"
+                )
             }
             ProblemKind::IncredibleId(id) => {
                 write!(
@@ -79,18 +82,18 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Iterates over what stands in a journal, in bounded memory. Blank lines are passed over.
+/// Iterator over the items of a journal, in bounded memory. Skips blank lines.
 #[derive(Debug)]
 pub struct Reader<R> {
     lines: Lines<R>,
-    /// What a line held beside what was given already.
+    /// Remaining items of the last line.
     rest: VecDeque<Item>,
-    /// The offset after the last line that a line feed ended.
+    /// Offset after the last line that ends with a line feed.
     end: u64,
 }
 
 impl<R: BufRead> Reader<R> {
-    /// Reads `input`, of which the first byte is at `offset` of the file and begins a line.
+    /// Reads `input`, which starts with a line at `offset` of the file.
     pub fn new(input: R, offset: u64) -> Self {
         Reader {
             lines: Lines::new(input, offset, MAX_LINE),
@@ -99,15 +102,15 @@ impl<R: BufRead> Reader<R> {
         }
     }
 
-    /// The offset after the last line that was read and that a line feed ended.
+    /// Returns the offset after the last line that was read and ends with a line feed.
     pub fn end(&self) -> u64 {
         self.end
     }
 
-    /// The offset of the next line, and what it holds: nothing, when it is blank.
+    /// Returns the offset and the items of the next line. A blank line has none.
     ///
     /// # Errors
-    /// As the input's.
+    /// The input cannot be read.
     pub fn next_line(&mut self) -> io::Result<Option<(u64, Vec<Item>)>> {
         let Some(line) = self.lines.next_line()? else {
             return Ok(None);
@@ -133,10 +136,10 @@ impl<R: BufRead> Reader<R> {
 }
 
 impl<R: Read + Seek> Reader<BufReader<R>> {
-    /// What the line that begins at `offset` holds, and no other: nothing, when it has become blank.
+    /// Returns the items of the line at `offset`. None if it has been blanked.
     ///
     /// # Errors
-    /// As the input's.
+    /// The input cannot be read.
     pub fn line_at(&mut self, offset: u64) -> io::Result<Vec<Item>> {
         self.rest.clear();
         self.lines.seek(offset)?;
@@ -153,7 +156,7 @@ impl<R: BufRead> Iterator for Reader<R> {
     }
 }
 
-/// What a line holds: mostly one thing, nothing where it is blank, and two where NUL bytes stand before an entry.
+/// Returns the items of a line: usually one, none if it is blank, two if NUL bytes precede an entry.
 fn items(line: Line<'_>) -> Vec<Item> {
     let problem = |length, kind| {
         Item::Problem(Problem {
@@ -185,7 +188,7 @@ fn items(line: Line<'_>) -> Vec<Item> {
     nul.into_iter().chain(found).collect()
 }
 
-/// Reads a file of a storage, from an offset on.
+/// Input that reads a file of a storage from an offset on.
 pub(super) struct FileInput<'a, S: Storage> {
     storage: &'a S,
     file: &'a S::File,
@@ -193,12 +196,12 @@ pub(super) struct FileInput<'a, S: Storage> {
 }
 
 impl<'a, S: Storage> FileInput<'a, S> {
-    /// The bytes from `offset` on.
+    /// Reads from `offset` on.
     pub(super) fn new(storage: &'a S, file: &'a S::File, offset: u64) -> Self {
         FileInput { storage, file, offset }
     }
 
-    /// A reader of lines from `offset` on, that reads so many bytes at a time.
+    /// Returns a reader of the lines from `offset` on, which reads `capacity` bytes at a time.
     pub(super) fn reader(storage: &'a S, file: &'a S::File, offset: u64, capacity: usize) -> Reader<BufReader<Self>> {
         let input = FileInput::new(storage, file, offset);
         Reader::new(BufReader::with_capacity(capacity, input), offset)

@@ -1,4 +1,4 @@
-//! Intents on both ends: before a push is accepted, and after a crash.
+//! Use of intents: written before a push is accepted, resolved after a crash.
 use std::{collections::HashMap, io, time::Duration};
 
 use bstr::BStr;
@@ -19,39 +19,39 @@ use crate::{
     refs::{LocalRef, Unreadable},
 };
 
-/// How many bytes an entry has, about; its names come on top.
+/// Approximate size of an entry in bytes, without its ref name.
 const ENTRY_SIZE: u64 = 512;
-/// At least so many bytes are set aside for what is to be appended: for pushes that run at the same time.
+/// Least number of bytes to allocate for new entries. Concurrent pushes share them.
 const RESERVE: u64 = 64 << 10;
 
-/// What became of intents.
+/// Result of resolving intents.
 #[derive(Debug, Default)]
 pub struct Recovered {
-    /// Updates that are entries now, with their ids.
+    /// Updates that were appended as entries, with their ids.
     pub appended: Vec<(Ulid, RefUpdate)>,
-    /// Updates that need nothing.
+    /// Updates that need no entry.
     pub dropped: Vec<(RefUpdate, Reason)>,
-    /// Updates that could not be appended; their intents stay.
+    /// Updates that could not be appended. Their intents stay.
     pub failed: Vec<(RefUpdate, Cause)>,
-    /// Updates of which nobody can say whether they were accepted, as the ref cannot be read; their intents stay.
+    /// Updates whose refs cannot be read, so that it is unknown whether they were accepted. Their intents stay.
     pub unknown: Vec<(RefUpdate, Unreadable)>,
-    /// How many intents may be of pushes that go on.
+    /// Number of intents whose pushes may still be running.
     pub kept: usize,
-    /// When the first of them is one of a push that has ended.
+    /// Time at which the first of these becomes stale.
     pub stale_at: Option<Timestamp>,
-    /// Files that are no intents, which went to quarantine, and why.
+    /// Invalid intents, which were moved to quarantine, and the reasons.
     pub unreadable: Vec<(Ulid, String)>,
 }
 
-/// Ref updates of entries, with the greatest id of each.
+/// Journaled ref updates, with the greatest entry id of each.
 type Journaled = HashMap<RefUpdate, Ulid>;
 
 impl<S: Storage, C: Clock> Writer<S, C> {
-    /// What a push needs before it may be accepted: the journal can be locked, repaired and appended to, and there is
-    /// room for these drafts, as far as the file system can promise that; and an intent of them, durably.
+    /// Prepares the journal for a push before it is accepted. Locks and repairs it, allocates space for these drafts if the
+    /// file system supports that, and writes an intent durably.
     ///
     /// # Errors
-    /// Something of that is not so: then there is no intent, and the push must be rejected.
+    /// One of these steps fails. Then there is no intent, and the push must be rejected.
     pub fn intend(&self, drafts: &[Draft]) -> Result<Ulid, WriteError> {
         let file = self.lock_journal()?;
         self.repair_locked(&self.journal, &file)?;
@@ -68,7 +68,7 @@ impl<S: Storage, C: Clock> Writer<S, C> {
         self.write_intent(last, drafts)
     }
 
-    /// Keeps as an intent what could not be appended, so that the worker does it later.
+    /// Writes an intent of drafts that could not be appended, so that the worker appends them later.
     ///
     /// # Errors
     /// The intent cannot be written either.
@@ -82,7 +82,7 @@ impl<S: Storage, C: Clock> Writer<S, C> {
     /// Removes the intent of a push whose updates are journaled.
     ///
     /// # Errors
-    /// The intents cannot be read, or that one not be removed: the worker will find it, and drop it.
+    /// The intents cannot be read, or this one cannot be removed. The worker will drop it.
     pub fn forget_intent(&self, drafts: &[Draft]) -> Result<Option<Ulid>, WriteError> {
         let updates: Vec<_> = drafts.iter().map(|draft| &draft.update).collect();
         let folder = self.folder().join(INTENTS);
@@ -93,7 +93,7 @@ impl<S: Storage, C: Clock> Writer<S, C> {
         Ok(found)
     }
 
-    /// Whether an intent has all of these updates.
+    /// Returns true if an intent contains all of these updates.
     ///
     /// # Errors
     /// The intents cannot be read.
@@ -104,11 +104,11 @@ impl<S: Storage, C: Clock> Writer<S, C> {
         Ok(found.is_some())
     }
 
-    /// Resolves the intents that are older than [`IN_FLIGHT`](intent::IN_FLIGHT): what was accepted and is not journaled
-    /// becomes an entry. `ref_now` says what a ref is. For the beginning of a cycle, under the worker's lock.
+    /// Resolves the intents that are older than [`IN_FLIGHT`](intent::IN_FLIGHT): appends an entry for each update that was
+    /// accepted but not journaled. `ref_now` reads a ref. Must run at the start of a cycle, under the worker's lock.
     ///
     /// # Errors
-    /// The intents or the journal cannot be read or written. What is not resolved is tried again next time.
+    /// The intents or the journal cannot be read or written. The next cycle retries unresolved intents.
     pub fn recover_intents(&self, ref_now: &dyn Fn(&BStr) -> LocalRef) -> Result<Recovered, WriteError> {
         let mut recovered = Recovered::default();
         let folder = self.folder().join(INTENTS);
@@ -149,7 +149,7 @@ impl<S: Storage, C: Clock> Writer<S, C> {
                 }
             };
             match intent::resolve(update, age(now, intent.timestamp), known, stands) {
-                // It was stale a moment ago.
+                // `Keep` cannot happen: only stale intents get here.
                 Verdict::Keep | Verdict::Recover => missing.push(draft),
                 Verdict::Drop(reason) => recovered.dropped.push((draft.update, reason)),
             }
@@ -171,17 +171,19 @@ impl<S: Storage, C: Clock> Writer<S, C> {
             }
         }
         let path = intent::path_of(&self.git_dir, intent.id);
-        match complete {
-            true => self.on("remove", &path, intent::remove(&self.storage, &self.git_dir, intent.id)),
-            false => Ok(()),
+        if complete {
+            self.on("remove", &path, intent::remove(&self.storage, &self.git_dir, intent.id))
+        } else {
+            Ok(())
         }
     }
 
     fn create_intents(&self) -> Result<(), WriteError> {
         let (folder, intents) = (self.folder(), self.folder().join(INTENTS));
-        match self.on("create", &intents, self.storage.create_dir(&intents))? {
-            true => self.on("sync", &folder, self.storage.sync_dir(&folder)),
-            false => Ok(()),
+        if self.on("create", &intents, self.storage.create_dir(&intents))? {
+            self.on("sync", &folder, self.storage.sync_dir(&folder))
+        } else {
+            Ok(())
         }
     }
 
@@ -194,7 +196,7 @@ impl<S: Storage, C: Clock> Writer<S, C> {
             &folder,
             next_id(last, now, || self.random()).ok_or_else(no_id),
         )? {
-            // Two pushes at once see the same last entry: only where the clock has gone back do they get the same id.
+            // If the clock has gone back, two concurrent pushes would get the same successor of the last id.
             id if last.is_some_and(|last| id.0 == last.0 + 1) => Ulid(id.0 | self.random() & 0xffff_ffff),
             id => id,
         };
@@ -231,7 +233,7 @@ impl<S: Storage, C: Clock> Writer<S, C> {
                     recovered.stale_at = Some(recovered.stale_at.map_or(stale_at, |first| first.min(stale_at)));
                 }
                 Ok(intent) => stale.push(intent),
-                // Its push has ended.
+                // Its push has removed it.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) if error.kind() == io::ErrorKind::InvalidData => {
                     self.quarantine_intent(id)?;
@@ -250,7 +252,7 @@ impl<S: Storage, C: Clock> Writer<S, C> {
         self.storage.rename(&path, &quarantine.join(id.to_string()))
     }
 
-    /// The updates of all entries of the files that can have entries younger than `id`.
+    /// Reads the updates of all files that can have entries younger than `id`.
     fn journaled_since(&self, id: Ulid) -> io::Result<Journaled> {
         let mut journaled = Journaled::new();
         visit(&self.storage, &self.git_dir, Some(id), |located: Located| {
@@ -261,7 +263,7 @@ impl<S: Storage, C: Clock> Writer<S, C> {
     }
 }
 
-/// How long ago `then` was; none where the clock has gone back so far that nobody knows.
+/// Returns the time since `then`. `None` if the clock has gone back so far that it is unknown.
 pub(super) fn age(now: Timestamp, then: Timestamp) -> Option<Duration> {
     let age = now.duration_since(then);
     let ahead = age.is_negative() && age.unsigned_abs() > intent::IN_FLIGHT;

@@ -1,4 +1,4 @@
-//! Repair of an entry whose id is not credible: its update is kept under a new id.
+//! Repair of an entry whose id is not credible: its update gets a new id.
 use std::{io, path::Path};
 
 use durable::{clock::Clock, storage::Storage};
@@ -16,8 +16,8 @@ use super::{
 };
 
 impl<S: Storage, C: Clock> Writer<S, C> {
-    /// Copies the line of an entry to quarantine, appends its update anew if it is pending, and blanks the line. A crash in
-    /// between leaves the update twice, never not at all.
+    /// Copies the line of an entry to quarantine, appends its update again if it is pending, and blanks the line. After a
+    /// crash in between, the update may be in the journal twice, but is never lost.
     ///
     /// # Errors
     /// A file could not be locked, written or synced.
@@ -37,7 +37,7 @@ impl<S: Storage, C: Clock> Writer<S, C> {
         Ok(Some(Repair::Renewed { name, id, renewed }))
     }
 
-    /// The entry that is still there with this id, once its line is in quarantine.
+    /// Copies the line to quarantine and returns its entry, if it still has this id.
     fn keep_incredible(&self, path: &Path, offset: u64, id: Ulid, name: Ulid) -> Result<Option<Entry>, WriteError> {
         let file = self.lock(path, |path| self.storage.open_overwrite(path))?;
         let Some((entry, bytes)) = self.on("read", path, self.incredible_at(&file, offset, id))? else {
@@ -66,7 +66,7 @@ impl<S: Storage, C: Clock> Writer<S, C> {
         Ok(())
     }
 
-    /// The entry at `offset` and the bytes of its line, if it has this id, and that is ahead of its time.
+    /// Returns the entry at `offset` and the bytes of its line, if it has this id and the id is ahead of its timestamp.
     fn incredible_at(&self, file: &S::File, offset: u64, id: Ulid) -> io::Result<Option<(Entry, Vec<u8>)>> {
         let mut reader = FileInput::reader(&self.storage, file, offset, BLOCK as usize);
         let items = reader.next_line()?.map_or(Vec::new(), |(_, items)| items);

@@ -1,4 +1,4 @@
-//! Repair of what is no entry, under the lock of its file. What is taken away is kept first.
+//! Repair of damaged lines, under the lock of their file. Each repair copies the bytes to quarantine first.
 use std::{fmt, io, path::Path};
 
 use durable::{clock::Clock, storage::Storage};
@@ -13,32 +13,32 @@ use super::{
     writer::{WriteError, Writer},
 };
 
-/// What a repair did.
+/// Repair that was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Repair {
-    /// The last line was a complete entry: it got its line feed.
+    /// The last line was a complete entry and got its line feed.
     Completed,
-    /// The last line was none: its bytes went to quarantine under this name.
+    /// The last line was incomplete. It was moved to quarantine.
     Quarantined {
         /// Name of the file in `.stargate/quarantine`.
         name: Ulid,
-        /// How many bytes.
+        /// Number of bytes.
         length: u64,
     },
-    /// A line elsewhere was none: its bytes went to quarantine under this name, and blanks are in their place.
+    /// Another line was corrupt. It was copied to quarantine and overwritten with spaces.
     Blanked {
         /// Name of the file in `.stargate/quarantine`.
         name: Ulid,
-        /// How many bytes.
+        /// Number of bytes.
         length: u64,
     },
-    /// An entry had an id that cannot have been given: its line went to quarantine under this name, and is blank now.
+    /// An entry's id was not credible. Its line was copied to quarantine and overwritten with spaces.
     Renewed {
         /// Name of the file in `.stargate/quarantine`.
         name: Ulid,
         /// The entry's id.
         id: Ulid,
-        /// The entry that has its update now; none where it was settled.
+        /// Id of the new entry with the same update. `None` if the entry was settled.
         renewed: Option<Ulid>,
     },
 }
@@ -46,25 +46,24 @@ pub enum Repair {
 impl fmt::Display for Repair {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Repair::Completed => write!(f, "the last entry lacked a line feed"),
+            Repair::Completed => write!(f, "added the missing line feed after the last entry"),
             Repair::Quarantined { name, length } => {
                 write!(
                     f,
-                    "{length} bytes of an incomplete entry went to {FOLDER}/{QUARANTINE}/{name}"
+                    "moved {length} bytes of an incomplete entry to {FOLDER}/{QUARANTINE}/{name}"
                 )
             }
-            Repair::Blanked { name, length } => write!(
-                f,
-                "{length} bytes that were no entry went to {FOLDER}/{QUARANTINE}/{name}, and are blank now"
-            ),
+            Repair::Blanked { name, length } => {
+                write!(f, "moved {length} corrupt bytes to {FOLDER}/{QUARANTINE}/{name}")
+            }
             Repair::Renewed { name, id, renewed } => {
                 write!(
                     f,
-                    "the entry {id}, whose id cannot have been given, went to {FOLDER}/{QUARANTINE}/{name}"
+                    "moved the entry {id}, whose id is not credible, to {FOLDER}/{QUARANTINE}/{name}"
                 )?;
                 match renewed {
-                    Some(renewed) => write!(f, "; its update is the entry {renewed} now"),
-                    None => write!(f, "; it was settled"),
+                    Some(renewed) => write!(f, "; its update is now the entry {renewed}"),
+                    None => write!(f, "; it was settled already"),
                 }
             }
         }
@@ -101,7 +100,7 @@ impl<S: Storage, C: Clock> Writer<S, C> {
 
     fn repair_tail(&self, segment: Option<Ulid>) -> Result<Option<Repair>, WriteError> {
         let path = file_in(&self.git_dir, segment);
-        if self.on("look at", &path, self.storage.look(&path))?.is_none() {
+        if self.on("access", &path, self.storage.look(&path))?.is_none() {
             return Ok(None);
         }
         let file = self.lock(&path, |path| self.storage.open_append(path))?;
@@ -112,7 +111,7 @@ impl<S: Storage, C: Clock> Writer<S, C> {
         Ok(repaired)
     }
 
-    /// Repairs the tail of the file at `path`, whose lock the caller has.
+    /// Repairs the tail of the file at `path`. The caller holds its lock.
     pub(super) fn repair_locked(&self, path: &Path, file: &S::File) -> Result<Option<Repair>, WriteError> {
         let is_entry = |tail: &[u8], start| decode(tail, start).is_ok();
         let repaired = repair_tail(&self.storage, file, &self.folder(), self.unique(), is_entry);
@@ -131,8 +130,8 @@ impl<S: Storage, C: Clock> Writer<S, C> {
     }
 }
 
-/// Blanks what `problem` is about, in `file`, whose lock the caller has, and syncs. False when it is not there any more, or
-/// is to be left.
+/// Blanks the line of `problem` in `file`, and syncs. The caller holds its lock. Returns false if the problem is gone, or
+/// if the line must stay.
 fn blank<S: Storage>(storage: &S, file: &S::File, folder: &Path, name: Ulid, problem: &Problem) -> io::Result<bool> {
     let found = FileInput::reader(storage, file, problem.offset, BLOCK as usize)
         .next()

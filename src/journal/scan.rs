@@ -1,14 +1,17 @@
-//! What the last scan of the journal found: `.stargate/journal-scan.ndjson`.
+//! Cache of the last scan of the journal: `.stargate/journal-scan.ndjson`.
 //!
-//! So that a cycle costs what is pending, not what was, each file of the journal is remembered with the offset up to
-//! which it was read, and the offsets of the lines before it that must be looked at again. Everything else before that
-//! offset is settled, and a settled entry never changes, except by [`Writer::retry`](super::Writer::retry).
+//! It makes the cost of a cycle depend on the pending entries, not on the journal's length. For each file of the journal it
+//! records the offset up to which the file was read, and the offsets of the lines before it that must be read again.
+//! Everything else before that offset is settled, and a settled entry changes only by
+//! [`Writer::retry`](super::Writer::retry).
 //!
-//! The first line is a [`Head`]; each other line a [`FileScan`]. The file is a memory, not a truth: it is written beside
-//! and renamed, and one that is absent, damaged or of other files is not used, which costs one whole scan. It never hides a
-//! pending entry: what it says was read from the files, a file is recognised by its [`Identity`] and its last entry,
-//! a settled entry is one that needs no push any more (whether or not its status survives a power cut), and who makes an
-//! entry pending again changes the head's `generation` first, so that what was read before cannot be written after.
+//! The first line is a [`Head`], each other line a [`FileScan`]. The file is replaced by renaming a temporary one. If it is
+//! missing, damaged or about other files, it is ignored, which costs one full scan. It never hides a pending entry:
+//!
+//! - Its content was read from the journal's files, and a file is identified by its [`Identity`] and its last entry.
+//! - A settled entry needs no push, even if its status does not survive a power cut.
+//! - A writer that makes an entry pending again changes the head's `generation` first, so that an older scan is not written
+//!   afterwards.
 use std::{io, path::Path};
 
 use durable::storage::{FILE_MODE, Identity, Storage};
@@ -17,56 +20,56 @@ use ulid::Ulid;
 
 use super::{FOLDER, backlog::Counts, tail::read_exact_at};
 
-/// Its name in [`FOLDER`].
+/// Name of the cache in [`FOLDER`].
 pub const SCAN: &str = "journal-scan.ndjson";
-/// A longer one is not used, in bytes.
+/// Largest cache that is used, in bytes.
 const MAX_SCAN: u64 = 64 << 20;
-/// The head is looked for in so many bytes.
+/// Bytes that are read to get the head.
 const HEAD: u64 = 512;
 
-/// What is known of the files of a journal.
+/// Scan of all files of a journal.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Scan {
     pub(super) head: Head,
     pub(super) files: Vec<FileScan>,
 }
 
-/// The first line.
+/// First line of the cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(super) struct Head {
-    /// Changed by whoever makes a settled entry pending again.
+    /// Changes when a settled entry is made pending again.
     pub(super) generation: Ulid,
-    /// Before it, nothing is pending. The hook looks here for the oldest pending entry.
+    /// Position before which nothing is pending. The hook starts here to find the oldest pending entry.
     pub(super) oldest: Position,
 }
 
-/// A line's place.
+/// Position of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(super) struct Position {
     pub(super) segment: Option<Ulid>,
     pub(super) offset: u64,
 }
 
-/// What is known of a file.
+/// Scan of one file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct FileScan {
     pub(super) segment: Option<Ulid>,
     pub(super) identity: Identity,
-    /// Up to here it was read: the end of a line.
+    /// Offset up to which it was read: the end of a line.
     pub(super) scanned: u64,
-    /// Offset and id of the last entry with a credible id before that.
+    /// Offset and id of the last entry with a credible id before `scanned`.
     pub(super) last: Option<(u64, Ulid)>,
-    /// Of the settled entries before that.
+    /// Number of settled entries before `scanned`.
     pub(super) counts: Counts,
-    /// Offsets of the lines before that which must be looked at again, in order.
+    /// Offsets of the lines before `scanned` that must be read again, in order.
     pub(super) unsettled: Vec<u64>,
-    /// Those of them that hold an entry whose id is not credible.
+    /// Those of `unsettled` whose entry has an id that is not credible.
     #[serde(default)]
     pub(super) incredible: Vec<u64>,
 }
 
 impl Scan {
-    /// Reads what is remembered. What cannot be used is nothing.
+    /// Reads the cache. An unusable cache is an empty one, which costs a full scan.
     pub(super) fn load<S: Storage>(storage: &S, git_dir: &Path) -> Self {
         let path = git_dir.join(FOLDER).join(SCAN);
         read_up_to(storage, &path, MAX_SCAN)
@@ -75,7 +78,7 @@ impl Scan {
             .unwrap_or_default()
     }
 
-    /// This, after the journal became the segment `rotated`.
+    /// Returns the scan after the journal was renamed to the segment `rotated`.
     pub(super) fn after(&self, rotated: Option<Ulid>) -> Self {
         let mut scan = self.clone();
         for segment in scan.files.iter_mut().map(|file| &mut file.segment) {
@@ -85,15 +88,16 @@ impl Scan {
         scan
     }
 
-    /// Writes it, or nothing when the generation is not that of `self` any more. The caller has the journal's lock.
+    /// Writes the cache, unless the generation has changed. The caller holds the journal's lock.
     pub(super) fn save<S: Storage>(&self, storage: &S, git_dir: &Path) -> io::Result<()> {
-        match Head::load(storage, git_dir).generation == self.head.generation {
-            true => self.replace(storage, git_dir),
-            false => Ok(()),
+        if Head::load(storage, git_dir).generation == self.head.generation {
+            self.replace(storage, git_dir)
+        } else {
+            Ok(())
         }
     }
 
-    /// Writes it, whatever is there. The caller has the journal's lock.
+    /// Replaces the cache unconditionally. The caller holds the journal's lock.
     pub(super) fn replace<S: Storage>(&self, storage: &S, git_dir: &Path) -> io::Result<()> {
         let path = git_dir.join(FOLDER).join(SCAN);
         let beside = path.with_extension("new");
@@ -107,7 +111,7 @@ impl Scan {
 }
 
 impl Head {
-    /// Reads the head only: a bounded number of bytes.
+    /// Reads only the head, with a bounded read.
     pub(super) fn load<S: Storage>(storage: &S, git_dir: &Path) -> Self {
         let path = git_dir.join(FOLDER).join(SCAN);
         let line = read_up_to(storage, &path, HEAD).ok();
@@ -117,7 +121,7 @@ impl Head {
 }
 
 impl FileScan {
-    /// Of a file of which nothing is known.
+    /// Returns the scan of an unread file.
     pub(super) fn of(segment: Option<Ulid>, identity: Identity) -> Self {
         FileScan {
             segment,
@@ -130,7 +134,7 @@ impl FileScan {
         }
     }
 
-    /// Whether this is what is known of that segment, and everything in it is settled, when it has this length.
+    /// Returns true if this is the scan of `segment` at this length, and everything in it is settled.
     pub(super) fn is_settled_at(&self, segment: Ulid, length: u64) -> bool {
         self.segment == Some(segment) && self.unsettled.is_empty() && self.scanned == length
     }

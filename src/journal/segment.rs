@@ -1,4 +1,4 @@
-//! The files that a journal is in: itself, and the segments that were put aside.
+//! Paths of the files of a journal: the journal itself and its segments.
 use std::{
     ffi::OsStr,
     io,
@@ -10,11 +10,11 @@ use ulid::Ulid;
 
 use super::{FOLDER, path_in};
 
-/// What the names of a journal's files begin with.
+/// Prefix of the names of a journal's files.
 const STEM: &str = "mirror-journal";
 const SUFFIX: &str = ".ndjson";
 
-/// The path of a segment of the journal in the repository at `git_dir`; of the journal itself for none.
+/// Returns the path of a segment of the journal in the repository at `git_dir`, or of the journal itself for `None`.
 pub fn file_in(git_dir: &Path, segment: Option<Ulid>) -> PathBuf {
     match segment {
         None => path_in(git_dir),
@@ -22,7 +22,7 @@ pub fn file_in(git_dir: &Path, segment: Option<Ulid>) -> PathBuf {
     }
 }
 
-/// The segments of the journal in the repository at `git_dir`, oldest first.
+/// Lists the segments of the journal in the repository at `git_dir`, oldest first.
 ///
 /// # Errors
 /// The folder cannot be read.
@@ -30,7 +30,7 @@ pub fn segments<S: Storage>(storage: &S, git_dir: &Path) -> io::Result<Vec<Ulid>
     segments_of(storage, &git_dir.join(FOLDER), STEM)
 }
 
-/// The path in `folder` of a segment of the files that are named `stem`; of the one that is appended to for none.
+/// Returns the path in `folder` of a segment of the log named `stem`, or of its newest file for `None`.
 pub(super) fn file_of(folder: &Path, stem: &str, segment: Option<Ulid>) -> PathBuf {
     folder.join(match segment {
         None => format!("{stem}{SUFFIX}"),
@@ -38,7 +38,7 @@ pub(super) fn file_of(folder: &Path, stem: &str, segment: Option<Ulid>) -> PathB
     })
 }
 
-/// The segments in `folder` of the files that are named `stem`, oldest first.
+/// Lists the segments in `folder` of the log named `stem`, oldest first.
 ///
 /// # Errors
 /// The folder cannot be read.

@@ -1,4 +1,4 @@
-//! Settling: entries get their new status, in place.
+//! Settling: overwrites the status of entries in place.
 use std::{collections::BTreeMap, io, sync::Arc};
 
 use durable::{clock::Clock, storage::Storage};
@@ -13,16 +13,16 @@ use super::{
     writer::{Cause, WriteError, Writer},
 };
 
-/// What became of settling entries.
+/// Result of settling entries.
 #[derive(Debug, Default)]
 pub struct Settled {
-    /// How many have their status, durably.
+    /// Number of entries whose new status is durable.
     pub settled: usize,
-    /// Index of each that has not, and why.
+    /// Index of each other entry, and the cause.
     pub failed: Vec<(usize, Cause)>,
 }
 
-/// A status for a place.
+/// New status for a place.
 struct Change<'a> {
     index: usize,
     located: &'a Located,
@@ -31,11 +31,11 @@ struct Change<'a> {
 }
 
 impl<S: Storage, C: Clock> Writer<S, C> {
-    /// Gives each entry its new status, where the journal still holds it with the status that it was read with (or has
-    /// the new one already): for each file, one lock and one fsync. An entry whose file was put aside since is found.
+    /// Sets the new status of each entry that still has the status with which it was read, or has the new one already.
+    /// Takes one lock and one fsync per file. Finds entries whose file was rotated since.
     ///
     /// # Errors
-    /// A file could not be locked or synced. What failed for one entry is in the result.
+    /// A file cannot be locked or synced. Failures of single entries are in the result.
     pub fn settle(&self, settlements: &[(Located, Status)]) -> Result<Settled, WriteError> {
         let mut files: BTreeMap<Option<Ulid>, Vec<Change<'_>>> = BTreeMap::new();
         for (index, (located, status)) in settlements.iter().enumerate() {
@@ -66,7 +66,7 @@ impl<S: Storage, C: Clock> Writer<S, C> {
         })
     }
 
-    /// Makes entries that are failed or skipped pending again. What is remembered of the last scan is forgotten first.
+    /// Makes failed or skipped entries pending again. Resets the cache of the last scan first.
     ///
     /// # Errors
     /// As [`settle`](Writer::settle).
@@ -78,14 +78,14 @@ impl<S: Storage, C: Clock> Writer<S, C> {
             forgotten.head.generation = self.unique();
         }
         let replaced = forgotten.replace(&self.storage, &self.git_dir);
-        self.on("forget the last scan of", &self.journal, replaced)?;
+        self.on("reset the scan of", &self.journal, replaced)?;
         self.on("sync", &self.folder(), self.storage.sync_dir(&self.folder()))?;
         drop(file);
         let pending: Vec<_> = entries.iter().map(|entry| (entry.clone(), Status::Pending)).collect();
         self.settle(&pending)
     }
 
-    /// Makes the changes in one file; gives those whose entries are not there.
+    /// Makes the changes in one file. Returns those whose entries are not there.
     fn settle_in<'a>(
         &self,
         segment: Option<Ulid>,
@@ -114,7 +114,7 @@ impl<S: Storage, C: Clock> Writer<S, C> {
         Ok(moved)
     }
 
-    /// False when the entry is not there, or has another status.
+    /// Makes one change. Returns false if the entry is not there, or has another status.
     fn settle_one(&self, file: &S::File, change: &Change<'_>) -> io::Result<bool> {
         let (place, status) = (change.place, change.status);
         let item = FileInput::reader(&self.storage, file, place.offset, BLOCK as usize).next();

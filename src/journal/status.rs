@@ -1,16 +1,16 @@
-//! The bytes of a status in a line.
+//! Bytes of a status in a line.
 use bstr::ByteSlice;
 
 use super::entry::Status;
 
-/// The width of a status in a line, in bytes.
+/// Width of a status in bytes.
 pub(super) const WIDTH: usize = 9;
-/// What stands before it. No string in JSON contains this: a quote within one has a backslash before it.
+/// Bytes before a status. No JSON string contains them, because quotes in strings are escaped.
 pub(super) const KEY: &[u8] = br#","status":"#;
 const ALL: [Status; 4] = [Status::Pending, Status::Done, Status::Failed, Status::Skipped];
 
 impl Status {
-    /// The JSON value with blanks up to the common width.
+    /// Returns the JSON value, padded with spaces to the common width.
     pub(super) fn padded(self) -> &'static [u8; WIDTH] {
         match self {
             Status::Pending => b"\"pending\"",
@@ -21,8 +21,8 @@ impl Status {
     }
 }
 
-/// The line as it was while its status was pending, when the status is now a mix of two known ones: an overwrite was cut
-/// off, or is going on.
+/// Returns the line with the status pending, if its status mixes two known ones because an overwrite was interrupted or is
+/// in progress.
 pub(super) fn unmixed(line: &[u8]) -> Option<Vec<u8>> {
     let start = line.find(KEY)? + KEY.len();
     let status: &[u8; WIDTH] = line.get(start..start + WIDTH)?.try_into().ok()?;
@@ -34,7 +34,7 @@ pub(super) fn unmixed(line: &[u8]) -> Option<Vec<u8>> {
     Some(line)
 }
 
-/// Whether each byte is that of one of two statuses, and the whole is neither.
+/// Returns true if each byte belongs to one of two statuses, and the whole is not a status.
 fn is_mix(status: &[u8; WIDTH]) -> bool {
     let of = |one: Status, two: Status| {
         let pairs = one.padded().iter().zip(two.padded());

@@ -1,5 +1,5 @@
-//! The end of a file of lines: what is written there is complete or cut back, and what a crash left there is repaired.
-//! This is for every kind of line; the caller holds the lock.
+//! End of a file of lines: writes only complete lines, and repairs a torn tail. Works for every kind of line. The caller
+//! holds the lock.
 use std::{io, path::Path, sync::Arc};
 
 use bstr::ByteSlice;
@@ -8,13 +8,14 @@ use ulid::Ulid;
 
 use super::{QUARANTINE, repair::Repair, writer::Cause};
 
-/// A longer torn tail is nothing that a writer of ours leaves; it is refused. In bytes.
+/// Longest torn tail that is repaired, in bytes. Our writers never leave a longer one.
 const MAX_TORN_TAIL: u64 = 64 << 20;
-/// Bytes per step on the way back to the last line feed.
+/// Bytes per step of the backward search for the last line feed.
 const STEP: u64 = 64 << 10;
 
-/// Writes lines at the end of `file`, which is at `length`, in one call, and leaves complete ones only: how many, and why
-/// not all. `ends` says where each line ends in `bytes`, its line feed included.
+/// Writes lines in one call at the end of `file`, which has this `length`. After a short write, truncates the file to the
+/// last complete line. Returns the number of complete lines, and the cause if there are fewer than given. `ends` has the
+/// end of each line in `bytes`, after its line feed.
 pub(super) fn write_lines<S: Storage>(
     storage: &S,
     file: &S::File,
@@ -42,12 +43,12 @@ pub(super) fn write_lines<S: Storage>(
     }
 }
 
-/// Repairs the tail of `file` in `folder`, so that it ends with a line feed or is empty: what `is_complete`, given the
-/// bytes and their offset, calls a whole line gets its line feed, anything else goes to quarantine as `name` and is cut
-/// off. The file itself is not synced, except after a cut.
+/// Repairs the tail of `file` in `folder`, so that it ends with a line feed or is empty. `is_complete` gets the last line
+/// and its offset. If it returns true, the line gets its line feed. Otherwise the line is moved to quarantine as `name`.
+/// The file is synced only after a truncation.
 ///
 /// # Errors
-/// What could not be read, copied or cut off. Then nothing may be appended.
+/// The tail cannot be read, copied or truncated. Then nothing may be appended.
 pub(super) fn repair_tail<S: Storage>(
     storage: &S,
     file: &S::File,
@@ -77,10 +78,10 @@ pub(super) fn repair_tail<S: Storage>(
     }))
 }
 
-/// Fills `buffer` with what is at `offset`.
+/// Fills `buffer` with the bytes at `offset`.
 ///
 /// # Errors
-/// As a read's, and when the file ends before.
+/// A read fails, or the file is too short.
 pub(super) fn read_exact_at<S: Storage>(
     storage: &S,
     file: &S::File,
@@ -99,7 +100,7 @@ pub(super) fn read_exact_at<S: Storage>(
     Ok(())
 }
 
-/// Keeps bytes that are no entry, durably, in the quarantine of `folder`.
+/// Writes bytes durably to the quarantine of `folder`.
 ///
 /// # Errors
 /// They cannot be written.
@@ -115,17 +116,17 @@ pub(super) fn quarantine<S: Storage>(storage: &S, folder: &Path, name: Ulid, byt
         .map_err(|error| {
             io::Error::new(
                 error.kind(),
-                format!("what is no entry cannot be put in quarantine: {error}"),
+                format!("cannot copy the damaged bytes to {QUARANTINE}: {error}"),
             )
         })
 }
 
-/// Offset after the last line feed; the usual case reads one byte.
+/// Returns the offset after the last line feed. Reads only one byte if the tail is intact.
 fn tail_start<S: Storage>(storage: &S, file: &S::File, length: u64) -> io::Result<u64> {
     let (mut end, mut step) = (length, 1);
     while end > 0 {
         if length - end > MAX_TORN_TAIL {
-            let why = format!("its last line is torn and longer than {MAX_TORN_TAIL} bytes; move the file away");
+            let why = format!("its last line is torn and longer than {MAX_TORN_TAIL} bytes: move the file away");
             return Err(io::Error::other(why));
         }
         let start = end.saturating_sub(step);

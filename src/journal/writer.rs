@@ -1,4 +1,4 @@
-//! The one who writes. What it does is in its own files: append, settle, repair, rotation, recovery.
+//! Writer of a journal: locking and ids. Its operations are in the modules append, settle, repair, rotation and recovery.
 use std::{
     io,
     path::{Path, PathBuf},
@@ -20,14 +20,14 @@ use super::{
     tail::read_exact_at,
 };
 
-/// The first wait for the lock; it doubles.
+/// First wait for the lock. It doubles.
 const FIRST_WAIT: Duration = Duration::from_millis(1);
-/// No single wait for the lock is longer.
+/// Longest single wait for the lock.
 const LONGEST_WAIT: Duration = Duration::from_millis(4);
-/// Where the search for the last id begins, in bytes from the end: a few entries.
+/// Bytes at the end in which the last id is searched first: a few entries.
 const FIRST_ID_WINDOW: u64 = 4 << 10;
 
-/// Writes the journal of one repository.
+/// Writer of the journal of one repository.
 #[derive(Debug)]
 pub struct Writer<S, C> {
     pub(super) storage: S,
@@ -38,78 +38,78 @@ pub struct Writer<S, C> {
     allow_network: bool,
 }
 
-/// Why one entry is not written.
+/// Causes why one entry was not written.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Cause {
-    /// The write fell short, as it does when a disk is full, and was cut back.
-    #[error("only {written} of {length} bytes could be written: is the disk full, or a quota or limit reached?")]
+    /// The write was short, as on a full disk, and was truncated again.
+    #[error("only {written} of {length} bytes could be written: check for a full disk, a quota or a file size limit")]
     Short {
-        /// How many bytes were written.
+        /// Bytes that were written.
         written: usize,
-        /// How many bytes the line has.
+        /// Bytes of the line.
         length: usize,
     },
     /// The write failed.
     #[error("the write failed: {0}")]
     Write(Arc<io::Error>),
-    /// The fsync failed, and a new segment could not take the bytes: nobody knows what is on the disk.
-    #[error("fsync failed, so it is not known to be on the disk: {0}")]
+    /// The fsync failed, and the entry could not be written to a new segment: the content of the disk is unknown.
+    #[error("fsync failed, so the entry may not be on the disk: {0}")]
     Sync(Arc<io::Error>),
-    /// What an earlier entry left could not be cut back.
-    #[error("not tried, because an incomplete line before it could not be cut back: {0}")]
+    /// An incomplete line before it could not be truncated.
+    #[error("not written, because an incomplete line before it cannot be truncated: {0}")]
     NotCutBack(Arc<io::Error>),
-    /// The line would be longer than a reader takes.
-    #[error("its line would have {0} bytes, more than {MAX_LINE}")]
+    /// The line would exceed the reader's limit.
+    #[error("its line would have {0} bytes, more than the limit of {MAX_LINE}")]
     TooLong(usize),
-    /// The last id of the journal is the greatest that there is.
+    /// The last id of the journal is the greatest possible one.
     #[error("the journal's last entry_id is the greatest possible: move the journal away")]
     NoIdLeft,
-    /// The journal holds something else at that place.
-    #[error("the journal no longer holds this entry with this status at offset {0}")]
+    /// The journal has another entry or status at that place.
+    #[error("the journal no longer has this entry with this status at offset {0}")]
     Moved(u64),
 }
 
-/// Why nothing was written.
+/// Reasons why nothing was written.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
-    /// A verb of [`Storage`] failed.
+    /// An operation of [`Storage`] failed.
     #[error("cannot {what} {}: {source}", path.display())]
     Storage {
-        /// Which.
+        /// The operation.
         what: &'static str,
-        /// On what.
+        /// The file or folder.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         source: io::Error,
     },
-    /// Another process has had the lock for all of this time.
+    /// Another process held the lock until the timeout.
     #[error(
-        "{} was locked by another process for {waited:?}: see who holds it (fuser), or raise stargate.lockTimeout",
+        "{} was locked by another process for {waited:?}: find that process with fuser, or raise stargate.lockTimeout",
         path.display()
     )]
     Locked {
         /// The journal.
         path: PathBuf,
-        /// How long was waited.
+        /// The timeout.
         waited: Duration,
     },
     /// The journal is on a network file system.
     #[error(
-        "{} is on {kind}, where two writers can overwrite each other: keep the repository on a local disk, or accept \
-         that with git config stargate.allowNfs true",
+        "{} is on {kind}, where file locks are unreliable and concurrent writers could corrupt the journal: move the \
+         repository to a local disk, or accept the risk with git config stargate.allowNfs true",
         path.display()
     )]
     Network {
         /// The journal's folder.
         path: PathBuf,
-        /// Of which kind.
+        /// The kind of file system.
         kind: &'static str,
     },
 }
 
 impl<S: Storage, C: Clock> Writer<S, C> {
-    /// A writer of the journal in the repository at `git_dir`, that waits at most `lock_timeout` for a lock and refuses
-    /// network file systems.
+    /// Returns a writer of the journal in the repository at `git_dir`. It waits at most `lock_timeout` for a lock, and
+    /// refuses network file systems.
     pub fn new(storage: S, clock: C, git_dir: &Path, lock_timeout: Duration) -> Self {
         Writer {
             storage,
@@ -121,7 +121,7 @@ impl<S: Storage, C: Clock> Writer<S, C> {
         }
     }
 
-    /// Writes on a network file system too, if `allow` says so (`stargate.allowNfs`).
+    /// Accepts network file systems if `allow` is true (`stargate.allowNfs`).
     pub fn allow_network(self, allow: bool) -> Self {
         Writer {
             allow_network: allow,
@@ -137,21 +137,21 @@ impl<S: Storage, C: Clock> Writer<S, C> {
         on(what, path, result)
     }
 
-    /// Creates the folder if it is not there, opens the journal, which may be created too, and takes its lock.
+    /// Opens the journal and takes its lock. Creates the folder and the journal if necessary.
     pub(super) fn lock_journal(&self) -> Result<S::File, WriteError> {
         let folder = self.folder();
         self.on("create", &folder, create_folder(&self.storage, &self.git_dir))?;
         let file = self.lock(&self.journal, |path| self.storage.open_append(path))?;
         if self.on("read", &self.journal, self.storage.length(&file))? == 0 {
-            // Whoever finds it empty may be the one who created it: names must be as durable as entries.
+            // It may be new, and its name must be as durable as its entries.
             self.on("sync", &folder, self.storage.sync_dir(&folder))?;
             self.on("sync", &self.git_dir, self.storage.sync_dir(&self.git_dir))?;
         }
         Ok(file)
     }
 
-    /// Opens a file of the journal and takes its lock, which goes when the file is closed. What is returned is the file
-    /// that the path names: it may have been replaced while this waited.
+    /// Opens a file of the journal and takes its lock, which is released when the file is closed. If the file was replaced
+    /// during the wait, opens the new one.
     pub(super) fn lock(&self, path: &Path, open: impl Fn(&Path) -> io::Result<S::File>) -> Result<S::File, WriteError> {
         self.refuse_network()?;
         let deadline = self.clock.elapsed() + self.lock_timeout;
@@ -159,7 +159,7 @@ impl<S: Storage, C: Clock> Writer<S, C> {
         let mut file = self.on("open", path, open(path))?;
         loop {
             let locked = self.on("lock", path, self.storage.try_lock(&file))?;
-            if locked && self.on("look at", path, self.storage.still_names(path, &file))? {
+            if locked && self.on("access", path, self.storage.still_names(path, &file))? {
                 return Ok(file);
             }
             let left = deadline.saturating_sub(self.clock.elapsed());
@@ -178,8 +178,8 @@ impl<S: Storage, C: Clock> Writer<S, C> {
         }
     }
 
-    /// The greatest [credible](ids) id that was given: among the journal's last entries, or else the newest segment's, which
-    /// is greater than all in it. It is looked for in a window at the end that grows up to [`ID_WINDOW`].
+    /// Returns the greatest [credible](ids) id: of the journal's last entries, or else of the newest segment's name, which is
+    /// greater than all ids in it. Searches a window at the end that grows up to [`ID_WINDOW`].
     pub(super) fn last_id(&self, file: &S::File, length: u64) -> Result<Option<Ulid>, WriteError> {
         let mut window = FIRST_ID_WINDOW.min(length);
         loop {
@@ -194,7 +194,7 @@ impl<S: Storage, C: Clock> Writer<S, C> {
         }
     }
 
-    /// The greatest credible id of the segments' names and of these entries behind them.
+    /// Returns the greatest credible id of the segments' names, followed by these entries.
     fn last_id_behind_segments(&self, entries: &[Entry]) -> Result<Option<Ulid>, WriteError> {
         let segments = segments(&self.storage, &self.git_dir);
         let mut ids = Ids::default();
@@ -206,7 +206,7 @@ impl<S: Storage, C: Clock> Writer<S, C> {
         Ok(ids.greatest())
     }
 
-    /// A name that nothing has.
+    /// Returns a unique name.
     pub(super) fn unique(&self) -> Ulid {
         next_id(None, self.clock.now(), || self.random()).unwrap_or_default()
     }
@@ -220,18 +220,18 @@ impl<S: Storage, C: Clock> Writer<S, C> {
             return Ok(());
         }
         let path = self.folder();
-        match self.on("look at", &path, self.storage.network(&path))? {
+        match self.on("access", &path, self.storage.network(&path))? {
             Some(kind) => Err(WriteError::Network { path, kind }),
             None => Ok(()),
         }
     }
 
-    /// The entries in so many bytes at the end of the journal.
+    /// Reads the entries in the last `window` bytes of the journal.
     fn last_entries(&self, file: &S::File, length: u64, window: u64) -> io::Result<Vec<Entry>> {
         let start = length - window;
         let mut tail = vec![0; window as usize];
         read_exact_at(&self.storage, file, start, &mut tail)?;
-        // A window that begins within a line begins with a corrupt entry, which is passed over. Memory has no read errors.
+        // A window that starts within a line starts with a corrupt entry, which is skipped. Memory has no read errors.
         let entries = Reader::new(&tail[..], start).filter_map(|item| match item {
             Ok(Item::Entry(located)) => Some(located.entry),
             Ok(Item::Problem(_)) | Err(_) => None,
@@ -240,7 +240,7 @@ impl<S: Storage, C: Clock> Writer<S, C> {
     }
 }
 
-/// Says what could not be done, and to what.
+/// Adds the operation and the path to an error.
 pub(super) fn on<T>(what: &'static str, path: &Path, result: io::Result<T>) -> Result<T, WriteError> {
     result.map_err(|source| WriteError::Storage {
         what,
@@ -249,7 +249,7 @@ pub(super) fn on<T>(what: &'static str, path: &Path, result: io::Result<T>) -> R
     })
 }
 
-/// 80 random bits, as a ULID has them.
+/// Returns the 80 random bits of a ULID.
 pub(super) fn random_bits(clock: &impl Clock) -> u128 {
     let part = || (clock.random() * (1u64 << 40) as f64) as u128;
     part() << 40 | part()

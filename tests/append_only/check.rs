@@ -488,7 +488,7 @@ fn a_shallow_clone_passes_only_with_all_that_is_needed() {
         let path: PathBuf = folder.path().join("clone");
         (folder, path)
     };
-    let hint = "get the whole history: `git fetch --unshallow`, or fetch-depth: 0";
+    let hint = "fetch the whole history: run `git fetch --unshallow`, or set fetch-depth: 0";
     for depth in ["1", "3"] {
         let (_folder, clone) = clone(depth);
         let output = check(&clone, &["--base", &base]);
@@ -507,7 +507,7 @@ fn a_shallow_clone_passes_only_with_all_that_is_needed() {
     let output = check(&cut, &["--base", &zeros]);
     assert_eq!(output.status.code(), Some(5));
     assert!(
-        stderr(&output).contains("what it changed cannot be seen"),
+        stderr(&output).contains("so its changes are unknown"),
         "{}",
         stderr(&output)
     );
@@ -517,7 +517,7 @@ fn a_shallow_clone_passes_only_with_all_that_is_needed() {
     let output = check(&cut, &["--base", "main", "--head", "other"]);
     assert_eq!(output.status.code(), Some(5));
     assert!(
-        stderr(&output).contains("before base and head meet"),
+        stderr(&output).contains("before a common ancestor of base and head"),
         "{}",
         stderr(&output)
     );
@@ -591,7 +591,7 @@ fn a_person_and_a_workflow_are_told_letter_path_commit_and_rule() {
     repository.write("events/f/b.json", "other");
     let id = repository.commit("both");
     let id = &id[..10];
-    let rule = "files are only ever added there; corrections are new events";
+    let rule = "existing files must not be changed, moved or deleted; write corrections as new events";
     let summary = format!("append-only: events/ in 1 new commit: 2 violations: {rule}");
     assert_eq!(
         stdout(&repository.check(&["--base", "main"])),
@@ -715,7 +715,7 @@ fn what_cannot_be_judged_is_no_pass() {
     assert_eq!(output.status.code(), Some(5), "{}", stderr(&output));
     let output = repository.check(&["--base", "main", "--head", "main^{tree}"]);
     assert_eq!(output.status.code(), Some(5));
-    assert!(stderr(&output).contains("is no commit"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("is not a commit"), "{}", stderr(&output));
     // A tree that shows an old file to one reader, and another file to the next.
     let entry = |content: &str| {
         let blob = git_with_input(repository.path(), &["hash-object", "-w", "--stdin"], content.as_bytes());

@@ -8,8 +8,8 @@ use std::{
 
 use support::stargate::{SOME_ID, Stargate, ZERO, feed, git, stderr, try_git};
 
-const REJECTED: &str = "remote: stargate: this push is rejected, and nothing was updated: events/: files are only ever \
-                        added there; corrections are new events";
+const REJECTED: &str = "remote: stargate: push rejected, and no ref was updated: append-only rule for events/: existing \
+                        files must not be changed, moved or deleted; write corrections as new events";
 
 /// A Stargate whose `main` has two events, and the client that pushed them.
 fn guarded() -> (Stargate, PathBuf) {
@@ -265,7 +265,10 @@ fn a_setting_that_is_no_path_closes_the_gate() {
     let output = try_git(&client, ["push", "-q", "origin", "HEAD:main"]);
     let told = stderr(&output);
     assert!(!output.status.success());
-    assert!(told.contains("nobody knows where files are only ever added"), "{told}");
+    assert!(
+        told.contains("setting is invalid, so the append-only rule cannot be checked"),
+        "{told}"
+    );
     assert!(
         told.contains("configuration: stargate.appendOnly = ../events: "),
         "{told}"
@@ -281,7 +284,7 @@ fn what_cannot_be_read_closes_the_gate() {
     let output = stargate.run_pre_receive(input);
     assert_eq!(output.status.code(), Some(1));
     let told = stderr(&output);
-    let why = format!("  refs/heads/x: it cannot be said whether the rule is kept: the object {SOME_ID} is not in");
+    let why = format!("  refs/heads/x: cannot check the append-only rule: the object {SOME_ID} is not in");
     assert!(told.contains(&why), "{told}");
     // A ledger that is no commit has no files to keep.
     let blob = feed(
@@ -295,7 +298,7 @@ fn what_cannot_be_read_closes_the_gate() {
     let blob = String::from_utf8_lossy(&blob.stdout).trim_end().to_owned();
     let output = stargate.run_pre_receive(format!("{ZERO} {blob} refs/kv/x\n"));
     assert!(
-        stderr(&output).contains(&format!("{blob} is no commit")),
+        stderr(&output).contains(&format!("{blob} is not a commit")),
         "{}",
         stderr(&output)
     );
@@ -361,26 +364,19 @@ fn a_ref_that_cannot_be_read_closes_the_gate() {
     let path = stargate.git_dir.join("refs/other/x");
     write(&stargate.git_dir, "refs/other/x", "");
     let (accepted, told) = said("refs/other/x");
-    let why =
-        "  refs/other/x: it cannot be said whether the rule is kept: ./refs/other/x holds neither an object id nor";
+    let why = "  refs/other/x: cannot check the append-only rule: ./refs/other/x contains neither an object id nor";
     assert!(!accepted && told.contains(why), "{told}");
     fs::remove_file(path).expect("a file");
     // Of a damaged list of refs nothing is known.
     let packed = stargate.git_dir.join("packed-refs");
     fs::write(&packed, "half a line").expect("a file");
     let (accepted, told) = said("refs/other/x");
-    assert!(
-        !accepted && told.contains("packed-refs has a line that is no ref"),
-        "{told}"
-    );
+    assert!(!accepted && told.contains("packed-refs has an invalid line"), "{told}");
     fs::remove_file(&packed).expect("a file");
     // As in a repository of reftables.
     write(&stargate.git_dir, "HEAD", "ref: refs/heads/.invalid\n");
     let (accepted, told) = said("refs/other/x");
-    assert!(
-        !accepted && told.contains("refs are not stored in files here"),
-        "{told}"
-    );
+    assert!(!accepted && told.contains("does not store its refs in files"), "{told}");
 }
 
 #[test]

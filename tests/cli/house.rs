@@ -8,7 +8,7 @@ use std::{
 /// Rooms from the top down, with what may be imported beside the rooms of lower floors.
 const FLOORS: &[&[&str]] = &[
     &["cli"],
-    &["worker", "hook", "by_refspec", "events", "relay"],
+    &["worker", "hook", "porcelain", "events", "relay"],
     &["mirror"],
     &["journal"],
     &["refs"],

@@ -87,7 +87,7 @@ fn a_hook_of_someone_else_is_refused_and_chained_only_when_asked_for() {
     let before = fs::read(hook_of(&stargate)).unwrap();
     let error = try_install(&stargate, false).unwrap_err().to_string();
     assert!(
-        error.contains("hooks/post-receive exists and is not of stargate-mirror"),
+        error.contains("hooks/post-receive exists and was not installed by stargate-mirror"),
         "{error}"
     );
     assert!(error.contains("--chain"), "{error}");
@@ -209,7 +209,7 @@ fn the_chained_hook_runs_first_with_the_same_input_and_its_failure_stops_nothing
     assert!(stderr(&output).starts_with("err\n"));
     assert_eq!(stargate.recorded(), ["refs/kv/a"]);
     assert!(
-        stargate.log().contains("the chained hook ended with exit status: 3"),
+        stargate.log().contains("the chained hook failed with exit status: 3"),
         "{}",
         stargate.log()
     );

@@ -171,7 +171,7 @@ fn without_a_journal_a_push_is_rejected_and_the_pusher_told_why() {
     let told = stderr(&output);
     assert!(!output.status.success());
     for line in [
-        "stargate: this push is rejected, and nothing was updated, because it could not be queued for the mirror:",
+        "stargate: push rejected, and no ref was updated, because it could not be queued for the mirror:",
         "mirror-journal.ndjson: it is a directory, not a regular file",
         "(pre-receive hook declined)",
     ] {

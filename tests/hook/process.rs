@@ -230,9 +230,9 @@ fn malformed_lines_are_told_and_logged_and_the_others_recorded() {
         (1, "expected `<old>"),
         (3, "not a valid ref name"),
         (4, "longer than 65536"),
-        (6, "cut off"),
+        (6, "incomplete"),
     ] {
-        let expected = format!("line {line} of the hook's input is no ref update: {why}");
+        let expected = format!("line {line} of the hook's input is not a ref update: {why}");
         assert!(stderr(&output).contains(&expected), "{}", stderr(&output));
         assert!(stargate.log().contains(&expected));
     }
@@ -403,7 +403,7 @@ fn a_failed_fsync_is_no_success() {
     let output = feed(stargate.hook_behind(&strace), creation("refs/kv/b"));
     assert_eq!(output.status.code(), Some(1));
     assert!(
-        stderr(&output).contains("fsync failed, so it is not known to be on the disk"),
+        stderr(&output).contains("fsync failed, so the entry may not be on the disk"),
         "{}",
         stderr(&output)
     );
@@ -486,7 +486,7 @@ fn a_torn_tail_is_repaired_before_anything_is_appended() {
     assert!(
         stargate
             .log()
-            .contains(&format!("{} bytes of an incomplete entry went to", torn.len()))
+            .contains(&format!("moved {} bytes of an incomplete entry to", torn.len()))
     );
 }
 
@@ -553,7 +553,7 @@ fn the_pusher_is_told_of_a_backlog_that_is_old() {
     assert_eq!(at(9), "stargate: queued for the mirror: 2 ref updates\n");
     let old = |for_how_long: &str| {
         format!(
-            "stargate: queued for the mirror: 2 ref updates; the oldest one that is pending has waited for {for_how_long}: \
+            "stargate: queued for the mirror: 2 ref updates; the oldest pending update has been waiting for {for_how_long}: \
              please tell the administrator of this server\n"
         )
     };
@@ -576,7 +576,7 @@ fn the_pusher_is_told_of_blobs_that_github_refuses_packed_or_loose() {
         let large = git(&client, ["rev-parse", "HEAD:large"]);
         let told = stderr(&try_git(&client, ["push", "-q", "origin", "HEAD:refs/kv/main"]));
         let expected = format!(
-            "stargate: one blob of this push is over 100 MiB: GitHub refuses that, and what comes with it; {large} (101 MiB)"
+            "stargate: one blob in this push is larger than 100 MiB: GitHub will reject it, and everything pushed with it: {large} (101 MiB)"
         );
         assert!(told.contains(&expected), "{told}");
         assert_eq!(stargate.recorded(), ["refs/kv/main"], "it is accepted");

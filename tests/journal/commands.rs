@@ -58,11 +58,11 @@ fn the_commands_do_by_hand_what_the_worker_does() {
     let (code, told) = run(&["repair"]);
     assert_eq!(code, 0, "{told}");
     assert!(
-        told.contains("6 bytes of an incomplete entry went to .stargate/quarantine/"),
+        told.contains("moved 6 bytes of an incomplete entry to .stargate/quarantine/"),
         "{told}"
     );
     assert!(
-        told.contains("2 bytes that were no entry went to .stargate/quarantine/"),
+        told.contains("moved 2 corrupt bytes to .stargate/quarantine/"),
         "{told}"
     );
     assert!(run(&["rotate"]).1.starts_with("the journal became the segment "));
@@ -145,7 +145,7 @@ fn an_entry_with_the_greatest_id_stops_no_push_and_is_repaired() {
         let (code, told) = run("repair");
         assert_eq!(code, 0, "{told}");
         assert!(
-            told.contains(&format!("the entry {forged}, whose id cannot have been given, went to")),
+            told.contains(&format!("moved the entry {forged}, whose id is not credible, to")),
             "{told}"
         );
         let quarantine: Vec<_> = fs::read_dir(stargate.git_dir.join(".stargate/quarantine"))

@@ -147,7 +147,7 @@ fn in_doubt_it_takes_nothing_more() {
         assert!(append(&mut log, &["two."]).is_err());
         ready.set(false);
         let error = append(&mut log, &["three."]).expect_err("in doubt");
-        assert!(error.to_string().contains("open the log anew"), "{error}");
+        assert!(error.to_string().contains("open the log again"), "{error}");
         let kept: BTreeSet<_> = lines(folder.path()).into_iter().collect();
         assert!(kept.contains("one.") && !kept.contains("three."), "{kept:?}");
     }

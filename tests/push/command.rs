@@ -16,7 +16,7 @@ use git_push::{
 };
 use git_push_transport::local::Local;
 use proptest::prelude::*;
-use stargate_mirror::by_refspec::{self, Fate, Order, Tracking};
+use stargate_mirror::porcelain::{self, Fate, Order, Tracking};
 use support::{
     git::{self, commit, git},
     mirror::{Format, Mirror},
@@ -722,7 +722,7 @@ fn after_a_lost_answer_the_refs_tell() {
         let configured = repository.find_remote("origin").expect("a remote");
         let tracking = Tracking::new(&repository, Some(&configured));
         let mut connection = Forgetful { remote, obeys };
-        let refs = by_refspec::push(&mut connection, &repository, &tracking, &order, &()).expect("no error");
+        let refs = porcelain::push(&mut connection, &repository, &tracking, &order, &()).expect("no error");
         let [two, three] = ["main~1", "main"].map(|name| git(&template.path().join("source"), &["rev-parse", name]));
         let found = |index: usize| refs[index].fate.clone();
         match (obeys, verify) {

@@ -1,4 +1,4 @@
-//! `stargate-mirror check append-only`: the guard for CI.
+//! `stargate-mirror check append-only`: the append-only rule in CI.
 use std::path::PathBuf;
 
 use bstr::ByteSlice;
@@ -20,8 +20,9 @@ Examples:
 Exit codes: 0 the rule is kept, 1 it is violated, 5 no verdict (an unknown revision, missing
 history)";
 
-/// What to do about a clone that ends too early.
-const WHOLE_HISTORY: &str = "get the whole history: `git fetch --unshallow`, or fetch-depth: 0 for actions/checkout";
+/// Hint for a clone that is too shallow.
+const WHOLE_HISTORY: &str =
+    "fetch the whole history: run `git fetch --unshallow`, or set fetch-depth: 0 for actions/checkout";
 
 /// Check that no commit between base and head changes, removes or renames a file below a path
 ///
@@ -60,22 +61,23 @@ pub(super) struct Args {
 /// Runs the command.
 ///
 /// # Errors
-/// There is no verdict: a revision that is not known, history that is missing, a damaged object.
+/// The rule cannot be checked: an unknown revision, missing history, a damaged object.
 pub(super) fn main(args: &Args) -> Result<Exit, Failure> {
     let paths = Paths::new(&args.paths).map_err(|error| Failure::new(Exit::Usage, error))?;
     let git_dir = super::super::repository(args.repo.as_deref())?;
     let mut repository = repository::open(&git_dir)?;
     repository.object_cache_size_if_unset(16 << 20);
-    // What is checked is what ids stand for, not what someone put in their place here.
+    // Check the real objects, not local replacements (git-replace).
     repository.objects.ignore_replacements = true;
     let clone = Clone(repository);
 
     let range = Range {
         base: clone.base(&args.base)?,
         head: clone.resolve(&args.head)?,
-        relation: match args.replace {
-            true => Relation::Replacement,
-            false => Relation::Proposal,
+        relation: if args.replace {
+            Relation::Replacement
+        } else {
+            Relation::Proposal
         },
     };
     let (findings, malformed) = clone
@@ -91,13 +93,14 @@ pub(super) fn main(args: &Args) -> Result<Exit, Failure> {
         malformed: args.schema.then_some(&malformed),
     };
     report.print(args.format);
-    match report.is_clean() {
-        true => Ok(Exit::Done),
-        false => Ok(Exit::Incomplete),
-    }
+    Ok(if report.is_clean() {
+        Exit::Done
+    } else {
+        Exit::Incomplete
+    })
 }
 
-/// The repository, which may be shallow.
+/// Repository, possibly a shallow one.
 struct Clone(gix::Repository);
 
 impl Clone {
@@ -107,7 +110,7 @@ impl Clone {
         range: Range,
         schema: bool,
     ) -> Result<(append_only::Findings, Vec<append_only::Malformed>), Error> {
-        // A list of shallow commits that cannot be read is none: then their parents are missing objects, and there is no verdict.
+        // If the list of shallow commits is unreadable, their parents are missing objects, which is an error, too.
         let shallow = self.0.shallow_commits().ok().flatten();
         let ends_at = |id: ObjectId| shallow.as_ref().is_some_and(|commits| commits.contains(&id));
         let findings = append_only::check(&self.0.objects, paths, range, &ends_at, schema)?;
@@ -115,23 +118,24 @@ impl Clone {
         Ok((findings, malformed))
     }
 
-    /// The new paths that are odd. That there are too many to look at is a warning, as they are.
+    /// Returns the odd new paths. If there are too many new files, that is only a warning, like odd names themselves.
     fn odd_names(&self, paths: &Paths, range: Range, strict: bool) -> Result<Vec<OddName>, Failure> {
         match append_only::odd_names(&self.0.objects, paths, range.base, range.head) {
             Err(error @ Error::TooMany(..)) if !strict => {
-                tracing::warn!("the names of new files were not looked at: {error}");
+                tracing::warn!("the names of new files were not checked: {error}");
                 Ok(Vec::new())
             }
             found => found.map_err(|error| self.failure(&error)),
         }
     }
 
-    /// The base: an id of zeros is what an event of GitHub says when there was nothing.
+    /// Resolves the base. GitHub's events have an id of zeros if there was no ref before.
     fn base(&self, revision: &str) -> Result<Option<ObjectId>, Failure> {
         let digits = self.0.object_hash().len_in_hex();
-        match revision.len() == digits && revision.bytes().all(|digit| digit == b'0') {
-            true => Ok(None),
-            false => self.resolve(revision).map(Some),
+        if revision.len() == digits && revision.bytes().all(|digit| digit == b'0') {
+            Ok(None)
+        } else {
+            self.resolve(revision).map(Some)
         }
     }
 
@@ -142,9 +146,10 @@ impl Clone {
                 "there is no revision {revision:?} in {}: {error}",
                 self.0.git_dir().display()
             );
-            let hint = match self.is_shallow() {
-                true => WHOLE_HISTORY,
-                false => "fetch it, or name another one",
+            let hint = if self.is_shallow() {
+                WHOLE_HISTORY
+            } else {
+                "fetch it, or use another revision"
             };
             Failure::new(Exit::Failed, what).hint(hint)
         })
@@ -155,13 +160,14 @@ impl Clone {
             Error::Shallow { .. } | Error::Apart { .. } => WHOLE_HISTORY,
             Error::Missing { .. } if self.is_shallow() => WHOLE_HISTORY,
             Error::Missing { .. } => {
-                "fetch it; a partial clone of trees does not do (filter=tree:0), one of blobs does"
+                "fetch it; the check needs all trees, so a partial clone with filter=tree:0 does not work, but one with \
+                 filter=blob:none does"
             }
-            Error::Damaged { .. } => "run `git fsck` there",
-            Error::NotACommit(_) => "name a commit, a branch or a tag of a commit",
-            Error::TooMany(..) => "name a base that is nearer",
+            Error::Damaged { .. } => "run `git fsck` in the repository",
+            Error::NotACommit(_) => "use a commit, a branch or a tag of a commit",
+            Error::TooMany(..) => "use a base that is closer to the head",
         };
-        let what = format!("it cannot be said whether the rule is kept: {error}");
+        let what = format!("cannot check the append-only rule: {error}");
         Failure::new(Exit::Failed, what).hint(hint)
     }
 

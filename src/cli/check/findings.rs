@@ -1,4 +1,4 @@
-//! What `check append-only` found, in its three formats.
+//! Report of `check append-only`, in its three formats.
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bstr::{BStr, BString, ByteSlice};
 use gix::ObjectId;
@@ -9,7 +9,7 @@ use crate::{
     odd_name::Oddity,
 };
 
-/// How findings are told.
+/// Output format.
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
 pub(super) enum Format {
     Human,
@@ -17,20 +17,20 @@ pub(super) enum Format {
     Json,
 }
 
-/// What is told.
+/// Report on a check.
 pub(super) struct Report<'a> {
     pub(super) paths: &'a Paths,
     pub(super) range: Range,
     pub(super) findings: &'a Findings,
-    /// New paths that are taken for another one.
+    /// New paths that may be mistaken for another one.
     pub(super) odd_names: &'a [OddName],
-    /// Whether these break the rule.
+    /// Report odd names as violations instead of warnings.
     pub(super) strict_names: bool,
-    /// New files that are malformed, if that was asked for.
+    /// Malformed new files, if they were requested.
     pub(super) malformed: Option<&'a Vec<Malformed>>,
 }
 
-/// The object of `--format json`.
+/// JSON object of `--format json`.
 #[derive(Serialize)]
 struct Object<'a> {
     outcome: &'static str,
@@ -76,13 +76,13 @@ struct MalformedObject<'a> {
 }
 
 impl Report<'_> {
-    /// Whether nothing was found.
+    /// Returns true if there is no violation.
     pub(super) fn is_clean(&self) -> bool {
         let names = !self.strict_names || self.odd_names.is_empty();
         self.findings.is_clean() && self.malformed().is_empty() && names
     }
 
-    /// Prints it on stdout.
+    /// Prints the report to stdout.
     pub(super) fn print(&self, format: Format) {
         match format {
             Format::Human => self.print_lines(),
@@ -113,8 +113,8 @@ impl Report<'_> {
         println!("{}", self.summary());
     }
 
-    /// One annotation each (GitHub Actions, *Workflow commands*). GitHub shows the first ten of a step beside the files, and
-    /// all of them in the log.
+    /// Prints one annotation per finding (GitHub Actions, *Workflow commands*). GitHub shows the first ten of a step next
+    /// to the files, and all of them in the log.
     fn print_annotations(&self) {
         for violation in &self.findings.violations {
             let file = violation.to.as_ref().unwrap_or(&violation.path);
@@ -224,7 +224,7 @@ impl<'a> From<&'a Malformed> for MalformedObject<'a> {
     }
 }
 
-/// A name that is not UTF-8, as it is.
+/// Returns the base64 of a name that is not UTF-8, else `None`.
 fn base64(name: &BStr) -> Option<String> {
     name.to_str().is_err().then(|| BASE64_STANDARD.encode(name))
 }
@@ -240,7 +240,7 @@ fn line(violation: &Violation) -> String {
     )
 }
 
-/// A name for people: no control character forges a line.
+/// Returns a name for display. Escapes control characters, which could forge a line.
 fn readable(name: &BString) -> String {
     name.to_str_lossy().escape_debug().to_string()
 }
@@ -262,12 +262,12 @@ fn annotation_of(level: &str, file: &BString, title: &str, text: &str) -> String
     format!("::{level} file={file},title={title}::{}", data(text))
 }
 
-/// Text as the data of a workflow command.
+/// Escapes text as the data of a workflow command.
 fn data(text: &str) -> String {
     text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
 }
 
-/// Text as the value of a property of a workflow command.
+/// Escapes text as the value of a property of a workflow command.
 fn property(text: &str) -> String {
     data(text).replace(':', "%3A").replace(',', "%2C")
 }

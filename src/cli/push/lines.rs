@@ -1,25 +1,25 @@
-//! A push line by line: as `git push --porcelain` writes it, and for a person.
+//! Output of a push: the lines of `git push --porcelain`, and those for a person.
 use std::fmt::Write;
 
 use bstr::{BStr, ByteSlice};
 use git_push::{cleaned, ruling::Refusal};
 
-use crate::by_refspec::{Fate, PushOutcome, PushReport, RefReport};
+use crate::porcelain::{Fate, PushOutcome, PushReport, RefReport};
 
-/// How wide the summary is in the lines for a person, so that names stand below each other.
+/// Width of the summary column in the lines for a person.
 const SUMMARY_WIDTH: usize = 17;
 
-/// What git says of one ref.
+/// Line about one ref, in git's terms.
 struct Line<'a> {
     flag: char,
     summary: String,
-    /// None for most deletions; one that is refused here comes from `(delete)`.
+    /// Source. `None` for most deletions, and `(delete)` for one that is refused locally.
     from: Option<&'a BStr>,
     to: &'a BStr,
     reason: Option<String>,
 }
 
-/// The lines of `git push --porcelain` (git-push, *Output*), with the bytes that names have.
+/// Returns the lines of `git push --porcelain` (git-push, *Output*). Names keep their exact bytes.
 pub fn porcelain(report: &PushReport, quiet: bool) -> Vec<u8> {
     let mut out = Vec::new();
     let lines = if quiet { Vec::new() } else { in_order(&report.refs) };
@@ -38,7 +38,7 @@ pub fn porcelain(report: &PushReport, quiet: bool) -> Vec<u8> {
     out
 }
 
-/// The same for a person: what is up to date is passed over, names are short.
+/// Returns the lines for a person: without refs that are up to date, and with short names.
 pub fn human(report: &PushReport) -> String {
     let mut out = String::new();
     if matches!(report.outcome, PushOutcome::Idle) {
@@ -58,14 +58,14 @@ pub fn human(report: &PushReport) -> String {
 }
 
 impl Line<'_> {
-    /// With a space in front, if there is one.
+    /// Returns the reason, if any, in parentheses after a space.
     fn reason_in_parentheses(&self) -> String {
         let reason = self.reason.as_ref();
         reason.map(|reason| format!(" ({reason})")).unwrap_or_default()
     }
 }
 
-/// What is up to date first, then what was done, then what was not.
+/// Sorts the lines: up to date, then successful, then failed.
 fn in_order(refs: &[RefReport]) -> Vec<Line<'_>> {
     let mut lines: Vec<_> = refs.iter().map(line).collect();
     lines.sort_by_key(|line| match line.flag {

@@ -1,4 +1,4 @@
-//! What a push is doing, on a terminal: a line of its own on stderr, and above it what the server says.
+//! Progress of a push on the terminal: one line on stderr, with the server's messages above it.
 use std::{cell::RefCell, fmt, fs::File, io::Seek, time::Duration};
 
 use git_push::{Observer, Pack, Stage};
@@ -6,12 +6,12 @@ use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressState, ProgressS
 use tracing::{Event, Level, Metadata, Subscriber, field::Field, field::Visit};
 use tracing_subscriber::{Layer, filter::filter_fn, layer::Context, registry::LookupSpan};
 
-/// How often the line is drawn anew.
+/// Interval at which the line is redrawn.
 const TICK: Duration = Duration::from_millis(100);
-/// How what a server says begins, in the events of the transports.
+/// Prefix of the server's messages in the log events of the transports.
 const REMOTE: &str = "remote: ";
 
-/// Standard error as a push uses it. Where it is no terminal, there is no progress, and what the server says is lines.
+/// Standard error during a push. If it is not a terminal, there is no progress, only the server's messages.
 #[derive(Default)]
 pub struct Terminal {
     bars: MultiProgress,
@@ -19,14 +19,14 @@ pub struct Terminal {
 }
 
 impl Terminal {
-    /// Ends the progress, and leaves nothing of it.
+    /// Removes the progress line.
     pub fn clear(&self) {
         if let Some(bar) = self.current.take() {
             bar.finish_and_clear();
         }
     }
 
-    /// Shows what servers say, whatever is logged.
+    /// Returns a layer that prints the server's messages, independent of the log level.
     pub fn remote_lines<S: Subscriber + for<'a> LookupSpan<'a>>(&self) -> impl Layer<S> + use<S> {
         let of_transports = |metadata: &Metadata<'_>| {
             *metadata.level() == Level::INFO && metadata.target().starts_with("git_push_transport")
@@ -68,31 +68,32 @@ impl Observer for Terminal {
     }
 }
 
-/// Writes how much of the spool was read so far, which is how much was sent, and how fast.
+/// Returns a formatter of the bytes sent so far, which is the position in the spool file, and of their rate.
 fn sent(spool: File, pack: &Pack) -> impl Fn(&ProgressState, &mut dyn fmt::Write) + Send + Sync + Clone + use<> {
     let spool = std::sync::Arc::new(spool);
     let (bytes, objects) = (pack.bytes, pack.objects);
     move |state, out| {
         let sent = (&*spool).stream_position().unwrap_or_default();
         let rate = sent as f64 / state.elapsed().as_secs_f64().max(0.001);
-        let _ = match sent < bytes {
-            true => write!(
+        let _ = if sent < bytes {
+            write!(
                 out,
                 "Writing {objects} objects: {} of {}, {}/s",
                 HumanBytes(sent),
                 HumanBytes(bytes),
                 HumanBytes(rate as u64)
-            ),
-            false => write!(
+            )
+        } else {
+            write!(
                 out,
                 "Writing {objects} objects: {}, done; waiting for the remote",
                 HumanBytes(bytes)
-            ),
+            )
         };
     }
 }
 
-/// Prints the events of the transports that are what a server says.
+/// Layer that prints the server's messages.
 struct RemoteLines(MultiProgress);
 
 impl<S: Subscriber> Layer<S> for RemoteLines {

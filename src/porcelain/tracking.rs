@@ -1,4 +1,4 @@
-//! Remote-tracking refs: what the local repository remembers of a configured remote, by its fetch refspecs.
+//! Remote-tracking refs: the local copies of a configured remote's refs, by its fetch refspecs.
 use bstr::{BStr, BString, ByteSlice};
 use git_push::{causes, refspec};
 use gix::{
@@ -11,20 +11,20 @@ use gix::{
     remote::Direction,
 };
 
-/// Who the reflog says moved a ref, where git's configuration names no committer.
+/// Committer in the reflog if git's configuration has none.
 const NAME: &str = "stargate-mirror";
 
 /// The remote-tracking refs of a remote.
 #[derive(Debug)]
 pub struct Tracking<'a> {
     repository: &'a Repository,
-    /// Names or patterns on the remote, and here.
+    /// Pairs of remote and local names or patterns.
     followed: Vec<(BString, BString)>,
     excluded: Vec<BString>,
 }
 
 impl<'a> Tracking<'a> {
-    /// Those of a configured remote. A URL has none.
+    /// Reads the fetch refspecs of a configured remote. A URL has none.
     pub fn new(repository: &'a Repository, remote: Option<&gix::Remote<'_>>) -> Self {
         let mut tracking = Tracking {
             repository,
@@ -43,14 +43,14 @@ impl<'a> Tracking<'a> {
         tracking
     }
 
-    /// What the remote's ref of this name is remembered to be.
+    /// Returns the value of the remote-tracking ref for the remote's ref `name`.
     pub fn id(&self, name: &BStr) -> Option<ObjectId> {
         let reference = self.repository.try_find_reference(self.name(name)?.as_ref()).ok()??;
         Some({ reference }.follow_to_object().ok()?.detach())
     }
 
-    /// Remembers that the remote's ref of this name is `id` now, or gone if that is null. What fails is logged: the push
-    /// stands, and the next fetch makes up for it.
+    /// Sets the remote-tracking ref for the remote's ref `name` to `id`, or deletes it if `id` is null. A failure is only
+    /// logged: the push succeeded, and the next fetch corrects the ref.
     pub fn update(&self, name: &BStr, id: ObjectId) {
         let Some(local) = self.name(name) else { return };
         let known = self.id(name);
@@ -73,7 +73,7 @@ impl<'a> Tracking<'a> {
         }
     }
 
-    /// The remote-tracking ref for the remote's ref of this name.
+    /// Returns the name of the remote-tracking ref for the remote's ref `name`.
     fn name(&self, name: &BStr) -> Option<FullName> {
         let fits = |pattern: &BString| refspec::filled(pattern.as_ref(), name, b"".as_bstr()).is_some();
         if self.excluded.iter().any(fits) {
@@ -88,19 +88,20 @@ impl<'a> Tracking<'a> {
 }
 
 fn edit(name: FullName, id: ObjectId) -> RefEdit {
-    let change = match id.is_null() {
-        true => Change::Delete {
+    let change = if id.is_null() {
+        Change::Delete {
             expected: PreviousValue::Any,
             log: RefLog::AndReference,
-        },
-        false => Change::Update {
+        }
+    } else {
+        Change::Update {
             log: LogChange {
                 message: "update by push".into(),
                 ..LogChange::default()
             },
             expected: PreviousValue::Any,
             new: Target::Object(id),
-        },
+        }
     };
     RefEdit {
         change,

@@ -1,23 +1,23 @@
-//! Why a push did not come to the refs.
+//! Errors before any ref was pushed.
 use bstr::BString;
 use git_push::{self, refspec::RefspecError, repository::OpenError};
 
-/// Why there was no push.
+/// Reasons why there was no push.
 #[derive(Debug, thiserror::Error)]
 pub enum PushError {
-    /// The repository cannot be opened, or its format is not understood.
+    /// The repository cannot be opened, or its format is not supported.
     #[error(transparent)]
     Repository(#[from] OpenError),
-    /// The refspecs ask for nothing that can be done.
+    /// The refspecs are invalid.
     #[error(transparent)]
     Refspec(#[from] RefspecError),
-    /// What is to be deleted is not given by its name.
-    #[error("'{0}' is not a plain name of a ref, which is what --delete takes")]
+    /// A ref to delete is not given by its name.
+    #[error("--delete takes names of refs, and '{0}' is not a plain name")]
     DeleteTakesNames(BString),
-    /// The id of a lease names no object.
+    /// The id of a lease does not name an object.
     #[error("cannot parse the expected object name of the lease '{0}'")]
     Lease(BString),
-    /// The remote cannot be asked or pushed to.
+    /// The connection to the remote or the push failed.
     #[error(transparent)]
     Remote(#[from] git_push::Error),
 }

@@ -16,33 +16,33 @@ use super::{
     tracking::Tracking,
 };
 
-/// Beyond this many refs, reading back asks for all refs instead of each name.
+/// Number of refs that are read back by name. Beyond it, all refs are requested.
 const MOST_PREFIXES: usize = 200;
 
-/// What is to be pushed, and how.
+/// Request for a push: refspecs and options.
 #[derive(Debug, Clone, Default)]
 pub struct Order {
-    /// What is wanted.
+    /// Refs to push.
     pub refspecs: Refspecs,
-    /// Whether everything is forced, as with a `+` in front of each refspec.
+    /// Force every update, as a `+` in front of each refspec does.
     pub force: bool,
-    /// What the remote is expected to have.
+    /// Expected values of the remote's refs.
     pub leases: Vec<Lease>,
-    /// How it is sent.
+    /// Options of the push itself.
     pub options: git_push::Options,
-    /// Nothing is sent and nothing is changed.
+    /// Send and change nothing.
     pub dry_run: bool,
-    /// Whether the refs are read back, and the server's word is not enough.
+    /// Read the refs back instead of trusting the server's report.
     pub verify: bool,
 }
 
-/// Pushes what `order` says from `repository`, and moves the remote-tracking refs of `tracking`.
+/// Pushes from `repository` as `order` requests, and updates the remote-tracking refs of `tracking`.
 ///
-/// What is refused on our side or rejected by the server is no error: the report on its ref says so.
+/// An update that is refused locally or rejected by the server is not an error. The report on its ref has the reason.
 ///
 /// # Errors
-/// The refspecs ask for nothing that can be done, or the remote cannot be asked or pushed to. An answer that is lost
-/// after the commands were sent is no error when the refs can be read back.
+/// The refspecs are invalid, or the remote cannot be reached. If the server's answer is lost after the commands were sent,
+/// that is not an error as long as the refs can be read back.
 pub fn push(
     connection: &mut dyn Connection,
     repository: &Repository,
@@ -83,7 +83,7 @@ fn local_refs<'a>(
             repository.git_dir().display(),
             causes(&error)
         );
-        Error::new(Outcome::Misconfigured, what).with_hint("run `git fsck` there")
+        Error::new(Outcome::Misconfigured, what).with_hint("run `git fsck` in the local repository")
     };
     let mut local = LocalRefs {
         ids: BTreeMap::new(),
@@ -97,7 +97,7 @@ fn local_refs<'a>(
         if let TargetRef::Symbolic(target) = reference.target() {
             local.symbolic.insert(name.clone(), target.as_bstr().into());
         }
-        // A ref that leads nowhere is none.
+        // Like git, skip a dangling symbolic ref.
         if let Ok(id) = reference.follow_to_object() {
             local.ids.insert(name, id.detach());
         }
@@ -150,7 +150,8 @@ fn planned(repository: &Repository, wanted: Wanted, ruling: Ruling) -> RefReport
     }
 }
 
-/// Both ids as short as they are unique here; one that is not here as short as the other.
+/// Returns both ids, abbreviated as far as they are unique in the repository. An id that is missing there gets the length
+/// of the other one.
 fn shortened(repository: &Repository, old: ObjectId, new: ObjectId) -> [String; 2] {
     let short = |id: ObjectId| {
         gix::Id::shorten(&id.attach(repository))
@@ -163,7 +164,7 @@ fn shortened(repository: &Repository, old: ObjectId, new: ObjectId) -> [String; 
         .map(|(id, short)| short.unwrap_or_else(|| id.to_hex_with_len(length).to_string()))
 }
 
-/// Sends what is planned, and says what became of it.
+/// Sends the planned updates, and sets the fate of each.
 fn send(
     connection: &mut dyn Connection,
     repository: &Repository,
@@ -214,15 +215,16 @@ fn send(
 }
 
 fn read_back(connection: &mut dyn Connection, sent: &[&mut RefReport]) -> Result<BTreeMap<BString, ObjectId>, Error> {
-    let prefixes = match sent.len() > MOST_PREFIXES {
-        true => vec!["refs/".into()],
-        false => sent.iter().map(|report| report.name.clone()).collect(),
+    let prefixes = if sent.len() > MOST_PREFIXES {
+        vec!["refs/".into()]
+    } else {
+        sent.iter().map(|report| report.name.clone()).collect()
     };
     let refs = connection.read_refs(&prefixes)?;
     Ok(refs.into_iter().map(|remote| (remote.name, remote.id)).collect())
 }
 
-/// What the server says of each command, in their order; where it says nothing, why.
+/// Returns the server's verdict on each command, in order, or the reason why there is none.
 fn verdicts(answer: &Result<Report, Error>, commands: usize) -> Vec<Result<Verdict, String>> {
     let one = |verdict: &Verdict| match verdict {
         Verdict::Unknown => Err("remote failed to report status".into()),
@@ -234,8 +236,8 @@ fn verdicts(answer: &Result<Report, Error>, commands: usize) -> Vec<Result<Verdi
     }
 }
 
-/// The server's word against what was seen there, where somebody looked. `moved_on` tells whether an id is known to
-/// contain what was pushed: then somebody else was faster with the next push than we with looking.
+/// Decides the fate of an update from the server's verdict and the ref that was read back, if any. `moved_on` returns true
+/// for an id that is known to contain the pushed one: then another push came before the refs were read back.
 fn fate(
     report: &RefReport,
     verdict: Result<Verdict, String>,
@@ -255,7 +257,7 @@ fn fate(
         Some(Ok(seen)) => match seen.get(&report.name).copied().unwrap_or(report.new.kind().null()) {
             there if there == report.new => Fate::Accepted,
             there if there.is_null() => Fate::Unknown(format!("{word}, but it has no such ref")),
-            // What was to be rewound contains where it was to be rewound to.
+            // Before `moved_on`: in a rewind, the old id contains the new one.
             there if there == report.old => Fate::Unknown(format!("{word}, but it still has {there}")),
             there if !report.new.is_null() && moved_on(there) => Fate::Accepted,
             there => Fate::Unknown(format!("{word}, but it has {there}")),

@@ -1,6 +1,6 @@
-//! What the hook did and what went wrong: for the log, and for the pusher.
+//! Output of the hook: log lines, and messages to the pusher.
 //!
-//! Both are collected, and given out when the journal is durable: talk comes last, and nothing depends on it.
+//! Both are collected and written once the journal is durable. A failure to write them has no effect on the journal.
 use std::{
     borrow::Cow,
     fmt::Write as _,
@@ -15,36 +15,36 @@ use crate::journal::{FOLDER, create_folder};
 
 /// The log's name in [`FOLDER`].
 pub(super) const LOG: &str = "stargate-post-receive.log";
-/// A log of this size is put aside, in bytes.
+/// Size at which the log is rotated, in bytes.
 const MAX_LOG: u64 = 10 << 20;
-/// How many logs are kept beside the current one.
+/// Number of rotated logs that are kept.
 const KEPT_LOGS: u32 = 3;
 
-/// Collects what is logged and what is told.
-pub(super) struct Account<C> {
+/// Collects log lines and messages to the pusher.
+pub(super) struct HookOutput<C> {
     clock: C,
     log: String,
-    told: String,
-    /// Whether all went well; the exit code.
+    messages: String,
+    /// True while nothing has failed. Decides the exit code.
     pub(super) complete: bool,
 }
 
-impl<C: Clock> Account<C> {
+impl<C: Clock> HookOutput<C> {
     pub(super) fn new(clock: C) -> Self {
-        Account {
+        HookOutput {
             clock,
             log: String::new(),
-            told: String::new(),
+            messages: String::new(),
             complete: true,
         }
     }
 
-    /// For the log: one line, with the time.
+    /// Adds one line with the time to the log.
     pub(super) fn log(&mut self, text: &str) {
         self.log_all([text]);
     }
 
-    /// For the log: many lines, with one time.
+    /// Adds several lines with the same time to the log.
     pub(super) fn log_all(&mut self, texts: impl IntoIterator<Item = impl AsRef<str>>) {
         let head = format!("{:.3} [{}] ", self.clock.now(), std::process::id());
         for text in texts {
@@ -54,30 +54,31 @@ impl<C: Clock> Account<C> {
         }
     }
 
-    /// For the pusher: one line.
-    pub(super) fn tell(&mut self, text: &str) {
+    /// Adds one line to the messages for the pusher.
+    pub(super) fn tell_pusher(&mut self, text: &str) {
         // Formatting into a string cannot fail.
-        let _ = writeln!(self.told, "stargate: {}", escaped(text));
+        let _ = writeln!(self.messages, "stargate: {}", escaped(text));
     }
 
-    /// Writes the log, if there is anything to log; a failure is told. Rotates it.
+    /// Appends the collected lines to the log file, and rotates it when it is full. A failure becomes a message to the
+    /// pusher.
     pub(super) fn write_log<S: Storage>(&mut self, storage: &S, git_dir: &Path) {
         if self.log.is_empty() {
             return;
         }
         let path = git_dir.join(FOLDER).join(LOG);
         if let Err(error) = append_to_log(storage, git_dir, &path, self.log.as_bytes()) {
-            self.tell(&format!("cannot write the log {}: {error}", path.display()));
+            self.tell_pusher(&format!("cannot write the log {}: {error}", path.display()));
         }
     }
 
-    /// What to tell the pusher.
-    pub(super) fn into_told(self) -> String {
-        self.told
+    /// Returns the messages to the pusher.
+    pub(super) fn into_messages(self) -> String {
+        self.messages
     }
 }
 
-/// A name for people: without control characters, which could forge a line or drive a terminal.
+/// Escapes control characters in a name, because they could forge a line or control a terminal.
 pub(super) fn readable(name: &BStr) -> String {
     escaped(&name.to_string()).into_owned()
 }
@@ -88,9 +89,10 @@ fn escaped(text: &str) -> Cow<'_, str> {
     }
     let mut line = String::with_capacity(text.len());
     for character in text.chars() {
-        match character.is_control() {
-            true => line.extend(character.escape_default()),
-            false => line.push(character),
+        if character.is_control() {
+            line.extend(character.escape_default());
+        } else {
+            line.push(character);
         }
     }
     line.into()
@@ -99,7 +101,7 @@ fn escaped(text: &str) -> Cow<'_, str> {
 fn append_to_log<S: Storage>(storage: &S, git_dir: &Path, path: &Path, text: &[u8]) -> io::Result<()> {
     create_folder(storage, git_dir)?;
     let mut file = storage.open_append(path)?;
-    // The lock keeps a second process from putting aside the log that the first has just begun.
+    // The lock keeps a second process from rotating the log that the first one has just started.
     if storage.length(&file)? >= MAX_LOG && storage.try_lock(&file)? && storage.still_names(path, &file)? {
         rotate(storage, path)?;
         file = storage.open_append(path)?;
@@ -134,25 +136,25 @@ mod tests {
 
     #[test]
     fn control_characters_forge_no_line() {
-        let mut account = Account::new(SystemClock::default());
-        account.log("one\n2020-01-01 two\u{1b}[2J");
-        assert_eq!(account.log.lines().count(), 1);
+        let mut output = HookOutput::new(SystemClock::default());
+        output.log("one\n2020-01-01 two\u{1b}[2J");
+        assert_eq!(output.log.lines().count(), 1);
         assert!(
-            account.log.ends_with("] one\\n2020-01-01 two\\u{1b}[2J\n"),
+            output.log.ends_with("] one\\n2020-01-01 two\\u{1b}[2J\n"),
             "{}",
-            account.log
+            output.log
         );
     }
 
     #[test]
-    fn a_full_log_is_put_aside_and_three_are_kept() {
+    fn a_full_log_is_rotated_and_three_are_kept() {
         let folder = tempfile::tempdir().unwrap();
         let log = folder.path().join(FOLDER).join(LOG);
         for number in 1..=5 {
-            let mut account = Account::new(SystemClock::default());
-            account.log(&format!("entry {number}"));
-            account.write_log(&Disk, folder.path());
-            assert_eq!(account.into_told(), "");
+            let mut output = HookOutput::new(SystemClock::default());
+            output.log(&format!("entry {number}"));
+            output.write_log(&Disk, folder.path());
+            assert_eq!(output.into_messages(), "");
             fs::OpenOptions::new()
                 .write(true)
                 .open(&log)

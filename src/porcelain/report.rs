@@ -1,80 +1,80 @@
-//! What a push came to, in the shape of `push --json`.
+//! Report on a push, in the shape of `push --json`.
 use bstr::{BString, ByteSlice};
 use git_push::ruling::Refusal;
 use gix::ObjectId;
 use serde::{Serialize, Serializer, ser::SerializeStruct};
 
-/// What a push came to.
+/// Report on a push.
 #[derive(Debug, Clone, Serialize)]
 pub struct PushReport {
-    /// The whole.
+    /// Outcome of the push as a whole.
     pub outcome: PushOutcome,
-    /// The remote, without secrets.
+    /// The remote's URL, without secrets.
     pub remote: String,
-    /// Every ref that the refspecs ask for: those that the remote had, by name, then new ones.
+    /// Every ref that the refspecs match: first those that the remote had, by name, then new ones.
     pub refs: Vec<RefReport>,
-    /// Requests that were made.
+    /// Number of HTTP requests.
     pub http_requests: u64,
-    /// Bytes of their bodies.
+    /// Bytes sent in request bodies.
     pub bytes_sent: u64,
-    /// How long it took, in milliseconds.
+    /// Duration in milliseconds.
     pub elapsed_ms: u64,
 }
 
-/// What a push came to, in a word.
+/// Outcome of a push.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PushOutcome {
-    /// The remote has everything, and some of it only now.
+    /// At least one ref was updated, and all others were up to date.
     Pushed,
-    /// The remote had everything.
+    /// All refs were up to date.
     Idle,
-    /// A dry run: nothing was sent, and nothing of it was refused on our side.
+    /// Dry run: nothing was sent, and no update was refused.
     Planned,
-    /// Some refs are not there, because they were refused here or rejected there.
+    /// Some updates were refused locally or rejected by the remote.
     Rejected,
-    /// Of some refs it is not known whether they are there.
+    /// For some refs, the result is unknown.
     Ambiguous,
 }
 
-/// What a push came to for one ref.
+/// Report on one ref.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RefReport {
-    /// What was pushed, as git calls it; none for a deletion.
+    /// Local source, as git names it. `None` for a deletion.
     pub source: Option<BString>,
-    /// The full name on the remote.
+    /// Full name on the remote.
     pub name: BString,
-    /// What the remote had; the null id for no such ref.
+    /// Old id on the remote. The null id if there was no such ref.
     pub old: ObjectId,
-    /// What it shall have; the null id to delete.
+    /// New id. The null id for a deletion.
     pub new: ObjectId,
-    /// Both ids, as short as they are unique here.
+    /// Both ids, abbreviated as far as they are unique locally.
     pub short: [String; 2],
-    /// Whether force or a lease overrode a refusal.
+    /// True if force or a lease overrode a refusal.
     pub forced: bool,
-    /// What became of it.
+    /// Result of the update.
     pub fate: Fate,
 }
 
-/// What became of a ref.
+/// Result of the update of one ref.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fate {
-    /// The remote had it already.
+    /// The remote had the new id already.
     UpToDate,
-    /// It would be sent, were this not a dry run.
+    /// Dry run: it would be sent.
     Planned,
-    /// The remote has it now: it was read back, unless that is switched off.
+    /// The remote has the new id. It was read back, unless that is disabled.
     Accepted,
-    /// It was not sent.
+    /// It was refused locally and not sent.
     Refused(Refusal),
     /// The server rejected it, with this reason.
     Rejected(BString),
-    /// What the server says and what the remote has do not agree, or one of them is missing: this is how.
+    /// The server's report or the ref that was read back is missing, or the two differ. The text explains it.
     Unknown(String),
 }
 
 impl PushOutcome {
-    /// The worst of the refs makes the whole.
+    /// Returns the worst outcome among the refs.
     pub(super) fn of(refs: &[RefReport]) -> Self {
         let any = |wanted: fn(&Fate) -> bool| refs.iter().any(|report| wanted(&report.fate));
         if any(|fate| matches!(fate, Fate::Unknown(_))) {
@@ -92,7 +92,7 @@ impl PushOutcome {
 }
 
 impl Fate {
-    /// `up-to-date`, `accepted`, `refused`, `rejected`, `unknown`; none in a dry run.
+    /// Returns `up-to-date`, `accepted`, `refused`, `rejected` or `unknown`. `None` in a dry run.
     fn verdict(&self) -> Option<&'static str> {
         Some(match self {
             Fate::UpToDate => "up-to-date",

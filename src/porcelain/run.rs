@@ -1,4 +1,4 @@
-//! One push of a repository to a remote that is named or given by its URL.
+//! Push from a repository to a configured remote or a URL.
 use std::{ffi::OsString, path::Path};
 
 use bstr::{BStr, BString, ByteSlice};
@@ -15,30 +15,30 @@ use super::{
 };
 use crate::config::Config;
 
-/// What the caller of a push decides, as it is given on a command line.
+/// Options of a push, as on the command line.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// A configured remote's name, a URL or a path.
+    /// Name of a configured remote, URL or path.
     pub remote: BString,
-    /// Refspecs, `tag NAME` among them as two.
+    /// Refspecs. `tag NAME` takes two elements.
     pub refspecs: Vec<BString>,
-    /// Whether the refspecs are names of refs to delete.
+    /// Treat the refspecs as names of refs to delete.
     pub delete: bool,
-    /// Whether everything is forced.
+    /// Force every update.
     pub force: bool,
-    /// What follows each `--force-with-lease=`.
+    /// Values of `--force-with-lease=`.
     pub leases: Vec<BString>,
-    /// All refs or none.
+    /// Push all refs or none.
     pub atomic: bool,
     /// Push options for the remote's hooks.
     pub push_options: Vec<BString>,
-    /// The remote is asked to report no progress.
+    /// Ask the remote not to report progress.
     pub quiet: bool,
-    /// Nothing is sent.
+    /// Send nothing.
     pub dry_run: bool,
 }
 
-/// Pushes from the repository at `git_dir` as `options` say; see [`push()`](driver::push()).
+/// Pushes from the repository at `git_dir`, see [`push()`](driver::push()).
 ///
 /// # Errors
 /// See [`PushError`].
@@ -91,7 +91,7 @@ fn order(repository: &Repository, options: &Options) -> Result<Order, PushError>
     })
 }
 
-/// Refspecs as they are, names to delete and `tag NAME` as what they stand for (git-push).
+/// Rewrites names to delete and `tag NAME` as refspecs (git-push). Keeps all others.
 fn refspecs(given: &[BString], delete: bool) -> Result<Vec<BString>, PushError> {
     let mut refspecs = Vec::new();
     let mut given = given.iter();
@@ -103,15 +103,16 @@ fn refspecs(given: &[BString], delete: bool) -> Result<Vec<BString>, PushError> 
         if delete && (name.is_empty() || name.contains(&b':')) {
             return Err(PushError::DeleteTakesNames(name));
         }
-        refspecs.push(match delete {
-            true => [b":", name.as_bytes()].concat().into(),
-            false => name,
+        refspecs.push(if delete {
+            [b":", name.as_bytes()].concat().into()
+        } else {
+            name
         });
     }
     Ok(refspecs)
 }
 
-/// The URL as git shows it: as it is configured or given, rewritten, without user info and query.
+/// Returns the URL as git shows it: rewritten (`url.<base>.insteadOf`), without user info and query.
 fn shown_url(repository: &Repository, name: &BStr, configured: Option<&gix::Remote<'_>>) -> Option<String> {
     let unnamed = || repository.remote_at(name).ok();
     let url = match configured {

@@ -1,14 +1,14 @@
-//! Driver of one push by refspecs, as `git push` makes it: ask the remote what it has, match the refspecs, rule on each
-//! update, send what may be sent, read the refs back, and move the remote-tracking refs.
+//! Driver of one push by refspecs, like `git push`. It reads the remote's refs, matches the refspecs, decides on each
+//! update, sends the allowed ones, reads the refs back, and updates the remote-tracking refs.
 //!
-//! [`push()`] does this over any [`Connection`](git_push::Connection); [`run()`] finds the remote first. What is decided on
-//! the way is decided in [`git_push`], by pure functions; the effects are here: this room stands beside the
-//! worker, which drives pushes of a mirror, and not in the engine, which knows nothing of configured remotes.
+//! [`push()`] does this over any [`Connection`](git_push::Connection). [`run()`] resolves a configured remote first. The
+//! decisions are pure functions in [`git_push`]. Configured remotes and remote-tracking refs are handled here, because the
+//! engine does not know them.
 //!
 //! ```
 //! use git_push::refspec::Refspecs;
 //! use git_push_transport::local::Local;
-//! use stargate_mirror::by_refspec::{self, Fate, Order, Tracking};
+//! use stargate_mirror::porcelain::{self, Fate, Order, Tracking};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let folder = tempfile::tempdir()?;
@@ -24,7 +24,7 @@
 //!     ..Order::default()
 //! };
 //! let tracking = Tracking::new(&repository, None);
-//! let refs = by_refspec::push(&mut Local::open(&remote)?, &repository, &tracking, &order, &())?;
+//! let refs = porcelain::push(&mut Local::open(&remote)?, &repository, &tracking, &order, &())?;
 //! assert_eq!(refs[0].name, "refs/kv/greeting");
 //! assert_eq!(refs[0].fate, Fate::Accepted);
 //! # Ok(())
