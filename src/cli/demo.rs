@@ -23,7 +23,7 @@ use crate::{
         install::{Installation, install},
     },
     journal::{self, Status},
-    worker::{self, Options, RemoteFence, Waited},
+    worker::{self, Options, RemoteFence, WaitOutcome},
 };
 
 const LEDGER: &str = "refs/kv/main";
@@ -184,8 +184,10 @@ impl Demo {
         let mut fence = RemoteFence::new(&mut remote, BStr::new("main"), None);
         let waited = worker::wait(&mut fence, commit, Duration::from_secs(10), &SystemClock::default())?;
         match waited {
-            Waited::Visible(_) => println!("\n5. wait --oid {commit}: visible"),
-            Waited::TimedOut { .. } | Waited::Rewound(_) => return Err(Failure::new(Exit::TimedOut, "wait timed out")),
+            WaitOutcome::Visible(_) => println!("\n5. wait --oid {commit}: visible"),
+            WaitOutcome::TimedOut { .. } | WaitOutcome::Rewound(_) => {
+                return Err(Failure::new(Exit::TimedOut, "wait timed out"));
+            }
         }
         Ok(())
     }

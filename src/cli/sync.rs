@@ -92,7 +92,7 @@ pub fn main(args: &Args) -> Result<Exit, Failure> {
     }
     let standing = if report.is_broken() {
         Exit::Failed
-    } else if report.is_left() {
+    } else if report.needs_operator() {
         Exit::Refused
     } else if report.is_equal() {
         Exit::Done

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     config::{Config, parse_duration},
     mirror::watermark::{ledger_ref, watermark_ref},
-    worker::{self, RemoteFence, Seen, Waited},
+    worker::{self, RemoteFence, Seen, WaitOutcome},
 };
 
 const EXAMPLES: &str = "\
@@ -87,8 +87,8 @@ pub fn main(args: &Args) -> Result<Exit, Failure> {
     let waited = worker::wait(&mut fence, args.oid, args.timeout, &clock)?;
     tell(args, &waited, &remote, clock.elapsed());
     Ok(match waited {
-        Waited::Visible(_) => Exit::Done,
-        Waited::TimedOut { .. } | Waited::Rewound(_) => Exit::TimedOut,
+        WaitOutcome::Visible(_) => Exit::Done,
+        WaitOutcome::TimedOut { .. } | WaitOutcome::Rewound(_) => Exit::TimedOut,
     })
 }
 
@@ -142,11 +142,11 @@ fn around_here() -> Option<gix::Repository> {
     }
 }
 
-fn tell(args: &Args, waited: &Waited, remote: &Remote, elapsed: Duration) {
+fn tell(args: &Args, waited: &WaitOutcome, remote: &Remote, elapsed: Duration) {
     let (outcome, seen, error) = match waited {
-        Waited::Visible(seen) => ("visible", seen, None),
-        Waited::TimedOut { last_seen, error } => ("timed-out", last_seen, error.clone()),
-        Waited::Rewound(seen) => ("rewound", seen, None),
+        WaitOutcome::Visible(seen) => ("visible", seen, None),
+        WaitOutcome::TimedOut { last_seen, error } => ("timed-out", last_seen, error.clone()),
+        WaitOutcome::Rewound(seen) => ("rewound", seen, None),
     };
     if args.json {
         let report = WaitReport {
@@ -165,21 +165,21 @@ fn tell(args: &Args, waited: &Waited, remote: &Remote, elapsed: Duration) {
     print_human(args, waited, remote);
 }
 
-fn print_human(args: &Args, waited: &Waited, remote: &Remote) {
+fn print_human(args: &Args, waited: &WaitOutcome, remote: &Remote) {
     let (oid, timeout, place) = (args.oid, args.timeout, remote.location());
     let namespace = BStr::new(&args.namespace);
     let stands = |id: Option<ObjectId>| id.map_or("was not there".into(), |id| format!("is at {id}"));
     let watermark = |seen: &Seen| format!("{} {}", watermark_ref(namespace), stands(seen.watermark));
     match waited {
-        Waited::Visible(seen) => println!("{oid} is visible: {}", watermark(seen)),
-        Waited::TimedOut { last_seen, error } => {
+        WaitOutcome::Visible(seen) => println!("{oid} is visible: {}", watermark(seen)),
+        WaitOutcome::TimedOut { last_seen, error } => {
             let seen = watermark(last_seen);
             eprintln!("timed out after {timeout:?} waiting for {oid}: {seen} on {place}");
             error
                 .iter()
                 .for_each(|error| eprintln!("the last poll failed: {error}"));
         }
-        Waited::Rewound(seen) => {
+        WaitOutcome::Rewound(seen) => {
             let ledger = format!("{} {}", ledger_ref(namespace), stands(seen.ledger));
             eprintln!(
                 "{place} was rewound, and after {timeout:?} {oid} is not visible: {}, but {ledger}, without that commit",

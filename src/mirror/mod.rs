@@ -13,6 +13,6 @@ mod settlement;
 pub mod watermark;
 
 pub use grouping::Grouping;
-pub use plan::{Change, Damaged, Group, Hold, Knowledge, Plan, Rules, plan};
+pub use plan::{Change, Damaged, Group, Hold, LocalView, Plan, Rules, plan};
 pub use reconcile::{Compared, Standing, compare, missed};
 pub use settlement::{GroupResult, held, settle, settle_unseen};

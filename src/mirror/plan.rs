@@ -51,7 +51,7 @@ pub struct Damaged(
 );
 
 /// What is known of commits and refs of the Stargate.
-pub trait Knowledge {
+pub trait LocalView {
     /// What the local ref of this name is.
     fn local(&self, name: &BStr) -> LocalRef;
     /// Whether the Stargate has the object.
@@ -207,13 +207,13 @@ impl Change {
 /// of the repository's object format.
 pub fn plan(
     backlog: &[RefUpdate],
-    knowledge: &dyn Knowledge,
+    local_view: &dyn LocalView,
     remote: &BTreeMap<BString, ObjectId>,
     rules: &Rules,
     null: ObjectId,
 ) -> Plan {
     let mut plan = Plan::default();
-    let grouping = Grouping::new(&knowledge.aliases(), &rules.refs);
+    let grouping = Grouping::new(&local_view.aliases(), &rules.refs);
     let mut units: BTreeMap<Unit, Vec<usize>> = BTreeMap::new();
     for (index, update) in backlog.iter().enumerate() {
         let name = update.name.as_bstr();
@@ -226,7 +226,7 @@ pub fn plan(
     }
     let fold = Fold {
         backlog,
-        knowledge,
+        local_view,
         remote,
         rules,
         grouping: &grouping,
@@ -239,7 +239,7 @@ pub fn plan(
 
 struct Fold<'a> {
     backlog: &'a [RefUpdate],
-    knowledge: &'a dyn Knowledge,
+    local_view: &'a dyn LocalView,
     remote: &'a BTreeMap<BString, ObjectId>,
     rules: &'a Rules,
     grouping: &'a Grouping,
@@ -355,7 +355,7 @@ impl Fold<'_> {
 
     /// What the ref shall be (rule 1); the null id when it shall not be.
     fn target(&self, name: &BStr, updates: &[&RefUpdate]) -> Result<Option<ObjectId>, Hold> {
-        let local = match self.knowledge.local(name) {
+        let local = match self.local_view.local(name) {
             LocalRef::Id(id) => Some(id),
             LocalRef::Absent => None,
             LocalRef::Unreadable(why) => {
@@ -385,7 +385,7 @@ impl Fold<'_> {
         let mut settled = Vec::new();
         for one in names {
             settled.extend(
-                self.knowledge
+                self.local_view
                     .settled(one.as_bstr())
                     .map_err(|why| damaged(name, why))?,
             );
@@ -424,11 +424,11 @@ impl Fold<'_> {
     }
 
     fn exists(&self, name: &BStr, id: ObjectId) -> Result<bool, Hold> {
-        self.knowledge.exists(id).map_err(|why| damaged(name, why))
+        self.local_view.exists(id).map_err(|why| damaged(name, why))
     }
 
     fn fast_forward(&self, name: &BStr, old: ObjectId, new: ObjectId) -> Result<bool, Hold> {
-        self.knowledge.fast_forward(old, new).map_err(|why| damaged(name, why))
+        self.local_view.fast_forward(old, new).map_err(|why| damaged(name, why))
     }
 
     fn remote_id(&self, name: &BStr) -> ObjectId {

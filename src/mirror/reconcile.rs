@@ -9,7 +9,7 @@ use gix::ObjectId;
 use serde::Serialize;
 
 use super::{
-    plan::{Damaged, Knowledge, Rules},
+    plan::{Damaged, LocalView, Rules},
     watermark::{is_watermark, ledger_ref, namespace, watermark_ref},
 };
 use crate::{
@@ -46,7 +46,7 @@ impl Standing {
     }
 
     /// Whether only an operator can decide about it, who may take what the Stargate has.
-    pub fn is_left(self) -> bool {
+    pub fn needs_operator(self) -> bool {
         matches!(self, Standing::Behind | Standing::Diverged | Standing::Extra)
     }
 
@@ -84,7 +84,7 @@ pub struct Compared {
 pub fn compare(
     local: &LocalRefs,
     remote: &BTreeMap<BString, ObjectId>,
-    knowledge: &dyn Knowledge,
+    local_view: &dyn LocalView,
     rules: &Rules,
 ) -> Vec<Compared> {
     let mirrored = |name: &BStr| rules.refs.matches(name) && !is_watermark(name);
@@ -92,15 +92,15 @@ pub fn compare(
     let known = local.known().keys().chain(local.aliases().keys()).chain(remote.keys());
     let names: BTreeSet<&BStr> = known.map(|name| name.as_bstr()).chain(unreadable).collect();
     let names = names.into_iter().filter(|name| mirrored(name));
-    names.map(|name| one(name, local, remote, knowledge)).collect()
+    names.map(|name| one(name, local, remote, local_view)).collect()
 }
 
-fn one(name: &BStr, local: &LocalRefs, remote: &BTreeMap<BString, ObjectId>, knowledge: &dyn Knowledge) -> Compared {
+fn one(name: &BStr, local: &LocalRefs, remote: &BTreeMap<BString, ObjectId>, local_view: &dyn LocalView) -> Compared {
     let remote = remote.get(name.as_bytes()).copied();
     let here = local.get(name);
     let id = here.id();
     let (standing, reason) = match here {
-        LocalRef::Id(id) => match standing(id, remote, knowledge) {
+        LocalRef::Id(id) => match standing(id, remote, local_view) {
             Ok(Standing::Broken) => (Standing::Broken, Some(format!("object {id} is not in the Stargate"))),
             Ok(standing) => (standing, None),
             Err(damaged) => (Standing::Broken, Some(damaged.to_string())),
@@ -128,15 +128,15 @@ fn one(name: &BStr, local: &LocalRefs, remote: &BTreeMap<BString, ObjectId>, kno
 pub fn missed(
     compared: &[Compared],
     remote: &BTreeMap<BString, ObjectId>,
-    knowledge: &dyn Knowledge,
+    local_view: &dyn LocalView,
     pending: &dyn Fn(&BStr) -> bool,
     null: ObjectId,
 ) -> Vec<RefUpdate> {
     let open = compared.iter().filter(|compared| !pending(compared.name.as_bstr()));
     let wanted = open.filter(|compared| compared.standing.is_safe() || lacks_watermark(compared, remote));
     let update = |compared: &Compared| {
-        let new = compared.local.filter(|local| knowledge.exists(*local) == Ok(true))?;
-        let stays = knowledge.local(compared.name.as_bstr()) == LocalRef::Id(new);
+        let new = compared.local.filter(|local| local_view.exists(*local) == Ok(true))?;
+        let stays = local_view.local(compared.name.as_bstr()) == LocalRef::Id(new);
         stays.then(|| RefUpdate {
             old: compared.remote.unwrap_or(null),
             new,
@@ -155,19 +155,19 @@ fn lacks_watermark(compared: &Compared, remote: &BTreeMap<BString, ObjectId>) ->
     is_ledger && compared.standing == Standing::Equal && watermark != compared.remote
 }
 
-fn standing(local: ObjectId, remote: Option<ObjectId>, knowledge: &dyn Knowledge) -> Result<Standing, Damaged> {
+fn standing(local: ObjectId, remote: Option<ObjectId>, local_view: &dyn LocalView) -> Result<Standing, Damaged> {
     if remote == Some(local) {
         return Ok(Standing::Equal);
     }
-    if !knowledge.exists(local)? {
+    if !local_view.exists(local)? {
         return Ok(Standing::Broken);
     }
     let Some(remote) = remote else {
         return Ok(Standing::Missing);
     };
-    Ok(if knowledge.fast_forward(remote, local)? {
+    Ok(if local_view.fast_forward(remote, local)? {
         Standing::Ahead
-    } else if knowledge.fast_forward(local, remote)? {
+    } else if local_view.fast_forward(local, remote)? {
         Standing::Behind
     } else {
         Standing::Diverged
@@ -183,7 +183,7 @@ mod tests {
     /// line; `0xff` is gone.
     struct Lines(BTreeMap<BString, ObjectId>);
 
-    impl Knowledge for Lines {
+    impl LocalView for Lines {
         fn local(&self, name: &BStr) -> LocalRef {
             self.0
                 .get(name.as_bytes())

@@ -43,7 +43,7 @@ pub fn is_watermark(name: &BStr) -> bool {
 
 /// A watermark that does not stand where its ledger does.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Doubt {
+pub struct Mismatch {
     /// The namespace.
     pub namespace: BString,
     /// Where the watermark stands.
@@ -54,18 +54,18 @@ pub struct Doubt {
 
 /// The watermarks among a mirror's refs that are elsewhere than their ledgers, where these are mirrored. Such a watermark
 /// is true only if its ledger contains it.
-pub fn doubts(refs: &BTreeMap<BString, ObjectId>, is_mirrored: impl Fn(&BStr) -> bool) -> Vec<Doubt> {
-    let doubt = |(name, watermark): (&BString, &ObjectId)| {
+pub fn mismatches(refs: &BTreeMap<BString, ObjectId>, is_mirrored: impl Fn(&BStr) -> bool) -> Vec<Mismatch> {
+    let mismatch = |(name, watermark): (&BString, &ObjectId)| {
         let namespace = name.strip_prefix(WATERMARK)?.as_bstr();
         let ledger = ledger_ref(namespace);
         let at = refs.get(&ledger).copied();
-        (is_mirrored(ledger.as_bstr()) && at != Some(*watermark)).then(|| Doubt {
+        (is_mirrored(ledger.as_bstr()) && at != Some(*watermark)).then(|| Mismatch {
             namespace: namespace.to_owned(),
             watermark: *watermark,
             ledger: at,
         })
     };
-    refs.iter().filter_map(doubt).collect()
+    refs.iter().filter_map(mismatch).collect()
 }
 
 #[cfg(test)]
@@ -85,10 +85,10 @@ mod tests {
             ("refs/kv/without", 1),
         ];
         let refs = refs.map(|(name, byte)| (BString::from(name), id(byte)));
-        let doubts = doubts(&refs.into(), |name| !name.starts_with(b"refs/kv/other/"));
-        let found: Vec<_> = doubts
+        let mismatches = mismatches(&refs.into(), |name| !name.starts_with(b"refs/kv/other/"));
+        let found: Vec<_> = mismatches
             .iter()
-            .map(|doubt| (doubt.namespace.to_string(), doubt.ledger))
+            .map(|mismatch| (mismatch.namespace.to_string(), mismatch.ledger))
             .collect();
         assert_eq!(found, [("gone".to_owned(), None), ("moved".to_owned(), Some(id(2)))]);
     }

@@ -8,10 +8,10 @@ use gix::ObjectId;
 use jiff::Timestamp;
 
 use super::{
+    backoff::{Backoff, Backoffs},
     cycle::Mirror,
     memory::{Memory, RememberedMirror},
     repository::Stargate,
-    trouble::{Trouble, Troubles},
     watermarks::{FalseWatermark, Judged},
 };
 use crate::{mirror::watermark::is_watermark, ref_pattern::RefPatterns, refs::LocalRefs};
@@ -78,7 +78,7 @@ impl<'a> RemoteMirror<'a> {
     /// moved since, and the journal does not know why.
     ///
     /// `is_pending` is whether the journal has a pending entry of the ref.
-    pub fn is_due(&self, local: &LocalRefs, is_pending: &dyn Fn(&BStr) -> bool) -> bool {
+    pub fn needs_comparison(&self, local: &LocalRefs, is_pending: &dyn Fn(&BStr) -> bool) -> bool {
         let Some(mirror) = &self.memory.mirror else {
             return true;
         };
@@ -95,25 +95,25 @@ impl<'a> RemoteMirror<'a> {
     }
 
     /// Groups that have failed.
-    pub fn troubles(&self) -> &Troubles {
-        &self.memory.troubles
+    pub fn backoffs(&self) -> &Backoffs {
+        &self.memory.backoffs
     }
 
     /// Remembers which groups have failed.
-    pub fn remember_troubles(&mut self, troubles: Troubles) {
-        self.change(|memory| memory.troubles = troubles);
+    pub fn remember_backoffs(&mut self, backoffs: Backoffs) {
+        self.change(|memory| memory.backoffs = backoffs);
     }
 
     /// Forgets the troubles of groups with these labels.
-    pub fn forget_troubles(&mut self, forgotten: impl Fn(&str) -> bool) {
-        if self.memory.troubles.keys().any(|label| forgotten(label)) {
-            self.change(|memory| memory.troubles.retain(|label, _| !forgotten(label)));
+    pub fn forget_backoffs(&mut self, forgotten: impl Fn(&str) -> bool) {
+        if self.memory.backoffs.keys().any(|label| forgotten(label)) {
+            self.change(|memory| memory.backoffs.retain(|label, _| !forgotten(label)));
         }
     }
 
     /// Remembers that the refs of both sides could not be compared.
     pub fn remember_failed_comparison(&mut self, error: &Error) {
-        let failed = Trouble::after(self.memory.comparison.as_ref(), &error.to_string(), "", self.now);
+        let failed = Backoff::after(self.memory.comparison.as_ref(), &error.to_string(), "", self.now);
         self.change(|memory| memory.comparison = Some(failed));
     }
 

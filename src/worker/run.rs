@@ -1,8 +1,8 @@
 //! One cycle over one repository: lock, backlog, attempts, settled entries, report.
 pub(super) mod broken;
-mod knowledge;
+mod local_view;
+mod maintenance;
 mod reconcile;
-mod upkeep;
 
 use std::{
     cell::OnceCell,
@@ -19,16 +19,16 @@ use git_push::{self, Connection, repository::OpenError};
 use git_push_transport::{Location, Remote, Settings, resolve};
 use gix::ObjectId;
 
-use self::{reconcile::Reconciled, upkeep::Intents};
+use self::{maintenance::Intents, reconcile::Reconciled};
 use super::{
-    cycle::{Cycle, Marks, Mirror, Settled},
+    backoff::{Backoff, Backoffs},
+    cycle::{Cycle, EntryResults, Mirror, Settled},
     lock::{LOCK_FILE, WorkerLock},
     memory::Memory,
     missing::Missing,
     remote_mirror::RemoteMirror,
     report::{CycleOutcome, CycleReport, GroupReport},
     repository::Stargate,
-    trouble::{Trouble, Troubles},
 };
 use crate::{
     config::{Config, Problem},
@@ -204,13 +204,13 @@ impl<'a> Work<'a> {
         };
         let location = remote.location().to_string();
         let mut mirror = self.mirror(&mut remote);
-        let due = self.options.reconcile || mirror.is_due(local, &*self.pending(&backlog));
+        let due = self.options.reconcile || mirror.needs_comparison(local, &*self.pending(&backlog));
         let local = due.then_some(local);
         let mut report = if self.options.dry_run {
             self.dry_run(&mut mirror, local, &backlog)?
         } else {
             mirror.forget_missing();
-            self.reconcile_and_carry(&mut mirror, local, backlog)?
+            self.reconcile_and_push(&mut mirror, local, backlog)?
         };
         report.asked = mirror.was_asked();
         report.remote = (report.outcome != CycleOutcome::Idle).then_some(location);
@@ -220,7 +220,7 @@ impl<'a> Work<'a> {
     }
 
     /// A cycle over the backlog and, where `local` refs are to be compared, what the journal missed.
-    fn reconcile_and_carry(
+    fn reconcile_and_push(
         &self,
         mirror: &mut RemoteMirror<'_>,
         local: Option<&LocalRefs>,
@@ -229,16 +229,16 @@ impl<'a> Work<'a> {
         let mut reconciled = Reconciled::default();
         if let Some(local) = local {
             reconciled = self.reconcile(mirror, local, &backlog)?;
-            if reconciled.told > 0 {
+            if reconciled.appended > 0 {
                 backlog = self.backlog()?;
             }
         }
         let mut report = report(CycleOutcome::Idle, &backlog);
         let compared_with = remembered(mirror);
         let newest = self.newest(&backlog.pending);
-        mirror.forget_troubles(|label| !newest.contains_key(label));
+        mirror.forget_backoffs(|label| !newest.contains_key(label));
         if !backlog.pending.is_empty() {
-            self.work_off(mirror, &backlog, &mut report)?;
+            self.push_backlog(mirror, &backlog, &mut report)?;
         }
         self.maintain(&backlog);
         let in_order = |namespace: &BStr| {
@@ -291,21 +291,21 @@ impl<'a> Work<'a> {
         Ok(backlog)
     }
 
-    fn work_off(
+    fn push_backlog(
         &self,
         mirror: &mut RemoteMirror<'_>,
         backlog: &Backlog,
         report: &mut CycleReport,
     ) -> Result<(), RunError> {
-        let awake = self.awake(&backlog.pending, mirror.troubles());
-        let (settled, marked) = self.carry(self.cycle(), mirror, &awake)?;
+        let due = self.due(&backlog.pending, mirror.backoffs());
+        let (settled, counts) = self.push_entries(self.cycle(), mirror, &due)?;
         report.groups = settled.iter().map(GroupReport::settled).collect();
-        report.pending -= marked.settled();
-        report.failed += marked.failed;
-        let troubles = self.troubles(&settled, &awake, mirror.troubles());
-        report.next_try = troubles.values().map(|trouble| trouble.next_try).min();
-        mirror.remember_troubles(troubles);
-        report.outcome = match (report.pending, marked.failed) {
+        report.pending -= counts.settled();
+        report.failed += counts.failed;
+        let backoffs = self.backoffs(&settled, &due, mirror.backoffs());
+        report.next_try = backoffs.values().map(|backoff| backoff.next_try).min();
+        mirror.remember_backoffs(backoffs);
+        report.outcome = match (report.pending, counts.failed) {
             (0, 0) => CycleOutcome::Mirrored,
             _ => CycleOutcome::Incomplete,
         };
@@ -313,51 +313,51 @@ impl<'a> Work<'a> {
     }
 
     /// The entries of groups that are to be tried now.
-    fn awake(&self, pending: &[Located], troubles: &Troubles) -> Vec<Located> {
+    fn due(&self, pending: &[Located], backoffs: &Backoffs) -> Vec<Located> {
         let now = self.clock.now();
         let newest = self.newest(pending);
         let grouping = self.grouping();
-        let rests = |located: &&Located| {
+        let is_waiting = |located: &&Located| {
             let label = grouping.label(located.entry.update.name.as_bstr()).to_string();
-            let trouble = troubles.get(&label);
-            trouble.is_some_and(|trouble| trouble.rests(&newest[&label], now))
+            let backoff = backoffs.get(&label);
+            backoff.is_some_and(|backoff| backoff.is_waiting(&newest[&label], now))
         };
-        let awake = pending
+        let due = pending
             .iter()
-            .filter(|located| !self.options.patient || !rests(located));
-        awake.cloned().collect()
+            .filter(|located| !self.options.patient || !is_waiting(located));
+        due.cloned().collect()
     }
 
     /// What is in trouble after these groups were tried; the others as they were.
-    fn troubles(&self, settled: &[Settled], tried: &[Located], earlier: &Troubles) -> Troubles {
+    fn backoffs(&self, settled: &[Settled], tried: &[Located], earlier: &Backoffs) -> Backoffs {
         let newest = self.newest(tried);
-        let mut troubles = earlier.clone();
+        let mut backoffs = earlier.clone();
         for one in settled {
             let label = one.group.label().to_string();
-            let before = troubles.remove(&label);
+            let before = backoffs.remove(&label);
             if let (Some(reason), Some(newest)) = (&one.result.error, newest.get(&label)) {
-                let trouble = Trouble::after(before.as_ref(), reason, newest, self.clock.now());
-                troubles.insert(label, trouble);
+                let backoff = Backoff::after(before.as_ref(), reason, newest, self.clock.now());
+                backoffs.insert(label, backoff);
             }
         }
-        troubles
+        backoffs
     }
 
     /// Carries these entries; what became of their groups, and what was marked in the journal.
-    pub(super) fn carry(
+    pub(super) fn push_entries(
         &self,
         cycle: Cycle<'_>,
         mirror: &mut RemoteMirror<'_>,
         entries: &[Located],
-    ) -> Result<(Vec<Settled>, Marked), RunError> {
-        let mut marked = Marked::default();
-        let record = |marks: &Marks| self.record(entries, marks, &mut marked);
+    ) -> Result<(Vec<Settled>, StatusCounts), RunError> {
+        let mut counts = StatusCounts::default();
+        let record = |results: &EntryResults| self.record(entries, results, &mut counts);
         let settled = cycle.run(mirror, &updates(entries), record)?;
-        Ok((settled, marked))
+        Ok((settled, counts))
     }
 
     /// Appends entries for these ref updates; how many.
-    pub(super) fn tell(&self, updates: Vec<RefUpdate>, source: Source) -> Result<usize, RunError> {
+    pub(super) fn append_entries(&self, updates: Vec<RefUpdate>, source: Source) -> Result<usize, RunError> {
         if updates.is_empty() {
             return Ok(0);
         }
@@ -389,7 +389,7 @@ impl<'a> Work<'a> {
             retry: self.config.retry,
             verify: self.config.verify,
             clock: self.clock,
-            knowledge: self,
+            local_view: self,
             null: self.stargate.repository().object_hash().null(),
         }
     }
@@ -411,22 +411,22 @@ impl<'a> Work<'a> {
     }
 
     /// Marks entries in the journal, and counts.
-    fn record(&self, pending: &[Located], marks: &Marks, marked: &mut Marked) -> Result<(), RunError> {
+    fn record(&self, pending: &[Located], results: &EntryResults, counts: &mut StatusCounts) -> Result<(), RunError> {
         let each = [
-            (&marks.mirrored, Status::Done),
-            (&marks.skipped, Status::Skipped),
-            (&marks.failed, Status::Failed),
+            (&results.mirrored, Status::Done),
+            (&results.skipped, Status::Skipped),
+            (&results.failed, Status::Failed),
         ];
         for (indexes, status) in each.into_iter().filter(|(indexes, _)| !indexes.is_empty()) {
             let settlements: Vec<_> = indexes.iter().map(|index| (pending[*index].clone(), status)).collect();
             let settled = self.writer.settle(&settlements)?;
             for (index, cause) in &settled.failed {
                 let entry = &settlements[*index].0.entry;
-                tracing::error!(entry = %entry.entry_id, %cause, "the journal could not be marked; the entry stays pending");
+                tracing::error!(entry = %entry.entry_id, %cause, "the journal could not be counts; the entry stays pending");
             }
             match status {
-                Status::Failed => marked.failed += settled.settled,
-                _ => marked.others += settled.settled,
+                Status::Failed => counts.failed += settled.settled,
+                _ => counts.others += settled.settled,
             }
         }
         Ok(())
@@ -478,12 +478,12 @@ fn nothing_to_mirror(git_dir: &Path, options: &Options, environment: Environment
 
 /// How many entries were marked in the journal.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Marked {
+pub(super) struct StatusCounts {
     failed: usize,
     others: usize,
 }
 
-impl Marked {
+impl StatusCounts {
     fn settled(self) -> usize {
         self.failed + self.others
     }

@@ -207,14 +207,14 @@ fn standing(
     for located in &backlog.pending {
         let entry = &located.entry;
         let label = grouping.label(entry.update.name.as_bstr()).to_string();
-        let trouble = memory.troubles.get(&label);
+        let backoff = memory.backoffs.get(&label);
         let group = groups.entry(label.clone()).or_insert_with(|| GroupStatus {
             group: label,
             pending: 0,
             oldest_pending: entry.timestamp,
-            attempts: trouble.map_or(0, |trouble| trouble.attempts),
-            reason: trouble.map(|trouble| trouble.reason.clone()),
-            next_try: trouble.and_then(|trouble| Timestamp::from_second(trouble.next_try).ok()),
+            attempts: backoff.map_or(0, |backoff| backoff.attempts),
+            reason: backoff.map(|backoff| backoff.reason.clone()),
+            next_try: backoff.and_then(|backoff| Timestamp::from_second(backoff.next_try).ok()),
         });
         group.pending += 1;
         group.oldest_pending = group.oldest_pending.min(entry.timestamp);
@@ -252,7 +252,7 @@ mod tests {
     use super::*;
     use crate::{
         journal::{Item, Reader},
-        worker::Trouble,
+        worker::Backoff,
     };
 
     fn line(number: u8, name: &str, status: &str) -> String {
@@ -279,9 +279,9 @@ mod tests {
         let backlog = Backlog::collect(items.into_iter()).unwrap();
         let at = |text: &str| text.parse::<Timestamp>().unwrap();
         let now = at("2025-10-26T12:36:00Z");
-        let trouble = Trouble::after(None, "hook declined", "newest", now);
+        let backoff = Backoff::after(None, "hook declined", "newest", now);
         let memory = Memory {
-            troubles: [("main".to_owned(), trouble)].into(),
+            backoffs: [("main".to_owned(), backoff)].into(),
             ..Default::default()
         };
         let status = standing(&backlog, &memory, &Grouping::default(), 1, now);

@@ -96,9 +96,9 @@ pub enum ForceError {
 
 impl SyncReport {
     /// Whether something is left that only an operator can decide about.
-    pub fn is_left(&self) -> bool {
-        let is_left = |one: &SyncRef| one.standing.is_left() || one.standing == Standing::Dangling;
-        self.refs.iter().any(is_left)
+    pub fn needs_operator(&self) -> bool {
+        let needs_operator = |one: &SyncRef| one.standing.needs_operator() || one.standing == Standing::Dangling;
+        self.refs.iter().any(needs_operator)
     }
 
     /// Whether something of the Stargate is missing, damaged or cannot be read.
@@ -114,7 +114,10 @@ impl SyncReport {
     /// Refs that differ and that the operator can make what they are in the Stargate; of these names, where there are any.
     pub fn forceable<'a>(&'a self, names: &'a [String]) -> impl Iterator<Item = &'a SyncRef> {
         let named = move |one: &&SyncRef| names.is_empty() || names.contains(&one.name);
-        self.refs.iter().filter(|one| one.standing.is_left()).filter(named)
+        self.refs
+            .iter()
+            .filter(|one| one.standing.needs_operator())
+            .filter(named)
     }
 }
 
@@ -169,7 +172,7 @@ pub fn force(
         .iter()
         .map(|compared| update(compared, work.cycle().null))
         .collect();
-    work.tell(updates, Source::Manual)?;
+    work.append_entries(updates, Source::Manual)?;
 
     let names: Vec<&BString> = taken.iter().map(|compared| &compared.name).collect();
     let mut entries = work.backlog()?.pending;
@@ -177,7 +180,7 @@ pub fn force(
     let mut cycle = work.cycle();
     cycle.rules.force = true;
     cycle.rules.deletes = true;
-    let (settled, _) = work.carry(cycle, &mut work.mirror(&mut remote), &entries)?;
+    let (settled, _) = work.push_entries(cycle, &mut work.mirror(&mut remote), &entries)?;
     let sides = compare_with(&work, &mut remote)?;
     let mut report = SyncReport::new(Some(&remote), sides);
     report.groups = settled.iter().map(GroupReport::settled).collect();
@@ -208,12 +211,12 @@ fn compare_with(work: &Work<'_>, remote: &mut Remote) -> Result<Sides, RunError>
 }
 
 fn chosen<'a>(compared: &'a [Compared], force: &Force) -> Result<Vec<&'a Compared>, ForceError> {
-    let left = || compared.iter().filter(|compared| compared.standing.is_left());
+    let left = || compared.iter().filter(|compared| compared.standing.needs_operator());
     if force.refs.is_empty() {
         return Ok(left().collect());
     }
     let find = |name: &String| match compared.iter().find(|compared| compared.name == name.as_str()) {
-        Some(found) if found.standing.is_left() => Ok(found),
+        Some(found) if found.standing.needs_operator() => Ok(found),
         Some(Compared {
             reason: Some(reason), ..
         }) => Err(ForceError::Broken {

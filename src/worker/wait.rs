@@ -48,7 +48,7 @@ pub trait Fence {
 
 /// How waiting ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Waited {
+pub enum WaitOutcome {
     /// The commit is visible.
     Visible(Seen),
     /// The time is over.
@@ -75,13 +75,18 @@ enum Standing {
 ///
 /// # Errors
 /// What does not pass by itself: no such repository, credentials refused.
-pub fn wait(fence: &mut dyn Fence, commit: ObjectId, timeout: Duration, clock: &dyn Clock) -> Result<Waited, Error> {
+pub fn wait(
+    fence: &mut dyn Fence,
+    commit: ObjectId,
+    timeout: Duration,
+    clock: &dyn Clock,
+) -> Result<WaitOutcome, Error> {
     let deadline = clock.elapsed() + timeout;
     let mut delays = POLLS.delays(|| clock.random());
     let mut known = (Seen::default(), Standing::Behind);
     loop {
         let error = match poll(fence, commit, known) {
-            Ok((seen, Standing::Visible)) => return Ok(Waited::Visible(seen)),
+            Ok((seen, Standing::Visible)) => return Ok(WaitOutcome::Visible(seen)),
             Ok(polled) => {
                 known = polled;
                 None
@@ -101,10 +106,10 @@ pub fn wait(fence: &mut dyn Fence, commit: ObjectId, timeout: Duration, clock: &
     }
 }
 
-fn timed_out((last_seen, standing): (Seen, Standing), error: Option<Error>) -> Waited {
+fn timed_out((last_seen, standing): (Seen, Standing), error: Option<Error>) -> WaitOutcome {
     match (standing, error) {
-        (Standing::Rewound, None) => Waited::Rewound(last_seen),
-        (_, error) => Waited::TimedOut {
+        (Standing::Rewound, None) => WaitOutcome::Rewound(last_seen),
+        (_, error) => WaitOutcome::TimedOut {
             last_seen,
             error: error.map(|error| error.to_string()),
         },
@@ -212,7 +217,7 @@ mod tests {
         Ok((Some(commit), Some(commit)))
     }
 
-    fn waited(polls: &[Result<Pair, Outcome>], seconds: u64) -> (Result<Waited, Error>, usize, Vec<u128>) {
+    fn waited(polls: &[Result<Pair, Outcome>], seconds: u64) -> (Result<WaitOutcome, Error>, usize, Vec<u128>) {
         let mut script = Script {
             polls: polls.to_vec(),
             asked: 0,
@@ -228,7 +233,7 @@ mod tests {
         for pair in [(5, 5), (6, 6), (5, 7), (6, 7)] {
             let pair = (Some(pair.0), Some(pair.1));
             let (waited, _, slept) = waited(&[Ok(pair)], 0);
-            assert_eq!(waited.unwrap(), Waited::Visible(seen(pair)));
+            assert_eq!(waited.unwrap(), WaitOutcome::Visible(seen(pair)));
             assert!(slept.is_empty());
         }
     }
@@ -238,12 +243,12 @@ mod tests {
         for ledger in [None, Some(4), Some(5)] {
             let pair = (Some(6), ledger);
             let (waited, asked, slept) = waited(&[Ok(pair)], 10);
-            assert_eq!(waited.unwrap(), Waited::Rewound(seen(pair)));
+            assert_eq!(waited.unwrap(), WaitOutcome::Rewound(seen(pair)));
             assert!(asked <= 2, "the same is looked into once");
             assert!(slept.len() > 5, "it may be put in order within the time");
         }
         let (mended, ..) = waited(&[Ok((Some(6), Some(4))), both(6)], 10);
-        assert_eq!(mended.unwrap(), Waited::Visible(seen((Some(6), Some(6)))));
+        assert_eq!(mended.unwrap(), WaitOutcome::Visible(seen((Some(6), Some(6)))));
     }
 
     #[test]
@@ -255,7 +260,7 @@ mod tests {
     #[test]
     fn a_mirror_that_is_behind_never_passes_and_is_looked_into_once() {
         let (waited, asked, _) = waited(&[both(4)], 10);
-        let expected = Waited::TimedOut {
+        let expected = WaitOutcome::TimedOut {
             last_seen: seen((Some(4), Some(4))),
             error: None,
         };
@@ -272,7 +277,7 @@ mod tests {
             both(5),
         ];
         let (waited, ..) = waited(&polls, 60);
-        assert_eq!(waited.unwrap(), Waited::Visible(seen((Some(5), Some(5)))));
+        assert_eq!(waited.unwrap(), WaitOutcome::Visible(seen((Some(5), Some(5)))));
     }
 
     #[test]
@@ -283,7 +288,7 @@ mod tests {
             (Outcome::Misconfigured, 0)
         );
         let (down, ..) = waited(&[both(4), Err(Outcome::Transient)], 1);
-        let expected = Waited::TimedOut {
+        let expected = WaitOutcome::TimedOut {
             last_seen: seen((Some(4), Some(4))),
             error: Some("no answer".into()),
         };

@@ -21,13 +21,13 @@ use durable::{
 };
 
 use super::{
+    backoff::delay_after,
+    journal_watcher::JournalWatcher,
     missing::Missing,
-    notice::Notice,
     report::{CycleOutcome, CycleReport},
-    root::{Below, find_repositories},
+    root::{FoundRepositories, find_repositories},
     run::{Options, RunError, run},
     schedule::Schedule,
-    trouble::distance,
 };
 use crate::{config::Config, journal};
 
@@ -87,7 +87,7 @@ pub fn watch(
 ) {
     let (sender, events) = events;
     let appended = sender.clone();
-    let notice = Notice::start(Arc::new(move |git_dir: &Path| {
+    let notice = JournalWatcher::start(Arc::new(move |git_dir: &Path| {
         // Nobody listens any more when it is time to stop.
         let _ = appended.send(Event::Appended(git_dir.to_owned()));
     }));
@@ -111,7 +111,7 @@ struct Watch {
     watched: Watched,
     environment: SharedEnvironment,
     sender: Sender<Event>,
-    notice: Notice,
+    notice: JournalWatcher,
     schedule: Schedule,
     clock: SystemClock,
     /// Those that had a cycle since everything was looked at anew. The first does not wait for what failed before.
@@ -121,7 +121,7 @@ struct Watch {
     /// What is missing for a push, as it was logged.
     missing: BTreeMap<PathBuf, Missing>,
     /// What was found below the root last.
-    below: Option<Below>,
+    below: Option<FoundRepositories>,
 }
 
 impl Watch {
@@ -202,7 +202,7 @@ impl Watch {
     }
 
     /// Logs what is new about the folders below the root.
-    fn note(&mut self, below: Below) {
+    fn note(&mut self, below: FoundRepositories) {
         let before = self.below.take();
         let known = |folder: &PathBuf| {
             before
@@ -270,7 +270,7 @@ impl Watch {
             Err(error) => {
                 let failures = self.failures.entry(repository.to_owned()).or_default();
                 *failures += 1;
-                let pause = distance(*failures);
+                let pause = delay_after(*failures);
                 let hint = error.hint().unwrap_or_default();
                 tracing::error!(repository = %shown, %error, hint, next_try_s = pause.as_secs(), "no cycle");
                 pause

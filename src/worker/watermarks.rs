@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::{ancestry::Ancestry, cycle::Mirror, memory::Memory, remote_mirror::RemoteMirror};
 use crate::{
     journal,
-    mirror::watermark::{Doubt, doubts, ledger_ref, watermark_ref},
+    mirror::watermark::{Mismatch, ledger_ref, mismatches, watermark_ref},
     ref_pattern::RefPatterns,
 };
 
@@ -84,7 +84,7 @@ impl std::fmt::Display for FalseWatermark {
 /// Watermarks that are not at their ledgers as readers of the mirror see them, and which of these are false.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Found {
-    doubts: Vec<Doubt>,
+    mismatches: Vec<Mismatch>,
     false_ones: Vec<FalseWatermark>,
 }
 
@@ -100,7 +100,7 @@ pub fn false_watermarks(
     mirrored: &RefPatterns,
 ) -> Result<Vec<FalseWatermark>, Error> {
     let known = Memory::load(&git_dir.join(journal::FOLDER)).watermarks;
-    let candidates = doubts(refs, |name| mirrored.matches(name));
+    let candidates = mismatches(refs, |name| mirrored.matches(name));
     let found = find(remote, stargate, candidates, &known)?;
     Ok(found.false_ones)
 }
@@ -109,31 +109,31 @@ pub fn false_watermarks(
 fn find(
     remote: &mut Remote,
     stargate: &gix::Repository,
-    candidates: Vec<Doubt>,
+    candidates: Vec<Mismatch>,
     known: &Judged,
 ) -> Result<Found, Error> {
-    let is_true = |doubt: &Doubt| is_known_to_be_true(doubt, known);
-    let (mut doubts, open): (Vec<Doubt>, Vec<Doubt>) = candidates.into_iter().partition(is_true);
+    let is_true = |mismatch: &Mismatch| is_known_to_be_true(mismatch, known);
+    let (mut mismatches, open): (Vec<Mismatch>, Vec<Mismatch>) = candidates.into_iter().partition(is_true);
     if !open.is_empty() {
         // What receive-pack does not show may be there for readers.
-        doubts.extend(looked_at(remote, &open)?);
+        mismatches.extend(seen_by_readers(remote, &open)?);
     }
     let mut ancestry = Ancestry::of_stargate(stargate);
     let mut false_ones = Vec::new();
-    for doubt in doubts.iter().filter(|doubt| !is_true(doubt)) {
-        let covered = match doubt.ledger {
+    for mismatch in mismatches.iter().filter(|mismatch| !is_true(mismatch)) {
+        let covered = match mismatch.ledger {
             None => None,
-            Some(ledger) if ancestry.contains(remote, ledger, doubt.watermark)? => continue,
-            Some(ledger) => ancestry.common(remote, ledger, doubt.watermark)?,
+            Some(ledger) if ancestry.contains(remote, ledger, mismatch.watermark)? => continue,
+            Some(ledger) => ancestry.common(remote, ledger, mismatch.watermark)?,
         };
-        false_ones.push(FalseWatermark::new(doubt, covered));
+        false_ones.push(FalseWatermark::new(mismatch, covered));
     }
-    Ok(Found { doubts, false_ones })
+    Ok(Found { mismatches, false_ones })
 }
 
 /// The same watermarks as readers see them, without those that are at their ledgers by now.
-fn looked_at(remote: &mut Remote, candidates: &[Doubt]) -> Result<Vec<Doubt>, Error> {
-    let names = |doubt: &Doubt| [watermark_ref, ledger_ref].map(|name| name(doubt.namespace.as_bstr()));
+fn seen_by_readers(remote: &mut Remote, candidates: &[Mismatch]) -> Result<Vec<Mismatch>, Error> {
+    let names = |mismatch: &Mismatch| [watermark_ref, ledger_ref].map(|name| name(mismatch.namespace.as_bstr()));
     let prefixes: Vec<BString> = candidates.iter().flat_map(names).collect();
     let refs = remote.read_refs(&prefixes)?;
     let mut refs: BTreeMap<BString, ObjectId> = refs
@@ -142,21 +142,21 @@ fn looked_at(remote: &mut Remote, candidates: &[Doubt]) -> Result<Vec<Doubt>, Er
         .map(|found| (found.name, found.id))
         .collect();
     // What readers are not shown, but pushes are, is there.
-    for doubt in candidates {
-        if let Some(ledger) = doubt.ledger {
-            refs.entry(ledger_ref(doubt.namespace.as_bstr())).or_insert(ledger);
+    for mismatch in candidates {
+        if let Some(ledger) = mismatch.ledger {
+            refs.entry(ledger_ref(mismatch.namespace.as_bstr())).or_insert(ledger);
         }
     }
-    Ok(doubts(&refs, |_| true))
+    Ok(mismatches(&refs, |_| true))
 }
 
 impl FalseWatermark {
-    fn new(doubt: &Doubt, covered: Option<ObjectId>) -> Self {
+    fn new(mismatch: &Mismatch, covered: Option<ObjectId>) -> Self {
         FalseWatermark {
-            name: watermark_ref(doubt.namespace.as_bstr()),
-            namespace: doubt.namespace.to_string(),
-            watermark: doubt.watermark.to_string(),
-            ledger: doubt.ledger.map(|id| id.to_string()),
+            name: watermark_ref(mismatch.namespace.as_bstr()),
+            namespace: mismatch.namespace.to_string(),
+            watermark: mismatch.watermark.to_string(),
+            ledger: mismatch.ledger.map(|id| id.to_string()),
             covered: covered.map(|id| id.to_string()),
             set_back: false,
             error: None,
@@ -164,9 +164,9 @@ impl FalseWatermark {
     }
 }
 
-fn is_known_to_be_true(doubt: &Doubt, known: &Judged) -> bool {
-    let (watermark, ledger) = (doubt.watermark.to_string(), doubt.ledger.map(|id| id.to_string()));
-    known.get(&doubt.namespace.to_string()).is_some_and(|judged| {
+fn is_known_to_be_true(mismatch: &Mismatch, known: &Judged) -> bool {
+    let (watermark, ledger) = (mismatch.watermark.to_string(), mismatch.ledger.map(|id| id.to_string()));
+    known.get(&mismatch.namespace.to_string()).is_some_and(|judged| {
         judged.watermark.as_ref() == Some(&watermark)
             && judged.ledger == ledger
             && judged.was_false.as_ref().is_none_or(|seen| seen.watermark != watermark)
@@ -175,15 +175,15 @@ fn is_known_to_be_true(doubt: &Doubt, known: &Judged) -> bool {
 
 /// What is to be remembered once these doubts were judged, and these watermarks found to be false. A false watermark that
 /// was set back is remembered until its namespace is in order.
-fn remembered(doubts: &[Doubt], found: &[FalseWatermark], before: &Judged) -> Judged {
+fn remembered(mismatches: &[Mismatch], found: &[FalseWatermark], before: &Judged) -> Judged {
     let mut judged = Judged::new();
-    for doubt in doubts {
-        let namespace = doubt.namespace.to_string();
+    for mismatch in mismatches {
+        let namespace = mismatch.namespace.to_string();
         let earlier = before.get(&namespace).and_then(|judged| judged.was_false.clone());
         let now = found.iter().find(|found| found.namespace == namespace);
         let stands = match now {
             Some(found) if found.set_back => found.covered.clone(),
-            _ => Some(doubt.watermark.to_string()),
+            _ => Some(mismatch.watermark.to_string()),
         };
         let was_false = now.map(|found| FalseWatermarkSeen {
             watermark: found.watermark.clone(),
@@ -191,7 +191,7 @@ fn remembered(doubts: &[Doubt], found: &[FalseWatermark], before: &Judged) -> Ju
         });
         let entry = JudgedWatermark {
             watermark: stands,
-            ledger: doubt.ledger.map(|id| id.to_string()),
+            ledger: mismatch.ledger.map(|id| id.to_string()),
             was_false: was_false.or(earlier),
         };
         judged.insert(namespace, entry);
@@ -206,8 +206,8 @@ impl RemoteMirror<'_> {
         let Some(advertisement) = self.advertised().cloned() else {
             return Vec::new();
         };
-        let mut candidates = doubts(&advertisement.refs, |name| self.refs().matches(name));
-        candidates.retain(|doubt| !is_mirrored(doubt.namespace.as_bstr()));
+        let mut candidates = mismatches(&advertisement.refs, |name| self.refs().matches(name));
+        candidates.retain(|mismatch| !is_mirrored(mismatch.namespace.as_bstr()));
         let mut found = match self.find_false_watermarks(candidates) {
             Ok(found) => found,
             Err(error) => {
@@ -223,12 +223,12 @@ impl RemoteMirror<'_> {
             tracing::error!("{one}");
         }
         self.remember_watermarks(&found.false_ones, |before| {
-            remembered(&found.doubts, &found.false_ones, before)
+            remembered(&found.mismatches, &found.false_ones, before)
         });
         found.false_ones
     }
 
-    fn find_false_watermarks(&mut self, candidates: Vec<Doubt>) -> Result<Found, Error> {
+    fn find_false_watermarks(&mut self, candidates: Vec<Mismatch>) -> Result<Found, Error> {
         let (remote, stargate, known) = self.parts();
         find(remote, stargate, candidates, known)
     }
@@ -267,8 +267,8 @@ mod tests {
         ObjectId::from_bytes_or_panic(&[byte; 20])
     }
 
-    fn doubt(watermark: u8, ledger: u8) -> Doubt {
-        Doubt {
+    fn mismatch(watermark: u8, ledger: u8) -> Mismatch {
+        Mismatch {
             namespace: "main".into(),
             watermark: id(watermark),
             ledger: Some(id(ledger)),
@@ -289,20 +289,20 @@ mod tests {
 
     #[test]
     fn what_was_judged_is_not_asked_again_unless_it_is_still_false_or_has_moved() {
-        let true_one = remembered(&[doubt(3, 4)], &[], &Judged::new());
-        assert!(is_known_to_be_true(&doubt(3, 4), &true_one));
-        assert!(!is_known_to_be_true(&doubt(3, 5), &true_one));
-        let set_back = remembered(&[doubt(3, 2)], &[found(true)], &Judged::new());
-        assert!(is_known_to_be_true(&doubt(1, 2), &set_back));
-        assert!(!is_known_to_be_true(&doubt(3, 2), &set_back));
-        let left = remembered(&[doubt(3, 2)], &[found(false)], &Judged::new());
-        assert!(!is_known_to_be_true(&doubt(3, 2), &left));
+        let true_one = remembered(&[mismatch(3, 4)], &[], &Judged::new());
+        assert!(is_known_to_be_true(&mismatch(3, 4), &true_one));
+        assert!(!is_known_to_be_true(&mismatch(3, 5), &true_one));
+        let set_back = remembered(&[mismatch(3, 2)], &[found(true)], &Judged::new());
+        assert!(is_known_to_be_true(&mismatch(1, 2), &set_back));
+        assert!(!is_known_to_be_true(&mismatch(3, 2), &set_back));
+        let left = remembered(&[mismatch(3, 2)], &[found(false)], &Judged::new());
+        assert!(!is_known_to_be_true(&mismatch(3, 2), &left));
     }
 
     #[test]
     fn that_it_was_false_is_remembered_until_it_is_in_order() {
-        let set_back = remembered(&[doubt(3, 2)], &[found(true)], &Judged::new());
-        let later = remembered(&[doubt(1, 2)], &[], &set_back);
+        let set_back = remembered(&[mismatch(3, 2)], &[found(true)], &Judged::new());
+        let later = remembered(&[mismatch(1, 2)], &[], &set_back);
         assert_eq!(later["main"].was_false.as_ref().map(|seen| seen.set_back), Some(true));
         assert_eq!(remembered(&[], &[], &later), Judged::new());
     }

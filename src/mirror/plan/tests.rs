@@ -40,7 +40,7 @@ fn unreadable() -> Unreadable {
     }
 }
 
-impl Knowledge for Stargate {
+impl LocalView for Stargate {
     fn local(&self, name: &BStr) -> LocalRef {
         if self.unreadable.iter().any(|unreadable| name == *unreadable) {
             return LocalRef::Unreadable(unreadable());

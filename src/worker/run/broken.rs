@@ -7,7 +7,7 @@ use gix::ObjectId;
 
 use super::Work;
 use crate::{
-    mirror::{Grouping, Knowledge},
+    mirror::{Grouping, LocalView},
     refs::LocalRefs,
     worker::report::{CycleOutcome, CycleReport, GroupOutcome, GroupReport},
 };
@@ -25,7 +25,7 @@ pub(crate) struct Broken {
 pub(crate) fn broken(
     local: &LocalRefs,
     settled: &BTreeMap<BString, ObjectId>,
-    knowledge: &dyn Knowledge,
+    local_view: &dyn LocalView,
 ) -> Vec<Broken> {
     let unreadable = local.unreadable().map(|(name, why)| Broken {
         name: name.map(ToOwned::to_owned),
@@ -36,7 +36,7 @@ pub(crate) fn broken(
         .iter()
         .filter(|(name, id)| settled.get(*name) != Some(*id));
     let tips = open.filter_map(|(name, id)| {
-        let reason = match knowledge.exists(*id) {
+        let reason = match local_view.exists(*id) {
             Ok(true) => return None,
             Ok(false) => format!("object {id} is not in the Stargate"),
             Err(damaged) => damaged.to_string(),

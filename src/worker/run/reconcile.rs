@@ -48,7 +48,7 @@ impl Work<'_> {
         mirror.forget_failed_comparison();
         let missed = self.missed(&advertisement, local, backlog);
         let all = missed.len();
-        let told = self.tell(missed, Source::Reconcile)?;
+        let told = self.append_entries(missed, Source::Reconcile)?;
         // Only now: who dies before, or has not told all of it, compares again in the next cycle.
         if told == all {
             mirror.remember_reconciled(advertisement, local);
@@ -95,7 +95,7 @@ impl Work<'_> {
     fn missed(&self, advertisement: &Advertisement, local: &LocalRefs, backlog: &Backlog) -> Vec<RefUpdate> {
         let cycle = self.cycle();
         let compared = compare(local, &advertisement.refs, &self.stargate, &cycle.rules);
-        for left in compared.iter().filter(|compared| compared.standing.is_left()) {
+        for left in compared.iter().filter(|compared| compared.standing.needs_operator()) {
             let standing = left.standing;
             tracing::warn!(ref = %left.name, ?standing, "left as it is on the mirror; see stargate-mirror sync --dry-run");
         }

@@ -2,7 +2,7 @@
 use jiff::Timestamp;
 
 use super::{RunError, Work};
-use crate::{journal::Backlog, mirror::Knowledge};
+use crate::{journal::Backlog, mirror::LocalView};
 
 /// What is left of intents.
 #[derive(Debug, Clone, Copy, Default)]

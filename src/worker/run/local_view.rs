@@ -9,7 +9,7 @@ use ulid::Ulid;
 use super::Work;
 use crate::{
     journal::{self, Status},
-    mirror::{Damaged, Grouping, Knowledge},
+    mirror::{Damaged, Grouping, LocalView},
     ref_update::RefUpdate,
     refs::{LocalRef, LocalRefs},
 };
@@ -17,7 +17,7 @@ use crate::{
 /// No hook that lives is later than this.
 const LATEST: Duration = Duration::from_secs(60 * 60);
 
-impl Knowledge for Work<'_> {
+impl LocalView for Work<'_> {
     fn local(&self, name: &BStr) -> LocalRef {
         self.stargate.local(name)
     }

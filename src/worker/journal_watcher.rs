@@ -18,7 +18,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 pub type OnAppend = Arc<dyn Fn(&Path) + Send + Sync>;
 
 /// Watches journals until the process ends.
-pub struct Notice {
+pub struct JournalWatcher {
     told: Option<platform::Told>,
     looked_at: Arc<Mutex<HashMap<PathBuf, Option<Seen>>>>,
 }
@@ -26,14 +26,14 @@ pub struct Notice {
 /// What a journal looks like from outside.
 type Seen = (u64, Option<SystemTime>);
 
-impl Notice {
+impl JournalWatcher {
     /// Begins to watch; nothing yet.
     pub fn start(on_append: OnAppend) -> Self {
         let told = platform::Told::start(on_append.clone());
         if let Err(error) = &told {
             tracing::warn!(%error, "the system does not tell of changes; journals are looked at twice a second");
         }
-        let notice = Notice {
+        let notice = JournalWatcher {
             told: told.ok(),
             looked_at: Arc::default(),
         };
@@ -44,7 +44,7 @@ impl Notice {
 
     /// Watches the journal of the repository at `git_dir`, whose `.stargate` folder is there. Doing it again is nothing.
     pub fn add(&self, git_dir: &Path) {
-        let told = match &self.told {
+        let told = match &self.appended {
             Some(told) => told.add(git_dir),
             None => Err(io::ErrorKind::Unsupported.into()),
         };
@@ -167,7 +167,7 @@ mod tests {
         fs::create_dir(folder.path().join(journal::FOLDER)).unwrap();
         let (sender, events) = mpsc::channel();
         let sender = Mutex::new(sender);
-        let notice = Notice::start(Arc::new(move |path: &Path| {
+        let notice = JournalWatcher::start(Arc::new(move |path: &Path| {
             let _ = sender.lock().unwrap().send(path.to_owned());
         }));
         notice.add(folder.path());
