@@ -126,8 +126,7 @@ impl Fetched {
                 "cannot create a temporary repository in {}: {why}",
                 std::env::temp_dir().display()
             );
-            Error::new(Outcome::Misconfigured, what)
-                .with_hint("Free some space there, or set TMPDIR to another folder.")
+            Error::new(Outcome::Misconfigured, what).with_hint("free some space there, or set TMPDIR to another folder")
         };
         let folder = tempfile::tempdir().map_err(|error| failed(error.to_string()))?;
         let options = gix::create::Options {

@@ -430,8 +430,8 @@ fn log_attempt(group: &Group, result: &GroupResult, attempt: u32, of: u32) {
     let outcome = GroupOutcome::Settled(result.outcome).word();
     let error = result.error.as_deref().unwrap_or_default();
     if attempt == of {
-        tracing::error!(group = %label, attempt, of, outcome, error, "not mirrored; the entries stay pending");
+        tracing::error!(group = %label, attempt, of, %outcome, error, "not mirrored; the entries stay pending");
     } else {
-        tracing::warn!(group = %label, attempt, of, outcome, error, "attempt failed");
+        tracing::warn!(group = %label, attempt, of, %outcome, error, "attempt failed");
     }
 }

@@ -1,7 +1,7 @@
-//! The driver of the refs' mirror, and the journal's sole consumer.
+//! Driver of the mirror of refs, and the only consumer of the journal.
 //!
-//! [`run()`] makes one cycle over one repository: lock, backlog, plan, push, look, settle. [`wait()`] is the other end:
-//! it polls a watermark until a commit is visible. Both take the clock as a value.
+//! [`run()`] runs one cycle over one repository: lock, read the backlog, plan, push, read the refs back, settle.
+//! [`wait()`] is the reader's side: it polls a watermark until a commit is visible. Both take the clock as a value.
 mod ancestry;
 mod backoff;
 mod bisect;

@@ -41,22 +41,22 @@ use crate::{
 /// Reads an environment variable.
 pub type Environment<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
-/// What the caller of a cycle decides.
+/// Options of a cycle.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// The mirror, instead of the configured one.
+    /// Mirror to use instead of the configured one.
     pub remote: Option<String>,
-    /// This is one of several repositories: `GITHUB_REPO_URL`, which is one for all of them, is not its mirror.
+    /// True for one of several repositories, which cannot share the mirror in `GITHUB_REPO_URL`.
     pub several: bool,
     /// Plan only; send and record nothing.
     pub dry_run: bool,
-    /// Compare the refs of both sides first, whenever that was done last.
+    /// Compare the refs of both sides first, even if that was done recently.
     pub reconcile: bool,
-    /// Leave groups alone that have failed, until it is time for them or something new arrives.
+    /// Respect the backoff of failed groups, which ends at its time or with a new entry.
     pub patient: bool,
 }
 
-/// Why there was no cycle.
+/// Reasons why a cycle could not run.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// The repository cannot be opened, or its format is not understood.
@@ -65,10 +65,10 @@ pub enum RunError {
     /// Git's configuration of the repository cannot be read.
     #[error("cannot read git's configuration of {0}: {1}")]
     Unreadable(PathBuf, gix::Error),
-    /// A value of `[stargate]` cannot be understood.
+    /// A value of `[stargate]` is invalid.
     #[error("{1} (in {0})")]
     Config(PathBuf, Problem),
-    /// Another worker is at work.
+    /// Another worker is running.
     #[error("another worker holds the lock {0}")]
     Locked(PathBuf),
     /// The worker's lock cannot be taken.
@@ -77,7 +77,7 @@ pub enum RunError {
     /// The journal cannot be read.
     #[error("cannot read the journal {0}: {1}")]
     Read(PathBuf, io::Error),
-    /// The journal cannot be written: what was mirrored stays pending, and will be found to be there.
+    /// The journal cannot be written. Mirrored entries stay pending, and the next cycle finds them on the mirror.
     #[error(transparent)]
     Write(#[from] WriteError),
     /// The mirror cannot be used as it is configured.
@@ -86,7 +86,7 @@ pub enum RunError {
 }
 
 impl Options {
-    /// What names the mirror of a repository, given what its configuration says.
+    /// Returns the name or URL of the mirror, given the configured one.
     pub(super) fn mirror(&self, configured: Option<String>, environment: Environment<'_>) -> Option<String> {
         let nothing: Environment<'_> = &|_| None;
         let environment = if self.several { nothing } else { environment };
@@ -95,7 +95,7 @@ impl Options {
 }
 
 impl RunError {
-    /// What to do about it, where the cause knows.
+    /// Returns the instruction of the cause, if it has one.
     pub fn hint(&self) -> Option<&str> {
         match self {
             RunError::Repository(error) => Some(error.hint()),
@@ -105,10 +105,10 @@ impl RunError {
     }
 }
 
-/// Makes one cycle over the repository at `git_dir`.
+/// Runs one cycle over the repository at `git_dir`.
 ///
 /// # Errors
-/// See [`RunError`]. A push that fails is no error: the report says so, and its entries stay pending.
+/// See [`RunError`]. A failed push is not an error: it is in the report, and its entries stay pending.
 pub fn run(
     git_dir: &Path,
     options: &Options,
@@ -124,7 +124,7 @@ pub fn run(
     Ok(report)
 }
 
-/// A repository that is worked on, under the worker's lock (but for a dry run).
+/// A repository during a cycle, under the worker's lock except in a dry run.
 pub(super) struct Work<'a> {
     pub(super) stargate: Stargate,
     pub(super) config: Config,
@@ -135,15 +135,15 @@ pub(super) struct Work<'a> {
     git_dir: PathBuf,
     /// The `.stargate` folder.
     folder: PathBuf,
-    /// Updates that were carried lately, once somebody asked.
+    /// Recently mirrored updates, read on first use.
     settled: OnceCell<Result<Vec<RefUpdate>, Damaged>>,
-    /// The mirrored refs, once somebody asked.
+    /// Mirrored refs, read on first use.
     local: OnceCell<LocalRefs>,
     _lock: Option<WorkerLock>,
 }
 
 impl<'a> Work<'a> {
-    /// Opens the repository; none when there never was anything to mirror in it.
+    /// Opens the repository. Returns none if there has never been anything to mirror in it.
     pub(super) fn open(
         git_dir: &Path,
         options: &'a Options,
@@ -157,7 +157,7 @@ impl<'a> Work<'a> {
         }
         let folder = git_dir.join(journal::FOLDER);
         if !folder.is_dir() && !options.dry_run {
-            // Pushes from before the hook was installed count, too.
+            // Refs pushed before the hook was installed must be mirrored, too.
             if stargate.mirrored_refs(&config.refs).is_empty() {
                 return Ok(None);
             }
@@ -188,7 +188,7 @@ impl<'a> Work<'a> {
             intents = self.recover_intents()?;
         }
         let local = self.local_refs();
-        // In this order: of what has moved one of these refs, the backlog knows, but for a push whose hook still runs.
+        // The refs are read before the backlog, so the backlog explains every move except that of a push whose hook still runs.
         let mut backlog = self.backlog()?;
         if !self.options.dry_run && !backlog.problems.is_empty() && self.mend(&backlog)? {
             backlog = self.backlog()?;
@@ -219,7 +219,7 @@ impl<'a> Work<'a> {
         Ok(report.with_traffic(remote.traffic()))
     }
 
-    /// A cycle over the backlog and, where `local` refs are to be compared, what the journal missed.
+    /// Runs a cycle over the backlog. If `local` refs are given, compares them first and adds what the journal missed.
     fn reconcile_and_push(
         &self,
         mirror: &mut RemoteMirror<'_>,
@@ -256,7 +256,7 @@ impl<'a> Work<'a> {
         Ok(self.with_broken(report, &compared_with))
     }
 
-    /// Remembers for `status` that there was no push, and why.
+    /// Remembers for `status` why there was no push.
     fn remember_missing(&self, missing: &Missing) {
         if self.options.dry_run {
             return;
@@ -268,7 +268,7 @@ impl<'a> Work<'a> {
         }
         (memory.missing, memory.comparison) = (missing, None);
         if let Err(error) = memory.save(&self.folder) {
-            tracing::warn!(%error, "that nothing can be pushed cannot be remembered; status does not know");
+            tracing::warn!(%error, "cannot write the worker's memory; status will not show that the repository is local-only");
         }
     }
 
@@ -286,7 +286,7 @@ impl<'a> Work<'a> {
         let journal = self.folder.join(journal::JOURNAL);
         let backlog = Backlog::load(&Disk, &self.git_dir).map_err(|error| RunError::Read(journal.clone(), error))?;
         for problem in &backlog.problems {
-            tracing::warn!(journal = %journal.display(), %problem, "not an entry");
+            tracing::warn!(journal = %journal.display(), %problem, "not a journal entry");
         }
         Ok(backlog)
     }
@@ -312,7 +312,7 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
-    /// The entries of groups that are to be tried now.
+    /// Returns the entries of groups that are due.
     fn due(&self, pending: &[Located], backoffs: &Backoffs) -> Vec<Located> {
         let now = self.clock.now();
         let newest = self.newest(pending);
@@ -328,7 +328,7 @@ impl<'a> Work<'a> {
         due.cloned().collect()
     }
 
-    /// What is in trouble after these groups were tried; the others as they were.
+    /// Returns the backoffs after these groups were tried. Those of other groups stay unchanged.
     fn backoffs(&self, settled: &[Settled], tried: &[Located], earlier: &Backoffs) -> Backoffs {
         let newest = self.newest(tried);
         let mut backoffs = earlier.clone();
@@ -343,7 +343,7 @@ impl<'a> Work<'a> {
         backoffs
     }
 
-    /// Carries these entries; what became of their groups, and what was marked in the journal.
+    /// Pushes these entries. Returns the results of their groups, and the number of statuses written to the journal.
     pub(super) fn push_entries(
         &self,
         cycle: Cycle<'_>,
@@ -356,7 +356,7 @@ impl<'a> Work<'a> {
         Ok((settled, counts))
     }
 
-    /// Appends entries for these ref updates; how many.
+    /// Appends entries for these ref updates, and returns their number.
     pub(super) fn append_entries(&self, updates: Vec<RefUpdate>, source: Source) -> Result<usize, RunError> {
         if updates.is_empty() {
             return Ok(0);
@@ -373,12 +373,12 @@ impl<'a> Work<'a> {
         let drafts: Vec<Draft> = updates.into_iter().map(draft).collect();
         let appended = self.writer.append(&drafts)?;
         for (index, cause) in &appended.failed {
-            tracing::error!(ref = %drafts[*index].update.name, %cause, "no entry could be written");
+            tracing::error!(ref = %drafts[*index].update.name, %cause, "cannot write a journal entry");
         }
         Ok(appended.written.len())
     }
 
-    /// A cycle by the configured rules.
+    /// Creates a cycle with the configured rules.
     pub(super) fn cycle(&self) -> Cycle<'_> {
         Cycle {
             rules: Rules {
@@ -394,7 +394,7 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// The newest entry of each group, by label.
+    /// Returns the newest entry of each group, by label.
     fn newest(&self, entries: &[Located]) -> BTreeMap<String, String> {
         let grouping = self.grouping();
         let label = |located: &Located| grouping.label(located.entry.update.name.as_bstr()).to_string();
@@ -404,13 +404,13 @@ impl<'a> Work<'a> {
         newest.collect()
     }
 
-    /// Whether the backlog has an entry of a ref, by this name or another one.
+    /// Returns a test for whether the backlog has an entry of a ref, under any of its names.
     fn pending<'b>(&self, backlog: &'b Backlog) -> Box<dyn Fn(&BStr) -> bool + 'b> {
         let (pending, grouping): (_, Grouping) = (backlog.pending_refs(), self.grouping());
         Box::new(move |name| grouping.names_of(name).any(|name| pending.contains(name)))
     }
 
-    /// Marks entries in the journal, and counts.
+    /// Writes the new statuses to the journal, and counts them.
     fn record(&self, pending: &[Located], results: &EntryResults, counts: &mut StatusCounts) -> Result<(), RunError> {
         let each = [
             (&results.mirrored, Status::Done),
@@ -422,7 +422,7 @@ impl<'a> Work<'a> {
             let settled = self.writer.settle(&settlements)?;
             for (index, cause) in &settled.failed {
                 let entry = &settlements[*index].0.entry;
-                tracing::error!(entry = %entry.entry_id, %cause, "the journal could not be counts; the entry stays pending");
+                tracing::error!(entry = %entry.entry_id, %cause, "cannot write the entry's status; the entry stays pending");
             }
             match status {
                 Status::Failed => counts.failed += settled.settled,
@@ -432,7 +432,7 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
-    /// The mirror, or what is missing for a push.
+    /// Opens the mirror, or returns the setting that is missing for a push.
     pub(super) fn remote(&self) -> Result<Result<Remote, Missing>, RunError> {
         let found = destination(&self.stargate, &self.config, self.options, self.environment)?;
         let opened = found.map(|(location, settings)| Remote::open(location, &settings));
@@ -443,7 +443,7 @@ impl<'a> Work<'a> {
     }
 }
 
-/// Where a repository is mirrored to and by which settings, or what is missing for a push.
+/// Returns the location of the mirror and the transport settings, or the setting that is missing for a push.
 fn destination(
     stargate: &Stargate,
     config: &Config,
@@ -452,21 +452,23 @@ fn destination(
 ) -> Result<Result<(Location, Settings), Missing>, RunError> {
     let configured = config.remote.as_ref().map(|remote| remote.to_string());
     let Some(name) = options.mirror(configured, environment) else {
-        return Ok(Err(match options.several {
-            true => Missing::RemoteOfSeveral,
-            false => Missing::Remote,
+        return Ok(Err(if options.several {
+            Missing::RemoteOfSeveral
+        } else {
+            Missing::Remote
         }));
     };
     let repository = stargate.repository();
     let location = resolve(BStr::new(&name), Some(repository))?;
     let settings = Settings::from_environment(environment)?.with_git_config(repository)?;
-    match settings.has_credentials_for(&location) {
-        true => Ok(Ok((location, settings))),
-        false => Ok(Err(Missing::Token(location.to_string()))),
-    }
+    Ok(if settings.has_credentials_for(&location) {
+        Ok((location, settings))
+    } else {
+        Err(Missing::Token(location.to_string()))
+    })
 }
 
-/// The report on a repository without a mirrored ref and without a journal.
+/// Reports on a repository without mirrored refs and without a journal.
 fn nothing_to_mirror(git_dir: &Path, options: &Options, environment: Environment<'_>) -> Result<CycleReport, RunError> {
     let stargate = Stargate::open(git_dir)?;
     let config = Config::load(git_dir).map_err(|error| RunError::Unreadable(git_dir.to_owned(), error))?;
@@ -476,7 +478,7 @@ fn nothing_to_mirror(git_dir: &Path, options: &Options, environment: Environment
     })
 }
 
-/// How many entries were marked in the journal.
+/// Number of statuses written to the journal.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct StatusCounts {
     failed: usize,
@@ -493,7 +495,7 @@ fn updates(entries: &[Located]) -> Vec<RefUpdate> {
     entries.iter().map(|located| located.entry.update.clone()).collect()
 }
 
-/// What the mirror has, as far as that is remembered.
+/// Returns the remembered refs of the mirror.
 fn remembered(mirror: &mut RemoteMirror<'_>) -> BTreeMap<BString, ObjectId> {
     let remembered = mirror.remembered();
     remembered.map_or_else(BTreeMap::new, |advertisement| advertisement.refs)
@@ -511,9 +513,9 @@ fn report(outcome: CycleOutcome, backlog: &Backlog) -> CycleReport {
     CycleReport::empty(outcome, backlog.pending.len(), backlog.counts.failed as usize)
 }
 
-/// The mirror's name or URL: a flag, else the configuration, else `GITHUB_REPO_URL`.
+/// Returns the mirror's name or URL: the flag, else the configuration, else `GITHUB_REPO_URL`.
 pub fn remote_name(flag: Option<String>, configured: Option<String>, environment: Environment<'_>) -> Option<String> {
-    // What is not UTF-8 is no URL, which is said when it is used: it is not the same as none.
+    // A value that is not UTF-8 is kept, so that its use reports an invalid URL instead of a missing one.
     let variable = || environment("GITHUB_REPO_URL").map(|value| value.to_string_lossy().into_owned());
     flag.or(configured).or_else(variable).filter(|name| !name.is_empty())
 }

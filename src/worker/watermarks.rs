@@ -1,9 +1,9 @@
-//! Watermarks that promise more than the ledgers on the mirror have.
+//! False watermarks: those that the ledger on the mirror does not contain.
 //!
-//! A watermark moves in the same atomic push as its ledger, so it is true as long as nobody rewinds or overwrites the
-//! ledger, and as the server means it when it offers `atomic`. Some servers do not: they refuse a ledger that somebody
-//! else has moved, and move its watermark. Such a watermark is set back to the best commit that it and the ledger
-//! contain, with its old id as a lease, or deleted where there is none.
+//! A watermark moves in the same atomic push as its ledger. It becomes false if the ledger is rewound or overwritten, or
+//! if the server offers `atomic` but does not honour it. Some servers reject a ledger that has moved in between, and move
+//! its watermark anyway. A false watermark is reset to its merge base with the ledger, with its old id as a lease, or
+//! deleted if there is none.
 use std::{collections::BTreeMap, path::Path};
 
 use bstr::{BStr, BString, ByteSlice};
@@ -19,46 +19,46 @@ use crate::{
     ref_pattern::RefPatterns,
 };
 
-/// A watermark that was found to be false.
+/// A false watermark.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FalseWatermark {
     /// The namespace.
     pub namespace: String,
-    /// The watermark's name.
+    /// Ref name of the watermark.
     #[serde(skip)]
     pub name: BString,
-    /// Where the watermark was found.
+    /// Position at which the watermark was found.
     pub watermark: String,
-    /// Where the ledger on the mirror is; none when there is none.
+    /// Position of the ledger on the mirror; none if there is no ledger.
     pub ledger: Option<String>,
-    /// What the ledger covers of the watermark's history: where the watermark belongs. None when that is nothing.
+    /// Merge base of watermark and ledger, where the watermark belongs; none if there is none.
     pub covered: Option<String>,
-    /// Whether the watermark stands there now.
+    /// True once the watermark was reset.
     pub set_back: bool,
-    /// Why it could not be set back, where that was tried.
+    /// Reason why a reset failed.
     pub error: Option<String>,
 }
 
-/// What is remembered of watermarks that are not at their ledgers, by namespace.
+/// Remembered watermarks that differ from their ledgers, by namespace.
 pub type Judged = BTreeMap<String, JudgedWatermark>;
 
-/// What is remembered of one of them.
+/// Remembered state of one of them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JudgedWatermark {
-    /// Where it stands; none when it was deleted.
+    /// Position of the watermark; none if it was deleted.
     pub watermark: Option<String>,
-    /// Where the ledger stands.
+    /// Position of the ledger.
     pub ledger: Option<String>,
-    /// What was false about it last; none when it never was.
+    /// Last state in which it was false; none if it never was.
     pub was_false: Option<FalseWatermarkSeen>,
 }
 
-/// A false watermark as it is remembered.
+/// Remembered false watermark.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FalseWatermarkSeen {
-    /// Where the watermark was found.
+    /// Position at which the watermark was found.
     pub watermark: String,
-    /// Whether it was set back.
+    /// True if it was reset.
     pub set_back: bool,
 }
 
@@ -81,17 +81,17 @@ impl std::fmt::Display for FalseWatermark {
     }
 }
 
-/// Watermarks that are not at their ledgers as readers of the mirror see them, and which of these are false.
+/// Watermarks that differ from their ledgers for readers of the mirror, and the false ones among them.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Found {
     mismatches: Vec<Mismatch>,
     false_ones: Vec<FalseWatermark>,
 }
 
-/// The watermarks among the mirror's `refs` that are false; the mirror is only read.
+/// Returns the false watermarks among the mirror's `refs`. Only reads from the mirror.
 ///
 /// # Errors
-/// The mirror cannot be asked, or its commits cannot be had.
+/// The mirror cannot be reached, or its commits cannot be fetched.
 pub fn false_watermarks(
     git_dir: &Path,
     remote: &mut Remote,
@@ -105,7 +105,7 @@ pub fn false_watermarks(
     Ok(found.false_ones)
 }
 
-/// Looks at these watermarks, and judges them. What is `known` of the same pair of commits is not asked again.
+/// Checks these watermarks. A pair of commits with a `known` answer is not checked again.
 fn find(
     remote: &mut Remote,
     stargate: &gix::Repository,
@@ -115,7 +115,7 @@ fn find(
     let is_true = |mismatch: &Mismatch| is_known_to_be_true(mismatch, known);
     let (mut mismatches, open): (Vec<Mismatch>, Vec<Mismatch>) = candidates.into_iter().partition(is_true);
     if !open.is_empty() {
-        // What receive-pack does not show may be there for readers.
+        // Readers may see refs that receive-pack hides.
         mismatches.extend(seen_by_readers(remote, &open)?);
     }
     let mut ancestry = Ancestry::of_stargate(stargate);
@@ -131,7 +131,7 @@ fn find(
     Ok(Found { mismatches, false_ones })
 }
 
-/// The same watermarks as readers see them, without those that are at their ledgers by now.
+/// Returns the same watermarks as readers see them, without those that have reached their ledgers by now.
 fn seen_by_readers(remote: &mut Remote, candidates: &[Mismatch]) -> Result<Vec<Mismatch>, Error> {
     let names = |mismatch: &Mismatch| [watermark_ref, ledger_ref].map(|name| name(mismatch.namespace.as_bstr()));
     let prefixes: Vec<BString> = candidates.iter().flat_map(names).collect();
@@ -141,7 +141,7 @@ fn seen_by_readers(remote: &mut Remote, candidates: &[Mismatch]) -> Result<Vec<M
         .filter(|found| prefixes.contains(&found.name))
         .map(|found| (found.name, found.id))
         .collect();
-    // What readers are not shown, but pushes are, is there.
+    // A ledger that is hidden from readers only still exists.
     for mismatch in candidates {
         if let Some(ledger) = mismatch.ledger {
             refs.entry(ledger_ref(mismatch.namespace.as_bstr())).or_insert(ledger);
@@ -173,8 +173,8 @@ fn is_known_to_be_true(mismatch: &Mismatch, known: &Judged) -> bool {
     })
 }
 
-/// What is to be remembered once these doubts were judged, and these watermarks found to be false. A false watermark that
-/// was set back is remembered until its namespace is in order.
+/// Returns the state to remember after a check that found these mismatches and false watermarks. A false watermark
+/// that was reset is remembered until its namespace is mirrored again.
 fn remembered(mismatches: &[Mismatch], found: &[FalseWatermark], before: &Judged) -> Judged {
     let mut judged = Judged::new();
     for mismatch in mismatches {
@@ -200,8 +200,8 @@ fn remembered(mismatches: &[Mismatch], found: &[FalseWatermark], before: &Judged
 }
 
 impl RemoteMirror<'_> {
-    /// Sets back the watermarks that are false, as far as the mirror was asked in this cycle. `is_mirrored` are namespaces
-    /// that were seen to be in order since. What cannot be judged is left for the next cycle.
+    /// Resets the false watermarks, if the mirror's refs were read in this cycle. `is_mirrored` returns true for namespaces
+    /// that were confirmed since. Watermarks that cannot be checked wait for the next cycle.
     pub fn set_back_watermarks(&mut self, is_mirrored: &dyn Fn(&BStr) -> bool) -> Vec<FalseWatermark> {
         let Some(advertisement) = self.advertised().cloned() else {
             return Vec::new();
@@ -211,7 +211,7 @@ impl RemoteMirror<'_> {
         let mut found = match self.find_false_watermarks(candidates) {
             Ok(found) => found,
             Err(error) => {
-                tracing::warn!(%error, "whether watermarks on the mirror are true could not be found out");
+                tracing::warn!(%error, "cannot check the watermarks on the mirror");
                 return Vec::new();
             }
         };
@@ -233,7 +233,7 @@ impl RemoteMirror<'_> {
         find(remote, stargate, candidates, known)
     }
 
-    /// Moves one watermark, under a lease, and looks whether it has moved.
+    /// Moves one watermark under a lease, and reads it back.
     fn set_back(&mut self, found: &FalseWatermark, advertisement: &Advertisement) -> Result<(), String> {
         let id = |text: &str| ObjectId::from_hex(text.as_bytes()).map_err(|error| error.to_string());
         let old = id(&found.watermark)?;
@@ -250,11 +250,12 @@ impl RemoteMirror<'_> {
             return Err(format!("the mirror rejected it: {reason}"));
         }
         let seen = self.read_refs(std::slice::from_ref(&found.name));
-        let seen = seen.map_err(|error| format!("it could not be read back: {error}"))?;
+        let seen = seen.map_err(|error| format!("cannot read it back: {error}"))?;
         let stands = seen.iter().find(|seen| seen.name == found.name);
-        match stands.map_or(null, |stands| stands.id) == wanted {
-            true => Ok(()),
-            false => Err("the mirror reported ok, but it does not stand there".into()),
+        if stands.map_or(null, |stands| stands.id) == wanted {
+            Ok(())
+        } else {
+            Err("the mirror reported ok, but did not move it".into())
         }
     }
 }
@@ -288,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_judged_is_not_asked_again_unless_it_is_still_false_or_has_moved() {
+    fn a_checked_watermark_is_not_checked_again_unless_it_is_still_false_or_has_moved() {
         let true_one = remembered(&[mismatch(3, 4)], &[], &Judged::new());
         assert!(is_known_to_be_true(&mismatch(3, 4), &true_one));
         assert!(!is_known_to_be_true(&mismatch(3, 5), &true_one));
@@ -300,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn that_it_was_false_is_remembered_until_it_is_in_order() {
+    fn a_false_watermark_is_remembered_until_its_namespace_is_mirrored() {
         let set_back = remembered(&[mismatch(3, 2)], &[found(true)], &Judged::new());
         let later = remembered(&[mismatch(1, 2)], &[], &set_back);
         assert_eq!(later["main"].was_false.as_ref().map(|seen| seen.set_back), Some(true));
