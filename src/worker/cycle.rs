@@ -308,7 +308,7 @@ impl Cycle<'_> {
 
     /// Reads the refs back, and settles each group by its push.
     fn settled(&self, mirror: &mut dyn Mirror, groups: Vec<Group>, sent: Vec<Sent>) -> Results {
-        let seen = (self.verify && sent.iter().any(may_have_changed)).then(|| self.look(mirror, &groups));
+        let seen = (self.verify && sent.iter().any(may_have_changed)).then(|| self.read_back(mirror, &groups));
         let errors = sent.iter().filter_map(|sent| sent.as_ref().as_ref().err());
         let errors = errors.chain(seen.iter().flat_map(|seen| seen.as_ref().err()));
         let retry_after = errors.filter_map(Error::retry_after).max();
@@ -325,7 +325,7 @@ impl Cycle<'_> {
         (results, retry_after)
     }
 
-    fn look(&self, mirror: &mut dyn Mirror, groups: &[Group]) -> Result<BTreeMap<BString, ObjectId>, Error> {
+    fn read_back(&self, mirror: &mut dyn Mirror, groups: &[Group]) -> Result<BTreeMap<BString, ObjectId>, Error> {
         let changes = groups
             .iter()
             .flat_map(|group| group.changes.iter().chain(&group.watermark));

@@ -53,12 +53,12 @@ impl Work<'_> {
         let grouping = self.grouping();
         for broken in broken(self.local_refs(), settled, &self.stargate) {
             let one = group(&grouping, &broken);
-            let is_told = |told: &GroupReport| {
-                told.group == one.group
-                    && told.outcome == one.outcome
-                    && (broken.name.is_some() || told.error == one.error)
+            let is_reported = |reported: &GroupReport| {
+                reported.group == one.group
+                    && reported.outcome == one.outcome
+                    && (broken.name.is_some() || reported.error == one.error)
             };
-            if !report.groups.iter().any(is_told) {
+            if !report.groups.iter().any(is_reported) {
                 tracing::error!(group = %one.group, reason = %broken.reason, "broken; the group is not mirrored");
                 report.groups.push(one);
             }
