@@ -1,8 +1,8 @@
-//! One [`Config`] from the repository's git configuration (`[stargate]`), which git's own files and `GIT_CONFIG_*`
-//! may extend. Flags and environment are laid over it by who has them.
+//! [`Config`] from the section `[stargate]` of the repository's git configuration, which git's own files and
+//! `GIT_CONFIG_*` may extend. Callers apply flags and environment variables on top.
 //!
-//! A value that cannot be understood never stops a hook: it becomes a [`Problem`] beside a configuration that has the
-//! default in its place. The command line refuses to go on with problems; the hook records and goes on.
+//! An invalid value never stops a hook: it becomes a [`Problem`], and the default is used instead. The command line stops
+//! at a problem; the hook logs it and continues.
 use std::{path::Path, time::Duration};
 
 use bstr::{BString, ByteSlice};
@@ -10,13 +10,13 @@ use durable::retry::RetryPolicy;
 
 use crate::{append_only::Paths, ref_pattern::RefPatterns};
 
-/// The key of [`Config::append_only`]: where its value is a [`Problem`], nobody knows what is guarded.
+/// Key of [`Config::append_only`]. If its value is a [`Problem`], the guarded paths are unknown.
 pub const APPEND_ONLY: &str = "stargate.appendOnly";
 
 /// 24 hours.
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Everything that `[stargate]` can say. See `docs/configuration.md` for the keys.
+/// Settings of `[stargate]`. See `docs/configuration.md` for the keys.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// `stargate.remote`: a `[remote]` name or a URL.
@@ -27,37 +27,37 @@ pub struct Config {
     pub repo_id: Option<BString>,
     /// `stargate.pusherEnv`, in order
     pub pusher_env: Vec<BString>,
-    /// `stargate.force`: whether a forced update that is journaled is carried.
+    /// `stargate.force`: mirror journaled forced updates.
     pub force: bool,
-    /// `stargate.deletes`: whether a deletion that is journaled is carried.
+    /// `stargate.deletes`: mirror journaled deletions.
     pub deletes: bool,
     /// `stargate.attempts`, `initialDelay`, `maxDelay`
     pub retry: RetryPolicy,
-    /// `stargate.lockTimeout`: how long to wait for the journal's lock.
+    /// `stargate.lockTimeout`: longest wait for the journal's lock.
     pub lock_timeout: Duration,
-    /// `stargate.allowNfs`: whether a journal on a network file system is written all the same.
+    /// `stargate.allowNfs`: write the journal even on a network file system.
     pub allow_nfs: bool,
-    /// `stargate.retention`: how long a settled segment of the journal is kept.
+    /// `stargate.retention`: time for which a settled segment of the journal is kept.
     pub retention: Duration,
-    /// `stargate.verify`: whether refs are read back after a push.
+    /// `stargate.verify`: read the refs back after a push.
     pub verify: bool,
-    /// `stargate.pushesPerMinute`: the budget of `watch` for each mirror, burst allowed; 0 is none.
+    /// `stargate.pushesPerMinute`: budget of `watch` for each mirror, with bursts; 0 is unlimited.
     pub pushes_per_minute: u32,
-    /// `stargate.appendOnly`: where pushed branches and ledgers may only add files; nowhere by default.
+    /// `stargate.appendOnly`: paths at which pushed branches and ledgers may only add files; none by default.
     pub append_only: Paths,
-    /// What could not be understood; the default stands in its place.
+    /// Invalid values, for which the defaults are used.
     pub problems: Vec<Problem>,
 }
 
-/// A key whose value cannot be understood.
+/// A key with an invalid value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{key} = {value}: {why}")]
 pub struct Problem {
-    /// The key, as `git config` takes it.
+    /// The key, as in `git config`.
     pub key: &'static str,
-    /// What is configured.
+    /// Configured value.
     pub value: BString,
-    /// What is expected instead.
+    /// Expected value, or another reason.
     pub why: String,
 }
 
@@ -83,10 +83,10 @@ impl Default for Config {
 }
 
 /// Reads the configuration that git would use in the repository at `git_dir`: system, user, repository, its work tree
-/// (`extensions.worktreeConfig`), environment; includes followed. Runs no git.
+/// (`extensions.worktreeConfig`), and environment. Follows includes, and does not run git.
 ///
 /// # Errors
-/// A file that cannot be read or is not git configuration.
+/// A file cannot be read, or is not git configuration.
 pub fn git_config(git_dir: &Path) -> Result<gix::config::File, gix::Error> {
     use gix::config::{File, Source, file::Metadata, file::init::Options};
 
@@ -137,10 +137,11 @@ pub fn git_config(git_dir: &Path) -> Result<gix::config::File, gix::Error> {
     Ok(file)
 }
 
-/// Whether the configuration of the repository at `git_dir` itself, includes followed, has a `[stargate]` section.
+/// Returns true if the configuration of the repository at `git_dir` itself, or an included file, has a `[stargate]`
+/// section.
 ///
 /// # Errors
-/// A file that cannot be read or is not git configuration.
+/// A file cannot be read, or is not git configuration.
 pub fn has_section(git_dir: &Path) -> Result<bool, gix::Error> {
     use gix::config::Source;
 
@@ -149,8 +150,8 @@ pub fn has_section(git_dir: &Path) -> Result<bool, gix::Error> {
     Ok(sections.any(|section| matches!(section.meta().source, Source::Local | Source::Worktree)))
 }
 
-/// The mode that git would give to a folder of 0755 in a repository that is shared (`core.sharedRepository`); none when it
-/// is not, or what is configured cannot be understood.
+/// Returns the mode that git would give to a 0755 folder in a shared repository (`core.sharedRepository`). Returns none
+/// if the repository is not shared, or the value is invalid.
 pub fn shared_folder_mode(file: &gix::config::File) -> Option<u32> {
     const KEY: &str = "core.sharedRepository";
     let value = file.string(KEY).unwrap_or_default();
@@ -166,7 +167,7 @@ impl Config {
         Ok(Config::from_git_config(&git_config(git_dir)?))
     }
 
-    /// Takes `[stargate]` out of git configuration.
+    /// Creates the settings from git configuration.
     pub fn from_git_config(file: &gix::config::File) -> Self {
         let mut problems = Vec::new();
         let default = Config::default();
@@ -179,7 +180,7 @@ impl Config {
                     value: patterns.join(&b", "[..]).into(),
                     why: error.to_string(),
                 });
-                // One bad pattern must not lose what the others name.
+                // One invalid pattern must not disable the valid ones.
                 let valid = patterns.iter().filter(|pattern| RefPatterns::new([pattern]).is_ok());
                 RefPatterns::new(valid).unwrap_or_default()
             }
@@ -223,7 +224,7 @@ impl Config {
 /// Parses a duration such as `500ms`, `10s`, `1m 30s`, `30d`. A day has 24 hours.
 ///
 /// # Errors
-/// What is expected instead, in words.
+/// The expected format, as text.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let expected = || format!("expected a duration such as 500ms, 10s, 2m or 30d, not {text:?}");
     if let Some(days) = text.trim().strip_suffix('d') {
@@ -234,7 +235,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     Duration::try_from(signed).map_err(|_| expected())
 }
 
-/// The greatest number that is taken for a count.
+/// Largest valid count.
 const MOST: i64 = 1000;
 
 struct Reader<'a> {
@@ -342,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_value_is_a_problem_and_the_default_stands() {
+    fn a_bad_value_is_a_problem_and_the_default_is_used() {
         let config = config(
             "[stargate]\nlockTimeout = soon\nattempts = 0\nforce = maybe\nref = kv/*\nref = refs/x/*\nappendOnly = ../x\n",
         );

@@ -1,5 +1,12 @@
-//! Carries every ref update that a self-hosted Git server (a *Stargate*) accepts to its *mirror*, tells readers
-//! when it is visible there, and never loses one. Pure Rust on gitoxide; no git binary is needed at run time.
+//! Mirrors every ref update that a self-hosted Git server (a *Stargate*) accepts to a *mirror*, reports to readers when it
+//! is visible there, and never loses one. Pure Rust on gitoxide; no git binary is needed at run time.
+//!
+//! # Bird's-eye view
+//!
+//! The hook records each push in the journal. The worker reads the journal, plans groups of commands, pushes each group
+//! atomically, reads the refs back, and marks the entries as done. A reader waits for the watermark, which moves in the
+//! same push. The lower line shows the second use: a relay's events are committed to a context repository and pushed by the
+//! same engine.
 //!
 //! ```text
 //!   client --git push--> Stargate (bare repository)
@@ -22,56 +29,60 @@
 //!   relay, or standard input --events::source--> batch --> context repository --events::pusher--> mirror
 //! ```
 //!
-//! # The house
+//! # Structure
 //!
-//! This is one package of a workspace. The others know neither a mirror nor a journal, and none of them knows this one:
+//! This package is one of a workspace. The other crates know neither the mirror nor the journal, and none of them depends
+//! on this package:
 //!
 //! ```text
-//! crates/git-push            PURE wire: pkt_line, advertisement, request, report_status; what may be pushed: refspec, lease,
-//!                            ruling; packs: enumerate (what), base and delta (as what), reuse and bitmap (what is packed
-//!                            already), pack (the writer); session (one push). No socket, no program is run
-//! crates/git-push-transport  remote (one type for a mirror, whatever its URL), http, stream (ssh, git://), local; settings,
-//!                            credentials, upload_pack (PURE: reading), fetch; web (a service that is asked over HTTP)
-//! crates/durable             storage (the only place that fsyncs, locks, renames), clock, retry
+//! crates/git-push            push engine. PURE protocol: pkt_line, advertisement, request, report_status. Commands: refspec,
+//!                            lease, ruling. Packs: enumerate (which objects), base and delta (how they are encoded), reuse
+//!                            and bitmap (data that is packed already), pack (writer). session (one push). No socket, no process
+//! crates/git-push-transport  remote (one type for a mirror of any URL), http, stream (ssh, git://), local; settings,
+//!                            credentials, upload_pack (PURE: reading), fetch; web (client of other HTTP services)
+//! crates/durable             storage (the only place that fsyncs, locks and renames), clock, retry
 //! ```
 //!
-//! In this package, imports point downward only; a test reads the `use` lines and fails when one points up.
+//! In this package, imports point downward only. A test reads the `use` lines and fails if one points up.
 //!
 //! ```text
-//! main.rs, bin/stargate-hook.rs   argv in, exit code out
-//! cli        one file per subcommand, report (library error -> hint, exit code), output; printing lives here
+//! main.rs, bin/stargate-hook.rs   arguments in, exit code out
+//! cli        one file per subcommand; report (library error -> message, hint, exit code), output (all printing)
 //!
-//! worker     driver of the refs' mirror: watch (many repositories), schedule, notice; run (one), cycle (attempts), sending
-//!            (pushes of one), remote_mirror, memory, trouble, comparison, missing, repository, root (all below a folder), lock,
-//!            report; watermarks (false ones are set back), ancestry; sync, wait
-//! relay      a source of events over HTTP: server (connections), routes, access, body, answer, page (PURE), stream (listeners),
-//!            connection; store, commit (the one who writes), replay, index (PURE), line
-//! porcelain driver of one push, as `git push` makes it: run, driver, tracking (remote-tracking refs)
-//! events     driver of the context repository: source (relay followed by sse and page, lines of standard input), inbox and
-//!            batch, context (commit, held, instance), branch, work_tree, replace (how it lands), folder and trees (edited
-//!            in memory), new_pack and packs, replay, unpushable, publish, refused, pusher and pace, lock_file, settings, target, run
-//! hook       pre_receive (intent, or rejection), guard (append-only), post_receive (entries), chained, input, head, objects,
+//! worker     driver of the mirror of refs. Many repositories: watch, schedule, journal_watcher, root (search below a folder).
+//!            One repository: run (reconcile, broken, local_view, maintenance), cycle (attempts), bisect (pushes of one
+//!            attempt), remote_mirror, memory, backoff, comparison, missing, repository, lock, report; watermarks (resets
+//!            false ones), ancestry. By hand and for readers: sync, status, wait
+//! relay      source of events over HTTP: server (connections), routes, access, body, answer, page (PURE), stream (listeners),
+//!            connection; store, commit (the only writer), replay, index (PURE), line
+//! porcelain  driver of a single push, as `git push` makes it: run, driver, tracking (remote-tracking refs)
+//! events     driver of the context repository. source (relay by sse and page, lines of standard input), inbox and batch,
+//!            context (commit, held, instance), branch, work_tree, replace (atomic write), folder and trees (edited in
+//!            memory), new_pack and packs, replay, unpushable, publish, refused, pusher and pace, lock_file, settings, target, run
+//! hook       pre_receive (intent or rejection), guard (append-only), post_receive (entries), chained, input, head, objects,
 //!            push (identity, meta), large_blobs, hook_output (log, messages to the pusher), install, durability (core.fsync)
 //!
-//! mirror     PURE: plan (entries + refs + the remote's refs -> groups of commands), grouping, settlement, reconcile, watermark
-//! journal    folder (whose it is), format (prose first), status, entry, line, reader and backlog (never write), scan (what
-//!            need not be read again), writer (lock), append, settle, repair, rotation, segment, intent, recovery (intents to entries);
-//!            tail and log (the same for lines of other kinds)
+//! mirror     PURE: plan (entries, local refs, remote refs -> groups of commands), grouping, settlement, reconcile, watermark
+//! journal    folder (ownership), format (specified in prose), status, entry, line, reader and backlog (read only), scan
+//!            (which part need not be read again), writer (lock), append, settle, repair, rotation, segment, intent, recovery
+//!            (intents to entries); tail and log (the same for lines of other kinds)
 //!
-//! refs       the local refs, one or all: an id, absent, or unreadable and why; loose, packed
-//! config     git config [stargate] -> one Config
+//! refs       local refs: an id, absent, or unreadable with the reason; loose, packed
+//! config     section [stargate] of git configuration -> one Config
 //! append_only  PURE: paths; compare (two trees), renames, history (which commits are new), range, schema
-//! ref_update, ref_pattern, event, odd_name    values that everything may use
+//! ref_update, ref_pattern, event, odd_name    values that every module may use
 //! ```
 //!
-//! # What is nowhere to be found
+//! # Invariants: what does not exist here
 //!
-//! - A git binary, or a call of one. The programs that git configuration names are run: `ssh`, and `credential.helper`
-//!   (those that are named without a path are programs of git).
-//! - A token in a file, a log line, an error or a process title: tokens are `secrecy` types from the environment to
+//! - No call of a git binary. Only programs that git configuration names are run: `ssh`, and `credential.helper`
+//!   (helpers named without a path belong to git).
+//! - No token in a file, a log line, an error or a process title. Tokens are `secrecy` types from the environment to
 //!   the header.
-//! - A command whose old id comes from the journal: it is what the mirror has, advertised or read back.
-//! - Network code in `stargate-hook`: it reaches `hook`, `journal`, the ground floor, and no crate for pushes.
+//! - No command whose old id comes from the journal. The old id is what the mirror has, advertised or read back.
+//! - No network code in `stargate-hook`. It reaches `hook`, `journal` and the modules below, and no crate for pushes.
+//! - No reliance on a server's `ok` alone: the refs are read back first, unless `stargate.verify` is false.
+//! - No absence from an error: a ref, an object or a journal that cannot be read is never treated as missing.
 
 pub mod cli;
 

@@ -1,9 +1,9 @@
-//! Which refs are mirrored: patterns with at most one `*`, as in a refspec (gitglossary, *refspec*), and exclusions.
+//! Patterns of mirrored refs, with at most one `*` as in a refspec (gitglossary, *refspec*), and exclusions.
 use std::fmt;
 
 use bstr::{BStr, BString, ByteSlice};
 
-/// What is mirrored when nothing is configured.
+/// Patterns used when `stargate.ref` is not set.
 pub const DEFAULT_PATTERNS: [&str; 2] = ["refs/kv/*", "refs/kv-index/*"];
 
 /// A set of patterns. A ref matches when an inclusion matches it and no exclusion does.
@@ -13,7 +13,7 @@ pub struct RefPatterns {
     exclude: Vec<Pattern>,
 }
 
-/// Why a pattern is refused.
+/// Reasons why a pattern is invalid.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum InvalidPattern {
     /// It does not start with `refs/`.
@@ -27,7 +27,7 @@ pub enum InvalidPattern {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Pattern {
     prefix: BString,
-    /// `None` when the pattern has no star and names one ref.
+    /// None for a pattern without a star, which names a single ref.
     suffix: Option<BString>,
 }
 
@@ -38,7 +38,7 @@ impl Default for RefPatterns {
 }
 
 impl RefPatterns {
-    /// Patterns as configured: `!` or `^` in front excludes. Where there are only exclusions, they apply to
+    /// Creates a set from configured patterns. A leading `!` or `^` excludes. If there are only exclusions, they apply to
     /// [`DEFAULT_PATTERNS`].
     ///
     /// # Errors
@@ -62,18 +62,18 @@ impl RefPatterns {
         Ok(set)
     }
 
-    /// Whether the ref of this full name is mirrored.
+    /// Returns true if the ref of this full name is mirrored.
     pub fn matches(&self, name: &BStr) -> bool {
         self.include.iter().any(|pattern| pattern.matches(name)) && !self.exclude.iter().any(|p| p.matches(name))
     }
 
-    /// A prefix of every name that each inclusion can match, for `ref-prefix` of protocol 2.
+    /// Returns the fixed prefix of each inclusion, for `ref-prefix` of protocol 2.
     pub fn prefixes(&self) -> impl Iterator<Item = &BStr> {
         self.include.iter().map(|pattern| pattern.prefix.as_bstr())
     }
 }
 
-/// As they are configured, separated by commas.
+/// Writes the patterns as configured, separated by commas.
 impl fmt::Display for RefPatterns {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let included = self.include.iter().map(|pattern| ("", pattern));

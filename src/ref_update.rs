@@ -1,19 +1,19 @@
-//! A ref update: old id, new id, ref name, as a hook is told on its standard input.
+//! Ref update: old id, new id and ref name, as a hook reads them from its standard input.
 use bstr::{BString, ByteSlice};
 use gix::ObjectId;
 
-/// A fact about the Stargate: this ref moved from `old` to `new`.
+/// Move of a ref in the Stargate from `old` to `new`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct RefUpdate {
-    /// What the ref was; the null id when it was created.
+    /// Id before the update; the null id for a creation.
     pub old: ObjectId,
-    /// What the ref is now; the null id when it was deleted.
+    /// Id after the update; the null id for a deletion.
     pub new: ObjectId,
-    /// The full name. It need not be UTF-8.
+    /// Full name, not necessarily UTF-8.
     pub name: BString,
 }
 
-/// Why a line is not a ref update.
+/// Reasons why a line is not a ref update.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum MalformedLine {
     /// The line is not `old SP new SP ref`.
@@ -22,7 +22,7 @@ pub enum MalformedLine {
     /// An id is not 40 or 64 hexadecimal digits, or the two are of different kinds.
     #[error("expected two object ids of 40 or 64 hexadecimal digits")]
     Id,
-    /// The name is not one that a ref can have (`git check-ref-format`).
+    /// The name is not a valid ref name (`git check-ref-format`).
     #[error("not a valid ref name")]
     Name,
 }
@@ -50,12 +50,12 @@ impl RefUpdate {
         })
     }
 
-    /// Whether the ref was created.
+    /// Returns true if the ref was created.
     pub fn is_create(&self) -> bool {
         self.old.is_null()
     }
 
-    /// Whether the ref was deleted.
+    /// Returns true if the ref was deleted.
     pub fn is_delete(&self) -> bool {
         self.new.is_null()
     }
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_ref_update_is_told_why() {
+    fn a_malformed_line_is_rejected_with_the_reason() {
         let cases: [(String, MalformedLine); 7] = [
             (String::new(), MalformedLine::Shape),
             (format!("{A} {A}"), MalformedLine::Shape),

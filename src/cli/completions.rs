@@ -1,4 +1,4 @@
-//! `stargate-mirror completions`: a script that has a shell complete commands and flags.
+//! `stargate-mirror completions`: prints a completion script for a shell.
 use clap_complete::Shell;
 
 use super::{
@@ -21,14 +21,14 @@ pub struct Args {
     shell: Shell,
 }
 
-/// Runs the command, about `commands`.
+/// Runs the command. `commands` describes the command line.
 ///
 /// # Errors
 /// None.
 pub fn main(args: &Args, mut commands: clap::Command) -> Result<Exit, Failure> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut commands, NAME, &mut script);
-    // clap_complete writes the hyphen of our name in two ways into what bash is to compare, and completes no subcommand then.
+    // clap_complete escapes the hyphen of the name in two different ways, so bash would complete no subcommand.
     let (one, other) = (NAME.replace('-', "__subcmd__"), NAME.replace('-', "__"));
     print!("{}", String::from_utf8_lossy(&script).replace(&one, &other));
     Ok(Exit::Done)

@@ -1,4 +1,4 @@
-//! `stargate-mirror demo`: the whole journey in a temporary folder, without git and network.
+//! `stargate-mirror demo`: shows the whole journey in a temporary folder, without git or a network.
 use std::{
     io::Write,
     path::{Path, PathBuf},
@@ -23,7 +23,7 @@ use crate::{
         install::{Installation, install},
     },
     journal::{self, Status},
-    worker::{self, Options, RemoteFence, Waited},
+    worker::{self, Options, RemoteFence, WaitOutcome},
 };
 
 const LEDGER: &str = "refs/kv/main";
@@ -49,13 +49,13 @@ pub fn main(args: &Args) -> Result<Exit, Failure> {
     let folder = tempfile::Builder::new()
         .prefix("stargate-demo-")
         .tempdir()
-        .map_err(|e| failed("make a folder", e))?;
+        .map_err(|e| failed("create a folder", e))?;
     let demo = Demo::new(folder.path())?;
     demo.show()?;
     if args.keep {
         println!("\nKept: {}", folder.keep().display());
     } else {
-        println!("\nThe folder is removed again; demo --keep leaves it in place.");
+        println!("\nThe folder was removed; demo --keep keeps it.");
     }
     Ok(Exit::Done)
 }
@@ -71,9 +71,9 @@ impl Demo {
             "A Stargate and its mirror, two bare repositories in {}\n",
             folder.display()
         );
-        let stargate = gix::init_bare(folder.join("stargate.git")).map_err(|e| failed("make the Stargate", e))?;
+        let stargate = gix::init_bare(folder.join("stargate.git")).map_err(|e| failed("create the Stargate", e))?;
         let mirror = folder.join("mirror.git");
-        gix::init_bare(&mirror).map_err(|e| failed("make the mirror", e))?;
+        gix::init_bare(&mirror).map_err(|e| failed("create the mirror", e))?;
         Ok(Demo { stargate, mirror })
     }
 
@@ -113,7 +113,7 @@ impl Demo {
         self.wait(second, &options)
     }
 
-    /// What a client's push comes to on the server: objects, refs, then the hook.
+    /// Does what a client's push does on the server: writes objects, runs pre-receive, moves the refs, runs post-receive.
     fn push(&self, parent: Option<ObjectId>, content: &str) -> Result<ObjectId, Failure> {
         let number = if parent.is_some() { 3 } else { 2 };
         let ledger = self.commit(parent, content).map_err(|e| failed("write a commit", e))?;
@@ -166,12 +166,13 @@ impl Demo {
         if let Some(mut stdin) = child.stdin.take() {
             stdin
                 .write_all(lines.as_bytes())
-                .map_err(|e| failed("talk to the hook", e))?;
+                .map_err(|e| failed("write to the hook", e))?;
         }
         let status = child.wait().map_err(|e| failed("wait for the hook", e))?;
-        match status.success() {
-            true => Ok(()),
-            false => Err(failed("run the hook", status)),
+        if status.success() {
+            Ok(())
+        } else {
+            Err(failed("run the hook", status))
         }
     }
 
@@ -184,8 +185,10 @@ impl Demo {
         let mut fence = RemoteFence::new(&mut remote, BStr::new("main"), None);
         let waited = worker::wait(&mut fence, commit, Duration::from_secs(10), &SystemClock::default())?;
         match waited {
-            Waited::Visible(_) => println!("\n5. wait --oid {commit}: visible"),
-            Waited::TimedOut { .. } | Waited::Rewound(_) => return Err(Failure::new(Exit::TimedOut, "wait timed out")),
+            WaitOutcome::Visible(_) => println!("\n5. wait --oid {commit}: visible"),
+            WaitOutcome::TimedOut { .. } | WaitOutcome::Rewound(_) => {
+                return Err(Failure::new(Exit::TimedOut, "wait timed out"));
+            }
         }
         Ok(())
     }

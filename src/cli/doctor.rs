@@ -1,4 +1,4 @@
-//! `stargate-mirror doctor`: is everything in place that a push needs on its way to the mirror?
+//! `stargate-mirror doctor`: checks everything that a push needs on its way to the mirror.
 use std::path::{Path, PathBuf};
 
 use bstr::{BStr, BString, ByteSlice};
@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::{
     environment,
+    output::counted,
     report::{Exit, Failure, REPAIR},
 };
 use crate::{
@@ -46,7 +47,7 @@ pub struct Args {
     json: bool,
 }
 
-/// So many odd ref names are told.
+/// Limit of odd ref names to print.
 const MAX_NAMES: usize = 10;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -61,9 +62,9 @@ enum Verdict {
 struct Check {
     check: &'static str,
     verdict: Verdict,
-    /// What was found.
+    /// Finding.
     found: String,
-    /// What to do about it.
+    /// Instruction for the operator.
     hint: Option<String>,
 }
 
@@ -90,17 +91,19 @@ pub fn main(args: &Args) -> Result<Exit, Failure> {
     checks.extend(odd_ref_names(&repository));
     checks.extend(mirror(args, &config, &repository));
     let diagnosis = Diagnosis { checks };
-    match args.json {
-        true => println!(
+    if args.json {
+        println!(
             "{}",
             serde_json::to_string(&diagnosis).expect("a diagnosis is always JSON")
-        ),
-        false => diagnosis.checks.iter().for_each(print_human),
+        );
+    } else {
+        diagnosis.checks.iter().for_each(print_human);
     }
     let is_problem = |check: &Check| check.verdict == Verdict::Problem;
-    Ok(match diagnosis.checks.iter().any(is_problem) {
-        true => Exit::Misconfigured,
-        false => Exit::Done,
+    Ok(if diagnosis.checks.iter().any(is_problem) {
+        Exit::Misconfigured
+    } else {
+        Exit::Done
     })
 }
 
@@ -153,14 +156,14 @@ fn hooks(git_dir: &Path) -> Vec<Check> {
         match standing {
             install::Standing::Ours => Check::new("hook", Verdict::Ok, shown.to_string()),
             install::Standing::NoProgram => {
-                Check::new("hook", Verdict::Problem, format!("{shown} may not be run")).hint(install)
+                Check::new("hook", Verdict::Problem, format!("{shown} is not executable")).hint(install)
             }
             install::Standing::Foreign => {
-                let found = format!("{shown} is not of stargate-mirror");
+                let found = format!("{shown} was not installed by stargate-mirror");
                 Check::new("hook", Verdict::Problem, found).hint(format!("{install} with --chain, which keeps it"))
             }
             install::Standing::Missing if hook.file_stem().is_some_and(|name| name == "pre-receive") => {
-                let found = format!("{shown} is missing: a push is accepted though it cannot be journaled");
+                let found = format!("{shown} is missing: pushes are accepted even if they cannot be recorded");
                 Check::new("hook", Verdict::Warning, found).hint(install)
             }
             install::Standing::Missing => {
@@ -175,7 +178,7 @@ fn durable(git_dir: &Path) -> Check {
     match durability::git_is_durable(git_dir) {
         Ok(true) => Check::new("core.fsync", Verdict::Ok, "git waits for the disk"),
         Ok(false) => {
-            let found = "git does not wait for the disk: a power cut can take back what was pushed";
+            let found = "git does not wait for the disk: a power cut can lose accepted pushes";
             let check = Check::new("core.fsync", Verdict::Warning, found);
             match super::install::setting(git_dir) {
                 Ok(set) => check.hint(format!("{set} core.fsync committed")),
@@ -186,7 +189,7 @@ fn durable(git_dir: &Path) -> Check {
     }
 }
 
-/// The mirrored refs and the objects that they name.
+/// Checks the mirrored refs and their objects.
 fn refs(git_dir: &Path) -> Result<Vec<Check>, Failure> {
     let found = worker::refs_standing(git_dir)?;
     let checks = found.broken.iter().map(|broken| {
@@ -198,24 +201,24 @@ fn refs(git_dir: &Path) -> Result<Vec<Check>, Failure> {
         Check::new(
             "refs",
             Verdict::Warning,
-            format!("{name} is symbolic, and {}", dangling.reason),
+            format!("{name} is a symbolic ref, and {}", dangling.reason),
         )
-        .hint("what the mirror has of it stays; create the target, or delete the symbolic ref")
+        .hint("create the target, or delete the symbolic ref; until then the mirror's ref stays unchanged")
     });
     let mut checks: Vec<Check> = checks.chain(dangling).collect();
     if checks.is_empty() {
-        let found = format!("{} can be read, with the objects that they name", found.known);
+        let found = format!("{} with readable objects", counted(found.known as u64, "ref"));
         checks.push(Check::new("refs", Verdict::Ok, found));
     }
     Ok(checks)
 }
 
-/// What in the repository keeps its owner out; nothing where all is well.
+/// Checks for files that the owner of the repository cannot use. Returns none if there are none.
 fn owner(git_dir: &Path) -> Option<Check> {
     let (owner, kept_out) = match owner::kept_out(git_dir) {
         Ok(found) => found,
         Err(error) => {
-            let found = format!("cannot look through {}: {error}", git_dir.display());
+            let found = format!("cannot search {}: {error}", git_dir.display());
             return Some(
                 Check::new("owner", Verdict::Warning, found).hint("run as root or as the owner of the repository"),
             );
@@ -231,7 +234,7 @@ fn owner(git_dir: &Path) -> Option<Check> {
         others => format!(" (and {others} more)"),
     };
     let (shown, repository) = (path.display(), git_dir.display());
-    let found = format!("{owner}, who owns the repository, cannot {cannot} {shown}{others}: pushes fail");
+    let found = format!("{owner}, the owner of the repository, cannot {cannot} {shown}{others}: pushes fail");
     Some(Check::new("owner", Verdict::Problem, found).hint(format!("as root: chown -R {owner} {repository}")))
 }
 
@@ -243,13 +246,13 @@ fn journal(git_dir: &Path) -> Vec<Check> {
     checks.push(match Backlog::load_whole(&Disk, git_dir) {
         Err(error) => Check::new("journal", Verdict::Problem, error.to_string()),
         Ok(backlog) if backlog.problem_count > 0 => {
-            let found = format!("{} line(s) are no entries", backlog.problem_count);
-            Check::new("journal", Verdict::Warning, found).hint("`stargate-mirror journal verify` shows them")
+            let found = counted(backlog.problem_count, "invalid line");
+            Check::new("journal", Verdict::Warning, found).hint("run `stargate-mirror journal verify` to see them")
         }
         Ok(backlog) if backlog.counts.failed > 0 => {
             let found = format!("{} failed, {} pending", backlog.counts.failed, backlog.counts.pending);
             Check::new("journal", Verdict::Warning, found)
-                .hint("`stargate-mirror journal list --status failed` shows them")
+                .hint("run `stargate-mirror journal list --status failed` to see them")
         }
         Ok(backlog) => {
             let counts = backlog.counts;
@@ -263,7 +266,7 @@ fn journal(git_dir: &Path) -> Vec<Check> {
     checks
 }
 
-/// Ref names that a person, or a file system, takes for another one.
+/// Checks for ref names that a person, or a file system, may confuse.
 fn odd_ref_names(repository: &gix::Repository) -> Option<Check> {
     let names = match ref_names(repository) {
         Ok(names) => names,
@@ -271,7 +274,7 @@ fn odd_ref_names(repository: &gix::Repository) -> Option<Check> {
             return Some(Check::new(
                 "ref names",
                 Verdict::Problem,
-                format!("the refs cannot be read: {why}"),
+                format!("cannot read the refs: {why}"),
             ));
         }
     };
@@ -279,7 +282,7 @@ fn odd_ref_names(repository: &gix::Repository) -> Option<Check> {
     if found.is_empty() {
         return None;
     }
-    let told = found.iter().take(MAX_NAMES).map(|(name, oddity)| {
+    let shown = found.iter().take(MAX_NAMES).map(|(name, oddity)| {
         let name = name.to_str_lossy();
         format!("{} {oddity}", name.escape_debug())
     });
@@ -287,10 +290,10 @@ fn odd_ref_names(repository: &gix::Repository) -> Option<Check> {
         0 => String::new(),
         more => format!("; and {more} more"),
     };
-    let found = format!("{}{more}", told.collect::<Vec<_>>().join("; "));
+    let found = format!("{}{more}", shown.collect::<Vec<_>>().join("; "));
     Some(
         Check::new("ref names", Verdict::Warning, found)
-            .hint("they are mirrored as they are; rename one of two that look alike"),
+            .hint("rename one of two refs that look alike; until then both are mirrored"),
     )
 }
 
@@ -307,13 +310,13 @@ fn ref_names(repository: &gix::Repository) -> Result<Vec<BString>, String> {
 fn mirror(args: &Args, config: &Config, repository: &gix::Repository) -> Vec<Check> {
     let configured = config.remote.as_ref().map(ToString::to_string);
     let Some(name) = worker::remote_name(args.remote.clone(), configured, &environment) else {
-        let found = "none is named: nothing is pushed (local-only)";
+        let found = "no mirror is configured: nothing is pushed (local-only)";
         return vec![
             Check::new("mirror", Verdict::Warning, found)
                 .hint("set stargate.remote in the repository, or GITHUB_REPO_URL"),
         ];
     };
-    asked(&name, config, repository).unwrap_or_else(|error| vec![failed("mirror", &error)])
+    check_mirror(&name, config, repository).unwrap_or_else(|error| vec![failed("mirror", &error)])
 }
 
 fn failed(what: &'static str, error: &git_push::Error) -> Check {
@@ -324,8 +327,8 @@ fn failed(what: &'static str, error: &git_push::Error) -> Check {
     }
 }
 
-/// What the mirror says to who is about to push.
-fn asked(name: &str, config: &Config, repository: &gix::Repository) -> Result<Vec<Check>, git_push::Error> {
+/// Checks the mirror with the credentials of a push.
+fn check_mirror(name: &str, config: &Config, repository: &gix::Repository) -> Result<Vec<Check>, git_push::Error> {
     let location = resolve(BStr::new(name), Some(repository))?;
     let settings = Settings::from_environment(environment)?.with_git_config(repository)?;
     let shown = location.to_string();
@@ -342,7 +345,7 @@ fn asked(name: &str, config: &Config, repository: &gix::Repository) -> Result<Ve
     Ok(checks)
 }
 
-/// Whether what the mirror offers is enough for a push.
+/// Checks that the mirror offers everything that a push needs.
 fn offers(shown: &str, advertisement: &Advertisement, repository: &gix::Repository) -> Check {
     let format = advertisement
         .capabilities
@@ -351,18 +354,21 @@ fn offers(shown: &str, advertisement: &Advertisement, repository: &gix::Reposito
     let theirs = format.unwrap_or_else(|| gix::hash::Kind::Sha1.to_string());
     let ours = repository.object_hash().to_string();
     if theirs != ours {
-        let found = format!("{shown} has objects of {theirs}, this repository of {ours}");
+        let found = format!("{shown} uses the object format {theirs}, but this repository uses {ours}");
         return Check::new("mirror", Verdict::Problem, found);
     }
     if !advertisement.capabilities.offers("atomic") {
-        let found = format!("{shown} does not offer atomic pushes, without which nothing is pushed");
+        let found = format!("{shown} does not offer atomic pushes, so nothing is pushed");
         return Check::new("mirror", Verdict::Problem, found);
     }
-    let found = format!("{shown} answers, and has {} ref(s)", advertisement.refs.len());
+    let found = format!(
+        "{shown} answers and has {}",
+        counted(advertisement.refs.len() as u64, "ref")
+    );
     Check::new("mirror", Verdict::Ok, found)
 }
 
-/// Whether each watermark on the mirror is covered by its ledger there.
+/// Checks that each watermark on the mirror is contained in its ledger there.
 fn watermarks(
     remote: &mut Remote,
     advertisement: &Advertisement,
@@ -375,7 +381,7 @@ fn watermarks(
         Ok(found) => {
             let check = |found: &worker::FalseWatermark| {
                 Check::new("watermark", Verdict::Problem, found.to_string())
-                    .hint("run `stargate-mirror run`; the server may not keep to the atomic pushes that it offers")
+                    .hint("run `stargate-mirror run`; the server may offer atomic pushes without honouring them")
             };
             found.iter().map(check).collect()
         }

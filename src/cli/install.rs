@@ -1,4 +1,4 @@
-//! `stargate-mirror install`: the hooks in place, and the next step told.
+//! `stargate-mirror install`: installs the hooks, and prints the next step.
 use std::{
     env,
     path::{Path, PathBuf},
@@ -47,7 +47,7 @@ pub struct Args {
 /// Runs the command.
 ///
 /// # Errors
-/// See [`InstallError`](crate::hook::install::InstallError); also when the program itself cannot be found.
+/// See [`InstallError`](crate::hook::install::InstallError). Also, the program itself cannot be found.
 pub fn main(args: &Args) -> Result<Exit, Failure> {
     let git_dir = super::repository(args.repo.as_deref())?;
     let (program, apart) = hook_program()?;
@@ -69,15 +69,15 @@ pub fn main(args: &Args) -> Result<Exit, Failure> {
         eprintln!("{kept_out}");
     }
     if harden && !report.git_is_durable {
-        eprintln!("core.fsync is set to committed, but another file of git's configuration overrules it.");
+        eprintln!("core.fsync is set to committed, but another configuration file of git overrides it.");
     }
     Ok(Exit::Done)
 }
 
-/// The program to install: `stargate-hook` beside this one (true), or this one itself (false), which can be the hook
-/// too, and is larger.
+/// Returns the program to install: `stargate-hook` in the folder of this program (true), or this program itself
+/// (false), which is larger but can be the hook, too.
 pub(super) fn hook_program() -> Result<(PathBuf, bool), Failure> {
-    // Without /proc there is still the path under which this was started.
+    // Without /proc, uses the path with which the program was started.
     let this = env::current_exe().or_else(|error| env::args_os().next().map(PathBuf::from).ok_or(error));
     let this =
         this.map_err(|error| Failure::new(Exit::Failed, format!("cannot find the program to install: {error}")))?;
@@ -85,63 +85,65 @@ pub(super) fn hook_program() -> Result<(PathBuf, bool), Failure> {
     Ok(if hook.is_file() { (hook, true) } else { (this, false) })
 }
 
-/// The beginning of a command that sets a key of the repository's configuration. Run by root, `git config` would write the
-/// file anew, and leave it to root.
+/// Returns the start of a command that sets a key of the repository's configuration. It runs as the owner, because
+/// `git config` run by root would replace the file by one that root owns.
 pub(super) fn setting(git_dir: &Path) -> Result<String, Failure> {
     let as_owner = as_owner(git_dir)
-        .map_err(|error| Failure::new(Exit::Failed, format!("cannot look at {}: {error}", git_dir.display())))?;
+        .map_err(|error| Failure::new(Exit::Failed, format!("cannot read {}: {error}", git_dir.display())))?;
     Ok(format!("{as_owner}git config -f {}", git_dir.join("config").display()))
 }
 
-/// `set` is what [`setting()`] gives.
+/// Returns the text to print. `set` comes from [`setting()`].
 fn text(report: &Report, git_dir: &Path, set: &str, whole_program: Option<&Path>) -> String {
     let repo = git_dir.display();
     let mut text: String = report.hooks.iter().map(about).collect();
     if let Some(program) = whole_program {
         let program = program.display();
-        text +=
-            &format!("There is no stargate-hook beside {program}, so the hook is a copy of that; it does the same.\n");
+        text += &format!(
+            "There is no stargate-hook beside {program}, so the hook is a copy of that program; it does the same.\n"
+        );
     }
     if report.outside {
-        text += "core.hooksPath leads out of this repository: every repository that uses it runs these hooks.\n";
+        text += "core.hooksPath is outside this repository: every repository that uses it runs these hooks.\n";
     }
     text += &format!(
         "The hook appends every accepted update of a mirrored ref to {journal},\n\
-         and says so to the pusher. Of a push without mirrored refs it says nothing.\n\
-         The worker, `stargate-mirror run`, is the journal's sole consumer.\n",
+         and reports it to the pusher. It is silent about a push without mirrored refs.\n\
+         `stargate-mirror run` and `watch` read the journal and push to the mirror.\n",
         journal = journal::path_in(git_dir).display(),
     );
     text += &mirrored(&report.refs, set);
     if !report.git_is_durable {
         text += &format!(
-            "\nGit itself does not wait for the disk, so a power cut can take back a push that was accepted. If it is to, \
-             install with --fsync-committed, which does\n\
+            "\nGit itself does not wait for the disk, so a power cut can lose a push that was accepted. To make git wait, \
+            install with --fsync-committed, or run\n\
              \n    {set} core.fsync committed\n"
         );
     }
     text + &format!(
-        "\nNext, name the mirror (if that is not done) and carry what is pushed to it, from cron or by hand:\n\
+        "\nNext, set the mirror (unless it is set already), and push to it, from cron or by hand:\n\
          \n    {set} stargate.remote https://github.com/OWNER/NAME.git\
          \n    GITHUB_PAT=... stargate-mirror run --repo {repo}\n"
     )
 }
 
-/// Which refs are mirrored, and how branches are.
+/// Returns the text about mirrored refs, with the commands to mirror branches.
 fn mirrored(refs: &RefPatterns, set: &str) -> String {
     let text = format!("\nMirrored refs: {refs}\n");
     if refs.matches("refs/heads/main".into()) {
         return text;
     }
-    // What is configured takes the place of the default.
-    let (beside, defaults) = match *refs == RefPatterns::default() {
-        true => (
-            ", beside these, which are mirrored only as long as nothing is set",
+    // A configured pattern replaces the defaults.
+    let (and_defaults, defaults) = if *refs == RefPatterns::default() {
+        (
+            ", too, set the defaults as well, because any setting replaces them",
             DEFAULT_PATTERNS.map(|pattern| format!("    {set} --add stargate.ref '{pattern}'\n")),
-        ),
-        false => Default::default(),
+        )
+    } else {
+        Default::default()
     };
     text + &format!(
-        "Branches are not mirrored. If they are to be{beside}:\n\
+        "Branches are not mirrored. To mirror them{and_defaults}:\n\
          \n{}    {set} --add stargate.ref 'refs/heads/*'\n",
         defaults.concat()
     )
@@ -151,9 +153,9 @@ fn about(in_place: &InPlace) -> String {
     let hook = in_place.hook.display();
     let text = match in_place.change {
         Change::Installed => format!("Installed {hook}.\n"),
-        Change::Updated => format!("Updated {hook}, which was another version.\n"),
-        Change::Chained => format!("Installed {hook}; the hook that was there is kept.\n"),
-        Change::Unchanged => format!("{hook} is in place already; nothing was changed.\n"),
+        Change::Updated => format!("Updated {hook}, which was a different version.\n"),
+        Change::Chained => format!("Installed {hook}, and kept the existing hook.\n"),
+        Change::Unchanged => format!("{hook} is already installed; nothing was changed.\n"),
     };
     match (&in_place.chained, &in_place.runs_as) {
         (Some(kept), Some(name)) => {

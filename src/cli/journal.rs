@@ -1,11 +1,14 @@
-//! `stargate-mirror journal`: by hand what the worker does by itself, and a look.
+//! `stargate-mirror journal`: inspects or repairs the journal by hand.
 use std::path::PathBuf;
 
 use bstr::ByteSlice;
 use durable::{clock::SystemClock, storage::Disk};
 use ulid::Ulid;
 
-use super::report::{Exit, Failure};
+use super::{
+    output::counted,
+    report::{Exit, Failure},
+};
 use crate::{
     config::Config,
     journal::{Backlog, Entry, Located, MAX_PROBLEMS, Status, Writer, visit},
@@ -74,7 +77,7 @@ impl From<StatusName> for Status {
 /// Runs the command.
 ///
 /// # Errors
-/// The journal cannot be read or written; an entry is not there, or not to be tried again.
+/// The journal cannot be read or written; or an entry does not exist, or cannot be retried.
 pub fn main(args: &Args) -> Result<Exit, Failure> {
     let git_dir = super::located(args.repo.as_deref())?;
     let config = Config::load(&git_dir)
@@ -91,19 +94,23 @@ pub fn main(args: &Args) -> Result<Exit, Failure> {
     }
 }
 
-/// Tells what is wrong with a journal, and what it holds; 1 if something is wrong.
+/// Prints the problems of a journal and the number of its entries. Returns exit code 1 if there are problems.
 pub(super) fn tell_health(backlog: &Backlog) -> Exit {
     for problem in &backlog.problems {
         println!("{problem}");
     }
     let more = backlog.problem_count - backlog.problems.len() as u64;
     if more > 0 {
-        println!("and {more} more problems");
+        println!("and {}", counted(more, "more problem"));
     }
     let counts = backlog.counts;
     println!(
-        "{} pending, {} done, {} failed, {} skipped; {} problems",
-        counts.pending, counts.done, counts.failed, counts.skipped, backlog.problem_count
+        "{} pending, {} done, {} failed, {} skipped; {}",
+        counts.pending,
+        counts.done,
+        counts.failed,
+        counts.skipped,
+        counted(backlog.problem_count, "problem")
     );
     match backlog.problem_count {
         0 => Exit::Done,
@@ -137,7 +144,7 @@ impl Journal {
             println!("{repair}");
         }
         loop {
-            // A backlog keeps the first problems only: what is repaired makes room for the next ones.
+            // A backlog keeps only the first problems, so the next ones appear after these are repaired.
             let backlog = Backlog::load_whole(&Disk, &self.git_dir).map_err(unreadable)?;
             let mended = self.writer.mend(&backlog.problems)?;
             for repair in &mended {
@@ -161,24 +168,24 @@ impl Journal {
             let entry = found.iter().find(|located| located.entry.entry_id == *id);
             let why = match entry.map(|located| located.entry.status) {
                 None => "the journal has no such entry",
-                Some(Status::Done) => "it is done: it was seen on the mirror",
+                Some(Status::Done) => "it is done, and was seen on the mirror",
                 Some(Status::Pending | Status::Failed | Status::Skipped) => continue,
             };
-            return Err(Failure::new(Exit::Refused, format!("{id} is not tried again: {why}")));
+            return Err(Failure::new(Exit::Refused, format!("cannot retry {id}: {why}")));
         }
         let retried = self.writer.retry(&found)?;
         if let Some((index, cause)) = retried.failed.first() {
             let id = found[*index].entry.entry_id;
-            return Err(Failure::new(Exit::Failed, format!("{id} is not tried again: {cause}")));
+            return Err(Failure::new(Exit::Failed, format!("cannot retry {id}: {cause}")));
         }
-        println!("{} pending again", retried.settled);
+        println!("{} made pending again", counted(retried.settled as u64, "entry"));
         Ok(Exit::Done)
     }
 
     fn rotate(&self) -> Result<Exit, Failure> {
         match self.writer.rotate()? {
             None => println!("the journal is empty; nothing was changed"),
-            Some(segment) => println!("the journal became the segment {segment}"),
+            Some(segment) => println!("the journal was moved to the segment {segment}"),
         }
         Ok(Exit::Done)
     }

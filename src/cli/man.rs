@@ -1,4 +1,4 @@
-//! `stargate-mirror man`: manual pages.
+//! `stargate-mirror man`: prints or writes manual pages.
 use std::{
     fs, io,
     path::{Path, PathBuf},
@@ -22,12 +22,12 @@ pub struct Args {
     out: Option<PathBuf>,
 }
 
-/// Runs the command, about `commands`.
+/// Runs the command. `commands` describes the command line.
 ///
 /// # Errors
 /// The folder cannot be written to.
 pub fn main(args: &Args, commands: clap::Command) -> Result<Exit, Failure> {
-    // The pages are what `help` would print.
+    // The pages contain what `help` would print.
     let mut commands = commands.disable_help_subcommand(true);
     commands.build();
     let Some(folder) = &args.out else {
@@ -39,7 +39,7 @@ pub fn main(args: &Args, commands: clap::Command) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-/// The page of a command, and those of its subcommands.
+/// Writes the page of a command and those of its subcommands.
 fn write_all(command: &clap::Command, folder: &Path) -> io::Result<()> {
     let name = Man::new(command.clone()).get_filename();
     fs::write(folder.join(name), page(command))?;
@@ -47,7 +47,7 @@ fn write_all(command: &clap::Command, folder: &Path) -> io::Result<()> {
     subcommands.try_for_each(|command| write_all(command, folder))
 }
 
-/// The page of a command. Its examples and tables keep their lines.
+/// Returns the page of a command. Examples and tables keep their line breaks.
 fn page(command: &clap::Command) -> String {
     let mut page = Vec::new();
     Man::new(command.clone())

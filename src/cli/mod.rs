@@ -1,5 +1,5 @@
-//! The command line: one file per subcommand, and [`report`], which turns library errors into a message, a hint and an
-//! exit code. Nothing else in this package prints for `stargate-mirror`.
+//! Command line: one file per subcommand, and [`report`], which maps library errors to a message, a hint and an exit
+//! code. All output of `stargate-mirror` is printed here.
 #[macro_use]
 mod output;
 pub mod check;
@@ -35,7 +35,7 @@ use git_push::repository::{self, OpenError};
 use report::{Exit, Failure};
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
-/// The program's name.
+/// Name of the program.
 const NAME: &str = "stargate-mirror";
 
 const EXAMPLES: &str = "\
@@ -92,11 +92,11 @@ enum Command {
     Man(man::Args),
 }
 
-/// Prints help, the version, or what is wrong with the arguments. A script that asks for git's lines gets git's code.
-fn not_run(told: &clap::Error) -> ExitCode {
-    // Where that fails there is nobody to tell.
-    let _ = told.print();
-    match told.exit_code() {
+/// Prints help, the version, or a usage error. With `--porcelain`, a usage error has git's exit code.
+fn print_clap_message(message: &clap::Error) -> ExitCode {
+    // A failure to print cannot be reported anywhere.
+    let _ = message.print();
+    match message.exit_code() {
         2 if std::env::args_os().any(|argument| argument == "--porcelain") => Exit::GitUsage.into(),
         code => ExitCode::from(u8::try_from(code).unwrap_or(1)),
     }
@@ -106,7 +106,7 @@ fn not_run(told: &clap::Error) -> ExitCode {
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(told) => return not_run(&told),
+        Err(message) => return print_clap_message(&message),
     };
     let terminal = push::Terminal::default();
     let level = match cli.command {
@@ -140,7 +140,7 @@ pub fn main() -> ExitCode {
         Command::Completions(args) => completions::main(&args, Cli::command()),
         Command::Man(args) => man::main(&args, Cli::command()),
     };
-    match done.and_then(output::all_told) {
+    match done.and_then(output::check_stdout) {
         Ok(exit) => exit.into(),
         Err(failure) => {
             eprint!("{}", failure.render(colours()));
@@ -149,13 +149,13 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Logs go to stderr, where `STARGATE_LOG` says how much. A person or cron's mail reads them. `beside` sees all events.
+/// Sends logs to stderr, at the level in `STARGATE_LOG`, for a person or cron's mail. `beside` receives all events.
 fn log_to_stderr(level: &str, beside: Option<impl Layer<Registry> + Send + Sync>) {
     let filter = EnvFilter::try_from_env("STARGATE_LOG").unwrap_or_else(|_| EnvFilter::new(level));
     let logs = fmt::layer()
         .with_ansi(colours())
         .with_target(false)
-        // Who cannot be told on stderr cannot be told there why.
+        // Errors of logging to stderr cannot be logged to stderr.
         .log_internal_errors(false)
         .with_writer(std::io::stderr);
     tracing_subscriber::registry()
@@ -164,36 +164,37 @@ fn log_to_stderr(level: &str, beside: Option<impl Layer<Registry> + Send + Sync>
         .init();
 }
 
-/// Whether stderr takes colours: it is a terminal and `NO_COLOR` is not set.
+/// Returns true if stderr is a terminal and `NO_COLOR` is not set.
 fn colours() -> bool {
     std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
-/// This process's environment.
+/// Reads a variable of the environment.
 fn environment(name: &str) -> Option<OsString> {
     std::env::var_os(name)
 }
 
-/// Whether `--repo` and `--root` may name more than one repository.
+/// Returns true if `--repo` and `--root` may name more than one repository.
 fn are_several(repositories: &[PathBuf], root: Option<&Path>, remote: Option<&str>) -> Result<bool, Failure> {
     let several = root.is_some() || repositories.len() > 1;
     match remote {
         Some(remote) if several => {
-            let what = format!("--remote {remote} would be the mirror of more than one repository");
+            let what = format!("--remote {remote} cannot be the mirror of several repositories");
             Err(Failure::new(Exit::Usage, what).hint("set stargate.remote in each of them, or give a single --repo"))
         }
         _ => Ok(several),
     }
 }
 
-/// The git directory of `--repo`, else of `GIT_DIR`, else of the current directory, of a format that is understood.
+/// Returns the git directory of `--repo`, else of `GIT_DIR`, else of the current directory, and checks its format.
 fn repository(given: Option<&Path>) -> Result<PathBuf, Failure> {
     let git_dir = located(given)?;
     repository::open(&git_dir)?;
     Ok(git_dir)
 }
 
-/// The same, of any format: for who only reads the journal, or says of each repository by itself that it is refused.
+/// Returns the same without checking the format, for commands that only read the journal or report each repository
+/// separately.
 fn located(given: Option<&Path>) -> Result<PathBuf, Failure> {
     repository::locate(given).map_err(|error| {
         let place = given.map_or_else(|| ".".into(), |path| path.display().to_string());

@@ -1,4 +1,4 @@
-//! Printing that never ends a command halfway: the macros of std panic where a disk is full or nobody reads.
+//! Printing that never aborts a command. The macros of std panic if the disk is full or the reader has gone.
 use std::{
     fmt::Arguments,
     io::{self, ErrorKind, Write},
@@ -7,7 +7,7 @@ use std::{
 
 use super::report::{Exit, Failure};
 
-/// The first error of the standard output.
+/// First error of the standard output.
 static LOST: OnceLock<String> = OnceLock::new();
 
 /// Instead of std's, in all of `cli`.
@@ -31,12 +31,12 @@ macro_rules! eprintln {
     ($($words:tt)*) => { $crate::cli::output::complain(format_args!("{}\n", format_args!($($words)*))) };
 }
 
-/// Writes to stdout, and remembers what went wrong. That nobody reads any more is fine.
+/// Writes to stdout, and remembers an error. A closed pipe is not an error.
 pub(crate) fn say(words: Arguments<'_>) {
     said(|stdout| stdout.write_fmt(words));
 }
 
-/// The same for what need not be UTF-8.
+/// Writes bytes that need not be UTF-8.
 pub(super) fn say_bytes(bytes: &[u8]) {
     said(|stdout| stdout.write_all(bytes));
 }
@@ -50,19 +50,40 @@ fn said(write: impl FnOnce(&mut io::StdoutLock<'_>) -> io::Result<()>) {
     }
 }
 
-/// Writes to stderr. Where that fails there is nobody to tell.
+/// Writes to stderr. A failure cannot be reported anywhere.
 pub(crate) fn complain(words: Arguments<'_>) {
     let _ = io::stderr().lock().write_fmt(words);
 }
 
-/// The exit of a command, unless what it said is lost: then a script must not take it for told.
-pub(super) fn all_told(exit: Exit) -> Result<Exit, Failure> {
+/// Returns the exit code of a command, or an error if its output was lost.
+pub(super) fn check_stdout(exit: Exit) -> Result<Exit, Failure> {
     match LOST.get() {
         Some(error) if exit == Exit::Done => Err(Failure::new(
             Exit::Failed,
             format!("cannot write to the standard output: {error}"),
         )
-        .hint("what was asked for is done; only the words about it are lost")),
+        .hint("the command succeeded; only its output is lost")),
         _ => Ok(exit),
+    }
+}
+
+/// Returns a count with its noun, which is in the plural unless the count is 1.
+pub(super) fn counted(count: u64, noun: &str) -> String {
+    match noun.strip_suffix('y') {
+        _ if count == 1 => format!("{count} {noun}"),
+        Some(stem) => format!("{count} {stem}ies"),
+        None if noun.ends_with("sh") => format!("{count} {noun}es"),
+        None => format!("{count} {noun}s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_noun_is_in_the_plural_unless_the_count_is_one() {
+        let shown = [(0, "line"), (1, "entry"), (2, "entry"), (3, "push")].map(|(count, noun)| counted(count, noun));
+        assert_eq!(shown, ["0 lines", "1 entry", "2 entries", "3 pushes"]);
     }
 }

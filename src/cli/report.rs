@@ -1,4 +1,4 @@
-//! Library error to message, hint and exit code: all of the three live here.
+//! Mapping of library errors to message, hint and exit code.
 use std::{fmt, process::ExitCode};
 
 use git_push::{self, Outcome, refspec::RefspecError, repository::OpenError};
@@ -15,22 +15,22 @@ use crate::{
     worker::{ComparisonOutcome, CycleOutcome, CycleReport, GroupOutcome, GroupReport, RunError},
 };
 
-/// What to do about a ref or an object that cannot be read.
-pub const REPAIR: &str = "run as the user that owns the repository; if the file is damaged, run `git fsck` there, and set \
-                          the ref again with `git update-ref`, to the id that the journal has";
+/// Instruction for a ref or an object that cannot be read.
+pub const REPAIR: &str = "run as the user that owns the repository; if the file is damaged, run `git fsck` there, and \
+reset the ref with `git update-ref` to the id in the journal";
 
-/// How a command ended. Scripts rely on the numbers.
+/// Exit code of a command. Scripts rely on the numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Exit {
     /// Done, or nothing to do.
     Done = 0,
-    /// Entries stay pending and will be tried again.
+    /// Entries stay pending and will be retried.
     Incomplete = 1,
     /// The command line is wrong.
     Usage = 2,
     /// Diverged, not a fast-forward, or a rule would be violated.
     Refused = 3,
-    /// No such remote, credentials refused, `atomic` not offered, TLS.
+    /// Wrong settings: no such remote, refused credentials, `atomic` not offered, TLS.
     Misconfigured = 4,
     /// Input/output or repository error.
     Failed = 5,
@@ -38,7 +38,7 @@ pub enum Exit {
     Locked = 9,
     /// `wait` timed out.
     TimedOut = 10,
-    /// What git calls fatal: there was no push. With `push --porcelain` only.
+    /// A fatal error in git's sense: there was no push. With `push --porcelain` only.
     GitFatal = 128,
     /// Git's code for usage. With `push --porcelain` only.
     GitUsage = 129,
@@ -50,7 +50,7 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// An error as a person reads it: what failed, why, what to do; and the exit code.
+/// Error for a person (what failed, why, and what to do), with an exit code.
 #[derive(Debug, thiserror::Error)]
 #[error("{what}")]
 pub struct Failure {
@@ -60,7 +60,7 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// A failure with this exit code.
+    /// Creates a failure with this exit code.
     pub fn new(exit: Exit, what: impl fmt::Display) -> Self {
         Failure {
             exit,
@@ -69,24 +69,24 @@ impl Failure {
         }
     }
 
-    /// Says what to do.
+    /// Adds an instruction.
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
 
-    /// Exits with another code.
+    /// Changes the exit code.
     pub fn exits(mut self, exit: Exit) -> Self {
         self.exit = exit;
         self
     }
 
-    /// The exit code.
+    /// Returns the exit code.
     pub fn exit(&self) -> Exit {
         self.exit
     }
 
-    /// What failed and what to do, as it is written on stderr.
+    /// Returns the error and its hint, as printed on stderr.
     pub fn render(&self, colours: bool) -> String {
         let theme = if colours {
             GraphicalTheme::unicode()
@@ -131,10 +131,13 @@ impl From<PushError> for Failure {
     fn from(error: PushError) -> Self {
         let (exit, hint) = match &error {
             PushError::Remote(_) | PushError::Repository(_) => (Exit::Failed, None),
-            PushError::DeleteTakesNames(_) => (Exit::Usage, Some("name what to delete, without a colon")),
+            PushError::DeleteTakesNames(_) => (
+                Exit::Usage,
+                Some("give the names of the refs to delete, without a colon"),
+            ),
             PushError::Lease(_) => (
                 Exit::Usage,
-                Some("give an id, or nothing after the colon for no such ref"),
+                Some("give an id, or leave it empty after the colon if the ref must not exist"),
             ),
             PushError::Refspec(refspec) => (Exit::Usage, refspec_hint(refspec)),
         };
@@ -149,18 +152,18 @@ impl From<PushError> for Failure {
 
 fn refspec_hint(error: &RefspecError) -> Option<&'static str> {
     Some(match error {
-        RefspecError::Invalid(..) => "a refspec is [+]SRC[:DST], :DST, a pattern with one * on each side, or ^EXCLUDED",
+        RefspecError::Invalid(..) => "use [+]SRC[:DST], :DST, a pattern with one * on each side, or ^EXCLUDED",
         RefspecError::AmbiguousSource(_) | RefspecError::AmbiguousDestination(_) => {
-            "name it in full, such as refs/heads/main"
+            "give the full name, such as refs/heads/main"
         }
         RefspecError::NotABranch(_) | RefspecError::Unqualified { .. } => {
-            "name the destination in full, such as SRC:refs/heads/NAME"
+            "give the full name of the destination, such as SRC:refs/heads/NAME"
         }
         RefspecError::NoSource(_) | RefspecError::NothingToDelete(_) | RefspecError::Twice(_) => return None,
     })
 }
 
-/// What git exits with when there was no push.
+/// Returns git's exit code for a push that did not happen.
 pub fn git_exit(error: &PushError) -> Exit {
     match error {
         PushError::Lease(_) => Exit::GitUsage,
@@ -185,8 +188,11 @@ impl From<InstallError> for Failure {
 impl From<WriteError> for Failure {
     fn from(error: WriteError) -> Self {
         let (exit, hint) = match error {
-            WriteError::Network { .. } => (Exit::Misconfigured, "two writers at once are then not kept apart"),
-            WriteError::Locked { .. } => (Exit::Failed, "nothing was changed; try again"),
+            WriteError::Network { .. } => (
+                Exit::Misconfigured,
+                "file locks are unreliable on network file systems, so concurrent writers could corrupt the journal",
+            ),
+            WriteError::Locked { .. } => (Exit::Failed, "nothing was changed; run the command again"),
             WriteError::Storage { .. } => (Exit::Failed, "run as the user that owns the repository"),
         };
         Failure::new(exit, error).hint(hint)
@@ -208,7 +214,10 @@ impl From<RunError> for Failure {
     fn from(error: RunError) -> Self {
         let (exit, hint) = match error {
             RunError::Remote(error) => return error.into(),
-            RunError::Locked(_) => (Exit::Locked, "it is at work; the next cycle goes on where it stops"),
+            RunError::Locked(_) => (
+                Exit::Locked,
+                "wait until it has finished; the next cycle continues from there",
+            ),
             RunError::Config(..) => (
                 Exit::Misconfigured,
                 "correct the value with git config -f FILE KEY VALUE",
@@ -221,7 +230,7 @@ impl From<RunError> for Failure {
             ),
             RunError::Write(_) => (
                 Exit::Failed,
-                "the entries stay pending; what is on the mirror is found there next time",
+                "the entries stay pending; the next cycle finds those that are on the mirror",
             ),
         };
         Failure::new(exit, error).hint(hint)
@@ -246,7 +255,7 @@ impl From<StoreError> for Failure {
             StoreError::Locked(_) => {
                 Failure::new(Exit::Locked, error).hint("end it, or choose another folder with --data")
             }
-            StoreError::Log(_) => Failure::new(Exit::Failed, error).hint("nothing of what is stored was changed"),
+            StoreError::Log(_) => Failure::new(Exit::Failed, error).hint("the stored events were not changed"),
         }
     }
 }
@@ -255,8 +264,8 @@ impl From<StoreError> for Failure {
 impl From<ServeError> for Failure {
     fn from(error: ServeError) -> Self {
         let hint = match error {
-            ServeError::System(_) => "what was answered is on the disk",
-            ServeError::Log(_) => "what was answered is on the disk; see to the disk, then start the relay again",
+            ServeError::System(_) => "all acknowledged events are on the disk",
+            ServeError::Log(_) => "all acknowledged events are on the disk; check the disk, then start the relay again",
         };
         Failure::new(Exit::Failed, error).hint(hint)
     }
@@ -294,7 +303,8 @@ impl From<events::RunError> for Failure {
             events::RunError::Context(error) => error.into(),
             events::RunError::Remote(error) => error.into(),
             events::RunError::Relay(error) => {
-                let hint = "set it to the URL of a relay, such as http://127.0.0.1:3000; a token goes into RELAY_TOKEN";
+                let hint =
+                    "set it to the URL of a relay, such as http://127.0.0.1:3000, and put a token into RELAY_TOKEN";
                 let what = format!("RELAY_URL cannot be used: {error}");
                 Failure::new(Exit::Misconfigured, what).hint(error.hint().unwrap_or(hint))
             }
@@ -302,7 +312,7 @@ impl From<events::RunError> for Failure {
     }
 }
 
-/// The exit code of a cycle: the one that asks most of the operator.
+/// Returns the exit code of a cycle: the one that demands most from the operator.
 pub fn cycle_exit(report: &CycleReport) -> Exit {
     if report.outcome != CycleOutcome::Incomplete {
         return Exit::Done;
@@ -310,7 +320,7 @@ pub fn cycle_exit(report: &CycleReport) -> Exit {
     if report.unwritten > 0 {
         return Exit::Incomplete;
     }
-    // What a dry run leaves pending is not left over.
+    // Entries that a dry run would push do not make it incomplete.
     let is_planned = |group: &GroupReport| group.outcome == GroupOutcome::Planned;
     let comparison = report.comparison.as_ref().map(|failed| failed.outcome);
     let at_least = if comparison == Some(ComparisonOutcome::Misconfigured) {

@@ -1,10 +1,13 @@
-//! `stargate-mirror run`: one cycle, for cron.
+//! `stargate-mirror run`: runs one cycle, for cron.
 use std::path::{Path, PathBuf};
 
 use durable::clock::SystemClock;
 use git_push::Outcome;
 
-use super::report::{Exit, Failure, REPAIR, cycle_exit};
+use super::{
+    output::counted,
+    report::{Exit, Failure, REPAIR, cycle_exit},
+};
 use crate::worker::{
     self, CycleOutcome, CycleReport, FailedComparison, GroupOutcome, GroupReport, Options, RefVerdict,
 };
@@ -45,7 +48,7 @@ pub struct Args {
 /// Runs the command.
 ///
 /// # Errors
-/// A repository cannot be worked on at all; with several of them, this is told and the others go on.
+/// The cycle of a single repository cannot run. With several repositories, the error is printed and the others continue.
 pub fn main(args: &Args) -> Result<Exit, Failure> {
     let several = super::are_several(&args.repositories, args.root.as_deref(), args.remote.as_deref())?;
     let repositories = repositories(args)?;
@@ -72,14 +75,14 @@ pub fn main(args: &Args) -> Result<Exit, Failure> {
 fn repositories(args: &Args) -> Result<Vec<PathBuf>, Failure> {
     let mut found = Vec::new();
     for given in &args.repositories {
-        // One that is refused does not stop the others: its cycle says so.
+        // A repository of an unknown format must not stop the others: its cycle reports it.
         found.push(super::located(Some(given))?);
     }
     if let Some(root) = &args.root {
         let below = worker::find_repositories(root)
             .map_err(|error| Failure::new(Exit::Failed, format!("cannot read {}: {error}", root.display())))?;
         for (folder, why) in &below.unsearched {
-            tracing::warn!(folder = %folder.display(), why, "not searched for repositories");
+            tracing::warn!(folder = %folder.display(), why, "the folder was not searched for repositories");
         }
         if below.repositories.is_empty() {
             let root = root.display();
@@ -126,8 +129,8 @@ fn print_human(report: &CycleReport) {
     }
     if report.unwritten > 0 {
         println!(
-            "{} accepted, but the journal could not be told: see the log",
-            report.unwritten
+            "{} accepted, but not written to the journal: see the log",
+            counted(report.unwritten as u64, "ref update")
         );
     }
 }
@@ -139,7 +142,10 @@ fn print_comparison(failed: &FailedComparison) {
 
 fn print_group(group: &GroupReport, remote: &str) {
     let (label, outcome) = (&group.group, group.outcome.word());
-    println!("{label}: {outcome} to {remote}, entries {}", group.entries);
+    println!(
+        "{label}: {outcome} to {remote}, {}",
+        counted(group.entries as u64, "entry")
+    );
     for line in &group.refs {
         let old = line.old.as_deref().map_or("(none)", short);
         println!(
@@ -154,23 +160,23 @@ fn print_group(group: &GroupReport, remote: &str) {
     }
     if let Some(error) = &group.error {
         println!("  {error}");
-        println!("  {}", what_helps(group.outcome));
+        println!("  {}", advice(group.outcome));
     }
 }
 
-/// Whose fault it is, and whether trying again helps.
-fn what_helps(outcome: GroupOutcome) -> &'static str {
+/// Returns an instruction, and whether a retry may help.
+fn advice(outcome: GroupOutcome) -> &'static str {
     match outcome {
-        GroupOutcome::Planned | GroupOutcome::Settled(Outcome::Mirrored) => "nothing is to be done",
-        GroupOutcome::Settled(Outcome::Transient) => "the next cycle tries again; it may pass by itself",
-        GroupOutcome::Settled(Outcome::Ambiguous) => "the next cycle looks at the mirror before it tries again",
+        GroupOutcome::Planned | GroupOutcome::Settled(Outcome::Mirrored) => "nothing to do",
+        GroupOutcome::Settled(Outcome::Transient) => "this may be temporary; the next cycle retries",
+        GroupOutcome::Settled(Outcome::Ambiguous) => "the next cycle checks the mirror before it retries",
         GroupOutcome::Settled(Outcome::Rejected) => {
-            "the mirror's side refuses: its hooks or rules decide; the next cycle tries again"
+            "check the hooks and rules of the mirror, which rejected the push; the next cycle retries"
         }
         GroupOutcome::Settled(Outcome::Diverged) => {
-            "somebody has to decide: nothing on the mirror is overwritten unasked"
+            "run `stargate-mirror sync --dry-run`, and decide: nothing on the mirror is overwritten without `sync --force`"
         }
-        GroupOutcome::Settled(Outcome::Misconfigured) => "correct the settings; nothing else helps",
+        GroupOutcome::Settled(Outcome::Misconfigured) => "correct the settings; a retry does not help",
         GroupOutcome::Settled(Outcome::Broken) => REPAIR,
     }
 }

@@ -1,17 +1,17 @@
-//! What a long-running command is told by signals, and tells systemd.
+//! Signals that a long-running command receives, and its notifications to systemd.
 #[cfg(unix)]
 pub(super) use unix::{alive, listen, stopping};
 
 #[cfg(not(unix))]
 pub(super) use elsewhere::{alive, listen, stopping};
 
-/// What a signal says.
+/// Request made by a signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(not(unix), allow(dead_code, reason = "there are no signals elsewhere"))]
-pub(super) enum Told {
+pub(super) enum Request {
     /// Settings may have changed (SIGHUP).
     Reload,
-    /// It is time to stop (SIGTERM, SIGINT).
+    /// The command must stop (SIGTERM, SIGINT).
     Stop,
 }
 
@@ -25,30 +25,30 @@ mod unix {
         iterator::Signals,
     };
 
-    use super::Told;
+    use super::Request;
     use crate::cli::report::{Exit, Failure};
 
-    /// Gives what signals say to `take`, on a thread of its own. A second one to stop ends the process at once.
-    pub(in crate::cli) fn listen(mut take: impl FnMut(Told) + Send + 'static) -> Result<(), Failure> {
+    /// Passes requests by signals to `take`, on a separate thread. A second request to stop ends the process at once.
+    pub(in crate::cli) fn listen(mut take: impl FnMut(Request) + Send + 'static) -> Result<(), Failure> {
         let signals = Signals::new([SIGHUP, SIGINT, SIGTERM]);
         let mut signals =
-            signals.map_err(|error| Failure::new(Exit::Failed, format!("cannot take signals: {error}")))?;
+            signals.map_err(|error| Failure::new(Exit::Failed, format!("cannot receive signals: {error}")))?;
         thread::spawn(move || {
             let mut stopping = false;
             for signal in signals.forever() {
-                let told = match signal {
-                    SIGHUP => Told::Reload,
+                let request = match signal {
+                    SIGHUP => Request::Reload,
                     _ if stopping => std::process::exit(Exit::Incomplete as i32),
-                    _ => Told::Stop,
+                    _ => Request::Stop,
                 };
-                stopping |= told == Told::Stop;
-                take(told);
+                stopping |= request == Request::Stop;
+                take(request);
             }
         });
         Ok(())
     }
 
-    /// Tells systemd, where it asked to be told, that this is ready, then that it is alive.
+    /// Notifies systemd at the first call that the command is ready, and later for the watchdog, if systemd asks for it.
     pub(in crate::cli) fn alive() -> impl FnMut() {
         let watchdog = sd_notify::watchdog_enabled().is_some();
         let mut ready = false;
@@ -59,7 +59,7 @@ mod unix {
                 (true, false) => return,
             };
             ready = true;
-            // Without systemd there is nobody to tell.
+            // Fails without systemd, which is fine.
             let _ = sd_notify::notify(&[state]);
         }
     }
@@ -71,11 +71,11 @@ mod unix {
 
 #[cfg(not(unix))]
 mod elsewhere {
-    use super::Told;
+    use super::Request;
     use crate::cli::report::Failure;
 
     /// Ctrl-C ends the process, which is safe at any moment.
-    pub(in crate::cli) fn listen(_: impl FnMut(Told) + Send + 'static) -> Result<(), Failure> {
+    pub(in crate::cli) fn listen(_: impl FnMut(Request) + Send + 'static) -> Result<(), Failure> {
         Ok(())
     }
 

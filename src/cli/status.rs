@@ -1,10 +1,13 @@
-//! `stargate-mirror status`: what waits, since when, and why.
+//! `stargate-mirror status`: shows pending entries, their age, and the reason.
 use std::path::PathBuf;
 
 use durable::clock::{Clock, SystemClock};
 use jiff::{SignedDuration, Timestamp};
 
-use super::report::{Exit, Failure, REPAIR};
+use super::{
+    output::counted,
+    report::{Exit, Failure, REPAIR},
+};
 use crate::worker::{self, BrokenRef, GroupStatus, RepositoryStatus, WatermarkStatus};
 
 const EXAMPLES: &str = "\
@@ -58,19 +61,18 @@ fn print_human(status: &RepositoryStatus, now: Timestamp) {
             "mirror {remote}{}",
             status.compared_at.map(compared).unwrap_or_default()
         ),
-        None => println!("mirror: nothing is remembered of it"),
+        None => println!("mirror: state unknown until the next push"),
     }
     if let Some(missing) = &status.missing {
         println!("local-only: {missing}");
     }
     if let Some(failed) = &status.comparison {
-        let next = again(failed.next_try, now);
         println!("the refs of both sides could not be compared");
-        println!("    {} attempt(s){next}: {}", failed.attempts, failed.reason);
+        print_failure(failed.attempts, failed.next_try, &failed.reason, now);
     }
     status.watermarks.iter().for_each(print_watermark);
     if let Some(forgotten) = &status.forgotten {
-        println!("what the worker remembers cannot be read: {forgotten}");
+        println!("the worker's memory cannot be read: {forgotten}");
     }
     match status.oldest_pending {
         Some(oldest) => println!("{} pending, the oldest for {}", status.pending, age(oldest, now)),
@@ -95,12 +97,12 @@ fn print_human(status: &RepositoryStatus, now: Timestamp) {
         );
     }
     if status.intents > 0 {
-        println!("{} push(es) began and have not ended", status.intents);
+        println!("{} started, result unknown", counted(status.intents as u64, "push"));
     }
     if status.problems > 0 {
         println!(
-            "{} line(s) of the journal are no entries: see `journal verify`",
-            status.problems
+            "{} in the journal: see `journal verify`",
+            counted(status.problems, "invalid line")
         );
     }
 }
@@ -115,9 +117,9 @@ fn print_watermark(watermark: &WatermarkStatus) {
         namespace, found_at, ..
     } = watermark;
     let ledger = watermark.ledger.as_deref().unwrap_or("nothing");
-    println!("the watermark of {namespace} was false: at {found_at}, while the mirror's ledger is at {ledger}");
+    println!("the watermark of {namespace} was false: it was at {found_at}, but the mirror's ledger is at {ledger}");
     match (&watermark.stands_at, watermark.set_back) {
-        (_, false) => println!("    it could not be set back yet"),
+        (_, false) => println!("    it has not been set back yet"),
         (Some(stands), true) => println!("    it was set back to {stands}"),
         (None, true) => println!("    it was deleted"),
     }
@@ -131,19 +133,18 @@ fn print_group(group: &GroupStatus, now: Timestamp) {
         age(group.oldest_pending, now)
     );
     if let Some(reason) = &group.reason {
-        let next = again(group.next_try, now);
-        println!("    {} attempt(s){next}: {reason}", group.attempts);
+        print_failure(group.attempts, group.next_try, reason, now);
     }
 }
 
-/// When something is tried again, unless that is now.
-fn again(next: Option<Timestamp>, now: Timestamp) -> String {
-    let next = next.filter(|next| *next > now);
-    next.map(|next| format!(", again in {}", age(now, next)))
-        .unwrap_or_default()
+fn print_failure(attempts: u32, next_try: Option<Timestamp>, reason: &str, now: Timestamp) {
+    let next = next_try.filter(|next| *next > now);
+    let next = next.map(|next| format!(", next retry in {}", age(now, next)));
+    let attempts = counted(u64::from(attempts), "failed attempt");
+    println!("    {attempts}{}: {reason}", next.unwrap_or_default());
 }
 
-/// How long ago `then` is, in whole seconds; a clock that went back makes it no time.
+/// Returns the time since `then` in whole seconds, and zero if the clock went back.
 fn age(then: Timestamp, now: Timestamp) -> String {
     let age = SignedDuration::from_secs(now.duration_since(then).as_secs().max(0));
     format!("{age:#}")

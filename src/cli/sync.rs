@@ -1,4 +1,4 @@
-//! `stargate-mirror sync`: both sides compared, and brought together.
+//! `stargate-mirror sync`: compares the refs of both sides, and makes them equal.
 use std::{
     io::{IsTerminal, Write},
     path::{Path, PathBuf},
@@ -67,7 +67,7 @@ struct How {
 /// Runs the command.
 ///
 /// # Errors
-/// The repository or the mirror cannot be worked on, or nothing may be forced.
+/// The cycle cannot run, or the mirror cannot be read, or forcing is refused.
 pub fn main(args: &Args) -> Result<Exit, Failure> {
     let git_dir = super::repository(args.repository.as_deref())?;
     let clock = SystemClock::default();
@@ -92,7 +92,7 @@ pub fn main(args: &Args) -> Result<Exit, Failure> {
     }
     let standing = if report.is_broken() {
         Exit::Failed
-    } else if report.is_left() {
+    } else if report.needs_operator() {
         Exit::Refused
     } else if report.is_equal() {
         Exit::Done
@@ -118,17 +118,20 @@ fn forced(args: &Args, git_dir: &Path, options: &Options) -> Result<SyncReport, 
 
 fn confirmed(args: &Args, before: &SyncReport) -> Result<bool, Failure> {
     if !std::io::stdin().is_terminal() {
-        return Err(Failure::new(Exit::Usage, "--force asks, and there is no terminal to ask on").hint("give --yes"));
+        let what = "--force asks for confirmation, but standard input is not a terminal";
+        return Err(Failure::new(Exit::Usage, what).hint("give --yes"));
     }
     for one in before.forceable(&args.refs) {
-        let here = one.local.as_deref().map_or("nothing: it is deleted", |id| id);
-        eprintln!("  {} becomes {here}", one.name);
+        match &one.local {
+            Some(id) => eprintln!("  {} becomes {id}", one.name),
+            None => eprintln!("  {} is deleted", one.name),
+        }
     }
     eprint!(
         "Overwrite these refs of {}? [y/N] ",
         before.remote.as_deref().unwrap_or("the mirror")
     );
-    // A prompt that cannot be shown is answered by nobody.
+    // If the prompt cannot be shown, no answer is read, and nothing is forced.
     let _ = std::io::stderr().flush();
     let mut answer = String::new();
     let read = std::io::stdin().read_line(&mut answer);
@@ -174,12 +177,11 @@ impl From<ForceError> for Failure {
         match error {
             ForceError::Run(error) => error.into(),
             ForceError::MassDelete { .. } => {
-                Failure::new(Exit::Refused, error).hint("look at sync --dry-run; then give --allow-mass-delete")
+                Failure::new(Exit::Refused, error).hint("run sync --dry-run to see them, then give --allow-mass-delete")
             }
             ForceError::Broken { .. } => Failure::new(Exit::Failed, error).hint(REPAIR),
-            ForceError::Unknown(_) => {
-                Failure::new(Exit::Usage, error).hint("sync --dry-run shows which do; give full names")
-            }
+            ForceError::Unknown(_) => Failure::new(Exit::Usage, error)
+                .hint("run sync --dry-run to see the refs that differ, and give full names"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `stargate-mirror wait`: the fence for CI and readers.
+//! `stargate-mirror wait`: waits until a commit is visible, for CI and readers.
 use std::{path::PathBuf, time::Duration};
 
 use bstr::{BStr, ByteSlice};
@@ -15,7 +15,7 @@ use super::{
 use crate::{
     config::{Config, parse_duration},
     mirror::watermark::{ledger_ref, watermark_ref},
-    worker::{self, RemoteFence, Seen, Waited},
+    worker::{self, RemoteFence, Seen, WaitOutcome},
 };
 
 const EXAMPLES: &str = "\
@@ -26,7 +26,7 @@ Examples:
 Exit codes: 0 the commit is visible, 4 no such remote or credentials refused, 10 timed out, or the
 mirror was rewound";
 
-/// What a server gets to answer a single poll, however short the timeout.
+/// Least time for a server to answer a single poll, even if the timeout is shorter.
 const SHORTEST_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Wait until a commit is visible on the mirror.
@@ -72,7 +72,7 @@ struct WaitReport<'a> {
 /// Runs the command.
 ///
 /// # Errors
-/// What does not pass by itself. A timeout is [`Exit::TimedOut`], no error.
+/// Permanent errors. A timeout is not an error, but [`Exit::TimedOut`].
 pub fn main(args: &Args) -> Result<Exit, Failure> {
     let clock = SystemClock::default();
     let local = local_repository(args)?;
@@ -85,14 +85,14 @@ pub fn main(args: &Args) -> Result<Exit, Failure> {
     let mut remote = Remote::open(location, &settings(args, local.as_ref())?)?;
     let mut fence = RemoteFence::new(&mut remote, args.namespace.as_bytes().as_bstr(), local.as_ref());
     let waited = worker::wait(&mut fence, args.oid, args.timeout, &clock)?;
-    tell(args, &waited, &remote, clock.elapsed());
+    print(args, &waited, &remote, clock.elapsed());
     Ok(match waited {
-        Waited::Visible(_) => Exit::Done,
-        Waited::TimedOut { .. } | Waited::Rewound(_) => Exit::TimedOut,
+        WaitOutcome::Visible(_) => Exit::Done,
+        WaitOutcome::TimedOut { .. } | WaitOutcome::Rewound(_) => Exit::TimedOut,
     })
 }
 
-/// What `stargate.remote` says. A configuration that cannot be read is an error only where it would be used.
+/// Returns `stargate.remote`. A configuration that cannot be read is an error only if it would be used.
 fn configured_remote(args: &Args, local: Option<&gix::Repository>) -> Result<Option<String>, Failure> {
     let Some(local) = local.filter(|_| args.remote.is_none()) else {
         return Ok(None);
@@ -107,7 +107,7 @@ fn configured_remote(args: &Args, local: Option<&gix::Repository>) -> Result<Opt
     Ok(config.remote.map(|remote| remote.to_string()))
 }
 
-/// A server that says nothing must not hold a poll for longer than the fence waits.
+/// Returns the transport settings, with timeouts no longer than the wait, so that a silent server cannot prolong it.
 fn settings(args: &Args, local: Option<&gix::Repository>) -> Result<Settings, Failure> {
     let settings = Settings::from_environment(environment)?;
     let mut settings = match local {
@@ -122,16 +122,17 @@ fn settings(args: &Args, local: Option<&gix::Repository>) -> Result<Settings, Fa
 
 fn local_repository(args: &Args) -> Result<Option<gix::Repository>, Failure> {
     let Some(given) = &args.repository else {
-        return Ok(around_here());
+        return Ok(surrounding_repository());
     };
     let git_dir = super::located(Some(given))?;
     Ok(Some(repository::open(&git_dir)?))
 }
 
-/// The repository around the current directory. Nobody asked for it: where there is none that can be read, the mirror is
-/// asked for everything.
-fn around_here() -> Option<gix::Repository> {
-    let located = repository::locate(None).inspect_err(|error| tracing::debug!(%error, "no repository around here"));
+/// Returns the repository around the current directory. It is optional: without a readable one, everything is read from
+/// the mirror.
+fn surrounding_repository() -> Option<gix::Repository> {
+    let located = repository::locate(None)
+        .inspect_err(|error| tracing::debug!(%error, "no repository around the current directory"));
     let git_dir = located.ok()?;
     match repository::open(&git_dir) {
         Ok(repository) => Some(repository),
@@ -142,11 +143,11 @@ fn around_here() -> Option<gix::Repository> {
     }
 }
 
-fn tell(args: &Args, waited: &Waited, remote: &Remote, elapsed: Duration) {
+fn print(args: &Args, waited: &WaitOutcome, remote: &Remote, elapsed: Duration) {
     let (outcome, seen, error) = match waited {
-        Waited::Visible(seen) => ("visible", seen, None),
-        Waited::TimedOut { last_seen, error } => ("timed-out", last_seen, error.clone()),
-        Waited::Rewound(seen) => ("rewound", seen, None),
+        WaitOutcome::Visible(seen) => ("visible", seen, None),
+        WaitOutcome::TimedOut { last_seen, error } => ("timed-out", last_seen, error.clone()),
+        WaitOutcome::Rewound(seen) => ("rewound", seen, None),
     };
     if args.json {
         let report = WaitReport {
@@ -165,27 +166,27 @@ fn tell(args: &Args, waited: &Waited, remote: &Remote, elapsed: Duration) {
     print_human(args, waited, remote);
 }
 
-fn print_human(args: &Args, waited: &Waited, remote: &Remote) {
+fn print_human(args: &Args, waited: &WaitOutcome, remote: &Remote) {
     let (oid, timeout, place) = (args.oid, args.timeout, remote.location());
     let namespace = BStr::new(&args.namespace);
-    let stands = |id: Option<ObjectId>| id.map_or("was not there".into(), |id| format!("is at {id}"));
+    let stands = |id: Option<ObjectId>| id.map_or("does not exist".into(), |id| format!("is at {id}"));
     let watermark = |seen: &Seen| format!("{} {}", watermark_ref(namespace), stands(seen.watermark));
     match waited {
-        Waited::Visible(seen) => println!("{oid} is visible: {}", watermark(seen)),
-        Waited::TimedOut { last_seen, error } => {
+        WaitOutcome::Visible(seen) => println!("{oid} is visible: {}", watermark(seen)),
+        WaitOutcome::TimedOut { last_seen, error } => {
             let seen = watermark(last_seen);
             eprintln!("timed out after {timeout:?} waiting for {oid}: {seen} on {place}");
             error
                 .iter()
                 .for_each(|error| eprintln!("the last poll failed: {error}"));
         }
-        Waited::Rewound(seen) => {
+        WaitOutcome::Rewound(seen) => {
             let ledger = format!("{} {}", ledger_ref(namespace), stands(seen.ledger));
             eprintln!(
-                "{place} was rewound, and after {timeout:?} {oid} is not visible: {}, but {ledger}, without that commit",
+                "timed out after {timeout:?} waiting for {oid}: {place} was rewound: {}, but {ledger}, which does not contain that commit",
                 watermark(seen)
             );
-            eprintln!("`stargate-mirror sync --dry-run` in the Stargate shows how the refs stand");
+            eprintln!("run `stargate-mirror sync --dry-run` in the Stargate to compare the refs");
         }
     }
 }

@@ -1,10 +1,10 @@
-//! `stargate-mirror watch`: the worker that stays.
+//! `stargate-mirror watch`: the long-running worker.
 use std::{path::PathBuf, sync::Arc};
 
 use super::{
     environment,
     report::{Exit, Failure},
-    signals::{self, Told},
+    signals::{self, Request},
 };
 use crate::worker::{self, WatchEvent, Watched};
 
@@ -43,16 +43,20 @@ pub fn main(args: &Args) -> Result<Exit, Failure> {
     let several = super::are_several(&args.repositories, args.root.as_deref(), args.remote.as_deref())?;
     let mut repositories = Vec::new();
     for given in &args.repositories {
-        // Among several, one that is refused does not stop the others: its cycle says so.
-        repositories.push(match several {
-            true => super::located(Some(given))?,
-            false => super::repository(Some(given))?,
+        // Among several, a repository of an unknown format must not stop the others: its cycle reports it.
+        repositories.push(if several {
+            super::located(Some(given))?
+        } else {
+            super::repository(Some(given))?
         });
     }
     match &args.root {
         None if repositories.is_empty() => repositories.push(super::repository(None)?),
         Some(root) if !root.is_dir() => {
-            return Err(Failure::new(Exit::Failed, format!("{} is no folder", root.display())));
+            return Err(Failure::new(
+                Exit::Failed,
+                format!("{} is not a folder", root.display()),
+            ));
         }
         _ => {}
     }
@@ -62,12 +66,12 @@ pub fn main(args: &Args) -> Result<Exit, Failure> {
         remote: args.remote.clone(),
     };
     let (sender, events) = worker::watch_channel();
-    let told = sender.clone();
+    let requests = sender.clone();
     signals::listen(move |signal| {
-        // Nobody listens any more when it has stopped.
-        let _ = told.send(match signal {
-            Told::Reload => WatchEvent::Reload,
-            Told::Stop => WatchEvent::Stop,
+        // Fails only after the watch has stopped.
+        let _ = requests.send(match signal {
+            Request::Reload => WatchEvent::Reload,
+            Request::Stop => WatchEvent::Stop,
         });
     })?;
     worker::watch(watched, Arc::new(environment), (sender, events), signals::alive());

@@ -1,8 +1,8 @@
-//! Which refs land together: those of a namespace, and with them every symbolic ref that leads to one of them.
+//! Grouping of refs that land together: the refs of a namespace, and every symbolic ref that leads to one of them.
 //!
-//! A symbolic ref moves when its target moves, without a ref update of its own; and a push to it moves its target. So it
-//! is mirrored as what it resolves to, in the group of its target. What leads from one namespace to another makes one
-//! group of both.
+//! A symbolic ref moves with its target, without a ref update of its own, and a push to it moves its target. It is
+//! mirrored as the id that it resolves to, in the group of its target. A symbolic ref from one namespace to another joins
+//! both into one group.
 use std::collections::BTreeMap;
 
 use bstr::{BStr, BString, ByteSlice};
@@ -10,7 +10,7 @@ use bstr::{BStr, BString, ByteSlice};
 use super::watermark::{index_ref, is_watermark, ledger_ref, namespace};
 use crate::ref_pattern::RefPatterns;
 
-/// What is never parted: refs outside the namespaces come first.
+/// Refs that always belong together. Refs outside the namespaces sort first.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Unit {
     /// A ref outside the namespaces.
@@ -27,14 +27,14 @@ impl Unit {
         }
     }
 
-    /// The namespace, else the ref.
+    /// Returns the namespace, else the ref.
     pub(super) fn label(&self) -> &BString {
         match self {
             Unit::Ref(name) | Unit::Namespace(name) => name,
         }
     }
 
-    /// The refs, the ledger first.
+    /// Returns the refs, the ledger first.
     pub(super) fn refs(&self) -> Vec<BString> {
         match self {
             Unit::Ref(name) => vec![name.clone()],
@@ -43,18 +43,18 @@ impl Unit {
     }
 }
 
-/// Which refs land together, given the symbolic ones.
+/// Assignment of refs to groups, given the symbolic refs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Grouping {
     /// Symbolic refs and their targets.
     aliases: BTreeMap<BString, BString>,
-    /// Units that are in the group of another one.
+    /// Units that belong to the group of another unit.
     joined: BTreeMap<Unit, Unit>,
 }
 
 impl Grouping {
-    /// Groups for these symbolic refs, each with the ref that it leads to in the end. Those that `refs` do not name are
-    /// not mirrored.
+    /// Creates the grouping for these symbolic refs, each with its final target. Symbolic refs that `refs` does not match
+    /// are ignored.
     pub fn new(aliases: &BTreeMap<BString, BString>, refs: &RefPatterns) -> Self {
         let mirrored = |name: &BString| refs.matches(name.as_bstr()) && !is_watermark(name.as_bstr());
         let mut grouping = Grouping::default();
@@ -68,12 +68,12 @@ impl Grouping {
         grouping
     }
 
-    /// What the group of this ref is called: the namespace, else the ref.
+    /// Returns the label of this ref's group: the namespace, else the ref.
     pub fn label(&self, name: &BStr) -> BString {
         self.unit(name).label().clone()
     }
 
-    /// The namespace that gives its name to the group of this ref, if it is one.
+    /// Returns the namespace after which this ref's group is named, if it is named after one.
     pub fn namespace(&self, name: &BStr) -> Option<BString> {
         match self.unit(name) {
             Unit::Namespace(namespace) => Some(namespace),
@@ -81,23 +81,23 @@ impl Grouping {
         }
     }
 
-    /// The unit that gives its name to the group of this ref.
+    /// Returns the unit after which this ref's group is named.
     pub(super) fn unit(&self, name: &BStr) -> Unit {
         self.root(Unit::of(name))
     }
 
-    /// What is in the group of this unit, itself first.
+    /// Returns the members of this unit's group, the unit itself first.
     pub(super) fn members(&self, unit: &Unit) -> Vec<Unit> {
         let others = self.joined.keys().filter(|other| self.root((*other).clone()) == *unit);
         std::iter::once(unit).chain(others).cloned().collect()
     }
 
-    /// Whether both names are of one ref: the same, or symbolic refs and their target.
+    /// Returns true if both names resolve to the same ref.
     pub(super) fn is_same(&self, one: &BStr, other: &BStr) -> bool {
         self.target(one) == self.target(other)
     }
 
-    /// Every name of this ref: its target's, and those of the symbolic refs that lead there.
+    /// Returns every name of this ref: that of its target, and those of the symbolic refs that lead there.
     pub fn names_of<'a>(&'a self, name: &'a BStr) -> impl Iterator<Item = &'a BStr> {
         let target = self.target(name);
         let aliases = self.aliases.iter().filter(move |(_, to)| *to == target);
@@ -111,7 +111,7 @@ impl Grouping {
     }
 
     fn root(&self, mut unit: Unit) -> Unit {
-        // Never round: only a root is joined to another one.
+        // Terminates: only a root is ever joined to another unit.
         while let Some(to) = self.joined.get(&unit) {
             unit = to.clone();
         }

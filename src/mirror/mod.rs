@@ -1,11 +1,11 @@
-//! What the mirror shall have, decided as a function of values: entries, local refs, the remote's refs. No file, no
-//! socket, no clock, no randomness.
+//! Decisions about the mirror, as pure functions of entries, local refs and the remote's refs. No file, no socket, no
+//! clock, no randomness.
 //!
-//! - [`plan()`] folds them into groups of commands;
-//! - [`settle()`] says what an attempt came to, from the report and from the refs that were read back;
-//! - [`compare()`] and [`missed()`] find what the journal does not know, from the refs of both sides;
-//! - [`Grouping`] says which refs land together, symbolic ones among them;
-//! - [`watermark`] knows the names of a namespace's refs.
+//! - [`plan()`] turns the backlog and the refs of both sides into groups of commands;
+//! - [`settle()`] decides the outcome of an attempt, from the server's report and from the refs that were read back;
+//! - [`compare()`] and [`missed()`] compare the refs of both sides, and find updates that the journal missed;
+//! - [`Grouping`] determines which refs land together, including symbolic refs;
+//! - [`watermark`] defines the ref names of a namespace.
 mod grouping;
 mod plan;
 mod reconcile;
@@ -13,6 +13,6 @@ mod settlement;
 pub mod watermark;
 
 pub use grouping::Grouping;
-pub use plan::{Change, Damaged, Group, Hold, Knowledge, Plan, Rules, plan};
+pub use plan::{Change, Damaged, Group, Hold, LocalView, Plan, Rules, plan};
 pub use reconcile::{Compared, Standing, compare, missed};
 pub use settlement::{GroupResult, held, settle, settle_unseen};

@@ -1,20 +1,20 @@
-//! Folds the backlog, the local refs and the remote's refs into groups of commands.
+//! Plan: turns the backlog, the local refs and the remote's refs into groups of commands.
 //!
-//! The rules, each of which has a test below:
+//! The rules, each with a test below:
 //!
-//! 1. A ref's target is what the Stargate's ref is now. Where the journal is ahead of the refs (a power cut, or a hook
-//!    between the update and this look) it is where the journaled updates end, from old id to new id: hooks append in
-//!    any order, and some when what came later is settled. What is older never wins.
-//! 2. All entries of a ref are covered by its target.
-//! 3. The mirror's ref is created or fast-forwarded to the target. Anything else needs a journaled update that says so
-//!    and the configuration to allow it; otherwise the group is held as diverged.
-//! 4. All mirrored refs of a namespace move together with the watermark, which is set to the ledger's target; an entry
-//!    for one of them brings the others along (never by force, never by deletion).
-//! 5. A mirrored ref outside the namespaces is a group of its own, without a watermark. A symbolic ref is in the group of
-//!    its target and is what it resolves to; an update of the one is one of the other.
+//! 1. A ref's target is the current id of the Stargate's ref. The journal can be ahead of the refs, after a power cut or
+//!    while a hook runs. Then the target is the end of the journaled updates, followed from old id to new id. Hooks append
+//!    in any order, and sometimes after a later update is settled. An older id never wins.
+//! 2. The target of a ref covers all of its entries.
+//! 3. The mirror's ref is created or fast-forwarded to the target. Any other change needs a journaled update for it and
+//!    the permission of the configuration; otherwise the group is held as diverged.
+//! 4. All mirrored refs of a namespace move together with the watermark, which is set to the ledger's target. An entry
+//!    for one of them moves the others, too, but never by force and never by deletion.
+//! 5. A mirrored ref outside the namespaces is a group of its own, without a watermark. A symbolic ref belongs to the
+//!    group of its target and has its id; an update of either one counts for both.
 //! 6. Entries that the configuration excludes are skipped: deletions with `deletes = false`, refs that no pattern
-//!    matches, watermarks, which only the worker moves.
-//! 7. What cannot be read is not absent: a ref or an object that may be there or not holds its group as broken.
+//!    matches, and watermarks, which only the worker moves.
+//! 7. Unreadable is not absent: a ref or an object that may or may not exist holds its group as broken.
 use std::collections::{BTreeMap, BTreeSet};
 
 use bstr::{BStr, BString, ByteSlice};
@@ -31,44 +31,44 @@ use crate::{
     refs::{LocalRef, Unreadable},
 };
 
-/// What the configuration allows.
+/// Mirrored refs and permissions, from the configuration.
 #[derive(Debug, Clone)]
 pub struct Rules {
-    /// Which refs are mirrored.
+    /// Patterns of mirrored refs.
     pub refs: RefPatterns,
-    /// Carry a forced update that is journaled.
+    /// Mirror a journaled forced update.
     pub force: bool,
-    /// Carry a deletion that is journaled.
+    /// Mirror a journaled deletion.
     pub deletes: bool,
 }
 
-/// Something of the Stargate's objects or its journal cannot be read, so that a question about them has no answer.
+/// An object of the Stargate or its journal cannot be read, so a question about it has no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Damaged(
-    /// What, where and why.
+    /// What cannot be read, and why.
     pub String,
 );
 
-/// What is known of commits and refs of the Stargate.
-pub trait Knowledge {
-    /// What the local ref of this name is.
+/// View of the Stargate's refs and objects.
+pub trait LocalView {
+    /// Returns the local ref of this name.
     fn local(&self, name: &BStr) -> LocalRef;
-    /// Whether the Stargate has the object.
+    /// Returns true if the Stargate has the object.
     ///
     /// # Errors
-    /// It may have it, and it cannot be read.
+    /// The object may exist, but cannot be read.
     fn exists(&self, id: ObjectId) -> Result<bool, Damaged>;
-    /// Whether `new` is `old` or descends from it; false when the Stargate does not have either.
+    /// Returns true if `new` is `old` or descends from it, and false if the Stargate lacks either one.
     ///
     /// # Errors
     /// A commit on the way is missing or cannot be read.
     fn fast_forward(&self, old: ObjectId, new: ObjectId) -> Result<bool, Damaged>;
-    /// Symbolic refs, each with the ref that it leads to in the end.
+    /// Returns the symbolic refs, each with its final target.
     fn aliases(&self) -> BTreeMap<BString, BString> {
         BTreeMap::new()
     }
-    /// Updates of the ref that were carried lately; none are known where there is no journal.
+    /// Returns recently mirrored updates of the ref, and none without a journal.
     ///
     /// # Errors
     /// The journal cannot be read.
@@ -77,7 +77,7 @@ pub trait Knowledge {
     }
 }
 
-/// What is to be done.
+/// Work of one attempt.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Plan {
     /// Groups in order of name, refs outside the namespaces first.
@@ -86,45 +86,45 @@ pub struct Plan {
     pub skipped: Vec<usize>,
 }
 
-/// The commands that must land together, and the entries that they settle.
+/// Commands that must land together, and the entries that they settle.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Group {
     /// The namespace, else the ref.
     pub label: BString,
-    /// None for a ref outside the namespaces.
+    /// The namespace; none for a ref outside the namespaces.
     pub namespace: Option<BString>,
-    /// The mirrored refs of the group, the ledger first; watermarks of other namespaces that are in it last.
+    /// Mirrored refs of the group, the ledger first. Watermarks of other namespaces in the group come last.
     pub changes: Vec<Change>,
-    /// The watermark, where there is a ledger.
+    /// The watermark, if there is a ledger.
     pub watermark: Option<Change>,
-    /// The entries that are covered, as indexes of the backlog.
+    /// Covered entries, as indexes of the backlog.
     pub entries: Vec<usize>,
-    /// Why nothing of this group may be sent.
+    /// Reason why this group must not be sent.
     pub hold: Option<Hold>,
 }
 
-/// A ref of the remote as it is and as it shall be; both null when it is absent.
+/// Old and new id of a ref on the remote. Both are null for a ref that is and stays absent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
     /// The full name.
     pub name: BString,
-    /// What the remote has.
+    /// Current id on the remote.
     pub old: ObjectId,
-    /// What it shall have.
+    /// Id after the change.
     pub new: ObjectId,
 }
 
-/// Why a group waits.
+/// Reasons why a group must not be sent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Hold {
-    /// The remote has something that would be overwritten or removed.
+    /// The remote has commits that would be overwritten or removed.
     #[error("{name} is at {remote} on the mirror, which the Stargate's {target} does not contain")]
     Diverged {
         /// The ref.
         name: BString,
-        /// What the remote has.
+        /// Id on the remote.
         remote: ObjectId,
-        /// What the Stargate wants there, in words.
+        /// Target of the Stargate, in words.
         target: String,
     },
     /// The object to push is gone from the Stargate.
@@ -135,26 +135,26 @@ pub enum Hold {
         /// The object.
         id: ObjectId,
     },
-    /// The Stargate's ref may be there or not.
+    /// The Stargate's ref may or may not exist.
     #[error("{name} cannot be read: {why}")]
     Unreadable {
         /// The ref.
         name: BString,
-        /// Which file, and what is wrong with it.
+        /// File that cannot be read, and why.
         why: Unreadable,
     },
-    /// An object, or the part of the journal, that decides about the ref cannot be read.
+    /// An object that decides about the ref, or the journal, cannot be read.
     #[error("{name}: {why}")]
     Damaged {
         /// The ref.
         name: BString,
-        /// Which one, and what is wrong with it.
+        /// What cannot be read, and why.
         why: Damaged,
     },
 }
 
 impl Hold {
-    /// What the group comes to by this.
+    /// Returns the outcome of a group that is held for this reason.
     pub fn outcome(&self) -> Outcome {
         match self {
             Hold::Diverged { .. } => Outcome::Diverged,
@@ -164,7 +164,7 @@ impl Hold {
 }
 
 impl Group {
-    /// What has to be sent: every change that is one.
+    /// Returns the commands to send: one for each ref that changes.
     pub fn commands(&self) -> Vec<Command> {
         let all = self.changes.iter().chain(&self.watermark);
         all.filter(|change| change.old != change.new)
@@ -172,8 +172,8 @@ impl Group {
             .collect()
     }
 
-    /// Deletions of refs that the remote does not show. They have the null id on both sides. Such a ref is gone, or the
-    /// remote hides it (`receive.hideRefs`, `transfer.hideRefs`): only its answer to the command tells.
+    /// Returns deletions of refs that the remote does not advertise. They have the null id on both sides. Such a ref is gone,
+    /// or the remote hides it (`receive.hideRefs`, `transfer.hideRefs`). Only its answer to the command can tell which.
     pub fn unseen_deletions(&self) -> Vec<Command> {
         let all = self.changes.iter().chain(&self.watermark);
         all.filter(|change| change.is_unseen_deletion())
@@ -181,19 +181,19 @@ impl Group {
             .collect()
     }
 
-    /// How the group is called in a log: the namespace, else the ref.
+    /// Returns the label of the group in a log: the namespace, else the ref.
     pub fn label(&self) -> &BStr {
         self.label.as_bstr()
     }
 }
 
 impl Change {
-    /// Whether a ref that the remote does not show is to be deleted.
+    /// Returns true for the deletion of a ref that the remote does not advertise.
     pub(super) fn is_unseen_deletion(&self) -> bool {
         self.old.is_null() && self.new.is_null()
     }
 
-    /// The command that makes the change.
+    /// Returns the command for the change.
     pub fn command(&self) -> Command {
         Command {
             name: self.name.clone(),
@@ -203,17 +203,17 @@ impl Change {
     }
 }
 
-/// Folds pending ref updates (in journal order), the Stargate and the remote's refs into a plan. `null` is the null id
-/// of the repository's object format.
+/// Plans pending ref updates (in journal order), given the Stargate and the remote's refs. `null` is the null id of the
+/// repository's object format.
 pub fn plan(
     backlog: &[RefUpdate],
-    knowledge: &dyn Knowledge,
+    local_view: &dyn LocalView,
     remote: &BTreeMap<BString, ObjectId>,
     rules: &Rules,
     null: ObjectId,
 ) -> Plan {
     let mut plan = Plan::default();
-    let grouping = Grouping::new(&knowledge.aliases(), &rules.refs);
+    let grouping = Grouping::new(&local_view.aliases(), &rules.refs);
     let mut units: BTreeMap<Unit, Vec<usize>> = BTreeMap::new();
     for (index, update) in backlog.iter().enumerate() {
         let name = update.name.as_bstr();
@@ -226,7 +226,7 @@ pub fn plan(
     }
     let fold = Fold {
         backlog,
-        knowledge,
+        local_view,
         remote,
         rules,
         grouping: &grouping,
@@ -239,7 +239,7 @@ pub fn plan(
 
 struct Fold<'a> {
     backlog: &'a [RefUpdate],
-    knowledge: &'a dyn Knowledge,
+    local_view: &'a dyn LocalView,
     remote: &'a BTreeMap<BString, ObjectId>,
     rules: &'a Rules,
     grouping: &'a Grouping,
@@ -289,7 +289,7 @@ impl Fold<'_> {
         hold.map_or(Ok(()), Err)
     }
 
-    /// The watermark follows the ledger, wherever it was: it is ours alone.
+    /// Sets the watermark to the ledger, wherever it was: only the worker moves it.
     fn watermark(&self, namespace: &BString, group: &Group) -> Result<Option<Change>, Hold> {
         let ledger = ledger_ref(namespace.as_bstr());
         let planned = group.changes.iter().find(|change| change.name == ledger);
@@ -305,14 +305,14 @@ impl Fold<'_> {
         Ok(Some(Change { name, old, new }))
     }
 
-    /// The change of a ref of this group.
+    /// Returns the change of a ref in this group.
     fn change_of(&self, name: &BStr, group: &Group) -> Result<Option<Change>, Hold> {
         let updates = group.entries.iter().map(|index| &self.backlog[*index]);
         let of_ref = updates.filter(|update| self.grouping.is_same(update.name.as_bstr(), name));
         self.change(name, &of_ref.collect::<Vec<_>>())
     }
 
-    /// The change of one ref, given its pending updates in journal order; none when there is nothing to say about it.
+    /// Returns the change of one ref, given its pending updates in journal order, or none if the ref is not involved.
     fn change(&self, name: &BStr, updates: &[&RefUpdate]) -> Result<Option<Change>, Hold> {
         let old = self.remote_id(name);
         let change = |new| {
@@ -338,7 +338,7 @@ impl Fold<'_> {
         if safe || self.journaled(name, old, target, updates)? {
             return change(target);
         }
-        // Without an entry of its own a ref only comes along: the mirror being ahead of it is no reason to wait.
+        // A ref without an entry of its own need not hold the group if the mirror is ahead of it.
         if updates.is_empty() && self.fast_forward(name, target, old)? {
             return Ok(None);
         }
@@ -353,9 +353,9 @@ impl Fold<'_> {
         })
     }
 
-    /// What the ref shall be (rule 1); the null id when it shall not be.
+    /// Returns the target of the ref (rule 1), which is the null id for a deletion.
     fn target(&self, name: &BStr, updates: &[&RefUpdate]) -> Result<Option<ObjectId>, Hold> {
-        let local = match self.knowledge.local(name) {
+        let local = match self.local_view.local(name) {
             LocalRef::Id(id) => Some(id),
             LocalRef::Absent => None,
             LocalRef::Unreadable(why) => {
@@ -374,18 +374,24 @@ impl Fold<'_> {
             Some(local) => self.is_ahead(name, end, local)?,
             None => true,
         };
-        let ahead = ahead && !self.was_left(name, updates, end, stands)?;
+        let ahead = ahead && !self.was_superseded(name, updates, end, stands)?;
         Ok(Some(if ahead { end } else { stands }))
     }
 
-    /// Whether a hook was late: what its entry tells of has been left for where the ref stands, by updates of which some
-    /// are settled.
-    fn was_left(&self, name: &BStr, updates: &[&RefUpdate], end: ObjectId, stands: ObjectId) -> Result<bool, Hold> {
+    /// Returns true if a hook was late: other updates, some of them settled, have moved the ref from the end of its entries
+    /// to its current id.
+    fn was_superseded(
+        &self,
+        name: &BStr,
+        updates: &[&RefUpdate],
+        end: ObjectId,
+        stands: ObjectId,
+    ) -> Result<bool, Hold> {
         let names: BTreeSet<&BString> = updates.iter().map(|update| &update.name).collect();
         let mut settled = Vec::new();
         for one in names {
             settled.extend(
-                self.knowledge
+                self.local_view
                     .settled(one.as_bstr())
                     .map_err(|why| damaged(name, why))?,
             );
@@ -393,8 +399,8 @@ impl Fold<'_> {
         Ok(reached(end, settled.iter().chain(updates.iter().copied())).contains(&stands))
     }
 
-    /// Whether the journal's end is ahead of the local ref: a descendant of it, or an object that a power cut took from
-    /// the Stargate after the mirror had it.
+    /// Returns true if the end of the journal is ahead of the local ref: a descendant of it, or an object that the Stargate
+    /// lost in a power cut after it was mirrored.
     fn is_ahead(&self, name: &BStr, end: ObjectId, local: ObjectId) -> Result<bool, Hold> {
         if end.is_null() {
             return Ok(false);
@@ -403,8 +409,8 @@ impl Fold<'_> {
         Ok(taken || self.fast_forward(name, local, end)?)
     }
 
-    /// Whether journaled updates say that `remote` may be replaced by `target` (or removed), and the configuration
-    /// allows it (rule 3). What the remote has must be something that the journal knows the Stargate to have had.
+    /// Returns true if journaled updates and the configuration allow replacing `remote` by `target`, or deleting it (rule 3).
+    /// The journal must show that the Stargate once had the remote's id.
     fn journaled(&self, name: &BStr, remote: ObjectId, target: ObjectId, updates: &[&RefUpdate]) -> Result<bool, Hold> {
         let deleted = self.rules.deletes && updates.iter().any(|update| update.is_delete());
         let forced = self.rules.force && updates.iter().any(|update| update.new == target);
@@ -424,11 +430,11 @@ impl Fold<'_> {
     }
 
     fn exists(&self, name: &BStr, id: ObjectId) -> Result<bool, Hold> {
-        self.knowledge.exists(id).map_err(|why| damaged(name, why))
+        self.local_view.exists(id).map_err(|why| damaged(name, why))
     }
 
     fn fast_forward(&self, name: &BStr, old: ObjectId, new: ObjectId) -> Result<bool, Hold> {
-        self.knowledge.fast_forward(old, new).map_err(|why| damaged(name, why))
+        self.local_view.fast_forward(old, new).map_err(|why| damaged(name, why))
     }
 
     fn remote_id(&self, name: &BStr) -> ObjectId {
@@ -441,9 +447,9 @@ fn damaged(name: &BStr, why: Damaged) -> Hold {
     Hold::Damaged { name, why }
 }
 
-/// Where the updates of a ref end when each follows the one whose new id is its old id, whatever the order in which they
-/// were appended: at the id that none of them leaves, anywhere where they go round. Of several ends it is where the ref
-/// stands now (null where it is not), else the newest.
+/// Returns the end of a ref's updates, chained from new id to old id regardless of the order in which they were appended.
+/// An end is an id that no update leaves; in a circle, every id is one. Of several ends, the current id of the ref wins
+/// (null if it is absent), else the newest.
 fn end(updates: &[&RefUpdate], stands: ObjectId) -> Option<ObjectId> {
     let moves = updates.iter().filter(|update| update.old != update.new);
     let left: BTreeSet<ObjectId> = moves.map(|update| update.old).collect();
@@ -457,7 +463,7 @@ fn end(updates: &[&RefUpdate], stands: ObjectId) -> Option<ObjectId> {
     }
 }
 
-/// Where a ref can have been after it was at `from`, by these updates in any order.
+/// Returns every id that a ref can have had after `from`, by these updates in any order.
 fn reached<'a>(from: ObjectId, updates: impl Iterator<Item = &'a RefUpdate>) -> BTreeSet<ObjectId> {
     let mut moves: BTreeMap<ObjectId, Vec<ObjectId>> = BTreeMap::new();
     for update in updates {

@@ -1,7 +1,7 @@
-//! The refs are the truth: compares the Stargate's mirrored refs with the mirror's, whatever the journal says.
+//! Comparison of the Stargate's mirrored refs with the mirror's. The refs are the truth, not the journal.
 //!
-//! What the journal missed and what only adds (a ref to create, to fast-forward, a watermark to set) becomes ref updates
-//! for the journal. Nothing is ever rewound or deleted from here: the rest is shown.
+//! Updates that the journal missed and that only add (a new ref, a fast-forward, a watermark) become ref updates for the
+//! journal. Nothing is rewound or deleted here: other differences are only reported.
 use std::collections::{BTreeMap, BTreeSet};
 
 use bstr::{BStr, BString, ByteSlice};
@@ -9,7 +9,7 @@ use gix::ObjectId;
 use serde::Serialize;
 
 use super::{
-    plan::{Damaged, Knowledge, Rules},
+    plan::{Damaged, LocalView, Rules},
     watermark::{is_watermark, ledger_ref, namespace, watermark_ref},
 };
 use crate::{
@@ -17,40 +17,40 @@ use crate::{
     refs::{LocalRef, LocalRefs},
 };
 
-/// How a ref of the mirror stands to the Stargate's.
+/// Relation of the mirror's ref to the Stargate's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Standing {
-    /// Both have the same.
+    /// Both sides have the same id.
     Equal,
     /// The mirror does not have the ref.
     Missing,
-    /// The Stargate has more: a fast-forward.
+    /// The Stargate has more commits: a fast-forward.
     Ahead,
-    /// The mirror has more than the Stargate.
+    /// The mirror has more commits than the Stargate.
     Behind,
-    /// Each has something that the other does not.
+    /// Each side has commits that the other lacks.
     Diverged,
     /// The Stargate does not have the ref.
     Extra,
     /// The Stargate's ref is symbolic, and its target does not exist.
     Dangling,
-    /// The Stargate's ref cannot be read, or names an object that is missing or damaged and that the mirror's ref is not at.
+    /// The Stargate's ref cannot be read; or its object is missing or damaged, and the mirror has another id.
     Broken,
 }
 
 impl Standing {
-    /// Whether bringing the mirror's ref to the Stargate's only adds.
+    /// Returns true if updating the mirror's ref only adds commits.
     pub fn is_safe(self) -> bool {
         matches!(self, Standing::Missing | Standing::Ahead)
     }
 
-    /// Whether only an operator can decide about it, who may take what the Stargate has.
-    pub fn is_left(self) -> bool {
+    /// Returns true if the operator must decide, and may force the Stargate's id.
+    pub fn needs_operator(self) -> bool {
         matches!(self, Standing::Behind | Standing::Diverged | Standing::Extra)
     }
 
-    /// The word that a person and JSON read.
+    /// Returns the word for people and for JSON.
     pub fn word(self) -> &'static str {
         match self {
             Standing::Equal => "equal",
@@ -65,26 +65,26 @@ impl Standing {
     }
 }
 
-/// One ref of the Stargate or the mirror.
+/// Comparison of one ref.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Compared {
     /// The full name.
     pub name: BString,
-    /// What the Stargate has.
+    /// Id in the Stargate.
     pub local: Option<ObjectId>,
-    /// What the mirror has.
+    /// Id on the mirror.
     pub remote: Option<ObjectId>,
-    /// How they stand.
+    /// Relation of the two.
     pub standing: Standing,
-    /// Why the Stargate's ref is broken or dangling.
+    /// Reason why the Stargate's ref is broken or dangling.
     pub reason: Option<String>,
 }
 
-/// Compares every mirrored ref of either side, in order of name. Watermarks are not among them: the Stargate has none.
+/// Compares every mirrored ref of either side, in order of name. Watermarks are excluded, because the Stargate has none.
 pub fn compare(
     local: &LocalRefs,
     remote: &BTreeMap<BString, ObjectId>,
-    knowledge: &dyn Knowledge,
+    local_view: &dyn LocalView,
     rules: &Rules,
 ) -> Vec<Compared> {
     let mirrored = |name: &BStr| rules.refs.matches(name) && !is_watermark(name);
@@ -92,15 +92,15 @@ pub fn compare(
     let known = local.known().keys().chain(local.aliases().keys()).chain(remote.keys());
     let names: BTreeSet<&BStr> = known.map(|name| name.as_bstr()).chain(unreadable).collect();
     let names = names.into_iter().filter(|name| mirrored(name));
-    names.map(|name| one(name, local, remote, knowledge)).collect()
+    names.map(|name| one(name, local, remote, local_view)).collect()
 }
 
-fn one(name: &BStr, local: &LocalRefs, remote: &BTreeMap<BString, ObjectId>, knowledge: &dyn Knowledge) -> Compared {
+fn one(name: &BStr, local: &LocalRefs, remote: &BTreeMap<BString, ObjectId>, local_view: &dyn LocalView) -> Compared {
     let remote = remote.get(name.as_bytes()).copied();
     let here = local.get(name);
     let id = here.id();
     let (standing, reason) = match here {
-        LocalRef::Id(id) => match standing(id, remote, knowledge) {
+        LocalRef::Id(id) => match standing(id, remote, local_view) {
             Ok(Standing::Broken) => (Standing::Broken, Some(format!("object {id} is not in the Stargate"))),
             Ok(standing) => (standing, None),
             Err(damaged) => (Standing::Broken, Some(damaged.to_string())),
@@ -120,23 +120,23 @@ fn one(name: &BStr, local: &LocalRefs, remote: &BTreeMap<BString, ObjectId>, kno
     }
 }
 
-/// The ref updates that the journal lacks: what is safe, where no entry is `pending` already. A ledger whose watermark
-/// does not stand where it does is told again, as an update from what the mirror has to the same.
+/// Returns the ref updates that the journal lacks: safe ones without a `pending` entry. A ledger that differs from its
+/// watermark is included, as an update from the mirror's id to the same id.
 ///
-/// What has moved since it was compared has a hook of its own that tells the journal; what names an object that is gone,
-/// or that cannot be read, cannot be carried.
+/// A ref that has moved since the comparison is excluded, because its hook writes the entry. So is a ref whose object is
+/// missing or cannot be read, because it cannot be mirrored.
 pub fn missed(
     compared: &[Compared],
     remote: &BTreeMap<BString, ObjectId>,
-    knowledge: &dyn Knowledge,
+    local_view: &dyn LocalView,
     pending: &dyn Fn(&BStr) -> bool,
     null: ObjectId,
 ) -> Vec<RefUpdate> {
     let open = compared.iter().filter(|compared| !pending(compared.name.as_bstr()));
     let wanted = open.filter(|compared| compared.standing.is_safe() || lacks_watermark(compared, remote));
     let update = |compared: &Compared| {
-        let new = compared.local.filter(|local| knowledge.exists(*local) == Ok(true))?;
-        let stays = knowledge.local(compared.name.as_bstr()) == LocalRef::Id(new);
+        let new = compared.local.filter(|local| local_view.exists(*local) == Ok(true))?;
+        let stays = local_view.local(compared.name.as_bstr()) == LocalRef::Id(new);
         stays.then(|| RefUpdate {
             old: compared.remote.unwrap_or(null),
             new,
@@ -155,19 +155,19 @@ fn lacks_watermark(compared: &Compared, remote: &BTreeMap<BString, ObjectId>) ->
     is_ledger && compared.standing == Standing::Equal && watermark != compared.remote
 }
 
-fn standing(local: ObjectId, remote: Option<ObjectId>, knowledge: &dyn Knowledge) -> Result<Standing, Damaged> {
+fn standing(local: ObjectId, remote: Option<ObjectId>, local_view: &dyn LocalView) -> Result<Standing, Damaged> {
     if remote == Some(local) {
         return Ok(Standing::Equal);
     }
-    if !knowledge.exists(local)? {
+    if !local_view.exists(local)? {
         return Ok(Standing::Broken);
     }
     let Some(remote) = remote else {
         return Ok(Standing::Missing);
     };
-    Ok(if knowledge.fast_forward(remote, local)? {
+    Ok(if local_view.fast_forward(remote, local)? {
         Standing::Ahead
-    } else if knowledge.fast_forward(local, remote)? {
+    } else if local_view.fast_forward(local, remote)? {
         Standing::Behind
     } else {
         Standing::Diverged
@@ -179,11 +179,11 @@ mod tests {
     use super::*;
     use crate::ref_pattern::RefPatterns;
 
-    /// What the Stargate's refs are now. Commits are bytes: `0x12` descends from `0x11`; another high digit is another
+    /// Current refs of the Stargate. Commits are bytes: `0x12` descends from `0x11`; another high digit is another
     /// line; `0xff` is gone.
     struct Lines(BTreeMap<BString, ObjectId>);
 
-    impl Knowledge for Lines {
+    impl LocalView for Lines {
         fn local(&self, name: &BStr) -> LocalRef {
             self.0
                 .get(name.as_bytes())
@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_adds_is_missed_and_what_is_pending_is_not() {
+    fn only_additions_without_a_pending_entry_are_missed() {
         let null = gix::hash::Kind::Sha1.null();
         let missed = |pending: &str| -> Vec<_> {
             let missed = missed(&compared(), &refs(&REMOTE), &lines(), &|name| name == pending, null);
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ledger_without_its_watermark_is_told_again() {
+    fn a_ledger_without_its_watermark_is_missed() {
         let mut remote = refs(&REMOTE);
         remote.insert("refs/kv-mirror/equal".into(), id(0x10));
         let missed = missed(&compared(), &remote, &lines(), &|_| false, gix::hash::Kind::Sha1.null());
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn what_moves_while_the_mirror_is_asked_is_not_missed() {
+    fn a_ref_that_moves_during_the_comparison_is_not_missed() {
         let mut now = lines();
         now.0.remove("refs/kv/missing".as_bytes());
         now.0.insert("refs/kv/ahead".into(), id(0x13));
@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn a_watermark_of_what_is_gone_is_not_told() {
+    fn a_watermark_of_a_missing_object_is_not_missed() {
         let gone = refs(&[("refs/kv/gone", 0xff)]);
         let rules = Rules {
             refs: RefPatterns::default(),

@@ -1,7 +1,7 @@
-//! What an attempt came to, group by group: the server's report against the refs as they were read back.
+//! Settlement of an attempt, group by group, from the server's report and from the refs that were read back.
 //!
-//! A look at the refs outweighs every word of the server: what stands there is mirrored though the answer was lost,
-//! and what does not stand there is not mirrored though the server said `ok`.
+//! The refs outweigh the report. A ref with its new id is mirrored, even if the answer was lost. A ref without it is not
+//! mirrored, even if the server reported `ok`.
 use std::collections::BTreeMap;
 
 use bstr::{BString, ByteSlice};
@@ -10,18 +10,18 @@ use gix::ObjectId;
 
 use super::plan::{Change, Group};
 
-/// What one attempt came to for one group.
+/// Result of one attempt for one group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GroupResult {
-    /// The outcome of the attempt.
+    /// Outcome of the attempt.
     pub outcome: Outcome,
-    /// The verdict on each change of the group, the watermark's last.
+    /// Verdict on each change of the group, the watermark's last.
     pub verdicts: Vec<(Change, Verdict)>,
-    /// Why it is not mirrored, for a person.
+    /// Reason why the group is not mirrored, for a person.
     pub error: Option<String>,
 }
 
-/// Settles a group after an attempt. `seen` are the refs of the remote after it; none where nobody looked.
+/// Settles a group after an attempt. `seen` are the remote's refs after it; none if they were not read back.
 pub fn settle(
     group: &Group,
     attempt: Result<&Report, &Error>,
@@ -37,7 +37,7 @@ pub fn settle(
         (_, Some(_), None) => (Outcome::Mirrored, None),
         (Err(error), Some(_), Some(_)) if error.outcome() == Outcome::Ambiguous => (
             Outcome::Transient,
-            Some(format!("{error}; the refs were looked at: nothing had changed")),
+            Some(format!("{error}; the refs on the mirror have not changed")),
         ),
         (Err(error), _, _) => (error.outcome(), Some(error.to_string())),
         (Ok(report), _, misplaced) => reported(&changes, report, misplaced.copied()),
@@ -49,10 +49,10 @@ pub fn settle(
     }
 }
 
-/// Settles a group whose [deletions of unseen refs](Group::unseen_deletions()) were sent by themselves; none when the
+/// Settles a group whose [deletions of unseen refs](Group::unseen_deletions()) were sent separately. Returns none if the
 /// server reports that these refs are gone, so that the rest of the group can be sent.
 ///
-/// No look can confirm this: `transfer.hideRefs` hides a ref from readers as well.
+/// Reading the refs back cannot confirm this: `transfer.hideRefs` hides a ref from readers as well.
 pub fn settle_unseen(group: &Group, attempt: Result<&Report, &Error>) -> Option<GroupResult> {
     let (outcome, error) = match attempt {
         Ok(report) => refused_deletion(group, report)?,
@@ -71,7 +71,7 @@ pub fn settle_unseen(group: &Group, attempt: Result<&Report, &Error>) -> Option<
     })
 }
 
-/// Why it is not known that the unseen refs of a group are gone, if so.
+/// Returns the reason why the unseen refs of a group may still exist, if there is one.
 fn refused_deletion(group: &Group, report: &Report) -> Option<(Outcome, String)> {
     let mut refused = Vec::new();
     for Command { name, .. } in group.unseen_deletions() {
@@ -79,17 +79,17 @@ fn refused_deletion(group: &Group, report: &Report) -> Option<(Outcome, String)>
             Some(Verdict::Accepted | Verdict::UpToDate) => {}
             Some(Verdict::Rejected(reason)) => refused.push(format!("{name} ({reason})")),
             Some(Verdict::Unknown) | None => {
-                let silent = format!("the mirror did not say what became of {name}, which it does not show");
+                let silent = format!("the mirror did not report the deletion of {name}, which it does not advertise");
                 return Some((Outcome::Ambiguous, silent));
             }
         }
     }
     let refused = (!refused.is_empty()).then(|| refused.join(", "))?;
-    let why = format!("the mirror does not show, and rejected the deletion of, {refused}; it may hide refs from us");
+    let why = format!("the mirror rejected the deletion of refs that it does not advertise, and may hide: {refused}");
     Some((Outcome::Rejected, why))
 }
 
-/// A held group was not sent at all.
+/// Returns the result of a held group, which was not sent.
 pub fn held(group: &Group, outcome: Outcome, reason: String) -> GroupResult {
     let changes = group.changes.iter().chain(&group.watermark);
     GroupResult {
@@ -106,7 +106,7 @@ fn reported(changes: &[&Change], report: &Report, misplaced: Option<&Change>) ->
             Some(Verdict::Rejected(reason)) => rejections.push(format!("{} ({reason})", change.name)),
             Some(Verdict::Accepted | Verdict::UpToDate) => {}
             Some(Verdict::Unknown) | None => {
-                let silent = format!("the mirror did not say what became of {}", change.name);
+                let silent = format!("the mirror did not report a result for {}", change.name);
                 return (Outcome::Ambiguous, Some(silent));
             }
         }
@@ -121,7 +121,7 @@ fn reported(changes: &[&Change], report: &Report, misplaced: Option<&Change>) ->
             let lied = if change.new.is_null() {
                 format!("the mirror reported ok for the deletion of {name}, but still has it")
             } else {
-                format!("the mirror reported ok for {name}, but it does not stand there")
+                format!("the mirror reported ok for {name}, but did not update it")
             };
             (Outcome::Ambiguous, Some(lied))
         }
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_answer_is_found_to_be_done_or_not() {
+    fn after_a_lost_answer_the_refs_decide() {
         let lost = Error::new(Outcome::Ambiguous, "the connection was lost");
         assert_eq!(
             settle(&group(), Err(&lost), Some(&seen(2, 2))).outcome,
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ok_that_does_not_stand_there_is_not_believed() {
+    fn an_ok_without_the_new_id_is_not_believed() {
         for refs in [seen(1, 1), seen(2, 1), seen(1, 2)] {
             let result = settle(&group(), Ok(&report(Verdict::Accepted, Verdict::Accepted)), Some(&refs));
             assert_eq!(result.outcome, Outcome::Ambiguous);
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_look_the_report_is_taken() {
+    fn without_reading_back_the_report_decides() {
         let ok = report(Verdict::Accepted, Verdict::Accepted);
         assert_eq!(settle(&group(), Ok(&ok), None).outcome, Outcome::Mirrored);
         let silent = report(Verdict::Accepted, Verdict::Unknown);

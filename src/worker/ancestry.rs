@@ -1,16 +1,16 @@
-//! Which of a mirror's commits contain which, whether or not they are here.
+//! Ancestry of commits on a mirror, even of commits that are not available locally.
 //!
-//! The answer comes from a local repository where it has both commits, else from commits that are fetched, without trees
-//! and blobs where the server can leave them out, into a temporary repository.
+//! A local repository answers if it has both commits. Otherwise the commits are fetched into a temporary repository,
+//! without trees and blobs if the server supports that.
 use bstr::{BString, ByteVec};
 use git_push::{self, Error, Outcome};
 use git_push_transport::Remote;
 use gix::ObjectId;
 
-/// Commits that are compared.
+/// Source of answers about ancestry.
 pub(super) struct Ancestry<'a> {
     local: Option<&'a gix::Repository>,
-    /// Whether what `local` has need not be fetched: all that its commits reach is there.
+    /// True if `local` has everything that its commits reach, so that nothing of it needs fetching.
     is_whole: bool,
     fetched: Option<Fetched>,
 }
@@ -23,7 +23,7 @@ struct Fetched {
 }
 
 impl<'a> Ancestry<'a> {
-    /// Commits of which a clone, which may be shallow, has some.
+    /// Uses a clone that may be shallow and may lack some commits.
     pub(super) fn beside(local: Option<&'a gix::Repository>) -> Self {
         Ancestry {
             local,
@@ -32,7 +32,7 @@ impl<'a> Ancestry<'a> {
         }
     }
 
-    /// Commits of which a Stargate has some, with everything that they reach.
+    /// Uses a Stargate, which has everything that its commits reach.
     pub(super) fn of_stargate(stargate: &'a gix::Repository) -> Self {
         Ancestry {
             local: Some(stargate),
@@ -41,10 +41,10 @@ impl<'a> Ancestry<'a> {
         }
     }
 
-    /// Whether `whole`, which the remote has, is `part` or descends from it.
+    /// Returns true if `whole`, a commit of the remote, is `part` or descends from it.
     ///
     /// # Errors
-    /// The commits cannot be had.
+    /// The commits cannot be fetched or read.
     pub(super) fn contains(&mut self, remote: &mut Remote, whole: ObjectId, part: ObjectId) -> Result<bool, Error> {
         match self.local_with(&[whole, part]) {
             Some(local) => git_push::fast_forward(local, part, whole),
@@ -52,10 +52,10 @@ impl<'a> Ancestry<'a> {
         }
     }
 
-    /// The best commit that two commits of the remote contain. Tags stand for what they tag; what are not commits have none.
+    /// Returns the merge base of two commits of the remote. Tags are peeled. Other objects have no merge base.
     ///
     /// # Errors
-    /// The commits cannot be had.
+    /// The commits cannot be fetched or read.
     pub(super) fn common(
         &mut self,
         remote: &mut Remote,
@@ -79,7 +79,8 @@ impl<'a> Ancestry<'a> {
             .filter(|local| commits.iter().all(|commit| local.has_object(*commit)))
     }
 
-    /// The temporary repository with these commits of the remote. Those of `known` that a Stargate has are not fetched.
+    /// Returns the temporary repository with these commits of the remote. Commits of `known` that a Stargate has are not
+    /// fetched.
     fn fetched(
         &mut self,
         remote: &mut Remote,
@@ -106,7 +107,7 @@ impl<'a> Ancestry<'a> {
     }
 }
 
-/// The commit that an id stands for; none where it is another object.
+/// Peels tags and returns the commit. Returns none for another kind of object.
 fn commit(repository: &gix::Repository, id: ObjectId) -> Result<Option<ObjectId>, Error> {
     let object = repository.find_object(id).map_err(|error| unreadable(id, &error))?;
     let object = object.peel_tags_to_end().map_err(|error| unreadable(id, &error))?;
@@ -122,7 +123,7 @@ impl Fetched {
     fn new(object_format: gix::hash::Kind, lender: Option<&gix::Repository>) -> Result<Self, Error> {
         let failed = |why: String| {
             let what = format!(
-                "cannot make a temporary repository in {}: {why}",
+                "cannot create a temporary repository in {}: {why}",
                 std::env::temp_dir().display()
             );
             Error::new(Outcome::Misconfigured, what).with_hint("free some space there, or set TMPDIR to another folder")
@@ -146,7 +147,7 @@ impl Fetched {
     }
 }
 
-/// Lets a new repository read the objects of another one (gitrepository-layout, *objects/info/alternates*).
+/// Makes the objects of one repository readable in a new one (gitrepository-layout, *objects/info/alternates*).
 fn lend(lender: &gix::Repository, to: &gix::Repository) -> std::io::Result<()> {
     let objects = std::fs::canonicalize(lender.objects.store_ref().path())?;
     let mut line: BString = gix::path::into_bstr(objects)

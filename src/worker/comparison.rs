@@ -1,25 +1,25 @@
-//! A comparison of the refs of both sides that could not be made.
+//! Failure to compare the refs of the Stargate with those of the mirror.
 use git_push::{Error, Outcome};
 use serde::Serialize;
 
-/// Why the refs of both sides could not be compared.
+/// Failure of a comparison.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FailedComparison {
-    /// Whether a correction is needed.
+    /// Kind of failure.
     pub outcome: ComparisonOutcome,
-    /// Why, for a person.
+    /// Reason, for a person.
     pub error: String,
-    /// What to do about it.
+    /// Instruction for the operator.
     pub hint: Option<String>,
 }
 
-/// What kind of failure it is.
+/// Kind of failure of a comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ComparisonOutcome {
-    /// Nothing but a correction of settings helps: credentials, the URL, TLS.
+    /// The settings must be corrected: credentials, the URL, TLS.
     Misconfigured,
-    /// The mirror gave no answer that could be used; the next cycle asks again.
+    /// The mirror gave no usable answer. The next cycle retries.
     Unreachable,
 }
 

@@ -1,8 +1,9 @@
 //! One cycle: attempts with delays between them, until every group is settled or the attempts are used up.
 //!
-//! An attempt asks the mirror what it has, plans, and sends all groups in one atomic push (`sending` says when in more).
-//! Then it looks at the refs, and settles. Where the last push is remembered, the first question is left out: the old ids
-//! of the commands are the guard. When anything is not as remembered, that is forgotten, and the mirror is asked.
+//! An attempt reads the mirror's refs, plans, and sends all groups in one atomic push (see `bisect` for the exceptions).
+//! Then it reads the refs back and settles the groups. If the state after the last push is remembered, the first request
+//! is saved: the old ids of the commands protect against a stale memory. If anything differs from the remembered state,
+//! that state is dropped and the mirror is asked.
 use std::{collections::BTreeMap, rc::Rc, time::Duration};
 
 use bstr::{BString, ByteSlice};
@@ -10,22 +11,25 @@ use durable::{clock::Clock, retry::RetryPolicy};
 use git_push::{Advertisement, Command, Error, Outcome, RemoteRef, Report};
 use gix::ObjectId;
 
-use super::sending::{MOST_COMMANDS, Sent, Tried, send};
+use super::{
+    bisect::{FailedPush, MOST_COMMANDS, Sent, send},
+    report::GroupOutcome,
+};
 use crate::{
-    mirror::{Group, GroupResult, Hold, Knowledge, Plan, Rules, held, plan, settle, settle_unseen},
+    mirror::{Group, GroupResult, Hold, LocalView, Plan, Rules, held, plan, settle, settle_unseen},
     ref_update::RefUpdate,
 };
 
-/// A server that asks for a longer pause than this gets it by the end of the cycle.
+/// Longest pause within a cycle. If a server asks for a longer one, the cycle ends.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-/// Beyond this many refs, a look asks for the patterns' prefixes instead of each name.
+/// Limit of refs that are read back by name. Above it, the prefixes of the patterns are requested instead.
 const MOST_PREFIXES: usize = 200;
 
-/// The mirror as a cycle sees it.
+/// Operations of a cycle on the mirror.
 pub trait Mirror {
-    /// What it had after the last push, if that is remembered.
+    /// Returns the remembered state after the last push, if any.
     fn remembered(&mut self) -> Option<Advertisement>;
-    /// Remembers what it has now, or forgets what was remembered.
+    /// Remembers the current state, or drops the remembered one.
     fn remember(&mut self, advertisement: Option<Advertisement>);
     /// See [`Connection::advertisement()`](git_push::Connection::advertisement()).
     fn advertisement(&mut self) -> Result<Advertisement, Error>;
@@ -35,65 +39,64 @@ pub trait Mirror {
     fn read_refs(&mut self, prefixes: &[BString]) -> Result<Vec<RemoteRef>, Error>;
 }
 
-/// What a cycle goes by.
+/// Rules and resources of a cycle.
 pub struct Cycle<'a> {
-    /// Which refs, and what may be forced or deleted.
+    /// Mirrored refs, and permission to force or delete.
     pub rules: Rules,
-    /// How often, and how long to wait.
+    /// Number of attempts, and delays between them.
     pub retry: RetryPolicy,
-    /// Whether refs are read back after a push.
+    /// If true, refs are read back after a push.
     pub verify: bool,
     /// Time and randomness.
     pub clock: &'a dyn Clock,
-    /// The Stargate's refs and commits.
-    pub knowledge: &'a dyn Knowledge,
-    /// The null id of the repository's object format.
+    /// Refs and commits of the Stargate.
+    pub local_view: &'a dyn LocalView,
+    /// Null id of the repository's object format.
     pub null: ObjectId,
 }
 
-/// What an attempt settled, as indexes of the backlog.
+/// Entries that an attempt settled, as indexes of the backlog.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Marks {
+pub struct EntryResults {
     /// Seen on the mirror.
     pub mirrored: Vec<usize>,
-    /// Not to be mirrored, by configuration.
+    /// Excluded by the configuration.
     pub skipped: Vec<usize>,
-    /// Can never be mirrored: the object is gone, and nothing later replaces it.
+    /// Impossible to mirror: the object is gone, and no later entry replaces it.
     pub failed: Vec<usize>,
 }
 
-/// A group with what became of it.
+/// A group with its result.
 #[derive(Debug, Clone)]
 pub struct Settled {
-    /// The group as it was planned last.
+    /// The group as last planned.
     pub group: Group,
-    /// What the last attempt came to.
+    /// Result of the last attempt.
     pub result: GroupResult,
-    /// In how many attempts the group took part.
+    /// Number of attempts that included the group.
     pub attempts: u32,
 }
 
-/// What one attempt came to.
+/// Result of one attempt.
 struct Attempt {
     skipped: Vec<usize>,
     groups: Vec<(Group, GroupResult)>,
     retry_after: Option<Duration>,
 }
 
-/// Groups with what became of them, and how long the server asked to wait.
+/// Groups with their results, and the delay that the server asked for.
 type Results = (Vec<(Group, GroupResult)>, Option<Duration>);
 
 impl Cycle<'_> {
-    /// Works off `backlog` (journal order). `record` is told after each attempt what became of entries; the cycle ends
-    /// when it fails.
+    /// Mirrors `backlog`, which is in journal order. Calls `record` after each attempt with the entries that it settled.
     ///
     /// # Errors
-    /// What `record` gives.
+    /// An error of `record`, which ends the cycle.
     pub fn run<E>(
         &self,
         mirror: &mut dyn Mirror,
         backlog: &[RefUpdate],
-        mut record: impl FnMut(&Marks) -> Result<(), E>,
+        mut record: impl FnMut(&EntryResults) -> Result<(), E>,
     ) -> Result<Vec<Settled>, E> {
         let mut settled: BTreeMap<BString, Settled> = BTreeMap::new();
         let mut open: Vec<usize> = (0..backlog.len()).collect();
@@ -103,9 +106,9 @@ impl Cycle<'_> {
                 break;
             }
             let attempt = self.attempt(mirror, backlog, &open);
-            let marks = attempt.marks(backlog);
-            record(&marks)?;
-            open = attempt.to_repeat(&marks);
+            let results = attempt.entry_results(backlog);
+            record(&results)?;
+            open = attempt.to_repeat(&results);
             let retry_after = attempt.retry_after;
             for (group, result) in attempt.groups {
                 log_attempt(&group, &result, number, self.retry.attempts);
@@ -126,14 +129,14 @@ impl Cycle<'_> {
                     tracing::warn!(
                         attempt = number,
                         delay_ms = delay.as_millis() as u64,
-                        "trying again after a pause"
+                        "retrying after a delay"
                     );
                     self.clock.sleep(delay);
                 }
                 Some(delay) if !open.is_empty() => {
                     tracing::error!(
                         delay_s = delay.as_secs(),
-                        "the mirror asks for a long pause; the entries stay pending"
+                        "the mirror asked for a long delay; the entries stay pending"
                     );
                     break;
                 }
@@ -147,9 +150,9 @@ impl Cycle<'_> {
         let updates: Vec<RefUpdate> = open.iter().map(|index| backlog[*index].clone()).collect();
         let mut attempt = match self.push_to_remembered(mirror, &updates) {
             Ok(attempt) => attempt,
-            Err(tried) => self.push_to_advertised(mirror, &updates, tried),
+            Err(earlier_push) => self.push_to_advertised(mirror, &updates, earlier_push),
         };
-        // Indexes of the updates become indexes of the backlog.
+        // Convert indexes of the updates to indexes of the backlog.
         let entries = attempt.groups.iter_mut().flat_map(|(group, _)| &mut group.entries);
         entries
             .chain(&mut attempt.skipped)
@@ -157,17 +160,17 @@ impl Cycle<'_> {
         attempt
     }
 
-    /// Pushes straight away to the mirror as it was after the last push. Anything but a push that is seen to have landed
-    /// is forgotten, and the mirror must be asked; the error is what was tried, if anything.
+    /// Pushes without asking first, based on the remembered state of the mirror. Unless the refs confirm the push, the
+    /// memory is dropped and the caller must ask the mirror. The error holds the failed push, if one was sent.
     fn push_to_remembered(
         &self,
         mirror: &mut dyn Mirror,
         updates: &[RefUpdate],
-    ) -> Result<Attempt, Option<Box<Tried>>> {
+    ) -> Result<Attempt, Option<Box<FailedPush>>> {
         let remembered = mirror.remembered().ok_or(None)?;
         let plan = self.plan(updates, &remembered.refs);
-        // What looks settled or held from memory is to be seen, not remembered. So is what is to be deleted: it may be
-        // hidden by now, and git would carry out the rest of the group without it.
+        // Groups that seem settled or held must be checked against the mirror itself. So must deletions: the ref may be
+        // hidden by now, and git would apply the rest of the group without it.
         let deletes = |group: &Group| group.changes.iter().any(|change| change.new.is_null());
         let certain = |group: &Group| group.hold.is_none() && !group.commands().is_empty() && !deletes(group);
         if plan.groups.is_empty() || !plan.groups.iter().all(certain) {
@@ -190,25 +193,31 @@ impl Cycle<'_> {
                 });
             }
         }
-        tracing::info!("the push to the mirror as it is remembered did not land; asking the mirror");
+        tracing::info!("the push based on the remembered refs was not confirmed; asking the mirror");
         mirror.remember(None);
-        Err(Some(Box::new(Tried {
+        Err(Some(Box::new(FailedPush {
             commands,
             remembered,
             sent,
         })))
     }
 
-    fn push_to_advertised(&self, mirror: &mut dyn Mirror, updates: &[RefUpdate], tried: Option<Box<Tried>>) -> Attempt {
+    fn push_to_advertised(
+        &self,
+        mirror: &mut dyn Mirror,
+        updates: &[RefUpdate],
+        earlier_push: Option<Box<FailedPush>>,
+    ) -> Attempt {
         let (plan, groups, retry_after);
         match mirror.advertisement() {
             Ok(advertisement) => {
                 plan = self.plan(updates, &advertisement.refs);
-                (groups, retry_after) = self.send_groups(mirror, &advertisement, plan.groups, tried);
-                // What was not sent has changed nothing.
-                match all_mirrored(groups.iter().filter(|(group, _)| group.hold.is_none())) {
-                    true => remember(mirror, advertisement, &groups),
-                    false => mirror.remember(None),
+                (groups, retry_after) = self.send_groups(mirror, &advertisement, plan.groups, earlier_push);
+                // A held group was not sent, so it has changed nothing.
+                if all_mirrored(groups.iter().filter(|(group, _)| group.hold.is_none())) {
+                    remember(mirror, advertisement, &groups);
+                } else {
+                    mirror.remember(None);
                 }
             }
             Err(error) => {
@@ -225,9 +234,9 @@ impl Cycle<'_> {
         }
     }
 
-    /// What is to be done about these updates when the mirror has these refs.
+    /// Plans these updates for a mirror with these refs.
     pub fn plan(&self, updates: &[RefUpdate], refs: &BTreeMap<BString, ObjectId>) -> Plan {
-        plan(updates, self.knowledge, refs, &self.rules, self.null)
+        plan(updates, self.local_view, refs, &self.rules, self.null)
     }
 
     fn send_groups(
@@ -235,7 +244,7 @@ impl Cycle<'_> {
         mirror: &mut dyn Mirror,
         advertisement: &Advertisement,
         groups: Vec<Group>,
-        tried: Option<Box<Tried>>,
+        earlier_push: Option<Box<FailedPush>>,
     ) -> Results {
         let mut results = Vec::new();
         let (mut sending, mut unseen) = (Vec::new(), Vec::new());
@@ -261,15 +270,15 @@ impl Cycle<'_> {
             return (results, asked_to_wait);
         }
         let commands: Vec<_> = sending.iter().map(Group::commands).collect();
-        let sent = send(mirror, advertisement, &commands, tried);
+        let sent = send(mirror, advertisement, &commands, earlier_push);
         let (settled, retry_after) = self.settled(mirror, sending, sent);
         results.extend(settled);
         (results, retry_after.max(asked_to_wait))
     }
 
-    /// Sends deletions of refs that the mirror does not show, apart from the rest of their groups: git carries out the
-    /// rest of an atomic push when it rejects a hidden ref. Groups that have more commands go to `sending`, once these
-    /// refs are known to be gone.
+    /// Sends deletions of refs that the mirror does not advertise, separately from the rest of their groups: if git rejects
+    /// a hidden ref, it still applies the rest of an atomic push. Once these refs are known to be gone, groups with further
+    /// commands are added to `sending`.
     fn delete_unseen(
         &self,
         mirror: &mut dyn Mirror,
@@ -297,9 +306,9 @@ impl Cycle<'_> {
         (results, retry_after.max(asked_to_wait))
     }
 
-    /// Looks at the refs, and settles each group by what was sent for it.
+    /// Reads the refs back, and settles each group by its push.
     fn settled(&self, mirror: &mut dyn Mirror, groups: Vec<Group>, sent: Vec<Sent>) -> Results {
-        let seen = (self.verify && sent.iter().any(worth_a_look)).then(|| self.look(mirror, &groups));
+        let seen = (self.verify && sent.iter().any(may_have_changed)).then(|| self.read_back(mirror, &groups));
         let errors = sent.iter().filter_map(|sent| sent.as_ref().as_ref().err());
         let errors = errors.chain(seen.iter().flat_map(|seen| seen.as_ref().err()));
         let retry_after = errors.filter_map(Error::retry_after).max();
@@ -316,7 +325,7 @@ impl Cycle<'_> {
         (results, retry_after)
     }
 
-    fn look(&self, mirror: &mut dyn Mirror, groups: &[Group]) -> Result<BTreeMap<BString, ObjectId>, Error> {
+    fn read_back(&self, mirror: &mut dyn Mirror, groups: &[Group]) -> Result<BTreeMap<BString, ObjectId>, Error> {
         let changes = groups
             .iter()
             .flat_map(|group| group.changes.iter().chain(&group.watermark));
@@ -331,7 +340,7 @@ impl Cycle<'_> {
 }
 
 impl Attempt {
-    fn marks(&self, backlog: &[RefUpdate]) -> Marks {
+    fn entry_results(&self, backlog: &[RefUpdate]) -> EntryResults {
         let gone = |index: &usize| {
             let holds = self.groups.iter().filter_map(|(group, _)| group.hold.as_ref());
             let mut names = holds.filter_map(|hold| match hold {
@@ -342,20 +351,19 @@ impl Attempt {
         };
         let mut failed = self.entries(|group, _| group.hold.is_some());
         failed.retain(gone);
-        Marks {
+        EntryResults {
             mirrored: self.entries(|_, outcome| outcome == Outcome::Mirrored),
             skipped: self.skipped.clone(),
             failed,
         }
     }
 
-    /// Entries of groups for which the same again may succeed within the cycle. A hook or a server that refuses may
-    /// have done so for a passing reason; a divergence or a wrong setting does not pass by itself. What a failed entry
-    /// has held goes on without it.
-    fn to_repeat(&self, marks: &Marks) -> Vec<usize> {
+    /// Returns the entries of groups that may succeed if they are retried within the cycle. A rejection may be temporary;
+    /// a divergence or a wrong setting is not. A group continues without its failed entry.
+    fn to_repeat(&self, results: &EntryResults) -> Vec<usize> {
         let passing = [Outcome::Transient, Outcome::Ambiguous, Outcome::Rejected];
         let mut entries = self.entries(|_, outcome| passing.contains(&outcome));
-        entries.retain(|index| !marks.failed.contains(index));
+        entries.retain(|index| !results.failed.contains(index));
         entries
     }
 
@@ -375,7 +383,7 @@ fn all_mirrored<'a>(groups: impl IntoIterator<Item = &'a (Group, GroupResult)>) 
     groups.all(|(_, result)| result.outcome == Outcome::Mirrored)
 }
 
-/// Remembers the mirror as it is after these groups, of which those that are not held are mirrored.
+/// Remembers the state of the mirror after these groups. All of them are mirrored except the held ones.
 fn remember(mirror: &mut dyn Mirror, mut advertisement: Advertisement, groups: &[(Group, GroupResult)]) {
     let sent = groups.iter().filter(|(group, _)| group.hold.is_none());
     for change in sent.flat_map(|(group, _)| group.changes.iter().chain(&group.watermark)) {
@@ -388,8 +396,8 @@ fn remember(mirror: &mut dyn Mirror, mut advertisement: Advertisement, groups: &
     mirror.remember(Some(advertisement));
 }
 
-/// Whether the mirror may have changed: not when nothing was sent, or nothing was taken.
-fn worth_a_look(sent: &Sent) -> bool {
+/// Returns true if the push may have changed the mirror. False if nothing was sent or accepted.
+fn may_have_changed(sent: &Sent) -> bool {
     match sent.as_ref() {
         Ok(_) => true,
         Err(error) => error.outcome() == Outcome::Ambiguous,
@@ -404,26 +412,26 @@ fn unreachable_mirror(error: &Error) -> GroupResult {
     }
 }
 
-/// Nobody saw the refs: what the server reported is not enough for `mirrored`.
+/// Downgrades `mirrored` if the refs could not be read back: the server's report alone is not enough.
 fn unseen(mut result: GroupResult, error: &Error) -> GroupResult {
     if result.outcome == Outcome::Mirrored {
         result.outcome = Outcome::Ambiguous;
-        result.error = Some(format!("the refs could not be read back: {error}"));
+        result.error = Some(format!("cannot read the refs back: {error}"));
     }
     result
 }
 
 fn log_attempt(group: &Group, result: &GroupResult, attempt: u32, of: u32) {
     let label = group.label();
-    match (result.outcome, &result.error) {
-        (Outcome::Mirrored, _) => tracing::info!(group = %label, attempt, "mirrored"),
-        (outcome, error) => {
-            let error = error.as_deref().unwrap_or_default();
-            if attempt == of {
-                tracing::error!(group = %label, attempt, of, ?outcome, error, "not mirrored; the entries stay pending");
-            } else {
-                tracing::warn!(group = %label, attempt, of, ?outcome, error, "attempt failed");
-            }
-        }
+    if result.outcome == Outcome::Mirrored {
+        tracing::info!(group = %label, attempt, "mirrored");
+        return;
+    }
+    let outcome = GroupOutcome::Settled(result.outcome).word();
+    let error = result.error.as_deref().unwrap_or_default();
+    if attempt == of {
+        tracing::error!(group = %label, attempt, of, %outcome, error, "not mirrored; the entries stay pending");
+    } else {
+        tracing::warn!(group = %label, attempt, of, %outcome, error, "attempt failed");
     }
 }

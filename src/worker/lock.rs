@@ -1,23 +1,23 @@
-//! One worker at a time for each repository: `.stargate/worker.lock` is locked, not merely there, so that a worker that
-//! died leaves nothing to clean up.
+//! Lock that allows one worker at a time for each repository. `.stargate/worker.lock` is locked by the operating system,
+//! so a worker that died leaves nothing to clean up.
 use std::{io, path::Path};
 
 use durable::storage::{Disk, DiskFile, Storage};
 
-/// The lock's name in the `.stargate` folder.
+/// File name of the lock in the `.stargate` folder.
 pub const LOCK_FILE: &str = "worker.lock";
 
-/// Held as long as it lives.
+/// The worker's lock, released when dropped.
 #[derive(Debug)]
 pub struct WorkerLock {
     _locked: DiskFile,
 }
 
 impl WorkerLock {
-    /// Takes the lock in this `.stargate` folder; none when another worker holds it.
+    /// Takes the lock in this `.stargate` folder. Returns none if another worker holds it.
     ///
     /// # Errors
-    /// The file cannot be made or locked, or is no regular file.
+    /// The file cannot be created or locked, or is not a regular file.
     pub fn take(folder: &Path) -> io::Result<Option<Self>> {
         let file = Disk.open_append(&folder.join(LOCK_FILE))?;
         Ok(Disk.try_lock(&file)?.then_some(WorkerLock { _locked: file }))

@@ -1,6 +1,7 @@
-//! `.stargate/worker.json`: what the worker remembers between cycles, so that a push needs no question before it. It is
-//! private to the worker, and may be deleted at any time: what is remembered is never believed without a look
-//! afterwards, and forgotten when anything goes wrong.
+//! Memory of the worker between cycles, in `.stargate/worker.json`. It saves the request before a push.
+//!
+//! The file is private to the worker and may be deleted at any time. A push that relied on it is confirmed by reading the
+//! refs back. After any error the remembered state of the mirror is dropped.
 use std::{collections::BTreeMap, fs, io, path::Path};
 
 use bstr::{BStr, BString, ByteSlice};
@@ -11,67 +12,67 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    trouble::{Trouble, Troubles},
+    backoff::{Backoff, Backoffs},
     watermarks::Judged,
 };
 
-/// The memory's name in the `.stargate` folder.
+/// File name of the memory in the `.stargate` folder.
 pub const MEMORY_FILE: &str = "worker.json";
-/// A larger file is not ours, in bytes.
+/// Largest file that is read, in bytes.
 const MAX_SIZE: u64 = 64 << 20;
 const MODE: u32 = 0o644;
 
-/// Everything that is remembered.
+/// Contents of the memory.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Memory {
-    /// The mirror as it was after the last push, if nothing went wrong since.
+    /// State of the mirror after the last push; none after an error.
     pub mirror: Option<RememberedMirror>,
-    /// Groups that have failed, by label.
+    /// Backoff of groups that failed, by label.
+    #[serde(default, rename = "troubles")]
+    pub backoffs: Backoffs,
+    /// Backoff of the comparison, if the last one failed.
     #[serde(default)]
-    pub troubles: Troubles,
-    /// Why the refs of both sides could not be compared, when that was tried last.
-    #[serde(default)]
-    pub comparison: Option<Trouble>,
-    /// Watermarks that are not at their ledgers.
+    pub comparison: Option<Backoff>,
+    /// Watermarks that differ from their ledgers.
     #[serde(default)]
     pub watermarks: Judged,
-    /// What was missing for a push in the last cycle, for a person.
+    /// Reason why the last cycle was `local-only`, for a person.
     #[serde(default)]
     pub missing: Option<String>,
 }
 
-/// What is remembered of the mirror.
+/// Remembered state of a mirror.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RememberedMirror {
-    /// Which mirror it is about, without secrets.
+    /// Location of the mirror, without secrets.
     remote: String,
-    /// The object format of its ids.
+    /// Object format of its ids.
     object_format: String,
-    /// What `git-receive-pack` offers there.
+    /// Capabilities of its `git-receive-pack`.
     receive_pack: Pairs,
-    /// What `git-upload-pack` offers there in protocol 2, where it was asked.
+    /// Capabilities of its `git-upload-pack` in protocol 2, if they were requested.
     upload_pack: Option<Pairs>,
-    /// The refs that the worker has seen there, where their names are UTF-8.
+    /// Refs that the worker has seen there and whose names are UTF-8.
     refs: BTreeMap<String, String>,
-    /// When the refs of both sides were compared last, in seconds since the epoch.
+    /// Time of the last comparison of the Stargate's and the mirror's refs, in seconds since the epoch.
     reconciled_at: i64,
-    /// What stood for the Stargate's refs then.
+    /// Fingerprint of the Stargate's refs at that time.
     local: String,
 }
 
 type Pairs = Vec<(String, Option<String>)>;
 
 impl Memory {
-    /// Reads the memory in this `.stargate` folder. One that cannot be read is logged and forgotten: all that is lost is
-    /// a request that could have been saved, and the distance to the next try of what has failed.
+    /// Reads the memory in this `.stargate` folder. If it cannot be read, logs the error and returns an empty memory. The
+    /// cost is one more request, and the backoff of failed groups.
     pub fn load(folder: &Path) -> Self {
         Memory::read(folder).unwrap_or_else(|error| {
-            tracing::warn!(%error, "what the worker remembers cannot be read and is forgotten; the mirror is asked instead");
+            tracing::warn!(%error, "the worker's memory cannot be read and is discarded; the mirror is asked instead");
             Memory::default()
         })
     }
 
-    /// Reads the memory in this `.stargate` folder; an empty one where there is no file.
+    /// Reads the memory in this `.stargate` folder. Returns an empty one if there is no file.
     ///
     /// # Errors
     /// The file cannot be read, or is not a memory.
@@ -89,14 +90,14 @@ impl Memory {
         }
         let bytes = fs::read(&path).map_err(named)?;
         let memory: Memory = serde_json::from_slice(&bytes).map_err(|error| named(error.into()))?;
-        // A ref that was left out would look like one that the mirror does not have.
-        match memory.mirror.as_ref().is_none_or(RememberedMirror::has_ids) {
-            true => Ok(memory),
-            false => Err(named(io::Error::other("an object id in it is none"))),
+        // Dropping the ref instead would claim that the mirror does not have it.
+        if memory.mirror.as_ref().is_some_and(|mirror| !mirror.has_valid_ids()) {
+            return Err(named(io::Error::other("it contains an invalid object id")));
         }
+        Ok(memory)
     }
 
-    /// What is remembered of this mirror.
+    /// Returns the remembered state, if it belongs to this mirror.
     pub fn of_mirror(&self, remote: &str, object_format: gix::hash::Kind) -> Option<&RememberedMirror> {
         let about =
             |mirror: &&RememberedMirror| mirror.remote == remote && mirror.object_format == object_format.to_string();
@@ -110,7 +111,7 @@ impl Memory {
     pub fn save(&self, folder: &Path) -> io::Result<()> {
         let (path, draft) = (folder.join(MEMORY_FILE), folder.join(format!("{MEMORY_FILE}.new")));
         match fs::remove_file(&draft) {
-            // What a worker that died has left is gone.
+            // Removes the draft of a worker that died.
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
@@ -120,7 +121,7 @@ impl Memory {
 }
 
 impl RememberedMirror {
-    /// What is worth remembering: `advertisement` with those of its refs that `relevant` takes.
+    /// Remembers `advertisement`, with only the refs for which `relevant` returns true.
     pub fn new(
         remote: &str,
         object_format: gix::hash::Kind,
@@ -138,35 +139,35 @@ impl RememberedMirror {
         }
     }
 
-    /// Adds what is offered to readers.
+    /// Adds the capabilities offered to readers.
     pub fn with_upload_pack(mut self, offered: Option<&Capabilities>) -> Self {
         self.upload_pack = offered.map(pairs);
         self
     }
 
-    /// Adds when the refs of both sides were compared last, and what stood for the Stargate's.
+    /// Adds the time of the last comparison, and the fingerprint of the Stargate's refs at that time.
     pub fn with_comparison(mut self, at: Timestamp, local: &str) -> Self {
         self.reconciled_at = at.as_second();
         local.clone_into(&mut self.local);
         self
     }
 
-    fn has_ids(&self) -> bool {
+    fn has_valid_ids(&self) -> bool {
         let mut ids = self.refs.values();
         ids.all(|id| ObjectId::from_hex(id.as_bytes()).is_ok())
     }
 
-    /// Which mirror it is about, without secrets.
+    /// Returns the location of the mirror, without secrets.
     pub fn remote(&self) -> &str {
         &self.remote
     }
 
-    /// What stood for the Stargate's refs when the refs of both sides were compared.
+    /// Returns the fingerprint of the Stargate's refs at the last comparison.
     pub fn local(&self) -> &str {
         &self.local
     }
 
-    /// What the mirror would advertise if nobody had touched it.
+    /// Returns the advertisement to expect if the mirror has not changed since.
     pub fn advertisement(&self) -> Advertisement {
         let refs = self.refs.iter();
         let parsed =
@@ -178,9 +179,9 @@ impl RememberedMirror {
         }
     }
 
-    /// Remembers where this ref stands now.
+    /// Sets or removes one remembered ref.
     pub fn set(&mut self, name: &BStr, id: Option<&str>) {
-        // What is not UTF-8 was not remembered before either.
+        // A name that is not UTF-8 is never remembered.
         let Ok(name) = name.to_str() else { return };
         match id {
             Some(id) => drop(self.refs.insert(name.to_owned(), id.to_owned())),
@@ -188,12 +189,12 @@ impl RememberedMirror {
         }
     }
 
-    /// When the refs of both sides were compared last.
+    /// Returns the time of the last comparison.
     pub fn reconciled_at(&self) -> Timestamp {
         Timestamp::from_second(self.reconciled_at).unwrap_or(Timestamp::UNIX_EPOCH)
     }
 
-    /// What it offers to readers.
+    /// Returns the capabilities offered to readers.
     pub fn upload_pack(&self) -> Option<Capabilities> {
         self.upload_pack.as_ref().map(capabilities)
     }
@@ -235,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_saved_is_remembered_of_this_mirror_only() {
+    fn a_saved_state_is_returned_for_its_mirror_only() {
         let folder = tempfile::tempdir().unwrap();
         let memory = Memory {
             mirror: Some(mirror()),
@@ -249,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn irrelevant_refs_are_not_kept_and_the_rest_comes_back() {
+    fn irrelevant_refs_are_dropped_and_the_rest_is_restored() {
         let advertisement = mirror().advertisement();
         assert_eq!(advertisement.refs.keys().collect::<Vec<_>>(), ["refs/kv/main"]);
         assert!(advertisement.capabilities.offers("atomic"));
@@ -257,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn damage_is_no_memory() {
+    fn a_damaged_file_is_an_empty_memory() {
         let folder = tempfile::tempdir().unwrap();
         let mut no_id = mirror();
         no_id.set("refs/kv/main".into(), Some("a1"));

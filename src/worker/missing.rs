@@ -1,16 +1,16 @@
-//! What a repository lacks, so that nothing of it can be pushed: it is *local-only*.
+//! Reasons why a repository is *local-only*: without a remote or a token nothing can be pushed.
 use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-/// What is missing for a push.
+/// Setting that is missing for a push.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Missing {
-    /// No mirror is named.
+    /// No mirror is configured.
     Remote,
-    /// The repository names no mirror, and is one of several, which cannot share the one of the environment.
+    /// No mirror is configured for one of several repositories, which cannot share the one of the environment.
     RemoteOfSeveral,
-    /// Nothing proves who we are to this mirror, which is shown without secrets.
+    /// There are no credentials for this mirror, which is shown without secrets.
     Token(String),
 }
 

@@ -1,43 +1,43 @@
-//! The driver of the refs' mirror, and the journal's sole consumer.
+//! Driver of the mirror of refs, and the only consumer of the journal.
 //!
-//! [`run()`] makes one cycle over one repository: lock, backlog, plan, push, look, settle. [`wait()`] is the other end:
-//! it polls a watermark until a commit is visible. Both take the clock as a value.
+//! [`run()`] runs one cycle over one repository: lock, read the backlog, plan, push, read the refs back, settle.
+//! [`wait()`] is the reader's side: it polls a watermark until a commit is visible. Both take the clock as a value.
 mod ancestry;
+mod backoff;
+mod bisect;
 mod comparison;
 mod cycle;
+mod journal_watcher;
 mod lock;
 mod memory;
 mod missing;
-mod notice;
 mod remote_mirror;
 mod report;
 mod repository;
 mod root;
 mod run;
 mod schedule;
-mod sending;
 mod status;
 mod sync;
-mod trouble;
 mod wait;
 mod watch;
 mod watermarks;
 
+pub use backoff::{Backoff, Backoffs};
 pub use comparison::{ComparisonOutcome, FailedComparison};
-pub use cycle::{Cycle, Marks, Mirror, Settled};
+pub use cycle::{Cycle, EntryResults, Mirror, Settled};
 pub use lock::{LOCK_FILE, WorkerLock};
 pub use memory::{MEMORY_FILE, Memory, RememberedMirror};
 pub use missing::Missing;
 pub use report::{CycleOutcome, CycleReport, GroupOutcome, GroupReport, RefReport, RefVerdict};
 pub use repository::Stargate;
-pub use root::{Below, find_repositories};
+pub use root::{FoundRepositories, find_repositories};
 pub use run::{Environment, Options, RunError, remote_name, run};
 pub use schedule::Schedule;
 pub use status::{
     BrokenRef, ComparisonStatus, GroupStatus, RefsStanding, RepositoryStatus, WatermarkStatus, refs_standing, status,
 };
 pub use sync::{Force, ForceError, SyncRef, SyncReport, compare_refs, force};
-pub use trouble::{Trouble, Troubles};
-pub use wait::{Fence, RemoteFence, Seen, Waited, wait};
+pub use wait::{Fence, RemoteFence, Seen, WaitOutcome, wait};
 pub use watch::{Event as WatchEvent, SharedEnvironment, Watched, channel as watch_channel, watch};
 pub use watermarks::{FalseWatermark, FalseWatermarkSeen, Judged, JudgedWatermark, false_watermarks};

@@ -1,4 +1,4 @@
-//! A remote that is pushed to from a Stargate, with what is remembered of it.
+//! The remote of a Stargate, with its remembered state.
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use bstr::{BStr, BString, ByteSlice};
@@ -8,18 +8,18 @@ use gix::ObjectId;
 use jiff::Timestamp;
 
 use super::{
+    backoff::{Backoff, Backoffs},
     cycle::Mirror,
     memory::{Memory, RememberedMirror},
     repository::Stargate,
-    trouble::{Trouble, Troubles},
     watermarks::{FalseWatermark, Judged},
 };
 use crate::{mirror::watermark::is_watermark, ref_pattern::RefPatterns, refs::LocalRefs};
 
-/// How long the refs of both sides are taken to stand as they did when they were compared.
+/// Interval between comparisons of the Stargate's refs with the mirror's.
 const RECONCILE_INTERVAL: Duration = Duration::from_secs(15 * 60);
 
-/// The mirror of a Stargate.
+/// Mirror of a Stargate.
 pub struct RemoteMirror<'a> {
     remote: &'a mut Remote,
     stargate: &'a Stargate,
@@ -28,11 +28,11 @@ pub struct RemoteMirror<'a> {
     folder: &'a Path,
     now: Timestamp,
     memory: Memory,
-    /// Whether anything was asked or sent.
+    /// True once a request was sent.
     asked: bool,
-    /// What it advertised last.
+    /// Last advertisement.
     advertised: Option<Advertisement>,
-    /// What a new memory says of the last comparison.
+    /// Last comparison, for the next memory.
     compared: Compared,
 }
 
@@ -43,7 +43,7 @@ struct Compared {
 }
 
 impl<'a> RemoteMirror<'a> {
-    /// The mirror at `remote`, as it is remembered in `folder`.
+    /// Creates the mirror at `remote`, with its state from the memory in `folder`.
     pub fn new(
         remote: &'a mut Remote,
         stargate: &'a Stargate,
@@ -74,11 +74,11 @@ impl<'a> RemoteMirror<'a> {
         }
     }
 
-    /// Whether the refs of both sides are to be compared: it was never done or long ago, or a ref of the Stargate has
-    /// moved since, and the journal does not know why.
+    /// Returns true if the refs of both sides must be compared. That is the case if the last comparison is missing or old, or
+    /// if a ref of the Stargate has moved since without a journal entry.
     ///
-    /// `is_pending` is whether the journal has a pending entry of the ref.
-    pub fn is_due(&self, local: &LocalRefs, is_pending: &dyn Fn(&BStr) -> bool) -> bool {
+    /// `is_pending` returns true if the journal has a pending entry for the ref.
+    pub fn needs_comparison(&self, local: &LocalRefs, is_pending: &dyn Fn(&BStr) -> bool) -> bool {
         let Some(mirror) = &self.memory.mirror else {
             return true;
         };
@@ -89,66 +89,66 @@ impl<'a> RemoteMirror<'a> {
             let mut local = local.iter();
             local.any(|(name, id)| known.get(name) != Some(id) && !is_pending(name.as_bstr()))
         };
-        // A clock that went backwards says nothing.
+        // The clock went backwards, so the age is unknown.
         Duration::try_from(age).map_or(true, |age| age >= RECONCILE_INTERVAL)
             || (fingerprint(local).is_none_or(|now| now != self.compared.local) && moved())
     }
 
-    /// Groups that have failed.
-    pub fn troubles(&self) -> &Troubles {
-        &self.memory.troubles
+    /// Returns the backoff of groups that failed.
+    pub fn backoffs(&self) -> &Backoffs {
+        &self.memory.backoffs
     }
 
-    /// Remembers which groups have failed.
-    pub fn remember_troubles(&mut self, troubles: Troubles) {
-        self.change(|memory| memory.troubles = troubles);
+    /// Remembers the backoff of groups that failed.
+    pub fn remember_backoffs(&mut self, backoffs: Backoffs) {
+        self.change(|memory| memory.backoffs = backoffs);
     }
 
-    /// Forgets the troubles of groups with these labels.
-    pub fn forget_troubles(&mut self, forgotten: impl Fn(&str) -> bool) {
-        if self.memory.troubles.keys().any(|label| forgotten(label)) {
-            self.change(|memory| memory.troubles.retain(|label, _| !forgotten(label)));
+    /// Forgets the backoff of groups for whose label `forgotten` returns true.
+    pub fn forget_backoffs(&mut self, forgotten: impl Fn(&str) -> bool) {
+        if self.memory.backoffs.keys().any(|label| forgotten(label)) {
+            self.change(|memory| memory.backoffs.retain(|label, _| !forgotten(label)));
         }
     }
 
-    /// Remembers that the refs of both sides could not be compared.
+    /// Remembers a failed comparison.
     pub fn remember_failed_comparison(&mut self, error: &Error) {
-        let failed = Trouble::after(self.memory.comparison.as_ref(), &error.to_string(), "", self.now);
+        let failed = Backoff::after(self.memory.comparison.as_ref(), &error.to_string(), "", self.now);
         self.change(|memory| memory.comparison = Some(failed));
     }
 
-    /// The refs of both sides were compared.
+    /// Forgets the failed comparison after a successful one.
     pub fn forget_failed_comparison(&mut self) {
         self.change(|memory| memory.comparison = None);
     }
 
-    /// When the comparison that failed is made again.
+    /// Returns the time at which a failed comparison is retried.
     pub fn compares_again_at(&self) -> Option<Timestamp> {
         let failed = self.memory.comparison.as_ref()?;
         Timestamp::from_second(failed.next_try).ok()
     }
 
-    /// Nothing is missing any more for a push.
+    /// Forgets that a setting was missing for a push.
     pub fn forget_missing(&mut self) {
         self.change(|memory| memory.missing = None);
     }
 
-    /// What it advertised last in this cycle.
+    /// Returns the last advertisement of this cycle.
     pub fn advertised(&self) -> Option<&Advertisement> {
         self.advertised.as_ref()
     }
 
-    /// Which refs are mirrored.
+    /// Returns the patterns of mirrored refs.
     pub fn refs(&self) -> &RefPatterns {
         self.refs
     }
 
-    /// The remote, the Stargate, and what is remembered of watermarks that are not at their ledgers.
+    /// Returns the remote, the Stargate, and the remembered watermarks that differ from their ledgers.
     pub fn parts(&mut self) -> (&mut Remote, &gix::Repository, &Judged) {
         (self.remote, self.stargate.repository(), &self.memory.watermarks)
     }
 
-    /// Remembers watermarks that are not at their ledgers, and where those stand now that were set back.
+    /// Remembers watermarks that differ from their ledgers, and the new positions of those that were reset.
     pub fn remember_watermarks(&mut self, found: &[FalseWatermark], judged: impl FnOnce(&Judged) -> Judged) {
         self.change(|memory| {
             memory.watermarks = judged(&memory.watermarks);
@@ -159,7 +159,7 @@ impl<'a> RemoteMirror<'a> {
         });
     }
 
-    /// Whether the mirror was asked anything, or sent.
+    /// Returns true if a request was sent to the mirror.
     pub fn was_asked(&self) -> bool {
         self.asked
     }
@@ -170,11 +170,11 @@ impl<'a> RemoteMirror<'a> {
         if self.memory != before
             && let Err(error) = self.memory.save(self.folder)
         {
-            tracing::warn!(%error, "what the mirror has cannot be remembered; it will be asked next time");
+            tracing::warn!(%error, "cannot write the worker's memory; the next cycle asks the mirror instead");
         }
     }
 
-    /// Remembers the mirror as it was when the refs were compared.
+    /// Remembers the state of the mirror at a comparison.
     pub fn remember_reconciled(&mut self, advertisement: Advertisement, local: &LocalRefs) {
         self.compared = Compared {
             at: self.now,
@@ -228,15 +228,14 @@ impl Mirror for RemoteMirror<'_> {
         self.asked = true;
         let remembered = self.remote.reading().is_some();
         match self.remote.read_refs(prefixes) {
-            // The error has made it forget what the server offers: now it asks.
+            // The remote drops the remembered capabilities after an error, so the second call requests them.
             Err(_) if remembered => self.remote.read_refs(prefixes),
             answered => answered,
         }
     }
 }
 
-/// Short for all of these refs: another list of refs has another one. None where there is none for it, which is like no
-/// other.
+/// Returns a fingerprint of these refs. None, if hashing fails, never equals another fingerprint.
 fn fingerprint(refs: &BTreeMap<BString, ObjectId>) -> Option<String> {
     let mut hasher = gix::hash::hasher(gix::hash::Kind::Sha1);
     for (name, id) in refs {

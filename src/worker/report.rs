@@ -1,4 +1,4 @@
-//! What a cycle came to, in the shape of `run --json`.
+//! Report of a cycle, in the shape of `run --json`.
 use bstr::ByteSlice;
 use git_push::{Outcome, Traffic, Verdict};
 use jiff::Timestamp;
@@ -7,44 +7,44 @@ use serde::{Serialize, Serializer};
 use super::{comparison::FailedComparison, cycle::Settled, missing::Missing, watermarks::FalseWatermark};
 use crate::mirror::{Change, Group};
 
-/// What a cycle came to.
+/// Report of a cycle.
 #[derive(Debug, Clone, Serialize)]
 pub struct CycleReport {
-    /// The whole.
+    /// Outcome of the whole cycle.
     pub outcome: CycleOutcome,
-    /// The mirror without secrets; none when there is none.
+    /// Location of the mirror, without secrets; none if there is no mirror.
     pub remote: Option<String>,
-    /// Every group that the backlog made.
+    /// Every group of the backlog.
     pub groups: Vec<GroupReport>,
-    /// Entries that are pending after the cycle.
+    /// Number of entries still pending after the cycle.
     pub pending: usize,
-    /// Entries that can never be mirrored.
+    /// Number of entries that can never be mirrored.
     pub failed: usize,
-    /// Ref updates that the journal could not be told, of intents or of a comparison; left out where there are none.
+    /// Number of ref updates, from intents or from a comparison, that could not be written to the journal. Omitted if zero.
     #[serde(skip_serializing_if = "is_zero")]
     pub unwritten: usize,
-    /// What is missing for a push, where the cycle was `local-only`.
+    /// Setting that is missing for a push, if the cycle was `local-only`.
     pub missing: Option<Missing>,
-    /// Why the refs of both sides could not be compared; none where they were, or need not be.
+    /// Failed comparison of the refs of both sides; none if it succeeded or was not needed.
     pub comparison: Option<FailedComparison>,
-    /// Watermarks on the mirror that were found to be false.
+    /// False watermarks that were found on the mirror.
     pub watermarks: Vec<FalseWatermark>,
-    /// Requests that were made.
+    /// Number of HTTP requests.
     pub http_requests: u64,
-    /// Bytes of their bodies.
+    /// Bytes of the request bodies.
     pub bytes_sent: u64,
-    /// How long the cycle took, in milliseconds.
+    /// Duration of the cycle, in milliseconds.
     pub elapsed_ms: u64,
-    /// When there is something to do though nothing new arrives, in seconds since the epoch: a group that failed is to be
-    /// tried again, or an intent to be looked at.
+    /// Time of the next cycle if nothing new arrives, in seconds since the epoch: for the retry of a failed group, or for
+    /// an intent that becomes stale.
     #[serde(skip)]
     pub next_try: Option<i64>,
-    /// Whether the mirror was asked anything, or sent.
+    /// True if a request was sent to the mirror.
     #[serde(skip)]
     pub asked: bool,
 }
 
-/// What a cycle came to, in a word.
+/// Outcome of a cycle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum CycleOutcome {
@@ -52,71 +52,82 @@ pub enum CycleOutcome {
     Mirrored,
     /// Nothing was pending, and no comparison failed.
     Idle,
-    /// Entries stay pending or could not be written, or the refs could not be compared, and that will be tried again; or
-    /// some entries became `failed`.
+    /// Some entries stay pending, could not be written, or became `failed`; or the refs could not be compared.
     Incomplete,
-    /// No remote, or no credentials for it: there was no push.
+    /// There was no push, because the remote or its credentials are missing.
     LocalOnly,
 }
 
-/// What a cycle came to for one group.
+/// Report on one group.
 #[derive(Debug, Clone, Serialize)]
 pub struct GroupReport {
-    /// The namespace, else the ref; `refs` where something is broken that may hold any ref.
+    /// The namespace, else the ref; `refs` for a broken file that may contain any ref.
     pub group: String,
-    /// None for a ref outside the namespaces.
+    /// The namespace; none for a ref outside the namespaces.
     pub namespace: Option<String>,
-    /// See [`GroupOutcome::word()`].
+    /// Outcome; see [`GroupOutcome::word()`].
     pub outcome: GroupOutcome,
-    /// Attempts within the cycle.
+    /// Number of attempts within the cycle.
     pub attempts: u32,
-    /// How many entries the group covers.
+    /// Number of entries that the group covers.
     pub entries: usize,
-    /// Where the watermark stands now; none when it was not moved there.
+    /// New position of the watermark; none if the watermark was not moved.
     pub watermark: Option<String>,
     /// The refs of the group, without the watermark.
     pub refs: Vec<RefReport>,
-    /// Why it is not mirrored.
+    /// Reason why the group is not mirrored.
     pub error: Option<String>,
 }
 
-/// What a cycle came to for one ref.
+/// Report on one ref.
 #[derive(Debug, Clone, Serialize)]
 pub struct RefReport {
     /// The full name.
     #[serde(rename = "ref")]
     pub name: String,
-    /// What the mirror had; none when it had no such ref.
+    /// Old id on the mirror; none if it had no such ref.
     pub old: Option<String>,
-    /// What it shall have; zeros for a deletion.
+    /// New id; zeros for a deletion.
     pub new: String,
-    /// None in a dry run.
+    /// Verdict; none in a dry run.
     pub verdict: Option<RefVerdict>,
     /// The server's reason for a rejection.
     pub reason: Option<String>,
 }
 
-/// What a cycle came to for one group, in a word.
+/// Outcome of one group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GroupOutcome {
-    /// It would be sent: the cycle was a dry run.
+    /// A dry run: the group would be sent.
     Planned,
-    /// What the last attempt came to, or why there was none.
+    /// Outcome of the last attempt, or the reason why there was none.
     Settled(Outcome),
 }
 
-/// What a server's report and a look at the refs say about one ref.
+/// Verdict on one ref, from the server's report and from reading the refs back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RefVerdict {
-    /// There was nothing to do.
+    /// The ref needed no update.
     UpToDate,
-    /// It is as it shall be.
+    /// The ref has its new id.
     Accepted,
-    /// The server refuses.
+    /// The server rejected the update.
     Rejected,
-    /// Nobody knows.
+    /// The result is unknown.
     Unknown,
+}
+
+impl CycleOutcome {
+    /// Returns the word for people and for JSON.
+    pub fn word(self) -> &'static str {
+        match self {
+            CycleOutcome::Mirrored => "mirrored",
+            CycleOutcome::Idle => "idle",
+            CycleOutcome::Incomplete => "incomplete",
+            CycleOutcome::LocalOnly => "local-only",
+        }
+    }
 }
 
 impl GroupOutcome {
@@ -143,7 +154,7 @@ impl Serialize for GroupOutcome {
 }
 
 impl RefVerdict {
-    /// The word that a person and JSON read.
+    /// Returns the word for people and for JSON.
     pub fn word(self) -> &'static str {
         match self {
             RefVerdict::UpToDate => "up-to-date",
@@ -166,7 +177,7 @@ impl From<&Verdict> for RefVerdict {
 }
 
 impl CycleReport {
-    /// The same, with ref updates that the journal could not be told: then there is something left to do.
+    /// Adds ref updates that could not be written to the journal. Any of them makes the cycle incomplete.
     pub(super) fn with_unwritten(mut self, unwritten: usize) -> Self {
         self.unwritten = unwritten;
         if unwritten > 0 {
@@ -175,7 +186,7 @@ impl CycleReport {
         self
     }
 
-    /// The same, with a comparison that failed, which is made again at this time: then there is something left to do.
+    /// Adds a failed comparison and the time of its retry. It makes the cycle incomplete.
     pub(super) fn with_comparison(mut self, failed: Option<FailedComparison>, again: Option<Timestamp>) -> Self {
         if failed.is_some() {
             self.outcome = CycleOutcome::Incomplete;
@@ -185,7 +196,7 @@ impl CycleReport {
         self
     }
 
-    /// The same, with watermarks that were found to be false: one that could not be set back is left to do.
+    /// Adds false watermarks. One that could not be reset makes the cycle incomplete.
     pub(super) fn with_watermarks(mut self, found: Vec<FalseWatermark>) -> Self {
         if found.iter().any(|found| !found.set_back) {
             self.outcome = CycleOutcome::Incomplete;
@@ -194,7 +205,7 @@ impl CycleReport {
         self
     }
 
-    /// The report of a cycle without a push, and what is missing for one.
+    /// Creates the report of a cycle without a push, with the missing setting.
     pub(super) fn local_only(missing: Missing, pending: usize, failed: usize) -> Self {
         CycleReport {
             missing: Some(missing),
@@ -202,15 +213,15 @@ impl CycleReport {
         }
     }
 
-    /// The same, with one more time at which there is something to do.
+    /// Adds a time at which another cycle is needed.
     pub(super) fn with_try_at(mut self, at: Option<Timestamp>) -> Self {
-        // Not a moment too early.
+        // Rounds up to a whole second.
         let at = at.map(|at| at.as_second().saturating_add(1));
         self.next_try = self.next_try.into_iter().chain(at).min();
         self
     }
 
-    /// A report without groups.
+    /// Creates a report without groups.
     pub fn empty(outcome: CycleOutcome, pending: usize, failed: usize) -> Self {
         CycleReport {
             outcome,
@@ -230,7 +241,7 @@ impl CycleReport {
         }
     }
 
-    /// Adds what was sent.
+    /// Adds the requests and bytes that were sent.
     pub fn with_traffic(mut self, traffic: Traffic) -> Self {
         self.http_requests = traffic.http_requests;
         self.bytes_sent = traffic.bytes_sent;
@@ -238,13 +249,13 @@ impl CycleReport {
     }
 }
 
-// The shape of the attribute asks for a reference.
+// `skip_serializing_if` requires a reference.
 fn is_zero(count: &usize) -> bool {
     *count == 0
 }
 
 impl GroupReport {
-    /// The report on a group that was attempted.
+    /// Creates the report on a group after its attempts.
     pub fn settled(settled: &Settled) -> Self {
         let result = &settled.result;
         let watermark = settled.group.watermark.as_ref();
@@ -267,7 +278,7 @@ impl GroupReport {
         }
     }
 
-    /// The report on a group that would be attempted.
+    /// Creates the report on a group of a dry run.
     pub fn planned(group: &Group) -> Self {
         GroupReport {
             group: group.label().to_string(),

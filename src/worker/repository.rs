@@ -1,4 +1,4 @@
-//! The Stargate as the worker sees it: its refs and its commits.
+//! Refs and commits of the Stargate.
 use std::path::Path;
 
 use bstr::BStr;
@@ -6,12 +6,12 @@ use git_push::repository::{self, OpenError};
 use gix::ObjectId;
 
 use crate::{
-    mirror::{Damaged, Knowledge},
+    mirror::{Damaged, LocalView},
     ref_pattern::RefPatterns,
     refs::{LocalRef, LocalRefs, Refs},
 };
 
-/// A repository whose refs are mirrored.
+/// Repository whose refs are mirrored.
 pub struct Stargate {
     repository: gix::Repository,
     refs: Refs,
@@ -21,7 +21,7 @@ impl Stargate {
     /// Opens the repository at `git_dir`.
     ///
     /// # Errors
-    /// There is none, it cannot be read, or its format is not understood.
+    /// There is no repository, it cannot be read, or its format is not understood.
     pub fn open(git_dir: &Path) -> Result<Self, OpenError> {
         let mut repository = repository::open(git_dir)?;
         repository.object_cache_size_if_unset(4 * 1024 * 1024);
@@ -29,18 +29,18 @@ impl Stargate {
         Ok(Stargate { repository, refs })
     }
 
-    /// Every ref that is mirrored, as it is now.
+    /// Returns the current state of every mirrored ref.
     pub fn mirrored_refs(&self, patterns: &RefPatterns) -> LocalRefs {
         self.refs.list(patterns)
     }
 
-    /// The repository itself.
+    /// Returns the repository itself.
     pub fn repository(&self) -> &gix::Repository {
         &self.repository
     }
 }
 
-impl Knowledge for Stargate {
+impl LocalView for Stargate {
     fn local(&self, name: &BStr) -> LocalRef {
         self.refs.read(name)
     }

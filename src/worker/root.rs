@@ -1,4 +1,4 @@
-//! The repositories below a folder that may have something to mirror.
+//! Search for repositories below a folder that may have something to mirror.
 use std::{
     collections::BTreeMap,
     fs, io,
@@ -7,25 +7,25 @@ use std::{
 
 use crate::{config, journal};
 
-/// How deep below a root repositories are looked for.
+/// Depth limit of the search.
 const MAX_DEPTH: usize = 16;
 
-/// What was found below a folder.
+/// Result of a search.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Below {
+pub struct FoundRepositories {
     /// Repositories with `stargate.remote`, a `[stargate]` section or a journal, in order of path.
     pub repositories: Vec<PathBuf>,
-    /// Folders that were not searched, or not completely, and why.
+    /// Folders that were not searched completely, with the reason.
     pub unsearched: BTreeMap<PathBuf, String>,
 }
 
-/// Searches the folders below `root`. Symbolic links are not followed, and what is inside a repository is not searched. A
-/// repository whose configuration cannot be read is among those found: the cycle over it says why.
+/// Searches the folders below `root`. Does not follow symbolic links or search inside repositories. A repository whose
+/// configuration cannot be read is included, because its cycle reports the error.
 ///
 /// # Errors
 /// `root` itself cannot be read.
-pub fn find_repositories(root: &Path) -> io::Result<Below> {
-    let mut below = Below::default();
+pub fn find_repositories(root: &Path) -> io::Result<FoundRepositories> {
+    let mut below = FoundRepositories::default();
     let mut folders = vec![(root.to_owned(), 0)];
     while let Some((folder, depth)) = folders.pop() {
         if folder.join("HEAD").is_file() && folder.join("objects").is_dir() {
@@ -47,8 +47,8 @@ pub fn find_repositories(root: &Path) -> io::Result<Below> {
     Ok(below)
 }
 
-impl Below {
-    /// The folders among these entries. An entry that cannot be read is noted.
+impl FoundRepositories {
+    /// Returns the folders among these entries, and records an entry that cannot be read.
     fn folders(&mut self, folder: &Path, entries: fs::ReadDir) -> impl Iterator<Item = PathBuf> + use<> {
         let mut folders = Vec::new();
         for entry in entries {
@@ -61,7 +61,7 @@ impl Below {
     }
 }
 
-/// Whether the repository may have something to mirror. Nobody knows where its configuration cannot be read.
+/// Returns true if the repository may have something to mirror, also if its configuration cannot be read.
 fn is_wanted(git_dir: &Path) -> bool {
     git_dir.join(journal::FOLDER).is_dir() || config::has_section(git_dir).unwrap_or(true)
 }

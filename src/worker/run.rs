@@ -1,8 +1,8 @@
 //! One cycle over one repository: lock, backlog, attempts, settled entries, report.
 pub(super) mod broken;
-mod knowledge;
+mod local_view;
+mod maintenance;
 mod reconcile;
-mod upkeep;
 
 use std::{
     cell::OnceCell,
@@ -19,16 +19,16 @@ use git_push::{self, Connection, repository::OpenError};
 use git_push_transport::{Location, Remote, Settings, resolve};
 use gix::ObjectId;
 
-use self::{reconcile::Reconciled, upkeep::Intents};
+use self::{maintenance::Intents, reconcile::Reconciled};
 use super::{
-    cycle::{Cycle, Marks, Mirror, Settled},
+    backoff::{Backoff, Backoffs},
+    cycle::{Cycle, EntryResults, Mirror, Settled},
     lock::{LOCK_FILE, WorkerLock},
     memory::Memory,
     missing::Missing,
     remote_mirror::RemoteMirror,
     report::{CycleOutcome, CycleReport, GroupReport},
     repository::Stargate,
-    trouble::{Trouble, Troubles},
     watermarks::Attempted,
 };
 use crate::{
@@ -42,22 +42,22 @@ use crate::{
 /// Reads an environment variable.
 pub type Environment<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
-/// What the caller of a cycle decides.
+/// Options of a cycle.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// The mirror, instead of the configured one.
+    /// Mirror to use instead of the configured one.
     pub remote: Option<String>,
-    /// This is one of several repositories: `GITHUB_REPO_URL`, which is one for all of them, is not its mirror.
+    /// True for one of several repositories, which cannot share the mirror in `GITHUB_REPO_URL`.
     pub several: bool,
     /// Plan only; send and record nothing.
     pub dry_run: bool,
-    /// Compare the refs of both sides first, whenever that was done last.
+    /// Compare the refs of both sides first, even if that was done recently.
     pub reconcile: bool,
-    /// Leave groups alone that have failed, until it is time for them or something new arrives.
+    /// Respect the backoff of failed groups, which ends at its time or with a new entry.
     pub patient: bool,
 }
 
-/// Why there was no cycle.
+/// Reasons why a cycle could not run.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// The repository cannot be opened, or its format is not understood.
@@ -66,10 +66,10 @@ pub enum RunError {
     /// Git's configuration of the repository cannot be read.
     #[error("cannot read git's configuration of {0}: {1}")]
     Unreadable(PathBuf, gix::Error),
-    /// A value of `[stargate]` cannot be understood.
+    /// A value of `[stargate]` is invalid.
     #[error("{1} (in {0})")]
     Config(PathBuf, Problem),
-    /// Another worker is at work.
+    /// Another worker is running.
     #[error("another worker holds the lock {0}")]
     Locked(PathBuf),
     /// The worker's lock cannot be taken.
@@ -78,7 +78,7 @@ pub enum RunError {
     /// The journal cannot be read.
     #[error("cannot read the journal {0}: {1}")]
     Read(PathBuf, io::Error),
-    /// The journal cannot be written: what was mirrored stays pending, and will be found to be there.
+    /// The journal cannot be written. Mirrored entries stay pending, and the next cycle finds them on the mirror.
     #[error(transparent)]
     Write(#[from] WriteError),
     /// The mirror cannot be used as it is configured.
@@ -87,7 +87,7 @@ pub enum RunError {
 }
 
 impl Options {
-    /// What names the mirror of a repository, given what its configuration says.
+    /// Returns the name or URL of the mirror, given the configured one.
     pub(super) fn mirror(&self, configured: Option<String>, environment: Environment<'_>) -> Option<String> {
         let nothing: Environment<'_> = &|_| None;
         let environment = if self.several { nothing } else { environment };
@@ -96,7 +96,7 @@ impl Options {
 }
 
 impl RunError {
-    /// What to do about it, where the cause knows.
+    /// Returns the instruction of the cause, if it has one.
     pub fn hint(&self) -> Option<&str> {
         match self {
             RunError::Repository(error) => Some(error.hint()),
@@ -106,10 +106,10 @@ impl RunError {
     }
 }
 
-/// Makes one cycle over the repository at `git_dir`.
+/// Runs one cycle over the repository at `git_dir`.
 ///
 /// # Errors
-/// See [`RunError`]. A push that fails is no error: the report says so, and its entries stay pending.
+/// See [`RunError`]. A failed push is not an error: it is in the report, and its entries stay pending.
 pub fn run(
     git_dir: &Path,
     options: &Options,
@@ -125,7 +125,7 @@ pub fn run(
     Ok(report)
 }
 
-/// A repository that is worked on, under the worker's lock (but for a dry run).
+/// A repository during a cycle, under the worker's lock except in a dry run.
 pub(super) struct Work<'a> {
     pub(super) stargate: Stargate,
     pub(super) config: Config,
@@ -136,15 +136,15 @@ pub(super) struct Work<'a> {
     git_dir: PathBuf,
     /// The `.stargate` folder.
     folder: PathBuf,
-    /// Updates that were carried lately, once somebody asked.
+    /// Recently mirrored updates, read on first use.
     settled: OnceCell<Result<Vec<RefUpdate>, Damaged>>,
-    /// The mirrored refs, once somebody asked.
+    /// Mirrored refs, read on first use.
     local: OnceCell<LocalRefs>,
     _lock: Option<WorkerLock>,
 }
 
 impl<'a> Work<'a> {
-    /// Opens the repository; none when there never was anything to mirror in it.
+    /// Opens the repository. Returns none if there has never been anything to mirror in it.
     pub(super) fn open(
         git_dir: &Path,
         options: &'a Options,
@@ -158,7 +158,7 @@ impl<'a> Work<'a> {
         }
         let folder = git_dir.join(journal::FOLDER);
         if !folder.is_dir() && !options.dry_run {
-            // Pushes from before the hook was installed count, too.
+            // Refs pushed before the hook was installed must be mirrored, too.
             if stargate.mirrored_refs(&config.refs).is_empty() {
                 return Ok(None);
             }
@@ -189,7 +189,7 @@ impl<'a> Work<'a> {
             intents = self.recover_intents()?;
         }
         let local = self.local_refs();
-        // In this order: of what has moved one of these refs, the backlog knows, but for a push whose hook still runs.
+        // The refs are read before the backlog, so the backlog explains every move except that of a push whose hook still runs.
         let mut backlog = self.backlog()?;
         if !self.options.dry_run && !backlog.problems.is_empty() && self.mend(&backlog)? {
             backlog = self.backlog()?;
@@ -205,13 +205,13 @@ impl<'a> Work<'a> {
         };
         let location = remote.location().to_string();
         let mut mirror = self.mirror(&mut remote);
-        let due = self.options.reconcile || mirror.is_due(local, &*self.pending(&backlog));
+        let due = self.options.reconcile || mirror.needs_comparison(local, &*self.pending(&backlog));
         let local = due.then_some(local);
         let mut report = if self.options.dry_run {
             self.dry_run(&mut mirror, local, &backlog)?
         } else {
             mirror.forget_missing();
-            self.reconcile_and_carry(&mut mirror, local, backlog)?
+            self.reconcile_and_push(&mut mirror, local, backlog)?
         };
         report.asked = mirror.was_asked();
         report.remote = (report.outcome != CycleOutcome::Idle).then_some(location);
@@ -220,8 +220,8 @@ impl<'a> Work<'a> {
         Ok(report.with_traffic(remote.traffic()))
     }
 
-    /// A cycle over the backlog and, where `local` refs are to be compared, what the journal missed.
-    fn reconcile_and_carry(
+    /// Runs a cycle over the backlog. If `local` refs are given, compares them first and adds what the journal missed.
+    fn reconcile_and_push(
         &self,
         mirror: &mut RemoteMirror<'_>,
         local: Option<&LocalRefs>,
@@ -230,16 +230,16 @@ impl<'a> Work<'a> {
         let mut reconciled = Reconciled::default();
         if let Some(local) = local {
             reconciled = self.reconcile(mirror, local, &backlog)?;
-            if reconciled.told > 0 {
+            if reconciled.appended > 0 {
                 backlog = self.backlog()?;
             }
         }
         let mut report = report(CycleOutcome::Idle, &backlog);
         let compared_with = remembered(mirror);
         let newest = self.newest(&backlog.pending);
-        mirror.forget_troubles(|label| !newest.contains_key(label));
+        mirror.forget_backoffs(|label| !newest.contains_key(label));
         if !backlog.pending.is_empty() {
-            self.work_off(mirror, &backlog, &mut report)?;
+            self.push_backlog(mirror, &backlog, &mut report)?;
         }
         self.maintain(&backlog);
         let watermarks = mirror.set_back_watermarks(&|namespace| attempted(&report, namespace));
@@ -248,7 +248,7 @@ impl<'a> Work<'a> {
         Ok(self.with_broken(report, &compared_with))
     }
 
-    /// Remembers for `status` that there was no push, and why.
+    /// Remembers for `status` why there was no push.
     fn remember_missing(&self, missing: &Missing) {
         if self.options.dry_run {
             return;
@@ -260,7 +260,7 @@ impl<'a> Work<'a> {
         }
         (memory.missing, memory.comparison) = (missing, None);
         if let Err(error) = memory.save(&self.folder) {
-            tracing::warn!(%error, "that nothing can be pushed cannot be remembered; status does not know");
+            tracing::warn!(%error, "cannot write the worker's memory; status will not show that the repository is local-only");
         }
     }
 
@@ -278,78 +278,78 @@ impl<'a> Work<'a> {
         let journal = self.folder.join(journal::JOURNAL);
         let backlog = Backlog::load(&Disk, &self.git_dir).map_err(|error| RunError::Read(journal.clone(), error))?;
         for problem in &backlog.problems {
-            tracing::warn!(journal = %journal.display(), %problem, "not an entry");
+            tracing::warn!(journal = %journal.display(), %problem, "not a journal entry");
         }
         Ok(backlog)
     }
 
-    fn work_off(
+    fn push_backlog(
         &self,
         mirror: &mut RemoteMirror<'_>,
         backlog: &Backlog,
         report: &mut CycleReport,
     ) -> Result<(), RunError> {
-        let awake = self.awake(&backlog.pending, mirror.troubles());
-        let (settled, marked) = self.carry(self.cycle(), mirror, &awake)?;
+        let due = self.due(&backlog.pending, mirror.backoffs());
+        let (settled, counts) = self.push_entries(self.cycle(), mirror, &due)?;
         report.groups = settled.iter().map(GroupReport::settled).collect();
-        report.pending -= marked.settled();
-        report.failed += marked.failed;
-        let troubles = self.troubles(&settled, &awake, mirror.troubles());
-        report.next_try = troubles.values().map(|trouble| trouble.next_try).min();
-        mirror.remember_troubles(troubles);
-        report.outcome = match (report.pending, marked.failed) {
+        report.pending -= counts.settled();
+        report.failed += counts.failed;
+        let backoffs = self.backoffs(&settled, &due, mirror.backoffs());
+        report.next_try = backoffs.values().map(|backoff| backoff.next_try).min();
+        mirror.remember_backoffs(backoffs);
+        report.outcome = match (report.pending, counts.failed) {
             (0, 0) => CycleOutcome::Mirrored,
             _ => CycleOutcome::Incomplete,
         };
         Ok(())
     }
 
-    /// The entries of groups that are to be tried now.
-    fn awake(&self, pending: &[Located], troubles: &Troubles) -> Vec<Located> {
+    /// Returns the entries of groups that are due.
+    fn due(&self, pending: &[Located], backoffs: &Backoffs) -> Vec<Located> {
         let now = self.clock.now();
         let newest = self.newest(pending);
         let grouping = self.grouping();
-        let rests = |located: &&Located| {
+        let is_waiting = |located: &&Located| {
             let label = grouping.label(located.entry.update.name.as_bstr()).to_string();
-            let trouble = troubles.get(&label);
-            trouble.is_some_and(|trouble| trouble.rests(&newest[&label], now))
+            let backoff = backoffs.get(&label);
+            backoff.is_some_and(|backoff| backoff.is_waiting(&newest[&label], now))
         };
-        let awake = pending
+        let due = pending
             .iter()
-            .filter(|located| !self.options.patient || !rests(located));
-        awake.cloned().collect()
+            .filter(|located| !self.options.patient || !is_waiting(located));
+        due.cloned().collect()
     }
 
-    /// What is in trouble after these groups were tried; the others as they were.
-    fn troubles(&self, settled: &[Settled], tried: &[Located], earlier: &Troubles) -> Troubles {
+    /// Returns the backoffs after these groups were tried. Those of other groups stay unchanged.
+    fn backoffs(&self, settled: &[Settled], tried: &[Located], earlier: &Backoffs) -> Backoffs {
         let newest = self.newest(tried);
-        let mut troubles = earlier.clone();
+        let mut backoffs = earlier.clone();
         for one in settled {
             let label = one.group.label().to_string();
-            let before = troubles.remove(&label);
+            let before = backoffs.remove(&label);
             if let (Some(reason), Some(newest)) = (&one.result.error, newest.get(&label)) {
-                let trouble = Trouble::after(before.as_ref(), reason, newest, self.clock.now());
-                troubles.insert(label, trouble);
+                let backoff = Backoff::after(before.as_ref(), reason, newest, self.clock.now());
+                backoffs.insert(label, backoff);
             }
         }
-        troubles
+        backoffs
     }
 
-    /// Carries these entries; what became of their groups, and what was marked in the journal.
-    pub(super) fn carry(
+    /// Pushes these entries. Returns the results of their groups, and the number of statuses written to the journal.
+    pub(super) fn push_entries(
         &self,
         cycle: Cycle<'_>,
         mirror: &mut RemoteMirror<'_>,
         entries: &[Located],
-    ) -> Result<(Vec<Settled>, Marked), RunError> {
-        let mut marked = Marked::default();
-        let record = |marks: &Marks| self.record(entries, marks, &mut marked);
+    ) -> Result<(Vec<Settled>, StatusCounts), RunError> {
+        let mut counts = StatusCounts::default();
+        let record = |results: &EntryResults| self.record(entries, results, &mut counts);
         let settled = cycle.run(mirror, &updates(entries), record)?;
-        Ok((settled, marked))
+        Ok((settled, counts))
     }
 
-    /// Appends entries for these ref updates; how many.
-    pub(super) fn tell(&self, updates: Vec<RefUpdate>, source: Source) -> Result<usize, RunError> {
+    /// Appends entries for these ref updates, and returns their number.
+    pub(super) fn append_entries(&self, updates: Vec<RefUpdate>, source: Source) -> Result<usize, RunError> {
         if updates.is_empty() {
             return Ok(0);
         }
@@ -365,12 +365,12 @@ impl<'a> Work<'a> {
         let drafts: Vec<Draft> = updates.into_iter().map(draft).collect();
         let appended = self.writer.append(&drafts)?;
         for (index, cause) in &appended.failed {
-            tracing::error!(ref = %drafts[*index].update.name, %cause, "no entry could be written");
+            tracing::error!(ref = %drafts[*index].update.name, %cause, "cannot write a journal entry");
         }
         Ok(appended.written.len())
     }
 
-    /// A cycle by the configured rules.
+    /// Creates a cycle with the configured rules.
     pub(super) fn cycle(&self) -> Cycle<'_> {
         Cycle {
             rules: Rules {
@@ -381,12 +381,12 @@ impl<'a> Work<'a> {
             retry: self.config.retry,
             verify: self.config.verify,
             clock: self.clock,
-            knowledge: self,
+            local_view: self,
             null: self.stargate.repository().object_hash().null(),
         }
     }
 
-    /// The newest entry of each group, by label.
+    /// Returns the newest entry of each group, by label.
     fn newest(&self, entries: &[Located]) -> BTreeMap<String, String> {
         let grouping = self.grouping();
         let label = |located: &Located| grouping.label(located.entry.update.name.as_bstr()).to_string();
@@ -396,35 +396,35 @@ impl<'a> Work<'a> {
         newest.collect()
     }
 
-    /// Whether the backlog has an entry of a ref, by this name or another one.
+    /// Returns a test for whether the backlog has an entry of a ref, under any of its names.
     fn pending<'b>(&self, backlog: &'b Backlog) -> Box<dyn Fn(&BStr) -> bool + 'b> {
         let (pending, grouping): (_, Grouping) = (backlog.pending_refs(), self.grouping());
         Box::new(move |name| grouping.names_of(name).any(|name| pending.contains(name)))
     }
 
-    /// Marks entries in the journal, and counts.
-    fn record(&self, pending: &[Located], marks: &Marks, marked: &mut Marked) -> Result<(), RunError> {
+    /// Writes the new statuses to the journal, and counts them.
+    fn record(&self, pending: &[Located], results: &EntryResults, counts: &mut StatusCounts) -> Result<(), RunError> {
         let each = [
-            (&marks.mirrored, Status::Done),
-            (&marks.skipped, Status::Skipped),
-            (&marks.failed, Status::Failed),
+            (&results.mirrored, Status::Done),
+            (&results.skipped, Status::Skipped),
+            (&results.failed, Status::Failed),
         ];
         for (indexes, status) in each.into_iter().filter(|(indexes, _)| !indexes.is_empty()) {
             let settlements: Vec<_> = indexes.iter().map(|index| (pending[*index].clone(), status)).collect();
             let settled = self.writer.settle(&settlements)?;
             for (index, cause) in &settled.failed {
                 let entry = &settlements[*index].0.entry;
-                tracing::error!(entry = %entry.entry_id, %cause, "the journal could not be marked; the entry stays pending");
+                tracing::error!(entry = %entry.entry_id, %cause, "cannot write the entry's status; the entry stays pending");
             }
             match status {
-                Status::Failed => marked.failed += settled.settled,
-                _ => marked.others += settled.settled,
+                Status::Failed => counts.failed += settled.settled,
+                _ => counts.others += settled.settled,
             }
         }
         Ok(())
     }
 
-    /// The mirror, or what is missing for a push.
+    /// Opens the mirror, or returns the setting that is missing for a push.
     pub(super) fn remote(&self) -> Result<Result<Remote, Missing>, RunError> {
         let found = destination(&self.stargate, &self.config, self.options, self.environment)?;
         let opened = found.map(|(location, settings)| Remote::open(location, &settings));
@@ -435,7 +435,7 @@ impl<'a> Work<'a> {
     }
 }
 
-/// Where a repository is mirrored to and by which settings, or what is missing for a push.
+/// Returns the location of the mirror and the transport settings, or the setting that is missing for a push.
 fn destination(
     stargate: &Stargate,
     config: &Config,
@@ -444,21 +444,23 @@ fn destination(
 ) -> Result<Result<(Location, Settings), Missing>, RunError> {
     let configured = config.remote.as_ref().map(|remote| remote.to_string());
     let Some(name) = options.mirror(configured, environment) else {
-        return Ok(Err(match options.several {
-            true => Missing::RemoteOfSeveral,
-            false => Missing::Remote,
+        return Ok(Err(if options.several {
+            Missing::RemoteOfSeveral
+        } else {
+            Missing::Remote
         }));
     };
     let repository = stargate.repository();
     let location = resolve(BStr::new(&name), Some(repository))?;
     let settings = Settings::from_environment(environment)?.with_git_config(repository)?;
-    match settings.has_credentials_for(&location) {
-        true => Ok(Ok((location, settings))),
-        false => Ok(Err(Missing::Token(location.to_string()))),
-    }
+    Ok(if settings.has_credentials_for(&location) {
+        Ok((location, settings))
+    } else {
+        Err(Missing::Token(location.to_string()))
+    })
 }
 
-/// The report on a repository without a mirrored ref and without a journal.
+/// Reports on a repository without mirrored refs and without a journal.
 fn nothing_to_mirror(git_dir: &Path, options: &Options, environment: Environment<'_>) -> Result<CycleReport, RunError> {
     let stargate = Stargate::open(git_dir)?;
     let config = Config::load(git_dir).map_err(|error| RunError::Unreadable(git_dir.to_owned(), error))?;
@@ -484,14 +486,14 @@ fn attempted(report: &CycleReport, namespace: &BStr) -> Option<Attempted> {
     })
 }
 
-/// How many entries were marked in the journal.
+/// Number of statuses written to the journal.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Marked {
+pub(super) struct StatusCounts {
     failed: usize,
     others: usize,
 }
 
-impl Marked {
+impl StatusCounts {
     fn settled(self) -> usize {
         self.failed + self.others
     }
@@ -501,7 +503,7 @@ fn updates(entries: &[Located]) -> Vec<RefUpdate> {
     entries.iter().map(|located| located.entry.update.clone()).collect()
 }
 
-/// What the mirror has, as far as that is remembered.
+/// Returns the remembered refs of the mirror.
 fn remembered(mirror: &mut RemoteMirror<'_>) -> BTreeMap<BString, ObjectId> {
     let remembered = mirror.remembered();
     remembered.map_or_else(BTreeMap::new, |advertisement| advertisement.refs)
@@ -519,9 +521,9 @@ fn report(outcome: CycleOutcome, backlog: &Backlog) -> CycleReport {
     CycleReport::empty(outcome, backlog.pending.len(), backlog.counts.failed as usize)
 }
 
-/// The mirror's name or URL: a flag, else the configuration, else `GITHUB_REPO_URL`.
+/// Returns the mirror's name or URL: the flag, else the configuration, else `GITHUB_REPO_URL`.
 pub fn remote_name(flag: Option<String>, configured: Option<String>, environment: Environment<'_>) -> Option<String> {
-    // What is not UTF-8 is no URL, which is said when it is used: it is not the same as none.
+    // A value that is not UTF-8 is kept, so that its use reports an invalid URL instead of a missing one.
     let variable = || environment("GITHUB_REPO_URL").map(|value| value.to_string_lossy().into_owned());
     flag.or(configured).or_else(variable).filter(|name| !name.is_empty())
 }

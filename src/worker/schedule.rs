@@ -1,20 +1,20 @@
-//! When which repository gets a cycle: pure, by a monotonic time that is given.
+//! Schedule of cycles over many repositories. Pure: the caller passes in a monotonic time.
 //!
-//! A repository is *due* when something was appended to its journal, or when its time has come. What is appended while a
-//! cycle runs, or while it waits, makes one more cycle, not many. Two bounds hold: cycles at once, and a budget of starts
-//! for each mirror, with a burst of a minute's worth, so that the first push is never delayed.
+//! A repository is *due* when its journal has grown or its next time has come. Any number of appends during a cycle, or
+//! while the repository waits, cause one more cycle. Two limits apply: concurrent cycles, and a budget of starts for each
+//! mirror. The budget allows a burst of one minute's starts, so the first push is never delayed.
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     time::Duration,
 };
 
-/// Repositories and budgets.
+/// Repositories with their times, and budgets of their mirrors.
 #[derive(Debug)]
 pub struct Schedule {
     repositories: BTreeMap<PathBuf, State>,
     budgets: BTreeMap<String, Budget>,
-    /// How many cycles may run at once.
+    /// Maximum number of concurrent cycles.
     limit: usize,
 }
 
@@ -22,21 +22,21 @@ pub struct Schedule {
 struct State {
     mirror: String,
     running: bool,
-    /// When it is to start; while it runs, when it is to start again.
+    /// Time of the next start; while a cycle runs, of the start after it.
     due: Option<Duration>,
 }
 
-/// Starts that are allowed: a bucket of tokens that fills steadily.
+/// Token bucket of allowed starts.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Budget {
-    /// None is no bound.
+    /// Starts per minute; 0 is unlimited.
     per_minute: u32,
     tokens: f64,
     filled_at: Duration,
 }
 
 impl Schedule {
-    /// A schedule of at most `limit` cycles at once.
+    /// Creates a schedule with at most `limit` concurrent cycles.
     pub fn new(limit: usize) -> Self {
         Schedule {
             repositories: BTreeMap::new(),
@@ -45,8 +45,8 @@ impl Schedule {
         }
     }
 
-    /// Adds a repository, which is due at once, or takes note of its mirror and that mirror's budget: starts per
-    /// minute, 0 for no bound. The last word on a mirror's budget holds.
+    /// Adds a repository, which is due at once, or updates its mirror. Also sets the budget of the mirror: starts per
+    /// minute, 0 for unlimited. The last call decides.
     pub fn set(&mut self, repository: &Path, mirror: &str, per_minute: u32, now: Duration) {
         let state = self.repositories.entry(repository.to_owned()).or_insert_with(|| State {
             mirror: String::new(),
@@ -62,25 +62,25 @@ impl Schedule {
         budget.per_minute = per_minute;
     }
 
-    /// Forgets the repositories that are not in `there`, unless they are worked on.
+    /// Removes the repositories that are not in `there`, except those with a running cycle.
     pub fn retain(&mut self, there: &BTreeSet<PathBuf>) {
         self.repositories
             .retain(|path, state| state.running || there.contains(path));
     }
 
-    /// Something was appended to the journal of this repository.
+    /// Makes this repository due, because its journal has grown.
     pub fn wake(&mut self, repository: &Path, now: Duration) {
         if let Some(state) = self.repositories.get_mut(repository) {
             state.due = Some(state.due.map_or(now, |due| due.min(now)));
         }
     }
 
-    /// Every repository is due.
+    /// Makes every repository due.
     pub fn wake_all(&mut self, now: Duration) {
         self.repositories.values_mut().for_each(|state| state.due = Some(now));
     }
 
-    /// A cycle over this repository has ended; without anything new the next one is at `next`.
+    /// Ends the cycle over this repository. Without new entries, the next one starts at `next`.
     pub fn finished(&mut self, repository: &Path, next: Duration) {
         if let Some(state) = self.repositories.get_mut(repository) {
             state.running = false;
@@ -88,7 +88,7 @@ impl Schedule {
         }
     }
 
-    /// The cycle over this repository has cost its mirror nothing: its start does not count.
+    /// Returns the token of a cycle that sent its mirror nothing.
     pub fn give_back(&mut self, repository: &Path) {
         let mirror = self.repositories.get(repository).map(|state| &state.mirror);
         if let Some(budget) = mirror.and_then(|mirror| self.budgets.get_mut(mirror)) {
@@ -96,8 +96,8 @@ impl Schedule {
         }
     }
 
-    /// Which repositories start now, the longest due first. They count as running until they have
-    /// [`finished()`](Self::finished).
+    /// Returns the repositories that start now, the longest due first. They count as running until
+    /// [`finished()`](Self::finished) is called.
     pub fn start(&mut self, now: Duration) -> Vec<PathBuf> {
         let mut due: Vec<(Duration, PathBuf)> = Vec::new();
         for (path, state) in &self.repositories {
@@ -130,22 +130,22 @@ impl Schedule {
         started
     }
 
-    /// How many cycles run.
+    /// Returns the number of running cycles.
     pub fn running(&self) -> usize {
         self.repositories.values().filter(|state| state.running).count()
     }
 
-    /// How many repositories there are.
+    /// Returns the number of repositories.
     pub fn len(&self) -> usize {
         self.repositories.len()
     }
 
-    /// Whether there is none.
+    /// Returns true if there are no repositories.
     pub fn is_empty(&self) -> bool {
         self.repositories.is_empty()
     }
 
-    /// When there is something to start, if nothing happens until then; none while only an event can change that.
+    /// Returns the time of the next start if no event arrives before. Returns none if only an event can cause one.
     pub fn next_start(&self, now: Duration) -> Option<Duration> {
         if self.running() >= self.limit {
             return None;
@@ -190,7 +190,7 @@ impl Budget {
         if self.per_minute == 0 || lacking <= 0.0 {
             return now;
         }
-        // A little late rather than a little early, which would only wait again.
+        // Rounds up: a start that is slightly early would only have to wait again.
         now + Duration::from_secs_f64(lacking / self.rate()) + Duration::from_millis(1)
     }
 }
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cycle_that_asks_nothing_costs_nothing() {
+    fn a_cycle_without_requests_costs_no_token() {
         let mut schedule = schedule(&["a"], 2, 4);
         for now in 0..20 {
             schedule.wake(Path::new("a"), seconds(now));
@@ -256,11 +256,11 @@ mod tests {
             starts += schedule.start(seconds(20)).len();
             schedule.finished(Path::new("a"), seconds(9000));
         }
-        assert_eq!(starts, 2, "no more is given back than there was");
+        assert_eq!(starts, 2, "the budget never grows beyond its size");
     }
 
     #[test]
-    fn it_tells_when_the_budget_allows_the_next_start() {
+    fn the_next_start_is_when_the_budget_allows_it() {
         let mut schedule = schedule(&["a"], 1, 4);
         schedule.start(seconds(0));
         schedule.finished(Path::new("a"), seconds(9000));
@@ -278,7 +278,7 @@ mod tests {
         assert_eq!(schedule.next_start(seconds(0)), None);
         schedule.wake(Path::new("a"), seconds(1));
         schedule.finished(Path::new("a"), seconds(900));
-        // `c` has been due for longer than `a` is again.
+        // `c` has been due for longer than `a`.
         assert_eq!(schedule.start(seconds(2)), [PathBuf::from("c")]);
     }
 
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_gone_is_forgotten_when_it_has_finished() {
+    fn a_removed_repository_stays_until_its_cycle_ends() {
         let mut schedule = schedule(&["a", "b"], 0, 1);
         schedule.start(seconds(0));
         schedule.retain(&BTreeSet::new());

@@ -1,4 +1,4 @@
-//! How a repository stands, as its files tell: the mirror is not asked, and nothing is written.
+//! Status of a repository, from its files alone. The mirror is not asked, and nothing is written.
 use std::{collections::BTreeMap, path::Path};
 
 use bstr::{BString, ByteSlice};
@@ -15,93 +15,93 @@ use crate::{
     refs::LocalRefs,
 };
 
-/// How a repository stands.
+/// Status of a repository.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RepositoryStatus {
-    /// Entries that are to be mirrored.
+    /// Number of entries to be mirrored.
     pub pending: u64,
-    /// Entries that can never be mirrored.
+    /// Number of entries that can never be mirrored.
     pub failed: u64,
-    /// Entries that are not to be mirrored, by configuration.
+    /// Number of entries that the configuration excludes.
     pub skipped: u64,
-    /// When the oldest pending entry was made.
+    /// Time of the oldest pending entry.
     pub oldest_pending: Option<Timestamp>,
-    /// How many seconds ago that was.
+    /// Age of the oldest pending entry, in seconds.
     pub oldest_pending_age_s: Option<i64>,
-    /// Pushes that began, and of which it is not known yet whether they were accepted.
+    /// Number of pushes that began and may or may not have been accepted.
     pub intents: usize,
-    /// Lines of the journal that are no entries.
+    /// Number of journal lines that are not entries.
     pub problems: u64,
-    /// The mirror of the last push, without secrets, if nothing went wrong since.
+    /// Location of the mirror of the last push, without secrets; none after an error.
     pub remote: Option<String>,
-    /// When the refs of both sides were compared last.
+    /// Time of the last comparison of both sides.
     pub compared_at: Option<Timestamp>,
-    /// What was missing for a push in the last cycle: it was `local-only`.
+    /// Reason why the last cycle was `local-only`.
     pub missing: Option<String>,
-    /// The comparison of both sides, where the last one failed.
+    /// Last comparison of both sides, if it failed.
     pub comparison: Option<ComparisonStatus>,
-    /// Watermarks on the mirror that were found to be false, until their namespaces are in order.
+    /// False watermarks on the mirror, until their namespaces are mirrored again.
     pub watermarks: Vec<WatermarkStatus>,
-    /// Why what the worker remembers is not known.
+    /// Reason why the worker's memory cannot be read.
     pub forgotten: Option<String>,
     /// Groups with pending entries, by name.
     pub groups: Vec<GroupStatus>,
-    /// What cannot be mirrored as it is: it cannot be read, or its object is missing or damaged.
+    /// Refs that cannot be read, or whose object is missing or damaged.
     pub broken: Vec<BrokenRef>,
-    /// Symbolic refs whose target does not exist: what the mirror has of them stays.
+    /// Symbolic refs whose target does not exist. The mirror's refs of that name stay unchanged.
     pub dangling: Vec<BrokenRef>,
 }
 
-/// A ref that cannot be mirrored as it is.
+/// A ref that cannot be mirrored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct BrokenRef {
-    /// None where a file cannot be read that may hold any ref.
+    /// Name of the ref; none for an unreadable file that may contain any ref.
     #[serde(rename = "ref")]
     pub name: Option<String>,
-    /// What is wrong with it.
+    /// Reason why it cannot be mirrored.
     pub reason: String,
 }
 
-/// How a group of refs stands that go together.
+/// Status of a group.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct GroupStatus {
-    /// The namespace, or the ref that is a group of its own.
+    /// The namespace, else the ref.
     pub group: String,
-    /// Its pending entries.
+    /// Number of its pending entries.
     pub pending: usize,
-    /// When the oldest of them was made.
+    /// Time of the oldest of them.
     pub oldest_pending: Timestamp,
-    /// Cycles that failed since the newest of them was made.
+    /// Number of failed cycles since the newest of them.
     pub attempts: u32,
-    /// Why the last one failed.
+    /// Reason of the last failure.
     pub reason: Option<String>,
-    /// When it is tried again at the latest.
+    /// Latest time of the next retry.
     pub next_try: Option<Timestamp>,
 }
 
-/// A comparison of the refs of both sides that failed.
+/// Status of a failed comparison.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ComparisonStatus {
-    /// Cycles that failed at it, in a row.
+    /// Number of failed comparisons in a row.
     pub attempts: u32,
-    /// Why the last one did.
+    /// Reason of the last failure.
     pub reason: String,
-    /// When it is made again at the latest.
+    /// Latest time of the next retry.
     pub next_try: Option<Timestamp>,
 }
 
-/// A watermark that was found to be false.
+/// A false watermark.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct WatermarkStatus {
     /// The namespace.
     pub namespace: String,
-    /// Where the watermark was found.
+    /// Position at which the watermark was found.
     pub found_at: String,
-    /// Where it stands now; none when it was deleted.
+    /// Current position; none if the watermark was deleted.
     pub stands_at: Option<String>,
-    /// Where the ledger stands on the mirror; none when there is none.
+    /// Position of the ledger on the mirror; none if there is no ledger.
     pub ledger: Option<String>,
-    /// Whether it was set back to what the ledger covers.
+    /// True if it was reset to a commit that the ledger contains.
     pub set_back: bool,
 }
 
@@ -120,7 +120,7 @@ fn watermarks(memory: &Memory) -> Vec<WatermarkStatus> {
 }
 
 impl RepositoryStatus {
-    /// Whether everything is mirrored, as far as is known.
+    /// Returns true if everything is mirrored, as far as the files show.
     pub fn is_settled(&self) -> bool {
         self.pending + self.failed == 0
             && self.comparison.is_none()
@@ -128,7 +128,7 @@ impl RepositoryStatus {
     }
 }
 
-/// Reads how the repository at `git_dir` stands.
+/// Reads the status of the repository at `git_dir`.
 ///
 /// # Errors
 /// The repository cannot be opened, or its configuration, the journal or the intents cannot be read.
@@ -154,18 +154,18 @@ pub fn status(git_dir: &Path, now: Timestamp) -> Result<RepositoryStatus, RunErr
     })
 }
 
-/// How the mirrored refs of a repository stand, whatever the mirror has.
+/// State of a repository's mirrored refs, independent of the mirror.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RefsStanding {
-    /// How many can be read.
+    /// Number of refs that can be read.
     pub known: usize,
-    /// What cannot be read, or names an object that is missing or damaged.
+    /// Refs that cannot be read, or whose object is missing or damaged.
     pub broken: Vec<BrokenRef>,
     /// Symbolic refs whose target does not exist.
     pub dangling: Vec<BrokenRef>,
 }
 
-/// Reads every mirrored ref of the repository at `git_dir`, and looks for the objects that they name.
+/// Reads every mirrored ref of the repository at `git_dir`, and checks that its object exists.
 ///
 /// # Errors
 /// The repository cannot be opened, or its configuration cannot be read.
@@ -178,7 +178,7 @@ pub fn refs_standing(git_dir: &Path) -> Result<RefsStanding, RunError> {
 }
 
 impl RefsStanding {
-    /// Objects of refs that are as in `settled` are not looked for.
+    /// Skips the objects of refs that have the same id in `settled`.
     fn new(local: &LocalRefs, settled: &BTreeMap<BString, ObjectId>, stargate: &Stargate) -> Self {
         let broken = broken(local, settled, stargate).into_iter().map(|broken| BrokenRef {
             name: broken.name.map(|name| name.to_string()),
@@ -207,14 +207,14 @@ fn standing(
     for located in &backlog.pending {
         let entry = &located.entry;
         let label = grouping.label(entry.update.name.as_bstr()).to_string();
-        let trouble = memory.troubles.get(&label);
+        let backoff = memory.backoffs.get(&label);
         let group = groups.entry(label.clone()).or_insert_with(|| GroupStatus {
             group: label,
             pending: 0,
             oldest_pending: entry.timestamp,
-            attempts: trouble.map_or(0, |trouble| trouble.attempts),
-            reason: trouble.map(|trouble| trouble.reason.clone()),
-            next_try: trouble.and_then(|trouble| Timestamp::from_second(trouble.next_try).ok()),
+            attempts: backoff.map_or(0, |backoff| backoff.attempts),
+            reason: backoff.map(|backoff| backoff.reason.clone()),
+            next_try: backoff.and_then(|backoff| Timestamp::from_second(backoff.next_try).ok()),
         });
         group.pending += 1;
         group.oldest_pending = group.oldest_pending.min(entry.timestamp);
@@ -252,7 +252,7 @@ mod tests {
     use super::*;
     use crate::{
         journal::{Item, Reader},
-        worker::Trouble,
+        worker::Backoff,
     };
 
     fn line(number: u8, name: &str, status: &str) -> String {
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn groups_have_their_refs_their_ages_and_their_troubles() {
+    fn groups_have_their_refs_their_ages_and_their_backoffs() {
         let journal = [
             line(10, "refs/kv/main", "\"done\"   "),
             line(20, "refs/kv/main", "\"pending\""),
@@ -279,9 +279,9 @@ mod tests {
         let backlog = Backlog::collect(items.into_iter()).unwrap();
         let at = |text: &str| text.parse::<Timestamp>().unwrap();
         let now = at("2025-10-26T12:36:00Z");
-        let trouble = Trouble::after(None, "hook declined", "newest", now);
+        let backoff = Backoff::after(None, "hook declined", "newest", now);
         let memory = Memory {
-            troubles: [("main".to_owned(), trouble)].into(),
+            backoffs: [("main".to_owned(), backoff)].into(),
             ..Default::default()
         };
         let status = standing(&backlog, &memory, &Grouping::default(), 1, now);

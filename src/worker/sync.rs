@@ -1,4 +1,4 @@
-//! Both sides compared and brought together by hand: what `stargate-mirror sync` does.
+//! Comparison and forced update of refs by hand, for `stargate-mirror sync`.
 use std::path::Path;
 
 use bstr::BString;
@@ -20,23 +20,23 @@ use crate::{
     ref_update::RefUpdate,
 };
 
-/// How many of the mirror's refs may be deleted at once, in percent.
+/// Limit of refs on the mirror that are deleted at once, in percent.
 const MOST_DELETIONS: usize = 5;
 
-/// Both sides, compared.
+/// Comparison of both sides.
 #[derive(Debug, Clone, Serialize)]
 pub struct SyncReport {
-    /// The mirror without secrets; none when there is none to compare with.
+    /// Location of the mirror, without secrets; none if there is no mirror.
     pub remote: Option<String>,
-    /// What is missing for a mirror to compare with.
+    /// Setting that is missing for a comparison.
     pub missing: Option<Missing>,
     /// Every mirrored ref of either side, in order of name.
     pub refs: Vec<SyncRef>,
-    /// Watermarks on the mirror that promise more than it has.
+    /// False watermarks on the mirror.
     pub watermarks: Vec<FalseWatermark>,
-    /// What was pushed by force.
+    /// Groups that were pushed by force.
     pub groups: Vec<GroupReport>,
-    /// Files that may hold any ref and cannot be read, and why; left out where there are none.
+    /// Reasons why files that may contain any ref cannot be read. Omitted if there are none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub broken: Vec<String>,
 }
@@ -47,78 +47,81 @@ pub struct SyncRef {
     /// The full name.
     #[serde(rename = "ref")]
     pub name: String,
-    /// How it stands.
+    /// Standing of the mirror's ref.
     pub standing: Standing,
-    /// What the Stargate has.
+    /// Id in the Stargate.
     pub local: Option<String>,
-    /// What the mirror has.
+    /// Id on the mirror.
     pub remote: Option<String>,
-    /// Why it is broken or dangling; left out where it is not.
+    /// Reason why it is broken or dangling. Omitted otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
 
-/// What the operator wants to take, and how far that may go.
+/// Refs to force, and the permission to delete many.
 #[derive(Debug, Clone, Default)]
 pub struct Force {
-    /// Full names; empty for all that differ.
+    /// Full names; empty for all refs that differ.
     pub refs: Vec<String>,
-    /// Allow to delete more than 5 % of the mirror's refs.
+    /// Allow deleting more than 5 % of the mirror's refs.
     pub mass_delete: bool,
 }
 
-/// Why nothing was forced.
+/// Reasons why nothing was forced.
 #[derive(Debug, thiserror::Error)]
 pub enum ForceError {
-    /// The repository cannot be worked on.
+    /// The cycle cannot run.
     #[error(transparent)]
     Run(#[from] RunError),
-    /// Too much would be deleted.
-    #[error("{deletions} of the mirror's {refs} refs would be deleted, more than {MOST_DELETIONS} %")]
+    /// Too many refs would be deleted.
+    #[error("this would delete {deletions} of the mirror's {refs} refs, which is more than {MOST_DELETIONS} %")]
     MassDelete {
-        /// How many would go.
+        /// Number of refs to delete.
         deletions: usize,
-        /// How many there are.
+        /// Number of refs on the mirror.
         refs: usize,
     },
     /// The ref does not differ, or is not mirrored.
-    #[error("{0} is not a ref that differs")]
+    #[error("{0} is not a mirrored ref that differs")]
     Unknown(String),
-    /// Nobody knows what the ref is in the Stargate, or what it names cannot be had.
-    #[error("{name} cannot be forced: {reason}")]
+    /// The ref of the Stargate, or its object, cannot be read.
+    #[error("cannot force {name}: {reason}")]
     Broken {
         /// The ref.
         name: String,
-        /// What is wrong with it.
+        /// Reason why it cannot be read.
         reason: String,
     },
 }
 
 impl SyncReport {
-    /// Whether something is left that only an operator can decide about.
-    pub fn is_left(&self) -> bool {
-        let is_left = |one: &SyncRef| one.standing.is_left() || one.standing == Standing::Dangling;
-        self.refs.iter().any(is_left)
+    /// Returns true if a difference needs a decision by the operator.
+    pub fn needs_operator(&self) -> bool {
+        let needs_operator = |one: &SyncRef| one.standing.needs_operator() || one.standing == Standing::Dangling;
+        self.refs.iter().any(needs_operator)
     }
 
-    /// Whether something of the Stargate is missing, damaged or cannot be read.
+    /// Returns true if a ref or an object of the Stargate is missing, damaged or unreadable.
     pub fn is_broken(&self) -> bool {
         !self.broken.is_empty() || self.refs.iter().any(|one| one.standing == Standing::Broken)
     }
 
-    /// Whether both sides are the same, and no watermark is false.
+    /// Returns true if both sides are equal, and no watermark is false.
     pub fn is_equal(&self) -> bool {
         self.watermarks.is_empty() && self.refs.iter().all(|one| one.standing == Standing::Equal)
     }
 
-    /// Refs that differ and that the operator can make what they are in the Stargate; of these names, where there are any.
+    /// Returns the refs that the operator can force. If `names` is not empty, only those.
     pub fn forceable<'a>(&'a self, names: &'a [String]) -> impl Iterator<Item = &'a SyncRef> {
         let named = move |one: &&SyncRef| names.is_empty() || names.contains(&one.name);
-        self.refs.iter().filter(|one| one.standing.is_left()).filter(named)
+        self.refs
+            .iter()
+            .filter(|one| one.standing.needs_operator())
+            .filter(named)
     }
 }
 
-/// Compares both sides; changes nothing.
+/// Compares both sides without changing anything.
 ///
 /// # Errors
 /// See [`RunError`].
@@ -143,11 +146,11 @@ pub fn compare_refs(
     Ok(SyncReport::new(Some(&remote), sides))
 }
 
-/// Takes what differs on the mirror by force, as `force` says: each ref becomes what it is in the Stargate, or goes. Every
-/// old id is a lease. Entries by the source `manual` tell the journal.
+/// Overwrites or deletes the refs on the mirror that `force` selects, to match the Stargate. Every old id is a lease.
+/// Each update gets a journal entry with the source `manual`.
 ///
 /// # Errors
-/// See [`ForceError`]; then nothing was sent.
+/// See [`ForceError`]. Nothing was sent then.
 pub fn force(
     git_dir: &Path,
     options: &Options,
@@ -169,7 +172,7 @@ pub fn force(
         .iter()
         .map(|compared| update(compared, work.cycle().null))
         .collect();
-    work.tell(updates, Source::Manual)?;
+    work.append_entries(updates, Source::Manual)?;
 
     let names: Vec<&BString> = taken.iter().map(|compared| &compared.name).collect();
     let mut entries = work.backlog()?.pending;
@@ -177,20 +180,20 @@ pub fn force(
     let mut cycle = work.cycle();
     cycle.rules.force = true;
     cycle.rules.deletes = true;
-    let (settled, _) = work.carry(cycle, &mut work.mirror(&mut remote), &entries)?;
+    let (settled, _) = work.push_entries(cycle, &mut work.mirror(&mut remote), &entries)?;
     let sides = compare_with(&work, &mut remote)?;
     let mut report = SyncReport::new(Some(&remote), sides);
     report.groups = settled.iter().map(GroupReport::settled).collect();
     Ok(report)
 }
 
-/// Both sides, compared.
+/// Comparison of both sides.
 #[derive(Default)]
 struct Sides {
     compared: Vec<Compared>,
-    /// What may hold any ref, and cannot be read.
+    /// Reasons why files that may contain any ref cannot be read.
     broken: Vec<String>,
-    /// Watermarks that promise more than their ledger has.
+    /// False watermarks.
     watermarks: Vec<FalseWatermark>,
 }
 
@@ -208,12 +211,12 @@ fn compare_with(work: &Work<'_>, remote: &mut Remote) -> Result<Sides, RunError>
 }
 
 fn chosen<'a>(compared: &'a [Compared], force: &Force) -> Result<Vec<&'a Compared>, ForceError> {
-    let left = || compared.iter().filter(|compared| compared.standing.is_left());
+    let left = || compared.iter().filter(|compared| compared.standing.needs_operator());
     if force.refs.is_empty() {
         return Ok(left().collect());
     }
     let find = |name: &String| match compared.iter().find(|compared| compared.name == name.as_str()) {
-        Some(found) if found.standing.is_left() => Ok(found),
+        Some(found) if found.standing.needs_operator() => Ok(found),
         Some(Compared {
             reason: Some(reason), ..
         }) => Err(ForceError::Broken {

@@ -1,9 +1,9 @@
-//! The fence: returns when a reader of the mirror sees a commit.
+//! Fence: waits until a reader of the mirror sees a commit.
 //!
-//! The watermark is polled, and the ledger with it. A commit is visible when the watermark is that commit or descends from
-//! it, and the ledger is the watermark or descends from that: a mirror that is behind the commit, or was rewound, never
-//! passes. Polls start 100 ms apart and slow down to 2 s; what may pass by itself (a mirror that
-//! is down) is borne until the timeout.
+//! Each poll reads the watermark and the ledger. A commit is visible when the watermark is that commit or descends from
+//! it, and the ledger is the watermark or descends from it. So a mirror that is behind the commit, or was rewound, never
+//! passes. Polls start 100 ms apart and slow down to 2 s. Temporary errors, such as a mirror that is down, are retried
+//! until the timeout.
 use std::time::Duration;
 
 use bstr::{BStr, BString};
@@ -15,55 +15,55 @@ use gix::ObjectId;
 use super::ancestry::Ancestry;
 use crate::mirror::watermark::{ledger_ref, watermark_ref};
 
-/// Distances between polls.
+/// Delays between polls.
 const POLLS: RetryPolicy = RetryPolicy {
     attempts: u32::MAX,
     initial_delay: Duration::from_millis(100),
     max_delay: Duration::from_secs(2),
 };
 
-/// What the mirror has of a namespace; both come from the same request.
+/// Watermark and ledger of a namespace, both from the same request.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Seen {
-    /// Where the watermark stands; none when the mirror has none.
+    /// Position of the watermark; none if the mirror has none.
     pub watermark: Option<ObjectId>,
-    /// Where the ledger stands; none when the mirror has none.
+    /// Position of the ledger; none if the mirror has none.
     pub ledger: Option<ObjectId>,
 }
 
-/// What a fence can see of the mirror.
+/// Reads that a fence makes on the mirror.
 pub trait Fence {
-    /// Looks at the mirror.
+    /// Reads the watermark and the ledger.
     ///
     /// # Errors
-    /// The mirror cannot be asked.
+    /// The mirror cannot be reached, or gives no usable answer.
     fn look(&mut self) -> Result<Seen, Error>;
 
-    /// Whether `whole`, which the mirror has, descends from `part`. Both are known to differ.
+    /// Returns true if `whole`, a commit of the mirror, descends from `part`. The two must differ.
     ///
     /// # Errors
-    /// The commits cannot be had.
+    /// The commits cannot be fetched or read.
     fn contains(&mut self, whole: ObjectId, part: ObjectId) -> Result<bool, Error>;
 }
 
-/// How waiting ended.
+/// Outcome of a wait.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Waited {
+pub enum WaitOutcome {
     /// The commit is visible.
     Visible(Seen),
-    /// The time is over.
+    /// The timeout has passed.
     TimedOut {
-        /// What was seen last.
+        /// Last watermark and ledger.
         last_seen: Seen,
-        /// Why the last poll failed, if it did.
+        /// Error of the last poll, if it failed.
         error: Option<String>,
     },
-    /// The time is over, and the watermark covers the commit, but the ledger on the mirror does not contain the watermark:
-    /// somebody has rewound or overwritten it.
+    /// The timeout has passed. The watermark covers the commit, but the ledger does not contain the watermark: the ledger
+    /// was rewound or overwritten.
     Rewound(Seen),
 }
 
-/// How the commit stands to what was seen.
+/// Relation of the commit to the watermark and the ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Standing {
     Visible,
@@ -71,17 +71,22 @@ enum Standing {
     Rewound,
 }
 
-/// Polls until `commit` is visible or `timeout` is over. There is always at least one poll.
+/// Polls until `commit` is visible or `timeout` has passed. Polls at least once.
 ///
 /// # Errors
-/// What does not pass by itself: no such repository, credentials refused.
-pub fn wait(fence: &mut dyn Fence, commit: ObjectId, timeout: Duration, clock: &dyn Clock) -> Result<Waited, Error> {
+/// Permanent errors, such as a missing repository or refused credentials.
+pub fn wait(
+    fence: &mut dyn Fence,
+    commit: ObjectId,
+    timeout: Duration,
+    clock: &dyn Clock,
+) -> Result<WaitOutcome, Error> {
     let deadline = clock.elapsed() + timeout;
     let mut delays = POLLS.delays(|| clock.random());
     let mut known = (Seen::default(), Standing::Behind);
     loop {
         let error = match poll(fence, commit, known) {
-            Ok((seen, Standing::Visible)) => return Ok(Waited::Visible(seen)),
+            Ok((seen, Standing::Visible)) => return Ok(WaitOutcome::Visible(seen)),
             Ok(polled) => {
                 known = polled;
                 None
@@ -101,17 +106,18 @@ pub fn wait(fence: &mut dyn Fence, commit: ObjectId, timeout: Duration, clock: &
     }
 }
 
-fn timed_out((last_seen, standing): (Seen, Standing), error: Option<Error>) -> Waited {
+fn timed_out((last_seen, standing): (Seen, Standing), error: Option<Error>) -> WaitOutcome {
     match (standing, error) {
-        (Standing::Rewound, None) => Waited::Rewound(last_seen),
-        (_, error) => Waited::TimedOut {
+        (Standing::Rewound, None) => WaitOutcome::Rewound(last_seen),
+        (_, error) => WaitOutcome::TimedOut {
             last_seen,
             error: error.map(|error| error.to_string()),
         },
     }
 }
 
-/// What is seen, and how `commit` stands to it. `known` is what was seen before: the same is not looked into twice.
+/// Reads watermark and ledger, and returns their relation to `commit`. `known` is the last result, which is reused if
+/// nothing has changed.
 fn poll(fence: &mut dyn Fence, commit: ObjectId, known: (Seen, Standing)) -> Result<(Seen, Standing), Error> {
     let seen = fence.look()?;
     if seen == known.0 {
@@ -131,16 +137,16 @@ fn poll(fence: &mut dyn Fence, commit: ObjectId, known: (Seen, Standing)) -> Res
     Ok((seen, standing))
 }
 
-/// A fence on a remote.
+/// Fence on a remote.
 pub struct RemoteFence<'a> {
     remote: &'a mut Remote,
-    /// The names of watermark and ledger.
+    /// Names of the watermark and the ledger.
     names: [BString; 2],
     ancestry: Ancestry<'a>,
 }
 
 impl<'a> RemoteFence<'a> {
-    /// A fence on the watermark of `namespace`. Commits that `local` has need not be fetched.
+    /// Creates a fence on the watermark of `namespace`. Commits that `local` has are not fetched.
     pub fn new(remote: &'a mut Remote, namespace: &BStr, local: Option<&'a gix::Repository>) -> Self {
         RemoteFence {
             remote,
@@ -176,7 +182,7 @@ mod tests {
     /// Watermark and ledger.
     type Pair = (Option<u8>, Option<u8>);
 
-    /// Commits are numbers; a greater one descends from a smaller one.
+    /// Scripted answers. Commits are numbers; a greater one descends from a smaller one.
     struct Script {
         polls: Vec<Result<Pair, Outcome>>,
         asked: usize,
@@ -212,7 +218,7 @@ mod tests {
         Ok((Some(commit), Some(commit)))
     }
 
-    fn waited(polls: &[Result<Pair, Outcome>], seconds: u64) -> (Result<Waited, Error>, usize, Vec<u128>) {
+    fn waited(polls: &[Result<Pair, Outcome>], seconds: u64) -> (Result<WaitOutcome, Error>, usize, Vec<u128>) {
         let mut script = Script {
             polls: polls.to_vec(),
             asked: 0,
@@ -224,26 +230,26 @@ mod tests {
     }
 
     #[test]
-    fn equal_and_descendant_pass_at_once_wherever_the_ledger_is_beyond() {
+    fn a_watermark_at_or_after_the_commit_passes_at_once_with_any_later_ledger() {
         for pair in [(5, 5), (6, 6), (5, 7), (6, 7)] {
             let pair = (Some(pair.0), Some(pair.1));
             let (waited, _, slept) = waited(&[Ok(pair)], 0);
-            assert_eq!(waited.unwrap(), Waited::Visible(seen(pair)));
+            assert_eq!(waited.unwrap(), WaitOutcome::Visible(seen(pair)));
             assert!(slept.is_empty());
         }
     }
 
     #[test]
-    fn a_ledger_that_is_not_at_the_watermark_never_passes_and_has_its_own_word() {
+    fn a_ledger_without_the_watermark_never_passes_and_is_reported_as_rewound() {
         for ledger in [None, Some(4), Some(5)] {
             let pair = (Some(6), ledger);
             let (waited, asked, slept) = waited(&[Ok(pair)], 10);
-            assert_eq!(waited.unwrap(), Waited::Rewound(seen(pair)));
-            assert!(asked <= 2, "the same is looked into once");
-            assert!(slept.len() > 5, "it may be put in order within the time");
+            assert_eq!(waited.unwrap(), WaitOutcome::Rewound(seen(pair)));
+            assert!(asked <= 2, "an unchanged state is examined once");
+            assert!(slept.len() > 5, "the mirror may be repaired before the timeout");
         }
         let (mended, ..) = waited(&[Ok((Some(6), Some(4))), both(6)], 10);
-        assert_eq!(mended.unwrap(), Waited::Visible(seen((Some(6), Some(6)))));
+        assert_eq!(mended.unwrap(), WaitOutcome::Visible(seen((Some(6), Some(6)))));
     }
 
     #[test]
@@ -253,9 +259,9 @@ mod tests {
     }
 
     #[test]
-    fn a_mirror_that_is_behind_never_passes_and_is_looked_into_once() {
+    fn a_mirror_that_is_behind_never_passes_and_is_examined_once() {
         let (waited, asked, _) = waited(&[both(4)], 10);
-        let expected = Waited::TimedOut {
+        let expected = WaitOutcome::TimedOut {
             last_seen: seen((Some(4), Some(4))),
             error: None,
         };
@@ -263,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_pass_by_itself_is_borne() {
+    fn temporary_errors_are_retried() {
         let polls = [
             Err(Outcome::Transient),
             Err(Outcome::Ambiguous),
@@ -272,18 +278,18 @@ mod tests {
             both(5),
         ];
         let (waited, ..) = waited(&polls, 60);
-        assert_eq!(waited.unwrap(), Waited::Visible(seen((Some(5), Some(5)))));
+        assert_eq!(waited.unwrap(), WaitOutcome::Visible(seen((Some(5), Some(5)))));
     }
 
     #[test]
-    fn what_does_not_is_told_at_once_and_a_timeout_tells_the_last_error() {
+    fn permanent_errors_end_the_wait_and_a_timeout_reports_the_last_error() {
         let (refused, _, slept) = waited(&[Err(Outcome::Misconfigured)], 60);
         assert_eq!(
             (refused.unwrap_err().outcome(), slept.len()),
             (Outcome::Misconfigured, 0)
         );
         let (down, ..) = waited(&[both(4), Err(Outcome::Transient)], 1);
-        let expected = Waited::TimedOut {
+        let expected = WaitOutcome::TimedOut {
             last_seen: seen((Some(4), Some(4))),
             error: Some("no answer".into()),
         };

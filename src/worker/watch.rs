@@ -1,8 +1,8 @@
-//! The long-running worker: cycles over many repositories, each when something was appended to its journal, when a group
-//! in trouble is to be tried again, or when the refs of both sides are to be compared.
+//! Long-running worker over many repositories. A cycle starts when a journal grows, when a failed group is due for a
+//! retry, or when the refs of both sides are due for a comparison.
 //!
-//! One thread decides ([`Schedule`]), each cycle has a thread of its own, so that a repository that hangs does not hold the
-//! others. To stop is safe at any moment: whatever a cycle leaves, the next start understands.
+//! One thread schedules ([`Schedule`]), and each cycle has its own thread, so a repository that hangs does not block the
+//! others. Stopping is safe at any moment: the next start recovers from an interrupted cycle.
 use std::{
     collections::{BTreeMap, BTreeSet},
     ffi::OsString,
@@ -21,33 +21,33 @@ use durable::{
 };
 
 use super::{
+    backoff::delay_after,
+    journal_watcher::JournalWatcher,
     missing::Missing,
-    notice::Notice,
     report::{CycleOutcome, CycleReport},
-    root::{Below, find_repositories},
+    root::{FoundRepositories, find_repositories},
     run::{Options, RunError, run},
     schedule::Schedule,
-    trouble::distance,
 };
 use crate::{config::Config, journal};
 
-/// How many cycles run at once.
+/// Maximum number of concurrent cycles.
 const CONCURRENCY: usize = 4;
-/// How long a repository that is quiet is left alone. A cycle then compares the refs of both sides.
+/// Interval of cycles over a quiet repository, which compare the refs of both sides.
 const QUIET: Duration = Duration::from_secs(15 * 60);
-/// How often is looked for new repositories and changed settings.
+/// Interval of the search for new repositories and changed settings.
 const RESCAN: Duration = Duration::from_secs(10);
-/// How long a push in flight gets when it is time to stop.
+/// Time for a running push to finish after a stop.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// Which repositories are watched.
+/// Repositories to watch.
 #[derive(Debug, Clone, Default)]
 pub struct Watched {
-    /// These.
+    /// Repositories given by name.
     pub repositories: Vec<PathBuf>,
-    /// And all below this folder that may have something to mirror; see [`find_repositories()`].
+    /// Folder whose repositories are watched, too; see [`find_repositories()`].
     pub root: Option<PathBuf>,
-    /// The mirror, instead of the configured one.
+    /// Mirror to use instead of the configured one.
     pub remote: Option<String>,
 }
 
@@ -62,23 +62,23 @@ impl Watched {
     }
 }
 
-/// What happens to a watch from outside.
+/// Event that a watch receives.
 #[derive(Debug)]
 pub enum Event {
-    /// Something was appended to this repository's journal.
+    /// The journal of this repository has grown.
     Appended(PathBuf),
     /// A cycle has ended.
     Finished(PathBuf, Box<Result<CycleReport, RunError>>),
-    /// Settings may have changed: everything is looked at anew.
+    /// Settings may have changed, so everything is read again.
     Reload,
-    /// It is time to stop.
+    /// The watch must stop.
     Stop,
 }
 
 /// Reads an environment variable, from any thread.
 pub type SharedEnvironment = Arc<dyn Fn(&str) -> Option<OsString> + Send + Sync>;
 
-/// Watches until [`Event::Stop`]. `alive` is called at least every `RESCAN`, first when everything is set up.
+/// Watches until [`Event::Stop`]. Calls `alive` once everything is set up, and then at least every `RESCAN`.
 pub fn watch(
     watched: Watched,
     environment: SharedEnvironment,
@@ -87,15 +87,15 @@ pub fn watch(
 ) {
     let (sender, events) = events;
     let appended = sender.clone();
-    let notice = Notice::start(Arc::new(move |git_dir: &Path| {
-        // Nobody listens any more when it is time to stop.
+    let watcher = JournalWatcher::start(Arc::new(move |git_dir: &Path| {
+        // Fails only after the watch has stopped.
         let _ = appended.send(Event::Appended(git_dir.to_owned()));
     }));
     let mut watch = Watch {
         watched,
         environment,
         sender,
-        notice,
+        watcher,
         schedule: Schedule::new(CONCURRENCY),
         clock: SystemClock::default(),
         begun: BTreeSet::new(),
@@ -111,17 +111,17 @@ struct Watch {
     watched: Watched,
     environment: SharedEnvironment,
     sender: Sender<Event>,
-    notice: Notice,
+    watcher: JournalWatcher,
     schedule: Schedule,
     clock: SystemClock,
-    /// Those that had a cycle since everything was looked at anew. The first does not wait for what failed before.
+    /// Repositories with a cycle since the last reload. Their first cycle ignores the backoff of failed groups.
     begun: BTreeSet<PathBuf>,
-    /// Cycles that could not be made at all, in a row.
+    /// Number of cycles in a row that could not run.
     failures: BTreeMap<PathBuf, u32>,
-    /// What is missing for a push, as it was logged.
+    /// Settings whose absence was logged.
     missing: BTreeMap<PathBuf, Missing>,
-    /// What was found below the root last.
-    below: Option<Below>,
+    /// Result of the last search below the root.
+    below: Option<FoundRepositories>,
 }
 
 impl Watch {
@@ -141,7 +141,7 @@ impl Watch {
             match events.recv_timeout(next.saturating_sub(self.clock.elapsed())) {
                 Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => return,
                 Ok(Event::Reload) => {
-                    tracing::info!("looking at everything anew");
+                    tracing::info!("reading repositories and settings again");
                     rescan = Duration::ZERO;
                     self.begun.clear();
                     self.schedule.wake_all(self.clock.elapsed());
@@ -153,7 +153,7 @@ impl Watch {
         }
     }
 
-    /// Lets cycles end by themselves, for a while. What is left is abandoned with the process.
+    /// Waits up to [`GRACE`] for running cycles. The rest is abandoned with the process.
     fn wind_down(&mut self, events: &Receiver<Event>) {
         let end = self.clock.elapsed() + GRACE;
         while self.schedule.running() > 0 {
@@ -163,7 +163,7 @@ impl Watch {
                 Err(_) => {
                     tracing::warn!(
                         cycles = self.schedule.running(),
-                        "abandoned; their entries stay pending"
+                        "running cycles were abandoned; their entries stay pending"
                     );
                     return;
                 }
@@ -176,33 +176,33 @@ impl Watch {
         match self.watched.root.as_deref().map(find_repositories) {
             Some(Ok(below)) => {
                 there.extend(below.repositories.iter().cloned());
-                self.note(below);
+                self.log_search(below);
             }
             Some(Err(error)) => {
-                tracing::error!(%error, "the root cannot be read");
-                // What was below it may still be there.
+                tracing::error!(%error, "cannot read the root folder");
+                // Keeps the repositories of the last search.
                 there.extend(self.below.iter().flat_map(|below| below.repositories.iter().cloned()));
             }
             None => {}
         }
         for repository in &there {
-            // An append can only be noticed in a folder that is there.
+            // The journal can be watched only if its folder exists.
             if let Err(error) = journal::create_folder(&Disk, repository) {
-                tracing::warn!(repository = %repository.display(), %error, "no .stargate folder can be made");
+                tracing::warn!(repository = %repository.display(), %error, "cannot create the .stargate folder");
             }
-            // One that cannot be read is told by the cycle, which cannot be made.
+            // The cycle reports a configuration that cannot be read.
             let config = Config::load(repository).unwrap_or_default();
             let configured = config.remote.map(|remote| remote.to_string());
             let mirror = self.watched.options().mirror(configured, &*self.environment);
             let mirror = mirror.unwrap_or_default();
             self.schedule.set(repository, &mirror, config.pushes_per_minute, now);
-            self.notice.add(repository);
+            self.watcher.add(repository);
         }
         self.schedule.retain(&there);
     }
 
-    /// Logs what is new about the folders below the root.
-    fn note(&mut self, below: Below) {
+    /// Logs new problems of the search below the root.
+    fn log_search(&mut self, below: FoundRepositories) {
         let before = self.below.take();
         let known = |folder: &PathBuf| {
             before
@@ -210,18 +210,18 @@ impl Watch {
                 .is_some_and(|before| before.unsearched.contains_key(folder))
         };
         for (folder, why) in below.unsearched.iter().filter(|(folder, _)| !known(folder)) {
-            tracing::warn!(folder = %folder.display(), why, "not searched for repositories");
+            tracing::warn!(folder = %folder.display(), why, "the folder was not searched for repositories");
         }
         let had_some = before.is_none_or(|before| !before.repositories.is_empty());
         if below.repositories.is_empty() && had_some {
             let root = self.watched.root.as_deref().unwrap_or(Path::new(""));
-            tracing::warn!(root = %root.display(), "no repository below has stargate.remote, a [stargate] section or a journal");
+            tracing::warn!(root = %root.display(), "no repository below the root has stargate.remote, a [stargate] section or a journal");
         }
         self.below = Some(below);
     }
 
     /// Logs what is missing for a push, once.
-    fn note_missing(&mut self, repository: &Path, missing: Option<&Missing>) {
+    fn log_missing(&mut self, repository: &Path, missing: Option<&Missing>) {
         if self.missing.get(repository) == missing {
             return;
         }
@@ -242,7 +242,7 @@ impl Watch {
         let (environment, sender, clock) = (self.environment.clone(), self.sender.clone(), self.clock);
         thread::spawn(move || {
             let result = run(&repository, &options, &*environment, &clock);
-            // Nobody listens any more when this was abandoned.
+            // Fails only if the cycle was abandoned.
             let _ = sender.send(Event::Finished(repository, Box::new(result)));
         });
     }
@@ -252,14 +252,17 @@ impl Watch {
         let pause = match result {
             Ok(report) => {
                 self.failures.remove(repository);
-                self.note_missing(repository, report.missing.as_ref());
-                // What could not be written may have woken this watch by the attempt: that must not go on without a bound.
+                self.log_missing(repository, report.missing.as_ref());
+                // A failed write to the journal may itself have woken the watch. Its start must count, or the loop is unlimited.
                 if !report.asked && report.unwritten == 0 {
                     self.schedule.give_back(repository);
                 }
                 match report.outcome {
                     CycleOutcome::Idle => tracing::debug!(repository = %shown, "idle"),
-                    outcome => tracing::info!(repository = %shown, ?outcome, pending = report.pending, "cycle"),
+                    outcome => {
+                        let outcome = outcome.word();
+                        tracing::info!(repository = %shown, %outcome, pending = report.pending, "cycle ended");
+                    }
                 }
                 let until = |next: i64| next.saturating_sub(self.clock.now().as_second()).max(1);
                 let next_try = report
@@ -270,9 +273,9 @@ impl Watch {
             Err(error) => {
                 let failures = self.failures.entry(repository.to_owned()).or_default();
                 *failures += 1;
-                let pause = distance(*failures);
+                let pause = delay_after(*failures);
                 let hint = error.hint().unwrap_or_default();
-                tracing::error!(repository = %shown, %error, hint, next_try_s = pause.as_secs(), "no cycle");
+                tracing::error!(repository = %shown, %error, hint, next_try_s = pause.as_secs(), "no cycle could run");
                 pause
             }
         };
@@ -280,7 +283,7 @@ impl Watch {
     }
 }
 
-/// A channel for [`watch()`].
+/// Creates a channel for [`watch()`].
 pub fn channel() -> (Sender<Event>, Receiver<Event>) {
     mpsc::channel()
 }

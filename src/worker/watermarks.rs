@@ -1,9 +1,9 @@
-//! Watermarks that promise more than the ledgers on the mirror have.
+//! False watermarks: those that the ledger on the mirror does not contain.
 //!
-//! A watermark moves in the same atomic push as its ledger, so it is true as long as nobody rewinds or overwrites the
-//! ledger, and as the server means it when it offers `atomic`. Some servers do not: they refuse a ledger that somebody
-//! else has moved, and move its watermark. Such a watermark is set back to the best commit that it and the ledger
-//! contain, with its old id as a lease, or deleted where there is none.
+//! A watermark moves in the same atomic push as its ledger. It becomes false if the ledger is rewound or overwritten, or
+//! if the server offers `atomic` but does not honour it. Some servers reject a ledger that has moved in between, and move
+//! its watermark anyway. A false watermark is reset to its merge base with the ledger, with its old id as a lease, or
+//! deleted if there is none.
 use std::{collections::BTreeMap, path::Path};
 
 use bstr::{BStr, BString, ByteSlice};
@@ -15,50 +15,50 @@ use serde::{Deserialize, Serialize};
 use super::{ancestry::Ancestry, cycle::Mirror, memory::Memory, remote_mirror::RemoteMirror};
 use crate::{
     journal,
-    mirror::watermark::{Doubt, doubts, ledger_ref, watermark_ref},
+    mirror::watermark::{Mismatch, ledger_ref, mismatches, watermark_ref},
     ref_pattern::RefPatterns,
 };
 
-/// A watermark that was found to be false.
+/// A false watermark.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FalseWatermark {
     /// The namespace.
     pub namespace: String,
-    /// The watermark's name.
+    /// Ref name of the watermark.
     #[serde(skip)]
     pub name: BString,
-    /// Where the watermark was found.
+    /// Position at which the watermark was found.
     pub watermark: String,
-    /// Where the ledger on the mirror is; none when there is none.
+    /// Position of the ledger on the mirror; none if there is no ledger.
     pub ledger: Option<String>,
-    /// What the ledger covers of the watermark's history: where the watermark belongs. None when that is nothing.
+    /// Merge base of watermark and ledger, where the watermark belongs; none if there is none.
     pub covered: Option<String>,
-    /// Whether the watermark stands there now.
+    /// True once the watermark was reset.
     pub set_back: bool,
-    /// Why it could not be set back, where that was tried.
+    /// Reason why a reset failed.
     pub error: Option<String>,
 }
 
-/// What is remembered of watermarks that are not at their ledgers, by namespace.
+/// Remembered watermarks that differ from their ledgers, by namespace.
 pub type Judged = BTreeMap<String, JudgedWatermark>;
 
-/// What is remembered of one of them.
+/// Remembered state of one of them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JudgedWatermark {
-    /// Where it stands; none when it was deleted.
+    /// Position of the watermark; none if it was deleted.
     pub watermark: Option<String>,
-    /// Where the ledger stands.
+    /// Position of the ledger.
     pub ledger: Option<String>,
-    /// What was false about it last; none when it never was.
+    /// Last state in which it was false; none if it never was.
     pub was_false: Option<FalseWatermarkSeen>,
 }
 
-/// A false watermark as it is remembered.
+/// Remembered false watermark.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FalseWatermarkSeen {
-    /// Where the watermark was found.
+    /// Position at which the watermark was found.
     pub watermark: String,
-    /// Whether it was set back.
+    /// True if it was reset.
     pub set_back: bool,
 }
 
@@ -81,17 +81,17 @@ impl std::fmt::Display for FalseWatermark {
     }
 }
 
-/// Watermarks that are not at their ledgers as readers of the mirror see them, and which of these are false.
+/// Watermarks that differ from their ledgers for readers of the mirror, and the false ones among them.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Found {
-    doubts: Vec<Doubt>,
+    mismatches: Vec<Mismatch>,
     false_ones: Vec<FalseWatermark>,
 }
 
-/// The watermarks among the mirror's `refs` that are false; the mirror is only read.
+/// Returns the false watermarks among the mirror's `refs`. Only reads from the mirror.
 ///
 /// # Errors
-/// The mirror cannot be asked, or its commits cannot be had.
+/// The mirror cannot be reached, or its commits cannot be fetched.
 pub fn false_watermarks(
     git_dir: &Path,
     remote: &mut Remote,
@@ -100,40 +100,40 @@ pub fn false_watermarks(
     mirrored: &RefPatterns,
 ) -> Result<Vec<FalseWatermark>, Error> {
     let known = Memory::load(&git_dir.join(journal::FOLDER)).watermarks;
-    let candidates = doubts(refs, |name| mirrored.matches(name));
+    let candidates = mismatches(refs, |name| mirrored.matches(name));
     let found = find(remote, stargate, candidates, &known)?;
     Ok(found.false_ones)
 }
 
-/// Looks at these watermarks, and judges them. What is `known` of the same pair of commits is not asked again.
+/// Checks these watermarks. A pair of commits with a `known` answer is not checked again.
 fn find(
     remote: &mut Remote,
     stargate: &gix::Repository,
-    candidates: Vec<Doubt>,
+    candidates: Vec<Mismatch>,
     known: &Judged,
 ) -> Result<Found, Error> {
-    let is_true = |doubt: &Doubt| is_known_to_be_true(doubt, known);
-    let (mut doubts, open): (Vec<Doubt>, Vec<Doubt>) = candidates.into_iter().partition(is_true);
+    let is_true = |mismatch: &Mismatch| is_known_to_be_true(mismatch, known);
+    let (mut mismatches, open): (Vec<Mismatch>, Vec<Mismatch>) = candidates.into_iter().partition(is_true);
     if !open.is_empty() {
-        // What receive-pack does not show may be there for readers.
-        doubts.extend(looked_at(remote, &open)?);
+        // Readers may see refs that receive-pack hides.
+        mismatches.extend(seen_by_readers(remote, &open)?);
     }
     let mut ancestry = Ancestry::of_stargate(stargate);
     let mut false_ones = Vec::new();
-    for doubt in doubts.iter().filter(|doubt| !is_true(doubt)) {
-        let covered = match doubt.ledger {
+    for mismatch in mismatches.iter().filter(|mismatch| !is_true(mismatch)) {
+        let covered = match mismatch.ledger {
             None => None,
-            Some(ledger) if ancestry.contains(remote, ledger, doubt.watermark)? => continue,
-            Some(ledger) => ancestry.common(remote, ledger, doubt.watermark)?,
+            Some(ledger) if ancestry.contains(remote, ledger, mismatch.watermark)? => continue,
+            Some(ledger) => ancestry.common(remote, ledger, mismatch.watermark)?,
         };
-        false_ones.push(FalseWatermark::new(doubt, covered));
+        false_ones.push(FalseWatermark::new(mismatch, covered));
     }
-    Ok(Found { doubts, false_ones })
+    Ok(Found { mismatches, false_ones })
 }
 
-/// The same watermarks as readers see them, without those that are at their ledgers by now.
-fn looked_at(remote: &mut Remote, candidates: &[Doubt]) -> Result<Vec<Doubt>, Error> {
-    let names = |doubt: &Doubt| [watermark_ref, ledger_ref].map(|name| name(doubt.namespace.as_bstr()));
+/// Returns the same watermarks as readers see them, without those that have reached their ledgers by now.
+fn seen_by_readers(remote: &mut Remote, candidates: &[Mismatch]) -> Result<Vec<Mismatch>, Error> {
+    let names = |mismatch: &Mismatch| [watermark_ref, ledger_ref].map(|name| name(mismatch.namespace.as_bstr()));
     let prefixes: Vec<BString> = candidates.iter().flat_map(names).collect();
     let refs = remote.read_refs(&prefixes)?;
     let mut refs: BTreeMap<BString, ObjectId> = refs
@@ -141,22 +141,22 @@ fn looked_at(remote: &mut Remote, candidates: &[Doubt]) -> Result<Vec<Doubt>, Er
         .filter(|found| prefixes.contains(&found.name))
         .map(|found| (found.name, found.id))
         .collect();
-    // What readers are not shown, but pushes are, is there.
-    for doubt in candidates {
-        if let Some(ledger) = doubt.ledger {
-            refs.entry(ledger_ref(doubt.namespace.as_bstr())).or_insert(ledger);
+    // A ledger that is hidden from readers only still exists.
+    for mismatch in candidates {
+        if let Some(ledger) = mismatch.ledger {
+            refs.entry(ledger_ref(mismatch.namespace.as_bstr())).or_insert(ledger);
         }
     }
-    Ok(doubts(&refs, |_| true))
+    Ok(mismatches(&refs, |_| true))
 }
 
 impl FalseWatermark {
-    fn new(doubt: &Doubt, covered: Option<ObjectId>) -> Self {
+    fn new(mismatch: &Mismatch, covered: Option<ObjectId>) -> Self {
         FalseWatermark {
-            name: watermark_ref(doubt.namespace.as_bstr()),
-            namespace: doubt.namespace.to_string(),
-            watermark: doubt.watermark.to_string(),
-            ledger: doubt.ledger.map(|id| id.to_string()),
+            name: watermark_ref(mismatch.namespace.as_bstr()),
+            namespace: mismatch.namespace.to_string(),
+            watermark: mismatch.watermark.to_string(),
+            ledger: mismatch.ledger.map(|id| id.to_string()),
             covered: covered.map(|id| id.to_string()),
             set_back: false,
             error: None,
@@ -175,34 +175,34 @@ pub enum Attempted {
 
 /// Whether a watermark is to be judged. A ledger that the mirror does not show may be hidden: while the mirror refuses the
 /// group's commands, nothing is known of it.
-fn is_open(doubt: &Doubt, attempted: Option<Attempted>) -> bool {
+fn is_open(mismatch: &Mismatch, attempted: Option<Attempted>) -> bool {
     match attempted {
         Some(Attempted::Mirrored) => false,
-        Some(Attempted::Failed) => doubt.ledger.is_some(),
+        Some(Attempted::Failed) => mismatch.ledger.is_some(),
         None => true,
     }
 }
 
-fn is_known_to_be_true(doubt: &Doubt, known: &Judged) -> bool {
-    let (watermark, ledger) = (doubt.watermark.to_string(), doubt.ledger.map(|id| id.to_string()));
-    known.get(&doubt.namespace.to_string()).is_some_and(|judged| {
+fn is_known_to_be_true(mismatch: &Mismatch, known: &Judged) -> bool {
+    let (watermark, ledger) = (mismatch.watermark.to_string(), mismatch.ledger.map(|id| id.to_string()));
+    known.get(&mismatch.namespace.to_string()).is_some_and(|judged| {
         judged.watermark.as_ref() == Some(&watermark)
             && judged.ledger == ledger
             && judged.was_false.as_ref().is_none_or(|seen| seen.watermark != watermark)
     })
 }
 
-/// What is to be remembered once these doubts were judged, and these watermarks found to be false. A false watermark that
-/// was set back is remembered until its namespace is in order.
-fn remembered(doubts: &[Doubt], found: &[FalseWatermark], before: &Judged) -> Judged {
+/// Returns the state to remember after a check that found these mismatches and false watermarks. A false watermark
+/// that was reset is remembered until its namespace is mirrored again.
+fn remembered(mismatches: &[Mismatch], found: &[FalseWatermark], before: &Judged) -> Judged {
     let mut judged = Judged::new();
-    for doubt in doubts {
-        let namespace = doubt.namespace.to_string();
+    for mismatch in mismatches {
+        let namespace = mismatch.namespace.to_string();
         let earlier = before.get(&namespace).and_then(|judged| judged.was_false.clone());
         let now = found.iter().find(|found| found.namespace == namespace);
         let stands = match now {
             Some(found) if found.set_back => found.covered.clone(),
-            _ => Some(doubt.watermark.to_string()),
+            _ => Some(mismatch.watermark.to_string()),
         };
         let was_false = now.map(|found| FalseWatermarkSeen {
             watermark: found.watermark.clone(),
@@ -210,7 +210,7 @@ fn remembered(doubts: &[Doubt], found: &[FalseWatermark], before: &Judged) -> Ju
         });
         let entry = JudgedWatermark {
             watermark: stands,
-            ledger: doubt.ledger.map(|id| id.to_string()),
+            ledger: mismatch.ledger.map(|id| id.to_string()),
             was_false: was_false.or(earlier),
         };
         judged.insert(namespace, entry);
@@ -219,18 +219,18 @@ fn remembered(doubts: &[Doubt], found: &[FalseWatermark], before: &Judged) -> Ju
 }
 
 impl RemoteMirror<'_> {
-    /// Sets back the watermarks that are false, as far as the mirror was asked in this cycle. `attempted` gives the outcome
-    /// of a namespace's group in this cycle. What cannot be judged is left for the next cycle.
+    /// Resets the false watermarks, if the mirror's refs were read in this cycle. `attempted` returns the outcome of a
+    /// namespace's group in this cycle. Watermarks that cannot be checked wait for the next cycle.
     pub fn set_back_watermarks(&mut self, attempted: &dyn Fn(&BStr) -> Option<Attempted>) -> Vec<FalseWatermark> {
         let Some(advertisement) = self.advertised().cloned() else {
             return Vec::new();
         };
-        let mut candidates = doubts(&advertisement.refs, |name| self.refs().matches(name));
-        candidates.retain(|doubt| is_open(doubt, attempted(doubt.namespace.as_bstr())));
+        let mut candidates = mismatches(&advertisement.refs, |name| self.refs().matches(name));
+        candidates.retain(|mismatch| is_open(mismatch, attempted(mismatch.namespace.as_bstr())));
         let mut found = match self.find_false_watermarks(candidates) {
             Ok(found) => found,
             Err(error) => {
-                tracing::warn!(%error, "whether watermarks on the mirror are true could not be found out");
+                tracing::warn!(%error, "cannot check the watermarks on the mirror");
                 return Vec::new();
             }
         };
@@ -242,17 +242,17 @@ impl RemoteMirror<'_> {
             tracing::error!("{one}");
         }
         self.remember_watermarks(&found.false_ones, |before| {
-            remembered(&found.doubts, &found.false_ones, before)
+            remembered(&found.mismatches, &found.false_ones, before)
         });
         found.false_ones
     }
 
-    fn find_false_watermarks(&mut self, candidates: Vec<Doubt>) -> Result<Found, Error> {
+    fn find_false_watermarks(&mut self, candidates: Vec<Mismatch>) -> Result<Found, Error> {
         let (remote, stargate, known) = self.parts();
         find(remote, stargate, candidates, known)
     }
 
-    /// Moves one watermark, under a lease, and looks whether it has moved.
+    /// Moves one watermark under a lease, and reads it back.
     fn set_back(&mut self, found: &FalseWatermark, advertisement: &Advertisement) -> Result<(), String> {
         let id = |text: &str| ObjectId::from_hex(text.as_bytes()).map_err(|error| error.to_string());
         let old = id(&found.watermark)?;
@@ -269,11 +269,12 @@ impl RemoteMirror<'_> {
             return Err(format!("the mirror rejected it: {reason}"));
         }
         let seen = self.read_refs(std::slice::from_ref(&found.name));
-        let seen = seen.map_err(|error| format!("it could not be read back: {error}"))?;
+        let seen = seen.map_err(|error| format!("cannot read it back: {error}"))?;
         let stands = seen.iter().find(|seen| seen.name == found.name);
-        match stands.map_or(null, |stands| stands.id) == wanted {
-            true => Ok(()),
-            false => Err("the mirror reported ok, but it does not stand there".into()),
+        if stands.map_or(null, |stands| stands.id) == wanted {
+            Ok(())
+        } else {
+            Err("the mirror reported ok, but did not move it".into())
         }
     }
 }
@@ -286,8 +287,8 @@ mod tests {
         ObjectId::from_bytes_or_panic(&[byte; 20])
     }
 
-    fn doubt(watermark: u8, ledger: u8) -> Doubt {
-        Doubt {
+    fn mismatch(watermark: u8, ledger: u8) -> Mismatch {
+        Mismatch {
             namespace: "main".into(),
             watermark: id(watermark),
             ledger: Some(id(ledger)),
@@ -307,33 +308,33 @@ mod tests {
     }
 
     #[test]
-    fn what_was_judged_is_not_asked_again_unless_it_is_still_false_or_has_moved() {
-        let true_one = remembered(&[doubt(3, 4)], &[], &Judged::new());
-        assert!(is_known_to_be_true(&doubt(3, 4), &true_one));
-        assert!(!is_known_to_be_true(&doubt(3, 5), &true_one));
-        let set_back = remembered(&[doubt(3, 2)], &[found(true)], &Judged::new());
-        assert!(is_known_to_be_true(&doubt(1, 2), &set_back));
-        assert!(!is_known_to_be_true(&doubt(3, 2), &set_back));
-        let left = remembered(&[doubt(3, 2)], &[found(false)], &Judged::new());
-        assert!(!is_known_to_be_true(&doubt(3, 2), &left));
+    fn a_checked_watermark_is_not_checked_again_unless_it_is_still_false_or_has_moved() {
+        let true_one = remembered(&[mismatch(3, 4)], &[], &Judged::new());
+        assert!(is_known_to_be_true(&mismatch(3, 4), &true_one));
+        assert!(!is_known_to_be_true(&mismatch(3, 5), &true_one));
+        let set_back = remembered(&[mismatch(3, 2)], &[found(true)], &Judged::new());
+        assert!(is_known_to_be_true(&mismatch(1, 2), &set_back));
+        assert!(!is_known_to_be_true(&mismatch(3, 2), &set_back));
+        let left = remembered(&[mismatch(3, 2)], &[found(false)], &Judged::new());
+        assert!(!is_known_to_be_true(&mismatch(3, 2), &left));
     }
 
     #[test]
     fn a_ledger_that_is_not_shown_may_be_hidden_while_its_group_fails() {
-        let hidden = Doubt {
+        let hidden = Mismatch {
             ledger: None,
-            ..doubt(3, 2)
+            ..mismatch(3, 2)
         };
         assert!(!is_open(&hidden, Some(Attempted::Failed)));
         assert!(is_open(&hidden, None));
-        assert!(is_open(&doubt(3, 2), Some(Attempted::Failed)));
-        assert!(!is_open(&doubt(3, 2), Some(Attempted::Mirrored)));
+        assert!(is_open(&mismatch(3, 2), Some(Attempted::Failed)));
+        assert!(!is_open(&mismatch(3, 2), Some(Attempted::Mirrored)));
     }
 
     #[test]
-    fn that_it_was_false_is_remembered_until_it_is_in_order() {
-        let set_back = remembered(&[doubt(3, 2)], &[found(true)], &Judged::new());
-        let later = remembered(&[doubt(1, 2)], &[], &set_back);
+    fn a_false_watermark_is_remembered_until_its_namespace_is_mirrored() {
+        let set_back = remembered(&[mismatch(3, 2)], &[found(true)], &Judged::new());
+        let later = remembered(&[mismatch(1, 2)], &[], &set_back);
         assert_eq!(later["main"].was_false.as_ref().map(|seen| seen.set_back), Some(true));
         assert_eq!(remembered(&[], &[], &later), Judged::new());
     }

@@ -372,7 +372,7 @@ fn what_it_prints_names_the_consumer_and_the_next_step() {
         format!("Installed {repo}/hooks/post-receive.\n"),
         format!("Installed {repo}/hooks/pre-receive.\n"),
         format!("git config -f {repo}/config core.fsync committed\n"),
-        "The worker, `stargate-mirror run`, is the journal's sole consumer.\n".to_owned(),
+        "`stargate-mirror run` and `watch` read the journal and push to the mirror.\n".to_owned(),
         format!("git config -f {repo}/config stargate.remote https://"),
         format!("GITHUB_PAT=... stargate-mirror run --repo {repo}\n"),
     ] {
@@ -380,7 +380,7 @@ fn what_it_prints_names_the_consumer_and_the_next_step() {
     }
     for expected in [
         "Mirrored refs: refs/kv/*, refs/kv-index/*\n".to_owned(),
-        "Of a push without mirrored refs it says nothing.\n".to_owned(),
+        "It is silent about a push without mirrored refs.\n".to_owned(),
         format!("git config -f {repo}/config --add stargate.ref 'refs/kv/*'\n"),
         format!("git config -f {repo}/config --add stargate.ref 'refs/heads/*'\n"),
     ] {

@@ -220,7 +220,7 @@ fn doctor_tells_what_keeps_the_owner_out() {
     chown(&config, Some(0), Some(0)).expect("root may");
     let (exit, text) = said(&stargate);
     let found = format!(
-        "nobody, who owns the repository, cannot read {}: pushes fail",
+        "nobody, the owner of the repository, cannot read {}: pushes fail",
         config.display()
     );
     assert!(
@@ -233,7 +233,7 @@ fn doctor_tells_what_keeps_the_owner_out() {
     chown(&folder, Some(0), Some(0)).expect("root may");
     let (exit, text) = said(&stargate);
     let found = format!(
-        "nobody, who owns the repository, cannot write to {}: pushes fail",
+        "nobody, the owner of the repository, cannot write to {}: pushes fail",
         folder.display()
     );
     assert!(

@@ -35,7 +35,7 @@ fn the_commands_do_by_hand_what_the_worker_does() {
     writer.settle(&settlements).unwrap();
     assert_eq!(run(&["list", "--status", "failed"]).1.lines().count(), 1);
     let id = |located: &Located| located.entry.entry_id.to_string();
-    assert_eq!(run(&["retry", &id(a)]), (0, "1 pending again\n".into()));
+    assert_eq!(run(&["retry", &id(a)]), (0, "1 entry made pending again\n".into()));
     assert_eq!(run(&["retry", &id(b)]).0, 3);
     assert!(
         run(&["retry", "01JBAXF5Z8J8M7R2TK7G9QW3EN"])
@@ -65,7 +65,7 @@ fn the_commands_do_by_hand_what_the_worker_does() {
         told.contains("moved 2 corrupt bytes to .stargate/quarantine/"),
         "{told}"
     );
-    assert!(run(&["rotate"]).1.starts_with("the journal became the segment "));
+    assert!(run(&["rotate"]).1.starts_with("the journal was moved to the segment "));
     assert!(run(&["rotate"]).1.contains("nothing was changed"));
     assert_eq!(
         run(&["verify"]).1,

@@ -10,11 +10,11 @@ use git_push::{Advertisement, Command, Error, Outcome, RemoteRef, Report, Verdic
 use gix::ObjectId;
 use proptest::prelude::*;
 use stargate_mirror::{
-    mirror::{Damaged, Knowledge, Rules},
+    mirror::{Damaged, LocalView, Rules},
     ref_pattern::RefPatterns,
     ref_update::RefUpdate,
     refs::LocalRef,
-    worker::{Cycle, Marks, Mirror, Settled},
+    worker::{Cycle, EntryResults, Mirror, Settled},
 };
 
 /// Commits are numbers; each has at most one parent.
@@ -46,7 +46,7 @@ impl Stargate {
     }
 }
 
-impl Knowledge for Stargate {
+impl LocalView for Stargate {
     fn local(&self, name: &BStr) -> LocalRef {
         let found = self.refs.get(name.as_bytes());
         found.map_or(LocalRef::Absent, |commit| LocalRef::Id(id(*commit)))
@@ -220,10 +220,10 @@ fn cycle(stargate: &Stargate, model: &mut Model, backlog: &[RefUpdate]) -> (Vec<
         retry: RetryPolicy::default(),
         verify: true,
         clock: &clock,
-        knowledge: stargate,
+        local_view: stargate,
         null: gix::hash::Kind::Sha1.null(),
     };
-    let record = |marks: &Marks| -> Result<(), std::convert::Infallible> {
+    let record = |marks: &EntryResults| -> Result<(), std::convert::Infallible> {
         done.extend_from_slice(&marks.mirrored);
         Ok(())
     };

@@ -95,13 +95,13 @@ fn a_cycle_in_which_every_group_rests_asks_nothing() {
 fn a_trouble_of_which_no_entry_is_pending_is_forgotten() {
     let now = Timestamp::now();
     let (stargate, _) = with_a_trouble(now);
-    let troubles = || Memory::load(&stargate.git_dir.join(".stargate")).troubles.len();
-    assert_eq!(troubles(), 1);
+    let backoffs = || Memory::load(&stargate.git_dir.join(".stargate")).backoffs.len();
+    assert_eq!(backoffs(), 1);
     let journal = fs::read_to_string(stargate.journal()).expect("a journal");
     fs::write(stargate.journal(), journal.replace("\"pending\"", "\"skipped\"")).expect("a file");
     let report = patient_cycle(&stargate, now + Duration::from_secs(1));
     assert_eq!((report.outcome, report.next_try), (CycleOutcome::Idle, None));
-    assert_eq!(troubles(), 0);
+    assert_eq!(backoffs(), 0);
     // The refs of both sides were compared: this one differs, and no entry says why.
     let report = patient_cycle(&stargate, now + Duration::from_secs(2));
     assert_eq!((report.outcome, report.asked), (CycleOutcome::Idle, false));

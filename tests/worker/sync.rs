@@ -193,7 +193,7 @@ fn force_refuses_to_delete_many_refs_unless_that_is_allowed() {
     let (exit, said) = sides.sync(&["--force", "--yes"]);
     assert_eq!(exit, 3, "{said}");
     assert!(
-        said.contains("1 of the mirror's 5 refs would be deleted, more than 5 %"),
+        said.contains("this would delete 1 of the mirror's 5 refs, which is more than 5 %"),
         "{said}"
     );
     assert_eq!(git(&sides.mirror, ["for-each-ref"]), before);

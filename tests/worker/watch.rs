@@ -138,7 +138,7 @@ fn a_root_is_walked_and_a_new_repository_is_noticed() {
     // It appears whole.
     std::fs::rename(&stargate.git_dir, root.path().join("new.git")).expect("a move");
     watch.signal(Signal::HUP);
-    watch.until(&["looking at everything anew"]);
+    watch.until(&["reading repositories and settings again"]);
     wait(&commit, &mirror.url("o/r.git"));
     watch.signal(Signal::TERM);
     assert_eq!(watch.ended(), 0);
@@ -188,7 +188,7 @@ fn what_is_missing_for_a_push_is_told_once() {
             watch.signal(Signal::HUP);
         }
         let mut line = String::new();
-        while !line.contains("outcome=LocalOnly") {
+        while !line.contains("outcome=local-only") {
             line.clear();
             assert!(watch.said.read_line(&mut line).expect("a line") > 0);
             told += usize::from(line.contains("stargate.remote"));

@@ -40,7 +40,7 @@ fn unreadable() -> Unreadable {
     }
 }
 
-impl Knowledge for Stargate {
+impl LocalView for Stargate {
     fn local(&self, name: &BStr) -> LocalRef {
         if self.unreadable.iter().any(|unreadable| name == *unreadable) {
             return LocalRef::Unreadable(unreadable());
@@ -103,7 +103,7 @@ fn planned(backlog: &[RefUpdate], stargate: &Stargate, on_remote: &[(&str, u8)],
     plan(backlog, stargate, &remote(on_remote), rules, null())
 }
 
-/// The only group's commands as `(name, old, new)`, zero for absent; or its hold.
+/// Returns the only group's commands as `(name, old, new)`, with zero for absent, or its hold.
 fn commands(plan: &Plan) -> Result<Vec<(String, u8, u8)>, Hold> {
     let [group] = &plan.groups[..] else {
         panic!("one group, not {:#?}", plan.groups);
@@ -248,7 +248,7 @@ fn a_forced_update_is_carried_when_it_is_journaled_and_allowed() {
     ));
     let plan = planned(&backlog, &stargate, &on_remote, &forced);
     assert_eq!(commands(&plan).unwrap()[0], command(LEDGER, 0x11, 0x31));
-    // Somebody else's commit is not what the journal replaced.
+    // A commit that someone else pushed to the mirror is not one that the journal replaced.
     let plan = planned(&backlog, &stargate, &[(LEDGER, 0x41)], &forced);
     assert!(matches!(commands(&plan), Err(Hold::Diverged { .. })));
 }
@@ -341,7 +341,7 @@ fn an_object_that_is_gone_is_named() {
     assert_eq!(commands(&plan), Err(gone));
 }
 
-/// Every order of these updates.
+/// Returns every order of these updates.
 fn orders(updates: &[RefUpdate]) -> Vec<Vec<RefUpdate>> {
     if updates.is_empty() {
         return vec![Vec::new()];
@@ -356,7 +356,7 @@ fn orders(updates: &[RefUpdate]) -> Vec<Vec<RefUpdate>> {
     (0..updates.len()).flat_map(first).collect()
 }
 
-/// What the ledger shall be, by a journal of these updates and a Stargate that has it so; zero for not at all.
+/// Returns the ledger's target for a journal of these updates and the Stargate's current id. Zero stands for absent.
 fn target(updates: &[RefUpdate], local: u8) -> u8 {
     let stargate = Stargate {
         refs: (local != 0).then_some((LEDGER, local)).into_iter().collect(),
@@ -372,7 +372,7 @@ fn chain(states: &[u8]) -> Vec<RefUpdate> {
 }
 
 proptest::proptest! {
-    /// Hooks of pushes that follow each other may append in any order.
+    /// Hooks of consecutive pushes may append in any order.
     #[test]
     fn where_the_ref_is_now_is_the_target_in_any_order(
         states in proptest::collection::vec(proptest::sample::select(vec![0, 0x11, 0x12, 0x31]), 2..6),
@@ -386,7 +386,7 @@ proptest::proptest! {
         }
     }
 
-    /// After a power cut the ref may be anywhere where it was before.
+    /// After a power cut the ref may have any of its earlier ids.
     #[test]
     fn a_journal_ahead_of_the_refs_wins_in_any_order(length in 2..6u8, cut in 0..6u8) {
         let states: Vec<u8> = (0..length).map(|step| 0x10 + step).collect();
@@ -416,7 +416,7 @@ fn a_rewind_that_is_appended_before_what_it_rewinds_is_carried() {
     let backlog = [update(LEDGER, 0x12, 0x11), update(LEDGER, 0x11, 0x12)];
     let plan = planned(&backlog, &stargate, &[(LEDGER, 0x12)], &forced);
     assert_eq!(commands(&plan).unwrap()[0], command(LEDGER, 0x12, 0x11));
-    // The journal may have one of them twice: by its hook, and by a comparison.
+    // The journal may have an update twice: from its hook and from a comparison.
     let twice = [&backlog[..], &backlog[1..]].concat();
     let plan = planned(&twice, &stargate, &[(LEDGER, 0x12)], &forced);
     assert_eq!(commands(&plan).unwrap()[0], command(LEDGER, 0x12, 0x11));
@@ -428,7 +428,7 @@ fn a_creation_that_is_appended_when_the_deletion_is_settled_creates_nothing() {
         vec![update(LEDGER, 0x11, 0)],
         chain(&[0x11, 0x12, 0]),
         chain(&[0, 0x10, 0x20, 0x11, 0]),
-        // Of what came between, nobody has told.
+        // The updates in between were not journaled.
         [chain(&[0, 0x31]), chain(&[0x11, 0])].concat(),
     ];
     for settled in deleted {
@@ -439,7 +439,7 @@ fn a_creation_that_is_appended_when_the_deletion_is_settled_creates_nothing() {
         let plan = planned(&[update(LEDGER, 0, 0x11)], &stargate, &[], &rules());
         assert_eq!(commands(&plan), Ok(vec![]));
     }
-    // The update before the one that a power cut took from the refs is no reason to forget it.
+    // A settled earlier update does not supersede an update that the refs lost in a power cut.
     let stargate = Stargate {
         settled: chain(&[0, 0x11]),
         ..Default::default()

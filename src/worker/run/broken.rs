@@ -1,4 +1,4 @@
-//! What of the Stargate cannot be mirrored as it is: refs that cannot be read, objects that are missing or damaged.
+//! Broken refs of the Stargate: those that cannot be read, or whose object is missing or damaged.
 use std::collections::BTreeMap;
 
 use bstr::{BString, ByteSlice};
@@ -7,25 +7,25 @@ use gix::ObjectId;
 
 use super::Work;
 use crate::{
-    mirror::{Grouping, Knowledge},
+    mirror::{Grouping, LocalView},
     refs::LocalRefs,
     worker::report::{CycleOutcome, CycleReport, GroupOutcome, GroupReport},
 };
 
-/// A ref, or a file that may hold refs, that is broken, and why.
+/// A broken ref, or a broken file that may contain refs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Broken {
-    /// None where nobody knows which refs it is about.
+    /// Name of the ref; none if the affected refs are unknown.
     pub(crate) name: Option<BString>,
     pub(crate) reason: String,
 }
 
-/// The refs that cannot be read; and of those that are not at the same commit in `settled`, the refs whose object is
-/// missing or damaged.
+/// Returns the refs that cannot be read, and the refs whose object is missing or damaged. Objects of refs that have the
+/// same id in `settled` are not checked.
 pub(crate) fn broken(
     local: &LocalRefs,
     settled: &BTreeMap<BString, ObjectId>,
-    knowledge: &dyn Knowledge,
+    local_view: &dyn LocalView,
 ) -> Vec<Broken> {
     let unreadable = local.unreadable().map(|(name, why)| Broken {
         name: name.map(ToOwned::to_owned),
@@ -36,7 +36,7 @@ pub(crate) fn broken(
         .iter()
         .filter(|(name, id)| settled.get(*name) != Some(*id));
     let tips = open.filter_map(|(name, id)| {
-        let reason = match knowledge.exists(*id) {
+        let reason = match local_view.exists(*id) {
             Ok(true) => return None,
             Ok(false) => format!("object {id} is not in the Stargate"),
             Err(damaged) => damaged.to_string(),
@@ -48,24 +48,24 @@ pub(crate) fn broken(
 }
 
 impl Work<'_> {
-    /// The same report, with what is broken and has no entry: nothing of that can be done.
+    /// Adds broken refs without an entry to the report. They make the cycle incomplete.
     pub(super) fn with_broken(&self, mut report: CycleReport, settled: &BTreeMap<BString, ObjectId>) -> CycleReport {
         let grouping = self.grouping();
         for broken in broken(self.local_refs(), settled, &self.stargate) {
             let one = group(&grouping, &broken);
-            let is_told = |told: &GroupReport| {
-                told.group == one.group
-                    && told.outcome == one.outcome
-                    && (broken.name.is_some() || told.error == one.error)
+            let is_reported = |reported: &GroupReport| {
+                reported.group == one.group
+                    && reported.outcome == one.outcome
+                    && (broken.name.is_some() || reported.error == one.error)
             };
-            if !report.groups.iter().any(is_told) {
-                tracing::error!(group = %one.group, reason = %broken.reason, "broken; nothing of it is mirrored");
+            if !report.groups.iter().any(is_reported) {
+                tracing::error!(group = %one.group, reason = %broken.reason, "broken; the group is not mirrored");
                 report.groups.push(one);
             }
             report.outcome = CycleOutcome::Incomplete;
         }
         for (name, target) in self.local_refs().dangling() {
-            tracing::warn!(ref = %name, %target, "the symbolic ref leads nowhere; what the mirror has of it stays");
+            tracing::warn!(ref = %name, %target, "the target of the symbolic ref does not exist; the mirror's ref stays unchanged");
         }
         report
     }

@@ -1,4 +1,4 @@
-//! What the journal missed: the refs of both sides, compared.
+//! Comparison of the refs of both sides, to find ref updates that the journal missed.
 
 use git_push::Advertisement;
 
@@ -16,18 +16,20 @@ use crate::{
     },
 };
 
-/// What a comparison came to, in ref updates.
+/// Result of a comparison.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Reconciled {
-    pub(super) told: usize,
+    /// Ref updates appended to the journal.
+    pub(super) appended: usize,
+    /// Ref updates that could not be appended.
     pub(super) unwritten: usize,
-    /// Why there was no comparison.
+    /// Reason why there was no comparison.
     pub(super) failed: Option<FailedComparison>,
 }
 
 impl Work<'_> {
-    /// Compares the refs of both sides, and tells the journal what it missed. A mirror that cannot be asked is asked again
-    /// by the next cycle. A push whose hook still runs may be told, too: then the journal has it twice.
+    /// Compares the refs of both sides, and appends missed updates to the journal. If the mirror cannot be reached, the next
+    /// cycle retries. An update whose hook still runs may be appended, too; then the journal has it twice.
     pub(super) fn reconcile(
         &self,
         mirror: &mut RemoteMirror<'_>,
@@ -37,7 +39,7 @@ impl Work<'_> {
         let advertisement = match mirror.advertisement() {
             Ok(advertisement) => advertisement,
             Err(error) => {
-                tracing::warn!(%error, "the refs of both sides could not be compared");
+                tracing::warn!(%error, "cannot compare the refs of both sides");
                 mirror.remember_failed_comparison(&error);
                 return Ok(Reconciled {
                     failed: Some((&error).into()),
@@ -48,23 +50,23 @@ impl Work<'_> {
         mirror.forget_failed_comparison();
         let missed = self.missed(&advertisement, local, backlog);
         let all = missed.len();
-        let told = self.tell(missed, Source::Reconcile)?;
-        // Only now: who dies before, or has not told all of it, compares again in the next cycle.
-        if told == all {
+        let appended = self.append_entries(missed, Source::Reconcile)?;
+        // Remembered last: after a crash, or if an update could not be appended, the next cycle compares again.
+        if appended == all {
             mirror.remember_reconciled(advertisement, local);
         }
-        if told > 0 {
-            tracing::info!(refs = told, "the journal had missed ref updates");
+        if appended > 0 {
+            tracing::info!(refs = appended, "appended ref updates that the journal had missed");
         }
         Ok(Reconciled {
-            told,
-            unwritten: all - told,
+            appended,
+            unwritten: all - appended,
             failed: None,
         })
     }
 
-    /// What a cycle would do; nothing is sent, and nothing told to the journal. Where `local` refs are to be compared, what
-    /// the journal missed counts as pending.
+    /// Reports what a cycle would do, without sending or writing anything. If `local` refs are given, updates that the
+    /// journal missed count as pending.
     pub(super) fn dry_run(
         &self,
         mirror: &mut RemoteMirror<'_>,
@@ -91,17 +93,17 @@ impl Work<'_> {
         Ok(self.with_broken(report, &advertisement.refs))
     }
 
-    /// The ref updates that the journal lacks. What cannot be carried is told.
+    /// Returns the ref updates that the journal lacks, and logs refs that cannot be mirrored.
     fn missed(&self, advertisement: &Advertisement, local: &LocalRefs, backlog: &Backlog) -> Vec<RefUpdate> {
         let cycle = self.cycle();
         let compared = compare(local, &advertisement.refs, &self.stargate, &cycle.rules);
-        for left in compared.iter().filter(|compared| compared.standing.is_left()) {
-            let standing = left.standing;
-            tracing::warn!(ref = %left.name, ?standing, "left as it is on the mirror; see stargate-mirror sync --dry-run");
+        for differing in compared.iter().filter(|compared| compared.standing.needs_operator()) {
+            let standing = differing.standing.word();
+            tracing::warn!(ref = %differing.name, %standing, "the mirror's ref stays unchanged; run stargate-mirror sync --dry-run");
         }
         for broken in compared.iter().filter(|compared| compared.standing == Standing::Broken) {
             let reason = broken.reason.as_deref().unwrap_or_default();
-            tracing::error!(ref = %broken.name, reason, "cannot be mirrored; run git fsck");
+            tracing::error!(ref = %broken.name, reason, "the ref cannot be mirrored; run git fsck");
         }
         let pending = self.pending(backlog);
         missed(&compared, &advertisement.refs, &self.stargate, &*pending, cycle.null)

@@ -37,10 +37,10 @@ use durable::{
 };
 use stargate_mirror::{
     journal::{self, Backlog, Draft, Located, Origin, Source, Status, Writer},
-    mirror::{Knowledge, Rules, compare, missed, watermark},
+    mirror::{LocalView, Rules, compare, missed, watermark},
     ref_pattern::RefPatterns,
     ref_update::RefUpdate,
-    worker::{Cycle, Marks, Mirror},
+    worker::{Cycle, EntryResults, Mirror},
 };
 use support::random::Random;
 use ulid::Ulid;
@@ -259,11 +259,11 @@ impl<'a> Simulation<'a> {
             retry: RetryPolicy::default(),
             verify: true,
             clock: &clock,
-            knowledge: &*stargate,
+            local_view: &*stargate,
             null: null(),
         };
         let writer = Writer::new(self.disk.clone(), &self.clock, Path::new(GIT_DIR), Duration::ZERO);
-        let record = |marks: &Marks| -> Result<(), ()> {
+        let record = |marks: &EntryResults| -> Result<(), ()> {
             assert!(
                 marks.failed.is_empty(),
                 "{:?} can never be mirrored, though nothing is gone",

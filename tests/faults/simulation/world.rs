@@ -8,7 +8,7 @@ use bstr::{BStr, BString, ByteSlice};
 use git_push::{Advertisement, Command, Error, Outcome, RemoteRef, Report, Verdict};
 use gix::ObjectId;
 use stargate_mirror::{
-    mirror::{Damaged, Knowledge, watermark},
+    mirror::{Damaged, LocalView, watermark},
     ref_update::RefUpdate,
     refs::{LocalRef, LocalRefs, Unreadable, Why},
     worker::Mirror,
@@ -93,7 +93,7 @@ impl Stargate {
     }
 }
 
-impl Knowledge for Stargate {
+impl LocalView for Stargate {
     fn local(&self, name: &BStr) -> LocalRef {
         if self.unreadable.contains(name.as_bytes()) {
             return LocalRef::Unreadable(unreadable());

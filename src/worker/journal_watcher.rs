@@ -1,5 +1,4 @@
-//! Notices appends to journals: within milliseconds where the system tells (inotify), within half a second by looking
-//! where it does not.
+//! Detection of appends to journals: within milliseconds by inotify, or within half a second by polling.
 use std::{
     collections::HashMap,
     fs, io,
@@ -11,65 +10,65 @@ use std::{
 
 use crate::journal;
 
-/// How often is looked where nobody tells.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// Interval of polling where inotify is unavailable.
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
-/// What is called with a repository whose journal has changed.
+/// Callback for a repository whose journal has changed.
 pub type OnAppend = Arc<dyn Fn(&Path) + Send + Sync>;
 
 /// Watches journals until the process ends.
-pub struct Notice {
-    told: Option<platform::Told>,
-    looked_at: Arc<Mutex<HashMap<PathBuf, Option<Seen>>>>,
+pub struct JournalWatcher {
+    notifications: Option<platform::Notifications>,
+    polled: Arc<Mutex<HashMap<PathBuf, Option<Metadata>>>>,
 }
 
-/// What a journal looks like from outside.
-type Seen = (u64, Option<SystemTime>);
+/// Size and modification time of a journal.
+type Metadata = (u64, Option<SystemTime>);
 
-impl Notice {
-    /// Begins to watch; nothing yet.
+impl JournalWatcher {
+    /// Starts without any journals.
     pub fn start(on_append: OnAppend) -> Self {
-        let told = platform::Told::start(on_append.clone());
-        if let Err(error) = &told {
-            tracing::warn!(%error, "the system does not tell of changes; journals are looked at twice a second");
+        let notifications = platform::Notifications::start(on_append.clone());
+        if let Err(error) = &notifications {
+            tracing::warn!(%error, "file notifications are unavailable; journals are polled twice a second");
         }
-        let notice = Notice {
-            told: told.ok(),
-            looked_at: Arc::default(),
+        let watcher = JournalWatcher {
+            notifications: notifications.ok(),
+            polled: Arc::default(),
         };
-        let looked_at = notice.looked_at.clone();
-        thread::spawn(move || look(&looked_at, &on_append));
-        notice
+        let polled = watcher.polled.clone();
+        thread::spawn(move || poll(&polled, &on_append));
+        watcher
     }
 
-    /// Watches the journal of the repository at `git_dir`, whose `.stargate` folder is there. Doing it again is nothing.
+    /// Watches the journal of the repository at `git_dir`, whose `.stargate` folder must exist. A second call has no effect.
     pub fn add(&self, git_dir: &Path) {
-        let told = match &self.told {
-            Some(told) => told.add(git_dir),
+        let notifications = match &self.notifications {
+            Some(notifications) => notifications.add(git_dir),
             None => Err(io::ErrorKind::Unsupported.into()),
         };
-        if told.is_err() {
-            locked(&self.looked_at)
+        if notifications.is_err() {
+            locked(&self.polled)
                 .entry(git_dir.to_owned())
-                .or_insert_with(|| seen(git_dir));
+                .or_insert_with(|| metadata(git_dir));
         }
     }
 }
 
-fn look(looked_at: &Mutex<HashMap<PathBuf, Option<Seen>>>, on_append: &OnAppend) {
+fn poll(polled: &Mutex<HashMap<PathBuf, Option<Metadata>>>, on_append: &OnAppend) {
     loop {
-        for (git_dir, before) in locked(looked_at).iter_mut() {
-            let now = seen(git_dir);
+        for (git_dir, before) in locked(polled).iter_mut() {
+            let now = metadata(git_dir);
             if now != *before {
                 *before = now;
                 on_append(git_dir);
             }
         }
-        thread::sleep(LOOK_EVERY);
+        thread::sleep(POLL_INTERVAL);
     }
 }
 
-fn seen(git_dir: &Path) -> Option<Seen> {
+fn metadata(git_dir: &Path) -> Option<Metadata> {
     let found = fs::metadata(journal::path_in(git_dir)).ok()?;
     Some((found.len(), found.modified().ok()))
 }
@@ -86,27 +85,27 @@ mod platform {
 
     use super::*;
 
-    /// Told by inotify.
-    pub(super) struct Told {
+    /// Notifications by inotify.
+    pub(super) struct Notifications {
         inotify: Arc<OwnedFd>,
         watched: Arc<Mutex<HashMap<i32, PathBuf>>>,
     }
 
-    impl Told {
+    impl Notifications {
         pub(super) fn start(on_append: OnAppend) -> io::Result<Self> {
-            let told = Told {
+            let notifications = Notifications {
                 inotify: Arc::new(inotify::init(CreateFlags::CLOEXEC)?),
                 watched: Arc::default(),
             };
-            let (inotify, watched) = (told.inotify.clone(), told.watched.clone());
+            let (inotify, watched) = (notifications.inotify.clone(), notifications.watched.clone());
             thread::spawn(move || listen(&inotify, &watched, &on_append));
-            Ok(told)
+            Ok(notifications)
         }
 
         pub(super) fn add(&self, git_dir: &Path) -> io::Result<()> {
-            // The folder, not the file: the journal is renamed away and made anew.
+            // Watches the folder, not the file, because rotation renames the journal and creates a new one.
             let events = WatchFlags::MODIFY | WatchFlags::CREATE | WatchFlags::MOVED_TO | WatchFlags::ONLYDIR;
-            // Before the watch is there, so that its first event finds a name.
+            // Locked before the watch exists, so that its first event finds a name.
             let mut watched = locked(&self.watched);
             let id = inotify::add_watch(&*self.inotify, git_dir.join(journal::FOLDER), events)?;
             watched.insert(id, git_dir.to_owned());
@@ -129,7 +128,7 @@ mod platform {
                 }
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(error) => {
-                    tracing::error!(%error, "the system tells of no more changes; cycles come by their time");
+                    tracing::error!(%error, "file notifications failed; cycles start at their scheduled times only");
                     return;
                 }
             }
@@ -141,10 +140,10 @@ mod platform {
 mod platform {
     use super::*;
 
-    /// Nobody tells.
-    pub(super) struct Told;
+    /// No notifications on this system.
+    pub(super) struct Notifications;
 
-    impl Told {
+    impl Notifications {
         pub(super) fn start(_: OnAppend) -> io::Result<Self> {
             Err(io::ErrorKind::Unsupported.into())
         }
@@ -162,15 +161,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_append_is_noticed_and_a_new_journal_too() {
+    fn an_append_and_a_new_journal_are_noticed() {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join(journal::FOLDER)).unwrap();
         let (sender, events) = mpsc::channel();
         let sender = Mutex::new(sender);
-        let notice = Notice::start(Arc::new(move |path: &Path| {
+        let watcher = JournalWatcher::start(Arc::new(move |path: &Path| {
             let _ = sender.lock().unwrap().send(path.to_owned());
         }));
-        notice.add(folder.path());
+        watcher.add(folder.path());
         for text in ["one\n", "one\ntwo\n"] {
             fs::write(journal::path_in(folder.path()), text).unwrap();
             let noticed = events.recv_timeout(Duration::from_secs(30)).expect("an event");

@@ -1,4 +1,4 @@
-//! What is known of the Stargate: of its repository, and of its journal.
+//! View of the Stargate for planning: its refs, its objects, and its journal.
 use std::{collections::BTreeMap, time::Duration};
 
 use bstr::{BStr, BString};
@@ -9,15 +9,15 @@ use ulid::Ulid;
 use super::Work;
 use crate::{
     journal::{self, Status},
-    mirror::{Damaged, Grouping, Knowledge},
+    mirror::{Damaged, Grouping, LocalView},
     ref_update::RefUpdate,
     refs::{LocalRef, LocalRefs},
 };
 
-/// No hook that lives is later than this.
+/// Longest run of a hook. Its entry cannot be later than this.
 const LATEST: Duration = Duration::from_secs(60 * 60);
 
-impl Knowledge for Work<'_> {
+impl LocalView for Work<'_> {
     fn local(&self, name: &BStr) -> LocalRef {
         self.stargate.local(name)
     }
@@ -42,18 +42,18 @@ impl Knowledge for Work<'_> {
 }
 
 impl Work<'_> {
-    /// The mirrored refs as they were when somebody asked first.
+    /// Returns the mirrored refs, as they were at the first call.
     pub(super) fn local_refs(&self) -> &LocalRefs {
         self.local
             .get_or_init(|| self.stargate.mirrored_refs(&self.config.refs))
     }
 
-    /// Which refs land together.
+    /// Returns the grouping of refs that land together.
     pub(super) fn grouping(&self) -> Grouping {
         Grouping::new(self.local_refs().aliases(), &self.config.refs)
     }
 
-    /// The updates of entries that are done and not older than [`LATEST`].
+    /// Returns the updates of done entries that are not older than [`LATEST`].
     fn settled_lately(&self) -> Result<Vec<RefUpdate>, Damaged> {
         let since = self.clock.now() - LATEST;
         let since = Ulid::from_parts(since.as_millisecond().unsigned_abs(), 0);
@@ -65,7 +65,7 @@ impl Work<'_> {
         });
         match visited {
             Ok(()) => Ok(settled),
-            Err(error) => Err(Damaged(format!("the journal cannot be read: {error}"))),
+            Err(error) => Err(Damaged(format!("cannot read the journal: {error}"))),
         }
     }
 }
