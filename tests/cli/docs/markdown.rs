@@ -1,4 +1,4 @@
-//! A page of the documentation as the tests see it: blocks of code, code in the text, links, headings.
+//! A parser of documentation pages: blocks of code, code in the text, links, headings.
 //!
 //! A comment in the line before a block says how it is run:
 //!
@@ -41,7 +41,7 @@ pub struct Block {
     pub how: How,
 }
 
-/// A page, taken apart.
+/// A parsed page.
 #[derive(Debug)]
 pub struct Page {
     /// Its path in the project.
@@ -117,7 +117,7 @@ impl Page {
             .flat_map(|(number, line)| line.split('`').skip(1).step_by(2).map(|span| (*number, span)))
     }
 
-    /// What its links point to, with the numbers of their lines.
+    /// Targets of its links, with the numbers of their lines.
     pub fn links(&self) -> impl Iterator<Item = (usize, &str)> {
         self.prose.iter().flat_map(|(number, line)| {
             let targets = line.split("](").skip(1).filter_map(|rest| rest.split(')').next());
@@ -151,7 +151,7 @@ fn until<'a>(lines: &mut impl Iterator<Item = (usize, &'a str)>, end: &str, name
     panic!("{name}: a block without an end");
 }
 
-/// What a comment says about the block after it; nothing if it is none of ours.
+/// Parses a comment about the block after it. Returns nothing for `tests`, a mark that `.ci/run` reads.
 fn directive(comment: &str) -> Option<How> {
     let (word, reason) = comment.split_once(": ").unwrap_or((comment, ""));
     match word.split_once(' ').unwrap_or((word, "")) {

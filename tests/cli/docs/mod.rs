@@ -1,5 +1,5 @@
-//! README.md and `docs/`: every command that they show works, every flag and link that they name exists, and every
-//! subcommand and setting is in them.
+//! Tests of README.md and `docs/`: every command works, every flag and link exists, and every subcommand and setting is
+//! documented.
 mod markdown;
 mod sandbox;
 
@@ -32,7 +32,7 @@ fn pages() -> Vec<Page> {
     names.iter().map(|name| Page::read(name)).collect()
 }
 
-/// Fails with all of it.
+/// Fails with all failures.
 fn assert_none(failures: &[String]) {
     assert!(failures.is_empty(), "\n{}\n", failures.join("\n\n"));
 }
@@ -50,7 +50,7 @@ fn every_command_works() {
     assert_none(&failures);
 }
 
-/// Runs the blocks of a page in order, in one world.
+/// Runs the blocks of a page in order, in one sandbox.
 fn failures_of(page: &Page) -> Vec<String> {
     let is_run = |block: &Block| block.language == "sh" && !matches!(block.how, How::NotRun(_));
     if !page.blocks.iter().any(is_run) {
@@ -68,7 +68,7 @@ fn failures_of(page: &Page) -> Vec<String> {
     failures
 }
 
-/// Runs a block, or compares it with `stdout` of the one before.
+/// Runs a block, or compares it with `stdout` of the block before it.
 fn failure_of(block: &Block, sandbox: &mut Sandbox, stdout: &mut String) -> Option<String> {
     match (block.language.as_str(), &block.how) {
         ("sh", How::Exits(code)) => {
@@ -85,7 +85,7 @@ fn failure_of(block: &Block, sandbox: &mut Sandbox, stdout: &mut String) -> Opti
     }
 }
 
-/// How the documented output differs in its keys from the real one.
+/// Compares the keys of the documented output with those of the real one.
 fn unlike(block: &Block, stdout: &str) -> Option<String> {
     let documented: Value = serde_json::from_str(&block.text).expect("JSON");
     let Ok(real) = serde_json::from_str(stdout) else {
@@ -94,7 +94,7 @@ fn unlike(block: &Block, stdout: &str) -> Option<String> {
     differs(&documented, &real, "").map(|place| format!("{place} differs from the output {stdout}"))
 }
 
-/// The place where two values have other keys. What is null or empty on one side is not compared.
+/// Returns the first place where two values have different keys. Null and empty values are not compared.
 fn differs(documented: &Value, real: &Value, place: &str) -> Option<String> {
     match (documented, real) {
         (Value::Object(documented), Value::Object(real)) => {
@@ -165,7 +165,14 @@ impl Helps {
             .map(String::as_str)
     }
 
-    /// What is wrong with a command line that names the program.
+    /// Reports a flag that no command has, at the beginning of `line`.
+    fn unknown_flag(&self, line: &str) -> Option<String> {
+        let flag = name_of(line.split(' ').next()?);
+        let known = self.0.values().any(|help| has(help, flag));
+        (!known).then(|| format!("no command has {flag}"))
+    }
+
+    /// Checks a command line that names the program: the command and its flags exist.
     fn problem_of(&self, line: &str) -> Option<String> {
         let words: Vec<_> = line.split(|char: char| char.is_whitespace() || char == ';').collect();
         let at = words
@@ -196,7 +203,7 @@ fn name_of(word: &str) -> &str {
     word.split(['=', '[']).next().unwrap_or(word)
 }
 
-/// Whether a help lists this flag.
+/// Returns true if a help text lists this flag.
 fn has(help: &str, flag: &str) -> bool {
     let mut after = help.split(flag).skip(1);
     after.any(|rest| !rest.starts_with(|char: char| char.is_alphanumeric() || char == '-'))
@@ -210,13 +217,10 @@ fn commands_and_flags_that_are_only_named_exist() {
         let quoted = page.blocks.iter().filter(|block| matches!(block.how, How::NotRun(_)));
         let quoted = quoted.flat_map(|block| block.text.lines().map(|line| (block.line, line)));
         for (number, line) in page.spans().chain(quoted) {
-            let problem = match line.starts_with("--") {
-                true => {
-                    let flag = name_of(line.split(' ').next().expect("a word"));
-                    let known = helps.0.values().any(|help| has(help, flag));
-                    (!known).then(|| format!("no command has {flag}"))
-                }
-                false => helps.problem_of(line).or_else(|| missing_target(line)),
+            let problem = if line.starts_with("--") {
+                helps.unknown_flag(line)
+            } else {
+                helps.problem_of(line).or_else(|| missing_target(line))
             };
             failures.extend(problem.map(|problem| format!("{}:{number}: {problem}", page.name)));
         }
@@ -224,7 +228,7 @@ fn commands_and_flags_that_are_only_named_exist() {
     assert_none(&failures);
 }
 
-/// A test, a bench or an example that a command line of cargo names, and that is not there.
+/// Reports a test, a bench or an example that a cargo command line names and that does not exist.
 fn missing_target(line: &str) -> Option<String> {
     let words: Vec<_> = line.split(' ').collect();
     let named = words.windows(2).filter_map(|pair| match pair[0] {

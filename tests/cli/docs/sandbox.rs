@@ -1,5 +1,5 @@
-//! A world in which the commands of a page work: a Stargate below a folder that stands for `/`, real git, and mirrors behind
-//! nginx that stand for GitHub.
+//! A sandbox in which the commands of a page work. A temporary folder replaces `/`, and mirrors behind nginx replace GitHub.
+//! git is real.
 use std::{
     fs::{self, File},
     os::unix::net::UnixDatagram,
@@ -21,7 +21,7 @@ const TOKEN: &str = "canary-docs-7d1a";
 /// How long a service may take until it is ready.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-/// The world of one page. Blocks run in a clone whose remotes are `stargate` and `origin`.
+/// The sandbox of one page. Blocks run in a clone whose remotes are `stargate` and `origin`.
 pub struct Sandbox {
     root: TempDir,
     mirror: Mirror,
@@ -37,7 +37,7 @@ struct Service {
 }
 
 impl Sandbox {
-    /// A new world: nothing is installed, the mirrors of `o/r.git` and `o/context.git` are empty.
+    /// Creates a sandbox without installed hooks, with empty mirrors for `o/r.git` and `o/context.git`.
     pub fn new() -> Self {
         let root = tempfile::tempdir().expect("a folder");
         let mirror = Mirror::with_token(TOKEN);
@@ -74,7 +74,7 @@ impl Sandbox {
         sandbox
     }
 
-    /// A clone with two commits, of which `origin` has the first, an event, a tag, a ledger and its index.
+    /// Makes a clone with two commits, an event, a tag, a ledger and its index. `origin` has the first commit.
     fn make_clone(&self) {
         let work = self.path("work");
         let work_git = |arguments: &[&str]| git::git(&work, arguments);
@@ -106,10 +106,10 @@ impl Sandbox {
         start(&mut command).wait_with_output().expect("it ends")
     }
 
-    /// Starts a block of one command, and returns once it tells systemd that it is ready.
+    /// Starts a block of one command, and returns once it reports to systemd that it is ready.
     ///
     /// # Errors
-    /// What it said instead.
+    /// The command is never ready; the error has its output.
     pub fn serve(&mut self, text: &str) -> Result<(), String> {
         self.served += 1;
         let number = self.served;
@@ -138,7 +138,7 @@ impl Sandbox {
         }
     }
 
-    /// Ends the service that was started last; what it said if it does not exit with 0.
+    /// Ends the service that was started last. Returns its output if it does not exit with 0.
     pub fn end_last(&mut self) -> Option<String> {
         let mut service = self.services.pop()?;
         // One that has ended by itself shows in its status.
@@ -148,7 +148,7 @@ impl Sandbox {
         (!status.success()).then(|| format!("{status}\n{}{said}", service.text))
     }
 
-    /// Ends the services; what those said that do not exit with 0.
+    /// Ends all services. Returns the output of those that do not exit with 0.
     pub fn end(mut self) -> Vec<String> {
         let mut failures = Vec::new();
         while !self.services.is_empty() {
@@ -157,7 +157,7 @@ impl Sandbox {
         failures
     }
 
-    /// The text with this world's paths, URLs and tokens in place of a reader's.
+    /// Returns the text with the sandbox's paths, URLs and tokens in place of a reader's.
     fn in_here(&self, text: &str) -> String {
         let root = self.root.path().display();
         let github = self.mirror.url("");
@@ -196,7 +196,7 @@ impl Sandbox {
     }
 }
 
-/// Waits until the service says that it is ready; false when it ends, or does not say so.
+/// Waits until the service is ready. Returns false if it ends or is not ready in time.
 fn is_ready(socket: &UnixDatagram, child: &mut Child) -> bool {
     let often = Some(Duration::from_millis(50));
     socket.set_read_timeout(often).expect("a timeout");
@@ -215,7 +215,7 @@ fn is_ready(socket: &UnixDatagram, child: &mut Child) -> bool {
 impl Drop for Sandbox {
     fn drop(&mut self) {
         for service in &mut self.services {
-            // Left over when a test failed.
+            // Services are left over only when a test failed.
             let _ = service.child.kill();
             let _ = service.child.wait();
         }
