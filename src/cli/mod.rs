@@ -187,9 +187,10 @@ fn are_several(repositories: &[PathBuf], root: Option<&Path>, remote: Option<&st
 }
 
 /// The git directory of `--repo`, else of `GIT_DIR`, else of the current directory, of a format that is understood.
+/// Its refs may be in reftables, which gix does not see.
 fn repository(given: Option<&Path>) -> Result<PathBuf, Failure> {
     let git_dir = located(given)?;
-    repository::open(&git_dir)?;
+    repository::open_any_refs(&git_dir)?;
     Ok(git_dir)
 }
 

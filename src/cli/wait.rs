@@ -125,7 +125,7 @@ fn local_repository(args: &Args) -> Result<Option<gix::Repository>, Failure> {
         return Ok(around_here());
     };
     let git_dir = super::located(Some(given))?;
-    Ok(Some(repository::open(&git_dir)?))
+    Ok(Some(repository::open_any_refs(&git_dir)?.0))
 }
 
 /// The repository around the current directory. Nobody asked for it: where there is none that can be read, the mirror is
@@ -133,8 +133,8 @@ fn local_repository(args: &Args) -> Result<Option<gix::Repository>, Failure> {
 fn around_here() -> Option<gix::Repository> {
     let located = repository::locate(None).inspect_err(|error| tracing::debug!(%error, "no repository around here"));
     let git_dir = located.ok()?;
-    match repository::open(&git_dir) {
-        Ok(repository) => Some(repository),
+    match repository::open_any_refs(&git_dir) {
+        Ok((repository, _)) => Some(repository),
         Err(error) => {
             tracing::warn!(%error, "the repository around the current directory is not used");
             None
