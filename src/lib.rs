@@ -32,6 +32,7 @@
 //!                            already), pack (the writer); session (one push). No socket, no program is run
 //! crates/git-push-transport  remote (one type for a mirror, whatever its URL), http, stream (ssh, git://), local; settings,
 //!                            credentials, upload_pack (PURE: reading), fetch; web (a service that is asked over HTTP)
+//! crates/reftable            reads refs in reftables: a snapshot of a stack of tables, look-ups, iterations. Writes nothing
 //! crates/durable             storage (the only place that fsyncs, locks, renames), clock, retry
 //! ```
 //!
@@ -58,7 +59,7 @@
 //!            need not be read again), writer (lock), append, settle, repair, rotation, segment, intent, recovery (intents to entries);
 //!            tail and log (the same for lines of other kinds)
 //!
-//! refs       the local refs, one or all: an id, absent, or unreadable and why; loose, packed
+//! refs       the local refs, one or all: an id, absent, or unreadable and why; files (loose, packed), tables
 //! config     git config [stargate] -> one Config
 //! append_only  PURE: paths; compare (two trees), renames, history (which commits are new), range, schema
 //! ref_update, ref_pattern, event, odd_name    values that everything may use

@@ -43,7 +43,6 @@ fn commands_that_read_refs_by_gix_refuse_a_repository_of_reftables_by_name() {
     for arguments in [
         &["check", "append-only", "--repo", "o/r.git", "--base", "HEAD"][..],
         &["push", "--repo", "o/r.git", "mirror.git", "refs/kv/main"],
-        &["push", "--repo", "o/r.git", "mirror.git", "--mirror", "--force"],
         &["events", "run", "--repo", "o/r.git", "--stdin"],
     ] {
         let refused = run(stargate.folder(), arguments);
