@@ -868,7 +868,7 @@ fn doctor_says_what_is_missing_and_what_is_well() {
         git(&client, ["push", "-q", "origin", &format!("HEAD:{name}")]);
     }
     let (exit, checks) = doctor(&[]);
-    assert_eq!((exit, &checks[5]), (0, &("ref names".to_owned(), "warning".to_owned())));
+    assert_eq!((exit, &checks[6]), (0, &("ref names".to_owned(), "warning".to_owned())));
     let output = stargate_mirror(stargate.folder(), &["doctor", "--repo", "o/r.git"]);
     let told = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(
