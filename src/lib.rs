@@ -40,6 +40,7 @@
 //!                            and bitmap (data that is packed already), pack (writer). session (one push). No socket, no process
 //! crates/git-push-transport  remote (one type for a mirror of any URL), http, stream (ssh, git://), local; settings,
 //!                            credentials, upload_pack (PURE: reading), fetch; web (client of other HTTP services)
+//! crates/reftable            reader of refs in reftables: a snapshot of a stack of tables, look-ups, iteration. Writes nothing
 //! crates/durable             storage (the only place that fsyncs, locks and renames), clock, retry
 //! ```
 //!
@@ -67,7 +68,7 @@
 //!            (which part need not be read again), writer (lock), append, settle, repair, rotation, segment, intent, recovery
 //!            (intents to entries); tail and log (the same for lines of other kinds)
 //!
-//! refs       local refs: an id, absent, or unreadable with the reason; loose, packed
+//! refs       local refs: an id, absent, or unreadable with the reason; files (loose, packed) or tables
 //! config     section [stargate] of git configuration -> one Config
 //! append_only  PURE: paths; compare (two trees), renames, history (which commits are new), range, schema
 //! ref_update, ref_pattern, event, odd_name    values that every module may use

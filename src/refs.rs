@@ -1,4 +1,6 @@
-//! The refs of a repository, read from its files. Unreadable is not absent: every read has one of three answers.
+//! The refs of a repository. Unreadable is not absent: every read has one of three answers.
+//!
+//! # Files
 //!
 //! A ref is a *loose* file below `refs/`, else a line of `packed-refs`. Loose files are read first and `packed-refs` after
 //! them, as `git pack-refs` works the other way round: a ref that is being packed is seen in one of the two.
@@ -10,27 +12,33 @@
 //! - a line of `packed-refs` that is damaged, but for its name: the ref of that name, unless it is loose;
 //! - any other damage of `packed-refs`: every ref that is neither loose nor on an intact line.
 //!
-//! This is the only place that reads local refs for the mirror: another ref storage format is to be read here.
+//! # Reftables
+//!
+//! A ref is a record in one of the tables that `reftable/tables.list` names. Each read takes a snapshot of all tables.
+//!
+//! What cannot be known:
+//!
+//! - the stack cannot be read, is damaged, or changes again and again while it is opened: every ref;
+//! - a block is damaged: every ref whose look-up needs the block.
+//!
+//! This is the only place that reads local refs for the mirror.
+mod files;
 mod list;
 mod loose;
 mod packed;
+mod tables;
 
 use std::{
-    cell::RefCell,
     fmt,
     path::{Path, PathBuf},
-    rc::Rc,
 };
 
 use bstr::{BStr, BString};
 use gix::ObjectId;
 
 pub use self::list::LocalRefs;
-use self::{
-    loose::Loose,
-    packed::{Found, Packed},
-};
-use durable::storage::{Disk, Look, Storage};
+use self::{files::Files, tables::Tables};
+use crate::ref_pattern::RefPatterns;
 
 /// How many symbolic refs may follow each other: as many as git follows.
 const MOST_STEPS: usize = 5;
@@ -60,7 +68,7 @@ impl LocalRef {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{} {why}", place.display())]
 pub struct Unreadable {
-    /// The file or folder.
+    /// The file, the folder, or the ref as if it were a file.
     pub place: PathBuf,
     /// What is wrong with it.
     pub why: Why,
@@ -83,12 +91,14 @@ pub enum Why {
     TooManySteps,
     /// This line, counted from 1, is damaged.
     Line(usize),
+    /// The tables cannot be read, for this reason.
+    Tables(String),
 }
 
 impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Why::System(error) => write!(f, "cannot be read: {error}"),
+            Why::System(error) | Why::Tables(error) => write!(f, "cannot be read: {error}"),
             Why::Empty => f.write_str("is empty"),
             Why::NoId => f.write_str("holds no object id and no ref name"),
             Why::NoFile => f.write_str("is not a regular file"),
@@ -110,92 +120,69 @@ impl Unreadable {
     }
 }
 
+/// What a ref itself holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Value {
+    Id(ObjectId),
+    /// The name of another ref.
+    Symbolic(BString),
+}
+
 /// The refs of one repository.
 #[derive(Debug)]
-pub struct Refs {
-    /// The folder that has `refs/` and `packed-refs`.
-    folder: PathBuf,
-    format: gix::hash::Kind,
-    /// What was read last of `packed-refs`, and how that file looked.
-    packed: RefCell<Option<(Look, Rc<Packed>)>>,
+pub struct Refs(Storage);
+
+#[derive(Debug)]
+enum Storage {
+    Files(Files),
+    Tables(Tables),
 }
 
 impl Refs {
-    /// The refs below this folder, with ids of this kind.
+    /// The refs in files below this folder, with ids of this kind.
     pub fn new(folder: &Path, format: gix::hash::Kind) -> Self {
-        Refs {
-            folder: folder.to_owned(),
-            format,
-            packed: RefCell::default(),
-        }
+        Refs(Storage::Files(Files::new(folder, format)))
     }
 
-    /// The refs of this repository.
-    pub fn of(repository: &gix::Repository) -> Self {
-        Refs::new(repository.common_dir(), repository.object_hash())
+    /// The refs in the reftables of this common git directory, with ids of this kind.
+    pub fn in_tables(folder: &Path, format: gix::hash::Kind) -> Self {
+        Refs(Storage::Tables(Tables::new(folder, format)))
     }
 
     /// Reads the ref of this full name, as it is now.
     pub fn read(&self, name: &BStr) -> LocalRef {
-        self.resolve(name).0
-    }
-
-    /// The same, and the name of the ref that holds the id: `name`, unless that is symbolic.
-    fn resolve(&self, name: &BStr) -> (LocalRef, BString) {
-        let mut name = name.to_owned();
-        for _ in 0..=MOST_STEPS {
-            match self.step(BStr::new(&name)) {
-                Ok(Some(Loose::Symbolic(target))) => name = target,
-                Ok(Some(Loose::Id(id))) => return (LocalRef::Id(id), name),
-                Ok(None) => return (LocalRef::Absent, name),
-                Err(unreadable) => return (LocalRef::Unreadable(unreadable), name),
-            }
-        }
-        let place = loose::path(&self.folder, BStr::new(&name));
-        let circle = Unreadable::new(&place, Why::TooManySteps);
-        (LocalRef::Unreadable(circle), name)
-    }
-
-    /// What the ref itself holds.
-    fn step(&self, name: &BStr) -> Result<Option<Loose>, Unreadable> {
-        if gix::validate::reference::name(name).is_err() {
-            // No ref can have such a name.
-            return Ok(None);
-        }
-        if let Some(loose) = loose::read(&loose::path(&self.folder, name), self.format)? {
-            return Ok(Some(loose));
-        }
-        match self.packed()?.find(name) {
-            Found::Id(id) => Ok(Some(Loose::Id(id))),
-            Found::Nothing => Ok(None),
-            Found::Damaged(line) => Err(self.damaged(line)),
+        match &self.0 {
+            Storage::Files(files) => files.resolve(name).0,
+            Storage::Tables(tables) => tables.read(name),
         }
     }
 
-    fn packed_path(&self) -> PathBuf {
-        self.folder.join("packed-refs")
-    }
-
-    fn damaged(&self, line: usize) -> Unreadable {
-        Unreadable::new(&self.packed_path(), Why::Line(line))
-    }
-
-    /// `packed-refs` as it is now; it is read again when the file has changed.
-    fn packed(&self) -> Result<Rc<Packed>, Unreadable> {
-        let path = self.packed_path();
-        let look = Disk.look(&path).map_err(|error| Unreadable::system(&path, &error))?;
-        let Some(look) = look else {
-            return Ok(Rc::default());
-        };
-        if let Some((seen, packed)) = &*self.packed.borrow()
-            && *seen == look
-        {
-            return Ok(packed.clone());
+    /// Every ref that `patterns` name, as it is now.
+    pub fn list(&self, patterns: &RefPatterns) -> LocalRefs {
+        match &self.0 {
+            Storage::Files(files) => files.list(patterns),
+            Storage::Tables(tables) => tables.list(patterns),
         }
-        let packed = Rc::new(Packed::read(&path, self.format)?);
-        // How a link looks says nothing of the file.
-        let is_file = std::fs::symlink_metadata(&path).is_ok_and(|found| found.is_file());
-        *self.packed.borrow_mut() = is_file.then(|| (look, packed.clone()));
-        Ok(packed)
     }
+}
+
+/// Follows symbolic refs from `name`; `step` reads one ref of the repository at `folder`. Returns the answer, and the name of
+/// the ref that holds the id: `name`, unless that is symbolic.
+fn resolve(
+    folder: &Path,
+    name: &BStr,
+    step: impl Fn(&BStr) -> Result<Option<Value>, Unreadable>,
+) -> (LocalRef, BString) {
+    let mut name = name.to_owned();
+    for _ in 0..=MOST_STEPS {
+        match step(BStr::new(&name)) {
+            Ok(Some(Value::Symbolic(target))) => name = target,
+            Ok(Some(Value::Id(id))) => return (LocalRef::Id(id), name),
+            Ok(None) => return (LocalRef::Absent, name),
+            Err(unreadable) => return (LocalRef::Unreadable(unreadable), name),
+        }
+    }
+    let place = loose::path(folder, BStr::new(&name));
+    let circle = Unreadable::new(&place, Why::TooManySteps);
+    (LocalRef::Unreadable(circle), name)
 }

@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 
 use bstr::{BStr, BString, ByteSlice};
 use durable::storage::Disk;
-use git_push::{self, Advertisement, Connection, repository};
+use git_push::{self, Advertisement, Connection};
 use git_push_transport::{Remote, Settings, resolve};
 use serde::Serialize;
 
@@ -19,7 +19,9 @@ use crate::{
         owner::{self, Denied, KeptOut},
     },
     journal::{self, Backlog},
-    odd_name, worker,
+    odd_name,
+    ref_pattern::RefPatterns,
+    worker::{self, Stargate},
 };
 
 const EXAMPLES: &str = "\
@@ -79,7 +81,7 @@ struct Diagnosis {
 /// There is no repository, or it cannot be opened.
 pub fn main(args: &Args) -> Result<Exit, Failure> {
     let git_dir = super::repository(args.repo.as_deref())?;
-    let repository = repository::open(&git_dir)?;
+    let stargate = Stargate::open(&git_dir)?;
     let config = Config::load(&git_dir)
         .map_err(|error| Failure::new(Exit::Failed, format!("cannot read git's configuration: {error}")))?;
     let mut checks = settings(&config);
@@ -88,8 +90,8 @@ pub fn main(args: &Args) -> Result<Exit, Failure> {
     checks.extend(refs(&git_dir)?);
     checks.extend(owner(&git_dir));
     checks.extend(journal(&git_dir));
-    checks.extend(odd_ref_names(&repository));
-    checks.extend(mirror(args, &config, &repository));
+    checks.extend(odd_ref_names(&stargate));
+    checks.extend(mirror(args, &config, stargate.repository()));
     let diagnosis = Diagnosis { checks };
     if args.json {
         println!(
@@ -267,8 +269,8 @@ fn journal(git_dir: &Path) -> Vec<Check> {
 }
 
 /// Checks for ref names that a person, or a file system, may confuse.
-fn odd_ref_names(repository: &gix::Repository) -> Option<Check> {
-    let names = match ref_names(repository) {
+fn odd_ref_names(stargate: &Stargate) -> Option<Check> {
+    let names = match ref_names(stargate) {
         Ok(names) => names,
         Err(why) => {
             return Some(Check::new(
@@ -297,14 +299,13 @@ fn odd_ref_names(repository: &gix::Repository) -> Option<Check> {
     )
 }
 
-fn ref_names(repository: &gix::Repository) -> Result<Vec<BString>, String> {
-    let platform = repository.references().map_err(|error| error.to_string())?;
-    let refs = platform.all().map_err(|error| error.to_string())?;
-    refs.map(|found| match found {
-        Ok(found) => Ok(found.name().as_bstr().to_owned()),
-        Err(error) => Err(error.to_string()),
-    })
-    .collect()
+fn ref_names(stargate: &Stargate) -> Result<Vec<BString>, String> {
+    let all = RefPatterns::new(["refs/*"]).expect("a valid pattern");
+    let refs = stargate.mirrored_refs(&all);
+    if let Some((_, unreadable)) = refs.unreadable().next() {
+        return Err(unreadable.to_string());
+    }
+    Ok(refs.known().keys().chain(refs.aliases().keys()).cloned().collect())
 }
 
 fn mirror(args: &Args, config: &Config, repository: &gix::Repository) -> Vec<Check> {

@@ -186,10 +186,11 @@ fn are_several(repositories: &[PathBuf], root: Option<&Path>, remote: Option<&st
     }
 }
 
-/// Returns the git directory of `--repo`, else of `GIT_DIR`, else of the current directory, and checks its format.
+/// Returns the git directory of `--repo`, else of `GIT_DIR`, else of the current directory, and checks its format. Its refs
+/// may be in reftables, which gix does not read.
 fn repository(given: Option<&Path>) -> Result<PathBuf, Failure> {
     let git_dir = located(given)?;
-    repository::open(&git_dir)?;
+    repository::open_any_refs(&git_dir)?;
     Ok(git_dir)
 }
 

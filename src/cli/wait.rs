@@ -125,7 +125,7 @@ fn local_repository(args: &Args) -> Result<Option<gix::Repository>, Failure> {
         return Ok(surrounding_repository());
     };
     let git_dir = super::located(Some(given))?;
-    Ok(Some(repository::open(&git_dir)?))
+    Ok(Some(repository::open_any_refs(&git_dir)?.0))
 }
 
 /// Returns the repository around the current directory. It is optional: without a readable one, everything is read from
@@ -134,8 +134,8 @@ fn surrounding_repository() -> Option<gix::Repository> {
     let located = repository::locate(None)
         .inspect_err(|error| tracing::debug!(%error, "no repository around the current directory"));
     let git_dir = located.ok()?;
-    match repository::open(&git_dir) {
-        Ok(repository) => Some(repository),
+    match repository::open_any_refs(&git_dir) {
+        Ok((repository, _)) => Some(repository),
         Err(error) => {
             tracing::warn!(%error, "the repository around the current directory is not used");
             None

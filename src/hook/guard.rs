@@ -99,7 +99,7 @@ fn guarded(updates: &[RefUpdate], git_dir: &Path, reasons: &mut Reasons) -> (Vec
     let Some(first) = updates.first() else {
         return (Vec::new(), None);
     };
-    let opened = Refs::open(git_dir).and_then(|refs| Ok((refs.branch_of_head()?, refs)));
+    let opened = Refs::open(git_dir, first.new.kind()).and_then(|refs| Ok((refs.branch_of_head()?, refs)));
     let (branch, refs) = match opened {
         Ok(opened) => opened,
         Err(error) => {

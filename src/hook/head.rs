@@ -1,12 +1,8 @@
-//! Reader of ref files (gitrepository-layout, *HEAD*, *refs*, *packed-refs*, *commondir*): the branch of `HEAD`, and the
-//! targets of symbolic refs.
+//! Reader of refs in files (gitrepository-layout, *HEAD*, *refs*, *packed-refs*, *commondir*) or in reftables: the branch of
+//! `HEAD`, and the targets of symbolic refs.
 //!
 //! gitoxide's ref store would make the hook too large. A ref that cannot be read or parsed is an error, never an absent
 //! ref.
-//!
-//! # Limitations
-//!
-//! Reftables are not supported: every ref of such a repository is unreadable.
 use std::{
     fs, io,
     io::{BufRead, BufReader, ErrorKind},
@@ -14,7 +10,8 @@ use std::{
 };
 
 use bstr::{BStr, BString, ByteSlice};
-use gix::ObjectId;
+use git_reftable::{Stack, Value};
+use gix::{ObjectId, hash::Kind};
 
 /// Number of symbolic refs in a row that git follows.
 const MAX_DEPTH: usize = 5;
@@ -33,14 +30,22 @@ pub(super) enum Unreadable {
     /// A line of `packed-refs` is invalid.
     #[error("{} has an invalid line; run `git fsck` on the server", .0.display())]
     Packed(PathBuf),
-    /// The repository has another ref storage format.
-    #[error(
-        "this repository does not store its refs in files (extensions.refStorage), which is the only supported format"
-    )]
-    NotInFiles,
+    /// The reftables of this git directory cannot be read.
+    #[error("cannot read the reftables of {}: {}", .0.display(), with_cause(.1))]
+    Tables(PathBuf, git_reftable::Error),
+    /// A record of the reftables names an invalid ref.
+    #[error("{0} leads to an invalid ref name; run `git refs verify` on the server")]
+    Target(BString),
     /// Too many symbolic refs in a row, most likely a cycle.
     #[error("{0} leads through more than {MAX_DEPTH} symbolic refs; check for a cycle with `git symbolic-ref`")]
     TooDeep(BString),
+}
+
+fn with_cause(error: &git_reftable::Error) -> String {
+    match std::error::Error::source(error) {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    }
 }
 
 /// Refs of a repository.
@@ -48,6 +53,15 @@ pub(super) struct Refs {
     git_dir: PathBuf,
     /// Folder of the refs that all worktrees share.
     common_dir: PathBuf,
+    /// None where refs are in files.
+    tables: Option<Tables>,
+}
+
+/// Snapshots of the reftables.
+struct Tables {
+    /// The stack with `HEAD`, in a worktree that has one of its own.
+    worktree: Option<Stack>,
+    shared: Stack,
 }
 
 /// Result of looking up a ref by name.
@@ -59,22 +73,25 @@ enum Found {
 }
 
 impl Refs {
-    /// Opens the refs of the repository at `git_dir`.
-    pub(super) fn open(git_dir: &Path) -> Result<Self, Unreadable> {
+    /// Opens the refs of the repository at `git_dir`, with ids of kind `format`.
+    pub(super) fn open(git_dir: &Path, format: Kind) -> Result<Self, Unreadable> {
         let link = git_dir.join("commondir");
         let common_dir = match fs::read(&link) {
             Ok(path) => git_dir.join(path.trim_end().to_path_lossy()),
             Err(error) if error.kind() == ErrorKind::NotFound => git_dir.into(),
             Err(error) => return Err(Unreadable::File(link, error)),
         };
-        let refs = Refs {
+        let mut refs = Refs {
             git_dir: git_dir.into(),
             common_dir,
+            tables: None,
         };
-        match refs.head()? {
-            Found::Symbolic(name) if name == NOT_IN_FILES => Err(Unreadable::NotInFiles),
-            _ => Ok(refs),
+        if let Found::Symbolic(name) = refs.head()?
+            && name == NOT_IN_FILES
+        {
+            refs.tables = Some(Tables::open(&refs, format)?);
         }
+        Ok(refs)
     }
 
     /// Returns the name and the commit of the branch of `HEAD`, or `HEAD` itself if it is detached. `None` if that branch
@@ -108,6 +125,9 @@ impl Refs {
     }
 
     fn find(&self, name: &BStr) -> Result<Found, Unreadable> {
+        if let Some(tables) = &self.tables {
+            return record(&tables.shared, &self.common_dir, name);
+        }
         match loose(&self.common_dir.join(name.to_path_lossy()))? {
             Found::Nothing => packed(&self.common_dir.join("packed-refs"), name),
             found => Ok(found),
@@ -116,11 +136,45 @@ impl Refs {
 
     fn head(&self) -> Result<Found, Unreadable> {
         let path = self.git_dir.join("HEAD");
-        match loose(&path)? {
+        let head = match &self.tables {
+            Some(tables) => record(tables.head(), &self.git_dir, "HEAD".into())?,
+            None => loose(&path)?,
+        };
+        match head {
             Found::Nothing => Err(Unreadable::File(path, ErrorKind::NotFound.into())),
             found => Ok(found),
         }
     }
+}
+
+impl Tables {
+    fn open(refs: &Refs, format: Kind) -> Result<Self, Unreadable> {
+        let open =
+            |folder: &Path| Stack::open(folder, format).map_err(|error| Unreadable::Tables(folder.into(), error));
+        let is_worktree = refs.git_dir != refs.common_dir;
+        Ok(Tables {
+            worktree: is_worktree.then(|| open(&refs.git_dir)).transpose()?,
+            shared: open(&refs.common_dir)?,
+        })
+    }
+
+    fn head(&self) -> &Stack {
+        self.worktree.as_ref().unwrap_or(&self.shared)
+    }
+}
+
+/// A record of the reftables in `folder`.
+fn record(stack: &Stack, folder: &Path, name: &BStr) -> Result<Found, Unreadable> {
+    let found = stack
+        .find(name)
+        .map_err(|error| Unreadable::Tables(folder.into(), error))?;
+    Ok(match found.map(|record| record.value) {
+        None => Found::Nothing,
+        Some(Value::Id(id) | Value::Peeled { id, .. }) => Found::Id(id),
+        Some(Value::Symbolic(target)) => {
+            Found::Symbolic(ref_name(&target).ok_or_else(|| Unreadable::Target(name.to_owned()))?)
+        }
+    })
 }
 
 /// Reads the file of a loose ref, which may be a symbolic link to another ref (git-config, `core.preferSymlinkRefs`).
@@ -207,12 +261,12 @@ mod tests {
     }
 
     fn branch(folder: &tempfile::TempDir) -> Result<Option<(String, String)>, Unreadable> {
-        let branch = Refs::open(folder.path())?.branch_of_head()?;
+        let branch = Refs::open(folder.path(), Kind::Sha1)?.branch_of_head()?;
         Ok(branch.map(|(name, id)| (name.to_string(), id.to_string())))
     }
 
     fn target(folder: &tempfile::TempDir, name: &str) -> Result<String, Unreadable> {
-        let target = Refs::open(folder.path())?.target(name.into())?;
+        let target = Refs::open(folder.path(), Kind::Sha1)?.target(name.into())?;
         Ok(target.to_string())
     }
 
@@ -266,7 +320,7 @@ mod tests {
             ("r.git/worktrees/w/HEAD", "ref: refs/heads/main"),
             ("r.git/worktrees/w/commondir", "../..\n"),
         ]);
-        let branch = Refs::open(&folder.path().join("r.git/worktrees/w"))
+        let branch = Refs::open(&folder.path().join("r.git/worktrees/w"), Kind::Sha1)
             .unwrap()
             .branch_of_head();
         assert_eq!(branch.unwrap().unwrap().0, "refs/heads/main");
@@ -295,7 +349,7 @@ mod tests {
         )]);
         assert!(told.contains("packed-refs has an invalid line"), "{told}");
         let reftable = unreadable(&[("HEAD", "ref: refs/heads/.invalid\n")]);
-        assert!(reftable.contains("does not store its refs in files"), "{reftable}");
+        assert!(reftable.contains("cannot read the reftables"), "{reftable}");
         let folder = tempfile::tempdir().unwrap();
         assert!(branch(&folder).is_err(), "no repository");
     }

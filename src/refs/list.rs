@@ -1,14 +1,10 @@
 //! All refs that patterns name, read at once.
-use std::{collections::BTreeMap, fs, path::Path};
+use std::collections::BTreeMap;
 
-use bstr::{BStr, BString, ByteSlice, ByteVec};
+use bstr::{BStr, BString, ByteSlice};
 use gix::ObjectId;
 
-use super::{
-    LocalRef, Refs, Unreadable, Why,
-    loose::{self, Loose},
-};
-use crate::ref_pattern::RefPatterns;
+use super::{LocalRef, Unreadable};
 
 /// The refs of a repository that patterns name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -20,7 +16,7 @@ pub struct LocalRefs {
 
 /// Which refs something unreadable may hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Scope {
+pub(super) enum Scope {
     /// The ref of this name.
     One(BString),
     /// Every ref whose name starts so: with the name of a folder and its slash.
@@ -99,111 +95,22 @@ impl LocalRefs {
         })
     }
 
-    fn fails(&mut self, scope: Scope, unreadable: Unreadable) {
+    /// Adds a ref with the answer that its read had.
+    pub(super) fn add(&mut self, name: BString, read: LocalRef) {
+        match read {
+            LocalRef::Id(id) => drop(self.refs.insert(name, id)),
+            LocalRef::Absent => {}
+            LocalRef::Unreadable(unreadable) => self.fails(Scope::One(name), unreadable),
+        }
+    }
+
+    /// Adds a symbolic ref, which leads to `target`, with the answer that its read had.
+    pub(super) fn add_alias(&mut self, name: BString, target: BString, read: LocalRef) {
+        self.aliases.insert(name.clone(), target);
+        self.add(name, read);
+    }
+
+    pub(super) fn fails(&mut self, scope: Scope, unreadable: Unreadable) {
         self.unreadable.push((scope, unreadable));
     }
-}
-
-impl Refs {
-    /// Every ref that `patterns` name, as it is now.
-    pub fn list(&self, patterns: &RefPatterns) -> LocalRefs {
-        let mut found = LocalRefs::default();
-        self.walk(patterns, &mut found);
-        self.add_packed(patterns, &mut found);
-        found
-    }
-
-    /// Reads the loose refs. What is symbolic is resolved at once.
-    fn walk(&self, patterns: &RefPatterns, found: &mut LocalRefs) {
-        let mut folders = vec![BString::from("refs/")];
-        while let Some(name) = folders.pop() {
-            let folder = loose::path(&self.folder, name.as_bstr());
-            if let Err(unreadable) = self.walk_one(&folder, &name, patterns, &mut folders, found) {
-                found.fails(Scope::Below(name), unreadable);
-            }
-        }
-    }
-
-    /// Reads the loose refs of one folder; `name` is its name with a slash behind.
-    fn walk_one(
-        &self,
-        folder: &Path,
-        name: &BString,
-        patterns: &RefPatterns,
-        folders: &mut Vec<BString>,
-        found: &mut LocalRefs,
-    ) -> Result<(), Unreadable> {
-        let system = |error| Unreadable::system(folder, &error);
-        let entries = match fs::read_dir(folder) {
-            // It was removed a moment ago, as empty folders are.
-            Err(error) if loose::is_absence(&error) && name != "refs/" => return Ok(()),
-            entries => entries.map_err(system)?,
-        };
-        for entry in entries {
-            let entry = entry.map_err(system)?;
-            let mut below = name.clone();
-            below.push_str(Vec::from_os_str_lossy(&entry.file_name()));
-            let kind = entry.file_type().map_err(system)?;
-            if kind.is_dir() {
-                below.push_byte(b'/');
-                folders.extend(is_wanted(patterns, below.as_bstr()).then_some(below));
-            } else if kind.is_symlink() && entry.path().is_dir() {
-                below.push_byte(b'/');
-                let link = Unreadable::new(&entry.path(), Why::NoFile);
-                is_wanted(patterns, below.as_bstr()).then(|| found.fails(Scope::Below(below), link));
-            } else if patterns.matches(below.as_bstr()) && gix::validate::reference::name(below.as_bstr()).is_ok() {
-                self.add_loose(&entry.path(), below, found);
-            }
-        }
-        Ok(())
-    }
-
-    fn add_loose(&self, path: &Path, name: BString, found: &mut LocalRefs) {
-        let read = match loose::read(path, self.format) {
-            Ok(Some(Loose::Id(id))) => LocalRef::Id(id),
-            Ok(Some(Loose::Symbolic(_))) => {
-                let (read, target) = self.resolve(name.as_bstr());
-                found.aliases.insert(name.clone(), target);
-                read
-            }
-            // It was deleted a moment ago, or is packed by now.
-            Ok(None) => LocalRef::Absent,
-            Err(unreadable) => LocalRef::Unreadable(unreadable),
-        };
-        match read {
-            LocalRef::Id(id) => drop(found.refs.insert(name, id)),
-            LocalRef::Absent => {}
-            LocalRef::Unreadable(unreadable) => found.fails(Scope::One(name), unreadable),
-        }
-    }
-
-    /// Adds the packed refs that are not loose, and may not be.
-    fn add_packed(&self, patterns: &RefPatterns, found: &mut LocalRefs) {
-        let packed = match self.packed() {
-            Ok(packed) => packed,
-            Err(unreadable) => return found.fails(Scope::Unknown, unreadable),
-        };
-        let is_open = |found: &LocalRefs, name: &BString| {
-            patterns.matches(name.as_bstr())
-                && !found.aliases.contains_key(name)
-                && found.get(name.as_bstr()) == LocalRef::Absent
-        };
-        let named: Vec<_> = packed.named.iter().filter(|(name, _)| is_open(found, name)).collect();
-        for (name, line) in named {
-            found.fails(Scope::One(name.clone()), self.damaged(*line));
-        }
-        let intact: Vec<_> = packed.refs.iter().filter(|(name, _)| is_open(found, name)).collect();
-        found
-            .refs
-            .extend(intact.into_iter().map(|(name, id)| (name.clone(), *id)));
-        if let Some(line) = packed.nameless {
-            found.fails(Scope::Unknown, self.damaged(line));
-        }
-    }
-}
-
-/// Whether a ref below this folder, which ends with a slash, can have a name that the patterns name.
-fn is_wanted(patterns: &RefPatterns, folder: &BStr) -> bool {
-    let mut prefixes = patterns.prefixes();
-    prefixes.any(|prefix| prefix.starts_with(folder) || folder.starts_with(prefix))
 }

@@ -5,23 +5,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use bstr::{BStr, BString, ByteSlice};
+use bstr::{BStr, ByteSlice};
 use gix::{ObjectId, hash::Kind};
 
-use super::{Unreadable, Why};
+use super::{Unreadable, Value, Why};
 
 /// The longest file that can be a ref, in bytes: that of a symbolic one.
 const MOST_BYTES: u64 = 4096;
 /// What a symbolic ref starts with.
 const SYMBOLIC: &[u8] = b"ref:";
-
-/// What the file of a ref holds.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Loose {
-    Id(ObjectId),
-    /// The name of another ref.
-    Symbolic(BString),
-}
 
 /// Where the file of the ref is; `name` is a valid name.
 pub(super) fn path(folder: &Path, name: &BStr) -> PathBuf {
@@ -30,7 +22,7 @@ pub(super) fn path(folder: &Path, name: &BStr) -> PathBuf {
 }
 
 /// Reads the file of a ref; `None` when there is none, or a folder in its place, which git leaves behind.
-pub(super) fn read(path: &Path, format: Kind) -> Result<Option<Loose>, Unreadable> {
+pub(super) fn read(path: &Path, format: Kind) -> Result<Option<Value>, Unreadable> {
     let found = match fs::metadata(path) {
         Err(error) if is_absence(&error) => return no_file(path),
         found => found.map_err(|error| Unreadable::system(path, &error))?,
@@ -52,7 +44,7 @@ pub(super) fn read(path: &Path, format: Kind) -> Result<Option<Loose>, Unreadabl
 }
 
 /// No file is found at `path`: there is nothing, or a link to nothing.
-fn no_file(path: &Path) -> Result<Option<Loose>, Unreadable> {
+fn no_file(path: &Path) -> Result<Option<Value>, Unreadable> {
     match fs::symlink_metadata(path) {
         Err(error) if is_absence(&error) => Ok(None),
         Err(error) => Err(Unreadable::system(path, &error)),
@@ -73,7 +65,7 @@ fn content(path: &Path) -> io::Result<Vec<u8>> {
 }
 
 /// Takes what git takes, but for the null id.
-fn parse(content: &[u8], format: Kind) -> Result<Loose, Why> {
+fn parse(content: &[u8], format: Kind) -> Result<Value, Why> {
     if content.is_empty() {
         return Err(Why::Empty);
     }
@@ -83,14 +75,14 @@ fn parse(content: &[u8], format: Kind) -> Result<Loose, Why> {
     if let Some(target) = content.strip_prefix(SYMBOLIC) {
         let target = target.trim().as_bstr();
         return match gix::validate::reference::name(target) {
-            Ok(_) => Ok(Loose::Symbolic(target.to_owned())),
+            Ok(_) => Ok(Value::Symbolic(target.to_owned())),
             Err(_) => Err(Why::NoId),
         };
     }
     let (hex, rest) = content.split_at_checked(format.len_in_hex()).ok_or(Why::NoId)?;
     let ends = rest.first().is_none_or(u8::is_ascii_whitespace);
     match ObjectId::from_hex(hex) {
-        Ok(id) if ends && !id.is_null() => Ok(Loose::Id(id)),
+        Ok(id) if ends && !id.is_null() => Ok(Value::Id(id)),
         _ => Err(Why::NoId),
     }
 }
@@ -101,17 +93,17 @@ mod tests {
 
     const HEX: &str = "a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1";
 
-    fn parsed(content: &str) -> Result<Loose, Why> {
+    fn parsed(content: &str) -> Result<Value, Why> {
         parse(content.as_bytes(), Kind::Sha1)
     }
 
     #[test]
     fn ids_and_names_of_refs_are_read_as_git_reads_them() {
-        let id = Ok(Loose::Id(ObjectId::from_hex(HEX.as_bytes()).unwrap()));
+        let id = Ok(Value::Id(ObjectId::from_hex(HEX.as_bytes()).unwrap()));
         for content in [format!("{HEX}\n"), HEX.to_owned(), format!("{HEX} left over")] {
             assert_eq!(parsed(&content), id, "{content:?}");
         }
-        let symbolic = Ok(Loose::Symbolic("refs/heads/main".into()));
+        let symbolic = Ok(Value::Symbolic("refs/heads/main".into()));
         for content in [
             "ref: refs/heads/main\n",
             "ref:refs/heads/main",

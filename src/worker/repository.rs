@@ -2,7 +2,7 @@
 use std::path::Path;
 
 use bstr::BStr;
-use git_push::repository::{self, OpenError};
+use git_push::repository::{self, OpenError, RefStorage};
 use gix::ObjectId;
 
 use crate::{
@@ -23,9 +23,13 @@ impl Stargate {
     /// # Errors
     /// There is no repository, it cannot be read, or its format is not understood.
     pub fn open(git_dir: &Path) -> Result<Self, OpenError> {
-        let mut repository = repository::open(git_dir)?;
+        let (mut repository, storage) = repository::open_any_refs(git_dir)?;
         repository.object_cache_size_if_unset(4 * 1024 * 1024);
-        let refs = Refs::of(&repository);
+        let (folder, format) = (repository.common_dir(), repository.object_hash());
+        let refs = match storage {
+            RefStorage::Files => Refs::new(folder, format),
+            RefStorage::Reftable => Refs::in_tables(folder, format),
+        };
         Ok(Stargate { repository, refs })
     }
 
@@ -34,7 +38,8 @@ impl Stargate {
         self.refs.list(patterns)
     }
 
-    /// Returns the repository itself.
+    /// Returns the repository itself. Read its refs by [`Knowledge::local`] and [`mirrored_refs`](Self::mirrored_refs) only:
+    /// gix sees none in reftables.
     pub fn repository(&self) -> &gix::Repository {
         &self.repository
     }

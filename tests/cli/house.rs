@@ -145,6 +145,10 @@ fn what_decides_knows_no_effects() {
             // Reads the repository and spools to the folder for temporary files.
             continue;
         }
+        if file == Path::new("crates/git-push/src/repository.rs") {
+            // Finds the repository by `GIT_DIR`, or around the current directory.
+            continue;
+        }
         for effect in EFFECTS {
             let named = without_tests(&text).contains(effect);
             assert!(!named, "{} is pure and names {effect}", file.display());

@@ -13,12 +13,10 @@ fn run(folder: &Path, arguments: &[&str]) -> Output {
 }
 
 /// A Stargate of reftables with the hook in place, and a client that has pushed a ledger.
-///
-/// `install` refuses such a repository: the hooks are there from before it was converted.
 fn of_reftables() -> Stargate {
-    let stargate = Stargate::with_hook();
+    let stargate = Stargate::of_formats("sha1", "reftable");
+    stargate.install();
     let client = stargate.client("first");
-    git(&stargate.git_dir, ["refs", "migrate", "--ref-format=reftable"]);
     git(&client, ["push", "-q", "origin", "HEAD:refs/kv/main"]);
     stargate
 }
@@ -34,27 +32,16 @@ fn the_hook_journals_in_a_repository_of_reftables() {
 }
 
 #[test]
-fn every_command_refuses_a_repository_of_reftables_by_name() {
+fn commands_that_read_refs_by_gix_refuse_a_repository_of_reftables_by_name() {
     let stargate = of_reftables();
     git(stargate.folder(), ["init", "-q", "--bare", "mirror.git"]);
     stargate.configure(
         "stargate.remote",
         &stargate.folder().join("mirror.git").display().to_string(),
     );
-    let id = "a1".repeat(20);
     for arguments in [
-        &["install", "--repo", "o/r.git"][..],
-        &["run", "--repo", "o/r.git"],
-        &["run", "--repo", "o/r.git", "--json"],
-        &["run", "--root", "o"],
-        &["watch", "--repo", "o/r.git"],
-        &["sync", "--repo", "o/r.git", "--dry-run"],
-        &["sync", "--repo", "o/r.git", "--force", "--yes", "--allow-mass-delete"],
-        &["doctor", "--repo", "o/r.git"],
-        &["status", "--repo", "o/r.git"],
-        &["check", "append-only", "--repo", "o/r.git", "--base", "HEAD"],
+        &["check", "append-only", "--repo", "o/r.git", "--base", "HEAD"][..],
         &["push", "--repo", "o/r.git", "mirror.git", "refs/kv/main"],
-        &["wait", "--repo", "o/r.git", "--oid", &id, "--remote", "mirror.git"],
         &["events", "run", "--repo", "o/r.git", "--stdin"],
     ] {
         let refused = run(stargate.folder(), arguments);
@@ -135,9 +122,47 @@ fn an_extension_that_nobody_knows_is_refused_and_harmless_ones_are_not() {
     );
 }
 
+/// Sets an extension that nothing understands, git included.
+fn make_unknown(stargate: &Stargate) {
+    for setting in [["core.repositoryFormatVersion", "1"], ["extensions.madeUp", "x"]] {
+        git(
+            stargate.folder(),
+            [&["config", "-f", "o/r.git/config"][..], &setting].concat(),
+        );
+    }
+}
+
+#[test]
+fn every_command_refuses_an_extension_that_nobody_knows() {
+    let stargate = Stargate::with_hook();
+    make_unknown(&stargate);
+    let id = "a1".repeat(20);
+    for arguments in [
+        &["install", "--repo", "o/r.git"][..],
+        &["run", "--repo", "o/r.git"],
+        &["run", "--repo", "o/r.git", "--json"],
+        &["watch", "--repo", "o/r.git"],
+        &["sync", "--repo", "o/r.git", "--dry-run"],
+        &["sync", "--repo", "o/r.git", "--force", "--yes", "--allow-mass-delete"],
+        &["doctor", "--repo", "o/r.git"],
+        &["status", "--repo", "o/r.git"],
+        &["check", "append-only", "--repo", "o/r.git", "--base", "HEAD"],
+        &["push", "--repo", "o/r.git", "mirror.git", "refs/kv/main"],
+        &["wait", "--repo", "o/r.git", "--oid", &id, "--remote", "mirror.git"],
+        &["events", "run", "--repo", "o/r.git", "--stdin"],
+    ] {
+        let refused = run(stargate.folder(), arguments);
+        let said = stderr(&refused);
+        assert_eq!(refused.status.code(), Some(4), "{arguments:?}: {said}");
+        for word in ["r.git", "extensions.madeUp = x", "update stargate-mirror"] {
+            assert!(said.contains(word), "{arguments:?}: {word}: {said}");
+        }
+    }
+}
+
 #[test]
 fn one_that_is_refused_does_not_stop_the_others() {
-    let refused = of_reftables();
+    let refused = Stargate::with_hook();
     let stargate = Stargate::with_hook();
     git(stargate.folder(), ["init", "-q", "--bare", "mirror.git"]);
     let mirror = stargate.folder().join("mirror.git");
@@ -145,10 +170,11 @@ fn one_that_is_refused_does_not_stop_the_others() {
         one.configure("stargate.remote", &mirror.display().to_string());
     }
     git(&stargate.client("first"), ["push", "-q", "origin", "HEAD:refs/kv/main"]);
+    make_unknown(&refused);
     let [first, second] = [&refused, &stargate].map(|one| one.git_dir.display().to_string());
     let both = run(stargate.folder(), &["run", "--repo", &first, "--repo", &second]);
     assert_eq!(both.status.code(), Some(4));
-    assert!(stderr(&both).contains("refstorage = reftable"), "{}", stderr(&both));
+    assert!(stderr(&both).contains("extensions.madeUp = x"), "{}", stderr(&both));
     assert_eq!(
         git(&mirror, ["rev-parse", "refs/kv/main"]),
         git(&stargate.git_dir, ["rev-parse", "refs/kv/main"])

@@ -45,7 +45,11 @@ struct Journey {
 
 impl Journey {
     fn new(format: &str, remote: &str) -> Self {
-        let stargate = Stargate::of_format(format);
+        Journey::with_refs_in("files", format, remote)
+    }
+
+    fn with_refs_in(storage: &str, format: &str, remote: &str) -> Self {
+        let stargate = Stargate::of_formats(format, storage);
         let installed = stargate_mirror(stargate.folder(), &["install", "--repo", "o/r.git"]);
         assert_eq!(code(&installed), 0, "{}", stderr(&installed));
         stargate.configure("stargate.remote", remote);
@@ -125,7 +129,7 @@ fn wait(folder: &Path, oid: &str, remote: &str, timeout: &str) -> Output {
     )
 }
 
-fn journey_over_http(format: &str) {
+fn journey_over_http(storage: &str, format: &str) {
     let mirror = Mirror::with_token(TOKEN);
     mirror.create(
         "o/r.git",
@@ -135,7 +139,7 @@ fn journey_over_http(format: &str) {
             Format::Sha1
         },
     );
-    let journey = Journey::new(format, &mirror.url("o/r.git"));
+    let journey = Journey::with_refs_in(storage, format, &mirror.url("o/r.git"));
     let first = journey.push();
     assert_eq!(journey.statuses(), ["pending", "pending"]);
 
@@ -181,12 +185,18 @@ fn journey_over_http(format: &str) {
 
 #[test]
 fn a_push_arrives_over_http_and_wait_returns() {
-    journey_over_http("sha1");
+    journey_over_http("files", "sha1");
 }
 
 #[test]
 fn a_push_arrives_over_http_in_sha256_repositories() {
-    journey_over_http("sha256");
+    journey_over_http("files", "sha256");
+}
+
+#[test]
+fn a_push_arrives_over_http_from_reftables_of_either_format() {
+    journey_over_http("reftable", "sha1");
+    journey_over_http("reftable", "sha256");
 }
 
 #[test]
@@ -461,10 +471,19 @@ fn a_thin_base_that_the_mirror_has_lost_is_sent_again() {
 
 #[test]
 fn what_the_journal_missed_is_found_and_carried() {
+    missed_pushes_are_carried("files");
+}
+
+#[test]
+fn what_the_journal_missed_is_found_in_reftables_and_carried() {
+    missed_pushes_are_carried("reftable");
+}
+
+fn missed_pushes_are_carried(storage: &str) {
     let mirror = Mirror::start();
     mirror.create("o/r.git", Format::Sha1);
     let path = mirror.path("o/r.git");
-    let journey = Journey::new("sha1", &mirror.url("o/r.git"));
+    let journey = Journey::with_refs_in(storage, "sha1", &mirror.url("o/r.git"));
     // No hook at the first push; there is no journal at all.
     std::fs::remove_file(journey.stargate.git_dir.join("hooks/post-receive")).expect("the hook goes");
     let first = journey.push();
@@ -848,7 +867,7 @@ fn doctor_says_what_is_missing_and_what_is_well() {
         git(&client, ["push", "-q", "origin", &format!("HEAD:{name}")]);
     }
     let (exit, checks) = doctor(&[]);
-    assert_eq!((exit, &checks[5]), (0, &("ref names".to_owned(), "warning".to_owned())));
+    assert_eq!((exit, &checks[6]), (0, &("ref names".to_owned(), "warning".to_owned())));
     let output = stargate_mirror(stargate.folder(), &["doctor", "--repo", "o/r.git"]);
     let told = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(

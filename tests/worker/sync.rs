@@ -15,7 +15,11 @@ struct Sides {
 
 impl Sides {
     fn new() -> Self {
-        let stargate = Stargate::bare();
+        Sides::with_refs_in("files")
+    }
+
+    fn with_refs_in(storage: &str) -> Self {
+        let stargate = Stargate::of_formats("sha1", storage);
         let mirror = stargate.folder().join("mirror.git");
         let git_dir = stargate.git_dir.clone();
         let tree = git(&git_dir, ["hash-object", "-t", "tree", "-w", "--stdin"]);
@@ -103,7 +107,13 @@ impl Sides {
 
 #[test]
 fn a_dry_run_shows_how_every_ref_stands_and_changes_nothing() {
-    let sides = Sides::new();
+    ["files", "reftable"]
+        .iter()
+        .for_each(|storage| shows_how_every_ref_stands(storage));
+}
+
+fn shows_how_every_ref_stands(storage: &str) {
+    let sides = Sides::with_refs_in(storage);
     let before = git(&sides.mirror, ["for-each-ref"]);
     let (exit, said) = sides.sync(&["--dry-run"]);
     assert_eq!(exit, 3, "{said}");

@@ -149,11 +149,16 @@ fn a_repository_that_is_refused_is_told_and_the_others_go_on() {
     let mirror = Mirror::start();
     mirror.create("o/r.git", Format::Sha1);
     let (refused, _) = stargate(&mirror.url("o/other.git"));
-    git(&refused.git_dir, ["refs", "migrate", "--ref-format=reftable"]);
+    for setting in [["core.repositoryFormatVersion", "1"], ["extensions.madeUp", "x"]] {
+        git(
+            refused.folder(),
+            [&["config", "-f", "o/r.git/config"][..], &setting].concat(),
+        );
+    }
     let (stargate, client) = stargate(&mirror.url("o/r.git"));
     let repositories = [&refused, &stargate].map(|one| one.git_dir.display().to_string());
     let mut watch = Watch::start(&["--repo", &repositories[0], "--repo", &repositories[1]]);
-    watch.until(&["no cycle", "refstorage = reftable", "git refs migrate"]);
+    watch.until(&["no cycle", "extensions.madeUp = x", "update stargate-mirror"]);
     let commit = push(&client);
     wait(&commit, &mirror.url("o/r.git"));
     watch.signal(Signal::TERM);

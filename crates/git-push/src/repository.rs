@@ -1,7 +1,8 @@
 //! Opens a repository whose format is understood, and refuses every other one by name.
 //!
-//! gix opens a repository of reftables without an error and shows no refs in it, so everything in this package opens
-//! repositories here. Git reads `core.repositoryFormatVersion` and `extensions.*` from the repository's own `config` file
+//! gix opens a repository of reftables without an error and shows no refs in it, so everything opens repositories here.
+//! [`open()`] accepts only refs that gix can read and write. [`open_any_refs`] also accepts reftables; its callers must not
+//! read refs by gix. Git reads `core.repositoryFormatVersion` and `extensions.*` from the repository's own `config` file
 //! alone (gitrepository-layout, *repository format*); so does this module. The decision is a function of what stands there:
 //!
 //! | key | understood | why |
@@ -14,11 +15,16 @@
 //! | `relativeWorktrees` | any value | paths between work trees are resolved either way |
 //! | `submodulePathConfig` | any value | submodules are never entered |
 //! | `objectFormat` | `sha1`, `sha256` | |
-//! | `refStorage` | `files` | refs of another storage cannot be read yet |
+//! | `refStorage` | `files` | |
+//! | `refStorage` | `reftable` | by [`open_any_refs`] only: gix sees no refs there |
 //! | `compatObjectFormat` | never | objects written here would lack their second name |
 //! | any other | never | |
 //!
 //! Git ignores an unknown extension in a repository of version 0. It is refused here: whoever set it meant it.
+//!
+//! # Limitations
+//!
+//! With reftables, gix does not see the branch of `HEAD`, so `includeIf "onbranch:…"` in git's configuration has no effect.
 use std::{
     fmt, io,
     path::{Path, PathBuf},
@@ -27,6 +33,17 @@ use std::{
 use bstr::{BStr, BString, ByteSlice};
 
 const VERSION: &str = "core.repositoryFormatVersion";
+const REF_STORAGE: &str = "extensions.refstorage";
+
+/// The storage format of a repository's refs (git-config, `extensions.refStorage`).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum RefStorage {
+    /// Files below `refs/`, and `packed-refs`.
+    #[default]
+    Files,
+    /// Tables in `reftable/`.
+    Reftable,
+}
 
 /// A key of a repository's format with its value, such as `extensions.refStorage = reftable`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,13 +66,37 @@ pub enum OpenError {
         cause: gix::Error,
     },
     /// Its format is not understood, so that nothing read from it could be trusted.
-    #[error("the repository {} has {setting}, which this version does not understand", path.display())]
+    #[error("the repository {} has {setting}, which this {} does not understand", path.display(), setting.refused_by())]
     NotUnderstood {
         /// The repository.
         path: PathBuf,
         /// What is not understood.
         setting: Setting,
     },
+}
+
+impl Setting {
+    fn is_ref_storage(&self) -> bool {
+        self.key.eq_ignore_ascii_case(REF_STORAGE)
+    }
+
+    /// The storage of refs that the setting names, if it is known.
+    fn ref_storage(&self) -> Option<RefStorage> {
+        match self.value.as_slice() {
+            b"files" if self.is_ref_storage() => Some(RefStorage::Files),
+            b"reftable" if self.is_ref_storage() => Some(RefStorage::Reftable),
+            _ => None,
+        }
+    }
+
+    /// Returns what has to change to have the setting accepted: other commands read every known storage of refs.
+    fn refused_by(&self) -> &'static str {
+        if self.ref_storage().is_some() {
+            "command"
+        } else {
+            "version"
+        }
+    }
 }
 
 impl fmt::Display for Setting {
@@ -70,22 +111,19 @@ impl OpenError {
         let OpenError::NotUnderstood { setting, .. } = self else {
             return "run as the user that owns the repository";
         };
-        match setting.key.to_ascii_lowercase().as_str() {
-            "extensions.refstorage" => {
-                "only refs in files can be read: run `git refs migrate --ref-format=files` there while nobody pushes; an \
-                 installed hook goes on journaling"
-            }
-            _ => {
-                "update stargate-mirror, or use a repository without this setting; an installed hook goes on journaling"
-            }
+        if setting.is_ref_storage() {
+            "refs in files are needed here: run `git refs migrate --ref-format=files` there while nobody pushes; an \
+             installed hook goes on journaling"
+        } else {
+            "update stargate-mirror, or use a repository without this setting; an installed hook goes on journaling"
         }
     }
 }
 
-/// Opens the repository at `path`: a git directory, or the work tree around `.git`.
+/// Opens the repository at `path`: a git directory, or the work tree around `.git`. Its refs are in files.
 ///
 /// # Errors
-/// There is none, it cannot be read, or its format is not understood.
+/// There is none, it cannot be read, its format is not understood, or its refs are not in files.
 pub fn open(path: &Path) -> Result<gix::Repository, OpenError> {
     Ok(open_with(path, gix::open::Options::default())?.to_thread_local())
 }
@@ -95,19 +133,43 @@ pub fn open(path: &Path) -> Result<gix::Repository, OpenError> {
 /// # Errors
 /// As [`open()`].
 pub fn open_with(path: &Path, options: gix::open::Options) -> Result<gix::ThreadSafeRepository, OpenError> {
-    let opened = options.open(path);
-    match &opened {
-        Ok(repository) => check(repository.refs.common_dir_resolved())?,
-        // An error about the format does not name what is not understood.
-        Err(_) => [path.join(".git"), path.to_owned()]
-            .iter()
-            .filter(|folder| folder.join("config").is_file())
-            .try_for_each(|folder| check(folder))?,
+    let (repository, _) = open_checked(path, options, &[RefStorage::Files])?;
+    Ok(repository)
+}
+
+/// Opens the repository at `path` with its refs in any storage that is known.
+///
+/// gix sees no refs in [`RefStorage::Reftable`]: callers read refs by other means, and write none.
+///
+/// # Errors
+/// There is none, it cannot be read, or its format is not understood.
+pub fn open_any_refs(path: &Path) -> Result<(gix::Repository, RefStorage), OpenError> {
+    let accepted = [RefStorage::Files, RefStorage::Reftable];
+    let (repository, storage) = open_checked(path, gix::open::Options::default(), &accepted)?;
+    Ok((repository.to_thread_local(), storage))
+}
+
+fn open_checked(
+    path: &Path,
+    options: gix::open::Options,
+    accepted: &[RefStorage],
+) -> Result<(gix::ThreadSafeRepository, RefStorage), OpenError> {
+    match options.open(path) {
+        Ok(repository) => {
+            let storage = check(repository.refs.common_dir_resolved(), accepted)?;
+            Ok((repository, storage))
+        }
+        Err(cause) => {
+            // An error about the format does not name what is not understood.
+            for folder in [path.join(".git"), path.to_owned()] {
+                if folder.join("config").is_file() {
+                    check(&folder, accepted)?;
+                }
+            }
+            let path = path.to_owned();
+            Err(OpenError::Unreadable { path, cause })
+        }
     }
-    opened.map_err(|cause| OpenError::Unreadable {
-        path: path.to_owned(),
-        cause,
-    })
 }
 
 /// The git directory that a command works on: that of `given`, else of `GIT_DIR`, else the one around the current
@@ -151,14 +213,16 @@ fn at(path: &Path) -> Result<gix::discover::repository::Path, gix::Error> {
     found.ok_or_else(|| gix::Error::from_error(io::Error::other("its path cannot be resolved")))
 }
 
-/// Checks the format of the repository whose `config` is in this folder.
-fn check(common_dir: &Path) -> Result<(), OpenError> {
+/// Checks the format of the repository whose `config` is in this folder, and returns the storage of its refs.
+fn check(common_dir: &Path, accepted: &[RefStorage]) -> Result<RefStorage, OpenError> {
     let settings = format_settings(common_dir).map_err(|cause| OpenError::Unreadable {
         path: common_dir.to_owned(),
         cause,
     })?;
-    match settings.into_iter().find(|setting| !is_understood(setting)) {
-        None => Ok(()),
+    // The last value counts, as for git.
+    let storage = settings.iter().filter_map(Setting::ref_storage).next_back();
+    match settings.into_iter().find(|setting| !is_understood(setting, accepted)) {
+        None => Ok(storage.unwrap_or_default()),
         Some(setting) => Err(OpenError::NotUnderstood {
             path: common_dir.to_owned(),
             setting,
@@ -201,8 +265,12 @@ fn format_settings(common_dir: &Path) -> Result<Vec<Setting>, gix::Error> {
     Ok(settings)
 }
 
-/// Whether the format that a setting asks for is one that this package reads and writes as git does.
-fn is_understood(setting: &Setting) -> bool {
+/// Returns whether the setting asks for a format that this package reads and writes as git does, with refs in one of the
+/// `accepted` storages.
+fn is_understood(setting: &Setting, accepted: &[RefStorage]) -> bool {
+    if setting.is_ref_storage() {
+        return setting.ref_storage().is_some_and(|storage| accepted.contains(&storage));
+    }
     let key = setting.key.to_ascii_lowercase();
     let value = setting.value.as_bstr();
     let Some(extension) = key.strip_prefix("extensions.") else {
@@ -212,7 +280,6 @@ fn is_understood(setting: &Setting) -> bool {
         "noop" | "noop-v1" | "preciousobjects" | "partialclone" => true,
         "worktreeconfig" | "relativeworktrees" | "submodulepathconfig" => true,
         "objectformat" => value == "sha1" || value == "sha256",
-        "refstorage" => value == "files",
         _ => false,
     }
 }
@@ -222,10 +289,14 @@ mod tests {
     use super::*;
 
     fn refused(config: &str) -> Vec<String> {
+        refused_with(config, &[RefStorage::Files])
+    }
+
+    fn refused_with(config: &str, accepted: &[RefStorage]) -> Vec<String> {
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::write(folder.path().join("config"), config).expect("a file");
         let settings = format_settings(folder.path()).expect("git configuration");
-        let refused = settings.iter().filter(|setting| !is_understood(setting));
+        let refused = settings.iter().filter(|setting| !is_understood(setting, accepted));
         refused.map(ToString::to_string).collect()
     }
 
@@ -273,5 +344,28 @@ mod tests {
     fn of_a_key_that_is_set_twice_every_value_counts() {
         let config = "[extensions]\nrefStorage = reftable\n[extensions]\nrefStorage = files\n";
         assert_eq!(refused(config), ["extensions.refStorage = reftable"]);
+    }
+
+    #[test]
+    fn reftables_are_accepted_where_they_are_asked_for_and_the_last_value_counts() {
+        let any = [RefStorage::Files, RefStorage::Reftable];
+        let folder = tempfile::tempdir().expect("a folder");
+        for (config, expected) in [
+            ("", RefStorage::Files),
+            ("[extensions]\nrefStorage = files\n", RefStorage::Files),
+            ("[extensions]\nrefstorage = reftable\n", RefStorage::Reftable),
+            (
+                "[extensions]\nrefStorage = reftable\nrefStorage = files\n",
+                RefStorage::Files,
+            ),
+        ] {
+            std::fs::write(folder.path().join("config"), config).expect("a file");
+            assert_eq!(check(folder.path(), &any).expect("understood"), expected, "{config}");
+        }
+        for value in ["Reftable", "reftable://elsewhere", ""] {
+            let config = format!("[extensions]\nrefStorage = {value}\n");
+            let expected = format!("extensions.refStorage = {value}");
+            assert_eq!(refused_with(&config, &any), [expected]);
+        }
     }
 }

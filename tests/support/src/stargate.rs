@@ -31,12 +31,20 @@ impl Stargate {
 
     /// One without a hook, of ids of this kind.
     pub fn of_format(format: &str) -> Self {
+        Stargate::of_formats(format, "files")
+    }
+
+    /// One without a hook, of ids of this kind, with refs in this storage.
+    pub fn of_formats(format: &str, refs: &str) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let git_dir = folder.path().join("o/r.git");
         git(
             folder.path(),
             ["init", "-q", "--bare", "--object-format", format, "o/r.git"],
         );
+        if refs != "files" {
+            git(&git_dir, ["refs", "migrate", &format!("--ref-format={refs}")]);
+        }
         Stargate { folder, git_dir }
     }
 
