@@ -7,6 +7,7 @@ mod hidden_refs;
 mod journey;
 mod local_refs;
 mod patience;
+mod reftable;
 mod root;
 mod sync;
 mod wait;

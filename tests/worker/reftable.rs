@@ -1,6 +1,4 @@
 //! A Stargate whose refs are in reftables: how they are read, from a push to the mirror, and while tables are damaged.
-#![cfg(unix)]
-mod support;
 
 use std::{
     fs,
