@@ -32,7 +32,7 @@ pub const MAX_NAME: usize = 200;
 pub const FOLDER: &str = "events";
 
 /// The longest other string of an envelope, in bytes.
-const MAX_WORD: usize = 1024;
+const MAX_STRING: usize = 1024;
 /// What cannot be in a name on some system (Windows, *Naming Files, Paths, and Namespaces*).
 const RESERVED: &[char] = &['/', '\\', '<', '>', ':', '"', '|', '?', '*'];
 
@@ -90,11 +90,11 @@ impl Event {
 
     fn parse_within(json: &[u8], most: usize) -> Result<Self, Vec<Problem>> {
         if json.len() > most {
-            return Err(vec![problem_of("", format!("is longer than {most} bytes"))]);
+            return Err(vec![new_problem("", format!("is longer than {most} bytes"))]);
         }
         match read_json(json) {
             Ok(value) => Event::from_value(value),
-            Err(problem) => Err(vec![problem_of("", problem)]),
+            Err(problem) => Err(vec![new_problem("", problem)]),
         }
     }
 
@@ -104,30 +104,30 @@ impl Event {
     /// As [`parse()`](Event::parse()).
     pub fn from_value(value: Value) -> Result<Self, Vec<Problem>> {
         let Value::Object(members) = value else {
-            return Err(vec![problem_of("", "is not a JSON object")]);
+            return Err(vec![new_problem("", "is not a JSON object")]);
         };
         let mut problems = Vec::new();
         let mut note = |field: &str, checked: Result<(), String>| {
-            problems.extend(checked.err().map(|problem| problem_of(field, problem)));
+            problems.extend(checked.err().map(|problem| new_problem(field, problem)));
         };
         for field in ["event_id", "feed_id"] {
             note(
                 field,
-                word(members.get(field)).and_then(|id| check_name(id).map_err(str::to_owned)),
+                string_member(members.get(field)).and_then(|id| check_name(id).map_err(str::to_owned)),
             );
         }
         for field in ["type", "author_identity_id"] {
-            note(field, word(members.get(field)).map(drop));
+            note(field, string_member(members.get(field)).map(drop));
         }
         match members.get("source") {
             Some(Value::Object(source)) => {
                 for field in ["platform", "adapter_id", "source_msg_id"] {
-                    note(&format!("source.{field}"), word(source.get(field)).map(drop));
+                    note(&format!("source.{field}"), string_member(source.get(field)).map(drop));
                 }
             }
-            other => note("source", Err(instead("an object", other))),
+            other => note("source", Err(expected("an object", other))),
         }
-        let ts = word(members.get("ts")).and_then(|text| {
+        let ts = string_member(members.get("ts")).and_then(|text| {
             text.parse::<Timestamp>()
                 .map_err(|_| "is not a time as in RFC 3339, like 2026-01-10T12:00:00.000Z".to_owned())
         });
@@ -138,7 +138,7 @@ impl Event {
         );
         match members.get("refs") {
             None | Some(Value::Null | Value::Array(_) | Value::Object(_)) => {}
-            other => note("refs", Err(instead("an array or an object", other))),
+            other => note("refs", Err(expected("an array or an object", other))),
         }
         // Its last byte is a line feed.
         if !json::fits_pretty(&members, MAX_FILE - 1) {
@@ -240,23 +240,23 @@ fn is_device(stem: &str) -> bool {
     ["CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"].contains(&stem.as_str()) || numbered("COM") || numbered("LPT")
 }
 
-fn word(value: Option<&Value>) -> Result<&str, String> {
+fn string_member(value: Option<&Value>) -> Result<&str, String> {
     match value {
         Some(Value::String(text)) if text.is_empty() => Err("is empty".into()),
-        Some(Value::String(text)) if text.len() > MAX_WORD => Err(format!("is longer than {MAX_WORD} bytes")),
+        Some(Value::String(text)) if text.len() > MAX_STRING => Err(format!("is longer than {MAX_STRING} bytes")),
         Some(Value::String(text)) => Ok(text),
-        other => Err(instead("a string", other)),
+        other => Err(expected("a string", other)),
     }
 }
 
-fn instead(wanted: &str, value: Option<&Value>) -> String {
+fn expected(wanted: &str, value: Option<&Value>) -> String {
     match value {
         None => "is missing".into(),
         Some(_) => format!("is not {wanted}"),
     }
 }
 
-fn problem_of(field: &str, problem: impl Into<String>) -> Problem {
+fn new_problem(field: &str, problem: impl Into<String>) -> Problem {
     Problem {
         field: field.into(),
         problem: problem.into(),

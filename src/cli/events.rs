@@ -176,7 +176,7 @@ fn ended(settings: &Settings, summary: Summary) -> Exit {
         let hint = failure.hint().map(|hint| format!("; {hint}")).unwrap_or_default();
         tracing::error!("not everything was fetched: {failure}{hint}");
     }
-    match settings.ends_of_itself() {
+    match settings.ends_by_itself() {
         true if !summary.failures.is_empty() || summary.is_pushed == Some(false) => Exit::Incomplete,
         true if refused > 0 => Exit::Refused,
         _ => Exit::Done,

@@ -48,7 +48,7 @@ pub struct Args {
     #[arg(long, value_name = "DIR", default_value = "stargate-relay")]
     data: PathBuf,
     /// How long a connection may be idle before it is closed
-    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = patience)]
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = idle_timeout)]
     idle_timeout: Duration,
 }
 
@@ -61,7 +61,7 @@ pub fn main(args: &Args) -> Result<Exit, Failure> {
     let token = token.transpose().map_err(|_| NoAccess::BadToken)?;
     let access = Access::new(args.listen.ip(), token)?;
     let (store, found) = Store::open(&args.data)?;
-    tell(&args.data, &found);
+    report_recovery(&args.data, &found);
     let unavailable = |error: io::Error| {
         let failure = Failure::new(Exit::Failed, format!("cannot listen on {}: {error}", args.listen));
         failure.hint("choose another address with --listen; port 0 is any that is free")
@@ -77,7 +77,7 @@ pub fn main(args: &Args) -> Result<Exit, Failure> {
     })?;
     let settings = Settings {
         access,
-        patience: args.idle_timeout,
+        idle_timeout: args.idle_timeout,
     };
     serve(listener, store, settings, &stop, || announce(address))?;
     tracing::info!("stopped; everything that was answered is on the disk");
@@ -85,7 +85,7 @@ pub fn main(args: &Args) -> Result<Exit, Failure> {
 }
 
 /// What was found in the folder.
-fn tell(folder: &Path, found: &Found) {
+fn report_recovery(folder: &Path, found: &Found) {
     if let Some(repair) = &found.repaired {
         tracing::warn!("{repair}");
     }
@@ -105,9 +105,9 @@ fn announce(address: SocketAddr) {
     signals::alive()();
 }
 
-fn patience(text: &str) -> Result<Duration, String> {
+fn idle_timeout(text: &str) -> Result<Duration, String> {
     match parse_duration(text)? {
         Duration::ZERO => Err("it must be more than nothing".into()),
-        patience => Ok(patience),
+        idle_timeout => Ok(idle_timeout),
     }
 }

@@ -1,7 +1,7 @@
 //! A context repository: a Git repository that events are committed into.
 mod commit;
-mod held;
 mod instance;
+mod queries;
 
 use std::{
     collections::HashSet,
@@ -24,17 +24,17 @@ use git_push::{
     repository::{self, OpenError},
 };
 use gix::{ObjectId, objs::Kind as ObjectKind};
-pub use held::ResumePoint;
 pub(super) use instance::lock_of;
 use jiff::Timestamp;
+pub use queries::ResumePoint;
 
 use super::{
     Error,
     branch::Branch,
     difference,
     error::Kind,
+    event_ids::EventIds,
     init,
-    known::Known,
     lock_file::{self, Lock},
     new_pack::{NewPack, PackError, object_id},
     objects::Objects,
@@ -54,7 +54,7 @@ const LOCK_POLL: Duration = Duration::from_millis(5);
 /// What is locked, in the Git folder, while a commit is made.
 const LOCK: &str = "stargate/lock";
 /// Packs are looked at after so many commits.
-const COMMITS_PER_LOOK: u32 = 8;
+const COMMITS_PER_REPACK: u32 = 8;
 /// So many files of packs can be open at a time: they are joined long before, but not while a push reads them.
 const SLOTS: u16 = 4096;
 /// While a push reads packs they are not joined, unless there were so many commits meanwhile.
@@ -117,30 +117,30 @@ struct Shared<S> {
     /// Held by the one thread that publishes.
     publishing: Mutex<()>,
     /// Whether there is one: then packs are being read.
-    is_published: AtomicBool,
+    is_publishing: AtomicBool,
 }
 
 /// The one thread that publishes.
 pub(super) struct Publishing<'a> {
-    is_published: &'a AtomicBool,
+    is_publishing: &'a AtomicBool,
     _one: MutexGuard<'a, ()>,
 }
 
 impl Drop for Publishing<'_> {
     fn drop(&mut self) {
-        self.is_published.store(false, Ordering::Relaxed);
+        self.is_publishing.store(false, Ordering::Relaxed);
     }
 }
 
 /// What is remembered from one commit to the next; the repository decides.
 pub(super) struct State {
     trees: Trees,
-    pub(super) known: Known,
+    pub(super) event_ids: EventIds,
     pub(super) refused: RefusedEvents,
     tip: Option<ObjectId>,
     /// Up to this commit nothing is [unpushable](super::unpushable).
     pub(super) pushable: Option<ObjectId>,
-    since_look: u32,
+    commits_since_repack: u32,
     /// Instances that were warned of.
     warned_of: HashSet<String>,
 }
@@ -203,21 +203,21 @@ impl<S: Storage> Context<S> {
             ended: None,
             state: Mutex::new(State {
                 trees: Trees::default(),
-                known: Known::default(),
+                event_ids: EventIds::default(),
                 refused: RefusedEvents::new(home(&repository.to_thread_local())),
                 tip: None,
                 pushable: None,
-                since_look: 0,
+                commits_since_repack: 0,
                 warned_of: HashSet::new(),
             }),
             publishing: Mutex::new(()),
-            is_published: AtomicBool::new(false),
+            is_publishing: AtomicBool::new(false),
             storage,
             options: options.clone(),
             repository,
         }));
         context.check()?;
-        context.make_room()?;
+        context.create_state_folder()?;
         let ended = context.last_heartbeat()?.and_then(|file| lock_file::ended(&file));
         if let Some(shared) = Arc::get_mut(&mut context.0) {
             shared.ended = ended;
@@ -277,9 +277,9 @@ impl<S: Storage> Context<S> {
     /// Waits until no other thread publishes.
     pub(super) fn publishing(&self) -> Publishing<'_> {
         let one = self.0.publishing.lock().unwrap_or_else(PoisonError::into_inner);
-        self.0.is_published.store(true, Ordering::Relaxed);
+        self.0.is_publishing.store(true, Ordering::Relaxed);
         Publishing {
-            is_published: &self.0.is_published,
+            is_publishing: &self.0.is_publishing,
             _one: one,
         }
     }
@@ -310,7 +310,7 @@ impl<S: Storage> Context<S> {
         if let Some(known) = state.tip.filter(|known| *known != tip) {
             let trees = (objects.tree_of(known)?, objects.tree_of(tip)?);
             let changes = difference::between(objects, Some(trees.0), Some(trees.1))?;
-            state.known.add_all(changes.iter());
+            state.event_ids.add_all(changes.iter());
         }
         state.tip = Some(tip);
         Ok(tip)
@@ -331,7 +331,7 @@ impl<S: Storage> Context<S> {
             None => self.branch(repository).advance(&self.0.storage, Some(old), new)?,
         }
         state.tip = Some(new);
-        self.tidy(state, repository);
+        self.repack_if_due(state, repository);
         Ok(())
     }
 
@@ -386,13 +386,13 @@ impl<S: Storage> Context<S> {
     }
 
     /// Joins packs from time to time, unless a push reads them. What fails is tried again later: nothing depends on it.
-    fn tidy(&self, state: &mut State, repository: &gix::Repository) {
-        state.since_look += 1;
-        let is_read = self.0.is_published.load(Ordering::Relaxed);
-        if state.since_look < COMMITS_PER_LOOK || is_read && state.since_look < MAX_UNJOINED {
+    fn repack_if_due(&self, state: &mut State, repository: &gix::Repository) {
+        state.commits_since_repack += 1;
+        let is_read = self.0.is_publishing.load(Ordering::Relaxed);
+        if state.commits_since_repack < COMMITS_PER_REPACK || is_read && state.commits_since_repack < MAX_UNJOINED {
             return;
         }
-        state.since_look = 0;
+        state.commits_since_repack = 0;
         let objects = repository.objects.store_ref().path();
         if let Err(error) = packs::join(&self.0.storage, objects, repository.object_hash()) {
             tracing::warn!(%error, "the packs could not be joined");
@@ -408,7 +408,7 @@ impl<S: Storage> Context<S> {
     }
 
     /// Makes the folder for what is beside the commits.
-    fn make_room(&self) -> Result<(), Error> {
+    fn create_state_folder(&self) -> Result<(), Error> {
         let path = self.repository().git_dir().join(LOCK);
         let folder = path.parent().unwrap_or(&path);
         replace::create_folders(&self.0.storage, folder).map_err(|error| Error::failed("create", folder, error))

@@ -2,7 +2,7 @@
 use bstr::BString;
 use gix::{ObjectId, objs::tree::EntryKind};
 
-use super::{Error, folder::Folder, folder::Leaf, objects::Objects};
+use super::{Error, objects::Objects, tree_buffer::Leaf, tree_buffer::TreeBuffer};
 use crate::event::FOLDER;
 
 /// The deepest folder that is looked into.
@@ -65,8 +65,8 @@ fn walk(
         )));
     }
     let read = |id: Option<ObjectId>| match id {
-        Some(id) => objects.folder(id),
-        None => Ok(Folder::new(objects.hash())),
+        Some(id) => objects.tree(id),
+        None => Ok(TreeBuffer::new(objects.hash())),
     };
     let (old, new) = (read(old)?, read(new)?);
     for (name, was, is) in pairs(&old, &new) {
@@ -90,7 +90,7 @@ fn walk(
 }
 
 /// The names for which the folders have something else.
-fn pairs<'a>(old: &'a Folder, new: &'a Folder) -> Vec<(&'a [u8], Option<Leaf>, Option<Leaf>)> {
+fn pairs<'a>(old: &'a TreeBuffer, new: &'a TreeBuffer) -> Vec<(&'a [u8], Option<Leaf>, Option<Leaf>)> {
     let mut pairs: Vec<_> = old
         .iter()
         .map(|(name, was)| (name, Some(was), new.get(name)))

@@ -18,10 +18,10 @@ use super::{
     Error,
     branch::Branch,
     context::Options,
-    folder::Leaf,
     new_pack::NewPack,
     objects::Objects,
     packs, refused, replace,
+    tree_buffer::Leaf,
     trees::{SetError, Trees},
     work_tree::WorkTree,
 };

@@ -28,7 +28,7 @@ pub struct Lock {
 
 /// What a lock file tells an instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Judgement {
+pub enum LockState {
     /// Nobody else is at work, as far as it says.
     Free,
     /// Another instance was alive less than [`FRESH`] ago.
@@ -76,18 +76,18 @@ impl fmt::Display for Lock {
 }
 
 /// What `file` tells the instance `own`, at `now`. An absent file is `None`.
-pub fn judge(file: Option<&[u8]>, own: &Lock, now: Timestamp) -> Judgement {
+pub fn lock_state(file: Option<&[u8]>, own: &Lock, now: Timestamp) -> LockState {
     let Some(bytes) = file else {
-        return Judgement::Free;
+        return LockState::Free;
     };
     match serde_json::from_slice::<Lock>(bytes) {
-        Ok(lock) if !is_uuid(&lock.instance_id) => Judgement::Unreadable,
+        Ok(lock) if !is_uuid(&lock.instance_id) => LockState::Unreadable,
         // A clock that is ahead of ours is fresh, too.
         Ok(lock) if lock.instance_id != own.instance_id && now.duration_since(lock.last_heartbeat) < FRESH => {
-            Judgement::Other(lock)
+            LockState::Other(lock)
         }
-        Ok(_) => Judgement::Free,
-        Err(_) => Judgement::Unreadable,
+        Ok(_) => LockState::Free,
+        Err(_) => LockState::Unreadable,
     }
 }
 
@@ -142,13 +142,13 @@ mod tests {
     fn another_instance_is_told_while_its_heartbeat_is_fresh() {
         let (own, other) = (Lock::new(1, at(1000)), Lock::new(2, at(500)).alive(at(1000)));
         let file = other.to_file();
-        assert_eq!(judge(None, &own, at(1000)), Judgement::Free);
-        assert_eq!(judge(Some(&file), &own, at(1059)), Judgement::Other(other.clone()));
-        assert_eq!(judge(Some(&file), &own, at(900)), Judgement::Other(other.clone()));
-        assert_eq!(judge(Some(&file), &own, at(1060)), Judgement::Free);
-        assert_eq!(judge(Some(&own.to_file()), &own, at(1000)), Judgement::Free);
+        assert_eq!(lock_state(None, &own, at(1000)), LockState::Free);
+        assert_eq!(lock_state(Some(&file), &own, at(1059)), LockState::Other(other.clone()));
+        assert_eq!(lock_state(Some(&file), &own, at(900)), LockState::Other(other.clone()));
+        assert_eq!(lock_state(Some(&file), &own, at(1060)), LockState::Free);
+        assert_eq!(lock_state(Some(&own.to_file()), &own, at(1000)), LockState::Free);
         for unreadable in [&b""[..], b"{", b"[]", b"{\"instance_id\":\"\\u001b[31m\",\"started_at\":\"2026-01-10T12:00:00Z\",\"last_heartbeat\":\"2026-01-10T12:00:00Z\"}"] {
-            assert_eq!(judge(Some(unreadable), &own, at(1000)), Judgement::Unreadable);
+            assert_eq!(lock_state(Some(unreadable), &own, at(1000)), LockState::Unreadable);
         }
         assert!(
             String::from_utf8(file)

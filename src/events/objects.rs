@@ -2,7 +2,7 @@
 use git_push::causes;
 use gix::{ObjectId, objs::Kind};
 
-use super::{Error, error, folder::Folder};
+use super::{Error, error, tree_buffer::TreeBuffer};
 
 /// Reads objects, with errors that name them.
 #[derive(Clone, Copy)]
@@ -15,9 +15,9 @@ impl Objects<'_> {
     }
 
     /// A tree.
-    pub(super) fn folder(&self, id: ObjectId) -> Result<Folder, Error> {
+    pub(super) fn tree(&self, id: ObjectId) -> Result<TreeBuffer, Error> {
         let raw = self.read(id, Kind::Tree)?;
-        Folder::parse(raw, self.hash()).map_err(|no_tree| self.damaged(id, &no_tree.to_string()))
+        TreeBuffer::parse(raw, self.hash()).map_err(|error| self.damaged(id, &error.to_string()))
     }
 
     /// A file's content.

@@ -33,7 +33,7 @@ const MAX_JOINED: u64 = 256 << 20;
 /// The mode of a pack and of its index, as git makes them.
 const MODE: u32 = 0o444;
 /// What git keeps beside packs that are not to be joined.
-const MARKS: [&str; 4] = ["keep", "promisor", "mtimes", "bitmap"];
+const PROTECTED: [&str; 4] = ["keep", "promisor", "mtimes", "bitmap"];
 
 /// Puts a pack with its index into the object database whose folder is `objects`.
 pub(super) fn store(storage: &impl Storage, objects: &Path, finished: &Finished) -> Result<(), Error> {
@@ -78,7 +78,7 @@ pub(super) fn join(storage: &impl Storage, objects: &Path, hash: Kind) -> Result
 }
 
 /// A pack that may be joined with others.
-struct Small {
+struct SmallPack {
     /// Without extension.
     name: String,
     path: PathBuf,
@@ -86,7 +86,7 @@ struct Small {
 }
 
 /// The packs that may be joined, smallest first; none when they are few, or somebody else cares for them.
-fn joinable(storage: &impl Storage, folder: &Path) -> io::Result<Vec<Small>> {
+fn joinable(storage: &impl Storage, folder: &Path) -> io::Result<Vec<SmallPack>> {
     let mut marks: HashMap<String, (bool, bool)> = HashMap::new();
     for file in storage.list(folder)? {
         let Some(file) = file.to_str() else { continue };
@@ -96,7 +96,7 @@ fn joinable(storage: &impl Storage, folder: &Path) -> io::Result<Vec<Small>> {
         if let Some((name, extension)) = file.rsplit_once('.').filter(|(name, _)| name.starts_with("pack-")) {
             let (is_whole, is_marked) = marks.entry(name.to_owned()).or_default();
             *is_whole |= extension == "idx";
-            *is_marked |= MARKS.contains(&extension);
+            *is_marked |= PROTECTED.contains(&extension);
         }
     }
     marks.retain(|_, (is_whole, is_marked)| *is_whole && !*is_marked);
@@ -107,7 +107,7 @@ fn joinable(storage: &impl Storage, folder: &Path) -> io::Result<Vec<Small>> {
     for name in marks.into_keys() {
         let path = folder.join(format!("{name}.idx"));
         if let Some(look) = storage.look(&path.with_extension("pack"))? {
-            packs.push(Small {
+            packs.push(SmallPack {
                 name,
                 path,
                 bytes: look.length,
@@ -119,7 +119,7 @@ fn joinable(storage: &impl Storage, folder: &Path) -> io::Result<Vec<Small>> {
 }
 
 /// The smallest ones, so many that the next one is twice as large as all of them together.
-fn chosen(packs: &[Small]) -> &[Small] {
+fn chosen(packs: &[SmallPack]) -> &[SmallPack] {
     let mut sum = 0;
     let mut count = 0;
     let mut end = 0;
@@ -135,7 +135,7 @@ fn chosen(packs: &[Small]) -> &[Small] {
     if end < 2 { &[] } else { &packs[..end] }
 }
 
-fn joined(packs: &[Small], hash: Kind) -> io::Result<Finished> {
+fn joined(packs: &[SmallPack], hash: Kind) -> io::Result<Finished> {
     let mut new = NewPack::new(hash);
     for pack in packs {
         copy(&pack.path, hash, &mut new)?;

@@ -1,4 +1,4 @@
-//! The branch, brought to the remote: asked, fetched, replayed, pushed and read back.
+//! The branch, brought to the remote: asked, fetched, rebased, pushed and read back.
 use bstr::{BStr, BString};
 use durable::{clock::Clock, retry::RetryPolicy, storage::Storage};
 use git_push::{Advertisement, Command, Connection, Outcome, Verdict};
@@ -9,9 +9,9 @@ use jiff::Timestamp;
 use super::{
     Context, Error, Refusal, context, difference,
     error::Kind,
-    lock_file::{self, Judgement, Lock},
+    lock_file::{self, Lock, LockState},
     objects::Objects,
-    replay,
+    rebase,
 };
 
 /// How far back commits are told to a server that is fetched from.
@@ -42,7 +42,7 @@ pub struct Published {
     /// How often it was tried.
     pub attempts: u32,
     /// How many of our commits were put on top of others' commits.
-    pub replayed: usize,
+    pub rebased: usize,
     /// Events that somebody else had added to the remote with another content: theirs stand, ours are kept in
     /// [`FILE`](super::refused::FILE).
     pub refused: Vec<Refusal>,
@@ -55,8 +55,8 @@ pub struct Published {
 
 /// What is known from one attempt to the next.
 #[derive(Default)]
-struct Account {
-    replayed: usize,
+struct Progress {
+    rebased: usize,
     refused: Vec<Refusal>,
     left_out: Vec<Refusal>,
     other: Option<Lock>,
@@ -72,7 +72,7 @@ struct Ready {
 
 impl<S: Storage> Context<S> {
     /// Brings the branch to the remote: fetches, replays our commits on others' where there are any, proves that events
-    /// were only added, pushes, and reads back. A lost race is fetched and replayed again, and what may pass is tried again, as
+    /// were only added, pushes, and reads back. A lost race is fetched and rebased again, and what may pass is tried again, as
     /// `policy` says. A branch that the remote lacks is made. Nothing is ever forced.
     ///
     /// Events can be committed meanwhile: while the network is awaited nothing is locked but other publishing.
@@ -87,20 +87,20 @@ impl<S: Storage> Context<S> {
         policy: RetryPolicy,
     ) -> Result<Published, git_push::Error> {
         let _one = self.publishing();
-        let mut account = Account::default();
+        let mut progress = Progress::default();
         let mut delays = policy.delays(|| clock.random());
         let mut attempts = 1;
         loop {
-            match self.attempt(upstream, clock, &mut account) {
+            match self.attempt(upstream, clock, &mut progress) {
                 Ok((commit, events)) => {
                     return Ok(Published {
                         commit,
                         events,
                         attempts,
-                        replayed: account.replayed,
-                        refused: account.refused,
-                        left_out: account.left_out,
-                        other_instance: account.other,
+                        rebased: progress.rebased,
+                        refused: progress.refused,
+                        left_out: progress.left_out,
+                        other_instance: progress.other,
                     });
                 }
                 Err(error) => match delays.next().filter(|_| error.outcome().may_pass()) {
@@ -122,14 +122,14 @@ impl<S: Storage> Context<S> {
     pub fn has_unpublished(&self) -> Result<bool, Error> {
         let repository = self.repository();
         let tip = self.branch(&repository).tip()?;
-        Ok(tip != self.seen(&repository))
+        Ok(tip != self.last_seen(&repository))
     }
 
     fn attempt(
         &self,
         upstream: &mut dyn Upstream,
         clock: &dyn Clock,
-        account: &mut Account,
+        progress: &mut Progress,
     ) -> Result<(ObjectId, usize), git_push::Error> {
         let repository = self.repository();
         let name = BString::from(self.branch(&repository).full_name());
@@ -137,19 +137,21 @@ impl<S: Storage> Context<S> {
         let theirs = advertisement.id(name.as_ref());
         if let Some(theirs) = theirs {
             self.fetch(upstream, &repository, theirs)?;
-            self.judge(&repository, theirs, clock.now(), account);
+            self.note_other_instance(&repository, theirs, clock.now(), progress);
         }
-        let ready = self.integrate(&repository, theirs, clock, account).map_err(told)?;
+        let ready = self
+            .integrate(&repository, theirs, clock, progress)
+            .map_err(push_error)?;
         if theirs != Some(ready.ours) {
             let command = Command {
                 name: name.clone(),
                 old: theirs.unwrap_or(repository.object_hash().null()),
                 new: ready.ours,
             };
-            account.sent = Some((ready.ours, ready.events));
+            progress.sent = Some((ready.ours, ready.events));
             self.send(upstream, &advertisement, &repository, command)?;
         }
-        self.saw(&repository, ready.ours);
+        self.remember(&repository, ready.ours);
         Ok((ready.ours, ready.events))
     }
 
@@ -161,16 +163,16 @@ impl<S: Storage> Context<S> {
         theirs: ObjectId,
     ) -> Result<(), git_push::Error> {
         if !repository.has_object(theirs) {
-            let haves = self.haves(repository).map_err(told)?;
+            let haves = self.haves(repository).map_err(push_error)?;
             upstream.fetch(theirs, repository, &haves)?;
         }
-        self.saw(repository, theirs);
+        self.remember(repository, theirs);
         Ok(())
     }
 
     /// Commits that the remote may have, too: what it was seen to have, and those before our newest one, ever farther apart.
     fn haves(&self, repository: &gix::Repository) -> Result<Vec<ObjectId>, Error> {
-        let mut haves: Vec<ObjectId> = self.seen(repository).into_iter().collect();
+        let mut haves: Vec<ObjectId> = self.last_seen(repository).into_iter().collect();
         let mut at = self.branch(repository).tip()?;
         let (mut place, mut next) = (0_usize, 0);
         while let Some(id) = at.filter(|_| haves.len() < MAX_HAVES) {
@@ -193,27 +195,27 @@ impl<S: Storage> Context<S> {
         repository: &gix::Repository,
         theirs: Option<ObjectId>,
         clock: &dyn Clock,
-        account: &mut Account,
+        progress: &mut Progress,
     ) -> Result<Ready, Error> {
         let mut state = self.state();
         let _lock = self.exclusive(repository, clock)?;
         let objects = Objects(repository);
         let ours = self.begin(&mut state, objects)?;
         let (mut ours, left_out) = self.leave_out_unpushable(&mut state, objects, ours, theirs, clock.now())?;
-        account.left_out.extend(left_out);
+        progress.left_out.extend(left_out);
         let Some(theirs) = theirs else {
             let all = difference::between(objects, None, Some(objects.tree_of(ours)?))?;
             let events = all.iter().filter(|change| change.adds_event()).count();
             return Ok(Ready { ours, events });
         };
-        let (tip, replayed) = self.replay(&mut state, objects, ours, theirs, clock.now())?;
+        let (tip, rebased) = self.rebase(&mut state, objects, ours, theirs, clock.now())?;
         ours = tip;
-        account.replayed += replayed.commits;
-        account.refused.extend(replayed.refused);
-        let added = replay::prove(objects, theirs, ours, &std::collections::HashSet::new())?;
+        progress.rebased += rebased.commits;
+        progress.refused.extend(rebased.refused);
+        let added = rebase::prove(objects, theirs, ours, &std::collections::HashSet::new())?;
         let mut events = added.iter().filter(|change| change.adds_event()).count();
         // What an attempt without an answer has brought there counts, too.
-        if let Some((sent, count)) = account.sent.take()
+        if let Some((sent, count)) = progress.sent.take()
             && git_push::fast_forward(repository, sent, theirs).unwrap_or(false)
         {
             events += count;
@@ -266,31 +268,37 @@ impl<S: Storage> Context<S> {
     }
 
     /// Notes another instance that is at work at the remote, and warns of it once.
-    fn judge(&self, repository: &gix::Repository, theirs: ObjectId, now: Timestamp, account: &mut Account) {
+    fn note_other_instance(
+        &self,
+        repository: &gix::Repository,
+        theirs: ObjectId,
+        now: Timestamp,
+        progress: &mut Progress,
+    ) {
         let file = context::lock_of(Objects(repository), theirs).ok().flatten();
-        match self.judged(file.as_deref(), now) {
-            Judgement::Other(other) => {
-                if account.other.as_ref() != Some(&other) && self.is_news(&other.instance_id) {
+        match self.lock_state(file.as_deref(), now) {
+            LockState::Other(other) => {
+                if progress.other.as_ref() != Some(&other) && self.is_first_warning_of(&other.instance_id) {
                     tracing::warn!(%other, "another instance is at work on the remote; the lock is advisory, both go on");
                 }
-                account.other = Some(other);
+                progress.other = Some(other);
             }
-            Judgement::Unreadable if self.is_news("") => {
+            LockState::Unreadable if self.is_first_warning_of("") => {
                 tracing::warn!("the remote's {} cannot be read, and is replaced", lock_file::PATH);
             }
-            Judgement::Free | Judgement::Unreadable => {}
+            LockState::Free | LockState::Unreadable => {}
         }
     }
 
     /// What the remote's branch was seen to be.
-    fn seen(&self, repository: &gix::Repository) -> Option<ObjectId> {
+    fn last_seen(&self, repository: &gix::Repository) -> Option<ObjectId> {
         let reference = repository.try_find_reference(self.tracking().as_str()).ok()??;
         reference.try_id().map(gix::Id::detach)
     }
 
     /// Remembers it. What fails costs a fetch that asks for more than it has to.
-    fn saw(&self, repository: &gix::Repository, id: ObjectId) {
-        if self.seen(repository) == Some(id) {
+    fn remember(&self, repository: &gix::Repository, id: ObjectId) {
+        if self.last_seen(repository) == Some(id) {
             return;
         }
         let anything = gix::refs::transaction::PreviousValue::Any;
@@ -323,16 +331,16 @@ impl<S: Storage> Context<S> {
 }
 
 /// What it means for a push that something failed here.
-fn told(error: Error) -> git_push::Error {
+fn push_error(error: Error) -> git_push::Error {
     let outcome = match error.kind() {
         Kind::Refused => Outcome::Diverged,
         Kind::Misconfigured => Outcome::Misconfigured,
         Kind::Busy => Outcome::Transient,
         Kind::Failed => Outcome::Misconfigured,
     };
-    let told = git_push::Error::new(outcome, error.to_string());
+    let failure = git_push::Error::new(outcome, error.to_string());
     match error.hint() {
-        Some(hint) => told.with_hint(hint),
-        None => told,
+        Some(hint) => failure.with_hint(hint),
+        None => failure,
     }
 }

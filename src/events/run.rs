@@ -28,14 +28,15 @@ use super::{
     error::Kind,
     inbox::{Inbox, Next, Sender, Stop, inbox},
     lock_file,
-    pace::Pace,
+    push_schedule::PushSchedule,
     pusher::{Attempt, Pusher},
     refused,
     settings::{Settings, Source},
     source::{
-        Arrival, Mark, lines,
-        marks::{self, Marks},
-        relay::{Follower, Held},
+        Arrival, Cursor,
+        cursors::{self, Cursors},
+        lines,
+        relay::{Follower, Progress},
     },
     target::{LocalOnly, SharedEnvironment, Target},
 };
@@ -44,15 +45,15 @@ use crate::event::Event;
 /// How long the last push gets when it is time to stop.
 const GRACE: Duration = Duration::from_secs(20);
 /// The distances between attempts to commit.
-const COMMIT_AGAIN: RetryPolicy = RetryPolicy {
+const COMMIT_RETRY: RetryPolicy = RetryPolicy {
     attempts: u32::MAX,
     initial_delay: Duration::from_secs(1),
     max_delay: Duration::from_secs(30),
 };
 /// How often it is tried where nobody waits for more.
-const LAST_ATTEMPTS: u32 = 5;
+const MAX_ATTEMPTS: u32 = 5;
 /// How often is written down how far feeds were committed. What is not written down is asked for once more.
-const MARKS_EVERY: Duration = Duration::from_secs(5);
+const SAVE_EVERY: Duration = Duration::from_secs(5);
 
 /// What a run came to.
 #[derive(Debug, Default)]
@@ -98,7 +99,7 @@ pub fn run(
     let relay = open_relay(settings, environment)?;
     let context = Context::init(&settings.repository, options, clock.now())?;
     let target = Target::read(&settings.repository, &**environment).map_err(RunError::Remote)?;
-    tell(settings, relay.as_ref(), &target);
+    log_configuration(settings, relay.as_ref(), &target);
     if let Ok(target) = &target {
         context.set_origin(target.url(), &clock)?;
     }
@@ -106,13 +107,13 @@ pub fn run(
     let mut run = Run {
         settings,
         clock,
-        marks: marks_of(settings, &context),
+        cursors: load_cursors(settings, &context),
         pusher: target
             .is_ok()
             .then(|| start_pusher(settings, &context, environment, clock)),
         batches: Batches::new(settings.limits),
         summary: Summary::default(),
-        next_marks: Duration::ZERO,
+        next_save: Duration::ZERO,
         next_heartbeat: clock.elapsed() + lock_file::HEARTBEAT,
         is_in_doubt: false,
         context,
@@ -129,7 +130,7 @@ pub fn run(
 /// How taking came to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Ended {
-    OfItself,
+    SourcesEnded,
     Stopped,
 }
 
@@ -141,8 +142,8 @@ struct Run<'a> {
     context: Context,
     pusher: Option<Pusher>,
     batches: Batches<Arrival>,
-    marks: Option<Marks>,
-    next_marks: Duration,
+    cursors: Option<Cursors>,
+    next_save: Duration,
     next_heartbeat: Duration,
     /// A commit has failed, and may be there all the same: the next one completes it.
     is_in_doubt: bool,
@@ -160,22 +161,22 @@ impl Run<'_> {
         };
         let mut followers = Vec::new();
         for feed in feeds {
-            let held = Held {
-                mark: self.mark_of(feed)?,
+            let progress = Progress {
+                cursor: self.cursor_of(feed)?,
                 newest: self.context.resume_point(feed, self.clock.now())?.map(|point| point.ts),
             };
-            followers.push(Follower::new(web.clone(), feed, held, sender.clone(), self.clock));
+            followers.push(Follower::new(web.clone(), feed, progress, sender.clone(), self.clock));
         }
         Ok(followers.into_iter().map(|follower| self.start(follower)).collect())
     }
 
     /// How far the branch has a feed.
-    fn mark_of(&self, feed: &str) -> Result<Option<Mark>, Error> {
-        let Some((mark, event_id)) = self.marks.as_ref().and_then(|marks| marks.of(feed)) else {
+    fn cursor_of(&self, feed: &str) -> Result<Option<Cursor>, Error> {
+        let Some((cursor, event_id)) = self.cursors.as_ref().and_then(|cursors| cursors.of(feed)) else {
             return Ok(None);
         };
         if self.context.has(feed, event_id)? {
-            return Ok(Some(mark.clone()));
+            return Ok(Some(cursor.clone()));
         }
         tracing::warn!(feed, "the branch has less than was committed: everything is read again");
         Ok(None)
@@ -209,15 +210,15 @@ impl Run<'_> {
                     None
                 }
                 Next::Nothing => None,
-                Next::Ended => Some(Ended::OfItself),
+                Next::Ended => Some(Ended::SourcesEnded),
                 Next::Stopped => Some(Ended::Stopped),
             };
-            self.beat();
+            self.heartbeat_if_due();
             match ended {
                 Some(_) => self.batches.close(),
                 None => self.batches.close_if_due(self.clock.elapsed()),
             }
-            self.commit_patiently(inbox)?;
+            self.commit_with_retries(inbox)?;
             if let Some(ended) = ended {
                 return Ok(ended);
             }
@@ -226,14 +227,14 @@ impl Run<'_> {
 
     /// Commits the batches that are full; what fails is tried again until it is time to stop, or where the sources end by
     /// themselves, as long as that may help.
-    fn commit_patiently(&mut self, inbox: &Inbox<Arrival>) -> Result<(), RunError> {
-        let mut distances = COMMIT_AGAIN.delays(|| 0.0);
+    fn commit_with_retries(&mut self, inbox: &Inbox<Arrival>) -> Result<(), RunError> {
+        let mut distances = COMMIT_RETRY.delays(|| 0.0);
         for attempt in 1.. {
             let Err(error) = self.commit() else { break };
-            if self.settings.ends_of_itself() && attempt >= attempts(error.kind()) {
+            if self.settings.ends_by_itself() && attempt >= attempts(error.kind()) {
                 return Err(error.into());
             }
-            let distance = distances.next().unwrap_or(COMMIT_AGAIN.max_delay);
+            let distance = distances.next().unwrap_or(COMMIT_RETRY.max_delay);
             let count = self.batches.full().iter().flatten().count();
             tracing::error!(
                 again_s = distance.as_secs(),
@@ -262,7 +263,7 @@ impl Run<'_> {
         if std::mem::take(&mut self.is_in_doubt) || landed.iter().any(|committed| committed.commit.is_some()) {
             self.pusher.iter().for_each(Pusher::committed);
         }
-        landed.iter().for_each(|committed| self.tell_of(committed));
+        landed.iter().for_each(|committed| self.report(committed));
         for arrival in self.batches.full().iter().flatten() {
             if let Err(refused) = &arrival.event {
                 let problems: Vec<_> = refused.problems.iter().map(ToString::to_string).collect();
@@ -270,16 +271,16 @@ impl Run<'_> {
                 tracing::warn!("an event is refused: {}", problems.join("; "));
                 self.summary.refused += 1;
             }
-            if let (Some(marks), Some(mark)) = (&mut self.marks, &arrival.mark) {
-                marks.set(mark.clone(), arrival.event.as_ref().ok().map(Event::event_id));
+            if let (Some(cursors), Some(cursor)) = (&mut self.cursors, &arrival.cursor) {
+                cursors.set(cursor.clone(), arrival.event.as_ref().ok().map(Event::event_id));
             }
         }
         self.batches.clear();
-        self.save_marks(MARKS_EVERY);
+        self.save_cursors(SAVE_EVERY);
         Ok(())
     }
 
-    fn tell_of(&mut self, committed: &Committed) {
+    fn report(&mut self, committed: &Committed) {
         self.summary.added += committed.added;
         self.summary.known += committed.known;
         self.summary.refused += committed.refused.len();
@@ -297,18 +298,18 @@ impl Run<'_> {
     }
 
     /// Writes down how far feeds were committed, when that was not done for so long.
-    fn save_marks(&mut self, every: Duration) {
+    fn save_cursors(&mut self, every: Duration) {
         let now = self.clock.elapsed();
-        let Some(marks) = self.marks.as_ref().filter(|_| now >= self.next_marks) else {
+        let Some(cursors) = self.cursors.as_ref().filter(|_| now >= self.next_save) else {
             return;
         };
-        self.next_marks = now + every;
-        if let Err(error) = marks.save(&self.context.git_dir().join(marks::FOLDER)) {
+        self.next_save = now + every;
+        if let Err(error) = cursors.save(&self.context.git_dir().join(cursors::FOLDER)) {
             tracing::warn!(%error, "how far feeds were committed cannot be written down; more is asked for next time");
         }
     }
 
-    fn beat(&mut self) {
+    fn heartbeat_if_due(&mut self) {
         if self.clock.elapsed() >= self.next_heartbeat {
             self.next_heartbeat = self.clock.elapsed() + lock_file::HEARTBEAT;
             if let Err(error) = self.context.heartbeat(self.clock.now()) {
@@ -318,13 +319,13 @@ impl Run<'_> {
     }
 
     fn end(mut self, sources: Vec<SourceThread>, ended: Ended) -> Summary {
-        self.next_marks = Duration::ZERO;
-        self.save_marks(MARKS_EVERY);
+        self.next_save = Duration::ZERO;
+        self.save_cursors(SAVE_EVERY);
         self.summary.is_pushed = self.pusher.take().map(|pusher| pusher.finish(GRACE));
         if let Err(error) = self.context.end() {
             tracing::warn!("the next instance will be warned of this one: {error}");
         }
-        if ended == Ended::OfItself {
+        if ended == Ended::SourcesEnded {
             let results = sources.into_iter().map(JoinHandle::join);
             self.summary.failures = results.filter_map(|result| failure_of(result).err()).collect();
         }
@@ -345,7 +346,7 @@ fn attempts(kind: Kind) -> u32 {
     match kind {
         // Somebody has to do something about it.
         Kind::Refused | Kind::Misconfigured => 1,
-        Kind::Busy | Kind::Failed => LAST_ATTEMPTS,
+        Kind::Busy | Kind::Failed => MAX_ATTEMPTS,
     }
 }
 
@@ -362,12 +363,12 @@ fn open_relay<'a>(
     Ok(Some((web, &relay.feeds)))
 }
 
-fn marks_of(settings: &Settings, context: &Context) -> Option<Marks> {
+fn load_cursors(settings: &Settings, context: &Context) -> Option<Cursors> {
     match &settings.source {
         Source::Stdin => None,
         Source::Relay(relay) => {
-            let folder = context.git_dir().join(marks::FOLDER);
-            Some(Marks::load(&folder, &relay.url, &settings.branch))
+            let folder = context.git_dir().join(cursors::FOLDER);
+            Some(Cursors::load(&folder, &relay.url, &settings.branch))
         }
     }
 }
@@ -383,9 +384,9 @@ fn read_stdin(sender: &Sender<Arrival>) -> Result<(), git_push::Error> {
 
 fn start_pusher(settings: &Settings, context: &Context, environment: &SharedEnvironment, clock: SystemClock) -> Pusher {
     let (path, context, environment) = (settings.repository.clone(), context.clone(), environment.clone());
-    Pusher::start(Pace::new(settings.pushes_per_minute), move || {
+    Pusher::start(PushSchedule::new(settings.pushes_per_minute), move || {
         // Read anew each time, so that a token can be renewed under way.
-        let target = Target::read(&path, &*environment).and_then(|target| target.map_err(no_longer));
+        let target = Target::read(&path, &*environment).and_then(|target| target.map_err(not_pushable));
         let published = target.and_then(|target| context.publish(&mut target.open()?, &clock, RetryPolicy::default()));
         let published = match published {
             Ok(published) => published,
@@ -423,12 +424,12 @@ fn hint(hint: Option<&str>) -> String {
     hint.map(|hint| format!("; {hint}")).unwrap_or_default()
 }
 
-fn no_longer(why: LocalOnly) -> git_push::Error {
+fn not_pushable(why: LocalOnly) -> git_push::Error {
     git_push::Error::new(Outcome::Misconfigured, why.to_string())
 }
 
 /// Says how it is configured, without secrets.
-fn tell(settings: &Settings, relay: Option<&(Web, &[String])>, target: &Result<Target, LocalOnly>) {
+fn log_configuration(settings: &Settings, relay: Option<&(Web, &[String])>, target: &Result<Target, LocalOnly>) {
     let source = relay.map_or("standard input".into(), |(web, _)| web.url().to_string());
     let feeds = relay.map_or(String::new(), |(_, feeds)| feeds.join(","));
     let relay_token = matches!(&settings.source, Source::Relay(relay) if relay.token.is_some());

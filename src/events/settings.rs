@@ -3,7 +3,7 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use secrecy::SecretString;
 
-use super::{batch::Limits, pace};
+use super::{batch::Limits, push_schedule};
 use crate::event::{Layout, check_name};
 
 /// The branch where `GITHUB_BRANCH` names none.
@@ -109,7 +109,7 @@ impl Settings {
             "PUSHES_PER_MINUTE",
             text("PUSHES_PER_MINUTE")?,
             0..=6000,
-            pace::PUSHES_PER_MINUTE.into(),
+            push_schedule::PUSHES_PER_MINUTE.into(),
         )?;
         Ok(Settings {
             repository: repository.ok_or_else(|| bad("CONTEXT_REPO_PATH", "is not set", hint))?,
@@ -130,7 +130,7 @@ impl Settings {
     }
 
     /// Whether a run ends without being told to.
-    pub fn ends_of_itself(&self) -> bool {
+    pub fn ends_by_itself(&self) -> bool {
         self.once || matches!(self.source, Source::Stdin)
     }
 }

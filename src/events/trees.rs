@@ -12,9 +12,9 @@ use gix::{ObjectId, objs::Kind, objs::tree::EntryKind};
 
 use super::{
     Error,
-    folder::{Folder, Leaf},
     new_pack::{NewPack, PackError, object_id},
     objects::Objects,
+    tree_buffer::{Leaf, TreeBuffer},
 };
 
 /// A folder is written as a delta from so many bytes on.
@@ -24,34 +24,34 @@ const SHARE: usize = 8;
 /// The most deltas from a folder to its base.
 const MAX_DEPTH: usize = 10;
 /// How many bytes of folders and bases are kept from one commit to the next.
-const MAX_KEPT: usize = 256 << 20;
+const MAX_CACHED: usize = 256 << 20;
 
 /// Folders of the tree that is edited.
 #[derive(Default)]
 pub(super) struct Trees {
-    kept: HashMap<BString, Kept>,
+    cached: HashMap<BString, CachedTree>,
 }
 
-struct Kept {
+struct CachedTree {
     /// None while it has edits that are not written.
     id: Option<ObjectId>,
-    folder: Folder,
+    folder: TreeBuffer,
     base: Option<Base>,
-    before: Option<Before>,
+    previous: Option<Previous>,
 }
 
 struct Base {
     id: ObjectId,
-    folder: Folder,
+    folder: TreeBuffer,
     compressed: Vec<u8>,
     /// The bytes of the deltas of it so far.
     spent: usize,
 }
 
 /// What was written last.
-struct Before {
+struct Previous {
     id: ObjectId,
-    folder: Folder,
+    folder: TreeBuffer,
     /// How many deltas it is from the base.
     depth: usize,
 }
@@ -91,13 +91,18 @@ impl From<Error> for SetError {
 impl Trees {
     /// Begins to edit the tree `root`, or an empty one.
     pub(super) fn edit<'a>(&'a mut self, objects: Objects<'a>, root: Option<ObjectId>) -> Edit<'a> {
-        let bytes = |kept: &Kept| {
-            let base = kept.base.as_ref();
-            let before = kept.before.as_ref().map_or(0, |before| before.folder.raw().len());
-            kept.folder.raw().len() + before + base.map_or(0, |base| base.folder.raw().len() + base.compressed.len())
+        let bytes = |cached: &CachedTree| {
+            let base = cached.base.as_ref();
+            let previous = cached
+                .previous
+                .as_ref()
+                .map_or(0, |previous| previous.folder.raw().len());
+            cached.folder.raw().len()
+                + previous
+                + base.map_or(0, |base| base.folder.raw().len() + base.compressed.len())
         };
-        if self.kept.values().map(bytes).sum::<usize>() > MAX_KEPT {
-            self.kept.clear();
+        if self.cached.values().map(bytes).sum::<usize>() > MAX_CACHED {
+            self.cached.clear();
         }
         self.forget_edits();
         Edit {
@@ -109,7 +114,7 @@ impl Trees {
 
     /// Forgets the edits that were not written.
     fn forget_edits(&mut self) {
-        self.kept.retain(|_, kept| kept.id.is_some());
+        self.cached.retain(|_, cached| cached.id.is_some());
     }
 }
 
@@ -118,7 +123,7 @@ impl Edit<'_> {
     pub(super) fn get(&mut self, path: &BStr) -> Result<Option<Leaf>, Error> {
         let (folder, name) = split(path);
         match self.find(folder)? {
-            Some(kept) => Ok(kept.folder.get(name)),
+            Some(cached) => Ok(cached.folder.get(name)),
             None => Ok(None),
         }
     }
@@ -127,12 +132,16 @@ impl Edit<'_> {
     pub(super) fn set(&mut self, path: &BStr, leaf: Leaf) -> Result<(), SetError> {
         let (folder, name) = split(path);
         self.open(folder)?;
-        let kept = self.trees.kept.get_mut(folder.as_bytes());
-        let Some(kept) = kept else { return Ok(()) };
-        if kept.folder.get(name).is_some_and(|there| there.kind == EntryKind::Tree) {
+        let cached = self.trees.cached.get_mut(folder.as_bytes());
+        let Some(cached) = cached else { return Ok(()) };
+        if cached
+            .folder
+            .get(name)
+            .is_some_and(|there| there.kind == EntryKind::Tree)
+        {
             return Err(SetError::InTheWay(path.to_owned()));
         }
-        kept.folder.set(name, leaf);
+        cached.folder.set(name, leaf);
         Ok(())
     }
 
@@ -143,31 +152,31 @@ impl Edit<'_> {
         }
         let (folder, name) = split(path);
         self.open(folder)?;
-        if let Some(kept) = self.trees.kept.get_mut(folder.as_bytes()) {
-            kept.folder.remove(name);
+        if let Some(cached) = self.trees.cached.get_mut(folder.as_bytes()) {
+            cached.folder.remove(name);
         }
         Ok(())
     }
 
     /// Adds every folder that was edited to `pack`; gives the root.
     pub(super) fn write(&mut self, pack: &mut NewPack) -> Result<ObjectId, PackError> {
-        let edited = self.trees.kept.iter().filter(|(_, kept)| kept.id.is_none());
+        let edited = self.trees.cached.iter().filter(|(_, cached)| cached.id.is_none());
         let mut edited: Vec<BString> = edited.map(|(path, _)| path.clone()).collect();
         // The deepest first: a parent names its children.
         edited.sort_by_key(|path| std::cmp::Reverse(depth(path.as_ref())));
         for path in edited {
-            let Some(kept) = self.trees.kept.get_mut(&path) else {
+            let Some(cached) = self.trees.cached.get_mut(&path) else {
                 continue;
             };
-            let id = kept.write(pack)?;
-            let is_empty = kept.folder.is_empty();
+            let id = cached.write(pack)?;
+            let is_empty = cached.folder.is_empty();
             if path.is_empty() {
                 self.root = Some(id);
                 continue;
             }
             let (parent, name) = split(path.as_ref());
             let (parent, name) = (parent.to_owned(), name.to_vec());
-            if let Some(parent) = self.trees.kept.get_mut(&parent) {
+            if let Some(parent) = self.trees.cached.get_mut(&parent) {
                 let kind = EntryKind::Tree;
                 match is_empty {
                     true => parent.folder.remove(&name),
@@ -182,9 +191,9 @@ impl Edit<'_> {
     }
 
     /// The folder at this path, with the edits so far.
-    fn find(&mut self, path: &BStr) -> Result<Option<&Kept>, Error> {
-        let is_edited = |kept: &Kept| kept.id.is_none();
-        if !self.trees.kept.get(path.as_bytes()).is_some_and(is_edited) {
+    fn find(&mut self, path: &BStr) -> Result<Option<&CachedTree>, Error> {
+        let is_edited = |cached: &CachedTree| cached.id.is_none();
+        if !self.trees.cached.get(path.as_bytes()).is_some_and(is_edited) {
             let id = match path.is_empty() {
                 true => self.root,
                 false => {
@@ -194,26 +203,26 @@ impl Edit<'_> {
                 }
             };
             let Some(id) = id else { return Ok(None) };
-            self.keep(path, id)?;
+            self.load(path, id)?;
         }
-        Ok(self.trees.kept.get(path.as_bytes()))
+        Ok(self.trees.cached.get(path.as_bytes()))
     }
 
     /// Sees to it that the folder of this id is kept.
-    fn keep(&mut self, path: &BStr, id: ObjectId) -> Result<(), Error> {
-        let known = self.trees.kept.get(path.as_bytes());
+    fn load(&mut self, path: &BStr, id: ObjectId) -> Result<(), Error> {
+        let known = self.trees.cached.get(path.as_bytes());
         if known.is_some_and(|known| known.id == Some(id)) {
             return Ok(());
         }
-        let folder = self.objects.folder(id)?;
-        let base = self.trees.kept.remove(path.as_bytes()).and_then(|kept| kept.base);
-        let kept = Kept {
+        let folder = self.objects.tree(id)?;
+        let base = self.trees.cached.remove(path.as_bytes()).and_then(|cached| cached.base);
+        let cached = CachedTree {
             id: Some(id),
             folder,
             base,
-            before: None,
+            previous: None,
         };
-        self.trees.kept.insert(path.to_owned(), kept);
+        self.trees.cached.insert(path.to_owned(), cached);
         Ok(())
     }
 
@@ -227,23 +236,23 @@ impl Edit<'_> {
             {
                 return Err(SetError::InTheWay(path.to_owned()));
             }
-            let kept = Kept {
+            let cached = CachedTree {
                 id: None,
-                folder: Folder::new(self.objects.hash()),
+                folder: TreeBuffer::new(self.objects.hash()),
                 base: None,
-                before: None,
+                previous: None,
             };
             if !path.is_empty() {
                 self.open(split(path).0)?;
             }
-            self.trees.kept.insert(path.to_owned(), kept);
+            self.trees.cached.insert(path.to_owned(), cached);
             return Ok(());
         }
         if !path.is_empty() {
             self.open(split(path).0)?;
         }
-        if let Some(kept) = self.trees.kept.get_mut(path.as_bytes()) {
-            kept.id = None;
+        if let Some(cached) = self.trees.cached.get_mut(path.as_bytes()) {
+            cached.id = None;
         }
         Ok(())
     }
@@ -255,7 +264,7 @@ impl Drop for Edit<'_> {
     }
 }
 
-impl Kept {
+impl CachedTree {
     /// Adds the folder to `pack`, as a delta if that pays.
     fn write(&mut self, pack: &mut NewPack) -> Result<ObjectId, PackError> {
         let raw = self.folder.raw();
@@ -266,14 +275,14 @@ impl Kept {
         }
         let id = object_id(pack.hash(), Kind::Tree, raw)?;
         self.id = Some(id);
-        let depth = match self.write_delta_of_before(id, pack)? {
+        let depth = match self.write_delta_of_previous(id, pack)? {
             Some(depth) => depth,
             None => match self.write_delta_of_base(id, pack)? {
                 true => 1,
                 false => self.write_base(id, pack)?,
             },
         };
-        self.before = Some(Before {
+        self.previous = Some(Previous {
             id,
             folder: self.folder.clone(),
             depth,
@@ -282,16 +291,16 @@ impl Kept {
     }
 
     /// Adds a delta of what was written last, if that is in this pack; gives how far it is from the base.
-    fn write_delta_of_before(&self, id: ObjectId, pack: &mut NewPack) -> Result<Option<usize>, PackError> {
-        let before = self.before.as_ref();
-        let Some(before) = before.filter(|before| before.depth < MAX_DEPTH && pack.has(&before.id)) else {
+    fn write_delta_of_previous(&self, id: ObjectId, pack: &mut NewPack) -> Result<Option<usize>, PackError> {
+        let previous = self.previous.as_ref();
+        let Some(previous) = previous.filter(|previous| previous.depth < MAX_DEPTH && pack.has(&previous.id)) else {
             return Ok(None);
         };
-        let Some(delta) = self.folder.delta(&before.folder, self.folder.raw().len() / SHARE) else {
+        let Some(delta) = self.folder.delta(&previous.folder, self.folder.raw().len() / SHARE) else {
             return Ok(None);
         };
-        pack.add_delta(id, before.id, &delta)?;
-        Ok(Some(before.depth + 1))
+        pack.add_delta(id, previous.id, &delta)?;
+        Ok(Some(previous.depth + 1))
     }
 
     /// Adds a delta of the base, and the base, if that pays; says whether it did.
@@ -303,9 +312,9 @@ impl Kept {
             return Ok(false);
         };
         pack.add_compressed(base.id, Kind::Tree, base.folder.raw().len(), &base.compressed)?;
-        let before = pack.length();
+        let previous = pack.length();
         pack.add_delta(id, base.id, &delta)?;
-        base.spent += pack.length() - before;
+        base.spent += pack.length() - previous;
         Ok(true)
     }
 

@@ -17,10 +17,10 @@ use super::{
     Context, Error, Refusal,
     context::State,
     difference::{self, Change},
-    known,
+    event_ids,
     new_pack::NewPack,
     objects::Objects,
-    replay::{Replay, bases, prove},
+    rebase::{Rebase, bases, prove},
 };
 use crate::event::is_of_git;
 
@@ -55,15 +55,15 @@ impl<S: Storage> Context<S> {
             state.pushable = Some(ours);
             return Ok((ours, Vec::new()));
         };
-        let mut replay = Replay::onto_own(objects);
-        let (pack, new, _) = self.apply(state, &mut replay, &commits, *before, now)?;
-        replay.refuse()?;
+        let mut rebase = Rebase::onto_own(objects);
+        let (pack, new, _) = self.apply(state, &mut rebase, &commits, *before, now)?;
+        rebase.refuse()?;
         self.store_new(objects.0, pack)?;
-        prove(objects, ours, new, &replay.left_out())?;
+        prove(objects, ours, new, &rebase.left_out())?;
         let mut left_out = Vec::new();
-        for (path, leaf) in &replay.unpushable {
+        for (path, leaf) in &rebase.unpushable {
             self.keep_refused(state, &path.to_str_lossy(), &objects.blob(leaf.id)?, now)?;
-            let (feed_id, event_id) = known::feed_and_id(path).unwrap_or_default();
+            let (feed_id, event_id) = event_ids::feed_and_id(path).unwrap_or_default();
             left_out.push(Refusal {
                 feed_id,
                 event_id,

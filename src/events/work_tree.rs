@@ -20,16 +20,16 @@ use gix::{
 };
 
 use super::{
-    Error, branch::Branch, difference, difference::Change, folder::Leaf, lock_file, new_pack::object_id,
-    objects::Objects, replace, replace::Replacement,
+    Error, branch::Branch, difference, difference::Change, lock_file, new_pack::object_id, objects::Objects, replace,
+    replace::Replacement, tree_buffer::Leaf,
 };
 
 /// Where a move that was begun is written down, in the Git folder.
-const BEGUN: &str = "stargate/checkout.json";
+const CHECKOUT: &str = "stargate/checkout.json";
 /// The name of a file that is being written, beside it.
 const NEW_FILE: &str = "stargate/new-file";
 /// The most paths that a message names.
-const MAX_TOLD: usize = 20;
+const MAX_LISTED: usize = 20;
 
 /// The work tree of a repository.
 pub(super) struct WorkTree<'a, S: Storage> {
@@ -40,7 +40,7 @@ pub(super) struct WorkTree<'a, S: Storage> {
 
 /// A move that was begun.
 #[derive(serde::Serialize, serde::Deserialize)]
-struct Begun {
+struct Checkout {
     from: Option<String>,
     to: String,
 }
@@ -51,32 +51,32 @@ impl<S: Storage> WorkTree<'_, S> {
         let changes = self.changes(old, new)?;
         let mut index = self.index()?;
         self.check(&changes, &index)?;
-        let begun = Begun {
+        let checkout = Checkout {
             from: old.map(|id| id.to_string()),
             to: new.to_string(),
         };
-        let bytes = serde_json::to_vec(&begun).unwrap_or_default();
-        let path = self.begun();
+        let bytes = serde_json::to_vec(&checkout).unwrap_or_default();
+        let path = self.checkout_path();
         let failed = |error| Error::failed("write", &path, error);
         replace::create_folders(self.storage, path.parent().unwrap_or(&path)).map_err(failed)?;
         replace::overwrite(self.storage, &path, &bytes).map_err(failed)?;
-        self.go(&changes, &mut index, old, new)
+        self.apply(&changes, &mut index, old, new)
     }
 
     /// Ends a move that a crash has interrupted.
     pub(super) fn recover(&self) -> Result<(), Error> {
-        let path = self.begun();
+        let path = self.checkout_path();
         let bytes = match fs::read(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             read => read.map_err(|error| Error::failed("read", &path, error))?,
         };
         let id = |hex: &str| ObjectId::from_hex(hex.as_bytes()).ok();
-        let begun = serde_json::from_slice::<Begun>(&bytes)
+        let checkout = serde_json::from_slice::<Checkout>(&bytes)
             .inspect_err(|error| {
                 tracing::warn!(path = %path.display(), %error, "the note of an interrupted commit is damaged, and is dropped; see `git status`");
             })
             .ok();
-        let ends = begun.and_then(|begun| Some((begun.from.as_deref().map(id), id(&begun.to)?)));
+        let ends = checkout.and_then(|checkout| Some((checkout.from.as_deref().map(id), id(&checkout.to)?)));
         let tip = self.branch.tip()?;
         match ends {
             Some((from, to)) if from.flatten() == tip && from != Some(None) => {
@@ -84,7 +84,7 @@ impl<S: Storage> WorkTree<'_, S> {
                 let changes = self.changes(tip, to)?;
                 let mut index = self.index()?;
                 self.check(&changes, &index)?;
-                self.go(&changes, &mut index, tip, to)
+                self.apply(&changes, &mut index, tip, to)
             }
             // It was moved already, or by somebody else since then.
             _ => self.end(),
@@ -119,8 +119,8 @@ impl<S: Storage> WorkTree<'_, S> {
         Objects(self.branch.repository)
     }
 
-    fn begun(&self) -> PathBuf {
-        self.branch.repository.git_dir().join(BEGUN)
+    fn checkout_path(&self) -> PathBuf {
+        self.branch.repository.git_dir().join(CHECKOUT)
     }
 
     fn index_path(&self) -> PathBuf {
@@ -150,8 +150,8 @@ impl<S: Storage> WorkTree<'_, S> {
         if occupied.is_empty() {
             return Ok(());
         }
-        let more = occupied.len().saturating_sub(MAX_TOLD);
-        occupied.truncate(MAX_TOLD);
+        let more = occupied.len().saturating_sub(MAX_LISTED);
+        occupied.truncate(MAX_LISTED);
         let more = if more > 0 {
             format!(" and {more} more")
         } else {
@@ -166,7 +166,7 @@ impl<S: Storage> WorkTree<'_, S> {
     }
 
     fn is_free(&self, change: &Change) -> Result<bool, Error> {
-        let there = self.look(&change.path)?;
+        let there = self.content_id(&change.path)?;
         Ok(match there {
             None => change.old.is_none() || change.new.is_none(),
             Some(there) => [change.old, change.new]
@@ -177,7 +177,7 @@ impl<S: Storage> WorkTree<'_, S> {
     }
 
     /// The id of what is at a path; null for what is no file.
-    fn look(&self, path: &BString) -> Result<Option<ObjectId>, Error> {
+    fn content_id(&self, path: &BString) -> Result<Option<ObjectId>, Error> {
         let file = self.file(path)?;
         let failed = |error| Error::failed("read", &file, error);
         let kind = match fs::symlink_metadata(&file) {
@@ -217,7 +217,7 @@ impl<S: Storage> WorkTree<'_, S> {
         }
     }
 
-    fn go(
+    fn apply(
         &self,
         changes: &[Change],
         index: &mut index::File,
@@ -234,7 +234,7 @@ impl<S: Storage> WorkTree<'_, S> {
     }
 
     fn end(&self) -> Result<(), Error> {
-        let path = self.begun();
+        let path = self.checkout_path();
         match self.storage.remove(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::failed("remove", &path, error)),
             _ => Ok(()),

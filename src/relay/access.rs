@@ -6,7 +6,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use secrecy::{ExposeSecret, SecretString};
 use subtle::ConstantTimeEq;
 
-use super::answer::Refused;
+use super::answer::ErrorResponse;
 
 /// Who may ask.
 pub enum Access {
@@ -46,9 +46,10 @@ impl Access {
     ///
     /// # Errors
     /// What it is answered.
-    pub fn check(&self, headers: &HeaderMap) -> Result<(), Refused> {
+    pub fn check(&self, headers: &HeaderMap) -> Result<(), ErrorResponse> {
         let unauthorized = |problem| {
-            Refused::new(StatusCode::UNAUTHORIZED, problem).with(header::WWW_AUTHENTICATE, "Bearer realm=\"relay\"")
+            ErrorResponse::new(StatusCode::UNAUTHORIZED, problem)
+                .with(header::WWW_AUTHENTICATE, "Bearer realm=\"relay\"")
         };
         match self {
             Access::Token(token) => match bearer(headers) {
@@ -58,7 +59,7 @@ impl Access {
             },
             // A page of any site can be given a name that leads here (DNS rebinding); its browser then sends that name.
             Access::Loopback if is_local(headers) => Ok(()),
-            Access::Loopback => Err(Refused::new(
+            Access::Loopback => Err(ErrorResponse::new(
                 StatusCode::MISDIRECTED_REQUEST,
                 "without a token the relay answers to localhost and loopback addresses only: see the header Host",
             )),

@@ -14,7 +14,7 @@ use crate::event::Problem;
 
 /// A request that is not granted.
 #[derive(Debug)]
-pub struct Refused {
+pub struct ErrorResponse {
     status: StatusCode,
     errors: Vec<Problem>,
     header: Option<(HeaderName, HeaderValue)>,
@@ -22,21 +22,21 @@ pub struct Refused {
     stored: Option<Box<Accepted>>,
 }
 
-impl Refused {
-    /// Refused for one reason that is of no member.
+impl ErrorResponse {
+    /// ErrorResponse for one reason that is of no member.
     pub fn new(status: StatusCode, problem: impl Into<String>) -> Self {
-        Refused::of(status, "", problem)
+        ErrorResponse::of(status, "", problem)
     }
 
-    /// Refused for one reason that is of this member.
+    /// ErrorResponse for one reason that is of this member.
     pub fn of(status: StatusCode, field: &str, problem: impl Into<String>) -> Self {
         let (field, problem) = (field.to_owned(), problem.into());
-        Refused::all(status, vec![Problem { field, problem }])
+        ErrorResponse::all(status, vec![Problem { field, problem }])
     }
 
-    /// Refused for these reasons.
+    /// ErrorResponse for these reasons.
     pub fn all(status: StatusCode, errors: Vec<Problem>) -> Self {
-        Refused {
+        ErrorResponse {
             status,
             errors,
             header: None,
@@ -46,7 +46,7 @@ impl Refused {
 
     /// What will help is to come again.
     pub fn busy(problem: impl Into<String>) -> Self {
-        Refused::new(StatusCode::SERVICE_UNAVAILABLE, problem).with(header::RETRY_AFTER, "1")
+        ErrorResponse::new(StatusCode::SERVICE_UNAVAILABLE, problem).with(header::RETRY_AFTER, "1")
     }
 
     /// With this header.
@@ -56,7 +56,7 @@ impl Refused {
     }
 }
 
-impl Refused {
+impl ErrorResponse {
     /// The body of the answer: `{"errors":[…]}`, and `"stored":{"seq":…,"event":{…}}` where an event stands in the way.
     pub fn text(&self) -> Vec<u8> {
         let mut text = br#"{"errors":"#.to_vec();
@@ -71,7 +71,7 @@ impl Refused {
     }
 }
 
-impl IntoResponse for Refused {
+impl IntoResponse for ErrorResponse {
     fn into_response(self) -> Response {
         let mut response = json_text(self.status, self.text());
         if let Some((name, value)) = self.header {
@@ -81,19 +81,21 @@ impl IntoResponse for Refused {
     }
 }
 
-impl From<Refusal> for Refused {
+impl From<Refusal> for ErrorResponse {
     fn from(refusal: Refusal) -> Self {
-        let told = refusal.to_string();
+        let problem = refusal.to_string();
         match refusal {
-            Refusal::UnknownFeed => Refused::of(StatusCode::NOT_FOUND, "feed_id", told),
+            Refusal::UnknownFeed => ErrorResponse::of(StatusCode::NOT_FOUND, "feed_id", problem),
             Refusal::Conflict { by, stored } => {
-                let mut refused = Refused::of(StatusCode::CONFLICT, by.field(), told);
-                refused.stored = Some(Box::new(stored));
-                refused
+                let mut response = ErrorResponse::of(StatusCode::CONFLICT, by.field(), problem);
+                response.stored = Some(Box::new(stored));
+                response
             }
-            Refusal::TooManyFeeds | Refusal::NotStored(_) => Refused::new(StatusCode::INSUFFICIENT_STORAGE, told),
-            Refusal::Unreadable(_) => Refused::new(StatusCode::INTERNAL_SERVER_ERROR, told),
-            Refusal::Stopping => Refused::busy(told),
+            Refusal::TooManyFeeds | Refusal::NotStored(_) => {
+                ErrorResponse::new(StatusCode::INSUFFICIENT_STORAGE, problem)
+            }
+            Refusal::Unreadable(_) => ErrorResponse::new(StatusCode::INTERNAL_SERVER_ERROR, problem),
+            Refusal::Stopping => ErrorResponse::busy(problem),
         }
     }
 }

@@ -18,10 +18,10 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::answer::Refused;
+use super::answer::ErrorResponse;
 
 /// Bytes of memory for all bodies of a room, beyond the shares and the lanes.
-const ALL: usize = 56 << 20;
+const TOTAL: usize = 56 << 20;
 /// What memory is given out in, in bytes.
 const UNIT: usize = 1024;
 /// Bytes of a request that need no reservation, and the least that it sends in a third of the patience.
@@ -29,14 +29,14 @@ const SHARE: usize = 4096;
 /// How many requests may grow to their limit when the common memory is used up.
 const LANES: usize = 8;
 /// So much more than its limit of a body that is too long is read and dropped, so that its sender reads the answer.
-const DRAINED: usize = 4 << 20;
+const MAX_DRAINED: usize = 4 << 20;
 
-/// Room for bodies.
+/// MemoryBudget for bodies.
 #[derive(Debug)]
-pub struct Room {
+pub struct MemoryBudget {
     units: Arc<Semaphore>,
     lanes: Arc<Semaphore>,
-    patience: Duration,
+    idle_timeout: Duration,
 }
 
 /// A body of a request.
@@ -45,12 +45,12 @@ pub struct Received {
     /// Its bytes.
     pub bytes: Vec<u8>,
     /// The room that it takes.
-    pub place: Place,
+    pub permit: Permit,
 }
 
 /// A part of the room. It is free again when this goes.
 #[derive(Debug)]
-pub struct Place {
+pub struct Permit {
     units: OwnedSemaphorePermit,
     /// With a lane, a body needs no further units.
     lane: Option<OwnedSemaphorePermit>,
@@ -59,12 +59,12 @@ pub struct Place {
 /// What goes with its place.
 struct Held {
     bytes: Vec<u8>,
-    _place: Place,
+    _place: Permit,
 }
 
 /// A body that is being received.
 struct Intake<'a> {
-    room: &'a Room,
+    budget: &'a MemoryBudget,
     /// The most bytes that are kept.
     limit: usize,
     /// How many bytes the headers announce, at most the limit.
@@ -72,12 +72,12 @@ struct Intake<'a> {
     bytes: Vec<u8>,
     /// How many bytes arrived, those that are dropped included.
     length: usize,
-    place: Place,
+    permit: Permit,
 }
 
 /// The time that a body has left. Waiting for room does not count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Pace {
+struct BodyDeadline {
     /// Until the body must be complete.
     whole: Duration,
     /// How long a share may take.
@@ -88,13 +88,13 @@ struct Pace {
     arrived: usize,
 }
 
-impl Room {
-    /// Room for bodies that come whole within `patience`.
-    pub fn new(patience: Duration) -> Self {
-        Room {
-            units: Arc::new(Semaphore::new(ALL / UNIT)),
+impl MemoryBudget {
+    /// MemoryBudget for bodies that come whole within `patience`.
+    pub fn new(idle_timeout: Duration) -> Self {
+        MemoryBudget {
+            units: Arc::new(Semaphore::new(TOTAL / UNIT)),
             lanes: Arc::new(Semaphore::new(LANES)),
-            patience,
+            idle_timeout,
         }
     }
 
@@ -102,10 +102,10 @@ impl Room {
     ///
     /// # Errors
     /// There was none within the patience.
-    pub async fn place(&self, bytes: usize) -> Result<Place, Refused> {
+    pub async fn reserve(&self, bytes: usize) -> Result<Permit, ErrorResponse> {
         let units = self.units.clone().acquire_many_owned(units(bytes));
-        match timeout(self.patience, units).await {
-            Ok(Ok(units)) => Ok(Place { units, lane: None }),
+        match timeout(self.idle_timeout, units).await {
+            Ok(Ok(units)) => Ok(Permit { units, lane: None }),
             _ => Err(busy()),
         }
     }
@@ -114,28 +114,28 @@ impl Room {
     ///
     /// # Errors
     /// What its sender is answered.
-    pub async fn read(&self, headers: &HeaderMap, body: Body, limit: usize) -> Result<Received, Refused> {
+    pub async fn read(&self, headers: &HeaderMap, body: Body, limit: usize) -> Result<Received, ErrorResponse> {
         // A page in a browser can send other types to here without asking.
         if !is_json(headers) {
             let problem = "the header Content-Type: application/json is needed";
-            return Err(Refused::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, problem));
+            return Err(ErrorResponse::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, problem));
         }
         // Hyper has refused a length that is no number. Without one, the body is chunked.
         let announced = headers
             .get(header::CONTENT_LENGTH)
             .and_then(|length| length.to_str().ok());
         let announced = announced.and_then(|length| length.parse::<usize>().ok());
-        if announced.is_some_and(|announced| announced > limit + DRAINED) {
+        if announced.is_some_and(|announced| announced > limit + MAX_DRAINED) {
             return Err(too_long(limit));
         }
         let nothing = self.units.clone().try_acquire_many_owned(0).map_err(|_| busy())?;
         let intake = Intake {
-            room: self,
+            budget: self,
             limit,
             expected: announced.unwrap_or(limit).min(limit),
             bytes: Vec::new(),
             length: 0,
-            place: Place {
+            permit: Permit {
                 units: nothing,
                 lane: None,
             },
@@ -144,22 +144,22 @@ impl Room {
     }
 
     /// Gives a place as many units as `bytes` bytes need beyond their share, or a lane when there are none.
-    async fn enlarge(&self, place: &mut Place, bytes: usize) -> Result<(), Refused> {
+    async fn enlarge(&self, permit: &mut Permit, bytes: usize) -> Result<(), ErrorResponse> {
         let needed = match bytes.saturating_sub(SHARE) {
             0 => 0,
             more => units(more) as usize,
         };
-        let missing = needed.saturating_sub(place.units.num_permits());
-        if missing == 0 || place.lane.is_some() {
+        let missing = needed.saturating_sub(permit.units.num_permits());
+        if missing == 0 || permit.lane.is_some() {
             return Ok(());
         }
         let more = self.units.clone().acquire_many_owned(missing as u32);
         let lane = self.lanes.clone().acquire_owned();
-        let granted = timeout(self.patience, async {
+        let granted = timeout(self.idle_timeout, async {
             tokio::select! {
                 biased;
-                Ok(more) = more => place.units.merge(more),
-                Ok(lane) = lane => place.lane = Some(lane),
+                Ok(more) = more => permit.units.merge(more),
+                Ok(lane) = lane => permit.lane = Some(lane),
                 else => return Err(busy()),
             }
             Ok(())
@@ -170,20 +170,21 @@ impl Room {
 
 impl Intake<'_> {
     /// Takes the body piece by piece.
-    async fn collect(mut self, mut body: Body) -> Result<Received, Refused> {
-        let mut pace = Pace::of(self.room.patience);
+    async fn collect(mut self, mut body: Body) -> Result<Received, ErrorResponse> {
+        let mut deadline = BodyDeadline::of(self.budget.idle_timeout);
         loop {
             let asked = Instant::now();
-            let frame = timeout(pace.left(), body.frame())
+            let frame = timeout(deadline.left(), body.frame())
                 .await
-                .map_err(|_| pace.refusal(self.room))?;
+                .map_err(|_| deadline.refusal(self.budget))?;
             let Some(frame) = frame else { break };
-            let frame = frame.map_err(|_| Refused::new(StatusCode::BAD_REQUEST, "the body ended before its end"))?;
+            let frame =
+                frame.map_err(|_| ErrorResponse::new(StatusCode::BAD_REQUEST, "the body ended before its end"))?;
             // Trailers say nothing here.
             let Ok(piece) = frame.into_data() else { continue };
-            pace.took(asked.elapsed(), piece.len());
+            deadline.took(asked.elapsed(), piece.len());
             self.length += piece.len();
-            if self.length > self.limit + DRAINED {
+            if self.length > self.limit + MAX_DRAINED {
                 break;
             }
             if self.length <= self.limit {
@@ -193,17 +194,17 @@ impl Intake<'_> {
         match self.length <= self.limit {
             true => Ok(Received {
                 bytes: self.bytes,
-                place: self.place,
+                permit: self.permit,
             }),
             false => Err(too_long(self.limit)),
         }
     }
 
-    async fn keep(&mut self, piece: &[u8]) -> Result<(), Refused> {
+    async fn keep(&mut self, piece: &[u8]) -> Result<(), ErrorResponse> {
         let needed = self.bytes.len() + piece.len();
         if needed > self.bytes.capacity() {
             let capacity = (2 * needed).min(self.expected).max(needed);
-            self.room.enlarge(&mut self.place, capacity).await?;
+            self.budget.enlarge(&mut self.permit, capacity).await?;
             self.bytes.reserve_exact(capacity - self.bytes.len());
         }
         self.bytes.extend_from_slice(piece);
@@ -211,11 +212,11 @@ impl Intake<'_> {
     }
 }
 
-impl Pace {
-    fn of(patience: Duration) -> Self {
-        let window = patience / 3;
-        Pace {
-            whole: patience,
+impl BodyDeadline {
+    fn of(idle_timeout: Duration) -> Self {
+        let window = idle_timeout / 3;
+        BodyDeadline {
+            whole: idle_timeout,
             window,
             share: window,
             arrived: 0,
@@ -237,17 +238,17 @@ impl Pace {
         }
     }
 
-    fn refusal(&self, room: &Room) -> Refused {
+    fn refusal(&self, budget: &MemoryBudget) -> ErrorResponse {
         let problem = if self.share < self.whole {
             format!("fewer than {SHARE} bytes of the body arrived in {:?}", self.window)
         } else {
-            format!("the body was not there within {:?}", room.patience)
+            format!("the body was not there within {:?}", budget.idle_timeout)
         };
-        Refused::new(StatusCode::REQUEST_TIMEOUT, problem)
+        ErrorResponse::new(StatusCode::REQUEST_TIMEOUT, problem)
     }
 }
 
-impl Place {
+impl Permit {
     /// These bytes, which take what they need of this place until the last of them is sent.
     pub fn hold(mut self, bytes: Vec<u8>) -> Bytes {
         let excess = self.units.num_permits().saturating_sub(units(bytes.len()) as usize);
@@ -263,15 +264,15 @@ impl AsRef<[u8]> for Held {
 }
 
 fn units(bytes: usize) -> u32 {
-    (bytes / UNIT + 1).min(ALL / UNIT) as u32
+    (bytes / UNIT + 1).min(TOTAL / UNIT) as u32
 }
 
-fn busy() -> Refused {
-    Refused::busy("too many requests are under way")
+fn busy() -> ErrorResponse {
+    ErrorResponse::busy("too many requests are under way")
 }
 
-fn too_long(limit: usize) -> Refused {
-    Refused::new(StatusCode::PAYLOAD_TOO_LARGE, format!("is longer than {limit} bytes"))
+fn too_long(limit: usize) -> ErrorResponse {
+    ErrorResponse::new(StatusCode::PAYLOAD_TOO_LARGE, format!("is longer than {limit} bytes"))
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
@@ -289,29 +290,33 @@ mod tests {
         runtime.expect("a runtime").block_on(future)
     }
 
-    fn place_of_nothing(room: &Room) -> Place {
-        let units = room.units.clone().try_acquire_many_owned(0).expect("nothing");
-        Place { units, lane: None }
+    fn place_of_nothing(budget: &MemoryBudget) -> Permit {
+        let units = budget.units.clone().try_acquire_many_owned(0).expect("nothing");
+        Permit { units, lane: None }
     }
 
     #[test]
     fn a_share_needs_no_room_and_a_lane_completes_what_was_begun() {
         const MOST: usize = 1 << 20;
         block_on(async {
-            let room = Room::new(Duration::from_millis(1));
-            let _all = room.place(ALL).await.expect("all of it");
-            let mut small = place_of_nothing(&room);
-            room.enlarge(&mut small, SHARE).await.expect("its share");
+            let budget = MemoryBudget::new(Duration::from_millis(1));
+            let _all = budget.reserve(TOTAL).await.expect("all of it");
+            let mut small = place_of_nothing(&budget);
+            budget.enlarge(&mut small, SHARE).await.expect("its share");
             let mut lanes = Vec::new();
             for _ in 0..LANES {
-                let mut place = place_of_nothing(&room);
-                room.enlarge(&mut place, SHARE + 1).await.expect("a lane");
-                room.enlarge(&mut place, MOST).await.expect("the rest by the same lane");
-                lanes.push(place);
+                let mut permit = place_of_nothing(&budget);
+                budget.enlarge(&mut permit, SHARE + 1).await.expect("a lane");
+                budget
+                    .enlarge(&mut permit, MOST)
+                    .await
+                    .expect("the rest by the same lane");
+                lanes.push(permit);
             }
-            assert!(room.enlarge(&mut small, SHARE + 1).await.is_err());
+            assert!(budget.enlarge(&mut small, SHARE + 1).await.is_err());
             lanes.pop();
-            room.enlarge(&mut small, SHARE + 1)
+            budget
+                .enlarge(&mut small, SHARE + 1)
                 .await
                 .expect("the lane that is free");
         });
@@ -320,29 +325,29 @@ mod tests {
     #[test]
     fn a_share_is_due_in_each_third_of_the_patience() {
         let second = Duration::from_secs(1);
-        let mut pace = Pace::of(30 * second);
-        pace.took(9 * second, SHARE - 1);
-        assert_eq!(pace.left(), second);
-        pace.took(second / 2, 1);
-        assert_eq!(pace.left(), 10 * second);
-        pace.took(9 * second, SHARE);
-        pace.took(9 * second, SHARE);
-        assert_eq!(pace.left(), 30 * second - 27 * second - second / 2);
+        let mut deadline = BodyDeadline::of(30 * second);
+        deadline.took(9 * second, SHARE - 1);
+        assert_eq!(deadline.left(), second);
+        deadline.took(second / 2, 1);
+        assert_eq!(deadline.left(), 10 * second);
+        deadline.took(9 * second, SHARE);
+        deadline.took(9 * second, SHARE);
+        assert_eq!(deadline.left(), 30 * second - 27 * second - second / 2);
     }
 
     #[test]
     fn what_is_held_takes_its_place_until_it_is_sent() {
         block_on(async {
-            let room = Room::new(Duration::from_millis(1));
-            let place = room.place(2 * ALL).await.expect("all of it");
-            assert!(room.place(1).await.is_err());
-            let answer = place.hold(vec![b'x'; ALL / 2]);
-            let other = room.place(ALL / 4).await.expect("what is not needed is free");
+            let budget = MemoryBudget::new(Duration::from_millis(1));
+            let permit = budget.reserve(2 * TOTAL).await.expect("all of it");
+            assert!(budget.reserve(1).await.is_err());
+            let answer = permit.hold(vec![b'x'; TOTAL / 2]);
+            let other = budget.reserve(TOTAL / 4).await.expect("what is not needed is free");
             let rest = answer.slice(1..);
             drop(answer);
-            assert!(room.place(ALL / 2).await.is_err());
+            assert!(budget.reserve(TOTAL / 2).await.is_err());
             drop((rest, other));
-            room.place(ALL).await.expect("all of it");
+            budget.reserve(TOTAL).await.expect("all of it");
         });
     }
 }

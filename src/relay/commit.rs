@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use super::{
     index::{Feed, Index, Record},
     line,
-    store::{Accepted, Known, MAX_FEEDS, Refusal, Request, Shared, Submission, Wish},
+    store::{Accepted, MAX_FEEDS, MatchedBy, QueuedWrite, Refusal, Shared, Submission, WriteRequest},
 };
 use crate::{
     event::Event,
@@ -41,7 +41,7 @@ struct Batch {
     received: Timestamp,
     bytes: Vec<u8>,
     ends: Vec<usize>,
-    lines: Vec<Fresh>,
+    lines: Vec<NewLine>,
     /// The lines that make feeds, events of an id, and events of an origin.
     feeds: HashMap<String, usize>,
     ids: HashMap<(String, Arc<str>), usize>,
@@ -49,9 +49,9 @@ struct Batch {
 }
 
 /// A line of a batch.
-struct Fresh {
+struct NewLine {
     seq: u64,
-    wish: Wish,
+    request: WriteRequest,
     /// Where the event's JSON begins in the batch.
     start: usize,
 }
@@ -64,7 +64,7 @@ enum Decision {
     /// This line was written before.
     Again(usize),
     /// This line is an event of the same id or origin with other content.
-    Differs(usize, Known),
+    Differs(usize, MatchedBy),
 }
 
 impl Committer {
@@ -77,15 +77,15 @@ impl Committer {
     ///
     /// # Errors
     /// The log has failed.
-    pub fn run(mut self, mut wishes: mpsc::Receiver<Request>) -> Result<(), WriteError> {
-        while let Some(first) = wishes.blocking_recv() {
+    pub fn run(mut self, mut queue: mpsc::Receiver<QueuedWrite>) -> Result<(), WriteError> {
+        while let Some(first) = queue.blocking_recv() {
             let mut batch = Batch::new(self.clock.now());
             let mut answers = Vec::new();
             let mut next = Some(first);
-            while let Some(request) = next {
-                answers.push((request.answer, self.decide(&mut batch, request.wish)));
+            while let Some(queued) = next {
+                answers.push((queued.answer, self.decide(&mut batch, queued.request)));
                 let is_full = batch.bytes.len() >= BATCH_BYTES || answers.len() >= BATCH;
-                next = if is_full { None } else { wishes.try_recv().ok() };
+                next = if is_full { None } else { queue.try_recv().ok() };
             }
             let (complete, cause) = self.write(&batch)?;
             for (answer, decision) in answers {
@@ -96,19 +96,19 @@ impl Committer {
         Ok(())
     }
 
-    fn decide(&self, batch: &mut Batch, wish: Wish) -> Decision {
+    fn decide(&self, batch: &mut Batch, request: WriteRequest) -> Decision {
         let index = self.shared.index();
         let seq = index.last() + batch.lines.len() as u64 + 1;
-        match wish {
-            Wish::Feed(id) if index.feed(&id).is_some() => Decision::Now(Ok(Accepted::known(0, Bytes::new()))),
-            Wish::Feed(id) => match batch.feeds.get(&id) {
+        match request {
+            WriteRequest::Feed(id) if index.feed(&id).is_some() => Decision::Now(Ok(Accepted::known(0, Bytes::new()))),
+            WriteRequest::Feed(id) => match batch.feeds.get(&id) {
                 Some(line) => Decision::Again(*line),
                 None if index.feeds().len() + batch.feeds.len() >= MAX_FEEDS => {
                     Decision::Now(Err(Refusal::TooManyFeeds))
                 }
                 None => batch.add_feed(seq, id),
             },
-            Wish::Event(event) => {
+            WriteRequest::Event(event) => {
                 let feed = index.feed(&event.feed);
                 if feed.is_none() && !batch.feeds.contains_key(&event.feed) {
                     return Decision::Now(Err(Refusal::UnknownFeed));
@@ -124,8 +124,8 @@ impl Committer {
     /// What is stored under this id, or of this origin.
     fn stored(&self, feed: &Feed, event: &Submission) -> Option<Decision> {
         let (by, record) = match feed.by_id(&event.identity.event_id) {
-            Some(record) => (Known::Id, record),
-            None => (Known::Origin, feed.by_origin(&event.identity.origin)?),
+            Some(record) => (MatchedBy::Id, record),
+            None => (MatchedBy::Origin, feed.by_origin(&event.identity.origin)?),
         };
         let compared = self
             .shared
@@ -147,9 +147,9 @@ impl Committer {
         let durable = &batch.lines[..written.complete];
         let change = |index: &mut Index| {
             for line in durable {
-                match &line.wish {
-                    Wish::Feed(id) => index.add_feed(line.seq, id, batch.received),
-                    Wish::Event(event) => {
+                match &line.request {
+                    WriteRequest::Feed(id) => index.add_feed(line.seq, id, batch.received),
+                    WriteRequest::Event(event) => {
                         let place = Place {
                             file: written.file,
                             length: event.json.len() as u32,
@@ -162,9 +162,9 @@ impl Committer {
                 }
             }
         };
-        let shown = durable.iter().filter_map(|line| match &line.wish {
-            Wish::Event(event) => Some((event.feed.as_str(), line.seq, event.json.clone())),
-            Wish::Feed(_) => None,
+        let shown = durable.iter().filter_map(|line| match &line.request {
+            WriteRequest::Event(event) => Some((event.feed.as_str(), line.seq, event.json.clone())),
+            WriteRequest::Feed(_) => None,
         });
         self.shared.publish(change, shown);
         Ok((written.complete, written.cause))
@@ -193,12 +193,12 @@ impl Batch {
         let (feed, identity) = (event.feed.clone(), event.identity.clone());
         let by_id = self.ids.get(&(feed.clone(), identity.event_id));
         let (by, line) = match by_id {
-            Some(line) => (Known::Id, *line),
-            None => (Known::Origin, *self.origins.get(&(feed, identity.origin))?),
+            Some(line) => (MatchedBy::Id, *line),
+            None => (MatchedBy::Origin, *self.origins.get(&(feed, identity.origin))?),
         };
-        let same = match &self.lines[line].wish {
-            Wish::Event(other) => is_same(&other.json, &event.json),
-            Wish::Feed(_) => Ok(false),
+        let same = match &self.lines[line].request {
+            WriteRequest::Event(other) => is_same(&other.json, &event.json),
+            WriteRequest::Feed(_) => Ok(false),
         };
         Some(match same {
             Ok(true) => Decision::Again(line),
@@ -211,7 +211,7 @@ impl Batch {
         let start = self.bytes.len();
         line::write_feed(&mut self.bytes, seq, self.received, &id);
         self.feeds.insert(id.clone(), self.lines.len());
-        self.add(seq, Wish::Feed(id), start)
+        self.add(seq, WriteRequest::Feed(id), start)
     }
 
     fn add_event(&mut self, seq: u64, event: Submission) -> Decision {
@@ -220,18 +220,18 @@ impl Batch {
         let (feed, identity) = (event.feed.clone(), event.identity.clone());
         self.ids.insert((feed.clone(), identity.event_id), self.lines.len());
         self.origins.insert((feed, identity.origin), self.lines.len());
-        self.add(seq, Wish::Event(event), start)
+        self.add(seq, WriteRequest::Event(event), start)
     }
 
-    fn add(&mut self, seq: u64, wish: Wish, start: usize) -> Decision {
+    fn add(&mut self, seq: u64, request: WriteRequest, start: usize) -> Decision {
         self.ends.push(self.bytes.len());
-        self.lines.push(Fresh { seq, wish, start });
+        self.lines.push(NewLine { seq, request, start });
         Decision::Line(self.lines.len() - 1)
     }
 
     /// What is to be said when so many lines are durable, and the others are not for this cause.
     fn outcome(&self, decision: Decision, complete: usize, cause: Option<&Cause>) -> Result<Accepted, Refusal> {
-        let (line, fresh) = match decision {
+        let (line, is_new) = match decision {
             Decision::Now(outcome) => return outcome,
             Decision::Line(line) => (line, true),
             Decision::Again(line) => (line, false),
@@ -244,18 +244,18 @@ impl Batch {
         match cause {
             Some(cause) if line >= complete => Err(Refusal::NotStored(cause.clone())),
             _ => Ok(Accepted {
-                fresh,
+                is_new,
                 ..self.lines[line].accepted()
             }),
         }
     }
 }
 
-impl Fresh {
+impl NewLine {
     fn accepted(&self) -> Accepted {
-        let json = match &self.wish {
-            Wish::Event(event) => event.json.clone(),
-            Wish::Feed(_) => Bytes::new(),
+        let json = match &self.request {
+            WriteRequest::Event(event) => event.json.clone(),
+            WriteRequest::Feed(_) => Bytes::new(),
         };
         Accepted::known(self.seq, json)
     }

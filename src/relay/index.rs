@@ -52,7 +52,7 @@ pub struct Identity {
 
 /// Events behind a place in an order, and whether there are more behind them.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Stretch<K> {
+pub struct Slice<K> {
     /// The events, each with its key in that order.
     pub records: Vec<(K, Record)>,
     /// Whether there are more.
@@ -158,13 +158,13 @@ impl Feed {
     }
 
     /// What arrived after the event of this number.
-    pub fn arrived_after(&self, seq: u64, bounds: Bounds) -> Stretch<()> {
+    pub fn arrived_after(&self, seq: u64, bounds: Bounds) -> Slice<()> {
         let first = self.arrivals.partition_point(|record| record.seq <= seq);
         bounds.apply(self.arrivals[first..].iter().map(|record| ((), *record)))
     }
 
     /// What comes after this time and id, in the order of `(ts, event_id)`; without, from the first on.
-    pub fn after(&self, after: Option<(Timestamp, &str)>, bounds: Bounds) -> Stretch<(Timestamp, Arc<str>)> {
+    pub fn after(&self, after: Option<(Timestamp, &str)>, bounds: Bounds) -> Slice<(Timestamp, Arc<str>)> {
         let after = after.map_or(Bound::Unbounded, |(ts, id)| Bound::Excluded((ts, id.into())));
         let behind = self.by_time.range((after, Bound::Unbounded));
         bounds.apply(behind.map(|(key, number)| (key.clone(), self.arrivals[*number as usize])))
@@ -172,19 +172,19 @@ impl Feed {
 }
 
 impl Bounds {
-    fn apply<K>(self, mut records: impl Iterator<Item = (K, Record)>) -> Stretch<K> {
+    fn apply<K>(self, mut records: impl Iterator<Item = (K, Record)>) -> Slice<K> {
         let (mut taken, mut bytes) = (Vec::new(), 0);
         for (key, record) in records.by_ref() {
             bytes += record.place.length as usize;
             if taken.len() == self.events || (bytes > self.bytes && !taken.is_empty()) {
-                return Stretch {
+                return Slice {
                     records: taken,
                     more: true,
                 };
             }
             taken.push((key, record));
         }
-        Stretch {
+        Slice {
             records: taken,
             more: false,
         }
@@ -258,8 +258,8 @@ mod tests {
         let index = feed(&[1, 2, 3]);
         let feed = index.feed("f").expect("a feed");
         for (bytes, expected, more) in [(0, 1, true), (199, 1, true), (200, 2, true), (300, 3, false)] {
-            let stretch = feed.arrived_after(0, Bounds { events: 9, bytes });
-            assert_eq!((stretch.records.len(), stretch.more), (expected, more), "{bytes}");
+            let slice = feed.arrived_after(0, Bounds { events: 9, bytes });
+            assert_eq!((slice.records.len(), slice.more), (expected, more), "{bytes}");
         }
     }
 
@@ -274,10 +274,10 @@ mod tests {
             prop_assert!(!all.more && all.records.len() == seconds.len() && all.records.is_sorted_by_key(|(key, _)| key.clone()));
             let (mut paged, mut after) = (Vec::new(), None::<(Timestamp, Arc<str>)>);
             loop {
-                let stretch = feed.after(after.as_ref().map(|(ts, id)| (*ts, &**id)), bounds);
-                paged.extend(stretch.records);
+                let slice = feed.after(after.as_ref().map(|(ts, id)| (*ts, &**id)), bounds);
+                paged.extend(slice.records);
                 after = paged.last().map(|(key, _)| key.clone());
-                if !stretch.more {
+                if !slice.more {
                     break;
                 }
             }
@@ -286,9 +286,9 @@ mod tests {
             let all = feed.arrived_after(0, ALL).records;
             let mut paged: Vec<((), Record)> = Vec::new();
             loop {
-                let stretch = feed.arrived_after(paged.last().map_or(0, |(_, record)| record.seq), bounds);
-                paged.extend(stretch.records);
-                if !stretch.more {
+                let slice = feed.arrived_after(paged.last().map_or(0, |(_, record)| record.seq), bounds);
+                paged.extend(slice.records);
+                if !slice.more {
                     break;
                 }
             }

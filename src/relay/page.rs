@@ -109,23 +109,23 @@ impl Query {
         };
         match &self.after {
             After::Seq(seq) => {
-                let stretch = feed.arrived_after(*seq, bounds);
-                let records: Vec<_> = stretch.records.into_iter().map(|(_, record)| record).collect();
-                let next = records.last().filter(|_| stretch.more);
+                let slice = feed.arrived_after(*seq, bounds);
+                let records: Vec<_> = slice.records.into_iter().map(|(_, record)| record).collect();
+                let next = records.last().filter(|_| slice.more);
                 let next = next.map(|record| Next::Seq { after_seq: record.seq });
                 Page { records, next }
             }
             After::Time(after) => {
-                let stretch = feed.after(after.as_ref().map(|(ts, id)| (*ts, id.as_str())), bounds);
-                let next = stretch
+                let slice = feed.after(after.as_ref().map(|(ts, id)| (*ts, id.as_str())), bounds);
+                let next = slice
                     .records
                     .last()
-                    .filter(|_| stretch.more)
+                    .filter(|_| slice.more)
                     .map(|((ts, id), _)| Next::Time {
                         after_ts: *ts,
                         after_id: id.to_string(),
                     });
-                let records = stretch.records.into_iter().map(|(_, record)| record).collect();
+                let records = slice.records.into_iter().map(|(_, record)| record).collect();
                 Page { records, next }
             }
         }

@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// So many problems of a log are told one by one.
-const MAX_TOLD: usize = 20;
+const MAX_REPORTED: usize = 20;
 
 /// What was found when a store was opened.
 #[derive(Debug, Default)]
@@ -46,7 +46,7 @@ impl Replay {
         if let Some(seq) = line.bytes.and_then(line::seq_of) {
             self.index.skip_to(seq);
         }
-        if self.found.problems.len() == MAX_TOLD {
+        if self.found.problems.len() == MAX_REPORTED {
             self.found.more += 1;
             return;
         }

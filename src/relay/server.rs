@@ -21,7 +21,7 @@ use tokio::{
 
 use super::{
     access::Access,
-    connection::Patient,
+    connection::StallTimeout,
     routes::{App, router},
     store::{Handle, Store},
 };
@@ -36,9 +36,9 @@ const MAX_BUFFER: usize = 32 << 10;
 /// Threads that read the disk.
 const READERS: usize = 4;
 /// Requests that are under way may take so long when the relay stops.
-const LAST_REQUESTS: Duration = Duration::from_secs(10);
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 /// When the system has no room for another connection, it is asked again after this.
-const NO_ROOM: Duration = Duration::from_millis(100);
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
 /// Ends a relay, from any thread.
 #[derive(Debug, Clone, Default)]
@@ -50,7 +50,7 @@ pub struct Settings {
     /// Who may ask.
     pub access: Access,
     /// How long a connection may stand still.
-    pub patience: Duration,
+    pub idle_timeout: Duration,
 }
 
 /// Why a relay ended.
@@ -113,36 +113,36 @@ async fn accept(
 ) -> io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let mut stopped = stop.0.subscribe();
-    let app = App::new(store.clone(), settings.access, settings.patience, stopped.clone());
+    let app = App::new(store.clone(), settings.access, settings.idle_timeout, stopped.clone());
     let router = router(app);
-    let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     ready();
     let accepting = async {
         // The semaphore is never closed.
-        while let Ok(place) = room.clone().acquire_owned().await {
+        while let Ok(slot) = slots.clone().acquire_owned().await {
             match listener.accept().await {
                 Ok((stream, _)) => {
-                    let served = connection(stream, router.clone(), settings.patience, stop.0.subscribe());
+                    let served = connection(stream, router.clone(), settings.idle_timeout, stop.0.subscribe());
                     tokio::spawn(async move {
                         served.await;
-                        drop(place);
+                        drop(slot);
                     });
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a connection was not accepted");
-                    sleep(NO_ROOM).await;
+                    sleep(ACCEPT_RETRY).await;
                 }
             }
         }
     };
     tokio::select! {
         () = accepting => {}
-        () = until(&mut stopped) => {}
+        () = stop_requested(&mut stopped) => {}
         () = store.failed() => stop.stop(),
     }
     drop(listener);
     // All places are free when all connections have ended.
-    if timeout(LAST_REQUESTS, room.acquire_many(MAX_CONNECTIONS as u32))
+    if timeout(SHUTDOWN_GRACE, slots.acquire_many(MAX_CONNECTIONS as u32))
         .await
         .is_err()
     {
@@ -151,20 +151,20 @@ async fn accept(
     Ok(())
 }
 
-async fn connection(stream: TcpStream, router: Router, patience: Duration, mut stopped: watch::Receiver<bool>) {
+async fn connection(stream: TcpStream, router: Router, idle_timeout: Duration, mut stopped: watch::Receiver<bool>) {
     // Where it cannot be set, answers are a little later.
     let _ = stream.set_nodelay(true);
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
-        .header_read_timeout(patience)
+        .header_read_timeout(idle_timeout)
         .max_headers(MAX_HEADERS)
         .max_buf_size(MAX_BUFFER);
-    let stream = TokioIo::new(Patient::new(stream, patience));
+    let stream = TokioIo::new(StallTimeout::new(stream, idle_timeout));
     let served = http.serve_connection(stream, TowerToHyperService::new(router));
     tokio::pin!(served);
     let ended = tokio::select! {
         ended = served.as_mut() => ended,
-        () = until(&mut stopped) => {
+        () = stop_requested(&mut stopped) => {
             served.as_mut().graceful_shutdown();
             served.await
         }
@@ -175,7 +175,7 @@ async fn connection(stream: TcpStream, router: Router, patience: Duration, mut s
 }
 
 /// Returns when the relay is to stop.
-async fn until(stopped: &mut watch::Receiver<bool>) {
+async fn stop_requested(stopped: &mut watch::Receiver<bool>) {
     // When the one who could say so has gone, nobody wants it to go on.
     let _ = stopped.wait_for(|stopped| *stopped).await;
 }

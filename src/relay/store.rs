@@ -51,7 +51,7 @@ pub struct Store {
 #[derive(Debug, Clone)]
 pub struct Handle {
     shared: Arc<Shared>,
-    queue: mpsc::Sender<Request>,
+    queue: mpsc::Sender<QueuedWrite>,
 }
 
 /// What the writing thread and the readers share.
@@ -61,7 +61,7 @@ pub struct Shared {
     reader: LogReader<Disk>,
     recent: Mutex<Recent>,
     /// For each feed that somebody listens to, the number of its last event.
-    tides: Mutex<HashMap<Arc<str>, watch::Sender<u64>>>,
+    watchers: Mutex<HashMap<Arc<str>, watch::Sender<u64>>>,
 }
 
 /// The newest events, in the order of their numbers.
@@ -73,7 +73,7 @@ struct Recent {
 
 /// What somebody wants to be written.
 #[derive(Debug, Clone)]
-pub enum Wish {
+pub enum WriteRequest {
     /// A feed of this id, a plain name.
     Feed(String),
     /// An event.
@@ -93,9 +93,9 @@ pub struct Submission {
 
 /// A wish, and who waits for what becomes of it.
 #[derive(Debug)]
-pub struct Request {
+pub struct QueuedWrite {
     /// What is to be written.
-    pub wish: Wish,
+    pub request: WriteRequest,
     /// Where the answer goes.
     pub answer: oneshot::Sender<Result<Accepted, Refusal>>,
 }
@@ -104,7 +104,7 @@ pub struct Request {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Accepted {
     /// Whether it was not there before.
-    pub fresh: bool,
+    pub is_new: bool,
     /// Its number; of a feed that was there, 0.
     pub seq: u64,
     /// The event as it is stored; of a feed, nothing.
@@ -115,7 +115,7 @@ impl Accepted {
     /// Of what was there before.
     pub fn known(seq: u64, json: Bytes) -> Self {
         Accepted {
-            fresh: false,
+            is_new: false,
             seq,
             json,
         }
@@ -124,19 +124,19 @@ impl Accepted {
 
 /// What an event was found by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Known {
+pub enum MatchedBy {
     /// Its `event_id`.
     Id,
     /// Its `source.platform` and `source.source_msg_id`.
     Origin,
 }
 
-impl Known {
+impl MatchedBy {
     /// The member of the event, as a path.
     pub fn field(self) -> &'static str {
         match self {
-            Known::Id => "event_id",
-            Known::Origin => "source.source_msg_id",
+            MatchedBy::Id => "event_id",
+            MatchedBy::Origin => "source.source_msg_id",
         }
     }
 }
@@ -151,7 +151,7 @@ pub enum Refusal {
     #[error("another event has this {}, and other content: it stays as it is, corrections are new events", .by.field())]
     Conflict {
         /// What both have in common.
-        by: Known,
+        by: MatchedBy,
         /// The event that is stored.
         stored: Accepted,
     },
@@ -205,13 +205,13 @@ impl Store {
             index: RwLock::new(index),
             reader: log.reader(),
             recent: Mutex::default(),
-            tides: Mutex::default(),
+            watchers: Mutex::default(),
         });
-        let (queue, wishes) = mpsc::channel(QUEUE);
+        let (queue, queued) = mpsc::channel(QUEUE);
         let committer = Committer::new(log, clock, shared.clone());
         Store {
             handle: Handle { shared, queue },
-            committer: thread::spawn(move || committer.run(wishes)),
+            committer: thread::spawn(move || committer.run(queued)),
             _lock: lock,
         }
     }
@@ -239,9 +239,9 @@ impl Handle {
     ///
     /// # Errors
     /// [`Refusal`]
-    pub async fn submit(&self, wish: Wish) -> Result<Accepted, Refusal> {
+    pub async fn submit(&self, request: WriteRequest) -> Result<Accepted, Refusal> {
         let (answer, answered) = oneshot::channel();
-        let sent = self.queue.send(Request { wish, answer }).await;
+        let sent = self.queue.send(QueuedWrite { request, answer }).await;
         sent.map_err(|_| Refusal::Stopping)?;
         answered.await.unwrap_or(Err(Refusal::Stopping))
     }
@@ -257,15 +257,15 @@ impl Handle {
     }
 
     /// The number of the last event of a feed, and word of each new one. The feed must be there.
-    pub fn tide(&self, feed: &str) -> watch::Receiver<u64> {
+    pub fn watch_last_seq(&self, feed: &str) -> watch::Receiver<u64> {
         // The index is looked at under the lock that the writer takes after changing it: nothing is missed.
-        let mut tides = self.shared.tides.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut watchers = self.shared.watchers.lock().unwrap_or_else(PoisonError::into_inner);
         let last = self.shared.index().feed(feed).map_or(0, |feed| feed.last());
-        match tides.get(feed) {
-            Some(tide) => tide.subscribe(),
+        match watchers.get(feed) {
+            Some(watcher) => watcher.subscribe(),
             None => {
-                let (tide, receiver) = watch::channel(last);
-                tides.insert(feed.into(), tide);
+                let (watcher, receiver) = watch::channel(last);
+                watchers.insert(feed.into(), watcher);
                 receiver
             }
         }
@@ -319,11 +319,11 @@ impl Shared {
         }
         drop(recent);
         change(&mut self.index.write().unwrap_or_else(PoisonError::into_inner));
-        let mut tides = self.tides.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut watchers = self.watchers.lock().unwrap_or_else(PoisonError::into_inner);
         for (feed, seq) in last {
             // Without listeners there is nobody to tell; the next one looks at the index.
-            if tides.get(feed).is_some_and(|tide| tide.send(seq).is_err()) {
-                tides.remove(feed);
+            if watchers.get(feed).is_some_and(|watcher| watcher.send(seq).is_err()) {
+                watchers.remove(feed);
             }
         }
     }

@@ -24,8 +24,8 @@ pub struct Listener {
     feed: String,
     /// The number of the last event that was taken up.
     last: u64,
-    taken: VecDeque<Bytes>,
-    tide: watch::Receiver<u64>,
+    pending: VecDeque<Bytes>,
+    last_seq: watch::Receiver<u64>,
     stopped: watch::Receiver<bool>,
     keep_alive: Duration,
 }
@@ -41,7 +41,7 @@ impl Listener {
         stopped: watch::Receiver<bool>,
         keep_alive: Duration,
     ) -> Self {
-        let tide = store.tide(&feed);
+        let last_seq = store.watch_last_seq(&feed);
         let newest = store.index().feed(&feed).map_or(0, |feed| feed.last());
         let last = match last_id {
             None => newest,
@@ -52,8 +52,8 @@ impl Listener {
             feed,
             last,
             // An id without data: who loses the connection before the first event resumes here all the same.
-            taken: VecDeque::from([Bytes::from(format!("id: {last}\n\n"))]),
-            tide,
+            pending: VecDeque::from([Bytes::from(format!("id: {last}\n\n"))]),
+            last_seq,
             stopped,
             keep_alive,
         }
@@ -65,18 +65,18 @@ impl Listener {
     /// What is stored cannot be read. The client comes again.
     pub async fn next(&mut self) -> io::Result<Option<Bytes>> {
         loop {
-            if let Some(bytes) = self.taken.pop_front() {
+            if let Some(bytes) = self.pending.pop_front() {
                 return Ok(Some(bytes));
             }
             if *self.stopped.borrow() {
                 return Ok(None);
             }
-            if self.take_up().await? {
+            if self.load_more().await? {
                 continue;
             }
             tokio::select! {
                 _ = self.stopped.changed() => {}
-                waited = tokio::time::timeout(self.keep_alive, self.tide.changed()) => {
+                waited = tokio::time::timeout(self.keep_alive, self.last_seq.changed()) => {
                     if waited.is_err() {
                         return Ok(Some(Bytes::from_static(COMMENT)));
                     }
@@ -86,19 +86,19 @@ impl Listener {
     }
 
     /// Takes up what comes next. False when there is nothing.
-    async fn take_up(&mut self) -> io::Result<bool> {
+    async fn load_more(&mut self) -> io::Result<bool> {
         let bounds = Bounds {
             events: CHUNK,
             bytes: MAX_CHUNK,
         };
-        let stretch = self
+        let slice = self
             .store
             .index()
             .feed(&self.feed)
             .map(|feed| feed.arrived_after(self.last, bounds));
-        let records: Vec<_> = stretch
+        let records: Vec<_> = slice
             .into_iter()
-            .flat_map(|stretch| stretch.records)
+            .flat_map(|slice| slice.records)
             .map(|(_, record)| record)
             .collect();
         if records.is_empty() {
@@ -109,7 +109,7 @@ impl Listener {
             recent => recent,
         };
         for (seq, json) in events {
-            self.taken.extend([
+            self.pending.extend([
                 Bytes::from(format!("id: {seq}\ndata: ")),
                 json,
                 Bytes::from_static(b"\n\n"),

@@ -8,11 +8,11 @@ use jiff::Timestamp;
 
 use super::super::{
     Error,
-    folder::Leaf,
-    known::{self, Known},
+    event_ids::{self, EventIds},
     new_pack::NewPack,
     objects::Objects,
     refused::RefusedEvents,
+    tree_buffer::Leaf,
     trees::{Edit, SetError},
 };
 use super::{Context, State};
@@ -78,13 +78,16 @@ impl<S: Storage> Context<S> {
         let tip = self.begin(&mut state, objects)?;
         let mut pack = NewPack::new(objects.hash());
         let State {
-            trees, known, refused, ..
+            trees,
+            event_ids: ids,
+            refused,
+            ..
         } = &mut *state;
         let mut landing = Landing {
             context: self,
             objects,
             edit: trees.edit(objects, Some(objects.tree_of(tip)?)),
-            known,
+            ids,
             refused,
             feeds: HashMap::new(),
             added: HashMap::new(),
@@ -109,7 +112,7 @@ struct Landing<'a, S: Storage> {
     context: &'a Context<S>,
     objects: Objects<'a>,
     edit: Edit<'a>,
-    known: &'a mut Known,
+    ids: &'a mut EventIds,
     refused: &'a mut RefusedEvents,
     /// The folders of feeds, as they are in the repository.
     feeds: HashMap<String, Option<ObjectId>>,
@@ -170,11 +173,11 @@ impl<S: Storage> Landing<'_, S> {
         }
         let feed = self.feed(event.feed_id())?;
         if self
-            .known
+            .ids
             .may_have(self.objects, event.feed_id(), feed, event.event_id())?
             && let Some(feed) = feed
         {
-            let found = known::find(self.objects, event.feed_id(), feed, event.event_id())?;
+            let found = event_ids::find(self.objects, event.feed_id(), feed, event.event_id())?;
             if let Some((there, id)) = found.first() {
                 return Ok(same_or_refused(*id == blob, &there.to_string()));
             }
@@ -185,7 +188,7 @@ impl<S: Storage> Landing<'_, S> {
             Err(SetError::InTheWay(there)) => return Ok(Taken::Refused(there.to_string())),
             Err(SetError::Unreadable(error)) => return Err(error),
         }
-        self.known.add(event.feed_id(), event.event_id());
+        self.ids.add(event.feed_id(), event.event_id());
         self.added.insert(key, (path.to_owned(), blob));
         Ok(Taken::Added)
     }

@@ -5,13 +5,12 @@ use gix::{ObjectId, objs::Kind as ObjectKind, objs::tree::EntryKind};
 use jiff::Timestamp;
 
 use super::super::{
-    Error,
-    folder::Leaf,
-    init,
-    lock_file::{self, Judgement, Lock},
+    Error, init,
+    lock_file::{self, Lock, LockState},
     new_pack::NewPack,
     objects::Objects,
     replace,
+    tree_buffer::Leaf,
     trees::{Edit, SetError},
 };
 use super::{Context, read_if_there};
@@ -50,7 +49,7 @@ impl<S: Storage> Context<S> {
     }
 
     /// Whether nobody was warned of this instance yet.
-    pub(in crate::events) fn is_news(&self, instance_id: &str) -> bool {
+    pub(in crate::events) fn is_first_warning_of(&self, instance_id: &str) -> bool {
         let mut state = self.state();
         if state.warned_of.len() >= MAX_WARNED_OF {
             state.warned_of.clear();
@@ -67,10 +66,10 @@ impl<S: Storage> Context<S> {
         let repository = self.repository();
         let mut found = None;
         for file in [self.last_heartbeat()?, self.committed_lock(Objects(&repository))?] {
-            match self.judged(file.as_deref(), now) {
-                Judgement::Free => {}
-                Judgement::Other(other) => found = found.or(Some(other)),
-                Judgement::Unreadable => tracing::warn!("a lock file that cannot be read is replaced"),
+            match self.lock_state(file.as_deref(), now) {
+                LockState::Free => {}
+                LockState::Other(other) => found = found.or(Some(other)),
+                LockState::Unreadable => tracing::warn!("a lock file that cannot be read is replaced"),
             }
         }
         if let Some(other) = &found {
@@ -80,10 +79,10 @@ impl<S: Storage> Context<S> {
     }
 
     /// What this lock file, here or on the remote, tells us.
-    pub(in crate::events) fn judged(&self, file: Option<&[u8]>, now: Timestamp) -> Judgement {
-        match lock_file::judge(file, &self.0.own, now) {
-            Judgement::Other(other) if self.0.ended.as_ref() == Some(&other.instance_id) => Judgement::Free,
-            judgement => judgement,
+    pub(in crate::events) fn lock_state(&self, file: Option<&[u8]>, now: Timestamp) -> LockState {
+        match lock_file::lock_state(file, &self.0.own, now) {
+            LockState::Other(other) if self.0.ended.as_ref() == Some(&other.instance_id) => LockState::Free,
+            state => state,
         }
     }
 

@@ -1,6 +1,6 @@
 //! Where events come from: a [`relay`] that is followed, or [`lines`] of a reader. Each gives [`Arrival`]s, good and bad.
+pub mod cursors;
 pub mod lines;
-pub mod marks;
 pub mod page;
 pub mod relay;
 pub mod sse;
@@ -13,16 +13,16 @@ use crate::event::{Event, Problem};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Arrival {
     /// The event, or why it is none.
-    pub event: Result<Event, Refused>,
+    pub event: Result<Event, Malformed>,
     /// How far its source has been read with it.
-    pub mark: Option<Mark>,
+    pub cursor: Option<Cursor>,
     /// Its length, in bytes of JSON.
     pub bytes: usize,
 }
 
 /// What is not taken for an event, as it came.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refused {
+pub struct Malformed {
     /// The bytes.
     pub raw: Vec<u8>,
     /// All that is wrong with them.
@@ -31,7 +31,7 @@ pub struct Refused {
 
 /// How far a feed of a relay has been read: everything up to this number of the relay's.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Mark {
+pub struct Cursor {
     /// The feed.
     pub feed: String,
     /// The relay's number, which grows in the order of arrival there.
@@ -44,11 +44,11 @@ impl Arrival {
     /// Reads an event from JSON.
     pub fn parse(json: &[u8]) -> Self {
         Arrival {
-            event: Event::parse(json).map_err(|problems| Refused {
+            event: Event::parse(json).map_err(|problems| Malformed {
                 raw: json.to_vec(),
                 problems,
             }),
-            mark: None,
+            cursor: None,
             bytes: json.len(),
         }
     }
@@ -56,7 +56,7 @@ impl Arrival {
     /// Reads an event of this feed, to which the relay gave this number.
     pub fn of_feed(feed: &str, json: &[u8], sequence: Option<u64>) -> Self {
         let mut arrival = Arrival::parse(json);
-        arrival.mark = sequence.map(|sequence| Mark {
+        arrival.cursor = sequence.map(|sequence| Cursor {
             feed: feed.to_owned(),
             sequence,
             event_id: place(json).1,
@@ -66,20 +66,20 @@ impl Arrival {
                 field: "feed_id".into(),
                 problem: format!("is not {feed}, where it comes from"),
             };
-            arrival.event = Arrival::refused(json.to_vec(), what).event;
+            arrival.event = Arrival::malformed(json.to_vec(), what).event;
         }
         arrival
     }
 
     /// What is not taken for an event, for this reason.
-    pub fn refused(raw: Vec<u8>, problem: Problem) -> Self {
+    pub fn malformed(raw: Vec<u8>, problem: Problem) -> Self {
         Arrival {
             bytes: raw.len(),
-            event: Err(Refused {
+            event: Err(Malformed {
                 raw,
                 problems: vec![problem],
             }),
-            mark: None,
+            cursor: None,
         }
     }
 }

@@ -16,8 +16,8 @@ use git_push_transport::web::{Question, Reply, Web};
 use jiff::Timestamp;
 
 use super::{
-    Arrival, Mark,
-    page::{self, Entry, From, LIMIT, NotAList},
+    Arrival, Cursor,
+    page::{self, Entry, LIMIT, NotAList, Position},
     sse::{self, Item},
 };
 use crate::{
@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// The distances between connections.
-const AGAIN: RetryPolicy = RetryPolicy {
+const RETRY: RetryPolicy = RetryPolicy {
     attempts: u32::MAX,
     initial_delay: Duration::from_secs(1),
     max_delay: Duration::from_secs(30),
@@ -43,7 +43,7 @@ pub struct Follower<C> {
     feed: String,
     sender: Sender<Arrival>,
     clock: C,
-    held: Held,
+    progress: Progress,
     /// Whether the relay gives numbers, once that is known.
     has_numbers: Option<bool>,
     /// The last id of the stream.
@@ -54,9 +54,9 @@ pub struct Follower<C> {
 
 /// What is held of a feed already.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Held {
+pub struct Progress {
     /// Everything up to here.
-    pub mark: Option<Mark>,
+    pub cursor: Option<Cursor>,
     /// The time of the newest event.
     pub newest: Option<Timestamp>,
 }
@@ -69,14 +69,14 @@ enum End {
 
 impl<C: Clock> Follower<C> {
     /// Will follow `feed`, from what is `held` on, and put what it has into `sender`.
-    pub fn new(web: Web, feed: &str, held: Held, sender: Sender<Arrival>, clock: C) -> Self {
+    pub fn new(web: Web, feed: &str, progress: Progress, sender: Sender<Arrival>, clock: C) -> Self {
         Follower {
             web,
             feed: feed.to_owned(),
             sender,
             clock,
-            last_id: held.mark.as_ref().map(|mark| mark.sequence.to_string()),
-            held,
+            last_id: progress.cursor.as_ref().map(|cursor| cursor.sequence.to_string()),
+            progress,
             has_numbers: None,
             retry: Duration::ZERO,
         }
@@ -128,7 +128,7 @@ impl<C: Clock> Follower<C> {
 
     fn distance(&self, failures: usize) -> Duration {
         let jitter = self.clock.random();
-        let distance = AGAIN.delays(|| jitter).nth(failures).unwrap_or(AGAIN.max_delay);
+        let distance = RETRY.delays(|| jitter).nth(failures).unwrap_or(RETRY.max_delay);
         distance.max(self.retry)
     }
 
@@ -158,33 +158,33 @@ impl<C: Clock> Follower<C> {
     }
 
     /// Where the gap begins; `None` when the relay keeps nothing.
-    fn begin(&mut self) -> Result<Option<From>, End> {
-        let before = match &self.held.mark {
-            Some(mark) => From::Sequence(mark.sequence.saturating_sub(1)),
-            None => From::Beginning,
+    fn begin(&mut self) -> Result<Option<Position>, End> {
+        let before = match &self.progress.cursor {
+            Some(cursor) => Position::Sequence(cursor.sequence.saturating_sub(1)),
+            None => Position::Beginning,
         };
         let answer = match self.ask(&before, 1) {
             // Ids of its stream were taken for numbers of its pages.
-            Err(End::Failed(error)) if self.held.mark.is_some() && error.outcome() == Outcome::Rejected => {
-                self.held.mark = None;
-                self.ask(&From::Beginning, 1)
+            Err(End::Failed(error)) if self.progress.cursor.is_some() && error.outcome() == Outcome::Rejected => {
+                self.progress.cursor = None;
+                self.ask(&Position::Beginning, 1)
             }
             answer => answer,
         };
         let Some(answer) = answer? else { return Ok(None) };
         let first = self.look(&answer)?;
         if self.has_numbers == Some(false) {
-            self.held.mark = None;
+            self.progress.cursor = None;
         }
-        Ok(Some(match (&self.held.mark, &first) {
-            (Some(mark), Some(entry)) if entry.is_at(mark) => From::Sequence(mark.sequence),
+        Ok(Some(match (&self.progress.cursor, &first) {
+            (Some(cursor), Some(entry)) if entry.is_at(cursor) => Position::Sequence(cursor.sequence),
             (Some(_), _) => {
                 tracing::warn!(feed = self.feed, "the relay has begun anew: everything is read again");
-                self.held.mark = None;
-                From::Sequence(0)
+                self.progress.cursor = None;
+                Position::Sequence(0)
             }
-            (None, _) if self.has_numbers == Some(true) => From::Sequence(0),
-            (None, _) => From::newest(self.held.newest, self.clock.now()),
+            (None, _) if self.has_numbers == Some(true) => Position::Sequence(0),
+            (None, _) => Position::newest(self.progress.newest, self.clock.now()),
         }))
     }
 
@@ -206,7 +206,7 @@ impl<C: Clock> Follower<C> {
         };
         // The feed was empty until now.
         if self.has_numbers.is_none()
-            && let Some(answer) = self.ask(&From::Beginning, 1)?
+            && let Some(answer) = self.ask(&Position::Beginning, 1)?
         {
             self.look(&answer)?;
         }
@@ -214,7 +214,7 @@ impl<C: Clock> Follower<C> {
     }
 
     /// An answer with events, whole; `None` when the relay keeps none.
-    fn ask(&self, from: &From, limit: usize) -> Result<Option<Vec<u8>>, End> {
+    fn ask(&self, from: &Position, limit: usize) -> Result<Option<Vec<u8>>, End> {
         let limit = limit.to_string();
         let mut query = from.query();
         query.push(("limit", limit));
@@ -250,14 +250,14 @@ impl<C: Clock> Follower<C> {
 
     fn take(&mut self, item: Item) -> Result<(), End> {
         match item {
-            Item::Retry(distance) => self.retry = distance.min(AGAIN.max_delay),
+            Item::Retry(distance) => self.retry = distance.min(RETRY.max_delay),
             Item::TooLong(id) => {
                 self.last_id = id.or(self.last_id.take());
                 let what = Problem {
                     field: String::new(),
                     problem: format!("is longer than {MAX_EVENT} bytes"),
                 };
-                self.hand_over(Arrival::refused(Vec::new(), what))?;
+                self.hand_over(Arrival::malformed(Vec::new(), what))?;
             }
             Item::Message(message) => {
                 let sequence = self.sequence_of(message.id.as_deref())?;
@@ -274,13 +274,13 @@ impl<C: Clock> Follower<C> {
     }
 
     fn hand_over(&mut self, arrival: Arrival) -> Result<(), End> {
-        if let Some(mark) = &arrival.mark {
-            self.held.mark = Some(mark.clone());
+        if let Some(cursor) = &arrival.cursor {
+            self.progress.cursor = Some(cursor.clone());
         }
         if let Ok(event) = &arrival.event
             && event.ts() <= self.clock.now()
         {
-            self.held.newest = self.held.newest.max(Some(event.ts()));
+            self.progress.newest = self.progress.newest.max(Some(event.ts()));
         }
         let bytes = arrival.bytes;
         self.sender.send(arrival, bytes).map_err(|Closed| End::Closed)
@@ -304,7 +304,7 @@ impl<C: Clock> Follower<C> {
     }
 }
 
-impl std::convert::From<Error> for End {
+impl From<Error> for End {
     fn from(error: Error) -> Self {
         End::Failed(error)
     }

@@ -1,7 +1,7 @@
 //! PURE: a stream of server-sent events, bytes in, messages out (WHATWG HTML, section 9.2, *Server-sent events*).
 //!
 //! Lines end with CRLF, LF or CR. `event`, `data`, `id` and `retry` are fields, a line that starts with a colon is a comment,
-//! an empty line ends a message; what comes after the last empty line is no message. A byte order mark at the start
+//! an empty line ends a message; what comes after the last empty line is no message. A byte order cursor at the start
 //! is dropped. Bytes may be cut anywhere.
 //!
 //! # Limitations
@@ -219,7 +219,7 @@ mod tests {
         assert_eq!(all(&[comment.as_bytes()]), [message("", "z", "")]);
     }
 
-    /// What another parser of the same standard makes of it; that one panics at a byte order mark.
+    /// What another parser of the same standard makes of it; that one panics at a byte order cursor.
     fn oracle(text: &str) -> Vec<Message> {
         let whole = stream::iter([Ok::<_, std::convert::Infallible>(text.as_bytes())]);
         let messages = whole.eventsource().map(|message| {
@@ -251,12 +251,12 @@ mod tests {
         #[test]
         fn another_parser_reads_the_same(
             lines in prop::collection::vec((line(), prop::sample::select(vec!["\n", "\r\n"])), 0..40),
-            mark in any::<bool>(),
+            cursor in any::<bool>(),
             cuts in prop::collection::vec(1_usize..20, 1..40),
         ) {
             let mut text = String::new();
             lines.iter().for_each(|(line, end)| { text += line; text += end; });
-            let marked = format!("{}{text}", if mark { "\u{feff}" } else { "" });
+            let marked = format!("{}{text}", if cursor { "\u{feff}" } else { "" });
             let mut pieces = Vec::new();
             let mut rest = marked.as_bytes();
             for cut in cuts.iter().cycle() {

@@ -10,7 +10,7 @@ use std::{
 use bstr::{BString, ByteSlice};
 use gix::{ObjectId, objs::tree::EntryKind};
 
-use super::{Error, difference::Change, folder::Folder, folder::Leaf, objects::Objects};
+use super::{Error, difference::Change, objects::Objects, tree_buffer::Leaf, tree_buffer::TreeBuffer};
 use crate::event::FOLDER;
 
 /// How an event's file ends.
@@ -18,11 +18,11 @@ const EXTENSION: &[u8] = b".json";
 
 /// The ids of some feeds; too many do no harm.
 #[derive(Default)]
-pub(super) struct Known {
+pub(super) struct EventIds {
     feeds: HashMap<String, HashSet<u64>>,
 }
 
-impl Known {
+impl EventIds {
     /// Whether the feed may have the id; reads the feed out of `folder`, its tree, if it was not read yet.
     pub(super) fn may_have(
         &mut self,
@@ -34,7 +34,7 @@ impl Known {
         if !self.feeds.contains_key(feed) {
             let mut ids = HashSet::new();
             if let Some(folder) = folder {
-                read(objects, &objects.folder(folder)?, &mut |name| {
+                read(objects, &objects.tree(folder)?, &mut |name| {
                     ids.insert(hashed(name));
                 })?;
             }
@@ -80,7 +80,7 @@ pub(super) fn find(
     let mut found = Vec::new();
     let mut look = vec![(BString::from(format!("{FOLDER}/{feed}")), folder, 0)];
     while let Some((path, id, depth)) = look.pop() {
-        let folder = objects.folder(id)?;
+        let folder = objects.tree(id)?;
         let below = |name: &[u8]| BString::from([path.as_bytes(), b"/", name].concat());
         if let Some(leaf) = folder.get(&name).filter(|leaf| leaf.kind != EntryKind::Tree) {
             found.push((below(&name), leaf.id));
@@ -93,23 +93,23 @@ pub(super) fn find(
 }
 
 /// Tells `each` the ids in the folder of a feed: those of its days, and of the hours of these.
-fn read(objects: Objects<'_>, feed: &Folder, each: &mut impl FnMut(&[u8])) -> Result<(), Error> {
+fn read(objects: Objects<'_>, feed: &TreeBuffer, each: &mut impl FnMut(&[u8])) -> Result<(), Error> {
     for (_, day) in folders(feed) {
-        let day = objects.folder(day.id)?;
+        let day = objects.tree(day.id)?;
         files(&day).for_each(&mut *each);
         for (_, hour) in folders(&day) {
-            files(&objects.folder(hour.id)?).for_each(&mut *each);
+            files(&objects.tree(hour.id)?).for_each(&mut *each);
         }
     }
     Ok(())
 }
 
 /// The folders in a folder, in order.
-pub(super) fn folders(folder: &Folder) -> impl DoubleEndedIterator<Item = (&[u8], Leaf)> {
+pub(super) fn folders(folder: &TreeBuffer) -> impl DoubleEndedIterator<Item = (&[u8], Leaf)> {
     folder.iter().filter(|(_, leaf)| leaf.kind == EntryKind::Tree)
 }
 
-fn files(folder: &Folder) -> impl Iterator<Item = &[u8]> {
+fn files(folder: &TreeBuffer) -> impl Iterator<Item = &[u8]> {
     let files = folder.iter().filter(|(_, leaf)| leaf.kind != EntryKind::Tree);
     files.filter_map(|(name, _)| name.strip_suffix(EXTENSION))
 }

@@ -8,7 +8,7 @@ use gix::{ObjectId, hash::Kind, objs::tree::EntryKind};
 
 /// A tree object and where its entries begin.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Folder {
+pub(super) struct TreeBuffer {
     raw: Vec<u8>,
     starts: Vec<u32>,
     hash: Kind,
@@ -26,7 +26,7 @@ pub(super) struct Leaf {
 /// Why bytes are no tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("it is no tree")]
-pub(super) struct NoTree;
+pub(super) struct NotATree;
 
 /// The largest tree that is read, in bytes.
 const MAX_TREE: usize = 1 << 30;
@@ -37,10 +37,10 @@ struct Entry<'a> {
     id: &'a [u8],
 }
 
-impl Folder {
+impl TreeBuffer {
     /// An empty one.
     pub(super) fn new(hash: Kind) -> Self {
-        Folder {
+        TreeBuffer {
             raw: Vec::new(),
             starts: Vec::new(),
             hash,
@@ -48,18 +48,18 @@ impl Folder {
     }
 
     /// Takes a tree object.
-    pub(super) fn parse(raw: Vec<u8>, hash: Kind) -> Result<Self, NoTree> {
+    pub(super) fn parse(raw: Vec<u8>, hash: Kind) -> Result<Self, NotATree> {
         if raw.len() > MAX_TREE {
-            return Err(NoTree);
+            return Err(NotATree);
         }
         let mut starts = Vec::with_capacity(raw.len() / 40);
         let mut at = 0;
         while at < raw.len() {
-            let entry = Entry::at(&raw[at..], hash).ok_or(NoTree)?;
+            let entry = Entry::at(&raw[at..], hash).ok_or(NotATree)?;
             starts.push(at as u32);
             at += entry.length();
         }
-        Ok(Folder { raw, starts, hash })
+        Ok(TreeBuffer { raw, starts, hash })
     }
 
     /// The tree object.
@@ -108,7 +108,7 @@ impl Folder {
 
     /// The delta that makes this out of `base`, an earlier state of it: what is equal is copied, whole entries are
     /// inserted. None when it would have more than `limit` bytes.
-    pub(super) fn delta(&self, base: &Folder, limit: usize) -> Option<Vec<u8>> {
+    pub(super) fn delta(&self, base: &TreeBuffer, limit: usize) -> Option<Vec<u8>> {
         let mut out = Instructions::new(base.raw.len(), self.raw.len(), limit);
         let (mut ours, mut theirs) = (0, 0);
         let mut new = Vec::new();
@@ -291,9 +291,9 @@ mod tests {
             edits in prop::collection::vec(("[a-c./-]{1,3}", prop::option::weighted(0.8, any::<u8>())), 0..60),
             later in prop::collection::vec(("[a-d.-]{1,3}", prop::option::weighted(0.8, any::<u8>())), 0..20),
         ) {
-            let mut folder = Folder::new(Kind::Sha1);
+            let mut folder = TreeBuffer::new(Kind::Sha1);
             let mut model = BTreeMap::new();
-            let mut apply = |folder: &mut Folder, edits: Vec<(String, Option<u8>)>| {
+            let mut apply = |folder: &mut TreeBuffer, edits: Vec<(String, Option<u8>)>| {
                 for (name, number) in edits {
                     let name = name.replace('/', "x").into_bytes();
                     match number.map(leaf) {
@@ -311,7 +311,7 @@ mod tests {
             };
             let first = apply(&mut folder, edits);
             prop_assert_eq!(folder.raw(), &first[..]);
-            prop_assert_eq!(&Folder::parse(first, Kind::Sha1).expect("a tree"), &folder);
+            prop_assert_eq!(&TreeBuffer::parse(first, Kind::Sha1).expect("a tree"), &folder);
             let base = folder.clone();
             let second = apply(&mut folder, later);
             prop_assert_eq!(folder.raw(), &second[..]);
@@ -326,7 +326,7 @@ mod tests {
 
         #[test]
         fn arbitrary_bytes_are_a_tree_or_not_but_never_panic(raw in prop::collection::vec(any::<u8>(), 0..200)) {
-            if let Ok(folder) = Folder::parse(raw, Kind::Sha1) {
+            if let Ok(folder) = TreeBuffer::parse(raw, Kind::Sha1) {
                 let _ = folder.iter().count();
             }
         }
@@ -334,7 +334,7 @@ mod tests {
 
     #[test]
     fn a_delta_of_a_large_folder_is_as_large_as_the_edit() {
-        let mut folder = Folder::new(Kind::Sha1);
+        let mut folder = TreeBuffer::new(Kind::Sha1);
         for number in 0..10_000u32 {
             folder.set(
                 format!("{:08x}.json", number.wrapping_mul(2_654_435_761)).as_bytes(),

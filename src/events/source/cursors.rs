@@ -1,14 +1,14 @@
 //! `stargate/relay.json` in the context repository's Git folder: how far the feeds of a relay have been committed to a branch.
 //! It may be deleted at any time: everything is then read again, and what is held already is nothing.
 //!
-//! A branch may be taken back behind this file's back, so with each mark goes an event that was held then: a branch without it
-//! has less than the mark says.
+//! A branch may be taken back behind this file's back, so with each cursor goes an event that was held then: a branch without it
+//! has less than the cursor says.
 use std::{collections::BTreeMap, fs, io, path::Path};
 
 use durable::storage::{Disk, Storage};
 use serde::{Deserialize, Serialize};
 
-use super::Mark;
+use super::Cursor;
 
 /// The folder in the Git folder.
 pub const FOLDER: &str = "stargate";
@@ -18,9 +18,9 @@ pub const FILE: &str = "relay.json";
 const MAX_SIZE: u64 = 1 << 20;
 const MODE: u32 = 0o644;
 
-/// Marks of the feeds of one relay in one branch.
+/// Cursors of the feeds of one relay in one branch.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Marks {
+pub struct Cursors {
     /// The relay's URL; another relay has other numbers.
     relay: String,
     /// The branch; another one has other events.
@@ -30,20 +30,22 @@ pub struct Marks {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Committed {
-    mark: Mark,
+    #[serde(rename = "mark")]
+    cursor: Cursor,
     /// The id of the last event up to there that was not refused.
-    held: Option<String>,
+    #[serde(rename = "held")]
+    event_id: Option<String>,
 }
 
-impl Marks {
+impl Cursors {
     /// Reads what is remembered of `relay` and `branch` in this folder; nothing when it cannot be read.
     pub fn load(folder: &Path, relay: &str, branch: &str) -> Self {
         let path = folder.join(FILE);
         let is_ours = fs::symlink_metadata(&path).is_ok_and(|found| found.is_file() && found.len() <= MAX_SIZE);
         let bytes = is_ours.then(|| fs::read(&path).ok()).flatten().unwrap_or_default();
-        match serde_json::from_slice::<Marks>(&bytes) {
-            Ok(marks) if marks.relay == relay && marks.branch == branch => marks,
-            _ => Marks {
+        match serde_json::from_slice::<Cursors>(&bytes) {
+            Ok(cursors) if cursors.relay == relay && cursors.branch == branch => cursors,
+            _ => Cursors {
                 relay: relay.to_owned(),
                 branch: branch.to_owned(),
                 feeds: BTreeMap::new(),
@@ -52,16 +54,16 @@ impl Marks {
     }
 
     /// How far a feed has been committed, and the id of an event that the branch has then.
-    pub fn of(&self, feed: &str) -> Option<(&Mark, &str)> {
+    pub fn of(&self, feed: &str) -> Option<(&Cursor, &str)> {
         let committed = self.feeds.get(feed)?;
-        Some((&committed.mark, committed.held.as_deref()?))
+        Some((&committed.cursor, committed.event_id.as_deref()?))
     }
 
-    /// Everything up to this mark has been committed; with an event of this id, unless it was refused.
-    pub fn set(&mut self, mark: Mark, held: Option<&str>) {
-        let before = self.feeds.remove(&mark.feed).and_then(|before| before.held);
-        let held = held.map(str::to_owned).or(before);
-        self.feeds.insert(mark.feed.clone(), Committed { mark, held });
+    /// Everything up to this cursor has been committed; with an event of this id, unless it was refused.
+    pub fn set(&mut self, cursor: Cursor, event_id: Option<&str>) {
+        let before = self.feeds.remove(&cursor.feed).and_then(|before| before.event_id);
+        let event_id = event_id.map(str::to_owned).or(before);
+        self.feeds.insert(cursor.feed.clone(), Committed { cursor, event_id });
     }
 
     /// Writes it.
@@ -84,8 +86,8 @@ impl Marks {
 mod tests {
     use super::*;
 
-    fn mark(sequence: u64, event_id: &str) -> Mark {
-        Mark {
+    fn cursor(sequence: u64, event_id: &str) -> Cursor {
+        Cursor {
             feed: "f".into(),
             sequence,
             event_id: Some(event_id.into()),
@@ -96,14 +98,14 @@ mod tests {
     fn marks_come_back_for_their_relay_and_branch_only() {
         let folder = tempfile::tempdir().unwrap();
         let folder = folder.path().join(".stargate");
-        let load = |relay: &str, branch: &str| Marks::load(&folder, relay, branch);
-        let mut marks = load("http://a", "main");
-        assert_eq!(marks.of("f"), None);
+        let load = |relay: &str, branch: &str| Cursors::load(&folder, relay, branch);
+        let mut cursors = load("http://a", "main");
+        assert_eq!(cursors.of("f"), None);
         for sequence in [1, 7] {
-            let mark = mark(sequence, "e");
-            marks.set(mark.clone(), Some("e"));
-            marks.save(&folder).unwrap();
-            assert_eq!(load("http://a", "main").of("f"), Some((&mark, "e")));
+            let cursor = cursor(sequence, "e");
+            cursors.set(cursor.clone(), Some("e"));
+            cursors.save(&folder).unwrap();
+            assert_eq!(load("http://a", "main").of("f"), Some((&cursor, "e")));
         }
         assert_eq!(load("http://b", "main").of("f"), None);
         assert_eq!(load("http://a", "other").of("f"), None);
@@ -115,11 +117,11 @@ mod tests {
 
     #[test]
     fn what_is_refused_moves_a_mark_and_is_not_looked_for() {
-        let mut marks = Marks::default();
-        marks.set(mark(1, "bad"), None);
-        assert_eq!(marks.of("f"), None);
-        marks.set(mark(2, "good"), Some("good"));
-        marks.set(mark(3, "bad"), None);
-        assert_eq!(marks.of("f"), Some((&mark(3, "bad"), "good")));
+        let mut cursors = Cursors::default();
+        cursors.set(cursor(1, "bad"), None);
+        assert_eq!(cursors.of("f"), None);
+        cursors.set(cursor(2, "good"), Some("good"));
+        cursors.set(cursor(3, "bad"), None);
+        assert_eq!(cursors.of("f"), Some((&cursor(3, "bad"), "good")));
     }
 }

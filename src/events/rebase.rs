@@ -12,7 +12,7 @@
 //! but those that were refused or are there at another path, may be changed or gone.
 //!
 //! Two context repositories that were made apart (two instances that begin with the same empty remote) share no commit. When
-//! ours began with nothing but what [`init`](super::init) makes, its first commit is left out, and the others are replayed.
+//! ours began with nothing but what [`init`](super::init) makes, its first commit is left out, and the others are rebased.
 use std::collections::{HashMap, HashSet};
 
 use bstr::{BStr, BString};
@@ -28,24 +28,24 @@ use super::{
     context::{self, State},
     difference::{self, Change},
     error::Kind,
-    folder::Leaf,
-    init, known, lock_file,
+    event_ids, init, lock_file,
     new_pack::NewPack,
     objects::Objects,
+    tree_buffer::Leaf,
     trees::{Edit, SetError},
     unpushable::is_unpushable,
 };
 
-/// The most commits that are replayed at a time.
+/// The most commits that are rebased at a time.
 const MAX_COMMITS: usize = 1_000_000;
 /// A pack is stored when it has so many bytes.
 const MAX_PACK: usize = 128 << 20;
 /// The most paths that a message names.
-const MAX_TOLD: usize = 20;
+const MAX_LISTED: usize = 20;
 
 /// What a replay came to.
 #[derive(Default)]
-pub(super) struct Replayed {
+pub(super) struct Rebased {
     /// How many of our commits are there anew.
     pub commits: usize,
     /// Events of which theirs stand.
@@ -53,7 +53,7 @@ pub(super) struct Replayed {
 }
 
 /// Our changes on their tree.
-pub(super) struct Replay<'a> {
+pub(super) struct Rebase<'a> {
     objects: Objects<'a>,
     /// Events that they have added since we parted, by feed and id.
     theirs: HashMap<(String, String), (BString, ObjectId)>,
@@ -68,64 +68,64 @@ pub(super) struct Replay<'a> {
 
 impl<S: Storage> Context<S> {
     /// Sees to it that the branch, which is at `ours`, contains `theirs`; gives where it is then.
-    pub(super) fn replay(
+    pub(super) fn rebase(
         &self,
         state: &mut State,
         objects: Objects<'_>,
         ours: ObjectId,
         theirs: ObjectId,
         now: Timestamp,
-    ) -> Result<(ObjectId, Replayed), Error> {
+    ) -> Result<(ObjectId, Rebased), Error> {
         let contains = |tip, commit| {
             git_push::fast_forward(objects.0, commit, tip)
                 .map_err(|error| Error::failed("read the history of", objects.0.git_dir(), error))
         };
         if contains(ours, theirs)? {
-            return Ok((ours, Replayed::default()));
+            return Ok((ours, Rebased::default()));
         }
         if contains(theirs, ours)? {
             init::check_manifest(objects, theirs)?;
             let changes = prove(objects, ours, theirs, &HashSet::new())?;
-            state.known.add_all(changes.iter());
+            state.event_ids.add_all(changes.iter());
             self.land(state, objects.0, NewPack::new(objects.hash()), ours, theirs)?;
-            return Ok((theirs, Replayed::default()));
+            return Ok((theirs, Rebased::default()));
         }
-        let (base, commits) = parted(objects, ours, theirs)?;
-        let mut replay = Replay::new(objects, base, theirs)?;
-        let (pack, new, count) = self.apply(state, &mut replay, &commits, theirs, now)?;
-        replay.refuse()?;
+        let (base, commits) = fork_point(objects, ours, theirs)?;
+        let mut rebase = Rebase::new(objects, base, theirs)?;
+        let (pack, new, count) = self.apply(state, &mut rebase, &commits, theirs, now)?;
+        rebase.refuse()?;
         self.store_new(objects.0, pack)?;
-        let changes = prove(objects, ours, new, &replay.left_out())?;
+        let changes = prove(objects, ours, new, &rebase.left_out())?;
         prove(objects, theirs, new, &HashSet::new())?;
-        state.known.add_all(changes.iter());
-        let mut replayed = Replayed {
+        state.event_ids.add_all(changes.iter());
+        let mut rebased = Rebased {
             commits: count,
             refused: Vec::new(),
         };
-        for (path, leaf) in &replay.refused {
+        for (path, leaf) in &rebase.refused {
             let path = path.to_string();
             self.keep_refused(state, &path, &objects.blob(leaf.id)?, now)?;
-            let (feed_id, event_id) = known::feed_and_id(path.as_bytes()).unwrap_or_default();
-            replayed.refused.push(Refusal {
+            let (feed_id, event_id) = event_ids::feed_and_id(path.as_bytes()).unwrap_or_default();
+            rebased.refused.push(Refusal {
                 feed_id,
                 event_id,
                 path,
             });
         }
         self.land(state, objects.0, NewPack::new(objects.hash()), ours, new)?;
-        Ok((new, replayed))
+        Ok((new, rebased))
     }
 
     /// Makes our commits on `theirs`; gives the pack of them, the last one, and how many they are.
     pub(super) fn apply(
         &self,
         state: &mut State,
-        replay: &mut Replay<'_>,
+        rebase: &mut Rebase<'_>,
         commits: &[(ObjectId, ObjectId)],
         theirs: ObjectId,
         now: Timestamp,
     ) -> Result<(NewPack, ObjectId, usize), Error> {
-        let objects = replay.objects;
+        let objects = rebase.objects;
         let failed = |error| self.pack_failed(&error);
         let mut pack = NewPack::new(objects.hash());
         let (mut tip, mut count) = (theirs, 0);
@@ -133,13 +133,13 @@ impl<S: Storage> Context<S> {
         for (commit, parent) in commits {
             let parent = objects.tree_of(*parent)?;
             let changes = difference::between(objects, Some(parent), Some(objects.tree_of(*commit)?))?;
-            let (applied, added) = replay.apply(&mut edit, &changes)?;
+            let (applied, added) = rebase.apply(&mut edit, &changes)?;
             if applied == 0 {
                 continue;
             }
             let tree = edit.write(&mut pack).map_err(failed)?;
             let original = changes.iter().filter(|change| change.adds_event()).count();
-            let bytes = self.again(objects, *commit, tree, tip, (original, added), now)?;
+            let bytes = self.rewritten(objects, *commit, tree, tip, (original, added), now)?;
             tip = pack.add(ObjectKind::Commit, &bytes).map_err(failed)?;
             count += 1;
             if pack.length() > MAX_PACK {
@@ -150,7 +150,7 @@ impl<S: Storage> Context<S> {
     }
 
     /// A commit of ours with another tree and parent. It says how many of its events are left.
-    fn again(
+    fn rewritten(
         &self,
         objects: Objects<'_>,
         commit: ObjectId,
@@ -160,7 +160,7 @@ impl<S: Storage> Context<S> {
         now: Timestamp,
     ) -> Result<Vec<u8>, Error> {
         let raw = objects.read(commit, ObjectKind::Commit)?;
-        let failed = |why: String| Error::failed("replay a commit of", objects.0.git_dir(), format!("{commit}: {why}"));
+        let failed = |why: String| Error::failed("rebase a commit of", objects.0.git_dir(), format!("{commit}: {why}"));
         let old = CommitRef::from_bytes(&raw, objects.hash()).map_err(|error| failed(error.to_string()))?;
         let mut new = old.into_owned().map_err(|error| failed(error.to_string()))?;
         new.tree = tree;
@@ -177,24 +177,24 @@ impl<S: Storage> Context<S> {
     }
 }
 
-impl<'a> Replay<'a> {
+impl<'a> Rebase<'a> {
     fn new(objects: Objects<'a>, base: Option<ObjectId>, theirs: ObjectId) -> Result<Self, Error> {
         let base = base.map(|base| objects.tree_of(base)).transpose()?;
         let changes = difference::between(objects, base, Some(objects.tree_of(theirs)?))?;
         let added = changes.into_iter().filter(Change::adds_event);
         let theirs = added.filter_map(|change| {
-            let key = known::feed_and_id(&change.path)?;
+            let key = event_ids::feed_and_id(&change.path)?;
             Some((key, (change.path, change.new?.id)))
         });
-        Ok(Replay {
+        Ok(Rebase {
             theirs: theirs.collect(),
-            ..Replay::onto_own(objects)
+            ..Rebase::onto_own(objects)
         })
     }
 
     /// Onto a commit of our own history: nobody has added anything.
     pub(super) fn onto_own(objects: Objects<'a>) -> Self {
-        Replay {
+        Rebase {
             objects,
             theirs: HashMap::new(),
             refused: Vec::new(),
@@ -218,8 +218,8 @@ impl<'a> Replay<'a> {
                     self.violations.push(change.path.clone());
                     false
                 }
-                Some(leaf) if change.is_of_events() => self.event(edit, &change.path, leaf)?,
-                _ => self.other(edit, change)?,
+                Some(leaf) if change.is_of_events() => self.apply_event(edit, &change.path, leaf)?,
+                _ => self.apply_other(edit, change)?,
             };
             applied += usize::from(is_applied);
             added += usize::from(is_applied && change.adds_event());
@@ -234,8 +234,8 @@ impl<'a> Replay<'a> {
         Ok((applied, added))
     }
 
-    fn event(&mut self, edit: &mut Edit<'_>, path: &BString, leaf: Leaf) -> Result<bool, Error> {
-        let key = known::feed_and_id(path);
+    fn apply_event(&mut self, edit: &mut Edit<'_>, path: &BString, leaf: Leaf) -> Result<bool, Error> {
+        let key = event_ids::feed_and_id(path);
         let elsewhere = key.and_then(|key| self.theirs.get(&key)).map(|(_, id)| *id);
         match (edit.get(path.as_ref())?, elsewhere) {
             (Some(there), _) if there.id == leaf.id => return Ok(false),
@@ -254,7 +254,7 @@ impl<'a> Replay<'a> {
         Ok(false)
     }
 
-    fn other(&mut self, edit: &mut Edit<'_>, change: &Change) -> Result<bool, Error> {
+    fn apply_other(&mut self, edit: &mut Edit<'_>, change: &Change) -> Result<bool, Error> {
         let there = edit.get(change.path.as_ref())?;
         if there == change.new {
             return Ok(false);
@@ -280,7 +280,7 @@ impl<'a> Replay<'a> {
         refused.chain(&self.moved).cloned().collect()
     }
 
-    /// Refuses what cannot be replayed.
+    /// Refuses what cannot be rebased.
     pub(super) fn refuse(&self) -> Result<(), Error> {
         if !self.violations.is_empty() {
             return Err(violated(&self.violations));
@@ -288,7 +288,7 @@ impl<'a> Replay<'a> {
         if self.conflicts.is_empty() {
             return Ok(());
         }
-        let what = format!("both sides have changed {}; nothing was done", told(&self.conflicts));
+        let what = format!("both sides have changed {}; nothing was done", listed(&self.conflicts));
         Err(Error::refused(what).with_hint("make the file equal on both sides, by a commit there or here"))
     }
 }
@@ -315,19 +315,19 @@ pub(super) fn prove(
 fn violated(paths: &[BString]) -> Error {
     let what = format!(
         "events that exist would be changed or removed: {}; nothing was done",
-        told(paths)
+        listed(paths)
     );
     Error::refused(what)
         .with_hint("events are only ever added: undo that change by a commit, and write corrections as new events")
 }
 
-fn told(paths: &[BString]) -> String {
+fn listed(paths: &[BString]) -> String {
     let names: Vec<_> = paths
         .iter()
-        .take(MAX_TOLD)
+        .take(MAX_LISTED)
         .map(|path| git_push::cleaned(path))
         .collect();
-    match paths.len().saturating_sub(MAX_TOLD) {
+    match paths.len().saturating_sub(MAX_LISTED) {
         0 => names.join(", "),
         more => format!("{} and {more} more", names.join(", ")),
     }
@@ -343,7 +343,7 @@ pub(super) fn bases(objects: Objects<'_>, ours: ObjectId, theirs: ObjectId) -> R
 
 /// Where we parted, and our commits since then, the oldest first, each with its parent.
 #[allow(clippy::type_complexity)]
-fn parted(
+fn fork_point(
     objects: Objects<'_>,
     ours: ObjectId,
     theirs: ObjectId,
@@ -358,7 +358,7 @@ fn parted(
         let mut parents = commit.parents();
         match (parents.next(), parents.next()) {
             (None, _) => {
-                made_by_init(objects, at, theirs)?;
+                check_made_by_init(objects, at, theirs)?;
                 break;
             }
             (Some(parent), None) => {
@@ -382,7 +382,7 @@ fn parted(
 }
 
 /// Refuses unless both are context repositories, and ours began with nothing.
-fn made_by_init(objects: Objects<'_>, root: ObjectId, theirs: ObjectId) -> Result<(), Error> {
+fn check_made_by_init(objects: Objects<'_>, root: ObjectId, theirs: ObjectId) -> Result<(), Error> {
     let unrelated = |why: &str| {
         let what = format!("the remote's branch and this repository have no commit in common, and {why}");
         Err(Error::refused(what)

@@ -10,7 +10,7 @@ pub const PUSHES_PER_MINUTE: u32 = 12;
 /// So many pushes may follow each other at once.
 const BURST: u32 = 6;
 /// The distances between attempts of what fails.
-const AGAIN: RetryPolicy = RetryPolicy {
+const RETRY: RetryPolicy = RetryPolicy {
     attempts: 16,
     initial_delay: Duration::from_secs(5),
     max_delay: Duration::from_secs(300),
@@ -18,7 +18,7 @@ const AGAIN: RetryPolicy = RetryPolicy {
 
 /// What there is to push, and when that may be. Times are those of a monotonic clock.
 #[derive(Debug)]
-pub struct Pace {
+pub struct PushSchedule {
     /// How long it takes until the budget has one more push; zero without a budget.
     refill: Duration,
     /// When the budget is whole again.
@@ -27,15 +27,15 @@ pub struct Pace {
     has_more: bool,
     /// Failures in a row, and when to try again though nothing more is committed.
     failures: usize,
-    again: Option<Duration>,
+    retry_at: Option<Duration>,
     /// The remote asked not to be asked before.
     not_before: Duration,
 }
 
-impl Pace {
+impl PushSchedule {
     /// Begins with an attempt: there may be commits from before. Without a budget for 0 pushes a minute.
     pub fn new(pushes_per_minute: u32) -> Self {
-        Pace {
+        PushSchedule {
             refill: match pushes_per_minute {
                 0 => Duration::ZERO,
                 pushes => Duration::from_secs(60) / pushes,
@@ -43,7 +43,7 @@ impl Pace {
             whole: Duration::ZERO,
             has_more: true,
             failures: 0,
-            again: None,
+            retry_at: None,
             not_before: Duration::ZERO,
         }
     }
@@ -57,7 +57,7 @@ impl Pace {
     pub fn next(&self) -> Option<Duration> {
         let wanted = match self.has_more {
             true => Duration::ZERO,
-            false => self.again?,
+            false => self.retry_at?,
         };
         let budget = self.whole.saturating_sub(self.refill * (BURST - 1));
         Some(wanted.max(budget).max(self.not_before))
@@ -65,7 +65,7 @@ impl Pace {
 
     /// Whether something is not known to be on the remote.
     pub fn is_behind(&self) -> bool {
-        self.has_more || self.again.is_some()
+        self.has_more || self.retry_at.is_some()
     }
 
     /// An attempt is made.
@@ -77,15 +77,15 @@ impl Pace {
     /// It succeeded.
     pub fn succeeded(&mut self) {
         self.failures = 0;
-        self.again = None;
+        self.retry_at = None;
     }
 
     /// It failed, and the remote asked to wait so long.
     pub fn failed(&mut self, now: Duration, retry_after: Option<Duration>, random: f64) {
         self.failures += 1;
-        let mut distances = AGAIN.delays(|| random);
-        let distance = distances.nth(self.failures - 1).unwrap_or(AGAIN.max_delay);
-        self.again = Some(now + distance);
+        let mut distances = RETRY.delays(|| random);
+        let distance = distances.nth(self.failures - 1).unwrap_or(RETRY.max_delay);
+        self.retry_at = Some(now + distance);
         self.not_before = now + retry_after.unwrap_or_default();
     }
 }
@@ -100,20 +100,20 @@ mod tests {
 
     #[test]
     fn the_budget_lets_a_burst_go_and_then_one_at_a_time() {
-        let mut pace = Pace::new(12);
+        let mut schedule = PushSchedule::new(12);
         let mut now = seconds(100);
         let mut at = Vec::new();
         for _ in 0..9 {
-            pace.committed();
-            now = pace.next().expect("there is something").max(now);
+            schedule.committed();
+            now = schedule.next().expect("there is something").max(now);
             at.push(now.as_secs());
-            pace.begin(now);
-            pace.succeeded();
+            schedule.begin(now);
+            schedule.succeeded();
         }
         assert_eq!(at, [100, 100, 100, 100, 100, 100, 105, 110, 115]);
-        assert_eq!(pace.next(), None);
-        assert!(!pace.is_behind());
-        let mut free = Pace::new(0);
+        assert_eq!(schedule.next(), None);
+        assert!(!schedule.is_behind());
+        let mut free = PushSchedule::new(0);
         for _ in 0..100 {
             assert!(free.next().is_some_and(|next| next <= now));
             free.begin(now);
@@ -124,32 +124,32 @@ mod tests {
 
     #[test]
     fn what_failed_is_tried_again_with_growing_distance_and_with_the_next_commit() {
-        let mut pace = Pace::new(0);
+        let mut schedule = PushSchedule::new(0);
         let mut distances = Vec::new();
         for _ in 0..20 {
-            pace.begin(seconds(100));
-            pace.failed(seconds(100), None, 0.0);
-            assert!(pace.is_behind());
-            distances.push(pace.next().expect("again").as_secs() - 100);
+            schedule.begin(seconds(100));
+            schedule.failed(seconds(100), None, 0.0);
+            assert!(schedule.is_behind());
+            distances.push(schedule.next().expect("again").as_secs() - 100);
         }
         assert_eq!(distances[..8], [5, 10, 20, 40, 80, 160, 300, 300]);
         assert_eq!(distances[19], 300);
-        pace.committed();
-        assert_eq!(pace.next(), Some(seconds(100)));
-        pace.begin(seconds(101));
-        pace.succeeded();
-        assert_eq!(pace.next(), None);
-        pace.begin(seconds(102));
-        pace.failed(seconds(102), None, 0.0);
-        assert_eq!(pace.next(), Some(seconds(107)));
+        schedule.committed();
+        assert_eq!(schedule.next(), Some(seconds(100)));
+        schedule.begin(seconds(101));
+        schedule.succeeded();
+        assert_eq!(schedule.next(), None);
+        schedule.begin(seconds(102));
+        schedule.failed(seconds(102), None, 0.0);
+        assert_eq!(schedule.next(), Some(seconds(107)));
     }
 
     #[test]
     fn who_asks_to_be_left_alone_is() {
-        let mut pace = Pace::new(0);
-        pace.begin(seconds(100));
-        pace.failed(seconds(100), Some(seconds(60)), 0.0);
-        pace.committed();
-        assert_eq!(pace.next(), Some(seconds(160)));
+        let mut schedule = PushSchedule::new(0);
+        schedule.begin(seconds(100));
+        schedule.failed(seconds(100), Some(seconds(60)), 0.0);
+        schedule.committed();
+        assert_eq!(schedule.next(), Some(seconds(160)));
     }
 }
