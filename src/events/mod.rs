@@ -1,8 +1,9 @@
-//! The driver of the context repository: events from a relay or from standard input become files in commits, and commits go to
-//! a remote. Existing files are never changed.
+//! Driver of the context repository: events from a relay or from standard input become files in commits, and commits are
+//! pushed to a remote. Existing files are never changed.
 //!
-//! [`settings`] and [`batch`], [`pace`], [`lock_file`], [`source::sse`] and [`source::page`] are pure; [`source`] reads, [`inbox`] holds
-//! back who is too fast, [`Context`] commits and publishes, [`pusher`] is the thread that publishes, [`run`](mod@run) joins them.
+//! [`settings`], [`batch`], [`push_schedule`], [`lock_file`], [`source::sse`] and [`source::page`] are pure. [`source`] reads
+//! events, [`inbox`] slows fast sources down, [`Context`] commits and publishes, [`pusher`] is the thread that publishes, and
+//! [`run`](mod@run) connects them.
 pub mod batch;
 pub mod inbox;
 pub mod lock_file;

@@ -1,4 +1,4 @@
-//! The branch, brought to the remote: asked, fetched, rebased, pushed and read back.
+//! Publishing the branch: fetch, rebase, push, and read back.
 use bstr::{BStr, BString};
 use durable::{clock::Clock, retry::RetryPolicy, storage::Storage};
 use git_push::{Advertisement, Command, Connection, Outcome, Verdict};
@@ -14,12 +14,12 @@ use super::{
     rebase,
 };
 
-/// How far back commits are told to a server that is fetched from.
+/// Maximum number of *have* lines sent to a server in a fetch.
 const MAX_HAVES: usize = 256;
 
 /// A remote that can be pushed to and fetched from.
 pub trait Upstream: Connection {
-    /// As [`Remote::fetch()`].
+    /// Fetches `want`, as [`Remote::fetch()`] does.
     ///
     /// # Errors
     /// As [`Remote::fetch()`].
@@ -32,54 +32,54 @@ impl Upstream for Remote {
     }
 }
 
-/// What a push came to.
+/// Result of publishing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Published {
-    /// What the remote's branch is, read back.
+    /// Commit of the remote's branch, read back.
     pub commit: ObjectId,
-    /// How many events became visible; 0 when the remote had everything.
+    /// Number of events that became visible; 0 if the remote had everything.
     pub events: usize,
-    /// How often it was tried.
+    /// Number of attempts.
     pub attempts: u32,
-    /// How many of our commits were put on top of others' commits.
+    /// Number of local commits that were rebased onto the remote's.
     pub rebased: usize,
-    /// Events that somebody else had added to the remote with another content: theirs stand, ours are kept in
+    /// Events that exist on the remote with other content. The remote's content stays; the local event is stored in
     /// [`FILE`](super::refused::FILE).
     pub refused: Vec<Refusal>,
-    /// Events in folders whose names git takes for its own, such as a feed `.gitmodules`: the commits that were not pushed
-    /// yet were made again without them. They are kept in [`FILE`](super::refused::FILE).
+    /// Events in folders whose names git reserves, such as a feed `.gitmodules`. The commits that were not pushed yet were
+    /// rewritten without them. They are stored in [`FILE`](super::refused::FILE).
     pub left_out: Vec<Refusal>,
     /// Another instance that committed to the remote less than 60 seconds ago.
     pub other_instance: Option<Lock>,
 }
 
-/// What is known from one attempt to the next.
+/// State kept from one attempt to the next.
 #[derive(Default)]
 struct Progress {
     rebased: usize,
     refused: Vec<Refusal>,
     left_out: Vec<Refusal>,
     other: Option<Lock>,
-    /// What was sent without an answer that can be believed, and how many events it has.
+    /// Commit that was sent without a reliable answer, and its number of events.
     sent: Option<(ObjectId, usize)>,
 }
 
-/// What is to be sent.
+/// A branch that may be pushed.
 struct Ready {
     ours: ObjectId,
     events: usize,
 }
 
 impl<S: Storage> Context<S> {
-    /// Brings the branch to the remote: fetches, replays our commits on others' where there are any, proves that events
-    /// were only added, pushes, and reads back. A lost race is fetched and rebased again, and what may pass is tried again, as
-    /// `policy` says. A branch that the remote lacks is made. Nothing is ever forced.
+    /// Publishes the branch: fetches, rebases local commits onto the remote's, proves that events were only added, pushes, and
+    /// reads back. Lost races and transient failures are retried as `policy` says. A missing remote branch is created. Nothing
+    /// is ever forced.
     ///
-    /// Events can be committed meanwhile: while the network is awaited nothing is locked but other publishing.
+    /// Events can be committed meanwhile: no lock but that for publishing is held while the network is awaited.
     ///
     /// # Errors
-    /// The remote does not have what is here. [`Outcome`] says whether trying again helps: [`Outcome::Diverged`] for what
-    /// somebody has to look at; the message has the paths.
+    /// The remote lacks local commits. The [`Outcome`] says whether a retry helps. [`Outcome::Diverged`] needs a person; the
+    /// message lists the paths.
     pub fn publish(
         &self,
         upstream: &mut dyn Upstream,
@@ -105,7 +105,7 @@ impl<S: Storage> Context<S> {
                 }
                 Err(error) => match delays.next().filter(|_| error.outcome().may_pass()) {
                     Some(delay) => {
-                        tracing::info!(%error, attempts, "the push is tried again");
+                        tracing::info!(%error, attempts, "retrying the push");
                         clock.sleep(delay.max(error.retry_after().unwrap_or_default()));
                         attempts += 1;
                     }
@@ -115,7 +115,7 @@ impl<S: Storage> Context<S> {
         }
     }
 
-    /// Whether there is something that the remote was not seen to have.
+    /// Returns true if the branch differs from the last known state of the remote.
     ///
     /// # Errors
     /// The repository cannot be read.
@@ -155,7 +155,7 @@ impl<S: Storage> Context<S> {
         Ok((ready.ours, ready.events))
     }
 
-    /// Fetches what the remote's branch is, unless it is here.
+    /// Fetches the commit of the remote's branch, unless it exists locally.
     fn fetch(
         &self,
         upstream: &mut dyn Upstream,
@@ -170,7 +170,7 @@ impl<S: Storage> Context<S> {
         Ok(())
     }
 
-    /// Commits that the remote may have, too: what it was seen to have, and those before our newest one, ever farther apart.
+    /// Returns commits that the remote may have: its last known one, and ancestors of the local tip at growing distances.
     fn haves(&self, repository: &gix::Repository) -> Result<Vec<ObjectId>, Error> {
         let mut haves: Vec<ObjectId> = self.last_seen(repository).into_iter().collect();
         let mut at = self.branch(repository).tip()?;
@@ -189,7 +189,7 @@ impl<S: Storage> Context<S> {
         Ok(haves)
     }
 
-    /// Puts our commits on theirs, under the lock, and proves that it may be pushed.
+    /// Rebases local commits onto the remote's, under the lock, and proves that the result may be pushed.
     fn integrate(
         &self,
         repository: &gix::Repository,
@@ -214,7 +214,7 @@ impl<S: Storage> Context<S> {
         progress.refused.extend(rebased.refused);
         let added = rebase::prove(objects, theirs, ours, &std::collections::HashSet::new())?;
         let mut events = added.iter().filter(|change| change.adds_event()).count();
-        // What an attempt without an answer has brought there counts, too.
+        // Events of an earlier attempt without an answer count, too, if they arrived.
         if let Some((sent, count)) = progress.sent.take()
             && git_push::fast_forward(repository, sent, theirs).unwrap_or(false)
         {
@@ -223,7 +223,7 @@ impl<S: Storage> Context<S> {
         Ok(Ready { ours, events })
     }
 
-    /// Pushes, and believes what is seen there afterwards.
+    /// Pushes, then reads the remote's ref back: only that decides.
     fn send(
         &self,
         upstream: &mut dyn Upstream,
@@ -237,7 +237,7 @@ impl<S: Storage> Context<S> {
         let answer = git_push::push(connection, advertisement, repository, vec![command], &options);
         let word = match &answer {
             Ok(report) => match report.verdict(name.as_ref()) {
-                Some(Verdict::Rejected(reason)) => format!("the remote refuses {name}: {}", git_push::cleaned(reason)),
+                Some(Verdict::Rejected(reason)) => format!("the remote rejected {name}: {}", git_push::cleaned(reason)),
                 Some(Verdict::Accepted | Verdict::UpToDate) => "the remote reported ok".to_owned(),
                 Some(Verdict::Unknown) | None => "the remote reported nothing".to_owned(),
             },
@@ -253,12 +253,11 @@ impl<S: Storage> Context<S> {
         match seen {
             Some(seen) if seen == new => Ok(()),
             seen if seen == was && is_rejected => {
-                Err(git_push::Error::new(Outcome::Rejected, word)
-                    .with_hint("look at the rules and hooks of the remote"))
+                Err(git_push::Error::new(Outcome::Rejected, word).with_hint("check the rules and hooks of the remote"))
             }
             Some(seen) if Some(seen) != was => Err(git_push::Error::new(
                 Outcome::Transient,
-                format!("{word}: somebody else has pushed {seen} to {name} at the same moment"),
+                format!("{word}, but another push moved {name} to {seen} at the same time"),
             )),
             _ => Err(git_push::Error::new(
                 Outcome::Transient,
@@ -267,7 +266,7 @@ impl<S: Storage> Context<S> {
         }
     }
 
-    /// Notes another instance that is at work at the remote, and warns of it once.
+    /// Detects another instance that publishes to the remote, and logs one warning about it.
     fn note_other_instance(
         &self,
         repository: &gix::Repository,
@@ -279,24 +278,24 @@ impl<S: Storage> Context<S> {
         match self.lock_state(file.as_deref(), now) {
             LockState::Other(other) => {
                 if progress.other.as_ref() != Some(&other) && self.is_first_warning_of(&other.instance_id) {
-                    tracing::warn!(%other, "another instance is at work on the remote; the lock is advisory, both go on");
+                    tracing::warn!(%other, "another instance is publishing to the remote; the lock is advisory, both continue");
                 }
                 progress.other = Some(other);
             }
             LockState::Unreadable if self.is_first_warning_of("") => {
-                tracing::warn!("the remote's {} cannot be read, and is replaced", lock_file::PATH);
+                tracing::warn!("replacing the remote's unreadable {}", lock_file::PATH);
             }
             LockState::Free | LockState::Unreadable => {}
         }
     }
 
-    /// What the remote's branch was seen to be.
+    /// Returns the last known commit of the remote's branch.
     fn last_seen(&self, repository: &gix::Repository) -> Option<ObjectId> {
         let reference = repository.try_find_reference(self.tracking().as_str()).ok()??;
         reference.try_id().map(gix::Id::detach)
     }
 
-    /// Remembers it. What fails costs a fetch that asks for more than it has to.
+    /// Records the commit of the remote's branch. A failure is harmless: the next fetch asks for more than needed.
     fn remember(&self, repository: &gix::Repository, id: ObjectId) {
         if self.last_seen(repository) == Some(id) {
             return;
@@ -330,7 +329,7 @@ impl<S: Storage> Context<S> {
     }
 }
 
-/// What it means for a push that something failed here.
+/// Converts a local failure to an error of a push.
 fn push_error(error: Error) -> git_push::Error {
     let outcome = match error.kind() {
         Kind::Refused => Outcome::Diverged,

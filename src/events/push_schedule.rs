@@ -1,39 +1,39 @@
-//! PURE: when the next push is made. Commits that are there are pushed at once, as far as the budget for the remote goes; what
-//! failed is tried again with the next commit, and by itself with growing distance.
+//! PURE: the time of the next push. New commits are pushed at once, as far as the budget for the remote allows. A failed push
+//! is retried with the next commit, and by itself with growing delays.
 use std::time::Duration;
 
 use durable::retry::RetryPolicy;
 
-/// The default budget, in pushes a minute: with the default batches, an event does not wait longer for it than for its batch.
+/// Default budget in pushes per minute: with the default batches, an event waits no longer for a push than for its batch.
 pub const PUSHES_PER_MINUTE: u32 = 12;
 
-/// So many pushes may follow each other at once.
+/// Number of pushes that may follow each other at once.
 const BURST: u32 = 6;
-/// The distances between attempts of what fails.
+/// Delays between attempts after failures.
 const RETRY: RetryPolicy = RetryPolicy {
     attempts: 16,
     initial_delay: Duration::from_secs(5),
     max_delay: Duration::from_secs(300),
 };
 
-/// What there is to push, and when that may be. Times are those of a monotonic clock.
+/// State of the pushes and time of the next one. Times are those of a monotonic clock.
 #[derive(Debug)]
 pub struct PushSchedule {
-    /// How long it takes until the budget has one more push; zero without a budget.
+    /// Time until the budget regains one push; zero without a budget.
     refill: Duration,
-    /// When the budget is whole again.
+    /// Time at which the budget is full again.
     whole: Duration,
-    /// Something was committed since the last attempt.
+    /// True if there are commits since the last attempt.
     has_more: bool,
-    /// Failures in a row, and when to try again though nothing more is committed.
+    /// Number of failures in a row, and time of the retry when nothing more is committed.
     failures: usize,
     retry_at: Option<Duration>,
-    /// The remote asked not to be asked before.
+    /// Earliest time that the remote allows.
     not_before: Duration,
 }
 
 impl PushSchedule {
-    /// Begins with an attempt: there may be commits from before. Without a budget for 0 pushes a minute.
+    /// Creates a schedule whose first attempt is due at once, for commits of an earlier run. 0 means no budget.
     pub fn new(pushes_per_minute: u32) -> Self {
         PushSchedule {
             refill: match pushes_per_minute {
@@ -48,44 +48,41 @@ impl PushSchedule {
         }
     }
 
-    /// Something was committed.
+    /// Records a commit.
     pub fn committed(&mut self) {
         self.has_more = true;
     }
 
-    /// When the next attempt is to be made; never, as things stand, for `None`.
+    /// Returns the time of the next attempt; `None` if there is nothing to push.
     pub fn next(&self) -> Option<Duration> {
-        let wanted = match self.has_more {
-            true => Duration::ZERO,
-            false => self.retry_at?,
-        };
+        let wanted = if self.has_more { Duration::ZERO } else { self.retry_at? };
         let budget = self.whole.saturating_sub(self.refill * (BURST - 1));
         Some(wanted.max(budget).max(self.not_before))
     }
 
-    /// Whether something is not known to be on the remote.
+    /// Returns true if the remote may lack a commit.
     pub fn is_behind(&self) -> bool {
         self.has_more || self.retry_at.is_some()
     }
 
-    /// An attempt is made.
+    /// Records the start of an attempt.
     pub fn begin(&mut self, now: Duration) {
         self.whole = self.whole.max(now) + self.refill;
         self.has_more = false;
     }
 
-    /// It succeeded.
+    /// Records a success.
     pub fn succeeded(&mut self) {
         self.failures = 0;
         self.retry_at = None;
     }
 
-    /// It failed, and the remote asked to wait so long.
+    /// Records a failure, with the wait that the remote asked for.
     pub fn failed(&mut self, now: Duration, retry_after: Option<Duration>, random: f64) {
         self.failures += 1;
-        let mut distances = RETRY.delays(|| random);
-        let distance = distances.nth(self.failures - 1).unwrap_or(RETRY.max_delay);
-        self.retry_at = Some(now + distance);
+        let mut delays = RETRY.delays(|| random);
+        let delay = delays.nth(self.failures - 1).unwrap_or(RETRY.max_delay);
+        self.retry_at = Some(now + delay);
         self.not_before = now + retry_after.unwrap_or_default();
     }
 }
@@ -125,15 +122,15 @@ mod tests {
     #[test]
     fn what_failed_is_tried_again_with_growing_distance_and_with_the_next_commit() {
         let mut schedule = PushSchedule::new(0);
-        let mut distances = Vec::new();
+        let mut delays = Vec::new();
         for _ in 0..20 {
             schedule.begin(seconds(100));
             schedule.failed(seconds(100), None, 0.0);
             assert!(schedule.is_behind());
-            distances.push(schedule.next().expect("again").as_secs() - 100);
+            delays.push(schedule.next().expect("again").as_secs() - 100);
         }
-        assert_eq!(distances[..8], [5, 10, 20, 40, 80, 160, 300, 300]);
-        assert_eq!(distances[19], 300);
+        assert_eq!(delays[..8], [5, 10, 20, 40, 80, 160, 300, 300]);
+        assert_eq!(delays[19], 300);
         schedule.committed();
         assert_eq!(schedule.next(), Some(seconds(100)));
         schedule.begin(seconds(101));

@@ -1,5 +1,5 @@
-//! Pushes beside the commits, on a thread of its own: what is committed while a push is under way goes with the next one. When
-//! it pushes is [`PushSchedule`]'s affair, what a push is that of who starts it.
+//! A thread that pushes while commits continue: commits made during a push go with the next one. [`PushSchedule`] decides
+//! when to push, the caller of [`Pusher::start()`] how.
 use std::{
     sync::mpsc::{self, Receiver, RecvTimeoutError, Sender},
     thread,
@@ -17,12 +17,12 @@ pub struct Pusher {
     done: Receiver<bool>,
 }
 
-/// What an attempt came to.
+/// Result of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Attempt {
     /// Everything that was committed before it is on the remote.
     Done,
-    /// It failed; the remote may have asked to wait.
+    /// The push failed; the remote may have asked to wait.
     Failed(Option<Duration>),
 }
 
@@ -33,8 +33,8 @@ enum Note {
 }
 
 impl Pusher {
-    /// Pushes at once, for there may be commits from before, and from then on as `pace` says. `attempt` is to tell of its errors
-    /// itself.
+    /// Starts the thread. It pushes at once, for commits of an earlier run, and then as `schedule` says. `attempt` must log its
+    /// own errors.
     pub fn start(schedule: PushSchedule, attempt: impl FnMut() -> Attempt + Send + 'static) -> Self {
         let (notes, inbox) = mpsc::channel();
         let (ended, done) = mpsc::channel();
@@ -46,19 +46,19 @@ impl Pusher {
                 clock,
             }
             .until_finished(&inbox);
-            // Nobody waits for it any more when it took too long.
+            // The receiver is gone if the grace period has ended.
             let _ = ended.send(is_whole);
         });
         Pusher { notes, done }
     }
 
-    /// Something was committed.
+    /// Reports a commit.
     pub fn committed(&self) {
-        // Its thread lives as long as this.
+        // The thread lives as long as this handle.
         let _ = self.notes.send(Note::Committed);
     }
 
-    /// Has what is left pushed, within `grace`; whether everything is on the remote.
+    /// Pushes the rest within `grace`; returns true if everything is on the remote.
     pub fn finish(self, grace: Duration) -> bool {
         let _ = self.notes.send(Note::Finish);
         self.done.recv_timeout(grace).unwrap_or(false)

@@ -1,18 +1,21 @@
-//! Our commits on top of others': each commit's changes are applied to the tree that the others made. No merge machine:
+//! Rebasing local commits ("ours") onto the remote's ("theirs"): the changes of each commit are applied to their tree.
+//! There is no merge machinery:
 //!
-//! - An event that they do not have is added. One that they have, too, at whatever path, drops out. One whose id stands for another content
-//!   there is refused: theirs stands, ours is kept beside the commits ([`refused`](super::refused)), and nothing waits for it.
-//! - Of `.crp/lock.json` ours is taken.
-//! - Anything else must be there as we found it, or as we left it: else it is a conflict, and nothing is done.
-//! - Whoever changed or removed an event, here or there, has broken the rule: nothing is done.
-//! - An event in a folder whose name git takes for its own drops out ([`unpushable`](super::unpushable)).
-//! - A commit of which nothing is left is left out.
+//! - An event that they lack is added. An event that they have, at any path, is dropped. An event whose id they have with
+//!   other content is refused: theirs stays, ours is stored beside the commits ([`refused`](super::refused)).
+//! - Our `.crp/lock.json` replaces theirs.
+//! - Any other file must be the same on their side as before or after our change. Otherwise it is a conflict, and nothing is
+//!   done.
+//! - A commit that changed or removed an event, on either side, breaks the append-only rule, and nothing is done.
+//! - An event in a folder whose name git reserves is dropped ([`unpushable`](super::unpushable)).
+//! - A commit without remaining changes is dropped.
 //!
-//! Afterwards the trees are compared, before and after, whatever the above has done: no event of the remote and none of ours,
-//! but those that were refused or are there at another path, may be changed or gone.
+//! Afterwards the trees are compared independently of the above: no event of either side may be changed or missing, except
+//! events that were refused, dropped, or exist at another path.
 //!
-//! Two context repositories that were made apart (two instances that begin with the same empty remote) share no commit. When
-//! ours began with nothing but what [`init`](super::init) makes, its first commit is left out, and the others are rebased.
+//! Two context repositories may have been created independently (two instances that began with the same empty remote) and
+//! share no commit. If ours began with nothing but what [`init`](super::init) creates, its first commit is dropped and the
+//! others are rebased.
 use std::collections::{HashMap, HashSet};
 
 use bstr::{BStr, BString};
@@ -36,38 +39,38 @@ use super::{
     unpushable::is_unpushable,
 };
 
-/// The most commits that are rebased at a time.
+/// Maximum number of commits in a rebase.
 const MAX_COMMITS: usize = 1_000_000;
-/// A pack is stored when it has so many bytes.
+/// Size at which a pack is stored and another one begins, in bytes.
 const MAX_PACK: usize = 128 << 20;
-/// The most paths that a message names.
+/// Maximum number of paths in a message.
 const MAX_LISTED: usize = 20;
 
-/// What a replay came to.
+/// Result of a rebase.
 #[derive(Default)]
 pub(super) struct Rebased {
-    /// How many of our commits are there anew.
+    /// Number of local commits that were rebased.
     pub commits: usize,
-    /// Events of which theirs stand.
+    /// Local events that were refused.
     pub refused: Vec<Refusal>,
 }
 
-/// Our changes on their tree.
+/// State of a rebase.
 pub(super) struct Rebase<'a> {
     objects: Objects<'a>,
-    /// Events that they have added since we parted, by feed and id.
+    /// Events that they added since the merge base, by feed and id.
     theirs: HashMap<(String, String), (BString, ObjectId)>,
     refused: Vec<(BString, Leaf)>,
-    /// Events of ours in folders whose names git takes for its own.
+    /// Local events in folders whose names git reserves.
     pub(super) unpushable: Vec<(BString, Leaf)>,
-    /// What of ours they have with the same content at another path, as with another layout.
+    /// Local events that they have with the same content at another path, for instance with another layout.
     moved: Vec<BString>,
     conflicts: Vec<BString>,
     violations: Vec<BString>,
 }
 
 impl<S: Storage> Context<S> {
-    /// Sees to it that the branch, which is at `ours`, contains `theirs`; gives where it is then.
+    /// Makes the branch, which is at `ours`, contain `theirs`; returns the new tip.
     pub(super) fn rebase(
         &self,
         state: &mut State,
@@ -116,7 +119,7 @@ impl<S: Storage> Context<S> {
         Ok((new, rebased))
     }
 
-    /// Makes our commits on `theirs`; gives the pack of them, the last one, and how many they are.
+    /// Recreates our commits on `theirs`; returns their pack, the last one, and their number.
     pub(super) fn apply(
         &self,
         state: &mut State,
@@ -149,7 +152,7 @@ impl<S: Storage> Context<S> {
         Ok((pack, tip, count))
     }
 
-    /// A commit of ours with another tree and parent. It says how many of its events are left.
+    /// Rewrites a commit with another tree and parent. Its message states the number of remaining events.
     fn rewritten(
         &self,
         objects: Objects<'_>,
@@ -166,7 +169,7 @@ impl<S: Storage> Context<S> {
         new.tree = tree;
         new.parents = [parent].into_iter().collect();
         new.committer.time = gix::date::Time::new(now.as_second(), 0);
-        // It was made for another commit.
+        // The signature covers the original commit.
         new.extra_headers.retain(|(name, _)| !name.starts_with(b"gpgsig"));
         if new.message == context::message(original) {
             new.message = context::message(added).into();
@@ -192,7 +195,7 @@ impl<'a> Rebase<'a> {
         })
     }
 
-    /// Onto a commit of our own history: nobody has added anything.
+    /// A rebase onto a commit of our own history: there are no events of others.
     pub(super) fn onto_own(objects: Objects<'a>) -> Self {
         Rebase {
             objects,
@@ -205,7 +208,7 @@ impl<'a> Rebase<'a> {
         }
     }
 
-    /// Applies the changes of one commit; says how many count, and how many events they add.
+    /// Applies the changes of one commit; returns the number of applied changes and of added events.
     fn apply(&mut self, edit: &mut Edit<'_>, changes: &[Change]) -> Result<(usize, usize), Error> {
         let (mut applied, mut added) = (0, 0);
         for change in changes.iter().filter(|change| change.path != lock_file::PATH) {
@@ -274,13 +277,13 @@ impl<'a> Rebase<'a> {
         }
     }
 
-    /// The paths of our events that are not to be there in the end.
+    /// Paths of local events that will be missing from the result.
     pub(super) fn left_out(&self) -> HashSet<BString> {
         let refused = self.refused.iter().chain(&self.unpushable).map(|(path, _)| path);
         refused.chain(&self.moved).cloned().collect()
     }
 
-    /// Refuses what cannot be rebased.
+    /// Fails if there are violations or conflicts.
     pub(super) fn refuse(&self) -> Result<(), Error> {
         if !self.violations.is_empty() {
             return Err(violated(&self.violations));
@@ -288,12 +291,15 @@ impl<'a> Rebase<'a> {
         if self.conflicts.is_empty() {
             return Ok(());
         }
-        let what = format!("both sides have changed {}; nothing was done", listed(&self.conflicts));
-        Err(Error::refused(what).with_hint("make the file equal on both sides, by a commit there or here"))
+        let what = format!(
+            "both sides have changed {}; nothing was changed",
+            listed(&self.conflicts)
+        );
+        Err(Error::refused(what).with_hint("commit the same content of the file on both sides"))
     }
 }
 
-/// Refuses when an event of `old` is another one in `new`, or gone, but `exempt`.
+/// Proves that no event of `old`, except `exempt`, is changed or missing in `new`; returns all changes.
 pub(super) fn prove(
     objects: Objects<'_>,
     old: ObjectId,
@@ -306,19 +312,19 @@ pub(super) fn prove(
         .iter()
         .filter(|change| change.is_violation() && !exempt.contains(&change.path));
     let broken: Vec<_> = broken.map(|change| change.path.clone()).collect();
-    match broken.is_empty() {
-        true => Ok(changes),
-        false => Err(violated(&broken)),
+    if broken.is_empty() {
+        Ok(changes)
+    } else {
+        Err(violated(&broken))
     }
 }
 
 fn violated(paths: &[BString]) -> Error {
     let what = format!(
-        "events that exist would be changed or removed: {}; nothing was done",
+        "existing events would be changed or removed: {}; nothing was changed",
         listed(paths)
     );
-    Error::refused(what)
-        .with_hint("events are only ever added: undo that change by a commit, and write corrections as new events")
+    Error::refused(what).with_hint("revert that change with a commit, and write corrections as new events")
 }
 
 fn listed(paths: &[BString]) -> String {
@@ -333,7 +339,7 @@ fn listed(paths: &[BString]) -> String {
     }
 }
 
-/// The newest commits that both have.
+/// Returns the merge bases of two commits.
 pub(super) fn bases(objects: Objects<'_>, ours: ObjectId, theirs: ObjectId) -> Result<HashSet<ObjectId>, Error> {
     let bases = objects.0.merge_bases_many(ours, &[theirs]);
     let bases =
@@ -341,7 +347,7 @@ pub(super) fn bases(objects: Objects<'_>, ours: ObjectId, theirs: ObjectId) -> R
     Ok(bases.into_iter().map(gix::Id::detach).collect())
 }
 
-/// Where we parted, and our commits since then, the oldest first, each with its parent.
+/// Returns the merge base, and our commits since then, the oldest first, each with its parent.
 #[allow(clippy::type_complexity)]
 fn fork_point(
     objects: Objects<'_>,
@@ -366,8 +372,8 @@ fn fork_point(
                 at = parent;
             }
             (Some(_), Some(_)) => {
-                let what = format!("commit {at}, which the remote does not have, is a merge");
-                return Err(Error::refused(what).with_hint("rebase it onto the remote's branch by hand, and push it"));
+                let what = format!("commit {at} is a merge that the remote does not have");
+                return Err(Error::refused(what).with_hint("rebase it onto the remote's branch with git, and push it"));
             }
         }
         if commits.len() > MAX_COMMITS {
@@ -381,7 +387,7 @@ fn fork_point(
     Ok((bases.contains(&at).then_some(at), commits))
 }
 
-/// Refuses unless both are context repositories, and ours began with nothing.
+/// Fails unless both are context repositories and ours has no event in its first commit.
 fn check_made_by_init(objects: Objects<'_>, root: ObjectId, theirs: ObjectId) -> Result<(), Error> {
     let unrelated = |why: &str| {
         let what = format!("the remote's branch and this repository have no commit in common, and {why}");
@@ -389,16 +395,16 @@ fn check_made_by_init(objects: Objects<'_>, root: ObjectId, theirs: ObjectId) ->
             .with_hint("use a remote without any commit (no README, no licence), or another branch (GITHUB_BRANCH)"))
     };
     if !is_context(objects, theirs)? {
-        return unrelated("the remote is no context repository");
+        return unrelated("the remote is not a context repository");
     }
     let first = difference::between(objects, None, Some(objects.tree_of(root)?))?;
     if !is_context(objects, root)? || first.iter().any(Change::adds_event) {
-        return unrelated("this one has events in its first commit");
+        return unrelated("the local repository has events in its first commit");
     }
     Ok(())
 }
 
-/// Whether a commit is one of a context repository; one that cannot be read is not known to be none.
+/// Returns true if a commit is one of a context repository. A commit that cannot be read is an error.
 fn is_context(objects: Objects<'_>, commit: ObjectId) -> Result<bool, Error> {
     match init::check_manifest(objects, commit) {
         Ok(()) => Ok(true),

@@ -1,12 +1,12 @@
-//! PURE: a tree object that is edited where it is, without being read again for each edit (gitformat of trees: entries of
-//! `<mode> SP <name> NUL <id>`, in the order of their names, where a folder's name counts as if it ended with `/`).
+//! PURE: a tree object that is edited in place, without parsing it again for each edit. The format is git's: entries of
+//! `<mode> SP <name> NUL <id>`, sorted by name, where the name of a folder sorts as if it ended with `/`.
 use std::cmp::Ordering;
 
 use bstr::ByteSlice;
 use git_push::delta::Instructions;
 use gix::{ObjectId, hash::Kind, objs::tree::EntryKind};
 
-/// A tree object and where its entries begin.
+/// A tree object with the offsets of its entries.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct TreeBuffer {
     raw: Vec<u8>,
@@ -14,21 +14,21 @@ pub(super) struct TreeBuffer {
     hash: Kind,
 }
 
-/// What a name stands for.
+/// Entry of a tree, without its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Leaf {
-    /// A file, folder, link or submodule.
+    /// Kind: file, folder, link or submodule.
     pub kind: EntryKind,
-    /// The object.
+    /// Id of the object.
     pub id: ObjectId,
 }
 
-/// Why bytes are no tree.
+/// The bytes are not a tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("it is no tree")]
+#[error("it is not a tree")]
 pub(super) struct NotATree;
 
-/// The largest tree that is read, in bytes.
+/// Maximum size of a tree, in bytes.
 const MAX_TREE: usize = 1 << 30;
 
 struct Entry<'a> {
@@ -38,7 +38,7 @@ struct Entry<'a> {
 }
 
 impl TreeBuffer {
-    /// An empty one.
+    /// Creates an empty tree.
     pub(super) fn new(hash: Kind) -> Self {
         TreeBuffer {
             raw: Vec::new(),
@@ -47,7 +47,7 @@ impl TreeBuffer {
         }
     }
 
-    /// Takes a tree object.
+    /// Parses a tree object.
     pub(super) fn parse(raw: Vec<u8>, hash: Kind) -> Result<Self, NotATree> {
         if raw.len() > MAX_TREE {
             return Err(NotATree);
@@ -62,27 +62,27 @@ impl TreeBuffer {
         Ok(TreeBuffer { raw, starts, hash })
     }
 
-    /// The tree object.
+    /// Bytes of the tree object.
     pub(super) fn raw(&self) -> &[u8] {
         &self.raw
     }
 
-    /// Whether there is nothing in it.
+    /// Returns true if the tree has no entries.
     pub(super) fn is_empty(&self) -> bool {
         self.starts.is_empty()
     }
 
-    /// What a name stands for, if it is there.
+    /// Returns the entry with this name.
     pub(super) fn get(&self, name: &[u8]) -> Option<Leaf> {
         self.position(name).ok().map(|index| self.leaf(index))
     }
 
-    /// Names and what they stand for, in the order of the tree.
+    /// Iterates over names and entries, in the order of the tree.
     pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = (&[u8], Leaf)> {
         (0..self.starts.len()).map(|index| (self.entry(index).name, self.leaf(index)))
     }
 
-    /// Lets a name stand for this.
+    /// Sets the entry with this name.
     pub(super) fn set(&mut self, name: &[u8], leaf: Leaf) {
         self.remove(name);
         let index = match self.search(name, leaf.kind == EntryKind::Tree) {
@@ -96,7 +96,7 @@ impl TreeBuffer {
         self.starts.insert(index, at as u32);
     }
 
-    /// Takes a name away, if it is there.
+    /// Removes the entry with this name, if it exists.
     pub(super) fn remove(&mut self, name: &[u8]) {
         if let Ok(index) = self.position(name) {
             let (at, length) = (self.start(index), self.entry(index).length());
@@ -106,8 +106,8 @@ impl TreeBuffer {
         }
     }
 
-    /// The delta that makes this out of `base`, an earlier state of it: what is equal is copied, whole entries are
-    /// inserted. None when it would have more than `limit` bytes.
+    /// Returns a delta that turns `base`, an earlier state, into this tree: equal ranges are copied, whole entries are inserted.
+    /// Returns `None` if the delta would exceed `limit` bytes.
     pub(super) fn delta(&self, base: &TreeBuffer, limit: usize) -> Option<Vec<u8>> {
         let mut out = Instructions::new(base.raw.len(), self.raw.len(), limit);
         let (mut ours, mut theirs) = (0, 0);
@@ -115,12 +115,11 @@ impl TreeBuffer {
         while ours < self.starts.len() {
             let (from, to) = (base.start(theirs), self.start(ours));
             let equal = equal_bytes(&base.raw[from..], &self.raw[to..]);
-            // Entries that are equal as a whole: where one begins in both.
-            let length = match to + equal == self.raw.len() {
-                true => equal,
-                false => {
-                    self.starts[self.starts.partition_point(|start| *start as usize <= to + equal) - 1] as usize - to
-                }
+            // Only whole entries are copied: the range ends where an entry begins.
+            let length = if to + equal == self.raw.len() {
+                equal
+            } else {
+                self.starts[self.starts.partition_point(|start| *start as usize <= to + equal) - 1] as usize - to
             };
             if length > 0 {
                 out.insert(&std::mem::take(&mut new));
@@ -129,9 +128,10 @@ impl TreeBuffer {
                 ours = self.index_of(to + length);
                 continue;
             }
-            let order = match theirs < base.starts.len() {
-                true => self.entry(ours).order(&base.entry(theirs)),
-                false => Ordering::Less,
+            let order = if theirs < base.starts.len() {
+                self.entry(ours).order(&base.entry(theirs))
+            } else {
+                Ordering::Less
             };
             if order.is_ge() {
                 theirs += 1;
@@ -149,7 +149,7 @@ impl TreeBuffer {
         self.starts.get(index).map_or(self.raw.len(), |start| *start as usize)
     }
 
-    /// The entry that begins at this byte; after the last one when that is the end.
+    /// Index of the entry that begins at this offset; the number of entries at the end of the tree.
     fn index_of(&self, at: usize) -> usize {
         self.starts.partition_point(|start| (*start as usize) < at)
     }
@@ -269,7 +269,7 @@ mod tests {
         }
     }
 
-    /// What gix makes of the same.
+    /// The same edits, made with gix.
     fn expected(model: &BTreeMap<Vec<u8>, Leaf>) -> Vec<u8> {
         let mut entries: Vec<_> = model
             .iter()

@@ -1,10 +1,10 @@
-//! The folders of a tree, edited in memory from commit to commit.
+//! Trees that are cached and edited in memory from commit to commit.
 //!
-//! What was read stays, each folder with the id that it has in the repository: it is used as long as its parent names that
-//! id, so it never matters who else moved the branch. A large folder is written as a delta of an earlier state of itself:
-//! of the one before, if that is in the same pack, else of its *base*, that goes along in each pack as it was compressed
-//! once, for a pack on disk must hold the bases of its deltas. What is added since the base is in each delta of it; once
-//! these deltas have taken as many bytes as the base, what it is now becomes the next one.
+//! Each folder is cached with its id in the repository, and is used as long as its parent names that id. So it never matters
+//! which process moved the branch. A large folder is written as a delta against an earlier state of itself: the previous one,
+//! if that is in the same pack, else its *base*. The base is added to each pack, in the form in which it was compressed once,
+//! because a pack on disk must contain the bases of its deltas. Each delta repeats everything added since the base. When these
+//! deltas have taken as many bytes as the base, the current state becomes the next base.
 use std::collections::HashMap;
 
 use bstr::{BStr, BString, ByteSlice};
@@ -17,23 +17,23 @@ use super::{
     tree_buffer::{Leaf, TreeBuffer},
 };
 
-/// A folder is written as a delta from so many bytes on.
+/// Minimum size of a folder that is written as a delta, in bytes.
 const LARGE: usize = 16 * 1024;
-/// A delta larger than this share of the folder is none worth having.
+/// A delta is used only if it is smaller than the folder's size divided by this.
 const SHARE: usize = 8;
-/// The most deltas from a folder to its base.
+/// Maximum number of deltas from a folder to its base.
 const MAX_DEPTH: usize = 10;
-/// How many bytes of folders and bases are kept from one commit to the next.
+/// Maximum size of the cache, in bytes.
 const MAX_CACHED: usize = 256 << 20;
 
-/// Folders of the tree that is edited.
+/// Cache of the folders of a tree, by path.
 #[derive(Default)]
 pub(super) struct Trees {
     cached: HashMap<BString, CachedTree>,
 }
 
 struct CachedTree {
-    /// None while it has edits that are not written.
+    /// Id in the repository; `None` while there are unwritten edits.
     id: Option<ObjectId>,
     folder: TreeBuffer,
     base: Option<Base>,
@@ -44,39 +44,39 @@ struct Base {
     id: ObjectId,
     folder: TreeBuffer,
     compressed: Vec<u8>,
-    /// The bytes of the deltas of it so far.
+    /// Bytes of the deltas against this base so far.
     spent: usize,
 }
 
-/// What was written last.
+/// The state that was written last.
 struct Previous {
     id: ObjectId,
     folder: TreeBuffer,
-    /// How many deltas it is from the base.
+    /// Number of deltas to the base.
     depth: usize,
 }
 
-/// A tree being edited.
+/// An edit of a tree.
 pub(super) struct Edit<'a> {
     trees: &'a mut Trees,
     objects: Objects<'a>,
     root: Option<ObjectId>,
 }
 
-/// Why a path cannot be set.
+/// Error of setting a path.
 #[derive(Debug)]
 pub(super) enum SetError {
-    /// A part of it, this one, is no folder; or it is one itself.
+    /// This part of the path is not a folder, or the path itself is one.
     InTheWay(BString),
-    /// It cannot be read.
+    /// A tree cannot be read.
     Unreadable(Error),
 }
 
 impl SetError {
-    /// For whoever cannot go on without the file.
+    /// Converts to an error for callers that need the file.
     pub(super) fn into_error(self) -> Error {
         match self {
-            SetError::InTheWay(path) => Error::refused(format!("{path} is in the way of a file that belongs there")),
+            SetError::InTheWay(path) => Error::refused(format!("{path} blocks a file that belongs there")),
             SetError::Unreadable(error) => error,
         }
     }
@@ -89,7 +89,7 @@ impl From<Error> for SetError {
 }
 
 impl Trees {
-    /// Begins to edit the tree `root`, or an empty one.
+    /// Starts an edit of the tree `root`, or of an empty one.
     pub(super) fn edit<'a>(&'a mut self, objects: Objects<'a>, root: Option<ObjectId>) -> Edit<'a> {
         let bytes = |cached: &CachedTree| {
             let base = cached.base.as_ref();
@@ -112,14 +112,14 @@ impl Trees {
         }
     }
 
-    /// Forgets the edits that were not written.
+    /// Drops the edits that were not written.
     fn forget_edits(&mut self) {
         self.cached.retain(|_, cached| cached.id.is_some());
     }
 }
 
 impl Edit<'_> {
-    /// What is at `path`, if something is there.
+    /// Returns the entry at `path`.
     pub(super) fn get(&mut self, path: &BStr) -> Result<Option<Leaf>, Error> {
         let (folder, name) = split(path);
         match self.find(folder)? {
@@ -128,7 +128,7 @@ impl Edit<'_> {
         }
     }
 
-    /// Puts a file at `path`, which is plain: no part of it is empty.
+    /// Sets the file at `path`. No part of the path may be empty.
     pub(super) fn set(&mut self, path: &BStr, leaf: Leaf) -> Result<(), SetError> {
         let (folder, name) = split(path);
         self.open(folder)?;
@@ -145,7 +145,7 @@ impl Edit<'_> {
         Ok(())
     }
 
-    /// Takes the file at `path` away, if it is there.
+    /// Removes the file at `path`, if it exists.
     pub(super) fn remove(&mut self, path: &BStr) -> Result<(), SetError> {
         if self.get(path)?.is_none() {
             return Ok(());
@@ -158,11 +158,11 @@ impl Edit<'_> {
         Ok(())
     }
 
-    /// Adds every folder that was edited to `pack`; gives the root.
+    /// Adds every edited folder to `pack`; returns the id of the root.
     pub(super) fn write(&mut self, pack: &mut NewPack) -> Result<ObjectId, PackError> {
         let edited = self.trees.cached.iter().filter(|(_, cached)| cached.id.is_none());
         let mut edited: Vec<BString> = edited.map(|(path, _)| path.clone()).collect();
-        // The deepest first: a parent names its children.
+        // The deepest first: a parent contains the ids of its children.
         edited.sort_by_key(|path| std::cmp::Reverse(depth(path.as_ref())));
         for path in edited {
             let Some(cached) = self.trees.cached.get_mut(&path) else {
@@ -178,9 +178,10 @@ impl Edit<'_> {
             let (parent, name) = (parent.to_owned(), name.to_vec());
             if let Some(parent) = self.trees.cached.get_mut(&parent) {
                 let kind = EntryKind::Tree;
-                match is_empty {
-                    true => parent.folder.remove(&name),
-                    false => parent.folder.set(&name, Leaf { kind, id }),
+                if is_empty {
+                    parent.folder.remove(&name);
+                } else {
+                    parent.folder.set(&name, Leaf { kind, id });
                 }
             }
         }
@@ -190,17 +191,16 @@ impl Edit<'_> {
         }
     }
 
-    /// The folder at this path, with the edits so far.
+    /// Returns the folder at this path, with the edits so far.
     fn find(&mut self, path: &BStr) -> Result<Option<&CachedTree>, Error> {
         let is_edited = |cached: &CachedTree| cached.id.is_none();
         if !self.trees.cached.get(path.as_bytes()).is_some_and(is_edited) {
-            let id = match path.is_empty() {
-                true => self.root,
-                false => {
-                    let (parent, name) = split(path);
-                    let leaf = self.find(parent)?.and_then(|parent| parent.folder.get(name));
-                    leaf.filter(|leaf| leaf.kind == EntryKind::Tree).map(|leaf| leaf.id)
-                }
+            let id = if path.is_empty() {
+                self.root
+            } else {
+                let (parent, name) = split(path);
+                let leaf = self.find(parent)?.and_then(|parent| parent.folder.get(name));
+                leaf.filter(|leaf| leaf.kind == EntryKind::Tree).map(|leaf| leaf.id)
             };
             let Some(id) = id else { return Ok(None) };
             self.load(path, id)?;
@@ -208,7 +208,7 @@ impl Edit<'_> {
         Ok(self.trees.cached.get(path.as_bytes()))
     }
 
-    /// Sees to it that the folder of this id is kept.
+    /// Loads the folder with this id into the cache.
     fn load(&mut self, path: &BStr, id: ObjectId) -> Result<(), Error> {
         let known = self.trees.cached.get(path.as_bytes());
         if known.is_some_and(|known| known.id == Some(id)) {
@@ -226,7 +226,7 @@ impl Edit<'_> {
         Ok(())
     }
 
-    /// Marks the folder at this path, and those that it is in, as edited; makes what is missing.
+    /// Marks the folder at this path and its parents as edited; creates missing ones.
     fn open(&mut self, path: &BStr) -> Result<(), SetError> {
         if self.find(path)?.is_none() {
             let (parent, name) = split(path);
@@ -265,7 +265,7 @@ impl Drop for Edit<'_> {
 }
 
 impl CachedTree {
-    /// Adds the folder to `pack`, as a delta if that pays.
+    /// Adds the folder to `pack`, as a delta if that is small enough.
     fn write(&mut self, pack: &mut NewPack) -> Result<ObjectId, PackError> {
         let raw = self.folder.raw();
         if raw.len() < LARGE {
@@ -277,10 +277,8 @@ impl CachedTree {
         self.id = Some(id);
         let depth = match self.write_delta_of_previous(id, pack)? {
             Some(depth) => depth,
-            None => match self.write_delta_of_base(id, pack)? {
-                true => 1,
-                false => self.write_base(id, pack)?,
-            },
+            None if self.write_delta_of_base(id, pack)? => 1,
+            None => self.write_base(id, pack)?,
         };
         self.previous = Some(Previous {
             id,
@@ -290,7 +288,7 @@ impl CachedTree {
         Ok(id)
     }
 
-    /// Adds a delta of what was written last, if that is in this pack; gives how far it is from the base.
+    /// Adds a delta against the previous state, if that is in this pack; returns its distance from the base.
     fn write_delta_of_previous(&self, id: ObjectId, pack: &mut NewPack) -> Result<Option<usize>, PackError> {
         let previous = self.previous.as_ref();
         let Some(previous) = previous.filter(|previous| previous.depth < MAX_DEPTH && pack.has(&previous.id)) else {
@@ -303,7 +301,7 @@ impl CachedTree {
         Ok(Some(previous.depth + 1))
     }
 
-    /// Adds a delta of the base, and the base, if that pays; says whether it did.
+    /// Adds a delta against the base, and the base, if that is small enough; returns true if it did.
     fn write_delta_of_base(&mut self, id: ObjectId, pack: &mut NewPack) -> Result<bool, PackError> {
         let Some(base) = self.base.as_mut().filter(|base| base.spent < base.compressed.len()) else {
             return Ok(false);
@@ -318,7 +316,7 @@ impl CachedTree {
         Ok(true)
     }
 
-    /// Adds the folder as it is, which is the base from now on.
+    /// Adds the whole folder and makes it the new base.
     fn write_base(&mut self, id: ObjectId, pack: &mut NewPack) -> Result<usize, PackError> {
         let compressed = pack.compressed(self.folder.raw())?;
         pack.add_compressed(id, Kind::Tree, self.folder.raw().len(), &compressed)?;
@@ -332,7 +330,7 @@ impl CachedTree {
     }
 }
 
-/// The folder that a path is in, and its name there. The root is the empty path.
+/// Splits a path into its parent and its name. The root is the empty path.
 fn split(path: &BStr) -> (&BStr, &[u8]) {
     match path.rfind_byte(b'/') {
         Some(slash) => (path[..slash].as_bstr(), &path[slash + 1..]),
@@ -341,8 +339,9 @@ fn split(path: &BStr) -> (&BStr, &[u8]) {
 }
 
 fn depth(path: &BStr) -> usize {
-    match path.is_empty() {
-        true => 0,
-        false => 1 + path.find_iter("/").count(),
+    if path.is_empty() {
+        0
+    } else {
+        1 + path.find_iter("/").count()
     }
 }

@@ -1,4 +1,4 @@
-//! Answers: JSON, and refusals that say everything that is wrong.
+//! Responses: JSON, and error responses that list all problems.
 use axum::{
     body::Body,
     http::{HeaderName, HeaderValue, StatusCode, header},
@@ -12,13 +12,13 @@ use super::{
 };
 use crate::event::Problem;
 
-/// A request that is not granted.
+/// Response to a request that is refused.
 #[derive(Debug)]
 pub struct ErrorResponse {
     status: StatusCode,
     errors: Vec<Problem>,
     header: Option<(HeaderName, HeaderValue)>,
-    /// The event that stands in the way.
+    /// The conflicting event.
     stored: Option<Box<Accepted>>,
 }
 
@@ -44,12 +44,12 @@ impl ErrorResponse {
         }
     }
 
-    /// What will help is to come again.
+    /// Creates a response that asks for a retry.
     pub fn busy(problem: impl Into<String>) -> Self {
         ErrorResponse::new(StatusCode::SERVICE_UNAVAILABLE, problem).with(header::RETRY_AFTER, "1")
     }
 
-    /// With this header.
+    /// Adds a header.
     pub fn with(mut self, name: HeaderName, value: &'static str) -> Self {
         self.header = Some((name, HeaderValue::from_static(value)));
         self
@@ -57,11 +57,10 @@ impl ErrorResponse {
 }
 
 impl ErrorResponse {
-    /// The body of the answer: `{"errors":[…]}`, and `"stored":{"seq":…,"event":{…}}` where an event stands in the way.
+    /// Body of the response: `{"errors":[…]}`, with `"stored":{"seq":…,"event":{…}}` if another event conflicts.
     pub fn text(&self) -> Vec<u8> {
         let mut text = br#"{"errors":"#.to_vec();
-        // Problems have strings as keys: writing them into memory does not fail.
-        text.extend(serde_json::to_vec(&self.errors).unwrap_or_default());
+        text.extend(serde_json::to_vec(&self.errors).expect("problems serialize into memory"));
         if let Some(stored) = &self.stored {
             text.extend_from_slice(br#","stored":"#);
             write_event(&mut text, stored.seq, &stored.json);
@@ -100,13 +99,15 @@ impl From<Refusal> for ErrorResponse {
     }
 }
 
-/// An answer with this value.
+/// Creates a response with this value.
 pub fn json(status: StatusCode, value: &impl Serialize) -> Response {
-    // What is answered has strings as keys: writing it into memory does not fail.
-    json_text(status, serde_json::to_vec(value).unwrap_or_default())
+    json_text(
+        status,
+        serde_json::to_vec(value).expect("responses serialize into memory"),
+    )
 }
 
-/// An answer with this JSON.
+/// Creates a response with this JSON.
 pub fn json_text(status: StatusCode, text: impl Into<Body>) -> Response {
     let headers = [
         (header::CONTENT_TYPE, "application/json"),

@@ -1,11 +1,11 @@
-//! Bodies of requests and large answers, all of them together in bounded memory.
+//! Bodies of requests and large responses, in bounded memory.
 //!
 //! A request reserves memory as its bytes arrive, not by what its headers announce. The first [`SHARE`] bytes of each request
-//! need no reservation, so that an event of usual size is taken however many large bodies are under way. A request is cut off
-//! when it sends less than [`SHARE`] bytes in a third of the patience, or is not complete within the patience.
+//! need no reservation, so that events of usual size are accepted however many large bodies are in progress. A request is cut
+//! off if it sends less than [`SHARE`] bytes in a third of the idle timeout, or is not complete within the idle timeout.
 //!
-//! When the common memory is used up, [`LANES`] requests may still grow to their limit. So a crowd of half-received bodies
-//! never waits for itself.
+//! When the common memory is used up, [`LANES`] requests may still grow to their limit. So half-received bodies never
+//! deadlock.
 use std::{sync::Arc, time::Duration};
 
 use axum::{
@@ -20,18 +20,18 @@ use tokio::{
 
 use super::answer::ErrorResponse;
 
-/// Bytes of memory for all bodies of a room, beyond the shares and the lanes.
+/// Bytes of a budget, beyond the shares and the lanes.
 const TOTAL: usize = 56 << 20;
-/// What memory is given out in, in bytes.
+/// Unit of reservations, in bytes.
 const UNIT: usize = 1024;
-/// Bytes of a request that need no reservation, and the least that it sends in a third of the patience.
+/// Bytes of a request that need no reservation, and the minimum that it must send in a third of the idle timeout.
 const SHARE: usize = 4096;
-/// How many requests may grow to their limit when the common memory is used up.
+/// Number of requests that may grow to their limit when the common memory is used up.
 const LANES: usize = 8;
-/// So much more than its limit of a body that is too long is read and dropped, so that its sender reads the answer.
+/// Bytes of an overlong body that are read and dropped, so that its sender reads the response.
 const MAX_DRAINED: usize = 4 << 20;
 
-/// MemoryBudget for bodies.
+/// Memory for bodies.
 #[derive(Debug)]
 pub struct MemoryBudget {
     units: Arc<Semaphore>,
@@ -39,16 +39,16 @@ pub struct MemoryBudget {
     idle_timeout: Duration,
 }
 
-/// A body of a request.
+/// Body of a request.
 #[derive(Debug)]
 pub struct Received {
-    /// Its bytes.
+    /// Bytes of the body.
     pub bytes: Vec<u8>,
-    /// The room that it takes.
+    /// The reserved memory.
     pub permit: Permit,
 }
 
-/// A part of the room. It is free again when this goes.
+/// Reserved memory. Dropping it frees the memory.
 #[derive(Debug)]
 pub struct Permit {
     units: OwnedSemaphorePermit,
@@ -56,7 +56,7 @@ pub struct Permit {
     lane: Option<OwnedSemaphorePermit>,
 }
 
-/// What goes with its place.
+/// Bytes that free their memory when dropped.
 struct Held {
     bytes: Vec<u8>,
     _place: Permit,
@@ -65,31 +65,31 @@ struct Held {
 /// A body that is being received.
 struct Intake<'a> {
     budget: &'a MemoryBudget,
-    /// The most bytes that are kept.
+    /// Maximum number of bytes that are kept.
     limit: usize,
-    /// How many bytes the headers announce, at most the limit.
+    /// Length announced by the headers, at most the limit.
     expected: usize,
     bytes: Vec<u8>,
-    /// How many bytes arrived, those that are dropped included.
+    /// Number of bytes that arrived, dropped ones included.
     length: usize,
     permit: Permit,
 }
 
-/// The time that a body has left. Waiting for room does not count.
+/// Time that a body has left. Waiting for memory does not count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct BodyDeadline {
-    /// Until the body must be complete.
+    /// Time until the body must be complete.
     whole: Duration,
-    /// How long a share may take.
+    /// Time allowed for each share.
     window: Duration,
-    /// Until the next share must be here.
+    /// Time until the next share must have arrived.
     share: Duration,
-    /// Bytes of that share.
+    /// Bytes of that share so far.
     arrived: usize,
 }
 
 impl MemoryBudget {
-    /// MemoryBudget for bodies that come whole within `patience`.
+    /// Creates a budget for bodies that arrive within `idle_timeout`.
     pub fn new(idle_timeout: Duration) -> Self {
         MemoryBudget {
             units: Arc::new(Semaphore::new(TOTAL / UNIT)),
@@ -98,10 +98,10 @@ impl MemoryBudget {
         }
     }
 
-    /// A place for so many bytes, once there is one.
+    /// Reserves memory for this many bytes, once it is free.
     ///
     /// # Errors
-    /// There was none within the patience.
+    /// None became free within the idle timeout.
     pub async fn reserve(&self, bytes: usize) -> Result<Permit, ErrorResponse> {
         let units = self.units.clone().acquire_many_owned(units(bytes));
         match timeout(self.idle_timeout, units).await {
@@ -113,14 +113,14 @@ impl MemoryBudget {
     /// Reads a JSON body of at most `limit` bytes.
     ///
     /// # Errors
-    /// What its sender is answered.
+    /// The response to the sender.
     pub async fn read(&self, headers: &HeaderMap, body: Body, limit: usize) -> Result<Received, ErrorResponse> {
-        // A page in a browser can send other types to here without asking.
+        // Browsers send other types across sites without asking for permission.
         if !is_json(headers) {
-            let problem = "the header Content-Type: application/json is needed";
+            let problem = "the header Content-Type: application/json is required";
             return Err(ErrorResponse::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, problem));
         }
-        // Hyper has refused a length that is no number. Without one, the body is chunked.
+        // hyper refuses an invalid length. Without a length, the body is chunked.
         let announced = headers
             .get(header::CONTENT_LENGTH)
             .and_then(|length| length.to_str().ok());
@@ -143,7 +143,7 @@ impl MemoryBudget {
         intake.collect(body).await
     }
 
-    /// Gives a place as many units as `bytes` bytes need beyond their share, or a lane when there are none.
+    /// Enlarges a permit to `bytes` bytes beyond the share, or gives it a lane if no units are free.
     async fn enlarge(&self, permit: &mut Permit, bytes: usize) -> Result<(), ErrorResponse> {
         let needed = match bytes.saturating_sub(SHARE) {
             0 => 0,
@@ -169,7 +169,7 @@ impl MemoryBudget {
 }
 
 impl Intake<'_> {
-    /// Takes the body piece by piece.
+    /// Receives the body piece by piece.
     async fn collect(mut self, mut body: Body) -> Result<Received, ErrorResponse> {
         let mut deadline = BodyDeadline::of(self.budget.idle_timeout);
         loop {
@@ -178,9 +178,8 @@ impl Intake<'_> {
                 .await
                 .map_err(|_| deadline.refusal(self.budget))?;
             let Some(frame) = frame else { break };
-            let frame =
-                frame.map_err(|_| ErrorResponse::new(StatusCode::BAD_REQUEST, "the body ended before its end"))?;
-            // Trailers say nothing here.
+            let frame = frame.map_err(|_| ErrorResponse::new(StatusCode::BAD_REQUEST, "the body is incomplete"))?;
+            // Trailers are ignored.
             let Ok(piece) = frame.into_data() else { continue };
             deadline.took(asked.elapsed(), piece.len());
             self.length += piece.len();
@@ -191,13 +190,13 @@ impl Intake<'_> {
                 self.keep(&piece).await?;
             }
         }
-        match self.length <= self.limit {
-            true => Ok(Received {
-                bytes: self.bytes,
-                permit: self.permit,
-            }),
-            false => Err(too_long(self.limit)),
+        if self.length > self.limit {
+            return Err(too_long(self.limit));
         }
+        Ok(Received {
+            bytes: self.bytes,
+            permit: self.permit,
+        })
     }
 
     async fn keep(&mut self, piece: &[u8]) -> Result<(), ErrorResponse> {
@@ -223,12 +222,12 @@ impl BodyDeadline {
         }
     }
 
-    /// How long the next piece may take.
+    /// Time allowed for the next piece.
     fn left(&self) -> Duration {
         self.whole.min(self.share)
     }
 
-    /// Notes that a piece of so many bytes took so long.
+    /// Records the time and the size of a piece.
     fn took(&mut self, elapsed: Duration, bytes: usize) {
         self.whole = self.whole.saturating_sub(elapsed);
         self.share = self.share.saturating_sub(elapsed);
@@ -242,14 +241,14 @@ impl BodyDeadline {
         let problem = if self.share < self.whole {
             format!("fewer than {SHARE} bytes of the body arrived in {:?}", self.window)
         } else {
-            format!("the body was not there within {:?}", budget.idle_timeout)
+            format!("the body did not arrive within {:?}", budget.idle_timeout)
         };
         ErrorResponse::new(StatusCode::REQUEST_TIMEOUT, problem)
     }
 }
 
 impl Permit {
-    /// These bytes, which take what they need of this place until the last of them is sent.
+    /// Ties this permit, reduced to what they need, to these bytes until the last of them is sent.
     pub fn hold(mut self, bytes: Vec<u8>) -> Bytes {
         let excess = self.units.num_permits().saturating_sub(units(bytes.len()) as usize);
         drop(self.units.split(excess));
@@ -268,7 +267,7 @@ fn units(bytes: usize) -> u32 {
 }
 
 fn busy() -> ErrorResponse {
-    ErrorResponse::busy("too many requests are under way")
+    ErrorResponse::busy("too many requests are in progress")
 }
 
 fn too_long(limit: usize) -> ErrorResponse {

@@ -1,5 +1,5 @@
-//! The one who writes: a thread that takes what waits, decides what of it is new, and makes that durable with one write and one
-//! fsync. Nobody is answered, and nobody is shown an event, before.
+//! The writing thread: takes the waiting requests, decides which of them are new, and makes those durable with one write and
+//! one fsync. Only then are they answered and shown to readers.
 use std::{collections::HashMap, io, sync::Arc};
 
 use axum::body::Bytes;
@@ -23,12 +23,12 @@ use crate::{
     },
 };
 
-/// So many bytes of lines are written at once, and one line more.
+/// Maximum number of bytes written at once, plus one line.
 const BATCH_BYTES: usize = 4 << 20;
-/// So many wishes are looked at at once.
+/// Maximum number of requests in a batch.
 const BATCH: usize = 1024;
 
-/// Writes what is wished.
+/// Writes the requests to the log.
 #[derive(Debug)]
 pub struct Committer {
     log: Log<Disk, SystemClock>,
@@ -36,44 +36,44 @@ pub struct Committer {
     shared: Arc<Shared>,
 }
 
-/// Lines that are to be written together.
+/// Lines to be written together.
 struct Batch {
     received: Timestamp,
     bytes: Vec<u8>,
     ends: Vec<usize>,
     lines: Vec<NewLine>,
-    /// The lines that make feeds, events of an id, and events of an origin.
+    /// Index of the line that creates a feed, or has an event with an id or an origin.
     feeds: HashMap<String, usize>,
     ids: HashMap<(String, Arc<str>), usize>,
     origins: HashMap<(String, Box<str>), usize>,
 }
 
-/// A line of a batch.
+/// A new line of a batch.
 struct NewLine {
     seq: u64,
     request: WriteRequest,
-    /// Where the event's JSON begins in the batch.
+    /// Offset of the event's JSON in the batch.
     start: usize,
 }
 
-/// What is to be said once the batch is durable.
+/// Answer to a request, once the batch is durable.
 enum Decision {
     Now(Result<Accepted, Refusal>),
-    /// This line is written.
+    /// This line is new.
     Line(usize),
-    /// This line was written before.
+    /// This line of the batch has the same content.
     Again(usize),
-    /// This line is an event of the same id or origin with other content.
+    /// This line of the batch is an event with the same id or origin, and other content.
     Differs(usize, MatchedBy),
 }
 
 impl Committer {
-    /// Will write to this log.
+    /// Creates a committer that writes to this log.
     pub fn new(log: Log<Disk, SystemClock>, clock: SystemClock, shared: Arc<Shared>) -> Self {
         Committer { log, clock, shared }
     }
 
-    /// Writes until nobody can wish any more.
+    /// Writes until all senders of requests are gone.
     ///
     /// # Errors
     /// The log has failed.
@@ -89,7 +89,7 @@ impl Committer {
             }
             let (complete, cause) = self.write(&batch)?;
             for (answer, decision) in answers {
-                // Who has gone does not want to know.
+                // The client may be gone.
                 let _ = answer.send(batch.outcome(decision, complete, cause.as_ref()));
             }
         }
@@ -121,7 +121,7 @@ impl Committer {
         }
     }
 
-    /// What is stored under this id, or of this origin.
+    /// Decides by the stored event with this id or origin, if there is one.
     fn stored(&self, feed: &Feed, event: &Submission) -> Option<Decision> {
         let (by, record) = match feed.by_id(&event.identity.event_id) {
             Some(record) => (MatchedBy::Id, record),
@@ -138,7 +138,7 @@ impl Committer {
         }))
     }
 
-    /// Makes a batch durable and shows it: how many lines of it, and why not all.
+    /// Makes a batch durable and visible; returns the number of durable lines, and the cause if that is not all.
     fn write(&mut self, batch: &Batch) -> Result<(usize, Option<Cause>), WriteError> {
         if batch.lines.is_empty() {
             return Ok((0, None));
@@ -156,7 +156,7 @@ impl Committer {
                             offset: written.offset + line.start as u64,
                         };
                         let record = Record { seq: line.seq, place };
-                        // What would not be taken in was decided otherwise.
+                        // `decide()` has excluded the events that the index refuses.
                         index.add_event(&event.feed, event.identity.clone(), record);
                     }
                 }
@@ -174,7 +174,7 @@ impl Committer {
 impl Batch {
     fn new(now: Timestamp) -> Self {
         Batch {
-            // As precise as it is in a line, so that it is the same after the log was read again.
+            // With the precision of a line, so that it is the same when the log is read again.
             received: Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now),
             bytes: Vec::new(),
             ends: Vec::new(),
@@ -185,7 +185,7 @@ impl Batch {
         }
     }
 
-    /// What is about to be written under this id, or of this origin.
+    /// Decides by the event with this id or origin in this batch, if there is one.
     fn pending(&self, event: &Submission) -> Option<Decision> {
         if self.lines.is_empty() {
             return None;
@@ -229,7 +229,7 @@ impl Batch {
         Decision::Line(self.lines.len() - 1)
     }
 
-    /// What is to be said when so many lines are durable, and the others are not for this cause.
+    /// Returns the answer when `complete` lines are durable and the others failed for this cause.
     fn outcome(&self, decision: Decision, complete: usize, cause: Option<&Cause>) -> Result<Accepted, Refusal> {
         let (line, is_new) = match decision {
             Decision::Now(outcome) => return outcome,
@@ -261,7 +261,7 @@ impl NewLine {
     }
 }
 
-/// Whether two events have the same content.
+/// Returns true if two events have the same content.
 fn is_same(one: &[u8], other: &[u8]) -> io::Result<bool> {
     if one == other {
         return Ok(true);

@@ -1,4 +1,4 @@
-//! A connection that is given up when the other side takes nothing for too long.
+//! A connection that is closed if the client reads nothing for too long.
 use std::{
     io,
     pin::Pin,
@@ -12,17 +12,17 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-/// A stream whose writing fails after it stood still for so long.
+/// A stream whose writes fail after they stall for this long.
 #[derive(Debug)]
 pub struct StallTimeout {
     stream: TcpStream,
     timeout: Duration,
-    /// Since a write stands still.
+    /// Runs while a write stalls.
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
 impl StallTimeout {
-    /// A stream with this patience.
+    /// Wraps a stream.
     pub fn new(stream: TcpStream, timeout: Duration) -> Self {
         StallTimeout {
             stream,
@@ -41,7 +41,7 @@ impl StallTimeout {
         stalled.as_mut().poll(context).map(|()| {
             tracing::info!(
                 timeout_s = timeout.as_secs_f32(),
-                "a client took nothing, and is cut off"
+                "closed the connection of a client that reads nothing"
             );
             Err(io::ErrorKind::TimedOut.into())
         })

@@ -1,4 +1,4 @@
-//! What is asked where, and what is answered. `openapi.json` describes it.
+//! Routes and their handlers. `openapi.json` describes them.
 use std::{io, sync::Arc, time::Duration};
 
 use axum::{
@@ -31,37 +31,37 @@ use super::{
 };
 use crate::event::{Event, MAX_EVENT, Problem, check_name};
 
-/// The description that is served.
+/// OpenAPI description, served at `/openapi.json`.
 pub const OPENAPI: &str = include_str!("openapi.json");
-/// The longest body that makes a feed, in bytes.
+/// Maximum length of a body that creates a feed, in bytes.
 const MAX_FEED: usize = 4096;
-/// A body of more bytes is parsed on a thread for that, so that nobody waits for it.
+/// Maximum length of a body that is parsed inline, in bytes. Longer ones are parsed on another thread, to block no requests.
 const MAX_PARSED_INLINE: usize = 32 << 10;
 
-/// An event is answered with so many bytes around it, at most.
+/// Maximum number of bytes around an event in a response.
 const ENVELOPE: usize = 64;
 
-/// What every request may need.
+/// State shared by all requests.
 #[derive(Debug)]
 pub struct App {
     store: Handle,
     access: Access,
     bodies: MemoryBudget,
-    /// For pages of events. Who asks for them and who brings them do not wait for each other.
+    /// Memory for pages. It is separate, so that readers and writers do not block each other.
     pages: MemoryBudget,
     keep_alive: Duration,
     stopped: watch::Receiver<bool>,
 }
 
 impl App {
-    /// For requests and listeners that may stand still for `patience`.
+    /// Creates the state. Requests and listeners may be idle for `idle_timeout`.
     pub fn new(store: Handle, access: Access, idle_timeout: Duration, stopped: watch::Receiver<bool>) -> Self {
         App {
             store,
             access,
             bodies: MemoryBudget::new(idle_timeout),
             pages: MemoryBudget::new(idle_timeout),
-            // A listener that gives up after the same patience hears of us before.
+            // A listener with the same timeout hears of the relay before it gives up.
             keep_alive: idle_timeout / 2,
             stopped,
         }
@@ -80,9 +80,9 @@ pub fn router(app: App) -> Router {
     guarded
         .route("/health", get(health))
         .route("/openapi.json", get(openapi))
-        .fallback(|| async { ErrorResponse::new(StatusCode::NOT_FOUND, "there is nothing here; see /openapi.json") })
+        .fallback(|| async { ErrorResponse::new(StatusCode::NOT_FOUND, "no such path; see /openapi.json") })
         .method_not_allowed_fallback(|| async {
-            let problem = "this method is not for this; see /openapi.json";
+            let problem = "method not allowed; see /openapi.json";
             ErrorResponse::new(StatusCode::METHOD_NOT_ALLOWED, problem)
         })
         .with_state(app)
@@ -155,13 +155,13 @@ async fn events(
         .feed(&feed)
         .map(|feed| query.page(feed))
         .ok_or_else(no_such_feed)?;
-    // They are there twice while the answer is made.
+    // While the response is built, the events are in memory twice.
     let permit = app.pages.reserve(2 * page.size()).await?;
     let events = app.store.read(page.records.clone()).await.map_err(|error| {
-        tracing::error!(feed, %error, "what is stored cannot be read");
+        tracing::error!(feed, %error, "stored events cannot be read");
         ErrorResponse::new(
             StatusCode::INTERNAL_SERVER_ERROR,
-            format!("what is stored cannot be read: {error}"),
+            format!("stored events cannot be read: {error}"),
         )
     })?;
     Ok(json_text(StatusCode::OK, permit.hold(page.to_json(&events))))
@@ -193,12 +193,12 @@ async fn post_event(
             (status(&accepted), text)
         }
         Err(refusal @ Refusal::Conflict { .. }) => {
-            tracing::warn!(feed, %event_id, "an event is refused: {refusal}");
+            tracing::warn!(feed, %event_id, "refused an event: {refusal}");
             (StatusCode::CONFLICT, ErrorResponse::from(refusal).text())
         }
         Err(refusal) => return Err(refusal.into()),
     };
-    // What is stored may be longer than what was sent.
+    // The stored event may be longer than the one that was sent.
     let permit = if text.len() <= sent {
         body.permit
     } else {
@@ -248,7 +248,7 @@ async fn openapi() -> Response {
     json_text(StatusCode::OK, OPENAPI)
 }
 
-/// The id of a path, when there is such a feed.
+/// Returns the feed id of a path, if the feed exists.
 fn known(app: &App, feed: Result<Path<String>, PathRejection>) -> Result<String, ErrorResponse> {
     match feed {
         Ok(Path(id)) if app.store.index().feed(&id).is_some() => Ok(id),
@@ -274,7 +274,7 @@ fn status(accepted: &Accepted) -> StatusCode {
     }
 }
 
-/// The id in `{"feed_id": …}`.
+/// Parses the id in `{"feed_id": …}`.
 fn feed_to_make(body: &[u8]) -> Result<String, Vec<Problem>> {
     let problem = |field: &str, problem: String| Problem {
         field: field.into(),
@@ -289,7 +289,7 @@ fn feed_to_make(body: &[u8]) -> Result<String, Vec<Problem>> {
     };
     let unknown = members
         .keys()
-        .map(|name| problem(name, "is not known here: a feed has a feed_id only".into()));
+        .map(|name| problem(name, "is unknown: a feed has only a feed_id".into()));
     let problems: Vec<_> = id
         .as_ref()
         .err()
@@ -303,21 +303,20 @@ fn feed_to_make(body: &[u8]) -> Result<String, Vec<Problem>> {
     }
 }
 
-/// An event that may be written to `feed`.
+/// Parses an event to be written to `feed`.
 fn submission(feed: String, body: &[u8]) -> Result<Submission, ErrorResponse> {
     let refused = |errors| ErrorResponse::all(StatusCode::BAD_REQUEST, errors);
     let event = Event::parse(body).map_err(refused)?;
     if event.feed_id() != feed {
-        let problem = "is not that of the URL";
+        let problem = "differs from the one in the URL";
         return Err(ErrorResponse::of(StatusCode::BAD_REQUEST, "feed_id", problem));
     }
-    // An object whose keys are strings: writing it into memory does not fail.
-    let json = serde_json::to_vec(event.members()).unwrap_or_default();
+    let json = serde_json::to_vec(event.members()).expect("JSON members serialize into memory");
     if json.len() > MAX_EVENT {
-        // Numbers may be longer than they came: 1e5 is written 1e+5.
+        // Numbers may become longer: 1e5 is written as 1e+5.
         return Err(ErrorResponse::new(
             StatusCode::PAYLOAD_TOO_LARGE,
-            format!("is stored as more than {MAX_EVENT} bytes"),
+            format!("is longer than {MAX_EVENT} bytes when stored"),
         ));
     }
     Ok(Submission {

@@ -1,4 +1,4 @@
-//! What a context repository holds of a feed.
+//! Queries on a context repository.
 use bstr::BStr;
 use durable::storage::Storage;
 use gix::{ObjectId, objs::tree::EntryKind};
@@ -11,14 +11,14 @@ use crate::event::{Event, FOLDER, Layout};
 /// The newest event of a feed.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ResumePoint {
-    /// When it happened.
+    /// Time of the event.
     pub ts: Timestamp,
-    /// Its id.
+    /// Id of the event.
     pub event_id: String,
 }
 
 impl<S: Storage> Context<S> {
-    /// Whether exactly this event is committed.
+    /// Returns true if exactly this event is committed.
     ///
     /// # Errors
     /// The repository cannot be read.
@@ -40,7 +40,7 @@ impl<S: Storage> Context<S> {
         Ok(false)
     }
 
-    /// Whether a feed has an event of this id, whatever is in it.
+    /// Returns true if a feed has an event with this id, whatever its content.
     ///
     /// # Errors
     /// The repository cannot be read.
@@ -56,8 +56,8 @@ impl<S: Storage> Context<S> {
         }
     }
 
-    /// The newest event of a feed up to `now`, among those of its newest day that has one. What is dated later is not looked
-    /// at: it would hide everything until then.
+    /// Returns the newest event of a feed up to `now`, from the newest day that has one. Events dated in the future are
+    /// ignored: they would hide everything until then.
     ///
     /// # Errors
     /// The repository cannot be read.
@@ -89,7 +89,7 @@ impl<S: Storage> Context<S> {
     }
 }
 
-/// The folder of a feed in the tree of a commit.
+/// Returns the tree of a feed in a commit.
 fn folder_of(objects: Objects<'_>, commit: ObjectId, feed_id: &str) -> Result<Option<ObjectId>, Error> {
     let mut folder = objects.tree_of(commit)?;
     for name in [FOLDER, feed_id] {
@@ -101,7 +101,7 @@ fn folder_of(objects: Objects<'_>, commit: ObjectId, feed_id: &str) -> Result<Op
     Ok(Some(folder))
 }
 
-/// The newest event up to `now` among the files of a folder. What cannot be read as an event is none.
+/// Returns the newest event up to `now` among the files of a folder. Files that are not events are ignored.
 fn newest_of(objects: Objects<'_>, folder: &TreeBuffer, now: Timestamp) -> Result<Option<ResumePoint>, Error> {
     let mut newest = None;
     for (name, leaf) in folder.iter() {

@@ -1,8 +1,8 @@
 //! `stargate/relay.json` in the context repository's Git folder: how far the feeds of a relay have been committed to a branch.
-//! It may be deleted at any time: everything is then read again, and what is held already is nothing.
+//! It may be deleted at any time: everything is then read again, and events that are already committed are ignored.
 //!
-//! A branch may be taken back behind this file's back, so with each cursor goes an event that was held then: a branch without it
-//! has less than the cursor says.
+//! A branch may be reset without updating this file. So each cursor is saved with an event that the branch has at that point.
+//! If the event is missing, the branch has less than the cursor says.
 use std::{collections::BTreeMap, fs, io, path::Path};
 
 use durable::storage::{Disk, Storage};
@@ -10,20 +10,20 @@ use serde::{Deserialize, Serialize};
 
 use super::Cursor;
 
-/// The folder in the Git folder.
+/// Folder of the file, in the Git folder.
 pub const FOLDER: &str = "stargate";
-/// The file's name in it.
+/// Name of the file.
 pub const FILE: &str = "relay.json";
-/// A larger file is not ours, in bytes.
+/// Maximum size of the file, in bytes; a larger one is not ours.
 const MAX_SIZE: u64 = 1 << 20;
 const MODE: u32 = 0o644;
 
-/// Cursors of the feeds of one relay in one branch.
+/// Cursors of a relay's feeds in one branch.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cursors {
-    /// The relay's URL; another relay has other numbers.
+    /// URL of the relay; another relay has other numbers.
     relay: String,
-    /// The branch; another one has other events.
+    /// Branch of the repository; another branch has other events.
     branch: String,
     feeds: BTreeMap<String, Committed>,
 }
@@ -32,13 +32,13 @@ pub struct Cursors {
 struct Committed {
     #[serde(rename = "mark")]
     cursor: Cursor,
-    /// The id of the last event up to there that was not refused.
+    /// Id of the last event up to the cursor that was not refused.
     #[serde(rename = "held")]
     event_id: Option<String>,
 }
 
 impl Cursors {
-    /// Reads what is remembered of `relay` and `branch` in this folder; nothing when it cannot be read.
+    /// Reads the cursors of `relay` and `branch` from this folder; returns none if they cannot be read.
     pub fn load(folder: &Path, relay: &str, branch: &str) -> Self {
         let path = folder.join(FILE);
         let is_ours = fs::symlink_metadata(&path).is_ok_and(|found| found.is_file() && found.len() <= MAX_SIZE);
@@ -53,20 +53,20 @@ impl Cursors {
         }
     }
 
-    /// How far a feed has been committed, and the id of an event that the branch has then.
+    /// Returns the cursor of a feed, and the id of an event that the branch must have.
     pub fn of(&self, feed: &str) -> Option<(&Cursor, &str)> {
         let committed = self.feeds.get(feed)?;
         Some((&committed.cursor, committed.event_id.as_deref()?))
     }
 
-    /// Everything up to this cursor has been committed; with an event of this id, unless it was refused.
+    /// Sets the cursor of a feed, with the id of its event unless that was refused.
     pub fn set(&mut self, cursor: Cursor, event_id: Option<&str>) {
         let before = self.feeds.remove(&cursor.feed).and_then(|before| before.event_id);
         let event_id = event_id.map(str::to_owned).or(before);
         self.feeds.insert(cursor.feed.clone(), Committed { cursor, event_id });
     }
 
-    /// Writes it.
+    /// Writes the file.
     ///
     /// # Errors
     /// The folder cannot be written to.

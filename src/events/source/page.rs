@@ -1,48 +1,48 @@
-//! PURE: the answers of a relay to `GET /feeds/{id}/events`, and where the next one begins.
+//! PURE: the responses of a relay to `GET /feeds/{id}/events`, and the position of the next one.
 //!
-//! An answer is an array of events, or an object with such an array as `events`. What is in the array is an event, or an
-//! object with the event as `event` and the relay's number for it, from 1 in the order of arrival, as `seq`. A relay that
-//! gives numbers takes `after_seq`, and then gives events in their order; every relay takes `after_ts` and `after_id`, and gives events in the order of
-//! `(ts, event_id)`.
+//! A response is an array of events, or an object with such an array as `events`. An element is an event, or an object with
+//! the event as `event` and its sequence number, from 1 in the order of arrival, as `seq`. A relay with sequence numbers
+//! accepts `after_seq`, and then returns events in that order. Every relay accepts `after_ts` and `after_id`, and returns
+//! events in the order of `(ts, event_id)`.
 //!
-//! Numbers are better: the `ts` of an event is its author's, and what arrives late has an old one. Where there are none,
-//! reading begins [`OVERLAP`] before the newest event that is held.
+//! Sequence numbers are better: `ts` comes from the author, and a late event has an old one. Without them, reading begins
+//! [`OVERLAP`] before the newest event that is committed.
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{Arrival, Cursor, place};
 
-/// How far back, in seconds, what is held may be overtaken by what arrives late, at a relay without numbers.
+/// Overlap in seconds, for events that arrive late at a relay without sequence numbers.
 pub const OVERLAP: i64 = 60 * 60;
-/// How many events are asked for at once.
+/// Number of events per request.
 pub const LIMIT: usize = 64;
 
-/// Where an answer begins.
+/// Position at which a response begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Position {
-    /// With the oldest event.
+    /// At the oldest event.
     Beginning,
-    /// Behind the event of this number.
+    /// After the event with this sequence number.
     Sequence(u64),
-    /// Behind this time, and this id at the same time.
+    /// After this time, or after this id at the same time.
     Time(String, Option<String>),
 }
 
-/// One thing of an answer.
+/// Element of a response.
 #[derive(Debug)]
 pub struct Entry<'a> {
     event: &'a RawValue,
     sequence: Option<u64>,
 }
 
-/// An answer cannot be used.
+/// The response is not a list.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("its answer is no list of events: {0}")]
+#[error("the response is not a list of events: {0}")]
 pub struct NotAList(String);
 
 impl Position {
-    /// Where to begin at a relay without numbers, when the newest event that is held is of this time.
+    /// Returns the position to begin at with a relay without sequence numbers, given the time of the newest committed event.
     pub fn newest(newest: Option<Timestamp>, now: Timestamp) -> Self {
         let begin = |newest: Timestamp| newest.min(now).as_second() - OVERLAP;
         match newest.and_then(|newest| Timestamp::from_second(begin(newest)).ok()) {
@@ -51,7 +51,7 @@ impl Position {
         }
     }
 
-    /// The members of the query.
+    /// Parameters of the query.
     pub fn query(&self) -> Vec<(&'static str, String)> {
         match self {
             Position::Beginning => Vec::new(),
@@ -62,10 +62,10 @@ impl Position {
     }
 }
 
-/// Reads an answer.
+/// Parses a response.
 ///
 /// # Errors
-/// It is no list.
+/// The response is not a list.
 pub fn parse(json: &[u8]) -> Result<Vec<Entry<'_>>, NotAList> {
     #[derive(Deserialize)]
     struct Object<'a> {
@@ -100,17 +100,17 @@ impl<'a> Entry<'a> {
         }
     }
 
-    /// The relay's number for it.
+    /// Sequence number, if the relay gives one.
     pub fn sequence(&self) -> Option<u64> {
         self.sequence
     }
 
-    /// Whether it is what `cursor` was set at.
+    /// Returns true if `cursor` was set at this element.
     pub fn is_at(&self, cursor: &Cursor) -> bool {
         self.sequence == Some(cursor.sequence) && place(self.json()).1 == cursor.event_id
     }
 
-    /// Where the answer begins that has what comes after it; unknown when it has no number, and no `ts` and `event_id` either.
+    /// Returns the position after this element; `None` if it has neither a sequence number nor `ts` and `event_id`.
     pub fn after(&self) -> Option<Position> {
         if let Some(sequence) = self.sequence {
             return Some(Position::Sequence(sequence));
@@ -120,7 +120,7 @@ impl<'a> Entry<'a> {
         Some(Position::Time(ts, Some(id?)))
     }
 
-    /// The event, or what was to be one, of this feed.
+    /// Reads the element as an event of this feed.
     pub fn arrival(&self, feed: &str) -> Arrival {
         Arrival::of_feed(feed, self.json(), self.sequence)
     }
