@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_that_is_wrong_is_told_at_once() {
+    fn all_problems_are_reported_at_once() {
         let problems = Event::parse(
             br#"{"event_id":"../x","feed_id":7,"type":"","source":{"platform":"p"},"ts":"yesterday","refs":1}"#,
         )

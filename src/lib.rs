@@ -44,12 +44,14 @@
 //! worker     driver of the refs' mirror: watch (many repositories), schedule, notice; run (one), cycle (attempts), sending
 //!            (pushes of one), remote_mirror, memory, trouble, comparison, missing, repository, root (all below a folder), lock,
 //!            report; watermarks (false ones are set back), ancestry; sync, wait
-//! relay      a source of events over HTTP: server (connections), routes, access, body, answer, page (PURE), stream (listeners),
-//!            connection; store, commit (the one who writes), replay, index (PURE), line
+//! relay      a source of events over HTTP: server (connections), routes, access, body (memory budget), answer, page (PURE),
+//!            stream (listeners), connection (stall timeout); store, commit (the writing thread), replay (the log at start),
+//!            index (PURE), line
 //! by_refspec driver of one push, as `git push` makes it: run, driver, tracking (remote-tracking refs)
-//! events     driver of the context repository: source (relay followed by sse and page, lines of standard input), inbox and
-//!            batch, context (commit, held, instance), branch, work_tree, replace (how it lands), folder and trees (edited
-//!            in memory), new_pack and packs, replay, unpushable, publish, refused, pusher and pace, lock_file, settings, target, run
+//! events     driver of the context repository: source (relay with sse, page and cursors; lines of standard input), inbox and
+//!            batch, context (commit, queries, instance), branch, work_tree, replace (durable replacement of files), tree_buffer
+//!            and trees (trees edited in memory), event_ids, objects, difference, new_pack and packs, publish, rebase,
+//!            unpushable, refused, pusher and push_schedule, lock_file, settings, target, run
 //! hook       pre_receive (intent, or rejection), guard (append-only), post_receive (entries), chained, input, head, objects,
 //!            push (identity, meta), large_blobs, account (log, words to the pusher), install, durability (core.fsync)
 //!

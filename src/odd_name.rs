@@ -119,7 +119,7 @@ mod tests {
 
     use super::*;
 
-    fn told(names: &[&str]) -> Vec<String> {
+    fn described(names: &[&str]) -> Vec<String> {
         let found = find(names.iter().map(BStr::new));
         found.iter().map(|(name, oddity)| format!("{name} {oddity}")).collect()
     }
@@ -127,7 +127,7 @@ mod tests {
     #[test]
     fn a_name_is_odd_by_case_in_any_of_its_parts_and_once() {
         assert_eq!(
-            told(&[
+            described(&[
                 "refs/kv/main",
                 "refs/KV/main",
                 "refs/KV/other",
@@ -141,13 +141,13 @@ mod tests {
                 "refs/kv/STRASSE differs only in case from refs/kv/Straße",
             ]
         );
-        assert_eq!(told(&["a/b", "a/b/c", "a", "ab", "a/c"]), [""; 0]);
+        assert_eq!(described(&["a/b", "a/b/c", "a", "ab", "a/c"]), [""; 0]);
     }
 
     #[test]
-    fn what_nobody_sees_is_told_by_its_number() {
+    fn hidden_characters_are_shown_by_number() {
         assert_eq!(
-            told(&[
+            described(&[
                 "refs/kv/\u{202e}niam",
                 "refs/kv/ma\u{200b}in",
                 "refs/kv/\u{2066}x\u{200b}",
@@ -174,7 +174,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_found_is_what_a_comparison_of_all_pairs_finds(names in prop::collection::vec("[aAbB](/[aA])?", 0..8)) {
+        fn the_findings_equal_a_comparison_of_all_pairs(names in prop::collection::vec("[aAbB](/[aA])?", 0..8)) {
             let found = find(names.iter().map(BStr::new));
             let mut parts: Vec<&str> = Vec::new();
             for name in &names {

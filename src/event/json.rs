@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_measured_is_what_is_written() {
+    fn the_measured_length_is_the_written_length() {
         let value = json!({"a": [1, {"b": []}], "c": "d\n"});
         let length = serde_json::to_vec_pretty(&value).expect("JSON").len();
         assert!(fits_pretty(&value, length) && !fits_pretty(&value, length - 1));

@@ -202,7 +202,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_sent_is_taken_in_order_and_the_end_is_told() {
+    fn items_arrive_in_order_and_the_end_is_reported() {
         let (sender, inbox) = inbox();
         let other = sender.clone();
         sender.send(1, 1).unwrap();
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn stopping_wakes_everybody_and_gives_what_waits() {
+    fn a_stop_wakes_all_threads_and_delivers_waiting_items() {
         let (sender, inbox) = inbox();
         for number in 0..MAX_WAITING {
             sender.send(number, 1).unwrap();

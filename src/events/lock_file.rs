@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn another_instance_is_told_while_its_heartbeat_is_fresh() {
+    fn another_instance_is_reported_while_its_heartbeat_is_fresh() {
         let (own, other) = (Lock::new(1, at(1000)), Lock::new(2, at(500)).alive(at(1000)));
         let file = other.to_file();
         assert_eq!(lock_state(None, &own, at(1000)), LockState::Free);

@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn what_failed_is_tried_again_with_growing_distance_and_with_the_next_commit() {
+    fn failures_are_retried_with_growing_delays_and_with_the_next_commit() {
         let mut schedule = PushSchedule::new(0);
         let mut delays = Vec::new();
         for _ in 0..20 {
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn who_asks_to_be_left_alone_is() {
+    fn retry_after_is_obeyed() {
         let mut schedule = PushSchedule::new(0);
         schedule.begin(seconds(100));
         schedule.failed(seconds(100), Some(seconds(60)), 0.0);

@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_committed_during_a_push_goes_with_the_next_one() {
+    fn commits_during_a_push_go_with_the_next_one() {
         let (begun, begins) = mpsc::channel();
         let (go, gate) = mpsc::channel();
         let pusher = Pusher::start(PushSchedule::new(0), move || {

@@ -23,18 +23,18 @@ pub struct ErrorResponse {
 }
 
 impl ErrorResponse {
-    /// ErrorResponse for one reason that is of no member.
+    /// Creates a response with one problem that concerns no member.
     pub fn new(status: StatusCode, problem: impl Into<String>) -> Self {
         ErrorResponse::of(status, "", problem)
     }
 
-    /// ErrorResponse for one reason that is of this member.
+    /// Creates a response with one problem of this member.
     pub fn of(status: StatusCode, field: &str, problem: impl Into<String>) -> Self {
         let (field, problem) = (field.to_owned(), problem.into());
         ErrorResponse::all(status, vec![Problem { field, problem }])
     }
 
-    /// ErrorResponse for these reasons.
+    /// Creates a response with these problems.
     pub fn all(status: StatusCode, errors: Vec<Problem>) -> Self {
         ErrorResponse {
             status,

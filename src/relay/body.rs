@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn a_share_needs_no_room_and_a_lane_completes_what_was_begun() {
+    fn a_share_needs_no_reservation_and_a_lane_completes_a_body() {
         const MOST: usize = 1 << 20;
         block_on(async {
             let budget = MemoryBudget::new(Duration::from_millis(1));
@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn a_share_is_due_in_each_third_of_the_patience() {
+    fn a_share_is_due_in_each_third_of_the_idle_timeout() {
         let second = Duration::from_secs(1);
         let mut deadline = BodyDeadline::of(30 * second);
         deadline.took(9 * second, SHARE - 1);
@@ -335,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_held_takes_its_place_until_it_is_sent() {
+    fn memory_stays_reserved_until_the_bytes_are_sent() {
         block_on(async {
             let budget = MemoryBudget::new(Duration::from_millis(1));
             let permit = budget.reserve(2 * TOTAL).await.expect("all of it");

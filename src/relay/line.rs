@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_line_is_told() {
+    fn malformed_lines_are_reported() {
         let whole = format!(r#"{{"seq":1,"received":"1970-01-01T00:00:00Z","event":{EVENT}}}"#);
         assert!(parse(whole.as_bytes()).is_ok());
         for cut in 0..whole.len() {

@@ -40,12 +40,12 @@
 //!
 //! # Bounds
 //!
-//! An event has 1 MiB at most, a page 1000 events or 8 MiB. Bodies of requests share 64 MiB, beside 4 KiB that each connection
-//! has for itself, and take memory as their bytes arrive. A body arrives within the idle timeout, and at least 4 KiB of it in
-//! each third of that. 1024 requests wait for the disk at most. Pages, until they are sent, share another 56 MiB. There are
-//! [`server::MAX_CONNECTIONS`] connections and [`store::MAX_FEEDS`] feeds. Memory is some 350 bytes for each event that is stored, and a few kilobytes for a
-//! connection. A connection that takes nothing for the idle timeout, although there is something for it, is closed, as is
-//! one that sends nothing of a request that it began. A listener that was closed resumes from the disk.
+//! An event has at most 1 MiB, a page at most 1000 events or 8 MiB. Request bodies share 64 MiB, besides 4 KiB for each
+//! connection, and take memory as their bytes arrive. A body must arrive within the idle timeout, and at least 4 KiB of it in
+//! each third of that. At most 1024 requests wait for the disk. Pages share another 56 MiB until they are sent. There are at
+//! most [`server::MAX_CONNECTIONS`] connections and [`store::MAX_FEEDS`] feeds. Memory use is about 350 bytes for each stored
+//! event, and a few kilobytes for a connection. A connection is closed if it does not read pending data, or sends nothing of a
+//! request that it began, for the idle timeout. A listener whose connection was closed resumes from the disk.
 //!
 //! # Limitations
 //!

@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_that_is_wrong_is_told() {
+    fn all_problems_are_reported() {
         for (members, fields) in [
             (
                 &[("limit", "0"), ("after_ts", "soon"), ("page", "2")][..],

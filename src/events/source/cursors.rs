@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_refused_moves_a_mark_and_is_not_looked_for() {
+    fn a_refused_event_moves_the_cursor_but_is_not_required() {
         let mut cursors = Cursors::default();
         cursors.set(cursor(1, "bad"), None);
         assert_eq!(cursors.of("f"), None);

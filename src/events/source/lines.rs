@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn it_stops_when_nobody_takes() {
+    fn it_stops_when_take_returns_false() {
         let input = format!("{}\n{}\n", event("1"), event("2"));
         let mut taken = 0;
         read(input.as_bytes(), |_| {

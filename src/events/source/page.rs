@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn without_numbers_reading_begins_before_what_is_held_and_never_in_the_future() {
+    fn without_numbers_reading_begins_before_the_newest_event_and_never_in_the_future() {
         let at = |text: &str| Some(text.parse().expect("a time"));
         let now = "2026-01-10T12:00:00Z".parse().expect("a time");
         let begins = |newest| Position::newest(newest, now).query();

@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn what_servers_send() {
+    fn streams_of_real_servers_are_parsed() {
         let cases: &[(&str, &[Item])] = &[
             ("data: a\n\n", &[message("", "a", "")]),
             ("data:a\ndata\ndata:  b\n\n", &[message("", "a\n\n b", "")]),
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_long_is_told_and_does_not_hide_what_comes_after() {
+    fn an_overlong_message_is_reported_and_later_ones_are_delivered() {
         let long = "x".repeat(MAX_DATA);
         let fits = format!("data: {long}\n\n");
         assert_eq!(all(&[fits.as_bytes()]), [message("", &long, "")]);
@@ -278,7 +278,7 @@ mod tests {
         }
 
         #[test]
-        fn it_takes_any_bytes_and_cuts_change_nothing(bytes in prop::collection::vec(prop::sample::select(b"data:id\r\n\r\n \xEF\xBB\xBF\0x".to_vec()), 0..200), cut in 1_usize..9) {
+        fn any_bytes_are_parsed_and_splits_change_nothing(bytes in prop::collection::vec(prop::sample::select(b"data:id\r\n\r\n \xEF\xBB\xBF\0x".to_vec()), 0..200), cut in 1_usize..9) {
             let pieces: Vec<_> = bytes.chunks(cut).collect();
             prop_assert_eq!(all(&pieces), all(&[&bytes]));
         }
