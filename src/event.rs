@@ -1,4 +1,4 @@
-//! An event: one JSON object with an envelope, as a relay takes it and as a context repository keeps it.
+//! An event: one JSON object with an envelope, as a relay accepts it and as a context repository stores it.
 //!
 //! ```json
 //! {"event_id":"01JB…","feed_id":"general","type":"message","author_identity_id":"id-1",
@@ -6,9 +6,9 @@
 //!  "ts":"2026-01-10T12:00:00.000Z","payload":{},"refs":[]}
 //! ```
 //!
-//! `refs` may be absent. Members that are not named here are kept. Numbers are kept digit by digit. The ids become names
-//! of files and folders, on the machines of whoever clones the repository: [`check_name()`] says which ones are refused.
-//! Nothing else is read into an event: `payload` may be anything, but for [keys](PRIVATE) that the parser takes for its own.
+//! `refs` may be absent. Unknown members are kept, and numbers are kept digit by digit. The ids become names of files and
+//! folders on the machine of everybody who clones the repository: [`check_name()`] refuses unsafe ones. `payload` may be
+//! any JSON, except for [keys](PRIVATE) that the parser reserves.
 mod git_name;
 mod json;
 
@@ -24,41 +24,41 @@ pub use json::{PRIVATE, read as read_json};
 
 /// The longest event, in bytes of JSON.
 pub const MAX_EVENT: usize = 1 << 20;
-/// The longest file of an event, in bytes: arrays in arrays are indented, and may become far longer than they came.
+/// The longest file of an event, in bytes: indentation makes nested arrays far longer than the JSON that was received.
 pub const MAX_FILE: usize = 8 << 20;
 /// The longest id that names a file or a folder, in bytes.
 pub const MAX_NAME: usize = 200;
-/// The folder of a context repository that events are in.
+/// The folder of a context repository that holds the events.
 pub const FOLDER: &str = "events";
 
 /// The longest other string of an envelope, in bytes.
-const MAX_WORD: usize = 1024;
-/// What cannot be in a name on some system (Windows, *Naming Files, Paths, and Namespaces*).
+const MAX_STRING: usize = 1024;
+/// Characters that some system forbids in names (Windows, *Naming Files, Paths, and Namespaces*).
 const RESERVED: &[char] = &['/', '\\', '<', '>', ':', '"', '|', '?', '*'];
 
-/// An event whose envelope is right.
+/// An event with a valid envelope.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
     members: Map<String, Value>,
     ts: Timestamp,
 }
 
-/// How many folders deep the events of a feed are.
+/// Depth of the folders below a feed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Layout {
     /// A folder for each day (UTC).
     #[default]
     Day,
-    /// A folder for each day, and in it one for each hour: for feeds with more than 3,000 events a day.
+    /// A folder for each day, divided into hours: for feeds with more than 3,000 events a day.
     Hour,
 }
 
-/// One thing that is wrong with an envelope.
+/// A defect of an envelope.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Problem {
-    /// The member, as a path (`source.platform`); empty when it is the whole.
+    /// Path of the member (`source.platform`); empty for the event as a whole.
     pub field: String,
-    /// What is wrong with it.
+    /// Description of the defect, as the rest of a sentence about the member.
     pub problem: String,
 }
 
@@ -75,7 +75,7 @@ impl Event {
     /// Reads an event from JSON.
     ///
     /// # Errors
-    /// Everything that is wrong with it, in the order of the envelope.
+    /// All defects, in the order of the envelope.
     pub fn parse(json: &[u8]) -> Result<Self, Vec<Problem>> {
         Event::parse_within(json, MAX_EVENT)
     }
@@ -90,44 +90,44 @@ impl Event {
 
     fn parse_within(json: &[u8], most: usize) -> Result<Self, Vec<Problem>> {
         if json.len() > most {
-            return Err(vec![problem_of("", format!("is longer than {most} bytes"))]);
+            return Err(vec![new_problem("", format!("is longer than {most} bytes"))]);
         }
         match read_json(json) {
             Ok(value) => Event::from_value(value),
-            Err(problem) => Err(vec![problem_of("", problem)]),
+            Err(problem) => Err(vec![new_problem("", problem)]),
         }
     }
 
-    /// Takes an event that was read already, with [`read_json()`]; its length is its reader's affair, that of its file is not.
+    /// Makes an event from a value that [`read_json()`] returned. Checks the length of its file, not that of the JSON.
     ///
     /// # Errors
     /// As [`parse()`](Event::parse()).
     pub fn from_value(value: Value) -> Result<Self, Vec<Problem>> {
         let Value::Object(members) = value else {
-            return Err(vec![problem_of("", "is not a JSON object")]);
+            return Err(vec![new_problem("", "is not a JSON object")]);
         };
         let mut problems = Vec::new();
         let mut note = |field: &str, checked: Result<(), String>| {
-            problems.extend(checked.err().map(|problem| problem_of(field, problem)));
+            problems.extend(checked.err().map(|problem| new_problem(field, problem)));
         };
         for field in ["event_id", "feed_id"] {
             note(
                 field,
-                word(members.get(field)).and_then(|id| check_name(id).map_err(str::to_owned)),
+                string_member(members.get(field)).and_then(|id| check_name(id).map_err(str::to_owned)),
             );
         }
         for field in ["type", "author_identity_id"] {
-            note(field, word(members.get(field)).map(drop));
+            note(field, string_member(members.get(field)).map(drop));
         }
         match members.get("source") {
             Some(Value::Object(source)) => {
                 for field in ["platform", "adapter_id", "source_msg_id"] {
-                    note(&format!("source.{field}"), word(source.get(field)).map(drop));
+                    note(&format!("source.{field}"), string_member(source.get(field)).map(drop));
                 }
             }
-            other => note("source", Err(instead("an object", other))),
+            other => note("source", Err(expected("an object", other))),
         }
-        let ts = word(members.get("ts")).and_then(|text| {
+        let ts = string_member(members.get("ts")).and_then(|text| {
             text.parse::<Timestamp>()
                 .map_err(|_| "is not a time as in RFC 3339, like 2026-01-10T12:00:00.000Z".to_owned())
         });
@@ -138,9 +138,9 @@ impl Event {
         );
         match members.get("refs") {
             None | Some(Value::Null | Value::Array(_) | Value::Object(_)) => {}
-            other => note("refs", Err(instead("an array or an object", other))),
+            other => note("refs", Err(expected("an array or an object", other))),
         }
-        // Its last byte is a line feed.
+        // One byte is left for the final line feed.
         if !json::fits_pretty(&members, MAX_FILE - 1) {
             note("", Err(format!("would be a file of more than {MAX_FILE} bytes")));
         }
@@ -150,40 +150,40 @@ impl Event {
         }
     }
 
-    /// Its id; a plain name.
+    /// Id of the event; a plain name.
     pub fn event_id(&self) -> &str {
         self.text("event_id")
     }
 
-    /// The feed that it belongs to; a plain name.
+    /// Feed of the event; a plain name.
     pub fn feed_id(&self) -> &str {
         self.text("feed_id")
     }
 
-    /// When it happened, as its author says.
+    /// Time of the event, by its author's clock.
     pub fn ts(&self) -> Timestamp {
         self.ts
     }
 
-    /// The platform that it comes from, and its id there.
+    /// Platform of origin and the id there.
     pub fn origin(&self) -> (&str, &str) {
         let source = |field: &str| self.members["source"][field].as_str().unwrap_or_default();
         (source("platform"), source("source_msg_id"))
     }
 
-    /// The whole, as JSON.
+    /// All members of the event.
     pub fn members(&self) -> &Map<String, Value> {
         &self.members
     }
 
-    /// Whether `other` has the same content: everything but `event_id` and `ts`, numbers digit by digit.
+    /// Returns true if `other` has the same content: everything but `event_id` and `ts`, numbers digit by digit.
     pub fn has_content_of(&self, other: &Event) -> bool {
         let is_content = |(name, _): &(&String, &Value)| !["event_id", "ts"].contains(&name.as_str());
         let (ours, theirs) = (self.members.iter(), other.members.iter());
         ours.filter(is_content).eq(theirs.filter(is_content))
     }
 
-    /// Where a context repository keeps it, with `/`: `events/{feed_id}/{YYYY-MM-DD}/{event_id}.json`.
+    /// Path in a context repository, with `/`: `events/{feed_id}/{YYYY-MM-DD}/{event_id}.json`.
     pub fn path(&self, layout: Layout) -> String {
         let at = self.ts.to_zoned(TimeZone::UTC);
         let day = at.strftime(match layout {
@@ -193,11 +193,10 @@ impl Event {
         format!("{FOLDER}/{}/{day}/{}.json", self.feed_id(), self.event_id())
     }
 
-    /// What is in its file: pretty-printed, members in the order of their names, a newline at the end. Equal events give
-    /// equal bytes, in whatever order their members came.
+    /// Bytes of the event's file: pretty-printed JSON, members sorted by name, a final line feed. Equal events give equal
+    /// bytes, in whatever order their members arrived.
     pub fn to_file(&self) -> Vec<u8> {
-        // Writing a value whose keys are strings into memory does not fail.
-        let mut bytes = serde_json::to_vec_pretty(&self.members).unwrap_or_default();
+        let mut bytes = serde_json::to_vec_pretty(&self.members).expect("JSON members serialize into memory");
         bytes.push(b'\n');
         bytes
     }
@@ -207,10 +206,10 @@ impl Event {
     }
 }
 
-/// Whether `name` is a plain name of a file on every system, and harmless in a Git repository.
+/// Checks that `name` is a plain file name on every system and harmless in a Git repository.
 ///
 /// # Errors
-/// Why it is not.
+/// The reason why it is not.
 pub fn check_name(name: &str) -> Result<(), &'static str> {
     let ntfs_and_hfs = component::Options {
         protect_windows: true,
@@ -224,39 +223,39 @@ pub fn check_name(name: &str) -> Result<(), &'static str> {
         _ if name.contains(char::is_control) => Err("has a control character"),
         _ if name.contains(RESERVED) => Err(r#"has one of / \ < > : " | ? *"#),
         _ if name.ends_with(['.', ' ']) => Err("ends with a dot or a space"),
-        _ if is_device(stem) => Err("is the name of a device"),
-        _ if is_of_git(name.into()) => Err("is a name that git takes for its own"),
+        _ if is_device(stem) => Err("is a reserved device name"),
+        _ if is_of_git(name.into()) => Err("is a name that git reserves"),
         _ => match component(name.as_bytes().as_bstr(), None, ntfs_and_hfs) {
             Ok(_) => Ok(()),
-            Err(_) => Err("is no plain name of a file"),
+            Err(_) => Err("is not a plain file name"),
         },
     }
 }
 
-/// Names that Windows keeps for devices, whatever comes after a dot.
+/// Returns true for names that Windows reserves for devices, with any extension.
 fn is_device(stem: &str) -> bool {
     let stem = stem.to_ascii_uppercase();
     let numbered = |name: &str| matches!(stem.strip_prefix(name), Some(rest) if rest.chars().count() == 1 && rest.contains(|c| "0123456789¹²³".contains(c)));
     ["CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"].contains(&stem.as_str()) || numbered("COM") || numbered("LPT")
 }
 
-fn word(value: Option<&Value>) -> Result<&str, String> {
+fn string_member(value: Option<&Value>) -> Result<&str, String> {
     match value {
         Some(Value::String(text)) if text.is_empty() => Err("is empty".into()),
-        Some(Value::String(text)) if text.len() > MAX_WORD => Err(format!("is longer than {MAX_WORD} bytes")),
+        Some(Value::String(text)) if text.len() > MAX_STRING => Err(format!("is longer than {MAX_STRING} bytes")),
         Some(Value::String(text)) => Ok(text),
-        other => Err(instead("a string", other)),
+        other => Err(expected("a string", other)),
     }
 }
 
-fn instead(wanted: &str, value: Option<&Value>) -> String {
+fn expected(wanted: &str, value: Option<&Value>) -> String {
     match value {
         None => "is missing".into(),
         Some(_) => format!("is not {wanted}"),
     }
 }
 
-fn problem_of(field: &str, problem: impl Into<String>) -> Problem {
+fn new_problem(field: &str, problem: impl Into<String>) -> Problem {
     Problem {
         field: field.into(),
         problem: problem.into(),
@@ -309,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_that_is_wrong_is_told_at_once() {
+    fn all_problems_are_reported_at_once() {
         let problems = Event::parse(
             br#"{"event_id":"../x","feed_id":7,"type":"","source":{"platform":"p"},"ts":"yesterday","refs":1}"#,
         )

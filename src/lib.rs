@@ -54,12 +54,14 @@
 //!            One repository: run (reconcile, broken, local_view, maintenance), cycle (attempts), bisect (pushes of one
 //!            attempt), remote_mirror, memory, backoff, comparison, missing, repository, lock, report; watermarks (resets
 //!            false ones), ancestry. By hand and for readers: sync, status, wait
-//! relay      source of events over HTTP: server (connections), routes, access, body, answer, page (PURE), stream (listeners),
-//!            connection; store, commit (the only writer), replay, index (PURE), line
+//! relay      a source of events over HTTP: server (connections), routes, access, body (memory budget), answer, page (PURE),
+//!            stream (listeners), connection (stall timeout); store, commit (the writing thread), replay (the log at start),
+//!            index (PURE), line
 //! porcelain  driver of a single push, as `git push` makes it: run, driver, tracking (remote-tracking refs)
-//! events     driver of the context repository. source (relay by sse and page, lines of standard input), inbox and batch,
-//!            context (commit, held, instance), branch, work_tree, replace (atomic write), folder and trees (edited in
-//!            memory), new_pack and packs, replay, unpushable, publish, refused, pusher and pace, lock_file, settings, target, run
+//! events     driver of the context repository: source (relay with sse, page and cursors; lines of standard input), inbox and
+//!            batch, context (commit, queries, instance), branch, work_tree, replace (durable replacement of files), tree_buffer
+//!            and trees (trees edited in memory), event_ids, objects, difference, new_pack and packs, publish, rebase,
+//!            unpushable, refused, pusher and push_schedule, lock_file, settings, target, run
 //! hook       pre_receive (intent or rejection), guard (append-only), post_receive (entries), chained, input, head, objects,
 //!            push (identity, meta), large_blobs, hook_output (log, messages to the pusher), install, durability (core.fsync)
 //!

@@ -1,12 +1,12 @@
-//! PURE: names that a person, or a file system, takes for another one. They are allowed; `doctor` and `check append-only` tell
-//! of them.
+//! PURE: names that a person or a file system may confuse with another name. They are allowed; `doctor` and
+//! `check append-only` report them.
 use std::fmt;
 
 use bstr::{BStr, BString, ByteSlice};
 
 /// Code points that change the direction of text: the property `Bidi_Control` (Unicode 16.0, `PropList.txt`).
 const BIDI: &[(u32, u32)] = &[(0x061c, 0x061c), (0x200e, 0x200f), (0x202a, 0x202e), (0x2066, 0x2069)];
-/// Code points that show nothing: the property `Default_Ignorable_Code_Point` (Unicode 16.0, `DerivedCoreProperties.txt`).
+/// Invisible code points: the property `Default_Ignorable_Code_Point` (Unicode 16.0, `DerivedCoreProperties.txt`).
 const INVISIBLE: &[(u32, u32)] = &[
     (0x00ad, 0x00ad),
     (0x034f, 0x034f),
@@ -27,14 +27,14 @@ const INVISIBLE: &[(u32, u32)] = &[
     (0xe0000, 0xe0fff),
 ];
 
-/// What is odd about a name.
+/// Reason why a name is odd.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Oddity {
-    /// It has a character that changes the direction of text.
+    /// It contains a character that changes the direction of text.
     Bidirectional(char),
-    /// It has a character that shows nothing.
+    /// It contains an invisible character.
     Invisible(char),
-    /// This other name differs from it in case only.
+    /// It differs from this name only in case.
     Case(BString),
 }
 
@@ -50,7 +50,7 @@ impl fmt::Display for Oddity {
     }
 }
 
-/// The first character of a name that nobody sees.
+/// Returns the first bidirectional control or invisible character of a name.
 pub fn hidden(name: &BStr) -> Option<Oddity> {
     name.chars().find_map(|point| {
         if is_in(BIDI, point) {
@@ -63,10 +63,10 @@ pub fn hidden(name: &BStr) -> Option<Oddity> {
     })
 }
 
-/// The name without case: names that differ only in case give the same. What is not UTF-8 is folded as ASCII.
+/// Folds the case of a name: names that differ only in case become equal. Names that are not UTF-8 are folded as ASCII.
 pub fn fold(name: &BStr) -> BString {
     match name.to_str() {
-        // Once up and down, from below: ẞ, ß and ss are one.
+        // Lower, upper, lower again: ẞ, ß and ss become equal.
         Ok(name) => name
             .chars()
             .flat_map(char::to_lowercase)
@@ -78,8 +78,8 @@ pub fn fold(name: &BStr) -> BString {
     }
 }
 
-/// What is odd among these names, each a path with `/`: in their order, each part of a path once, with the path up to it. A name
-/// that differs in case from one before it is odd, and so is one with a character that nobody sees.
+/// Finds odd names among these paths (with `/`), in their order. Each component of a path is reported once, with the path
+/// up to it. A name is odd if it differs only in case from an earlier one, or contains a hidden character.
 pub fn find<'a>(names: impl IntoIterator<Item = &'a BStr>) -> Vec<(BString, Oddity)> {
     let mut first = std::collections::HashMap::new();
     let mut seen = std::collections::HashSet::new();
@@ -94,7 +94,7 @@ pub fn find<'a>(names: impl IntoIterator<Item = &'a BStr>) -> Vec<(BString, Oddi
                 continue;
             }
             let other = *first.entry(fold(path)).or_insert(path);
-            // What differs in a folder already is told there.
+            // A difference in a parent folder is reported for that folder.
             let differs = fold(part) == fold(last_part(other)) && part != last_part(other);
             let oddity = hidden(part).or_else(|| differs.then(|| Oddity::Case(other.into())));
             found.extend(oddity.map(|oddity| (path.to_owned(), oddity)));
@@ -119,7 +119,7 @@ mod tests {
 
     use super::*;
 
-    fn told(names: &[&str]) -> Vec<String> {
+    fn described(names: &[&str]) -> Vec<String> {
         let found = find(names.iter().map(BStr::new));
         found.iter().map(|(name, oddity)| format!("{name} {oddity}")).collect()
     }
@@ -127,7 +127,7 @@ mod tests {
     #[test]
     fn a_name_is_odd_by_case_in_any_of_its_parts_and_once() {
         assert_eq!(
-            told(&[
+            described(&[
                 "refs/kv/main",
                 "refs/KV/main",
                 "refs/KV/other",
@@ -141,13 +141,13 @@ mod tests {
                 "refs/kv/STRASSE differs only in case from refs/kv/Straße",
             ]
         );
-        assert_eq!(told(&["a/b", "a/b/c", "a", "ab", "a/c"]), [""; 0]);
+        assert_eq!(described(&["a/b", "a/b/c", "a", "ab", "a/c"]), [""; 0]);
     }
 
     #[test]
-    fn what_nobody_sees_is_told_by_its_number() {
+    fn hidden_characters_are_shown_by_number() {
         assert_eq!(
-            told(&[
+            described(&[
                 "refs/kv/\u{202e}niam",
                 "refs/kv/ma\u{200b}in",
                 "refs/kv/\u{2066}x\u{200b}",
@@ -174,7 +174,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_found_is_what_a_comparison_of_all_pairs_finds(names in prop::collection::vec("[aAbB](/[aA])?", 0..8)) {
+        fn the_findings_equal_a_comparison_of_all_pairs(names in prop::collection::vec("[aAbB](/[aA])?", 0..8)) {
             let found = find(names.iter().map(BStr::new));
             let mut parts: Vec<&str> = Vec::new();
             for name in &names {

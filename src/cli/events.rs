@@ -114,7 +114,7 @@ enum LayoutName {
 /// Runs the command.
 ///
 /// # Errors
-/// It is configured wrongly, or the context repository cannot be used.
+/// The configuration is invalid, or the context repository cannot be used.
 pub fn main(args: &Args) -> Result<Exit, Failure> {
     match &args.what {
         What::Init(args) => init(args),
@@ -154,7 +154,7 @@ fn run(args: &Run) -> Result<Exit, Failure> {
     let environment: SharedEnvironment = Arc::new(environment);
     let mut listening = Ok(());
     let done = events::run(&settings, &options, &environment, |stop| {
-        // There is nothing to read anew: SIGHUP, too, ends it.
+        // There is no configuration to reload: SIGHUP, too, stops the program.
         listening = signals::listen(move |_| stop.stop());
         signals::alive()();
     });
@@ -163,23 +163,27 @@ fn run(args: &Run) -> Result<Exit, Failure> {
     Ok(ended(&settings, done?))
 }
 
-/// What there is to say at the end, and the exit code. That it was told to stop is no reason for another one than 0.
+/// Logs the summary and returns the exit code. A stop by a signal is exit 0.
 fn ended(settings: &Settings, summary: Summary) -> Exit {
     let Summary {
         added, known, refused, ..
     } = summary;
     tracing::info!(added, known, refused, "ended");
     if summary.is_pushed == Some(false) {
-        tracing::warn!("not everything is pushed; the next run does");
+        tracing::warn!("not everything is pushed; the next run pushes the rest");
     }
     for failure in &summary.failures {
         let hint = failure.hint().map(|hint| format!("; {hint}")).unwrap_or_default();
         tracing::error!("not everything was fetched: {failure}{hint}");
     }
-    match settings.ends_of_itself() {
-        true if !summary.failures.is_empty() || summary.is_pushed == Some(false) => Exit::Incomplete,
-        true if refused > 0 => Exit::Refused,
-        _ => Exit::Done,
+    if !settings.ends_by_itself() {
+        Exit::Done
+    } else if !summary.failures.is_empty() || summary.is_pushed == Some(false) {
+        Exit::Incomplete
+    } else if refused > 0 {
+        Exit::Refused
+    } else {
+        Exit::Done
     }
 }
 
@@ -192,6 +196,6 @@ fn author(text: &str) -> Result<Author, String> {
                 email: email.to_owned(),
             })
         }
-        _ => Err("an author is written as in 'A U Thor <author@example.com>'".into()),
+        _ => Err("write the author as 'A U Thor <author@example.com>'".into()),
     }
 }

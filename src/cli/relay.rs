@@ -48,44 +48,44 @@ pub struct Args {
     #[arg(long, value_name = "DIR", default_value = "stargate-relay")]
     data: PathBuf,
     /// How long a connection may be idle before it is closed
-    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = patience)]
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = idle_timeout)]
     idle_timeout: Duration,
 }
 
 /// Runs the command.
 ///
 /// # Errors
-/// The relay cannot listen, another one works in the folder, or the disk fails.
+/// The relay cannot listen, another relay uses the folder, or the disk fails.
 pub fn main(args: &Args) -> Result<Exit, Failure> {
     let token = environment("RELAY_TOKEN").map(|token| token.into_string().map(SecretString::from));
     let token = token.transpose().map_err(|_| NoAccess::BadToken)?;
     let access = Access::new(args.listen.ip(), token)?;
     let (store, found) = Store::open(&args.data)?;
-    tell(&args.data, &found);
+    report_recovery(&args.data, &found);
     let unavailable = |error: io::Error| {
         let failure = Failure::new(Exit::Failed, format!("cannot listen on {}: {error}", args.listen));
-        failure.hint("choose another address with --listen; port 0 is any that is free")
+        failure.hint("choose another address with --listen; port 0 selects a free port")
     };
     let listener = listen(args.listen).map_err(unavailable)?;
     let address = listener.local_addr().map_err(unavailable)?;
     let stop = Stop::default();
     let stopped = stop.clone();
-    // There is nothing to read anew: SIGHUP, too, ends it.
+    // There is no configuration to reload: SIGHUP, too, stops the program.
     signals::listen(move |_| {
         signals::stopping();
         stopped.stop();
     })?;
     let settings = Settings {
         access,
-        patience: args.idle_timeout,
+        idle_timeout: args.idle_timeout,
     };
     serve(listener, store, settings, &stop, || announce(address))?;
-    tracing::info!("stopped; everything that was answered is on the disk");
+    tracing::info!("stopped; all acknowledged events are on disk");
     Ok(Exit::Done)
 }
 
-/// What was found in the folder.
-fn tell(folder: &Path, found: &Found) {
+/// Logs the result of opening the folder.
+fn report_recovery(folder: &Path, found: &Found) {
     if let Some(repair) = &found.repaired {
         tracing::warn!("{repair}");
     }
@@ -93,21 +93,21 @@ fn tell(folder: &Path, found: &Found) {
         tracing::error!("{problem}");
     }
     if found.more > 0 {
-        tracing::error!("{} more lines are none of a relay", found.more);
+        tracing::error!("{} more lines are not lines of a relay", found.more);
     }
     tracing::info!(data = %folder.display(), feeds = found.feeds, events = found.events, "opened");
 }
 
 fn announce(address: SocketAddr) {
     tracing::info!("listening on http://{address}");
-    // For scripts; one that does not read it does not need it.
+    // For scripts. A failure is harmless: the address is logged, too.
     let _ = writeln!(io::stdout(), "listening on http://{address}").and_then(|()| io::stdout().flush());
     signals::alive()();
 }
 
-fn patience(text: &str) -> Result<Duration, String> {
+fn idle_timeout(text: &str) -> Result<Duration, String> {
     match parse_duration(text)? {
-        Duration::ZERO => Err("it must be more than nothing".into()),
-        patience => Ok(patience),
+        Duration::ZERO => Err("it must be more than zero".into()),
+        idle_timeout => Ok(idle_timeout),
     }
 }

@@ -1,19 +1,20 @@
-//! Names that git takes for its own, on any file system.
+//! Names that git reserves, on any file system.
 //!
-//! A folder of such a name stops a repository: `git fsck` calls the tree an error, and a remote with `receive.fsckObjects`
-//! refuses each later push. The rule is that of git's `fsck.c`, `path.c` (NTFS) and `utf8.c` (HFS+).
+//! A folder with such a name blocks a repository: `git fsck` reports the tree as an error, and a remote with
+//! `receive.fsckObjects` refuses every later push. The rules are those of git's `fsck.c`, `path.c` (NTFS) and `utf8.c` (HFS+).
 use bstr::{BStr, ByteSlice};
 use gix::validate::path::component;
 
-/// Files that git reads from a tree, beside `.git` and `.gitmodules`, which the library knows. Each with the beginning of the
-/// short name that NTFS makes of it when `~1` to `~4` are taken.
+/// Files that git reads from a tree, except `.git` and `.gitmodules`, which the library knows. Each has the prefix of the
+/// short name that NTFS gives it when `~1` to `~4` are taken.
 const FILES: [(&str, &str); 3] = [
     ("gitattributes", "gi7d29"),
     ("gitignore", "gi250a"),
     ("mailmap", "maba30"),
 ];
 
-/// Whether git takes `name`, a part of a path, for `.git`, `.gitmodules`, `.gitattributes`, `.gitignore` or `.mailmap`.
+/// Returns true if git treats `name`, one component of a path, as `.git`, `.gitmodules`, `.gitattributes`, `.gitignore` or
+/// `.mailmap`.
 pub fn is_of_git(name: &BStr) -> bool {
     let options = component::Options {
         protect_windows: false,
@@ -32,7 +33,7 @@ pub fn is_of_git(name: &BStr) -> bool {
             .any(|(file, short)| is_on_hfs(name, file) || is_on_ntfs(name, file, short))
 }
 
-/// Whether HFS+ takes `name` for `.file`.
+/// Returns true if `name` is `.file` on HFS+.
 fn is_on_hfs(name: &BStr, file: &str) -> bool {
     let mut seen = name.chars().filter(|point| !is_ignored_by_hfs(*point));
     seen.next() == Some('.') && seen.map(|point| point.to_ascii_lowercase()).eq(file.chars())
@@ -43,7 +44,7 @@ fn is_ignored_by_hfs(point: char) -> bool {
     matches!(point, '\u{200c}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{206a}'..='\u{206f}' | '\u{feff}')
 }
 
-/// Whether NTFS takes `name` for `.file`: by that name, by a short one with a number, or by the hashed short one.
+/// Returns true if `name` is `.file` on NTFS: its long name, a numbered short name, or a hashed short name.
 fn is_on_ntfs(name: &[u8], file: &str, short: &str) -> bool {
     let long = name.strip_prefix(b".").and_then(|rest| after(rest, file));
     let numbered = after(name, &file[..6]).and_then(|rest| match rest {
@@ -54,13 +55,13 @@ fn is_on_ntfs(name: &[u8], file: &str, short: &str) -> bool {
     rests.into_iter().flatten().any(is_end_on_ntfs)
 }
 
-/// What is behind `prefix`, whatever its case.
+/// Returns the rest of `name` after `prefix`, ignoring case.
 fn after<'a>(name: &'a [u8], prefix: &str) -> Option<&'a [u8]> {
     let (head, rest) = name.split_at_checked(prefix.len())?;
     head.eq_ignore_ascii_case(prefix.as_bytes()).then_some(rest)
 }
 
-/// What is behind eight bytes that are the beginning of `short`, a tilde and a number.
+/// Returns the rest of `name` after eight bytes that consist of a prefix of `short`, a tilde and a number.
 fn after_hashed<'a>(name: &'a [u8], short: &str) -> Option<&'a [u8]> {
     let (head, rest) = name.split_at_checked(8)?;
     let tilde = head.find_byte(b'~')?;
@@ -70,7 +71,7 @@ fn after_hashed<'a>(name: &'a [u8], short: &str) -> Option<&'a [u8]> {
     (begins && is_number).then_some(rest)
 }
 
-/// Whether NTFS drops this end of a name: blanks and dots, up to a stream's name.
+/// Returns true if NTFS ignores this end of a name: blanks and dots, up to the name of a stream.
 fn is_end_on_ntfs(rest: &[u8]) -> bool {
     let end = rest.iter().find(|byte| !b". ".contains(byte));
     end.is_none_or(|byte| *byte == b':')

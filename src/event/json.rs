@@ -1,30 +1,32 @@
-//! JSON that is read as what it says, and measured without being made.
+//! Reading JSON without losing anything, and measuring its pretty-printed form without building it.
 use std::io;
 
 use bstr::ByteSlice;
 use serde::Serialize;
 use serde_json::Value;
 
-/// How the keys begin that serde_json puts numbers and raw text into: an object with such a key is read as something else.
+/// Prefix of the keys that serde_json uses for numbers and raw text. It reads an object with such a key as something else.
 pub const PRIVATE: &str = "$serde_json::private::";
 
-/// Reads a value, of which nothing is changed by that.
+/// Reads a value without changing anything in it.
 ///
 /// # Errors
-/// It is no JSON, or has an object key that begins with [`PRIVATE`].
+/// The text is not JSON, or has an object key that begins with [`PRIVATE`].
 pub fn read(json: &[u8]) -> Result<Value, String> {
     if has_private_key(json) {
-        return Err(format!("has a key that begins with `{PRIVATE}`, which cannot be kept"));
+        return Err(format!(
+            "has a key that begins with `{PRIVATE}`, which cannot be stored"
+        ));
     }
     serde_json::from_slice(json).map_err(|error| format!("is not JSON: {error}"))
 }
 
-/// Whether a value, pretty-printed, has so many bytes at most.
+/// Returns true if a value has at most `most` bytes when pretty-printed.
 pub fn fits_pretty(value: &impl Serialize, most: usize) -> bool {
     serde_json::to_writer_pretty(Left(most), value).is_ok()
 }
 
-/// Looks at the text, for to who is given a value by the parser the key of an object and a number are the same.
+/// Searches the text, because the parser delivers such an object key and a number in the same way.
 fn has_private_key(json: &[u8]) -> bool {
     let mut rest = json;
     while let Some(start) = rest.find_byte(b'"') {
@@ -39,7 +41,7 @@ fn has_private_key(json: &[u8]) -> bool {
     false
 }
 
-/// The string that `json` begins with, as it is written, and what comes after it.
+/// Splits `json` after the string literal that it begins with.
 fn literal(json: &[u8]) -> Option<(&[u8], &[u8])> {
     let mut at = 1;
     loop {
@@ -57,7 +59,7 @@ fn is_private(literal: &[u8]) -> bool {
         && serde_json::from_slice::<String>(literal).is_ok_and(|key| key.starts_with(PRIVATE))
 }
 
-/// Takes so many bytes, keeps none, and fails at the next one.
+/// A writer that discards a number of bytes and fails at the next one.
 struct Left(usize);
 
 impl io::Write for Left {
@@ -103,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_measured_is_what_is_written() {
+    fn the_measured_length_is_the_written_length() {
         let value = json!({"a": [1, {"b": []}], "c": "d\n"});
         let length = serde_json::to_vec_pretty(&value).expect("JSON").len();
         assert!(fits_pretty(&value, length) && !fits_pretty(&value, length - 1));

@@ -1,21 +1,21 @@
-//! PURE: when what has arrived becomes a commit: when there is enough of it, or when its first piece has waited long enough.
+//! PURE: when events become a commit: when the batch is full, or when its oldest event has waited for the timeout.
 use std::time::Duration;
 
 /// The default of `COMMIT_BATCH_SIZE`.
 pub const SIZE: usize = 10;
 /// The default of `COMMIT_BATCH_TIMEOUT_MS`.
 pub const TIMEOUT: Duration = Duration::from_millis(5000);
-/// A batch of so many bytes of JSON is enough, whatever its size.
+/// A batch with this many bytes of JSON is full, whatever its number of events.
 pub const MAX_BYTES: usize = 16 << 20;
-/// The most batches that are landed together.
+/// Maximum number of batches that are committed together.
 pub const MOST: usize = 32;
 
-/// How much is enough.
+/// Limits of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// So many events; at least 1.
+    /// Maximum number of events; at least 1.
     pub size: usize,
-    /// After the first event of a batch.
+    /// Maximum wait after the first event of a batch.
     pub timeout: Duration,
 }
 
@@ -28,23 +28,23 @@ impl Default for Limits {
     }
 }
 
-/// What waits for its commit: batches that are full, and one that is not yet. More than one is full when events come faster
-/// than commits: then they are landed together.
+/// Items that wait for their commit: full batches, and one open batch. Several batches are full when events arrive faster
+/// than commits are made; they are then committed together.
 #[derive(Debug)]
 pub struct Batches<T> {
     limits: Limits,
     full: Vec<Vec<T>>,
     open: Vec<T>,
-    /// Of the open one.
+    /// Bytes of the open batch.
     bytes: usize,
-    /// Of the full ones.
+    /// Bytes of the full batches.
     full_bytes: usize,
-    /// When the timeout of the first item of the open one is over.
+    /// End of the timeout of the first item in the open batch.
     due: Option<Duration>,
 }
 
 impl<T> Batches<T> {
-    /// None yet. Times are those of a monotonic clock.
+    /// Creates an empty set of batches. Times are those of a monotonic clock.
     pub fn new(limits: Limits) -> Self {
         Batches {
             limits,
@@ -56,7 +56,7 @@ impl<T> Batches<T> {
         }
     }
 
-    /// Takes one more item, of so many bytes.
+    /// Adds an item with its size in bytes.
     pub fn push(&mut self, item: T, bytes: usize, now: Duration) {
         self.open.push(item);
         self.bytes = self.bytes.saturating_add(bytes);
@@ -66,7 +66,7 @@ impl<T> Batches<T> {
         }
     }
 
-    /// The open batch is full, whatever is in it.
+    /// Closes the open batch, unless it is empty.
     pub fn close(&mut self) {
         if !self.open.is_empty() {
             self.full.push(std::mem::take(&mut self.open));
@@ -82,25 +82,26 @@ impl<T> Batches<T> {
         }
     }
 
-    /// Whether more can be taken before the full ones are committed.
+    /// Returns true while more items can be added before the full batches are committed.
     pub fn has_room(&self) -> bool {
         self.full.len() < MOST && self.full_bytes < MAX_BYTES
     }
 
-    /// How long to wait for more at most; without end when there is nothing.
+    /// Returns how long to wait for more items; `None` if nothing is pending.
     pub fn wait(&self, now: Duration) -> Option<Duration> {
-        match self.full.is_empty() {
-            true => self.due.map(|due| due.saturating_sub(now)),
-            false => Some(Duration::ZERO),
+        if self.full.is_empty() {
+            self.due.map(|due| due.saturating_sub(now))
+        } else {
+            Some(Duration::ZERO)
         }
     }
 
-    /// The full ones, each in the order of arrival.
+    /// The full batches, each in the order of arrival.
     pub fn full(&self) -> &[Vec<T>] {
         &self.full
     }
 
-    /// The full ones are committed.
+    /// Removes the full batches after their commit.
     pub fn clear(&mut self) {
         self.full.clear();
         self.full_bytes = 0;

@@ -10,17 +10,17 @@ use super::{Error, error::Kind, replace, replace::Replacement};
 /// A branch of a repository.
 pub(super) struct Branch<'a> {
     pub repository: &'a gix::Repository,
-    /// Without `refs/heads/`.
+    /// Name without `refs/heads/`.
     pub name: &'a str,
 }
 
 impl Branch<'_> {
-    /// The full name.
+    /// Full name of the branch.
     pub(super) fn full_name(&self) -> String {
         format!("refs/heads/{}", self.name)
     }
 
-    /// Its newest commit; none before the first one.
+    /// Returns the newest commit; `None` before the first one.
     pub(super) fn tip(&self) -> Result<Option<ObjectId>, Error> {
         let failed = |why: String| Error::failed("read the branch of", self.repository.git_dir(), why);
         let found = self.repository.try_find_reference(self.full_name().as_str());
@@ -33,18 +33,18 @@ impl Branch<'_> {
         }
     }
 
-    /// Moves it from `old` to `new`, durably.
+    /// Moves the branch from `old` to `new`, durably.
     pub(super) fn advance(&self, storage: &impl Storage, old: Option<ObjectId>, new: ObjectId) -> Result<(), Error> {
         let path = self.path();
         if let Some(folder) = path.parent() {
             replace::create_folders(storage, folder).map_err(|error| Error::failed("create", folder, error))?;
         }
         let replacement = Replacement::begin(storage, self.repository.git_dir(), &path, format!("{new}\n").as_bytes())?;
-        // Nobody else can move it now.
+        // The lock keeps other processes from moving it now.
         let there = self.tip()?;
         if there != old {
-            let what = format!("another process has moved {} to something else", self.full_name());
-            return Err(Error::new(Kind::Busy, what).with_hint("it is tried again"));
+            let what = format!("another process has moved {}", self.full_name());
+            return Err(Error::new(Kind::Busy, what).with_hint("no action needed: the program retries"));
         }
         replacement.commit()
     }

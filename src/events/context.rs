@@ -1,7 +1,7 @@
 //! A context repository: a Git repository that events are committed into.
 mod commit;
-mod held;
 mod instance;
+mod queries;
 
 use std::{
     collections::HashSet,
@@ -24,17 +24,17 @@ use git_push::{
     repository::{self, OpenError},
 };
 use gix::{ObjectId, objs::Kind as ObjectKind};
-pub use held::ResumePoint;
 pub(super) use instance::lock_of;
 use jiff::Timestamp;
+pub use queries::ResumePoint;
 
 use super::{
     Error,
     branch::Branch,
     difference,
     error::Kind,
+    event_ids::EventIds,
     init,
-    known::Known,
     lock_file::{self, Lock},
     new_pack::{NewPack, PackError, object_id},
     objects::Objects,
@@ -49,27 +49,27 @@ use crate::event::Layout;
 /// How long another process may hold the repository.
 pub const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How often it is looked whether it still does.
+/// Interval between attempts to take the lock.
 const LOCK_POLL: Duration = Duration::from_millis(5);
-/// What is locked, in the Git folder, while a commit is made.
+/// Lock file in the Git folder, held while a commit is made.
 const LOCK: &str = "stargate/lock";
-/// Packs are looked at after so many commits.
-const COMMITS_PER_LOOK: u32 = 8;
-/// So many files of packs can be open at a time: they are joined long before, but not while a push reads them.
+/// Number of commits between checks for packs to join.
+const COMMITS_PER_REPACK: u32 = 8;
+/// Maximum number of open pack files. Packs are joined long before this limit, except while a push reads them.
 const SLOTS: u16 = 4096;
-/// While a push reads packs they are not joined, unless there were so many commits meanwhile.
+/// Packs are not joined while a push reads them, unless this many commits were made meanwhile.
 const MAX_UNJOINED: u32 = 1024;
 
-/// How a context repository is made and used.
+/// Options for creating and using a context repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
     /// The branch that events are committed to, without `refs/heads/`.
     pub branch: String,
-    /// How deep the folders of new events are.
+    /// Depth of the folders of new events.
     pub layout: Layout,
-    /// Who commits. None: whom git's configuration names, else this program.
+    /// Author of the commits; `None` for the one in git's configuration, or else this program.
     pub author: Option<Author>,
-    /// A repository that has to be made has no work tree.
+    /// Create a missing repository without a work tree.
     pub bare: bool,
 }
 
@@ -93,8 +93,8 @@ pub struct Author {
     pub email: String,
 }
 
-/// A context repository. Clones are the same one: threads share it, and wait for each other for milliseconds, never for
-/// the network.
+/// A context repository. Clones share it between threads. Threads wait for each other for milliseconds, never for the
+/// network.
 #[derive(Debug)]
 pub struct Context<S: Storage = Disk>(Arc<Shared<S>>);
 
@@ -111,37 +111,37 @@ struct Shared<S> {
     options: Options,
     own: Lock,
     other: Option<Lock>,
-    /// The instance that was here before, where it has ended: its lock in a commit says nothing any more.
+    /// The previous instance, if it has ended: its lock in a commit no longer counts.
     ended: Option<String>,
     state: Mutex<State>,
-    /// Held by the one thread that publishes.
+    /// Held by the thread that publishes.
     publishing: Mutex<()>,
-    /// Whether there is one: then packs are being read.
-    is_published: AtomicBool,
+    /// True while a thread publishes and may read packs.
+    is_publishing: AtomicBool,
 }
 
-/// The one thread that publishes.
+/// Guard of the thread that publishes.
 pub(super) struct Publishing<'a> {
-    is_published: &'a AtomicBool,
+    is_publishing: &'a AtomicBool,
     _one: MutexGuard<'a, ()>,
 }
 
 impl Drop for Publishing<'_> {
     fn drop(&mut self) {
-        self.is_published.store(false, Ordering::Relaxed);
+        self.is_publishing.store(false, Ordering::Relaxed);
     }
 }
 
-/// What is remembered from one commit to the next; the repository decides.
+/// Caches kept from one commit to the next. The repository is authoritative.
 pub(super) struct State {
     trees: Trees,
-    pub(super) known: Known,
+    pub(super) event_ids: EventIds,
     pub(super) refused: RefusedEvents,
     tip: Option<ObjectId>,
-    /// Up to this commit nothing is [unpushable](super::unpushable).
+    /// No commit up to this one has an [unpushable](super::unpushable) event.
     pub(super) pushable: Option<ObjectId>,
-    since_look: u32,
-    /// Instances that were warned of.
+    commits_since_repack: u32,
+    /// Instances for which a warning was logged.
     warned_of: HashSet<String>,
 }
 
@@ -152,10 +152,10 @@ impl std::fmt::Debug for State {
 }
 
 impl Context {
-    /// Makes a context repository at `path`, where nothing may be but an empty folder; opens it if there is one already.
+    /// Creates a context repository at `path`, which must be missing or empty; opens the repository if one exists there.
     ///
     /// # Errors
-    /// Something else is there, or it cannot be written.
+    /// `path` holds something else, or cannot be written.
     pub fn init(path: &Path, options: &Options, now: Timestamp) -> Result<Self, Error> {
         Context::init_on(Disk, path, options, now)
     }
@@ -163,14 +163,14 @@ impl Context {
     /// Opens the context repository at `path`.
     ///
     /// # Errors
-    /// There is none, or none with this branch; it is of a version that is not known; it cannot be read.
+    /// There is no repository or no such branch, its version is unknown, or it cannot be read.
     pub fn open(path: &Path, options: &Options, now: Timestamp) -> Result<Self, Error> {
         Context::open_on(Disk, path, options, now)
     }
 }
 
 impl<S: Storage> Context<S> {
-    /// [`init()`](Context::init()) on a storage.
+    /// Like [`init()`](Context::init()), on the given storage.
     ///
     /// # Errors
     /// As [`init()`](Context::init()).
@@ -181,7 +181,7 @@ impl<S: Storage> Context<S> {
         Context::open_on(storage, path, options, now)
     }
 
-    /// [`open()`](Context::open()) on a storage.
+    /// Like [`open()`](Context::open()), on the given storage.
     ///
     /// # Errors
     /// As [`open()`](Context::open()).
@@ -190,11 +190,11 @@ impl<S: Storage> Context<S> {
         let options_of_gix = gix::open::Options::default().object_store_slots(slots);
         let repository = repository::open_with(path, options_of_gix).map_err(|error| match error {
             OpenError::Unreadable { cause, .. } => Error::refused(format!(
-                "{} is no context repository: {}",
+                "{} is not a context repository: {}",
                 path.display(),
                 causes(&cause)
             ))
-            .with_hint("make one with `stargate-mirror events init` where nothing is yet"),
+            .with_hint("run `stargate-mirror events init` with the path of a new or empty folder"),
             error => Error::misconfigured(&error).with_hint(error.hint()),
         })?;
         let mut context = Context(Arc::new(Shared {
@@ -203,21 +203,21 @@ impl<S: Storage> Context<S> {
             ended: None,
             state: Mutex::new(State {
                 trees: Trees::default(),
-                known: Known::default(),
+                event_ids: EventIds::default(),
                 refused: RefusedEvents::new(home(&repository.to_thread_local())),
                 tip: None,
                 pushable: None,
-                since_look: 0,
+                commits_since_repack: 0,
                 warned_of: HashSet::new(),
             }),
             publishing: Mutex::new(()),
-            is_published: AtomicBool::new(false),
+            is_publishing: AtomicBool::new(false),
             storage,
             options: options.clone(),
             repository,
         }));
         context.check()?;
-        context.make_room()?;
+        context.create_state_folder()?;
         let ended = context.last_heartbeat()?.and_then(|file| lock_file::ended(&file));
         if let Some(shared) = Arc::get_mut(&mut context.0) {
             shared.ended = ended;
@@ -227,20 +227,20 @@ impl<S: Storage> Context<S> {
             shared.other = other;
         }
         if let Err(error) = context.heartbeat(now) {
-            tracing::warn!(%error, "nobody can see that this instance is at work");
+            tracing::warn!(%error, "the heartbeat file could not be written; other instances do not see this one");
         }
         Ok(context)
     }
 
-    /// The Git folder: with a work tree, `.git` in it.
+    /// The Git folder; with a work tree, its `.git`.
     pub fn git_dir(&self) -> PathBuf {
         self.repository().git_dir().to_owned()
     }
 
-    /// Adds the remote `origin` to the repository's configuration, or sets its URL, without its secrets.
+    /// Sets the remote `origin` in the repository's configuration, without the secrets of the URL.
     ///
     /// # Errors
-    /// The URL is none; the configuration cannot be read or written, or another process does that ([`Kind::Busy`]).
+    /// The URL is invalid; the configuration cannot be read or written; or another process is writing it ([`Kind::Busy`]).
     pub fn set_origin(&self, url: &str, clock: &dyn Clock) -> Result<(), Error> {
         let _state = self.state();
         let repository = self.repository();
@@ -252,7 +252,7 @@ impl<S: Storage> Context<S> {
         }
     }
 
-    /// A handle of this thread on the repository.
+    /// Returns a handle on the repository for this thread.
     pub(super) fn repository(&self) -> gix::Repository {
         self.0.repository.to_thread_local()
     }
@@ -268,23 +268,23 @@ impl<S: Storage> Context<S> {
         &self.0.options.branch
     }
 
-    /// Waits until no other thread changes the repository.
+    /// Locks the repository against changes by other threads.
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
-        // What a thread that panicked has left is checked against the repository like everything else.
+        // The state that a panicked thread left is checked against the repository like any other.
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until no other thread publishes.
+    /// Locks publishing against other threads.
     pub(super) fn publishing(&self) -> Publishing<'_> {
         let one = self.0.publishing.lock().unwrap_or_else(PoisonError::into_inner);
-        self.0.is_published.store(true, Ordering::Relaxed);
+        self.0.is_publishing.store(true, Ordering::Relaxed);
         Publishing {
-            is_published: &self.0.is_published,
+            is_publishing: &self.0.is_publishing,
             _one: one,
         }
     }
 
-    /// Waits until no other process changes the repository.
+    /// Locks the repository against changes by other processes.
     pub(super) fn exclusive(&self, repository: &gix::Repository, clock: &dyn Clock) -> Result<S::File, Error> {
         let path = repository.git_dir().join(LOCK);
         let failed = |error| Error::failed("lock", &path, error);
@@ -292,15 +292,17 @@ impl<S: Storage> Context<S> {
         let start = clock.elapsed();
         while !self.0.storage.try_lock(&file).map_err(failed)? {
             if clock.elapsed() - start > LOCK_TIMEOUT {
-                let what = format!("another process has used {} for 10 seconds", path.display());
-                return Err(Error::new(Kind::Busy, what).with_hint("it is tried again; look for a process that hangs"));
+                let what = format!("another process has held {} for 10 seconds", path.display());
+                return Err(
+                    Error::new(Kind::Busy, what).with_hint("the program retries; look for a process that hangs")
+                );
             }
             clock.sleep(LOCK_POLL);
         }
         Ok(file)
     }
 
-    /// Sees to it that the repository is whole and that what is remembered is true; gives the tip.
+    /// Completes an interrupted checkout, brings the caches up to date, and returns the tip.
     pub(super) fn begin(&self, state: &mut State, objects: Objects<'_>) -> Result<ObjectId, Error> {
         if let Some(work_tree) = self.work_tree(objects.0) {
             work_tree.check_head()?;
@@ -310,13 +312,13 @@ impl<S: Storage> Context<S> {
         if let Some(known) = state.tip.filter(|known| *known != tip) {
             let trees = (objects.tree_of(known)?, objects.tree_of(tip)?);
             let changes = difference::between(objects, Some(trees.0), Some(trees.1))?;
-            state.known.add_all(changes.iter());
+            state.event_ids.add_all(changes.iter());
         }
         state.tip = Some(tip);
         Ok(tip)
     }
 
-    /// Makes what is in `pack` part of the repository, and moves the branch.
+    /// Adds the objects of `pack` to the repository, and moves the branch.
     pub(super) fn land(
         &self,
         state: &mut State,
@@ -331,11 +333,11 @@ impl<S: Storage> Context<S> {
             None => self.branch(repository).advance(&self.0.storage, Some(old), new)?,
         }
         state.tip = Some(new);
-        self.tidy(state, repository);
+        self.repack_if_due(state, repository);
         Ok(())
     }
 
-    /// Begins to edit the tree of a commit.
+    /// Starts an edit of the tree of a commit.
     pub(super) fn edit<'a>(
         &self,
         state: &'a mut State,
@@ -346,7 +348,7 @@ impl<S: Storage> Context<S> {
         Ok(state.trees.edit(objects, Some(tree)))
     }
 
-    /// Keeps what was to be an event and is none, in [`FILE`](super::refused::FILE), without a path.
+    /// Stores input that is not an event in [`FILE`](super::refused::FILE), without a path.
     ///
     /// # Errors
     /// The file cannot be read or written.
@@ -354,13 +356,13 @@ impl<S: Storage> Context<S> {
         self.keep_refused(&mut self.state(), "", raw, now)
     }
 
-    /// Keeps an event that was refused.
+    /// Stores an event that was refused.
     pub(super) fn keep_refused(&self, state: &mut State, path: &str, file: &[u8], now: Timestamp) -> Result<(), Error> {
         let blob = self.blob_id(file)?;
         state.refused.keep(&self.0.storage, path, blob, file, now)
     }
 
-    /// The bytes of a commit by the author that is configured.
+    /// Builds a commit by the configured author, as bytes.
     pub(super) fn commit_object(
         &self,
         repository: &gix::Repository,
@@ -376,7 +378,7 @@ impl<S: Storage> Context<S> {
         Error::failed("make a pack for", self.0.repository.path(), error)
     }
 
-    /// Makes what is in `pack` durable.
+    /// Stores the objects of `pack` durably.
     pub(super) fn store_new(&self, repository: &gix::Repository, pack: NewPack) -> Result<(), Error> {
         if pack.is_empty() {
             return Ok(());
@@ -385,14 +387,14 @@ impl<S: Storage> Context<S> {
         packs::store(&self.0.storage, repository.objects.store_ref().path(), &finished)
     }
 
-    /// Joins packs from time to time, unless a push reads them. What fails is tried again later: nothing depends on it.
-    fn tidy(&self, state: &mut State, repository: &gix::Repository) {
-        state.since_look += 1;
-        let is_read = self.0.is_published.load(Ordering::Relaxed);
-        if state.since_look < COMMITS_PER_LOOK || is_read && state.since_look < MAX_UNJOINED {
+    /// Joins packs every few commits, unless a push reads them. A failure is logged and retried later.
+    fn repack_if_due(&self, state: &mut State, repository: &gix::Repository) {
+        state.commits_since_repack += 1;
+        let is_read = self.0.is_publishing.load(Ordering::Relaxed);
+        if state.commits_since_repack < COMMITS_PER_REPACK || is_read && state.commits_since_repack < MAX_UNJOINED {
             return;
         }
-        state.since_look = 0;
+        state.commits_since_repack = 0;
         let objects = repository.objects.store_ref().path();
         if let Err(error) = packs::join(&self.0.storage, objects, repository.object_hash()) {
             tracing::warn!(%error, "the packs could not be joined");
@@ -407,8 +409,8 @@ impl<S: Storage> Context<S> {
         })
     }
 
-    /// Makes the folder for what is beside the commits.
-    fn make_room(&self) -> Result<(), Error> {
+    /// Creates the folder `stargate` in the Git folder, for locks and notes.
+    fn create_state_folder(&self) -> Result<(), Error> {
         let path = self.repository().git_dir().join(LOCK);
         let folder = path.parent().unwrap_or(&path);
         replace::create_folders(&self.0.storage, folder).map_err(|error| Error::failed("create", folder, error))
@@ -419,7 +421,7 @@ impl<S: Storage> Context<S> {
         object_id(hash, ObjectKind::Blob, file).map_err(|error| self.pack_failed(&error))
     }
 
-    /// Refuses what is no context repository of a version that is known.
+    /// Refuses a repository that is not a context repository of a known version.
     fn check(&self) -> Result<(), Error> {
         let repository = self.repository();
         let objects = Objects(&repository);
@@ -433,7 +435,7 @@ impl<S: Storage> Context<S> {
     fn no_branch(&self, repository: &gix::Repository) -> Error {
         let (folder, branch) = (repository.git_dir().display(), &self.0.options.branch);
         Error::refused(format!("the context repository {folder} has no branch {branch}"))
-            .with_hint("set GITHUB_BRANCH to the branch that it has")
+            .with_hint("set GITHUB_BRANCH to an existing branch")
     }
 }
 
@@ -448,7 +450,7 @@ fn read_if_there(path: &PathBuf) -> Result<Option<Vec<u8>>, Error> {
     }
 }
 
-/// 128 random bits: each ULID has 80.
+/// Returns 128 random bits, from two ULIDs with 80 each.
 fn random() -> u128 {
     ulid::Ulid::generate().0 << 64 | ulid::Ulid::generate().0 & u128::from(u64::MAX)
 }

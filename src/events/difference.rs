@@ -1,43 +1,43 @@
-//! What is different between two trees, path by path. Equal folders are not read.
+//! Differences between two trees, path by path. Equal folders are not read.
 use bstr::BString;
 use gix::{ObjectId, objs::tree::EntryKind};
 
-use super::{Error, folder::Folder, folder::Leaf, objects::Objects};
+use super::{Error, objects::Objects, tree_buffer::Leaf, tree_buffer::TreeBuffer};
 use crate::event::FOLDER;
 
-/// The deepest folder that is looked into.
+/// Maximum depth of folders.
 const MAX_DEPTH: usize = 128;
 
-/// One file that is different: added, removed, or another one.
+/// A file that was added, removed or changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Change {
-    /// Where, with `/`.
+    /// Path, with `/`.
     pub path: BString,
-    /// What is there in the old tree.
+    /// Entry in the old tree.
     pub old: Option<Leaf>,
-    /// What is there in the new tree.
+    /// Entry in the new tree.
     pub new: Option<Leaf>,
 }
 
 impl Change {
-    /// Whether it is about an event, or what is among events.
+    /// Returns true if the path is below `events/`.
     pub(super) fn is_of_events(&self) -> bool {
         let rest = self.path.strip_prefix(FOLDER.as_bytes());
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
     }
 
-    /// Whether it breaks the rule that events are only ever added.
+    /// Returns true if the change breaks the append-only rule.
     pub(super) fn is_violation(&self) -> bool {
         self.is_of_events() && self.old.is_some()
     }
 
-    /// Whether it adds an event.
+    /// Returns true if the change adds an event.
     pub(super) fn adds_event(&self) -> bool {
         self.is_of_events() && self.old.is_none() && self.path.ends_with(b".json")
     }
 }
 
-/// All changes between two trees (none: the empty one), by path.
+/// Returns all changes between two trees, by path. `None` is the empty tree.
 pub(super) fn between(
     objects: Objects<'_>,
     old: Option<ObjectId>,
@@ -65,8 +65,8 @@ fn walk(
         )));
     }
     let read = |id: Option<ObjectId>| match id {
-        Some(id) => objects.folder(id),
-        None => Ok(Folder::new(objects.hash())),
+        Some(id) => objects.tree(id),
+        None => Ok(TreeBuffer::new(objects.hash())),
     };
     let (old, new) = (read(old)?, read(new)?);
     for (name, was, is) in pairs(&old, &new) {
@@ -89,8 +89,8 @@ fn walk(
     Ok(())
 }
 
-/// The names for which the folders have something else.
-fn pairs<'a>(old: &'a Folder, new: &'a Folder) -> Vec<(&'a [u8], Option<Leaf>, Option<Leaf>)> {
+/// Returns the names whose entries differ.
+fn pairs<'a>(old: &'a TreeBuffer, new: &'a TreeBuffer) -> Vec<(&'a [u8], Option<Leaf>, Option<Leaf>)> {
     let mut pairs: Vec<_> = old
         .iter()
         .map(|(name, was)| (name, Some(was), new.get(name)))

@@ -1,14 +1,14 @@
-//! Why something could not be done with a context repository here.
+//! Errors of the context repository on this side.
 use std::{fmt, path::Path};
 
-/// What kind of failure it is.
+/// Kind of failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// What was asked for would overwrite something, or what is there is no context repository.
+    /// The request would overwrite something, or the target is not a context repository.
     Refused,
-    /// The repository's format is not understood.
+    /// The repository's format is not supported.
     Misconfigured,
-    /// Another process did something at the same moment; the same again may succeed.
+    /// Another process interfered; a retry may succeed.
     Busy,
     /// Input or output failed, or the repository is damaged.
     Failed,
@@ -49,12 +49,12 @@ impl Error {
         self
     }
 
-    /// What kind of failure it is.
+    /// Kind of failure.
     pub fn kind(&self) -> Kind {
         self.kind
     }
 
-    /// What to do about it.
+    /// Instruction for the user.
     pub fn hint(&self) -> Option<&str> {
         self.hint.as_deref()
     }

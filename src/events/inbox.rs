@@ -1,42 +1,42 @@
-//! Between sources and commits: a queue with a bound in events and in bytes, so that who is slow to commit makes the sources
-//! slow, and never fills the memory.
+//! A queue between sources and commits, bounded in events and in bytes: slow commits slow the sources down instead of
+//! filling the memory.
 use std::{
     collections::VecDeque,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
-/// The most things that wait.
+/// Maximum number of waiting items.
 pub const MAX_WAITING: usize = 256;
-/// Beyond so many bytes of JSON nothing is added.
+/// Senders block while this many bytes of JSON are waiting.
 pub const MAX_WAITING_BYTES: usize = 8 << 20;
 
-/// The end that takes out. When it is dropped, senders are told.
+/// Receiving end. When it is dropped, senders get [`Closed`].
 #[derive(Debug)]
 pub struct Inbox<T>(Arc<Shared<T>>);
 
-/// The end that a source puts into. The inbox ends when there is none left.
+/// Sending end of a source. The inbox ends when the last sender is dropped.
 #[derive(Debug)]
 pub struct Sender<T>(Arc<Shared<T>>);
 
-/// Ends the taking, from any thread.
+/// Stops the receiving end, from any thread.
 #[derive(Debug)]
 pub struct Stop<T>(Arc<Shared<T>>);
 
-/// Nobody takes any more.
+/// Error of a sender: the inbox was dropped or stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Closed;
 
-/// What there is to take.
+/// Result of waiting for the next item.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Next<T> {
-    /// The oldest.
+    /// The oldest item.
     Arrival(T),
-    /// Nothing for as long as was to be waited.
+    /// Nothing arrived in time.
     Nothing,
-    /// Nothing ever again: all sources have ended.
+    /// All sources have ended.
     Ended,
-    /// Nothing more is taken: it is time to stop.
+    /// The inbox was stopped.
     Stopped,
 }
 
@@ -54,7 +54,7 @@ struct State<T> {
     stopped: bool,
 }
 
-/// An inbox with its first sender.
+/// Creates an inbox with its first sender.
 pub fn inbox<T>() -> (Sender<T>, Inbox<T>) {
     let state = State {
         waiting: VecDeque::new(),
@@ -70,8 +70,8 @@ pub fn inbox<T>() -> (Sender<T>, Inbox<T>) {
 }
 
 impl<T> Inbox<T> {
-    /// Takes what is next, waiting for it so long; without end for `None`. What waits already when it is stopped is still
-    /// given, before [`Next::Stopped`].
+    /// Receives the next item, waiting at most for `wait`; `None` waits without limit. After a stop, items that wait already
+    /// are still returned before [`Next::Stopped`].
     pub fn next(&self, wait: Option<Duration>) -> Next<T> {
         let deadline = wait.map(|wait| Instant::now() + wait);
         let mut state = self.0.lock();
@@ -94,22 +94,22 @@ impl<T> Inbox<T> {
         }
     }
 
-    /// Waits so long, or until it is stopped; whether it was.
+    /// Sleeps for `duration`, or until a stop; returns true if it was stopped.
     pub fn rest(&self, duration: Duration) -> bool {
         self.0.rest(duration)
     }
 
-    /// What ends it.
+    /// Returns a handle that stops this inbox.
     pub fn stop(&self) -> Stop<T> {
         Stop(self.0.clone())
     }
 }
 
 impl<T> Sender<T> {
-    /// Puts an item of so many bytes in, once there is room.
+    /// Adds an item with its size in bytes; blocks while the inbox is full.
     ///
     /// # Errors
-    /// Nobody takes any more.
+    /// The inbox was dropped or stopped.
     pub fn send(&self, item: T, bytes: usize) -> Result<(), Closed> {
         let mut state = self.0.lock();
         while !state.stopped && (state.waiting.len() >= MAX_WAITING || state.bytes >= MAX_WAITING_BYTES) {
@@ -124,15 +124,12 @@ impl<T> Sender<T> {
         Ok(())
     }
 
-    /// Waits so long.
+    /// Sleeps for `duration`.
     ///
     /// # Errors
-    /// Nobody takes any more.
+    /// The inbox was dropped or stopped.
     pub fn rest(&self, duration: Duration) -> Result<(), Closed> {
-        match self.0.rest(duration) {
-            true => Err(Closed),
-            false => Ok(()),
-        }
+        if self.0.rest(duration) { Err(Closed) } else { Ok(()) }
     }
 }
 
@@ -157,14 +154,14 @@ impl<T> Drop for Inbox<T> {
 }
 
 impl<T> Stop<T> {
-    /// It is time to stop.
+    /// Stops the inbox.
     pub fn stop(&self) {
         self.0.stop();
     }
 }
 
 impl<T> Shared<T> {
-    /// A thread that panicked has left the queue whole: nothing here panics between two changes.
+    /// Locks the state. A panicked thread leaves it consistent: nothing here panics between two changes.
     fn lock(&self) -> MutexGuard<'_, State<T>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -205,7 +202,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_sent_is_taken_in_order_and_the_end_is_told() {
+    fn items_arrive_in_order_and_the_end_is_reported() {
         let (sender, inbox) = inbox();
         let other = sender.clone();
         sender.send(1, 1).unwrap();
@@ -240,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn stopping_wakes_everybody_and_gives_what_waits() {
+    fn a_stop_wakes_all_threads_and_delivers_waiting_items() {
         let (sender, inbox) = inbox();
         for number in 0..MAX_WAITING {
             sender.send(number, 1).unwrap();

@@ -1,4 +1,4 @@
-//! What a new context repository has in it, and how one is recognised.
+//! Creating a context repository, and recognising one.
 use std::{fs, io, path::Path};
 
 use bstr::{BStr, BString, ByteSlice};
@@ -18,20 +18,20 @@ use super::{
     Error,
     branch::Branch,
     context::Options,
-    folder::Leaf,
     new_pack::NewPack,
     objects::Objects,
     packs, refused, replace,
+    tree_buffer::Leaf,
     trees::{SetError, Trees},
     work_tree::WorkTree,
 };
 
-/// What tells a context repository from any other.
+/// File that identifies a context repository.
 pub(super) const MANIFEST: &str = ".crp/manifest.json";
 
-/// The version of what is in a context repository that this program writes and reads.
+/// Version of the repository layout that this program writes and reads.
 const VERSION: &str = "0.1";
-/// The name and address of who commits, where nobody says who does.
+/// Default name and address of the author.
 const NAME: &str = "stargate-mirror";
 const EMAIL: &str = "stargate-mirror@localhost";
 const MESSAGE: &str = "Context repository\n";
@@ -53,7 +53,7 @@ delete an event: that breaks the history that others rely on, and stops the mirr
 | `.crp/lock.json` | which instance is at work; advisory |
 ";
 
-/// Whether a repository can be made at `path`; refuses when something else than a repository is there.
+/// Returns true if a repository can be created at `path`; refuses a path that holds anything but a repository.
 pub(super) fn is_free(path: &Path) -> Result<bool, Error> {
     let mut entries = match fs::read_dir(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
@@ -66,40 +66,40 @@ pub(super) fn is_free(path: &Path) -> Result<bool, Error> {
         return Ok(true);
     }
     match repository::open(path) {
-        // One that is not understood is refused when it is opened, with the reason.
+        // An unsupported repository is refused later, when it is opened, with the reason.
         Ok(_) | Err(OpenError::NotUnderstood { .. }) => Ok(false),
         Err(OpenError::Unreadable { .. }) => Err(Error::refused(format!(
-            "{} is not empty, and no context repository",
+            "{} is neither empty nor a context repository",
             path.display()
         ))
-        .with_hint("give the path of a folder that is empty or not there yet")),
+        .with_hint("give the path of a new or empty folder")),
     }
 }
 
-/// Makes a context repository: beside `path`, and then moved there as a whole.
+/// Creates a context repository in a temporary folder beside `path`, then moves it there as a whole.
 pub(super) fn make(storage: &impl Storage, path: &Path, options: &Options, now: Timestamp) -> Result<(), Error> {
     let path = std::path::absolute(path).map_err(|error| Error::failed("find", path, error))?;
     let parent = path.parent().unwrap_or(&path);
-    let failed = |error: io::Error| Error::failed("make a context repository at", &path, error);
+    let failed = |error: io::Error| Error::failed("create a context repository at", &path, error);
     fs::create_dir_all(parent).map_err(failed)?;
     let new = tempfile::Builder::new()
         .prefix(".new-context-")
         .tempdir_in(parent)
         .map_err(failed)?;
     fill(storage, new.path(), options, now)?;
-    // An empty folder makes room.
+    // An empty folder at the target is removed.
     match fs::remove_dir(&path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
         _ => {}
     }
     readable(new.path()).map_err(failed)?;
     storage.rename(new.path(), &path).map_err(failed)?;
-    // It is not there any more, under this name.
+    // The temporary folder has been renamed: there is nothing to delete.
     let _ = new.keep();
     storage.sync_dir(parent).map_err(failed)
 }
 
-/// The bytes of a commit.
+/// Builds a commit, as bytes.
 pub(super) fn commit_object(
     repository: &gix::Repository,
     options: &Options,
@@ -129,35 +129,33 @@ pub(super) fn commit_object(
     };
     let mut bytes = Vec::new();
     commit.write_to(&mut bytes).map_err(|error| {
-        Error::refused(format!("the author of commits cannot be written: {error}"))
-            .with_hint("a name and an e-mail address have no `<`, `>` or line feeds in them")
+        Error::refused(format!("the author of commits is invalid: {error}"))
+            .with_hint("use a name and an e-mail address without `<`, `>` and line feeds")
     })?;
     Ok(bytes)
 }
 
-/// Refuses a commit whose tree is not that of a context repository of a version that is known.
+/// Refuses a commit whose tree is not a context repository of a known version.
 pub(super) fn check_manifest(objects: Objects<'_>, commit: ObjectId) -> Result<(), Error> {
     let folder = objects.0.git_dir().display();
     let Some(manifest) = file_of(objects, commit, MANIFEST)? else {
         return Err(
-            Error::refused(format!("{folder} is no context repository: it has no {MANIFEST}"))
-                .with_hint("make one with `stargate-mirror events init` where nothing is yet"),
+            Error::refused(format!("{folder} is not a context repository: {MANIFEST} is missing"))
+                .with_hint("run `stargate-mirror events init` with the path of a new or empty folder"),
         );
     };
     let manifest: Option<serde_json::Value> = serde_json::from_slice(&manifest).ok();
     match manifest.as_ref().and_then(|manifest| manifest["version"].as_str()) {
         Some(VERSION) => Ok(()),
         Some(other) => Err(Error::refused(format!(
-            "the context repository {folder} is of version {other:?}, not {VERSION}"
+            "the context repository {folder} has version {other:?}, not {VERSION}"
         ))
-        .with_hint("use a version of stargate-mirror that knows it")),
-        None => Err(Error::refused(format!(
-            "{MANIFEST} of {folder} does not say its version"
-        ))),
+        .with_hint("use a version of stargate-mirror that supports it")),
+        None => Err(Error::refused(format!("{MANIFEST} of {folder} has no version"))),
     }
 }
 
-/// A file in the tree of a commit, if it is there.
+/// Returns the content of a file in the tree of a commit, if it exists.
 pub(super) fn file_of(objects: Objects<'_>, commit: ObjectId, path: &str) -> Result<Option<Vec<u8>>, Error> {
     let mut trees = Trees::default();
     let tree = objects.tree_of(commit)?;
@@ -168,7 +166,7 @@ pub(super) fn file_of(objects: Objects<'_>, commit: ObjectId, path: &str) -> Res
     }
 }
 
-/// The configuration at `path` with the remote `origin` at `url`, without its secrets; none when it says that already.
+/// Returns the configuration at `path` with the remote `origin` set to `url`, without its secrets; `None` if it is set already.
 pub(super) fn with_origin(path: &Path, url: &str) -> Result<Option<Vec<u8>>, Error> {
     let url = without_secrets(url)?;
     let failed = |why: String| Error::failed("set the remote origin in", path, why);
@@ -193,9 +191,9 @@ pub(super) fn with_origin(path: &Path, url: &str) -> Result<Option<Vec<u8>>, Err
     Ok(Some(config.to_bstring().into()))
 }
 
-/// A URL without what may be secret in it: a password, a user but that of ssh, and of http what follows the path.
+/// Removes what may be secret from a URL: the password; the user, except for ssh; for http, query and fragment.
 fn without_secrets(url: &str) -> Result<BString, Error> {
-    let not_understood = |_| Error::refused("the URL of the remote cannot be understood");
+    let not_understood = |_| Error::refused("the URL of the remote is invalid");
     let parse = |url: &str| gix::url::parse(BStr::new(url)).map_err(not_understood);
     let mut parsed = parse(url)?;
     if matches!(parsed.scheme, Scheme::Http | Scheme::Https) {
@@ -209,11 +207,12 @@ fn without_secrets(url: &str) -> Result<BString, Error> {
 }
 
 fn fill(storage: &impl Storage, folder: &Path, options: &Options, now: Timestamp) -> Result<(), Error> {
-    let made = match options.bare {
-        true => gix::init_bare(folder),
-        false => gix::init(folder),
+    let made = if options.bare {
+        gix::init_bare(folder)
+    } else {
+        gix::init(folder)
     };
-    let failed = |why: String| Error::failed("make a repository in", folder, why);
+    let failed = |why: String| Error::failed("create a repository in", folder, why);
     let repository = made.map_err(|error| failed(causes(&error)))?;
     let branch = Branch {
         repository: &repository,
@@ -221,7 +220,7 @@ fn fill(storage: &impl Storage, folder: &Path, options: &Options, now: Timestamp
     };
     if gix::validate::reference::name(branch.full_name().as_bytes().as_bstr()).is_err() {
         return Err(Error::refused(format!(
-            "{:?} is not a name for a branch",
+            "{:?} is not a valid branch name",
             options.branch
         )));
     }
@@ -262,7 +261,7 @@ fn fill(storage: &impl Storage, folder: &Path, options: &Options, now: Timestamp
 }
 
 fn tree(objects: Objects<'_>, pack: &mut NewPack, now: Timestamp) -> Result<ObjectId, Error> {
-    let failed = |why: &dyn std::fmt::Display| Error::failed("make a repository in", objects.0.git_dir(), why);
+    let failed = |why: &dyn std::fmt::Display| Error::failed("create a repository in", objects.0.git_dir(), why);
     let manifest = format!("{{\n  \"version\": \"{VERSION}\",\n  \"created_at\": \"{now:.3}\"\n}}\n");
     let files = [
         ("README.md", README),
@@ -284,7 +283,7 @@ fn tree(objects: Objects<'_>, pack: &mut NewPack, now: Timestamp) -> Result<Obje
     edit.write(pack).map_err(|error| failed(&error))
 }
 
-/// A folder for temporary files is for its owner alone; a repository is not.
+/// Makes the repository readable for others. A temporary folder is private to its owner.
 #[cfg(unix)]
 fn readable(folder: &Path) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt;

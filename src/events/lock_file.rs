@@ -1,4 +1,4 @@
-//! PURE: `.crp/lock.json`, by which an instance says that it is at work. Advisory: nobody is kept from anything.
+//! PURE: `.crp/lock.json`, the sign of life of an instance. It is advisory: no instance is blocked.
 //!
 //! ```json
 //! {"instance_id":"0b8a…","started_at":"2026-01-10T12:00:00.000Z","last_heartbeat":"2026-01-10T12:05:00.000Z"}
@@ -8,37 +8,37 @@ use std::fmt;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-/// Where it is in the repository.
+/// Path in the repository.
 pub const PATH: &str = ".crp/lock.json";
-/// A heartbeat is fresh for so many seconds.
+/// Age up to which a heartbeat counts.
 pub const FRESH: SignedDuration = SignedDuration::from_secs(60);
-/// How often an instance says that it is alive.
+/// Interval between heartbeats.
 pub const HEARTBEAT: std::time::Duration = std::time::Duration::from_secs(30);
 
-/// What an instance says of itself.
+/// Content of a lock file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lock {
     /// A UUID, new for each process.
     pub instance_id: String,
-    /// When it started.
+    /// Start of the instance.
     pub started_at: Timestamp,
-    /// When it last said that it is alive.
+    /// Time of the last heartbeat.
     pub last_heartbeat: Timestamp,
 }
 
-/// What a lock file tells an instance.
+/// State of a lock file, as seen by an instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Judgement {
-    /// Nobody else is at work, as far as it says.
+pub enum LockState {
+    /// No other instance is active.
     Free,
-    /// Another instance was alive less than [`FRESH`] ago.
+    /// Another instance had a heartbeat less than [`FRESH`] ago.
     Other(Lock),
-    /// It cannot be read, and is replaced.
+    /// The file cannot be parsed, and will be replaced.
     Unreadable,
 }
 
 impl Lock {
-    /// The lock of an instance that starts now. `random` gives 128 random bits.
+    /// Creates the lock of an instance that starts now, from 128 random bits.
     pub fn new(random: u128, now: Timestamp) -> Self {
         Lock {
             instance_id: uuid(random),
@@ -47,7 +47,7 @@ impl Lock {
         }
     }
 
-    /// The same, alive at `now`.
+    /// Returns this lock with a heartbeat at `now`.
     pub fn alive(&self, now: Timestamp) -> Self {
         Lock {
             last_heartbeat: now,
@@ -55,7 +55,7 @@ impl Lock {
         }
     }
 
-    /// What is in the file.
+    /// Bytes of the file.
     pub fn to_file(&self) -> Vec<u8> {
         let text = format!(
             "{{\n  \"instance_id\": \"{}\",\n  \"started_at\": \"{:.3}\",\n  \"last_heartbeat\": \"{:.3}\"\n}}\n",
@@ -75,23 +75,23 @@ impl fmt::Display for Lock {
     }
 }
 
-/// What `file` tells the instance `own`, at `now`. An absent file is `None`.
-pub fn judge(file: Option<&[u8]>, own: &Lock, now: Timestamp) -> Judgement {
+/// Returns the state of `file` (`None` if absent), as seen by the instance `own` at `now`.
+pub fn lock_state(file: Option<&[u8]>, own: &Lock, now: Timestamp) -> LockState {
     let Some(bytes) = file else {
-        return Judgement::Free;
+        return LockState::Free;
     };
     match serde_json::from_slice::<Lock>(bytes) {
-        Ok(lock) if !is_uuid(&lock.instance_id) => Judgement::Unreadable,
-        // A clock that is ahead of ours is fresh, too.
+        Ok(lock) if !is_uuid(&lock.instance_id) => LockState::Unreadable,
+        // A heartbeat from a clock ahead of ours counts, too.
         Ok(lock) if lock.instance_id != own.instance_id && now.duration_since(lock.last_heartbeat) < FRESH => {
-            Judgement::Other(lock)
+            LockState::Other(lock)
         }
-        Ok(_) => Judgement::Free,
-        Err(_) => Judgement::Unreadable,
+        Ok(_) => LockState::Free,
+        Err(_) => LockState::Unreadable,
     }
 }
 
-/// The instance of a heartbeat that says that it has ended.
+/// Returns the id of the instance if the heartbeat file records its end.
 pub fn ended(file: &[u8]) -> Option<String> {
     let lock = serde_json::from_slice::<Lock>(file).ok()?;
     (lock.last_heartbeat == Timestamp::UNIX_EPOCH).then_some(lock.instance_id)
@@ -105,7 +105,7 @@ fn uuid(random: u128) -> String {
     parts.join("-")
 }
 
-/// It is shown in warnings, so it has to be harmless.
+/// Checks the form of a UUID, because the id is shown in warnings.
 fn is_uuid(text: &str) -> bool {
     let parts: Vec<_> = text.split('-').collect();
     parts.iter().map(|part| part.len()).eq([8, 4, 4, 4, 12])
@@ -139,16 +139,16 @@ mod tests {
     }
 
     #[test]
-    fn another_instance_is_told_while_its_heartbeat_is_fresh() {
+    fn another_instance_is_reported_while_its_heartbeat_is_fresh() {
         let (own, other) = (Lock::new(1, at(1000)), Lock::new(2, at(500)).alive(at(1000)));
         let file = other.to_file();
-        assert_eq!(judge(None, &own, at(1000)), Judgement::Free);
-        assert_eq!(judge(Some(&file), &own, at(1059)), Judgement::Other(other.clone()));
-        assert_eq!(judge(Some(&file), &own, at(900)), Judgement::Other(other.clone()));
-        assert_eq!(judge(Some(&file), &own, at(1060)), Judgement::Free);
-        assert_eq!(judge(Some(&own.to_file()), &own, at(1000)), Judgement::Free);
+        assert_eq!(lock_state(None, &own, at(1000)), LockState::Free);
+        assert_eq!(lock_state(Some(&file), &own, at(1059)), LockState::Other(other.clone()));
+        assert_eq!(lock_state(Some(&file), &own, at(900)), LockState::Other(other.clone()));
+        assert_eq!(lock_state(Some(&file), &own, at(1060)), LockState::Free);
+        assert_eq!(lock_state(Some(&own.to_file()), &own, at(1000)), LockState::Free);
         for unreadable in [&b""[..], b"{", b"[]", b"{\"instance_id\":\"\\u001b[31m\",\"started_at\":\"2026-01-10T12:00:00Z\",\"last_heartbeat\":\"2026-01-10T12:00:00Z\"}"] {
-            assert_eq!(judge(Some(unreadable), &own, at(1000)), Judgement::Unreadable);
+            assert_eq!(lock_state(Some(unreadable), &own, at(1000)), LockState::Unreadable);
         }
         assert!(
             String::from_utf8(file)

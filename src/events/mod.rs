@@ -1,12 +1,13 @@
-//! The driver of the context repository: events from a relay or from standard input become files in commits, and commits go to
-//! a remote. Existing files are never changed.
+//! Driver of the context repository: events from a relay or from standard input become files in commits, and commits are
+//! pushed to a remote. Existing files are never changed.
 //!
-//! [`settings`] and [`batch`], [`pace`], [`lock_file`], [`source::sse`] and [`source::page`] are pure; [`source`] reads, [`inbox`] holds
-//! back who is too fast, [`Context`] commits and publishes, [`pusher`] is the thread that publishes, [`run`](mod@run) joins them.
+//! [`settings`], [`batch`], [`push_schedule`], [`lock_file`], [`source::sse`] and [`source::page`] are pure. [`source`] reads
+//! events, [`inbox`] slows fast sources down, [`Context`] commits and publishes, [`pusher`] is the thread that publishes, and
+//! [`run`](mod@run) connects them.
 pub mod batch;
 pub mod inbox;
 pub mod lock_file;
-pub mod pace;
+pub mod push_schedule;
 pub mod pusher;
 pub mod refused;
 pub mod run;
@@ -18,15 +19,15 @@ mod branch;
 mod context;
 mod difference;
 mod error;
-mod folder;
+mod event_ids;
 mod init;
-mod known;
 mod new_pack;
 mod objects;
 mod packs;
 mod publish;
+mod rebase;
 mod replace;
-mod replay;
+mod tree_buffer;
 mod trees;
 mod unpushable;
 mod work_tree;

@@ -1,5 +1,5 @@
-//! PURE: a pack and its index, made in memory (gitformat-pack, versions 2 of both), of objects that belong together. Every
-//! delta in it has its base in it: git wants that of a pack on disk.
+//! PURE: a pack and its index, built in memory (gitformat-pack, version 2 of both). The base of every delta is in the pack,
+//! as git requires for a pack on disk.
 use std::collections::HashSet;
 
 use gix::{
@@ -9,17 +9,17 @@ use gix::{
 };
 use gix_pack::data::{self, entry::Header};
 
-/// The most bytes of a pack that is made here: offsets of 31 bits reach its end.
+/// Maximum size of a pack in bytes: offsets of 31 bits reach its end.
 pub(super) const MAX_PACK: usize = 1 << 30;
 
-/// The level at which what is large and hardly compressible is compressed (zlib).
+/// Compression level for large objects, which hardly compress.
 const FAST: Compression = Compression::BEST_SPEED;
-/// From this size on it is.
+/// Minimum size of a large object, in bytes.
 const LARGE: usize = 64 * 1024;
-/// What begins an index of version 2.
+/// Magic number and version of an index.
 const INDEX_MAGIC: [u8; 8] = [0xff, b't', b'O', b'c', 0, 0, 0, 2];
 
-/// A pack being made.
+/// A pack under construction.
 pub(super) struct NewPack {
     hash: hash::Kind,
     bytes: Vec<u8>,
@@ -31,11 +31,11 @@ pub(super) struct NewPack {
 /// A pack and its index, complete.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Finished {
-    /// The checksum of the pack, by which it is named.
+    /// Checksum of the pack, used as its name.
     pub name: ObjectId,
-    /// The pack.
+    /// Bytes of the pack.
     pub pack: Vec<u8>,
-    /// Its index.
+    /// Bytes of the index.
     pub index: Vec<u8>,
 }
 
@@ -45,26 +45,26 @@ struct Entry {
     offset: u32,
 }
 
-/// Why an object or a pack cannot be made.
+/// Error of building an object or a pack.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum PackError {
-    /// gix will not name it: a collision attack.
+    /// gix refuses to compute the id: a collision attack.
     #[error("the id of an object cannot be computed: {0}")]
     Id(String),
-    /// It would be too large.
+    /// The pack would be too large.
     #[error("a pack would be larger than {MAX_PACK} bytes")]
     TooLarge,
-    /// The compressor fails.
+    /// The compressor failed.
     #[error("an object cannot be compressed: {0}")]
     Compression(String),
 }
 
 impl NewPack {
-    /// An empty one, for objects of this format.
+    /// Creates an empty pack for objects of this format.
     pub(super) fn new(hash: hash::Kind) -> Self {
         NewPack {
             hash,
-            // The number of objects is not known yet.
+            // `finish()` fills in the number of objects.
             bytes: data::header::encode(data::Version::V2, 0).to_vec(),
             entries: Vec::new(),
             ids: HashSet::new(),
@@ -77,22 +77,22 @@ impl NewPack {
         self.hash
     }
 
-    /// Whether nothing is in it.
+    /// Returns true if the pack has no objects.
     pub(super) fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// Whether this object is in it.
+    /// Returns true if the pack has this object.
     pub(super) fn has(&self, id: &ObjectId) -> bool {
         self.ids.contains(id)
     }
 
-    /// How many bytes it has so far.
+    /// Size so far, in bytes.
     pub(super) fn length(&self) -> usize {
         self.bytes.len()
     }
 
-    /// Adds an object; gives its id.
+    /// Adds an object and returns its id.
     pub(super) fn add(&mut self, kind: Kind, object: &[u8]) -> Result<ObjectId, PackError> {
         let id = object_id(self.hash, kind, object)?;
         if !self.has(&id) {
@@ -102,7 +102,7 @@ impl NewPack {
         Ok(id)
     }
 
-    /// Adds an object of this id and size that was [`compressed()`](NewPack::compressed()) before.
+    /// Adds an object with this id and size that was [`compressed()`](NewPack::compressed()) before.
     pub(super) fn add_compressed(
         &mut self,
         id: ObjectId,
@@ -119,13 +119,13 @@ impl NewPack {
         self.entry(id, header, size as u64, compressed)
     }
 
-    /// Adds an object of this id as a delta of one that is in the pack.
+    /// Adds an object with this id as a delta against an object in the pack.
     pub(super) fn add_delta(&mut self, id: ObjectId, base_id: ObjectId, delta: &[u8]) -> Result<(), PackError> {
         let compressed = self.compressed(delta)?;
         self.entry(id, Header::RefDelta { base_id }, delta.len() as u64, &compressed)
     }
 
-    /// Adds an entry with a header of its own.
+    /// Adds an entry with this header.
     pub(super) fn entry(
         &mut self,
         id: ObjectId,
@@ -151,7 +151,7 @@ impl NewPack {
         Ok(())
     }
 
-    /// An object or delta as it is in a pack.
+    /// Compresses an object or delta as packs store it.
     pub(super) fn compressed(&mut self, object: &[u8]) -> Result<Vec<u8>, PackError> {
         let state = &mut self.deflate[usize::from(object.len() >= LARGE)];
         state.reset();
@@ -160,13 +160,13 @@ impl NewPack {
             .compress(object, &mut out, FlushCompress::Finish)
             .map_err(|error| PackError::Compression(error.to_string()))?;
         if status != gix::zlib::Status::StreamEnd {
-            return Err(PackError::Compression("it does not end".into()));
+            return Err(PackError::Compression("the output buffer is too small".into()));
         }
         out.truncate(state.total_out() as usize);
         Ok(out)
     }
 
-    /// Completes it.
+    /// Completes the pack and builds its index.
     pub(super) fn finish(mut self) -> Result<Finished, PackError> {
         self.bytes[8..12].copy_from_slice(&(self.entries.len() as u32).to_be_bytes());
         let name = checksum(self.hash, &self.bytes)?;
@@ -197,7 +197,7 @@ impl NewPack {
     }
 }
 
-/// The id of an object.
+/// Computes the id of an object.
 pub(super) fn object_id(hash: hash::Kind, kind: Kind, object: &[u8]) -> Result<ObjectId, PackError> {
     gix::objs::compute_hash(hash, kind, object).map_err(|error| PackError::Id(error.to_string()))
 }

@@ -1,10 +1,10 @@
-//! Reading trees and blobs of a context repository.
+//! Reading objects of a context repository.
 use git_push::causes;
 use gix::{ObjectId, objs::Kind};
 
-use super::{Error, error, folder::Folder};
+use super::{Error, error, tree_buffer::TreeBuffer};
 
-/// Reads objects, with errors that name them.
+/// Reads objects; errors name the object.
 #[derive(Clone, Copy)]
 pub(super) struct Objects<'a>(pub(super) &'a gix::Repository);
 
@@ -14,36 +14,36 @@ impl Objects<'_> {
         self.0.object_hash()
     }
 
-    /// A tree.
-    pub(super) fn folder(&self, id: ObjectId) -> Result<Folder, Error> {
+    /// Reads a tree.
+    pub(super) fn tree(&self, id: ObjectId) -> Result<TreeBuffer, Error> {
         let raw = self.read(id, Kind::Tree)?;
-        Folder::parse(raw, self.hash()).map_err(|no_tree| self.damaged(id, &no_tree.to_string()))
+        TreeBuffer::parse(raw, self.hash()).map_err(|error| self.damaged(id, &error.to_string()))
     }
 
-    /// A file's content.
+    /// Reads the content of a file.
     pub(super) fn blob(&self, id: ObjectId) -> Result<Vec<u8>, Error> {
         self.read(id, Kind::Blob)
     }
 
-    /// The tree of a commit.
+    /// Reads the id of a commit's tree.
     pub(super) fn tree_of(&self, commit: ObjectId) -> Result<ObjectId, Error> {
         let raw = self.read(commit, Kind::Commit)?;
         let tree = gix::objs::CommitRefIter::from_bytes(&raw, self.hash()).tree_id();
         tree.map_err(|error| self.damaged(commit, &error.to_string()))
     }
 
-    /// The object, as bytes.
+    /// Reads an object of this kind, as bytes.
     pub(super) fn read(&self, id: ObjectId, kind: Kind) -> Result<Vec<u8>, Error> {
         let object = self.0.try_find_object(id);
         match object.map_err(|error| self.damaged(id, &causes(&error)))? {
             Some(mut object) if object.kind == kind => Ok(std::mem::take(&mut object.data)),
             Some(object) => Err(self.damaged(id, &format!("it is a {}, not a {kind}", object.kind))),
-            None => Err(self.damaged(id, "it is not there")),
+            None => Err(self.damaged(id, "it is missing")),
         }
     }
 
     fn damaged(&self, id: ObjectId, why: &str) -> Error {
         let what = format!("object {id} in {} cannot be read: {why}", self.0.git_dir().display());
-        Error::new(error::Kind::Failed, what).with_hint("run `git fsck` there")
+        Error::new(error::Kind::Failed, what).with_hint("run `git fsck` in that repository")
     }
 }

@@ -1,15 +1,15 @@
-//! The packs of a repository: new ones are put beside the others durably, and small ones become larger ones, so that there
-//! are never many.
+//! The packs of a repository: new packs are stored durably, and small packs are joined into larger ones, which limits their
+//! number.
 //!
-//! A pack becomes visible by its index, which comes last; what a crash leaves behind is invisible and is written over.
-//! When there are [`MOST`] packs, the smallest are joined, as many as it takes for the next one to be at least twice as
-//! large as all of them together (what `git repack --geometric=2` does): so an object is copied once for each doubling.
-//! Entries are copied as they are compressed, and checked by the checksums of their index. What git marks
-//! (`.keep`, `.promisor`, `.mtimes`, `.bitmap`) stays, and where there is a `multi-pack-index`, somebody else cares for
-//! all this.
+//! A pack becomes visible by its index, which is renamed last. Files that a crash leaves behind are invisible and are
+//! overwritten. When there are [`MOST`] packs, the smallest are joined: as many as needed for the next one to be at least
+//! twice as large as all of them together (like `git repack --geometric=2`). An object is thus copied once for each
+//! doubling. Entries are copied in compressed form and verified by the checksums of their index. Packs that git marks
+//! (`.keep`, `.promisor`, `.mtimes`, `.bitmap`) are left alone. If there is a `multi-pack-index`, nothing is joined: some
+//! other program maintains the packs.
 //!
-//! Why deltas stay sound: an object that several packs have is taken from the first. A delta's base is in its pack, so it
-//! is taken from there or from an earlier one, and the same holds for the base of that: no circle closes.
+//! Deltas cannot form a cycle: an object in several packs is taken from the first of them. The base of a delta is in the
+//! delta's pack, so it is taken from that pack or an earlier one, and so on for the base of the base.
 use std::{
     collections::HashMap,
     io,
@@ -25,17 +25,17 @@ use super::{
     new_pack::{Finished, MAX_PACK, NewPack, PackError},
 };
 
-/// So many packs are joined.
+/// Number of packs at which they are joined.
 pub(super) const MOST: usize = 32;
 
-/// The most bytes of packs that are joined at a time.
+/// Maximum number of bytes that are joined at a time.
 const MAX_JOINED: u64 = 256 << 20;
-/// The mode of a pack and of its index, as git makes them.
+/// File mode of a pack and of its index, as in git.
 const MODE: u32 = 0o444;
-/// What git keeps beside packs that are not to be joined.
-const MARKS: [&str; 4] = ["keep", "promisor", "mtimes", "bitmap"];
+/// Extensions of files that protect a pack from being joined.
+const PROTECTED: [&str; 4] = ["keep", "promisor", "mtimes", "bitmap"];
 
-/// Puts a pack with its index into the object database whose folder is `objects`.
+/// Stores a pack with its index in the object database at `objects`.
 pub(super) fn store(storage: &impl Storage, objects: &Path, finished: &Finished) -> Result<(), Error> {
     let folder = objects.join("pack");
     let name = format!("pack-{}", finished.name);
@@ -53,7 +53,7 @@ pub(super) fn store(storage: &impl Storage, objects: &Path, finished: &Finished)
     stored().map_err(|error: io::Error| Error::failed("write a pack to", &folder, error))
 }
 
-/// Joins small packs if there are many; says whether there were.
+/// Joins small packs if there are many; returns true if it did.
 pub(super) fn join(storage: &impl Storage, objects: &Path, hash: Kind) -> Result<bool, Error> {
     let folder = objects.join("pack");
     let failed = |error: io::Error| Error::failed("join the packs in", &folder, error);
@@ -66,7 +66,7 @@ pub(super) fn join(storage: &impl Storage, objects: &Path, hash: Kind) -> Result
     store(storage, objects, &joined)?;
     let name = format!("pack-{}", joined.name);
     for pack in small.iter().filter(|pack| pack.name != name) {
-        // First the index: a pack without one is invisible.
+        // The index goes first: a pack without one is invisible.
         for extension in ["idx", "rev", "pack"] {
             match storage.remove(&folder.join(format!("{}.{extension}", pack.name))) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
@@ -77,16 +77,16 @@ pub(super) fn join(storage: &impl Storage, objects: &Path, hash: Kind) -> Result
     Ok(true)
 }
 
-/// A pack that may be joined with others.
-struct Small {
-    /// Without extension.
+/// A pack that may be joined.
+struct SmallPack {
+    /// File name without extension.
     name: String,
     path: PathBuf,
     bytes: u64,
 }
 
-/// The packs that may be joined, smallest first; none when they are few, or somebody else cares for them.
-fn joinable(storage: &impl Storage, folder: &Path) -> io::Result<Vec<Small>> {
+/// Returns the packs that may be joined, smallest first; none if they are few or maintained by another program.
+fn joinable(storage: &impl Storage, folder: &Path) -> io::Result<Vec<SmallPack>> {
     let mut marks: HashMap<String, (bool, bool)> = HashMap::new();
     for file in storage.list(folder)? {
         let Some(file) = file.to_str() else { continue };
@@ -96,7 +96,7 @@ fn joinable(storage: &impl Storage, folder: &Path) -> io::Result<Vec<Small>> {
         if let Some((name, extension)) = file.rsplit_once('.').filter(|(name, _)| name.starts_with("pack-")) {
             let (is_whole, is_marked) = marks.entry(name.to_owned()).or_default();
             *is_whole |= extension == "idx";
-            *is_marked |= MARKS.contains(&extension);
+            *is_marked |= PROTECTED.contains(&extension);
         }
     }
     marks.retain(|_, (is_whole, is_marked)| *is_whole && !*is_marked);
@@ -107,7 +107,7 @@ fn joinable(storage: &impl Storage, folder: &Path) -> io::Result<Vec<Small>> {
     for name in marks.into_keys() {
         let path = folder.join(format!("{name}.idx"));
         if let Some(look) = storage.look(&path.with_extension("pack"))? {
-            packs.push(Small {
+            packs.push(SmallPack {
                 name,
                 path,
                 bytes: look.length,
@@ -118,13 +118,13 @@ fn joinable(storage: &impl Storage, folder: &Path) -> io::Result<Vec<Small>> {
     Ok(packs)
 }
 
-/// The smallest ones, so many that the next one is twice as large as all of them together.
-fn chosen(packs: &[Small]) -> &[Small] {
+/// Selects the smallest packs, until the next one is at least twice as large as all of them together.
+fn chosen(packs: &[SmallPack]) -> &[SmallPack] {
     let mut sum = 0;
     let mut count = 0;
     let mut end = 0;
     for pack in packs {
-        // Half of the most is always joined, so that the number of packs goes down.
+        // At least half of the maximum is joined, so that the number of packs decreases.
         if count >= MOST / 2 && pack.bytes >= 2 * sum || sum + pack.bytes > MAX_JOINED {
             break;
         }
@@ -135,7 +135,7 @@ fn chosen(packs: &[Small]) -> &[Small] {
     if end < 2 { &[] } else { &packs[..end] }
 }
 
-fn joined(packs: &[Small], hash: Kind) -> io::Result<Finished> {
+fn joined(packs: &[SmallPack], hash: Kind) -> io::Result<Finished> {
     let mut new = NewPack::new(hash);
     for pack in packs {
         copy(&pack.path, hash, &mut new)?;
@@ -143,7 +143,7 @@ fn joined(packs: &[Small], hash: Kind) -> io::Result<Finished> {
     new.finish().map_err(io::Error::other)
 }
 
-/// Copies what `new` does not have out of the pack with this index.
+/// Copies the objects that `new` lacks from the pack with this index.
 fn copy(path: &Path, hash: Kind, new: &mut NewPack) -> io::Result<()> {
     let index = gix_pack::index::File::at(path, hash).map_err(|error| damaged(path, &error.to_string()))?;
     let pack = gix_pack::data::File::at(path.with_extension("pack"), hash)
@@ -161,9 +161,9 @@ fn copy(path: &Path, hash: Kind, new: &mut NewPack) -> io::Result<()> {
             .map_or(pack.pack_end() as u64, |next| next.pack_offset);
         let bytes = pack
             .entry_slice(start..end)
-            .ok_or_else(|| damaged(path, "its index points outside of it"))?;
+            .ok_or_else(|| damaged(path, "its index points beyond its end"))?;
         if entry.crc32.is_some_and(|expected| expected != crc32fast::hash(bytes)) {
-            return Err(damaged(path, &format!("the checksum of {} is another one", entry.oid)));
+            return Err(damaged(path, &format!("the checksum of {} does not match", entry.oid)));
         }
         let header = pack.entry(start).map_err(|error| damaged(path, &error.to_string()))?;
         let kind = match header.header {
@@ -193,7 +193,7 @@ fn temporary(folder: &Path, name: &str, extension: &str) -> PathBuf {
     folder.join(format!("tmp_{name}.{extension}"))
 }
 
-/// Writes a file of a name that only a crash can have left behind.
+/// Writes a temporary file, replacing one that a crash left behind.
 fn write_over(storage: &impl Storage, path: &Path, bytes: &[u8]) -> io::Result<()> {
     match storage.write_new(path, bytes, MODE) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {

@@ -1,4 +1,4 @@
-//! The branch, brought to the remote: asked, fetched, replayed, pushed and read back.
+//! Publishing the branch: fetch, rebase, push, and read back.
 use bstr::{BStr, BString};
 use durable::{clock::Clock, retry::RetryPolicy, storage::Storage};
 use git_push::{Advertisement, Command, Connection, Outcome, Verdict};
@@ -9,17 +9,17 @@ use jiff::Timestamp;
 use super::{
     Context, Error, Refusal, context, difference,
     error::Kind,
-    lock_file::{self, Judgement, Lock},
+    lock_file::{self, Lock, LockState},
     objects::Objects,
-    replay,
+    rebase,
 };
 
-/// How far back commits are told to a server that is fetched from.
+/// Maximum number of *have* lines sent to a server in a fetch.
 const MAX_HAVES: usize = 256;
 
 /// A remote that can be pushed to and fetched from.
 pub trait Upstream: Connection {
-    /// As [`Remote::fetch()`].
+    /// Fetches `want`, as [`Remote::fetch()`] does.
     ///
     /// # Errors
     /// As [`Remote::fetch()`].
@@ -32,54 +32,54 @@ impl Upstream for Remote {
     }
 }
 
-/// What a push came to.
+/// Result of publishing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Published {
-    /// What the remote's branch is, read back.
+    /// Commit of the remote's branch, read back.
     pub commit: ObjectId,
-    /// How many events became visible; 0 when the remote had everything.
+    /// Number of events that became visible; 0 if the remote had everything.
     pub events: usize,
-    /// How often it was tried.
+    /// Number of attempts.
     pub attempts: u32,
-    /// How many of our commits were put on top of others' commits.
-    pub replayed: usize,
-    /// Events that somebody else had added to the remote with another content: theirs stand, ours are kept in
+    /// Number of local commits that were rebased onto the remote's.
+    pub rebased: usize,
+    /// Events that exist on the remote with other content. The remote's content stays; the local event is stored in
     /// [`FILE`](super::refused::FILE).
     pub refused: Vec<Refusal>,
-    /// Events in folders whose names git takes for its own, such as a feed `.gitmodules`: the commits that were not pushed
-    /// yet were made again without them. They are kept in [`FILE`](super::refused::FILE).
+    /// Events in folders whose names git reserves, such as a feed `.gitmodules`. The commits that were not pushed yet were
+    /// rewritten without them. They are stored in [`FILE`](super::refused::FILE).
     pub left_out: Vec<Refusal>,
     /// Another instance that committed to the remote less than 60 seconds ago.
     pub other_instance: Option<Lock>,
 }
 
-/// What is known from one attempt to the next.
+/// State kept from one attempt to the next.
 #[derive(Default)]
-struct Account {
-    replayed: usize,
+struct Progress {
+    rebased: usize,
     refused: Vec<Refusal>,
     left_out: Vec<Refusal>,
     other: Option<Lock>,
-    /// What was sent without an answer that can be believed, and how many events it has.
+    /// Commit that was sent without a reliable answer, and its number of events.
     sent: Option<(ObjectId, usize)>,
 }
 
-/// What is to be sent.
+/// A branch that may be pushed.
 struct Ready {
     ours: ObjectId,
     events: usize,
 }
 
 impl<S: Storage> Context<S> {
-    /// Brings the branch to the remote: fetches, replays our commits on others' where there are any, proves that events
-    /// were only added, pushes, and reads back. A lost race is fetched and replayed again, and what may pass is tried again, as
-    /// `policy` says. A branch that the remote lacks is made. Nothing is ever forced.
+    /// Publishes the branch: fetches, rebases local commits onto the remote's, proves that events were only added, pushes, and
+    /// reads back. Lost races and transient failures are retried as `policy` says. A missing remote branch is created. Nothing
+    /// is ever forced.
     ///
-    /// Events can be committed meanwhile: while the network is awaited nothing is locked but other publishing.
+    /// Events can be committed meanwhile: no lock but that for publishing is held while the network is awaited.
     ///
     /// # Errors
-    /// The remote does not have what is here. [`Outcome`] says whether trying again helps: [`Outcome::Diverged`] for what
-    /// somebody has to look at; the message has the paths.
+    /// The remote lacks local commits. The [`Outcome`] says whether a retry helps. [`Outcome::Diverged`] needs a person; the
+    /// message lists the paths.
     pub fn publish(
         &self,
         upstream: &mut dyn Upstream,
@@ -87,25 +87,25 @@ impl<S: Storage> Context<S> {
         policy: RetryPolicy,
     ) -> Result<Published, git_push::Error> {
         let _one = self.publishing();
-        let mut account = Account::default();
+        let mut progress = Progress::default();
         let mut delays = policy.delays(|| clock.random());
         let mut attempts = 1;
         loop {
-            match self.attempt(upstream, clock, &mut account) {
+            match self.attempt(upstream, clock, &mut progress) {
                 Ok((commit, events)) => {
                     return Ok(Published {
                         commit,
                         events,
                         attempts,
-                        replayed: account.replayed,
-                        refused: account.refused,
-                        left_out: account.left_out,
-                        other_instance: account.other,
+                        rebased: progress.rebased,
+                        refused: progress.refused,
+                        left_out: progress.left_out,
+                        other_instance: progress.other,
                     });
                 }
                 Err(error) => match delays.next().filter(|_| error.outcome().may_pass()) {
                     Some(delay) => {
-                        tracing::info!(%error, attempts, "the push is tried again");
+                        tracing::info!(%error, attempts, "retrying the push");
                         clock.sleep(delay.max(error.retry_after().unwrap_or_default()));
                         attempts += 1;
                     }
@@ -115,21 +115,21 @@ impl<S: Storage> Context<S> {
         }
     }
 
-    /// Whether there is something that the remote was not seen to have.
+    /// Returns true if the branch differs from the last known state of the remote.
     ///
     /// # Errors
     /// The repository cannot be read.
     pub fn has_unpublished(&self) -> Result<bool, Error> {
         let repository = self.repository();
         let tip = self.branch(&repository).tip()?;
-        Ok(tip != self.seen(&repository))
+        Ok(tip != self.last_seen(&repository))
     }
 
     fn attempt(
         &self,
         upstream: &mut dyn Upstream,
         clock: &dyn Clock,
-        account: &mut Account,
+        progress: &mut Progress,
     ) -> Result<(ObjectId, usize), git_push::Error> {
         let repository = self.repository();
         let name = BString::from(self.branch(&repository).full_name());
@@ -137,23 +137,25 @@ impl<S: Storage> Context<S> {
         let theirs = advertisement.id(name.as_ref());
         if let Some(theirs) = theirs {
             self.fetch(upstream, &repository, theirs)?;
-            self.judge(&repository, theirs, clock.now(), account);
+            self.note_other_instance(&repository, theirs, clock.now(), progress);
         }
-        let ready = self.integrate(&repository, theirs, clock, account).map_err(told)?;
+        let ready = self
+            .integrate(&repository, theirs, clock, progress)
+            .map_err(push_error)?;
         if theirs != Some(ready.ours) {
             let command = Command {
                 name: name.clone(),
                 old: theirs.unwrap_or(repository.object_hash().null()),
                 new: ready.ours,
             };
-            account.sent = Some((ready.ours, ready.events));
+            progress.sent = Some((ready.ours, ready.events));
             self.send(upstream, &advertisement, &repository, command)?;
         }
-        self.saw(&repository, ready.ours);
+        self.remember(&repository, ready.ours);
         Ok((ready.ours, ready.events))
     }
 
-    /// Fetches what the remote's branch is, unless it is here.
+    /// Fetches the commit of the remote's branch, unless it exists locally.
     fn fetch(
         &self,
         upstream: &mut dyn Upstream,
@@ -161,16 +163,16 @@ impl<S: Storage> Context<S> {
         theirs: ObjectId,
     ) -> Result<(), git_push::Error> {
         if !repository.has_object(theirs) {
-            let haves = self.haves(repository).map_err(told)?;
+            let haves = self.haves(repository).map_err(push_error)?;
             upstream.fetch(theirs, repository, &haves)?;
         }
-        self.saw(repository, theirs);
+        self.remember(repository, theirs);
         Ok(())
     }
 
-    /// Commits that the remote may have, too: what it was seen to have, and those before our newest one, ever farther apart.
+    /// Returns commits that the remote may have: its last known one, and ancestors of the local tip at growing distances.
     fn haves(&self, repository: &gix::Repository) -> Result<Vec<ObjectId>, Error> {
-        let mut haves: Vec<ObjectId> = self.seen(repository).into_iter().collect();
+        let mut haves: Vec<ObjectId> = self.last_seen(repository).into_iter().collect();
         let mut at = self.branch(repository).tip()?;
         let (mut place, mut next) = (0_usize, 0);
         while let Some(id) = at.filter(|_| haves.len() < MAX_HAVES) {
@@ -187,33 +189,33 @@ impl<S: Storage> Context<S> {
         Ok(haves)
     }
 
-    /// Puts our commits on theirs, under the lock, and proves that it may be pushed.
+    /// Rebases local commits onto the remote's, under the lock, and proves that the result may be pushed.
     fn integrate(
         &self,
         repository: &gix::Repository,
         theirs: Option<ObjectId>,
         clock: &dyn Clock,
-        account: &mut Account,
+        progress: &mut Progress,
     ) -> Result<Ready, Error> {
         let mut state = self.state();
         let _lock = self.exclusive(repository, clock)?;
         let objects = Objects(repository);
         let ours = self.begin(&mut state, objects)?;
         let (mut ours, left_out) = self.leave_out_unpushable(&mut state, objects, ours, theirs, clock.now())?;
-        account.left_out.extend(left_out);
+        progress.left_out.extend(left_out);
         let Some(theirs) = theirs else {
             let all = difference::between(objects, None, Some(objects.tree_of(ours)?))?;
             let events = all.iter().filter(|change| change.adds_event()).count();
             return Ok(Ready { ours, events });
         };
-        let (tip, replayed) = self.replay(&mut state, objects, ours, theirs, clock.now())?;
+        let (tip, rebased) = self.rebase(&mut state, objects, ours, theirs, clock.now())?;
         ours = tip;
-        account.replayed += replayed.commits;
-        account.refused.extend(replayed.refused);
-        let added = replay::prove(objects, theirs, ours, &std::collections::HashSet::new())?;
+        progress.rebased += rebased.commits;
+        progress.refused.extend(rebased.refused);
+        let added = rebase::prove(objects, theirs, ours, &std::collections::HashSet::new())?;
         let mut events = added.iter().filter(|change| change.adds_event()).count();
-        // What an attempt without an answer has brought there counts, too.
-        if let Some((sent, count)) = account.sent.take()
+        // Events of an earlier attempt without an answer count, too, if they arrived.
+        if let Some((sent, count)) = progress.sent.take()
             && git_push::fast_forward(repository, sent, theirs).unwrap_or(false)
         {
             events += count;
@@ -221,7 +223,7 @@ impl<S: Storage> Context<S> {
         Ok(Ready { ours, events })
     }
 
-    /// Pushes, and believes what is seen there afterwards.
+    /// Pushes, then reads the remote's ref back: only that decides.
     fn send(
         &self,
         upstream: &mut dyn Upstream,
@@ -235,7 +237,7 @@ impl<S: Storage> Context<S> {
         let answer = git_push::push(connection, advertisement, repository, vec![command], &options);
         let word = match &answer {
             Ok(report) => match report.verdict(name.as_ref()) {
-                Some(Verdict::Rejected(reason)) => format!("the remote refuses {name}: {}", git_push::cleaned(reason)),
+                Some(Verdict::Rejected(reason)) => format!("the remote rejected {name}: {}", git_push::cleaned(reason)),
                 Some(Verdict::Accepted | Verdict::UpToDate) => "the remote reported ok".to_owned(),
                 Some(Verdict::Unknown) | None => "the remote reported nothing".to_owned(),
             },
@@ -251,12 +253,11 @@ impl<S: Storage> Context<S> {
         match seen {
             Some(seen) if seen == new => Ok(()),
             seen if seen == was && is_rejected => {
-                Err(git_push::Error::new(Outcome::Rejected, word)
-                    .with_hint("look at the rules and hooks of the remote"))
+                Err(git_push::Error::new(Outcome::Rejected, word).with_hint("check the rules and hooks of the remote"))
             }
             Some(seen) if Some(seen) != was => Err(git_push::Error::new(
                 Outcome::Transient,
-                format!("{word}: somebody else has pushed {seen} to {name} at the same moment"),
+                format!("{word}, but another push moved {name} to {seen} at the same time"),
             )),
             _ => Err(git_push::Error::new(
                 Outcome::Transient,
@@ -265,32 +266,38 @@ impl<S: Storage> Context<S> {
         }
     }
 
-    /// Notes another instance that is at work at the remote, and warns of it once.
-    fn judge(&self, repository: &gix::Repository, theirs: ObjectId, now: Timestamp, account: &mut Account) {
+    /// Detects another instance that publishes to the remote, and logs one warning about it.
+    fn note_other_instance(
+        &self,
+        repository: &gix::Repository,
+        theirs: ObjectId,
+        now: Timestamp,
+        progress: &mut Progress,
+    ) {
         let file = context::lock_of(Objects(repository), theirs).ok().flatten();
-        match self.judged(file.as_deref(), now) {
-            Judgement::Other(other) => {
-                if account.other.as_ref() != Some(&other) && self.is_news(&other.instance_id) {
-                    tracing::warn!(%other, "another instance is at work on the remote; the lock is advisory, both go on");
+        match self.lock_state(file.as_deref(), now) {
+            LockState::Other(other) => {
+                if progress.other.as_ref() != Some(&other) && self.is_first_warning_of(&other.instance_id) {
+                    tracing::warn!(%other, "another instance is publishing to the remote; the lock is advisory, both continue");
                 }
-                account.other = Some(other);
+                progress.other = Some(other);
             }
-            Judgement::Unreadable if self.is_news("") => {
-                tracing::warn!("the remote's {} cannot be read, and is replaced", lock_file::PATH);
+            LockState::Unreadable if self.is_first_warning_of("") => {
+                tracing::warn!("replacing the remote's unreadable {}", lock_file::PATH);
             }
-            Judgement::Free | Judgement::Unreadable => {}
+            LockState::Free | LockState::Unreadable => {}
         }
     }
 
-    /// What the remote's branch was seen to be.
-    fn seen(&self, repository: &gix::Repository) -> Option<ObjectId> {
+    /// Returns the last known commit of the remote's branch.
+    fn last_seen(&self, repository: &gix::Repository) -> Option<ObjectId> {
         let reference = repository.try_find_reference(self.tracking().as_str()).ok()??;
         reference.try_id().map(gix::Id::detach)
     }
 
-    /// Remembers it. What fails costs a fetch that asks for more than it has to.
-    fn saw(&self, repository: &gix::Repository, id: ObjectId) {
-        if self.seen(repository) == Some(id) {
+    /// Records the commit of the remote's branch. A failure is harmless: the next fetch asks for more than needed.
+    fn remember(&self, repository: &gix::Repository, id: ObjectId) {
+        if self.last_seen(repository) == Some(id) {
             return;
         }
         let anything = gix::refs::transaction::PreviousValue::Any;
@@ -322,17 +329,17 @@ impl<S: Storage> Context<S> {
     }
 }
 
-/// What it means for a push that something failed here.
-fn told(error: Error) -> git_push::Error {
+/// Converts a local failure to an error of a push.
+fn push_error(error: Error) -> git_push::Error {
     let outcome = match error.kind() {
         Kind::Refused => Outcome::Diverged,
         Kind::Misconfigured => Outcome::Misconfigured,
         Kind::Busy => Outcome::Transient,
         Kind::Failed => Outcome::Misconfigured,
     };
-    let told = git_push::Error::new(outcome, error.to_string());
+    let failure = git_push::Error::new(outcome, error.to_string());
     match error.hint() {
-        Some(hint) => told.with_hint(hint),
-        None => told,
+        Some(hint) => failure.with_hint(hint),
+        None => failure,
     }
 }

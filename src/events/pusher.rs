@@ -1,5 +1,5 @@
-//! Pushes beside the commits, on a thread of its own: what is committed while a push is under way goes with the next one. When
-//! it pushes is [`Pace`]'s affair, what a push is that of who starts it.
+//! A thread that pushes while commits continue: commits made during a push go with the next one. [`PushSchedule`] decides
+//! when to push, the caller of [`Pusher::start()`] how.
 use std::{
     sync::mpsc::{self, Receiver, RecvTimeoutError, Sender},
     thread,
@@ -8,7 +8,7 @@ use std::{
 
 use durable::clock::{Clock, SystemClock};
 
-use super::pace::Pace;
+use super::push_schedule::PushSchedule;
 
 /// A thread that pushes.
 #[derive(Debug)]
@@ -17,12 +17,12 @@ pub struct Pusher {
     done: Receiver<bool>,
 }
 
-/// What an attempt came to.
+/// Result of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Attempt {
     /// Everything that was committed before it is on the remote.
     Done,
-    /// It failed; the remote may have asked to wait.
+    /// The push failed; the remote may have asked to wait.
     Failed(Option<Duration>),
 }
 
@@ -33,27 +33,32 @@ enum Note {
 }
 
 impl Pusher {
-    /// Pushes at once, for there may be commits from before, and from then on as `pace` says. `attempt` is to tell of its errors
-    /// itself.
-    pub fn start(pace: Pace, attempt: impl FnMut() -> Attempt + Send + 'static) -> Self {
+    /// Starts the thread. It pushes at once, for commits of an earlier run, and then as `schedule` says. `attempt` must log its
+    /// own errors.
+    pub fn start(schedule: PushSchedule, attempt: impl FnMut() -> Attempt + Send + 'static) -> Self {
         let (notes, inbox) = mpsc::channel();
         let (ended, done) = mpsc::channel();
         let clock = SystemClock::default();
         thread::spawn(move || {
-            let is_whole = Work { pace, attempt, clock }.until_finished(&inbox);
-            // Nobody waits for it any more when it took too long.
+            let is_whole = Work {
+                schedule,
+                attempt,
+                clock,
+            }
+            .until_finished(&inbox);
+            // The receiver is gone if the grace period has ended.
             let _ = ended.send(is_whole);
         });
         Pusher { notes, done }
     }
 
-    /// Something was committed.
+    /// Reports a commit.
     pub fn committed(&self) {
-        // Its thread lives as long as this.
+        // The thread lives as long as this handle.
         let _ = self.notes.send(Note::Committed);
     }
 
-    /// Has what is left pushed, within `grace`; whether everything is on the remote.
+    /// Pushes the rest within `grace`; returns true if everything is on the remote.
     pub fn finish(self, grace: Duration) -> bool {
         let _ = self.notes.send(Note::Finish);
         self.done.recv_timeout(grace).unwrap_or(false)
@@ -61,7 +66,7 @@ impl Pusher {
 }
 
 struct Work<A> {
-    pace: Pace,
+    schedule: PushSchedule,
     attempt: A,
     clock: SystemClock,
 }
@@ -69,28 +74,29 @@ struct Work<A> {
 impl<A: FnMut() -> Attempt> Work<A> {
     fn until_finished(mut self, notes: &Receiver<Note>) -> bool {
         loop {
-            let note = match self.pace.next() {
+            let note = match self.schedule.next() {
                 None => notes.recv().map_err(|_| RecvTimeoutError::Disconnected),
                 Some(next) => notes.recv_timeout(next.saturating_sub(self.clock.elapsed())),
             };
             match note {
-                Ok(Note::Committed) => self.pace.committed(),
+                Ok(Note::Committed) => self.schedule.committed(),
                 Err(RecvTimeoutError::Timeout) => self.push(),
                 Ok(Note::Finish) | Err(RecvTimeoutError::Disconnected) => break,
             }
         }
-        if self.pace.is_behind() {
+        if self.schedule.is_behind() {
             self.push();
         }
-        !self.pace.is_behind()
+        !self.schedule.is_behind()
     }
 
     fn push(&mut self) {
-        self.pace.begin(self.clock.elapsed());
+        self.schedule.begin(self.clock.elapsed());
         match (self.attempt)() {
-            Attempt::Done => self.pace.succeeded(),
+            Attempt::Done => self.schedule.succeeded(),
             Attempt::Failed(retry_after) => {
-                self.pace.failed(self.clock.elapsed(), retry_after, self.clock.random());
+                self.schedule
+                    .failed(self.clock.elapsed(), retry_after, self.clock.random());
             }
         }
     }
@@ -101,10 +107,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_committed_during_a_push_goes_with_the_next_one() {
+    fn commits_during_a_push_go_with_the_next_one() {
         let (begun, begins) = mpsc::channel();
         let (go, gate) = mpsc::channel();
-        let pusher = Pusher::start(Pace::new(0), move || {
+        let pusher = Pusher::start(PushSchedule::new(0), move || {
             begun.send(()).expect("somebody waits");
             gate.recv().expect("it is opened")
         });
@@ -121,14 +127,14 @@ mod tests {
     fn the_end_waits_for_no_budget_and_no_distance() {
         let (begun, begins) = mpsc::channel();
         let mut attempts = vec![Attempt::Done, Attempt::Failed(Some(Duration::from_secs(3600)))];
-        let pusher = Pusher::start(Pace::new(1), move || {
+        let pusher = Pusher::start(PushSchedule::new(1), move || {
             begun.send(()).expect("somebody waits");
             attempts.pop().expect("two are made")
         });
         begins.recv().expect("the first is made at once");
         assert!(pusher.finish(Duration::from_secs(60)));
         assert_eq!(begins.iter().count(), 1);
-        let pusher = Pusher::start(Pace::new(1), || Attempt::Failed(None));
+        let pusher = Pusher::start(PushSchedule::new(1), || Attempt::Failed(None));
         assert!(!pusher.finish(Duration::from_secs(60)));
     }
 }

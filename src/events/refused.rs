@@ -1,13 +1,13 @@
-//! Events that were refused because their id stands for another content, kept outside the commits: one JSON object per
-//! line.
+//! Refused events, stored outside the commits, one JSON object per line. An event is refused if its id exists with other
+//! content.
 //!
 //! ```json
 //! {"refused_at":"2026-01-10T12:00:00.000Z","path":"events/general/2026-01-10/e-1.json","blob":"<id of the file>","event":{…}}
 //! ```
 //!
-//! What is no event at all is kept, too: its `path` is empty, its `event` a text where it is not JSON that can be kept.
+//! Input that is not an event is stored, too: its `path` is empty, and its `event` is text unless it is JSON that can be stored.
 //!
-//! The same event is kept once. A file of [`MAX_BYTES`] is put aside as `refused-<milliseconds since 1970>.ndjson`.
+//! The same event is stored once. A file of [`MAX_BYTES`] is renamed to `refused-<milliseconds since 1970>.ndjson`.
 use std::{
     collections::HashSet,
     fs, io,
@@ -23,20 +23,20 @@ use serde_json::{Value, json};
 use super::{Error, replace};
 use crate::event::read_json;
 
-/// Where they are kept: in the Git folder of a bare repository, else in the work tree, where git ignores it.
+/// Path of the file: in the Git folder of a bare repository, else in the work tree, where git ignores it.
 pub const FILE: &str = ".crp/refused.ndjson";
-/// The most bytes of one file of them.
+/// Size at which the file is rotated, in bytes.
 pub const MAX_BYTES: u64 = 64 << 20;
 
 /// The file of refused events.
 pub(super) struct RefusedEvents {
     path: PathBuf,
-    /// What is in it, by path and content; none before it was read.
+    /// Path and blob of each stored event; `None` before the file was read.
     kept: Option<HashSet<(String, String)>>,
 }
 
 impl RefusedEvents {
-    /// That of the repository with this Git folder or work tree.
+    /// The file of the repository with this Git folder or work tree.
     pub(super) fn new(repository: &Path) -> Self {
         RefusedEvents {
             path: repository.join(FILE),
@@ -44,7 +44,7 @@ impl RefusedEvents {
         }
     }
 
-    /// Keeps an event that was to be at `path`, durably, unless it is kept already.
+    /// Stores an event that was meant for `path`, durably, unless it is stored already.
     pub(super) fn keep(
         &mut self,
         storage: &impl Storage,
@@ -77,7 +77,7 @@ fn read(path: &Path) -> io::Result<HashSet<(String, String)>> {
     };
     let mut kept = HashSet::new();
     for line in bytes.lines() {
-        // A line that a crash has torn is none.
+        // A line that was torn by a crash is ignored.
         if let Ok(Value::Object(line)) = serde_json::from_slice(line)
             && let (Some(Value::String(path)), Some(Value::String(blob))) = (line.get("path"), line.get("blob"))
         {
@@ -101,7 +101,7 @@ fn append(storage: &impl Storage, path: &Path, line: &str, now: Timestamp) -> io
     if length > 0 {
         storage.read_at(&file, length - 1, &mut last)?;
     }
-    // What a crash has torn must not swallow this line.
+    // A torn line must not swallow this one.
     let line = match last {
         [b'\n'] => line.to_owned(),
         _ => format!("\n{line}"),

@@ -1,12 +1,12 @@
-//! Replacing a file of a repository, durably.
+//! Durable replacement of a file in a repository.
 //!
-//! What git writes, too, is replaced as git does it (its *lockfile* protocol): the new content goes into `<name>.lock`, which
-//! nobody else may have, and that is renamed to its place. A lock of git is never taken away, however old. One of ours that a
-//! crash has left behind would block us for ever, so it is noted before it is made, in `stargate/taken` of the Git folder, and
-//! removed by who comes next. That is safe because all this is done by one process at a time.
+//! Files that git writes, too, are replaced with git's *lockfile* protocol: the new content goes into `<name>.lock`, which
+//! must not exist yet, and is renamed to its place. A lock of git is never removed, however old. A lock of ours that a crash
+//! left behind would block us for ever. So it is recorded in `stargate/taken` of the Git folder before it is created, and the
+//! next process removes it. That is safe because only one process at a time does this.
 //!
 //! ```text
-//! taken   = *( "+" SP <path of a lock> LF / "-" LF )        taken, and not any more; the last line counts
+//! taken   = *( "+" SP <path of a lock> LF / "-" LF )        taken, released; the last line counts
 //! ```
 use std::{
     ffi::OsString,
@@ -18,12 +18,12 @@ use durable::storage::{FILE_MODE, Storage};
 
 use super::{Error, error::Kind};
 
-/// Where locks are noted, in the Git folder.
+/// File in the Git folder that records locks.
 const TAKEN: &str = "stargate/taken";
-/// The notes begin anew after so many bytes.
+/// Size at which the record is truncated, in bytes.
 const MAX_NOTES: u64 = 64 * 1024;
 
-/// A file that is about to be replaced. Dropped before [`commit()`](Replacement::commit()) it changes nothing.
+/// A pending replacement of a file. If it is dropped before [`commit()`](Replacement::commit()), nothing changes.
 pub(super) struct Replacement<'a, S: Storage> {
     storage: &'a S,
     notes: S::File,
@@ -33,8 +33,8 @@ pub(super) struct Replacement<'a, S: Storage> {
 }
 
 impl<'a, S: Storage> Replacement<'a, S> {
-    /// Writes what is to be in the file at `path`, and keeps others from doing the same. Whoever calls this has the
-    /// repository of this Git folder for himself, as far as our processes go.
+    /// Writes the new content of the file at `path` and locks the file against others. The caller must hold the exclusive lock
+    /// of this repository.
     pub(super) fn begin(storage: &'a S, git_dir: &Path, path: &'a Path, bytes: &[u8]) -> Result<Self, Error> {
         let lock = with_extension(path, "lock");
         let failed = |error| Error::failed("write", &lock, error);
@@ -48,7 +48,7 @@ impl<'a, S: Storage> Replacement<'a, S> {
         if is_taken {
             let what = format!("another process is writing {}", path.display());
             return Err(Error::new(Kind::Busy, what).with_hint(format!(
-                "it is tried again; if no git is running there, remove {}",
+                "the program retries; if no git is running there, remove {}",
                 lock.display()
             )));
         }
@@ -62,7 +62,7 @@ impl<'a, S: Storage> Replacement<'a, S> {
         })
     }
 
-    /// Puts it in place.
+    /// Renames the new content to its place.
     pub(super) fn commit(mut self) -> Result<(), Error> {
         let failed = |error| Error::failed("write", self.path, error);
         self.storage.rename(&self.lock, self.path).map_err(failed)?;
@@ -78,13 +78,13 @@ impl<'a, S: Storage> Replacement<'a, S> {
 impl<S: Storage> Drop for Replacement<'_, S> {
     fn drop(&mut self) {
         if !self.done && self.storage.remove(&self.lock).is_ok() {
-            // Otherwise who comes next removes it.
+            // If this fails, the next process removes the lock.
             let _ = append(self.storage, &self.notes, b"-\n");
         }
     }
 }
 
-/// Replaces a file that nobody but us writes.
+/// Replaces a file that only this program writes.
 pub(super) fn overwrite(storage: &impl Storage, path: &Path, bytes: &[u8]) -> io::Result<()> {
     let new = with_extension(path, "new");
     match storage.write_new(&new, bytes, FILE_MODE) {
@@ -98,7 +98,7 @@ pub(super) fn overwrite(storage: &impl Storage, path: &Path, bytes: &[u8]) -> io
     path.parent().map_or(Ok(()), |folder| storage.sync_dir(folder))
 }
 
-/// Makes a folder and those that it is in.
+/// Creates a folder and its parents, durably.
 pub(super) fn create_folders(storage: &impl Storage, folder: &Path) -> io::Result<()> {
     if storage.look(folder)?.is_some() {
         return Ok(());
@@ -113,7 +113,7 @@ pub(super) fn create_folders(storage: &impl Storage, folder: &Path) -> io::Resul
     }
 }
 
-/// Writes at the end of a file, all of it.
+/// Appends all bytes to a file.
 pub(super) fn append<S: Storage>(storage: &S, file: &S::File, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         match storage.append(file, bytes)? {
@@ -124,7 +124,7 @@ pub(super) fn append<S: Storage>(storage: &S, file: &S::File, mut bytes: &[u8]) 
     Ok(())
 }
 
-/// Opens the notes, and removes the lock that somebody who is gone has noted last.
+/// Opens the record, and removes a lock that a crashed process left behind.
 fn open_notes<S: Storage>(storage: &S, git_dir: &Path) -> io::Result<S::File> {
     let path = git_dir.join(TAKEN);
     if let Some(folder) = path.parent() {
@@ -140,7 +140,7 @@ fn open_notes<S: Storage>(storage: &S, git_dir: &Path) -> io::Result<S::File> {
         match storage.remove(Path::new(lock)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             Err(_) => {}
-            Ok(()) => tracing::warn!(lock, "a lock that a crash has left behind was removed"),
+            Ok(()) => tracing::warn!(lock, "removed a lock that a crash left behind"),
         }
         append(storage, &notes, b"-\n")?;
     }

@@ -1,4 +1,4 @@
-//! The driver: from sources into commits, from commits to the remote.
+//! The driver: takes events from sources, commits them, and pushes the commits.
 //!
 //! ```text
 //!   source::relay (a thread per feed) --+
@@ -6,9 +6,8 @@
 //! ```
 //!
 //! One thread commits, another one pushes; neither waits for the other. An event that arrived is in memory until its batch is
-//! committed: what is lost there with the process is fetched again, for a relay is asked for everything behind what was
-//! committed. What could not be committed is tried again, and meanwhile nothing is taken; the bounded inbox holds the
-//! sources.
+//! committed. If the process dies, it is fetched again, because a relay is asked for everything after the last commit. A
+//! failed commit is retried. Meanwhile nothing is taken, and the bounded inbox blocks the sources.
 use std::{
     io,
     thread::{self, JoinHandle},
@@ -28,48 +27,49 @@ use super::{
     error::Kind,
     inbox::{Inbox, Next, Sender, Stop, inbox},
     lock_file,
-    pace::Pace,
+    push_schedule::PushSchedule,
     pusher::{Attempt, Pusher},
     refused,
     settings::{Settings, Source},
     source::{
-        Arrival, Mark, lines,
-        marks::{self, Marks},
-        relay::{Follower, Held},
+        Arrival, Cursor,
+        cursors::{self, Cursors},
+        lines,
+        relay::{Follower, Progress},
     },
     target::{LocalOnly, SharedEnvironment, Target},
 };
 use crate::event::Event;
 
-/// How long the last push gets when it is time to stop.
+/// Time that the last push gets at a stop.
 const GRACE: Duration = Duration::from_secs(20);
-/// The distances between attempts to commit.
-const COMMIT_AGAIN: RetryPolicy = RetryPolicy {
+/// Delays between attempts to commit.
+const COMMIT_RETRY: RetryPolicy = RetryPolicy {
     attempts: u32::MAX,
     initial_delay: Duration::from_secs(1),
     max_delay: Duration::from_secs(30),
 };
-/// How often it is tried where nobody waits for more.
-const LAST_ATTEMPTS: u32 = 5;
-/// How often is written down how far feeds were committed. What is not written down is asked for once more.
-const MARKS_EVERY: Duration = Duration::from_secs(5);
+/// Maximum number of attempts to commit when the sources end by themselves.
+const MAX_ATTEMPTS: u32 = 5;
+/// Interval between saves of the cursors. Events after a saved cursor are fetched again.
+const SAVE_EVERY: Duration = Duration::from_secs(5);
 
-/// What a run came to.
+/// Result of a run.
 #[derive(Debug, Default)]
 pub struct Summary {
-    /// Events that were committed.
+    /// Number of events that were committed.
     pub added: usize,
-    /// Events that were there already.
+    /// Number of events that existed already.
     pub known: usize,
-    /// What was not taken.
+    /// Number of events that were refused.
     pub refused: usize,
-    /// Whether everything is on the remote; none without a remote.
+    /// True if everything is on the remote; `None` without a remote.
     pub is_pushed: Option<bool>,
-    /// Sources that failed.
+    /// Failures of the sources.
     pub failures: Vec<git_push::Error>,
 }
 
-/// Why there is no run, or why it ended.
+/// Error that prevents or ends a run.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// The context repository cannot be used.
@@ -83,11 +83,11 @@ pub enum RunError {
     Relay(git_push::Error),
 }
 
-/// Runs until all sources have ended, or it is told to stop through what `ready` is given, once everything is set up.
+/// Runs until all sources have ended, or the handle given to `ready` stops it. `ready` is called when everything is set up.
 ///
 /// # Errors
-/// It cannot begin; or what has arrived could not be committed, at its end or where the sources end by themselves. That
-/// something could not be pushed is no error.
+/// The run cannot begin; or, at a stop or with sources that end by themselves, events could not be committed. A failed push
+/// is not an error.
 pub fn run(
     settings: &Settings,
     options: &Options,
@@ -98,7 +98,7 @@ pub fn run(
     let relay = open_relay(settings, environment)?;
     let context = Context::init(&settings.repository, options, clock.now())?;
     let target = Target::read(&settings.repository, &**environment).map_err(RunError::Remote)?;
-    tell(settings, relay.as_ref(), &target);
+    log_configuration(settings, relay.as_ref(), &target);
     if let Ok(target) = &target {
         context.set_origin(target.url(), &clock)?;
     }
@@ -106,13 +106,13 @@ pub fn run(
     let mut run = Run {
         settings,
         clock,
-        marks: marks_of(settings, &context),
+        cursors: load_cursors(settings, &context),
         pusher: target
             .is_ok()
             .then(|| start_pusher(settings, &context, environment, clock)),
         batches: Batches::new(settings.limits),
         summary: Summary::default(),
-        next_marks: Duration::ZERO,
+        next_save: Duration::ZERO,
         next_heartbeat: clock.elapsed() + lock_file::HEARTBEAT,
         is_in_doubt: false,
         context,
@@ -120,16 +120,16 @@ pub fn run(
     let sources = run.start_sources(sender, relay)?;
     ready(inbox.stop());
     let collected = run.collect(&inbox);
-    // What was committed before is pushed in any case.
+    // Earlier commits are pushed in any case.
     let ended = collected.as_ref().copied().unwrap_or(Ended::Stopped);
     let summary = run.end(sources, ended);
     collected.map(|_| summary)
 }
 
-/// How taking came to its end.
+/// Reason why no more events are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Ended {
-    OfItself,
+    SourcesEnded,
     Stopped,
 }
 
@@ -141,10 +141,10 @@ struct Run<'a> {
     context: Context,
     pusher: Option<Pusher>,
     batches: Batches<Arrival>,
-    marks: Option<Marks>,
-    next_marks: Duration,
+    cursors: Option<Cursors>,
+    next_save: Duration,
     next_heartbeat: Duration,
-    /// A commit has failed, and may be there all the same: the next one completes it.
+    /// A commit failed, but may exist all the same: the next one completes it.
     is_in_doubt: bool,
     summary: Summary,
 }
@@ -160,39 +160,42 @@ impl Run<'_> {
         };
         let mut followers = Vec::new();
         for feed in feeds {
-            let held = Held {
-                mark: self.mark_of(feed)?,
+            let progress = Progress {
+                cursor: self.cursor_of(feed)?,
                 newest: self.context.resume_point(feed, self.clock.now())?.map(|point| point.ts),
             };
-            followers.push(Follower::new(web.clone(), feed, held, sender.clone(), self.clock));
+            followers.push(Follower::new(web.clone(), feed, progress, sender.clone(), self.clock));
         }
         Ok(followers.into_iter().map(|follower| self.start(follower)).collect())
     }
 
-    /// How far the branch has a feed.
-    fn mark_of(&self, feed: &str) -> Result<Option<Mark>, Error> {
-        let Some((mark, event_id)) = self.marks.as_ref().and_then(|marks| marks.of(feed)) else {
+    /// Returns the cursor of a feed, if the branch has the event that was saved with it.
+    fn cursor_of(&self, feed: &str) -> Result<Option<Cursor>, Error> {
+        let Some((cursor, event_id)) = self.cursors.as_ref().and_then(|cursors| cursors.of(feed)) else {
             return Ok(None);
         };
         if self.context.has(feed, event_id)? {
-            return Ok(Some(mark.clone()));
+            return Ok(Some(cursor.clone()));
         }
-        tracing::warn!(feed, "the branch has less than was committed: everything is read again");
+        tracing::warn!(
+            feed,
+            "the branch has less than its cursor says; reading everything again"
+        );
         Ok(None)
     }
 
     fn start(&self, follower: Follower<SystemClock>) -> SourceThread {
         let once = self.settings.once;
-        thread::spawn(move || match once {
-            true => follower.fetch(),
-            false => {
-                follower.follow();
-                Ok(())
+        thread::spawn(move || {
+            if once {
+                return follower.fetch();
             }
+            follower.follow();
+            Ok(())
         })
     }
 
-    /// Takes and commits until there is nothing more to take.
+    /// Takes and commits events until the sources end or a stop.
     fn collect(&mut self, inbox: &Inbox<Arrival>) -> Result<Ended, RunError> {
         loop {
             let now = self.clock.elapsed();
@@ -202,45 +205,45 @@ impl Run<'_> {
                 Next::Arrival(arrival) => {
                     let bytes = arrival.bytes;
                     self.batches.push(arrival, bytes, self.clock.elapsed());
-                    // What has arrived already lands with it.
+                    // Events that have arrived already are committed together with it.
                     if self.batches.has_room() {
                         continue;
                     }
                     None
                 }
                 Next::Nothing => None,
-                Next::Ended => Some(Ended::OfItself),
+                Next::Ended => Some(Ended::SourcesEnded),
                 Next::Stopped => Some(Ended::Stopped),
             };
-            self.beat();
+            self.heartbeat_if_due();
             match ended {
                 Some(_) => self.batches.close(),
                 None => self.batches.close_if_due(self.clock.elapsed()),
             }
-            self.commit_patiently(inbox)?;
+            self.commit_with_retries(inbox)?;
             if let Some(ended) = ended {
                 return Ok(ended);
             }
         }
     }
 
-    /// Commits the batches that are full; what fails is tried again until it is time to stop, or where the sources end by
-    /// themselves, as long as that may help.
-    fn commit_patiently(&mut self, inbox: &Inbox<Arrival>) -> Result<(), RunError> {
-        let mut distances = COMMIT_AGAIN.delays(|| 0.0);
+    /// Commits the full batches. Failures are retried until a stop. With sources that end by themselves, the number of attempts
+    /// is limited.
+    fn commit_with_retries(&mut self, inbox: &Inbox<Arrival>) -> Result<(), RunError> {
+        let mut delays = COMMIT_RETRY.delays(|| 0.0);
         for attempt in 1.. {
             let Err(error) = self.commit() else { break };
-            if self.settings.ends_of_itself() && attempt >= attempts(error.kind()) {
+            if self.settings.ends_by_itself() && attempt >= attempts(error.kind()) {
                 return Err(error.into());
             }
-            let distance = distances.next().unwrap_or(COMMIT_AGAIN.max_delay);
+            let delay = delays.next().unwrap_or(COMMIT_RETRY.max_delay);
             let count = self.batches.full().iter().flatten().count();
             tracing::error!(
-                again_s = distance.as_secs(),
+                retry_s = delay.as_secs(),
                 "{count} event(s) are not committed: {error}{}",
                 hint(error.hint())
             );
-            if inbox.rest(distance) {
+            if inbox.rest(delay) {
                 return self.commit().map_err(RunError::Context);
             }
         }
@@ -262,30 +265,30 @@ impl Run<'_> {
         if std::mem::take(&mut self.is_in_doubt) || landed.iter().any(|committed| committed.commit.is_some()) {
             self.pusher.iter().for_each(Pusher::committed);
         }
-        landed.iter().for_each(|committed| self.tell_of(committed));
+        landed.iter().for_each(|committed| self.report(committed));
         for arrival in self.batches.full().iter().flatten() {
             if let Err(refused) = &arrival.event {
                 let problems: Vec<_> = refused.problems.iter().map(ToString::to_string).collect();
                 self.context.keep_unreadable(&refused.raw, self.clock.now())?;
-                tracing::warn!("an event is refused: {}", problems.join("; "));
+                tracing::warn!("refused an event: {}", problems.join("; "));
                 self.summary.refused += 1;
             }
-            if let (Some(marks), Some(mark)) = (&mut self.marks, &arrival.mark) {
-                marks.set(mark.clone(), arrival.event.as_ref().ok().map(Event::event_id));
+            if let (Some(cursors), Some(cursor)) = (&mut self.cursors, &arrival.cursor) {
+                cursors.set(cursor.clone(), arrival.event.as_ref().ok().map(Event::event_id));
             }
         }
         self.batches.clear();
-        self.save_marks(MARKS_EVERY);
+        self.save_cursors(SAVE_EVERY);
         Ok(())
     }
 
-    fn tell_of(&mut self, committed: &Committed) {
+    fn report(&mut self, committed: &Committed) {
         self.summary.added += committed.added;
         self.summary.known += committed.known;
         self.summary.refused += committed.refused.len();
         for refusal in &committed.refused {
             tracing::warn!(
-                "the event {} of the feed {} is refused: {} has another content, and corrections are new events",
+                "refused event {} of feed {}: {} exists with other content; write corrections as new events",
                 refusal.event_id,
                 refusal.feed_id,
                 refusal.path
@@ -296,35 +299,35 @@ impl Run<'_> {
         }
     }
 
-    /// Writes down how far feeds were committed, when that was not done for so long.
-    fn save_marks(&mut self, every: Duration) {
+    /// Saves the cursors if the last save is old enough.
+    fn save_cursors(&mut self, every: Duration) {
         let now = self.clock.elapsed();
-        let Some(marks) = self.marks.as_ref().filter(|_| now >= self.next_marks) else {
+        let Some(cursors) = self.cursors.as_ref().filter(|_| now >= self.next_save) else {
             return;
         };
-        self.next_marks = now + every;
-        if let Err(error) = marks.save(&self.context.git_dir().join(marks::FOLDER)) {
-            tracing::warn!(%error, "how far feeds were committed cannot be written down; more is asked for next time");
+        self.next_save = now + every;
+        if let Err(error) = cursors.save(&self.context.git_dir().join(cursors::FOLDER)) {
+            tracing::warn!(%error, "the cursors of the feeds cannot be saved; the next run fetches more than needed");
         }
     }
 
-    fn beat(&mut self) {
+    fn heartbeat_if_due(&mut self) {
         if self.clock.elapsed() >= self.next_heartbeat {
             self.next_heartbeat = self.clock.elapsed() + lock_file::HEARTBEAT;
             if let Err(error) = self.context.heartbeat(self.clock.now()) {
-                tracing::warn!("no heartbeat: {error}");
+                tracing::warn!("cannot write the heartbeat: {error}");
             }
         }
     }
 
     fn end(mut self, sources: Vec<SourceThread>, ended: Ended) -> Summary {
-        self.next_marks = Duration::ZERO;
-        self.save_marks(MARKS_EVERY);
+        self.next_save = Duration::ZERO;
+        self.save_cursors(SAVE_EVERY);
         self.summary.is_pushed = self.pusher.take().map(|pusher| pusher.finish(GRACE));
         if let Err(error) = self.context.end() {
-            tracing::warn!("the next instance will be warned of this one: {error}");
+            tracing::warn!("cannot record the end of this instance; the next one will warn about it: {error}");
         }
-        if ended == Ended::OfItself {
+        if ended == Ended::SourcesEnded {
             let results = sources.into_iter().map(JoinHandle::join);
             self.summary.failures = results.filter_map(|result| failure_of(result).err()).collect();
         }
@@ -332,24 +335,24 @@ impl Run<'_> {
     }
 }
 
-/// What a source came to. One that panicked has not given everything.
+/// Returns the result of a source. A source that panicked has not delivered everything.
 fn failure_of(ended: thread::Result<Result<(), git_push::Error>>) -> Result<(), git_push::Error> {
     ended.unwrap_or_else(|_| {
-        let what = "a source of events ended by a defect of this program: not everything was read";
+        let what = "a source of events crashed (a defect of this program): not everything was read";
         Err(git_push::Error::new(Outcome::Transient, what))
     })
 }
 
-/// How often it is tried to commit where nobody waits for more.
+/// Returns the number of attempts to commit when the sources end by themselves.
 fn attempts(kind: Kind) -> u32 {
     match kind {
-        // Somebody has to do something about it.
+        // A person has to act first.
         Kind::Refused | Kind::Misconfigured => 1,
-        Kind::Busy | Kind::Failed => LAST_ATTEMPTS,
+        Kind::Busy | Kind::Failed => MAX_ATTEMPTS,
     }
 }
 
-/// The relay, with the feeds to follow there.
+/// Opens the relay; returns it with the feeds to follow.
 fn open_relay<'a>(
     settings: &'a Settings,
     environment: &SharedEnvironment,
@@ -362,12 +365,12 @@ fn open_relay<'a>(
     Ok(Some((web, &relay.feeds)))
 }
 
-fn marks_of(settings: &Settings, context: &Context) -> Option<Marks> {
+fn load_cursors(settings: &Settings, context: &Context) -> Option<Cursors> {
     match &settings.source {
         Source::Stdin => None,
         Source::Relay(relay) => {
-            let folder = context.git_dir().join(marks::FOLDER);
-            Some(Marks::load(&folder, &relay.url, &settings.branch))
+            let folder = context.git_dir().join(cursors::FOLDER);
+            Some(Cursors::load(&folder, &relay.url, &settings.branch))
         }
     }
 }
@@ -383,30 +386,28 @@ fn read_stdin(sender: &Sender<Arrival>) -> Result<(), git_push::Error> {
 
 fn start_pusher(settings: &Settings, context: &Context, environment: &SharedEnvironment, clock: SystemClock) -> Pusher {
     let (path, context, environment) = (settings.repository.clone(), context.clone(), environment.clone());
-    Pusher::start(Pace::new(settings.pushes_per_minute), move || {
-        // Read anew each time, so that a token can be renewed under way.
-        let target = Target::read(&path, &*environment).and_then(|target| target.map_err(no_longer));
+    Pusher::start(PushSchedule::new(settings.pushes_per_minute), move || {
+        // Read for each push, so that a token can be renewed while running.
+        let target = Target::read(&path, &*environment).and_then(|target| target.map_err(not_pushable));
         let published = target.and_then(|target| context.publish(&mut target.open()?, &clock, RetryPolicy::default()));
         let published = match published {
             Ok(published) => published,
             Err(error) => {
-                tracing::error!(
-                    "not pushed, tried again with the next batch: {error}{}",
-                    hint(error.hint())
-                );
+                tracing::error!("not pushed, will be retried: {error}{}", hint(error.hint()));
                 return Attempt::Failed(error.retry_after());
             }
         };
         for refusal in &published.refused {
             tracing::warn!(
-                "the remote has another content for {}: it stands there, ours is kept aside",
-                refusal.path
+                "the remote has {} with other content; it stays there, the local event is stored in {}",
+                refusal.path,
+                refused::FILE
             );
         }
         for event in &published.left_out {
             tracing::warn!(
-                "{} is not pushed: git takes the name of its folder for its own, so servers refuse it; the commits were made \
-                 again without it, and it is kept in {}",
+                "{} is not pushed: git reserves the name of its folder, and servers refuse it; the commits were rewritten \
+                without it, and it is stored in {}",
                 event.path,
                 refused::FILE
             );
@@ -418,17 +419,17 @@ fn start_pusher(settings: &Settings, context: &Context, environment: &SharedEnvi
     })
 }
 
-/// What to do about an error, behind what it says.
+/// Formats the hint of an error, to follow its message.
 fn hint(hint: Option<&str>) -> String {
     hint.map(|hint| format!("; {hint}")).unwrap_or_default()
 }
 
-fn no_longer(why: LocalOnly) -> git_push::Error {
+fn not_pushable(why: LocalOnly) -> git_push::Error {
     git_push::Error::new(Outcome::Misconfigured, why.to_string())
 }
 
-/// Says how it is configured, without secrets.
-fn tell(settings: &Settings, relay: Option<&(Web, &[String])>, target: &Result<Target, LocalOnly>) {
+/// Logs the configuration, without secrets.
+fn log_configuration(settings: &Settings, relay: Option<&(Web, &[String])>, target: &Result<Target, LocalOnly>) {
     let source = relay.map_or("standard input".into(), |(web, _)| web.url().to_string());
     let feeds = relay.map_or(String::new(), |(_, feeds)| feeds.join(","));
     let relay_token = matches!(&settings.source, Source::Relay(relay) if relay.token.is_some());
@@ -449,7 +450,7 @@ fn tell(settings: &Settings, relay: Option<&(Web, &[String])>, target: &Result<T
     match target {
         Ok(target) if target.has_secret_in_url() => {
             tracing::warn!(
-                "GITHUB_REPO_URL has a token in it, where others may see it; set GITHUB_PAT or GITHUB_PAT_FILE instead"
+                "GITHUB_REPO_URL contains a token, where others may see it; set GITHUB_PAT or GITHUB_PAT_FILE instead"
             );
         }
         Ok(_) => {}

@@ -1,40 +1,40 @@
-//! PURE: what `events run` is told by its flags and the environment. Flags win.
+//! PURE: settings of `events run` from flags and environment. Flags win.
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use secrecy::SecretString;
 
-use super::{batch::Limits, pace};
+use super::{batch::Limits, push_schedule};
 use crate::event::{Layout, check_name};
 
-/// The branch where `GITHUB_BRANCH` names none.
+/// Default of `GITHUB_BRANCH`.
 pub const BRANCH: &str = "main";
 
-/// The most feeds that are followed, a thread for each.
+/// Maximum number of feeds; each has a thread.
 const MAX_FEEDS: usize = 256;
-/// The longest timeout of a batch.
+/// Maximum timeout of a batch.
 const MAX_TIMEOUT: Duration = Duration::from_secs(60 * 60);
 
-/// What the flags of `events run` say.
+/// Flags of `events run`.
 #[derive(Debug, Clone, Default)]
 pub struct Flags {
     /// The context repository, instead of `CONTEXT_REPO_PATH`.
     pub repository: Option<PathBuf>,
-    /// Take events from standard input, not from a relay.
+    /// Read events from standard input instead of a relay.
     pub stdin: bool,
-    /// Take what there is, push it and end.
+    /// Take the available events, push them and end.
     pub once: bool,
     /// See [`Layout`].
     pub layout: Layout,
 }
 
-/// Everything that a run needs to know, but the remote's token and URL, which are read for each push.
+/// Settings of a run, except the remote's token and URL, which are read for each push.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Where the context repository is, or is to be.
+    /// Path of the context repository, which may be missing.
     pub repository: PathBuf,
-    /// Where events come from.
+    /// Source of the events.
     pub source: Source,
-    /// Take what there is, push it and end.
+    /// Take the available events, push them and end.
     pub once: bool,
     /// `COMMIT_BATCH_SIZE`, `COMMIT_BATCH_TIMEOUT_MS`
     pub limits: Limits,
@@ -42,11 +42,11 @@ pub struct Settings {
     pub layout: Layout,
     /// `GITHUB_BRANCH`
     pub branch: String,
-    /// `PUSHES_PER_MINUTE`; no bound for 0.
+    /// `PUSHES_PER_MINUTE`; 0 is unlimited.
     pub pushes_per_minute: u32,
 }
 
-/// Where events come from.
+/// Source of the events.
 #[derive(Debug, Clone)]
 pub enum Source {
     /// Standard input, one JSON object per line.
@@ -55,7 +55,7 @@ pub enum Source {
     Relay(RelaySource),
 }
 
-/// A relay, and what is followed there. It may be shown: the token is not.
+/// A relay and the feeds to follow. `Debug` does not show the token.
 #[derive(Debug, Clone)]
 pub struct RelaySource {
     /// `RELAY_URL`
@@ -66,23 +66,23 @@ pub struct RelaySource {
     pub token: Option<SecretString>,
 }
 
-/// A setting that is wrong or missing.
+/// A setting that is invalid or missing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{variable} {problem}")]
 pub struct BadSetting {
     /// The environment variable.
     pub variable: &'static str,
-    /// What is wrong with it.
+    /// Description of the problem.
     pub problem: String,
-    /// What to do.
+    /// Instruction for the user.
     pub hint: &'static str,
 }
 
 impl Settings {
-    /// Reads the environment, as far as `flags` do not say.
+    /// Reads the environment; `flags` win.
     ///
     /// # Errors
-    /// The first setting that is wrong.
+    /// The first invalid setting.
     pub fn read(flags: &Flags, variable: impl Fn(&str) -> Option<OsString>) -> Result<Self, BadSetting> {
         let text = |name: &'static str| text(name, &variable);
         let repository = flags.repository.clone();
@@ -91,7 +91,7 @@ impl Settings {
                 .filter(|path| !path.is_empty())
                 .map(PathBuf::from)
         });
-        let hint = "set it to the folder of the context repository, or give --repo DIR; it is made when it is missing";
+        let hint = "set it to the folder of the context repository, or use --repo DIR; a missing repository is created";
         let defaults = Limits::default();
         let size = number(
             "COMMIT_BATCH_SIZE",
@@ -109,7 +109,7 @@ impl Settings {
             "PUSHES_PER_MINUTE",
             text("PUSHES_PER_MINUTE")?,
             0..=6000,
-            pace::PUSHES_PER_MINUTE.into(),
+            push_schedule::PUSHES_PER_MINUTE.into(),
         )?;
         Ok(Settings {
             repository: repository.ok_or_else(|| bad("CONTEXT_REPO_PATH", "is not set", hint))?,
@@ -129,21 +129,22 @@ impl Settings {
         })
     }
 
-    /// Whether a run ends without being told to.
-    pub fn ends_of_itself(&self) -> bool {
+    /// Returns true if the sources end by themselves.
+    pub fn ends_by_itself(&self) -> bool {
         self.once || matches!(self.source, Source::Stdin)
     }
 }
 
 fn relay(text: impl Fn(&'static str) -> Result<Option<String>, BadSetting>) -> Result<RelaySource, BadSetting> {
-    let hint = "set RELAY_URL to a relay, such as http://127.0.0.1:3000, and FEED_IDS to feeds of it; or give --stdin";
-    let url = text("RELAY_URL")?.ok_or_else(|| bad("RELAY_URL", "is not set: there is no source of events", hint))?;
-    let list = text("FEED_IDS")?.ok_or_else(|| bad("FEED_IDS", "is not set: there is nothing to follow", hint))?;
-    let hint = "it holds the ids of feeds, separated by commas";
+    let hint = "set RELAY_URL to a relay, such as http://127.0.0.1:3000, and FEED_IDS to its feeds; or use --stdin";
+    let url =
+        text("RELAY_URL")?.ok_or_else(|| bad("RELAY_URL", "is not set, so there is no source of events", hint))?;
+    let list = text("FEED_IDS")?.ok_or_else(|| bad("FEED_IDS", "is not set, so there is no feed to follow", hint))?;
+    let hint = "set it to the ids of feeds, separated by commas";
     let mut feeds: Vec<String> = Vec::new();
     for feed in list.split(',').map(str::trim).filter(|feed| !feed.is_empty()) {
         if let Err(problem) = check_name(feed) {
-            return Err(bad("FEED_IDS", format!("has {feed:?} in it, which {problem}"), hint));
+            return Err(bad("FEED_IDS", format!("contains {feed:?}, which {problem}"), hint));
         }
         if !feeds.iter().any(|known| known == feed) {
             feeds.push(feed.to_owned());
@@ -160,10 +161,10 @@ fn relay(text: impl Fn(&'static str) -> Result<Option<String>, BadSetting>) -> R
     }
 }
 
-/// The branch that `GITHUB_BRANCH` names, without `refs/heads/`.
+/// Reads the branch from `GITHUB_BRANCH`, without `refs/heads/`.
 ///
 /// # Errors
-/// It names none.
+/// It is not a branch name.
 pub fn branch(variable: impl Fn(&str) -> Option<OsString>) -> Result<String, BadSetting> {
     let name = text("GITHUB_BRANCH", variable)?.unwrap_or_else(|| BRANCH.to_owned());
     let name = name.strip_prefix("refs/heads/").unwrap_or(&name).to_owned();
@@ -171,13 +172,13 @@ pub fn branch(variable: impl Fn(&str) -> Option<OsString>) -> Result<String, Bad
     match gix::validate::reference::name(full.as_bytes().into()) {
         Ok(_) if !name.starts_with('-') => Ok(name),
         _ => {
-            let problem = format!("is {name:?}, which is no name of a branch");
-            Err(bad("GITHUB_BRANCH", problem, "name a branch, such as main"))
+            let problem = format!("is {name:?}, which is not a valid branch name");
+            Err(bad("GITHUB_BRANCH", problem, "set it to a branch, such as main"))
         }
     }
 }
 
-/// The value of a variable; empty is unset.
+/// Returns the value of a variable; an empty one counts as unset.
 fn text(name: &'static str, variable: impl Fn(&str) -> Option<OsString>) -> Result<Option<String>, BadSetting> {
     match variable(name).map(OsString::into_string) {
         None => Ok(None),
@@ -197,7 +198,7 @@ fn number(
         Ok(number) if range.contains(&number) => Ok(number),
         _ => {
             let problem = format!("is {text:?}, not a number from {} to {}", range.start(), range.end());
-            Err(bad(name, problem, "correct it, or leave it out"))
+            Err(bad(name, problem, "correct or unset it"))
         }
     }
 }

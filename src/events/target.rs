@@ -1,4 +1,4 @@
-//! Where a context repository is pushed to: `GITHUB_REPO_URL`, with what `GITHUB_PAT` or git configuration has to prove who we are.
+//! Remote of a context repository: `GITHUB_REPO_URL`, with credentials from `GITHUB_PAT` or git configuration.
 use std::{ffi::OsString, path::Path, sync::Arc};
 
 use bstr::ByteSlice;
@@ -11,7 +11,7 @@ pub type SharedEnvironment = Arc<dyn Fn(&str) -> Option<OsString> + Send + Sync>
 /// The environment variable that names the remote.
 const URL: &str = "GITHUB_REPO_URL";
 
-/// A remote that can be pushed to. It may be shown: user info and token are not.
+/// A remote that can be pushed to. `Debug` shows neither user info nor token.
 #[derive(Debug, Clone)]
 pub struct Target {
     location: Location,
@@ -19,12 +19,12 @@ pub struct Target {
     url: String,
 }
 
-/// Why there is no push.
+/// Reason why nothing is pushed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LocalOnly {
-    /// No remote is named.
+    /// No remote is configured.
     NoUrl,
-    /// Nothing proves who we are there.
+    /// There are no credentials for the remote.
     NoToken(String),
 }
 
@@ -33,18 +33,21 @@ impl std::fmt::Display for LocalOnly {
         match self {
             LocalOnly::NoUrl => write!(f, "{URL} is not set"),
             LocalOnly::NoToken(place) => {
-                write!(f, "GITHUB_PAT is not set, and nothing else has credentials for {place}")
+                write!(
+                    f,
+                    "GITHUB_PAT is not set, and there are no other credentials for {place}"
+                )
             }
         }
     }
 }
 
 impl Target {
-    /// What the environment says now, for the repository at `path`.
+    /// Reads the current environment, for the repository at `path`.
     ///
     /// # Errors
-    /// [`Outcome::Misconfigured`] when the URL or the token cannot be one, the URL has a password that is not taken there, or
-    /// git configuration is not understood.
+    /// [`Outcome::Misconfigured`] if the URL or the token is invalid, if the URL has a password that its scheme cannot use, or if
+    /// git configuration is invalid.
     pub fn read(path: &Path, environment: &dyn Fn(&str) -> Option<OsString>) -> Result<Result<Self, LocalOnly>, Error> {
         let url = environment(URL)
             .filter(|url| !url.is_empty())
@@ -59,12 +62,9 @@ impl Target {
         if let Location::Ssh(url) | Location::Git(url) = &location
             && url.password().is_some()
         {
-            let what = format!(
-                "{URL} has a password in it, which {} does not take",
-                url.scheme.as_str()
-            );
+            let what = format!("{URL} contains a password, which {} cannot use", url.scheme.as_str());
             return Err(Error::new(Outcome::Misconfigured, what)
-                .with_hint("leave it out and use a key, or set GITHUB_PAT and the https URL"));
+                .with_hint("remove the password and use a key, or set GITHUB_PAT and the https URL"));
         }
         let settings = Settings::from_environment(environment)?.with_git_config(&repository)?;
         if !settings.has_credentials_for(&location) {
@@ -77,7 +77,7 @@ impl Target {
         }))
     }
 
-    /// The remote. Nothing is sent yet.
+    /// Opens the remote. Nothing is sent yet.
     ///
     /// # Errors
     /// As [`Remote::open()`].
@@ -85,22 +85,22 @@ impl Target {
         Remote::open(self.location.clone(), &self.settings)
     }
 
-    /// Where it is.
+    /// Location of the remote.
     pub fn location(&self) -> &Location {
         &self.location
     }
 
-    /// The URL as it was given. It may hold a secret.
+    /// The URL as configured. It may contain a secret.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// Whether a token is set.
+    /// Returns true if a token is set.
     pub fn has_token(&self) -> bool {
         self.settings.token.is_some()
     }
 
-    /// Whether there is a secret in the URL itself, where others may see it: in process lists and shell histories.
+    /// Returns true if the URL itself contains a secret, which others may see in process lists and shell histories.
     pub fn has_secret_in_url(&self) -> bool {
         match &self.location {
             Location::Http(url) => url.password().is_some() || url.user().is_some() && !self.has_token(),

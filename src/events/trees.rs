@@ -1,10 +1,10 @@
-//! The folders of a tree, edited in memory from commit to commit.
+//! Trees that are cached and edited in memory from commit to commit.
 //!
-//! What was read stays, each folder with the id that it has in the repository: it is used as long as its parent names that
-//! id, so it never matters who else moved the branch. A large folder is written as a delta of an earlier state of itself:
-//! of the one before, if that is in the same pack, else of its *base*, that goes along in each pack as it was compressed
-//! once, for a pack on disk must hold the bases of its deltas. What is added since the base is in each delta of it; once
-//! these deltas have taken as many bytes as the base, what it is now becomes the next one.
+//! Each folder is cached with its id in the repository, and is used as long as its parent names that id. So it never matters
+//! which process moved the branch. A large folder is written as a delta against an earlier state of itself: the previous one,
+//! if that is in the same pack, else its *base*. The base is added to each pack, in the form in which it was compressed once,
+//! because a pack on disk must contain the bases of its deltas. Each delta repeats everything added since the base. When these
+//! deltas have taken as many bytes as the base, the current state becomes the next base.
 use std::collections::HashMap;
 
 use bstr::{BStr, BString, ByteSlice};
@@ -12,71 +12,71 @@ use gix::{ObjectId, objs::Kind, objs::tree::EntryKind};
 
 use super::{
     Error,
-    folder::{Folder, Leaf},
     new_pack::{NewPack, PackError, object_id},
     objects::Objects,
+    tree_buffer::{Leaf, TreeBuffer},
 };
 
-/// A folder is written as a delta from so many bytes on.
+/// Minimum size of a folder that is written as a delta, in bytes.
 const LARGE: usize = 16 * 1024;
-/// A delta larger than this share of the folder is none worth having.
+/// A delta is used only if it is smaller than the folder's size divided by this.
 const SHARE: usize = 8;
-/// The most deltas from a folder to its base.
+/// Maximum number of deltas from a folder to its base.
 const MAX_DEPTH: usize = 10;
-/// How many bytes of folders and bases are kept from one commit to the next.
-const MAX_KEPT: usize = 256 << 20;
+/// Maximum size of the cache, in bytes.
+const MAX_CACHED: usize = 256 << 20;
 
-/// Folders of the tree that is edited.
+/// Cache of the folders of a tree, by path.
 #[derive(Default)]
 pub(super) struct Trees {
-    kept: HashMap<BString, Kept>,
+    cached: HashMap<BString, CachedTree>,
 }
 
-struct Kept {
-    /// None while it has edits that are not written.
+struct CachedTree {
+    /// Id in the repository; `None` while there are unwritten edits.
     id: Option<ObjectId>,
-    folder: Folder,
+    folder: TreeBuffer,
     base: Option<Base>,
-    before: Option<Before>,
+    previous: Option<Previous>,
 }
 
 struct Base {
     id: ObjectId,
-    folder: Folder,
+    folder: TreeBuffer,
     compressed: Vec<u8>,
-    /// The bytes of the deltas of it so far.
+    /// Bytes of the deltas against this base so far.
     spent: usize,
 }
 
-/// What was written last.
-struct Before {
+/// The state that was written last.
+struct Previous {
     id: ObjectId,
-    folder: Folder,
-    /// How many deltas it is from the base.
+    folder: TreeBuffer,
+    /// Number of deltas to the base.
     depth: usize,
 }
 
-/// A tree being edited.
+/// An edit of a tree.
 pub(super) struct Edit<'a> {
     trees: &'a mut Trees,
     objects: Objects<'a>,
     root: Option<ObjectId>,
 }
 
-/// Why a path cannot be set.
+/// Error of setting a path.
 #[derive(Debug)]
 pub(super) enum SetError {
-    /// A part of it, this one, is no folder; or it is one itself.
+    /// This part of the path is not a folder, or the path itself is one.
     InTheWay(BString),
-    /// It cannot be read.
+    /// A tree cannot be read.
     Unreadable(Error),
 }
 
 impl SetError {
-    /// For whoever cannot go on without the file.
+    /// Converts to an error for callers that need the file.
     pub(super) fn into_error(self) -> Error {
         match self {
-            SetError::InTheWay(path) => Error::refused(format!("{path} is in the way of a file that belongs there")),
+            SetError::InTheWay(path) => Error::refused(format!("{path} blocks a file that belongs there")),
             SetError::Unreadable(error) => error,
         }
     }
@@ -89,15 +89,20 @@ impl From<Error> for SetError {
 }
 
 impl Trees {
-    /// Begins to edit the tree `root`, or an empty one.
+    /// Starts an edit of the tree `root`, or of an empty one.
     pub(super) fn edit<'a>(&'a mut self, objects: Objects<'a>, root: Option<ObjectId>) -> Edit<'a> {
-        let bytes = |kept: &Kept| {
-            let base = kept.base.as_ref();
-            let before = kept.before.as_ref().map_or(0, |before| before.folder.raw().len());
-            kept.folder.raw().len() + before + base.map_or(0, |base| base.folder.raw().len() + base.compressed.len())
+        let bytes = |cached: &CachedTree| {
+            let base = cached.base.as_ref();
+            let previous = cached
+                .previous
+                .as_ref()
+                .map_or(0, |previous| previous.folder.raw().len());
+            cached.folder.raw().len()
+                + previous
+                + base.map_or(0, |base| base.folder.raw().len() + base.compressed.len())
         };
-        if self.kept.values().map(bytes).sum::<usize>() > MAX_KEPT {
-            self.kept.clear();
+        if self.cached.values().map(bytes).sum::<usize>() > MAX_CACHED {
+            self.cached.clear();
         }
         self.forget_edits();
         Edit {
@@ -107,71 +112,76 @@ impl Trees {
         }
     }
 
-    /// Forgets the edits that were not written.
+    /// Drops the edits that were not written.
     fn forget_edits(&mut self) {
-        self.kept.retain(|_, kept| kept.id.is_some());
+        self.cached.retain(|_, cached| cached.id.is_some());
     }
 }
 
 impl Edit<'_> {
-    /// What is at `path`, if something is there.
+    /// Returns the entry at `path`.
     pub(super) fn get(&mut self, path: &BStr) -> Result<Option<Leaf>, Error> {
         let (folder, name) = split(path);
         match self.find(folder)? {
-            Some(kept) => Ok(kept.folder.get(name)),
+            Some(cached) => Ok(cached.folder.get(name)),
             None => Ok(None),
         }
     }
 
-    /// Puts a file at `path`, which is plain: no part of it is empty.
+    /// Sets the file at `path`. No part of the path may be empty.
     pub(super) fn set(&mut self, path: &BStr, leaf: Leaf) -> Result<(), SetError> {
         let (folder, name) = split(path);
         self.open(folder)?;
-        let kept = self.trees.kept.get_mut(folder.as_bytes());
-        let Some(kept) = kept else { return Ok(()) };
-        if kept.folder.get(name).is_some_and(|there| there.kind == EntryKind::Tree) {
+        let cached = self.trees.cached.get_mut(folder.as_bytes());
+        let Some(cached) = cached else { return Ok(()) };
+        if cached
+            .folder
+            .get(name)
+            .is_some_and(|there| there.kind == EntryKind::Tree)
+        {
             return Err(SetError::InTheWay(path.to_owned()));
         }
-        kept.folder.set(name, leaf);
+        cached.folder.set(name, leaf);
         Ok(())
     }
 
-    /// Takes the file at `path` away, if it is there.
+    /// Removes the file at `path`, if it exists.
     pub(super) fn remove(&mut self, path: &BStr) -> Result<(), SetError> {
         if self.get(path)?.is_none() {
             return Ok(());
         }
         let (folder, name) = split(path);
         self.open(folder)?;
-        if let Some(kept) = self.trees.kept.get_mut(folder.as_bytes()) {
-            kept.folder.remove(name);
+        if let Some(cached) = self.trees.cached.get_mut(folder.as_bytes()) {
+            cached.folder.remove(name);
         }
         Ok(())
     }
 
-    /// Adds every folder that was edited to `pack`; gives the root.
+    /// Adds every edited folder to `pack`; returns the id of the root.
     pub(super) fn write(&mut self, pack: &mut NewPack) -> Result<ObjectId, PackError> {
-        let edited = self.trees.kept.iter().filter(|(_, kept)| kept.id.is_none());
+        let edited = self.trees.cached.iter().filter(|(_, cached)| cached.id.is_none());
         let mut edited: Vec<BString> = edited.map(|(path, _)| path.clone()).collect();
-        // The deepest first: a parent names its children.
+        // The deepest first: a parent contains the ids of its children.
         edited.sort_by_key(|path| std::cmp::Reverse(depth(path.as_ref())));
         for path in edited {
-            let Some(kept) = self.trees.kept.get_mut(&path) else {
+            let Some(cached) = self.trees.cached.get_mut(&path) else {
                 continue;
             };
-            let id = kept.write(pack)?;
-            let is_empty = kept.folder.is_empty();
+            let id = cached.write(pack)?;
+            let is_empty = cached.folder.is_empty();
             if path.is_empty() {
                 self.root = Some(id);
                 continue;
             }
             let (parent, name) = split(path.as_ref());
             let (parent, name) = (parent.to_owned(), name.to_vec());
-            if let Some(parent) = self.trees.kept.get_mut(&parent) {
+            if let Some(parent) = self.trees.cached.get_mut(&parent) {
                 let kind = EntryKind::Tree;
-                match is_empty {
-                    true => parent.folder.remove(&name),
-                    false => parent.folder.set(&name, Leaf { kind, id }),
+                if is_empty {
+                    parent.folder.remove(&name);
+                } else {
+                    parent.folder.set(&name, Leaf { kind, id });
                 }
             }
         }
@@ -181,43 +191,42 @@ impl Edit<'_> {
         }
     }
 
-    /// The folder at this path, with the edits so far.
-    fn find(&mut self, path: &BStr) -> Result<Option<&Kept>, Error> {
-        let is_edited = |kept: &Kept| kept.id.is_none();
-        if !self.trees.kept.get(path.as_bytes()).is_some_and(is_edited) {
-            let id = match path.is_empty() {
-                true => self.root,
-                false => {
-                    let (parent, name) = split(path);
-                    let leaf = self.find(parent)?.and_then(|parent| parent.folder.get(name));
-                    leaf.filter(|leaf| leaf.kind == EntryKind::Tree).map(|leaf| leaf.id)
-                }
+    /// Returns the folder at this path, with the edits so far.
+    fn find(&mut self, path: &BStr) -> Result<Option<&CachedTree>, Error> {
+        let is_edited = |cached: &CachedTree| cached.id.is_none();
+        if !self.trees.cached.get(path.as_bytes()).is_some_and(is_edited) {
+            let id = if path.is_empty() {
+                self.root
+            } else {
+                let (parent, name) = split(path);
+                let leaf = self.find(parent)?.and_then(|parent| parent.folder.get(name));
+                leaf.filter(|leaf| leaf.kind == EntryKind::Tree).map(|leaf| leaf.id)
             };
             let Some(id) = id else { return Ok(None) };
-            self.keep(path, id)?;
+            self.load(path, id)?;
         }
-        Ok(self.trees.kept.get(path.as_bytes()))
+        Ok(self.trees.cached.get(path.as_bytes()))
     }
 
-    /// Sees to it that the folder of this id is kept.
-    fn keep(&mut self, path: &BStr, id: ObjectId) -> Result<(), Error> {
-        let known = self.trees.kept.get(path.as_bytes());
+    /// Loads the folder with this id into the cache.
+    fn load(&mut self, path: &BStr, id: ObjectId) -> Result<(), Error> {
+        let known = self.trees.cached.get(path.as_bytes());
         if known.is_some_and(|known| known.id == Some(id)) {
             return Ok(());
         }
-        let folder = self.objects.folder(id)?;
-        let base = self.trees.kept.remove(path.as_bytes()).and_then(|kept| kept.base);
-        let kept = Kept {
+        let folder = self.objects.tree(id)?;
+        let base = self.trees.cached.remove(path.as_bytes()).and_then(|cached| cached.base);
+        let cached = CachedTree {
             id: Some(id),
             folder,
             base,
-            before: None,
+            previous: None,
         };
-        self.trees.kept.insert(path.to_owned(), kept);
+        self.trees.cached.insert(path.to_owned(), cached);
         Ok(())
     }
 
-    /// Marks the folder at this path, and those that it is in, as edited; makes what is missing.
+    /// Marks the folder at this path and its parents as edited; creates missing ones.
     fn open(&mut self, path: &BStr) -> Result<(), SetError> {
         if self.find(path)?.is_none() {
             let (parent, name) = split(path);
@@ -227,23 +236,23 @@ impl Edit<'_> {
             {
                 return Err(SetError::InTheWay(path.to_owned()));
             }
-            let kept = Kept {
+            let cached = CachedTree {
                 id: None,
-                folder: Folder::new(self.objects.hash()),
+                folder: TreeBuffer::new(self.objects.hash()),
                 base: None,
-                before: None,
+                previous: None,
             };
             if !path.is_empty() {
                 self.open(split(path).0)?;
             }
-            self.trees.kept.insert(path.to_owned(), kept);
+            self.trees.cached.insert(path.to_owned(), cached);
             return Ok(());
         }
         if !path.is_empty() {
             self.open(split(path).0)?;
         }
-        if let Some(kept) = self.trees.kept.get_mut(path.as_bytes()) {
-            kept.id = None;
+        if let Some(cached) = self.trees.cached.get_mut(path.as_bytes()) {
+            cached.id = None;
         }
         Ok(())
     }
@@ -255,8 +264,8 @@ impl Drop for Edit<'_> {
     }
 }
 
-impl Kept {
-    /// Adds the folder to `pack`, as a delta if that pays.
+impl CachedTree {
+    /// Adds the folder to `pack`, as a delta if that is small enough.
     fn write(&mut self, pack: &mut NewPack) -> Result<ObjectId, PackError> {
         let raw = self.folder.raw();
         if raw.len() < LARGE {
@@ -266,14 +275,12 @@ impl Kept {
         }
         let id = object_id(pack.hash(), Kind::Tree, raw)?;
         self.id = Some(id);
-        let depth = match self.write_delta_of_before(id, pack)? {
+        let depth = match self.write_delta_of_previous(id, pack)? {
             Some(depth) => depth,
-            None => match self.write_delta_of_base(id, pack)? {
-                true => 1,
-                false => self.write_base(id, pack)?,
-            },
+            None if self.write_delta_of_base(id, pack)? => 1,
+            None => self.write_base(id, pack)?,
         };
-        self.before = Some(Before {
+        self.previous = Some(Previous {
             id,
             folder: self.folder.clone(),
             depth,
@@ -281,20 +288,20 @@ impl Kept {
         Ok(id)
     }
 
-    /// Adds a delta of what was written last, if that is in this pack; gives how far it is from the base.
-    fn write_delta_of_before(&self, id: ObjectId, pack: &mut NewPack) -> Result<Option<usize>, PackError> {
-        let before = self.before.as_ref();
-        let Some(before) = before.filter(|before| before.depth < MAX_DEPTH && pack.has(&before.id)) else {
+    /// Adds a delta against the previous state, if that is in this pack; returns its distance from the base.
+    fn write_delta_of_previous(&self, id: ObjectId, pack: &mut NewPack) -> Result<Option<usize>, PackError> {
+        let previous = self.previous.as_ref();
+        let Some(previous) = previous.filter(|previous| previous.depth < MAX_DEPTH && pack.has(&previous.id)) else {
             return Ok(None);
         };
-        let Some(delta) = self.folder.delta(&before.folder, self.folder.raw().len() / SHARE) else {
+        let Some(delta) = self.folder.delta(&previous.folder, self.folder.raw().len() / SHARE) else {
             return Ok(None);
         };
-        pack.add_delta(id, before.id, &delta)?;
-        Ok(Some(before.depth + 1))
+        pack.add_delta(id, previous.id, &delta)?;
+        Ok(Some(previous.depth + 1))
     }
 
-    /// Adds a delta of the base, and the base, if that pays; says whether it did.
+    /// Adds a delta against the base, and the base, if that is small enough; returns true if it did.
     fn write_delta_of_base(&mut self, id: ObjectId, pack: &mut NewPack) -> Result<bool, PackError> {
         let Some(base) = self.base.as_mut().filter(|base| base.spent < base.compressed.len()) else {
             return Ok(false);
@@ -303,13 +310,13 @@ impl Kept {
             return Ok(false);
         };
         pack.add_compressed(base.id, Kind::Tree, base.folder.raw().len(), &base.compressed)?;
-        let before = pack.length();
+        let previous = pack.length();
         pack.add_delta(id, base.id, &delta)?;
-        base.spent += pack.length() - before;
+        base.spent += pack.length() - previous;
         Ok(true)
     }
 
-    /// Adds the folder as it is, which is the base from now on.
+    /// Adds the whole folder and makes it the new base.
     fn write_base(&mut self, id: ObjectId, pack: &mut NewPack) -> Result<usize, PackError> {
         let compressed = pack.compressed(self.folder.raw())?;
         pack.add_compressed(id, Kind::Tree, self.folder.raw().len(), &compressed)?;
@@ -323,7 +330,7 @@ impl Kept {
     }
 }
 
-/// The folder that a path is in, and its name there. The root is the empty path.
+/// Splits a path into its parent and its name. The root is the empty path.
 fn split(path: &BStr) -> (&BStr, &[u8]) {
     match path.rfind_byte(b'/') {
         Some(slash) => (path[..slash].as_bstr(), &path[slash + 1..]),
@@ -332,8 +339,9 @@ fn split(path: &BStr) -> (&BStr, &[u8]) {
 }
 
 fn depth(path: &BStr) -> usize {
-    match path.is_empty() {
-        true => 0,
-        false => 1 + path.find_iter("/").count(),
+    if path.is_empty() {
+        0
+    } else {
+        1 + path.find_iter("/").count()
     }
 }

@@ -1,8 +1,8 @@
-//! Events in folders whose names git takes for its own, such as a feed `.gitmodules`.
+//! Events in folders whose names git reserves, such as a feed `.gitmodules`.
 //!
-//! Such a name is refused today, but commits of an earlier version may have one. A remote with `receive.fsckObjects` refuses
-//! each push that contains such a commit, also where a later commit removes the folder. So the commits that are not pushed yet
-//! are made again without these events, which are kept beside the commits ([`refused`](super::refused)).
+//! Such names are refused now, but commits of an earlier version may contain them. A remote with `receive.fsckObjects` refuses
+//! each push that contains such a commit, even if a later commit removes the folder. So the commits that are not pushed yet
+//! are rewritten without these events, which are stored beside the commits ([`refused`](super::refused)).
 use std::collections::HashSet;
 
 use bstr::{BStr, ByteSlice};
@@ -17,25 +17,25 @@ use super::{
     Context, Error, Refusal,
     context::State,
     difference::{self, Change},
-    known,
+    event_ids,
     new_pack::NewPack,
     objects::Objects,
-    replay::{Replay, bases, prove},
+    rebase::{Rebase, bases, prove},
 };
 use crate::event::is_of_git;
 
-/// Whether a folder of this path below `events/` has a name that git takes for its own.
+/// Returns true if a folder on this path below `events/` has a name that git reserves.
 pub(super) fn is_unpushable(change: &Change) -> bool {
     let folders = change.path.rsplit_once_str("/").map_or(&[][..], |(folders, _)| folders);
     change.is_of_events() && folders.split_str("/").any(|name| is_of_git(BStr::new(name)))
 }
 
 impl<S: Storage> Context<S> {
-    /// Makes the commits that `theirs` does not have again without such events, if one of them has any. Gives where the branch is
-    /// then, and the events that were left out.
+    /// Rewrites the commits that `theirs` lacks without such events, if there are any. Returns the new tip and the events that
+    /// were left out.
     ///
     /// # Errors
-    /// The repository cannot be read or written; or these commits cannot be made again: one is a merge, or the first of all.
+    /// The repository cannot be read or written; or a commit cannot be rewritten, because it is a merge or the first of all.
     pub(super) fn leave_out_unpushable(
         &self,
         state: &mut State,
@@ -55,15 +55,15 @@ impl<S: Storage> Context<S> {
             state.pushable = Some(ours);
             return Ok((ours, Vec::new()));
         };
-        let mut replay = Replay::onto_own(objects);
-        let (pack, new, _) = self.apply(state, &mut replay, &commits, *before, now)?;
-        replay.refuse()?;
+        let mut rebase = Rebase::onto_own(objects);
+        let (pack, new, _) = self.apply(state, &mut rebase, &commits, *before, now)?;
+        rebase.refuse()?;
         self.store_new(objects.0, pack)?;
-        prove(objects, ours, new, &replay.left_out())?;
+        prove(objects, ours, new, &rebase.left_out())?;
         let mut left_out = Vec::new();
-        for (path, leaf) in &replay.unpushable {
+        for (path, leaf) in &rebase.unpushable {
             self.keep_refused(state, &path.to_str_lossy(), &objects.blob(leaf.id)?, now)?;
-            let (feed_id, event_id) = known::feed_and_id(path).unwrap_or_default();
+            let (feed_id, event_id) = event_ids::feed_and_id(path).unwrap_or_default();
             left_out.push(Refusal {
                 feed_id,
                 event_id,
@@ -76,8 +76,8 @@ impl<S: Storage> Context<S> {
     }
 }
 
-/// Our commits from the first one on that has such an event, each with its parent, the oldest first; none if none has.
-/// History is followed along first parents up to where `is_known` says so.
+/// Returns our commits from the first one with such an event on, each with its parent, the oldest first. Follows first
+/// parents up to the first commit for which `is_known` returns true.
 fn since_first_unpushable(
     objects: Objects<'_>,
     ours: ObjectId,
@@ -98,7 +98,7 @@ fn since_first_unpushable(
         match (found, parent, merge) {
             (Some(change), None, _) => return Err(stuck(change, "it is in the first commit")),
             (Some(change), _, Some(merge)) => {
-                return Err(stuck(change, &format!("the commit {merge} behind it is a merge")));
+                return Err(stuck(change, &format!("the later commit {merge} is a merge")));
             }
             (Some(_), Some(_), None) => needed = commits.len() + 1,
             (None, ..) => {}
@@ -115,7 +115,7 @@ fn since_first_unpushable(
 fn stuck(change: &Change, why: &str) -> Error {
     let path = git_push::cleaned(&change.path);
     Error::refused(format!(
-        "{path} is in a folder whose name git takes for its own, and cannot be left out: {why}"
+        "{path} is in a folder whose name git reserves, and cannot be left out: {why}"
     ))
-    .with_hint("remove it from the commits that are not pushed yet, for instance with `git rebase`")
+    .with_hint("remove it from the unpushed commits, for instance with `git rebase`")
 }

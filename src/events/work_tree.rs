@@ -1,11 +1,11 @@
-//! The files and the index of a context repository that is not bare. They follow the branch, and nothing that somebody has
-//! put or changed there is written over: before anything is touched, every file that is to change is looked at.
+//! Files and index of a context repository with a work tree. They follow the branch. Files that others created or changed
+//! are never overwritten: every file is checked before anything is changed.
 //!
-//! A crash in between is made good: what is to be done is written down first (`stargate/checkout.json` in the Git folder), and
-//! done to the end when the repository is used next. The branch moves last.
+//! An interrupted checkout is completed: it is recorded first (`stargate/checkout.json` in the Git folder), and finished
+//! when the repository is used next. The branch moves last.
 //!
 //! # Limitations
-//! Files are written as they are: `core.autocrlf`, filters and `.gitattributes` are not looked at.
+//! Files are written unchanged: `core.autocrlf`, filters and `.gitattributes` are ignored.
 use std::{
     fs, io,
     path::{Path, PathBuf},
@@ -20,16 +20,16 @@ use gix::{
 };
 
 use super::{
-    Error, branch::Branch, difference, difference::Change, folder::Leaf, lock_file, new_pack::object_id,
-    objects::Objects, replace, replace::Replacement,
+    Error, branch::Branch, difference, difference::Change, lock_file, new_pack::object_id, objects::Objects, replace,
+    replace::Replacement, tree_buffer::Leaf,
 };
 
-/// Where a move that was begun is written down, in the Git folder.
-const BEGUN: &str = "stargate/checkout.json";
-/// The name of a file that is being written, beside it.
+/// File in the Git folder that records a checkout in progress.
+const CHECKOUT: &str = "stargate/checkout.json";
+/// Temporary name of a file that is being written.
 const NEW_FILE: &str = "stargate/new-file";
-/// The most paths that a message names.
-const MAX_TOLD: usize = 20;
+/// Maximum number of paths in a message.
+const MAX_LISTED: usize = 20;
 
 /// The work tree of a repository.
 pub(super) struct WorkTree<'a, S: Storage> {
@@ -38,9 +38,9 @@ pub(super) struct WorkTree<'a, S: Storage> {
     pub branch: Branch<'a>,
 }
 
-/// A move that was begun.
+/// A checkout in progress.
 #[derive(serde::Serialize, serde::Deserialize)]
-struct Begun {
+struct Checkout {
     from: Option<String>,
     to: String,
 }
@@ -51,47 +51,47 @@ impl<S: Storage> WorkTree<'_, S> {
         let changes = self.changes(old, new)?;
         let mut index = self.index()?;
         self.check(&changes, &index)?;
-        let begun = Begun {
+        let checkout = Checkout {
             from: old.map(|id| id.to_string()),
             to: new.to_string(),
         };
-        let bytes = serde_json::to_vec(&begun).unwrap_or_default();
-        let path = self.begun();
+        let bytes = serde_json::to_vec(&checkout).expect("two strings serialize into memory");
+        let path = self.checkout_path();
         let failed = |error| Error::failed("write", &path, error);
         replace::create_folders(self.storage, path.parent().unwrap_or(&path)).map_err(failed)?;
         replace::overwrite(self.storage, &path, &bytes).map_err(failed)?;
-        self.go(&changes, &mut index, old, new)
+        self.apply(&changes, &mut index, old, new)
     }
 
-    /// Ends a move that a crash has interrupted.
+    /// Completes a checkout that a crash interrupted.
     pub(super) fn recover(&self) -> Result<(), Error> {
-        let path = self.begun();
+        let path = self.checkout_path();
         let bytes = match fs::read(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             read => read.map_err(|error| Error::failed("read", &path, error))?,
         };
         let id = |hex: &str| ObjectId::from_hex(hex.as_bytes()).ok();
-        let begun = serde_json::from_slice::<Begun>(&bytes)
+        let checkout = serde_json::from_slice::<Checkout>(&bytes)
             .inspect_err(|error| {
-                tracing::warn!(path = %path.display(), %error, "the note of an interrupted commit is damaged, and is dropped; see `git status`");
+                tracing::warn!(path = %path.display(), %error, "the record of an interrupted checkout is damaged and was dropped; run `git status`");
             })
             .ok();
-        let ends = begun.and_then(|begun| Some((begun.from.as_deref().map(id), id(&begun.to)?)));
+        let ends = checkout.and_then(|checkout| Some((checkout.from.as_deref().map(id), id(&checkout.to)?)));
         let tip = self.branch.tip()?;
         match ends {
             Some((from, to)) if from.flatten() == tip && from != Some(None) => {
-                tracing::info!(commit = %to, "a commit that was interrupted is completed");
+                tracing::info!(commit = %to, "completing an interrupted checkout");
                 let changes = self.changes(tip, to)?;
                 let mut index = self.index()?;
                 self.check(&changes, &index)?;
-                self.go(&changes, &mut index, tip, to)
+                self.apply(&changes, &mut index, tip, to)
             }
-            // It was moved already, or by somebody else since then.
+            // The branch has moved already, or another process has moved it since.
             _ => self.end(),
         }
     }
 
-    /// What cannot be gone on with: the work tree belongs to another branch.
+    /// Fails if the work tree is on another branch.
     pub(super) fn check_head(&self) -> Result<(), Error> {
         let head = self.branch.repository.head_name();
         let head = head.map_err(|error| Error::failed("read HEAD of", self.folder, git_push::causes(&error)))?;
@@ -106,7 +106,7 @@ impl<S: Storage> WorkTree<'_, S> {
     fn other_head(&self, head: &str) -> Error {
         let (folder, name) = (self.folder.display(), self.branch.name);
         Error::refused(format!("{folder} is on {head}, but events are committed to {name}"))
-            .with_hint(format!("check it out with `git switch {name}`, or set GITHUB_BRANCH"))
+            .with_hint(format!("run `git switch {name}`, or set GITHUB_BRANCH"))
     }
 
     fn changes(&self, old: Option<ObjectId>, new: ObjectId) -> Result<Vec<Change>, Error> {
@@ -119,8 +119,8 @@ impl<S: Storage> WorkTree<'_, S> {
         Objects(self.branch.repository)
     }
 
-    fn begun(&self) -> PathBuf {
-        self.branch.repository.git_dir().join(BEGUN)
+    fn checkout_path(&self) -> PathBuf {
+        self.branch.repository.git_dir().join(CHECKOUT)
     }
 
     fn index_path(&self) -> PathBuf {
@@ -133,7 +133,7 @@ impl<S: Storage> WorkTree<'_, S> {
             .map_err(|error| Error::failed("read", &path, git_push::causes(&error)))
     }
 
-    /// Refuses when a file that is to change is not what it was, or what it is to become.
+    /// Fails if a file to be changed has neither its old nor its new content.
     fn check(&self, changes: &[Change], index: &index::File) -> Result<(), Error> {
         let mut occupied = Vec::new();
         for change in changes {
@@ -150,23 +150,23 @@ impl<S: Storage> WorkTree<'_, S> {
         if occupied.is_empty() {
             return Ok(());
         }
-        let more = occupied.len().saturating_sub(MAX_TOLD);
-        occupied.truncate(MAX_TOLD);
+        let more = occupied.len().saturating_sub(MAX_LISTED);
+        occupied.truncate(MAX_LISTED);
         let more = if more > 0 {
             format!(" and {more} more")
         } else {
             String::new()
         };
         let what = format!(
-            "somebody has put or changed something in {} where a commit belongs: {}{more}",
+            "files in {} were created or changed where events are to be written: {}{more}",
             self.folder.display(),
             occupied.join(", ")
         );
-        Err(Error::refused(what).with_hint("move these files away; `git status` shows them"))
+        Err(Error::refused(what).with_hint("move these files away; run `git status` to see them"))
     }
 
     fn is_free(&self, change: &Change) -> Result<bool, Error> {
-        let there = self.look(&change.path)?;
+        let there = self.content_id(&change.path)?;
         Ok(match there {
             None => change.old.is_none() || change.new.is_none(),
             Some(there) => [change.old, change.new]
@@ -176,8 +176,8 @@ impl<S: Storage> WorkTree<'_, S> {
         })
     }
 
-    /// The id of what is at a path; null for what is no file.
-    fn look(&self, path: &BString) -> Result<Option<ObjectId>, Error> {
+    /// Returns the id of the content at a path; the null id if it is not a file.
+    fn content_id(&self, path: &BString) -> Result<Option<ObjectId>, Error> {
         let file = self.file(path)?;
         let failed = |error| Error::failed("read", &file, error);
         let kind = match fs::symlink_metadata(&file) {
@@ -200,7 +200,7 @@ impl<S: Storage> WorkTree<'_, S> {
         id.map(Some).map_err(|error| Error::failed("read", &file, error))
     }
 
-    /// Whether a part of the path is no folder: a link would lead elsewhere.
+    /// Returns true if a parent of the path is not a folder: a link would lead elsewhere.
     fn is_below_a_file(&self, path: &BString) -> bool {
         let parents = path
             .find_iter("/")
@@ -217,14 +217,14 @@ impl<S: Storage> WorkTree<'_, S> {
         }
     }
 
-    fn go(
+    fn apply(
         &self,
         changes: &[Change],
         index: &mut index::File,
         old: Option<ObjectId>,
         new: ObjectId,
     ) -> Result<(), Error> {
-        // Removed files first: one may have the name of a folder to come.
+        // Removals first: a removed file may have the name of a new folder.
         let (removed, written): (Vec<_>, Vec<_>) = changes.iter().partition(|change| change.new.is_none());
         removed.into_iter().try_for_each(|change| self.remove(&change.path))?;
         written.into_iter().try_for_each(|change| self.write(change))?;
@@ -234,7 +234,7 @@ impl<S: Storage> WorkTree<'_, S> {
     }
 
     fn end(&self) -> Result<(), Error> {
-        let path = self.begun();
+        let path = self.checkout_path();
         match self.storage.remove(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::failed("remove", &path, error)),
             _ => Ok(()),
@@ -250,7 +250,7 @@ impl<S: Storage> WorkTree<'_, S> {
             _ => {}
         }
         for folder in file.ancestors().skip(1).take_while(|folder| *folder != self.folder) {
-            // One that is not empty stays.
+            // A folder that is not empty stays.
             if fs::remove_dir(folder).is_err() {
                 break;
             }
@@ -350,7 +350,7 @@ fn link(target: &[u8], file: &Path) -> io::Result<()> {
     std::os::unix::fs::symlink(gix::path::from_bstr(target.as_bstr()).map_err(io::Error::other)?, file)
 }
 
-/// As git without `core.symlinks`: a file that says where it would lead.
+/// Writes a file with the link's target, as git does without `core.symlinks`.
 #[cfg(not(unix))]
 fn link(target: &[u8], file: &Path) -> io::Result<()> {
     fs::write(file, target)

@@ -1,34 +1,33 @@
-//! Who may ask: with the token, where there is one; without, programs of this machine only, and no web page that a
-//! browser here shows.
+//! Access control: with a token, its holders; without, only programs of this machine, and no web page in a local browser.
 use std::{fmt, net::IpAddr};
 
 use axum::http::{HeaderMap, StatusCode, header};
 use secrecy::{ExposeSecret, SecretString};
 use subtle::ConstantTimeEq;
 
-use super::answer::Refused;
+use super::answer::ErrorResponse;
 
-/// Who may ask.
+/// Clients that are allowed to send requests.
 pub enum Access {
-    /// Who has the token.
+    /// Clients with this token.
     Token(SecretString),
-    /// Who asks a relay of this machine by a name of this machine.
+    /// Clients that address the relay by a loopback name.
     Loopback,
 }
 
-/// Why a relay may not listen.
+/// Error that keeps a relay from listening.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NoAccess {
-    /// Others could reach it.
-    #[error("a relay that other machines can reach needs a token")]
+    /// Other machines could reach the relay.
+    #[error("a relay that other machines can reach requires a token")]
     TokenNeeded,
-    /// The token cannot be sent.
-    #[error("the token has characters that cannot be in a header")]
+    /// The token cannot be sent in a header.
+    #[error("the token contains characters that are not allowed in a header")]
     BadToken,
 }
 
 impl Access {
-    /// Who may ask a relay that listens at `ip`, with this token.
+    /// Returns the access control of a relay that listens at `ip`, with this token.
     ///
     /// # Errors
     /// [`NoAccess`]
@@ -42,25 +41,26 @@ impl Access {
         }
     }
 
-    /// Whether a request may be looked at.
+    /// Checks whether a request is allowed.
     ///
     /// # Errors
-    /// What it is answered.
-    pub fn check(&self, headers: &HeaderMap) -> Result<(), Refused> {
+    /// The response to a request that is not.
+    pub fn check(&self, headers: &HeaderMap) -> Result<(), ErrorResponse> {
         let unauthorized = |problem| {
-            Refused::new(StatusCode::UNAUTHORIZED, problem).with(header::WWW_AUTHENTICATE, "Bearer realm=\"relay\"")
+            ErrorResponse::new(StatusCode::UNAUTHORIZED, problem)
+                .with(header::WWW_AUTHENTICATE, "Bearer realm=\"relay\"")
         };
         match self {
             Access::Token(token) => match bearer(headers) {
                 Some(given) if bool::from(given.as_bytes().ct_eq(token.expose_secret().as_bytes())) => Ok(()),
-                Some(_) => Err(unauthorized("the token is not the relay's")),
-                None => Err(unauthorized("the header Authorization: Bearer TOKEN is needed")),
+                Some(_) => Err(unauthorized("the token is wrong")),
+                None => Err(unauthorized("the header Authorization: Bearer TOKEN is required")),
             },
-            // A page of any site can be given a name that leads here (DNS rebinding); its browser then sends that name.
+            // Any site can give its name the address of this machine (DNS rebinding); the browser then sends that name as Host.
             Access::Loopback if is_local(headers) => Ok(()),
-            Access::Loopback => Err(Refused::new(
+            Access::Loopback => Err(ErrorResponse::new(
                 StatusCode::MISDIRECTED_REQUEST,
-                "without a token the relay answers to localhost and loopback addresses only: see the header Host",
+                "without a token, the relay accepts only localhost or a loopback address in the header Host",
             )),
         }
     }

@@ -1,4 +1,4 @@
-//! Answers: JSON, and refusals that say everything that is wrong.
+//! Responses: JSON, and error responses that list all problems.
 use axum::{
     body::Body,
     http::{HeaderName, HeaderValue, StatusCode, header},
@@ -12,31 +12,31 @@ use super::{
 };
 use crate::event::Problem;
 
-/// A request that is not granted.
+/// Response to a request that is refused.
 #[derive(Debug)]
-pub struct Refused {
+pub struct ErrorResponse {
     status: StatusCode,
     errors: Vec<Problem>,
     header: Option<(HeaderName, HeaderValue)>,
-    /// The event that stands in the way.
+    /// The conflicting event.
     stored: Option<Box<Accepted>>,
 }
 
-impl Refused {
-    /// Refused for one reason that is of no member.
+impl ErrorResponse {
+    /// Creates a response with one problem that concerns no member.
     pub fn new(status: StatusCode, problem: impl Into<String>) -> Self {
-        Refused::of(status, "", problem)
+        ErrorResponse::of(status, "", problem)
     }
 
-    /// Refused for one reason that is of this member.
+    /// Creates a response with one problem of this member.
     pub fn of(status: StatusCode, field: &str, problem: impl Into<String>) -> Self {
         let (field, problem) = (field.to_owned(), problem.into());
-        Refused::all(status, vec![Problem { field, problem }])
+        ErrorResponse::all(status, vec![Problem { field, problem }])
     }
 
-    /// Refused for these reasons.
+    /// Creates a response with these problems.
     pub fn all(status: StatusCode, errors: Vec<Problem>) -> Self {
-        Refused {
+        ErrorResponse {
             status,
             errors,
             header: None,
@@ -44,24 +44,23 @@ impl Refused {
         }
     }
 
-    /// What will help is to come again.
+    /// Creates a response that asks for a retry.
     pub fn busy(problem: impl Into<String>) -> Self {
-        Refused::new(StatusCode::SERVICE_UNAVAILABLE, problem).with(header::RETRY_AFTER, "1")
+        ErrorResponse::new(StatusCode::SERVICE_UNAVAILABLE, problem).with(header::RETRY_AFTER, "1")
     }
 
-    /// With this header.
+    /// Adds a header.
     pub fn with(mut self, name: HeaderName, value: &'static str) -> Self {
         self.header = Some((name, HeaderValue::from_static(value)));
         self
     }
 }
 
-impl Refused {
-    /// The body of the answer: `{"errors":[…]}`, and `"stored":{"seq":…,"event":{…}}` where an event stands in the way.
+impl ErrorResponse {
+    /// Body of the response: `{"errors":[…]}`, with `"stored":{"seq":…,"event":{…}}` if another event conflicts.
     pub fn text(&self) -> Vec<u8> {
         let mut text = br#"{"errors":"#.to_vec();
-        // Problems have strings as keys: writing them into memory does not fail.
-        text.extend(serde_json::to_vec(&self.errors).unwrap_or_default());
+        text.extend(serde_json::to_vec(&self.errors).expect("problems serialize into memory"));
         if let Some(stored) = &self.stored {
             text.extend_from_slice(br#","stored":"#);
             write_event(&mut text, stored.seq, &stored.json);
@@ -71,7 +70,7 @@ impl Refused {
     }
 }
 
-impl IntoResponse for Refused {
+impl IntoResponse for ErrorResponse {
     fn into_response(self) -> Response {
         let mut response = json_text(self.status, self.text());
         if let Some((name, value)) = self.header {
@@ -81,30 +80,34 @@ impl IntoResponse for Refused {
     }
 }
 
-impl From<Refusal> for Refused {
+impl From<Refusal> for ErrorResponse {
     fn from(refusal: Refusal) -> Self {
-        let told = refusal.to_string();
+        let problem = refusal.to_string();
         match refusal {
-            Refusal::UnknownFeed => Refused::of(StatusCode::NOT_FOUND, "feed_id", told),
+            Refusal::UnknownFeed => ErrorResponse::of(StatusCode::NOT_FOUND, "feed_id", problem),
             Refusal::Conflict { by, stored } => {
-                let mut refused = Refused::of(StatusCode::CONFLICT, by.field(), told);
-                refused.stored = Some(Box::new(stored));
-                refused
+                let mut response = ErrorResponse::of(StatusCode::CONFLICT, by.field(), problem);
+                response.stored = Some(Box::new(stored));
+                response
             }
-            Refusal::TooManyFeeds | Refusal::NotStored(_) => Refused::new(StatusCode::INSUFFICIENT_STORAGE, told),
-            Refusal::Unreadable(_) => Refused::new(StatusCode::INTERNAL_SERVER_ERROR, told),
-            Refusal::Stopping => Refused::busy(told),
+            Refusal::TooManyFeeds | Refusal::NotStored(_) => {
+                ErrorResponse::new(StatusCode::INSUFFICIENT_STORAGE, problem)
+            }
+            Refusal::Unreadable(_) => ErrorResponse::new(StatusCode::INTERNAL_SERVER_ERROR, problem),
+            Refusal::Stopping => ErrorResponse::busy(problem),
         }
     }
 }
 
-/// An answer with this value.
+/// Creates a response with this value.
 pub fn json(status: StatusCode, value: &impl Serialize) -> Response {
-    // What is answered has strings as keys: writing it into memory does not fail.
-    json_text(status, serde_json::to_vec(value).unwrap_or_default())
+    json_text(
+        status,
+        serde_json::to_vec(value).expect("responses serialize into memory"),
+    )
 }
 
-/// An answer with this JSON.
+/// Creates a response with this JSON.
 pub fn json_text(status: StatusCode, text: impl Into<Body>) -> Response {
     let headers = [
         (header::CONTENT_TYPE, "application/json"),

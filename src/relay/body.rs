@@ -1,11 +1,11 @@
-//! Bodies of requests and large answers, all of them together in bounded memory.
+//! Bodies of requests and large responses, in bounded memory.
 //!
 //! A request reserves memory as its bytes arrive, not by what its headers announce. The first [`SHARE`] bytes of each request
-//! need no reservation, so that an event of usual size is taken however many large bodies are under way. A request is cut off
-//! when it sends less than [`SHARE`] bytes in a third of the patience, or is not complete within the patience.
+//! need no reservation, so that events of usual size are accepted however many large bodies are in progress. A request is cut
+//! off if it sends less than [`SHARE`] bytes in a third of the idle timeout, or is not complete within the idle timeout.
 //!
-//! When the common memory is used up, [`LANES`] requests may still grow to their limit. So a crowd of half-received bodies
-//! never waits for itself.
+//! When the common memory is used up, [`LANES`] requests may still grow to their limit. So half-received bodies never
+//! deadlock.
 use std::{sync::Arc, time::Duration};
 
 use axum::{
@@ -18,94 +18,94 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::answer::Refused;
+use super::answer::ErrorResponse;
 
-/// Bytes of memory for all bodies of a room, beyond the shares and the lanes.
-const ALL: usize = 56 << 20;
-/// What memory is given out in, in bytes.
+/// Bytes of a budget, beyond the shares and the lanes.
+const TOTAL: usize = 56 << 20;
+/// Unit of reservations, in bytes.
 const UNIT: usize = 1024;
-/// Bytes of a request that need no reservation, and the least that it sends in a third of the patience.
+/// Bytes of a request that need no reservation, and the minimum that it must send in a third of the idle timeout.
 const SHARE: usize = 4096;
-/// How many requests may grow to their limit when the common memory is used up.
+/// Number of requests that may grow to their limit when the common memory is used up.
 const LANES: usize = 8;
-/// So much more than its limit of a body that is too long is read and dropped, so that its sender reads the answer.
-const DRAINED: usize = 4 << 20;
+/// Bytes of an overlong body that are read and dropped, so that its sender reads the response.
+const MAX_DRAINED: usize = 4 << 20;
 
-/// Room for bodies.
+/// Memory for bodies.
 #[derive(Debug)]
-pub struct Room {
+pub struct MemoryBudget {
     units: Arc<Semaphore>,
     lanes: Arc<Semaphore>,
-    patience: Duration,
+    idle_timeout: Duration,
 }
 
-/// A body of a request.
+/// Body of a request.
 #[derive(Debug)]
 pub struct Received {
-    /// Its bytes.
+    /// Bytes of the body.
     pub bytes: Vec<u8>,
-    /// The room that it takes.
-    pub place: Place,
+    /// The reserved memory.
+    pub permit: Permit,
 }
 
-/// A part of the room. It is free again when this goes.
+/// Reserved memory. Dropping it frees the memory.
 #[derive(Debug)]
-pub struct Place {
+pub struct Permit {
     units: OwnedSemaphorePermit,
     /// With a lane, a body needs no further units.
     lane: Option<OwnedSemaphorePermit>,
 }
 
-/// What goes with its place.
+/// Bytes that free their memory when dropped.
 struct Held {
     bytes: Vec<u8>,
-    _place: Place,
+    _place: Permit,
 }
 
 /// A body that is being received.
 struct Intake<'a> {
-    room: &'a Room,
-    /// The most bytes that are kept.
+    budget: &'a MemoryBudget,
+    /// Maximum number of bytes that are kept.
     limit: usize,
-    /// How many bytes the headers announce, at most the limit.
+    /// Length announced by the headers, at most the limit.
     expected: usize,
     bytes: Vec<u8>,
-    /// How many bytes arrived, those that are dropped included.
+    /// Number of bytes that arrived, dropped ones included.
     length: usize,
-    place: Place,
+    permit: Permit,
 }
 
-/// The time that a body has left. Waiting for room does not count.
+/// Time that a body has left. Waiting for memory does not count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Pace {
-    /// Until the body must be complete.
+struct BodyDeadline {
+    /// Time until the body must be complete.
     whole: Duration,
-    /// How long a share may take.
+    /// Time allowed for each share.
     window: Duration,
-    /// Until the next share must be here.
+    /// Time until the next share must have arrived.
     share: Duration,
-    /// Bytes of that share.
+    /// Bytes of that share so far.
     arrived: usize,
 }
 
-impl Room {
-    /// Room for bodies that come whole within `patience`.
-    pub fn new(patience: Duration) -> Self {
-        Room {
-            units: Arc::new(Semaphore::new(ALL / UNIT)),
+impl MemoryBudget {
+    /// Creates a budget for bodies that arrive within `idle_timeout`.
+    pub fn new(idle_timeout: Duration) -> Self {
+        MemoryBudget {
+            units: Arc::new(Semaphore::new(TOTAL / UNIT)),
             lanes: Arc::new(Semaphore::new(LANES)),
-            patience,
+            idle_timeout,
         }
     }
 
-    /// A place for so many bytes, once there is one.
+    /// Reserves memory for this many bytes, once it is free.
     ///
     /// # Errors
-    /// There was none within the patience.
-    pub async fn place(&self, bytes: usize) -> Result<Place, Refused> {
+    /// None became free within the idle timeout.
+    pub async fn reserve(&self, bytes: usize) -> Result<Permit, ErrorResponse> {
         let units = self.units.clone().acquire_many_owned(units(bytes));
-        match timeout(self.patience, units).await {
-            Ok(Ok(units)) => Ok(Place { units, lane: None }),
+        match timeout(self.idle_timeout, units).await {
+            Ok(Ok(units)) => Ok(Permit { units, lane: None }),
             _ => Err(busy()),
         }
     }
@@ -113,29 +113,29 @@ impl Room {
     /// Reads a JSON body of at most `limit` bytes.
     ///
     /// # Errors
-    /// What its sender is answered.
-    pub async fn read(&self, headers: &HeaderMap, body: Body, limit: usize) -> Result<Received, Refused> {
-        // A page in a browser can send other types to here without asking.
+    /// The response to the sender.
+    pub async fn read(&self, headers: &HeaderMap, body: Body, limit: usize) -> Result<Received, ErrorResponse> {
+        // Browsers send other types across sites without asking for permission.
         if !is_json(headers) {
-            let problem = "the header Content-Type: application/json is needed";
-            return Err(Refused::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, problem));
+            let problem = "the header Content-Type: application/json is required";
+            return Err(ErrorResponse::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, problem));
         }
-        // Hyper has refused a length that is no number. Without one, the body is chunked.
+        // hyper refuses an invalid length. Without a length, the body is chunked.
         let announced = headers
             .get(header::CONTENT_LENGTH)
             .and_then(|length| length.to_str().ok());
         let announced = announced.and_then(|length| length.parse::<usize>().ok());
-        if announced.is_some_and(|announced| announced > limit + DRAINED) {
+        if announced.is_some_and(|announced| announced > limit + MAX_DRAINED) {
             return Err(too_long(limit));
         }
         let nothing = self.units.clone().try_acquire_many_owned(0).map_err(|_| busy())?;
         let intake = Intake {
-            room: self,
+            budget: self,
             limit,
             expected: announced.unwrap_or(limit).min(limit),
             bytes: Vec::new(),
             length: 0,
-            place: Place {
+            permit: Permit {
                 units: nothing,
                 lane: None,
             },
@@ -143,23 +143,23 @@ impl Room {
         intake.collect(body).await
     }
 
-    /// Gives a place as many units as `bytes` bytes need beyond their share, or a lane when there are none.
-    async fn enlarge(&self, place: &mut Place, bytes: usize) -> Result<(), Refused> {
+    /// Enlarges a permit to `bytes` bytes beyond the share, or gives it a lane if no units are free.
+    async fn enlarge(&self, permit: &mut Permit, bytes: usize) -> Result<(), ErrorResponse> {
         let needed = match bytes.saturating_sub(SHARE) {
             0 => 0,
             more => units(more) as usize,
         };
-        let missing = needed.saturating_sub(place.units.num_permits());
-        if missing == 0 || place.lane.is_some() {
+        let missing = needed.saturating_sub(permit.units.num_permits());
+        if missing == 0 || permit.lane.is_some() {
             return Ok(());
         }
         let more = self.units.clone().acquire_many_owned(missing as u32);
         let lane = self.lanes.clone().acquire_owned();
-        let granted = timeout(self.patience, async {
+        let granted = timeout(self.idle_timeout, async {
             tokio::select! {
                 biased;
-                Ok(more) = more => place.units.merge(more),
-                Ok(lane) = lane => place.lane = Some(lane),
+                Ok(more) = more => permit.units.merge(more),
+                Ok(lane) = lane => permit.lane = Some(lane),
                 else => return Err(busy()),
             }
             Ok(())
@@ -169,41 +169,41 @@ impl Room {
 }
 
 impl Intake<'_> {
-    /// Takes the body piece by piece.
-    async fn collect(mut self, mut body: Body) -> Result<Received, Refused> {
-        let mut pace = Pace::of(self.room.patience);
+    /// Receives the body piece by piece.
+    async fn collect(mut self, mut body: Body) -> Result<Received, ErrorResponse> {
+        let mut deadline = BodyDeadline::of(self.budget.idle_timeout);
         loop {
             let asked = Instant::now();
-            let frame = timeout(pace.left(), body.frame())
+            let frame = timeout(deadline.left(), body.frame())
                 .await
-                .map_err(|_| pace.refusal(self.room))?;
+                .map_err(|_| deadline.refusal(self.budget))?;
             let Some(frame) = frame else { break };
-            let frame = frame.map_err(|_| Refused::new(StatusCode::BAD_REQUEST, "the body ended before its end"))?;
-            // Trailers say nothing here.
+            let frame = frame.map_err(|_| ErrorResponse::new(StatusCode::BAD_REQUEST, "the body is incomplete"))?;
+            // Trailers are ignored.
             let Ok(piece) = frame.into_data() else { continue };
-            pace.took(asked.elapsed(), piece.len());
+            deadline.took(asked.elapsed(), piece.len());
             self.length += piece.len();
-            if self.length > self.limit + DRAINED {
+            if self.length > self.limit + MAX_DRAINED {
                 break;
             }
             if self.length <= self.limit {
                 self.keep(&piece).await?;
             }
         }
-        match self.length <= self.limit {
-            true => Ok(Received {
-                bytes: self.bytes,
-                place: self.place,
-            }),
-            false => Err(too_long(self.limit)),
+        if self.length > self.limit {
+            return Err(too_long(self.limit));
         }
+        Ok(Received {
+            bytes: self.bytes,
+            permit: self.permit,
+        })
     }
 
-    async fn keep(&mut self, piece: &[u8]) -> Result<(), Refused> {
+    async fn keep(&mut self, piece: &[u8]) -> Result<(), ErrorResponse> {
         let needed = self.bytes.len() + piece.len();
         if needed > self.bytes.capacity() {
             let capacity = (2 * needed).min(self.expected).max(needed);
-            self.room.enlarge(&mut self.place, capacity).await?;
+            self.budget.enlarge(&mut self.permit, capacity).await?;
             self.bytes.reserve_exact(capacity - self.bytes.len());
         }
         self.bytes.extend_from_slice(piece);
@@ -211,23 +211,23 @@ impl Intake<'_> {
     }
 }
 
-impl Pace {
-    fn of(patience: Duration) -> Self {
-        let window = patience / 3;
-        Pace {
-            whole: patience,
+impl BodyDeadline {
+    fn of(idle_timeout: Duration) -> Self {
+        let window = idle_timeout / 3;
+        BodyDeadline {
+            whole: idle_timeout,
             window,
             share: window,
             arrived: 0,
         }
     }
 
-    /// How long the next piece may take.
+    /// Time allowed for the next piece.
     fn left(&self) -> Duration {
         self.whole.min(self.share)
     }
 
-    /// Notes that a piece of so many bytes took so long.
+    /// Records the time and the size of a piece.
     fn took(&mut self, elapsed: Duration, bytes: usize) {
         self.whole = self.whole.saturating_sub(elapsed);
         self.share = self.share.saturating_sub(elapsed);
@@ -237,18 +237,18 @@ impl Pace {
         }
     }
 
-    fn refusal(&self, room: &Room) -> Refused {
+    fn refusal(&self, budget: &MemoryBudget) -> ErrorResponse {
         let problem = if self.share < self.whole {
             format!("fewer than {SHARE} bytes of the body arrived in {:?}", self.window)
         } else {
-            format!("the body was not there within {:?}", room.patience)
+            format!("the body did not arrive within {:?}", budget.idle_timeout)
         };
-        Refused::new(StatusCode::REQUEST_TIMEOUT, problem)
+        ErrorResponse::new(StatusCode::REQUEST_TIMEOUT, problem)
     }
 }
 
-impl Place {
-    /// These bytes, which take what they need of this place until the last of them is sent.
+impl Permit {
+    /// Ties this permit, reduced to what they need, to these bytes until the last of them is sent.
     pub fn hold(mut self, bytes: Vec<u8>) -> Bytes {
         let excess = self.units.num_permits().saturating_sub(units(bytes.len()) as usize);
         drop(self.units.split(excess));
@@ -263,15 +263,15 @@ impl AsRef<[u8]> for Held {
 }
 
 fn units(bytes: usize) -> u32 {
-    (bytes / UNIT + 1).min(ALL / UNIT) as u32
+    (bytes / UNIT + 1).min(TOTAL / UNIT) as u32
 }
 
-fn busy() -> Refused {
-    Refused::busy("too many requests are under way")
+fn busy() -> ErrorResponse {
+    ErrorResponse::busy("too many requests are in progress")
 }
 
-fn too_long(limit: usize) -> Refused {
-    Refused::new(StatusCode::PAYLOAD_TOO_LARGE, format!("is longer than {limit} bytes"))
+fn too_long(limit: usize) -> ErrorResponse {
+    ErrorResponse::new(StatusCode::PAYLOAD_TOO_LARGE, format!("is longer than {limit} bytes"))
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
@@ -289,60 +289,64 @@ mod tests {
         runtime.expect("a runtime").block_on(future)
     }
 
-    fn place_of_nothing(room: &Room) -> Place {
-        let units = room.units.clone().try_acquire_many_owned(0).expect("nothing");
-        Place { units, lane: None }
+    fn place_of_nothing(budget: &MemoryBudget) -> Permit {
+        let units = budget.units.clone().try_acquire_many_owned(0).expect("nothing");
+        Permit { units, lane: None }
     }
 
     #[test]
-    fn a_share_needs_no_room_and_a_lane_completes_what_was_begun() {
+    fn a_share_needs_no_reservation_and_a_lane_completes_a_body() {
         const MOST: usize = 1 << 20;
         block_on(async {
-            let room = Room::new(Duration::from_millis(1));
-            let _all = room.place(ALL).await.expect("all of it");
-            let mut small = place_of_nothing(&room);
-            room.enlarge(&mut small, SHARE).await.expect("its share");
+            let budget = MemoryBudget::new(Duration::from_millis(1));
+            let _all = budget.reserve(TOTAL).await.expect("all of it");
+            let mut small = place_of_nothing(&budget);
+            budget.enlarge(&mut small, SHARE).await.expect("its share");
             let mut lanes = Vec::new();
             for _ in 0..LANES {
-                let mut place = place_of_nothing(&room);
-                room.enlarge(&mut place, SHARE + 1).await.expect("a lane");
-                room.enlarge(&mut place, MOST).await.expect("the rest by the same lane");
-                lanes.push(place);
+                let mut permit = place_of_nothing(&budget);
+                budget.enlarge(&mut permit, SHARE + 1).await.expect("a lane");
+                budget
+                    .enlarge(&mut permit, MOST)
+                    .await
+                    .expect("the rest by the same lane");
+                lanes.push(permit);
             }
-            assert!(room.enlarge(&mut small, SHARE + 1).await.is_err());
+            assert!(budget.enlarge(&mut small, SHARE + 1).await.is_err());
             lanes.pop();
-            room.enlarge(&mut small, SHARE + 1)
+            budget
+                .enlarge(&mut small, SHARE + 1)
                 .await
                 .expect("the lane that is free");
         });
     }
 
     #[test]
-    fn a_share_is_due_in_each_third_of_the_patience() {
+    fn a_share_is_due_in_each_third_of_the_idle_timeout() {
         let second = Duration::from_secs(1);
-        let mut pace = Pace::of(30 * second);
-        pace.took(9 * second, SHARE - 1);
-        assert_eq!(pace.left(), second);
-        pace.took(second / 2, 1);
-        assert_eq!(pace.left(), 10 * second);
-        pace.took(9 * second, SHARE);
-        pace.took(9 * second, SHARE);
-        assert_eq!(pace.left(), 30 * second - 27 * second - second / 2);
+        let mut deadline = BodyDeadline::of(30 * second);
+        deadline.took(9 * second, SHARE - 1);
+        assert_eq!(deadline.left(), second);
+        deadline.took(second / 2, 1);
+        assert_eq!(deadline.left(), 10 * second);
+        deadline.took(9 * second, SHARE);
+        deadline.took(9 * second, SHARE);
+        assert_eq!(deadline.left(), 30 * second - 27 * second - second / 2);
     }
 
     #[test]
-    fn what_is_held_takes_its_place_until_it_is_sent() {
+    fn memory_stays_reserved_until_the_bytes_are_sent() {
         block_on(async {
-            let room = Room::new(Duration::from_millis(1));
-            let place = room.place(2 * ALL).await.expect("all of it");
-            assert!(room.place(1).await.is_err());
-            let answer = place.hold(vec![b'x'; ALL / 2]);
-            let other = room.place(ALL / 4).await.expect("what is not needed is free");
+            let budget = MemoryBudget::new(Duration::from_millis(1));
+            let permit = budget.reserve(2 * TOTAL).await.expect("all of it");
+            assert!(budget.reserve(1).await.is_err());
+            let answer = permit.hold(vec![b'x'; TOTAL / 2]);
+            let other = budget.reserve(TOTAL / 4).await.expect("what is not needed is free");
             let rest = answer.slice(1..);
             drop(answer);
-            assert!(room.place(ALL / 2).await.is_err());
+            assert!(budget.reserve(TOTAL / 2).await.is_err());
             drop((rest, other));
-            room.place(ALL).await.expect("all of it");
+            budget.reserve(TOTAL).await.expect("all of it");
         });
     }
 }

@@ -1,5 +1,5 @@
-//! The one who writes: a thread that takes what waits, decides what of it is new, and makes that durable with one write and one
-//! fsync. Nobody is answered, and nobody is shown an event, before.
+//! The writing thread: takes the waiting requests, decides which of them are new, and makes those durable with one write and
+//! one fsync. Only then are they answered and shown to readers.
 use std::{collections::HashMap, io, sync::Arc};
 
 use axum::body::Bytes;
@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use super::{
     index::{Feed, Index, Record},
     line,
-    store::{Accepted, Known, MAX_FEEDS, Refusal, Request, Shared, Submission, Wish},
+    store::{Accepted, MAX_FEEDS, MatchedBy, QueuedWrite, Refusal, Shared, Submission, WriteRequest},
 };
 use crate::{
     event::Event,
@@ -23,12 +23,12 @@ use crate::{
     },
 };
 
-/// So many bytes of lines are written at once, and one line more.
+/// Maximum number of bytes written at once, plus one line.
 const BATCH_BYTES: usize = 4 << 20;
-/// So many wishes are looked at at once.
+/// Maximum number of requests in a batch.
 const BATCH: usize = 1024;
 
-/// Writes what is wished.
+/// Writes the requests to the log.
 #[derive(Debug)]
 pub struct Committer {
     log: Log<Disk, SystemClock>,
@@ -36,79 +36,79 @@ pub struct Committer {
     shared: Arc<Shared>,
 }
 
-/// Lines that are to be written together.
+/// Lines to be written together.
 struct Batch {
     received: Timestamp,
     bytes: Vec<u8>,
     ends: Vec<usize>,
-    lines: Vec<Fresh>,
-    /// The lines that make feeds, events of an id, and events of an origin.
+    lines: Vec<NewLine>,
+    /// Index of the line that creates a feed, or has an event with an id or an origin.
     feeds: HashMap<String, usize>,
     ids: HashMap<(String, Arc<str>), usize>,
     origins: HashMap<(String, Box<str>), usize>,
 }
 
-/// A line of a batch.
-struct Fresh {
+/// A new line of a batch.
+struct NewLine {
     seq: u64,
-    wish: Wish,
-    /// Where the event's JSON begins in the batch.
+    request: WriteRequest,
+    /// Offset of the event's JSON in the batch.
     start: usize,
 }
 
-/// What is to be said once the batch is durable.
+/// Answer to a request, once the batch is durable.
 enum Decision {
     Now(Result<Accepted, Refusal>),
-    /// This line is written.
+    /// This line is new.
     Line(usize),
-    /// This line was written before.
+    /// This line of the batch has the same content.
     Again(usize),
-    /// This line is an event of the same id or origin with other content.
-    Differs(usize, Known),
+    /// This line of the batch is an event with the same id or origin, and other content.
+    Differs(usize, MatchedBy),
 }
 
 impl Committer {
-    /// Will write to this log.
+    /// Creates a committer that writes to this log.
     pub fn new(log: Log<Disk, SystemClock>, clock: SystemClock, shared: Arc<Shared>) -> Self {
         Committer { log, clock, shared }
     }
 
-    /// Writes until nobody can wish any more.
+    /// Writes until all senders of requests are gone.
     ///
     /// # Errors
     /// The log has failed.
-    pub fn run(mut self, mut wishes: mpsc::Receiver<Request>) -> Result<(), WriteError> {
-        while let Some(first) = wishes.blocking_recv() {
+    pub fn run(mut self, mut queue: mpsc::Receiver<QueuedWrite>) -> Result<(), WriteError> {
+        while let Some(first) = queue.blocking_recv() {
             let mut batch = Batch::new(self.clock.now());
             let mut answers = Vec::new();
             let mut next = Some(first);
-            while let Some(request) = next {
-                answers.push((request.answer, self.decide(&mut batch, request.wish)));
+            while let Some(queued) = next {
+                answers.push((queued.answer, self.decide(&mut batch, queued.request)));
                 let is_full = batch.bytes.len() >= BATCH_BYTES || answers.len() >= BATCH;
-                next = if is_full { None } else { wishes.try_recv().ok() };
+                next = if is_full { None } else { queue.try_recv().ok() };
             }
             let (complete, cause) = self.write(&batch)?;
             for (answer, decision) in answers {
-                // Who has gone does not want to know.
+                // The client may be gone.
                 let _ = answer.send(batch.outcome(decision, complete, cause.as_ref()));
             }
         }
         Ok(())
     }
 
-    fn decide(&self, batch: &mut Batch, wish: Wish) -> Decision {
+    fn decide(&self, batch: &mut Batch, request: WriteRequest) -> Decision {
         let index = self.shared.index();
         let seq = index.last() + batch.lines.len() as u64 + 1;
-        match wish {
-            Wish::Feed(id) if index.feed(&id).is_some() => Decision::Now(Ok(Accepted::known(0, Bytes::new()))),
-            Wish::Feed(id) => match batch.feeds.get(&id) {
+        match request {
+            WriteRequest::Feed(id) if index.feed(&id).is_some() => Decision::Now(Ok(Accepted::known(0, Bytes::new()))),
+            WriteRequest::Feed(id) => match batch.feeds.get(&id) {
                 Some(line) => Decision::Again(*line),
                 None if index.feeds().len() + batch.feeds.len() >= MAX_FEEDS => {
                     Decision::Now(Err(Refusal::TooManyFeeds))
                 }
                 None => batch.add_feed(seq, id),
             },
-            Wish::Event(event) => {
+            WriteRequest::Event(event) => {
                 let feed = index.feed(&event.feed);
                 if feed.is_none() && !batch.feeds.contains_key(&event.feed) {
                     return Decision::Now(Err(Refusal::UnknownFeed));
@@ -121,11 +121,11 @@ impl Committer {
         }
     }
 
-    /// What is stored under this id, or of this origin.
+    /// Decides by the stored event with this id or origin, if there is one.
     fn stored(&self, feed: &Feed, event: &Submission) -> Option<Decision> {
         let (by, record) = match feed.by_id(&event.identity.event_id) {
-            Some(record) => (Known::Id, record),
-            None => (Known::Origin, feed.by_origin(&event.identity.origin)?),
+            Some(record) => (MatchedBy::Id, record),
+            None => (MatchedBy::Origin, feed.by_origin(&event.identity.origin)?),
         };
         let compared = self
             .shared
@@ -138,7 +138,7 @@ impl Committer {
         }))
     }
 
-    /// Makes a batch durable and shows it: how many lines of it, and why not all.
+    /// Makes a batch durable and visible; returns the number of durable lines, and the cause if that is not all.
     fn write(&mut self, batch: &Batch) -> Result<(usize, Option<Cause>), WriteError> {
         if batch.lines.is_empty() {
             return Ok((0, None));
@@ -147,24 +147,24 @@ impl Committer {
         let durable = &batch.lines[..written.complete];
         let change = |index: &mut Index| {
             for line in durable {
-                match &line.wish {
-                    Wish::Feed(id) => index.add_feed(line.seq, id, batch.received),
-                    Wish::Event(event) => {
+                match &line.request {
+                    WriteRequest::Feed(id) => index.add_feed(line.seq, id, batch.received),
+                    WriteRequest::Event(event) => {
                         let place = Place {
                             file: written.file,
                             length: event.json.len() as u32,
                             offset: written.offset + line.start as u64,
                         };
                         let record = Record { seq: line.seq, place };
-                        // What would not be taken in was decided otherwise.
+                        // `decide()` has excluded the events that the index refuses.
                         index.add_event(&event.feed, event.identity.clone(), record);
                     }
                 }
             }
         };
-        let shown = durable.iter().filter_map(|line| match &line.wish {
-            Wish::Event(event) => Some((event.feed.as_str(), line.seq, event.json.clone())),
-            Wish::Feed(_) => None,
+        let shown = durable.iter().filter_map(|line| match &line.request {
+            WriteRequest::Event(event) => Some((event.feed.as_str(), line.seq, event.json.clone())),
+            WriteRequest::Feed(_) => None,
         });
         self.shared.publish(change, shown);
         Ok((written.complete, written.cause))
@@ -174,7 +174,7 @@ impl Committer {
 impl Batch {
     fn new(now: Timestamp) -> Self {
         Batch {
-            // As precise as it is in a line, so that it is the same after the log was read again.
+            // With the precision of a line, so that it is the same when the log is read again.
             received: Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now),
             bytes: Vec::new(),
             ends: Vec::new(),
@@ -185,7 +185,7 @@ impl Batch {
         }
     }
 
-    /// What is about to be written under this id, or of this origin.
+    /// Decides by the event with this id or origin in this batch, if there is one.
     fn pending(&self, event: &Submission) -> Option<Decision> {
         if self.lines.is_empty() {
             return None;
@@ -193,12 +193,12 @@ impl Batch {
         let (feed, identity) = (event.feed.clone(), event.identity.clone());
         let by_id = self.ids.get(&(feed.clone(), identity.event_id));
         let (by, line) = match by_id {
-            Some(line) => (Known::Id, *line),
-            None => (Known::Origin, *self.origins.get(&(feed, identity.origin))?),
+            Some(line) => (MatchedBy::Id, *line),
+            None => (MatchedBy::Origin, *self.origins.get(&(feed, identity.origin))?),
         };
-        let same = match &self.lines[line].wish {
-            Wish::Event(other) => is_same(&other.json, &event.json),
-            Wish::Feed(_) => Ok(false),
+        let same = match &self.lines[line].request {
+            WriteRequest::Event(other) => is_same(&other.json, &event.json),
+            WriteRequest::Feed(_) => Ok(false),
         };
         Some(match same {
             Ok(true) => Decision::Again(line),
@@ -211,7 +211,7 @@ impl Batch {
         let start = self.bytes.len();
         line::write_feed(&mut self.bytes, seq, self.received, &id);
         self.feeds.insert(id.clone(), self.lines.len());
-        self.add(seq, Wish::Feed(id), start)
+        self.add(seq, WriteRequest::Feed(id), start)
     }
 
     fn add_event(&mut self, seq: u64, event: Submission) -> Decision {
@@ -220,18 +220,18 @@ impl Batch {
         let (feed, identity) = (event.feed.clone(), event.identity.clone());
         self.ids.insert((feed.clone(), identity.event_id), self.lines.len());
         self.origins.insert((feed, identity.origin), self.lines.len());
-        self.add(seq, Wish::Event(event), start)
+        self.add(seq, WriteRequest::Event(event), start)
     }
 
-    fn add(&mut self, seq: u64, wish: Wish, start: usize) -> Decision {
+    fn add(&mut self, seq: u64, request: WriteRequest, start: usize) -> Decision {
         self.ends.push(self.bytes.len());
-        self.lines.push(Fresh { seq, wish, start });
+        self.lines.push(NewLine { seq, request, start });
         Decision::Line(self.lines.len() - 1)
     }
 
-    /// What is to be said when so many lines are durable, and the others are not for this cause.
+    /// Returns the answer when `complete` lines are durable and the others failed for this cause.
     fn outcome(&self, decision: Decision, complete: usize, cause: Option<&Cause>) -> Result<Accepted, Refusal> {
-        let (line, fresh) = match decision {
+        let (line, is_new) = match decision {
             Decision::Now(outcome) => return outcome,
             Decision::Line(line) => (line, true),
             Decision::Again(line) => (line, false),
@@ -244,24 +244,24 @@ impl Batch {
         match cause {
             Some(cause) if line >= complete => Err(Refusal::NotStored(cause.clone())),
             _ => Ok(Accepted {
-                fresh,
+                is_new,
                 ..self.lines[line].accepted()
             }),
         }
     }
 }
 
-impl Fresh {
+impl NewLine {
     fn accepted(&self) -> Accepted {
-        let json = match &self.wish {
-            Wish::Event(event) => event.json.clone(),
-            Wish::Feed(_) => Bytes::new(),
+        let json = match &self.request {
+            WriteRequest::Event(event) => event.json.clone(),
+            WriteRequest::Feed(_) => Bytes::new(),
         };
         Accepted::known(self.seq, json)
     }
 }
 
-/// Whether two events have the same content.
+/// Returns true if two events have the same content.
 fn is_same(one: &[u8], other: &[u8]) -> io::Result<bool> {
     if one == other {
         return Ok(true);

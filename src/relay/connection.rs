@@ -1,4 +1,4 @@
-//! A connection that is given up when the other side takes nothing for too long.
+//! A connection that is closed if the client reads nothing for too long.
 use std::{
     io,
     pin::Pin,
@@ -12,52 +12,52 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-/// A stream whose writing fails after it stood still for so long.
+/// A stream whose writes fail after they stall for this long.
 #[derive(Debug)]
-pub struct Patient {
+pub struct StallTimeout {
     stream: TcpStream,
-    patience: Duration,
-    /// Since a write stands still.
+    timeout: Duration,
+    /// Runs while a write stalls.
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
-impl Patient {
-    /// A stream with this patience.
-    pub fn new(stream: TcpStream, patience: Duration) -> Self {
-        Patient {
+impl StallTimeout {
+    /// Wraps a stream.
+    pub fn new(stream: TcpStream, timeout: Duration) -> Self {
+        StallTimeout {
             stream,
-            patience,
+            timeout,
             stalled: None,
         }
     }
 
-    fn judge<T>(&mut self, context: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+    fn check_stall<T>(&mut self, context: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.stalled = None;
             return written;
         }
-        let patience = self.patience;
-        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(patience)));
+        let timeout = self.timeout;
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(timeout)));
         stalled.as_mut().poll(context).map(|()| {
             tracing::info!(
-                patience_s = patience.as_secs_f32(),
-                "a client took nothing, and is cut off"
+                timeout_s = timeout.as_secs_f32(),
+                "closed the connection of a client that reads nothing"
             );
             Err(io::ErrorKind::TimedOut.into())
         })
     }
 }
 
-impl AsyncRead for Patient {
+impl AsyncRead for StallTimeout {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(context, into)
     }
 }
 
-impl AsyncWrite for Patient {
+impl AsyncWrite for StallTimeout {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.judge(context, written)
+        self.check_stall(context, written)
     }
 
     fn poll_write_vectored(
@@ -66,7 +66,7 @@ impl AsyncWrite for Patient {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
-        self.judge(context, written)
+        self.check_stall(context, written)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -1,7 +1,7 @@
-//! PURE: what is in the log and where, without the payloads.
+//! PURE: index of the log, without the payloads.
 //!
-//! An event takes some 350 bytes of memory, ids of 26 bytes assumed: its number and place, its time and id in order, its id
-//! and its origin to be found by.
+//! An event takes about 350 bytes of memory, if its ids have 26 bytes: its number and place, its time and id in order, and
+//! its id and origin for lookups.
 use std::{
     collections::{BTreeMap, HashMap},
     ops::Bound,
@@ -12,89 +12,89 @@ use jiff::Timestamp;
 
 use crate::journal::log::Place;
 
-/// All feeds.
+/// Index of all feeds.
 #[derive(Debug, Default)]
 pub struct Index {
     feeds: BTreeMap<Arc<str>, Feed>,
     last: u64,
 }
 
-/// A feed.
+/// Index of a feed.
 #[derive(Debug)]
 pub struct Feed {
     created: Timestamp,
-    /// In the order of their arrival.
+    /// Events in the order of arrival.
     arrivals: Vec<Record>,
     by_time: BTreeMap<(Timestamp, Arc<str>), u32>,
     by_id: HashMap<Arc<str>, u32>,
     by_origin: HashMap<Box<str>, u32>,
 }
 
-/// Where an event is.
+/// Number and place of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Record {
-    /// Its number.
+    /// Number of the event.
     pub seq: u64,
-    /// Its JSON in the log.
+    /// Place of its JSON in the log.
     pub place: Place,
 }
 
-/// What is known of an event that is to be found again.
+/// Keys by which an event is found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
-    /// Its `event_id`.
+    /// `event_id` of the event.
     pub event_id: Arc<str>,
-    /// Its `ts`.
+    /// `ts` of the event.
     pub ts: Timestamp,
-    /// Its platform and its id there, as one word: see [`origin()`].
+    /// Platform and id there, as one string: see [`origin()`].
     pub origin: Box<str>,
 }
 
-/// Events behind a place in an order, and whether there are more behind them.
+/// Part of an ordered sequence of events.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Stretch<K> {
-    /// The events, each with its key in that order.
+pub struct Slice<K> {
+    /// The events, each with its key in the order.
     pub records: Vec<(K, Record)>,
-    /// Whether there are more.
+    /// True if more events follow.
     pub more: bool,
 }
 
-/// How much of a feed is wanted.
+/// Limits of a slice.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
-    /// At most so many events.
+    /// Maximum number of events.
     pub events: usize,
-    /// At most so many bytes of events, but one event in any case.
+    /// Maximum number of bytes of events; one event is always included.
     pub bytes: usize,
 }
 
-/// A platform and an id there as one word: no other pair gives the same.
+/// Joins a platform and an id there to a unique string.
 pub fn origin((platform, id): (&str, &str)) -> Box<str> {
     format!("{}:{platform}{id}", platform.len()).into()
 }
 
 impl Index {
-    /// The feed of this id.
+    /// Returns the feed with this id.
     pub fn feed(&self, id: &str) -> Option<&Feed> {
         self.feeds.get(id)
     }
 
-    /// All feeds in the order of their ids.
+    /// Iterates over all feeds, sorted by id.
     pub fn feeds(&self) -> impl ExactSizeIterator<Item = (&Arc<str>, &Feed)> {
         self.feeds.iter()
     }
 
-    /// The greatest number that was given; 0 for none.
+    /// Returns the last number that was used; 0 for none.
     pub fn last(&self) -> u64 {
         self.last
     }
 
-    /// Gives no number up to this one any more.
+    /// Marks all numbers up to this one as used.
     pub fn skip_to(&mut self, seq: u64) {
         self.last = self.last.max(seq);
     }
 
-    /// Takes in a feed, unless it is there.
+    /// Adds a feed, unless it exists.
     pub fn add_feed(&mut self, seq: u64, id: &str, created: Timestamp) {
         self.last = self.last.max(seq);
         self.feeds.entry(id.into()).or_insert_with(|| Feed {
@@ -106,8 +106,8 @@ impl Index {
         });
     }
 
-    /// Takes in an event that arrived after all others. False, and nothing is done, when its feed is not there, or it has
-    /// an id or a number that is there.
+    /// Adds an event that arrived after all others. Returns false, and does nothing, if its feed is missing or its id or number
+    /// exists.
     pub fn add_event(&mut self, feed: &str, identity: Identity, record: Record) -> bool {
         let Some(feed) = self.feeds.get_mut(feed) else {
             return false;
@@ -126,45 +126,45 @@ impl Index {
 }
 
 impl Feed {
-    /// When it was made.
+    /// Time of creation.
     pub fn created(&self) -> Timestamp {
         self.created
     }
 
-    /// How many events it has.
+    /// Number of events.
     pub fn len(&self) -> usize {
         self.arrivals.len()
     }
 
-    /// The number of the event that arrived last; 0 for none.
+    /// Number of the last event to arrive; 0 for none.
     pub fn last(&self) -> u64 {
         self.arrivals.last().map_or(0, |record| record.seq)
     }
 
-    /// The times of the oldest and of the newest event, by their authors' clocks.
+    /// Times of the oldest and the newest event, by their authors' clocks.
     pub fn span(&self) -> Option<(Timestamp, Timestamp)> {
         let oldest = self.by_time.first_key_value()?.0.0;
         Some((oldest, self.by_time.last_key_value()?.0.0))
     }
 
-    /// The event of this id.
+    /// Returns the event with this id.
     pub fn by_id(&self, event_id: &str) -> Option<Record> {
         self.by_id.get(event_id).map(|number| self.arrivals[*number as usize])
     }
 
-    /// The first event of this origin.
+    /// Returns the first event with this origin.
     pub fn by_origin(&self, origin: &str) -> Option<Record> {
         self.by_origin.get(origin).map(|number| self.arrivals[*number as usize])
     }
 
-    /// What arrived after the event of this number.
-    pub fn arrived_after(&self, seq: u64, bounds: Bounds) -> Stretch<()> {
+    /// Returns the events that arrived after this number.
+    pub fn arrived_after(&self, seq: u64, bounds: Bounds) -> Slice<()> {
         let first = self.arrivals.partition_point(|record| record.seq <= seq);
         bounds.apply(self.arrivals[first..].iter().map(|record| ((), *record)))
     }
 
-    /// What comes after this time and id, in the order of `(ts, event_id)`; without, from the first on.
-    pub fn after(&self, after: Option<(Timestamp, &str)>, bounds: Bounds) -> Stretch<(Timestamp, Arc<str>)> {
+    /// Returns the events after this time and id (`None`: from the first one), in the order of `(ts, event_id)`.
+    pub fn after(&self, after: Option<(Timestamp, &str)>, bounds: Bounds) -> Slice<(Timestamp, Arc<str>)> {
         let after = after.map_or(Bound::Unbounded, |(ts, id)| Bound::Excluded((ts, id.into())));
         let behind = self.by_time.range((after, Bound::Unbounded));
         bounds.apply(behind.map(|(key, number)| (key.clone(), self.arrivals[*number as usize])))
@@ -172,19 +172,19 @@ impl Feed {
 }
 
 impl Bounds {
-    fn apply<K>(self, mut records: impl Iterator<Item = (K, Record)>) -> Stretch<K> {
+    fn apply<K>(self, mut records: impl Iterator<Item = (K, Record)>) -> Slice<K> {
         let (mut taken, mut bytes) = (Vec::new(), 0);
         for (key, record) in records.by_ref() {
             bytes += record.place.length as usize;
             if taken.len() == self.events || (bytes > self.bytes && !taken.is_empty()) {
-                return Stretch {
+                return Slice {
                     records: taken,
                     more: true,
                 };
             }
             taken.push((key, record));
         }
-        Stretch {
+        Slice {
             records: taken,
             more: false,
         }
@@ -219,7 +219,7 @@ mod tests {
         }
     }
 
-    /// A feed of these times, in the order of arrival, ids being the numbers.
+    /// A feed with events of these times, in the order of arrival; their ids are their numbers.
     fn feed(seconds: &[i64]) -> Index {
         let mut index = Index::default();
         index.add_feed(1, "f", Timestamp::UNIX_EPOCH);
@@ -258,8 +258,8 @@ mod tests {
         let index = feed(&[1, 2, 3]);
         let feed = index.feed("f").expect("a feed");
         for (bytes, expected, more) in [(0, 1, true), (199, 1, true), (200, 2, true), (300, 3, false)] {
-            let stretch = feed.arrived_after(0, Bounds { events: 9, bytes });
-            assert_eq!((stretch.records.len(), stretch.more), (expected, more), "{bytes}");
+            let slice = feed.arrived_after(0, Bounds { events: 9, bytes });
+            assert_eq!((slice.records.len(), slice.more), (expected, more), "{bytes}");
         }
     }
 
@@ -274,10 +274,10 @@ mod tests {
             prop_assert!(!all.more && all.records.len() == seconds.len() && all.records.is_sorted_by_key(|(key, _)| key.clone()));
             let (mut paged, mut after) = (Vec::new(), None::<(Timestamp, Arc<str>)>);
             loop {
-                let stretch = feed.after(after.as_ref().map(|(ts, id)| (*ts, &**id)), bounds);
-                paged.extend(stretch.records);
+                let slice = feed.after(after.as_ref().map(|(ts, id)| (*ts, &**id)), bounds);
+                paged.extend(slice.records);
                 after = paged.last().map(|(key, _)| key.clone());
-                if !stretch.more {
+                if !slice.more {
                     break;
                 }
             }
@@ -286,9 +286,9 @@ mod tests {
             let all = feed.arrived_after(0, ALL).records;
             let mut paged: Vec<((), Record)> = Vec::new();
             loop {
-                let stretch = feed.arrived_after(paged.last().map_or(0, |(_, record)| record.seq), bounds);
-                paged.extend(stretch.records);
-                if !stretch.more {
+                let slice = feed.arrived_after(paged.last().map_or(0, |(_, record)| record.seq), bounds);
+                paged.extend(slice.records);
+                if !slice.more {
                     break;
                 }
             }

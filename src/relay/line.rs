@@ -1,49 +1,48 @@
-//! The lines of the relay's log.
+//! Lines of the relay's log.
 //!
 //! ```json
 //! {"seq":1,"received":"2026-01-10T12:00:00.123Z","feed":"general"}
 //! {"seq":2,"received":"2026-01-10T12:00:03.456Z","event":{"author_identity_id":"id-1","event_id":"01JB…",…}}
 //! ```
 //!
-//! `seq` grows from line to line, with gaps where something could not be written. A line makes a feed, or holds an event as
-//! compact JSON, its members in the order of their names; `event` is the last member.
+//! `seq` grows from line to line, with gaps where a write failed. A line creates a feed, or holds an event as compact JSON
+//! with sorted members; `event` is the last member.
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::event::{Event, MAX_EVENT};
 
-/// The longest line, in bytes, its line feed not counted.
+/// Maximum length of a line in bytes, without its line feed.
 pub const MAX_LINE: usize = MAX_EVENT + 256;
 
-/// What a line says.
+/// A parsed line.
 #[derive(Debug)]
 pub struct Parsed {
-    /// Its number.
+    /// Number of the line.
     pub seq: u64,
-    /// When it was taken.
+    /// Time of receipt.
     pub received: Timestamp,
-    /// What was.
+    /// Content of the line.
     pub content: Content,
 }
 
-/// What a line holds.
+/// Content of a line.
 #[derive(Debug)]
 pub enum Content {
-    /// A feed was made.
+    /// Creation of a feed.
     Feed(String),
-    /// An event, and where its JSON begins in the line.
+    /// An event, and the offset of its JSON in the line.
     Event(Box<Event>, usize),
 }
 
-/// Adds the line that makes a feed.
+/// Appends the line that creates a feed.
 pub fn write_feed(line: &mut Vec<u8>, seq: u64, received: Timestamp, feed: &str) {
-    // Writing a string into memory does not fail.
-    let feed = serde_json::to_string(feed).unwrap_or_default();
+    let feed = serde_json::to_string(feed).expect("a string serializes into memory");
     line.extend_from_slice(format!("{{\"seq\":{seq},\"received\":\"{received:.3}\",\"feed\":{feed}}}\n").as_bytes());
 }
 
-/// Adds the line of an event, and says where its JSON begins in it.
+/// Appends the line of an event; returns the offset of its JSON in the line.
 pub fn write_event(line: &mut Vec<u8>, seq: u64, received: Timestamp, json: &[u8]) -> usize {
     let head = format!("{{\"seq\":{seq},\"received\":\"{received:.3}\",\"event\":");
     line.extend_from_slice(head.as_bytes());
@@ -63,16 +62,16 @@ struct Raw<'a> {
     event: Option<&'a RawValue>,
 }
 
-/// The number of a line of this form, whatever is wrong with its event.
+/// Returns the number of a line, even if its event is invalid.
 pub fn seq_of(line: &[u8]) -> Option<u64> {
-    // What is no line at all is told by `parse()`.
+    // `parse()` reports input that is not a line at all.
     serde_json::from_slice(line).ok().map(|raw: Raw<'_>| raw.seq)
 }
 
 /// Reads a line.
 ///
 /// # Errors
-/// What is wrong with it.
+/// The defect of the line.
 pub fn parse(line: &[u8]) -> Result<Parsed, String> {
     let raw: Raw<'_> = serde_json::from_slice(line).map_err(|error| error.to_string())?;
     let content = match (raw.feed, raw.event) {
@@ -81,12 +80,12 @@ pub fn parse(line: &[u8]) -> Result<Parsed, String> {
             let json = event.get().as_bytes();
             let start = (line.len() - 1).saturating_sub(json.len());
             if line.get(start..line.len() - 1) != Some(json) {
-                return Err("its event does not stand at its end".into());
+                return Err("its event is not the last member".into());
             }
             let event = Event::parse(json).map_err(|problems| problems[0].to_string())?;
             Content::Event(Box::new(event), start)
         }
-        _ => return Err("it has neither a feed nor an event, or both".into()),
+        _ => return Err("it must have either a feed or an event".into()),
     };
     Ok(Parsed {
         seq: raw.seq,
@@ -120,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_line_is_told() {
+    fn malformed_lines_are_reported() {
         let whole = format!(r#"{{"seq":1,"received":"1970-01-01T00:00:00Z","event":{EVENT}}}"#);
         assert!(parse(whole.as_bytes()).is_ok());
         for cut in 0..whole.len() {

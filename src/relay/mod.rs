@@ -1,57 +1,57 @@
-//! A relay: it takes events over HTTP, makes each durable before it answers, and hands them on to whoever asks or listens.
+//! A relay: it accepts events over HTTP, makes each durable before it responds, and delivers them to readers and listeners.
 //!
 //! ```text
-//!   POST /feeds                      {"feed_id":"general"}: 201, when it is there already 200
+//!   POST /feeds                      {"feed_id":"general"}: 201, or 200 if it exists
 //!   GET  /feeds, /feeds/{id}
-//!   POST /feeds/{id}/events          an event: 201; when it is stored already 200, with what is stored
+//!   POST /feeds/{id}/events          an event: 201, or 200 with the stored event if it exists
 //!   GET  /feeds/{id}/events          a page: after_seq, or after_ts and after_id; limit
 //!   GET  /feeds/{id}/stream          server-sent events; Last-Event-ID resumes
 //!   GET  /health, /openapi.json
 //! ```
 //!
-//! [`routes::OPENAPI`] describes bodies and answers. Everything that is wrong with a request is told in one answer,
+//! [`routes::OPENAPI`] describes bodies and responses. An error response lists all problems of a request,
 //! `{"errors":[{"field":…,"problem":…}]}`.
 //!
 //! # Two orders
 //!
-//! Each event gets a number when it is stored, `seq`: greater than those of all events before it, of any feed. It is the
-//! `id:` of a stream, and stands beside the event in every answer. `ts` is a time that the event's author gives.
+//! Each event gets a number when it is stored, `seq`, greater than those of all earlier events of any feed. It is the `id:`
+//! of a stream, and accompanies the event in every response. `ts` is a time that the event's author gives.
 //!
-//! - In the order of arrival (`after_seq=N`, or a stream with `Last-Event-ID: N`) nothing is missed: what comes late comes last.
-//!   Pages and stream are one sequence, so that a reader who pages to the end and listens from there has everything once.
-//! - In the order of `(ts, event_id)` (`after_ts`, `after_id`, or neither) events stand as they happened. An event
-//!   that arrives late stands before what was read already, and whoever goes on from there does not see it: this order is
-//!   for reading what there is, not for keeping up. `after_ts` alone includes the events of exactly that time.
+//! - In the order of arrival (`after_seq=N`, or a stream with `Last-Event-ID: N`), nothing is missed: late events come last.
+//!   Pages and stream are one sequence. A reader who pages to the end and streams from there gets each event once.
+//! - In the order of `(ts, event_id)` (`after_ts`, `after_id`, or neither), events are sorted by time. A reader who continues
+//!   after an event does not see late events with an earlier time. This order is for reading stored events, not for keeping
+//!   up. `after_ts` alone includes the events of exactly that time.
 //!
-//! A page's `next` has the members of the query for the page behind it, and is null when there is none at present.
+//! A page's `next` has the query parameters of the following page. It is null if there is none at present.
 //!
-//! # Twice is once
+//! # Idempotence
 //!
-//! Within a feed an event is known by its `event_id`, and by `(source.platform, source.source_msg_id)`. When an event under a
-//! known id or from a known source has the same content, the answer is 200 with the stored event. The same content means
-//! everything but `event_id` and `ts`, as JSON: the order of members does not matter. Other content is refused with 409: the
-//! answer has the stored event, and the log has a line. Two feeds know nothing of each other.
+//! Within a feed, an event is identified by its `event_id`, and by `(source.platform, source.source_msg_id)`. If an event with
+//! a known id or source has the same content, the response is 200 with the stored event. The same content means everything
+//! but `event_id` and `ts`, compared as JSON: the order of members does not matter. Other content is refused with 409: the
+//! response has the stored event, and a line is logged. Feeds are independent of each other.
 //!
 //! # Durability
 //!
-//! One thread writes ([`store`], [`crate::journal::log`]). What arrives while it waits for the disk is written together afterwards, with
-//! one fsync, and is shown to readers and answered only then. When the disk leaves in doubt what is on it, the relay
-//! answers 503, ends with an error, and finds out when it is started again: what it has answered is there.
+//! One thread writes ([`store`], [`crate::journal::log`]). Requests that arrive while it waits for the disk are written
+//! together afterwards, with one fsync, and only then answered and shown to readers. If a disk error leaves the state of the
+//! file unknown, the relay answers 503, and ends with an error. The next start reads the file; every acknowledged event is in it.
 //!
 //! # Bounds
 //!
-//! An event has 1 MiB at most, a page 1000 events or 8 MiB. Bodies of requests share 64 MiB, beside 4 KiB that each connection
-//! has for itself, and take memory as their bytes arrive. A body arrives within the idle timeout, and at least 4 KiB of it in
-//! each third of that. 1024 requests wait for the disk at most. Pages, until they are sent, share another 56 MiB. There are
-//! [`server::MAX_CONNECTIONS`] connections and [`store::MAX_FEEDS`] feeds. Memory is some 350 bytes for each event that is stored, and a few kilobytes for a
-//! connection. A connection that takes nothing for the idle timeout, although there is something for it, is closed, as is
-//! one that sends nothing of a request that it began. A listener that was closed resumes from the disk.
+//! An event has at most 1 MiB, a page at most 1000 events or 8 MiB. Request bodies share 64 MiB, besides 4 KiB for each
+//! connection, and take memory as their bytes arrive. A body must arrive within the idle timeout, and at least 4 KiB of it in
+//! each third of that. At most 1024 requests wait for the disk. Pages share another 56 MiB until they are sent. There are at
+//! most [`server::MAX_CONNECTIONS`] connections and [`store::MAX_FEEDS`] feeds. Memory use is about 350 bytes for each stored
+//! event, and a few kilobytes for a connection. A connection is closed if it does not read pending data, or sends nothing of a
+//! request that it began, for the idle timeout. A listener whose connection was closed resumes from the disk.
 //!
 //! # Limitations
 //!
 //! - Events are never removed, and all of them are read when the relay starts.
-//! - A folder on a network file system may be given to two relays of two machines, where its locks do not work.
-//! - Plain HTTP/1.1: TLS is a reverse proxy's affair.
+//! - On a network file system where locks do not work, relays on two machines could use the same folder.
+//! - Plain HTTP/1.1: use a reverse proxy for TLS.
 pub mod access;
 mod answer;
 mod body;

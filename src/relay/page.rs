@@ -1,4 +1,4 @@
-//! PURE: which events an answer has. See the [`relay`](super) for the two orders, and what each is good for.
+//! PURE: pages of events. See the [`relay`](super) for the two orders and their uses.
 use axum::body::Bytes;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -6,42 +6,42 @@ use serde::Serialize;
 use super::index::{Bounds, Feed, Record};
 use crate::event::Problem;
 
-/// So many events are answered when it is not said how many.
+/// Default number of events in a page.
 pub const DEFAULT_LIMIT: usize = 100;
-/// So many events at most are in an answer.
+/// Maximum number of events in a page.
 pub const MAX_LIMIT: usize = 1000;
-/// So many bytes of events at most are in an answer, but one event in any case.
+/// Maximum number of bytes of events in a page; one event is always included.
 pub const MAX_PAGE: usize = 8 << 20;
-/// So many bytes at most are around an event in an answer.
+/// Maximum number of bytes around an event.
 const AROUND: usize = 64;
-/// So many bytes at most are in an answer without events.
+/// Maximum size of a page without events, in bytes.
 const MAX_EMPTY: usize = 512;
 
-/// Which events are wanted.
+/// Query for a page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Query {
     after: After,
     limit: usize,
 }
 
-/// Behind what they are.
+/// Position before the first event of a page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum After {
     /// In the order of arrival.
     Seq(u64),
-    /// In the order of `(ts, event_id)`; from the first on without.
+    /// In the order of `(ts, event_id)`; `None` is the beginning.
     Time(Option<(Timestamp, String)>),
 }
 
-/// The events of an answer.
+/// Events of a page.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Page {
-    /// Where they are.
+    /// Records of the events.
     pub records: Vec<Record>,
     next: Option<Next>,
 }
 
-/// The members of the query for what comes next.
+/// Query parameters of the next page.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 enum Next {
@@ -50,10 +50,10 @@ enum Next {
 }
 
 impl Query {
-    /// Reads the members of a query.
+    /// Parses query parameters.
     ///
     /// # Errors
-    /// Everything that is wrong with it.
+    /// All problems.
     pub fn parse(members: &[(String, String)]) -> Result<Self, Vec<Problem>> {
         let mut problems = Vec::new();
         let mut note = |field: &str, problem: &str| {
@@ -86,22 +86,23 @@ impl Query {
         }
         let given = |name: &str| members.iter().any(|(other, _)| other == name);
         if given("after_seq") && (given("after_ts") || given("after_id")) {
-            note("after_seq", "is of another order than after_ts and after_id");
+            note("after_seq", "cannot be combined with after_ts or after_id");
         }
         if given("after_id") && !given("after_ts") {
-            note("after_id", "needs after_ts");
+            note("after_id", "requires after_ts");
         }
         let after = match (seq, ts) {
             (Some(seq), _) => After::Seq(seq),
             (None, ts) => After::Time(ts.map(|ts| (ts, id.unwrap_or_default()))),
         };
-        match problems.is_empty() {
-            true => Ok(Query { after, limit }),
-            false => Err(problems),
+        if problems.is_empty() {
+            Ok(Query { after, limit })
+        } else {
+            Err(problems)
         }
     }
 
-    /// What of `feed` is wanted.
+    /// Returns the page of `feed`.
     pub fn page(&self, feed: &Feed) -> Page {
         let bounds = Bounds {
             events: self.limit,
@@ -109,23 +110,23 @@ impl Query {
         };
         match &self.after {
             After::Seq(seq) => {
-                let stretch = feed.arrived_after(*seq, bounds);
-                let records: Vec<_> = stretch.records.into_iter().map(|(_, record)| record).collect();
-                let next = records.last().filter(|_| stretch.more);
+                let slice = feed.arrived_after(*seq, bounds);
+                let records: Vec<_> = slice.records.into_iter().map(|(_, record)| record).collect();
+                let next = records.last().filter(|_| slice.more);
                 let next = next.map(|record| Next::Seq { after_seq: record.seq });
                 Page { records, next }
             }
             After::Time(after) => {
-                let stretch = feed.after(after.as_ref().map(|(ts, id)| (*ts, id.as_str())), bounds);
-                let next = stretch
+                let slice = feed.after(after.as_ref().map(|(ts, id)| (*ts, id.as_str())), bounds);
+                let next = slice
                     .records
                     .last()
-                    .filter(|_| stretch.more)
+                    .filter(|_| slice.more)
                     .map(|((ts, id), _)| Next::Time {
                         after_ts: *ts,
                         after_id: id.to_string(),
                     });
-                let records = stretch.records.into_iter().map(|(_, record)| record).collect();
+                let records = slice.records.into_iter().map(|(_, record)| record).collect();
                 Page { records, next }
             }
         }
@@ -133,13 +134,13 @@ impl Query {
 }
 
 impl Page {
-    /// So many bytes at most are in the answer.
+    /// Maximum size of the response, in bytes.
     pub fn size(&self) -> usize {
         let events = self.records.iter().map(|record| record.place.length as usize + AROUND);
         events.sum::<usize>() + MAX_EMPTY
     }
 
-    /// The answer: `{"events":[{"seq":…,"event":{…}},…],"next":{…}}`.
+    /// Builds the response: `{"events":[{"seq":…,"event":{…}},…],"next":{…}}`.
     pub fn to_json(&self, events: &[(u64, Bytes)]) -> Vec<u8> {
         let mut text = Vec::with_capacity(self.size());
         text.extend_from_slice(b"{\"events\":[");
@@ -150,14 +151,13 @@ impl Page {
             write_event(&mut text, *seq, json);
         }
         text.extend_from_slice(b"],\"next\":");
-        // Times, numbers and strings: writing them into memory does not fail.
-        text.extend(serde_json::to_vec(&self.next).unwrap_or_default());
+        text.extend(serde_json::to_vec(&self.next).expect("query parameters serialize into memory"));
         text.push(b'}');
         text
     }
 }
 
-/// Adds `{"seq":…,"event":{…}}`.
+/// Appends `{"seq":…,"event":{…}}`.
 pub fn write_event(text: &mut Vec<u8>, seq: u64, json: &[u8]) {
     text.extend_from_slice(format!("{{\"seq\":{seq},\"event\":").as_bytes());
     text.extend_from_slice(json);
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_that_is_wrong_is_told() {
+    fn all_problems_are_reported() {
         for (members, fields) in [
             (
                 &[("limit", "0"), ("after_ts", "soon"), ("page", "2")][..],

@@ -1,4 +1,4 @@
-//! What a log says when it is read again: the index, and what is wrong.
+//! Replaying the log when a store is opened: builds the index and collects problems.
 use super::{
     index::{Identity, Index, Record, origin},
     line::{self, Content, MAX_LINE},
@@ -8,25 +8,25 @@ use crate::{
     journal::{Line, Repair, log::Place},
 };
 
-/// So many problems of a log are told one by one.
-const MAX_TOLD: usize = 20;
+/// Maximum number of problems that are reported one by one.
+const MAX_REPORTED: usize = 20;
 
-/// What was found when a store was opened.
+/// Result of opening a store.
 #[derive(Debug, Default)]
 pub struct Found {
-    /// What was repaired.
+    /// Repair that was made.
     pub repaired: Option<Repair>,
-    /// What is no line of ours, or a second one of the same: the first few, told.
+    /// Descriptions of the first lines that are invalid or duplicate.
     pub problems: Vec<String>,
-    /// How many more there are.
+    /// Number of further problems.
     pub more: usize,
-    /// How many feeds there are.
+    /// Number of feeds.
     pub feeds: usize,
-    /// How many events there are.
+    /// Number of events.
     pub events: usize,
 }
 
-/// What a log says, line by line.
+/// Replay of a log, line by line.
 #[derive(Debug, Default)]
 pub struct Replay {
     index: Index,
@@ -34,7 +34,7 @@ pub struct Replay {
 }
 
 impl Replay {
-    /// Takes a line of the file of this number.
+    /// Replays a line of the file with this number.
     pub fn take(&mut self, file: u32, line: &Line<'_>) {
         let taken = match line.bytes {
             Some(bytes) if bytes.iter().all(|byte| *byte == b' ') => return,
@@ -42,21 +42,21 @@ impl Replay {
             None => Err(format!("it is longer than {MAX_LINE} bytes")),
         };
         let Err(problem) = taken else { return };
-        // Listeners may have had this number: it is not given again.
+        // Listeners may have seen this number: it is not used again.
         if let Some(seq) = line.bytes.and_then(line::seq_of) {
             self.index.skip_to(seq);
         }
-        if self.found.problems.len() == MAX_TOLD {
+        if self.found.problems.len() == MAX_REPORTED {
             self.found.more += 1;
             return;
         }
         let (length, offset) = (line.length, line.offset);
         self.found.problems.push(format!(
-            "{length} bytes at offset {offset} of file {file} are no line of a relay: {problem}"
+            "{length} bytes at offset {offset} of file {file} are not a line of a relay: {problem}"
         ));
     }
 
-    /// The index, and what was found, beside what was repaired before.
+    /// Returns the index and the findings, with the repair that was made before.
     pub fn end(self, repaired: Option<Repair>) -> (Index, Found) {
         let Replay { index, mut found } = self;
         found.repaired = repaired;
@@ -81,10 +81,10 @@ impl Replay {
                 if self.index.add_event(feed, identity(&event), record) {
                     return Ok(());
                 }
-                // After a failed fsync the same line stands in two files.
+                // After a failed fsync, two files contain the same line.
                 let known = self.index.feed(feed).and_then(|feed| feed.by_id(event.event_id()));
                 if known.is_none_or(|known| known.seq != parsed.seq) {
-                    return Err("its feed is not there, or its event_id or its number is that of another line".into());
+                    return Err("its feed is missing, or another line has its event_id or its number".into());
                 }
             }
         }
@@ -92,7 +92,7 @@ impl Replay {
     }
 }
 
-/// What an event is found by.
+/// Returns the keys of an event.
 pub fn identity(event: &Event) -> Identity {
     Identity {
         event_id: event.event_id().into(),

@@ -1,4 +1,4 @@
-//! What is asked where, and what is answered. `openapi.json` describes it.
+//! Routes and their handlers. `openapi.json` describes them.
 use std::{io, sync::Arc, time::Duration};
 
 use axum::{
@@ -21,48 +21,48 @@ use tokio::sync::watch;
 
 use super::{
     access::Access,
-    answer::{Refused, json, json_text},
-    body::Room,
+    answer::{ErrorResponse, json, json_text},
+    body::MemoryBudget,
     index::Feed,
     page::{self, write_event},
     replay::identity,
-    store::{Accepted, Handle, Refusal, Submission, Wish},
+    store::{Accepted, Handle, Refusal, Submission, WriteRequest},
     stream::Listener,
 };
 use crate::event::{Event, MAX_EVENT, Problem, check_name};
 
-/// The description that is served.
+/// OpenAPI description, served at `/openapi.json`.
 pub const OPENAPI: &str = include_str!("openapi.json");
-/// The longest body that makes a feed, in bytes.
+/// Maximum length of a body that creates a feed, in bytes.
 const MAX_FEED: usize = 4096;
-/// A body of more bytes is parsed on a thread for that, so that nobody waits for it.
-const PARSED_HERE: usize = 32 << 10;
+/// Maximum length of a body that is parsed inline, in bytes. Longer ones are parsed on another thread, to block no requests.
+const MAX_PARSED_INLINE: usize = 32 << 10;
 
-/// An event is answered with so many bytes around it, at most.
-const SHOWN_AS: usize = 64;
+/// Maximum number of bytes around an event in a response.
+const ENVELOPE: usize = 64;
 
-/// What every request may need.
+/// State shared by all requests.
 #[derive(Debug)]
 pub struct App {
     store: Handle,
     access: Access,
-    room: Room,
-    /// For pages of events. Who asks for them and who brings them do not wait for each other.
-    pages: Room,
+    bodies: MemoryBudget,
+    /// Memory for pages. It is separate, so that readers and writers do not block each other.
+    pages: MemoryBudget,
     keep_alive: Duration,
     stopped: watch::Receiver<bool>,
 }
 
 impl App {
-    /// For requests and listeners that may stand still for `patience`.
-    pub fn new(store: Handle, access: Access, patience: Duration, stopped: watch::Receiver<bool>) -> Self {
+    /// Creates the state. Requests and listeners may be idle for `idle_timeout`.
+    pub fn new(store: Handle, access: Access, idle_timeout: Duration, stopped: watch::Receiver<bool>) -> Self {
         App {
             store,
             access,
-            room: Room::new(patience),
-            pages: Room::new(patience),
-            // A listener that gives up after the same patience hears of us before.
-            keep_alive: patience / 2,
+            bodies: MemoryBudget::new(idle_timeout),
+            pages: MemoryBudget::new(idle_timeout),
+            // A listener with the same timeout hears of the relay before it gives up.
+            keep_alive: idle_timeout / 2,
             stopped,
         }
     }
@@ -80,15 +80,15 @@ pub fn router(app: App) -> Router {
     guarded
         .route("/health", get(health))
         .route("/openapi.json", get(openapi))
-        .fallback(|| async { Refused::new(StatusCode::NOT_FOUND, "there is nothing here; see /openapi.json") })
+        .fallback(|| async { ErrorResponse::new(StatusCode::NOT_FOUND, "no such path; see /openapi.json") })
         .method_not_allowed_fallback(|| async {
-            let problem = "this method is not for this; see /openapi.json";
-            Refused::new(StatusCode::METHOD_NOT_ALLOWED, problem)
+            let problem = "method not allowed; see /openapi.json";
+            ErrorResponse::new(StatusCode::METHOD_NOT_ALLOWED, problem)
         })
         .with_state(app)
 }
 
-async fn guard(State(app): State<Arc<App>>, request: Request, next: Next) -> Result<Response, Refused> {
+async fn guard(State(app): State<Arc<App>>, request: Request, next: Next) -> Result<Response, ErrorResponse> {
     app.access.check(request.headers())?;
     Ok(next.run(request).await)
 }
@@ -127,14 +127,17 @@ async fn feeds(State(app): State<Arc<App>>) -> Response {
     json(StatusCode::OK, &Feeds { feeds })
 }
 
-async fn make_feed(State(app): State<Arc<App>>, headers: HeaderMap, body: Body) -> Result<Response, Refused> {
-    let body = app.room.read(&headers, body, MAX_FEED).await?;
-    let id = feed_to_make(&body.bytes).map_err(|errors| Refused::all(StatusCode::BAD_REQUEST, errors))?;
-    let accepted = app.store.submit(Wish::Feed(id.clone())).await?;
+async fn make_feed(State(app): State<Arc<App>>, headers: HeaderMap, body: Body) -> Result<Response, ErrorResponse> {
+    let body = app.bodies.read(&headers, body, MAX_FEED).await?;
+    let id = feed_to_make(&body.bytes).map_err(|errors| ErrorResponse::all(StatusCode::BAD_REQUEST, errors))?;
+    let accepted = app.store.submit(WriteRequest::Feed(id.clone())).await?;
     show_feed(&app, &id, status(&accepted))
 }
 
-async fn feed(State(app): State<Arc<App>>, feed: Result<Path<String>, PathRejection>) -> Result<Response, Refused> {
+async fn feed(
+    State(app): State<Arc<App>>,
+    feed: Result<Path<String>, PathRejection>,
+) -> Result<Response, ErrorResponse> {
     show_feed(&app, &known(&app, feed)?, StatusCode::OK)
 }
 
@@ -142,26 +145,26 @@ async fn events(
     State(app): State<Arc<App>>,
     feed: Result<Path<String>, PathRejection>,
     query: Result<Query<Vec<(String, String)>>, QueryRejection>,
-) -> Result<Response, Refused> {
+) -> Result<Response, ErrorResponse> {
     let feed = known(&app, feed)?;
-    let Query(members) = query.map_err(|error| Refused::new(StatusCode::BAD_REQUEST, error.body_text()))?;
-    let query = page::Query::parse(&members).map_err(|errors| Refused::all(StatusCode::BAD_REQUEST, errors))?;
+    let Query(members) = query.map_err(|error| ErrorResponse::new(StatusCode::BAD_REQUEST, error.body_text()))?;
+    let query = page::Query::parse(&members).map_err(|errors| ErrorResponse::all(StatusCode::BAD_REQUEST, errors))?;
     let page = app
         .store
         .index()
         .feed(&feed)
         .map(|feed| query.page(feed))
         .ok_or_else(no_such_feed)?;
-    // They are there twice while the answer is made.
-    let place = app.pages.place(2 * page.size()).await?;
+    // While the response is built, the events are in memory twice.
+    let permit = app.pages.reserve(2 * page.size()).await?;
     let events = app.store.read(page.records.clone()).await.map_err(|error| {
-        tracing::error!(feed, %error, "what is stored cannot be read");
-        Refused::new(
+        tracing::error!(feed, %error, "stored events cannot be read");
+        ErrorResponse::new(
             StatusCode::INTERNAL_SERVER_ERROR,
-            format!("what is stored cannot be read: {error}"),
+            format!("stored events cannot be read: {error}"),
         )
     })?;
-    Ok(json_text(StatusCode::OK, place.hold(page.to_json(&events))))
+    Ok(json_text(StatusCode::OK, permit.hold(page.to_json(&events))))
 }
 
 async fn post_event(
@@ -169,46 +172,46 @@ async fn post_event(
     feed: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
     body: Body,
-) -> Result<Response, Refused> {
+) -> Result<Response, ErrorResponse> {
     let feed = known(&app, feed)?;
-    let mut body = app.room.read(&headers, body, MAX_EVENT).await?;
-    let sent = body.bytes.len() + SHOWN_AS;
+    let mut body = app.bodies.read(&headers, body, MAX_EVENT).await?;
+    let sent = body.bytes.len() + ENVELOPE;
     let submission = match body.bytes.len() {
-        0..=PARSED_HERE => submission(feed.clone(), &body.bytes)?,
+        0..=MAX_PARSED_INLINE => submission(feed.clone(), &body.bytes)?,
         _ => {
             let bytes = std::mem::take(&mut body.bytes);
             let named = feed.clone();
             let parsed = tokio::task::spawn_blocking(move || submission(named, &bytes)).await;
-            parsed.map_err(|error| Refused::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))??
+            parsed.map_err(|error| ErrorResponse::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))??
         }
     };
     let event_id = submission.identity.event_id.clone();
-    let (status, text) = match app.store.submit(Wish::Event(submission)).await {
+    let (status, text) = match app.store.submit(WriteRequest::Event(submission)).await {
         Ok(accepted) => {
             let mut text = Vec::with_capacity(accepted.json.len() + 64);
             write_event(&mut text, accepted.seq, &accepted.json);
             (status(&accepted), text)
         }
         Err(refusal @ Refusal::Conflict { .. }) => {
-            tracing::warn!(feed, %event_id, "an event is refused: {refusal}");
-            (StatusCode::CONFLICT, Refused::from(refusal).text())
+            tracing::warn!(feed, %event_id, "refused an event: {refusal}");
+            (StatusCode::CONFLICT, ErrorResponse::from(refusal).text())
         }
         Err(refusal) => return Err(refusal.into()),
     };
-    // What is stored may be longer than what was sent.
-    let place = if text.len() <= sent {
-        body.place
+    // The stored event may be longer than the one that was sent.
+    let permit = if text.len() <= sent {
+        body.permit
     } else {
-        app.pages.place(text.len()).await?
+        app.pages.reserve(text.len()).await?
     };
-    Ok(json_text(status, place.hold(text)))
+    Ok(json_text(status, permit.hold(text)))
 }
 
 async fn stream(
     State(app): State<Arc<App>>,
     feed: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
-) -> Result<Response, Refused> {
+) -> Result<Response, ErrorResponse> {
     let feed = known(&app, feed)?;
     let last_id = headers.get("last-event-id").map(|id| id.to_str().unwrap_or_default());
     let listener = Listener::new(app.store.clone(), feed, last_id, app.stopped.clone(), app.keep_alive);
@@ -245,33 +248,33 @@ async fn openapi() -> Response {
     json_text(StatusCode::OK, OPENAPI)
 }
 
-/// The id of a path, when there is such a feed.
-fn known(app: &App, feed: Result<Path<String>, PathRejection>) -> Result<String, Refused> {
+/// Returns the feed id of a path, if the feed exists.
+fn known(app: &App, feed: Result<Path<String>, PathRejection>) -> Result<String, ErrorResponse> {
     match feed {
         Ok(Path(id)) if app.store.index().feed(&id).is_some() => Ok(id),
         _ => Err(no_such_feed()),
     }
 }
 
-fn no_such_feed() -> Refused {
+fn no_such_feed() -> ErrorResponse {
     Refusal::UnknownFeed.into()
 }
 
-fn show_feed(app: &App, id: &str, status: StatusCode) -> Result<Response, Refused> {
+fn show_feed(app: &App, id: &str, status: StatusCode) -> Result<Response, ErrorResponse> {
     let index = app.store.index();
     let feed = index.feed(id).ok_or_else(no_such_feed)?;
     Ok(json(status, &FeedView::of(id, feed)))
 }
 
 fn status(accepted: &Accepted) -> StatusCode {
-    if accepted.fresh {
+    if accepted.is_new {
         StatusCode::CREATED
     } else {
         StatusCode::OK
     }
 }
 
-/// The id in `{"feed_id": …}`.
+/// Parses the id in `{"feed_id": …}`.
 fn feed_to_make(body: &[u8]) -> Result<String, Vec<Problem>> {
     let problem = |field: &str, problem: String| Problem {
         field: field.into(),
@@ -286,7 +289,7 @@ fn feed_to_make(body: &[u8]) -> Result<String, Vec<Problem>> {
     };
     let unknown = members
         .keys()
-        .map(|name| problem(name, "is not known here: a feed has a feed_id only".into()));
+        .map(|name| problem(name, "is unknown: a feed has only a feed_id".into()));
     let problems: Vec<_> = id
         .as_ref()
         .err()
@@ -300,21 +303,20 @@ fn feed_to_make(body: &[u8]) -> Result<String, Vec<Problem>> {
     }
 }
 
-/// An event that may be written to `feed`.
-fn submission(feed: String, body: &[u8]) -> Result<Submission, Refused> {
-    let refused = |errors| Refused::all(StatusCode::BAD_REQUEST, errors);
+/// Parses an event to be written to `feed`.
+fn submission(feed: String, body: &[u8]) -> Result<Submission, ErrorResponse> {
+    let refused = |errors| ErrorResponse::all(StatusCode::BAD_REQUEST, errors);
     let event = Event::parse(body).map_err(refused)?;
     if event.feed_id() != feed {
-        let problem = "is not that of the URL";
-        return Err(Refused::of(StatusCode::BAD_REQUEST, "feed_id", problem));
+        let problem = "differs from the one in the URL";
+        return Err(ErrorResponse::of(StatusCode::BAD_REQUEST, "feed_id", problem));
     }
-    // An object whose keys are strings: writing it into memory does not fail.
-    let json = serde_json::to_vec(event.members()).unwrap_or_default();
+    let json = serde_json::to_vec(event.members()).expect("JSON members serialize into memory");
     if json.len() > MAX_EVENT {
-        // Numbers may be longer than they came: 1e5 is written 1e+5.
-        return Err(Refused::new(
+        // Numbers may become longer: 1e5 is written as 1e+5.
+        return Err(ErrorResponse::new(
             StatusCode::PAYLOAD_TOO_LARGE,
-            format!("is stored as more than {MAX_EVENT} bytes"),
+            format!("is longer than {MAX_EVENT} bytes when stored"),
         ));
     }
     Ok(Submission {

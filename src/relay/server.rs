@@ -1,4 +1,4 @@
-//! Connections: accepted on one thread, within limits and timeouts, until it is told to stop.
+//! The server: accepts connections on one thread, within limits and timeouts, until it is stopped.
 use std::{
     io,
     net::{SocketAddr, TcpListener},
@@ -21,42 +21,42 @@ use tokio::{
 
 use super::{
     access::Access,
-    connection::Patient,
+    connection::StallTimeout,
     routes::{App, router},
     store::{Handle, Store},
 };
 use crate::journal::WriteError;
 
-/// So many connections at once; the next one waits for one to end.
+/// Maximum number of connections; the next one waits for one to end.
 pub const MAX_CONNECTIONS: usize = 16_384;
-/// So many headers in a request.
+/// Maximum number of headers in a request.
 const MAX_HEADERS: usize = 64;
-/// So many bytes of a request's headers, and of what is buffered for a connection.
+/// Maximum size of a request's headers and of a connection's buffer, in bytes.
 const MAX_BUFFER: usize = 32 << 10;
-/// Threads that read the disk.
+/// Number of threads that read the disk.
 const READERS: usize = 4;
-/// Requests that are under way may take so long when the relay stops.
-const LAST_REQUESTS: Duration = Duration::from_secs(10);
-/// When the system has no room for another connection, it is asked again after this.
-const NO_ROOM: Duration = Duration::from_millis(100);
+/// Time that requests in progress get when the relay stops.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
+/// Delay before accepting again after the system refused a connection.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
-/// Ends a relay, from any thread.
+/// Stops a relay, from any thread.
 #[derive(Debug, Clone, Default)]
 pub struct Stop(watch::Sender<bool>);
 
-/// How to serve.
+/// Settings of the server.
 #[derive(Debug)]
 pub struct Settings {
-    /// Who may ask.
+    /// Access control.
     pub access: Access,
-    /// How long a connection may stand still.
-    pub patience: Duration,
+    /// Time that a connection may be idle.
+    pub idle_timeout: Duration,
 }
 
-/// Why a relay ended.
+/// Error that ended a relay.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// The system does not give what it needs.
+    /// The system refused a resource.
     #[error("cannot serve: {0}")]
     System(#[from] io::Error),
     /// The log has failed.
@@ -65,14 +65,13 @@ pub enum ServeError {
 }
 
 impl Stop {
-    /// No more connections; what is under way is finished, and listeners are sent away.
+    /// Stops accepting connections; requests in progress are completed, and streams end.
     pub fn stop(&self) {
         self.0.send_replace(true);
     }
 }
 
-/// Serves until it is stopped, then waits until everything that was posted is durable. `ready` is called when requests are
-/// taken.
+/// Serves until it is stopped, then waits until all posted events are durable. Calls `ready` when requests are accepted.
 ///
 /// # Errors
 /// [`ServeError`]
@@ -89,16 +88,16 @@ pub fn serve(
         .max_blocking_threads(READERS)
         .build()?;
     let served = runtime.block_on(accept(listener, store.handle(), settings, stop, ready));
-    // Connections that are still there go with it, and their handles of the store.
+    // This drops the remaining connections and their handles of the store.
     drop(runtime);
     store.close()?;
     Ok(served?)
 }
 
-/// A listener at this address.
+/// Listens at this address.
 ///
 /// # Errors
-/// The system's: the address is in use, or not of this machine.
+/// The system's: for instance, the address is in use or does not belong to this machine.
 pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     allow_connections();
     TcpListener::bind(address)
@@ -113,58 +112,58 @@ async fn accept(
 ) -> io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let mut stopped = stop.0.subscribe();
-    let app = App::new(store.clone(), settings.access, settings.patience, stopped.clone());
+    let app = App::new(store.clone(), settings.access, settings.idle_timeout, stopped.clone());
     let router = router(app);
-    let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     ready();
     let accepting = async {
         // The semaphore is never closed.
-        while let Ok(place) = room.clone().acquire_owned().await {
+        while let Ok(slot) = slots.clone().acquire_owned().await {
             match listener.accept().await {
                 Ok((stream, _)) => {
-                    let served = connection(stream, router.clone(), settings.patience, stop.0.subscribe());
+                    let served = connection(stream, router.clone(), settings.idle_timeout, stop.0.subscribe());
                     tokio::spawn(async move {
                         served.await;
-                        drop(place);
+                        drop(slot);
                     });
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "a connection was not accepted");
-                    sleep(NO_ROOM).await;
+                    tracing::warn!(%error, "cannot accept a connection");
+                    sleep(ACCEPT_RETRY).await;
                 }
             }
         }
     };
     tokio::select! {
         () = accepting => {}
-        () = until(&mut stopped) => {}
+        () = stop_requested(&mut stopped) => {}
         () = store.failed() => stop.stop(),
     }
     drop(listener);
-    // All places are free when all connections have ended.
-    if timeout(LAST_REQUESTS, room.acquire_many(MAX_CONNECTIONS as u32))
+    // All slots are free when all connections have ended.
+    if timeout(SHUTDOWN_GRACE, slots.acquire_many(MAX_CONNECTIONS as u32))
         .await
         .is_err()
     {
-        tracing::warn!("some connections did not end, and are cut");
+        tracing::warn!("closing connections that did not end in time");
     }
     Ok(())
 }
 
-async fn connection(stream: TcpStream, router: Router, patience: Duration, mut stopped: watch::Receiver<bool>) {
-    // Where it cannot be set, answers are a little later.
+async fn connection(stream: TcpStream, router: Router, idle_timeout: Duration, mut stopped: watch::Receiver<bool>) {
+    // If this fails, responses are slightly delayed.
     let _ = stream.set_nodelay(true);
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
-        .header_read_timeout(patience)
+        .header_read_timeout(idle_timeout)
         .max_headers(MAX_HEADERS)
         .max_buf_size(MAX_BUFFER);
-    let stream = TokioIo::new(Patient::new(stream, patience));
+    let stream = TokioIo::new(StallTimeout::new(stream, idle_timeout));
     let served = http.serve_connection(stream, TowerToHyperService::new(router));
     tokio::pin!(served);
     let ended = tokio::select! {
         ended = served.as_mut() => ended,
-        () = until(&mut stopped) => {
+        () = stop_requested(&mut stopped) => {
             served.as_mut().graceful_shutdown();
             served.await
         }
@@ -174,13 +173,13 @@ async fn connection(stream: TcpStream, router: Router, patience: Duration, mut s
     }
 }
 
-/// Returns when the relay is to stop.
-async fn until(stopped: &mut watch::Receiver<bool>) {
-    // When the one who could say so has gone, nobody wants it to go on.
+/// Waits until the relay is to stop.
+async fn stop_requested(stopped: &mut watch::Receiver<bool>) {
+    // An error means that the sender is gone, which also ends the relay.
     let _ = stopped.wait_for(|stopped| *stopped).await;
 }
 
-/// Raises the limit for open files as far as this process may: each connection is one.
+/// Raises the limit of open files as far as allowed: each connection needs one.
 #[cfg(unix)]
 fn allow_connections() {
     use rustix::process::{Resource, getrlimit, setrlimit};
@@ -189,7 +188,7 @@ fn allow_connections() {
     let possible = limit.maximum.map_or(wanted, |maximum| maximum.min(wanted));
     if limit.current.is_some_and(|current| current < possible) {
         limit.current = Some(possible);
-        // Where it is refused, fewer connections are accepted at once.
+        // If this fails, fewer connections are accepted at once.
         let _ = setrlimit(Resource::Nofile, limit);
     }
 }

@@ -1,6 +1,6 @@
-//! What a relay has: the log on the disk, the index of it in memory, and who waits for something new.
+//! Store of a relay: the log on disk, its index in memory, and the listeners that wait for new events.
 //!
-//! One thread writes; everybody else reads.
+//! One thread writes; all others read.
 use std::{
     collections::{HashMap, VecDeque},
     io,
@@ -28,18 +28,18 @@ use crate::journal::{
     log::{Log, LogReader, Place},
 };
 
-/// The log's file is `events.ndjson`.
+/// Stem of the log's file name, `events.ndjson`.
 pub const STEM: &str = "events";
-/// Who has this file's lock has the folder.
+/// File whose lock protects the folder.
 pub const LOCK: &str = "relay.lock";
-/// So many feeds at most: all of them are in one answer.
+/// Maximum number of feeds: one response lists all of them.
 pub const MAX_FEEDS: usize = 10_000;
-/// So many wishes wait for the disk at most.
+/// Maximum number of requests that wait for the disk.
 const QUEUE: usize = 1024;
-/// The newest events are kept in memory for listeners, up to so many bytes.
+/// Maximum size of the newest events in memory, for listeners, in bytes.
 const RECENT: usize = 16 << 20;
 
-/// The relay's store. Its thread ends with it.
+/// The store of a relay. Its thread ends when it is closed.
 #[derive(Debug)]
 pub struct Store {
     handle: Handle,
@@ -47,21 +47,21 @@ pub struct Store {
     _lock: DiskFile,
 }
 
-/// For everybody who reads and posts.
+/// Handle for reading and posting.
 #[derive(Debug, Clone)]
 pub struct Handle {
     shared: Arc<Shared>,
-    queue: mpsc::Sender<Request>,
+    queue: mpsc::Sender<QueuedWrite>,
 }
 
-/// What the writing thread and the readers share.
+/// State shared by the writing thread and the readers.
 #[derive(Debug)]
 pub struct Shared {
     index: RwLock<Index>,
     reader: LogReader<Disk>,
     recent: Mutex<Recent>,
-    /// For each feed that somebody listens to, the number of its last event.
-    tides: Mutex<HashMap<Arc<str>, watch::Sender<u64>>>,
+    /// Number of the last event, for each feed with listeners.
+    watchers: Mutex<HashMap<Arc<str>, watch::Sender<u64>>>,
 }
 
 /// The newest events, in the order of their numbers.
@@ -71,109 +71,109 @@ struct Recent {
     bytes: usize,
 }
 
-/// What somebody wants to be written.
+/// Request to write something.
 #[derive(Debug, Clone)]
-pub enum Wish {
-    /// A feed of this id, a plain name.
+pub enum WriteRequest {
+    /// A feed with this id, a plain name.
     Feed(String),
     /// An event.
     Event(Submission),
 }
 
-/// An event to be written.
+/// Event to be written.
 #[derive(Debug, Clone)]
 pub struct Submission {
-    /// The feed that it belongs to.
+    /// Feed of the event.
     pub feed: String,
-    /// What it is found by.
+    /// Keys of the event.
     pub identity: Identity,
-    /// Compact JSON, members in the order of their names: equal events are equal bytes.
+    /// Compact JSON with sorted members: equal events have equal bytes.
     pub json: Bytes,
 }
 
-/// A wish, and who waits for what becomes of it.
+/// A request in the queue, with its answer channel.
 #[derive(Debug)]
-pub struct Request {
-    /// What is to be written.
-    pub wish: Wish,
-    /// Where the answer goes.
+pub struct QueuedWrite {
+    /// The request.
+    pub request: WriteRequest,
+    /// Receives the answer.
     pub answer: oneshot::Sender<Result<Accepted, Refusal>>,
 }
 
-/// What is durable.
+/// Answer to a request that was accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Accepted {
-    /// Whether it was not there before.
-    pub fresh: bool,
-    /// Its number; of a feed that was there, 0.
+    /// True if it did not exist before.
+    pub is_new: bool,
+    /// Number of the line; 0 for a feed that existed.
     pub seq: u64,
-    /// The event as it is stored; of a feed, nothing.
+    /// The stored event; empty for a feed.
     pub json: Bytes,
 }
 
 impl Accepted {
-    /// Of what was there before.
+    /// Creates the answer for something that existed.
     pub fn known(seq: u64, json: Bytes) -> Self {
         Accepted {
-            fresh: false,
+            is_new: false,
             seq,
             json,
         }
     }
 }
 
-/// What an event was found by.
+/// Key by which an event was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Known {
-    /// Its `event_id`.
+pub enum MatchedBy {
+    /// The `event_id`.
     Id,
-    /// Its `source.platform` and `source.source_msg_id`.
+    /// The `source.platform` and `source.source_msg_id`.
     Origin,
 }
 
-impl Known {
-    /// The member of the event, as a path.
+impl MatchedBy {
+    /// Path of the member in the event.
     pub fn field(self) -> &'static str {
         match self {
-            Known::Id => "event_id",
-            Known::Origin => "source.source_msg_id",
+            MatchedBy::Id => "event_id",
+            MatchedBy::Origin => "source.source_msg_id",
         }
     }
 }
 
-/// Why a wish is not granted.
+/// Reason for refusing a request.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Refusal {
-    /// There is no such feed.
-    #[error("there is no such feed; make it with POST /feeds")]
+    /// The feed does not exist.
+    #[error("no such feed; create it with POST /feeds")]
     UnknownFeed,
-    /// Another event is stored under the id or the source, with other content.
-    #[error("another event has this {}, and other content: it stays as it is, corrections are new events", .by.field())]
+    /// Another event with the same id or source, and other content, is stored.
+    #[error("another event has this {} and other content; write corrections as new events", .by.field())]
     Conflict {
-        /// What both have in common.
-        by: Known,
-        /// The event that is stored.
+        /// The common key.
+        by: MatchedBy,
+        /// The stored event.
         stored: Accepted,
     },
-    /// There are as many feeds as there may be.
-    #[error("there are {MAX_FEEDS} feeds, and no more are taken")]
+    /// The maximum number of feeds is reached.
+    #[error("the maximum of {MAX_FEEDS} feeds is reached")]
     TooManyFeeds,
-    /// It could not be made durable.
-    #[error("it could not be stored: {0}")]
+    /// The line could not be made durable.
+    #[error("the event or feed could not be stored: {0}")]
     NotStored(Cause),
-    /// What is stored already could not be read.
-    #[error("what is stored could not be read: {0}")]
+    /// The stored event could not be read.
+    #[error("the stored event could not be read: {0}")]
     Unreadable(Arc<io::Error>),
-    /// The relay is about to end.
-    #[error("the relay stops, and takes nothing more")]
+    /// The relay is stopping.
+    #[error("the relay is stopping and accepts no requests")]
     Stopping,
 }
 
-/// Why a store cannot be opened.
+/// Error of opening a store.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// Another relay has it.
-    #[error("another relay works in {}", .0.display())]
+    /// Another relay uses the folder.
+    #[error("another relay is using {}", .0.display())]
     Locked(PathBuf),
     /// The log cannot be read or repaired.
     #[error(transparent)]
@@ -181,7 +181,7 @@ pub enum OpenError {
 }
 
 impl Store {
-    /// Opens the store in `folder`, or begins it there, and reads all of it. Makes the folder, but not those above.
+    /// Opens or creates the store in `folder` and reads all of it. Creates the folder, but not its parents.
     ///
     /// # Errors
     /// [`OpenError`]
@@ -205,29 +205,29 @@ impl Store {
             index: RwLock::new(index),
             reader: log.reader(),
             recent: Mutex::default(),
-            tides: Mutex::default(),
+            watchers: Mutex::default(),
         });
-        let (queue, wishes) = mpsc::channel(QUEUE);
+        let (queue, queued) = mpsc::channel(QUEUE);
         let committer = Committer::new(log, clock, shared.clone());
         Store {
             handle: Handle { shared, queue },
-            committer: thread::spawn(move || committer.run(wishes)),
+            committer: thread::spawn(move || committer.run(queued)),
             _lock: lock,
         }
     }
 
-    /// A handle for those who read and post.
+    /// Returns a handle for reading and posting.
     pub fn handle(&self) -> Handle {
         self.handle.clone()
     }
 
-    /// Waits until everything that was posted is written, and all handles are gone.
+    /// Waits until all posted events are written and all handles are dropped.
     ///
     /// # Errors
-    /// The log has failed: nobody knows what is on the disk.
+    /// The log has failed: the state of the file is unknown.
     ///
     /// # Panics
-    /// When the writing thread has.
+    /// If the writing thread panicked.
     pub fn close(self) -> Result<(), WriteError> {
         drop(self.handle);
         self.committer.join().expect("the writing thread does not panic")
@@ -235,43 +235,43 @@ impl Store {
 }
 
 impl Handle {
-    /// Has something written, and says what became of it once that is durable. Waits while too much waits for the disk.
+    /// Submits a request and returns the answer once it is durable. Waits while the queue is full.
     ///
     /// # Errors
     /// [`Refusal`]
-    pub async fn submit(&self, wish: Wish) -> Result<Accepted, Refusal> {
+    pub async fn submit(&self, request: WriteRequest) -> Result<Accepted, Refusal> {
         let (answer, answered) = oneshot::channel();
-        let sent = self.queue.send(Request { wish, answer }).await;
+        let sent = self.queue.send(QueuedWrite { request, answer }).await;
         sent.map_err(|_| Refusal::Stopping)?;
         answered.await.unwrap_or(Err(Refusal::Stopping))
     }
 
-    /// Returns when nothing is written any more, because the log has failed.
+    /// Waits until the log fails.
     pub async fn failed(&self) {
         self.queue.closed().await;
     }
 
-    /// The index, to look something up in: nobody writes meanwhile.
+    /// Locks the index for reading; the writer waits meanwhile.
     pub fn index(&self) -> RwLockReadGuard<'_, Index> {
         self.shared.index()
     }
 
-    /// The number of the last event of a feed, and word of each new one. The feed must be there.
-    pub fn tide(&self, feed: &str) -> watch::Receiver<u64> {
-        // The index is looked at under the lock that the writer takes after changing it: nothing is missed.
-        let mut tides = self.shared.tides.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Watches the number of the last event of a feed, which must exist.
+    pub fn watch_last_seq(&self, feed: &str) -> watch::Receiver<u64> {
+        // The writer takes the same lock after it changed the index, so no event is missed.
+        let mut watchers = self.shared.watchers.lock().unwrap_or_else(PoisonError::into_inner);
         let last = self.shared.index().feed(feed).map_or(0, |feed| feed.last());
-        match tides.get(feed) {
-            Some(tide) => tide.subscribe(),
+        match watchers.get(feed) {
+            Some(watcher) => watcher.subscribe(),
             None => {
-                let (tide, receiver) = watch::channel(last);
-                tides.insert(feed.into(), tide);
+                let (watcher, receiver) = watch::channel(last);
+                watchers.insert(feed.into(), watcher);
                 receiver
             }
         }
     }
 
-    /// The events of these records that are in memory, as far as one follows the other.
+    /// Returns the leading events of these records that are in memory.
     pub fn recent(&self, records: &[Record]) -> Vec<(u64, Bytes)> {
         let recent = self.shared.recent.lock().unwrap_or_else(PoisonError::into_inner);
         let found = records.iter().map_while(|record| {
@@ -281,7 +281,7 @@ impl Handle {
         found.collect()
     }
 
-    /// The events of these records, from the disk, on a thread for that.
+    /// Reads the events of these records from the disk, on another thread.
     ///
     /// # Errors
     /// The disk's.
@@ -296,12 +296,12 @@ impl Handle {
 }
 
 impl Shared {
-    /// The index, to look something up in.
+    /// Locks the index for reading.
     pub fn index(&self) -> RwLockReadGuard<'_, Index> {
         self.index.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The event at a place of the log.
+    /// Reads the event at a place of the log.
     ///
     /// # Errors
     /// The disk's.
@@ -309,7 +309,7 @@ impl Shared {
         self.reader.read(place).map(Bytes::from)
     }
 
-    /// Changes the index, then tells who listens.
+    /// Changes the index, then notifies the listeners.
     pub fn publish<'a>(&self, change: impl FnOnce(&mut Index), events: impl Iterator<Item = (&'a str, u64, Bytes)>) {
         let mut last = HashMap::new();
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
@@ -319,11 +319,11 @@ impl Shared {
         }
         drop(recent);
         change(&mut self.index.write().unwrap_or_else(PoisonError::into_inner));
-        let mut tides = self.tides.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut watchers = self.watchers.lock().unwrap_or_else(PoisonError::into_inner);
         for (feed, seq) in last {
-            // Without listeners there is nobody to tell; the next one looks at the index.
-            if tides.get(feed).is_some_and(|tide| tide.send(seq).is_err()) {
-                tides.remove(feed);
+            // A feed without listeners is removed; the next listener reads the index.
+            if watchers.get(feed).is_some_and(|watcher| watcher.send(seq).is_err()) {
+                watchers.remove(feed);
             }
         }
     }
@@ -359,8 +359,9 @@ fn lock(folder: &Path) -> Result<DiskFile, OpenError> {
     let file = Disk
         .open_append(&folder.join(LOCK))
         .map_err(|error| failed("open the lock in", error))?;
-    match Disk.try_lock(&file).map_err(|error| failed("lock", error))? {
-        true => Ok(file),
-        false => Err(OpenError::Locked(folder.into())),
+    if Disk.try_lock(&file).map_err(|error| failed("lock", error))? {
+        Ok(file)
+    } else {
+        Err(OpenError::Locked(folder.into()))
     }
 }

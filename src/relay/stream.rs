@@ -1,8 +1,8 @@
-//! A listener: server-sent events (WHATWG HTML, section 9.2), as fast as the client takes them and no faster.
+//! A listener: server-sent events (WHATWG HTML, section 9.2), no faster than the client reads them.
 //!
-//! Nothing is kept for a listener but the number of the last event that it was given and what it is being given, at most [`MAX_CHUNK`] or
-//! one event. What it has not taken yet is in the log. So one code path serves the one that lags and the one that
-//! is up to date, and there is no gap between the past and the present.
+//! A listener keeps only the number of its last event and the bytes being sent, at most [`MAX_CHUNK`] or one event. All later
+//! events are read from the log. So one code path serves slow listeners and current ones, without a gap between stored and
+//! new events.
 use std::{collections::VecDeque, io, time::Duration};
 
 use axum::body::Bytes;
@@ -10,30 +10,30 @@ use tokio::sync::watch;
 
 use super::{index::Bounds, store::Handle};
 
-/// So many bytes of events are taken up at once for a listener, but one event in any case.
+/// Maximum number of bytes loaded at once; one event is always loaded.
 pub const MAX_CHUNK: usize = 256 << 10;
-/// So many events are taken up at once for a listener.
+/// Maximum number of events loaded at once.
 const CHUNK: usize = 64;
-/// A comment, which says that the relay is alive.
+/// Comment that keeps the connection alive.
 const COMMENT: &[u8] = b":\n\n";
 
-/// One who listens to a feed.
+/// Listener of a feed.
 #[derive(Debug)]
 pub struct Listener {
     store: Handle,
     feed: String,
-    /// The number of the last event that was taken up.
+    /// Number of the last event that was loaded.
     last: u64,
-    taken: VecDeque<Bytes>,
-    tide: watch::Receiver<u64>,
+    pending: VecDeque<Bytes>,
+    last_seq: watch::Receiver<u64>,
     stopped: watch::Receiver<bool>,
     keep_alive: Duration,
 }
 
 impl Listener {
-    /// Listens to `feed`, which must be there, from behind the event that `last_id` names on; without from now on. Anything
-    /// that the relay did not give as an id is of another relay, or of this one before it lost its data: then everything comes, since
-    /// too much does no harm.
+    /// Listens to `feed`, which must exist, after the event with the number `last_id`; without it, from now on. An id that this
+    /// relay did not give is from another relay, or from this one before it lost its data. Then all events are sent, since
+    /// duplicates do no harm.
     pub fn new(
         store: Handle,
         feed: String,
@@ -41,7 +41,7 @@ impl Listener {
         stopped: watch::Receiver<bool>,
         keep_alive: Duration,
     ) -> Self {
-        let tide = store.tide(&feed);
+        let last_seq = store.watch_last_seq(&feed);
         let newest = store.index().feed(&feed).map_or(0, |feed| feed.last());
         let last = match last_id {
             None => newest,
@@ -51,32 +51,32 @@ impl Listener {
             store,
             feed,
             last,
-            // An id without data: who loses the connection before the first event resumes here all the same.
-            taken: VecDeque::from([Bytes::from(format!("id: {last}\n\n"))]),
-            tide,
+            // An id without data: a client that loses the connection before the first event resumes here.
+            pending: VecDeque::from([Bytes::from(format!("id: {last}\n\n"))]),
+            last_seq,
             stopped,
             keep_alive,
         }
     }
 
-    /// The next bytes for the client; none when the relay stops.
+    /// Returns the next bytes for the client; `None` when the relay stops.
     ///
     /// # Errors
-    /// What is stored cannot be read. The client comes again.
+    /// Stored events cannot be read. The client reconnects.
     pub async fn next(&mut self) -> io::Result<Option<Bytes>> {
         loop {
-            if let Some(bytes) = self.taken.pop_front() {
+            if let Some(bytes) = self.pending.pop_front() {
                 return Ok(Some(bytes));
             }
             if *self.stopped.borrow() {
                 return Ok(None);
             }
-            if self.take_up().await? {
+            if self.load_more().await? {
                 continue;
             }
             tokio::select! {
                 _ = self.stopped.changed() => {}
-                waited = tokio::time::timeout(self.keep_alive, self.tide.changed()) => {
+                waited = tokio::time::timeout(self.keep_alive, self.last_seq.changed()) => {
                     if waited.is_err() {
                         return Ok(Some(Bytes::from_static(COMMENT)));
                     }
@@ -85,20 +85,20 @@ impl Listener {
         }
     }
 
-    /// Takes up what comes next. False when there is nothing.
-    async fn take_up(&mut self) -> io::Result<bool> {
+    /// Loads the next events; returns false if there are none.
+    async fn load_more(&mut self) -> io::Result<bool> {
         let bounds = Bounds {
             events: CHUNK,
             bytes: MAX_CHUNK,
         };
-        let stretch = self
+        let slice = self
             .store
             .index()
             .feed(&self.feed)
             .map(|feed| feed.arrived_after(self.last, bounds));
-        let records: Vec<_> = stretch
+        let records: Vec<_> = slice
             .into_iter()
-            .flat_map(|stretch| stretch.records)
+            .flat_map(|slice| slice.records)
             .map(|(_, record)| record)
             .collect();
         if records.is_empty() {
@@ -109,7 +109,7 @@ impl Listener {
             recent => recent,
         };
         for (seq, json) in events {
-            self.taken.extend([
+            self.pending.extend([
                 Bytes::from(format!("id: {seq}\ndata: ")),
                 json,
                 Bytes::from_static(b"\n\n"),

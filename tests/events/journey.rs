@@ -70,7 +70,7 @@ fn what_has_arrived_is_committed_and_pushed_before_the_end() {
     events.iter().for_each(|event| feeds.post("f", event.clone()));
     // The last of them has arrived when all of them have.
     feeds.say(b"event: marker\ndata: x\n\n");
-    run.until("a message of another kind");
+    run.until("a message of another type");
     let (code, said) = run.terminate();
     assert_eq!(code, 0, "{said}");
     assert!(said.contains("Pushed 7 event(s) to GitHub"), "{said}");
@@ -218,7 +218,7 @@ fn a_token_is_nowhere_but_in_the_header() {
         feeds.post("f", event("f", number as u32));
         run.until(if name == "user" { "not pushed" } else { "Pushed" });
         let (_, said) = run.terminate();
-        assert_eq!(said.matches("has a token in it").count(), warned, "{said}");
+        assert_eq!(said.matches("contains a token").count(), warned, "{said}");
         for secret in [TOKEN, relay_token.1] {
             assert!(!said.contains(secret), "{secret} was said: {said}");
             for (path, bytes) in all_bytes(world.folder.path()) {
@@ -248,7 +248,7 @@ fn a_password_that_ssh_does_not_take_is_refused_and_written_nowhere() {
     let (code, said) = world.run("context", &feeds.url(), "f", &["--once"], &url).wait();
     assert_eq!(code, 4, "{said}");
     assert!(
-        said.contains("has a password in it") && !said.contains("canary"),
+        said.contains("contains a password") && !said.contains("canary"),
         "{said}"
     );
     for (path, bytes) in all_bytes(world.folder.path()) {

@@ -86,7 +86,7 @@ fn a_branch_is_made_and_followed(mirror: &Mirror) {
         commit(&context, "f", &["e-1", "e-2", "e-3"]);
         assert!(context.has_unpublished().expect("readable"));
         let published = publish(&context, &url).expect("published");
-        assert_eq!((published.events, published.attempts, published.replayed), (3, 1, 0));
+        assert_eq!((published.events, published.attempts, published.rebased), (3, 1, 0));
         assert_eq!(published.commit.to_string(), git(&there, &["rev-parse", "main"]));
         assert!(!context.has_unpublished().expect("readable"));
         assert_eq!(publish(&context, &url).expect("nothing to do").events, 0);
@@ -114,7 +114,7 @@ fn two_instances_on_one_remote_lose_nothing() {
     let folder = tempfile::tempdir().expect("a folder");
     let paths = [folder.path().join("one"), folder.path().join("two")];
     let contexts = [context(&paths[0], true), context(&paths[1], false)];
-    let mut replayed = 0;
+    let mut rebased = 0;
     for round in 0..10 {
         for (feed, context) in ["f", "g"].into_iter().zip(&contexts) {
             let ids: Vec<_> = (0..5).map(|event| format!("{round}-{event}")).collect();
@@ -122,7 +122,7 @@ fn two_instances_on_one_remote_lose_nothing() {
             // One publishes more often than the other.
             if feed == "f" || round % 3 == 0 {
                 let published = publish(context, &url).expect("published");
-                replayed += published.replayed;
+                rebased += published.rebased;
                 assert!(round == 0 || published.other_instance.is_some() || feed == "f");
             }
         }
@@ -132,7 +132,7 @@ fn two_instances_on_one_remote_lose_nothing() {
     }
     publish(&contexts[1], &url).expect("published");
     assert_eq!(events(&there).len(), 100);
-    assert!(replayed >= 10, "{replayed}");
+    assert!(rebased >= 10, "{rebased}");
     assert_eq!(
         git(&there, &["rev-list", "--merges", "--count", "main"]),
         "0",
@@ -213,7 +213,7 @@ fn a_lost_race_is_replayed() {
         let published = context
             .publish(&mut raced, &clock, RetryPolicy::default())
             .expect("published");
-        assert_eq!((published.events, published.attempts, published.replayed), (1, 2, 1));
+        assert_eq!((published.events, published.attempts, published.rebased), (1, 2, 1));
         assert_eq!(clock.slept().len(), 1);
         assert_eq!(
             git(Path::new(&there), &["log", "--format=%s", "main"])
@@ -299,7 +299,7 @@ fn the_same_event_drops_out_and_another_content_is_kept_aside() {
     commit(&context, "f", &["e-1"]);
     commit(&context, "f", &["e-2", "e-3", "e-4"]);
     let published = publish(&context, &url).expect("published");
-    assert_eq!((published.events, published.replayed), (1, 1));
+    assert_eq!((published.events, published.rebased), (1, 1));
     let refused: Vec<_> = published
         .refused
         .iter()
@@ -450,7 +450,7 @@ fn changes_by_hand_that_break_the_rule_are_not_pushed() {
     );
     someone_commits(&url, &[("notes.md", Some("mine"))]);
     assert_ne!(tip(&url), before);
-    let error = publish(&context, &url).expect_err("a violation, when it is replayed");
+    let error = publish(&context, &url).expect_err("a violation, when it is rebased");
     assert!(
         error.outcome() == Outcome::Diverged && error.to_string().contains(&path),
         "{error}"
@@ -585,7 +585,7 @@ fn a_lost_repository_begins_anew_on_what_the_remote_has() {
     let second = second.expect("made");
     commit(&second, "f", &["e-2", "e-3"]);
     let published = publish(&second, &url).expect("published");
-    assert_eq!((published.events, published.replayed), (1, 1));
+    assert_eq!((published.events, published.rebased), (1, 1));
     assert_eq!(git(Path::new(&url), &["rev-list", "--max-parents=0", "main"]), root);
     assert_eq!(events(Path::new(&url)).len(), 3);
     is_sound(&path);
@@ -692,7 +692,7 @@ fn commits_of_others_and_a_feed_with_a_name_of_git_go_together() {
     commit(&context, "f", &["e-2"]);
     let published = publish(&context, &url).expect("published");
     assert_eq!(
-        (published.events, published.left_out.len(), published.replayed),
+        (published.events, published.left_out.len(), published.rebased),
         (1, 1, 1)
     );
     assert_eq!(events(&here).len(), 2);

@@ -76,7 +76,7 @@ fn what_is_no_context_repository_is_refused_and_left_alone() {
     git(&other, &["init", "--quiet", "-b", "main", "."]);
     assert!(refused(&other, &options(true)).contains("has no branch main"));
     git(&other, &["commit", "--quiet", "--allow-empty", "-m", "mine"]);
-    assert!(refused(&other, &options(true)).contains("no context repository"));
+    assert!(refused(&other, &options(true)).contains("not a context repository"));
     let missing = Context::open(&folder.path().join("missing"), &options(true), now()).expect_err("nothing there");
     assert_eq!(missing.kind(), Kind::Refused);
     let empty = folder.path().join("empty");

@@ -9,8 +9,8 @@ use serde_json::json;
 use stargate_mirror::events::{
     inbox::{Inbox, Next, inbox},
     source::{
-        Arrival, Mark,
-        relay::{Follower, Held},
+        Arrival, Cursor,
+        relay::{Follower, Progress},
     },
 };
 use support::feeds::{Feeds, Manners, event};
@@ -37,16 +37,29 @@ fn web(feeds: &Feeds, token: Option<&str>, idle: Duration) -> Web {
 }
 
 /// Follows the feed `f` on a thread of its own.
-fn follow(feeds: &Feeds, held: Held) -> Inbox<Arrival> {
+fn follow(feeds: &Feeds, progress: Progress) -> Inbox<Arrival> {
     let (sender, inbox) = inbox();
-    let follower = Follower::new(web(feeds, None, PATIENCE), "f", held, sender, SystemClock::default());
+    let follower = Follower::new(
+        web(feeds, None, PATIENCE),
+        "f",
+        progress,
+        sender,
+        SystemClock::default(),
+    );
     thread::spawn(move || follower.follow());
     inbox
 }
 
-fn fetch(feeds: &Feeds, held: Held) -> (Result<(), git_push::Error>, Vec<Arrival>) {
+fn fetch(feeds: &Feeds, progress: Progress) -> (Result<(), git_push::Error>, Vec<Arrival>) {
     let (sender, inbox) = inbox();
-    let done = Follower::new(web(feeds, None, PATIENCE), "f", held, sender, SystemClock::default()).fetch();
+    let done = Follower::new(
+        web(feeds, None, PATIENCE),
+        "f",
+        progress,
+        sender,
+        SystemClock::default(),
+    )
+    .fetch();
     let mut found = Vec::new();
     while let Next::Arrival(arrival) = inbox.next(None) {
         found.push(arrival);
@@ -65,20 +78,20 @@ fn ids(arrivals: &[Arrival]) -> Vec<String> {
     arrivals.iter().map(id).collect()
 }
 
-/// Takes until all of `wanted` have come; the last mark.
-fn until(inbox: &Inbox<Arrival>, wanted: impl IntoIterator<Item = u32>) -> Option<Mark> {
+/// Takes until all of `wanted` have come; the last cursor.
+fn until(inbox: &Inbox<Arrival>, wanted: impl IntoIterator<Item = u32>) -> Option<Cursor> {
     let mut wanted: BTreeSet<_> = wanted.into_iter().map(|number| format!("e-{number}")).collect();
-    let mut mark = None;
+    let mut cursor = None;
     while !wanted.is_empty() {
         match inbox.next(Some(PATIENCE)) {
             Next::Arrival(arrival) => {
                 wanted.remove(&id(&arrival));
-                mark = arrival.mark;
+                cursor = arrival.cursor;
             }
             other => panic!("{other:?}, and {wanted:?} are missing"),
         }
     }
-    mark
+    cursor
 }
 
 fn wait_for_a_listener(feeds: &Feeds) {
@@ -103,16 +116,16 @@ fn what_was_there_what_comes_and_what_came_in_between() {
     ] {
         let feeds = Feeds::start(manners);
         (0..10).for_each(|number| feeds.post("f", event("f", number)));
-        let inbox = follow(&feeds, Held::default());
+        let inbox = follow(&feeds, Progress::default());
         until(&inbox, 0..10);
         wait_for_a_listener(&feeds);
         (10..20).for_each(|number| feeds.post("f", event("f", number)));
         until(&inbox, 10..20);
         feeds.hang_up();
         (20..30).for_each(|number| feeds.post("f", event("f", number)));
-        let mark = until(&inbox, 20..30);
+        let cursor = until(&inbox, 20..30);
         assert_eq!(
-            mark.map(|mark| (mark.sequence, mark.event_id)),
+            cursor.map(|cursor| (cursor.sequence, cursor.event_id)),
             manners.numbers.then(|| (30, Some("e-29".into())))
         );
     }
@@ -122,21 +135,21 @@ fn what_was_there_what_comes_and_what_came_in_between() {
 fn a_restart_reads_only_what_is_new_where_there_are_numbers() {
     let feeds = Feeds::start(NUMBERS);
     (0..10).for_each(|number| feeds.post("f", event("f", number)));
-    let (done, found) = fetch(&feeds, Held::default());
+    let (done, found) = fetch(&feeds, Progress::default());
     done.expect("all is fetched");
     assert_eq!(
         ids(&found),
         (0..10).map(|number| format!("e-{number}")).collect::<Vec<_>>()
     );
-    let mark = found.last().and_then(|arrival| arrival.mark.clone());
-    // It is late: its time is older than what is held.
+    let cursor = found.last().and_then(|arrival| arrival.cursor.clone());
+    // It is late: its time is older than what is progress.
     feeds.post("f", json!({"event_id": "late", "feed_id": "f", "type": "t", "author_identity_id": "i",
         "source": {"platform": "p", "adapter_id": "a", "source_msg_id": "late"}, "ts": "2001-01-01T00:00:00Z", "payload": null}));
-    let held = Held {
-        mark,
+    let progress = Progress {
+        cursor,
         newest: "2026-02-01T00:00:00Z".parse().ok(),
     };
-    assert_eq!(ids(&fetch(&feeds, held).1), ["late"]);
+    assert_eq!(ids(&fetch(&feeds, progress).1), ["late"]);
 }
 
 #[test]
@@ -146,7 +159,7 @@ fn a_restart_reads_from_before_what_is_held_where_there_are_none() {
         .step_by(600)
         .for_each(|number| feeds.post("f", event("f", number)));
     let newest = event("f", 2 * 3600 + 600)["ts"].as_str().and_then(|ts| ts.parse().ok());
-    let (_, found) = fetch(&feeds, Held { mark: None, newest });
+    let (_, found) = fetch(&feeds, Progress { cursor: None, newest });
     let expected: Vec<_> = (3600 + 1200..3 * 3600)
         .step_by(600)
         .map(|number| format!("e-{number}"))
@@ -158,14 +171,17 @@ fn a_restart_reads_from_before_what_is_held_where_there_are_none() {
 fn a_relay_that_began_anew_is_read_from_its_beginning() {
     let feeds = Feeds::start(NUMBERS);
     (0..10).for_each(|number| feeds.post("f", event("f", number)));
-    let mark = fetch(&feeds, Held::default()).1.pop().and_then(|arrival| arrival.mark);
+    let cursor = fetch(&feeds, Progress::default())
+        .1
+        .pop()
+        .and_then(|arrival| arrival.cursor);
     for count in [1, 10, 11] {
         feeds.begin_anew();
         (100..100 + count).for_each(|number| feeds.post("f", event("f", number)));
         let (_, found) = fetch(
             &feeds,
-            Held {
-                mark: mark.clone(),
+            Progress {
+                cursor: cursor.clone(),
                 newest: None,
             },
         );
@@ -177,21 +193,21 @@ fn a_relay_that_began_anew_is_read_from_its_beginning() {
 fn ids_of_a_stream_that_are_no_numbers_of_the_relay_lose_nothing() {
     let feeds = Feeds::start(NO_NUMBERS);
     feeds.post("f", event("f", 1));
-    let mark = Mark {
+    let cursor = Cursor {
         feed: "f".into(),
         sequence: 7,
         event_id: Some("e-1".into()),
     };
     let (done, found) = fetch(
         &feeds,
-        Held {
-            mark: Some(mark),
+        Progress {
+            cursor: Some(cursor),
             newest: None,
         },
     );
     done.expect("all is fetched");
     assert_eq!(ids(&found), ["e-1"]);
-    assert_eq!(found[0].mark, None);
+    assert_eq!(found[0].cursor, None);
 }
 
 #[test]
@@ -202,15 +218,15 @@ fn ids_of_the_stream_of_an_empty_feed_are_taken_for_numbers_where_they_are() {
     };
     for manners in [ids, NUMBERS] {
         let feeds = Feeds::start(manners);
-        let inbox = follow(&feeds, Held::default());
+        let inbox = follow(&feeds, Progress::default());
         // The stream, how the relay answers, and what it has.
         while feeds.requests().len() < 3 {
             thread::yield_now();
         }
         for number in 1..3 {
             feeds.post("f", event("f", number));
-            let mark = until(&inbox, [number]).map(|mark| mark.sequence);
-            assert_eq!(mark, manners.numbers.then_some(number.into()));
+            let cursor = until(&inbox, [number]).map(|cursor| cursor.sequence);
+            assert_eq!(cursor, manners.numbers.then_some(number.into()));
             feeds.hang_up();
         }
     }
@@ -223,16 +239,16 @@ fn a_relay_that_refuses_numbers_is_asked_without() {
         ..NO_NUMBERS
     });
     feeds.post("f", event("f", 1));
-    let mark = Mark {
+    let cursor = Cursor {
         feed: "f".into(),
         sequence: 1,
         event_id: Some("e-1".into()),
     };
-    let held = Held {
-        mark: Some(mark),
+    let progress = Progress {
+        cursor: Some(cursor),
         newest: None,
     };
-    let (done, found) = fetch(&feeds, held);
+    let (done, found) = fetch(&feeds, progress);
     done.expect("all is fetched");
     assert_eq!(ids(&found), ["e-1"]);
 }
@@ -245,11 +261,11 @@ fn an_event_without_a_position_does_not_hold_up_the_others() {
     });
     let nowhere = json!({"ts": "9999-01-01T00:00:00Z"});
     feeds.post("f", nowhere.clone());
-    let (done, found) = fetch(&feeds, Held::default());
+    let (done, found) = fetch(&feeds, Progress::default());
     done.expect("all is fetched");
     assert_eq!(ids(&found), ["refused"]);
     (0..5).for_each(|number| feeds.post("f", event("f", number)));
-    let (done, found) = fetch(&feeds, Held::default());
+    let (done, found) = fetch(&feeds, Progress::default());
     done.expect("all is fetched");
     assert_eq!(ids(&found)[..6], ["e-0", "e-1", "e-2", "e-3", "e-4", "refused"]);
 }
@@ -262,10 +278,10 @@ fn a_bad_event_is_told_and_hides_no_good_one() {
     }
     feeds.post("f", event("f", 2));
     assert_eq!(
-        ids(&fetch(&feeds, Held::default()).1),
+        ids(&fetch(&feeds, Progress::default()).1),
         ["refused", "refused", "refused", "e-2"]
     );
-    let inbox = follow(&feeds, Held::default());
+    let inbox = follow(&feeds, Progress::default());
     until(&inbox, [2]);
     wait_for_a_listener(&feeds);
     // The gap is closed by the second answer without anything in it.
@@ -298,11 +314,13 @@ fn a_relay_that_keeps_nothing_is_followed_all_the_same() {
         forgetful: true,
         ..NUMBERS
     });
-    let inbox = follow(&feeds, Held::default());
+    let inbox = follow(&feeds, Progress::default());
     wait_for_a_listener(&feeds);
     feeds.post("f", event("f", 1));
     until(&inbox, [1]);
-    let error = fetch(&feeds, Held::default()).0.expect_err("there is nothing to fetch");
+    let error = fetch(&feeds, Progress::default())
+        .0
+        .expect_err("there is nothing to fetch");
     assert!(error.to_string().contains("feed f"), "{error}");
 }
 
@@ -313,9 +331,9 @@ fn a_failure_passes() {
         ..NUMBERS
     });
     feeds.post("f", event("f", 1));
-    let error = fetch(&feeds, Held::default()).0.expect_err("503");
+    let error = fetch(&feeds, Progress::default()).0.expect_err("503");
     assert_eq!(error.outcome(), Outcome::Transient, "{error}");
-    let inbox = follow(&feeds, Held::default());
+    let inbox = follow(&feeds, Progress::default());
     while feeds.requests().len() < 2 {
         thread::yield_now();
     }
@@ -328,7 +346,7 @@ fn a_silent_stream_is_given_up() {
     let feeds = Feeds::start(NUMBERS);
     let (sender, inbox) = inbox();
     let web = web(&feeds, None, Duration::from_millis(100));
-    let follower = Follower::new(web, "f", Held::default(), sender, SystemClock::default());
+    let follower = Follower::new(web, "f", Progress::default(), sender, SystemClock::default());
     thread::spawn(move || follower.follow());
     while feeds.listeners() < 2 {
         thread::yield_now();
@@ -345,7 +363,7 @@ fn a_token_goes_as_bearer_and_is_not_told_when_it_is_refused() {
     for (token, says) in [(None, "there is none"), (Some("canary"), "refuses the token")] {
         let (sender, inbox) = inbox();
         let web = web(&feeds, token, PATIENCE);
-        let error = Follower::new(web, "f", Held::default(), sender, SystemClock::default())
+        let error = Follower::new(web, "f", Progress::default(), sender, SystemClock::default())
             .fetch()
             .expect_err("401");
         assert_eq!(inbox.next(None), Next::Ended);

@@ -17,7 +17,7 @@ use stargate_mirror::events::{
     inbox::{Inbox, Next, inbox},
     source::{
         Arrival,
-        relay::{Follower, Held},
+        relay::{Follower, Progress},
     },
 };
 use support::processes::program;
@@ -115,7 +115,7 @@ fn is_followed(server: &Server) {
     let (sender, inbox) = inbox();
     let settings = Settings::from_environment(|_| None).expect("settings");
     let web = Web::open(&server.url, None, settings).expect("a URL");
-    let follower = Follower::new(web, "f", Held::default(), sender, SystemClock::default());
+    let follower = Follower::new(web, "f", Progress::default(), sender, SystemClock::default());
     thread::spawn(move || follower.follow());
     let mut found = BTreeMap::new();
     take(&inbox, &mut found, 10);

@@ -108,7 +108,7 @@ fn a_corrupt_line_is_told_and_hides_no_other() {
     );
     let relay = Relay::start(folder.path());
     assert_eq!(
-        relay.said().matches("are no line of a relay").count(),
+        relay.said().matches("are not a line of a relay").count(),
         4,
         "{}",
         relay.said()

@@ -87,7 +87,7 @@ fn the_same_event_again_is_stored_once_by_its_id_and_by_its_origin() {
     until("the refusal is logged", || relay.said().contains("e-2"));
     let said = relay.said();
     assert!(
-        said.contains("has this source.source_msg_id, and other content"),
+        said.contains("has this source.source_msg_id and other content"),
         "{said}"
     );
 

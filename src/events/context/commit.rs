@@ -1,4 +1,4 @@
-//! A batch of events becomes a commit.
+//! Committing batches of events.
 use std::collections::HashMap;
 
 use bstr::BStr;
@@ -8,41 +8,41 @@ use jiff::Timestamp;
 
 use super::super::{
     Error,
-    folder::Leaf,
-    known::{self, Known},
+    event_ids::{self, EventIds},
     new_pack::NewPack,
     objects::Objects,
     refused::RefusedEvents,
+    tree_buffer::Leaf,
     trees::{Edit, SetError},
 };
 use super::{Context, State};
 use crate::event::{Event, FOLDER};
 
-/// What became of some events.
+/// Result of committing a batch.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Committed {
-    /// The commit, if there was something to commit.
+    /// The commit, if there was anything new.
     pub commit: Option<ObjectId>,
-    /// How many events it adds.
+    /// Number of events that the commit adds.
     pub added: usize,
-    /// How many events were there already.
+    /// Number of events that existed already.
     pub known: usize,
-    /// The events whose id stands for another content. They are kept in [`FILE`](super::super::refused::FILE).
+    /// Events whose id exists with other content. They are stored in [`FILE`](super::super::refused::FILE).
     pub refused: Vec<Refusal>,
 }
 
-/// An event that was not taken.
+/// An event that was refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
-    /// Its feed.
+    /// Feed of the event.
     pub feed_id: String,
-    /// Its id.
+    /// Id of the event.
     pub event_id: String,
-    /// The file that has another content.
+    /// Path of the file with other content.
     pub path: String,
 }
 
-/// What is to become of an event.
+/// Decision on an event.
 enum Taken {
     Added,
     Known,
@@ -50,26 +50,26 @@ enum Taken {
 }
 
 impl<S: Storage> Context<S> {
-    /// Commits what of `events` is new, in one commit, durably: `Mirror: add {n} event(s)`, with the heartbeat of this
-    /// instance in `.crp/lock.json`. Nothing new is no commit.
+    /// Commits the new ones among `events` in one commit, durably: `Mirror: add {n} event(s)`, with the heartbeat of this
+    /// instance in `.crp/lock.json`. Makes no commit if nothing is new.
     ///
-    /// An event is known when the same content is there, and refused when its id stands for another content in its feed,
-    /// on whatever day, or earlier in `events`.
+    /// An event is known if the same content exists. It is refused if its id exists with other content in its feed, on any
+    /// day, or earlier in `events`.
     ///
     /// # Errors
-    /// Nothing was committed: the repository cannot be read or written, another process uses it
-    /// ([`Kind::Busy`](crate::events::Kind::Busy)), or with a work tree somebody has put something else where an event
-    /// belongs ([`Kind::Refused`](crate::events::Kind::Refused)). The same again may succeed, and repeats nothing.
+    /// Nothing was committed. The repository cannot be read or written; another process uses it
+    /// ([`Kind::Busy`](crate::events::Kind::Busy)); or the work tree has other files where events belong
+    /// ([`Kind::Refused`](crate::events::Kind::Refused)). The call may be repeated; it never commits an event twice.
     pub fn commit(&self, events: &[Event], clock: &dyn Clock) -> Result<Committed, Error> {
         let committed = self.commit_each(&[events], clock)?;
         Ok(committed.into_iter().next().unwrap_or_default())
     }
 
-    /// [`commit()`](Context::commit()) for each of `batches`, in their order, landed together: one pack, one move of the
-    /// branch, durable at once. What each came to, in the same order.
+    /// Commits each of `batches` as [`commit()`](Context::commit()) does, but together: one pack, one move of the branch.
+    /// Returns the results in the same order.
     ///
     /// # Errors
-    /// As [`commit()`](Context::commit()); then none of them was committed.
+    /// As [`commit()`](Context::commit()); no batch was committed.
     pub fn commit_each(&self, batches: &[&[Event]], clock: &dyn Clock) -> Result<Vec<Committed>, Error> {
         let mut state = self.state();
         let repository = self.repository();
@@ -78,13 +78,16 @@ impl<S: Storage> Context<S> {
         let tip = self.begin(&mut state, objects)?;
         let mut pack = NewPack::new(objects.hash());
         let State {
-            trees, known, refused, ..
+            trees,
+            event_ids: ids,
+            refused,
+            ..
         } = &mut *state;
         let mut landing = Landing {
             context: self,
             objects,
             edit: trees.edit(objects, Some(objects.tree_of(tip)?)),
-            known,
+            ids,
             refused,
             feeds: HashMap::new(),
             added: HashMap::new(),
@@ -104,21 +107,21 @@ impl<S: Storage> Context<S> {
     }
 }
 
-/// Batches that become commits, none of which is in the repository yet.
+/// Commits in the making, not yet in the repository.
 struct Landing<'a, S: Storage> {
     context: &'a Context<S>,
     objects: Objects<'a>,
     edit: Edit<'a>,
-    known: &'a mut Known,
+    ids: &'a mut EventIds,
     refused: &'a mut RefusedEvents,
-    /// The folders of feeds, as they are in the repository.
+    /// Trees of the feeds, as they are in the repository.
     feeds: HashMap<String, Option<ObjectId>>,
-    /// What was added, by feed and id.
+    /// Events that were added, by feed and id.
     added: HashMap<(String, String), (String, ObjectId)>,
 }
 
 impl<S: Storage> Landing<'_, S> {
-    /// Adds a commit on `parent` to `pack`, with all that is new of it, if something is.
+    /// Adds a commit on `parent` to `pack`, with all new objects, if any event is new.
     fn commit(
         &mut self,
         events: &[Event],
@@ -170,11 +173,11 @@ impl<S: Storage> Landing<'_, S> {
         }
         let feed = self.feed(event.feed_id())?;
         if self
-            .known
+            .ids
             .may_have(self.objects, event.feed_id(), feed, event.event_id())?
             && let Some(feed) = feed
         {
-            let found = known::find(self.objects, event.feed_id(), feed, event.event_id())?;
+            let found = event_ids::find(self.objects, event.feed_id(), feed, event.event_id())?;
             if let Some((there, id)) = found.first() {
                 return Ok(same_or_refused(*id == blob, &there.to_string()));
             }
@@ -185,12 +188,12 @@ impl<S: Storage> Landing<'_, S> {
             Err(SetError::InTheWay(there)) => return Ok(Taken::Refused(there.to_string())),
             Err(SetError::Unreadable(error)) => return Err(error),
         }
-        self.known.add(event.feed_id(), event.event_id());
+        self.ids.add(event.feed_id(), event.event_id());
         self.added.insert(key, (path.to_owned(), blob));
         Ok(Taken::Added)
     }
 
-    /// The folder of a feed as it is in the repository: asked before the feed is edited.
+    /// Returns the tree of a feed as it is in the repository. Must be called before the feed is edited.
     fn feed(&mut self, feed_id: &str) -> Result<Option<ObjectId>, Error> {
         if let Some(folder) = self.feeds.get(feed_id) {
             return Ok(*folder);
@@ -204,13 +207,14 @@ impl<S: Storage> Landing<'_, S> {
 }
 
 fn same_or_refused(is_same: bool, there: &str) -> Taken {
-    match is_same {
-        true => Taken::Known,
-        false => Taken::Refused(there.to_owned()),
+    if is_same {
+        Taken::Known
+    } else {
+        Taken::Refused(there.to_owned())
     }
 }
 
-/// The message of a commit that adds so many events.
+/// Message of a commit that adds this many events.
 pub(in crate::events) fn message(added: usize) -> String {
     format!("Mirror: add {added} event(s)\n")
 }

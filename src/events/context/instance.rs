@@ -1,34 +1,32 @@
-//! Which instances are at work on a context repository. Advisory: nothing is kept from anyone.
+//! Detecting other instances that use the same context repository. This is advisory: no instance is blocked.
 use bstr::BStr;
 use durable::storage::Storage;
 use gix::{ObjectId, objs::Kind as ObjectKind, objs::tree::EntryKind};
 use jiff::Timestamp;
 
 use super::super::{
-    Error,
-    folder::Leaf,
-    init,
-    lock_file::{self, Judgement, Lock},
+    Error, init,
+    lock_file::{self, Lock, LockState},
     new_pack::NewPack,
     objects::Objects,
     replace,
+    tree_buffer::Leaf,
     trees::{Edit, SetError},
 };
 use super::{Context, read_if_there};
 
-/// Where an instance says that it is alive between commits, in the Git folder.
+/// File in the Git folder with the heartbeat between commits.
 const HEARTBEAT: &str = "stargate/lock.json";
-/// So many instances are remembered, so that each is warned of once.
+/// Maximum number of instances remembered to log one warning for each.
 const MAX_WARNED_OF: usize = 256;
 
 impl<S: Storage> Context<S> {
-    /// Another instance that used this repository less than 60 seconds before it was opened. Advisory: nothing is kept from
-    /// anyone.
+    /// Another instance that used this repository less than 60 seconds before it was opened. Advisory: no instance is blocked.
     pub fn other_instance(&self) -> Option<&Lock> {
         self.0.other.as_ref()
     }
 
-    /// Says that this instance is alive, in a file beside the commits: for every [`HEARTBEAT`](lock_file::HEARTBEAT).
+    /// Writes the heartbeat of this instance to a file beside the commits. Call it every [`HEARTBEAT`](lock_file::HEARTBEAT).
     ///
     /// # Errors
     /// The file cannot be written.
@@ -38,7 +36,7 @@ impl<S: Storage> Context<S> {
             .map_err(|error| Error::failed("write", &path, error))
     }
 
-    /// Says that this instance has ended: the next one is not warned of it.
+    /// Records that this instance has ended, so that the next one does not warn about it.
     ///
     /// # Errors
     /// The file cannot be written.
@@ -49,8 +47,8 @@ impl<S: Storage> Context<S> {
         written.map_err(|error| Error::failed("write", &path, error))
     }
 
-    /// Whether nobody was warned of this instance yet.
-    pub(in crate::events) fn is_news(&self, instance_id: &str) -> bool {
+    /// Returns true at the first call for this instance.
+    pub(in crate::events) fn is_first_warning_of(&self, instance_id: &str) -> bool {
         let mut state = self.state();
         if state.warned_of.len() >= MAX_WARNED_OF {
             state.warned_of.clear();
@@ -62,28 +60,28 @@ impl<S: Storage> Context<S> {
         &self.0.own
     }
 
-    /// Another instance that is at work here, as far as files tell.
+    /// Finds another instance in the heartbeat file and in the committed lock file.
     pub(super) fn find_other(&self, now: Timestamp) -> Result<Option<Lock>, Error> {
         let repository = self.repository();
         let mut found = None;
         for file in [self.last_heartbeat()?, self.committed_lock(Objects(&repository))?] {
-            match self.judged(file.as_deref(), now) {
-                Judgement::Free => {}
-                Judgement::Other(other) => found = found.or(Some(other)),
-                Judgement::Unreadable => tracing::warn!("a lock file that cannot be read is replaced"),
+            match self.lock_state(file.as_deref(), now) {
+                LockState::Free => {}
+                LockState::Other(other) => found = found.or(Some(other)),
+                LockState::Unreadable => tracing::warn!("replacing an unreadable lock file"),
             }
         }
         if let Some(other) = &found {
-            tracing::warn!(%other, "another instance may be at work on this repository; the lock is advisory, both go on");
+            tracing::warn!(%other, "another instance may be using this repository; the lock is advisory, both continue");
         }
         Ok(found)
     }
 
-    /// What this lock file, here or on the remote, tells us.
-    pub(in crate::events) fn judged(&self, file: Option<&[u8]>, now: Timestamp) -> Judgement {
-        match lock_file::judge(file, &self.0.own, now) {
-            Judgement::Other(other) if self.0.ended.as_ref() == Some(&other.instance_id) => Judgement::Free,
-            judgement => judgement,
+    /// State that a lock file (of this repository or the remote) shows to this instance.
+    pub(in crate::events) fn lock_state(&self, file: Option<&[u8]>, now: Timestamp) -> LockState {
+        match lock_file::lock_state(file, &self.0.own, now) {
+            LockState::Other(other) if self.0.ended.as_ref() == Some(&other.instance_id) => LockState::Free,
+            state => state,
         }
     }
 
@@ -98,7 +96,7 @@ impl<S: Storage> Context<S> {
         }
     }
 
-    /// Puts the heartbeat of this instance into a tree.
+    /// Writes the heartbeat of this instance into a tree.
     pub(in crate::events) fn set_lock(
         &self,
         edit: &mut Edit<'_>,
@@ -113,7 +111,7 @@ impl<S: Storage> Context<S> {
     }
 }
 
-/// The lock file in the tree of a commit.
+/// Returns the lock file in the tree of a commit.
 pub(in crate::events) fn lock_of(objects: Objects<'_>, commit: ObjectId) -> Result<Option<Vec<u8>>, Error> {
     init::file_of(objects, commit, lock_file::PATH)
 }

@@ -1,11 +1,11 @@
-//! Events from a reader, one JSON object per line (NDJSON), such as standard input. Empty lines are nothing. Of a line that is
-//! longer than an event, no more than that is kept in memory.
+//! Events from a reader, one JSON object per line (NDJSON), such as standard input. Empty lines are skipped. Of an overlong
+//! line, only the length of the longest event is kept in memory.
 use std::io::{self, BufRead};
 
 use super::Arrival;
 use crate::event::MAX_EVENT;
 
-/// Gives every line to `take`, until the reader ends or `take` wants no more.
+/// Passes every line to `take`, until the reader ends or `take` returns false.
 ///
 /// # Errors
 /// The reader cannot be read.
@@ -21,7 +21,7 @@ pub fn read(mut reader: impl BufRead, mut take: impl FnMut(Arrival) -> bool) -> 
     }
 }
 
-/// Reads a line, without its end; what is beyond the longest event is left out, all but one byte. Whether it was the last.
+/// Reads a line without its line feed, cut one byte beyond the longest event. Returns true at the end of the input.
 fn read_line(reader: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<bool> {
     loop {
         let buffer = match reader.fill_buf() {
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn it_stops_when_nobody_takes() {
+    fn it_stops_when_take_returns_false() {
         let input = format!("{}\n{}\n", event("1"), event("2"));
         let mut taken = 0;
         read(input.as_bytes(), |_| {

@@ -1,6 +1,6 @@
-//! Where events come from: a [`relay`] that is followed, or [`lines`] of a reader. Each gives [`Arrival`]s, good and bad.
+//! Sources of events: a followed [`relay`], or [`lines`] of a reader. Both deliver [`Arrival`]s, valid and malformed ones.
+pub mod cursors;
 pub mod lines;
-pub mod marks;
 pub mod page;
 pub mod relay;
 pub mod sse;
@@ -9,34 +9,34 @@ use serde_json::value::RawValue;
 
 use crate::event::{Event, Problem};
 
-/// What a source gives: an event, or what was to be one.
+/// Input from a source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Arrival {
-    /// The event, or why it is none.
-    pub event: Result<Event, Refused>,
-    /// How far its source has been read with it.
-    pub mark: Option<Mark>,
-    /// Its length, in bytes of JSON.
+    /// The event, or the reason why the input is not an event.
+    pub event: Result<Event, Malformed>,
+    /// Position in the source after this input.
+    pub cursor: Option<Cursor>,
+    /// Length in bytes of JSON.
     pub bytes: usize,
 }
 
-/// What is not taken for an event, as it came.
+/// Input that is not an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refused {
-    /// The bytes.
+pub struct Malformed {
+    /// Bytes of the input.
     pub raw: Vec<u8>,
-    /// All that is wrong with them.
+    /// All defects.
     pub problems: Vec<Problem>,
 }
 
-/// How far a feed of a relay has been read: everything up to this number of the relay's.
+/// Position in a feed of a relay: everything up to this sequence number has been read.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Mark {
+pub struct Cursor {
     /// The feed.
     pub feed: String,
-    /// The relay's number, which grows in the order of arrival there.
+    /// Sequence number of the relay, in the order of arrival there.
     pub sequence: u64,
-    /// The event that has it, so that another relay, or one that began anew, is noticed.
+    /// Id of the event with this number, to detect another relay, or one that lost its data.
     pub event_id: Option<String>,
 }
 
@@ -44,19 +44,19 @@ impl Arrival {
     /// Reads an event from JSON.
     pub fn parse(json: &[u8]) -> Self {
         Arrival {
-            event: Event::parse(json).map_err(|problems| Refused {
+            event: Event::parse(json).map_err(|problems| Malformed {
                 raw: json.to_vec(),
                 problems,
             }),
-            mark: None,
+            cursor: None,
             bytes: json.len(),
         }
     }
 
-    /// Reads an event of this feed, to which the relay gave this number.
+    /// Reads an event of this feed with the sequence number that the relay gave it.
     pub fn of_feed(feed: &str, json: &[u8], sequence: Option<u64>) -> Self {
         let mut arrival = Arrival::parse(json);
-        arrival.mark = sequence.map(|sequence| Mark {
+        arrival.cursor = sequence.map(|sequence| Cursor {
             feed: feed.to_owned(),
             sequence,
             event_id: place(json).1,
@@ -64,27 +64,27 @@ impl Arrival {
         if arrival.event.as_ref().is_ok_and(|event| event.feed_id() != feed) {
             let what = Problem {
                 field: "feed_id".into(),
-                problem: format!("is not {feed}, where it comes from"),
+                problem: format!("is not {feed}, the feed that it was read from"),
             };
-            arrival.event = Arrival::refused(json.to_vec(), what).event;
+            arrival.event = Arrival::malformed(json.to_vec(), what).event;
         }
         arrival
     }
 
-    /// What is not taken for an event, for this reason.
-    pub fn refused(raw: Vec<u8>, problem: Problem) -> Self {
+    /// Makes an arrival of input that is not an event, with the reason.
+    pub fn malformed(raw: Vec<u8>, problem: Problem) -> Self {
         Arrival {
             bytes: raw.len(),
-            event: Err(Refused {
+            event: Err(Malformed {
                 raw,
                 problems: vec![problem],
             }),
-            mark: None,
+            cursor: None,
         }
     }
 }
 
-/// `ts` and `event_id` of what may be no event, where they are there.
+/// Returns `ts` and `event_id` of JSON that may be malformed, as far as they exist.
 fn place(json: &[u8]) -> (Option<String>, Option<String>) {
     #[derive(serde::Deserialize)]
     struct Loose<'a> {

@@ -1,71 +1,71 @@
-//! PURE: the answers of a relay to `GET /feeds/{id}/events`, and where the next one begins.
+//! PURE: the responses of a relay to `GET /feeds/{id}/events`, and the position of the next one.
 //!
-//! An answer is an array of events, or an object with such an array as `events`. What is in the array is an event, or an
-//! object with the event as `event` and the relay's number for it, from 1 in the order of arrival, as `seq`. A relay that
-//! gives numbers takes `after_seq`, and then gives events in their order; every relay takes `after_ts` and `after_id`, and gives events in the order of
-//! `(ts, event_id)`.
+//! A response is an array of events, or an object with such an array as `events`. An element is an event, or an object with
+//! the event as `event` and its sequence number, from 1 in the order of arrival, as `seq`. A relay with sequence numbers
+//! accepts `after_seq`, and then returns events in that order. Every relay accepts `after_ts` and `after_id`, and returns
+//! events in the order of `(ts, event_id)`.
 //!
-//! Numbers are better: the `ts` of an event is its author's, and what arrives late has an old one. Where there are none,
-//! reading begins [`OVERLAP`] before the newest event that is held.
+//! Sequence numbers are better: `ts` comes from the author, and a late event has an old one. Without them, reading begins
+//! [`OVERLAP`] before the newest event that is committed.
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Arrival, Mark, place};
+use super::{Arrival, Cursor, place};
 
-/// How far back, in seconds, what is held may be overtaken by what arrives late, at a relay without numbers.
+/// Overlap in seconds, for events that arrive late at a relay without sequence numbers.
 pub const OVERLAP: i64 = 60 * 60;
-/// How many events are asked for at once.
+/// Number of events per request.
 pub const LIMIT: usize = 64;
 
-/// Where an answer begins.
+/// Position at which a response begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum From {
-    /// With the oldest event.
+pub enum Position {
+    /// At the oldest event.
     Beginning,
-    /// Behind the event of this number.
+    /// After the event with this sequence number.
     Sequence(u64),
-    /// Behind this time, and this id at the same time.
+    /// After this time, or after this id at the same time.
     Time(String, Option<String>),
 }
 
-/// One thing of an answer.
+/// Element of a response.
 #[derive(Debug)]
 pub struct Entry<'a> {
     event: &'a RawValue,
     sequence: Option<u64>,
 }
 
-/// An answer cannot be used.
+/// The response is not a list.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("its answer is no list of events: {0}")]
+#[error("the response is not a list of events: {0}")]
 pub struct NotAList(String);
 
-impl From {
-    /// Where to begin at a relay without numbers, when the newest event that is held is of this time.
+impl Position {
+    /// Returns the position to begin at with a relay without sequence numbers, given the time of the newest committed event.
     pub fn newest(newest: Option<Timestamp>, now: Timestamp) -> Self {
         let begin = |newest: Timestamp| newest.min(now).as_second() - OVERLAP;
         match newest.and_then(|newest| Timestamp::from_second(begin(newest)).ok()) {
-            Some(begin) => From::Time(begin.to_string(), None),
-            None => From::Beginning,
+            Some(begin) => Position::Time(begin.to_string(), None),
+            None => Position::Beginning,
         }
     }
 
-    /// The members of the query.
+    /// Parameters of the query.
     pub fn query(&self) -> Vec<(&'static str, String)> {
         match self {
-            From::Beginning => Vec::new(),
-            From::Sequence(sequence) => vec![("after_seq", sequence.to_string())],
-            From::Time(ts, None) => vec![("after_ts", ts.clone())],
-            From::Time(ts, Some(id)) => vec![("after_ts", ts.clone()), ("after_id", id.clone())],
+            Position::Beginning => Vec::new(),
+            Position::Sequence(sequence) => vec![("after_seq", sequence.to_string())],
+            Position::Time(ts, None) => vec![("after_ts", ts.clone())],
+            Position::Time(ts, Some(id)) => vec![("after_ts", ts.clone()), ("after_id", id.clone())],
         }
     }
 }
 
-/// Reads an answer.
+/// Parses a response.
 ///
 /// # Errors
-/// It is no list.
+/// The response is not a list.
 pub fn parse(json: &[u8]) -> Result<Vec<Entry<'_>>, NotAList> {
     #[derive(Deserialize)]
     struct Object<'a> {
@@ -100,27 +100,27 @@ impl<'a> Entry<'a> {
         }
     }
 
-    /// The relay's number for it.
+    /// Sequence number, if the relay gives one.
     pub fn sequence(&self) -> Option<u64> {
         self.sequence
     }
 
-    /// Whether it is what `mark` was set at.
-    pub fn is_at(&self, mark: &Mark) -> bool {
-        self.sequence == Some(mark.sequence) && place(self.json()).1 == mark.event_id
+    /// Returns true if `cursor` was set at this element.
+    pub fn is_at(&self, cursor: &Cursor) -> bool {
+        self.sequence == Some(cursor.sequence) && place(self.json()).1 == cursor.event_id
     }
 
-    /// Where the answer begins that has what comes after it; unknown when it has no number, and no `ts` and `event_id` either.
-    pub fn after(&self) -> Option<From> {
+    /// Returns the position after this element; `None` if it has neither a sequence number nor `ts` and `event_id`.
+    pub fn after(&self) -> Option<Position> {
         if let Some(sequence) = self.sequence {
-            return Some(From::Sequence(sequence));
+            return Some(Position::Sequence(sequence));
         }
         let (ts, id) = place(self.json());
         let ts = ts.filter(|ts| ts.parse::<Timestamp>().is_ok())?;
-        Some(From::Time(ts, Some(id?)))
+        Some(Position::Time(ts, Some(id?)))
     }
 
-    /// The event, or what was to be one, of this feed.
+    /// Reads the element as an event of this feed.
     pub fn arrival(&self, feed: &str) -> Arrival {
         Arrival::of_feed(feed, self.json(), self.sequence)
     }
@@ -154,7 +154,7 @@ mod tests {
             assert_eq!(entries[0].sequence(), expected, "{json}");
             let arrival = entries[0].arrival("f");
             assert_eq!(arrival.event.expect("an event").event_id(), "1");
-            assert_eq!(arrival.mark.map(|mark| mark.sequence), expected);
+            assert_eq!(arrival.cursor.map(|cursor| cursor.sequence), expected);
         }
         assert!(parse(b"[]").expect("a list").is_empty());
         for bad in ["", "null", "{}", "{\"events\":1}", "<html>", "[1"] {
@@ -170,9 +170,9 @@ mod tests {
         );
         let entries = parse(json.as_bytes()).expect("a list");
         let after: Vec<_> = entries.iter().map(Entry::after).collect();
-        let time = |ts: &str, id: &str| Some(From::Time(ts.into(), Some(id.into())));
+        let time = |ts: &str, id: &str| Some(Position::Time(ts.into(), Some(id.into())));
         let expected = [
-            Some(From::Sequence(7)),
+            Some(Position::Sequence(7)),
             time("2026-01-10T12:00:00.5Z", "1"),
             time("2026-01-10T12:00:00.5Z", "../x"),
             None,
@@ -194,10 +194,10 @@ mod tests {
     }
 
     #[test]
-    fn without_numbers_reading_begins_before_what_is_held_and_never_in_the_future() {
+    fn without_numbers_reading_begins_before_the_newest_event_and_never_in_the_future() {
         let at = |text: &str| Some(text.parse().expect("a time"));
         let now = "2026-01-10T12:00:00Z".parse().expect("a time");
-        let begins = |newest| From::newest(newest, now).query();
+        let begins = |newest| Position::newest(newest, now).query();
         assert_eq!(begins(None), []);
         assert_eq!(
             begins(at("2026-01-10T10:00:00.7Z")),
@@ -213,12 +213,12 @@ mod tests {
     fn a_mark_is_known_again() {
         let json = format!(r#"[{{"seq":7,"event":{}}}]"#, event("1", "2026-01-10T12:00:00Z"));
         let entries = parse(json.as_bytes()).expect("a list");
-        let mark = entries[0].arrival("f").mark.expect("a mark");
-        assert!(entries[0].is_at(&mark));
-        assert!(!entries[0].is_at(&Mark {
+        let cursor = entries[0].arrival("f").cursor.expect("a cursor");
+        assert!(entries[0].is_at(&cursor));
+        assert!(!entries[0].is_at(&Cursor {
             event_id: Some("2".into()),
-            ..mark.clone()
+            ..cursor.clone()
         }));
-        assert!(!entries[0].is_at(&Mark { sequence: 8, ..mark }));
+        assert!(!entries[0].is_at(&Cursor { sequence: 8, ..cursor }));
     }
 }

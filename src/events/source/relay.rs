@@ -1,9 +1,9 @@
-//! A feed of a relay, followed without a gap.
+//! Following a feed of a relay without gaps.
 //!
-//! First the stream is connected (`GET {url}/feeds/{id}/stream`), so that nothing new is missed; then what came before it is
-//! fetched (`GET {url}/feeds/{id}/events`, see [`super::page`]) from what is held already; then the stream is read on. What comes
-//! twice by this is nothing to who holds it. When the connection ends, however it ends, all of that begins again after 1, 2,
-//! 4, 8, … 30 seconds, with `Last-Event-ID` where the stream gave ids; the distance is short again once the gap was closed.
+//! First the stream is connected (`GET {url}/feeds/{id}/stream`), so that nothing new is missed. Then older events are fetched
+//! from the last known position (`GET {url}/feeds/{id}/events`, see [`super::page`]). Then the stream is read. Events delivered
+//! twice are ignored by the committer. When the connection ends, for whatever reason, all of that is repeated after 1, 2, 4,
+//! 8, … 30 seconds, with `Last-Event-ID` if the stream sent ids. The delay is reset once the gap is closed.
 use std::{
     convert::Infallible,
     io::{self, Read},
@@ -16,8 +16,8 @@ use git_push_transport::web::{Question, Reply, Web};
 use jiff::Timestamp;
 
 use super::{
-    Arrival, Mark,
-    page::{self, Entry, From, LIMIT, NotAList},
+    Arrival, Cursor,
+    page::{self, Entry, LIMIT, NotAList, Position},
     sse::{self, Item},
 };
 use crate::{
@@ -25,16 +25,16 @@ use crate::{
     events::inbox::{Closed, Sender},
 };
 
-/// The distances between connections.
-const AGAIN: RetryPolicy = RetryPolicy {
+/// Delays between connections.
+const RETRY: RetryPolicy = RetryPolicy {
     attempts: u32::MAX,
     initial_delay: Duration::from_secs(1),
     max_delay: Duration::from_secs(30),
 };
-/// The most bytes of one answer with events.
+/// Maximum size of a response with events, in bytes.
 const MAX_PAGE: u64 = (LIMIT * (MAX_EVENT + 1024)) as u64;
 const PIECE: usize = 16 << 10;
-/// Types of messages that events come in. What comes in others, and is no event, is not meant to be one.
+/// Types of messages that carry events. Messages of other types may carry something else.
 const EVENT_KINDS: [&str; 3] = ["", "message", "event"];
 
 /// Follows one feed.
@@ -43,62 +43,62 @@ pub struct Follower<C> {
     feed: String,
     sender: Sender<Arrival>,
     clock: C,
-    held: Held,
-    /// Whether the relay gives numbers, once that is known.
+    progress: Progress,
+    /// True if the relay gives sequence numbers; `None` until that is known.
     has_numbers: Option<bool>,
-    /// The last id of the stream.
+    /// Last id of the stream.
     last_id: Option<String>,
-    /// How long the server wants to be left alone between connections.
+    /// Minimum delay between connections that the server asked for.
     retry: Duration,
 }
 
-/// What is held of a feed already.
+/// Progress in a feed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Held {
-    /// Everything up to here.
-    pub mark: Option<Mark>,
-    /// The time of the newest event.
+pub struct Progress {
+    /// Position up to which everything is committed.
+    pub cursor: Option<Cursor>,
+    /// Time of the newest event.
     pub newest: Option<Timestamp>,
 }
 
-/// Why a connection ended.
+/// Reason for the end of a connection.
 enum End {
     Failed(Error),
     Closed,
 }
 
 impl<C: Clock> Follower<C> {
-    /// Will follow `feed`, from what is `held` on, and put what it has into `sender`.
-    pub fn new(web: Web, feed: &str, held: Held, sender: Sender<Arrival>, clock: C) -> Self {
+    /// Creates a follower of `feed` that continues from `progress` and sends events to `sender`.
+    pub fn new(web: Web, feed: &str, progress: Progress, sender: Sender<Arrival>, clock: C) -> Self {
         Follower {
             web,
             feed: feed.to_owned(),
             sender,
             clock,
-            last_id: held.mark.as_ref().map(|mark| mark.sequence.to_string()),
-            held,
+            last_id: progress.cursor.as_ref().map(|cursor| cursor.sequence.to_string()),
+            progress,
             has_numbers: None,
             retry: Duration::ZERO,
         }
     }
 
-    /// Follows until nobody takes what there is.
+    /// Follows until the inbox is closed.
     pub fn follow(mut self) {
         let mut failures = 0;
         while let Err(End::Failed(error)) = self.connection(&mut failures) {
-            let distance = self.distance(failures).max(error.retry_after().unwrap_or_default());
+            let delay = self.delay(failures).max(error.retry_after().unwrap_or_default());
             failures += 1;
-            tracing::warn!(feed = self.feed, again_s = distance.as_secs_f32(), "{error}");
-            if self.sender.rest(distance).is_err() {
+            tracing::warn!(feed = self.feed, retry_s = delay.as_secs_f32(), "{error}");
+            if self.sender.rest(delay).is_err() {
                 return;
             }
         }
     }
 
-    /// Fetches what there is, once.
+    /// Fetches the available events, once.
     ///
     /// # Errors
-    /// It could not be fetched to its end.
+    /// Not all events could be fetched.
     pub fn fetch(mut self) -> Result<(), Error> {
         match self.close_gap() {
             Ok(true) | Err(End::Closed) => Ok(()),
@@ -107,7 +107,7 @@ impl<C: Clock> Follower<C> {
         }
     }
 
-    /// From connecting to the end of the connection; never `Ok`.
+    /// Runs one connection to its end; never returns `Ok`.
     fn connection(&mut self, failures: &mut usize) -> Result<Infallible, End> {
         let path = ["feeds", &self.feed, "stream"];
         let reply = self.web.get(&Question {
@@ -119,20 +119,23 @@ impl<C: Clock> Follower<C> {
         let reply = reply?.ok_or_else(|| self.no_such("stream"))?;
         if !self.close_gap()? {
             self.has_numbers = Some(false);
-            tracing::warn!(feed = self.feed, "the relay keeps no events: what was missed is lost");
+            tracing::warn!(
+                feed = self.feed,
+                "the relay stores no events: events sent while disconnected are lost"
+            );
         }
         *failures = 0;
-        tracing::info!(feed = self.feed, "following");
+        tracing::info!(feed = self.feed, "following the feed");
         self.read(reply)
     }
 
-    fn distance(&self, failures: usize) -> Duration {
+    fn delay(&self, failures: usize) -> Duration {
         let jitter = self.clock.random();
-        let distance = AGAIN.delays(|| jitter).nth(failures).unwrap_or(AGAIN.max_delay);
-        distance.max(self.retry)
+        let delay = RETRY.delays(|| jitter).nth(failures).unwrap_or(RETRY.max_delay);
+        delay.max(self.retry)
     }
 
-    /// Hands over what the relay has behind what is held. False when it keeps nothing.
+    /// Delivers the events after the current position. Returns false if the relay stores no events.
     fn close_gap(&mut self) -> Result<bool, End> {
         let Some(mut from) = self.begin()? else {
             return Ok(false);
@@ -147,7 +150,7 @@ impl<C: Clock> Follower<C> {
                 None if !entries.is_empty() => {
                     tracing::warn!(
                         feed = self.feed,
-                        "an answer has nothing with a number, or with ts and event_id: what comes after it is not asked for"
+                        "a response has no element with a sequence number, or with ts and event_id; later events cannot be fetched"
                     );
                     return Ok(true);
                 }
@@ -157,38 +160,41 @@ impl<C: Clock> Follower<C> {
         Ok(true)
     }
 
-    /// Where the gap begins; `None` when the relay keeps nothing.
-    fn begin(&mut self) -> Result<Option<From>, End> {
-        let before = match &self.held.mark {
-            Some(mark) => From::Sequence(mark.sequence.saturating_sub(1)),
-            None => From::Beginning,
+    /// Returns the start of the gap; `None` if the relay stores no events.
+    fn begin(&mut self) -> Result<Option<Position>, End> {
+        let before = match &self.progress.cursor {
+            Some(cursor) => Position::Sequence(cursor.sequence.saturating_sub(1)),
+            None => Position::Beginning,
         };
         let answer = match self.ask(&before, 1) {
-            // Ids of its stream were taken for numbers of its pages.
-            Err(End::Failed(error)) if self.held.mark.is_some() && error.outcome() == Outcome::Rejected => {
-                self.held.mark = None;
-                self.ask(&From::Beginning, 1)
+            // Ids of the stream were mistaken for sequence numbers.
+            Err(End::Failed(error)) if self.progress.cursor.is_some() && error.outcome() == Outcome::Rejected => {
+                self.progress.cursor = None;
+                self.ask(&Position::Beginning, 1)
             }
             answer => answer,
         };
         let Some(answer) = answer? else { return Ok(None) };
         let first = self.look(&answer)?;
         if self.has_numbers == Some(false) {
-            self.held.mark = None;
+            self.progress.cursor = None;
         }
-        Ok(Some(match (&self.held.mark, &first) {
-            (Some(mark), Some(entry)) if entry.is_at(mark) => From::Sequence(mark.sequence),
+        Ok(Some(match (&self.progress.cursor, &first) {
+            (Some(cursor), Some(entry)) if entry.is_at(cursor) => Position::Sequence(cursor.sequence),
             (Some(_), _) => {
-                tracing::warn!(feed = self.feed, "the relay has begun anew: everything is read again");
-                self.held.mark = None;
-                From::Sequence(0)
+                tracing::warn!(
+                    feed = self.feed,
+                    "the relay has other events than before; reading everything again"
+                );
+                self.progress.cursor = None;
+                Position::Sequence(0)
             }
-            (None, _) if self.has_numbers == Some(true) => From::Sequence(0),
-            (None, _) => From::newest(self.held.newest, self.clock.now()),
+            (None, _) if self.has_numbers == Some(true) => Position::Sequence(0),
+            (None, _) => Position::newest(self.progress.newest, self.clock.now()),
         }))
     }
 
-    /// The first thing of an answer; by this is known whether the relay gives numbers.
+    /// Returns the first element of a response, and detects whether the relay gives sequence numbers.
     fn look<'a>(&mut self, answer: &'a [u8]) -> Result<Option<Entry<'a>>, End> {
         let entries = page::parse(answer).map_err(|error| self.not_understood(&error))?;
         let first = entries.into_iter().next();
@@ -199,22 +205,22 @@ impl<C: Clock> Follower<C> {
         Ok(first)
     }
 
-    /// What an id of the stream says, when it is a number of the relay's: others look like that, too.
+    /// Returns the sequence number in an id of the stream. Only valid if the relay gives them: other ids may be numbers, too.
     fn sequence_of(&mut self, id: Option<&str>) -> Result<Option<u64>, End> {
         let Some(sequence) = id.and_then(|id| id.parse().ok()) else {
             return Ok(None);
         };
         // The feed was empty until now.
         if self.has_numbers.is_none()
-            && let Some(answer) = self.ask(&From::Beginning, 1)?
+            && let Some(answer) = self.ask(&Position::Beginning, 1)?
         {
             self.look(&answer)?;
         }
         Ok((self.has_numbers == Some(true)).then_some(sequence))
     }
 
-    /// An answer with events, whole; `None` when the relay keeps none.
-    fn ask(&self, from: &From, limit: usize) -> Result<Option<Vec<u8>>, End> {
+    /// Fetches a response with events; `None` if the relay stores none.
+    fn ask(&self, from: &Position, limit: usize) -> Result<Option<Vec<u8>>, End> {
         let limit = limit.to_string();
         let mut query = from.query();
         query.push(("limit", limit));
@@ -250,21 +256,21 @@ impl<C: Clock> Follower<C> {
 
     fn take(&mut self, item: Item) -> Result<(), End> {
         match item {
-            Item::Retry(distance) => self.retry = distance.min(AGAIN.max_delay),
+            Item::Retry(delay) => self.retry = delay.min(RETRY.max_delay),
             Item::TooLong(id) => {
                 self.last_id = id.or(self.last_id.take());
                 let what = Problem {
                     field: String::new(),
                     problem: format!("is longer than {MAX_EVENT} bytes"),
                 };
-                self.hand_over(Arrival::refused(Vec::new(), what))?;
+                self.hand_over(Arrival::malformed(Vec::new(), what))?;
             }
             Item::Message(message) => {
                 let sequence = self.sequence_of(message.id.as_deref())?;
                 let arrival = Arrival::of_feed(&self.feed, &message.data, sequence);
                 self.last_id = message.id.or(self.last_id.take());
                 if arrival.event.is_err() && !EVENT_KINDS.contains(&message.kind.as_str()) {
-                    tracing::debug!(feed = self.feed, "a message of another kind is not looked at");
+                    tracing::debug!(feed = self.feed, "ignoring a message of another type");
                     return Ok(());
                 }
                 self.hand_over(arrival)?;
@@ -274,26 +280,22 @@ impl<C: Clock> Follower<C> {
     }
 
     fn hand_over(&mut self, arrival: Arrival) -> Result<(), End> {
-        if let Some(mark) = &arrival.mark {
-            self.held.mark = Some(mark.clone());
+        if let Some(cursor) = &arrival.cursor {
+            self.progress.cursor = Some(cursor.clone());
         }
         if let Ok(event) = &arrival.event
             && event.ts() <= self.clock.now()
         {
-            self.held.newest = self.held.newest.max(Some(event.ts()));
+            self.progress.newest = self.progress.newest.max(Some(event.ts()));
         }
         let bytes = arrival.bytes;
         self.sender.send(arrival, bytes).map_err(|Closed| End::Closed)
     }
 
     fn no_such(&self, what: &str) -> Error {
-        let what = format!(
-            "{}: there are no {what} of the feed {} (HTTP 404)",
-            self.web.url(),
-            self.feed
-        );
+        let what = format!("{}: no {what} for the feed {} (HTTP 404)", self.web.url(), self.feed);
         Error::new(Outcome::Misconfigured, what)
-            .with_hint("check RELAY_URL and FEED_IDS; a feed is made with POST /feeds")
+            .with_hint("check RELAY_URL and FEED_IDS; create a feed with POST /feeds")
     }
 
     fn not_understood(&self, error: &NotAList) -> Error {
@@ -304,7 +306,7 @@ impl<C: Clock> Follower<C> {
     }
 }
 
-impl std::convert::From<Error> for End {
+impl From<Error> for End {
     fn from(error: Error) -> Self {
         End::Failed(error)
     }

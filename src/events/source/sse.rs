@@ -1,54 +1,54 @@
 //! PURE: a stream of server-sent events, bytes in, messages out (WHATWG HTML, section 9.2, *Server-sent events*).
 //!
 //! Lines end with CRLF, LF or CR. `event`, `data`, `id` and `retry` are fields, a line that starts with a colon is a comment,
-//! an empty line ends a message; what comes after the last empty line is no message. A byte order mark at the start
-//! is dropped. Bytes may be cut anywhere.
+//! an empty line ends a message; anything after the last empty line is not a message. A byte order mark at the start is
+//! dropped. The input may be split anywhere.
 //!
 //! # Limitations
-//! - Data is given as bytes: what is not UTF-8 is refused by whoever reads it, not replaced.
-//! - Nothing is kept of a line or of data beyond [`MAX_DATA`]: the message becomes [`Item::TooLong`], those after it come.
+//! - Data is delivered as bytes: the reader refuses invalid UTF-8, it is not replaced.
+//! - A message with more than [`MAX_DATA`] becomes [`Item::TooLong`]; later messages are delivered.
 use std::time::Duration;
 
 use crate::event::MAX_EVENT;
 
-/// The most bytes of data of one message.
+/// Maximum size of a message's data, in bytes.
 pub const MAX_DATA: usize = MAX_EVENT;
-/// The longest id that is remembered, in bytes; it goes into a header.
+/// Maximum length of an id, in bytes; it is sent back in a header.
 pub const MAX_ID: usize = 1024;
 
-/// The longest line that is kept: data, with its field name.
+/// Maximum length of a line that is kept: data with its field name.
 const MAX_LINE: usize = MAX_DATA + 16;
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
-/// What a stream says.
+/// Item of a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Item {
     /// A message.
     Message(Message),
-    /// A message whose data is longer than [`MAX_DATA`], with the id that it would have had.
+    /// A message whose data is longer than [`MAX_DATA`], with its id.
     TooLong(Option<String>),
-    /// How long to wait before connecting again.
+    /// Minimum delay before reconnecting.
     Retry(Duration),
 }
 
 /// One message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
-    /// Its type; empty where none is given.
+    /// Type of the message; empty if not given.
     pub kind: String,
-    /// Its data, lines joined by line feeds.
+    /// Data, lines joined by line feeds.
     pub data: Vec<u8>,
-    /// The last id that was given, here or before.
+    /// Last id that was sent, in this or an earlier message.
     pub id: Option<String>,
 }
 
-/// Reads a stream from its first byte on.
+/// Parser of a stream, from its first byte on.
 #[derive(Debug, Default)]
 pub struct Parser {
     line: Vec<u8>,
-    /// The line is longer than what is kept of it.
+    /// True if the line was cut.
     line_is_cut: bool,
-    /// A line feed that comes next belongs to the line before.
+    /// True after CR: a line feed that follows belongs to the same line end.
     after_cr: bool,
     has_begun: bool,
     kind: String,
@@ -58,7 +58,7 @@ pub struct Parser {
 }
 
 impl Parser {
-    /// Takes the next bytes; gives what they complete, in order.
+    /// Parses the next bytes; returns the completed items, in order.
     pub fn feed(&mut self, mut piece: &[u8]) -> Vec<Item> {
         let mut items = Vec::new();
         while let Some(&first) = piece.first() {
@@ -105,7 +105,7 @@ impl Parser {
         }
     }
 
-    /// See *Processing fields* there.
+    /// Processes a field (see *Processing fields* in the standard).
     fn field(&mut self, name: &[u8], value: &[u8]) -> Option<Item> {
         match name {
             b"event" => self.kind = String::from_utf8_lossy(value).into_owned(),
@@ -136,7 +136,7 @@ impl Parser {
         if std::mem::take(&mut self.data_is_cut) {
             return Some(Item::TooLong(id));
         }
-        // Each line has brought a line feed; the last one is none of the data.
+        // Each data line appended a line feed; the last one does not belong to the data.
         data.pop()?;
         Some(Item::Message(Message { kind, data, id }))
     }
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn what_servers_send() {
+    fn streams_of_real_servers_are_parsed() {
         let cases: &[(&str, &[Item])] = &[
             ("data: a\n\n", &[message("", "a", "")]),
             ("data:a\ndata\ndata:  b\n\n", &[message("", "a\n\n b", "")]),
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_long_is_told_and_does_not_hide_what_comes_after() {
+    fn an_overlong_message_is_reported_and_later_ones_are_delivered() {
         let long = "x".repeat(MAX_DATA);
         let fits = format!("data: {long}\n\n");
         assert_eq!(all(&[fits.as_bytes()]), [message("", &long, "")]);
@@ -219,7 +219,7 @@ mod tests {
         assert_eq!(all(&[comment.as_bytes()]), [message("", "z", "")]);
     }
 
-    /// What another parser of the same standard makes of it; that one panics at a byte order mark.
+    /// The items of another parser of the same standard; that one panics at a byte order mark.
     fn oracle(text: &str) -> Vec<Message> {
         let whole = stream::iter([Ok::<_, std::convert::Infallible>(text.as_bytes())]);
         let messages = whole.eventsource().map(|message| {
@@ -251,12 +251,12 @@ mod tests {
         #[test]
         fn another_parser_reads_the_same(
             lines in prop::collection::vec((line(), prop::sample::select(vec!["\n", "\r\n"])), 0..40),
-            mark in any::<bool>(),
+            cursor in any::<bool>(),
             cuts in prop::collection::vec(1_usize..20, 1..40),
         ) {
             let mut text = String::new();
             lines.iter().for_each(|(line, end)| { text += line; text += end; });
-            let marked = format!("{}{text}", if mark { "\u{feff}" } else { "" });
+            let marked = format!("{}{text}", if cursor { "\u{feff}" } else { "" });
             let mut pieces = Vec::new();
             let mut rest = marked.as_bytes();
             for cut in cuts.iter().cycle() {
@@ -278,7 +278,7 @@ mod tests {
         }
 
         #[test]
-        fn it_takes_any_bytes_and_cuts_change_nothing(bytes in prop::collection::vec(prop::sample::select(b"data:id\r\n\r\n \xEF\xBB\xBF\0x".to_vec()), 0..200), cut in 1_usize..9) {
+        fn any_bytes_are_parsed_and_splits_change_nothing(bytes in prop::collection::vec(prop::sample::select(b"data:id\r\n\r\n \xEF\xBB\xBF\0x".to_vec()), 0..200), cut in 1_usize..9) {
             let pieces: Vec<_> = bytes.chunks(cut).collect();
             prop_assert_eq!(all(&pieces), all(&[&bytes]));
         }

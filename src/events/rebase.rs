@@ -1,18 +1,21 @@
-//! Our commits on top of others': each commit's changes are applied to the tree that the others made. No merge machine:
+//! Rebasing local commits ("ours") onto the remote's ("theirs"): the changes of each commit are applied to their tree.
+//! There is no merge machinery:
 //!
-//! - An event that they do not have is added. One that they have, too, at whatever path, drops out. One whose id stands for another content
-//!   there is refused: theirs stands, ours is kept beside the commits ([`refused`](super::refused)), and nothing waits for it.
-//! - Of `.crp/lock.json` ours is taken.
-//! - Anything else must be there as we found it, or as we left it: else it is a conflict, and nothing is done.
-//! - Whoever changed or removed an event, here or there, has broken the rule: nothing is done.
-//! - An event in a folder whose name git takes for its own drops out ([`unpushable`](super::unpushable)).
-//! - A commit of which nothing is left is left out.
+//! - An event that they lack is added. An event that they have, at any path, is dropped. An event whose id they have with
+//!   other content is refused: theirs stays, ours is stored beside the commits ([`refused`](super::refused)).
+//! - Our `.crp/lock.json` replaces theirs.
+//! - Any other file must be the same on their side as before or after our change. Otherwise it is a conflict, and nothing is
+//!   done.
+//! - A commit that changed or removed an event, on either side, breaks the append-only rule, and nothing is done.
+//! - An event in a folder whose name git reserves is dropped ([`unpushable`](super::unpushable)).
+//! - A commit without remaining changes is dropped.
 //!
-//! Afterwards the trees are compared, before and after, whatever the above has done: no event of the remote and none of ours,
-//! but those that were refused or are there at another path, may be changed or gone.
+//! Afterwards the trees are compared independently of the above: no event of either side may be changed or missing, except
+//! events that were refused, dropped, or exist at another path.
 //!
-//! Two context repositories that were made apart (two instances that begin with the same empty remote) share no commit. When
-//! ours began with nothing but what [`init`](super::init) makes, its first commit is left out, and the others are replayed.
+//! Two context repositories may have been created independently (two instances that began with the same empty remote) and
+//! share no commit. If ours began with nothing but what [`init`](super::init) creates, its first commit is dropped and the
+//! others are rebased.
 use std::collections::{HashMap, HashSet};
 
 use bstr::{BStr, BString};
@@ -28,104 +31,104 @@ use super::{
     context::{self, State},
     difference::{self, Change},
     error::Kind,
-    folder::Leaf,
-    init, known, lock_file,
+    event_ids, init, lock_file,
     new_pack::NewPack,
     objects::Objects,
+    tree_buffer::Leaf,
     trees::{Edit, SetError},
     unpushable::is_unpushable,
 };
 
-/// The most commits that are replayed at a time.
+/// Maximum number of commits in a rebase.
 const MAX_COMMITS: usize = 1_000_000;
-/// A pack is stored when it has so many bytes.
+/// Size at which a pack is stored and another one begins, in bytes.
 const MAX_PACK: usize = 128 << 20;
-/// The most paths that a message names.
-const MAX_TOLD: usize = 20;
+/// Maximum number of paths in a message.
+const MAX_LISTED: usize = 20;
 
-/// What a replay came to.
+/// Result of a rebase.
 #[derive(Default)]
-pub(super) struct Replayed {
-    /// How many of our commits are there anew.
+pub(super) struct Rebased {
+    /// Number of local commits that were rebased.
     pub commits: usize,
-    /// Events of which theirs stand.
+    /// Local events that were refused.
     pub refused: Vec<Refusal>,
 }
 
-/// Our changes on their tree.
-pub(super) struct Replay<'a> {
+/// State of a rebase.
+pub(super) struct Rebase<'a> {
     objects: Objects<'a>,
-    /// Events that they have added since we parted, by feed and id.
+    /// Events that they added since the merge base, by feed and id.
     theirs: HashMap<(String, String), (BString, ObjectId)>,
     refused: Vec<(BString, Leaf)>,
-    /// Events of ours in folders whose names git takes for its own.
+    /// Local events in folders whose names git reserves.
     pub(super) unpushable: Vec<(BString, Leaf)>,
-    /// What of ours they have with the same content at another path, as with another layout.
+    /// Local events that they have with the same content at another path, for instance with another layout.
     moved: Vec<BString>,
     conflicts: Vec<BString>,
     violations: Vec<BString>,
 }
 
 impl<S: Storage> Context<S> {
-    /// Sees to it that the branch, which is at `ours`, contains `theirs`; gives where it is then.
-    pub(super) fn replay(
+    /// Makes the branch, which is at `ours`, contain `theirs`; returns the new tip.
+    pub(super) fn rebase(
         &self,
         state: &mut State,
         objects: Objects<'_>,
         ours: ObjectId,
         theirs: ObjectId,
         now: Timestamp,
-    ) -> Result<(ObjectId, Replayed), Error> {
+    ) -> Result<(ObjectId, Rebased), Error> {
         let contains = |tip, commit| {
             git_push::fast_forward(objects.0, commit, tip)
                 .map_err(|error| Error::failed("read the history of", objects.0.git_dir(), error))
         };
         if contains(ours, theirs)? {
-            return Ok((ours, Replayed::default()));
+            return Ok((ours, Rebased::default()));
         }
         if contains(theirs, ours)? {
             init::check_manifest(objects, theirs)?;
             let changes = prove(objects, ours, theirs, &HashSet::new())?;
-            state.known.add_all(changes.iter());
+            state.event_ids.add_all(changes.iter());
             self.land(state, objects.0, NewPack::new(objects.hash()), ours, theirs)?;
-            return Ok((theirs, Replayed::default()));
+            return Ok((theirs, Rebased::default()));
         }
-        let (base, commits) = parted(objects, ours, theirs)?;
-        let mut replay = Replay::new(objects, base, theirs)?;
-        let (pack, new, count) = self.apply(state, &mut replay, &commits, theirs, now)?;
-        replay.refuse()?;
+        let (base, commits) = fork_point(objects, ours, theirs)?;
+        let mut rebase = Rebase::new(objects, base, theirs)?;
+        let (pack, new, count) = self.apply(state, &mut rebase, &commits, theirs, now)?;
+        rebase.refuse()?;
         self.store_new(objects.0, pack)?;
-        let changes = prove(objects, ours, new, &replay.left_out())?;
+        let changes = prove(objects, ours, new, &rebase.left_out())?;
         prove(objects, theirs, new, &HashSet::new())?;
-        state.known.add_all(changes.iter());
-        let mut replayed = Replayed {
+        state.event_ids.add_all(changes.iter());
+        let mut rebased = Rebased {
             commits: count,
             refused: Vec::new(),
         };
-        for (path, leaf) in &replay.refused {
+        for (path, leaf) in &rebase.refused {
             let path = path.to_string();
             self.keep_refused(state, &path, &objects.blob(leaf.id)?, now)?;
-            let (feed_id, event_id) = known::feed_and_id(path.as_bytes()).unwrap_or_default();
-            replayed.refused.push(Refusal {
+            let (feed_id, event_id) = event_ids::feed_and_id(path.as_bytes()).unwrap_or_default();
+            rebased.refused.push(Refusal {
                 feed_id,
                 event_id,
                 path,
             });
         }
         self.land(state, objects.0, NewPack::new(objects.hash()), ours, new)?;
-        Ok((new, replayed))
+        Ok((new, rebased))
     }
 
-    /// Makes our commits on `theirs`; gives the pack of them, the last one, and how many they are.
+    /// Recreates our commits on `theirs`; returns their pack, the last one, and their number.
     pub(super) fn apply(
         &self,
         state: &mut State,
-        replay: &mut Replay<'_>,
+        rebase: &mut Rebase<'_>,
         commits: &[(ObjectId, ObjectId)],
         theirs: ObjectId,
         now: Timestamp,
     ) -> Result<(NewPack, ObjectId, usize), Error> {
-        let objects = replay.objects;
+        let objects = rebase.objects;
         let failed = |error| self.pack_failed(&error);
         let mut pack = NewPack::new(objects.hash());
         let (mut tip, mut count) = (theirs, 0);
@@ -133,13 +136,13 @@ impl<S: Storage> Context<S> {
         for (commit, parent) in commits {
             let parent = objects.tree_of(*parent)?;
             let changes = difference::between(objects, Some(parent), Some(objects.tree_of(*commit)?))?;
-            let (applied, added) = replay.apply(&mut edit, &changes)?;
+            let (applied, added) = rebase.apply(&mut edit, &changes)?;
             if applied == 0 {
                 continue;
             }
             let tree = edit.write(&mut pack).map_err(failed)?;
             let original = changes.iter().filter(|change| change.adds_event()).count();
-            let bytes = self.again(objects, *commit, tree, tip, (original, added), now)?;
+            let bytes = self.rewritten(objects, *commit, tree, tip, (original, added), now)?;
             tip = pack.add(ObjectKind::Commit, &bytes).map_err(failed)?;
             count += 1;
             if pack.length() > MAX_PACK {
@@ -149,8 +152,8 @@ impl<S: Storage> Context<S> {
         Ok((pack, tip, count))
     }
 
-    /// A commit of ours with another tree and parent. It says how many of its events are left.
-    fn again(
+    /// Rewrites a commit with another tree and parent. Its message states the number of remaining events.
+    fn rewritten(
         &self,
         objects: Objects<'_>,
         commit: ObjectId,
@@ -160,13 +163,13 @@ impl<S: Storage> Context<S> {
         now: Timestamp,
     ) -> Result<Vec<u8>, Error> {
         let raw = objects.read(commit, ObjectKind::Commit)?;
-        let failed = |why: String| Error::failed("replay a commit of", objects.0.git_dir(), format!("{commit}: {why}"));
+        let failed = |why: String| Error::failed("rebase a commit of", objects.0.git_dir(), format!("{commit}: {why}"));
         let old = CommitRef::from_bytes(&raw, objects.hash()).map_err(|error| failed(error.to_string()))?;
         let mut new = old.into_owned().map_err(|error| failed(error.to_string()))?;
         new.tree = tree;
         new.parents = [parent].into_iter().collect();
         new.committer.time = gix::date::Time::new(now.as_second(), 0);
-        // It was made for another commit.
+        // The signature covers the original commit.
         new.extra_headers.retain(|(name, _)| !name.starts_with(b"gpgsig"));
         if new.message == context::message(original) {
             new.message = context::message(added).into();
@@ -177,24 +180,24 @@ impl<S: Storage> Context<S> {
     }
 }
 
-impl<'a> Replay<'a> {
+impl<'a> Rebase<'a> {
     fn new(objects: Objects<'a>, base: Option<ObjectId>, theirs: ObjectId) -> Result<Self, Error> {
         let base = base.map(|base| objects.tree_of(base)).transpose()?;
         let changes = difference::between(objects, base, Some(objects.tree_of(theirs)?))?;
         let added = changes.into_iter().filter(Change::adds_event);
         let theirs = added.filter_map(|change| {
-            let key = known::feed_and_id(&change.path)?;
+            let key = event_ids::feed_and_id(&change.path)?;
             Some((key, (change.path, change.new?.id)))
         });
-        Ok(Replay {
+        Ok(Rebase {
             theirs: theirs.collect(),
-            ..Replay::onto_own(objects)
+            ..Rebase::onto_own(objects)
         })
     }
 
-    /// Onto a commit of our own history: nobody has added anything.
+    /// A rebase onto a commit of our own history: there are no events of others.
     pub(super) fn onto_own(objects: Objects<'a>) -> Self {
-        Replay {
+        Rebase {
             objects,
             theirs: HashMap::new(),
             refused: Vec::new(),
@@ -205,7 +208,7 @@ impl<'a> Replay<'a> {
         }
     }
 
-    /// Applies the changes of one commit; says how many count, and how many events they add.
+    /// Applies the changes of one commit; returns the number of applied changes and of added events.
     fn apply(&mut self, edit: &mut Edit<'_>, changes: &[Change]) -> Result<(usize, usize), Error> {
         let (mut applied, mut added) = (0, 0);
         for change in changes.iter().filter(|change| change.path != lock_file::PATH) {
@@ -218,8 +221,8 @@ impl<'a> Replay<'a> {
                     self.violations.push(change.path.clone());
                     false
                 }
-                Some(leaf) if change.is_of_events() => self.event(edit, &change.path, leaf)?,
-                _ => self.other(edit, change)?,
+                Some(leaf) if change.is_of_events() => self.apply_event(edit, &change.path, leaf)?,
+                _ => self.apply_other(edit, change)?,
             };
             applied += usize::from(is_applied);
             added += usize::from(is_applied && change.adds_event());
@@ -234,8 +237,8 @@ impl<'a> Replay<'a> {
         Ok((applied, added))
     }
 
-    fn event(&mut self, edit: &mut Edit<'_>, path: &BString, leaf: Leaf) -> Result<bool, Error> {
-        let key = known::feed_and_id(path);
+    fn apply_event(&mut self, edit: &mut Edit<'_>, path: &BString, leaf: Leaf) -> Result<bool, Error> {
+        let key = event_ids::feed_and_id(path);
         let elsewhere = key.and_then(|key| self.theirs.get(&key)).map(|(_, id)| *id);
         match (edit.get(path.as_ref())?, elsewhere) {
             (Some(there), _) if there.id == leaf.id => return Ok(false),
@@ -254,7 +257,7 @@ impl<'a> Replay<'a> {
         Ok(false)
     }
 
-    fn other(&mut self, edit: &mut Edit<'_>, change: &Change) -> Result<bool, Error> {
+    fn apply_other(&mut self, edit: &mut Edit<'_>, change: &Change) -> Result<bool, Error> {
         let there = edit.get(change.path.as_ref())?;
         if there == change.new {
             return Ok(false);
@@ -274,13 +277,13 @@ impl<'a> Replay<'a> {
         }
     }
 
-    /// The paths of our events that are not to be there in the end.
+    /// Paths of local events that will be missing from the result.
     pub(super) fn left_out(&self) -> HashSet<BString> {
         let refused = self.refused.iter().chain(&self.unpushable).map(|(path, _)| path);
         refused.chain(&self.moved).cloned().collect()
     }
 
-    /// Refuses what cannot be replayed.
+    /// Fails if there are violations or conflicts.
     pub(super) fn refuse(&self) -> Result<(), Error> {
         if !self.violations.is_empty() {
             return Err(violated(&self.violations));
@@ -288,12 +291,15 @@ impl<'a> Replay<'a> {
         if self.conflicts.is_empty() {
             return Ok(());
         }
-        let what = format!("both sides have changed {}; nothing was done", told(&self.conflicts));
-        Err(Error::refused(what).with_hint("make the file equal on both sides, by a commit there or here"))
+        let what = format!(
+            "both sides have changed {}; nothing was changed",
+            listed(&self.conflicts)
+        );
+        Err(Error::refused(what).with_hint("commit the same content of the file on both sides"))
     }
 }
 
-/// Refuses when an event of `old` is another one in `new`, or gone, but `exempt`.
+/// Proves that no event of `old`, except `exempt`, is changed or missing in `new`; returns all changes.
 pub(super) fn prove(
     objects: Objects<'_>,
     old: ObjectId,
@@ -306,34 +312,34 @@ pub(super) fn prove(
         .iter()
         .filter(|change| change.is_violation() && !exempt.contains(&change.path));
     let broken: Vec<_> = broken.map(|change| change.path.clone()).collect();
-    match broken.is_empty() {
-        true => Ok(changes),
-        false => Err(violated(&broken)),
+    if broken.is_empty() {
+        Ok(changes)
+    } else {
+        Err(violated(&broken))
     }
 }
 
 fn violated(paths: &[BString]) -> Error {
     let what = format!(
-        "events that exist would be changed or removed: {}; nothing was done",
-        told(paths)
+        "existing events would be changed or removed: {}; nothing was changed",
+        listed(paths)
     );
-    Error::refused(what)
-        .with_hint("events are only ever added: undo that change by a commit, and write corrections as new events")
+    Error::refused(what).with_hint("revert that change with a commit, and write corrections as new events")
 }
 
-fn told(paths: &[BString]) -> String {
+fn listed(paths: &[BString]) -> String {
     let names: Vec<_> = paths
         .iter()
-        .take(MAX_TOLD)
+        .take(MAX_LISTED)
         .map(|path| git_push::cleaned(path))
         .collect();
-    match paths.len().saturating_sub(MAX_TOLD) {
+    match paths.len().saturating_sub(MAX_LISTED) {
         0 => names.join(", "),
         more => format!("{} and {more} more", names.join(", ")),
     }
 }
 
-/// The newest commits that both have.
+/// Returns the merge bases of two commits.
 pub(super) fn bases(objects: Objects<'_>, ours: ObjectId, theirs: ObjectId) -> Result<HashSet<ObjectId>, Error> {
     let bases = objects.0.merge_bases_many(ours, &[theirs]);
     let bases =
@@ -341,9 +347,9 @@ pub(super) fn bases(objects: Objects<'_>, ours: ObjectId, theirs: ObjectId) -> R
     Ok(bases.into_iter().map(gix::Id::detach).collect())
 }
 
-/// Where we parted, and our commits since then, the oldest first, each with its parent.
+/// Returns the merge base, and our commits since then, the oldest first, each with its parent.
 #[allow(clippy::type_complexity)]
-fn parted(
+fn fork_point(
     objects: Objects<'_>,
     ours: ObjectId,
     theirs: ObjectId,
@@ -358,7 +364,7 @@ fn parted(
         let mut parents = commit.parents();
         match (parents.next(), parents.next()) {
             (None, _) => {
-                made_by_init(objects, at, theirs)?;
+                check_made_by_init(objects, at, theirs)?;
                 break;
             }
             (Some(parent), None) => {
@@ -366,8 +372,8 @@ fn parted(
                 at = parent;
             }
             (Some(_), Some(_)) => {
-                let what = format!("commit {at}, which the remote does not have, is a merge");
-                return Err(Error::refused(what).with_hint("rebase it onto the remote's branch by hand, and push it"));
+                let what = format!("commit {at} is a merge that the remote does not have");
+                return Err(Error::refused(what).with_hint("rebase it onto the remote's branch with git, and push it"));
             }
         }
         if commits.len() > MAX_COMMITS {
@@ -381,24 +387,24 @@ fn parted(
     Ok((bases.contains(&at).then_some(at), commits))
 }
 
-/// Refuses unless both are context repositories, and ours began with nothing.
-fn made_by_init(objects: Objects<'_>, root: ObjectId, theirs: ObjectId) -> Result<(), Error> {
+/// Fails unless both are context repositories and ours has no event in its first commit.
+fn check_made_by_init(objects: Objects<'_>, root: ObjectId, theirs: ObjectId) -> Result<(), Error> {
     let unrelated = |why: &str| {
         let what = format!("the remote's branch and this repository have no commit in common, and {why}");
         Err(Error::refused(what)
             .with_hint("use a remote without any commit (no README, no licence), or another branch (GITHUB_BRANCH)"))
     };
     if !is_context(objects, theirs)? {
-        return unrelated("the remote is no context repository");
+        return unrelated("the remote is not a context repository");
     }
     let first = difference::between(objects, None, Some(objects.tree_of(root)?))?;
     if !is_context(objects, root)? || first.iter().any(Change::adds_event) {
-        return unrelated("this one has events in its first commit");
+        return unrelated("the local repository has events in its first commit");
     }
     Ok(())
 }
 
-/// Whether a commit is one of a context repository; one that cannot be read is not known to be none.
+/// Returns true if a commit is one of a context repository. A commit that cannot be read is an error.
 fn is_context(objects: Objects<'_>, commit: ObjectId) -> Result<bool, Error> {
     match init::check_manifest(objects, commit) {
         Ok(()) => Ok(true),

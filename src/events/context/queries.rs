@@ -1,24 +1,24 @@
-//! What a context repository holds of a feed.
+//! Queries on a context repository.
 use bstr::BStr;
 use durable::storage::Storage;
 use gix::{ObjectId, objs::tree::EntryKind};
 use jiff::Timestamp;
 
-use super::super::{Error, folder::Folder, known, objects::Objects};
+use super::super::{Error, event_ids, objects::Objects, tree_buffer::TreeBuffer};
 use super::Context;
 use crate::event::{Event, FOLDER, Layout};
 
 /// The newest event of a feed.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ResumePoint {
-    /// When it happened.
+    /// Time of the event.
     pub ts: Timestamp,
-    /// Its id.
+    /// Id of the event.
     pub event_id: String,
 }
 
 impl<S: Storage> Context<S> {
-    /// Whether exactly this event is committed.
+    /// Returns true if exactly this event is committed.
     ///
     /// # Errors
     /// The repository cannot be read.
@@ -40,7 +40,7 @@ impl<S: Storage> Context<S> {
         Ok(false)
     }
 
-    /// Whether a feed has an event of this id, whatever is in it.
+    /// Returns true if a feed has an event with this id, whatever its content.
     ///
     /// # Errors
     /// The repository cannot be read.
@@ -51,13 +51,13 @@ impl<S: Storage> Context<S> {
             return Ok(false);
         };
         match folder_of(objects, tip, feed_id)? {
-            Some(folder) => Ok(!known::find(objects, feed_id, folder, event_id)?.is_empty()),
+            Some(folder) => Ok(!event_ids::find(objects, feed_id, folder, event_id)?.is_empty()),
             None => Ok(false),
         }
     }
 
-    /// The newest event of a feed up to `now`, among those of its newest day that has one. What is dated later is not looked
-    /// at: it would hide everything until then.
+    /// Returns the newest event of a feed up to `now`, from the newest day that has one. Events dated in the future are
+    /// ignored: they would hide everything until then.
     ///
     /// # Errors
     /// The repository cannot be read.
@@ -70,12 +70,12 @@ impl<S: Storage> Context<S> {
         let Some(folder) = folder_of(objects, tip, feed_id)? else {
             return Ok(None);
         };
-        let folder = objects.folder(folder)?;
-        for (_, day) in known::folders(&folder).rev() {
-            let day = objects.folder(day.id)?;
+        let folder = objects.tree(folder)?;
+        for (_, day) in event_ids::folders(&folder).rev() {
+            let day = objects.tree(day.id)?;
             let mut newest = newest_of(objects, &day, now)?;
-            for (_, hour) in known::folders(&day).rev() {
-                let of_hour = newest_of(objects, &objects.folder(hour.id)?, now)?;
+            for (_, hour) in event_ids::folders(&day).rev() {
+                let of_hour = newest_of(objects, &objects.tree(hour.id)?, now)?;
                 newest = newest.max(of_hour.clone());
                 if of_hour.is_some() {
                     break;
@@ -89,11 +89,11 @@ impl<S: Storage> Context<S> {
     }
 }
 
-/// The folder of a feed in the tree of a commit.
+/// Returns the tree of a feed in a commit.
 fn folder_of(objects: Objects<'_>, commit: ObjectId, feed_id: &str) -> Result<Option<ObjectId>, Error> {
     let mut folder = objects.tree_of(commit)?;
     for name in [FOLDER, feed_id] {
-        match objects.folder(folder)?.get(name.as_bytes()) {
+        match objects.tree(folder)?.get(name.as_bytes()) {
             Some(leaf) if leaf.kind == EntryKind::Tree => folder = leaf.id,
             _ => return Ok(None),
         }
@@ -101,8 +101,8 @@ fn folder_of(objects: Objects<'_>, commit: ObjectId, feed_id: &str) -> Result<Op
     Ok(Some(folder))
 }
 
-/// The newest event up to `now` among the files of a folder. What cannot be read as an event is none.
-fn newest_of(objects: Objects<'_>, folder: &Folder, now: Timestamp) -> Result<Option<ResumePoint>, Error> {
+/// Returns the newest event up to `now` among the files of a folder. Files that are not events are ignored.
+fn newest_of(objects: Objects<'_>, folder: &TreeBuffer, now: Timestamp) -> Result<Option<ResumePoint>, Error> {
     let mut newest = None;
     for (name, leaf) in folder.iter() {
         if !matches!(leaf.kind, EntryKind::Blob | EntryKind::BlobExecutable) || !name.ends_with(b".json") {

@@ -1,7 +1,7 @@
-//! Which event ids a feed has, whatever their day: an id stands for one content for ever.
+//! Ids of the events of each feed, on any day. An id stands for one content for ever.
 //!
-//! Memory: about 16 bytes for each event of the feeds that were written to; the first event of a feed reads the trees of
-//! that feed. What is kept are hashes: a hit is looked up in the trees, which decide.
+//! Memory: about 16 bytes for each event of the feeds that were written to. The first event of a feed reads the trees of
+//! that feed. Only hashes are kept: a hit is looked up in the trees, which decide.
 use std::{
     collections::{HashMap, HashSet, hash_map::DefaultHasher},
     hash::{Hash, Hasher},
@@ -10,20 +10,20 @@ use std::{
 use bstr::{BString, ByteSlice};
 use gix::{ObjectId, objs::tree::EntryKind};
 
-use super::{Error, difference::Change, folder::Folder, folder::Leaf, objects::Objects};
+use super::{Error, difference::Change, objects::Objects, tree_buffer::Leaf, tree_buffer::TreeBuffer};
 use crate::event::FOLDER;
 
-/// How an event's file ends.
+/// Extension of an event's file.
 const EXTENSION: &[u8] = b".json";
 
-/// The ids of some feeds; too many do no harm.
+/// Hashes of event ids, by feed. False positives do no harm.
 #[derive(Default)]
-pub(super) struct Known {
+pub(super) struct EventIds {
     feeds: HashMap<String, HashSet<u64>>,
 }
 
-impl Known {
-    /// Whether the feed may have the id; reads the feed out of `folder`, its tree, if it was not read yet.
+impl EventIds {
+    /// Returns true if the feed may have the id. Reads the feed from its tree `folder` at the first call.
     pub(super) fn may_have(
         &mut self,
         objects: Objects<'_>,
@@ -34,7 +34,7 @@ impl Known {
         if !self.feeds.contains_key(feed) {
             let mut ids = HashSet::new();
             if let Some(folder) = folder {
-                read(objects, &objects.folder(folder)?, &mut |name| {
+                read(objects, &objects.tree(folder)?, &mut |name| {
                     ids.insert(hashed(name));
                 })?;
             }
@@ -44,14 +44,14 @@ impl Known {
         Ok(ids.is_some_and(|ids| ids.contains(&hashed(event_id.as_bytes()))))
     }
 
-    /// The feed has one more.
+    /// Adds an event of a feed.
     pub(super) fn add(&mut self, feed: &str, event_id: &str) {
         if let Some(ids) = self.feeds.get_mut(feed) {
             ids.insert(hashed(event_id.as_bytes()));
         }
     }
 
-    /// Somebody else has added these.
+    /// Adds the events of changes that were made elsewhere.
     pub(super) fn add_all<'a>(&mut self, changes: impl Iterator<Item = &'a Change>) {
         for change in changes.filter(|change| change.adds_event()) {
             if let Some((feed, event_id)) = feed_and_id(change.path.as_bytes()) {
@@ -61,7 +61,7 @@ impl Known {
     }
 }
 
-/// The feed and the event that a path of a context repository stands for.
+/// Returns the feed and the event id of a path in a context repository.
 pub(super) fn feed_and_id(path: &[u8]) -> Option<(String, String)> {
     let feed = path.split_str("/").nth(1)?;
     let (_, file) = path.rsplit_once_str("/")?;
@@ -69,7 +69,7 @@ pub(super) fn feed_and_id(path: &[u8]) -> Option<(String, String)> {
     Some((feed.to_str().ok()?.to_owned(), id.to_str().ok()?.to_owned()))
 }
 
-/// Where the feed, whose tree is `folder`, has this event: all places, the newest first.
+/// Returns every path of this event in the feed with the tree `folder`, the newest first.
 pub(super) fn find(
     objects: Objects<'_>,
     feed: &str,
@@ -80,7 +80,7 @@ pub(super) fn find(
     let mut found = Vec::new();
     let mut look = vec![(BString::from(format!("{FOLDER}/{feed}")), folder, 0)];
     while let Some((path, id, depth)) = look.pop() {
-        let folder = objects.folder(id)?;
+        let folder = objects.tree(id)?;
         let below = |name: &[u8]| BString::from([path.as_bytes(), b"/", name].concat());
         if let Some(leaf) = folder.get(&name).filter(|leaf| leaf.kind != EntryKind::Tree) {
             found.push((below(&name), leaf.id));
@@ -92,24 +92,24 @@ pub(super) fn find(
     Ok(found)
 }
 
-/// Tells `each` the ids in the folder of a feed: those of its days, and of the hours of these.
-fn read(objects: Objects<'_>, feed: &Folder, each: &mut impl FnMut(&[u8])) -> Result<(), Error> {
+/// Calls `each` with the ids in the tree of a feed: those of its days and their hours.
+fn read(objects: Objects<'_>, feed: &TreeBuffer, each: &mut impl FnMut(&[u8])) -> Result<(), Error> {
     for (_, day) in folders(feed) {
-        let day = objects.folder(day.id)?;
+        let day = objects.tree(day.id)?;
         files(&day).for_each(&mut *each);
         for (_, hour) in folders(&day) {
-            files(&objects.folder(hour.id)?).for_each(&mut *each);
+            files(&objects.tree(hour.id)?).for_each(&mut *each);
         }
     }
     Ok(())
 }
 
-/// The folders in a folder, in order.
-pub(super) fn folders(folder: &Folder) -> impl DoubleEndedIterator<Item = (&[u8], Leaf)> {
+/// Iterates over the folders in a tree, in order.
+pub(super) fn folders(folder: &TreeBuffer) -> impl DoubleEndedIterator<Item = (&[u8], Leaf)> {
     folder.iter().filter(|(_, leaf)| leaf.kind == EntryKind::Tree)
 }
 
-fn files(folder: &Folder) -> impl Iterator<Item = &[u8]> {
+fn files(folder: &TreeBuffer) -> impl Iterator<Item = &[u8]> {
     let files = folder.iter().filter(|(_, leaf)| leaf.kind != EntryKind::Tree);
     files.filter_map(|(name, _)| name.strip_suffix(EXTENSION))
 }

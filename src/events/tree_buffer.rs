@@ -1,34 +1,34 @@
-//! PURE: a tree object that is edited where it is, without being read again for each edit (gitformat of trees: entries of
-//! `<mode> SP <name> NUL <id>`, in the order of their names, where a folder's name counts as if it ended with `/`).
+//! PURE: a tree object that is edited in place, without parsing it again for each edit. The format is git's: entries of
+//! `<mode> SP <name> NUL <id>`, sorted by name, where the name of a folder sorts as if it ended with `/`.
 use std::cmp::Ordering;
 
 use bstr::ByteSlice;
 use git_push::delta::Instructions;
 use gix::{ObjectId, hash::Kind, objs::tree::EntryKind};
 
-/// A tree object and where its entries begin.
+/// A tree object with the offsets of its entries.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Folder {
+pub(super) struct TreeBuffer {
     raw: Vec<u8>,
     starts: Vec<u32>,
     hash: Kind,
 }
 
-/// What a name stands for.
+/// Entry of a tree, without its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Leaf {
-    /// A file, folder, link or submodule.
+    /// Kind: file, folder, link or submodule.
     pub kind: EntryKind,
-    /// The object.
+    /// Id of the object.
     pub id: ObjectId,
 }
 
-/// Why bytes are no tree.
+/// The bytes are not a tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("it is no tree")]
-pub(super) struct NoTree;
+#[error("it is not a tree")]
+pub(super) struct NotATree;
 
-/// The largest tree that is read, in bytes.
+/// Maximum size of a tree, in bytes.
 const MAX_TREE: usize = 1 << 30;
 
 struct Entry<'a> {
@@ -37,52 +37,52 @@ struct Entry<'a> {
     id: &'a [u8],
 }
 
-impl Folder {
-    /// An empty one.
+impl TreeBuffer {
+    /// Creates an empty tree.
     pub(super) fn new(hash: Kind) -> Self {
-        Folder {
+        TreeBuffer {
             raw: Vec::new(),
             starts: Vec::new(),
             hash,
         }
     }
 
-    /// Takes a tree object.
-    pub(super) fn parse(raw: Vec<u8>, hash: Kind) -> Result<Self, NoTree> {
+    /// Parses a tree object.
+    pub(super) fn parse(raw: Vec<u8>, hash: Kind) -> Result<Self, NotATree> {
         if raw.len() > MAX_TREE {
-            return Err(NoTree);
+            return Err(NotATree);
         }
         let mut starts = Vec::with_capacity(raw.len() / 40);
         let mut at = 0;
         while at < raw.len() {
-            let entry = Entry::at(&raw[at..], hash).ok_or(NoTree)?;
+            let entry = Entry::at(&raw[at..], hash).ok_or(NotATree)?;
             starts.push(at as u32);
             at += entry.length();
         }
-        Ok(Folder { raw, starts, hash })
+        Ok(TreeBuffer { raw, starts, hash })
     }
 
-    /// The tree object.
+    /// Bytes of the tree object.
     pub(super) fn raw(&self) -> &[u8] {
         &self.raw
     }
 
-    /// Whether there is nothing in it.
+    /// Returns true if the tree has no entries.
     pub(super) fn is_empty(&self) -> bool {
         self.starts.is_empty()
     }
 
-    /// What a name stands for, if it is there.
+    /// Returns the entry with this name.
     pub(super) fn get(&self, name: &[u8]) -> Option<Leaf> {
         self.position(name).ok().map(|index| self.leaf(index))
     }
 
-    /// Names and what they stand for, in the order of the tree.
+    /// Iterates over names and entries, in the order of the tree.
     pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = (&[u8], Leaf)> {
         (0..self.starts.len()).map(|index| (self.entry(index).name, self.leaf(index)))
     }
 
-    /// Lets a name stand for this.
+    /// Sets the entry with this name.
     pub(super) fn set(&mut self, name: &[u8], leaf: Leaf) {
         self.remove(name);
         let index = match self.search(name, leaf.kind == EntryKind::Tree) {
@@ -96,7 +96,7 @@ impl Folder {
         self.starts.insert(index, at as u32);
     }
 
-    /// Takes a name away, if it is there.
+    /// Removes the entry with this name, if it exists.
     pub(super) fn remove(&mut self, name: &[u8]) {
         if let Ok(index) = self.position(name) {
             let (at, length) = (self.start(index), self.entry(index).length());
@@ -106,21 +106,20 @@ impl Folder {
         }
     }
 
-    /// The delta that makes this out of `base`, an earlier state of it: what is equal is copied, whole entries are
-    /// inserted. None when it would have more than `limit` bytes.
-    pub(super) fn delta(&self, base: &Folder, limit: usize) -> Option<Vec<u8>> {
+    /// Returns a delta that turns `base`, an earlier state, into this tree: equal ranges are copied, whole entries are inserted.
+    /// Returns `None` if the delta would exceed `limit` bytes.
+    pub(super) fn delta(&self, base: &TreeBuffer, limit: usize) -> Option<Vec<u8>> {
         let mut out = Instructions::new(base.raw.len(), self.raw.len(), limit);
         let (mut ours, mut theirs) = (0, 0);
         let mut new = Vec::new();
         while ours < self.starts.len() {
             let (from, to) = (base.start(theirs), self.start(ours));
             let equal = equal_bytes(&base.raw[from..], &self.raw[to..]);
-            // Entries that are equal as a whole: where one begins in both.
-            let length = match to + equal == self.raw.len() {
-                true => equal,
-                false => {
-                    self.starts[self.starts.partition_point(|start| *start as usize <= to + equal) - 1] as usize - to
-                }
+            // Only whole entries are copied: the range ends where an entry begins.
+            let length = if to + equal == self.raw.len() {
+                equal
+            } else {
+                self.starts[self.starts.partition_point(|start| *start as usize <= to + equal) - 1] as usize - to
             };
             if length > 0 {
                 out.insert(&std::mem::take(&mut new));
@@ -129,9 +128,10 @@ impl Folder {
                 ours = self.index_of(to + length);
                 continue;
             }
-            let order = match theirs < base.starts.len() {
-                true => self.entry(ours).order(&base.entry(theirs)),
-                false => Ordering::Less,
+            let order = if theirs < base.starts.len() {
+                self.entry(ours).order(&base.entry(theirs))
+            } else {
+                Ordering::Less
             };
             if order.is_ge() {
                 theirs += 1;
@@ -149,7 +149,7 @@ impl Folder {
         self.starts.get(index).map_or(self.raw.len(), |start| *start as usize)
     }
 
-    /// The entry that begins at this byte; after the last one when that is the end.
+    /// Index of the entry that begins at this offset; the number of entries at the end of the tree.
     fn index_of(&self, at: usize) -> usize {
         self.starts.partition_point(|start| (*start as usize) < at)
     }
@@ -269,7 +269,7 @@ mod tests {
         }
     }
 
-    /// What gix makes of the same.
+    /// The same edits, made with gix.
     fn expected(model: &BTreeMap<Vec<u8>, Leaf>) -> Vec<u8> {
         let mut entries: Vec<_> = model
             .iter()
@@ -291,9 +291,9 @@ mod tests {
             edits in prop::collection::vec(("[a-c./-]{1,3}", prop::option::weighted(0.8, any::<u8>())), 0..60),
             later in prop::collection::vec(("[a-d.-]{1,3}", prop::option::weighted(0.8, any::<u8>())), 0..20),
         ) {
-            let mut folder = Folder::new(Kind::Sha1);
+            let mut folder = TreeBuffer::new(Kind::Sha1);
             let mut model = BTreeMap::new();
-            let mut apply = |folder: &mut Folder, edits: Vec<(String, Option<u8>)>| {
+            let mut apply = |folder: &mut TreeBuffer, edits: Vec<(String, Option<u8>)>| {
                 for (name, number) in edits {
                     let name = name.replace('/', "x").into_bytes();
                     match number.map(leaf) {
@@ -311,7 +311,7 @@ mod tests {
             };
             let first = apply(&mut folder, edits);
             prop_assert_eq!(folder.raw(), &first[..]);
-            prop_assert_eq!(&Folder::parse(first, Kind::Sha1).expect("a tree"), &folder);
+            prop_assert_eq!(&TreeBuffer::parse(first, Kind::Sha1).expect("a tree"), &folder);
             let base = folder.clone();
             let second = apply(&mut folder, later);
             prop_assert_eq!(folder.raw(), &second[..]);
@@ -326,7 +326,7 @@ mod tests {
 
         #[test]
         fn arbitrary_bytes_are_a_tree_or_not_but_never_panic(raw in prop::collection::vec(any::<u8>(), 0..200)) {
-            if let Ok(folder) = Folder::parse(raw, Kind::Sha1) {
+            if let Ok(folder) = TreeBuffer::parse(raw, Kind::Sha1) {
                 let _ = folder.iter().count();
             }
         }
@@ -334,7 +334,7 @@ mod tests {
 
     #[test]
     fn a_delta_of_a_large_folder_is_as_large_as_the_edit() {
-        let mut folder = Folder::new(Kind::Sha1);
+        let mut folder = TreeBuffer::new(Kind::Sha1);
         for number in 0..10_000u32 {
             folder.set(
                 format!("{:08x}.json", number.wrapping_mul(2_654_435_761)).as_bytes(),
