@@ -1,16 +1,16 @@
-//! The refs of a repository, read from its files. Unreadable is not absent: every read has one of three answers.
+//! Reader of a repository's refs. An unreadable ref is not an absent one: each read has one of three results.
 //!
-//! A ref is a *loose* file below `refs/`, else a line of `packed-refs`. Loose files are read first and `packed-refs` after
-//! them, as `git pack-refs` works the other way round: a ref that is being packed is seen in one of the two.
+//! A ref is a *loose* file below `refs/`, or else a line of `packed-refs`. Loose files are read before `packed-refs`.
+//! `git pack-refs` works in the opposite order, so a ref that is being packed is found in one of the two.
 //!
-//! What cannot be known:
+//! Damage makes these refs unreadable:
 //!
-//! - a loose file that cannot be read, is empty or holds something else: its ref;
+//! - a loose file that cannot be read, is empty or has invalid content: its ref;
 //! - a folder that cannot be read: every ref below it, packed or not;
-//! - a line of `packed-refs` that is damaged, but for its name: the ref of that name, unless it is loose;
+//! - a damaged line of `packed-refs` with an intact name: the ref with that name, unless it is loose;
 //! - any other damage of `packed-refs`: every ref that is neither loose nor on an intact line.
 //!
-//! This is the only place that reads local refs for the mirror: another ref storage format is to be read here.
+//! This is the only place that reads local refs for the mirror. Other ref storage formats belong here, too.
 mod list;
 mod loose;
 mod packed;
@@ -32,22 +32,22 @@ use self::{
 };
 use durable::storage::{Disk, Look, Storage};
 
-/// How many symbolic refs may follow each other: as many as git follows.
+/// Number of symbolic refs in a row that git follows.
 const MOST_STEPS: usize = 5;
 
-/// The answer to a read of one ref.
+/// Result of reading one ref.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LocalRef {
-    /// The ref's id; of a symbolic ref, the id of its target.
+    /// The ref's id. For a symbolic ref, the id of its target.
     Id(ObjectId),
     /// There is no such ref. A symbolic ref whose target is absent is absent, too.
     Absent,
-    /// The ref may be there or not.
+    /// The ref may exist, but cannot be read.
     Unreadable(Unreadable),
 }
 
 impl LocalRef {
-    /// The id, where there is one.
+    /// Returns the id, if there is one.
     pub fn id(&self) -> Option<ObjectId> {
         match self {
             LocalRef::Id(id) => Some(*id),
@@ -56,30 +56,30 @@ impl LocalRef {
     }
 }
 
-/// Why a ref cannot be read.
+/// Reason why a ref cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{} {why}", place.display())]
 pub struct Unreadable {
     /// The file or folder.
     pub place: PathBuf,
-    /// What is wrong with it.
+    /// The problem.
     pub why: Why,
 }
 
-/// What is wrong with a file that should hold refs.
+/// Problem of a file or folder of refs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Why {
-    /// The system refuses, for this reason.
+    /// The system returned this error.
     System(String),
-    /// There is nothing in it.
+    /// It is empty.
     Empty,
-    /// It holds neither an object id nor the name of another ref.
+    /// It contains neither an object id nor the name of another ref.
     NoId,
     /// It is a pipe, a device, or a link to a folder.
     NoFile,
     /// It is a symbolic link to a file that does not exist.
     BrokenLink,
-    /// Symbolic refs lead round in circles, or are too many.
+    /// Too many symbolic refs in a row, or a cycle of them.
     TooManySteps,
     /// This line, counted from 1, is damaged.
     Line(usize),
@@ -110,18 +110,18 @@ impl Unreadable {
     }
 }
 
-/// The refs of one repository.
+/// Refs of one repository.
 #[derive(Debug)]
 pub struct Refs {
-    /// The folder that has `refs/` and `packed-refs`.
+    /// Folder with `refs/` and `packed-refs`.
     folder: PathBuf,
     format: gix::hash::Kind,
-    /// What was read last of `packed-refs`, and how that file looked.
+    /// Last content of `packed-refs`, with the metadata of that file.
     packed: RefCell<Option<(Look, Rc<Packed>)>>,
 }
 
 impl Refs {
-    /// The refs below this folder, with ids of this kind.
+    /// Returns the refs below this folder, with ids of this kind.
     pub fn new(folder: &Path, format: gix::hash::Kind) -> Self {
         Refs {
             folder: folder.to_owned(),
@@ -130,17 +130,17 @@ impl Refs {
         }
     }
 
-    /// The refs of this repository.
+    /// Returns the refs of this repository.
     pub fn of(repository: &gix::Repository) -> Self {
         Refs::new(repository.common_dir(), repository.object_hash())
     }
 
-    /// Reads the ref of this full name, as it is now.
+    /// Reads the current value of the ref with this full name.
     pub fn read(&self, name: &BStr) -> LocalRef {
         self.resolve(name).0
     }
 
-    /// The same, and the name of the ref that holds the id: `name`, unless that is symbolic.
+    /// Reads a ref, and returns also the end of its chain of symbolic refs: `name` itself unless it is symbolic.
     fn resolve(&self, name: &BStr) -> (LocalRef, BString) {
         let mut name = name.to_owned();
         for _ in 0..=MOST_STEPS {
@@ -156,7 +156,7 @@ impl Refs {
         (LocalRef::Unreadable(circle), name)
     }
 
-    /// What the ref itself holds.
+    /// Reads one ref without following symbolic refs.
     fn step(&self, name: &BStr) -> Result<Option<Loose>, Unreadable> {
         if gix::validate::reference::name(name).is_err() {
             // No ref can have such a name.
@@ -180,7 +180,7 @@ impl Refs {
         Unreadable::new(&self.packed_path(), Why::Line(line))
     }
 
-    /// `packed-refs` as it is now; it is read again when the file has changed.
+    /// Returns the current content of `packed-refs`. Reads it again if the file has changed.
     fn packed(&self) -> Result<Rc<Packed>, Unreadable> {
         let path = self.packed_path();
         let look = Disk.look(&path).map_err(|error| Unreadable::system(&path, &error))?;
@@ -193,7 +193,7 @@ impl Refs {
             return Ok(packed.clone());
         }
         let packed = Rc::new(Packed::read(&path, self.format)?);
-        // How a link looks says nothing of the file.
+        // The metadata of a symbolic link does not show changes of its target.
         let is_file = std::fs::symlink_metadata(&path).is_ok_and(|found| found.is_file());
         *self.packed.borrow_mut() = is_file.then(|| (look, packed.clone()));
         Ok(packed)

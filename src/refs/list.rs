@@ -1,4 +1,4 @@
-//! All refs that patterns name, read at once.
+//! List of all refs that match patterns.
 use std::{collections::BTreeMap, fs, path::Path};
 
 use bstr::{BStr, BString, ByteSlice, ByteVec};
@@ -10,7 +10,7 @@ use super::{
 };
 use crate::ref_pattern::RefPatterns;
 
-/// The refs of a repository that patterns name.
+/// Refs of a repository that match patterns.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LocalRefs {
     refs: BTreeMap<BString, ObjectId>,
@@ -18,14 +18,14 @@ pub struct LocalRefs {
     aliases: BTreeMap<BString, BString>,
 }
 
-/// Which refs something unreadable may hold.
+/// Refs that an unreadable file or folder may contain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Scope {
-    /// The ref of this name.
+    /// The ref with this name.
     One(BString),
-    /// Every ref whose name starts so: with the name of a folder and its slash.
+    /// Every ref whose name starts with this folder and its slash.
     Below(BString),
-    /// Every ref that is not known.
+    /// Every ref that is not listed.
     Unknown,
 }
 
@@ -40,7 +40,7 @@ impl Scope {
 }
 
 impl From<BTreeMap<BString, ObjectId>> for LocalRefs {
-    /// Refs of which all can be read.
+    /// Returns a list of readable refs.
     fn from(refs: BTreeMap<BString, ObjectId>) -> Self {
         LocalRefs {
             refs,
@@ -50,7 +50,7 @@ impl From<BTreeMap<BString, ObjectId>> for LocalRefs {
 }
 
 impl LocalRefs {
-    /// The same, with these refs unreadable.
+    /// Returns the list with these refs unreadable.
     pub fn with_unreadable(mut self, refs: impl IntoIterator<Item = (BString, Unreadable)>) -> Self {
         for (name, unreadable) in refs {
             self.refs.remove(&name);
@@ -59,12 +59,12 @@ impl LocalRefs {
         self
     }
 
-    /// Refs that can be read, with their ids.
+    /// Returns the readable refs with their ids.
     pub fn known(&self) -> &BTreeMap<BString, ObjectId> {
         &self.refs
     }
 
-    /// What cannot be read, with the name of the ref where it is about one only.
+    /// Returns the unreadable files and folders, with the name of the ref if only one is concerned.
     pub fn unreadable(&self) -> impl Iterator<Item = (Option<&BStr>, &Unreadable)> {
         self.unreadable.iter().map(|(scope, unreadable)| match scope {
             Scope::One(name) => (Some(name.as_bstr()), unreadable),
@@ -72,23 +72,23 @@ impl LocalRefs {
         })
     }
 
-    /// Symbolic refs, with the name of the ref that they lead to.
+    /// Returns the symbolic refs with the names of their targets.
     pub fn aliases(&self) -> &BTreeMap<BString, BString> {
         &self.aliases
     }
 
-    /// Symbolic refs that lead to no ref, with the name of the ref that is missing.
+    /// Returns the dangling symbolic refs with the names of their missing targets.
     pub fn dangling(&self) -> impl Iterator<Item = (&BString, &BString)> {
         let mut aliases = self.aliases.iter();
         std::iter::from_fn(move || aliases.find(|(name, _)| self.get(name.as_bstr()) == LocalRef::Absent))
     }
 
-    /// Whether there is neither a ref nor something that could be one.
+    /// Returns true if there are neither refs nor unreadable files or folders.
     pub fn is_empty(&self) -> bool {
         self.refs.is_empty() && self.unreadable.is_empty() && self.aliases.is_empty()
     }
 
-    /// What is known of the ref of this name, which the patterns name.
+    /// Returns the result for the ref with this name, which must match the patterns.
     pub fn get(&self, name: &BStr) -> LocalRef {
         if let Some(id) = self.refs.get(name.as_bytes()) {
             return LocalRef::Id(*id);
@@ -105,7 +105,7 @@ impl LocalRefs {
 }
 
 impl Refs {
-    /// Every ref that `patterns` name, as it is now.
+    /// Lists the current values of all refs that match `patterns`.
     pub fn list(&self, patterns: &RefPatterns) -> LocalRefs {
         let mut found = LocalRefs::default();
         self.walk(patterns, &mut found);
@@ -113,7 +113,7 @@ impl Refs {
         found
     }
 
-    /// Reads the loose refs. What is symbolic is resolved at once.
+    /// Reads the loose refs, and resolves symbolic ones.
     fn walk(&self, patterns: &RefPatterns, found: &mut LocalRefs) {
         let mut folders = vec![BString::from("refs/")];
         while let Some(name) = folders.pop() {
@@ -124,7 +124,7 @@ impl Refs {
         }
     }
 
-    /// Reads the loose refs of one folder; `name` is its name with a slash behind.
+    /// Reads the loose refs of one folder. `name` is its name with a slash at the end.
     fn walk_one(
         &self,
         folder: &Path,
@@ -135,7 +135,7 @@ impl Refs {
     ) -> Result<(), Unreadable> {
         let system = |error| Unreadable::system(folder, &error);
         let entries = match fs::read_dir(folder) {
-            // It was removed a moment ago, as empty folders are.
+            // git has just removed it, as it does with empty folders.
             Err(error) if loose::is_absence(&error) && name != "refs/" => return Ok(()),
             entries => entries.map_err(system)?,
         };
@@ -166,7 +166,7 @@ impl Refs {
                 found.aliases.insert(name.clone(), target);
                 read
             }
-            // It was deleted a moment ago, or is packed by now.
+            // It has just been deleted or packed.
             Ok(None) => LocalRef::Absent,
             Err(unreadable) => LocalRef::Unreadable(unreadable),
         };
@@ -177,7 +177,7 @@ impl Refs {
         }
     }
 
-    /// Adds the packed refs that are not loose, and may not be.
+    /// Adds the packed refs, except those that are loose or may be.
     fn add_packed(&self, patterns: &RefPatterns, found: &mut LocalRefs) {
         let packed = match self.packed() {
             Ok(packed) => packed,
@@ -202,7 +202,7 @@ impl Refs {
     }
 }
 
-/// Whether a ref below this folder, which ends with a slash, can have a name that the patterns name.
+/// Returns true if a ref below this folder (with a slash at the end) can match the patterns.
 fn is_wanted(patterns: &RefPatterns, folder: &BStr) -> bool {
     let mut prefixes = patterns.prefixes();
     prefixes.any(|prefix| prefix.starts_with(folder) || folder.starts_with(prefix))
