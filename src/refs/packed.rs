@@ -56,7 +56,7 @@ impl Packed {
         };
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         if let Some(peeled) = line.strip_prefix(b"^") {
-            // No ref has this name, so it may be the rest of a damaged line.
+            // The peeled id is not used, but a damaged one may be the rest of a line with a name.
             if id(peeled, format).is_none() {
                 self.nameless.get_or_insert(number);
             }
