@@ -100,7 +100,7 @@ fn warn_of_large_blobs(quarantine: &Path, kind: gix::hash::Kind, output: &mut Ho
     let names: Vec<_> = names.collect();
     if !names.is_empty() {
         output.tell_pusher(&format!(
-            "{} larger than {} MiB: GitHub will reject it, and everything pushed with it: {}",
+            "{} larger than {} MiB, and GitHub rejects a push with such a blob: {}",
             if large.len() == 1 {
                 "one blob in this push is".into()
             } else {

@@ -458,7 +458,7 @@ mod tests {
         }
     }
 
-    /// What a line can keep of an entry: text, and no empty meta.
+    /// Returns the entry as a line preserves it: as text, and without an empty meta.
     fn lossy(mut entry: Entry) -> Entry {
         let text = |bytes: BString| BString::from(bytes.to_str_lossy().into_owned());
         entry.pusher = entry.pusher.map(text);

@@ -576,7 +576,7 @@ fn the_pusher_is_told_of_blobs_that_github_refuses_packed_or_loose() {
         let large = git(&client, ["rev-parse", "HEAD:large"]);
         let told = stderr(&try_git(&client, ["push", "-q", "origin", "HEAD:refs/kv/main"]));
         let expected = format!(
-            "stargate: one blob in this push is larger than 100 MiB: GitHub will reject it, and everything pushed with it: {large} (101 MiB)"
+            "stargate: one blob in this push is larger than 100 MiB, and GitHub rejects a push with such a blob: {large} (101 MiB)"
         );
         assert!(told.contains(&expected), "{told}");
         assert_eq!(stargate.recorded(), ["refs/kv/main"], "it is accepted");

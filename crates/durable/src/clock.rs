@@ -1,4 +1,4 @@
-//! Time and randomness as values: what waits or stamps takes a [`Clock`], so that a test decides what time it is.
+//! Time and randomness as values. Code that waits or needs the time takes a [`Clock`], so that tests control both.
 use std::{
     cell::{Cell, RefCell},
     time::Duration,
@@ -6,15 +6,15 @@ use std::{
 
 use jiff::Timestamp;
 
-/// Where time and randomness come from.
+/// Source of time and randomness.
 pub trait Clock {
-    /// The present moment.
+    /// Returns the current time.
     fn now(&self) -> Timestamp;
-    /// Monotonic time since some fixed moment; never goes backwards.
+    /// Returns the monotonic time since a fixed moment. It never goes backwards.
     fn elapsed(&self) -> Duration;
-    /// Returns after `duration`.
+    /// Sleeps for `duration`.
     fn sleep(&self, duration: Duration);
-    /// A random number in `0.0..1.0`.
+    /// Returns a random number in `0.0..1.0`.
     fn random(&self) -> f64;
 }
 
@@ -36,7 +36,7 @@ impl<C: Clock + ?Sized> Clock for &C {
     }
 }
 
-/// A clock that only moves when it is slept on, for tests and simulations. Its random numbers are 0.
+/// Clock for tests and simulations, which moves only by sleeping. Its random numbers are 0.
 #[derive(Debug, Default)]
 pub struct ManualClock {
     elapsed: Cell<Duration>,
@@ -44,7 +44,7 @@ pub struct ManualClock {
 }
 
 impl ManualClock {
-    /// Every sleep so far.
+    /// Returns the durations of all sleeps so far.
     pub fn slept(&self) -> Vec<Duration> {
         self.slept.borrow().clone()
     }
@@ -69,7 +69,7 @@ impl Clock for ManualClock {
     }
 }
 
-/// The machine's clock.
+/// Clock of the machine.
 #[derive(Debug, Clone, Copy)]
 pub struct SystemClock {
     started: std::time::Instant,

@@ -1,5 +1,7 @@
-//! What must survive a crash, and what must be repeatable in a test: [`storage`] is the only place that fsyncs, locks and
-//! renames; [`clock`] gives time and randomness as values; [`retry`] says how often something is tried.
+//! Durable files, time and retries, in a form that tests can replace.
+//!
+//! [`storage`] is the only place that fsyncs, locks and renames. [`clock`] provides time and randomness as values.
+//! [`retry`] defines the number of attempts and the delays between them.
 pub mod clock;
 pub mod retry;
 pub mod storage;

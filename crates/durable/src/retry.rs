@@ -1,19 +1,19 @@
-//! How often something is tried, and how long to wait in between.
+//! Number of attempts, and delays between them.
 use std::time::Duration;
 
 use backon::BackoffBuilder;
 
-/// The share of a delay that jitter may add, at most.
+/// Greatest share of a delay that jitter adds.
 pub const MAX_JITTER: f64 = 0.1;
 
-/// Attempts with delays that double between them.
+/// Policy of attempts with doubling delays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetryPolicy {
-    /// All attempts, the first included; at least 1.
+    /// Number of attempts, including the first one. At least 1.
     pub attempts: u32,
-    /// The delay after the first attempt.
+    /// Delay after the first attempt.
     pub initial_delay: Duration,
-    /// No delay is longer than this (jitter may add [`MAX_JITTER`] of it).
+    /// Longest delay, before jitter adds up to [`MAX_JITTER`] of it.
     pub max_delay: Duration,
 }
 
@@ -28,7 +28,7 @@ impl Default for RetryPolicy {
 }
 
 impl RetryPolicy {
-    /// The delays between attempts: one fewer than there are attempts. `random` gives numbers in `0.0..1.0`.
+    /// Returns the delays between attempts: one fewer than there are attempts. `random` returns numbers in `0.0..1.0`.
     pub fn delays(self, mut random: impl FnMut() -> f64) -> impl Iterator<Item = Duration> {
         backon::ExponentialBuilder::new()
             .with_min_delay(self.initial_delay)

@@ -1,17 +1,16 @@
-//! The only place that fsyncs, locks and renames.
+//! File system operations: the only place that fsyncs, locks and renames.
 //!
-//! [`Storage`] is what a journal, a log and an installation need of a file system, in a few verbs: a test puts
-//! something between a caller and [`Disk`], and a crash, a full disk or a slow lock is a value. Every error of a verb
-//! says what is wrong, never on which path: the caller knows that, and says it.
+//! [`Storage`] has the operations that a journal, a log and an installation need. Tests put an implementation between the
+//! caller and [`Disk`] to simulate crashes, full disks and slow locks. Errors give the reason, but not the path, which the
+//! caller adds.
 //!
-//! On Unix, what is made in a folder is given to whom the folder belongs, where this process may do that, and is open to the
-//! folder's group where the folder is (setgid): a worker of root makes nothing that keeps out who pushes.
+//! On Unix, new files and folders get the owner of their parent folder, if this process may change the owner. In a shared
+//! folder (setgid) they are writable by its group. So a worker that runs as root does not lock out the users who push.
 //!
 //! # Limitations
-//! - `flock` and `O_APPEND` are what local file systems make of them; neither is reliable on old NFS.
-//! - On Windows a lock is mandatory for the bytes that it covers, and covers the whole file where it can be taken without
-//!   unsafe code. Readers would fail, so a companion file `<name>.lock` is locked instead. Directories are not synced
-//!   there: the system offers no way that is documented to do anything.
+//! - `flock` and `O_APPEND` are reliable on local file systems, but not on old NFS.
+//! - On Windows, locks are mandatory, and without unsafe code they cover the whole file. Readers would fail, so a companion
+//!   file `<name>.lock` is locked instead. Directories are not synced there, because Windows documents no way to do it.
 use std::{
     ffi::OsString,
     fs::{self, File, OpenOptions},
@@ -25,26 +24,26 @@ use jiff::Timestamp;
 #[cfg_attr(unix, path = "storage/unix.rs")]
 mod platform;
 
-/// Mode of a directory that is created.
+/// Mode of a new directory.
 pub const DIRECTORY_MODE: u32 = 0o755;
-/// Mode of a file that is created by opening it for append.
+/// Mode of a new file.
 pub const FILE_MODE: u32 = 0o644;
 /// Mode of a program.
 pub const PROGRAM_MODE: u32 = 0o755;
 
-/// A file system, as narrow as it will do.
+/// File system with a minimal set of operations.
 pub trait Storage {
     /// An open file that can be read, written and locked.
     type File;
 
-    /// Creates a directory with [`DIRECTORY_MODE`], whatever the umask; in a shared folder it is shared, too. True when it
-    /// was created, false when it was there.
+    /// Creates a directory with [`DIRECTORY_MODE`], regardless of the umask. In a shared folder it is shared, too. Returns
+    /// true if it was created, false if it existed.
     ///
     /// # Errors
-    /// Something that is not a directory has the name; it cannot be created.
+    /// Something else has the name, or the directory cannot be created.
     fn create_dir(&self, path: &Path) -> io::Result<bool>;
 
-    /// Gives a directory that this process has made this mode. Where there are no modes, it does nothing.
+    /// Sets the mode of a directory that this process has created. Does nothing on systems without modes.
     ///
     /// # Errors
     /// As `open(2)` and `fchmod(2)`.
@@ -52,32 +51,32 @@ pub trait Storage {
         Ok(())
     }
 
-    /// Opens a file to append to it; creates it with [`FILE_MODE`], whatever the umask, when it is absent; in a shared folder
-    /// it is shared, too.
+    /// Opens a file for appending. Creates a missing file with [`FILE_MODE`], regardless of the umask. In a shared folder it
+    /// is shared, too.
     ///
     /// # Errors
-    /// A symbolic link, FIFO, directory or other thing has the name: it is said which. Or the file cannot be opened.
+    /// The file cannot be opened, or it is a symbolic link, FIFO, directory or the like. The error names the kind.
     fn open_append(&self, path: &Path) -> io::Result<Self::File>;
 
-    /// Opens a file that exists to overwrite parts of it. (What is opened to append can only append.)
+    /// Opens an existing file for overwriting. (A file that is open for appending cannot be overwritten.)
     ///
     /// # Errors
-    /// As [`open_append`](Storage::open_append), and when it is absent.
+    /// As [`open_append`](Storage::open_append), or the file is missing.
     fn open_overwrite(&self, path: &Path) -> io::Result<Self::File>;
 
-    /// Opens a file that exists to read it.
+    /// Opens an existing file for reading.
     ///
     /// # Errors
     /// As [`open_overwrite`](Storage::open_overwrite).
     fn open_read(&self, path: &Path) -> io::Result<Self::File>;
 
-    /// Creates a file of this mode, as it is in that folder, and of this content, and fsyncs it.
+    /// Creates a file with this content and mode, adapted to a shared folder, and fsyncs it.
     ///
     /// # Errors
-    /// Something has the name, or not all could be written and synced: then the file is removed as far as possible.
+    /// Something has the name, or the file cannot be written and synced. Then it is removed again, if possible.
     fn write_new(&self, path: &Path, bytes: &[u8], mode: u32) -> io::Result<()>;
 
-    /// Renames, over whatever has the name `to`.
+    /// Renames a file, replacing an existing file `to`.
     ///
     /// # Errors
     /// As `rename(2)`.
@@ -89,68 +88,68 @@ pub trait Storage {
     /// As `unlink(2)`.
     fn remove(&self, path: &Path) -> io::Result<()>;
 
-    /// What is in a directory, in no order. An absent one holds nothing.
+    /// Lists the names in a directory, in no particular order. A missing directory is empty.
     ///
     /// # Errors
     /// As `readdir(3)`.
     fn list(&self, path: &Path) -> io::Result<Vec<OsString>>;
 
-    /// What is known of a file without opening it; none when it is absent.
+    /// Returns the metadata of a file without opening it. `None` if it is missing.
     ///
     /// # Errors
     /// As `lstat(2)`.
     fn look(&self, path: &Path) -> io::Result<Option<Look>>;
 
-    /// The kind of network file system that a directory is on; none for a local one, and where this is not known.
+    /// Returns the kind of network file system of a directory. `None` for a local one, or if it is unknown.
     ///
     /// # Errors
     /// As `statfs(2)`.
     fn network(&self, path: &Path) -> io::Result<Option<&'static str>>;
 
-    /// Makes durable which names a directory holds.
+    /// Makes the names in a directory durable.
     ///
     /// # Errors
     /// As `fsync(2)`.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
 
-    /// Takes the exclusive lock if nobody has it. It goes when the file is closed.
+    /// Takes the exclusive lock and returns true, or returns false if another process holds it. Closing the file releases
+    /// the lock.
     ///
     /// # Errors
-    /// The file system has no locks, or as `flock(2)`. That someone else has the lock is `Ok(false)`.
+    /// As `flock(2)`, or the file system does not support locks.
     fn try_lock(&self, file: &Self::File) -> io::Result<bool>;
 
-    /// Whether `path` names this file, and not another one that was put in its place.
+    /// Returns true if `path` still names this file, false if the file was replaced or removed.
     ///
     /// # Errors
-    /// As `stat(2)`; that nothing has the name is `Ok(false)`.
+    /// As `stat(2)`.
     fn still_names(&self, path: &Path, file: &Self::File) -> io::Result<bool>;
 
-    /// Which file this is.
+    /// Returns the identity of the file.
     ///
     /// # Errors
     /// As `fstat(2)`.
     fn identity(&self, file: &Self::File) -> io::Result<Identity>;
 
-    /// Sets blocks aside behind the end, so that this many bytes can be appended, as far as the file system can promise
-    /// that. The length stays.
+    /// Allocates blocks after the end for this many bytes, if the file system supports it. The length does not change.
     ///
     /// # Errors
-    /// The disk is full, a quota or the limit for the size of a file would be exceeded, or as `fallocate(2)`.
+    /// As `fallocate(2)`: the disk is full, or a quota or the file size limit would be exceeded.
     fn reserve(&self, file: &Self::File, bytes: u64) -> io::Result<()>;
 
-    /// The length in bytes.
+    /// Returns the length in bytes.
     ///
     /// # Errors
     /// As `fstat(2)`.
     fn length(&self, file: &Self::File) -> io::Result<u64>;
 
-    /// Reads at an offset, in one call; 0 at the end.
+    /// Reads at an offset with one call. Returns 0 at the end.
     ///
     /// # Errors
     /// As `pread(2)`.
     fn read_at(&self, file: &Self::File, offset: u64, buffer: &mut [u8]) -> io::Result<usize>;
 
-    /// Writes at the end, in one call, and says how many bytes were written: maybe not all.
+    /// Writes at the end with one call. Returns the number of bytes written, which may be fewer than given.
     ///
     /// # Errors
     /// As `write(2)`.
@@ -159,24 +158,24 @@ pub trait Storage {
     /// Overwrites bytes of a file opened by [`open_overwrite`](Storage::open_overwrite).
     ///
     /// # Errors
-    /// As `pwrite(2)`, and when not all could be written.
+    /// As `pwrite(2)`, or the write was short.
     fn overwrite_at(&self, file: &Self::File, offset: u64, bytes: &[u8]) -> io::Result<()>;
 
-    /// Cuts the file off.
+    /// Truncates the file.
     ///
     /// # Errors
     /// As `ftruncate(2)`.
     fn truncate(&self, file: &Self::File, length: u64) -> io::Result<()>;
 
-    /// Makes content and length durable. After an error nothing can be said about what was written, and a second call
-    /// that succeeds says nothing either: the kernel has marked the pages clean.
+    /// Makes content and length durable. After an error, the content of the disk is unknown. A later success does not change
+    /// that, because the kernel has marked the pages clean.
     ///
     /// # Errors
     /// As `fsync(2)`.
     fn sync(&self, file: &Self::File) -> io::Result<()>;
 }
 
-/// Tells a file from every other one that exists: device and inode.
+/// Identity of an existing file: device and inode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Identity(
     /// Device.
@@ -185,18 +184,18 @@ pub struct Identity(
     pub u64,
 );
 
-/// What is known of a file without opening it.
+/// Metadata of a file, read without opening it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Look {
-    /// Which file it is.
+    /// Its identity.
     pub identity: Identity,
     /// Its length in bytes.
     pub length: u64,
-    /// When its content changed last.
+    /// Time of the last change of its content.
     pub modified: Timestamp,
 }
 
-/// The file systems of this machine.
+/// Storage on the file systems of this machine.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Disk;
 
@@ -204,12 +203,12 @@ pub struct Disk;
 #[derive(Debug)]
 pub struct DiskFile {
     file: File,
-    /// What is locked: see the module's limitations.
+    /// The locked file, see the module's limitations.
     #[cfg(windows)]
     companion: Option<File>,
 }
 
-/// Makes a file durable that others have written.
+/// Makes a file durable that other code has written.
 ///
 /// # Errors
 /// As `fsync(2)`.
@@ -217,8 +216,8 @@ pub fn sync_file(file: &File) -> io::Result<()> {
     file.sync_all()
 }
 
-/// Gives a file or directory that others have made for this process to whom `folder` belongs, where it may do that, and
-/// this mode, if one is given. What does not belong to this process, or has several names, stays as it is.
+/// Gives a file or directory that other code of this process has created to the owner of `folder`, if this process may do
+/// that, and sets `mode`, if given. Skips files of other users and files with several hard links.
 ///
 /// # Errors
 /// As `open(2)` (a symbolic link is not followed), `fchown(2)` and `fchmod(2)`.
@@ -231,7 +230,7 @@ impl Storage for Disk {
 
     fn create_dir(&self, path: &Path) -> io::Result<bool> {
         match fs::create_dir(path) {
-            Ok(()) => platform::settle_dir(path, DIRECTORY_MODE).map(|()| true),
+            Ok(()) => platform::set_dir_owner_and_mode(path, DIRECTORY_MODE).map(|()| true),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match fs::symlink_metadata(path)?.file_type()
             {
                 kind if kind.is_dir() => Ok(false),
@@ -249,7 +248,7 @@ impl Storage for Disk {
         let open = || open_regular(path, &mut platform::append_options());
         let file = match open() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => match create_regular(path) {
-                // Another process was faster.
+                // Another process has created it in the meantime.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => open(),
                 created => created,
             },
@@ -273,10 +272,10 @@ impl Storage for Disk {
     fn write_new(&self, path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
         let file = OpenOptions::new().write(true).create_new(true).open(path)?;
         let written = write_all(&file, bytes)
-            .and_then(|()| platform::settle(&file, path, mode))
+            .and_then(|()| platform::set_owner_and_mode(&file, path, mode))
             .and_then(|()| file.sync_all());
         if written.is_err() {
-            // The first error is the one to tell.
+            // The first error is the one to report.
             let _ = fs::remove_file(path);
         }
         written
@@ -396,11 +395,11 @@ impl DiskFile {
     fn lockable(&self) -> io::Result<&File> {
         self.companion
             .as_ref()
-            .ok_or_else(|| io::Error::other("it is open to be read only"))
+            .ok_or_else(|| io::Error::other("it is open for reading only"))
     }
 }
 
-/// Opens what exists, and refuses by name what is not a regular file.
+/// Opens an existing regular file. The error for anything else names its kind.
 fn open_regular(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     let refused = |kind: fs::FileType| io::Error::other(format!("it is {}, not a regular file", describe(kind)));
     match platform::without_following(options).open(path) {
@@ -417,7 +416,7 @@ fn open_regular(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
 
 fn create_regular(path: &Path) -> io::Result<File> {
     let file = platform::append_options().create_new(true).open(path)?;
-    platform::settle(&file, path, FILE_MODE)?;
+    platform::set_owner_and_mode(&file, path, FILE_MODE)?;
     Ok(file)
 }
 
@@ -453,9 +452,8 @@ fn uninterrupted(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usiz
         }
     }
 }
-/// The mode that git gives to a folder of 0755 in a repository with this value of `core.sharedRepository` (git-config);
-/// none when the repository is not shared, or the value is not understood. `is_true` is whether git reads the value as the
-/// boolean `true`.
+/// Returns the mode that git gives to a folder of 0755 for this value of `core.sharedRepository` (git-config). `None` if the
+/// repository is not shared, or the value is invalid. `is_true` is true if git reads the value as the boolean `true`.
 pub fn shared_folder_mode(value: &str, is_true: bool) -> Option<u32> {
     let (group, everybody) = (0o660, 0o664);
     let value = value.to_ascii_lowercase();
@@ -467,6 +465,6 @@ pub fn shared_folder_mode(value: &str, is_true: bool) -> Option<u32> {
         _ => return None,
     };
     let setgid = if added & 0o060 == 0 { 0 } else { 0o2000 };
-    // Who may read a folder may look into it.
+    // Read access to a folder includes access to its entries.
     Some(added | (added & 0o444) >> 2 | setgid)
 }

@@ -1,4 +1,4 @@
-//! What [`Disk`](super::Disk) does on Unix.
+//! Unix part of [`Disk`](super::Disk).
 use std::{
     fs::{self, File, OpenOptions},
     io,
@@ -20,30 +20,30 @@ pub fn append_options() -> OpenOptions {
     options
 }
 
-/// A FIFO must not block the opening, nor a symbolic link lead elsewhere.
+/// Makes opening neither block on a FIFO nor follow a symbolic link.
 pub fn without_following(options: &mut OpenOptions) -> &mut OpenOptions {
     options.custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32)
 }
 
-/// What is made in a folder belongs to whom the folder belongs, where this process may give it away (chown(2): root may);
-/// and it has `mode`, as it is in a folder like that.
-pub fn settle(made: &File, path: &Path, mode: u32) -> io::Result<()> {
+/// Gives a new file to the owner of its folder, if this process may do that (chown(2): root may), and sets `mode`, adapted
+/// to the folder.
+pub fn set_owner_and_mode(made: &File, path: &Path, mode: u32) -> io::Result<()> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     let folder = fs::metadata(parent.unwrap_or(Path::new(".")))?;
     let own = made.metadata()?;
-    give(made, &own, &folder)?;
+    set_owner(made, &own, &folder)?;
     let inherited = if own.is_dir() { folder.mode() & SETGID } else { 0 };
     set_file_mode(made, mode_in(mode, folder.mode()) | inherited)
 }
 
-/// Gives what this process has made to whom `folder` belongs, where it may.
-fn give(made: &File, own: &fs::Metadata, folder: &fs::Metadata) -> io::Result<()> {
+/// Gives a new file to the owner of `folder`, if this process may do that.
+fn set_owner(made: &File, own: &fs::Metadata, folder: &fs::Metadata) -> io::Result<()> {
     if (own.uid(), own.gid()) == (folder.uid(), folder.gid()) {
         return Ok(());
     }
     let (owner, group) = (Uid::from_raw(folder.uid()), Gid::from_raw(folder.gid()));
     match rustix::fs::fchown(made, Some(owner), Some(group)) {
-        // Whoever may not, keeps it; nobody has the name of that owner in this namespace.
+        // EPERM: not permitted. EINVAL: the owner does not exist in this user namespace. The file keeps its owner.
         Err(Errno::PERM | Errno::INVAL) | Ok(()) => Ok(()),
         Err(error) => Err(error.into()),
     }
@@ -57,20 +57,20 @@ pub fn hand_over(path: &Path, folder: &Path, mode: Option<u32>) -> io::Result<()
     if own.uid() != rustix::process::geteuid().as_raw() || !has_one_name {
         return Ok(());
     }
-    give(&made, &own, &fs::metadata(folder)?)?;
+    set_owner(&made, &own, &fs::metadata(folder)?)?;
     mode.map_or(Ok(()), |mode| set_file_mode(&made, mode))
 }
 
-/// The same for a directory.
-pub fn settle_dir(path: &Path, mode: u32) -> io::Result<()> {
-    settle(&open_dir(path)?, path, mode)
+/// Does the same as [`set_owner_and_mode()`] for a directory.
+pub fn set_dir_owner_and_mode(path: &Path, mode: u32) -> io::Result<()> {
+    set_owner_and_mode(&open_dir(path)?, path, mode)
 }
 
 pub fn set_dir_mode(path: &Path, mode: u32) -> io::Result<()> {
     set_file_mode(&open_dir(path)?, mode)
 }
 
-/// A directory, not what a symbolic link leads to.
+/// Opens a directory without following a symbolic link.
 fn open_dir(path: &Path) -> io::Result<File> {
     let flags = (OFlags::NOFOLLOW | OFlags::DIRECTORY).bits() as i32;
     OpenOptions::new().read(true).custom_flags(flags).open(path)
@@ -80,11 +80,11 @@ fn set_file_mode(file: &File, mode: u32) -> io::Result<()> {
     file.set_permissions(fs::Permissions::from_mode(mode))
 }
 
-/// What a folder that is shared says by its mode: what is made in it is of its group.
+/// Mode bit of a shared folder: new files in it get its group.
 const SETGID: u32 = 0o2000;
 
-/// `mode` in a folder of this one. In a shared folder, the group may write what it may read, if it may write there at all,
-/// and others may do nothing where they cannot look.
+/// Adapts `mode` to the mode of the folder. In a shared folder, the group gets write access to files that it can read, if it
+/// can write to the folder. Others get no access if they have none to the folder.
 fn mode_in(mode: u32, folder: u32) -> u32 {
     if folder & SETGID == 0 {
         return mode;
@@ -115,8 +115,8 @@ pub fn append(mut file: &File, bytes: &[u8]) -> io::Result<usize> {
     io::Write::write(&mut file, bytes)
 }
 
-/// A write that starts at or past RLIMIT_FSIZE kills the process with SIGXFSZ before it can tell anyone; this is the
-/// error that the write would give if the signal were ignored.
+/// Returns EFBIG at or past RLIMIT_FSIZE, as a write would if SIGXFSZ were ignored. Otherwise the signal would kill the
+/// process before it could report the error.
 pub fn check_size_limit(file: &File) -> io::Result<()> {
     match rustix::process::getrlimit(Resource::Fsize).current {
         Some(limit) if file.metadata()?.len() >= limit => Err(Errno::FBIG.into()),
@@ -124,12 +124,13 @@ pub fn check_size_limit(file: &File) -> io::Result<()> {
     }
 }
 
-/// Device and inode.
+/// Returns device and inode.
 pub fn identity(metadata: &fs::Metadata) -> Identity {
     Identity(metadata.dev(), metadata.ino())
 }
 
-/// Blocks for this many bytes behind the end. A file system that cannot promise them gives no error: the write tells.
+/// Allocates blocks for this many bytes after the end. Succeeds on a file system without this feature, where only the write
+/// itself can fail.
 pub fn reserve(file: &File, bytes: u64) -> io::Result<()> {
     let length = file.metadata()?.len();
     match rustix::process::getrlimit(Resource::Fsize).current {
@@ -144,10 +145,10 @@ pub fn reserve(file: &File, bytes: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// The kind of network file system that `folder` is on, where `O_APPEND` and `flock` cannot be relied on (statfs(2)).
+/// Returns the kind of network file system of `folder`, where `O_APPEND` and `flock` are unreliable (statfs(2)).
 #[cfg(target_os = "linux")]
 pub fn network(folder: &Path) -> io::Result<Option<&'static str>> {
-    // The kernel's words are signed on some machines: only the low 32 bits are the magic number.
+    // The type is signed on some machines. Only the low 32 bits are the magic number.
     Ok(match rustix::fs::statfs(folder)?.f_type as u32 {
         0x6969 => Some("NFS"),
         0x517b => Some("SMB"),
@@ -157,7 +158,7 @@ pub fn network(folder: &Path) -> io::Result<Option<&'static str>> {
     })
 }
 
-/// Not known here.
+/// Network file systems are not detected on this system.
 #[cfg(not(target_os = "linux"))]
 pub fn network(_folder: &Path) -> io::Result<Option<&'static str>> {
     Ok(None)

@@ -1,4 +1,4 @@
-//! What [`Disk`](super::Disk) does on Windows.
+//! Windows part of [`Disk`](super::Disk).
 use std::{
     fs::{self, File, OpenOptions},
     io,
@@ -11,7 +11,7 @@ use super::Identity;
 /// `FILE_FLAG_OPEN_REPARSE_POINT`: open a symbolic link itself.
 const OPEN_REPARSE_POINT: u32 = 0x0020_0000;
 
-/// Not for append: such a handle cannot be truncated. The lock is what keeps two writers apart.
+/// Does not request append access, because such a handle cannot be truncated. The lock serializes writers.
 pub fn append_options() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.read(true).write(true);
@@ -22,7 +22,7 @@ pub fn without_following(options: &mut OpenOptions) -> &mut OpenOptions {
     options.custom_flags(OPEN_REPARSE_POINT)
 }
 
-pub fn settle(_made: &File, _path: &Path, _mode: u32) -> io::Result<()> {
+pub fn set_owner_and_mode(_made: &File, _path: &Path, _mode: u32) -> io::Result<()> {
     Ok(())
 }
 
@@ -30,7 +30,7 @@ pub fn hand_over(_path: &Path, _folder: &Path, _mode: Option<u32>) -> io::Result
     Ok(())
 }
 
-pub fn settle_dir(_path: &Path, _mode: u32) -> io::Result<()> {
+pub fn set_dir_owner_and_mode(_path: &Path, _mode: u32) -> io::Result<()> {
     Ok(())
 }
 
@@ -62,7 +62,7 @@ pub fn check_size_limit(_file: &File) -> io::Result<()> {
     Ok(())
 }
 
-/// No stable identity is offered; the time of creation, in steps of 100 ns, comes close.
+/// Returns the time of creation in steps of 100 ns, because there is no stable identity without unsafe code.
 pub fn identity(metadata: &fs::Metadata) -> Identity {
     Identity(0, metadata.creation_time())
 }
