@@ -118,7 +118,7 @@ fn an_event_that_somebody_edits_by_force_is_told_and_not_overwritten() {
     feeds.post("f", event("f", 0));
     run.until("Pushed 1 event(s)");
     let somebody = clone(&world);
-    let path = world.event_files().remove(0);
+    let (path, _) = world.event_files().pop_first().expect("an event");
     fs::write(somebody.join(&path), "{}\n").expect("a file");
     git::git(&somebody, &["commit", "-q", "-a", "--amend", "-m", "Edited"]);
     git::git(&somebody, &["push", "-q", "--force"]);

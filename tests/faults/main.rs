@@ -1,4 +1,4 @@
-//! Worlds that go wrong: with a worker as a process, with the power of a real file system, and with values in their place.
+//! Worlds that go wrong: with a worker as a process, and with values in the place of disk and mirror ([`simulation`]).
 //!
 //! The worker as a process is killed at every call that changes the disk, runs on disks that fail and disks that are full,
 //! is told to end, and carries 64 pushes at once. After each fault the worker is started again, and then everything that
@@ -8,7 +8,6 @@
 mod crowd;
 mod disk;
 mod killed;
-mod power_cut;
 mod signals;
 mod simulation;
 mod world;

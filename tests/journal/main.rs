@@ -1,6 +1,7 @@
-//! The journal: its writer, its files over time, its commands, all of it against a model, and the log beside it.
+//! The journal: its writer, its files over time, both against a model, and the log beside it.
+//!
+//! Nothing here starts a process: for a moment, a child holds the locks of all threads.
 #![cfg(unix)]
-mod commands;
 mod drafts;
 mod log;
 mod model;

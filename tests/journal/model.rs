@@ -1,7 +1,7 @@
 //! The journal against a model of it: whatever is appended, settled, put aside, damaged and recovered, in whatever order,
 //! it holds what the model holds, and a scan that remembers hides nothing.
 //!
-//! A sequence of steps that fails is made shorter, and its seed is kept in `journal_model.regressions`.
+//! A sequence of steps that fails is made shorter, and its seed is kept in `model.regressions`.
 #![cfg(unix)]
 
 use std::{

@@ -1,7 +1,5 @@
 //! The journal over its files and over time: rotation, what a scan remembers, repair, retention. Against a model:
-//! `journal_model`.
-//!
-//! Nothing here starts a process: for a moment, a child holds the locks of all threads.
+//! [`super::model`].
 #![cfg(unix)]
 
 use std::{

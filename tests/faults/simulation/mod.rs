@@ -537,7 +537,7 @@ fn run_seeds(default: u64, waits: bool) {
         let ended = std::panic::catch_unwind(|| run(seed, waits));
         assert!(
             ended.is_ok(),
-            "seed {seed} failed; run it again with SIMULATION_SEED={seed} cargo test --test simulation"
+            "seed {seed} failed; run it again with SIMULATION_SEED={seed} cargo test --test faults simulation"
         );
     }
 }

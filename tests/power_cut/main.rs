@@ -10,6 +10,9 @@
 //! which leaves loose objects to the kernel, the journal has everything, and the worker says which object it lacks.
 //!
 //! `POWER_CUTS=N` makes that many cuts. This needs root, `/dev/fuse` and loop devices; see `docs/power-cut.md`.
+//!
+//! These tests are a program of their own: a namespace that another test makes while a file system is mounted here keeps
+//! it mounted.
 #![cfg(target_os = "linux")]
 mod disk;
 
