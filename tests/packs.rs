@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use bstr::BString;
-use git_push::{Advertisement, Command, Connection, Error, Options, Outcome, pack::Format};
+use git_push::{Advertisement, Command, Connection, Error, ErrorKind, Options, pack::Format};
 use git_push_transport::local::Local;
 use gix::{ObjectId, Repository};
 use history::{commit, git};
@@ -436,7 +436,7 @@ fn what_is_missing_here_is_named_with_where_it_was_reached_from() {
     ];
     for (tip, place) in cases {
         let error = enumerate(&repository, &Advertisement::default(), &creates([tip])).unwrap_err();
-        assert_eq!(error.outcome(), Outcome::Broken);
+        assert_eq!(error.kind(), ErrorKind::Broken);
         assert!(
             error
                 .to_string()

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use bstr::{BString, ByteSlice};
 use git_push::{
-    Advertisement, Command, Connection, Error, Options, Outcome, Pack, RemoteRef, Report, Request, Traffic, Verdict,
+    Advertisement, Command, Connection, Error, ErrorKind, Options, Pack, RemoteRef, Report, Request, Traffic, Verdict,
 };
 use git_push_transport::local::Local;
 use gix::{ObjectId, Repository};
@@ -395,7 +395,7 @@ fn another_object_format_is_misconfigured() {
         &Options::default(),
     );
     let error = error.unwrap_err();
-    assert_eq!(error.outcome(), Outcome::Misconfigured);
+    assert_eq!(error.kind(), ErrorKind::Misconfigured);
     assert!(
         error
             .to_string()
@@ -410,8 +410,8 @@ fn another_object_format_is_misconfigured() {
         push_options: Vec::new(),
     };
     assert_eq!(
-        connection.send(&request, None).unwrap_err().outcome(),
-        Outcome::Misconfigured
+        connection.send(&request, None).unwrap_err().kind(),
+        ErrorKind::Misconfigured
     );
 }
 
@@ -420,7 +420,7 @@ fn where_there_is_no_repository_the_path_is_named() {
     let folder = tempfile::tempdir().unwrap();
     for path in [folder.path().to_owned(), folder.path().join("nowhere")] {
         let error = Local::open(&path).unwrap_err();
-        assert_eq!(error.outcome(), Outcome::Misconfigured);
+        assert_eq!(error.kind(), ErrorKind::Misconfigured);
         assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
         assert!(error.hint().is_some());
     }
@@ -518,6 +518,6 @@ fn nothing_is_sent_when_atomic_is_not_offered() {
         ..Options::default()
     };
     let error = git_push::push(&mut recorder, &advertisement, &pair.source, commands, &options).unwrap_err();
-    assert_eq!(error.outcome(), Outcome::Misconfigured);
+    assert_eq!(error.kind(), ErrorKind::Misconfigured);
     assert!(recorder.sent.is_empty());
 }

@@ -4,7 +4,7 @@ mod support;
 
 use std::path::PathBuf;
 
-use git_push::{Command, Connection, Error, Options, Outcome, Report, Verdict};
+use git_push::{Command, Connection, Error, ErrorKind, Options, Report, Verdict};
 use git_push_transport::{Remote, Settings};
 use support::{
     git::{self, git},
@@ -377,11 +377,11 @@ fn push_options_reach_hooks_where_they_are_offered() {
     let servers = Servers::start();
     for place in servers.places("o/r.git") {
         let error = place.push_with(&["ci.skip"]).expect_err("not offered");
-        assert_eq!(error.outcome(), Outcome::Misconfigured, "{}", place.label);
+        assert_eq!(error.kind(), ErrorKind::Misconfigured, "{}", place.label);
         place.git(&["config", "receive.advertisePushOptions", "true"]);
         git::hook(&place.path, "pre-receive", "env | grep ^GIT_PUSH_OPTION | sort >noted");
         let error = place.push_with(&["one\ntwo"]).expect_err("two lines");
-        assert_eq!(error.outcome(), Outcome::Misconfigured, "{}", place.label);
+        assert_eq!(error.kind(), ErrorKind::Misconfigured, "{}", place.label);
         let report = place.push_with(&["ci.skip", "it's \"quoted\" = ü"]).expect("a report");
         assert!(report.all_accepted(), "{}: {report:?}", place.label);
         let noted = std::fs::read_to_string(place.path.join("noted")).expect("the hook's notes");

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 
 use bstr::{BStr, BString};
 use git_push::{
-    Advertisement, Command, Connection, Error, Observer, Outcome, Report, Stage, Verdict, causes,
+    Advertisement, Command, Connection, Error, ErrorKind, Observer, Report, Stage, Verdict, causes,
     lease::{self, Lease},
     refspec::{LocalRefs, Refspecs, Wanted},
     ruling::{self, Refusal, Ruling},
@@ -83,7 +83,7 @@ fn local_refs<'a>(
             repository.git_dir().display(),
             causes(&error)
         );
-        Error::new(Outcome::Misconfigured, what).with_hint("run `git fsck` there")
+        Error::new(ErrorKind::Misconfigured, what).with_hint("run `git fsck` there")
     };
     let mut local = LocalRefs {
         ids: BTreeMap::new(),
@@ -190,9 +190,7 @@ fn send(
         &order.options,
         observer,
     );
-    let lost = answer
-        .as_ref()
-        .is_err_and(|error| error.outcome() == Outcome::Ambiguous);
+    let lost = answer.as_ref().is_err_and(|error| error.kind() == ErrorKind::Uncertain);
     let answer = match answer {
         Err(error) if !lost => return Err(error.into()),
         answer => answer,

@@ -2,9 +2,9 @@
 use std::path::{Path, PathBuf};
 
 use durable::clock::SystemClock;
-use git_push::Outcome;
 
 use super::report::{Exit, Failure, REPAIR, cycle_exit};
+use crate::mirror::Outcome;
 use crate::worker::{
     self, CycleOutcome, CycleReport, FailedComparison, GroupOutcome, GroupReport, Options, RefVerdict,
 };
@@ -163,7 +163,7 @@ fn what_helps(outcome: GroupOutcome) -> &'static str {
     match outcome {
         GroupOutcome::Planned | GroupOutcome::Settled(Outcome::Mirrored) => "nothing is to be done",
         GroupOutcome::Settled(Outcome::Transient) => "the next cycle tries again; it may pass by itself",
-        GroupOutcome::Settled(Outcome::Ambiguous) => "the next cycle looks at the mirror before it tries again",
+        GroupOutcome::Settled(Outcome::Uncertain) => "the next cycle looks at the mirror before it tries again",
         GroupOutcome::Settled(Outcome::Rejected) => {
             "the mirror's side refuses: its hooks or rules decide; the next cycle tries again"
         }

@@ -1,7 +1,7 @@
 //! The branch, brought to the remote: asked, fetched, replayed, pushed and read back.
 use bstr::{BStr, BString};
 use durable::{clock::Clock, retry::RetryPolicy, storage::Storage};
-use git_push::{Advertisement, Command, Connection, Outcome, Verdict};
+use git_push::{Advertisement, Command, Connection, ErrorKind, Verdict};
 use git_push_transport::Remote;
 use gix::ObjectId;
 use jiff::Timestamp;
@@ -78,7 +78,7 @@ impl<S: Storage> Context<S> {
     /// Events can be committed meanwhile: while the network is awaited nothing is locked but other publishing.
     ///
     /// # Errors
-    /// The remote does not have what is here. [`Outcome`] says whether trying again helps: [`Outcome::Diverged`] for what
+    /// The remote does not have what is here. [`ErrorKind`] says whether trying again helps: [`ErrorKind::NotSent`] for what
     /// somebody has to look at; the message has the paths.
     pub fn publish(
         &self,
@@ -103,7 +103,7 @@ impl<S: Storage> Context<S> {
                         other_instance: account.other,
                     });
                 }
-                Err(error) => match delays.next().filter(|_| error.outcome().may_pass()) {
+                Err(error) => match delays.next().filter(|_| error.is_retryable()) {
                     Some(delay) => {
                         tracing::info!(%error, attempts, "the push is tried again");
                         clock.sleep(delay.max(error.retry_after().unwrap_or_default()));
@@ -239,7 +239,7 @@ impl<S: Storage> Context<S> {
                 Some(Verdict::Accepted | Verdict::UpToDate) => "the remote reported ok".to_owned(),
                 Some(Verdict::Unknown) | None => "the remote reported nothing".to_owned(),
             },
-            Err(error) if error.outcome() == Outcome::Ambiguous => error.to_string(),
+            Err(error) if error.kind() == ErrorKind::Uncertain => error.to_string(),
             Err(_) => return answer.map(drop),
         };
         let refs = upstream.read_refs(std::slice::from_ref(&name))?;
@@ -251,15 +251,15 @@ impl<S: Storage> Context<S> {
         match seen {
             Some(seen) if seen == new => Ok(()),
             seen if seen == was && is_rejected => {
-                Err(git_push::Error::new(Outcome::Rejected, word)
+                Err(git_push::Error::new(ErrorKind::Rejected, word)
                     .with_hint("look at the rules and hooks of the remote"))
             }
             Some(seen) if Some(seen) != was => Err(git_push::Error::new(
-                Outcome::Transient,
+                ErrorKind::Transient,
                 format!("{word}: somebody else has pushed {seen} to {name} at the same moment"),
             )),
             _ => Err(git_push::Error::new(
-                Outcome::Transient,
+                ErrorKind::Transient,
                 format!("{word}, but {name} did not become {new} there"),
             )),
         }
@@ -325,10 +325,10 @@ impl<S: Storage> Context<S> {
 /// What it means for a push that something failed here.
 fn told(error: Error) -> git_push::Error {
     let outcome = match error.kind() {
-        Kind::Refused => Outcome::Diverged,
-        Kind::Misconfigured => Outcome::Misconfigured,
-        Kind::Busy => Outcome::Transient,
-        Kind::Failed => Outcome::Misconfigured,
+        Kind::Refused => ErrorKind::NotSent,
+        Kind::Misconfigured => ErrorKind::Misconfigured,
+        Kind::Busy => ErrorKind::Transient,
+        Kind::Failed => ErrorKind::Misconfigured,
     };
     let told = git_push::Error::new(outcome, error.to_string());
     match error.hint() {

@@ -19,7 +19,7 @@ use durable::{
     clock::{Clock, SystemClock},
     retry::RetryPolicy,
 };
-use git_push::Outcome;
+use git_push::ErrorKind;
 use git_push_transport::web::Web;
 
 use super::{
@@ -336,7 +336,7 @@ impl Run<'_> {
 fn failure_of(ended: thread::Result<Result<(), git_push::Error>>) -> Result<(), git_push::Error> {
     ended.unwrap_or_else(|_| {
         let what = "a source of events ended by a defect of this program: not everything was read";
-        Err(git_push::Error::new(Outcome::Transient, what))
+        Err(git_push::Error::new(ErrorKind::Transient, what))
     })
 }
 
@@ -378,7 +378,7 @@ fn read_stdin(sender: &Sender<Arrival>) -> Result<(), git_push::Error> {
         sender.send(arrival, bytes).is_ok()
     };
     let read = lines::read(io::stdin().lock(), take);
-    read.map_err(|error| git_push::Error::new(Outcome::Transient, format!("cannot read standard input: {error}")))
+    read.map_err(|error| git_push::Error::new(ErrorKind::Transient, format!("cannot read standard input: {error}")))
 }
 
 fn start_pusher(settings: &Settings, context: &Context, environment: &SharedEnvironment, clock: SystemClock) -> Pusher {
@@ -424,7 +424,7 @@ fn hint(hint: Option<&str>) -> String {
 }
 
 fn no_longer(why: LocalOnly) -> git_push::Error {
-    git_push::Error::new(Outcome::Misconfigured, why.to_string())
+    git_push::Error::new(ErrorKind::Misconfigured, why.to_string())
 }
 
 /// Says how it is configured, without secrets.

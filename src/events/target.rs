@@ -2,7 +2,7 @@
 use std::{ffi::OsString, path::Path, sync::Arc};
 
 use bstr::ByteSlice;
-use git_push::{Error, Outcome, repository};
+use git_push::{Error, ErrorKind, repository};
 use git_push_transport::{self, Location, Remote, Settings};
 
 /// Reads an environment variable, from any thread.
@@ -43,18 +43,18 @@ impl Target {
     /// What the environment says now, for the repository at `path`.
     ///
     /// # Errors
-    /// [`Outcome::Misconfigured`] when the URL or the token cannot be one, the URL has a password that is not taken there, or
+    /// [`ErrorKind::Misconfigured`] when the URL or the token cannot be one, the URL has a password that is not taken there, or
     /// git configuration is not understood.
     pub fn read(path: &Path, environment: &dyn Fn(&str) -> Option<OsString>) -> Result<Result<Self, LocalOnly>, Error> {
         let url = environment(URL)
             .filter(|url| !url.is_empty())
             .map(OsString::into_string);
-        let not_utf_8 = |_| Error::new(Outcome::Misconfigured, format!("{URL} is not UTF-8"));
+        let not_utf_8 = |_| Error::new(ErrorKind::Misconfigured, format!("{URL} is not UTF-8"));
         let Some(url) = url.transpose().map_err(not_utf_8)? else {
             return Ok(Err(LocalOnly::NoUrl));
         };
         let repository = repository::open(path)
-            .map_err(|error| Error::new(Outcome::Misconfigured, error.to_string()).with_hint(error.hint()))?;
+            .map_err(|error| Error::new(ErrorKind::Misconfigured, error.to_string()).with_hint(error.hint()))?;
         let location = git_push_transport::resolve(url.as_bytes().as_bstr(), Some(&repository))?;
         if let Location::Ssh(url) | Location::Git(url) = &location
             && url.password().is_some()
@@ -63,7 +63,7 @@ impl Target {
                 "{URL} has a password in it, which {} does not take",
                 url.scheme.as_str()
             );
-            return Err(Error::new(Outcome::Misconfigured, what)
+            return Err(Error::new(ErrorKind::Misconfigured, what)
                 .with_hint("leave it out and use a key, or set GITHUB_PAT and the https URL"));
         }
         let settings = Settings::from_environment(environment)?.with_git_config(&repository)?;

@@ -7,12 +7,14 @@
 //! - [`Grouping`] says which refs land together, symbolic ones among them;
 //! - [`watermark`] knows the names of a namespace's refs.
 mod grouping;
+mod outcome;
 mod plan;
 mod reconcile;
 mod settlement;
 pub mod watermark;
 
 pub use grouping::Grouping;
+pub use outcome::Outcome;
 pub use plan::{Change, Damaged, Group, Hold, Knowledge, Plan, Rules, plan};
 pub use reconcile::{Compared, Standing, compare, missed};
 pub use settlement::{GroupResult, held, settle, settle_unseen};

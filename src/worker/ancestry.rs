@@ -3,7 +3,7 @@
 //! The answer comes from a local repository where it has both commits, else from commits that are fetched, without trees
 //! and blobs where the server can leave them out, into a temporary repository.
 use bstr::{BString, ByteVec};
-use git_push::{self, Error, Outcome};
+use git_push::{self, Error, ErrorKind};
 use git_push_transport::Remote;
 use gix::ObjectId;
 
@@ -115,7 +115,7 @@ fn commit(repository: &gix::Repository, id: ObjectId) -> Result<Option<ObjectId>
 
 fn unreadable(id: ObjectId, error: &gix::Error) -> Error {
     let what = format!("cannot read the history of {id}: {}", git_push::causes(error));
-    Error::new(Outcome::Transient, what)
+    Error::new(ErrorKind::Transient, what)
 }
 
 impl Fetched {
@@ -125,7 +125,8 @@ impl Fetched {
                 "cannot make a temporary repository in {}: {why}",
                 std::env::temp_dir().display()
             );
-            Error::new(Outcome::Misconfigured, what).with_hint("free some space there, or set TMPDIR to another folder")
+            Error::new(ErrorKind::Misconfigured, what)
+                .with_hint("free some space there, or set TMPDIR to another folder")
         };
         let folder = tempfile::tempdir().map_err(|error| failed(error.to_string()))?;
         let options = gix::create::Options {

@@ -1,5 +1,5 @@
 //! A comparison of the refs of both sides that could not be made.
-use git_push::{Error, Outcome};
+use git_push::{Error, ErrorKind};
 use serde::Serialize;
 
 /// Why the refs of both sides could not be compared.
@@ -26,8 +26,8 @@ pub enum ComparisonOutcome {
 impl From<&Error> for FailedComparison {
     fn from(error: &Error) -> Self {
         FailedComparison {
-            outcome: match error.outcome() {
-                Outcome::Misconfigured => ComparisonOutcome::Misconfigured,
+            outcome: match error.kind() {
+                ErrorKind::Misconfigured => ComparisonOutcome::Misconfigured,
                 _ => ComparisonOutcome::Unreachable,
             },
             error: error.to_string(),

@@ -7,12 +7,12 @@ use std::{collections::BTreeMap, rc::Rc, time::Duration};
 
 use bstr::{BString, ByteSlice};
 use durable::{clock::Clock, retry::RetryPolicy};
-use git_push::{Advertisement, Command, Error, Outcome, RemoteRef, Report};
+use git_push::{Advertisement, Command, Error, ErrorKind, RemoteRef, Report};
 use gix::ObjectId;
 
 use super::sending::{MOST_COMMANDS, Sent, Tried, send};
 use crate::{
-    mirror::{Group, GroupResult, Hold, Knowledge, Plan, Rules, held, plan, settle, settle_unseen},
+    mirror::{Group, GroupResult, Hold, Knowledge, Outcome, Plan, Rules, held, plan, settle, settle_unseen},
     ref_update::RefUpdate,
 };
 
@@ -353,7 +353,7 @@ impl Attempt {
     /// have done so for a passing reason; a divergence or a wrong setting does not pass by itself. What a failed entry
     /// has held goes on without it.
     fn to_repeat(&self, marks: &Marks) -> Vec<usize> {
-        let passing = [Outcome::Transient, Outcome::Ambiguous, Outcome::Rejected];
+        let passing = [Outcome::Transient, Outcome::Uncertain, Outcome::Rejected];
         let mut entries = self.entries(|_, outcome| passing.contains(&outcome));
         entries.retain(|index| !marks.failed.contains(index));
         entries
@@ -392,13 +392,13 @@ fn remember(mirror: &mut dyn Mirror, mut advertisement: Advertisement, groups: &
 fn worth_a_look(sent: &Sent) -> bool {
     match sent.as_ref() {
         Ok(_) => true,
-        Err(error) => error.outcome() == Outcome::Ambiguous,
+        Err(error) => error.kind() == ErrorKind::Uncertain,
     }
 }
 
 fn unreachable_mirror(error: &Error) -> GroupResult {
     GroupResult {
-        outcome: error.outcome(),
+        outcome: error.kind().into(),
         verdicts: Vec::new(),
         error: Some(error.to_string()),
     }
@@ -407,7 +407,7 @@ fn unreachable_mirror(error: &Error) -> GroupResult {
 /// Nobody saw the refs: what the server reported is not enough for `mirrored`.
 fn unseen(mut result: GroupResult, error: &Error) -> GroupResult {
     if result.outcome == Outcome::Mirrored {
-        result.outcome = Outcome::Ambiguous;
+        result.outcome = Outcome::Uncertain;
         result.error = Some(format!("the refs could not be read back: {error}"));
     }
     result

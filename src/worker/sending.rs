@@ -4,7 +4,7 @@
 //! for it cannot be read, it is done by halves, so that the bad groups stand alone.
 use std::rc::Rc;
 
-use git_push::{Advertisement, Command, Error, Outcome, Report, Verdict};
+use git_push::{Advertisement, Command, Error, ErrorKind, Report, Verdict};
 
 use super::cycle::Mirror;
 
@@ -85,7 +85,7 @@ fn by_halves(
 impl Tried {
     /// Whether the push came to whoever decides: not when it went to where the repository is not, or is no more.
     fn is_judged(&self) -> bool {
-        let lost_its_way = |error: &Error| error.outcome() == Outcome::Misconfigured;
+        let lost_its_way = |error: &Error| error.kind() == ErrorKind::Misconfigured;
         !self.sent.as_ref().as_ref().is_err_and(lost_its_way)
     }
 
@@ -102,6 +102,6 @@ fn refused(sent: &Result<Report, Error>) -> bool {
         Ok(report) => report
             .verdicts()
             .any(|(_, verdict)| matches!(verdict, Verdict::Rejected(_))),
-        Err(error) => matches!(error.outcome(), Outcome::Rejected | Outcome::Broken),
+        Err(error) => matches!(error.kind(), ErrorKind::Rejected | ErrorKind::Broken),
     }
 }

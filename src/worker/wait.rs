@@ -86,7 +86,7 @@ pub fn wait(fence: &mut dyn Fence, commit: ObjectId, timeout: Duration, clock: &
                 known = polled;
                 None
             }
-            Err(error) if error.outcome().may_pass() => {
+            Err(error) if error.is_retryable() => {
                 tracing::debug!(%error, "poll failed");
                 Some(error)
             }
@@ -171,14 +171,14 @@ mod tests {
     use durable::clock::ManualClock;
 
     use super::*;
-    use git_push::Outcome;
+    use git_push::ErrorKind;
 
     /// Watermark and ledger.
     type Pair = (Option<u8>, Option<u8>);
 
     /// Commits are numbers; a greater one descends from a smaller one.
     struct Script {
-        polls: Vec<Result<Pair, Outcome>>,
+        polls: Vec<Result<Pair, ErrorKind>>,
         asked: usize,
     }
 
@@ -208,11 +208,11 @@ mod tests {
         }
     }
 
-    fn both(commit: u8) -> Result<Pair, Outcome> {
+    fn both(commit: u8) -> Result<Pair, ErrorKind> {
         Ok((Some(commit), Some(commit)))
     }
 
-    fn waited(polls: &[Result<Pair, Outcome>], seconds: u64) -> (Result<Waited, Error>, usize, Vec<u128>) {
+    fn waited(polls: &[Result<Pair, ErrorKind>], seconds: u64) -> (Result<Waited, Error>, usize, Vec<u128>) {
         let mut script = Script {
             polls: polls.to_vec(),
             asked: 0,
@@ -265,8 +265,8 @@ mod tests {
     #[test]
     fn what_may_pass_by_itself_is_borne() {
         let polls = [
-            Err(Outcome::Transient),
-            Err(Outcome::Ambiguous),
+            Err(ErrorKind::Transient),
+            Err(ErrorKind::Uncertain),
             Ok((None, None)),
             both(4),
             both(5),
@@ -277,12 +277,12 @@ mod tests {
 
     #[test]
     fn what_does_not_is_told_at_once_and_a_timeout_tells_the_last_error() {
-        let (refused, _, slept) = waited(&[Err(Outcome::Misconfigured)], 60);
+        let (refused, _, slept) = waited(&[Err(ErrorKind::Misconfigured)], 60);
         assert_eq!(
-            (refused.unwrap_err().outcome(), slept.len()),
-            (Outcome::Misconfigured, 0)
+            (refused.unwrap_err().kind(), slept.len()),
+            (ErrorKind::Misconfigured, 0)
         );
-        let (down, ..) = waited(&[both(4), Err(Outcome::Transient)], 1);
+        let (down, ..) = waited(&[both(4), Err(ErrorKind::Transient)], 1);
         let expected = Waited::TimedOut {
             last_seen: seen((Some(4), Some(4))),
             error: Some("no answer".into()),

@@ -17,7 +17,7 @@ mod options;
 mod url_match;
 
 use bstr::BString;
-use git_push::{Advertisement, Capabilities, Connection, Error, Outcome, Pack, RemoteRef, Report, Request, Traffic};
+use git_push::{Advertisement, Capabilities, Connection, Error, ErrorKind, Pack, RemoteRef, Report, Request, Traffic};
 use gix::ObjectId;
 
 use self::client::Client;
@@ -46,12 +46,12 @@ impl Http {
     /// The repository at `url`, with the credentials that `settings` and its user info give. Nothing is sent yet.
     ///
     /// # Errors
-    /// [`Outcome::Misconfigured`] when the URL is not http or https, credentials would cross a network in the clear, or
+    /// [`ErrorKind::Misconfigured`] when the URL is not http or https, credentials would cross a network in the clear, or
     /// a setting is not usable.
     pub fn open(url: &gix::Url, settings: &Settings) -> Result<Self, Error> {
         let shown = HttpUrl::new(url).ok_or_else(|| {
             Error::new(
-                Outcome::Misconfigured,
+                ErrorKind::Misconfigured,
                 "the URL of the remote is not an http or https URL",
             )
         })?;

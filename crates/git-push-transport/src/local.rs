@@ -30,8 +30,8 @@ use std::{
 use bstr::{BStr, BString};
 use durable::storage::{Disk, Storage};
 use git_push::{
-    self, Advertisement, Capabilities, Command, Connection, Error, Outcome, Pack, RemoteRef, Report, Request, Traffic,
-    Verdict, causes,
+    self, Advertisement, Capabilities, Command, Connection, Error, ErrorKind, Pack, RemoteRef, Report, Request,
+    Traffic, Verdict, causes,
     repository::{self, OpenError},
 };
 use gix::{ObjectId, refs::TargetRef};
@@ -54,15 +54,15 @@ impl Local {
     /// Opens the repository at `path`: its `.git` folder, the folder around that, or a bare repository.
     ///
     /// # Errors
-    /// [`Outcome::Misconfigured`] when there is no repository, or it cannot be opened.
+    /// [`ErrorKind::Misconfigured`] when there is no repository, or it cannot be opened.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let repository = repository::open(path).map_err(|error| match error {
             OpenError::Unreadable { cause, .. } => {
                 let what = format!("cannot open a Git repository at {}: {}", path.display(), causes(&cause));
-                Error::new(Outcome::Misconfigured, what)
+                Error::new(ErrorKind::Misconfigured, what)
                     .with_hint("create it with `git init --bare`, or correct the path")
             }
-            error => Error::new(Outcome::Misconfigured, error.to_string()).with_hint(error.hint()),
+            error => Error::new(ErrorKind::Misconfigured, error.to_string()).with_hint(error.hint()),
         })?;
         Ok(Local {
             repository,
@@ -83,7 +83,7 @@ impl Local {
                 "the object format of {path} is {theirs}, that of {} is {ours}",
                 into.git_dir().display()
             );
-            return Err(Error::new(Outcome::Misconfigured, what));
+            return Err(Error::new(ErrorKind::Misconfigured, what));
         }
         let had = haves.iter().filter(|id| self.repository.has_object(*id));
         let taker = Advertisement {
@@ -125,7 +125,7 @@ impl Local {
 
     fn failed(&self, doing: &str, why: &str) -> Error {
         let path = self.repository.git_dir().display();
-        Error::new(Outcome::Transient, format!("cannot {doing} {path}: {why}"))
+        Error::new(ErrorKind::Transient, format!("cannot {doing} {path}: {why}"))
     }
 
     /// Clears what dead pushes have left, and begins this one.
@@ -223,7 +223,7 @@ impl Connection for Local {
         if ours != theirs {
             let path = self.repository.git_dir().display();
             let what = format!("the object format of {path} is {theirs}, that of the push is {ours}");
-            return Err(Error::new(Outcome::Misconfigured, what));
+            return Err(Error::new(ErrorKind::Misconfigured, what));
         }
         let mut incoming = self.begin(&request.commands)?;
         pack.map(|pack| self.store(pack, &mut incoming)).transpose()?;

@@ -3,7 +3,7 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 #[cfg(feature = "http")]
 use std::{fmt, fs::File, io, io::Read, sync::Arc};
 
-use git_push::{Error, Outcome};
+use git_push::{Error, ErrorKind};
 use gix::config::file::Metadata;
 #[cfg(feature = "http")]
 use gix::config::file::SectionRef;
@@ -68,7 +68,7 @@ impl Settings {
     /// proxy also in lower case, as curl does; `HTTP_PROXY` in upper case is not read, for a CGI's client can set it).
     ///
     /// # Errors
-    /// [`Outcome::Misconfigured`] when the token cannot be one, or its file cannot be read or is empty.
+    /// [`ErrorKind::Misconfigured`] when the token cannot be one, or its file cannot be read or is empty.
     pub fn from_environment(variable: impl Fn(&str) -> Option<OsString>) -> Result<Self, Error> {
         let text = |names: &[&str]| {
             let set = |name: &&str| variable(name)?.into_string().ok().filter(|value| !value.is_empty());
@@ -110,7 +110,7 @@ impl Settings {
     /// `credential.*`, `core.sshCommand`, `ssh.variant`, `stargate.insecureHttp`.
     ///
     /// # Errors
-    /// [`Outcome::Misconfigured`] when a value cannot be understood.
+    /// [`ErrorKind::Misconfigured`] when a value cannot be understood.
     pub fn with_git_config(self, repository: &gix::Repository) -> Result<Self, Error> {
         self.with_git(repository.config_snapshot().plumbing().clone())
     }
@@ -118,7 +118,7 @@ impl Settings {
     /// The same with the configuration of the system and of the user, where there is no repository.
     ///
     /// # Errors
-    /// [`Outcome::Misconfigured`] when it cannot be read, or a value cannot be understood.
+    /// [`ErrorKind::Misconfigured`] when it cannot be read, or a value cannot be understood.
     pub fn with_user_config(self) -> Result<Self, Error> {
         self.with_git(user_config()?)
     }
@@ -160,7 +160,7 @@ impl Settings {
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
             Err(error) => {
                 let what = format!("cannot read passwords from {}: {error}", path.display());
-                Err(Error::new(Outcome::Misconfigured, what).with_hint("let the user that this runs as read it"))
+                Err(Error::new(ErrorKind::Misconfigured, what).with_hint("let the user that this runs as read it"))
             }
         }
     }
@@ -187,7 +187,7 @@ impl Settings {
             return Ok(None);
         };
         let refused = |_| {
-            Error::new(Outcome::Misconfigured, "the URL of the proxy is not understood")
+            Error::new(ErrorKind::Misconfigured, "the URL of the proxy is not understood")
                 .with_hint("look at http.proxy in git configuration, HTTPS_PROXY and http_proxy")
         };
         ureq::Proxy::new(proxy).map(Some).map_err(refused)
@@ -216,7 +216,7 @@ impl Settings {
                 .map(|error| format!(": {error}"))
                 .unwrap_or_default();
             let what = format!("no certificate could be read from {}{why}", file.display());
-            return Err(Error::new(Outcome::Misconfigured, what)
+            return Err(Error::new(ErrorKind::Misconfigured, what)
                 .with_hint("SSL_CERT_FILE or http.sslCAInfo must name a file of certificates in PEM format"));
         }
         Ok(own(&loaded.certs))
@@ -310,14 +310,14 @@ pub(super) fn user_config() -> Result<gix::config::File, Error> {
     });
     read.map_err(|error| {
         let what = format!("git configuration cannot be read: {}", git_push::causes(&error));
-        Error::new(Outcome::Misconfigured, what).with_hint("look at it with `git config --list --show-origin`")
+        Error::new(ErrorKind::Misconfigured, what).with_hint("look at it with `git config --list --show-origin`")
     })
 }
 
 /// The value of `key` is not what it must be.
 pub(super) fn not_understood(key: &str) -> Error {
     Error::new(
-        Outcome::Misconfigured,
+        ErrorKind::Misconfigured,
         format!("the value of {key} in git configuration is not understood"),
     )
 }
@@ -370,7 +370,7 @@ mod tests {
         let variable = |name: &str| (name == "SSL_CERT_FILE").then(|| file.path().into());
         let settings = Settings::from_environment(variable).expect("settings");
         let error = settings.trust_roots(&Options::default()).expect_err("no certificate");
-        assert_eq!(error.outcome(), Outcome::Misconfigured);
+        assert_eq!(error.kind(), ErrorKind::Misconfigured);
         assert!(
             error.to_string().contains(&file.path().display().to_string()),
             "{error}"

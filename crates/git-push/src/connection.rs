@@ -19,7 +19,7 @@ pub trait Connection {
     /// Sends `request` and, when there is one, the pack; gives the server's report.
     ///
     /// # Errors
-    /// [`Outcome::Ambiguous`](super::Outcome::Ambiguous) when the answer was lost after the request may have arrived.
+    /// [`ErrorKind::Uncertain`](super::ErrorKind::Uncertain) when the answer was lost after the request may have arrived.
     fn send(&mut self, request: &Request, pack: Option<Pack>) -> Result<Report, Error>;
 
     /// Reads the refs whose names start with one of `prefixes`, as a reader of the remote sees them.

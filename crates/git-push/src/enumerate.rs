@@ -68,7 +68,7 @@ impl List {
 /// The objects to send for `commands` to a remote that advertised this.
 ///
 /// # Errors
-/// [`Outcome::Broken`](super::Outcome::Broken) when an object is not in the local repository (shallow or
+/// [`ErrorKind::Broken`](super::ErrorKind::Broken) when an object is not in the local repository (shallow or
 /// partial clones, damage), or cannot be read, and for more objects than a pack can hold (2^32).
 pub fn enumerate(
     repository: &gix::Repository,

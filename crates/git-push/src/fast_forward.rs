@@ -11,7 +11,7 @@ use super::{Error, objects::Objects};
 /// looked at.
 ///
 /// # Errors
-/// [`Outcome::Broken`](super::Outcome::Broken) when `new` is not in the local repository, or something
+/// [`ErrorKind::Broken`](super::ErrorKind::Broken) when `new` is not in the local repository, or something
 /// cannot be read.
 pub fn fast_forward(repository: &gix::Repository, old: ObjectId, new: ObjectId) -> Result<bool, Error> {
     if old == new {

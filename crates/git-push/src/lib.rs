@@ -59,7 +59,7 @@
 //!
 //! ```
 //! # use git_push::{Command, Options, Request, Verdict, report_status::Parser};
-//! # use git_push::{Capabilities, Outcome};
+//! # use git_push::{Capabilities, ErrorKind};
 //! # let id = gix::ObjectId::null(gix::hash::Kind::Sha1);
 //! # let command = Command { name: "refs/kv/main".into(), old: id, new: gix::ObjectId::Sha1([1; 20]) };
 //! # let offered = Capabilities { list: vec![("report-status".into(), None)] };
@@ -101,7 +101,7 @@ mod wire_error;
 pub use base::Base;
 pub use command::{Command, Report, Verdict};
 pub use connection::{Advertisement, Capabilities, Connection, Pack, RemoteRef, Request, Traffic};
-pub use error::{Error, Outcome, Party, causes};
+pub use error::{Error, ErrorKind, Party, causes};
 pub use fast_forward::fast_forward;
 pub use observer::{Observer, Stage};
 pub use progress::{MAX_LINE, MAX_LINES, cleaned};

@@ -28,7 +28,7 @@ use self::loose::Loose;
 use super::base::{self, Base, Choice, Stored};
 use super::enumerate::{List, Listed, enumerate_observed};
 use super::reuse::{Location, Packs, StoredBase};
-use super::{Advertisement, Capabilities, Command, Error, Observer, Outcome, Pack, Stage, objects::Objects};
+use super::{Advertisement, Capabilities, Command, Error, ErrorKind, Observer, Pack, Stage, objects::Objects};
 
 /// The most threads that encode.
 const MAX_THREADS: usize = 8;
@@ -103,7 +103,7 @@ fn reached_pack(repository: &gix::Repository, advertisement: &Advertisement, com
 /// Makes a pack of these objects, each to be named once, for a remote that has what [`List::remote`] names.
 ///
 /// # Errors
-/// [`Outcome::Transient`] when the spool cannot be written, [`Outcome::Broken`] when an object cannot be read.
+/// [`ErrorKind::Transient`] when the spool cannot be written, [`ErrorKind::Broken`] when an object cannot be read.
 pub fn write(repository: &gix::Repository, list: &List, format: Format) -> Result<Pack, Error> {
     write_observed(repository, list, format, &())
 }
@@ -328,7 +328,7 @@ fn spool_failed(error: &io::Error) -> Error {
         "cannot write the pack to a temporary file in {}: {error}",
         folder.display()
     );
-    Error::new(Outcome::Transient, what).with_hint("set TMPDIR to a folder with more space")
+    Error::new(ErrorKind::Transient, what).with_hint("set TMPDIR to a folder with more space")
 }
 
 /// A pack being written.

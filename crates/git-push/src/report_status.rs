@@ -9,7 +9,7 @@
 //!
 //! Sideband 2 is progress, sideband 3 a fatal error. A report counts as soon as its flush-pkt is there: what a server
 //! says or fails to say afterwards (its `post-receive` hook) changes nothing. Every error is
-//! [`Outcome::Ambiguous`](super::Outcome::Ambiguous): the commands were sent.
+//! [`ErrorKind::Uncertain`](super::ErrorKind::Uncertain): the commands were sent.
 use std::{collections::HashMap, ops::ControlFlow};
 
 use bstr::{BStr, BString, ByteSlice};
@@ -82,7 +82,7 @@ impl Parser {
             Some(sideband) => sideband.feed(bytes, |progress, line| band(line, progress, report)),
             None => report.feed(bytes, Lines::take),
         };
-        fed.map_err(WireError::ambiguous)
+        fed.map_err(WireError::uncertain)
     }
 
     /// Lines of progress that ended since the last call, each in its last state: bounded in number and length
@@ -113,7 +113,7 @@ impl Parser {
     /// When the report is not complete.
     pub fn finish(self) -> Result<Report, WireError> {
         let complete = self.report.has_ended();
-        self.report.content.finish(complete).map_err(WireError::ambiguous)
+        self.report.content.finish(complete).map_err(WireError::uncertain)
     }
 }
 
@@ -235,7 +235,7 @@ fn protocol_2() -> WireError {
 mod tests {
     use gix::{ObjectId, hash::Kind};
 
-    use super::super::{Outcome, pkt_line};
+    use super::super::{ErrorKind, pkt_line};
     use super::*;
 
     fn request(capabilities: &[&str]) -> Request {
@@ -377,7 +377,7 @@ mod tests {
         ];
         for (report, expected) in cases {
             let error = plain(report).expect_err(expected);
-            assert_eq!(error.outcome(), Outcome::Ambiguous, "{report:?}");
+            assert_eq!(error.kind(), ErrorKind::Uncertain, "{report:?}");
             match error.fault {
                 Fault::Line { why, .. } => assert_eq!(why, expected, "{report:?}"),
                 fault => panic!("{report:?}: {fault}"),
@@ -386,12 +386,12 @@ mod tests {
     }
 
     #[test]
-    fn a_report_that_ends_early_is_ambiguous() {
+    fn a_report_that_ends_early_is_uncertain() {
         let none: [&[&str]; 4] = [&[], &[""], &["unpack ok"], &["unpack ok", "ok refs/kv/main"]];
         for report in none {
             let error = plain(report).unwrap_err();
             assert!(matches!(error.fault, Fault::Premature { .. }), "{report:?}");
-            assert_eq!(error.outcome(), Outcome::Ambiguous);
+            assert_eq!(error.kind(), ErrorKind::Uncertain);
         }
         for bands in [&[][..], &[""], &["\u{1}000eunpack ok\n", ""]] {
             assert!(
@@ -409,7 +409,7 @@ mod tests {
         ] {
             let error = sideband(&bands).unwrap_err();
             assert_eq!(error.to_string(), "the server says: out of memory");
-            assert_eq!(error.outcome(), Outcome::Ambiguous);
+            assert_eq!(error.kind(), ErrorKind::Uncertain);
         }
         assert_eq!(
             plain(&["ERR out of memory"]).unwrap_err().to_string(),

@@ -71,7 +71,7 @@ pub enum Relation {
 /// How `new` relates to `old`; tags stand for what they tag.
 ///
 /// # Errors
-/// [`Outcome::Broken`](super::Outcome::Broken) when `new` is not in the local repository, or something
+/// [`ErrorKind::Broken`](super::ErrorKind::Broken) when `new` is not in the local repository, or something
 /// cannot be read.
 pub fn relation(repository: &Repository, old: ObjectId, new: ObjectId) -> Result<Relation, Error> {
     if !repository.has_object(old) {

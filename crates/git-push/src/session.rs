@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use bstr::{BStr, BString, ByteSlice};
 
 use super::{
-    Advertisement, Capabilities, Command, Connection, Error, Observer, Outcome, Report, Request, Stage, Verdict,
+    Advertisement, Capabilities, Command, Connection, Error, ErrorKind, Observer, Report, Request, Stage, Verdict,
 };
 use super::{pack, pkt_line};
 
@@ -29,7 +29,7 @@ pub struct Options {
 /// the remote has everything. What the report does not mention, or if none is offered, is [`Verdict::Unknown`].
 ///
 /// # Errors
-/// [`Outcome::Misconfigured`], with nothing sent, when the remote does not offer what is asked for or has another
+/// [`ErrorKind::Misconfigured`], with nothing sent, when the remote does not offer what is asked for or has another
 /// object format, and when objects are missing here; otherwise what [`Connection::send()`] gives.
 pub fn push(
     connection: &mut dyn Connection,
@@ -86,7 +86,7 @@ pub fn push_observed(
 /// What to ask of a server that offers this: `commands` with the capabilities to use (gitprotocol-capabilities).
 ///
 /// # Errors
-/// [`Outcome::Misconfigured`] when it does not offer what is asked for, or when it cannot be asked for.
+/// [`ErrorKind::Misconfigured`] when it does not offer what is asked for, or when it cannot be asked for.
 pub fn negotiate(
     offered: &Capabilities,
     object_format: gix::hash::Kind,
@@ -197,7 +197,7 @@ fn check_push_options(options: &[BString]) -> Result<(), Error> {
 }
 
 fn refused(what: String) -> Error {
-    Error::new(Outcome::Misconfigured, what)
+    Error::new(ErrorKind::Misconfigured, what)
 }
 
 /// All commands, with the verdicts on those that were sent.
@@ -357,7 +357,7 @@ mod tests {
         ];
         for (list, commands, options, expected) in cases {
             let error = negotiate(&offered(list), Kind::Sha1, commands, &options).expect_err(expected);
-            assert_eq!(error.outcome(), Outcome::Misconfigured, "{expected}");
+            assert_eq!(error.kind(), ErrorKind::Misconfigured, "{expected}");
             assert!(error.to_string().contains(expected), "{error}");
         }
     }

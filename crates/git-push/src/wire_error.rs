@@ -1,21 +1,21 @@
 //! What a peer got wrong on the wire, sorted by kind of fault.
 use bstr::{BStr, BString, ByteSlice};
 
-use super::{Error, Outcome};
+use super::{Error, ErrorKind};
 
 /// The longest part of a peer's line that an error shows, in bytes.
 const SHOWN: usize = 200;
 
 /// A peer did not keep to the protocol, or said that it failed.
 ///
-/// As it is made, nothing has been sent yet and the error is [`Outcome::Transient`]; whoever reads an answer to
-/// commands makes it [`ambiguous`](WireError::ambiguous()).
+/// As it is made, nothing has been sent yet and the error is [`ErrorKind::Transient`]; whoever reads an answer to
+/// commands makes it [`uncertain`](WireError::uncertain()).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{fault}")]
 pub struct WireError {
     /// What is wrong.
     pub fault: Fault,
-    outcome: Outcome,
+    kind: ErrorKind,
 }
 
 /// Kinds of what can be wrong with what a peer sends.
@@ -78,35 +78,35 @@ impl WireError {
     }
 
     /// The same, in an answer to commands: they may have been carried out.
-    pub fn ambiguous(mut self) -> Self {
-        self.outcome = Outcome::Ambiguous;
+    pub fn uncertain(mut self) -> Self {
+        self.kind = ErrorKind::Uncertain;
         self
     }
 
     /// What it means for the attempt.
-    pub fn outcome(&self) -> Outcome {
-        self.outcome
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
     }
 }
 
 impl From<Fault> for WireError {
     fn from(fault: Fault) -> Self {
-        let outcome = match fault {
-            Fault::Said { refused: true, .. } => Outcome::Rejected,
-            _ => Outcome::Transient,
+        let kind = match fault {
+            Fault::Said { refused: true, .. } => ErrorKind::Rejected,
+            _ => ErrorKind::Transient,
         };
-        WireError { fault, outcome }
+        WireError { fault, kind }
     }
 }
 
 impl From<WireError> for Error {
     fn from(error: WireError) -> Self {
-        let hint = match (&error.fault, error.outcome) {
-            (_, Outcome::Ambiguous) => "the push may have been carried out: read the refs back before trying again",
+        let hint = match (&error.fault, error.kind) {
+            (_, ErrorKind::Uncertain) => "the push may have been carried out: read the refs back before trying again",
             (Fault::Framing { .. }, _) => "check that the URL is a Git repository served over git's smart protocol",
             (Fault::Said { .. }, _) => "ask whoever runs the server",
             _ => "the server, or something in between, does not speak git's protocol as documented",
         };
-        Error::new(error.outcome, error.to_string()).with_hint(hint)
+        Error::new(error.kind, error.to_string()).with_hint(hint)
     }
 }

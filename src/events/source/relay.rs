@@ -11,7 +11,7 @@ use std::{
 };
 
 use durable::{clock::Clock, retry::RetryPolicy};
-use git_push::{Error, Outcome};
+use git_push::{Error, ErrorKind};
 use git_push_transport::web::{Question, Reply, Web};
 use jiff::Timestamp;
 
@@ -165,7 +165,7 @@ impl<C: Clock> Follower<C> {
         };
         let answer = match self.ask(&before, 1) {
             // Ids of its stream were taken for numbers of its pages.
-            Err(End::Failed(error)) if self.held.mark.is_some() && error.outcome() == Outcome::Rejected => {
+            Err(End::Failed(error)) if self.held.mark.is_some() && error.kind() == ErrorKind::Rejected => {
                 self.held.mark = None;
                 self.ask(&From::Beginning, 1)
             }
@@ -237,7 +237,7 @@ impl<C: Clock> Follower<C> {
         let mut piece = vec![0; PIECE];
         loop {
             let length = match reply.read(&mut piece) {
-                Ok(0) => return Err(Error::new(Outcome::Transient, "the relay ended the stream").into()),
+                Ok(0) => return Err(Error::new(ErrorKind::Transient, "the relay ended the stream").into()),
                 Ok(length) => length,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(self.web.lost(error).into()),
@@ -292,13 +292,13 @@ impl<C: Clock> Follower<C> {
             self.web.url(),
             self.feed
         );
-        Error::new(Outcome::Misconfigured, what)
+        Error::new(ErrorKind::Misconfigured, what)
             .with_hint("check RELAY_URL and FEED_IDS; a feed is made with POST /feeds")
     }
 
     fn not_understood(&self, error: &NotAList) -> Error {
         Error::new(
-            Outcome::Rejected,
+            ErrorKind::Rejected,
             format!("{}, feed {}: {error}", self.web.url(), self.feed),
         )
     }

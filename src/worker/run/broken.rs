@@ -2,12 +2,11 @@
 use std::collections::BTreeMap;
 
 use bstr::{BString, ByteSlice};
-use git_push::Outcome;
 use gix::ObjectId;
 
 use super::Work;
 use crate::{
-    mirror::{Grouping, Knowledge},
+    mirror::{Grouping, Knowledge, Outcome},
     refs::LocalRefs,
     worker::report::{CycleOutcome, CycleReport, GroupOutcome, GroupReport},
 };

@@ -1,7 +1,7 @@
 //! Requests and answers of git's smart protocol over HTTP (gitprotocol-http): authenticated, bounded, redirected.
 use std::{fs::File, io, io::Read, time::Duration};
 
-use git_push::{Error, Outcome, Traffic};
+use git_push::{Error, ErrorKind, Traffic};
 use jiff::Timestamp;
 use secrecy::ExposeSecret;
 use ureq::http::{HeaderValue, Method, Request, Response, StatusCode, header};
@@ -102,12 +102,12 @@ impl Client {
                 return self.answer(response, content_type(service, "advertisement"), Effect::None, proof);
             };
             let next = base.redirected(&location).map_err(|error| {
-                Error::new(Outcome::Misconfigured, error.to_string())
+                Error::new(ErrorKind::Misconfigured, error.to_string())
                     .with_hint("set the remote's URL to the repository's")
             })?;
             if visited.contains(&next) || visited.len() > MAX_REDIRECTS {
                 let what = format!("the server redirects without end, the last time to {next}");
-                return Err(Error::new(Outcome::Misconfigured, what).with_hint("check the URL"));
+                return Err(Error::new(ErrorKind::Misconfigured, what).with_hint("check the URL"));
             }
             if next.is_https() && !base.is_https() {
                 let proxy = self.settings.proxy(&next, &self.options)?;
@@ -143,7 +143,9 @@ impl Client {
                 .map(|url| format!(" to {url}"))
                 .unwrap_or_default();
             let what = format!("the server redirects a POST{to}, which is not followed");
-            return Err(Error::new(Outcome::Misconfigured, what).with_hint("set the remote's URL to the repository's"));
+            return Err(
+                Error::new(ErrorKind::Misconfigured, what).with_hint("set the remote's URL to the repository's")
+            );
         }
         let proof = self.proof(&base);
         self.answer(response, content_type(service, "result"), effect, proof)

@@ -8,7 +8,7 @@ use gix::{
     objs::{Kind, TreeRefIter, tree::EntryRef},
 };
 
-use super::super::{Error, Outcome, base::Base, objects::Objects};
+use super::super::{Error, ErrorKind, base::Base, objects::Objects};
 use super::{List, Listed, places::Places, renames::Deleted};
 
 /// Lists objects, each once.
@@ -235,7 +235,7 @@ impl<'a> Trees<'a> {
     pub(super) fn into_list(mut self) -> Result<List, Error> {
         let too_many = |_| {
             let what = "more objects to push than a pack can hold (2^32)";
-            Error::new(Outcome::Misconfigured, what)
+            Error::new(ErrorKind::Misconfigured, what)
         };
         let count = u32::try_from(self.list.objects.len()).map_err(too_many)?;
         for place in 0..count {
