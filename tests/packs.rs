@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use bstr::BString;
-use git_push::{Advertisement, Command, Connection, Error, ErrorKind, Options, pack::Format};
+use git_push::{Advertisement, Command, Connection, Error, ErrorKind, pack::Format};
 use git_push_transport::local::Local;
 use gix::{ObjectId, Repository};
 use history::{commit, git};
@@ -80,12 +80,12 @@ fn assert_mirrors(source: &Path, mirror: &Path, wanted: &Refs) {
 fn push_locally(source: &Repository, mirror: &Path, wanted: &Refs) {
     let mut connection = Local::open(mirror).unwrap();
     let advertisement = connection.advertisement().unwrap();
-    let options = Options {
-        atomic: true,
-        ..Options::default()
-    };
     let commands = commands(&advertisement, wanted);
-    let report = git_push::push(&mut connection, &advertisement, source, commands, &options).unwrap();
+    let report = git_push::Push::new(source, &advertisement)
+        .commands(commands)
+        .atomic(true)
+        .send(&mut connection)
+        .unwrap();
     assert!(report.all_accepted(), "{report:?}");
 }
 

@@ -4,7 +4,7 @@ mod support;
 
 use std::path::PathBuf;
 
-use git_push::{Command, Connection, Error, ErrorKind, Options, Report, Verdict};
+use git_push::{Command, Connection, Error, ErrorKind, Report, Verdict};
 use git_push_transport::{Remote, Settings};
 use support::{
     git::{self, git},
@@ -100,18 +100,11 @@ impl Place {
     fn push_with(&self, push_options: &[&str]) -> Result<Report, Error> {
         let mut remote = self.remote();
         let advertisement = remote.advertisement()?;
-        let options = Options {
-            push_options: push_options.iter().map(|option| (*option).into()).collect(),
-            ..Options::default()
-        };
         let create = vec![self.command("refs/kv/main", None, Some(0))];
-        git_push::push(
-            &mut remote,
-            &advertisement,
-            &repository(self.source.path()),
-            create,
-            &options,
-        )
+        git_push::Push::new(&repository(self.source.path()), &advertisement)
+            .commands(create)
+            .push_options(push_options.iter().copied())
+            .send(&mut remote)
     }
 }
 

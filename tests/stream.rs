@@ -10,7 +10,7 @@ use std::{
 };
 
 use bstr::BString;
-use git_push::{Connection, Error, ErrorKind, Options, Verdict};
+use git_push::{Connection, Error, ErrorKind, Verdict};
 use git_push_transport::{Remote, Settings};
 use support::{
     git::git,
@@ -138,7 +138,9 @@ fn what_is_remembered_is_pushed_to_without_a_look_before() {
         let repository = repository(folder.path());
         let create = vec![command("refs/kv/main", None, Some(&commits[0]), &commits[0])];
         let push = |remote: &mut Remote, commands| {
-            git_push::push(remote, &advertisement, &repository, commands, &Options::default())
+            git_push::Push::new(&repository, &advertisement)
+                .commands(commands)
+                .send(remote)
         };
         assert!(push(&mut remote, create.clone()).expect("a report").all_accepted());
         // The old id is stale by now.

@@ -1,7 +1,7 @@
 //! The branch, brought to the remote: asked, fetched, replayed, pushed and read back.
 use bstr::{BStr, BString};
 use durable::{clock::Clock, retry::RetryPolicy, storage::Storage};
-use git_push::{Advertisement, Command, Connection, ErrorKind, Verdict};
+use git_push::{Advertisement, Command, Connection, ErrorKind, Push, Verdict};
 use git_push_transport::Remote;
 use gix::ObjectId;
 use jiff::Timestamp;
@@ -13,6 +13,7 @@ use super::{
     objects::Objects,
     replay,
 };
+use crate::config::AGENT;
 
 /// How far back commits are told to a server that is fetched from.
 const MAX_HAVES: usize = 256;
@@ -229,10 +230,10 @@ impl<S: Storage> Context<S> {
         repository: &gix::Repository,
         command: Command,
     ) -> Result<(), git_push::Error> {
-        let options = git_push::Options::default();
         let (name, old, new) = (command.name.clone(), command.old, command.new);
         let connection: &mut dyn Connection = upstream;
-        let answer = git_push::push(connection, advertisement, repository, vec![command], &options);
+        let push = Push::new(repository, advertisement).command(command).agent(AGENT);
+        let answer = push.send(connection);
         let word = match &answer {
             Ok(report) => match report.verdict(name.as_ref()) {
                 Some(Verdict::Rejected(reason)) => format!("the remote refuses {name}: {}", git_push::cleaned(reason)),

@@ -39,7 +39,7 @@ use super::{
     },
     target::{LocalOnly, SharedEnvironment, Target},
 };
-use crate::event::Event;
+use crate::{config::USER_AGENT, event::Event};
 
 /// How long the last push gets when it is time to stop.
 const GRACE: Duration = Duration::from_secs(20);
@@ -358,6 +358,7 @@ fn open_relay<'a>(
         return Ok(None);
     };
     let connection = git_push_transport::Settings::from_environment(&**environment).map_err(RunError::Remote)?;
+    let connection = connection.with_user_agent(USER_AGENT);
     let web = Web::open(&relay.url, relay.token.clone(), connection).map_err(RunError::Relay)?;
     Ok(Some((web, &relay.feeds)))
 }

@@ -5,6 +5,8 @@ use bstr::ByteSlice;
 use git_push::{Error, ErrorKind, repository};
 use git_push_transport::{self, Location, Remote, Settings};
 
+use crate::config::USER_AGENT;
+
 /// Reads an environment variable, from any thread.
 pub type SharedEnvironment = Arc<dyn Fn(&str) -> Option<OsString> + Send + Sync>;
 
@@ -66,7 +68,9 @@ impl Target {
             return Err(Error::new(ErrorKind::Misconfigured, what)
                 .with_hint("leave it out and use a key, or set GITHUB_PAT and the https URL"));
         }
-        let settings = Settings::from_environment(environment)?.with_git_config(&repository)?;
+        let settings = Settings::from_environment(environment)?
+            .with_user_agent(USER_AGENT)
+            .with_git_config(&repository)?;
         if !settings.has_credentials_for(&location) {
             return Ok(Err(LocalOnly::NoToken(location.to_string())));
         }

@@ -31,7 +31,7 @@ use super::{
     trouble::{Trouble, Troubles},
 };
 use crate::{
-    config::{Config, Problem},
+    config::{Config, Problem, USER_AGENT},
     journal::{self, Backlog, Draft, Located, Origin, Source, Status, WriteError, Writer},
     mirror::{Damaged, Grouping, Rules},
     ref_update::RefUpdate,
@@ -459,7 +459,9 @@ fn destination(
     };
     let repository = stargate.repository();
     let location = resolve(BStr::new(&name), Some(repository))?;
-    let settings = Settings::from_environment(environment)?.with_git_config(repository)?;
+    let settings = Settings::from_environment(environment)?
+        .with_user_agent(USER_AGENT)
+        .with_git_config(repository)?;
     match settings.has_credentials_for(&location) {
         true => Ok(Ok((location, settings))),
         false => Ok(Err(Missing::Token(location.to_string()))),

@@ -9,7 +9,7 @@ mod support;
 use std::{path::Path, time::Duration};
 
 use bstr::{BString, ByteSlice};
-use git_push::{Connection, Error, ErrorKind, Options, Report, Verdict};
+use git_push::{Connection, Error, ErrorKind, Report, Verdict};
 use git_push_transport::{Location, Remote, Settings, resolve};
 use secrecy::SecretString;
 use support::git::{self, git};

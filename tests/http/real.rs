@@ -335,9 +335,11 @@ fn a_remembered_remote_takes_a_push_in_one_request() {
     let steps = [(None, &commits[0]), (Some(commits[0].as_str()), &commits[1])];
     for (old, new) in steps {
         let update = command("refs/kv/main", old, Some(new), new);
-        let options = Options::default();
         let source = repository(folder.path());
-        let report = git_push::push(&mut remote, &remembered, &source, vec![update], &options).expect("a report");
+        let report = git_push::Push::new(&source, &remembered)
+            .command(update)
+            .send(&mut remote)
+            .expect("a report");
         assert!(report.all_accepted(), "{report:?}");
         remembered.refs.insert("refs/kv/main".into(), id(new));
     }
@@ -370,7 +372,8 @@ fn a_stale_old_id_is_rejected() {
     mirror.create(NAME, Format::Sha1);
     let mut remote = anonymous(&mirror.url(NAME));
     let create = command("refs/kv/main", None, Some(&commits[0]), &commits[0]);
-    pushed(&mut remote, folder.path(), vec![create], true).expect("a report");
+    let report = pushed(&mut remote, folder.path(), vec![create], true).expect("a report");
+    assert!(report.all_accepted(), "{report:?}");
     let stale = command("refs/kv/main", Some(&commits[1]), Some(&commits[2]), &commits[2]);
     let report = pushed(&mut remote, folder.path(), vec![stale], true).expect("a report");
     assert!(!reason(&report, "refs/kv/main").is_empty());

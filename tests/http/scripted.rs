@@ -52,7 +52,7 @@ fn a_redirect_on_the_same_host_is_followed_with_credentials() {
     );
     assert!(
         post.field("User-Agent")
-            .is_some_and(|agent| agent.starts_with("git/stargate-mirror-"))
+            .is_some_and(|agent| agent.starts_with("git/git-push-transport-"))
     );
     assert_eq!(remote.traffic().bytes_sent, post.body.len() as u64);
 }
@@ -288,11 +288,7 @@ fn a_push_that_did_not_get_through_whole_changed_nothing() {
             capabilities: vec!["report-status".into()],
             push_options: Vec::new(),
         };
-        let pack = git_push::Pack {
-            file,
-            bytes,
-            objects: 1,
-        };
+        let pack = git_push::Pack::new(file, bytes, 1);
         let error = remote.send(&request, Some(pack)).expect_err("nobody reads");
         assert_eq!(error.kind(), ErrorKind::Transient, "{error}");
         assert!(error.to_string().contains(words), "{error}");

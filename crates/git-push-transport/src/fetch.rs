@@ -17,7 +17,7 @@ use gix::ObjectId;
 
 use super::upload_pack::{command, premature, refuse_err, said, trimmed, unexpected};
 
-/// What of a history is fetched.
+/// Extent of the history to fetch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Extent {
     /// Commits, without trees and blobs where the server can leave them out.

@@ -24,13 +24,13 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     io::BufReader,
     path::Path,
-    sync::atomic::AtomicBool,
+    sync::atomic::Ordering,
 };
 
 use bstr::{BStr, BString};
 use durable::storage::{Disk, Storage};
 use git_push::{
-    self, Advertisement, Capabilities, Command, Connection, Error, ErrorKind, Pack, RemoteRef, Report, Request,
+    self, Advertisement, Capabilities, Command, Connection, Error, ErrorKind, Pack, Push, RemoteRef, Report, Request,
     Traffic, Verdict, causes,
     repository::{self, OpenError},
 };
@@ -93,12 +93,8 @@ impl Local {
             },
             ..Advertisement::default()
         };
-        let command = Command {
-            name: "refs/heads/fetched".into(),
-            old: want.kind().null(),
-            new: want,
-        };
-        let pack = git_push::pack::make(&self.repository, &taker, &[command])?;
+        let fetched = Command::create("refs/heads/fetched", want);
+        let pack = Push::new(&self.repository, &taker).command(fetched).pack()?;
         received::index(pack.file, into)?.settle(into)?;
         received::require(want, into)
     }
@@ -140,21 +136,25 @@ impl Local {
     }
 
     /// Indexes the pack into the repository, durably.
-    fn store(&mut self, pack: Pack, incoming: &mut Incoming) -> Result<(), Error> {
+    fn store(&mut self, mut pack: Pack, incoming: &mut Incoming) -> Result<(), Error> {
         let packs = self.repository.objects.store_ref().path().join("pack");
         self.traffic.bytes_sent += pack.bytes;
         let failed = |error: std::io::Error| self.failed("write a pack to", &error.to_string());
         Disk.create_dir(&packs).map_err(failed)?;
+        let interrupt = pack.interrupt_flag();
         let written = gix_pack::Bundle::write_to_directory(
-            &mut BufReader::new(pack.file),
+            &mut BufReader::new(&mut pack),
             Some(incoming.folder()),
             &mut gix::utils::progress::Discard,
-            &AtomicBool::new(false),
+            &interrupt,
             Some(self.repository.objects.clone()),
             self.repository.object_hash(),
             gix_pack::bundle::write::Options::default(),
-        )
-        .map_err(|error| self.failed("index a pack in", &causes(&error)))?;
+        );
+        if interrupt.load(Ordering::Relaxed) {
+            return Err(Error::interrupted());
+        }
+        let written = written.map_err(|error| self.failed("index a pack in", &causes(&error)))?;
         match (written.data_path, written.index_path) {
             (Some(pack), Some(index)) => incoming.take_in(&pack, &index).map_err(failed),
             // A pack without objects leaves nothing.

@@ -23,7 +23,7 @@ use super::shown::Shown;
 use super::stream::Stream;
 use super::url::HttpUrl;
 
-/// Where a mirror is. It may be shown (`Display`, `Debug`): user info and query stay hidden.
+/// Location of a remote. `Display` and `Debug` hide user info and query.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Location {
     /// On a server, over http or https, with the user info that the URL has.
@@ -171,7 +171,7 @@ impl Remote {
         Ok(Remote { location, reach })
     }
 
-    /// Where it is.
+    /// Returns its location.
     pub fn location(&self) -> &Location {
         &self.location
     }
@@ -181,7 +181,7 @@ impl Remote {
     /// *objects/info/alternates*).
     ///
     /// # Errors
-    /// Whatever keeps them from being there whole.
+    /// They could not be fetched whole.
     pub fn fetch_commits(&mut self, want: ObjectId, into: &gix::Repository, haves: &[ObjectId]) -> Result<(), Error> {
         match &mut self.reach {
             #[cfg(feature = "http")]
@@ -197,7 +197,7 @@ impl Remote {
     /// there.
     ///
     /// # Errors
-    /// Whatever keeps it from being there whole; `into` is then as it was.
+    /// It could not be fetched whole; `into` is unchanged.
     pub fn fetch(&mut self, want: ObjectId, into: &gix::Repository, haves: &[ObjectId]) -> Result<(), Error> {
         match &mut self.reach {
             #[cfg(feature = "http")]
@@ -209,7 +209,8 @@ impl Remote {
         }
     }
 
-    /// What an HTTP server offers to readers, once it said so. Others are asked on each connection.
+    /// Returns the capabilities that an HTTP server offers to readers, once it has sent them. Other servers are asked on
+    /// each connection.
     pub fn reading(&self) -> Option<&Capabilities> {
         match &self.reach {
             #[cfg(feature = "http")]

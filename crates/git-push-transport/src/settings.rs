@@ -1,4 +1,4 @@
-//! What a connection needs to know besides the URL.
+//! Settings of a connection besides the URL.
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 #[cfg(feature = "http")]
 use std::{fmt, fs::File, io, io::Read, sync::Arc};
@@ -19,25 +19,28 @@ use super::{Location, token};
 #[cfg(feature = "http")]
 use super::{credentials, credentials::Identity, helpers::Helpers, http::HttpUrl, http::Options, netrc};
 
-/// How long connecting may take, name lookup and TLS included.
+/// Time limit of connecting, name lookup and TLS included.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a server may say and take nothing. A push has no limit in all: a big one takes its time.
+/// Time limit of silence, in which a server neither sends nor takes anything. A push as a whole has no limit.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Credentials, trust roots, proxies, time limits, and git configuration for what depends on the URL.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// The token that proves who we are.
+    /// The token that authenticates.
     pub token: Option<SecretString>,
     /// A file with the certificates (PEM) to trust instead of those of the system, unless git configuration names one.
     pub ca_file: Option<PathBuf>,
+    /// The `User-Agent` of HTTP requests, unless git configuration has `http.userAgent`. By default name and version of
+    /// this crate. Some servers expect that it starts with `git/`.
+    pub user_agent: Option<String>,
     /// See [`CONNECT_TIMEOUT`].
     pub connect_timeout: Duration,
     /// See [`IDLE_TIMEOUT`].
     pub idle_timeout: Duration,
     #[cfg(feature = "ssh")]
-    /// How ssh is run.
+    /// The ssh program.
     pub ssh: SshSettings,
     #[cfg(feature = "http")]
     netrc: Option<PathBuf>,
@@ -79,6 +82,7 @@ impl Settings {
         Ok(Settings {
             token: token::token(&variable)?,
             ca_file: given("SSL_CERT_FILE").map(PathBuf::from),
+            user_agent: None,
             connect_timeout: CONNECT_TIMEOUT,
             idle_timeout: IDLE_TIMEOUT,
             #[cfg(feature = "ssh")]
@@ -106,7 +110,14 @@ impl Settings {
         })
     }
 
-    /// Lays git configuration, as it holds for `repository`, over what the environment says: `http.*`,
+    /// Sets [`Settings::user_agent`].
+    #[must_use]
+    pub fn with_user_agent(mut self, user_agent: impl Into<String>) -> Self {
+        self.user_agent = Some(user_agent.into());
+        self
+    }
+
+    /// Overrides the environment with the git configuration of `repository`: `http.*`,
     /// `credential.*`, `core.sshCommand`, `ssh.variant`, `stargate.insecureHttp`.
     ///
     /// # Errors
@@ -123,7 +134,7 @@ impl Settings {
         self.with_git(user_config()?)
     }
 
-    /// Whether there is something to prove who we are at `location`, or somebody to ask.
+    /// Returns true if there are credentials for `location`, or a helper that may have them.
     pub fn has_credentials_for(&self, location: &Location) -> bool {
         match location {
             #[cfg(feature = "http")]

@@ -15,7 +15,7 @@ mod daemon;
 #[cfg(feature = "ssh")]
 mod ssh;
 
-use std::{fs::File, io, io::Read, io::Write, time::Duration};
+use std::{io, io::Read, io::Write, time::Duration};
 
 use bstr::BString;
 use git_push::pkt_line::{self, Line};
@@ -51,14 +51,14 @@ pub struct Stream {
 }
 
 /// A way to start a service for one repository on another machine.
-trait Dial {
+trait Dial: Send {
     /// Starts `service`, and asks for protocol 2 if that is wished.
     fn dial(&self, service: Service, protocol_2: bool) -> Result<Box<dyn Channel>, Error>;
 }
 
 /// Both directions of a service that was started. A silence that is too long is [`io::ErrorKind::TimedOut`] or
 /// [`io::ErrorKind::WouldBlock`].
-trait Channel: Read + Write {
+trait Channel: Read + Write + Send {
     /// Why the service ended, by the program that carries it. It is asked once the other side has closed.
     fn last_words(&mut self) -> Option<Error>;
 }
@@ -97,7 +97,7 @@ impl Stream {
     /// have must be there. [`Extent::Objects`] is stored durably.
     ///
     /// # Errors
-    /// Whatever keeps the pack from arriving whole and sound; `into` is then as it was.
+    /// The pack did not arrive whole and sound; `into` is unchanged.
     pub fn fetch(
         &mut self,
         want: ObjectId,
@@ -187,47 +187,48 @@ impl Stream {
         Ok((advertisement, channel))
     }
 
-    fn push(&mut self, request: &Request, pack: Option<Pack>) -> Result<Report, Error> {
+    fn push(&mut self, request: &Request, mut pack: Option<Pack>) -> Result<Report, Error> {
         let mut channel = match self.waiting.take() {
             Some(channel) => channel,
             None => self.receive_pack()?.1,
         };
-        let sent = self.send_whole(&mut *channel, &git_push::request::head(request), pack);
+        let sent = self.send_whole(&mut *channel, &git_push::request::head(request), pack.as_mut());
+        if sent.is_err() && pack.is_some_and(|pack| pack.is_interrupted()) {
+            return Err(Error::interrupted());
+        }
         // What did not arrive whole cannot have been carried out.
         let kind = match sent {
             Ok(()) => ErrorKind::Uncertain,
             Err(_) => ErrorKind::Transient,
         };
         let mut parser = git_push::report_status::Parser::new(request);
+        let mut words = Vec::new();
         // A server that refuses early says why, and stops reading.
         let read = match &sent {
             Err(error) if is_silence(error) => Ok(End::Closed),
             _ => self.read(&mut *channel, kind, |piece| {
                 let fed = parser.feed(piece);
-                for line in parser.progress() {
-                    tracing::info!("remote: {line}");
-                }
+                words.extend(parser.progress().inspect(|line| tracing::info!("remote: {line}")));
                 fed?;
                 Ok(parser.has_ended())
             }),
         };
-        for line in parser.last_progress() {
-            tracing::info!("remote: {line}");
-        }
-        match (parser.finish(), read, sent) {
+        words.extend(parser.last_progress().inspect(|line| tracing::info!("remote: {line}")));
+        let report = match (parser.finish(), read, sent) {
             // The report is what counts, not what happens to the connection before or after it.
             (Ok(report), _, _) => Ok(report.map_reasons(git_push::cleaned)),
             (Err(_), _, Err(error)) => Err(self.broken(&mut *channel, &error, ErrorKind::Transient)),
             (Err(_), Err(error), Ok(())) => Err(error),
             (Err(error), Ok(end), Ok(())) => Err(ended(&mut *channel, &end, error.into(), kind)),
-        }
+        };
+        report.map_err(|error| error.with_server_words(words))
     }
 
-    fn send_whole(&mut self, channel: &mut dyn Channel, head: &[u8], pack: Option<Pack>) -> io::Result<()> {
+    fn send_whole(&mut self, channel: &mut dyn Channel, head: &[u8], pack: Option<&mut Pack>) -> io::Result<()> {
         channel.write_all(head)?;
         self.traffic.bytes_sent += head.len() as u64;
         if let Some(pack) = pack {
-            self.traffic.bytes_sent += copy(pack.file, channel, pack.bytes)?;
+            self.traffic.bytes_sent += copy(pack, channel)?;
         }
         channel.flush()
     }
@@ -334,9 +335,10 @@ fn is_silence(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock)
 }
 
-/// Copies `bytes` bytes of a spool.
-fn copy(spool: File, channel: &mut dyn Channel, bytes: u64) -> io::Result<u64> {
-    let mut spool = spool.take(bytes);
+/// Copies a spooled pack.
+fn copy(pack: &mut Pack, channel: &mut dyn Channel) -> io::Result<u64> {
+    let bytes = pack.bytes;
+    let mut spool = pack.take(bytes);
     let mut piece = vec![0; PIECE];
     let mut copied = 0;
     loop {

@@ -67,17 +67,17 @@ impl Parser {
     /// Takes the next piece.
     ///
     /// # Errors
-    /// When it cannot be part of an advertisement, or when it is an `ERR` line.
+    /// The piece cannot be part of an advertisement, or it is an `ERR` line.
     pub fn feed(&mut self, bytes: &[u8]) -> Result<(), WireError> {
         self.0.feed(bytes, Lines::take)
     }
 
-    /// Whether the advertisement is complete: on a connection that stays open, nothing follows.
+    /// Returns true if the advertisement is complete. On a connection that stays open, nothing follows.
     pub fn has_ended(&self) -> bool {
         self.0.has_ended()
     }
 
-    /// What was advertised.
+    /// Returns the advertisement.
     ///
     /// # Errors
     /// [`Fault::Premature`](super::Fault::Premature) when the final flush-pkt did not come.

@@ -93,6 +93,12 @@ impl Error {
         }
     }
 
+    /// Creates the error of a push that the caller stopped.
+    #[must_use]
+    pub fn interrupted() -> Self {
+        Error::new(ErrorKind::Interrupted, "interrupted; nothing was changed on the remote")
+    }
+
     /// Adds an instruction that helps.
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {

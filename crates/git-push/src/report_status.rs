@@ -50,7 +50,7 @@ enum State {
 }
 
 impl Parser {
-    /// A parser that awaits the answer to `request`.
+    /// Creates a parser for the answer to `request`.
     pub fn new(request: &Request) -> Self {
         let asked = request.negotiated("report-status") || request.negotiated("report-status-v2");
         let sideband = request.negotiated("side-band-64k");
@@ -75,7 +75,7 @@ impl Parser {
     /// Takes the next piece.
     ///
     /// # Errors
-    /// When it cannot be part of a report on these commands, or when the server says that it failed.
+    /// The piece cannot be part of a report on these commands, or the server reports that it failed.
     pub fn feed(&mut self, bytes: &[u8]) -> Result<(), WireError> {
         let report = &mut self.report;
         let fed = match &mut self.sideband {
@@ -99,7 +99,7 @@ impl Parser {
         })
     }
 
-    /// Whether nothing follows on a connection that stays open; never where no report was asked for.
+    /// Returns true if nothing follows on a connection that stays open. Always false if no report was asked for.
     pub fn has_ended(&self) -> bool {
         match &self.sideband {
             Some(sideband) => sideband.has_ended(),
@@ -107,10 +107,10 @@ impl Parser {
         }
     }
 
-    /// The report: a verdict for every command, [`Verdict::Unknown`] on those that the server does not mention.
+    /// Returns the report: a verdict for every command, [`Verdict::Unknown`] on those that the server does not mention.
     ///
     /// # Errors
-    /// When the report is not complete.
+    /// The report is not complete.
     pub fn finish(self) -> Result<Report, WireError> {
         let complete = self.report.has_ended();
         self.report.content.finish(complete).map_err(WireError::uncertain)
