@@ -17,7 +17,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use bstr::BString;
-use git_push::{Connection, Options, pack};
+use git_push::{Connection, Push};
 use git_push_transport::{Location, Remote, Settings, local::Local};
 use gix::ObjectId;
 use stargate_mirror::worker::RememberedMirror;
@@ -441,7 +441,10 @@ fn our_pack(source: &Path, remote: &Path) {
     let advertisement = Local::open(remote)
         .and_then(|mut remote| remote.advertisement())
         .expect("a remote");
-    let pack = pack::make(&repository, &advertisement, &[command(source, &advertisement)]).expect("a pack");
+    let pack = Push::new(&repository, &advertisement)
+        .command(command(source, &advertisement))
+        .pack()
+        .expect("a pack");
     println!("{}", pack.bytes);
 }
 
@@ -451,12 +454,12 @@ fn our_push(source: &Path, url: &str, memory: &Path) {
     let memory: RememberedMirror = serde_json::from_slice(&memory).expect("JSON");
     let advertisement = memory.advertisement();
     let commands = vec![command(source, &advertisement)];
-    let options = Options {
-        atomic: true,
-        ..Options::default()
-    };
     let mut remote = open(url, |name| std::env::var_os(name));
-    let report = git_push::push(&mut remote, &advertisement, &repository, commands, &options).expect("a report");
+    let report = Push::new(&repository, &advertisement)
+        .commands(commands)
+        .atomic(true)
+        .send(&mut remote)
+        .expect("a report");
     assert!(report.all_accepted(), "{report:?}");
 }
 

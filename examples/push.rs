@@ -10,7 +10,7 @@
 use std::error::Error;
 
 use bstr::{BStr, ByteSlice};
-use git_push::{Command, Connection, Options, Verdict};
+use git_push::{Command, Connection, Push, Verdict};
 use git_push_transport::{Location, Remote, Settings};
 use gix::{ObjectId, objs::tree::EntryKind};
 
@@ -43,18 +43,10 @@ pub fn push_note(remote: &str, note: &str) -> Result<(ObjectId, Verdict), Box<dy
     let repository = gix::init_bare(folder.path())?.with_object_memory();
     let id = write_commit(&repository, note, there)?;
 
-    let command = Command {
-        name: name.to_owned(),
-        old: there.unwrap_or(id.kind().null()),
-        new: id,
-    };
-    let report = git_push::push(
-        &mut connection,
-        &advertisement,
-        &repository,
-        vec![command],
-        &Options::default(),
-    )?;
+    let command = Command::set(name, &advertisement, id);
+    let report = Push::new(&repository, &advertisement)
+        .command(command)
+        .send(&mut connection)?;
     let verdict = report.verdict(name).cloned().unwrap_or(Verdict::Unknown);
 
     // Check the server's report: read the ref back.

@@ -14,6 +14,10 @@ use crate::{append_only::Paths, ref_pattern::RefPatterns};
 pub const APPEND_ONLY: &str = "stargate.appendOnly";
 
 /// 24 hours.
+/// Name and version of the program, for the logs of servers that are pushed to.
+pub const AGENT: &str = concat!("stargate-mirror/", env!("CARGO_PKG_VERSION"));
+/// The `User-Agent` of HTTP requests. Some servers serve git's protocol only to clients that call themselves git.
+pub const USER_AGENT: &str = concat!("git/stargate-mirror-", env!("CARGO_PKG_VERSION"));
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Settings of `[stargate]`. See `docs/configuration.md` for the keys.

@@ -13,7 +13,7 @@ use super::{
     report::{Exit, Failure, REPAIR},
 };
 use crate::{
-    config::Config,
+    config::{Config, USER_AGENT},
     hook::{
         durability, install,
         owner::{self, Denied, KeptOut},
@@ -331,7 +331,9 @@ fn failed(what: &'static str, error: &git_push::Error) -> Check {
 /// Checks the mirror with the credentials of a push.
 fn check_mirror(name: &str, config: &Config, repository: &gix::Repository) -> Result<Vec<Check>, git_push::Error> {
     let location = resolve(BStr::new(name), Some(repository))?;
-    let settings = Settings::from_environment(environment)?.with_git_config(repository)?;
+    let settings = Settings::from_environment(environment)?
+        .with_user_agent(USER_AGENT)
+        .with_git_config(repository)?;
     let shown = location.to_string();
     if !settings.has_credentials_for(&location) {
         let found = format!("there are no credentials for {shown}: nothing is pushed (local-only)");

@@ -22,7 +22,7 @@ Examples:
   GITHUB_PAT=… stargate-mirror push https://github.com/o/r.git --atomic main tag v1.0
 
 --json prints one object. A verdict is up-to-date, accepted, refused (here), rejected (by the
-remote) or unknown; null in a dry run. The outcome is pushed, idle, planned, rejected or ambiguous.
+remote) or unknown; null in a dry run. The outcome is pushed, idle, planned, rejected or uncertain.
 For a deletion, new is zeros.
   {\"outcome\":\"pushed\",\"remote\":\"https://github.com/o/r.git\",\"refs\":[{\"ref\":\"refs/heads/main\",
    \"old\":\"1a2b…\",\"new\":\"9f8e…\",\"verdict\":\"accepted\",\"reason\":null}],\"http_requests\":4,
@@ -159,7 +159,7 @@ fn failed(report: &PushReport) -> Option<Failure> {
     let exit = match report.outcome {
         PushOutcome::Pushed | PushOutcome::Idle | PushOutcome::Planned => return None,
         PushOutcome::Rejected => Exit::Refused,
-        PushOutcome::Ambiguous => Exit::Incomplete,
+        PushOutcome::Uncertain => Exit::Incomplete,
     };
     let failure = Failure::new(exit, format!("failed to push some refs to '{}'", report.remote));
     Some(failure.hint(report.refs.iter().find_map(|line| hint(&line.fate)).unwrap_or_default()))

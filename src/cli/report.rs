@@ -1,7 +1,7 @@
 //! Mapping of library errors to message, hint and exit code.
 use std::{fmt, process::ExitCode};
 
-use git_push::{self, Outcome, refspec::RefspecError, repository::OpenError};
+use git_push::{self, refspec::RefspecError, repository::OpenError};
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme};
 
 #[cfg(feature = "events")]
@@ -11,6 +11,7 @@ use crate::relay::{access::NoAccess, server::ServeError, store::OpenError as Sto
 use crate::{
     hook::install::InstallError,
     journal::WriteError,
+    mirror::Outcome,
     porcelain::PushError,
     worker::{ComparisonOutcome, CycleOutcome, CycleReport, GroupOutcome, GroupReport, RunError},
 };
@@ -112,9 +113,9 @@ impl Diagnostic for Failure {
 
 impl From<git_push::Error> for Failure {
     fn from(error: git_push::Error) -> Self {
-        let exit = match error.outcome() {
+        let exit = match Outcome::from(error.kind()) {
             Outcome::Mirrored => Exit::Done,
-            Outcome::Transient | Outcome::Ambiguous => Exit::Incomplete,
+            Outcome::Transient | Outcome::Uncertain => Exit::Incomplete,
             Outcome::Rejected | Outcome::Diverged => Exit::Refused,
             Outcome::Misconfigured => Exit::Misconfigured,
             Outcome::Broken => Exit::Failed,
@@ -337,7 +338,7 @@ pub fn cycle_exit(report: &CycleReport) -> Exit {
 fn group_exit(outcome: GroupOutcome) -> Exit {
     match outcome {
         GroupOutcome::Planned | GroupOutcome::Settled(Outcome::Mirrored) => Exit::Done,
-        GroupOutcome::Settled(Outcome::Transient | Outcome::Ambiguous | Outcome::Rejected) => Exit::Incomplete,
+        GroupOutcome::Settled(Outcome::Transient | Outcome::Uncertain | Outcome::Rejected) => Exit::Incomplete,
         GroupOutcome::Settled(Outcome::Diverged) => Exit::Refused,
         GroupOutcome::Settled(Outcome::Misconfigured) => Exit::Misconfigured,
         GroupOutcome::Settled(Outcome::Broken) => Exit::Failed,

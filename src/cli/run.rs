@@ -2,12 +2,12 @@
 use std::path::{Path, PathBuf};
 
 use durable::clock::SystemClock;
-use git_push::Outcome;
 
 use super::{
     output::counted,
     report::{Exit, Failure, REPAIR, cycle_exit},
 };
+use crate::mirror::Outcome;
 use crate::worker::{
     self, CycleOutcome, CycleReport, FailedComparison, GroupOutcome, GroupReport, Options, RefVerdict,
 };
@@ -169,7 +169,7 @@ fn advice(outcome: GroupOutcome) -> &'static str {
     match outcome {
         GroupOutcome::Planned | GroupOutcome::Settled(Outcome::Mirrored) => "nothing to do",
         GroupOutcome::Settled(Outcome::Transient) => "this may be temporary; the next cycle retries",
-        GroupOutcome::Settled(Outcome::Ambiguous) => "the next cycle checks the mirror before it retries",
+        GroupOutcome::Settled(Outcome::Uncertain) => "the next cycle checks the mirror before it retries",
         GroupOutcome::Settled(Outcome::Rejected) => {
             "check the hooks and rules of the mirror, which rejected the push; the next cycle retries"
         }

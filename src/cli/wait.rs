@@ -13,7 +13,7 @@ use super::{
     report::{Exit, Failure},
 };
 use crate::{
-    config::{Config, parse_duration},
+    config::{Config, USER_AGENT, parse_duration},
     mirror::watermark::{ledger_ref, watermark_ref},
     worker::{self, RemoteFence, Seen, WaitOutcome},
 };
@@ -109,7 +109,7 @@ fn configured_remote(args: &Args, local: Option<&gix::Repository>) -> Result<Opt
 
 /// Returns the transport settings, with timeouts no longer than the wait, so that a silent server cannot prolong it.
 fn settings(args: &Args, local: Option<&gix::Repository>) -> Result<Settings, Failure> {
-    let settings = Settings::from_environment(environment)?;
+    let settings = Settings::from_environment(environment)?.with_user_agent(USER_AGENT);
     let mut settings = match local {
         Some(local) => settings.with_git_config(local)?,
         None => settings.with_user_config()?,

@@ -1,7 +1,7 @@
 //! Publishing the branch: fetch, rebase, push, and read back.
 use bstr::{BStr, BString};
 use durable::{clock::Clock, retry::RetryPolicy, storage::Storage};
-use git_push::{Advertisement, Command, Connection, Outcome, Verdict};
+use git_push::{Advertisement, Command, Connection, ErrorKind, Push, Verdict};
 use git_push_transport::Remote;
 use gix::ObjectId;
 use jiff::Timestamp;
@@ -13,6 +13,7 @@ use super::{
     objects::Objects,
     rebase,
 };
+use crate::config::AGENT;
 
 /// Maximum number of *have* lines sent to a server in a fetch.
 const MAX_HAVES: usize = 256;
@@ -78,7 +79,7 @@ impl<S: Storage> Context<S> {
     /// Events can be committed meanwhile: no lock but that for publishing is held while the network is awaited.
     ///
     /// # Errors
-    /// The remote lacks local commits. The [`Outcome`] says whether a retry helps. [`Outcome::Diverged`] needs a person; the
+    /// The remote lacks local commits. The [`ErrorKind`] says whether a retry helps. [`ErrorKind::NotSent`] needs a person; the
     /// message lists the paths.
     pub fn publish(
         &self,
@@ -103,7 +104,7 @@ impl<S: Storage> Context<S> {
                         other_instance: progress.other,
                     });
                 }
-                Err(error) => match delays.next().filter(|_| error.outcome().may_pass()) {
+                Err(error) => match delays.next().filter(|_| error.is_retryable()) {
                     Some(delay) => {
                         tracing::info!(%error, attempts, "retrying the push");
                         clock.sleep(delay.max(error.retry_after().unwrap_or_default()));
@@ -231,17 +232,17 @@ impl<S: Storage> Context<S> {
         repository: &gix::Repository,
         command: Command,
     ) -> Result<(), git_push::Error> {
-        let options = git_push::Options::default();
         let (name, old, new) = (command.name.clone(), command.old, command.new);
         let connection: &mut dyn Connection = upstream;
-        let answer = git_push::push(connection, advertisement, repository, vec![command], &options);
+        let push = Push::new(repository, advertisement).command(command).agent(AGENT);
+        let answer = push.send(connection);
         let word = match &answer {
             Ok(report) => match report.verdict(name.as_ref()) {
                 Some(Verdict::Rejected(reason)) => format!("the remote rejected {name}: {}", git_push::cleaned(reason)),
                 Some(Verdict::Accepted | Verdict::UpToDate) => "the remote reported ok".to_owned(),
                 Some(Verdict::Unknown) | None => "the remote reported nothing".to_owned(),
             },
-            Err(error) if error.outcome() == Outcome::Ambiguous => error.to_string(),
+            Err(error) if error.kind() == ErrorKind::Uncertain => error.to_string(),
             Err(_) => return answer.map(drop),
         };
         let refs = upstream.read_refs(std::slice::from_ref(&name))?;
@@ -253,14 +254,15 @@ impl<S: Storage> Context<S> {
         match seen {
             Some(seen) if seen == new => Ok(()),
             seen if seen == was && is_rejected => {
-                Err(git_push::Error::new(Outcome::Rejected, word).with_hint("check the rules and hooks of the remote"))
+                Err(git_push::Error::new(ErrorKind::Rejected, word)
+                    .with_hint("check the rules and hooks of the remote"))
             }
             Some(seen) if Some(seen) != was => Err(git_push::Error::new(
-                Outcome::Transient,
+                ErrorKind::Transient,
                 format!("{word}, but another push moved {name} to {seen} at the same time"),
             )),
             _ => Err(git_push::Error::new(
-                Outcome::Transient,
+                ErrorKind::Transient,
                 format!("{word}, but {name} did not become {new} there"),
             )),
         }
@@ -332,10 +334,10 @@ impl<S: Storage> Context<S> {
 /// Converts a local failure to an error of a push.
 fn push_error(error: Error) -> git_push::Error {
     let outcome = match error.kind() {
-        Kind::Refused => Outcome::Diverged,
-        Kind::Misconfigured => Outcome::Misconfigured,
-        Kind::Busy => Outcome::Transient,
-        Kind::Failed => Outcome::Misconfigured,
+        Kind::Refused => ErrorKind::NotSent,
+        Kind::Misconfigured => ErrorKind::Misconfigured,
+        Kind::Busy => ErrorKind::Transient,
+        Kind::Failed => ErrorKind::Misconfigured,
     };
     let failure = git_push::Error::new(outcome, error.to_string());
     match error.hint() {

@@ -18,7 +18,7 @@ use durable::{
     clock::{Clock, SystemClock},
     retry::RetryPolicy,
 };
-use git_push::Outcome;
+use git_push::ErrorKind;
 use git_push_transport::web::Web;
 
 use super::{
@@ -39,7 +39,7 @@ use super::{
     },
     target::{LocalOnly, SharedEnvironment, Target},
 };
-use crate::event::Event;
+use crate::{config::USER_AGENT, event::Event};
 
 /// Time that the last push gets at a stop.
 const GRACE: Duration = Duration::from_secs(20);
@@ -339,7 +339,7 @@ impl Run<'_> {
 fn failure_of(ended: thread::Result<Result<(), git_push::Error>>) -> Result<(), git_push::Error> {
     ended.unwrap_or_else(|_| {
         let what = "a source of events crashed (a defect of this program): not everything was read";
-        Err(git_push::Error::new(Outcome::Transient, what))
+        Err(git_push::Error::new(ErrorKind::Transient, what))
     })
 }
 
@@ -361,6 +361,7 @@ fn open_relay<'a>(
         return Ok(None);
     };
     let connection = git_push_transport::Settings::from_environment(&**environment).map_err(RunError::Remote)?;
+    let connection = connection.with_user_agent(USER_AGENT);
     let web = Web::open(&relay.url, relay.token.clone(), connection).map_err(RunError::Relay)?;
     Ok(Some((web, &relay.feeds)))
 }
@@ -381,7 +382,7 @@ fn read_stdin(sender: &Sender<Arrival>) -> Result<(), git_push::Error> {
         sender.send(arrival, bytes).is_ok()
     };
     let read = lines::read(io::stdin().lock(), take);
-    read.map_err(|error| git_push::Error::new(Outcome::Transient, format!("cannot read standard input: {error}")))
+    read.map_err(|error| git_push::Error::new(ErrorKind::Transient, format!("cannot read standard input: {error}")))
 }
 
 fn start_pusher(settings: &Settings, context: &Context, environment: &SharedEnvironment, clock: SystemClock) -> Pusher {
@@ -425,7 +426,7 @@ fn hint(hint: Option<&str>) -> String {
 }
 
 fn not_pushable(why: LocalOnly) -> git_push::Error {
-    git_push::Error::new(Outcome::Misconfigured, why.to_string())
+    git_push::Error::new(ErrorKind::Misconfigured, why.to_string())
 }
 
 /// Logs the configuration, without secrets.

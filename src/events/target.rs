@@ -2,8 +2,10 @@
 use std::{ffi::OsString, path::Path, sync::Arc};
 
 use bstr::ByteSlice;
-use git_push::{Error, Outcome, repository};
+use git_push::{Error, ErrorKind, repository};
 use git_push_transport::{self, Location, Remote, Settings};
+
+use crate::config::USER_AGENT;
 
 /// Reads an environment variable, from any thread.
 pub type SharedEnvironment = Arc<dyn Fn(&str) -> Option<OsString> + Send + Sync>;
@@ -46,27 +48,29 @@ impl Target {
     /// Reads the current environment, for the repository at `path`.
     ///
     /// # Errors
-    /// [`Outcome::Misconfigured`] if the URL or the token is invalid, if the URL has a password that its scheme cannot use, or if
+    /// [`ErrorKind::Misconfigured`] if the URL or the token is invalid, if the URL has a password that its scheme cannot use, or if
     /// git configuration is invalid.
     pub fn read(path: &Path, environment: &dyn Fn(&str) -> Option<OsString>) -> Result<Result<Self, LocalOnly>, Error> {
         let url = environment(URL)
             .filter(|url| !url.is_empty())
             .map(OsString::into_string);
-        let not_utf_8 = |_| Error::new(Outcome::Misconfigured, format!("{URL} is not UTF-8"));
+        let not_utf_8 = |_| Error::new(ErrorKind::Misconfigured, format!("{URL} is not UTF-8"));
         let Some(url) = url.transpose().map_err(not_utf_8)? else {
             return Ok(Err(LocalOnly::NoUrl));
         };
         let repository = repository::open(path)
-            .map_err(|error| Error::new(Outcome::Misconfigured, error.to_string()).with_hint(error.hint()))?;
+            .map_err(|error| Error::new(ErrorKind::Misconfigured, error.to_string()).with_hint(error.hint()))?;
         let location = git_push_transport::resolve(url.as_bytes().as_bstr(), Some(&repository))?;
         if let Location::Ssh(url) | Location::Git(url) = &location
             && url.password().is_some()
         {
             let what = format!("{URL} contains a password, which {} cannot use", url.scheme.as_str());
-            return Err(Error::new(Outcome::Misconfigured, what)
+            return Err(Error::new(ErrorKind::Misconfigured, what)
                 .with_hint("remove the password and use a key, or set GITHUB_PAT and the https URL"));
         }
-        let settings = Settings::from_environment(environment)?.with_git_config(&repository)?;
+        let settings = Settings::from_environment(environment)?
+            .with_user_agent(USER_AGENT)
+            .with_git_config(&repository)?;
         if !settings.has_credentials_for(&location) {
             return Ok(Err(LocalOnly::NoToken(location.to_string())));
         }

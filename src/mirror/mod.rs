@@ -7,12 +7,14 @@
 //! - [`Grouping`] determines which refs land together, including symbolic refs;
 //! - [`watermark`] defines the ref names of a namespace.
 mod grouping;
+mod outcome;
 mod plan;
 mod reconcile;
 mod settlement;
 pub mod watermark;
 
 pub use grouping::Grouping;
+pub use outcome::Outcome;
 pub use plan::{Change, Damaged, Group, Hold, LocalView, Plan, Rules, plan};
 pub use reconcile::{Compared, Standing, compare, missed};
 pub use settlement::{GroupResult, held, settle, settle_unseen};

@@ -18,10 +18,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bstr::{BStr, BString, ByteSlice};
-use git_push::{Command, Outcome};
+use git_push::Command;
 use gix::ObjectId;
 
 use super::{
+    Outcome,
     grouping::{Grouping, Unit},
     watermark::{self, ledger_ref, watermark_ref},
 };

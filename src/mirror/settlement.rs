@@ -5,9 +5,10 @@
 use std::collections::BTreeMap;
 
 use bstr::{BString, ByteSlice};
-use git_push::{Command, Error, Outcome, Report, Verdict};
+use git_push::{Command, Error, ErrorKind, Report, Verdict};
 use gix::ObjectId;
 
+use super::Outcome;
 use super::plan::{Change, Group};
 
 /// Result of one attempt for one group.
@@ -35,11 +36,11 @@ pub fn settle(
         .collect();
     let (outcome, error) = match (attempt, seen, misplaced) {
         (_, Some(_), None) => (Outcome::Mirrored, None),
-        (Err(error), Some(_), Some(_)) if error.outcome() == Outcome::Ambiguous => (
+        (Err(error), Some(_), Some(_)) if error.kind() == ErrorKind::Uncertain => (
             Outcome::Transient,
             Some(format!("{error}; the refs on the mirror have not changed")),
         ),
-        (Err(error), _, _) => (error.outcome(), Some(error.to_string())),
+        (Err(error), _, _) => (error.kind().into(), Some(error.to_string())),
         (Ok(report), _, misplaced) => reported(&changes, report, misplaced.copied()),
     };
     GroupResult {
@@ -56,7 +57,7 @@ pub fn settle(
 pub fn settle_unseen(group: &Group, attempt: Result<&Report, &Error>) -> Option<GroupResult> {
     let (outcome, error) = match attempt {
         Ok(report) => refused_deletion(group, report)?,
-        Err(error) => (error.outcome(), error.to_string()),
+        Err(error) => (error.kind().into(), error.to_string()),
     };
     let word = |change: &Change| match attempt {
         Ok(report) if change.is_unseen_deletion() => report.verdict(change.name.as_bstr()).cloned(),
@@ -80,7 +81,7 @@ fn refused_deletion(group: &Group, report: &Report) -> Option<(Outcome, String)>
             Some(Verdict::Rejected(reason)) => refused.push(format!("{name} ({reason})")),
             Some(Verdict::Unknown) | None => {
                 let silent = format!("the mirror did not report the deletion of {name}, which it does not advertise");
-                return Some((Outcome::Ambiguous, silent));
+                return Some((Outcome::Uncertain, silent));
             }
         }
     }
@@ -107,7 +108,7 @@ fn reported(changes: &[&Change], report: &Report, misplaced: Option<&Change>) ->
             Some(Verdict::Accepted | Verdict::UpToDate) => {}
             Some(Verdict::Unknown) | None => {
                 let silent = format!("the mirror did not report a result for {}", change.name);
-                return (Outcome::Ambiguous, Some(silent));
+                return (Outcome::Uncertain, Some(silent));
             }
         }
     }
@@ -123,7 +124,7 @@ fn reported(changes: &[&Change], report: &Report, misplaced: Option<&Change>) ->
             } else {
                 format!("the mirror reported ok for {name}, but did not update it")
             };
-            (Outcome::Ambiguous, Some(lied))
+            (Outcome::Uncertain, Some(lied))
         }
         None => (Outcome::Mirrored, None),
     }
@@ -202,7 +203,7 @@ mod tests {
 
     #[test]
     fn after_a_lost_answer_the_refs_decide() {
-        let lost = Error::new(Outcome::Ambiguous, "the connection was lost");
+        let lost = Error::new(ErrorKind::Uncertain, "the connection was lost");
         assert_eq!(
             settle(&group(), Err(&lost), Some(&seen(2, 2))).outcome,
             Outcome::Mirrored
@@ -211,14 +212,14 @@ mod tests {
             settle(&group(), Err(&lost), Some(&seen(1, 1))).outcome,
             Outcome::Transient
         );
-        assert_eq!(settle(&group(), Err(&lost), None).outcome, Outcome::Ambiguous);
+        assert_eq!(settle(&group(), Err(&lost), None).outcome, Outcome::Uncertain);
     }
 
     #[test]
     fn an_ok_without_the_new_id_is_not_believed() {
         for refs in [seen(1, 1), seen(2, 1), seen(1, 2)] {
             let result = settle(&group(), Ok(&report(Verdict::Accepted, Verdict::Accepted)), Some(&refs));
-            assert_eq!(result.outcome, Outcome::Ambiguous);
+            assert_eq!(result.outcome, Outcome::Uncertain);
             assert!(result.verdicts.iter().any(|(_, verdict)| *verdict == Verdict::Unknown));
         }
     }
@@ -242,6 +243,6 @@ mod tests {
         let ok = report(Verdict::Accepted, Verdict::Accepted);
         assert_eq!(settle(&group(), Ok(&ok), None).outcome, Outcome::Mirrored);
         let silent = report(Verdict::Accepted, Verdict::Unknown);
-        assert_eq!(settle(&group(), Ok(&silent), None).outcome, Outcome::Ambiguous);
+        assert_eq!(settle(&group(), Ok(&silent), None).outcome, Outcome::Uncertain);
     }
 }

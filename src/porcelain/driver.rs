@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 
 use bstr::{BStr, BString};
 use git_push::{
-    Advertisement, Command, Connection, Error, Observer, Outcome, Report, Stage, Verdict, causes,
+    Advertisement, Command, Connection, Error, ErrorKind, Observer, Push, Report, Stage, Verdict, causes,
     lease::{self, Lease},
     refspec::{LocalRefs, Refspecs, Wanted},
     ruling::{self, Refusal, Ruling},
@@ -15,6 +15,7 @@ use super::{
     report::{Fate, RefReport},
     tracking::Tracking,
 };
+use crate::config::AGENT;
 
 /// Number of refs that are read back by name. Beyond it, all refs are requested.
 const MOST_PREFIXES: usize = 200;
@@ -83,7 +84,7 @@ fn local_refs<'a>(
             repository.git_dir().display(),
             causes(&error)
         );
-        Error::new(Outcome::Misconfigured, what).with_hint("run `git fsck` in the local repository")
+        Error::new(ErrorKind::Misconfigured, what).with_hint("run `git fsck` in the local repository")
     };
     let mut local = LocalRefs {
         ids: BTreeMap::new(),
@@ -177,23 +178,12 @@ fn send(
     if sent.is_empty() {
         return Ok(());
     }
-    let command = |report: &&mut RefReport| Command {
-        name: report.name.clone(),
-        old: report.old,
-        new: report.new,
-    };
+    let command = |report: &&mut RefReport| Command::update(report.name.clone(), report.old, report.new);
     let commands: Vec<_> = sent.iter().map(command).collect();
-    let answer = git_push::push_observed(
-        connection,
-        advertisement,
-        repository,
-        commands,
-        &order.options,
-        observer,
-    );
-    let lost = answer
-        .as_ref()
-        .is_err_and(|error| error.outcome() == Outcome::Ambiguous);
+    let push = Push::new(repository, advertisement).commands(commands);
+    let push = push.options(order.options.clone()).agent(AGENT).progress(observer);
+    let answer = push.send(connection);
+    let lost = answer.as_ref().is_err_and(|error| error.kind() == ErrorKind::Uncertain);
     let answer = match answer {
         Err(error) if !lost => return Err(error.into()),
         answer => answer,

@@ -34,7 +34,7 @@ pub enum PushOutcome {
     /// Some updates were refused locally or rejected by the remote.
     Rejected,
     /// For some refs, the result is unknown.
-    Ambiguous,
+    Uncertain,
 }
 
 /// Report on one ref.
@@ -78,7 +78,7 @@ impl PushOutcome {
     pub(super) fn of(refs: &[RefReport]) -> Self {
         let any = |wanted: fn(&Fate) -> bool| refs.iter().any(|report| wanted(&report.fate));
         if any(|fate| matches!(fate, Fate::Unknown(_))) {
-            PushOutcome::Ambiguous
+            PushOutcome::Uncertain
         } else if any(|fate| matches!(fate, Fate::Refused(_) | Fate::Rejected(_))) {
             PushOutcome::Rejected
         } else if any(|fate| *fate == Fate::Planned) {

@@ -13,7 +13,7 @@ use super::{
     report::{PushOutcome, PushReport},
     tracking::Tracking,
 };
-use crate::config::Config;
+use crate::config::{Config, USER_AGENT};
 
 /// Options of a push, as on the command line.
 #[derive(Debug, Clone, Default)]
@@ -55,7 +55,9 @@ pub fn run(
     let order = order(&repository, options)?;
     let name = options.remote.as_bstr();
     let location = resolve(name, Some(&repository))?;
-    let settings = Settings::from_environment(environment)?.with_git_config(&repository)?;
+    let settings = Settings::from_environment(environment)?
+        .with_user_agent(USER_AGENT)
+        .with_git_config(&repository)?;
     let configured = repository.try_find_remote(name).and_then(Result::ok);
     let tracking = Tracking::new(&repository, configured.as_ref());
     let shown = shown_url(&repository, name, configured.as_ref()).unwrap_or_else(|| location.to_string());
@@ -85,6 +87,7 @@ fn order(repository: &Repository, options: &Options) -> Result<Order, PushError>
             atomic: options.atomic,
             push_options: options.push_options.clone(),
             quiet: options.quiet,
+            ..git_push::Options::default()
         },
         dry_run: options.dry_run,
         verify: Config::from_git_config(&repository.config_snapshot()).verify,

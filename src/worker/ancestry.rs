@@ -3,7 +3,7 @@
 //! A local repository answers if it has both commits. Otherwise the commits are fetched into a temporary repository,
 //! without trees and blobs if the server supports that.
 use bstr::{BString, ByteVec};
-use git_push::{self, Error, Outcome};
+use git_push::{self, Error, ErrorKind};
 use git_push_transport::Remote;
 use gix::ObjectId;
 
@@ -116,7 +116,7 @@ fn commit(repository: &gix::Repository, id: ObjectId) -> Result<Option<ObjectId>
 
 fn unreadable(id: ObjectId, error: &gix::Error) -> Error {
     let what = format!("cannot read the history of {id}: {}", git_push::causes(error));
-    Error::new(Outcome::Transient, what)
+    Error::new(ErrorKind::Transient, what)
 }
 
 impl Fetched {
@@ -126,7 +126,8 @@ impl Fetched {
                 "cannot create a temporary repository in {}: {why}",
                 std::env::temp_dir().display()
             );
-            Error::new(Outcome::Misconfigured, what).with_hint("free some space there, or set TMPDIR to another folder")
+            Error::new(ErrorKind::Misconfigured, what)
+                .with_hint("free some space there, or set TMPDIR to another folder")
         };
         let folder = tempfile::tempdir().map_err(|error| failed(error.to_string()))?;
         let options = gix::create::Options {

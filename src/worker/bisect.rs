@@ -4,7 +4,7 @@
 //! objects cannot be read, the groups are bisected until the bad ones are isolated.
 use std::rc::Rc;
 
-use git_push::{Advertisement, Command, Error, Outcome, Report, Verdict};
+use git_push::{Advertisement, Command, Error, ErrorKind, Report, Verdict};
 
 use super::cycle::Mirror;
 
@@ -95,7 +95,7 @@ impl FailedPush {
     /// Returns true if the push reached the repository. False if it went to the wrong place, such as a repository that
     /// has moved.
     fn reached_the_mirror(&self) -> bool {
-        let misdirected = |error: &Error| error.outcome() == Outcome::Misconfigured;
+        let misdirected = |error: &Error| error.kind() == ErrorKind::Misconfigured;
         !self.sent.as_ref().as_ref().is_err_and(misdirected)
     }
 
@@ -112,6 +112,6 @@ fn has_bad_group(sent: &Result<Report, Error>) -> bool {
         Ok(report) => report
             .verdicts()
             .any(|(_, verdict)| matches!(verdict, Verdict::Rejected(_))),
-        Err(error) => matches!(error.outcome(), Outcome::Rejected | Outcome::Broken),
+        Err(error) => matches!(error.kind(), ErrorKind::Rejected | ErrorKind::Broken),
     }
 }

@@ -1,5 +1,5 @@
 //! Failure to compare the refs of the Stargate with those of the mirror.
-use git_push::{Error, Outcome};
+use git_push::{Error, ErrorKind};
 use serde::Serialize;
 
 /// Failure of a comparison.
@@ -26,8 +26,8 @@ pub enum ComparisonOutcome {
 impl From<&Error> for FailedComparison {
     fn from(error: &Error) -> Self {
         FailedComparison {
-            outcome: match error.outcome() {
-                Outcome::Misconfigured => ComparisonOutcome::Misconfigured,
+            outcome: match error.kind() {
+                ErrorKind::Misconfigured => ComparisonOutcome::Misconfigured,
                 _ => ComparisonOutcome::Unreachable,
             },
             error: error.to_string(),

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, rc::Rc, time::Duration};
 
 use bstr::{BString, ByteSlice};
 use durable::{clock::Clock, retry::RetryPolicy};
-use git_push::{Advertisement, Command, Error, Outcome, RemoteRef, Report};
+use git_push::{Advertisement, Command, Error, ErrorKind, RemoteRef, Report};
 use gix::ObjectId;
 
 use super::{
@@ -16,7 +16,7 @@ use super::{
     report::GroupOutcome,
 };
 use crate::{
-    mirror::{Group, GroupResult, Hold, LocalView, Plan, Rules, held, plan, settle, settle_unseen},
+    mirror::{Group, GroupResult, Hold, LocalView, Outcome, Plan, Rules, held, plan, settle, settle_unseen},
     ref_update::RefUpdate,
 };
 
@@ -361,7 +361,7 @@ impl Attempt {
     /// Returns the entries of groups that may succeed if they are retried within the cycle. A rejection may be temporary;
     /// a divergence or a wrong setting is not. A group continues without its failed entry.
     fn to_repeat(&self, results: &EntryResults) -> Vec<usize> {
-        let passing = [Outcome::Transient, Outcome::Ambiguous, Outcome::Rejected];
+        let passing = [Outcome::Transient, Outcome::Uncertain, Outcome::Rejected];
         let mut entries = self.entries(|_, outcome| passing.contains(&outcome));
         entries.retain(|index| !results.failed.contains(index));
         entries
@@ -400,13 +400,13 @@ fn remember(mirror: &mut dyn Mirror, mut advertisement: Advertisement, groups: &
 fn may_have_changed(sent: &Sent) -> bool {
     match sent.as_ref() {
         Ok(_) => true,
-        Err(error) => error.outcome() == Outcome::Ambiguous,
+        Err(error) => error.kind() == ErrorKind::Uncertain,
     }
 }
 
 fn unreachable_mirror(error: &Error) -> GroupResult {
     GroupResult {
-        outcome: error.outcome(),
+        outcome: error.kind().into(),
         verdicts: Vec::new(),
         error: Some(error.to_string()),
     }
@@ -415,7 +415,7 @@ fn unreachable_mirror(error: &Error) -> GroupResult {
 /// Downgrades `mirrored` if the refs could not be read back: the server's report alone is not enough.
 fn unseen(mut result: GroupResult, error: &Error) -> GroupResult {
     if result.outcome == Outcome::Mirrored {
-        result.outcome = Outcome::Ambiguous;
+        result.outcome = Outcome::Uncertain;
         result.error = Some(format!("cannot read the refs back: {error}"));
     }
     result

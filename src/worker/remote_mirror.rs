@@ -2,7 +2,7 @@
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use bstr::{BStr, BString, ByteSlice};
-use git_push::{self, Advertisement, Command, Connection, Error, RemoteRef, Report};
+use git_push::{Advertisement, Command, Connection, Error, Push, RemoteRef, Report};
 use git_push_transport::Remote;
 use gix::ObjectId;
 use jiff::Timestamp;
@@ -14,7 +14,7 @@ use super::{
     repository::Stargate,
     watermarks::{FalseWatermark, Judged},
 };
-use crate::{mirror::watermark::is_watermark, ref_pattern::RefPatterns, refs::LocalRefs};
+use crate::{config::AGENT, mirror::watermark::is_watermark, ref_pattern::RefPatterns, refs::LocalRefs};
 
 /// Interval between comparisons of the Stargate's refs with the mirror's.
 const RECONCILE_INTERVAL: Duration = Duration::from_secs(15 * 60);
@@ -210,18 +210,12 @@ impl Mirror for RemoteMirror<'_> {
 
     fn push(&mut self, advertisement: &Advertisement, commands: Vec<Command>) -> Result<Report, Error> {
         self.asked = true;
-        let options = git_push::Options {
-            atomic: true,
-            ..Default::default()
-        };
-        git_push::push(
-            self.remote,
-            advertisement,
-            self.stargate.repository(),
-            commands,
-            &options,
-        )
-        .map(Report::with_reasons_explained)
+        Push::new(self.stargate.repository(), advertisement)
+            .commands(commands)
+            .atomic(true)
+            .agent(AGENT)
+            .send(self.remote)
+            .map(Report::with_reasons_explained)
     }
 
     fn read_refs(&mut self, prefixes: &[BString]) -> Result<Vec<RemoteRef>, Error> {

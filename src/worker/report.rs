@@ -1,11 +1,11 @@
 //! Report of a cycle, in the shape of `run --json`.
 use bstr::ByteSlice;
-use git_push::{Outcome, Traffic, Verdict};
+use git_push::{Traffic, Verdict};
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
 use super::{comparison::FailedComparison, cycle::Settled, missing::Missing, watermarks::FalseWatermark};
-use crate::mirror::{Change, Group};
+use crate::mirror::{Change, Group, Outcome};
 
 /// Report of a cycle.
 #[derive(Debug, Clone, Serialize)]
@@ -131,18 +131,12 @@ impl CycleOutcome {
 }
 
 impl GroupOutcome {
-    /// The word that a person and JSON read: `mirrored`, `transient`, `ambiguous`, `rejected`, `diverged`,
+    /// The word that a person and JSON read: `mirrored`, `transient`, `uncertain`, `rejected`, `diverged`,
     /// `misconfigured`, `broken`; `planned` in a dry run.
     pub fn word(self) -> &'static str {
         match self {
             GroupOutcome::Planned => "planned",
-            GroupOutcome::Settled(Outcome::Mirrored) => "mirrored",
-            GroupOutcome::Settled(Outcome::Transient) => "transient",
-            GroupOutcome::Settled(Outcome::Ambiguous) => "ambiguous",
-            GroupOutcome::Settled(Outcome::Rejected) => "rejected",
-            GroupOutcome::Settled(Outcome::Diverged) => "diverged",
-            GroupOutcome::Settled(Outcome::Misconfigured) => "misconfigured",
-            GroupOutcome::Settled(Outcome::Broken) => "broken",
+            GroupOutcome::Settled(outcome) => outcome.word(),
         }
     }
 }

@@ -32,7 +32,7 @@ use super::{
     watermarks::Attempted,
 };
 use crate::{
-    config::{Config, Problem},
+    config::{Config, Problem, USER_AGENT},
     journal::{self, Backlog, Draft, Located, Origin, Source, Status, WriteError, Writer},
     mirror::{Damaged, Grouping, Rules},
     ref_update::RefUpdate,
@@ -452,7 +452,9 @@ fn destination(
     };
     let repository = stargate.repository();
     let location = resolve(BStr::new(&name), Some(repository))?;
-    let settings = Settings::from_environment(environment)?.with_git_config(repository)?;
+    let settings = Settings::from_environment(environment)?
+        .with_user_agent(USER_AGENT)
+        .with_git_config(repository)?;
     Ok(if settings.has_credentials_for(&location) {
         Ok((location, settings))
     } else {

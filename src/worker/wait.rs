@@ -91,7 +91,7 @@ pub fn wait(
                 known = polled;
                 None
             }
-            Err(error) if error.outcome().may_pass() => {
+            Err(error) if error.is_retryable() => {
                 tracing::debug!(%error, "poll failed");
                 Some(error)
             }
@@ -177,14 +177,14 @@ mod tests {
     use durable::clock::ManualClock;
 
     use super::*;
-    use git_push::Outcome;
+    use git_push::ErrorKind;
 
     /// Watermark and ledger.
     type Pair = (Option<u8>, Option<u8>);
 
     /// Scripted answers. Commits are numbers; a greater one descends from a smaller one.
     struct Script {
-        polls: Vec<Result<Pair, Outcome>>,
+        polls: Vec<Result<Pair, ErrorKind>>,
         asked: usize,
     }
 
@@ -214,11 +214,11 @@ mod tests {
         }
     }
 
-    fn both(commit: u8) -> Result<Pair, Outcome> {
+    fn both(commit: u8) -> Result<Pair, ErrorKind> {
         Ok((Some(commit), Some(commit)))
     }
 
-    fn waited(polls: &[Result<Pair, Outcome>], seconds: u64) -> (Result<WaitOutcome, Error>, usize, Vec<u128>) {
+    fn waited(polls: &[Result<Pair, ErrorKind>], seconds: u64) -> (Result<WaitOutcome, Error>, usize, Vec<u128>) {
         let mut script = Script {
             polls: polls.to_vec(),
             asked: 0,
@@ -271,8 +271,8 @@ mod tests {
     #[test]
     fn temporary_errors_are_retried() {
         let polls = [
-            Err(Outcome::Transient),
-            Err(Outcome::Ambiguous),
+            Err(ErrorKind::Transient),
+            Err(ErrorKind::Uncertain),
             Ok((None, None)),
             both(4),
             both(5),
@@ -283,13 +283,13 @@ mod tests {
 
     #[test]
     fn permanent_errors_end_the_wait_and_a_timeout_reports_the_last_error() {
-        let (refused, _, slept) = waited(&[Err(Outcome::Misconfigured)], 60);
+        let (refused, _, slept) = waited(&[Err(ErrorKind::Misconfigured)], 60);
         assert_eq!(
-            (refused.unwrap_err().outcome(), slept.len()),
-            (Outcome::Misconfigured, 0)
+            (refused.unwrap_err().kind(), slept.len()),
+            (ErrorKind::Misconfigured, 0)
         );
-        let (down, ..) = waited(&[both(4), Err(Outcome::Transient)], 1);
-        let expected = WaitOutcome::TimedOut {
+        let (down, ..) = waited(&[both(4), Err(ErrorKind::Transient)], 1);
+        let expected = WaitErrorKind::TimedOut {
             last_seen: seen((Some(4), Some(4))),
             error: Some("no answer".into()),
         };

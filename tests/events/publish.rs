@@ -8,7 +8,7 @@ use durable::{
     clock::{ManualClock, SystemClock},
     retry::RetryPolicy,
 };
-use git_push::{Advertisement, Connection, Outcome, Pack, RemoteRef, Report, Request, Traffic};
+use git_push::{Advertisement, Connection, ErrorKind, Pack, RemoteRef, Report, Request, Traffic};
 use git_push_transport::{Location, Remote, Settings};
 use gix::ObjectId;
 use stargate_mirror::{
@@ -170,7 +170,7 @@ impl<F: FnMut()> Connection for Interrupted<F> {
         let report = self.remote.send(request, pack);
         if self.lost > 0 {
             self.lost -= 1;
-            return Err(git_push::Error::new(Outcome::Ambiguous, "the answer was lost"));
+            return Err(git_push::Error::new(ErrorKind::Uncertain, "the answer was lost"));
         }
         report
     }
@@ -400,7 +400,7 @@ fn an_event_that_was_changed_by_force_stops_everything_until_it_is_put_back() {
             }
             let before = (tip(&url), git(&here, &["rev-parse", "main"]));
             let error = publish(&context, &url).expect_err("a violation");
-            assert_eq!(error.outcome(), Outcome::Diverged);
+            assert_eq!(error.kind(), ErrorKind::NotSent);
             assert!(error.to_string().contains(&path) && error.hint().is_some(), "{error}");
             assert_eq!(
                 (tip(&url), git(&here, &["rev-parse", "main"])),
@@ -445,14 +445,14 @@ fn changes_by_hand_that_break_the_rule_are_not_pushed() {
     let before = tip(&url);
     let error = publish(&context, &url).expect_err("a violation");
     assert!(
-        error.outcome() == Outcome::Diverged && error.to_string().contains(&path),
+        error.kind() == ErrorKind::NotSent && error.to_string().contains(&path),
         "{error}"
     );
     someone_commits(&url, &[("notes.md", Some("mine"))]);
     assert_ne!(tip(&url), before);
     let error = publish(&context, &url).expect_err("a violation, when it is rebased");
     assert!(
-        error.outcome() == Outcome::Diverged && error.to_string().contains(&path),
+        error.kind() == ErrorKind::NotSent && error.to_string().contains(&path),
         "{error}"
     );
 }
@@ -487,7 +487,7 @@ fn conflicts_elsewhere_are_told_and_the_lock_file_is_ours() {
     let before = (tip(&url), git(&here, &["rev-parse", "main"]));
     let error = publish(&context, &url).expect_err("a conflict");
     assert!(
-        error.outcome() == Outcome::Diverged && error.to_string().contains("policy/policy.json"),
+        error.kind() == ErrorKind::NotSent && error.to_string().contains("policy/policy.json"),
         "{error}"
     );
     assert_eq!((tip(&url), git(&here, &["rev-parse", "main"])), before);
@@ -508,7 +508,7 @@ fn an_unrelated_history_is_refused() {
     let context = context(&folder.path().join("context"), true);
     commit(&context, "f", &["e-1"]);
     let error = publish(&context, &url).expect_err("unrelated");
-    assert_eq!(error.outcome(), Outcome::Diverged);
+    assert_eq!(error.kind(), ErrorKind::NotSent);
     assert!(error.to_string().contains("no commit in common"), "{error}");
     assert!(error.hint().is_some_and(|hint| hint.contains("GITHUB_BRANCH")));
     assert_eq!(tip(&url), readme);
@@ -526,11 +526,7 @@ fn what_the_remote_refuses_is_told_and_not_tried_again() {
     let error = context
         .publish(&mut remote(&mirror.url(NAME)), &clock, RetryPolicy::default())
         .expect_err("refused");
-    assert_eq!(
-        (error.outcome(), clock.slept().len()),
-        (Outcome::Rejected, 0),
-        "{error}"
-    );
+    assert_eq!((error.kind(), clock.slept().len()), (ErrorKind::Rejected, 0), "{error}");
     assert!(error.to_string().contains("hook declined"), "{error}");
 }
 
@@ -550,7 +546,7 @@ fn a_remote_that_is_down_is_tried_three_times_and_gets_everything_later() {
         let error = context
             .publish(&mut remote(&url), &clock, RetryPolicy::default())
             .expect_err("down");
-        assert_eq!(error.outcome(), Outcome::Transient, "{error}");
+        assert_eq!(error.kind(), ErrorKind::Transient, "{error}");
         assert_eq!(
             clock
                 .slept()

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, thread, time::Duration};
 
 use durable::clock::SystemClock;
-use git_push::Outcome;
+use git_push::ErrorKind;
 use git_push_transport::{Settings, web::Web};
 use serde_json::json;
 use stargate_mirror::events::{
@@ -332,7 +332,7 @@ fn a_failure_passes() {
     });
     feeds.post("f", event("f", 1));
     let error = fetch(&feeds, Progress::default()).0.expect_err("503");
-    assert_eq!(error.outcome(), Outcome::Transient, "{error}");
+    assert_eq!(error.kind(), ErrorKind::Transient, "{error}");
     let inbox = follow(&feeds, Progress::default());
     while feeds.requests().len() < 2 {
         thread::yield_now();
@@ -367,7 +367,7 @@ fn a_token_goes_as_bearer_and_is_not_told_when_it_is_refused() {
             .fetch()
             .expect_err("401");
         assert_eq!(inbox.next(None), Next::Ended);
-        assert_eq!(error.outcome(), Outcome::Misconfigured);
+        assert_eq!(error.kind(), ErrorKind::Misconfigured);
         assert!(
             error.to_string().contains(says) && !error.to_string().contains("canary"),
             "{error}"

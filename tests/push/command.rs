@@ -12,7 +12,7 @@ use std::{
 
 use bstr::BString;
 use git_push::{
-    Advertisement, Connection, Error, Outcome, Pack, RemoteRef, Report, Request, Traffic, refspec::Refspecs,
+    Advertisement, Connection, Error, ErrorKind, Pack, RemoteRef, Report, Request, Traffic, refspec::Refspecs,
 };
 use git_push_transport::local::Local;
 use proptest::prelude::*;
@@ -666,7 +666,7 @@ fn a_servers_ok_is_checked() {
     let output = ours(&served.source("our"), &["--json", "origin", "main"]);
     assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
     let said: serde_json::Value = serde_json::from_slice(&output.stdout).expect("one object");
-    assert_eq!(said["outcome"], "ambiguous");
+    assert_eq!(said["outcome"], "uncertain");
     assert_eq!(said["refs"][0]["verdict"], "unknown");
     let reason = said["refs"][0]["reason"].as_str().expect("a reason");
     assert!(
@@ -694,9 +694,9 @@ impl Connection for Forgetful {
 
     fn send(&mut self, request: &Request, pack: Option<Pack>) -> Result<Report, Error> {
         if self.obeys {
-            self.remote.send(request, pack)?;
+            let _lost = self.remote.send(request, pack)?;
         }
-        Err(Error::new(Outcome::Ambiguous, "the answer was lost"))
+        Err(Error::new(ErrorKind::Uncertain, "the answer was lost"))
     }
 
     fn read_refs(&mut self, prefixes: &[BString]) -> Result<Vec<RemoteRef>, Error> {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::history::{self, commit, git};
 use bstr::{BString, ByteSlice};
 use git_push::{
-    Advertisement, Command, Connection, Error, Options, Outcome, Pack, RemoteRef, Report, Request, Traffic, Verdict,
+    Advertisement, Command, Connection, Error, ErrorKind, Pack, RemoteRef, Report, Request, Traffic, Verdict,
 };
 use git_push_transport::local::Local;
 use gix::{ObjectId, Repository};
@@ -57,12 +57,12 @@ impl Pair {
     fn push(&self, atomic: bool, commands: &[(&str, ObjectId, ObjectId)]) -> Vec<Verdict> {
         let mut connection = self.connect();
         let advertisement = connection.advertisement().unwrap();
-        let options = Options {
-            atomic,
-            ..Options::default()
-        };
-        let commands = commands.iter().map(command).collect();
-        let report = git_push::push(&mut connection, &advertisement, &self.source, commands, &options).unwrap();
+        let commands: Vec<_> = commands.iter().map(command).collect();
+        let report = git_push::Push::new(&self.source, &advertisement)
+            .commands(commands)
+            .atomic(atomic)
+            .send(&mut connection)
+            .unwrap();
         report.verdicts().map(|(_, verdict)| verdict.clone()).collect()
     }
 
@@ -127,14 +127,10 @@ fn a_mirror_can_be_opened_by_its_worktree_and_read_by_prefix() {
     let commands = names
         .map(|name| command(&(name, pair.null(), pair.commits[0])))
         .to_vec();
-    let report = git_push::push(
-        &mut connection,
-        &advertisement,
-        &pair.source,
-        commands,
-        &Options::default(),
-    )
-    .unwrap();
+    let report = git_push::Push::new(&pair.source, &advertisement)
+        .commands(commands)
+        .send(&mut connection)
+        .unwrap();
     assert!(report.all_accepted());
     let read = |prefixes: &[&str], connection: &mut Local| -> Vec<BString> {
         let prefixes: Vec<_> = prefixes.iter().map(|prefix| (*prefix).into()).collect();
@@ -165,8 +161,10 @@ fn names_need_not_be_utf8() {
         new: pair.commits[0],
     };
     let advertisement = connection.advertisement().unwrap();
-    let options = Options::default();
-    let report = git_push::push(&mut connection, &advertisement, &pair.source, vec![command], &options).unwrap();
+    let report = git_push::Push::new(&pair.source, &advertisement)
+        .command(command)
+        .send(&mut connection)
+        .unwrap();
     assert!(report.all_accepted());
     assert_eq!(connection.read_refs(std::slice::from_ref(&name)).unwrap()[0].name, name);
 }
@@ -386,15 +384,11 @@ fn another_object_format_is_misconfigured() {
     let mut connection = theirs.connect();
     let advertisement = connection.advertisement().unwrap();
     let commands = vec![command(&("refs/kv/main", ours.null(), ours.commits[0]))];
-    let error = git_push::push(
-        &mut connection,
-        &advertisement,
-        &ours.source,
-        commands.clone(),
-        &Options::default(),
-    );
+    let error = git_push::Push::new(&ours.source, &advertisement)
+        .commands(commands.clone())
+        .send(&mut connection);
     let error = error.unwrap_err();
-    assert_eq!(error.outcome(), Outcome::Misconfigured);
+    assert_eq!(error.kind(), ErrorKind::Misconfigured);
     assert!(
         error
             .to_string()
@@ -409,8 +403,8 @@ fn another_object_format_is_misconfigured() {
         push_options: Vec::new(),
     };
     assert_eq!(
-        connection.send(&request, None).unwrap_err().outcome(),
-        Outcome::Misconfigured
+        connection.send(&request, None).unwrap_err().kind(),
+        ErrorKind::Misconfigured
     );
 }
 
@@ -419,7 +413,7 @@ fn where_there_is_no_repository_the_path_is_named() {
     let folder = tempfile::tempdir().unwrap();
     for path in [folder.path().to_owned(), folder.path().join("nowhere")] {
         let error = Local::open(&path).unwrap_err();
-        assert_eq!(error.outcome(), Outcome::Misconfigured);
+        assert_eq!(error.kind(), ErrorKind::Misconfigured);
         assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
         assert!(error.hint().is_some());
     }
@@ -462,14 +456,10 @@ fn what_changes_nothing_is_not_sent_and_what_was_not_answered_is_unknown() {
     ];
     let idle = commands[..1].to_vec();
     let mut push = |commands| {
-        let report = git_push::push(
-            &mut recorder,
-            &advertisement,
-            &pair.source,
-            commands,
-            &Options::default(),
-        )
-        .unwrap();
+        let report = git_push::Push::new(&pair.source, &advertisement)
+            .commands(commands)
+            .send(&mut recorder)
+            .unwrap();
         report
             .verdicts()
             .map(|(_, verdict)| verdict.clone())
@@ -490,14 +480,10 @@ fn a_pack_is_sent_with_every_update_and_never_with_deletions_alone() {
     let mut recorder = Recorder::default();
     for (old, new) in [(two, null), (two, one)] {
         let commands = vec![command(&("refs/kv/main", old, new))];
-        git_push::push(
-            &mut recorder,
-            &advertisement,
-            &pair.source,
-            commands,
-            &Options::default(),
-        )
-        .unwrap();
+        let _ = git_push::Push::new(&pair.source, &advertisement)
+            .commands(commands)
+            .send(&mut recorder)
+            .unwrap();
     }
     assert!(recorder.sent[0].1.is_none());
     let empty = recorder.sent[1].1.as_ref().unwrap();
@@ -512,11 +498,11 @@ fn nothing_is_sent_when_atomic_is_not_offered() {
     advertisement.capabilities.list.retain(|(name, _)| name != "atomic");
     let mut recorder = Recorder::default();
     let commands = vec![command(&("refs/kv/main", pair.null(), pair.commits[0]))];
-    let options = Options {
-        atomic: true,
-        ..Options::default()
-    };
-    let error = git_push::push(&mut recorder, &advertisement, &pair.source, commands, &options).unwrap_err();
-    assert_eq!(error.outcome(), Outcome::Misconfigured);
+    let error = git_push::Push::new(&pair.source, &advertisement)
+        .commands(commands)
+        .atomic(true)
+        .send(&mut recorder)
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Misconfigured);
     assert!(recorder.sent.is_empty());
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::history::random::{self, closure, steps};
 use crate::history::{self, commit, git};
 use bstr::BString;
-use git_push::{Advertisement, Base, Capabilities, Command, Connection, Options, pack::Format};
+use git_push::{Advertisement, Base, Capabilities, Command, Connection, pack::Format};
 use git_push_transport::local::Local;
 use gix::refs::transaction::PreviousValue;
 use gix::{ObjectId, Repository};
@@ -142,8 +142,10 @@ fn push_to(source: &Repository, mirror: &Path, tips: &[ObjectId], receiver: Rece
     let commands = commands(&advertisement, tips);
     match receiver {
         Receiver::Local => {
-            let report =
-                git_push::push(&mut connection, &advertisement, source, commands, &Options::default()).unwrap();
+            let report = git_push::Push::new(source, &advertisement)
+                .commands(commands)
+                .send(&mut connection)
+                .unwrap();
             assert!(report.all_accepted(), "{report:?}");
         }
         Receiver::Git(format) => {
@@ -155,7 +157,10 @@ fn push_to(source: &Repository, mirror: &Path, tips: &[ObjectId], receiver: Rece
                 },
                 ..advertisement
             };
-            let pack = git_push::pack::make(source, &advertisement, &commands).unwrap();
+            let pack = git_push::Push::new(source, &advertisement)
+                .commands(commands.clone())
+                .pack()
+                .unwrap();
             assert_eq!(pack.bytes, pack.file.metadata().unwrap().len());
             git(
                 mirror,
@@ -336,7 +341,10 @@ fn a_bitmap_is_believed_only_when_it_says_that_all_is_reached() {
     let made = |tips: &[ObjectId], theirs: Option<ObjectId>| {
         let (mut advertisement, _) = remote(theirs, tips[0]);
         advertisement.capabilities.list.push(("ofs-delta".into(), None));
-        let pack = git_push::pack::make(&gix::open(&path).unwrap(), &advertisement, &commands_for(tips)).unwrap();
+        let pack = git_push::Push::new(&gix::open(&path).unwrap(), &advertisement)
+            .commands(commands_for(tips))
+            .pack()
+            .unwrap();
         pack.objects as usize
     };
     let reached = |tips: &[ObjectId]| closure(&repository, tips.iter().copied()).len();
@@ -366,7 +374,10 @@ fn a_bitmap_is_believed_only_when_it_says_that_all_is_reached() {
     }
     let (mut advertisement, _) = remote(None, side);
     advertisement.capabilities.list.push(("ofs-delta".into(), None));
-    let mut as_it_is = git_push::pack::make(&gix::open(&path).unwrap(), &advertisement, &commands_for(&both)).unwrap();
+    let mut as_it_is = git_push::Push::new(&gix::open(&path).unwrap(), &advertisement)
+        .commands(commands_for(&both))
+        .pack()
+        .unwrap();
     let mut bytes = Vec::new();
     std::io::Read::read_to_end(&mut as_it_is.file, &mut bytes).unwrap();
     assert!(bytes == pack);
@@ -455,7 +466,10 @@ fn a_damaged_entry_is_not_copied_when_there_is_another_copy() {
     git(&mirror, &["fsck", "--strict", "--full"], None);
     std::fs::remove_file(path.join("objects").join(&victim[..2]).join(&victim[2..])).unwrap();
     let (advertisement, commands) = remote(None, commits[0]);
-    let error = git_push::pack::make(&gix::open(&path).unwrap(), &advertisement, &commands).unwrap_err();
+    let error = git_push::Push::new(&gix::open(&path).unwrap(), &advertisement)
+        .commands(commands)
+        .pack()
+        .unwrap_err();
     assert!(error.to_string().contains(&victim), "{error}");
     assert_eq!(error.hint(), Some("run `git fsck` there"));
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::history::random::{self, Step, closure, steps};
 use crate::history::{self, commit, git};
 use bstr::BString;
-use git_push::{Advertisement, Command, Connection, Error, Options, Outcome, pack::Format};
+use git_push::{Advertisement, Command, Connection, Error, ErrorKind, pack::Format};
 use git_push_transport::local::Local;
 use gix::{ObjectId, Repository};
 use proptest::prelude::*;
@@ -77,12 +77,12 @@ fn assert_mirrors(source: &Path, mirror: &Path, wanted: &Refs) {
 fn push_locally(source: &Repository, mirror: &Path, wanted: &Refs) {
     let mut connection = Local::open(mirror).unwrap();
     let advertisement = connection.advertisement().unwrap();
-    let options = Options {
-        atomic: true,
-        ..Options::default()
-    };
     let commands = commands(&advertisement, wanted);
-    let report = git_push::push(&mut connection, &advertisement, source, commands, &options).unwrap();
+    let report = git_push::Push::new(source, &advertisement)
+        .commands(commands)
+        .atomic(true)
+        .send(&mut connection)
+        .unwrap();
     assert!(report.all_accepted(), "{report:?}");
 }
 
@@ -433,7 +433,7 @@ fn what_is_missing_here_is_named_with_where_it_was_reached_from() {
     ];
     for (tip, place) in cases {
         let error = enumerate(&repository, &Advertisement::default(), &creates([tip])).unwrap_err();
-        assert_eq!(error.outcome(), Outcome::Broken);
+        assert_eq!(error.kind(), ErrorKind::Broken);
         assert!(
             error
                 .to_string()

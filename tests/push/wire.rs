@@ -2,7 +2,7 @@
 use std::path::Path;
 
 use bstr::{BString, ByteSlice};
-use git_push::{Advertisement, Command, Outcome, Report, Request, Verdict, WireError, advertisement, report_status};
+use git_push::{Advertisement, Command, ErrorKind, Report, Request, Verdict, WireError, advertisement, report_status};
 use gix::{ObjectId, hash::Kind};
 use proptest::prelude::*;
 
@@ -211,7 +211,7 @@ fn no_part_of_an_advertisement_passes_for_the_whole() {
         let bytes = fixture(&format!("advertisement/{name}"));
         for at in 0..bytes.len() {
             let error = parse_advertisement([&bytes[..at]]).expect_err(name);
-            assert_eq!(error.outcome(), Outcome::Transient, "{name} up to {at}");
+            assert_eq!(error.kind(), ErrorKind::Transient, "{name} up to {at}");
         }
     }
 }
@@ -236,7 +236,7 @@ fn reports_give_these_verdicts_wherever_they_are_cut() {
 }
 
 #[test]
-fn a_report_that_is_cut_short_is_ambiguous_until_its_flush_is_there() {
+fn a_report_that_is_cut_short_is_uncertain_until_its_flush_is_there() {
     for (name, request, expected) in reports().into_iter().filter(|(name, ..)| *name != "not-asked-for") {
         let bytes = fixture(&format!("report/{name}"));
         let mut complete = false;
@@ -249,7 +249,7 @@ fn a_report_that_is_cut_short_is_ambiguous_until_its_flush_is_there() {
                 }
                 Err(error) => {
                     assert!(!complete, "{name} up to {at}");
-                    assert_eq!(error.outcome(), Outcome::Ambiguous, "{name} up to {at}");
+                    assert_eq!(error.kind(), ErrorKind::Uncertain, "{name} up to {at}");
                 }
             }
         }

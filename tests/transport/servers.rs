@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use git_push::{Command, Connection, Error, Options, Outcome, Report, Verdict};
+use git_push::{Command, Connection, Error, ErrorKind, Report, Verdict};
 use git_push_transport::{Remote, Settings};
 use support::{
     git::{self, git},
@@ -99,18 +99,11 @@ impl Place {
     fn push_with(&self, push_options: &[&str]) -> Result<Report, Error> {
         let mut remote = self.remote();
         let advertisement = remote.advertisement()?;
-        let options = Options {
-            push_options: push_options.iter().map(|option| (*option).into()).collect(),
-            ..Options::default()
-        };
         let create = vec![self.command("refs/kv/main", None, Some(0))];
-        git_push::push(
-            &mut remote,
-            &advertisement,
-            &repository(self.source.path()),
-            create,
-            &options,
-        )
+        git_push::Push::new(&repository(self.source.path()), &advertisement)
+            .commands(create)
+            .push_options(push_options.iter().copied())
+            .send(&mut remote)
     }
 }
 
@@ -376,11 +369,11 @@ fn push_options_reach_hooks_where_they_are_offered() {
     let servers = Servers::start();
     for place in servers.places("o/r.git") {
         let error = place.push_with(&["ci.skip"]).expect_err("not offered");
-        assert_eq!(error.outcome(), Outcome::Misconfigured, "{}", place.label);
+        assert_eq!(error.kind(), ErrorKind::Misconfigured, "{}", place.label);
         place.git(&["config", "receive.advertisePushOptions", "true"]);
         git::hook(&place.path, "pre-receive", "env | grep ^GIT_PUSH_OPTION | sort >noted");
         let error = place.push_with(&["one\ntwo"]).expect_err("two lines");
-        assert_eq!(error.outcome(), Outcome::Misconfigured, "{}", place.label);
+        assert_eq!(error.kind(), ErrorKind::Misconfigured, "{}", place.label);
         let report = place.push_with(&["ci.skip", "it's \"quoted\" = ü"]).expect("a report");
         assert!(report.all_accepted(), "{}: {report:?}", place.label);
         let noted = std::fs::read_to_string(place.path.join("noted")).expect("the hook's notes");

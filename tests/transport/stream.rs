@@ -9,7 +9,7 @@ use std::{
 };
 
 use bstr::BString;
-use git_push::{Connection, Error, Options, Outcome, Verdict};
+use git_push::{Connection, Error, ErrorKind, Verdict};
 use git_push_transport::{Remote, Settings};
 use support::{
     git::git,
@@ -137,7 +137,9 @@ fn what_is_remembered_is_pushed_to_without_a_look_before() {
         let repository = repository(folder.path());
         let create = vec![command("refs/kv/main", None, Some(&commits[0]), &commits[0])];
         let push = |remote: &mut Remote, commands| {
-            git_push::push(remote, &advertisement, &repository, commands, &Options::default())
+            git_push::Push::new(&repository, &advertisement)
+                .commands(commands)
+                .send(remote)
         };
         assert!(push(&mut remote, create.clone()).expect("a report").all_accepted());
         // The old id is stale by now.
@@ -179,7 +181,7 @@ fn a_repository_that_is_not_there_is_told_in_the_servers_words() {
     let error = remote(&server, "o/nothing.git")
         .advertisement()
         .expect_err("no such repository");
-    assert_eq!(error.outcome(), Outcome::Misconfigured, "{error}");
+    assert_eq!(error.kind(), ErrorKind::Misconfigured, "{error}");
     let text = error.to_string();
     assert!(
         text.starts_with("ssh://127.0.0.1:") && text.contains("does not appear to be a git repository"),
@@ -190,7 +192,7 @@ fn a_repository_that_is_not_there_is_told_in_the_servers_words() {
     let error = remote(&server, "o/nothing.git")
         .advertisement()
         .expect_err("no such repository");
-    assert_eq!(error.outcome(), Outcome::Rejected, "{error}");
+    assert_eq!(error.kind(), ErrorKind::Rejected, "{error}");
     assert!(
         error.to_string().contains("access denied or repository not exported"),
         "{error}"
@@ -203,7 +205,7 @@ fn refused(server: &Server, ssh_command: &str) -> Error {
     let read = open(&server.url(NAME), &settings).read_refs(&["refs/".into()]);
     let pushed = open(&server.url(NAME), &settings).advertisement();
     let (read, pushed) = (read.expect_err("a look"), pushed.expect_err("a push"));
-    assert_eq!(read.outcome(), pushed.outcome());
+    assert_eq!(read.kind(), pushed.kind());
     pushed
 }
 
@@ -212,7 +214,7 @@ fn a_key_that_is_refused_is_a_wrong_setting() {
     let server = Server::ssh(true);
     server.create(NAME, "sha1");
     let error = refused(&server, &server.ssh_command_with_key("host"));
-    assert_eq!(error.outcome(), Outcome::Misconfigured, "{error}");
+    assert_eq!(error.kind(), ErrorKind::Misconfigured, "{error}");
     let text = error.to_string();
     assert!(text.contains("ssh was refused by the server: "), "{error}");
     assert!(text.contains("Permission denied (publickey)"), "{error}");
@@ -231,7 +233,7 @@ fn a_host_key_that_is_unknown_or_another_one_is_a_wrong_setting() {
     for hosts in ["", &imposter] {
         std::fs::write(&known, hosts).expect("a file of hosts");
         let error = refused(&server, &server.ssh_command_with_known_hosts(&known));
-        assert_eq!(error.outcome(), Outcome::Misconfigured, "{error}");
+        assert_eq!(error.kind(), ErrorKind::Misconfigured, "{error}");
         let text = error.to_string();
         assert!(text.contains("ssh does not trust the server's host key: "), "{error}");
         assert!(text.contains("Host key verification failed"), "{error}");
@@ -252,7 +254,7 @@ fn a_server_that_is_down_may_come_back() {
         let error = open(&url, &settings(&server.ssh_command()))
             .advertisement()
             .expect_err("down");
-        assert_eq!(error.outcome(), Outcome::Transient, "{error}");
+        assert_eq!(error.kind(), ErrorKind::Transient, "{error}");
         assert!(error.to_string().contains("refused"), "{error}");
     }
 }
@@ -262,7 +264,7 @@ fn a_program_that_is_not_there_is_named() {
     let error = open("host:r", &settings("/nowhere/ssh"))
         .advertisement()
         .expect_err("no ssh");
-    assert_eq!(error.outcome(), Outcome::Misconfigured);
+    assert_eq!(error.kind(), ErrorKind::Misconfigured);
     assert!(
         error.to_string().contains("the program ssh is needed, and not there"),
         "{error}"
@@ -290,7 +292,7 @@ fn advertising(then: &str) -> String {
 
 #[test]
 fn a_program_that_misbehaves_has_a_clear_outcome() {
-    use Outcome::{Ambiguous, Misconfigured, Transient};
+    use ErrorKind::{Misconfigured, Transient, Uncertain};
     let cases = [
         ("exec sleep 600".to_owned(), Transient, "silent for 1s"),
         (
@@ -310,10 +312,10 @@ fn a_program_that_misbehaves_has_a_clear_outcome() {
         ),
         ("exit 0".into(), Transient, "ends too early"),
         ("kill -9 $$".into(), Transient, "was ended"),
-        (advertising("exec sleep 600"), Ambiguous, "silent for 1s"),
+        (advertising("exec sleep 600"), Uncertain, "silent for 1s"),
         (
             advertising("exec 3<&0; cat <&3 >/dev/null & exec >&-; wait; echo 'connection lost' >&2; exit 255"),
-            Ambiguous,
+            Uncertain,
             "connection lost",
         ),
         (advertising("exit 0"), Transient, "closed the connection"),
@@ -321,7 +323,7 @@ fn a_program_that_misbehaves_has_a_clear_outcome() {
     for (script, outcome, words) in cases {
         let error = through(&script);
         assert!(error.to_string().contains(words), "{script}: {error}");
-        assert_eq!(error.outcome(), outcome, "{script}: {error}");
+        assert_eq!(error.kind(), outcome, "{script}: {error}");
         assert!(error.to_string().starts_with("host:r: "), "{error}");
     }
 }
@@ -335,7 +337,7 @@ fn a_daemon_that_never_answers_is_given_up_after_the_idle_timeout() {
     let error = open(&format!("git://127.0.0.1:{port}/r"), &settings)
         .advertisement()
         .expect_err("silence");
-    assert_eq!(error.outcome(), Outcome::Transient);
+    assert_eq!(error.kind(), ErrorKind::Transient);
     assert!(error.to_string().contains("silent for 1s"), "{error}");
 }
 

@@ -6,11 +6,11 @@ use std::{
 
 use bstr::{BStr, BString, ByteSlice};
 use durable::{clock::ManualClock, retry::RetryPolicy};
-use git_push::{Advertisement, Command, Error, Outcome, RemoteRef, Report, Verdict};
+use git_push::{Advertisement, Command, Error, ErrorKind, RemoteRef, Report, Verdict};
 use gix::ObjectId;
 use proptest::prelude::*;
 use stargate_mirror::{
-    mirror::{Damaged, LocalView, Rules},
+    mirror::{Damaged, LocalView, Outcome, Rules},
     ref_pattern::RefPatterns,
     ref_update::RefUpdate,
     refs::LocalRef,
@@ -130,9 +130,12 @@ impl Mirror for Model {
         match self.moods.first() {
             Some(Mood::Unreachable) => {
                 self.moods.remove(0);
-                Err(Error::new(Outcome::Transient, "connection refused"))
+                Err(Error::new(ErrorKind::Transient, "connection refused"))
             }
-            Some(Mood::Forbidden) => Err(Error::new(Outcome::Misconfigured, "the mirror refused the credentials")),
+            Some(Mood::Forbidden) => Err(Error::new(
+                ErrorKind::Misconfigured,
+                "the mirror refused the credentials",
+            )),
             _ => Ok(Advertisement {
                 refs: self.refs.clone(),
                 ..Default::default()
@@ -153,7 +156,7 @@ impl Mirror for Model {
                 Ok(all(Verdict::Rejected("hook declined".into())))
             }
             Mood::Damaged(end) if commands.iter().any(|command| command.name.ends_with_str(end)) => {
-                Err(Error::new(Outcome::Broken, "object 11 cannot be read"))
+                Err(Error::new(ErrorKind::Broken, "object 11 cannot be read"))
             }
             Mood::Accept | Mood::Reject(_) | Mood::Damaged(_) => match self.apply(&commands) {
                 true => Ok(all(Verdict::Accepted)),
@@ -161,17 +164,20 @@ impl Mirror for Model {
             },
             Mood::LoseAnswer => {
                 assert!(self.apply(&commands), "the old ids are what the mirror has");
-                Err(Error::new(Outcome::Ambiguous, "the answer was lost"))
+                Err(Error::new(ErrorKind::Uncertain, "the answer was lost"))
             }
-            Mood::LoseRequest => Err(Error::new(Outcome::Ambiguous, "the answer was lost")),
+            Mood::LoseRequest => Err(Error::new(ErrorKind::Uncertain, "the answer was lost")),
             Mood::Lie => Ok(all(Verdict::Accepted)),
             Mood::Half => {
                 self.apply(&commands[..1]);
                 Ok(all(Verdict::Accepted))
             }
-            Mood::Moved => Err(Error::new(Outcome::Misconfigured, "the server redirects a POST")),
-            Mood::Unreachable | Mood::Forbidden => Err(Error::new(Outcome::Transient, "connection refused")),
-            Mood::Revoked => Err(Error::new(Outcome::Misconfigured, "the mirror refused the credentials")),
+            Mood::Moved => Err(Error::new(ErrorKind::Misconfigured, "the server redirects a POST")),
+            Mood::Unreachable | Mood::Forbidden => Err(Error::new(ErrorKind::Transient, "connection refused")),
+            Mood::Revoked => Err(Error::new(
+                ErrorKind::Misconfigured,
+                "the mirror refused the credentials",
+            )),
         }
     }
 
@@ -419,7 +425,7 @@ fn a_server_that_says_ok_and_stores_nothing_is_not_believed() {
         ..Default::default()
     };
     let (settled, done, _) = cycle(&stargate, &mut model, &[update("refs/kv/main", 0, 1)]);
-    assert_eq!((settled[0].result.outcome, done.len()), (Outcome::Ambiguous, 0));
+    assert_eq!((settled[0].result.outcome, done.len()), (Outcome::Uncertain, 0));
 }
 
 #[test]

@@ -14,7 +14,7 @@
 use std::net::IpAddr;
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use git_push::{Error, Outcome};
+use git_push::{Error, ErrorKind};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::helpers::Helpers;
@@ -46,7 +46,7 @@ impl Credentials {
     /// What there is for `url`, in the order of this module.
     ///
     /// # Errors
-    /// [`Outcome::Misconfigured`] when it would cross a network in the clear, or cannot be put into a header.
+    /// [`ErrorKind::Misconfigured`] when it would cross a network in the clear, or cannot be put into a header.
     pub(super) fn find(url: &gix::Url, settings: &Settings, options: &Options) -> Result<Self, Error> {
         let mut secrets = Secrets::default();
         options.secrets().for_each(|secret| secrets.add(secret));
@@ -139,7 +139,7 @@ impl Credentials {
         let (user, password) = (identity.user.as_str(), identity.password.expose_secret());
         if user.contains(char::is_control) || password.contains(char::is_control) {
             return Err(Error::new(
-                Outcome::Misconfigured,
+                ErrorKind::Misconfigured,
                 "the user or the password for the server has a control character in it",
             ));
         }
@@ -240,7 +240,7 @@ pub(super) struct InTheClear;
 impl From<InTheClear> for Error {
     fn from(_: InTheClear) -> Self {
         Error::new(
-            Outcome::Misconfigured,
+            ErrorKind::Misconfigured,
             "credentials are not sent over plain http, where anybody on the way can read them",
         )
         .with_hint("use the https URL of the repository; on a network that you trust, set stargate.insecureHttp")
@@ -314,7 +314,7 @@ mod tests {
         ] {
             let url = format!("http://{host}/r.git");
             let error = found(&url, Some("canary")).expect_err(host);
-            assert_eq!(error.outcome(), Outcome::Misconfigured, "{host}");
+            assert_eq!(error.kind(), ErrorKind::Misconfigured, "{host}");
             assert!(found(&url, None).expect("nothing to send").header().is_none());
             let trusted = Options {
                 insecure_http: true,
@@ -338,7 +338,7 @@ mod tests {
         assert_eq!(taken("canary").expect("a token").as_deref(), Some("canary"));
         for bad in ["canary\n", "can\rary", "can\0ary"] {
             let error = taken(bad).expect_err("a control character");
-            assert_eq!(error.outcome(), Outcome::Misconfigured);
+            assert_eq!(error.kind(), ErrorKind::Misconfigured);
             assert!(
                 error.to_string().contains("GITHUB_PAT") && !error.to_string().contains("can"),
                 "{error}"
@@ -361,7 +361,7 @@ mod tests {
         let refused = |why: &str| {
             let error = taken("").expect_err(why);
             let said = error.to_string();
-            assert_eq!(error.outcome(), Outcome::Misconfigured);
+            assert_eq!(error.kind(), ErrorKind::Misconfigured);
             assert!(
                 said.contains(&path.display().to_string()) && said.contains(why),
                 "{said}"

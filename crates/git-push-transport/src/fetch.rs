@@ -12,12 +12,12 @@ use std::ops::ControlFlow;
 
 use bstr::{BStr, ByteSlice};
 use git_push::pkt_line::{self, Answer, Line};
-use git_push::{Capabilities, Error, Outcome, WireError};
+use git_push::{Capabilities, Error, ErrorKind, WireError};
 use gix::ObjectId;
 
 use super::upload_pack::{command, premature, refuse_err, said, trimmed, unexpected};
 
-/// What of a history is fetched.
+/// Extent of the history to fetch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Extent {
     /// Commits, without trees and blobs where the server can leave them out.
@@ -48,7 +48,7 @@ pub fn fetch_request(capabilities: &Capabilities, want: ObjectId, haves: &[Objec
 /// one line before the pack, or the same one again.
 ///
 /// # Errors
-/// [`Outcome::Misconfigured`] when the server cannot tell the pack from its own words.
+/// [`ErrorKind::Misconfigured`] when the server cannot tell the pack from its own words.
 pub fn older_fetch_request(
     capabilities: &Capabilities,
     want: ObjectId,
@@ -57,7 +57,7 @@ pub fn older_fetch_request(
 ) -> Result<Vec<u8>, Error> {
     if !capabilities.offers("side-band-64k") {
         let what = "the server offers neither protocol 2 nor `side-band-64k`, one of which fetching commits needs";
-        return Err(Error::new(Outcome::Misconfigured, what)
+        return Err(Error::new(ErrorKind::Misconfigured, what)
             .with_hint("use a local repository that has the commits, or have the server updated"));
     }
     let mut first = format!("want {want} side-band-64k");

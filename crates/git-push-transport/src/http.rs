@@ -17,7 +17,7 @@ mod options;
 mod url_match;
 
 use bstr::BString;
-use git_push::{Advertisement, Capabilities, Connection, Error, Outcome, Pack, RemoteRef, Report, Request, Traffic};
+use git_push::{Advertisement, Capabilities, Connection, Error, ErrorKind, Pack, RemoteRef, Report, Request, Traffic};
 use gix::ObjectId;
 
 use self::client::Client;
@@ -46,12 +46,12 @@ impl Http {
     /// The repository at `url`, with the credentials that `settings` and its user info give. Nothing is sent yet.
     ///
     /// # Errors
-    /// [`Outcome::Misconfigured`] when the URL is not http or https, credentials would cross a network in the clear, or
+    /// [`ErrorKind::Misconfigured`] when the URL is not http or https, credentials would cross a network in the clear, or
     /// a setting is not usable.
     pub fn open(url: &gix::Url, settings: &Settings) -> Result<Self, Error> {
         let shown = HttpUrl::new(url).ok_or_else(|| {
             Error::new(
-                Outcome::Misconfigured,
+                ErrorKind::Misconfigured,
                 "the URL of the remote is not an http or https URL",
             )
         })?;
@@ -78,7 +78,7 @@ impl Http {
     /// have must be there. [`Extent::Objects`] is stored durably.
     ///
     /// # Errors
-    /// Whatever keeps the pack from arriving whole and sound; `into` is then as it was.
+    /// The pack did not arrive whole and sound; `into` is unchanged.
     pub fn fetch(
         &mut self,
         want: ObjectId,
@@ -90,7 +90,7 @@ impl Http {
         fetched.map_err(|error| self.failed(error))
     }
 
-    /// What the server offers to readers in protocol 2, once it said so.
+    /// Returns the capabilities that the server offers to readers in protocol 2, once it has sent them.
     pub fn protocol_2(&self) -> Option<&Capabilities> {
         self.protocol_2.as_ref()
     }
@@ -157,25 +157,29 @@ impl Http {
 
     fn push(&mut self, request: &Request, pack: Option<Pack>) -> Result<Report, Error> {
         let mut parser = git_push::report_status::Parser::new(request);
+        let mut words = Vec::new();
         let answer = self
             .client
             .post(Service::ReceivePack, git_push::request::head(request), pack)?;
+        let client = &self.client;
+        let mut show = |line: String| {
+            let line = client.scrubbed(&line);
+            tracing::info!("remote: {line}");
+            words.push(line);
+        };
         let read = answer.read(git_push::report_status::MAX_BYTES, |piece| {
             let fed = parser.feed(piece);
-            for line in parser.progress() {
-                tracing::info!("remote: {}", self.client.scrubbed(&line));
-            }
+            parser.progress().for_each(&mut show);
             Ok(fed?)
         });
-        for line in parser.last_progress() {
-            tracing::info!("remote: {}", self.client.scrubbed(&line));
-        }
-        match (parser.finish(), read) {
+        parser.last_progress().for_each(&mut show);
+        let report = match (parser.finish(), read) {
             // The report is what counts, not what happens to the connection after it.
             (Ok(report), _) => Ok(report.map_reasons(|reason| self.client.scrubbed(&git_push::cleaned(reason)))),
             (Err(_), Err(error)) => Err(error),
             (Err(error), Ok(())) => Err(error.into()),
-        }
+        };
+        report.map_err(|error: Error| error.with_server_words(words))
     }
 
     fn failed(&mut self, error: Error) -> Error {

@@ -1,5 +1,8 @@
-//! Ways to reach a mirror: over HTTP ([`http`]), over ssh and as `git://` ([`stream`]), and in a folder of this machine
-//! ([`local`]). [`Remote`] is any of them, by its URL. [`web`] reaches a service over HTTP that is no mirror.
+//! Transports for `git-push`: HTTP ([`http`]), ssh and `git://` ([`stream`]), and local folders ([`local`]). [`Remote`] is
+//! any of them, by its URL. [`web`] reaches an HTTP service that is not a repository.
+//!
+//! All calls block. Connections are `Send`: in asynchronous code, run a push on a thread for blocking work, such as that of
+//! tokio's `spawn_blocking`.
 
 // What ways share is not used up by one of them.
 #![cfg_attr(

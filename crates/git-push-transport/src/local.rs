@@ -24,14 +24,14 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     io::BufReader,
     path::Path,
-    sync::atomic::AtomicBool,
+    sync::atomic::Ordering,
 };
 
 use bstr::{BStr, BString};
 use durable::storage::{Disk, Storage};
 use git_push::{
-    self, Advertisement, Capabilities, Command, Connection, Error, Outcome, Pack, RemoteRef, Report, Request, Traffic,
-    Verdict, causes,
+    self, Advertisement, Capabilities, Command, Connection, Error, ErrorKind, Pack, Push, RemoteRef, Report, Request,
+    Traffic, Verdict, causes,
     repository::{self, OpenError},
 };
 use gix::{ObjectId, refs::TargetRef};
@@ -54,15 +54,15 @@ impl Local {
     /// Opens the repository at `path`: its `.git` folder, the folder around that, or a bare repository.
     ///
     /// # Errors
-    /// [`Outcome::Misconfigured`] when there is no repository, or it cannot be opened.
+    /// [`ErrorKind::Misconfigured`] when there is no repository, or it cannot be opened.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let repository = repository::open(path).map_err(|error| match error {
             OpenError::Unreadable { cause, .. } => {
                 let what = format!("cannot open a Git repository at {}: {}", path.display(), causes(&cause));
-                Error::new(Outcome::Misconfigured, what)
+                Error::new(ErrorKind::Misconfigured, what)
                     .with_hint("create it with `git init --bare`, or correct the path")
             }
-            error => Error::new(Outcome::Misconfigured, error.to_string()).with_hint(error.hint()),
+            error => Error::new(ErrorKind::Misconfigured, error.to_string()).with_hint(error.hint()),
         })?;
         Ok(Local {
             repository,
@@ -83,7 +83,7 @@ impl Local {
                 "the object format of {path} is {theirs}, that of {} is {ours}",
                 into.git_dir().display()
             );
-            return Err(Error::new(Outcome::Misconfigured, what));
+            return Err(Error::new(ErrorKind::Misconfigured, what));
         }
         let had = haves.iter().filter(|id| self.repository.has_object(*id));
         let taker = Advertisement {
@@ -93,12 +93,8 @@ impl Local {
             },
             ..Advertisement::default()
         };
-        let command = Command {
-            name: "refs/heads/fetched".into(),
-            old: want.kind().null(),
-            new: want,
-        };
-        let pack = git_push::pack::make(&self.repository, &taker, &[command])?;
+        let fetched = Command::create("refs/heads/fetched", want);
+        let pack = Push::new(&self.repository, &taker).command(fetched).pack()?;
         received::index(pack.file, into)?.settle(into)?;
         received::require(want, into)
     }
@@ -125,7 +121,7 @@ impl Local {
 
     fn failed(&self, doing: &str, why: &str) -> Error {
         let path = self.repository.git_dir().display();
-        Error::new(Outcome::Transient, format!("cannot {doing} {path}: {why}"))
+        Error::new(ErrorKind::Transient, format!("cannot {doing} {path}: {why}"))
     }
 
     /// Clears what dead pushes have left, and begins this one.
@@ -140,21 +136,25 @@ impl Local {
     }
 
     /// Indexes the pack into the repository, durably.
-    fn store(&mut self, pack: Pack, incoming: &mut Incoming) -> Result<(), Error> {
+    fn store(&mut self, mut pack: Pack, incoming: &mut Incoming) -> Result<(), Error> {
         let packs = self.repository.objects.store_ref().path().join("pack");
         self.traffic.bytes_sent += pack.bytes;
         let failed = |error: std::io::Error| self.failed("write a pack to", &error.to_string());
         Disk.create_dir(&packs).map_err(failed)?;
+        let interrupt = pack.interrupt_flag();
         let written = gix_pack::Bundle::write_to_directory(
-            &mut BufReader::new(pack.file),
+            &mut BufReader::new(&mut pack),
             Some(incoming.folder()),
             &mut gix::utils::progress::Discard,
-            &AtomicBool::new(false),
+            &interrupt,
             Some(self.repository.objects.clone()),
             self.repository.object_hash(),
             gix_pack::bundle::write::Options::default(),
-        )
-        .map_err(|error| self.failed("index a pack in", &causes(&error)))?;
+        );
+        if interrupt.load(Ordering::Relaxed) {
+            return Err(Error::interrupted());
+        }
+        let written = written.map_err(|error| self.failed("index a pack in", &causes(&error)))?;
         match (written.data_path, written.index_path) {
             (Some(pack), Some(index)) => incoming.take_in(&pack, &index).map_err(failed),
             // A pack without objects leaves nothing.
@@ -223,7 +223,7 @@ impl Connection for Local {
         if ours != theirs {
             let path = self.repository.git_dir().display();
             let what = format!("the object format of {path} is {theirs}, that of the push is {ours}");
-            return Err(Error::new(Outcome::Misconfigured, what));
+            return Err(Error::new(ErrorKind::Misconfigured, what));
         }
         let mut incoming = self.begin(&request.commands)?;
         pack.map(|pack| self.store(pack, &mut incoming)).transpose()?;

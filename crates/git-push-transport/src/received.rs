@@ -8,7 +8,7 @@ use std::{
 };
 
 use durable::storage::{self, Disk, Storage};
-use git_push::{Error, Outcome};
+use git_push::{Error, ErrorKind};
 use gix::ObjectId;
 
 #[cfg(any(feature = "daemon", feature = "http", feature = "ssh"))]
@@ -60,7 +60,7 @@ pub(super) fn require(want: ObjectId, into: &gix::Repository) -> Result<(), Erro
     match into.has_object(want) {
         true => Ok(()),
         false => Err(Error::new(
-            Outcome::Transient,
+            ErrorKind::Transient,
             format!("the server's pack does not hold {want}, which was asked for"),
         )),
     }
@@ -129,7 +129,7 @@ pub(super) fn index(mut spool: File, into: &gix::Repository) -> Result<Indexed, 
     )
     .map_err(|error| {
         Error::new(
-            Outcome::Transient,
+            ErrorKind::Transient,
             format!("the server's pack is not sound: {}", git_push::causes(&error)),
         )
     })?;
@@ -141,7 +141,7 @@ pub(super) fn index(mut spool: File, into: &gix::Repository) -> Result<Indexed, 
 
 fn local(error: &io::Error) -> Error {
     Error::new(
-        Outcome::Transient,
+        ErrorKind::Transient,
         format!("what the server sends cannot be stored here: {error}"),
     )
     .with_hint("look at the free space and the permissions of the temporary directory")

@@ -7,7 +7,7 @@ use std::{
 
 use bstr::{BStr, BString, ByteSlice, ByteVec};
 use git_push::{
-    self, Advertisement, Capabilities, Connection, Error, Outcome, Pack, RemoteRef, Report, Request, Traffic,
+    self, Advertisement, Capabilities, Connection, Error, ErrorKind, Pack, RemoteRef, Report, Request, Traffic,
     repository,
 };
 use gix::{ObjectId, remote::Direction, url::Scheme};
@@ -23,7 +23,7 @@ use super::shown::Shown;
 use super::stream::Stream;
 use super::url::HttpUrl;
 
-/// Where a mirror is. It may be shown (`Display`, `Debug`): user info and query stay hidden.
+/// Location of a remote. `Display` and `Debug` hide user info and query.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Location {
     /// On a server, over http or https, with the user info that the URL has.
@@ -56,7 +56,7 @@ enum Reach {
 /// user's and the system's configuration say.
 ///
 /// # Errors
-/// [`Outcome::Misconfigured`] when there is no such remote, or it is not at one place that can be reached.
+/// [`ErrorKind::Misconfigured`] when there is no such remote, or it is not at one place that can be reached.
 pub fn resolve(name_or_url: &BStr, repository: Option<&gix::Repository>) -> Result<Location, Error> {
     let not_understood = |error: gix::Error| {
         let what = format!(
@@ -64,7 +64,7 @@ pub fn resolve(name_or_url: &BStr, repository: Option<&gix::Repository>) -> Resu
             shown(name_or_url),
             git_push::causes(&error)
         );
-        Error::new(Outcome::Misconfigured, what).with_hint("look at remote.<name>.url and url.<base>.insteadOf")
+        Error::new(ErrorKind::Misconfigured, what).with_hint("look at remote.<name>.url and url.<base>.insteadOf")
     };
     let Some(repository) = repository else {
         let config = user_config()?;
@@ -87,7 +87,7 @@ impl Location {
     /// Takes a URL (`https`, `http`, `ssh`, also as `host:path`, `git`, `file`) or a path.
     ///
     /// # Errors
-    /// [`Outcome::Misconfigured`] for anything else.
+    /// [`ErrorKind::Misconfigured`] for anything else.
     pub fn parse(text: &BStr) -> Result<Self, Error> {
         Location::from_url(&parsed(text)?)?.unless_a_name(text)
     }
@@ -99,7 +99,7 @@ impl Location {
                 if path.as_os_str() == &*text.to_os_str_lossy() && is_a_word(path) && !path.exists() =>
             {
                 let what = format!("there is no remote named {text}, and no such folder");
-                Err(Error::new(Outcome::Misconfigured, what).with_hint(format!(
+                Err(Error::new(ErrorKind::Misconfigured, what).with_hint(format!(
                     "add it with `git remote add {text} <url>`, or give the URL itself"
                 )))
             }
@@ -109,7 +109,7 @@ impl Location {
 
     fn from_url(url: &gix::Url) -> Result<Self, Error> {
         let misconfigured = |what: String| {
-            Error::new(Outcome::Misconfigured, what).with_hint("use the https URL of the repository, or a path")
+            Error::new(ErrorKind::Misconfigured, what).with_hint("use the https URL of the repository, or a path")
         };
         match &url.scheme {
             Scheme::Http | Scheme::Https => Ok(Location::Http(url.clone())),
@@ -149,7 +149,7 @@ impl Remote {
     /// The mirror at `location`. Nothing is sent yet.
     ///
     /// # Errors
-    /// [`Outcome::Misconfigured`] when it cannot be reached like this; see [`Http::open()`], [`Stream::open()`] and
+    /// [`ErrorKind::Misconfigured`] when it cannot be reached like this; see [`Http::open()`], [`Stream::open()`] and
     /// [`Local::open()`].
     pub fn open(location: Location, settings: &Settings) -> Result<Self, Error> {
         let reach = match &location {
@@ -165,13 +165,13 @@ impl Remote {
             left_out => {
                 let what = format!("{left_out}: this program was built without a way to such a remote");
                 let hint = "build git-push-transport with its feature: daemon, http, local or ssh";
-                return Err(Error::new(Outcome::Misconfigured, what).with_hint(hint));
+                return Err(Error::new(ErrorKind::Misconfigured, what).with_hint(hint));
             }
         };
         Ok(Remote { location, reach })
     }
 
-    /// Where it is.
+    /// Returns its location.
     pub fn location(&self) -> &Location {
         &self.location
     }
@@ -181,7 +181,7 @@ impl Remote {
     /// *objects/info/alternates*).
     ///
     /// # Errors
-    /// Whatever keeps them from being there whole.
+    /// They could not be fetched whole.
     pub fn fetch_commits(&mut self, want: ObjectId, into: &gix::Repository, haves: &[ObjectId]) -> Result<(), Error> {
         match &mut self.reach {
             #[cfg(feature = "http")]
@@ -197,7 +197,7 @@ impl Remote {
     /// there.
     ///
     /// # Errors
-    /// Whatever keeps it from being there whole; `into` is then as it was.
+    /// It could not be fetched whole; `into` is unchanged.
     pub fn fetch(&mut self, want: ObjectId, into: &gix::Repository, haves: &[ObjectId]) -> Result<(), Error> {
         match &mut self.reach {
             #[cfg(feature = "http")]
@@ -209,7 +209,8 @@ impl Remote {
         }
     }
 
-    /// What an HTTP server offers to readers, once it said so. Others are asked on each connection.
+    /// Returns the capabilities that an HTTP server offers to readers, once it has sent them. Other servers are asked on
+    /// each connection.
     pub fn reading(&self) -> Option<&Capabilities> {
         match &self.reach {
             #[cfg(feature = "http")]
@@ -273,7 +274,7 @@ impl Connection for Remote {
 fn parsed(text: &BStr) -> Result<gix::Url, Error> {
     gix::url::parse(text).map_err(|_| {
         Error::new(
-            Outcome::Misconfigured,
+            ErrorKind::Misconfigured,
             format!("the remote {} is neither a URL nor a path", shown(text)),
         )
         .with_hint("a remote is an https, http, ssh, git or file URL, a path, or the name of a configured remote")
@@ -313,7 +314,8 @@ fn only_url<'a>(name_or_url: &BStr, remote: &'a gix::Remote<'_>) -> Result<&'a g
         (None, _) => format!("the remote {} has no URL", shown(name_or_url)),
         (Some(_), Some(_)) => format!("the remote {} has more than one URL to push to", shown(name_or_url)),
     };
-    Err(Error::new(Outcome::Misconfigured, what).with_hint("give it one with `git remote set-url --push <name> <url>`"))
+    Err(Error::new(ErrorKind::Misconfigured, what)
+        .with_hint("give it one with `git remote set-url --push <name> <url>`"))
 }
 
 #[cfg(feature = "local")]
@@ -321,7 +323,7 @@ fn only_url<'a>(name_or_url: &BStr, remote: &'a gix::Remote<'_>) -> Result<&'a g
 fn borrow_objects(path: &Path, want: ObjectId, into: &gix::Repository) -> Result<(), Error> {
     let failed = |why: &dyn fmt::Display| {
         Error::new(
-            Outcome::Transient,
+            ErrorKind::Transient,
             format!("cannot read {want} from {}: {why}", path.display()),
         )
     };
@@ -478,7 +480,7 @@ mod tests {
         ];
         for (name, expected) in cases {
             let error = resolved(name, two).expect_err(name);
-            assert_eq!(error.outcome(), Outcome::Misconfigured, "{name}");
+            assert_eq!(error.kind(), ErrorKind::Misconfigured, "{name}");
             assert!(error.to_string().contains(expected), "{name}: {error}");
             assert!(error.hint().is_some(), "{name}");
         }

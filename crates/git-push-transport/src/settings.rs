@@ -1,9 +1,9 @@
-//! What a connection needs to know besides the URL.
+//! Settings of a connection besides the URL.
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 #[cfg(feature = "http")]
 use std::{fmt, fs::File, io, io::Read, sync::Arc};
 
-use git_push::{Error, Outcome};
+use git_push::{Error, ErrorKind};
 use gix::config::file::Metadata;
 #[cfg(feature = "http")]
 use gix::config::file::SectionRef;
@@ -19,25 +19,28 @@ use super::{Location, token};
 #[cfg(feature = "http")]
 use super::{credentials, credentials::Identity, helpers::Helpers, http::HttpUrl, http::Options, netrc};
 
-/// How long connecting may take, name lookup and TLS included.
+/// Time limit of connecting, name lookup and TLS included.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a server may say and take nothing. A push has no limit in all: a big one takes its time.
+/// Time limit of silence, in which a server neither sends nor takes anything. A push as a whole has no limit.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Credentials, trust roots, proxies, time limits, and git configuration for what depends on the URL.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// The token that proves who we are.
+    /// The token that authenticates.
     pub token: Option<SecretString>,
     /// A file with the certificates (PEM) to trust instead of those of the system, unless git configuration names one.
     pub ca_file: Option<PathBuf>,
+    /// The `User-Agent` of HTTP requests, unless git configuration has `http.userAgent`. By default name and version of
+    /// this crate. Some servers expect that it starts with `git/`.
+    pub user_agent: Option<String>,
     /// See [`CONNECT_TIMEOUT`].
     pub connect_timeout: Duration,
     /// See [`IDLE_TIMEOUT`].
     pub idle_timeout: Duration,
     #[cfg(feature = "ssh")]
-    /// How ssh is run.
+    /// The ssh program.
     pub ssh: SshSettings,
     #[cfg(feature = "http")]
     netrc: Option<PathBuf>,
@@ -68,7 +71,7 @@ impl Settings {
     /// proxy also in lower case, as curl does; `HTTP_PROXY` in upper case is not read, for a CGI's client can set it).
     ///
     /// # Errors
-    /// [`Outcome::Misconfigured`] when the token cannot be one, or its file cannot be read or is empty.
+    /// [`ErrorKind::Misconfigured`] when the token cannot be one, or its file cannot be read or is empty.
     pub fn from_environment(variable: impl Fn(&str) -> Option<OsString>) -> Result<Self, Error> {
         let text = |names: &[&str]| {
             let set = |name: &&str| variable(name)?.into_string().ok().filter(|value| !value.is_empty());
@@ -79,6 +82,7 @@ impl Settings {
         Ok(Settings {
             token: token::token(&variable)?,
             ca_file: given("SSL_CERT_FILE").map(PathBuf::from),
+            user_agent: None,
             connect_timeout: CONNECT_TIMEOUT,
             idle_timeout: IDLE_TIMEOUT,
             #[cfg(feature = "ssh")]
@@ -106,11 +110,18 @@ impl Settings {
         })
     }
 
-    /// Lays git configuration, as it holds for `repository`, over what the environment says: `http.*`,
+    /// Sets [`Settings::user_agent`].
+    #[must_use]
+    pub fn with_user_agent(mut self, user_agent: impl Into<String>) -> Self {
+        self.user_agent = Some(user_agent.into());
+        self
+    }
+
+    /// Overrides the environment with the git configuration of `repository`: `http.*`,
     /// `credential.*`, `core.sshCommand`, `ssh.variant`, `stargate.insecureHttp`.
     ///
     /// # Errors
-    /// [`Outcome::Misconfigured`] when a value cannot be understood.
+    /// [`ErrorKind::Misconfigured`] when a value cannot be understood.
     pub fn with_git_config(self, repository: &gix::Repository) -> Result<Self, Error> {
         self.with_git(repository.config_snapshot().plumbing().clone())
     }
@@ -118,12 +129,12 @@ impl Settings {
     /// The same with the configuration of the system and of the user, where there is no repository.
     ///
     /// # Errors
-    /// [`Outcome::Misconfigured`] when it cannot be read, or a value cannot be understood.
+    /// [`ErrorKind::Misconfigured`] when it cannot be read, or a value cannot be understood.
     pub fn with_user_config(self) -> Result<Self, Error> {
         self.with_git(user_config()?)
     }
 
-    /// Whether there is something to prove who we are at `location`, or somebody to ask.
+    /// Returns true if there are credentials for `location`, or a helper that may have them.
     pub fn has_credentials_for(&self, location: &Location) -> bool {
         match location {
             #[cfg(feature = "http")]
@@ -160,7 +171,7 @@ impl Settings {
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
             Err(error) => {
                 let what = format!("cannot read passwords from {}: {error}", path.display());
-                Err(Error::new(Outcome::Misconfigured, what).with_hint("let the user that this runs as read it"))
+                Err(Error::new(ErrorKind::Misconfigured, what).with_hint("let the user that this runs as read it"))
             }
         }
     }
@@ -187,7 +198,7 @@ impl Settings {
             return Ok(None);
         };
         let refused = |_| {
-            Error::new(Outcome::Misconfigured, "the URL of the proxy is not understood")
+            Error::new(ErrorKind::Misconfigured, "the URL of the proxy is not understood")
                 .with_hint("look at http.proxy in git configuration, HTTPS_PROXY and http_proxy")
         };
         ureq::Proxy::new(proxy).map(Some).map_err(refused)
@@ -216,7 +227,7 @@ impl Settings {
                 .map(|error| format!(": {error}"))
                 .unwrap_or_default();
             let what = format!("no certificate could be read from {}{why}", file.display());
-            return Err(Error::new(Outcome::Misconfigured, what)
+            return Err(Error::new(ErrorKind::Misconfigured, what)
                 .with_hint("SSL_CERT_FILE or http.sslCAInfo must name a file of certificates in PEM format"));
         }
         Ok(own(&loaded.certs))
@@ -310,14 +321,14 @@ pub(super) fn user_config() -> Result<gix::config::File, Error> {
     });
     read.map_err(|error| {
         let what = format!("git configuration cannot be read: {}", git_push::causes(&error));
-        Error::new(Outcome::Misconfigured, what).with_hint("look at it with `git config --list --show-origin`")
+        Error::new(ErrorKind::Misconfigured, what).with_hint("look at it with `git config --list --show-origin`")
     })
 }
 
 /// The value of `key` is not what it must be.
 pub(super) fn not_understood(key: &str) -> Error {
     Error::new(
-        Outcome::Misconfigured,
+        ErrorKind::Misconfigured,
         format!("the value of {key} in git configuration is not understood"),
     )
 }
@@ -370,7 +381,7 @@ mod tests {
         let variable = |name: &str| (name == "SSL_CERT_FILE").then(|| file.path().into());
         let settings = Settings::from_environment(variable).expect("settings");
         let error = settings.trust_roots(&Options::default()).expect_err("no certificate");
-        assert_eq!(error.outcome(), Outcome::Misconfigured);
+        assert_eq!(error.kind(), ErrorKind::Misconfigured);
         assert!(
             error.to_string().contains(&file.path().display().to_string()),
             "{error}"

@@ -15,11 +15,11 @@ mod daemon;
 #[cfg(feature = "ssh")]
 mod ssh;
 
-use std::{fs::File, io, io::Read, io::Write, time::Duration};
+use std::{io, io::Read, io::Write, time::Duration};
 
 use bstr::BString;
 use git_push::pkt_line::{self, Line};
-use git_push::{Advertisement, Connection, Error, Outcome, Pack, RemoteRef, Report, Request, Traffic};
+use git_push::{Advertisement, Connection, Error, ErrorKind, Pack, RemoteRef, Report, Request, Traffic};
 use gix::{ObjectId, url::Scheme};
 
 #[cfg(feature = "daemon")]
@@ -51,14 +51,14 @@ pub struct Stream {
 }
 
 /// A way to start a service for one repository on another machine.
-trait Dial {
+trait Dial: Send {
     /// Starts `service`, and asks for protocol 2 if that is wished.
     fn dial(&self, service: Service, protocol_2: bool) -> Result<Box<dyn Channel>, Error>;
 }
 
 /// Both directions of a service that was started. A silence that is too long is [`io::ErrorKind::TimedOut`] or
 /// [`io::ErrorKind::WouldBlock`].
-trait Channel: Read + Write {
+trait Channel: Read + Write + Send {
     /// Why the service ended, by the program that carries it. It is asked once the other side has closed.
     fn last_words(&mut self) -> Option<Error>;
 }
@@ -74,7 +74,7 @@ impl Stream {
     /// The repository at `url`. Nothing is started yet.
     ///
     /// # Errors
-    /// [`Outcome::Misconfigured`] when the URL is neither ssh nor git, or has something in it that cannot be used safely.
+    /// [`ErrorKind::Misconfigured`] when the URL is neither ssh nor git, or has something in it that cannot be used safely.
     pub fn open(url: &gix::Url, settings: &Settings) -> Result<Self, Error> {
         let shown = Shown(url).to_string();
         let dial: Result<Box<dyn Dial>, Error> = match url.scheme {
@@ -82,7 +82,7 @@ impl Stream {
             Scheme::Ssh => Ssh::new(url, settings).map(|ssh| Box::new(ssh) as _),
             #[cfg(feature = "daemon")]
             Scheme::Git => Daemon::new(url, settings).map(|daemon| Box::new(daemon) as _),
-            _ => Err(Error::new(Outcome::Misconfigured, "neither an ssh nor a git URL")),
+            _ => Err(Error::new(ErrorKind::Misconfigured, "neither an ssh nor a git URL")),
         };
         Ok(Stream {
             dial: dial.map_err(|error| located(&shown, error))?,
@@ -97,7 +97,7 @@ impl Stream {
     /// have must be there. [`Extent::Objects`] is stored durably.
     ///
     /// # Errors
-    /// Whatever keeps the pack from arriving whole and sound; `into` is then as it was.
+    /// The pack did not arrive whole and sound; `into` is unchanged.
     pub fn fetch(
         &mut self,
         want: ObjectId,
@@ -120,12 +120,12 @@ impl Stream {
         let (request, stream) = reading.fetch_request(want, haves, extent)?;
         let mut received = ReceivedPack::new(stream, into)?;
         self.ask(&mut *channel, &request)?;
-        let end = self.read(&mut *channel, Outcome::Transient, |piece| {
+        let end = self.read(&mut *channel, ErrorKind::Transient, |piece| {
             received.feed(piece)?;
             Ok(received.has_ended())
         })?;
         let stored = received.store(want, into, extent);
-        stored.map_err(|error| ended(&mut *channel, &end, error, Outcome::Transient))
+        stored.map_err(|error| ended(&mut *channel, &end, error, ErrorKind::Transient))
     }
 
     fn refs(&self, prefixes: &[BString]) -> Result<Vec<RemoteRef>, Error> {
@@ -137,12 +137,12 @@ impl Stream {
             Reading::Protocol2(capabilities) => {
                 let mut parser = LsRefs::new(&capabilities)?;
                 self.ask(&mut *channel, &upload_pack::ls_refs_request(&capabilities, prefixes))?;
-                let end = self.read(&mut *channel, Outcome::Transient, |piece| {
+                let end = self.read(&mut *channel, ErrorKind::Transient, |piece| {
                     parser.feed(piece)?;
                     Ok(parser.has_ended())
                 })?;
                 let refs = parser.finish();
-                refs.map_err(|error| ended(&mut *channel, &end, error.into(), Outcome::Transient))?
+                refs.map_err(|error| ended(&mut *channel, &end, error.into(), ErrorKind::Transient))?
             }
             Reading::Older(advertisement) => advertisement.into_refs(),
         };
@@ -155,7 +155,7 @@ impl Stream {
         let mut channel = self.dial.dial(Service::UploadPack, true)?;
         let mut lines = pkt_line::Reader::new(git_push::advertisement::MAX_BYTES);
         let mut body = Vec::new();
-        let end = self.read(&mut *channel, Outcome::Transient, |piece| {
+        let end = self.read(&mut *channel, ErrorKind::Transient, |piece| {
             lines.feed(piece);
             body.extend_from_slice(piece);
             // One flush-pkt ends either form; a line that says what is wrong ends it, too.
@@ -169,7 +169,7 @@ impl Stream {
             Ok(false)
         })?;
         let understood =
-            Reading::parse(&body).map_err(|error| ended(&mut *channel, &end, error, Outcome::Transient))?;
+            Reading::parse(&body).map_err(|error| ended(&mut *channel, &end, error, ErrorKind::Transient))?;
         Ok((understood, channel))
     }
 
@@ -177,71 +177,72 @@ impl Stream {
     fn receive_pack(&self) -> Result<(Advertisement, Box<dyn Channel>), Error> {
         let mut channel = self.dial.dial(Service::ReceivePack, false)?;
         let mut parser = git_push::advertisement::Parser::new();
-        let end = self.read(&mut *channel, Outcome::Transient, |piece| {
+        let end = self.read(&mut *channel, ErrorKind::Transient, |piece| {
             parser.feed(piece)?;
             Ok(parser.has_ended())
         })?;
         let advertisement = parser.finish();
         let advertisement =
-            advertisement.map_err(|error| ended(&mut *channel, &end, error.into(), Outcome::Transient))?;
+            advertisement.map_err(|error| ended(&mut *channel, &end, error.into(), ErrorKind::Transient))?;
         Ok((advertisement, channel))
     }
 
-    fn push(&mut self, request: &Request, pack: Option<Pack>) -> Result<Report, Error> {
+    fn push(&mut self, request: &Request, mut pack: Option<Pack>) -> Result<Report, Error> {
         let mut channel = match self.waiting.take() {
             Some(channel) => channel,
             None => self.receive_pack()?.1,
         };
-        let sent = self.send_whole(&mut *channel, &git_push::request::head(request), pack);
+        let sent = self.send_whole(&mut *channel, &git_push::request::head(request), pack.as_mut());
+        if sent.is_err() && pack.is_some_and(|pack| pack.is_interrupted()) {
+            return Err(Error::interrupted());
+        }
         // What did not arrive whole cannot have been carried out.
-        let outcome = match sent {
-            Ok(()) => Outcome::Ambiguous,
-            Err(_) => Outcome::Transient,
+        let kind = match sent {
+            Ok(()) => ErrorKind::Uncertain,
+            Err(_) => ErrorKind::Transient,
         };
         let mut parser = git_push::report_status::Parser::new(request);
+        let mut words = Vec::new();
         // A server that refuses early says why, and stops reading.
         let read = match &sent {
             Err(error) if is_silence(error) => Ok(End::Closed),
-            _ => self.read(&mut *channel, outcome, |piece| {
+            _ => self.read(&mut *channel, kind, |piece| {
                 let fed = parser.feed(piece);
-                for line in parser.progress() {
-                    tracing::info!("remote: {line}");
-                }
+                words.extend(parser.progress().inspect(|line| tracing::info!("remote: {line}")));
                 fed?;
                 Ok(parser.has_ended())
             }),
         };
-        for line in parser.last_progress() {
-            tracing::info!("remote: {line}");
-        }
-        match (parser.finish(), read, sent) {
+        words.extend(parser.last_progress().inspect(|line| tracing::info!("remote: {line}")));
+        let report = match (parser.finish(), read, sent) {
             // The report is what counts, not what happens to the connection before or after it.
             (Ok(report), _, _) => Ok(report.map_reasons(git_push::cleaned)),
-            (Err(_), _, Err(error)) => Err(self.broken(&mut *channel, &error, Outcome::Transient)),
+            (Err(_), _, Err(error)) => Err(self.broken(&mut *channel, &error, ErrorKind::Transient)),
             (Err(_), Err(error), Ok(())) => Err(error),
-            (Err(error), Ok(end), Ok(())) => Err(ended(&mut *channel, &end, error.into(), outcome)),
-        }
+            (Err(error), Ok(end), Ok(())) => Err(ended(&mut *channel, &end, error.into(), kind)),
+        };
+        report.map_err(|error| error.with_server_words(words))
     }
 
-    fn send_whole(&mut self, channel: &mut dyn Channel, head: &[u8], pack: Option<Pack>) -> io::Result<()> {
+    fn send_whole(&mut self, channel: &mut dyn Channel, head: &[u8], pack: Option<&mut Pack>) -> io::Result<()> {
         channel.write_all(head)?;
         self.traffic.bytes_sent += head.len() as u64;
         if let Some(pack) = pack {
-            self.traffic.bytes_sent += copy(pack.file, channel, pack.bytes)?;
+            self.traffic.bytes_sent += copy(pack, channel)?;
         }
         channel.flush()
     }
 
     fn ask(&self, channel: &mut dyn Channel, request: &[u8]) -> Result<(), Error> {
         let written = channel.write_all(request).and_then(|()| channel.flush());
-        written.map_err(|error| self.broken(channel, &error, Outcome::Transient))
+        written.map_err(|error| self.broken(channel, &error, ErrorKind::Transient))
     }
 
     /// Gives what comes to `take`, piece by piece, until it says that nothing follows, or the other side closes.
     fn read(
         &self,
         channel: &mut dyn Channel,
-        outcome: Outcome,
+        kind: ErrorKind,
         mut take: impl FnMut(&[u8]) -> Result<bool, Error>,
     ) -> Result<End, Error> {
         let mut piece = vec![0; PIECE];
@@ -251,14 +252,14 @@ impl Stream {
                 Ok(length) if take(&piece[..length])? => return Ok(End::Complete),
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(self.broken(channel, &error, outcome)),
+                Err(error) => return Err(self.broken(channel, &error, kind)),
             }
         }
     }
 
-    fn broken(&self, channel: &mut dyn Channel, error: &io::Error, outcome: Outcome) -> Error {
+    fn broken(&self, channel: &mut dyn Channel, error: &io::Error, kind: ErrorKind) -> Error {
         if is_silence(error) {
-            return failure(outcome, format!("the server was silent for {:?}", self.idle_timeout));
+            return failure(kind, format!("the server was silent for {:?}", self.idle_timeout));
         }
         let why = match error.kind() {
             io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted => {
@@ -266,7 +267,7 @@ impl Stream {
             }
             _ => format!("the connection failed: {error}"),
         };
-        ended(channel, &End::Closed, failure(outcome, why), outcome)
+        ended(channel, &End::Closed, failure(kind, why), kind)
     }
 }
 
@@ -305,23 +306,23 @@ fn dismiss(mut channel: Box<dyn Channel>) {
 
 /// The error that is left when an answer is not whole: where the other side closed, what carried the connection may know
 /// why.
-fn ended(channel: &mut dyn Channel, end: &End, error: Error, outcome: Outcome) -> Error {
-    match (end, error.outcome()) {
+fn ended(channel: &mut dyn Channel, end: &End, error: Error, kind: ErrorKind) -> Error {
+    match (end, error.kind()) {
         // The server's own words in the protocol say more.
-        (_, Outcome::Rejected) | (End::Complete, _) => error,
+        (_, ErrorKind::Rejected) | (End::Complete, _) => error,
         (End::Closed, _) => match channel.last_words() {
-            Some(words) if outcome == Outcome::Ambiguous => failure(outcome, words.to_string()),
+            Some(words) if kind == ErrorKind::Uncertain => failure(kind, words.to_string()),
             Some(words) => words,
             None => error,
         },
     }
 }
 
-fn failure(outcome: Outcome, what: String) -> Error {
-    match outcome {
-        Outcome::Ambiguous => Error::new(outcome, what)
+fn failure(kind: ErrorKind, what: String) -> Error {
+    match kind {
+        ErrorKind::Uncertain => Error::new(kind, what)
             .with_hint("the push may have been carried out: read the refs back before trying again"),
-        _ => Error::new(outcome, what),
+        _ => Error::new(kind, what),
     }
 }
 
@@ -334,9 +335,10 @@ fn is_silence(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock)
 }
 
-/// Copies `bytes` bytes of a spool.
-fn copy(spool: File, channel: &mut dyn Channel, bytes: u64) -> io::Result<u64> {
-    let mut spool = spool.take(bytes);
+/// Copies a spooled pack.
+fn copy(pack: &mut Pack, channel: &mut dyn Channel) -> io::Result<u64> {
+    let bytes = pack.bytes;
+    let mut spool = pack.take(bytes);
     let mut piece = vec![0; PIECE];
     let mut copied = 0;
     loop {

@@ -1,7 +1,7 @@
 //! The token that a program is given in its environment.
 use std::{ffi::OsString, path::PathBuf};
 
-use git_push::{Error, Outcome};
+use git_push::{Error, ErrorKind};
 use secrecy::SecretString;
 
 /// The environment variable that holds the token.
@@ -13,7 +13,7 @@ pub const TOKEN_FILE_VARIABLE: &str = "GITHUB_PAT_FILE";
 /// token can be renewed under a running worker. An empty variable is none.
 ///
 /// # Errors
-/// [`Outcome::Misconfigured`] when it cannot be a token: not UTF-8, or with control characters in it; and when the file
+/// [`ErrorKind::Misconfigured`] when it cannot be a token: not UTF-8, or with control characters in it; and when the file
 /// cannot be read, or is empty.
 pub fn token(variable: impl Fn(&str) -> Option<OsString>) -> Result<Option<SecretString>, Error> {
     let given = |name: &str| variable(name).filter(|value| !value.is_empty());
@@ -26,7 +26,7 @@ pub fn token(variable: impl Fn(&str) -> Option<OsString>) -> Result<Option<Secre
     let place = format!("{}, which {TOKEN_FILE_VARIABLE} names,", path.display());
     let bytes = std::fs::read(&path).map_err(|error| {
         let what = format!("the token in {place} cannot be read: {error}");
-        Error::new(Outcome::Misconfigured, what).with_hint(format!(
+        Error::new(ErrorKind::Misconfigured, what).with_hint(format!(
             "make it readable to who runs this, or unset {TOKEN_FILE_VARIABLE}"
         ))
     })?;
@@ -43,7 +43,7 @@ fn checked(token: Option<String>, place: &str) -> Result<SecretString, Error> {
         Some(token) => return Ok(token.into()),
     };
     Err(
-        Error::new(Outcome::Misconfigured, format!("the token in {place} {why}"))
+        Error::new(ErrorKind::Misconfigured, format!("the token in {place} {why}"))
             .with_hint("set it to the token alone, without a line feed at its end"),
     )
 }

@@ -306,8 +306,8 @@ mod tests {
         }
         let error = ls_refs(&[&lines(&[b"ERR not now\n"], b"")]).expect_err("an error of the server");
         assert_eq!(
-            (error.to_string().as_str(), error.outcome()),
-            ("the server says: not now", git_push::Outcome::Rejected)
+            (error.to_string().as_str(), error.kind()),
+            ("the server says: not now", git_push::ErrorKind::Rejected)
         );
         assert!(matches!(
             ls_refs(&[]).expect_err("nothing").fault,

@@ -40,7 +40,7 @@ impl HttpUrl {
 
 #[cfg(feature = "http")]
 impl HttpUrl {
-    /// Whether it is https.
+    /// Returns true for https.
     pub fn is_https(&self) -> bool {
         self.url.scheme == Scheme::Https
     }

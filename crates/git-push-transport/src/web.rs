@@ -4,7 +4,7 @@
 use std::io::{self, Read};
 
 use bstr::ByteSlice;
-use git_push::{Error, Outcome};
+use git_push::{Error, ErrorKind};
 use secrecy::{ExposeSecret, SecretString};
 use ureq::http::{HeaderValue, Request, Response, StatusCode, header};
 use ureq::{Agent, Body};
@@ -48,10 +48,10 @@ impl Web {
     /// The service at `base`. Nothing is sent yet.
     ///
     /// # Errors
-    /// [`Outcome::Misconfigured`] when `base` is not the URL of one, when the token cannot be sent there, or a setting is not
+    /// [`ErrorKind::Misconfigured`] when `base` is not the URL of one, when the token cannot be sent there, or a setting is not
     /// usable.
     pub fn open(base: &str, bearer: Option<SecretString>, settings: Settings) -> Result<Self, Error> {
-        let refused = |why: &str| Error::new(Outcome::Misconfigured, why);
+        let refused = |why: &str| Error::new(ErrorKind::Misconfigured, why);
         let parsed = gix::url::parse(base.as_bytes().as_bstr()).map_err(|_| refused("it is no URL"))?;
         let url = HttpUrl::new(&parsed).ok_or_else(|| refused("it is no URL of http or https"))?;
         if parsed.user().is_some() || parsed.password().is_some() || base.contains(['?', '#']) {
@@ -103,7 +103,7 @@ impl Web {
     /// Why an answer could not be read to its end.
     pub fn lost(&self, error: io::Error) -> Error {
         let error = match error.kind() {
-            io::ErrorKind::FileTooLarge => Error::new(Outcome::Rejected, "its answer is too large"),
+            io::ErrorKind::FileTooLarge => Error::new(ErrorKind::Rejected, "its answer is too large"),
             _ => lost(&error.into(), &self.settings),
         };
         at(&self.base.to_string(), error)
@@ -141,7 +141,7 @@ impl Web {
         let status = response.status();
         let what = |meaning: &str| format!("{meaning} (HTTP {})", status.as_u16());
         let misconfigured =
-            |meaning: &str, hint: &str| Error::new(Outcome::Misconfigured, what(meaning)).with_hint(hint);
+            |meaning: &str, hint: &str| Error::new(ErrorKind::Misconfigured, what(meaning)).with_hint(hint);
         let error = match status.as_u16() {
             401 if self.bearer.is_none() => misconfigured("it asks for a token, and there is none", "set its token"),
             401 | 403 => misconfigured(
@@ -156,8 +156,8 @@ impl Web {
                 "it redirects, which is not followed",
                 "give the URL that it redirects to",
             ),
-            408 | 425 | 429 | 500.. => Error::new(Outcome::Transient, what("it asks us to come again, or failed")),
-            _ => Error::new(Outcome::Rejected, what("it gives an answer that is not understood")),
+            408 | 425 | 429 | 500.. => Error::new(ErrorKind::Transient, what("it asks us to come again, or failed")),
+            _ => Error::new(ErrorKind::Rejected, what("it gives an answer that is not understood")),
         };
         match retry_after_of(response) {
             Some(delay) => error.with_retry_after(delay),
@@ -175,7 +175,7 @@ impl Read for Reply {
 }
 
 fn no_request<E>(_: E) -> Error {
-    Error::new(Outcome::Misconfigured, "no request can be made of what is asked")
+    Error::new(ErrorKind::Misconfigured, "no request can be made of what is asked")
 }
 
 fn at(place: &str, error: Error) -> Error {
@@ -239,7 +239,7 @@ mod tests {
             "ssh://host/canary",
         ] {
             let error = open(base, None).expect_err(base);
-            assert_eq!(error.outcome(), Outcome::Misconfigured, "{base}");
+            assert_eq!(error.kind(), ErrorKind::Misconfigured, "{base}");
             assert!(!error.to_string().contains("canary"), "{error}");
         }
         let error = open("http://relay.example", Some("canary")).expect_err("in the clear");

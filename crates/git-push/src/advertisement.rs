@@ -67,17 +67,17 @@ impl Parser {
     /// Takes the next piece.
     ///
     /// # Errors
-    /// When it cannot be part of an advertisement, or when it is an `ERR` line.
+    /// The piece cannot be part of an advertisement, or it is an `ERR` line.
     pub fn feed(&mut self, bytes: &[u8]) -> Result<(), WireError> {
         self.0.feed(bytes, Lines::take)
     }
 
-    /// Whether the advertisement is complete: on a connection that stays open, nothing follows.
+    /// Returns true if the advertisement is complete. On a connection that stays open, nothing follows.
     pub fn has_ended(&self) -> bool {
         self.0.has_ended()
     }
 
-    /// What was advertised.
+    /// Returns the advertisement.
     ///
     /// # Errors
     /// [`Fault::Premature`](super::Fault::Premature) when the final flush-pkt did not come.
@@ -209,7 +209,7 @@ fn capabilities(list: &[u8]) -> Capabilities {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Fault, Outcome, pkt_line};
+    use super::super::{ErrorKind, Fault, pkt_line};
     use super::*;
 
     const A: &str = "a1b2c3d4e5f6a1b2c3d4e5f6a1b2c3d4e5f6a1b2";
@@ -262,7 +262,7 @@ mod tests {
     fn an_err_line_is_the_servers_refusal_in_its_words() {
         let error = parse(&["# service=git-receive-pack\n", "", "ERR no \u{1b}[1maccess\n"]).unwrap_err();
         assert_eq!(error.to_string(), "the server says: no access");
-        assert_eq!(error.outcome(), Outcome::Rejected);
+        assert_eq!(error.kind(), ErrorKind::Rejected);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::enumerate::Listed;
 /// The longest chain of deltas within the pack that is ended by a delta made here.
 pub(super) const MAX_DEPTH: u16 = 10;
 
-/// What another object is likely to be similar to.
+/// An object that another one is likely to be similar to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Base {
     /// An object that is sent, too: its place in the list.

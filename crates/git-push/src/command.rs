@@ -1,47 +1,81 @@
-//! Commands and what became of them.
+//! Commands, and the server's verdicts on them.
 use bstr::{BStr, BString, ByteSlice};
 use gix::ObjectId;
 
-/// Create, update or delete of one remote ref (gitprotocol-pack, *Reference Update Request*).
+use super::Advertisement;
+
+/// Creation, update or deletion of one remote ref (gitprotocol-pack, *Reference Update Request*).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Command {
     /// The full name.
     pub name: BString,
-    /// What the remote has, advertised or read back; the null id when it has no such ref. Never a journal's word.
+    /// The id that the remote has, advertised or read back. The null id if it has no such ref.
     pub old: ObjectId,
-    /// What the remote shall have; the null id to delete.
+    /// The id to set. The null id deletes the ref.
     pub new: ObjectId,
 }
 
 impl Command {
-    /// Whether the ref is to be deleted.
+    /// Creates the ref `name` as `new`. The server rejects it if the ref exists.
+    #[must_use]
+    pub fn create(name: impl Into<BString>, new: ObjectId) -> Self {
+        Command::update(name, new.kind().null(), new)
+    }
+
+    /// Moves the ref `name` from `old` to `new`. The server rejects it if the ref is not `old`.
+    #[must_use]
+    pub fn update(name: impl Into<BString>, old: ObjectId, new: ObjectId) -> Self {
+        Command {
+            name: name.into(),
+            old,
+            new,
+        }
+    }
+
+    /// Creates the ref `name`, or moves it from the id that was advertised, to `new`.
+    #[must_use]
+    pub fn set(name: impl Into<BString>, advertisement: &Advertisement, new: ObjectId) -> Self {
+        let name = name.into();
+        let old = advertisement.id(name.as_bstr()).unwrap_or(new.kind().null());
+        Command::update(name, old, new)
+    }
+
+    /// Deletes the ref `name`, which is `old`.
+    #[must_use]
+    pub fn delete(name: impl Into<BString>, old: ObjectId) -> Self {
+        Command::update(name, old, old.kind().null())
+    }
+
+    /// Returns true if the ref is to be deleted.
+    #[must_use]
     pub fn is_delete(&self) -> bool {
         self.new.is_null()
     }
 }
 
-/// What became of a command.
+/// The server's answer to a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     /// The remote already had it; nothing was sent.
     UpToDate,
-    /// The server reported `ok`. A look at the refs confirms it.
+    /// The server reported `ok`. Read the refs back to confirm it.
     Accepted,
-    /// The server reported `ng`, with this reason. Text for a person: nothing may be decided by it.
+    /// The server reported `ng`, with this reason. The reason is text for a person. Decide nothing by it.
     Rejected(BString),
-    /// The server did not say, or said something impossible. Look before acting.
+    /// The server did not report, or its report contradicts itself. Read the refs back before acting.
     Unknown,
 }
 
 /// A server's complete report: one verdict for each command, in the commands' order.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use = "a verdict may be a rejection"]
 pub struct Report {
     verdicts: Vec<(Command, Verdict)>,
     unpack_error: Option<BString>,
 }
 
 impl Report {
-    /// A report with these verdicts.
+    /// Creates a report with these verdicts.
     pub fn new(verdicts: Vec<(Command, Verdict)>) -> Self {
         Report {
             verdicts,
@@ -49,30 +83,30 @@ impl Report {
         }
     }
 
-    /// The same, of a server that could not unpack what it was sent, in its words (gitprotocol-pack, *unpack-status*).
+    /// Adds the error of a server that could not unpack the pack, in its words (gitprotocol-pack, *unpack-status*).
     pub fn with_unpack_error(mut self, error: Option<BString>) -> Self {
         self.unpack_error = error;
         self
     }
 
-    /// Why the server could not unpack what it was sent, in its words.
+    /// Returns the error of a server that could not unpack the pack, in its words.
     pub fn unpack_error(&self) -> Option<&BStr> {
         self.unpack_error.as_ref().map(|error| error.as_bstr())
     }
 
-    /// Commands with their verdicts, in the order in which the commands were sent.
+    /// Returns commands with their verdicts, in the order in which the commands were sent.
     pub fn verdicts(&self) -> impl Iterator<Item = (&Command, &Verdict)> {
         self.verdicts.iter().map(|(command, verdict)| (command, verdict))
     }
 
-    /// The verdict on the ref of this name, if a command named it.
+    /// Returns the verdict on the ref of this name, if a command named it.
     pub fn verdict(&self, name: &BStr) -> Option<&Verdict> {
         self.verdicts()
             .find(|(command, _)| command.name.as_bstr() == name)
             .map(|(_, verdict)| verdict)
     }
 
-    /// The same report, whose reasons say why nothing was unpacked: git's own say that, but not why.
+    /// Adds the unpack error to each reason. Git's own reasons say only that unpacking failed.
     pub fn with_reasons_explained(self) -> Self {
         let Some(error) = self.unpack_error.clone() else {
             return self;
@@ -81,7 +115,7 @@ impl Report {
         self.map_reasons(explain).with_unpack_error(Some(error))
     }
 
-    /// The same report, with other words in the place of the server's.
+    /// Replaces the server's words in reasons and in the unpack error.
     pub fn map_reasons(self, words: impl Fn(&[u8]) -> String) -> Self {
         let unpack_error = self.unpack_error.as_ref().map(|error| words(error).into());
         let map = |verdict| match verdict {
@@ -93,7 +127,7 @@ impl Report {
             .with_unpack_error(unpack_error)
     }
 
-    /// Whether the server accepted every command, or had it already.
+    /// Returns true if each command was accepted or changed nothing.
     pub fn all_accepted(&self) -> bool {
         self.verdicts()
             .all(|(_, verdict)| matches!(verdict, Verdict::Accepted | Verdict::UpToDate))

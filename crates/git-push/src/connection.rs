@@ -1,38 +1,47 @@
-//! What the engine asks of a connection to a remote.
-use std::{collections::BTreeMap, fs::File};
+//! Connections to a remote, and the values that go over them.
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::{self, Read},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use bstr::{BStr, BString, ByteSlice};
 use gix::ObjectId;
 
 use super::{Command, Error, Report};
 
-/// A remote that can be pushed to, over whatever transport.
+/// A remote that can be pushed to, over any transport. Implement it to bring your own.
 ///
-/// A connection holds no opinion: it sends what it is given, and says what came back.
+/// A connection sends the request as it is, and returns the server's answer. Its methods block.
 pub trait Connection {
-    /// Asks for refs and capabilities of `git-receive-pack`.
+    /// Reads the refs and capabilities of `git-receive-pack`.
     ///
     /// # Errors
-    /// Whatever kept the advertisement from arriving whole.
+    /// The advertisement did not arrive whole.
     fn advertisement(&mut self) -> Result<Advertisement, Error>;
 
-    /// Sends `request` and, when there is one, the pack; gives the server's report.
+    /// Sends `request` and the pack, if there is one. Returns the server's report.
     ///
     /// # Errors
-    /// [`Outcome::Ambiguous`](super::Outcome::Ambiguous) when the answer was lost after the request may have arrived.
+    /// [`ErrorKind::Uncertain`](super::ErrorKind::Uncertain) when the answer was lost after the request may have arrived,
+    /// and [`Error::interrupted()`] when the pack stopped before its end ([`Pack::is_interrupted()`]).
     fn send(&mut self, request: &Request, pack: Option<Pack>) -> Result<Report, Error>;
 
     /// Reads the refs whose names start with one of `prefixes`, as a reader of the remote sees them.
     ///
     /// # Errors
-    /// Whatever kept the answer from arriving whole.
+    /// The answer did not arrive whole.
     fn read_refs(&mut self, prefixes: &[BString]) -> Result<Vec<RemoteRef>, Error>;
 
-    /// What has been sent so far.
+    /// Returns counts of what was sent so far.
     fn traffic(&self) -> Traffic;
 }
 
-/// What a remote says before it is pushed to (gitprotocol-pack, *Reference Discovery*).
+/// Refs and capabilities of a remote, as it sends them before a push (gitprotocol-pack, *Reference Discovery*).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Advertisement {
     /// Names and ids. Annotated tags stand for themselves; `name^{}` lines are not kept.
@@ -41,24 +50,24 @@ pub struct Advertisement {
     pub haves: Vec<ObjectId>,
     /// Ids of `shallow` lines: commits whose parents the remote does not have.
     pub shallow: Vec<ObjectId>,
-    /// What the server offers.
+    /// Capabilities that the server offers.
     pub capabilities: Capabilities,
 }
 
 impl Advertisement {
-    /// The refs, one by one.
+    /// Returns the refs, one by one.
     pub fn into_refs(self) -> Vec<RemoteRef> {
         let refs = self.refs.into_iter();
         refs.map(|(name, id)| RemoteRef { name, id }).collect()
     }
 
-    /// What the remote's ref of this name is.
+    /// Returns the id of the remote's ref of this name.
     pub fn id(&self, name: &BStr) -> Option<ObjectId> {
         self.refs.get(name.as_bytes()).copied()
     }
 }
 
-/// What a server offers (gitprotocol-capabilities): names with an optional value, as they came.
+/// Capabilities of a server (gitprotocol-capabilities): names with an optional value, as they came.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Capabilities {
     /// Pairs in the server's order; a capability may come several times.
@@ -66,12 +75,12 @@ pub struct Capabilities {
 }
 
 impl Capabilities {
-    /// Whether the server offers the capability of this name.
+    /// Returns true if the server offers the capability of this name.
     pub fn offers(&self, name: &str) -> bool {
         self.list.iter().any(|(offered, _)| offered == name)
     }
 
-    /// The first value that the capability of this name comes with.
+    /// Returns the first value of the capability of this name.
     pub fn value(&self, name: &str) -> Option<&BStr> {
         let (_, value) = self
             .list
@@ -86,11 +95,11 @@ impl Capabilities {
 pub struct RemoteRef {
     /// The full name.
     pub name: BString,
-    /// What it is.
+    /// The id.
     pub id: ObjectId,
 }
 
-/// What is asked of the server: commands and the capabilities that they are sent with.
+/// A request to the server: commands, and the capabilities that they are sent with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
     /// At least one command.
@@ -106,7 +115,7 @@ pub struct Request {
 }
 
 impl Request {
-    /// Whether the commands are sent with this capability.
+    /// Returns true if the commands are sent with this capability.
     pub fn negotiated(&self, capability: &str) -> bool {
         self.capabilities.iter().any(|negotiated| negotiated == capability)
     }
@@ -117,13 +126,57 @@ impl Request {
 pub struct Pack {
     /// The bytes.
     pub file: File,
-    /// How many they are.
+    /// Length of the pack in bytes.
     pub bytes: u64,
-    /// How many objects they hold.
+    /// Number of objects in the pack.
     pub objects: u32,
+    interrupt: Arc<AtomicBool>,
 }
 
-/// What a connection has sent.
+impl Pack {
+    /// Wraps a file that contains a pack of `bytes` bytes from its current position on.
+    pub fn new(file: File, bytes: u64, objects: u32) -> Self {
+        Pack {
+            file,
+            bytes,
+            objects,
+            interrupt: Arc::default(),
+        }
+    }
+
+    /// Stops reading when `flag` becomes true.
+    #[must_use]
+    pub fn interruptible(mut self, flag: Arc<AtomicBool>) -> Self {
+        self.interrupt = flag;
+        self
+    }
+
+    /// Returns the flag that stops reading, for functions that take one.
+    #[must_use]
+    pub fn interrupt_flag(&self) -> Arc<AtomicBool> {
+        self.interrupt.clone()
+    }
+
+    /// Returns true if the caller asked to stop. A connection that has not sent the whole pack gives up then, with
+    /// [`Error::interrupted()`].
+    #[must_use]
+    pub fn is_interrupted(&self) -> bool {
+        self.interrupt.load(Ordering::Relaxed)
+    }
+}
+
+/// Reads the file, and fails when the caller asked to stop.
+impl Read for Pack {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.is_interrupted() {
+            // Not `io::ErrorKind::Interrupted`: readers try again after that.
+            return Err(io::Error::other("interrupted"));
+        }
+        self.file.read(buffer)
+    }
+}
+
+/// Counts of what a connection has sent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Traffic {
     /// HTTP requests; 0 over other transports.

@@ -51,7 +51,7 @@ pub fn encode(base: &[u8], target: &[u8], limit: usize) -> Option<Vec<u8>> {
     out.finish()
 }
 
-/// What `delta` makes out of `base`.
+/// Applies `delta` to `base`.
 ///
 /// # Errors
 /// It is no delta, or not one for this base.

@@ -31,7 +31,7 @@ use bstr::BString;
 use gix::{ObjectId, objs::Kind};
 
 use self::{history::History, trees::Trees};
-use super::{Advertisement, Command, Error, Observer, base::Base, objects::Objects};
+use super::{Advertisement, Command, Error, base::Base, monitor::Monitor, objects::Objects};
 
 /// How many bytes of trees and commits, and of bases of deltas, are kept while histories are walked.
 const OBJECT_CACHE: usize = 2 << 20;
@@ -68,22 +68,22 @@ impl List {
 /// The objects to send for `commands` to a remote that advertised this.
 ///
 /// # Errors
-/// [`Outcome::Broken`](super::Outcome::Broken) when an object is not in the local repository (shallow or
+/// [`ErrorKind::Broken`](super::ErrorKind::Broken) when an object is not in the local repository (shallow or
 /// partial clones, damage), or cannot be read, and for more objects than a pack can hold (2^32).
 pub fn enumerate(
     repository: &gix::Repository,
     advertisement: &Advertisement,
     commands: &[Command],
 ) -> Result<List, Error> {
-    enumerate_observed(repository, advertisement, commands, &())
+    list(repository, advertisement, commands, Monitor::none())
 }
 
-/// The same, and `observer` is told how many objects it is so far.
-pub(super) fn enumerate_observed(
+/// The same, watched.
+pub(super) fn list(
     repository: &gix::Repository,
     advertisement: &Advertisement,
     commands: &[Command],
-    observer: &dyn Observer,
+    monitor: Monitor<'_>,
 ) -> Result<List, Error> {
     let objects = Objects::cached(repository, OBJECT_CACHE, BASE_CACHE);
     let remote = Remote::new(&objects, advertisement)?;
@@ -92,18 +92,18 @@ pub(super) fn enumerate_observed(
         tips.add(&objects, &remote.had, command)?;
     }
 
-    let mut history = History::new(&objects, advertisement.shallow.iter().copied());
+    let mut history = History::new(&objects, advertisement.shallow.iter().copied(), monitor);
     remote.commits.iter().try_for_each(|id| history.had(*id))?;
     tips.commits.iter().try_for_each(|id| history.wanted(*id))?;
 
-    let mut trees = Trees::new(&objects, remote.had);
+    let mut trees = Trees::new(&objects, remote.had, monitor);
     for id in tips.tags {
         trees.list(id, None);
     }
     for commit in history.new_commits()? {
         trees.list(commit.id, commit.parent);
         trees.tree(commit.tree, commit.parent_trees, &format!("commit {}", commit.id))?;
-        observer.objects(trees.listed_so_far());
+        monitor.observer.objects(trees.listed_so_far());
     }
     for (id, name) in tips.trees {
         trees.tree(id, Vec::new(), &format!("the ref {name}"))?;

@@ -1,114 +1,208 @@
-//! Why an attempt failed, and what that means for whoever made it.
+//! Errors of a push, sorted by what they mean for the caller.
 use std::time::Duration;
 
-/// What an attempt came to.
+use super::progress::{MAX_LINE, cleaned};
+
+/// The most lines of a server that an error keeps.
+const MAX_WORDS: usize = 50;
+
+/// Classes of failures. Success has no class: a push that succeeds returns a [`Report`](super::Report).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Outcome {
-    /// The remote has what was sent.
-    Mirrored,
-    /// Nothing was changed; the same again may succeed.
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// Refused on this side before anything was sent: the remote has something that would be overwritten or lost.
+    NotSent,
+    /// Nothing was changed. The same push may succeed later.
     Transient,
-    /// The answer was lost: look before acting.
-    Ambiguous,
-    /// The server refuses. The same again will be refused until somebody changes something there.
+    /// The answer was lost, and the push may have been carried out. Read the refs back before retrying.
+    Uncertain,
+    /// The server refuses, and will refuse again until something changes there.
     Rejected,
-    /// The remote has something that would be overwritten.
-    Diverged,
-    /// Settings on our side are wrong: no such remote, credentials refused, `atomic` not offered, TLS.
+    /// Settings on this side are wrong: no such remote, credentials refused, `atomic` not offered, TLS.
     Misconfigured,
-    /// An object or a ref of the local repository is missing, damaged or cannot be read. Nothing was sent, and what does
-    /// not need it can be.
+    /// An object or a ref of the local repository is missing, damaged or unreadable. Nothing was sent. Pushes that do
+    /// not need it can succeed.
     Broken,
+    /// The caller asked to stop. Nothing was changed.
+    Interrupted,
 }
 
-/// Whose fault a failure is: who has to change something.
+/// The party that has to change something after a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Party {
-    /// Settings on our side, or our repository.
+    /// The settings on this side, the local repository, or the caller.
     Us,
     /// The server, its hooks or its rules.
     Server,
-    /// The way there, or a server that is down: nobody has to, it may pass by itself.
+    /// The network, or a server that is down. The failure may pass by itself.
     Between,
-    /// Somebody else who wrote to the remote, or rewrote what was there.
+    /// Other writers to the remote.
     Others,
 }
 
-impl Outcome {
-    /// Whose fault it is; nobody's when it is mirrored.
-    pub fn fault(self) -> Option<Party> {
+impl ErrorKind {
+    /// Returns the party that has to change something.
+    #[must_use]
+    pub fn fault(self) -> Party {
         match self {
-            Outcome::Mirrored => None,
-            Outcome::Transient | Outcome::Ambiguous => Some(Party::Between),
-            Outcome::Rejected => Some(Party::Server),
-            Outcome::Diverged => Some(Party::Others),
-            Outcome::Misconfigured | Outcome::Broken => Some(Party::Us),
+            ErrorKind::Transient | ErrorKind::Uncertain => Party::Between,
+            ErrorKind::Rejected => Party::Server,
+            ErrorKind::NotSent => Party::Others,
+            ErrorKind::Misconfigured | ErrorKind::Broken | ErrorKind::Interrupted => Party::Us,
         }
     }
 
-    /// Whether trying again helps, though nobody changes anything. After [`Outcome::Ambiguous`] a look comes first.
-    pub fn may_pass(self) -> bool {
-        self.fault() == Some(Party::Between)
+    /// Returns true if a retry can succeed without any change. Read the refs back before retrying after
+    /// [`ErrorKind::Uncertain`].
+    #[must_use]
+    pub fn is_retryable(self) -> bool {
+        self.fault() == Party::Between
     }
 }
 
-/// A failed attempt: what, where, and (by [`Error::outcome()`]) whether trying again helps.
+/// A failed attempt. The text says what failed, on what, and why. It contains no secrets.
+///
+/// Success cannot be an error:
+///
+/// ```compile_fail,E0599
+/// use git_push::{Error, ErrorKind};
+/// let error = Error::new(ErrorKind::Mirrored, "the remote has everything");
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[error("{what}")]
 pub struct Error {
     what: String,
     hint: Option<String>,
-    outcome: Outcome,
+    kind: ErrorKind,
     retry_after: Option<Duration>,
+    server_words: Vec<String>,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
 impl Error {
-    /// An error with this outcome. `what` says what failed, on what, and why, without secrets.
-    pub fn new(outcome: Outcome, what: impl Into<String>) -> Self {
+    /// Creates an error. `what` says what failed, on what, and why, without secrets.
+    pub fn new(kind: ErrorKind, what: impl Into<String>) -> Self {
         Error {
             what: what.into(),
             hint: None,
-            outcome,
+            kind,
             retry_after: None,
+            server_words: Vec::new(),
+            source: None,
         }
     }
 
-    /// Says what to do about it.
+    /// Creates the error of a push that the caller stopped.
+    #[must_use]
+    pub fn interrupted() -> Self {
+        Error::new(ErrorKind::Interrupted, "interrupted; nothing was changed on the remote")
+    }
+
+    /// Adds an instruction that helps.
+    #[must_use]
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
 
-    /// The server asked to wait this long.
+    /// Adds the delay that the server asked for.
+    #[must_use]
     pub fn with_retry_after(mut self, delay: Duration) -> Self {
         self.retry_after = Some(delay);
         self
     }
 
-    /// The same in other words, such as with the place where it happened.
+    /// Adds the cause, for [`source()`](std::error::Error::source()). The text of the error already contains its text.
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// Adds lines that the server sent for a person (`remote:` lines). Control characters are removed, and the first 50
+    /// lines of at most [`MAX_LINE`] bytes are kept.
+    #[must_use]
+    pub fn with_server_words(mut self, lines: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Self {
+        let room = MAX_WORDS.saturating_sub(self.server_words.len());
+        let lines = lines.into_iter().map(|line| {
+            let line = line.as_ref();
+            cleaned(&line[..line.len().min(MAX_LINE)])
+        });
+        self.server_words.extend(lines.take(room));
+        self
+    }
+
+    /// Replaces the text, for example to add the place where it happened.
+    #[must_use]
     pub fn reworded(mut self, what: impl Into<String>) -> Self {
         self.what = what.into();
         self
     }
 
-    /// What the attempt came to.
-    pub fn outcome(&self) -> Outcome {
-        self.outcome
+    /// Returns the class of the failure.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
     }
 
-    /// What to do about it.
+    /// Returns the party that has to change something.
+    #[must_use]
+    pub fn fault(&self) -> Party {
+        self.kind.fault()
+    }
+
+    /// Returns true if a retry can succeed without any change: see [`ErrorKind::is_retryable()`].
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        self.kind.is_retryable()
+    }
+
+    /// Returns an instruction that helps, if there is one.
+    #[must_use]
     pub fn hint(&self) -> Option<&str> {
         self.hint.as_deref()
     }
 
-    /// How long the server asked to wait.
+    /// Returns the delay that the server asked for.
+    #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         self.retry_after
     }
+
+    /// Returns the lines that the server sent for a person before the failure. Nothing may be decided by them.
+    #[must_use]
+    pub fn server_words(&self) -> &[String] {
+        &self.server_words
+    }
 }
 
-/// What gix says, with all its causes, in one line.
+/// Returns the messages of gix's error and of all its causes in one line.
+#[must_use]
 pub fn causes(error: &gix::Error) -> String {
     let causes: Vec<_> = error.iter_errors().map(ToString::to_string).collect();
     causes.join(": ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_a_server_are_cleaned_and_bounded() {
+        let lines = vec![format!("\u{1b}[31mno\u{1b}[0m{}", "x".repeat(2 * MAX_LINE)); 2 * MAX_WORDS];
+        let error = Error::new(ErrorKind::Rejected, "no").with_server_words(lines);
+        assert_eq!(error.server_words().len(), MAX_WORDS);
+        assert!(error.server_words()[0].starts_with("nox"));
+        assert!(error.server_words()[0].len() <= MAX_LINE);
+    }
+
+    #[test]
+    fn only_failures_between_both_sides_are_worth_a_retry() {
+        use ErrorKind::{Broken, Interrupted, Misconfigured, NotSent, Rejected, Transient, Uncertain};
+        assert!(Transient.is_retryable() && Uncertain.is_retryable());
+        for kind in [NotSent, Rejected, Misconfigured, Broken, Interrupted] {
+            assert!(!kind.is_retryable(), "{kind:?}");
+        }
+    }
 }

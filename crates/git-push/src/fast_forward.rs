@@ -1,17 +1,17 @@
-//! Whether an update only adds. Checked on our side: servers may not (`receive.denyNonFastForwards` covers only
+//! Fast-forward checks on this side: servers may not (`receive.denyNonFastForwards` covers only
 //! `refs/heads/`, and is off by default).
 use gix::{ObjectId, objs::Kind};
 
 use super::{Error, objects::Objects};
 
-/// Whether everything that is reachable from `old` is reachable from `new`, too, as far as commits go.
+/// Returns true if every commit that is reachable from `old` is reachable from `new`, too.
 ///
-/// Tags stand for what they tag. An `old` that is not in the local repository is `false`: nobody knows what it is. What
-/// are not commits must be the same. Right whatever the commits' dates; memory grows with the commits that have to be
-/// looked at.
+/// Tags stand for what they tag. The answer is `false` if `old` is not in the local repository.
+/// Objects that are not commits must be the same. The answer does not depend on dates of commits. Memory grows with
+/// the number of commits that are read.
 ///
 /// # Errors
-/// [`Outcome::Broken`](super::Outcome::Broken) when `new` is not in the local repository, or something
+/// [`ErrorKind::Broken`](super::ErrorKind::Broken) when `new` is not in the local repository, or something
 /// cannot be read.
 pub fn fast_forward(repository: &gix::Repository, old: ObjectId, new: ObjectId) -> Result<bool, Error> {
     if old == new {

@@ -1,4 +1,4 @@
-//! Leases: what a remote is expected to have, so that an update may rewind it (git-push, *--force-with-lease*).
+//! Leases: expected ids of remote refs, which allow an update to rewind them (git-push, *--force-with-lease*).
 use bstr::{BStr, BString, ByteSlice};
 use gix::ObjectId;
 
@@ -16,7 +16,7 @@ pub enum Lease {
 }
 
 impl Lease {
-    /// Understands what follows `--force-with-lease=`: nothing, `REF`, `REF:`, or `REF:OID`, where `object` finds the
+    /// Parses what follows `--force-with-lease=`: nothing, `REF`, `REF:`, or `REF:OID`, where `object` finds the
     /// id that an expression names; none when that finds none.
     pub fn parse(text: &BStr, null: ObjectId, object: impl FnOnce(&BStr) -> Option<ObjectId>) -> Option<Self> {
         if text.is_empty() {
@@ -37,7 +37,7 @@ impl Lease {
     }
 }
 
-/// What the remote's ref of this name is expected to be, if one of `leases` is for it: the first that names it, else
+/// Returns the id that the remote's ref of this name is expected to have, if one of `leases` is for it: the first that names it, else
 /// [`Lease::All`]. `tracked` is the id of its remote-tracking ref; without one, the ref is expected not to be there.
 pub fn expected(
     leases: &[Lease],

@@ -1,18 +1,18 @@
 //! The push engine: what git calls `send-pack`, without a socket in it. It knows nothing of mirrors.
 //!
-//! [`push()`] negotiates (capabilities, object format), packs what the remote lacks, and hands both to a
-//! [`Connection`], which is the only thing here that reaches a remote; the crate `git-push-transport` implements it.
-//! Everything that parses takes bytes and gives values.
+//! A [`Push`] negotiates capabilities and the object format, packs what the remote lacks, and hands both to a
+//! [`Connection`]. Only a connection reaches a remote; the crate `git-push-transport` implements it. Parsers take bytes and
+//! return values.
 //!
 //! Implements gitprotocol-pack (*Pushing Data To a Server*), gitprotocol-capabilities, gitprotocol-common.
 //!
 //! # A push
 //!
-//! What a remote advertises gives the old ids of commands; [`push()`] sends them with what the remote lacks; the
-//! [`Report`] has a [`Verdict`] on each of them; [`Connection::read_refs()`] tells whether it is true.
+//! The advertisement has the old ids of commands. [`Push::send()`] sends the commands with the objects that the remote lacks.
+//! The [`Report`] has a [`Verdict`] on each command. [`Connection::read_refs()`] confirms it.
 //!
 //! ```
-//! use git_push::{Command, Connection, Options, Verdict};
+//! use git_push::{Command, Connection, Push, Verdict};
 //! use git_push_transport::local::Local;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -26,12 +26,9 @@
 //! let mut connection = Local::open(&remote)?;
 //! let advertisement = connection.advertisement()?;
 //! let name = bstr::BStr::new("refs/kv/greeting");
-//! let command = Command {
-//!     name: name.to_owned(),
-//!     old: advertisement.id(name).unwrap_or(blob.kind().null()),
-//!     new: blob,
-//! };
-//! let report = git_push::push(&mut connection, &advertisement, &repository, vec![command], &Options::default())?;
+//! let report = Push::new(&repository, &advertisement)
+//!     .command(Command::set(name, &advertisement, blob))
+//!     .send(&mut connection)?;
 //! assert_eq!(report.verdict(name), Some(&Verdict::Accepted));
 //!
 //! let refs = connection.read_refs(&[name.to_owned()])?;
@@ -40,7 +37,25 @@
 //! # }
 //! ```
 //!
-//! Refspecs are in [`refspec`], leases in [`lease`], what may be pushed in [`ruling`].
+//! Refspecs are in [`refspec`], leases in [`lease`], git's rules on rewinds in [`ruling`].
+//!
+//! Calls block until the server has answered. In asynchronous code, run them on a thread for blocking work. Connections of
+//! `git-push-transport` are `Send`:
+//!
+//! ```ignore
+//! let report = tokio::task::spawn_blocking(move || {
+//!     let advertisement = connection.advertisement()?;
+//!     let command = Command::set("refs/heads/main", &advertisement, new);
+//!     Push::new(&repository, &advertisement).command(command).interrupt(&flag).send(&mut connection)
+//! })
+//! .await??;
+//! ```
+//!
+//! # Failures
+//!
+//! An [`Error`] has an [`ErrorKind`], which says whose [`fault()`](Error::fault()) it is and whether a retry can succeed
+//! ([`is_retryable()`](Error::is_retryable())). After [`ErrorKind::Uncertain`] the push may have been carried out: read
+//! the refs back. A rejected command is no error, but a [`Verdict`].
 //!
 //! # No verdict before the report
 //!
@@ -58,10 +73,9 @@
 //! ```
 //!
 //! ```
-//! # use git_push::{Command, Options, Request, Verdict, report_status::Parser};
-//! # use git_push::{Capabilities, Outcome};
+//! # use git_push::{Capabilities, Command, Options, Verdict, report_status::Parser};
 //! # let id = gix::ObjectId::null(gix::hash::Kind::Sha1);
-//! # let command = Command { name: "refs/kv/main".into(), old: id, new: gix::ObjectId::Sha1([1; 20]) };
+//! # let command = Command::create("refs/kv/main", gix::ObjectId::Sha1([1; 20]));
 //! # let offered = Capabilities { list: vec![("report-status".into(), None)] };
 //! # let request = git_push::negotiate(&offered, id.kind(), vec![command], &Options::default()).unwrap();
 //! let mut parser = Parser::new(&request);
@@ -75,6 +89,7 @@
 //! ```
 pub mod advertisement;
 pub mod delta;
+#[doc(hidden)] // For tests of this workspace that compare lists of objects with git's.
 pub mod enumerate;
 pub mod lease;
 pub mod pack;
@@ -90,6 +105,7 @@ mod command;
 mod connection;
 mod error;
 mod fast_forward;
+mod monitor;
 mod objects;
 mod observer;
 mod progress;
@@ -101,11 +117,11 @@ mod wire_error;
 pub use base::Base;
 pub use command::{Command, Report, Verdict};
 pub use connection::{Advertisement, Capabilities, Connection, Pack, RemoteRef, Request, Traffic};
-pub use error::{Error, Outcome, Party, causes};
+pub use error::{Error, ErrorKind, Party, causes};
 pub use fast_forward::fast_forward;
 pub use observer::{Observer, Stage};
 pub use progress::{MAX_LINE, MAX_LINES, cleaned};
-pub use session::{Options, negotiate, push, push_observed};
+pub use session::{Options, Push, negotiate};
 pub use wire_error::{Fault, WireError};
 
 /// The example in the README compiles.

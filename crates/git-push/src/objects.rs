@@ -4,7 +4,7 @@ use std::fmt::Display;
 use gix::{ObjectId, objs::Kind};
 use gix_pack::cache::lru::MemoryCappedHashmap;
 
-use super::{Error, Outcome, causes};
+use super::{Error, ErrorKind, causes};
 
 /// Reads objects. Replacement refs are not looked at: what is pushed is what ids stand for.
 #[derive(Debug)]
@@ -89,7 +89,7 @@ impl Objects {
             false => "run `git fsck` there",
         };
         let what = format!("object {id}, reached from {reached_from}, is not in {repository}");
-        Error::new(Outcome::Broken, what).with_hint(hint)
+        Error::new(ErrorKind::Broken, what).with_hint(hint)
     }
 
     /// The error about an object that gix cannot read.
@@ -101,6 +101,6 @@ impl Objects {
     pub(super) fn unusable(&self, id: ObjectId, why: &str) -> Error {
         let repository = self.repository.git_dir().display();
         let what = format!("object {id} in {repository} cannot be read: {why}");
-        Error::new(Outcome::Broken, what).with_hint("run `git fsck` there")
+        Error::new(ErrorKind::Broken, what).with_hint("run `git fsck` there")
     }
 }

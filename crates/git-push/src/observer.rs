@@ -1,37 +1,37 @@
-//! What a push is doing, for whoever shows it.
+//! Progress of a push.
 use super::Pack;
 
-/// Is told what a push is doing. Does nothing by itself: `()` is one, too.
+/// Receives the progress of a push. `()` ignores it.
 ///
-/// What the server says to a person meanwhile comes as events of [`tracing`], like all logs.
+/// Lines that the server sends for a person are not among it: `git-push-transport` logs them with the crate `tracing`.
 pub trait Observer {
-    /// This begins now.
+    /// A stage begins.
     fn stage(&self, stage: Stage<'_>) {
         let _ = stage;
     }
 
-    /// So many objects are counted, or compressed, since this stage began. Comes often.
+    /// `so_far` objects were counted or compressed since this stage began. Called often.
     fn objects(&self, so_far: usize) {
         let _ = so_far;
     }
 }
 
-/// What a push spends its time on, in this order.
+/// Stages of a push, in this order.
 #[derive(Debug, Clone, Copy)]
 pub enum Stage<'a> {
-    /// Asking the remote what it has.
+    /// Reading the remote's refs.
     Asking,
     /// Finding the objects that the remote lacks.
     Counting,
     /// Writing that many objects into a pack.
     Compressing {
-        /// How many objects.
+        /// Number of objects.
         objects: usize,
     },
     /// Sending commands, and the pack if there is one, and waiting for the report.
     Sending {
-        /// The pack, whose file is read from its start to its end. A handle that `try_clone()` gives has the same
-        /// position, so that it tells how much is sent.
+        /// The pack. Its file is read from start to end. A handle from `try_clone()` shares the position, which is the number
+        /// of bytes sent.
         pack: Option<&'a Pack>,
     },
     /// Reading back the refs.

@@ -17,6 +17,7 @@ mod loose;
 
 use std::fs::File;
 use std::io::{self, BufWriter, Seek, Write};
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 
@@ -26,9 +27,10 @@ use gix_pack::data::{self, entry::Header};
 use self::encode::{Encoded, Encoder};
 use self::loose::Loose;
 use super::base::{self, Base, Choice, Stored};
-use super::enumerate::{List, Listed, enumerate_observed};
+use super::enumerate::{self, List, Listed};
+use super::monitor::Monitor;
 use super::reuse::{Location, Packs, StoredBase};
-use super::{Advertisement, Capabilities, Command, Error, Observer, Outcome, Pack, Stage, objects::Objects};
+use super::{Advertisement, Capabilities, Command, Error, ErrorKind, Pack, Stage, objects::Objects};
 
 /// The most threads that encode.
 const MAX_THREADS: usize = 8;
@@ -39,7 +41,7 @@ const TURN: usize = 8;
 /// From how many objects on a thread is worth its start.
 const WORTH_A_THREAD: usize = 32;
 
-/// What the receiving side understands.
+/// Features of packs that the receiver supports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Format {
     /// A delta may name its base by its place in the pack.
@@ -59,33 +61,22 @@ impl Format {
 }
 
 /// Makes the pack for `commands` to a remote that advertised this.
-///
-/// # Errors
-/// Those of [`enumerate()`](super::enumerate::enumerate()) and of [`write()`].
-pub fn make(repository: &gix::Repository, advertisement: &Advertisement, commands: &[Command]) -> Result<Pack, Error> {
-    make_observed(repository, advertisement, commands, &())
-}
-
-/// The same, told to an observer.
-///
-/// # Errors
-/// As [`make()`].
-pub fn make_observed(
+pub(super) fn make(
     repository: &gix::Repository,
     advertisement: &Advertisement,
     commands: &[Command],
-    observer: &dyn Observer,
+    monitor: Monitor<'_>,
 ) -> Result<Pack, Error> {
     let format = Format::offered(&advertisement.capabilities);
-    observer.stage(Stage::Counting);
+    monitor.observer.stage(Stage::Counting);
     if let Some(pack) = reached_pack(repository, advertisement, commands).filter(|_| format.ofs_delta) {
         return Ok(pack);
     }
-    let list = enumerate_observed(repository, advertisement, commands, observer)?;
-    observer.stage(Stage::Compressing {
+    let list = enumerate::list(repository, advertisement, commands, monitor)?;
+    monitor.observer.stage(Stage::Compressing {
         objects: list.objects.len(),
     });
-    write_observed(repository, &list, format, observer)
+    write_watched(repository, &list, format, monitor)
 }
 
 /// For a remote that has nothing: the local pack that holds what is to be pushed and nothing else, if a bitmap says so.
@@ -97,22 +88,22 @@ fn reached_pack(repository: &gix::Repository, advertisement: &Advertisement, com
     let tips = commands.iter().filter(|command| !command.is_delete());
     let tips: Vec<_> = tips.map(|command| command.new).collect();
     let (file, bytes, objects) = Packs::open(&Objects::new(repository)).reached(&tips)?;
-    Some(Pack { file, bytes, objects })
+    Some(Pack::new(file, bytes, objects))
 }
 
 /// Makes a pack of these objects, each to be named once, for a remote that has what [`List::remote`] names.
 ///
 /// # Errors
-/// [`Outcome::Transient`] when the spool cannot be written, [`Outcome::Broken`] when an object cannot be read.
+/// [`ErrorKind::Transient`] when the spool cannot be written, [`ErrorKind::Broken`] when an object cannot be read.
 pub fn write(repository: &gix::Repository, list: &List, format: Format) -> Result<Pack, Error> {
-    write_observed(repository, list, format, &())
+    write_watched(repository, list, format, Monitor::none())
 }
 
-fn write_observed(
+fn write_watched(
     repository: &gix::Repository,
     list: &List,
     format: Format,
-    observer: &dyn Observer,
+    monitor: Monitor<'_>,
 ) -> Result<Pack, Error> {
     let objects = list.objects.len() as u32;
     let packs = packs_of(repository, list);
@@ -125,12 +116,12 @@ fn write_observed(
         Some(pack) => pack,
         None => spool(
             repository,
-            &Plan::new(list, &packs, locations, format),
+            &Plan::new(list, &packs, locations, format, monitor.interrupt),
             objects,
-            observer,
+            monitor,
         )?,
     };
-    Ok(Pack { file, bytes, objects })
+    Ok(Pack::new(file, bytes, objects))
 }
 
 /// The packs that some of these objects may be in. After a small push all are loose; then no index needs to be mapped.
@@ -156,6 +147,7 @@ struct Plan<'a> {
     list: &'a List,
     packs: &'a Packs,
     format: Format,
+    interrupt: &'a AtomicBool,
     locations: Vec<Option<Location>>,
     stored: Vec<Option<Stored>>,
     choices: Vec<Choice>,
@@ -165,7 +157,13 @@ struct Plan<'a> {
 }
 
 impl<'a> Plan<'a> {
-    fn new(list: &'a List, packs: &'a Packs, locations: Vec<Option<Location>>, format: Format) -> Self {
+    fn new(
+        list: &'a List,
+        packs: &'a Packs,
+        locations: Vec<Option<Location>>,
+        format: Format,
+        interrupt: &'a AtomicBool,
+    ) -> Self {
         let mut order: Vec<u32> = (0..list.objects.len() as u32).collect();
         let at = |place: &u32| locations[*place as usize];
         order.sort_by_key(|place| (at(place).is_none(), at(place)));
@@ -187,6 +185,7 @@ impl<'a> Plan<'a> {
             list,
             packs,
             format,
+            interrupt,
             locations,
             stored,
             order,
@@ -283,7 +282,7 @@ fn spool(
     repository: &gix::Repository,
     plan: &Plan<'_>,
     objects: u32,
-    observer: &dyn Observer,
+    monitor: Monitor<'_>,
 ) -> Result<(File, u64), Error> {
     let file = tempfile::tempfile().map_err(|error| spool_failed(&error))?;
     let tasks: Vec<_> = plan
@@ -317,7 +316,7 @@ fn spool(
             receiver
         });
         let encoders: Vec<_> = encoders.collect();
-        writer.all(objects, &encoders, observer)
+        writer.all(objects, &encoders, monitor)
     })?;
     writer.finish().map_err(|error| spool_failed(&error))
 }
@@ -328,7 +327,7 @@ fn spool_failed(error: &io::Error) -> Error {
         "cannot write the pack to a temporary file in {}: {error}",
         folder.display()
     );
-    Error::new(Outcome::Transient, what).with_hint("set TMPDIR to a folder with more space")
+    Error::new(ErrorKind::Transient, what).with_hint("set TMPDIR to a folder with more space")
 }
 
 /// A pack being written.
@@ -347,7 +346,7 @@ impl Writer<'_> {
         &mut self,
         objects: u32,
         encoders: &[Receiver<Result<Encoded, Error>>],
-        observer: &dyn Observer,
+        monitor: Monitor<'_>,
     ) -> Result<(), Error> {
         let plan = self.plan;
         let header = data::header::encode(data::Version::V2, objects);
@@ -355,6 +354,7 @@ impl Writer<'_> {
         let turn = |encoder| std::iter::repeat_n(encoder, TURN);
         let mut turns = encoders.iter().flat_map(turn).cycle();
         for (number, place) in plan.order.iter().map(|place| *place as usize).enumerate() {
+            monitor.check()?;
             self.offsets[place] = self.written;
             let turn = if plan.is_encoded(place) { turns.next() } else { None };
             let encoded = match turn {
@@ -362,7 +362,7 @@ impl Writer<'_> {
                 None => self.encoder.small(place)?,
             };
             self.encoded(place, encoded)?;
-            observer.objects(number + 1);
+            monitor.observer.objects(number + 1);
         }
         Ok(())
     }

@@ -16,7 +16,7 @@ pub const MAX_PAYLOAD: usize = 65516;
 /// One line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Line {
-    /// What the line carries; may be empty.
+    /// The content of the line; may be empty.
     Data(BString),
     /// `0000`
     Flush,
@@ -87,7 +87,7 @@ impl Reader {
         }
     }
 
-    /// Whether every byte that was fed has been given as part of a line.
+    /// Returns true if no bytes of an incomplete line are left.
     pub fn is_drained(&self) -> bool {
         self.consumed == self.buffer.len()
     }

@@ -1,4 +1,4 @@
-//! What refspecs ask for: a pure function of the refspecs, the local refs and the remote's refs (git-push, *\<refspec\>…*).
+//! Refspecs: a pure function from refspecs, local refs and remote refs to updates (git-push, *\<refspec\>…*).
 //!
 //! 1. [`Refspecs::parse()`]: text into values.
 //! 2. [`Refspecs::with_sources()`]: each source is looked up in the local repository, before any remote is asked.
@@ -38,16 +38,16 @@ pub struct Sourced {
 /// An update that refspecs ask for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wanted {
-    /// What is pushed, as git calls it: the full name of a ref, or else what was given, such as `HEAD` or `main~2`.
+    /// Source of the update, as git calls it: the full name of a ref, or the given expression, such as `HEAD` or `main~2`.
     /// None for a deletion.
     pub source: Option<BString>,
     /// The full name on the remote.
     pub name: BString,
-    /// What the remote has; the null id when it has no such ref.
+    /// The id that the remote has. The null id if it has no such ref.
     pub old: ObjectId,
-    /// What it shall have; the null id to delete.
+    /// The id to set. The null id deletes the ref.
     pub new: ObjectId,
-    /// Whether the refspec starts with `+`.
+    /// True if the refspec starts with `+`.
     pub force: bool,
 }
 
@@ -63,7 +63,7 @@ pub struct LocalRefs<'a> {
     pub null: ObjectId,
 }
 
-/// Why refspecs ask for nothing that can be done. In git's words, where it has some.
+/// Errors in refspecs, in git's words where it has some.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RefspecError {
     /// It is not a refspec.
@@ -87,9 +87,9 @@ pub enum RefspecError {
     /// Its destination stands for no ref there, and what kind of ref to create is not known.
     #[error("destination {destination} is not a full refname, and {source_name} is neither a branch nor a tag")]
     Unqualified {
-        /// What was given for the destination.
+        /// The given destination.
         destination: BString,
-        /// What was given for the source.
+        /// The given source.
         source_name: BString,
     },
     /// Two refspecs have the same destination.
@@ -135,7 +135,7 @@ struct Source {
 }
 
 impl Refspecs {
-    /// Understands refspecs as `git push` takes them: `+`, `:destination`, patterns, `^` and `:` among them.
+    /// Parses refspecs as `git push` takes them: `+`, `:destination`, patterns, `^` and `:` among them.
     ///
     /// # Errors
     /// [`RefspecError::Invalid`].

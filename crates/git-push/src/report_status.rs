@@ -9,7 +9,7 @@
 //!
 //! Sideband 2 is progress, sideband 3 a fatal error. A report counts as soon as its flush-pkt is there: what a server
 //! says or fails to say afterwards (its `post-receive` hook) changes nothing. Every error is
-//! [`Outcome::Ambiguous`](super::Outcome::Ambiguous): the commands were sent.
+//! [`ErrorKind::Uncertain`](super::ErrorKind::Uncertain): the commands were sent.
 use std::{collections::HashMap, ops::ControlFlow};
 
 use bstr::{BStr, BString, ByteSlice};
@@ -50,7 +50,7 @@ enum State {
 }
 
 impl Parser {
-    /// A parser that awaits the answer to `request`.
+    /// Creates a parser for the answer to `request`.
     pub fn new(request: &Request) -> Self {
         let asked = request.negotiated("report-status") || request.negotiated("report-status-v2");
         let sideband = request.negotiated("side-band-64k");
@@ -75,14 +75,14 @@ impl Parser {
     /// Takes the next piece.
     ///
     /// # Errors
-    /// When it cannot be part of a report on these commands, or when the server says that it failed.
+    /// The piece cannot be part of a report on these commands, or the server reports that it failed.
     pub fn feed(&mut self, bytes: &[u8]) -> Result<(), WireError> {
         let report = &mut self.report;
         let fed = match &mut self.sideband {
             Some(sideband) => sideband.feed(bytes, |progress, line| band(line, progress, report)),
             None => report.feed(bytes, Lines::take),
         };
-        fed.map_err(WireError::ambiguous)
+        fed.map_err(WireError::uncertain)
     }
 
     /// Lines of progress that ended since the last call, each in its last state: bounded in number and length
@@ -99,7 +99,7 @@ impl Parser {
         })
     }
 
-    /// Whether nothing follows on a connection that stays open; never where no report was asked for.
+    /// Returns true if nothing follows on a connection that stays open. Always false if no report was asked for.
     pub fn has_ended(&self) -> bool {
         match &self.sideband {
             Some(sideband) => sideband.has_ended(),
@@ -107,13 +107,13 @@ impl Parser {
         }
     }
 
-    /// The report: a verdict for every command, [`Verdict::Unknown`] on those that the server does not mention.
+    /// Returns the report: a verdict for every command, [`Verdict::Unknown`] on those that the server does not mention.
     ///
     /// # Errors
-    /// When the report is not complete.
+    /// The report is not complete.
     pub fn finish(self) -> Result<Report, WireError> {
         let complete = self.report.has_ended();
-        self.report.content.finish(complete).map_err(WireError::ambiguous)
+        self.report.content.finish(complete).map_err(WireError::uncertain)
     }
 }
 
@@ -235,7 +235,7 @@ fn protocol_2() -> WireError {
 mod tests {
     use gix::{ObjectId, hash::Kind};
 
-    use super::super::{Outcome, pkt_line};
+    use super::super::{ErrorKind, pkt_line};
     use super::*;
 
     fn request(capabilities: &[&str]) -> Request {
@@ -377,7 +377,7 @@ mod tests {
         ];
         for (report, expected) in cases {
             let error = plain(report).expect_err(expected);
-            assert_eq!(error.outcome(), Outcome::Ambiguous, "{report:?}");
+            assert_eq!(error.kind(), ErrorKind::Uncertain, "{report:?}");
             match error.fault {
                 Fault::Line { why, .. } => assert_eq!(why, expected, "{report:?}"),
                 fault => panic!("{report:?}: {fault}"),
@@ -386,12 +386,12 @@ mod tests {
     }
 
     #[test]
-    fn a_report_that_ends_early_is_ambiguous() {
+    fn a_report_that_ends_early_is_uncertain() {
         let none: [&[&str]; 4] = [&[], &[""], &["unpack ok"], &["unpack ok", "ok refs/kv/main"]];
         for report in none {
             let error = plain(report).unwrap_err();
             assert!(matches!(error.fault, Fault::Premature { .. }), "{report:?}");
-            assert_eq!(error.outcome(), Outcome::Ambiguous);
+            assert_eq!(error.kind(), ErrorKind::Uncertain);
         }
         for bands in [&[][..], &[""], &["\u{1}000eunpack ok\n", ""]] {
             assert!(
@@ -409,7 +409,7 @@ mod tests {
         ] {
             let error = sideband(&bands).unwrap_err();
             assert_eq!(error.to_string(), "the server says: out of memory");
-            assert_eq!(error.outcome(), Outcome::Ambiguous);
+            assert_eq!(error.kind(), ErrorKind::Uncertain);
         }
         assert_eq!(
             plain(&["ERR out of memory"]).unwrap_err().to_string(),

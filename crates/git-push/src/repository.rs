@@ -54,15 +54,15 @@ pub struct Setting {
     pub value: BString,
 }
 
-/// Why a repository is not opened.
+/// Errors of opening a repository.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// There is no repository, or it cannot be read.
     #[error("cannot open the repository {}: {cause}", path.display())]
     Unreadable {
-        /// Where it was looked for.
+        /// The path that was tried.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         cause: gix::Error,
     },
     /// Its format is not understood, so that nothing read from it could be trusted.
@@ -70,7 +70,7 @@ pub enum OpenError {
     NotUnderstood {
         /// The repository.
         path: PathBuf,
-        /// What is not understood.
+        /// The unknown setting.
         setting: Setting,
     },
 }
@@ -106,7 +106,7 @@ impl fmt::Display for Setting {
 }
 
 impl OpenError {
-    /// What to do about it.
+    /// Returns an instruction that helps.
     pub fn hint(&self) -> &'static str {
         let OpenError::NotUnderstood { setting, .. } = self else {
             return "run as the user that owns the repository";

@@ -1,4 +1,4 @@
-//! What is sent before the pack.
+//! The part of a request before the pack.
 use bstr::ByteVec;
 
 use super::{Request, pkt_line};
@@ -9,7 +9,7 @@ use super::{Request, pkt_line};
 /// Like git's, the list of capabilities starts with a space and lines have no line feed.
 ///
 /// # Panics
-/// When the request has a command or push option that does not fit into a pkt-line; [`push()`](super::push()) refuses
+/// When the request has a command or push option that does not fit into a pkt-line; [`Push::send()`](super::Push::send()) refuses
 /// those.
 pub fn head(request: &Request) -> Vec<u8> {
     let mut out = Vec::new();

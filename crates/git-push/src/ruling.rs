@@ -1,4 +1,4 @@
-//! Whether an update may be sent: git's rules for `git push`, decided on our side, for a server may have none.
+//! Git's rules for `git push` on overwriting refs. They are checked on this side, because a server may have none.
 //!
 //! A lease is an expectation of what the remote has (git-push, *--force-with-lease*). Where it holds, the update may
 //! rewind; where it does not, the update is stale.
@@ -8,28 +8,28 @@ use gix::{ObjectId, Repository};
 
 use super::{Error, fast_forward, fast_forward::peeled, objects::Objects, refspec::Wanted};
 
-/// What is to be done about an update.
+/// Decision on an update.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ruling {
     /// The remote has it already.
     UpToDate,
     /// It may be sent.
     Send {
-        /// Whether something is overwritten that would have kept it back.
+        /// True if force or a lease overrides a refusal.
         forced: bool,
     },
     /// It must not be sent.
     Refuse(Refusal),
 }
 
-/// Why an update is not sent. `Display` says it in git's words.
+/// Reason not to send an update. `Display` has git's words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
     /// The remote would lose commits that are known here.
     NonFastForward,
     /// The remote has something that is not known here.
     FetchFirst,
-    /// What the remote has or what it shall have is no commit, so that nothing tells whether something is lost.
+    /// The old or the new object is not a commit, so a loss cannot be excluded.
     NeedsForce,
     /// A tag is not moved.
     AlreadyExists,
@@ -55,23 +55,23 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// How what a remote shall have relates to what it has.
+/// Relation of a new id to the remote's id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Relation {
     /// It only adds.
     FastForward,
     /// It drops commits.
     Rewind,
-    /// What the remote has is not known here.
+    /// The remote's object is not known here.
     Unknown,
     /// One of the two is no commit.
     NotCommits,
 }
 
-/// How `new` relates to `old`; tags stand for what they tag.
+/// Compares `new` with `old`. Tags stand for the objects that they tag.
 ///
 /// # Errors
-/// [`Outcome::Broken`](super::Outcome::Broken) when `new` is not in the local repository, or something
+/// [`ErrorKind::Broken`](super::ErrorKind::Broken) when `new` is not in the local repository, or something
 /// cannot be read.
 pub fn relation(repository: &Repository, old: ObjectId, new: ObjectId) -> Result<Relation, Error> {
     if !repository.has_object(old) {
@@ -89,11 +89,11 @@ pub fn relation(repository: &Repository, old: ObjectId, new: ObjectId) -> Result
     })
 }
 
-/// Rules on an update. `lease` is what the remote is expected to have, if something is: the null id for no such ref.
-/// `relation` is asked only where it matters.
+/// Decides on an update. `lease` is the expected id of the remote's ref, if there is one: the null id for no such ref.
+/// `relation` is called only if it matters.
 ///
 /// # Errors
-/// What `relation` gives.
+/// Those of `relation`.
 pub fn rule<E>(
     wanted: &Wanted,
     force: bool,
@@ -124,7 +124,7 @@ pub fn rule<E>(
     })
 }
 
-/// All or none: where one update is refused, none is sent.
+/// Refuses all updates if one of them is refused.
 pub fn all_or_none(rulings: &mut [Ruling]) {
     if rulings.iter().any(|ruling| matches!(ruling, Ruling::Refuse(_))) {
         for ruling in rulings {

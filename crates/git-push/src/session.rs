@@ -1,92 +1,202 @@
 //! One push: negotiate, pack, send.
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, atomic::AtomicBool},
+};
 
 use bstr::{BStr, BString, ByteSlice};
 
 use super::{
-    Advertisement, Capabilities, Command, Connection, Error, Observer, Outcome, Report, Request, Stage, Verdict,
+    Advertisement, Capabilities, Command, Connection, Error, ErrorKind, Observer, Pack, Report, Request, Stage, Verdict,
 };
-use super::{pack, pkt_line};
+use super::{monitor::Monitor, pack, pkt_line};
 
 /// The longest name of a ref that is pushed, in bytes: with ids and capabilities it fits into a pkt-line.
 const MAX_NAME: usize = 32 * 1024;
 
-/// How a push is to be made.
+/// The longest name of an agent, in bytes.
+const MAX_AGENT: usize = 256;
+
+/// Name and version that a push gives to the server by default.
+const AGENT: &str = concat!("git-push/", env!("CARGO_PKG_VERSION"));
+
+/// Settings of a push, as plain data. [`Push`] sets each of them, too.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Options {
     /// All commands or none; refused where the remote does not offer it.
     pub atomic: bool,
     /// Push options for the remote's hooks, one line each; refused where the remote does not offer them.
     pub push_options: Vec<BString>,
-    /// The remote reports no progress of its own, where it offers that. What its hooks say comes all the same.
+    /// The remote reports no progress of its own, where it offers that. Output of its hooks is not affected.
     pub quiet: bool,
+    /// Name and version of the program, for the server's logs. By default those of this crate.
+    pub agent: Option<BString>,
 }
 
-/// Carries out `commands` on a remote that advertised (or is remembered to have) `advertisement`.
+/// A push: `commands` for a remote that advertised (or is remembered to have) `advertisement`.
 ///
 /// Commands that change nothing are not sent ([`Verdict::UpToDate`]). The deletion of a ref that the remote does not show
-/// (both ids are null) is sent, for the remote may hide it: git reports `ok` when there is no such ref. A pack is sent unless all others delete, empty if
-/// the remote has everything. What the report does not mention, or if none is offered, is [`Verdict::Unknown`].
+/// (both ids are null) is sent, because the remote may hide it: git reports `ok` when there is no such ref. A pack is sent
+/// unless all other commands delete. It is empty if the remote has everything.
 ///
-/// # Errors
-/// [`Outcome::Misconfigured`], with nothing sent, when the remote does not offer what is asked for or has another
-/// object format, and when objects are missing here; otherwise what [`Connection::send()`] gives.
-pub fn push(
-    connection: &mut dyn Connection,
-    advertisement: &Advertisement,
-    repository: &gix::Repository,
+/// ```
+/// use git_push::{Command, Connection, Push};
+/// # fn push(
+/// #     repository: &gix::Repository,
+/// #     connection: &mut dyn Connection,
+/// #     new: gix::ObjectId,
+/// # ) -> Result<(), git_push::Error> {
+/// let advertisement = connection.advertisement()?;
+/// let report = Push::new(repository, &advertisement)
+///     .command(Command::create("refs/kv/greeting", new))
+///     .atomic(true)
+///     .send(connection)?;
+/// # assert!(report.all_accepted());
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "a push does nothing until it is sent"]
+pub struct Push<'a> {
+    repository: &'a gix::Repository,
+    advertisement: &'a Advertisement,
     commands: Vec<Command>,
-    options: &Options,
-) -> Result<Report, Error> {
-    push_observed(connection, advertisement, repository, commands, options, &())
+    options: Options,
+    observer: &'a dyn Observer,
+    interrupt: Arc<AtomicBool>,
 }
 
-/// The same, and `observer` is told what it is doing.
-///
-/// # Errors
-/// See [`push()`].
-pub fn push_observed(
-    connection: &mut dyn Connection,
-    advertisement: &Advertisement,
-    repository: &gix::Repository,
-    commands: Vec<Command>,
-    options: &Options,
-    observer: &dyn Observer,
-) -> Result<Report, Error> {
-    let effective: Vec<_> = commands
-        .iter()
-        .filter(|command| command.old != command.new || command.is_delete())
-        .cloned()
-        .collect();
-    let sent = match effective.is_empty() {
-        true => Report::new(Vec::new()),
-        false => {
-            let request = negotiate(
-                &advertisement.capabilities,
-                repository.object_hash(),
-                effective,
-                options,
-            )?;
-            let pack = match request.commands.iter().all(Command::is_delete) {
-                true => None,
-                false => Some(pack::make_observed(
-                    repository,
-                    advertisement,
-                    &request.commands,
-                    observer,
-                )?),
-            };
-            observer.stage(Stage::Sending { pack: pack.as_ref() });
-            connection.send(&request, pack)?
+impl<'a> Push<'a> {
+    /// Prepares a push of objects of `repository`, without commands.
+    pub fn new(repository: &'a gix::Repository, advertisement: &'a Advertisement) -> Self {
+        Push {
+            repository,
+            advertisement,
+            commands: Vec::new(),
+            options: Options::default(),
+            observer: &(),
+            interrupt: Arc::default(),
         }
-    };
-    Ok(complete(commands, &sent))
+    }
+
+    /// Adds a command.
+    pub fn command(mut self, command: Command) -> Self {
+        self.commands.push(command);
+        self
+    }
+
+    /// Adds commands.
+    pub fn commands(mut self, commands: impl IntoIterator<Item = Command>) -> Self {
+        self.commands.extend(commands);
+        self
+    }
+
+    /// Replaces all settings.
+    pub fn options(mut self, options: Options) -> Self {
+        self.options = options;
+        self
+    }
+
+    /// Sets [`Options::atomic`].
+    pub fn atomic(mut self, atomic: bool) -> Self {
+        self.options.atomic = atomic;
+        self
+    }
+
+    /// Sets [`Options::push_options`].
+    pub fn push_options(mut self, push_options: impl IntoIterator<Item = impl Into<BString>>) -> Self {
+        self.options.push_options = push_options.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Sets [`Options::quiet`].
+    pub fn quiet(mut self, quiet: bool) -> Self {
+        self.options.quiet = quiet;
+        self
+    }
+
+    /// Sets [`Options::agent`].
+    pub fn agent(mut self, agent: impl Into<BString>) -> Self {
+        self.options.agent = Some(agent.into());
+        self
+    }
+
+    /// Reports progress to `observer`.
+    pub fn progress(mut self, observer: &'a dyn Observer) -> Self {
+        self.observer = observer;
+        self
+    }
+
+    /// Stops with [`ErrorKind::Interrupted`] soon after `flag` becomes true. The flag is read between objects while they
+    /// are counted and compressed, and between pieces while the pack is sent. When the whole pack is sent, the push can no
+    /// longer be stopped.
+    pub fn interrupt(mut self, flag: &Arc<AtomicBool>) -> Self {
+        self.interrupt = flag.clone();
+        self
+    }
+
+    /// Makes the pack that [`send()`](Push::send()) sends.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Broken`] when an object is missing or cannot be read, [`ErrorKind::Transient`] when the temporary file
+    /// cannot be written, [`ErrorKind::Interrupted`].
+    pub fn pack(&self) -> Result<Pack, Error> {
+        let effective: Vec<_> = self.effective().cloned().collect();
+        self.pack_for(&effective)
+    }
+
+    /// Carries out the push, and blocks until the server has answered. The report has a verdict on every command, in
+    /// their order. A verdict is [`Verdict::Unknown`] for a command that the server's report does not mention, or when the
+    /// server offers no report.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Misconfigured`], with nothing sent, when the remote does not offer what is asked for or has another
+    /// object format; those of [`pack()`](Push::pack()) and of [`Connection::send()`].
+    pub fn send(self, connection: &mut dyn Connection) -> Result<Report, Error> {
+        let effective: Vec<_> = self.effective().cloned().collect();
+        let sent = if effective.is_empty() {
+            Report::new(Vec::new())
+        } else {
+            self.send_effective(connection, effective)?
+        };
+        Ok(complete(self.commands, &sent))
+    }
+
+    /// The commands that change something.
+    fn effective(&self) -> impl Iterator<Item = &Command> {
+        let commands = self.commands.iter();
+        commands.filter(|command| command.old != command.new || command.is_delete())
+    }
+
+    fn send_effective(&self, connection: &mut dyn Connection, commands: Vec<Command>) -> Result<Report, Error> {
+        let offered = &self.advertisement.capabilities;
+        let request = negotiate(offered, self.repository.object_hash(), commands, &self.options)?;
+        let pack = if request.commands.iter().all(Command::is_delete) {
+            None
+        } else {
+            Some(self.pack_for(&request.commands)?)
+        };
+        self.observer.stage(Stage::Sending { pack: pack.as_ref() });
+        self.monitor().check()?;
+        connection.send(&request, pack)
+    }
+
+    fn pack_for(&self, commands: &[Command]) -> Result<Pack, Error> {
+        let pack = pack::make(self.repository, self.advertisement, commands, self.monitor())?;
+        Ok(pack.interruptible(self.interrupt.clone()))
+    }
+
+    fn monitor(&self) -> Monitor<'_> {
+        Monitor {
+            observer: self.observer,
+            interrupt: &self.interrupt,
+        }
+    }
 }
 
-/// What to ask of a server that offers this: `commands` with the capabilities to use (gitprotocol-capabilities).
+/// Returns the request to a server that offers this: `commands` with the capabilities to use (gitprotocol-capabilities).
 ///
 /// # Errors
-/// [`Outcome::Misconfigured`] when it does not offer what is asked for, or when it cannot be asked for.
+/// [`ErrorKind::Misconfigured`] when it does not offer what is asked for, or when it cannot be asked for.
 pub fn negotiate(
     offered: &Capabilities,
     object_format: gix::hash::Kind,
@@ -96,6 +206,7 @@ pub fn negotiate(
     check_object_format(offered, object_format)?;
     check_commands(&commands, object_format)?;
     check_push_options(&options.push_options)?;
+    check_agent(options.agent.as_ref())?;
     let wanted = [
         (options.atomic, "atomic", "all-or-nothing pushes"),
         (
@@ -132,7 +243,7 @@ fn capabilities(
         true => "report-status-v2",
         false => "report-status",
     };
-    let agent = concat!("stargate-mirror/", env!("CARGO_PKG_VERSION"));
+    let agent = options.agent.as_ref().map_or(AGENT.to_owned(), ToString::to_string);
     let usable = [
         (true, status, None),
         (true, "side-band-64k", None),
@@ -141,7 +252,7 @@ fn capabilities(
         (sends_pack, "ofs-delta", None),
         (!options.push_options.is_empty(), "push-options", None),
         (true, "object-format", Some(object_format.to_string())),
-        (true, "agent", Some(agent.to_owned())),
+        (true, "agent", Some(agent)),
     ];
     let used = usable
         .into_iter()
@@ -196,8 +307,19 @@ fn check_push_options(options: &[BString]) -> Result<(), Error> {
     }
 }
 
+/// A capability ends at a space or a line feed, and the list of them at a null byte.
+fn check_agent(agent: Option<&BString>) -> Result<(), Error> {
+    let fits = |agent: &BString| agent.len() <= MAX_AGENT && agent.iter().all(u8::is_ascii_graphic);
+    match agent {
+        Some(agent) if !fits(agent) => Err(refused(format!(
+            "an agent is at most {MAX_AGENT} printable ASCII characters without spaces"
+        ))),
+        _ => Ok(()),
+    }
+}
+
 fn refused(what: String) -> Error {
-    Error::new(Outcome::Misconfigured, what)
+    Error::new(ErrorKind::Misconfigured, what)
 }
 
 /// All commands, with the verdicts on those that were sent.
@@ -261,7 +383,7 @@ mod tests {
         Options {
             atomic,
             push_options: push_options.iter().map(|option| (*option).into()).collect(),
-            quiet: false,
+            ..Options::default()
         }
     }
 
@@ -277,13 +399,18 @@ mod tests {
 
     #[test]
     fn what_is_offered_and_needed_is_used() {
-        let agent = concat!("agent=stargate-mirror/", env!("CARGO_PKG_VERSION"));
+        let agent = format!("agent={AGENT}");
         let plain = format!("report-status-v2 side-band-64k ofs-delta object-format=sha1 {agent}");
         assert_eq!(used(GIT, &options(false, &[])), plain);
         let all = format!("report-status-v2 side-band-64k atomic ofs-delta push-options object-format=sha1 {agent}");
         assert_eq!(used(GIT, &options(true, &["ci.skip"])), all);
         assert_eq!(used("report-status no-thin", &options(false, &[])), "report-status");
         assert_eq!(used("", &options(false, &[])), "");
+        let named = Options {
+            agent: Some("program/1".into()),
+            ..Options::default()
+        };
+        assert_eq!(used("agent=git/2", &named), "agent=program/1");
     }
 
     #[test]
@@ -357,7 +484,7 @@ mod tests {
         ];
         for (list, commands, options, expected) in cases {
             let error = negotiate(&offered(list), Kind::Sha1, commands, &options).expect_err(expected);
-            assert_eq!(error.outcome(), Outcome::Misconfigured, "{expected}");
+            assert_eq!(error.kind(), ErrorKind::Misconfigured, "{expected}");
             assert!(error.to_string().contains(expected), "{error}");
         }
     }

@@ -1,24 +1,24 @@
-//! What a peer got wrong on the wire, sorted by kind of fault.
+//! Protocol errors of a peer, sorted by kind of fault.
 use bstr::{BStr, BString, ByteSlice};
 
-use super::{Error, Outcome};
+use super::{Error, ErrorKind};
 
 /// The longest part of a peer's line that an error shows, in bytes.
 const SHOWN: usize = 200;
 
-/// A peer did not keep to the protocol, or said that it failed.
+/// An error of a peer that violated the protocol, or reported a failure.
 ///
-/// As it is made, nothing has been sent yet and the error is [`Outcome::Transient`]; whoever reads an answer to
-/// commands makes it [`ambiguous`](WireError::ambiguous()).
+/// A new error is [`ErrorKind::Transient`], for answers to questions. Readers of an answer to commands make it
+/// [`uncertain`](WireError::uncertain()).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{fault}")]
 pub struct WireError {
-    /// What is wrong.
+    /// The fault.
     pub fault: Fault,
-    outcome: Outcome,
+    kind: ErrorKind,
 }
 
-/// Kinds of what can be wrong with what a peer sends.
+/// Faults in the bytes of a peer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
     /// The bytes are not pkt-lines (gitprotocol-common, *pkt-line Format*).
@@ -26,13 +26,13 @@ pub enum Fault {
     Framing {
         /// Bytes from the start of what was fed.
         at: u64,
-        /// What was expected.
+        /// The expected form.
         why: String,
     },
     /// A well-framed line says something that it must not say there.
     #[error("the server sent an unexpected line, {why}: {line:?}")]
     Line {
-        /// What is wrong with it, or what was expected instead.
+        /// The error in the line, or the expected line.
         why: &'static str,
         /// The line, or its start.
         line: BString,
@@ -40,7 +40,7 @@ pub enum Fault {
     /// A flush-pkt or another special line where a data line was due, or the reverse.
     #[error("the server's answer ends too early, before {awaited}")]
     Premature {
-        /// What was due.
+        /// The missing part.
         awaited: &'static str,
     },
     /// The answer is larger than anything that is sensible.
@@ -54,7 +54,7 @@ pub enum Fault {
     Said {
         /// Its words, cleaned for a terminal.
         words: String,
-        /// Whether it refused in an `ERR` line, rather than broke down in the middle of its work.
+        /// True if the server refused in an `ERR` line, false if it failed in the middle of its work.
         refused: bool,
     },
 }
@@ -77,36 +77,38 @@ impl WireError {
         Some(Fault::Said { words, refused: true }.into())
     }
 
-    /// The same, in an answer to commands: they may have been carried out.
-    pub fn ambiguous(mut self) -> Self {
-        self.outcome = Outcome::Ambiguous;
+    /// Marks an error in an answer to commands, which may have been carried out.
+    pub fn uncertain(mut self) -> Self {
+        self.kind = ErrorKind::Uncertain;
         self
     }
 
-    /// What it means for the attempt.
-    pub fn outcome(&self) -> Outcome {
-        self.outcome
+    /// Returns the class of the failure.
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
     }
 }
 
 impl From<Fault> for WireError {
     fn from(fault: Fault) -> Self {
-        let outcome = match fault {
-            Fault::Said { refused: true, .. } => Outcome::Rejected,
-            _ => Outcome::Transient,
+        let kind = match fault {
+            Fault::Said { refused: true, .. } => ErrorKind::Rejected,
+            _ => ErrorKind::Transient,
         };
-        WireError { fault, outcome }
+        WireError { fault, kind }
     }
 }
 
 impl From<WireError> for Error {
     fn from(error: WireError) -> Self {
-        let hint = match (&error.fault, error.outcome) {
-            (_, Outcome::Ambiguous) => "the push may have been carried out: read the refs back before trying again",
+        let hint = match (&error.fault, error.kind) {
+            (_, ErrorKind::Uncertain) => "the push may have been carried out: read the refs back before trying again",
             (Fault::Framing { .. }, _) => "check that the URL is a Git repository served over git's smart protocol",
             (Fault::Said { .. }, _) => "ask whoever runs the server",
             _ => "the server, or something in between, does not speak git's protocol as documented",
         };
-        Error::new(error.outcome, error.to_string()).with_hint(hint)
+        Error::new(error.kind, error.to_string())
+            .with_hint(hint)
+            .with_source(error)
     }
 }

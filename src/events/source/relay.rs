@@ -11,7 +11,7 @@ use std::{
 };
 
 use durable::{clock::Clock, retry::RetryPolicy};
-use git_push::{Error, Outcome};
+use git_push::{Error, ErrorKind};
 use git_push_transport::web::{Question, Reply, Web};
 use jiff::Timestamp;
 
@@ -168,7 +168,7 @@ impl<C: Clock> Follower<C> {
         };
         let answer = match self.ask(&before, 1) {
             // Ids of the stream were mistaken for sequence numbers.
-            Err(End::Failed(error)) if self.progress.cursor.is_some() && error.outcome() == Outcome::Rejected => {
+            Err(End::Failed(error)) if self.progress.cursor.is_some() && error.kind() == ErrorKind::Rejected => {
                 self.progress.cursor = None;
                 self.ask(&Position::Beginning, 1)
             }
@@ -243,7 +243,7 @@ impl<C: Clock> Follower<C> {
         let mut piece = vec![0; PIECE];
         loop {
             let length = match reply.read(&mut piece) {
-                Ok(0) => return Err(Error::new(Outcome::Transient, "the relay ended the stream").into()),
+                Ok(0) => return Err(Error::new(ErrorKind::Transient, "the relay ended the stream").into()),
                 Ok(length) => length,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(self.web.lost(error).into()),
@@ -294,13 +294,13 @@ impl<C: Clock> Follower<C> {
 
     fn no_such(&self, what: &str) -> Error {
         let what = format!("{}: no {what} for the feed {} (HTTP 404)", self.web.url(), self.feed);
-        Error::new(Outcome::Misconfigured, what)
+        Error::new(ErrorKind::Misconfigured, what)
             .with_hint("check RELAY_URL and FEED_IDS; create a feed with POST /feeds")
     }
 
     fn not_understood(&self, error: &NotAList) -> Error {
         Error::new(
-            Outcome::Rejected,
+            ErrorKind::Rejected,
             format!("{}, feed {}: {error}", self.web.url(), self.feed),
         )
     }

@@ -2,12 +2,11 @@
 use std::collections::BTreeMap;
 
 use bstr::{BString, ByteSlice};
-use git_push::Outcome;
 use gix::ObjectId;
 
 use super::Work;
 use crate::{
-    mirror::{Grouping, LocalView},
+    mirror::{Grouping, LocalView, Outcome},
     refs::LocalRefs,
     worker::report::{CycleOutcome, CycleReport, GroupOutcome, GroupReport},
 };

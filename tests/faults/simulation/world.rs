@@ -5,7 +5,7 @@ use std::{
 };
 
 use bstr::{BStr, BString, ByteSlice};
-use git_push::{Advertisement, Command, Error, Outcome, RemoteRef, Report, Verdict};
+use git_push::{Advertisement, Command, Error, ErrorKind, RemoteRef, Report, Verdict};
 use gix::ObjectId;
 use stargate_mirror::{
     mirror::{Damaged, LocalView, watermark},
@@ -159,7 +159,7 @@ impl World<'_> {
 }
 
 fn transient() -> Error {
-    Error::new(Outcome::Transient, "unreachable")
+    Error::new(ErrorKind::Transient, "unreachable")
 }
 
 impl Mirror for World<'_> {
@@ -195,7 +195,7 @@ impl Mirror for World<'_> {
             15
         };
         let report = match kind {
-            0 => return Err(Error::new(Outcome::Ambiguous, "lost on the way")),
+            0 => return Err(Error::new(ErrorKind::Uncertain, "lost on the way")),
             1 => rejected(),
             // Says ok and stores nothing, or only the first ref of the atomic push.
             2 => all(Verdict::Accepted),
@@ -205,14 +205,14 @@ impl Mirror for World<'_> {
             }
             4 if commands.iter().any(|command| command.name.ends_with(b"/1")) => rejected(),
             _ if !self.apply(&commands) => rejected(),
-            5 => return Err(Error::new(Outcome::Ambiguous, "the answer was lost")),
+            5 => return Err(Error::new(ErrorKind::Uncertain, "the answer was lost")),
             6 => all(Verdict::Unknown),
             _ => all(Verdict::Accepted),
         };
         // The worker may be killed before it reads the answer.
         match self.disk.effect() {
             Ok(()) => Ok(report),
-            Err(_) => Err(Error::new(Outcome::Ambiguous, "nobody reads this")),
+            Err(_) => Err(Error::new(ErrorKind::Uncertain, "nobody reads this")),
         }
     }
 

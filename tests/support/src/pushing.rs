@@ -1,7 +1,7 @@
 //! What every test of a push needs: commits to push, commands, and what became of them.
 use std::path::Path;
 
-use git_push::{Command, Connection, Error, Options, Report, Verdict};
+use git_push::{Command, Connection, Error, Report, Verdict};
 use git_push_transport::{Location, Remote, Settings};
 use gix::ObjectId;
 use tempfile::TempDir;
@@ -48,11 +48,10 @@ pub fn command(name: &str, old: Option<&str>, new: Option<&str>, like: &str) -> 
 /// Pushes, and gives what became of each command.
 pub fn pushed(remote: &mut Remote, from: &Path, commands: Vec<Command>, atomic: bool) -> Result<Report, Error> {
     let advertisement = remote.advertisement()?;
-    let options = Options {
-        atomic,
-        ..Options::default()
-    };
-    git_push::push(remote, &advertisement, &repository(from), commands, &options)
+    git_push::Push::new(&repository(from), &advertisement)
+        .commands(commands)
+        .atomic(atomic)
+        .send(remote)
 }
 
 pub fn verdict<'a>(report: &'a Report, name: &str) -> &'a Verdict {

@@ -144,7 +144,7 @@ fn a_helper_is_told_what_became_of_what_it_gave() {
 
     let home = Home::new().helper("x-access-token", "ghp_c4n4ry");
     let error = home.open(&mirror.url(NAME)).advertisement().expect_err("wrong");
-    assert_eq!(error.outcome(), Outcome::Misconfigured);
+    assert_eq!(error.kind(), ErrorKind::Misconfigured);
     assert!(error.to_string().contains("refuses the credentials"), "{error}");
     assert_no_canary(&error);
     assert_eq!(home.told(), ["get", "erase"]);
@@ -250,7 +250,7 @@ fn a_client_shows_the_certificate_that_is_configured() {
         let home = shown().configured(&key("sslKey"), bad);
         let location = Location::parse(url.as_str().into()).expect("a URL");
         let error = Remote::open(location, &home.settings()).err().expect(bad);
-        assert_eq!(error.outcome(), Outcome::Misconfigured);
+        assert_eq!(error.kind(), ErrorKind::Misconfigured);
         assert!(
             error.to_string().contains(bad) && error.to_string().contains(words),
             "{error}"
@@ -277,7 +277,7 @@ fn a_proxy_gets_the_credentials_of_its_url() {
     let url = proxy.url("").replace("http://", "http://me:c4n4ry%2F@");
     let home = Home::new().configured("http.http://mirror.invalid.proxy", &url);
     let error = home.open("http://mirror.invalid/r").advertisement().expect_err("407");
-    assert_eq!(error.outcome(), Outcome::Misconfigured, "{error}");
+    assert_eq!(error.kind(), ErrorKind::Misconfigured, "{error}");
     assert!(error.to_string().contains("407"), "{error}");
     assert_no_canary(&error);
 }

@@ -7,7 +7,7 @@ mod scripted;
 use std::{path::Path, time::Duration};
 
 use bstr::{BString, ByteSlice};
-use git_push::{Connection, Error, Options, Outcome, Report, Verdict};
+use git_push::{Connection, Error, ErrorKind, Report, Verdict};
 use git_push_transport::{Location, Remote, Settings, resolve};
 use secrecy::SecretString;
 use support::git::{self, git};
@@ -137,7 +137,7 @@ fn credentials_never_start_on_plain_http_to_another_machine() {
         let Err(error) = Remote::open(location, &settings(Some(CANARY))) else {
             panic!("credentials in the clear");
         };
-        assert_eq!(error.outcome(), Outcome::Misconfigured);
+        assert_eq!(error.kind(), ErrorKind::Misconfigured);
         assert!(error.to_string().contains("plain http"), "{error}");
         assert_no_canary(&error);
     }

@@ -48,7 +48,7 @@ fn refused_and_missing_credentials_are_told_apart() {
         let error = open(&mirror.url(NAME), &settings(token))
             .advertisement()
             .expect_err("401");
-        assert_eq!(error.outcome(), Outcome::Misconfigured);
+        assert_eq!(error.kind(), ErrorKind::Misconfigured);
         assert!(
             error.to_string().contains(expected) && error.to_string().contains("401"),
             "{error}"
@@ -63,7 +63,7 @@ fn a_repository_that_is_not_there_is_misconfigured() {
     let error = anonymous(&mirror.url("o/nothing.git"))
         .advertisement()
         .expect_err("404");
-    assert_eq!(error.outcome(), Outcome::Misconfigured);
+    assert_eq!(error.kind(), ErrorKind::Misconfigured);
     assert!(error.to_string().contains("no such repository"), "{error}");
 }
 
@@ -75,7 +75,7 @@ fn a_mirror_that_is_down_is_transient_and_the_same_remote_goes_on_when_it_is_up_
     remote.advertisement().expect("up");
     mirror.stop();
     let error = remote.advertisement().expect_err("down");
-    assert_eq!(error.outcome(), Outcome::Transient);
+    assert_eq!(error.kind(), ErrorKind::Transient);
     assert!(error.to_string().contains("refused"), "{error}");
     mirror.start_again();
     remote.advertisement().expect("up again");
@@ -164,7 +164,7 @@ fn a_server_is_trusted_by_its_certificate_only() {
     let error = anonymous(&mirror.url(NAME))
         .advertisement()
         .expect_err("nobody knows it");
-    assert_eq!(error.outcome(), Outcome::Misconfigured, "{error}");
+    assert_eq!(error.kind(), ErrorKind::Misconfigured, "{error}");
     assert!(error.to_string().contains("certificate is not trusted"), "{error}");
     assert!(
         error.hint().is_some_and(|hint| hint.contains("SSL_CERT_FILE")),
@@ -173,7 +173,7 @@ fn a_server_is_trusted_by_its_certificate_only() {
 
     let elsewhere = mirror.url(NAME).replace("127.0.0.1", "localhost");
     let error = open(&elsewhere, &trusting).advertisement().expect_err("another name");
-    assert_eq!(error.outcome(), Outcome::Misconfigured, "{error}");
+    assert_eq!(error.kind(), ErrorKind::Misconfigured, "{error}");
 
     let mut remote = open(&mirror.url(NAME), &trusting);
     let create = command("refs/kv/main", None, Some(&commits[2]), &commits[2]);
@@ -218,7 +218,7 @@ fn https_to_a_port_of_plain_http_is_misconfigured() {
     let mirror = Mirror::start();
     let url = mirror.url(NAME).replace("http://", "https://");
     let error = anonymous(&url).advertisement().expect_err("no TLS there");
-    assert_eq!(error.outcome(), Outcome::Misconfigured, "{error}");
+    assert_eq!(error.kind(), ErrorKind::Misconfigured, "{error}");
     assert!(error.to_string().contains("does not speak TLS"), "{error}");
 }
 
@@ -300,7 +300,7 @@ fn a_commit_that_the_remote_does_not_have_is_refused() {
     let error = anonymous(&mirror.url(NAME))
         .fetch_commits(id(&"ab".repeat(20)), &into, &[])
         .expect_err("not ours");
-    assert_eq!(error.outcome(), Outcome::Rejected, "{error}");
+    assert_eq!(error.kind(), ErrorKind::Rejected, "{error}");
     assert!(error.to_string().contains("not our ref"), "{error}");
 }
 
@@ -335,9 +335,11 @@ fn a_remembered_remote_takes_a_push_in_one_request() {
     let steps = [(None, &commits[0]), (Some(commits[0].as_str()), &commits[1])];
     for (old, new) in steps {
         let update = command("refs/kv/main", old, Some(new), new);
-        let options = Options::default();
         let source = repository(folder.path());
-        let report = git_push::push(&mut remote, &remembered, &source, vec![update], &options).expect("a report");
+        let report = git_push::Push::new(&source, &remembered)
+            .command(update)
+            .send(&mut remote)
+            .expect("a report");
         assert!(report.all_accepted(), "{report:?}");
         remembered.refs.insert("refs/kv/main".into(), id(new));
     }
@@ -370,7 +372,8 @@ fn a_stale_old_id_is_rejected() {
     mirror.create(NAME, Format::Sha1);
     let mut remote = anonymous(&mirror.url(NAME));
     let create = command("refs/kv/main", None, Some(&commits[0]), &commits[0]);
-    pushed(&mut remote, folder.path(), vec![create], true).expect("a report");
+    let report = pushed(&mut remote, folder.path(), vec![create], true).expect("a report");
+    assert!(report.all_accepted(), "{report:?}");
     let stale = command("refs/kv/main", Some(&commits[1]), Some(&commits[2]), &commits[2]);
     let report = pushed(&mut remote, folder.path(), vec![stale], true).expect("a report");
     assert!(!reason(&report, "refs/kv/main").is_empty());
@@ -418,7 +421,7 @@ fn commits_of_a_folder_are_borrowed() {
     let missing = remote
         .fetch_commits(id(&"ab".repeat(32)), &into, &[])
         .expect_err("not there");
-    assert_eq!(missing.outcome(), Outcome::Transient);
+    assert_eq!(missing.kind(), ErrorKind::Transient);
 }
 
 #[test]

@@ -52,7 +52,7 @@ fn a_redirect_on_the_same_host_is_followed_with_credentials() {
     );
     assert!(
         post.field("User-Agent")
-            .is_some_and(|agent| agent.starts_with("git/stargate-mirror-"))
+            .is_some_and(|agent| agent.starts_with("git/git-push-transport-"))
     );
     assert_eq!(remote.traffic().bytes_sent, post.body.len() as u64);
 }
@@ -62,7 +62,7 @@ fn credentials_do_not_follow_to_another_origin() {
     let other = Scripted::serve([Step::Answer(answer("401 Unauthorized", &[], b""))]);
     let location = other.url("o/r.git/info/refs?service=git-receive-pack");
     let (error, server) = asked([redirect(&location)]);
-    assert_eq!(error.outcome(), Outcome::Misconfigured);
+    assert_eq!(error.kind(), ErrorKind::Misconfigured);
     assert!(error.to_string().contains("not sent there"), "{error}");
     assert!(server.received()[0].field("Authorization").is_some());
     assert_eq!(other.received()[0].field("Authorization"), None);
@@ -73,7 +73,7 @@ fn redirects_in_a_circle_and_without_end_are_refused() {
     let here = "/o/r.git/info/refs?service=git-receive-pack";
     let there = "/o/s.git/info/refs?service=git-receive-pack";
     let (error, server) = asked([redirect(there), redirect(here)]);
-    assert_eq!(error.outcome(), Outcome::Misconfigured);
+    assert_eq!(error.kind(), ErrorKind::Misconfigured);
     assert!(error.to_string().contains("without end"), "{error}");
     assert_eq!(server.received().len(), 2);
 
@@ -132,7 +132,7 @@ fn what_a_server_says_is_told_while_it_works() {
 fn a_redirected_push_is_refused() {
     let (result, server) = pushed_to(redirect("/new/r.git/git-receive-pack"));
     let error = result.expect_err("a redirect");
-    assert_eq!(error.outcome(), Outcome::Misconfigured);
+    assert_eq!(error.kind(), ErrorKind::Misconfigured);
     assert!(
         error.to_string().contains("redirects a POST to http://127.0.0.1:"),
         "{error}"
@@ -142,7 +142,7 @@ fn a_redirected_push_is_refused() {
 
 #[test]
 fn a_status_says_what_to_do() {
-    use Outcome::{Misconfigured, Rejected, Transient};
+    use ErrorKind::{Misconfigured, Rejected, Transient};
     let cases = [
         ("401 Unauthorized", None, Misconfigured, None, "refuses the credentials"),
         ("403 Forbidden", None, Misconfigured, None, "forbids it"),
@@ -165,7 +165,7 @@ fn a_status_says_what_to_do() {
     for (status, retry_after, outcome, delay, words) in cases {
         let header = retry_after.map_or("X-Nothing: at all".into(), |value| format!("Retry-After: {value}"));
         let (error, _) = asked([Step::Answer(answer(status, &[&header], b""))]);
-        assert_eq!(error.outcome(), outcome, "{error}");
+        assert_eq!(error.kind(), outcome, "{error}");
         assert_eq!(error.retry_after(), delay.map(Duration::from_secs), "{error}");
         assert!(
             error.to_string().contains(words) && error.to_string().contains(&status[..3]),
@@ -177,9 +177,9 @@ fn a_status_says_what_to_do() {
 #[test]
 fn a_server_that_fails_on_a_push_may_have_carried_it_out() {
     let (result, _) = pushed_to(Step::Answer(answer("502 Bad Gateway", &[], b"")));
-    assert_eq!(result.expect_err("502").outcome(), Outcome::Ambiguous);
+    assert_eq!(result.expect_err("502").kind(), ErrorKind::Uncertain);
     let (result, _) = pushed_to(Step::Answer(answer("413 Content Too Large", &[], b"")));
-    assert_eq!(result.expect_err("413").outcome(), Outcome::Rejected);
+    assert_eq!(result.expect_err("413").kind(), ErrorKind::Rejected);
 }
 
 #[test]
@@ -197,7 +197,7 @@ fn what_a_server_echoes_is_scrubbed() {
     let mut body = b"001f# service=git-receive-pack\n0000".to_vec();
     git_push::pkt_line::data(&mut body, format!("ERR no access with {CANARY}").as_bytes());
     let (error, _) = asked([Step::Answer(advertised(&body))]);
-    assert_eq!(error.outcome(), Outcome::Rejected);
+    assert_eq!(error.kind(), ErrorKind::Rejected);
     assert!(
         error.to_string().ends_with("the server says: no access with ***"),
         "{error}"
@@ -214,13 +214,13 @@ fn what_is_not_git_is_named() {
     ];
     for (header, words) in cases {
         let (error, _) = asked([Step::Answer(answer("200 OK", &[header], b"<html>"))]);
-        assert_eq!(error.outcome(), Outcome::Misconfigured, "{error}");
+        assert_eq!(error.kind(), ErrorKind::Misconfigured, "{error}");
         assert!(error.to_string().contains(words), "{error}");
     }
     let (error, _) = asked([redirect("/login?next=/o/r.git")]);
     assert!(error.to_string().contains("login page"), "{error}");
     let (result, _) = pushed_to(Step::Answer(answer("200 OK", &["Content-Type: text/html"], b"<html>")));
-    assert_eq!(result.expect_err("a page").outcome(), Outcome::Ambiguous);
+    assert_eq!(result.expect_err("a page").kind(), ErrorKind::Uncertain);
 }
 
 #[test]
@@ -235,12 +235,12 @@ fn an_answer_that_breaks_off_is_transient_before_a_push() {
         Step::CloseAfterBody,
     ] {
         let (error, _) = asked([script.clone()]);
-        assert_eq!(error.outcome(), Outcome::Transient, "{script:?}: {error}");
+        assert_eq!(error.kind(), ErrorKind::Transient, "{script:?}: {error}");
     }
 }
 
 #[test]
-fn an_answer_that_breaks_off_is_ambiguous_after_a_push() {
+fn an_answer_that_breaks_off_is_uncertain_after_a_push() {
     let whole = reported(b"000eunpack ok\n0017ok refs/kv/main\n0000");
     for step in [
         Step::AnswerAndClose(whole[..whole.len() - 9].to_vec()),
@@ -251,7 +251,7 @@ fn an_answer_that_breaks_off_is_ambiguous_after_a_push() {
     ] {
         let (result, _) = pushed_to(step.clone());
         let error = result.expect_err("no report");
-        assert_eq!(error.outcome(), Outcome::Ambiguous, "{step:?}: {error}");
+        assert_eq!(error.kind(), ErrorKind::Uncertain, "{step:?}: {error}");
         assert!(
             error.hint().is_some_and(|hint| hint.contains("read the refs back")),
             "{error}"
@@ -288,13 +288,9 @@ fn a_push_that_did_not_get_through_whole_changed_nothing() {
             capabilities: vec!["report-status".into()],
             push_options: Vec::new(),
         };
-        let pack = git_push::Pack {
-            file,
-            bytes,
-            objects: 1,
-        };
+        let pack = git_push::Pack::new(file, bytes, 1);
         let error = remote.send(&request, Some(pack)).expect_err("nobody reads");
-        assert_eq!(error.outcome(), Outcome::Transient, "{error}");
+        assert_eq!(error.kind(), ErrorKind::Transient, "{error}");
         assert!(error.to_string().contains(words), "{error}");
         assert_no_canary(&error);
     }
@@ -303,7 +299,7 @@ fn a_push_that_did_not_get_through_whole_changed_nothing() {
 #[test]
 fn a_server_that_never_answers_is_given_up_after_the_idle_timeout() {
     let (error, _) = asked([Step::Silence]);
-    assert_eq!(error.outcome(), Outcome::Transient);
+    assert_eq!(error.kind(), ErrorKind::Transient);
     assert!(error.to_string().contains("silent for 1s"), "{error}");
 }
 
@@ -324,7 +320,7 @@ fn what_was_remembered_of_a_server_is_forgotten_after_an_error() {
     let mut remote = open(&server.url(NAME), &settings(None));
     let mut read = || remote.read_refs(&prefixes(&["refs/kv/"]));
     assert_eq!(read().expect("no refs"), []);
-    assert_eq!(read().expect_err("it breaks off").outcome(), Outcome::Transient);
+    assert_eq!(read().expect_err("it breaks off").kind(), ErrorKind::Transient);
     assert_eq!(read().expect("no refs"), []);
     let methods: Vec<_> = server
         .received()
@@ -409,7 +405,7 @@ fn a_host_that_does_not_exist_is_told() {
     let error = open("https://mirror.invalid/o/r.git", &settings(Some(CANARY)))
         .advertisement()
         .expect_err("no such host");
-    assert_eq!(error.outcome(), Outcome::Transient, "{error}");
+    assert_eq!(error.kind(), ErrorKind::Transient, "{error}");
     assert_no_canary(&error);
 }
 
@@ -421,7 +417,7 @@ fn an_advertisement_that_never_ends_is_given_up_in_bounded_memory() {
         b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: application/x-git-receive-pack-advertisement\r\n\r\n\
                  001f# service=git-receive-pack\n";
     let (error, server) = asked([Step::Endless(head.to_vec(), line)]);
-    assert_eq!(error.outcome(), Outcome::Transient);
+    assert_eq!(error.kind(), ErrorKind::Transient);
     assert!(error.to_string().contains("larger than 268435456 bytes"), "{error}");
     assert!(server.received().len() == 1);
 }
@@ -449,6 +445,6 @@ fn an_answer_in_chunks_is_read() {
 #[test]
 fn a_connection_that_is_dropped_at_once_is_transient() {
     let (error, _) = asked([Step::CloseBeforeBody]);
-    assert_eq!(error.outcome(), Outcome::Transient);
+    assert_eq!(error.kind(), ErrorKind::Transient);
     assert!(error.to_string().contains("closed the connection"), "{error}");
 }

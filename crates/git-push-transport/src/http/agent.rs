@@ -8,7 +8,7 @@ use super::{HttpUrl, Options};
 use crate::Settings;
 
 /// Some servers serve git's protocol only to what says it is git.
-const USER_AGENT: &str = concat!("git/stargate-mirror-", env!("CARGO_PKG_VERSION"));
+const USER_AGENT: &str = concat!("git/git-push-transport-", env!("CARGO_PKG_VERSION"));
 
 /// An agent for the server of `url`. It follows no redirect, and takes no status for an error.
 ///
@@ -20,6 +20,7 @@ pub(crate) fn agent(
     options: &Options,
     settings: &Settings,
 ) -> Result<ureq::Agent, Error> {
+    let user_agent = options.user_agent.as_deref().or(settings.user_agent.as_deref());
     let mut config = ureq::Agent::config_builder()
         .http_status_as_error(false)
         .max_redirects(0)
@@ -29,7 +30,7 @@ pub(crate) fn agent(
         .timeout_connect(Some(settings.connect_timeout))
         .timeout_per_read(Some(settings.idle_timeout))
         .timeout_per_write(Some(settings.idle_timeout))
-        .user_agent(options.user_agent.as_deref().unwrap_or(USER_AGENT));
+        .user_agent(user_agent.unwrap_or(USER_AGENT));
     if url.is_https() {
         let tls = TlsConfig::builder()
             .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))

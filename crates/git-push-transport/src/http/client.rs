@@ -1,7 +1,7 @@
 //! Requests and answers of git's smart protocol over HTTP (gitprotocol-http): authenticated, bounded, redirected.
-use std::{fs::File, io, io::Read, time::Duration};
+use std::{io, io::Read, time::Duration};
 
-use git_push::{Error, Outcome, Traffic};
+use git_push::{Error, ErrorKind, Traffic};
 use jiff::Timestamp;
 use secrecy::ExposeSecret;
 use ureq::http::{HeaderValue, Method, Request, Response, StatusCode, header};
@@ -102,12 +102,12 @@ impl Client {
                 return self.answer(response, content_type(service, "advertisement"), Effect::None, proof);
             };
             let next = base.redirected(&location).map_err(|error| {
-                Error::new(Outcome::Misconfigured, error.to_string())
+                Error::new(ErrorKind::Misconfigured, error.to_string())
                     .with_hint("set the remote's URL to the repository's")
             })?;
             if visited.contains(&next) || visited.len() > MAX_REDIRECTS {
                 let what = format!("the server redirects without end, the last time to {next}");
-                return Err(Error::new(Outcome::Misconfigured, what).with_hint("check the URL"));
+                return Err(Error::new(ErrorKind::Misconfigured, what).with_hint("check the URL"));
             }
             if next.is_https() && !base.is_https() {
                 let proxy = self.settings.proxy(&next, &self.options)?;
@@ -143,7 +143,9 @@ impl Client {
                 .map(|url| format!(" to {url}"))
                 .unwrap_or_default();
             let what = format!("the server redirects a POST{to}, which is not followed");
-            return Err(Error::new(Outcome::Misconfigured, what).with_hint("set the remote's URL to the repository's"));
+            return Err(
+                Error::new(ErrorKind::Misconfigured, what).with_hint("set the remote's URL to the repository's")
+            );
         }
         let proof = self.proof(&base);
         self.answer(response, content_type(service, "result"), effect, proof)
@@ -213,11 +215,16 @@ impl Client {
                 .map_err(ureq::Error::from)
                 .and_then(|request| self.agent.run(request)),
             _ => {
-                let request = request.body(SendBody::from_reader(body)).map_err(ureq::Error::from);
+                let request = request
+                    .body(SendBody::from_reader(&mut *body))
+                    .map_err(ureq::Error::from);
                 request.and_then(|request| self.agent.run(request))
             }
         };
         self.traffic.bytes_sent += whole - body.left;
+        if sent.is_err() && body.is_interrupted() {
+            return Err(Error::interrupted());
+        }
         let effect = if body.left > 0 { Effect::None } else { effect };
         sent.map_err(|error| failure::lost(&error, effect, &self.settings))
     }
@@ -296,7 +303,7 @@ fn content_type(service: Service, what: &str) -> String {
 #[derive(Default)]
 struct Outgoing {
     head: io::Cursor<Vec<u8>>,
-    pack: Option<File>,
+    pack: Option<git_push::Pack>,
     left: u64,
 }
 
@@ -305,8 +312,15 @@ impl Outgoing {
         Outgoing {
             left: head.len() as u64 + pack.as_ref().map_or(0, |pack| pack.bytes),
             head: io::Cursor::new(head),
-            pack: pack.map(|pack| pack.file),
+            pack,
         }
+    }
+}
+
+impl Outgoing {
+    /// Returns true if the caller stopped the push before the whole body was read.
+    fn is_interrupted(&self) -> bool {
+        self.left > 0 && self.pack.as_ref().is_some_and(git_push::Pack::is_interrupted)
     }
 }
 

@@ -1,7 +1,7 @@
 //! What kept an answer from arriving, in words, and what it means for the attempt.
 use std::{io, time::Duration};
 
-use git_push::{Error, Outcome};
+use git_push::{Error, ErrorKind};
 use jiff::Timestamp;
 use ureq::{Timeout, http::StatusCode};
 
@@ -33,11 +33,11 @@ pub(super) enum Proof {
 }
 
 impl Effect {
-    /// The error `what` of an exchange with this effect: [`Outcome::Ambiguous`] where there may be one, else `outcome`.
-    pub(super) fn error(self, outcome: Outcome, what: impl Into<String>) -> Error {
+    /// The error `what` of an exchange with this effect: [`ErrorKind::Uncertain`] where there may be one, else `kind`.
+    pub(super) fn error(self, kind: ErrorKind, what: impl Into<String>) -> Error {
         match self {
-            Effect::None => Error::new(outcome, what),
-            Effect::Possible => Error::new(Outcome::Ambiguous, what)
+            Effect::None => Error::new(kind, what),
+            Effect::Possible => Error::new(ErrorKind::Uncertain, what)
                 .with_hint("the push may have been carried out: read the refs back before trying again"),
         }
     }
@@ -52,7 +52,7 @@ pub(super) fn lost(error: &ureq::Error, effect: Effect, settings: &Settings) -> 
         && why.contains("407")
     {
         let what = "the proxy asks for credentials, or refuses those in its URL (HTTP 407)";
-        return Error::new(Outcome::Misconfigured, what).with_hint(PROXY_HINT);
+        return Error::new(ErrorKind::Misconfigured, what).with_hint(PROXY_HINT);
     }
     let what = match error {
         ureq::Error::Timeout(Timeout::Connect | Timeout::Resolve) => {
@@ -73,7 +73,7 @@ pub(super) fn lost(error: &ureq::Error, effect: Effect, settings: &Settings) -> 
         ureq::Error::ConnectProxyFailed(why) => format!("the proxy does not connect us: {why}"),
         other => format!("the exchange with the server failed: {other}"),
     };
-    effect.error(Outcome::Transient, what)
+    effect.error(ErrorKind::Transient, what)
 }
 
 /// An answer with a status other than 200. `text` is what the server says for a person; it may be empty.
@@ -90,7 +90,7 @@ pub(super) fn refused(
         format!(": {text}")
     };
     let what = |meaning: &str| format!("{meaning} (HTTP {}){says}", status.as_u16());
-    let misconfigured = |meaning: &str| Error::new(Outcome::Misconfigured, what(meaning));
+    let misconfigured = |meaning: &str| Error::new(ErrorKind::Misconfigured, what(meaning));
     let error = match status.as_u16() {
         401 => unauthorized(what, proof),
         403 if retry_after.is_none() => misconfigured(match proof {
@@ -104,15 +104,15 @@ pub(super) fn refused(
             "check the URL, and what the token in {TOKEN_VARIABLE} gives access to"
         )),
         407 => misconfigured("the proxy asks for credentials").with_hint(PROXY_HINT),
-        403 | 425 | 429 => Error::new(Outcome::Transient, what("the server asks us to come again later")),
+        403 | 425 | 429 => Error::new(ErrorKind::Transient, what("the server asks us to come again later")),
         // A proxy says this, too, when the server behind it is gone before it has answered.
-        408 | 503 => effect.error(Outcome::Transient, what("the server asks us to come again later")),
-        413 => Error::new(Outcome::Rejected, what("the push is larger than the server takes"))
+        408 | 503 => effect.error(ErrorKind::Transient, what("the server asks us to come again later")),
+        413 => Error::new(ErrorKind::Rejected, what("the push is larger than the server takes"))
             .with_hint("push fewer commits at once, or have the server's limit raised"),
-        500.. => effect.error(Outcome::Transient, what("the server failed")),
-        400.. => Error::new(Outcome::Rejected, what("the server refuses the request")),
+        500.. => effect.error(ErrorKind::Transient, what("the server failed")),
+        400.. => Error::new(ErrorKind::Rejected, what("the server refuses the request")),
         _ => effect.error(
-            Outcome::Transient,
+            ErrorKind::Transient,
             what("the server gives an answer that is none of git's"),
         ),
     };
@@ -143,8 +143,8 @@ pub(super) fn not_git(content_type: Option<&str>, effect: Effect) -> Error {
         ),
     };
     match effect {
-        Effect::None => Error::new(Outcome::Misconfigured, what).with_hint(hint),
-        Effect::Possible => effect.error(Outcome::Ambiguous, what),
+        Effect::None => Error::new(ErrorKind::Misconfigured, what).with_hint(hint),
+        Effect::Possible => effect.error(ErrorKind::Uncertain, what),
     }
 }
 
@@ -175,7 +175,7 @@ fn unauthorized(what: impl Fn(&str) -> String, proof: Proof) -> Error {
             "set GITHUB_PAT to a token, or give git a credential.helper or a .netrc that knows one",
         ),
     };
-    Error::new(Outcome::Misconfigured, what(meaning)).with_hint(hint)
+    Error::new(ErrorKind::Misconfigured, what(meaning)).with_hint(hint)
 }
 
 fn tls_error(error: &ureq::Error) -> Option<&rustls::Error> {
@@ -189,16 +189,16 @@ fn tls_error(error: &ureq::Error) -> Option<&rustls::Error> {
 fn tls(error: &rustls::Error, effect: Effect) -> Error {
     match error {
         rustls::Error::InvalidCertificate(why) => Error::new(
-            Outcome::Misconfigured,
+            ErrorKind::Misconfigured,
             format!("the server's certificate is not trusted: {why}"),
         )
         .with_hint("name the file with the certificate of its authority in SSL_CERT_FILE or http.sslCAInfo"),
         rustls::Error::InvalidMessage(_) | rustls::Error::PeerIncompatible(_) => Error::new(
-            Outcome::Misconfigured,
+            ErrorKind::Misconfigured,
             format!("the server does not speak TLS as we do: {error}"),
         )
         .with_hint("check the scheme and the port of the URL"),
-        other => effect.error(Outcome::Transient, format!("the TLS connection failed: {other}")),
+        other => effect.error(ErrorKind::Transient, format!("the TLS connection failed: {other}")),
     }
 }
 
@@ -226,26 +226,26 @@ mod tests {
 
     #[test]
     fn a_status_says_whether_trying_again_helps() {
-        use Outcome::{Ambiguous, Misconfigured, Rejected, Transient};
+        use ErrorKind::{Misconfigured, Rejected, Transient, Uncertain};
         let cases = [
             (400, Rejected, Rejected),
             (401, Misconfigured, Misconfigured),
             (403, Misconfigured, Misconfigured),
             (404, Misconfigured, Misconfigured),
-            (408, Transient, Ambiguous),
+            (408, Transient, Uncertain),
             (413, Rejected, Rejected),
             (429, Transient, Transient),
-            (500, Transient, Ambiguous),
-            (502, Transient, Ambiguous),
-            (503, Transient, Ambiguous),
-            (504, Transient, Ambiguous),
-            (204, Transient, Ambiguous),
+            (500, Transient, Uncertain),
+            (502, Transient, Uncertain),
+            (503, Transient, Uncertain),
+            (504, Transient, Uncertain),
+            (204, Transient, Uncertain),
         ];
         for (status, asked, pushed) in cases {
             let code = StatusCode::from_u16(status).expect("a status");
-            let outcome = |effect| refused(code, "", None, effect, Proof::Sent).outcome();
-            assert_eq!(outcome(Effect::None), asked, "{status} to a question");
-            assert_eq!(outcome(Effect::Possible), pushed, "{status} to a push");
+            let kind = |effect| refused(code, "", None, effect, Proof::Sent).kind();
+            assert_eq!(kind(Effect::None), asked, "{status} to a question");
+            assert_eq!(kind(Effect::Possible), pushed, "{status} to a push");
         }
     }
 
@@ -253,7 +253,7 @@ mod tests {
     fn a_rate_limit_may_hide_behind_forbidden() {
         let wait = Some(Duration::from_secs(30));
         let error = refused(StatusCode::FORBIDDEN, "slow down", wait, Effect::None, Proof::Sent);
-        assert_eq!((error.outcome(), error.retry_after()), (Outcome::Transient, wait));
+        assert_eq!((error.kind(), error.retry_after()), (ErrorKind::Transient, wait));
         assert_eq!(
             error.to_string(),
             "the server asks us to come again later (HTTP 403): slow down"

@@ -2,7 +2,7 @@
 use std::{fs, path::Path, path::PathBuf};
 
 use bstr::{BString, ByteSlice};
-use git_push::{Error, Outcome};
+use git_push::{Error, ErrorKind};
 use secrecy::{ExposeSecret, SecretString};
 use ureq::http::{HeaderName, HeaderValue};
 use ureq::tls::{ClientCert, PemItem, parse_pem};
@@ -33,13 +33,13 @@ impl Options {
     /// What `config` says about `url`.
     ///
     /// # Errors
-    /// [`Outcome::Misconfigured`] when a value is not understood, or certificates are not to be checked.
+    /// [`ErrorKind::Misconfigured`] when a value is not understood, or certificates are not to be checked.
     pub(crate) fn new(config: &GitConfig, url: &gix::Url) -> Result<Self, Error> {
         let values = Values { config, url };
         let verify = values.last("sslVerify").map(gix::config::Boolean::try_from).transpose();
         if verify.map_or(true, |verify| verify.is_some_and(|verify| !verify.0)) {
             let what = "certificates are always checked, and http.sslVerify in git configuration forbids it";
-            return Err(Error::new(Outcome::Misconfigured, what).with_hint(
+            return Err(Error::new(ErrorKind::Misconfigured, what).with_hint(
                 "name the file with the certificate of the server's authority in http.sslCAInfo, and set \
                  http.<url>.sslVerify to true",
             ));
@@ -74,7 +74,7 @@ impl Options {
     /// The certificate to show, with its key.
     ///
     /// # Errors
-    /// [`Outcome::Misconfigured`] when they cannot be read, with the name of the file.
+    /// [`ErrorKind::Misconfigured`] when they cannot be read, with the name of the file.
     pub(super) fn client_certificate(&self) -> Result<Option<ClientCert>, Error> {
         let Some([certificate, key]) = &self.client_certificate else {
             return Ok(None);
@@ -105,7 +105,7 @@ impl Options {
     fn add_header(&mut self, line: &BString) -> Result<(), Error> {
         let refused = || {
             Error::new(
-                Outcome::Misconfigured,
+                ErrorKind::Misconfigured,
                 "a value of http.extraHeader is no header of HTTP",
             )
             .with_hint("it must be `Name: value`, in one line")
@@ -192,7 +192,7 @@ fn pem(path: &Path, key: &str) -> Result<Vec<PemItem<'static>>, Error> {
 
 fn unusable(path: &Path, key: &str, why: &str) -> Error {
     Error::new(
-        Outcome::Misconfigured,
+        ErrorKind::Misconfigured,
         format!("{} of {key} cannot be used: {why}", path.display()),
     )
     .with_hint("it must name a file in PEM format; the key must not be encrypted")
@@ -252,7 +252,7 @@ mod tests {
             "[stargate]\ninsecureHttp = canary\n",
         ] {
             let error = options(config, "https://host/r").expect_err(config);
-            assert_eq!(error.outcome(), Outcome::Misconfigured, "{config}");
+            assert_eq!(error.kind(), ErrorKind::Misconfigured, "{config}");
             assert!(!error.to_string().contains("can"), "{error}");
         }
         let excepted = "[http]\nsslVerify = false\n[http \"https://host\"]\nsslVerify = true\n";

@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use git_push::{Error, Outcome};
+use git_push::{Error, ErrorKind};
 
 use super::{Channel, PIECE};
 use crate::process::ended_within;
@@ -170,23 +170,23 @@ impl Channel for Program {
             false => format!(": {words}"),
         };
         let name = &self.name;
-        let (outcome, what) = match status {
+        let (kind, what) = match status {
             Some(status) if status.success() && words.is_empty() => return None,
-            Some(status) if status.success() => (Outcome::Transient, format!("{name} ended{says}")),
+            Some(status) if status.success() => (ErrorKind::Transient, format!("{name} ended{says}")),
             // ssh itself failed. Every other code comes from the program on the server.
             Some(status) if status.code() == Some(255) => {
                 return Some(refusal(name, &words).unwrap_or_else(|| {
                     let what = format!("{name} could not reach the server{says}");
-                    Error::new(Outcome::Transient, what).with_hint(HINT)
+                    Error::new(ErrorKind::Transient, what).with_hint(HINT)
                 }));
             }
             Some(status) if status.code().is_some() => (
-                Outcome::Misconfigured,
+                ErrorKind::Misconfigured,
                 format!("the server could not serve the repository ({status}){says}"),
             ),
-            _ => (Outcome::Transient, format!("{name} was ended{says}")),
+            _ => (ErrorKind::Transient, format!("{name} was ended{says}")),
         };
-        Some(Error::new(outcome, what).with_hint(HINT))
+        Some(Error::new(kind, what).with_hint(HINT))
     }
 }
 
@@ -242,7 +242,7 @@ fn refusal(name: &str, words: &str) -> Option<Error> {
     } else {
         return None;
     };
-    Some(Error::new(Outcome::Misconfigured, format!("{name} {why}: {words}")).with_hint(hint))
+    Some(Error::new(ErrorKind::Misconfigured, format!("{name} {why}: {words}")).with_hint(hint))
 }
 
 /// What comes next; none at the end.

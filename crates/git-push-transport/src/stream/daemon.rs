@@ -7,7 +7,7 @@ use std::{
 };
 
 use bstr::{BString, ByteSlice, ByteVec};
-use git_push::{Error, Outcome, pkt_line};
+use git_push::{Error, ErrorKind, pkt_line};
 
 use super::{Channel, Dial};
 use crate::{Settings, service::Service};
@@ -26,7 +26,7 @@ pub(super) struct Daemon {
 
 impl Daemon {
     pub(super) fn new(url: &gix::Url, settings: &Settings) -> Result<Self, Error> {
-        let misconfigured = |what: &str| Error::new(Outcome::Misconfigured, what).with_hint("correct the URL");
+        let misconfigured = |what: &str| Error::new(ErrorKind::Misconfigured, what).with_hint("correct the URL");
         let host = url
             .host()
             .filter(|host| !host.is_empty())
@@ -89,7 +89,7 @@ impl Dial for Daemon {
                 io::ErrorKind::TimedOut => format!("could not connect within {:?}", self.connect_timeout),
                 _ => format!("could not connect: {error}"),
             };
-            Error::new(Outcome::Transient, what)
+            Error::new(ErrorKind::Transient, what)
         };
         let mut stream = self.connect().map_err(failed)?;
         stream.write_all(&self.request(service, protocol_2)).map_err(failed)?;
@@ -153,7 +153,7 @@ mod tests {
             "git://me:word@host/r",
         ] {
             let error = daemon(url).err().unwrap_or_else(|| panic!("{url}"));
-            assert_eq!(error.outcome(), Outcome::Misconfigured, "{url}");
+            assert_eq!(error.kind(), ErrorKind::Misconfigured, "{url}");
         }
     }
 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use bstr::{BStr, BString, ByteSlice};
-use git_push::{Error, Outcome};
+use git_push::{Error, ErrorKind};
 use gix::url::ArgumentSafety;
 
 use super::{Channel, Dial, child::Program};
@@ -47,7 +47,7 @@ pub(super) struct Ssh {
 
 impl Ssh {
     pub(super) fn new(url: &gix::Url, settings: &Settings) -> Result<Self, Error> {
-        let misconfigured = |what: String| Error::new(Outcome::Misconfigured, what).with_hint("correct the URL");
+        let misconfigured = |what: String| Error::new(ErrorKind::Misconfigured, what).with_hint("correct the URL");
         if url.password().is_some() {
             return Err(
                 misconfigured("ssh takes no password from a URL, where everybody can see it".into())
@@ -93,7 +93,7 @@ impl Ssh {
                 Variant::Plink | Variant::TortoisePlink => "-P",
                 Variant::Simple => {
                     let what = "the ssh program that is configured takes no port, but the URL has one";
-                    return Err(Error::new(Outcome::Misconfigured, what)
+                    return Err(Error::new(ErrorKind::Misconfigured, what)
                         .with_hint("say with ssh.variant or GIT_SSH_VARIANT which kind of program it is"));
                 }
             };
@@ -104,7 +104,7 @@ impl Ssh {
         remote.extend_from_slice(&gix::quote::single(self.path.as_bstr()));
         let remote = gix::path::from_bstring(remote).map_err(|_| {
             Error::new(
-                Outcome::Misconfigured,
+                ErrorKind::Misconfigured,
                 "the path cannot be given to a program of this system",
             )
         })?;
@@ -125,7 +125,7 @@ impl Ssh {
         };
         let mut command = Command::try_from(prepared.args(arguments)).map_err(|error| {
             Error::new(
-                Outcome::Misconfigured,
+                ErrorKind::Misconfigured,
                 format!("the ssh command cannot be run: {error}"),
             )
         })?;
@@ -171,7 +171,7 @@ impl Dial for Ssh {
                 io::ErrorKind::NotFound => format!("the program {name} is needed, and not there"),
                 _ => format!("the program {name} cannot be started: {error}"),
             };
-            Error::new(Outcome::Misconfigured, what)
+            Error::new(ErrorKind::Misconfigured, what)
                 .with_hint("install OpenSSH's client, or correct core.sshCommand or GIT_SSH_COMMAND")
         })?;
         Ok(Box::new(program))
@@ -303,7 +303,7 @@ mod tests {
                 continue;
             }
             let error = words(url, SshSettings::default(), false).expect_err(url);
-            assert_eq!(error.outcome(), Outcome::Misconfigured, "{url}");
+            assert_eq!(error.kind(), ErrorKind::Misconfigured, "{url}");
             assert!(!error.to_string().contains("canary"), "{error}");
         }
     }

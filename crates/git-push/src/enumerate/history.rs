@@ -7,7 +7,7 @@ use std::collections::{BinaryHeap, HashMap, HashSet, hash_map::Entry};
 
 use gix::ObjectId;
 
-use super::super::{Error, objects::Objects};
+use super::super::{Error, monitor::Monitor, objects::Objects};
 
 /// A commit that the remote lacks.
 pub(super) struct NewCommit {
@@ -21,6 +21,7 @@ pub(super) struct NewCommit {
 
 /// The walk.
 pub(super) struct History<'a> {
+    monitor: Monitor<'a>,
     objects: &'a Objects,
     nodes: HashMap<ObjectId, Node>,
     /// Commits to follow to their parents. What is advertised comes first, then the newest.
@@ -51,8 +52,9 @@ struct Commit {
 
 impl<'a> History<'a> {
     /// A walk to a remote whose history ends at `shallow`.
-    pub(super) fn new(objects: &'a Objects, shallow: impl Iterator<Item = ObjectId>) -> Self {
+    pub(super) fn new(objects: &'a Objects, shallow: impl Iterator<Item = ObjectId>, monitor: Monitor<'a>) -> Self {
         History {
+            monitor,
             objects,
             nodes: HashMap::new(),
             queue: BinaryHeap::new(),
@@ -78,6 +80,7 @@ impl<'a> History<'a> {
         while self.undecided > 0
             && let Some((_, _, id)) = self.queue.pop()
         {
+            self.monitor.check()?;
             self.follow(id)?;
         }
         self.parents_first()

@@ -8,13 +8,14 @@ use gix::{
     objs::{Kind, TreeRefIter, tree::EntryRef},
 };
 
-use super::super::{Error, Outcome, base::Base, objects::Objects};
+use super::super::{Error, ErrorKind, base::Base, monitor::Monitor, objects::Objects};
 use super::{List, Listed, places::Places, renames::Deleted};
 
 /// Lists objects, each once.
 pub(super) struct Trees<'a> {
     objects: &'a Objects,
     /// What the remote has with everything that it reaches.
+    monitor: Monitor<'a>,
     had: HashSet<ObjectId>,
     list: List,
     /// Places in the list: of what is sent, and of bases that the remote has.
@@ -52,8 +53,9 @@ struct Walk {
 
 impl<'a> Trees<'a> {
     /// A list without what the remote has.
-    pub(super) fn new(objects: &'a Objects, had: HashSet<ObjectId>) -> Self {
+    pub(super) fn new(objects: &'a Objects, had: HashSet<ObjectId>, monitor: Monitor<'a>) -> Self {
         Trees {
+            monitor,
             objects,
             had,
             list: List::default(),
@@ -111,6 +113,7 @@ impl<'a> Trees<'a> {
         self.step(&mut walk, root, bases, BString::default());
         while !walk.steps.is_empty() {
             while let Some(step) = walk.steps.pop() {
+                self.monitor.check()?;
                 self.entries(&step, owner, &mut walk)?;
             }
             // Only now is known what the commit deletes.
@@ -235,7 +238,7 @@ impl<'a> Trees<'a> {
     pub(super) fn into_list(mut self) -> Result<List, Error> {
         let too_many = |_| {
             let what = "more objects to push than a pack can hold (2^32)";
-            Error::new(Outcome::Misconfigured, what)
+            Error::new(ErrorKind::Misconfigured, what)
         };
         let count = u32::try_from(self.list.objects.len()).map_err(too_many)?;
         for place in 0..count {

@@ -6,7 +6,7 @@ use std::io::{self, Read, Write};
 use gix::zlib::{Compression, Status, stream::deflate, stream::deflate::FlushCompress};
 use gix::{ObjectId, objs::Kind};
 
-use super::super::{Error, base::Base, base::Choice, delta, objects::Objects};
+use super::super::{Error, base::Base, base::Choice, delta, monitor::check, objects::Objects};
 use super::{Plan, header, loose::Loose, spool_failed};
 
 /// The largest object that is compressed in memory, beside others, in bytes.
@@ -99,6 +99,7 @@ impl<'a> Encoder<'a> {
         written.map_err(|error| spool_failed(&error))?;
         let mut piece = vec![0; 64 * 1024];
         loop {
+            check(self.plan.interrupt)?;
             let read = object.read(&mut piece).map_err(unusable)?;
             let flush = match read {
                 0 => FlushCompress::Finish,

@@ -1,7 +1,7 @@
 //! A server's report: nothing is accepted that it did not say is, and half a report is none.
 use bstr::{BString, ByteSlice};
 use git_push::{
-    Command, MAX_LINE, MAX_LINES, Outcome, Report, Request, Verdict, WireError, cleaned, report_status::Parser,
+    Command, ErrorKind, MAX_LINE, MAX_LINES, Report, Request, Verdict, WireError, cleaned, report_status::Parser,
 };
 use gix::{ObjectId, hash::Kind};
 
@@ -23,7 +23,7 @@ pub fn check(bytes: &[u8]) {
     assert_eq!(parse(&request, pieces(bytes)), whole, "in pieces");
     for beginning in beginnings(bytes) {
         match (parse(&request, [beginning]), &whole) {
-            (Err(error), _) => assert_eq!(error.outcome(), Outcome::Ambiguous),
+            (Err(error), _) => assert_eq!(error.kind(), ErrorKind::Uncertain),
             // The report was complete: nothing that follows unsays it, though the framing around it may break.
             (Ok((report, _)), Ok((later, _))) => assert_eq!(report, *later),
             (Ok(_), Err(_)) => assert!(request.negotiated("side-band-64k")),
@@ -31,7 +31,7 @@ pub fn check(bytes: &[u8]) {
     }
     match &whole {
         Ok((report, progress)) => check_report(&request, report, progress, bytes),
-        Err(error) => assert_eq!(error.outcome(), Outcome::Ambiguous, "the commands were sent"),
+        Err(error) => assert_eq!(error.kind(), ErrorKind::Uncertain, "the commands were sent"),
     }
     assert!(!cleaned(bytes).contains(char::is_control));
 }
