@@ -289,7 +289,7 @@ mod tests {
             (ErrorKind::Misconfigured, 0)
         );
         let (down, ..) = waited(&[both(4), Err(ErrorKind::Transient)], 1);
-        let expected = WaitErrorKind::TimedOut {
+        let expected = WaitOutcome::TimedOut {
             last_seen: seen((Some(4), Some(4))),
             error: Some("no answer".into()),
         };
