@@ -1,5 +1,5 @@
-//! `packed-refs`: many refs in one file, each on a line `<hex> SP <name> LF`. A line `^<hex>` after it holds what a tag
-//! stands for; a first line with `#` holds traits (git's `refs/packed-backend.c`).
+//! `packed-refs`: many refs in one file, each on a line `<hex> SP <name> LF`. A following line `^<hex>` has the target of a
+//! tag. A first line with `#` has traits (git's `refs/packed-backend.c`).
 use std::{collections::BTreeMap, fs, path::Path};
 
 use bstr::{BStr, BString, ByteSlice};
@@ -7,30 +7,30 @@ use gix::{ObjectId, hash::Kind};
 
 use super::{Unreadable, Why};
 
-/// The lines of `packed-refs`, damaged ones among them.
+/// Lines of `packed-refs`, including damaged ones.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Packed {
     /// Refs on intact lines.
     pub(super) refs: BTreeMap<BString, ObjectId>,
-    /// Names on lines that are damaged elsewhere, with the number of the line, from 1.
+    /// Names on damaged lines, with the numbers of the lines, from 1.
     pub(super) named: BTreeMap<BString, usize>,
-    /// The first line of which not even the name is known.
+    /// First damaged line without an intact name.
     pub(super) nameless: Option<usize>,
 }
 
-/// What `packed-refs` says of a ref.
+/// Result of looking up a ref in `packed-refs`.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Found {
     Id(ObjectId),
     Nothing,
-    /// This line is damaged, which may be the ref's.
+    /// This damaged line may be the ref's.
     Damaged(usize),
 }
 
 impl Packed {
     pub(super) fn read(path: &Path, format: Kind) -> Result<Self, Unreadable> {
         let content = fs::read(path).map_err(|error| Unreadable::system(path, &error))?;
-        // git writes a header even where there are no refs.
+        // git writes a header even if there are no refs.
         if content.is_empty() {
             return Err(Unreadable::new(path, Why::Empty));
         }
@@ -50,13 +50,13 @@ impl Packed {
             return;
         }
         let Some(line) = line.strip_suffix(b"\n") else {
-            // It was cut off.
+            // The last line is incomplete.
             self.nameless.get_or_insert(number);
             return;
         };
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         if let Some(peeled) = line.strip_prefix(b"^") {
-            // Nobody asks for it, and it may be what is left of a line with a name.
+            // The peeled id is not used, but a damaged one may be the rest of a line with a name.
             if id(peeled, format).is_none() {
                 self.nameless.get_or_insert(number);
             }
@@ -80,7 +80,7 @@ impl Packed {
     }
 }
 
-/// The place of the id and the name on a line that has both where they belong.
+/// Splits a line into id and name, if both are where they belong.
 fn split(line: &[u8], format: Kind) -> Option<(&[u8], &BStr)> {
     let (hex, rest) = line.split_at_checked(format.len_in_hex())?;
     let name = rest.strip_prefix(b" ")?.as_bstr();
