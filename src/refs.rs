@@ -1,22 +1,22 @@
-//! The refs of a repository. Unreadable is not absent: every read has one of three answers.
+//! Reader of a repository's refs. An unreadable ref is not an absent one: each read has one of three results.
 //!
 //! # Files
 //!
-//! A ref is a *loose* file below `refs/`, else a line of `packed-refs`. Loose files are read first and `packed-refs` after
-//! them, as `git pack-refs` works the other way round: a ref that is being packed is seen in one of the two.
+//! A ref is a *loose* file below `refs/`, or else a line of `packed-refs`. Loose files are read before `packed-refs`.
+//! `git pack-refs` works in the opposite order, so a ref that is being packed is found in one of the two.
 //!
-//! What cannot be known:
+//! Damage makes these refs unreadable:
 //!
-//! - a loose file that cannot be read, is empty or holds something else: its ref;
+//! - a loose file that cannot be read, is empty or has invalid content: its ref;
 //! - a folder that cannot be read: every ref below it, packed or not;
-//! - a line of `packed-refs` that is damaged, but for its name: the ref of that name, unless it is loose;
+//! - a damaged line of `packed-refs` with an intact name: the ref with that name, unless it is loose;
 //! - any other damage of `packed-refs`: every ref that is neither loose nor on an intact line.
 //!
 //! # Reftables
 //!
 //! A ref is a record in one of the tables that `reftable/tables.list` names. Each read takes a snapshot of all tables.
 //!
-//! What cannot be known:
+//! Damage makes these refs unreadable:
 //!
 //! - the stack cannot be read, is damaged, or changes again and again while it is opened: every ref;
 //! - a block is damaged: every ref whose look-up needs the block.
@@ -40,22 +40,22 @@ pub use self::list::LocalRefs;
 use self::{files::Files, tables::Tables};
 use crate::ref_pattern::RefPatterns;
 
-/// How many symbolic refs may follow each other: as many as git follows.
+/// Number of symbolic refs in a row that git follows.
 const MOST_STEPS: usize = 5;
 
-/// The answer to a read of one ref.
+/// Result of reading one ref.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LocalRef {
-    /// The ref's id; of a symbolic ref, the id of its target.
+    /// The ref's id. For a symbolic ref, the id of its target.
     Id(ObjectId),
     /// There is no such ref. A symbolic ref whose target is absent is absent, too.
     Absent,
-    /// The ref may be there or not.
+    /// The ref may exist, but cannot be read.
     Unreadable(Unreadable),
 }
 
 impl LocalRef {
-    /// The id, where there is one.
+    /// Returns the id, if there is one.
     pub fn id(&self) -> Option<ObjectId> {
         match self {
             LocalRef::Id(id) => Some(*id),
@@ -64,30 +64,30 @@ impl LocalRef {
     }
 }
 
-/// Why a ref cannot be read.
+/// Reason why a ref cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{} {why}", place.display())]
 pub struct Unreadable {
     /// The file, the folder, or the ref as if it were a file.
     pub place: PathBuf,
-    /// What is wrong with it.
+    /// The problem.
     pub why: Why,
 }
 
-/// What is wrong with a file that should hold refs.
+/// Problem of a file or folder of refs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Why {
-    /// The system refuses, for this reason.
+    /// The system returned this error.
     System(String),
-    /// There is nothing in it.
+    /// It is empty.
     Empty,
-    /// It holds neither an object id nor the name of another ref.
+    /// It contains neither an object id nor the name of another ref.
     NoId,
     /// It is a pipe, a device, or a link to a folder.
     NoFile,
     /// It is a symbolic link to a file that does not exist.
     BrokenLink,
-    /// Symbolic refs lead round in circles, or are too many.
+    /// Too many symbolic refs in a row, or a cycle of them.
     TooManySteps,
     /// This line, counted from 1, is damaged.
     Line(usize),
@@ -120,7 +120,7 @@ impl Unreadable {
     }
 }
 
-/// What a ref itself holds.
+/// Content of a ref.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Value {
     Id(ObjectId),
@@ -128,7 +128,7 @@ enum Value {
     Symbolic(BString),
 }
 
-/// The refs of one repository.
+/// Refs of one repository.
 #[derive(Debug)]
 pub struct Refs(Storage);
 
@@ -139,17 +139,17 @@ enum Storage {
 }
 
 impl Refs {
-    /// The refs in files below this folder, with ids of this kind.
+    /// Returns the refs in files below this folder, with ids of this kind.
     pub fn new(folder: &Path, format: gix::hash::Kind) -> Self {
         Refs(Storage::Files(Files::new(folder, format)))
     }
 
-    /// The refs in the reftables of this common git directory, with ids of this kind.
+    /// Returns the refs in the reftables of this common git directory, with ids of this kind.
     pub fn in_tables(folder: &Path, format: gix::hash::Kind) -> Self {
         Refs(Storage::Tables(Tables::new(folder, format)))
     }
 
-    /// Reads the ref of this full name, as it is now.
+    /// Reads the current value of the ref with this full name.
     pub fn read(&self, name: &BStr) -> LocalRef {
         match &self.0 {
             Storage::Files(files) => files.resolve(name).0,
@@ -157,7 +157,7 @@ impl Refs {
         }
     }
 
-    /// Every ref that `patterns` name, as it is now.
+    /// Lists the current values of all refs that match `patterns`.
     pub fn list(&self, patterns: &RefPatterns) -> LocalRefs {
         match &self.0 {
             Storage::Files(files) => files.list(patterns),

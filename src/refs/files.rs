@@ -18,13 +18,13 @@ use super::{
 };
 use crate::ref_pattern::RefPatterns;
 
-/// The refs of one repository, in files.
+/// Refs of one repository, in files.
 #[derive(Debug)]
 pub(super) struct Files {
-    /// The folder that has `refs/` and `packed-refs`.
+    /// Folder with `refs/` and `packed-refs`.
     folder: PathBuf,
     format: gix::hash::Kind,
-    /// What was read last of `packed-refs`, and how that file looked.
+    /// Last content of `packed-refs`, with the metadata of that file.
     packed: RefCell<Option<(Look, Rc<Packed>)>>,
 }
 
@@ -37,12 +37,12 @@ impl Files {
         }
     }
 
-    /// Reads the ref of this full name, as it is now. Returns the name of the ref that holds the id, too.
+    /// Reads a ref, and returns also the end of its chain of symbolic refs: `name` itself unless it is symbolic.
     pub(super) fn resolve(&self, name: &BStr) -> (LocalRef, BString) {
         resolve(&self.folder, name, |name| self.step(name))
     }
 
-    /// What the ref itself holds.
+    /// Reads one ref without following symbolic refs.
     fn step(&self, name: &BStr) -> Result<Option<Value>, Unreadable> {
         if gix::validate::reference::name(name).is_err() {
             // No ref can have such a name.
@@ -66,7 +66,7 @@ impl Files {
         Unreadable::new(&self.packed_path(), Why::Line(line))
     }
 
-    /// `packed-refs` as it is now; it is read again when the file has changed.
+    /// Returns the current content of `packed-refs`. Reads it again if the file has changed.
     fn packed(&self) -> Result<Rc<Packed>, Unreadable> {
         let path = self.packed_path();
         let look = Disk.look(&path).map_err(|error| Unreadable::system(&path, &error))?;
@@ -79,13 +79,13 @@ impl Files {
             return Ok(packed.clone());
         }
         let packed = Rc::new(Packed::read(&path, self.format)?);
-        // How a link looks says nothing of the file.
+        // The metadata of a symbolic link does not show changes of its target.
         let is_file = std::fs::symlink_metadata(&path).is_ok_and(|found| found.is_file());
         *self.packed.borrow_mut() = is_file.then(|| (look, packed.clone()));
         Ok(packed)
     }
 
-    /// Every ref that `patterns` name, as it is now.
+    /// Lists the current values of all refs that match `patterns`.
     pub(super) fn list(&self, patterns: &RefPatterns) -> LocalRefs {
         let mut found = LocalRefs::default();
         self.walk(patterns, &mut found);
@@ -93,7 +93,7 @@ impl Files {
         found
     }
 
-    /// Reads the loose refs. What is symbolic is resolved at once.
+    /// Reads the loose refs, and resolves symbolic ones.
     fn walk(&self, patterns: &RefPatterns, found: &mut LocalRefs) {
         let mut folders = vec![BString::from("refs/")];
         while let Some(name) = folders.pop() {
@@ -104,7 +104,7 @@ impl Files {
         }
     }
 
-    /// Reads the loose refs of one folder; `name` is its name with a slash behind.
+    /// Reads the loose refs of one folder. `name` is its name with a slash at the end.
     fn walk_one(
         &self,
         folder: &Path,
@@ -115,7 +115,7 @@ impl Files {
     ) -> Result<(), Unreadable> {
         let system = |error| Unreadable::system(folder, &error);
         let entries = match fs::read_dir(folder) {
-            // It was removed a moment ago, as empty folders are.
+            // git has just removed it, as it does with empty folders.
             Err(error) if loose::is_absence(&error) && name != "refs/" => return Ok(()),
             entries => entries.map_err(system)?,
         };
@@ -145,13 +145,13 @@ impl Files {
                 let (read, target) = self.resolve(name.as_bstr());
                 found.add_alias(name, target, read);
             }
-            // It was deleted a moment ago, or is packed by now.
+            // It has just been deleted or packed.
             Ok(None) => {}
             Err(unreadable) => found.add(name, LocalRef::Unreadable(unreadable)),
         }
     }
 
-    /// Adds the packed refs that are not loose, and may not be.
+    /// Adds the packed refs, except those that are loose or may be.
     fn add_packed(&self, patterns: &RefPatterns, found: &mut LocalRefs) {
         let packed = match self.packed() {
             Ok(packed) => packed,
@@ -176,7 +176,7 @@ impl Files {
     }
 }
 
-/// Whether a ref below this folder, which ends with a slash, can have a name that the patterns name.
+/// Returns true if a ref below this folder (with a slash at the end) can match the patterns.
 fn is_wanted(patterns: &RefPatterns, folder: &BStr) -> bool {
     let mut prefixes = patterns.prefixes();
     prefixes.any(|prefix| prefix.starts_with(folder) || folder.starts_with(prefix))

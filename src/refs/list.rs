@@ -1,4 +1,4 @@
-//! All refs that patterns name, read at once.
+//! List of all refs that match patterns.
 use std::collections::BTreeMap;
 
 use bstr::{BStr, BString, ByteSlice};
@@ -6,7 +6,7 @@ use gix::ObjectId;
 
 use super::{LocalRef, Unreadable};
 
-/// The refs of a repository that patterns name.
+/// Refs of a repository that match patterns.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LocalRefs {
     refs: BTreeMap<BString, ObjectId>,
@@ -14,14 +14,14 @@ pub struct LocalRefs {
     aliases: BTreeMap<BString, BString>,
 }
 
-/// Which refs something unreadable may hold.
+/// Refs that an unreadable file or folder may contain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Scope {
-    /// The ref of this name.
+    /// The ref with this name.
     One(BString),
-    /// Every ref whose name starts so: with the name of a folder and its slash.
+    /// Every ref whose name starts with this folder and its slash.
     Below(BString),
-    /// Every ref that is not known.
+    /// Every ref that is not listed.
     Unknown,
 }
 
@@ -36,7 +36,7 @@ impl Scope {
 }
 
 impl From<BTreeMap<BString, ObjectId>> for LocalRefs {
-    /// Refs of which all can be read.
+    /// Returns a list of readable refs.
     fn from(refs: BTreeMap<BString, ObjectId>) -> Self {
         LocalRefs {
             refs,
@@ -46,7 +46,7 @@ impl From<BTreeMap<BString, ObjectId>> for LocalRefs {
 }
 
 impl LocalRefs {
-    /// The same, with these refs unreadable.
+    /// Returns the list with these refs unreadable.
     pub fn with_unreadable(mut self, refs: impl IntoIterator<Item = (BString, Unreadable)>) -> Self {
         for (name, unreadable) in refs {
             self.refs.remove(&name);
@@ -55,12 +55,12 @@ impl LocalRefs {
         self
     }
 
-    /// Refs that can be read, with their ids.
+    /// Returns the readable refs with their ids.
     pub fn known(&self) -> &BTreeMap<BString, ObjectId> {
         &self.refs
     }
 
-    /// What cannot be read, with the name of the ref where it is about one only.
+    /// Returns the unreadable files and folders, with the name of the ref if only one is concerned.
     pub fn unreadable(&self) -> impl Iterator<Item = (Option<&BStr>, &Unreadable)> {
         self.unreadable.iter().map(|(scope, unreadable)| match scope {
             Scope::One(name) => (Some(name.as_bstr()), unreadable),
@@ -68,23 +68,23 @@ impl LocalRefs {
         })
     }
 
-    /// Symbolic refs, with the name of the ref that they lead to.
+    /// Returns the symbolic refs with the names of their targets.
     pub fn aliases(&self) -> &BTreeMap<BString, BString> {
         &self.aliases
     }
 
-    /// Symbolic refs that lead to no ref, with the name of the ref that is missing.
+    /// Returns the dangling symbolic refs with the names of their missing targets.
     pub fn dangling(&self) -> impl Iterator<Item = (&BString, &BString)> {
         let mut aliases = self.aliases.iter();
         std::iter::from_fn(move || aliases.find(|(name, _)| self.get(name.as_bstr()) == LocalRef::Absent))
     }
 
-    /// Whether there is neither a ref nor something that could be one.
+    /// Returns true if there are neither refs nor unreadable files or folders.
     pub fn is_empty(&self) -> bool {
         self.refs.is_empty() && self.unreadable.is_empty() && self.aliases.is_empty()
     }
 
-    /// What is known of the ref of this name, which the patterns name.
+    /// Returns the result for the ref with this name, which must match the patterns.
     pub fn get(&self, name: &BStr) -> LocalRef {
         if let Some(id) = self.refs.get(name.as_bytes()) {
             return LocalRef::Id(*id);

@@ -1,4 +1,4 @@
-//! Loose refs: one file for each (gitrepository-layout, *refs*).
+//! Loose refs, one file each (gitrepository-layout, *refs*).
 use std::{
     fs::{self, File},
     io::{self, Read},
@@ -10,18 +10,18 @@ use gix::{ObjectId, hash::Kind};
 
 use super::{Unreadable, Value, Why};
 
-/// The longest file that can be a ref, in bytes: that of a symbolic one.
+/// Largest file of a ref in bytes: that of a symbolic one.
 const MOST_BYTES: u64 = 4096;
-/// What a symbolic ref starts with.
+/// Prefix of a symbolic ref.
 const SYMBOLIC: &[u8] = b"ref:";
 
-/// Where the file of the ref is; `name` is a valid name.
+/// Returns the path of the ref's file. `name` must be valid.
 pub(super) fn path(folder: &Path, name: &BStr) -> PathBuf {
-    // Where file names are UTF-8, no file has another name.
+    // On systems whose file names are UTF-8, no file has any other name.
     folder.join(name.to_path_lossy())
 }
 
-/// Reads the file of a ref; `None` when there is none, or a folder in its place, which git leaves behind.
+/// Reads the file of a ref. `None` if there is none, or only a folder that git has left behind.
 pub(super) fn read(path: &Path, format: Kind) -> Result<Option<Value>, Unreadable> {
     let found = match fs::metadata(path) {
         Err(error) if is_absence(&error) => return no_file(path),
@@ -37,13 +37,13 @@ pub(super) fn read(path: &Path, format: Kind) -> Result<Option<Value>, Unreadabl
         Ok(content) => parse(&content, format)
             .map(Some)
             .map_err(|why| Unreadable::new(path, why)),
-        // It was deleted a moment ago.
+        // It has just been deleted.
         Err(error) if is_absence(&error) => Ok(None),
         Err(error) => Err(Unreadable::system(path, &error)),
     }
 }
 
-/// No file is found at `path`: there is nothing, or a link to nothing.
+/// Handles a file that was not found at `path`: it is missing, or a dangling link.
 fn no_file(path: &Path) -> Result<Option<Value>, Unreadable> {
     match fs::symlink_metadata(path) {
         Err(error) if is_absence(&error) => Ok(None),
@@ -53,7 +53,7 @@ fn no_file(path: &Path) -> Result<Option<Value>, Unreadable> {
     }
 }
 
-/// There is no such file; or a ref's file stands where a folder of the name would have to be.
+/// Returns true if the file is missing, or if another ref's file has the name of a folder in its path.
 pub(super) fn is_absence(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
@@ -64,7 +64,7 @@ fn content(path: &Path) -> io::Result<Vec<u8>> {
     Ok(content)
 }
 
-/// Takes what git takes, but for the null id.
+/// Parses what git accepts, except the null id.
 fn parse(content: &[u8], format: Kind) -> Result<Value, Why> {
     if content.is_empty() {
         return Err(Why::Empty);

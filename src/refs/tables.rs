@@ -15,7 +15,7 @@ use crate::ref_pattern::RefPatterns;
 /// The folder of the tables, in the common git directory.
 const FOLDER: &str = "reftable";
 
-/// The refs of one repository, in reftables.
+/// Refs of one repository, in reftables.
 #[derive(Debug)]
 pub(super) struct Tables {
     /// The common git directory.
@@ -34,7 +34,7 @@ impl Tables {
         }
     }
 
-    /// Reads the ref of this full name, as it is now.
+    /// Reads the current value of the ref with this full name.
     pub(super) fn read(&self, name: &BStr) -> LocalRef {
         match self.with_snapshot(|stack| self.resolve(stack, name).0) {
             Ok(read) => read,
@@ -42,7 +42,7 @@ impl Tables {
         }
     }
 
-    /// Every ref that `patterns` name, as it is now.
+    /// Lists the current values of all refs that match `patterns`.
     pub(super) fn list(&self, patterns: &RefPatterns) -> LocalRefs {
         let mut found = LocalRefs::default();
         let listed = self.with_snapshot(|stack| self.add_all(stack, patterns, &mut found));
@@ -101,7 +101,7 @@ impl Tables {
         resolve(&self.folder, name, |name| self.step(stack, name))
     }
 
-    /// What the ref itself holds.
+    /// Reads one ref without following symbolic refs.
     fn step(&self, stack: &Stack, name: &BStr) -> Result<Option<Value>, Unreadable> {
         if gix::validate::reference::name(name).is_err() {
             // No ref can have such a name.

@@ -66,7 +66,7 @@ pub enum OpenError {
         cause: gix::Error,
     },
     /// Its format is not understood, so that nothing read from it could be trusted.
-    #[error("the repository {} has {setting}, which this {} does not understand", path.display(), setting.refused_by())]
+    #[error("the repository {} has {setting}, which {}", path.display(), setting.refusal())]
     NotUnderstood {
         /// The repository.
         path: PathBuf,
@@ -89,12 +89,12 @@ impl Setting {
         }
     }
 
-    /// Returns what has to change to have the setting accepted: other commands read every known storage of refs.
-    fn refused_by(&self) -> &'static str {
+    /// Returns the end of the sentence "the repository has this setting, which …".
+    fn refusal(&self) -> &'static str {
         if self.ref_storage().is_some() {
-            "command"
+            "this command does not support"
         } else {
-            "version"
+            "this version does not understand"
         }
     }
 }
