@@ -268,7 +268,10 @@ fn what_cannot_be_appended_is_kept_as_an_intent() {
         let told = stderr(&output);
         assert_eq!(output.status.code(), Some(1));
         assert!(told.contains("No space left on device"), "{told}");
-        assert!(told.contains("they are saved, and the mirror's worker will queue them"), "{told}");
+        assert!(
+            told.contains("they are saved, and the mirror's worker will queue them"),
+            "{told}"
+        );
         assert_eq!((stargate.intents().len(), entries(&stargate).len()), (1, 0));
 
         let recovered = recover(&stargate, &|_| LocalRef::Id(some_id()));
