@@ -206,7 +206,7 @@ fn log_written<T>(
 
 fn report_failed(drafts: &[Draft], failed: &[(usize, String)], spooled: bool, output: &mut HookOutput<impl Clock>) {
     output.tell_pusher(&format!(
-        "push accepted, and this server has it, but {} of its {} mirrored ref updates {} not yet queued for the mirror:",
+        "push accepted by this server, but {} of its {} mirrored ref updates {} not yet queued for the mirror:",
         failed.len(),
         drafts.len(),
         if failed.len() == 1 { "is" } else { "are" },

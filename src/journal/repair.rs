@@ -71,20 +71,20 @@ impl fmt::Display for Repair {
 }
 
 impl<S: Storage, C: Clock> Writer<S, C> {
-    /// Repairs the journal's torn tail, if there is a journal that has one.
+    /// Repairs a torn tail of the journal, if there is one.
     ///
     /// # Errors
-    /// The journal could not be locked, repaired or synced.
+    /// The journal cannot be locked, repaired or synced.
     pub fn repair(&self) -> Result<Option<Repair>, WriteError> {
         self.repair_tail(None)
     }
 
-    /// Repairs what was found by a reader, who had no lock: each is looked at again. A torn tail is repaired; what is not
-    /// JSON, and NUL bytes, are blanked, because other readers stumble over them. An entry whose id cannot have been given gets
-    /// a new one. Anything else is left as it is: JSON that is no entry, a line that is too long.
+    /// Repairs the problems that a reader has found without a lock. Reads each again under the lock. Repairs a torn tail,
+    /// blanks lines that are not JSON and NUL bytes, and gives an entry with an id that is not credible a new id. Leaves
+    /// everything else unchanged: JSON that is not an entry, and lines that are too long.
     ///
     /// # Errors
-    /// A file could not be locked, repaired or synced.
+    /// A file cannot be locked, repaired or synced.
     pub fn mend(&self, problems: &[Problem]) -> Result<Vec<Repair>, WriteError> {
         let mut repairs = Vec::new();
         for problem in problems {

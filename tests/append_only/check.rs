@@ -738,7 +738,11 @@ fn what_cannot_be_judged_is_no_pass() {
     );
     let output = repository.check(&["--base", "main", "--head", &head]);
     assert_eq!(output.status.code(), Some(5));
-    assert!(stderr(&output).contains("or one is there twice"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("or two have the same name"),
+        "{}",
+        stderr(&output)
+    );
 }
 
 #[derive(Debug, Clone)]

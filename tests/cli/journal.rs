@@ -178,11 +178,7 @@ fn the_worker_repairs_an_id_that_cannot_have_been_given() {
     let mut command = clean_command(env!("CARGO_BIN_EXE_stargate-mirror"));
     command.arg("run").arg("--repo").arg(&stargate.git_dir);
     let ran = feed(command, "");
-    assert!(
-        stderr(&ran).contains("whose id cannot have been given"),
-        "{}",
-        stderr(&ran)
-    );
+    assert!(stderr(&ran).contains("whose id is not credible"), "{}", stderr(&ran));
     let backlog = Backlog::load_whole(&Disk, &stargate.git_dir).unwrap();
     assert_eq!((backlog.problem_count, backlog.pending.len()), (0, 2));
 }

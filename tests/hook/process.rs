@@ -286,7 +286,7 @@ fn a_write_that_falls_short_is_cut_back_and_the_others_are_recorded() {
     assert_eq!(stargate.recorded(), ["refs/kv/a", "refs/kv/b", "refs/kv/c"]);
     let told = stderr(&output);
     assert!(
-        told.contains("this push is accepted and stands on this server, but 2 of its 4 mirrored ref updates"),
+        told.contains("push accepted by this server, but 2 of its 4 mirrored ref updates"),
         "{told}"
     );
     assert!(
@@ -526,7 +526,7 @@ fn the_pusher_is_told_and_the_push_stands() {
     let output = try_git(&client, ["push", "origin", "HEAD:refs/kv/main"]);
     assert!(output.status.success());
     assert!(
-        stderr(&output).contains("remote: stargate: this push is accepted and stands on this server"),
+        stderr(&output).contains("remote: stargate: push accepted by this server"),
         "{}",
         stderr(&output)
     );
