@@ -120,6 +120,13 @@ impl Error {
         self
     }
 
+    /// Removes the cause, for a text from which secrets are taken out: the cause may still contain them.
+    #[must_use]
+    pub fn without_source(mut self) -> Self {
+        self.source = None;
+        self
+    }
+
     /// Adds lines that the server sent for a person (`remote:` lines). Control characters are removed, and the first 50
     /// lines of at most [`MAX_LINE`] bytes are kept.
     #[must_use]

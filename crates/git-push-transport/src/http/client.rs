@@ -73,7 +73,8 @@ impl Client {
     /// Says where an error happened, and takes out of it whatever secret a server may have echoed.
     pub(super) fn located(&self, error: Error) -> Error {
         let what = format!("{}: {error}", self.configured);
-        error.reworded(self.scrubbed(&what))
+        // The cause has the server's words as they came.
+        error.reworded(self.scrubbed(&what)).without_source()
     }
 
     /// `text` of a server, for a person.
