@@ -236,11 +236,11 @@ fn a_start_and_sighup_try_at_once_what_has_failed_before() {
     mirror.start_again();
     let mut watch = Watch::start(&["--repo", &repo]);
     wait(&first, &mirror.url("o/r.git"));
-    watch.until(&["cycle", "Mirrored"]);
+    watch.until(&["cycle", "outcome=mirrored"]);
 
     mirror.stop();
     let second = push(&client);
-    watch.until(&["cycle", "Incomplete"]);
+    watch.until(&["cycle", "outcome=incomplete"]);
     rest_for_long(&stargate);
     mirror.start_again();
     watch.signal(Signal::HUP);
@@ -286,7 +286,7 @@ fn a_token_is_read_anew_from_its_file() {
     let said = BufReader::new(child.stderr.take().expect("a pipe"));
     let mut watch = Watch { child, said };
     push(&client);
-    watch.until(&["Misconfigured"]);
+    watch.until(&["outcome=misconfigured"]);
     std::fs::write(&token, "right\n").expect("a file");
     // What is new for the group ends its rest; the token is read by each cycle.
     let commit = push(&client);
