@@ -69,7 +69,7 @@ fn what_is_no_context_repository_is_refused_and_left_alone() {
     let full = folder.path().join("full");
     fs::create_dir(&full).expect("a folder");
     fs::write(full.join("mine"), "mine").expect("a file");
-    assert!(refused(&full, &options(true)).contains("not empty"));
+    assert!(refused(&full, &options(true)).contains("neither empty nor a context repository"));
     assert!(refused(&full.join("mine"), &options(true)).contains("is a file"));
     let other = folder.path().join("other");
     fs::create_dir(&other).expect("a folder");
