@@ -17,8 +17,8 @@ use crate::{
 };
 
 /// Instruction for a ref or an object that cannot be read.
-pub const REPAIR: &str = "run as the user that owns the repository; if the file is damaged, run `git fsck` there, and \
-reset the ref with `git update-ref` to the id in the journal";
+pub const REPAIR: &str = "run as the user that owns the repository; if a ref's file is damaged, move it away, and set the \
+                          ref to the id in the journal with `git update-ref`; `git fsck` lists missing and damaged objects";
 
 /// Exit code of a command. Scripts rely on the numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
