@@ -9,6 +9,9 @@
 //! `STARGATE_MIRROR` names another program. `--quick` leaves the million out.
 #![cfg(target_os = "linux")]
 
+#[path = "../tests/journal/drafts.rs"]
+mod drafts;
+
 use std::{
     env, fs,
     io::{BufWriter, Write},
@@ -318,7 +321,7 @@ fn measure_verbs(entries: usize) {
     row("reading, nothing pending", &mut load);
     assert!(backlog.pending.is_empty());
     row("appending one", &mut || {
-        let appended = writer.append(&[faulty::draft("one")]).expect("a journal");
+        let appended = writer.append(&drafts::drafts(&["one"])).expect("a journal");
         assert_eq!(appended.written.len(), 1);
     });
 }
