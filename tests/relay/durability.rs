@@ -364,7 +364,7 @@ fn a_disk_that_fails_for_good_ends_it_with_an_error_and_what_was_answered_is_the
     let (mut relay, answered) = with_failing_fsyncs(folder.path(), "3+");
     assert!(answered.len() < 40);
     assert_eq!(relay.wait().code(), Some(5), "{}", relay.said());
-    assert!(relay.said().contains("see to the disk"), "{}", relay.said());
+    assert!(relay.said().contains("check the disk"), "{}", relay.said());
     let relay = Relay::start(folder.path());
     let stored = stored(&relay.client());
     for (id, seq) in &answered {
