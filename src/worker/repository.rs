@@ -38,7 +38,7 @@ impl Stargate {
         self.refs.list(patterns)
     }
 
-    /// Returns the repository itself. Read its refs by [`Knowledge::local`] and [`mirrored_refs`](Self::mirrored_refs) only:
+    /// Returns the repository itself. Read its refs by [`LocalView::local`] and [`mirrored_refs`](Self::mirrored_refs) only:
     /// gix sees none in reftables.
     pub fn repository(&self) -> &gix::Repository {
         &self.repository

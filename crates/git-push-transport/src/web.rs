@@ -81,7 +81,7 @@ impl Web {
     /// Asks; `None` when there is no such thing (status 404 or 410).
     ///
     /// # Errors
-    /// There is no answer, or one of another status than 200. [`Error::outcome()`] says whether asking again helps.
+    /// There is no answer, or one of another status than 200. [`Error::kind()`] says whether asking again helps.
     pub fn get(&self, question: &Question<'_>) -> Result<Option<Reply>, Error> {
         let url = self.address(question);
         let located = |error: Error| at(&self.base.below(&relative(question.path)), error);
