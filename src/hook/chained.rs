@@ -32,9 +32,9 @@ use std::{
     time::Duration,
 };
 
-#[cfg(unix)]
 use durable::storage::Storage;
 
+#[cfg(unix)]
 use super::{POST_RECEIVE, PRE_RECEIVE};
 
 /// Longest time that the journal waits for a chained hook.

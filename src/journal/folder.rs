@@ -5,10 +5,10 @@
 use std::{fs, os::unix::fs::MetadataExt, path::PathBuf};
 use std::{io, path::Path};
 
-use super::FOLDER;
-#[cfg(unix)]
 use durable::storage::Storage;
 
+use super::FOLDER;
+#[cfg(unix)]
 use super::path_in;
 use crate::config::{git_config, shared_folder_mode};
 
