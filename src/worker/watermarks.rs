@@ -101,7 +101,7 @@ pub fn false_watermarks(
 ) -> Result<Vec<FalseWatermark>, Error> {
     let known = Memory::load(&git_dir.join(journal::FOLDER)).watermarks;
     let candidates = mismatches(refs, |name| mirrored.matches(name));
-    let found = find(remote, stargate, candidates, &known)?;
+    let found = find(remote, stargate, candidates, &known, &|_| true)?;
     Ok(found.false_ones)
 }
 
@@ -111,6 +111,7 @@ fn find(
     stargate: &gix::Repository,
     candidates: Vec<Mismatch>,
     known: &Judged,
+    is_open: &dyn Fn(&Mismatch) -> bool,
 ) -> Result<Found, Error> {
     let is_true = |mismatch: &Mismatch| is_known_to_be_true(mismatch, known);
     let (mut mismatches, open): (Vec<Mismatch>, Vec<Mismatch>) = candidates.into_iter().partition(is_true);
@@ -118,6 +119,7 @@ fn find(
         // Readers may see refs that receive-pack hides.
         mismatches.extend(seen_by_readers(remote, &open)?);
     }
+    mismatches.retain(is_open);
     let mut ancestry = Ancestry::of_stargate(stargate);
     let mut false_ones = Vec::new();
     for mismatch in mismatches.iter().filter(|mismatch| !is_true(mismatch)) {
@@ -173,8 +175,8 @@ pub enum Attempted {
     Failed,
 }
 
-/// Whether a watermark is to be judged. A ledger that the mirror does not show may be hidden: while the mirror refuses the
-/// group's commands, nothing is known of it.
+/// Returns true if a watermark can be judged, once readers were asked, too. A ledger that not even readers see may be hidden:
+/// while the mirror rejects the group's commands, it is not known to be absent.
 fn is_open(mismatch: &Mismatch, attempted: Option<Attempted>) -> bool {
     match attempted {
         Some(Attempted::Mirrored) => false,
@@ -226,8 +228,9 @@ impl RemoteMirror<'_> {
             return Vec::new();
         };
         let mut candidates = mismatches(&advertisement.refs, |name| self.refs().matches(name));
-        candidates.retain(|mismatch| is_open(mismatch, attempted(mismatch.namespace.as_bstr())));
-        let mut found = match self.find_false_watermarks(candidates) {
+        candidates.retain(|mismatch| attempted(mismatch.namespace.as_bstr()) != Some(Attempted::Mirrored));
+        let is_open = |mismatch: &Mismatch| is_open(mismatch, attempted(mismatch.namespace.as_bstr()));
+        let mut found = match self.find_false_watermarks(candidates, &is_open) {
             Ok(found) => found,
             Err(error) => {
                 tracing::warn!(%error, "cannot check the watermarks on the mirror");
@@ -247,9 +250,13 @@ impl RemoteMirror<'_> {
         found.false_ones
     }
 
-    fn find_false_watermarks(&mut self, candidates: Vec<Mismatch>) -> Result<Found, Error> {
+    fn find_false_watermarks(
+        &mut self,
+        candidates: Vec<Mismatch>,
+        is_open: &dyn Fn(&Mismatch) -> bool,
+    ) -> Result<Found, Error> {
         let (remote, stargate, known) = self.parts();
-        find(remote, stargate, candidates, known)
+        find(remote, stargate, candidates, known, is_open)
     }
 
     /// Moves one watermark under a lease, and reads it back.

@@ -135,6 +135,25 @@ fn a_ref_that_is_hidden_from_everybody_is_not_taken_for_gone() {
 }
 
 #[test]
+fn a_watermark_that_moved_without_its_hidden_ledger_is_set_back() {
+    let world = World::new();
+    let before = git(&world.path(), ["rev-parse", "refs/kv/main"]);
+    world.hide("receive.hideRefs", &["refs/kv/main"]);
+    git(&world.client, ["commit", "-q", "--allow-empty", "-m", "later"]);
+    world.push(&["HEAD:refs/kv/main"]);
+    // git lands the rest of an atomic push when one ref is hidden, so each attempt moves the watermark.
+    for number in 1..=2 {
+        let (exit, report) = world.run();
+        assert_eq!(exit, 1, "cycle {number}: {report}");
+        assert_eq!(group(&report, "main")["outcome"], "rejected", "{report}");
+        assert_eq!(report["watermarks"][0]["namespace"], "main", "cycle {number}: {report}");
+        assert_eq!(report["watermarks"][0]["set_back"], true, "cycle {number}: {report}");
+        let watermark = git(&world.path(), ["rev-parse", "refs/kv-mirror/main"]);
+        assert_eq!(watermark, before, "cycle {number}");
+    }
+}
+
+#[test]
 fn a_ref_that_is_gone_from_the_mirror_or_never_was_there_is_settled() {
     let world = World::new();
     git(&world.path(), ["update-ref", "-d", "refs/heads/other"]);
