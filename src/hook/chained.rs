@@ -162,7 +162,7 @@ pub(super) fn is_program(path: &Path) -> bool {
 
 #[cfg(all(test, unix))]
 mod tests {
-    use std::{fs, os::unix::fs::PermissionsExt};
+    use std::fs;
 
     use super::*;
 
@@ -171,12 +171,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (program, fifo) = (folder.path().join("hook"), folder.path().join("fifo"));
         rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
-        fs::write(
-            &program,
-            format!("#!/bin/sh\nread word < {}\nexit $word\n", fifo.display()),
-        )
-        .unwrap();
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        support::executable::script(&program, &format!("read word < {}\nexit $word", fifo.display()));
         let chained = Chained::run_first(program, b"unread".to_vec(), Duration::ZERO).unwrap();
         assert!(!chained.has_ended(), "it waits for what only this test can write");
         fs::write(&fifo, "7\n").unwrap();

@@ -4,7 +4,7 @@
 use std::{
     fs,
     os::unix::fs::{PermissionsExt, symlink},
-    path::{Path, PathBuf},
+    path::PathBuf,
 };
 
 use durable::storage::Disk;
@@ -12,7 +12,10 @@ use stargate_mirror::hook::{
     durability::make_durable,
     install::{Change, InPlace, InstallError, Installation, Report, install},
 };
-use support::stargate::{Stargate, clean_command, creation, feed, git, stderr};
+use support::{
+    executable,
+    stargate::{Stargate, clean_command, creation, feed, git, stderr},
+};
 
 use crate::HOOK;
 
@@ -29,13 +32,11 @@ fn install_hooks(stargate: &Stargate, chain: bool, pre_receive: bool) -> Result<
         chain,
         pre_receive,
     };
-    install(&Disk, installation)
-}
-
-fn write_script(path: &Path, text: &str) {
-    fs::create_dir_all(path.parent().unwrap()).unwrap();
-    fs::write(path, format!("#!/bin/sh\n{text}\n")).unwrap();
-    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    let report = install(&Disk, installation)?;
+    for in_place in &report.hooks {
+        executable::rewritten(&in_place.hook);
+    }
+    Ok(report)
 }
 
 fn hook_of(stargate: &Stargate) -> PathBuf {
@@ -83,7 +84,7 @@ fn installing_again_changes_nothing_and_an_older_version_is_replaced() {
 #[test]
 fn a_hook_of_someone_else_is_refused_and_chained_only_when_asked_for() {
     let stargate = Stargate::bare();
-    write_script(&hook_of(&stargate), "# mentions [stargate-mirror hook program]");
+    executable::script(&hook_of(&stargate), "# mentions [stargate-mirror hook program]");
     let before = fs::read(hook_of(&stargate)).unwrap();
     let error = try_install(&stargate, false).unwrap_err().to_string();
     assert!(
@@ -103,7 +104,7 @@ fn a_hook_of_someone_else_is_refused_and_chained_only_when_asked_for() {
     assert_eq!(fs::read(&chained).unwrap(), before);
     assert_eq!(try_install(&stargate, true).unwrap().change, Change::Unchanged);
 
-    write_script(&hook_of(&stargate), "# another");
+    executable::script(&hook_of(&stargate), "# another");
     let error = try_install(&stargate, true).unwrap_err();
     assert!(matches!(error, InstallError::AlreadyChained { .. }), "{error}");
     assert_eq!(fs::read(chained).unwrap(), before);
@@ -113,7 +114,7 @@ fn a_hook_of_someone_else_is_refused_and_chained_only_when_asked_for() {
 fn both_hooks_are_installed_or_none_and_each_is_chained_by_itself() {
     let stargate = Stargate::bare();
     let (pre, post) = (stargate.git_dir.join("hooks/pre-receive"), hook_of(&stargate));
-    write_script(&pre, "# mine");
+    executable::script(&pre, "# mine");
     let error = install_hooks(&stargate, false, true).unwrap_err();
     assert!(
         matches!(&error, InstallError::ForeignHook(hook) if *hook == pre),
@@ -192,7 +193,7 @@ fn the_chained_hook_runs_first_with_the_same_input_and_its_failure_stops_nothing
     let stargate = Stargate::bare();
     let script =
         "cat > seen; echo \"$MARK $GIT_DIR\" >> seen; ls .stargate 2> /dev/null; echo out; echo err >&2; exit 3";
-    write_script(&hook_of(&stargate), script);
+    executable::script(&hook_of(&stargate), script);
     try_install(&stargate, true).unwrap();
     let input = creation("refs/kv/a") + "nonsense\n" + &creation("refs/heads/b");
     let output = run_installed(&stargate, &input);
@@ -218,7 +219,7 @@ fn the_chained_hook_runs_first_with_the_same_input_and_its_failure_stops_nothing
 #[test]
 fn a_chained_hook_that_reads_nothing_or_cannot_run_keeps_no_entry_out() {
     let stargate = Stargate::bare();
-    write_script(&hook_of(&stargate), "exit 0");
+    executable::script(&hook_of(&stargate), "exit 0");
     try_install(&stargate, true).unwrap();
     let names: Vec<_> = (0..3000).map(|number| format!("refs/kv/{number}")).collect();
     let input: String = names.iter().map(|name| creation(name)).collect();
@@ -227,6 +228,7 @@ fn a_chained_hook_that_reads_nothing_or_cannot_run_keeps_no_entry_out() {
 
     let chained = stargate.git_dir.join("hooks/post-receive.chained");
     fs::write(&chained, "#!/does/not/exist\n").unwrap();
+    executable::rewritten(&chained);
     assert_eq!(run_installed(&stargate, &creation("refs/kv/b")).status.code(), Some(1));
     assert!(
         stargate
@@ -256,13 +258,13 @@ done"#;
 fn a_chained_hook_that_asks_for_its_name_goes_on_to_protect_branches() {
     let stargate = Stargate::bare();
     let hooks = stargate.git_dir.join("hooks");
-    write_script(&hooks.join("pre-receive"), RUNS_ITS_FOLDER);
-    write_script(&hooks.join("post-receive"), RUNS_ITS_FOLDER);
-    write_script(
+    executable::script(&hooks.join("pre-receive"), RUNS_ITS_FOLDER);
+    executable::script(&hooks.join("post-receive"), RUNS_ITS_FOLDER);
+    executable::script(
         &hooks.join("pre-receive.d/protection"),
         "! grep refs/kv/protected || { echo protected; exit 1; }",
     );
-    write_script(&hooks.join("post-receive.d/notice"), "cat > noticed");
+    executable::script(&hooks.join("post-receive.d/notice"), "cat > noticed");
     install_hooks(&stargate, true, true).unwrap();
     let client = stargate.client("one");
     let push = |name: &str| support::stargate::try_git(&client, ["push", "origin", &format!("HEAD:{name}")]);
@@ -279,13 +281,13 @@ fn a_chained_hook_that_asks_for_its_name_goes_on_to_protect_branches() {
 fn a_chained_hook_finds_what_lies_beside_it_whichever_way_it_looks() {
     let stargate = Stargate::bare();
     let hooks = stargate.git_dir.join("hooks");
-    write_script(
+    executable::script(
         &stargate.git_dir.join("real/post-receive"),
         r#"echo "$(basename "$0")" > seen; . "$(dirname "$0")/words"; for part in "$0.d"/*; do "$part" >> seen; done"#,
     );
     symlink("../real/post-receive", hooks.join("post-receive")).unwrap();
-    write_script(&hooks.join("words"), "echo words >> seen");
-    write_script(&hooks.join("post-receive.d/part"), "echo part");
+    executable::script(&hooks.join("words"), "echo words >> seen");
+    executable::script(&hooks.join("post-receive.d/part"), "echo part");
     let seen = || {
         assert!(run_installed(&stargate, &creation("refs/kv/a")).status.success());
         fs::read_to_string(stargate.git_dir.join("seen")).unwrap()
@@ -296,7 +298,7 @@ fn a_chained_hook_finds_what_lies_beside_it_whichever_way_it_looks() {
 
     // An installation from before there were links has none, until it is done again.
     fs::remove_dir_all(hooks.join("stargate-chained")).unwrap();
-    write_script(&hooks.join("post-receive.chained.d/part"), "echo old place");
+    executable::script(&hooks.join("post-receive.chained.d/part"), "echo old place");
     assert_eq!(seen(), "post-receive.chained\nwords\nold place\n");
     assert_eq!(try_install(&stargate, false).unwrap().change, Change::Unchanged);
     assert_eq!(seen(), "post-receive\nwords\npart\n");
@@ -306,8 +308,8 @@ fn a_chained_hook_finds_what_lies_beside_it_whichever_way_it_looks() {
 fn a_hook_that_is_not_chained_is_never_run_as_if_it_were() {
     let stargate = Stargate::bare();
     let pre = stargate.git_dir.join("hooks/pre-receive");
-    write_script(&hook_of(&stargate), "true");
-    write_script(&pre, "true");
+    executable::script(&hook_of(&stargate), "true");
+    executable::script(&pre, "true");
     try_install(&stargate, true).unwrap();
     fs::remove_file(&pre).unwrap();
     install_hooks(&stargate, true, true).unwrap();
@@ -342,7 +344,7 @@ fn hooks_go_where_git_looks_for_them() {
 #[test]
 fn a_push_runs_the_chained_hook_and_records() {
     let stargate = Stargate::bare();
-    write_script(
+    executable::script(
         &hook_of(&stargate),
         "while read old new name; do echo \"chained saw $name\"; done",
     );

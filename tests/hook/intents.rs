@@ -4,8 +4,8 @@
 use std::{
     collections::BTreeMap,
     fs,
-    os::unix::{fs::PermissionsExt, process::ExitStatusExt},
-    path::{Path, PathBuf},
+    os::unix::process::ExitStatusExt,
+    path::PathBuf,
     process::{Command, Output},
     time::Duration,
 };
@@ -22,18 +22,16 @@ use stargate_mirror::{
     journal::{Backlog, Entry, Recovered, Source, Writer},
     refs::{LocalRef, Refs},
 };
-use support::stargate::{SOME_ID, Stargate, creation, feed, git, git_command, stderr, try_git};
+use support::{
+    executable,
+    stargate::{SOME_ID, Stargate, creation, feed, git, git_command, stderr, try_git},
+};
 
 use crate::HOOK;
 
 /// What touches the disk.
 const DISK: &str = "mkdir,open,openat,read,pread64,write,pwrite64,fsync,fdatasync,rename,renameat,renameat2,unlink,unlinkat,\
                     flock,ftruncate,fallocate,chmod,fchmod,fchmodat,statfs,fstatfs,getdents64,statx,fstat,newfstatat,close";
-
-fn write_script(path: &Path, text: &str) {
-    fs::write(path, format!("#!/bin/sh\n{text}\n")).unwrap();
-    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
-}
 
 /// The machine's clock, two minutes ahead.
 struct Ahead(SystemClock);
@@ -145,7 +143,7 @@ fn refs_outside_the_patterns_leave_no_trace() {
 #[test]
 fn a_ref_that_an_update_hook_declines_keeps_the_intent_of_the_others_not() {
     let stargate = Stargate::with_hook();
-    write_script(&stargate.git_dir.join("hooks/update"), "test $1 != refs/kv/b");
+    executable::script(&stargate.git_dir.join("hooks/update"), "test $1 != refs/kv/b");
     let client = stargate.client("one");
     let output = try_git(
         &client,
@@ -232,7 +230,7 @@ fn what_cannot_be_written_is_told_by_its_cause() {
 fn a_chained_hook_runs_first_and_its_rejection_rejects_and_leaves_no_intent() {
     let stargate = Stargate::with_hook();
     let chained = stargate.git_dir.join("hooks/pre-receive.chained");
-    write_script(&chained, "cat > seen; echo nothing goes >&2; test ! -e no");
+    executable::script(&chained, "cat > seen; echo nothing goes >&2; test ! -e no");
     let client = stargate.client("one");
     git(&client, ["push", "-q", "origin", "HEAD:refs/heads/main"]);
     let seen = || fs::read_to_string(stargate.git_dir.join("seen")).unwrap();
@@ -428,7 +426,7 @@ fn receive_pack_killed_between_the_refs_and_post_receive_loses_nothing() {
     let client = stargate.client("one");
     // git runs this when the refs have moved, and before it runs post-receive.
     let transaction = "test \"$1\" != committed || kill -9 $PPID";
-    write_script(&stargate.git_dir.join("hooks/reference-transaction"), transaction);
+    executable::script(&stargate.git_dir.join("hooks/reference-transaction"), transaction);
     let mut pushed = Vec::new();
     for number in 0..8 {
         git(&client, ["commit", "-q", "--allow-empty", "-m", &number.to_string()]);

@@ -12,7 +12,7 @@ use bstr::BString;
 use git_push::{Connection, Error, ErrorKind, Verdict};
 use git_push_transport::{Remote, Settings};
 use support::{
-    git::git,
+    git::{self, git},
     pushing::{command, id, open, pushed, repository, source},
     sshd::Server,
 };
@@ -153,13 +153,9 @@ fn what_is_remembered_is_pushed_to_without_a_look_before() {
 
 #[test]
 fn a_hook_that_declines_is_heard_over_ssh_and_git() {
-    use std::os::unix::fs::PermissionsExt;
     for server in [Server::ssh(true), Server::daemon()] {
         let (folder, commits) = source("sha1");
-        let hook = server.create(NAME, "sha1").join("hooks/update");
-        std::fs::create_dir_all(hook.parent().expect("hooks/")).expect("a folder");
-        std::fs::write(&hook, "#!/bin/sh\n[ $1 != refs/kv/bad ]\n").expect("a hook");
-        std::fs::set_permissions(&hook, std::fs::Permissions::from_mode(0o755)).expect("its x bit");
+        git::hook(&server.create(NAME, "sha1"), "update", "[ $1 != refs/kv/bad ]");
         let both = ["refs/kv/bad", "refs/kv/good"].map(|name| command(name, None, Some(&commits[0]), &commits[0]));
         let report = pushed(&mut remote(&server, NAME), folder.path(), both.to_vec(), true).expect("a report");
         for (name, expected) in [

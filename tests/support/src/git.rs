@@ -5,6 +5,8 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
+use super::executable;
+
 /// What keeps git away from the configuration of the machine and the user.
 pub const ISOLATED: [(&str, &str); 3] = [
     ("GIT_CONFIG_GLOBAL", "/dev/null"),
@@ -78,9 +80,5 @@ pub fn commit(folder: &Path, parent: Option<&str>, content: &str) -> String {
 
 /// Puts an executable hook into the repository at `folder`.
 pub fn hook(folder: &Path, hook: &str, script: &str) {
-    use std::{fs, os::unix::fs::PermissionsExt};
-    let path = folder.join("hooks").join(hook);
-    fs::create_dir_all(path.parent().expect("hooks/")).expect("a folder for hooks");
-    fs::write(&path, format!("#!/bin/sh\n{script}\n")).expect("a hook");
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("its x bit");
+    executable::script(&folder.join("hooks").join(hook), script);
 }

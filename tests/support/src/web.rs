@@ -1,7 +1,7 @@
 //! Web servers before `git http-backend`, and how each is told to be that.
 use std::{fs, io::Write, os::unix::fs::PermissionsExt, path::Path, process::Command, process::Stdio};
 
-use super::{git, mirror::Setup, processes::program};
+use super::{executable, git, mirror::Setup, processes::program};
 
 /// A web server of Debian.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -158,9 +158,7 @@ http {{
 /// A program that waits before it does what git http-backend does.
 fn slow_backend(folder: &Path, exec_path: &str, seconds: &str) -> String {
     let path = folder.join("slow-backend");
-    let script = format!("#!/bin/sh\nsleep {seconds}\nexec {exec_path}/git-http-backend\n");
-    fs::write(&path, script).expect("a script");
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("its x bit");
+    executable::script(&path, &format!("sleep {seconds}\nexec {exec_path}/git-http-backend"));
     path.display().to_string()
 }
 
