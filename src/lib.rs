@@ -74,6 +74,7 @@
 //! config     section [stargate] of git configuration -> one Config
 //! append_only  PURE: paths; compare (two trees), renames, history (which commits are new), range, schema
 //! ref_update, ref_pattern, event, odd_name    values that every module may use
+//! namespace  ref names of a namespace, by family
 //! ```
 //!
 //! # Invariants: what does not exist here
@@ -104,6 +105,7 @@ pub mod refs;
 pub mod append_only;
 pub mod config;
 pub mod event;
+pub mod namespace;
 pub mod odd_name;
 pub mod ref_pattern;
 pub mod ref_update;

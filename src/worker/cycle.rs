@@ -345,7 +345,7 @@ impl Attempt {
             let holds = self.groups.iter().filter_map(|(group, _)| group.hold.as_ref());
             let mut names = holds.filter_map(|hold| match hold {
                 Hold::Gone { name, .. } => Some(name),
-                Hold::Diverged { .. } | Hold::Unreadable { .. } | Hold::Damaged { .. } => None,
+                Hold::Diverged { .. } | Hold::Conflict { .. } | Hold::Unreadable { .. } | Hold::Damaged { .. } => None,
             });
             names.any(|name| *name == backlog[*index].name)
         };

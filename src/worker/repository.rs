@@ -38,8 +38,8 @@ impl Stargate {
         self.refs.list(patterns)
     }
 
-    /// Returns the repository itself. Read its refs by [`LocalView::local`] and [`mirrored_refs`](Self::mirrored_refs) only:
-    /// gix sees none in reftables.
+    /// Returns the repository itself. Read its refs by [`LocalView`] and [`mirrored_refs`](Self::mirrored_refs) only: gix
+    /// sees none in reftables.
     pub fn repository(&self) -> &gix::Repository {
         &self.repository
     }
@@ -48,6 +48,10 @@ impl Stargate {
 impl LocalView for Stargate {
     fn local(&self, name: &BStr) -> LocalRef {
         self.refs.read(name)
+    }
+
+    fn list(&self, patterns: &RefPatterns) -> LocalRefs {
+        self.refs.list(patterns)
     }
 
     fn exists(&self, id: ObjectId) -> Result<bool, Damaged> {

@@ -15,6 +15,7 @@ const FLOORS: &[&[&str]] = &[
     &["config"],
     &["append_only"],
     &["ref_update", "ref_pattern", "event", "odd_name"],
+    &["namespace"],
 ];
 
 /// Folders of what decides and never acts: what it may not name.
@@ -168,6 +169,7 @@ fn the_hook_reaches_no_network_code() {
         "odd_name",
         "ref_update",
         "ref_pattern",
+        "namespace",
     ];
     let reached_rooms = rooms()
         .into_iter()

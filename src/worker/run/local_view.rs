@@ -10,6 +10,7 @@ use super::Work;
 use crate::{
     journal::{self, Status},
     mirror::{Damaged, Grouping, LocalView},
+    ref_pattern::RefPatterns,
     ref_update::RefUpdate,
     refs::{LocalRef, LocalRefs},
 };
@@ -20,6 +21,10 @@ const LATEST: Duration = Duration::from_secs(60 * 60);
 impl LocalView for Work<'_> {
     fn local(&self, name: &BStr) -> LocalRef {
         self.stargate.local(name)
+    }
+
+    fn list(&self, patterns: &RefPatterns) -> LocalRefs {
+        self.stargate.list(patterns)
     }
 
     fn exists(&self, id: ObjectId) -> Result<bool, Damaged> {
