@@ -62,8 +62,8 @@
 //!            batch, context (commit, queries, instance), branch, work_tree, replace (durable replacement of files), tree_buffer
 //!            and trees (trees edited in memory), event_ids, objects, difference, new_pack and packs, publish, rebase,
 //!            unpushable, refused, pusher and push_schedule, lock_file, settings, target, run
-//! hook       pre_receive (intent or rejection), guard (append-only), post_receive (entries), chained, input, head, objects,
-//!            push (identity, meta), large_blobs, hook_output (log, messages to the pusher), install, durability (core.fsync)
+//! hook       pre_receive (intent or rejection), ref_names, guard (append-only), post_receive (entries), chained, input, head,
+//!            objects, push (identity, meta), large_blobs, hook_output (log, messages to the pusher), install, durability (core.fsync)
 //!
 //! mirror     PURE: plan (entries, local refs, remote refs -> groups of commands), grouping, settlement, reconcile, watermark
 //! journal    folder (ownership), format (specified in prose), status, entry, line, reader and backlog (read only), scan

@@ -269,7 +269,7 @@ mod tests {
         let journal = [
             line(10, "refs/kv/main", "\"done\"   "),
             line(20, "refs/kv/main", "\"pending\""),
-            line(30, "refs/kv-index/main", "\"pending\""),
+            line(30, "refs/kv-chunks/main@2", "\"pending\""),
             line(40, "refs/heads/x", "\"pending\""),
             line(50, "refs/kv/gone", "\"failed\" "),
             "no entry\n".to_owned(),

@@ -6,6 +6,7 @@ mod formats;
 mod hidden_refs;
 mod journey;
 mod local_refs;
+mod namespace;
 mod patience;
 mod reftable;
 mod root;
