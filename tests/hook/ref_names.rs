@@ -128,7 +128,10 @@ fn a_deletion_in_the_same_push_makes_room() {
             }
             assert_accepted(&client, &[":refs/kv/a", "HEAD:refs/kv/a/b"]);
             assert_accepted(&client, &[":refs/kv-index/x/y", "HEAD:refs/kv-index/x"]);
-            let listed = git(&stargate.git_dir, ["for-each-ref", "--format=%(refname)", "refs/kv", "refs/kv-index"]);
+            let listed = git(
+                &stargate.git_dir,
+                ["for-each-ref", "--format=%(refname)", "refs/kv", "refs/kv-index"],
+            );
             assert_eq!(listed.lines().collect::<Vec<_>>(), ["refs/kv-index/x", "refs/kv/a/b"]);
         }
     }
