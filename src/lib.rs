@@ -35,8 +35,8 @@
 //! on this package:
 //!
 //! ```text
-//! crates/git-push            push engine. PURE protocol: pkt_line, advertisement, negotiation, request, report_status. Commands:
-//!                            refspec, lease, ruling. Packs: enumerate (which objects), base and delta (how they are encoded),
+//! crates/git-push            push engine. PURE protocol: pkt_line, advertisement, negotiation, request, report_status.
+//!                            Commands: refspec, lease, ruling. Packs: enumerate (which objects), base and delta (how they are encoded),
 //!                            reuse and bitmap (data that is packed already), object_files (opens them), pack (writer).
 //!                            session (one push). No socket, no process
 //! crates/git-push-transport  remote (one type for a mirror of any URL), http, stream (ssh, git://), local; settings,

@@ -84,7 +84,7 @@ impl Request {
     }
 }
 
-/// A complete pack in a spool file that goes away with it. The file's position is at its start.
+/// A complete pack in a temporary file, which goes away with it. The file's position is at its start.
 #[derive(Debug)]
 pub struct Pack {
     /// The bytes.
@@ -120,7 +120,7 @@ impl Pack {
         self.interrupt.clone()
     }
 
-    /// Returns true if the caller asked to stop. A connection that has not sent the whole pack gives up then, with
+    /// Returns true if the caller asked to stop. A connection that has not sent the whole pack then fails with
     /// [`Error::interrupted()`].
     #[must_use]
     pub fn is_interrupted(&self) -> bool {

@@ -186,7 +186,7 @@ pub fn delimiter(out: &mut Vec<u8>) {
     out.extend_from_slice(b"0001");
 }
 
-/// Returns the first line in `bytes` and its length on the wire, `None` if it is incomplete, or the reason why it is invalid.
+/// Returns the first line in `bytes` and its length on the wire. `None` if it is incomplete, an error if it is invalid.
 fn first_line(bytes: &[u8]) -> Result<Option<(Line, usize)>, String> {
     // Such a line "SHOULD NOT be sent", but receivers must accept it. gix refuses it.
     if bytes.starts_with(b"0004") {

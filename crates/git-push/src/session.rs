@@ -104,9 +104,11 @@ impl<'a> Push<'a> {
         self
     }
 
-    /// Stops with [`ErrorKind::Interrupted`](super::ErrorKind::Interrupted) soon after `flag` becomes true. The flag is read between objects while they
-    /// are counted and compressed, and between pieces while the pack is sent. When the whole pack is sent, the push can no
-    /// longer be stopped.
+    /// Stops with [`ErrorKind::Interrupted`] soon after `flag` becomes true. The flag is read between objects while they
+    /// are counted and compressed, and between pieces while the pack is sent. After the whole pack was sent, the push
+    /// cannot be stopped.
+    ///
+    /// [`ErrorKind::Interrupted`]: super::ErrorKind::Interrupted
     pub fn interrupt(mut self, flag: &Arc<AtomicBool>) -> Self {
         self.interrupt = flag.clone();
         self
@@ -115,8 +117,12 @@ impl<'a> Push<'a> {
     /// Makes the pack that [`send()`](Push::send()) sends.
     ///
     /// # Errors
-    /// [`ErrorKind::Broken`](super::ErrorKind::Broken) when an object is missing or cannot be read, [`ErrorKind::Transient`](super::ErrorKind::Transient) when the temporary file
-    /// cannot be written, [`ErrorKind::Interrupted`](super::ErrorKind::Interrupted).
+    /// [`ErrorKind::Broken`] when an object is missing or cannot be read, [`ErrorKind::Transient`] when the temporary file
+    /// cannot be written, [`ErrorKind::Interrupted`].
+    ///
+    /// [`ErrorKind::Broken`]: super::ErrorKind::Broken
+    /// [`ErrorKind::Transient`]: super::ErrorKind::Transient
+    /// [`ErrorKind::Interrupted`]: super::ErrorKind::Interrupted
     pub fn pack(&self) -> Result<Pack, Error> {
         let effective: Vec<_> = self.effective().cloned().collect();
         self.pack_for(&effective)
@@ -127,8 +133,10 @@ impl<'a> Push<'a> {
     /// server offers no report.
     ///
     /// # Errors
-    /// [`ErrorKind::Misconfigured`](super::ErrorKind::Misconfigured), with nothing sent, when the remote does not offer what is asked for or has another
-    /// object format; those of [`pack()`](Push::pack()) and of [`Connection::send()`].
+    /// [`ErrorKind::Misconfigured`], with nothing sent, when the remote does not offer an option or has another object
+    /// format; those of [`pack()`](Push::pack()) and of [`Connection::send()`].
+    ///
+    /// [`ErrorKind::Misconfigured`]: super::ErrorKind::Misconfigured
     pub fn send(self, connection: &mut dyn Connection) -> Result<Report, Error> {
         let effective: Vec<_> = self.effective().cloned().collect();
         let sent = if effective.is_empty() {
