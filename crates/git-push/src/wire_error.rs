@@ -108,8 +108,8 @@ impl From<WireError> for Error {
         let hint = match (&error.fault, error.kind) {
             (_, ErrorKind::Uncertain) => "the push may have been carried out: read the refs back before retrying",
             (Fault::Framing { .. }, _) => "check that the URL is a Git repository served over git's smart protocol",
-            (Fault::Said { .. }, _) => "ask whoever runs the server",
-            _ => "the server, or something in between, does not speak git's protocol as documented",
+            (Fault::Said { .. }, _) => "ask the administrator of the server",
+            _ => "check the URL and any proxy: the answer is not git's protocol",
         };
         Error::new(error.kind, error.to_string())
             .with_hint(hint)
