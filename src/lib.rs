@@ -35,9 +35,10 @@
 //! on this package:
 //!
 //! ```text
-//! crates/git-push            push engine. PURE protocol: pkt_line, advertisement, request, report_status. Commands: refspec,
-//!                            lease, ruling. Packs: enumerate (which objects), base and delta (how they are encoded), reuse
-//!                            and bitmap (data that is packed already), pack (writer). session (one push). No socket, no process
+//! crates/git-push            push engine. PURE protocol: pkt_line, advertisement, negotiation, request, report_status.
+//!                            Commands: refspec, lease, ruling. Packs: enumerate (which objects), base and delta (how they are encoded),
+//!                            reuse and bitmap (data that is packed already), object_files (opens them), pack (writer).
+//!                            session (one push). No socket, no process
 //! crates/git-push-transport  remote (one type for a mirror of any URL), http, stream (ssh, git://), local; settings,
 //!                            credentials, upload_pack (PURE: reading), fetch; web (client of other HTTP services)
 //! crates/reftable            reader of refs in reftables: a snapshot of a stack of tables, look-ups, iteration. Writes nothing
@@ -73,7 +74,7 @@
 //! refs       local refs: an id, absent, or unreadable with the reason; files (loose, packed) or tables
 //! config     section [stargate] of git configuration -> one Config
 //! append_only  PURE: paths; compare (two trees), renames, history (which commits are new), range, schema
-//! ref_update, ref_pattern, event, odd_name    values that every module may use
+//! ref_update, ref_pattern, event, odd_name    values that every module may use; advice (on errors of libraries)
 //! namespace  ref names of a namespace, by family
 //! ```
 //!
@@ -102,6 +103,7 @@ pub mod journal;
 pub mod mirror;
 pub mod refs;
 
+pub mod advice;
 pub mod append_only;
 pub mod config;
 pub mod event;

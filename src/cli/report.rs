@@ -9,6 +9,7 @@ use crate::events::{self, settings::BadSetting};
 #[cfg(feature = "relay")]
 use crate::relay::{access::NoAccess, server::ServeError, store::OpenError as StoreError};
 use crate::{
+    advice,
     hook::install::InstallError,
     journal::WriteError,
     mirror::Outcome,
@@ -160,7 +161,7 @@ fn refspec_hint(error: &RefspecError) -> Option<&'static str> {
         RefspecError::NotABranch(_) | RefspecError::Unqualified { .. } => {
             "give the full name of the destination, such as SRC:refs/heads/NAME"
         }
-        RefspecError::NoSource(_) | RefspecError::NothingToDelete(_) | RefspecError::Twice(_) => return None,
+        _ => return None,
     })
 }
 
@@ -206,7 +207,7 @@ impl From<OpenError> for Failure {
             OpenError::Unreadable { .. } => Exit::Failed,
             OpenError::NotUnderstood { .. } => Exit::Misconfigured,
         };
-        let hint = error.hint();
+        let hint = advice::on_opening(&error);
         Failure::new(exit, error).hint(hint)
     }
 }

@@ -44,7 +44,7 @@ use super::{
     trees::{Edit, Trees},
     work_tree::WorkTree,
 };
-use crate::event::Layout;
+use crate::{advice::on_opening, event::Layout};
 
 /// How long another process may hold the repository.
 pub const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
@@ -195,7 +195,7 @@ impl<S: Storage> Context<S> {
                 causes(&cause)
             ))
             .with_hint("run `stargate-mirror events init` with the path of a new or empty folder"),
-            error => Error::misconfigured(&error).with_hint(error.hint()),
+            error => Error::misconfigured(&error).with_hint(on_opening(&error)),
         })?;
         let mut context = Context(Arc::new(Shared {
             own: Lock::new(random(), now),

@@ -5,7 +5,7 @@ use bstr::ByteSlice;
 use git_push::{Error, ErrorKind, repository};
 use git_push_transport::{self, Location, Remote, Settings};
 
-use crate::config::USER_AGENT;
+use crate::{advice::on_opening, config::USER_AGENT};
 
 /// Reads an environment variable, from any thread.
 pub type SharedEnvironment = Arc<dyn Fn(&str) -> Option<OsString> + Send + Sync>;
@@ -59,7 +59,7 @@ impl Target {
             return Ok(Err(LocalOnly::NoUrl));
         };
         let repository = repository::open(path)
-            .map_err(|error| Error::new(ErrorKind::Misconfigured, error.to_string()).with_hint(error.hint()))?;
+            .map_err(|error| Error::new(ErrorKind::Misconfigured, error.to_string()).with_hint(on_opening(&error)))?;
         let location = git_push_transport::resolve(url.as_bytes().as_bstr(), Some(&repository))?;
         if let Location::Ssh(url) | Location::Git(url) = &location
             && url.password().is_some()

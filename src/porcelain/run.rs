@@ -79,16 +79,15 @@ fn order(repository: &Repository, options: &Options) -> Result<Order, PushError>
     let object = |expression: &BStr| Some(repository.rev_parse_single(expression).ok()?.detach());
     let lease =
         |text: &BString| Lease::parse(text.as_ref(), null, object).ok_or_else(|| PushError::Lease(text.clone()));
+    let mut settings = git_push::Options::default();
+    settings.atomic = options.atomic;
+    settings.push_options.clone_from(&options.push_options);
+    settings.quiet = options.quiet;
     Ok(Order {
         refspecs: Refspecs::parse(refspecs(&options.refspecs, options.delete)?)?,
         force: options.force,
         leases: options.leases.iter().map(lease).collect::<Result<_, _>>()?,
-        options: git_push::Options {
-            atomic: options.atomic,
-            push_options: options.push_options.clone(),
-            quiet: options.quiet,
-            ..git_push::Options::default()
-        },
+        options: settings,
         dry_run: options.dry_run,
         verify: Config::from_git_config(&repository.config_snapshot()).verify,
     })

@@ -32,6 +32,7 @@ use super::{
     watermarks::Attempted,
 };
 use crate::{
+    advice,
     config::{Config, Problem, USER_AGENT},
     journal::{self, Backlog, Draft, Located, Origin, Source, Status, WriteError, Writer},
     mirror::{Damaged, Grouping, Rules},
@@ -99,7 +100,7 @@ impl RunError {
     /// Returns the instruction of the cause, if it has one.
     pub fn hint(&self) -> Option<&str> {
         match self {
-            RunError::Repository(error) => Some(error.hint()),
+            RunError::Repository(error) => Some(advice::on_opening(error)),
             RunError::Remote(error) => error.hint(),
             _ => None,
         }

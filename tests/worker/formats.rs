@@ -49,7 +49,7 @@ fn commands_that_read_refs_by_gix_refuse_a_repository_of_reftables_by_name() {
         assert_eq!(refused.status.code(), Some(4), "{arguments:?}: {said}");
         for word in [
             "r.git",
-            "extensions.refstorage = reftable, which this command does not support",
+            "extensions.refstorage = reftable, which is not supported here",
             "git refs migrate --ref-format=files",
         ] {
             assert!(said.contains(word), "{arguments:?}: {word}: {said}");

@@ -62,7 +62,9 @@ impl Local {
                 Error::new(ErrorKind::Misconfigured, what)
                     .with_hint("create it with `git init --bare`, or correct the path")
             }
-            error => Error::new(ErrorKind::Misconfigured, error.to_string()).with_hint(error.hint()),
+            error => Error::new(ErrorKind::Misconfigured, error.to_string()).with_hint(
+                "use a remote repository without this setting; for refStorage, run `git refs migrate` there",
+            ),
         })?;
         Ok(Local {
             repository,

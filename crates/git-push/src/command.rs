@@ -4,7 +4,8 @@ use gix::ObjectId;
 
 use super::Advertisement;
 
-/// Creation, update or deletion of one remote ref (gitprotocol-pack, *Reference Update Request*).
+/// Creation, update or deletion of one remote ref (gitprotocol-pack, *Reference Update Request*). Its fields are those of
+/// the protocol; none will be added.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Command {
     /// The full name.
@@ -54,6 +55,9 @@ impl Command {
 }
 
 /// The server's answer to a command.
+///
+/// Match all verdicts: none will be added without a new major version, so that the compiler reports every caller that
+/// maps verdicts to exit codes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     /// The remote already had it; nothing was sent.
@@ -62,7 +66,7 @@ pub enum Verdict {
     Accepted,
     /// The server reported `ng`, with this reason. The reason is text for a person. Decide nothing by it.
     Rejected(BString),
-    /// The server did not report, or its report contradicts itself. Read the refs back before acting.
+    /// The server did not report on it, or its report contradicts itself. Read the refs back before acting.
     Unknown,
 }
 
@@ -90,6 +94,7 @@ impl Report {
     }
 
     /// Returns the error of a server that could not unpack the pack, in its words.
+    #[must_use]
     pub fn unpack_error(&self) -> Option<&BStr> {
         self.unpack_error.as_ref().map(|error| error.as_bstr())
     }
@@ -100,6 +105,7 @@ impl Report {
     }
 
     /// Returns the verdict on the ref of this name, if a command named it.
+    #[must_use]
     pub fn verdict(&self, name: &BStr) -> Option<&Verdict> {
         self.verdicts()
             .find(|(command, _)| command.name.as_bstr() == name)
@@ -128,6 +134,7 @@ impl Report {
     }
 
     /// Returns true if each command was accepted or changed nothing.
+    #[must_use]
     pub fn all_accepted(&self) -> bool {
         self.verdicts()
             .all(|(_, verdict)| matches!(verdict, Verdict::Accepted | Verdict::UpToDate))

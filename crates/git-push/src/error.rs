@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use super::progress::{MAX_LINE, cleaned};
 
-/// The most lines of a server that an error keeps.
+/// Maximum number of a server's lines that an error keeps.
 const MAX_WORDS: usize = 50;
 
 /// Classes of failures. Success has no class: a push that succeeds returns a [`Report`](super::Report).
@@ -82,6 +82,7 @@ pub struct Error {
 
 impl Error {
     /// Creates an error. `what` says what failed, on what, and why, without secrets.
+    #[must_use]
     pub fn new(kind: ErrorKind, what: impl Into<String>) -> Self {
         Error {
             what: what.into(),
@@ -106,7 +107,7 @@ impl Error {
         self
     }
 
-    /// Adds the delay that the server asked for.
+    /// Adds the delay that the server requested.
     #[must_use]
     pub fn with_retry_after(mut self, delay: Duration) -> Self {
         self.retry_after = Some(delay);
@@ -120,7 +121,7 @@ impl Error {
         self
     }
 
-    /// Removes the cause, for a text from which secrets are taken out: the cause may still contain them.
+    /// Removes the cause. Call it after removing secrets from the text: the cause may still contain them.
     #[must_use]
     pub fn without_source(mut self) -> Self {
         self.source = None;
@@ -171,13 +172,13 @@ impl Error {
         self.hint.as_deref()
     }
 
-    /// Returns the delay that the server asked for.
+    /// Returns the delay that the server requested.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         self.retry_after
     }
 
-    /// Returns the lines that the server sent for a person before the failure. Nothing may be decided by them.
+    /// Returns the lines that the server sent for a person before the failure. Decide nothing by them.
     #[must_use]
     pub fn server_words(&self) -> &[String] {
         &self.server_words
@@ -185,6 +186,8 @@ impl Error {
 }
 
 /// Returns the messages of gix's error and of all its causes in one line.
+// For the other crates of this workspace, which report errors of gix in the same way.
+#[doc(hidden)]
 #[must_use]
 pub fn causes(error: &gix::Error) -> String {
     let causes: Vec<_> = error.iter_errors().map(ToString::to_string).collect();

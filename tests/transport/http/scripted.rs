@@ -281,13 +281,8 @@ fn a_push_that_did_not_get_through_whole_changed_nothing() {
         let bytes = 64 << 20;
         file.set_len(bytes).expect("a sparse file");
         let some = "ab".repeat(20);
-        let request = git_push::Request {
-            commands: vec![command("refs/kv/main", None, Some(&some), &some)],
-            object_format: gix::hash::Kind::Sha1,
-            atomic: false,
-            capabilities: vec!["report-status".into()],
-            push_options: Vec::new(),
-        };
+        let commands = vec![command("refs/kv/main", None, Some(&some), &some)];
+        let request = git_push::Request::new(commands, gix::hash::Kind::Sha1, vec!["report-status".into()]);
         let pack = git_push::Pack::new(file, bytes, 1);
         let error = remote.send(&request, Some(pack)).expect_err("nobody reads");
         assert_eq!(error.kind(), ErrorKind::Transient, "{error}");

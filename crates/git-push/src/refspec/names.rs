@@ -1,7 +1,7 @@
 //! Short names, full names and patterns.
 use bstr::{BStr, BString, ByteSlice};
 
-/// What may stand around a short name to make a full one.
+/// Prefixes and suffixes that make a full name from a short one.
 const RULES: [(&str, &str); 6] = [
     ("", ""),
     ("refs/", ""),
@@ -11,8 +11,8 @@ const RULES: [(&str, &str); 6] = [
     ("refs/remotes/", "/HEAD"),
 ];
 
-/// The refs that `short` stands for: if there are any, those that are branches, tags, or named in full or from below
-/// `refs/`; else all others.
+/// Returns the refs that `short` stands for: branches, tags, and refs that it names in full or below `refs/`; if there are
+/// none of those, all others.
 pub(super) fn standing_for(short: &BStr, is_there: impl Fn(&BString) -> bool) -> Vec<BString> {
     let mut strong = Vec::new();
     let mut weak = Vec::new();
@@ -26,7 +26,8 @@ pub(super) fn standing_for(short: &BStr, is_there: impl Fn(&BString) -> bool) ->
     if strong.is_empty() { weak } else { strong }
 }
 
-/// Whether `short` may stand for the ref `full`.
+/// Returns true if `short` may stand for the ref `full`.
+#[must_use]
 pub fn may_stand_for(short: &BStr, full: &BStr) -> bool {
     let rest = |(before, after): &(&str, &str)| {
         full.strip_prefix(before.as_bytes())
@@ -36,8 +37,9 @@ pub fn may_stand_for(short: &BStr, full: &BStr) -> bool {
     RULES.iter().any(rest)
 }
 
-/// What `destination` becomes for `name`, if that fits `source`: the name itself where there is no `*`, else with what
-/// stands for it.
+/// Fills in the `*` of `destination` with the part of `name` that the `*` of `source` matches. Returns `None` if `name` does
+/// not match `source`.
+#[must_use]
 pub fn filled(source: &BStr, name: &BStr, destination: &BStr) -> Option<BString> {
     let Some((before, after)) = source.split_once_str("*") else {
         return (source == name).then(|| destination.into());
