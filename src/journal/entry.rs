@@ -2,6 +2,7 @@
 use std::{ops::Range, sync::Arc};
 
 use bstr::BString;
+use durable::clock::Clock;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use ulid::Ulid;
@@ -172,6 +173,12 @@ pub fn next_id(last: Option<Ulid>, now: Timestamp, random: impl FnOnce() -> u128
         Some(last) if last.timestamp_ms() >= milliseconds => last.0.checked_add(1).map(Ulid),
         _ => Some(Ulid::from_parts(milliseconds, random() & ((1 << 80) - 1))),
     }
+}
+
+/// Returns the 80 random bits of a ULID.
+pub(super) fn random_bits(clock: &impl Clock) -> u128 {
+    let part = || (clock.random() * (1u64 << 40) as f64) as u128;
+    part() << 40 | part()
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use durable::storage::Storage;
+use durable::storage::Folders;
 use ulid::Ulid;
 
 use super::{FOLDER, path_in};
@@ -26,7 +26,7 @@ pub fn file_in(git_dir: &Path, segment: Option<Ulid>) -> PathBuf {
 ///
 /// # Errors
 /// The folder cannot be read.
-pub fn segments<S: Storage>(storage: &S, git_dir: &Path) -> io::Result<Vec<Ulid>> {
+pub fn segments<S: Folders>(storage: &S, git_dir: &Path) -> io::Result<Vec<Ulid>> {
     segments_of(storage, &git_dir.join(FOLDER), STEM)
 }
 
@@ -42,7 +42,7 @@ pub(super) fn file_of(folder: &Path, stem: &str, segment: Option<Ulid>) -> PathB
 ///
 /// # Errors
 /// The folder cannot be read.
-pub(super) fn segments_of<S: Storage>(storage: &S, folder: &Path, stem: &str) -> io::Result<Vec<Ulid>> {
+pub(super) fn segments_of<S: Folders>(storage: &S, folder: &Path, stem: &str) -> io::Result<Vec<Ulid>> {
     let names = storage.list(folder)?;
     let mut ids: Vec<Ulid> = names.iter().filter_map(|name| id_of(name, stem)).collect();
     ids.sort_unstable();
