@@ -167,7 +167,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_hook_that_takes_long_is_left_running_and_waited_for_at_the_end() {
+    fn a_slow_hook_runs_on_and_is_awaited_at_the_end() {
         let folder = tempfile::tempdir().unwrap();
         let (program, fifo) = (folder.path().join("hook"), folder.path().join("fifo"));
         rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();

@@ -143,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn control_characters_forge_no_line() {
+    fn control_characters_cannot_forge_a_line() {
         let mut output = HookOutput::new(SystemClock::default());
         output.log("one\n2020-01-01 two\u{1b}[2J");
         assert_eq!(output.log.lines().count(), 1);

@@ -341,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_line_hides_no_good_one() {
+    fn a_corrupt_line_does_not_hide_valid_ones() {
         let mut bytes = journal(0..1);
         bytes.extend_from_slice(b"{\"half\":\n     \n\n");
         bytes.resize(bytes.len() + MAX_LINE + 1, b'x');
@@ -371,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_line_twice_is_one_entry_and_the_same_id_with_other_content_two() {
+    fn identical_lines_are_one_entry_and_other_content_under_the_same_id_is_a_second_one() {
         let mut other = entry(0);
         other.update.name = "refs/kv/other".into();
         let bytes = [journal(0..1), journal(0..1), encode(&other, 0)].concat();

@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_is_not_utf8_is_kept_in_base64() {
+    fn a_name_that_is_not_utf8_is_encoded_in_base64() {
         let mut entry = example();
         entry.meta = None;
         entry.update.name = b"refs/kv/\xff".into();
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_of_another_writer_with_other_keys_order_and_blanks_is_read() {
+    fn a_line_with_other_keys_order_and_spaces_is_read() {
         let one = "11".repeat(20);
         let line = format!(
             r#"{{ "status": "done" , "meta": {{"host": 1}}, "x": [1,2], "source":"manual", "ref":"refs/kv/a", "old_oid":null,
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_an_entry_is_told_why() {
+    fn the_error_says_why_a_line_is_not_an_entry() {
         let valid = text(&example());
         let cases = [
             ("ref_update", "ref_updated", "event is"),
@@ -267,7 +267,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn an_entry_comes_back_as_it_went_and_its_status_lies_within_a_block(entry in any_entry(), offset in 0u64..20_000) {
+        fn a_decoded_entry_equals_the_encoded_one_and_its_status_lies_within_a_block(entry in any_entry(), offset in 0u64..20_000) {
             let line = encode(&entry, offset);
             let (last, content) = line.split_last().unwrap();
             prop_assert_eq!(*last, b'\n');

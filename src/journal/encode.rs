@@ -206,7 +206,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn what_is_not_known_is_null_a_creation_has_no_old_id_and_a_deletion_a_zero_new_id() {
+    fn unknown_values_are_null_and_so_is_the_old_id_of_a_creation() {
         let mut entry = example();
         entry.pusher = None;
         entry.repo = None;

@@ -186,7 +186,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_grow_where_the_clock_goes_back_and_end_at_the_greatest() {
+    fn ids_increase_although_the_clock_goes_back_until_the_greatest_one() {
         let late: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
         let early: Timestamp = "2025-01-01T00:00:00Z".parse().unwrap();
         let first = next_id(None, late, || 7).unwrap();

@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn an_intent_comes_back_as_it_went() {
+    fn an_intent_that_is_read_equals_the_written_one() {
         let intent = intent(7, &["a", "b"]);
         let folder = folder_with(std::slice::from_ref(&intent));
         assert_eq!(list(&Disk, folder.path()).unwrap(), [intent.id]);
@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn the_exact_match_is_preferred_then_the_oldest_that_has_all() {
+    fn find_prefers_an_exact_match_to_the_oldest_intent_with_all_updates() {
         let all = [
             intent(1, &["a", "b", "c"]),
             intent(2, &["a", "b"]),
@@ -350,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn what_becomes_of_an_update() {
+    fn every_update_of_an_intent_has_a_verdict() {
         let made = draft("a").update;
         let deleted = RefUpdate {
             old: made.new,

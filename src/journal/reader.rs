@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn zeros_before_an_entry_hide_it_not_and_zeros_alone_are_told() {
+    fn nul_bytes_are_reported_and_do_not_hide_the_entry_after_them() {
         let line = journal(0..1);
         let bytes = [&b"\0\0\0"[..], &line, b"\0\0\n", &line].concat();
         let second = bytes.len() - line.len();
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mix_of_two_statuses_is_pending_and_an_unknown_one_a_problem() {
+    fn a_mix_of_two_statuses_is_pending_and_an_unknown_status_is_a_problem() {
         let line = String::from_utf8(journal(0..1)).unwrap();
         let mixed = line.replace("\"pending\"", "\"doneing\"");
         assert_eq!(told(mixed.as_bytes()), ["entry at 0"]);
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_is_that_of_the_last_complete_line() {
+    fn the_end_is_after_the_last_complete_line() {
         let mut bytes = journal(0..2);
         let end = bytes.len() as u64;
         bytes.extend_from_slice(b"{\"torn");

@@ -174,7 +174,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_comes_back_as_it_went_and_damage_is_nothing() {
+    fn a_scan_that_is_read_equals_the_written_one_and_a_damaged_one_is_ignored() {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join(FOLDER)).unwrap();
         assert_eq!(Scan::load(&Disk, folder.path()), Scan::default());
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_read_before_a_retry_is_not_written_after_it() {
+    fn a_scan_from_before_a_retry_is_not_written_after_it() {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join(FOLDER)).unwrap();
         let old = Scan {

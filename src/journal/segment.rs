@@ -60,13 +60,13 @@ mod tests {
     use crate::journal::JOURNAL;
 
     #[test]
-    fn the_journal_is_the_file_of_no_segment() {
+    fn the_journal_is_the_file_without_a_segment() {
         let folder = Path::new("r.git").join(FOLDER);
         assert_eq!(file_of(&folder, STEM, None), path_in(Path::new("r.git")));
     }
 
     #[test]
-    fn names_are_of_segments_or_of_something_else() {
+    fn only_names_of_segments_are_parsed_as_such() {
         let id: Ulid = "01JBAXF5Z8J8M7R2TK7G9QW3EN".parse().unwrap();
         let path = file_in(Path::new("r.git"), Some(id));
         assert_eq!(id_of(path.file_name().unwrap(), STEM), Some(id));

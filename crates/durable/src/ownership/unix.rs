@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn in_a_shared_folder_the_group_writes_and_nobody_gets_more_than_there() {
+    fn in_a_shared_folder_the_group_can_write_and_others_get_no_more_than_the_folder_allows() {
         for (mode, folder, expected) in [
             (0o644, 0o755, 0o644),
             (0o644, 0o775, 0o644),
