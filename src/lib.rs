@@ -42,7 +42,8 @@
 //! crates/git-push-transport  remote (one type for a mirror of any URL), http, stream (ssh, git://), local; settings,
 //!                            credentials, upload_pack (PURE: reading), fetch; web (client of other HTTP services)
 //! crates/reftable            reader of refs in reftables: a snapshot of a stack of tables, look-ups, iteration. Writes nothing
-//! crates/durable             storage (the only place that fsyncs, locks and renames), clock, retry
+//! crates/durable             storage (the only place that fsyncs, locks and renames), replace (whole files), ownership, clock,
+//!                            retry, token_bucket
 //! ```
 //!
 //! In this package, imports point downward only. A test reads the `use` lines and fails if one points up.
@@ -67,9 +68,10 @@
 //!            objects, push (identity, meta), large_blobs, hook_output (log, messages to the pusher), install, durability (core.fsync)
 //!
 //! mirror     PURE: plan (entries, local refs, remote refs -> groups of commands), grouping, settlement, reconcile, watermark
-//! journal    folder (ownership), format (specified in prose), status, entry, line, reader and backlog (read only), scan
-//!            (which part need not be read again), writer (lock), append, settle, repair, rotation, segment, intent, recovery
-//!            (intents to entries); tail and log (the same for lines of other kinds)
+//! journal    specified in prose; folder (ownership), entry, encode and decode, status, ids, segment; read only: line, reader,
+//!            backlog, scan (which part need not be read again), visit, oldest; writer in front of access (locks), locked
+//!            (the journal under its lock), append, settle, mend and renew (repairs), rotation, intend and intent, recovery
+//!            (intents to entries); tail, quarantine and log (the same for lines of other kinds)
 //!
 //! refs       local refs: an id, absent, or unreadable with the reason; files (loose, packed) or tables
 //! config     section [stargate] of git configuration -> one Config

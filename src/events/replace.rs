@@ -8,13 +8,12 @@
 //! ```text
 //! taken   = *( "+" SP <path of a lock> LF / "-" LF )        taken, released; the last line counts
 //! ```
-use std::{
-    ffi::OsString,
-    fs, io,
-    path::{Path, PathBuf},
-};
+use std::{fs, io, path::Path};
 
-use durable::storage::{FILE_MODE, Storage};
+use durable::{
+    replace::{NewFile, lock_path, replace},
+    storage::{FILE_MODE, Storage},
+};
 
 use super::{Error, error::Kind};
 
@@ -27,20 +26,20 @@ const MAX_NOTES: u64 = 64 * 1024;
 pub(super) struct Replacement<'a, S: Storage> {
     storage: &'a S,
     notes: S::File,
-    lock: PathBuf,
     path: &'a Path,
-    done: bool,
+    /// `None` once it is in place.
+    new: Option<NewFile<'a, S>>,
 }
 
 impl<'a, S: Storage> Replacement<'a, S> {
     /// Writes the new content of the file at `path` and locks the file against others. The caller must hold the exclusive lock
     /// of this repository.
     pub(super) fn begin(storage: &'a S, git_dir: &Path, path: &'a Path, bytes: &[u8]) -> Result<Self, Error> {
-        let lock = with_extension(path, "lock");
+        let lock = lock_path(path);
         let failed = |error| Error::failed("write", &lock, error);
         let notes = open_notes(storage, git_dir).map_err(failed)?;
         append(storage, &notes, format!("+ {}\n", lock.display()).as_bytes()).map_err(failed)?;
-        let written = storage.write_new(&lock, bytes, FILE_MODE);
+        let written = NewFile::locked(storage, path, bytes, FILE_MODE);
         let is_taken = matches!(&written, Err(error) if error.kind() == io::ErrorKind::AlreadyExists);
         if written.is_err() {
             append(storage, &notes, b"-\n").map_err(failed)?;
@@ -52,32 +51,28 @@ impl<'a, S: Storage> Replacement<'a, S> {
                 lock.display()
             )));
         }
-        written.map_err(failed)?;
         Ok(Replacement {
+            new: Some(written.map_err(failed)?),
             storage,
             notes,
-            lock,
             path,
-            done: false,
         })
     }
 
-    /// Renames the new content to its place.
+    /// Renames the new content to its place, durably.
     pub(super) fn commit(mut self) -> Result<(), Error> {
         let failed = |error| Error::failed("write", self.path, error);
-        self.storage.rename(&self.lock, self.path).map_err(failed)?;
-        self.done = true;
-        append(self.storage, &self.notes, b"-\n").map_err(failed)?;
-        match self.path.parent() {
-            Some(folder) => self.storage.sync_dir(folder).map_err(failed),
-            None => Ok(()),
+        if let Some(new) = &mut self.new {
+            new.rename().map_err(failed)?;
+            append(self.storage, &self.notes, b"-\n").map_err(failed)?;
         }
+        self.new.take().map_or(Ok(()), NewFile::commit).map_err(failed)
     }
 }
 
 impl<S: Storage> Drop for Replacement<'_, S> {
     fn drop(&mut self) {
-        if !self.done && self.storage.remove(&self.lock).is_ok() {
+        if self.new.take().is_some_and(|new| new.discard().is_ok()) {
             // If this fails, the next process removes the lock.
             let _ = append(self.storage, &self.notes, b"-\n");
         }
@@ -86,16 +81,7 @@ impl<S: Storage> Drop for Replacement<'_, S> {
 
 /// Replaces a file that only this program writes.
 pub(super) fn overwrite(storage: &impl Storage, path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let new = with_extension(path, "new");
-    match storage.write_new(&new, bytes, FILE_MODE) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            storage.remove(&new)?;
-            storage.write_new(&new, bytes, FILE_MODE)?;
-        }
-        written => written?,
-    }
-    storage.rename(&new, path)?;
-    path.parent().map_or(Ok(()), |folder| storage.sync_dir(folder))
+    replace(storage, path, bytes, FILE_MODE)
 }
 
 /// Creates a folder and its parents, durably.
@@ -148,11 +134,4 @@ fn open_notes<S: Storage>(storage: &S, git_dir: &Path) -> io::Result<S::File> {
         storage.truncate(&notes, 0)?;
     }
     Ok(notes)
-}
-
-fn with_extension(path: &Path, extension: &str) -> PathBuf {
-    let mut name = OsString::from(path);
-    name.push(".");
-    name.push(extension);
-    name.into()
 }

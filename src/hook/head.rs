@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn symbolic_refs_are_followed_to_what_they_stand_for() {
+    fn symbolic_refs_are_followed_to_their_targets() {
         let folder = repository(&[
             ("HEAD", "ref: refs/heads/master"),
             ("refs/heads/master", "ref: refs/heads/main\n"),
@@ -343,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_not_absent() {
+    fn an_unreadable_ref_is_an_error_and_not_absent() {
         let unreadable = |files: &[(&str, &str)]| {
             let folder = repository(&[("HEAD", "ref: refs/heads/main")]);
             write(&folder, files);

@@ -26,6 +26,7 @@ mod chained;
 mod guard;
 mod head;
 mod hook_output;
+mod install_error;
 mod large_blobs;
 mod meta;
 mod objects;

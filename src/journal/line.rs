@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_come_with_their_offsets_and_one_that_is_too_long_hides_no_other() {
+    fn lines_have_their_offsets_and_an_overlong_line_does_not_hide_others() {
         // A buffer of 3 bytes splits every line.
         let input = io::BufReader::with_capacity(3, &b"one\n\ntoo long\ntwo\nrest"[..]);
         let mut lines = Lines::new(input, 100, 4);

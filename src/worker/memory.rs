@@ -5,7 +5,10 @@
 use std::{collections::BTreeMap, fs, io, path::Path};
 
 use bstr::{BStr, BString, ByteSlice};
-use durable::storage::{Disk, Storage};
+use durable::{
+    replace::replace,
+    storage::{Disk, FILE_MODE},
+};
 use git_push::{Advertisement, Capabilities};
 use gix::ObjectId;
 use jiff::Timestamp;
@@ -20,7 +23,6 @@ use super::{
 pub const MEMORY_FILE: &str = "worker.json";
 /// Largest file that is read, in bytes.
 const MAX_SIZE: u64 = 64 << 20;
-const MODE: u32 = 0o644;
 
 /// Contents of the memory.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -109,14 +111,7 @@ impl Memory {
     /// # Errors
     /// The folder cannot be written to.
     pub fn save(&self, folder: &Path) -> io::Result<()> {
-        let (path, draft) = (folder.join(MEMORY_FILE), folder.join(format!("{MEMORY_FILE}.new")));
-        match fs::remove_file(&draft) {
-            // Removes the draft of a worker that died.
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        Disk.write_new(&draft, &serde_json::to_vec(self)?, MODE)?;
-        Disk.rename(&draft, &path)
+        replace(&Disk, &folder.join(MEMORY_FILE), &serde_json::to_vec(self)?, FILE_MODE)
     }
 }
 

@@ -130,7 +130,9 @@ pub fn with_a_stale_intent() -> Stargate {
     fs::write(&path, text.replace(written, &format!("{then:.3}"))).expect("an older intent");
     // Its writer died before this one was whole, long ago.
     let unfinished = scene.git_dir.join(".stargate/intents/.01JBAXF5Z8J8M7R2TK7G9QW3EN.tmp");
-    fs::write(unfinished, "{").expect("half an intent");
+    fs::write(&unfinished, "{").expect("half an intent");
+    let file = fs::File::open(&unfinished).expect("half an intent");
+    file.set_modified(then.into()).expect("a time");
     scene
 }
 

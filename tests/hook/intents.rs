@@ -7,13 +7,13 @@ use std::{
     os::unix::process::ExitStatusExt,
     path::PathBuf,
     process::{Command, Output},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use bstr::BStr;
 use durable::{
     clock::{Clock, SystemClock},
-    storage::{Disk, Storage},
+    storage::{Disk, LockFiles, WriteFiles},
 };
 use gix::ObjectId;
 use jiff::Timestamp;
@@ -100,6 +100,14 @@ fn disk_calls(stargate: &Stargate, hook: &str) -> Vec<(String, usize)> {
         assert!(counts.contains_key(name), "{hook}: {counts:?}");
     }
     calls
+}
+
+/// Writes the temporary file of an intent whose writer stopped this long ago.
+fn unfinished(stargate: &Stargate, id: &str, age: Duration) -> PathBuf {
+    let path = stargate.git_dir.join(format!(".stargate/intents/.{id}.tmp"));
+    let file = fs::File::create(&path).unwrap();
+    file.set_modified(SystemTime::now() - age).unwrap();
+    path
 }
 
 fn was_killed(output: &Output) -> bool {
@@ -311,7 +319,7 @@ fn young_intents_are_left_alone_and_what_is_none_goes_to_quarantine() {
     assert!(stargate.run_pre_receive(creation("refs/kv/a")).status.success());
     let intents = stargate.git_dir.join(".stargate/intents");
     fs::write(intents.join("01JBAXF5Z8J8M7R2TK7G9QW3EN.json"), "\0\0\0").unwrap();
-    fs::write(intents.join(".01JBAXF5Z8J8M7R2TK7G9QW3EN.tmp"), "half").unwrap();
+    unfinished(&stargate, "01JBAXF5Z8J8M7R2TK7G9QW3EN", Duration::from_secs(61));
     let writer = Writer::new(Disk, SystemClock::default(), &stargate.git_dir, Duration::from_secs(10));
     let recovered = writer.recover_intents(&|_| LocalRef::Id(some_id())).unwrap();
     assert_eq!(
@@ -325,6 +333,18 @@ fn young_intents_are_left_alone_and_what_is_none_goes_to_quarantine() {
     );
     let kept = stargate.git_dir.join(".stargate/quarantine/01JBAXF5Z8J8M7R2TK7G9QW3EN");
     assert_eq!(fs::read(kept).unwrap(), b"\0\0\0");
+}
+
+#[test]
+fn an_unfinished_intent_is_as_old_as_its_file_whatever_its_id_says() {
+    let stargate = Stargate::bare();
+    assert!(stargate.run_pre_receive(creation("refs/kv/a")).status.success());
+    let young = unfinished(&stargate, "01JBAXF5Z8J8M7R2TK7G9QW3EN", Duration::ZERO);
+    let old = unfinished(&stargate, "03ZZZZZZZZZZZZZZZZZZZZZZZZ", Duration::from_secs(61));
+    let writer = Writer::new(Disk, SystemClock::default(), &stargate.git_dir, Duration::from_secs(10));
+    writer.recover_intents(&|_| LocalRef::Absent).unwrap();
+    assert!(young.exists(), "its writer may be at work");
+    assert!(!old.exists(), "its writer has died");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use durable::storage::{Disk, Storage};
+use durable::storage::{Disk, LockFiles, WriteFiles};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use stargate_mirror::journal::{Backlog, Reader};

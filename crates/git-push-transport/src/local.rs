@@ -28,7 +28,7 @@ use std::{
 };
 
 use bstr::{BStr, BString};
-use durable::storage::{Disk, Storage};
+use durable::storage::{Disk, Folders};
 use git_push::{
     self, Advertisement, Capabilities, Command, Connection, Error, ErrorKind, Pack, Push, RemoteRef, Report, Request,
     Traffic, Verdict, causes,

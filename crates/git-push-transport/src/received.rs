@@ -7,7 +7,7 @@ use std::{
     sync::atomic::AtomicBool,
 };
 
-use durable::storage::{self, Disk, Storage};
+use durable::storage::{self, Disk, Folders};
 use git_push::{Error, ErrorKind};
 use gix::ObjectId;
 
@@ -103,7 +103,7 @@ pub(super) fn settle(folder: &Path, path: &Path, mode: Option<u32>) -> io::Resul
         let mode = mode.unwrap_or(of_folder) & 0o444;
         // Where it is there already and belongs to somebody else, it is readable already.
         let _ = file.set_permissions(std::fs::Permissions::from_mode(mode));
-        storage::hand_over(path, folder, None)?;
+        durable::ownership::hand_over(path, folder, None)?;
     }
     #[cfg(not(unix))]
     let _ = (folder, mode);

@@ -17,7 +17,10 @@ use std::{
 };
 
 use bstr::ByteSlice;
-use durable::storage::{Disk, DiskFile, FILE_MODE, Look, Storage, hand_over};
+use durable::{
+    ownership::hand_over,
+    storage::{Disk, DiskFile, FILE_MODE, Folders, LockFiles, Look, Names, WriteFiles},
+};
 use git_push::Command;
 use gix::refs::FullName;
 use jiff::Timestamp;

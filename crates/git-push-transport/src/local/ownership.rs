@@ -10,7 +10,7 @@ use std::{
 };
 
 use bstr::ByteSlice;
-use durable::storage;
+use durable::ownership;
 use git_push::Command;
 
 /// What a push may make, as it was before.
@@ -49,7 +49,7 @@ impl Made {
         let mode = self.shared.map(|mode| mode & 0o666);
         let files = self.files.iter().filter(|path| path.is_file()).map(|path| (path, mode));
         for (path, mode) in folders.chain(files) {
-            match storage::hand_over(path, &self.git_dir, mode) {
+            match ownership::hand_over(path, &self.git_dir, mode) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     tracing::warn!(path = %path.display(), %error, "owner and mode cannot be set; others may be kept out");
                 }
@@ -67,5 +67,5 @@ pub(super) fn shared_folder_mode(repository: &gix::Repository) -> Option<u32> {
     const KEY: &str = "core.sharedRepository";
     let config = repository.config_snapshot();
     let value = config.string(KEY).unwrap_or_default();
-    storage::shared_folder_mode(&value.to_str_lossy(), config.boolean(KEY) == Some(true))
+    ownership::shared_folder_mode(&value.to_str_lossy(), config.boolean(KEY) == Some(true))
 }

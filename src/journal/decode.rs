@@ -1,23 +1,19 @@
-//! Encoder and decoder of the line of an entry. The format is specified in [`journal`](crate::journal).
-use std::{borrow::Cow, ops::Range};
+//! Decoder of the line of an entry. The format is specified in [`journal`](crate::journal).
+use std::ops::Range;
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bstr::{BStr, BString, ByteSlice};
 use gix::ObjectId;
-use jiff::Timestamp;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use ulid::Ulid;
 
 use super::{
-    BLOCK,
-    entry::{Draft, Entry, Located, Meta, Place, Source, Status},
+    encode::EVENT,
+    entry::{Entry, Located, Meta, Place, Source},
     status::{self, WIDTH},
 };
 use crate::ref_update::{MalformedLine, RefUpdate};
-
-/// Value of `event` in every entry.
-const EVENT: &str = "ref_update";
 
 /// Reasons why a line is not an entry.
 #[derive(Debug, thiserror::Error)]
@@ -43,54 +39,6 @@ pub enum DecodeError {
     /// `meta.ref_b64` is not base64.
     #[error("meta.ref_b64 {0:?} is not base64")]
     RefB64(String),
-}
-
-/// Encodes an entry as a line with its line feed, to be written at `offset` in the file. The offset decides on the spaces
-/// in front of the line.
-pub fn encode(entry: &Entry, offset: u64) -> Vec<u8> {
-    let meta = entry.meta.as_ref();
-    let fields = Fields {
-        entry_id: entry.entry_id,
-        timestamp: &timestamp(entry.timestamp),
-        update: &entry.update,
-        pusher: entry.pusher.as_ref(),
-        repo: entry.repo.as_ref(),
-        source: entry.source,
-        status: entry.status,
-        txn_id: meta.and_then(|meta| meta.txn_id.as_ref()),
-        push_options: meta.map_or(&[], |meta| &meta.push_options),
-    };
-    let mut line = Vec::new();
-    fields.write(offset, &mut line);
-    line
-}
-
-/// Appends the line of a draft to `lines`: a pending entry with this id, [`timestamp()`] and source.
-pub(super) fn encode_draft(
-    draft: &Draft,
-    (entry_id, timestamp): (Ulid, &str),
-    source: Source,
-    offset: u64,
-    lines: &mut Vec<u8>,
-) {
-    let origin = &*draft.origin;
-    let fields = Fields {
-        entry_id,
-        timestamp,
-        update: &draft.update,
-        pusher: origin.pusher.as_ref(),
-        repo: origin.repo.as_ref(),
-        source,
-        status: Status::Pending,
-        txn_id: draft.txn_id.as_ref(),
-        push_options: &origin.push_options,
-    };
-    fields.write(offset, lines);
-}
-
-/// Formats a time as in an entry.
-pub(super) fn timestamp(moment: Timestamp) -> String {
-    format!("{moment:.3}")
 }
 
 /// Decodes the entry in a line at `offset` in the file, given without its line feed. A status that mixes two statuses
@@ -145,97 +93,6 @@ fn decode_strictly(line: &[u8], offset: u64) -> Result<Located, DecodeError> {
     })
 }
 
-/// Borrowed fields of an entry.
-struct Fields<'a> {
-    entry_id: Ulid,
-    timestamp: &'a str,
-    update: &'a RefUpdate,
-    pusher: Option<&'a BString>,
-    repo: Option<&'a BString>,
-    source: Source,
-    status: Status,
-    txn_id: Option<&'a BString>,
-    push_options: &'a [BString],
-}
-
-impl Fields<'_> {
-    /// Appends the line to `out`, to be written at `offset` in the file.
-    fn write(&self, offset: u64, out: &mut Vec<u8>) {
-        let start = out.len();
-        let name = self.update.name.to_str_lossy();
-        self.write_head(&name, out);
-        out.extend_from_slice(status::KEY);
-        // Move a status that would cross a block to the beginning of the next one.
-        let room = BLOCK - (offset + (out.len() - start) as u64) % BLOCK;
-        if room < WIDTH as u64 {
-            let blanks = [b' '; WIDTH];
-            out.splice(start..start, blanks.into_iter().take(room as usize));
-        }
-        out.extend_from_slice(self.status.padded());
-        out.extend_from_slice(br#","meta":"#);
-        if self.txn_id.is_none() && self.push_options.is_empty() && matches!(name, Cow::Borrowed(_)) {
-            out.extend_from_slice(b"null");
-        } else {
-            json(&self.meta(), out);
-        }
-        out.extend_from_slice(b"}\n");
-    }
-
-    fn meta(&self) -> WrittenMeta {
-        let lossy = |text: &BString| text.to_str_lossy().into_owned();
-        let name = &self.update.name;
-        WrittenMeta {
-            txn_id: self.txn_id.map(lossy),
-            push_options: self.push_options.iter().map(lossy).collect(),
-            ref_b64: name.to_str().is_err().then(|| BASE64_STANDARD.encode(name)),
-        }
-    }
-
-    /// Appends all keys before the status. Skips JSON escaping where it is not needed, because a push may have ten thousand
-    /// entries.
-    fn write_head(&self, name: &str, out: &mut Vec<u8>) {
-        let RefUpdate { old, new, .. } = self.update;
-        out.extend_from_slice(br#"{"entry_id":""#);
-        out.extend_from_slice(self.entry_id.array_to_str(&mut [0; ulid::ULID_LEN]).as_bytes());
-        out.extend_from_slice(br#"","timestamp":""#);
-        out.extend_from_slice(self.timestamp.as_bytes());
-        out.extend_from_slice(br#"","event":""#);
-        out.extend_from_slice(EVENT.as_bytes());
-        out.extend_from_slice(br#"","ref":"#);
-        json(&name, out);
-        out.extend_from_slice(br#","old_oid":"#);
-        if self.update.is_create() {
-            out.extend_from_slice(b"null");
-        } else {
-            quoted_id(old, out);
-        }
-        out.extend_from_slice(br#","new_oid":"#);
-        quoted_id(new, out);
-        for (key, value) in [(&br#","pusher":"#[..], self.pusher), (br#","repo":"#, self.repo)] {
-            out.extend_from_slice(key);
-            json(&value.map(|text| text.to_str_lossy()), out);
-        }
-        out.extend_from_slice(br#","source":"#);
-        json(&self.source, out);
-    }
-}
-
-fn quoted_id(id: &ObjectId, out: &mut Vec<u8>) {
-    out.push(b'"');
-    id.write_hex_to(&mut *out).expect("writing to memory cannot fail");
-    out.push(b'"');
-}
-
-#[derive(Serialize)]
-struct WrittenMeta {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    txn_id: Option<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    push_options: Vec<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    ref_b64: Option<String>,
-}
-
 #[derive(Deserialize)]
 struct ReadLine<'a> {
     entry_id: String,
@@ -264,10 +121,6 @@ struct ReadMeta {
 /// Requires the key: null means a creation, and a missing key means damage.
 fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     Option::deserialize(deserializer)
-}
-
-fn json(value: &impl Serialize, out: &mut Vec<u8>) {
-    serde_json::to_writer(out, value).expect("strings always serialize");
 }
 
 /// Validates the ids and the name by the rules of a hook's input, so that a journal yields no ref that git would reject.
@@ -299,79 +152,21 @@ fn status_range(line: &[u8], offset: u64, value: &str) -> Range<u64> {
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
     use proptest::prelude::*;
 
     use super::*;
-
-    fn id(byte: u8, kind: gix::hash::Kind) -> ObjectId {
-        ObjectId::from_bytes_or_panic(&vec![byte; kind.len_in_bytes()])
-    }
-
-    fn example() -> Entry {
-        Entry {
-            entry_id: "01JBAXF5Z8J8M7R2TK7G9QW3EN".parse().unwrap(),
-            timestamp: "2025-10-26T12:34:56.7891Z".parse().unwrap(),
-            update: RefUpdate {
-                old: id(0xa1, gix::hash::Kind::Sha1),
-                new: id(0x0f, gix::hash::Kind::Sha1),
-                name: "refs/kv/main".into(),
-            },
-            pusher: Some("user@example.com".into()),
-            repo: Some("flyingrobots/git-kv".into()),
-            source: Source::PostReceive,
-            status: Status::Pending,
-            meta: Some(Meta {
-                txn_id: Some("01JBAXF5Z8J8M7R2".into()),
-                push_options: Vec::new(),
-            }),
-        }
-    }
+    use crate::journal::{
+        BLOCK, Status, encode,
+        encode::tests::{example, id},
+    };
 
     fn text(entry: &Entry) -> String {
         String::from_utf8(encode(entry, 0)).unwrap()
     }
 
     #[test]
-    fn a_line_has_exactly_these_keys_in_this_order() {
-        let (a1, of) = ("a1".repeat(20), "0f".repeat(20));
-        assert_eq!(
-            text(&example()),
-            format!(
-                r#"{{"entry_id":"01JBAXF5Z8J8M7R2TK7G9QW3EN","timestamp":"2025-10-26T12:34:56.789Z","event":"ref_update","ref":"refs/kv/main","old_oid":"{a1}","new_oid":"{of}","pusher":"user@example.com","repo":"flyingrobots/git-kv","source":"post-receive","status":"pending","meta":{{"txn_id":"01JBAXF5Z8J8M7R2"}}}}"#
-            ) + "\n"
-        );
-    }
-
-    #[test]
-    fn what_is_not_known_is_null_a_creation_has_no_old_id_and_a_deletion_a_zero_new_id() {
-        let mut entry = example();
-        entry.pusher = None;
-        entry.repo = None;
-        entry.meta = None;
-        entry.update.old = gix::hash::Kind::Sha1.null();
-        assert!(text(&entry).contains(r#""old_oid":null,"#));
-        assert!(text(&entry).contains(r#""pusher":null,"repo":null,"#));
-        assert!(text(&entry).ends_with("\"meta\":null}\n"));
-        entry.update.old = entry.update.new;
-        entry.update.new = gix::hash::Kind::Sha1.null();
-        assert!(text(&entry).contains(&format!(r#""new_oid":"{}""#, "0".repeat(40))));
-    }
-
-    #[test]
-    fn every_status_has_the_same_width() {
-        for (status, written) in [
-            (Status::Pending, r#""status":"pending","meta""#),
-            (Status::Done, r#""status":"done"   ,"meta""#),
-            (Status::Failed, r#""status":"failed" ,"meta""#),
-            (Status::Skipped, r#""status":"skipped","meta""#),
-        ] {
-            let entry = Entry { status, ..example() };
-            assert!(text(&entry).contains(written), "{}", text(&entry));
-        }
-    }
-
-    #[test]
-    fn a_name_that_is_not_utf8_is_kept_in_base64() {
+    fn a_name_that_is_not_utf8_is_encoded_in_base64() {
         let mut entry = example();
         entry.meta = None;
         entry.update.name = b"refs/kv/\xff".into();
@@ -384,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_of_another_writer_with_other_keys_order_and_blanks_is_read() {
+    fn a_line_with_other_keys_order_and_spaces_is_read() {
         let one = "11".repeat(20);
         let line = format!(
             r#"{{ "status": "done" , "meta": {{"host": 1}}, "x": [1,2], "source":"manual", "ref":"refs/kv/a", "old_oid":null,
@@ -398,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_an_entry_is_told_why() {
+    fn the_error_says_why_a_line_is_not_an_entry() {
         let valid = text(&example());
         let cases = [
             ("ref_update", "ref_updated", "event is"),
@@ -472,7 +267,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn an_entry_comes_back_as_it_went_and_its_status_lies_within_a_block(entry in any_entry(), offset in 0u64..20_000) {
+        fn a_decoded_entry_equals_the_encoded_one_and_its_status_lies_within_a_block(entry in any_entry(), offset in 0u64..20_000) {
             let line = encode(&entry, offset);
             let (last, content) = line.split_last().unwrap();
             prop_assert_eq!(*last, b'\n');
