@@ -146,19 +146,13 @@ fn a_status_says_what_to_do() {
     let cases = [
         ("401 Unauthorized", None, Misconfigured, None, "refuses the credentials"),
         ("403 Forbidden", None, Misconfigured, None, "forbids it"),
-        ("403 Forbidden", Some("9"), Transient, Some(9), "come again later"),
+        ("403 Forbidden", Some("9"), Transient, Some(9), "retry later"),
         ("404 Not Found", None, Misconfigured, None, "no such repository"),
-        ("408 Request Timeout", None, Transient, None, "come again later"),
+        ("408 Request Timeout", None, Transient, None, "retry later"),
         ("411 Length Required", None, Rejected, None, "refuses the request"),
         ("413 Too Large", None, Rejected, None, "larger than the server takes"),
-        ("429 Too Many", Some("7"), Transient, Some(7), "come again later"),
-        (
-            "503 Unavailable",
-            Some("99999"),
-            Transient,
-            Some(3600),
-            "come again later",
-        ),
+        ("429 Too Many", Some("7"), Transient, Some(7), "retry later"),
+        ("503 Unavailable", Some("99999"), Transient, Some(3600), "retry later"),
         ("500 Internal Server Error", None, Transient, None, "the server failed"),
         ("418 I'm a teapot", None, Rejected, None, "refuses the request"),
     ];
