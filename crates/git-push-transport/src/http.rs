@@ -135,6 +135,7 @@ impl Http {
     }
 
     /// Returns the capabilities that the server offers to readers in protocol 2, once it has sent them.
+    #[must_use]
     pub fn protocol_2(&self) -> Option<&Capabilities> {
         self.protocol_2.as_ref()
     }

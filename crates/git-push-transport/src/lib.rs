@@ -91,7 +91,6 @@ pub use location::{Location, resolve};
 pub use redact::redacted;
 pub use remote::Remote;
 pub use settings::{CONNECT_TIMEOUT, IDLE_TIMEOUT, Proxies, Settings, SshSettings};
-pub use token::{TOKEN_FILE_VARIABLE, TOKEN_VARIABLE, token};
 pub use url::HttpUrl;
 
 #[doc(hidden)] // For the fuzz targets of this workspace.

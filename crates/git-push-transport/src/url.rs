@@ -31,6 +31,7 @@ pub(crate) enum BadRedirect {
 
 impl HttpUrl {
     /// Takes a URL without its user info; `None` unless it is http or https.
+    #[must_use]
     pub fn new(url: &gix::Url) -> Option<Self> {
         let mut url = url.clone();
         if !matches!(url.scheme, Scheme::Http | Scheme::Https) {
@@ -50,16 +51,19 @@ impl HttpUrl {
 #[cfg(feature = "smart-http")]
 impl HttpUrl {
     /// Returns true for https.
+    #[must_use]
     pub fn is_https(&self) -> bool {
         self.url.scheme == Scheme::Https
     }
 
     /// Returns the host, an IPv6 address in brackets.
+    #[must_use]
     pub fn host(&self) -> &str {
         self.url.host().unwrap_or_default()
     }
 
     /// Returns true if the host is this machine, so that a connection to it does not cross a network.
+    #[must_use]
     pub fn is_loopback(&self) -> bool {
         let host = self.host();
         let address = host.trim_start_matches('[').trim_end_matches(']').parse();
