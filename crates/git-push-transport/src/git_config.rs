@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 use git_push::{Error, ErrorKind};
 use gix::config::file::{Metadata, SectionRef};
 
-/// Git configuration without the repository's own where that repository belongs to somebody else. It may contain secrets.
+/// Git configuration, without that of a repository of another user. It may contain secrets.
 #[derive(Clone, Default)]
 pub(crate) struct GitConfig(Arc<gix::config::File>);
 
@@ -44,7 +44,7 @@ impl fmt::Debug for GitConfig {
     }
 }
 
-/// Returns false for the configuration of somebody else's repository: it must not name programs, servers or secrets.
+/// Returns false for the configuration of a repository of another user: it must not name programs, servers or secrets.
 pub(crate) fn is_trusted(metadata: &Metadata) -> bool {
     metadata.trust == gix::sec::Trust::Full || metadata.source.kind() != gix::config::source::Kind::Repository
 }

@@ -35,7 +35,7 @@
 // With some features only, shared code is unused.
 #![cfg_attr(
     not(all(feature = "daemon", feature = "http", feature = "local", feature = "ssh")),
-    allow(dead_code, unused_imports, unused_mut, unused_variables)
+    allow(dead_code, unreachable_code, unused_imports, unused_mut, unused_variables)
 )]
 #[cfg(feature = "smart-http")]
 pub mod credentials;

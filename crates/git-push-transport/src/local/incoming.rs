@@ -290,7 +290,7 @@ mod tests {
     }
 
     impl Mirror {
-        /// What a push of these refs leaves that dies when it has begun; gives its folder.
+        /// Creates the files of a killed push of these refs. Returns its folder.
         fn died(&self, commands: &[(&str, &str)]) -> PathBuf {
             let command = |(name, new): &(&str, &str)| Command {
                 name: (*name).into(),
@@ -305,7 +305,7 @@ mod tests {
             folder
         }
 
-        /// A lock of this content that nobody has touched for so long.
+        /// Creates a lock with this content that was last changed so long ago.
         fn lock(&self, name: &str, content: &str, seconds: u64) -> PathBuf {
             let path = self.place.git_dir.join(format!("{name}.lock"));
             fs::write(&path, content).unwrap();
