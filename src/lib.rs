@@ -39,8 +39,9 @@
 //!                            Commands: refspec, lease, ruling. Packs: enumerate (which objects), base and delta (how they are encoded),
 //!                            reuse and bitmap (data that is packed already), object_files (opens them), pack (writer).
 //!                            session (one push). No socket, no process
-//! crates/git-push-transport  remote (one type for a mirror of any URL), http, stream (ssh, git://), local; settings,
-//!                            credentials, upload_pack (PURE: reading), fetch; web (client of other HTTP services)
+//! crates/git-push-transport  remote (one type for a mirror of any URL), http, stream (ssh, git://), local; interfaces and their
+//!                            defaults: http_client and ureq_client, credentials and git_credentials; settings (plain data);
+//!                            upload_pack and fetch (PURE: reading); web (client of other HTTP services)
 //! crates/reftable            reader of refs in reftables: a snapshot of a stack of tables, look-ups, iteration. Writes nothing
 //! crates/durable             storage (the only place that fsyncs, locks and renames), replace (whole files), ownership, clock,
 //!                            retry, token_bucket

@@ -1,16 +1,16 @@
 //! Creating a context repository, and recognising one.
 use std::{fs, io, path::Path};
 
-use bstr::{BStr, BString, ByteSlice};
+use bstr::{BStr, ByteSlice};
 use durable::storage::Storage;
 use git_push::{
     causes,
     repository::{self, OpenError},
 };
+use git_push_transport::redacted;
 use gix::{
     ObjectId,
     objs::{Commit, Kind, WriteTo, tree::EntryKind},
-    url::Scheme,
 };
 use jiff::Timestamp;
 
@@ -168,7 +168,8 @@ pub(super) fn file_of(objects: Objects<'_>, commit: ObjectId, path: &str) -> Res
 
 /// Returns the configuration at `path` with the remote `origin` set to `url`, without its secrets; `None` if it is set already.
 pub(super) fn with_origin(path: &Path, url: &str) -> Result<Option<Vec<u8>>, Error> {
-    let url = without_secrets(url)?;
+    let parsed = gix::url::parse(BStr::new(url)).map_err(|_| Error::refused("the URL of the remote is invalid"))?;
+    let url = redacted(&parsed).to_bstring();
     let failed = |why: String| Error::failed("set the remote origin in", path, why);
     let text = fs::read(path).map_err(|error| failed(error.to_string()))?;
     let mut config = gix::config::File::from_bytes_no_includes(
@@ -189,21 +190,6 @@ pub(super) fn with_origin(path: &Path, url: &str) -> Result<Option<Vec<u8>>, Err
         set(&mut config, "fetch", BStr::new("+refs/heads/*:refs/remotes/origin/*"))?;
     }
     Ok(Some(config.to_bstring().into()))
-}
-
-/// Removes what may be secret from a URL: the password; the user, except for ssh; for http, query and fragment.
-fn without_secrets(url: &str) -> Result<BString, Error> {
-    let not_understood = |_| Error::refused("the URL of the remote is invalid");
-    let parse = |url: &str| gix::url::parse(BStr::new(url)).map_err(not_understood);
-    let mut parsed = parse(url)?;
-    if matches!(parsed.scheme, Scheme::Http | Scheme::Https) {
-        parsed = parse(url.split(['?', '#']).next().unwrap_or(url))?;
-    }
-    if parsed.scheme != Scheme::Ssh {
-        parsed.user = None;
-    }
-    parsed.password = None;
-    Ok(parsed.to_bstring())
 }
 
 fn fill(storage: &impl Storage, folder: &Path, options: &Options, now: Timestamp) -> Result<(), Error> {

@@ -71,7 +71,7 @@ impl Target {
         let settings = Settings::from_environment(environment)?
             .with_user_agent(USER_AGENT)
             .with_git_config(&repository)?;
-        if !settings.has_credentials_for(&location) {
+        if !Remote::has_credentials(&location, &settings) {
             return Ok(Err(LocalOnly::NoToken(location.to_string())));
         }
         Ok(Ok(Target {
@@ -108,7 +108,7 @@ impl Target {
     pub fn has_secret_in_url(&self) -> bool {
         match &self.location {
             Location::Http(url) => url.password().is_some() || url.user().is_some() && !self.has_token(),
-            Location::Ssh(_) | Location::Git(_) | Location::Path(_) => false,
+            _ => false,
         }
     }
 }

@@ -456,7 +456,7 @@ fn destination(
     let settings = Settings::from_environment(environment)?
         .with_user_agent(USER_AGENT)
         .with_git_config(repository)?;
-    Ok(if settings.has_credentials_for(&location) {
+    Ok(if Remote::has_credentials(&location, &settings) {
         Ok((location, settings))
     } else {
         Err(Missing::Token(location.to_string()))

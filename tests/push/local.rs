@@ -350,7 +350,7 @@ fn a_branch_that_is_checked_out_is_refused_unless_the_mirror_allows_it() {
         let verdicts = pair.push(true, &[commands]);
         let told = reason(&verdicts[0]).to_string();
         assert!(
-            told.starts_with("it is not known which branches are checked out: "),
+            told.starts_with("cannot find out which branches are checked out: "),
             "{told}"
         );
     }

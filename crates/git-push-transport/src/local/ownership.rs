@@ -1,8 +1,8 @@
-//! Owner and mode of what a push makes in a repository, beside its pack.
+//! Owner and mode of the files that a push creates in a repository, beside its pack.
 //!
 //! Files and folders of refs and reflogs get the mode that git gives them (git-config, `core.sharedRepository`), and the
-//! owner of the repository where this process may give them away: a worker of root leaves nothing that keeps the owner
-//! out. Without the setting, the umask decides, as in git.
+//! owner of the repository if this process may set it: files of a root process must not lock the owner out. Without the
+//! setting, the umask decides, as in git.
 use std::{
     collections::BTreeSet,
     fs, io,
@@ -13,18 +13,18 @@ use bstr::ByteSlice;
 use durable::ownership;
 use git_push::Command;
 
-/// What a push may make, as it was before.
+/// Files and folders that a push may create.
 pub(super) struct Made {
     git_dir: PathBuf,
     /// The mode of folders in a shared repository.
     shared: Option<u32>,
-    /// Folders that were not there, the outer ones first.
+    /// Folders that did not exist, the outer ones first.
     folders: BTreeSet<PathBuf>,
     files: BTreeSet<PathBuf>,
 }
 
 impl Made {
-    /// Looks at where the refs of these commands are, before they are carried out.
+    /// Records the paths of the refs of these commands, before they are carried out.
     pub(super) fn before(repository: &gix::Repository, commands: &[Command]) -> Self {
         let git_dir = repository.common_dir().to_owned();
         let (mut folders, mut files) = (BTreeSet::new(), BTreeSet::from([git_dir.join("packed-refs")]));
@@ -43,7 +43,7 @@ impl Made {
         }
     }
 
-    /// Settles what was made since. The refs have moved: what fails is logged.
+    /// Sets owner and mode of new files. The refs have moved, so a failure is only logged.
     pub(super) fn settle(&self) {
         let folders = self.folders.iter().map(|path| (path, self.shared));
         let mode = self.shared.map(|mode| mode & 0o666);
@@ -51,7 +51,7 @@ impl Made {
         for (path, mode) in folders.chain(files) {
             match ownership::hand_over(path, &self.git_dir, mode) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    tracing::warn!(path = %path.display(), %error, "owner and mode cannot be set; others may be kept out");
+                    tracing::warn!(path = %path.display(), %error, "cannot set owner and mode; other users may be locked out");
                 }
                 _ => {}
             }
@@ -62,7 +62,8 @@ impl Made {
 fn is_absent(path: &Path) -> bool {
     fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
 }
-/// The mode of folders in a repository that is shared (`core.sharedRepository`).
+
+/// Returns the mode of folders in a shared repository (`core.sharedRepository`).
 pub(super) fn shared_folder_mode(repository: &gix::Repository) -> Option<u32> {
     const KEY: &str = "core.sharedRepository";
     let config = repository.config_snapshot();

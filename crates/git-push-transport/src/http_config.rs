@@ -1,23 +1,24 @@
-//! What git configuration says about one server (git-config, *http.\*, http.&lt;url&gt;.\**).
-use std::{fs, path::Path, path::PathBuf};
+//! The `http.*` of git configuration for one URL (git-config, *http.\*, http.&lt;url&gt;.\**).
+use std::path::PathBuf;
 
 use bstr::{BString, ByteSlice};
 use git_push::{Error, ErrorKind};
-use secrecy::{ExposeSecret, SecretString};
-use ureq::http::{HeaderName, HeaderValue};
-use ureq::tls::{ClientCert, PemItem, parse_pem};
+use secrecy::SecretString;
 
-use super::url_match;
-use crate::settings::{GitConfig, not_understood};
+use crate::credentials::Authorization;
+use crate::git_config::{GitConfig, not_understood};
+use crate::http_client::Header;
+use crate::secrets::Secrets;
+use crate::url_match;
 
-/// `http.*` as it holds for one URL.
+/// Values of `http.*` that apply to one URL.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Options {
+pub(crate) struct HttpConfig {
     /// The `Authorization` of `extraHeader`.
-    pub(crate) authorization: Option<SecretString>,
-    /// The other ones of `extraHeader`, in order.
-    pub(crate) headers: Vec<(HeaderName, SecretString)>,
-    /// `proxy`; empty where there is to be none.
+    pub(crate) authorization: Option<Authorization>,
+    /// The other headers of `extraHeader`, in order.
+    pub(crate) headers: Vec<Header>,
+    /// `proxy`; empty for a direct connection.
     pub(crate) proxy: Option<SecretString>,
     /// `sslCAInfo`
     pub(crate) ca_file: Option<PathBuf>,
@@ -29,27 +30,27 @@ pub(crate) struct Options {
     pub(crate) insecure_http: bool,
 }
 
-impl Options {
-    /// What `config` says about `url`.
+impl HttpConfig {
+    /// Reads the values for `url`.
     ///
     /// # Errors
-    /// [`ErrorKind::Misconfigured`] when a value is not understood, or certificates are not to be checked.
+    /// [`ErrorKind::Misconfigured`] if a value is invalid, or `sslVerify` switches off the check of certificates.
     pub(crate) fn new(config: &GitConfig, url: &gix::Url) -> Result<Self, Error> {
         let values = Values { config, url };
         let verify = values.last("sslVerify").map(gix::config::Boolean::try_from).transpose();
         if verify.map_or(true, |verify| verify.is_some_and(|verify| !verify.0)) {
-            let what = "certificates are always checked, and http.sslVerify in git configuration forbids it";
+            let what = "http.sslVerify in git configuration is off, but certificates are always checked";
             return Err(Error::new(ErrorKind::Misconfigured, what).with_hint(
                 "name the file with the certificate of the server's authority in http.sslCAInfo, and set \
                  http.<url>.sslVerify to true",
             ));
         }
-        let mut options = Options {
+        let mut options = HttpConfig {
             proxy: values.text("proxy")?.map(SecretString::from),
             ca_file: values.path("sslCAInfo")?,
             user_agent: values.text("userAgent")?.filter(|agent| !agent.is_empty()),
             insecure_http: config.boolean("stargate.insecureHttp")?,
-            ..Options::default()
+            ..HttpConfig::default()
         };
         if let Some(certificate) = values.path("sslCert")? {
             let key = values.path("sslKey")?.unwrap_or_else(|| certificate.clone());
@@ -61,66 +62,29 @@ impl Options {
         Ok(options)
     }
 
-    /// Everything in it that may be secret.
-    pub(crate) fn secrets(&self) -> impl Iterator<Item = &str> {
-        let headers = self.headers.iter().map(|(_, value)| value).chain(&self.authorization);
-        // Behind the scheme (`Basic`, `Bearer`) stands the secret itself.
-        headers.map(ExposeSecret::expose_secret).flat_map(|value| {
-            let alone = value.split_once(' ').map(|(_, alone)| alone);
-            std::iter::once(value).chain(alone)
-        })
-    }
-
-    /// The certificate to show, with its key.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Misconfigured`] when they cannot be read, with the name of the file.
-    pub(super) fn client_certificate(&self) -> Result<Option<ClientCert>, Error> {
-        let Some([certificate, key]) = &self.client_certificate else {
-            return Ok(None);
-        };
-        let mut chain = Vec::new();
-        for item in pem(certificate, "http.sslCert")? {
-            if let PemItem::Certificate(certificate) = item {
-                chain.push(certificate);
-            }
-        }
-        if chain.is_empty() {
-            return Err(unusable(
-                certificate,
-                "http.sslCert",
-                "there is no certificate in PEM format in it",
-            ));
-        }
-        let keys = pem(key, "http.sslKey")?.into_iter();
-        let mut keys = keys.filter_map(|item| match item {
-            PemItem::PrivateKey(key) => Some(key),
-            _ => None,
-        });
-        let why = "there is no key in PEM format in it, or one that is encrypted";
-        let found = keys.next().ok_or_else(|| unusable(key, "http.sslKey", why))?;
-        Ok(Some(ClientCert::new_with_certs(&chain, found)))
+    /// Returns the secrets in headers.
+    pub(crate) fn secrets(&self) -> Secrets {
+        let mut secrets = Secrets::default();
+        self.headers
+            .iter()
+            .for_each(|header| secrets.add_header(header.value()));
+        secrets
     }
 
     fn add_header(&mut self, line: &BString) -> Result<(), Error> {
-        let refused = || {
+        let split = line.to_str().ok().and_then(|line| line.split_once(':'));
+        let header = split.and_then(|(name, value)| Header::new(name.trim(), value.trim()).ok());
+        let header = header.ok_or_else(|| {
             Error::new(
                 ErrorKind::Misconfigured,
-                "a value of http.extraHeader is no header of HTTP",
+                "a value of http.extraHeader is not a header of HTTP",
             )
-            .with_hint("it must be `Name: value`, in one line")
-        };
-        let (name, value) = line
-            .to_str()
-            .ok()
-            .and_then(|line| line.split_once(':'))
-            .ok_or_else(refused)?;
-        let name = HeaderName::from_bytes(name.trim().as_bytes()).map_err(|_| refused())?;
-        let value = value.trim();
-        HeaderValue::from_str(value).map_err(|_| refused())?;
-        match name == "authorization" {
-            true => self.authorization = Some(value.into()),
-            false => self.headers.push((name, value.into())),
+            .with_hint("set it to `Name: value`, in one line")
+        })?;
+        if header.name() == "authorization" {
+            self.authorization = Some(Authorization::Header(header.value().into()));
+        } else {
+            self.headers.push(header);
         }
         Ok(())
     }
@@ -132,8 +96,8 @@ struct Values<'a> {
 }
 
 impl Values<'_> {
-    /// All values of a key that hold for the URL, in order: those that are named for it more closely silence the others
-    /// that come after them.
+    /// Returns all values of a key that apply to the URL, in order. A value for a closer URL overrides the values after it that
+    /// are for a less close one.
     fn all(&self, key: &str) -> Vec<BString> {
         let mut closest = url_match::Closeness::default();
         let mut found = Vec::new();
@@ -176,7 +140,7 @@ impl Values<'_> {
         Ok(Some(path.map_err(|_| not_understood(&format!("http.{key}")))?))
     }
 
-    /// An empty one takes back those before it.
+    /// Returns the values of `extraHeader` after the last empty one, which removes those before it.
     fn extra_headers(&self) -> Vec<BString> {
         let all = self.all("extraHeader");
         let start = all.iter().rposition(|line| line.is_empty()).map_or(0, |at| at + 1);
@@ -184,31 +148,19 @@ impl Values<'_> {
     }
 }
 
-fn pem(path: &Path, key: &str) -> Result<Vec<PemItem<'static>>, Error> {
-    let bytes = fs::read(path).map_err(|error| unusable(path, key, &error.to_string()))?;
-    let items: Result<Vec<_>, _> = parse_pem(&bytes).collect();
-    items.map_err(|error| unusable(path, key, &error.to_string()))
-}
-
-fn unusable(path: &Path, key: &str, why: &str) -> Error {
-    Error::new(
-        ErrorKind::Misconfigured,
-        format!("{} of {key} cannot be used: {why}", path.display()),
-    )
-    .with_hint("it must name a file in PEM format; the key must not be encrypted")
-}
-
 #[cfg(test)]
 mod tests {
+    use secrecy::ExposeSecret;
+
     use super::*;
 
-    fn options(config: &str, url: &str) -> Result<Options, Error> {
+    fn options(config: &str, url: &str) -> Result<HttpConfig, Error> {
         let config = gix::config::File::try_from(config).expect("git configuration");
-        Options::new(&GitConfig::new(config), &gix::url::parse(url).expect("a URL"))
+        HttpConfig::new(&GitConfig::new(config), &gix::url::parse(url).expect("a URL"))
     }
 
     #[test]
-    fn what_is_said_of_the_url_counts_over_what_is_said_of_all() {
+    fn a_value_for_the_url_overrides_one_for_all() {
         let config = "[http \"https://host/o\"]\nuserAgent = closest\nproxy = http://closest\n\
                       [http]\nuserAgent = all\nsslCert = /all.pem\n[http \"https://host\"]\nuserAgent = host\nsslKey = /host.key\n";
         let cases = [
@@ -229,19 +181,15 @@ mod tests {
         let config = "[http]\nextraHeader = X-Taken-Back: 1\nextraHeader =\nextraHeader = X-One: a b\n\
                       [http \"https://host\"]\nextraHeader = authorization: Bearer canary\n";
         let options = options(config, "https://host/r").expect("options");
-        let names: Vec<_> = options.headers.iter().map(|(name, _)| name.as_str()).collect();
+        let names: Vec<_> = options.headers.iter().map(Header::name).collect();
         assert_eq!(names, ["x-one"]);
-        assert_eq!(
-            options.authorization.as_ref().map(ExposeSecret::expose_secret),
-            Some("Bearer canary")
-        );
-        let secrets: Vec<_> = options.secrets().collect();
-        assert_eq!(secrets, ["a b", "b", "Bearer canary", "canary"]);
+        let authorization = options.authorization.as_ref().expect("one").header();
+        assert_eq!(authorization.expect("a header").expose_secret(), "Bearer canary");
         assert!(!format!("{options:?}").contains("canary"));
     }
 
     #[test]
-    fn what_cannot_be_used_is_refused_without_being_shown() {
+    fn invalid_values_are_refused_without_being_shown() {
         for config in [
             "[http]\nsslVerify = false\n",
             "[http]\nsslVerify = canary\n",

@@ -1,19 +1,19 @@
-//! Whether a section `[http "<url>"]` is about a URL, and how closely (git-config, *http.&lt;url&gt;.\**).
+//! Matching of `[http "<url>"]` sections with a URL (git-config, *http.&lt;url&gt;.\**).
 //!
 //! Scheme and port must be the same, the host too, where `*` stands for one label; the path must be that of the URL or a
 //! folder above it; the user must be the same where the section names one.
 use bstr::{BStr, ByteSlice};
 
-/// What counts first stands first: the length of the host, that of the path, whether there is a user.
+/// Closeness of a match, by precedence: length of the host, length of the path, presence of a user.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Closeness {
+pub(crate) struct Closeness {
     host: usize,
     path: usize,
     user: bool,
 }
 
-/// How closely `pattern` names `url`; none when it names another one, or is no URL.
-pub(super) fn closeness(pattern: &BStr, url: &gix::Url) -> Option<Closeness> {
+/// Returns the closeness of `pattern` to `url`; `None` if it does not match or is not a URL.
+pub(crate) fn closeness(pattern: &BStr, url: &gix::Url) -> Option<Closeness> {
     let pattern = pattern.to_str().ok()?;
     let (scheme, rest) = pattern.split_once("://")?;
     let (authority, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
