@@ -24,7 +24,7 @@ const TAKEN: &str = "stargate/taken";
 const MAX_NOTES: u64 = 64 * 1024;
 
 /// A pending replacement of a file. If it is dropped before [`commit()`](Replacement::commit()), nothing changes.
-pub(super) struct Replacement<'a, S: Storage> {
+pub struct Replacement<'a, S: Storage> {
     storage: &'a S,
     notes: S::File,
     lock: PathBuf,
@@ -35,7 +35,7 @@ pub(super) struct Replacement<'a, S: Storage> {
 impl<'a, S: Storage> Replacement<'a, S> {
     /// Writes the new content of the file at `path` and locks the file against others. The caller must hold the exclusive lock
     /// of this repository.
-    pub(super) fn begin(storage: &'a S, git_dir: &Path, path: &'a Path, bytes: &[u8]) -> Result<Self, Error> {
+    pub fn begin(storage: &'a S, git_dir: &Path, path: &'a Path, bytes: &[u8]) -> Result<Self, Error> {
         let lock = with_extension(path, "lock");
         let failed = |error| Error::failed("write", &lock, error);
         let notes = open_notes(storage, git_dir).map_err(failed)?;
@@ -63,7 +63,7 @@ impl<'a, S: Storage> Replacement<'a, S> {
     }
 
     /// Renames the new content to its place.
-    pub(super) fn commit(mut self) -> Result<(), Error> {
+    pub fn commit(mut self) -> Result<(), Error> {
         let failed = |error| Error::failed("write", self.path, error);
         self.storage.rename(&self.lock, self.path).map_err(failed)?;
         self.done = true;
@@ -85,7 +85,7 @@ impl<S: Storage> Drop for Replacement<'_, S> {
 }
 
 /// Replaces a file that only this program writes.
-pub(super) fn overwrite(storage: &impl Storage, path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub fn overwrite(storage: &impl Storage, path: &Path, bytes: &[u8]) -> io::Result<()> {
     let new = with_extension(path, "new");
     match storage.write_new(&new, bytes, FILE_MODE) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -99,7 +99,7 @@ pub(super) fn overwrite(storage: &impl Storage, path: &Path, bytes: &[u8]) -> io
 }
 
 /// Creates a folder and its parents, durably.
-pub(super) fn create_folders(storage: &impl Storage, folder: &Path) -> io::Result<()> {
+pub fn create_folders(storage: &impl Storage, folder: &Path) -> io::Result<()> {
     if storage.look(folder)?.is_some() {
         return Ok(());
     }
@@ -114,7 +114,7 @@ pub(super) fn create_folders(storage: &impl Storage, folder: &Path) -> io::Resul
 }
 
 /// Appends all bytes to a file.
-pub(super) fn append<S: Storage>(storage: &S, file: &S::File, mut bytes: &[u8]) -> io::Result<()> {
+pub fn append<S: Storage>(storage: &S, file: &S::File, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         match storage.append(file, bytes)? {
             0 => return Err(io::ErrorKind::WriteZero.into()),
