@@ -4,11 +4,11 @@ use std::path::Path;
 use jiff::Timestamp;
 use serde_json::json;
 use stargate_mirror::{
-    event::Event,
+    event::{Event, Layout},
     events::{Author, Context, Options},
 };
 
-use support::git::git;
+use support::git::{command, git};
 
 /// A moment.
 pub fn now() -> Timestamp {
@@ -53,6 +53,13 @@ pub fn is_sound(folder: &Path) {
     if git(folder, &["rev-parse", "--is-bare-repository"]) == "false" {
         assert_eq!(git(folder, &["status", "--porcelain"]), "");
     }
+}
+
+/// Returns true if exactly this event is committed.
+pub fn has(folder: &Path, event: &Event) -> bool {
+    let file = format!("main:{}", event.path(Layout::Day));
+    let shown = command(folder).args(["cat-file", "blob", &file]).output().expect("git");
+    shown.status.success() && shown.stdout == event.to_file()
 }
 
 /// The paths of all events, as git lists them.

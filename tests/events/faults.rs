@@ -3,7 +3,7 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::{REPOSITORY, TOKEN, World, feeds};
+use crate::{REPOSITORY, TOKEN, World, all_bytes, feeds};
 use support::{feeds::event, git};
 
 fn events(numbers: std::ops::Range<u32>) -> Vec<Value> {
@@ -189,4 +189,32 @@ fn what_a_branch_lacks_is_read_again() {
     once(&[("GITHUB_REPO_URL", ""), ("GITHUB_BRANCH", "other")]);
     let files = git::git(&context, &["ls-tree", "-r", "--name-only", "other", "events"]);
     assert_eq!(files.matches(".json").count(), 3, "{files}");
+}
+
+#[test]
+fn a_context_repository_with_refs_in_reftables_is_refused_before_anything_is_done() {
+    let (world, feeds) = (World::new(), feeds());
+    feeds.post("f", event("f", 0));
+    let (code, said) = world.run("context", &feeds.url(), "f", &["--once"], &[]).wait();
+    assert_eq!(code, 0, "{said}");
+    let context = world.context("context");
+    git::git(&context, &["refs", "migrate", "--ref-format=reftable"]);
+    let before = all_bytes(&context);
+    feeds.post("f", event("f", 1));
+    let asked = feeds.requests().len();
+    let (code, said) = world.run("context", &feeds.url(), "f", &["--once"], &[]).wait();
+    assert_eq!(code, 4, "{said}");
+    for word in [
+        "extensions.refstorage = reftable",
+        "git refs migrate --ref-format=files",
+    ] {
+        assert!(said.contains(word), "{word}: {said}");
+    }
+    assert!(all_bytes(&context) == before, "nothing is written");
+    assert_eq!(feeds.requests().len(), asked, "the relay is not asked");
+    world.assert_has_exactly(&events(0..1));
+    git::git(&context, &["refs", "migrate", "--ref-format=files"]);
+    let (code, said) = world.run("context", &feeds.url(), "f", &["--once"], &[]).wait();
+    assert_eq!(code, 0, "{said}");
+    world.assert_has_exactly(&events(0..2));
 }

@@ -10,7 +10,11 @@ mod repository;
 mod source;
 mod sse_servers;
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use gix::{
     ObjectId,
@@ -22,7 +26,7 @@ use stargate_mirror::event::{Event, Layout};
 use support::{
     feeds::{Feeds, Manners},
     mirror::{Format, Mirror},
-    running::Running,
+    running::{LINES, Running},
 };
 use tempfile::TempDir;
 
@@ -77,7 +81,7 @@ impl World {
         let listed = git(&["ls-tree", "-r", "-z", "main", "events/"]);
         let files = listed.split_terminator('\0').map(|file| {
             let (about, path) = file.split_once('\t').expect("a path");
-            let id = about.rsplit(' ').next().expect("an id");
+            let id = about.strip_prefix("100644 blob ").expect("a plain file");
             (path.to_owned(), id.parse().expect("an id"))
         });
         files.filter(|(path, _)| !path.ends_with(".gitkeep")).collect()
@@ -137,15 +141,20 @@ impl World {
         git(&["fsck", "--strict"]);
     }
 
-    /// Polls until all these events are on the remote.
+    /// Waits until all these events are on the remote.
     fn wait_for(&self, events: &[Value], running: &[&Running]) {
         self.wait_for_told(events, running, &String::new)
     }
 
-    /// The same, where others have something to say, too.
+    /// The same; a failure shows the output of others, too. Looks again whenever a running command says something, and each
+    /// second: a server may complete the push of a command that was killed.
     fn wait_for_told(&self, events: &[Value], running: &[&Running], others: &dyn Fn() -> String) {
-        let start = std::time::Instant::now();
-        while !self.holds(events) {
+        let start = Instant::now();
+        loop {
+            let seen = LINES.get();
+            if self.holds(events) {
+                return;
+            }
             let said = || {
                 running
                     .iter()
@@ -159,19 +168,24 @@ impl World {
                 said(),
                 others()
             );
-            std::thread::sleep(std::time::Duration::from_millis(50));
+            LINES.wait_beyond_for(seen, Duration::from_secs(1));
         }
     }
 }
 
 /// Paths and ids of the contents of these events in a context repository.
+///
+/// # Panics
+/// Two events have the same path.
 fn files_of(events: &[Value]) -> BTreeMap<String, ObjectId> {
     let files = events.iter().map(|event| {
         let event = Event::from_value(event.clone()).expect("an event");
         let id = compute_hash(Kind::Sha1, Blob, &event.to_file()).expect("a hash");
         (event.path(Layout::Day), id)
     });
-    files.collect()
+    let files: BTreeMap<_, _> = files.collect();
+    assert_eq!(files.len(), events.len(), "each event has a path of its own");
+    files
 }
 
 /// A relay with numbers.

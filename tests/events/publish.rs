@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use crate::context::{context, event, events, is_sound, now, options, simple};
+use crate::context::{context, event, events, has, is_sound, now, options, simple};
 use bstr::BString;
 use durable::{
     clock::{ManualClock, SystemClock},
@@ -585,10 +585,7 @@ fn a_lost_repository_begins_anew_on_what_the_remote_has() {
     assert_eq!(git(Path::new(&url), &["rev-list", "--max-parents=0", "main"]), root);
     assert_eq!(events(Path::new(&url)).len(), 3);
     is_sound(&path);
-    assert!(
-        second.holds(&simple("f", "e-1")).expect("readable"),
-        "what the remote had is here"
-    );
+    assert!(has(&path, &simple("f", "e-1")), "what the remote had is here");
     assert!(second.resume_point("f", now()).expect("readable").is_some());
     let location = Location::parse(url.as_str().into()).expect("a location");
     assert_eq!(location.to_string(), url);
