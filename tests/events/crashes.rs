@@ -1,4 +1,4 @@
-//! Whatever is killed, whenever: every event is on the remote once.
+//! Kills at random: every event is on the remote exactly once.
 use std::{
     sync::atomic::{AtomicBool, Ordering},
     thread,

@@ -33,7 +33,7 @@ use tempfile::TempDir;
 const TOKEN: &str = "t0ken-of-the-m1rror";
 const REPOSITORY: &str = "o/context.git";
 
-/// A remote that asks for a token, and a folder for what is on this side.
+/// A remote that asks for a token, and a folder for local files.
 struct World {
     mirror: Mirror,
     folder: TempDir,
@@ -49,13 +49,13 @@ impl World {
         }
     }
 
-    /// Where the context repository of this name is.
+    /// Path of the context repository with this name.
     fn context(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    /// `events run` into the context repository `name`, following `feeds` of a relay, with small batches and no budget, and
-    /// these variables over all that.
+    /// Starts `events run` into the context repository `name`, following `feeds` of a relay, with short batches and no budget.
+    /// `variables` override these settings.
     fn run(&self, name: &str, relay: &str, feeds: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Running {
         let context = self.context(name).display().to_string();
         let remote = self.mirror.url(REPOSITORY);
@@ -72,7 +72,7 @@ impl World {
         Running::start(&[&["events", "run"], arguments].concat(), &environment)
     }
 
-    /// Paths of all events on the remote, with the ids of their contents; none before there is a branch.
+    /// Paths of all events on the remote, with the ids of their contents; empty without a branch.
     fn event_files(&self) -> BTreeMap<String, ObjectId> {
         let git = |arguments: &[&str]| self.mirror.git(REPOSITORY, arguments);
         if git(&["for-each-ref", "refs/heads/main"]).is_empty() {
@@ -87,20 +87,20 @@ impl World {
         files.filter(|(path, _)| !path.ends_with(".gitkeep")).collect()
     }
 
-    /// What is in a file on the remote.
+    /// Content of a file on the remote.
     fn file(&self, path: &str) -> String {
         self.mirror
             .git(REPOSITORY, &["cat-file", "-p", &format!("main:{path}")])
     }
 
-    /// True if all these events are on the remote, each as it was posted. There may be others.
+    /// Returns true if all these events are on the remote, each as it was posted. There may be others.
     fn holds(&self, events: &[Value]) -> bool {
         let found = self.event_files();
         files_of(events).iter().all(|(path, id)| found.get(path) == Some(id))
     }
 
-    /// Checks that these events and no others are on the remote, each once and as it was posted, in a history that is
-    /// linear and only adds.
+    /// Checks that exactly these events are on the remote, each once and byte for byte as it was posted, and that the history
+    /// is linear and only adds.
     fn assert_has_exactly(&self, events: &[Value]) {
         assert_eq!(self.event_files(), files_of(events));
         self.assert_history_only_adds();
@@ -196,7 +196,7 @@ fn feeds() -> Feeds {
     })
 }
 
-/// Everything in files below a folder, for a search.
+/// All files below a folder with their bytes.
 fn all_bytes(folder: &std::path::Path) -> Vec<(PathBuf, Vec<u8>)> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).expect("a folder").flatten() {
