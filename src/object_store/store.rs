@@ -270,3 +270,98 @@ impl<'a, S: Storage> Transaction<'a, S> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bstr::BStr;
+    use durable::{
+        clock::{ManualClock, SystemClock},
+        storage::Disk,
+    };
+    use gix::objs::tree::EntryKind;
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::object_store::{
+        commit_object::commit_object,
+        tree_buffer::Leaf,
+        trees::{SetError, file_of},
+    };
+
+    fn open(path: &Path) -> Store<Disk> {
+        let store = Store::open(Disk, path, "main", "unguarded").expect("a repository");
+        store.create_state_folder().expect("a folder");
+        store
+    }
+
+    /// A commit of one file on `parent`, added to `pack`.
+    fn commit(edit: &mut Edit<'_>, repository: &gix::Repository, parent: &[ObjectId], pack: &mut NewPack) -> ObjectId {
+        let id = pack.add(ObjectKind::Blob, b"content").expect("a file");
+        let kind = EntryKind::Blob;
+        edit.set(BStr::new("folder/file"), Leaf { kind, id })
+            .map_err(SetError::into_error)
+            .expect("a place");
+        let tree = edit.write(pack).expect("a tree");
+        let commit = commit_object(repository, None, tree, parent, "a file\n", Timestamp::UNIX_EPOCH);
+        pack.add(ObjectKind::Commit, &commit.expect("a commit"))
+            .expect("an object")
+    }
+
+    /// A repository with an empty commit.
+    fn made(path: &Path) -> Store<Disk> {
+        gix::init_bare(path).expect("a repository");
+        let store = open(path);
+        let repository = store.repository();
+        let mut pack = NewPack::new(repository.object_hash());
+        let tree = pack.add(ObjectKind::Tree, b"").expect("a tree");
+        let commit = commit_object(&repository, None, tree, &[], "empty\n", Timestamp::UNIX_EPOCH);
+        let first = pack.add(ObjectKind::Commit, &commit.expect("a commit")).expect("one");
+        store.add(&repository, pack).expect("stored");
+        store
+            .branch(&repository)
+            .advance(&Disk, None, first)
+            .expect("a new branch");
+        store
+    }
+
+    #[test]
+    fn a_commit_is_there_after_reopening_and_only_on_its_branch() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = made(folder.path());
+        let repository = store.repository();
+        let clock = SystemClock::default();
+        let locked = store.lock(&repository, &clock).expect("free");
+        let mut transaction = locked.begin().expect("readable").expect("a branch");
+        let (first, mut pack) = (transaction.tip(), NewPack::new(repository.object_hash()));
+        let mut edit = transaction.edit(first).expect("readable");
+        let new = commit(&mut edit, &repository, &[first], &mut pack);
+        drop(edit);
+        transaction.advance(pack, new).expect("moved");
+        assert_eq!(transaction.tip(), new);
+        drop(transaction);
+
+        let again = open(folder.path());
+        let repository = again.repository();
+        assert_eq!(again.branch(&repository).tip().expect("readable"), Some(new));
+        let content = file_of(Objects(&repository), new, "folder/file").expect("readable");
+        assert_eq!(content.as_deref(), Some(&b"content"[..]));
+        let other = Store::open(Disk, folder.path(), "other", "unguarded").expect("a repository");
+        let locked = other.lock(&repository, &clock).expect("free");
+        assert!(locked.begin().expect("readable").is_none(), "there is no such branch");
+    }
+
+    #[test]
+    fn a_held_repository_is_busy_after_the_timeout() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (holder, waiter) = (made(folder.path()), open(folder.path()));
+        let (held, waiting) = (holder.repository(), waiter.repository());
+        let clock = ManualClock::default();
+        let lock = holder.lock(&held, &clock).expect("free");
+        let error = waiter.lock(&waiting, &clock).err().expect("it is held");
+        assert_eq!(error.kind(), Kind::Busy);
+        assert!(error.to_string().contains("for 10 seconds"), "{error}");
+        assert!(clock.elapsed() >= LOCK_TIMEOUT && clock.elapsed() < 2 * LOCK_TIMEOUT);
+        drop(lock);
+        assert!(waiter.lock(&waiting, &clock).is_ok());
+    }
+}

@@ -194,15 +194,17 @@ fn what_a_branch_lacks_is_read_again() {
 #[test]
 fn a_context_repository_with_refs_in_reftables_is_refused_before_anything_is_done() {
     let (world, feeds) = (World::new(), feeds());
+    let arguments = ["--once", "--bare"];
+    let once = || world.run("context", &feeds.url(), "f", &arguments, &[]).wait();
     feeds.post("f", event("f", 0));
-    let (code, said) = world.run("context", &feeds.url(), "f", &["--once"], &[]).wait();
+    let (code, said) = once();
     assert_eq!(code, 0, "{said}");
     let context = world.context("context");
     git::git(&context, &["refs", "migrate", "--ref-format=reftable"]);
     let before = all_bytes(&context);
     feeds.post("f", event("f", 1));
     let asked = feeds.requests().len();
-    let (code, said) = world.run("context", &feeds.url(), "f", &["--once"], &[]).wait();
+    let (code, said) = once();
     assert_eq!(code, 4, "{said}");
     for word in [
         "extensions.refstorage = reftable",
@@ -214,7 +216,7 @@ fn a_context_repository_with_refs_in_reftables_is_refused_before_anything_is_don
     assert_eq!(feeds.requests().len(), asked, "the relay is not asked");
     world.assert_has_exactly(&events(0..1));
     git::git(&context, &["refs", "migrate", "--ref-format=files"]);
-    let (code, said) = world.run("context", &feeds.url(), "f", &["--once"], &[]).wait();
+    let (code, said) = once();
     assert_eq!(code, 0, "{said}");
     world.assert_has_exactly(&events(0..2));
 }

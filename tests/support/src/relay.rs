@@ -112,7 +112,8 @@ impl Relay {
         let mut tail = follow.stdout(Stdio::piped()).spawn().expect("timeout and tail");
         let lines = BufReader::new(tail.stdout.take().expect("a pipe")).lines();
         let is_said = lines.map_while(Result::ok).any(|line| line.contains(words));
-        tail.kill().expect("a process of ours");
+        // `timeout` passes this signal on.
+        kill_process(Pid::from_child(&tail), Signal::TERM).expect("a child");
         tail.wait().expect("a child");
         assert!(is_said, "{words:?} is missing in:\n{}", self.said());
     }
