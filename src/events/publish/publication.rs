@@ -54,10 +54,10 @@ pub struct Published {
     /// Number of local commits that were rebased onto the remote's.
     pub rebased: usize,
     /// Events that exist on the remote with other content. The remote's content stays; the local event is stored in
-    /// [`FILE`](super::refused::FILE).
+    /// [`FILE`](super::super::refused::FILE).
     pub refused: Vec<Refusal>,
     /// Events in folders whose names git reserves, such as a feed `.gitmodules`. The commits that were not pushed yet were
-    /// rewritten without them. They are stored in [`FILE`](super::refused::FILE).
+    /// rewritten without them. They are stored in [`FILE`](super::super::refused::FILE).
     pub left_out: Vec<Refusal>,
     /// Another instance that committed to the remote less than 60 seconds ago.
     pub other_instance: Option<Lock>,
