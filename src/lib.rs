@@ -61,13 +61,16 @@
 //!            stream (listeners), connection (stall timeout); store, commit (the writing thread), replay (the log at start),
 //!            index (PURE), line
 //! porcelain  driver of a single push, as `git push` makes it: run, driver, tracking (remote-tracking refs)
-//! events     driver of the context repository: source (relay with sse, page and cursors; lines of standard input), inbox and
-//!            batch, context (commit, queries, instance), branch, work_tree, replace (durable replacement of files), tree_buffer
-//!            and trees (trees edited in memory), event_ids, objects, difference, new_pack and packs, publish, rebase,
-//!            unpushable, refused, pusher and push_schedule, lock_file, settings, target, run
+//! events     driver of the context repository. source (relay with sse, page and cursors; lines of standard input); ingest
+//!            (inbox, batch, landing of batches in commits); repository (init, instance and lock_file, event_ids, changes,
+//!            queries, refused); publish (publication, rebase, unpushable, tracking, pusher, push_schedule, target); context
+//!            (the handle on all that), push_attempt, saved_cursors, settings, run
 //! hook       pre_receive (intent or rejection), ref_names, guard (append-only), post_receive (entries), chained, input, head,
 //!            objects, push (identity, meta), large_blobs, hook_output (log, messages to the pusher), install, durability (core.fsync)
 //!
+//! object_store  durable Git repository with one branch, for any files: store (lock, transaction), branch, work_tree, tree_buffer
+//!            and trees (edited in memory), commit_object, objects, difference, new_pack, packs, maintenance, replace (files
+//!            that git writes, too)
 //! mirror     PURE: plan (entries, local refs, remote refs -> groups of commands), grouping, settlement, reconcile, watermark
 //! journal    specified in prose; folder (ownership), entry, encode and decode, status, ids, segment; read only: line, reader,
 //!            backlog, scan (which part need not be read again), visit, oldest; writer in front of access (locks), locked
@@ -101,6 +104,9 @@ pub mod porcelain;
 #[cfg(feature = "relay")]
 pub mod relay;
 pub mod worker;
+
+#[cfg(feature = "events")]
+mod object_store;
 
 pub mod journal;
 pub mod mirror;

@@ -9,7 +9,7 @@ use std::{
 const FLOORS: &[&[&str]] = &[
     &["cli"],
     &["worker", "hook", "porcelain", "events", "relay"],
-    &["mirror"],
+    &["mirror", "object_store"],
     &["journal"],
     &["refs"],
     &["config"],
@@ -198,6 +198,19 @@ fn the_hook_reaches_no_network_code() {
             "{}: {room} reaches a crate for pushes",
             file.display()
         );
+    }
+}
+
+#[test]
+fn the_object_store_names_no_event() {
+    let foreign = ["event", "events", "feed", "feeds", "day", "days", "relay", "context"];
+    for (room, file, text) in rooms().into_iter().filter(|(room, ..)| room == "object_store") {
+        let others: Vec<_> = imports(&text).into_iter().filter(|name| *name != room).collect();
+        assert!(others.is_empty(), "{} imports {others:?}", file.display());
+        let text = text.replace("line feed", "").to_lowercase();
+        let mut words = text.split(|c: char| !c.is_alphabetic());
+        let named = words.find(|word| foreign.contains(word));
+        assert_eq!(named, None, "{} is about any files", file.display());
     }
 }
 

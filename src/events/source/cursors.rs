@@ -1,5 +1,6 @@
-//! `stargate/relay.json` in the context repository's Git folder: how far the feeds of a relay have been committed to a branch.
-//! It may be deleted at any time: everything is then read again, and events that are already committed are ignored.
+//! `stargate/relay.json` in the context repository's Git folder: the positions in the feeds of a relay up to which events are
+//! committed to a branch. It may be deleted at any time: everything is then read again, and events that are already committed
+//! are ignored.
 //!
 //! A branch may be reset without updating this file. So each cursor is saved with an event that the branch has at that point.
 //! If the event is missing, the branch has less than the cursor says.

@@ -20,16 +20,29 @@ use gix::ObjectId;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{Error, replace};
-use crate::event::read_json;
+use crate::{
+    event::read_json,
+    object_store::{Error, replace},
+};
 
 /// Path of the file: in the Git folder of a bare repository, else in the work tree, where git ignores it.
 pub const FILE: &str = ".crp/refused.ndjson";
 /// Size at which the file is rotated, in bytes.
 pub const MAX_BYTES: u64 = 64 << 20;
 
+/// An event that was refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// Feed of the event.
+    pub feed_id: String,
+    /// Id of the event.
+    pub event_id: String,
+    /// Path of the file with other content.
+    pub path: String,
+}
+
 /// The file of refused events.
-pub(super) struct RefusedEvents {
+pub(in crate::events) struct RefusedEvents {
     path: PathBuf,
     /// Path and blob of each stored event; `None` before the file was read.
     kept: Option<HashSet<(String, String)>>,
@@ -37,7 +50,7 @@ pub(super) struct RefusedEvents {
 
 impl RefusedEvents {
     /// The file of the repository with this Git folder or work tree.
-    pub(super) fn new(repository: &Path) -> Self {
+    pub(in crate::events) fn new(repository: &Path) -> Self {
         RefusedEvents {
             path: repository.join(FILE),
             kept: None,
@@ -45,7 +58,7 @@ impl RefusedEvents {
     }
 
     /// Stores an event that was meant for `path`, durably, unless it is stored already.
-    pub(super) fn keep(
+    pub(in crate::events) fn keep(
         &mut self,
         storage: &impl Storage,
         path: &str,

@@ -1,4 +1,4 @@
-//! Reading objects of a context repository.
+//! Reading objects of a repository.
 use git_push::causes;
 use gix::{ObjectId, objs::Kind};
 
@@ -6,34 +6,34 @@ use super::{Error, error, tree_buffer::TreeBuffer};
 
 /// Reads objects; errors name the object.
 #[derive(Clone, Copy)]
-pub(super) struct Objects<'a>(pub(super) &'a gix::Repository);
+pub struct Objects<'a>(pub &'a gix::Repository);
 
 impl Objects<'_> {
     /// The object format.
-    pub(super) fn hash(&self) -> gix::hash::Kind {
+    pub fn hash(&self) -> gix::hash::Kind {
         self.0.object_hash()
     }
 
     /// Reads a tree.
-    pub(super) fn tree(&self, id: ObjectId) -> Result<TreeBuffer, Error> {
+    pub fn tree(&self, id: ObjectId) -> Result<TreeBuffer, Error> {
         let raw = self.read(id, Kind::Tree)?;
         TreeBuffer::parse(raw, self.hash()).map_err(|error| self.damaged(id, &error.to_string()))
     }
 
     /// Reads the content of a file.
-    pub(super) fn blob(&self, id: ObjectId) -> Result<Vec<u8>, Error> {
+    pub fn blob(&self, id: ObjectId) -> Result<Vec<u8>, Error> {
         self.read(id, Kind::Blob)
     }
 
     /// Reads the id of a commit's tree.
-    pub(super) fn tree_of(&self, commit: ObjectId) -> Result<ObjectId, Error> {
+    pub fn tree_of(&self, commit: ObjectId) -> Result<ObjectId, Error> {
         let raw = self.read(commit, Kind::Commit)?;
         let tree = gix::objs::CommitRefIter::from_bytes(&raw, self.hash()).tree_id();
         tree.map_err(|error| self.damaged(commit, &error.to_string()))
     }
 
     /// Reads an object of this kind, as bytes.
-    pub(super) fn read(&self, id: ObjectId, kind: Kind) -> Result<Vec<u8>, Error> {
+    pub fn read(&self, id: ObjectId, kind: Kind) -> Result<Vec<u8>, Error> {
         let object = self.0.try_find_object(id);
         match object.map_err(|error| self.damaged(id, &causes(&error)))? {
             Some(mut object) if object.kind == kind => Ok(std::mem::take(&mut object.data)),

@@ -10,30 +10,28 @@ use git_push::{
 use git_push_transport::redacted;
 use gix::{
     ObjectId,
-    objs::{Commit, Kind, WriteTo, tree::EntryKind},
+    objs::{Kind, tree::EntryKind},
 };
 use jiff::Timestamp;
 
-use super::{
+use super::{Options, lock_file, refused};
+use crate::object_store::{
     Error,
     branch::Branch,
-    context::Options,
+    commit_object::commit_object,
     new_pack::NewPack,
     objects::Objects,
-    packs, refused, replace,
+    replace, store_pack,
     tree_buffer::Leaf,
-    trees::{SetError, Trees},
+    trees::{SetError, Trees, file_of},
     work_tree::WorkTree,
 };
 
 /// File that identifies a context repository.
-pub(super) const MANIFEST: &str = ".crp/manifest.json";
+pub const MANIFEST: &str = ".crp/manifest.json";
 
 /// Version of the repository layout that this program writes and reads.
 const VERSION: &str = "0.1";
-/// Default name and address of the author.
-const NAME: &str = "stargate-mirror";
-const EMAIL: &str = "stargate-mirror@localhost";
 const MESSAGE: &str = "Context repository\n";
 const POLICY: &str = "{\n  \"members\": [],\n  \"permissions\": {}\n}\n";
 const README: &str = "\
@@ -54,7 +52,7 @@ delete an event: that breaks the history that others rely on, and stops the mirr
 ";
 
 /// Returns true if a repository can be created at `path`; refuses a path that holds anything but a repository.
-pub(super) fn is_free(path: &Path) -> Result<bool, Error> {
+pub fn is_free(path: &Path) -> Result<bool, Error> {
     let mut entries = match fs::read_dir(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
         Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
@@ -77,7 +75,7 @@ pub(super) fn is_free(path: &Path) -> Result<bool, Error> {
 }
 
 /// Creates a context repository in a temporary folder beside `path`, then moves it there as a whole.
-pub(super) fn make(storage: &impl Storage, path: &Path, options: &Options, now: Timestamp) -> Result<(), Error> {
+pub fn make(storage: &impl Storage, path: &Path, options: &Options, now: Timestamp) -> Result<(), Error> {
     let path = std::path::absolute(path).map_err(|error| Error::failed("find", path, error))?;
     let parent = path.parent().unwrap_or(&path);
     let failed = |error: io::Error| Error::failed("create a context repository at", &path, error);
@@ -99,44 +97,8 @@ pub(super) fn make(storage: &impl Storage, path: &Path, options: &Options, now: 
     storage.sync_dir(parent).map_err(failed)
 }
 
-/// Builds a commit, as bytes.
-pub(super) fn commit_object(
-    repository: &gix::Repository,
-    options: &Options,
-    tree: ObjectId,
-    parents: &[ObjectId],
-    message: &str,
-    now: Timestamp,
-) -> Result<Vec<u8>, Error> {
-    let configured = || {
-        let author = repository.author()?.ok()?;
-        Some((author.name.to_owned(), author.email.to_owned()))
-    };
-    let (name, email) = match &options.author {
-        Some(author) => (author.name.as_str().into(), author.email.as_str().into()),
-        None => configured().unwrap_or((NAME.into(), EMAIL.into())),
-    };
-    let time = gix::date::Time::new(now.as_second(), 0);
-    let who = gix::actor::Signature { name, email, time };
-    let commit = Commit {
-        tree,
-        parents: parents.iter().copied().collect(),
-        author: who.clone(),
-        committer: who,
-        encoding: None,
-        message: message.into(),
-        extra_headers: Vec::new(),
-    };
-    let mut bytes = Vec::new();
-    commit.write_to(&mut bytes).map_err(|error| {
-        Error::refused(format!("the author of commits is invalid: {error}"))
-            .with_hint("use a name and an e-mail address without `<`, `>` and line feeds")
-    })?;
-    Ok(bytes)
-}
-
 /// Refuses a commit whose tree is not a context repository of a known version.
-pub(super) fn check_manifest(objects: Objects<'_>, commit: ObjectId) -> Result<(), Error> {
+pub fn check_manifest(objects: Objects<'_>, commit: ObjectId) -> Result<(), Error> {
     let folder = objects.0.git_dir().display();
     let Some(manifest) = file_of(objects, commit, MANIFEST)? else {
         return Err(
@@ -155,19 +117,8 @@ pub(super) fn check_manifest(objects: Objects<'_>, commit: ObjectId) -> Result<(
     }
 }
 
-/// Returns the content of a file in the tree of a commit, if it exists.
-pub(super) fn file_of(objects: Objects<'_>, commit: ObjectId, path: &str) -> Result<Option<Vec<u8>>, Error> {
-    let mut trees = Trees::default();
-    let tree = objects.tree_of(commit)?;
-    let leaf = trees.edit(objects, Some(tree)).get(BStr::new(path))?;
-    match leaf {
-        Some(leaf) if leaf.kind == EntryKind::Blob => objects.blob(leaf.id).map(Some),
-        _ => Ok(None),
-    }
-}
-
 /// Returns the configuration at `path` with the remote `origin` set to `url`, without its secrets; `None` if it is set already.
-pub(super) fn with_origin(path: &Path, url: &str) -> Result<Option<Vec<u8>>, Error> {
+pub fn with_origin(path: &Path, url: &str) -> Result<Option<Vec<u8>>, Error> {
     let parsed = gix::url::parse(BStr::new(url)).map_err(|_| Error::refused("the URL of the remote is invalid"))?;
     let url = redacted(&parsed).to_bstring();
     let failed = |why: String| Error::failed("set the remote origin in", path, why);
@@ -229,17 +180,18 @@ fn fill(storage: &impl Storage, folder: &Path, options: &Options, now: Timestamp
     }
     let mut pack = NewPack::new(repository.object_hash());
     let tree = tree(Objects(&repository), &mut pack, now)?;
-    let commit = commit_object(&repository, options, tree, &[], MESSAGE, now)?;
+    let commit = commit_object(&repository, options.author.as_ref(), tree, &[], MESSAGE, now)?;
     let commit = pack
         .add(Kind::Commit, &commit)
         .map_err(|error| failed(error.to_string()))?;
     let finished = pack.finish().map_err(|error| failed(error.to_string()))?;
-    packs::store(storage, repository.objects.store_ref().path(), &finished)?;
+    store_pack(storage, repository.objects.store_ref().path(), &finished)?;
     match repository.workdir() {
         Some(folder) => WorkTree {
             storage,
             folder,
             branch,
+            unguarded: lock_file::PATH,
         }
         .advance(None, commit),
         None => branch.advance(storage, None, commit),

@@ -1,4 +1,4 @@
-//! The branch that events are committed to.
+//! The branch that commits are added to.
 use std::path::PathBuf;
 
 use durable::storage::Storage;
@@ -8,7 +8,7 @@ use gix::{ObjectId, refs::TargetRef};
 use super::{Error, error::Kind, replace, replace::Replacement};
 
 /// A branch of a repository.
-pub(super) struct Branch<'a> {
+pub struct Branch<'a> {
     pub repository: &'a gix::Repository,
     /// Name without `refs/heads/`.
     pub name: &'a str,
@@ -16,12 +16,12 @@ pub(super) struct Branch<'a> {
 
 impl Branch<'_> {
     /// Full name of the branch.
-    pub(super) fn full_name(&self) -> String {
+    pub fn full_name(&self) -> String {
         format!("refs/heads/{}", self.name)
     }
 
     /// Returns the newest commit; `None` before the first one.
-    pub(super) fn tip(&self) -> Result<Option<ObjectId>, Error> {
+    pub fn tip(&self) -> Result<Option<ObjectId>, Error> {
         let failed = |why: String| Error::failed("read the branch of", self.repository.git_dir(), why);
         let found = self.repository.try_find_reference(self.full_name().as_str());
         match found.map_err(|error| failed(causes(&error)))? {
@@ -34,7 +34,7 @@ impl Branch<'_> {
     }
 
     /// Moves the branch from `old` to `new`, durably.
-    pub(super) fn advance(&self, storage: &impl Storage, old: Option<ObjectId>, new: ObjectId) -> Result<(), Error> {
+    pub fn advance(&self, storage: &impl Storage, old: Option<ObjectId>, new: ObjectId) -> Result<(), Error> {
         let path = self.path();
         if let Some(folder) = path.parent() {
             replace::create_folders(storage, folder).map_err(|error| Error::failed("create", folder, error))?;

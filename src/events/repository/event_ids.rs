@@ -10,21 +10,29 @@ use std::{
 use bstr::{BString, ByteSlice};
 use gix::{ObjectId, objs::tree::EntryKind};
 
-use super::{Error, difference::Change, objects::Objects, tree_buffer::Leaf, tree_buffer::TreeBuffer};
-use crate::event::FOLDER;
+use super::changes::adds_event;
+use crate::{
+    event::FOLDER,
+    object_store::{
+        Error,
+        difference::Change,
+        objects::Objects,
+        tree_buffer::{Leaf, TreeBuffer},
+    },
+};
 
 /// Extension of an event's file.
 const EXTENSION: &[u8] = b".json";
 
 /// Hashes of event ids, by feed. False positives do no harm.
 #[derive(Default)]
-pub(super) struct EventIds {
+pub struct EventIds {
     feeds: HashMap<String, HashSet<u64>>,
 }
 
 impl EventIds {
     /// Returns true if the feed may have the id. Reads the feed from its tree `folder` at the first call.
-    pub(super) fn may_have(
+    pub fn may_have(
         &mut self,
         objects: Objects<'_>,
         feed: &str,
@@ -45,15 +53,15 @@ impl EventIds {
     }
 
     /// Adds an event of a feed.
-    pub(super) fn add(&mut self, feed: &str, event_id: &str) {
+    pub fn add(&mut self, feed: &str, event_id: &str) {
         if let Some(ids) = self.feeds.get_mut(feed) {
             ids.insert(hashed(event_id.as_bytes()));
         }
     }
 
     /// Adds the events of changes that were made elsewhere.
-    pub(super) fn add_all<'a>(&mut self, changes: impl Iterator<Item = &'a Change>) {
-        for change in changes.filter(|change| change.adds_event()) {
+    pub fn add_all<'a>(&mut self, changes: impl Iterator<Item = &'a Change>) {
+        for change in changes.filter(|change| adds_event(change)) {
             if let Some((feed, event_id)) = feed_and_id(change.path.as_bytes()) {
                 self.add(&feed, &event_id);
             }
@@ -62,7 +70,7 @@ impl EventIds {
 }
 
 /// Returns the feed and the event id of a path in a context repository.
-pub(super) fn feed_and_id(path: &[u8]) -> Option<(String, String)> {
+pub fn feed_and_id(path: &[u8]) -> Option<(String, String)> {
     let feed = path.split_str("/").nth(1)?;
     let (_, file) = path.rsplit_once_str("/")?;
     let id = file.strip_suffix(EXTENSION)?;
@@ -70,7 +78,7 @@ pub(super) fn feed_and_id(path: &[u8]) -> Option<(String, String)> {
 }
 
 /// Returns every path of this event in the feed with the tree `folder`, the newest first.
-pub(super) fn find(
+pub fn find(
     objects: Objects<'_>,
     feed: &str,
     folder: ObjectId,
@@ -105,7 +113,7 @@ fn read(objects: Objects<'_>, feed: &TreeBuffer, each: &mut impl FnMut(&[u8])) -
 }
 
 /// Iterates over the folders in a tree, in order.
-pub(super) fn folders(folder: &TreeBuffer) -> impl DoubleEndedIterator<Item = (&[u8], Leaf)> {
+pub fn folders(folder: &TreeBuffer) -> impl DoubleEndedIterator<Item = (&[u8], Leaf)> {
     folder.iter().filter(|(_, leaf)| leaf.kind == EntryKind::Tree)
 }
 

@@ -28,7 +28,7 @@ const MAX_CACHED: usize = 256 << 20;
 
 /// Cache of the folders of a tree, by path.
 #[derive(Default)]
-pub(super) struct Trees {
+pub struct Trees {
     cached: HashMap<BString, CachedTree>,
 }
 
@@ -57,7 +57,7 @@ struct Previous {
 }
 
 /// An edit of a tree.
-pub(super) struct Edit<'a> {
+pub struct Edit<'a> {
     trees: &'a mut Trees,
     objects: Objects<'a>,
     root: Option<ObjectId>,
@@ -65,7 +65,7 @@ pub(super) struct Edit<'a> {
 
 /// Error of setting a path.
 #[derive(Debug)]
-pub(super) enum SetError {
+pub enum SetError {
     /// This part of the path is not a folder, or the path itself is one.
     InTheWay(BString),
     /// A tree cannot be read.
@@ -74,7 +74,7 @@ pub(super) enum SetError {
 
 impl SetError {
     /// Converts to an error for callers that need the file.
-    pub(super) fn into_error(self) -> Error {
+    pub fn into_error(self) -> Error {
         match self {
             SetError::InTheWay(path) => Error::refused(format!("{path} blocks a file that belongs there")),
             SetError::Unreadable(error) => error,
@@ -90,7 +90,7 @@ impl From<Error> for SetError {
 
 impl Trees {
     /// Starts an edit of the tree `root`, or of an empty one.
-    pub(super) fn edit<'a>(&'a mut self, objects: Objects<'a>, root: Option<ObjectId>) -> Edit<'a> {
+    pub fn edit<'a>(&'a mut self, objects: Objects<'a>, root: Option<ObjectId>) -> Edit<'a> {
         let bytes = |cached: &CachedTree| {
             let base = cached.base.as_ref();
             let previous = cached
@@ -120,7 +120,7 @@ impl Trees {
 
 impl Edit<'_> {
     /// Returns the entry at `path`.
-    pub(super) fn get(&mut self, path: &BStr) -> Result<Option<Leaf>, Error> {
+    pub fn get(&mut self, path: &BStr) -> Result<Option<Leaf>, Error> {
         let (folder, name) = split(path);
         match self.find(folder)? {
             Some(cached) => Ok(cached.folder.get(name)),
@@ -129,7 +129,7 @@ impl Edit<'_> {
     }
 
     /// Sets the file at `path`. No part of the path may be empty.
-    pub(super) fn set(&mut self, path: &BStr, leaf: Leaf) -> Result<(), SetError> {
+    pub fn set(&mut self, path: &BStr, leaf: Leaf) -> Result<(), SetError> {
         let (folder, name) = split(path);
         self.open(folder)?;
         let cached = self.trees.cached.get_mut(folder.as_bytes());
@@ -146,7 +146,7 @@ impl Edit<'_> {
     }
 
     /// Removes the file at `path`, if it exists.
-    pub(super) fn remove(&mut self, path: &BStr) -> Result<(), SetError> {
+    pub fn remove(&mut self, path: &BStr) -> Result<(), SetError> {
         if self.get(path)?.is_none() {
             return Ok(());
         }
@@ -159,7 +159,7 @@ impl Edit<'_> {
     }
 
     /// Adds every edited folder to `pack`; returns the id of the root.
-    pub(super) fn write(&mut self, pack: &mut NewPack) -> Result<ObjectId, PackError> {
+    pub fn write(&mut self, pack: &mut NewPack) -> Result<ObjectId, PackError> {
         let edited = self.trees.cached.iter().filter(|(_, cached)| cached.id.is_none());
         let mut edited: Vec<BString> = edited.map(|(path, _)| path.clone()).collect();
         // The deepest first: a parent contains the ids of its children.
@@ -327,6 +327,20 @@ impl CachedTree {
             spent: 0,
         });
         Ok(0)
+    }
+}
+
+/// Returns the content of a file in the tree of a commit, if it exists.
+///
+/// # Errors
+/// The commit, its tree or the file cannot be read.
+pub fn file_of(objects: Objects<'_>, commit: ObjectId, path: &str) -> Result<Option<Vec<u8>>, Error> {
+    let mut trees = Trees::default();
+    let tree = objects.tree_of(commit)?;
+    let leaf = trees.edit(objects, Some(tree)).get(BStr::new(path))?;
+    match leaf {
+        Some(leaf) if leaf.kind == EntryKind::Blob => objects.blob(leaf.id).map(Some),
+        _ => Ok(None),
     }
 }
 

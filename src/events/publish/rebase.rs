@@ -2,7 +2,7 @@
 //! There is no merge machinery:
 //!
 //! - An event that they lack is added. An event that they have, at any path, is dropped. An event whose id they have with
-//!   other content is refused: theirs stays, ours is stored beside the commits ([`refused`](super::refused)).
+//!   other content is refused: theirs stays, ours is stored beside the commits ([`refused`](super::super::refused)).
 //! - Our `.crp/lock.json` replaces theirs.
 //! - Any other file must be the same on their side as before or after our change. Otherwise it is a conflict, and nothing is
 //!   done.
@@ -14,7 +14,7 @@
 //! events that were refused, dropped, or exist at another path.
 //!
 //! Two context repositories may have been created independently (two instances that began with the same empty remote) and
-//! share no commit. If ours began with nothing but what [`init`](super::init) creates, its first commit is dropped and the
+//! share no commit. If ours began with nothing but what `events init` creates, its first commit is dropped and the
 //! others are rebased.
 use std::collections::{HashMap, HashSet};
 
@@ -26,17 +26,19 @@ use gix::{
 };
 use jiff::Timestamp;
 
-use super::{
-    Context, Error, Refusal,
-    context::{self, State},
+use super::super::repository::{
+    Session,
+    changes::{adds_event, is_of_events, is_unpushable, is_violation, message},
+    check_manifest, event_ids, lock_file,
+    refused::Refusal,
+};
+use crate::object_store::{
+    Error, Kind,
     difference::{self, Change},
-    error::Kind,
-    event_ids, init, lock_file,
     new_pack::NewPack,
     objects::Objects,
     tree_buffer::Leaf,
     trees::{Edit, SetError},
-    unpushable::is_unpushable,
 };
 
 /// Maximum number of commits in a rebase.
@@ -48,7 +50,7 @@ const MAX_LISTED: usize = 20;
 
 /// Result of a rebase.
 #[derive(Default)]
-pub(super) struct Rebased {
+pub struct Rebased {
     /// Number of local commits that were rebased.
     pub commits: usize,
     /// Local events that were refused.
@@ -56,135 +58,129 @@ pub(super) struct Rebased {
 }
 
 /// State of a rebase.
-pub(super) struct Rebase<'a> {
+pub struct Rebase<'a> {
     objects: Objects<'a>,
     /// Events that they added since the merge base, by feed and id.
     theirs: HashMap<(String, String), (BString, ObjectId)>,
     refused: Vec<(BString, Leaf)>,
     /// Local events in folders whose names git reserves.
-    pub(super) unpushable: Vec<(BString, Leaf)>,
+    pub unpushable: Vec<(BString, Leaf)>,
     /// Local events that they have with the same content at another path, for instance with another layout.
     moved: Vec<BString>,
     conflicts: Vec<BString>,
     violations: Vec<BString>,
 }
 
-impl<S: Storage> Context<S> {
-    /// Makes the branch, which is at `ours`, contain `theirs`; returns the new tip.
-    pub(super) fn rebase(
-        &self,
-        state: &mut State,
-        objects: Objects<'_>,
-        ours: ObjectId,
-        theirs: ObjectId,
-        now: Timestamp,
-    ) -> Result<(ObjectId, Rebased), Error> {
-        let contains = |tip, commit| {
-            git_push::fast_forward(objects.0, commit, tip)
-                .map_err(|error| Error::failed("read the history of", objects.0.git_dir(), error))
-        };
-        if contains(ours, theirs)? {
-            return Ok((ours, Rebased::default()));
-        }
-        if contains(theirs, ours)? {
-            init::check_manifest(objects, theirs)?;
-            let changes = prove(objects, ours, theirs, &HashSet::new())?;
-            state.event_ids.add_all(changes.iter());
-            self.land(state, objects.0, NewPack::new(objects.hash()), ours, theirs)?;
-            return Ok((theirs, Rebased::default()));
-        }
-        let (base, commits) = fork_point(objects, ours, theirs)?;
-        let mut rebase = Rebase::new(objects, base, theirs)?;
-        let (pack, new, count) = self.apply(state, &mut rebase, &commits, theirs, now)?;
-        rebase.refuse()?;
-        self.store_new(objects.0, pack)?;
-        let changes = prove(objects, ours, new, &rebase.left_out())?;
-        prove(objects, theirs, new, &HashSet::new())?;
-        state.event_ids.add_all(changes.iter());
-        let mut rebased = Rebased {
-            commits: count,
-            refused: Vec::new(),
-        };
-        for (path, leaf) in &rebase.refused {
-            let path = path.to_string();
-            self.keep_refused(state, &path, &objects.blob(leaf.id)?, now)?;
-            let (feed_id, event_id) = event_ids::feed_and_id(path.as_bytes()).unwrap_or_default();
-            rebased.refused.push(Refusal {
-                feed_id,
-                event_id,
-                path,
-            });
-        }
-        self.land(state, objects.0, NewPack::new(objects.hash()), ours, new)?;
-        Ok((new, rebased))
+/// Makes the branch contain `theirs`.
+///
+/// # Errors
+/// The repository cannot be read or written; there is a conflict; or a commit breaks the append-only rule.
+pub fn onto<S: Storage>(session: &mut Session<'_, S>, theirs: ObjectId, now: Timestamp) -> Result<Rebased, Error> {
+    let (objects, ours) = (session.objects(), session.tip());
+    let contains = |tip, commit| {
+        git_push::fast_forward(objects.0, commit, tip)
+            .map_err(|error| Error::failed("read the history of", objects.0.git_dir(), error))
+    };
+    if contains(ours, theirs)? {
+        return Ok(Rebased::default());
     }
+    if contains(theirs, ours)? {
+        check_manifest(objects, theirs)?;
+        let changes = prove(objects, ours, theirs, &HashSet::new())?;
+        session.index.event_ids.add_all(changes.iter());
+        session.move_to(theirs)?;
+        return Ok(Rebased::default());
+    }
+    let (base, commits) = fork_point(objects, ours, theirs)?;
+    let mut rebase = Rebase::new(objects, base, theirs)?;
+    let (pack, new, commits) = apply(session, &mut rebase, &commits, theirs, now)?;
+    rebase.refuse()?;
+    session.add(pack)?;
+    let changes = prove(objects, ours, new, &rebase.left_out())?;
+    prove(objects, theirs, new, &HashSet::new())?;
+    session.index.event_ids.add_all(changes.iter());
+    let mut refused = Vec::new();
+    for (path, leaf) in &rebase.refused {
+        let path = path.to_string();
+        session.keep_refused(&path, &objects.blob(leaf.id)?, now)?;
+        let (feed_id, event_id) = event_ids::feed_and_id(path.as_bytes()).unwrap_or_default();
+        refused.push(Refusal {
+            feed_id,
+            event_id,
+            path,
+        });
+    }
+    session.move_to(new)?;
+    Ok(Rebased { commits, refused })
+}
 
-    /// Recreates our commits on `theirs`; returns their pack, the last one, and their number.
-    pub(super) fn apply(
-        &self,
-        state: &mut State,
-        rebase: &mut Rebase<'_>,
-        commits: &[(ObjectId, ObjectId)],
-        theirs: ObjectId,
-        now: Timestamp,
-    ) -> Result<(NewPack, ObjectId, usize), Error> {
-        let objects = rebase.objects;
-        let failed = |error| self.pack_failed(&error);
-        let mut pack = NewPack::new(objects.hash());
-        let (mut tip, mut count) = (theirs, 0);
-        let mut edit = self.edit(state, objects, theirs)?;
-        for (commit, parent) in commits {
-            let parent = objects.tree_of(*parent)?;
-            let changes = difference::between(objects, Some(parent), Some(objects.tree_of(*commit)?))?;
-            let (applied, added) = rebase.apply(&mut edit, &changes)?;
-            if applied == 0 {
-                continue;
-            }
-            let tree = edit.write(&mut pack).map_err(failed)?;
-            let original = changes.iter().filter(|change| change.adds_event()).count();
-            let bytes = self.rewritten(objects, *commit, tree, tip, (original, added), now)?;
-            tip = pack.add(ObjectKind::Commit, &bytes).map_err(failed)?;
-            count += 1;
-            if pack.length() > MAX_PACK {
-                self.store_new(objects.0, std::mem::replace(&mut pack, NewPack::new(objects.hash())))?;
-            }
+/// Recreates our commits on `onto`; returns their pack, the last one, and their number.
+///
+/// # Errors
+/// The repository cannot be read, or a pack cannot be written.
+pub fn apply<S: Storage>(
+    session: &mut Session<'_, S>,
+    rebase: &mut Rebase<'_>,
+    commits: &[(ObjectId, ObjectId)],
+    onto: ObjectId,
+    now: Timestamp,
+) -> Result<(NewPack, ObjectId, usize), Error> {
+    let objects = rebase.objects;
+    let store = &session.repository.store;
+    let failed = |error| store.pack_failed(&error);
+    let mut pack = NewPack::new(objects.hash());
+    let (mut tip, mut count) = (onto, 0);
+    let mut edit = session.edit(onto)?;
+    for (commit, parent) in commits {
+        let parent = objects.tree_of(*parent)?;
+        let changes = difference::between(objects, Some(parent), Some(objects.tree_of(*commit)?))?;
+        let (applied, added) = rebase.apply(&mut edit, &changes)?;
+        if applied == 0 {
+            continue;
         }
-        Ok((pack, tip, count))
+        let tree = edit.write(&mut pack).map_err(failed)?;
+        let original = changes.iter().filter(|change| adds_event(change)).count();
+        let bytes = rewritten(objects, *commit, tree, tip, (original, added), now)?;
+        tip = pack.add(ObjectKind::Commit, &bytes).map_err(failed)?;
+        count += 1;
+        if pack.length() > MAX_PACK {
+            store.add(objects.0, std::mem::replace(&mut pack, NewPack::new(objects.hash())))?;
+        }
     }
+    Ok((pack, tip, count))
+}
 
-    /// Rewrites a commit with another tree and parent. Its message states the number of remaining events.
-    fn rewritten(
-        &self,
-        objects: Objects<'_>,
-        commit: ObjectId,
-        tree: ObjectId,
-        parent: ObjectId,
-        (original, added): (usize, usize),
-        now: Timestamp,
-    ) -> Result<Vec<u8>, Error> {
-        let raw = objects.read(commit, ObjectKind::Commit)?;
-        let failed = |why: String| Error::failed("rebase a commit of", objects.0.git_dir(), format!("{commit}: {why}"));
-        let old = CommitRef::from_bytes(&raw, objects.hash()).map_err(|error| failed(error.to_string()))?;
-        let mut new = old.into_owned().map_err(|error| failed(error.to_string()))?;
-        new.tree = tree;
-        new.parents = [parent].into_iter().collect();
-        new.committer.time = gix::date::Time::new(now.as_second(), 0);
-        // The signature covers the original commit.
-        new.extra_headers.retain(|(name, _)| !name.starts_with(b"gpgsig"));
-        if new.message == context::message(original) {
-            new.message = context::message(added).into();
-        }
-        let mut bytes = Vec::new();
-        new.write_to(&mut bytes).map_err(|error| failed(error.to_string()))?;
-        Ok(bytes)
+/// Rewrites a commit with another tree and parent. Its message states the number of remaining events.
+fn rewritten(
+    objects: Objects<'_>,
+    commit: ObjectId,
+    tree: ObjectId,
+    parent: ObjectId,
+    (original, added): (usize, usize),
+    now: Timestamp,
+) -> Result<Vec<u8>, Error> {
+    let raw = objects.read(commit, ObjectKind::Commit)?;
+    let failed = |why: String| Error::failed("rebase a commit of", objects.0.git_dir(), format!("{commit}: {why}"));
+    let old = CommitRef::from_bytes(&raw, objects.hash()).map_err(|error| failed(error.to_string()))?;
+    let mut new = old.into_owned().map_err(|error| failed(error.to_string()))?;
+    new.tree = tree;
+    new.parents = [parent].into_iter().collect();
+    new.committer.time = gix::date::Time::new(now.as_second(), 0);
+    // The signature covers the original commit.
+    new.extra_headers.retain(|(name, _)| !name.starts_with(b"gpgsig"));
+    if new.message == message(original) {
+        new.message = message(added).into();
     }
+    let mut bytes = Vec::new();
+    new.write_to(&mut bytes).map_err(|error| failed(error.to_string()))?;
+    Ok(bytes)
 }
 
 impl<'a> Rebase<'a> {
     fn new(objects: Objects<'a>, base: Option<ObjectId>, theirs: ObjectId) -> Result<Self, Error> {
         let base = base.map(|base| objects.tree_of(base)).transpose()?;
         let changes = difference::between(objects, base, Some(objects.tree_of(theirs)?))?;
-        let added = changes.into_iter().filter(Change::adds_event);
+        let added = changes.into_iter().filter(adds_event);
         let theirs = added.filter_map(|change| {
             let key = event_ids::feed_and_id(&change.path)?;
             Some((key, (change.path, change.new?.id)))
@@ -196,7 +192,7 @@ impl<'a> Rebase<'a> {
     }
 
     /// A rebase onto a commit of our own history: there are no events of others.
-    pub(super) fn onto_own(objects: Objects<'a>) -> Self {
+    pub fn onto_own(objects: Objects<'a>) -> Self {
         Rebase {
             objects,
             theirs: HashMap::new(),
@@ -217,15 +213,15 @@ impl<'a> Rebase<'a> {
                     self.unpushable.extend(leaf.map(|leaf| (change.path.clone(), leaf)));
                     false
                 }
-                _ if change.is_violation() => {
+                _ if is_violation(change) => {
                     self.violations.push(change.path.clone());
                     false
                 }
-                Some(leaf) if change.is_of_events() => self.apply_event(edit, &change.path, leaf)?,
+                Some(leaf) if is_of_events(change) => self.apply_event(edit, &change.path, leaf)?,
                 _ => self.apply_other(edit, change)?,
             };
             applied += usize::from(is_applied);
-            added += usize::from(is_applied && change.adds_event());
+            added += usize::from(is_applied && adds_event(change));
         }
         let lock = changes.iter().find(|change| change.path == lock_file::PATH);
         if applied > 0
@@ -278,13 +274,13 @@ impl<'a> Rebase<'a> {
     }
 
     /// Paths of local events that will be missing from the result.
-    pub(super) fn left_out(&self) -> HashSet<BString> {
+    pub fn left_out(&self) -> HashSet<BString> {
         let refused = self.refused.iter().chain(&self.unpushable).map(|(path, _)| path);
         refused.chain(&self.moved).cloned().collect()
     }
 
     /// Fails if there are violations or conflicts.
-    pub(super) fn refuse(&self) -> Result<(), Error> {
+    pub fn refuse(&self) -> Result<(), Error> {
         if !self.violations.is_empty() {
             return Err(violated(&self.violations));
         }
@@ -300,7 +296,7 @@ impl<'a> Rebase<'a> {
 }
 
 /// Proves that no event of `old`, except `exempt`, is changed or missing in `new`; returns all changes.
-pub(super) fn prove(
+pub fn prove(
     objects: Objects<'_>,
     old: ObjectId,
     new: ObjectId,
@@ -310,7 +306,7 @@ pub(super) fn prove(
     let changes = difference::between(objects, Some(old), Some(new))?;
     let broken = changes
         .iter()
-        .filter(|change| change.is_violation() && !exempt.contains(&change.path));
+        .filter(|change| is_violation(change) && !exempt.contains(&change.path));
     let broken: Vec<_> = broken.map(|change| change.path.clone()).collect();
     if broken.is_empty() {
         Ok(changes)
@@ -340,7 +336,7 @@ fn listed(paths: &[BString]) -> String {
 }
 
 /// Returns the merge bases of two commits.
-pub(super) fn bases(objects: Objects<'_>, ours: ObjectId, theirs: ObjectId) -> Result<HashSet<ObjectId>, Error> {
+pub fn bases(objects: Objects<'_>, ours: ObjectId, theirs: ObjectId) -> Result<HashSet<ObjectId>, Error> {
     let bases = objects.0.merge_bases_many(ours, &[theirs]);
     let bases =
         bases.map_err(|error| Error::failed("read the history of", objects.0.git_dir(), git_push::causes(&error)))?;
@@ -398,7 +394,7 @@ fn check_made_by_init(objects: Objects<'_>, root: ObjectId, theirs: ObjectId) ->
         return unrelated("the remote is not a context repository");
     }
     let first = difference::between(objects, None, Some(objects.tree_of(root)?))?;
-    if !is_context(objects, root)? || first.iter().any(Change::adds_event) {
+    if !is_context(objects, root)? || first.iter().any(adds_event) {
         return unrelated("the local repository has events in its first commit");
     }
     Ok(())
@@ -406,7 +402,7 @@ fn check_made_by_init(objects: Objects<'_>, root: ObjectId, theirs: ObjectId) ->
 
 /// Returns true if a commit is one of a context repository. A commit that cannot be read is an error.
 fn is_context(objects: Objects<'_>, commit: ObjectId) -> Result<bool, Error> {
-    match init::check_manifest(objects, commit) {
+    match check_manifest(objects, commit) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == Kind::Refused => Ok(false),
         Err(error) => Err(error),

@@ -2,10 +2,10 @@
 //!
 //! Such names are refused now, but commits of an earlier version may contain them. A remote with `receive.fsckObjects` refuses
 //! each push that contains such a commit, even if a later commit removes the folder. So the commits that are not pushed yet
-//! are rewritten without these events, which are stored beside the commits ([`refused`](super::refused)).
+//! are rewritten without these events, which are stored beside the commits ([`refused`](super::super::refused)).
 use std::collections::HashSet;
 
-use bstr::{BStr, ByteSlice};
+use bstr::ByteSlice;
 use durable::storage::Storage;
 use gix::{
     ObjectId,
@@ -14,66 +14,54 @@ use gix::{
 use jiff::Timestamp;
 
 use super::{
-    Context, Error, Refusal,
-    context::State,
-    difference::{self, Change},
-    event_ids,
-    new_pack::NewPack,
-    objects::Objects,
-    rebase::{Rebase, bases, prove},
+    super::repository::{Session, changes::is_unpushable, event_ids, refused::Refusal},
+    rebase::{Rebase, apply, bases, prove},
 };
-use crate::event::is_of_git;
+use crate::object_store::{
+    Error,
+    difference::{self, Change},
+    objects::Objects,
+};
 
-/// Returns true if a folder on this path below `events/` has a name that git reserves.
-pub(super) fn is_unpushable(change: &Change) -> bool {
-    let folders = change.path.rsplit_once_str("/").map_or(&[][..], |(folders, _)| folders);
-    change.is_of_events() && folders.split_str("/").any(|name| is_of_git(BStr::new(name)))
-}
-
-impl<S: Storage> Context<S> {
-    /// Rewrites the commits that `theirs` lacks without such events, if there are any. Returns the new tip and the events that
-    /// were left out.
-    ///
-    /// # Errors
-    /// The repository cannot be read or written; or a commit cannot be rewritten, because it is a merge or the first of all.
-    pub(super) fn leave_out_unpushable(
-        &self,
-        state: &mut State,
-        objects: Objects<'_>,
-        ours: ObjectId,
-        theirs: Option<ObjectId>,
-        now: Timestamp,
-    ) -> Result<(ObjectId, Vec<Refusal>), Error> {
-        let known = match theirs {
-            Some(theirs) => bases(objects, ours, theirs)?,
-            None => HashSet::new(),
-        };
-        let commits = since_first_unpushable(objects, ours, |commit| {
-            known.contains(&commit) || state.pushable == Some(commit)
-        })?;
-        let Some((_, before)) = commits.first() else {
-            state.pushable = Some(ours);
-            return Ok((ours, Vec::new()));
-        };
-        let mut rebase = Rebase::onto_own(objects);
-        let (pack, new, _) = self.apply(state, &mut rebase, &commits, *before, now)?;
-        rebase.refuse()?;
-        self.store_new(objects.0, pack)?;
-        prove(objects, ours, new, &rebase.left_out())?;
-        let mut left_out = Vec::new();
-        for (path, leaf) in &rebase.unpushable {
-            self.keep_refused(state, &path.to_str_lossy(), &objects.blob(leaf.id)?, now)?;
-            let (feed_id, event_id) = event_ids::feed_and_id(path).unwrap_or_default();
-            left_out.push(Refusal {
-                feed_id,
-                event_id,
-                path: path.to_string(),
-            });
-        }
-        self.land(state, objects.0, NewPack::new(objects.hash()), ours, new)?;
-        state.pushable = Some(new);
-        Ok((new, left_out))
+/// Rewrites the commits that `theirs` lacks without such events, if there are any. Returns the events that were left out.
+///
+/// # Errors
+/// The repository cannot be read or written; or a commit cannot be rewritten, because it is a merge or the first of all.
+pub fn leave_out<S: Storage>(
+    session: &mut Session<'_, S>,
+    theirs: Option<ObjectId>,
+    now: Timestamp,
+) -> Result<Vec<Refusal>, Error> {
+    let (objects, ours) = (session.objects(), session.tip());
+    let known = match theirs {
+        Some(theirs) => bases(objects, ours, theirs)?,
+        None => HashSet::new(),
+    };
+    let commits = since_first_unpushable(objects, ours, |commit| {
+        known.contains(&commit) || session.index.pushable == Some(commit)
+    })?;
+    let Some((_, before)) = commits.first() else {
+        session.index.pushable = Some(ours);
+        return Ok(Vec::new());
+    };
+    let mut rebase = Rebase::onto_own(objects);
+    let (pack, new, _) = apply(session, &mut rebase, &commits, *before, now)?;
+    rebase.refuse()?;
+    session.add(pack)?;
+    prove(objects, ours, new, &rebase.left_out())?;
+    let mut left_out = Vec::new();
+    for (path, leaf) in &rebase.unpushable {
+        session.keep_refused(&path.to_str_lossy(), &objects.blob(leaf.id)?, now)?;
+        let (feed_id, event_id) = event_ids::feed_and_id(path).unwrap_or_default();
+        left_out.push(Refusal {
+            feed_id,
+            event_id,
+            path: path.to_string(),
+        });
     }
+    session.move_to(new)?;
+    session.index.pushable = Some(new);
+    Ok(left_out)
 }
 
 /// Returns our commits from the first one with such an event on, each with its parent, the oldest first. Follows first

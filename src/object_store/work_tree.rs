@@ -1,5 +1,5 @@
-//! Files and index of a context repository with a work tree. They follow the branch. Files that others created or changed
-//! are never overwritten: every file is checked before anything is changed.
+//! Files and index of a repository with a work tree. They follow the branch. Files that others created or changed are never
+//! overwritten: every file is checked before anything is changed. One path is exempt ([`WorkTree::unguarded`]).
 //!
 //! An interrupted checkout is completed: it is recorded first (`stargate/checkout.json` in the Git folder), and finished
 //! when the repository is used next. The branch moves last.
@@ -20,7 +20,7 @@ use gix::{
 };
 
 use super::{
-    Error, branch::Branch, difference, difference::Change, lock_file, new_pack::object_id, objects::Objects, replace,
+    Error, branch::Branch, difference, difference::Change, new_pack::object_id, objects::Objects, replace,
     replace::Replacement, tree_buffer::Leaf,
 };
 
@@ -32,10 +32,12 @@ const NEW_FILE: &str = "stargate/new-file";
 const MAX_LISTED: usize = 20;
 
 /// The work tree of a repository.
-pub(super) struct WorkTree<'a, S: Storage> {
+pub struct WorkTree<'a, S: Storage> {
     pub storage: &'a S,
     pub folder: &'a Path,
     pub branch: Branch<'a>,
+    /// Path of a file that is overwritten whatever its content.
+    pub unguarded: &'a str,
 }
 
 /// A checkout in progress.
@@ -47,7 +49,7 @@ struct Checkout {
 
 impl<S: Storage> WorkTree<'_, S> {
     /// Moves files, index and branch from one commit to another.
-    pub(super) fn advance(&self, old: Option<ObjectId>, new: ObjectId) -> Result<(), Error> {
+    pub fn advance(&self, old: Option<ObjectId>, new: ObjectId) -> Result<(), Error> {
         let changes = self.changes(old, new)?;
         let mut index = self.index()?;
         self.check(&changes, &index)?;
@@ -64,7 +66,7 @@ impl<S: Storage> WorkTree<'_, S> {
     }
 
     /// Completes a checkout that a crash interrupted.
-    pub(super) fn recover(&self) -> Result<(), Error> {
+    pub fn recover(&self) -> Result<(), Error> {
         let path = self.checkout_path();
         let bytes = match fs::read(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -91,22 +93,16 @@ impl<S: Storage> WorkTree<'_, S> {
         }
     }
 
-    /// Fails if the work tree is on another branch.
-    pub(super) fn check_head(&self) -> Result<(), Error> {
+    /// Returns the short name of HEAD if the work tree is not on the branch.
+    pub fn other_head(&self) -> Result<Option<String>, Error> {
         let head = self.branch.repository.head_name();
         let head = head.map_err(|error| Error::failed("read HEAD of", self.folder, git_push::causes(&error)))?;
         let name = self.branch.full_name();
         match head {
-            Some(head) if head.as_bstr() == name.as_str() => Ok(()),
-            Some(head) => Err(self.other_head(&head.shorten().to_string())),
-            None => Err(self.other_head("no branch (HEAD is detached)")),
+            Some(head) if head.as_bstr() == name.as_str() => Ok(None),
+            Some(head) => Ok(Some(head.shorten().to_string())),
+            None => Ok(Some("no branch (HEAD is detached)".to_owned())),
         }
-    }
-
-    fn other_head(&self, head: &str) -> Error {
-        let (folder, name) = (self.folder.display(), self.branch.name);
-        Error::refused(format!("{folder} is on {head}, but events are committed to {name}"))
-            .with_hint(format!("run `git switch {name}`, or set GITHUB_BRANCH"))
     }
 
     fn changes(&self, old: Option<ObjectId>, new: ObjectId) -> Result<Vec<Change>, Error> {
@@ -142,7 +138,7 @@ impl<S: Storage> WorkTree<'_, S> {
                 return Err(Error::refused(what));
             }
             let is_free = !self.is_below_a_file(&change.path)
-                && (change.path == lock_file::PATH || self.is_free(change)? && is_free_in_index(change, index));
+                && (change.path == self.unguarded || self.is_free(change)? && is_free_in_index(change, index));
             if !is_free {
                 occupied.push(change.path.to_string());
             }
@@ -158,7 +154,7 @@ impl<S: Storage> WorkTree<'_, S> {
             String::new()
         };
         let what = format!(
-            "files in {} were created or changed where events are to be written: {}{more}",
+            "files in {} were created or changed where new files are to be written: {}{more}",
             self.folder.display(),
             occupied.join(", ")
         );

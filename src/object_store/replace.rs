@@ -23,7 +23,7 @@ const TAKEN: &str = "stargate/taken";
 const MAX_NOTES: u64 = 64 * 1024;
 
 /// A pending replacement of a file. If it is dropped before [`commit()`](Replacement::commit()), nothing changes.
-pub(super) struct Replacement<'a, S: Storage> {
+pub struct Replacement<'a, S: Storage> {
     storage: &'a S,
     notes: S::File,
     path: &'a Path,
@@ -34,7 +34,7 @@ pub(super) struct Replacement<'a, S: Storage> {
 impl<'a, S: Storage> Replacement<'a, S> {
     /// Writes the new content of the file at `path` and locks the file against others. The caller must hold the exclusive lock
     /// of this repository.
-    pub(super) fn begin(storage: &'a S, git_dir: &Path, path: &'a Path, bytes: &[u8]) -> Result<Self, Error> {
+    pub fn begin(storage: &'a S, git_dir: &Path, path: &'a Path, bytes: &[u8]) -> Result<Self, Error> {
         let lock = lock_path(path);
         let failed = |error| Error::failed("write", &lock, error);
         let notes = open_notes(storage, git_dir).map_err(failed)?;
@@ -60,7 +60,7 @@ impl<'a, S: Storage> Replacement<'a, S> {
     }
 
     /// Renames the new content to its place, durably.
-    pub(super) fn commit(mut self) -> Result<(), Error> {
+    pub fn commit(mut self) -> Result<(), Error> {
         let failed = |error| Error::failed("write", self.path, error);
         if let Some(new) = &mut self.new {
             new.rename().map_err(failed)?;
@@ -80,12 +80,12 @@ impl<S: Storage> Drop for Replacement<'_, S> {
 }
 
 /// Replaces a file that only this program writes.
-pub(super) fn overwrite(storage: &impl Storage, path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub fn overwrite(storage: &impl Storage, path: &Path, bytes: &[u8]) -> io::Result<()> {
     replace(storage, path, bytes, FILE_MODE)
 }
 
 /// Creates a folder and its parents, durably.
-pub(super) fn create_folders(storage: &impl Storage, folder: &Path) -> io::Result<()> {
+pub fn create_folders(storage: &impl Storage, folder: &Path) -> io::Result<()> {
     if storage.look(folder)?.is_some() {
         return Ok(());
     }
@@ -100,7 +100,7 @@ pub(super) fn create_folders(storage: &impl Storage, folder: &Path) -> io::Resul
 }
 
 /// Appends all bytes to a file.
-pub(super) fn append<S: Storage>(storage: &S, file: &S::File, mut bytes: &[u8]) -> io::Result<()> {
+pub fn append<S: Storage>(storage: &S, file: &S::File, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         match storage.append(file, bytes)? {
             0 => return Err(io::ErrorKind::WriteZero.into()),

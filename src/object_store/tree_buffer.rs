@@ -8,7 +8,7 @@ use gix::{ObjectId, hash::Kind, objs::tree::EntryKind};
 
 /// A tree object with the offsets of its entries.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct TreeBuffer {
+pub struct TreeBuffer {
     raw: Vec<u8>,
     starts: Vec<u32>,
     hash: Kind,
@@ -16,7 +16,7 @@ pub(super) struct TreeBuffer {
 
 /// Entry of a tree, without its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Leaf {
+pub struct Leaf {
     /// Kind: file, folder, link or submodule.
     pub kind: EntryKind,
     /// Id of the object.
@@ -26,7 +26,7 @@ pub(super) struct Leaf {
 /// The bytes are not a tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("it is not a tree")]
-pub(super) struct NotATree;
+pub struct NotATree;
 
 /// Maximum size of a tree, in bytes.
 const MAX_TREE: usize = 1 << 30;
@@ -39,7 +39,7 @@ struct Entry<'a> {
 
 impl TreeBuffer {
     /// Creates an empty tree.
-    pub(super) fn new(hash: Kind) -> Self {
+    pub fn new(hash: Kind) -> Self {
         TreeBuffer {
             raw: Vec::new(),
             starts: Vec::new(),
@@ -48,7 +48,7 @@ impl TreeBuffer {
     }
 
     /// Parses a tree object.
-    pub(super) fn parse(raw: Vec<u8>, hash: Kind) -> Result<Self, NotATree> {
+    pub fn parse(raw: Vec<u8>, hash: Kind) -> Result<Self, NotATree> {
         if raw.len() > MAX_TREE {
             return Err(NotATree);
         }
@@ -63,27 +63,27 @@ impl TreeBuffer {
     }
 
     /// Bytes of the tree object.
-    pub(super) fn raw(&self) -> &[u8] {
+    pub fn raw(&self) -> &[u8] {
         &self.raw
     }
 
     /// Returns true if the tree has no entries.
-    pub(super) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.starts.is_empty()
     }
 
     /// Returns the entry with this name.
-    pub(super) fn get(&self, name: &[u8]) -> Option<Leaf> {
+    pub fn get(&self, name: &[u8]) -> Option<Leaf> {
         self.position(name).ok().map(|index| self.leaf(index))
     }
 
     /// Iterates over names and entries, in the order of the tree.
-    pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = (&[u8], Leaf)> {
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&[u8], Leaf)> {
         (0..self.starts.len()).map(|index| (self.entry(index).name, self.leaf(index)))
     }
 
     /// Sets the entry with this name.
-    pub(super) fn set(&mut self, name: &[u8], leaf: Leaf) {
+    pub fn set(&mut self, name: &[u8], leaf: Leaf) {
         self.remove(name);
         let index = match self.search(name, leaf.kind == EntryKind::Tree) {
             Ok(index) | Err(index) => index,
@@ -97,7 +97,7 @@ impl TreeBuffer {
     }
 
     /// Removes the entry with this name, if it exists.
-    pub(super) fn remove(&mut self, name: &[u8]) {
+    pub fn remove(&mut self, name: &[u8]) {
         if let Ok(index) = self.position(name) {
             let (at, length) = (self.start(index), self.entry(index).length());
             self.raw.drain(at..at + length);
@@ -108,7 +108,7 @@ impl TreeBuffer {
 
     /// Returns a delta that turns `base`, an earlier state, into this tree: equal ranges are copied, whole entries are inserted.
     /// Returns `None` if the delta would exceed `limit` bytes.
-    pub(super) fn delta(&self, base: &TreeBuffer, limit: usize) -> Option<Vec<u8>> {
+    pub fn delta(&self, base: &TreeBuffer, limit: usize) -> Option<Vec<u8>> {
         let mut out = Instructions::new(base.raw.len(), self.raw.len(), limit);
         let (mut ours, mut theirs) = (0, 0);
         let mut new = Vec::new();

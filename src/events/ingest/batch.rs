@@ -1,4 +1,4 @@
-//! PURE: when events become a commit: when the batch is full, or when its oldest event has waited for the timeout.
+//! PURE: batches of events. A batch is committed when it is full, or when its oldest event has waited for the timeout.
 use std::time::Duration;
 
 /// The default of `COMMIT_BATCH_SIZE`.

@@ -26,7 +26,7 @@ use super::{
 };
 
 /// Number of packs at which they are joined.
-pub(super) const MOST: usize = 32;
+pub const MOST: usize = 32;
 
 /// Maximum number of bytes that are joined at a time.
 const MAX_JOINED: u64 = 256 << 20;
@@ -36,7 +36,7 @@ const MODE: u32 = 0o444;
 const PROTECTED: [&str; 4] = ["keep", "promisor", "mtimes", "bitmap"];
 
 /// Stores a pack with its index in the object database at `objects`.
-pub(super) fn store(storage: &impl Storage, objects: &Path, finished: &Finished) -> Result<(), Error> {
+pub fn store(storage: &impl Storage, objects: &Path, finished: &Finished) -> Result<(), Error> {
     let folder = objects.join("pack");
     let name = format!("pack-{}", finished.name);
     let stored = || {
@@ -54,7 +54,7 @@ pub(super) fn store(storage: &impl Storage, objects: &Path, finished: &Finished)
 }
 
 /// Joins small packs if there are many; returns true if it did.
-pub(super) fn join(storage: &impl Storage, objects: &Path, hash: Kind) -> Result<bool, Error> {
+pub fn join(storage: &impl Storage, objects: &Path, hash: Kind) -> Result<bool, Error> {
     let folder = objects.join("pack");
     let failed = |error: io::Error| Error::failed("join the packs in", &folder, error);
     let packs = joinable(storage, &folder).map_err(failed)?;

@@ -10,7 +10,7 @@ use gix::{
 use gix_pack::data::{self, entry::Header};
 
 /// Maximum size of a pack in bytes: offsets of 31 bits reach its end.
-pub(super) const MAX_PACK: usize = 1 << 30;
+pub const MAX_PACK: usize = 1 << 30;
 
 /// Compression level for large objects, which hardly compress.
 const FAST: Compression = Compression::BEST_SPEED;
@@ -20,7 +20,7 @@ const LARGE: usize = 64 * 1024;
 const INDEX_MAGIC: [u8; 8] = [0xff, b't', b'O', b'c', 0, 0, 0, 2];
 
 /// A pack under construction.
-pub(super) struct NewPack {
+pub struct NewPack {
     hash: hash::Kind,
     bytes: Vec<u8>,
     entries: Vec<Entry>,
@@ -30,7 +30,7 @@ pub(super) struct NewPack {
 
 /// A pack and its index, complete.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Finished {
+pub struct Finished {
     /// Checksum of the pack, used as its name.
     pub name: ObjectId,
     /// Bytes of the pack.
@@ -47,7 +47,7 @@ struct Entry {
 
 /// Error of building an object or a pack.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum PackError {
+pub enum PackError {
     /// gix refuses to compute the id: a collision attack.
     #[error("the id of an object cannot be computed: {0}")]
     Id(String),
@@ -61,7 +61,7 @@ pub(super) enum PackError {
 
 impl NewPack {
     /// Creates an empty pack for objects of this format.
-    pub(super) fn new(hash: hash::Kind) -> Self {
+    pub fn new(hash: hash::Kind) -> Self {
         NewPack {
             hash,
             // `finish()` fills in the number of objects.
@@ -73,27 +73,27 @@ impl NewPack {
     }
 
     /// The object format.
-    pub(super) fn hash(&self) -> hash::Kind {
+    pub fn hash(&self) -> hash::Kind {
         self.hash
     }
 
     /// Returns true if the pack has no objects.
-    pub(super) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
     /// Returns true if the pack has this object.
-    pub(super) fn has(&self, id: &ObjectId) -> bool {
+    pub fn has(&self, id: &ObjectId) -> bool {
         self.ids.contains(id)
     }
 
     /// Size so far, in bytes.
-    pub(super) fn length(&self) -> usize {
+    pub fn length(&self) -> usize {
         self.bytes.len()
     }
 
     /// Adds an object and returns its id.
-    pub(super) fn add(&mut self, kind: Kind, object: &[u8]) -> Result<ObjectId, PackError> {
+    pub fn add(&mut self, kind: Kind, object: &[u8]) -> Result<ObjectId, PackError> {
         let id = object_id(self.hash, kind, object)?;
         if !self.has(&id) {
             let compressed = self.compressed(object)?;
@@ -103,7 +103,7 @@ impl NewPack {
     }
 
     /// Adds an object with this id and size that was [`compressed()`](NewPack::compressed()) before.
-    pub(super) fn add_compressed(
+    pub fn add_compressed(
         &mut self,
         id: ObjectId,
         kind: Kind,
@@ -120,19 +120,13 @@ impl NewPack {
     }
 
     /// Adds an object with this id as a delta against an object in the pack.
-    pub(super) fn add_delta(&mut self, id: ObjectId, base_id: ObjectId, delta: &[u8]) -> Result<(), PackError> {
+    pub fn add_delta(&mut self, id: ObjectId, base_id: ObjectId, delta: &[u8]) -> Result<(), PackError> {
         let compressed = self.compressed(delta)?;
         self.entry(id, Header::RefDelta { base_id }, delta.len() as u64, &compressed)
     }
 
     /// Adds an entry with this header.
-    pub(super) fn entry(
-        &mut self,
-        id: ObjectId,
-        header: Header,
-        size: u64,
-        compressed: &[u8],
-    ) -> Result<(), PackError> {
+    pub fn entry(&mut self, id: ObjectId, header: Header, size: u64, compressed: &[u8]) -> Result<(), PackError> {
         if !self.ids.insert(id) {
             return Ok(());
         }
@@ -152,7 +146,7 @@ impl NewPack {
     }
 
     /// Compresses an object or delta as packs store it.
-    pub(super) fn compressed(&mut self, object: &[u8]) -> Result<Vec<u8>, PackError> {
+    pub fn compressed(&mut self, object: &[u8]) -> Result<Vec<u8>, PackError> {
         let state = &mut self.deflate[usize::from(object.len() >= LARGE)];
         state.reset();
         let mut out = vec![0; object.len() + object.len() / 1000 + 64];
@@ -167,7 +161,7 @@ impl NewPack {
     }
 
     /// Completes the pack and builds its index.
-    pub(super) fn finish(mut self) -> Result<Finished, PackError> {
+    pub fn finish(mut self) -> Result<Finished, PackError> {
         self.bytes[8..12].copy_from_slice(&(self.entries.len() as u32).to_be_bytes());
         let name = checksum(self.hash, &self.bytes)?;
         self.bytes.extend_from_slice(name.as_slice());
@@ -198,7 +192,7 @@ impl NewPack {
 }
 
 /// Computes the id of an object.
-pub(super) fn object_id(hash: hash::Kind, kind: Kind, object: &[u8]) -> Result<ObjectId, PackError> {
+pub fn object_id(hash: hash::Kind, kind: Kind, object: &[u8]) -> Result<ObjectId, PackError> {
     gix::objs::compute_hash(hash, kind, object).map_err(|error| PackError::Id(error.to_string()))
 }
 

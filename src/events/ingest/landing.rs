@@ -6,17 +6,23 @@ use durable::{clock::Clock, storage::Storage};
 use gix::{ObjectId, objs::Kind as ObjectKind, objs::tree::EntryKind};
 use jiff::Timestamp;
 
-use super::super::{
-    Error,
+use super::super::repository::{
+    Index, Repository, Session,
+    changes::message,
     event_ids::{self, EventIds},
-    new_pack::NewPack,
-    objects::Objects,
-    refused::RefusedEvents,
-    tree_buffer::Leaf,
-    trees::{Edit, SetError},
+    refused::{Refusal, RefusedEvents},
 };
-use super::{Context, State};
-use crate::event::{Event, FOLDER};
+use crate::{
+    event::{Event, FOLDER},
+    object_store::{
+        Error,
+        commit_object::commit_object,
+        new_pack::NewPack,
+        objects::Objects,
+        tree_buffer::Leaf,
+        trees::{Edit, SetError},
+    },
+};
 
 /// Result of committing a batch.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -31,17 +37,6 @@ pub struct Committed {
     pub refused: Vec<Refusal>,
 }
 
-/// An event that was refused.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
-    /// Feed of the event.
-    pub feed_id: String,
-    /// Id of the event.
-    pub event_id: String,
-    /// Path of the file with other content.
-    pub path: String,
-}
-
 /// Decision on an event.
 enum Taken {
     Added,
@@ -49,67 +44,38 @@ enum Taken {
     Refused(String),
 }
 
-impl<S: Storage> Context<S> {
-    /// Commits the new ones among `events` in one commit, durably: `Mirror: add {n} event(s)`, with the heartbeat of this
-    /// instance in `.crp/lock.json`. Makes no commit if nothing is new.
-    ///
-    /// An event is known if the same content exists. It is refused if its id exists with other content in its feed, on any
-    /// day, or earlier in `events`.
-    ///
-    /// # Errors
-    /// Nothing was committed. The repository cannot be read or written; another process uses it
-    /// ([`Kind::Busy`](crate::events::Kind::Busy)); or the work tree has other files where events belong
-    /// ([`Kind::Refused`](crate::events::Kind::Refused)). The call may be repeated; it never commits an event twice.
-    pub fn commit(&self, events: &[Event], clock: &dyn Clock) -> Result<Committed, Error> {
-        let committed = self.commit_each(&[events], clock)?;
-        Ok(committed.into_iter().next().unwrap_or_default())
+/// Commits each of `batches` with one commit, but together: one pack, one move of the branch. Returns the results in the same
+/// order.
+///
+/// # Errors
+/// As those of [`Context::commit_each()`](super::super::Context::commit_each()); no batch was committed.
+pub fn commit_each<S: Storage>(
+    repository: &Repository<S>,
+    batches: &[&[Event]],
+    clock: &dyn Clock,
+) -> Result<Vec<Committed>, Error> {
+    let local = repository.store.repository();
+    let mut session = repository.begin(&local, clock)?;
+    let (tip, objects) = (session.tip(), session.objects());
+    let mut pack = NewPack::new(objects.hash());
+    let mut landing = Landing::new(&mut session)?;
+    let mut head = tip;
+    let mut landed = Vec::new();
+    for events in batches {
+        let committed = landing.commit(events, head, &mut pack, clock.now())?;
+        head = committed.commit.unwrap_or(head);
+        landed.push(committed);
     }
-
-    /// Commits each of `batches` as [`commit()`](Context::commit()) does, but together: one pack, one move of the branch.
-    /// Returns the results in the same order.
-    ///
-    /// # Errors
-    /// As [`commit()`](Context::commit()); no batch was committed.
-    pub fn commit_each(&self, batches: &[&[Event]], clock: &dyn Clock) -> Result<Vec<Committed>, Error> {
-        let mut state = self.state();
-        let repository = self.repository();
-        let _lock = self.exclusive(&repository, clock)?;
-        let objects = Objects(&repository);
-        let tip = self.begin(&mut state, objects)?;
-        let mut pack = NewPack::new(objects.hash());
-        let State {
-            trees,
-            event_ids: ids,
-            refused,
-            ..
-        } = &mut *state;
-        let mut landing = Landing {
-            context: self,
-            objects,
-            edit: trees.edit(objects, Some(objects.tree_of(tip)?)),
-            ids,
-            refused,
-            feeds: HashMap::new(),
-            added: HashMap::new(),
-        };
-        let mut head = tip;
-        let mut landed = Vec::new();
-        for events in batches {
-            let committed = landing.commit(events, head, &mut pack, clock.now())?;
-            head = committed.commit.unwrap_or(head);
-            landed.push(committed);
-        }
-        drop(landing);
-        if head != tip {
-            self.land(&mut state, &repository, pack, tip, head)?;
-        }
-        Ok(landed)
+    drop(landing);
+    if head != tip {
+        session.land(pack, head)?;
     }
+    Ok(landed)
 }
 
 /// Commits in the making, not yet in the repository.
 struct Landing<'a, S: Storage> {
-    context: &'a Context<S>,
+    repository: &'a Repository<S>,
     objects: Objects<'a>,
     edit: Edit<'a>,
     ids: &'a mut EventIds,
@@ -120,7 +86,21 @@ struct Landing<'a, S: Storage> {
     added: HashMap<(String, String), (String, ObjectId)>,
 }
 
-impl<S: Storage> Landing<'_, S> {
+impl<'a, S: Storage> Landing<'a, S> {
+    fn new(session: &'a mut Session<'_, S>) -> Result<Self, Error> {
+        let (repository, objects, tip) = (session.repository, session.objects(), session.tip());
+        let Index { event_ids, refused, .. } = &mut *session.index;
+        Ok(Landing {
+            repository,
+            objects,
+            edit: session.transaction.edit(tip)?,
+            ids: event_ids,
+            refused,
+            feeds: HashMap::new(),
+            added: HashMap::new(),
+        })
+    }
+
     /// Adds a commit on `parent` to `pack`, with all new objects, if any event is new.
     fn commit(
         &mut self,
@@ -129,21 +109,26 @@ impl<S: Storage> Landing<'_, S> {
         pack: &mut NewPack,
         now: Timestamp,
     ) -> Result<Committed, Error> {
-        let context = self.context;
+        let Repository {
+            store,
+            options,
+            instance,
+            ..
+        } = self.repository;
+        let failed = |error| store.pack_failed(&error);
         let mut committed = Committed::default();
         for event in events {
             let file = event.to_file();
-            let blob = context.blob_id(&file)?;
-            let path = event.path(context.0.options.layout);
+            let blob = store.blob_id(&file)?;
+            let path = event.path(options.layout);
             match self.take(event, &path, blob)? {
                 Taken::Known => committed.known += 1,
                 Taken::Added => {
                     committed.added += 1;
-                    pack.add(ObjectKind::Blob, &file)
-                        .map_err(|error| context.pack_failed(&error))?;
+                    pack.add(ObjectKind::Blob, &file).map_err(failed)?;
                 }
                 Taken::Refused(there) => {
-                    self.refused.keep(&context.0.storage, &path, blob, &file, now)?;
+                    self.refused.keep(store.storage(), &path, blob, &file, now)?;
                     committed.refused.push(Refusal {
                         feed_id: event.feed_id().into(),
                         event_id: event.event_id().into(),
@@ -155,11 +140,11 @@ impl<S: Storage> Landing<'_, S> {
         if committed.added == 0 {
             return Ok(committed);
         }
-        context.set_lock(&mut self.edit, pack, now)?;
-        let tree = self.edit.write(pack).map_err(|error| context.pack_failed(&error))?;
-        let commit = context.commit_object(self.objects.0, tree, &[parent], &message(committed.added), now)?;
-        let commit = pack.add(ObjectKind::Commit, &commit);
-        committed.commit = Some(commit.map_err(|error| context.pack_failed(&error))?);
+        instance.set_lock(store, &mut self.edit, pack, now)?;
+        let tree = self.edit.write(pack).map_err(failed)?;
+        let (author, message) = (options.author.as_ref(), message(committed.added));
+        let commit = commit_object(self.objects.0, author, tree, &[parent], &message, now)?;
+        committed.commit = Some(pack.add(ObjectKind::Commit, &commit).map_err(failed)?);
         Ok(committed)
     }
 
@@ -212,9 +197,4 @@ fn same_or_refused(is_same: bool, there: &str) -> Taken {
     } else {
         Taken::Refused(there.to_owned())
     }
-}
-
-/// Message of a commit that adds this many events.
-pub(in crate::events) fn message(added: usize) -> String {
-    format!("Mirror: add {added} event(s)\n")
 }

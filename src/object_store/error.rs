@@ -1,10 +1,10 @@
-//! Errors of the context repository on this side.
+//! Errors of a repository on this machine.
 use std::{fmt, path::Path};
 
 /// Kind of failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// The request would overwrite something, or the target is not a context repository.
+    /// The request would overwrite something, or the target is not a repository for it.
     Refused,
     /// The repository's format is not supported.
     Misconfigured,
@@ -14,7 +14,7 @@ pub enum Kind {
     Failed,
 }
 
-/// A failure on this side: what failed, on what, why, and what to do.
+/// A failure on this machine: what failed, on what, why, and what to do.
 #[derive(Debug, thiserror::Error)]
 #[error("{what}")]
 pub struct Error {
@@ -24,7 +24,7 @@ pub struct Error {
 }
 
 impl Error {
-    pub(super) fn new(kind: Kind, what: impl Into<String>) -> Self {
+    pub(crate) fn new(kind: Kind, what: impl Into<String>) -> Self {
         Error {
             what: what.into(),
             hint: None,
@@ -32,19 +32,19 @@ impl Error {
         }
     }
 
-    pub(super) fn refused(what: impl Into<String>) -> Self {
+    pub(crate) fn refused(what: impl Into<String>) -> Self {
         Error::new(Kind::Refused, what)
     }
 
-    pub(super) fn misconfigured(what: impl fmt::Display) -> Self {
+    pub(crate) fn misconfigured(what: impl fmt::Display) -> Self {
         Error::new(Kind::Misconfigured, what.to_string())
     }
 
-    pub(super) fn failed(doing: &str, path: &Path, why: impl fmt::Display) -> Self {
+    pub(crate) fn failed(doing: &str, path: &Path, why: impl fmt::Display) -> Self {
         Error::new(Kind::Failed, format!("cannot {doing} {}: {why}", path.display()))
     }
 
-    pub(super) fn with_hint(mut self, hint: impl Into<String>) -> Self {
+    pub(crate) fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }

@@ -3,14 +3,13 @@ use bstr::BString;
 use gix::{ObjectId, objs::tree::EntryKind};
 
 use super::{Error, objects::Objects, tree_buffer::Leaf, tree_buffer::TreeBuffer};
-use crate::event::FOLDER;
 
 /// Maximum depth of folders.
 const MAX_DEPTH: usize = 128;
 
 /// A file that was added, removed or changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Change {
+pub struct Change {
     /// Path, with `/`.
     pub path: BString,
     /// Entry in the old tree.
@@ -19,30 +18,8 @@ pub(super) struct Change {
     pub new: Option<Leaf>,
 }
 
-impl Change {
-    /// Returns true if the path is below `events/`.
-    pub(super) fn is_of_events(&self) -> bool {
-        let rest = self.path.strip_prefix(FOLDER.as_bytes());
-        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
-    }
-
-    /// Returns true if the change breaks the append-only rule.
-    pub(super) fn is_violation(&self) -> bool {
-        self.is_of_events() && self.old.is_some()
-    }
-
-    /// Returns true if the change adds an event.
-    pub(super) fn adds_event(&self) -> bool {
-        self.is_of_events() && self.old.is_none() && self.path.ends_with(b".json")
-    }
-}
-
 /// Returns all changes between two trees, by path. `None` is the empty tree.
-pub(super) fn between(
-    objects: Objects<'_>,
-    old: Option<ObjectId>,
-    new: Option<ObjectId>,
-) -> Result<Vec<Change>, Error> {
+pub fn between(objects: Objects<'_>, old: Option<ObjectId>, new: Option<ObjectId>) -> Result<Vec<Change>, Error> {
     let mut changes = Vec::new();
     walk(objects, &BString::default(), old, new, &mut changes, 0)?;
     Ok(changes)
