@@ -51,9 +51,10 @@
 //! cli        one file per subcommand; report (library error -> message, hint, exit code), output (all printing)
 //!
 //! worker     driver of the mirror of refs. Many repositories: watch, schedule, journal_watcher, root (search below a folder).
-//!            One repository: run (reconcile, broken, local_view, maintenance), cycle (attempts), bisect (pushes of one
-//!            attempt), remote_mirror, memory, backoff, comparison, missing, repository, lock, report; watermarks (resets
-//!            false ones), ancestry. By hand and for readers: sync, status, wait
+//!            One repository: run (one cycle), session (repository under the lock), local_view (refs), entries (journal),
+//!            reconcile, broken; cycle (attempts), requests, bisect (pushes of one attempt), remote_mirror, memory, backoff,
+//!            comparison, missing, repository, lock, report; watermarks (resets false_watermark), ancestry. By hand and for
+//!            readers: sync, status, wait; options, error
 //! relay      a source of events over HTTP: server (connections), routes, access, body (memory budget), answer, page (PURE),
 //!            stream (listeners), connection (stall timeout); store, commit (the writing thread), replay (the log at start),
 //!            index (PURE), line

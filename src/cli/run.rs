@@ -103,6 +103,9 @@ fn cycle(git_dir: &Path, options: &Options, json: bool) -> Result<Exit, Failure>
     if json {
         println!("{}", serde_json::to_string(&report).expect("a report is always JSON"));
     } else {
+        if options.several {
+            println!("{}:", git_dir.display());
+        }
         print_human(&report);
     }
     Ok(cycle_exit(&report))

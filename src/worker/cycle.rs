@@ -8,12 +8,12 @@ use std::{collections::BTreeMap, rc::Rc, time::Duration};
 
 use bstr::{BString, ByteSlice};
 use durable::{clock::Clock, retry::RetryPolicy};
-use git_push::{Advertisement, Command, Error, ErrorKind, RemoteRef, Report};
+use git_push::{Advertisement, Command, Error, ErrorKind, Report};
 use gix::ObjectId;
 
 use super::{
     bisect::{FailedPush, MOST_COMMANDS, Sent, send},
-    report::GroupOutcome,
+    requests::Mirror,
 };
 use crate::{
     mirror::{Group, GroupResult, Hold, LocalView, Outcome, Plan, Rules, held, plan, settle, settle_unseen},
@@ -24,20 +24,6 @@ use crate::{
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// Limit of refs that are read back by name. Above it, the prefixes of the patterns are requested instead.
 const MOST_PREFIXES: usize = 200;
-
-/// Operations of a cycle on the mirror.
-pub trait Mirror {
-    /// Returns the remembered state after the last push, if any.
-    fn remembered(&mut self) -> Option<Advertisement>;
-    /// Remembers the current state, or drops the remembered one.
-    fn remember(&mut self, advertisement: Option<Advertisement>);
-    /// See [`Connection::advertisement()`](git_push::Connection::advertisement()).
-    fn advertisement(&mut self) -> Result<Advertisement, Error>;
-    /// Sends these commands in one atomic push.
-    fn push(&mut self, advertisement: &Advertisement, commands: Vec<Command>) -> Result<Report, Error>;
-    /// See [`Connection::read_refs()`](git_push::Connection::read_refs()).
-    fn read_refs(&mut self, prefixes: &[BString]) -> Result<Vec<RemoteRef>, Error>;
-}
 
 /// Rules and resources of a cycle.
 pub struct Cycle<'a> {
@@ -427,7 +413,7 @@ fn log_attempt(group: &Group, result: &GroupResult, attempt: u32, of: u32) {
         tracing::info!(group = %label, attempt, "mirrored");
         return;
     }
-    let outcome = GroupOutcome::Settled(result.outcome).word();
+    let outcome = result.outcome.word();
     let error = result.error.as_deref().unwrap_or_default();
     if attempt == of {
         tracing::error!(group = %label, attempt, of, %outcome, error, "not mirrored; the entries stay pending");

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     backoff::{Backoff, Backoffs},
-    watermarks::Judged,
+    false_watermark::Judged,
 };
 
 /// File name of the memory in the `.stargate` folder.

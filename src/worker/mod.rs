@@ -5,18 +5,27 @@
 mod ancestry;
 mod backoff;
 mod bisect;
+mod broken;
 mod comparison;
 mod cycle;
+mod entries;
+mod error;
+mod false_watermark;
 mod journal_watcher;
+mod local_view;
 mod lock;
 mod memory;
 mod missing;
+mod options;
+mod reconcile;
 mod remote_mirror;
 mod report;
 mod repository;
+mod requests;
 mod root;
 mod run;
 mod schedule;
+mod session;
 mod status;
 mod sync;
 mod wait;
@@ -25,14 +34,18 @@ mod watermarks;
 
 pub use backoff::{Backoff, Backoffs};
 pub use comparison::{ComparisonOutcome, FailedComparison};
-pub use cycle::{Cycle, EntryResults, Mirror, Settled};
+pub use cycle::{Cycle, EntryResults, Settled};
+pub use error::RunError;
+pub use false_watermark::{FalseWatermark, FalseWatermarkSeen, Judged, JudgedWatermark};
 pub use lock::{LOCK_FILE, WorkerLock};
 pub use memory::{MEMORY_FILE, Memory, RememberedMirror};
 pub use missing::Missing;
+pub use options::{Environment, Options, remote_name};
 pub use report::{CycleOutcome, CycleReport, GroupOutcome, GroupReport, RefReport, RefVerdict};
 pub use repository::Stargate;
+pub use requests::Mirror;
 pub use root::{FoundRepositories, find_repositories};
-pub use run::{Environment, Options, RunError, remote_name, run};
+pub use run::run;
 pub use schedule::Schedule;
 pub use status::{
     BrokenRef, ComparisonStatus, GroupStatus, RefsStanding, RepositoryStatus, WatermarkStatus, refs_standing, status,
@@ -40,4 +53,4 @@ pub use status::{
 pub use sync::{Force, ForceError, SyncRef, SyncReport, compare_refs, force};
 pub use wait::{Fence, RemoteFence, Seen, WaitOutcome, wait};
 pub use watch::{Event as WatchEvent, SharedEnvironment, Watched, channel as watch_channel, watch};
-pub use watermarks::{FalseWatermark, FalseWatermarkSeen, Judged, JudgedWatermark, false_watermarks};
+pub use watermarks::false_watermarks;

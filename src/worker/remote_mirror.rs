@@ -9,10 +9,10 @@ use jiff::Timestamp;
 
 use super::{
     backoff::{Backoff, Backoffs},
-    cycle::Mirror,
+    false_watermark::{FalseWatermark, Judged},
     memory::{Memory, RememberedMirror},
     repository::Stargate,
-    watermarks::{FalseWatermark, Judged},
+    requests::Mirror,
 };
 use crate::{config::AGENT, mirror::watermark::is_watermark, ref_pattern::RefPatterns, refs::LocalRefs};
 

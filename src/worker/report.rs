@@ -4,7 +4,7 @@ use git_push::{Traffic, Verdict};
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
-use super::{comparison::FailedComparison, cycle::Settled, missing::Missing, watermarks::FalseWatermark};
+use super::{comparison::FailedComparison, cycle::Settled, false_watermark::FalseWatermark, missing::Missing};
 use crate::mirror::{Change, Group, Outcome};
 
 /// Report of a cycle.

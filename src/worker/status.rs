@@ -7,7 +7,7 @@ use gix::ObjectId;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Memory, RunError, Stargate, run::broken::broken, watermarks::JudgedWatermark};
+use super::{broken::broken, error::RunError, false_watermark::JudgedWatermark, memory::Memory, repository::Stargate};
 use crate::{
     config::Config,
     journal::{self, Backlog, intent},

@@ -4,24 +4,26 @@ use std::collections::BTreeMap;
 use bstr::{BString, ByteSlice};
 use gix::ObjectId;
 
-use super::Work;
+use super::{
+    local_view::StargateView,
+    report::{CycleOutcome, CycleReport, GroupOutcome, GroupReport},
+};
 use crate::{
     mirror::{Grouping, LocalView, Outcome},
     refs::LocalRefs,
-    worker::report::{CycleOutcome, CycleReport, GroupOutcome, GroupReport},
 };
 
 /// A broken ref, or a broken file that may contain refs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Broken {
+pub(super) struct Broken {
     /// Name of the ref; none if the affected refs are unknown.
-    pub(crate) name: Option<BString>,
-    pub(crate) reason: String,
+    pub(super) name: Option<BString>,
+    pub(super) reason: String,
 }
 
 /// Returns the refs that cannot be read, and the refs whose object is missing or damaged. Objects of refs that have the
 /// same id in `settled` are not checked.
-pub(crate) fn broken(
+pub(super) fn broken(
     local: &LocalRefs,
     settled: &BTreeMap<BString, ObjectId>,
     local_view: &dyn LocalView,
@@ -46,28 +48,49 @@ pub(crate) fn broken(
     unreadable.chain(tips).collect()
 }
 
-impl Work<'_> {
-    /// Adds broken refs without an entry to the report. They make the cycle incomplete.
-    pub(super) fn with_broken(&self, mut report: CycleReport, settled: &BTreeMap<BString, ObjectId>) -> CycleReport {
-        let grouping = self.grouping();
-        for broken in broken(self.local_refs(), settled, &self.stargate) {
-            let one = group(&grouping, &broken);
-            let is_reported = |reported: &GroupReport| {
-                reported.group == one.group
-                    && reported.outcome == one.outcome
-                    && (broken.name.is_some() || reported.error == one.error)
-            };
-            if !report.groups.iter().any(is_reported) {
-                tracing::error!(group = %one.group, reason = %broken.reason, "broken; the group is not mirrored");
+/// Adds broken refs without an entry to the report. They make the cycle incomplete. A group that the report has already
+/// becomes broken: a retry alone does not help it.
+pub(super) fn add_broken(
+    mut report: CycleReport,
+    view: &StargateView<'_>,
+    settled: &BTreeMap<BString, ObjectId>,
+) -> CycleReport {
+    let grouping = view.grouping();
+    for broken in broken(view.local_refs(), settled, view.stargate()) {
+        let one = group(&grouping, &broken);
+        let label = one.group.clone();
+        let is_new = match report.groups.iter_mut().find(|reported| reported.group == label) {
+            Some(reported) => add_to_group(reported, one, broken.name.is_some()),
+            None => {
                 report.groups.push(one);
+                true
             }
-            report.outcome = CycleOutcome::Incomplete;
+        };
+        if is_new {
+            tracing::error!(group = %label, reason = %broken.reason, "broken; the group is not mirrored");
         }
-        for (name, target) in self.local_refs().dangling() {
-            tracing::warn!(ref = %name, %target, "the target of the symbolic ref does not exist; the mirror's ref stays unchanged");
-        }
-        report
+        report.outcome = CycleOutcome::Incomplete;
     }
+    for (name, target) in view.local_refs().dangling() {
+        tracing::warn!(ref = %name, %target, "the target of the symbolic ref does not exist; the mirror's ref stays unchanged");
+    }
+    report
+}
+
+/// Makes a group of the report broken. Returns false if the report says so already: one broken ref stands for all of its
+/// group, but each file that may contain any ref is named.
+fn add_to_group(reported: &mut GroupReport, one: GroupReport, has_name: bool) -> bool {
+    let is_broken = reported.outcome == one.outcome;
+    let earlier = reported.error.take();
+    let is_said = |earlier: &String| has_name || one.error.as_ref().is_some_and(|error| earlier.contains(error));
+    if is_broken && earlier.as_ref().is_some_and(is_said) {
+        reported.error = earlier;
+        return false;
+    }
+    let errors: Vec<String> = [one.error, earlier].into_iter().flatten().collect();
+    reported.error = Some(errors.join("; "));
+    reported.outcome = one.outcome;
+    true
 }
 
 fn group(grouping: &Grouping, broken: &Broken) -> GroupReport {
