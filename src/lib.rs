@@ -52,9 +52,9 @@
 //!
 //! worker     driver of the mirror of refs. Many repositories: watch, schedule, journal_watcher, root (search below a folder).
 //!            One repository: run (one cycle), session (repository under the lock), local_view (refs), entries (journal),
-//!            reconcile, broken; cycle (attempts), requests, bisect (pushes of one attempt), remote_mirror, memory, backoff,
-//!            comparison, missing, repository, lock, report; watermarks (resets false_watermark), ancestry. By hand and for
-//!            readers: sync, status, wait; options, error
+//!            reconcile, broken; cycle (attempts), attempt, requests, bisect (pushes of one attempt), remote_mirror, memory,
+//!            backoff, rejection (the server's words), comparison, missing, repository, lock, report; watermarks (resets
+//!            false_watermark), ancestry. By hand and for readers: sync, status, wait; options, error
 //! relay      a source of events over HTTP: server (connections), routes, access, body (memory budget), answer, page (PURE),
 //!            stream (listeners), connection (stall timeout); store, commit (the writing thread), replay (the log at start),
 //!            index (PURE), line
@@ -64,7 +64,8 @@
 //!            and trees (trees edited in memory), event_ids, objects, difference, new_pack and packs, publish, rebase,
 //!            unpushable, refused, pusher and push_schedule, lock_file, settings, target, run
 //! hook       pre_receive (intent or rejection), guard (append-only), post_receive (entries), chained, input, head, objects,
-//!            push (identity, meta), large_blobs, hook_output (log, messages to the pusher), install, durability (core.fsync)
+//!            push (identity, meta), large_blobs, hook_output (log, messages to the pusher), rejections, install, durability
+//!            (core.fsync)
 //!
 //! mirror     PURE: plan (entries, local refs, remote refs -> groups of commands), grouping, settlement, reconcile, watermark
 //! journal    folder (ownership), format (specified in prose), status, entry, line, reader and backlog (read only), scan

@@ -30,6 +30,7 @@ mod large_blobs;
 mod meta;
 mod objects;
 mod push;
+mod rejections;
 
 use std::{
     ffi::{OsStr, OsString},

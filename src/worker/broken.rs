@@ -107,5 +107,7 @@ fn group(grouping: &Grouping, broken: &Broken) -> GroupReport {
         watermark: None,
         refs: Vec::new(),
         error: Some(format!("{of_ref}{}", broken.reason)),
+        server_words: Vec::new(),
+        advice: None,
     }
 }

@@ -10,7 +10,8 @@ use durable::{clock::Clock, storage::Disk};
 use jiff::Timestamp;
 
 use super::{
-    cycle::{Cycle, EntryResults, Settled},
+    attempt::{EntryResults, Settled},
+    cycle::Cycle,
     error::RunError,
     requests::Mirror,
 };
@@ -150,7 +151,7 @@ impl<'a> Entries<'a> {
     pub(super) fn maintain(&self, backlog: &Backlog) {
         match self.writer.maintain(backlog, self.retention) {
             Ok(maintained) => {
-                for segment in &maintained.rotated {
+                if let Some(segment) = &maintained.rotated {
                     tracing::info!(%segment, "the journal was rotated");
                 }
                 for segment in &maintained.removed {

@@ -3,6 +3,7 @@
 //! [`run()`] runs one cycle over one repository: lock, read the backlog, plan, push, read the refs back, settle.
 //! [`wait()`] is the reader's side: it polls a watermark until a commit is visible. Both take the clock as a value.
 mod ancestry;
+mod attempt;
 mod backoff;
 mod bisect;
 mod broken;
@@ -18,6 +19,7 @@ mod memory;
 mod missing;
 mod options;
 mod reconcile;
+mod rejection;
 mod remote_mirror;
 mod report;
 mod repository;
@@ -32,15 +34,17 @@ mod wait;
 mod watch;
 mod watermarks;
 
+pub use attempt::{EntryResults, Settled};
 pub use backoff::{Backoff, Backoffs};
 pub use comparison::{ComparisonOutcome, FailedComparison};
-pub use cycle::{Cycle, EntryResults, Settled};
+pub use cycle::Cycle;
 pub use error::RunError;
 pub use false_watermark::{FalseWatermark, FalseWatermarkSeen, Judged, JudgedWatermark};
 pub use lock::{LOCK_FILE, WorkerLock};
 pub use memory::{MEMORY_FILE, Memory, RememberedMirror};
 pub use missing::Missing;
 pub use options::{Environment, Options, remote_name};
+pub use rejection::{Rejection, RejectionCause};
 pub use report::{CycleOutcome, CycleReport, GroupOutcome, GroupReport, RefReport, RefVerdict};
 pub use repository::Stargate;
 pub use requests::Mirror;

@@ -7,15 +7,16 @@ use git_push::Connection;
 use gix::ObjectId;
 
 use super::{
+    attempt::Settled,
     backoff::{Backoff, Backoffs},
     broken::add_broken,
-    cycle::Settled,
     entries::{Intents, updates},
     error::RunError,
     memory::Memory,
     missing::Missing,
     options::{Environment, Options},
     reconcile::{self, Reconciled},
+    rejection::{Rejection, RejectionCause},
     remote_mirror::RemoteMirror,
     report::{CycleOutcome, CycleReport, GroupReport},
     requests::Mirror,
@@ -24,8 +25,14 @@ use super::{
 };
 use crate::{
     journal::{Backlog, Located},
+    mirror::Outcome,
     refs::LocalRefs,
 };
+
+/// Limit of rejections that are remembered. Reports and the log have all of them.
+const MOST_REJECTIONS: usize = 50;
+/// Limit of refs of one rejection that are remembered.
+const MOST_REFS: usize = 20;
 
 /// Runs one cycle over the repository at `git_dir`.
 ///
@@ -129,7 +136,8 @@ fn push_backlog(
     report.failed += counts.failed;
     let backoffs = backoffs(session, &settled, &due, mirror.backoffs());
     report.next_try = backoffs.values().map(|backoff| backoff.next_try).min();
-    mirror.remember_backoffs(backoffs);
+    let rejections = rejections(&settled, mirror.rejections());
+    mirror.remember_backoffs(backoffs, rejections);
     report.outcome = match (report.pending, counts.failed) {
         (0, 0) => CycleOutcome::Mirrored,
         _ => CycleOutcome::Incomplete,
@@ -151,7 +159,7 @@ fn plan_only(
         return Ok(add_broken(report, &session.view, &remembered(mirror)));
     }
     let advertisement = mirror.advertisement()?;
-    for local in local {
+    if let Some(local) = local {
         updates.extend(reconcile::missed_updates(session, &advertisement, local, backlog));
     }
     let plan = session.cycle().plan(&updates, &advertisement.refs);
@@ -208,6 +216,28 @@ fn backoffs(session: &Session<'_>, settled: &[Settled], tried: &[Located], earli
         }
     }
     backoffs
+}
+
+/// Returns the rejections after these groups were tried. Those of other groups stay unchanged.
+fn rejections(settled: &[Settled], earlier: &[Rejection]) -> Vec<Rejection> {
+    let is_tried = |rejection: &&Rejection| settled.iter().any(|one| *one.group.label() == *rejection.group);
+    let untried = earlier.iter().filter(|rejection| !is_tried(rejection)).cloned();
+    let rejected = settled.iter().filter_map(rejection);
+    rejected.chain(untried).take(MOST_REJECTIONS).collect()
+}
+
+/// Returns the rejection of a group, if the server explained it.
+fn rejection(settled: &Settled) -> Option<Rejection> {
+    if settled.result.outcome != Outcome::Rejected || settled.server_words.is_empty() {
+        return None;
+    }
+    let names = settled.group.changes.iter().map(|change| change.name.to_string());
+    Some(Rejection {
+        group: settled.group.label().to_string(),
+        refs: names.take(MOST_REFS).collect(),
+        server_words: settled.server_words.clone(),
+        advice: RejectionCause::of(&settled.server_words).map(|cause| cause.advice().to_owned()),
+    })
 }
 
 /// Returns the outcome of the namespace's group, as far as its watermark is concerned.

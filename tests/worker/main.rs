@@ -9,6 +9,7 @@ mod local_refs;
 mod patience;
 mod reftable;
 mod root;
+mod server_words;
 mod sync;
 mod wait;
 mod watch;

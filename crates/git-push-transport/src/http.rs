@@ -173,13 +173,16 @@ impl Http {
             Ok(fed?)
         });
         parser.last_progress().for_each(&mut show);
-        let report = match (parser.finish(), read) {
+        let report: Result<Report, Error> = match (parser.finish(), read) {
             // The report is what counts, not what happens to the connection after it.
             (Ok(report), _) => Ok(report.map_reasons(|reason| self.client.scrubbed(&git_push::cleaned(reason)))),
             (Err(_), Err(error)) => Err(error),
             (Err(error), Ok(())) => Err(error.into()),
         };
-        report.map_err(|error: Error| error.with_server_words(words))
+        match report {
+            Ok(report) => Ok(report.with_server_words(words)),
+            Err(error) => Err(error.with_server_words(words)),
+        }
     }
 
     fn failed(&mut self, error: Error) -> Error {

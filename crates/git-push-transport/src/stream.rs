@@ -221,7 +221,10 @@ impl Stream {
             (Err(_), Err(error), Ok(())) => Err(error),
             (Err(error), Ok(end), Ok(())) => Err(ended(&mut *channel, &end, error.into(), kind)),
         };
-        report.map_err(|error| error.with_server_words(words))
+        match report {
+            Ok(report) => Ok(report.with_server_words(words)),
+            Err(error) => Err(error.with_server_words(words)),
+        }
     }
 
     fn send_whole(&mut self, channel: &mut dyn Channel, head: &[u8], pack: Option<&mut Pack>) -> io::Result<()> {

@@ -111,6 +111,7 @@ mod observer;
 mod progress;
 pub mod repository;
 mod reuse;
+mod server_words;
 mod session;
 mod wire_error;
 
@@ -121,6 +122,7 @@ pub use error::{Error, ErrorKind, Party, causes};
 pub use fast_forward::fast_forward;
 pub use observer::{Observer, Stage};
 pub use progress::{MAX_LINE, MAX_LINES, cleaned};
+pub use server_words::{MAX_WORDS, MAX_WORDS_BYTES, kept_words};
 pub use session::{Options, Push, negotiate};
 pub use wire_error::{Fault, WireError};
 

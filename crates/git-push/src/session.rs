@@ -324,7 +324,7 @@ fn refused(what: String) -> Error {
 
 /// All commands, with the verdicts on those that were sent.
 fn complete(commands: Vec<Command>, sent: &Report) -> Report {
-    let unpack_error = sent.unpack_error().map(ToOwned::to_owned);
+    let (unpack_error, words) = (sent.unpack_error().map(ToOwned::to_owned), sent.server_words());
     let sent: HashMap<_, _> = sent
         .verdicts()
         .map(|(command, verdict)| (&command.name, verdict))
@@ -342,6 +342,7 @@ fn complete(commands: Vec<Command>, sent: &Report) -> Report {
             .collect(),
     )
     .with_unpack_error(unpack_error)
+    .with_server_words(words)
 }
 
 #[cfg(test)]
