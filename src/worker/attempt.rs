@@ -46,7 +46,7 @@ pub(super) struct Tried {
 }
 
 impl Tried {
-    /// Adds the server's words, unless the group is mirrored: then there is nothing to explain.
+    /// Creates the result of a group that was sent. The server's words are dropped if the group is mirrored.
     pub(super) fn new(group: Group, result: GroupResult, sent: &Sent) -> Self {
         let server_words = match sent.as_ref() {
             _ if result.outcome == Outcome::Mirrored => &[],
@@ -86,6 +86,7 @@ impl Tried {
         }
     }
 
+    /// Creates the result of the group after this number of attempts.
     pub(super) fn settled(self, attempts: u32) -> Settled {
         Settled {
             group: self.group,
