@@ -54,9 +54,10 @@
 //! cli        one file per subcommand; report (library error -> message, hint, exit code), output (all printing)
 //!
 //! worker     driver of the mirror of refs. Many repositories: watch, schedule, journal_watcher, root (search below a folder).
-//!            One repository: run (reconcile, broken, local_view, maintenance), cycle (attempts), bisect (pushes of one
-//!            attempt), remote_mirror, memory, backoff, comparison, missing, repository, lock, report; watermarks (resets
-//!            false ones), ancestry. By hand and for readers: sync, status, wait
+//!            One repository: run (one cycle), session (repository under the lock), local_view (refs), entries (journal),
+//!            reconcile, broken; cycle (attempts), attempt, requests, bisect (pushes of one attempt), remote_mirror, memory,
+//!            backoff, rejection (the server's words), comparison, missing, repository, lock, report; watermarks (resets
+//!            false_watermark), ancestry. By hand and for readers: sync, status, wait; options, error
 //! relay      a source of events over HTTP: server (connections), routes, access, body (memory budget), answer, page (PURE),
 //!            stream (listeners), connection (stall timeout); store, commit (the writing thread), replay (the log at start),
 //!            index (PURE), line
@@ -66,7 +67,7 @@
 //!            queries, refused); publish (publication, rebase, unpushable, tracking, pusher, push_schedule, target); context
 //!            (the handle on all that), push_attempt, saved_cursors, settings, run
 //! hook       pre_receive (intent or rejection), ref_names, guard (append-only), post_receive (entries), chained, input, head,
-//!            objects, push (identity, meta), large_blobs, hook_output (log, messages to the pusher), install, durability (core.fsync)
+//!            objects, push (identity, meta), large_blobs, hook_output (log, messages to the pusher), rejections, install, durability (core.fsync)
 //!
 //! object_store  durable Git repository with one branch, for any files: store (lock, transaction), branch, work_tree, tree_buffer
 //!            and trees (edited in memory), commit_object, objects, difference, new_pack, packs, maintenance, replace (files

@@ -32,6 +32,7 @@ mod meta;
 mod objects;
 mod push;
 mod ref_names;
+mod rejections;
 
 use std::{
     ffi::{OsStr, OsString},

@@ -1,6 +1,7 @@
 //! Memory of the worker between cycles, in `.stargate/worker.json`. It saves the request before a push.
 //!
-//! The file is private to the worker and may be deleted at any time. A push that relied on it is confirmed by reading the
+//! The file is private to the worker and may be deleted at any time. Only the hook reads its first key, for messages to the
+//! pusher (`hook::rejections`). A push that relied on it is confirmed by reading the
 //! refs back. After any error the remembered state of the mirror is dropped.
 use std::{collections::BTreeMap, fs, io, path::Path};
 
@@ -16,7 +17,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     backoff::{Backoff, Backoffs},
-    watermarks::Judged,
+    false_watermark::Judged,
+    rejection::Rejection,
 };
 
 /// File name of the memory in the `.stargate` folder.
@@ -27,6 +29,10 @@ const MAX_SIZE: u64 = 64 << 20;
 /// Contents of the memory.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Memory {
+    /// Rejections of groups that the server explained. The hook reads them too: they must come first, and are omitted if there
+    /// are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rejections: Vec<Rejection>,
     /// State of the mirror after the last push; none after an error.
     pub mirror: Option<RememberedMirror>,
     /// Backoff of groups that failed, by label.

@@ -22,11 +22,13 @@ use durable::{
 
 use super::{
     backoff::delay_after,
+    error::RunError,
     journal_watcher::JournalWatcher,
     missing::Missing,
+    options::Options,
     report::{CycleOutcome, CycleReport},
     root::{FoundRepositories, find_repositories},
-    run::{Options, RunError, run},
+    run::run,
     schedule::Schedule,
 };
 use crate::{config::Config, journal};

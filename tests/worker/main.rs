@@ -10,6 +10,7 @@ mod namespace;
 mod patience;
 mod reftable;
 mod root;
+mod server_words;
 mod sync;
 mod wait;
 mod watch;

@@ -40,7 +40,10 @@ impl<F: Fn(&str) -> String> PushAnswer<F> {
         let lines: Vec<_> = self.parser.last_progress().collect();
         self.show(lines);
         match self.parser.finish() {
-            Ok(report) => Ok(report.map_reasons(|reason| (self.scrub)(&cleaned(reason)))),
+            Ok(report) => {
+                let report = report.map_reasons(|reason| (self.scrub)(&cleaned(reason)));
+                Ok(report.with_server_words(self.words))
+            }
             Err(error) => Err(failure(error.into()).with_server_words(self.words)),
         }
     }

@@ -2,7 +2,7 @@
 use bstr::{BStr, BString, ByteSlice};
 use gix::ObjectId;
 
-use super::Advertisement;
+use super::{Advertisement, server_words::kept_words};
 
 /// Creation, update or deletion of one remote ref (gitprotocol-pack, *Reference Update Request*). Its fields are those of
 /// the protocol; none will be added.
@@ -76,6 +76,7 @@ pub enum Verdict {
 pub struct Report {
     verdicts: Vec<(Command, Verdict)>,
     unpack_error: Option<BString>,
+    server_words: Vec<String>,
 }
 
 impl Report {
@@ -84,7 +85,22 @@ impl Report {
         Report {
             verdicts,
             unpack_error: None,
+            server_words: Vec::new(),
         }
+    }
+
+    /// Sets the lines that the server sent for a person (`remote:` lines). They are cleaned and bounded: see
+    /// [`kept_words()`].
+    pub fn with_server_words(mut self, lines: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Self {
+        self.server_words = kept_words(lines);
+        self
+    }
+
+    /// Returns the lines that the server sent for a person with its report. They often say why it rejected a push. Nothing
+    /// may be decided by them.
+    #[must_use]
+    pub fn server_words(&self) -> &[String] {
+        &self.server_words
     }
 
     /// Adds the error of a server that could not unpack the pack, in its words (gitprotocol-pack, *unpack-status*).
@@ -129,8 +145,11 @@ impl Report {
             other => other,
         };
         let verdicts = self.verdicts.into_iter();
-        Report::new(verdicts.map(|(command, verdict)| (command, map(verdict))).collect())
-            .with_unpack_error(unpack_error)
+        Report {
+            verdicts: verdicts.map(|(command, verdict)| (command, map(verdict))).collect(),
+            unpack_error,
+            server_words: self.server_words,
+        }
     }
 
     /// Returns true if each command was accepted or changed nothing.

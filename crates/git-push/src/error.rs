@@ -1,10 +1,7 @@
 //! Errors of a push, sorted by what they mean for the caller.
 use std::time::Duration;
 
-use super::progress::{MAX_LINE, cleaned};
-
-/// Maximum number of a server's lines that an error keeps.
-const MAX_WORDS: usize = 50;
+use super::server_words::kept_words;
 
 /// Classes of failures. Success has no class: a push that succeeds returns a [`Report`](super::Report).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -128,16 +125,11 @@ impl Error {
         self
     }
 
-    /// Adds lines that the server sent for a person (`remote:` lines). Control characters are removed, and the first 50
-    /// lines of at most [`MAX_LINE`] bytes are kept.
+    /// Sets the lines that the server sent for a person (`remote:` lines). They are cleaned and bounded: see
+    /// [`kept_words()`].
     #[must_use]
     pub fn with_server_words(mut self, lines: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Self {
-        let room = MAX_WORDS.saturating_sub(self.server_words.len());
-        let lines = lines.into_iter().map(|line| {
-            let line = line.as_ref();
-            cleaned(&line[..line.len().min(MAX_LINE)])
-        });
-        self.server_words.extend(lines.take(room));
+        self.server_words = kept_words(lines);
         self
     }
 
@@ -197,14 +189,14 @@ pub fn causes(error: &gix::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::server_words::MAX_WORDS;
 
     #[test]
     fn words_of_a_server_are_cleaned_and_bounded() {
-        let lines = vec![format!("\u{1b}[31mno\u{1b}[0m{}", "x".repeat(2 * MAX_LINE)); 2 * MAX_WORDS];
+        let lines = vec!["\u{1b}[31mno\u{1b}[0m"; 100];
         let error = Error::new(ErrorKind::Rejected, "no").with_server_words(lines);
         assert_eq!(error.server_words().len(), MAX_WORDS);
-        assert!(error.server_words()[0].starts_with("nox"));
-        assert!(error.server_words()[0].len() <= MAX_LINE);
+        assert_eq!(error.server_words()[0], "no");
     }
 
     #[test]

@@ -153,6 +153,7 @@ mod observer;
 mod progress;
 mod remote;
 mod reuse;
+mod server_words;
 mod session;
 mod wire_error;
 
@@ -164,6 +165,7 @@ pub use negotiation::{Options, negotiate};
 pub use observer::{Observer, Stage};
 pub use progress::{MAX_LINE, MAX_LINES, cleaned};
 pub use remote::{Advertisement, Capabilities, RemoteRef};
+pub use server_words::{MAX_WORDS, MAX_WORDS_BYTES, kept_words};
 pub use session::Push;
 pub use wire_error::{Fault, WireError};
 

@@ -181,7 +181,7 @@ impl<'a> Push<'a> {
 
 /// Returns all commands, with the verdicts on those that were sent.
 fn complete(commands: Vec<Command>, sent: &Report) -> Report {
-    let unpack_error = sent.unpack_error().map(ToOwned::to_owned);
+    let (unpack_error, words) = (sent.unpack_error().map(ToOwned::to_owned), sent.server_words());
     let sent: HashMap<_, _> = sent
         .verdicts()
         .map(|(command, verdict)| (&command.name, verdict))
@@ -195,5 +195,7 @@ fn complete(commands: Vec<Command>, sent: &Report) -> Report {
         let verdict = verdict(&command);
         (command, verdict)
     });
-    Report::new(verdicts.collect()).with_unpack_error(unpack_error)
+    Report::new(verdicts.collect())
+        .with_unpack_error(unpack_error)
+        .with_server_words(words)
 }
