@@ -70,6 +70,7 @@
 //!            (which part need not be read again), writer (lock), append, settle, repair, rotation, segment, intent, recovery
 //!            (intents to entries); tail and log (the same for lines of other kinds)
 //!
+//! local_repository  revision expressions and all refs of a repository with refs in files or tables: expression (PURE), tables
 //! refs       local refs: an id, absent, or unreadable with the reason; files (loose, packed) or tables
 //! config     section [stargate] of git configuration -> one Config
 //! append_only  PURE: paths; compare (two trees), renames, history (which commits are new), range, schema
@@ -98,6 +99,7 @@ pub mod relay;
 pub mod worker;
 
 pub mod journal;
+pub mod local_repository;
 pub mod mirror;
 pub mod refs;
 

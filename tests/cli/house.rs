@@ -11,6 +11,7 @@ const FLOORS: &[&[&str]] = &[
     &["worker", "hook", "porcelain", "events", "relay"],
     &["mirror"],
     &["journal"],
+    &["local_repository"],
     &["refs"],
     &["config"],
     &["append_only"],
