@@ -78,6 +78,7 @@
 //!            (the journal under its lock), append, settle, mend and renew (repairs), rotation, intend and intent, recovery
 //!            (intents to entries); tail, quarantine and log (the same for lines of other kinds)
 //!
+//! local_repository  revision expressions and all refs of a repository with refs in files or tables: expression (PURE), tables
 //! refs       local refs: an id, absent, or unreadable with the reason; files (loose, packed) or tables
 //! config     section [stargate] of git configuration -> one Config
 //! append_only  PURE: paths; compare (two trees), renames, history (which commits are new), range, schema
@@ -110,6 +111,7 @@ pub mod worker;
 mod object_store;
 
 pub mod journal;
+pub mod local_repository;
 pub mod mirror;
 pub mod refs;
 

@@ -129,10 +129,14 @@ impl From<git_push::Error> for Failure {
     }
 }
 
+/// Hint if the refs of a local repository cannot be read.
+pub const REFS_HINT: &str = "run `git fsck` in the local repository";
+
 impl From<PushError> for Failure {
     fn from(error: PushError) -> Self {
         let (exit, hint) = match &error {
             PushError::Remote(_) | PushError::Repository(_) => (Exit::Failed, None),
+            PushError::Refs(_) => (Exit::Failed, Some(REFS_HINT)),
             PushError::DeleteTakesNames(_) => (
                 Exit::Usage,
                 Some("give the names of the refs to delete, without a colon"),
@@ -171,7 +175,9 @@ pub fn git_exit(error: &PushError) -> Exit {
         PushError::Lease(_) => Exit::GitUsage,
         PushError::Refspec(RefspecError::Invalid(..) | RefspecError::NotABranch(_)) => Exit::GitFatal,
         PushError::Refspec(_) => Exit::Incomplete,
-        PushError::DeleteTakesNames(_) | PushError::Remote(_) | PushError::Repository(..) => Exit::GitFatal,
+        PushError::DeleteTakesNames(_) | PushError::Remote(_) | PushError::Repository(..) | PushError::Refs(_) => {
+            Exit::GitFatal
+        }
     }
 }
 

@@ -3,7 +3,7 @@ use std::{ffi::OsString, path::Path};
 
 use bstr::{BStr, BString, ByteSlice};
 use durable::clock::Clock;
-use git_push::{self, Connection, Observer, lease::Lease, refspec::Refspecs, repository};
+use git_push::{self, Connection, Observer, lease::Lease, refspec::Refspecs};
 use git_push_transport::{Remote, Settings, redacted, resolve};
 use gix::{Repository, remote::Direction};
 
@@ -13,7 +13,10 @@ use super::{
     report::{PushOutcome, PushReport},
     tracking::Tracking,
 };
-use crate::config::{Config, USER_AGENT};
+use crate::{
+    config::{Config, USER_AGENT},
+    local_repository::{LocalRepository, RevisionError},
+};
 
 /// Options of a push, as on the command line.
 #[derive(Debug, Clone, Default)]
@@ -50,19 +53,20 @@ pub fn run(
     observer: &dyn Observer,
 ) -> Result<PushReport, PushError> {
     let started = clock.elapsed();
-    let mut repository = repository::open(git_dir)?;
-    repository.object_cache_size_if_unset(4 * 1024 * 1024);
-    let order = order(&repository, options)?;
+    let mut local = LocalRepository::open(git_dir)?;
+    local.repository_mut().object_cache_size_if_unset(4 * 1024 * 1024);
+    let order = order(&local, options)?;
+    let repository = local.repository();
     let name = options.remote.as_bstr();
-    let location = resolve(name, Some(&repository))?;
+    let location = resolve(name, Some(repository))?;
     let settings = Settings::from_environment(environment)?
         .with_user_agent(USER_AGENT)
-        .with_git_config(&repository)?;
+        .with_git_config(repository)?;
     let configured = repository.try_find_remote(name).and_then(Result::ok);
-    let tracking = Tracking::new(&repository, configured.as_ref());
-    let shown = shown_url(&repository, name, configured.as_ref()).unwrap_or_else(|| location.to_string());
+    let tracking = Tracking::new(&local, configured.as_ref());
+    let shown = shown_url(repository, name, configured.as_ref()).unwrap_or_else(|| location.to_string());
     let mut remote = Remote::open(location, &settings)?;
-    let refs = driver::push(&mut remote, &repository, &tracking, &order, observer)?;
+    let refs = driver::push(&mut remote, &local, &tracking, &order, observer)?;
     let traffic = remote.traffic();
     Ok(PushReport {
         outcome: PushOutcome::of(&refs),
@@ -74,11 +78,8 @@ pub fn run(
     })
 }
 
-fn order(repository: &Repository, options: &Options) -> Result<Order, PushError> {
-    let null = repository.object_hash().null();
-    let object = |expression: &BStr| Some(repository.rev_parse_single(expression).ok()?.detach());
-    let lease =
-        |text: &BString| Lease::parse(text.as_ref(), null, object).ok_or_else(|| PushError::Lease(text.clone()));
+fn order(local: &LocalRepository, options: &Options) -> Result<Order, PushError> {
+    let repository = local.repository();
     let mut settings = git_push::Options::default();
     settings.atomic = options.atomic;
     settings.push_options.clone_from(&options.push_options);
@@ -86,11 +87,26 @@ fn order(repository: &Repository, options: &Options) -> Result<Order, PushError>
     Ok(Order {
         refspecs: Refspecs::parse(refspecs(&options.refspecs, options.delete)?)?,
         force: options.force,
-        leases: options.leases.iter().map(lease).collect::<Result<_, _>>()?,
+        leases: leases(local, &options.leases)?,
         options: settings,
         dry_run: options.dry_run,
         verify: Config::from_git_config(&repository.config_snapshot()).verify,
     })
+}
+
+fn leases(local: &LocalRepository, texts: &[BString]) -> Result<Vec<Lease>, PushError> {
+    let null = local.repository().object_hash().null();
+    let lease = |text: &BString| {
+        let mut found = None;
+        let lease = Lease::parse(text.as_ref(), null, |expression| {
+            found.insert(local.object(expression)).as_ref().ok().copied()
+        });
+        match (lease, found) {
+            (_, Some(Err(RevisionError::Unreadable(error)))) => Err(error.into()),
+            (lease, _) => lease.ok_or_else(|| PushError::Lease(text.clone())),
+        }
+    };
+    texts.iter().map(lease).collect()
 }
 
 /// Rewrites names to delete and `tag NAME` as refspecs (git-push). Keeps all others.

@@ -34,11 +34,11 @@ impl Tables {
         }
     }
 
-    /// Reads the current value of the ref with this full name.
-    pub(super) fn read(&self, name: &BStr) -> LocalRef {
-        match self.with_snapshot(|stack| self.resolve(stack, name).0) {
-            Ok(read) => read,
-            Err(unreadable) => LocalRef::Unreadable(unreadable),
+    /// Reads a ref, and returns also the end of its chain of symbolic refs: `name` itself unless it is symbolic.
+    pub(super) fn follow(&self, name: &BStr) -> (LocalRef, BString) {
+        match self.with_snapshot(|stack| self.resolve(stack, name)) {
+            Ok(followed) => followed,
+            Err(unreadable) => (LocalRef::Unreadable(unreadable), name.to_owned()),
         }
     }
 

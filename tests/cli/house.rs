@@ -11,6 +11,7 @@ const FLOORS: &[&[&str]] = &[
     &["worker", "hook", "porcelain", "events", "relay"],
     &["mirror", "object_store"],
     &["journal"],
+    &["local_repository"],
     &["refs"],
     &["config"],
     &["append_only"],

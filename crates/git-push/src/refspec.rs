@@ -16,7 +16,7 @@ use gix::{ObjectId, refspec};
 
 use self::names::standing_for;
 
-pub use names::{filled, may_stand_for};
+pub use names::{filled, full_names, may_stand_for};
 
 /// Refspecs of one push, parsed but not looked up.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -16,14 +16,19 @@ const RULES: [(&str, &str); 6] = [
 pub(super) fn standing_for(short: &BStr, is_there: impl Fn(&BString) -> bool) -> Vec<BString> {
     let mut strong = Vec::new();
     let mut weak = Vec::new();
-    for (at, (before, after)) in RULES.iter().enumerate() {
-        let full = BString::from([before.as_bytes(), short, after.as_bytes()].concat());
+    for (at, full) in full_names(short).enumerate() {
         if is_there(&full) {
             let is_strong = at < 2 || full.starts_with(b"refs/heads/") || full.starts_with(b"refs/tags/");
             if is_strong { &mut strong } else { &mut weak }.push(full);
         }
     }
     if strong.is_empty() { weak } else { strong }
+}
+
+/// Returns the full names that `short` may stand for, in the order of gitrevisions (*\<refname\>*).
+pub fn full_names(short: &BStr) -> impl Iterator<Item = BString> {
+    let full = move |(before, after): (&str, &str)| [before.as_bytes(), short, after.as_bytes()].concat().into();
+    RULES.into_iter().map(full)
 }
 
 /// Returns true if `short` may stand for the ref `full`.
