@@ -1,4 +1,6 @@
 //! `stargate-mirror doctor`: checks everything that a push needs on its way to the mirror.
+mod hooks;
+
 use std::path::{Path, PathBuf};
 
 use bstr::{BStr, BString, ByteSlice};
@@ -15,7 +17,7 @@ use super::{
 use crate::{
     config::{Config, USER_AGENT},
     hook::{
-        durability, install,
+        durability,
         owner::{self, Denied, KeptOut},
     },
     journal::{self, Backlog},
@@ -85,7 +87,7 @@ pub fn main(args: &Args) -> Result<Exit, Failure> {
     let config = Config::load(&git_dir)
         .map_err(|error| Failure::new(Exit::Failed, format!("cannot read git's configuration: {error}")))?;
     let mut checks = settings(&config);
-    checks.extend(hooks(&git_dir));
+    checks.extend(hooks::checks(&git_dir));
     checks.push(durable(&git_dir));
     checks.extend(refs(&git_dir)?);
     checks.extend(owner(&git_dir));
@@ -145,35 +147,6 @@ fn settings(config: &Config) -> Vec<Check> {
         .collect();
     checks.push(Check::new("mirrored refs", Verdict::Ok, config.refs.to_string()));
     checks
-}
-
-fn hooks(git_dir: &Path) -> Vec<Check> {
-    let found = match install::look(git_dir) {
-        Ok(found) => found,
-        Err(error) => return vec![Check::new("hooks", Verdict::Problem, error.to_string())],
-    };
-    let check = |(hook, standing): (PathBuf, install::Standing)| {
-        let shown = hook.display();
-        let install = format!("run `stargate-mirror install --repo {}`", git_dir.display());
-        match standing {
-            install::Standing::Ours => Check::new("hook", Verdict::Ok, shown.to_string()),
-            install::Standing::NoProgram => {
-                Check::new("hook", Verdict::Problem, format!("{shown} is not executable")).hint(install)
-            }
-            install::Standing::Foreign => {
-                let found = format!("{shown} was not installed by stargate-mirror");
-                Check::new("hook", Verdict::Problem, found).hint(format!("{install} with --chain, which keeps it"))
-            }
-            install::Standing::Missing if hook.file_stem().is_some_and(|name| name == "pre-receive") => {
-                let found = format!("{shown} is missing: pushes are accepted even if they cannot be recorded");
-                Check::new("hook", Verdict::Warning, found).hint(install)
-            }
-            install::Standing::Missing => {
-                Check::new("hook", Verdict::Problem, format!("{shown} is missing")).hint(install)
-            }
-        }
-    };
-    found.into_iter().map(check).collect()
 }
 
 fn durable(git_dir: &Path) -> Check {

@@ -1,4 +1,6 @@
 //! `stargate-mirror install`: installs the hooks, and prints the next step.
+mod for_all;
+
 use std::{
     env,
     path::{Path, PathBuf},
@@ -9,6 +11,7 @@ use durable::storage::Disk;
 use super::report::{Exit, Failure};
 use crate::{
     hook::{
+        configured::install::Scope,
         durability::make_durable,
         install::{Change, InPlace, Installation, Report, install},
         owner::as_owner,
@@ -21,18 +24,28 @@ const EXAMPLES: &str = "\
 Examples:
   stargate-mirror install --repo /srv/git/o/r.git
   stargate-mirror install --repo /srv/git/o/r.git --chain
-  stargate-mirror install --repo /srv/git/o/r.git --fsync-committed";
+  stargate-mirror install --repo /srv/git/o/r.git --fsync-committed
+  stargate-mirror install --system";
 
 /// Install the hooks that record every push to a repository for its mirror.
 ///
 /// pre-receive records the push before git accepts it, so that a crash loses nothing, and rejects a push that cannot be
 /// recorded. post-receive writes the journal entries.
+///
+/// With --system or --global, git's configuration names the hooks, for all repositories. They record pushes to those that
+/// have stargate.remote, and do nothing in the others.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
     /// The bare repository [default: GIT_DIR, else found from the current directory]
     #[arg(long, value_name = "DIR")]
     repo: Option<PathBuf>,
+    /// Install into the system's git configuration, for all repositories (git 2.54 and later)
+    #[arg(long, conflicts_with_all = ["global", "repo", "chain", "fsync_committed"])]
+    system: bool,
+    /// Install into this user's git configuration, for all repositories (git 2.54 and later)
+    #[arg(long, conflicts_with_all = ["repo", "chain", "fsync_committed"])]
+    global: bool,
     /// Keep existing hooks, and run them first under their own names
     #[arg(long)]
     chain: bool,
@@ -44,11 +57,25 @@ pub struct Args {
     fsync_committed: bool,
 }
 
+impl Args {
+    /// Returns the extent of an installation in git's configuration, if that is what is wanted.
+    fn scope(&self) -> Option<Scope> {
+        if self.system {
+            Some(Scope::System)
+        } else {
+            self.global.then_some(Scope::Global)
+        }
+    }
+}
+
 /// Runs the command.
 ///
 /// # Errors
 /// See [`InstallError`](crate::hook::install::InstallError). Also, the program itself cannot be found.
 pub fn main(args: &Args) -> Result<Exit, Failure> {
+    if let Some(scope) = args.scope() {
+        return for_all::main(scope, !args.no_pre_receive);
+    }
     let git_dir = super::repository(args.repo.as_deref())?;
     let (program, apart) = hook_program()?;
     let installation = Installation {

@@ -8,6 +8,7 @@ pub mod demo;
 mod doctor;
 #[cfg(feature = "events")]
 pub mod events;
+mod git_version;
 pub mod install;
 pub mod journal;
 pub mod man;

@@ -131,18 +131,25 @@ pub enum Standing {
 /// # Errors
 /// The configuration or a hook cannot be read.
 pub fn look(git_dir: &Path) -> Result<Vec<(PathBuf, Standing)>, InstallError> {
-    let (hooks, _) = hooks_folder(git_dir, &configuration(git_dir)?)?;
-    let look = |name: &str| {
-        let hook = path_of(&hooks, name);
-        let standing = match found_at(&hook, b"")? {
-            Found::Nothing => Standing::Missing,
-            Found::Foreign => Standing::Foreign,
-            Found::Same | Found::Ours if chained::is_program(&hook) => Standing::Ours,
-            Found::Same | Found::Ours => Standing::NoProgram,
-        };
-        Ok((hook, standing))
-    };
+    let config = configuration(git_dir)?;
+    let look = |name: &str| standing(git_dir, &config, name);
     [PRE_RECEIVE, POST_RECEIVE].into_iter().map(look).collect()
+}
+
+/// Returns the path and the state of the hook `name` of the repository at `git_dir`.
+pub(super) fn standing(
+    git_dir: &Path,
+    config: &gix::config::File,
+    name: &str,
+) -> Result<(PathBuf, Standing), InstallError> {
+    let hook = path_of(&hooks_folder(git_dir, config)?.0, name);
+    let standing = match found_at(&hook, b"")? {
+        Found::Nothing => Standing::Missing,
+        Found::Foreign => Standing::Foreign,
+        Found::Same | Found::Ours if chained::is_program(&hook) => Standing::Ours,
+        Found::Same | Found::Ours => Standing::NoProgram,
+    };
+    Ok((hook, standing))
 }
 
 fn path_of(hooks: &Path, name: &str) -> PathBuf {
@@ -182,7 +189,8 @@ fn found_at(hook: &Path, bytes: &[u8]) -> Result<Found, InstallError> {
         return Ok(Found::Nothing);
     }
     Ok(match fs::read(hook) {
-        Ok(found) if found == bytes && chained::is_program(hook) => Found::Same,
+        // git runs an empty program without an error. It is not ours.
+        Ok(found) if !found.is_empty() && found == bytes && chained::is_program(hook) => Found::Same,
         Ok(found) if !found.starts_with(b"#!") && found.contains_str(MARKER) => Found::Ours,
         Ok(_) => Found::Foreign,
         // A dangling symbolic link is another program's hook.

@@ -1,6 +1,6 @@
 //! Program that runs as git's hooks.
 //!
-//! git starts `stargate-hook` under the name of a hook, in `$GIT_DIR`, and writes the ref updates of the push to its
+//! git starts `stargate-hook` under the name of a hook, or from its configuration ([`configured`]), in `$GIT_DIR`, and writes the ref updates of the push to its
 //! standard input (githooks). [`pre_receive`] makes sure that the push can be recorded, and rejects it otherwise.
 //! [`post_receive`] records it in the [`journal`](crate::journal), whose sole consumer is the worker,
 //! `stargate-mirror run`. The hook never contacts a mirror.
@@ -13,7 +13,8 @@
 //! - 0: every mirrored ref update is durable, in the journal or (`pre-receive`) as an intent.
 //! - 1: at least one update is not durable, an input line is invalid, or a chained hook failed. In `pre-receive`, this
 //!   rejects the push.
-//! - 2: neither the program's name nor its argument is a hook's name.
+//! - 2: neither the program's name nor an argument is a hook's name.
+pub mod configured;
 pub mod durability;
 pub mod identity;
 pub mod input;
@@ -23,6 +24,7 @@ pub mod post_receive;
 pub mod pre_receive;
 
 mod chained;
+mod git_config;
 mod guard;
 mod head;
 mod hook_output;
@@ -56,11 +58,17 @@ pub fn is_hook_name(program: &OsStr) -> bool {
     Path::new(program).file_stem().and_then(hook_named).is_some()
 }
 
-/// Runs the hook named by `argv[0]`, or else by `argv[1]`. Returns the exit code, see the module's documentation.
+/// Runs the hook named by `argv[0]`, or else by `argv[1]`, or by `argv[2]` after [`configured::ARGUMENT`]. Returns the exit code, see the module's documentation.
 pub fn main(args: &[OsString]) -> ExitCode {
     let program = args.first().map(Path::new);
     if let Some((program, hook)) = program.and_then(|path| Some((path, hook_named(path.file_stem()?)?))) {
         return hook(chained::program(program).as_deref());
+    }
+    if let [_, flag, name, ..] = args
+        && flag == configured::ARGUMENT
+        && let (Some(hook), Some(name)) = (hook_named(name), name.to_str())
+    {
+        return configured::main(hook, name);
     }
     if let Some(hook) = args.get(1).and_then(|name| hook_named(name)) {
         return hook(None);

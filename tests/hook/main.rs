@@ -1,5 +1,6 @@
 //! The hooks: what they record, when they reject, how they are installed, and under which users they run.
 #![cfg(unix)]
+mod configured;
 mod install;
 mod intents;
 mod owners;

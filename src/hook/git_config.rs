@@ -1,0 +1,71 @@
+//! Changes of git configuration files. Like `git config`, they hold the file's lock and keep everything else.
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use durable::{
+    replace::{NewFile, lock_path},
+    storage::{FILE_MODE, Folders, Names},
+};
+
+use super::install_error::{InstallError, on, unreadable};
+
+/// Changes the configuration file at `path`, which need not exist. An unchanged file is not written.
+///
+/// # Errors
+/// The file is not a regular one, cannot be read or written, or another process is changing it. It is unchanged then.
+pub(super) fn edit_file<S: Folders + Names>(
+    storage: &S,
+    path: &Path,
+    change: impl FnOnce(&mut gix::config::File) -> Result<(), gix::Error>,
+) -> Result<(), InstallError> {
+    let path = &on("find", path, target(path))?;
+    let (text, mode) = on("read", path, content(path))?;
+    let metadata = gix::config::file::Metadata::from(gix::config::Source::Local);
+    let config = gix::config::File::from_bytes_no_includes(&text, metadata, Default::default());
+    let mut config = config.map_err(|error| unreadable(path, &error))?;
+    change(&mut config).map_err(|error| unreadable(path, &error))?;
+    let changed = config.to_bstring();
+    if changed == text {
+        return Ok(());
+    }
+    let new = match NewFile::locked(storage, path, &changed, mode) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            return Err(InstallError::ConfigLocked(lock_path(path)));
+        }
+        written => on("write", &lock_path(path), written)?,
+    };
+    if on("read", path, content(path))?.0 != text {
+        return Err(InstallError::ConfigLocked(lock_path(path)));
+    }
+    on("replace", path, new.commit())
+}
+
+/// Returns the file to edit: the target of a symbolic link, not the link.
+fn target(path: &Path) -> io::Result<PathBuf> {
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(path.into()),
+        found => found.and_then(|_| fs::canonicalize(path)),
+    }
+}
+
+/// Returns the content and the mode of a file. A file that does not exist is empty.
+fn content(path: &Path) -> io::Result<(Vec<u8>, u32)> {
+    match fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok((Vec::new(), FILE_MODE)),
+        Ok(found) if !found.is_file() => Err(io::Error::other("it is not a regular file")),
+        found => Ok((fs::read(path)?, mode(&found?))),
+    }
+}
+
+#[cfg(unix)]
+fn mode(file: &fs::Metadata) -> u32 {
+    use std::os::unix::fs::PermissionsExt;
+    file.permissions().mode() & 0o7777
+}
+
+#[cfg(not(unix))]
+fn mode(_file: &fs::Metadata) -> u32 {
+    FILE_MODE
+}
