@@ -1,7 +1,8 @@
 //! Program that runs as git's hooks.
 //!
-//! git starts `stargate-hook` under the name of a hook, or from its configuration ([`configured`]), in `$GIT_DIR`, and writes the ref updates of the push to its
-//! standard input (githooks). [`pre_receive`] makes sure that the push can be recorded, and rejects it otherwise.
+//! git starts `stargate-hook` under the name of a hook, or from its configuration ([`configured`]). The hook runs in
+//! `$GIT_DIR`, with the ref updates of the push as its standard input (githooks). [`pre_receive`] makes sure that the push
+//! can be recorded, and rejects it otherwise.
 //! [`post_receive`] records it in the [`journal`](crate::journal), whose sole consumer is the worker,
 //! `stargate-mirror run`. The hook never contacts a mirror.
 //!

@@ -428,7 +428,18 @@ fn the_users_configuration_is_the_file_that_git_would_edit() {
 }
 
 #[test]
-fn a_locked_file_and_one_that_is_no_file_are_refused_and_unchanged() {
+fn a_symbolic_link_to_the_file_stays_a_link() {
+    let world = World::new();
+    let target = world.stargate.folder().join("target");
+    fs::write(&target, "# mine\n").unwrap();
+    symlink("target", &world.system).unwrap();
+    assert!(world.mirror(&["install", "--system"]).status.success());
+    assert_eq!(fs::read_link(&world.system).unwrap(), Path::new("target"));
+    assert!(fs::read_to_string(&target).unwrap().starts_with("# mine\n[hook "));
+}
+
+#[test]
+fn a_locked_file_and_one_that_is_no_configuration_are_refused_and_unchanged() {
     let world = World::new();
     fs::write(&world.system, "# mine\n").unwrap();
     let lock = PathBuf::from(format!("{}.lock", world.file()));
@@ -442,6 +453,18 @@ fn a_locked_file_and_one_that_is_no_file_are_refused_and_unchanged() {
     );
     assert_eq!(fs::read_to_string(&world.system).unwrap(), "# mine\n");
     assert!(lock.exists());
+
+    fs::remove_file(&lock).unwrap();
+    fs::write(&world.system, "[broken\n").unwrap();
+    let output = world.mirror(&["install", "--system"]);
+    assert_eq!(output.status.code(), Some(5), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("cannot read git's configuration of"),
+        "{}",
+        stderr(&output)
+    );
+    assert_eq!(fs::read_to_string(&world.system).unwrap(), "[broken\n");
+    assert!(!lock.exists());
 
     let mut command = clean_command(programs::mirror());
     command.args(["install", "--global"]);

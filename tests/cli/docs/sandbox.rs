@@ -186,6 +186,7 @@ impl Sandbox {
         command
             .env("PATH", std::env::join_paths(folders).expect("folders without a colon"))
             .env("HOME", self.path("home"))
+            .env("GIT_CONFIG_SYSTEM", self.path("etc/gitconfig"))
             .current_dir(self.path("work"))
             .stdin(Stdio::null());
         for who in ["AUTHOR", "COMMITTER"] {
