@@ -13,16 +13,19 @@
 mod agent;
 mod client;
 mod failure;
+mod forge;
 mod options;
 mod url_match;
 
-use bstr::BString;
+use bstr::{BStr, BString};
 use git_push::{Advertisement, Capabilities, Connection, Error, ErrorKind, Pack, RemoteRef, Report, Request, Traffic};
 use gix::ObjectId;
 
 use self::client::Client;
 use super::credentials::Credentials;
 use super::fetch::Extent;
+use super::forge::Forge;
+use super::head::{self, Head};
 use super::reading::{Reading, asked_for};
 use super::received::{MAX_PACK, ReceivedPack};
 use super::service::Service;
@@ -98,6 +101,37 @@ impl Http {
     /// Goes by what the server is remembered to offer to readers, until an error.
     pub fn remember_protocol_2(&mut self, offered: Capabilities) {
         self.protocol_2 = Some(offered);
+    }
+
+    /// Reads HEAD.
+    ///
+    /// # Errors
+    /// The answer did not arrive whole.
+    pub fn head(&mut self) -> Result<Head, Error> {
+        self.read_head().map_err(|error| self.failed(error))
+    }
+
+    /// Sets the default branch to `branch`, a full name, through the REST API of the forge.
+    ///
+    /// # Errors
+    /// There is no token, or the forge does not change it. [`Error::hint()`] has the permission that a token needs.
+    pub fn set_default_branch(&mut self, forge: Forge, branch: &BStr) -> Result<(), Error> {
+        let set = self.client.set_default_branch(forge, branch);
+        set.map_err(|error| self.client.located(error))
+    }
+
+    fn read_head(&mut self) -> Result<Head, Error> {
+        match self.reading()? {
+            Reading::Protocol2(capabilities) => {
+                let mut parser = head::Parser::new();
+                let answer = self
+                    .client
+                    .post(Service::UploadPack, head::request(&capabilities), None)?;
+                answer.read(git_push::advertisement::MAX_BYTES, |piece| Ok(parser.feed(piece)?))?;
+                Ok(parser.finish()?)
+            }
+            Reading::Older(advertisement) => Ok(head::advertised(&advertisement)),
+        }
     }
 
     fn fetch_into(

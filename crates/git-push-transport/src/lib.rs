@@ -12,6 +12,8 @@
 #[cfg(feature = "http")]
 pub mod credentials;
 pub mod fetch;
+pub mod forge;
+pub mod head;
 #[cfg(feature = "http")]
 pub mod http;
 #[cfg(feature = "local")]
@@ -42,6 +44,8 @@ mod url;
 #[cfg(not(any(feature = "daemon", feature = "http", feature = "local", feature = "ssh")))]
 compile_error!("git-push-transport needs one of its features: daemon, http, local, ssh");
 
+pub use forge::Forge;
+pub use head::Head;
 pub use remote::{Location, Remote, resolve};
 pub use settings::Settings;
 

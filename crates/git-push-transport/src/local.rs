@@ -15,6 +15,7 @@
 //! - Connectivity is not walked: that the objects named by commands are there is checked, that all they reach is there
 //!   is what [`enumerate`](git_push::enumerate) guarantees.
 //! - Refs are not synced to disk, which is git's default, too.
+mod head;
 mod incoming;
 mod ownership;
 mod policy;

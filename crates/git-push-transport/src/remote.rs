@@ -13,6 +13,8 @@ use git_push::{
 use gix::{ObjectId, remote::Direction, url::Scheme};
 
 use super::fetch::Extent;
+use super::forge::Forge;
+use super::head::Head;
 #[cfg(feature = "http")]
 use super::http::Http;
 #[cfg(feature = "local")]
@@ -206,6 +208,40 @@ impl Remote {
             Reach::Stream(stream) => stream.fetch(want, into, haves, Extent::Objects),
             #[cfg(feature = "local")]
             Reach::Local(local, _) => local.fetch(want, into, haves),
+        }
+    }
+
+    /// Reads HEAD, as a reader sees it.
+    ///
+    /// # Errors
+    /// The answer did not arrive whole.
+    pub fn head(&mut self) -> Result<Head, Error> {
+        match &mut self.reach {
+            #[cfg(feature = "http")]
+            Reach::Http(http) => http.head(),
+            #[cfg(any(feature = "daemon", feature = "ssh"))]
+            Reach::Stream(stream) => stream.head(),
+            #[cfg(feature = "local")]
+            Reach::Local(local, _) => local.head(),
+        }
+    }
+
+    /// Lets HEAD name `branch`, a full name: in a folder directly, on a server through the REST API of `forge`.
+    ///
+    /// # Errors
+    /// The server is not a known forge, it is reached over ssh or `git://`, or it does not change HEAD.
+    pub fn set_head(&mut self, branch: &BStr, forge: Option<Forge>) -> Result<(), Error> {
+        let cannot = |why: &str| Error::new(ErrorKind::Misconfigured, why.to_owned());
+        match &mut self.reach {
+            #[cfg(feature = "http")]
+            Reach::Http(http) => match forge {
+                Some(forge) => http.set_default_branch(forge, branch),
+                None => Err(cannot("this server is not known to be GitHub, GitLab or Gitea")),
+            },
+            #[cfg(any(feature = "daemon", feature = "ssh"))]
+            Reach::Stream(_) => Err(cannot("git cannot set HEAD over ssh or git://")),
+            #[cfg(feature = "local")]
+            Reach::Local(local, _) => local.set_head(branch),
         }
     }
 

@@ -27,6 +27,7 @@ use self::daemon::Daemon;
 #[cfg(feature = "ssh")]
 use self::ssh::Ssh;
 use super::fetch::Extent;
+use super::head::{self, Head};
 use super::reading::{Reading, asked_for};
 use super::received::ReceivedPack;
 use super::service::Service;
@@ -148,6 +149,33 @@ impl Stream {
         };
         dismiss(channel);
         Ok(asked_for(refs, prefixes))
+    }
+
+    /// Reads HEAD.
+    ///
+    /// # Errors
+    /// The answer did not arrive whole.
+    pub fn head(&self) -> Result<Head, Error> {
+        self.read_head().map_err(|error| located(&self.shown, error))
+    }
+
+    fn read_head(&self) -> Result<Head, Error> {
+        let (reading, mut channel) = self.reading()?;
+        let head = match reading {
+            Reading::Protocol2(capabilities) => {
+                let mut parser = head::Parser::new();
+                self.ask(&mut *channel, &head::request(&capabilities))?;
+                let end = self.read(&mut *channel, ErrorKind::Transient, |piece| {
+                    parser.feed(piece)?;
+                    Ok(parser.has_ended())
+                })?;
+                let head = parser.finish();
+                head.map_err(|error| ended(&mut *channel, &end, error.into(), ErrorKind::Transient))?
+            }
+            Reading::Older(advertisement) => head::advertised(&advertisement),
+        };
+        dismiss(channel);
+        Ok(head)
     }
 
     /// Starts `git-upload-pack`, and hears what it offers; it then waits for a request.

@@ -78,6 +78,14 @@ impl HttpUrl {
         format!("{}/{path}", self.text)
     }
 
+    /// Scheme, host and port; and the path, without query and fragment.
+    pub(crate) fn origin_and_path(&self) -> (&str, &str) {
+        let authority = self.text.find("://").map_or(0, |at| at + 3);
+        let start = self.text[authority..].find(['/', '?', '#']);
+        let (origin, path) = self.text.split_at(start.map_or(self.text.len(), |at| authority + at));
+        (origin, path.split(['?', '#']).next().unwrap_or_default())
+    }
+
     /// The repository that a redirect of its advertisement leads to (RFC 9110, section 10.2.2).
     pub(super) fn redirected(&self, location: &str) -> Result<Self, BadRedirect> {
         let target = self.resolved(location).ok_or(BadRedirect::NoUrl)?;
@@ -95,14 +103,11 @@ impl HttpUrl {
     /// What `location` stands for in an answer to a request below this repository.
     pub(super) fn resolved(&self, location: &str) -> Option<Self> {
         let scheme = self.url.scheme.as_str();
-        let authority_end = self.text.find("://")? + 3;
-        let path_start = self.text[authority_end..]
-            .find('/')
-            .map_or(self.text.len(), |at| authority_end + at);
+        let (origin, _) = self.origin_and_path();
         let absolute = if location.starts_with("//") {
             format!("{scheme}:{location}")
         } else if location.starts_with('/') {
-            format!("{}{location}", &self.text[..path_start])
+            format!("{origin}{location}")
         } else if location.contains("://") {
             location.to_owned()
         } else {
@@ -110,6 +115,16 @@ impl HttpUrl {
         };
         HttpUrl::new(&gix::url::parse(absolute.as_str()).ok()?)
     }
+}
+
+#[cfg(feature = "http")]
+/// Percent-encoded, but for what is never reserved (RFC 3986, section 2.3).
+pub(crate) fn encoded(text: &str) -> String {
+    let byte = |byte: u8| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
+        _ => format!("%{byte:02X}"),
+    };
+    text.bytes().map(byte).collect()
 }
 
 impl fmt::Display for HttpUrl {

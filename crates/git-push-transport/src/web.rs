@@ -12,6 +12,7 @@ use ureq::{Agent, Body};
 use super::credentials::may_travel;
 use super::http::{HttpUrl, agent, lost, retry_after_of};
 use super::settings::Settings;
+use super::url::encoded;
 
 /// A service, which may be shown: neither token nor user info are. Clones share its connections.
 #[derive(Debug, Clone)]
@@ -186,15 +187,6 @@ fn at(place: &str, error: Error) -> Error {
 fn relative(path: &[&str]) -> String {
     let encoded: Vec<_> = path.iter().map(|name| encoded(name)).collect();
     encoded.join("/")
-}
-
-/// Percent-encoded, but for what is never reserved (RFC 3986, section 2.3).
-fn encoded(text: &str) -> String {
-    let byte = |byte: u8| match byte {
-        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
-        _ => format!("%{byte:02X}"),
-    };
-    text.bytes().map(byte).collect()
 }
 
 #[cfg(test)]

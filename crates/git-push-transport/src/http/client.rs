@@ -3,8 +3,8 @@ use std::{io, io::Read, time::Duration};
 
 use git_push::{Error, ErrorKind, Traffic};
 use jiff::Timestamp;
-use secrecy::ExposeSecret;
-use ureq::http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use secrecy::{ExposeSecret, SecretString};
+use ureq::http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use ureq::{Body, SendBody};
 
 use super::agent::agent;
@@ -64,6 +64,35 @@ impl Client {
             options,
             traffic: Traffic::default(),
         })
+    }
+
+    pub(super) fn configured(&self) -> &HttpUrl {
+        &self.configured
+    }
+
+    pub(super) fn credentials(&self) -> &Credentials {
+        &self.credentials
+    }
+
+    pub(super) fn credentials_mut(&mut self) -> &mut Credentials {
+        &mut self.credentials
+    }
+
+    /// Returns the client for the server of `url`. For the configured server it shares the open connections.
+    pub(super) fn agent_for(&self, url: &HttpUrl) -> Result<ureq::Agent, Error> {
+        if url.same_origin(&self.configured) {
+            return Ok(self.agent.clone());
+        }
+        let proxy = self.settings.proxy(url, &self.options)?;
+        agent(url, proxy, &self.options, &self.settings)
+    }
+
+    pub(super) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    pub(super) fn count_request(&mut self) {
+        self.traffic.http_requests += 1;
     }
 
     pub(super) fn traffic(&self) -> Traffic {
@@ -178,18 +207,21 @@ impl Client {
         if service == Service::UploadPack {
             request = request.header("Git-Protocol", "version=2");
         }
-        // They belong to the origin that is configured.
-        if base.same_origin(&self.configured) {
-            let authorization = self.credentials.header().map(|value| (&header::AUTHORIZATION, value));
-            let others = self.options.headers.iter().map(|(name, value)| (name, value));
-            for (name, value) in authorization.into_iter().chain(others) {
-                if let Ok(mut value) = HeaderValue::from_str(value.expose_secret()) {
-                    value.set_sensitive(true);
-                    request = request.header(name, value);
-                }
-            }
+        let authorization = self.credentials.header().filter(|_| base.same_origin(&self.configured));
+        if let Some((name, value)) = authorization.and_then(|value| sensitive((&header::AUTHORIZATION, value))) {
+            request = request.header(name, value);
+        }
+        for (name, value) in self.headers_for(base) {
+            request = request.header(name, value);
         }
         request
+    }
+
+    /// The headers that are configured, for a request to `url`. They belong to the origin that is configured.
+    pub(super) fn headers_for(&self, url: &HttpUrl) -> impl Iterator<Item = (&HeaderName, HeaderValue)> {
+        let is_theirs = url.same_origin(&self.configured);
+        let headers = self.options.headers.iter().filter(move |_| is_theirs);
+        headers.filter_map(|(name, value)| sensitive((name, value)))
     }
 
     /// Credentials belong to the origin that is configured.
@@ -288,6 +320,12 @@ impl Answer {
             }
         }
     }
+}
+
+fn sensitive<'a>((name, value): (&'a HeaderName, &SecretString)) -> Option<(&'a HeaderName, HeaderValue)> {
+    let mut value = HeaderValue::from_str(value.expose_secret()).ok()?;
+    value.set_sensitive(true);
+    Some((name, value))
 }
 
 /// How long the server asks to wait.

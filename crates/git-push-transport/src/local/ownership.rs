@@ -43,6 +43,17 @@ impl Made {
         }
     }
 
+    /// Looks at HEAD before it is set.
+    pub(super) fn of_head(repository: &gix::Repository) -> Self {
+        let git_dir = repository.git_dir().to_owned();
+        Made {
+            shared: shared_folder_mode(repository),
+            folders: BTreeSet::new(),
+            files: BTreeSet::from([git_dir.join("HEAD")]),
+            git_dir,
+        }
+    }
+
     /// Settles what was made since. The refs have moved: what fails is logged.
     pub(super) fn settle(&self) {
         let folders = self.folders.iter().map(|path| (path, self.shared));

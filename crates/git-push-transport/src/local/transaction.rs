@@ -7,7 +7,7 @@ use gix::refs::transaction::{Change, LogChange, PreviousValue, RefEdit, RefLog};
 use gix::refs::{FullName, Target};
 
 /// How long another writer may hold the lock of a ref, or of `packed-refs`.
-const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
+pub(super) const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Who the reflog says moved a ref, if the mirror's configuration names no committer.
 const NAME: &str = "stargate-mirror";
