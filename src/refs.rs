@@ -157,6 +157,15 @@ impl Refs {
         }
     }
 
+    /// Reads HEAD, and returns also the name of the ref that it stands for: `HEAD` itself if it is detached.
+    pub fn head(&self) -> (LocalRef, BString) {
+        let name = BStr::new("HEAD");
+        match &self.0 {
+            Storage::Files(files) => files.resolve(name),
+            Storage::Tables(tables) => tables.resolve_now(name),
+        }
+    }
+
     /// Lists the current values of all refs that match `patterns`.
     pub fn list(&self, patterns: &RefPatterns) -> LocalRefs {
         match &self.0 {

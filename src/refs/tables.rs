@@ -36,10 +36,7 @@ impl Tables {
 
     /// Reads the current value of the ref with this full name.
     pub(super) fn read(&self, name: &BStr) -> LocalRef {
-        match self.with_snapshot(|stack| self.resolve(stack, name).0) {
-            Ok(read) => read,
-            Err(unreadable) => LocalRef::Unreadable(unreadable),
-        }
+        self.resolve_now(name).0
     }
 
     /// Lists the current values of all refs that match `patterns`.
@@ -50,6 +47,14 @@ impl Tables {
             found.fails(Scope::Unknown, unreadable);
         }
         found
+    }
+
+    /// Reads a ref, and returns also the end of its chain of symbolic refs: `name` itself unless it is symbolic.
+    pub(super) fn resolve_now(&self, name: &BStr) -> (LocalRef, BString) {
+        match self.with_snapshot(|stack| self.resolve(stack, name)) {
+            Ok(resolved) => resolved,
+            Err(unreadable) => (LocalRef::Unreadable(unreadable), name.to_owned()),
+        }
     }
 
     /// Reads from a snapshot of the tables as they are now.
