@@ -39,7 +39,7 @@
 //!                            lease, ruling. Packs: enumerate (which objects), base and delta (how they are encoded), reuse
 //!                            and bitmap (data that is packed already), pack (writer). session (one push). No socket, no process
 //! crates/git-push-transport  remote (one type for a mirror of any URL), http, stream (ssh, git://), local; settings,
-//!                            credentials, upload_pack (PURE: reading), fetch; web (client of other HTTP services)
+//!                            credentials, upload_pack and head (PURE: reading), fetch, forge; web (client of other HTTP services)
 //! crates/reftable            reader of refs in reftables: a snapshot of a stack of tables, look-ups, iteration. Writes nothing
 //! crates/durable             storage (the only place that fsyncs, locks and renames), clock, retry
 //! ```
@@ -51,9 +51,9 @@
 //! cli        one file per subcommand; report (library error -> message, hint, exit code), output (all printing)
 //!
 //! worker     driver of the mirror of refs. Many repositories: watch, schedule, journal_watcher, root (search below a folder).
-//!            One repository: run (reconcile, broken, local_view, maintenance), cycle (attempts), bisect (pushes of one
+//!            One repository: run (reconcile, broken, local_view, maintenance, follow), cycle (attempts), bisect (pushes of one
 //!            attempt), remote_mirror, memory, backoff, comparison, missing, repository, lock, report; watermarks (resets
-//!            false ones), ancestry. By hand and for readers: sync, status, wait
+//!            false ones), ancestry, head, progress. By hand and for readers: sync, status, wait, review (of the settings)
 //! relay      a source of events over HTTP: server (connections), routes, access, body (memory budget), answer, page (PURE),
 //!            stream (listeners), connection (stall timeout); store, commit (the writing thread), replay (the log at start),
 //!            index (PURE), line

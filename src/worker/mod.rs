@@ -7,13 +7,16 @@ mod backoff;
 mod bisect;
 mod comparison;
 mod cycle;
+mod head;
 mod journal_watcher;
 mod lock;
 mod memory;
 mod missing;
+mod progress;
 mod remote_mirror;
 mod report;
 mod repository;
+mod review;
 mod root;
 mod run;
 mod schedule;
@@ -26,11 +29,14 @@ mod watermarks;
 pub use backoff::{Backoff, Backoffs};
 pub use comparison::{ComparisonOutcome, FailedComparison};
 pub use cycle::{Cycle, EntryResults, Mirror, Settled};
+pub use head::{HeadDifference, StargateHead, compare_head, stargate_head};
 pub use lock::{LOCK_FILE, WorkerLock};
 pub use memory::{MEMORY_FILE, Memory, RememberedMirror};
 pub use missing::Missing;
+pub use progress::Progress;
 pub use report::{CycleOutcome, CycleReport, GroupOutcome, GroupReport, RefReport, RefVerdict};
 pub use repository::Stargate;
+pub use review::{NothingMirrored, SettingsFinding, review_settings};
 pub use root::{FoundRepositories, find_repositories};
 pub use run::{Environment, Options, RunError, remote_name, run};
 pub use schedule::Schedule;
@@ -38,6 +44,9 @@ pub use status::{
     BrokenRef, ComparisonStatus, GroupStatus, RefsStanding, RepositoryStatus, WatermarkStatus, refs_standing, status,
 };
 pub use sync::{Force, ForceError, SyncRef, SyncReport, compare_refs, force};
-pub use wait::{Fence, RemoteFence, Seen, WaitOutcome, wait};
+pub use wait::{
+    Expected, Fence, RefFence, RefsOutcome, RemoteFence, RemoteRefFence, Seen, SeenRefs, WaitOutcome, wait,
+    wait_for_refs,
+};
 pub use watch::{Event as WatchEvent, SharedEnvironment, Watched, channel as watch_channel, watch};
 pub use watermarks::{FalseWatermark, FalseWatermarkSeen, Judged, JudgedWatermark, false_watermarks};

@@ -4,7 +4,9 @@ use git_push::{Traffic, Verdict};
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
-use super::{comparison::FailedComparison, cycle::Settled, missing::Missing, watermarks::FalseWatermark};
+use super::{
+    comparison::FailedComparison, cycle::Settled, head::HeadDifference, missing::Missing, watermarks::FalseWatermark,
+};
 use crate::mirror::{Change, Group, Outcome};
 
 /// Report of a cycle.
@@ -29,6 +31,15 @@ pub struct CycleReport {
     pub comparison: Option<FailedComparison>,
     /// False watermarks that were found on the mirror.
     pub watermarks: Vec<FalseWatermark>,
+    /// HEAD of the mirror, if it was found to differ from the Stargate's in this cycle. Omitted otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub head: Option<HeadDifference>,
+    /// Settings that have no effect, each reported once. Omitted if there are no new ones.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub settings: Vec<String>,
+    /// Message that no ref matches `stargate.ref`. Omitted if one does, or there are no refs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unmirrored: Option<String>,
     /// Number of HTTP requests.
     pub http_requests: u64,
     /// Bytes of the request bodies.
@@ -227,6 +238,9 @@ impl CycleReport {
             missing: None,
             comparison: None,
             watermarks: Vec::new(),
+            head: None,
+            settings: Vec::new(),
+            unmirrored: None,
             http_requests: 0,
             bytes_sent: 0,
             elapsed_ms: 0,

@@ -1,5 +1,6 @@
 //! One cycle over one repository: lock, backlog, attempts, settled entries, report.
 pub(super) mod broken;
+mod follow;
 mod local_view;
 mod maintenance;
 mod reconcile;
@@ -26,9 +27,11 @@ use super::{
     lock::{LOCK_FILE, WorkerLock},
     memory::Memory,
     missing::Missing,
+    progress::Progress,
     remote_mirror::RemoteMirror,
     report::{CycleOutcome, CycleReport, GroupReport},
     repository::Stargate,
+    review::{NothingMirrored, unknown_settings},
     watermarks::Attempted,
 };
 use crate::{
@@ -55,6 +58,8 @@ pub struct Options {
     pub reconcile: bool,
     /// Respect the backoff of failed groups, which ends at its time or with a new entry.
     pub patient: bool,
+    /// Receiver of the progress of pushes.
+    pub progress: Progress,
 }
 
 /// Reasons why a cycle could not run.
@@ -200,13 +205,14 @@ impl<'a> Work<'a> {
                 self.remember_missing(&missing);
                 let (pending, failed) = (backlog.pending.len(), backlog.counts.failed as usize);
                 let report = CycleReport::local_only(missing, pending, failed).with_unwritten(intents.unwritten);
-                return Ok(report.with_try_at(intents.stale_at));
+                return Ok(self.with_settings_reviewed(report.with_try_at(intents.stale_at), true));
             }
         };
         let location = remote.location().to_string();
         let mut mirror = self.mirror(&mut remote);
         let due = self.options.reconcile || mirror.needs_comparison(local, &*self.pending(&backlog));
         let local = due.then_some(local);
+        let compared = local.is_some();
         let mut report = if self.options.dry_run {
             self.dry_run(&mut mirror, local, &backlog)?
         } else {
@@ -217,6 +223,7 @@ impl<'a> Work<'a> {
         report.remote = (report.outcome != CycleOutcome::Idle).then_some(location);
         let unwritten = intents.unwritten.max(report.unwritten);
         let report = report.with_unwritten(unwritten).with_try_at(intents.stale_at);
+        let report = self.with_head_followed(self.with_settings_reviewed(report, compared), &mut remote, compared);
         Ok(report.with_traffic(remote.traffic()))
     }
 
@@ -272,6 +279,7 @@ impl<'a> Work<'a> {
             &self.folder,
             self.clock.now(),
         )
+        .with_progress(self.options.progress.observer())
     }
 
     pub(super) fn backlog(&self) -> Result<Backlog, RunError> {
@@ -466,10 +474,15 @@ fn destination(
 fn nothing_to_mirror(git_dir: &Path, options: &Options, environment: Environment<'_>) -> Result<CycleReport, RunError> {
     let stargate = Stargate::open(git_dir)?;
     let config = Config::load(git_dir).map_err(|error| RunError::Unreadable(git_dir.to_owned(), error))?;
-    Ok(match destination(&stargate, &config, options, environment)? {
+    let mut report = match destination(&stargate, &config, options, environment)? {
         Ok(_) => CycleReport::empty(CycleOutcome::Idle, 0, 0),
         Err(missing) => CycleReport::local_only(missing, 0, 0),
-    })
+    };
+    report.unmirrored = NothingMirrored::find(&stargate, &config.refs).map(|nothing| nothing.to_string());
+    // There is no memory without a journal, so these are repeated.
+    report.settings = unknown_settings(git_dir);
+    report.settings.iter().for_each(|finding| tracing::warn!("{finding}"));
+    Ok(report)
 }
 
 /// The outcome of the group of this namespace, as far as its watermark goes.
