@@ -192,7 +192,7 @@ pub fn has_section(git_dir: &Path) -> Result<bool, gix::Error> {
 pub fn shared_folder_mode(file: &gix::config::File) -> Option<u32> {
     const KEY: &str = "core.sharedRepository";
     let value = file.string(KEY).unwrap_or_default();
-    durable::storage::shared_folder_mode(&value.to_str_lossy(), matches!(file.boolean(KEY), Ok(Some(true))))
+    durable::ownership::shared_folder_mode(&value.to_str_lossy(), matches!(file.boolean(KEY), Ok(Some(true))))
 }
 
 impl Config {

@@ -35,13 +35,16 @@
 //! on this package:
 //!
 //! ```text
-//! crates/git-push            push engine. PURE protocol: pkt_line, advertisement, request, report_status. Commands: refspec,
-//!                            lease, ruling. Packs: enumerate (which objects), base and delta (how they are encoded), reuse
-//!                            and bitmap (data that is packed already), pack (writer). session (one push). No socket, no process
-//! crates/git-push-transport  remote (one type for a mirror of any URL), http, stream (ssh, git://), local; settings,
-//!                            credentials, upload_pack and head (PURE: reading), fetch, forge; web (client of other HTTP services)
+//! crates/git-push            push engine. PURE protocol: pkt_line, advertisement, negotiation, request, report_status.
+//!                            Commands: refspec, lease, ruling. Packs: enumerate (which objects), base and delta (how they are encoded),
+//!                            reuse and bitmap (data that is packed already), object_files (opens them), pack (writer).
+//!                            session (one push). No socket, no process
+//! crates/git-push-transport  remote (one type for a mirror of any URL), http, stream (ssh, git://), local; interfaces and their
+//!                            defaults: http_client and ureq_client, credentials and git_credentials; settings (plain data);
+//!                            upload_pack, head and fetch (PURE: reading); forge; web (client of other HTTP services)
 //! crates/reftable            reader of refs in reftables: a snapshot of a stack of tables, look-ups, iteration. Writes nothing
-//! crates/durable             storage (the only place that fsyncs, locks and renames), clock, retry
+//! crates/durable             storage (the only place that fsyncs, locks and renames), replace (whole files), ownership, clock,
+//!                            retry, token_bucket
 //! ```
 //!
 //! In this package, imports point downward only. A test reads the `use` lines and fails if one points up.
@@ -51,29 +54,37 @@
 //! cli        one file per subcommand; report (library error -> message, hint, exit code), output (all printing)
 //!
 //! worker     driver of the mirror of refs. Many repositories: watch, schedule, journal_watcher, root (search below a folder).
-//!            One repository: run (reconcile, broken, local_view, maintenance, follow), cycle (attempts), bisect (pushes of one
-//!            attempt), remote_mirror, memory, backoff, comparison, missing, repository, lock, report; watermarks (resets
-//!            false ones), ancestry, head, progress. By hand and for readers: sync, status, wait, review (of the settings)
+//!            One repository: run (one cycle), session (repository under the lock), local_view (refs), entries (journal),
+//!            reconcile, broken; cycle (attempts), attempt, requests, bisect (pushes of one attempt), remote_mirror, memory,
+//!            backoff, rejection (the server's words), comparison, missing, repository, lock, report; watermarks (resets
+//!            false_watermark), ancestry; follow (settings without effect, HEAD of the mirror), head, progress. By hand and for
+//!            readers: sync, status, wait, review (of the settings); options, error
 //! relay      a source of events over HTTP: server (connections), routes, access, body (memory budget), answer, page (PURE),
 //!            stream (listeners), connection (stall timeout); store, commit (the writing thread), replay (the log at start),
 //!            index (PURE), line
 //! porcelain  driver of a single push, as `git push` makes it: run, driver, tracking (remote-tracking refs)
-//! events     driver of the context repository: source (relay with sse, page and cursors; lines of standard input), inbox and
-//!            batch, context (commit, queries, instance), branch, work_tree, replace (durable replacement of files), tree_buffer
-//!            and trees (trees edited in memory), event_ids, objects, difference, new_pack and packs, publish, rebase,
-//!            unpushable, refused, pusher and push_schedule, lock_file, settings, target, run
-//! hook       pre_receive (intent or rejection), guard (append-only), post_receive (entries), chained, input, head, objects,
-//!            push (identity, meta), large_blobs, hook_output (log, messages to the pusher), install, durability (core.fsync)
+//! events     driver of the context repository. source (relay with sse, page and cursors; lines of standard input); ingest
+//!            (inbox, batch, landing of batches in commits); repository (init, instance and lock_file, event_ids, changes,
+//!            queries, refused); publish (publication, rebase, unpushable, tracking, pusher, push_schedule, target); context
+//!            (the handle on all that), push_attempt, saved_cursors, settings, run
+//! hook       pre_receive (intent or rejection), ref_names, guard (append-only), post_receive (entries), chained, input, head,
+//!            objects, push (identity, meta), large_blobs, hook_output (log, messages to the pusher), rejections, install, durability (core.fsync)
 //!
+//! object_store  durable Git repository with one branch, for any files: store (lock, transaction), branch, work_tree, tree_buffer
+//!            and trees (edited in memory), commit_object, objects, difference, new_pack, packs, maintenance, replace (files
+//!            that git writes, too)
 //! mirror     PURE: plan (entries, local refs, remote refs -> groups of commands), grouping, settlement, reconcile, watermark
-//! journal    folder (ownership), format (specified in prose), status, entry, line, reader and backlog (read only), scan
-//!            (which part need not be read again), writer (lock), append, settle, repair, rotation, segment, intent, recovery
-//!            (intents to entries); tail and log (the same for lines of other kinds)
+//! journal    specified in prose; folder (ownership), entry, encode and decode, status, ids, segment; read only: line, reader,
+//!            backlog, scan (which part need not be read again), visit, oldest; writer in front of access (locks), locked
+//!            (the journal under its lock), append, settle, mend and renew (repairs), rotation, intend and intent, recovery
+//!            (intents to entries); tail, quarantine and log (the same for lines of other kinds)
 //!
+//! local_repository  revision expressions and all refs of a repository with refs in files or tables: expression (PURE), tables
 //! refs       local refs: an id, absent, or unreadable with the reason; files (loose, packed) or tables
 //! config     section [stargate] of git configuration -> one Config
 //! append_only  PURE: paths; compare (two trees), renames, history (which commits are new), range, schema
-//! ref_update, ref_pattern, event, odd_name    values that every module may use
+//! ref_update, ref_pattern, event, odd_name    values that every module may use; advice (on errors of libraries)
+//! namespace  ref names of a namespace, by family
 //! ```
 //!
 //! # Invariants: what does not exist here
@@ -97,13 +108,19 @@ pub mod porcelain;
 pub mod relay;
 pub mod worker;
 
+#[cfg(feature = "events")]
+mod object_store;
+
 pub mod journal;
+pub mod local_repository;
 pub mod mirror;
 pub mod refs;
 
+pub mod advice;
 pub mod append_only;
 pub mod config;
 pub mod event;
+pub mod namespace;
 pub mod odd_name;
 pub mod ref_pattern;
 pub mod ref_update;

@@ -3,8 +3,15 @@ use std::fmt;
 
 use bstr::{BStr, BString, ByteSlice};
 
-/// Patterns used when `stargate.ref` is not set.
-pub const DEFAULT_PATTERNS: [&str; 2] = ["refs/kv/*", "refs/kv-index/*"];
+/// Patterns used when `stargate.ref` is not set: every [family](crate::namespace::Family) of a namespace's refs.
+pub const DEFAULT_PATTERNS: [&str; 6] = [
+    "refs/kv/*",
+    "refs/kv-index/*",
+    "refs/kv-chunks/*",
+    "refs/kv-epoch/*",
+    "refs/kv-archive/*",
+    "refs/kv-watchlog/*",
+];
 
 /// Refs that a server makes for itself, or that mirrors refuse. A pattern that covers other refs, too, such as `refs/*`,
 /// leaves them out. To mirror one, name it: `refs/pull/*`, `refs/pull/1/head`.
@@ -210,7 +217,7 @@ mod tests {
     #[test]
     fn patterns_are_shown_as_they_are_configured() {
         let shown = |patterns: &[&str]| RefPatterns::new(patterns).unwrap().to_string();
-        assert_eq!(shown(&[]), "refs/kv/*, refs/kv-index/*");
+        assert_eq!(shown(&[]), DEFAULT_PATTERNS.join(", "));
         let patterns = ["refs/heads/*", "refs/x/*/y", "refs/tags/v1", "!refs/heads/wip"];
         assert_eq!(shown(&patterns), patterns.join(", "));
     }
@@ -251,15 +258,19 @@ mod tests {
     }
 
     #[test]
-    fn the_default_takes_ledgers_and_indexes_of_any_depth() {
+    fn the_default_takes_every_family_of_a_namespace_at_any_depth() {
         let set = RefPatterns::default();
+        for family in crate::namespace::Family::ALL {
+            for namespace in ["main", "team/a"] {
+                let name = family.ref_of(namespace.into());
+                assert!(set.matches(name.as_bstr()), "{name}");
+            }
+        }
         for (name, expected) in [
-            ("refs/kv/main", true),
-            ("refs/kv/team/a", true),
-            ("refs/kv-index/main", true),
             ("refs/kv-mirror/main", false),
             ("refs/heads/main", false),
             ("refs/kv", false),
+            ("refs/kv-other/main", false),
         ] {
             assert_eq!(set.matches(name.into()), expected, "{name}");
         }

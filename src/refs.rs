@@ -151,18 +151,15 @@ impl Refs {
 
     /// Reads the current value of the ref with this full name.
     pub fn read(&self, name: &BStr) -> LocalRef {
-        match &self.0 {
-            Storage::Files(files) => files.resolve(name).0,
-            Storage::Tables(tables) => tables.read(name),
-        }
+        self.follow(name).0
     }
 
-    /// Reads HEAD, and returns also the name of the ref that it stands for: `HEAD` itself if it is detached.
-    pub fn head(&self) -> (LocalRef, BString) {
-        let name = BStr::new("HEAD");
+    /// Reads the same, and returns also the name of the ref that holds the id: `name`, unless that is symbolic. It is the
+    /// name of the missing ref if a symbolic ref dangles.
+    pub fn follow(&self, name: &BStr) -> (LocalRef, BString) {
         match &self.0 {
             Storage::Files(files) => files.resolve(name),
-            Storage::Tables(tables) => tables.resolve_now(name),
+            Storage::Tables(tables) => tables.follow(name),
         }
     }
 

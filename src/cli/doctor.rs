@@ -328,7 +328,7 @@ fn check_mirror(name: &str, config: &Config, stargate: &Stargate) -> Result<Vec<
         .with_user_agent(USER_AGENT)
         .with_git_config(repository)?;
     let shown = location.to_string();
-    if !settings.has_credentials_for(&location) {
+    if !Remote::has_credentials(&location, &settings) {
         let found = format!("there are no credentials for {shown}: nothing is pushed (local-only)");
         return Ok(vec![
             Check::new("mirror", Verdict::Warning, found).hint("set GITHUB_PAT or GITHUB_PAT_FILE"),

@@ -12,11 +12,13 @@ use super::{
 use crate::{
     config::Config,
     journal::{Backlog, Entry, Located, MAX_PROBLEMS, Status, Writer, visit},
+    namespace::namespace,
 };
 
 const EXAMPLES: &str = "\
 Examples:
   stargate-mirror journal --repo r.git list --status pending
+  stargate-mirror journal --repo r.git list --namespace main
   stargate-mirror journal --repo r.git verify
   stargate-mirror journal --repo r.git retry 01JBAXF5Z8J8M7R2TK7G9QW3EN";
 
@@ -40,6 +42,9 @@ enum Action {
         /// Only entries with this status
         #[arg(long, value_enum)]
         status: Option<StatusName>,
+        /// Only entries of this namespace, of any family
+        #[arg(long = "namespace", visible_alias = "ns", value_name = "NS")]
+        namespace: Option<String>,
     },
     /// Check every line and report problems; exits with 1 if there are any
     Verify,
@@ -86,7 +91,7 @@ pub fn main(args: &Args) -> Result<Exit, Failure> {
     let writer = Writer::new(Disk, clock, &git_dir, config.lock_timeout).allow_network(config.allow_nfs);
     let journal = Journal { git_dir, writer };
     match &args.action {
-        Action::List { status } => journal.list(status.map(Status::from)),
+        Action::List { status, namespace } => journal.list(status.map(Status::from), namespace.as_deref()),
         Action::Verify => journal.verify(),
         Action::Repair => journal.repair(),
         Action::Retry { entries } => journal.retry(entries),
@@ -124,9 +129,11 @@ struct Journal {
 }
 
 impl Journal {
-    fn list(&self, status: Option<Status>) -> Result<Exit, Failure> {
+    fn list(&self, status: Option<Status>, of: Option<&str>) -> Result<Exit, Failure> {
         let print = |located: Located| {
-            if status.is_none_or(|status| status == located.entry.status) {
+            let has_status = status.is_none_or(|status| status == located.entry.status);
+            let found = namespace(located.entry.update.name.as_bstr());
+            if has_status && of.is_none_or(|of| found.is_some_and(|found| found == of)) {
                 println!("{}", line(&located.entry));
             }
         };

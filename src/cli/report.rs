@@ -9,6 +9,7 @@ use crate::events::{self, settings::BadSetting};
 #[cfg(feature = "relay")]
 use crate::relay::{access::NoAccess, server::ServeError, store::OpenError as StoreError};
 use crate::{
+    advice,
     hook::install::InstallError,
     journal::WriteError,
     mirror::Outcome,
@@ -128,10 +129,14 @@ impl From<git_push::Error> for Failure {
     }
 }
 
+/// Hint if the refs of a local repository cannot be read.
+pub const REFS_HINT: &str = "run `git fsck` in the local repository";
+
 impl From<PushError> for Failure {
     fn from(error: PushError) -> Self {
         let (exit, hint) = match &error {
             PushError::Remote(_) | PushError::Repository(_) => (Exit::Failed, None),
+            PushError::Refs(_) => (Exit::Failed, Some(REFS_HINT)),
             PushError::DeleteTakesNames(_) => (
                 Exit::Usage,
                 Some("give the names of the refs to delete, without a colon"),
@@ -160,7 +165,7 @@ fn refspec_hint(error: &RefspecError) -> Option<&'static str> {
         RefspecError::NotABranch(_) | RefspecError::Unqualified { .. } => {
             "give the full name of the destination, such as SRC:refs/heads/NAME"
         }
-        RefspecError::NoSource(_) | RefspecError::NothingToDelete(_) | RefspecError::Twice(_) => return None,
+        _ => return None,
     })
 }
 
@@ -170,7 +175,9 @@ pub fn git_exit(error: &PushError) -> Exit {
         PushError::Lease(_) => Exit::GitUsage,
         PushError::Refspec(RefspecError::Invalid(..) | RefspecError::NotABranch(_)) => Exit::GitFatal,
         PushError::Refspec(_) => Exit::Incomplete,
-        PushError::DeleteTakesNames(_) | PushError::Remote(_) | PushError::Repository(..) => Exit::GitFatal,
+        PushError::DeleteTakesNames(_) | PushError::Remote(_) | PushError::Repository(..) | PushError::Refs(_) => {
+            Exit::GitFatal
+        }
     }
 }
 
@@ -206,7 +213,7 @@ impl From<OpenError> for Failure {
             OpenError::Unreadable { .. } => Exit::Failed,
             OpenError::NotUnderstood { .. } => Exit::Misconfigured,
         };
-        let hint = error.hint();
+        let hint = advice::on_opening(&error);
         Failure::new(exit, error).hint(hint)
     }
 }

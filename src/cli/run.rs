@@ -29,7 +29,8 @@ From cron, once a minute; if another cycle is still running, this one exits with
 /// Push pending entries to the mirror, once.
 ///
 /// All refs of a namespace and its watermark move in one atomic push. The refs are then read back, and the journal entries
-/// marked as done. A failed push is tried 3 times; then the entries stay pending for the next cycle.
+/// marked as done. A failed push is tried 3 times; then the entries stay pending for the next cycle. If the mirror's server
+/// explains a rejection, its words are printed as `remote:` lines.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -112,6 +113,9 @@ fn cycle(git_dir: &Path, options: &Options, terminal: &Terminal, json: bool) -> 
     if json {
         println!("{}", serde_json::to_string(&report).expect("a report is always JSON"));
     } else {
+        if options.several {
+            println!("{}:", git_dir.display());
+        }
         print_human(&report);
     }
     Ok(cycle_exit(&report))
@@ -182,6 +186,8 @@ fn print_group(group: &GroupReport, remote: &str) {
     }
     if let Some(error) = &group.error {
         println!("  {error}");
+        group.server_words.iter().for_each(|line| println!("  remote: {line}"));
+        group.advice.iter().for_each(|advice| println!("  {advice}"));
         println!("  {}", advice(group.outcome));
     }
 }

@@ -20,7 +20,8 @@ compared, 4 the repository's format is not understood, 5 the journal, a ref or a
 
 /// Show what is pending, since when, and why.
 ///
-/// Reads local files only: the journal, and the worker's memory. May run at the same time as the worker.
+/// Reads local files only: the journal, and the worker's memory. May run at the same time as the worker. The words of a
+/// mirror that rejects a group are printed as `remote:` lines.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -141,6 +142,11 @@ fn print_group(group: &GroupStatus, now: Timestamp) {
     if let Some(reason) = &group.reason {
         print_failure(group.attempts, group.next_try, reason, now);
     }
+    group
+        .server_words
+        .iter()
+        .for_each(|line| println!("    remote: {line}"));
+    group.advice.iter().for_each(|advice| println!("    {advice}"));
 }
 
 fn print_failure(attempts: u32, next_try: Option<Timestamp>, reason: &str, now: Timestamp) {

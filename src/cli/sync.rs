@@ -149,6 +149,8 @@ fn print_human(report: &SyncReport) {
     for group in &report.groups {
         println!("forced {}: {}", group.group, group.outcome.word());
         group.error.iter().for_each(|error| println!("  {error}"));
+        group.server_words.iter().for_each(|line| println!("  remote: {line}"));
+        group.advice.iter().for_each(|advice| println!("  {advice}"));
     }
     let id = |id: &Option<String>| {
         id.as_deref()

@@ -22,19 +22,17 @@ use git_push::ErrorKind;
 use git_push_transport::web::Web;
 
 use super::{
-    Committed, Context, Error, Options,
+    Committed, Context, Error, Kind, Options,
     batch::Batches,
-    error::Kind,
     inbox::{Inbox, Next, Sender, Stop, inbox},
     lock_file,
+    push_attempt::{self, hint},
     push_schedule::PushSchedule,
-    pusher::{Attempt, Pusher},
-    refused,
-    settings::{Settings, Source},
+    pusher::Pusher,
+    saved_cursors::SavedCursors,
+    settings::Settings,
     source::{
-        Arrival, Cursor,
-        cursors::{self, Cursors},
-        lines,
+        Arrival, lines,
         relay::{Follower, Progress},
     },
     target::{LocalOnly, SharedEnvironment, Target},
@@ -51,8 +49,6 @@ const COMMIT_RETRY: RetryPolicy = RetryPolicy {
 };
 /// Maximum number of attempts to commit when the sources end by themselves.
 const MAX_ATTEMPTS: u32 = 5;
-/// Interval between saves of the cursors. Events after a saved cursor are fetched again.
-const SAVE_EVERY: Duration = Duration::from_secs(5);
 
 /// Result of a run.
 #[derive(Debug, Default)]
@@ -106,13 +102,14 @@ pub fn run(
     let mut run = Run {
         settings,
         clock,
-        cursors: load_cursors(settings, &context),
+        cursors: settings
+            .relay()
+            .map(|relay| SavedCursors::load(&context, relay, &settings.branch)),
         pusher: target
             .is_ok()
             .then(|| start_pusher(settings, &context, environment, clock)),
         batches: Batches::new(settings.limits),
         summary: Summary::default(),
-        next_save: Duration::ZERO,
         next_heartbeat: clock.elapsed() + lock_file::HEARTBEAT,
         is_in_doubt: false,
         context,
@@ -141,8 +138,7 @@ struct Run<'a> {
     context: Context,
     pusher: Option<Pusher>,
     batches: Batches<Arrival>,
-    cursors: Option<Cursors>,
-    next_save: Duration,
+    cursors: Option<SavedCursors>,
     next_heartbeat: Duration,
     /// A commit failed, but may exist all the same: the next one completes it.
     is_in_doubt: bool,
@@ -160,28 +156,14 @@ impl Run<'_> {
         };
         let mut followers = Vec::new();
         for feed in feeds {
+            let cursor = self.cursors.as_ref().map(|cursors| cursors.of(feed, &self.context));
             let progress = Progress {
-                cursor: self.cursor_of(feed)?,
+                cursor: cursor.transpose()?.flatten(),
                 newest: self.context.resume_point(feed, self.clock.now())?.map(|point| point.ts),
             };
             followers.push(Follower::new(web.clone(), feed, progress, sender.clone(), self.clock));
         }
         Ok(followers.into_iter().map(|follower| self.start(follower)).collect())
-    }
-
-    /// Returns the cursor of a feed, if the branch has the event that was saved with it.
-    fn cursor_of(&self, feed: &str) -> Result<Option<Cursor>, Error> {
-        let Some((cursor, event_id)) = self.cursors.as_ref().and_then(|cursors| cursors.of(feed)) else {
-            return Ok(None);
-        };
-        if self.context.has(feed, event_id)? {
-            return Ok(Some(cursor.clone()));
-        }
-        tracing::warn!(
-            feed,
-            "the branch has less than its cursor says; reading everything again"
-        );
-        Ok(None)
     }
 
     fn start(&self, follower: Follower<SystemClock>) -> SourceThread {
@@ -278,7 +260,9 @@ impl Run<'_> {
             }
         }
         self.batches.clear();
-        self.save_cursors(SAVE_EVERY);
+        if let Some(cursors) = &mut self.cursors {
+            cursors.save_if_due(&self.context, self.clock.elapsed());
+        }
         Ok(())
     }
 
@@ -299,18 +283,6 @@ impl Run<'_> {
         }
     }
 
-    /// Saves the cursors if the last save is old enough.
-    fn save_cursors(&mut self, every: Duration) {
-        let now = self.clock.elapsed();
-        let Some(cursors) = self.cursors.as_ref().filter(|_| now >= self.next_save) else {
-            return;
-        };
-        self.next_save = now + every;
-        if let Err(error) = cursors.save(&self.context.git_dir().join(cursors::FOLDER)) {
-            tracing::warn!(%error, "the cursors of the feeds cannot be saved; the next run fetches more than needed");
-        }
-    }
-
     fn heartbeat_if_due(&mut self) {
         if self.clock.elapsed() >= self.next_heartbeat {
             self.next_heartbeat = self.clock.elapsed() + lock_file::HEARTBEAT;
@@ -321,8 +293,9 @@ impl Run<'_> {
     }
 
     fn end(mut self, sources: Vec<SourceThread>, ended: Ended) -> Summary {
-        self.next_save = Duration::ZERO;
-        self.save_cursors(SAVE_EVERY);
+        if let Some(cursors) = &self.cursors {
+            cursors.save(&self.context);
+        }
         self.summary.is_pushed = self.pusher.take().map(|pusher| pusher.finish(GRACE));
         if let Err(error) = self.context.end() {
             tracing::warn!("cannot record the end of this instance; the next one will warn about it: {error}");
@@ -357,23 +330,13 @@ fn open_relay<'a>(
     settings: &'a Settings,
     environment: &SharedEnvironment,
 ) -> Result<Option<(Web, &'a [String])>, RunError> {
-    let Source::Relay(relay) = &settings.source else {
+    let Some(relay) = settings.relay() else {
         return Ok(None);
     };
     let connection = git_push_transport::Settings::from_environment(&**environment).map_err(RunError::Remote)?;
     let connection = connection.with_user_agent(USER_AGENT);
     let web = Web::open(&relay.url, relay.token.clone(), connection).map_err(RunError::Relay)?;
     Ok(Some((web, &relay.feeds)))
-}
-
-fn load_cursors(settings: &Settings, context: &Context) -> Option<Cursors> {
-    match &settings.source {
-        Source::Stdin => None,
-        Source::Relay(relay) => {
-            let folder = context.git_dir().join(cursors::FOLDER);
-            Some(Cursors::load(&folder, &relay.url, &settings.branch))
-        }
-    }
 }
 
 fn read_stdin(sender: &Sender<Arrival>) -> Result<(), git_push::Error> {
@@ -388,52 +351,15 @@ fn read_stdin(sender: &Sender<Arrival>) -> Result<(), git_push::Error> {
 fn start_pusher(settings: &Settings, context: &Context, environment: &SharedEnvironment, clock: SystemClock) -> Pusher {
     let (path, context, environment) = (settings.repository.clone(), context.clone(), environment.clone());
     Pusher::start(PushSchedule::new(settings.pushes_per_minute), move || {
-        // Read for each push, so that a token can be renewed while running.
-        let target = Target::read(&path, &*environment).and_then(|target| target.map_err(not_pushable));
-        let published = target.and_then(|target| context.publish(&mut target.open()?, &clock, RetryPolicy::default()));
-        let published = match published {
-            Ok(published) => published,
-            Err(error) => {
-                tracing::error!("not pushed, will be retried: {error}{}", hint(error.hint()));
-                return Attempt::Failed(error.retry_after());
-            }
-        };
-        for refusal in &published.refused {
-            tracing::warn!(
-                "the remote has {} with other content; it stays there, the local event is stored in {}",
-                refusal.path,
-                refused::FILE
-            );
-        }
-        for event in &published.left_out {
-            tracing::warn!(
-                "{} is not pushed: git reserves the name of its folder, and servers refuse it; the commits were rewritten \
-                without it, and it is stored in {}",
-                event.path,
-                refused::FILE
-            );
-        }
-        if published.events > 0 {
-            tracing::info!(commit = %published.commit, "Pushed {} event(s) to GitHub", published.events);
-        }
-        Attempt::Done
+        push_attempt::push(&context, &path, &environment, &clock)
     })
-}
-
-/// Formats the hint of an error, to follow its message.
-fn hint(hint: Option<&str>) -> String {
-    hint.map(|hint| format!("; {hint}")).unwrap_or_default()
-}
-
-fn not_pushable(why: LocalOnly) -> git_push::Error {
-    git_push::Error::new(ErrorKind::Misconfigured, why.to_string())
 }
 
 /// Logs the configuration, without secrets.
 fn log_configuration(settings: &Settings, relay: Option<&(Web, &[String])>, target: &Result<Target, LocalOnly>) {
     let source = relay.map_or("standard input".into(), |(web, _)| web.url().to_string());
     let feeds = relay.map_or(String::new(), |(_, feeds)| feeds.join(","));
-    let relay_token = matches!(&settings.source, Source::Relay(relay) if relay.token.is_some());
+    let relay_token = settings.relay().is_some_and(|relay| relay.token.is_some());
     let redacted = |is_set: bool| if is_set { "***" } else { "none" };
     tracing::info!(
         repository = %settings.repository.display(),

@@ -129,6 +129,14 @@ impl Settings {
         })
     }
 
+    /// The relay to follow, unless events come from standard input.
+    pub fn relay(&self) -> Option<&RelaySource> {
+        match &self.source {
+            Source::Relay(relay) => Some(relay),
+            Source::Stdin => None,
+        }
+    }
+
     /// Returns true if the sources end by themselves.
     pub fn ends_by_itself(&self) -> bool {
         self.once || matches!(self.source, Source::Stdin)

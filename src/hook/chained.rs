@@ -32,7 +32,7 @@ use std::{
     time::Duration,
 };
 
-use durable::storage::Storage;
+use durable::storage::Folders;
 
 #[cfg(unix)]
 use super::{POST_RECEIVE, PRE_RECEIVE};
@@ -71,7 +71,7 @@ pub(super) fn program(hook: &Path) -> Option<PathBuf> {
 /// # Errors
 /// The folder or a link cannot be created, or something else has its name.
 #[cfg(unix)]
-pub(super) fn link<S: Storage>(storage: &S, folder: &Path, hooks: &[&Path]) -> io::Result<()> {
+pub(super) fn link<S: Folders>(storage: &S, folder: &Path, hooks: &[&Path]) -> io::Result<()> {
     let links = folder.join(FOLDER);
     storage.create_dir(&links)?;
     for hook in hooks {
@@ -91,7 +91,7 @@ pub(super) fn link<S: Storage>(storage: &S, folder: &Path, hooks: &[&Path]) -> i
 
 /// Does nothing: without links, a hook runs from where it is stored.
 #[cfg(not(unix))]
-pub(super) fn link<S: Storage>(_storage: &S, _folder: &Path, _hooks: &[&Path]) -> io::Result<()> {
+pub(super) fn link<S: Folders>(_storage: &S, _folder: &Path, _hooks: &[&Path]) -> io::Result<()> {
     Ok(())
 }
 
@@ -167,7 +167,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_hook_that_takes_long_is_left_running_and_waited_for_at_the_end() {
+    fn a_slow_hook_runs_on_and_is_awaited_at_the_end() {
         let folder = tempfile::tempdir().unwrap();
         let (program, fifo) = (folder.path().join("hook"), folder.path().join("fifo"));
         rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();

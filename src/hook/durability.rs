@@ -3,11 +3,11 @@
 use std::path::Path;
 
 use bstr::ByteSlice;
-use durable::storage::Storage;
+use durable::storage::{Folders, Names};
 
 use super::{
     git_config::edit,
-    install::{InstallError, configuration},
+    install_error::{InstallError, configuration},
 };
 
 /// Setting that makes the refs and objects of a push durable.
@@ -35,7 +35,7 @@ pub fn git_is_durable(git_dir: &Path) -> Result<bool, InstallError> {
 ///
 /// # Errors
 /// The configuration cannot be read or written, or another process is changing it. It is unchanged then.
-pub fn make_durable<S: Storage>(storage: &S, git_dir: &Path) -> Result<bool, InstallError> {
+pub fn make_durable<S: Folders + Names>(storage: &S, git_dir: &Path) -> Result<bool, InstallError> {
     edit(storage, git_dir, |config| {
         config.set_raw_value(KEY, COMMITTED).map(drop)
     })?;

@@ -3,6 +3,8 @@
 //!
 //! gitoxide's ref store would make the hook too large. A ref that cannot be read or parsed is an error, never an absent
 //! ref.
+mod conflict;
+
 use std::{
     fs, io,
     io::{BufRead, BufReader, ErrorKind},
@@ -12,6 +14,8 @@ use std::{
 use bstr::{BStr, BString, ByteSlice};
 use git_reftable::{Stack, Value};
 use gix::{ObjectId, hash::Kind};
+
+pub(super) use self::conflict::Names;
 
 /// Number of symbolic refs in a row that git follows.
 const MAX_DEPTH: usize = 5;
@@ -204,12 +208,25 @@ fn loose(path: &Path) -> Result<Found, Unreadable> {
     found.ok_or_else(|| Unreadable::Content(path.into()))
 }
 
-/// Looks up a ref in `packed-refs`. A line is `<id> SP <name>`, `^<id>` (the target of the tag before), or a comment.
+/// Looks up a ref in `packed-refs`.
 fn packed(path: &Path, name: &BStr) -> Result<Found, Unreadable> {
+    let mut found = Found::Nothing;
+    scan_packed(path, &mut |id, named| {
+        if named == name {
+            found = Found::Id(id);
+        }
+        matches!(found, Found::Nothing)
+    })?;
+    Ok(found)
+}
+
+/// Calls `take` with each ref of `packed-refs` until it returns false. A line is `<id> SP <name>`, `^<id>` (the target of the
+/// tag before), or a comment.
+fn scan_packed(path: &Path, take: &mut dyn FnMut(ObjectId, &[u8]) -> bool) -> Result<(), Unreadable> {
     let unreadable = |error| Unreadable::File(path.into(), error);
     let mut file = match fs::File::open(path) {
         Ok(file) => BufReader::new(file),
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Found::Nothing),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(unreadable(error)),
     };
     let mut line = Vec::new();
@@ -217,15 +234,14 @@ fn packed(path: &Path, name: &BStr) -> Result<Found, Unreadable> {
         if !line.starts_with(b"#") && !line.starts_with(b"^") {
             let parsed = line.trim_end().split_once_str(" ");
             let parsed = parsed.and_then(|(hex, named)| Some((id(hex)?, named)));
-            match parsed {
-                Some((id, named)) if named == name => return Ok(Found::Id(id)),
-                Some(_) => {}
-                None => return Err(Unreadable::Packed(path.into())),
+            let (id, named) = parsed.ok_or_else(|| Unreadable::Packed(path.into()))?;
+            if !take(id, named) {
+                return Ok(());
             }
         }
         line.clear();
     }
-    Ok(Found::Nothing)
+    Ok(())
 }
 
 fn id(hex: &[u8]) -> Option<ObjectId> {
@@ -284,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn symbolic_refs_are_followed_to_what_they_stand_for() {
+    fn symbolic_refs_are_followed_to_their_targets() {
         let folder = repository(&[
             ("HEAD", "ref: refs/heads/master"),
             ("refs/heads/master", "ref: refs/heads/main\n"),
@@ -327,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_not_absent() {
+    fn an_unreadable_ref_is_an_error_and_not_absent() {
         let unreadable = |files: &[(&str, &str)]| {
             let folder = repository(&[("HEAD", "ref: refs/heads/main")]);
             write(&folder, files);

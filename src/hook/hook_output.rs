@@ -9,7 +9,10 @@ use std::{
 };
 
 use bstr::BStr;
-use durable::{clock::Clock, storage::Storage};
+use durable::{
+    clock::Clock,
+    storage::{Folders, LockFiles, Names, WriteFiles},
+};
 
 use crate::journal::{FOLDER, create_folder};
 
@@ -62,7 +65,7 @@ impl<C: Clock> HookOutput<C> {
 
     /// Appends the collected lines to the log file, and rotates it when it is full. A failure becomes a message to the
     /// pusher.
-    pub(super) fn write_log<S: Storage>(&mut self, storage: &S, git_dir: &Path) {
+    pub(super) fn write_log<S: Folders + Names + WriteFiles + LockFiles>(&mut self, storage: &S, git_dir: &Path) {
         if self.log.is_empty() {
             return;
         }
@@ -98,7 +101,12 @@ fn escaped(text: &str) -> Cow<'_, str> {
     line.into()
 }
 
-fn append_to_log<S: Storage>(storage: &S, git_dir: &Path, path: &Path, text: &[u8]) -> io::Result<()> {
+fn append_to_log<S: Folders + Names + WriteFiles + LockFiles>(
+    storage: &S,
+    git_dir: &Path,
+    path: &Path,
+    text: &[u8],
+) -> io::Result<()> {
     create_folder(storage, git_dir)?;
     let mut file = storage.open_append(path)?;
     // The lock keeps a second process from rotating the log that the first one has just started.
@@ -112,7 +120,7 @@ fn append_to_log<S: Storage>(storage: &S, git_dir: &Path, path: &Path, text: &[u
     }
 }
 
-fn rotate<S: Storage>(storage: &S, path: &Path) -> io::Result<()> {
+fn rotate<S: Names>(storage: &S, path: &Path) -> io::Result<()> {
     let numbered = |number: u32| match number {
         0 => path.to_owned(),
         number => PathBuf::from(format!("{}.{number}", path.display())),
@@ -135,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn control_characters_forge_no_line() {
+    fn control_characters_cannot_forge_a_line() {
         let mut output = HookOutput::new(SystemClock::default());
         output.log("one\n2020-01-01 two\u{1b}[2J");
         assert_eq!(output.log.lines().count(), 1);

@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn the_pusher_is_the_first_that_is_set_and_configured_names_come_first() {
+    fn the_pusher_is_the_first_variable_that_is_set_and_configured_names_come_first() {
         let set = [
             ("REMOTE_USER", "web"),
             ("GL_USERNAME", ""),
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_without_end_is_cut() {
+    fn an_overlong_name_is_truncated() {
         let long = "x".repeat(MAX_NAME + 1);
         assert_eq!(
             name_of(&[("GL_USER", &long)], &Config::default()).unwrap().len(),
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn the_repository_is_configured_or_what_the_server_says_or_the_path() {
+    fn the_repository_comes_from_the_setting_or_the_server_or_the_path() {
         let at = |set: &[(&str, &str)], config: &Config| {
             repo(&environment(set), config, Path::new("/srv/git/o/r.git")).unwrap()
         };
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn the_path_gives_its_last_two_parts() {
+    fn the_last_two_components_of_the_path_are_the_repository() {
         for (path, expected) in [
             ("/srv/git/o/r.git", Some("o/r")),
             ("/home/o/r/.git", Some("o/r")),

@@ -5,14 +5,19 @@ use std::{
 };
 
 use bstr::ByteSlice;
-use durable::storage::{PROGRAM_MODE, Storage};
+use durable::{
+    replace::NewFile,
+    storage::{Folders, Names, PROGRAM_MODE},
+};
 use ulid::Ulid;
 
-use super::{MARKER, POST_RECEIVE, PRE_RECEIVE, chained, durability::is_durable};
-use crate::{
-    config::{self, Config},
-    ref_pattern::RefPatterns,
+pub use super::install_error::InstallError;
+use super::{
+    MARKER, POST_RECEIVE, PRE_RECEIVE, chained,
+    durability::is_durable,
+    install_error::{configuration, on, unreadable},
 };
+use crate::{config::Config, ref_pattern::RefPatterns};
 
 /// Parameters of an installation.
 #[derive(Debug, Clone, Copy)]
@@ -66,61 +71,11 @@ pub enum Change {
     Unchanged,
 }
 
-/// Reasons why nothing was installed.
-#[derive(Debug, thiserror::Error)]
-pub enum InstallError {
-    /// Another program's hook has the name.
-    #[error(
-        "{} exists and was not installed by stargate-mirror, so nothing was changed. Use --chain to keep it and run it \
-         first under its own name",
-        .0.display()
-    )]
-    ForeignHook(PathBuf),
-    /// Another hook is chained already.
-    #[error(
-        "{} cannot be chained, because {kept} exists, so nothing was changed. If the server has rewritten its hook, move \
-         {kept} away and retry; otherwise merge the two hooks into one",
-        hook.display(),
-        kept = chained.display()
-    )]
-    AlreadyChained {
-        /// The hook to chain.
-        hook: PathBuf,
-        /// The hook that is chained already.
-        chained: PathBuf,
-    },
-    /// Git's configuration cannot be read, so the hooks folder is unknown.
-    #[error("cannot read git's configuration of {}: {why}", git_dir.display())]
-    Configuration {
-        /// The repository.
-        git_dir: PathBuf,
-        /// The reason.
-        why: String,
-    },
-    /// Another process is changing git's configuration.
-    #[error(
-        "{} exists, or the configuration has just changed: another process is changing it, or died while doing so. \
-         Retry; remove that file if no process is using it",
-        .0.display()
-    )]
-    ConfigLocked(PathBuf),
-    /// A file operation failed.
-    #[error("cannot {what} {}: {source}", path.display())]
-    Io {
-        /// The operation.
-        what: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// The reason.
-        source: io::Error,
-    },
-}
-
 /// Copies the program to `hooks/post-receive` and `hooks/pre-receive`, where git runs it. Idempotent.
 ///
 /// # Errors
 /// See [`InstallError`]. A hook of another program stays in place.
-pub fn install<S: Storage>(storage: &S, installation: Installation<'_>) -> Result<Report, InstallError> {
+pub fn install<S: Folders + Names>(storage: &S, installation: Installation<'_>) -> Result<Report, InstallError> {
     let Installation { git_dir, program, .. } = installation;
     let config = configuration(git_dir)?;
     let (hooks, outside) = hooks_folder(git_dir, &config)?;
@@ -237,7 +192,7 @@ fn found_at(hook: &Path, bytes: &[u8]) -> Result<Found, InstallError> {
 }
 
 /// Installs the program at `hook`. It is complete and durable before it gets this name, so git never runs half of it.
-fn put<S: Storage>(
+fn put<S: Folders + Names>(
     storage: &S,
     hooks: &Path,
     hook: &Path,
@@ -245,25 +200,12 @@ fn put<S: Storage>(
     chained: Option<&PathBuf>,
 ) -> Result<(), InstallError> {
     let temporary = hooks.join(format!(".stargate-hook.{}", Ulid::generate()));
-    on("write", &temporary, storage.write_new(&temporary, bytes, PROGRAM_MODE))?;
-    let kept = chained.map_or(Ok(()), |chained| on("rename", hook, storage.rename(hook, chained)));
-    let renamed = kept.and_then(|()| on("replace", hook, storage.rename(&temporary, hook)));
-    if renamed.is_err() {
-        // The first error is the one to report.
-        let _ = fs::remove_file(&temporary);
+    let new = NewFile::write(storage, temporary.clone(), hook, bytes, PROGRAM_MODE);
+    let new = on("write", &temporary, new)?;
+    if let Some(chained) = chained {
+        on("rename", hook, storage.rename(hook, chained))?;
     }
-    renamed.and_then(|()| on("sync", hooks, storage.sync_dir(hooks)))
-}
-
-pub(super) fn configuration(git_dir: &Path) -> Result<gix::config::File, InstallError> {
-    config::git_config(git_dir).map_err(|error| unreadable(git_dir, &error))
-}
-
-pub(super) fn unreadable(git_dir: &Path, why: &dyn std::fmt::Display) -> InstallError {
-    InstallError::Configuration {
-        git_dir: git_dir.into(),
-        why: why.to_string(),
-    }
+    on("replace", hook, new.commit())
 }
 
 /// Returns the folder in which git looks for hooks, and whether it is outside the repository. A relative
@@ -291,12 +233,4 @@ fn exists(path: &Path) -> Result<bool, InstallError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         found => on("access", path, found).map(|_| true),
     }
-}
-
-pub(super) fn on<T>(what: &'static str, path: &Path, result: io::Result<T>) -> Result<T, InstallError> {
-    result.map_err(|source| InstallError::Io {
-        what,
-        path: path.into(),
-        source,
-    })
 }

@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn without_objects_there_is_no_transaction() {
+    fn without_objects_there_is_no_transaction_id() {
         let mut ids = TxnIds::open(&["/does/not/exist".into()], gix::hash::Kind::Sha1);
         assert_eq!(ids.of(gix::hash::Kind::Sha1.null()), None);
     }

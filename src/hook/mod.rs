@@ -27,10 +27,13 @@ mod chained;
 mod guard;
 mod head;
 mod hook_output;
+mod install_error;
 mod large_blobs;
 mod meta;
 mod objects;
 mod push;
+mod ref_names;
+mod rejections;
 
 use std::{
     ffi::{OsStr, OsString},

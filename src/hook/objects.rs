@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_new_comes_first_and_every_folder_once() {
+    fn new_objects_come_first_and_every_folder_once() {
         let found = |apart: &str, alternates: &str| {
             let value = |text: &str| (!text.is_empty()).then(|| OsString::from(text));
             let environment = |name: &str| match name {

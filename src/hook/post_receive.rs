@@ -27,6 +27,7 @@ use super::{
     hook_output::{HookOutput, LOG, readable},
     input,
     push::{Drafting, configuration},
+    rejections,
 };
 use crate::{
     journal::{Draft, FOLDER, Writer, oldest_pending},
@@ -63,6 +64,7 @@ pub fn main(chained: Option<&Path>) -> ExitCode {
             let waited =
                 oldest_pending(&Disk, &git_dir).and_then(|then| clock.now().duration_since(then).try_into().ok());
             output.tell_pusher(&queued(drafts.len(), waited));
+            rejections::tell(&git_dir, &drafts, &mut output);
         }
     }
     output.write_log(&Disk, &git_dir);

@@ -8,8 +8,8 @@
 //! 3. It writes the *intent* durably. If `post-receive` does not run or cannot append, the worker turns the intent into
 //!    entries.
 //!
-//! A chained hook runs first. If it rejects the push, no intent is written. Then the append-only guard runs, if it is
-//! configured. A push without mirrored refs leaves no trace. For an accepted push, the hook warns of blobs that the mirror
+//! A chained hook runs first. If it rejects the push, no intent is written. Then the ref names are checked, and the
+//! append-only guard runs, if it is configured. A push without mirrored refs leaves no trace. For an accepted push, the hook warns of blobs that the mirror
 //! may reject.
 //!
 //! # Limitations
@@ -35,6 +35,7 @@ use super::{
     input,
     large_blobs::{MAX_BLOB, large_blobs},
     push::{Drafting, configuration},
+    ref_names::RefNames,
 };
 use crate::journal::Writer;
 
@@ -52,8 +53,9 @@ pub fn main(chained: Option<&Path>) -> ExitCode {
     let mut output = HookOutput::new(clock);
 
     let mut drafting = Drafting::new(&environment, &config, &git_dir);
-    let (mut drafts, mut guarded) = (Vec::new(), Vec::new());
+    let (mut drafts, mut guarded, mut names) = (Vec::new(), Vec::new(), RefNames::default());
     let kept = input::read(io::stdin().lock(), chained.is_some(), &mut output, |update| {
+        names.add(&update);
         if guard::is_enabled(&config) {
             guarded.push(update.clone());
         }
@@ -64,6 +66,9 @@ pub fn main(chained: Option<&Path>) -> ExitCode {
     if let Some(Err(why)) = chained.map(|program| run_chained(program, kept)) {
         output.tell_pusher(&why);
         output.complete = false;
+    }
+    if output.complete {
+        names.check(&git_dir, &mut output);
     }
     if output.complete {
         guard::check(&guarded, &environment, &config, &git_dir, &mut output);

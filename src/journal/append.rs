@@ -3,19 +3,21 @@ use std::{io, sync::Arc};
 
 use durable::{
     clock::Clock,
-    storage::{FILE_MODE, Storage},
+    storage::{FILE_MODE, ReadFiles, Storage},
 };
 use jiff::Timestamp;
 use ulid::Ulid;
 
 use super::{
     MAX_LINE,
+    access::Access,
+    encode::{encode_draft, timestamp},
     entry::{Draft, next_id},
-    format::{encode_draft, timestamp},
+    error::{Cause, WriteError},
+    locked::LockedJournal,
     repair::Repair,
     segment::file_in,
     tail::write_lines,
-    writer::{Cause, WriteError, Writer},
 };
 
 /// Bytes of lines per write.
@@ -44,8 +46,42 @@ struct Batch {
     ends: Vec<usize>,
 }
 
+/// Appends an entry for each draft, see [`Writer::append`](super::Writer::append).
+pub(super) fn append<S: Storage, C: Clock>(access: &Access<S, C>, drafts: &[Draft]) -> Result<Appended, WriteError> {
+    let journal = LockedJournal::lock(access)?;
+    let repaired = journal.repair_tail()?;
+    let length = journal.length()?;
+    let now = access.clock.now();
+    let mut append = Append {
+        access,
+        drafts,
+        now,
+        timestamp: timestamp(now),
+        length,
+        last: journal.last_id(length)?,
+        journal,
+        written: Vec::with_capacity(drafts.len()),
+        failed: Vec::new(),
+    };
+    append.write_all();
+    let wrote = !append.written.is_empty() || repaired == Some(Repair::Completed);
+    let synced = if wrote { append.journal.sync() } else { Ok(()) };
+    let segment = match synced {
+        Ok(()) => None,
+        Err(error) => append.move_to_segment(error),
+    };
+    Ok(Appended {
+        written: append.written,
+        failed: append.failed,
+        repaired,
+        segment,
+    })
+}
+
 /// State of an append.
-struct Append<'a> {
+struct Append<'a, S: ReadFiles, C> {
+    access: &'a Access<S, C>,
+    journal: LockedJournal<'a, S, C>,
     drafts: &'a [Draft],
     now: Timestamp,
     timestamp: String,
@@ -57,80 +93,47 @@ struct Append<'a> {
     failed: Vec<(usize, Cause)>,
 }
 
-impl<S: Storage, C: Clock> Writer<S, C> {
-    /// Appends a pending entry for each draft and makes it durable: one lock, as few writes as possible, one fsync. Creates
-    /// the journal if necessary.
-    ///
-    /// # Errors
-    /// Nothing was appended, for a reason that concerns all drafts. Failures of single drafts are in the result.
-    pub fn append(&self, drafts: &[Draft]) -> Result<Appended, WriteError> {
-        let file = self.lock_journal()?;
-        let repaired = self.repair_locked(&self.journal, &file)?;
-        let length = self.on("read", &self.journal, self.storage.length(&file))?;
-        let now = self.clock.now();
-        let mut append = Append {
-            drafts,
-            now,
-            timestamp: timestamp(now),
-            length,
-            last: self.last_id(&file, length)?,
-            written: Vec::with_capacity(drafts.len()),
-            failed: Vec::new(),
-        };
-        self.append_locked(&file, &mut append);
-        let wrote = !append.written.is_empty() || repaired == Some(Repair::Completed);
-        let synced = if wrote { self.storage.sync(&file) } else { Ok(()) };
-        let segment = match synced {
-            Ok(()) => None,
-            Err(error) => self.move_to_segment(&mut append, error),
-        };
-        Ok(Appended {
-            written: append.written,
-            failed: append.failed,
-            repaired,
-            segment,
-        })
-    }
-
-    fn append_locked(&self, file: &S::File, append: &mut Append<'_>) {
+impl<S: Storage, C: Clock> Append<'_, S, C> {
+    fn write_all(&mut self) {
         let mut next = 0;
         let mut limit = BATCH;
         let mut batch = Batch::default();
-        while next < append.drafts.len() {
-            if let Err(cause) = self.fill(&mut batch, append, next, limit) {
-                append.failed.push((next, cause));
+        while next < self.drafts.len() {
+            if let Err(cause) = self.fill(&mut batch, next, limit) {
+                self.failed.push((next, cause));
                 next += 1;
                 continue;
             }
-            let (complete, cause) = write_lines(&self.storage, file, append.length, &batch.bytes, &batch.ends);
-            append.take(&batch, complete);
+            let storage = &self.access.storage;
+            let (complete, cause) = write_lines(storage, self.journal.file(), self.length, &batch.bytes, &batch.ends);
+            self.take(&batch, complete);
             next += complete;
             let Some(cause) = cause else { continue };
-            append.failed.push((next, cause.clone()));
+            self.failed.push((next, cause.clone()));
             next += 1;
             // A shorter line may still fit on a full disk.
             limit = 1;
             if matches!(cause, Cause::NotCutBack(_)) {
-                let rest = next..append.drafts.len();
-                append.failed.extend(rest.map(|index| (index, cause.clone())));
+                let rest = next..self.drafts.len();
+                self.failed.extend(rest.map(|index| (index, cause.clone())));
                 break;
             }
         }
     }
 
     /// Fills a batch with lines of the drafts from `first` on: at least one, and no more once it has `limit` bytes.
-    fn fill(&self, batch: &mut Batch, append: &Append<'_>, first: usize, limit: usize) -> Result<(), Cause> {
+    fn fill(&self, batch: &mut Batch, first: usize, limit: usize) -> Result<(), Cause> {
         batch.bytes.clear();
         batch.ids.clear();
         batch.ends.clear();
-        let mut last = append.last;
-        for draft in &append.drafts[first..] {
+        let mut last = self.last;
+        for draft in &self.drafts[first..] {
             let start = batch.bytes.len();
-            let refused = match next_id(last, append.now, || self.random()) {
+            let refused = match next_id(last, self.now, || self.access.random()) {
                 None => Some(Cause::NoIdLeft),
                 Some(id) => {
-                    let offset = append.length + start as u64;
-                    append.encode(draft, id, offset, &mut batch.bytes);
+                    let offset = self.length + start as u64;
+                    self.encode(draft, id, offset, &mut batch.bytes);
                     let length = batch.bytes.len() - start;
                     last = Some(id);
                     batch.ids.push(id);
@@ -155,36 +158,34 @@ impl<S: Storage, C: Clock> Writer<S, C> {
 
     /// Handles a failed fsync: rotates the journal, and writes the entries with their ids to a segment of their own. A
     /// second fsync would report success for pages that the kernel has dropped.
-    fn move_to_segment(&self, append: &mut Append<'_>, error: io::Error) -> Option<Ulid> {
-        match self.new_segment(append) {
+    fn move_to_segment(&mut self, error: io::Error) -> Option<Ulid> {
+        match self.new_segment() {
             Ok(segment) => segment,
             Err(_) => {
                 let cause = Cause::Sync(Arc::new(error));
-                append.written.clear();
-                append.failed = (0..append.drafts.len()).map(|index| (index, cause.clone())).collect();
+                self.written.clear();
+                self.failed = (0..self.drafts.len()).map(|index| (index, cause.clone())).collect();
                 None
             }
         }
     }
 
-    fn new_segment(&self, append: &Append<'_>) -> io::Result<Option<Ulid>> {
-        let rotated = self.rotate_locked(append.last)?;
+    fn new_segment(&self) -> io::Result<Option<Ulid>> {
+        let rotated = self.journal.rotate(self.last)?;
         let mut bytes = Vec::new();
-        for (draft, id) in append.written() {
+        for (draft, id) in self.written() {
             let offset = bytes.len() as u64;
-            append.encode(draft, id, offset, &mut bytes);
+            self.encode(draft, id, offset, &mut bytes);
         }
-        let Some(id) = next_id(Some(rotated), append.now, || self.random()).filter(|_| !bytes.is_empty()) else {
+        let Some(id) = next_id(Some(rotated), self.now, || self.access.random()).filter(|_| !bytes.is_empty()) else {
             return Ok(None);
         };
-        let path = file_in(&self.git_dir, Some(id));
-        self.storage.write_new(&path, &bytes, FILE_MODE)?;
-        self.storage.sync_dir(&self.folder())?;
+        let path = file_in(&self.access.git_dir, Some(id));
+        self.access.storage.write_new(&path, &bytes, FILE_MODE)?;
+        self.access.storage.sync_dir(&self.access.folder())?;
         Ok(Some(id))
     }
-}
 
-impl Append<'_> {
     fn encode(&self, draft: &Draft, id: Ulid, offset: u64, lines: &mut Vec<u8>) {
         encode_draft(draft, (id, &self.timestamp), draft.origin.source, offset, lines);
     }

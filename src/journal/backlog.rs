@@ -6,32 +6,21 @@ use std::{
 };
 
 use bstr::{BStr, ByteSlice};
-use durable::storage::{Disk, Storage};
-use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use durable::storage::{Disk, Folders, Names, ReadFiles};
 use ulid::Ulid;
 
 use super::{
     BLOCK,
+    counts::Counts,
     entry::{Entry, Located, Status},
-    format::decode,
     ids::{self, Ids},
-    reader::{FileInput, Item, Problem, ProblemKind},
-    scan::{FileScan, Head, Position, Scan},
+    reader::{FileInput, Item, Problem, ProblemKind, READ_SIZE, open_existing, read_exact_at},
+    scan::{FileScan, Position, Scan, WORTH_REMEMBERING},
     segment::{file_in, segments},
-    tail::read_exact_at,
 };
 
 /// Number of problems that a [`Backlog`] lists. Further ones are only counted.
 pub const MAX_PROBLEMS: usize = 100;
-/// Bytes per sequential read.
-const READ_SIZE: usize = 128 << 10;
-/// Bytes that a scan must save the next one to be written.
-const WORTH_REMEMBERING: u64 = 64 << 10;
-/// Bytes that are searched for the oldest pending entry: more than an unwritten scan covers.
-const LOOK_FOR_OLDEST: u64 = 2 * WORTH_REMEMBERING;
-/// Text that only pending entries contain, in lines of our own writer.
-const PENDING: &[u8] = br#","status":"pending""#;
 
 /// State of a journal at one moment.
 #[derive(Debug, Default)]
@@ -52,19 +41,6 @@ pub struct Backlog {
     ids: Ids,
 }
 
-/// Number of entries by status.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Counts {
-    /// Not mirrored yet.
-    pub pending: u64,
-    /// Confirmed on the mirror.
-    pub done: u64,
-    /// Can never be mirrored.
-    pub failed: u64,
-    /// Excluded from mirroring by the configuration.
-    pub skipped: u64,
-}
-
 impl Backlog {
     /// Reads one file as a journal. A missing file is an empty journal.
     ///
@@ -72,7 +48,7 @@ impl Backlog {
     /// The file is not a regular file, or cannot be read.
     pub fn read(path: &Path) -> io::Result<Self> {
         let mut backlog = Backlog::default();
-        if let Some(file) = open(&Disk, path)? {
+        if let Some(file) = open_existing(&Disk, path)? {
             backlog.read_file(&Disk, &file, None, None)?;
         }
         Ok(backlog)
@@ -82,7 +58,7 @@ impl Backlog {
     ///
     /// # Errors
     /// As [`read`](Backlog::read).
-    pub fn load<S: Storage>(storage: &S, git_dir: &Path) -> io::Result<Self> {
+    pub fn load<S: Folders + Names + ReadFiles>(storage: &S, git_dir: &Path) -> io::Result<Self> {
         Backlog::read_all(storage, git_dir, Scan::load(storage, git_dir))
     }
 
@@ -90,7 +66,7 @@ impl Backlog {
     ///
     /// # Errors
     /// As [`read`](Backlog::read).
-    pub fn load_whole<S: Storage>(storage: &S, git_dir: &Path) -> io::Result<Self> {
+    pub fn load_whole<S: Folders + Names + ReadFiles>(storage: &S, git_dir: &Path) -> io::Result<Self> {
         let mut known = Scan::load(storage, git_dir);
         known.files.clear();
         Backlog::read_all(storage, git_dir, known)
@@ -122,11 +98,11 @@ impl Backlog {
         self.spared >= WORTH_REMEMBERING
     }
 
-    fn read_all<S: Storage>(storage: &S, git_dir: &Path, known: Scan) -> io::Result<Self> {
+    fn read_all<S: Folders + Names + ReadFiles>(storage: &S, git_dir: &Path, known: Scan) -> io::Result<Self> {
         let mut backlog = Backlog::default();
         backlog.scan.head.generation = known.head.generation;
         // Open the journal before listing the segments: if it is rotated in between, it is found among them.
-        let mut journal = open(storage, &file_in(git_dir, None))?;
+        let mut journal = open_existing(storage, &file_in(git_dir, None))?;
         for segment in segments(storage, git_dir)? {
             let path = file_in(git_dir, Some(segment));
             let Some(look) = storage.look(&path)? else { continue };
@@ -135,7 +111,9 @@ impl Backlog {
                 Some(known) if known.is_settled_at(segment, look.length) => backlog.skip_file(known),
                 known => {
                     // A file that was removed in the meantime was settled.
-                    let Some(file) = open(storage, &path)? else { continue };
+                    let Some(file) = open_existing(storage, &path)? else {
+                        continue;
+                    };
                     backlog.read_file(storage, &file, Some(segment), known)?;
                 }
             }
@@ -159,7 +137,7 @@ impl Backlog {
         self.scan.files.push(known.clone());
     }
 
-    fn read_file<S: Storage>(
+    fn read_file<S: ReadFiles>(
         &mut self,
         storage: &S,
         file: &S::File,
@@ -311,24 +289,6 @@ impl Backlog {
     }
 }
 
-impl Counts {
-    fn count(&mut self, status: Status) {
-        *match status {
-            Status::Pending => &mut self.pending,
-            Status::Done => &mut self.done,
-            Status::Failed => &mut self.failed,
-            Status::Skipped => &mut self.skipped,
-        } += 1;
-    }
-
-    fn add(&mut self, other: Counts) {
-        self.pending += other.pending;
-        self.done += other.done;
-        self.failed += other.failed;
-        self.skipped += other.skipped;
-    }
-}
-
 /// Returns true if the line must be read again. A line that is too long never changes, and a torn tail is after the
 /// scanned part.
 fn is_unsettled(item: &Item) -> bool {
@@ -345,17 +305,9 @@ fn entry(item: &Item) -> Option<&Located> {
     }
 }
 
-fn open<S: Storage>(storage: &S, path: &Path) -> io::Result<Option<S::File>> {
-    match storage.open_read(path) {
-        Ok(file) => Ok(Some(file)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
 /// Returns true if `known` describes this file. The inode may belong to a new file, or the file may have been truncated
 /// and rewritten.
-fn is_of<S: Storage>(storage: &S, file: &S::File, known: &FileScan) -> io::Result<bool> {
+fn is_of<S: ReadFiles>(storage: &S, file: &S::File, known: &FileScan) -> io::Result<bool> {
     let Some((offset, id)) = known.last else {
         return Ok(false);
     };
@@ -374,63 +326,6 @@ fn is_of<S: Storage>(storage: &S, file: &S::File, known: &FileScan) -> io::Resul
     Ok(matches!(item, Some(Item::Entry(located)) if located.entry.entry_id == id))
 }
 
-/// Visits every entry of the journal in the repository at `git_dir`, with any status, in order. Skips problems, and
-/// segments without entries younger than `since`.
-///
-/// # Errors
-/// A file cannot be read.
-pub fn visit<S: Storage>(
-    storage: &S,
-    git_dir: &Path,
-    since: Option<Ulid>,
-    mut visitor: impl FnMut(Located),
-) -> io::Result<()> {
-    // Open the journal before listing the segments: if it is rotated in between, it is read twice rather than not at all.
-    let journal = open(storage, &file_in(git_dir, None))?;
-    let mut visit_file = |segment: Option<Ulid>, file: &S::File| -> io::Result<()> {
-        for item in FileInput::reader(storage, file, 0, READ_SIZE) {
-            if let Item::Entry(mut located) = item? {
-                located.place.segment = segment;
-                visitor(*located);
-            }
-        }
-        Ok(())
-    };
-    for segment in segments(storage, git_dir)? {
-        // A segment's id is greater than all ids in it.
-        if since.is_none_or(|since| segment > since)
-            && let Some(file) = open(storage, &file_in(git_dir, Some(segment)))?
-        {
-            visit_file(Some(segment), &file)?;
-        }
-    }
-    journal.map_or(Ok(()), |file| visit_file(None, &file))
-}
-
-/// Estimates the time of the oldest pending entry with a few bounded reads, for messages. `None` if no entry is pending, or
-/// if none is found there.
-pub fn oldest_pending<S: Storage>(storage: &S, git_dir: &Path) -> Option<Timestamp> {
-    let Position { segment, offset } = Head::load(storage, git_dir).oldest;
-    let file = storage.open_read(&file_in(git_dir, segment)).ok()?;
-    let length = storage.length(&file).ok()?.checked_sub(offset)?;
-    // Try one block first: mostly it is the first line, and every push runs this.
-    [BLOCK, LOOK_FOR_OLDEST].into_iter().find_map(|most| {
-        let mut window = vec![0; length.min(most) as usize];
-        read_exact_at(storage, &file, offset, &mut window).ok()?;
-        first_pending(&window)
-    })
-}
-
-/// Returns the time of the first pending entry in these lines. Searches for its status, because decoding every line would
-/// take a hundred times as long.
-fn first_pending(lines: &[u8]) -> Option<Timestamp> {
-    let pending = lines.find(PENDING)?;
-    let start = lines[..pending].rfind_byte(b'\n').map_or(0, |feed| feed + 1);
-    let length = lines[pending..].find_byte(b'\n')?;
-    let located = decode(&lines[start..pending + length], 0).ok()?;
-    Some(located.entry.timestamp)
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -446,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_line_hides_no_good_one() {
+    fn a_corrupt_line_does_not_hide_valid_ones() {
         let mut bytes = journal(0..1);
         bytes.extend_from_slice(b"{\"half\":\n     \n\n");
         bytes.resize(bytes.len() + MAX_LINE + 1, b'x');
@@ -476,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_line_twice_is_one_entry_and_the_same_id_with_other_content_two() {
+    fn identical_lines_are_one_entry_and_other_content_under_the_same_id_is_a_second_one() {
         let mut other = entry(0);
         other.update.name = "refs/kv/other".into();
         let bytes = [journal(0..1), journal(0..1), encode(&other, 0)].concat();

@@ -2,6 +2,7 @@
 use std::{ops::Range, sync::Arc};
 
 use bstr::BString;
+use durable::clock::Clock;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use ulid::Ulid;
@@ -174,12 +175,18 @@ pub fn next_id(last: Option<Ulid>, now: Timestamp, random: impl FnOnce() -> u128
     }
 }
 
+/// Returns the 80 random bits of a ULID.
+pub(super) fn random_bits(clock: &impl Clock) -> u128 {
+    let part = || (clock.random() * (1u64 << 40) as f64) as u128;
+    part() << 40 | part()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn ids_grow_where_the_clock_goes_back_and_end_at_the_greatest() {
+    fn ids_increase_although_the_clock_goes_back_until_the_greatest_one() {
         let late: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
         let early: Timestamp = "2025-01-01T00:00:00Z".parse().unwrap();
         let first = next_id(None, late, || 7).unwrap();

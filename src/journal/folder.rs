@@ -1,11 +1,12 @@
 //! Our folder in the repository, and its ownership. Hooks and workers of several users may write to it.
 //!
-//! Files in it inherit its owner and group permissions ([`Storage`]), and the folder inherits those of the repository.
+//! Files in it inherit its owner and group permissions ([`durable::ownership`]), and the folder inherits those of the
+//! repository.
 #[cfg(unix)]
 use std::{fs, os::unix::fs::MetadataExt, path::PathBuf};
 use std::{io, path::Path};
 
-use durable::storage::Storage;
+use durable::storage::Folders;
 
 use super::FOLDER;
 #[cfg(unix)]
@@ -17,7 +18,7 @@ use crate::config::{git_config, shared_folder_mode};
 ///
 /// # Errors
 /// It cannot be created, or something else has the name.
-pub fn create_folder<S: Storage>(storage: &S, git_dir: &Path) -> io::Result<bool> {
+pub fn create_folder<S: Folders>(storage: &S, git_dir: &Path) -> io::Result<bool> {
     let folder = git_dir.join(FOLDER);
     let created = storage.create_dir(&folder)?;
     if created && let Some(mode) = configured_mode(git_dir) {

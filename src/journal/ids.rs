@@ -117,21 +117,21 @@ mod tests {
     }
 
     #[test]
-    fn ids_go_on_where_the_clock_went_back() {
+    fn ids_stay_credible_after_the_clock_went_back() {
         // Written in year 60 by a clock that was wrong, and from then on in year 50.
         let entries: Vec<_> = (0..5)
             .map(|step| entry(60, step, if step == 0 { 60 } else { 50 }))
             .collect();
         assert_eq!(judged(None, &entries), [true; 5]);
         assert_eq!(greatest_of_last(&entries), Some(entries[4].entry_id));
-        // What began it is gone: behind the segment's name, and behind nothing.
+        // Without the first entry, after the segment's name and after nothing.
         assert_eq!(judged(Some(entries[1].entry_id), &entries[2..]), [true; 3]);
         assert_eq!(judged(None, &entries[2..]), [true; 3]);
         assert_eq!(greatest_of_last(&entries[2..]), Some(entries[4].entry_id));
     }
 
     #[test]
-    fn a_name_that_no_clock_shows_raises_nothing() {
+    fn an_impossible_name_of_a_segment_is_ignored() {
         let mut ids = Ids::default();
         ids.raise(Ulid::max());
         assert_eq!(ids.greatest(), None);

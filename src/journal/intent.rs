@@ -25,7 +25,10 @@ use std::{
 };
 
 use bstr::ByteSlice;
-use durable::storage::{FILE_MODE, Storage};
+use durable::{
+    replace::NewFile,
+    storage::{FILE_MODE, Folders, Names, ReadFiles},
+};
 use gix::ObjectId;
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -34,9 +37,10 @@ use ulid::Ulid;
 
 use super::{
     FOLDER,
+    decode::decode,
+    encode::{encode_draft, timestamp},
     entry::{Draft, Source},
-    format::{decode, encode_draft, timestamp},
-    tail::read_exact_at,
+    reader::read_exact_at,
 };
 use crate::ref_update::RefUpdate;
 
@@ -106,17 +110,19 @@ pub fn resolve(update: &RefUpdate, age: Option<Duration>, journaled: bool, ref_n
     }
 }
 
+/// Returns the time since `then`. `None` if the clock has gone back so far that it is unknown.
+pub(super) fn age(now: Timestamp, then: Timestamp) -> Option<Duration> {
+    let age = now.duration_since(then);
+    let ahead = age.is_negative() && age.unsigned_abs() > IN_FLIGHT;
+    (!ahead).then(|| Duration::try_from(age).unwrap_or_default())
+}
+
 /// Lists the ids of the intents in the repository at `git_dir`, oldest first.
 ///
 /// # Errors
 /// The folder cannot be read.
-pub fn list<S: Storage>(storage: &S, git_dir: &Path) -> io::Result<Vec<Ulid>> {
+pub fn list<S: Folders>(storage: &S, git_dir: &Path) -> io::Result<Vec<Ulid>> {
     named(storage, git_dir, "", SUFFIX)
-}
-
-/// Lists the ids of temporary files, whose writers have died or are still writing.
-pub(super) fn list_unfinished<S: Storage>(storage: &S, git_dir: &Path) -> io::Result<Vec<Ulid>> {
-    named(storage, git_dir, ".", UNFINISHED)
 }
 
 /// Reads an intent.
@@ -124,7 +130,7 @@ pub(super) fn list_unfinished<S: Storage>(storage: &S, git_dir: &Path) -> io::Re
 /// # Errors
 /// It does not exist any more ([`NotFound`](io::ErrorKind::NotFound)), cannot be read, or is invalid
 /// ([`InvalidData`](io::ErrorKind::InvalidData)).
-pub fn read<S: Storage>(storage: &S, git_dir: &Path, id: Ulid) -> io::Result<Intent> {
+pub fn read<S: ReadFiles>(storage: &S, git_dir: &Path, id: Ulid) -> io::Result<Intent> {
     parse(&bytes_of(storage, &path_of(git_dir, id))?)
 }
 
@@ -132,17 +138,11 @@ pub fn read<S: Storage>(storage: &S, git_dir: &Path, id: Ulid) -> io::Result<Int
 ///
 /// # Errors
 /// Writing, syncing or renaming fails. Then there is no intent.
-pub(super) fn write<S: Storage>(storage: &S, git_dir: &Path, intent: &Intent) -> io::Result<()> {
-    let folder = git_dir.join(FOLDER).join(INTENTS);
-    let (path, beside) = (path_of(git_dir, intent.id), unfinished(git_dir, intent.id));
-    storage.write_new(&beside, &encode(intent), FILE_MODE)?;
-    let renamed = storage.rename(&beside, &path);
-    if renamed.is_err() {
+pub(super) fn write<S: Folders + Names>(storage: &S, git_dir: &Path, intent: &Intent) -> io::Result<()> {
+    let (path, temporary) = (path_of(git_dir, intent.id), unfinished(git_dir, intent.id));
+    let new = NewFile::write(storage, temporary, &path, &encode(intent), FILE_MODE)?;
+    new.commit().inspect_err(|_| {
         // The first error is the one to report.
-        let _ = storage.remove(&beside);
-    }
-    renamed?;
-    storage.sync_dir(&folder).inspect_err(|_| {
         let _ = storage.remove(&path);
     })
 }
@@ -151,13 +151,23 @@ pub(super) fn write<S: Storage>(storage: &S, git_dir: &Path, intent: &Intent) ->
 ///
 /// # Errors
 /// It cannot be removed.
-pub fn remove<S: Storage>(storage: &S, git_dir: &Path, id: Ulid) -> io::Result<()> {
+pub fn remove<S: Names>(storage: &S, git_dir: &Path, id: Ulid) -> io::Result<()> {
     absent_is_fine(storage.remove(&path_of(git_dir, id)))
 }
 
-/// Removes the temporary file of a writer that has died.
-pub(super) fn remove_unfinished<S: Storage>(storage: &S, git_dir: &Path, id: Ulid) -> io::Result<()> {
-    absent_is_fine(storage.remove(&unfinished(git_dir, id)))
+/// Removes the temporary files of writers that have died: those that were last written to [`IN_FLIGHT`] ago or earlier.
+///
+/// The time in the name is not that of the file: an id may continue from an entry whose clock was ahead.
+pub(super) fn remove_unfinished<S: Folders + Names>(storage: &S, git_dir: &Path, now: Timestamp) -> io::Result<()> {
+    for id in named(storage, git_dir, ".", UNFINISHED)? {
+        let path = unfinished(git_dir, id);
+        // Its writer may have renamed it in the meantime.
+        let Some(look) = storage.look(&path)? else { continue };
+        if age(now, look.modified).is_none_or(|age| age >= IN_FLIGHT) {
+            absent_is_fine(storage.remove(&path))?;
+        }
+    }
+    Ok(())
 }
 
 /// Finds the intent of a push by its updates, see the module's limitations. Skips unreadable files, which
@@ -165,7 +175,7 @@ pub(super) fn remove_unfinished<S: Storage>(storage: &S, git_dir: &Path, id: Uli
 ///
 /// # Errors
 /// The folder cannot be read.
-pub fn find<S: Storage>(storage: &S, git_dir: &Path, updates: &[&RefUpdate]) -> io::Result<Option<Ulid>> {
+pub fn find<S: Folders + ReadFiles>(storage: &S, git_dir: &Path, updates: &[&RefUpdate]) -> io::Result<Option<Ulid>> {
     let Some(first) = updates.first() else { return Ok(None) };
     let needle = first.new.to_string();
     let mut larger = None;
@@ -237,7 +247,7 @@ fn parse(bytes: &[u8]) -> io::Result<Intent> {
     })
 }
 
-fn bytes_of<S: Storage>(storage: &S, path: &Path) -> io::Result<Vec<u8>> {
+fn bytes_of<S: ReadFiles>(storage: &S, path: &Path) -> io::Result<Vec<u8>> {
     let file = storage.open_read(path)?;
     let length = storage.length(&file)?;
     if length > MAX_INTENT {
@@ -248,7 +258,7 @@ fn bytes_of<S: Storage>(storage: &S, path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn named<S: Storage>(storage: &S, git_dir: &Path, prefix: &str, suffix: &str) -> io::Result<Vec<Ulid>> {
+fn named<S: Folders>(storage: &S, git_dir: &Path, prefix: &str, suffix: &str) -> io::Result<Vec<Ulid>> {
     let names = storage.list(&git_dir.join(FOLDER).join(INTENTS))?;
     let id = |name: &std::ffi::OsString| {
         let id = name.to_str()?.strip_prefix(prefix)?.strip_suffix(suffix)?;
@@ -307,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn an_intent_comes_back_as_it_went() {
+    fn an_intent_that_is_read_equals_the_written_one() {
         let intent = intent(7, &["a", "b"]);
         let folder = folder_with(std::slice::from_ref(&intent));
         assert_eq!(list(&Disk, folder.path()).unwrap(), [intent.id]);
@@ -321,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn the_exact_match_is_preferred_then_the_oldest_that_has_all() {
+    fn find_prefers_an_exact_match_to_the_oldest_intent_with_all_updates() {
         let all = [
             intent(1, &["a", "b", "c"]),
             intent(2, &["a", "b"]),
@@ -340,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn what_becomes_of_an_update() {
+    fn every_update_of_an_intent_has_a_verdict() {
         let made = draft("a").update;
         let deleted = RefUpdate {
             old: made.new,

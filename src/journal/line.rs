@@ -3,7 +3,7 @@ use std::io::{self, BufRead, BufReader, Read, Seek};
 
 use bstr::ByteSlice;
 
-/// Reader of lines of any length, which keeps only lines up to a limit.
+/// Reader of lines of any length, which keeps only their first bytes up to a limit.
 #[derive(Debug)]
 pub struct Lines<R> {
     input: R,
@@ -22,12 +22,14 @@ pub struct Line<'a> {
     pub length: u64,
     /// The bytes without the line feed. `None` if there are more than the limit.
     pub bytes: Option<&'a [u8]>,
+    /// The bytes without the line feed, cut off at the limit.
+    pub start: &'a [u8],
     /// True if it ends with a line feed. Only the last line may lack one.
     pub terminated: bool,
 }
 
 impl<R: BufRead> Lines<R> {
-    /// Reads the lines of `input`, which starts at `offset` of the file. Drops the bytes of a line longer than `max`.
+    /// Reads the lines of `input`, which starts at `offset` of the file. Drops the bytes of a line beyond `max`.
     pub fn new(input: R, offset: u64, max: usize) -> Self {
         Lines {
             input,
@@ -54,9 +56,8 @@ impl<R: BufRead> Lines<R> {
             let feed = available.find_byte(b'\n');
             let content = &available[..feed.unwrap_or(available.len())];
             length += content.len();
-            if length <= self.max {
-                self.kept.extend_from_slice(content);
-            }
+            let room = self.max - self.kept.len();
+            self.kept.extend_from_slice(&content[..content.len().min(room)]);
             terminated = feed.is_some();
             let consumed = content.len() + usize::from(terminated);
             self.input.consume(consumed);
@@ -70,6 +71,7 @@ impl<R: BufRead> Lines<R> {
             offset,
             length: length as u64,
             bytes: (length <= self.max).then_some(&self.kept),
+            start: &self.kept,
             terminated,
         }))
     }
@@ -102,12 +104,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_come_with_their_offsets_and_one_that_is_too_long_hides_no_other() {
+    fn lines_have_their_offsets_and_an_overlong_line_does_not_hide_others() {
         // A buffer of 3 bytes splits every line.
         let input = io::BufReader::with_capacity(3, &b"one\n\ntoo long\ntwo\nrest"[..]);
         let mut lines = Lines::new(input, 100, 4);
         let mut seen = Vec::new();
         while let Some(line) = lines.next_line().unwrap() {
+            let cut = &b"too long"[..line.start.len()];
+            assert_eq!(line.start, line.bytes.unwrap_or(cut));
             seen.push((
                 line.offset,
                 line.length,

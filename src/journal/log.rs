@@ -20,17 +20,20 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use durable::{clock::Clock, storage::Storage};
+use durable::{
+    clock::Clock,
+    storage::{Folders, Names, ReadFiles, WriteFiles},
+};
 use ulid::Ulid;
 
 use super::{
-    entry::next_id,
+    entry::{next_id, random_bits},
+    error::{Cause, WriteError, on},
     line::{Line, Lines},
-    reader::FileInput,
+    reader::{FileInput, read_exact_at},
     repair::Repair,
     segment::{file_of, segments_of},
-    tail::{read_exact_at, repair_tail, write_lines},
-    writer::{Cause, WriteError, on, random_bits},
+    tail::{repair_tail, write_lines},
 };
 
 /// Bytes per read when a log is opened.
@@ -49,7 +52,7 @@ pub struct Place {
 
 /// A log that is open for appending.
 #[derive(Debug)]
-pub struct Log<S: Storage, C> {
+pub struct Log<S: ReadFiles, C> {
     storage: S,
     clock: C,
     folder: PathBuf,
@@ -64,7 +67,7 @@ pub struct Log<S: Storage, C> {
 
 /// Reader of a log, for any thread.
 #[derive(Debug)]
-pub struct LogReader<S: Storage> {
+pub struct LogReader<S: ReadFiles> {
     storage: S,
     files: Files<S::File>,
 }
@@ -86,7 +89,7 @@ pub struct Written {
 #[derive(Debug)]
 struct Files<F>(Arc<RwLock<Vec<Arc<F>>>>);
 
-impl<S: Storage + Clone, C: Clock> Log<S, C> {
+impl<S: Folders + Names + WriteFiles + Clone, C: Clock> Log<S, C> {
     /// Opens or creates the log with this stem in `folder`, repairs a torn tail, and calls `visit` for each line with the
     /// number of its file. `is_complete` returns true if a torn tail only lacks its line feed. Lines longer than `max_line`
     /// bytes are visited without their bytes.
@@ -201,7 +204,7 @@ impl<S: Storage + Clone, C: Clock> Log<S, C> {
     }
 }
 
-impl<S: Storage> LogReader<S> {
+impl<S: ReadFiles> LogReader<S> {
     /// Reads the bytes at a place.
     ///
     /// # Errors
@@ -236,7 +239,7 @@ impl<F> Files<F> {
     }
 }
 
-fn show<S: Storage>(storage: &S, file: &S::File, max: usize, mut visit: impl FnMut(Line<'_>)) -> io::Result<()> {
+fn show<S: ReadFiles>(storage: &S, file: &S::File, max: usize, mut visit: impl FnMut(Line<'_>)) -> io::Result<()> {
     let input = BufReader::with_capacity(CAPACITY, FileInput::new(storage, file, 0));
     let mut lines = Lines::new(input, 0, max);
     while let Some(line) = lines.next_line()? {

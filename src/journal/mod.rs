@@ -105,15 +105,24 @@
 //! - If a settled status is edited by hand instead of with [`Writer::retry`], a scan that has cached it does not notice.
 //! - Entries with the same id are compared only while they are pending at the same time.
 //! - Known network file systems (on Linux: NFS, SMB, CIFS) are refused unless `stargate.allowNfs` is set.
+mod access;
 mod append;
 mod backlog;
+mod counts;
+mod decode;
+mod encode;
 mod entry;
+mod error;
 mod folder;
-mod format;
 mod ids;
+mod intend;
 pub mod intent;
 mod line;
+mod locked;
 pub mod log;
+mod mend;
+mod oldest;
+mod quarantine;
 mod reader;
 mod recovery;
 mod renew;
@@ -124,18 +133,23 @@ mod segment;
 mod settle;
 mod status;
 mod tail;
+mod visit;
 mod writer;
 
 use std::path::{Path, PathBuf};
 
 pub use append::Appended;
-pub use backlog::{Backlog, Counts, MAX_PROBLEMS, oldest_pending, visit};
+pub use backlog::{Backlog, MAX_PROBLEMS};
+pub use counts::Counts;
+pub use decode::{DecodeError, decode};
+pub use encode::encode;
 pub use entry::{Draft, Entry, Located, Meta, Origin, Place, Source, Status, next_id};
+pub use error::{Cause, WriteError};
 #[cfg(unix)]
 pub use folder::user_name;
 pub use folder::{create_folder, kept_out};
-pub use format::{DecodeError, decode, encode};
 pub use line::{Line, Lines};
+pub use oldest::oldest_pending;
 pub use reader::{Item, Problem, ProblemKind, Reader};
 pub use recovery::Recovered;
 pub use repair::Repair;
@@ -143,7 +157,8 @@ pub use rotation::{Maintained, QUIET, ROTATE_AT};
 pub use scan::SCAN;
 pub use segment::{file_in, segments};
 pub use settle::Settled;
-pub use writer::{Cause, WriteError, Writer};
+pub use visit::visit;
+pub use writer::Writer;
 
 /// Folder of all our files in `$GIT_DIR`.
 pub const FOLDER: &str = ".stargate";

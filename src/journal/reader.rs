@@ -3,17 +3,21 @@ use std::{
     collections::VecDeque,
     fmt,
     io::{self, BufRead, BufReader, Read, Seek, SeekFrom},
+    path::Path,
 };
 
-use durable::storage::Storage;
+use durable::storage::ReadFiles;
 use ulid::Ulid;
 
 use super::{
     MAX_LINE,
+    decode::{DecodeError, decode},
     entry::Located,
-    format::{DecodeError, decode},
     line::{Line, Lines},
 };
+
+/// Bytes per sequential read of a whole file.
+pub(super) const READ_SIZE: usize = 128 << 10;
 
 /// Item of a journal.
 #[derive(Debug)]
@@ -189,13 +193,13 @@ fn items(line: Line<'_>) -> Vec<Item> {
 }
 
 /// Input that reads a file of a storage from an offset on.
-pub(super) struct FileInput<'a, S: Storage> {
+pub(super) struct FileInput<'a, S: ReadFiles> {
     storage: &'a S,
     file: &'a S::File,
     offset: u64,
 }
 
-impl<'a, S: Storage> FileInput<'a, S> {
+impl<'a, S: ReadFiles> FileInput<'a, S> {
     /// Reads from `offset` on.
     pub(super) fn new(storage: &'a S, file: &'a S::File, offset: u64) -> Self {
         FileInput { storage, file, offset }
@@ -208,7 +212,7 @@ impl<'a, S: Storage> FileInput<'a, S> {
     }
 }
 
-impl<S: Storage> Read for FileInput<'_, S> {
+impl<S: ReadFiles> Read for FileInput<'_, S> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.storage.read_at(self.file, self.offset, buffer)?;
         self.offset += read as u64;
@@ -216,7 +220,7 @@ impl<S: Storage> Read for FileInput<'_, S> {
     }
 }
 
-impl<S: Storage> Seek for FileInput<'_, S> {
+impl<S: ReadFiles> Seek for FileInput<'_, S> {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         let target = match to {
             SeekFrom::Start(offset) => Some(offset),
@@ -225,6 +229,37 @@ impl<S: Storage> Seek for FileInput<'_, S> {
         };
         self.offset = target.ok_or(io::ErrorKind::InvalidInput)?;
         Ok(self.offset)
+    }
+}
+
+/// Fills `buffer` with the bytes at `offset`.
+///
+/// # Errors
+/// A read fails, or the file is too short.
+pub(super) fn read_exact_at<S: ReadFiles>(
+    storage: &S,
+    file: &S::File,
+    mut offset: u64,
+    mut buffer: &mut [u8],
+) -> io::Result<()> {
+    while !buffer.is_empty() {
+        match storage.read_at(file, offset, buffer)? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            read => {
+                offset += read as u64;
+                buffer = &mut buffer[read..];
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Opens a file for reading. `None` if it is missing.
+pub(super) fn open_existing<S: ReadFiles>(storage: &S, path: &Path) -> io::Result<Option<S::File>> {
+    match storage.open_read(path) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
@@ -242,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn zeros_before_an_entry_hide_it_not_and_zeros_alone_are_told() {
+    fn nul_bytes_are_reported_and_do_not_hide_the_entry_after_them() {
         let line = journal(0..1);
         let bytes = [&b"\0\0\0"[..], &line, b"\0\0\n", &line].concat();
         let second = bytes.len() - line.len();
@@ -260,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mix_of_two_statuses_is_pending_and_an_unknown_one_a_problem() {
+    fn a_mix_of_two_statuses_is_pending_and_an_unknown_status_is_a_problem() {
         let line = String::from_utf8(journal(0..1)).unwrap();
         let mixed = line.replace("\"pending\"", "\"doneing\"");
         assert_eq!(told(mixed.as_bytes()), ["entry at 0"]);
@@ -273,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_is_that_of_the_last_complete_line() {
+    fn the_end_is_after_the_last_complete_line() {
         let mut bytes = journal(0..2);
         let end = bytes.len() as u64;
         bytes.extend_from_slice(b"{\"torn");

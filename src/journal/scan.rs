@@ -5,7 +5,7 @@
 //! Everything else before that offset is settled, and a settled entry changes only by
 //! [`Writer::retry`](super::Writer::retry).
 //!
-//! The first line is a [`Head`], each other line a [`FileScan`]. The file is replaced by renaming a temporary one. If it is
+//! The first line is a [`Head`], each other line a [`FileScan`]. The file is replaced as a whole. If it is
 //! missing, damaged or about other files, it is ignored, which costs one full scan. It never hides a pending entry:
 //!
 //! - Its content was read from the journal's files, and a file is identified by its [`Identity`] and its last entry.
@@ -14,14 +14,19 @@
 //!   afterwards.
 use std::{io, path::Path};
 
-use durable::storage::{FILE_MODE, Identity, Storage};
+use durable::{
+    replace::replace,
+    storage::{FILE_MODE, Folders, Identity, Names, ReadFiles},
+};
 use serde::{Deserialize, Serialize};
 use ulid::Ulid;
 
-use super::{FOLDER, backlog::Counts, tail::read_exact_at};
+use super::{FOLDER, counts::Counts, reader::read_exact_at};
 
 /// Name of the cache in [`FOLDER`].
 pub const SCAN: &str = "journal-scan.ndjson";
+/// Bytes of reading that a scan must save the next one to be written.
+pub(super) const WORTH_REMEMBERING: u64 = 64 << 10;
 /// Largest cache that is used, in bytes.
 const MAX_SCAN: u64 = 64 << 20;
 /// Bytes that are read to get the head.
@@ -70,7 +75,7 @@ pub(super) struct FileScan {
 
 impl Scan {
     /// Reads the cache. An unusable cache is an empty one, which costs a full scan.
-    pub(super) fn load<S: Storage>(storage: &S, git_dir: &Path) -> Self {
+    pub(super) fn load<S: ReadFiles>(storage: &S, git_dir: &Path) -> Self {
         let path = git_dir.join(FOLDER).join(SCAN);
         read_up_to(storage, &path, MAX_SCAN)
             .ok()
@@ -89,7 +94,7 @@ impl Scan {
     }
 
     /// Writes the cache, unless the generation has changed. The caller holds the journal's lock.
-    pub(super) fn save<S: Storage>(&self, storage: &S, git_dir: &Path) -> io::Result<()> {
+    pub(super) fn save<S: Folders + Names + ReadFiles>(&self, storage: &S, git_dir: &Path) -> io::Result<()> {
         if Head::load(storage, git_dir).generation == self.head.generation {
             self.replace(storage, git_dir)
         } else {
@@ -98,21 +103,14 @@ impl Scan {
     }
 
     /// Replaces the cache unconditionally. The caller holds the journal's lock.
-    pub(super) fn replace<S: Storage>(&self, storage: &S, git_dir: &Path) -> io::Result<()> {
-        let path = git_dir.join(FOLDER).join(SCAN);
-        let beside = path.with_extension("new");
-        match storage.remove(&beside) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        storage.write_new(&beside, &encode(self), FILE_MODE)?;
-        storage.rename(&beside, &path)
+    pub(super) fn replace<S: Folders + Names>(&self, storage: &S, git_dir: &Path) -> io::Result<()> {
+        replace(storage, &git_dir.join(FOLDER).join(SCAN), &encode(self), FILE_MODE)
     }
 }
 
 impl Head {
     /// Reads only the head, with a bounded read.
-    pub(super) fn load<S: Storage>(storage: &S, git_dir: &Path) -> Self {
+    pub(super) fn load<S: ReadFiles>(storage: &S, git_dir: &Path) -> Self {
         let path = git_dir.join(FOLDER).join(SCAN);
         let line = read_up_to(storage, &path, HEAD).ok();
         line.and_then(|bytes| serde_json::from_slice(bytes.split(|byte| *byte == b'\n').next()?).ok())
@@ -160,7 +158,7 @@ fn decode(bytes: &[u8]) -> Option<Scan> {
     Some(Scan { head, files })
 }
 
-fn read_up_to<S: Storage>(storage: &S, path: &Path, most: u64) -> io::Result<Vec<u8>> {
+fn read_up_to<S: ReadFiles>(storage: &S, path: &Path, most: u64) -> io::Result<Vec<u8>> {
     let file = storage.open_read(path)?;
     let mut bytes = vec![0; storage.length(&file)?.min(most) as usize];
     read_exact_at(storage, &file, 0, &mut bytes)?;
@@ -176,7 +174,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_comes_back_as_it_went_and_damage_is_nothing() {
+    fn a_scan_that_is_read_equals_the_written_one_and_a_damaged_one_is_ignored() {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join(FOLDER)).unwrap();
         assert_eq!(Scan::load(&Disk, folder.path()), Scan::default());
@@ -200,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_read_before_a_retry_is_not_written_after_it() {
+    fn a_scan_from_before_a_retry_is_not_written_after_it() {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join(FOLDER)).unwrap();
         let old = Scan {

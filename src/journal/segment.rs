@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use durable::storage::Storage;
+use durable::storage::Folders;
 use ulid::Ulid;
 
 use super::{FOLDER, path_in};
@@ -26,7 +26,7 @@ pub fn file_in(git_dir: &Path, segment: Option<Ulid>) -> PathBuf {
 ///
 /// # Errors
 /// The folder cannot be read.
-pub fn segments<S: Storage>(storage: &S, git_dir: &Path) -> io::Result<Vec<Ulid>> {
+pub fn segments<S: Folders>(storage: &S, git_dir: &Path) -> io::Result<Vec<Ulid>> {
     segments_of(storage, &git_dir.join(FOLDER), STEM)
 }
 
@@ -42,7 +42,7 @@ pub(super) fn file_of(folder: &Path, stem: &str, segment: Option<Ulid>) -> PathB
 ///
 /// # Errors
 /// The folder cannot be read.
-pub(super) fn segments_of<S: Storage>(storage: &S, folder: &Path, stem: &str) -> io::Result<Vec<Ulid>> {
+pub(super) fn segments_of<S: Folders>(storage: &S, folder: &Path, stem: &str) -> io::Result<Vec<Ulid>> {
     let names = storage.list(folder)?;
     let mut ids: Vec<Ulid> = names.iter().filter_map(|name| id_of(name, stem)).collect();
     ids.sort_unstable();
@@ -60,13 +60,13 @@ mod tests {
     use crate::journal::JOURNAL;
 
     #[test]
-    fn the_journal_is_the_file_of_no_segment() {
+    fn the_journal_is_the_file_without_a_segment() {
         let folder = Path::new("r.git").join(FOLDER);
         assert_eq!(file_of(&folder, STEM, None), path_in(Path::new("r.git")));
     }
 
     #[test]
-    fn names_are_of_segments_or_of_something_else() {
+    fn only_names_of_segments_are_parsed_as_such() {
         let id: Ulid = "01JBAXF5Z8J8M7R2TK7G9QW3EN".parse().unwrap();
         let path = file_in(Path::new("r.git"), Some(id));
         assert_eq!(id_of(path.file_name().unwrap(), STEM), Some(id));

@@ -1,16 +1,21 @@
 //! Settling: overwrites the status of entries in place.
 use std::{collections::BTreeMap, io, sync::Arc};
 
-use durable::{clock::Clock, storage::Storage};
+use durable::{
+    clock::Clock,
+    storage::{Storage, WriteFiles},
+};
 use ulid::Ulid;
 
 use super::{
     BLOCK,
+    access::Access,
     entry::{Located, Place, Status},
+    error::{Cause, WriteError, on},
+    locked::LockedJournal,
     reader::{FileInput, Item},
     scan::{Head, Scan},
     segment::{file_in, segments},
-    writer::{Cause, WriteError, Writer},
 };
 
 /// Result of settling entries.
@@ -30,108 +35,116 @@ struct Change<'a> {
     status: Status,
 }
 
-impl<S: Storage, C: Clock> Writer<S, C> {
-    /// Sets the new status of each entry that still has the status with which it was read, or has the new one already.
-    /// Takes one lock and one fsync per file. Finds entries whose file was rotated since.
-    ///
-    /// # Errors
-    /// A file cannot be locked or synced. Failures of single entries are in the result.
-    pub fn settle(&self, settlements: &[(Located, Status)]) -> Result<Settled, WriteError> {
-        let mut files: BTreeMap<Option<Ulid>, Vec<Change<'_>>> = BTreeMap::new();
-        for (index, (located, status)) in settlements.iter().enumerate() {
-            for place in [&located.place].into_iter().chain(&located.copies) {
-                files.entry(place.segment).or_default().push(Change {
-                    index,
-                    located,
-                    place,
-                    status: *status,
-                });
-            }
+/// Sets the status of entries, see [`Writer::settle`](super::Writer::settle).
+pub(super) fn settle<S: Storage, C: Clock>(
+    access: &Access<S, C>,
+    settlements: &[(Located, Status)],
+) -> Result<Settled, WriteError> {
+    let mut files: BTreeMap<Option<Ulid>, Vec<Change<'_>>> = BTreeMap::new();
+    for (index, (located, status)) in settlements.iter().enumerate() {
+        for place in [&located.place].into_iter().chain(&located.copies) {
+            files.entry(place.segment).or_default().push(Change {
+                index,
+                located,
+                place,
+                status: *status,
+            });
         }
-        let mut failed = BTreeMap::new();
-        for (segment, changes) in files {
-            let mut moved = self.settle_in(segment, changes, &mut failed)?;
-            if segment.is_none() && !moved.is_empty() {
-                let segments = self.on("list", &self.folder(), segments(&self.storage, &self.git_dir))?;
-                for segment in segments.into_iter().rev() {
-                    moved = self.settle_in(Some(segment), moved, &mut failed)?;
-                }
-            }
-            let cause = |change: Change<'_>| (change.index, Cause::Moved(change.place.offset));
-            failed.extend(moved.into_iter().map(cause));
-        }
-        Ok(Settled {
-            settled: settlements.len() - failed.len(),
-            failed: failed.into_iter().collect(),
-        })
     }
+    let mut settling = Settling {
+        access,
+        failed: BTreeMap::new(),
+    };
+    for (segment, changes) in files {
+        settling.settle(segment, changes)?;
+    }
+    Ok(Settled {
+        settled: settlements.len() - settling.failed.len(),
+        failed: settling.failed.into_iter().collect(),
+    })
+}
 
-    /// Makes failed or skipped entries pending again. Resets the cache of the last scan first.
-    ///
-    /// # Errors
-    /// As [`settle`](Writer::settle).
-    pub fn retry(&self, entries: &[Located]) -> Result<Settled, WriteError> {
-        let file = self.lock_journal()?;
-        let mut forgotten = Scan::default();
-        let old = Head::load(&self.storage, &self.git_dir).generation;
-        while forgotten.head.generation == old || forgotten.head.generation == Ulid::default() {
-            forgotten.head.generation = self.unique();
+/// Makes settled entries pending again, see [`Writer::retry`](super::Writer::retry).
+pub(super) fn retry<S: Storage, C: Clock>(access: &Access<S, C>, entries: &[Located]) -> Result<Settled, WriteError> {
+    let journal = LockedJournal::lock(access)?;
+    let mut forgotten = Scan::default();
+    let old = Head::load(&access.storage, &access.git_dir).generation;
+    while forgotten.head.generation == old || forgotten.head.generation == Ulid::default() {
+        forgotten.head.generation = access.unique();
+    }
+    let replaced = forgotten.replace(&access.storage, &access.git_dir);
+    on("reset the scan of", &access.journal, replaced)?;
+    drop(journal);
+    let pending: Vec<_> = entries.iter().map(|entry| (entry.clone(), Status::Pending)).collect();
+    settle(access, &pending)
+}
+
+/// Settling of entries, with the causes of those that fail, by index.
+struct Settling<'a, S, C> {
+    access: &'a Access<S, C>,
+    failed: BTreeMap<usize, Cause>,
+}
+
+impl<S: Storage, C: Clock> Settling<'_, S, C> {
+    /// Makes the changes of one file, and finds the entries of the journal that were rotated since.
+    fn settle(&mut self, segment: Option<Ulid>, changes: Vec<Change<'_>>) -> Result<(), WriteError> {
+        let mut moved = self.settle_in(segment, changes)?;
+        if segment.is_none() && !moved.is_empty() {
+            let segments = segments(&self.access.storage, &self.access.git_dir);
+            for segment in on("list", &self.access.folder(), segments)?.into_iter().rev() {
+                moved = self.settle_in(Some(segment), moved)?;
+            }
         }
-        let replaced = forgotten.replace(&self.storage, &self.git_dir);
-        self.on("reset the scan of", &self.journal, replaced)?;
-        self.on("sync", &self.folder(), self.storage.sync_dir(&self.folder()))?;
-        drop(file);
-        let pending: Vec<_> = entries.iter().map(|entry| (entry.clone(), Status::Pending)).collect();
-        self.settle(&pending)
+        let cause = |change: Change<'_>| (change.index, Cause::Moved(change.place.offset));
+        self.failed.extend(moved.into_iter().map(cause));
+        Ok(())
     }
 
     /// Makes the changes in one file. Returns those whose entries are not there.
     fn settle_in<'a>(
-        &self,
+        &mut self,
         segment: Option<Ulid>,
         changes: Vec<Change<'a>>,
-        failed: &mut BTreeMap<usize, Cause>,
     ) -> Result<Vec<Change<'a>>, WriteError> {
-        let path = file_in(&self.git_dir, segment);
+        let path = file_in(&self.access.git_dir, segment);
         if changes.is_empty() {
             return Ok(changes);
         }
-        let file = match self.lock(&path, |path| self.storage.open_overwrite(path)) {
+        let file = match self.access.lock_to_overwrite(&path) {
             Err(WriteError::Storage { source, .. }) if source.kind() == io::ErrorKind::NotFound => return Ok(changes),
             file => file?,
         };
         let mut moved = Vec::new();
         for change in changes {
-            match self.settle_one(&file, &change) {
+            match settle_one(&self.access.storage, &file, &change) {
                 Ok(true) => {}
                 Ok(false) => moved.push(change),
                 Err(error) => {
-                    failed.insert(change.index, Cause::Write(Arc::new(error)));
+                    self.failed.insert(change.index, Cause::Write(Arc::new(error)));
                 }
             }
         }
-        self.on("sync", &path, self.storage.sync(&file))?;
+        on("sync", &path, self.access.storage.sync(&file))?;
         Ok(moved)
     }
+}
 
-    /// Makes one change. Returns false if the entry is not there, or has another status.
-    fn settle_one(&self, file: &S::File, change: &Change<'_>) -> io::Result<bool> {
-        let (place, status) = (change.place, change.status);
-        let item = FileInput::reader(&self.storage, file, place.offset, BLOCK as usize).next();
-        let Some(Item::Entry(found)) = item.transpose()? else {
-            return Ok(false);
-        };
-        let width = status.padded().len() as u64;
-        let was = &change.located.entry;
-        let same = found.entry.entry_id == was.entry_id && found.place.status == place.status;
-        match found.entry.status {
-            found if same && found == status => Ok(true),
-            found if same && found == was.status && place.status.end - place.status.start == width => {
-                let bytes = status.padded();
-                self.storage.overwrite_at(file, place.status.start, bytes)?;
-                Ok(true)
-            }
-            _ => Ok(false),
+/// Makes one change. Returns false if the entry is not there, or has another status.
+fn settle_one<S: WriteFiles>(storage: &S, file: &S::File, change: &Change<'_>) -> io::Result<bool> {
+    let (place, status) = (change.place, change.status);
+    let item = FileInput::reader(storage, file, place.offset, BLOCK as usize).next();
+    let Some(Item::Entry(found)) = item.transpose()? else {
+        return Ok(false);
+    };
+    let width = status.padded().len() as u64;
+    let was = &change.located.entry;
+    let same = found.entry.entry_id == was.entry_id && found.place.status == place.status;
+    match found.entry.status {
+        found if same && found == status => Ok(true),
+        found if same && found == was.status && place.status.end - place.status.start == width => {
+            storage.overwrite_at(file, place.status.start, status.padded())?;
+            Ok(true)
         }
+        _ => Ok(false),
     }
 }

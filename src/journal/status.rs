@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_cut_of_an_overwrite_is_a_mix_and_nothing_else_is() {
+    fn every_interrupted_overwrite_is_a_mix_and_nothing_else_is() {
         for (old, new) in ALL.iter().flat_map(|old| ALL.iter().map(move |new| (old, new))) {
             for cut in 0..=WIDTH {
                 let mixed: Vec<u8> = [&new.padded()[..cut], &old.padded()[cut..]].concat();
@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_status_of_the_line_itself_is_looked_at() {
+    fn a_status_in_the_name_of_a_ref_is_ignored() {
         let line = br#"{"ref":"refs/kv/a\",\"status\":\"donding\"","status":"donding","meta":null}"#;
         let pending = br#"{"ref":"refs/kv/a\",\"status\":\"donding\"","status":"pending","meta":null}"#;
         assert_eq!(unmixed(line).as_deref(), Some(&pending[..]));

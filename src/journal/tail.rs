@@ -3,10 +3,10 @@
 use std::{io, path::Path, sync::Arc};
 
 use bstr::ByteSlice;
-use durable::storage::{FILE_MODE, Storage};
+use durable::storage::{Folders, Names, ReadFiles, WriteFiles};
 use ulid::Ulid;
 
-use super::{QUARANTINE, repair::Repair, writer::Cause};
+use super::{error::Cause, quarantine::quarantine, reader::read_exact_at, repair::Repair};
 
 /// Longest torn tail that is repaired, in bytes. Our writers never leave a longer one.
 const MAX_TORN_TAIL: u64 = 64 << 20;
@@ -16,7 +16,7 @@ const STEP: u64 = 64 << 10;
 /// Writes lines in one call at the end of `file`, which has this `length`. After a short write, truncates the file to the
 /// last complete line. Returns the number of complete lines, and the cause if there are fewer than given. `ends` has the
 /// end of each line in `bytes`, after its line feed.
-pub(super) fn write_lines<S: Storage>(
+pub(super) fn write_lines<S: WriteFiles>(
     storage: &S,
     file: &S::File,
     length: u64,
@@ -49,7 +49,7 @@ pub(super) fn write_lines<S: Storage>(
 ///
 /// # Errors
 /// The tail cannot be read, copied or truncated. Then nothing may be appended.
-pub(super) fn repair_tail<S: Storage>(
+pub(super) fn repair_tail<S: Folders + Names + WriteFiles>(
     storage: &S,
     file: &S::File,
     folder: &Path,
@@ -78,51 +78,8 @@ pub(super) fn repair_tail<S: Storage>(
     }))
 }
 
-/// Fills `buffer` with the bytes at `offset`.
-///
-/// # Errors
-/// A read fails, or the file is too short.
-pub(super) fn read_exact_at<S: Storage>(
-    storage: &S,
-    file: &S::File,
-    mut offset: u64,
-    mut buffer: &mut [u8],
-) -> io::Result<()> {
-    while !buffer.is_empty() {
-        match storage.read_at(file, offset, buffer)? {
-            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-            read => {
-                offset += read as u64;
-                buffer = &mut buffer[read..];
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Writes bytes durably to the quarantine of `folder`.
-///
-/// # Errors
-/// They cannot be written.
-pub(super) fn quarantine<S: Storage>(storage: &S, folder: &Path, name: Ulid, bytes: &[u8]) -> io::Result<()> {
-    let quarantine = folder.join(QUARANTINE);
-    let kept = if storage.create_dir(&quarantine)? {
-        storage.sync_dir(folder)
-    } else {
-        Ok(())
-    };
-    kept.and_then(|()| storage.write_new(&quarantine.join(name.to_string()), bytes, FILE_MODE))
-        .and_then(|()| storage.sync_dir(&quarantine))
-        .map_err(|error| {
-            io::Error::new(
-                error.kind(),
-                format!("cannot copy the damaged bytes to {QUARANTINE}: {error}"),
-            )
-        })
-}
-
 /// Returns the offset after the last line feed. Reads only one byte if the tail is intact.
-fn tail_start<S: Storage>(storage: &S, file: &S::File, length: u64) -> io::Result<u64> {
+fn tail_start<S: ReadFiles>(storage: &S, file: &S::File, length: u64) -> io::Result<u64> {
     let (mut end, mut step) = (length, 1);
     while end > 0 {
         if length - end > MAX_TORN_TAIL {

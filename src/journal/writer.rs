@@ -1,256 +1,154 @@
-//! Writer of a journal: locking and ids. Its operations are in the modules append, settle, repair, rotation and recovery.
-use std::{
-    io,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+//! Writer of a journal: all its operations under one name.
+//!
+//! Each operation is in a module of its own: [`append`], [`settle`], [`mend`], [`rotation`], [`intend`], [`recovery`]. They
+//! share the [`Access`] to the journal's files.
+use std::{path::Path, time::Duration};
 
+use bstr::BStr;
 use durable::{clock::Clock, storage::Storage};
 use ulid::Ulid;
 
 use super::{
-    FOLDER, ID_WINDOW, MAX_LINE,
-    entry::{Entry, next_id},
-    folder::create_folder,
-    ids::{self, Ids},
-    path_in,
-    reader::{Item, Reader},
-    segment::segments,
-    tail::read_exact_at,
+    access::Access,
+    append::{self, Appended},
+    backlog::Backlog,
+    entry::{Draft, Located, Status},
+    error::WriteError,
+    intend, mend,
+    reader::Problem,
+    recovery::{self, Recovered},
+    repair::Repair,
+    rotation::{self, Maintained},
+    settle::{self, Settled},
 };
-
-/// First wait for the lock. It doubles.
-const FIRST_WAIT: Duration = Duration::from_millis(1);
-/// Longest single wait for the lock.
-const LONGEST_WAIT: Duration = Duration::from_millis(4);
-/// Bytes at the end in which the last id is searched first: a few entries.
-const FIRST_ID_WINDOW: u64 = 4 << 10;
+use crate::refs::LocalRef;
 
 /// Writer of the journal of one repository.
 #[derive(Debug)]
-pub struct Writer<S, C> {
-    pub(super) storage: S,
-    pub(super) clock: C,
-    pub(super) git_dir: PathBuf,
-    pub(super) journal: PathBuf,
-    lock_timeout: Duration,
-    allow_network: bool,
-}
-
-/// Causes why one entry was not written.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum Cause {
-    /// The write was short, as on a full disk, and was truncated again.
-    #[error("only {written} of {length} bytes could be written: check for a full disk, a quota or a file size limit")]
-    Short {
-        /// Bytes that were written.
-        written: usize,
-        /// Bytes of the line.
-        length: usize,
-    },
-    /// The write failed.
-    #[error("the write failed: {0}")]
-    Write(Arc<io::Error>),
-    /// The fsync failed, and the entry could not be written to a new segment: the content of the disk is unknown.
-    #[error("fsync failed, so the entry may not be on the disk: {0}")]
-    Sync(Arc<io::Error>),
-    /// An incomplete line before it could not be truncated.
-    #[error("not written, because an incomplete line before it cannot be truncated: {0}")]
-    NotCutBack(Arc<io::Error>),
-    /// The line would exceed the reader's limit.
-    #[error("its line would have {0} bytes, more than the limit of {MAX_LINE}")]
-    TooLong(usize),
-    /// The last id of the journal is the greatest possible one.
-    #[error("the journal's last entry_id is the greatest possible: move the journal away")]
-    NoIdLeft,
-    /// The journal has another entry or status at that place.
-    #[error("the journal no longer has this entry with this status at offset {0}")]
-    Moved(u64),
-}
-
-/// Reasons why nothing was written.
-#[derive(Debug, thiserror::Error)]
-pub enum WriteError {
-    /// An operation of [`Storage`] failed.
-    #[error("cannot {what} {}: {source}", path.display())]
-    Storage {
-        /// The operation.
-        what: &'static str,
-        /// The file or folder.
-        path: PathBuf,
-        /// The reason.
-        source: io::Error,
-    },
-    /// Another process held the lock until the timeout.
-    #[error(
-        "{} was locked by another process for {waited:?}: find that process with fuser, or raise stargate.lockTimeout",
-        path.display()
-    )]
-    Locked {
-        /// The journal.
-        path: PathBuf,
-        /// The timeout.
-        waited: Duration,
-    },
-    /// The journal is on a network file system.
-    #[error(
-        "{} is on {kind}, where file locks are unreliable and concurrent writers could corrupt the journal: move the \
-         repository to a local disk, or accept the risk with git config stargate.allowNfs true",
-        path.display()
-    )]
-    Network {
-        /// The journal's folder.
-        path: PathBuf,
-        /// The kind of file system.
-        kind: &'static str,
-    },
-}
+pub struct Writer<S, C>(Access<S, C>);
 
 impl<S: Storage, C: Clock> Writer<S, C> {
     /// Returns a writer of the journal in the repository at `git_dir`. It waits at most `lock_timeout` for a lock, and
     /// refuses network file systems.
     pub fn new(storage: S, clock: C, git_dir: &Path, lock_timeout: Duration) -> Self {
-        Writer {
-            storage,
-            clock,
-            git_dir: git_dir.into(),
-            journal: path_in(git_dir),
-            lock_timeout,
-            allow_network: false,
-        }
+        Writer(Access::new(storage, clock, git_dir, lock_timeout))
     }
 
     /// Accepts network file systems if `allow` is true (`stargate.allowNfs`).
-    pub fn allow_network(self, allow: bool) -> Self {
-        Writer {
-            allow_network: allow,
-            ..self
-        }
+    pub fn allow_network(mut self, allow: bool) -> Self {
+        self.0.allow_network = allow;
+        self
     }
 
-    pub(super) fn folder(&self) -> PathBuf {
-        self.git_dir.join(FOLDER)
+    /// Appends a pending entry for each draft and makes it durable: one lock, as few writes as possible, one fsync. Creates
+    /// the journal if necessary.
+    ///
+    /// # Errors
+    /// Nothing was appended, for a reason that concerns all drafts. Failures of single drafts are in the result.
+    pub fn append(&self, drafts: &[Draft]) -> Result<Appended, WriteError> {
+        append::append(&self.0, drafts)
     }
 
-    pub(super) fn on<T>(&self, what: &'static str, path: &Path, result: io::Result<T>) -> Result<T, WriteError> {
-        on(what, path, result)
+    /// Sets the new status of each entry that still has the status with which it was read, or has the new one already.
+    /// Takes one lock and one fsync per file. Finds entries whose file was rotated since.
+    ///
+    /// # Errors
+    /// A file cannot be locked or synced. Failures of single entries are in the result.
+    pub fn settle(&self, settlements: &[(Located, Status)]) -> Result<Settled, WriteError> {
+        settle::settle(&self.0, settlements)
     }
 
-    /// Opens the journal and takes its lock. Creates the folder and the journal if necessary.
-    pub(super) fn lock_journal(&self) -> Result<S::File, WriteError> {
-        let folder = self.folder();
-        self.on("create", &folder, create_folder(&self.storage, &self.git_dir))?;
-        let file = self.lock(&self.journal, |path| self.storage.open_append(path))?;
-        if self.on("read", &self.journal, self.storage.length(&file))? == 0 {
-            // It may be new, and its name must be as durable as its entries.
-            self.on("sync", &folder, self.storage.sync_dir(&folder))?;
-            self.on("sync", &self.git_dir, self.storage.sync_dir(&self.git_dir))?;
-        }
-        Ok(file)
+    /// Makes failed or skipped entries pending again. Resets the cache of the last scan first.
+    ///
+    /// # Errors
+    /// As [`settle`](Writer::settle).
+    pub fn retry(&self, entries: &[Located]) -> Result<Settled, WriteError> {
+        settle::retry(&self.0, entries)
     }
 
-    /// Opens a file of the journal and takes its lock, which is released when the file is closed. If the file was replaced
-    /// during the wait, opens the new one.
-    pub(super) fn lock(&self, path: &Path, open: impl Fn(&Path) -> io::Result<S::File>) -> Result<S::File, WriteError> {
-        self.refuse_network()?;
-        let deadline = self.clock.elapsed() + self.lock_timeout;
-        let mut wait = FIRST_WAIT;
-        let mut file = self.on("open", path, open(path))?;
-        loop {
-            let locked = self.on("lock", path, self.storage.try_lock(&file))?;
-            if locked && self.on("access", path, self.storage.still_names(path, &file))? {
-                return Ok(file);
-            }
-            let left = deadline.saturating_sub(self.clock.elapsed());
-            if left.is_zero() {
-                return Err(WriteError::Locked {
-                    path: path.into(),
-                    waited: self.lock_timeout,
-                });
-            }
-            if locked {
-                file = self.on("open", path, open(path))?;
-            } else {
-                self.clock.sleep(wait.min(left));
-                wait = (wait * 2).min(LONGEST_WAIT);
-            }
-        }
+    /// Repairs a torn tail of the journal, if there is one.
+    ///
+    /// # Errors
+    /// The journal cannot be locked, repaired or synced.
+    pub fn repair(&self) -> Result<Option<Repair>, WriteError> {
+        mend::repair_torn_tail(&self.0, None)
     }
 
-    /// Returns the greatest [credible](ids) id: of the journal's last entries, or else of the newest segment's name, which is
-    /// greater than all ids in it. Searches a window at the end that grows up to [`ID_WINDOW`].
-    pub(super) fn last_id(&self, file: &S::File, length: u64) -> Result<Option<Ulid>, WriteError> {
-        let mut window = FIRST_ID_WINDOW.min(length);
-        loop {
-            let entries = self.on("read", &self.journal, self.last_entries(file, length, window))?;
-            if let Some(last) = ids::greatest_of_last(&entries) {
-                return Ok(Some(last));
-            }
-            if window == length.min(ID_WINDOW) {
-                return self.last_id_behind_segments(&entries);
-            }
-            window = (window * 16).min(length).min(ID_WINDOW);
-        }
+    /// Repairs the problems that a reader has found without a lock. Reads each again under the lock. Repairs a torn tail,
+    /// blanks lines that are not JSON and NUL bytes, and gives an entry with an id that is not credible a new id. Leaves
+    /// everything else unchanged: JSON that is not an entry, and lines that are too long.
+    ///
+    /// # Errors
+    /// A file cannot be locked, repaired or synced.
+    pub fn mend(&self, problems: &[Problem]) -> Result<Vec<Repair>, WriteError> {
+        mend::mend(&self.0, problems)
     }
 
-    /// Returns the greatest credible id of the segments' names, followed by these entries.
-    fn last_id_behind_segments(&self, entries: &[Entry]) -> Result<Option<Ulid>, WriteError> {
-        let segments = segments(&self.storage, &self.git_dir);
-        let mut ids = Ids::default();
-        let segments = self.on("list", &self.folder(), segments)?;
-        segments.into_iter().for_each(|segment| ids.raise(segment));
-        for entry in entries {
-            ids.take(entry);
-        }
-        Ok(ids.greatest())
+    /// Writes the scan of `backlog` if it is worth it, rotates a journal that has reached [`ROTATE_AT`](super::ROTATE_AT),
+    /// and removes settled segments that were not written to for [`QUIET`](super::QUIET) plus `retention`. Must run at the
+    /// end of a cycle, under the worker's lock.
+    ///
+    /// # Errors
+    /// A file cannot be locked, written, renamed or removed. No pending entry is lost then.
+    pub fn maintain(&self, backlog: &Backlog, retention: Duration) -> Result<Maintained, WriteError> {
+        rotation::maintain(&self.0, backlog, retention)
     }
 
-    /// Returns a unique name.
-    pub(super) fn unique(&self) -> Ulid {
-        next_id(None, self.clock.now(), || self.random()).unwrap_or_default()
+    /// Rotates the journal if it has reached [`ROTATE_AT`](super::ROTATE_AT).
+    ///
+    /// # Errors
+    /// As [`rotate`](Writer::rotate).
+    pub fn rotate_if_due(&self) -> Result<Option<Ulid>, WriteError> {
+        rotation::rotate_if_due(&self.0)
     }
 
-    pub(super) fn random(&self) -> u128 {
-        random_bits(&self.clock)
+    /// Rotates the journal unless it is missing or empty.
+    ///
+    /// # Errors
+    /// The journal cannot be locked, repaired or renamed.
+    pub fn rotate(&self) -> Result<Option<Ulid>, WriteError> {
+        rotation::rotate(&self.0)
     }
 
-    fn refuse_network(&self) -> Result<(), WriteError> {
-        if self.allow_network {
-            return Ok(());
-        }
-        let path = self.folder();
-        match self.on("access", &path, self.storage.network(&path))? {
-            Some(kind) => Err(WriteError::Network { path, kind }),
-            None => Ok(()),
-        }
+    /// Prepares the journal for a push before it is accepted. Locks and repairs it, allocates space for these drafts if the
+    /// file system supports that, and writes an intent durably.
+    ///
+    /// # Errors
+    /// One of these steps fails. Then there is no intent, and the push must be rejected.
+    pub fn intend(&self, drafts: &[Draft]) -> Result<Ulid, WriteError> {
+        intend::intend(&self.0, drafts)
     }
 
-    /// Reads the entries in the last `window` bytes of the journal.
-    fn last_entries(&self, file: &S::File, length: u64, window: u64) -> io::Result<Vec<Entry>> {
-        let start = length - window;
-        let mut tail = vec![0; window as usize];
-        read_exact_at(&self.storage, file, start, &mut tail)?;
-        // A window that starts within a line starts with a corrupt entry, which is skipped. Memory has no read errors.
-        let entries = Reader::new(&tail[..], start).filter_map(|item| match item {
-            Ok(Item::Entry(located)) => Some(located.entry),
-            Ok(Item::Problem(_)) | Err(_) => None,
-        });
-        Ok(entries.collect())
+    /// Writes an intent of drafts that could not be appended, so that the worker appends them later.
+    ///
+    /// # Errors
+    /// The intent cannot be written either.
+    pub fn spool(&self, drafts: &[Draft]) -> Result<Ulid, WriteError> {
+        intend::spool(&self.0, drafts)
     }
-}
 
-/// Adds the operation and the path to an error.
-pub(super) fn on<T>(what: &'static str, path: &Path, result: io::Result<T>) -> Result<T, WriteError> {
-    result.map_err(|source| WriteError::Storage {
-        what,
-        path: path.into(),
-        source,
-    })
-}
+    /// Removes the intent of a push whose updates are journaled.
+    ///
+    /// # Errors
+    /// The intents cannot be read, or this one cannot be removed. The worker will drop it.
+    pub fn forget_intent(&self, drafts: &[Draft]) -> Result<Option<Ulid>, WriteError> {
+        intend::forget(&self.0, drafts)
+    }
 
-/// Returns the 80 random bits of a ULID.
-pub(super) fn random_bits(clock: &impl Clock) -> u128 {
-    let part = || (clock.random() * (1u64 << 40) as f64) as u128;
-    part() << 40 | part()
+    /// Returns true if an intent contains all of these updates.
+    ///
+    /// # Errors
+    /// The intents cannot be read.
+    pub fn is_intended(&self, drafts: &[Draft]) -> Result<bool, WriteError> {
+        Ok(intend::find(&self.0, drafts)?.is_some())
+    }
+
+    /// Resolves the intents that are older than [`IN_FLIGHT`](super::intent::IN_FLIGHT): appends an entry for each update
+    /// that was accepted but not journaled. `ref_now` reads a ref. Must run at the start of a cycle, under the worker's lock.
+    ///
+    /// # Errors
+    /// The intents or the journal cannot be read or written. The next cycle retries unresolved intents.
+    pub fn recover_intents(&self, ref_now: &dyn Fn(&BStr) -> LocalRef) -> Result<Recovered, WriteError> {
+        recovery::recover_intents(&self.0, ref_now)
+    }
 }

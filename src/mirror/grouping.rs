@@ -7,8 +7,10 @@ use std::collections::BTreeMap;
 
 use bstr::{BStr, BString, ByteSlice};
 
-use super::watermark::{index_ref, is_watermark, ledger_ref, namespace};
-use crate::ref_pattern::RefPatterns;
+use crate::{
+    namespace::{Family, is_watermark, namespace},
+    ref_pattern::RefPatterns,
+};
 
 /// Refs that always belong together. Refs outside the namespaces sort first.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -20,7 +22,8 @@ pub(super) enum Unit {
 }
 
 impl Unit {
-    fn of(name: &BStr) -> Self {
+    /// Returns the unit of this ref, apart from symbolic refs.
+    pub(super) fn of(name: &BStr) -> Self {
         match namespace(name) {
             Some(namespace) => Unit::Namespace(namespace.to_owned()),
             None => Unit::Ref(name.to_owned()),
@@ -34,11 +37,22 @@ impl Unit {
         }
     }
 
-    /// Returns the refs, the ledger first.
+    /// Returns the namespace, if it is one.
+    pub(super) fn into_namespace(self) -> Option<BString> {
+        match self {
+            Unit::Ref(_) => None,
+            Unit::Namespace(namespace) => Some(namespace),
+        }
+    }
+
+    /// Returns the refs without an epoch, the ledger first.
     pub(super) fn refs(&self) -> Vec<BString> {
         match self {
             Unit::Ref(name) => vec![name.clone()],
-            Unit::Namespace(namespace) => vec![ledger_ref(namespace.as_bstr()), index_ref(namespace.as_bstr())],
+            Unit::Namespace(namespace) => {
+                let families = Family::ALL.into_iter().filter(|family| !family.has_epochs());
+                families.map(|family| family.ref_of(namespace.as_bstr())).collect()
+            }
         }
     }
 }

@@ -8,28 +8,38 @@
 //! 2. The target of a ref covers all of its entries.
 //! 3. The mirror's ref is created or fast-forwarded to the target. Any other change needs a journaled update for it and
 //!    the permission of the configuration; otherwise the group is held as diverged.
-//! 4. All mirrored refs of a namespace move together with the watermark, which is set to the ledger's target. An entry
-//!    for one of them moves the others, too, but never by force and never by deletion.
+//! 4. All mirrored refs of a namespace, of every family and epoch, move together with the watermark, which is set to the
+//!    ledger's target. An entry for one of them moves the others, too, but never by force and never by deletion.
 //! 5. A mirrored ref outside the namespaces is a group of its own, without a watermark. A symbolic ref belongs to the
 //!    group of its target and has its id; an update of either one counts for both.
 //! 6. Entries that the configuration excludes are skipped: deletions with `deletes = false`, refs that no pattern
 //!    matches, and watermarks, which only the worker moves.
 //! 7. Unreadable is not absent: a ref or an object that may or may not exist holds its group as broken.
-use std::collections::{BTreeMap, BTreeSet};
+//! 8. A ref that the mirror cannot have beside one of its own refs holds its group as diverged.
+//!
+//! `names` finds the refs of a group, `target` decides about each of them, `conflict` applies rule 8.
+mod conflict;
+mod hold;
+mod names;
+mod target;
+
+use std::collections::BTreeMap;
 
 use bstr::{BStr, BString, ByteSlice};
 use git_push::Command;
 use gix::ObjectId;
 
+pub use self::hold::Hold;
+use self::names::Names;
 use super::{
-    Outcome,
     grouping::{Grouping, Unit},
-    watermark::{self, ledger_ref, watermark_ref},
+    watermark::{ledger_ref, watermark_ref},
 };
 use crate::{
+    namespace::is_watermark,
     ref_pattern::RefPatterns,
     ref_update::RefUpdate,
-    refs::{LocalRef, Unreadable},
+    refs::{LocalRef, LocalRefs},
 };
 
 /// Mirrored refs and permissions, from the configuration.
@@ -55,6 +65,8 @@ pub struct Damaged(
 pub trait LocalView {
     /// Returns the local ref of this name.
     fn local(&self, name: &BStr) -> LocalRef;
+    /// Lists the current values of all local refs that match `patterns`.
+    fn list(&self, patterns: &RefPatterns) -> LocalRefs;
     /// Returns true if the Stargate has the object.
     ///
     /// # Errors
@@ -115,55 +127,6 @@ pub struct Change {
     pub new: ObjectId,
 }
 
-/// Reasons why a group must not be sent.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Hold {
-    /// The remote has commits that would be overwritten or removed.
-    #[error("{name} is at {remote} on the mirror, which the Stargate's {target} does not contain")]
-    Diverged {
-        /// The ref.
-        name: BString,
-        /// Id on the remote.
-        remote: ObjectId,
-        /// Target of the Stargate, in words.
-        target: String,
-    },
-    /// The object to push is gone from the Stargate.
-    #[error("{name}: object {id} is no longer in the Stargate")]
-    Gone {
-        /// The ref.
-        name: BString,
-        /// The object.
-        id: ObjectId,
-    },
-    /// The Stargate's ref may or may not exist.
-    #[error("{name} cannot be read: {why}")]
-    Unreadable {
-        /// The ref.
-        name: BString,
-        /// File that cannot be read, and why.
-        why: Unreadable,
-    },
-    /// An object that decides about the ref, or the journal, cannot be read.
-    #[error("{name}: {why}")]
-    Damaged {
-        /// The ref.
-        name: BString,
-        /// What cannot be read, and why.
-        why: Damaged,
-    },
-}
-
-impl Hold {
-    /// Returns the outcome of a group that is held for this reason.
-    pub fn outcome(&self) -> Outcome {
-        match self {
-            Hold::Diverged { .. } => Outcome::Diverged,
-            Hold::Gone { .. } | Hold::Unreadable { .. } | Hold::Damaged { .. } => Outcome::Broken,
-        }
-    }
-}
-
 impl Group {
     /// Returns the commands to send: one for each ref that changes.
     pub fn commands(&self) -> Vec<Command> {
@@ -218,16 +181,18 @@ pub fn plan(
     let mut units: BTreeMap<Unit, Vec<usize>> = BTreeMap::new();
     for (index, update) in backlog.iter().enumerate() {
         let name = update.name.as_bstr();
-        let excluded = watermark::is_watermark(name) || !rules.refs.matches(name);
+        let excluded = is_watermark(name) || !rules.refs.matches(name);
         if excluded || (update.is_delete() && !rules.deletes) {
             plan.skipped.push(index);
         } else {
             units.entry(grouping.unit(name)).or_default().push(index);
         }
     }
+    let names = Names::read(local_view, units.keys(), &grouping, backlog, rules);
     let fold = Fold {
         backlog,
         local_view,
+        names,
         remote,
         rules,
         grouping: &grouping,
@@ -235,12 +200,14 @@ pub fn plan(
     };
     let groups = units.into_iter().map(|(unit, entries)| fold.group(&unit, entries));
     plan.groups = groups.collect();
+    conflict::hold_conflicts(&mut plan.groups, remote);
     plan
 }
 
 struct Fold<'a> {
     backlog: &'a [RefUpdate],
     local_view: &'a dyn LocalView,
+    names: Names<'a>,
     remote: &'a BTreeMap<BString, ObjectId>,
     rules: &'a Rules,
     grouping: &'a Grouping,
@@ -268,10 +235,12 @@ impl Fold<'_> {
 
     fn fill(&self, group: &mut Group, unit: &Unit) -> Result<(), Hold> {
         let members = self.grouping.members(unit);
-        let refs: Vec<BString> = members.iter().flat_map(Unit::refs).collect();
+        let refs: Vec<BString> = members.iter().flat_map(|member| self.names.of(member)).collect();
         let mirrored = refs.iter().filter(|name| self.rules.refs.matches(name.as_bstr()));
         let changes: Vec<_> = mirrored.map(|name| self.change_of(name.as_bstr(), group)).collect();
-        let mut hold = None;
+        let mut hold = members
+            .iter()
+            .find_map(|member| self.names.check_complete(member).err());
         for change in changes {
             match change {
                 Ok(change) => group.changes.extend(change),
@@ -313,123 +282,6 @@ impl Fold<'_> {
         self.change(name, &of_ref.collect::<Vec<_>>())
     }
 
-    /// Returns the change of one ref, given its pending updates in journal order, or none if the ref is not involved.
-    fn change(&self, name: &BStr, updates: &[&RefUpdate]) -> Result<Option<Change>, Hold> {
-        let old = self.remote_id(name);
-        let change = |new| {
-            Ok(Some(Change {
-                name: name.to_owned(),
-                old,
-                new,
-            }))
-        };
-        let Some(target) = self.target(name, updates)? else {
-            return Ok(None);
-        };
-        if target == old {
-            return change(target);
-        }
-        if !target.is_null() && !self.exists(name, target)? {
-            return Err(Hold::Gone {
-                name: name.to_owned(),
-                id: target,
-            });
-        }
-        let safe = old.is_null() || (!target.is_null() && self.fast_forward(name, old, target)?);
-        if safe || self.journaled(name, old, target, updates)? {
-            return change(target);
-        }
-        // A ref without an entry of its own need not hold the group if the mirror is ahead of it.
-        if updates.is_empty() && self.fast_forward(name, target, old)? {
-            return Ok(None);
-        }
-        Err(Hold::Diverged {
-            name: name.to_owned(),
-            remote: old,
-            target: if target.is_null() {
-                "deletion".into()
-            } else {
-                target.to_string()
-            },
-        })
-    }
-
-    /// Returns the target of the ref (rule 1), which is the null id for a deletion.
-    fn target(&self, name: &BStr, updates: &[&RefUpdate]) -> Result<Option<ObjectId>, Hold> {
-        let local = match self.local_view.local(name) {
-            LocalRef::Id(id) => Some(id),
-            LocalRef::Absent => None,
-            LocalRef::Unreadable(why) => {
-                let name = name.to_owned();
-                return Err(Hold::Unreadable { name, why });
-            }
-        };
-        if updates.is_empty() {
-            return Ok(local);
-        }
-        let stands = local.unwrap_or(self.null);
-        let Some(end) = end(updates, stands).filter(|end| *end != stands) else {
-            return Ok(Some(stands));
-        };
-        let ahead = match local {
-            Some(local) => self.is_ahead(name, end, local)?,
-            None => true,
-        };
-        let ahead = ahead && !self.was_superseded(name, updates, end, stands)?;
-        Ok(Some(if ahead { end } else { stands }))
-    }
-
-    /// Returns true if a hook was late: other updates, some of them settled, have moved the ref from the end of its entries
-    /// to its current id.
-    fn was_superseded(
-        &self,
-        name: &BStr,
-        updates: &[&RefUpdate],
-        end: ObjectId,
-        stands: ObjectId,
-    ) -> Result<bool, Hold> {
-        let names: BTreeSet<&BString> = updates.iter().map(|update| &update.name).collect();
-        let mut settled = Vec::new();
-        for one in names {
-            settled.extend(
-                self.local_view
-                    .settled(one.as_bstr())
-                    .map_err(|why| damaged(name, why))?,
-            );
-        }
-        Ok(reached(end, settled.iter().chain(updates.iter().copied())).contains(&stands))
-    }
-
-    /// Returns true if the end of the journal is ahead of the local ref: a descendant of it, or an object that the Stargate
-    /// lost in a power cut after it was mirrored.
-    fn is_ahead(&self, name: &BStr, end: ObjectId, local: ObjectId) -> Result<bool, Hold> {
-        if end.is_null() {
-            return Ok(false);
-        }
-        let taken = end == self.remote_id(name) && !self.exists(name, end)?;
-        Ok(taken || self.fast_forward(name, local, end)?)
-    }
-
-    /// Returns true if journaled updates and the configuration allow replacing `remote` by `target`, or deleting it (rule 3).
-    /// The journal must show that the Stargate once had the remote's id.
-    fn journaled(&self, name: &BStr, remote: ObjectId, target: ObjectId, updates: &[&RefUpdate]) -> Result<bool, Hold> {
-        let deleted = self.rules.deletes && updates.iter().any(|update| update.is_delete());
-        let forced = self.rules.force && updates.iter().any(|update| update.new == target);
-        if !deleted && !forced {
-            return Ok(false);
-        }
-        let ids = || updates.iter().flat_map(|update| [update.old, update.new]);
-        if ids().any(|id| id == remote) {
-            return Ok(true);
-        }
-        for id in ids().filter(|id| !id.is_null()) {
-            if self.fast_forward(name, remote, id)? {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
     fn exists(&self, name: &BStr, id: ObjectId) -> Result<bool, Hold> {
         self.local_view.exists(id).map_err(|why| damaged(name, why))
     }
@@ -446,37 +298,6 @@ impl Fold<'_> {
 fn damaged(name: &BStr, why: Damaged) -> Hold {
     let name = name.to_owned();
     Hold::Damaged { name, why }
-}
-
-/// Returns the end of a ref's updates, chained from new id to old id regardless of the order in which they were appended.
-/// An end is an id that no update leaves; in a circle, every id is one. Of several ends, the current id of the ref wins
-/// (null if it is absent), else the newest.
-fn end(updates: &[&RefUpdate], stands: ObjectId) -> Option<ObjectId> {
-    let moves = updates.iter().filter(|update| update.old != update.new);
-    let left: BTreeSet<ObjectId> = moves.map(|update| update.old).collect();
-    let goes_round = updates.iter().all(|update| left.contains(&update.new));
-    let newest_first = updates.iter().rev().map(|update| update.new);
-    let mut ends = newest_first.filter(|id| goes_round || !left.contains(id));
-    if ends.clone().any(|end| end == stands) {
-        Some(stands)
-    } else {
-        ends.next()
-    }
-}
-
-/// Returns every id that a ref can have had after `from`, by these updates in any order.
-fn reached<'a>(from: ObjectId, updates: impl Iterator<Item = &'a RefUpdate>) -> BTreeSet<ObjectId> {
-    let mut moves: BTreeMap<ObjectId, Vec<ObjectId>> = BTreeMap::new();
-    for update in updates {
-        moves.entry(update.old).or_default().push(update.new);
-    }
-    let mut reached = BTreeSet::from([from]);
-    let mut followed = vec![from];
-    while let Some(id) = followed.pop() {
-        let next = moves.get(&id).into_iter().flatten();
-        followed.extend(next.copied().filter(|next| reached.insert(*next)));
-    }
-    reached
 }
 
 #[cfg(test)]

@@ -10,9 +10,10 @@ use serde::Serialize;
 
 use super::{
     plan::{Damaged, LocalView, Rules},
-    watermark::{is_watermark, ledger_ref, namespace, watermark_ref},
+    watermark::watermark_ref,
 };
 use crate::{
+    namespace::{Family, family_of, is_watermark},
     ref_update::RefUpdate,
     refs::{LocalRef, LocalRefs},
 };
@@ -147,12 +148,11 @@ pub fn missed(
 }
 
 fn lacks_watermark(compared: &Compared, remote: &BTreeMap<BString, ObjectId>) -> bool {
-    let Some(namespace) = namespace(compared.name.as_bstr()) else {
+    let Some((Family::Ledger, namespace)) = family_of(compared.name.as_bstr()) else {
         return false;
     };
-    let is_ledger = compared.name == ledger_ref(namespace);
     let watermark = remote.get(&watermark_ref(namespace)).copied();
-    is_ledger && compared.standing == Standing::Equal && watermark != compared.remote
+    compared.standing == Standing::Equal && watermark != compared.remote
 }
 
 fn standing(local: ObjectId, remote: Option<ObjectId>, local_view: &dyn LocalView) -> Result<Standing, Damaged> {
@@ -188,6 +188,9 @@ mod tests {
             self.0
                 .get(name.as_bytes())
                 .map_or(LocalRef::Absent, |id| LocalRef::Id(*id))
+        }
+        fn list(&self, _: &RefPatterns) -> LocalRefs {
+            self.0.clone().into()
         }
         fn exists(&self, commit: ObjectId) -> Result<bool, Damaged> {
             Ok(commit != id(0xff))

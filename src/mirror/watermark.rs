@@ -1,44 +1,20 @@
-//! Ref names of a namespace: `refs/kv/<ns>` is the ledger ref, and `refs/kv-index/<ns>` the index ref.
-//! `refs/kv-mirror/<ns>` is the watermark, the commit of the ledger that is confirmed on the mirror. `<ns>` may contain
-//! slashes.
+//! Watermarks: `refs/kv-mirror/<ns>` is the commit of the ledger `refs/kv/<ns>` that is confirmed on the mirror.
 use std::collections::BTreeMap;
 
 use bstr::{BStr, BString, ByteSlice};
 use gix::ObjectId;
 
-const LEDGER: &[u8] = b"refs/kv/";
-const INDEX: &[u8] = b"refs/kv-index/";
-const WATERMARK: &[u8] = b"refs/kv-mirror/";
-
-/// Returns the namespace of a ledger or index ref, and none for any other ref.
-pub fn namespace(name: &BStr) -> Option<&BStr> {
-    let namespace = name.strip_prefix(LEDGER).or_else(|| name.strip_prefix(INDEX))?;
-    Some(namespace.as_bstr())
-}
-
-/// Returns the label of a ref's group in a log: the namespace, else the ref itself.
-pub fn group_label(name: &BStr) -> &BStr {
-    namespace(name).unwrap_or(name)
-}
+pub use crate::namespace::is_watermark;
+use crate::namespace::{Family, WATERMARKS};
 
 /// Returns `refs/kv/<ns>`.
 pub fn ledger_ref(namespace: &BStr) -> BString {
-    [LEDGER, namespace.as_bytes()].concat().into()
-}
-
-/// Returns `refs/kv-index/<ns>`.
-pub fn index_ref(namespace: &BStr) -> BString {
-    [INDEX, namespace.as_bytes()].concat().into()
+    Family::Ledger.ref_of(namespace)
 }
 
 /// Returns `refs/kv-mirror/<ns>`.
 pub fn watermark_ref(namespace: &BStr) -> BString {
-    [WATERMARK, namespace.as_bytes()].concat().into()
-}
-
-/// Returns true for a watermark, which only the worker moves.
-pub fn is_watermark(name: &BStr) -> bool {
-    name.starts_with(WATERMARK)
+    [WATERMARKS.as_bytes(), namespace].concat().into()
 }
 
 /// A watermark that differs from its ledger.
@@ -56,7 +32,7 @@ pub struct Mismatch {
 /// watermark is true only if its ledger contains it.
 pub fn mismatches(refs: &BTreeMap<BString, ObjectId>, is_mirrored: impl Fn(&BStr) -> bool) -> Vec<Mismatch> {
     let mismatch = |(name, watermark): (&BString, &ObjectId)| {
-        let namespace = name.strip_prefix(WATERMARK)?.as_bstr();
+        let namespace = name.strip_prefix(WATERMARKS.as_bytes())?.as_bstr();
         let ledger = ledger_ref(namespace);
         let at = refs.get(&ledger).copied();
         (is_mirrored(ledger.as_bstr()) && at != Some(*watermark)).then(|| Mismatch {
@@ -91,19 +67,5 @@ mod tests {
             .map(|mismatch| (mismatch.namespace.to_string(), mismatch.ledger))
             .collect();
         assert_eq!(found, [("gone".to_owned(), None), ("moved".to_owned(), Some(id(2)))]);
-    }
-
-    #[test]
-    fn a_namespace_may_contain_slashes() {
-        assert_eq!(namespace("refs/kv/team/a".into()), Some("team/a".into()));
-        assert_eq!(namespace("refs/kv-index/team/a".into()), Some("team/a".into()));
-        assert_eq!(watermark_ref("team/a".into()), "refs/kv-mirror/team/a");
-    }
-
-    #[test]
-    fn other_refs_have_no_namespace() {
-        for name in ["refs/heads/main", "refs/kv-mirror/main", "refs/kvx/main"] {
-            assert_eq!(namespace(name.into()), None, "{name}");
-        }
     }
 }

@@ -1,21 +1,24 @@
 //! One push over a connection.
-use std::collections::BTreeMap;
+use std::{cell::OnceCell, collections::BTreeMap};
 
 use bstr::{BStr, BString};
 use git_push::{
-    Advertisement, Command, Connection, Error, ErrorKind, Observer, Push, Report, Stage, Verdict, causes,
+    Advertisement, Command, Connection, Error, ErrorKind, Observer, Push, Report, Stage, Verdict,
     lease::{self, Lease},
-    refspec::{LocalRefs, Refspecs, Wanted},
+    refspec::{LocalRefs, Refspecs, Sourced, Wanted},
     ruling::{self, Refusal, Ruling},
 };
-use gix::{ObjectId, Repository, prelude::ObjectIdExt, refs::TargetRef};
+use gix::{ObjectId, Repository, prelude::ObjectIdExt};
 
 use super::{
     error::PushError,
     report::{Fate, RefReport},
     tracking::Tracking,
 };
-use crate::config::AGENT;
+use crate::{
+    config::AGENT,
+    local_repository::{AllRefs, LocalRepository, RevisionError, UnreadableRefs},
+};
 
 /// Number of refs that are read back by name. Beyond it, all refs are requested.
 const MOST_PREFIXES: usize = 200;
@@ -37,7 +40,7 @@ pub struct Order {
     pub verify: bool,
 }
 
-/// Pushes from `repository` as `order` requests, and updates the remote-tracking refs of `tracking`.
+/// Pushes from `local` as `order` requests, and updates the remote-tracking refs of `tracking`.
 ///
 /// An update that is refused locally or rejected by the server is not an error. The report on its ref has the reason.
 ///
@@ -46,13 +49,13 @@ pub struct Order {
 /// that is not an error as long as the refs can be read back.
 pub fn push(
     connection: &mut dyn Connection,
-    repository: &Repository,
+    local: &LocalRepository,
     tracking: &Tracking<'_>,
     order: &Order,
     observer: &dyn Observer,
 ) -> Result<Vec<RefReport>, PushError> {
-    let object = |expression: &BStr| Some(repository.rev_parse_single(expression).ok()?.detach());
-    let sourced = order.refspecs.with_sources(&local_refs(repository, &object)?)?;
+    let repository = local.repository();
+    let sourced = sourced(&order.refspecs, local)?;
     observer.stage(Stage::Asking);
     let advertisement = connection.advertisement()?;
     let wanted = sourced.matched(&advertisement.refs)?;
@@ -66,47 +69,34 @@ pub fn push(
         return Ok(refs);
     }
     send(connection, repository, &advertisement, &mut refs, order, observer)?;
-    for report in &refs {
-        if matches!(report.fate, Fate::Accepted | Fate::UpToDate) {
-            tracking.update(report.name.as_ref(), report.new);
-        }
-    }
+    let is_there = |report: &&RefReport| matches!(report.fate, Fate::Accepted | Fate::UpToDate);
+    let there = refs.iter().filter(is_there);
+    tracking.update_all(there.map(|report| (report.name.as_ref(), report.new)));
     Ok(refs)
 }
 
-fn local_refs<'a>(
-    repository: &Repository,
-    object: &'a dyn Fn(&BStr) -> Option<ObjectId>,
-) -> Result<LocalRefs<'a>, Error> {
-    let failed = |error: gix::Error| {
-        let what = format!(
-            "cannot read the refs of {}: {}",
-            repository.git_dir().display(),
-            causes(&error)
-        );
-        Error::new(ErrorKind::Misconfigured, what).with_hint("run `git fsck` in the local repository")
-    };
-    let mut local = LocalRefs {
-        ids: BTreeMap::new(),
-        symbolic: BTreeMap::new(),
-        object,
-        null: repository.object_hash().null(),
-    };
-    for reference in repository.references().map_err(failed)?.all().map_err(failed)? {
-        let mut reference = reference.map_err(failed)?;
-        let name = BString::from(reference.name().as_bstr());
-        if let TargetRef::Symbolic(target) = reference.target() {
-            local.symbolic.insert(name.clone(), target.as_bstr().into());
+/// Looks up the sources of the refspecs.
+fn sourced(refspecs: &Refspecs, local: &LocalRepository) -> Result<Sourced, PushError> {
+    let unreadable = OnceCell::new();
+    let object = |expression: &BStr| match local.object(expression) {
+        Ok(id) => Some(id),
+        Err(RevisionError::Unknown(_)) => None,
+        Err(RevisionError::Unreadable(error)) => {
+            unreadable.get_or_init(|| error);
+            None
         }
-        // Like git, skip a dangling symbolic ref.
-        if let Ok(id) = reference.follow_to_object() {
-            local.ids.insert(name, id.detach());
-        }
+    };
+    let AllRefs { ids, symbolic } = local.all_refs()?;
+    let sourced = refspecs.with_sources(&LocalRefs {
+        ids,
+        symbolic,
+        object: &object,
+        null: local.repository().object_hash().null(),
+    });
+    match unreadable.into_inner() {
+        Some(error) => Err(error.into()),
+        None => Ok(sourced?),
     }
-    if let Some(name) = repository.head_name().map_err(failed)? {
-        local.symbolic.insert("HEAD".into(), name.as_bstr().into());
-    }
-    Ok(local)
 }
 
 fn rulings(
@@ -115,24 +105,39 @@ fn rulings(
     tracking: &Tracking<'_>,
     advertisement: &Advertisement,
     order: &Order,
-) -> Result<Vec<Ruling>, Error> {
+) -> Result<Vec<Ruling>, PushError> {
     let null = repository.object_hash().null();
     let can_delete = advertisement.capabilities.offers("delete-refs");
     let one = |update: &Wanted| {
         if update.new.is_null() && !can_delete {
             return Ok(Ruling::Refuse(Refusal::CannotDelete));
         }
-        let name = update.name.as_ref();
-        let expected = lease::expected(&order.leases, name, null, || tracking.id(name));
-        ruling::rule(update, order.force, expected, || {
+        let expected = expected(&order.leases, update.name.as_ref(), null, tracking)?;
+        let ruling = ruling::rule(update, order.force, expected, || {
             ruling::relation(repository, update.old, update.new)
-        })
+        });
+        Ok(ruling?)
     };
-    let mut rulings = wanted.iter().map(one).collect::<Result<Vec<_>, _>>()?;
+    let mut rulings = wanted.iter().map(one).collect::<Result<Vec<_>, PushError>>()?;
     if order.options.atomic {
         ruling::all_or_none(&mut rulings);
     }
     Ok(rulings)
+}
+
+/// Returns the id that the leases expect, see [`lease::expected()`].
+fn expected(
+    leases: &[Lease],
+    name: &BStr,
+    null: ObjectId,
+    tracking: &Tracking<'_>,
+) -> Result<Option<ObjectId>, UnreadableRefs> {
+    let mut tracked = Ok(None);
+    let expected = lease::expected(leases, name, null, || {
+        tracked = tracking.id(name);
+        *tracked.as_ref().unwrap_or(&None)
+    });
+    tracked.map(|_| expected)
 }
 
 fn planned(repository: &Repository, wanted: Wanted, ruling: Ruling) -> RefReport {

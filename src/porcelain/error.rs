@@ -2,12 +2,17 @@
 use bstr::BString;
 use git_push::{self, refspec::RefspecError, repository::OpenError};
 
+use crate::local_repository::UnreadableRefs;
+
 /// Reasons why there was no push.
 #[derive(Debug, thiserror::Error)]
 pub enum PushError {
     /// The repository cannot be opened, or its format is not supported.
     #[error(transparent)]
     Repository(#[from] OpenError),
+    /// The local refs cannot be read.
+    #[error(transparent)]
+    Refs(#[from] UnreadableRefs),
     /// The refspecs are invalid.
     #[error(transparent)]
     Refspec(#[from] RefspecError),

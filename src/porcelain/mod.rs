@@ -8,6 +8,7 @@
 //! ```
 //! use git_push::refspec::Refspecs;
 //! use git_push_transport::local::Local;
+//! use stargate_mirror::local_repository::LocalRepository;
 //! use stargate_mirror::porcelain::{self, Fate, Order, Tracking};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -23,8 +24,9 @@
 //!     verify: true,
 //!     ..Order::default()
 //! };
-//! let tracking = Tracking::new(&repository, None);
-//! let refs = porcelain::push(&mut Local::open(&remote)?, &repository, &tracking, &order, &())?;
+//! let local = LocalRepository::open(repository.git_dir())?;
+//! let tracking = Tracking::new(&local, None);
+//! let refs = porcelain::push(&mut Local::open(&remote)?, &local, &tracking, &order, &())?;
 //! assert_eq!(refs[0].name, "refs/kv/greeting");
 //! assert_eq!(refs[0].fate, Fate::Accepted);
 //! # Ok(())

@@ -3,8 +3,8 @@ use std::{ffi::OsString, path::Path};
 
 use bstr::{BStr, BString, ByteSlice};
 use durable::clock::Clock;
-use git_push::{self, Connection, Observer, lease::Lease, refspec::Refspecs, repository};
-use git_push_transport::{Remote, Settings, resolve};
+use git_push::{self, Connection, Observer, lease::Lease, refspec::Refspecs};
+use git_push_transport::{Remote, Settings, redacted, resolve};
 use gix::{Repository, remote::Direction};
 
 use super::{
@@ -13,7 +13,10 @@ use super::{
     report::{PushOutcome, PushReport},
     tracking::Tracking,
 };
-use crate::config::{Config, USER_AGENT};
+use crate::{
+    config::{Config, USER_AGENT},
+    local_repository::{LocalRepository, RevisionError},
+};
 
 /// Options of a push, as on the command line.
 #[derive(Debug, Clone, Default)]
@@ -50,19 +53,20 @@ pub fn run(
     observer: &dyn Observer,
 ) -> Result<PushReport, PushError> {
     let started = clock.elapsed();
-    let mut repository = repository::open(git_dir)?;
-    repository.object_cache_size_if_unset(4 * 1024 * 1024);
-    let order = order(&repository, options)?;
+    let mut local = LocalRepository::open(git_dir)?;
+    local.repository_mut().object_cache_size_if_unset(4 * 1024 * 1024);
+    let order = order(&local, options)?;
+    let repository = local.repository();
     let name = options.remote.as_bstr();
-    let location = resolve(name, Some(&repository))?;
+    let location = resolve(name, Some(repository))?;
     let settings = Settings::from_environment(environment)?
         .with_user_agent(USER_AGENT)
-        .with_git_config(&repository)?;
+        .with_git_config(repository)?;
     let configured = repository.try_find_remote(name).and_then(Result::ok);
-    let tracking = Tracking::new(&repository, configured.as_ref());
-    let shown = shown_url(&repository, name, configured.as_ref()).unwrap_or_else(|| location.to_string());
+    let tracking = Tracking::new(&local, configured.as_ref());
+    let shown = shown_url(repository, name, configured.as_ref()).unwrap_or_else(|| location.to_string());
     let mut remote = Remote::open(location, &settings)?;
-    let refs = driver::push(&mut remote, &repository, &tracking, &order, observer)?;
+    let refs = driver::push(&mut remote, &local, &tracking, &order, observer)?;
     let traffic = remote.traffic();
     Ok(PushReport {
         outcome: PushOutcome::of(&refs),
@@ -74,24 +78,35 @@ pub fn run(
     })
 }
 
-fn order(repository: &Repository, options: &Options) -> Result<Order, PushError> {
-    let null = repository.object_hash().null();
-    let object = |expression: &BStr| Some(repository.rev_parse_single(expression).ok()?.detach());
-    let lease =
-        |text: &BString| Lease::parse(text.as_ref(), null, object).ok_or_else(|| PushError::Lease(text.clone()));
+fn order(local: &LocalRepository, options: &Options) -> Result<Order, PushError> {
+    let repository = local.repository();
+    let mut settings = git_push::Options::default();
+    settings.atomic = options.atomic;
+    settings.push_options.clone_from(&options.push_options);
+    settings.quiet = options.quiet;
     Ok(Order {
         refspecs: Refspecs::parse(refspecs(&options.refspecs, options.delete)?)?,
         force: options.force,
-        leases: options.leases.iter().map(lease).collect::<Result<_, _>>()?,
-        options: git_push::Options {
-            atomic: options.atomic,
-            push_options: options.push_options.clone(),
-            quiet: options.quiet,
-            ..git_push::Options::default()
-        },
+        leases: leases(local, &options.leases)?,
+        options: settings,
         dry_run: options.dry_run,
         verify: Config::from_git_config(&repository.config_snapshot()).verify,
     })
+}
+
+fn leases(local: &LocalRepository, texts: &[BString]) -> Result<Vec<Lease>, PushError> {
+    let null = local.repository().object_hash().null();
+    let lease = |text: &BString| {
+        let mut found = None;
+        let lease = Lease::parse(text.as_ref(), null, |expression| {
+            found.insert(local.object(expression)).as_ref().ok().copied()
+        });
+        match (lease, found) {
+            (_, Some(Err(RevisionError::Unreadable(error)))) => Err(error.into()),
+            (lease, _) => lease.ok_or_else(|| PushError::Lease(text.clone())),
+        }
+    };
+    texts.iter().map(lease).collect()
 }
 
 /// Rewrites names to delete and `tag NAME` as refspecs (git-push). Keeps all others.
@@ -118,21 +133,12 @@ fn refspecs(given: &[BString], delete: bool) -> Result<Vec<BString>, PushError> 
 /// Returns the URL as git shows it: rewritten (`url.<base>.insteadOf`), without user info and query.
 fn shown_url(repository: &Repository, name: &BStr, configured: Option<&gix::Remote<'_>>) -> Option<String> {
     let unnamed = || repository.remote_at(name).ok();
-    let url = match configured {
-        Some(remote) => remote.url(Direction::Push)?.to_bstring(),
-        None => unnamed()?.url(Direction::Push)?.to_bstring(),
+    let mut url = match configured {
+        Some(remote) => redacted(remote.url(Direction::Push)?),
+        None => redacted(unnamed()?.url(Direction::Push)?),
     };
-    Some(without_secrets(&url.to_str_lossy()))
-}
-
-fn without_secrets(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else {
-        return url.to_owned();
-    };
-    let rest = rest.split('?').next().unwrap_or_default();
-    let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    let host = host.rsplit('@').next().unwrap_or_default();
-    format!("{scheme}://{host}{path}")
+    url.set_user(None);
+    Some(url.to_bstring().to_str_lossy().into_owned())
 }
 
 #[cfg(test)]
@@ -158,19 +164,5 @@ mod tests {
                 .contains("'a:b' is not a plain name")
         );
         assert!(expanded(&[""], true).is_err());
-    }
-
-    #[test]
-    fn what_is_shown_has_no_secrets() {
-        let cases = [
-            ("https://me:canary@host/o/r.git?key=canary", "https://host/o/r.git"),
-            ("https://host", "https://host"),
-            ("https://host/a@b", "https://host/a@b"),
-            ("../r.git", "../r.git"),
-            ("/srv/a@b.git", "/srv/a@b.git"),
-        ];
-        for (url, shown) in cases {
-            assert_eq!(without_secrets(url), shown);
-        }
     }
 }

@@ -1,8 +1,9 @@
-//! Remote-tracking refs: the local copies of a configured remote's refs, by its fetch refspecs.
+//! Remote-tracking refs: the local copies of a configured remote's refs, by its fetch refspecs. In reftables, they are read
+//! and not updated.
 use bstr::{BStr, BString, ByteSlice};
 use git_push::{causes, refspec};
 use gix::{
-    ObjectId, Repository,
+    ObjectId,
     refs::{
         FullName, Target,
         transaction::{Change, LogChange, PreviousValue, RefEdit, RefLog},
@@ -11,13 +12,15 @@ use gix::{
     remote::Direction,
 };
 
+use crate::local_repository::{LocalRepository, UnreadableRefs};
+
 /// Committer in the reflog if git's configuration has none.
 const NAME: &str = "stargate-mirror";
 
 /// The remote-tracking refs of a remote.
 #[derive(Debug)]
 pub struct Tracking<'a> {
-    repository: &'a Repository,
+    local: &'a LocalRepository,
     /// Pairs of remote and local names or patterns.
     followed: Vec<(BString, BString)>,
     excluded: Vec<BString>,
@@ -25,9 +28,9 @@ pub struct Tracking<'a> {
 
 impl<'a> Tracking<'a> {
     /// Reads the fetch refspecs of a configured remote. A URL has none.
-    pub fn new(repository: &'a Repository, remote: Option<&gix::Remote<'_>>) -> Self {
+    pub fn new(local: &'a LocalRepository, remote: Option<&gix::Remote<'_>>) -> Self {
         let mut tracking = Tracking {
-            repository,
+            local,
             followed: Vec::new(),
             excluded: Vec::new(),
         };
@@ -44,32 +47,61 @@ impl<'a> Tracking<'a> {
     }
 
     /// Returns the value of the remote-tracking ref for the remote's ref `name`.
-    pub fn id(&self, name: &BStr) -> Option<ObjectId> {
-        let reference = self.repository.try_find_reference(self.name(name)?.as_ref()).ok()??;
-        Some({ reference }.follow_to_object().ok()?.detach())
+    ///
+    /// # Errors
+    /// There may be one, but it cannot be read.
+    pub fn id(&self, name: &BStr) -> Result<Option<ObjectId>, UnreadableRefs> {
+        match self.name(name) {
+            Some(local) => self.local.find(local.as_bstr()),
+            None => Ok(None),
+        }
     }
 
-    /// Sets the remote-tracking ref for the remote's ref `name` to `id`, or deletes it if `id` is null. A failure is only
-    /// logged: the push succeeded, and the next fetch corrects the ref.
-    pub fn update(&self, name: &BStr, id: ObjectId) {
-        let Some(local) = self.name(name) else { return };
-        let known = self.id(name);
-        if known == Some(id) || known.is_none() && id.is_null() {
-            return;
+    /// Sets the remote-tracking refs for these refs of the remote. The null id deletes one. Failures are only logged: the
+    /// push succeeded, and the next fetch corrects the refs.
+    pub fn update_all<'n>(&self, refs: impl Iterator<Item = (&'n BStr, ObjectId)>) {
+        let stale: Vec<_> = refs.filter_map(|(name, id)| self.stale(name, id)).collect();
+        if self.local.can_write_refs() {
+            for (name, id) in stale {
+                self.update(name, id);
+            }
+        } else if let [(first, _), rest @ ..] = &stale[..] {
+            tracing::warn!(
+                "remote-tracking refs were not updated, because they are in reftables: {}{}; run `git fetch` to update them",
+                first.as_bstr(),
+                if rest.is_empty() {
+                    String::new()
+                } else {
+                    format!(" and {} more", rest.len())
+                }
+            );
         }
+    }
+
+    /// Returns the edit of the remote-tracking ref for the remote's ref `name`, if it has another value than `id`.
+    fn stale(&self, name: &BStr, id: ObjectId) -> Option<(FullName, ObjectId)> {
+        let local = self.name(name)?;
+        // An unreadable one is set, which repairs it or fails with the reason.
+        let is_current = self
+            .local
+            .find(local.as_bstr())
+            .is_ok_and(|known| known.unwrap_or(id.kind().null()) == id);
+        (!is_current).then_some((local, id))
+    }
+
+    fn update(&self, name: FullName, id: ObjectId) {
         let now = gix::date::Time::now_utc().to_string();
         let fallback = gix::actor::SignatureRef {
             name: NAME.into(),
             email: NAME.into(),
             time: &now,
         };
-        let committer = self.repository.committer().and_then(Result::ok).unwrap_or(fallback);
-        let edited = self
-            .repository
-            .edit_references_as([edit(local.clone(), id)], Some(committer));
+        let repository = self.local.repository();
+        let committer = repository.committer().and_then(Result::ok).unwrap_or(fallback);
+        let edited = repository.edit_references_as([edit(name.clone(), id)], Some(committer));
         if let Err(error) = edited {
             let cause = causes(&error);
-            tracing::warn!(name = %local.as_bstr(), %cause, "the remote-tracking ref could not be updated");
+            tracing::warn!(name = %name.as_bstr(), %cause, "the remote-tracking ref could not be updated");
         }
     }
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use bstr::{BStr, BString, ByteSlice, ByteVec};
-use durable::storage::{Disk, Look, Storage};
+use durable::storage::{Disk, Look, Names};
 
 use super::{
     LocalRef, LocalRefs, Unreadable, Value, Why,

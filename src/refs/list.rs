@@ -73,6 +73,11 @@ impl LocalRefs {
         &self.aliases
     }
 
+    /// Returns the readable refs with their ids, and the symbolic refs with the names of their targets.
+    pub fn into_parts(self) -> (BTreeMap<BString, ObjectId>, BTreeMap<BString, BString>) {
+        (self.refs, self.aliases)
+    }
+
     /// Returns the dangling symbolic refs with the names of their missing targets.
     pub fn dangling(&self) -> impl Iterator<Item = (&BString, &BString)> {
         let mut aliases = self.aliases.iter();

@@ -34,9 +34,12 @@ impl Tables {
         }
     }
 
-    /// Reads the current value of the ref with this full name.
-    pub(super) fn read(&self, name: &BStr) -> LocalRef {
-        self.resolve_now(name).0
+    /// Reads a ref, and returns also the end of its chain of symbolic refs: `name` itself unless it is symbolic.
+    pub(super) fn follow(&self, name: &BStr) -> (LocalRef, BString) {
+        match self.with_snapshot(|stack| self.resolve(stack, name)) {
+            Ok(followed) => followed,
+            Err(unreadable) => (LocalRef::Unreadable(unreadable), name.to_owned()),
+        }
     }
 
     /// Lists the current values of all refs that match `patterns`.
@@ -47,14 +50,6 @@ impl Tables {
             found.fails(Scope::Unknown, unreadable);
         }
         found
-    }
-
-    /// Reads a ref, and returns also the end of its chain of symbolic refs: `name` itself unless it is symbolic.
-    pub(super) fn resolve_now(&self, name: &BStr) -> (LocalRef, BString) {
-        match self.with_snapshot(|stack| self.resolve(stack, name)) {
-            Ok(resolved) => resolved,
-            Err(unreadable) => (LocalRef::Unreadable(unreadable), name.to_owned()),
-        }
     }
 
     /// Reads from a snapshot of the tables as they are now.

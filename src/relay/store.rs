@@ -12,7 +12,7 @@ use std::{
 use axum::body::Bytes;
 use durable::{
     clock::SystemClock,
-    storage::{Disk, DiskFile, Storage},
+    storage::{Disk, DiskFile, Folders, LockFiles, WriteFiles},
 };
 use tokio::sync::{mpsc, oneshot, watch};
 

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use git_push::{Advertisement, Command, Error, ErrorKind, Report, Verdict};
 
-use super::cycle::Mirror;
+use super::requests::Mirror;
 
 /// Limit of commands in one push. A single group may exceed it. GitHub answers 500 to 10,000 commands and accepts 5,000.
 pub(super) const MOST_COMMANDS: usize = 2_000;

@@ -8,15 +8,16 @@ use std::{collections::BTreeMap, rc::Rc, time::Duration};
 
 use bstr::{BString, ByteSlice};
 use durable::{clock::Clock, retry::RetryPolicy};
-use git_push::{Advertisement, Command, Error, ErrorKind, RemoteRef, Report};
+use git_push::{Advertisement, Command, Error, ErrorKind, Report};
 use gix::ObjectId;
 
 use super::{
+    attempt::{Attempt, EntryResults, Settled, Tried},
     bisect::{FailedPush, MOST_COMMANDS, Sent, send},
-    report::GroupOutcome,
+    requests::Mirror,
 };
 use crate::{
-    mirror::{Group, GroupResult, Hold, LocalView, Outcome, Plan, Rules, held, plan, settle, settle_unseen},
+    mirror::{Group, GroupResult, LocalView, Outcome, Plan, Rules, held, plan, settle, settle_unseen},
     ref_update::RefUpdate,
 };
 
@@ -24,20 +25,6 @@ use crate::{
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// Limit of refs that are read back by name. Above it, the prefixes of the patterns are requested instead.
 const MOST_PREFIXES: usize = 200;
-
-/// Operations of a cycle on the mirror.
-pub trait Mirror {
-    /// Returns the remembered state after the last push, if any.
-    fn remembered(&mut self) -> Option<Advertisement>;
-    /// Remembers the current state, or drops the remembered one.
-    fn remember(&mut self, advertisement: Option<Advertisement>);
-    /// See [`Connection::advertisement()`](git_push::Connection::advertisement()).
-    fn advertisement(&mut self) -> Result<Advertisement, Error>;
-    /// Sends these commands in one atomic push.
-    fn push(&mut self, advertisement: &Advertisement, commands: Vec<Command>) -> Result<Report, Error>;
-    /// See [`Connection::read_refs()`](git_push::Connection::read_refs()).
-    fn read_refs(&mut self, prefixes: &[BString]) -> Result<Vec<RemoteRef>, Error>;
-}
 
 /// Rules and resources of a cycle.
 pub struct Cycle<'a> {
@@ -55,37 +42,8 @@ pub struct Cycle<'a> {
     pub null: ObjectId,
 }
 
-/// Entries that an attempt settled, as indexes of the backlog.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct EntryResults {
-    /// Seen on the mirror.
-    pub mirrored: Vec<usize>,
-    /// Excluded by the configuration.
-    pub skipped: Vec<usize>,
-    /// Impossible to mirror: the object is gone, and no later entry replaces it.
-    pub failed: Vec<usize>,
-}
-
-/// A group with its result.
-#[derive(Debug, Clone)]
-pub struct Settled {
-    /// The group as last planned.
-    pub group: Group,
-    /// Result of the last attempt.
-    pub result: GroupResult,
-    /// Number of attempts that included the group.
-    pub attempts: u32,
-}
-
-/// Result of one attempt.
-struct Attempt {
-    skipped: Vec<usize>,
-    groups: Vec<(Group, GroupResult)>,
-    retry_after: Option<Duration>,
-}
-
 /// Groups with their results, and the delay that the server asked for.
-type Results = (Vec<(Group, GroupResult)>, Option<Duration>);
+type Results = (Vec<Tried>, Option<Duration>);
 
 impl Cycle<'_> {
     /// Mirrors `backlog`, which is in journal order. Calls `record` after each attempt with the entries that it settled.
@@ -110,18 +68,11 @@ impl Cycle<'_> {
             record(&results)?;
             open = attempt.to_repeat(&results);
             let retry_after = attempt.retry_after;
-            for (group, result) in attempt.groups {
-                log_attempt(&group, &result, number, self.retry.attempts);
-                let label = group.label().to_owned();
+            for tried in attempt.groups {
+                tried.log(number, self.retry.attempts);
+                let label = tried.group.label().to_owned();
                 let attempts = settled.get(&label).map_or(0, |earlier| earlier.attempts) + 1;
-                settled.insert(
-                    label,
-                    Settled {
-                        group,
-                        result,
-                        attempts,
-                    },
-                );
+                settled.insert(label, tried.settled(attempts));
             }
             let delay = delays.next().map(|delay| delay.max(retry_after.unwrap_or_default()));
             match delay {
@@ -153,7 +104,7 @@ impl Cycle<'_> {
             Err(earlier_push) => self.push_to_advertised(mirror, &updates, earlier_push),
         };
         // Convert indexes of the updates to indexes of the backlog.
-        let entries = attempt.groups.iter_mut().flat_map(|(group, _)| &mut group.entries);
+        let entries = attempt.groups.iter_mut().flat_map(|tried| &mut tried.group.entries);
         entries
             .chain(&mut attempt.skipped)
             .for_each(|index| *index = open[*index]);
@@ -214,7 +165,7 @@ impl Cycle<'_> {
                 plan = self.plan(updates, &advertisement.refs);
                 (groups, retry_after) = self.send_groups(mirror, &advertisement, plan.groups, earlier_push);
                 // A held group was not sent, so it has changed nothing.
-                if all_mirrored(groups.iter().filter(|(group, _)| group.hold.is_none())) {
+                if all_mirrored(groups.iter().filter(|tried| tried.group.hold.is_none())) {
                     remember(mirror, advertisement, &groups);
                 } else {
                     mirror.remember(None);
@@ -222,7 +173,11 @@ impl Cycle<'_> {
             }
             Err(error) => {
                 plan = self.plan(updates, &BTreeMap::new());
-                let failed = |group: Group| (group, unreachable_mirror(&error));
+                let failed = |group: Group| Tried {
+                    group,
+                    result: unreachable_mirror(&error),
+                    server_words: error.server_words().to_vec(),
+                };
                 groups = plan.groups.into_iter().map(failed).collect();
                 retry_after = error.retry_after();
             }
@@ -262,7 +217,7 @@ impl Cycle<'_> {
                     continue;
                 }
             };
-            results.push((group, result));
+            results.push(Tried::unsent(group, result));
         }
         let (settled, asked_to_wait) = self.delete_unseen(mirror, advertisement, unseen, &mut sending);
         results.extend(settled);
@@ -293,7 +248,7 @@ impl Cycle<'_> {
         let (mut results, mut gone) = (Vec::new(), (Vec::new(), Vec::new()));
         for (group, sent) in groups.into_iter().zip(sent) {
             match settle_unseen(&group, sent.as_ref().as_ref()) {
-                Some(result) => results.push((group, result)),
+                Some(result) => results.push(Tried::new(group, result, &sent)),
                 None if group.commands().is_empty() => {
                     gone.0.push(group);
                     gone.1.push(sent);
@@ -320,7 +275,7 @@ impl Cycle<'_> {
                 Some(Ok(seen)) => settle(&group, attempt, Some(seen)),
                 Some(Err(error)) => unseen(settle(&group, attempt, None), error),
             };
-            results.push((group, result));
+            results.push(Tried::new(group, result, &sent));
         }
         (results, retry_after)
     }
@@ -339,54 +294,16 @@ impl Cycle<'_> {
     }
 }
 
-impl Attempt {
-    fn entry_results(&self, backlog: &[RefUpdate]) -> EntryResults {
-        let gone = |index: &usize| {
-            let holds = self.groups.iter().filter_map(|(group, _)| group.hold.as_ref());
-            let mut names = holds.filter_map(|hold| match hold {
-                Hold::Gone { name, .. } => Some(name),
-                Hold::Diverged { .. } | Hold::Unreadable { .. } | Hold::Damaged { .. } => None,
-            });
-            names.any(|name| *name == backlog[*index].name)
-        };
-        let mut failed = self.entries(|group, _| group.hold.is_some());
-        failed.retain(gone);
-        EntryResults {
-            mirrored: self.entries(|_, outcome| outcome == Outcome::Mirrored),
-            skipped: self.skipped.clone(),
-            failed,
-        }
-    }
-
-    /// Returns the entries of groups that may succeed if they are retried within the cycle. A rejection may be temporary;
-    /// a divergence or a wrong setting is not. A group continues without its failed entry.
-    fn to_repeat(&self, results: &EntryResults) -> Vec<usize> {
-        let passing = [Outcome::Transient, Outcome::Uncertain, Outcome::Rejected];
-        let mut entries = self.entries(|_, outcome| passing.contains(&outcome));
-        entries.retain(|index| !results.failed.contains(index));
-        entries
-    }
-
-    fn entries(&self, wanted: impl Fn(&Group, Outcome) -> bool) -> Vec<usize> {
-        let groups = self
-            .groups
-            .iter()
-            .filter(|(group, result)| wanted(group, result.outcome));
-        let mut entries: Vec<usize> = groups.flat_map(|(group, _)| group.entries.iter().copied()).collect();
-        entries.sort_unstable();
-        entries
-    }
-}
-
-fn all_mirrored<'a>(groups: impl IntoIterator<Item = &'a (Group, GroupResult)>) -> bool {
+fn all_mirrored<'a>(groups: impl IntoIterator<Item = &'a Tried>) -> bool {
     let mut groups = groups.into_iter();
-    groups.all(|(_, result)| result.outcome == Outcome::Mirrored)
+    groups.all(|tried| tried.result.outcome == Outcome::Mirrored)
 }
 
 /// Remembers the state of the mirror after these groups. All of them are mirrored except the held ones.
-fn remember(mirror: &mut dyn Mirror, mut advertisement: Advertisement, groups: &[(Group, GroupResult)]) {
-    let sent = groups.iter().filter(|(group, _)| group.hold.is_none());
-    for change in sent.flat_map(|(group, _)| group.changes.iter().chain(&group.watermark)) {
+fn remember(mirror: &mut dyn Mirror, mut advertisement: Advertisement, groups: &[Tried]) {
+    let sent = groups.iter().map(|tried| &tried.group);
+    let sent = sent.filter(|group| group.hold.is_none());
+    for change in sent.flat_map(|group| group.changes.iter().chain(&group.watermark)) {
         if change.new.is_null() {
             advertisement.refs.remove(&change.name);
         } else {
@@ -419,19 +336,4 @@ fn unseen(mut result: GroupResult, error: &Error) -> GroupResult {
         result.error = Some(format!("cannot read the refs back: {error}"));
     }
     result
-}
-
-fn log_attempt(group: &Group, result: &GroupResult, attempt: u32, of: u32) {
-    let label = group.label();
-    if result.outcome == Outcome::Mirrored {
-        tracing::info!(group = %label, attempt, "mirrored");
-        return;
-    }
-    let outcome = GroupOutcome::Settled(result.outcome).word();
-    let error = result.error.as_deref().unwrap_or_default();
-    if attempt == of {
-        tracing::error!(group = %label, attempt, of, %outcome, error, "not mirrored; the entries stay pending");
-    } else {
-        tracing::warn!(group = %label, attempt, of, %outcome, error, "attempt failed");
-    }
 }

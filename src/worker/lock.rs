@@ -2,7 +2,7 @@
 //! so a worker that died leaves nothing to clean up.
 use std::{io, path::Path};
 
-use durable::storage::{Disk, DiskFile, Storage};
+use durable::storage::{Disk, DiskFile, LockFiles, WriteFiles};
 
 /// File name of the lock in the `.stargate` folder.
 pub const LOCK_FILE: &str = "worker.lock";

@@ -1,11 +1,15 @@
 //! Memory of the worker between cycles, in `.stargate/worker.json`. It saves the request before a push.
 //!
-//! The file is private to the worker and may be deleted at any time. A push that relied on it is confirmed by reading the
+//! The file is private to the worker and may be deleted at any time. Only the hook reads its first key, for messages to the
+//! pusher (`hook::rejections`). A push that relied on it is confirmed by reading the
 //! refs back. After any error the remembered state of the mirror is dropped.
 use std::{collections::BTreeMap, fs, io, path::Path};
 
 use bstr::{BStr, BString, ByteSlice};
-use durable::storage::{Disk, Storage};
+use durable::{
+    replace::replace,
+    storage::{Disk, FILE_MODE},
+};
 use git_push::{Advertisement, Capabilities};
 use gix::ObjectId;
 use jiff::Timestamp;
@@ -13,19 +17,23 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     backoff::{Backoff, Backoffs},
+    false_watermark::Judged,
     head::HeadDifference,
-    watermarks::Judged,
+    rejection::Rejection,
 };
 
 /// File name of the memory in the `.stargate` folder.
 pub const MEMORY_FILE: &str = "worker.json";
 /// Largest file that is read, in bytes.
 const MAX_SIZE: u64 = 64 << 20;
-const MODE: u32 = 0o644;
 
 /// Contents of the memory.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Memory {
+    /// Rejections of groups that the server explained. The hook reads them too: they must come first, and are omitted if there
+    /// are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rejections: Vec<Rejection>,
     /// State of the mirror after the last push; none after an error.
     pub mirror: Option<RememberedMirror>,
     /// Backoff of groups that failed, by label.
@@ -116,14 +124,7 @@ impl Memory {
     /// # Errors
     /// The folder cannot be written to.
     pub fn save(&self, folder: &Path) -> io::Result<()> {
-        let (path, draft) = (folder.join(MEMORY_FILE), folder.join(format!("{MEMORY_FILE}.new")));
-        match fs::remove_file(&draft) {
-            // Removes the draft of a worker that died.
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        Disk.write_new(&draft, &serde_json::to_vec(self)?, MODE)?;
-        Disk.rename(&draft, &path)
+        replace(&Disk, &folder.join(MEMORY_FILE), &serde_json::to_vec(self)?, FILE_MODE)
     }
 }
 

@@ -3,42 +3,60 @@
 //! [`run()`] runs one cycle over one repository: lock, read the backlog, plan, push, read the refs back, settle.
 //! [`wait()`] is the reader's side: it polls a watermark until a commit is visible. Both take the clock as a value.
 mod ancestry;
+mod attempt;
 mod backoff;
 mod bisect;
+mod broken;
 mod comparison;
 mod cycle;
+mod entries;
+mod error;
+mod false_watermark;
+mod follow;
 mod head;
 mod journal_watcher;
+mod local_view;
 mod lock;
 mod memory;
 mod missing;
+mod options;
 mod progress;
+mod reconcile;
+mod rejection;
 mod remote_mirror;
 mod report;
 mod repository;
+mod requests;
 mod review;
 mod root;
 mod run;
 mod schedule;
+mod session;
 mod status;
 mod sync;
 mod wait;
 mod watch;
 mod watermarks;
 
+pub use attempt::{EntryResults, Settled};
 pub use backoff::{Backoff, Backoffs};
 pub use comparison::{ComparisonOutcome, FailedComparison};
-pub use cycle::{Cycle, EntryResults, Mirror, Settled};
+pub use cycle::Cycle;
+pub use error::RunError;
+pub use false_watermark::{FalseWatermark, FalseWatermarkSeen, Judged, JudgedWatermark};
 pub use head::{HeadDifference, StargateHead, compare_head, stargate_head};
 pub use lock::{LOCK_FILE, WorkerLock};
 pub use memory::{MEMORY_FILE, Memory, RememberedMirror};
 pub use missing::Missing;
+pub use options::{Environment, Options, remote_name};
 pub use progress::Progress;
+pub use rejection::{Rejection, RejectionCause};
 pub use report::{CycleOutcome, CycleReport, GroupOutcome, GroupReport, RefReport, RefVerdict};
 pub use repository::Stargate;
+pub use requests::Mirror;
 pub use review::{NothingMirrored, SettingsFinding, review_settings};
 pub use root::{FoundRepositories, find_repositories};
-pub use run::{Environment, Options, RunError, remote_name, run};
+pub use run::run;
 pub use schedule::Schedule;
 pub use status::{
     BrokenRef, ComparisonStatus, GroupStatus, RefsStanding, RepositoryStatus, WatermarkStatus, refs_standing, status,
@@ -49,4 +67,4 @@ pub use wait::{
     wait_for_refs,
 };
 pub use watch::{Event as WatchEvent, SharedEnvironment, Watched, channel as watch_channel, watch};
-pub use watermarks::{FalseWatermark, FalseWatermarkSeen, Judged, JudgedWatermark, false_watermarks};
+pub use watermarks::false_watermarks;

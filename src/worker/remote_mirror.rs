@@ -9,10 +9,11 @@ use jiff::Timestamp;
 
 use super::{
     backoff::{Backoff, Backoffs},
-    cycle::Mirror,
+    false_watermark::{FalseWatermark, Judged},
     memory::{Memory, RememberedMirror},
+    rejection::Rejection,
     repository::Stargate,
-    watermarks::{FalseWatermark, Judged},
+    requests::Mirror,
 };
 use crate::{config::AGENT, mirror::watermark::is_watermark, ref_pattern::RefPatterns, refs::LocalRefs};
 
@@ -107,15 +108,23 @@ impl<'a> RemoteMirror<'a> {
         &self.memory.backoffs
     }
 
-    /// Remembers the backoff of groups that failed.
-    pub fn remember_backoffs(&mut self, backoffs: Backoffs) {
-        self.change(|memory| memory.backoffs = backoffs);
+    /// Returns the rejections that the server explained.
+    pub fn rejections(&self) -> &[Rejection] {
+        &self.memory.rejections
     }
 
-    /// Forgets the backoff of groups for whose label `forgotten` returns true.
+    /// Remembers the backoff of groups that failed, and the rejections that the server explained.
+    pub fn remember_backoffs(&mut self, backoffs: Backoffs, rejections: Vec<Rejection>) {
+        self.change(|memory| (memory.backoffs, memory.rejections) = (backoffs, rejections));
+    }
+
+    /// Forgets the backoff and the rejection of groups for whose label `forgotten` returns true.
     pub fn forget_backoffs(&mut self, forgotten: impl Fn(&str) -> bool) {
         if self.memory.backoffs.keys().any(|label| forgotten(label)) {
-            self.change(|memory| memory.backoffs.retain(|label, _| !forgotten(label)));
+            self.change(|memory| {
+                memory.backoffs.retain(|label, _| !forgotten(label));
+                memory.rejections.retain(|rejection| !forgotten(&rejection.group));
+            });
         }
     }
 

@@ -5,7 +5,8 @@ use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
 use super::{
-    comparison::FailedComparison, cycle::Settled, head::HeadDifference, missing::Missing, watermarks::FalseWatermark,
+    attempt::Settled, comparison::FailedComparison, false_watermark::FalseWatermark, head::HeadDifference,
+    missing::Missing, rejection::RejectionCause,
 };
 use crate::mirror::{Change, Group, Outcome};
 
@@ -88,6 +89,10 @@ pub struct GroupReport {
     pub refs: Vec<RefReport>,
     /// Reason why the group is not mirrored.
     pub error: Option<String>,
+    /// Lines that the server sent for a person with its answer. Empty if the group is mirrored.
+    pub server_words: Vec<String>,
+    /// Instruction, if the cause of a rejection is recognised by these lines.
+    pub advice: Option<&'static str>,
 }
 
 /// Report on one ref.
@@ -283,6 +288,8 @@ impl GroupReport {
                 .map(|(change, verdict)| RefReport::new(change, Some(verdict)))
                 .collect(),
             error: result.error.clone(),
+            advice: RejectionCause::of(&settled.server_words).map(RejectionCause::advice),
+            server_words: settled.server_words.clone(),
         }
     }
 
@@ -304,6 +311,8 @@ impl GroupReport {
                 .map(|change| RefReport::new(change, None))
                 .collect(),
             error: group.hold.as_ref().map(ToString::to_string),
+            server_words: Vec::new(),
+            advice: None,
         }
     }
 }

@@ -40,11 +40,11 @@ impl Stargate {
 
     /// Reads HEAD, and returns also the name of the ref that it stands for.
     pub fn head(&self) -> (LocalRef, BString) {
-        self.refs.head()
+        self.refs.follow(BStr::new("HEAD"))
     }
 
-    /// Returns the repository itself. Read its refs by [`LocalView::local`] and [`mirrored_refs`](Self::mirrored_refs) only:
-    /// gix sees none in reftables.
+    /// Returns the repository itself. Read its refs by [`LocalView`] and [`mirrored_refs`](Self::mirrored_refs) only: gix
+    /// sees none in reftables.
     pub fn repository(&self) -> &gix::Repository {
         &self.repository
     }
@@ -53,6 +53,10 @@ impl Stargate {
 impl LocalView for Stargate {
     fn local(&self, name: &BStr) -> LocalRef {
         self.refs.read(name)
+    }
+
+    fn list(&self, patterns: &RefPatterns) -> LocalRefs {
+        self.refs.list(patterns)
     }
 
     fn exists(&self, id: ObjectId) -> Result<bool, Damaged> {

@@ -6,11 +6,11 @@ use bstr::{BStr, BString, ByteSlice};
 use super::{RunError, Stargate};
 use crate::{
     config::{self, Config, KEYS, Problem},
-    ref_pattern::{Kind, RefPatterns},
+    ref_pattern::{DEFAULT_PATTERNS, Kind, RefPatterns},
     refs::LocalRefs,
 };
 
-/// Patterns that may match nothing yet without being a mistake.
+/// Patterns that may match nothing yet without being a mistake, like those of the default.
 const ORDINARY: [&str; 2] = ["refs/heads/*", "refs/tags/*"];
 /// Largest distance at which another key is suggested.
 const MOST_EDITS: usize = 3;
@@ -145,8 +145,9 @@ pub(super) fn unused_patterns(stargate: &Stargate, refs: &RefPatterns) -> Vec<Se
     let unused = refs.each().filter_map(|(kind, pattern)| {
         let text = pattern.to_string();
         let is_used = names.iter().any(|name| pattern.matches(name.as_bstr()));
+        let is_ordinary = ORDINARY.iter().chain(&DEFAULT_PATTERNS).any(|known| *known == text);
         let sign = if kind == Kind::Excluded { "!" } else { "" };
-        (!is_used && !ORDINARY.contains(&text.as_str())).then(|| SettingsFinding::UnusedPattern {
+        (!is_used && !is_ordinary).then(|| SettingsFinding::UnusedPattern {
             pattern: format!("{sign}{text}"),
             refs: names.len(),
         })

@@ -9,11 +9,13 @@ use std::{
     time::Duration,
 };
 
+use durable::token_bucket::TokenBucket;
+
 /// Repositories with their times, and budgets of their mirrors.
 #[derive(Debug)]
 pub struct Schedule {
     repositories: BTreeMap<PathBuf, State>,
-    budgets: BTreeMap<String, Budget>,
+    budgets: BTreeMap<String, TokenBucket>,
     /// Maximum number of concurrent cycles.
     limit: usize,
 }
@@ -24,15 +26,6 @@ struct State {
     running: bool,
     /// Time of the next start; while a cycle runs, of the start after it.
     due: Option<Duration>,
-}
-
-/// Token bucket of allowed starts.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Budget {
-    /// Starts per minute; 0 is unlimited.
-    per_minute: u32,
-    tokens: f64,
-    filled_at: Duration,
 }
 
 impl Schedule {
@@ -54,12 +47,10 @@ impl Schedule {
             due: Some(now),
         });
         mirror.clone_into(&mut state.mirror);
-        let budget = self.budgets.entry(mirror.to_owned()).or_insert(Budget {
-            per_minute,
-            tokens: f64::from(per_minute),
-            filled_at: now,
-        });
-        budget.per_minute = per_minute;
+        let budget = self.budgets.entry(mirror.to_owned());
+        budget
+            .or_insert(TokenBucket::new(per_minute, per_minute))
+            .set_rate(per_minute, per_minute);
     }
 
     /// Removes the repositories that are not in `there`, except those with a running cycle.
@@ -92,7 +83,7 @@ impl Schedule {
     pub fn give_back(&mut self, repository: &Path) {
         let mirror = self.repositories.get(repository).map(|state| &state.mirror);
         if let Some(budget) = mirror.and_then(|mirror| self.budgets.get_mut(mirror)) {
-            budget.tokens = (budget.tokens + 1.0).min(f64::from(budget.per_minute));
+            budget.give_back();
         }
     }
 
@@ -120,7 +111,7 @@ impl Schedule {
             if self
                 .budgets
                 .get_mut(&state.mirror)
-                .is_none_or(|budget| budget.take(now))
+                .is_none_or(|budget| budget.try_take(now))
             {
                 state.running = true;
                 state.due = None;
@@ -152,46 +143,10 @@ impl Schedule {
         }
         let waiting = self.repositories.values().filter(|state| !state.running);
         let starts = waiting.filter_map(|state| {
-            let affordable = self
-                .budgets
-                .get(&state.mirror)
-                .map_or(now, |budget| budget.affordable_at(now));
+            let affordable = self.budgets.get(&state.mirror).map_or(now, |budget| budget.next_at());
             Some(state.due?.max(affordable))
         });
         starts.min()
-    }
-}
-
-impl Budget {
-    fn rate(self) -> f64 {
-        f64::from(self.per_minute) / 60.0
-    }
-
-    fn tokens_at(self, now: Duration) -> f64 {
-        let filled = now.saturating_sub(self.filled_at).as_secs_f64() * self.rate();
-        (self.tokens + filled).min(f64::from(self.per_minute))
-    }
-
-    fn take(&mut self, now: Duration) -> bool {
-        if self.per_minute == 0 {
-            return true;
-        }
-        self.tokens = self.tokens_at(now);
-        self.filled_at = now;
-        let affordable = self.tokens >= 1.0;
-        if affordable {
-            self.tokens -= 1.0;
-        }
-        affordable
-    }
-
-    fn affordable_at(self, now: Duration) -> Duration {
-        let lacking = 1.0 - self.tokens_at(now);
-        if self.per_minute == 0 || lacking <= 0.0 {
-            return now;
-        }
-        // Rounds up: a start that is slightly early would only have to wait again.
-        now + Duration::from_secs_f64(lacking / self.rate()) + Duration::from_millis(1)
     }
 }
 
@@ -266,9 +221,8 @@ mod tests {
         schedule.finished(Path::new("a"), seconds(9000));
         schedule.wake(Path::new("a"), seconds(10));
         assert!(schedule.start(seconds(10)).is_empty());
-        let next = schedule.next_start(seconds(10)).unwrap();
-        assert!(next > seconds(60) && next < seconds(61), "{next:?}");
-        assert_eq!(schedule.start(next).len(), 1);
+        assert_eq!(schedule.next_start(seconds(10)), Some(seconds(60)));
+        assert_eq!(schedule.start(seconds(60)).len(), 1);
     }
 
     #[test]

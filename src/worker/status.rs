@@ -7,7 +7,10 @@ use gix::ObjectId;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{HeadDifference, Memory, RunError, Stargate, run::broken::broken, watermarks::JudgedWatermark};
+use super::{
+    broken::broken, error::RunError, false_watermark::JudgedWatermark, head::HeadDifference, memory::Memory,
+    repository::Stargate,
+};
 use crate::{
     config::Config,
     journal::{self, Backlog, intent},
@@ -80,6 +83,10 @@ pub struct GroupStatus {
     pub reason: Option<String>,
     /// Latest time of the next retry.
     pub next_try: Option<Timestamp>,
+    /// Lines that the mirror's server sent for a person with the rejection. Empty if there were none.
+    pub server_words: Vec<String>,
+    /// Instruction, if the cause of the rejection is recognised.
+    pub advice: Option<String>,
 }
 
 /// Status of a failed comparison.
@@ -199,6 +206,26 @@ impl RefsStanding {
     }
 }
 
+impl GroupStatus {
+    /// Creates the status of a group whose oldest pending entry is of this time.
+    fn new(label: String, oldest_pending: Timestamp, memory: &Memory) -> Self {
+        let backoff = memory.backoffs.get(&label);
+        let rejection = memory.rejections.iter().find(|rejection| rejection.group == label);
+        GroupStatus {
+            group: label,
+            pending: 0,
+            oldest_pending,
+            attempts: backoff.map_or(0, |backoff| backoff.attempts),
+            reason: backoff.map(|backoff| backoff.reason.clone()),
+            next_try: backoff.and_then(|backoff| Timestamp::from_second(backoff.next_try).ok()),
+            server_words: rejection
+                .map(|rejection| rejection.server_words.clone())
+                .unwrap_or_default(),
+            advice: rejection.and_then(|rejection| rejection.advice.clone()),
+        }
+    }
+}
+
 fn standing(
     backlog: &Backlog,
     memory: &Memory,
@@ -210,15 +237,9 @@ fn standing(
     for located in &backlog.pending {
         let entry = &located.entry;
         let label = grouping.label(entry.update.name.as_bstr()).to_string();
-        let backoff = memory.backoffs.get(&label);
-        let group = groups.entry(label.clone()).or_insert_with(|| GroupStatus {
-            group: label,
-            pending: 0,
-            oldest_pending: entry.timestamp,
-            attempts: backoff.map_or(0, |backoff| backoff.attempts),
-            reason: backoff.map(|backoff| backoff.reason.clone()),
-            next_try: backoff.and_then(|backoff| Timestamp::from_second(backoff.next_try).ok()),
-        });
+        let group = groups
+            .entry(label.clone())
+            .or_insert_with(|| GroupStatus::new(label, entry.timestamp, memory));
         group.pending += 1;
         group.oldest_pending = group.oldest_pending.min(entry.timestamp);
     }
@@ -256,7 +277,7 @@ mod tests {
     use super::*;
     use crate::{
         journal::{Item, Reader},
-        worker::Backoff,
+        worker::{Backoff, Rejection},
     };
 
     fn line(number: u8, name: &str, status: &str) -> String {
@@ -273,7 +294,7 @@ mod tests {
         let journal = [
             line(10, "refs/kv/main", "\"done\"   "),
             line(20, "refs/kv/main", "\"pending\""),
-            line(30, "refs/kv-index/main", "\"pending\""),
+            line(30, "refs/kv-chunks/main@2", "\"pending\""),
             line(40, "refs/heads/x", "\"pending\""),
             line(50, "refs/kv/gone", "\"failed\" "),
             "no entry\n".to_owned(),
@@ -286,6 +307,12 @@ mod tests {
         let backoff = Backoff::after(None, "hook declined", "newest", now);
         let memory = Memory {
             backoffs: [("main".to_owned(), backoff)].into(),
+            rejections: vec![Rejection {
+                group: "main".into(),
+                refs: vec!["refs/kv/main".into()],
+                server_words: vec!["no: ask".into()],
+                advice: None,
+            }],
             ..Default::default()
         };
         let status = standing(&backlog, &memory, &Grouping::default(), 1, now);
@@ -303,6 +330,8 @@ mod tests {
                 attempts,
                 reason: reason.map(Into::into),
                 next_try: next_try.map(at),
+                server_words: reason.map(|_| "no: ask".to_owned()).into_iter().collect(),
+                advice: None,
             };
         let expected = [
             group(

@@ -8,11 +8,14 @@ use gix::ObjectId;
 use serde::Serialize;
 
 use super::{
-    cycle::Mirror,
+    error::RunError,
+    false_watermark::FalseWatermark,
     missing::Missing,
+    options::{Environment, Options},
     report::GroupReport,
-    run::{Environment, Options, RunError, Work},
-    watermarks::{FalseWatermark, false_watermarks},
+    requests::Mirror,
+    session::Session,
+    watermarks::false_watermarks,
 };
 use crate::{
     journal::Source,
@@ -135,14 +138,14 @@ pub fn compare_refs(
         dry_run: true,
         ..options.clone()
     };
-    let Some(work) = Work::open(git_dir, &options, environment, clock)? else {
+    let Some(session) = Session::open(git_dir, &options, environment, clock)? else {
         return Ok(SyncReport::new(None, Sides::default()));
     };
-    let mut remote = match work.remote()? {
+    let mut remote = match session.remote()? {
         Ok(remote) => remote,
         Err(missing) => return Ok(SyncReport::local_only(missing)),
     };
-    let sides = compare_with(&work, &mut remote)?;
+    let sides = compare_with(&session, &mut remote)?;
     Ok(SyncReport::new(Some(&remote), sides))
 }
 
@@ -158,30 +161,29 @@ pub fn force(
     environment: Environment<'_>,
     clock: &dyn Clock,
 ) -> Result<SyncReport, ForceError> {
-    let Some(work) = Work::open(git_dir, options, environment, clock)? else {
+    let Some(session) = Session::open(git_dir, options, environment, clock)? else {
         return Ok(SyncReport::new(None, Sides::default()));
     };
-    let mut remote = match work.remote()? {
+    let mut remote = match session.remote()? {
         Ok(remote) => remote,
         Err(missing) => return Ok(SyncReport::local_only(missing)),
     };
-    let sides = compare_with(&work, &mut remote)?;
+    let sides = compare_with(&session, &mut remote)?;
     let taken = chosen(&sides.compared, force)?;
     check_deletions(&taken, &sides.compared, force)?;
-    let updates = taken
-        .iter()
-        .map(|compared| update(compared, work.cycle().null))
-        .collect();
-    work.append_entries(updates, Source::Manual)?;
+    let updates = taken.iter().map(|compared| update(compared, session.null())).collect();
+    session.entries.append(updates, Source::Manual)?;
 
     let names: Vec<&BString> = taken.iter().map(|compared| &compared.name).collect();
-    let mut entries = work.backlog()?.pending;
+    let mut entries = session.entries.backlog()?.pending;
     entries.retain(|located| names.contains(&&located.entry.update.name));
-    let mut cycle = work.cycle();
+    let mut cycle = session.cycle();
     cycle.rules.force = true;
     cycle.rules.deletes = true;
-    let (settled, _) = work.push_entries(cycle, &mut work.mirror(&mut remote), &entries)?;
-    let sides = compare_with(&work, &mut remote)?;
+    let (settled, _) = session
+        .entries
+        .push(&cycle, &mut session.mirror(&mut remote), &entries)?;
+    let sides = compare_with(&session, &mut remote)?;
     let mut report = SyncReport::new(Some(&remote), sides);
     report.groups = settled.iter().map(GroupReport::settled).collect();
     Ok(report)
@@ -197,14 +199,15 @@ struct Sides {
     watermarks: Vec<FalseWatermark>,
 }
 
-fn compare_with(work: &Work<'_>, remote: &mut Remote) -> Result<Sides, RunError> {
-    let refs = work.mirror(remote).advertisement()?.refs;
-    let repository = work.stargate.repository();
-    let watermarks = false_watermarks(repository.git_dir(), remote, repository, &refs, &work.config.refs)?;
-    let local = work.stargate.mirrored_refs(&work.config.refs);
+fn compare_with(session: &Session<'_>, remote: &mut Remote) -> Result<Sides, RunError> {
+    let refs = session.mirror(remote).advertisement()?.refs;
+    let (stargate, patterns) = (session.view.stargate(), &session.config.refs);
+    let repository = stargate.repository();
+    let watermarks = false_watermarks(repository.git_dir(), remote, repository, &refs, patterns)?;
+    let local = stargate.mirrored_refs(patterns);
     let nameless = local.unreadable().filter(|(name, _)| name.is_none());
     Ok(Sides {
-        compared: compare(&local, &refs, &work.stargate, &work.cycle().rules),
+        compared: compare(&local, &refs, stargate, &session.cycle().rules),
         broken: nameless.map(|(_, why)| why.to_string()).collect(),
         watermarks,
     })

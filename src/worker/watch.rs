@@ -22,12 +22,14 @@ use durable::{
 
 use super::{
     backoff::delay_after,
+    error::RunError,
     journal_watcher::JournalWatcher,
     missing::Missing,
+    options::Options,
     report::{CycleOutcome, CycleReport},
     review::NothingMirrored,
     root::{FoundRepositories, find_repositories},
-    run::{Options, RunError, run},
+    run::run,
     schedule::Schedule,
 };
 use crate::{config::Config, journal};

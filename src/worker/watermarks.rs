@@ -10,76 +10,19 @@ use bstr::{BStr, BString, ByteSlice};
 use git_push::{Advertisement, Command, Connection, Error, Verdict};
 use git_push_transport::Remote;
 use gix::ObjectId;
-use serde::{Deserialize, Serialize};
 
-use super::{ancestry::Ancestry, cycle::Mirror, memory::Memory, remote_mirror::RemoteMirror};
+use super::{
+    ancestry::Ancestry,
+    false_watermark::{FalseWatermark, FalseWatermarkSeen, Judged, JudgedWatermark},
+    memory::Memory,
+    remote_mirror::RemoteMirror,
+    requests::Mirror,
+};
 use crate::{
     journal,
     mirror::watermark::{Mismatch, ledger_ref, mismatches, watermark_ref},
     ref_pattern::RefPatterns,
 };
-
-/// A false watermark.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct FalseWatermark {
-    /// The namespace.
-    pub namespace: String,
-    /// Ref name of the watermark.
-    #[serde(skip)]
-    pub name: BString,
-    /// Position at which the watermark was found.
-    pub watermark: String,
-    /// Position of the ledger on the mirror; none if there is no ledger.
-    pub ledger: Option<String>,
-    /// Merge base of watermark and ledger, where the watermark belongs; none if there is none.
-    pub covered: Option<String>,
-    /// True once the watermark was reset.
-    pub set_back: bool,
-    /// Reason why a reset failed.
-    pub error: Option<String>,
-}
-
-/// Remembered watermarks that differ from their ledgers, by namespace.
-pub type Judged = BTreeMap<String, JudgedWatermark>;
-
-/// Remembered state of one of them.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct JudgedWatermark {
-    /// Position of the watermark; none if it was deleted.
-    pub watermark: Option<String>,
-    /// Position of the ledger.
-    pub ledger: Option<String>,
-    /// Last state in which it was false; none if it never was.
-    pub was_false: Option<FalseWatermarkSeen>,
-}
-
-/// Remembered false watermark.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FalseWatermarkSeen {
-    /// Position at which the watermark was found.
-    pub watermark: String,
-    /// True if it was reset.
-    pub set_back: bool,
-}
-
-impl std::fmt::Display for FalseWatermark {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let FalseWatermark {
-            namespace, watermark, ..
-        } = self;
-        write!(f, "refs/kv-mirror/{namespace} was at {watermark}, which ")?;
-        match &self.ledger {
-            Some(ledger) => write!(f, "refs/kv/{namespace} on the mirror, at {ledger}, does not contain")?,
-            None => write!(f, "promises a refs/kv/{namespace} that the mirror does not have")?,
-        }
-        match (&self.covered, &self.error, self.set_back) {
-            (_, Some(error), _) => write!(f, "; it could not be set back: {error}"),
-            (Some(covered), None, true) => write!(f, "; it was set back to {covered}"),
-            (None, None, true) => write!(f, "; it was deleted"),
-            (_, None, false) => write!(f, "; the next cycle sets it back"),
-        }
-    }
-}
 
 /// Watermarks that differ from their ledgers for readers of the mirror, and the false ones among them.
 #[derive(Debug, Clone, Default)]
@@ -152,21 +95,7 @@ fn seen_by_readers(remote: &mut Remote, candidates: &[Mismatch]) -> Result<Vec<M
     Ok(mismatches(&refs, |_| true))
 }
 
-impl FalseWatermark {
-    fn new(mismatch: &Mismatch, covered: Option<ObjectId>) -> Self {
-        FalseWatermark {
-            name: watermark_ref(mismatch.namespace.as_bstr()),
-            namespace: mismatch.namespace.to_string(),
-            watermark: mismatch.watermark.to_string(),
-            ledger: mismatch.ledger.map(|id| id.to_string()),
-            covered: covered.map(|id| id.to_string()),
-            set_back: false,
-            error: None,
-        }
-    }
-}
-
-/// The outcome of a namespace's group in the cycle that judges its watermark.
+/// Outcome of a namespace's group in the cycle that judges its watermark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Attempted {
     /// Ledger and watermark were read back where they belong.
@@ -220,69 +149,62 @@ fn remembered(mismatches: &[Mismatch], found: &[FalseWatermark], before: &Judged
     judged
 }
 
-impl RemoteMirror<'_> {
-    /// Resets the false watermarks, if the mirror's refs were read in this cycle. `attempted` returns the outcome of a
-    /// namespace's group in this cycle. Watermarks that cannot be checked wait for the next cycle.
-    pub fn set_back_watermarks(&mut self, attempted: &dyn Fn(&BStr) -> Option<Attempted>) -> Vec<FalseWatermark> {
-        let Some(advertisement) = self.advertised().cloned() else {
+/// Resets the false watermarks, if the mirror's refs were read in this cycle. `attempted` returns the outcome of a
+/// namespace's group in this cycle. Watermarks that cannot be checked wait for the next cycle.
+pub(super) fn set_back_watermarks(
+    mirror: &mut RemoteMirror<'_>,
+    attempted: &dyn Fn(&BStr) -> Option<Attempted>,
+) -> Vec<FalseWatermark> {
+    let Some(advertisement) = mirror.advertised().cloned() else {
+        return Vec::new();
+    };
+    let mut candidates = mismatches(&advertisement.refs, |name| mirror.refs().matches(name));
+    candidates.retain(|mismatch| attempted(mismatch.namespace.as_bstr()) != Some(Attempted::Mirrored));
+    let is_open = |mismatch: &Mismatch| is_open(mismatch, attempted(mismatch.namespace.as_bstr()));
+    let (remote, stargate, known) = mirror.parts();
+    let mut found = match find(remote, stargate, candidates, known, &is_open) {
+        Ok(found) => found,
+        Err(error) => {
+            tracing::warn!(%error, "cannot check the watermarks on the mirror");
             return Vec::new();
-        };
-        let mut candidates = mismatches(&advertisement.refs, |name| self.refs().matches(name));
-        candidates.retain(|mismatch| attempted(mismatch.namespace.as_bstr()) != Some(Attempted::Mirrored));
-        let is_open = |mismatch: &Mismatch| is_open(mismatch, attempted(mismatch.namespace.as_bstr()));
-        let mut found = match self.find_false_watermarks(candidates, &is_open) {
-            Ok(found) => found,
-            Err(error) => {
-                tracing::warn!(%error, "cannot check the watermarks on the mirror");
-                return Vec::new();
-            }
-        };
-        for one in &mut found.false_ones {
-            match self.set_back(one, &advertisement) {
-                Ok(()) => one.set_back = true,
-                Err(why) => one.error = Some(why),
-            }
-            tracing::error!("{one}");
         }
-        self.remember_watermarks(&found.false_ones, |before| {
-            remembered(&found.mismatches, &found.false_ones, before)
-        });
-        found.false_ones
+    };
+    for one in &mut found.false_ones {
+        match set_back(mirror, one, &advertisement) {
+            Ok(()) => one.set_back = true,
+            Err(why) => one.error = Some(why),
+        }
+        tracing::error!("{one}");
     }
+    mirror.remember_watermarks(&found.false_ones, |before| {
+        remembered(&found.mismatches, &found.false_ones, before)
+    });
+    found.false_ones
+}
 
-    fn find_false_watermarks(
-        &mut self,
-        candidates: Vec<Mismatch>,
-        is_open: &dyn Fn(&Mismatch) -> bool,
-    ) -> Result<Found, Error> {
-        let (remote, stargate, known) = self.parts();
-        find(remote, stargate, candidates, known, is_open)
+/// Moves one watermark under a lease, and reads it back.
+fn set_back(mirror: &mut dyn Mirror, found: &FalseWatermark, advertisement: &Advertisement) -> Result<(), String> {
+    let id = |text: &str| ObjectId::from_hex(text.as_bytes()).map_err(|error| error.to_string());
+    let old = id(&found.watermark)?;
+    let null = old.kind().null();
+    let command = Command {
+        name: found.name.clone(),
+        old,
+        new: found.covered.as_deref().map_or(Ok(null), id)?,
+    };
+    let wanted = command.new;
+    let report = mirror.push(advertisement, vec![command]);
+    let report = report.map_err(|error| error.to_string())?;
+    if let Some(Verdict::Rejected(reason)) = report.verdict(found.name.as_bstr()) {
+        return Err(format!("the mirror rejected it: {reason}"));
     }
-
-    /// Moves one watermark under a lease, and reads it back.
-    fn set_back(&mut self, found: &FalseWatermark, advertisement: &Advertisement) -> Result<(), String> {
-        let id = |text: &str| ObjectId::from_hex(text.as_bytes()).map_err(|error| error.to_string());
-        let old = id(&found.watermark)?;
-        let null = old.kind().null();
-        let command = Command {
-            name: found.name.clone(),
-            old,
-            new: found.covered.as_deref().map_or(Ok(null), id)?,
-        };
-        let wanted = command.new;
-        let report = self.push(advertisement, vec![command]);
-        let report = report.map_err(|error| error.to_string())?;
-        if let Some(Verdict::Rejected(reason)) = report.verdict(found.name.as_bstr()) {
-            return Err(format!("the mirror rejected it: {reason}"));
-        }
-        let seen = self.read_refs(std::slice::from_ref(&found.name));
-        let seen = seen.map_err(|error| format!("cannot read it back: {error}"))?;
-        let stands = seen.iter().find(|seen| seen.name == found.name);
-        if stands.map_or(null, |stands| stands.id) == wanted {
-            Ok(())
-        } else {
-            Err("the mirror reported ok, but did not move it".into())
-        }
+    let seen = mirror.read_refs(std::slice::from_ref(&found.name));
+    let seen = seen.map_err(|error| format!("cannot read it back: {error}"))?;
+    let stands = seen.iter().find(|seen| seen.name == found.name);
+    if stands.map_or(null, |stands| stands.id) == wanted {
+        Ok(())
+    } else {
+        Err("the mirror reported ok, but did not move it".into())
     }
 }
 

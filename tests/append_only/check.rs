@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use support::{
     git::{command, git, git_with_input},
-    stargate::{clean_command, feed, stderr},
+    stargate::{FORMATS, clean_command, feed, stderr},
 };
 use tempfile::TempDir;
 
@@ -27,10 +27,15 @@ struct Repository {
 
 impl Repository {
     fn new() -> Self {
+        Repository::of_formats("sha1", "files")
+    }
+
+    fn of_formats(ids: &str, refs: &str) -> Self {
         let repository = Repository {
             folder: tempfile::tempdir().expect("a temporary folder"),
         };
-        repository.git(&["init", "-q", "-b", "main"]);
+        let formats = [format!("--object-format={ids}"), format!("--ref-format={refs}")];
+        repository.git(&["init", "-q", "-b", "main", &formats[0], &formats[1]]);
         repository.write("events/f/a.json", "a");
         repository.write("events/f/b.json", "b");
         repository.write("notes/n.txt", "n");
@@ -152,7 +157,7 @@ fn told_by_git(folder: &Path, commits: &BTreeSet<String>) -> BTreeSet<Row> {
     while let Some(word) = words.next() {
         // A commit is told with its id, for a merge followed by " (from <parent>)".
         if word.len() >= 40 {
-            commit = word[..40].to_owned();
+            commit = word.split(' ').next().unwrap_or_default().to_owned();
             continue;
         }
         let path = words.next().expect("a path").to_owned();
@@ -743,6 +748,60 @@ fn what_cannot_be_judged_is_no_pass() {
         "{}",
         stderr(&output)
     );
+}
+
+#[test]
+fn a_range_is_given_by_names_and_by_ids_of_refs_in_files_and_in_reftables() {
+    for (ids, refs) in FORMATS {
+        let repository = Repository::of_formats(ids, refs);
+        let base = repository.git(&["rev-parse", "main"]);
+        repository.git(&["checkout", "-q", "-b", "work"]);
+        repository.write("events/f/a.json", "changed");
+        let head = repository.commit("changed");
+        repository.git(&["tag", "-a", "-m", "v1", "v1", "main"]);
+        repository.git(&["update-ref", "refs/remotes/origin/main", "main"]);
+        repository.git(&["symbolic-ref", "refs/remotes/origin/HEAD", "refs/remotes/origin/main"]);
+        let expected = rows(&repository.json(&["--base", &base, "--head", &head]));
+        assert_eq!(
+            expected,
+            told_by_git(repository.path(), &BTreeSet::from([head.clone()]))
+        );
+        for (base, head) in [
+            ("main", "work"),
+            ("refs/heads/main", "HEAD"),
+            ("v1", "@"),
+            ("v1^{commit}", "heads/work"),
+            ("origin/main", "work"),
+            ("origin", "work"),
+            ("HEAD~1", &head),
+            ("work^", "HEAD"),
+        ] {
+            let report = repository.json(&["--base", base, "--head", head]);
+            assert_eq!(rows(&report), expected, "{refs}: {base}..{head}");
+        }
+        for nothing in ["nowhere", "nowhere~1", "refs/heads/none", "main@{upstream}", "@{-2}"] {
+            let output = repository.check(&["--base", nothing]);
+            assert_eq!(output.status.code(), Some(5), "{nothing}");
+            let said = stderr(&output);
+            assert!(said.contains("there is no revision"), "{nothing}: {said}");
+        }
+    }
+}
+
+#[test]
+fn refs_that_cannot_be_read_are_no_pass() {
+    let repository = Repository::of_formats("sha1", "reftable");
+    let list = repository.path().join(".git/reftable/tables.list");
+    fs::remove_file(&list).expect("ours");
+    for base in ["main", "nowhere"] {
+        let output = repository.check(&["--base", base]);
+        assert_eq!(output.status.code(), Some(5));
+        let said = stderr(&output);
+        assert!(
+            said.contains("cannot read the refs of ") && said.contains("git fsck"),
+            "{said}"
+        );
+    }
 }
 
 #[derive(Debug, Clone)]

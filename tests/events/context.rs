@@ -1,21 +1,21 @@
-//! What tests of context repositories share.
+//! Shared by the tests of context repositories.
 use std::path::Path;
 
 use jiff::Timestamp;
 use serde_json::json;
 use stargate_mirror::{
-    event::Event,
+    event::{Event, Layout},
     events::{Author, Context, Options},
 };
 
-use support::git::git;
+use support::git::{command, git};
 
-/// A moment.
+/// A fixed time.
 pub fn now() -> Timestamp {
     "2026-01-10T12:00:00Z".parse().expect("a time")
 }
 
-/// An event with a text in it.
+/// An event with this text.
 pub fn event(feed: &str, id: &str, ts: &str, text: &str) -> Event {
     Event::from_value(json!({
         "event_id": id, "feed_id": feed, "type": "message", "author_identity_id": "i-1",
@@ -30,7 +30,7 @@ pub fn simple(feed: &str, id: &str) -> Event {
     event(feed, id, "2026-01-10T12:00:00Z", "hello")
 }
 
-/// By a fixed author.
+/// Options with a fixed author.
 pub fn options(bare: bool) -> Options {
     Options {
         bare,
@@ -47,12 +47,19 @@ pub fn context(path: &Path, bare: bool) -> Context {
     Context::init(path, &options(bare), now()).expect("a context repository")
 }
 
-/// Nothing is wrong with the objects, and a work tree agrees with them.
+/// Checks that git accepts the objects, and that a work tree agrees with them.
 pub fn is_sound(folder: &Path) {
     git(folder, &["fsck", "--strict", "--full"]);
     if git(folder, &["rev-parse", "--is-bare-repository"]) == "false" {
         assert_eq!(git(folder, &["status", "--porcelain"]), "");
     }
+}
+
+/// Returns true if exactly this event is committed.
+pub fn has(folder: &Path, event: &Event) -> bool {
+    let file = format!("main:{}", event.path(Layout::Day));
+    let shown = command(folder).args(["cat-file", "blob", &file]).output().expect("git");
+    shown.status.success() && shown.stdout == event.to_file()
 }
 
 /// The paths of all events, as git lists them.

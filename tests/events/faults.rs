@@ -1,9 +1,9 @@
-//! What goes wrong passes, or is told; nothing is lost by it, nothing overwritten.
+//! Failures pass or are reported. Nothing is lost or overwritten.
 use std::fs;
 
 use serde_json::Value;
 
-use crate::{REPOSITORY, TOKEN, World, feeds};
+use crate::{REPOSITORY, TOKEN, World, all_bytes, feeds};
 use support::{feeds::event, git};
 
 fn events(numbers: std::ops::Range<u32>) -> Vec<Value> {
@@ -23,7 +23,7 @@ fn a_remote_that_is_down_gets_everything_when_it_is_back() {
     }
     run.until("not pushed");
     world.mirror.start_again();
-    // Nothing is posted any more: it is tried again by itself.
+    // The push is retried although no new event arrives.
     world.wait_for(&events(0..30), &[&run]);
     world.assert_has_exactly(&events(0..30));
     assert_eq!(run.terminate().0, 0);
@@ -77,7 +77,7 @@ fn a_branch_that_was_deleted_is_made_again_with_everything() {
     world.assert_has_exactly(&events(0..6));
 }
 
-/// A clone of the remote, in which somebody works.
+/// A clone of the remote for another person.
 fn clone(world: &World) -> std::path::PathBuf {
     let path = world.context("somebody");
     let source = world.mirror.path(REPOSITORY).display().to_string();
@@ -127,7 +127,7 @@ fn an_event_that_somebody_edits_by_force_is_told_and_not_overwritten() {
     assert_eq!(world.file(&path), "{}", "it is not for us to overwrite it");
     let (code, _) = run.terminate();
     assert_eq!(code, 0);
-    // Nothing is lost here: both are in the context repository, or the edited one is kept aside.
+    // Both events are still in the context repository.
     let here = git::git(
         &world.context("context"),
         &["ls-tree", "-r", "--name-only", "HEAD", "events/"],
@@ -142,7 +142,7 @@ fn a_commit_that_is_completed_later_is_pushed_without_another_one() {
     run.until("following");
     feeds.post("f", event("f", 0));
     run.until("Pushed 1 event(s)");
-    // Files are written before the index is, the branch moves after it.
+    // Files are written first, then the index; the branch moves last.
     let lock = world.context("context").join(".git/index.lock");
     fs::write(&lock, "").expect("a lock of git");
     feeds.post("f", event("f", 1));
@@ -189,4 +189,34 @@ fn what_a_branch_lacks_is_read_again() {
     once(&[("GITHUB_REPO_URL", ""), ("GITHUB_BRANCH", "other")]);
     let files = git::git(&context, &["ls-tree", "-r", "--name-only", "other", "events"]);
     assert_eq!(files.matches(".json").count(), 3, "{files}");
+}
+
+#[test]
+fn a_context_repository_with_refs_in_reftables_is_refused_before_anything_is_done() {
+    let (world, feeds) = (World::new(), feeds());
+    let arguments = ["--once", "--bare"];
+    let once = || world.run("context", &feeds.url(), "f", &arguments, &[]).wait();
+    feeds.post("f", event("f", 0));
+    let (code, said) = once();
+    assert_eq!(code, 0, "{said}");
+    let context = world.context("context");
+    git::git(&context, &["refs", "migrate", "--ref-format=reftable"]);
+    let before = all_bytes(&context);
+    feeds.post("f", event("f", 1));
+    let asked = feeds.requests().len();
+    let (code, said) = once();
+    assert_eq!(code, 4, "{said}");
+    for word in [
+        "extensions.refstorage = reftable",
+        "git refs migrate --ref-format=files",
+    ] {
+        assert!(said.contains(word), "{word}: {said}");
+    }
+    assert!(all_bytes(&context) == before, "nothing is written");
+    assert_eq!(feeds.requests().len(), asked, "the relay is not asked");
+    world.assert_has_exactly(&events(0..1));
+    git::git(&context, &["refs", "migrate", "--ref-format=files"]);
+    let (code, said) = once();
+    assert_eq!(code, 0, "{said}");
+    world.assert_has_exactly(&events(0..2));
 }

@@ -1,11 +1,11 @@
-//! Names that git takes for its own: our rule against git's `fsck`.
+//! Names that git reserves: our rule is compared with git's `fsck`.
 
 use std::collections::BTreeMap;
 
 use stargate_mirror::event::{check_name, is_of_git};
 use support::git::{self, git, git_with_input};
 
-/// What fsck calls a tree that has a symbolic link of such a name.
+/// Messages of fsck about a tree with a symbolic link of such a name.
 const COMPLAINTS: [&str; 5] = [
     "hasDotgit",
     "gitmodulesSymlink",
@@ -126,7 +126,7 @@ fn a_name_that_is_allowed_is_a_folder_that_fsck_allows() {
     assert!(allowed.len() > 20, "{allowed:?}");
     let fsck = fsck_with(&allowed);
     assert!(fsck.status.success(), "{}", String::from_utf8_lossy(&fsck.stderr));
-    // Those that it refuses stop a repository: this is why there is a rule.
+    // fsck refuses a repository with such names.
     for name in [".gitmodules", "GITMOD~1", ".gitattributes"] {
         assert!(!fsck_with(&[name]).status.success(), "{name:?}");
     }

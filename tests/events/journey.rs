@@ -1,4 +1,4 @@
-//! What is to happen, happens.
+//! The normal journey: events are committed, pushed and complete.
 use std::{fs, io::Write, process::Stdio};
 
 use serde_json::Value;
@@ -98,7 +98,7 @@ fn once_takes_what_there_is_and_ends() {
         commits,
         "nothing new is no commit"
     );
-    // Of what is held, no more is asked for than the event that tells that it is the same relay.
+    // Of the committed events, only one is fetched: the one that identifies the relay.
     let mut again: Vec<_> = feeds
         .requests()
         .split_off(before)
@@ -151,7 +151,7 @@ fn standard_input_is_committed_and_pushed_to_its_end() {
     world.assert_has_exactly(&events);
     let commits = world.mirror.git(REPOSITORY, &["rev-list", "--count", "main"]);
     assert_eq!(commits, "7", "six batches of ten at most, and the first commit");
-    // Bad lines hide no good one; the same event with another content is refused.
+    // Bad lines do not affect good ones. An event with a known id and other content is refused.
     let mut changed = event("f", 3);
     changed["payload"] = "changed".into();
     let more = format!(
@@ -204,7 +204,7 @@ fn a_token_is_nowhere_but_in_the_header() {
         ("pat", TOKEN, world.mirror.url(REPOSITORY), 0),
         ("password", "", with_both, 1),
     ];
-    // nginx knows one user only; a token in the place of the user is refused there, and not told all the same.
+    // nginx accepts one user only. It refuses a token in place of the user, and the token is still not logged.
     for (number, (name, pat, url, warned)) in ways.into_iter().chain([("user", "", with_token, 1)]).enumerate() {
         let relay_token = ("RELAY_TOKEN", "r3lay-t0ken");
         let variables = [

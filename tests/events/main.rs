@@ -10,7 +10,11 @@ mod repository;
 mod source;
 mod sse_servers;
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use gix::{
     ObjectId,
@@ -22,14 +26,14 @@ use stargate_mirror::event::{Event, Layout};
 use support::{
     feeds::{Feeds, Manners},
     mirror::{Format, Mirror},
-    running::Running,
+    running::{LINES, Running},
 };
 use tempfile::TempDir;
 
 const TOKEN: &str = "t0ken-of-the-m1rror";
 const REPOSITORY: &str = "o/context.git";
 
-/// A remote that asks for a token, and a folder for what is on this side.
+/// A remote that asks for a token, and a folder for local files.
 struct World {
     mirror: Mirror,
     folder: TempDir,
@@ -45,13 +49,13 @@ impl World {
         }
     }
 
-    /// Where the context repository of this name is.
+    /// Path of the context repository with this name.
     fn context(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    /// `events run` into the context repository `name`, following `feeds` of a relay, with small batches and no budget, and
-    /// these variables over all that.
+    /// Starts `events run` into the context repository `name`, following `feeds` of a relay, with short batches and no budget.
+    /// `variables` override these settings.
     fn run(&self, name: &str, relay: &str, feeds: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Running {
         let context = self.context(name).display().to_string();
         let remote = self.mirror.url(REPOSITORY);
@@ -68,7 +72,7 @@ impl World {
         Running::start(&[&["events", "run"], arguments].concat(), &environment)
     }
 
-    /// Paths of all events on the remote, with the ids of their contents; none before there is a branch.
+    /// Paths of all events on the remote, with the ids of their contents; empty without a branch.
     fn event_files(&self) -> BTreeMap<String, ObjectId> {
         let git = |arguments: &[&str]| self.mirror.git(REPOSITORY, arguments);
         if git(&["for-each-ref", "refs/heads/main"]).is_empty() {
@@ -77,26 +81,26 @@ impl World {
         let listed = git(&["ls-tree", "-r", "-z", "main", "events/"]);
         let files = listed.split_terminator('\0').map(|file| {
             let (about, path) = file.split_once('\t').expect("a path");
-            let id = about.rsplit(' ').next().expect("an id");
+            let id = about.strip_prefix("100644 blob ").expect("a plain file");
             (path.to_owned(), id.parse().expect("an id"))
         });
         files.filter(|(path, _)| !path.ends_with(".gitkeep")).collect()
     }
 
-    /// What is in a file on the remote.
+    /// Content of a file on the remote.
     fn file(&self, path: &str) -> String {
         self.mirror
             .git(REPOSITORY, &["cat-file", "-p", &format!("main:{path}")])
     }
 
-    /// True if all these events are on the remote, each as it was posted. There may be others.
+    /// Returns true if all these events are on the remote, each as it was posted. There may be others.
     fn holds(&self, events: &[Value]) -> bool {
         let found = self.event_files();
         files_of(events).iter().all(|(path, id)| found.get(path) == Some(id))
     }
 
-    /// Checks that these events and no others are on the remote, each once and as it was posted, in a history that is
-    /// linear and only adds.
+    /// Checks that exactly these events are on the remote, each once and byte for byte as it was posted, and that the history
+    /// is linear and only adds.
     fn assert_has_exactly(&self, events: &[Value]) {
         assert_eq!(self.event_files(), files_of(events));
         self.assert_history_only_adds();
@@ -137,15 +141,20 @@ impl World {
         git(&["fsck", "--strict"]);
     }
 
-    /// Polls until all these events are on the remote.
+    /// Waits until all these events are on the remote.
     fn wait_for(&self, events: &[Value], running: &[&Running]) {
         self.wait_for_told(events, running, &String::new)
     }
 
-    /// The same, where others have something to say, too.
+    /// The same; a failure shows the output of others, too. Looks again whenever a running command says something, and each
+    /// second: a server may complete the push of a command that was killed.
     fn wait_for_told(&self, events: &[Value], running: &[&Running], others: &dyn Fn() -> String) {
-        let start = std::time::Instant::now();
-        while !self.holds(events) {
+        let start = Instant::now();
+        loop {
+            let seen = LINES.get();
+            if self.holds(events) {
+                return;
+            }
             let said = || {
                 running
                     .iter()
@@ -159,19 +168,24 @@ impl World {
                 said(),
                 others()
             );
-            std::thread::sleep(std::time::Duration::from_millis(50));
+            LINES.wait_beyond_for(seen, Duration::from_secs(1));
         }
     }
 }
 
 /// Paths and ids of the contents of these events in a context repository.
+///
+/// # Panics
+/// Two events have the same path.
 fn files_of(events: &[Value]) -> BTreeMap<String, ObjectId> {
     let files = events.iter().map(|event| {
         let event = Event::from_value(event.clone()).expect("an event");
         let id = compute_hash(Kind::Sha1, Blob, &event.to_file()).expect("a hash");
         (event.path(Layout::Day), id)
     });
-    files.collect()
+    let files: BTreeMap<_, _> = files.collect();
+    assert_eq!(files.len(), events.len(), "each event has a path of its own");
+    files
 }
 
 /// A relay with numbers.
@@ -182,7 +196,7 @@ fn feeds() -> Feeds {
     })
 }
 
-/// Everything in files below a folder, for a search.
+/// All files below a folder with their bytes.
 fn all_bytes(folder: &std::path::Path) -> Vec<(PathBuf, Vec<u8>)> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).expect("a folder").flatten() {

@@ -1,8 +1,8 @@
-//! A context repository and its remote: what others do there, and what must not be lost or changed.
+//! A context repository and its remote: others change it, and no event is lost or changed.
 
 use std::{fs, path::Path};
 
-use crate::context::{context, event, events, is_sound, now, options, simple};
+use crate::context::{context, event, events, has, is_sound, now, options, simple};
 use bstr::BString;
 use durable::{
     clock::{ManualClock, SystemClock},
@@ -99,7 +99,7 @@ fn a_branch_is_made_and_followed(mirror: &Mirror) {
         is_sound(&there);
         is_sound(&here);
         git(&there, &["update-ref", "-d", "refs/heads/main"]);
-        // A branch that was deleted is made again, with everything.
+        // A deleted branch is created again, with all events.
         commit(&context, "f", &["e-5"]);
         assert_eq!(publish(&context, &url).expect("published").events, 5);
         git(&there, &["update-ref", "-d", "refs/heads/main"]);
@@ -151,7 +151,7 @@ fn two_instances_on_one_remote_lose_nothing() {
     }
 }
 
-/// A remote at which something happens just before the first push arrives.
+/// A remote with an interruption just before the first push arrives.
 struct Interrupted<F: FnMut()> {
     remote: Remote,
     before: Option<F>,
@@ -321,7 +321,7 @@ fn the_same_event_drops_out_and_another_content_is_kept_aside() {
     );
     assert_eq!(format!("{there}\n"), file(&theirs));
     is_sound(&here);
-    // The one that was refused stays so.
+    // The refused event stays refused.
     let again = context
         .commit(&[simple("f", "e-2")], &SystemClock::default())
         .expect("nothing to do");
@@ -425,7 +425,7 @@ fn a_history_that_was_rewritten_is_not_believed() {
     publish(&context, &url).expect("published");
     commit(&context, "f", &["e-2"]);
     publish(&context, &url).expect("published");
-    // Somebody takes the last commit back by force: what it held comes again.
+    // The last commit is removed from the remote by force: its events are pushed again.
     git(Path::new(&url), &["update-ref", "refs/heads/main", "main~1"]);
     assert_eq!(publish(&context, &url).expect("published").events, 1);
     assert_eq!(events(Path::new(&url)).len(), 2);
@@ -492,7 +492,7 @@ fn conflicts_elsewhere_are_told_and_the_lock_file_is_ours() {
     );
     assert_eq!((tip(&url), git(&here, &["rev-parse", "main"])), before);
     is_sound(&here);
-    // Events are committed all the same, and go when it is settled.
+    // Events are still committed, and are pushed once the conflict is resolved.
     commit(&context, "f", &["e-3"]);
     someone_commits(&url, &[("policy/policy.json", Some("{\"members\": [2]}"))]);
     assert_eq!(publish(&context, &url).expect("published").events, 1);
@@ -585,10 +585,7 @@ fn a_lost_repository_begins_anew_on_what_the_remote_has() {
     assert_eq!(git(Path::new(&url), &["rev-list", "--max-parents=0", "main"]), root);
     assert_eq!(events(Path::new(&url)).len(), 3);
     is_sound(&path);
-    assert!(
-        second.holds(&simple("f", "e-1")).expect("readable"),
-        "what the remote had is here"
-    );
+    assert!(has(&path, &simple("f", "e-1")), "what the remote had is here");
     assert!(second.resume_point("f", now()).expect("readable").is_some());
     let location = Location::parse(url.as_str().into()).expect("a location");
     assert_eq!(location.to_string(), url);
@@ -616,7 +613,7 @@ fn commit_as_before(here: &Path, feed: &str, id: &str, removed: &[&str]) -> Stri
     path
 }
 
-/// A mirror that looks at what it is sent.
+/// A mirror that checks received objects.
 fn strict_mirror() -> Mirror {
     let mirror = Mirror::start();
     mirror.create(NAME, Format::Sha1);
@@ -637,7 +634,7 @@ fn a_feed_with_a_name_of_git_does_not_stop_the_repository() {
             commit(&context, "f", &[&format!("first-{round}")]);
         }
         let forbidden = commit_as_before(&here, ".gitmodules", &format!("e-{round}"), &[]);
-        // It is removed again by hand: that does not help, for its commit is still sent.
+        // It is removed by hand. That does not help: its commit is still sent.
         let shadowed = commit_as_before(&here, ".GITattributes", &format!("x-{round}"), &[&forbidden]);
         let context = context(&here, true);
         commit(&context, "f", &[&format!("last-{round}")]);

@@ -1,8 +1,8 @@
-//! A context repository: batches against a model, what git makes of it, and what a crash leaves.
+//! A context repository: batches compared with a model, git's view of it, and crashes at each step.
 
 use std::{cell::Cell, collections::BTreeMap, fs, io, path::Path};
 
-use crate::context::{context, event, events, is_sound, now, options, simple};
+use crate::context::{context, event, events, has, is_sound, now, options, simple};
 use durable::{clock::SystemClock, storage::Disk};
 use stargate_mirror::{
     event::{Event, Layout},
@@ -50,7 +50,7 @@ fn a_new_repository_is_whole_and_explains_itself() {
         let policy: serde_json::Value = serde_json::from_str(&policy).expect("JSON");
         assert_eq!(policy, serde_json::json!({"members": [], "permissions": {}}));
         assert_eq!(git(&path, &["rev-parse", "--is-bare-repository"]), bare.to_string());
-        // It is opened, not made anew.
+        // The second call opens it.
         let tip = git(&path, &["rev-parse", "main"]);
         context(&path, bare);
         assert_eq!(git(&path, &["rev-parse", "main"]), tip);
@@ -127,12 +127,8 @@ fn events_are_committed_once() {
             let file = fs::read(path.join("events/general/2026-01-10/e-1.json")).expect("a file");
             assert_eq!(file, batch[0].to_file());
         }
-        assert!(context.holds(&batch[0]).expect("readable"));
-        assert!(
-            !context
-                .holds(&event("general", "e-1", "2026-01-10T12:00:00Z", "other"))
-                .expect("readable")
-        );
+        assert!(has(&path, &batch[0]));
+        assert!(!has(&path, &event("general", "e-1", "2026-01-10T12:00:00Z", "other")));
         assert_eq!(
             git(&path, &["count-objects"]).split(' ').next(),
             Some("0"),
@@ -155,7 +151,7 @@ fn another_content_under_an_id_is_refused_and_kept_once() {
         let committed = context.commit(&batch, &clock()).expect("committed");
         assert_eq!((committed.added, committed.refused.len()), (2, 1));
         assert_eq!(committed.refused[0].path, "events/f/2026-01-10/e-1.json");
-        // Opened anew, so that what is known comes from the repository.
+        // Opened again, so that known ids come from the repository.
         let context = Context::open(&path, &options(bare), now()).expect("opened");
         let batch = [
             event("f", "e-1", "2026-01-10T12:00:00Z", "another"),
@@ -406,7 +402,7 @@ fn a_crash_at_any_point_leaves_the_old_or_the_new_commit() {
                     base.set(call + 1);
                     return None;
                 }
-                // A process that is dead does nothing more.
+                // A dead process does nothing more.
                 (call >= base.get() + kill_at).then_some(Fault::Error(io::ErrorKind::Other))
             };
             let disk = Faulty::new(&fault);

@@ -1,4 +1,4 @@
-//! A feed is followed without a gap: over relays with and without numbers, lost connections, and whatever a relay may do wrong.
+//! A feed is followed without a gap: over relays with and without numbers, lost connections, and defects of a relay.
 
 use std::{collections::BTreeSet, thread, time::Duration};
 
@@ -78,7 +78,7 @@ fn ids(arrivals: &[Arrival]) -> Vec<String> {
     arrivals.iter().map(id).collect()
 }
 
-/// Takes until all of `wanted` have come; the last cursor.
+/// Receives until all of `wanted` have arrived; returns the last cursor.
 fn until(inbox: &Inbox<Arrival>, wanted: impl IntoIterator<Item = u32>) -> Option<Cursor> {
     let mut wanted: BTreeSet<_> = wanted.into_iter().map(|number| format!("e-{number}")).collect();
     let mut cursor = None;
@@ -142,7 +142,7 @@ fn a_restart_reads_only_what_is_new_where_there_are_numbers() {
         (0..10).map(|number| format!("e-{number}")).collect::<Vec<_>>()
     );
     let cursor = found.last().and_then(|arrival| arrival.cursor.clone());
-    // It is late: its time is older than what is progress.
+    // The event is late: its time is older than that of the newest one.
     feeds.post("f", json!({"event_id": "late", "feed_id": "f", "type": "t", "author_identity_id": "i",
         "source": {"platform": "p", "adapter_id": "a", "source_msg_id": "late"}, "ts": "2001-01-01T00:00:00Z", "payload": null}));
     let progress = Progress {
@@ -219,7 +219,7 @@ fn ids_of_the_stream_of_an_empty_feed_are_taken_for_numbers_where_they_are() {
     for manners in [ids, NUMBERS] {
         let feeds = Feeds::start(manners);
         let inbox = follow(&feeds, Progress::default());
-        // The stream, how the relay answers, and what it has.
+        // The stream, the relay's manners, and its events.
         while feeds.requests().len() < 3 {
             thread::yield_now();
         }
@@ -284,7 +284,7 @@ fn a_bad_event_is_told_and_hides_no_good_one() {
     let inbox = follow(&feeds, Progress::default());
     until(&inbox, [2]);
     wait_for_a_listener(&feeds);
-    // The gap is closed by the second answer without anything in it.
+    // The second response is empty, which closes the gap.
     let is_the_last = |line: &str| line.contains("after_seq=4&");
     while feeds
         .requests()

@@ -71,7 +71,7 @@ impl Server {
     }
 }
 
-/// What was installed below target/sse.
+/// A file that `tests/sse/install` put below target/sse.
 fn installed(name: &str) -> PathBuf {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/sse").join(name);
     assert!(
@@ -97,7 +97,7 @@ fn event(number: u32) -> Value {
     })
 }
 
-/// Takes until there are all these events; refuses anything that is none.
+/// Receives until all these events have arrived. Fails at input that is not an event.
 fn take(inbox: &Inbox<Arrival>, found: &mut BTreeMap<String, Value>, until: usize) {
     while found.len() < until {
         match inbox.next(Some(PATIENCE)) {

@@ -83,7 +83,7 @@ fn one_pending_entry() {
 
 #[test]
 fn a_stale_intent_and_a_torn_tail() {
-    let scene = with_a_stale_intent();
+    let scene = with_a_stale_intent("sha1", "files");
     let mut journal = fs::read(scene.journal()).expect("a journal");
     journal.extend_from_slice(b"{\"entry_id\":\"01JB");
     fs::write(scene.journal(), journal).expect("a torn tail");
@@ -129,7 +129,7 @@ cp -a {folder} ../../aside"#
 
 #[test]
 fn a_full_disk_under_the_journal_keeps_the_intent() {
-    let scene = with_a_stale_intent();
+    let scene = with_a_stale_intent("sha1", "files");
     let before = Before::of(&scene);
     let unfinished = ".stargate/intents/.01JBAXF5Z8J8M7R2TK7G9QW3EN.tmp";
     fs::remove_file(scene.git_dir.join(unfinished)).expect("what would leave its place to others");

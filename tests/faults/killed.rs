@@ -10,11 +10,11 @@ use jiff::Timestamp;
 
 use crate::world::{
     Before, REMOTE, a_minute_later, assert_journal, assert_mirrored, assert_recovers, complete, cycle, for_each,
-    mirror, output, push, worker, world,
+    mirror, output, push, worker, world, world_of,
 };
 use support::{
     mirror::{Format, Mirror},
-    stargate::{Stargate, git},
+    stargate::{FORMATS, Stargate, git},
     strace::{Call, changes, killed_at},
 };
 
@@ -65,6 +65,13 @@ fn one_pending_entry() {
 }
 
 #[test]
+fn one_pending_entry_of_reftables_with_sha256() {
+    let scene = world_of("sha256", "reftable");
+    push(&scene, &["refs/kv/main"]);
+    kill_at_home(&scene, &RUN, &["pwrite64", "fsync", "rename", "unlink", "flock"]);
+}
+
+#[test]
 fn several_namespaces_and_a_deletion_after_an_earlier_cycle() {
     let scene = world();
     push(
@@ -111,8 +118,8 @@ fn a_torn_tail_and_a_corrupt_line() {
 }
 
 /// A push whose `post-receive` never ran, two minutes ago.
-pub fn with_a_stale_intent() -> Stargate {
-    let scene = world();
+pub fn with_a_stale_intent(ids: &str, refs: &str) -> Stargate {
+    let scene = world_of(ids, refs);
     let hook = scene.git_dir.join("hooks/post-receive");
     let aside = scene.git_dir.join("hooks/aside");
     push(&scene, &["refs/kv/a"]);
@@ -130,14 +137,18 @@ pub fn with_a_stale_intent() -> Stargate {
     fs::write(&path, text.replace(written, &format!("{then:.3}"))).expect("an older intent");
     // Its writer died before this one was whole, long ago.
     let unfinished = scene.git_dir.join(".stargate/intents/.01JBAXF5Z8J8M7R2TK7G9QW3EN.tmp");
-    fs::write(unfinished, "{").expect("half an intent");
+    fs::write(&unfinished, "{").expect("half an intent");
+    let file = fs::File::open(&unfinished).expect("half an intent");
+    file.set_modified(then.into()).expect("a time");
     scene
 }
 
 #[test]
 fn a_stale_intent() {
-    let scene = with_a_stale_intent();
-    kill_at_home(&scene, &RUN, &["fsync", "unlink"]);
+    for (ids, refs) in &FORMATS[..2] {
+        let scene = with_a_stale_intent(ids, refs);
+        kill_at_home(&scene, &RUN, &["fsync", "unlink"]);
+    }
 }
 
 #[test]
@@ -191,23 +202,31 @@ fn an_entry_that_is_tried_again() {
 
 #[test]
 fn a_repair_of_the_mirror_by_sync() {
-    let scene = world();
-    push(&scene, &["refs/kv/a", "refs/kv/b"]);
-    fs::remove_dir_all(scene.git_dir.join(".stargate")).expect("a folder");
-    kill_at_home(
-        &scene,
-        &["sync", "--repo", ".", "--remote", REMOTE, "--repair"],
-        &["mkdir", "fsync"],
-    );
+    for (ids, refs) in &FORMATS[..2] {
+        let scene = world_of(ids, refs);
+        push(&scene, &["refs/kv/a", "refs/kv/b"]);
+        fs::remove_dir_all(scene.git_dir.join(".stargate")).expect("a folder");
+        kill_at_home(
+            &scene,
+            &["sync", "--repo", ".", "--remote", REMOTE, "--repair"],
+            &["mkdir", "fsync"],
+        );
+    }
 }
 
 #[test]
 fn one_kill_for_each_kind_of_call_over_http() {
+    kill_once_for_each_kind_of_call("sha1", "files", Format::Sha1);
+    kill_once_for_each_kind_of_call("sha1", "reftable", Format::Sha1);
+    kill_once_for_each_kind_of_call("sha256", "reftable", Format::Sha256);
+}
+
+fn kill_once_for_each_kind_of_call(ids: &str, refs: &str, format: Format) {
     let server = Mirror::start();
-    let scene = world();
+    let scene = world_of(ids, refs);
     push(&scene, &["refs/kv/a", "refs/kv-index/a", "refs/kv/b"]);
     let before = Before::of(&scene);
-    server.create("counted.git", Format::Sha1);
+    server.create("counted.git", format);
     let counted = scene.copy();
     let trace = counted.folder().join("trace");
     let calls = changes(&cycle(&counted, &server.url("counted.git")), &trace, |_| false);
@@ -222,7 +241,7 @@ fn one_kill_for_each_kind_of_call_over_http() {
     assert!(chosen.len() >= 6, "{chosen:?}");
     for_each(&chosen, |call| {
         let name = format!("{}.git", call.name);
-        let repository = server.create(&name, Format::Sha1);
+        let repository = server.create(&name, format);
         git(&repository, ["config", "core.logAllRefUpdates", "always"]);
         let world = scene.copy();
         let after = format!("killed before {call:?}");

@@ -36,12 +36,21 @@ const KNOWN: [&str; 7] = [
 
 /// A Stargate with hooks, a client, and an empty mirror that writes down every move of a ref.
 pub fn world() -> Stargate {
-    let stargate = Stargate::bare();
+    world_of("sha1", "files")
+}
+
+/// The same, with ids and refs in these formats.
+pub fn world_of(ids: &str, refs: &str) -> Stargate {
+    let stargate = Stargate::of_formats(ids, refs);
     // The program itself is large, and each fault gets a copy of everything.
     for hook in ["pre-receive", "post-receive"] {
         support::git::hook(&stargate.git_dir, hook, &format!("exec '{HOOK}' {hook}"));
     }
-    git(stargate.folder(), ["init", "-q", "--bare", "--template=", "mirror.git"]);
+    let format = format!("--object-format={ids}");
+    git(
+        stargate.folder(),
+        ["init", "-q", "--bare", "--template=", &format, "mirror.git"],
+    );
     git(&mirror(&stargate), ["config", "core.logAllRefUpdates", "always"]);
     // What a fault leaves is to be found at once: there is no pause between attempts.
     stargate.configure("stargate.initialDelay", "10ms");
@@ -159,6 +168,10 @@ fn expected(stargate: &Stargate) -> BTreeSet<String> {
 }
 
 fn refs(repository: &Path) -> BTreeSet<String> {
+    if repository.join("reftable").exists() {
+        let listed = git(repository, ["for-each-ref", "--format=%(objectname) %(refname)"]);
+        return listed.lines().map(str::to_owned).collect();
+    }
     let repository = gix::open(repository).expect("a repository");
     let references = repository.references().expect("refs");
     let all = references
@@ -181,11 +194,21 @@ pub fn moves(repository: &Path) -> Vec<(String, Vec<String>)> {
 
 /// The two ids of a line; the last two, because what a kill has cut off stands before what was written next.
 fn ids(line: &str) -> String {
+    let two = [64, 40]
+        .into_iter()
+        .find_map(|digits| last_two(line.as_bytes(), digits));
+    two.unwrap_or_else(|| panic!("two ids: {line}"))
+}
+
+fn last_two(line: &[u8], digits: usize) -> Option<String> {
     let is_id = |bytes: &[u8]| bytes.iter().all(u8::is_ascii_hexdigit);
-    let two = |bytes: &[u8]| is_id(&bytes[..40]) && bytes[40] == b' ' && is_id(&bytes[41..81]) && bytes[81] == b' ';
-    let last = line.as_bytes().windows(82).rposition(two);
-    let start = last.unwrap_or_else(|| panic!("two ids: {line}"));
-    line[start..start + 81].to_owned()
+    let two = |bytes: &[u8]| {
+        let (old, new) = bytes.split_at(digits + 1);
+        is_id(&old[..digits]) && old[digits] == b' ' && is_id(&new[..digits]) && new[digits] == b' '
+    };
+    let start = line.windows(2 * digits + 2).rposition(two)?;
+    let ids = &line[start..=start + 2 * digits];
+    Some(String::from_utf8_lossy(ids).into_owned())
 }
 
 /// What the journal had before the fault.

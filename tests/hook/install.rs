@@ -8,10 +8,13 @@ use std::{
 };
 
 use durable::storage::Disk;
-use stargate_mirror::hook::{
-    durability::make_durable,
-    git_config,
-    install::{Change, InPlace, InstallError, Installation, Report, install},
+use stargate_mirror::{
+    hook::{
+        durability::make_durable,
+        git_config,
+        install::{Change, InPlace, InstallError, Installation, Report, install},
+    },
+    ref_pattern::DEFAULT_PATTERNS,
 };
 use support::{
     executable,
@@ -382,7 +385,7 @@ fn what_it_prints_names_the_consumer_and_the_next_step() {
         assert!(text.contains(&expected), "{expected}\n{text}");
     }
     for expected in [
-        "Mirrored refs: refs/kv/*, refs/kv-index/*\n".to_owned(),
+        format!("Mirrored refs: {}\n", DEFAULT_PATTERNS.join(", ")),
         "It is silent about a push without mirrored refs.\n".to_owned(),
         format!("git config -f {repo}/config --add stargate.ref 'refs/kv/*'\n"),
         format!("git config -f {repo}/config --add stargate.ref 'refs/heads/*'\n"),

@@ -7,24 +7,26 @@ use std::{
     os::unix::process::ExitStatusExt,
     path::PathBuf,
     process::{Command, Output},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use bstr::BStr;
 use durable::{
     clock::{Clock, SystemClock},
-    storage::{Disk, Storage},
+    storage::{Disk, LockFiles, WriteFiles},
 };
 use gix::ObjectId;
 use jiff::Timestamp;
 use serde_json::json;
 use stargate_mirror::{
     journal::{Backlog, Entry, Recovered, Source, Writer},
+    mirror::LocalView,
     refs::{LocalRef, Refs},
+    worker,
 };
 use support::{
     executable,
-    stargate::{SOME_ID, Stargate, creation, feed, git, git_command, stderr, try_git},
+    stargate::{FORMATS, SOME_ID, Stargate, creation, feed, git, git_command, stderr, try_git},
 };
 
 use crate::HOOK;
@@ -63,6 +65,12 @@ fn some_id() -> ObjectId {
     SOME_ID.parse().unwrap()
 }
 
+/// What the worker does with intents if every ref has the id that the pushes set.
+fn recover_moved(stargate: &Stargate) {
+    let id = stargate.some_id().parse().unwrap();
+    recover(stargate, &|_| LocalRef::Id(id));
+}
+
 fn entries(stargate: &Stargate) -> Vec<Entry> {
     let backlog = Backlog::load(&Disk, &stargate.git_dir).unwrap();
     assert_eq!(backlog.problem_count, 0, "{:?}", backlog.problems);
@@ -74,7 +82,7 @@ fn killed_at(stargate: &Stargate, hook: &str, call: &str, number: usize) -> Outp
     let inject = format!("inject={call}:signal=KILL:when={number}");
     let trace = format!("trace={call}");
     let strace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", &trace, "-e", &inject];
-    feed(stargate.named_behind(hook, &strace), creation("refs/kv/a"))
+    feed(stargate.named_behind(hook, &strace), stargate.creation("refs/kv/a"))
 }
 
 /// Every call of a hook that touches the disk: its name, and its number among those of this name, as strace counts.
@@ -82,7 +90,7 @@ fn disk_calls(stargate: &Stargate, hook: &str) -> Vec<(String, usize)> {
     let trace = stargate.folder().join("trace");
     let what = format!("trace={DISK}");
     let strace = ["strace", "-f", "-qq", "-e", &what, "-o", trace.to_str().unwrap()];
-    let output = feed(stargate.named_behind(hook, &strace), creation("refs/kv/a"));
+    let output = feed(stargate.named_behind(hook, &strace), stargate.creation("refs/kv/a"));
     assert!(output.status.success(), "{}", stderr(&output));
     let mut counts = BTreeMap::new();
     let trace = fs::read_to_string(trace).unwrap();
@@ -100,6 +108,14 @@ fn disk_calls(stargate: &Stargate, hook: &str) -> Vec<(String, usize)> {
         assert!(counts.contains_key(name), "{hook}: {counts:?}");
     }
     calls
+}
+
+/// Writes the temporary file of an intent whose writer stopped this long ago.
+fn unfinished(stargate: &Stargate, id: &str, age: Duration) -> PathBuf {
+    let path = stargate.git_dir.join(format!(".stargate/intents/.{id}.tmp"));
+    let file = fs::File::create(&path).unwrap();
+    file.set_modified(SystemTime::now() - age).unwrap();
+    path
 }
 
 fn was_killed(output: &Output) -> bool {
@@ -311,7 +327,7 @@ fn young_intents_are_left_alone_and_what_is_none_goes_to_quarantine() {
     assert!(stargate.run_pre_receive(creation("refs/kv/a")).status.success());
     let intents = stargate.git_dir.join(".stargate/intents");
     fs::write(intents.join("01JBAXF5Z8J8M7R2TK7G9QW3EN.json"), "\0\0\0").unwrap();
-    fs::write(intents.join(".01JBAXF5Z8J8M7R2TK7G9QW3EN.tmp"), "half").unwrap();
+    unfinished(&stargate, "01JBAXF5Z8J8M7R2TK7G9QW3EN", Duration::from_secs(61));
     let writer = Writer::new(Disk, SystemClock::default(), &stargate.git_dir, Duration::from_secs(10));
     let recovered = writer.recover_intents(&|_| LocalRef::Id(some_id())).unwrap();
     assert_eq!(
@@ -328,6 +344,18 @@ fn young_intents_are_left_alone_and_what_is_none_goes_to_quarantine() {
 }
 
 #[test]
+fn an_unfinished_intent_is_as_old_as_its_file_whatever_its_id_says() {
+    let stargate = Stargate::bare();
+    assert!(stargate.run_pre_receive(creation("refs/kv/a")).status.success());
+    let young = unfinished(&stargate, "01JBAXF5Z8J8M7R2TK7G9QW3EN", Duration::ZERO);
+    let old = unfinished(&stargate, "03ZZZZZZZZZZZZZZZZZZZZZZZZ", Duration::from_secs(61));
+    let writer = Writer::new(Disk, SystemClock::default(), &stargate.git_dir, Duration::from_secs(10));
+    writer.recover_intents(&|_| LocalRef::Absent).unwrap();
+    assert!(young.exists(), "its writer may be at work");
+    assert!(!old.exists(), "its writer has died");
+}
+
+#[test]
 fn the_same_update_a_second_time_is_not_taken_for_the_first() {
     let stargate = Stargate::bare();
     assert!(stargate.run_hook(creation("refs/kv/a")).status.success());
@@ -339,44 +367,54 @@ fn the_same_update_a_second_time_is_not_taken_for_the_first() {
 
 #[test]
 fn pre_receive_killed_anywhere_harms_no_later_push() {
-    for (name, number) in disk_calls(&Stargate::bare(), "pre-receive") {
-        let stargate = Stargate::bare();
-        let output = killed_at(&stargate, "pre-receive", &name, number);
-        assert!(was_killed(&output), "{name} {number}: {:?}", output.status);
-        // git rejects the push: the ref does not move.
-        let recovered = recover(&stargate, &|_| LocalRef::Absent);
-        assert!(recovered.appended.is_empty() && recovered.unreadable.is_empty());
-        assert_eq!(stargate.intents(), [""; 0], "{name} {number}");
-        let next = creation("refs/kv/b");
-        assert!(stargate.run_pre_receive(&next).status.success(), "{name} {number}");
-        assert!(stargate.run_hook(&next).status.success(), "{name} {number}");
-        assert_eq!(entries(&stargate).len(), 1, "{name} {number}");
-        assert_eq!(stargate.intents(), [""; 0], "{name} {number}");
+    for (ids, refs) in &FORMATS[..2] {
+        let new = || Stargate::of_formats(ids, refs);
+        for (name, number) in disk_calls(&new(), "pre-receive") {
+            assert_pre_receive_killed_is_harmless(&new(), &name, number);
+        }
     }
+}
+
+fn assert_pre_receive_killed_is_harmless(stargate: &Stargate, name: &str, number: usize) {
+    let output = killed_at(stargate, "pre-receive", name, number);
+    assert!(was_killed(&output), "{name} {number}: {:?}", output.status);
+    // git rejects the push: the ref does not move.
+    let recovered = recover(stargate, &|_| LocalRef::Absent);
+    assert!(recovered.appended.is_empty() && recovered.unreadable.is_empty());
+    assert_eq!(stargate.intents(), [""; 0], "{name} {number}");
+    let next = stargate.creation("refs/kv/b");
+    assert!(stargate.run_pre_receive(&next).status.success(), "{name} {number}");
+    assert!(stargate.run_hook(&next).status.success(), "{name} {number}");
+    assert_eq!(entries(stargate).len(), 1, "{name} {number}");
+    assert_eq!(stargate.intents(), [""; 0], "{name} {number}");
 }
 
 #[test]
 fn post_receive_killed_anywhere_loses_nothing() {
-    let counted = Stargate::bare();
-    assert!(counted.run_pre_receive(creation("refs/kv/a")).status.success());
-    for (name, number) in disk_calls(&counted, "post-receive") {
-        let stargate = Stargate::bare();
-        assert!(stargate.run_pre_receive(creation("refs/kv/a")).status.success());
-        let output = killed_at(&stargate, "post-receive", &name, number);
-        assert!(was_killed(&output), "{name} {number}: {:?}", output.status);
-        assert!(
-            stargate.run_hook(creation("refs/kv/b")).status.success(),
-            "{name} {number}"
-        );
-        recover(&stargate, &|_| LocalRef::Id(some_id()));
-        let mut names: Vec<_> = entries(&stargate)
-            .iter()
-            .map(|entry| entry.update.name.to_string())
-            .collect();
-        names.sort();
-        assert_eq!(names, ["refs/kv/a", "refs/kv/b"], "{name} {number}");
-        assert_eq!(stargate.intents(), [""; 0], "{name} {number}");
+    for (ids, refs) in &FORMATS[..2] {
+        let with_an_intent = || {
+            let stargate = Stargate::of_formats(ids, refs);
+            let output = stargate.run_pre_receive(stargate.creation("refs/kv/a"));
+            assert!(output.status.success(), "{}", stderr(&output));
+            stargate
+        };
+        for (name, number) in disk_calls(&with_an_intent(), "post-receive") {
+            assert_post_receive_killed_loses_nothing(&with_an_intent(), &name, number);
+        }
     }
+}
+
+fn assert_post_receive_killed_loses_nothing(stargate: &Stargate, name: &str, number: usize) {
+    let output = killed_at(stargate, "post-receive", name, number);
+    assert!(was_killed(&output), "{name} {number}: {:?}", output.status);
+    let next = stargate.creation("refs/kv/b");
+    assert!(stargate.run_hook(next).status.success(), "{name} {number}");
+    recover_moved(stargate);
+    let entries = entries(stargate);
+    let mut names: Vec<_> = entries.iter().map(|entry| entry.update.name.to_string()).collect();
+    names.sort();
+    assert_eq!(names, ["refs/kv/a", "refs/kv/b"], "{name} {number}");
+    assert_eq!(stargate.intents(), [""; 0], "{name} {number}");
 }
 
 #[test]
@@ -422,7 +460,14 @@ fn a_disk_that_fails_at_any_write_or_sync_loses_nothing_that_was_accepted() {
 
 #[test]
 fn receive_pack_killed_between_the_refs_and_post_receive_loses_nothing() {
-    let stargate = Stargate::with_hook();
+    for (ids, refs) in FORMATS {
+        assert_receive_pack_killed_loses_nothing(ids, refs);
+    }
+}
+
+fn assert_receive_pack_killed_loses_nothing(ids: &str, refs: &str) {
+    let stargate = Stargate::of_formats(ids, refs);
+    stargate.install();
     let client = stargate.client("one");
     // git runs this when the refs have moved, and before it runs post-receive.
     let transaction = "test \"$1\" != committed || kill -9 $PPID";
@@ -438,8 +483,17 @@ fn receive_pack_killed_between_the_refs_and_post_receive_loses_nothing() {
     }
     assert_eq!((stargate.intents().len(), stargate.recorded().len()), (8, 0));
 
-    let refs = Refs::new(&stargate.git_dir, gix::hash::Kind::Sha1);
-    let recovered = recover(&stargate, &|name| refs.read(name));
+    let worker = worker::Stargate::open(&stargate.git_dir).unwrap();
+    if refs == "reftable" {
+        let list = stargate.git_dir.join("reftable/tables.list");
+        let aside = stargate.folder().join("tables.list");
+        fs::rename(&list, &aside).unwrap();
+        let recovered = recover(&stargate, &|name| worker.local(name));
+        assert_eq!((recovered.unknown.len(), recovered.appended.len()), (8, 0));
+        assert_eq!((stargate.intents().len(), stargate.recorded().len()), (8, 0));
+        fs::rename(&aside, &list).unwrap();
+    }
+    let recovered = recover(&stargate, &|name| worker.local(name));
     assert_eq!(recovered.appended.len(), 8);
     let found: Vec<_> = stargate
         .lines()

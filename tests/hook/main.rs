@@ -4,6 +4,7 @@ mod install;
 mod intents;
 mod owners;
 mod process;
+mod ref_names;
 
 /// The hook program.
 const HOOK: &str = env!("CARGO_BIN_EXE_stargate-hook");

@@ -166,7 +166,7 @@ fn the_lines_that_install_prints_keep_the_owner_of_the_configuration() {
     let printed = stargate_mirror(&["install"], &stargate);
     let printed = String::from_utf8(printed.stdout).expect("text");
     let lines: Vec<_> = printed.lines().filter(|line| line.contains("git config -f ")).collect();
-    assert_eq!(lines.len(), 5, "{printed}");
+    assert_eq!(lines.len(), 9, "{printed}");
     for line in lines {
         assert!(line.starts_with("    runuser -u nobody -- git config -f "), "{line}");
         let mut shell = clean_command("sh");

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use durable::storage::{Disk, Storage};
+use durable::storage::{Disk, LockFiles, Storage, WriteFiles};
 use proptest::prelude::*;
 use stargate_mirror::journal::{
     Appended, Backlog, Cause, FOLDER, Origin, Repair, Source, Status, WriteError, Writer, path_in,

@@ -16,7 +16,10 @@ use git_push::{
 };
 use git_push_transport::local::Local;
 use proptest::prelude::*;
-use stargate_mirror::porcelain::{self, Fate, Order, Tracking};
+use stargate_mirror::{
+    local_repository::LocalRepository,
+    porcelain::{self, Fate, Order, Tracking},
+};
 use support::{
     git::{self, commit, git},
     mirror::{Format, Mirror},
@@ -93,6 +96,25 @@ fn made(format: Format) -> tempfile::TempDir {
     folder
 }
 
+/// The same, with the source's refs in reftables.
+fn made_with_tables(format: Format) -> tempfile::TempDir {
+    let template = made(format);
+    let source = template.path().join("source");
+    // git 2.47 migrates no reflogs.
+    fs::remove_dir_all(source.join(".git/logs")).expect("reflogs");
+    git(&source, &["refs", "migrate", "--ref-format=reftable"]);
+    template
+}
+
+/// One with the source's refs in files, and one with reftables.
+fn made_in_each_storage() -> [tempfile::TempDir; 2] {
+    [made(Format::Sha1), made_with_tables(Format::Sha1)]
+}
+
+fn has_tables(source: &Path) -> bool {
+    source.join(".git/reftable").exists()
+}
+
 fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).expect("a folder");
     for entry in fs::read_dir(from).expect("a folder").flatten() {
@@ -159,16 +181,21 @@ fn compare(template: &Path, arguments: &[&str]) {
         "{arguments:?}: {}",
         stderr(&git_push)
     );
-    for repository in ["remote.git", "source"] {
-        let [git_refs, our_refs] = [&git_side, &our_side].map(|side| refs(&side.join(repository)));
-        assert_eq!(our_refs, git_refs, "{arguments:?}: refs of {repository}");
+    // Nothing is written into reftables.
+    let expected_source = if has_tables(&template.join("source")) {
+        template
+    } else {
+        &git_side
+    };
+    for (repository, expected) in [("remote.git", &*git_side), ("source", expected_source)] {
+        let [expected, our_refs] = [expected, &our_side].map(|side| refs(&side.join(repository)));
+        assert_eq!(our_refs, expected, "{arguments:?}: refs of {repository}");
     }
     git(&our_side.join("remote.git"), &["fsck", "--strict", "--no-dangling"]);
 }
 
 #[test]
 fn pushes_are_those_of_git_lines_codes_and_refs() {
-    let template = made(Format::Sha1);
     let cases: &[&[&str]] = &[
         &["origin", "main"],
         &["origin", "main", "side", "signed", "refs/kv/main"],
@@ -218,16 +245,24 @@ fn pushes_are_those_of_git_lines_codes_and_refs() {
         &["../remote.git", "--force-with-lease", "main"],
         &["../remote.git", "main^{tree}:refs/kv/tree"],
     ];
-    for arguments in cases {
-        compare(template.path(), arguments);
+    for template in made_in_each_storage() {
+        for arguments in cases {
+            compare(template.path(), arguments);
+        }
     }
 }
 
 #[test]
 fn sha256_is_the_same() {
-    let template = made(Format::Sha256);
-    compare(template.path(), &["origin", "main", "light", "+side:topic", ":gone"]);
-    compare(template.path(), &["origin", "--force-with-lease", "side:main"]);
+    for template in [made(Format::Sha256), made_with_tables(Format::Sha256)] {
+        compare(template.path(), &["origin", "main", "light", "+side:topic", ":gone"]);
+        compare(template.path(), &["origin", "--force-with-lease", "side:main"]);
+        compare_dry_run(
+            &template.path().join("source"),
+            &["HEAD~1:new", "main^{tree}:refs/kv/tree"],
+        )
+        .unwrap();
+    }
 }
 
 /// Both say what they would do.
@@ -242,9 +277,24 @@ fn compare_dry_run(source: &Path, arguments: &[&str]) -> Result<(), String> {
 
 #[test]
 fn refspecs_mean_what_they_mean_to_git() {
-    let template = made(Format::Sha1);
-    let source = template.path().join("source");
-    let abbreviated = git(&source, &["rev-parse", "--short", "main"]);
+    for template in made_in_each_storage() {
+        assert_refspecs_are_understood(&template.path().join("source"));
+    }
+}
+
+fn assert_refspecs_are_understood(source: &Path) {
+    let abbreviated = git(source, &["rev-parse", "--short", "main"]);
+    let described = format!("light-1-g{abbreviated}:refs/heads/described");
+    git(source, &["fetch", "-q", "../remote.git", "x/main"]);
+    git(source, &["update-ref", "ORIG_HEAD", "main~1"]);
+    for (name, target) in [
+        ("refs/heads/symbolic", "refs/heads/main"),
+        ("refs/heads/dangling", "refs/heads/none"),
+        ("refs/tags/latest", "refs/tags/signed"),
+        ("refs/remotes/origin/HEAD", "refs/remotes/origin/main"),
+    ] {
+        git(source, &["symbolic-ref", name, target]);
+    }
     let by_id = format!("{abbreviated}:refs/heads/by-id");
     let cases: &[&[&str]] = &[
         &["main"],
@@ -275,6 +325,18 @@ fn refspecs_mean_what_they_mean_to_git() {
         &["main:refs/heads/main"],
         &[&by_id],
         &[&abbreviated],
+        &[&described],
+        &["FETCH_HEAD:refs/heads/fetched"],
+        &["ORIG_HEAD:refs/heads/before"],
+        &["origin:refs/heads/their-head"],
+        &["main^{/one}:refs/heads/by-message"],
+        &["signed^{}:refs/heads/peeled"],
+        &["heads/main~1:refs/heads/parent"],
+        &["refs/kv/main@{none}:x"],
+        &["symbolic"],
+        &["symbolic:new"],
+        &["dangling"],
+        &["latest:refs/heads/new"],
         &["nowhere"],
         &["nowhere:main"],
         &[":main"],
@@ -334,19 +396,123 @@ fn refspecs_mean_what_they_mean_to_git() {
     ];
     let wrong: Vec<_> = cases
         .iter()
-        .filter_map(|arguments| compare_dry_run(&source, arguments).err())
+        .filter_map(|arguments| compare_dry_run(source, arguments).err())
         .collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
 }
 
 #[test]
 fn a_detached_head_is_no_branch() {
-    let template = made(Format::Sha1);
-    let source = template.path().join("source");
-    git(&source, &["update-ref", "--no-deref", "HEAD", "refs/heads/topic"]);
-    for arguments in [&["HEAD"][..], &["HEAD:refs/heads/new"], &["HEAD:main"], &["HEAD:new"]] {
-        compare_dry_run(&source, arguments).unwrap();
+    for template in made_in_each_storage() {
+        let source = template.path().join("source");
+        git(&source, &["update-ref", "--no-deref", "HEAD", "refs/heads/topic"]);
+        assert_heads_are_equal(&source);
     }
+}
+
+fn assert_heads_are_equal(source: &Path) {
+    for arguments in [&["HEAD"][..], &["HEAD:refs/heads/new"], &["HEAD:main"], &["HEAD:new"]] {
+        compare_dry_run(source, arguments).unwrap();
+    }
+}
+
+#[test]
+fn a_work_tree_has_its_own_head_and_its_own_refs() {
+    for template in made_in_each_storage() {
+        let source = template.path().join("source");
+        git(&source, &["worktree", "add", "-q", "../linked", "topic"]);
+        git(&source, &["update-ref", "refs/bisect/bad", "main"]);
+        let linked = template.path().join("linked");
+        git(&linked, &["update-ref", "refs/bisect/bad", "side"]);
+        git(&linked, &["update-ref", "refs/worktree/own", "side"]);
+        for work_tree in [&linked, &source] {
+            assert_heads_are_equal(work_tree);
+            for refspec in [
+                "refs/*:refs/x/*",
+                "bisect/bad:refs/heads/bad",
+                "worktree/own:refs/heads/own",
+            ] {
+                compare_dry_run(work_tree, &[refspec]).unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn an_unborn_branch_is_no_source() {
+    for template in made_in_each_storage() {
+        let source = template.path().join("source");
+        git(&source, &["symbolic-ref", "HEAD", "refs/heads/unborn"]);
+        assert_heads_are_equal(&source);
+    }
+}
+
+#[test]
+fn remote_tracking_refs_in_reftables_are_used_for_leases_and_not_updated() {
+    for template in [Format::Sha1, Format::Sha256].map(made_with_tables) {
+        let source = template.path().join("source");
+        let before = refs(&source);
+        let pushed = ours(
+            &source,
+            &["origin", "main", "side:topic", "--force-with-lease", "main:new"],
+        );
+        // The remote's topic is not what refs/remotes/origin/topic says.
+        assert_eq!(pushed.status.code(), Some(3), "{}", stderr(&pushed));
+        assert!(stdout(&pushed).contains("stale info"), "{}", stdout(&pushed));
+        let warning = "remote-tracking refs were not updated, because they are in reftables: \
+                       refs/remotes/origin/main and 1 more; run `git fetch` to update them";
+        assert_eq!(stderr(&pushed).matches(warning).count(), 1, "{}", stderr(&pushed));
+        assert_eq!(refs(&source), before);
+
+        // Now they are up to date; without a fetch refspec there are none.
+        git(&source, &["fetch", "-q", "origin"]);
+        git(&source, &["config", "--unset-all", "remote.origin.fetch"]);
+        for arguments in [
+            &["origin", "main"][..],
+            &["origin", "main:newer"],
+            &["../remote.git", "main:newest"],
+        ] {
+            let pushed = ours(&source, arguments);
+            assert_eq!(pushed.status.code(), Some(0), "{}", stderr(&pushed));
+            assert!(!stderr(&pushed).contains("reftables"), "{}", stderr(&pushed));
+        }
+    }
+}
+
+#[test]
+fn damaged_reftables_are_an_error_before_anything_is_sent() {
+    let template = made_with_tables(Format::Sha1);
+    let source = template.path().join("source");
+    let remote = template.path().join("remote.git");
+    let before = refs(&remote);
+    let list = source.join(".git/reftable/tables.list");
+    let table = fs::read_to_string(&list)
+        .expect("a list")
+        .lines()
+        .next()
+        .expect("a table")
+        .to_owned();
+    let table = list.with_file_name(table);
+    let whole = fs::read(&table).expect("a table");
+    for (path, bytes) in [(&table, &whole[..whole.len() / 2]), (&list, &b"\0"[..])] {
+        // git makes tables read-only.
+        fs::remove_file(path).expect("ours");
+        fs::write(path, bytes).expect("ours");
+        for arguments in [
+            &["origin", "main"][..],
+            &["origin", ":gone"],
+            &["origin", "--force-with-lease=gone:main", ":gone"],
+        ] {
+            let refused = ours(&source, arguments);
+            let said = stderr(&refused);
+            assert_eq!(refused.status.code(), Some(5), "{arguments:?}: {said}");
+            assert!(
+                said.contains("cannot read the refs of ") && said.contains("reftable cannot be read"),
+                "{said}"
+            );
+        }
+    }
+    assert_eq!(refs(&remote), before);
 }
 
 fn refspec() -> impl Strategy<Value = String> {
@@ -402,19 +568,19 @@ fn refspec() -> impl Strategy<Value = String> {
 
 #[test]
 fn any_refspecs_mean_what_they_mean_to_git() {
-    let template = made(Format::Sha1);
-    let source = template.path().join("source");
+    let templates = made_in_each_storage();
+    let sources = templates.each_ref().map(|template| template.path().join("source"));
     let config = ProptestConfig {
         cases: 100,
         failure_persistence: None,
         ..ProptestConfig::default()
     };
-    proptest!(config, |(refspecs in prop::collection::vec(refspec(), 1..4), atomic: bool)| {
+    proptest!(config, |(refspecs in prop::collection::vec(refspec(), 1..4), atomic: bool, storage in 0..2_usize)| {
         let mut arguments: Vec<&str> = refspecs.iter().map(String::as_str).collect();
         if atomic {
             arguments.insert(0, "--atomic");
         }
-        compare_dry_run(&source, &arguments).map_err(TestCaseError::fail)?;
+        compare_dry_run(&sources[storage], &arguments).map_err(TestCaseError::fail)?;
     });
 }
 
@@ -712,17 +878,17 @@ impl Connection for Forgetful {
 fn after_a_lost_answer_the_refs_tell() {
     for (obeys, verify) in [(true, true), (false, true), (true, false)] {
         let template = made(Format::Sha1);
-        let repository = gix::open(template.path().join("source")).expect("a repository");
+        let local = LocalRepository::open(&template.path().join("source")).expect("a repository");
         let remote = Local::open(&template.path().join("remote.git")).expect("a remote");
         let order = Order {
             refspecs: Refspecs::parse(["main", ":gone"]).expect("refspecs"),
             verify,
             ..Order::default()
         };
-        let configured = repository.find_remote("origin").expect("a remote");
-        let tracking = Tracking::new(&repository, Some(&configured));
+        let configured = local.repository().find_remote("origin").expect("a remote");
+        let tracking = Tracking::new(&local, Some(&configured));
         let mut connection = Forgetful { remote, obeys };
-        let refs = porcelain::push(&mut connection, &repository, &tracking, &order, &()).expect("no error");
+        let refs = porcelain::push(&mut connection, &local, &tracking, &order, &()).expect("no error");
         let [two, three] = ["main~1", "main"].map(|name| git(&template.path().join("source"), &["rev-parse", name]));
         let found = |index: usize| refs[index].fate.clone();
         match (obeys, verify) {

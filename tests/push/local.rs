@@ -350,7 +350,7 @@ fn a_branch_that_is_checked_out_is_refused_unless_the_mirror_allows_it() {
         let verdicts = pair.push(true, &[commands]);
         let told = reason(&verdicts[0]).to_string();
         assert!(
-            told.starts_with("it is not known which branches are checked out: "),
+            told.starts_with("cannot find out which branches are checked out: "),
             "{told}"
         );
     }
@@ -365,13 +365,8 @@ fn a_branch_that_is_checked_out_is_refused_unless_the_mirror_allows_it() {
 #[test]
 fn an_object_that_did_not_come_is_noticed() {
     let pair = pair("sha1");
-    let request = Request {
-        commands: vec![command(&("refs/kv/main", pair.null(), pair.commits[0]))],
-        object_format: gix::hash::Kind::Sha1,
-        atomic: true,
-        capabilities: vec!["atomic".into()],
-        push_options: Vec::new(),
-    };
+    let commands = vec![command(&("refs/kv/main", pair.null(), pair.commits[0]))];
+    let request = Request::new(commands, gix::hash::Kind::Sha1, vec!["atomic".into()]);
     let report = pair.connect().send(&request, None).unwrap();
     let verdict = report.verdict("refs/kv/main".into()).unwrap();
     assert!(reason(verdict).starts_with("missing necessary objects"), "{verdict:?}");
@@ -395,13 +390,7 @@ fn another_object_format_is_misconfigured() {
             .contains("the remote's object format is sha256, the repository's is sha1"),
         "{error}"
     );
-    let request = Request {
-        commands,
-        object_format: gix::hash::Kind::Sha1,
-        atomic: false,
-        capabilities: Vec::new(),
-        push_options: Vec::new(),
-    };
+    let request = Request::new(commands, gix::hash::Kind::Sha1, Vec::new());
     assert_eq!(
         connection.send(&request, None).unwrap_err().kind(),
         ErrorKind::Misconfigured

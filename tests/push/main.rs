@@ -3,6 +3,7 @@
 mod command;
 mod fuzzed;
 mod history;
+mod interrupt;
 mod local;
 mod pack_states;
 mod packs;

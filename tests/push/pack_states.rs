@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::history::random::{self, closure, steps};
 use crate::history::{self, commit, git};
 use bstr::BString;
-use git_push::{Advertisement, Base, Capabilities, Command, Connection, pack::Format};
+use git_push::{Advertisement, Capabilities, Command, Connection, list::Base, pack::Format};
 use git_push_transport::local::Local;
 use gix::refs::transaction::PreviousValue;
 use gix::{ObjectId, Repository};

@@ -74,13 +74,8 @@ fn request(capabilities: &str, commands: &[(&str, &str, &str)]) -> Request {
         old: resolve(old),
         new: resolve(new),
     });
-    Request {
-        commands: commands.collect(),
-        object_format: Kind::Sha1,
-        atomic: capabilities.contains("atomic"),
-        capabilities: capabilities.split(' ').map(BString::from).collect(),
-        push_options: Vec::new(),
-    }
+    let capabilities = capabilities.split(' ').map(BString::from);
+    Request::new(commands.collect(), Kind::Sha1, capabilities.collect())
 }
 
 const SIDEBAND: &str = "report-status-v2 side-band-64k atomic";

@@ -6,7 +6,7 @@ use std::{
     path::Path,
     sync::{
         Arc, Barrier,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     thread,
 };
@@ -14,7 +14,10 @@ use std::{
 use serde_json::Value;
 
 use crate::folder;
-use support::relay::{Client, Relay, Start, event, until};
+use support::{
+    counter::Counter,
+    relay::{Client, Relay, Start, event},
+};
 
 /// Posts at once.
 const AT_ONCE: usize = 64;
@@ -126,7 +129,7 @@ fn killed_at_any_moment_under_load_it_loses_and_doubles_nothing_that_it_answered
     let mut unanswered = 0;
     for round in 0..ROUNDS {
         let relay = Relay::start(folder.path());
-        let count = Arc::new(AtomicUsize::new(0));
+        let count = Arc::new(Counter::new());
         let writers: Vec<_> = (0..WRITERS)
             .map(|writer| {
                 let (client, count) = (relay.client(), count.clone());
@@ -134,7 +137,7 @@ fn killed_at_any_moment_under_load_it_loses_and_doubles_nothing_that_it_answered
             })
             .collect();
         // Another moment each time, in the middle of whatever is written then.
-        until("events", || count.load(Ordering::Relaxed) > round * 37);
+        count.wait_beyond(round * 37);
         relay.kill();
         for writer in writers {
             let (stored, lost) = writer.join().expect("a writer");
@@ -158,7 +161,7 @@ fn killed_at_any_moment_under_load_it_loses_and_doubles_nothing_that_it_answered
 }
 
 /// Posts events until there is no answer: which were answered with which number, and how many may be there or not.
-fn write_until_it_breaks(client: &Client, name: &str, count: &AtomicUsize) -> (BTreeMap<String, u64>, usize) {
+fn write_until_it_breaks(client: &Client, name: &str, count: &Counter) -> (BTreeMap<String, u64>, usize) {
     let mut answered = BTreeMap::new();
     for number in 0.. {
         let event = event("f", &format!("{name}-{number}"));
@@ -169,7 +172,7 @@ fn write_until_it_breaks(client: &Client, name: &str, count: &AtomicUsize) -> (B
                     event["event_id"].to_string(),
                     answer.json["seq"].as_u64().expect("a number"),
                 );
-                count.fetch_add(1, Ordering::Relaxed);
+                count.add();
             }
             Err(_) => break,
         }

@@ -8,7 +8,7 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::folder;
-use support::relay::{Client, Relay, Start, event, until};
+use support::relay::{Client, Relay, Start, event};
 
 fn fields(answer: &Value) -> Vec<&str> {
     let errors = answer["errors"].as_array().expect("errors").iter();
@@ -84,7 +84,7 @@ fn the_same_event_again_is_stored_once_by_its_id_and_by_its_origin() {
         (409, vec!["source.source_msg_id"])
     );
     assert_eq!(refused.json["stored"], first.json);
-    until("the refusal is logged", || relay.said().contains("e-2"));
+    relay.until("e-2");
     let said = relay.said();
     assert!(
         said.contains("has this source.source_msg_id and other content"),

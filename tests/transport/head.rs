@@ -1,6 +1,7 @@
 //! HEAD of a remote, over each transport.
 use bstr::BString;
-use git_push_transport::{Head, Settings};
+use git_push::ErrorKind;
+use git_push_transport::{Head, Location, Remote, Settings};
 use support::{
     mirror::{Format, Mirror},
     pushing::open,
@@ -54,4 +55,17 @@ fn head_names_a_branch_dangles_or_is_detached_over_every_transport() {
         let id = gix::ObjectId::from_hex(commit.as_bytes()).expect("an id");
         assert_eq!(head(), Head::Detached(id), "{url}");
     }
+}
+
+#[test]
+fn a_folder_with_reftables_is_refused_before_its_head_is_read() {
+    let folder = tempfile::tempdir().expect("a folder");
+    git(
+        folder.path(),
+        ["init", "-q", "--bare", "--ref-format=reftable", "r.git"],
+    );
+    let location = Location::Path(folder.path().join("r.git"));
+    let error = Remote::open(location, &settings()).err().expect("a refusal");
+    assert_eq!(error.kind(), ErrorKind::Misconfigured);
+    assert!(error.to_string().contains("reftable"), "{error}");
 }

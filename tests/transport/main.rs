@@ -2,5 +2,6 @@
 #![cfg(unix)]
 mod head;
 mod http;
+mod seams;
 mod servers;
 mod stream;

@@ -262,7 +262,7 @@ fn a_program_that_is_not_there_is_named() {
         .expect_err("no ssh");
     assert_eq!(error.kind(), ErrorKind::Misconfigured);
     assert!(
-        error.to_string().contains("the program ssh is needed, and not there"),
+        error.to_string().contains("the program ssh is not installed"),
         "{error}"
     );
 }

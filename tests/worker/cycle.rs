@@ -13,7 +13,7 @@ use stargate_mirror::{
     mirror::{Damaged, LocalView, Outcome, Rules},
     ref_pattern::RefPatterns,
     ref_update::RefUpdate,
-    refs::LocalRef,
+    refs::{LocalRef, LocalRefs},
     worker::{Cycle, EntryResults, Mirror, Settled},
 };
 
@@ -50,6 +50,11 @@ impl LocalView for Stargate {
     fn local(&self, name: &BStr) -> LocalRef {
         let found = self.refs.get(name.as_bytes());
         found.map_or(LocalRef::Absent, |commit| LocalRef::Id(id(*commit)))
+    }
+    fn list(&self, patterns: &RefPatterns) -> LocalRefs {
+        let known = self.refs.iter().filter(|(name, _)| patterns.matches(name.as_bstr()));
+        let known = known.map(|(name, commit)| (name.clone(), id(*commit)));
+        known.collect::<BTreeMap<_, _>>().into()
     }
     fn exists(&self, _: ObjectId) -> Result<bool, Damaged> {
         Ok(true)

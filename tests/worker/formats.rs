@@ -1,6 +1,11 @@
 //! Repositories whose format is not understood: refused by name everywhere, while the hook goes on journaling.
 
-use std::{path::Path, process::Output};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::Output,
+};
 
 use support::stargate::{Stargate, clean_command, feed, git, stderr};
 
@@ -31,31 +36,106 @@ fn the_hook_journals_in_a_repository_of_reftables() {
     assert!(String::from_utf8_lossy(&listed.stdout).contains("refs/kv/main"));
 }
 
+/// Commands that open no repository.
+const WITHOUT_A_REPOSITORY: [&str; 3] = ["completions", "man", "relay"];
+/// Commands that run on, and have tests of their own with reftables.
+const ELSEWHERE: [&str; 1] = ["watch"];
+
+/// Commands on the Stargate `o/r.git`, in this order, with the exit code and a word of the output. `TIP` is its last commit.
+const COMMANDS: &[(&str, i32, &str)] = &[
+    ("install --repo o/r.git", 0, "o/r.git"),
+    ("status --repo o/r.git", 1, "2 pending"),
+    ("journal --repo o/r.git list", 0, "refs/kv/main"),
+    ("run --repo o/r.git --dry-run", 0, "refs/kv/main"),
+    ("run --repo o/r.git", 0, "mirrored"),
+    ("wait --repo o/r.git --ns main --oid TIP", 0, "visible"),
+    ("sync --repo o/r.git --dry-run", 0, "0 of 2 refs differ"),
+    ("doctor --repo o/r.git", 0, "o/r.git"),
+    ("journal --repo o/r.git verify", 0, ""),
+    ("journal --repo o/r.git repair", 0, ""),
+    (
+        "journal --repo o/r.git retry 01JBAXF5Z8J8M7R2TK7G9QW3EN",
+        3,
+        "the journal has no such entry",
+    ),
+    ("check journal o/r.git/.stargate/mirror-journal.ndjson", 0, ""),
+    ("journal --repo o/r.git rotate", 0, ""),
+    (
+        "check append-only --repo o/r.git --base HEAD~1 --head main",
+        0,
+        "1 new commit",
+    ),
+    (
+        "push --repo o/r.git mirror.git HEAD~1:refs/heads/older main",
+        0,
+        "main -> main",
+    ),
+    ("demo", 0, "refs/kv-mirror/"),
+    ("events init o/r.git", 4, REFUSAL),
+    ("events run --repo o/r.git --stdin", 4, REFUSAL),
+];
+
+const REFUSAL: &str = "extensions.refstorage = reftable, which is not supported here";
+
 #[test]
-fn commands_that_read_refs_by_gix_refuse_a_repository_of_reftables_by_name() {
-    let stargate = of_reftables();
-    git(stargate.folder(), ["init", "-q", "--bare", "mirror.git"]);
+fn every_command_works_on_reftables_or_refuses_them_by_name() {
+    let help = run(Path::new("."), &["--help"]);
+    let help = String::from_utf8_lossy(&help.stdout).into_owned();
+    let listed = help.split("Commands:\n").nth(1).expect("a list").split("\n\n").next();
+    let names = listed
+        .expect("an end")
+        .lines()
+        .filter_map(|line| line.split_whitespace().next());
+    let tested = |name: &&str| {
+        COMMANDS
+            .iter()
+            .any(|(command, ..)| command.split(' ').next() == Some(*name))
+    };
+    let others = [&WITHOUT_A_REPOSITORY[..], &ELSEWHERE, &["help"]].concat();
+    let missing: Vec<_> = names.filter(|name| !tested(name) && !others.contains(name)).collect();
+    assert_eq!(missing, [""; 0], "these need a line in COMMANDS");
+
+    for ids in ["sha1", "sha256"] {
+        assert_every_command_works(ids);
+    }
+}
+
+fn assert_every_command_works(ids: &str) {
+    let stargate = Stargate::of_formats(ids, "reftable");
+    stargate.install();
+    let client = stargate.client("first");
+    git(&client, ["commit", "-q", "--allow-empty", "-m", "second"]);
+    let names = ["main", "kv/main", "kv-index/main"].map(|name| match name {
+        "main" => "HEAD:refs/heads/main".to_owned(),
+        name => format!("HEAD:refs/{name}"),
+    });
+    let push = ["push", "-q", "origin"].map(str::to_owned);
+    git(&client, push.into_iter().chain(names));
+    let tip = git(&client, ["rev-parse", "HEAD"]);
+    git(
+        stargate.folder(),
+        ["init", "-q", "--bare", "--object-format", ids, "mirror.git"],
+    );
     stargate.configure(
         "stargate.remote",
         &stargate.folder().join("mirror.git").display().to_string(),
     );
-    for arguments in [
-        &["check", "append-only", "--repo", "o/r.git", "--base", "HEAD"][..],
-        &["push", "--repo", "o/r.git", "mirror.git", "refs/kv/main"],
-        &["events", "run", "--repo", "o/r.git", "--stdin"],
-    ] {
-        let refused = run(stargate.folder(), arguments);
-        let said = stderr(&refused);
-        assert_eq!(refused.status.code(), Some(4), "{arguments:?}: {said}");
-        for word in [
-            "r.git",
-            "extensions.refstorage = reftable, which this command does not support",
-            "git refs migrate --ref-format=files",
-        ] {
-            assert!(said.contains(word), "{arguments:?}: {word}: {said}");
-        }
+    for (command, expected, word) in COMMANDS {
+        let command = command.replace("TIP", &tip);
+        let arguments: Vec<_> = command.split(' ').collect();
+        let output = run(stargate.folder(), &arguments);
+        let said = String::from_utf8_lossy(&output.stdout).into_owned() + &stderr(&output);
+        assert_eq!(output.status.code(), Some(*expected), "{ids}: {command}: {said}");
+        assert!(said.contains(word), "{ids}: {command}: {said}");
     }
-    assert_eq!(git(&stargate.folder().join("mirror.git"), ["for-each-ref"]), "");
+    let mirror = stargate.folder().join("mirror.git");
+    for (name, expected) in [
+        ("refs/kv-mirror/main", "HEAD"),
+        ("refs/heads/main", "HEAD"),
+        ("refs/heads/older", "HEAD~1"),
+    ] {
+        assert_eq!(git(&mirror, ["rev-parse", name]), git(&client, ["rev-parse", expected]));
+    }
 }
 
 #[test]
@@ -181,24 +261,59 @@ fn one_that_is_refused_does_not_stop_the_others() {
     );
 }
 
+/// Every file of a folder with its content.
+fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            files.extend(self::files(&path));
+        } else {
+            files.insert(path.clone(), fs::read(&path).expect("a file"));
+        }
+    }
+    files
+}
+
 #[test]
-fn a_mirror_of_reftables_is_not_written_to() {
-    let stargate = Stargate::with_hook();
-    git(
-        stargate.folder(),
-        ["init", "-q", "--bare", "--ref-format=reftable", "mirror.git"],
-    );
-    let mirror = stargate.folder().join("mirror.git");
-    stargate.configure("stargate.remote", &mirror.display().to_string());
-    git(&stargate.client("first"), ["push", "-q", "origin", "HEAD:refs/kv/main"]);
-    let refused = run(stargate.folder(), &["run", "--repo", "o/r.git"]);
-    assert_eq!(refused.status.code(), Some(4), "{}", stderr(&refused));
-    assert!(
-        stderr(&refused).contains("refstorage = reftable"),
-        "{}",
-        stderr(&refused)
-    );
-    assert!(!mirror.join("refs/kv").exists());
+fn a_mirror_of_reftables_is_refused_and_not_written_to() {
+    for storage in ["files", "reftable"] {
+        let stargate = Stargate::of_formats("sha1", storage);
+        stargate.install();
+        git(
+            stargate.folder(),
+            ["init", "-q", "--bare", "--ref-format=reftable", "mirror.git"],
+        );
+        let mirror = stargate.folder().join("mirror.git");
+        stargate.configure("stargate.remote", &mirror.display().to_string());
+        git(&stargate.client("first"), ["push", "-q", "origin", "HEAD:refs/kv/main"]);
+        let before = files(&mirror);
+        for arguments in [
+            &["run", "--repo", "o/r.git"][..],
+            &["run", "--repo", "o/r.git", "--dry-run"],
+            &["sync", "--repo", "o/r.git", "--repair"],
+            &["sync", "--repo", "o/r.git", "--force", "--yes", "--allow-mass-delete"],
+            &["push", "--repo", "o/r.git", "mirror.git", "refs/kv/main"],
+            &["push", "--repo", "o/r.git", "mirror.git", "--dry-run", "refs/kv/main"],
+            &["doctor", "--repo", "o/r.git"],
+            &[
+                "wait",
+                "--remote",
+                "mirror.git",
+                "--ns",
+                "main",
+                "--oid",
+                &"a1".repeat(20),
+            ],
+        ] {
+            let refused = run(stargate.folder(), arguments);
+            let said = String::from_utf8_lossy(&refused.stdout).into_owned() + &stderr(&refused);
+            assert_eq!(refused.status.code(), Some(4), "{arguments:?}: {said}");
+            assert!(said.contains(REFUSAL), "{arguments:?}: {said}");
+            assert!(files(&mirror) == before, "{arguments:?}");
+        }
+        assert_eq!(stargate.lines()[0]["status"], "pending");
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::{
 use serde_json::Value;
 use support::{
     mirror::{Format, Mirror},
-    stargate::{Stargate, clean_command, git, start, try_git},
+    stargate::{FORMATS, Stargate, clean_command, git, start, try_git},
 };
 
 const TOKEN: &str = "canary-4f6e9b";
@@ -129,16 +129,17 @@ fn wait(folder: &Path, oid: &str, remote: &str, timeout: &str) -> Output {
     )
 }
 
+fn format_of(format: &str) -> Format {
+    if format == "sha256" {
+        Format::Sha256
+    } else {
+        Format::Sha1
+    }
+}
+
 fn journey_over_http(storage: &str, format: &str) {
     let mirror = Mirror::with_token(TOKEN);
-    mirror.create(
-        "o/r.git",
-        if format == "sha256" {
-            Format::Sha256
-        } else {
-            Format::Sha1
-        },
-    );
+    mirror.create("o/r.git", format_of(format));
     let journey = Journey::with_refs_in(storage, format, &mirror.url("o/r.git"));
     let first = journey.push();
     assert_eq!(journey.statuses(), ["pending", "pending"]);
@@ -186,24 +187,20 @@ fn journey_over_http(storage: &str, format: &str) {
 #[test]
 fn a_push_arrives_over_http_and_wait_returns() {
     journey_over_http("files", "sha1");
+    journey_over_http("reftable", "sha1");
 }
 
 #[test]
 fn a_push_arrives_over_http_in_sha256_repositories() {
     journey_over_http("files", "sha256");
-}
-
-#[test]
-fn a_push_arrives_over_http_from_reftables_of_either_format() {
-    journey_over_http("reftable", "sha1");
     journey_over_http("reftable", "sha256");
 }
 
 #[test]
 fn a_push_arrives_at_a_local_path_of_either_format() {
-    for format in ["sha1", "sha256"] {
+    for (format, storage) in FORMATS {
         let mirror = Stargate::of_format(format);
-        let journey = Journey::new(format, &mirror.git_dir.display().to_string());
+        let journey = Journey::with_refs_in(storage, format, &mirror.git_dir.display().to_string());
         let first = journey.push();
         let (exit, report) = journey.run();
         assert_eq!((exit, report["outcome"].as_str()), (0, Some("mirrored")), "{report}");
@@ -471,19 +468,16 @@ fn a_thin_base_that_the_mirror_has_lost_is_sent_again() {
 
 #[test]
 fn what_the_journal_missed_is_found_and_carried() {
-    missed_pushes_are_carried("files");
+    for (format, storage) in FORMATS {
+        missed_pushes_are_carried(format, storage);
+    }
 }
 
-#[test]
-fn what_the_journal_missed_is_found_in_reftables_and_carried() {
-    missed_pushes_are_carried("reftable");
-}
-
-fn missed_pushes_are_carried(storage: &str) {
+fn missed_pushes_are_carried(format: &str, storage: &str) {
     let mirror = Mirror::start();
-    mirror.create("o/r.git", Format::Sha1);
+    mirror.create("o/r.git", format_of(format));
     let path = mirror.path("o/r.git");
-    let journey = Journey::with_refs_in(storage, "sha1", &mirror.url("o/r.git"));
+    let journey = Journey::with_refs_in(storage, format, &mirror.url("o/r.git"));
     // No hook at the first push; there is no journal at all.
     std::fs::remove_file(journey.stargate.git_dir.join("hooks/post-receive")).expect("the hook goes");
     let first = journey.push();

@@ -298,6 +298,24 @@ fn what_can_be_read_again_is_mirrored() {
 }
 
 #[test]
+fn a_group_with_an_unreadable_ref_is_listed_once_when_the_mirror_is_unreachable() {
+    let mut world = World::new();
+    world.recreate();
+    world.damage(Damage::EmptyFile);
+    // Nobody listens there.
+    let (exit, report) = world.json(&["run", "--remote", "git://127.0.0.1:1/r.git"]);
+    assert_eq!(exit, 5, "{report}");
+    let groups = report["groups"].as_array().expect("groups");
+    assert_eq!(groups.len(), 1, "{report}");
+    let (group, error) = (&groups[0], groups[0]["error"].as_str().expect("an error"));
+    assert_eq!((&group["group"], &group["outcome"]), (&"main".into(), &"broken".into()));
+    assert_eq!((&group["entries"], &group["attempts"]), (&2.into(), &1.into()));
+    for reason in ["refs/kv/main is empty", "127.0.0.1:1"] {
+        assert!(error.contains(reason), "{reason:?} is not in {error}");
+    }
+}
+
+#[test]
 fn one_ref_that_cannot_be_read_does_not_hold_up_another_group() {
     let mut world = World::new();
     let tip = world.commit("two");

@@ -77,6 +77,31 @@ fn a_repository_with_a_remote_and_refs_from_before_the_hook_is_carried() {
 }
 
 #[test]
+fn each_report_for_a_person_names_its_repository() {
+    let root = Root::new();
+    let mirror = tempfile::tempdir().expect("a folder");
+    git(mirror.path(), ["init", "-q", "--bare"]);
+    let remote = format!("[stargate]\nremote = {}\n", mirror.path().display());
+    let (one, other) = (root.repository("one.git", &remote), root.repository("other.git", ""));
+    let commit = fill(&one);
+    fs::create_dir(other.join(".stargate")).expect("a folder");
+    let mut command = clean_command(PROGRAM);
+    command.args(["run", "--root"]).arg(root.0.path()).current_dir("/");
+    let output = feed(command, "");
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    let expected = format!(
+        "{}:\nmain: mirrored to {}, 1 entry\n  refs/kv/main  (none) -> {short}  accepted\n  \
+         watermark refs/kv-mirror/main  {short}\n0 pending, 0 failed\n{}:\nlocal-only: 0 pending\n",
+        one.display(),
+        mirror.path().display(),
+        other.display(),
+        short = &commit[..10],
+    );
+    assert_eq!(printed, expected);
+}
+
+#[test]
 fn a_section_an_included_section_and_a_journal_make_one_too() {
     let root = Root::new();
     root.repository("section.git", "[stargate]\nappendOnly = events/\n");

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use support::stargate::{Stargate, clean_command, feed, git};
+use support::stargate::{FORMATS, Stargate, clean_command, feed, git};
 
 /// A Stargate and a mirror in a folder, with refs of every standing.
 struct Sides {
@@ -14,12 +14,15 @@ struct Sides {
 }
 
 impl Sides {
-    fn new() -> Self {
-        Sides::with_refs_in("files")
+    /// Runs a test on files and reftables, with ids of both kinds.
+    fn each(test: impl Fn(&Self)) {
+        for (ids, refs) in FORMATS {
+            test(&Sides::new(ids, refs));
+        }
     }
 
-    fn with_refs_in(storage: &str) -> Self {
-        let stargate = Stargate::of_formats("sha1", storage);
+    fn new(ids: &str, refs: &str) -> Self {
+        let stargate = Stargate::of_formats(ids, refs);
         let mirror = stargate.folder().join("mirror.git");
         let git_dir = stargate.git_dir.clone();
         let tree = git(&git_dir, ["hash-object", "-t", "tree", "-w", "--stdin"]);
@@ -107,117 +110,116 @@ impl Sides {
 
 #[test]
 fn a_dry_run_shows_how_every_ref_stands_and_changes_nothing() {
-    ["files", "reftable"]
-        .iter()
-        .for_each(|storage| shows_how_every_ref_stands(storage));
-}
-
-fn shows_how_every_ref_stands(storage: &str) {
-    let sides = Sides::with_refs_in(storage);
-    let before = git(&sides.mirror, ["for-each-ref"]);
-    let (exit, said) = sides.sync(&["--dry-run"]);
-    assert_eq!(exit, 3, "{said}");
-    assert!(said.contains("5 of 6 refs differ from"), "{said}");
-    let expected = [
-        "ahead ahead",
-        "behind behind",
-        "diverged diverged",
-        "equal equal",
-        "extra extra",
-        "missing missing",
-    ];
-    assert_eq!(sides.standings(), expected);
-    assert_eq!(git(&sides.mirror, ["for-each-ref"]), before);
-    assert!(!sides.stargate.git_dir.join(".stargate").exists());
+    Sides::each(|sides| {
+        let before = git(&sides.mirror, ["for-each-ref"]);
+        let (exit, said) = sides.sync(&["--dry-run"]);
+        assert_eq!(exit, 3, "{said}");
+        assert!(said.contains("5 of 6 refs differ from"), "{said}");
+        let expected = [
+            "ahead ahead",
+            "behind behind",
+            "diverged diverged",
+            "equal equal",
+            "extra extra",
+            "missing missing",
+        ];
+        assert_eq!(sides.standings(), expected);
+        assert_eq!(git(&sides.mirror, ["for-each-ref"]), before);
+        assert!(!sides.stargate.git_dir.join(".stargate").exists());
+    });
 }
 
 #[test]
 fn repair_does_the_safe_part_and_exits_3_for_the_rest() {
-    let sides = Sides::new();
-    let (exit, said) = sides.sync(&["--repair"]);
-    assert_eq!(exit, 3, "{said}");
-    let expected = [
-        "ahead equal",
-        "behind behind",
-        "diverged diverged",
-        "equal equal",
-        "extra extra",
-        "missing equal",
-    ];
-    assert_eq!(sides.standings(), expected);
-    assert_eq!(sides.at("kv-mirror/ahead"), sides.line[1]);
-    assert_eq!(sides.at("kv-mirror/equal"), sides.line[0], "a missing watermark is set");
-    let sources: Vec<_> = sides
-        .stargate
-        .lines()
-        .iter()
-        .map(|line| line["source"].clone())
-        .collect();
-    assert_eq!(sources, ["reconcile", "reconcile", "reconcile"]);
+    Sides::each(|sides| {
+        let (exit, said) = sides.sync(&["--repair"]);
+        assert_eq!(exit, 3, "{said}");
+        let expected = [
+            "ahead equal",
+            "behind behind",
+            "diverged diverged",
+            "equal equal",
+            "extra extra",
+            "missing equal",
+        ];
+        assert_eq!(sides.standings(), expected);
+        assert_eq!(sides.at("kv-mirror/ahead"), sides.line[1]);
+        assert_eq!(sides.at("kv-mirror/equal"), sides.line[0], "a missing watermark is set");
+        let sources: Vec<_> = sides
+            .stargate
+            .lines()
+            .iter()
+            .map(|line| line["source"].clone())
+            .collect();
+        assert_eq!(sources, ["reconcile", "reconcile", "reconcile"]);
+    });
 }
 
 #[test]
 fn force_asks_and_without_a_terminal_wants_yes() {
-    let sides = Sides::new();
-    let before = git(&sides.mirror, ["for-each-ref"]);
-    let (exit, said) = sides.sync(&["--force"]);
-    assert_eq!(exit, 2, "{said}");
-    assert!(said.contains("give --yes"), "{said}");
-    assert_eq!(git(&sides.mirror, ["for-each-ref"]), before);
+    Sides::each(|sides| {
+        let before = git(&sides.mirror, ["for-each-ref"]);
+        let (exit, said) = sides.sync(&["--force"]);
+        assert_eq!(exit, 2, "{said}");
+        assert!(said.contains("give --yes"), "{said}");
+        assert_eq!(git(&sides.mirror, ["for-each-ref"]), before);
+    });
 }
 
 #[test]
 fn force_takes_the_listed_refs_only() {
-    let sides = Sides::new();
-    let (exit, said) = sides.sync(&["--force", "refs/kv/diverged", "refs/kv/behind", "--yes"]);
-    assert_eq!(exit, 3, "the extra ref is left: {said}");
-    let expected = [
-        "ahead ahead",
-        "behind equal",
-        "diverged equal",
-        "equal equal",
-        "extra extra",
-        "missing missing",
-    ];
-    assert_eq!(sides.standings(), expected);
-    assert_eq!(
-        (sides.at("kv/diverged"), sides.at("kv-mirror/diverged")),
-        (sides.apart.clone(), sides.apart.clone())
-    );
-    assert_eq!(sides.at("kv-mirror/behind"), sides.line[0]);
-    let lines = sides.stargate.lines();
-    assert!(
-        lines
-            .iter()
-            .all(|line| line["source"] == "manual" && line["status"] == "done"),
-        "{lines:?}"
-    );
-    let (exit, said) = sides.sync(&["--force", "refs/kv/equal", "--yes"]);
-    assert_eq!(exit, 2, "{said}");
-}
-
-#[test]
-fn force_refuses_to_delete_many_refs_unless_that_is_allowed() {
-    let sides = Sides::new();
-    let before = git(&sides.mirror, ["for-each-ref"]);
-    let (exit, said) = sides.sync(&["--force", "--yes"]);
-    assert_eq!(exit, 3, "{said}");
-    assert!(
-        said.contains("this would delete 1 of the mirror's 5 refs, which is more than 5 %"),
-        "{said}"
-    );
-    assert_eq!(git(&sides.mirror, ["for-each-ref"]), before);
-    let (exit, said) = sides.sync(&["--force", "--yes", "--allow-mass-delete"]);
-    assert_eq!(exit, 1, "what is missing is still to be carried: {said}");
-    assert_eq!(
-        sides.standings(),
-        [
+    Sides::each(|sides| {
+        let (exit, said) = sides.sync(&["--force", "refs/kv/diverged", "refs/kv/behind", "--yes"]);
+        assert_eq!(exit, 3, "the extra ref is left: {said}");
+        let expected = [
             "ahead ahead",
             "behind equal",
             "diverged equal",
             "equal equal",
-            "missing missing"
-        ]
-    );
-    assert_eq!(sides.sync(&["--repair"]).0, 0);
+            "extra extra",
+            "missing missing",
+        ];
+        assert_eq!(sides.standings(), expected);
+        assert_eq!(
+            (sides.at("kv/diverged"), sides.at("kv-mirror/diverged")),
+            (sides.apart.clone(), sides.apart.clone())
+        );
+        assert_eq!(sides.at("kv-mirror/behind"), sides.line[0]);
+        let lines = sides.stargate.lines();
+        assert!(
+            lines
+                .iter()
+                .all(|line| line["source"] == "manual" && line["status"] == "done"),
+            "{lines:?}"
+        );
+        let (exit, said) = sides.sync(&["--force", "refs/kv/equal", "--yes"]);
+        assert_eq!(exit, 2, "{said}");
+    });
+}
+
+#[test]
+fn force_refuses_to_delete_many_refs_unless_that_is_allowed() {
+    Sides::each(|sides| {
+        let before = git(&sides.mirror, ["for-each-ref"]);
+        let (exit, said) = sides.sync(&["--force", "--yes"]);
+        assert_eq!(exit, 3, "{said}");
+        assert!(
+            said.contains("this would delete 1 of the mirror's 5 refs, which is more than 5 %"),
+            "{said}"
+        );
+        assert_eq!(git(&sides.mirror, ["for-each-ref"]), before);
+        let (exit, said) = sides.sync(&["--force", "--yes", "--allow-mass-delete"]);
+        assert_eq!(exit, 1, "what is missing is still to be carried: {said}");
+        assert_eq!(
+            sides.standings(),
+            [
+                "ahead ahead",
+                "behind equal",
+                "diverged equal",
+                "equal equal",
+                "missing missing"
+            ]
+        );
+        assert_eq!(sides.sync(&["--repair"]).0, 0);
+    });
 }

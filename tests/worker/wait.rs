@@ -156,7 +156,7 @@ fn a_refused_key_and_an_unknown_host_key_are_told_at_once() {
         (
             server.ssh_command_with_key("host"),
             "Permission denied (publickey)",
-            "help: give the server the public key",
+            "help: add the public key",
         ),
         (
             server.ssh_command_with_known_hosts(&nobody),

@@ -70,7 +70,12 @@ impl Watch {
 
 /// A Stargate at a place of its own, mirrored to `remote`, with a client.
 fn stargate(remote: &str) -> (Stargate, std::path::PathBuf) {
-    let stargate = Stargate::with_hook();
+    stargate_of("files", remote)
+}
+
+fn stargate_of(refs: &str, remote: &str) -> (Stargate, std::path::PathBuf) {
+    let stargate = Stargate::of_formats("sha1", refs);
+    stargate.install();
     stargate.configure("stargate.remote", remote);
     let client = stargate.client("first");
     (stargate, client)
@@ -94,9 +99,15 @@ fn wait(commit: &str, remote: &str) {
 
 #[test]
 fn pushes_arrive_as_they_come_and_sigterm_ends_it() {
+    for refs in ["files", "reftable"] {
+        assert_pushes_arrive_as_they_come(refs);
+    }
+}
+
+fn assert_pushes_arrive_as_they_come(refs: &str) {
     let mirror = Mirror::start();
     mirror.create("o/r.git", Format::Sha1);
-    let (stargate, client) = stargate(&mirror.url("o/r.git"));
+    let (stargate, client) = stargate_of(refs, &mirror.url("o/r.git"));
     let watch = Watch::start(&["--repo", &stargate.git_dir.display().to_string()]);
     // The first push makes the journal, the others are appended.
     for _ in 0..3 {

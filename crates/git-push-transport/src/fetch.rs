@@ -1,5 +1,5 @@
-//! Fetching (gitprotocol-v2, *fetch*; gitprotocol-pack, *Packfile Negotiation*): what is asked, and the pack out
-//! of the answer. Bytes in, bytes out.
+//! Fetching (gitprotocol-v2, *fetch*; gitprotocol-pack, *Packfile Negotiation*): the request, and the pack of the answer.
+//! Bytes in, bytes out.
 //!
 //! ```text
 //! "command=fetch" ... delim ... "want" SP <id> ( "have" SP <id> )* "done" flush            protocol 2, answered with
@@ -15,18 +15,19 @@ use git_push::pkt_line::{self, Answer, Line};
 use git_push::{Capabilities, Error, ErrorKind, WireError};
 use gix::ObjectId;
 
-use super::upload_pack::{command, premature, refuse_err, said, trimmed, unexpected};
+use crate::upload_pack::{command, premature, refuse_err, said, trimmed, unexpected};
 
 /// Extent of the history to fetch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Extent {
-    /// Commits, without trees and blobs where the server can leave them out.
+    /// Commits, without trees and blobs if the server can leave them out.
     Commits,
-    /// Everything.
+    /// Commits, trees and blobs.
     Objects,
 }
 
-/// Asks for `want` and its history up to `haves` (gitprotocol-v2, *fetch*).
+/// Returns the request for `want` and its history up to `haves` (gitprotocol-v2, *fetch*).
 pub fn fetch_request(capabilities: &Capabilities, want: ObjectId, haves: &[ObjectId], extent: Extent) -> Vec<u8> {
     let mut out = command("fetch", capabilities);
     let features = capabilities.value("fetch").unwrap_or_default();
@@ -36,19 +37,16 @@ pub fn fetch_request(capabilities: &Capabilities, want: ObjectId, haves: &[Objec
         pkt_line::data(&mut out, b"filter tree:0\n");
     }
     pkt_line::data(&mut out, format!("want {want}\n").as_bytes());
-    for have in haves {
-        pkt_line::data(&mut out, format!("have {have}\n").as_bytes());
-    }
-    pkt_line::data(&mut out, b"done\n");
+    haves_and_done(&mut out, haves);
     pkt_line::flush(&mut out);
     out
 }
 
-/// The same in protocol 0 and 1, of a server that advertised `capabilities`. As no `multi_ack` is asked for, the answer has
-/// one line before the pack, or the same one again.
+/// Returns the same request in protocol 0 and 1, for a server with these capabilities. Without `multi_ack`, the answer has one
+/// line before the pack, or the same one again.
 ///
 /// # Errors
-/// [`ErrorKind::Misconfigured`] when the server cannot tell the pack from its own words.
+/// [`ErrorKind::Misconfigured`] if the server cannot separate the pack from its messages.
 pub fn older_fetch_request(
     capabilities: &Capabilities,
     want: ObjectId,
@@ -56,9 +54,9 @@ pub fn older_fetch_request(
     extent: Extent,
 ) -> Result<Vec<u8>, Error> {
     if !capabilities.offers("side-band-64k") {
-        let what = "the server offers neither protocol 2 nor `side-band-64k`, one of which fetching commits needs";
+        let what = "the server offers neither protocol 2 nor `side-band-64k`, one of which is needed to fetch commits";
         return Err(Error::new(ErrorKind::Misconfigured, what)
-            .with_hint("use a local repository that has the commits, or have the server updated"));
+            .with_hint("use a local repository that has the commits, or update the server"));
     }
     let mut first = format!("want {want} side-band-64k");
     let filtered = extent == Extent::Commits && capabilities.offers("filter");
@@ -76,18 +74,23 @@ pub fn older_fetch_request(
         pkt_line::data(&mut out, b"filter tree:0\n");
     }
     pkt_line::flush(&mut out);
-    for have in haves {
-        pkt_line::data(&mut out, format!("have {have}\n").as_bytes());
-    }
-    pkt_line::data(&mut out, b"done\n");
+    haves_and_done(&mut out, haves);
     Ok(out)
 }
 
-/// The answer to `fetch`, out of bytes that arrive in pieces; it gives the bytes of the pack.
+/// Ends a request.
+fn haves_and_done(out: &mut Vec<u8>, haves: &[ObjectId]) {
+    for have in haves {
+        pkt_line::data(out, format!("have {have}\n").as_bytes());
+    }
+    pkt_line::data(out, b"done\n");
+}
+
+/// A parser of the answer to `fetch`, which arrives in pieces. It returns the bytes of the pack.
 #[derive(Debug)]
 pub struct PackStream(Answer<State>);
 
-/// Named after what is awaited.
+/// The part of the answer that is awaited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     /// `ACK` or `NAK` of protocol 0 and 1.
@@ -96,27 +99,27 @@ enum State {
     AnotherOrPack,
     /// The name of a section.
     Section,
-    /// The end of a section that says nothing to us.
+    /// The end of a section that is not used.
     SectionEnd,
     /// A sideband line, or the flush-pkt.
     Pack,
 }
 
 impl PackStream {
-    /// A parser of an answer in protocol 2, of `limit` bytes at most.
+    /// Creates a parser of an answer in protocol 2, of `limit` bytes at most.
     pub fn new(limit: u64) -> Self {
         PackStream(Answer::new(limit, State::Section))
     }
 
-    /// A parser of an answer to [`older_fetch_request()`], of `limit` bytes at most.
+    /// Creates a parser of an answer to [`older_fetch_request()`], of `limit` bytes at most.
     pub fn older(limit: u64) -> Self {
         PackStream(Answer::new(limit, State::Acknowledgement))
     }
 
-    /// Takes the next piece; appends what it has of the pack to `pack`.
+    /// Takes the next piece, and appends its part of the pack to `pack`.
     ///
     /// # Errors
-    /// When it cannot be part of an answer to `fetch`, or when the server says that it failed.
+    /// The piece cannot be part of an answer to `fetch`, or the server reports that it failed.
     pub fn feed(&mut self, bytes: &[u8], pack: &mut Vec<u8>) -> Result<(), WireError> {
         self.0.feed(bytes, |state, line| {
             *state = match (*state, line) {
@@ -140,28 +143,30 @@ impl PackStream {
         })
     }
 
-    /// Whether the pack came whole: on a connection that stays open, nothing follows.
+    /// Returns true if the pack is complete, and nothing follows on a connection that stays open.
     pub fn has_ended(&self) -> bool {
         self.0.has_ended()
     }
 
-    /// Says whether the pack came whole.
+    /// Checks that the pack is complete.
     ///
     /// # Errors
-    /// When it did not.
+    /// It is not.
     pub fn finish(self) -> Result<(), WireError> {
-        match self.0.has_ended() {
-            true => Ok(()),
-            false => Err(premature("the end of the pack")),
+        if self.0.has_ended() {
+            Ok(())
+        } else {
+            Err(premature("the end of the pack"))
         }
     }
 }
 
 fn acknowledgement(line: &BStr) -> Result<State, WireError> {
     refuse_err(line)?;
-    match line.as_bytes() == b"NAK" || line.starts_with(b"ACK ") {
-        true => Ok(State::AnotherOrPack),
-        false => Err(unexpected("expected `NAK` or `ACK`", line)),
+    if line.as_bytes() == b"NAK" || line.starts_with(b"ACK ") {
+        Ok(State::AnotherOrPack)
+    } else {
+        Err(unexpected("expected `NAK` or `ACK`", line))
     }
 }
 
@@ -223,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_answer_to_fetch_is_refused() {
+    fn other_answers_are_refused() {
         let cases: [(Vec<u8>, &str); 5] = [
             (
                 lines(&[b"ERR upload-pack: not our ref"], b""),
@@ -241,6 +246,26 @@ mod tests {
             let error = pack(&[&bytes]).expect_err(words);
             assert!(error.to_string().contains(words), "{error}");
         }
+    }
+
+    #[test]
+    fn a_request_is_as_documented() {
+        const WANT: &str = "a1b2c3d4e5f6a1b2c3d4e5f6a1b2c3d4e5f6a1b2";
+        let list = vec![("fetch".into(), Some("shallow filter".into()))];
+        let offered = Capabilities { list };
+        let id = ObjectId::from_hex(WANT.as_bytes()).expect("an id");
+        let asked = fetch_request(&offered, id, &[id], Extent::Commits);
+        for line in [
+            "command=fetch\n",
+            "filter tree:0\n",
+            &format!("want {WANT}\n"),
+            &format!("have {WANT}\n"),
+            "done\n",
+        ] {
+            assert!(asked.contains_str(line), "{line}");
+        }
+        assert!(!fetch_request(&Capabilities::default(), id, &[], Extent::Commits).contains_str("filter"));
+        assert!(!fetch_request(&offered, id, &[], Extent::Objects).contains_str("filter"));
     }
 
     #[test]

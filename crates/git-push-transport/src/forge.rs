@@ -26,7 +26,7 @@ impl Forge {
     }
 
     /// Permission that a token needs to set the default branch.
-    pub(super) fn permission(self) -> &'static str {
+    pub(crate) fn permission(self) -> &'static str {
         match self {
             Forge::GitHub => "the permission Administration (write), or the scope repo of an administrator",
             Forge::GitLab => "the scope api and the role Maintainer",

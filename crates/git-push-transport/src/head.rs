@@ -9,7 +9,7 @@ use git_push::{
 };
 use gix::ObjectId;
 
-use super::upload_pack::{command, premature, refuse_err, trimmed, unexpected};
+use crate::upload_pack::{command, premature, refuse_err, trimmed, unexpected};
 
 const HEAD: &str = "HEAD";
 /// Limit of an answer, in bytes. It has one line, unless the server ignores the prefix.
@@ -27,7 +27,7 @@ pub enum Head {
 }
 
 /// Returns the request for HEAD, of a server that offers `capabilities`.
-pub(super) fn request(capabilities: &Capabilities) -> Vec<u8> {
+pub(crate) fn request(capabilities: &Capabilities) -> Vec<u8> {
     let mut out = command("ls-refs", capabilities);
     pkt_line::data(&mut out, b"symrefs\n");
     let offered = capabilities.value("ls-refs").unwrap_or_default();
@@ -41,15 +41,15 @@ pub(super) fn request(capabilities: &Capabilities) -> Vec<u8> {
 
 /// Parser of the answer, from bytes that arrive in pieces.
 #[derive(Debug)]
-pub(super) struct Parser(Answer<Option<Head>>);
+pub(crate) struct Parser(Answer<Option<Head>>);
 
 impl Parser {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Parser(Answer::new(MAX_BYTES, None))
     }
 
     /// Takes the next piece.
-    pub(super) fn feed(&mut self, bytes: &[u8]) -> Result<(), WireError> {
+    pub(crate) fn feed(&mut self, bytes: &[u8]) -> Result<(), WireError> {
         self.0.feed(bytes, |found, line| match line {
             Line::Data(line) => {
                 let head = head_of(trimmed(&line))?;
@@ -63,12 +63,12 @@ impl Parser {
 
     /// Returns true if the answer is complete.
     #[cfg(any(feature = "daemon", feature = "ssh"))]
-    pub(super) fn has_ended(&self) -> bool {
+    pub(crate) fn has_ended(&self) -> bool {
         self.0.has_ended()
     }
 
     /// Returns HEAD. A server that does not list it has a HEAD that names nothing.
-    pub(super) fn finish(self) -> Result<Head, WireError> {
+    pub(crate) fn finish(self) -> Result<Head, WireError> {
         if self.0.has_ended() {
             Ok(self.0.content.unwrap_or(Head::Dangles(None)))
         } else {
@@ -78,7 +78,7 @@ impl Parser {
 }
 
 /// Returns HEAD of a server that sent everything at once, in protocol 0 or 1.
-pub(super) fn advertised(advertisement: &Advertisement) -> Head {
+pub(crate) fn advertised(advertisement: &Advertisement) -> Head {
     let values = advertisement.capabilities.list.iter();
     let mut targets = values.filter_map(|(name, value)| {
         let value = value.as_ref().filter(|_| name == "symref")?;

@@ -1,4 +1,4 @@
-//! `credential.helper` programs (gitcredentials, git-credential): asked, told that what they gave was taken, or not.
+//! `credential.helper` programs (gitcredentials, git-credential).
 use std::{
     io::{Read, Write},
     process::Stdio,
@@ -14,37 +14,37 @@ use gix::credentials::{
 };
 use jiff::Timestamp;
 
-use super::{credentials::Identity, process::ended_within};
+use crate::credentials::Authorization;
+use crate::git_config::{GitConfig, is_trusted};
+use crate::process::ended_within;
 
-/// The most bytes that a helper is listened to.
+/// Limit of a helper's answer in bytes.
 const MAX_ANSWER: u64 = 64 << 10;
 
-/// The programs that are configured for one URL, in order.
+/// The programs that are configured for one URL, in order, and the answer that they gave.
 #[derive(Debug)]
-pub(super) struct Helpers {
+pub(crate) struct Helpers {
     programs: Vec<Program>,
-    /// What is asked; it has no password.
+    /// The question, without a password.
     question: Context,
     options: ContextOptions,
     timeout: Duration,
-    asked: bool,
     given: Option<Context>,
 }
 
 impl Helpers {
-    /// Those that git configuration names for `url`; none where there is no program.
+    /// Returns the programs that git configuration names for `url`; `None` if there is none.
     ///
     /// # Errors
-    /// The configuration is not understood.
-    pub(super) fn configured(
+    /// The configuration is invalid.
+    pub(crate) fn configured(
         url: &gix::Url,
-        config: &gix::config::File,
-        trusted: impl FnMut(&gix::config::file::Metadata) -> bool,
+        config: &GitConfig,
         timeout: Duration,
     ) -> Result<Option<Self>, gix::Error> {
-        let nothing_of_prompts = gix::open::permissions::Environment::isolated();
+        let no_prompts = gix::open::permissions::Environment::isolated();
         let (cascade, action, _) =
-            gix::config::credential_helpers(url.clone(), config, false, trusted, nothing_of_prompts, false)?;
+            gix::config::credential_helpers(url.clone(), config.file(), false, is_trusted, no_prompts, false)?;
         let Action::Get(mut question) = action else {
             return Ok(None);
         };
@@ -56,64 +56,60 @@ impl Helpers {
             question,
             options: cascade.context_options,
             timeout,
-            asked: false,
             given: None,
         }))
     }
 
-    /// Asks one after the other until user and password are known; only the first call asks.
-    pub(super) fn ask(&mut self) -> Option<Identity> {
-        if std::mem::replace(&mut self.asked, true) {
-            return None;
-        }
+    /// Asks one after the other until user and password are known.
+    pub(crate) fn ask(&mut self) -> Option<Authorization> {
         let mut known = self.question.clone();
         for program in &self.programs {
             let answer = self.run(program, &Action::Get(known.clone())).unwrap_or_default();
-            let Ok(told) = Context::from_bytes(&answer, self.options) else {
-                tracing::warn!("a credential helper gives an answer that is not understood");
+            let Ok(answered) = Context::from_bytes(&answer, self.options) else {
+                tracing::warn!("skipped the invalid answer of a credential helper");
                 continue;
             };
-            known.username = told.username.or(known.username);
-            known.password = told.password.or(known.password);
-            known.password_expiry_utc = told.password_expiry_utc.or(known.password_expiry_utc);
-            known.oauth_refresh_token = told.oauth_refresh_token.or(known.oauth_refresh_token);
+            known.username = answered.username.or(known.username);
+            known.password = answered.password.or(known.password);
+            known.password_expiry_utc = answered.password_expiry_utc.or(known.password_expiry_utc);
+            known.oauth_refresh_token = answered.oauth_refresh_token.or(known.oauth_refresh_token);
             if has_expired(&known, Timestamp::now()) {
                 known.password = None;
                 known.password_expiry_utc = None;
             }
             if let (Some(user), Some(password)) = (&known.username, &known.password) {
-                let identity = Identity::new(user, password);
+                let found = Authorization::basic(user, password.as_str());
                 self.given = Some(known);
-                return Some(identity);
+                return Some(found);
             }
-            if told.quit == Some(true) {
+            if answered.quit == Some(true) {
                 return None;
             }
         }
         None
     }
 
-    /// Tells all of them that what they gave was taken; once.
-    pub(super) fn store(&mut self) {
-        if let Some(given) = self.given.take() {
-            self.tell(&NextAction::from(given).store());
+    /// Has all of them store the last answer.
+    pub(crate) fn store(&self) {
+        if let Some(given) = &self.given {
+            self.report(&NextAction::from(given.clone()).store());
         }
     }
 
-    /// Tells all of them that what they gave was refused.
-    pub(super) fn erase(&mut self) {
+    /// Has all of them erase the last answer.
+    pub(crate) fn erase(&mut self) {
         if let Some(given) = self.given.take() {
-            self.tell(&NextAction::from(given).erase());
+            self.report(&NextAction::from(given).erase());
         }
     }
 
-    fn tell(&self, action: &Action) {
+    fn report(&self, action: &Action) {
         for program in &self.programs {
             self.run(program, action);
         }
     }
 
-    /// Runs one program, which gets its time and no terminal; what it answers.
+    /// Runs one program with a time limit and without a terminal. Returns its output.
     fn run(&self, program: &Program, action: &Action) -> Option<Vec<u8>> {
         let failed = |why: &dyn std::fmt::Display| tracing::warn!("a credential helper failed: {why}");
         let mut command = program.to_command(action).map_err(|error| failed(&error)).ok()?;
@@ -124,19 +120,19 @@ impl Helpers {
         action.send(&mut question).map_err(|error| failed(&error)).ok()?;
         let (give, answer) = channel();
         thread::spawn(move || {
-            // A helper need not read to the end, nor say anything.
+            // A helper need not read its input to the end, nor print anything.
             let _ = stdin.map(|mut stdin| stdin.write_all(&question));
             let mut bytes = Vec::new();
             let _ = stdout.map(|stdout| stdout.take(MAX_ANSWER).read_to_end(&mut bytes));
-            // Nobody listens to one that took too long.
+            // The receiver is gone after the time limit.
             let _ = give.send(bytes);
         });
         let answer = answer.recv_timeout(self.timeout).ok();
-        // What is only told something has no output whose end could be awaited.
+        // The program may close its output before it ends.
         let status = answer.as_ref().and_then(|_| ended_within(&mut child, self.timeout));
         if status.is_none() {
             failed(&format_args!("it took longer than {:?}", self.timeout));
-            // It may end at this very moment.
+            // It may have ended meanwhile.
             let _ = child.kill();
             let _ = child.wait();
         }
@@ -152,7 +148,7 @@ impl Drop for Helpers {
     }
 }
 
-/// Whether a password is no longer good (git-credential, *password_expiry_utc*).
+/// Returns true if the password has expired (git-credential, *password_expiry_utc*).
 fn has_expired(known: &Context, now: Timestamp) -> bool {
     known.password_expiry_utc.is_some_and(|expiry| expiry < now.as_second())
 }

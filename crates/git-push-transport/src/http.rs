@@ -1,84 +1,128 @@
 //! A repository on a server over HTTP, in git's smart protocol (gitprotocol-http).
 //!
-//! Credentials go along with the first request, so that a push costs a GET and a POST, or the POST alone when what the
-//! remote has is remembered. Redirects of a GET are followed, without the credentials when they lead to another origin;
-//! a redirected POST is refused. Every answer has a limit, every silence too.
+//! The first request carries the credentials, so that a push costs a GET and a POST, or only the POST if the state of the
+//! remote is remembered. Redirects of a GET are followed, without credentials if they lead to another origin; a redirect of a
+//! POST is refused. Every answer and every silence has a limit.
 //!
 //! # Limitations
-//! - One way to authenticate (Basic), unless `http.extraHeader` has another one.
+//! - Basic is the only way to authenticate, unless [`Credentials`] or `http.extraHeader` give another `Authorization`.
 //! - Of the `http.*` of git configuration, `extraHeader`, `proxy`, `sslCAInfo`, `sslCert`, `sslKey` and `userAgent` are
-//!   looked at. `sslVerify` cannot be switched off.
-//! - A server that answers before it has read the whole push and then closes the connection is not heard: the push
-//!   ends as a lost connection, without what the server said.
-mod agent;
-mod client;
+//!   read. `sslVerify` cannot be switched off. An [`HttpClient`] of an application gets `extraHeader` only.
+//! - If a server answers before it has read the whole push and then closes the connection, its answer is lost. The push ends
+//!   as a lost connection.
+mod exchange;
 mod failure;
 mod forge;
-mod options;
-mod url_match;
+mod session;
+
+use std::sync::Arc;
 
 use bstr::{BStr, BString};
-use git_push::{Advertisement, Capabilities, Connection, Error, ErrorKind, Pack, RemoteRef, Report, Request, Traffic};
+use git_push::{
+    Advertisement, Capabilities, Connection, Error, ErrorKind, Pack, RemoteRef, Report, Request, Traffic,
+    advertisement, report_status, request,
+};
 use gix::ObjectId;
 
-use self::client::Client;
-use super::credentials::Credentials;
-use super::fetch::Extent;
-use super::forge::Forge;
-use super::head::{self, Head};
-use super::reading::{Reading, asked_for};
-use super::received::{MAX_PACK, ReceivedPack};
-use super::service::Service;
-use super::settings::Settings;
-use super::upload_pack::{self, LsRefs};
+use self::exchange::Exchange;
+use self::session::Session;
+use crate::answers::PushAnswer;
+use crate::credentials::Credentials;
+use crate::fetch::Extent;
+use crate::forge::Forge;
+#[cfg(feature = "http")]
+use crate::git_credentials::GitCredentials;
+use crate::head::{self, Head};
+use crate::http_client::HttpClient;
+use crate::http_config::HttpConfig;
+use crate::reading::{Reading, RefsAnswer};
+use crate::received::{MAX_PACK, ReceivedPack};
+use crate::redact::Shown;
+use crate::secrets::Secrets;
+use crate::service::Service;
+use crate::settings::Settings;
+#[cfg(feature = "http")]
+use crate::ureq_client::UreqClient;
+use crate::url::HttpUrl;
 
-pub use super::url::HttpUrl;
-pub(super) use agent::agent;
-pub(super) use client::retry_after_of;
-pub use failure::MAX_RETRY_AFTER;
-pub(super) use options::Options;
+#[cfg(feature = "http")]
+pub(crate) use exchange::retry_after_of;
 
-/// A repository on a server.
+/// A connection to a repository on a server. Its methods block.
 pub struct Http {
-    client: Client,
-    /// What the server offers to readers in protocol 2, once it said so; forgotten after any error.
+    url: gix::Url,
+    exchange: Exchange,
+    /// Capabilities of the server for readers in protocol 2, once it has sent them. Forgotten after any error.
     protocol_2: Option<Capabilities>,
 }
 
 impl Http {
-    /// The repository at `url`, with the credentials that `settings` and its user info give. Nothing is sent yet.
+    /// Opens the repository at `url` with the default client and credentials. Nothing is sent yet.
     ///
     /// # Errors
-    /// [`ErrorKind::Misconfigured`] when the URL is not http or https, credentials would cross a network in the clear, or
-    /// a setting is not usable.
+    /// [`ErrorKind::Misconfigured`] if the URL is not http or https, credentials would cross a network in the clear, or a
+    /// setting is invalid.
+    #[cfg(feature = "http")]
     pub fn open(url: &gix::Url, settings: &Settings) -> Result<Self, Error> {
+        let open = || {
+            let credentials = GitCredentials::new(url, settings)?;
+            let client = UreqClient::new(url, settings)?;
+            let secrets = client.secrets();
+            Http::assemble(url, settings, Arc::new(client), Box::new(credentials), secrets)
+        };
+        open().map_err(|error| at(url, error))
+    }
+
+    /// Opens the repository at `url` with an HTTP client and credentials of the application. Of `settings`, only
+    /// `http.extraHeader` and `stargate.insecureHttp` of git configuration are used. User info of `url` is not. Nothing is
+    /// sent yet.
+    ///
+    /// # Errors
+    /// As [`Http::open()`].
+    pub fn new(
+        url: &gix::Url,
+        settings: &Settings,
+        client: Arc<dyn HttpClient>,
+        credentials: Box<dyn Credentials>,
+    ) -> Result<Self, Error> {
+        let opened = Http::assemble(url, settings, client, credentials, Secrets::default());
+        opened.map_err(|error| at(url, error))
+    }
+
+    fn assemble(
+        url: &gix::Url,
+        settings: &Settings,
+        client: Arc<dyn HttpClient>,
+        credentials: Box<dyn Credentials>,
+        mut secrets: Secrets,
+    ) -> Result<Self, Error> {
         let shown = HttpUrl::new(url).ok_or_else(|| {
             Error::new(
                 ErrorKind::Misconfigured,
                 "the URL of the remote is not an http or https URL",
             )
         })?;
-        let here = |error: Error| {
-            let what = format!("{shown}: {error}");
-            match error.hint() {
-                Some(_) => error.reworded(what),
-                None => error.reworded(what).with_hint("check the URL"),
-            }
-        };
-        let open = || {
-            let options = settings.options(url)?;
-            let credentials = Credentials::find(url, settings, &options)?;
-            Client::new(shown.clone(), credentials, options, settings.clone())
-        };
-        let client = open().map_err(here)?;
+        let config = HttpConfig::new(&settings.git, url)?;
+        secrets.extend(config.secrets());
+        let secrecy = shown.check_secrecy(config.insecure_http);
+        if !config.headers.is_empty() {
+            secrecy.map_err(Error::from)?;
+        }
+        let session = Session::new(shown.clone(), secrecy, credentials, secrets)?;
         Ok(Http {
-            client,
+            url: url.clone(),
+            exchange: Exchange::new(shown, client, session, config.headers),
             protocol_2: None,
         })
     }
 
-    /// Fetches the commit `want` and the commits before it, up to those of `haves`, into the repository `into`. All that these
-    /// have must be there. [`Extent::Objects`] is stored durably.
+    /// Returns the URL as given.
+    pub(crate) fn url(&self) -> &gix::Url {
+        &self.url
+    }
+
+    /// Fetches the commit `want` and the commits before it, up to those of `haves`, into the repository `into`, which must
+    /// have everything that `haves` reach. [`Extent::Objects`] is stored durably. This blocks.
     ///
     /// # Errors
     /// The pack did not arrive whole and sound; `into` is unchanged.
@@ -94,11 +138,12 @@ impl Http {
     }
 
     /// Returns the capabilities that the server offers to readers in protocol 2, once it has sent them.
+    #[must_use]
     pub fn protocol_2(&self) -> Option<&Capabilities> {
         self.protocol_2.as_ref()
     }
 
-    /// Goes by what the server is remembered to offer to readers, until an error.
+    /// Uses remembered capabilities of the server for readers, until an error.
     pub fn remember_protocol_2(&mut self, offered: Capabilities) {
         self.protocol_2 = Some(offered);
     }
@@ -116,18 +161,17 @@ impl Http {
     /// # Errors
     /// There is no token, or the forge does not change it. [`Error::hint()`] has the permission that a token needs.
     pub fn set_default_branch(&mut self, forge: Forge, branch: &BStr) -> Result<(), Error> {
-        let set = self.client.set_default_branch(forge, branch);
-        set.map_err(|error| self.client.located(error))
+        let set = forge::set_default_branch(&mut self.exchange, forge, branch);
+        set.map_err(|error| self.exchange.located(error))
     }
 
     fn read_head(&mut self) -> Result<Head, Error> {
         match self.reading()? {
             Reading::Protocol2(capabilities) => {
                 let mut parser = head::Parser::new();
-                let answer = self
-                    .client
-                    .post(Service::UploadPack, head::request(&capabilities), None)?;
-                answer.read(git_push::advertisement::MAX_BYTES, |piece| Ok(parser.feed(piece)?))?;
+                let (request, limit) = (head::request(&capabilities), advertisement::MAX_BYTES);
+                let answer = self.exchange.post(Service::UploadPack, request, None, limit)?;
+                answer.read(|piece| Ok(parser.feed(piece)?))?;
                 Ok(parser.finish()?)
             }
             Reading::Older(advertisement) => Ok(head::advertised(&advertisement)),
@@ -143,8 +187,8 @@ impl Http {
     ) -> Result<(), Error> {
         let (request, stream) = self.reading()?.fetch_request(want, haves, extent)?;
         let mut received = ReceivedPack::new(stream, into)?;
-        let answer = self.client.post(Service::UploadPack, request, None)?;
-        answer.read(MAX_PACK, |piece| received.feed(piece))?;
+        let answer = self.exchange.post(Service::UploadPack, request, None, MAX_PACK)?;
+        answer.read(|piece| received.feed(piece))?;
         received.store(want, into, extent)
     }
 
@@ -152,17 +196,15 @@ impl Http {
         if prefixes.is_empty() {
             return Ok(Vec::new());
         }
-        let refs = match self.reading()? {
-            Reading::Protocol2(capabilities) => {
-                let request = upload_pack::ls_refs_request(&capabilities, prefixes);
-                let mut parser = LsRefs::new(&capabilities)?;
-                let answer = self.client.post(Service::UploadPack, request, None)?;
-                answer.read(git_push::advertisement::MAX_BYTES, |piece| Ok(parser.feed(piece)?))?;
-                parser.finish()?
+        match self.reading()?.refs(prefixes)? {
+            RefsAnswer::Complete(refs) => Ok(refs),
+            RefsAnswer::Asked { request, mut parser } => {
+                let limit = advertisement::MAX_BYTES;
+                let answer = self.exchange.post(Service::UploadPack, request, None, limit)?;
+                answer.read(|piece| Ok(parser.feed(piece)?))?;
+                Ok(parser.finish()?)
             }
-            Reading::Older(advertisement) => advertisement.into_refs(),
-        };
-        Ok(asked_for(refs, prefixes))
+        }
     }
 
     fn reading(&mut self) -> Result<Reading, Error> {
@@ -170,8 +212,10 @@ impl Http {
             return Ok(Reading::Protocol2(capabilities.clone()));
         }
         let mut body = Vec::new();
-        let answer = self.client.advertisement(Service::UploadPack)?;
-        answer.read(git_push::advertisement::MAX_BYTES, |piece| {
+        let answer = self
+            .exchange
+            .advertisement(Service::UploadPack, advertisement::MAX_BYTES)?;
+        answer.read(|piece| {
             body.extend_from_slice(piece);
             Ok(())
         })?;
@@ -183,42 +227,27 @@ impl Http {
     }
 
     fn receive_pack(&mut self) -> Result<Advertisement, Error> {
-        let mut parser = git_push::advertisement::Parser::new();
-        let answer = self.client.advertisement(Service::ReceivePack)?;
-        answer.read(git_push::advertisement::MAX_BYTES, |piece| Ok(parser.feed(piece)?))?;
+        let mut parser = advertisement::Parser::new();
+        let answer = self
+            .exchange
+            .advertisement(Service::ReceivePack, advertisement::MAX_BYTES)?;
+        answer.read(|piece| Ok(parser.feed(piece)?))?;
         Ok(parser.finish()?)
     }
 
     fn push(&mut self, request: &Request, pack: Option<Pack>) -> Result<Report, Error> {
-        let mut parser = git_push::report_status::Parser::new(request);
-        let mut words = Vec::new();
-        let answer = self
-            .client
-            .post(Service::ReceivePack, git_push::request::head(request), pack)?;
-        let client = &self.client;
-        let mut show = |line: String| {
-            let line = client.scrubbed(&line);
-            tracing::info!("remote: {line}");
-            words.push(line);
-        };
-        let read = answer.read(git_push::report_status::MAX_BYTES, |piece| {
-            let fed = parser.feed(piece);
-            parser.progress().for_each(&mut show);
-            Ok(fed?)
-        });
-        parser.last_progress().for_each(&mut show);
-        let report = match (parser.finish(), read) {
-            // The report is what counts, not what happens to the connection after it.
-            (Ok(report), _) => Ok(report.map_reasons(|reason| self.client.scrubbed(&git_push::cleaned(reason)))),
-            (Err(_), Err(error)) => Err(error),
-            (Err(error), Ok(())) => Err(error.into()),
-        };
-        report.map_err(|error: Error| error.with_server_words(words))
+        let head = request::head(request);
+        let limit = report_status::MAX_BYTES;
+        let answer = self.exchange.post(Service::ReceivePack, head, pack, limit)?;
+        let exchange = &self.exchange;
+        let mut parser = PushAnswer::new(request, |text| exchange.scrubbed(text));
+        let read = answer.read(|piece| parser.feed(piece).map(drop));
+        parser.finish(|error| read.err().unwrap_or(error))
     }
 
     fn failed(&mut self, error: Error) -> Error {
         self.protocol_2 = None;
-        self.client.located(error)
+        self.exchange.located(error)
     }
 }
 
@@ -236,11 +265,18 @@ impl Connection for Http {
     }
 
     fn traffic(&self) -> Traffic {
-        self.client.traffic()
+        self.exchange.traffic()
     }
 }
 
-/// What kept the answer to a question from arriving.
-pub(super) fn lost(error: &ureq::Error, settings: &Settings) -> Error {
-    failure::lost(error, failure::Effect::None, settings)
+/// Adds the URL to an error, and a hint if there is none.
+fn at(url: &gix::Url, error: Error) -> Error {
+    let what = format!("{}: {error}", Shown(url));
+    let has_hint = error.hint().is_some();
+    let error = error.reworded(what);
+    if has_hint {
+        error
+    } else {
+        error.with_hint("check the URL")
+    }
 }

@@ -1,53 +1,107 @@
-//! Transports for `git-push`: HTTP ([`http`]), ssh and `git://` ([`stream`]), and local folders ([`local`]). [`Remote`] is
-//! any of them, by its URL. [`web`] reaches an HTTP service that is not a repository.
+//! Transports for `git-push`: HTTP ([`http`]), ssh and `git://` ([`stream`]), and folders ([`local`]). A [`Remote`] is one of
+//! them, by its URL. [`web`] sends requests to an HTTP service that is not a repository.
 //!
-//! All calls block. Connections are `Send`: in asynchronous code, run a push on a thread for blocking work, such as that of
-//! tokio's `spawn_blocking`.
+//! All calls that reach a remote block. Connections are `Send`: in asynchronous code, run a push on a thread for blocking work,
+//! such as that of tokio's `spawn_blocking` (`examples/spawn_blocking.rs`).
+//!
+//! # Interfaces that an application can implement
+//!
+//! | trait | default | used by |
+//! |---|---|---|
+//! | [`Connection`](git_push::Connection) | [`Remote`] | [`Push::send()`](git_push::Push::send) |
+//! | [`HttpClient`](http_client::HttpClient) | [`UreqClient`](ureq_client::UreqClient), with the feature `http` | [`Http::new()`](http::Http::new) |
+//! | [`Credentials`](credentials::Credentials) | [`GitCredentials`](git_credentials::GitCredentials) | [`Http::new()`](http::Http::new) |
+//!
+//! # Modules
+//!
+//! A module uses those below it and never those above it. Modules in one line do not use each other.
+//!
+//! ```text
+//! remote                                       a connection to any location
+//! web                                          requests to other services
+//! http  stream  local                          connections: what is sent to one kind of server, and what its answer means
+//! ureq_client  git_credentials                 defaults of the interfaces
+//! location  reading  answers                   names and URLs; answers of a server, whatever carries them
+//! helpers  netrc  http_config  received        programs and files with passwords; http.* for one URL; packs
+//! credentials  http_client  fetch  head        interfaces; requests for a pack and for HEAD
+//! settings  secrets  url  url_match  process   plain data; texts without secrets; URLs over HTTP
+//! git_config  token  redact  upload_pack       git configuration; the environment; URLs without secrets; requests for refs
+//! service  forge                               names of git's services; kinds of servers with a REST API
+//! ```
+//!
+//! [`Settings`] are plain data. Each module that uses a setting interprets it. No module knows a mirror, a journal or a
+//! command line.
 
-// What ways share is not used up by one of them.
+// With some features only, shared code is unused.
 #![cfg_attr(
     not(all(feature = "daemon", feature = "http", feature = "local", feature = "ssh")),
-    allow(dead_code, unused_imports, unused_mut, unused_variables)
+    allow(dead_code, unreachable_code, unused_imports, unused_mut, unused_variables)
 )]
-#[cfg(feature = "http")]
+#[cfg(feature = "smart-http")]
 pub mod credentials;
-pub mod fetch;
-pub mod forge;
-pub mod head;
-#[cfg(feature = "http")]
+#[cfg(feature = "smart-http")]
+pub mod git_credentials;
+#[cfg(feature = "smart-http")]
 pub mod http;
+#[cfg(feature = "smart-http")]
+pub mod http_client;
 #[cfg(feature = "local")]
 pub mod local;
-pub mod remote;
-pub mod settings;
 #[cfg(any(feature = "daemon", feature = "ssh"))]
 pub mod stream;
-pub mod token;
-pub mod upload_pack;
+#[cfg(feature = "http")]
+pub mod ureq_client;
 #[cfg(feature = "http")]
 pub mod web;
 
-#[cfg(feature = "http")]
+#[cfg(any(feature = "daemon", feature = "smart-http", feature = "ssh"))]
+mod answers;
+mod fetch;
+mod forge;
+mod git_config;
+mod head;
+#[cfg(feature = "smart-http")]
 mod helpers;
-#[cfg(feature = "http")]
+#[cfg(feature = "smart-http")]
+mod http_config;
+mod location;
+#[cfg(feature = "smart-http")]
 mod netrc;
-#[cfg(any(feature = "http", feature = "ssh"))]
+#[cfg(any(feature = "smart-http", feature = "ssh"))]
 mod process;
-#[cfg(any(feature = "daemon", feature = "http", feature = "ssh"))]
+#[cfg(any(feature = "daemon", feature = "smart-http", feature = "ssh"))]
 mod reading;
 mod received;
-#[cfg(any(feature = "daemon", feature = "http", feature = "ssh"))]
+mod redact;
+mod remote;
+#[cfg(feature = "smart-http")]
+mod secrets;
+#[cfg(any(feature = "daemon", feature = "smart-http", feature = "ssh"))]
 mod service;
-mod shown;
+mod settings;
+mod token;
+mod upload_pack;
 mod url;
+#[cfg(feature = "smart-http")]
+mod url_match;
 
-#[cfg(not(any(feature = "daemon", feature = "http", feature = "local", feature = "ssh")))]
-compile_error!("git-push-transport needs one of its features: daemon, http, local, ssh");
+#[cfg(not(any(feature = "daemon", feature = "local", feature = "smart-http", feature = "ssh")))]
+compile_error!("git-push-transport needs one of its features: daemon, http, local, smart-http, ssh");
 
+pub use fetch::Extent;
 pub use forge::Forge;
 pub use head::Head;
-pub use remote::{Location, Remote, resolve};
-pub use settings::Settings;
+pub use location::{Location, resolve};
+pub use redact::redacted;
+pub use remote::Remote;
+pub use settings::{CONNECT_TIMEOUT, IDLE_TIMEOUT, Proxies, Settings, SshSettings};
+pub use url::HttpUrl;
+
+#[doc(hidden)] // For the fuzz targets of this workspace.
+pub mod fuzzed {
+    pub use crate::fetch::PackStream;
+    pub use crate::upload_pack::{LsRefs, ls_refs_request, protocol_2};
+}
 
 /// The example in the README compiles.
 #[cfg(doctest)]

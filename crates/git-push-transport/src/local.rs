@@ -1,22 +1,23 @@
-//! A mirror in a folder of this machine, without a git binary: what `git-receive-pack` does, on gix.
+//! A repository in a folder of this machine, without a git binary: the work of `git-receive-pack`, on gix.
 //!
-//! 1. The pack is indexed into the mirror's `objects/pack`, a thin one with the bases that it lacks, and synced with its
-//!    index and folder, as git does by default.
-//! 2. Each command is checked like git checks it (`policy`).
-//! 3. The refs move in one transaction per push when it is atomic, else in one per command (`transaction`).
-//! 4. What was made has the mode and the owner that it has in that repository (`ownership`).
-//! 5. What a push leaves whose process was killed, locks of refs first of all, is cleared by the next one (`incoming`).
+//! 1. The pack is indexed into `objects/pack`, a thin one with the bases that it lacks, and synced with its index and folder,
+//!    as git does by default.
+//! 2. Each command is checked by git's rules (`policy`).
+//! 3. The refs move in one transaction per push if it is atomic, else in one per command (`transaction`).
+//! 4. New files get the mode and the owner of the repository (`ownership`).
+//! 5. The next push removes what a killed push has left, locks of refs first (`incoming`).
 //!
 //! # Limitations
-//! - Hooks of the mirror are not run, `receive.hideRefs` and alternates' `.have` are not looked at.
+//! - Hooks of the repository are not run. `receive.hideRefs` and `.have` lines of alternates are not supported.
 //! - Symbolic refs and `receive.denyCurrentBranch=updateInstead` are refused.
-//! - Nothing is quarantined: the pack of a refused push stays, unreachable, until `git gc`. The same push again gives
+//! - There is no quarantine: the pack of a refused push stays, unreachable, until `git gc`. The same push again writes
 //!   the same file.
-//! - Connectivity is not walked: that the objects named by commands are there is checked, that all they reach is there
-//!   is what [`enumerate`](git_push::enumerate) guarantees.
-//! - Refs are not synced to disk, which is git's default, too.
+//! - Connectivity is not checked. The objects named by commands must exist. [`enumerate`](git_push::enumerate) guarantees that
+//!   the pack has the objects that they reach.
+//! - Refs are not synced to disk, as in git by default.
 mod head;
 mod incoming;
+mod lending;
 mod ownership;
 mod policy;
 mod transaction;
@@ -29,7 +30,7 @@ use std::{
 };
 
 use bstr::{BStr, BString};
-use durable::storage::{Disk, Storage};
+use durable::storage::{Disk, Folders};
 use git_push::{
     self, Advertisement, Capabilities, Command, Connection, Error, ErrorKind, Pack, Push, RemoteRef, Report, Request,
     Traffic, Verdict, causes,
@@ -42,9 +43,9 @@ use self::{
     ownership::Made,
     policy::Policy,
 };
-use super::received;
+use crate::received;
 
-/// A connection to a repository in a folder.
+/// A connection to a repository in a folder. Its methods block.
 #[derive(Debug)]
 pub struct Local {
     repository: gix::Repository,
@@ -55,7 +56,7 @@ impl Local {
     /// Opens the repository at `path`: its `.git` folder, the folder around that, or a bare repository.
     ///
     /// # Errors
-    /// [`ErrorKind::Misconfigured`] when there is no repository, or it cannot be opened.
+    /// [`ErrorKind::Misconfigured`] if there is no repository, or it cannot be opened.
     pub fn open(path: &Path) -> Result<Self, Error> {
         let repository = repository::open(path).map_err(|error| match error {
             OpenError::Unreadable { cause, .. } => {
@@ -63,7 +64,9 @@ impl Local {
                 Error::new(ErrorKind::Misconfigured, what)
                     .with_hint("create it with `git init --bare`, or correct the path")
             }
-            error => Error::new(ErrorKind::Misconfigured, error.to_string()).with_hint(error.hint()),
+            error => Error::new(ErrorKind::Misconfigured, error.to_string()).with_hint(
+                "use a remote repository without this setting; for refStorage, run `git refs migrate` there",
+            ),
         })?;
         Ok(Local {
             repository,
@@ -71,11 +74,11 @@ impl Local {
         })
     }
 
-    /// Fetches the commit `want` with everything that it reaches into the repository `into`, durably; what `haves` reach is
-    /// there.
+    /// Fetches the commit `want` with everything that it reaches into the repository `into`, durably. The repository must have
+    /// everything that `haves` reach. This blocks.
     ///
     /// # Errors
-    /// It is not here, or cannot be read or written.
+    /// The commit does not exist, or a file cannot be read or written.
     pub fn fetch(&mut self, want: ObjectId, into: &gix::Repository, haves: &[ObjectId]) -> Result<(), Error> {
         let (ours, theirs) = (into.object_hash(), self.repository.object_hash());
         if ours != theirs {
@@ -100,7 +103,16 @@ impl Local {
         received::require(want, into)
     }
 
-    /// All refs, symbolic ones by what they stand for.
+    /// Lets the repository `into` read the objects of this one, which must have `want`.
+    ///
+    /// # Errors
+    /// The commit does not exist, or a file cannot be read or written.
+    pub(crate) fn lend(&self, want: ObjectId, into: &gix::Repository) -> Result<(), Error> {
+        let lent = lending::lend(&self.repository, want, into);
+        lent.map_err(|why| self.failed(&format!("read {want} from"), &why))
+    }
+
+    /// Returns all refs, symbolic ones with the id of their target.
     fn refs(&self) -> Result<BTreeMap<BString, ObjectId>, Error> {
         let failed = |error| self.failed("list the refs of", &causes(&error));
         let references = self.repository.references().map_err(failed)?;
@@ -110,7 +122,7 @@ impl Local {
             let name = BString::from(reference.name().as_bstr());
             match reference.target() {
                 TargetRef::Object(id) => refs.insert(name, id.to_owned()),
-                // One that leads nowhere is no ref to a reader.
+                // One without a target is not a ref to a reader.
                 TargetRef::Symbolic(_) => match reference.follow_to_object() {
                     Ok(id) => refs.insert(name, id.detach()),
                     Err(_) => None,
@@ -125,7 +137,7 @@ impl Local {
         Error::new(ErrorKind::Transient, format!("cannot {doing} {path}: {why}"))
     }
 
-    /// Clears what dead pushes have left, and begins this one.
+    /// Removes what killed pushes have left, and begins this one.
     fn begin(&self, commands: &[Command]) -> Result<Incoming, Error> {
         let place = Place {
             git_dir: self.repository.common_dir().to_owned(),
@@ -163,7 +175,7 @@ impl Local {
         }
     }
 
-    /// Moves the refs; verdicts in the commands' order.
+    /// Moves the refs. Returns verdicts in the order of the commands.
     fn apply(&self, request: &Request) -> Result<Vec<Verdict>, Error> {
         let mut policy = Policy::new(&self.repository, self.refs()?.into_keys().collect::<BTreeSet<_>>());
         if !request.atomic {

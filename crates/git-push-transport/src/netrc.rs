@@ -7,21 +7,50 @@
 //! # comment                                           a whole line
 //! ```
 //! A word may stand in double quotes, with `\"`, `\\`, `\n`, `\r` and `\t` in it.
-use super::credentials::Identity;
+use std::{
+    fs::File,
+    io::{self, Read},
+    path::Path,
+};
 
-/// The most bytes of a file that is read.
-pub(super) const MAX_BYTES: u64 = 1 << 20;
+use git_push::{Error, ErrorKind};
+use secrecy::{ExposeSecret, SecretString};
 
-/// The first entry for `host` and, where one is given, `user`.
-pub(super) fn find(text: &str, host: &str, user: Option<&str>) -> Option<Identity> {
+use crate::credentials::Authorization;
+
+/// Limit of the part of a file that is read, in bytes.
+const MAX_BYTES: u64 = 1 << 20;
+
+/// Returns the user and the password that the file at `path` has for `url`. A file that does not exist has none.
+///
+/// # Errors
+/// [`ErrorKind::Misconfigured`] if the file cannot be read.
+pub(crate) fn read(path: Option<&Path>, url: &gix::Url) -> Result<Option<Authorization>, Error> {
+    let Some(path) = path else { return Ok(None) };
+    let mut text = String::new();
+    let read = File::open(path).and_then(|file| file.take(MAX_BYTES).read_to_string(&mut text));
+    let text = SecretString::from(text);
+    match read {
+        Ok(_) => Ok(find(text.expose_secret(), url.host().unwrap_or_default(), url.user())),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+        Err(error) => {
+            let what = format!("cannot read passwords from {}: {error}", path.display());
+            Err(Error::new(ErrorKind::Misconfigured, what)
+                .with_hint("make the file readable to the user of this process"))
+        }
+    }
+}
+
+/// Returns the first entry for `host` and, if it is given, `user`.
+fn find(text: &str, host: &str, user: Option<&str>) -> Option<Authorization> {
     let mut entry = Entry::default();
     let mut rest = text;
     while let Some((word, after)) = next_word(rest) {
         rest = after;
         match word.as_str() {
             "machine" | "default" => {
-                if let Some(identity) = entry.identity(user) {
-                    return Some(identity);
+                if let Some(found) = entry.found(user) {
+                    return Some(found);
                 }
                 let mut matches = word == "default";
                 if let (false, Some((name, after))) = (matches, next_word(rest)) {
@@ -46,7 +75,7 @@ pub(super) fn find(text: &str, host: &str, user: Option<&str>) -> Option<Identit
             _ => {}
         }
     }
-    entry.identity(user)
+    entry.found(user)
 }
 
 #[derive(Default)]
@@ -57,16 +86,16 @@ struct Entry {
 }
 
 impl Entry {
-    fn identity(&self, user: Option<&str>) -> Option<Identity> {
+    fn found(&self, user: Option<&str>) -> Option<Authorization> {
         let password = self.password.as_deref().filter(|_| self.matches)?;
         match (user, self.login.as_deref()) {
             (Some(user), Some(login)) if user != login => None,
-            (user, login) => Some(Identity::new(user.or(login)?, password)),
+            (user, login) => Some(Authorization::basic(user.or(login)?, password)),
         }
     }
 }
 
-/// The next word and what follows it.
+/// Returns the next word, and the text after it.
 fn next_word(text: &str) -> Option<(String, &str)> {
     let mut text = text.trim_start();
     while text.starts_with('#') {
@@ -95,13 +124,13 @@ fn next_word(text: &str) -> Option<(String, &str)> {
 
 #[cfg(test)]
 mod tests {
-    use secrecy::ExposeSecret;
-
     use super::*;
 
     fn found(text: &str, host: &str, user: Option<&str>) -> Option<String> {
-        let identity = find(text, host, user)?;
-        Some(format!("{}:{}", identity.user, identity.password.expose_secret()))
+        match find(text, host, user)? {
+            Authorization::Basic { user, password } => Some(format!("{user}:{}", password.expose_secret())),
+            Authorization::Header(_) => panic!("a header in .netrc"),
+        }
     }
 
     #[test]

@@ -1,15 +1,15 @@
-//! Programs that are not waited for without end.
+//! Waiting for a program with a time limit.
 use std::{
     process::{Child, ExitStatus},
     thread,
     time::{Duration, Instant},
 };
 
-/// How often a program is looked at that is about to end.
+/// Interval between looks at a program that is about to end.
 const GLANCE: Duration = Duration::from_millis(5);
 
-/// How the program ended, if it does so within `limit`.
-pub(super) fn ended_within(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
+/// Returns the status of the program if it ends within `limit`.
+pub(crate) fn ended_within(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
     let start = Instant::now();
     loop {
         match child.try_wait() {

@@ -1,33 +1,66 @@
-//! What a server offers to readers, whatever carries it: protocol 2, or everything at once in an older one.
+//! Reading from a server, whatever carries it: in protocol 2, or from the whole advertisement of an older protocol.
 use bstr::BString;
-use git_push::{Advertisement, Capabilities, Error, RemoteRef};
+use git_push::{Advertisement, Capabilities, Error, RemoteRef, WireError, advertisement};
 use gix::ObjectId;
 
-use super::fetch::{self, Extent, PackStream};
-use super::received::MAX_PACK;
-use super::upload_pack;
+use crate::fetch::{self, Extent, PackStream};
+use crate::received::MAX_PACK;
+use crate::upload_pack::{self, LsRefs};
 
-/// What a reader is told when it asks what there is.
-pub(super) enum Reading {
-    /// What it can be asked.
+/// The first answer of a server to a reader.
+pub(crate) enum Reading {
+    /// Capabilities of protocol 2.
     Protocol2(Capabilities),
-    /// Everything at once, in protocol 0 or 1.
+    /// All refs, in protocol 0 or 1.
     Older(Advertisement),
 }
 
+/// The refs that were asked for.
+pub(crate) enum RefsAnswer {
+    /// The first answer has them.
+    Complete(Vec<RemoteRef>),
+    /// Another request is needed.
+    Asked {
+        /// The request.
+        request: Vec<u8>,
+        /// The parser of the answer.
+        parser: RefsParser,
+    },
+}
+
+/// A parser of the answer to a request for refs.
+pub(crate) struct RefsParser {
+    parser: LsRefs,
+    prefixes: Vec<BString>,
+}
+
 impl Reading {
-    /// Takes the whole answer.
-    pub(super) fn parse(answer: &[u8]) -> Result<Self, Error> {
+    /// Parses the whole answer.
+    pub(crate) fn parse(answer: &[u8]) -> Result<Self, Error> {
         if let Some(capabilities) = upload_pack::protocol_2(answer)? {
             return Ok(Reading::Protocol2(capabilities));
         }
-        let mut parser = git_push::advertisement::Parser::new();
+        let mut parser = advertisement::Parser::new();
         parser.feed(answer)?;
         Ok(Reading::Older(parser.finish()?))
     }
 
-    /// How to ask for `want` and what is before it, but for `haves`; and what takes the answer.
-    pub(super) fn fetch_request(
+    /// Returns the refs that start with one of `prefixes`, or the request for them.
+    pub(crate) fn refs(self, prefixes: &[BString]) -> Result<RefsAnswer, WireError> {
+        Ok(match self {
+            Reading::Protocol2(capabilities) => RefsAnswer::Asked {
+                request: upload_pack::ls_refs_request(&capabilities, prefixes),
+                parser: RefsParser {
+                    parser: LsRefs::new(&capabilities)?,
+                    prefixes: prefixes.to_owned(),
+                },
+            },
+            Reading::Older(advertisement) => RefsAnswer::Complete(asked_for(advertisement.into_refs(), prefixes)),
+        })
+    }
+
+    /// Returns the request for `want` and its history up to `haves`, and the parser of the answer.
+    pub(crate) fn fetch_request(
         &self,
         want: ObjectId,
         haves: &[ObjectId],
@@ -46,8 +79,25 @@ impl Reading {
     }
 }
 
-/// Those of `refs` that were asked for: a prefix is a hint that a server may ignore.
-pub(super) fn asked_for(refs: Vec<RemoteRef>, prefixes: &[BString]) -> Vec<RemoteRef> {
+impl RefsParser {
+    /// Takes the next piece.
+    pub(crate) fn feed(&mut self, piece: &[u8]) -> Result<(), WireError> {
+        self.parser.feed(piece)
+    }
+
+    /// Returns true if the answer is complete.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.parser.has_ended()
+    }
+
+    /// Returns the refs that were asked for.
+    pub(crate) fn finish(self) -> Result<Vec<RemoteRef>, WireError> {
+        Ok(asked_for(self.parser.finish()?, &self.prefixes))
+    }
+}
+
+/// Keeps the refs that start with one of `prefixes`: a server may ignore them and send all.
+fn asked_for(refs: Vec<RemoteRef>, prefixes: &[BString]) -> Vec<RemoteRef> {
     let asked = |found: &RemoteRef| prefixes.iter().any(|prefix| found.name.starts_with(prefix));
     refs.into_iter().filter(asked).collect()
 }

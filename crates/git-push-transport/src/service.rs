@@ -1,17 +1,17 @@
-//! The two services of git that a mirror is reached through.
+//! The two services of git on a server.
 
-/// What is asked of a server.
+/// A service of git.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Service {
-    /// To take a push.
+pub(crate) enum Service {
+    /// Receives a push.
     ReceivePack,
-    /// To be read, in protocol 2 where the server speaks it.
+    /// Serves readers, in protocol 2 if the server supports it.
     UploadPack,
 }
 
 impl Service {
-    /// Its name on the wire, and of the program.
-    pub(super) fn name(self) -> &'static str {
+    /// Returns the name, on the wire and of the program.
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Service::ReceivePack => "git-receive-pack",
             Service::UploadPack => "git-upload-pack",

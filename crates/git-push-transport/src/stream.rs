@@ -1,13 +1,14 @@
-//! A repository on a server, over a connection that stays open while it is asked: through the system's `ssh` program, or
-//! as `git://` (gitprotocol-pack, *Transports*).
+//! A repository on a server, over a connection that stays open: through the system's `ssh` program, or as `git://`
+//! (gitprotocol-pack, *Transports*).
 //!
-//! A push is one connection: the server advertises, and waits for commands, pack after them; then it reports. Where the
-//! remote's state is remembered, its advertisement is read past. Each look is a connection of its own, in protocol 2
-//! where the server speaks it, else out of the whole advertisement. Every answer has a limit, every silence too.
+//! A push is one connection: the server sends its advertisement, receives commands and pack, and sends its report. If the
+//! state of the remote is remembered, the advertisement is skipped. Reading refs is a connection of its own, in protocol 2
+//! if the server supports it, else from the whole advertisement. Every answer and every silence has a limit.
 //!
 //! # Limitations
-//! - `remote.<name>.receivepack`, `remote.<name>.uploadpack` and `core.gitProxy` are not looked at.
-//! - `git://` has neither authentication nor encryption: it is for networks in which everybody may write.
+//! - `remote.<name>.receivepack`, `remote.<name>.uploadpack` and `core.gitProxy` are not read.
+//! - `git://` has neither authentication nor encryption: use it in networks in which everybody may write.
+mod channel;
 #[cfg(feature = "ssh")]
 mod child;
 #[cfg(feature = "daemon")]
@@ -22,49 +23,31 @@ use git_push::pkt_line::{self, Line};
 use git_push::{Advertisement, Connection, Error, ErrorKind, Pack, RemoteRef, Report, Request, Traffic};
 use gix::{ObjectId, url::Scheme};
 
+use self::channel::{Channel, Dial, PIECE};
 #[cfg(feature = "daemon")]
 use self::daemon::Daemon;
 #[cfg(feature = "ssh")]
 use self::ssh::Ssh;
-use super::fetch::Extent;
-use super::head::{self, Head};
-use super::reading::{Reading, asked_for};
-use super::received::ReceivedPack;
-use super::service::Service;
-use super::settings::Settings;
-use super::shown::Shown;
-use super::upload_pack::{self, LsRefs};
+use crate::answers::PushAnswer;
+use crate::fetch::Extent;
+use crate::head::{self, Head};
+use crate::reading::{Reading, RefsAnswer};
+use crate::received::ReceivedPack;
+use crate::redact::Shown;
+use crate::service::Service;
+use crate::settings::Settings;
 
-#[cfg(feature = "ssh")]
-pub use ssh::SshSettings;
-
-/// Bytes that are read or written at once, at most.
-const PIECE: usize = 64 << 10;
-
-/// A repository on a server.
+/// A connection to a repository on a server. Its methods block.
 pub struct Stream {
     dial: Box<dyn Dial>,
     shown: String,
     idle_timeout: Duration,
-    /// A server that has advertised, and waits for commands.
+    /// A server that has sent its advertisement and waits for commands.
     waiting: Option<Box<dyn Channel>>,
     traffic: Traffic,
 }
 
-/// A way to start a service for one repository on another machine.
-trait Dial: Send {
-    /// Starts `service`, and asks for protocol 2 if that is wished.
-    fn dial(&self, service: Service, protocol_2: bool) -> Result<Box<dyn Channel>, Error>;
-}
-
-/// Both directions of a service that was started. A silence that is too long is [`io::ErrorKind::TimedOut`] or
-/// [`io::ErrorKind::WouldBlock`].
-trait Channel: Read + Write + Send {
-    /// Why the service ended, by the program that carries it. It is asked once the other side has closed.
-    fn last_words(&mut self) -> Option<Error>;
-}
-
-/// Whether an answer was read to its end, or the other side closed.
+/// End of an answer.
 #[derive(Debug, PartialEq, Eq)]
 enum End {
     Complete,
@@ -72,10 +55,10 @@ enum End {
 }
 
 impl Stream {
-    /// The repository at `url`. Nothing is started yet.
+    /// Opens the repository at `url`. Nothing is started yet.
     ///
     /// # Errors
-    /// [`ErrorKind::Misconfigured`] when the URL is neither ssh nor git, or has something in it that cannot be used safely.
+    /// [`ErrorKind::Misconfigured`] if the URL is neither ssh nor git, or a part of it cannot be used safely.
     pub fn open(url: &gix::Url, settings: &Settings) -> Result<Self, Error> {
         let shown = Shown(url).to_string();
         let dial: Result<Box<dyn Dial>, Error> = match url.scheme {
@@ -94,8 +77,8 @@ impl Stream {
         })
     }
 
-    /// Fetches the commit `want` and the commits before it, up to those of `haves`, into the repository `into`. All that these
-    /// have must be there. [`Extent::Objects`] is stored durably.
+    /// Fetches the commit `want` and the commits before it, up to those of `haves`, into the repository `into`, which must
+    /// have everything that `haves` reach. [`Extent::Objects`] is stored durably. This blocks.
     ///
     /// # Errors
     /// The pack did not arrive whole and sound; `into` is unchanged.
@@ -134,10 +117,10 @@ impl Stream {
             return Ok(Vec::new());
         }
         let (reading, mut channel) = self.reading()?;
-        let refs = match reading {
-            Reading::Protocol2(capabilities) => {
-                let mut parser = LsRefs::new(&capabilities)?;
-                self.ask(&mut *channel, &upload_pack::ls_refs_request(&capabilities, prefixes))?;
+        let refs = match reading.refs(prefixes)? {
+            RefsAnswer::Complete(refs) => refs,
+            RefsAnswer::Asked { request, mut parser } => {
+                self.ask(&mut *channel, &request)?;
                 let end = self.read(&mut *channel, ErrorKind::Transient, |piece| {
                     parser.feed(piece)?;
                     Ok(parser.has_ended())
@@ -145,10 +128,9 @@ impl Stream {
                 let refs = parser.finish();
                 refs.map_err(|error| ended(&mut *channel, &end, error.into(), ErrorKind::Transient))?
             }
-            Reading::Older(advertisement) => advertisement.into_refs(),
         };
         dismiss(channel);
-        Ok(asked_for(refs, prefixes))
+        Ok(refs)
     }
 
     /// Reads HEAD.
@@ -178,7 +160,7 @@ impl Stream {
         Ok(head)
     }
 
-    /// Starts `git-upload-pack`, and hears what it offers; it then waits for a request.
+    /// Starts `git-upload-pack`, and reads its first answer. It then waits for a request.
     fn reading(&self) -> Result<(Reading, Box<dyn Channel>), Error> {
         let mut channel = self.dial.dial(Service::UploadPack, true)?;
         let mut lines = pkt_line::Reader::new(git_push::advertisement::MAX_BYTES);
@@ -186,7 +168,7 @@ impl Stream {
         let end = self.read(&mut *channel, ErrorKind::Transient, |piece| {
             lines.feed(piece);
             body.extend_from_slice(piece);
-            // One flush-pkt ends either form; a line that says what is wrong ends it, too.
+            // A flush-pkt ends either form, an `ERR` line too.
             while let Some(line) = lines.next()? {
                 match line {
                     Line::Flush => return Ok(true),
@@ -201,7 +183,7 @@ impl Stream {
         Ok((understood, channel))
     }
 
-    /// Starts `git-receive-pack`, which advertises; it then waits for commands.
+    /// Starts `git-receive-pack`, and reads its advertisement. It then waits for commands.
     fn receive_pack(&self) -> Result<(Advertisement, Box<dyn Channel>), Error> {
         let mut channel = self.dial.dial(Service::ReceivePack, false)?;
         let mut parser = git_push::advertisement::Parser::new();
@@ -224,32 +206,22 @@ impl Stream {
         if sent.is_err() && pack.is_some_and(|pack| pack.is_interrupted()) {
             return Err(Error::interrupted());
         }
-        // What did not arrive whole cannot have been carried out.
+        // A request that did not arrive whole cannot have been carried out.
         let kind = match sent {
             Ok(()) => ErrorKind::Uncertain,
             Err(_) => ErrorKind::Transient,
         };
-        let mut parser = git_push::report_status::Parser::new(request);
-        let mut words = Vec::new();
+        let mut parser = PushAnswer::new(request, str::to_owned);
         // A server that refuses early says why, and stops reading.
         let read = match &sent {
             Err(error) if is_silence(error) => Ok(End::Closed),
-            _ => self.read(&mut *channel, kind, |piece| {
-                let fed = parser.feed(piece);
-                words.extend(parser.progress().inspect(|line| tracing::info!("remote: {line}")));
-                fed?;
-                Ok(parser.has_ended())
-            }),
+            _ => self.read(&mut *channel, kind, |piece| parser.feed(piece)),
         };
-        words.extend(parser.last_progress().inspect(|line| tracing::info!("remote: {line}")));
-        let report = match (parser.finish(), read, sent) {
-            // The report is what counts, not what happens to the connection before or after it.
-            (Ok(report), _, _) => Ok(report.map_reasons(git_push::cleaned)),
-            (Err(_), _, Err(error)) => Err(self.broken(&mut *channel, &error, ErrorKind::Transient)),
-            (Err(_), Err(error), Ok(())) => Err(error),
-            (Err(error), Ok(end), Ok(())) => Err(ended(&mut *channel, &end, error.into(), kind)),
-        };
-        report.map_err(|error| error.with_server_words(words))
+        parser.finish(|error| match (sent, read) {
+            (Err(error), _) => self.broken(&mut *channel, &error, ErrorKind::Transient),
+            (Ok(()), Err(error)) => error,
+            (Ok(()), Ok(end)) => ended(&mut *channel, &end, error, kind),
+        })
     }
 
     fn send_whole(&mut self, channel: &mut dyn Channel, head: &[u8], pack: Option<&mut Pack>) -> io::Result<()> {
@@ -266,7 +238,7 @@ impl Stream {
         written.map_err(|error| self.broken(channel, &error, ErrorKind::Transient))
     }
 
-    /// Gives what comes to `take`, piece by piece, until it says that nothing follows, or the other side closes.
+    /// Passes the answer to `take`, piece by piece, until it returns true or the other side closes.
     fn read(
         &self,
         channel: &mut dyn Channel,
@@ -326,17 +298,16 @@ impl Drop for Stream {
     }
 }
 
-/// Tells a server that waits for a request that none will come (gitprotocol-pack, *Reference Discovery*).
+/// Ends a connection without a request (gitprotocol-pack, *Reference Discovery*).
 fn dismiss(mut channel: Box<dyn Channel>) {
-    // It is as well if it has gone already.
+    // The server may have gone already.
     let _ = channel.write_all(b"0000").and_then(|()| channel.flush());
 }
 
-/// The error that is left when an answer is not whole: where the other side closed, what carried the connection may know
-/// why.
+/// Returns the error of an answer that is not whole. If the other side closed, the carrier of the connection may know why.
 fn ended(channel: &mut dyn Channel, end: &End, error: Error, kind: ErrorKind) -> Error {
     match (end, error.kind()) {
-        // The server's own words in the protocol say more.
+        // The server's own words say more.
         (_, ErrorKind::Rejected) | (End::Complete, _) => error,
         (End::Closed, _) => match channel.last_words() {
             Some(words) if kind == ErrorKind::Uncertain => failure(kind, words.to_string()),
@@ -348,8 +319,9 @@ fn ended(channel: &mut dyn Channel, end: &End, error: Error, kind: ErrorKind) ->
 
 fn failure(kind: ErrorKind, what: String) -> Error {
     match kind {
-        ErrorKind::Uncertain => Error::new(kind, what)
-            .with_hint("the push may have been carried out: read the refs back before trying again"),
+        ErrorKind::Uncertain => {
+            Error::new(kind, what).with_hint("the push may have been carried out: read the refs back before a retry")
+        }
         _ => Error::new(kind, what),
     }
 }

@@ -1,4 +1,4 @@
-//! The token that a program is given in its environment.
+//! The token in the environment of a program.
 use std::{ffi::OsString, path::PathBuf};
 
 use git_push::{Error, ErrorKind};
@@ -9,12 +9,12 @@ pub const TOKEN_VARIABLE: &str = "GITHUB_PAT";
 /// The environment variable that names a file with the token in it.
 pub const TOKEN_FILE_VARIABLE: &str = "GITHUB_PAT_FILE";
 
-/// Takes the token out of the environment, or else out of the file that it names, which is read anew each time, so that a
-/// token can be renewed under a running worker. An empty variable is none.
+/// Returns the token from the environment, else from the file that the environment names. The file is read each time, so that
+/// a token can be renewed while a worker runs. An empty variable counts as not set.
 ///
 /// # Errors
-/// [`ErrorKind::Misconfigured`] when it cannot be a token: not UTF-8, or with control characters in it; and when the file
-/// cannot be read, or is empty.
+/// [`ErrorKind::Misconfigured`] if the token is not UTF-8 or has a control character, or if the file is empty or cannot be
+/// read.
 pub fn token(variable: impl Fn(&str) -> Option<OsString>) -> Result<Option<SecretString>, Error> {
     let given = |name: &str| variable(name).filter(|value| !value.is_empty());
     if let Some(token) = given(TOKEN_VARIABLE) {
@@ -27,14 +27,14 @@ pub fn token(variable: impl Fn(&str) -> Option<OsString>) -> Result<Option<Secre
     let bytes = std::fs::read(&path).map_err(|error| {
         let what = format!("the token in {place} cannot be read: {error}");
         Error::new(ErrorKind::Misconfigured, what).with_hint(format!(
-            "make it readable to who runs this, or unset {TOKEN_FILE_VARIABLE}"
+            "make the file readable to the user of this process, or unset {TOKEN_FILE_VARIABLE}"
         ))
     })?;
     let text = String::from_utf8(bytes).ok();
     checked(text.map(|text| text.trim().to_owned()), &place).map(Some)
 }
 
-/// The token, if it can be one; none is what is not UTF-8.
+/// Checks a token; `None` stands for one that is not UTF-8.
 fn checked(token: Option<String>, place: &str) -> Result<SecretString, Error> {
     let why = match token {
         None => "is not UTF-8",
@@ -44,6 +44,6 @@ fn checked(token: Option<String>, place: &str) -> Result<SecretString, Error> {
     };
     Err(
         Error::new(ErrorKind::Misconfigured, format!("the token in {place} {why}"))
-            .with_hint("set it to the token alone, without a line feed at its end"),
+            .with_hint("set it to the token alone, without a line feed"),
     )
 }

@@ -1,8 +1,8 @@
-//! Reading a remote in protocol 2 (gitprotocol-v2): what is asked, and what the answers say. Bytes in, values out.
+//! Reading a remote in protocol 2 (gitprotocol-v2): requests and answers. Bytes in, values out.
 //!
 //! ```text
-//! "version 2" ( <capability> [ "=" <value> ] )* flush                      what the server offers
-//! "command=ls-refs" ... delim ( "ref-prefix" SP <prefix> )* flush          asked, then answered with
+//! "version 2" ( <capability> [ "=" <value> ] )* flush                      the first answer
+//! "command=ls-refs" ... delim ( "ref-prefix" SP <prefix> )* flush          the request, answered with
 //! ( <id> SP <name> ( SP <attribute> )* )* flush
 //! ```
 use std::{collections::BTreeMap, ops::ControlFlow};
@@ -14,13 +14,13 @@ use git_push::{
 };
 use gix::{ObjectId, hash::Kind};
 
-/// The longest prefix that is sent, in bytes. The start of a longer one matches more, never less.
+/// Limit of a prefix that is sent, in bytes. The start of a longer prefix matches more refs, never fewer.
 const MAX_PREFIX: usize = 4096;
 
-/// What the server offers, out of its whole answer; `None` when it does not speak protocol 2.
+/// Parses the capabilities of a server from its whole answer; `None` if it is not in protocol 2.
 ///
 /// # Errors
-/// When the answer is not in pkt-lines, or ends too early.
+/// The answer is not in pkt-lines, or ends too early.
 pub fn protocol_2(answer: &[u8]) -> Result<Option<Capabilities>, WireError> {
     let mut reader = Reader::new(git_push::advertisement::MAX_BYTES);
     reader.feed(answer);
@@ -44,11 +44,11 @@ pub fn protocol_2(answer: &[u8]) -> Result<Option<Capabilities>, WireError> {
     }
 }
 
-/// Asks for the refs whose names start with one of `prefixes` (gitprotocol-v2, *ls-refs*). They are a hint: more may
-/// come back.
+/// Returns the request for the refs that start with one of `prefixes` (gitprotocol-v2, *ls-refs*). The server may send
+/// more.
 pub fn ls_refs_request(capabilities: &Capabilities, prefixes: &[BString]) -> Vec<u8> {
     let mut out = command("ls-refs", capabilities);
-    // Without any prefix everything is given, which is also what an empty one asks for.
+    // Without prefixes the server sends all refs, which an empty prefix asks for, too.
     for prefix in prefixes
         .iter()
         .filter(|_| prefixes.iter().all(|prefix| !prefix.is_empty()))
@@ -62,7 +62,7 @@ pub fn ls_refs_request(capabilities: &Capabilities, prefixes: &[BString]) -> Vec
     out
 }
 
-/// The answer to `ls-refs`, out of bytes that arrive in pieces.
+/// A parser of the answer to `ls-refs`, which arrives in pieces.
 #[derive(Debug)]
 pub struct LsRefs {
     object_format: Kind,
@@ -70,10 +70,10 @@ pub struct LsRefs {
 }
 
 impl LsRefs {
-    /// A parser of the answer of a server that offers `capabilities`.
+    /// Creates a parser of the answer of a server with these capabilities.
     ///
     /// # Errors
-    /// When the server's object format is not known.
+    /// The server's object format is unknown.
     pub fn new(capabilities: &Capabilities) -> Result<Self, WireError> {
         let object_format = match capabilities.value("object-format").map(|name| name.as_bytes()) {
             None | Some(b"sha1") => Kind::Sha1,
@@ -89,7 +89,7 @@ impl LsRefs {
     /// Takes the next piece.
     ///
     /// # Errors
-    /// When it cannot be part of an answer to `ls-refs`, names a ref a second time, or is an `ERR` line.
+    /// The piece cannot be part of an answer to `ls-refs`, names a ref a second time, or is an `ERR` line.
     pub fn feed(&mut self, bytes: &[u8]) -> Result<(), WireError> {
         let object_format = self.object_format;
         self.answer.feed(bytes, |refs, line| match line {
@@ -106,28 +106,26 @@ impl LsRefs {
         })
     }
 
-    /// Whether the answer is complete: on a connection that stays open, nothing follows.
+    /// Returns true if the answer is complete, and nothing follows on a connection that stays open.
     pub fn has_ended(&self) -> bool {
         self.answer.has_ended()
     }
 
-    /// The refs, by name.
+    /// Returns the refs, sorted by name.
     ///
     /// # Errors
-    /// When the final flush-pkt did not come.
+    /// The final flush-pkt did not arrive.
     pub fn finish(self) -> Result<Vec<RemoteRef>, WireError> {
-        match self.answer.has_ended() {
-            true => {
-                let refs = self.answer.content.into_iter();
-                Ok(refs.map(|(name, id)| RemoteRef { name, id }).collect())
-            }
-            false => Err(premature("the end of the list of refs")),
+        if !self.answer.has_ended() {
+            return Err(premature("the end of the list of refs"));
         }
+        let refs = self.answer.content.into_iter();
+        Ok(refs.map(|(name, id)| RemoteRef { name, id }).collect())
     }
 }
 
-/// A command up to and with the delim-pkt before its arguments.
-pub(super) fn command(name: &str, capabilities: &Capabilities) -> Vec<u8> {
+/// Starts a request: the command, and the delim-pkt before its arguments.
+pub(crate) fn command(name: &str, capabilities: &Capabilities) -> Vec<u8> {
     let mut out = Vec::new();
     pkt_line::data(&mut out, format!("command={name}\n").as_bytes());
     if let Some(format) = capabilities.value("object-format") {
@@ -158,34 +156,33 @@ fn remote_ref(line: &BStr, object_format: Kind) -> Result<RemoteRef, WireError> 
     Ok(RemoteRef { name: name.into(), id })
 }
 
-pub(super) fn trimmed(line: &BString) -> &BStr {
+pub(crate) fn trimmed(line: &BString) -> &BStr {
     line.strip_suffix(b"\n").unwrap_or(line).as_bstr()
 }
 
-pub(super) fn refuse_err(line: &BStr) -> Result<(), WireError> {
+pub(crate) fn refuse_err(line: &BStr) -> Result<(), WireError> {
     match line.strip_prefix(b"ERR ") {
         Some(words) => Err(said(words, true)),
         None => Ok(()),
     }
 }
 
-pub(super) fn said(words: &[u8], refused: bool) -> WireError {
+pub(crate) fn said(words: &[u8], refused: bool) -> WireError {
     let words = git_push::cleaned(words);
     Fault::Said { words, refused }.into()
 }
 
-pub(super) fn unexpected(why: &'static str, line: &[u8]) -> WireError {
+pub(crate) fn unexpected(why: &'static str, line: &[u8]) -> WireError {
     let line = line[..line.len().min(git_push::MAX_LINE)].into();
     Fault::Line { why, line }.into()
 }
 
-pub(super) fn premature(awaited: &'static str) -> WireError {
+pub(crate) fn premature(awaited: &'static str) -> WireError {
     Fault::Premature { awaited }.into()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::fetch::{Extent, fetch_request};
     use super::*;
 
     const ID: &str = "a1b2c3d4e5f6a1b2c3d4e5f6a1b2c3d4e5f6a1b2";
@@ -254,20 +251,6 @@ mod tests {
         assert!(!everything.contains_str("ref-prefix"), "{}", everything.as_bstr());
         let long = ls_refs_request(&offered(), &["x".repeat(100_000).into()]);
         assert!(long.len() < 2 * MAX_PREFIX);
-
-        let id = ObjectId::from_hex(ID.as_bytes()).expect("an id");
-        let asked = fetch_request(&offered(), id, &[id], Extent::Commits);
-        for line in [
-            "command=fetch\n",
-            "filter tree:0\n",
-            &format!("want {ID}\n"),
-            &format!("have {ID}\n"),
-            "done\n",
-        ] {
-            assert!(asked.contains_str(line), "{line}");
-        }
-        assert!(!fetch_request(&Capabilities::default(), id, &[], Extent::Commits).contains_str("filter"));
-        assert!(!fetch_request(&offered(), id, &[], Extent::Objects).contains_str("filter"));
     }
 
     #[test]
@@ -297,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_answer_to_ls_refs_is_refused() {
+    fn other_answers_are_refused() {
         let long = format!("{} refs/kv/main\n", "ab".repeat(32));
         let invalid = format!("{ID} refs/../main\n");
         for bad in [long.as_bytes(), invalid.as_bytes(), b"unborn HEAD\n", b"word\n"] {

@@ -1,22 +1,29 @@
-//! URLs of repositories over HTTP, as they may be shown.
-use std::fmt;
+//! URLs of repositories over HTTP, which may be shown.
+use std::{fmt, net::IpAddr};
 
 use bstr::ByteSlice;
+use git_push::{Error, ErrorKind};
 use gix::url::Scheme;
+#[cfg(feature = "smart-http")]
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-/// The URL of a repository over http or https, without user info: it is safe to show.
+use crate::redact::redacted;
+
+/// The URL of a repository over http or https, without user info. `Display` and `Debug` leave out the query, too.
 #[derive(Clone, PartialEq, Eq)]
 pub struct HttpUrl {
     url: gix::Url,
-    /// The whole URL as it goes onto the wire, without a slash at its end.
+    /// The whole URL as it is sent, without a slash at its end.
     text: String,
+    /// The URL without query and fragment.
+    shown: String,
 }
 
-#[cfg(feature = "http")]
-/// Why a redirect is not followed.
+#[cfg(feature = "smart-http")]
+/// Reason why a redirect is not followed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum BadRedirect {
-    #[error("the server redirects to something that is not an http or https URL")]
+pub(crate) enum BadRedirect {
+    #[error("the server redirects to a location that is not an http or https URL")]
     NoUrl,
     #[error("the server redirects from https to plain http ({0})")]
     Downgrade(String),
@@ -25,7 +32,8 @@ pub(super) enum BadRedirect {
 }
 
 impl HttpUrl {
-    /// The URL without its user info; `None` unless it is http or https.
+    /// Takes a URL without its user info; `None` unless it is http or https.
+    #[must_use]
     pub fn new(url: &gix::Url) -> Option<Self> {
         let mut url = url.clone();
         if !matches!(url.scheme, Scheme::Http | Scheme::Https) {
@@ -33,25 +41,48 @@ impl HttpUrl {
         }
         url.set_user(None);
         url.set_password(None);
-        let text = url.to_bstring().to_str().ok()?.trim_end_matches('/').to_owned();
-        Some(HttpUrl { url, text })
+        let text = |url: &gix::Url| Some(url.to_bstring().to_str().ok()?.trim_end_matches('/').to_owned());
+        Some(HttpUrl {
+            text: text(&url)?,
+            shown: text(&redacted(&url))?,
+            url,
+        })
     }
 }
 
-#[cfg(feature = "http")]
+#[cfg(feature = "smart-http")]
 impl HttpUrl {
     /// Returns true for https.
+    #[must_use]
     pub fn is_https(&self) -> bool {
         self.url.scheme == Scheme::Https
     }
 
-    /// The host, an IPv6 address in brackets.
+    /// Returns the host, an IPv6 address in brackets.
+    #[must_use]
     pub fn host(&self) -> &str {
         self.url.host().unwrap_or_default()
     }
 
-    /// Whether scheme, host and port are the same: what may see the same credentials (RFC 6454, section 5).
-    pub(super) fn same_origin(&self, other: &Self) -> bool {
+    /// Returns true if the host is this machine, so that a connection to it does not cross a network.
+    #[must_use]
+    pub fn is_loopback(&self) -> bool {
+        let host = self.host();
+        let address = host.trim_start_matches('[').trim_end_matches(']').parse();
+        host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address: IpAddr| address.is_loopback())
+    }
+
+    /// Fails if secrets sent to this URL would cross a network in the clear, unless `insecure_http` trusts the network.
+    pub(crate) fn check_secrecy(&self, insecure_http: bool) -> Result<(), InTheClear> {
+        if self.is_https() || self.is_loopback() || insecure_http {
+            Ok(())
+        } else {
+            Err(InTheClear)
+        }
+    }
+
+    /// Returns true if scheme, host and port are the same. Credentials belong to one origin (RFC 6454, section 5).
+    pub(crate) fn same_origin(&self, other: &Self) -> bool {
         let origin = |url: &Self| {
             (
                 url.is_https(),
@@ -62,23 +93,23 @@ impl HttpUrl {
         origin(self) == origin(other)
     }
 
-    /// Where refs and capabilities of `service` are advertised (gitprotocol-http, *Discovering References*).
-    pub(super) fn advertisement(&self, service: &str) -> String {
+    /// Returns the URL of the advertisement of `service` (gitprotocol-http, *Discovering References*).
+    pub(crate) fn advertisement(&self, service: &str) -> String {
         let separator = if self.text.contains('?') { '&' } else { '?' };
         format!("{}/info/refs{separator}service={service}", self.text)
     }
 
-    /// Where `service` is asked (gitprotocol-http, *Smart Service git-receive-pack*).
-    pub(super) fn service(&self, service: &str) -> String {
+    /// Returns the URL of requests to `service` (gitprotocol-http, *Smart Service git-receive-pack*).
+    pub(crate) fn service(&self, service: &str) -> String {
         format!("{}/{service}", self.text)
     }
 
-    /// The URL of `path`, which is encoded already, below this.
+    /// Returns the URL of `path`, which is encoded already, below this.
     pub(crate) fn below(&self, path: &str) -> String {
         format!("{}/{path}", self.text)
     }
 
-    /// Scheme, host and port; and the path, without query and fragment.
+    /// Returns scheme, host and port, and the path without query and fragment.
     pub(crate) fn origin_and_path(&self) -> (&str, &str) {
         let authority = self.text.find("://").map_or(0, |at| at + 3);
         let start = self.text[authority..].find(['/', '?', '#']);
@@ -86,8 +117,8 @@ impl HttpUrl {
         (origin, path.split(['?', '#']).next().unwrap_or_default())
     }
 
-    /// The repository that a redirect of its advertisement leads to (RFC 9110, section 10.2.2).
-    pub(super) fn redirected(&self, location: &str) -> Result<Self, BadRedirect> {
+    /// Returns the repository that a redirect of the advertisement leads to (RFC 9110, section 10.2.2).
+    pub(crate) fn redirected(&self, location: &str) -> Result<Self, BadRedirect> {
         let target = self.resolved(location).ok_or(BadRedirect::NoUrl)?;
         if self.is_https() && !target.is_https() {
             return Err(BadRedirect::Downgrade(target.to_string()));
@@ -100,8 +131,8 @@ impl HttpUrl {
         HttpUrl::new(&url).ok_or(BadRedirect::NoUrl)
     }
 
-    /// What `location` stands for in an answer to a request below this repository.
-    pub(super) fn resolved(&self, location: &str) -> Option<Self> {
+    /// Resolves the `Location` of an answer to a request below this repository.
+    pub(crate) fn resolved(&self, location: &str) -> Option<Self> {
         let scheme = self.url.scheme.as_str();
         let (origin, _) = self.origin_and_path();
         let absolute = if location.starts_with("//") {
@@ -117,21 +148,34 @@ impl HttpUrl {
     }
 }
 
-#[cfg(feature = "http")]
-/// Percent-encoded, but for what is never reserved (RFC 3986, section 2.3).
+/// Characters to encode: all but the unreserved ones (RFC 3986, section 2.3).
+#[cfg(feature = "smart-http")]
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// Returns `text` percent-encoded, as one name of a path or one word of a query.
+#[cfg(feature = "smart-http")]
 pub(crate) fn encoded(text: &str) -> String {
-    let byte = |byte: u8| match byte {
-        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
-        _ => format!("%{byte:02X}"),
-    };
-    text.bytes().map(byte).collect()
+    utf8_percent_encode(text, RESERVED).to_string()
+}
+
+/// Credentials would cross a network in the clear.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct InTheClear;
+
+impl From<InTheClear> for Error {
+    fn from(_: InTheClear) -> Self {
+        Error::new(
+            ErrorKind::Misconfigured,
+            "credentials are not sent over plain http, where anybody on the way can read them",
+        )
+        .with_hint("use the https URL of the repository; on a network that you trust, set stargate.insecureHttp")
+    }
 }
 
 impl fmt::Display for HttpUrl {
-    /// Without query and fragment: they may hold a token too.
+    /// Leaves out query and fragment, which may contain a token.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let end = self.text.find(['?', '#']).unwrap_or(self.text.len());
-        f.write_str(self.text[..end].trim_end_matches('/'))
+        f.write_str(&self.shown)
     }
 }
 
@@ -141,7 +185,7 @@ impl fmt::Debug for HttpUrl {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "smart-http"))]
 mod tests {
     use super::*;
 
@@ -154,6 +198,30 @@ mod tests {
         let shown = url("https://me:canary@host:8443/o/r.git/?token=canary#canary");
         assert_eq!(shown.to_string(), "https://host:8443/o/r.git");
         assert_eq!(format!("{shown:?}"), "HttpUrl(https://host:8443/o/r.git)");
+    }
+
+    #[test]
+    fn secrets_are_sent_in_the_clear_to_this_machine_only_or_if_the_network_is_trusted() {
+        for safe in [
+            "https://example.com",
+            "http://127.0.0.1",
+            "http://127.9.9.9:80",
+            "http://localhost",
+            "http://LOCALHOST:8080",
+            "http://[::1]:80",
+        ] {
+            assert!(url(safe).check_secrecy(false).is_ok(), "{safe}");
+        }
+        for clear in [
+            "http://example.com",
+            "http://128.0.0.1",
+            "http://[::2]",
+            "http://localhost.example.com",
+            "http://127.0.0.1.example.com",
+        ] {
+            assert!(url(clear).check_secrecy(false).is_err(), "{clear}");
+            assert!(url(clear).check_secrecy(true).is_ok(), "{clear}");
+        }
     }
 
     #[test]

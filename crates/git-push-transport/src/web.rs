@@ -1,111 +1,120 @@
-//! A service over HTTP that is asked with GET, such as a relay of events: the same TLS, trust roots, proxies and time limits as
-//! for a mirror, and a bearer token (RFC 6750) instead of a user. A redirect is not followed; what the server says in words
-//! is not repeated, for it may echo the token.
-use std::io::{self, Read};
+//! GET requests to a service over HTTP that is not a repository, such as a relay of events. TLS, trust roots, proxies and time
+//! limits are those for repositories. A bearer token (RFC 6750) authenticates. Redirects are not followed. Errors do not quote
+//! the server, which may echo the token.
+use std::{
+    fmt,
+    io::{self, Read},
+    sync::Arc,
+};
 
 use bstr::ByteSlice;
 use git_push::{Error, ErrorKind};
 use secrecy::{ExposeSecret, SecretString};
-use ureq::http::{HeaderValue, Request, Response, StatusCode, header};
-use ureq::{Agent, Body};
 
-use super::credentials::may_travel;
-use super::http::{HttpUrl, agent, lost, retry_after_of};
-use super::settings::Settings;
-use super::url::encoded;
+use crate::http::retry_after_of;
+use crate::http_client::{Header, HttpClient, HttpRequest, HttpResponse, Method, body_error};
+use crate::http_config::HttpConfig;
+use crate::settings::Settings;
+use crate::ureq_client::UreqClient;
+use crate::url::{HttpUrl, encoded};
 
-/// A service, which may be shown: neither token nor user info are. Clones share its connections.
-#[derive(Debug, Clone)]
+/// A service. Its methods block. Clones share its connections. `Debug` does not show the token.
+#[derive(Clone)]
 pub struct Web {
     base: HttpUrl,
     bearer: Option<SecretString>,
-    agent: Agent,
-    settings: Settings,
+    client: Arc<UreqClient>,
 }
 
-/// An answer of status 200, whose body is still to be read. Reading ends with an error when the server is silent for
-/// [`Settings::idle_timeout`], and with [`io::ErrorKind::FileTooLarge`] beyond its limit.
+/// An answer of status 200, whose body is not read yet. Reading fails if the server is silent for
+/// [`Settings::idle_timeout`], and with [`io::ErrorKind::FileTooLarge`] beyond the limit. This blocks.
 pub struct Reply {
     body: Box<dyn Read + Send>,
     left: u64,
 }
 
-/// What is asked for.
+/// A request.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Question<'a> {
-    /// Names below the service's URL, in any characters.
+    /// Path below the URL of the service, name by name, in any characters.
     pub path: &'a [&'a str],
-    /// Members of the query, in any characters.
+    /// Names and values of the query, in any characters.
     pub query: &'a [(&'a str, &'a str)],
-    /// The type of the answer.
+    /// The content type to accept.
     pub accept: &'a str,
-    /// `Last-Event-ID`; left out where it cannot be a header.
+    /// `Last-Event-ID`; left out if it cannot be a header.
     pub last_event_id: Option<&'a str>,
-    /// The most bytes of the answer that are read; no limit where it is `None`.
+    /// Limit of the answer in bytes; `None` for no limit.
     pub limit: Option<u64>,
 }
 
 impl Web {
-    /// The service at `base`. Nothing is sent yet.
+    /// Opens the service at `base`. Nothing is sent yet.
     ///
     /// # Errors
-    /// [`ErrorKind::Misconfigured`] when `base` is not the URL of one, when the token cannot be sent there, or a setting is not
-    /// usable.
+    /// [`ErrorKind::Misconfigured`] if `base` is not the URL of a service, the token cannot be sent there, or a setting is
+    /// invalid.
     pub fn open(base: &str, bearer: Option<SecretString>, settings: Settings) -> Result<Self, Error> {
         let refused = |why: &str| Error::new(ErrorKind::Misconfigured, why);
-        let parsed = gix::url::parse(base.as_bytes().as_bstr()).map_err(|_| refused("it is no URL"))?;
-        let url = HttpUrl::new(&parsed).ok_or_else(|| refused("it is no URL of http or https"))?;
+        let parsed = gix::url::parse(base.as_bytes().as_bstr()).map_err(|_| refused("not a URL"))?;
+        let url = HttpUrl::new(&parsed).ok_or_else(|| refused("not an http or https URL"))?;
         if parsed.user().is_some() || parsed.password().is_some() || base.contains(['?', '#']) {
-            return Err(refused("it has a user, a password or a query in it"));
+            return Err(refused("the URL contains a user, a password or a query"));
         }
-        let options = settings.options(&parsed)?;
+        let config = HttpConfig::new(&settings.git, &parsed)?;
         if let Some(token) = &bearer {
-            let in_the_clear = "the token for it would cross the network in the clear: use its https URL";
-            may_travel(&parsed, &options).map_err(|_| refused(in_the_clear))?;
-            HeaderValue::from_str(token.expose_secret())
-                .map_err(|_| refused("the token for it has a control character in it"))?;
+            let in_the_clear = "the token would cross the network in the clear: use the https URL";
+            url.check_secrecy(config.insecure_http)
+                .map_err(|_| refused(in_the_clear))?;
+            Header::new("Authorization", token.expose_secret())
+                .map_err(|_| refused("the token contains a control character"))?;
         }
-        let agent = agent(&url, settings.proxy(&url, &options)?, &options, &settings)?;
         Ok(Web {
+            client: Arc::new(UreqClient::new(&parsed, &settings)?),
             base: url,
             bearer,
-            agent,
-            settings,
         })
     }
 
-    /// Its URL.
+    /// Returns the URL.
+    #[must_use]
     pub fn url(&self) -> &HttpUrl {
         &self.base
     }
 
-    /// Asks; `None` when there is no such thing (status 404 or 410).
+    /// Sends a request. Returns `None` if the resource does not exist (status 404 or 410).
     ///
     /// # Errors
-    /// There is no answer, or one of another status than 200. [`Error::kind()`] says whether asking again helps.
+    /// There is no answer, or its status is another one than 200. [`Error::kind()`] says if a retry can succeed.
     pub fn get(&self, question: &Question<'_>) -> Result<Option<Reply>, Error> {
-        let url = self.address(question);
         let located = |error: Error| at(&self.base.below(&relative(question.path)), error);
-        let request = self.request(&url, question).map_err(located)?;
-        let sent = self.agent.run(request);
-        let response = sent.map_err(|error| located(lost(&error, &self.settings)))?;
-        match response.status() {
-            StatusCode::OK => {}
-            StatusCode::NOT_FOUND | StatusCode::GONE => return Ok(None),
+        let request = HttpRequest {
+            method: Method::Get,
+            url: self.address(question),
+            headers: self.headers(question),
+            body: None,
+            // The limit is checked here: a stream may have none.
+            max_answer: None,
+        };
+        let response = self.client.send(request).map_err(located)?;
+        match response.status {
+            200 => {}
+            404 | 410 => return Ok(None),
             _ => return Err(located(self.refused(&response))),
         }
         Ok(Some(Reply {
-            // The limit is ours: ureq's would end a stream of years.
-            body: Box::new(response.into_body().into_with_config().limit(u64::MAX).reader()),
+            body: response.body,
             left: question.limit.unwrap_or(u64::MAX),
         }))
     }
 
-    /// Why an answer could not be read to its end.
+    /// Returns the error of an answer that could not be read to its end.
+    #[must_use]
     pub fn lost(&self, error: io::Error) -> Error {
-        let error = match error.kind() {
-            io::ErrorKind::FileTooLarge => Error::new(ErrorKind::Rejected, "its answer is too large"),
-            _ => lost(&error.into(), &self.settings),
+        let error = if error.kind() == io::ErrorKind::FileTooLarge {
+            Error::new(ErrorKind::Rejected, "the answer is too large")
+        } else {
+            body_error(error)
         };
         at(&self.base.to_string(), error)
     }
@@ -119,34 +128,36 @@ impl Web {
         url
     }
 
-    fn request(&self, url: &str, question: &Question<'_>) -> Result<Request<()>, Error> {
-        let mut request = Request::get(url)
-            .header(header::ACCEPT, question.accept)
-            // A stream that is compressed comes in blocks.
-            .header(header::ACCEPT_ENCODING, "identity")
-            .header(header::CACHE_CONTROL, "no-store");
-        if let Some(token) = &self.bearer {
-            let value = format!("Bearer {}", token.expose_secret());
-            let mut value = HeaderValue::from_str(&value).map_err(no_request)?;
-            value.set_sensitive(true);
-            request = request.header(header::AUTHORIZATION, value);
-        }
-        let last = question.last_event_id.map(|id| HeaderValue::from_bytes(id.as_bytes()));
-        if let Some(Ok(id)) = last {
-            request = request.header("Last-Event-ID", id);
-        }
-        request.body(()).map_err(no_request)
+    fn headers(&self, question: &Question<'_>) -> Vec<Header> {
+        let bearer = self
+            .bearer
+            .as_ref()
+            .map(|token| format!("Bearer {}", token.expose_secret()));
+        let headers = [
+            ("Accept", Some(question.accept.to_owned())),
+            // A compressed stream arrives in blocks.
+            ("Accept-Encoding", Some("identity".into())),
+            ("Cache-Control", Some("no-store".into())),
+            ("Authorization", bearer),
+            ("Last-Event-ID", question.last_event_id.map(str::to_owned)),
+        ];
+        let given = headers.into_iter().filter_map(|(name, value)| Some((name, value?)));
+        given
+            .filter_map(|(name, value)| Header::new(name, value).ok())
+            .collect()
     }
 
-    fn refused(&self, response: &Response<Body>) -> Error {
-        let status = response.status();
-        let what = |meaning: &str| format!("{meaning} (HTTP {})", status.as_u16());
+    fn refused(&self, response: &HttpResponse) -> Error {
+        let status = response.status;
+        let what = |meaning: &str| format!("{meaning} (HTTP {status})");
         let misconfigured =
             |meaning: &str, hint: &str| Error::new(ErrorKind::Misconfigured, what(meaning)).with_hint(hint);
-        let error = match status.as_u16() {
-            401 if self.bearer.is_none() => misconfigured("it asks for a token, and there is none", "set its token"),
+        let error = match status {
+            401 if self.bearer.is_none() => {
+                misconfigured("the service asks for a token, and there is none", "set its token")
+            }
             401 | 403 => misconfigured(
-                "it refuses the token",
+                "the service refuses the token",
                 "check that the token is valid and allows reading",
             ),
             407 => misconfigured(
@@ -154,11 +165,14 @@ impl Web {
                 "put user and password into the URL of the proxy",
             ),
             300..=399 => misconfigured(
-                "it redirects, which is not followed",
-                "give the URL that it redirects to",
+                "the service redirects, which is not followed",
+                "set the URL to the one that it redirects to",
             ),
-            408 | 425 | 429 | 500.. => Error::new(ErrorKind::Transient, what("it asks us to come again, or failed")),
-            _ => Error::new(ErrorKind::Rejected, what("it gives an answer that is not understood")),
+            408 | 425 | 429 | 500.. => Error::new(
+                ErrorKind::Transient,
+                what("the service failed, or asks for a retry later"),
+            ),
+            _ => Error::new(ErrorKind::Rejected, what("the service sent an unexpected answer")),
         };
         match retry_after_of(response) {
             Some(delay) => error.with_retry_after(delay),
@@ -175,10 +189,6 @@ impl Read for Reply {
     }
 }
 
-fn no_request<E>(_: E) -> Error {
-    Error::new(ErrorKind::Misconfigured, "no request can be made of what is asked")
-}
-
 fn at(place: &str, error: Error) -> Error {
     let what = format!("{place}: {error}");
     error.reworded(what)
@@ -189,13 +199,18 @@ fn relative(path: &[&str]) -> String {
     encoded.join("/")
 }
 
+impl fmt::Debug for Web {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Web({})", self.base)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn open(base: &str, token: Option<&str>) -> Result<Web, Error> {
-        let settings = Settings::from_environment(|_| None).expect("settings");
-        Web::open(base, token.map(SecretString::from), settings)
+        Web::open(base, token.map(SecretString::from), Settings::default())
     }
 
     #[test]
@@ -220,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_service_is_refused_and_not_shown() {
+    fn other_urls_are_refused_and_not_shown() {
         for base in [
             "",
             "relay",

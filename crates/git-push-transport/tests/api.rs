@@ -233,3 +233,33 @@ fn a_look_decides_an_uncertain_push() {
         assert_eq!(outcome.expect("a look"), expected);
     }
 }
+
+#[allow(dead_code)]
+#[path = "../examples/spawn_blocking.rs"]
+mod spawn_blocking;
+
+#[test]
+fn a_push_runs_beside_asynchronous_code_and_can_be_stopped_from_there() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let remote = folder.path().join("remote.git");
+    gix::init_bare(&remote).expect("a remote");
+    let repository = gix::init_bare(folder.path().join("local.git")).expect("a repository");
+    let blob = repository.write_blob("hello").expect("a blob").detach();
+    let repository = repository.into_sync();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .expect("a runtime");
+    for (name, stop) in [("refs/tags/one", false), ("refs/tags/two", true)] {
+        let location = git_push_transport::Location::Path(remote.clone());
+        let connection = Remote::open(location, &git_push_transport::Settings::default()).expect("a remote");
+        let stop_flag = Arc::new(AtomicBool::new(stop));
+        let pushed = spawn_blocking::push(connection, repository.clone(), name.into(), blob, stop_flag);
+        match runtime.block_on(pushed).expect("a thread") {
+            Ok(report) => assert!(!stop && report.all_accepted(), "{report:?}"),
+            Err(error) => assert!(stop && error.kind() == ErrorKind::Interrupted, "{error}"),
+        }
+    }
+    let refs = Local::open(&remote).expect("a remote").read_refs(&["refs/".into()]);
+    let names: Vec<_> = refs.expect("refs").into_iter().map(|found| found.name).collect();
+    assert_eq!(names, ["refs/tags/one"]);
+}

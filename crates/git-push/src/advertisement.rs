@@ -7,7 +7,7 @@
 //! <id> SP <name> NUL <capabilities> LF               or <null id> SP "capabilities^{}" NUL <capabilities> LF
 //! ( <id> SP <name> LF | <id> SP ".have" LF | <id> SP <name> "^{}" LF )*
 //! ( "shallow" SP <id> LF )*
-//! flush                                              what comes after it is not looked at
+//! flush                                              the rest is ignored
 //! ```
 use std::ops::ControlFlow;
 
@@ -17,14 +17,15 @@ use gix::{ObjectId, hash::Kind};
 use super::pkt_line::{Answer, Line};
 use super::{Advertisement, Capabilities, WireError};
 
-/// The most bytes of an advertisement: over 4 million refs of common length.
+/// Maximum size of an advertisement in bytes: over 4 million refs of common length.
 pub const MAX_BYTES: u64 = 256 << 20;
 
-/// An advertisement out of bytes that arrive in pieces.
+/// Parser of an advertisement whose bytes arrive in pieces.
 #[derive(Debug)]
+#[must_use = "the advertisement is returned by `finish()`"]
 pub struct Parser(Answer<Lines>);
 
-/// What the lines have said so far.
+/// Content of the lines so far.
 #[derive(Debug)]
 struct Lines {
     state: State,
@@ -32,12 +33,12 @@ struct Lines {
     advertisement: Advertisement,
 }
 
-/// Named after what is awaited.
+/// States are named after the line that is awaited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// The preamble, `version 1`, the first ref, or the flush-pkt of a server that has nothing to say.
+    /// The preamble, `version 1`, the first ref, or the flush-pkt of an empty answer.
     Start,
-    /// The flush-pkt after the preamble; what comes before it is to be skipped.
+    /// The flush-pkt after the preamble. Lines before it are skipped.
     PreambleEnd,
     /// `version 1` or the first ref.
     VersionOrFirstRef,
@@ -54,7 +55,7 @@ impl Default for Parser {
 }
 
 impl Parser {
-    /// A parser that awaits the first byte.
+    /// Creates a parser that awaits the first byte.
     pub fn new() -> Self {
         let lines = Lines {
             state: State::Start,
@@ -73,6 +74,7 @@ impl Parser {
     }
 
     /// Returns true if the advertisement is complete. On a connection that stays open, nothing follows.
+    #[must_use]
     pub fn has_ended(&self) -> bool {
         self.0.has_ended()
     }
@@ -82,9 +84,10 @@ impl Parser {
     /// # Errors
     /// [`Fault::Premature`](super::Fault::Premature) when the final flush-pkt did not come.
     pub fn finish(self) -> Result<Advertisement, WireError> {
-        match self.0.has_ended() {
-            true => Ok(self.0.content.advertisement),
-            false => Err(WireError::premature("the end of the list of refs")),
+        if self.0.has_ended() {
+            Ok(self.0.content.advertisement)
+        } else {
+            Err(WireError::premature("the end of the list of refs"))
         }
     }
 }
@@ -95,7 +98,7 @@ impl Lines {
             Line::Data(line) => self.data(line.as_bstr())?,
             Line::Flush => match self.state {
                 State::PreambleEnd => State::VersionOrFirstRef,
-                // An empty repository of an old upload-pack: nothing, not even capabilities.
+                // The upload-pack of an old git sends nothing for an empty repository, not even capabilities.
                 State::Start | State::VersionOrFirstRef | State::Refs => return Ok(ControlFlow::Break(())),
                 State::FirstRef => return Err(WireError::premature("the first ref")),
             },
@@ -193,7 +196,7 @@ fn version(line: &BStr) -> Result<State, WireError> {
     }
 }
 
-/// Names with optional values, separated by one or more spaces.
+/// Parses names with optional values, separated by one or more spaces.
 fn capabilities(list: &[u8]) -> Capabilities {
     let one = |capability: &[u8]| match capability.split_once_str("=") {
         Some((name, value)) => (name.into(), Some(value.into())),
@@ -219,9 +222,10 @@ mod tests {
     fn parse(lines: &[&str]) -> Result<Advertisement, WireError> {
         let mut bytes = Vec::new();
         for line in lines {
-            match line.is_empty() {
-                true => pkt_line::flush(&mut bytes),
-                false => pkt_line::data(&mut bytes, line.as_bytes()),
+            if line.is_empty() {
+                pkt_line::flush(&mut bytes);
+            } else {
+                pkt_line::data(&mut bytes, line.as_bytes());
             }
         }
         let mut parser = Parser::new();

@@ -1,54 +1,45 @@
-//! Which object another one is made a delta of. Pure: it sees the list and how its objects are stored, and reads none.
+//! Choice of the base of each delta. PURE: it sees the list and how its objects are stored, and reads none.
 //!
-//! 1. What is stored as a delta of something that comes earlier in the pack, or that the remote has, is copied as it is.
-//! 2. Anything else is tried as a delta of its base (`enumerate` names it). Where that would be too deep, of the last
-//!    *head*: each object that is not a delta of its base is one, for those that follow. Heads are deltas of heads, one
-//!    deeper each time; where that is too deep, of the *origin*: where the chain of bases begins, which is the remote's
-//!    own object at that path if it has one, else the first in the list.
+//! 1. An entry that is stored as a delta of an object of the remote, or of one earlier in the pack, is copied.
+//! 2. Any other object is tried as a delta of its base (`enumerate` names it). If that chain would be too deep, the last
+//!    *head* is tried instead. A head is an object that is not a delta of its own base, for all objects that follow it.
+//!    Heads are deltas of heads, one deeper each time. If that is too deep as well, the *origin* is tried: the start of the
+//!    chain of bases, which is the remote's object at that path if there is one, else the first object in the list.
 //! 3. Otherwise the object is sent whole.
 //!
-//! A base in the pack comes before its deltas, so there are no cycles. Deltas that are made here end chains of at most
+//! A base in the pack comes before its deltas, so there are no cycles. Chains that end with a delta made here have at most
 //! [`MAX_DEPTH`] deltas within the pack. Copied deltas are as deep as they are stored.
-use super::enumerate::Listed;
+use super::list::{Base, Listed};
 
-/// The longest chain of deltas within the pack that is ended by a delta made here.
+/// Maximum length of a chain within the pack that ends with a delta made here.
 pub(super) const MAX_DEPTH: u16 = 10;
 
-/// An object that another one is likely to be similar to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Base {
-    /// An object that is sent, too: its place in the list.
-    Listed(u32),
-    /// An object that the remote has: its place among the bases there ([`List::remote`](super::enumerate::List::remote)).
-    Remote(u32),
-}
-
-/// Where and how an object of the list is stored. What is in no pack, or is a delta of something that is neither sent nor
-/// known to be had by the remote, counts as not stored.
+/// Storage of an object of the list. An object in no pack counts as not stored, and so does a delta of an object that is
+/// neither sent nor known to be on the remote.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stored {
-    /// The number of the pack.
+    /// Number of the pack.
     pub(super) pack: u32,
-    /// What it is stored as a delta of; none when it is whole.
+    /// Base of the stored delta; `None` if the object is stored whole.
     pub(super) base: Option<Base>,
 }
 
-/// How an object is to be sent.
+/// Form in which an object is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Choice {
     /// Whole.
     Whole,
-    /// As a delta of this if that is smaller, else whole.
+    /// As a delta of this base if that is smaller, else whole.
     Try(Base),
-    /// As the delta of this that is stored.
+    /// As the stored delta of this base.
     Copy(Base),
 }
 
-/// Decides on each object of the list. `order` has the places of all, in the order in which they are written.
+/// Chooses the form of each object of the list. `order` has all places in the order of writing.
 pub(super) fn choose(list: &[Listed], stored: &[Option<Stored>], order: &[u32], thin: bool) -> Vec<Choice> {
     let origins = origins(list, thin);
     let mut choices = vec![Choice::Whole; list.len()];
-    // By place; none for what is not written yet.
+    // By place; `None` for objects that are not written yet.
     let mut written: Vec<Option<Written>> = vec![None; list.len()];
     for place in order.iter().map(|place| *place as usize) {
         let depth_on = |base: Base| match base {
@@ -80,15 +71,15 @@ pub(super) fn choose(list: &[Listed], stored: &[Option<Stored>], order: &[u32], 
     choices
 }
 
-/// What is known of an object that comes earlier in the pack.
+/// An object that comes earlier in the pack.
 #[derive(Debug, Clone, Copy)]
 struct Written {
-    /// How many deltas it is made of at most; where they are copied, maybe more than this can count.
+    /// Upper bound of the number of deltas that it consists of, saturating.
     depth: u16,
     head: Base,
 }
 
-/// Whether the two are in one pack, so that whoever wrote that can be taken to have tried; git thinks so, too.
+/// Returns true if both are in one pack: its writer has probably tried this delta already. Git assumes the same.
 fn is_hopeless(base: Base, place: usize, stored: &[Option<Stored>]) -> bool {
     match (base, stored[place]) {
         (Base::Listed(base), Some(Stored { pack, base: None })) => {
@@ -98,7 +89,7 @@ fn is_hopeless(base: Base, place: usize, stored: &[Option<Stored>]) -> bool {
     }
 }
 
-/// By place: where the chain of bases begins.
+/// Returns the start of each object's chain of bases, by place.
 fn origins(list: &[Listed], thin: bool) -> Vec<Option<Base>> {
     let mut origins: Vec<Option<Base>> = Vec::with_capacity(list.len());
     for listed in list {
@@ -126,7 +117,7 @@ mod tests {
 
     type Case = (Vec<Listed>, Vec<Option<Stored>>, Vec<u32>, bool);
 
-    /// Lists whose bases come earlier, stored anyhow, written in any order.
+    /// Generates lists whose bases come earlier, stored in any way, written in any order.
     fn cases() -> impl Strategy<Value = Case> {
         let object = (0..8u8, 0..4u8, any::<Index>());
         let objects = prop::collection::vec(object, 1..60);
@@ -217,7 +208,7 @@ mod tests {
         }
     }
 
-    /// What versions of one object are deltas of: an earlier version's number, or -1 for the remote's.
+    /// Returns the bases of versions of one object: the number of an earlier version, or -1 for the remote's.
     fn bases_of_versions(count: usize, thin: bool) -> Vec<Option<i32>> {
         let base = |place: usize| match place.checked_sub(1) {
             Some(before) => Base::Listed(before as u32),

@@ -1,5 +1,5 @@
-//! Reachability bitmaps as git writes them beside packs (gitformat-bitmap): whether commits reach a whole pack, without
-//! a walk.
+//! Reachability bitmaps that git writes beside packs (gitformat-bitmap). They show without a walk if commits reach every
+//! object of a pack. PURE.
 //!
 //! ```text
 //! bitmap = "BITM" version(2) flags(2) entry-count(4) pack-checksum
@@ -7,20 +7,21 @@
 //! ewah   = bit-count(4) word-count(4) word-count x word(8) position(4)
 //! ```
 //!
-//! All numbers are big-endian. `commit` is a place in the pack's index, a bit one in the order of the pack. An entry
+//! All numbers are big-endian. `commit` is a place in the pack's index, a bit is a place in the order of the pack. An entry
 //! with an xor-offset n has only the bits that differ from those of the n-th entry before it. In an ewah a word announces
 //! a run of equal words (bit 0: their bits, 32 bits: their count) and how many literal words follow (31 bits).
 
-/// The only version there is.
+/// The only known version.
 const VERSION: u16 = 1;
-/// Every object that is reachable has a bit; git writes no others.
+/// Flag of a bitmap in which every reachable object has a bit. Git writes no others.
 const FULL_DAG: u16 = 1;
-/// An entry's bits are built out of at most so many others.
+/// Maximum number of entries that an entry is built from.
 const MAX_CHAIN: usize = 1000;
 
-/// Whether `commits`, by their places in the index of a pack of so many objects, reach all of its objects together.
+/// Returns true if `commits` together reach all objects of a pack. They are places in the index of the pack, which has
+/// this number of objects.
 ///
-/// `None` when the bitmap does not say: it is damaged or of another pack, or does not have all of these commits.
+/// Returns `None` if the bitmap is damaged, of another pack, or lacks one of these commits.
 pub(super) fn reach_all(file: &[u8], pack_checksum: &[u8], objects: u32, commits: &[u32]) -> Option<bool> {
     let mut input = Input(file);
     let (signature, version, flags) = (input.take(4)?, input.u16()?, input.u16()?);
@@ -44,7 +45,7 @@ pub(super) fn reach_all(file: &[u8], pack_checksum: &[u8], objects: u32, commits
     Some(reached.count() == objects)
 }
 
-/// A commit's bits, as differences from another one's.
+/// Bits of a commit, as the difference from those of another one.
 struct Entry<'a> {
     commit: u32,
     xor_offset: usize,
@@ -65,7 +66,7 @@ impl<'a> Entry<'a> {
     }
 }
 
-/// The bits of the entry of this number.
+/// Returns the bits of the entry with this number.
 fn resolve(entries: &[Entry<'_>], mut number: usize, objects: u32) -> Option<Bits> {
     let mut bits = Bits::new(objects);
     for _ in 0..MAX_CHAIN {
@@ -116,7 +117,7 @@ impl Bits {
         }
     }
 
-    /// How many bits are set, of those that stand for objects.
+    /// Returns the number of bits that are set and stand for objects.
     fn count(&self) -> u32 {
         let used = |number: usize| match self.objects % u64::BITS {
             rest if rest > 0 && number + 1 == self.words.len() => (1 << rest) - 1,
@@ -127,7 +128,7 @@ impl Bits {
     }
 }
 
-/// Bytes to be read.
+/// Rest of the input.
 struct Input<'a>(&'a [u8]);
 
 impl<'a> Input<'a> {
@@ -149,7 +150,7 @@ impl<'a> Input<'a> {
         Some(u64::from_be_bytes(self.take(8)?.try_into().ok()?))
     }
 
-    /// The words of an ewah.
+    /// Reads the words of an ewah.
     fn ewah(&mut self) -> Option<&'a [u8]> {
         self.u32()?;
         let words = usize::try_from(self.u32()?).ok()?.checked_mul(8)?;
@@ -178,7 +179,7 @@ mod tests {
         ewah(&[1 << 33, word])
     }
 
-    /// A bitmap with these entries: commit, xor-offset, ewah.
+    /// Returns a bitmap with these entries: commit, xor-offset, ewah.
     fn bitmap(entries: &[(u32, u8, Vec<u8>)]) -> Vec<u8> {
         let mut bytes = b"BITM\0\x01\0\x01".to_vec();
         bytes.extend((entries.len() as u32).to_be_bytes());

@@ -2,9 +2,10 @@
 use bstr::{BStr, BString, ByteSlice};
 use gix::ObjectId;
 
-use super::Advertisement;
+use super::{Advertisement, server_words::kept_words};
 
-/// Creation, update or deletion of one remote ref (gitprotocol-pack, *Reference Update Request*).
+/// Creation, update or deletion of one remote ref (gitprotocol-pack, *Reference Update Request*). Its fields are those of
+/// the protocol; none will be added.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Command {
     /// The full name.
@@ -54,6 +55,9 @@ impl Command {
 }
 
 /// The server's answer to a command.
+///
+/// Match all verdicts: none will be added without a new major version, so that the compiler reports every caller that
+/// maps verdicts to exit codes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     /// The remote already had it; nothing was sent.
@@ -62,7 +66,7 @@ pub enum Verdict {
     Accepted,
     /// The server reported `ng`, with this reason. The reason is text for a person. Decide nothing by it.
     Rejected(BString),
-    /// The server did not report, or its report contradicts itself. Read the refs back before acting.
+    /// The server did not report on it, or its report contradicts itself. Read the refs back before acting.
     Unknown,
 }
 
@@ -72,6 +76,7 @@ pub enum Verdict {
 pub struct Report {
     verdicts: Vec<(Command, Verdict)>,
     unpack_error: Option<BString>,
+    server_words: Vec<String>,
 }
 
 impl Report {
@@ -80,7 +85,22 @@ impl Report {
         Report {
             verdicts,
             unpack_error: None,
+            server_words: Vec::new(),
         }
+    }
+
+    /// Sets the lines that the server sent for a person (`remote:` lines). They are cleaned and bounded: see
+    /// [`kept_words()`].
+    pub fn with_server_words(mut self, lines: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Self {
+        self.server_words = kept_words(lines);
+        self
+    }
+
+    /// Returns the lines that the server sent for a person with its report. They often say why it rejected a push. Nothing
+    /// may be decided by them.
+    #[must_use]
+    pub fn server_words(&self) -> &[String] {
+        &self.server_words
     }
 
     /// Adds the error of a server that could not unpack the pack, in its words (gitprotocol-pack, *unpack-status*).
@@ -90,6 +110,7 @@ impl Report {
     }
 
     /// Returns the error of a server that could not unpack the pack, in its words.
+    #[must_use]
     pub fn unpack_error(&self) -> Option<&BStr> {
         self.unpack_error.as_ref().map(|error| error.as_bstr())
     }
@@ -100,6 +121,7 @@ impl Report {
     }
 
     /// Returns the verdict on the ref of this name, if a command named it.
+    #[must_use]
     pub fn verdict(&self, name: &BStr) -> Option<&Verdict> {
         self.verdicts()
             .find(|(command, _)| command.name.as_bstr() == name)
@@ -123,11 +145,15 @@ impl Report {
             other => other,
         };
         let verdicts = self.verdicts.into_iter();
-        Report::new(verdicts.map(|(command, verdict)| (command, map(verdict))).collect())
-            .with_unpack_error(unpack_error)
+        Report {
+            verdicts: verdicts.map(|(command, verdict)| (command, map(verdict))).collect(),
+            unpack_error,
+            server_words: self.server_words,
+        }
     }
 
     /// Returns true if each command was accepted or changed nothing.
+    #[must_use]
     pub fn all_accepted(&self) -> bool {
         self.verdicts()
             .all(|(_, verdict)| matches!(verdict, Verdict::Accepted | Verdict::UpToDate))

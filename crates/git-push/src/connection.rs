@@ -1,6 +1,5 @@
 //! Connections to a remote, and the values that go over them.
 use std::{
-    collections::BTreeMap,
     fs::File,
     io::{self, Read},
     sync::{
@@ -9,10 +8,9 @@ use std::{
     },
 };
 
-use bstr::{BStr, BString, ByteSlice};
-use gix::ObjectId;
+use bstr::BString;
 
-use super::{Command, Error, Report};
+use super::{Advertisement, Command, Error, RemoteRef, Report};
 
 /// A remote that can be pushed to, over any transport. Implement it to bring your own.
 ///
@@ -37,70 +35,13 @@ pub trait Connection {
     /// The answer did not arrive whole.
     fn read_refs(&mut self, prefixes: &[BString]) -> Result<Vec<RemoteRef>, Error>;
 
-    /// Returns counts of what was sent so far.
+    /// Returns the counts so far.
     fn traffic(&self) -> Traffic;
-}
-
-/// Refs and capabilities of a remote, as it sends them before a push (gitprotocol-pack, *Reference Discovery*).
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Advertisement {
-    /// Names and ids. Annotated tags stand for themselves; `name^{}` lines are not kept.
-    pub refs: BTreeMap<BString, ObjectId>,
-    /// Ids of `.have` lines: objects that the remote has, under no name.
-    pub haves: Vec<ObjectId>,
-    /// Ids of `shallow` lines: commits whose parents the remote does not have.
-    pub shallow: Vec<ObjectId>,
-    /// Capabilities that the server offers.
-    pub capabilities: Capabilities,
-}
-
-impl Advertisement {
-    /// Returns the refs, one by one.
-    pub fn into_refs(self) -> Vec<RemoteRef> {
-        let refs = self.refs.into_iter();
-        refs.map(|(name, id)| RemoteRef { name, id }).collect()
-    }
-
-    /// Returns the id of the remote's ref of this name.
-    pub fn id(&self, name: &BStr) -> Option<ObjectId> {
-        self.refs.get(name.as_bytes()).copied()
-    }
-}
-
-/// Capabilities of a server (gitprotocol-capabilities): names with an optional value, as they came.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Capabilities {
-    /// Pairs in the server's order; a capability may come several times.
-    pub list: Vec<(BString, Option<BString>)>,
-}
-
-impl Capabilities {
-    /// Returns true if the server offers the capability of this name.
-    pub fn offers(&self, name: &str) -> bool {
-        self.list.iter().any(|(offered, _)| offered == name)
-    }
-
-    /// Returns the first value of the capability of this name.
-    pub fn value(&self, name: &str) -> Option<&BStr> {
-        let (_, value) = self
-            .list
-            .iter()
-            .find(|(offered, value)| offered == name && value.is_some())?;
-        value.as_ref().map(|value| value.as_bstr())
-    }
-}
-
-/// A ref as a remote has it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RemoteRef {
-    /// The full name.
-    pub name: BString,
-    /// The id.
-    pub id: ObjectId,
 }
 
 /// A request to the server: commands, and the capabilities that they are sent with.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Request {
     /// At least one command.
     pub commands: Vec<Command>,
@@ -115,13 +56,35 @@ pub struct Request {
 }
 
 impl Request {
+    /// Creates a request without push options. It is atomic if `capabilities` contain `atomic`.
+    ///
+    /// [`negotiate()`](super::negotiate()) makes the request of a push, and refuses invalid ones.
+    #[must_use]
+    pub fn new(commands: Vec<Command>, object_format: gix::hash::Kind, capabilities: Vec<BString>) -> Self {
+        Request {
+            commands,
+            object_format,
+            atomic: capabilities.iter().any(|capability| capability == "atomic"),
+            capabilities,
+            push_options: Vec::new(),
+        }
+    }
+
+    /// Adds push options. They are sent if the capabilities contain `push-options`.
+    #[must_use]
+    pub fn with_push_options(mut self, push_options: Vec<BString>) -> Self {
+        self.push_options = push_options;
+        self
+    }
+
     /// Returns true if the commands are sent with this capability.
+    #[must_use]
     pub fn negotiated(&self, capability: &str) -> bool {
         self.capabilities.iter().any(|negotiated| negotiated == capability)
     }
 }
 
-/// A complete pack in a spool file that goes away with it. The file's position is at its start.
+/// A complete pack in a temporary file, which goes away with it. The file's position is at its start.
 #[derive(Debug)]
 pub struct Pack {
     /// The bytes.
@@ -157,7 +120,7 @@ impl Pack {
         self.interrupt.clone()
     }
 
-    /// Returns true if the caller asked to stop. A connection that has not sent the whole pack gives up then, with
+    /// Returns true if the caller asked to stop. A connection that has not sent the whole pack then fails with
     /// [`Error::interrupted()`].
     #[must_use]
     pub fn is_interrupted(&self) -> bool {
@@ -169,15 +132,16 @@ impl Pack {
 impl Read for Pack {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.is_interrupted() {
-            // Not `io::ErrorKind::Interrupted`: readers try again after that.
+            // Not `io::ErrorKind::Interrupted`: readers retry after that.
             return Err(io::Error::other("interrupted"));
         }
         self.file.read(buffer)
     }
 }
 
-/// Counts of what a connection has sent.
+/// Counts of the requests and bytes that a connection has sent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Traffic {
     /// HTTP requests; 0 over other transports.
     pub http_requests: u64,

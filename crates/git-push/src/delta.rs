@@ -1,4 +1,4 @@
-//! Deltas (gitformat-pack, *Deltified representation*): instructions that make an object out of another one.
+//! Deltas (gitformat-pack, *Deltified representation*): instructions that make an object from another one.
 //!
 //! ```text
 //! delta       = base-size result-size *instruction
@@ -9,29 +9,30 @@
 //! insert      = 0nnnnnnn (n from 1 to 127), then n bytes
 //! ```
 //!
-//! The encoder knows the base by blocks of `BLOCK` bytes. It slides a window of that size over the target, looks it up by
-//! a rolling hash, and grows a hit in both directions. Ends that both objects share are copied without a look-up.
+//! The encoder indexes the base by blocks of `BLOCK` bytes. It slides a window of that size over the target, looks it up
+//! by a rolling hash, and extends a match in both directions. A common start or end is copied without a look-up.
 //!
-//! Memory: 8 bytes for each block of the base. Time: linear, at most `MAX_CANDIDATES` blocks are tried at a position.
+//! Memory: 8 bytes for each block of the base. Time: linear; at most `MAX_CANDIDATES` blocks are compared at a position.
 
-/// What is looked up at a time, in bytes. Shorter matches are not found.
+/// Size of a block in bytes. Shorter matches are not found.
 const BLOCK: usize = 16;
-/// How many blocks of the same hash are tried. Repetitive bases would take quadratic time otherwise.
+/// Maximum number of blocks with the same hash that are compared. Repetitive bases would take quadratic time otherwise.
 const MAX_CANDIDATES: usize = 16;
-/// A match of this many bytes is good enough to end the search for a longer one.
+/// Length of a match, in bytes, that ends the search for a longer one.
 const GOOD_MATCH: usize = 4096;
-/// Shorter ends are inserted with what is next to them: a copy takes up to 8 bytes.
+/// Minimum length of a common start or end that is copied: a copy takes up to 8 bytes.
 const MIN_COPY: usize = 8;
-/// The largest copy that one instruction makes, in bytes; what git itself writes.
+/// Maximum size of a copy in bytes, as in git.
 const MAX_COPY: usize = 0x10000;
-/// The largest insertion that one instruction makes, in bytes.
+/// Maximum size of an insertion in bytes.
 const MAX_INSERT: usize = 0x7f;
-/// Offsets of copies are 32 bits.
+/// Maximum size of a base in bytes: offsets have 32 bits.
 const MAX_BASE: usize = u32::MAX as usize;
 /// Multiplier of the rolling hash: odd, with bits everywhere.
 const MULTIPLIER: u64 = 0x9E37_79B9_7F4A_7C15;
 
-/// A delta that makes `target` out of `base`; none when it would have more than `limit` bytes.
+/// Returns a delta that makes `target` from `base`, unless it has more than `limit` bytes.
+#[must_use]
 pub fn encode(base: &[u8], target: &[u8], limit: usize) -> Option<Vec<u8>> {
     if base.len() > MAX_BASE || target.is_empty() {
         return None;
@@ -54,7 +55,7 @@ pub fn encode(base: &[u8], target: &[u8], limit: usize) -> Option<Vec<u8>> {
 /// Applies `delta` to `base`.
 ///
 /// # Errors
-/// It is no delta, or not one for this base.
+/// The delta is damaged, or for another base.
 pub fn apply(base: &[u8], delta: &[u8]) -> Result<Vec<u8>, InvalidDelta> {
     let mut input = delta;
     if take_size(&mut input)? != base.len() {
@@ -87,23 +88,21 @@ pub fn apply(base: &[u8], delta: &[u8]) -> Result<Vec<u8>, InvalidDelta> {
             break;
         }
     }
-    match result.len() == size {
-        true => Ok(result),
-        false => Err(InvalidDelta("the result has another size than it says")),
+    if result.len() == size {
+        Ok(result)
+    } else {
+        Err(InvalidDelta("the result has another size than it says"))
     }
 }
 
-/// Why bytes are no delta.
+/// A delta that cannot be applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the delta is invalid: {0}")]
 pub struct InvalidDelta(&'static str);
 
-/// `length`, or nothing when an insertion is about as short.
+/// Returns `length`, or 0 if an insertion is about as short.
 fn worth_a_copy(length: usize) -> usize {
-    match length < MIN_COPY {
-        true => 0,
-        false => length,
-    }
+    if length < MIN_COPY { 0 } else { length }
 }
 
 fn encode_middle(base: &[u8], middle: &[u8], out: &mut Instructions) -> Option<()> {
@@ -130,20 +129,21 @@ fn encode_middle(base: &[u8], middle: &[u8], out: &mut Instructions) -> Option<(
             out.insert(&middle[done..]);
             return Some(());
         }
-        hash = match next == at + 1 {
-            true => roll(hash, middle[at], middle[at + BLOCK]),
-            false => self::hash(&middle[next..next + BLOCK]),
+        hash = if next == at + 1 {
+            roll(hash, middle[at], middle[at + BLOCK])
+        } else {
+            self::hash(&middle[next..next + BLOCK])
         };
         at = next;
     }
 }
 
-/// The blocks of a base by their hashes.
+/// Index of the blocks of a base by their hashes.
 struct Blocks<'a> {
     base: &'a [u8],
-    /// By hash: number of the first block with it, plus 1; 0 for none.
+    /// By hash: number of the first block, plus 1; 0 for none.
     first: Vec<u32>,
-    /// By block: number of the next one with its hash, plus 1.
+    /// By block: number of the next block with the same hash, plus 1; 0 for none.
     next: Vec<u32>,
     shift: u32,
 }
@@ -158,7 +158,7 @@ impl<'a> Blocks<'a> {
             next: vec![0; count],
             shift: u64::BITS - bits,
         };
-        // From the end, so that the first of equal blocks comes first.
+        // From the end, so that the first of several equal blocks is found first.
         for number in (0..count).rev() {
             let slot = blocks.slot(hash(&base[number * BLOCK..][..BLOCK]));
             blocks.next[number] = blocks.first[slot];
@@ -171,7 +171,7 @@ impl<'a> Blocks<'a> {
         (hash.wrapping_mul(MULTIPLIER) >> self.shift) as usize
     }
 
-    /// Offset in the base and length of the longest match at the start of `target`, whose first block has `hash`.
+    /// Returns offset and length in the base of the longest match at the start of `target`, whose first block has `hash`.
     fn longest(&self, hash: u64, target: &[u8]) -> Option<(usize, usize)> {
         let mut best = None;
         let mut length = BLOCK - 1;
@@ -201,7 +201,7 @@ fn hash(block: &[u8]) -> u64 {
     })
 }
 
-/// The hash of the window that lost `gone` at its start and got `come` at its end.
+/// Returns the hash of the window after losing `gone` at its start and gaining `come` at its end.
 fn roll(hash: u64, gone: u8, come: u8) -> u64 {
     const LEADING: u64 = MULTIPLIER.wrapping_pow(BLOCK as u32 - 1);
     let rest = hash.wrapping_sub(u64::from(gone).wrapping_mul(LEADING));
@@ -223,7 +223,7 @@ fn common_prefix_of<'a>(left: impl Iterator<Item = &'a u8>, right: impl Iterator
     left.zip(right).take_while(|(l, r)| l == r).count()
 }
 
-/// A delta being written, by whoever knows what has changed.
+/// A delta that is being written by a caller that knows the changes.
 #[derive(Debug)]
 pub struct Instructions {
     out: Vec<u8>,
@@ -231,7 +231,8 @@ pub struct Instructions {
 }
 
 impl Instructions {
-    /// One that is to make `target_size` bytes out of `base_size` bytes, with at most `limit` bytes itself.
+    /// Starts a delta of at most `limit` bytes, which makes `target_size` bytes from a base of `base_size` bytes.
+    #[must_use]
     pub fn new(base_size: usize, target_size: usize, limit: usize) -> Self {
         let mut delta = Instructions { out: Vec::new(), limit };
         delta.size(base_size);
@@ -239,7 +240,7 @@ impl Instructions {
         delta
     }
 
-    /// Next come these bytes.
+    /// Adds an insertion of these bytes.
     pub fn insert(&mut self, bytes: &[u8]) {
         if self.is_over() {
             return;
@@ -250,7 +251,7 @@ impl Instructions {
         }
     }
 
-    /// Next come `size` bytes of the base from `offset` on, which is below 2^32.
+    /// Adds a copy of `size` bytes of the base from `offset` on, which is below 2^32.
     pub fn copy(&mut self, mut offset: usize, mut size: usize) {
         while size > 0 {
             let part = size.min(MAX_COPY);
@@ -263,7 +264,8 @@ impl Instructions {
         }
     }
 
-    /// The delta, unless it has more bytes than it may.
+    /// Returns the delta, unless it exceeds its limit.
+    #[must_use]
     pub fn finish(self) -> Option<Vec<u8>> {
         (!self.is_over()).then_some(self.out)
     }
@@ -276,7 +278,7 @@ impl Instructions {
         self.out.push(size as u8);
     }
 
-    /// Writes the bytes of `value` that are not zero, and announces them in the instruction at `at`.
+    /// Writes the bytes of `value` that are not zero, and sets their bits in the instruction at `at`.
     fn announced(&mut self, at: usize, value: usize, count: usize, first_bit: usize) {
         for (index, byte) in value
             .to_le_bytes()
@@ -328,7 +330,7 @@ mod tests {
 
     use super::*;
 
-    /// Bytes, and the same after some edits: what versions of a file look like.
+    /// Generates bytes, and the same after some edits, like versions of a file.
     fn versions() -> impl Strategy<Value = (Vec<u8>, Vec<u8>)> {
         let edit = (
             any::<prop::sample::Index>(),

@@ -1,27 +1,28 @@
-//! Which objects the remote lacks: everything that is reachable from new tips, and not known to be reachable from
-//! what the remote has. Sending too much is allowed, too little never.
+//! Selection of the objects that the remote lacks: everything reachable from the new tips that is not known to be reachable
+//! from the remote's refs. Sending too much is allowed, too little never.
 //!
-//! 1. Commits: those that are reached from the new tips without passing a commit that is painted as had
-//!    (`history`). Painting may be incomplete, then more is sent.
-//! 2. Trees and blobs, commit by commit, *parents first*: each commit's tree is walked beside the trees of all its
-//!    parents, and what a parent has at the same path is passed over (`trees`).
+//! 1. Commits: those reachable from the new tips without passing a commit that is painted as had (`history`). Painting may
+//!    be incomplete; then more is sent.
+//! 2. Trees and blobs, commit by commit, *parents first*: each commit's tree is walked beside the trees of all its parents.
+//!    Entries that a parent has at the same path are skipped (`trees`).
 //!
-//! Why nothing is missing: say that a tree is complete when all that is reachable from it is had by the remote or in
-//! the list. The tree of a commit that is painted is complete, since the remote has the commit. Take the commits in
-//! the order of the list: when it is a commit's turn, its parents' trees are complete, so what is passed over because
-//! a parent has it is no loss, and neither is what was listed before. So its own tree is complete when its turn ends.
-//! (Children first would lose objects: two folders that swap names are each found listed already when the parent's
-//! turn comes, while the children's turn passed over their common files because the parent has them.)
+//! Why nothing is missing: call a tree complete if everything reachable from it is on the remote or in the list. The tree
+//! of a painted commit is complete, because the remote has the commit. Take the commits in the order of the list. When a
+//! commit's turn comes, its parents' trees are complete, so nothing is lost by skipping what a parent has, or what was
+//! listed before. So its own tree is complete when its turn ends. (Children first would lose objects. Two folders that swap
+//! names would be listed already when the parent's turn comes, but the child's turn skipped their common files because the
+//! parent has them.)
 //!
-//! The same walk names a *base* for what it lists: of a commit its first parent, of anything else the object at the same path in the parent, or, at a path that no
-//! parent has, the one at a similar path that the commit deletes (`renames`), or the file before it in its folder. A base
-//! comes out of a parent's tree, which is complete, or had its turn before: when it is not in the list, the remote has
-//! it. For the same reason what a commit moves as it was is passed over, and a moved folder is walked beside what it was.
+//! The same walk names a *base* for each object. For a commit it is the first parent, for anything else the object at the
+//! same path in the parent. At a path that no parent has, it is the object at a similar path that the commit deletes
+//! (`renames`), or the file before it in its folder. A base is in a parent's tree, which is complete, or had its turn
+//! before: if it is not in the list, the remote has it. For the same reason objects that a commit moves unchanged are
+//! skipped, and a moved folder is walked beside its old version.
 //!
-//! Memory: one entry per listed object and per commit that was looked at, the paths that one commit adds or deletes, and
-//! one chain of trees; no blob is read. 5 MiB of caches.
+//! Memory: one entry per listed object and per commit that was read, the paths that one commit adds or deletes, and one
+//! chain of trees; no blob is read. 5 MiB of caches.
 mod history;
-mod places;
+mod id_index;
 mod renames;
 mod trees;
 
@@ -31,45 +32,19 @@ use bstr::BString;
 use gix::{ObjectId, objs::Kind};
 
 use self::{history::History, trees::Trees};
-use super::{Advertisement, Command, Error, base::Base, monitor::Monitor, objects::Objects};
+use super::{Advertisement, Command, Error, list::List, monitor::Monitor, objects::Objects};
 
-/// How many bytes of trees and commits, and of bases of deltas, are kept while histories are walked.
+/// Bytes of trees and commits that are kept during the walk.
 const OBJECT_CACHE: usize = 2 << 20;
+/// Bytes of bases of stored deltas that are kept during the walk.
 const BASE_CACHE: usize = 3 << 20;
 
-/// What to send.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct List {
-    /// Each object once, parents before children.
-    pub objects: Vec<Listed>,
-    /// Objects that the remote has, and some of the list are likely to be similar to: what [`Base::Remote`] counts.
-    pub remote: Vec<ObjectId>,
-}
-
-/// An object to send.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Listed {
-    /// Its id.
-    pub id: ObjectId,
-    /// What it is likely to be similar to: an earlier one of the list, or one that the remote has, of the same kind.
-    pub base: Option<Base>,
-}
-
-impl List {
-    /// The id of a base.
-    pub fn id(&self, base: Base) -> ObjectId {
-        match base {
-            Base::Listed(place) => self.objects[place as usize].id,
-            Base::Remote(place) => self.remote[place as usize],
-        }
-    }
-}
-
-/// The objects to send for `commands` to a remote that advertised this.
+/// Returns the objects to send for `commands` to a remote that advertised this.
 ///
 /// # Errors
-/// [`ErrorKind::Broken`](super::ErrorKind::Broken) when an object is not in the local repository (shallow or
-/// partial clones, damage), or cannot be read, and for more objects than a pack can hold (2^32).
+/// [`ErrorKind::Broken`](super::ErrorKind::Broken) when an object is not in the local repository (shallow or partial
+/// clones, damage) or cannot be read, and [`ErrorKind::Misconfigured`](super::ErrorKind::Misconfigured) for more objects
+/// than a pack can hold (2^32).
 pub fn enumerate(
     repository: &gix::Repository,
     advertisement: &Advertisement,
@@ -78,7 +53,7 @@ pub fn enumerate(
     list(repository, advertisement, commands, Monitor::none())
 }
 
-/// The same, watched.
+/// Does the same as [`enumerate()`], with progress and an interrupt flag.
 pub(super) fn list(
     repository: &gix::Repository,
     advertisement: &Advertisement,
@@ -114,12 +89,12 @@ pub(super) fn list(
     trees.into_list()
 }
 
-/// What the remote is known to have.
+/// Objects that the remote is known to have.
 struct Remote {
-    /// Ids of objects that it has, with everything that they reach (but see `Advertisement::shallow`). They need not
-    /// be in the local repository.
+    /// Ids of objects that it has with everything reachable from them (but see `Advertisement::shallow`). They need not be
+    /// in the local repository.
     had: HashSet<ObjectId>,
-    /// Those of them that are commits, or not known here.
+    /// Ids among them of commits, and of objects that are not in the local repository.
     commits: Vec<ObjectId>,
 }
 
@@ -135,7 +110,7 @@ impl Remote {
         Ok(remote)
     }
 
-    /// Adds what `id` stands for: a chain of tags down to something else.
+    /// Adds the object `id`, and the target if it is a tag.
     fn add(&mut self, objects: &Objects, mut id: ObjectId) -> Result<(), Error> {
         while self.had.insert(id) {
             match objects.kind(id)? {
@@ -148,7 +123,7 @@ impl Remote {
     }
 }
 
-/// What the commands' new ids stand for.
+/// Objects that the commands' new ids name, by kind.
 #[derive(Default)]
 struct Tips {
     tags: Vec<ObjectId>,

@@ -1,10 +1,7 @@
 //! Errors of a push, sorted by what they mean for the caller.
 use std::time::Duration;
 
-use super::progress::{MAX_LINE, cleaned};
-
-/// The most lines of a server that an error keeps.
-const MAX_WORDS: usize = 50;
+use super::server_words::kept_words;
 
 /// Classes of failures. Success has no class: a push that succeeds returns a [`Report`](super::Report).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -82,6 +79,7 @@ pub struct Error {
 
 impl Error {
     /// Creates an error. `what` says what failed, on what, and why, without secrets.
+    #[must_use]
     pub fn new(kind: ErrorKind, what: impl Into<String>) -> Self {
         Error {
             what: what.into(),
@@ -106,7 +104,7 @@ impl Error {
         self
     }
 
-    /// Adds the delay that the server asked for.
+    /// Adds the delay that the server requested.
     #[must_use]
     pub fn with_retry_after(mut self, delay: Duration) -> Self {
         self.retry_after = Some(delay);
@@ -120,23 +118,18 @@ impl Error {
         self
     }
 
-    /// Removes the cause, for a text from which secrets are taken out: the cause may still contain them.
+    /// Removes the cause. Call it after removing secrets from the text: the cause may still contain them.
     #[must_use]
     pub fn without_source(mut self) -> Self {
         self.source = None;
         self
     }
 
-    /// Adds lines that the server sent for a person (`remote:` lines). Control characters are removed, and the first 50
-    /// lines of at most [`MAX_LINE`] bytes are kept.
+    /// Sets the lines that the server sent for a person (`remote:` lines). They are cleaned and bounded: see
+    /// [`kept_words()`].
     #[must_use]
     pub fn with_server_words(mut self, lines: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Self {
-        let room = MAX_WORDS.saturating_sub(self.server_words.len());
-        let lines = lines.into_iter().map(|line| {
-            let line = line.as_ref();
-            cleaned(&line[..line.len().min(MAX_LINE)])
-        });
-        self.server_words.extend(lines.take(room));
+        self.server_words = kept_words(lines);
         self
     }
 
@@ -171,13 +164,13 @@ impl Error {
         self.hint.as_deref()
     }
 
-    /// Returns the delay that the server asked for.
+    /// Returns the delay that the server requested.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         self.retry_after
     }
 
-    /// Returns the lines that the server sent for a person before the failure. Nothing may be decided by them.
+    /// Returns the lines that the server sent for a person before the failure. Decide nothing by them.
     #[must_use]
     pub fn server_words(&self) -> &[String] {
         &self.server_words
@@ -185,6 +178,8 @@ impl Error {
 }
 
 /// Returns the messages of gix's error and of all its causes in one line.
+// For the other crates of this workspace, which report errors of gix in the same way.
+#[doc(hidden)]
 #[must_use]
 pub fn causes(error: &gix::Error) -> String {
     let causes: Vec<_> = error.iter_errors().map(ToString::to_string).collect();
@@ -194,14 +189,14 @@ pub fn causes(error: &gix::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::server_words::MAX_WORDS;
 
     #[test]
     fn words_of_a_server_are_cleaned_and_bounded() {
-        let lines = vec![format!("\u{1b}[31mno\u{1b}[0m{}", "x".repeat(2 * MAX_LINE)); 2 * MAX_WORDS];
+        let lines = vec!["\u{1b}[31mno\u{1b}[0m"; 100];
         let error = Error::new(ErrorKind::Rejected, "no").with_server_words(lines);
         assert_eq!(error.server_words().len(), MAX_WORDS);
-        assert!(error.server_words()[0].starts_with("nox"));
-        assert!(error.server_words()[0].len() <= MAX_LINE);
+        assert_eq!(error.server_words()[0], "no");
     }
 
     #[test]

@@ -1,14 +1,13 @@
-//! Fast-forward checks on this side: servers may not (`receive.denyNonFastForwards` covers only
-//! `refs/heads/`, and is off by default).
+//! Local fast-forward checks. A server may have none: `receive.denyNonFastForwards` covers only `refs/heads/`, and is off by
+//! default.
 use gix::{ObjectId, objs::Kind};
 
 use super::{Error, objects::Objects};
 
-/// Returns true if every commit that is reachable from `old` is reachable from `new`, too.
+/// Returns true if every commit reachable from `old` is also reachable from `new`.
 ///
-/// Tags stand for what they tag. The answer is `false` if `old` is not in the local repository.
-/// Objects that are not commits must be the same. The answer does not depend on dates of commits. Memory grows with
-/// the number of commits that are read.
+/// Tags stand for their targets. The result is false if `old` is not in the local repository. Objects that are not commits
+/// must be equal. The result does not depend on commit dates. Memory grows with the number of commits that are read.
 ///
 /// # Errors
 /// [`ErrorKind::Broken`](super::ErrorKind::Broken) when `new` is not in the local repository, or something
@@ -19,7 +18,7 @@ pub fn fast_forward(repository: &gix::Repository, old: ObjectId, new: ObjectId) 
     }
     let objects = Objects::new(repository);
     let Some((new, new_kind)) = peeled(&objects, new)? else {
-        return Err(objects.missing(new, &"a ref that is to be pushed"));
+        return Err(objects.missing(new, &"a ref to push"));
     };
     let Some((old, old_kind)) = peeled(&objects, old)? else {
         return Ok(false);
@@ -32,7 +31,7 @@ pub fn fast_forward(repository: &gix::Repository, old: ObjectId, new: ObjectId) 
     Ok(bases.iter().any(|base| *base == old))
 }
 
-/// What a chain of tags stands for; `None` if a link of it is not in the local repository.
+/// Follows a chain of tags to its end. Returns `None` if a part of it is not in the local repository.
 pub(super) fn peeled(objects: &Objects, mut id: ObjectId) -> Result<Option<(ObjectId, Kind)>, Error> {
     while let Some(kind) = objects.kind(id)? {
         if kind != Kind::Tag {

@@ -6,18 +6,20 @@ use super::refspec;
 
 /// One `--force-with-lease`.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Lease {
-    /// Every ref is expected to be what its remote-tracking ref is.
+    /// Every ref is expected to have the id of its remote-tracking ref.
     All,
-    /// The ref of this name, which may be short, is expected to be what its remote-tracking ref is.
+    /// The ref of this name, which may be short, is expected to have the id of its remote-tracking ref.
     Tracked(BString),
-    /// The ref of this name, which may be short, is expected to be this; the null id for no such ref.
+    /// The ref of this name, which may be short, is expected to have this id. The null id stands for no such ref.
     Expected(BString, ObjectId),
 }
 
 impl Lease {
-    /// Parses what follows `--force-with-lease=`: nothing, `REF`, `REF:`, or `REF:OID`, where `object` finds the
-    /// id that an expression names; none when that finds none.
+    /// Parses the text after `--force-with-lease=`: nothing, `REF`, `REF:`, or `REF:OID`. `object` resolves the expression
+    /// `OID`. Returns `None` if it does not name an object.
+    #[must_use]
     pub fn parse(text: &BStr, null: ObjectId, object: impl FnOnce(&BStr) -> Option<ObjectId>) -> Option<Self> {
         if text.is_empty() {
             return Some(Lease::All);
@@ -37,8 +39,9 @@ impl Lease {
     }
 }
 
-/// Returns the id that the remote's ref of this name is expected to have, if one of `leases` is for it: the first that names it, else
-/// [`Lease::All`]. `tracked` is the id of its remote-tracking ref; without one, the ref is expected not to be there.
+/// Returns the id that the remote's ref of this name is expected to have, if one of `leases` is for it: the first that
+/// names it, else [`Lease::All`]. `tracked` is the id of its remote-tracking ref. Without one, no such ref is expected.
+#[must_use]
 pub fn expected(
     leases: &[Lease],
     name: &BStr,

@@ -1,6 +1,6 @@
 //! The push engine: what git calls `send-pack`, without a socket in it. It knows nothing of mirrors.
 //!
-//! A [`Push`] negotiates capabilities and the object format, packs what the remote lacks, and hands both to a
+//! A [`Push`] negotiates capabilities and the object format, packs the objects that the remote lacks, and passes both to a
 //! [`Connection`]. Only a connection reaches a remote; the crate `git-push-transport` implements it. Parsers take bytes and
 //! return values.
 //!
@@ -42,14 +42,46 @@
 //! Calls block until the server has answered. In asynchronous code, run them on a thread for blocking work. Connections of
 //! `git-push-transport` are `Send`:
 //!
-//! ```ignore
+//! ```
+//! use git_push::{Command, Connection, Push};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! # gix::init_bare(folder.path().join("remote.git"))?;
+//! # let repository = gix::init_bare(folder.path().join("r.git"))?.with_object_memory();
+//! # let new = repository.write_blob("hello")?.detach();
+//! # let mut connection = git_push_transport::local::Local::open(&folder.path().join("remote.git"))?;
+//! # let flag = std::sync::Arc::default();
+//! # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
 //! let report = tokio::task::spawn_blocking(move || {
 //!     let advertisement = connection.advertisement()?;
-//!     let command = Command::set("refs/heads/main", &advertisement, new);
+//!     let command = Command::set("refs/tags/hello", &advertisement, new);
 //!     Push::new(&repository, &advertisement).command(command).interrupt(&flag).send(&mut connection)
 //! })
 //! .await??;
+//! # assert!(report.all_accepted());
+//! # Ok(())
+//! # })
+//! # }
 //! ```
+//!
+//! # Layers
+//!
+//! Modules use only modules on lower lines, or to the left on the same line:
+//!
+//! ```text
+//! session                                            one push
+//! pack                                               the pack: plan, output, encode, spool
+//! base, enumerate                                    choice of delta bases, selection of objects
+//! list, delta, bitmap, loose, object_files, reuse    objects to send, forms of objects; object_files opens their files
+//! refspec, lease, fast_forward, ruling               decisions before a push
+//! advertisement, negotiation, request, report_status the protocol
+//! pkt_line, monitor                                  lines; progress and interruption
+//! connection, objects, observer, wire_error          the remote, the local objects, the peer's errors
+//! remote, command, progress, error                   values, text for a person
+//! ```
+//!
+//! [`repository`] stands alone.
 //!
 //! # Failures
 //!
@@ -59,16 +91,15 @@
 //!
 //! # No verdict before the report
 //!
-//! A [`Request`] has commands and no verdicts. The only thing that makes verdicts of a server's bytes,
-//! [`report_status::Parser`], keeps them to itself until [`finish()`](report_status::Parser::finish()) takes the parser and
-//! gives the whole report; half a report is an error.
+//! A [`Request`] has commands and no verdicts. Only [`report_status::Parser`] makes verdicts from a server's bytes. It
+//! returns them all at once, by [`finish()`](report_status::Parser::finish()). Half a report is an error.
 //!
 //! ```compile_fail,E0599
 //! # use git_push::{Request, report_status::Parser};
 //! # fn early(request: &Request, bytes: &[u8]) {
 //! let mut parser = Parser::new(request);
 //! parser.feed(bytes).unwrap();
-//! parser.verdict("refs/kv/main".into()); // There is no such method, and no field that can be seen.
+//! parser.verdict("refs/kv/main".into()); // There is no such method and no such field.
 //! # }
 //! ```
 //!
@@ -80,7 +111,7 @@
 //! # let request = git_push::negotiate(&offered, id.kind(), vec![command], &Options::default()).unwrap();
 //! let mut parser = Parser::new(&request);
 //! parser.feed(b"000eunpack ok\n0013ok refs/kv/main").unwrap();
-//! assert!(parser.finish().is_err(), "the flush-pkt is missing: nobody knows what the server would have said");
+//! assert!(parser.finish().is_err(), "the flush-pkt is missing, so the report is not complete");
 //!
 //! let mut parser = Parser::new(&request);
 //! parser.feed(b"000eunpack ok\n0013ok refs/kv/main0000").unwrap();
@@ -88,16 +119,24 @@
 //! assert_eq!(report.verdict("refs/kv/main".into()), Some(&Verdict::Accepted));
 //! ```
 pub mod advertisement;
-pub mod delta;
-#[doc(hidden)] // For tests of this workspace that compare lists of objects with git's.
-pub mod enumerate;
 pub mod lease;
-pub mod pack;
 pub mod pkt_line;
 pub mod refspec;
 pub mod report_status;
+pub mod repository;
 pub mod request;
 pub mod ruling;
+
+// For the other crates of this workspace, which make deltas of their own, and for tests that compare lists, packs and deltas
+// with those of git. No part of the API: they may change in any version.
+#[doc(hidden)]
+pub mod delta;
+#[doc(hidden)]
+pub mod enumerate;
+#[doc(hidden)]
+pub mod list;
+#[doc(hidden)]
+pub mod pack;
 
 mod base;
 mod bitmap;
@@ -105,23 +144,29 @@ mod command;
 mod connection;
 mod error;
 mod fast_forward;
+mod loose;
 mod monitor;
+mod negotiation;
+mod object_files;
 mod objects;
 mod observer;
 mod progress;
-pub mod repository;
+mod remote;
 mod reuse;
+mod server_words;
 mod session;
 mod wire_error;
 
-pub use base::Base;
 pub use command::{Command, Report, Verdict};
-pub use connection::{Advertisement, Capabilities, Connection, Pack, RemoteRef, Request, Traffic};
+pub use connection::{Connection, Pack, Request, Traffic};
 pub use error::{Error, ErrorKind, Party, causes};
 pub use fast_forward::fast_forward;
+pub use negotiation::{Options, negotiate};
 pub use observer::{Observer, Stage};
 pub use progress::{MAX_LINE, MAX_LINES, cleaned};
-pub use session::{Options, Push, negotiate};
+pub use remote::{Advertisement, Capabilities, RemoteRef};
+pub use server_words::{MAX_WORDS, MAX_WORDS_BYTES, kept_words};
+pub use session::Push;
 pub use wire_error::{Fault, WireError};
 
 /// The example in the README compiles.

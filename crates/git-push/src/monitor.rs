@@ -1,9 +1,9 @@
-//! The two things that a caller does to a push while it works: watch it, and stop it.
+//! Progress and interruption of a running push.
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::{Error, Observer};
 
-/// A flag that is never set.
+/// A flag that stays false.
 pub(super) static NEVER: AtomicBool = AtomicBool::new(false);
 
 /// An observer, and a flag that stops the work.

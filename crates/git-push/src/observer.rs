@@ -3,14 +3,15 @@ use super::Pack;
 
 /// Receives the progress of a push. `()` ignores it.
 ///
-/// Lines that the server sends for a person are not among it: `git-push-transport` logs them with the crate `tracing`.
+/// Lines that the server sends for a person are not reported here. `git-push-transport` logs them with the crate
+/// `tracing`.
 pub trait Observer {
-    /// A stage begins.
+    /// Reports that a stage begins.
     fn stage(&self, stage: Stage<'_>) {
         let _ = stage;
     }
 
-    /// `so_far` objects were counted or compressed since this stage began. Called often.
+    /// Reports the number of objects that were counted or compressed since this stage began. Called often.
     fn objects(&self, so_far: usize) {
         let _ = so_far;
     }
@@ -18,6 +19,7 @@ pub trait Observer {
 
 /// Stages of a push, in this order.
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub enum Stage<'a> {
     /// Reading the remote's refs.
     Asking,
@@ -30,8 +32,8 @@ pub enum Stage<'a> {
     },
     /// Sending commands, and the pack if there is one, and waiting for the report.
     Sending {
-        /// The pack. Its file is read from start to end. A handle from `try_clone()` shares the position, which is the number
-        /// of bytes sent.
+        /// The pack. Its file is read from start to end. A handle from `try_clone()` shares the position, which is the
+        /// number of bytes sent.
         pack: Option<&'a Pack>,
     },
     /// Reading back the refs.

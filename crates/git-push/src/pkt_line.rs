@@ -1,7 +1,8 @@
-//! pkt-lines (gitprotocol-common, *pkt-line Format*): four hexadecimal digits of length, then so many bytes less four.
+//! pkt-lines (gitprotocol-common, *pkt-line Format*): four hexadecimal digits with the length of the whole line, then its
+//! content.
 //!
-//! [`Reader`] takes bytes in pieces of any size and gives lines: complete, or needs more. It never blocks. [`Answer`] gives
-//! them to what awaits them, until nothing more is awaited.
+//! [`Reader`] takes bytes in pieces of any size and returns complete lines. It never blocks. [`Answer`] passes them on,
+//! until the answer is complete.
 use std::ops::ControlFlow;
 
 use bstr::BString;
@@ -10,13 +11,13 @@ use gix_packetline::decode::{self, Stream};
 
 use super::{Fault, WireError};
 
-/// The most bytes that one line can carry.
+/// Maximum size of the content of a line in bytes.
 pub const MAX_PAYLOAD: usize = 65516;
 
-/// One line.
+/// One line. The protocol has no other kinds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Line {
-    /// The content of the line; may be empty.
+    /// The content, which may be empty.
     Data(BString),
     /// `0000`
     Flush,
@@ -26,7 +27,7 @@ pub enum Line {
     ResponseEnd,
 }
 
-/// Lines out of bytes that arrive in pieces. After an error, the error is all that it gives.
+/// Reader of lines whose bytes arrive in pieces. After an error, it returns only that error.
 #[derive(Debug)]
 pub struct Reader {
     limit: u64,
@@ -37,7 +38,8 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// A reader that refuses to be fed more than `limit` bytes in all.
+    /// Creates a reader that takes at most `limit` bytes in all.
+    #[must_use]
     pub fn new(limit: u64) -> Self {
         Reader {
             limit,
@@ -48,9 +50,9 @@ impl Reader {
         }
     }
 
-    /// Takes the next piece. Beyond the limit it is dropped, and [`next()`](Reader::next()) gives the error.
+    /// Takes the next piece. Beyond the limit it is dropped, and [`next()`](Reader::next()) returns the error.
     ///
-    /// Holds what was fed and not yet given as lines: take the lines before the next piece.
+    /// Bytes are kept until they are returned as lines: take all lines before the next piece.
     pub fn feed(&mut self, bytes: &[u8]) {
         self.fed = self.fed.saturating_add(bytes.len() as u64);
         if self.fed > self.limit {
@@ -61,11 +63,14 @@ impl Reader {
         }
     }
 
-    /// The next line, or `None` when more bytes are needed for it.
+    /// Returns the next line, or `None` if more bytes are needed.
     ///
     /// # Errors
     /// [`Fault::Framing`] when the bytes are not pkt-lines, [`Fault::TooLarge`] beyond the limit.
-    #[expect(clippy::should_implement_trait, reason = "an iterator ends, this waits for more")]
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "an iterator ends, but this one awaits more bytes"
+    )]
     pub fn next(&mut self) -> Result<Option<Line>, WireError> {
         if let Some(error) = &self.error {
             return Err(error.clone());
@@ -88,23 +93,24 @@ impl Reader {
     }
 
     /// Returns true if no bytes of an incomplete line are left.
+    #[must_use]
     pub fn is_drained(&self) -> bool {
         self.consumed == self.buffer.len()
     }
 }
 
-/// An answer out of bytes that arrive in pieces: what its lines have made of `content`, and whether more are awaited.
-/// After an error, the error is all that it gives.
+/// An answer whose bytes arrive in pieces. Its lines build up `content`. After an error, it returns only that error.
 #[derive(Debug)]
 pub struct Answer<T> {
     reader: Reader,
     ended: bool,
-    /// What the lines say.
+    /// Content of the lines so far.
     pub content: T,
 }
 
 impl<T> Answer<T> {
-    /// An answer of `limit` bytes at most, of which nothing has come yet.
+    /// Creates an answer of at most `limit` bytes, which has not begun.
+    #[must_use]
     pub fn new(limit: u64, content: T) -> Self {
         Answer {
             reader: Reader::new(limit),
@@ -113,7 +119,8 @@ impl<T> Answer<T> {
         }
     }
 
-    /// An answer of which nothing is awaited.
+    /// Creates an answer that is complete.
+    #[must_use]
     pub fn ended(content: T) -> Self {
         Answer {
             reader: Reader::new(0),
@@ -122,11 +129,11 @@ impl<T> Answer<T> {
         }
     }
 
-    /// Takes the next piece, and hands each line that is complete to `take`, until that breaks because nothing more is
-    /// awaited. What comes after that is not looked at.
+    /// Takes the next piece, and passes each complete line to `take`, until that breaks because the answer is complete. The
+    /// rest is ignored.
     ///
     /// # Errors
-    /// As the [`Reader`]'s and `take`'s.
+    /// Those of [`Reader::next()`] and of `take`.
     pub fn feed(
         &mut self,
         bytes: &[u8],
@@ -149,13 +156,14 @@ impl<T> Answer<T> {
         Ok(())
     }
 
-    /// Whether nothing more is awaited: on a connection that stays open, nothing follows.
+    /// Returns true if the answer is complete. On a connection that stays open, nothing follows.
+    #[must_use]
     pub fn has_ended(&self) -> bool {
         self.ended
     }
 }
 
-/// Appends a line that carries `payload`.
+/// Appends a line with this content.
 ///
 /// # Panics
 /// When `payload` is longer than [`MAX_PAYLOAD`].
@@ -178,9 +186,9 @@ pub fn delimiter(out: &mut Vec<u8>) {
     out.extend_from_slice(b"0001");
 }
 
-/// The first line in `bytes` and its length on the wire, `None` if it is incomplete, or why it is not a line.
+/// Returns the first line in `bytes` and its length on the wire. `None` if it is incomplete, an error if it is invalid.
 fn first_line(bytes: &[u8]) -> Result<Option<(Line, usize)>, String> {
-    // "SHOULD NOT be sent", but a receiver has to bear it; gix refuses it.
+    // Such a line "SHOULD NOT be sent", but receivers must accept it. gix refuses it.
     if bytes.starts_with(b"0004") {
         return Ok(Some((Line::Data(BString::default()), 4)));
     }

@@ -1,25 +1,25 @@
-//! Text of a server for a person: sideband 2, and the words of errors.
+//! Text of a server for a person: sideband 2, and the text of errors.
 //!
-//! It is untrusted: control characters and terminal escapes are dropped, length and number of lines are bounded.
+//! It is untrusted. Control characters and terminal escapes are removed, and length and number of lines are bounded.
 use std::collections::VecDeque;
 
-/// The longest line that is kept, in bytes; the rest of it is dropped.
+/// Maximum length of a line in bytes. The rest of a longer one is dropped.
 pub const MAX_LINE: usize = 1000;
 
-/// The most lines of one answer; later ones are dropped.
+/// Maximum number of lines of one answer. Later ones are dropped.
 pub const MAX_LINES: usize = 1000;
 
 /// Collects lines of progress out of pieces that may be cut anywhere.
 ///
-/// A line ends with LF. A CR ends a state of it: what follows is the next state if it begins the same up to the first
-/// digit (`Resolving deltas:  1% (1/99)`), and only the last state counts. Anything else that follows is another line.
+/// A line ends with LF. A CR ends a state of it. The text that follows is the next state if it begins the same up to the
+/// first digit (`Resolving deltas:  1% (1/99)`), and only the last state is kept. Any other text is another line.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
     partial: Vec<u8>,
-    /// The last state of a line that has not ended.
+    /// Last state of a line that has not ended.
     state: Option<String>,
     lines: VecDeque<String>,
-    /// How many lines there were.
+    /// Number of lines so far.
     count: usize,
 }
 
@@ -37,7 +37,7 @@ impl Progress {
         }
     }
 
-    /// Ends a line that was begun.
+    /// Ends an incomplete line.
     pub(super) fn end_line(&mut self) {
         self.end_state();
         self.state.take().into_iter().for_each(|line| self.add(line));
@@ -64,13 +64,13 @@ impl Progress {
         }
     }
 
-    /// The lines that came since the last call.
+    /// Returns the lines since the last call.
     pub(super) fn take(&mut self) -> impl Iterator<Item = String> + '_ {
         self.lines.drain(..)
     }
 }
 
-/// Whether a text that follows another one after a CR replaces it.
+/// Returns true if the text after a CR replaces the text before it.
 fn is_next_state(before: &str, after: &str) -> bool {
     fn title(text: &str) -> &str {
         text.split(|char: char| char.is_ascii_digit())
@@ -81,7 +81,8 @@ fn is_next_state(before: &str, after: &str) -> bool {
     after.starts_with(before) || title(before) == title(after)
 }
 
-/// `text` without control characters and terminal escapes (ECMA-48 control sequences and strings).
+/// Returns `text` without control characters and terminal escapes (ECMA-48 control sequences and strings).
+#[must_use]
 pub fn cleaned(text: &[u8]) -> String {
     let text = String::from_utf8_lossy(text);
     let mut out = String::with_capacity(text.len());
@@ -99,7 +100,7 @@ pub fn cleaned(text: &[u8]) -> String {
     out
 }
 
-/// Skips what follows an ESC.
+/// Skips the rest of an escape sequence after its ESC.
 fn skip_escape(chars: &mut std::str::Chars<'_>) {
     match chars.next() {
         Some('[') => skip_control_sequence(chars),

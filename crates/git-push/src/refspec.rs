@@ -1,12 +1,12 @@
 //! Refspecs: a pure function from refspecs, local refs and remote refs to updates (git-push, *\<refspec\>…*).
 //!
-//! 1. [`Refspecs::parse()`]: text into values.
-//! 2. [`Refspecs::with_sources()`]: each source is looked up in the local repository, before any remote is asked.
-//! 3. [`Sourced::matched()`]: destinations are looked up among the remote's refs, and patterns are filled in; gives the
-//!    [`Wanted`] updates.
+//! 1. [`Refspecs::parse()`] parses the text.
+//! 2. [`Refspecs::with_sources()`] looks up each source in the local repository, before any remote is asked.
+//! 3. [`Sourced::matched()`] looks up destinations among the remote's refs, fills in patterns, and returns the [`Wanted`]
+//!    updates.
 //!
-//! A short name stands for a full one by the rules of gitrevisions (*\<refname\>*). Refs of branches and tags win over
-//! others. What is `^excluded` goes by the name on the remote, as in git.
+//! A short name stands for a full one by the rules of gitrevisions (*\<refname\>*). Branches and tags win over other refs.
+//! `^excluded` patterns apply to the name on the remote, as in git.
 mod names;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,9 +16,9 @@ use gix::{ObjectId, refspec};
 
 use self::names::standing_for;
 
-pub use names::{filled, may_stand_for};
+pub use names::{filled, full_names, may_stand_for};
 
-/// Refspecs of one push, understood but not looked up.
+/// Refspecs of one push, parsed but not looked up.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Refspecs {
     one_by_one: Vec<One>,
@@ -26,7 +26,7 @@ pub struct Refspecs {
     excluded: Vec<BString>,
 }
 
-/// Refspecs whose sources are known.
+/// Refspecs with their local sources.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sourced {
     one_by_one: Vec<(Source, One)>,
@@ -35,11 +35,11 @@ pub struct Sourced {
     null: ObjectId,
 }
 
-/// An update that refspecs ask for.
+/// An update that refspecs request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wanted {
     /// Source of the update, as git calls it: the full name of a ref, or the given expression, such as `HEAD` or `main~2`.
-    /// None for a deletion.
+    /// `None` for a deletion.
     pub source: Option<BString>,
     /// The full name on the remote.
     pub name: BString,
@@ -51,13 +51,13 @@ pub struct Wanted {
     pub force: bool,
 }
 
-/// The local repository as refspecs see it.
+/// Refs and objects of the local repository.
 pub struct LocalRefs<'a> {
-    /// Full names and ids, symbolic refs with what they stand for. `HEAD` is not among them.
+    /// Full names and ids, without `HEAD`. A symbolic ref has the id of its target.
     pub ids: BTreeMap<BString, ObjectId>,
-    /// The refs that symbolic refs name, `HEAD` among them.
+    /// Targets of symbolic refs, `HEAD` among them.
     pub symbolic: BTreeMap<BString, BString>,
-    /// The object that an expression such as `HEAD`, `main~2` or an abbreviated id names.
+    /// Resolves an expression such as `HEAD`, `main~2` or an abbreviated id to an object.
     pub object: &'a dyn Fn(&BStr) -> Option<ObjectId>,
     /// The null id of the repository's object format.
     pub null: ObjectId,
@@ -65,26 +65,27 @@ pub struct LocalRefs<'a> {
 
 /// Errors in refspecs, in git's words where it has some.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum RefspecError {
-    /// It is not a refspec.
+    /// The text is not a refspec.
     #[error("invalid refspec '{0}': {1}")]
     Invalid(BString, String),
-    /// Its source is neither a ref nor an object here.
+    /// The source is neither a local ref nor a local object.
     #[error("src refspec {0} does not match any")]
     NoSource(BString),
-    /// Its source stands for several refs here.
+    /// The source stands for several local refs.
     #[error("src refspec {0} matches more than one")]
     AmbiguousSource(BString),
-    /// It names no destination, and its source is none.
+    /// There is no destination, and the source cannot be one.
     #[error("{0} cannot be resolved to branch")]
     NotABranch(BString),
-    /// There is nothing to delete.
+    /// The ref to delete does not exist on the remote.
     #[error("unable to delete '{0}': remote ref does not exist")]
     NothingToDelete(BString),
-    /// Its destination stands for several refs there.
+    /// The destination stands for several refs of the remote.
     #[error("dst refspec {0} matches more than one")]
     AmbiguousDestination(BString),
-    /// Its destination stands for no ref there, and what kind of ref to create is not known.
+    /// The destination stands for no ref of the remote, and the kind of ref to create is unknown.
     #[error("destination {destination} is not a full refname, and {source_name} is neither a branch nor a tag")]
     Unqualified {
         /// The given destination.
@@ -99,7 +100,7 @@ pub enum RefspecError {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct One {
-    /// None deletes.
+    /// `None` deletes.
     source: Option<BString>,
     destination: Option<BString>,
     force: bool,
@@ -107,7 +108,7 @@ struct One {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Pattern {
-    /// `:`, branches that both sides have.
+    /// `:`, the branches that both sides have.
     Matching { force: bool },
     Glob {
         source: BString,
@@ -116,13 +117,13 @@ enum Pattern {
     },
 }
 
-/// What a pattern makes of a local ref.
+/// Destination of a local ref by a pattern.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Filled {
     /// The full name on the remote.
     name: BString,
     force: bool,
-    /// Whether the ref is pushed only if the remote has it already.
+    /// True if the ref is pushed only if the remote has it already.
     only_if_there: bool,
 }
 
@@ -130,7 +131,7 @@ struct Filled {
 struct Source {
     name: Option<BString>,
     id: ObjectId,
-    /// The ref that the source is or, if symbolic, names; none for other expressions.
+    /// Full name of the ref, or of the target of a symbolic ref. `None` for other expressions.
     stands_for: Option<BString>,
 }
 
@@ -176,7 +177,7 @@ impl Refspecs {
         Ok(())
     }
 
-    /// Looks up what is to be pushed.
+    /// Looks up the sources.
     ///
     /// # Errors
     /// [`RefspecError::NoSource`], [`RefspecError::AmbiguousSource`].
@@ -194,7 +195,7 @@ impl Refspecs {
         })
     }
 
-    /// The first pattern that fits does it; `:` comes last, unless it is forced.
+    /// Returns the destination by the first pattern that matches; `:` comes last, unless it is forced.
     fn by_pattern(&self, local: &BString) -> Option<Filled> {
         let mut matching = None;
         for pattern in &self.patterns {
@@ -227,11 +228,11 @@ impl Refspecs {
 }
 
 impl Sourced {
-    /// The updates of a remote with these refs: first those of refs that it has, by name, then new ones in the order of
-    /// the refspecs.
+    /// Returns the updates of a remote with these refs: first those of refs that it has, by name, then new ones in the order
+    /// of the refspecs.
     ///
     /// # Errors
-    /// What the other variants of [`RefspecError`] say.
+    /// The other variants of [`RefspecError`].
     pub fn matched(&self, remote: &BTreeMap<BString, ObjectId>) -> Result<Vec<Wanted>, RefspecError> {
         let mut wanted: Vec<Wanted> = Vec::new();
         let mut names = BTreeSet::new();
@@ -251,9 +252,9 @@ impl Sourced {
         }
         wanted.retain(|update| !self.excluded.iter().any(|pattern| excludes(pattern, &update.name)));
         let there = |update: &Wanted| remote.contains_key(&update.name);
-        wanted.sort_by_cached_key(|update| match there(update) {
-            true => (false, update.name.clone()),
-            false => (true, BString::default()),
+        wanted.sort_by_cached_key(|update| {
+            let name = there(update).then(|| update.name.clone());
+            (name.is_none(), name)
         });
         Ok(wanted)
     }
@@ -284,7 +285,7 @@ impl Source {
         self.name.clone().unwrap_or_default()
     }
 
-    /// The full name on the remote, whose refs are `there`.
+    /// Returns the full name on the remote. `there` returns true for its refs.
     fn destination(&self, given: Option<&BString>, there: impl Fn(&BString) -> bool) -> Result<BString, RefspecError> {
         let given = match given {
             Some(given) => given.clone(),
@@ -299,23 +300,23 @@ impl Source {
         }
     }
 
-    /// The destination, when none is given.
+    /// Returns the destination if none is given.
     fn as_destination(&self) -> Result<BString, RefspecError> {
         let name = self.label();
         match &self.stands_for {
             Some(full) if *full == name || full.starts_with(b"refs/heads/") => Ok(full.clone()),
-            // A detached HEAD is a name, but not one of a branch.
+            // A detached HEAD has a name, but is no branch.
             None if name == "HEAD" => Ok(name),
             _ => Err(RefspecError::NotABranch(name)),
         }
     }
 
-    /// A new branch or tag is made of a branch or tag.
+    /// Returns the full name of a new ref: a branch if the source is one, a tag if the source is one.
     fn qualified(&self, destination: BString) -> Result<BString, RefspecError> {
         let kinds = ["refs/heads/", "refs/tags/"];
         let full = self.stands_for.clone().unwrap_or_default();
         match kinds.iter().find(|kind| full.starts_with(kind.as_bytes())) {
-            // A name need not be UTF-8.
+            // The name may not be UTF-8.
             Some(kind) => Ok([kind.as_bytes(), &destination].concat().into()),
             None => Err(RefspecError::Unqualified {
                 destination,
@@ -356,7 +357,7 @@ mod tests {
     const HERE: ObjectId = ObjectId::Sha1([1; 20]);
     const THERE: ObjectId = ObjectId::Sha1([2; 20]);
 
-    /// What `refspecs` ask for, as `source>name`, of a source and a remote with refs of these names.
+    /// Returns the updates as `source>name`, for a repository and a remote with refs of these names.
     fn asked(refspecs: &[&str], local: &[&str], remote: &[&str]) -> Result<String, RefspecError> {
         let refs = |names: &[&str], id| names.iter().map(|name| ((*name).into(), id)).collect();
         let local = LocalRefs {

@@ -7,9 +7,9 @@
 //! flush
 //! ```
 //!
-//! Sideband 2 is progress, sideband 3 a fatal error. A report counts as soon as its flush-pkt is there: what a server
-//! says or fails to say afterwards (its `post-receive` hook) changes nothing. Every error is
-//! [`ErrorKind::Uncertain`](super::ErrorKind::Uncertain): the commands were sent.
+//! Sideband 2 is progress, sideband 3 a fatal error. A report is complete with its flush-pkt: later output, such as that of
+//! the `post-receive` hook, does not change it. Every error is [`ErrorKind::Uncertain`](super::ErrorKind::Uncertain),
+//! because the commands were sent.
 use std::{collections::HashMap, ops::ControlFlow};
 
 use bstr::{BStr, BString, ByteSlice};
@@ -18,20 +18,21 @@ use super::pkt_line::{Answer, Line};
 use super::progress::{self, Progress};
 use super::{Command, Fault, Report, Request, Verdict, WireError};
 
-/// The most bytes of an answer, progress included.
+/// Maximum size of an answer in bytes, progress included.
 pub const MAX_BYTES: u64 = 256 << 20;
 
-/// A report out of bytes that arrive in pieces.
+/// Parser of a report whose bytes arrive in pieces.
 #[derive(Debug)]
+#[must_use = "the report is returned by `finish()`"]
 pub struct Parser {
-    /// The outer layer: pkt-lines whose first byte tells the band.
+    /// The outer layer: pkt-lines whose first byte is the band.
     sideband: Option<Answer<Progress>>,
     /// The report itself.
     report: Answer<Lines>,
     asked: bool,
 }
 
-/// What the lines of a report have said so far.
+/// Content of a report's lines so far.
 #[derive(Debug)]
 struct Lines {
     state: State,
@@ -41,11 +42,11 @@ struct Lines {
     unpack_error: Option<BString>,
 }
 
-/// Named after what is awaited.
+/// States are named after the line that is awaited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Unpack,
-    /// A status, an option of the status before (the index of its command), or the flush-pkt.
+    /// A status, an option of the previous status (with the index of its command), or the flush-pkt.
     Status(Option<usize>),
 }
 
@@ -64,9 +65,10 @@ impl Parser {
         };
         Parser {
             sideband: sideband.then(|| Answer::new(MAX_BYTES, Progress::default())),
-            report: match asked {
-                true => Answer::new(MAX_BYTES, lines),
-                false => Answer::ended(lines),
+            report: if asked {
+                Answer::new(MAX_BYTES, lines)
+            } else {
+                Answer::ended(lines)
             },
             asked,
         }
@@ -85,13 +87,13 @@ impl Parser {
         fed.map_err(WireError::uncertain)
     }
 
-    /// Lines of progress that ended since the last call, each in its last state: bounded in number and length
-    /// ([`MAX_LINES`](super::MAX_LINES), [`MAX_LINE`](super::MAX_LINE)), and safe for a terminal.
+    /// Returns the lines of progress that ended since the last call, each in its last state. They are bounded in number and
+    /// length ([`MAX_LINES`](super::MAX_LINES), [`MAX_LINE`](super::MAX_LINE)) and safe for a terminal.
     pub fn progress(&mut self) -> impl Iterator<Item = String> + '_ {
         self.sideband.iter_mut().flat_map(|sideband| sideband.content.take())
     }
 
-    /// The lines that were begun, when nothing more comes: like [`progress()`](Parser::progress()), at its end.
+    /// Returns the rest of the lines of progress, an incomplete one included. Call it at the end of the answer.
     pub fn last_progress(&mut self) -> impl Iterator<Item = String> + '_ {
         self.sideband.iter_mut().flat_map(|sideband| {
             sideband.content.end_line();
@@ -99,7 +101,8 @@ impl Parser {
         })
     }
 
-    /// Returns true if nothing follows on a connection that stays open. Always false if no report was asked for.
+    /// Returns true if nothing follows on a connection that stays open. Always false if no report was requested.
+    #[must_use]
     pub fn has_ended(&self) -> bool {
         match &self.sideband {
             Some(sideband) => sideband.has_ended(),
@@ -159,7 +162,7 @@ impl Lines {
             return Err(WireError::line("a status of a ref that no command names", line));
         };
         let slot = &mut self.verdicts[index];
-        // A ref may come twice in version 2 (a hook carried it out as several updates); a contradiction tells nothing.
+        // In version 2 a ref may come twice, if a hook carried it out as several updates. A contradiction proves nothing.
         *slot = Some(match slot.take() {
             Some(before) if before != verdict => Verdict::Unknown,
             _ => verdict,
@@ -167,7 +170,7 @@ impl Lines {
         Ok(State::Status(Some(index)))
     }
 
-    /// `option refname` and `option new-oid` say that something else was done than what was asked for.
+    /// Takes an option. `refname` and `new-oid` report an update that differs from the command.
     fn option(&mut self, index: usize, option: &[u8]) {
         let command = &self.commands[index];
         let as_asked = match option.split_once_str(" ") {
@@ -189,7 +192,7 @@ impl Lines {
         let unpack_error = self.unpack_error;
         let verdict = |reported: Option<Verdict>| match (&unpack_error, reported) {
             (None, reported) => reported.unwrap_or(Verdict::Unknown),
-            // Nothing can be accepted of what was not unpacked.
+            // Without its objects, no command can be accepted.
             (Some(_), Some(Verdict::Accepted | Verdict::Unknown)) => Verdict::Unknown,
             (Some(_), Some(rejected)) => rejected,
             (Some(error), None) => Verdict::Rejected(format!("unpack failed: {error}").into()),
@@ -213,7 +216,7 @@ fn band(line: Line, progress: &mut Progress, report: &mut Answer<Lines>) -> Resu
     match line.split_first() {
         Some((1, bytes)) => report.feed(bytes, Lines::take)?,
         Some((2, bytes)) => progress.feed(bytes),
-        // The verdicts are known; what failed comes after them.
+        // The verdicts are known. The failure came after them.
         Some((3, _)) if report.has_ended() => {}
         Some((3, words)) => {
             let words = progress::cleaned(words);
@@ -244,22 +247,19 @@ mod tests {
             old: Kind::Sha1.null(),
             new: ObjectId::Sha1([7; 20]),
         };
-        Request {
-            commands: vec![command("refs/kv/main"), command("refs/kv-mirror/main")],
-            object_format: Kind::Sha1,
-            atomic: true,
-            capabilities: capabilities.iter().map(|name| BString::from(*name)).collect(),
-            push_options: Vec::new(),
-        }
+        let commands = vec![command("refs/kv/main"), command("refs/kv-mirror/main")];
+        let capabilities = capabilities.iter().map(|name| BString::from(*name));
+        Request::new(commands, Kind::Sha1, capabilities.collect())
     }
 
     /// pkt-lines; `""` stands for a flush-pkt.
     fn lines(lines: &[&str]) -> Vec<u8> {
         let mut bytes = Vec::new();
         for line in lines {
-            match line.is_empty() {
-                true => pkt_line::flush(&mut bytes),
-                false => pkt_line::data(&mut bytes, line.as_bytes()),
+            if line.is_empty() {
+                pkt_line::flush(&mut bytes);
+            } else {
+                pkt_line::data(&mut bytes, line.as_bytes());
             }
         }
         bytes

@@ -1,11 +1,11 @@
-//! Opens a repository whose format is understood, and refuses every other one by name.
+//! Opens a repository if its format is supported, and refuses any other one by the setting that is not.
 //!
-//! gix opens a repository of reftables without an error and shows no refs in it, so everything opens repositories here.
-//! [`open()`] accepts only refs that gix can read and write. [`open_any_refs`] also accepts reftables; its callers must not
-//! read refs by gix. Git reads `core.repositoryFormatVersion` and `extensions.*` from the repository's own `config` file
-//! alone (gitrepository-layout, *repository format*); so does this module. The decision is a function of what stands there:
+//! gix opens a repository with reftables without an error and shows no refs in it. [`open()`] therefore accepts only refs
+//! that gix can read and write. [`open_any_refs`] also accepts reftables; its callers must not read refs by gix. Git reads
+//! `core.repositoryFormatVersion` and `extensions.*` from the repository's own `config` file alone (gitrepository-layout,
+//! *repository format*); so does this module. The decision is a function of that file:
 //!
-//! | key | understood | why |
+//! | key | supported | why |
 //! |---|---|---|
 //! | `core.repositoryFormatVersion` | 0, 1 | git has no other |
 //! | `noop`, `noop-v1` | any value | they change nothing |
@@ -20,7 +20,7 @@
 //! | `compatObjectFormat` | never | objects written here would lack their second name |
 //! | any other | never | |
 //!
-//! Git ignores an unknown extension in a repository of version 0. It is refused here: whoever set it meant it.
+//! Git ignores an unknown extension in a repository of version 0. It is refused here, because it was set for a reason.
 //!
 //! # Limitations
 //!
@@ -36,6 +36,8 @@ const VERSION: &str = "core.repositoryFormatVersion";
 const REF_STORAGE: &str = "extensions.refstorage";
 
 /// The storage format of a repository's refs (git-config, `extensions.refStorage`).
+///
+/// Match both: a new format will come with a new major version, because callers have to read refs in another way.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum RefStorage {
     /// Files below `refs/`, and `packed-refs`.
@@ -47,14 +49,17 @@ pub enum RefStorage {
 
 /// A key of a repository's format with its value, such as `extensions.refStorage = reftable`.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Setting {
     /// The full key.
     pub key: String,
-    /// The value; empty where there is none.
+    /// The value, empty if there is none.
     pub value: BString,
 }
 
 /// Errors of opening a repository.
+///
+/// Match both: callers choose exit codes by them, so that none will be added without a new major version.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// There is no repository, or it cannot be read.
@@ -65,22 +70,24 @@ pub enum OpenError {
         /// The cause.
         cause: gix::Error,
     },
-    /// Its format is not understood, so that nothing read from it could be trusted.
+    /// Its format is not supported, so that data read from it could be wrong.
     #[error("the repository {} has {setting}, which {}", path.display(), setting.refusal())]
     NotUnderstood {
         /// The repository.
         path: PathBuf,
-        /// The unknown setting.
+        /// The setting that is not supported.
         setting: Setting,
     },
 }
 
 impl Setting {
-    fn is_ref_storage(&self) -> bool {
+    /// Returns true if it sets the storage format of refs.
+    #[must_use]
+    pub fn is_ref_storage(&self) -> bool {
         self.key.eq_ignore_ascii_case(REF_STORAGE)
     }
 
-    /// The storage of refs that the setting names, if it is known.
+    /// Returns the storage format of refs that the setting names, if it is known.
     fn ref_storage(&self) -> Option<RefStorage> {
         match self.value.as_slice() {
             b"files" if self.is_ref_storage() => Some(RefStorage::Files),
@@ -92,7 +99,7 @@ impl Setting {
     /// Returns the end of the sentence "the repository has this setting, which …".
     fn refusal(&self) -> &'static str {
         if self.ref_storage().is_some() {
-            "this command does not support"
+            "is not supported here"
         } else {
             "this version does not understand"
         }
@@ -105,30 +112,15 @@ impl fmt::Display for Setting {
     }
 }
 
-impl OpenError {
-    /// Returns an instruction that helps.
-    pub fn hint(&self) -> &'static str {
-        let OpenError::NotUnderstood { setting, .. } = self else {
-            return "run as the user that owns the repository";
-        };
-        if setting.is_ref_storage() {
-            "refs in files are needed here: run `git refs migrate --ref-format=files` there while nobody pushes; an \
-             installed hook goes on journaling"
-        } else {
-            "update stargate-mirror, or use a repository without this setting; an installed hook goes on journaling"
-        }
-    }
-}
-
 /// Opens the repository at `path`: a git directory, or the work tree around `.git`. Its refs are in files.
 ///
 /// # Errors
-/// There is none, it cannot be read, its format is not understood, or its refs are not in files.
+/// The repository does not exist, cannot be read, has a format that is not supported, or its refs are not in files.
 pub fn open(path: &Path) -> Result<gix::Repository, OpenError> {
     Ok(open_with(path, gix::open::Options::default())?.to_thread_local())
 }
 
-/// The same with options, for use from several threads.
+/// Opens the repository like [`open()`], with options of gix, for use from several threads.
 ///
 /// # Errors
 /// As [`open()`].
@@ -137,12 +129,12 @@ pub fn open_with(path: &Path, options: gix::open::Options) -> Result<gix::Thread
     Ok(repository)
 }
 
-/// Opens the repository at `path` with its refs in any storage that is known.
+/// Opens the repository at `path` with its refs in any known storage format.
 ///
-/// gix sees no refs in [`RefStorage::Reftable`]: callers read refs by other means, and write none.
+/// gix sees no refs in [`RefStorage::Reftable`]. Callers must read refs by other means, and write none.
 ///
 /// # Errors
-/// There is none, it cannot be read, or its format is not understood.
+/// The repository does not exist, cannot be read, or has a format that is not supported.
 pub fn open_any_refs(path: &Path) -> Result<(gix::Repository, RefStorage), OpenError> {
     let accepted = [RefStorage::Files, RefStorage::Reftable];
     let (repository, storage) = open_checked(path, gix::open::Options::default(), &accepted)?;
@@ -160,7 +152,7 @@ fn open_checked(
             Ok((repository, storage))
         }
         Err(cause) => {
-            // An error about the format does not name what is not understood.
+            // gix's error about the format does not name the setting.
             for folder in [path.join(".git"), path.to_owned()] {
                 if folder.join("config").is_file() {
                     check(&folder, accepted)?;
@@ -172,8 +164,8 @@ fn open_checked(
     }
 }
 
-/// The git directory that a command works on: that of `given`, else of `GIT_DIR`, else the one around the current
-/// directory. Whether its format is understood is not asked.
+/// Returns the git directory of `given`, else of `GIT_DIR`, else the one around the current directory. Does not check its
+/// format.
 ///
 /// # Errors
 /// There is no repository.
@@ -192,7 +184,7 @@ pub fn locate(given: Option<&Path>) -> Result<PathBuf, OpenError> {
     }
 }
 
-/// The repository at this very path, or in its `.git`.
+/// Finds the repository at exactly this path, or in its `.git`.
 fn at(path: &Path) -> Result<gix::discover::repository::Path, gix::Error> {
     use gix::discover::{is_git, repository};
 
@@ -221,7 +213,7 @@ fn check(common_dir: &Path, accepted: &[RefStorage]) -> Result<RefStorage, OpenE
     })?;
     // The last value counts, as for git.
     let storage = settings.iter().filter_map(Setting::ref_storage).next_back();
-    match settings.into_iter().find(|setting| !is_understood(setting, accepted)) {
+    match settings.into_iter().find(|setting| !is_supported(setting, accepted)) {
         None => Ok(storage.unwrap_or_default()),
         Some(setting) => Err(OpenError::NotUnderstood {
             path: common_dir.to_owned(),
@@ -230,7 +222,7 @@ fn check(common_dir: &Path, accepted: &[RefStorage]) -> Result<RefStorage, OpenE
     }
 }
 
-/// Everything that `config` says about the repository's format. Like git, this follows no includes.
+/// Returns all settings of the repository's format in `config`. Like git, this follows no includes.
 fn format_settings(common_dir: &Path) -> Result<Vec<Setting>, gix::Error> {
     use gix::config::{File, Source, file::Metadata};
 
@@ -256,18 +248,19 @@ fn format_settings(common_dir: &Path) -> Result<Vec<Setting>, gix::Error> {
                 key: key.clone(),
                 value: value.unwrap_or_default(),
             };
-            match values.is_empty() {
-                true => settings.push(value(None)),
-                false => settings.extend(values.into_iter().map(|text| value(Some(text)))),
+            if values.is_empty() {
+                settings.push(value(None));
+            } else {
+                settings.extend(values.into_iter().map(|text| value(Some(text))));
             }
         }
     }
     Ok(settings)
 }
 
-/// Returns whether the setting asks for a format that this package reads and writes as git does, with refs in one of the
-/// `accepted` storages.
-fn is_understood(setting: &Setting, accepted: &[RefStorage]) -> bool {
+/// Returns true if the setting selects a format that this crate reads and writes as git does, with refs in one of the
+/// `accepted` storage formats.
+fn is_supported(setting: &Setting, accepted: &[RefStorage]) -> bool {
     if setting.is_ref_storage() {
         return setting.ref_storage().is_some_and(|storage| accepted.contains(&storage));
     }
@@ -296,12 +289,12 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::write(folder.path().join("config"), config).expect("a file");
         let settings = format_settings(folder.path()).expect("git configuration");
-        let refused = settings.iter().filter(|setting| !is_understood(setting, accepted));
+        let refused = settings.iter().filter(|setting| !is_supported(setting, accepted));
         refused.map(ToString::to_string).collect()
     }
 
     #[test]
-    fn what_git_knows_and_reading_needs_not_care_about_is_understood() {
+    fn what_git_knows_and_reading_needs_not_care_about_is_supported() {
         let config = "[core]\nrepositoryformatversion = 1\n[extensions]\nnoop = true\nnoop-v1\nPreciousObjects = true\n\
                       partialClone = origin\nworktreeConfig = true\nobjectFormat = sha256\nrefStorage = files\n\
                       relativeWorktrees = true\nsubmodulePathConfig = true\n";

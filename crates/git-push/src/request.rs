@@ -3,14 +3,14 @@ use bstr::ByteVec;
 
 use super::{Request, pkt_line};
 
-/// The commands as pkt-lines, up to and with their flush-pkt, and push options with theirs when they are negotiated
+/// Returns the commands as pkt-lines with their flush-pkt, and push options with theirs if they are negotiated
 /// (gitprotocol-pack, *Reference Update Request and Packfile Transfer*). The pack follows directly.
 ///
-/// Like git's, the list of capabilities starts with a space and lines have no line feed.
+/// As in git, the list of capabilities starts with a space, and lines have no line feed.
 ///
 /// # Panics
-/// When the request has a command or push option that does not fit into a pkt-line; [`Push::send()`](super::Push::send()) refuses
-/// those.
+/// When a command or push option does not fit into a pkt-line. [`negotiate()`](super::negotiate()) refuses those.
+#[must_use]
 pub fn head(request: &Request) -> Vec<u8> {
     let mut out = Vec::new();
     for (index, command) in request.commands.iter().enumerate() {
@@ -50,16 +50,12 @@ mod tests {
             old,
             new,
         };
-        Request {
-            commands: vec![
-                command("refs/kv/main", Kind::Sha1.null(), id),
-                command("refs/kv/old", id, Kind::Sha1.null()),
-            ],
-            object_format: Kind::Sha1,
-            atomic: true,
-            capabilities: capabilities.iter().map(|name| (*name).into()).collect(),
-            push_options: push_options.iter().map(|option| (*option).into()).collect(),
-        }
+        let commands = vec![
+            command("refs/kv/main", Kind::Sha1.null(), id),
+            command("refs/kv/old", id, Kind::Sha1.null()),
+        ];
+        let list = |texts: &[&str]| texts.iter().map(|text| (*text).into()).collect();
+        Request::new(commands, Kind::Sha1, list(capabilities)).with_push_options(list(push_options))
     }
 
     #[test]

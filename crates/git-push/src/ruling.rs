@@ -1,14 +1,14 @@
 //! Git's rules for `git push` on overwriting refs. They are checked on this side, because a server may have none.
 //!
-//! A lease is an expectation of what the remote has (git-push, *--force-with-lease*). Where it holds, the update may
-//! rewind; where it does not, the update is stale.
+//! A lease is the expected id of a remote ref (git-push, *--force-with-lease*). If the remote has it, the update may rewind
+//! the ref. If not, the update is stale.
 use std::fmt;
 
 use gix::{ObjectId, Repository};
 
 use super::{Error, fast_forward, fast_forward::peeled, objects::Objects, refspec::Wanted};
 
-/// Decision on an update.
+/// Decision on an update. Match all of them: none will be added without a new major version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ruling {
     /// The remote has it already.
@@ -23,17 +23,20 @@ pub enum Ruling {
 }
 
 /// Reason not to send an update. `Display` has git's words.
+///
+/// Match all of them: none will be added without a new major version, so that the compiler reports every caller that
+/// gives advice on refusals.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
-    /// The remote would lose commits that are known here.
+    /// The remote would lose commits that the local repository has.
     NonFastForward,
-    /// The remote has something that is not known here.
+    /// The remote has an object that the local repository lacks.
     FetchFirst,
     /// The old or the new object is not a commit, so a loss cannot be excluded.
     NeedsForce,
-    /// A tag is not moved.
+    /// The remote has the tag already.
     AlreadyExists,
-    /// The remote does not have what the lease says.
+    /// The remote's ref does not have the id of the lease.
     StaleInfo,
     /// The server does not offer to delete refs.
     CannotDelete,
@@ -55,20 +58,20 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// Relation of a new id to the remote's id.
+/// Relation of a new id to the remote's id. Match all of them, as for [`Ruling`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Relation {
-    /// It only adds.
+    /// The new commit contains the old one.
     FastForward,
-    /// It drops commits.
+    /// Commits would be lost.
     Rewind,
-    /// The remote's object is not known here.
+    /// The local repository lacks the remote's object.
     Unknown,
-    /// One of the two is no commit.
+    /// One of the two is not a commit.
     NotCommits,
 }
 
-/// Compares `new` with `old`. Tags stand for the objects that they tag.
+/// Compares `new` with `old`. Tags stand for their targets.
 ///
 /// # Errors
 /// [`ErrorKind::Broken`](super::ErrorKind::Broken) when `new` is not in the local repository, or something
@@ -83,14 +86,15 @@ pub fn relation(repository: &Repository, old: ObjectId, new: ObjectId) -> Result
             return Ok(Relation::NotCommits);
         }
     }
-    Ok(match fast_forward(repository, old, new)? {
-        true => Relation::FastForward,
-        false => Relation::Rewind,
+    Ok(if fast_forward(repository, old, new)? {
+        Relation::FastForward
+    } else {
+        Relation::Rewind
     })
 }
 
-/// Decides on an update. `lease` is the expected id of the remote's ref, if there is one: the null id for no such ref.
-/// `relation` is called only if it matters.
+/// Decides on an update. `lease` is the expected id of the remote's ref, if there is a lease; the null id stands for no
+/// such ref. `relation` is called only if the decision depends on it.
 ///
 /// # Errors
 /// Those of `relation`.
@@ -182,9 +186,10 @@ mod tests {
             ("refs/tags/a", (0, 2), FastForward, None),
         ];
         for (name, ids, relation, refusal) in cases {
-            let fine = match ids.0 == ids.1 {
-                true => Ruling::UpToDate,
-                false => Ruling::Send { forced: false },
+            let fine = if ids.0 == ids.1 {
+                Ruling::UpToDate
+            } else {
+                Ruling::Send { forced: false }
             };
             let forced = match refusal {
                 Some(_) => Ruling::Send { forced: true },

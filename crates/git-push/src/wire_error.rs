@@ -3,7 +3,7 @@ use bstr::{BStr, BString, ByteSlice};
 
 use super::{Error, ErrorKind};
 
-/// The longest part of a peer's line that an error shows, in bytes.
+/// Maximum length of a peer's line in an error, in bytes.
 const SHOWN: usize = 200;
 
 /// An error of a peer that violated the protocol, or reported a failure.
@@ -12,6 +12,7 @@ const SHOWN: usize = 200;
 /// [`uncertain`](WireError::uncertain()).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{fault}")]
+#[non_exhaustive]
 pub struct WireError {
     /// The fault.
     pub fault: Fault,
@@ -20,16 +21,17 @@ pub struct WireError {
 
 /// Faults in the bytes of a peer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum Fault {
     /// The bytes are not pkt-lines (gitprotocol-common, *pkt-line Format*).
     #[error("the server's answer is not in git's pkt-line format at byte {at}: {why}")]
     Framing {
-        /// Bytes from the start of what was fed.
+        /// Number of bytes from the start of the answer.
         at: u64,
         /// The expected form.
         why: String,
     },
-    /// A well-framed line says something that it must not say there.
+    /// A well-framed line has a content that is not allowed there.
     #[error("the server sent an unexpected line, {why}: {line:?}")]
     Line {
         /// The error in the line, or the expected line.
@@ -37,16 +39,16 @@ pub enum Fault {
         /// The line, or its start.
         line: BString,
     },
-    /// A flush-pkt or another special line where a data line was due, or the reverse.
+    /// The answer ends, or a flush-pkt comes, before a line that must come.
     #[error("the server's answer ends too early, before {awaited}")]
     Premature {
         /// The missing part.
         awaited: &'static str,
     },
-    /// The answer is larger than anything that is sensible.
+    /// The answer is larger than the limit.
     #[error("the server's answer is larger than {limit} bytes")]
     TooLarge {
-        /// The bound that was hit.
+        /// The limit in bytes.
         limit: u64,
     },
     /// The server itself says that it failed: an `ERR` line, or sideband 3.
@@ -60,30 +62,32 @@ pub enum Fault {
 }
 
 impl WireError {
-    /// The line is not what must be there.
+    /// Returns the error of an unexpected line.
     pub(super) fn line(why: &'static str, line: &[u8]) -> Self {
         let line = BString::from(&line[..line.len().min(SHOWN)]);
         Fault::Line { why, line }.into()
     }
 
-    /// The answer ends before what is due.
+    /// Returns the error of an answer that ends too early.
     pub(super) fn premature(awaited: &'static str) -> Self {
         Fault::Premature { awaited }.into()
     }
 
-    /// The server's words of an `ERR` line (gitprotocol-pack, *pkt-line Format*), if `line` is one.
+    /// Returns the error that an `ERR` line reports (gitprotocol-pack, *pkt-line Format*), if `line` is one.
     pub(super) fn err_line(line: &BStr) -> Option<Self> {
         let words = super::progress::cleaned(line.strip_prefix(b"ERR ")?.trim());
         Some(Fault::Said { words, refused: true }.into())
     }
 
     /// Marks an error in an answer to commands, which may have been carried out.
+    #[must_use]
     pub fn uncertain(mut self) -> Self {
         self.kind = ErrorKind::Uncertain;
         self
     }
 
     /// Returns the class of the failure.
+    #[must_use]
     pub fn kind(&self) -> ErrorKind {
         self.kind
     }
@@ -102,10 +106,10 @@ impl From<Fault> for WireError {
 impl From<WireError> for Error {
     fn from(error: WireError) -> Self {
         let hint = match (&error.fault, error.kind) {
-            (_, ErrorKind::Uncertain) => "the push may have been carried out: read the refs back before trying again",
+            (_, ErrorKind::Uncertain) => "the push may have been carried out: read the refs back before retrying",
             (Fault::Framing { .. }, _) => "check that the URL is a Git repository served over git's smart protocol",
-            (Fault::Said { .. }, _) => "ask whoever runs the server",
-            _ => "the server, or something in between, does not speak git's protocol as documented",
+            (Fault::Said { .. }, _) => "ask the administrator of the server",
+            _ => "check the URL and any proxy: the answer is not git's protocol",
         };
         Error::new(error.kind, error.to_string())
             .with_hint(hint)

@@ -118,5 +118,5 @@
 //!   is the one that the index names as its last.
 //! - A block that an index record leads to ends with the key of that record. Index records point backwards.
 //!
-//! What cannot be noticed: a changed bit within an object id, a target, or an update index; one that turns a name into
+//! Some damage cannot be noticed: a changed bit within an object id, a target, or an update index; one that turns a name into
 //! another one in the same order; and one in the type of a record that makes it end where the next one ends.

@@ -44,7 +44,7 @@ impl Value {
     }
 }
 
-/// What one table says about a ref; without a value it is a tombstone.
+/// Entry of one table for a ref; without a value it is a tombstone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Entry {
     pub name: BString,

@@ -37,7 +37,7 @@ pub(crate) struct Loaded {
     pub next: u64,
 }
 
-/// What begins at an offset: a block of a type that is read, or the end of a section.
+/// Content at an offset: a block of a type that is read, or the end of a section.
 pub(crate) enum Found {
     Block(Loaded),
     Other(BlockType),

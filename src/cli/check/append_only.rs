@@ -2,14 +2,16 @@
 use std::path::PathBuf;
 
 use bstr::ByteSlice;
-use git_push::repository;
 use gix::ObjectId;
 
 use super::{
-    super::report::{Exit, Failure},
+    super::report::{Exit, Failure, REFS_HINT},
     findings::{Format, Report},
 };
-use crate::append_only::{self, DEFAULT_PATH, Error, OddName, Paths, Range, Relation};
+use crate::{
+    append_only::{self, DEFAULT_PATH, Error, OddName, Paths, Range, Relation},
+    local_repository::{LocalRepository, RevisionError},
+};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -65,11 +67,12 @@ pub(super) struct Args {
 pub(super) fn main(args: &Args) -> Result<Exit, Failure> {
     let paths = Paths::new(&args.paths).map_err(|error| Failure::new(Exit::Usage, error))?;
     let git_dir = super::super::repository(args.repo.as_deref())?;
-    let mut repository = repository::open(&git_dir)?;
+    let mut local = LocalRepository::open(&git_dir)?;
+    let repository = local.repository_mut();
     repository.object_cache_size_if_unset(16 << 20);
     // Check the real objects, not local replacements (git-replace).
     repository.objects.ignore_replacements = true;
-    let clone = Clone(repository);
+    let clone = Clone(local);
 
     let range = Range {
         base: clone.base(&args.base)?,
@@ -101,9 +104,13 @@ pub(super) fn main(args: &Args) -> Result<Exit, Failure> {
 }
 
 /// Repository, possibly a shallow one.
-struct Clone(gix::Repository);
+struct Clone(LocalRepository);
 
 impl Clone {
+    fn repository(&self) -> &gix::Repository {
+        self.0.repository()
+    }
+
     fn check(
         &self,
         paths: &Paths,
@@ -111,16 +118,16 @@ impl Clone {
         schema: bool,
     ) -> Result<(append_only::Findings, Vec<append_only::Malformed>), Error> {
         // If the list of shallow commits is unreadable, their parents are missing objects, which is an error, too.
-        let shallow = self.0.shallow_commits().ok().flatten();
+        let shallow = self.repository().shallow_commits().ok().flatten();
         let ends_at = |id: ObjectId| shallow.as_ref().is_some_and(|commits| commits.contains(&id));
-        let findings = append_only::check(&self.0.objects, paths, range, &ends_at, schema)?;
-        let malformed = append_only::malformed(&self.0.objects, &findings.added)?;
+        let findings = append_only::check(&self.repository().objects, paths, range, &ends_at, schema)?;
+        let malformed = append_only::malformed(&self.repository().objects, &findings.added)?;
         Ok((findings, malformed))
     }
 
     /// Returns the odd new paths. If there are too many new files, that is only a warning, like odd names themselves.
     fn odd_names(&self, paths: &Paths, range: Range, strict: bool) -> Result<Vec<OddName>, Failure> {
-        match append_only::odd_names(&self.0.objects, paths, range.base, range.head) {
+        match append_only::odd_names(&self.repository().objects, paths, range.base, range.head) {
             Err(error @ Error::TooMany(..)) if !strict => {
                 tracing::warn!("the names of new files were not checked: {error}");
                 Ok(Vec::new())
@@ -131,7 +138,7 @@ impl Clone {
 
     /// Resolves the base. GitHub's events have an id of zeros if there was no ref before.
     fn base(&self, revision: &str) -> Result<Option<ObjectId>, Failure> {
-        let digits = self.0.object_hash().len_in_hex();
+        let digits = self.repository().object_hash().len_in_hex();
         if revision.len() == digits && revision.bytes().all(|digit| digit == b'0') {
             Ok(None)
         } else {
@@ -140,11 +147,14 @@ impl Clone {
     }
 
     fn resolve(&self, revision: &str) -> Result<ObjectId, Failure> {
-        let found = self.0.rev_parse_single(revision.as_bytes().as_bstr());
-        found.map(gix::Id::detach).map_err(|error| {
+        self.0.object(revision.as_bytes().as_bstr()).map_err(|error| {
+            let error = match error {
+                RevisionError::Unreadable(error) => return Failure::new(Exit::Failed, error).hint(REFS_HINT),
+                RevisionError::Unknown(reason) => reason,
+            };
             let what = format!(
                 "there is no revision {revision:?} in {}: {error}",
-                self.0.git_dir().display()
+                self.repository().git_dir().display()
             );
             let hint = if self.is_shallow() {
                 WHOLE_HISTORY
@@ -172,6 +182,6 @@ impl Clone {
     }
 
     fn is_shallow(&self) -> bool {
-        self.0.is_shallow().unwrap_or(false)
+        self.repository().is_shallow().unwrap_or(false)
     }
 }

@@ -1,11 +1,15 @@
-//! `stargate/relay.json` in the context repository's Git folder: how far the feeds of a relay have been committed to a branch.
-//! It may be deleted at any time: everything is then read again, and events that are already committed are ignored.
+//! `stargate/relay.json` in the context repository's Git folder: the positions in the feeds of a relay up to which events are
+//! committed to a branch. It may be deleted at any time: everything is then read again, and events that are already committed
+//! are ignored.
 //!
 //! A branch may be reset without updating this file. So each cursor is saved with an event that the branch has at that point.
 //! If the event is missing, the branch has less than the cursor says.
 use std::{collections::BTreeMap, fs, io, path::Path};
 
-use durable::storage::{Disk, Storage};
+use durable::{
+    replace::replace,
+    storage::{Disk, FILE_MODE, Folders},
+};
 use serde::{Deserialize, Serialize};
 
 use super::Cursor;
@@ -16,7 +20,6 @@ pub const FOLDER: &str = "stargate";
 pub const FILE: &str = "relay.json";
 /// Maximum size of the file, in bytes; a larger one is not ours.
 const MAX_SIZE: u64 = 1 << 20;
-const MODE: u32 = 0o644;
 
 /// Cursors of a relay's feeds in one branch.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,14 +74,8 @@ impl Cursors {
     /// # Errors
     /// The folder cannot be written to.
     pub fn save(&self, folder: &Path) -> io::Result<()> {
-        let (path, draft) = (folder.join(FILE), folder.join(format!("{FILE}.new")));
         Disk.create_dir(folder)?;
-        match Disk.remove(&draft) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        Disk.write_new(&draft, &serde_json::to_vec(self)?, MODE)?;
-        Disk.rename(&draft, &path)
+        replace(&Disk, &folder.join(FILE), &serde_json::to_vec(self)?, FILE_MODE)
     }
 }
 

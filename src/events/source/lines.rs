@@ -4,40 +4,22 @@ use std::io::{self, BufRead};
 
 use super::Arrival;
 use crate::event::MAX_EVENT;
+use crate::journal::Lines;
 
 /// Passes every line to `take`, until the reader ends or `take` returns false.
 ///
 /// # Errors
 /// The reader cannot be read.
-pub fn read(mut reader: impl BufRead, mut take: impl FnMut(Arrival) -> bool) -> io::Result<()> {
-    let mut line = Vec::new();
-    loop {
-        line.clear();
-        let ended = read_line(&mut reader, &mut line)?;
-        let text = line.trim_ascii();
-        if !text.is_empty() && !take(Arrival::parse(text)) || ended {
+pub fn read(reader: impl BufRead, mut take: impl FnMut(Arrival) -> bool) -> io::Result<()> {
+    // One byte more than the longest event, so that a longer one is refused as such.
+    let mut lines = Lines::new(reader, 0, MAX_EVENT + 1);
+    while let Some(line) = lines.next_line()? {
+        let text = line.start.trim_ascii();
+        if !text.is_empty() && !take(Arrival::parse(text)) {
             return Ok(());
         }
     }
-}
-
-/// Reads a line without its line feed, cut one byte beyond the longest event. Returns true at the end of the input.
-fn read_line(reader: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<bool> {
-    loop {
-        let buffer = match reader.fill_buf() {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            buffer => buffer?,
-        };
-        let end = buffer.iter().position(|byte| *byte == b'\n');
-        let part = &buffer[..end.unwrap_or(buffer.len())];
-        let room = (MAX_EVENT + 1).saturating_sub(line.len());
-        line.extend_from_slice(&part[..part.len().min(room)]);
-        let (used, ended) = (end.map_or(part.len(), |end| end + 1), buffer.is_empty());
-        reader.consume(used);
-        if end.is_some() || ended {
-            return Ok(ended);
-        }
-    }
+    Ok(())
 }
 
 #[cfg(test)]

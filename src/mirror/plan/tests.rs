@@ -1,5 +1,8 @@
 //! One test for each rule of the plan.
+mod namespaces;
+
 use super::*;
+use crate::{mirror::Outcome, refs::Unreadable};
 
 const LEDGER: &str = "refs/kv/main";
 const INDEX: &str = "refs/kv-index/main";
@@ -49,6 +52,12 @@ impl LocalView for Stargate {
         let name = alias.map_or(name, |(_, target)| BStr::new(*target));
         let found = self.refs.iter().find(|(known, _)| name == *known);
         found.map_or(LocalRef::Absent, |(_, commit)| LocalRef::Id(id(*commit)))
+    }
+    fn list(&self, patterns: &RefPatterns) -> LocalRefs {
+        let known = self.refs.iter().filter(|(name, _)| patterns.matches((*name).into()));
+        let known = known.map(|(name, commit)| (BString::from(*name), id(*commit)));
+        let unreadable = self.unreadable.iter().map(|name| ((*name).into(), unreadable()));
+        LocalRefs::from(known.collect::<BTreeMap<_, _>>()).with_unreadable(unreadable)
     }
     fn exists(&self, id_: ObjectId) -> Result<bool, Damaged> {
         self.question(&[id_])?;

@@ -8,7 +8,7 @@ use std::{
     rc::Rc,
 };
 
-use durable::storage::{Identity, Look, Storage};
+use durable::storage::{FileSystems, Folders, Identity, LockFiles, Look, Names, ReadFiles, WriteFiles};
 use jiff::Timestamp;
 
 use support::random::Random;
@@ -103,29 +103,9 @@ fn killed() -> io::Error {
     io::Error::other("the process was killed")
 }
 
-impl Storage for SimDisk {
-    type File = SimFile;
-
+impl Folders for SimDisk {
     fn create_dir(&self, _: &Path) -> io::Result<bool> {
         self.effect().map(|()| false)
-    }
-
-    fn open_append(&self, path: &Path) -> io::Result<SimFile> {
-        self.open(path, true)
-    }
-
-    fn open_overwrite(&self, path: &Path) -> io::Result<SimFile> {
-        self.open(path, false)
-    }
-
-    fn open_read(&self, path: &Path) -> io::Result<SimFile> {
-        self.open(path, false)
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        self.effect()?;
-        let removed = self.0.names.borrow_mut().remove(path);
-        removed.map(drop).ok_or(io::ErrorKind::NotFound.into())
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<OsString>> {
@@ -134,6 +114,12 @@ impl Storage for SimDisk {
         Ok(inside.filter_map(|name| name.file_name()).map(OsString::from).collect())
     }
 
+    fn sync_dir(&self, _: &Path) -> io::Result<()> {
+        self.effect()
+    }
+}
+
+impl Names for SimDisk {
     fn look(&self, path: &Path) -> io::Result<Option<Look>> {
         let file = self.0.names.borrow().get(path).copied();
         Ok(file.map(|file| Look {
@@ -141,18 +127,6 @@ impl Storage for SimDisk {
             length: self.0.files.borrow()[file].now.len() as u64,
             modified: Timestamp::UNIX_EPOCH,
         }))
-    }
-
-    fn network(&self, _: &Path) -> io::Result<Option<&'static str>> {
-        Ok(None)
-    }
-
-    fn identity(&self, file: &SimFile) -> io::Result<Identity> {
-        Ok(Identity(0, file.0 as u64))
-    }
-
-    fn reserve(&self, _: &SimFile, _: u64) -> io::Result<()> {
-        self.effect()
     }
 
     fn write_new(&self, path: &Path, bytes: &[u8], _: u32) -> io::Result<()> {
@@ -173,21 +147,26 @@ impl Storage for SimDisk {
         Ok(())
     }
 
-    fn sync_dir(&self, _: &Path) -> io::Result<()> {
-        self.effect()
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.effect()?;
+        let removed = self.0.names.borrow_mut().remove(path);
+        removed.map(drop).ok_or(io::ErrorKind::NotFound.into())
     }
+}
 
-    fn try_lock(&self, _: &SimFile) -> io::Result<bool> {
-        // One process at a time: what happens between two locks is what is simulated.
-        Ok(true)
-    }
+impl ReadFiles for SimDisk {
+    type File = SimFile;
 
-    fn still_names(&self, path: &Path, file: &SimFile) -> io::Result<bool> {
-        Ok(self.0.names.borrow().get(path) == Some(&file.0))
+    fn open_read(&self, path: &Path) -> io::Result<SimFile> {
+        self.open(path, false)
     }
 
     fn length(&self, file: &SimFile) -> io::Result<u64> {
         Ok(self.change(file, |content| content.now.len() as u64))
+    }
+
+    fn identity(&self, file: &SimFile) -> io::Result<Identity> {
+        Ok(Identity(0, file.0 as u64))
     }
 
     fn read_at(&self, file: &SimFile, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
@@ -197,6 +176,16 @@ impl Storage for SimDisk {
             buffer[..count].copy_from_slice(&rest[..count]);
             count
         }))
+    }
+}
+
+impl WriteFiles for SimDisk {
+    fn open_append(&self, path: &Path) -> io::Result<SimFile> {
+        self.open(path, true)
+    }
+
+    fn open_overwrite(&self, path: &Path) -> io::Result<SimFile> {
+        self.open(path, false)
     }
 
     fn append(&self, file: &SimFile, bytes: &[u8]) -> io::Result<usize> {
@@ -222,9 +211,30 @@ impl Storage for SimDisk {
         Ok(())
     }
 
+    fn reserve(&self, _: &SimFile, _: u64) -> io::Result<()> {
+        self.effect()
+    }
+
     fn sync(&self, file: &SimFile) -> io::Result<()> {
         self.effect()?;
         self.change(file, |content| content.durable.clone_from(&content.now));
         Ok(())
+    }
+}
+
+impl LockFiles for SimDisk {
+    fn try_lock(&self, _: &SimFile) -> io::Result<bool> {
+        // One process at a time: what happens between two locks is what is simulated.
+        Ok(true)
+    }
+
+    fn still_names(&self, path: &Path, file: &SimFile) -> io::Result<bool> {
+        Ok(self.0.names.borrow().get(path) == Some(&file.0))
+    }
+}
+
+impl FileSystems for SimDisk {
+    fn network(&self, _: &Path) -> io::Result<Option<&'static str>> {
+        Ok(None)
     }
 }

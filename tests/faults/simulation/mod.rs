@@ -13,7 +13,9 @@
 //! 6. a ref whose last update was acknowledged is on the mirror as it is in the Stargate, or an entry says that it is not,
 //!    in whatever order hooks append;
 //! 7. nothing on the mirror goes while the Stargate's ref or its commit cannot be read, and no entry fails: nothing is
-//!    ever gone.
+//!    ever gone;
+//! 8. where a watermark stands, the mirror has had every ref of the namespace as it was in the Stargate when the ledger
+//!    was pushed, or a later id of it.
 //!
 //! `SIMULATION_SEED=N` runs one seed, `SIMULATION_SEEDS=N` that many.
 //!
@@ -38,6 +40,7 @@ use durable::{
 use stargate_mirror::{
     journal::{self, Backlog, Draft, Located, Origin, Source, Status, Writer},
     mirror::{LocalView, Rules, compare, missed, watermark},
+    namespace::namespace,
     ref_pattern::RefPatterns,
     ref_update::RefUpdate,
     worker::{Cycle, EntryResults, Mirror},
@@ -51,6 +54,18 @@ const STEPS: usize = 60;
 const DEFAULT_SEEDS: u64 = 400;
 /// Commits from here on are of others.
 const FOREIGN: u32 = 1_000_000;
+/// Folders of refs, and what follows the namespace, as often as they are pushed to.
+const FAMILIES: [(&str, &str); 9] = [
+    ("kv", ""),
+    ("kv", ""),
+    ("kv", ""),
+    ("kv", ""),
+    ("kv-index", ""),
+    ("kv-epoch", ""),
+    ("kv-chunks", "@1"),
+    ("kv-chunks", "@2"),
+    ("kv-archive", "@1"),
+];
 
 struct Simulation<'a> {
     stargate: &'a RefCell<Stargate>,
@@ -71,6 +86,8 @@ struct Simulation<'a> {
     waiting: Option<(Vec<Draft>, usize)>,
     /// Ids of entries whose append was acknowledged.
     acknowledged: Vec<Ulid>,
+    /// Other refs of the namespace when a ledger was pushed, by the ledger's name and commit.
+    beside: BTreeMap<(BString, u32), Vec<(BString, u32)>>,
     foreign: u32,
 }
 
@@ -104,6 +121,7 @@ impl<'a> Simulation<'a> {
             waits,
             waiting: None,
             acknowledged: Vec::new(),
+            beside: BTreeMap::new(),
             foreign: FOREIGN,
         }
     }
@@ -150,11 +168,8 @@ impl<'a> Simulation<'a> {
 
     /// Somebody pushes; the hook may be killed at any effect.
     fn push(&mut self) {
-        let name = BString::from(format!(
-            "refs/kv{}/{}",
-            ["", "", "-index"][self.below(3)],
-            self.below(3)
-        ));
+        let (folder, epoch) = FAMILIES[self.below(FAMILIES.len())];
+        let name = BString::from(format!("refs/{folder}/{}{epoch}", self.below(3)));
         let mut stargate = self.stargate.borrow_mut();
         if stargate.unreadable.contains(&name) {
             // git cannot lock it, and rejects the push.
@@ -187,8 +202,14 @@ impl<'a> Simulation<'a> {
             }
         }
         match new {
-            Some(new) => drop(stargate.refs.insert(name, new)),
+            Some(new) => drop(stargate.refs.insert(name.clone(), new)),
             None => drop(stargate.refs.remove(&name)),
+        }
+        if let Some(new) = new.filter(|_| name.starts_with(b"refs/kv/")) {
+            let of_namespace = |other: &BString| namespace(other.as_bstr()) == namespace(name.as_bstr());
+            let beside = stargate.refs.iter().filter(|(other, _)| of_namespace(other));
+            let beside = beside.map(|(other, commit)| (other.clone(), *commit)).collect();
+            self.beside.insert((name.clone(), new), beside);
         }
         drop(stargate);
         self.told.push(update.clone());
@@ -290,6 +311,7 @@ impl<'a> Simulation<'a> {
         self.remember_what_the_mirror_had();
         self.check_removed();
         self.check_done();
+        self.check_beside();
     }
 
     fn reconcile(&mut self) {
@@ -297,7 +319,12 @@ impl<'a> Simulation<'a> {
             return;
         };
         let stargate = self.stargate.borrow();
-        let compared = compare(&stargate.list(), &advertisement.refs, &*stargate, &self.rules);
+        let compared = compare(
+            &stargate.list(&self.rules.refs),
+            &advertisement.refs,
+            &*stargate,
+            &self.rules,
+        );
         let pending = self.backlog().pending;
         let is_pending = |name: &BStr| pending.iter().any(|located| located.entry.update.name == name);
         let missed = missed(&compared, &advertisement.refs, &*stargate, &is_pending, null());
@@ -384,21 +411,50 @@ impl<'a> Simulation<'a> {
         for located in self.entries() {
             let update = &located.entry.update;
             if located.entry.status == Status::Done && !update.is_delete() {
-                let had = self.had.get(&update.name).map(Vec::as_slice).unwrap_or_default();
-                let reached = had
-                    .iter()
-                    .any(|had| *had < FOREIGN && stargate.contains(commit(update.new), *had));
                 // An update that was overtaken is covered by what overtook it.
                 let later = self.told.iter().rposition(|told| told == update).unwrap_or_default();
-                let overtaken = self.told[later..].iter().any(|told| {
-                    told.name == update.name
-                        && (told.is_delete() || !stargate.contains(commit(told.old), commit(told.new)))
-                });
                 assert!(
-                    reached || overtaken,
+                    self.reached(&stargate, &update.name, commit(update.new))
+                        || self.overtaken(&stargate, &update.name, later),
                     "{} is done, but {} never was on the mirror",
                     located.entry.entry_id,
                     update.new
+                );
+            }
+        }
+    }
+
+    /// Whether the mirror has had this commit of a ref, or a later one.
+    fn reached(&self, stargate: &Stargate, name: &BString, commit: u32) -> bool {
+        let mut had = self.had.get(name).into_iter().flatten();
+        had.any(|had| *had < FOREIGN && stargate.contains(commit, *had))
+    }
+
+    /// Whether a ref was deleted or rewritten by the updates from this place on.
+    fn overtaken(&self, stargate: &Stargate, name: &BString, from: usize) -> bool {
+        let rewrites = |told: &RefUpdate| told.is_delete() || !stargate.contains(commit(told.old), commit(told.new));
+        self.told[from..]
+            .iter()
+            .any(|told| told.name == *name && rewrites(told))
+    }
+
+    /// Rule 8.
+    fn check_beside(&self) {
+        let stargate = self.stargate.borrow();
+        for (name, id) in &self.world.refs {
+            let Some(namespace) = name.strip_prefix(b"refs/kv-mirror/") else {
+                continue;
+            };
+            let ledger = (watermark::ledger_ref(namespace.as_bstr()), commit(*id));
+            for (beside, commit_) in self.beside.get(&ledger).into_iter().flatten() {
+                let pushed = self
+                    .told
+                    .iter()
+                    .rposition(|told| told.name == *beside && told.new == world::id(*commit_));
+                let overtaken = pushed.is_none_or(|pushed| self.overtaken(&stargate, beside, pushed + 1));
+                assert!(
+                    overtaken || self.reached(&stargate, beside, *commit_),
+                    "{name} is at {id}, and the mirror never had {beside} at {commit_}"
                 );
             }
         }
@@ -441,21 +497,21 @@ impl<'a> Simulation<'a> {
         let stargate = self.stargate.borrow();
         for (name, commit_) in &stargate.refs {
             let there = self.world.at(name.as_bstr());
-            let namespace = watermark::namespace(name.as_bstr()).expect("a namespace");
-            if there == Some(id(*commit_)) || self.is_held(namespace) {
+            let of = namespace(name.as_bstr()).expect("a namespace");
+            if there == Some(id(*commit_)) || self.is_held(of) {
                 continue;
             }
             panic!("{name} is {commit_}, and {there:?} on the mirror");
         }
         for (name, commit_) in stargate.refs.iter().filter(|(name, _)| name.starts_with(b"refs/kv/")) {
-            let namespace = watermark::namespace(name.as_bstr()).expect("a namespace");
-            let there = self.world.at(watermark::watermark_ref(namespace).as_bstr());
-            let arrived = there == Some(id(*commit_)) || self.is_held(namespace);
+            let of = namespace(name.as_bstr()).expect("a namespace");
+            let there = self.world.at(watermark::watermark_ref(of).as_bstr());
+            let arrived = there == Some(id(*commit_)) || self.is_held(of);
             assert!(arrived, "{name} is {commit_}, and its watermark {there:?}");
         }
         for located in self.backlog().pending {
-            let namespace = watermark::namespace(located.entry.update.name.as_bstr()).expect("a namespace");
-            assert!(self.is_held(namespace), "{:?} stays pending", located.entry);
+            let of = namespace(located.entry.update.name.as_bstr()).expect("a namespace");
+            assert!(self.is_held(of), "{:?} stays pending", located.entry);
         }
     }
 
@@ -485,18 +541,18 @@ impl<'a> Simulation<'a> {
     }
 
     /// Whether a ref of the namespace diverges: others wrote there, or a rewrite is not to be carried.
-    fn is_held(&self, namespace: &BStr) -> bool {
+    fn is_held(&self, of: &BStr) -> bool {
         let stargate = self.stargate.borrow();
-        [watermark::ledger_ref(namespace), watermark::index_ref(namespace)]
-            .iter()
-            .any(|name| {
-                let (local, remote) = (stargate.refs.get(name), self.world.at(name.as_bstr()).map(commit));
-                match (local, remote) {
-                    (Some(local), Some(remote)) => remote >= FOREIGN || !stargate.contains(remote, *local),
-                    (None, Some(_)) => true,
-                    (_, None) => false,
-                }
-            })
+        let mut names = stargate.refs.keys().chain(self.world.refs.keys());
+        names.any(|name| {
+            let (local, remote) = (stargate.refs.get(name), self.world.at(name.as_bstr()).map(commit));
+            let is_held = match (local, remote) {
+                (Some(local), Some(remote)) => remote >= FOREIGN || !stargate.contains(remote, *local),
+                (None, Some(_)) => true,
+                (_, None) => false,
+            };
+            is_held && namespace(name.as_bstr()) == Some(of)
+        })
     }
 }
 

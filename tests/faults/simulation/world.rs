@@ -9,6 +9,7 @@ use git_push::{Advertisement, Command, Error, ErrorKind, RemoteRef, Report, Verd
 use gix::ObjectId;
 use stargate_mirror::{
     mirror::{Damaged, LocalView, watermark},
+    ref_pattern::RefPatterns,
     ref_update::RefUpdate,
     refs::{LocalRef, LocalRefs, Unreadable, Why},
     worker::Mirror,
@@ -68,7 +69,7 @@ impl Stargate {
     }
 }
 
-fn unreadable() -> Unreadable {
+fn damage() -> Unreadable {
     Unreadable {
         place: "/r.git/refs".into(),
         why: Why::Empty,
@@ -76,14 +77,6 @@ fn unreadable() -> Unreadable {
 }
 
 impl Stargate {
-    /// Everything that a listing of the refs finds.
-    pub fn list(&self) -> LocalRefs {
-        let known = self.refs.iter().filter(|(name, _)| !self.unreadable.contains(*name));
-        let known = known.map(|(name, commit)| (name.clone(), id(*commit)));
-        let unreadable = self.unreadable.iter().map(|name| (name.clone(), unreadable()));
-        LocalRefs::from(known.collect::<BTreeMap<_, _>>()).with_unreadable(unreadable)
-    }
-
     /// Commits that are there, and those that others wrote to the mirror: these have high numbers.
     fn has(&self, id: ObjectId) -> Result<bool, Damaged> {
         if self.damaged.contains(&commit(id)) {
@@ -96,10 +89,19 @@ impl Stargate {
 impl LocalView for Stargate {
     fn local(&self, name: &BStr) -> LocalRef {
         if self.unreadable.contains(name.as_bytes()) {
-            return LocalRef::Unreadable(unreadable());
+            return LocalRef::Unreadable(damage());
         }
         let found = self.refs.get(name.as_bytes());
         found.map_or(LocalRef::Absent, |commit| LocalRef::Id(id(*commit)))
+    }
+    fn list(&self, patterns: &RefPatterns) -> LocalRefs {
+        let is_listed = |name: &BString| patterns.matches(name.as_bstr());
+        let known = self.refs.iter().filter(|(name, _)| !self.unreadable.contains(*name));
+        let known = known.filter(|(name, _)| is_listed(name));
+        let known = known.map(|(name, commit)| (name.clone(), id(*commit)));
+        let unreadable = self.unreadable.iter().filter(|name| is_listed(name));
+        let unreadable = unreadable.map(|name| (name.clone(), damage()));
+        LocalRefs::from(known.collect::<BTreeMap<_, _>>()).with_unreadable(unreadable)
     }
     fn exists(&self, id: ObjectId) -> Result<bool, Damaged> {
         self.has(id)

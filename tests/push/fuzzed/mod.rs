@@ -35,6 +35,18 @@ fn every_seed_and_every_finding_keeps_its_properties() {
 }
 
 #[test]
+fn seeds_of_reftables_are_tables() {
+    for file in files(&fixtures().join("fuzz/reftable")) {
+        let bytes = fs::read(&file).expect("a file");
+        let is_finding = file
+            .file_name()
+            .is_some_and(|name| name.to_string_lossy().starts_with("found-"));
+        let table = git_reftable::Table::open("seed", Box::new(bytes[1..].to_vec()));
+        assert!(is_finding || table.is_ok(), "{}: {:?}", file.display(), table.err());
+    }
+}
+
+#[test]
 fn nothing_is_kept_of_a_target_that_is_none() {
     let folders = files(&fixtures().join("fuzz"));
     let kept: BTreeSet<_> = folders

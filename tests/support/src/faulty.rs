@@ -10,7 +10,7 @@ use std::{
 
 use durable::{
     clock::Clock,
-    storage::{Disk, DiskFile, Identity, Look, Storage},
+    storage::{Disk, DiskFile, FileSystems, Folders, Identity, LockFiles, Look, Names, ReadFiles, WriteFiles},
 };
 use jiff::Timestamp;
 
@@ -96,43 +96,24 @@ impl<'a> Faulty<'a> {
     }
 }
 
-impl Storage for &Faulty<'_> {
-    type File = DiskFile;
+impl Folders for &Faulty<'_> {
     fn create_dir(&self, path: &Path) -> io::Result<bool> {
         self.call("create_dir", || Disk.create_dir(path))
     }
     fn set_dir_mode(&self, path: &Path, mode: u32) -> io::Result<()> {
         self.call("set_dir_mode", || Disk.set_dir_mode(path, mode))
     }
-    fn open_append(&self, path: &Path) -> io::Result<DiskFile> {
-        self.call("open_append", || Disk.open_append(path))
-    }
-    fn open_overwrite(&self, path: &Path) -> io::Result<DiskFile> {
-        self.call("open_overwrite", || Disk.open_overwrite(path))
-    }
-    fn open_read(&self, path: &Path) -> io::Result<DiskFile> {
-        self.call("open_read", || Disk.open_read(path))
-    }
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        self.call("remove", || Disk.remove(path))
-    }
     fn list(&self, path: &Path) -> io::Result<Vec<OsString>> {
         self.call("list", || Disk.list(path))
     }
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        self.call("sync_dir", || Disk.sync_dir(path))
+    }
+}
+
+impl Names for &Faulty<'_> {
     fn look(&self, path: &Path) -> io::Result<Option<Look>> {
         self.call("look", || Disk.look(path))
-    }
-    fn network(&self, path: &Path) -> io::Result<Option<&'static str>> {
-        match self.next("network") {
-            Some(_) => Ok(Some("NFS")),
-            None => Disk.network(path),
-        }
-    }
-    fn identity(&self, file: &DiskFile) -> io::Result<Identity> {
-        self.call("identity", || Disk.identity(file))
-    }
-    fn reserve(&self, file: &DiskFile, bytes: u64) -> io::Result<()> {
-        self.call("reserve", || Disk.reserve(file, bytes))
     }
     fn write_new(&self, path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
         self.call("write_new", || Disk.write_new(path, bytes, mode))
@@ -140,22 +121,36 @@ impl Storage for &Faulty<'_> {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.call("rename", || Disk.rename(from, to))
     }
-    fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        self.call("sync_dir", || Disk.sync_dir(path))
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.call("remove", || Disk.remove(path))
     }
-    fn try_lock(&self, file: &DiskFile) -> io::Result<bool> {
-        self.call("try_lock", || Disk.try_lock(file))
-    }
-    fn still_names(&self, path: &Path, file: &DiskFile) -> io::Result<bool> {
-        self.call("still_names", || Disk.still_names(path, file))
+}
+
+impl ReadFiles for &Faulty<'_> {
+    type File = DiskFile;
+
+    fn open_read(&self, path: &Path) -> io::Result<DiskFile> {
+        self.call("open_read", || Disk.open_read(path))
     }
     fn length(&self, file: &DiskFile) -> io::Result<u64> {
         self.call("length", || Disk.length(file))
+    }
+    fn identity(&self, file: &DiskFile) -> io::Result<Identity> {
+        self.call("identity", || Disk.identity(file))
     }
     fn read_at(&self, file: &DiskFile, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.call("read_at", || Disk.read_at(file, offset, buffer))?;
         self.bytes_read.set(self.bytes_read.get() + read as u64);
         Ok(read)
+    }
+}
+
+impl WriteFiles for &Faulty<'_> {
+    fn open_append(&self, path: &Path) -> io::Result<DiskFile> {
+        self.call("open_append", || Disk.open_append(path))
+    }
+    fn open_overwrite(&self, path: &Path) -> io::Result<DiskFile> {
+        self.call("open_overwrite", || Disk.open_overwrite(path))
     }
     fn append(&self, file: &DiskFile, bytes: &[u8]) -> io::Result<usize> {
         match self.next("append") {
@@ -170,7 +165,28 @@ impl Storage for &Faulty<'_> {
     fn truncate(&self, file: &DiskFile, length: u64) -> io::Result<()> {
         self.call("truncate", || Disk.truncate(file, length))
     }
+    fn reserve(&self, file: &DiskFile, bytes: u64) -> io::Result<()> {
+        self.call("reserve", || Disk.reserve(file, bytes))
+    }
     fn sync(&self, file: &DiskFile) -> io::Result<()> {
         self.call("sync", || Disk.sync(file))
+    }
+}
+
+impl LockFiles for &Faulty<'_> {
+    fn try_lock(&self, file: &DiskFile) -> io::Result<bool> {
+        self.call("try_lock", || Disk.try_lock(file))
+    }
+    fn still_names(&self, path: &Path, file: &DiskFile) -> io::Result<bool> {
+        self.call("still_names", || Disk.still_names(path, file))
+    }
+}
+
+impl FileSystems for &Faulty<'_> {
+    fn network(&self, path: &Path) -> io::Result<Option<&'static str>> {
+        match self.next("network") {
+            Some(_) => Ok(Some("NFS")),
+            None => Disk.network(path),
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::{
     net::{Shutdown, SocketAddr, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -99,6 +99,23 @@ impl Relay {
     /// What it has said on stderr.
     pub fn said(&self) -> String {
         std::fs::read_to_string(&self.said).expect("a file")
+    }
+
+    /// Waits until a line on stderr has these words, or [`PATIENCE`] has passed.
+    ///
+    /// # Panics
+    /// No line has them.
+    pub fn until(&self, words: &str) {
+        let mut follow = Command::new("timeout");
+        follow.arg(PATIENCE.as_secs().to_string());
+        follow.args(["tail", "-n", "+1", "-f"]).arg(&self.said);
+        let mut tail = follow.stdout(Stdio::piped()).spawn().expect("timeout and tail");
+        let lines = BufReader::new(tail.stdout.take().expect("a pipe")).lines();
+        let is_said = lines.map_while(Result::ok).any(|line| line.contains(words));
+        // `timeout` passes this signal on.
+        kill_process(Pid::from_child(&tail), Signal::TERM).expect("a child");
+        tail.wait().expect("a child");
+        assert!(is_said, "{words:?} is missing in:\n{}", self.said());
     }
 
     /// Sends it a signal.
@@ -363,14 +380,5 @@ fn heard(message: &str) -> Heard {
             assert!(message.starts_with(':'), "{message:?}");
             Heard::Comment
         }
-    }
-}
-
-/// Asks again and again until it holds.
-pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !holds() {
-        assert!(start.elapsed() < PATIENCE, "it does not come: {what}");
-        std::thread::sleep(Duration::from_millis(5));
     }
 }

@@ -10,12 +10,16 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::{
+    counter::Counter,
     programs,
     stargate::{clean_command, start},
 };
 
 /// How long something may take until it is said.
 const PATIENCE: Duration = Duration::from_secs(90);
+
+/// Lines that all running commands of this test program have said.
+pub static LINES: Counter = Counter::new();
 
 /// A running command. It is killed with this value.
 pub struct Running {
@@ -47,6 +51,7 @@ impl Running {
             for line in stderr.lines().map_while(Result::ok) {
                 shared.0.lock().unwrap_or_else(PoisonError::into_inner).push(line);
                 shared.1.notify_all();
+                LINES.add();
             }
             shared.1.notify_all();
         });

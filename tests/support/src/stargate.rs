@@ -16,9 +16,19 @@ pub const SOME_ID: &str = "a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1";
 /// The null id.
 pub const ZERO: &str = "0000000000000000000000000000000000000000";
 
+/// Formats of repositories: of ids, and of the storage of refs.
+pub const FORMATS: [(&str, &str); 4] = [
+    ("sha1", "files"),
+    ("sha256", "reftable"),
+    ("sha1", "reftable"),
+    ("sha256", "files"),
+];
+
 /// A bare repository in a temporary folder, at `o/r.git`.
 pub struct Stargate {
     folder: TempDir,
+    /// Number of hex digits of an id.
+    digits: usize,
     /// The bare repository.
     pub git_dir: PathBuf,
 }
@@ -45,7 +55,12 @@ impl Stargate {
         if refs != "files" {
             git(&git_dir, ["refs", "migrate", &format!("--ref-format={refs}")]);
         }
-        Stargate { folder, git_dir }
+        let digits = if format == "sha256" { 64 } else { 40 };
+        Stargate {
+            folder,
+            digits,
+            git_dir,
+        }
     }
 
     /// One whose pushes are recorded.
@@ -62,7 +77,21 @@ impl Stargate {
         command.arg("-a").arg(self.folder.path().join(".")).arg(folder.path());
         assert!(start(&mut command).wait().expect("it ends").success());
         let git_dir = folder.path().join("o/r.git");
-        Stargate { folder, git_dir }
+        Stargate {
+            folder,
+            digits: self.digits,
+            git_dir,
+        }
+    }
+
+    /// An id that is not null; no object has it.
+    pub fn some_id(&self) -> String {
+        "a1".repeat(self.digits / 2)
+    }
+
+    /// The line of a hook's input that creates a ref.
+    pub fn creation(&self, name: &str) -> String {
+        format!("{} {} {name}\n", "0".repeat(self.digits), self.some_id())
     }
 
     /// Puts the hook in place.

@@ -127,10 +127,8 @@ fn a_helper_is_told_what_became_of_what_it_gave() {
     let mirror = Mirror::with_token("right");
     mirror.create(NAME, Format::Sha1);
     let home = Home::new().helper("x-access-token", "right");
-    assert!(
-        home.settings()
-            .has_credentials_for(&Location::parse(mirror.url(NAME).as_str().into()).expect("a URL"))
-    );
+    let location = Location::parse(mirror.url(NAME).as_str().into()).expect("a URL");
+    assert!(Remote::has_credentials(&location, &home.settings()));
     let mut remote = home.open(&mirror.url(NAME));
     remote.advertisement().expect("the helper knows");
     remote.advertisement().expect("still");
@@ -243,7 +241,8 @@ fn a_client_shows_the_certificate_that_is_configured() {
             .configured(&key("sslKey"), &secret)
     };
     let settings = shown().settings();
-    assert!(settings.has_credentials_for(&Location::parse(url.as_str().into()).expect("a URL")));
+    let location = Location::parse(url.as_str().into()).expect("a URL");
+    assert!(Remote::has_credentials(&location, &settings));
     shown().open(&url).advertisement().expect("it is known");
 
     for (bad, words) in [("/nowhere/key", "No such file"), (&certificate[..], "there is no key")] {

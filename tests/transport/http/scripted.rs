@@ -146,19 +146,13 @@ fn a_status_says_what_to_do() {
     let cases = [
         ("401 Unauthorized", None, Misconfigured, None, "refuses the credentials"),
         ("403 Forbidden", None, Misconfigured, None, "forbids it"),
-        ("403 Forbidden", Some("9"), Transient, Some(9), "come again later"),
+        ("403 Forbidden", Some("9"), Transient, Some(9), "retry later"),
         ("404 Not Found", None, Misconfigured, None, "no such repository"),
-        ("408 Request Timeout", None, Transient, None, "come again later"),
+        ("408 Request Timeout", None, Transient, None, "retry later"),
         ("411 Length Required", None, Rejected, None, "refuses the request"),
-        ("413 Too Large", None, Rejected, None, "larger than the server takes"),
-        ("429 Too Many", Some("7"), Transient, Some(7), "come again later"),
-        (
-            "503 Unavailable",
-            Some("99999"),
-            Transient,
-            Some(3600),
-            "come again later",
-        ),
+        ("413 Too Large", None, Rejected, None, "larger than the server accepts"),
+        ("429 Too Many", Some("7"), Transient, Some(7), "retry later"),
+        ("503 Unavailable", Some("99999"), Transient, Some(3600), "retry later"),
         ("500 Internal Server Error", None, Transient, None, "the server failed"),
         ("418 I'm a teapot", None, Rejected, None, "refuses the request"),
     ];
@@ -210,7 +204,7 @@ fn what_is_not_git_is_named() {
         ("Content-Type: text/html; charset=utf-8", "web page"),
         ("Content-Type: text/plain", "dumb protocol"),
         ("Content-Type: application/json", "`application/json`"),
-        ("X-Nothing: at all", "does not say"),
+        ("X-Nothing: at all", "without a content type"),
     ];
     for (header, words) in cases {
         let (error, _) = asked([Step::Answer(answer("200 OK", &[header], b"<html>"))]);
@@ -281,13 +275,8 @@ fn a_push_that_did_not_get_through_whole_changed_nothing() {
         let bytes = 64 << 20;
         file.set_len(bytes).expect("a sparse file");
         let some = "ab".repeat(20);
-        let request = git_push::Request {
-            commands: vec![command("refs/kv/main", None, Some(&some), &some)],
-            object_format: gix::hash::Kind::Sha1,
-            atomic: false,
-            capabilities: vec!["report-status".into()],
-            push_options: Vec::new(),
-        };
+        let commands = vec![command("refs/kv/main", None, Some(&some), &some)];
+        let request = git_push::Request::new(commands, gix::hash::Kind::Sha1, vec!["report-status".into()]);
         let pack = git_push::Pack::new(file, bytes, 1);
         let error = remote.send(&request, Some(pack)).expect_err("nobody reads");
         assert_eq!(error.kind(), ErrorKind::Transient, "{error}");

@@ -22,22 +22,6 @@ pub fn without_following(options: &mut OpenOptions) -> &mut OpenOptions {
     options.custom_flags(OPEN_REPARSE_POINT)
 }
 
-pub fn set_owner_and_mode(_made: &File, _path: &Path, _mode: u32) -> io::Result<()> {
-    Ok(())
-}
-
-pub fn hand_over(_path: &Path, _folder: &Path, _mode: Option<u32>) -> io::Result<()> {
-    Ok(())
-}
-
-pub fn set_dir_owner_and_mode(_path: &Path, _mode: u32) -> io::Result<()> {
-    Ok(())
-}
-
-pub fn set_dir_mode(_path: &Path, _mode: u32) -> io::Result<()> {
-    Ok(())
-}
-
 pub fn sync_dir(_path: &Path) -> io::Result<()> {
     Ok(())
 }

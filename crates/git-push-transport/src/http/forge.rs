@@ -9,12 +9,11 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use bstr::{BStr, ByteSlice};
 use git_push::{Error, ErrorKind};
 use secrecy::{ExposeSecret, SecretString};
-use ureq::Body;
-use ureq::http::{HeaderValue, Method, Request, Response, header};
 
-use super::client::{Client, retry_after_of};
-use super::{HttpUrl, lost};
-use crate::{Forge, url::encoded};
+use super::exchange::{Exchange, plain, retry_after_of};
+use crate::forge::Forge;
+use crate::http_client::{Header, HttpResponse, Method};
+use crate::url::{HttpUrl, encoded};
 
 /// A request to the API.
 #[derive(Debug, PartialEq, Eq)]
@@ -23,46 +22,29 @@ struct Call {
     url: String,
 }
 
-impl Client {
-    /// Sets the default branch to `branch`, a full name.
-    ///
-    /// # Errors
-    /// The name or the URL does not fit, there is no token, or the forge does not change it.
-    pub(super) fn set_default_branch(&mut self, forge: Forge, branch: &BStr) -> Result<(), Error> {
-        let refused = |why: &str| Error::new(ErrorKind::Misconfigured, why.to_owned());
-        let short = branch
-            .strip_prefix(b"refs/heads/")
-            .and_then(|short| short.to_str().ok());
-        let short = short.ok_or_else(|| refused("the name of the branch is not UTF-8"))?;
-        let call = call(forge, self.configured())
-            .ok_or_else(|| refused("the URL of the mirror is not that of a repository on the forge"))?;
-        self.credentials_mut().ask()?;
-        let sent = self
-            .credentials()
-            .header()
-            .ok_or_else(|| refused("there is no token for the API"))?;
-        let mut authorization = authorization(forge, sent).map_err(|()| refused("the token cannot be sent"))?;
-        authorization.set_sensitive(true);
-        let api = gix::url::parse(call.url.as_str())
-            .ok()
-            .and_then(|url| HttpUrl::new(&url));
-        let api = api.ok_or_else(|| refused("the URL of the API is not understood"))?;
-        let mut request = Request::builder().method(call.method).uri(&call.url);
-        for (name, value) in self.headers_for(&api) {
-            request = request.header(name, value);
-        }
-        let request = request
-            .header(header::AUTHORIZATION, authorization)
-            .header(header::ACCEPT, "application/json")
-            .header(header::CONTENT_TYPE, "application/json")
-            // A ref name has neither a backslash nor a control character (git-check-ref-format).
-            .body(format!("{{\"default_branch\":\"{}\"}}", short.replace('"', "\\\"")))
-            .map_err(|_| refused("the URL of the API cannot be requested"))?;
-        let agent = self.agent_for(&api)?;
-        self.count_request();
-        let response = agent.run(request).map_err(|error| lost(&error, self.settings()))?;
-        answered(forge, &response)
-    }
+/// Sets the default branch to `branch`, a full name.
+///
+/// # Errors
+/// The name or the URL does not fit, there is no token, or the forge does not change it.
+pub(super) fn set_default_branch(exchange: &mut Exchange, forge: Forge, branch: &BStr) -> Result<(), Error> {
+    let refused = |why: &str| Error::new(ErrorKind::Misconfigured, why);
+    let short = branch
+        .strip_prefix(b"refs/heads/")
+        .and_then(|short| short.to_str().ok());
+    let short = short.ok_or_else(|| refused("the name of the branch is not UTF-8"))?;
+    let call = call(forge, exchange.configured())
+        .ok_or_else(|| refused("the URL of the mirror is not that of a repository on the forge"))?;
+    let for_git = exchange.authorization()?;
+    let for_git = for_git.ok_or_else(|| refused("there is no token for the API"))?;
+    let headers = vec![
+        authorization(forge, for_git).ok_or_else(|| refused("the token cannot be sent"))?,
+        plain("Accept", "application/json"),
+        plain("Content-Type", "application/json"),
+    ];
+    // A ref name has neither a backslash nor a control character (git-check-ref-format).
+    let body = format!("{{\"default_branch\":\"{}\"}}", short.replace('"', "\\\""));
+    let response = exchange.request(call.method, call.url, headers, body.into_bytes())?;
+    answered(forge, &response)
 }
 
 /// Returns the request that changes the repository at `url`.
@@ -73,14 +55,14 @@ fn call(forge: Forge, url: &HttpUrl) -> Option<Call> {
     let names: Vec<String> = path.split('/').map(encoded).collect();
     let (method, url) = match (forge, &names[..]) {
         (Forge::GitHub, [owner, repository]) => (
-            Method::PATCH,
+            Method::Patch,
             format!("{}/repos/{owner}/{repository}", github_api(origin, url.host())),
         ),
-        (Forge::GitLab, [_, _, ..]) => (Method::PUT, format!("{origin}/api/v4/projects/{}", names.join("%2F"))),
+        (Forge::GitLab, [_, _, ..]) => (Method::Put, format!("{origin}/api/v4/projects/{}", names.join("%2F"))),
         (Forge::Gitea, [below @ .., owner, repository]) => {
             let below: String = below.iter().map(|name| format!("/{name}")).collect();
             (
-                Method::PATCH,
+                Method::Patch,
                 format!("{origin}{below}/api/v1/repos/{owner}/{repository}"),
             )
         }
@@ -99,37 +81,36 @@ fn github_api(origin: &str, host: &str) -> String {
 }
 
 /// Returns the `Authorization` for the API, from that for git. GitHub and GitLab take only the token of it.
-fn authorization(forge: Forge, for_git: &SecretString) -> Result<HeaderValue, ()> {
-    let for_git = for_git.expose_secret();
-    let bearer = match for_git.split_once(' ') {
-        Some((scheme, given)) if scheme.eq_ignore_ascii_case("Basic") => {
-            let decoded = BASE64_STANDARD.decode(given.trim()).map_err(|_| ())?;
-            let text = SecretString::from(String::from_utf8(decoded).map_err(|_| ())?);
-            let (user, password) = text.expose_secret().split_once(':').ok_or(())?;
-            format!("Bearer {}", if password.is_empty() { user } else { password })
-        }
-        _ => for_git.to_owned(),
-    };
+fn authorization(forge: Forge, for_git: &SecretString) -> Option<Header> {
     let value = match forge {
-        Forge::GitHub | Forge::GitLab => SecretString::from(bearer),
-        Forge::Gitea => SecretString::from(for_git),
+        Forge::GitHub | Forge::GitLab => bearer(for_git.expose_secret())?,
+        Forge::Gitea => for_git.clone(),
     };
-    HeaderValue::from_str(value.expose_secret()).map_err(|_| ())
+    Header::new("Authorization", value).ok()
 }
 
-fn answered(forge: Forge, response: &Response<Body>) -> Result<(), Error> {
-    let status = response.status();
-    if status.is_success() {
-        return Ok(());
-    }
-    let what = |meaning: &str| format!("the API of {forge} {meaning} (HTTP {})", status.as_u16());
-    let error = match status.as_u16() {
-        401 | 403 | 404 => Error::new(
-            ErrorKind::Misconfigured,
-            what("does not let this token change the repository"),
-        )
-        .with_hint(format!("give the token {}", forge.permission())),
-        300..=399 => Error::new(ErrorKind::Misconfigured, what("redirects, which is not followed"))
+fn bearer(for_git: &str) -> Option<SecretString> {
+    let Some((_, given)) = for_git
+        .split_once(' ')
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("Basic"))
+    else {
+        return Some(for_git.into());
+    };
+    let decoded = BASE64_STANDARD.decode(given.trim()).ok()?;
+    let pair = SecretString::from(String::from_utf8(decoded).ok()?);
+    let (user, password) = pair.expose_secret().split_once(':')?;
+    Some(format!("Bearer {}", if password.is_empty() { user } else { password }).into())
+}
+
+fn answered(forge: Forge, response: &HttpResponse) -> Result<(), Error> {
+    let status = response.status;
+    let what = |meaning: &str| format!("the API of {forge} {meaning} (HTTP {status})");
+    let misconfigured = |meaning: &str| Error::new(ErrorKind::Misconfigured, what(meaning));
+    let error = match status {
+        200..=299 => return Ok(()),
+        401 | 403 | 404 => misconfigured("does not let this token change the repository")
+            .with_hint(format!("give the token {}", forge.permission())),
+        300..=399 => misconfigured("redirects, which is not followed")
             .with_hint("set the URL of the mirror to the one that the repository has now"),
         408 | 425 | 429 | 500.. => Error::new(ErrorKind::Transient, what("failed, or asks to retry later")),
         _ => Error::new(ErrorKind::Rejected, what("refuses the change")),
@@ -146,7 +127,7 @@ mod tests {
 
     fn called(forge: Forge, url: &str) -> Option<(String, String)> {
         let url = HttpUrl::new(&gix::url::parse(url).expect("a URL")).expect("of http");
-        call(forge, &url).map(|call| (call.method.to_string(), call.url))
+        call(forge, &url).map(|call| (call.method.name().to_owned(), call.url))
     }
 
     #[test]
@@ -206,7 +187,7 @@ mod tests {
         let basic = |pair: &str| SecretString::from(format!("Basic {}", BASE64_STANDARD.encode(pair)));
         let shown = |forge, header: &SecretString| {
             let value = authorization(forge, header).expect("a header");
-            value.to_str().expect("text").to_owned()
+            value.value().to_owned()
         };
         for forge in [Forge::GitHub, Forge::GitLab] {
             assert_eq!(shown(forge, &basic("x-access-token:canary")), "Bearer canary");
@@ -215,7 +196,7 @@ mod tests {
         }
         let header = basic("me:canary");
         assert_eq!(shown(Forge::Gitea, &header), header.expose_secret());
-        assert!(authorization(Forge::GitHub, &"Basic ?".into()).is_err());
+        assert!(authorization(Forge::GitHub, &"Basic ?".into()).is_none());
     }
 
     #[test]

@@ -7,7 +7,7 @@ use gix::refs::transaction::{Change, LogChange, PreviousValue, RefEdit};
 use gix::refs::{FullName, Target};
 
 use super::{Local, ownership::Made, transaction::LOCK_TIMEOUT};
-use crate::Head;
+use crate::head::Head;
 
 impl Local {
     /// Reads HEAD.

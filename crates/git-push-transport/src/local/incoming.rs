@@ -1,14 +1,13 @@
-//! A push on its way into a mirror's folder, and what a worker that was killed has left of one.
+//! The files of a push before its refs move, and the removal of those that a killed process has left.
 //!
-//! While a push is taken in, `objects/tmp_objdir-stargate-XXXXXX` belongs to it. `alive` is locked as long as the process
-//! lives, `record` names the refs that it is about to lock, with their new ids, and the pack is indexed there before it
-//! moves into `objects/pack`. `git prune` knows such folders by the beginning of their names, too.
+//! During a push, the folder `objects/tmp_objdir-stargate-XXXXXX` belongs to it. `alive` is locked as long as the process
+//! lives. `record` has the refs to lock, with their new ids. The pack is indexed there and then moves to `objects/pack`.
+//! `git prune` recognizes such folders by the start of their names.
 //!
-//! A lock of a ref is a file that outlives whoever made it, and nobody can move that ref again. So before a push is
-//! taken in, what dead ones have left is cleared: their folder, their `.keep` file, and the locks that they have recorded.
-//! Somebody else may have locked the same ref since. Such a lock is not taken away: it holds another id, or it is not the
-//! same any more after [`STILL`]. For `packed-refs`, whose lock is empty while git works on it, that is
-//! [`PACKED_REFS_STILL`].
+//! The lock of a ref is a file that outlives its process, and blocks the ref forever. So each push first removes what killed
+//! pushes have left: their folder, their `.keep` file, and the locks in their record. A lock that another process has taken
+//! meanwhile stays: it has another id, or it changes within [`STILL`]. The lock of `packed-refs` is empty while git works on
+//! it, so its time is [`PACKED_REFS_STILL`].
 use std::{
     fs, io,
     path::{Path, PathBuf},
@@ -17,34 +16,37 @@ use std::{
 };
 
 use bstr::ByteSlice;
-use durable::storage::{Disk, DiskFile, FILE_MODE, Look, Storage, hand_over};
+use durable::{
+    ownership::hand_over,
+    storage::{Disk, DiskFile, FILE_MODE, Folders, LockFiles, Look, Names, WriteFiles},
+};
 use git_push::Command;
 use gix::refs::FullName;
 use jiff::Timestamp;
 
-use super::super::received::settle;
+use crate::received::settle;
 
-/// How long nobody has touched a ref's lock that is taken away.
+/// Time without a change after which the lock of a ref is removed.
 const STILL: Duration = Duration::from_secs(1);
-/// The same for the lock of `packed-refs`.
+/// Time without a change after which the lock of `packed-refs` is removed.
 const PACKED_REFS_STILL: Duration = Duration::from_secs(60);
-/// A folder without a record that is older belongs to nobody.
+/// Age from which a folder without a record is abandoned.
 const BEGUN: Duration = Duration::from_secs(60);
-/// The record of a push of more refs than anybody has, in bytes.
+/// Limit of the size of a record, in bytes.
 const MAX_RECORD: u64 = 64 << 20;
 const PREFIX: &str = "tmp_objdir-stargate-";
 const ALIVE: &str = "alive";
 const RECORD: &str = "record";
 
-/// Where a mirror keeps its refs and its objects.
+/// Folders of the repository.
 pub(super) struct Place {
     pub git_dir: PathBuf,
     pub objects: PathBuf,
-    /// The mode of folders, where the repository is shared.
+    /// The mode of folders in a shared repository.
     pub shared: Option<u32>,
 }
 
-/// A push that is taken in. What belongs to it goes away with this.
+/// Files of a push, which are removed with this value.
 pub(super) struct Incoming {
     folder: PathBuf,
     packs: PathBuf,
@@ -54,15 +56,15 @@ pub(super) struct Incoming {
 }
 
 impl Place {
-    /// Writes down what is about to be done to the mirror.
+    /// Records the commands of a push.
     ///
     /// # Errors
-    /// The mirror's folder cannot be written to.
+    /// The folder cannot be written to.
     pub fn begin(&self, commands: &[Command]) -> io::Result<Incoming> {
         let made = tempfile::Builder::new().prefix(PREFIX).tempdir_in(&self.objects)?;
         hand_over(made.path(), &self.objects, None)?;
         let alive = Disk.open_append(&made.path().join(ALIVE))?;
-        // Where there are no locks, nobody is ever taken to be dead.
+        // On a file system without locks, no process counts as dead.
         let _ = Disk.try_lock(&alive);
         Disk.write_new(&made.path().join(RECORD), &record(commands), FILE_MODE)?;
         Ok(Incoming {
@@ -74,10 +76,10 @@ impl Place {
         })
     }
 
-    /// Clears what pushes have left whose processes have died.
+    /// Removes what pushes of dead processes have left.
     ///
     /// # Errors
-    /// The folder of objects cannot be read. What cannot be cleared is logged, and tried again by the next push.
+    /// The folder of objects cannot be read. Other failures are logged, and the next push retries.
     pub fn clear(&self) -> io::Result<()> {
         for name in Disk.list(&self.objects)? {
             if !name.to_str().is_some_and(|name| name.starts_with(PREFIX)) {
@@ -85,7 +87,7 @@ impl Place {
             }
             let folder = self.objects.join(name);
             if let Err(error) = self.clear_one(&folder) {
-                tracing::warn!(folder = %folder.display(), %error, "what a push has left cannot be cleared");
+                tracing::warn!(folder = %folder.display(), %error, "cannot remove the files of a killed push; the next push retries");
             }
         }
         Ok(())
@@ -103,7 +105,7 @@ impl Place {
         if begun && !self.unlock_refs(&folder.join(RECORD))? {
             return Ok(());
         }
-        tracing::info!(folder = %folder.display(), "cleared what a push has left that was killed");
+        tracing::info!(folder = %folder.display(), "removed the files of a killed push");
         for name in Disk.list(folder)? {
             if Path::new(&name)
                 .extension()
@@ -116,7 +118,7 @@ impl Place {
         fs::remove_dir_all(folder)
     }
 
-    /// Takes away the locks of a record; whether none is left.
+    /// Removes the locks of a record. Returns true if none is left.
     fn unlock_refs(&self, record: &Path) -> io::Result<bool> {
         let locks = self.locks(record)?;
         let seen: Vec<_> = locks.iter().map(Lock::look).collect::<io::Result<_>>()?;
@@ -128,22 +130,23 @@ impl Place {
         let mut free = true;
         for (lock, seen) in locks.iter().zip(seen) {
             let Some(look) = lock.look()? else { continue };
-            match seen == Some(look) && age(&look) >= lock.still {
-                true => absent_is_fine(Disk.remove(&lock.path))?,
-                false => free = false,
+            if seen == Some(look) && age(&look) >= lock.still {
+                absent_is_fine(Disk.remove(&lock.path))?;
+            } else {
+                free = false;
             }
         }
         Ok(free)
     }
 
-    /// The locks that a push of this record takes.
+    /// Returns the locks that a push of this record takes.
     fn locks(&self, record: &Path) -> io::Result<Vec<Lock>> {
         if fs::symlink_metadata(record)?.len() > MAX_RECORD {
-            return Err(io::Error::other("it is no record of ours"));
+            return Err(io::Error::other("it is too large for a record of a push"));
         }
         let text = fs::read(record)?;
         let parsed = text.lines().filter_map(|line| line.split_once_str(b" "));
-        // Nothing but the full name of a ref becomes a path.
+        // Only the full name of a ref becomes a path.
         let named = parsed.filter(|(_, name)| name.starts_with(b"refs/") && FullName::try_from(name.as_bstr()).is_ok());
         let lock = |(id, name): (&[u8], &[u8])| {
             let name = gix::path::from_byte_slice(name).ok()?;
@@ -168,13 +171,13 @@ impl Place {
 }
 
 impl Incoming {
-    /// Where the pack is to be indexed.
+    /// Returns the folder in which to index the pack.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// Moves a pack and its index, which are in the folder, among those of the mirror, durably, with a `.keep` file: until
-    /// the refs are moved, `git gc` must not take them away.
+    /// Moves a pack and its index from the folder to those of the repository, durably, with a `.keep` file: `git gc` must not
+    /// remove them before the refs have moved.
     ///
     /// # Errors
     /// One of them cannot be synced or moved.
@@ -199,7 +202,7 @@ impl Drop for Incoming {
             .keep
             .as_ref()
             .map_or(Ok(()), |keep| absent_is_fine(Disk.remove(keep)));
-        // What cannot be removed is cleared by the next push: the folder has a `.keep` file of the same name.
+        // Otherwise the next push removes the folder, whose `.keep` file has the same name.
         if kept.is_ok() {
             let _ = fs::remove_dir_all(&self.folder);
         }
@@ -209,7 +212,7 @@ impl Drop for Incoming {
 /// The lock of a ref or of `packed-refs`.
 struct Lock {
     path: PathBuf,
-    /// The new id of the ref, as it is recorded; all zeros to delete it.
+    /// The recorded new id of the ref; all zeros to delete it.
     content: Option<Vec<u8>>,
     still: Duration,
 }
@@ -220,7 +223,7 @@ impl Lock {
         self.content.as_ref().is_some_and(zeros)
     }
 
-    /// The lock as it is now, if it is there and can be the recorded one.
+    /// Looks at the lock, if it exists and can be the recorded one.
     fn look(&self) -> io::Result<Option<Look>> {
         let Some(look) = Disk.look(&self.path)? else {
             return Ok(None);
@@ -244,7 +247,7 @@ fn record(commands: &[Command]) -> Vec<u8> {
     record
 }
 
-/// How long ago a file was written; nothing where the clock has gone back since.
+/// Returns the age of a file; zero if the clock was set back.
 fn age(look: &Look) -> Duration {
     let age = Timestamp::now().duration_since(look.modified);
     Duration::try_from(age).unwrap_or_default()
@@ -290,7 +293,7 @@ mod tests {
     }
 
     impl Mirror {
-        /// What a push of these refs leaves that dies when it has begun; gives its folder.
+        /// Creates the files of a killed push of these refs. Returns its folder.
         fn died(&self, commands: &[(&str, &str)]) -> PathBuf {
             let command = |(name, new): &(&str, &str)| Command {
                 name: (*name).into(),
@@ -305,7 +308,7 @@ mod tests {
             folder
         }
 
-        /// A lock of this content that nobody has touched for so long.
+        /// Creates a lock with this content that was last changed so long ago.
         fn lock(&self, name: &str, content: &str, seconds: u64) -> PathBuf {
             let path = self.place.git_dir.join(format!("{name}.lock"));
             fs::write(&path, content).unwrap();

@@ -1,8 +1,8 @@
-//! Owner and mode of what a push makes in a repository, beside its pack.
+//! Owner and mode of the files that a push creates in a repository, beside its pack.
 //!
 //! Files and folders of refs and reflogs get the mode that git gives them (git-config, `core.sharedRepository`), and the
-//! owner of the repository where this process may give them away: a worker of root leaves nothing that keeps the owner
-//! out. Without the setting, the umask decides, as in git.
+//! owner of the repository if this process may set it: files of a root process must not lock the owner out. Without the
+//! setting, the umask decides, as in git.
 use std::{
     collections::BTreeSet,
     fs, io,
@@ -10,21 +10,21 @@ use std::{
 };
 
 use bstr::ByteSlice;
-use durable::storage;
+use durable::ownership;
 use git_push::Command;
 
-/// What a push may make, as it was before.
+/// Files and folders that a push may create.
 pub(super) struct Made {
     git_dir: PathBuf,
     /// The mode of folders in a shared repository.
     shared: Option<u32>,
-    /// Folders that were not there, the outer ones first.
+    /// Folders that did not exist, the outer ones first.
     folders: BTreeSet<PathBuf>,
     files: BTreeSet<PathBuf>,
 }
 
 impl Made {
-    /// Looks at where the refs of these commands are, before they are carried out.
+    /// Records the paths of the refs of these commands, before they are carried out.
     pub(super) fn before(repository: &gix::Repository, commands: &[Command]) -> Self {
         let git_dir = repository.common_dir().to_owned();
         let (mut folders, mut files) = (BTreeSet::new(), BTreeSet::from([git_dir.join("packed-refs")]));
@@ -43,7 +43,7 @@ impl Made {
         }
     }
 
-    /// Looks at HEAD before it is set.
+    /// Records the path of HEAD, before it is set.
     pub(super) fn of_head(repository: &gix::Repository) -> Self {
         let git_dir = repository.git_dir().to_owned();
         Made {
@@ -54,15 +54,15 @@ impl Made {
         }
     }
 
-    /// Settles what was made since. The refs have moved: what fails is logged.
+    /// Sets owner and mode of new files. The refs have moved, so a failure is only logged.
     pub(super) fn settle(&self) {
         let folders = self.folders.iter().map(|path| (path, self.shared));
         let mode = self.shared.map(|mode| mode & 0o666);
         let files = self.files.iter().filter(|path| path.is_file()).map(|path| (path, mode));
         for (path, mode) in folders.chain(files) {
-            match storage::hand_over(path, &self.git_dir, mode) {
+            match ownership::hand_over(path, &self.git_dir, mode) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    tracing::warn!(path = %path.display(), %error, "owner and mode cannot be set; others may be kept out");
+                    tracing::warn!(path = %path.display(), %error, "cannot set owner and mode; other users may be locked out");
                 }
                 _ => {}
             }
@@ -73,10 +73,11 @@ impl Made {
 fn is_absent(path: &Path) -> bool {
     fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
 }
-/// The mode of folders in a repository that is shared (`core.sharedRepository`).
+
+/// Returns the mode of folders in a shared repository (`core.sharedRepository`).
 pub(super) fn shared_folder_mode(repository: &gix::Repository) -> Option<u32> {
     const KEY: &str = "core.sharedRepository";
     let config = repository.config_snapshot();
     let value = config.string(KEY).unwrap_or_default();
-    storage::shared_folder_mode(&value.to_str_lossy(), config.boolean(KEY) == Some(true))
+    ownership::shared_folder_mode(&value.to_str_lossy(), config.boolean(KEY) == Some(true))
 }

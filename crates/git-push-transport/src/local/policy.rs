@@ -1,4 +1,4 @@
-//! What a repository refuses, and in which words: as `git-receive-pack` does (git-config, *receive.\**).
+//! The rules of `git-receive-pack`, with its messages (git-config, *receive.\**).
 use std::collections::BTreeSet;
 
 use bstr::{BStr, BString, ByteSlice};
@@ -8,15 +8,15 @@ use gix::{objs::Kind, refs::TargetRef};
 /// Decides on commands, one after the other, before any of them is carried out.
 pub(super) struct Policy<'a> {
     repository: &'a gix::Repository,
-    /// Names of refs that are there, and of those that earlier commands create.
+    /// Names of existing refs, and of those that earlier commands create.
     names: BTreeSet<BString>,
-    /// What `HEAD` of the repository or of a worktree of it stands for, and whether files are checked out for it; else why
-    /// that is not known.
+    /// Branches of the `HEAD` of the repository and of its worktrees, each with true if files are checked out for it; else the
+    /// reason why they are not known.
     heads: Result<Vec<(BString, bool)>, String>,
 }
 
 impl<'a> Policy<'a> {
-    /// The policy of a repository with refs of these names.
+    /// Creates the policy of a repository with refs of these names.
     pub(super) fn new(repository: &'a gix::Repository, names: BTreeSet<BString>) -> Self {
         Policy {
             repository,
@@ -25,21 +25,22 @@ impl<'a> Policy<'a> {
         }
     }
 
-    /// Why the command is refused, if it is.
+    /// Returns the reason why the command is refused, if it is.
     pub(super) fn refusal(&mut self, command: &Command) -> Option<String> {
-        let refusal = self
-            .refused_name(command.name.as_bstr())
-            .or_else(|| match command.is_delete() {
-                true => self.refused_delete(command),
-                false => self.refused_update(command),
-            });
+        let refusal = self.refused_name(command.name.as_bstr()).or_else(|| {
+            if command.is_delete() {
+                self.refused_delete(command)
+            } else {
+                self.refused_update(command)
+            }
+        });
         if refusal.is_none() && !command.is_delete() {
             self.names.insert(command.name.clone());
         }
         refusal
     }
 
-    /// A ref was deleted: others may take its place.
+    /// Removes the name of a deleted ref, which no longer conflicts with others.
     pub(super) fn deleted(&mut self, name: &BStr) {
         self.names.remove(name);
     }
@@ -106,7 +107,7 @@ impl<'a> Policy<'a> {
         (!old.is_null() && self.is_set("receive.denyNonFastForwards") && rewinds()).then(|| "non-fast-forward".into())
     }
 
-    /// A ref above or below `name`, as folders are.
+    /// Returns a ref that is above or below `name`, as a folder is.
     fn conflict(&self, name: &BStr) -> Option<&BString> {
         let mut above = name
             .find_iter("/")
@@ -119,13 +120,13 @@ impl<'a> Policy<'a> {
         above.next().or_else(|| below.next())
     }
 
-    /// Whether a key that forbids something is set. A value that is not understood forbids, too.
+    /// Returns true if a key that forbids something is set. An invalid value forbids, too.
     fn is_set(&self, key: &str) -> bool {
         let value = self.repository.config_snapshot().try_boolean(key);
         value.map_or(true, |value| value.unwrap_or(false))
     }
 
-    /// Whether a `refuse`/`warn`/`ignore` key refuses, which it does by default.
+    /// Returns true if a `refuse`/`warn`/`ignore` key refuses, as it does by default.
     fn refuses(&self, key: &str) -> bool {
         let value = self.repository.config_snapshot().string(key);
         let allows = |value: &BStr| matches!(value.as_bytes(), b"warn" | b"ignore") || self.is_false(key);
@@ -137,7 +138,7 @@ impl<'a> Policy<'a> {
     }
 }
 
-/// What `HEAD` of the repository and of each worktree of it stands for, and whether files are checked out for it.
+/// Returns the branches of the `HEAD` of the repository and of its worktrees, each with true if files are checked out for it.
 fn heads(repository: &gix::Repository) -> Result<Vec<(BString, bool)>, gix::Error> {
     let mut heads = Vec::new();
     for worktree in repository.worktrees_including_main()? {
@@ -150,5 +151,5 @@ fn heads(repository: &gix::Repository) -> Result<Vec<(BString, bool)>, gix::Erro
 }
 
 fn unknown_head(why: &str) -> String {
-    format!("it is not known which branches are checked out: {why}")
+    format!("cannot find out which branches are checked out: {why}")
 }

@@ -6,18 +6,18 @@ use gix::lock::acquire::Fail;
 use gix::refs::transaction::{Change, LogChange, PreviousValue, RefEdit, RefLog};
 use gix::refs::{FullName, Target};
 
-/// How long another writer may hold the lock of a ref, or of `packed-refs`.
+/// Time limit of waiting for the lock of a ref or of `packed-refs`.
 pub(super) const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Who the reflog says moved a ref, if the mirror's configuration names no committer.
+/// Committer in the reflog, if the configuration of the repository names none.
 const NAME: &str = "stargate-mirror";
 
-/// Moves the refs as commanded, if each of them still is what its command says; the verdict is the same on all.
+/// Moves the refs if each of them has the old id of its command. Returns one verdict for all.
 ///
-/// The refs are locked, then compared, then moved. [`Verdict::Rejected`] when nothing was moved, [`Verdict::Unknown`]
-/// when moving itself failed, so that some may have been moved.
+/// The refs are locked, then compared, then moved. [`Verdict::Rejected`] if nothing was moved, [`Verdict::Unknown`] if the
+/// move failed, so that some may have been moved.
 pub(super) fn run(repository: &gix::Repository, commands: &[&Command]) -> Verdict {
-    // The deletion of a ref that is not there changes nothing.
+    // Deleting a ref that does not exist changes nothing.
     let changes = commands
         .iter()
         .filter(|command| !(command.old.is_null() && command.is_delete()));
@@ -42,7 +42,7 @@ pub(super) fn run(repository: &gix::Repository, commands: &[&Command]) -> Verdic
         Ok(_) => Verdict::Accepted,
         Err(error) => {
             tracing::warn!(
-                "moving refs in {} failed: {}",
+                "cannot move refs in {}: {}",
                 repository.git_dir().display(),
                 causes(&error)
             );
@@ -53,23 +53,23 @@ pub(super) fn run(repository: &gix::Repository, commands: &[&Command]) -> Verdic
 
 fn edit(command: &Command) -> Result<RefEdit, gix::validate::reference::name::Error> {
     let Command { name, old, new } = command;
-    let expected = match old.is_null() {
-        true => PreviousValue::MustNotExist,
-        false => PreviousValue::MustExistAndMatch(Target::Object(*old)),
+    let expected = if old.is_null() {
+        PreviousValue::MustNotExist
+    } else {
+        PreviousValue::MustExistAndMatch(Target::Object(*old))
     };
-    let change = match command.is_delete() {
-        true => Change::Delete {
-            expected,
-            log: RefLog::AndReference,
-        },
-        false => Change::Update {
+    let change = if command.is_delete() {
+        let log = RefLog::AndReference;
+        Change::Delete { expected, log }
+    } else {
+        Change::Update {
             log: LogChange {
                 message: "push".into(),
                 ..LogChange::default()
             },
             expected,
             new: Target::Object(*new),
-        },
+        }
     };
     Ok(RefEdit {
         change,

@@ -1,7 +1,7 @@
-//! A program of this machine as a [`Channel`]: pipes whose silences have limits.
+//! A program of this machine as a [`Channel`]: pipes with limits of silence.
 //!
-//! Pipes know no timeouts, so that each has a thread that reads or writes it, and the channel waits for the thread. A
-//! thread whose pipe never moves again ends with the program, which is killed with the channel.
+//! Pipes have no timeouts. So each has a thread that reads or writes it, and the channel waits for the thread. A thread that
+//! is blocked ends with the program, which is killed with the channel.
 use std::{
     io,
     io::{Read, Write},
@@ -16,28 +16,28 @@ use std::{
 
 use git_push::{Error, ErrorKind};
 
-use super::{Channel, PIECE};
+use super::channel::{Channel, PIECE};
 use crate::process::ended_within;
 
-/// How many pieces may have been read and not yet taken.
+/// Number of pieces that are read ahead.
 const AHEAD: usize = 16;
 
-/// The most bytes that are kept of what the program says on its standard error; the last ones count.
+/// Limit of the bytes that are kept of the program's standard error; the last ones are kept.
 const MAX_WORDS: usize = 4096;
 
-/// How long a program that has nothing left to do may take to end.
+/// Time limit for the end of a program that has nothing left to do.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// What to do when ssh or the program on the server fails.
-const HINT: &str = "check that ssh reaches the host as the user that this runs as, and that the path is a repository";
+/// Instruction for a failure of ssh or of the program on the server.
+const HINT: &str = "check that ssh reaches the host as the user of this process, and that the path is a repository";
 
-/// What to do when the server accepts none of our keys.
-const KEY_HINT: &str = "give the server the public key of the user that this runs as (a deploy key with write access), or \
+/// Instruction for a server that accepts none of the keys.
+const KEY_HINT: &str = "add the public key of the user of this process to the server (as a deploy key with write access), or \
                         name the key: git config core.sshCommand \"ssh -i FILE -o IdentitiesOnly=yes\"";
 
-/// What to do when the server's host key is unknown, or another one than before.
+/// Instruction for a host key that is unknown or has changed.
 const HOST_KEY_HINT: &str = "compare the server's host key with the one its operator publishes, and add it to the \
-                             known_hosts of the user that this runs as (ssh-keyscan HOST prints it)";
+                             known_hosts of the user of this process (ssh-keyscan HOST prints it)";
 
 /// A running program.
 pub(super) struct Program {
@@ -53,7 +53,7 @@ pub(super) struct Program {
     is_silent: bool,
 }
 
-/// What the program says on its standard error.
+/// The program's standard error.
 #[derive(Default)]
 struct Words {
     heard: Mutex<Heard>,
@@ -165,9 +165,10 @@ impl Channel for Program {
     fn last_words(&mut self) -> Option<Error> {
         let status = self.end();
         let words = self.words.taken();
-        let says = match words.is_empty() {
-            true => String::new(),
-            false => format!(": {words}"),
+        let says = if words.is_empty() {
+            String::new()
+        } else {
+            format!(": {words}")
         };
         let name = &self.name;
         let (kind, what) = match status {
@@ -193,7 +194,7 @@ impl Channel for Program {
 impl Drop for Program {
     fn drop(&mut self) {
         if self.end().is_none() {
-            // It may end at this very moment.
+            // It may have ended meanwhile.
             let _ = self.child.kill();
             let _ = self.child.wait();
         }
@@ -220,8 +221,8 @@ impl Words {
         }
     }
 
-    /// All of it, safe for a terminal, in one line. Something else may hold the program's standard error open, which is
-    /// why this does not wait for long.
+    /// Returns all of it, safe for a terminal, in one line. It does not wait long for the end, because another program may keep
+    /// the pipe open.
     fn taken(&self) -> String {
         let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
         let waited = self.changed.wait_timeout_while(heard, GRACE / 10, |heard| !heard.ended);
@@ -232,8 +233,8 @@ impl Words {
     }
 }
 
-/// The error that OpenSSH's words stand for when another attempt cannot end differently: the server accepts none of
-/// our keys, or its host key is not the known one. Every other failure of ssh may pass by itself.
+/// Returns the error of a message of OpenSSH after which a retry cannot succeed: the server accepts none of the keys, or its
+/// host key is not the known one.
 fn refusal(name: &str, words: &str) -> Option<Error> {
     let (why, hint) = if words.contains("Host key verification failed") {
         ("does not trust the server's host key", HOST_KEY_HINT)
@@ -245,7 +246,7 @@ fn refusal(name: &str, words: &str) -> Option<Error> {
     Some(Error::new(ErrorKind::Misconfigured, format!("{name} {why}: {words}")).with_hint(hint))
 }
 
-/// What comes next; none at the end.
+/// Reads the next piece; `None` at the end.
 fn next_piece(stdout: &mut impl Read) -> Option<io::Result<Vec<u8>>> {
     let mut piece = vec![0; PIECE];
     loop {

@@ -9,8 +9,9 @@ use std::{
 use bstr::{BString, ByteSlice, ByteVec};
 use git_push::{Error, ErrorKind, pkt_line};
 
-use super::{Channel, Dial};
-use crate::{Settings, service::Service};
+use super::channel::{Channel, Dial};
+use crate::service::Service;
+use crate::settings::Settings;
 
 /// The port of `git daemon`.
 const PORT: u16 = 9418;
@@ -30,13 +31,13 @@ impl Daemon {
         let host = url
             .host()
             .filter(|host| !host.is_empty())
-            .ok_or_else(|| misconfigured("no host is given"))?;
+            .ok_or_else(|| misconfigured("the URL has no host"))?;
         // The request is a line of fields, each ended by a null byte.
         if url.path.find_byteset(b"\n\0").is_some() || host.contains(char::is_control) {
             return Err(misconfigured("the host or the path has a control character in it"));
         }
         if url.user().is_some() || url.password().is_some() {
-            return Err(misconfigured("git:// knows no users; the URL must not name one"));
+            return Err(misconfigured("git:// has no users, but the URL names one"));
         }
         let path = url.path.strip_prefix(b"/").filter(|path| path.starts_with(b"~"));
         Ok(Daemon {
@@ -66,7 +67,7 @@ impl Daemon {
 
     fn connect(&self) -> io::Result<TcpStream> {
         let host = self.host.trim_start_matches('[').trim_end_matches(']');
-        let mut last = io::Error::new(io::ErrorKind::NotFound, "no address is known for the name of the host");
+        let mut last = io::Error::new(io::ErrorKind::NotFound, "the name of the host has no address");
         for address in (host, self.port.unwrap_or(PORT)).to_socket_addrs()? {
             match TcpStream::connect_timeout(&address, self.connect_timeout) {
                 Ok(stream) => {
@@ -97,7 +98,7 @@ impl Dial for Daemon {
     }
 }
 
-/// A connection, whose silences have limits.
+/// A connection with limits of silence.
 struct Tcp(TcpStream);
 
 impl Read for Tcp {
@@ -127,7 +128,7 @@ mod tests {
     use super::*;
 
     fn daemon(url: &str) -> Result<Daemon, Error> {
-        let settings = Settings::from_environment(|_| None).expect("settings");
+        let settings = Settings::default();
         Daemon::new(&gix::url::parse(url).expect("a URL"), &settings)
     }
 
@@ -145,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_be_another_request_is_refused() {
+    fn characters_that_change_the_request_are_refused() {
         for url in [
             "git://host/a%00b",
             "git://host/a%0ab",

@@ -11,27 +11,19 @@ use bstr::{BStr, BString, ByteSlice};
 use git_push::{Error, ErrorKind};
 use gix::url::ArgumentSafety;
 
-use super::{Channel, Dial, child::Program};
-use crate::{Settings, service::Service, token::TOKEN_VARIABLE};
+use super::channel::{Channel, Dial};
+use super::child::Program;
+use crate::service::Service;
+use crate::settings::{Settings, SshSettings};
+use crate::token::TOKEN_VARIABLE;
 
-/// Which program is run, and how it wants to be told a port.
-#[derive(Debug, Clone, Default)]
-pub struct SshSettings {
-    /// A line for the shell: `GIT_SSH_COMMAND`, else `core.sshCommand`.
-    pub command: Option<OsString>,
-    /// A program, where there is no line: `GIT_SSH`, else `ssh`.
-    pub program: Option<OsString>,
-    /// `GIT_SSH_VARIANT`, else `ssh.variant`; without it, it is found out.
-    pub variant: Option<String>,
-}
-
-/// Kinds of programs, which are told things in different ways.
+/// Kinds of ssh programs, which take different arguments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Variant {
     OpenSsh,
     Plink,
     TortoisePlink,
-    /// It takes a host and a command, and no option.
+    /// Takes a host and a command, and no option.
     Simple,
 }
 
@@ -49,25 +41,31 @@ impl Ssh {
     pub(super) fn new(url: &gix::Url, settings: &Settings) -> Result<Self, Error> {
         let misconfigured = |what: String| Error::new(ErrorKind::Misconfigured, what).with_hint("correct the URL");
         if url.password().is_some() {
-            return Err(
-                misconfigured("ssh takes no password from a URL, where everybody can see it".into())
-                    .with_hint("take the password out of the URL, and give ssh a key"),
-            );
+            return Err(misconfigured("ssh takes no password, but the URL contains one".into())
+                .with_hint("remove the password from the URL, and use a key"));
         }
-        // What ssh takes for an option would run any program.
+        // An option instead of a host could run any program.
         let host = url.host().unwrap_or_default();
         let bare = host.trim_start_matches('[').trim_end_matches(']');
         let host = match url.user_as_argument() {
             ArgumentSafety::Absent => bare.to_owned(),
             ArgumentSafety::Usable(user) => format!("{user}@{bare}"),
-            ArgumentSafety::Dangerous(user) => return Err(misconfigured(format!("strange user {user:?} refused"))),
+            ArgumentSafety::Dangerous(user) => {
+                return Err(misconfigured(format!(
+                    "the user {user:?} of the URL looks like an option of ssh"
+                )));
+            }
         };
         if bare.is_empty() || bare.starts_with('-') || host.contains(char::is_control) {
-            return Err(misconfigured(format!("strange host {bare:?} refused")));
+            return Err(misconfigured(format!(
+                "the host {bare:?} of the URL is empty or looks like an option of ssh"
+            )));
         }
         let path = home_relative(url.path.as_bstr());
         if path.is_empty() || path.starts_with(b"-") || path.contains(&0) {
-            return Err(misconfigured(format!("strange path {path:?} refused")));
+            return Err(misconfigured(format!(
+                "the path {path:?} of the URL is empty or looks like an option of ssh"
+            )));
         }
         Ok(Ssh {
             settings: settings.ssh.clone(),
@@ -92,20 +90,20 @@ impl Ssh {
                 Variant::OpenSsh => "-p",
                 Variant::Plink | Variant::TortoisePlink => "-P",
                 Variant::Simple => {
-                    let what = "the ssh program that is configured takes no port, but the URL has one";
+                    let what = "the configured ssh program takes no port, but the URL has one";
                     return Err(Error::new(ErrorKind::Misconfigured, what)
-                        .with_hint("say with ssh.variant or GIT_SSH_VARIANT which kind of program it is"));
+                        .with_hint("set ssh.variant or GIT_SSH_VARIANT to the kind of the program"));
                 }
             };
             arguments.extend([flag.into(), port.to_string().into()]);
         }
-        // The shell of the other side takes it apart.
+        // The shell of the server splits it.
         let mut remote = BString::from(format!("{} ", service.name()));
         remote.extend_from_slice(&gix::quote::single(self.path.as_bstr()));
         let remote = gix::path::from_bstring(remote).map_err(|_| {
             Error::new(
                 ErrorKind::Misconfigured,
-                "the path cannot be given to a program of this system",
+                "the path cannot be an argument of a program on this system",
             )
         })?;
         arguments.extend([self.host.clone().into(), remote.into()]);
@@ -116,7 +114,7 @@ impl Ssh {
         Ok(command)
     }
 
-    /// The program with these arguments. What it inherits could be sent on.
+    /// Returns the program with these arguments. It could send on variables that it inherits.
     fn program(&self, arguments: Vec<OsString>) -> Result<Command, Error> {
         let prepared = match (&self.settings.command, &self.settings.program) {
             (Some(line), _) => gix::command::prepare(line.clone()).command_may_be_shell_script(),
@@ -143,12 +141,12 @@ impl Ssh {
         match self.settings.variant.as_deref() {
             Some("simple") => Variant::Simple,
             Some(name) if named(name).is_some() => named(name).unwrap_or(Variant::OpenSsh),
-            _ => named(&self.settings.program_name()).unwrap_or_else(|| self.found_out()),
+            _ => named(&program_name(&self.settings)).unwrap_or_else(|| self.detect()),
         }
     }
 
-    /// Like git: what knows OpenSSH's `-G` (print the configuration of a host) is taken for OpenSSH.
-    fn found_out(&self) -> Variant {
+    /// Detects OpenSSH by its option `-G` (print the configuration of a host), as git does.
+    fn detect(&self) -> Variant {
         let arguments = vec!["-G".into(), self.host.clone().into()];
         let asked = self.program(arguments).ok().and_then(|mut command| {
             let quiet = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
@@ -164,11 +162,11 @@ impl Ssh {
 impl Dial for Ssh {
     fn dial(&self, service: Service, protocol_2: bool) -> Result<Box<dyn Channel>, Error> {
         let command = self.command(service, protocol_2)?;
-        let name = self.settings.program_name();
+        let name = program_name(&self.settings);
         let started = Program::start(command, &name, self.idle_timeout);
         let program = started.map_err(|error| {
             let what = match error.kind() {
-                io::ErrorKind::NotFound => format!("the program {name} is needed, and not there"),
+                io::ErrorKind::NotFound => format!("the program {name} is not installed"),
                 _ => format!("the program {name} cannot be started: {error}"),
             };
             Error::new(ErrorKind::Misconfigured, what)
@@ -178,29 +176,21 @@ impl Dial for Ssh {
     }
 }
 
-impl SshSettings {
-    /// The name of the program, without folders and extension.
-    fn program_name(&self) -> String {
-        let program = self
-            .command
-            .as_deref()
-            .or(self.program.as_deref())
-            .unwrap_or(OsStr::new("ssh"));
-        let text = program.to_string_lossy();
-        let first = match self.command.is_some() {
-            true => text
-                .split_whitespace()
-                .next()
-                .unwrap_or_default()
-                .trim_matches(['"', '\'']),
-            false => &text,
-        };
-        let stem = Path::new(first).file_stem().unwrap_or_default();
-        stem.to_string_lossy().into_owned()
-    }
+/// Returns the name of the program, without folders and extension.
+fn program_name(settings: &SshSettings) -> String {
+    let program = settings.command.as_deref().or(settings.program.as_deref());
+    let text = program.unwrap_or(OsStr::new("ssh")).to_string_lossy();
+    let first = if settings.command.is_some() {
+        let word = text.split_whitespace().next().unwrap_or_default();
+        word.trim_matches(['"', '\''])
+    } else {
+        &text
+    };
+    let stem = Path::new(first).file_stem().unwrap_or_default();
+    stem.to_string_lossy().into_owned()
 }
 
-/// `/~user/…` is below the home of a user.
+/// Removes the slash of `/~user/…`, which is below the home of a user.
 fn home_relative(path: &BStr) -> &BStr {
     match path.strip_prefix(b"/") {
         Some(below) if below.starts_with(b"~") => below.as_bstr(),
@@ -213,8 +203,10 @@ mod tests {
     use super::*;
 
     fn ssh(url: &str, settings: SshSettings) -> Result<Ssh, Error> {
-        let mut all = Settings::from_environment(|_| None).expect("settings");
-        all.ssh = settings;
+        let all = Settings {
+            ssh: settings,
+            ..Settings::default()
+        };
         Ssh::new(&gix::url::parse(url).expect("a URL"), &all)
     }
 

@@ -1,8 +1,8 @@
-//! The commit walk: from wanted and had commits down, newest first, until nothing is undecided.
+//! Walk of commits from the wanted and the had tips to their ancestors, newest first, until no commit is undecided.
 //!
-//! A commit is *had* when it is reachable from what the remote has, *new* as long as no path from there to it was
-//! found. New commits are followed down to had ones or to roots, always; had ones only until no new commit waits to be
-//! followed. Commit dates decide the order and nothing else, so a skewed clock can make more commits new, never fewer.
+//! A commit is *had* if it is reachable from the remote's refs, and *new* as long as no path from there to it was found.
+//! New commits are followed to had ones or to roots, always. Had ones are followed only until no new commit waits. Commit
+//! dates decide the order and nothing else, so a wrong clock can make more commits new, never fewer.
 use std::collections::{BinaryHeap, HashMap, HashSet, hash_map::Entry};
 
 use gix::ObjectId;
@@ -15,20 +15,20 @@ pub(super) struct NewCommit {
     pub(super) tree: ObjectId,
     /// Its first parent, which the remote has or which comes before it.
     pub(super) parent: Option<ObjectId>,
-    /// The trees of those of its parents that are in the local repository.
+    /// Trees of the parents that are in the local repository.
     pub(super) parent_trees: Vec<ObjectId>,
 }
 
-/// The walk.
+/// State of the walk.
 pub(super) struct History<'a> {
     monitor: Monitor<'a>,
     objects: &'a Objects,
     nodes: HashMap<ObjectId, Node>,
-    /// Commits to follow to their parents. What is advertised comes first, then the newest.
+    /// Commits to follow to their parents: advertised ones first, then the newest.
     queue: BinaryHeap<(bool, i64, ObjectId)>,
-    /// How many nodes are `undecided`.
+    /// Number of nodes that are `undecided`.
     undecided: usize,
-    /// Commits whose parents the remote lacks though it has them.
+    /// Commits that the remote has without their parents.
     shallow: HashSet<ObjectId>,
     wanted: Vec<ObjectId>,
 }
@@ -37,21 +37,21 @@ struct Node {
     /// `None` when the commit is not in the local repository.
     commit: Option<Commit>,
     had: bool,
-    /// New, and in the queue or not in the local repository: more walking may show that it is had.
+    /// True if it is new and waits in the queue, or is not in the local repository. It may still turn out to be had.
     undecided: bool,
-    /// Where it was first reached from.
+    /// The commit from which it was reached first.
     child: Option<ObjectId>,
 }
 
 struct Commit {
     tree: ObjectId,
     parents: Vec<ObjectId>,
-    /// Seconds since the epoch, as the committer says.
+    /// Commit date in seconds since 1970.
     date: i64,
 }
 
 impl<'a> History<'a> {
-    /// A walk to a remote whose history ends at `shallow`.
+    /// Creates a walk for a remote whose history ends at `shallow`.
     pub(super) fn new(objects: &'a Objects, shallow: impl Iterator<Item = ObjectId>, monitor: Monitor<'a>) -> Self {
         History {
             monitor,
@@ -64,18 +64,18 @@ impl<'a> History<'a> {
         }
     }
 
-    /// The remote has this commit. It need not be in the local repository.
+    /// Adds a commit that the remote has. It need not be in the local repository.
     pub(super) fn had(&mut self, id: ObjectId) -> Result<(), Error> {
         self.paint(id, true, None)
     }
 
-    /// The remote shall have this commit.
+    /// Adds a commit to send.
     pub(super) fn wanted(&mut self, id: ObjectId) -> Result<(), Error> {
         self.wanted.push(id);
         self.paint(id, false, None)
     }
 
-    /// Commits that the remote is not known to have, parents before children.
+    /// Returns the commits that the remote is not known to have, parents before children.
     pub(super) fn new_commits(mut self) -> Result<Vec<NewCommit>, Error> {
         while self.undecided > 0
             && let Some((_, _, id)) = self.queue.pop()
@@ -86,7 +86,7 @@ impl<'a> History<'a> {
         self.parents_first()
     }
 
-    /// Paints a commit, and queues it when that is news.
+    /// Paints a commit, and queues it if its color changes.
     fn paint(&mut self, id: ObjectId, had: bool, child: Option<ObjectId>) -> Result<(), Error> {
         let node = match self.nodes.entry(id) {
             Entry::Occupied(node) if !had || node.get().had => return Ok(()),
@@ -111,7 +111,7 @@ impl<'a> History<'a> {
         Ok(())
     }
 
-    /// Paints a commit's parents like itself.
+    /// Paints the parents of a commit in its color.
     fn follow(&mut self, id: ObjectId) -> Result<(), Error> {
         let Some((node, parents)) = self.nodes.get_mut(&id).and_then(|node| {
             let parents = node.commit.as_ref()?.parents.clone();
@@ -131,7 +131,7 @@ impl<'a> History<'a> {
             .try_for_each(|parent| self.paint(parent, had, Some(id)))
     }
 
-    /// The new commits, each after those of its parents that are new.
+    /// Returns the new commits, each after its new parents.
     fn parents_first(&self) -> Result<Vec<NewCommit>, Error> {
         let mut listed = HashSet::new();
         let mut list = Vec::new();
@@ -170,7 +170,7 @@ impl<'a> History<'a> {
     }
 }
 
-/// The commit, if it is in the local repository.
+/// Reads the commit, if it is in the local repository.
 fn read(objects: &Objects, id: ObjectId) -> Result<Option<Commit>, Error> {
     let Some(object) = objects.try_find(id)? else {
         return Ok(None);
@@ -180,7 +180,7 @@ fn read(objects: &Objects, id: ObjectId) -> Result<Option<Commit>, Error> {
     Ok(Some(Commit {
         tree,
         parents: commit.parent_ids().map(gix::Id::detach).collect(),
-        // Without a readable date it comes late, which costs time and nothing else.
+        // A commit without a readable date comes last, which costs only time.
         date: commit.time().map_or(i64::MIN, |time| time.seconds),
     }))
 }

@@ -1,18 +1,18 @@
-//! What a commit deletes, to be found again under another name.
+//! Entries that a commit deletes, as candidates for renames.
 use std::collections::HashSet;
 
 use bstr::BString;
 use gix::{ObjectId, objs::tree::EntryRef};
 
-/// The most deleted entries of a commit whose names are looked at.
+/// Maximum number of deleted entries of a commit whose names are compared.
 const MAX_NAMES: usize = 100_000;
-/// How many names on either side of where a name would be are compared with it.
+/// Number of neighbours on either side that a name is compared with.
 const NEIGHBOURS: usize = 4;
 
-/// Entries of a parent's folders that a commit does not have at their paths.
+/// Entries of the first parent that a commit does not have at their paths.
 #[derive(Debug, Default)]
 pub(super) struct Deleted {
-    /// Whether it is a tree, its name without folders, its id.
+    /// True for a tree, its name without folders, its id.
     names: Vec<(bool, BString, ObjectId)>,
     ids: HashSet<ObjectId>,
 }
@@ -30,17 +30,17 @@ impl Deleted {
         }
     }
 
-    /// Puts the names in order, which [`Deleted::similar()`] needs after additions.
+    /// Sorts the names. Call it between additions and [`Deleted::similar()`].
     pub(super) fn sort(&mut self) {
         self.names.sort_unstable();
     }
 
-    /// Whether this object was deleted at a path.
+    /// Returns true if this object was deleted at some path.
     pub(super) fn contains(&self, id: ObjectId) -> bool {
         self.ids.contains(&id)
     }
 
-    /// The tree or blob with the most similar name, if one is similar at all.
+    /// Returns the tree or blob with the most similar name, if any is similar.
     pub(super) fn similar(&self, name: &[u8], is_tree: bool) -> Option<ObjectId> {
         let at = self
             .names
@@ -52,8 +52,8 @@ impl Deleted {
     }
 }
 
-/// How much two names have in common: twice the bytes that they share at their start and end, less the length of the
-/// longer one. None when that is less than nothing.
+/// Returns the similarity of two names: twice the number of bytes that they share at start and end, minus the length of
+/// the longer one. `None` if that is negative.
 fn similarity(one: &[u8], other: &[u8]) -> Option<usize> {
     let same = |(left, right): &(&u8, &u8)| left == right;
     let start = one.iter().zip(other).take_while(same).count();

@@ -1,4 +1,4 @@
-//! The tree walk: a tree beside those of parents at the same path.
+//! Walk of a commit's trees beside the parents' trees at the same paths.
 use std::collections::HashSet;
 use std::iter::Peekable;
 
@@ -8,19 +8,24 @@ use gix::{
     objs::{Kind, TreeRefIter, tree::EntryRef},
 };
 
-use super::super::{Error, ErrorKind, base::Base, monitor::Monitor, objects::Objects};
-use super::{List, Listed, places::Places, renames::Deleted};
+use super::super::{
+    Error, ErrorKind,
+    list::{Base, List, Listed},
+    monitor::Monitor,
+    objects::Objects,
+};
+use super::{id_index::IdIndex, renames::Deleted};
 
 /// Lists objects, each once.
 pub(super) struct Trees<'a> {
     objects: &'a Objects,
-    /// What the remote has with everything that it reaches.
     monitor: Monitor<'a>,
+    /// Objects that the remote has with everything reachable from them.
     had: HashSet<ObjectId>,
     list: List,
-    /// Places in the list: of what is sent, and of bases that the remote has.
-    listed: Places,
-    remote: Places,
+    /// Places in `list.objects` and in `list.remote`.
+    listed: IdIndex,
+    remote: IdIndex,
 }
 
 /// A tree to walk.
@@ -28,11 +33,11 @@ struct Step {
     tree: ObjectId,
     /// Complete trees at the same path.
     bases: Vec<ObjectId>,
-    /// For errors; ends with a slash or is empty.
+    /// Path for errors; ends with a slash or is empty.
     path: BString,
 }
 
-/// What is at a path that no parent has.
+/// An entry at a path that no parent has.
 struct Added {
     /// The path of its folder, like [`Step::path`].
     folder: BString,
@@ -43,7 +48,7 @@ struct Added {
     sibling: Option<ObjectId>,
 }
 
-/// What one commit's walk still has to do.
+/// Remaining work of the walk of one commit.
 #[derive(Default)]
 struct Walk {
     steps: Vec<Step>,
@@ -52,31 +57,31 @@ struct Walk {
 }
 
 impl<'a> Trees<'a> {
-    /// A list without what the remote has.
+    /// Creates an empty list for a remote that has these objects.
     pub(super) fn new(objects: &'a Objects, had: HashSet<ObjectId>, monitor: Monitor<'a>) -> Self {
         Trees {
             monitor,
             objects,
             had,
             list: List::default(),
-            listed: Places::default(),
-            remote: Places::default(),
+            listed: IdIndex::default(),
+            remote: IdIndex::default(),
         }
     }
 
-    /// How many objects are listed.
+    /// Returns the number of objects in the list.
     pub(super) fn listed_so_far(&self) -> usize {
         self.list.objects.len()
     }
 
-    /// Lists an object, unless it was passed. `base` is in a complete tree. Says whether it is new in the list.
+    /// Adds an object, unless it is known. `base` is in a complete tree. Returns true if the object was added.
     pub(super) fn list(&mut self, id: ObjectId, base: Option<ObjectId>) -> bool {
-        if self.is_passed(&id) {
+        if self.is_known(&id) {
             return false;
         }
         let base = base.map(|base| match self.place(&base) {
             Some(place) => Base::Listed(place),
-            // Complete, and not in the list.
+            // It is complete and not in the list: the remote has it.
             None => Base::Remote(self.remote_base(base)),
         });
         let objects = &mut self.list.objects;
@@ -86,8 +91,8 @@ impl<'a> Trees<'a> {
         true
     }
 
-    /// Whether it was listed, or is had by the remote with everything that it reaches.
-    fn is_passed(&self, id: &ObjectId) -> bool {
+    /// Returns true if the object is listed, or the remote has it with everything reachable from it.
+    fn is_known(&self, id: &ObjectId) -> bool {
         self.had.contains(id) || self.place(id).is_some()
     }
 
@@ -106,8 +111,8 @@ impl<'a> Trees<'a> {
         place
     }
 
-    /// Lists `root` and what it reaches, except for what one of `bases` has at the same path, or the first of them at a
-    /// path that is gone: those are complete, that is, all that they reach is listed or had by the remote.
+    /// Adds `root` and everything reachable from it, except for entries that one of `bases` has at the same path, or that
+    /// the first of them has at a deleted path. `bases` are complete.
     pub(super) fn tree(&mut self, root: ObjectId, bases: Vec<ObjectId>, owner: &str) -> Result<(), Error> {
         let mut walk = Walk::default();
         self.step(&mut walk, root, bases, BString::default());
@@ -116,7 +121,7 @@ impl<'a> Trees<'a> {
                 self.monitor.check()?;
                 self.entries(&step, owner, &mut walk)?;
             }
-            // Only now is known what the commit deletes.
+            // All deletions are known only now.
             walk.deleted.sort();
             for added in std::mem::take(&mut walk.added) {
                 self.added(added, owner, &mut walk)?;
@@ -125,19 +130,19 @@ impl<'a> Trees<'a> {
         Ok(())
     }
 
-    /// Lists a tree and leaves it to be walked, unless that is not needed.
+    /// Adds a tree and a step to walk it, unless a base is the same tree.
     fn step(&mut self, walk: &mut Walk, tree: ObjectId, bases: Vec<ObjectId>, path: BString) {
         if !bases.contains(&tree) && self.list(tree, bases.first().copied()) {
             walk.steps.push(Step { tree, bases, path });
         }
     }
 
-    /// Walks a tree and its bases side by side; all are in git's order.
+    /// Walks a tree and its bases side by side. All are in git's order.
     fn entries(&mut self, step: &Step, owner: &str, walk: &mut Walk) -> Result<(), Error> {
         let objects = self.objects;
         let path = &step.path;
         let tree = objects.find(step.tree, &format_args!("/{path} in {owner}"))?;
-        // A base that cannot be read saves nothing.
+        // Without a base that cannot be read, more is sent.
         let bases: Vec<_> = step.bases.iter().filter_map(|id| objects.try_find(*id).ok()?).collect();
         let mut bases: Vec<_> = bases.iter().filter_map(|base| Side::new(objects, base).ok()).collect();
         let mut before = Vec::new();
@@ -163,7 +168,7 @@ impl<'a> Trees<'a> {
         Ok(())
     }
 
-    /// Lists what no base has; a tree is left to be walked, and what is at a new path to be compared with what is deleted.
+    /// Adds an entry that no base has. A tree is walked later; an entry at a new path is compared with deletions later.
     fn entry(
         &mut self,
         folder: &BString,
@@ -174,7 +179,7 @@ impl<'a> Trees<'a> {
         walk: &mut Walk,
     ) -> Result<(), Error> {
         let (id, is_tree) = (entry.oid.to_owned(), entry.mode.is_tree());
-        if self.is_passed(&id) {
+        if self.is_known(&id) {
             return Ok(());
         }
         if before.is_empty() {
@@ -187,11 +192,12 @@ impl<'a> Trees<'a> {
             });
             return Ok(());
         }
-        match is_tree {
-            true => self.step(walk, id, before.to_vec(), below(folder, entry.filename)),
-            false => self.blob(id, before.first().copied(), folder, entry.filename, owner)?,
+        if is_tree {
+            self.step(walk, id, before.to_vec(), below(folder, entry.filename));
+            Ok(())
+        } else {
+            self.blob(id, before.first().copied(), folder, entry.filename, owner)
         }
-        Ok(())
     }
 
     fn added(&mut self, added: Added, owner: &str, walk: &mut Walk) -> Result<(), Error> {
@@ -206,12 +212,13 @@ impl<'a> Trees<'a> {
             return Ok(());
         }
         let base = walk.deleted.similar(&name, is_tree);
-        match is_tree {
-            true => self.step(walk, id, base.into_iter().collect(), below(&folder, &name)),
-            // A sibling's turn came before; it is listed now, or was complete.
-            false => self.blob(id, base.or(sibling), &folder, &name, owner)?,
+        if is_tree {
+            self.step(walk, id, base.into_iter().collect(), below(&folder, &name));
+            Ok(())
+        } else {
+            // The sibling had its turn before: it is listed, or complete.
+            self.blob(id, base.or(sibling), &folder, &name, owner)
         }
-        Ok(())
     }
 
     fn blob(
@@ -222,7 +229,7 @@ impl<'a> Trees<'a> {
         name: &[u8],
         owner: &str,
     ) -> Result<(), Error> {
-        if !self.is_passed(&id) {
+        if !self.is_known(&id) {
             let name = bstr::BStr::new(name);
             self.objects.require(id, &format_args!("/{folder}{name} in {owner}"))?;
             self.list(id, base);
@@ -230,8 +237,8 @@ impl<'a> Trees<'a> {
         Ok(())
     }
 
-    /// The list. What the remote has and is sent all the same, because it was added again, is no base outside of the
-    /// pack: `git index-pack` fails on a delta of such an object when that is a delta itself.
+    /// Returns the list. An object that the remote has, but that is sent because it was added again, is no base outside of
+    /// the pack: `git index-pack` fails on a delta of such an object if that is a delta itself.
     ///
     /// # Errors
     /// There are more objects than a pack can hold.
@@ -252,7 +259,7 @@ impl<'a> Trees<'a> {
     }
 }
 
-/// A base beside the tree that is walked.
+/// Entries of a base beside the tree that is walked.
 struct Side<'a, I: Iterator<Item = EntryRef<'a>>> {
     entries: Peekable<I>,
 }
@@ -265,8 +272,8 @@ impl<'a> Side<'a, std::iter::Flatten<TreeRefIter<'a>>> {
 }
 
 impl<'a, I: Iterator<Item = EntryRef<'a>>> Side<'a, I> {
-    /// Goes on to where `entry` is or would be; gives what is there, if that is a tree or blob of this repository. What
-    /// was gone past is deleted.
+    /// Advances to the position of `entry`. Returns the tree or blob with its name; submodules are ignored. Skipped entries
+    /// are deletions.
     fn seek(&mut self, entry: &EntryRef<'_>, mut deleted: Option<&mut Deleted>) -> Option<ObjectId> {
         while let Some(gone) = self.entries.next_if(|base| base < entry) {
             if let Some(deleted) = &mut deleted {
@@ -285,7 +292,7 @@ fn iterate<'a>(objects: &Objects, tree: &'a gix::Object<'_>) -> Result<TreeRefIt
     }
 }
 
-/// The path of a folder in a folder.
+/// Returns the path of a folder in a folder.
 fn below(folder: &BString, name: &[u8]) -> BString {
     let mut path = folder.clone();
     path.push_str(name);

@@ -1,41 +1,46 @@
-//! One object as it goes into the pack: copied, as a delta, or whole, whichever is smallest of what was chosen to be
-//! tried.
+//! Encoder of one object of the pack: as the stored entry, as a delta, or whole, whichever is smallest among the forms that
+//! the plan tries.
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 
-use gix::zlib::{Compression, Status, stream::deflate, stream::deflate::FlushCompress};
+use gix::zlib::{Compression, Decompress, Status, stream::deflate, stream::deflate::FlushCompress};
 use gix::{ObjectId, objs::Kind};
+use gix_pack::data::entry::Header;
 
-use super::super::{Error, base::Base, base::Choice, delta, monitor::check, objects::Objects};
-use super::{Plan, header, loose::Loose, spool_failed};
+use super::super::{
+    Error, base::Choice, delta, list::Base, monitor::check, object_files::ObjectFolders, objects::Objects,
+};
+use super::{output, plan::Plan};
 
-/// The largest object that is compressed in memory, beside others, in bytes.
+/// Size of the largest object that is compressed in memory, beside others, in bytes.
 const SMALL: u64 = 1 << 20;
-/// The largest object that is made a delta, or that a delta is made of, in bytes.
+/// Size of the largest object that becomes a delta or the base of one, in bytes.
 const MAX_DELTA: u64 = 64 << 20;
-/// A delta that has, before it is compressed, less than one byte for so many of the object is taken without compressing
-/// the object itself.
+/// Ratio of an object's size to that of its uncompressed delta from which on the delta is taken without compressing the
+/// object itself.
 const CERTAIN: usize = 8;
-/// A base that is so many times as large as the object is not worth looking at.
+/// Ratio of a base's size to the object's above which the base is not read.
 const MAX_RATIO: u64 = 32;
-/// How many objects that were encoded last are kept as bases of those to come, and how many bytes of them.
+/// Number of objects, the last to be encoded, that are kept as bases of the next ones.
 const RECENT: usize = 128;
+/// Bytes of these objects.
 const RECENT_BYTES: usize = 2 << 20;
-/// How many bytes of objects, and of bases of deltas, are kept beside them.
+/// Bytes of objects that are kept beside them.
 const OBJECT_CACHE: usize = 1 << 20;
+/// Bytes of bases of stored deltas that are kept beside them.
 const BASE_CACHE: usize = 1 << 20;
-/// What an offset to a base in the pack takes, in bytes, as far as the comparison goes: those of the largest packs have 5.
+/// Size of the distance to a base in the pack that the comparison assumes, in bytes: 5 in the largest packs.
 const OFFSET: usize = 5;
 
 /// An object, encoded.
 pub(super) enum Encoded {
     /// Whole: kind, size in bytes, and the object, compressed.
     Whole(Kind, u64, Vec<u8>),
-    /// As a delta of the base that was chosen to be tried: size in bytes, and the delta, compressed.
+    /// As a delta of the base that the plan chose: size in bytes, and the delta, compressed.
     Delta(u64, Vec<u8>),
-    /// As it is stored.
+    /// To be copied as it is stored.
     Stored,
-    /// Not yet: it is too large to be in memory beside others.
+    /// Not encoded: it is too large to be in memory beside others.
     Large,
 }
 
@@ -43,24 +48,26 @@ pub(super) enum Encoded {
 pub(super) struct Encoder<'a> {
     plan: &'a Plan<'a>,
     objects: Objects,
-    loose: Loose,
+    folders: ObjectFolders,
+    inflate: Decompress,
     deflate: deflate::Compress,
     recent: Recent,
 }
 
 impl<'a> Encoder<'a> {
-    /// An encoder with a handle of its own on the repository.
+    /// Creates an encoder with a handle of its own on the repository.
     pub(super) fn new(plan: &'a Plan<'a>, repository: &gix::Repository) -> Self {
         Encoder {
             plan,
             objects: Objects::cached(repository, OBJECT_CACHE, BASE_CACHE),
-            loose: Loose::new(repository),
+            folders: ObjectFolders::of(repository),
+            inflate: Decompress::new(),
             deflate: deflate::Compress::new(Compression::DEFAULT),
             recent: Recent::default(),
         }
     }
 
-    /// The object at this place of the list, unless it is large.
+    /// Encodes the object at this place of the list, unless it is large.
     pub(super) fn small(&mut self, place: usize) -> Result<Encoded, Error> {
         match self.plan.choices[place] {
             Choice::Whole if self.plan.is_stored_whole(place) => Ok(Encoded::Stored),
@@ -69,7 +76,7 @@ impl<'a> Encoder<'a> {
         }
     }
 
-    /// The object at this place of the list, which is large: as a delta, or as it is stored; [`Encoded::Large`] when it is
+    /// Encodes the large object at this place of the list as a delta or as it is stored. Returns [`Encoded::Large`] if it is
     /// to be streamed.
     pub(super) fn large(&mut self, place: usize) -> Result<Encoded, Error> {
         match self.plan.choices[place] {
@@ -81,22 +88,22 @@ impl<'a> Encoder<'a> {
         }
     }
 
-    /// Writes the object at this place of the list whole, in pieces when it is loose.
+    /// Writes the object at this place of the list whole, in pieces if it is loose.
     pub(super) fn stream(&mut self, place: usize, out: &mut impl Write) -> Result<(), Error> {
         let id = self.plan.list.objects[place].id;
         let unusable = |error: io::Error| self.objects.unusable(id, &error.to_string());
         self.deflate.reset();
-        let Some(mut object) = self.loose.open(id).map_err(unusable)? else {
-            let object = self.objects.find(id, &"what is to be pushed")?;
+        let Some(mut object) = self.folders.open_loose(id, &mut self.inflate).map_err(unusable)? else {
+            let object = self.objects.find(id, &"the list of objects to push")?;
             let size = object.data.len() as u64;
             header(object.kind)
                 .write_to(size, out)
                 .and_then(|_| compress(&mut self.deflate, &object.data, FlushCompress::Finish, out))
-                .map_err(|error| spool_failed(&error))?;
+                .map_err(|error| output::failed(&error))?;
             return Ok(());
         };
         let written = header(object.kind).write_to(object.size, out);
-        written.map_err(|error| spool_failed(&error))?;
+        written.map_err(|error| output::failed(&error))?;
         let mut piece = vec![0; 64 * 1024];
         loop {
             check(self.plan.interrupt)?;
@@ -105,7 +112,7 @@ impl<'a> Encoder<'a> {
                 0 => FlushCompress::Finish,
                 _ => FlushCompress::None,
             };
-            compress(&mut self.deflate, &piece[..read], flush, out).map_err(|error| spool_failed(&error))?;
+            compress(&mut self.deflate, &piece[..read], flush, out).map_err(|error| output::failed(&error))?;
             if read == 0 {
                 return Ok(());
             }
@@ -126,7 +133,7 @@ impl<'a> Encoder<'a> {
             Choice::Try(base) => self.delta(base, kind, data),
             Choice::Whole | Choice::Copy(_) => None,
         };
-        // It ends as soon as the object is known to be larger than its delta.
+        // Compression ends when the object is larger than its delta.
         let limit = delta.as_ref().map_or(usize::MAX, |(.., cost)| *cost);
         let whole = match self.plan.stored_size(place) {
             Some(stored) if stored <= limit => return Encoded::Stored,
@@ -145,27 +152,26 @@ impl<'a> Encoder<'a> {
         }
     }
 
-    /// The object, unless it has more than `limit` bytes.
+    /// Reads the object, unless it has more than `limit` bytes.
     fn read(&mut self, place: usize, limit: u64) -> Result<Option<(Kind, Vec<u8>)>, Error> {
         let id = self.plan.list.objects[place].id;
         if self.plan.locations[place].is_none() {
             let unusable = |error: io::Error| self.objects.unusable(id, &error.to_string());
-            if let Some(object) = self.loose.open(id).map_err(unusable)? {
+            if let Some(object) = self.folders.open_loose(id, &mut self.inflate).map_err(unusable)? {
                 let kind = object.kind;
-                return match object.size <= limit {
-                    true => Ok(Some((kind, object.into_data().map_err(unusable)?))),
-                    false => Ok(None),
-                };
+                let data = (object.size <= limit).then(|| object.into_data().map_err(unusable));
+                return Ok(data.transpose()?.map(|data| (kind, data)));
             }
         }
         if self.objects.size(id)?.is_some_and(|size| size > limit) {
             return Ok(None);
         }
-        let mut object = self.objects.find(id, &"what is to be pushed")?;
+        let mut object = self.objects.find(id, &"the list of objects to push")?;
         Ok(Some((object.kind, std::mem::take(&mut object.data))))
     }
 
-    /// A delta, compressed: its size before that, its bytes, what it costs. A base that cannot be read is none.
+    /// Makes a delta. Returns its size, its compressed bytes, and its cost with the reference to the base. A base that cannot
+    /// be read is not used: the object is sent whole.
     fn delta(&mut self, base: Base, kind: Kind, data: &[u8]) -> Option<(u64, Vec<u8>, usize)> {
         let id = self.plan.list.id(base);
         let reference = match base {
@@ -190,7 +196,7 @@ impl<'a> Encoder<'a> {
         Some((delta.len() as u64, compressed, cost))
     }
 
-    /// `data`, compressed to at most `limit` bytes, if that is enough.
+    /// Compresses `data` to at most `limit` bytes, if that is enough.
     fn compressed(&mut self, data: &[u8], limit: usize) -> Option<Vec<u8>> {
         let mut out = Limited {
             bytes: Vec::new(),
@@ -202,7 +208,7 @@ impl<'a> Encoder<'a> {
     }
 }
 
-/// Objects that were encoded last.
+/// The objects that were encoded last.
 #[derive(Default)]
 struct Recent {
     objects: VecDeque<(ObjectId, Kind, Vec<u8>)>,
@@ -225,7 +231,7 @@ impl Recent {
     }
 }
 
-/// Bytes in memory, of which there may not be more than `limit`.
+/// At most `limit` bytes in memory.
 struct Limited {
     bytes: Vec<u8>,
     limit: usize,
@@ -265,5 +271,15 @@ fn compress(
         if done {
             return Ok(());
         }
+    }
+}
+
+/// Returns the header of an object that is stored whole.
+pub(super) fn header(kind: Kind) -> Header {
+    match kind {
+        Kind::Commit => Header::Commit,
+        Kind::Tree => Header::Tree,
+        Kind::Blob => Header::Blob,
+        Kind::Tag => Header::Tag,
     }
 }

@@ -1,7 +1,7 @@
 //! Short names, full names and patterns.
 use bstr::{BStr, BString, ByteSlice};
 
-/// What may stand around a short name to make a full one.
+/// Prefixes and suffixes that make a full name from a short one.
 const RULES: [(&str, &str); 6] = [
     ("", ""),
     ("refs/", ""),
@@ -11,13 +11,12 @@ const RULES: [(&str, &str); 6] = [
     ("refs/remotes/", "/HEAD"),
 ];
 
-/// The refs that `short` stands for: if there are any, those that are branches, tags, or named in full or from below
-/// `refs/`; else all others.
+/// Returns the refs that `short` stands for: branches, tags, and refs that it names in full or below `refs/`; if there are
+/// none of those, all others.
 pub(super) fn standing_for(short: &BStr, is_there: impl Fn(&BString) -> bool) -> Vec<BString> {
     let mut strong = Vec::new();
     let mut weak = Vec::new();
-    for (at, (before, after)) in RULES.iter().enumerate() {
-        let full = BString::from([before.as_bytes(), short, after.as_bytes()].concat());
+    for (at, full) in full_names(short).enumerate() {
         if is_there(&full) {
             let is_strong = at < 2 || full.starts_with(b"refs/heads/") || full.starts_with(b"refs/tags/");
             if is_strong { &mut strong } else { &mut weak }.push(full);
@@ -26,7 +25,14 @@ pub(super) fn standing_for(short: &BStr, is_there: impl Fn(&BString) -> bool) ->
     if strong.is_empty() { weak } else { strong }
 }
 
-/// Whether `short` may stand for the ref `full`.
+/// Returns the full names that `short` may stand for, in the order of gitrevisions (*\<refname\>*).
+pub fn full_names(short: &BStr) -> impl Iterator<Item = BString> {
+    let full = move |(before, after): (&str, &str)| [before.as_bytes(), short, after.as_bytes()].concat().into();
+    RULES.into_iter().map(full)
+}
+
+/// Returns true if `short` may stand for the ref `full`.
+#[must_use]
 pub fn may_stand_for(short: &BStr, full: &BStr) -> bool {
     let rest = |(before, after): &(&str, &str)| {
         full.strip_prefix(before.as_bytes())
@@ -36,8 +42,9 @@ pub fn may_stand_for(short: &BStr, full: &BStr) -> bool {
     RULES.iter().any(rest)
 }
 
-/// What `destination` becomes for `name`, if that fits `source`: the name itself where there is no `*`, else with what
-/// stands for it.
+/// Fills in the `*` of `destination` with the part of `name` that the `*` of `source` matches. Returns `None` if `name` does
+/// not match `source`.
+#[must_use]
 pub fn filled(source: &BStr, name: &BStr, destination: &BStr) -> Option<BString> {
     let Some((before, after)) = source.split_once_str("*") else {
         return (source == name).then(|| destination.into());

@@ -9,6 +9,7 @@ pub mod hook_input;
 pub mod journal_lines;
 pub mod pkt_line;
 pub mod refspec;
+pub mod reftable;
 pub mod report_status;
 pub mod upload_pack;
 
@@ -16,7 +17,7 @@ pub mod upload_pack;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them. Each has its seeds and findings in `fixtures/fuzz/<name>/`.
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 10] = [
     ("advertisement", advertisement::check),
     ("delta", delta::check),
     ("event", event::check),
@@ -24,6 +25,7 @@ pub const TARGETS: [Target; 9] = [
     ("journal_lines", journal_lines::check),
     ("pkt_line", pkt_line::check),
     ("refspec", refspec::check),
+    ("reftable", reftable::check),
     ("report_status", report_status::check),
     ("upload_pack", upload_pack::check),
 ];

@@ -42,13 +42,8 @@ fn request(capabilities: &str) -> Request {
         old: Kind::Sha1.null(),
         new: ObjectId::Sha1([7; 20]),
     };
-    Request {
-        commands: NAMES.iter().map(command).collect(),
-        object_format: Kind::Sha1,
-        atomic: capabilities.contains("atomic"),
-        capabilities: capabilities.split(' ').map(BString::from).collect(),
-        push_options: Vec::new(),
-    }
+    let capabilities = capabilities.split(' ').map(BString::from);
+    Request::new(NAMES.iter().map(command).collect(), Kind::Sha1, capabilities.collect())
 }
 
 fn parse<'a>(

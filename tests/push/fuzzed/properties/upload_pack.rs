@@ -1,10 +1,7 @@
 //! Answers of `git-upload-pack`: capabilities and refs of protocol 2, and packs.
 use bstr::ByteSlice;
 use git_push::{Capabilities, RemoteRef, WireError, pkt_line};
-use git_push_transport::{
-    fetch::PackStream,
-    upload_pack::{LsRefs, ls_refs_request, protocol_2},
-};
+use git_push_transport::fuzzed::{LsRefs, PackStream, ls_refs_request, protocol_2};
 
 use super::{beginnings, control, pieces};
 

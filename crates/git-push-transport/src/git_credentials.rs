@@ -1,0 +1,148 @@
+//! Credentials for HTTP from where git and curl take them. The first of these counts:
+//!
+//! 1. User and password of the URL; a user without password goes with the token.
+//! 2. The token in `GITHUB_PAT`, else in the file that `GITHUB_PAT_FILE` names.
+//! 3. An `Authorization` in `http.extraHeader` or `http.<url>.extraHeader`.
+//! 4. `NETRC`, else `~/.netrc`, as curl reads it.
+//! 5. `credential.helper` programs: before a push, and when a server asks a reader (HTTP 401). Helpers store credentials that
+//!    the server accepts, and erase those that it refuses (gitcredentials).
+//! 6. A user of the URL without any password: it may be a token.
+//!
+//! Secrets are kept in memory only, in [`secrecy`] types.
+use git_push::{Error, ErrorKind};
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::credentials::{Authorization, Credentials, Need};
+use crate::helpers::Helpers;
+use crate::http_config::HttpConfig;
+use crate::netrc;
+use crate::settings::Settings;
+use crate::url::HttpUrl;
+
+/// The user that goes with a token; servers look at the token only.
+const TOKEN_USER: &str = "x-access-token";
+
+/// The default [`Credentials`]: URL, environment, git configuration, `.netrc`, helpers.
+#[derive(Debug)]
+pub struct GitCredentials {
+    /// Credentials that are known without asking.
+    known: Option<Authorization>,
+    helpers: Option<Helpers>,
+    /// Credentials that are used if helpers have none.
+    otherwise: Option<Authorization>,
+}
+
+impl GitCredentials {
+    /// Finds the credentials for `url`. No helper runs yet.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Misconfigured`] if git configuration is invalid, or `.netrc` cannot be read.
+    pub fn new(url: &gix::Url, settings: &Settings) -> Result<Self, Error> {
+        let config = HttpConfig::new(&settings.git, url)?;
+        let known = match given(url, settings.token.as_ref()).or(config.authorization.clone()) {
+            Some(known) => Some(known),
+            None => netrc::read(settings.netrc.as_deref(), url)?,
+        };
+        let mut credentials = GitCredentials {
+            known,
+            helpers: None,
+            otherwise: None,
+        };
+        if credentials.known.is_none() {
+            // Without encryption no helper is asked, so that a public repository can be read.
+            let safe = HttpUrl::new(url).is_some_and(|url| url.check_secrecy(config.insecure_http).is_ok());
+            credentials.helpers = helpers(url, settings)?.filter(|_| safe);
+            let lone_user = url.user().map(|user| Authorization::basic(user, ""));
+            if credentials.helpers.is_some() {
+                credentials.otherwise = lone_user;
+            } else {
+                credentials.known = lone_user;
+            }
+        }
+        Ok(credentials)
+    }
+
+    /// Returns true if there are credentials for `url`, a client certificate, or a helper that may know some.
+    ///
+    /// # Errors
+    /// As [`GitCredentials::new()`].
+    pub fn may_exist(url: &gix::Url, settings: &Settings) -> Result<bool, Error> {
+        if settings.token.is_some() || url.user().is_some() {
+            return Ok(true);
+        }
+        let config = HttpConfig::new(&settings.git, url)?;
+        Ok(config.authorization.is_some()
+            || config.client_certificate.is_some()
+            || netrc::read(settings.netrc.as_deref(), url)?.is_some()
+            || helpers(url, settings)?.is_some())
+    }
+}
+
+impl Credentials for GitCredentials {
+    fn get(&mut self, _: &HttpUrl, need: Need) -> Result<Option<Authorization>, Error> {
+        if self.known.is_some() || need == Need::Optional {
+            return Ok(self.known.clone());
+        }
+        let asked = self.helpers.as_mut().and_then(Helpers::ask);
+        Ok(asked.or_else(|| self.otherwise.clone()))
+    }
+
+    fn approve(&mut self, _: &HttpUrl, _: &Authorization) {
+        self.helpers.iter().for_each(Helpers::store);
+    }
+
+    fn reject(&mut self, _: &HttpUrl, _: &Authorization) {
+        self.helpers.iter_mut().for_each(Helpers::erase);
+    }
+}
+
+/// Returns the user info of `url`, completed by `token`.
+fn given(url: &gix::Url, token: Option<&SecretString>) -> Option<Authorization> {
+    match (url.user(), url.password(), token) {
+        (user, Some(password), _) => Some(Authorization::basic(user.unwrap_or_default(), password)),
+        (user, None, Some(token)) => Some(Authorization::basic(user.unwrap_or(TOKEN_USER), token.expose_secret())),
+        (_, None, None) => None,
+    }
+}
+
+fn helpers(url: &gix::Url, settings: &Settings) -> Result<Option<Helpers>, Error> {
+    Helpers::configured(url, &settings.git, settings.idle_timeout).map_err(|_| {
+        // The cause may contain a secret.
+        let what = "a value of credential.* in git configuration is invalid";
+        Error::new(ErrorKind::Misconfigured, what).with_hint("look at it with `git config --get-regexp '^credential'`")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(url: &str, token: Option<&str>) -> Option<String> {
+        let settings = Settings {
+            token: token.map(SecretString::from),
+            ..Settings::default()
+        };
+        let parsed = gix::url::parse(url).expect("a URL");
+        let mut credentials = GitCredentials::new(&parsed, &settings).expect("no error");
+        let url = HttpUrl::new(&parsed).expect("http");
+        match credentials.get(&url, Need::Optional).expect("no error")? {
+            Authorization::Basic { user, password } => Some(format!("{user}:{}", password.expose_secret())),
+            Authorization::Header(_) => panic!("no header is configured"),
+        }
+    }
+
+    #[test]
+    fn the_token_goes_with_a_user_unless_the_url_says_otherwise() {
+        let cases = [
+            ("https://host/r.git", None, None),
+            ("https://host/r.git", Some("token"), Some("x-access-token:token")),
+            ("https://me@host/r.git", Some("token"), Some("me:token")),
+            ("https://me:word@host/r.git", Some("token"), Some("me:word")),
+            ("https://me:p%40ss@host/r.git", None, Some("me:p@ss")),
+            ("https://me@host/r.git", None, Some("me:")),
+        ];
+        for (url, token, expected) in cases {
+            assert_eq!(shown(url, token).as_deref(), expected, "{url}");
+        }
+    }
+}

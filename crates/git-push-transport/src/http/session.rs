@@ -1,0 +1,99 @@
+//! Credentials of one connection: asked for when they are needed, sent to one origin, approved or rejected.
+use git_push::Error;
+use secrecy::SecretString;
+
+use crate::credentials::{Authorization, Credentials, Need};
+use crate::secrets::Secrets;
+use crate::url::{HttpUrl, InTheClear};
+
+/// A store of credentials, and the state of what it returned.
+pub(super) struct Session {
+    url: HttpUrl,
+    credentials: Box<dyn Credentials>,
+    /// An error if the connection is not encrypted.
+    secrecy: Result<(), InTheClear>,
+    used: Option<Used>,
+    /// The need that was last asked for in vain.
+    in_vain: Option<Need>,
+    secrets: Secrets,
+}
+
+struct Used {
+    authorization: Authorization,
+    header: SecretString,
+    is_approved: bool,
+}
+
+impl Session {
+    /// Asks `credentials` for what is known. `secrets` must not be shown either.
+    ///
+    /// # Errors
+    /// Credentials would cross a network in the clear, cannot be read, or are invalid.
+    pub(super) fn new(
+        url: HttpUrl,
+        secrecy: Result<(), InTheClear>,
+        credentials: Box<dyn Credentials>,
+        secrets: Secrets,
+    ) -> Result<Self, Error> {
+        let mut session = Session {
+            url,
+            credentials,
+            secrecy,
+            used: None,
+            in_vain: None,
+            secrets,
+        };
+        session.ask(Need::Optional)?;
+        Ok(session)
+    }
+
+    /// Returns the value of the `Authorization` header.
+    pub(super) fn header(&self) -> Option<&SecretString> {
+        self.used.as_ref().map(|used| &used.header)
+    }
+
+    /// Asks for credentials if there are none yet. Returns true if there are new ones.
+    ///
+    /// # Errors
+    /// As [`Session::new()`].
+    pub(super) fn ask(&mut self, need: Need) -> Result<bool, Error> {
+        let was_asked = self.in_vain.is_some_and(|asked| asked >= need);
+        let in_the_clear = need == Need::Required && self.secrecy.is_err();
+        if self.used.is_some() || was_asked || in_the_clear {
+            return Ok(false);
+        }
+        let Some(authorization) = self.credentials.get(&self.url, need)? else {
+            self.in_vain = Some(need);
+            return Ok(false);
+        };
+        self.secrecy.map_err(Error::from)?;
+        authorization.hide_in(&mut self.secrets);
+        self.used = Some(Used {
+            header: authorization.header()?,
+            authorization,
+            is_approved: false,
+        });
+        Ok(true)
+    }
+
+    /// Records that the server accepted the credentials.
+    pub(super) fn accepted(&mut self) {
+        if let Some(used) = self.used.as_mut().filter(|used| !used.is_approved) {
+            used.is_approved = true;
+            self.credentials.approve(&self.url, &used.authorization);
+        }
+    }
+
+    /// Records that the server refused the credentials. The next request asks again.
+    pub(super) fn refused(&mut self) {
+        if let Some(used) = self.used.take() {
+            self.in_vain = None;
+            self.credentials.reject(&self.url, &used.authorization);
+        }
+    }
+
+    /// Returns `text` of a server without secrets.
+    pub(super) fn scrub(&self, text: &str) -> String {
+        self.secrets.scrub(text)
+    }
+}

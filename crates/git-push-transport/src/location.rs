@@ -1,0 +1,300 @@
+//! The location of a remote, from a URL, a path, or the name of a configured remote.
+use std::{
+    fmt,
+    path::{Component, Path, PathBuf},
+};
+
+use bstr::{BStr, BString, ByteSlice};
+use git_push::{Error, ErrorKind};
+use gix::{remote::Direction, url::Scheme};
+
+use crate::git_config::user_config;
+use crate::redact::Shown;
+use crate::url::HttpUrl;
+
+/// Location of a remote. `Display` and `Debug` hide user info and query.
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Location {
+    /// A server over http or https, with the user info of the URL.
+    Http(gix::Url),
+    /// A server over ssh.
+    Ssh(gix::Url),
+    /// A server that runs `git daemon`.
+    Git(gix::Url),
+    /// A folder of this machine.
+    Path(PathBuf),
+}
+
+/// Finds the location to push to: the push URL of the remote named `name_or_url`, else the URL or path itself. Rewrites it by
+/// `url.<base>.insteadOf` and `pushInsteadOf` (git-config). Without a repository, the configuration of the user and of the
+/// system counts.
+///
+/// # Errors
+/// [`ErrorKind::Misconfigured`] if there is no such remote, or it does not have exactly one location that is supported.
+pub fn resolve(name_or_url: &BStr, repository: Option<&gix::Repository>) -> Result<Location, Error> {
+    let not_understood = |error: gix::Error| {
+        let what = format!(
+            "the URL of the remote {} is invalid: {}",
+            shown(name_or_url),
+            git_push::causes(&error)
+        );
+        Error::new(ErrorKind::Misconfigured, what)
+            .with_hint("correct remote.<name>.url or url.<base>.insteadOf in git configuration")
+    };
+    let Some(repository) = repository else {
+        let config = user_config()?;
+        return Location::parse(rewritten(name_or_url, &config).as_ref());
+    };
+    let Some(named) = repository.try_find_remote(name_or_url) else {
+        let url = parsed(name_or_url)?;
+        let remote = repository.remote_at(url).map_err(not_understood)?;
+        return Location::from_url(only_url(name_or_url, &remote)?)?.unless_a_name(name_or_url);
+    };
+    let named = named.map_err(not_understood)?;
+    Ok(match Location::from_url(only_url(name_or_url, &named)?)? {
+        // As in git, which changes to the top of the repository before it reads remotes.
+        Location::Path(path) => Location::Path(repository.workdir().unwrap_or(repository.git_dir()).join(path)),
+        url => url,
+    })
+}
+
+impl Location {
+    /// Parses a URL (`https`, `http`, `ssh`, also as `host:path`, `git`, `file`) or a path.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Misconfigured`] if the text is neither.
+    pub fn parse(text: &BStr) -> Result<Self, Error> {
+        Location::from_url(&parsed(text)?)?.unless_a_name(text)
+    }
+
+    /// Refuses a bare word without a folder of this name: it was meant as the name of a remote.
+    fn unless_a_name(self, text: &BStr) -> Result<Self, Error> {
+        let is_name = |path: &Path| path.as_os_str() == &*text.to_os_str_lossy() && is_a_word(path) && !path.exists();
+        if !matches!(&self, Location::Path(path) if is_name(path)) {
+            return Ok(self);
+        }
+        let what = format!("there is no remote named {text}, and no such folder");
+        let hint = format!("add it with `git remote add {text} <url>`, or give the URL itself");
+        Err(Error::new(ErrorKind::Misconfigured, what).with_hint(hint))
+    }
+
+    fn from_url(url: &gix::Url) -> Result<Self, Error> {
+        let misconfigured = |what: String| {
+            Error::new(ErrorKind::Misconfigured, what).with_hint("use the https URL of the repository, or a path")
+        };
+        match &url.scheme {
+            Scheme::Http | Scheme::Https => Ok(Location::Http(url.clone())),
+            Scheme::File => match gix::path::from_bstr(url.path.as_bstr()) {
+                Ok(path) => Ok(Location::Path(path.into_owned())),
+                Err(_) => Err(misconfigured("the path of the remote is invalid on this system".into())),
+            },
+            Scheme::Ssh => Ok(Location::Ssh(url.clone())),
+            Scheme::Git => Ok(Location::Git(url.clone())),
+            other => Err(misconfigured(format!(
+                "remotes over {} are not supported",
+                other.as_str()
+            ))),
+        }
+    }
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Location::Http(url) => HttpUrl::new(url).ok_or(fmt::Error)?.fmt(f),
+            Location::Ssh(url) | Location::Git(url) => Shown(url).fmt(f),
+            Location::Path(path) => path.display().fmt(f),
+        }
+    }
+}
+
+impl fmt::Debug for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Location({self})")
+    }
+}
+
+fn parsed(text: &BStr) -> Result<gix::Url, Error> {
+    gix::url::parse(text).map_err(|_| {
+        Error::new(
+            ErrorKind::Misconfigured,
+            format!("the remote {} is neither a URL nor a path", shown(text)),
+        )
+        .with_hint("a remote is an https, http, ssh, git or file URL, a path, or the name of a configured remote")
+    })
+}
+
+fn is_a_word(path: &Path) -> bool {
+    path.components().eq([Component::Normal(path.as_os_str())])
+}
+
+/// Rewrites a URL by the longest `url.<base>.pushInsteadOf`, else `insteadOf`, that it starts with (git-config).
+fn rewritten(url: &BStr, config: &gix::config::File) -> BString {
+    let sections: Vec<_> = config.sections_by_name("url").into_iter().flatten().collect();
+    let by = |key: &str| {
+        let rules = sections.iter().filter_map(|section| {
+            let base = section.header().subsection_name()?;
+            let values = section.values(key);
+            let longest = values
+                .into_iter()
+                .filter(|value| url.starts_with(value))
+                .max_by_key(|value| value.len())?;
+            Some((longest.len(), base))
+        });
+        let (length, base) = rules.max_by_key(|(length, _)| *length)?;
+        Some([base.as_bytes(), &url[length..]].concat().into())
+    };
+    by("pushInsteadOf")
+        .or_else(|| by("insteadOf"))
+        .unwrap_or_else(|| url.to_owned())
+}
+
+/// Returns the push URL of a remote, which must have exactly one.
+fn only_url<'a>(name_or_url: &BStr, remote: &'a gix::Remote<'_>) -> Result<&'a gix::Url, Error> {
+    let mut urls = remote.urls(Direction::Push);
+    let what = match (urls.next(), urls.next()) {
+        (Some(url), None) => return Ok(url),
+        (None, _) => format!("the remote {} has no URL", shown(name_or_url)),
+        (Some(_), Some(_)) => format!("the remote {} has more than one URL to push to", shown(name_or_url)),
+    };
+    Err(Error::new(ErrorKind::Misconfigured, what).with_hint("set one with `git remote set-url --push <name> <url>`"))
+}
+
+/// Returns the text of a location that may not be a URL, unless it may contain a secret.
+fn shown(name_or_url: &BStr) -> String {
+    match name_or_url.find_byteset(b"@?") {
+        Some(_) => "that is configured".into(),
+        None => git_push::cleaned(name_or_url),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn repository(config: &str) -> (tempfile::TempDir, gix::Repository) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let repository = gix::init_bare(folder.path()).expect("a repository");
+        let path = repository.git_dir().join("config");
+        let mut text = fs::read_to_string(&path).expect("configuration");
+        text.push_str(config);
+        fs::write(&path, text).expect("writable");
+        let options = gix::open::Options::isolated();
+        let repository = gix::open_opts(folder.path(), options).expect("the repository");
+        (folder, repository)
+    }
+
+    fn resolved(name_or_url: &str, config: &str) -> Result<String, Error> {
+        let (_folder, repository) = repository(config);
+        resolve(name_or_url.into(), Some(&repository)).map(|location| location.to_string())
+    }
+
+    #[test]
+    fn without_a_repository_the_longest_rule_rewrites() {
+        let config = "[url \"https://near/\"]\n insteadOf = https://host/\n insteadOf = host:\n\
+                      [url \"https://nearer/\"]\n insteadOf = https://host/o/\n\
+                      [url \"https://push/\"]\n pushInsteadOf = https://both/\n\
+                      [url \"https://fetch/\"]\n insteadOf = https://both/o/\n";
+        let config = gix::config::File::try_from(config).expect("a configuration");
+        for (url, expected) in [
+            ("https://host/r.git", "https://near/r.git"),
+            ("host:r.git", "https://near/r.git"),
+            ("https://host/o/r.git", "https://nearer/r.git"),
+            ("https://both/o/r.git", "https://push/o/r.git"),
+            ("https://other/r.git", "https://other/r.git"),
+        ] {
+            assert_eq!(rewritten(url.into(), &config), expected);
+            let (_folder, repository) = repository(&config.to_string());
+            let with_repository = resolve(url.into(), Some(&repository)).expect("a URL");
+            assert_eq!(with_repository.to_string(), expected, "gix agrees");
+        }
+    }
+
+    #[test]
+    fn a_url_or_a_path_is_itself() {
+        for text in [
+            "https://host/o/r.git",
+            "http://localhost:8080/r",
+            "/srv/git/r.git",
+            "./r.git",
+            "ssh://host:2222/o/r.git",
+            "host:o/r.git",
+            "git://host/o/r.git",
+        ] {
+            assert_eq!(Location::parse(text.into()).expect(text).to_string(), text);
+        }
+        let file = Location::parse("file:///srv/git/r.git".into()).expect("a URL");
+        assert_eq!(file, Location::Path("/srv/git/r.git".into()));
+    }
+
+    #[test]
+    fn display_and_errors_have_no_secrets() {
+        let location = Location::parse("https://me:canary@host/r.git?key=canary".into()).expect("a URL");
+        assert_eq!(
+            format!("{location} {location:?}"),
+            "https://host/r.git Location(https://host/r.git)"
+        );
+        let error = Location::parse("https://me:canary@host:port/r.git".into()).expect_err("no port");
+        assert!(!error.to_string().contains("canary"), "{error}");
+        let location = Location::parse("ssh://me:canary@host/r.git".into()).expect("a URL");
+        assert_eq!(
+            format!("{location} {location:?}"),
+            "ssh://host/r.git Location(ssh://host/r.git)"
+        );
+    }
+
+    #[test]
+    fn a_name_is_the_push_url_of_the_remote() {
+        let remote = "[remote \"github\"]\n url = https://host/fetch.git\n";
+        assert_eq!(resolved("github", remote).expect("a remote"), "https://host/fetch.git");
+        let with_push_url = format!("{remote} pushurl = https://host/push.git\n");
+        assert_eq!(
+            resolved("github", &with_push_url).expect("a remote"),
+            "https://host/push.git"
+        );
+    }
+
+    #[test]
+    fn urls_are_rewritten_as_git_configuration_says() {
+        let config = "[url \"https://host/\"]\n insteadOf = gh:\n[url \"https://push.host/\"]\n pushInsteadOf = https://pull.host/\n\
+                      [remote \"short\"]\n url = gh:o/r.git\n";
+        assert_eq!(resolved("short", config).expect("rewritten"), "https://host/o/r.git");
+        assert_eq!(
+            resolved("gh:o/r.git", config).expect("rewritten"),
+            "https://host/o/r.git"
+        );
+        assert_eq!(
+            resolved("https://pull.host/r", config).expect("rewritten"),
+            "https://push.host/r"
+        );
+    }
+
+    #[test]
+    fn a_relative_path_of_a_remote_is_below_the_repository() {
+        let (folder, repository) = repository("[remote \"near\"]\n url = ../near.git\n");
+        let location = resolve("near".into(), Some(&repository)).expect("a remote");
+        assert_eq!(location, Location::Path(folder.path().join("../near.git")));
+    }
+
+    #[test]
+    fn a_location_that_is_not_supported_is_refused_with_a_hint() {
+        let two =
+            "[remote \"two\"]\n pushurl = https://a/r\n pushurl = https://b/r\n[remote \"none\"]\n prune = true\n";
+        let cases = [
+            ("nobody", "there is no remote named nobody"),
+            ("two", "more than one URL"),
+            ("none", "has no URL"),
+            ("ext::sh -c evil", "over ext are not supported"),
+            ("gopher://host/r.git", "not supported"),
+        ];
+        for (name, expected) in cases {
+            let error = resolved(name, two).expect_err(name);
+            assert_eq!(error.kind(), ErrorKind::Misconfigured, "{name}");
+            assert!(error.to_string().contains(expected), "{name}: {error}");
+            assert!(error.hint().is_some(), "{name}");
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! Rejections by the mirror, shown to the next pusher of a rejected ref. The worker remembers them in its memory.
+//!
+//! They are messages only. A memory that cannot be read is noted in the log.
+use std::{
+    fs::File,
+    io::{self, ErrorKind, Read},
+    path::Path,
+};
+
+use durable::clock::Clock;
+use serde::Deserialize;
+
+use super::hook_output::HookOutput;
+use crate::journal::{Draft, FOLDER};
+
+/// The worker's memory in [`FOLDER`].
+const MEMORY: &str = "worker.json";
+/// Its beginning if there are rejections. The rest of the file may be long, and is not read.
+const BEGINNING: &[u8] = b"{\"rejections\":";
+/// Limit of bytes that are read.
+const MAX_SIZE: u64 = 1 << 20;
+/// Number of rejections that a pusher sees.
+const MAX_TOLD: usize = 3;
+
+#[derive(Deserialize)]
+struct Rejection {
+    refs: Vec<String>,
+    server_words: Vec<String>,
+    advice: Option<String>,
+}
+
+/// Tells the pusher what the mirror said when it rejected an earlier update of the same refs.
+pub(super) fn tell(git_dir: &Path, drafts: &[Draft], output: &mut HookOutput<impl Clock>) {
+    let rejections = match read(&git_dir.join(FOLDER).join(MEMORY)) {
+        Ok(rejections) => rejections,
+        Err(error) => return output.log(&format!("cannot read the mirror's rejections in {MEMORY}: {error}")),
+    };
+    let is_pushed = |name: &&String| drafts.iter().any(|draft| draft.update.name == name.as_str());
+    let mut told = 0;
+    for rejection in &rejections {
+        if let Some(name) = rejection.refs.iter().find(is_pushed).filter(|_| told < MAX_TOLD) {
+            told += 1;
+            output.tell_pusher(&format!("the mirror rejected an earlier update of {name}:"));
+            let words = rejection.server_words.iter().chain(&rejection.advice);
+            words.for_each(|line| output.tell_pusher(&format!("  {line}")));
+        }
+    }
+}
+
+fn read(path: &Path) -> io::Result<Vec<Rejection>> {
+    let mut file = match File::open(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        opened => opened?.take(MAX_SIZE),
+    };
+    let mut beginning = [0; BEGINNING.len()];
+    match file.read_exact(&mut beginning) {
+        Err(error) if error.kind() != ErrorKind::UnexpectedEof => return Err(error),
+        _ if beginning != BEGINNING => return Ok(Vec::new()),
+        _ => {}
+    }
+    let mut rest = Vec::new();
+    file.read_to_end(&mut rest)?;
+    // Reads one value, and ignores what follows it.
+    Ok(Vec::deserialize(&mut serde_json::Deserializer::from_slice(&rest))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use durable::clock::ManualClock;
+
+    use super::*;
+    use crate::{
+        journal::{Origin, Source},
+        ref_update::RefUpdate,
+    };
+
+    fn told(memory: Option<&str>, pushed: &[&str]) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join(FOLDER)).unwrap();
+        if let Some(memory) = memory {
+            std::fs::write(folder.path().join(FOLDER).join(MEMORY), memory).unwrap();
+        }
+        let null = gix::hash::Kind::Sha1.null();
+        let draft = |name: &&str| Draft {
+            update: RefUpdate {
+                old: null,
+                new: null,
+                name: (*name).into(),
+            },
+            txn_id: None,
+            origin: Origin::of(Source::PostReceive).into(),
+        };
+        let drafts: Vec<Draft> = pushed.iter().map(draft).collect();
+        let mut output = HookOutput::new(ManualClock::default());
+        tell(folder.path(), &drafts, &mut output);
+        assert!(output.complete, "messages decide nothing");
+        output.into_messages()
+    }
+
+    #[test]
+    fn the_pusher_of_a_rejected_ref_sees_the_words_and_the_advice() {
+        let memory = "{\"rejections\":[\
+             {\"group\":\"main\",\"refs\":[\"refs/kv/main\",\"refs/kv-index/main\"],\"server_words\":[\"no\",\"ask\"],\"advice\":\"change\"},\
+             {\"group\":\"refs/heads/x\",\"refs\":[\"refs/heads/x\"],\"server_words\":[\"never\"],\"advice\":null}\
+             ],\"mirror\":{\"cut off";
+        assert_eq!(
+            told(Some(memory), &["refs/kv-index/main", "refs/kv/main"]),
+            "stargate: the mirror rejected an earlier update of refs/kv/main:\n\
+             stargate:   no\nstargate:   ask\nstargate:   change\n"
+        );
+        assert!(told(Some(memory), &["refs/heads/x"]).ends_with("  never\n"));
+        assert_eq!(told(Some(memory), &["refs/heads/y"]), "");
+    }
+
+    #[test]
+    fn a_memory_without_rejections_or_none_at_all_tells_nothing() {
+        for memory in [
+            None,
+            Some(""),
+            Some("{\"mirror\":null}"),
+            Some("{\"rejections\":[{\"refs\""),
+        ] {
+            assert_eq!(told(memory, &["refs/kv/main"]), "", "{memory:?}");
+        }
+    }
+}

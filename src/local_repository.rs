@@ -1,0 +1,168 @@
+//! A local repository with refs in files or in reftables: its objects, its refs, and revision expressions (gitrevisions).
+//!
+//! Refs in files are read by gix, which also knows reflogs and upstream branches. gix sees no refs in reftables. There, the
+//! module [`refs`](crate::refs) reads the ref at the start of an expression, and gix resolves the rest from its id.
+//!
+//! # Limitations
+//!
+//! With reftables, expressions that need a reflog, an upstream branch or a search of all refs name nothing: `@{1}`,
+//! `main@{yesterday}`, `main@{upstream}`, `@{-1}`, `:/text`.
+mod expression;
+mod tables;
+
+use std::{collections::BTreeMap, path::Path};
+
+use bstr::{BStr, BString};
+use git_push::{
+    causes,
+    repository::{self, OpenError, RefStorage},
+};
+use gix::{ObjectId, Repository, refs::TargetRef};
+
+use self::{
+    expression::{Meaning, meaning},
+    tables::TableRefs,
+};
+
+/// A repository whose refs and revisions are read, see the [module](self).
+#[derive(Debug)]
+pub struct LocalRepository {
+    repository: Repository,
+    /// `None` if refs are in files.
+    tables: Option<TableRefs>,
+}
+
+/// All refs of a repository.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AllRefs {
+    /// Ids by full name. Symbolic refs have the id of their target; dangling ones and `HEAD` are left out.
+    pub ids: BTreeMap<BString, ObjectId>,
+    /// Targets of symbolic refs, `HEAD` among them.
+    pub symbolic: BTreeMap<BString, BString>,
+}
+
+/// The refs of a repository cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot read the refs of {git_dir}: {reason}")]
+pub struct UnreadableRefs {
+    git_dir: String,
+    reason: String,
+}
+
+/// Reasons why an expression names no object.
+#[derive(Debug, thiserror::Error)]
+pub enum RevisionError {
+    /// The ref that it starts with cannot be read.
+    #[error(transparent)]
+    Unreadable(#[from] UnreadableRefs),
+    /// Nothing has this name.
+    #[error("{0}")]
+    Unknown(String),
+}
+
+impl LocalRepository {
+    /// Opens the repository at `git_dir`.
+    ///
+    /// # Errors
+    /// There is no repository, it cannot be read, or its format is not understood.
+    pub fn open(git_dir: &Path) -> Result<Self, OpenError> {
+        let (repository, storage) = repository::open_any_refs(git_dir)?;
+        let tables = match storage {
+            RefStorage::Files => None,
+            RefStorage::Reftable => Some(TableRefs::new(&repository)),
+        };
+        Ok(LocalRepository { repository, tables })
+    }
+
+    /// Returns the repository itself, for everything but its refs and revisions.
+    pub fn repository(&self) -> &Repository {
+        &self.repository
+    }
+
+    /// Returns the same, to set up caches and replacements.
+    pub fn repository_mut(&mut self) -> &mut Repository {
+        &mut self.repository
+    }
+
+    /// Returns true if refs can be written. Reftables are only read.
+    pub fn can_write_refs(&self) -> bool {
+        self.tables.is_none()
+    }
+
+    /// Reads the ref with this full name. A dangling symbolic ref is `None`.
+    ///
+    /// # Errors
+    /// The ref may exist, but cannot be read.
+    pub fn find(&self, name: &BStr) -> Result<Option<ObjectId>, UnreadableRefs> {
+        if let Some(tables) = &self.tables {
+            return tables.find(name).map_err(|error| self.unreadable(&error.to_string()));
+        }
+        let unreadable = |error: gix::Error| self.unreadable(&causes(&error));
+        let found = self.repository.try_find_reference(name).map_err(unreadable)?;
+        // Like git, treat a dangling symbolic ref as absent.
+        Ok(found
+            .and_then(|mut found| found.follow_to_object().ok())
+            .map(gix::Id::detach))
+    }
+
+    /// Reads all refs.
+    ///
+    /// # Errors
+    /// A ref cannot be read.
+    pub fn all_refs(&self) -> Result<AllRefs, UnreadableRefs> {
+        match &self.tables {
+            Some(tables) => tables.all().map_err(|error| self.unreadable(&error.to_string())),
+            None => self.all_in_files().map_err(|error| self.unreadable(&causes(&error))),
+        }
+    }
+
+    fn all_in_files(&self) -> Result<AllRefs, gix::Error> {
+        let mut all = AllRefs::default();
+        for reference in self.repository.references()?.all()? {
+            let mut reference = reference?;
+            let name = BString::from(reference.name().as_bstr());
+            if let TargetRef::Symbolic(target) = reference.target() {
+                all.symbolic.insert(name.clone(), target.as_bstr().into());
+            }
+            // Like git, skip a dangling symbolic ref.
+            if let Ok(id) = reference.follow_to_object() {
+                all.ids.insert(name, id.detach());
+            }
+        }
+        if let Some(name) = self.repository.head_name()? {
+            all.symbolic.insert("HEAD".into(), name.as_bstr().into());
+        }
+        Ok(all)
+    }
+
+    /// Returns the object that an expression names, such as `HEAD`, `main~2` or an abbreviated id.
+    ///
+    /// # Errors
+    /// See [`RevisionError`].
+    pub fn object(&self, expression: &BStr) -> Result<ObjectId, RevisionError> {
+        let Some(tables) = &self.tables else {
+            return self.resolve(expression);
+        };
+        let find = |name: &BStr| tables.find(name);
+        match meaning(expression, find).map_err(|error| self.unreadable(&error.to_string()))? {
+            Meaning::OfId(expression) => self.resolve(expression.as_ref()),
+            Meaning::Nothing => Err(RevisionError::Unknown(format!(
+                "nothing has the name {expression:?} (reflogs and upstream branches are not read from reftables)"
+            ))),
+        }
+    }
+
+    fn resolve(&self, expression: &BStr) -> Result<ObjectId, RevisionError> {
+        let found = self.repository.rev_parse_single(expression);
+        found
+            .map(gix::Id::detach)
+            .map_err(|error| RevisionError::Unknown(error.to_string()))
+    }
+
+    fn unreadable(&self, reason: &str) -> UnreadableRefs {
+        UnreadableRefs {
+            git_dir: self.repository.git_dir().display().to_string(),
+            reason: reason.to_owned(),
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! Target of one ref, and the decision whether the mirror's ref may be moved there.
+use std::collections::{BTreeMap, BTreeSet};
+
+use bstr::{BStr, BString, ByteSlice};
+use gix::ObjectId;
+
+use super::{Change, Fold, Hold, damaged};
+use crate::{ref_update::RefUpdate, refs::LocalRef};
+
+impl Fold<'_> {
+    /// Returns the change of one ref, given its pending updates in journal order, or none if the ref is not involved.
+    pub(super) fn change(&self, name: &BStr, updates: &[&RefUpdate]) -> Result<Option<Change>, Hold> {
+        let old = self.remote_id(name);
+        let change = |new| {
+            Ok(Some(Change {
+                name: name.to_owned(),
+                old,
+                new,
+            }))
+        };
+        let Some(target) = self.target(name, updates)? else {
+            return Ok(None);
+        };
+        if target == old {
+            return change(target);
+        }
+        if !target.is_null() && !self.exists(name, target)? {
+            return Err(Hold::Gone {
+                name: name.to_owned(),
+                id: target,
+            });
+        }
+        let safe = old.is_null() || (!target.is_null() && self.fast_forward(name, old, target)?);
+        if safe || self.journaled(name, old, target, updates)? {
+            return change(target);
+        }
+        // A ref without an entry of its own need not hold the group if the mirror is ahead of it.
+        if updates.is_empty() && self.fast_forward(name, target, old)? {
+            return Ok(None);
+        }
+        Err(Hold::Diverged {
+            name: name.to_owned(),
+            remote: old,
+            target: if target.is_null() {
+                "deletion".into()
+            } else {
+                target.to_string()
+            },
+        })
+    }
+
+    /// Returns the target of the ref (rule 1), which is the null id for a deletion.
+    fn target(&self, name: &BStr, updates: &[&RefUpdate]) -> Result<Option<ObjectId>, Hold> {
+        let local = match self.names.local(name) {
+            LocalRef::Id(id) => Some(id),
+            LocalRef::Absent => None,
+            LocalRef::Unreadable(why) => {
+                let name = name.to_owned();
+                return Err(Hold::Unreadable { name, why });
+            }
+        };
+        if updates.is_empty() {
+            return Ok(local);
+        }
+        let stands = local.unwrap_or(self.null);
+        let Some(end) = end(updates, stands).filter(|end| *end != stands) else {
+            return Ok(Some(stands));
+        };
+        let ahead = match local {
+            Some(local) => self.is_ahead(name, end, local)?,
+            None => true,
+        };
+        let ahead = ahead && !self.was_superseded(name, updates, end, stands)?;
+        Ok(Some(if ahead { end } else { stands }))
+    }
+
+    /// Returns true if a hook was late: other updates, some of them settled, have moved the ref from the end of its entries
+    /// to its current id.
+    fn was_superseded(
+        &self,
+        name: &BStr,
+        updates: &[&RefUpdate],
+        end: ObjectId,
+        stands: ObjectId,
+    ) -> Result<bool, Hold> {
+        let names: BTreeSet<&BString> = updates.iter().map(|update| &update.name).collect();
+        let mut settled = Vec::new();
+        for one in names {
+            settled.extend(
+                self.local_view
+                    .settled(one.as_bstr())
+                    .map_err(|why| damaged(name, why))?,
+            );
+        }
+        Ok(reached(end, settled.iter().chain(updates.iter().copied())).contains(&stands))
+    }
+
+    /// Returns true if the end of the journal is ahead of the local ref: a descendant of it, or an object that the Stargate
+    /// lost in a power cut after it was mirrored.
+    fn is_ahead(&self, name: &BStr, end: ObjectId, local: ObjectId) -> Result<bool, Hold> {
+        if end.is_null() {
+            return Ok(false);
+        }
+        let taken = end == self.remote_id(name) && !self.exists(name, end)?;
+        Ok(taken || self.fast_forward(name, local, end)?)
+    }
+
+    /// Returns true if journaled updates and the configuration allow replacing `remote` by `target`, or deleting it (rule 3).
+    /// The journal must show that the Stargate once had the remote's id.
+    fn journaled(&self, name: &BStr, remote: ObjectId, target: ObjectId, updates: &[&RefUpdate]) -> Result<bool, Hold> {
+        let deleted = self.rules.deletes && updates.iter().any(|update| update.is_delete());
+        let forced = self.rules.force && updates.iter().any(|update| update.new == target);
+        if !deleted && !forced {
+            return Ok(false);
+        }
+        let ids = || updates.iter().flat_map(|update| [update.old, update.new]);
+        if ids().any(|id| id == remote) {
+            return Ok(true);
+        }
+        for id in ids().filter(|id| !id.is_null()) {
+            if self.fast_forward(name, remote, id)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// Returns the end of a ref's updates, chained from new id to old id regardless of the order in which they were appended.
+/// An end is an id that no update leaves; in a circle, every id is one. Of several ends, the current id of the ref wins
+/// (null if it is absent), else the newest.
+fn end(updates: &[&RefUpdate], stands: ObjectId) -> Option<ObjectId> {
+    let moves = updates.iter().filter(|update| update.old != update.new);
+    let left: BTreeSet<ObjectId> = moves.map(|update| update.old).collect();
+    let goes_round = updates.iter().all(|update| left.contains(&update.new));
+    let newest_first = updates.iter().rev().map(|update| update.new);
+    let mut ends = newest_first.filter(|id| goes_round || !left.contains(id));
+    if ends.clone().any(|end| end == stands) {
+        Some(stands)
+    } else {
+        ends.next()
+    }
+}
+
+/// Returns every id that a ref can have had after `from`, by these updates in any order.
+fn reached<'a>(from: ObjectId, updates: impl Iterator<Item = &'a RefUpdate>) -> BTreeSet<ObjectId> {
+    let mut moves: BTreeMap<ObjectId, Vec<ObjectId>> = BTreeMap::new();
+    for update in updates {
+        moves.entry(update.old).or_default().push(update.new);
+    }
+    let mut reached = BTreeSet::from([from]);
+    let mut followed = vec![from];
+    while let Some(id) = followed.pop() {
+        let next = moves.get(&id).into_iter().flatten();
+        followed.extend(next.copied().filter(|next| reached.insert(*next)));
+    }
+    reached
+}

@@ -1,0 +1,46 @@
+//! Reasons why a cycle could not run.
+use std::{io, path::PathBuf};
+
+use git_push::repository::OpenError;
+
+use crate::{advice, config::Problem, journal::WriteError};
+
+/// Reasons why a cycle could not run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The repository cannot be opened, or its format is not understood.
+    #[error(transparent)]
+    Repository(#[from] OpenError),
+    /// Git's configuration of the repository cannot be read.
+    #[error("cannot read git's configuration of {0}: {1}")]
+    Unreadable(PathBuf, gix::Error),
+    /// A value of `[stargate]` is invalid.
+    #[error("{1} (in {0})")]
+    Config(PathBuf, Problem),
+    /// Another worker is running.
+    #[error("another worker holds the lock {0}")]
+    Locked(PathBuf),
+    /// The worker's lock cannot be taken.
+    #[error("cannot lock {0}: {1}")]
+    Lock(PathBuf, io::Error),
+    /// The journal cannot be read.
+    #[error("cannot read the journal {0}: {1}")]
+    Read(PathBuf, io::Error),
+    /// The journal cannot be written. Mirrored entries stay pending, and the next cycle finds them on the mirror.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// The mirror cannot be used as it is configured.
+    #[error(transparent)]
+    Remote(#[from] git_push::Error),
+}
+
+impl RunError {
+    /// Returns the instruction of the cause, if it has one.
+    pub fn hint(&self) -> Option<&str> {
+        match self {
+            RunError::Repository(error) => Some(advice::on_opening(error)),
+            RunError::Remote(error) => error.hint(),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! Comparison of the refs of both sides, to find ref updates that the journal missed.
+
+use git_push::Advertisement;
+
+use super::{
+    comparison::FailedComparison, error::RunError, remote_mirror::RemoteMirror, requests::Mirror, session::Session,
+};
+use crate::{
+    journal::{Backlog, Source},
+    mirror::{Standing, compare, missed},
+    ref_update::RefUpdate,
+    refs::LocalRefs,
+};
+
+/// Result of a comparison.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Reconciled {
+    /// Ref updates appended to the journal.
+    pub(super) appended: usize,
+    /// Ref updates that could not be appended.
+    pub(super) unwritten: usize,
+    /// Reason why there was no comparison.
+    pub(super) failed: Option<FailedComparison>,
+}
+
+/// Compares the refs of both sides, and appends missed updates to the journal. If the mirror cannot be reached, the next
+/// cycle retries. An update whose hook still runs may be appended, too; then the journal has it twice.
+pub(super) fn reconcile(
+    session: &Session<'_>,
+    mirror: &mut RemoteMirror<'_>,
+    local: &LocalRefs,
+    backlog: &Backlog,
+) -> Result<Reconciled, RunError> {
+    let advertisement = match mirror.advertisement() {
+        Ok(advertisement) => advertisement,
+        Err(error) => {
+            tracing::warn!(%error, "cannot compare the refs of both sides");
+            mirror.remember_failed_comparison(&error);
+            return Ok(Reconciled {
+                failed: Some((&error).into()),
+                ..Default::default()
+            });
+        }
+    };
+    mirror.forget_failed_comparison();
+    let missed = missed_updates(session, &advertisement, local, backlog);
+    let all = missed.len();
+    let appended = session.entries.append(missed, Source::Reconcile)?;
+    // Remembered last: after a crash, or if an update could not be appended, the next cycle compares again.
+    if appended == all {
+        mirror.remember_reconciled(advertisement, local);
+    }
+    if appended > 0 {
+        tracing::info!(refs = appended, "appended ref updates that the journal had missed");
+    }
+    Ok(Reconciled {
+        appended,
+        unwritten: all - appended,
+        failed: None,
+    })
+}
+
+/// Returns the ref updates that the journal lacks, and logs refs that cannot be mirrored.
+pub(super) fn missed_updates(
+    session: &Session<'_>,
+    advertisement: &Advertisement,
+    local: &LocalRefs,
+    backlog: &Backlog,
+) -> Vec<RefUpdate> {
+    let (cycle, stargate) = (session.cycle(), session.view.stargate());
+    let compared = compare(local, &advertisement.refs, stargate, &cycle.rules);
+    for differing in compared.iter().filter(|compared| compared.standing.needs_operator()) {
+        let standing = differing.standing.word();
+        tracing::warn!(ref = %differing.name, %standing, "the mirror's ref stays unchanged; run stargate-mirror sync --dry-run");
+    }
+    for broken in compared.iter().filter(|compared| compared.standing == Standing::Broken) {
+        let reason = broken.reason.as_deref().unwrap_or_default();
+        tracing::error!(ref = %broken.name, reason, "the ref cannot be mirrored; run git fsck");
+    }
+    let pending = session.view.pending(backlog);
+    missed(&compared, &advertisement.refs, stargate, &*pending, cycle.null)
+}

@@ -1,0 +1,166 @@
+//! Repository that the worker has opened for a cycle: its configuration, its lock, its refs and its journal.
+use std::path::{Path, PathBuf};
+
+use bstr::BStr;
+use durable::{clock::Clock, storage::Disk};
+use git_push_transport::{Location, Remote, Settings, resolve};
+use gix::ObjectId;
+
+use super::{
+    cycle::Cycle,
+    entries::Entries,
+    error::RunError,
+    local_view::StargateView,
+    lock::{LOCK_FILE, WorkerLock},
+    missing::Missing,
+    options::{Environment, Options},
+    remote_mirror::RemoteMirror,
+    repository::Stargate,
+};
+use crate::{
+    config::{Config, USER_AGENT},
+    journal,
+    mirror::Rules,
+};
+
+/// Opened repository, under the worker's lock except in a dry run.
+pub(super) struct Session<'a> {
+    pub(super) config: Config,
+    pub(super) options: &'a Options,
+    pub(super) clock: &'a dyn Clock,
+    pub(super) git_dir: PathBuf,
+    /// The `.stargate` folder.
+    pub(super) folder: PathBuf,
+    pub(super) view: StargateView<'a>,
+    pub(super) entries: Entries<'a>,
+    environment: Environment<'a>,
+    _lock: Option<WorkerLock>,
+}
+
+impl<'a> Session<'a> {
+    /// Opens the repository. Returns none if there has never been anything to mirror in it.
+    pub(super) fn open(
+        git_dir: &Path,
+        options: &'a Options,
+        environment: Environment<'a>,
+        clock: &'a dyn Clock,
+    ) -> Result<Option<Self>, RunError> {
+        let (stargate, config) = opened(git_dir)?;
+        if let Some(problem) = config.problems.first() {
+            return Err(RunError::Config(git_dir.join("config"), problem.clone()));
+        }
+        let folder = git_dir.join(journal::FOLDER);
+        if !folder.is_dir() && !options.dry_run {
+            // Refs pushed before the hook was installed must be mirrored, too.
+            if stargate.mirrored_refs(&config.refs).is_empty() {
+                return Ok(None);
+            }
+            journal::create_folder(&Disk, git_dir).map_err(|error| RunError::Lock(folder.clone(), error))?;
+        }
+        if let Some(kept_out) = journal::kept_out(git_dir).filter(|_| !options.dry_run) {
+            tracing::warn!("{kept_out}");
+        }
+        Ok(Some(Session {
+            _lock: if options.dry_run { None } else { Some(lock(&folder)?) },
+            view: StargateView::new(stargate, &config.refs, git_dir, clock),
+            entries: Entries::new(git_dir, &config, clock),
+            config,
+            options,
+            environment,
+            clock,
+            git_dir: git_dir.to_owned(),
+            folder,
+        }))
+    }
+
+    /// Opens the mirror, or returns the setting that is missing for a push.
+    pub(super) fn remote(&self) -> Result<Result<Remote, Missing>, RunError> {
+        let stargate = self.view.stargate();
+        let found = destination(stargate, &self.config, self.options, self.environment)?;
+        let opened = found.map(|(location, settings)| Remote::open(location, &settings));
+        match opened {
+            Ok(remote) => Ok(Ok(remote?)),
+            Err(missing) => Ok(Err(missing)),
+        }
+    }
+
+    /// Returns the mirror with its remembered state.
+    pub(super) fn mirror<'m>(&'m self, remote: &'m mut Remote) -> RemoteMirror<'m> {
+        let (stargate, now) = (self.view.stargate(), self.clock.now());
+        let mirror = RemoteMirror::new(remote, stargate, &self.config.refs, &self.folder, now);
+        mirror.with_progress(self.options.progress.observer())
+    }
+
+    /// Creates a cycle with the configured rules.
+    pub(super) fn cycle(&self) -> Cycle<'_> {
+        Cycle {
+            rules: Rules {
+                refs: self.config.refs.clone(),
+                force: self.config.force,
+                deletes: self.config.deletes,
+            },
+            retry: self.config.retry,
+            verify: self.config.verify,
+            clock: self.clock,
+            local_view: &self.view,
+            null: self.null(),
+        }
+    }
+
+    /// Returns the null id of the repository's object format.
+    pub(super) fn null(&self) -> ObjectId {
+        self.view.stargate().repository().object_hash().null()
+    }
+}
+
+/// Returns the setting that is missing for a push, if there is one.
+pub(super) fn missing_setting(
+    stargate: &Stargate,
+    config: &Config,
+    options: &Options,
+    environment: Environment<'_>,
+) -> Result<Option<Missing>, RunError> {
+    Ok(destination(stargate, config, options, environment)?.err())
+}
+
+/// Opens the repository, and reads its configuration.
+pub(super) fn opened(git_dir: &Path) -> Result<(Stargate, Config), RunError> {
+    let stargate = Stargate::open(git_dir)?;
+    let config = Config::load(git_dir).map_err(|error| RunError::Unreadable(git_dir.to_owned(), error))?;
+    Ok((stargate, config))
+}
+
+/// Returns the location of the mirror and the transport settings, or the setting that is missing for a push.
+fn destination(
+    stargate: &Stargate,
+    config: &Config,
+    options: &Options,
+    environment: Environment<'_>,
+) -> Result<Result<(Location, Settings), Missing>, RunError> {
+    let configured = config.remote.as_ref().map(|remote| remote.to_string());
+    let Some(name) = options.mirror(configured, environment) else {
+        return Ok(Err(if options.several {
+            Missing::RemoteOfSeveral
+        } else {
+            Missing::Remote
+        }));
+    };
+    let repository = stargate.repository();
+    let location = resolve(BStr::new(&name), Some(repository))?;
+    let settings = Settings::from_environment(environment)?
+        .with_user_agent(USER_AGENT)
+        .with_git_config(repository)?;
+    Ok(if Remote::has_credentials(&location, &settings) {
+        Ok((location, settings))
+    } else {
+        Err(Missing::Token(location.to_string()))
+    })
+}
+
+fn lock(folder: &Path) -> Result<WorkerLock, RunError> {
+    match WorkerLock::take(folder) {
+        Ok(Some(lock)) => Ok(lock),
+        Ok(None) => Err(RunError::Locked(folder.join(LOCK_FILE))),
+        Err(error) => Err(RunError::Lock(folder.join(LOCK_FILE), error)),
+    }
+}
