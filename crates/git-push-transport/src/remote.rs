@@ -7,7 +7,6 @@ use crate::fetch::Extent;
 use crate::forge::Forge;
 #[cfg(feature = "http")]
 use crate::git_credentials::GitCredentials;
-#[cfg(feature = "smart-http")]
 use crate::head::Head;
 #[cfg(feature = "smart-http")]
 use crate::http::Http;
@@ -131,7 +130,7 @@ impl Remote {
         self.transport.set_head(branch, forge)
     }
 
-    /// Returns the capabilities that an HTTP server offers to readers, once it has sent them. Other servers are asked on
+    /// Returns the capabilities that an HTTP server offers to readers, once it has sent them. Other servers send them on
     /// each connection.
     #[must_use]
     pub fn reading(&self) -> Option<&Capabilities> {
