@@ -1,5 +1,7 @@
 //! `stargate-mirror doctor`: checks everything that a push needs on its way to the mirror.
+mod head;
 mod hooks;
+mod settings;
 
 use std::path::{Path, PathBuf};
 
@@ -86,14 +88,14 @@ pub fn main(args: &Args) -> Result<Exit, Failure> {
     let stargate = Stargate::open(&git_dir)?;
     let config = Config::load(&git_dir)
         .map_err(|error| Failure::new(Exit::Failed, format!("cannot read git's configuration: {error}")))?;
-    let mut checks = settings(&config);
+    let mut checks = settings::checks(&git_dir, &config)?;
     checks.extend(hooks::checks(&git_dir));
     checks.push(durable(&git_dir));
     checks.extend(refs(&git_dir)?);
     checks.extend(owner(&git_dir));
     checks.extend(journal(&git_dir));
     checks.extend(odd_ref_names(&stargate));
-    checks.extend(mirror(args, &config, stargate.repository()));
+    checks.extend(mirror(args, &config, &stargate));
     let diagnosis = Diagnosis { checks };
     if args.json {
         println!(
@@ -137,16 +139,6 @@ impl Check {
         self.hint = Some(hint.into());
         self
     }
-}
-
-fn settings(config: &Config) -> Vec<Check> {
-    let mut checks: Vec<_> = config
-        .problems
-        .iter()
-        .map(|problem| Check::new("settings", Verdict::Problem, problem.to_string()))
-        .collect();
-    checks.push(Check::new("mirrored refs", Verdict::Ok, config.refs.to_string()));
-    checks
 }
 
 fn durable(git_dir: &Path) -> Check {
@@ -273,15 +265,14 @@ fn odd_ref_names(stargate: &Stargate) -> Option<Check> {
 }
 
 fn ref_names(stargate: &Stargate) -> Result<Vec<BString>, String> {
-    let all = RefPatterns::new(["refs/*"]).expect("a valid pattern");
-    let refs = stargate.mirrored_refs(&all);
+    let refs = stargate.mirrored_refs(&RefPatterns::everything());
     if let Some((_, unreadable)) = refs.unreadable().next() {
         return Err(unreadable.to_string());
     }
     Ok(refs.known().keys().chain(refs.aliases().keys()).cloned().collect())
 }
 
-fn mirror(args: &Args, config: &Config, repository: &gix::Repository) -> Vec<Check> {
+fn mirror(args: &Args, config: &Config, stargate: &Stargate) -> Vec<Check> {
     let configured = config.remote.as_ref().map(ToString::to_string);
     let Some(name) = worker::remote_name(args.remote.clone(), configured, &environment) else {
         let found = "no mirror is configured: nothing is pushed (local-only)";
@@ -290,7 +281,7 @@ fn mirror(args: &Args, config: &Config, repository: &gix::Repository) -> Vec<Che
                 .hint("set stargate.remote in the repository, or GITHUB_REPO_URL"),
         ];
     };
-    check_mirror(&name, config, repository).unwrap_or_else(|error| vec![failed("mirror", &error)])
+    check_mirror(&name, config, stargate).unwrap_or_else(|error| vec![failed("mirror", &error)])
 }
 
 fn failed(what: &'static str, error: &git_push::Error) -> Check {
@@ -302,7 +293,8 @@ fn failed(what: &'static str, error: &git_push::Error) -> Check {
 }
 
 /// Checks the mirror with the credentials of a push.
-fn check_mirror(name: &str, config: &Config, repository: &gix::Repository) -> Result<Vec<Check>, git_push::Error> {
+fn check_mirror(name: &str, config: &Config, stargate: &Stargate) -> Result<Vec<Check>, git_push::Error> {
+    let repository = stargate.repository();
     let location = resolve(BStr::new(name), Some(repository))?;
     let settings = Settings::from_environment(environment)?
         .with_user_agent(USER_AGENT)
@@ -318,6 +310,7 @@ fn check_mirror(name: &str, config: &Config, repository: &gix::Repository) -> Re
     let advertisement = remote.advertisement()?;
     let mut checks = vec![offers(&shown, &advertisement, repository)];
     checks.extend(watermarks(&mut remote, &advertisement, config, repository));
+    checks.extend(head::check(stargate, config, &mut remote));
     Ok(checks)
 }
 

@@ -4,12 +4,39 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use bstr::{BStr, BString, ByteSlice};
 use durable::{
     replace::{NewFile, lock_path},
     storage::{FILE_MODE, Folders, Names},
 };
 
 use super::install_error::{InstallError, on, unreadable};
+
+/// Adds these values to the section `[stargate]` of the repository at `git_dir`. Values that are there stay.
+///
+/// # Errors
+/// The configuration cannot be read or written, or another process is changing it. It is unchanged then.
+pub fn add<S: Folders + Names>(storage: &S, git_dir: &Path, values: &[(&str, BString)]) -> Result<(), InstallError> {
+    edit(storage, git_dir, |config| {
+        for (name, value) in values {
+            let mut section = config.section_mut_or_create_new("stargate", None::<&BStr>)?;
+            section.push(name, Some(value.as_bstr()))?;
+        }
+        Ok(())
+    })
+}
+
+/// Changes the configuration of the repository at `git_dir`.
+///
+/// # Errors
+/// See [`edit_file()`].
+pub(super) fn edit<S: Folders + Names>(
+    storage: &S,
+    git_dir: &Path,
+    change: impl FnOnce(&mut gix::config::File) -> Result<(), gix::Error>,
+) -> Result<(), InstallError> {
+    edit_file(storage, &git_dir.join("config"), change)
+}
 
 /// Changes the configuration file at `path`, which need not exist. An unchanged file is not written.
 ///

@@ -17,6 +17,7 @@
 //! - 2: neither the program's name nor an argument is a hook's name.
 pub mod configured;
 pub mod durability;
+pub mod git_config;
 pub mod identity;
 pub mod input;
 pub mod install;
@@ -25,7 +26,6 @@ pub mod post_receive;
 pub mod pre_receive;
 
 mod chained;
-mod git_config;
 mod guard;
 mod head;
 mod hook_output;

@@ -1,8 +1,10 @@
 //! The worker: its cycle against a model, and each of its commands with real repositories and mirrors.
 #![cfg(unix)]
+mod branches;
 mod comparison;
 mod cycle;
 mod formats;
+mod head;
 mod hidden_refs;
 mod journey;
 mod local_refs;
