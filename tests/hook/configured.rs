@@ -228,7 +228,7 @@ fn hooks_of_many_pushes_at_once_record_each_update_once() {
     for number in 0..16 {
         let input = creation(&format!("refs/kv/{number}"));
         // git 2.55 runs both at once.
-        let mut own = self::clean_command(world.own("post-receive"));
+        let mut own = clean_command(world.own("post-receive"));
         own.current_dir(&world.stargate.git_dir).env("GIT_DIR", ".");
         for mut command in [world.configured("post-receive"), own] {
             let file = world.stargate.folder().join(format!("input-{number}"));
