@@ -1,4 +1,8 @@
 //! `stargate-mirror doctor`: checks everything that a push needs on its way to the mirror.
+mod history;
+mod hook_script;
+mod other_mirrors;
+
 use std::path::{Path, PathBuf};
 
 use bstr::{BStr, BString, ByteSlice};
@@ -88,10 +92,11 @@ pub fn main(args: &Args) -> Result<Exit, Failure> {
     checks.extend(hooks(&git_dir));
     checks.push(durable(&git_dir));
     checks.extend(refs(&git_dir)?);
+    checks.extend(history::checks(stargate.repository()));
     checks.extend(owner(&git_dir));
     checks.extend(journal(&git_dir));
     checks.extend(odd_ref_names(&stargate));
-    checks.extend(mirror(args, &config, stargate.repository()));
+    checks.extend(mirror(args, &config, &git_dir, stargate.repository()));
     let diagnosis = Diagnosis { checks };
     if args.json {
         println!(
@@ -308,7 +313,7 @@ fn ref_names(stargate: &Stargate) -> Result<Vec<BString>, String> {
     Ok(refs.known().keys().chain(refs.aliases().keys()).cloned().collect())
 }
 
-fn mirror(args: &Args, config: &Config, repository: &gix::Repository) -> Vec<Check> {
+fn mirror(args: &Args, config: &Config, git_dir: &Path, repository: &gix::Repository) -> Vec<Check> {
     let configured = config.remote.as_ref().map(ToString::to_string);
     let Some(name) = worker::remote_name(args.remote.clone(), configured, &environment) else {
         let found = "no mirror is configured: nothing is pushed (local-only)";
@@ -317,7 +322,9 @@ fn mirror(args: &Args, config: &Config, repository: &gix::Repository) -> Vec<Che
                 .hint("set stargate.remote in the repository, or GITHUB_REPO_URL"),
         ];
     };
-    check_mirror(&name, config, repository).unwrap_or_else(|error| vec![failed("mirror", &error)])
+    let mut checks = check_mirror(&name, config, repository).unwrap_or_else(|error| vec![failed("mirror", &error)]);
+    checks.extend(other_mirrors::checks(&name, git_dir, repository));
+    checks
 }
 
 fn failed(what: &'static str, error: &git_push::Error) -> Check {

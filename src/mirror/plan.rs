@@ -267,7 +267,7 @@ impl Fold<'_> {
             }
         }
         group.changes.extend(others);
-        hold.or(landing).map_or(Ok(()), Err)
+        landing.or(hold).map_or(Ok(()), Err)
     }
 
     /// Sets the watermark to the ledger, wherever it was: only the worker moves it.

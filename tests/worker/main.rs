@@ -2,6 +2,7 @@
 #![cfg(unix)]
 mod comparison;
 mod cycle;
+mod doctor;
 mod formats;
 mod hidden_refs;
 mod journey;
