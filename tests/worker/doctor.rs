@@ -90,9 +90,10 @@ fn a_shallow_or_partial_stargate_is_a_problem_because_run_fails_there() {
 fn a_shallow_stargate_behind_which_the_mirror_stands_is_diverged() {
     let folder = clone("--depth=1");
     let (path, stargate) = (folder.path(), folder.path().join("stargate.git"));
+    git(&path.join("source"), ["branch", "old", "main~2"]);
     git(
         &path.join("mirror.git"),
-        ["fetch", "-q", "../source", "main~2:refs/heads/main"],
+        ["fetch", "-q", "../source", "old:refs/heads/main"],
     );
     assert!(findings(&stargate, "history")[0].1.contains("diverged"));
     let (_, said) = program(&stargate, &["sync", "--dry-run"]);

@@ -174,15 +174,20 @@ fn present<T>(found: io::Result<T>) -> io::Result<Option<T>> {
     }
 }
 
+/// Returns true for a program. The samples in git's template are programs, too, but git runs none.
+fn is_run(path: &Path, found: &fs::Metadata) -> bool {
+    path.extension().is_none_or(|extension| extension != "sample") && is_executable(found)
+}
+
 #[cfg(unix)]
-fn is_run(_path: &Path, found: &fs::Metadata) -> bool {
+fn is_executable(found: &fs::Metadata) -> bool {
     use std::os::unix::fs::PermissionsExt;
     found.permissions().mode() & 0o111 != 0
 }
 
 #[cfg(not(unix))]
-fn is_run(path: &Path, _found: &fs::Metadata) -> bool {
-    path.extension().is_none_or(|extension| extension != "sample")
+fn is_executable(_found: &fs::Metadata) -> bool {
+    true
 }
 
 /// Reads the beginning of a script, and nothing of another program.
