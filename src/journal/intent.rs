@@ -379,6 +379,25 @@ mod tests {
     }
 
     #[test]
+    fn pushes_in_flight_are_those_of_young_intents() {
+        let young = Intent {
+            timestamp: Timestamp::UNIX_EPOCH + Duration::from_secs(1),
+            ..intent(2, &["a", "b"])
+        };
+        let folder = folder_with(&[intent(1, &["c"]), young.clone()]);
+        let in_flight = |seconds| {
+            let now = Timestamp::UNIX_EPOCH + Duration::from_secs(seconds);
+            in_flight(&Disk, folder.path(), now)
+        };
+        assert_eq!(in_flight(59).unwrap().len(), 2);
+        let updates: Vec<_> = young.drafts.into_iter().map(|draft| draft.update).collect();
+        assert_eq!(in_flight(60).unwrap(), [updates]);
+        assert!(in_flight(61).unwrap().is_empty());
+        fs::write(path_of(folder.path(), Ulid(3)), "{").unwrap();
+        assert_eq!(in_flight(61).unwrap_err().kind(), io::ErrorKind::InvalidData);
+    }
+
+    #[test]
     fn every_update_of_an_intent_has_a_verdict() {
         let made = draft("a").update;
         let deleted = RefUpdate {
