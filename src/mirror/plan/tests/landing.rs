@@ -169,32 +169,53 @@ proptest! {
         let held = some(&[0x12, 0x13]) && some(&[0x11]);
         prop_assert_eq!(plan.groups[0].hold.is_some(), held, "{:?}", plan.groups[0].hold);
     }
+}
 
-    /// At whichever moments of the plan a push begins, moves its refs and ends: a watermark that has the push's ledger
-    /// goes with every ref of the push.
-    #[test]
-    fn a_watermark_never_goes_without_the_refs_of_its_push(
-        begin in 0_usize..6,
-        gaps in proptest::collection::vec(0_usize..6, PUSHED.len() + 1),
-        order in Just(PUSHED.to_vec()).prop_shuffle(),
-    ) {
-        let turns = gaps.iter().scan(begin, |turn, gap| {
-            *turn += gap;
-            Some(*turn)
-        });
-        let moves = order.iter().copied().map(Some).chain([None]);
-        let moving = Moving {
-            stargate: RefCell::new(Stargate { refs: vec![(OLDER, 0x31)], ..Default::default() }),
-            steps: RefCell::new(turns.zip(moves).collect()),
-            begin,
-            reads: RefCell::new(0),
-            push: PUSHED.iter().map(|name| update(name, 0, 0x12)).collect(),
-        };
-        let plan = plan(&[update(OLDER, 0, 0x31)], &moving, &BTreeMap::new(), &rules(), null());
-        if let Ok(commands) = commands(&plan) && commands.contains(&command("refs/kv-mirror/main", 0, 0x12)) {
-            for name in PUSHED {
-                prop_assert!(commands.contains(&command(name, 0, 0x12)), "{} is missing: {:?}", name, commands);
+/// Reads of a plan after which nothing changes.
+const READS: usize = 14;
+
+/// Returns the plan if a push begins before the read `begin`, moves two refs before the reads `moves`, and ends before the
+/// read `end`.
+fn while_a_push_moves(refs: [&'static str; 2], begin: usize, moves: [usize; 2], end: usize) -> Plan {
+    let steps = moves.into_iter().zip(refs.map(Some)).chain([(end, None)]);
+    let moving = Moving {
+        stargate: RefCell::new(Stargate {
+            refs: vec![(OLDER, 0x31)],
+            ..Default::default()
+        }),
+        steps: RefCell::new(steps.collect()),
+        begin,
+        reads: RefCell::new(0),
+        push: refs.map(|name| update(name, 0, 0x12)).into(),
+    };
+    let backlog = [update(OLDER, 0, 0x31)];
+    plan(&backlog, &moving, &BTreeMap::new(), &rules(), null())
+}
+
+/// Every order of the reads and of what a push does: its ledger goes with its other ref, or not at all.
+#[test]
+fn a_ledger_never_goes_without_the_other_ref_of_its_push() {
+    let (mut sent, mut held) = (0, 0);
+    for refs in [[LEDGER, CHUNKS], [CHUNKS, LEDGER], [LEDGER, INDEX], [INDEX, LEDGER]] {
+        for begin in 0..READS {
+            for first in begin..READS {
+                for second in first..READS {
+                    for end in second..READS {
+                        let plan = while_a_push_moves(refs, begin, [first, second], end);
+                        let Ok(commands) = commands(&plan) else {
+                            held += 1;
+                            continue;
+                        };
+                        let goes = |name| commands.contains(&command(name, 0, 0x12));
+                        sent += usize::from(goes("refs/kv-mirror/main"));
+                        assert!(
+                            !goes(LEDGER) || refs.into_iter().all(goes),
+                            "{refs:?} {begin} {first} {second} {end}: {commands:?}"
+                        );
+                    }
+                }
             }
         }
     }
+    assert!(sent > 0 && held > 0, "{sent} {held}");
 }
