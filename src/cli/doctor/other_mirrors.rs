@@ -10,8 +10,9 @@
 //!
 //! # Limitations
 //!
-//! GitLab 14 and later keep push mirrors in their database and leave nothing in the repository. Hooks that are not scripts,
-//! and programs that a script runs, are not read.
+//! - GitLab 14 and later keep push mirrors in their database and leave nothing in the repository.
+//! - Hooks that are not scripts, programs that a script runs, and what follows the first MiB of a script are not read.
+//! - A remote that has several push URLs, or none that is valid, is not compared.
 use std::{
     fs, io,
     path::{Path, PathBuf},
