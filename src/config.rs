@@ -3,21 +3,48 @@
 //!
 //! An invalid value never stops a hook: it becomes a [`Problem`], and the default is used instead. The command line stops
 //! at a problem; the hook logs it and continues.
+mod choices;
+
 use std::{path::Path, time::Duration};
 
 use bstr::{BString, ByteSlice};
 use durable::retry::RetryPolicy;
 
+use self::choices::{DEFAULT_BRANCH_WORDS, FORGE_WORDS};
+pub use self::choices::{DefaultBranch, ForgeSetting};
 use crate::{append_only::Paths, ref_pattern::RefPatterns};
 
 /// Key of [`Config::append_only`]. If its value is a [`Problem`], the guarded paths are unknown.
 pub const APPEND_ONLY: &str = "stargate.appendOnly";
 
-/// 24 hours.
+/// Every key of the section, as in the documentation.
+pub const KEYS: [&str; 18] = [
+    "stargate.allowNfs",
+    APPEND_ONLY,
+    "stargate.attempts",
+    "stargate.defaultBranch",
+    "stargate.deletes",
+    "stargate.force",
+    "stargate.forge",
+    "stargate.initialDelay",
+    // Read by the transport.
+    "stargate.insecureHttp",
+    "stargate.lockTimeout",
+    "stargate.maxDelay",
+    "stargate.pusherEnv",
+    "stargate.pushesPerMinute",
+    "stargate.ref",
+    "stargate.remote",
+    "stargate.repoId",
+    "stargate.retention",
+    "stargate.verify",
+];
+
 /// Name and version of the program, for the logs of servers that are pushed to.
 pub const AGENT: &str = concat!("stargate-mirror/", env!("CARGO_PKG_VERSION"));
 /// The `User-Agent` of HTTP requests. Some servers serve git's protocol only to clients that call themselves git.
 pub const USER_AGENT: &str = concat!("git/stargate-mirror-", env!("CARGO_PKG_VERSION"));
+/// 24 hours.
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Settings of `[stargate]`. See `docs/configuration.md` for the keys.
@@ -49,6 +76,10 @@ pub struct Config {
     pub pushes_per_minute: u32,
     /// `stargate.appendOnly`: paths at which pushed branches and ledgers may only add files; none by default.
     pub append_only: Paths,
+    /// `stargate.defaultBranch`
+    pub default_branch: DefaultBranch,
+    /// `stargate.forge`
+    pub forge: ForgeSetting,
     /// Invalid values, for which the defaults are used.
     pub problems: Vec<Problem>,
 }
@@ -81,6 +112,8 @@ impl Default for Config {
             verify: true,
             pushes_per_minute: 6,
             append_only: Paths::default(),
+            default_branch: DefaultBranch::default(),
+            forge: ForgeSetting::default(),
             problems: Vec::new(),
         }
     }
@@ -220,6 +253,8 @@ impl Config {
             verify: reader.boolean("stargate.verify", default.verify),
             pushes_per_minute: reader.count("stargate.pushesPerMinute", 0, default.pushes_per_minute),
             append_only,
+            default_branch: reader.word("stargate.defaultBranch", &DEFAULT_BRANCH_WORDS),
+            forge: reader.word("stargate.forge", &FORGE_WORDS),
             problems,
         }
     }
@@ -273,6 +308,22 @@ impl Reader<'_> {
         }
     }
 
+    fn word<T: Copy + Default>(&mut self, key: &'static str, words: &[(&str, T)]) -> T {
+        let Some(value) = self.file.string(key) else {
+            return T::default();
+        };
+        match words
+            .iter()
+            .find(|(word, _)| value.eq_ignore_ascii_case(word.as_bytes()))
+        {
+            Some((_, meaning)) => *meaning,
+            None => {
+                let words: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+                self.problem(key, format!("expected {}", words.join(" or ")), T::default())
+            }
+        }
+    }
+
     fn problem<T>(&mut self, key: &'static str, why: String, default: T) -> T {
         let value = self.file.string(key).unwrap_or_default();
         self.problems.push(Problem { key, value, why });
@@ -302,7 +353,7 @@ mod tests {
         let config = config(
             "[stargate]\nremote = github\nref = refs/a/*\nref = !refs/a/b\nrepoId = o/r\npusherEnv = ONE\npusherEnv = TWO\n\
              force = yes\ndeletes = off\nattempts = 5\ninitialDelay = 20ms\nmaxDelay = 1m\nlockTimeout = 2s\nverify = false\n\
-             allowNfs = true\nretention = 2d\nappendOnly = events/\nappendOnly = audit\n",
+             allowNfs = true\nretention = 2d\nappendOnly = events/\nappendOnly = audit\ndefaultBranch = leave\nforge = GitLab\n",
         );
         assert_eq!(config.problems, []);
         assert_eq!(config.remote.unwrap(), "github");
@@ -321,6 +372,23 @@ mod tests {
         assert_eq!(config.lock_timeout, Duration::from_secs(2));
         assert_eq!((config.allow_nfs, config.retention), (true, 2 * DAY));
         assert_eq!(config.append_only.to_string(), "audit/, events/");
+        assert_eq!(
+            (config.default_branch, config.forge),
+            (DefaultBranch::Leave, ForgeSetting::GitLab)
+        );
+    }
+
+    #[test]
+    fn every_key_that_is_read_is_known() {
+        let source = include_str!("config.rs");
+        let (source, _) = source.split_once("#[cfg(test)]").expect("tests at the end");
+        let read = source
+            .split("\"stargate.")
+            .skip(1)
+            .filter_map(|rest| rest.split('"').next());
+        let read: std::collections::BTreeSet<String> = read.map(|name| format!("stargate.{name}")).collect();
+        let known: std::collections::BTreeSet<String> = KEYS.iter().map(|key| (*key).to_owned()).collect();
+        assert_eq!(read, known);
     }
 
     #[test]
@@ -349,7 +417,7 @@ mod tests {
     #[test]
     fn a_bad_value_is_a_problem_and_the_default_is_used() {
         let config = config(
-            "[stargate]\nlockTimeout = soon\nattempts = 0\nforce = maybe\nref = kv/*\nref = refs/x/*\nappendOnly = ../x\n",
+            "[stargate]\nlockTimeout = soon\nattempts = 0\nforce = maybe\nref = kv/*\nref = refs/x/*\nappendOnly = ../x\nforge = sourceforge\n",
         );
         let keys: Vec<_> = config.problems.iter().map(|problem| problem.key).collect();
         assert_eq!(
@@ -359,7 +427,8 @@ mod tests {
                 "stargate.appendOnly",
                 "stargate.force",
                 "stargate.attempts",
-                "stargate.lockTimeout"
+                "stargate.lockTimeout",
+                "stargate.forge"
             ]
         );
         assert_eq!(config.lock_timeout, Duration::from_secs(10));

@@ -41,7 +41,7 @@
 //!                            session (one push). No socket, no process
 //! crates/git-push-transport  remote (one type for a mirror of any URL), http, stream (ssh, git://), local; interfaces and their
 //!                            defaults: http_client and ureq_client, credentials and git_credentials; settings (plain data);
-//!                            upload_pack and fetch (PURE: reading); web (client of other HTTP services)
+//!                            upload_pack, head and fetch (PURE: reading); forge; web (client of other HTTP services)
 //! crates/reftable            reader of refs in reftables: a snapshot of a stack of tables, look-ups, iteration. Writes nothing
 //! crates/durable             storage (the only place that fsyncs, locks and renames), replace (whole files), ownership, clock,
 //!                            retry, token_bucket
@@ -57,7 +57,8 @@
 //!            One repository: run (one cycle), session (repository under the lock), local_view (refs), entries (journal),
 //!            reconcile, broken; cycle (attempts), attempt, requests, bisect (pushes of one attempt), remote_mirror, memory,
 //!            backoff, rejection (the server's words), comparison, missing, repository, lock, report; watermarks (resets
-//!            false_watermark), ancestry. By hand and for readers: sync, status, wait; options, error
+//!            false_watermark), ancestry; follow (settings without effect, HEAD of the mirror), head, progress. By hand and for
+//!            readers: sync, status, wait, review (of the settings); options, error
 //! relay      a source of events over HTTP: server (connections), routes, access, body (memory budget), answer, page (PURE),
 //!            stream (listeners), connection (stall timeout); store, commit (the writing thread), replay (the log at start),
 //!            index (PURE), line

@@ -13,11 +13,41 @@ pub const DEFAULT_PATTERNS: [&str; 6] = [
     "refs/kv-watchlog/*",
 ];
 
-/// A set of patterns. A ref matches when an inclusion matches it and no exclusion does.
+/// Refs that a server makes for itself, or that mirrors refuse. A pattern that covers other refs, too, such as `refs/*`,
+/// leaves them out. To mirror one, name it: `refs/pull/*`, `refs/pull/1/head`.
+pub const LEFT_OUT: [&str; 15] = [
+    "refs/pull/*",
+    "refs/pull-requests/*",
+    "refs/merge-requests/*",
+    "refs/changes/*",
+    "refs/cache-automerge/*",
+    "refs/users/*",
+    "refs/meta/*",
+    "refs/for/*",
+    "refs/keep-around/*",
+    "refs/environments/*",
+    "refs/pipelines/*",
+    "refs/stash",
+    "refs/replace/*",
+    "refs/remotes/*",
+    "refs/original/*",
+];
+
+/// A set of patterns. A ref matches when an inclusion matches it and no exclusion does. Refs in [`LEFT_OUT`] match only
+/// inclusions that name them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RefPatterns {
     include: Vec<Pattern>,
     exclude: Vec<Pattern>,
+}
+
+/// Purpose of a pattern.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Its refs are mirrored.
+    Included,
+    /// Its refs are not mirrored.
+    Excluded,
 }
 
 /// Reasons why a pattern is invalid.
@@ -69,9 +99,47 @@ impl RefPatterns {
         Ok(set)
     }
 
+    /// Creates a set that matches every ref, also those in [`LEFT_OUT`].
+    pub fn everything() -> Self {
+        RefPatterns::new(["refs/*"].iter().chain(&LEFT_OUT)).expect("the patterns are valid")
+    }
+
     /// Returns true if the ref of this full name is mirrored.
     pub fn matches(&self, name: &BStr) -> bool {
-        self.include.iter().any(|pattern| pattern.matches(name)) && !self.exclude.iter().any(|p| p.matches(name))
+        let family = family(name);
+        let included = |pattern: &Pattern| pattern.matches(name) && family.is_none_or(|family| pattern.names(family));
+        self.include.iter().any(included) && !self.exclude.iter().any(|pattern| pattern.matches(name))
+    }
+
+    /// Returns true if a ref below this folder, a name with a slash at the end, can match.
+    pub fn may_match_below(&self, folder: &BStr) -> bool {
+        let family = family(folder);
+        let may = |pattern: &Pattern| {
+            let prefix = &pattern.prefix;
+            (prefix.starts_with(folder) || folder.starts_with(prefix))
+                && family.is_none_or(|family| pattern.names(family))
+        };
+        self.include.iter().any(may)
+    }
+
+    /// Returns true if an inclusion covers refs in [`LEFT_OUT`] without naming them.
+    pub fn leaves_out(&self) -> bool {
+        let covers = |pattern: &Pattern| {
+            let mut prefixes = LEFT_OUT.iter().map(|family| family.trim_end_matches('*'));
+            pattern.suffix.is_some()
+                && prefixes.any(|family| family.as_bytes().starts_with(&pattern.prefix) && !pattern.names(family))
+        };
+        self.include.iter().any(covers)
+    }
+
+    /// Returns each pattern as a set of its own. An exclusion becomes the inclusion of what it excludes.
+    pub fn each(&self) -> impl Iterator<Item = (Kind, Self)> + '_ {
+        let alone = |pattern: &Pattern| RefPatterns {
+            include: vec![pattern.clone()],
+            exclude: Vec::new(),
+        };
+        let included = self.include.iter().map(move |pattern| (Kind::Included, alone(pattern)));
+        included.chain(self.exclude.iter().map(move |pattern| (Kind::Excluded, alone(pattern))))
     }
 
     /// Returns the fixed prefix of each inclusion, for `ref-prefix` of protocol 2.
@@ -96,7 +164,25 @@ impl fmt::Display for RefPatterns {
     }
 }
 
+/// Returns the fixed start of the family in [`LEFT_OUT`] that this ref or folder belongs to.
+fn family(name: &BStr) -> Option<&'static str> {
+    let mut families = LEFT_OUT.iter().map(|pattern| (pattern, pattern.trim_end_matches('*')));
+    let found = families.find(|(pattern, start)| {
+        if pattern.ends_with('*') {
+            name.starts_with(start.as_bytes())
+        } else {
+            name == start.as_bytes()
+        }
+    });
+    found.map(|(_, start)| start)
+}
+
 impl Pattern {
+    /// Returns true if this pattern matches nothing outside the family with this fixed start.
+    fn names(&self, family: &str) -> bool {
+        self.prefix.starts_with(family.as_bytes())
+    }
+
     fn new(pattern: &[u8]) -> Result<Self, InvalidPattern> {
         if !pattern.starts_with(b"refs/") {
             return Err(InvalidPattern::NotFull(pattern.into()));
@@ -187,6 +273,81 @@ mod tests {
             ("refs/kv-other/main", false),
         ] {
             assert_eq!(set.matches(name.into()), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn refs_of_forges_match_only_a_pattern_that_names_them() {
+        let names = [
+            "refs/pull/1/head",
+            "refs/pull-requests/1/from",
+            "refs/merge-requests/1/head",
+            "refs/changes/01/1/1",
+            "refs/cache-automerge/ab/cd",
+            "refs/users/01/1000001",
+            "refs/meta/config",
+            "refs/for/main",
+            "refs/keep-around/a1",
+            "refs/environments/production/deployments/1",
+            "refs/pipelines/1",
+            "refs/stash",
+            "refs/replace/a1",
+            "refs/remotes/origin/main",
+            "refs/original/refs/heads/main",
+        ];
+        let matches = |patterns: &[&str], name: &str| RefPatterns::new(patterns).unwrap().matches(name.into());
+        for (name, family) in names.iter().zip(LEFT_OUT) {
+            assert!(naive(family, name), "{name} is one of {family}");
+            let (start, _) = name.split_at("refs/p".len());
+            for covering in ["refs/*", &format!("{start}*")] {
+                assert!(!matches(&[covering], name), "{covering} leaves out {name}");
+            }
+            assert!(matches(&["refs/*", family], name), "{family} names {name}");
+            assert!(matches(&[name], name), "{name} names itself");
+            assert!(!matches(&[family, &format!("!{name}")], name), "an exclusion wins");
+            assert!(RefPatterns::everything().matches(BStr::new(name)), "{name}");
+        }
+        for name in [
+            "refs/pulls/1",
+            "refs/stashed",
+            "refs/stash/1",
+            "refs/metadata/x",
+            "refs/heads/pull/1",
+            "refs/notes/x",
+        ] {
+            assert!(matches(&["refs/*"], name), "{name} belongs to no forge");
+        }
+        assert!(
+            matches(&["refs/pull/*/head"], "refs/pull/1/head") && !matches(&["refs/pull/*/head"], "refs/pull/1/merge")
+        );
+    }
+
+    #[test]
+    fn folders_without_mirrored_refs_are_known() {
+        let below =
+            |patterns: &[&str], folder: &str| RefPatterns::new(patterns).unwrap().may_match_below(folder.into());
+        for (patterns, folder, expected) in [
+            (&["refs/*"][..], "refs/heads/", true),
+            (&["refs/*"], "refs/pull/", false),
+            (&["refs/*"], "refs/pull/1/", false),
+            (&["refs/*", "refs/pull/*"], "refs/pull/1/", true),
+            (&["refs/pull/1/head"], "refs/pull/", true),
+            (&["refs/heads/*"], "refs/tags/", false),
+        ] {
+            assert_eq!(below(patterns, folder), expected, "{patterns:?} {folder}");
+        }
+        for (patterns, expected) in [
+            (&["refs/*"][..], true),
+            (&["refs/p*"], true),
+            (&["refs/pull/*"], false),
+            (&["refs/heads/*", "refs/tags/*"], false),
+            (&["refs/stash"], false),
+        ] {
+            assert_eq!(
+                RefPatterns::new(patterns).unwrap().leaves_out(),
+                expected,
+                "{patterns:?}"
+            );
         }
     }
 

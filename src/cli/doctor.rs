@@ -1,7 +1,9 @@
 //! `stargate-mirror doctor`: checks everything that a push needs on its way to the mirror.
+mod head;
 mod history;
 mod hook_script;
 mod other_mirrors;
+mod settings;
 
 use std::path::{Path, PathBuf};
 
@@ -88,7 +90,7 @@ pub fn main(args: &Args) -> Result<Exit, Failure> {
     let stargate = Stargate::open(&git_dir)?;
     let config = Config::load(&git_dir)
         .map_err(|error| Failure::new(Exit::Failed, format!("cannot read git's configuration: {error}")))?;
-    let mut checks = settings(&config);
+    let mut checks = settings::checks(&git_dir, &config)?;
     checks.extend(hooks(&git_dir));
     checks.push(durable(&git_dir));
     checks.extend(refs(&git_dir)?);
@@ -96,7 +98,7 @@ pub fn main(args: &Args) -> Result<Exit, Failure> {
     checks.extend(owner(&git_dir));
     checks.extend(journal(&git_dir));
     checks.extend(odd_ref_names(&stargate));
-    checks.extend(mirror(args, &config, &git_dir, stargate.repository()));
+    checks.extend(mirror(args, &config, &stargate));
     let diagnosis = Diagnosis { checks };
     if args.json {
         println!(
@@ -140,16 +142,6 @@ impl Check {
         self.hint = Some(hint.into());
         self
     }
-}
-
-fn settings(config: &Config) -> Vec<Check> {
-    let mut checks: Vec<_> = config
-        .problems
-        .iter()
-        .map(|problem| Check::new("settings", Verdict::Problem, problem.to_string()))
-        .collect();
-    checks.push(Check::new("mirrored refs", Verdict::Ok, config.refs.to_string()));
-    checks
 }
 
 fn hooks(git_dir: &Path) -> Vec<Check> {
@@ -305,15 +297,14 @@ fn odd_ref_names(stargate: &Stargate) -> Option<Check> {
 }
 
 fn ref_names(stargate: &Stargate) -> Result<Vec<BString>, String> {
-    let all = RefPatterns::new(["refs/*"]).expect("a valid pattern");
-    let refs = stargate.mirrored_refs(&all);
+    let refs = stargate.mirrored_refs(&RefPatterns::everything());
     if let Some((_, unreadable)) = refs.unreadable().next() {
         return Err(unreadable.to_string());
     }
     Ok(refs.known().keys().chain(refs.aliases().keys()).cloned().collect())
 }
 
-fn mirror(args: &Args, config: &Config, git_dir: &Path, repository: &gix::Repository) -> Vec<Check> {
+fn mirror(args: &Args, config: &Config, stargate: &Stargate) -> Vec<Check> {
     let configured = config.remote.as_ref().map(ToString::to_string);
     let Some(name) = worker::remote_name(args.remote.clone(), configured, &environment) else {
         let found = "no mirror is configured: nothing is pushed (local-only)";
@@ -322,8 +313,8 @@ fn mirror(args: &Args, config: &Config, git_dir: &Path, repository: &gix::Reposi
                 .hint("set stargate.remote in the repository, or GITHUB_REPO_URL"),
         ];
     };
-    let mut checks = check_mirror(&name, config, repository).unwrap_or_else(|error| vec![failed("mirror", &error)]);
-    checks.extend(other_mirrors::checks(&name, git_dir, repository));
+    let mut checks = check_mirror(&name, config, stargate).unwrap_or_else(|error| vec![failed("mirror", &error)]);
+    checks.extend(other_mirrors::checks(&name, stargate.repository()));
     checks
 }
 
@@ -336,7 +327,8 @@ fn failed(what: &'static str, error: &git_push::Error) -> Check {
 }
 
 /// Checks the mirror with the credentials of a push.
-fn check_mirror(name: &str, config: &Config, repository: &gix::Repository) -> Result<Vec<Check>, git_push::Error> {
+fn check_mirror(name: &str, config: &Config, stargate: &Stargate) -> Result<Vec<Check>, git_push::Error> {
+    let repository = stargate.repository();
     let location = resolve(BStr::new(name), Some(repository))?;
     let settings = Settings::from_environment(environment)?
         .with_user_agent(USER_AGENT)
@@ -352,6 +344,7 @@ fn check_mirror(name: &str, config: &Config, repository: &gix::Repository) -> Re
     let advertisement = remote.advertisement()?;
     let mut checks = vec![offers(&shown, &advertisement, repository)];
     checks.extend(watermarks(&mut remote, &advertisement, config, repository));
+    checks.extend(head::check(stargate, config, &mut remote));
     Ok(checks)
 }
 

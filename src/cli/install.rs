@@ -1,4 +1,6 @@
-//! `stargate-mirror install`: installs the hooks, and prints the next step.
+//! `stargate-mirror install`: installs the hooks, configures the mirror, and prints the next step.
+mod choice;
+
 use std::{
     env,
     path::{Path, PathBuf},
@@ -6,6 +8,7 @@ use std::{
 
 use durable::storage::Disk;
 
+use self::choice::{Choice, Preset};
 use super::report::{Exit, Failure};
 use crate::{
     hook::{
@@ -15,15 +18,16 @@ use crate::{
     },
     journal,
     ref_pattern::{DEFAULT_PATTERNS, RefPatterns},
+    worker::{self, NothingMirrored, SettingsFinding},
 };
 
 const EXAMPLES: &str = "\
 Examples:
-  stargate-mirror install --repo /srv/git/o/r.git
-  stargate-mirror install --repo /srv/git/o/r.git --chain
-  stargate-mirror install --repo /srv/git/o/r.git --fsync-committed";
+  stargate-mirror install --repo r.git --remote https://github.com/o/r.git --mirror branches
+  stargate-mirror install --repo r.git --chain
+  stargate-mirror install --repo r.git --fsync-committed";
 
-/// Install the hooks that record every push to a repository for its mirror.
+/// Install the hooks that record every push to a repository for its mirror, and configure the mirror.
 ///
 /// pre-receive records the push before git accepts it, so that a crash loses nothing, and rejects a push that cannot be
 /// recorded. post-receive writes the journal entries.
@@ -33,6 +37,12 @@ pub struct Args {
     /// The bare repository [default: GIT_DIR, else found from the current directory]
     #[arg(long, value_name = "DIR")]
     repo: Option<PathBuf>,
+    /// Set stargate.remote: the mirror's URL, its path, or the name of a remote
+    #[arg(long, value_name = "URL")]
+    remote: Option<String>,
+    /// Set stargate.ref to the refs of a preset
+    #[arg(long, value_name = "PRESET")]
+    mirror: Option<Preset>,
     /// Keep existing hooks, and run them first under their own names
     #[arg(long)]
     chain: bool,
@@ -47,9 +57,11 @@ pub struct Args {
 /// Runs the command.
 ///
 /// # Errors
-/// See [`InstallError`](crate::hook::install::InstallError). Also, the program itself cannot be found.
+/// See [`InstallError`](crate::hook::install::InstallError). Also, the program itself cannot be found, or another mirror or
+/// other refs are configured than those to set.
 pub fn main(args: &Args) -> Result<Exit, Failure> {
     let git_dir = super::repository(args.repo.as_deref())?;
+    let choice = Choice::new(&git_dir, args.remote.as_deref(), args.mirror)?;
     let (program, apart) = hook_program()?;
     let installation = Installation {
         git_dir: &git_dir,
@@ -62,9 +74,18 @@ pub fn main(args: &Args) -> Result<Exit, Failure> {
     if harden {
         report.git_is_durable = make_durable(&Disk, &git_dir)?;
     }
+    let settings = choice.apply(&git_dir)?;
+    report.refs = settings.refs;
     let program = (!apart).then_some(program.as_path());
     let set = setting(&git_dir)?;
-    print!("{}", text(&report, &git_dir, &set, program));
+    let next = next_step(&git_dir, &set, settings.has_remote);
+    print!("{}{}{next}", text(&report, &git_dir, &set, program), choice);
+    for finding in worker::review_settings(&git_dir)? {
+        eprintln!("{finding}");
+        if let SettingsFinding::NothingMirrored(_) = finding {
+            eprintln!("  {}", NothingMirrored::HINT);
+        }
+    }
     if let Some(kept_out) = journal::kept_out(&git_dir) {
         eprintln!("{kept_out}");
     }
@@ -95,7 +116,6 @@ pub(super) fn setting(git_dir: &Path) -> Result<String, Failure> {
 
 /// Returns the text to print. `set` comes from [`setting()`].
 fn text(report: &Report, git_dir: &Path, set: &str, whole_program: Option<&Path>) -> String {
-    let repo = git_dir.display();
     let mut text: String = report.hooks.iter().map(about).collect();
     if let Some(program) = whole_program {
         let program = program.display();
@@ -120,16 +140,30 @@ fn text(report: &Report, git_dir: &Path, set: &str, whole_program: Option<&Path>
              \n    {set} core.fsync committed\n"
         );
     }
-    text + &format!(
-        "\nNext, set the mirror (unless it is set already), and push to it, from cron or by hand:\n\
-         \n    {set} stargate.remote https://github.com/OWNER/NAME.git\
-         \n    GITHUB_PAT=... stargate-mirror run --repo {repo}\n"
+    text
+}
+
+/// Returns the instruction for the first cycle. `set` comes from [`setting()`].
+fn next_step(git_dir: &Path, set: &str, has_remote: bool) -> String {
+    let run = format!(
+        "\n    GITHUB_PAT=... stargate-mirror run --repo {}\n",
+        git_dir.display()
+    );
+    if has_remote {
+        return format!("\nNext, push to the mirror, from cron or by hand:\n{run}");
+    }
+    format!(
+        "\nNext, set the mirror, and push to it, from cron or by hand:\n\
+         \n    {set} stargate.remote https://github.com/OWNER/NAME.git{run}"
     )
 }
 
 /// Returns the text about mirrored refs, with the commands to mirror branches.
 fn mirrored(refs: &RefPatterns, set: &str) -> String {
-    let text = format!("\nMirrored refs: {refs}\n");
+    let mut text = format!("\nMirrored refs: {refs}\n");
+    if refs.leaves_out() {
+        text += "Refs that forges make for themselves, such as refs/pull/*, are left out. To mirror some, name them in stargate.ref.\n";
+    }
     if refs.matches("refs/heads/main".into()) {
         return text;
     }

@@ -40,9 +40,9 @@ const NAME: &str = "stargate-mirror";
 
 const EXAMPLES: &str = "\
 Examples:
-  stargate-mirror install --repo /srv/git/o/r.git
-  git config -f /srv/git/o/r.git/config stargate.remote https://github.com/o/r.git
-  GITHUB_PAT=… stargate-mirror run --repo /srv/git/o/r.git
+  stargate-mirror install --repo r.git --remote https://github.com/o/r.git --mirror branches
+  GITHUB_PAT=… stargate-mirror run --repo r.git
+  stargate-mirror wait --ref refs/heads/main --oid 9f8e… --remote https://github.com/o/r.git
   stargate-mirror wait --oid 9f8e… --ns main --remote https://github.com/o/r.git
   stargate-mirror push https://github.com/o/r.git main tag v1.0
   stargate-mirror check append-only --base origin/main

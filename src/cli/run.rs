@@ -1,15 +1,20 @@
 //! `stargate-mirror run`: runs one cycle, for cron.
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use durable::clock::SystemClock;
 
 use super::{
     output::counted,
+    push::Terminal,
     report::{Exit, Failure, REPAIR, cycle_exit},
 };
 use crate::mirror::Outcome;
 use crate::worker::{
-    self, CycleOutcome, CycleReport, FailedComparison, GroupOutcome, GroupReport, Options, RefVerdict,
+    self, CycleOutcome, CycleReport, FailedComparison, GroupOutcome, GroupReport, HeadDifference, NothingMirrored,
+    Options, Progress, RefVerdict,
 };
 
 const EXAMPLES: &str = "\
@@ -53,18 +58,20 @@ pub struct Args {
 pub fn main(args: &Args) -> Result<Exit, Failure> {
     let several = super::are_several(&args.repositories, args.root.as_deref(), args.remote.as_deref())?;
     let repositories = repositories(args)?;
+    let terminal = Arc::new(Terminal::default());
     let options = Options {
+        progress: Progress::to(terminal.clone()),
         remote: args.remote.clone(),
         several,
         dry_run: args.dry_run,
         ..Default::default()
     };
     if let [only] = &repositories[..] {
-        return cycle(only, &options, args.json);
+        return cycle(only, &options, &terminal, args.json);
     }
     let mut worst = Exit::Done;
     for git_dir in &repositories {
-        let exit = cycle(git_dir, &options, args.json).unwrap_or_else(|failure| {
+        let exit = cycle(git_dir, &options, &terminal, args.json).unwrap_or_else(|failure| {
             eprint!("{}:\n{}", git_dir.display(), failure.render(super::colours()));
             failure.exit()
         });
@@ -96,8 +103,10 @@ fn repositories(args: &Args) -> Result<Vec<PathBuf>, Failure> {
     Ok(found)
 }
 
-fn cycle(git_dir: &Path, options: &Options, json: bool) -> Result<Exit, Failure> {
-    let report = worker::run(git_dir, options, &super::environment, &SystemClock::default())?;
+fn cycle(git_dir: &Path, options: &Options, terminal: &Terminal, json: bool) -> Result<Exit, Failure> {
+    let report = worker::run(git_dir, options, &super::environment, &SystemClock::default());
+    terminal.clear();
+    let report = report?;
     if let Some(missing) = &report.missing {
         eprintln!("{}: local-only: {missing}", git_dir.display());
     }
@@ -126,6 +135,10 @@ fn print_human(report: &CycleReport) {
         }
     }
     report.watermarks.iter().for_each(|found| println!("{found}"));
+    report.head.iter().for_each(print_head);
+    if let Some(unmirrored) = &report.unmirrored {
+        println!("{unmirrored}\n  {}", NothingMirrored::HINT);
+    }
     if report.failed > 0 {
         println!(
             "`stargate-mirror journal list --status failed` shows what failed; `journal retry` makes it pending again"
@@ -136,6 +149,15 @@ fn print_human(report: &CycleReport) {
             "{} accepted, but not written to the journal: see the log",
             counted(report.unwritten as u64, "ref update")
         );
+    }
+}
+
+fn print_head(head: &HeadDifference) {
+    println!("{head}");
+    match &head.error {
+        _ if head.set => println!("  it was set to {}", head.stargate),
+        Some(error) => println!("  it could not be set: {error}"),
+        None => println!("  it stays, because stargate.defaultBranch is leave"),
     }
 }
 

@@ -72,6 +72,12 @@ fn print_human(status: &RepositoryStatus, now: Timestamp) {
         print_failure(failed.attempts, failed.next_try, &failed.reason, now);
     }
     status.watermarks.iter().for_each(print_watermark);
+    if let Some(head) = &status.head {
+        println!("{head}");
+        head.error
+            .iter()
+            .for_each(|error| println!("    it could not be set: {error}"));
+    }
     if let Some(forgotten) = &status.forgotten {
         println!("the worker's memory cannot be read: {forgotten}");
     }

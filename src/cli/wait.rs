@@ -1,4 +1,6 @@
 //! `stargate-mirror wait`: waits until a commit is visible, for CI and readers.
+mod refs;
+
 use std::{path::PathBuf, time::Duration};
 
 use bstr::{BStr, ByteSlice};
@@ -8,6 +10,7 @@ use git_push_transport::{Remote, Settings, resolve};
 use gix::ObjectId;
 use serde::Serialize;
 
+use self::refs::RefLine;
 use super::{
     environment,
     report::{Exit, Failure},
@@ -15,13 +18,15 @@ use super::{
 use crate::{
     config::{Config, USER_AGENT, parse_duration},
     mirror::watermark::{ledger_ref, watermark_ref},
-    worker::{self, RemoteFence, Seen, WaitOutcome},
+    worker::{self, Expected, RefsOutcome, RemoteFence, RemoteRefFence, Seen, WaitOutcome},
 };
 
 const EXAMPLES: &str = "\
 Examples:
   stargate-mirror wait --oid \"$(git rev-parse refs/kv/main)\" --remote https://github.com/o/r.git
   stargate-mirror wait --oid 9f8e… --ns team/a --timeout 5m --json
+  stargate-mirror wait --ref refs/heads/main --oid 9f8e… --remote https://github.com/o/r.git
+  stargate-mirror wait --ref refs/heads/main --ref refs/tags/v1.0 --repo .
 
 Exit codes: 0 the commit is visible, 4 no such remote or credentials refused, 10 timed out, or the
 mirror was rewound";
@@ -34,12 +39,20 @@ const SHORTEST_PATIENCE: Duration = Duration::from_secs(1);
 /// Polls refs/kv-mirror/NS and refs/kv/NS in one request. The commit is visible when the watermark is that commit or
 /// descends from it, and the ledger is at the watermark or after it. Works outside a clone, too; inside one, ancestry is
 /// looked up there first.
+///
+/// With --ref, polls the refs themselves, and needs no watermark: each must be its commit or descend from it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// The commit: 40 or 64 hexadecimal digits
-    #[arg(long, value_name = "OID", value_parser = parse_oid)]
-    oid: ObjectId,
+    /// The commit: 40 or 64 hexadecimal digits; with --ref, one for each of them, in the same order
+    #[arg(long = "oid", value_name = "OID", value_parser = parse_oid, required_unless_present = "refs")]
+    oids: Vec<ObjectId>,
+    /// A ref by its full name, instead of a namespace; repeatable. Without --oid, its commit in the repository of --repo
+    #[arg(long = "ref", value_name = "REF", value_parser = refs::parse_name, conflicts_with = "namespace")]
+    refs: Vec<String>,
+    /// Where the commit must be visible; the mirror is the only place
+    #[arg(long, value_name = "PLACE", value_parser = ["github", "mirror"], default_value = "mirror", hide_default_value = true)]
+    visible_on: String,
     /// The namespace
     #[arg(long = "ns", value_name = "NS", default_value = "main", value_parser = parse_namespace)]
     namespace: String,
@@ -60,10 +73,11 @@ pub struct Args {
 #[derive(Serialize)]
 struct WaitReport<'a> {
     outcome: &'static str,
-    oid: String,
-    namespace: &'a str,
+    oid: Option<String>,
+    namespace: Option<&'a str>,
     watermark: Option<String>,
     ledger: Option<String>,
+    refs: Vec<RefLine>,
     error: Option<String>,
     http_requests: u64,
     elapsed_ms: u64,
@@ -75,6 +89,7 @@ struct WaitReport<'a> {
 /// Permanent errors. A timeout is not an error, but [`Exit::TimedOut`].
 pub fn main(args: &Args) -> Result<Exit, Failure> {
     let clock = SystemClock::default();
+    let wanted = Wanted::new(args)?;
     let local = local_repository(args)?;
     let configured = configured_remote(args, local.as_ref())?;
     let name = worker::remote_name(args.remote.clone(), configured, &environment).ok_or_else(|| {
@@ -83,13 +98,47 @@ pub fn main(args: &Args) -> Result<Exit, Failure> {
     })?;
     let location = resolve(BStr::new(&name), local.as_ref())?;
     let mut remote = Remote::open(location, &settings(args, local.as_ref())?)?;
-    let mut fence = RemoteFence::new(&mut remote, args.namespace.as_bytes().as_bstr(), local.as_ref());
-    let waited = worker::wait(&mut fence, args.oid, args.timeout, &clock)?;
-    print(args, &waited, &remote, clock.elapsed());
-    Ok(match waited {
-        WaitOutcome::Visible(_) => Exit::Done,
-        WaitOutcome::TimedOut { .. } | WaitOutcome::Rewound(_) => Exit::TimedOut,
-    })
+    match wanted {
+        Wanted::Commit(oid) => {
+            let mut fence = RemoteFence::new(&mut remote, args.namespace.as_bytes().as_bstr(), local.as_ref());
+            let waited = worker::wait(&mut fence, oid, args.timeout, &clock)?;
+            print(args, oid, &waited, &remote, clock.elapsed());
+            Ok(match waited {
+                WaitOutcome::Visible(_) => Exit::Done,
+                WaitOutcome::TimedOut { .. } | WaitOutcome::Rewound(_) => Exit::TimedOut,
+            })
+        }
+        Wanted::Refs(expected) => {
+            let mut fence = RemoteRefFence::new(&mut remote, &expected, local.as_ref());
+            let waited = worker::wait_for_refs(&mut fence, &expected, args.timeout, &clock)?;
+            print_refs(args, &expected, &waited, &remote, clock.elapsed());
+            Ok(match waited {
+                RefsOutcome::Visible(_) => Exit::Done,
+                RefsOutcome::TimedOut { .. } => Exit::TimedOut,
+            })
+        }
+    }
+}
+
+/// What to wait for.
+enum Wanted {
+    /// A commit of a namespace.
+    Commit(ObjectId),
+    /// Refs.
+    Refs(Vec<Expected>),
+}
+
+impl Wanted {
+    fn new(args: &Args) -> Result<Self, Failure> {
+        match (&args.oids[..], args.refs.is_empty()) {
+            (_, false) => refs::expected(args).map(Wanted::Refs),
+            ([oid], true) => Ok(Wanted::Commit(*oid)),
+            (_, true) => {
+                let failure = Failure::new(Exit::Usage, "there is more than one --oid and no --ref");
+                Err(failure.hint("give one --ref for each --oid, or a single --oid"))
+            }
+        }
+    }
 }
 
 /// Returns `stargate.remote`. A configuration that cannot be read is an error only if it would be used.
@@ -143,7 +192,32 @@ fn surrounding_repository() -> Option<gix::Repository> {
     }
 }
 
-fn print(args: &Args, waited: &WaitOutcome, remote: &Remote, elapsed: Duration) {
+fn print_refs(args: &Args, expected: &[Expected], waited: &RefsOutcome, remote: &Remote, elapsed: Duration) {
+    let (outcome, seen, error) = match waited {
+        RefsOutcome::Visible(seen) => ("visible", seen, None),
+        RefsOutcome::TimedOut { last_seen, error } => ("timed-out", last_seen, error.clone()),
+    };
+    if !args.json {
+        return refs::print(expected, waited, remote, args.timeout);
+    }
+    print_json(&WaitReport {
+        outcome,
+        oid: None,
+        namespace: None,
+        watermark: None,
+        ledger: None,
+        refs: refs::lines(expected, seen),
+        error,
+        http_requests: remote.traffic().http_requests,
+        elapsed_ms: elapsed.as_millis() as u64,
+    });
+}
+
+fn print_json(report: &WaitReport<'_>) {
+    println!("{}", serde_json::to_string(report).expect("a report is always JSON"));
+}
+
+fn print(args: &Args, oid: ObjectId, waited: &WaitOutcome, remote: &Remote, elapsed: Duration) {
     let (outcome, seen, error) = match waited {
         WaitOutcome::Visible(seen) => ("visible", seen, None),
         WaitOutcome::TimedOut { last_seen, error } => ("timed-out", last_seen, error.clone()),
@@ -152,22 +226,22 @@ fn print(args: &Args, waited: &WaitOutcome, remote: &Remote, elapsed: Duration) 
     if args.json {
         let report = WaitReport {
             outcome,
-            oid: args.oid.to_string(),
-            namespace: &args.namespace,
+            oid: Some(oid.to_string()),
+            namespace: Some(&args.namespace),
             watermark: seen.watermark.map(|id| id.to_string()),
             ledger: seen.ledger.map(|id| id.to_string()),
+            refs: Vec::new(),
             error,
             http_requests: remote.traffic().http_requests,
             elapsed_ms: elapsed.as_millis() as u64,
         };
-        println!("{}", serde_json::to_string(&report).expect("a report is always JSON"));
-        return;
+        return print_json(&report);
     }
-    print_human(args, waited, remote);
+    print_human(args, oid, waited, remote);
 }
 
-fn print_human(args: &Args, waited: &WaitOutcome, remote: &Remote) {
-    let (oid, timeout, place) = (args.oid, args.timeout, remote.location());
+fn print_human(args: &Args, oid: ObjectId, waited: &WaitOutcome, remote: &Remote) {
+    let (timeout, place) = (args.timeout, remote.location());
     let namespace = BStr::new(&args.namespace);
     let stands = |id: Option<ObjectId>| id.map_or("does not exist".into(), |id| format!("is at {id}"));
     let watermark = |seen: &Seen| format!("{} {}", watermark_ref(namespace), stands(seen.watermark));

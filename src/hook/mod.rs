@@ -15,6 +15,7 @@
 //!   rejects the push.
 //! - 2: neither the program's name nor its argument is a hook's name.
 pub mod durability;
+pub mod git_config;
 pub mod identity;
 pub mod input;
 pub mod install;

@@ -126,11 +126,13 @@ impl Files {
             let kind = entry.file_type().map_err(system)?;
             if kind.is_dir() {
                 below.push_byte(b'/');
-                folders.extend(is_wanted(patterns, below.as_bstr()).then_some(below));
+                folders.extend(patterns.may_match_below(below.as_bstr()).then_some(below));
             } else if kind.is_symlink() && entry.path().is_dir() {
                 below.push_byte(b'/');
                 let link = Unreadable::new(&entry.path(), Why::NoFile);
-                is_wanted(patterns, below.as_bstr()).then(|| found.fails(Scope::Below(below), link));
+                patterns
+                    .may_match_below(below.as_bstr())
+                    .then(|| found.fails(Scope::Below(below), link));
             } else if patterns.matches(below.as_bstr()) && gix::validate::reference::name(below.as_bstr()).is_ok() {
                 self.add_loose(&entry.path(), below, found);
             }
@@ -174,10 +176,4 @@ impl Files {
             found.fails(Scope::Unknown, self.damaged(line));
         }
     }
-}
-
-/// Returns true if a ref below this folder (with a slash at the end) can match the patterns.
-fn is_wanted(patterns: &RefPatterns, folder: &BStr) -> bool {
-    let mut prefixes = patterns.prefixes();
-    prefixes.any(|prefix| prefix.starts_with(folder) || folder.starts_with(prefix))
 }

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     backoff::{Backoff, Backoffs},
     false_watermark::Judged,
+    head::HeadDifference,
     rejection::Rejection,
 };
 
@@ -47,6 +48,12 @@ pub struct Memory {
     /// Reason why the last cycle was `local-only`, for a person.
     #[serde(default)]
     pub missing: Option<String>,
+    /// Findings about the settings that were logged.
+    #[serde(default)]
+    pub told: Vec<String>,
+    /// HEAD of the mirror at the last comparison, if it differs from the Stargate's.
+    #[serde(default)]
+    pub head: Option<HeadDifference>,
 }
 
 /// Remembered state of a mirror.

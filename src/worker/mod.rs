@@ -12,18 +12,22 @@ mod cycle;
 mod entries;
 mod error;
 mod false_watermark;
+mod follow;
+mod head;
 mod journal_watcher;
 mod local_view;
 mod lock;
 mod memory;
 mod missing;
 mod options;
+mod progress;
 mod reconcile;
 mod rejection;
 mod remote_mirror;
 mod report;
 mod repository;
 mod requests;
+mod review;
 mod root;
 mod run;
 mod schedule;
@@ -40,14 +44,17 @@ pub use comparison::{ComparisonOutcome, FailedComparison};
 pub use cycle::Cycle;
 pub use error::RunError;
 pub use false_watermark::{FalseWatermark, FalseWatermarkSeen, Judged, JudgedWatermark};
+pub use head::{HeadDifference, StargateHead, compare_head, stargate_head};
 pub use lock::{LOCK_FILE, WorkerLock};
 pub use memory::{MEMORY_FILE, Memory, RememberedMirror};
 pub use missing::Missing;
 pub use options::{Environment, Options, remote_name};
+pub use progress::Progress;
 pub use rejection::{Rejection, RejectionCause};
 pub use report::{CycleOutcome, CycleReport, GroupOutcome, GroupReport, RefReport, RefVerdict};
 pub use repository::Stargate;
 pub use requests::Mirror;
+pub use review::{NothingMirrored, SettingsFinding, review_settings};
 pub use root::{FoundRepositories, find_repositories};
 pub use run::run;
 pub use schedule::Schedule;
@@ -55,6 +62,9 @@ pub use status::{
     BrokenRef, ComparisonStatus, GroupStatus, RefsStanding, RepositoryStatus, WatermarkStatus, refs_standing, status,
 };
 pub use sync::{Force, ForceError, SyncRef, SyncReport, compare_refs, force};
-pub use wait::{Fence, RemoteFence, Seen, WaitOutcome, wait};
+pub use wait::{
+    Expected, Fence, RefFence, RefsOutcome, RemoteFence, RemoteRefFence, Seen, SeenRefs, WaitOutcome, wait,
+    wait_for_refs,
+};
 pub use watch::{Event as WatchEvent, SharedEnvironment, Watched, channel as watch_channel, watch};
 pub use watermarks::false_watermarks;

@@ -1,6 +1,8 @@
 //! Options of a cycle, and the choice of the mirror.
 use std::ffi::OsString;
 
+use super::progress::Progress;
+
 /// Reads an environment variable.
 pub type Environment<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
@@ -17,6 +19,8 @@ pub struct Options {
     pub reconcile: bool,
     /// Respect the backoff of failed groups, which ends at its time or with a new entry.
     pub patient: bool,
+    /// Receiver of the progress of pushes.
+    pub progress: Progress,
 }
 
 impl Options {

@@ -2,7 +2,7 @@
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use bstr::{BStr, BString, ByteSlice};
-use git_push::{Advertisement, Command, Connection, Error, Push, RemoteRef, Report};
+use git_push::{Advertisement, Command, Connection, Error, Observer, Push, RemoteRef, Report};
 use git_push_transport::Remote;
 use gix::ObjectId;
 use jiff::Timestamp;
@@ -35,6 +35,7 @@ pub struct RemoteMirror<'a> {
     advertised: Option<Advertisement>,
     /// Last comparison, for the next memory.
     compared: Compared,
+    progress: &'a dyn Observer,
 }
 
 #[derive(Clone, Default)]
@@ -72,7 +73,14 @@ impl<'a> RemoteMirror<'a> {
             asked: false,
             advertised: None,
             compared: compared.unwrap_or_default(),
+            progress: &(),
         }
+    }
+
+    /// Sends the progress of pushes to `progress`.
+    pub fn with_progress(mut self, progress: &'a dyn Observer) -> Self {
+        self.progress = progress;
+        self
     }
 
     /// Returns true if the refs of both sides must be compared. That is the case if the last comparison is missing or old, or
@@ -223,6 +231,7 @@ impl Mirror for RemoteMirror<'_> {
             .commands(commands)
             .atomic(true)
             .agent(AGENT)
+            .progress(self.progress)
             .send(self.remote)
             .map(Report::with_reasons_explained)
     }

@@ -5,8 +5,8 @@ use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
 use super::{
-    attempt::Settled, comparison::FailedComparison, false_watermark::FalseWatermark, missing::Missing,
-    rejection::RejectionCause,
+    attempt::Settled, comparison::FailedComparison, false_watermark::FalseWatermark, head::HeadDifference,
+    missing::Missing, rejection::RejectionCause,
 };
 use crate::mirror::{Change, Group, Outcome};
 
@@ -32,6 +32,15 @@ pub struct CycleReport {
     pub comparison: Option<FailedComparison>,
     /// False watermarks that were found on the mirror.
     pub watermarks: Vec<FalseWatermark>,
+    /// HEAD of the mirror, if it was found to differ from the Stargate's in this cycle. Omitted otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub head: Option<HeadDifference>,
+    /// Settings that have no effect, each reported once. Omitted if there are no new ones.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub settings: Vec<String>,
+    /// Message that no ref matches `stargate.ref`. Omitted if one does, or there are no refs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unmirrored: Option<String>,
     /// Number of HTTP requests.
     pub http_requests: u64,
     /// Bytes of the request bodies.
@@ -234,6 +243,9 @@ impl CycleReport {
             missing: None,
             comparison: None,
             watermarks: Vec::new(),
+            head: None,
+            settings: Vec::new(),
+            unmirrored: None,
             http_requests: 0,
             bytes_sent: 0,
             elapsed_ms: 0,

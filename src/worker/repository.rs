@@ -1,7 +1,7 @@
 //! Refs and commits of the Stargate.
 use std::path::Path;
 
-use bstr::BStr;
+use bstr::{BStr, BString};
 use git_push::repository::{self, OpenError, RefStorage};
 use gix::ObjectId;
 
@@ -36,6 +36,11 @@ impl Stargate {
     /// Returns the current state of every mirrored ref.
     pub fn mirrored_refs(&self, patterns: &RefPatterns) -> LocalRefs {
         self.refs.list(patterns)
+    }
+
+    /// Reads HEAD, and returns also the name of the ref that it stands for.
+    pub fn head(&self) -> (LocalRef, BString) {
+        self.refs.follow(BStr::new("HEAD"))
     }
 
     /// Returns the repository itself. Read its refs by [`LocalView`] and [`mirrored_refs`](Self::mirrored_refs) only: gix

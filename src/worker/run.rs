@@ -12,6 +12,7 @@ use super::{
     broken::add_broken,
     entries::{Intents, updates},
     error::RunError,
+    follow::{with_head_followed, with_settings_reviewed},
     memory::Memory,
     missing::Missing,
     options::{Environment, Options},
@@ -20,7 +21,8 @@ use super::{
     remote_mirror::RemoteMirror,
     report::{CycleOutcome, CycleReport, GroupReport},
     requests::Mirror,
-    session::{Session, missing_setting},
+    review::{NothingMirrored, unknown_settings},
+    session::{Session, missing_setting, opened},
     watermarks::{Attempted, set_back_watermarks},
 };
 use crate::{
@@ -47,13 +49,23 @@ pub fn run(
     let started = clock.elapsed();
     let mut report = match Session::open(git_dir, options, environment, clock)? {
         Some(session) => cycle_over_backlog(&session)?,
-        // There are no mirrored refs and there is no journal.
-        None => match missing_setting(git_dir, options, environment)? {
-            None => CycleReport::empty(CycleOutcome::Idle, 0, 0),
-            Some(missing) => CycleReport::local_only(missing, 0, 0),
-        },
+        None => nothing_to_mirror(git_dir, options, environment)?,
     };
     report.elapsed_ms = (clock.elapsed() - started).as_millis() as u64;
+    Ok(report)
+}
+
+/// Reports a repository that has neither mirrored refs nor a journal.
+fn nothing_to_mirror(git_dir: &Path, options: &Options, environment: Environment<'_>) -> Result<CycleReport, RunError> {
+    let (stargate, config) = opened(git_dir)?;
+    let mut report = match missing_setting(&stargate, &config, options, environment)? {
+        None => CycleReport::empty(CycleOutcome::Idle, 0, 0),
+        Some(missing) => CycleReport::local_only(missing, 0, 0),
+    };
+    report.unmirrored = NothingMirrored::find(&stargate, &config.refs).map(|nothing| nothing.to_string());
+    // There is no memory without a journal, so these are repeated.
+    report.settings = unknown_settings(git_dir);
+    report.settings.iter().for_each(|finding| tracing::warn!("{finding}"));
     Ok(report)
 }
 
@@ -75,13 +87,18 @@ fn cycle_over_backlog(session: &Session<'_>) -> Result<CycleReport, RunError> {
             remember_missing(session, &missing);
             let (pending, failed) = (backlog.pending.len(), backlog.counts.failed as usize);
             let report = CycleReport::local_only(missing, pending, failed).with_unwritten(intents.unwritten);
-            return Ok(report.with_try_at(intents.stale_at));
+            return Ok(with_settings_reviewed(
+                session,
+                report.with_try_at(intents.stale_at),
+                true,
+            ));
         }
     };
     let location = remote.location().to_string();
     let mut mirror = session.mirror(&mut remote);
     let due = session.options.reconcile || mirror.needs_comparison(local, &*session.view.pending(&backlog));
     let local = due.then_some(local);
+    let compared = local.is_some();
     let mut report = if dry_run {
         plan_only(session, &mut mirror, local, &backlog)?
     } else {
@@ -92,6 +109,8 @@ fn cycle_over_backlog(session: &Session<'_>) -> Result<CycleReport, RunError> {
     report.remote = (report.outcome != CycleOutcome::Idle).then_some(location);
     let unwritten = intents.unwritten.max(report.unwritten);
     let report = report.with_unwritten(unwritten).with_try_at(intents.stale_at);
+    let report = with_settings_reviewed(session, report, compared);
+    let report = with_head_followed(session, report, &mut remote, compared);
     Ok(report.with_traffic(remote.traffic()))
 }
 

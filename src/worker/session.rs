@@ -28,6 +28,7 @@ pub(super) struct Session<'a> {
     pub(super) config: Config,
     pub(super) options: &'a Options,
     pub(super) clock: &'a dyn Clock,
+    pub(super) git_dir: PathBuf,
     /// The `.stargate` folder.
     pub(super) folder: PathBuf,
     pub(super) view: StargateView<'a>,
@@ -67,6 +68,7 @@ impl<'a> Session<'a> {
             options,
             environment,
             clock,
+            git_dir: git_dir.to_owned(),
             folder,
         }))
     }
@@ -85,7 +87,8 @@ impl<'a> Session<'a> {
     /// Returns the mirror with its remembered state.
     pub(super) fn mirror<'m>(&'m self, remote: &'m mut Remote) -> RemoteMirror<'m> {
         let (stargate, now) = (self.view.stargate(), self.clock.now());
-        RemoteMirror::new(remote, stargate, &self.config.refs, &self.folder, now)
+        let mirror = RemoteMirror::new(remote, stargate, &self.config.refs, &self.folder, now);
+        mirror.with_progress(self.options.progress.observer())
     }
 
     /// Creates a cycle with the configured rules.
@@ -112,15 +115,16 @@ impl<'a> Session<'a> {
 
 /// Returns the setting that is missing for a push, if there is one.
 pub(super) fn missing_setting(
-    git_dir: &Path,
+    stargate: &Stargate,
+    config: &Config,
     options: &Options,
     environment: Environment<'_>,
 ) -> Result<Option<Missing>, RunError> {
-    let (stargate, config) = opened(git_dir)?;
-    Ok(destination(&stargate, &config, options, environment)?.err())
+    Ok(destination(stargate, config, options, environment)?.err())
 }
 
-fn opened(git_dir: &Path) -> Result<(Stargate, Config), RunError> {
+/// Opens the repository, and reads its configuration.
+pub(super) fn opened(git_dir: &Path) -> Result<(Stargate, Config), RunError> {
     let stargate = Stargate::open(git_dir)?;
     let config = Config::load(git_dir).map_err(|error| RunError::Unreadable(git_dir.to_owned(), error))?;
     Ok((stargate, config))

@@ -7,7 +7,10 @@ use gix::ObjectId;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{broken::broken, error::RunError, false_watermark::JudgedWatermark, memory::Memory, repository::Stargate};
+use super::{
+    broken::broken, error::RunError, false_watermark::JudgedWatermark, head::HeadDifference, memory::Memory,
+    repository::Stargate,
+};
 use crate::{
     config::Config,
     journal::{self, Backlog, intent},
@@ -42,6 +45,9 @@ pub struct RepositoryStatus {
     pub comparison: Option<ComparisonStatus>,
     /// False watermarks on the mirror, until their namespaces are mirrored again.
     pub watermarks: Vec<WatermarkStatus>,
+    /// HEAD of the mirror at the last comparison, if it differs from the Stargate's. Omitted otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub head: Option<HeadDifference>,
     /// Reason why the worker's memory cannot be read.
     pub forgotten: Option<String>,
     /// Groups with pending entries, by name.
@@ -258,6 +264,7 @@ fn standing(
             next_try: Timestamp::from_second(failed.next_try).ok(),
         }),
         watermarks: watermarks(memory),
+        head: memory.head.clone(),
         forgotten: None,
         groups: groups.into_values().collect(),
         broken: Vec::new(),

@@ -4,6 +4,8 @@
 //! it, and the ledger is the watermark or descends from it. So a mirror that is behind the commit, or was rewound, never
 //! passes. Polls start 100 ms apart and slow down to 2 s. Temporary errors, such as a mirror that is down, are retried
 //! until the timeout.
+mod refs;
+
 use std::time::Duration;
 
 use bstr::{BStr, BString};
@@ -12,6 +14,7 @@ use git_push::{Connection, Error};
 use git_push_transport::Remote;
 use gix::ObjectId;
 
+pub use self::refs::{Expected, RefFence, RefsOutcome, RemoteRefFence, SeenRefs, wait_for_refs};
 use super::ancestry::Ancestry;
 use crate::mirror::watermark::{ledger_ref, watermark_ref};
 
@@ -81,16 +84,36 @@ pub fn wait(
     timeout: Duration,
     clock: &dyn Clock,
 ) -> Result<WaitOutcome, Error> {
+    let mut known = (Seen::default(), Standing::Behind);
+    let polled = poll_until(timeout, clock, || {
+        known = poll(fence, commit, known)?;
+        Ok(known.1 == Standing::Visible)
+    })?;
+    Ok(match polled {
+        Polled::Visible => WaitOutcome::Visible(known.0),
+        Polled::TimedOut(error) => timed_out(known, error),
+    })
+}
+
+/// Result of polls.
+enum Polled {
+    Visible,
+    /// The error is that of the last poll, if it failed.
+    TimedOut(Option<Error>),
+}
+
+/// Calls `poll` until it returns true or `timeout` has passed, at least once. Temporary errors are retried.
+fn poll_until(
+    timeout: Duration,
+    clock: &dyn Clock,
+    mut poll: impl FnMut() -> Result<bool, Error>,
+) -> Result<Polled, Error> {
     let deadline = clock.elapsed() + timeout;
     let mut delays = POLLS.delays(|| clock.random());
-    let mut known = (Seen::default(), Standing::Behind);
     loop {
-        let error = match poll(fence, commit, known) {
-            Ok((seen, Standing::Visible)) => return Ok(WaitOutcome::Visible(seen)),
-            Ok(polled) => {
-                known = polled;
-                None
-            }
+        let error = match poll() {
+            Ok(true) => return Ok(Polled::Visible),
+            Ok(false) => None,
             Err(error) if error.is_retryable() => {
                 tracing::debug!(%error, "poll failed");
                 Some(error)
@@ -99,7 +122,7 @@ pub fn wait(
         };
         let left = deadline.saturating_sub(clock.elapsed());
         if left.is_zero() {
-            return Ok(timed_out(known, error));
+            return Ok(Polled::TimedOut(error));
         }
         let asked = error.and_then(|error| error.retry_after()).unwrap_or_default();
         clock.sleep(delays.next().unwrap_or(POLLS.max_delay).max(asked).min(left));

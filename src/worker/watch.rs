@@ -27,6 +27,7 @@ use super::{
     missing::Missing,
     options::Options,
     report::{CycleOutcome, CycleReport},
+    review::NothingMirrored,
     root::{FoundRepositories, find_repositories},
     run::run,
     schedule::Schedule,
@@ -103,6 +104,7 @@ pub fn watch(
         begun: BTreeSet::new(),
         failures: BTreeMap::new(),
         missing: BTreeMap::new(),
+        unmirrored: BTreeMap::new(),
         below: None,
     };
     watch.until_stopped(&events, alive);
@@ -122,6 +124,8 @@ struct Watch {
     failures: BTreeMap<PathBuf, u32>,
     /// Settings whose absence was logged.
     missing: BTreeMap<PathBuf, Missing>,
+    /// Messages that no ref is mirrored, which were logged.
+    unmirrored: BTreeMap<PathBuf, String>,
     /// Result of the last search below the root.
     below: Option<FoundRepositories>,
 }
@@ -224,15 +228,15 @@ impl Watch {
 
     /// Logs what is missing for a push, once.
     fn log_missing(&mut self, repository: &Path, missing: Option<&Missing>) {
-        if self.missing.get(repository) == missing {
-            return;
+        if let Some(missing) = new(&mut self.missing, repository, missing) {
+            tracing::warn!(repository = %repository.display(), "local-only: {missing}");
         }
-        match missing {
-            Some(missing) => {
-                tracing::warn!(repository = %repository.display(), "local-only: {missing}");
-                self.missing.insert(repository.to_owned(), missing.clone());
-            }
-            None => drop(self.missing.remove(repository)),
+    }
+
+    /// Logs that no ref is mirrored, once.
+    fn log_unmirrored(&mut self, repository: &Path, unmirrored: Option<&String>) {
+        if let Some(unmirrored) = new(&mut self.unmirrored, repository, unmirrored) {
+            tracing::warn!(repository = %repository.display(), hint = NothingMirrored::HINT, "{unmirrored}");
         }
     }
 
@@ -255,6 +259,7 @@ impl Watch {
             Ok(report) => {
                 self.failures.remove(repository);
                 self.log_missing(repository, report.missing.as_ref());
+                self.log_unmirrored(repository, report.unmirrored.as_ref());
                 // A failed write to the journal may itself have woken the watch. Its start must count, or the loop is unlimited.
                 if !report.asked && report.unwritten == 0 {
                     self.schedule.give_back(repository);
@@ -283,6 +288,19 @@ impl Watch {
         };
         self.schedule.finished(repository, self.clock.elapsed() + pause);
     }
+}
+
+/// Records the current state of a repository. Returns it if it differs from the recorded one.
+fn new<'a, T: Clone + PartialEq>(
+    known: &mut BTreeMap<PathBuf, T>,
+    repository: &Path,
+    now: Option<&'a T>,
+) -> Option<&'a T> {
+    let before = match now {
+        Some(now) => known.insert(repository.to_owned(), now.clone()),
+        None => known.remove(repository),
+    };
+    now.filter(|now| before.as_ref() != Some(*now))
 }
 
 /// Creates a channel for [`watch()`].

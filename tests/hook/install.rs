@@ -11,6 +11,7 @@ use durable::storage::Disk;
 use stargate_mirror::{
     hook::{
         durability::make_durable,
+        git_config,
         install::{Change, InPlace, InstallError, Installation, Report, install},
     },
     ref_pattern::DEFAULT_PATTERNS,
@@ -403,4 +404,31 @@ fn what_it_prints_names_the_consumer_and_the_next_step() {
     assert!(!text.contains("refs/kv"), "nothing stands in their place: {text}");
     stargate.configure("stargate.ref", "refs/heads/*");
     assert!(!printed(&[]).contains("Branches are not"));
+}
+
+#[test]
+fn settings_are_added_as_git_reads_them_and_the_rest_stays() {
+    let stargate = Stargate::bare();
+    let config = stargate.git_dir.join("config");
+    for before in [
+        "[core]\n\tbare = true # mine\n",
+        "[core]\n\tbare = true\n[stargate]\n\tforce = true\n[x]\n\ty = z\n",
+    ] {
+        fs::write(&config, before).unwrap();
+        let values = ["https://h/o/r.git", "/a b/#c;d\"e\\f.git", " refs/heads/* "];
+        let added: Vec<_> = values.iter().map(|value| ("ref", (*value).into())).collect();
+        git_config::add(&Disk, &stargate.git_dir, &added).unwrap();
+        let read = git(&stargate.git_dir, ["config", "-z", "--get-all", "stargate.ref"]);
+        assert_eq!(read.split_terminator('\0').collect::<Vec<_>>(), values);
+        let after = fs::read_to_string(&config).unwrap();
+        let mut rest = before.lines();
+        let kept = after
+            .lines()
+            .filter(|line| rest.clone().next() == Some(*line) && rest.next().is_some());
+        assert_eq!(kept.count(), before.lines().count(), "{after}");
+    }
+    let lock = config.with_extension("lock");
+    fs::write(&lock, "").unwrap();
+    let error = git_config::add(&Disk, &stargate.git_dir, &[("ref", "refs/x".into())]).unwrap_err();
+    assert!(matches!(error, InstallError::ConfigLocked(_)), "{error}");
 }

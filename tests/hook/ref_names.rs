@@ -1,17 +1,12 @@
 //! Pushed names that are refused: watermarks, and namespaces that cannot exist together. Real git, refs in files and in
 //! reftables.
 
-use std::{path::PathBuf, process::Output};
+use std::{
+    path::{Path, PathBuf},
+    process::Output,
+};
 
-use support::stargate::{Stargate, git, stderr, try_git};
-
-/// Ids and storages of refs that git has.
-const FORMATS: [(&str, &str); 4] = [
-    ("sha1", "files"),
-    ("sha1", "reftable"),
-    ("sha256", "files"),
-    ("sha256", "reftable"),
-];
+use support::stargate::{FORMATS, Stargate, git, stderr, try_git};
 
 /// A Stargate with the hook, and a client of it.
 fn world(format: &str, refs: &str) -> (Stargate, PathBuf) {
@@ -21,17 +16,17 @@ fn world(format: &str, refs: &str) -> (Stargate, PathBuf) {
     (stargate, client)
 }
 
-fn push(client: &PathBuf, refspecs: &[&str]) -> Output {
+fn push(client: &Path, refspecs: &[&str]) -> Output {
     try_git(client, [&["push", "-q", "origin"], refspecs].concat())
 }
 
-fn assert_accepted(client: &PathBuf, refspecs: &[&str]) {
+fn assert_accepted(client: &Path, refspecs: &[&str]) {
     let output = push(client, refspecs);
     assert!(output.status.success(), "{refspecs:?}: {}", stderr(&output));
 }
 
 /// Asserts that the whole push is refused, and that the pusher is told these words.
-fn assert_refused(stargate: &Stargate, client: &PathBuf, refspecs: &[&str], words: &[&str]) {
+fn assert_refused(stargate: &Stargate, client: &Path, refspecs: &[&str], words: &[&str]) {
     let before = git(&stargate.git_dir, ["for-each-ref"]);
     let output = push(client, refspecs);
     let told = stderr(&output);

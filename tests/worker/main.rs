@@ -1,9 +1,11 @@
 //! The worker: its cycle against a model, and each of its commands with real repositories and mirrors.
 #![cfg(unix)]
+mod branches;
 mod comparison;
 mod cycle;
 mod doctor;
 mod formats;
+mod head;
 mod hidden_refs;
 mod journey;
 mod local_refs;

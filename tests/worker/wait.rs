@@ -156,7 +156,7 @@ fn a_refused_key_and_an_unknown_host_key_are_told_at_once() {
         (
             server.ssh_command_with_key("host"),
             "Permission denied (publickey)",
-            "help: give the server the public key",
+            "help: add the public key",
         ),
         (
             server.ssh_command_with_known_hosts(&nobody),
@@ -243,4 +243,147 @@ fn watermark_and_ledger_are_asked_for_in_one_request() {
     let report: serde_json::Value = serde_json::from_str(&said).expect("one JSON object");
     // Capabilities, and one look at both refs.
     assert_eq!(report["http_requests"], 2, "{report}");
+}
+
+/// Waits for refs, in a folder without a repository.
+fn wait_for(remote: &str, arguments: &[&str]) -> (i32, String) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut command = clean_command(env!("CARGO_BIN_EXE_stargate-mirror"));
+    command
+        .args(["wait", "--remote", remote])
+        .args(arguments)
+        .current_dir(folder.path());
+    told(command.env("GITHUB_PAT", "token").output().expect("it ends"))
+}
+
+/// The mirror of [`mirror()`], with the branch `main` and the annotated tag `v1` on the second commit.
+fn branches(filter: bool) -> (Mirror, [String; 3]) {
+    let (mirror, commits) = mirror(filter);
+    let path = mirror.path("o/r.git");
+    git(&path, ["update-ref", "refs/heads/main", &commits[1]]);
+    git(&path, ["update-ref", "refs/heads/main2", &commits[2]]);
+    git(&path, ["tag", "-a", "-m", "one", "v1", &commits[1]]);
+    (mirror, commits)
+}
+
+#[test]
+fn a_branch_passes_by_itself_at_the_commit_or_after_it() {
+    for filter in [true, false] {
+        let (mirror, [first, second, third]) = branches(filter);
+        for remote in [mirror.url("o/r.git"), mirror.path("o/r.git").display().to_string()] {
+            for commit in [&first, &second] {
+                let (exit, said) = wait_for(&remote, &["--ref", "refs/heads/main", "--oid", commit]);
+                assert_eq!(exit, 0, "{said}");
+                assert!(
+                    said.contains(&format!("{commit} is visible: refs/heads/main is at {second}")),
+                    "{said}"
+                );
+            }
+            let late = ["--ref", "refs/heads/main", "--oid", &third, "--timeout", "200ms"];
+            let (exit, said) = wait_for(&remote, &late);
+            assert_eq!(exit, 10, "{said}");
+            assert!(said.contains(&format!("refs/heads/main is at {second} on ")), "{said}");
+        }
+    }
+}
+
+#[test]
+fn a_tag_passes_by_its_own_id_and_by_its_commit() {
+    let (mirror, [first, second, third]) = branches(true);
+    let tag = mirror.git("o/r.git", &["rev-parse", "refs/tags/v1"]);
+    assert_ne!(tag.trim(), second);
+    for (id, expected) in [(tag.trim(), 0), (&second, 0), (&first, 0), (&third, 10)] {
+        let arguments = ["--ref", "refs/tags/v1", "--oid", id, "--timeout", "200ms"];
+        let (exit, said) = wait_for(&mirror.url("o/r.git"), &arguments);
+        assert_eq!(exit, expected, "{said}");
+    }
+}
+
+#[test]
+fn of_several_refs_each_must_pass_in_one_request() {
+    let (mirror, [_, second, third]) = branches(true);
+    let url = mirror.url("o/r.git");
+    let two = |one: &str, other: &str| {
+        let arguments = [
+            "--ref",
+            "refs/heads/main",
+            "--ref",
+            "refs/heads/main2",
+            "--oid",
+            one,
+            "--oid",
+            other,
+            "--timeout",
+            "200ms",
+            "--json",
+            "--visible-on=github",
+        ];
+        let (exit, said) = wait_for(&url, &arguments);
+        let report: serde_json::Value = serde_json::from_str(&said).expect("one JSON object");
+        (exit, report)
+    };
+    let (exit, report) = two(&second, &third);
+    assert_eq!((exit, report["outcome"].as_str()), (0, Some("visible")), "{report}");
+    assert_eq!(report["http_requests"], 2, "capabilities, and one look: {report}");
+    assert_eq!(
+        (report["refs"][0]["ref"].as_str(), report["refs"][0]["remote"].as_str()),
+        (Some("refs/heads/main"), Some(second.as_str()))
+    );
+    assert!(report["watermark"].is_null() && report["namespace"].is_null());
+    let (exit, report) = two(&third, &third);
+    assert_eq!((exit, report["outcome"].as_str()), (10, Some("timed-out")), "{report}");
+    let (exit, said) = wait_for(
+        &url,
+        &["--ref", "refs/heads/none", "--oid", &second, "--timeout", "200ms"],
+    );
+    assert!(exit == 10 && said.contains("refs/heads/none does not exist"), "{said}");
+}
+
+#[test]
+fn without_ids_those_of_the_named_repository_are_awaited() {
+    for storage in ["files", "reftable"] {
+        let stargate = support::stargate::Stargate::of_formats("sha1", storage);
+        let client = stargate.client("one");
+        git(&client, ["push", "-q", "origin", "HEAD:refs/heads/main"]);
+        git(stargate.folder(), ["clone", "-q", "--bare", "o/r.git", "mirror.git"]);
+        let remote = stargate.folder().join("mirror.git").display().to_string();
+        let repo = stargate.git_dir.display().to_string();
+        let wait = |name: &str| wait_for(&remote, &["--ref", name, "--repo", &repo, "--timeout", "200ms"]);
+        let (exit, said) = wait("refs/heads/main");
+        assert_eq!(exit, 0, "{said}");
+        let (exit, said) = wait("refs/heads/other");
+        assert!(exit == 5 && said.contains("there is no refs/heads/other in"), "{said}");
+        git(&client, ["commit", "-q", "--allow-empty", "-m", "two"]);
+        git(&client, ["push", "-q", "origin", "HEAD:refs/heads/main"]);
+        assert_eq!(wait("refs/heads/main").0, 10);
+    }
+}
+
+#[test]
+fn a_ref_fence_that_makes_no_sense_is_refused() {
+    let id = "a1".repeat(20);
+    for (arguments, words) in [
+        (
+            &["--ref", "main", "--oid", &id][..],
+            "expected a full name, such as refs/heads/main",
+        ),
+        (&["--ref", "refs/heads/main"], "there are 1 --ref and 0 --oid"),
+        (
+            &["--ref", "refs/heads/main", "--oid", &id, "--oid", &id],
+            "there are 1 --ref and 2 --oid",
+        ),
+        (&["--oid", &id, "--oid", &id], "more than one --oid and no --ref"),
+        (
+            &["--ref", "refs/heads/main", "--oid", &id, "--ns", "a"],
+            "cannot be used with",
+        ),
+        (
+            &["--oid", &id, "--visible-on", "moon"],
+            "possible values: github, mirror",
+        ),
+        (&["--timeout", "1s"], "--oid <OID>"),
+    ] {
+        let (exit, said) = wait_for("nowhere", arguments);
+        assert!(exit == 2 && said.contains(words), "{arguments:?}: {said}");
+    }
 }

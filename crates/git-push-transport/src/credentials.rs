@@ -33,7 +33,7 @@ pub trait Credentials: Send {
 pub enum Need {
     /// Before anything is sent, and before refs are read. Return only what is known without asking a program or a person.
     Optional,
-    /// Before a push, and after the server refused a request without credentials.
+    /// Before a push, before a request to the server's REST API, and after the server refused a request without credentials.
     Required,
 }
 

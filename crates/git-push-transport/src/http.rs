@@ -12,11 +12,12 @@
 //!   as a lost connection.
 mod exchange;
 mod failure;
+mod forge;
 mod session;
 
 use std::sync::Arc;
 
-use bstr::BString;
+use bstr::{BStr, BString};
 use git_push::{
     Advertisement, Capabilities, Connection, Error, ErrorKind, Pack, RemoteRef, Report, Request, Traffic,
     advertisement, report_status, request,
@@ -28,8 +29,10 @@ use self::session::Session;
 use crate::answers::PushAnswer;
 use crate::credentials::Credentials;
 use crate::fetch::Extent;
+use crate::forge::Forge;
 #[cfg(feature = "http")]
 use crate::git_credentials::GitCredentials;
+use crate::head::{self, Head};
 use crate::http_client::HttpClient;
 use crate::http_config::HttpConfig;
 use crate::reading::{Reading, RefsAnswer};
@@ -143,6 +146,36 @@ impl Http {
     /// Uses remembered capabilities of the server for readers, until an error.
     pub fn remember_protocol_2(&mut self, offered: Capabilities) {
         self.protocol_2 = Some(offered);
+    }
+
+    /// Reads HEAD.
+    ///
+    /// # Errors
+    /// The answer did not arrive whole.
+    pub fn head(&mut self) -> Result<Head, Error> {
+        self.read_head().map_err(|error| self.failed(error))
+    }
+
+    /// Sets the default branch to `branch`, a full name, through the REST API of the forge.
+    ///
+    /// # Errors
+    /// There is no token, or the forge does not change it. [`Error::hint()`] has the permission that a token needs.
+    pub fn set_default_branch(&mut self, forge: Forge, branch: &BStr) -> Result<(), Error> {
+        let set = forge::set_default_branch(&mut self.exchange, forge, branch);
+        set.map_err(|error| self.exchange.located(error))
+    }
+
+    fn read_head(&mut self) -> Result<Head, Error> {
+        match self.reading()? {
+            Reading::Protocol2(capabilities) => {
+                let mut parser = head::Parser::new();
+                let (request, limit) = (head::request(&capabilities), advertisement::MAX_BYTES);
+                let answer = self.exchange.post(Service::UploadPack, request, None, limit)?;
+                answer.read(|piece| Ok(parser.feed(piece)?))?;
+                Ok(parser.finish()?)
+            }
+            Reading::Older(advertisement) => Ok(head::advertised(&advertisement)),
+        }
     }
 
     fn fetch_into(

@@ -33,6 +33,10 @@ pub enum Method {
     Get,
     /// `POST`
     Post,
+    /// `PUT`
+    Put,
+    /// `PATCH`
+    Patch,
 }
 
 impl Method {
@@ -42,6 +46,8 @@ impl Method {
         match self {
             Method::Get => "GET",
             Method::Post => "POST",
+            Method::Put => "PUT",
+            Method::Patch => "PATCH",
         }
     }
 }
@@ -56,7 +62,7 @@ pub struct HttpRequest<'a> {
     pub url: String,
     /// Headers in the order in which they are sent.
     pub headers: Vec<Header>,
-    /// The body of a `POST`.
+    /// The body, except of a `GET`.
     pub body: Option<RequestBody<'a>>,
     /// Limit of the answer's body in bytes, as received and as decompressed. The caller checks the latter, too.
     pub max_answer: Option<u64>,

@@ -23,10 +23,10 @@
 //! ureq_client  git_credentials                 defaults of the interfaces
 //! location  reading  answers                   names and URLs; answers of a server, whatever carries them
 //! helpers  netrc  http_config  received        programs and files with passwords; http.* for one URL; packs
-//! credentials  http_client  fetch              interfaces; requests for a pack
+//! credentials  http_client  fetch  head        interfaces; requests for a pack and for HEAD
 //! settings  secrets  url  url_match  process   plain data; texts without secrets; URLs over HTTP
 //! git_config  token  redact  upload_pack       git configuration; the environment; URLs without secrets; requests for refs
-//! service                                      names of git's services
+//! service  forge                               names of git's services; kinds of servers with a REST API
 //! ```
 //!
 //! [`Settings`] are plain data. Each module that uses a setting interprets it. No module knows a mirror, a journal or a
@@ -57,7 +57,9 @@ pub mod web;
 #[cfg(any(feature = "daemon", feature = "smart-http", feature = "ssh"))]
 mod answers;
 mod fetch;
+mod forge;
 mod git_config;
+mod head;
 #[cfg(feature = "smart-http")]
 mod helpers;
 #[cfg(feature = "smart-http")]
@@ -87,6 +89,8 @@ mod url_match;
 compile_error!("git-push-transport needs one of its features: daemon, http, local, smart-http, ssh");
 
 pub use fetch::Extent;
+pub use forge::Forge;
+pub use head::Head;
 pub use location::{Location, resolve};
 pub use redact::redacted;
 pub use remote::Remote;

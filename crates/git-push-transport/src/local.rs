@@ -15,6 +15,7 @@
 //! - Connectivity is not checked. The objects named by commands must exist. [`enumerate`](git_push::enumerate) guarantees that
 //!   the pack has the objects that they reach.
 //! - Refs are not synced to disk, as in git by default.
+mod head;
 mod incoming;
 mod lending;
 mod ownership;

@@ -1,13 +1,13 @@
 //! A remote at any location, over the transport of its URL.
-use bstr::BString;
-#[cfg(not(all(feature = "daemon", feature = "http", feature = "local", feature = "ssh")))]
-use git_push::ErrorKind;
-use git_push::{Advertisement, Capabilities, Connection, Error, Pack, RemoteRef, Report, Request, Traffic};
+use bstr::{BStr, BString};
+use git_push::{Advertisement, Capabilities, Connection, Error, ErrorKind, Pack, RemoteRef, Report, Request, Traffic};
 use gix::ObjectId;
 
 use crate::fetch::Extent;
+use crate::forge::Forge;
 #[cfg(feature = "http")]
 use crate::git_credentials::GitCredentials;
+use crate::head::Head;
 #[cfg(feature = "smart-http")]
 use crate::http::Http;
 #[cfg(feature = "local")]
@@ -33,6 +33,12 @@ trait Transport: Connection + Send {
         haves: &[ObjectId],
         extent: Extent,
     ) -> Result<(), Error>;
+
+    /// Reads HEAD.
+    fn head(&mut self) -> Result<Head, Error>;
+
+    /// Sets HEAD to `branch`, a full name. `forge` is the kind of the server, if it is known.
+    fn set_head(&mut self, branch: &BStr, forge: Option<Forge>) -> Result<(), Error>;
 
     /// Returns the capabilities that the server offers to readers, if they are worth remembering.
     fn reading(&self) -> Option<&Capabilities> {
@@ -108,6 +114,22 @@ impl Remote {
         self.transport.fetch(want, into, haves, Extent::Objects)
     }
 
+    /// Reads HEAD, as a reader sees it. This blocks.
+    ///
+    /// # Errors
+    /// The answer did not arrive whole.
+    pub fn head(&mut self) -> Result<Head, Error> {
+        self.transport.head()
+    }
+
+    /// Sets HEAD to `branch`, a full name: in a folder directly, on a server through the REST API of `forge`. This blocks.
+    ///
+    /// # Errors
+    /// The server is not a known forge, it is reached over ssh or `git://`, or it does not change HEAD.
+    pub fn set_head(&mut self, branch: &BStr, forge: Option<Forge>) -> Result<(), Error> {
+        self.transport.set_head(branch, forge)
+    }
+
     /// Returns the capabilities that an HTTP server offers to readers, once it has sent them. Other servers send them on
     /// each connection.
     #[must_use]
@@ -162,6 +184,19 @@ impl Transport for Http {
         Http::fetch(self, want, into, haves, extent)
     }
 
+    fn head(&mut self) -> Result<Head, Error> {
+        Http::head(self)
+    }
+
+    fn set_head(&mut self, branch: &BStr, forge: Option<Forge>) -> Result<(), Error> {
+        match forge {
+            Some(forge) => self.set_default_branch(forge, branch),
+            None => Err(cannot_set_head(
+                "this server is not known to be GitHub, GitLab or Gitea",
+            )),
+        }
+    }
+
     fn reading(&self) -> Option<&Capabilities> {
         self.protocol_2()
     }
@@ -182,6 +217,14 @@ impl Transport for Stream {
     ) -> Result<(), Error> {
         Stream::fetch(self, want, into, haves, extent)
     }
+
+    fn head(&mut self) -> Result<Head, Error> {
+        Stream::head(self)
+    }
+
+    fn set_head(&mut self, _: &BStr, _: Option<Forge>) -> Result<(), Error> {
+        Err(cannot_set_head("git cannot set HEAD over ssh or git://"))
+    }
 }
 
 #[cfg(feature = "local")]
@@ -198,4 +241,16 @@ impl Transport for Local {
             Extent::Objects => Local::fetch(self, want, into, haves),
         }
     }
+
+    fn head(&mut self) -> Result<Head, Error> {
+        Local::head(self)
+    }
+
+    fn set_head(&mut self, branch: &BStr, _: Option<Forge>) -> Result<(), Error> {
+        Local::set_head(self, branch)
+    }
+}
+
+fn cannot_set_head(why: &str) -> Error {
+    Error::new(ErrorKind::Misconfigured, why)
 }

@@ -30,6 +30,7 @@ use self::daemon::Daemon;
 use self::ssh::Ssh;
 use crate::answers::PushAnswer;
 use crate::fetch::Extent;
+use crate::head::{self, Head};
 use crate::reading::{Reading, RefsAnswer};
 use crate::received::ReceivedPack;
 use crate::redact::Shown;
@@ -130,6 +131,33 @@ impl Stream {
         };
         dismiss(channel);
         Ok(refs)
+    }
+
+    /// Reads HEAD.
+    ///
+    /// # Errors
+    /// The answer did not arrive whole.
+    pub fn head(&self) -> Result<Head, Error> {
+        self.read_head().map_err(|error| located(&self.shown, error))
+    }
+
+    fn read_head(&self) -> Result<Head, Error> {
+        let (reading, mut channel) = self.reading()?;
+        let head = match reading {
+            Reading::Protocol2(capabilities) => {
+                let mut parser = head::Parser::new();
+                self.ask(&mut *channel, &head::request(&capabilities))?;
+                let end = self.read(&mut *channel, ErrorKind::Transient, |piece| {
+                    parser.feed(piece)?;
+                    Ok(parser.has_ended())
+                })?;
+                let head = parser.finish();
+                head.map_err(|error| ended(&mut *channel, &end, error.into(), ErrorKind::Transient))?
+            }
+            Reading::Older(advertisement) => head::advertised(&advertisement),
+        };
+        dismiss(channel);
+        Ok(head)
     }
 
     /// Starts `git-upload-pack`, and reads its first answer. It then waits for a request.

@@ -4,6 +4,8 @@ use std::{fmt, net::IpAddr};
 use bstr::ByteSlice;
 use git_push::{Error, ErrorKind};
 use gix::url::Scheme;
+#[cfg(feature = "smart-http")]
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::redact::redacted;
 
@@ -107,6 +109,14 @@ impl HttpUrl {
         format!("{}/{path}", self.text)
     }
 
+    /// Returns scheme, host and port, and the path without query and fragment.
+    pub(crate) fn origin_and_path(&self) -> (&str, &str) {
+        let authority = self.text.find("://").map_or(0, |at| at + 3);
+        let start = self.text[authority..].find(['/', '?', '#']);
+        let (origin, path) = self.text.split_at(start.map_or(self.text.len(), |at| authority + at));
+        (origin, path.split(['?', '#']).next().unwrap_or_default())
+    }
+
     /// Returns the repository that a redirect of the advertisement leads to (RFC 9110, section 10.2.2).
     pub(crate) fn redirected(&self, location: &str) -> Result<Self, BadRedirect> {
         let target = self.resolved(location).ok_or(BadRedirect::NoUrl)?;
@@ -124,14 +134,11 @@ impl HttpUrl {
     /// Resolves the `Location` of an answer to a request below this repository.
     pub(crate) fn resolved(&self, location: &str) -> Option<Self> {
         let scheme = self.url.scheme.as_str();
-        let authority_end = self.text.find("://")? + 3;
-        let path_start = self.text[authority_end..]
-            .find('/')
-            .map_or(self.text.len(), |at| authority_end + at);
+        let (origin, _) = self.origin_and_path();
         let absolute = if location.starts_with("//") {
             format!("{scheme}:{location}")
         } else if location.starts_with('/') {
-            format!("{}{location}", &self.text[..path_start])
+            format!("{origin}{location}")
         } else if location.contains("://") {
             location.to_owned()
         } else {
@@ -139,6 +146,16 @@ impl HttpUrl {
         };
         HttpUrl::new(&gix::url::parse(absolute.as_str()).ok()?)
     }
+}
+
+/// Characters to encode: all but the unreserved ones (RFC 3986, section 2.3).
+#[cfg(feature = "smart-http")]
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// Returns `text` percent-encoded, as one name of a path or one word of a query.
+#[cfg(feature = "smart-http")]
+pub(crate) fn encoded(text: &str) -> String {
+    utf8_percent_encode(text, RESERVED).to_string()
 }
 
 /// Credentials would cross a network in the clear.

@@ -9,7 +9,6 @@ use std::{
 
 use bstr::ByteSlice;
 use git_push::{Error, ErrorKind};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::http::retry_after_of;
@@ -17,10 +16,7 @@ use crate::http_client::{Header, HttpClient, HttpRequest, HttpResponse, Method, 
 use crate::http_config::HttpConfig;
 use crate::settings::Settings;
 use crate::ureq_client::UreqClient;
-use crate::url::HttpUrl;
-
-/// Characters to encode: all but the unreserved ones (RFC 3986, section 2.3).
-const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+use crate::url::{HttpUrl, encoded};
 
 /// A service. Its methods block. Clones share its connections. `Debug` does not show the token.
 #[derive(Clone)]
@@ -201,10 +197,6 @@ fn at(place: &str, error: Error) -> Error {
 fn relative(path: &[&str]) -> String {
     let encoded: Vec<_> = path.iter().map(|name| encoded(name)).collect();
     encoded.join("/")
-}
-
-fn encoded(text: &str) -> String {
-    utf8_percent_encode(text, RESERVED).to_string()
 }
 
 impl fmt::Debug for Web {

@@ -35,13 +35,13 @@ const CHECK: &str = "other mirror";
 const DAMAGE: &str = "it can overwrite refs and delete watermarks that this mirror has set";
 
 /// Checks for other mirrors to the remote of this name or URL. Returns none if there are none.
-pub(super) fn checks(name: &str, git_dir: &Path, repository: &gix::Repository) -> Vec<Check> {
+pub(super) fn checks(name: &str, repository: &gix::Repository) -> Vec<Check> {
     // The check of the mirror reports a location that is invalid.
     let Ok(own) = resolve(BStr::new(name), Some(repository)) else {
         return Vec::new();
     };
     let mut checks = remotes(name, &own, repository);
-    for folder in hook_folders(git_dir) {
+    for folder in hook_folders(repository.git_dir()) {
         match scripts(&folder) {
             Ok(scripts) => checks.extend(scripts.iter().flat_map(|script| in_script(script, &own, repository))),
             Err(error) => checks.push(unread(&folder, &error)),

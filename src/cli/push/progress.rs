@@ -1,5 +1,11 @@
 //! Progress of a push on the terminal: one line on stderr, with the server's messages above it.
-use std::{cell::RefCell, fmt, fs::File, io::Seek, time::Duration};
+use std::{
+    fmt,
+    fs::File,
+    io::Seek,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use git_push::{Observer, Pack, Stage};
 use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressState, ProgressStyle};
@@ -15,15 +21,19 @@ const REMOTE: &str = "remote: ";
 #[derive(Default)]
 pub struct Terminal {
     bars: MultiProgress,
-    current: RefCell<Option<ProgressBar>>,
+    current: Mutex<Option<ProgressBar>>,
 }
 
 impl Terminal {
     /// Removes the progress line.
     pub fn clear(&self) {
-        if let Some(bar) = self.current.take() {
+        if let Some(bar) = self.current().take() {
             bar.finish_and_clear();
         }
+    }
+
+    fn current(&self) -> MutexGuard<'_, Option<ProgressBar>> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns a layer that prints the server's messages, independent of the log level.
@@ -38,7 +48,7 @@ impl Terminal {
         self.clear();
         let bar = self.bars.add(ProgressBar::new_spinner().with_style(style));
         bar.enable_steady_tick(TICK);
-        self.current.replace(Some(bar));
+        *self.current() = Some(bar);
     }
 }
 
@@ -64,7 +74,7 @@ impl Observer for Terminal {
     }
 
     fn objects(&self, so_far: usize) {
-        if let Some(bar) = &*self.current.borrow() {
+        if let Some(bar) = &*self.current() {
             bar.set_position(so_far as u64);
         }
     }

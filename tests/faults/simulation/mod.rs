@@ -127,6 +127,7 @@ impl<'a> Simulation<'a> {
                 faults: true.into(),
                 memory: None,
                 removed: Vec::new(),
+                set: Vec::new(),
             },
             clock: ManualClock::default(),
             rules,
@@ -393,8 +394,9 @@ impl<'a> Simulation<'a> {
     }
 
     fn remember_what_the_mirror_had(&mut self) {
-        for (name, id) in &self.world.refs {
-            self.had.entry(name.clone()).or_default().push(commit(*id));
+        let stands = self.world.refs.iter().map(|(name, id)| (name.clone(), *id));
+        for (name, id) in std::mem::take(&mut self.world.set).into_iter().chain(stands) {
+            self.had.entry(name).or_default().push(commit(id));
         }
     }
 

@@ -7,7 +7,7 @@ use std::{
 
 use git_push::{Error, ErrorKind, Traffic};
 use jiff::Timestamp;
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 
 use super::failure::{self, Effect, Proof};
 use super::session::Session;
@@ -22,6 +22,9 @@ const MAX_REDIRECTS: usize = 5;
 /// Limits of a refusal's text: in bytes that are read, and in characters that are shown.
 const MAX_TEXT_READ: u64 = 4096;
 const MAX_TEXT_SHOWN: usize = 200;
+
+/// Limit of an answer that is not of git's protocol, in bytes.
+const MAX_OTHER_ANSWER: u64 = 1 << 20;
 
 const OK: u16 = 200;
 const UNAUTHORIZED: u16 = 401;
@@ -73,6 +76,43 @@ impl Exchange {
     /// Returns `text` of a server without secrets.
     pub(super) fn scrubbed(&self, text: &str) -> String {
         self.session.scrub(text)
+    }
+
+    /// Returns the configured URL.
+    pub(super) fn configured(&self) -> &HttpUrl {
+        &self.configured
+    }
+
+    /// Returns the `Authorization` of the configured origin, after asking for credentials if there are none yet.
+    ///
+    /// # Errors
+    /// The credentials cannot be read, or are invalid.
+    pub(super) fn authorization(&mut self) -> Result<Option<&SecretString>, Error> {
+        self.session.ask(Need::Required)?;
+        Ok(self.session.header())
+    }
+
+    /// Sends one request that is not of git's protocol. The configured headers belong to the configured origin, and are added
+    /// if `url` has it.
+    ///
+    /// # Errors
+    /// The URL is not understood, or there is no answer.
+    pub(super) fn request(
+        &mut self,
+        method: Method,
+        url: String,
+        mut headers: Vec<Header>,
+        body: Vec<u8>,
+    ) -> Result<HttpResponse, Error> {
+        let parsed = gix::url::parse(url.as_str()).ok();
+        let origin = parsed.as_ref().and_then(HttpUrl::new);
+        let origin =
+            origin.ok_or_else(|| Error::new(ErrorKind::Misconfigured, "the URL of the API is not understood"))?;
+        if origin.same_origin(&self.configured) {
+            headers.extend(self.headers.iter().cloned());
+        }
+        let mut body = Outgoing::new(body, None);
+        self.run(method, url, headers, &mut body, Effect::None, MAX_OTHER_ANSWER)
     }
 
     /// Asks for the advertisement of `service`, and follows redirects (gitprotocol-http, *Smart Clients*).
@@ -279,7 +319,7 @@ fn need_of(service: Service) -> Need {
 }
 
 /// Creates a header whose name and value are valid.
-fn plain(name: &str, value: &str) -> Header {
+pub(super) fn plain(name: &str, value: &str) -> Header {
     Header::new(name, value).expect("a header of this module is valid")
 }
 

@@ -43,6 +43,17 @@ impl Made {
         }
     }
 
+    /// Records the path of HEAD, before it is set.
+    pub(super) fn of_head(repository: &gix::Repository) -> Self {
+        let git_dir = repository.git_dir().to_owned();
+        Made {
+            shared: shared_folder_mode(repository),
+            folders: BTreeSet::new(),
+            files: BTreeSet::from([git_dir.join("HEAD")]),
+            git_dir,
+        }
+    }
+
     /// Sets owner and mode of new files. The refs have moved, so a failure is only logged.
     pub(super) fn settle(&self) {
         let folders = self.folders.iter().map(|path| (path, self.shared));

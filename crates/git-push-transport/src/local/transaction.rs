@@ -7,7 +7,7 @@ use gix::refs::transaction::{Change, LogChange, PreviousValue, RefEdit, RefLog};
 use gix::refs::{FullName, Target};
 
 /// Time limit of waiting for the lock of a ref or of `packed-refs`.
-const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
+pub(super) const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Committer in the reflog, if the configuration of the repository names none.
 const NAME: &str = "stargate-mirror";
