@@ -1,6 +1,9 @@
 //! `stargate-mirror doctor`: checks everything that a push needs on its way to the mirror.
 mod head;
+mod history;
+mod hook_script;
 mod hooks;
+mod other_mirrors;
 mod settings;
 
 use std::path::{Path, PathBuf};
@@ -92,6 +95,7 @@ pub fn main(args: &Args) -> Result<Exit, Failure> {
     checks.extend(hooks::checks(&git_dir));
     checks.push(durable(&git_dir));
     checks.extend(refs(&git_dir)?);
+    checks.extend(history::checks(stargate.repository()));
     checks.extend(owner(&git_dir));
     checks.extend(journal(&git_dir));
     checks.extend(odd_ref_names(&stargate));
@@ -281,7 +285,9 @@ fn mirror(args: &Args, config: &Config, stargate: &Stargate) -> Vec<Check> {
                 .hint("set stargate.remote in the repository, or GITHUB_REPO_URL"),
         ];
     };
-    check_mirror(&name, config, stargate).unwrap_or_else(|error| vec![failed("mirror", &error)])
+    let mut checks = check_mirror(&name, config, stargate).unwrap_or_else(|error| vec![failed("mirror", &error)]);
+    checks.extend(other_mirrors::checks(&name, stargate.repository()));
+    checks
 }
 
 fn failed(what: &'static str, error: &git_push::Error) -> Check {

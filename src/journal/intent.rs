@@ -134,6 +134,30 @@ pub fn read<S: ReadFiles>(storage: &S, git_dir: &Path, id: Ulid) -> io::Result<I
     parse(&bytes_of(storage, &path_of(git_dir, id))?)
 }
 
+/// Returns the updates of each intent whose push may still be running, oldest first.
+///
+/// # Errors
+/// The folder cannot be read, or an intent in it is unreadable or invalid.
+pub fn in_flight<S: Folders + ReadFiles>(
+    storage: &S,
+    git_dir: &Path,
+    now: Timestamp,
+) -> io::Result<Vec<Vec<RefUpdate>>> {
+    let mut pushes = Vec::new();
+    for id in list(storage, git_dir)? {
+        match read(storage, git_dir, id) {
+            Ok(intent) if intent.is_in_flight(now) => {
+                pushes.push(intent.drafts.into_iter().map(|draft| draft.update).collect());
+            }
+            Ok(_) => {}
+            // Its push has removed it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(pushes)
+}
+
 /// Writes an intent durably. Its folder must exist.
 ///
 /// # Errors
@@ -199,6 +223,11 @@ pub fn find<S: Folders + ReadFiles>(storage: &S, git_dir: &Path, updates: &[&Ref
 }
 
 impl Intent {
+    /// Returns true if its push may still be running. False if the clock has gone back so far that its age is unknown.
+    pub(super) fn is_in_flight(&self, now: Timestamp) -> bool {
+        age(now, self.timestamp).is_some_and(|age| age < IN_FLIGHT)
+    }
+
     /// Returns true if it contains all of these updates.
     fn covers(&self, updates: &[&RefUpdate]) -> bool {
         // Both lists are in the order of the hook's input.
@@ -347,6 +376,25 @@ mod tests {
         assert_eq!(found(&["a"]), Some(Ulid(1)));
         assert_eq!(found(&["d"]), None);
         assert_eq!(found(&[]), None);
+    }
+
+    #[test]
+    fn pushes_in_flight_are_those_of_young_intents() {
+        let young = Intent {
+            timestamp: Timestamp::UNIX_EPOCH + Duration::from_secs(1),
+            ..intent(2, &["a", "b"])
+        };
+        let folder = folder_with(&[intent(1, &["c"]), young.clone()]);
+        let in_flight = |seconds| {
+            let now = Timestamp::UNIX_EPOCH + Duration::from_secs(seconds);
+            in_flight(&Disk, folder.path(), now)
+        };
+        assert_eq!(in_flight(59).unwrap().len(), 2);
+        let updates: Vec<_> = young.drafts.into_iter().map(|draft| draft.update).collect();
+        assert_eq!(in_flight(60).unwrap(), [updates]);
+        assert!(in_flight(61).unwrap().is_empty());
+        fs::write(path_of(folder.path(), Ulid(3)), "{").unwrap();
+        assert_eq!(in_flight(61).unwrap_err().kind(), io::ErrorKind::InvalidData);
     }
 
     #[test]

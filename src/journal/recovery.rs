@@ -151,7 +151,7 @@ fn stale_intents<S: Folders + Names + ReadFiles, C>(
     let mut stale = Vec::new();
     for id in intent::list(storage, git_dir)? {
         match intent::read(storage, git_dir, id) {
-            Ok(intent) if age(now, intent.timestamp).is_some_and(|age| age < intent::IN_FLIGHT) => {
+            Ok(intent) if intent.is_in_flight(now) => {
                 let stale_at = intent.timestamp.saturating_add(intent::IN_FLIGHT).unwrap_or(now);
                 recovered.kept += 1;
                 recovered.stale_at = Some(recovered.stale_at.map_or(stale_at, |first| first.min(stale_at)));

@@ -16,10 +16,12 @@
 //!    matches, and watermarks, which only the worker moves.
 //! 7. Unreadable is not absent: a ref or an object that may or may not exist holds its group as broken.
 //! 8. A ref that the mirror cannot have beside one of its own refs holds its group as diverged.
+//! 9. A push that has moved some of a namespace's refs, and not the others yet, holds the group as transient.
 //!
-//! `names` finds the refs of a group, `target` decides about each of them, `conflict` applies rule 8.
+//! `names` finds the refs of a group, `target` decides about each of them, `conflict` applies rule 8, `landing` rule 9.
 mod conflict;
 mod hold;
+mod landing;
 mod names;
 mod target;
 
@@ -86,6 +88,13 @@ pub trait LocalView {
     /// # Errors
     /// The journal cannot be read.
     fn settled(&self, _name: &BStr) -> Result<Vec<RefUpdate>, Damaged> {
+        Ok(Vec::new())
+    }
+    /// Returns the updates of each push that git may be applying at this moment, and none without intents.
+    ///
+    /// # Errors
+    /// The intents cannot be read.
+    fn pushes_in_flight(&self) -> Result<Vec<Vec<RefUpdate>>, Damaged> {
         Ok(Vec::new())
     }
 }
@@ -235,6 +244,8 @@ impl Fold<'_> {
 
     fn fill(&self, group: &mut Group, unit: &Unit) -> Result<(), Hold> {
         let members = self.grouping.members(unit);
+        // The pushes are followed before the refs are read, so a ref that counts as moved is read as moved.
+        let landing = self.landing(unit)?;
         let refs: Vec<BString> = members.iter().flat_map(|member| self.names.of(member)).collect();
         let mirrored = refs.iter().filter(|name| self.rules.refs.matches(name.as_bstr()));
         let changes: Vec<_> = mirrored.map(|name| self.change_of(name.as_bstr(), group)).collect();
@@ -256,7 +267,7 @@ impl Fold<'_> {
             }
         }
         group.changes.extend(others);
-        hold.map_or(Ok(()), Err)
+        landing.or(hold).map_or(Ok(()), Err)
     }
 
     /// Sets the watermark to the ledger, wherever it was: only the worker moves it.

@@ -104,7 +104,11 @@ impl Attempt {
             let holds = self.groups.iter().filter_map(|tried| tried.group.hold.as_ref());
             let mut names = holds.filter_map(|hold| match hold {
                 Hold::Gone { name, .. } => Some(name),
-                Hold::Diverged { .. } | Hold::Conflict { .. } | Hold::Unreadable { .. } | Hold::Damaged { .. } => None,
+                Hold::Diverged { .. }
+                | Hold::Conflict { .. }
+                | Hold::Landing { .. }
+                | Hold::Unreadable { .. }
+                | Hold::Damaged { .. } => None,
             });
             names.any(|name| *name == backlog[*index].name)
         };

@@ -61,6 +61,11 @@ impl LocalView for StargateView<'_> {
         let settled = settled.as_ref().map_err(Clone::clone)?.iter();
         Ok(settled.filter(|update| update.name == name).cloned().collect())
     }
+
+    fn pushes_in_flight(&self) -> Result<Vec<Vec<RefUpdate>>, Damaged> {
+        journal::intent::in_flight(&Disk, &self.git_dir, self.clock.now())
+            .map_err(|error| Damaged(format!("cannot read the intents of pushes: {error}")))
+    }
 }
 
 impl<'a> StargateView<'a> {

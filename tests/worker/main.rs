@@ -3,6 +3,7 @@
 mod branches;
 mod comparison;
 mod cycle;
+mod doctor;
 mod formats;
 mod head;
 mod hidden_refs;

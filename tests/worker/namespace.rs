@@ -1,11 +1,16 @@
 //! Refs of a namespace on a real server: all families in one push, complete or not at all.
 
-use std::{fs, path::PathBuf};
+use std::{fs, path::PathBuf, process::Command, time::Duration};
 
+use durable::clock::{Clock, SystemClock};
+use jiff::Timestamp;
 use serde_json::Value;
+use stargate_mirror::worker::{self, Options};
 use support::{
+    executable,
     mirror::{Format, Mirror},
-    stargate::{Stargate, clean_command, feed, git},
+    running::Running,
+    stargate::{Stargate, clean_command, feed, git, git_command},
 };
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_stargate-mirror");
@@ -87,6 +92,31 @@ impl World {
         let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
         let groups = report["groups"].as_array().expect("a list").clone();
         (output.status.code().expect("an exit code"), groups)
+    }
+
+    /// Starts a push of a new commit to the ledger and to new chunks, one after the other, with this `update` hook for
+    /// the chunks. Gives the commit.
+    fn start_a_push(&self, hook: &str) -> (Running, String) {
+        let update = self.stargate.git_dir.join("hooks/update");
+        executable::script(&update, &format!("case $1 in refs/kv-chunks/*) {hook};; esac"));
+        git(&self.client, ["commit", "-q", "--allow-empty", "-m", "both"]);
+        let mut push = git_command(&self.client);
+        push.args(["push", "origin", "HEAD:refs/kv/main", "HEAD:refs/kv-chunks/main@1"]);
+        (Running::of(push), git(&self.client, ["rev-parse", "HEAD"]))
+    }
+
+    /// Asserts that a cycle sends nothing of the namespace, because the chunks have not moved.
+    fn assert_holds_the_ledger(&self, ledger: &str, before: &str) {
+        assert_eq!(git(&self.stargate.git_dir, ["rev-parse", "refs/kv/main"]), ledger);
+        let (exit, groups) = self.run();
+        assert_eq!((exit, &groups[0]["outcome"]), (1, &"transient".into()), "{groups:#?}");
+        let error = groups[0]["error"].as_str().expect("an error");
+        assert!(
+            error.contains("refs/kv/main is moved, refs/kv-chunks/main@1 is not yet"),
+            "{error}"
+        );
+        assert_eq!(self.at(WATERMARK).as_deref(), Some(before));
+        self.assert_waits(ledger, 10);
     }
 
     fn assert_waits(&self, oid: &str, expected: i32) {
@@ -316,4 +346,69 @@ fn a_namespace_that_replaces_another_one_is_carried() {
             ["refs/kv-mirror/a/b", "refs/kv-mirror/x", "refs/kv/a/b", "refs/kv/x"]
         );
     }
+}
+
+#[test]
+fn the_watermark_waits_for_chunks_that_git_has_not_moved_yet() {
+    for refs in ["files", "reftable"] {
+        let world = World::new(Format::Sha1, refs);
+        let first = world.push_value("one", &["refs/kv/main"]);
+        assert_eq!(world.run().0, 0);
+        // The older entry because of which the worker runs.
+        world.push_value("older", &["refs/kv-index/main"]);
+        let fifo = world.stargate.folder().join("continue");
+        let made = Command::new("mkfifo").arg(&fifo).status().expect("mkfifo");
+        assert!(made.success());
+        let hook = format!("echo the chunks wait >&2; read line < {}", fifo.display());
+        let (push, ledger) = world.start_a_push(&hook);
+        push.until("the chunks wait");
+        world.assert_holds_the_ledger(&ledger, &first);
+
+        fs::write(&fifo, "go\n").expect("a reader");
+        let (exit, said) = push.wait();
+        assert_eq!(exit, 0, "{said}");
+        let (exit, groups) = world.run();
+        assert_eq!(exit, 0, "{groups:#?}");
+        for name in ["refs/kv/main", "refs/kv-chunks/main@1", WATERMARK] {
+            assert_eq!(world.at(name).as_ref(), Some(&ledger), "{name}");
+        }
+        world.assert_waits(&ledger, 0);
+    }
+}
+
+/// The machine's clock, two minutes ahead.
+struct Ahead(SystemClock);
+
+impl Clock for Ahead {
+    fn now(&self) -> Timestamp {
+        self.0.now() + Duration::from_secs(120)
+    }
+    fn elapsed(&self) -> Duration {
+        self.0.elapsed()
+    }
+    fn sleep(&self, duration: Duration) {
+        self.0.sleep(duration);
+    }
+    fn random(&self) -> f64 {
+        self.0.random()
+    }
+}
+
+#[test]
+fn a_push_that_was_killed_between_its_refs_holds_the_namespace_for_a_minute_only() {
+    let world = World::new(Format::Sha1, "files");
+    let first = world.push_value("one", &["refs/kv/main"]);
+    assert_eq!(world.run().0, 0);
+    world.push_value("older", &["refs/kv-index/main"]);
+    let (push, ledger) = world.start_a_push("kill -9 $PPID");
+    assert_ne!(push.wait().0, 0);
+    world.assert_holds_the_ledger(&ledger, &first);
+
+    let token = |name: &str| (name == "GITHUB_PAT").then(|| "token".into());
+    let clock = Ahead(SystemClock::default());
+    let report = worker::run(&world.stargate.git_dir, &Options::default(), &token, &clock).expect("a cycle");
+    assert_eq!(report.pending, 0, "{report:#?}");
+    assert_eq!(world.at(WATERMARK), Some(ledger));
+    assert_eq!(world.at("refs/kv-chunks/main@1"), None);
+    assert_eq!(world.stargate.intents(), [""; 0]);
 }

@@ -29,6 +29,14 @@ pub enum Hold {
         /// The ref of the mirror.
         existing: BString,
     },
+    /// A push to the Stargate has moved some of the group's refs so far.
+    #[error("a push is moving the refs of this namespace: {moved} is moved, {waiting} is not yet")]
+    Landing {
+        /// A ref that is moved.
+        moved: BString,
+        /// A ref that is not.
+        waiting: BString,
+    },
     /// The object to push is gone from the Stargate.
     #[error("{name}: object {id} is no longer in the Stargate")]
     Gone {
@@ -60,6 +68,7 @@ impl Hold {
     pub fn outcome(&self) -> Outcome {
         match self {
             Hold::Diverged { .. } | Hold::Conflict { .. } => Outcome::Diverged,
+            Hold::Landing { .. } => Outcome::Transient,
             Hold::Gone { .. } | Hold::Unreadable { .. } | Hold::Damaged { .. } => Outcome::Broken,
         }
     }

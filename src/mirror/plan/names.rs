@@ -1,12 +1,15 @@
 //! Local refs of the planned groups.
 //!
-//! The ledgers are read first, and the other refs of their namespaces after them. So a push between the two reads can only
-//! add to what a ledger relies on: the mirror never gets a ledger without the chunks that were pushed before it.
+//! The ledgers are read first, then the pushes in flight, and then the other refs of the namespaces. So a push between the
+//! reads can only add to what a ledger relies on: the mirror never gets a ledger without the chunks that were pushed before
+//! it. Nor does it get a ledger without the chunks of the same push, whose intent is older than any move of its refs. If
+//! the intent is gone after the ledger was read, all refs of the push have moved and are read like that. If it is there,
+//! `landing` sees which ones have not.
 use std::collections::{BTreeMap, BTreeSet};
 
 use bstr::{BStr, BString, ByteSlice};
 
-use super::{Grouping, Hold, LocalView, Rules, Unit};
+use super::{Damaged, Grouping, Hold, LocalView, Rules, Unit};
 use crate::{
     namespace::{Family, family_of},
     ref_pattern::RefPatterns,
@@ -18,16 +21,18 @@ use crate::{
 pub(super) struct Names<'a> {
     local_view: &'a dyn LocalView,
     ledgers: BTreeMap<BString, LocalRef>,
+    /// Updates of each push in flight, read after the ledgers.
+    in_flight: Result<Vec<Vec<RefUpdate>>, Damaged>,
     /// Mirrored families with epochs.
     families: Vec<Family>,
     /// Listed refs of these families.
     listed: LocalRefs,
-    /// Refs with an epoch, by unit: those of the Stargate, and those of the backlog.
+    /// Refs with an epoch, by unit: those of the Stargate, of the backlog, and of the pushes in flight.
     of_epochs: BTreeMap<Unit, BTreeSet<BString>>,
 }
 
 impl<'a> Names<'a> {
-    /// Reads the ledgers of these groups, then lists their refs with an epoch.
+    /// Reads the ledgers of these groups, then the pushes in flight, and then lists their refs with an epoch.
     pub(super) fn read<'u>(
         local_view: &'a dyn LocalView,
         units: impl Iterator<Item = &'u Unit>,
@@ -42,10 +47,16 @@ impl<'a> Names<'a> {
             (ledger.clone(), local_view.local(ledger.as_bstr()))
         });
         let ledgers = ledgers.collect();
+        let in_flight = if namespaces.is_empty() {
+            Ok(Vec::new())
+        } else {
+            local_view.pushes_in_flight()
+        };
         let families = mirrored_families(&rules.refs);
         let mut names = Names {
             local_view,
             ledgers,
+            in_flight,
             listed: LocalRefs::default(),
             families,
             of_epochs: BTreeMap::new(),
@@ -61,6 +72,11 @@ impl<'a> Names<'a> {
     pub(super) fn local(&self, name: &BStr) -> LocalRef {
         let ledger = self.ledgers.get(name.as_bytes());
         ledger.map_or_else(|| self.local_view.local(name), LocalRef::clone)
+    }
+
+    /// Returns the updates of each push in flight.
+    pub(super) fn in_flight(&self) -> Result<&[Vec<RefUpdate>], Damaged> {
+        self.in_flight.as_deref().map_err(Clone::clone)
     }
 
     /// Returns the names of this unit's refs, the ledger first. Some of the refs may not exist.
@@ -95,8 +111,9 @@ impl<'a> Names<'a> {
     fn add_all(&mut self, backlog: &[RefUpdate]) {
         let known = self.listed.known().keys().map(|name| name.as_bstr());
         let unreadable = self.listed.unreadable().filter_map(|(name, _)| name);
-        let pending = backlog.iter().map(|update| update.name.as_bstr());
-        for name in known.chain(unreadable).chain(pending) {
+        let in_flight = self.in_flight.iter().flatten().flatten();
+        let updated = backlog.iter().chain(in_flight).map(|update| update.name.as_bstr());
+        for name in known.chain(unreadable).chain(updated) {
             if family_of(name).is_some_and(|(family, _)| family.has_epochs()) {
                 self.of_epochs
                     .entry(Unit::of(name))

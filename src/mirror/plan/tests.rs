@@ -1,4 +1,5 @@
 //! One test for each rule of the plan.
+mod landing;
 mod namespaces;
 
 use super::*;
@@ -25,6 +26,8 @@ struct Stargate {
     damaged: Vec<u8>,
     settled: Vec<RefUpdate>,
     journal_is_damaged: bool,
+    in_flight: Vec<Vec<RefUpdate>>,
+    intents_are_damaged: bool,
 }
 
 impl Stargate {
@@ -82,6 +85,12 @@ impl LocalView for Stargate {
         let mut settled = self.settled.clone();
         settled.retain(|update| update.name == name);
         Ok(settled)
+    }
+    fn pushes_in_flight(&self) -> Result<Vec<Vec<RefUpdate>>, Damaged> {
+        if self.intents_are_damaged {
+            return Err(Damaged("an intent cannot be read".into()));
+        }
+        Ok(self.in_flight.clone())
     }
 }
 

@@ -21,6 +21,7 @@
 //!
 //! Which breakages were made on purpose, and caught: `docs/simulation.md`.
 mod disk;
+mod landing;
 mod world;
 
 use std::{
@@ -37,6 +38,7 @@ use durable::{
     clock::{Clock, ManualClock},
     retry::RetryPolicy,
 };
+use landing::{Moving, Push};
 use stargate_mirror::{
     journal::{self, Backlog, Draft, Located, Origin, Source, Status, Writer},
     mirror::{LocalView, Rules, compare, missed, watermark},
@@ -67,6 +69,17 @@ const FAMILIES: [(&str, &str); 9] = [
     ("kv-archive", "@1"),
 ];
 
+/// What pushes and their hooks do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pushes {
+    /// A push has one ref, and its hook appends at once.
+    InOrder,
+    /// Hooks may wait before they append.
+    Late,
+    /// A push may have several refs, which move one by one while a worker runs.
+    RefByRef,
+}
+
 struct Simulation<'a> {
     stargate: &'a RefCell<Stargate>,
     disk: &'a SimDisk,
@@ -80,8 +93,10 @@ struct Simulation<'a> {
     told: Vec<RefUpdate>,
     /// Those of them whose append was acknowledged, by place.
     journaled: BTreeSet<usize>,
-    /// Whether hooks may wait before they append.
-    waits: bool,
+    /// What pushes and their hooks do.
+    pushes: Pushes,
+    /// The push whose refs git is moving.
+    push: RefCell<Option<Push>>,
     /// Drafts of the hook that waits, and the update's place.
     waiting: Option<(Vec<Draft>, usize)>,
     /// Ids of entries whose append was acknowledged.
@@ -92,7 +107,7 @@ struct Simulation<'a> {
 }
 
 impl<'a> Simulation<'a> {
-    fn new(stargate: &'a RefCell<Stargate>, disk: &'a SimDisk, random: &'a RefCell<Random>, waits: bool) -> Self {
+    fn new(stargate: &'a RefCell<Stargate>, disk: &'a SimDisk, random: &'a RefCell<Random>, pushes: Pushes) -> Self {
         let mut chances = random.borrow_mut();
         let rules = Rules {
             refs: RefPatterns::default(),
@@ -112,13 +127,15 @@ impl<'a> Simulation<'a> {
                 faults: true.into(),
                 memory: None,
                 removed: Vec::new(),
+                set: Vec::new(),
             },
             clock: ManualClock::default(),
             rules,
             had: BTreeMap::new(),
             told: Vec::new(),
             journaled: BTreeSet::new(),
-            waits,
+            pushes,
+            push: None.into(),
             waiting: None,
             acknowledged: Vec::new(),
             beside: BTreeMap::new(),
@@ -142,6 +159,7 @@ impl<'a> Simulation<'a> {
         // Intents are looked at when they are a minute old.
         self.clock.sleep(Duration::from_secs(20));
         match self.below(12) {
+            0..5 if self.pushes == Pushes::RefByRef && self.below(2) == 0 => self.push_several(),
             0..5 => self.push(),
             5..9 => {
                 if self.below(2) == 0 {
@@ -217,11 +235,12 @@ impl<'a> Simulation<'a> {
             self.disk.kill_after(self.below(8) as u32);
         }
         let (drafts, place) = (drafts(vec![update], Source::PostReceive), self.told.len() - 1);
-        if self.waits && self.waiting.is_none() && self.below(3) == 0 {
+        let late = self.pushes == Pushes::Late;
+        if late && self.waiting.is_none() && self.below(3) == 0 {
             self.waiting = Some((drafts, place));
         } else {
             self.journal(&drafts, place);
-            if self.waits && self.below(2) == 0 {
+            if late && self.below(2) == 0 {
                 self.journal_waiting();
             }
         }
@@ -264,7 +283,7 @@ impl<'a> Simulation<'a> {
         if reconcile {
             self.reconcile();
         }
-        if self.waits {
+        if self.pushes == Pushes::Late {
             if self.below(2) == 0 {
                 self.journal_waiting();
             }
@@ -273,14 +292,20 @@ impl<'a> Simulation<'a> {
         let backlog = self.backlog();
         let pending = &backlog.pending;
         let updates: Vec<RefUpdate> = pending.iter().map(|located| located.entry.update.clone()).collect();
-        let stargate = self.stargate.borrow();
+        let moving = Moving {
+            stargate: self.stargate,
+            disk: self.disk,
+            random: self.random,
+            clock: &self.clock,
+            push: &self.push,
+        };
         let clock = ManualClock::default();
         let cycle = Cycle {
             rules: self.rules.clone(),
             retry: RetryPolicy::default(),
             verify: true,
             clock: &clock,
-            local_view: &*stargate,
+            local_view: &moving,
             null: null(),
         };
         let writer = Writer::new(self.disk.clone(), &self.clock, Path::new(GIT_DIR), Duration::ZERO);
@@ -307,7 +332,6 @@ impl<'a> Simulation<'a> {
         // A worker that is killed stops here; what it did stays.
         let _ = cycle.run(&mut self.world, &updates, record);
         let _ = writer.maintain(&backlog, Duration::from_secs(3600));
-        drop(stargate);
         self.remember_what_the_mirror_had();
         self.check_removed();
         self.check_done();
@@ -370,8 +394,9 @@ impl<'a> Simulation<'a> {
     }
 
     fn remember_what_the_mirror_had(&mut self) {
-        for (name, id) in &self.world.refs {
-            self.had.entry(name.clone()).or_default().push(commit(*id));
+        let stands = self.world.refs.iter().map(|(name, id)| (name.clone(), *id));
+        for (name, id) in std::mem::take(&mut self.world.set).into_iter().chain(stands) {
+            self.had.entry(name).or_default().push(commit(id));
         }
     }
 
@@ -489,6 +514,8 @@ impl<'a> Simulation<'a> {
     fn check_arrival(&mut self) {
         self.world.faults.set(false);
         self.mend();
+        // The pushes that were killed are over, and their intents are stale.
+        self.clock.sleep(journal::intent::IN_FLIGHT);
         for _ in 0..4 {
             self.cycle(true);
             self.check_watermarks();
@@ -566,9 +593,9 @@ fn drafts(updates: Vec<RefUpdate>, source: Source) -> Vec<Draft> {
     updates.into_iter().map(draft).collect()
 }
 
-fn run(seed: u64, waits: bool) {
+fn run(seed: u64, pushes: Pushes) {
     let (stargate, disk, random) = (RefCell::default(), SimDisk::default(), RefCell::new(Random::new(seed)));
-    let mut simulation = Simulation::new(&stargate, &disk, &random, waits);
+    let mut simulation = Simulation::new(&stargate, &disk, &random, pushes);
     for _ in 0..STEPS {
         simulation.step();
     }
@@ -584,13 +611,13 @@ fn number(name: &str) -> Option<u64> {
 }
 
 /// The simulation with each seed, of so many if the environment does not say.
-fn run_seeds(default: u64, waits: bool) {
+fn run_seeds(default: u64, pushes: Pushes) {
     let seeds = match number("SIMULATION_SEED") {
         Some(seed) => seed..seed + 1,
         None => 0..number("SIMULATION_SEEDS").unwrap_or(default),
     };
     for seed in seeds {
-        let ended = std::panic::catch_unwind(|| run(seed, waits));
+        let ended = std::panic::catch_unwind(|| run(seed, pushes));
         assert!(
             ended.is_ok(),
             "seed {seed} failed; run it again with SIMULATION_SEED={seed} cargo test --test faults simulation"
@@ -600,10 +627,15 @@ fn run_seeds(default: u64, waits: bool) {
 
 #[test]
 fn whatever_goes_wrong_nothing_is_lost_and_nothing_is_damaged() {
-    run_seeds(DEFAULT_SEEDS, false);
+    run_seeds(DEFAULT_SEEDS, Pushes::InOrder);
 }
 
 #[test]
 fn in_whatever_order_hooks_append_nothing_is_lost_and_nothing_is_damaged() {
-    run_seeds(DEFAULT_SEEDS / 2, true);
+    run_seeds(DEFAULT_SEEDS / 2, Pushes::Late);
+}
+
+#[test]
+fn while_pushes_land_ref_by_ref_nothing_is_lost_and_no_watermark_lies() {
+    run_seeds(DEFAULT_SEEDS / 2, Pushes::RefByRef);
 }

@@ -126,6 +126,8 @@ pub struct World<'a> {
     pub memory: Option<Advertisement>,
     /// What was rewound or deleted, with what it became; the null id when it is gone.
     pub removed: Vec<(BString, ObjectId, ObjectId)>,
+    /// What refs were set to. A ref may move twice in one cycle, because the Stargate's moves between two attempts.
+    pub set: Vec<(BString, ObjectId)>,
 }
 
 impl World<'_> {
@@ -146,9 +148,11 @@ impl World<'_> {
             if !adds && !watermark::is_watermark(command.name.as_bstr()) {
                 self.removed.push((command.name.clone(), command.old, command.new));
             }
-            match command.new.is_null() {
-                true => drop(self.refs.remove(&command.name)),
-                false => drop(self.refs.insert(command.name.clone(), command.new)),
+            if command.new.is_null() {
+                self.refs.remove(&command.name);
+            } else {
+                self.refs.insert(command.name.clone(), command.new);
+                self.set.push((command.name.clone(), command.new));
             }
         }
         true
