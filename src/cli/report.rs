@@ -263,6 +263,9 @@ impl From<StoreError> for Failure {
             StoreError::Locked(_) => {
                 Failure::new(Exit::Locked, error).hint("end it, or choose another folder with --data")
             }
+            StoreError::Version { .. } => {
+                Failure::new(Exit::Misconfigured, error).hint("use a later version of this program")
+            }
             StoreError::Log(_) => Failure::new(Exit::Failed, error).hint("the stored events were not changed"),
         }
     }

@@ -5,6 +5,8 @@ mod crashes;
 mod faults;
 mod git_names;
 mod journey;
+mod other_bytes;
+mod our_relay;
 mod publish;
 mod repository;
 mod source;
