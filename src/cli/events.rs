@@ -1,5 +1,5 @@
 //! `stargate-mirror events`: events into a context repository.
-use std::{path::PathBuf, sync::Arc};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
 use durable::clock::{Clock, SystemClock};
 
@@ -45,6 +45,7 @@ Environment:
   COMMIT_BATCH_SIZE        commit after this many events; default 10
   COMMIT_BATCH_TIMEOUT_MS  or this long after the first of them; default 5000
   PUSHES_PER_MINUTE        budget for pushes, bursts allowed; default 12; 0 is unlimited
+  PORT                     port of 127.0.0.1 to answer GET /health on; --listen overrides it
 
 After SIGTERM or Ctrl-C, it commits and pushes what it has, and exits with 0.
 --once and --stdin exit with 1 if not everything was fetched or pushed, with 3 if an event was
@@ -103,6 +104,9 @@ struct Run {
     /// Author of the commits, as 'A U Thor <author@example.com>' [default: from git's configuration, else this program]
     #[arg(long, value_name = "AUTHOR", value_parser = author)]
     author: Option<Author>,
+    /// Address to answer GET /health on, instead of PORT; port 0 is any free port
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<SocketAddr>,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -143,6 +147,7 @@ fn run(args: &Run) -> Result<Exit, Failure> {
             LayoutName::Day => Layout::Day,
             LayoutName::Hour => Layout::Hour,
         },
+        listen: args.listen,
     };
     let settings = Settings::read(&flags, environment)?;
     let options = Options {

@@ -12,6 +12,7 @@ pub mod settings;
 pub mod source;
 
 mod context;
+mod health;
 mod ingest;
 mod publish;
 mod push_attempt;
