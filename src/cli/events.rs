@@ -11,7 +11,7 @@ use super::{
 use crate::{
     event::Layout,
     events::{
-        self, Author, Context, Options, Summary,
+        self, Author, Context, GUARD, Options, Summary,
         settings::{self, Flags, Settings},
         target::SharedEnvironment,
     },
@@ -27,7 +27,10 @@ Examples:
 const INIT_EXAMPLES: &str = "\
 Examples:
   stargate-mirror events init context
-  stargate-mirror events init --bare /srv/context.git";
+  stargate-mirror events init --bare /srv/context.git
+  stargate-mirror events init --ci=owner/stargate-mirror@v0.1.0 context
+
+To push a workflow to GitHub, a token must be allowed to change workflows.";
 
 const RUN_EXAMPLES: &str = "\
 Examples:
@@ -74,6 +77,10 @@ struct Init {
     /// Create it without a work tree
     #[arg(long)]
     bare: bool,
+    /// Add a GitHub workflow that runs this action, the append-only guard
+    #[arg(long, value_name = "ACTION", num_args = 0..=1, require_equals = true, default_missing_value = GUARD,
+        value_parser = action)]
+    ci: Option<String>,
     /// Author of the commits, as 'A U Thor <author@example.com>' [default: from git's configuration, else this program]
     #[arg(long, value_name = "AUTHOR", value_parser = author)]
     author: Option<Author>,
@@ -132,9 +139,13 @@ fn init(args: &Init) -> Result<Exit, Failure> {
         layout: Layout::default(),
         author: args.author.clone(),
         bare: args.bare,
+        guard: args.ci.clone(),
     };
     Context::init(&args.path, &options, SystemClock::default().now())?.end()?;
     println!("{} is a context repository", args.path.display());
+    if args.ci.as_deref() == Some(GUARD) {
+        tracing::warn!("replace OWNER in .github/workflows/append-only.yml with the owner of the action");
+    }
     Ok(Exit::Done)
 }
 
@@ -155,6 +166,7 @@ fn run(args: &Run) -> Result<Exit, Failure> {
         layout: settings.layout,
         author: args.author.clone(),
         bare: args.bare,
+        guard: None,
     };
     let environment: SharedEnvironment = Arc::new(environment);
     let mut listening = Ok(());
@@ -189,6 +201,19 @@ fn ended(settings: &Settings, summary: Summary) -> Exit {
         Exit::Refused
     } else {
         Exit::Done
+    }
+}
+
+fn action(text: &str) -> Result<String, String> {
+    let is_plain = |text: &str| {
+        !text.is_empty()
+            && text
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"-._/".contains(&byte))
+    };
+    match text.split_once('@') {
+        Some((name, version)) if name.contains('/') && is_plain(name) && is_plain(version) => Ok(text.to_owned()),
+        _ => Err("write the action as owner/stargate-mirror@v0.1.0".into()),
     }
 }
 

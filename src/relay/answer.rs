@@ -18,7 +18,7 @@ pub struct ErrorResponse {
     status: StatusCode,
     error: String,
     details: Vec<Problem>,
-    header: Option<(HeaderName, HeaderValue)>,
+    header: Option<Box<(HeaderName, HeaderValue)>>,
     /// The conflicting event or feed, as JSON.
     stored: Option<Vec<u8>>,
 }
@@ -58,7 +58,7 @@ impl ErrorResponse {
 
     /// Adds a header.
     pub fn with(mut self, name: HeaderName, value: &'static str) -> Self {
-        self.header = Some((name, HeaderValue::from_static(value)));
+        self.header = Some(Box::new((name, HeaderValue::from_static(value))));
         self
     }
 
@@ -89,7 +89,7 @@ impl ErrorResponse {
 impl IntoResponse for ErrorResponse {
     fn into_response(self) -> Response {
         let mut response = json_text(self.status, self.text());
-        if let Some((name, value)) = self.header {
+        if let Some((name, value)) = self.header.map(|header| *header) {
             response.headers_mut().insert(name, value);
         }
         response
@@ -116,7 +116,7 @@ fn conflict(by: MatchedBy, stored: &Accepted, problem: String) -> ErrorResponse 
     let field = by.field().to_owned();
     let mut response = ErrorResponse::new(StatusCode::CONFLICT, problem.clone()).with_stored(stored.json.to_vec());
     response.details = vec![Problem { field, problem }];
-    response.header = Some((SEQ, HeaderValue::from(stored.seq)));
+    response.header = Some(Box::new((SEQ, HeaderValue::from(stored.seq))));
     response
 }
 

@@ -4,6 +4,7 @@ mod context;
 mod crashes;
 mod faults;
 mod git_names;
+mod guard_workflow;
 mod health;
 mod journey;
 mod other_bytes;
