@@ -111,10 +111,11 @@ impl Members {
 }
 
 fn new_line(to: &mut impl io::Write, form: Form, depth: usize) -> io::Result<()> {
-    match form {
-        Form::Compact => Ok(()),
-        Form::Pretty => write!(to, "\n{:1$}", "", 2 * depth),
+    if form == Form::Pretty {
+        to.write_all(b"\n")?;
+        (0..depth).try_for_each(|_| to.write_all(b"  "))?;
     }
+    Ok(())
 }
 
 fn write_string(to: &mut impl io::Write, text: &str) -> io::Result<()> {

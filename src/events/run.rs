@@ -104,7 +104,6 @@ pub fn run(
         context.set_origin(target.url(), &clock)?;
     }
     let health = Health::new(settings.relay().map_or(&[], |relay| &relay.feeds));
-    listen(settings, &health)?;
     let (sender, inbox) = inbox();
     let mut run = Run {
         settings,
@@ -159,8 +158,9 @@ impl Run<'_> {
         &self,
         sender: Sender<Arrival>,
         relay: Option<(Web, &[String])>,
-    ) -> Result<Vec<SourceThread>, Error> {
+    ) -> Result<Vec<SourceThread>, RunError> {
         let Some((web, feeds)) = relay else {
+            listen(self.settings, &self.health)?;
             return Ok(vec![thread::spawn(move || read_stdin(&sender))]);
         };
         let (mut followers, mut newest) = (Vec::new(), None);
@@ -177,6 +177,7 @@ impl Run<'_> {
         if let Some(point) = newest {
             self.health.committed(&point.event_id, point.ts);
         }
+        listen(self.settings, &self.health)?;
         Ok(followers.into_iter().map(|follower| self.start(follower)).collect())
     }
 
