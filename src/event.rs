@@ -3,24 +3,30 @@
 //! ```json
 //! {"event_id":"01JB…","feed_id":"general","type":"message","author_identity_id":"id-1",
 //!  "source":{"platform":"discord","adapter_id":"a-1","source_msg_id":"m-1"},
-//!  "ts":"2026-01-10T12:00:00.000Z","payload":{},"refs":[]}
+//!  "ts":"2026-01-10T12:00:00.000Z","payload":{},"refs":{}}
 //! ```
 //!
-//! `refs` may be absent. Unknown members are kept, and numbers are kept digit by digit. The ids become names of files and
-//! folders on the machine of everybody who clones the repository: [`check_name()`] refuses unsafe ones. `payload` may be
-//! any JSON, except for [keys](PRIVATE) that the parser reserves.
+//! `refs` may be absent, and `source_msg_id` may be null. Unknown members are kept, and all members keep their order. Numbers
+//! are written as in JavaScript, unless a double would change them. The ids become names of files and folders on the machine
+//! of everybody who clones the repository: [`check_name()`] refuses unsafe ones. `payload` may be any JSON, except for
+//! [keys](PRIVATE) that the parser reserves.
+mod envelope;
 mod git_name;
 mod json;
 mod name;
+mod number;
+mod value;
 
 use std::fmt;
 
 use jiff::{Timestamp, tz::TimeZone};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
+use envelope::Rules;
 pub use git_name::is_of_git;
-pub use json::{PRIVATE, read as read_json};
-pub use name::{MAX_NAME, check_name};
+pub use json::{PRIVATE, is_same as is_same_json, read as read_json};
+pub use name::{Folded, MAX_NAME, check_name};
+pub use value::{Form, Json, Members};
 
 /// The longest event, in bytes of JSON.
 pub const MAX_EVENT: usize = 1 << 20;
@@ -29,12 +35,13 @@ pub const MAX_FILE: usize = 8 << 20;
 /// The folder of a context repository that holds the events.
 pub const FOLDER: &str = "events";
 
-/// The longest other string of an envelope, in bytes.
-const MAX_STRING: usize = 1024;
+/// Members that say only how, when and where an event was delivered.
+const OF_DELIVERY: [&str; 3] = ["event_id", "feed_id", "ts"];
+
 /// An event with a valid envelope.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
-    members: Map<String, Value>,
+    members: Members,
     ts: Timestamp,
 }
 
@@ -72,7 +79,23 @@ impl Event {
     /// # Errors
     /// All defects, in the order of the envelope.
     pub fn parse(json: &[u8]) -> Result<Self, Vec<Problem>> {
-        Event::parse_within(json, MAX_EVENT)
+        Event::parse_within(json, MAX_EVENT, Rules::Filed)
+    }
+
+    /// Reads an event that is posted to a relay.
+    ///
+    /// # Errors
+    /// As [`parse()`](Event::parse()); `refs` must be an object.
+    pub fn parse_posted(json: &[u8]) -> Result<Self, Vec<Problem>> {
+        Event::parse_within(json, MAX_EVENT, Rules::Posted)
+    }
+
+    /// Reads an event that a relay has stored, by the rules of the oldest version.
+    ///
+    /// # Errors
+    /// As [`parse()`](Event::parse()).
+    pub fn parse_logged(json: &[u8]) -> Result<Self, Vec<Problem>> {
+        Event::parse_within(json, MAX_EVENT, Rules::Logged)
     }
 
     /// Reads an event from its file.
@@ -80,69 +103,34 @@ impl Event {
     /// # Errors
     /// As [`parse()`](Event::parse()).
     pub fn parse_file(file: &[u8]) -> Result<Self, Vec<Problem>> {
-        Event::parse_within(file, MAX_FILE)
+        Event::parse_within(file, MAX_FILE, Rules::Filed)
     }
 
-    fn parse_within(json: &[u8], most: usize) -> Result<Self, Vec<Problem>> {
+    fn parse_within(json: &[u8], most: usize, rules: Rules) -> Result<Self, Vec<Problem>> {
         if json.len() > most {
             return Err(vec![new_problem("", format!("is longer than {most} bytes"))]);
         }
         match read_json(json) {
-            Ok(value) => Event::from_value(value),
+            Ok(Json::Object(members)) => Event::from_members(members, rules),
+            Ok(_) => Err(vec![new_problem("", "is not a JSON object")]),
             Err(problem) => Err(vec![new_problem("", problem)]),
         }
     }
 
-    /// Makes an event from a value that [`read_json()`] returned. Checks the length of its file, not that of the JSON.
+    /// Makes an event from a value. Checks the length of its file, not that of the JSON.
     ///
     /// # Errors
     /// As [`parse()`](Event::parse()).
     pub fn from_value(value: Value) -> Result<Self, Vec<Problem>> {
-        let Value::Object(members) = value else {
-            return Err(vec![new_problem("", "is not a JSON object")]);
-        };
-        let mut problems = Vec::new();
-        let mut note = |field: &str, checked: Result<(), String>| {
-            problems.extend(checked.err().map(|problem| new_problem(field, problem)));
-        };
-        for field in ["event_id", "feed_id"] {
-            note(
-                field,
-                string_member(members.get(field)).and_then(|id| check_name(id).map_err(str::to_owned)),
-            );
+        match Json::from(value) {
+            Json::Object(members) => Event::from_members(members, Rules::Filed),
+            _ => Err(vec![new_problem("", "is not a JSON object")]),
         }
-        for field in ["type", "author_identity_id"] {
-            note(field, string_member(members.get(field)).map(drop));
-        }
-        match members.get("source") {
-            Some(Value::Object(source)) => {
-                for field in ["platform", "adapter_id", "source_msg_id"] {
-                    note(&format!("source.{field}"), string_member(source.get(field)).map(drop));
-                }
-            }
-            other => note("source", Err(expected("an object", other))),
-        }
-        let ts = string_member(members.get("ts")).and_then(|text| {
-            text.parse::<Timestamp>()
-                .map_err(|_| "is not a time as in RFC 3339, like 2026-01-10T12:00:00.000Z".to_owned())
-        });
-        note("ts", ts.as_ref().map(drop).map_err(Clone::clone));
-        note(
-            "payload",
-            members.get("payload").map(drop).ok_or_else(|| "is missing".to_owned()),
-        );
-        match members.get("refs") {
-            None | Some(Value::Null | Value::Array(_) | Value::Object(_)) => {}
-            other => note("refs", Err(expected("an array or an object", other))),
-        }
-        // One byte is left for the final line feed.
-        if !json::fits_pretty(&members, MAX_FILE - 1) {
-            note("", Err(format!("would be a file of more than {MAX_FILE} bytes")));
-        }
-        match ts {
-            Ok(ts) if problems.is_empty() => Ok(Event { members, ts }),
-            _ => Err(problems),
-        }
+    }
+
+    fn from_members(members: Members, rules: Rules) -> Result<Self, Vec<Problem>> {
+        let ts = envelope::check(&members, rules)?;
+        Ok(Event { members, ts })
     }
 
     /// Id of the event; a plain name.
@@ -160,22 +148,32 @@ impl Event {
         self.ts
     }
 
-    /// Platform of origin and the id there.
-    pub fn origin(&self) -> (&str, &str) {
-        let source = |field: &str| self.members["source"][field].as_str().unwrap_or_default();
-        (source("platform"), source("source_msg_id"))
+    /// Platform of origin and the id there, if it has one.
+    pub fn origin(&self) -> Option<(&str, &str)> {
+        let Some(Json::Object(source)) = self.members.get("source") else {
+            return None;
+        };
+        match (source.get("platform"), source.get("source_msg_id")) {
+            (Some(Json::String(platform)), Some(Json::String(id))) => Some((platform, id)),
+            _ => None,
+        }
     }
 
-    /// All members of the event.
-    pub fn members(&self) -> &Map<String, Value> {
-        &self.members
-    }
-
-    /// Returns true if `other` has the same content: everything but `event_id` and `ts`, numbers digit by digit.
+    /// Returns true if `other` has the same content: everything but `event_id`, `feed_id`, `ts` and `source.adapter_id`, in
+    /// whatever order.
     pub fn has_content_of(&self, other: &Event) -> bool {
-        let is_content = |(name, _): &(&String, &Value)| !["event_id", "ts"].contains(&name.as_str());
-        let (ours, theirs) = (self.members.iter(), other.members.iter());
-        ours.filter(is_content).eq(theirs.filter(is_content))
+        self.content().eq(other.content())
+    }
+
+    /// Members of the event and of its source that are content, sorted.
+    fn content(&self) -> impl Iterator<Item = (&str, &Json)> {
+        let members = self.members.sorted();
+        let source = match self.members.get("source") {
+            Some(Json::Object(source)) => Some(source.sorted()),
+            _ => None,
+        };
+        let own = members.filter(|(name, _)| *name != "source" && !OF_DELIVERY.contains(name));
+        own.chain(source.into_iter().flatten().filter(|(name, _)| *name != "adapter_id"))
     }
 
     /// Path in a context repository, with `/`: `events/{feed_id}/{YYYY-MM-DD}/{event_id}.json`.
@@ -188,32 +186,36 @@ impl Event {
         format!("{FOLDER}/{}/{day}/{}.json", self.feed_id(), self.event_id())
     }
 
-    /// Bytes of the event's file: pretty-printed JSON, members sorted by name, a final line feed. Equal events give equal
-    /// bytes, in whatever order their members arrived.
+    /// Bytes of the event's file: what `JSON.stringify(event, null, 2)` writes, and a line feed. Members keep their order.
     pub fn to_file(&self) -> Vec<u8> {
-        let mut bytes = serde_json::to_vec_pretty(&self.members).expect("JSON members serialize into memory");
+        let mut bytes = self.written(Form::Pretty);
         bytes.push(b'\n');
         bytes
     }
 
+    /// The event as `JSON.stringify(event)` writes it.
+    pub fn to_json(&self) -> Vec<u8> {
+        self.written(Form::Compact)
+    }
+
+    /// Returns true if `file` is the same JSON, whatever its order of members and its blanks.
+    pub fn is_file(&self, file: &[u8]) -> bool {
+        matches!(read_json(file), Ok(Json::Object(members)) if members == self.members)
+    }
+
+    fn written(&self, form: Form) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        self.members
+            .write(&mut bytes, form)
+            .expect("JSON members are written into memory");
+        bytes
+    }
+
     fn text(&self, field: &str) -> &str {
-        self.members[field].as_str().unwrap_or_default()
-    }
-}
-
-fn string_member(value: Option<&Value>) -> Result<&str, String> {
-    match value {
-        Some(Value::String(text)) if text.is_empty() => Err("is empty".into()),
-        Some(Value::String(text)) if text.len() > MAX_STRING => Err(format!("is longer than {MAX_STRING} bytes")),
-        Some(Value::String(text)) => Ok(text),
-        other => Err(expected("a string", other)),
-    }
-}
-
-fn expected(wanted: &str, value: Option<&Value>) -> String {
-    match value {
-        None => "is missing".into(),
-        Some(_) => format!("is not {wanted}"),
+        match self.members.get(field) {
+            Some(Json::String(text)) => text,
+            _ => "",
+        }
     }
 }
 
@@ -250,23 +252,54 @@ mod tests {
         let event = Event::from_value(envelope()).expect("an event");
         assert_eq!(event.path(Layout::Day), "events/general/2026-01-11/e-1.json");
         assert_eq!(event.path(Layout::Hour), "events/general/2026-01-11/01/e-1.json");
-        assert_eq!(event.origin(), ("discord", "m-1"));
+        assert_eq!(event.origin(), Some(("discord", "m-1")));
     }
 
     #[test]
-    fn a_file_depends_on_the_content_and_not_on_its_order() {
+    fn a_file_has_the_posted_order_and_any_order_is_the_same_event() {
         let one = br#"{"ts":"2026-01-10T12:00:00Z","event_id":"e","feed_id":"f","type":"t","author_identity_id":"a","payload":12345678901234567890123.50,
-            "source":{"source_msg_id":"m","platform":"p","adapter_id":"d"},"more":{"b":1,"a":2}}"#;
-        let other = br#"{"more":{"a":2,"b":1},"source":{"platform":"p","adapter_id":"d","source_msg_id":"m"},"payload":12345678901234567890123.50,
+            "source":{"source_msg_id":null,"platform":"p","adapter_id":"d"},"more":{"b":1.0,"a":2}}"#;
+        let other = br#"{"more":{"a":2,"b":1},"source":{"platform":"p","adapter_id":"d","source_msg_id":null},"payload":12345678901234567890123.50,
             "author_identity_id":"a","type":"t","feed_id":"f","event_id":"e","ts":"2026-01-10T12:00:00Z"}"#;
         let [one, other] = [&one[..], other].map(|json| Event::parse(json).expect("an event"));
-        assert_eq!(one.to_file(), other.to_file());
+        assert_eq!(one, other);
+        assert_ne!(one.to_file(), other.to_file());
+        assert!(one.is_file(&other.to_file()) && !one.is_file(b"{}") && !one.is_file(b"{"));
         let text = String::from_utf8(one.to_file()).expect("text");
         assert!(
-            text.contains("12345678901234567890123.50") && text.ends_with("}\n"),
+            text.starts_with("{\n  \"ts\": ") && text.ends_with("\"b\": 1,\n    \"a\": 2\n  }\n}\n"),
             "{text}"
         );
-        assert_eq!(Event::parse(text.as_bytes()).expect("an event"), one);
+        assert!(text.contains("12345678901234567890123.50"), "{text}");
+        assert_eq!(
+            Event::parse(text.as_bytes()).expect("an event").to_file(),
+            one.to_file()
+        );
+        assert_eq!(one.origin(), None);
+    }
+
+    #[test]
+    fn a_year_before_0000_names_no_folder() {
+        for ts in ["-000001-12-31T23:59:59Z", "0000-01-01T00:30:00+01:00"] {
+            let problems = with("ts", ts.into()).expect_err(ts);
+            assert_eq!(problems[0].to_string(), "`ts` is in a year before 0000");
+            let text = envelope().to_string().replace("2026-01-10T23:30:00.000-02:00", ts);
+            assert!(Event::parse_logged(text.as_bytes()).is_ok());
+        }
+        assert!(with("ts", "0000-01-01T00:00:00Z".into()).is_ok());
+        assert!(with("ts", "10000-01-01T00:00:00Z".into()).is_err());
+    }
+
+    #[test]
+    fn refs_that_are_posted_are_an_object() {
+        for (refs, posted) in [("{}", true), ("null", true), ("[]", false)] {
+            let text = envelope()
+                .to_string()
+                .replace(r#""payload""#, &format!(r#""refs":{refs},"payload""#));
+            assert_eq!(Event::parse_posted(text.as_bytes()).is_ok(), posted, "{refs}");
+            assert!(Event::parse(text.as_bytes()).is_ok());
+        }
+        assert!(with("refs", "x".into()).is_err());
     }
 
     #[test]
@@ -345,7 +378,49 @@ mod tests {
         assert!(with("event_id", "grüße".into()).is_ok() && with("feed_id", "console".into()).is_ok());
     }
 
+    const NAMES: [&str; 8] = [
+        "event_id",
+        "feed_id",
+        "type",
+        "author_identity_id",
+        "source",
+        "ts",
+        "payload",
+        "more",
+    ];
+    const OF_SOURCE: [&str; 3] = ["platform", "adapter_id", "source_msg_id"];
+
+    /// The members of `value` in this order.
+    fn ordered(value: &Value, order: &[&str], source: &[&str]) -> String {
+        let member = |name: &&str| match *name {
+            "source" => format!("\"source\":{}", ordered(&value["source"], source, &[])),
+            name => format!("\"{name}\":{}", value[name]),
+        };
+        format!("{{{}}}", order.iter().map(member).collect::<Vec<_>>().join(","))
+    }
+
     proptest! {
+        #[test]
+        fn content_is_the_same_in_any_order_and_however_it_was_delivered(
+            order in Just(NAMES.to_vec()).prop_shuffle(),
+            source in Just(OF_SOURCE.to_vec()).prop_shuffle(),
+            changed in prop::sample::subsequence([&NAMES[..], &OF_SOURCE].concat(), 0..3),
+        ) {
+            let mut original = envelope();
+            original["more"] = json!({"b": 1, "a": [2]});
+            let mut other = original.clone();
+            for name in changed.iter().filter(|name| **name != "source") {
+                let member = if OF_SOURCE.contains(name) { &mut other["source"][*name] } else { &mut other[*name] };
+                *member = if *name == "ts" { "2026-02-01T00:00:00Z".into() } else { "changed".into() };
+            }
+            let original = ordered(&original, &NAMES, &OF_SOURCE);
+            let other = ordered(&other, &order, &source);
+            let [one, other] = [&original, &other].map(|text| Event::parse(text.as_bytes()).expect("an event"));
+            let is_delivery = |name: &&str| ["event_id", "feed_id", "ts", "adapter_id", "source"].contains(name);
+            prop_assert_eq!(one.has_content_of(&other), changed.iter().all(is_delivery));
+            prop_assert_eq!(one == other, changed.iter().all(|name| *name == "source"));
+        }
+
         #[test]
         fn a_path_stays_below_its_feed(name in any::<String>(), feed in "[^/]{1,8}") {
             let mut event = envelope();

@@ -84,7 +84,7 @@
 //! refs       local refs: an id, absent, or unreadable with the reason; files (loose, packed) or tables
 //! config     section [stargate] of git configuration -> one Config
 //! append_only  PURE: paths; compare (two trees), renames, history (which commits are new), range, schema
-//! ref_update, ref_pattern, event, odd_name    values that every module may use; advice (on errors of libraries)
+//! ref_update, ref_pattern, event, odd_name, uuid    values that every module may use; advice (on errors of libraries)
 //! namespace  ref names of a namespace, by family
 //! ```
 //!
@@ -125,3 +125,5 @@ pub mod namespace;
 pub mod odd_name;
 pub mod ref_pattern;
 pub mod ref_update;
+#[cfg(any(feature = "events", feature = "relay"))]
+mod uuid;

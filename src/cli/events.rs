@@ -1,5 +1,5 @@
 //! `stargate-mirror events`: events into a context repository.
-use std::{path::PathBuf, sync::Arc};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
 use durable::clock::{Clock, SystemClock};
 
@@ -11,7 +11,7 @@ use super::{
 use crate::{
     event::Layout,
     events::{
-        self, Author, Context, Options, Summary,
+        self, Author, Context, GUARD, Options, Summary,
         settings::{self, Flags, Settings},
         target::SharedEnvironment,
     },
@@ -27,7 +27,10 @@ Examples:
 const INIT_EXAMPLES: &str = "\
 Examples:
   stargate-mirror events init context
-  stargate-mirror events init --bare /srv/context.git";
+  stargate-mirror events init --bare /srv/context.git
+  stargate-mirror events init --ci=owner/stargate-mirror@v0.1.0 context
+
+To push a workflow to GitHub, a token must be allowed to change workflows.";
 
 const RUN_EXAMPLES: &str = "\
 Examples:
@@ -45,6 +48,7 @@ Environment:
   COMMIT_BATCH_SIZE        commit after this many events; default 10
   COMMIT_BATCH_TIMEOUT_MS  or this long after the first of them; default 5000
   PUSHES_PER_MINUTE        budget for pushes, bursts allowed; default 12; 0 is unlimited
+  PORT                     port of 127.0.0.1 to answer GET /health on; --listen overrides it
 
 After SIGTERM or Ctrl-C, it commits and pushes what it has, and exits with 0.
 --once and --stdin exit with 1 if not everything was fetched or pushed, with 3 if an event was
@@ -73,6 +77,10 @@ struct Init {
     /// Create it without a work tree
     #[arg(long)]
     bare: bool,
+    /// Add a GitHub workflow that runs this action, the append-only guard
+    #[arg(long, value_name = "ACTION", num_args = 0..=1, require_equals = true, default_missing_value = GUARD,
+        value_parser = action)]
+    ci: Option<String>,
     /// Author of the commits, as 'A U Thor <author@example.com>' [default: from git's configuration, else this program]
     #[arg(long, value_name = "AUTHOR", value_parser = author)]
     author: Option<Author>,
@@ -103,6 +111,9 @@ struct Run {
     /// Author of the commits, as 'A U Thor <author@example.com>' [default: from git's configuration, else this program]
     #[arg(long, value_name = "AUTHOR", value_parser = author)]
     author: Option<Author>,
+    /// Address to answer GET /health on, instead of PORT; port 0 is any free port
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<SocketAddr>,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -128,9 +139,13 @@ fn init(args: &Init) -> Result<Exit, Failure> {
         layout: Layout::default(),
         author: args.author.clone(),
         bare: args.bare,
+        guard: args.ci.clone(),
     };
     Context::init(&args.path, &options, SystemClock::default().now())?.end()?;
     println!("{} is a context repository", args.path.display());
+    if args.ci.as_deref() == Some(GUARD) {
+        tracing::warn!("replace OWNER in .github/workflows/append-only.yml with the owner of the action");
+    }
     Ok(Exit::Done)
 }
 
@@ -143,6 +158,7 @@ fn run(args: &Run) -> Result<Exit, Failure> {
             LayoutName::Day => Layout::Day,
             LayoutName::Hour => Layout::Hour,
         },
+        listen: args.listen,
     };
     let settings = Settings::read(&flags, environment)?;
     let options = Options {
@@ -150,6 +166,7 @@ fn run(args: &Run) -> Result<Exit, Failure> {
         layout: settings.layout,
         author: args.author.clone(),
         bare: args.bare,
+        guard: None,
     };
     let environment: SharedEnvironment = Arc::new(environment);
     let mut listening = Ok(());
@@ -184,6 +201,19 @@ fn ended(settings: &Settings, summary: Summary) -> Exit {
         Exit::Refused
     } else {
         Exit::Done
+    }
+}
+
+fn action(text: &str) -> Result<String, String> {
+    let is_plain = |text: &str| {
+        !text.is_empty()
+            && text
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"-._/".contains(&byte))
+    };
+    match text.split_once('@') {
+        Some((name, version)) if name.contains('/') && is_plain(name) && is_plain(version) => Ok(text.to_owned()),
+        _ => Err("write the action as owner/stargate-mirror@v0.1.0".into()),
     }
 }
 

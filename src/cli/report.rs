@@ -263,6 +263,9 @@ impl From<StoreError> for Failure {
             StoreError::Locked(_) => {
                 Failure::new(Exit::Locked, error).hint("end it, or choose another folder with --data")
             }
+            StoreError::Version { .. } => {
+                Failure::new(Exit::Misconfigured, error).hint("use a later version of this program")
+            }
             StoreError::Log(_) => Failure::new(Exit::Failed, error).hint("the stored events were not changed"),
         }
     }
@@ -310,6 +313,8 @@ impl From<events::RunError> for Failure {
         match error {
             events::RunError::Context(error) => error.into(),
             events::RunError::Remote(error) => error.into(),
+            error @ events::RunError::Listen(..) => Failure::new(Exit::Failed, error)
+                .hint("choose another address with --listen, or another PORT; port 0 selects a free port"),
             events::RunError::Relay(error) => {
                 let hint =
                     "set it to the URL of a relay, such as http://127.0.0.1:3000, and put a token into RELAY_TOKEN";

@@ -2,17 +2,17 @@
 use std::io;
 
 use bstr::ByteSlice;
-use serde::Serialize;
-use serde_json::Value;
+
+use super::value::{Form, Json, Members};
 
 /// Prefix of the keys that serde_json uses for numbers and raw text. It reads an object with such a key as something else.
 pub const PRIVATE: &str = "$serde_json::private::";
 
-/// Reads a value without changing anything in it.
+/// Reads a value. Numbers become those that `JSON.stringify` writes; their values are unchanged.
 ///
 /// # Errors
 /// The text is not JSON, or has an object key that begins with [`PRIVATE`].
-pub fn read(json: &[u8]) -> Result<Value, String> {
+pub fn read(json: &[u8]) -> Result<Json, String> {
     if has_private_key(json) {
         return Err(format!(
             "has a key that begins with `{PRIVATE}`, which cannot be stored"
@@ -21,9 +21,14 @@ pub fn read(json: &[u8]) -> Result<Value, String> {
     serde_json::from_slice(json).map_err(|error| format!("is not JSON: {error}"))
 }
 
-/// Returns true if a value has at most `most` bytes when pretty-printed.
-pub fn fits_pretty(value: &impl Serialize, most: usize) -> bool {
-    serde_json::to_writer_pretty(Left(most), value).is_ok()
+/// Returns true if two texts are the same JSON value.
+pub fn is_same(one: &[u8], other: &[u8]) -> bool {
+    one == other || read(one).is_ok_and(|one| read(other) == Ok(one))
+}
+
+/// Returns true if an object has at most `most` bytes when pretty-printed.
+pub fn fits_pretty(value: &Members, most: usize) -> bool {
+    value.write(&mut Left(most), Form::Pretty).is_ok()
 }
 
 /// Searches the text, because the parser delivers such an object key and a number in the same way.
@@ -75,9 +80,13 @@ impl io::Write for Left {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
+
+    fn text_of(value: &Json) -> String {
+        let mut bytes = Vec::new();
+        value.write(&mut bytes, Form::Compact).expect("memory");
+        String::from_utf8(bytes).expect("UTF-8")
+    }
 
     #[test]
     fn a_key_that_the_parser_would_take_for_something_else_is_refused() {
@@ -96,7 +105,7 @@ mod tests {
             r#"{"$serde_json":1,"$":2,"":3,"\\$serde_json::private::Number":4,"a\u0000":5.10}"#,
         ] {
             let value = read(taken.as_bytes()).expect(taken);
-            let again = read(value.to_string().as_bytes()).expect("JSON");
+            let again = read(text_of(&value).as_bytes()).expect("JSON");
             assert_eq!(again, value, "{taken}");
         }
         for bad in ["", "\"", "\"\\", "{\"$serde_json::private::Number", "{"] {
@@ -106,8 +115,12 @@ mod tests {
 
     #[test]
     fn the_measured_length_is_the_written_length() {
-        let value = json!({"a": [1, {"b": []}], "c": "d\n"});
-        let length = serde_json::to_vec_pretty(&value).expect("JSON").len();
+        let Ok(Json::Object(value)) = read(br#"{"c": "d\n", "a": [1, {"b": []}]}"#) else {
+            panic!("an object")
+        };
+        let mut written = Vec::new();
+        value.write(&mut written, Form::Pretty).expect("memory");
+        let length = written.len();
         assert!(fits_pretty(&value, length) && !fits_pretty(&value, length - 1));
     }
 }

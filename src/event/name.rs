@@ -1,4 +1,9 @@
 //! PURE: names of files and folders that are plain on every system and harmless in a Git repository.
+use std::{
+    hash::{Hash, Hasher},
+    sync::Arc,
+};
+
 use bstr::ByteSlice;
 use gix::validate::path::component;
 
@@ -6,6 +11,41 @@ use super::is_of_git;
 
 /// The longest id that names a file or a folder, in bytes.
 pub const MAX_NAME: usize = 200;
+
+/// A name whose case does not count: names that are equal are one file on macOS and Windows.
+#[derive(Debug, Clone)]
+pub struct Folded(pub Arc<str>);
+
+impl Folded {
+    fn characters(&self) -> impl Iterator<Item = char> {
+        self.0.chars().map(|char| {
+            let upper = single(char, char.to_uppercase());
+            single(upper, upper.to_lowercase())
+        })
+    }
+}
+
+/// Returns the only character of `mapped`, or else `char`.
+fn single(char: char, mut mapped: impl Iterator<Item = char>) -> char {
+    match (mapped.next(), mapped.next()) {
+        (Some(only), None) => only,
+        _ => char,
+    }
+}
+
+impl PartialEq for Folded {
+    fn eq(&self, other: &Self) -> bool {
+        self.0 == other.0 || self.characters().eq(other.characters())
+    }
+}
+
+impl Eq for Folded {}
+
+impl Hash for Folded {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.characters().for_each(|char| char.hash(state));
+    }
+}
 
 /// Characters that some system forbids in names (Windows, *Naming Files, Paths, and Namespaces*).
 const RESERVED: &[char] = &['/', '\\', '<', '>', ':', '"', '|', '?', '*'];
@@ -46,6 +86,17 @@ fn is_device(stem: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn case_alone_makes_no_other_file() {
+        let folded = |name: &str| Folded(name.into());
+        for (one, other) in [("E-1", "e-1"), ("GRÜSSE", "grüsse"), ("ΣΑΣ", "σας")] {
+            assert_eq!(folded(one), folded(other));
+        }
+        for (one, other) in [("e-1", "e-2"), ("straße", "STRASSE"), ("a", "ä")] {
+            assert_ne!(folded(one), folded(other));
+        }
+    }
 
     #[test]
     fn names_that_are_not_plain_everywhere_are_refused() {

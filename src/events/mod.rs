@@ -12,6 +12,7 @@ pub mod settings;
 pub mod source;
 
 mod context;
+mod health;
 mod ingest;
 mod publish;
 mod push_attempt;
@@ -21,7 +22,7 @@ mod saved_cursors;
 pub use context::Context;
 pub use ingest::{Committed, batch, inbox};
 pub use publish::{Published, Upstream, push_schedule, pusher, target};
-pub use repository::{Options, lock_file, queries::ResumePoint, refused, refused::Refusal};
+pub use repository::{GUARD, Options, lock_file, queries::ResumePoint, refused, refused::Refusal};
 pub use run::{RunError, Summary, run};
 
 pub use crate::object_store::{Author, Error, Kind, LOCK_TIMEOUT};

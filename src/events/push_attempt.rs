@@ -7,22 +7,31 @@ use git_push::{Error, ErrorKind};
 
 use super::{
     Context, Published,
+    health::Health,
     pusher::Attempt,
     refused,
     target::{LocalOnly, SharedEnvironment, Target},
 };
 
 /// Pushes the commits of `context`, which is at `path`, and logs the result.
-pub fn push(context: &Context, path: &Path, environment: &SharedEnvironment, clock: &dyn Clock) -> Attempt {
+pub fn push(
+    context: &Context,
+    path: &Path,
+    environment: &SharedEnvironment,
+    health: &Health,
+    clock: &dyn Clock,
+) -> Attempt {
     // Read for each push, so that a token can be renewed while running.
     let target = Target::read(path, &**environment).and_then(|target| target.map_err(not_pushable));
     let published = target.and_then(|target| context.publish(&mut target.open()?, clock, RetryPolicy::default()));
     match published {
         Ok(published) => {
+            health.pushed(published.commit);
             log(&published);
             Attempt::Done
         }
         Err(error) => {
+            health.push_failed();
             tracing::error!("not pushed, will be retried: {error}{}", hint(error.hint()));
             Attempt::Failed(error.retry_after())
         }

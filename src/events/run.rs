@@ -10,6 +10,7 @@
 //! failed commit is retried. Meanwhile nothing is taken, and the bounded inbox blocks the sources.
 use std::{
     io,
+    net::SocketAddr,
     thread::{self, JoinHandle},
     time::Duration,
 };
@@ -24,6 +25,7 @@ use git_push_transport::web::Web;
 use super::{
     Committed, Context, Error, Kind, Options,
     batch::Batches,
+    health::Health,
     inbox::{Inbox, Next, Sender, Stop, inbox},
     lock_file,
     push_attempt::{self, hint},
@@ -77,6 +79,9 @@ pub enum RunError {
     /// The relay cannot be used as it is configured.
     #[error("RELAY_URL: {0}")]
     Relay(git_push::Error),
+    /// The address for `GET /health` cannot be used.
+    #[error("cannot listen on {0}: {1}")]
+    Listen(SocketAddr, io::Error),
 }
 
 /// Runs until all sources have ended, or the handle given to `ready` stops it. `ready` is called when everything is set up.
@@ -98,6 +103,7 @@ pub fn run(
     if let Ok(target) = &target {
         context.set_origin(target.url(), &clock)?;
     }
+    let health = Health::new(settings.relay().map_or(&[], |relay| &relay.feeds));
     let (sender, inbox) = inbox();
     let mut run = Run {
         settings,
@@ -107,11 +113,12 @@ pub fn run(
             .map(|relay| SavedCursors::load(&context, relay, &settings.branch)),
         pusher: target
             .is_ok()
-            .then(|| start_pusher(settings, &context, environment, clock)),
+            .then(|| start_pusher(settings, &context, environment, &health, clock)),
         batches: Batches::new(settings.limits),
         summary: Summary::default(),
         next_heartbeat: clock.elapsed() + lock_file::HEARTBEAT,
         is_in_doubt: false,
+        health,
         context,
     };
     let sources = run.start_sources(sender, relay)?;
@@ -142,6 +149,7 @@ struct Run<'a> {
     next_heartbeat: Duration,
     /// A commit failed, but may exist all the same: the next one completes it.
     is_in_doubt: bool,
+    health: Health,
     summary: Summary,
 }
 
@@ -150,19 +158,26 @@ impl Run<'_> {
         &self,
         sender: Sender<Arrival>,
         relay: Option<(Web, &[String])>,
-    ) -> Result<Vec<SourceThread>, Error> {
+    ) -> Result<Vec<SourceThread>, RunError> {
         let Some((web, feeds)) = relay else {
+            listen(self.settings, &self.health)?;
             return Ok(vec![thread::spawn(move || read_stdin(&sender))]);
         };
-        let mut followers = Vec::new();
+        let (mut followers, mut newest) = (Vec::new(), None);
         for feed in feeds {
             let cursor = self.cursors.as_ref().map(|cursors| cursors.of(feed, &self.context));
+            let point = self.context.resume_point(feed, self.clock.now())?;
             let progress = Progress {
                 cursor: cursor.transpose()?.flatten(),
-                newest: self.context.resume_point(feed, self.clock.now())?.map(|point| point.ts),
+                newest: point.as_ref().map(|point| point.ts),
             };
+            newest = newest.max(point);
             followers.push(Follower::new(web.clone(), feed, progress, sender.clone(), self.clock));
         }
+        if let Some(point) = newest {
+            self.health.committed(&point.event_id, point.ts);
+        }
+        listen(self.settings, &self.health)?;
         Ok(followers.into_iter().map(|follower| self.start(follower)).collect())
     }
 
@@ -248,6 +263,13 @@ impl Run<'_> {
             self.pusher.iter().for_each(Pusher::committed);
         }
         landed.iter().for_each(|committed| self.report(committed));
+        let with_commit = landed
+            .iter()
+            .zip(&batches)
+            .filter(|(committed, _)| committed.commit.is_some());
+        if let Some(event) = with_commit.filter_map(|(_, events)| events.last()).next_back() {
+            self.health.committed(event.event_id(), event.ts());
+        }
         for arrival in self.batches.full().iter().flatten() {
             if let Err(refused) = &arrival.event {
                 let problems: Vec<_> = refused.problems.iter().map(ToString::to_string).collect();
@@ -348,11 +370,28 @@ fn read_stdin(sender: &Sender<Arrival>) -> Result<(), git_push::Error> {
     read.map_err(|error| git_push::Error::new(ErrorKind::Transient, format!("cannot read standard input: {error}")))
 }
 
-fn start_pusher(settings: &Settings, context: &Context, environment: &SharedEnvironment, clock: SystemClock) -> Pusher {
+fn start_pusher(
+    settings: &Settings,
+    context: &Context,
+    environment: &SharedEnvironment,
+    health: &Health,
+    clock: SystemClock,
+) -> Pusher {
     let (path, context, environment) = (settings.repository.clone(), context.clone(), environment.clone());
+    let health = health.clone();
     Pusher::start(PushSchedule::new(settings.pushes_per_minute), move || {
-        push_attempt::push(&context, &path, &environment, &clock)
+        push_attempt::push(&context, &path, &environment, &health, &clock)
     })
+}
+
+fn listen(settings: &Settings, health: &Health) -> Result<(), RunError> {
+    if let Some(address) = settings.listen {
+        let bound = health
+            .listen(address)
+            .map_err(|error| RunError::Listen(address, error))?;
+        tracing::info!("health at http://{bound}/health");
+    }
+    Ok(())
 }
 
 /// Logs the configuration, without secrets.

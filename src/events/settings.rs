@@ -1,5 +1,10 @@
 //! PURE: settings of `events run` from flags and environment. Flags win.
-use std::{ffi::OsString, path::PathBuf, time::Duration};
+use std::{
+    ffi::OsString,
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
 
 use secrecy::SecretString;
 
@@ -25,6 +30,8 @@ pub struct Flags {
     pub once: bool,
     /// See [`Layout`].
     pub layout: Layout,
+    /// Address for `GET /health`, instead of `PORT`.
+    pub listen: Option<SocketAddr>,
 }
 
 /// Settings of a run, except the remote's token and URL, which are read for each push.
@@ -44,6 +51,8 @@ pub struct Settings {
     pub branch: String,
     /// `PUSHES_PER_MINUTE`; 0 is unlimited.
     pub pushes_per_minute: u32,
+    /// Address for `GET /health`.
+    pub listen: Option<SocketAddr>,
 }
 
 /// Source of the events.
@@ -111,6 +120,11 @@ impl Settings {
             0..=6000,
             push_schedule::PUSHES_PER_MINUTE.into(),
         )?;
+        let listen = match flags.listen {
+            // A run that ends by itself answers nobody unless it is asked to.
+            None if !flags.once && !flags.stdin => port(text("PORT")?)?,
+            listen => listen,
+        };
         Ok(Settings {
             repository: repository.ok_or_else(|| bad("CONTEXT_REPO_PATH", "is not set", hint))?,
             source: if flags.stdin {
@@ -126,6 +140,7 @@ impl Settings {
             layout: flags.layout,
             branch: branch(&variable)?,
             pushes_per_minute: pushes as u32,
+            listen,
         })
     }
 
@@ -140,6 +155,15 @@ impl Settings {
     /// Returns true if the sources end by themselves.
     pub fn ends_by_itself(&self) -> bool {
         self.once || matches!(self.source, Source::Stdin)
+    }
+}
+
+/// Returns the address of `PORT`, on this machine only.
+fn port(text: Option<String>) -> Result<Option<SocketAddr>, BadSetting> {
+    let Some(text) = text else { return Ok(None) };
+    match text.parse() {
+        Ok(port) => Ok(Some((Ipv4Addr::LOCALHOST, port).into())),
+        Err(_) => Err(bad("PORT", format!("is {text:?}, not a port"), "correct or unset it")),
     }
 }
 
@@ -253,6 +277,20 @@ mod tests {
         };
         assert_eq!(relay.feeds, ["b", "a"]);
         assert!(relay.token.is_none());
+        assert_eq!(settings.listen, None);
+    }
+
+    #[test]
+    fn a_port_is_one_of_this_machine_and_a_flag_wins() {
+        let environment = [&RELAY[..], &[("PORT", "8080")]].concat();
+        let listen = |flags: &Flags| read(flags, &environment).expect("settings").listen;
+        let address = |text: &str| text.parse::<SocketAddr>().ok();
+        let mut flags = Flags::default();
+        assert_eq!(listen(&flags), address("127.0.0.1:8080"));
+        flags.once = true;
+        assert_eq!(listen(&flags), None);
+        flags.listen = address("0.0.0.0:80");
+        assert_eq!(listen(&flags), flags.listen);
     }
 
     #[test]
@@ -287,6 +325,7 @@ mod tests {
             ("PUSHES_PER_MINUTE", "often"),
             ("GITHUB_BRANCH", "a..b"),
             ("GITHUB_BRANCH", "-x"),
+            ("PORT", "65536"),
         ];
         for (name, value) in cases {
             let mut environment = RELAY.to_vec();

@@ -50,6 +50,11 @@ impl Access {
             ErrorResponse::new(StatusCode::UNAUTHORIZED, problem)
                 .with(header::WWW_AUTHENTICATE, "Bearer realm=\"relay\"")
         };
+        // Two programs on the way could each believe another one.
+        if headers.get_all(header::HOST).iter().count() > 1 {
+            let problem = "more than one header Host";
+            return Err(ErrorResponse::new(StatusCode::MISDIRECTED_REQUEST, problem));
+        }
         match self {
             Access::Token(token) => match bearer(headers) {
                 Some(given) if bool::from(given.as_bytes().ct_eq(token.expose_secret().as_bytes())) => Ok(()),
@@ -84,10 +89,17 @@ fn is_local(headers: &HeaderMap) -> bool {
     let Some(host) = headers.get(header::HOST).and_then(|host| host.to_str().ok()) else {
         return false;
     };
-    let name = match host.strip_prefix('[') {
-        Some(rest) => rest.split_once(']').map_or(rest, |(name, _)| name),
-        None => host.split_once(':').map_or(host, |(name, _)| name),
+    let (name, port) = match host.strip_prefix('[') {
+        Some(rest) => match rest.split_once(']') {
+            Some((name, "")) => (name, ""),
+            Some((name, port)) => (name, port.strip_prefix(':').unwrap_or("?")),
+            None => return false,
+        },
+        None => host.split_once(':').unwrap_or((host, "")),
     };
+    if !port.bytes().all(|byte| byte.is_ascii_digit()) {
+        return false;
+    }
     name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
@@ -148,10 +160,18 @@ mod tests {
             "127.0.0.1.example.com",
             "10.0.0.1:3000",
             "[::2]",
+            "[::1",
+            "[::1]x",
+            "localhost:80@example.com",
+            "localhost:80.example.com",
+            "127.0.0.1:3000:3000",
             "",
         ] {
             assert!(!granted(bad), "{bad}");
         }
         assert!(access.check(&HeaderMap::new()).is_err());
+        let mut two = headers(header::HOST, "localhost");
+        two.append(header::HOST, "localhost".parse().expect("a value"));
+        assert!(access.check(&two).is_err());
     }
 }

@@ -6,42 +6,49 @@ use axum::{
 };
 use serde::Serialize;
 
-use super::{
-    page::write_event,
-    store::{Accepted, Refusal},
-};
+use super::store::{Accepted, MatchedBy, Refusal};
 use crate::event::Problem;
+
+/// Header with the number of an event in the order of arrival: of the one in the response, or of the last one of a page.
+pub const SEQ: HeaderName = HeaderName::from_static("relay-seq");
 
 /// Response to a request that is refused.
 #[derive(Debug)]
 pub struct ErrorResponse {
     status: StatusCode,
-    errors: Vec<Problem>,
-    header: Option<(HeaderName, HeaderValue)>,
-    /// The conflicting event.
-    stored: Option<Box<Accepted>>,
+    error: String,
+    details: Vec<Problem>,
+    header: Option<Box<(HeaderName, HeaderValue)>>,
+    /// The conflicting event or feed, as JSON.
+    stored: Option<Vec<u8>>,
 }
 
 impl ErrorResponse {
     /// Creates a response with one problem that concerns no member.
-    pub fn new(status: StatusCode, problem: impl Into<String>) -> Self {
-        ErrorResponse::of(status, "", problem)
+    pub fn new(status: StatusCode, error: impl Into<String>) -> Self {
+        ErrorResponse {
+            status,
+            error: error.into(),
+            details: Vec::new(),
+            header: None,
+            stored: None,
+        }
     }
 
     /// Creates a response with one problem of this member.
     pub fn of(status: StatusCode, field: &str, problem: impl Into<String>) -> Self {
-        let (field, problem) = (field.to_owned(), problem.into());
-        ErrorResponse::all(status, vec![Problem { field, problem }])
+        let problem = problem.into();
+        let mut response = ErrorResponse::new(status, format!("{field} {problem}").trim_start());
+        let field = field.to_owned();
+        response.details = vec![Problem { field, problem }];
+        response
     }
 
-    /// Creates a response with these problems.
-    pub fn all(status: StatusCode, errors: Vec<Problem>) -> Self {
-        ErrorResponse {
-            status,
-            errors,
-            header: None,
-            stored: None,
-        }
+    /// Creates a response to a request with these problems.
+    pub fn invalid(details: Vec<Problem>) -> Self {
+        let mut response = ErrorResponse::new(StatusCode::BAD_REQUEST, "the request is invalid");
+        response.details = details;
+        response
     }
 
     /// Creates a response that asks for a retry.
@@ -51,19 +58,28 @@ impl ErrorResponse {
 
     /// Adds a header.
     pub fn with(mut self, name: HeaderName, value: &'static str) -> Self {
-        self.header = Some((name, HeaderValue::from_static(value)));
+        self.header = Some(Box::new((name, HeaderValue::from_static(value))));
         self
     }
-}
 
-impl ErrorResponse {
-    /// Body of the response: `{"errors":[…]}`, with `"stored":{"seq":…,"event":{…}}` if another event conflicts.
+    /// Adds the event or feed that conflicts with the request.
+    pub fn with_stored(mut self, json: Vec<u8>) -> Self {
+        self.stored = Some(json);
+        self
+    }
+
+    /// Body of the response: `{"error":…}`, with `"details":[…]` if members are wrong, and with `"stored":{…}` if another event
+    /// or feed conflicts.
     pub fn text(&self) -> Vec<u8> {
-        let mut text = br#"{"errors":"#.to_vec();
-        text.extend(serde_json::to_vec(&self.errors).expect("problems serialize into memory"));
+        let mut text = br#"{"error":"#.to_vec();
+        text.extend(serde_json::to_vec(&self.error).expect("a string serializes into memory"));
+        if !self.details.is_empty() {
+            text.extend_from_slice(br#","details":"#);
+            text.extend(serde_json::to_vec(&self.details).expect("problems serialize into memory"));
+        }
         if let Some(stored) = &self.stored {
             text.extend_from_slice(br#","stored":"#);
-            write_event(&mut text, stored.seq, &stored.json);
+            text.extend_from_slice(stored);
         }
         text.push(b'}');
         text
@@ -73,7 +89,7 @@ impl ErrorResponse {
 impl IntoResponse for ErrorResponse {
     fn into_response(self) -> Response {
         let mut response = json_text(self.status, self.text());
-        if let Some((name, value)) = self.header {
+        if let Some((name, value)) = self.header.map(|header| *header) {
             response.headers_mut().insert(name, value);
         }
         response
@@ -84,12 +100,9 @@ impl From<Refusal> for ErrorResponse {
     fn from(refusal: Refusal) -> Self {
         let problem = refusal.to_string();
         match refusal {
-            Refusal::UnknownFeed => ErrorResponse::of(StatusCode::NOT_FOUND, "feed_id", problem),
-            Refusal::Conflict { by, stored } => {
-                let mut response = ErrorResponse::of(StatusCode::CONFLICT, by.field(), problem);
-                response.stored = Some(Box::new(stored));
-                response
-            }
+            Refusal::UnknownFeed => ErrorResponse::new(StatusCode::NOT_FOUND, problem),
+            Refusal::OtherFeed(_) => ErrorResponse::new(StatusCode::CONFLICT, problem),
+            Refusal::Conflict { by, stored } => conflict(by, &stored, problem),
             Refusal::TooManyFeeds | Refusal::NotStored(_) => {
                 ErrorResponse::new(StatusCode::INSUFFICIENT_STORAGE, problem)
             }
@@ -97,6 +110,14 @@ impl From<Refusal> for ErrorResponse {
             Refusal::Stopping => ErrorResponse::busy(problem),
         }
     }
+}
+
+fn conflict(by: MatchedBy, stored: &Accepted, problem: String) -> ErrorResponse {
+    let field = by.field().to_owned();
+    let mut response = ErrorResponse::new(StatusCode::CONFLICT, problem.clone()).with_stored(stored.json.to_vec());
+    response.details = vec![Problem { field, problem }];
+    response.header = Some(Box::new((SEQ, HeaderValue::from(stored.seq))));
+    response
 }
 
 /// Creates a response with this value.

@@ -178,7 +178,7 @@ impl Intake<'_> {
                 .await
                 .map_err(|_| deadline.refusal(self.budget))?;
             let Some(frame) = frame else { break };
-            let frame = frame.map_err(|_| ErrorResponse::new(StatusCode::BAD_REQUEST, "the body is incomplete"))?;
+            let frame = frame.map_err(|_| ErrorResponse::of(StatusCode::BAD_REQUEST, "", "the body is incomplete"))?;
             // Trailers are ignored.
             let Ok(piece) = frame.into_data() else { continue };
             deadline.took(asked.elapsed(), piece.len());
@@ -271,7 +271,10 @@ fn busy() -> ErrorResponse {
 }
 
 fn too_long(limit: usize) -> ErrorResponse {
-    ErrorResponse::new(StatusCode::PAYLOAD_TOO_LARGE, format!("is longer than {limit} bytes"))
+    ErrorResponse::new(
+        StatusCode::PAYLOAD_TOO_LARGE,
+        format!("the body is longer than {limit} bytes"),
+    )
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

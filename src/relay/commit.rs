@@ -11,12 +11,12 @@ use jiff::Timestamp;
 use tokio::sync::mpsc;
 
 use super::{
-    index::{Feed, Index, Record},
+    index::{Index, Record},
     line,
-    store::{Accepted, MAX_FEEDS, MatchedBy, QueuedWrite, Refusal, Shared, Submission, WriteRequest},
+    store::{Accepted, MAX_FEEDS, MatchedBy, NewFeed, QueuedWrite, Refusal, Shared, Submission, WriteRequest},
 };
 use crate::{
-    event::Event,
+    event::{Event, Folded},
     journal::{
         Cause, WriteError,
         log::{Log, Place},
@@ -43,9 +43,9 @@ struct Batch {
     ends: Vec<usize>,
     lines: Vec<NewLine>,
     /// Index of the line that creates a feed, or has an event with an id or an origin.
-    feeds: HashMap<String, usize>,
-    ids: HashMap<(String, Arc<str>), usize>,
-    origins: HashMap<(String, Box<str>), usize>,
+    feeds: HashMap<Folded, usize>,
+    ids: HashMap<Folded, usize>,
+    origins: HashMap<Box<str>, usize>,
 }
 
 /// A new line of a batch.
@@ -100,37 +100,27 @@ impl Committer {
         let index = self.shared.index();
         let seq = index.last() + batch.lines.len() as u64 + 1;
         match request {
-            WriteRequest::Feed(id) if index.feed(&id).is_some() => Decision::Now(Ok(Accepted::known(0, Bytes::new()))),
-            WriteRequest::Feed(id) => match batch.feeds.get(&id) {
-                Some(line) => Decision::Again(*line),
-                None if index.feeds().len() + batch.feeds.len() >= MAX_FEEDS => {
-                    Decision::Now(Err(Refusal::TooManyFeeds))
-                }
-                None => batch.add_feed(seq, id),
-            },
+            WriteRequest::Feed(feed) => decide_feed(&index, batch, seq, feed),
             WriteRequest::Event(event) => {
-                let feed = index.feed(&event.feed);
-                if feed.is_none() && !batch.feeds.contains_key(&event.feed) {
+                let feed = Folded(event.feed.as_str().into());
+                if index.feed(&event.feed).is_none() && batch.feed(&feed).is_none_or(|id| **id != *event.feed) {
                     return Decision::Now(Err(Refusal::UnknownFeed));
                 }
-                let stored = feed.and_then(|feed| self.stored(feed, &event));
-                stored
-                    .or_else(|| batch.pending(&event))
-                    .unwrap_or_else(|| batch.add_event(seq, event))
+                let known = [MatchedBy::Id, MatchedBy::Origin, MatchedBy::Case]
+                    .into_iter()
+                    .find_map(|by| self.stored(&index, &event, by).or_else(|| batch.pending(&event, by)));
+                known.unwrap_or_else(|| batch.add_event(seq, event))
             }
         }
     }
 
-    /// Decides by the stored event with this id or origin, if there is one.
-    fn stored(&self, feed: &Feed, event: &Submission) -> Option<Decision> {
-        let (by, record) = match feed.by_id(&event.identity.event_id) {
-            Some(record) => (MatchedBy::Id, record),
-            None => (MatchedBy::Origin, feed.by_origin(&event.identity.origin)?),
-        };
-        let compared = self
-            .shared
-            .read(record.place)
-            .and_then(|json| is_same(&json, &event.json).map(|same| (same, Accepted::known(record.seq, json))));
+    /// Decides by the stored event with this key, if there is one.
+    fn stored(&self, index: &Index, event: &Submission, by: MatchedBy) -> Option<Decision> {
+        let record = index.find(&event.identity, by)?;
+        let compared = self.shared.read(record.place).and_then(|json| {
+            let is_same = by != MatchedBy::Case && is_same(&json, &event.json)?;
+            Ok((is_same, Accepted::known(record.seq, json)))
+        });
         Some(Decision::Now(match compared {
             Ok((true, stored)) => Ok(stored),
             Ok((false, stored)) => Err(Refusal::Conflict { by, stored }),
@@ -148,7 +138,7 @@ impl Committer {
         let change = |index: &mut Index| {
             for line in durable {
                 match &line.request {
-                    WriteRequest::Feed(id) => index.add_feed(line.seq, id, batch.received),
+                    WriteRequest::Feed(feed) => index.add_feed(line.seq, feed.about.clone(), batch.received),
                     WriteRequest::Event(event) => {
                         let place = Place {
                             file: written.file,
@@ -185,41 +175,56 @@ impl Batch {
         }
     }
 
-    /// Decides by the event with this id or origin in this batch, if there is one.
-    fn pending(&self, event: &Submission) -> Option<Decision> {
-        if self.lines.is_empty() {
+    /// Decides by the event with this key in this batch, if there is one.
+    fn pending(&self, event: &Submission, by: MatchedBy) -> Option<Decision> {
+        let identity = &event.identity;
+        let line = match by {
+            MatchedBy::Id | MatchedBy::Case => *self.ids.get(&Folded(identity.event_id.clone()))?,
+            MatchedBy::Origin => *self.origins.get(identity.origin.as_ref()?)?,
+        };
+        let WriteRequest::Event(other) = &self.lines[line].request else {
             return None;
+        };
+        match by {
+            MatchedBy::Id if other.identity.event_id != identity.event_id => return None,
+            MatchedBy::Case => return Some(Decision::Differs(line, by)),
+            _ => {}
         }
-        let (feed, identity) = (event.feed.clone(), event.identity.clone());
-        let by_id = self.ids.get(&(feed.clone(), identity.event_id));
-        let (by, line) = match by_id {
-            Some(line) => (MatchedBy::Id, *line),
-            None => (MatchedBy::Origin, *self.origins.get(&(feed, identity.origin))?),
-        };
-        let same = match &self.lines[line].request {
-            WriteRequest::Event(other) => is_same(&other.json, &event.json),
-            WriteRequest::Feed(_) => Ok(false),
-        };
-        Some(match same {
+        Some(match is_same(&other.json, &event.json) {
             Ok(true) => Decision::Again(line),
             Ok(false) => Decision::Differs(line, by),
             Err(error) => Decision::Now(Err(Refusal::Unreadable(Arc::new(error)))),
         })
     }
 
-    fn add_feed(&mut self, seq: u64, id: String) -> Decision {
+    /// Returns the id of the feed that this batch creates with an id like this one.
+    fn feed(&self, id: &Folded) -> Option<&Arc<str>> {
+        self.new_feed(id).map(|(_, feed)| &feed.about.id)
+    }
+
+    fn new_feed(&self, id: &Folded) -> Option<(usize, &NewFeed)> {
+        let line = *self.feeds.get(id)?;
+        match &self.lines[line].request {
+            WriteRequest::Feed(feed) => Some((line, feed)),
+            WriteRequest::Event(_) => None,
+        }
+    }
+
+    fn add_feed(&mut self, seq: u64, feed: NewFeed) -> Decision {
         let start = self.bytes.len();
-        line::write_feed(&mut self.bytes, seq, self.received, &id);
-        self.feeds.insert(id.clone(), self.lines.len());
-        self.add(seq, WriteRequest::Feed(id), start)
+        line::write_feed(&mut self.bytes, seq, self.received, &feed.about);
+        self.feeds.insert(Folded(feed.about.id.clone()), self.lines.len());
+        self.add(seq, WriteRequest::Feed(feed), start)
     }
 
     fn add_event(&mut self, seq: u64, event: Submission) -> Decision {
         let line = self.bytes.len();
         let start = line + line::write_event(&mut self.bytes, seq, self.received, &event.json);
-        let (feed, identity) = (event.feed.clone(), event.identity.clone());
-        self.ids.insert((feed.clone(), identity.event_id), self.lines.len());
-        self.origins.insert((feed, identity.origin), self.lines.len());
+        let identity = event.identity.clone();
+        self.ids.insert(Folded(identity.event_id), self.lines.len());
+        if let Some(origin) = identity.origin {
+            self.origins.insert(origin, self.lines.len());
+        }
         self.add(seq, WriteRequest::Event(event), start)
     }
 
@@ -261,11 +266,27 @@ impl NewLine {
     }
 }
 
+fn decide_feed(index: &Index, batch: &mut Batch, seq: u64, feed: NewFeed) -> Decision {
+    let id = Folded(feed.about.id.clone());
+    let stored = index.feed(&id.0).or_else(|| index.feed_like(&id));
+    let other = |id: &Arc<str>| Decision::Now(Err(Refusal::OtherFeed(id.clone())));
+    match (stored, batch.new_feed(&id)) {
+        (Some(stored), _) if feed.is(stored.about()) => Decision::Now(Ok(Accepted::known(0, Bytes::new()))),
+        (Some(stored), _) => other(&stored.about().id),
+        (None, Some((line, pending))) if feed.is(&pending.about) => Decision::Again(line),
+        (None, Some((_, pending))) => other(&pending.about.id),
+        (None, None) if index.feeds().len() + batch.feeds.len() >= MAX_FEEDS => {
+            Decision::Now(Err(Refusal::TooManyFeeds))
+        }
+        (None, None) => batch.add_feed(seq, feed),
+    }
+}
+
 /// Returns true if two events have the same content.
 fn is_same(one: &[u8], other: &[u8]) -> io::Result<bool> {
     if one == other {
         return Ok(true);
     }
-    let parse = |json| Event::parse(json).map_err(|problems| io::Error::other(problems[0].to_string()));
+    let parse = |json| Event::parse_logged(json).map_err(|problems| io::Error::other(problems[0].to_string()));
     Ok(parse(one)?.has_content_of(&parse(other)?))
 }

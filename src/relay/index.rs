@@ -8,26 +8,53 @@ use std::{
     sync::Arc,
 };
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
-use crate::journal::log::Place;
+use super::store::MatchedBy;
+use crate::{event::Folded, journal::log::Place};
 
 /// Index of all feeds.
 #[derive(Debug, Default)]
 pub struct Index {
-    feeds: BTreeMap<Arc<str>, Feed>,
+    /// Feeds in the order of creation.
+    feeds: Vec<Feed>,
+    /// Places in `feeds`. Feeds of older versions may have names that differ only in case.
+    names: HashMap<Arc<str>, u32>,
+    folded: HashMap<Folded, u32>,
+    /// The first event with each id, of any feed.
+    by_id: HashMap<Folded, Known>,
+    /// Further events with an id that differs at most in case: older versions accepted them.
+    by_same_id: HashMap<Arc<str>, Vec<Known>>,
+    by_origin: HashMap<Box<str>, Known>,
     last: u64,
+}
+
+/// Place of an event in the index.
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    feed: u32,
+    number: u32,
 }
 
 /// Index of a feed.
 #[derive(Debug)]
 pub struct Feed {
+    about: About,
     created: Timestamp,
     /// Events in the order of arrival.
     arrivals: Vec<Record>,
     by_time: BTreeMap<(Timestamp, Arc<str>), u32>,
-    by_id: HashMap<Arc<str>, u32>,
-    by_origin: HashMap<Box<str>, u32>,
+}
+
+/// Description of a feed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct About {
+    /// Id of the feed, a plain name.
+    pub id: Arc<str>,
+    /// Name for people.
+    pub name: Box<str>,
+    /// `policy_json`, as compact JSON.
+    pub policy: Box<str>,
 }
 
 /// Number and place of an event.
@@ -46,8 +73,8 @@ pub struct Identity {
     pub event_id: Arc<str>,
     /// `ts` of the event.
     pub ts: Timestamp,
-    /// Platform and id there, as one string: see [`origin()`].
-    pub origin: Box<str>,
+    /// Platform and id there, as one string: see [`origin()`]; `None` if the platform gave no id.
+    pub origin: Option<Box<str>>,
 }
 
 /// Part of an ordered sequence of events.
@@ -76,11 +103,16 @@ pub fn origin((platform, id): (&str, &str)) -> Box<str> {
 impl Index {
     /// Returns the feed with this id.
     pub fn feed(&self, id: &str) -> Option<&Feed> {
-        self.feeds.get(id)
+        self.names.get(id).map(|place| &self.feeds[*place as usize])
     }
 
-    /// Iterates over all feeds, sorted by id.
-    pub fn feeds(&self) -> impl ExactSizeIterator<Item = (&Arc<str>, &Feed)> {
+    /// Returns a feed whose id differs from this one at most in case.
+    pub fn feed_like(&self, id: &Folded) -> Option<&Feed> {
+        self.folded.get(id).map(|place| &self.feeds[*place as usize])
+    }
+
+    /// Iterates over all feeds, in the order of creation.
+    pub fn feeds(&self) -> impl ExactSizeIterator<Item = &Feed> + DoubleEndedIterator {
         self.feeds.iter()
     }
 
@@ -95,37 +127,89 @@ impl Index {
     }
 
     /// Adds a feed, unless it exists.
-    pub fn add_feed(&mut self, seq: u64, id: &str, created: Timestamp) {
+    pub fn add_feed(&mut self, seq: u64, about: About, created: Timestamp) {
         self.last = self.last.max(seq);
-        self.feeds.entry(id.into()).or_insert_with(|| Feed {
+        if self.names.contains_key(&about.id) {
+            return;
+        }
+        let place = self.feeds.len() as u32;
+        self.names.insert(about.id.clone(), place);
+        self.folded.entry(Folded(about.id.clone())).or_insert(place);
+        self.feeds.push(Feed {
+            about,
             created,
             arrivals: Vec::new(),
             by_time: BTreeMap::new(),
-            by_id: HashMap::new(),
-            by_origin: HashMap::new(),
         });
     }
 
-    /// Adds an event that arrived after all others. Returns false, and does nothing, if its feed is missing or its id or number
-    /// exists.
+    /// Adds an event that arrived after all others. Returns false, and does nothing, if its feed is missing or has its id, or
+    /// its number exists.
     pub fn add_event(&mut self, feed: &str, identity: Identity, record: Record) -> bool {
-        let Some(feed) = self.feeds.get_mut(feed) else {
+        let Some(place) = self.names.get(feed).copied() else {
             return false;
         };
-        if record.seq <= self.last || feed.by_id.contains_key(&identity.event_id) {
+        if record.seq <= self.last || self.in_feed(feed, &identity.event_id).is_some() {
             return false;
         }
         self.last = record.seq;
-        let number = feed.arrivals.len() as u32;
+        let feed = &mut self.feeds[place as usize];
+        let known = Known {
+            feed: place,
+            number: feed.arrivals.len() as u32,
+        };
         feed.arrivals.push(record);
-        feed.by_id.insert(identity.event_id.clone(), number);
-        feed.by_origin.entry(identity.origin).or_insert(number);
-        feed.by_time.insert((identity.ts, identity.event_id), number);
+        let id = Folded(identity.event_id.clone());
+        if self.by_id.contains_key(&id) {
+            let same = self.by_same_id.entry(identity.event_id.clone());
+            same.or_default().push(known);
+        } else {
+            self.by_id.insert(id, known);
+        }
+        if let Some(origin) = identity.origin {
+            self.by_origin.entry(origin).or_insert(known);
+        }
+        feed.by_time.insert((identity.ts, identity.event_id), known.number);
         true
+    }
+
+    /// Returns the event of a feed with exactly this id.
+    pub fn in_feed(&self, feed: &str, event_id: &Arc<str>) -> Option<Record> {
+        let place = self.names.get(feed)?;
+        let of_feed = |known: &&Known| known.feed == *place;
+        let known = self.with_id(event_id).find(of_feed)?;
+        Some(self.record(*known))
+    }
+
+    /// Returns the event that keeps another one with these keys from being stored, in any feed, and the key it is found by.
+    pub fn find(&self, identity: &Identity, by: MatchedBy) -> Option<Record> {
+        let known = match by {
+            MatchedBy::Id => self.with_id(&identity.event_id).next(),
+            MatchedBy::Origin => self.by_origin.get(identity.origin.as_ref()?),
+            MatchedBy::Case => self.by_id.get(&Folded(identity.event_id.clone())),
+        };
+        known.map(|known| self.record(*known))
+    }
+
+    /// Iterates over the events with exactly this id, of all feeds.
+    fn with_id(&self, event_id: &Arc<str>) -> impl Iterator<Item = &Known> {
+        let first = self.by_id.get_key_value(&Folded(event_id.clone()));
+        let first = first.filter(|(id, _)| id.0 == *event_id).map(|(_, known)| known);
+        let others = self.by_same_id.get(event_id).into_iter().flatten();
+        first.into_iter().chain(others)
+    }
+
+    fn record(&self, known: Known) -> Record {
+        self.feeds[known.feed as usize].arrivals[known.number as usize]
     }
 }
 
 impl Feed {
+    /// Description of the feed.
+    pub fn about(&self) -> &About {
+        &self.about
+    }
+
     /// Time of creation.
     pub fn created(&self) -> Timestamp {
         self.created
@@ -141,32 +225,25 @@ impl Feed {
         self.arrivals.last().map_or(0, |record| record.seq)
     }
 
-    /// Times of the oldest and the newest event, by their authors' clocks.
-    pub fn span(&self) -> Option<(Timestamp, Timestamp)> {
-        let oldest = self.by_time.first_key_value()?.0.0;
-        Some((oldest, self.by_time.last_key_value()?.0.0))
-    }
-
-    /// Returns the event with this id.
-    pub fn by_id(&self, event_id: &str) -> Option<Record> {
-        self.by_id.get(event_id).map(|number| self.arrivals[*number as usize])
-    }
-
-    /// Returns the first event with this origin.
-    pub fn by_origin(&self, origin: &str) -> Option<Record> {
-        self.by_origin.get(origin).map(|number| self.arrivals[*number as usize])
-    }
-
     /// Returns the events that arrived after this number.
     pub fn arrived_after(&self, seq: u64, bounds: Bounds) -> Slice<()> {
         let first = self.arrivals.partition_point(|record| record.seq <= seq);
         bounds.apply(self.arrivals[first..].iter().map(|record| ((), *record)))
     }
 
-    /// Returns the events after this time and id (`None`: from the first one), in the order of `(ts, event_id)`.
-    pub fn after(&self, after: Option<(Timestamp, &str)>, bounds: Bounds) -> Slice<(Timestamp, Arc<str>)> {
-        let after = after.map_or(Bound::Unbounded, |(ts, id)| Bound::Excluded((ts, id.into())));
-        let behind = self.by_time.range((after, Bound::Unbounded));
+    /// Returns the events after this time, or after this id at that time (`None`: from the first one), in the order of
+    /// `(ts, event_id)`.
+    pub fn after(&self, after: Option<(Timestamp, Option<&str>)>, bounds: Bounds) -> Slice<(Timestamp, Arc<str>)> {
+        let from = match after {
+            None => Bound::Unbounded,
+            Some((ts, Some(id))) => Bound::Excluded((ts, id.into())),
+            // The greatest string that an id can be is unknown, but not the next moment.
+            Some((ts, None)) => match ts.checked_add(SignedDuration::from_nanos(1)) {
+                Ok(next) => Bound::Included((next, "".into())),
+                Err(_) => return bounds.apply(std::iter::empty()),
+            },
+        };
+        let behind = self.by_time.range((from, Bound::Unbounded));
         bounds.apply(behind.map(|(key, number)| (key.clone(), self.arrivals[*number as usize])))
     }
 }
@@ -215,14 +292,22 @@ mod tests {
         Identity {
             event_id: id.into(),
             ts: Timestamp::from_second(second).expect("a time"),
-            origin: origin(("p", id)),
+            origin: Some(origin(("p", id))),
+        }
+    }
+
+    fn about(id: &str) -> About {
+        About {
+            id: id.into(),
+            name: id.into(),
+            policy: "null".into(),
         }
     }
 
     /// A feed with events of these times, in the order of arrival; their ids are their numbers.
     fn feed(seconds: &[i64]) -> Index {
         let mut index = Index::default();
-        index.add_feed(1, "f", Timestamp::UNIX_EPOCH);
+        index.add_feed(1, about("f"), Timestamp::UNIX_EPOCH);
         for (number, second) in seconds.iter().enumerate() {
             let seq = number as u64 + 2;
             assert!(index.add_event("f", identity(&seq.to_string(), *second), record(seq)));
@@ -237,14 +322,57 @@ mod tests {
             assert!(!index.add_event("f", identity(id, 7), record(seq)), "{id} {seq}");
         }
         assert!(!index.add_event("other", identity("new", 7), record(9)), "no such feed");
-        index.add_feed(9, "f", Timestamp::MAX);
+        index.add_feed(9, about("f"), Timestamp::MAX);
         let feed = index.feed("f").expect("a feed");
         assert_eq!(
             (feed.len(), feed.created(), index.last()),
             (2, Timestamp::UNIX_EPOCH, 9)
         );
-        assert_eq!(feed.by_origin(&origin(("p", "3"))), Some(record(3)));
-        assert_eq!(feed.by_id("4"), None);
+        let by = |id: &str, by| index.find(&identity(id, 7), by);
+        assert_eq!(by("3", MatchedBy::Origin), Some(record(3)));
+        assert_eq!(by("4", MatchedBy::Id), None);
+        let none = Identity {
+            origin: None,
+            ..identity("3", 7)
+        };
+        assert_eq!(index.find(&none, MatchedBy::Origin), None);
+    }
+
+    #[test]
+    fn ids_are_known_in_all_feeds_and_those_of_older_versions_are_kept() {
+        let mut index = feed(&[5]);
+        index.add_feed(3, about("g"), Timestamp::UNIX_EPOCH);
+        for (feed, id, seq) in [("f", "E-1", 4), ("g", "E-1", 5), ("g", "e-1", 6)] {
+            assert!(index.add_event(feed, identity(id, 7), record(seq)), "{feed} {id}");
+            assert!(!index.add_event(feed, identity(id, 8), record(9)), "{feed} {id} again");
+        }
+        let by = |id: &str, by| index.find(&identity(id, 7), by).map(|record| record.seq);
+        assert_eq!((by("E-1", MatchedBy::Id), by("e-1", MatchedBy::Id)), (Some(4), Some(6)));
+        assert_eq!(
+            (by("E-1", MatchedBy::Case), by("e-1", MatchedBy::Case)),
+            (Some(4), Some(4))
+        );
+        assert_eq!(index.in_feed("g", &"E-1".into()), Some(record(5)));
+        assert_eq!(
+            index.feed_like(&Folded("G".into())).map(|feed| &*feed.about().id),
+            Some("g")
+        );
+        assert_eq!(
+            index.feeds().rev().map(|feed| &*feed.about().id).collect::<Vec<_>>(),
+            ["g", "f"]
+        );
+    }
+
+    #[test]
+    fn a_time_alone_excludes_the_events_of_exactly_this_time() {
+        let index = feed(&[1, 2, 2, 3]);
+        let feed = index.feed("f").expect("a feed");
+        let after = |second: i64, id: Option<&str>| {
+            let ts = Timestamp::from_second(second).expect("a time");
+            feed.after(Some((ts, id)), ALL).records.len()
+        };
+        assert_eq!((after(2, None), after(2, Some("")), after(2, Some("3"))), (1, 3, 2));
+        assert!(feed.after(Some((Timestamp::MAX, None)), ALL).records.is_empty());
     }
 
     #[test]
@@ -274,7 +402,7 @@ mod tests {
             prop_assert!(!all.more && all.records.len() == seconds.len() && all.records.is_sorted_by_key(|(key, _)| key.clone()));
             let (mut paged, mut after) = (Vec::new(), None::<(Timestamp, Arc<str>)>);
             loop {
-                let slice = feed.after(after.as_ref().map(|(ts, id)| (*ts, &**id)), bounds);
+                let slice = feed.after(after.as_ref().map(|(ts, id)| (*ts, Some(&**id))), bounds);
                 paged.extend(slice.records);
                 after = paged.last().map(|(key, _)| key.clone());
                 if !slice.more {

@@ -1,16 +1,18 @@
 //! Lines of the relay's log.
 //!
 //! ```json
-//! {"seq":1,"received":"2026-01-10T12:00:00.123Z","feed":"general"}
-//! {"seq":2,"received":"2026-01-10T12:00:03.456Z","event":{"author_identity_id":"id-1","event_id":"01JB…",…}}
+//! {"seq":1,"received":"2026-01-10T12:00:00.123Z","feed":"general","name":"General","policy":null}
+//! {"seq":2,"received":"2026-01-10T12:00:03.456Z","event":{"event_id":"01JB…","feed_id":"general",…}}
 //! ```
 //!
-//! `seq` grows from line to line, with gaps where a write failed. A line creates a feed, or holds an event as compact JSON
-//! with sorted members; `event` is the last member.
+//! `seq` grows from line to line, with gaps where a write failed. A line creates a feed, or holds an event as compact JSON;
+//! `event` is the last member. In version 1 of the folder a feed has neither `name` nor `policy`, and the members of an event
+//! are sorted.
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::index::About;
 use crate::event::{Event, MAX_EVENT};
 
 /// Maximum length of a line in bytes, without its line feed.
@@ -31,15 +33,19 @@ pub struct Parsed {
 #[derive(Debug)]
 pub enum Content {
     /// Creation of a feed.
-    Feed(String),
+    Feed(About),
     /// An event, and the offset of its JSON in the line.
     Event(Box<Event>, usize),
 }
 
 /// Appends the line that creates a feed.
-pub fn write_feed(line: &mut Vec<u8>, seq: u64, received: Timestamp, feed: &str) {
-    let feed = serde_json::to_string(feed).expect("a string serializes into memory");
-    line.extend_from_slice(format!("{{\"seq\":{seq},\"received\":\"{received:.3}\",\"feed\":{feed}}}\n").as_bytes());
+pub fn write_feed(line: &mut Vec<u8>, seq: u64, received: Timestamp, about: &About) {
+    let text = |text: &str| serde_json::to_string(text).expect("a string serializes into memory");
+    let (feed, name, policy) = (text(&about.id), text(&about.name), &about.policy);
+    let written = format!(
+        "{{\"seq\":{seq},\"received\":\"{received:.3}\",\"feed\":{feed},\"name\":{name},\"policy\":{policy}}}\n"
+    );
+    line.extend_from_slice(written.as_bytes());
 }
 
 /// Appends the line of an event; returns the offset of its JSON in the line.
@@ -58,6 +64,9 @@ struct Raw<'a> {
     seq: u64,
     received: Timestamp,
     feed: Option<String>,
+    name: Option<String>,
+    #[serde(borrow)]
+    policy: Option<&'a RawValue>,
     #[serde(borrow)]
     event: Option<&'a RawValue>,
 }
@@ -75,14 +84,18 @@ pub fn seq_of(line: &[u8]) -> Option<u64> {
 pub fn parse(line: &[u8]) -> Result<Parsed, String> {
     let raw: Raw<'_> = serde_json::from_slice(line).map_err(|error| error.to_string())?;
     let content = match (raw.feed, raw.event) {
-        (Some(feed), None) => Content::Feed(feed),
+        (Some(feed), None) => Content::Feed(About {
+            name: raw.name.as_deref().unwrap_or(&feed).into(),
+            policy: raw.policy.map_or("null", RawValue::get).into(),
+            id: feed.into(),
+        }),
         (None, Some(event)) => {
             let json = event.get().as_bytes();
             let start = (line.len() - 1).saturating_sub(json.len());
             if line.get(start..line.len() - 1) != Some(json) {
                 return Err("its event is not the last member".into());
             }
-            let event = Event::parse(json).map_err(|problems| problems[0].to_string())?;
+            let event = Event::parse_logged(json).map_err(|problems| problems[0].to_string())?;
             Content::Event(Box::new(event), start)
         }
         _ => return Err("it must have either a feed or an event".into()),
@@ -103,9 +116,19 @@ mod tests {
     #[test]
     fn lines_come_back_as_they_went() {
         let mut line = Vec::new();
-        write_feed(&mut line, 1, Timestamp::UNIX_EPOCH, "a \"b\"");
+        let about = About {
+            id: "a \"b\"".into(),
+            name: "\n".into(),
+            policy: r#"{"b":1,"a":[2]}"#.into(),
+        };
+        write_feed(&mut line, 1, Timestamp::UNIX_EPOCH, &about);
         let parsed = parse(&line[..line.len() - 1]).expect("a line");
-        assert!(matches!(parsed.content, Content::Feed(feed) if feed == "a \"b\""));
+        assert!(matches!(parsed.content, Content::Feed(feed) if feed == about));
+        let old = parse(br#"{"seq":1,"received":"1970-01-01T00:00:00Z","feed":"f"}"#).expect("a line");
+        let Content::Feed(old) = old.content else {
+            panic!("a feed")
+        };
+        assert_eq!((&*old.id, &*old.name, &*old.policy), ("f", "f", "null"));
 
         line.clear();
         let start = write_event(&mut line, u64::MAX, Timestamp::UNIX_EPOCH, EVENT.as_bytes());

@@ -1,7 +1,7 @@
 //! A relay: it accepts events over HTTP, makes each durable before it responds, and delivers them to readers and listeners.
 //!
 //! ```text
-//!   POST /feeds                      {"feed_id":"general"}: 201, or 200 if it exists
+//!   POST /feeds                      {"name", "policy_json"?, "feed_id"?}: 201, or 200 if it exists
 //!   GET  /feeds, /feeds/{id}
 //!   POST /feeds/{id}/events          an event: 201, or 200 with the stored event if it exists
 //!   GET  /feeds/{id}/events          a page: after_seq, or after_ts and after_id; limit
@@ -9,28 +9,31 @@
 //!   GET  /health, /openapi.json
 //! ```
 //!
-//! [`routes::OPENAPI`] describes bodies and responses. An error response lists all problems of a request,
-//! `{"errors":[{"field":…,"problem":…}]}`.
+//! This is the Context Repo Protocol 0.1, with extensions. `/v1` in front of a path is the same path. [`routes::OPENAPI`]
+//! describes bodies and responses. An error response is `{"error":…}`. If the request is invalid, `details` lists all problems
+//! of it: `[{"field":…,"problem":…}]`.
 //!
 //! # Two orders
 //!
-//! Each event gets a number when it is stored, `seq`, greater than those of all earlier events of any feed. It is the `id:`
-//! of a stream, and accompanies the event in every response. `ts` is a time that the event's author gives.
+//! Each event gets a number when it is stored, greater than those of all earlier events of any feed. It is the `id:` of a
+//! stream, and the header `Relay-Seq` of a response: that of the event, or of the last event of a page. `ts` is a time that the
+//! event's author gives.
 //!
 //! - In the order of arrival (`after_seq=N`, or a stream with `Last-Event-ID: N`), nothing is missed: late events come last.
 //!   Pages and stream are one sequence. A reader who pages to the end and streams from there gets each event once.
 //! - In the order of `(ts, event_id)` (`after_ts`, `after_id`, or neither), events are sorted by time. A reader who continues
 //!   after an event does not see late events with an earlier time. This order is for reading stored events, not for keeping
-//!   up. `after_ts` alone includes the events of exactly that time.
+//!   up. `after_ts` alone excludes the events of exactly that time.
 //!
-//! A page's `next` has the query parameters of the following page. It is null if there is none at present.
+//! The header `Link` has the next page, with `rel="next"`. It is missing if there is none at present.
 //!
 //! # Idempotence
 //!
-//! Within a feed, an event is identified by its `event_id`, and by `(source.platform, source.source_msg_id)`. If an event with
-//! a known id or source has the same content, the response is 200 with the stored event. The same content means everything
-//! but `event_id` and `ts`, compared as JSON: the order of members does not matter. Other content is refused with 409: the
-//! response has the stored event, and a line is logged. Feeds are independent of each other.
+//! An event is identified by its `event_id`, and by `(source.platform, source.source_msg_id)` unless the latter is null, in all
+//! feeds. If an event with a known id or source has the same content, the response is 200 with the stored event. The content
+//! is everything but what says only how, when and where it was delivered: `event_id`, `feed_id`, `ts` and `source.adapter_id`.
+//! The order of members does not matter. Other content is refused with 409, and so is an `event_id` that differs from a stored
+//! one only in case: the response has the stored event, and a line is logged.
 //!
 //! # Durability
 //!
@@ -40,7 +43,7 @@
 //!
 //! # Bounds
 //!
-//! An event has at most 1 MiB, a page at most 1000 events or 8 MiB. Request bodies share 64 MiB, besides 4 KiB for each
+//! An event has at most 1 MiB, a page at most 1000 events (100 in the order of time) or 8 MiB. Request bodies share 64 MiB, besides 4 KiB for each
 //! connection, and take memory as their bytes arrive. A body must arrive within the idle timeout, and at least 4 KiB of it in
 //! each third of that. At most 1024 requests wait for the disk. Pages share another 56 MiB until they are sent. There are at
 //! most [`server::MAX_CONNECTIONS`] connections and [`store::MAX_FEEDS`] feeds. Memory use is about 350 bytes for each stored

@@ -1,15 +1,16 @@
 //! PURE: pages of events. See the [`relay`](super) for the two orders and their uses.
 use axum::body::Bytes;
 use jiff::Timestamp;
-use serde::Serialize;
 
 use super::index::{Bounds, Feed, Record};
 use crate::event::Problem;
 
 /// Default number of events in a page.
-pub const DEFAULT_LIMIT: usize = 100;
-/// Maximum number of events in a page.
+pub const DEFAULT_LIMIT: usize = 50;
+/// Maximum number of events in a page in the order of arrival.
 pub const MAX_LIMIT: usize = 1000;
+/// Maximum number of events in a page in the order of time.
+pub const MAX_LIMIT_BY_TIME: usize = 100;
 /// Maximum number of bytes of events in a page; one event is always included.
 pub const MAX_PAGE: usize = 8 << 20;
 /// Maximum number of bytes around an event.
@@ -29,8 +30,8 @@ pub struct Query {
 enum After {
     /// In the order of arrival.
     Seq(u64),
-    /// In the order of `(ts, event_id)`; `None` is the beginning.
-    Time(Option<(Timestamp, String)>),
+    /// In the order of `(ts, event_id)`; `None` is the beginning, and without an id all events of the time.
+    Time(Option<(Timestamp, Option<String>)>),
 }
 
 /// Events of a page.
@@ -38,12 +39,14 @@ enum After {
 pub struct Page {
     /// Records of the events.
     pub records: Vec<Record>,
+    /// Number of the last event; of an empty page, the number that it begins after, or 0.
+    pub last_seq: u64,
     next: Option<Next>,
+    limit: usize,
 }
 
 /// Query parameters of the next page.
-#[derive(Debug, PartialEq, Eq, Serialize)]
-#[serde(untagged)]
+#[derive(Debug, PartialEq, Eq)]
 enum Next {
     Seq { after_seq: u64 },
     Time { after_ts: Timestamp, after_id: String },
@@ -78,8 +81,8 @@ impl Query {
                 },
                 "after_id" => id = Some(value.clone()),
                 "limit" => match value.parse() {
-                    Ok(value @ 1..=MAX_LIMIT) => limit = value,
-                    _ => note(name, "is not a number from 1 to 1000"),
+                    Ok(value @ 1..) => limit = value,
+                    _ => note(name, "is not a number from 1"),
                 },
                 _ => note(name, "is none of after_ts, after_id, after_seq and limit"),
             }
@@ -91,10 +94,11 @@ impl Query {
         if given("after_id") && !given("after_ts") {
             note("after_id", "requires after_ts");
         }
-        let after = match (seq, ts) {
-            (Some(seq), _) => After::Seq(seq),
-            (None, ts) => After::Time(ts.map(|ts| (ts, id.unwrap_or_default()))),
+        let (after, most) = match (seq, ts) {
+            (Some(seq), _) => (After::Seq(seq), MAX_LIMIT),
+            (None, ts) => (After::Time(ts.map(|ts| (ts, id))), MAX_LIMIT_BY_TIME),
         };
+        let limit = limit.min(most);
         if problems.is_empty() {
             Ok(Query { after, limit })
         } else {
@@ -108,27 +112,33 @@ impl Query {
             events: self.limit,
             bytes: MAX_PAGE,
         };
-        match &self.after {
+        let (records, next): (Vec<_>, _) = match &self.after {
             After::Seq(seq) => {
                 let slice = feed.arrived_after(*seq, bounds);
                 let records: Vec<_> = slice.records.into_iter().map(|(_, record)| record).collect();
                 let next = records.last().filter(|_| slice.more);
                 let next = next.map(|record| Next::Seq { after_seq: record.seq });
-                Page { records, next }
+                (records, next)
             }
             After::Time(after) => {
-                let slice = feed.after(after.as_ref().map(|(ts, id)| (*ts, id.as_str())), bounds);
-                let next = slice
-                    .records
-                    .last()
-                    .filter(|_| slice.more)
-                    .map(|((ts, id), _)| Next::Time {
-                        after_ts: *ts,
-                        after_id: id.to_string(),
-                    });
-                let records = slice.records.into_iter().map(|(_, record)| record).collect();
-                Page { records, next }
+                let slice = feed.after(after.as_ref().map(|(ts, id)| (*ts, id.as_deref())), bounds);
+                let next = slice.records.last().filter(|_| slice.more);
+                let next = next.map(|((ts, id), _)| Next::Time {
+                    after_ts: *ts,
+                    after_id: id.to_string(),
+                });
+                (slice.records.into_iter().map(|(_, record)| record).collect(), next)
             }
+        };
+        let begin = match self.after {
+            After::Seq(seq) => seq,
+            After::Time(_) => 0,
+        };
+        Page {
+            last_seq: records.last().map_or(begin, |record| record.seq),
+            records,
+            next,
+            limit: self.limit,
         }
     }
 }
@@ -140,28 +150,44 @@ impl Page {
         events.sum::<usize>() + MAX_EMPTY
     }
 
-    /// Builds the response: `{"events":[{"seq":…,"event":{…}},…],"next":{…}}`.
+    /// Builds the response: an array of events.
     pub fn to_json(&self, events: &[(u64, Bytes)]) -> Vec<u8> {
         let mut text = Vec::with_capacity(self.size());
-        text.extend_from_slice(b"{\"events\":[");
-        for (index, (seq, json)) in events.iter().enumerate() {
+        text.push(b'[');
+        for (index, (_, json)) in events.iter().enumerate() {
             if index > 0 {
                 text.push(b',');
             }
-            write_event(&mut text, *seq, json);
+            text.extend_from_slice(json);
         }
-        text.extend_from_slice(b"],\"next\":");
-        text.extend(serde_json::to_vec(&self.next).expect("query parameters serialize into memory"));
-        text.push(b'}');
+        text.push(b']');
         text
+    }
+
+    /// Returns the query of the next page, percent-encoded; `None` if there is none at present.
+    pub fn next_query(&self) -> Option<String> {
+        let after = match self.next.as_ref()? {
+            Next::Seq { after_seq } => format!("after_seq={after_seq}"),
+            Next::Time { after_ts, after_id } => {
+                format!(
+                    "after_ts={}&after_id={}",
+                    encoded(&after_ts.to_string()),
+                    encoded(after_id)
+                )
+            }
+        };
+        Some(format!("{after}&limit={}", self.limit))
     }
 }
 
-/// Appends `{"seq":…,"event":{…}}`.
-pub fn write_event(text: &mut Vec<u8>, seq: u64, json: &[u8]) {
-    text.extend_from_slice(format!("{{\"seq\":{seq},\"event\":").as_bytes());
-    text.extend_from_slice(json);
-    text.push(b'}');
+/// Encodes text for a part of a URL: all but the unreserved characters (RFC 3986, section 2.3).
+pub fn encoded(text: &str) -> String {
+    let encode = |byte: u8| match byte {
+        b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
+        _ if byte.is_ascii_alphanumeric() => char::from(byte).to_string(),
+        _ => format!("%{byte:02X}"),
+    };
+    text.bytes().map(encode).collect()
 }
 
 #[cfg(test)]
@@ -179,13 +205,15 @@ mod tests {
     #[test]
     fn a_query_is_of_one_order() {
         let at = "2026-01-10T12:00:00Z".parse().expect("a time");
-        let time = |id: &str| After::Time(Some((at, id.into())));
+        let time = |id: Option<&str>| After::Time(Some((at, id.map(str::to_owned))));
         let ts = ("after_ts", "2026-01-10T13:00:00+01:00");
         for (members, after, limit) in [
             (&[][..], After::Time(None), DEFAULT_LIMIT),
-            (&[ts], time(""), DEFAULT_LIMIT),
-            (&[("limit", "7"), ts, ("after_id", "x")], time("x"), 7),
+            (&[ts], time(None), DEFAULT_LIMIT),
+            (&[("limit", "7"), ts, ("after_id", "x")], time(Some("x")), 7),
             (&[("after_seq", "0")], After::Seq(0), DEFAULT_LIMIT),
+            (&[("limit", "1001")], After::Time(None), 100),
+            (&[("after_seq", "0"), ("limit", "1001")], After::Seq(0), 1000),
         ] {
             assert_eq!(parse(members), Ok(Query { after, limit }), "{members:?}");
         }
@@ -198,7 +226,7 @@ mod tests {
                 &[("limit", "0"), ("after_ts", "soon"), ("page", "2")][..],
                 &["limit", "after_ts", "page"][..],
             ),
-            (&[("limit", "1001")], &["limit"]),
+            (&[("limit", "x")], &["limit"]),
             (&[("after_seq", "-1"), ("after_seq", "2")], &["after_seq", "after_seq"]),
             (&[("after_id", "x")], &["after_id"]),
             (

@@ -61,13 +61,13 @@ impl Replay {
         let Replay { index, mut found } = self;
         found.repaired = repaired;
         found.feeds = index.feeds().len();
-        found.events = index.feeds().map(|(_, feed)| feed.len()).sum();
+        found.events = index.feeds().map(|feed| feed.len()).sum();
         (index, found)
     }
 
     fn add(&mut self, file: u32, offset: u64, length: usize, parsed: line::Parsed) -> Result<(), String> {
         match parsed.content {
-            Content::Feed(feed) => self.index.add_feed(parsed.seq, &feed, parsed.received),
+            Content::Feed(about) => self.index.add_feed(parsed.seq, about, parsed.received),
             Content::Event(event, start) => {
                 let record = Record {
                     seq: parsed.seq,
@@ -82,7 +82,7 @@ impl Replay {
                     return Ok(());
                 }
                 // After a failed fsync, two files contain the same line.
-                let known = self.index.feed(feed).and_then(|feed| feed.by_id(event.event_id()));
+                let known = self.index.in_feed(feed, &event.event_id().into());
                 if known.is_none_or(|known| known.seq != parsed.seq) {
                     return Err("its feed is missing, or another line has its event_id or its number".into());
                 }
@@ -97,6 +97,6 @@ pub fn identity(event: &Event) -> Identity {
     Identity {
         event_id: event.event_id().into(),
         ts: event.ts(),
-        origin: origin(event.origin()),
+        origin: event.origin().map(origin),
     }
 }

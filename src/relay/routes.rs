@@ -8,36 +8,42 @@ use axum::{
         Path, Query, Request, State,
         rejection::{PathRejection, QueryRejection},
     },
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, HeaderValue, StatusCode, Uri, header},
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
     routing::get,
 };
 use futures_util::stream::try_unfold;
-use jiff::Timestamp;
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::value::RawValue;
 use tokio::sync::watch;
 
 use super::{
     access::Access,
-    answer::{ErrorResponse, json, json_text},
+    answer::{ErrorResponse, SEQ, json, json_text},
     body::MemoryBudget,
-    index::Feed,
-    page::{self, write_event},
+    index::{About, Feed},
+    page::{self, Page, encoded},
     replay::identity,
-    store::{Accepted, Handle, Refusal, Submission, WriteRequest},
+    store::{Accepted, Handle, NewFeed, Refusal, Submission, WriteRequest},
     stream::Listener,
 };
-use crate::event::{Event, MAX_EVENT, Problem, check_name};
+use crate::{
+    event::{Event, Form, Json, MAX_EVENT, Members, Problem, check_name, read_json},
+    uuid,
+};
 
 /// OpenAPI description, served at `/openapi.json`.
 pub const OPENAPI: &str = include_str!("openapi.json");
 /// Maximum length of a body that creates a feed, in bytes.
-const MAX_FEED: usize = 4096;
+const MAX_FEED: usize = 8192;
+/// Maximum length of the name of a feed, in bytes.
+const MAX_FEED_NAME: usize = 1024;
 /// Maximum length of a body that is parsed inline, in bytes. Longer ones are parsed on another thread, to block no requests.
 const MAX_PARSED_INLINE: usize = 32 << 10;
 
+/// Prefix of the paths of this version of the protocol.
+const V1: &str = "/v1";
 /// Maximum number of bytes around an event in a response.
 const ENVELOPE: usize = 64;
 
@@ -68,18 +74,24 @@ impl App {
     }
 }
 
-/// The relay's routes.
+/// The relay's routes, each also below `/v1`.
 pub fn router(app: App) -> Router {
     let app = Arc::new(app);
-    let guarded = Router::new()
-        .route("/feeds", get(feeds).post(make_feed))
-        .route("/feeds/{feed_id}", get(feed))
-        .route("/feeds/{feed_id}/events", get(events).post(post_event))
-        .route("/feeds/{feed_id}/stream", get(stream))
-        .route_layer(from_fn_with_state(app.clone(), guard));
+    let (mut guarded, mut open) = (Router::new(), Router::new());
+    for prefix in ["", V1] {
+        let at = |path: &str| format!("{prefix}{path}");
+        guarded = guarded
+            .route(&at("/feeds"), get(feeds).post(make_feed))
+            .route(&at("/feeds/{feed_id}"), get(feed))
+            .route(&at("/feeds/{feed_id}/events"), get(events).post(post_event))
+            .route(&at("/feeds/{feed_id}/stream"), get(stream));
+        open = open
+            .route(&at("/health"), get(health))
+            .route(&at("/openapi.json"), get(openapi));
+    }
     guarded
-        .route("/health", get(health))
-        .route("/openapi.json", get(openapi))
+        .route_layer(from_fn_with_state(app.clone(), guard))
+        .merge(open)
         .fallback(|| async { ErrorResponse::new(StatusCode::NOT_FOUND, "no such path; see /openapi.json") })
         .method_not_allowed_fallback(|| async {
             let problem = "method not allowed; see /openapi.json";
@@ -95,43 +107,44 @@ async fn guard(State(app): State<Arc<App>>, request: Request, next: Next) -> Res
 
 #[derive(Serialize)]
 struct FeedView<'a> {
-    feed_id: &'a str,
-    created_at: Timestamp,
-    events: usize,
-    first_ts: Option<Timestamp>,
-    last_ts: Option<Timestamp>,
-    last_seq: u64,
+    id: &'a str,
+    name: &'a str,
+    policy_json: &'a RawValue,
+    created_at: String,
 }
 
 impl<'a> FeedView<'a> {
-    fn of(feed_id: &'a str, feed: &Feed) -> Self {
-        let (first_ts, last_ts) = feed.span().unzip();
+    fn of(feed: &'a Feed) -> Self {
+        let About { id, name, policy } = feed.about();
         FeedView {
-            feed_id,
-            created_at: feed.created(),
-            events: feed.len(),
-            first_ts,
-            last_ts,
-            last_seq: feed.last(),
+            id,
+            name,
+            policy_json: serde_json::from_str(policy).unwrap_or(RawValue::NULL),
+            created_at: format!("{:.3}", feed.created()),
         }
     }
 }
 
 async fn feeds(State(app): State<Arc<App>>) -> Response {
-    #[derive(Serialize)]
-    struct Feeds<'a> {
-        feeds: Vec<FeedView<'a>>,
-    }
     let index = app.store.index();
-    let feeds = index.feeds().map(|(id, feed)| FeedView::of(id, feed)).collect();
-    json(StatusCode::OK, &Feeds { feeds })
+    let feeds: Vec<_> = index.feeds().rev().map(FeedView::of).collect();
+    json(StatusCode::OK, &feeds)
 }
 
 async fn make_feed(State(app): State<Arc<App>>, headers: HeaderMap, body: Body) -> Result<Response, ErrorResponse> {
     let body = app.bodies.read(&headers, body, MAX_FEED).await?;
-    let id = feed_to_make(&body.bytes).map_err(|errors| ErrorResponse::all(StatusCode::BAD_REQUEST, errors))?;
-    let accepted = app.store.submit(WriteRequest::Feed(id.clone())).await?;
-    show_feed(&app, &id, status(&accepted))
+    let feed = feed_to_make(&body.bytes).map_err(ErrorResponse::invalid)?;
+    let id = feed.about.id.clone();
+    match app.store.submit(WriteRequest::Feed(feed)).await {
+        Ok(accepted) => show_feed(&app, &id, status(&accepted)),
+        Err(Refusal::OtherFeed(other)) => {
+            let index = app.store.index();
+            let stored = index.feed(&other).map(FeedView::of);
+            let stored = serde_json::to_vec(&stored).expect("responses serialize into memory");
+            Err(ErrorResponse::from(Refusal::OtherFeed(other)).with_stored(stored))
+        }
+        Err(refusal) => Err(refusal.into()),
+    }
 }
 
 async fn feed(
@@ -143,12 +156,13 @@ async fn feed(
 
 async fn events(
     State(app): State<Arc<App>>,
+    uri: Uri,
     feed: Result<Path<String>, PathRejection>,
     query: Result<Query<Vec<(String, String)>>, QueryRejection>,
 ) -> Result<Response, ErrorResponse> {
     let feed = known(&app, feed)?;
-    let Query(members) = query.map_err(|error| ErrorResponse::new(StatusCode::BAD_REQUEST, error.body_text()))?;
-    let query = page::Query::parse(&members).map_err(|errors| ErrorResponse::all(StatusCode::BAD_REQUEST, errors))?;
+    let Query(members) = query.map_err(|error| ErrorResponse::of(StatusCode::BAD_REQUEST, "", error.body_text()))?;
+    let query = page::Query::parse(&members).map_err(ErrorResponse::invalid)?;
     let page = app
         .store
         .index()
@@ -164,7 +178,21 @@ async fn events(
             format!("stored events cannot be read: {error}"),
         )
     })?;
-    Ok(json_text(StatusCode::OK, permit.hold(page.to_json(&events))))
+    let mut response = json_text(StatusCode::OK, permit.hold(page.to_json(&events)));
+    response.headers_mut().insert(SEQ, HeaderValue::from(page.last_seq));
+    if let Some(link) = link(&uri, &feed, &page) {
+        response.headers_mut().insert(header::LINK, link);
+    }
+    Ok(response)
+}
+
+/// Returns the header `Link` (RFC 8288) with the next page, if there is one at present.
+fn link(uri: &Uri, feed: &str, page: &Page) -> Option<HeaderValue> {
+    let query = page.next_query()?;
+    let prefix = if uri.path().starts_with("/v1/") { V1 } else { "" };
+    let link = format!("<{prefix}/feeds/{}/events?{query}>; rel=\"next\"", encoded(feed));
+    // All of it is ASCII.
+    HeaderValue::from_str(&link).ok()
 }
 
 async fn post_event(
@@ -186,15 +214,13 @@ async fn post_event(
         }
     };
     let event_id = submission.identity.event_id.clone();
-    let (status, text) = match app.store.submit(WriteRequest::Event(submission)).await {
-        Ok(accepted) => {
-            let mut text = Vec::with_capacity(accepted.json.len() + 64);
-            write_event(&mut text, accepted.seq, &accepted.json);
-            (status(&accepted), text)
-        }
-        Err(refusal @ Refusal::Conflict { .. }) => {
-            tracing::warn!(feed, %event_id, "refused an event: {refusal}");
-            (StatusCode::CONFLICT, ErrorResponse::from(refusal).text())
+    let (status, seq, text) = match app.store.submit(WriteRequest::Event(submission)).await {
+        Ok(accepted) => (status(&accepted), accepted.seq, accepted.json.to_vec()),
+        Err(Refusal::Conflict { by, stored }) => {
+            tracing::warn!(feed, %event_id, "refused an event: {}", by.conflict());
+            let seq = stored.seq;
+            let text = ErrorResponse::from(Refusal::Conflict { by, stored }).text();
+            (StatusCode::CONFLICT, seq, text)
         }
         Err(refusal) => return Err(refusal.into()),
     };
@@ -204,7 +230,9 @@ async fn post_event(
     } else {
         app.pages.reserve(text.len()).await?
     };
-    Ok(json_text(status, permit.hold(text)))
+    let mut response = json_text(status, permit.hold(text));
+    response.headers_mut().insert(SEQ, HeaderValue::from(seq));
+    Ok(response)
 }
 
 async fn stream(
@@ -263,7 +291,7 @@ fn no_such_feed() -> ErrorResponse {
 fn show_feed(app: &App, id: &str, status: StatusCode) -> Result<Response, ErrorResponse> {
     let index = app.store.index();
     let feed = index.feed(id).ok_or_else(no_such_feed)?;
-    Ok(json(status, &FeedView::of(id, feed)))
+    Ok(json(status, &FeedView::of(feed)))
 }
 
 fn status(accepted: &Accepted) -> StatusCode {
@@ -274,49 +302,87 @@ fn status(accepted: &Accepted) -> StatusCode {
     }
 }
 
-/// Parses the id in `{"feed_id": …}`.
-fn feed_to_make(body: &[u8]) -> Result<String, Vec<Problem>> {
+/// Parses `{"name": …, "policy_json"?: …, "feed_id"?: …}`. With a `feed_id`, the name may be missing, too.
+fn feed_to_make(body: &[u8]) -> Result<NewFeed, Vec<Problem>> {
     let problem = |field: &str, problem: String| Problem {
         field: field.into(),
         problem,
     };
-    let mut members: Map<String, Value> =
-        serde_json::from_slice(body).map_err(|error| vec![problem("", format!("is not a JSON object: {error}"))])?;
-    let id = match members.remove("feed_id") {
-        Some(Value::String(id)) => check_name(&id).map(|()| id).map_err(str::to_owned),
-        Some(_) => Err("is not a string".to_owned()),
-        None => Err("is missing".to_owned()),
+    let members = match read_json(body) {
+        Ok(Json::Object(members)) => members,
+        Ok(_) => return Err(vec![problem("", "is not a JSON object".into())]),
+        Err(error) => return Err(vec![problem("", error)]),
     };
-    let unknown = members
-        .keys()
-        .map(|name| problem(name, "is unknown: a feed has only a feed_id".into()));
-    let problems: Vec<_> = id
-        .as_ref()
-        .err()
-        .map(|what| problem("feed_id", what.clone()))
-        .into_iter()
-        .chain(unknown)
+    let id = text(&members, "feed_id", |id| check_name(id).map_err(str::to_owned));
+    let name = text(&members, "name", check_feed_name);
+    let mut problems: Vec<_> = members
+        .sorted()
+        .filter(|(name, _)| !["feed_id", "name", "policy_json"].contains(name))
+        .map(|(name, _)| problem(name, "is unknown: a feed has name, policy_json and feed_id".into()))
         .collect();
-    match id {
-        Ok(id) if problems.is_empty() => Ok(id),
+    problems.extend(id.as_ref().err().map(|what| problem("feed_id", what.clone())));
+    problems.extend(name.as_ref().err().map(|what| problem("name", what.clone())));
+    if members.get("feed_id").is_none() && members.get("name").is_none() {
+        problems.push(problem("name", "is missing".into()));
+    }
+    match (id, name) {
+        (Ok(id), Ok(name)) if problems.is_empty() => Ok(new_feed(id, name, members.get("policy_json"))),
         _ => Err(problems),
+    }
+}
+
+fn new_feed(id: Option<&str>, name: Option<&str>, policy: Option<&Json>) -> NewFeed {
+    let id = id.map_or_else(|| uuid::version_4(uuid::random()), str::to_owned);
+    let mut text = Vec::new();
+    policy
+        .unwrap_or(&Json::Null)
+        .write(&mut text, Form::Compact)
+        .expect("JSON is written into memory");
+    NewFeed {
+        is_named: name.is_some(),
+        has_policy: policy.is_some(),
+        about: About {
+            name: name.unwrap_or(&id).into(),
+            policy: String::from_utf8(text).expect("JSON is UTF-8").into(),
+            id: id.into(),
+        },
+    }
+}
+
+/// Returns a member that is a string and valid, if it is there.
+fn text<'a>(
+    members: &'a Members,
+    name: &str,
+    check: impl Fn(&str) -> Result<(), String>,
+) -> Result<Option<&'a str>, String> {
+    match members.get(name) {
+        None => Ok(None),
+        Some(Json::String(text)) => check(text).map(|()| Some(text.as_str())),
+        Some(_) => Err("is not a string".into()),
+    }
+}
+
+fn check_feed_name(name: &str) -> Result<(), String> {
+    match name.len() {
+        0 => Err("is empty".into()),
+        1..=MAX_FEED_NAME => Ok(()),
+        _ => Err(format!("is longer than {MAX_FEED_NAME} bytes")),
     }
 }
 
 /// Parses an event to be written to `feed`.
 fn submission(feed: String, body: &[u8]) -> Result<Submission, ErrorResponse> {
-    let refused = |errors| ErrorResponse::all(StatusCode::BAD_REQUEST, errors);
-    let event = Event::parse(body).map_err(refused)?;
+    let event = Event::parse_posted(body).map_err(ErrorResponse::invalid)?;
     if event.feed_id() != feed {
         let problem = "differs from the one in the URL";
         return Err(ErrorResponse::of(StatusCode::BAD_REQUEST, "feed_id", problem));
     }
-    let json = serde_json::to_vec(event.members()).expect("JSON members serialize into memory");
+    let json = event.to_json();
     if json.len() > MAX_EVENT {
-        // Numbers may become longer: 1e5 is written as 1e+5.
+        // Numbers may become longer: 1e5 is written as 100000.
         return Err(ErrorResponse::new(
             StatusCode::PAYLOAD_TOO_LARGE,
-            format!("is longer than {MAX_EVENT} bytes when stored"),
+            format!("the event is longer than {MAX_EVENT} bytes when stored"),
         ));
     }
     Ok(Submission {
@@ -331,12 +397,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_feed_has_an_id_that_is_a_plain_name_and_nothing_else() {
-        assert_eq!(feed_to_make(br#"{"feed_id":"general"}"#), Ok("general".to_owned()));
+    fn a_feed_has_a_name_or_an_id_or_both() {
+        let made = |body: &str| feed_to_make(body.as_bytes()).expect(body);
+        let feed = made(r#"{"feed_id":"general"}"#);
+        assert_eq!(
+            (&*feed.about.id, &*feed.about.name, &*feed.about.policy),
+            ("general", "general", "null")
+        );
+        assert!(!feed.is_named && !feed.has_policy);
+        let feed = made(r#"{"name":"A/B","policy_json":{"b":1,"a":[null]},"feed_id":"g"}"#);
+        let About { id, name, policy } = &feed.about;
+        assert_eq!((&**id, &**name, &**policy), ("g", "A/B", r#"{"b":1,"a":[null]}"#));
+        let [one, other] = [0, 1].map(|_| made(r#"{"name":"A"}"#).about.id);
+        assert!(one.len() == 36 && one != other, "{one} {other}");
         for (body, fields) in [
             (r#"{"feed_id":"../x","name":1}"#, &["feed_id", "name"][..]),
-            (r#"{"id":"general"}"#, &["feed_id", "id"]),
+            (r#"{"id":"general"}"#, &["id", "name"]),
             (r#"{"feed_id":7}"#, &["feed_id"]),
+            (r#"{"name":""}"#, &["name"]),
             ("[]", &[""]),
             ("", &[""]),
         ] {

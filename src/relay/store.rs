@@ -3,7 +3,7 @@
 //! One thread writes; all others read.
 use std::{
     collections::{HashMap, VecDeque},
-    io,
+    fs, io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard},
     thread::{self, JoinHandle},
@@ -12,26 +12,34 @@ use std::{
 use axum::body::Bytes;
 use durable::{
     clock::SystemClock,
-    storage::{Disk, DiskFile, Folders, LockFiles, WriteFiles},
+    replace::replace,
+    storage::{Disk, DiskFile, FILE_MODE, Folders, LockFiles, WriteFiles},
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use super::replay::Found;
 use super::{
     commit::Committer,
-    index::{Identity, Index, Record},
+    index::{About, Identity, Index, Record},
     line::{self, MAX_LINE},
     replay::Replay,
 };
-use crate::journal::{
-    Cause, WriteError,
-    log::{Log, LogReader, Place},
+use crate::{
+    event::is_same_json,
+    journal::{
+        Cause, WriteError,
+        log::{Log, LogReader, Place},
+    },
 };
 
 /// Stem of the log's file name, `events.ndjson`.
 pub const STEM: &str = "events";
 /// File whose lock protects the folder.
 pub const LOCK: &str = "relay.lock";
+/// File that holds the version of the folder's format. Folders of version 1 have none.
+pub const VERSION_FILE: &str = "version";
+/// Version of the format: version 2 added names and policies of feeds, and the posted order of an event's members.
+const VERSION: u32 = 2;
 /// Maximum number of feeds: one response lists all of them.
 pub const MAX_FEEDS: usize = 10_000;
 /// Maximum number of requests that wait for the disk.
@@ -74,10 +82,31 @@ struct Recent {
 /// Request to write something.
 #[derive(Debug, Clone)]
 pub enum WriteRequest {
-    /// A feed with this id, a plain name.
-    Feed(String),
+    /// A feed.
+    Feed(NewFeed),
     /// An event.
     Event(Submission),
+}
+
+/// Feed to be created.
+#[derive(Debug, Clone)]
+pub struct NewFeed {
+    /// Description of the feed, if it is new.
+    pub about: About,
+    /// False if the request gave no name: any name of a stored feed is right.
+    pub is_named: bool,
+    /// False if the request gave no policy: any policy of a stored feed is right.
+    pub has_policy: bool,
+}
+
+impl NewFeed {
+    /// Returns true if a stored feed has the id, and the name and policy that the request gave.
+    pub fn is(&self, stored: &About) -> bool {
+        let policies = (self.about.policy.as_bytes(), stored.policy.as_bytes());
+        stored.id == self.about.id
+            && (!self.is_named || self.about.name == stored.name)
+            && (!self.has_policy || is_same_json(policies.0, policies.1))
+    }
 }
 
 /// Event to be written.
@@ -87,7 +116,7 @@ pub struct Submission {
     pub feed: String,
     /// Keys of the event.
     pub identity: Identity,
-    /// Compact JSON with sorted members: equal events have equal bytes.
+    /// Compact JSON, as `JSON.stringify` writes it.
     pub json: Bytes,
 }
 
@@ -129,14 +158,29 @@ pub enum MatchedBy {
     Id,
     /// The `source.platform` and `source.source_msg_id`.
     Origin,
+    /// The `event_id`, which differs in case.
+    Case,
 }
 
 impl MatchedBy {
     /// Path of the member in the event.
     pub fn field(self) -> &'static str {
         match self {
-            MatchedBy::Id => "event_id",
+            MatchedBy::Id | MatchedBy::Case => "event_id",
             MatchedBy::Origin => "source.source_msg_id",
+        }
+    }
+}
+
+impl MatchedBy {
+    /// Description of a conflict with a stored event.
+    pub fn conflict(self) -> String {
+        match self {
+            MatchedBy::Case => "another event has an event_id that differs from this one only in case".into(),
+            _ => {
+                let field = self.field();
+                format!("another event has this {field} and other content; write corrections as new events")
+            }
         }
     }
 }
@@ -148,13 +192,16 @@ pub enum Refusal {
     #[error("no such feed; create it with POST /feeds")]
     UnknownFeed,
     /// Another event with the same id or source, and other content, is stored.
-    #[error("another event has this {} and other content; write corrections as new events", .by.field())]
+    #[error("{}", .by.conflict())]
     Conflict {
         /// The common key.
         by: MatchedBy,
         /// The stored event.
         stored: Accepted,
     },
+    /// Another feed has this id, or one that differs in case.
+    #[error("another feed has the id {0}, with another name, policy_json or case")]
+    OtherFeed(Arc<str>),
     /// The maximum number of feeds is reached.
     #[error("the maximum of {MAX_FEEDS} feeds is reached")]
     TooManyFeeds,
@@ -178,6 +225,14 @@ pub enum OpenError {
     /// The log cannot be read or repaired.
     #[error(transparent)]
     Log(#[from] WriteError),
+    /// A later version of this program wrote the folder.
+    #[error("{} has the version {found}; this program knows versions up to {VERSION}", .folder.display())]
+    Version {
+        /// The folder.
+        folder: PathBuf,
+        /// Content of its file [`VERSION_FILE`].
+        found: String,
+    },
 }
 
 impl Store {
@@ -187,6 +242,7 @@ impl Store {
     /// [`OpenError`]
     pub fn open(folder: &Path) -> Result<(Self, Found), OpenError> {
         let lock = lock(folder)?;
+        set_version(folder)?;
         let clock = SystemClock::default();
         let mut replay = Replay::default();
         let (log, repaired) = Log::open(
@@ -339,6 +395,28 @@ impl Recent {
             };
             self.bytes -= oldest.len();
         }
+    }
+}
+
+/// Checks the version of the folder, and sets the current one. Lines of version 1 are lines of version 2.
+fn set_version(folder: &Path) -> Result<(), OpenError> {
+    let path = folder.join(VERSION_FILE);
+    let failed = |what, source| WriteError::Storage {
+        what,
+        path: path.clone(),
+        source,
+    };
+    match fs::read_to_string(&path) {
+        Ok(found) if found.trim_end() == VERSION.to_string() => Ok(()),
+        Ok(found) => Err(OpenError::Version {
+            folder: folder.into(),
+            found: found.trim_end().chars().take(20).collect(),
+        }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let written = replace(&Disk, &path, format!("{VERSION}\n").as_bytes(), FILE_MODE);
+            Ok(written.map_err(|error| failed("write", error))?)
+        }
+        Err(error) => Err(failed("read", error).into()),
     }
 }
 

@@ -26,18 +26,18 @@ fn remote(url: &str) -> Remote {
     support::pushing::open(url, &Settings::from_environment(|_| None).expect("settings"))
 }
 
-fn publish(context: &Context, url: &str) -> Result<Published, git_push::Error> {
+pub fn publish(context: &Context, url: &str) -> Result<Published, git_push::Error> {
     context.publish(&mut remote(url), &ManualClock::default(), RetryPolicy::default())
 }
 
-fn commit(context: &Context, feed: &str, ids: &[&str]) {
+pub fn commit(context: &Context, feed: &str, ids: &[&str]) {
     let batch: Vec<_> = ids.iter().map(|id| simple(feed, id)).collect();
     let committed = context.commit(&batch, &SystemClock::default()).expect("committed");
     assert_eq!(committed.added, ids.len());
 }
 
 /// A remote in a folder, empty.
-fn bare(folder: &Path) -> String {
+pub fn bare(folder: &Path) -> String {
     let path = folder.join("remote.git");
     fs::create_dir(&path).expect("a folder");
     git(&path, &["init", "--quiet", "--bare", "-b", "main", "."]);
@@ -45,7 +45,7 @@ fn bare(folder: &Path) -> String {
 }
 
 /// Somebody else's commit on the remote's branch: files are written, or removed.
-fn someone_commits(remote: &str, changes: &[(&str, Option<&str>)]) {
+pub fn someone_commits(remote: &str, changes: &[(&str, Option<&str>)]) {
     let folder = tempfile::tempdir().expect("a folder");
     let clone = folder.path().join("clone");
     git(folder.path(), &["clone", "--quiet", "-b", "main", remote, "clone"]);

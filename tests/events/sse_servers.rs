@@ -103,7 +103,10 @@ fn take(inbox: &Inbox<Arrival>, found: &mut BTreeMap<String, Value>, until: usiz
         match inbox.next(Some(PATIENCE)) {
             Next::Arrival(arrival) => {
                 let event = arrival.event.expect("an event");
-                found.insert(event.event_id().to_owned(), Value::Object(event.members().clone()));
+                found.insert(
+                    event.event_id().to_owned(),
+                    serde_json::from_slice(&event.to_json()).expect("JSON"),
+                );
             }
             other => panic!("{other:?}, and there are {:?}", found.keys()),
         }

@@ -173,8 +173,9 @@ fn every_answer_is_as_described_and_every_described_answer_is_given() {
     for body in [
         r#"{"feed_id":"f"}"#,
         r#"{"feed_id":"f"}"#,
+        r#"{"feed_id":"F"}"#,
         r#"{"feed_id":"/"}"#,
-        &format!("\"{}\"", "x".repeat(4096)),
+        &format!("\"{}\"", "x".repeat(8192)),
     ] {
         post(FEEDS, "/feeds", body);
     }

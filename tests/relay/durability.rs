@@ -61,6 +61,48 @@ fn a_restart_keeps_everything_in_its_order() {
 }
 
 #[test]
+fn a_folder_of_version_1_opens_and_keeps_what_is_refused_today() {
+    let folder = folder();
+    let data = folder.path().join("data");
+    fs::create_dir(&data).expect("a folder");
+    let old = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/relay/version-1/events.ndjson");
+    fs::copy(old, log(folder.path())).expect("a log");
+    let relay = Relay::start(folder.path());
+    assert!(!relay.said().contains("not a line of a relay"), "{}", relay.said());
+    assert_eq!(fs::read_to_string(data.join("version")).expect("a version"), "2\n");
+    let client = relay.client();
+    let feeds = client.get("/feeds").json;
+    assert_eq!(
+        (&feeds[1]["id"], &feeds[1]["name"], &feeds[1]["policy_json"]),
+        (&"general".into(), &"general".into(), &Value::Null)
+    );
+    let stored = client.all("general");
+    let ids: Vec<_> = stored
+        .iter()
+        .map(|(seq, event)| (*seq, event["event_id"].as_str().expect("an id")))
+        .collect();
+    assert_eq!(ids, [(3, "e-1"), (5, "E-1"), (6, "e-2"), (7, "e-3")]);
+    assert_eq!(client.all("General").len(), 1);
+    // What can be posted today is known, and what is new is stored behind it.
+    for (_, event) in &stored[..2] {
+        assert_eq!(client.post("/feeds/general/events", event).status, 200, "{event}");
+    }
+    let next = client.post_event(&event("general", "next"));
+    relay.stop();
+    let relay = Relay::start(folder.path());
+    assert_eq!((relay.client().all("general").len(), next), (5, 8));
+    relay.stop();
+    // A folder of a later version is left alone.
+    fs::write(data.join("version"), "3\n").expect("a version");
+    let output = Start::default().command(folder.path()).output().expect("an end");
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(4), "{told}");
+    assert!(told.contains("has the version 3") && output.stdout.is_empty(), "{told}");
+    fs::write(data.join("version"), "2\n").expect("a version");
+    Relay::start(folder.path());
+}
+
+#[test]
 fn a_torn_tail_is_repaired_and_hides_nothing() {
     let folder = folder();
     let relay = Relay::start(folder.path());
@@ -168,10 +210,7 @@ fn write_until_it_breaks(client: &Client, name: &str, count: &Counter) -> (BTree
         match client.try_post("/feeds/f/events", &event.to_string()) {
             Ok(answer) => {
                 assert_eq!(answer.status, 201, "{answer:?}");
-                answered.insert(
-                    event["event_id"].to_string(),
-                    answer.json["seq"].as_u64().expect("a number"),
-                );
+                answered.insert(event["event_id"].to_string(), answer.seq.expect("a number"));
                 count.add();
             }
             Err(_) => break,
@@ -277,7 +316,7 @@ fn a_full_disk_refuses_and_keeps_what_is_there() {
         event["payload"] = "x".repeat(5000).into();
         let answer = client.post("/feeds/f/events", &event);
         match answer.status {
-            201 => stored.push((answer.json["seq"].as_u64().expect("a number"), event)),
+            201 => stored.push((answer.seq.expect("a number"), event)),
             _ => break answer,
         }
         assert!(stored.len() < 100, "the limit does not hold");
@@ -315,10 +354,7 @@ fn with_failing_fsyncs(folder: &Path, when: &str) -> (Relay, BTreeMap<String, u6
                     let event = event("f", &format!("{writer}-{number}"));
                     match client.try_post("/feeds/f/events", &event.to_string()) {
                         Ok(answer) if answer.status == 201 => {
-                            answered.insert(
-                                event["event_id"].to_string(),
-                                answer.json["seq"].as_u64().expect("a number"),
-                            );
+                            answered.insert(event["event_id"].to_string(), answer.seq.expect("a number"));
                         }
                         Ok(answer) => assert_eq!(answer.status, 503, "{answer:?}"),
                         Err(_) => ended.store(true, Ordering::Relaxed),

@@ -1,8 +1,10 @@
 //! `relay` as a process, asked over HTTP.
 #![cfg(unix)]
 mod connections;
+mod contract;
 mod described;
 mod durability;
+mod feeds;
 mod requests;
 mod streams;
 

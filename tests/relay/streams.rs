@@ -33,7 +33,7 @@ fn a_stream_goes_on_where_it_was_without_a_gap() {
         Heard::Id(expected[2].0),
         "from now on; and this is where it can resume"
     );
-    client.post_event(&event("other", "0"));
+    client.post_event(&event("other", "elsewhere"));
     expected.extend(posted(&client, 3..6));
     for (seq, event) in &expected[3..] {
         assert_eq!(listener.next(), Heard::Event(*seq, event.clone()));

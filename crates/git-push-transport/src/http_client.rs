@@ -142,8 +142,7 @@ impl HttpResponse {
     /// Returns the first header of this name, in any case.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
-        let found = self.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
-        found.map(|(_, value)| value.as_str())
+        header_of(&self.headers, name)
     }
 
     /// Returns the `Content-Type` without parameters.
@@ -152,6 +151,12 @@ impl HttpResponse {
         let value = self.header("Content-Type")?;
         Some(value.split(';').next().unwrap_or_default().trim())
     }
+}
+
+/// Returns the value of the first header of this name, in any case.
+pub(crate) fn header_of<'a>(headers: &'a [(String, String)], name: &str) -> Option<&'a str> {
+    let found = headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
+    found.map(|(_, value)| value.as_str())
 }
 
 impl fmt::Debug for HttpResponse {

@@ -12,7 +12,7 @@ use git_push::{Error, ErrorKind};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::http::retry_after_of;
-use crate::http_client::{Header, HttpClient, HttpRequest, HttpResponse, Method, body_error};
+use crate::http_client::{Header, HttpClient, HttpRequest, HttpResponse, Method, body_error, header_of};
 use crate::http_config::HttpConfig;
 use crate::settings::Settings;
 use crate::ureq_client::UreqClient;
@@ -29,6 +29,7 @@ pub struct Web {
 /// An answer of status 200, whose body is not read yet. Reading fails if the server is silent for
 /// [`Settings::idle_timeout`], and with [`io::ErrorKind::FileTooLarge`] beyond the limit. This blocks.
 pub struct Reply {
+    headers: Vec<(String, String)>,
     body: Box<dyn Read + Send>,
     left: u64,
 }
@@ -103,6 +104,7 @@ impl Web {
             _ => return Err(located(self.refused(&response))),
         }
         Ok(Some(Reply {
+            headers: response.headers,
             body: response.body,
             left: question.limit.unwrap_or(u64::MAX),
         }))
@@ -178,6 +180,14 @@ impl Web {
             Some(delay) => error.with_retry_after(delay),
             None => error,
         }
+    }
+}
+
+impl Reply {
+    /// Returns the first header of this name, in any case.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        header_of(&self.headers, name)
     }
 }
 

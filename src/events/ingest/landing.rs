@@ -74,7 +74,7 @@ pub fn commit_each<S: Storage>(
 }
 
 /// Commits in the making, not yet in the repository.
-struct Landing<'a, S: Storage> {
+struct Landing<'a, 'e, S: Storage> {
     repository: &'a Repository<S>,
     objects: Objects<'a>,
     edit: Edit<'a>,
@@ -82,11 +82,11 @@ struct Landing<'a, S: Storage> {
     refused: &'a mut RefusedEvents,
     /// Trees of the feeds, as they are in the repository.
     feeds: HashMap<String, Option<ObjectId>>,
-    /// Events that were added, by feed and id.
-    added: HashMap<(String, String), (String, ObjectId)>,
+    /// Events that were added, by feed and id, with their paths.
+    added: HashMap<(String, String), (String, &'e Event)>,
 }
 
-impl<'a, S: Storage> Landing<'a, S> {
+impl<'a, 'e, S: Storage> Landing<'a, 'e, S> {
     fn new(session: &'a mut Session<'_, S>) -> Result<Self, Error> {
         let (repository, objects, tip) = (session.repository, session.objects(), session.tip());
         let Index { event_ids, refused, .. } = &mut *session.index;
@@ -104,7 +104,7 @@ impl<'a, S: Storage> Landing<'a, S> {
     /// Adds a commit on `parent` to `pack`, with all new objects, if any event is new.
     fn commit(
         &mut self,
-        events: &[Event],
+        events: &'e [Event],
         parent: ObjectId,
         pack: &mut NewPack,
         now: Timestamp,
@@ -148,13 +148,13 @@ impl<'a, S: Storage> Landing<'a, S> {
         Ok(committed)
     }
 
-    fn take(&mut self, event: &Event, path: &str, blob: ObjectId) -> Result<Taken, Error> {
+    fn take(&mut self, event: &'e Event, path: &str, blob: ObjectId) -> Result<Taken, Error> {
         let key = (event.feed_id().to_owned(), event.event_id().to_owned());
-        if let Some((there, id)) = self.added.get(&key) {
-            return Ok(same_or_refused(*id == blob, there));
+        if let Some((there, added)) = self.added.get(&key) {
+            return Ok(same_or_refused(*added == event, there));
         }
         if let Some(leaf) = self.edit.get(BStr::new(path))? {
-            return Ok(same_or_refused(leaf.id == blob, path));
+            return Ok(same_or_refused(self.is_same(event, blob, leaf)?, path));
         }
         let feed = self.feed(event.feed_id())?;
         if self
@@ -163,8 +163,8 @@ impl<'a, S: Storage> Landing<'a, S> {
             && let Some(feed) = feed
         {
             let found = event_ids::find(self.objects, event.feed_id(), feed, event.event_id())?;
-            if let Some((there, id)) = found.first() {
-                return Ok(same_or_refused(*id == blob, &there.to_string()));
+            if let Some((there, leaf)) = found.first() {
+                return Ok(same_or_refused(self.is_same(event, blob, *leaf)?, &there.to_string()));
             }
         }
         let kind = EntryKind::Blob;
@@ -174,8 +174,14 @@ impl<'a, S: Storage> Landing<'a, S> {
             Err(SetError::Unreadable(error)) => return Err(error),
         }
         self.ids.add(event.feed_id(), event.event_id());
-        self.added.insert(key, (path.to_owned(), blob));
+        self.added.insert(key, (path.to_owned(), event));
         Ok(Taken::Added)
+    }
+
+    /// Returns true if a file has an event, which would be `blob`: the same JSON, whatever its bytes.
+    fn is_same(&self, event: &Event, blob: ObjectId, there: Leaf) -> Result<bool, Error> {
+        let is_file = matches!(there.kind, EntryKind::Blob | EntryKind::BlobExecutable);
+        Ok(there.id == blob || (is_file && event.is_file(&self.objects.blob(there.id)?)))
     }
 
     /// Returns the tree of a feed as it is in the repository. Must be called before the feed is edited.

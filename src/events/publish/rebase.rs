@@ -22,7 +22,7 @@ use bstr::{BStr, BString};
 use durable::storage::Storage;
 use gix::{
     ObjectId,
-    objs::{CommitRef, Kind as ObjectKind, WriteTo},
+    objs::{CommitRef, Kind as ObjectKind, WriteTo, tree::EntryKind},
 };
 use jiff::Timestamp;
 
@@ -32,6 +32,7 @@ use super::super::repository::{
     check_manifest, event_ids, lock_file,
     refused::Refusal,
 };
+use crate::event::is_same_json;
 use crate::object_store::{
     Error, Kind,
     difference::{self, Change},
@@ -61,11 +62,11 @@ pub struct Rebased {
 pub struct Rebase<'a> {
     objects: Objects<'a>,
     /// Events that they added since the merge base, by feed and id.
-    theirs: HashMap<(String, String), (BString, ObjectId)>,
+    theirs: HashMap<(String, String), (BString, Leaf)>,
     refused: Vec<(BString, Leaf)>,
     /// Local events in folders whose names git reserves.
     pub unpushable: Vec<(BString, Leaf)>,
-    /// Local events that they have with the same content at another path, for instance with another layout.
+    /// Local events that they have as the same JSON at another path, as with another layout, or in other bytes.
     moved: Vec<BString>,
     conflicts: Vec<BString>,
     violations: Vec<BString>,
@@ -183,7 +184,7 @@ impl<'a> Rebase<'a> {
         let added = changes.into_iter().filter(adds_event);
         let theirs = added.filter_map(|change| {
             let key = event_ids::feed_and_id(&change.path)?;
-            Some((key, (change.path, change.new?.id)))
+            Some((key, (change.path, change.new?)))
         });
         Ok(Rebase {
             theirs: theirs.collect(),
@@ -235,22 +236,38 @@ impl<'a> Rebase<'a> {
 
     fn apply_event(&mut self, edit: &mut Edit<'_>, path: &BString, leaf: Leaf) -> Result<bool, Error> {
         let key = event_ids::feed_and_id(path);
-        let elsewhere = key.and_then(|key| self.theirs.get(&key)).map(|(_, id)| *id);
-        match (edit.get(path.as_ref())?, elsewhere) {
-            (Some(there), _) if there.id == leaf.id => return Ok(false),
-            (None, Some(there)) if there == leaf.id => {
-                self.moved.push(path.clone());
-                return Ok(false);
-            }
-            (Some(_), _) | (None, Some(_)) => {}
-            (None, None) => match edit.set(path.as_ref(), leaf) {
+        let elsewhere = key.and_then(|key| self.theirs.get(&key)).map(|(_, leaf)| *leaf);
+        let in_place = edit.get(path.as_ref())?;
+        if in_place.is_some_and(|there| there.id == leaf.id) {
+            return Ok(false);
+        }
+        if let Some(there) = in_place.or(elsewhere)
+            && self.is_same(there, leaf)?
+        {
+            self.moved.push(path.clone());
+            return Ok(false);
+        }
+        if in_place.is_none() && elsewhere.is_none() {
+            match edit.set(path.as_ref(), leaf) {
                 Ok(()) => return Ok(true),
                 Err(SetError::InTheWay(_)) => {}
                 Err(SetError::Unreadable(error)) => return Err(error),
-            },
+            }
         }
         self.refused.push((path.clone(), leaf));
         Ok(false)
+    }
+
+    /// Returns true if two files are the same JSON, whatever their bytes.
+    fn is_same(&self, one: Leaf, other: Leaf) -> Result<bool, Error> {
+        if one.id == other.id {
+            return Ok(true);
+        }
+        let is_file = |leaf: Leaf| matches!(leaf.kind, EntryKind::Blob | EntryKind::BlobExecutable);
+        if !is_file(one) || !is_file(other) {
+            return Ok(false);
+        }
+        Ok(is_same_json(&self.objects.blob(one.id)?, &self.objects.blob(other.id)?))
     }
 
     fn apply_other(&mut self, edit: &mut Edit<'_>, change: &Change) -> Result<bool, Error> {

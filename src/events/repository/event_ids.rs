@@ -78,12 +78,7 @@ pub fn feed_and_id(path: &[u8]) -> Option<(String, String)> {
 }
 
 /// Returns every path of this event in the feed with the tree `folder`, the newest first.
-pub fn find(
-    objects: Objects<'_>,
-    feed: &str,
-    folder: ObjectId,
-    event_id: &str,
-) -> Result<Vec<(BString, ObjectId)>, Error> {
+pub fn find(objects: Objects<'_>, feed: &str, folder: ObjectId, event_id: &str) -> Result<Vec<(BString, Leaf)>, Error> {
     let name = [event_id.as_bytes(), EXTENSION].concat();
     let mut found = Vec::new();
     let mut look = vec![(BString::from(format!("{FOLDER}/{feed}")), folder, 0)];
@@ -91,7 +86,7 @@ pub fn find(
         let folder = objects.tree(id)?;
         let below = |name: &[u8]| BString::from([path.as_bytes(), b"/", name].concat());
         if let Some(leaf) = folder.get(&name).filter(|leaf| leaf.kind != EntryKind::Tree) {
-            found.push((below(&name), leaf.id));
+            found.push((below(&name), leaf));
         }
         if depth < 2 {
             look.extend(folders(&folder).map(|(name, leaf)| (below(name), leaf.id, depth + 1)));

@@ -34,6 +34,12 @@ pub const MANIFEST: &str = ".crp/manifest.json";
 const VERSION: &str = "0.1";
 const MESSAGE: &str = "Context repository\n";
 const POLICY: &str = "{\n  \"members\": [],\n  \"permissions\": {}\n}\n";
+/// Workflow of the append-only guard.
+const WORKFLOW: &str = ".github/workflows/append-only.yml";
+/// Example of the workflow, after a line of instructions.
+const EXAMPLE: &str = include_str!("../../../examples/append-only.yml");
+/// The action that the example names.
+pub const GUARD: &str = "OWNER/stargate-mirror@v0.1.0";
 const README: &str = "\
 # Context repository
 
@@ -179,7 +185,7 @@ fn fill(storage: &impl Storage, folder: &Path, options: &Options, now: Timestamp
             .map_err(|error| failed(error.to_string()))?;
     }
     let mut pack = NewPack::new(repository.object_hash());
-    let tree = tree(Objects(&repository), &mut pack, now)?;
+    let tree = tree(Objects(&repository), &mut pack, options, now)?;
     let commit = commit_object(&repository, options.author.as_ref(), tree, &[], MESSAGE, now)?;
     let commit = pack
         .add(Kind::Commit, &commit)
@@ -198,7 +204,7 @@ fn fill(storage: &impl Storage, folder: &Path, options: &Options, now: Timestamp
     }
 }
 
-fn tree(objects: Objects<'_>, pack: &mut NewPack, now: Timestamp) -> Result<ObjectId, Error> {
+fn tree(objects: Objects<'_>, pack: &mut NewPack, options: &Options, now: Timestamp) -> Result<ObjectId, Error> {
     let failed = |why: &dyn std::fmt::Display| Error::failed("create a repository in", objects.0.git_dir(), why);
     let manifest = format!("{{\n  \"version\": \"{VERSION}\",\n  \"created_at\": \"{now:.3}\"\n}}\n");
     let files = [
@@ -210,7 +216,9 @@ fn tree(objects: Objects<'_>, pack: &mut NewPack, now: Timestamp) -> Result<Obje
     ];
     let mut trees = Trees::default();
     let mut edit = trees.edit(objects, None);
-    for (path, content) in files {
+    let workflow = options.guard.as_ref().map(|action| workflow(action, &options.branch));
+    let workflow = workflow.as_deref().map(|workflow| (WORKFLOW, workflow));
+    for (path, content) in files.into_iter().chain(workflow) {
         let id = pack
             .add(Kind::Blob, content.as_bytes())
             .map_err(|error| failed(&error))?;
@@ -219,6 +227,14 @@ fn tree(objects: Objects<'_>, pack: &mut NewPack, now: Timestamp) -> Result<Obje
             .map_err(SetError::into_error)?;
     }
     edit.write(pack).map_err(|error| failed(&error))
+}
+
+/// Returns the workflow that runs `action` for pull requests, and for pushes to `branch`.
+fn workflow(action: &str, branch: &str) -> String {
+    let (_, example) = EXAMPLE.split_once('\n').unwrap_or(("", EXAMPLE));
+    // YAML reads a string of JSON.
+    let branches = serde_json::json!([branch]).to_string();
+    example.replace(GUARD, action).replace("[main]", &branches)
 }
 
 /// Makes the repository readable for others. A temporary folder is private to its owner.

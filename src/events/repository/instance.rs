@@ -20,6 +20,7 @@ use crate::object_store::{
     tree_buffer::Leaf,
     trees::{Edit, SetError, file_of},
 };
+use crate::uuid;
 
 /// File in the Git folder with the heartbeat between commits.
 const HEARTBEAT: &str = "stargate/lock.json";
@@ -49,7 +50,7 @@ impl Instance {
         let heartbeat = git_dir.join(HEARTBEAT);
         let last = read_if_there(&heartbeat)?;
         let mut instance = Instance {
-            own: Lock::new(random(), now),
+            own: Lock::new(uuid::random(), now),
             other: None,
             ended: last.as_deref().and_then(lock_file::ended),
             heartbeat,
@@ -145,9 +146,4 @@ fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, Error> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         read => read.map(Some).map_err(|error| Error::failed("read", path, error)),
     }
-}
-
-/// Returns 128 random bits, from two ULIDs with 80 each.
-fn random() -> u128 {
-    ulid::Ulid::generate().0 << 64 | ulid::Ulid::generate().0 & u128::from(u64::MAX)
 }

@@ -20,6 +20,7 @@ use durable::{clock::Clock, storage::Storage};
 use event_ids::EventIds;
 use git_push::{causes, repository::OpenError};
 use gix::ObjectId;
+pub use init::GUARD;
 pub(super) use init::check_manifest;
 use instance::Instance;
 use jiff::Timestamp;
@@ -45,6 +46,8 @@ pub struct Options {
     pub author: Option<Author>,
     /// Create a missing repository without a work tree.
     pub bare: bool,
+    /// Create a missing repository with a GitHub workflow that runs this action, the append-only guard.
+    pub guard: Option<String>,
 }
 
 impl Default for Options {
@@ -54,6 +57,7 @@ impl Default for Options {
             layout: Layout::Day,
             author: None,
             bare: true,
+            guard: None,
         }
     }
 }

@@ -21,7 +21,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::{
-    event::read_json,
+    event::{Form, Json, read_json},
     object_store::{Error, replace},
 };
 
@@ -75,12 +75,22 @@ impl RefusedEvents {
         if kept.contains(&key) {
             return Ok(());
         }
-        let event = read_json(file).unwrap_or_else(|_| Value::String(file.to_str_lossy().into_owned()));
-        let line = json!({"refused_at": format!("{now:.3}"), "path": path, "blob": key.1, "event": event});
-        append(storage, &self.path, &format!("{line}\n"), now).map_err(failed)?;
+        let line = line(&key, file, now);
+        append(storage, &self.path, &line, now).map_err(failed)?;
         kept.insert(key);
         Ok(())
     }
+}
+
+/// Returns the line of an event or of other input, whose path and blob are `key`.
+fn line((path, blob): &(String, String), file: &[u8], now: Timestamp) -> String {
+    let event = read_json(file).unwrap_or_else(|_| Json::String(file.to_str_lossy().into_owned()));
+    let mut json = Vec::new();
+    event
+        .write(&mut json, Form::Compact)
+        .expect("JSON is written into memory");
+    let (path, blob, event) = (json!(path), json!(blob), json.to_str_lossy());
+    format!("{{\"refused_at\":\"{now:.3}\",\"path\":{path},\"blob\":{blob},\"event\":{event}}}\n")
 }
 
 fn read(path: &Path) -> io::Result<HashSet<(String, String)>> {

@@ -1,7 +1,8 @@
 //! PURE: the responses of a relay to `GET /feeds/{id}/events`, and the position of the next one.
 //!
 //! A response is an array of events, or an object with such an array as `events`. An element is an event, or an object with
-//! the event as `event` and its sequence number, from 1 in the order of arrival, as `seq`. A relay with sequence numbers
+//! the event as `event` and its sequence number, from 1 in the order of arrival, as `seq`. Instead, the sequence number of the
+//! last element may be in the header [`SEQ`]; then the header `Link` shows if more follow. A relay with sequence numbers
 //! accepts `after_seq`, and then returns events in that order. Every relay accepts `after_ts` and `after_id`, and returns
 //! events in the order of `(ts, event_id)`.
 //!
@@ -17,6 +18,18 @@ use super::{Arrival, Cursor, place};
 pub const OVERLAP: i64 = 60 * 60;
 /// Number of events per request.
 pub const LIMIT: usize = 64;
+
+/// Header with the sequence number of the last element, or of the position if there is no element.
+pub const SEQ: &str = "Relay-Seq";
+
+/// Headers of a response of a relay that has sequence numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Numbers {
+    /// Sequence number of the last element.
+    last: u64,
+    /// True if more elements follow.
+    pub more: bool,
+}
 
 /// Position at which a response begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,11 +75,28 @@ impl Position {
     }
 }
 
-/// Parses a response.
+impl Numbers {
+    /// Parses the headers [`SEQ`] and `Link`; `None` if the relay sends no number.
+    pub fn parse(seq: Option<&str>, link: Option<&str>) -> Option<Self> {
+        let links = link.unwrap_or_default().split(',');
+        let is_next = |link: &str| {
+            let parameters = link.rsplit('>').next().unwrap_or_default().split(';');
+            parameters
+                .map(|parameter| parameter.trim().replace('"', ""))
+                .any(|parameter| parameter.eq_ignore_ascii_case("rel=next"))
+        };
+        Some(Numbers {
+            last: seq?.parse().ok()?,
+            more: links.into_iter().any(is_next),
+        })
+    }
+}
+
+/// Parses a response with these headers.
 ///
 /// # Errors
 /// The response is not a list.
-pub fn parse(json: &[u8]) -> Result<Vec<Entry<'_>>, NotAList> {
+pub fn parse(json: &[u8], numbers: Option<Numbers>) -> Result<Vec<Entry<'_>>, NotAList> {
     #[derive(Deserialize)]
     struct Object<'a> {
         #[serde(borrow)]
@@ -77,7 +107,11 @@ pub fn parse(json: &[u8]) -> Result<Vec<Entry<'_>>, NotAList> {
         Some(b'[') => serde_json::from_slice(json).map_err(not_a_list)?,
         _ => serde_json::from_slice::<Object<'_>>(json).map_err(not_a_list)?.events,
     };
-    Ok(list.into_iter().map(Entry::of).collect())
+    let mut entries: Vec<_> = list.into_iter().map(Entry::of).collect();
+    if let (Some(last), Some(numbers)) = (entries.last_mut(), numbers) {
+        last.sequence = last.sequence.or(Some(numbers.last));
+    }
+    Ok(entries)
 }
 
 impl<'a> Entry<'a> {
@@ -150,16 +184,47 @@ mod tests {
             (format!(" [{numbered}]"), Some(7)),
             (format!(r#"{{"more":1,"events":[{numbered}]}}"#), Some(7)),
         ] {
-            let entries = parse(json.as_bytes()).expect(&json);
+            let entries = parse(json.as_bytes(), None).expect(&json);
             assert_eq!(entries[0].sequence(), expected, "{json}");
             let arrival = entries[0].arrival("f");
             assert_eq!(arrival.event.expect("an event").event_id(), "1");
             assert_eq!(arrival.cursor.map(|cursor| cursor.sequence), expected);
         }
-        assert!(parse(b"[]").expect("a list").is_empty());
+        assert!(parse(b"[]", None).expect("a list").is_empty());
         for bad in ["", "null", "{}", "{\"events\":1}", "<html>", "[1"] {
-            assert!(parse(bad.as_bytes()).is_err(), "{bad}");
+            assert!(parse(bad.as_bytes(), None).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn headers_number_the_last_event_and_say_if_more_follow() {
+        let link = "</f?after_seq=7>; rel=\"next\"";
+        for (seq, link, expected) in [
+            (None, Some(link), None),
+            (Some("x"), None, None),
+            (Some("7"), None, Some((7, false))),
+            (Some("7"), Some(link), Some((7, true))),
+            (
+                Some("7"),
+                Some("</f>; rel=prev, </f?a=1>; title=x; REL=next"),
+                Some((7, true)),
+            ),
+            (Some("7"), Some("</f?rel=next>; rel=\"prev\""), Some((7, false))),
+        ] {
+            let numbers = Numbers::parse(seq, link);
+            assert_eq!(
+                numbers.map(|numbers| (numbers.last, numbers.more)),
+                expected,
+                "{seq:?} {link:?}"
+            );
+        }
+        let json = format!(
+            "[{},{}]",
+            event("1", "2026-01-10T12:00:00Z"),
+            event("2", "2026-01-10T12:00:00Z")
+        );
+        let entries = parse(json.as_bytes(), Numbers::parse(Some("9"), None)).expect("a list");
+        assert_eq!((entries[0].sequence(), entries[1].sequence()), (None, Some(9)));
     }
 
     #[test]
@@ -168,7 +233,7 @@ mod tests {
             r#"[{{"seq":7,"event":null}},{},{{"ts":"2026-01-10T12:00:00.5Z","event_id":"../x"}},{{"ts":"soon","event_id":"2"}},{{"ts":1}},3]"#,
             event("1", "2026-01-10T12:00:00.5Z")
         );
-        let entries = parse(json.as_bytes()).expect("a list");
+        let entries = parse(json.as_bytes(), None).expect("a list");
         let after: Vec<_> = entries.iter().map(Entry::after).collect();
         let time = |ts: &str, id: &str| Some(Position::Time(ts.into(), Some(id.into())));
         let expected = [
@@ -186,7 +251,7 @@ mod tests {
     #[test]
     fn an_event_of_another_feed_is_refused() {
         let json = format!("[{}]", event("1", "2026-01-10T12:00:00Z"));
-        let refused = parse(json.as_bytes()).expect("a list")[0]
+        let refused = parse(json.as_bytes(), None).expect("a list")[0]
             .arrival("g")
             .event
             .expect_err("another feed");
@@ -212,7 +277,7 @@ mod tests {
     #[test]
     fn a_mark_is_known_again() {
         let json = format!(r#"[{{"seq":7,"event":{}}}]"#, event("1", "2026-01-10T12:00:00Z"));
-        let entries = parse(json.as_bytes()).expect("a list");
+        let entries = parse(json.as_bytes(), None).expect("a list");
         let cursor = entries[0].arrival("f").cursor.expect("a cursor");
         assert!(entries[0].is_at(&cursor));
         assert!(!entries[0].is_at(&Cursor {

@@ -17,7 +17,7 @@ use jiff::Timestamp;
 
 use super::{
     Arrival, Cursor,
-    page::{self, Entry, LIMIT, NotAList, Position},
+    page::{self, Entry, LIMIT, NotAList, Numbers, Position},
     sse::{self, Item},
 };
 use crate::{
@@ -59,6 +59,12 @@ pub struct Progress {
     pub cursor: Option<Cursor>,
     /// Time of the newest event.
     pub newest: Option<Timestamp>,
+}
+
+/// A response with events.
+struct Answer {
+    json: Vec<u8>,
+    numbers: Option<Numbers>,
 }
 
 /// Reason for the end of a connection.
@@ -141,9 +147,12 @@ impl<C: Clock> Follower<C> {
             return Ok(false);
         };
         while let Some(answer) = self.ask(&from, LIMIT)? {
-            let entries = page::parse(&answer).map_err(|error| self.not_understood(&error))?;
+            let entries = self.entries(&answer)?;
             for entry in &entries {
                 self.hand_over(entry.arrival(&self.feed))?;
+            }
+            if answer.numbers.is_some_and(|numbers| !numbers.more) {
+                return Ok(true);
             }
             match entries.iter().rev().find_map(Entry::after) {
                 Some(next) if next != from => from = next,
@@ -195,14 +204,18 @@ impl<C: Clock> Follower<C> {
     }
 
     /// Returns the first element of a response, and detects whether the relay gives sequence numbers.
-    fn look<'a>(&mut self, answer: &'a [u8]) -> Result<Option<Entry<'a>>, End> {
-        let entries = page::parse(answer).map_err(|error| self.not_understood(&error))?;
-        let first = entries.into_iter().next();
-        self.has_numbers = first
-            .as_ref()
-            .map(|entry| entry.sequence().is_some())
-            .or(self.has_numbers);
+    fn look<'a>(&mut self, answer: &'a Answer) -> Result<Option<Entry<'a>>, End> {
+        let first = self.entries(answer)?.into_iter().next();
+        self.has_numbers = match &first {
+            Some(entry) => Some(entry.sequence().is_some()),
+            None if answer.numbers.is_some() => Some(true),
+            None => self.has_numbers,
+        };
         Ok(first)
+    }
+
+    fn entries<'a>(&self, answer: &'a Answer) -> Result<Vec<Entry<'a>>, End> {
+        Ok(page::parse(&answer.json, answer.numbers).map_err(|error| self.not_understood(&error))?)
     }
 
     /// Returns the sequence number in an id of the stream. Only valid if the relay gives them: other ids may be numbers, too.
@@ -220,7 +233,7 @@ impl<C: Clock> Follower<C> {
     }
 
     /// Fetches a response with events; `None` if the relay stores none.
-    fn ask(&self, from: &Position, limit: usize) -> Result<Option<Vec<u8>>, End> {
+    fn ask(&self, from: &Position, limit: usize) -> Result<Option<Answer>, End> {
         let limit = limit.to_string();
         let mut query = from.query();
         query.push(("limit", limit));
@@ -233,9 +246,10 @@ impl<C: Clock> Follower<C> {
             ..Question::default()
         })?;
         let Some(mut reply) = reply else { return Ok(None) };
-        let mut answer = Vec::new();
-        reply.read_to_end(&mut answer).map_err(|error| self.web.lost(error))?;
-        Ok(Some(answer))
+        let numbers = Numbers::parse(reply.header(page::SEQ), reply.header("Link"));
+        let mut json = Vec::new();
+        reply.read_to_end(&mut json).map_err(|error| self.web.lost(error))?;
+        Ok(Some(Answer { json, numbers }))
     }
 
     fn read(&mut self, mut reply: Reply) -> Result<Infallible, End> {

@@ -165,6 +165,10 @@ pub struct Answer {
     pub status: u16,
     /// The body.
     pub json: Value,
+    /// The number of the event, or of the last one of a page.
+    pub seq: Option<u64>,
+    /// The path and query of the next page.
+    pub next: Option<String>,
 }
 
 impl Client {
@@ -231,30 +235,34 @@ impl Client {
         let feed = event["feed_id"].as_str().expect("a feed");
         let answer = self.post(&format!("/feeds/{feed}/events"), event);
         assert_eq!(answer.status, 201, "{answer:?}");
-        answer.json["seq"].as_u64().expect("a number")
+        answer.seq.expect("a number")
     }
 
-    /// Every event of a feed with its number, in the order of arrival.
+    /// Every event of a feed with its number, in the order of arrival. A page has the number of its last event only.
     pub fn all(&self, feed: &str) -> Vec<(u64, Value)> {
-        let (mut all, mut path) = (Vec::new(), format!("/feeds/{feed}/events?after_seq=0&limit=1000"));
-        loop {
+        let (mut all, mut next) = (Vec::new(), Some(format!("/feeds/{feed}/events?after_seq=0&limit=1")));
+        while let Some(path) = next {
             let answer = self.get(&path);
             assert_eq!(answer.status, 200, "{answer:?}");
-            let events = answer.json["events"].as_array().expect("a list").iter();
-            all.extend(events.map(|item| (item["seq"].as_u64().expect("a number"), item["event"].clone())));
-            match answer.json["next"]["after_seq"].as_u64() {
-                Some(after) => path = format!("/feeds/{feed}/events?after_seq={after}&limit=1000"),
-                None => return all,
-            }
+            let event = answer.json.as_array().expect("a list").first().cloned();
+            all.extend(event.map(|event| (answer.seq.expect("a number"), event)));
+            next = answer.next;
         }
+        all
     }
 }
 
 fn read(mut response: ureq::http::Response<ureq::Body>) -> Result<Answer, ureq::Error> {
     let text = response.body_mut().with_config().limit(64 << 20).read_to_string()?;
     let json = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error} in {text:?}"));
-    let status = response.status().as_u16();
-    Ok(Answer { status, json })
+    let header = |name: &str| response.headers().get(name)?.to_str().ok();
+    let next = header("Link").and_then(|link| link.strip_prefix('<')?.strip_suffix(">; rel=\"next\""));
+    Ok(Answer {
+        status: response.status().as_u16(),
+        json,
+        seq: header("Relay-Seq").and_then(|seq| seq.parse().ok()),
+        next: next.map(str::to_owned),
+    })
 }
 
 /// An event of `feed`, whose ids are made of `name`.
