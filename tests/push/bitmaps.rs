@@ -344,6 +344,35 @@ fn counting_moves_from_the_first_commit_on_and_a_long_push_uses_the_bitmap() {
 }
 
 #[test]
+fn an_unreachable_object_in_the_pack_of_a_bitmap_is_not_sent() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("source.git");
+    let (repository, commits) = long_history(&path, 5);
+    let secret = repository.write_blob("a planted secret").unwrap().detach();
+    point(&repository, "refs/kv/secret", secret);
+    git(&path, &["repack", "-adq"], None);
+    git(&path, &["update-ref", "-d", "refs/kv/secret"], None);
+    git(&path, &["repack", "-adkbq"], None);
+    let repository = gix::open(&path).unwrap();
+    let index = std::fs::File::open(bitmap_in(&path).with_extension("idx")).unwrap();
+    assert!(git(&path, &["show-index"], Some(index)).contains(&secret.to_string()));
+    let (mut advertisement, commands) = push(&BTreeSet::new(), &[commits[4]].into());
+    let list = enumerate_bitmapped(&repository, &advertisement, &commands)
+        .unwrap()
+        .unwrap();
+    assert_eq!(ids(&list), closure(&repository, [commits[4]]));
+    advertisement.capabilities.list.push(("ofs-delta".into(), None));
+    let pack = git_push::Push::new(&repository, &advertisement)
+        .commands(commands)
+        .pack()
+        .unwrap();
+    let mirror = folder.path().join("mirror.git");
+    history::repository(&mirror, "sha1");
+    git(&mirror, &["index-pack", "--strict", "--stdin"], Some(pack.file));
+    assert!(!gix::open(&mirror).unwrap().has_object(secret));
+}
+
+#[test]
 fn grafts_and_shallow_borders_leave_the_bitmap_aside() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("source.git");
