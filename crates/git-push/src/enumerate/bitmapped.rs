@@ -14,7 +14,8 @@
 //! read, or if the caller asked to stop. The walk follows, and reports why.
 //!
 //! Memory: the bitmap, 12 bytes for each object of the pack, 32 bytes for each object that is walked.
-use std::collections::{HashMap, HashSet};
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, HashSet};
 
 use gix::{ObjectId, objs::Kind, objs::TreeRefIter};
 
@@ -125,27 +126,26 @@ impl<'a> Bitmapped<'a> {
     }
 
     /// Adds commits of the pack to `reached`, with everything reachable from them.
-    fn reach(&self, reached: &mut Bits, mut commits: Vec<u32>) -> Option<()> {
-        // Packs begin with the newest commits, which reach most of the others.
-        commits.sort_unstable();
-        let has_entry = |place: &u32| self.bitmap.has_entry(self.pack.index_place(*place));
-        let (with_entry, mut waiting): (Vec<_>, Vec<_>) = commits.into_iter().partition(has_entry);
-        waiting.extend(with_entry.into_iter().rev());
+    ///
+    /// Packs begin with the newest commits. They come first here, too: an entry on the way reaches most of the others.
+    fn reach(&self, reached: &mut Bits, commits: Vec<u32>) -> Option<()> {
+        let mut waiting: BinaryHeap<_> = commits.into_iter().map(Reverse).collect();
         let mut trees = Vec::new();
-        while let Some(place) = waiting.pop() {
+        while let Some(Reverse(place)) = waiting.pop() {
             self.monitor.check().ok()?;
             if reached.contains(place) {
                 continue;
             }
-            if has_entry(&place) {
-                reached.add(&self.bitmap.reachable(self.pack.index_place(place))?);
+            let index_place = self.pack.index_place(place);
+            if self.bitmap.has_entry(index_place) {
+                reached.add(&self.bitmap.reachable(index_place)?);
                 continue;
             }
             reached.insert(place);
             let commit = history::read(self.objects, self.pack.id(place)).ok()??;
             trees.push(commit.tree);
             for parent in &commit.parents {
-                waiting.push(self.pack.place(parent)?);
+                waiting.push(Reverse(self.pack.place(parent)?));
             }
         }
         let mut trees = trees.into_iter();
