@@ -336,6 +336,8 @@ fn counting_moves_from_the_first_commit_on_and_a_long_push_uses_the_bitmap() {
     let repository = gix::open(&path).unwrap();
     let (_, objects) = counted(&repository, &[old], restored);
     assert_eq!(objects as usize, lacked(old) + 1);
+    let all = closure(&repository, [tip]).len();
+    assert_eq!(counted(&repository, &[], tip), (all, all as u32), "all at once");
     let (_, objects) = counted(&repository, &[commits[LONG as usize - 200]], restored);
     assert!(
         objects as usize > lacked(commits[LONG as usize - 200]) + 1,

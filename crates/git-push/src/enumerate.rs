@@ -182,6 +182,7 @@ impl<'a> Enumeration<'a> {
         let is_all = selection.has_all_tips && pack.is_whole(selection.new.count() as usize);
         if is_all && may_be_pack {
             let (file, bytes) = pack.file.open_data()?;
+            self.monitor.observer.objects(pack.objects() as usize);
             return Some(Counted::Pack(file, bytes, pack.objects()));
         }
         self.selected(selection).ok().map(Counted::List)
@@ -193,6 +194,7 @@ impl<'a> Enumeration<'a> {
         for place in new.iter() {
             trees.add(pack.id(place), hints.get(&place).map(|base| pack.id(*base)));
         }
+        self.monitor.observer.objects(trees.listed_so_far());
         self.list(trees, selection.commits)
     }
 
