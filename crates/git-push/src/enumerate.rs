@@ -32,7 +32,7 @@ mod id_index;
 mod renames;
 mod trees;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 
 use bstr::BString;
@@ -185,11 +185,13 @@ impl<'a> Enumeration<'a> {
             self.monitor.observer.objects(pack.objects() as usize);
             return Some(Counted::Pack(file, bytes, pack.objects()));
         }
-        self.selected(selection).ok().map(Counted::List)
+        let hints = bitmapped.hints(&selection);
+        self.selected(selection, &hints).ok().map(Counted::List)
     }
 
-    fn selected(&self, selection: Selection<'_>) -> Result<List, Error> {
-        let Selection { pack, new, hints, .. } = selection;
+    /// Lists the selected objects, those of the pack first. `hints` are places of bases by place.
+    fn selected(&self, selection: Selection<'_>, hints: &HashMap<u32, u32>) -> Result<List, Error> {
+        let Selection { pack, new, .. } = selection;
         let mut trees = Trees::new(&self.objects, selection.had, self.monitor);
         for place in new.iter() {
             trees.add(pack.id(place), hints.get(&place).map(|base| pack.id(*base)));

@@ -41,8 +41,6 @@ pub(super) struct Selection<'a> {
     pub(super) pack: &'a Pack,
     /// Objects of the pack to send, as places in the order of the entries.
     pub(super) new: Bits,
-    /// Places of similar objects, by place.
-    pub(super) hints: HashMap<u32, u32>,
     /// Commits to send that are not in the pack, parents before children.
     pub(super) commits: Vec<NewCommit>,
     /// True if all of the tips are in the pack.
@@ -95,7 +93,6 @@ impl<'a> Bitmapped<'a> {
         new.remove(&had);
         Some(Selection {
             pack: self.pack,
-            hints: hints::hints(self.pack, &self.bitmap, &new, &had),
             has_all_tips: has_all_tips && ours.commits.is_empty(),
             commits: ours.commits,
             new,
@@ -104,6 +101,13 @@ impl<'a> Bitmapped<'a> {
                 packed: Some((self.pack, had)),
             },
         })
+    }
+
+    /// Returns the places of similar objects by the places of the objects to send.
+    pub(super) fn hints(&self, selection: &Selection<'_>) -> HashMap<u32, u32> {
+        let nothing = Bits::new(self.pack.objects());
+        let had = selection.had.packed.as_ref().map_or(&nothing, |(_, had)| had);
+        hints::hints(self.pack, &self.bitmap, &selection.new, had)
     }
 
     /// Returns the objects that the remote has: those of the pack, and others.
