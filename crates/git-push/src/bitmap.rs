@@ -119,11 +119,8 @@ impl<'a> Bitmap<'a> {
     /// Returns the kind of the object at this place in the order of the pack.
     #[must_use]
     pub fn kind(&self, place: u32) -> Option<Kind> {
-        let kinds = KINDS.into_iter().zip(&self.kinds);
-        kinds
-            .into_iter()
-            .find(|(_, bits)| bits.contains(place))
-            .map(|(kind, _)| kind)
+        let mut kinds = KINDS.into_iter().zip(&self.kinds);
+        kinds.find(|(_, bits)| bits.contains(place)).map(|(kind, _)| kind)
     }
 
     /// Returns the hash of the path of the object at this place in the pack's index, if the bitmap has it. Objects at
