@@ -1,5 +1,6 @@
 //! Pushes: the command, packs, the wire, and everything that reads foreign bytes.
 #![cfg(unix)]
+mod bitmaps;
 mod command;
 mod fuzzed;
 mod history;

@@ -19,25 +19,50 @@
 //! before: if it is not in the list, the remote has it. For the same reason objects that a commit moves unchanged are
 //! skipped, and a moved folder is walked beside its old version.
 //!
+//! For a remote without a history that is known here, and for many new commits, the bitmap of a pack selects the objects
+//! instead (`bitmapped`). Both lists have everything that the remote lacks; that of a bitmap has nothing else.
+//!
 //! Memory: one entry per listed object and per commit that was read, the paths that one commit adds or deletes, and one
 //! chain of trees; no blob is read. 5 MiB of caches.
+mod bitmapped;
+mod had;
+mod hints;
 mod history;
 mod id_index;
 mod renames;
 mod trees;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
 
 use bstr::BString;
 use gix::{ObjectId, objs::Kind};
 
-use self::{history::History, trees::Trees};
-use super::{Advertisement, Command, Error, list::List, monitor::Monitor, objects::Objects};
+use self::{
+    bitmapped::{Bitmapped, Selection},
+    had::Had,
+    history::{History, NewCommit},
+    trees::Trees,
+};
+use super::{
+    Advertisement, Command, Error, list::List, monitor::Monitor, object_files::ObjectFolders, objects::Objects,
+    reuse::Pack,
+};
 
 /// Bytes of trees and commits that are kept during the walk.
 const OBJECT_CACHE: usize = 2 << 20;
 /// Bytes of bases of stored deltas that are kept during the walk.
 const BASE_CACHE: usize = 3 << 20;
+/// Number of new commits from which on a bitmap is faster than the walk. A walk names better bases.
+const WORTH_A_BITMAP: usize = 1000;
+
+/// Objects to send.
+pub(super) enum Counted {
+    /// All objects of a local pack and no others: its file, its size in bytes, and the number of objects.
+    Pack(File, u64, u32),
+    /// These.
+    List(List),
+}
 
 /// Returns the objects to send for `commands` to a remote that advertised this.
 ///
@@ -50,43 +75,156 @@ pub fn enumerate(
     advertisement: &Advertisement,
     commands: &[Command],
 ) -> Result<List, Error> {
-    list(repository, advertisement, commands, Monitor::none())
+    let push = Enumeration::new(repository, advertisement, commands, Monitor::none())?;
+    push.walk(push.history()?)
 }
 
-/// Does the same as [`enumerate()`], with progress and an interrupt flag.
-pub(super) fn list(
+/// Does the same as [`enumerate()`] with the bitmap of a pack. Returns `None` if there is none, or it cannot be used.
+///
+/// # Errors
+/// Those of [`enumerate()`].
+pub fn enumerate_bitmapped(
     repository: &gix::Repository,
     advertisement: &Advertisement,
     commands: &[Command],
+) -> Result<Option<List>, Error> {
+    let push = Enumeration::new(repository, advertisement, commands, Monitor::none())?;
+    Ok(push.bitmapped(false).map(|counted| match counted {
+        Counted::List(list) => list,
+        Counted::Pack(..) => List::default(),
+    }))
+}
+
+/// Returns the objects to send, with progress and an interrupt flag. A local pack is returned only if it `may_be_pack`.
+pub(super) fn count(
+    repository: &gix::Repository,
+    advertisement: &Advertisement,
+    commands: &[Command],
+    may_be_pack: bool,
     monitor: Monitor<'_>,
-) -> Result<List, Error> {
-    let objects = Objects::cached(repository, OBJECT_CACHE, BASE_CACHE);
-    let remote = Remote::new(&objects, advertisement)?;
-    let mut tips = Tips::default();
-    for command in commands.iter().filter(|command| !command.is_delete()) {
-        tips.add(&objects, &remote.had, command)?;
+) -> Result<Counted, Error> {
+    let push = Enumeration::new(repository, advertisement, commands, monitor)?;
+    let mut history = push.history()?;
+    let limit = if push.remote.commits.is_empty() {
+        0
+    } else {
+        WORTH_A_BITMAP
+    };
+    if !history.walk(limit)?
+        && let Some(counted) = push.bitmapped(may_be_pack)
+    {
+        return Ok(counted);
+    }
+    push.walk(history).map(Counted::List)
+}
+
+/// Both sides of a push.
+struct Enumeration<'a> {
+    objects: Objects,
+    advertisement: &'a Advertisement,
+    monitor: Monitor<'a>,
+    remote: Remote,
+    tips: Tips,
+}
+
+impl<'a> Enumeration<'a> {
+    fn new(
+        repository: &gix::Repository,
+        advertisement: &'a Advertisement,
+        commands: &[Command],
+        monitor: Monitor<'a>,
+    ) -> Result<Self, Error> {
+        let objects = Objects::cached(repository, OBJECT_CACHE, BASE_CACHE);
+        let remote = Remote::new(&objects, advertisement)?;
+        let mut tips = Tips::default();
+        for command in commands.iter().filter(|command| !command.is_delete()) {
+            tips.add(&objects, &remote.had, command)?;
+        }
+        Ok(Enumeration {
+            objects,
+            advertisement,
+            monitor,
+            remote,
+            tips,
+        })
     }
 
-    let mut history = History::new(&objects, advertisement.shallow.iter().copied(), monitor);
-    remote.commits.iter().try_for_each(|id| history.had(*id))?;
-    tips.commits.iter().try_for_each(|id| history.wanted(*id))?;
+    /// Returns a walk of commits from both sides.
+    fn history(&self) -> Result<History<'_>, Error> {
+        let shallow = self.advertisement.shallow.iter().copied();
+        let mut history = History::new(&self.objects, shallow, self.monitor);
+        self.remote.commits.iter().try_for_each(|id| history.had(*id))?;
+        self.tips.commits.iter().try_for_each(|id| history.wanted(*id))?;
+        Ok(history)
+    }
 
-    let mut trees = Trees::new(&objects, remote.had, monitor);
-    for id in tips.tags {
-        trees.list(id, None);
+    /// Selects the objects without a bitmap.
+    fn walk(&self, history: History<'_>) -> Result<List, Error> {
+        let had = Had {
+            ids: self.remote.had.clone(),
+            packed: None,
+        };
+        self.list(Trees::new(&self.objects, had, self.monitor), history.new_commits()?)
     }
-    for commit in history.new_commits()? {
-        trees.list(commit.id, commit.parent);
-        trees.tree(commit.tree, commit.parent_trees, &format!("commit {}", commit.id))?;
-        monitor.observer.objects(trees.listed_so_far());
+
+    /// Selects the objects with a bitmap, if there is one that can be used. A pack is returned only if it `may_be_pack`.
+    fn bitmapped(&self, may_be_pack: bool) -> Option<Counted> {
+        let repository = self.objects.repository();
+        // Bits reach behind the borders of shallow histories, and git makes them along grafts.
+        let has_grafts = repository.common_dir().join("info/grafts").exists();
+        if has_grafts || repository.is_shallow().unwrap_or(true) || !self.advertisement.shallow.is_empty() {
+            return None;
+        }
+        let (pack, bitmap) = ObjectFolders::of(repository).open_bitmapped(repository.object_hash())?;
+        let pack = Pack::new(pack);
+        let bitmapped = Bitmapped::new(&self.objects, &pack, &bitmap, self.monitor)?;
+        let selection = bitmapped.select(&self.remote, &self.tips)?;
+        let is_all = selection.has_all_tips && pack.is_whole(selection.new.count() as usize);
+        if is_all && may_be_pack {
+            let (file, bytes) = pack.file.open_data()?;
+            self.monitor.observer.objects(pack.objects() as usize);
+            return Some(Counted::Pack(file, bytes, pack.objects()));
+        }
+        let hints = bitmapped.hints(&selection);
+        self.selected(selection, &hints).ok().map(Counted::List)
     }
-    for (id, name) in tips.trees {
-        trees.tree(id, Vec::new(), &format!("the ref {name}"))?;
+
+    /// Lists the selected objects, those of the pack first. `hints` are places of bases by place.
+    fn selected(&self, selection: Selection<'_>, hints: &HashMap<u32, u32>) -> Result<List, Error> {
+        let Selection { pack, new, .. } = selection;
+        let mut trees = Trees::new(&self.objects, selection.had, self.monitor);
+        for place in new.iter() {
+            trees.add(pack.id(place), hints.get(&place).map(|base| pack.id(*base)));
+        }
+        self.monitor.observer.objects(trees.listed_so_far());
+        self.list(trees, selection.commits)
     }
-    for id in tips.blobs {
-        trees.list(id, None);
+
+    /// Lists these commits, and the tips.
+    fn list(&self, mut trees: Trees<'_>, commits: Vec<NewCommit>) -> Result<List, Error> {
+        let Tips {
+            tags,
+            trees: roots,
+            blobs,
+            ..
+        } = &self.tips;
+        for id in tags {
+            trees.list(*id, None);
+        }
+        for (number, commit) in commits.iter().enumerate() {
+            trees.list(commit.id, commit.parent);
+            trees.tree(commit.tree, &commit.parent_trees, &format!("commit {}", commit.id))?;
+            let waiting = commits.len() - number - 1;
+            self.monitor.observer.objects(trees.listed_so_far() + waiting);
+        }
+        for (id, name) in roots {
+            trees.tree(*id, &[], &format!("the ref {name}"))?;
+        }
+        for id in blobs {
+            trees.list(*id, None);
+        }
+        trees.into_list()
     }
-    trees.into_list()
 }
 
 /// Objects that the remote is known to have.

@@ -128,7 +128,9 @@ pub mod request;
 pub mod ruling;
 
 // For the other crates of this workspace, which make deltas of their own, and for tests that compare lists, packs and deltas
-// with those of git. No part of the API: they may change in any version.
+// with those of git, or read damaged bitmaps. No part of the API: they may change in any version.
+#[doc(hidden)]
+pub mod bitmap;
 #[doc(hidden)]
 pub mod delta;
 #[doc(hidden)]
@@ -139,7 +141,6 @@ pub mod list;
 pub mod pack;
 
 mod base;
-mod bitmap;
 mod command;
 mod connection;
 mod error;

@@ -4,7 +4,7 @@ use gix::ObjectId;
 /// Objects to send.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct List {
-    /// Each object once, parents before children.
+    /// Each object once, and each base before the objects that name it.
     pub objects: Vec<Listed>,
     /// Objects that the remote has and that some objects of the list are likely to be similar to. [`Base::Remote`] is an
     /// index of this list.

@@ -1,6 +1,7 @@
 //! Files of the local object store, alternates included. No other module opens them.
 //!
 //! Packs and indices that cannot be opened are skipped. Their objects are then read by gix, which reports the error.
+//! A bitmap that cannot be read is skipped, because it only saves time.
 use std::fs::File;
 use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
@@ -56,6 +57,16 @@ impl ObjectFolders {
         indices.iter().filter_map(open).collect()
     }
 
+    /// Opens the largest pack that has a bitmap, and reads the bitmap.
+    pub(super) fn open_bitmapped(&self, object_format: hash::Kind) -> Option<(PackFile, Vec<u8>)> {
+        let indices = self.0.iter().flat_map(|folder| indices(&folder.join("pack")));
+        let bitmapped = indices.filter(|path| path.with_extension("bitmap").is_file());
+        let packs = bitmapped.filter_map(|path| PackFile::open(&path, object_format));
+        let pack = packs.max_by_key(|pack| pack.data.num_objects())?;
+        let bitmap = std::fs::read(pack.data.path().with_extension("bitmap")).ok()?;
+        Some((pack, bitmap))
+    }
+
     fn loose_paths(&self, id: ObjectId) -> impl Iterator<Item = PathBuf> {
         let hex = id.to_string();
         self.0.iter().map(move |path| path.join(&hex[..2]).join(&hex[2..]))
@@ -68,11 +79,6 @@ impl PackFile {
         let index = index::File::at(index, object_format).ok()?;
         let usable = index.version() == index::Version::V2 && index.num_objects() == data.num_objects();
         usable.then_some(PackFile { index, data })
-    }
-
-    /// Reads the bitmap of the pack, if it has one.
-    pub(super) fn read_bitmap(&self) -> Option<Vec<u8>> {
-        std::fs::read(self.data.path().with_extension("bitmap")).ok()
     }
 
     /// Opens the pack as a file that can be sent, and returns its size in bytes.

@@ -2,8 +2,8 @@
 //!
 //! Packed objects are copied, other objects become deltas where that makes them smaller (`base` chooses of what), and
 //! small objects are compressed on all cores. If one local pack has exactly the objects of the list, its file is sent, and
-//! nothing is copied. Its checksum is not verified, because every receiver does that. If the remote has nothing, git's
-//! bitmaps find such a pack without a walk, for commits that have one.
+//! nothing is copied. Its checksum is not verified, because every receiver does that. Git's bitmaps find such a pack
+//! without a list.
 //!
 //! Otherwise the pack is written to a file without a name in the folder for temporary files (`TMPDIR`). The file goes away
 //! with its last handle, however the process ends.
@@ -28,7 +28,7 @@ use std::fs::File;
 pub use self::plan::Format;
 
 use self::plan::Plan;
-use super::enumerate;
+use super::enumerate::{self, Counted};
 use super::list::{Base, List, Listed};
 use super::monitor::Monitor;
 use super::object_files::ObjectFolders;
@@ -44,10 +44,10 @@ pub(super) fn make(
 ) -> Result<Pack, Error> {
     let format = Format::offered(&advertisement.capabilities);
     monitor.observer.stage(Stage::Counting);
-    if let Some(pack) = reached_pack(repository, advertisement, commands).filter(|_| format.ofs_delta) {
-        return Ok(pack);
-    }
-    let list = enumerate::list(repository, advertisement, commands, monitor)?;
+    let list = match enumerate::count(repository, advertisement, commands, format.ofs_delta, monitor)? {
+        Counted::Pack(file, bytes, objects) => return Ok(Pack::new(file, bytes, objects)),
+        Counted::List(list) => list,
+    };
     monitor.observer.stage(Stage::Compressing {
         objects: list.objects.len(),
     });
@@ -61,21 +61,6 @@ pub(super) fn make(
 /// [`ErrorKind::Broken`](super::ErrorKind::Broken) when an object cannot be read.
 pub fn write(repository: &gix::Repository, list: &List, format: Format) -> Result<Pack, Error> {
     write_watched(repository, list, format, Monitor::none())
-}
-
-/// Returns the local pack with exactly the objects to push to a remote that has nothing, if a bitmap finds one.
-fn reached_pack(repository: &gix::Repository, advertisement: &Advertisement, commands: &[Command]) -> Option<Pack> {
-    let has_nothing = advertisement.refs.is_empty() && advertisement.haves.is_empty();
-    if !has_nothing || repository.is_shallow().unwrap_or(true) {
-        return None;
-    }
-    let tips = commands.iter().filter(|command| !command.is_delete());
-    let tips: Vec<_> = tips.map(|command| command.new).collect();
-    let packs = open_packs(repository);
-    let pack = packs.pack(packs.locate(*tips.first()?)?.pack);
-    let is_all = pack.is_reached(&tips, &pack.file.read_bitmap()?) && pack.is_whole(pack.objects() as usize);
-    let (file, bytes) = is_all.then(|| pack.file.open_data()).flatten()?;
-    Some(Pack::new(file, bytes, pack.objects()))
 }
 
 fn write_watched(

@@ -3,13 +3,13 @@
 //! An entry is copied only if its bytes have the CRC-32 in the index. Indices of version 1 have none, so their packs are
 //! not used.
 //!
-//! Memory: packs and indices are mapped; 8 bytes for each object of a pack from which an entry is copied.
+//! Memory: packs and indices are mapped; 12 bytes for each object of a pack from which an entry is copied.
 use std::sync::OnceLock;
 
-use gix::ObjectId;
+use gix::{ObjectId, oid};
 use gix_pack::data;
 
-use super::{bitmap, object_files::PackFile};
+use super::object_files::PackFile;
 
 /// The packs of a repository.
 pub(super) struct Packs(Vec<Pack>);
@@ -17,8 +17,15 @@ pub(super) struct Packs(Vec<Pack>);
 /// A pack with its index.
 pub(super) struct Pack {
     pub(super) file: PackFile,
+    order: OnceLock<Order>,
+}
+
+/// Order of the entries of a pack.
+struct Order {
     /// Starts of the entries, in order, and the end of the last one.
-    offsets: OnceLock<Vec<u64>>,
+    offsets: Vec<u64>,
+    /// Places of the objects in the index, in the order of the entries.
+    entries: Vec<u32>,
 }
 
 /// Location of an object in the packs.
@@ -58,11 +65,7 @@ pub(super) struct Unusable;
 impl Packs {
     /// Returns these packs. With none, nothing is copied.
     pub(super) fn new(files: Vec<PackFile>) -> Self {
-        let pack = |file| Pack {
-            file,
-            offsets: OnceLock::new(),
-        };
-        Packs(files.into_iter().map(pack).collect())
+        Packs(files.into_iter().map(Pack::new).collect())
     }
 
     /// Returns the location of the object in the first pack that has it.
@@ -85,17 +88,8 @@ impl Packs {
 
     /// Returns the base of the delta at this location; `Ok(None)` if the object is stored whole.
     pub(super) fn base(&self, location: Location) -> Result<Option<StoredBase>, Unusable> {
-        use data::entry::Header;
         let entry = self.pack(location.pack).file.data.entry(location.offset);
-        let entry = entry.map_err(|_| Unusable)?;
-        match entry.header {
-            Header::OfsDelta { base_distance } => {
-                let offset = entry.checked_base_pack_offset(base_distance).ok_or(Unusable)?;
-                Ok(Some(StoredBase::Offset(offset)))
-            }
-            Header::RefDelta { base_id } => Ok(Some(StoredBase::Id(base_id))),
-            Header::Commit | Header::Tree | Header::Blob | Header::Tag => Ok(None),
-        }
+        stored_base(&entry.map_err(|_| Unusable)?)
     }
 
     /// Returns the entry at this location, if it is intact.
@@ -126,6 +120,13 @@ impl Packs {
 }
 
 impl Pack {
+    pub(super) fn new(file: PackFile) -> Self {
+        Pack {
+            file,
+            order: OnceLock::new(),
+        }
+    }
+
     /// Returns the number of objects.
     pub(super) fn objects(&self) -> u32 {
         self.file.data.num_objects()
@@ -138,23 +139,66 @@ impl Pack {
         is_sendable && self.objects() as usize == objects && index.num_objects() as usize == objects
     }
 
-    /// Returns true if these commits reach every object of the pack according to its bitmap.
-    pub(super) fn is_reached(&self, commits: &[ObjectId], bitmap: &[u8]) -> bool {
-        let PackFile { index, data } = &self.file;
-        let places: Option<Vec<_>> = commits.iter().map(|id| index.lookup(id)).collect();
-        let reached =
-            places.and_then(|places| bitmap::reach_all(bitmap, data.checksum().as_bytes(), self.objects(), &places));
-        reached == Some(true)
+    /// Returns the place of an object in the order of the entries, if the pack has it.
+    pub(super) fn place(&self, id: &oid) -> Option<u32> {
+        let entry = self.file.index.lookup(id)?;
+        self.place_at(self.file.index.pack_offset_at_index(entry))
+    }
+
+    /// Returns the place in the index of the object at this place in the order of the entries.
+    pub(super) fn index_place(&self, place: u32) -> u32 {
+        self.order().entries[place as usize]
+    }
+
+    /// Returns the id of the object at this place in the order of the entries.
+    pub(super) fn id(&self, place: u32) -> ObjectId {
+        self.file.index.oid_at_index(self.index_place(place)).to_owned()
+    }
+
+    /// Returns the place of the base of the delta at this place; `Ok(None)` if the object is stored whole.
+    pub(super) fn base_place(&self, place: u32) -> Result<Option<u32>, Unusable> {
+        let entry = self.file.data.entry(self.order().offsets[place as usize]);
+        let base = match entry.map_err(|_| Unusable).and_then(|entry| stored_base(&entry))? {
+            Some(StoredBase::Offset(offset)) => self.place_at(offset),
+            Some(StoredBase::Id(id)) => self.place(&id),
+            None => return Ok(None),
+        };
+        base.map(Some).ok_or(Unusable)
     }
 
     /// Returns the range of the entry that starts at `offset`.
     fn range(&self, offset: u64) -> Option<data::EntryRange> {
-        let offsets = self.offsets.get_or_init(|| {
-            let mut offsets = self.file.index.sorted_offsets();
-            offsets.push(self.file.data.pack_end() as u64);
-            offsets
-        });
+        let offsets = &self.order().offsets;
         let next = offsets.partition_point(|start| *start <= offset);
         offsets.get(next).map(|end| offset..*end)
+    }
+
+    fn place_at(&self, offset: u64) -> Option<u32> {
+        let found = self.order().offsets.binary_search(&offset).ok()?;
+        u32::try_from(found).ok().filter(|place| *place < self.objects())
+    }
+
+    fn order(&self) -> &Order {
+        self.order.get_or_init(|| {
+            let index = &self.file.index;
+            let entries = (0..index.num_objects()).map(|entry| (index.pack_offset_at_index(entry), entry));
+            let mut entries: Vec<_> = entries.collect();
+            entries.sort_unstable();
+            let (mut offsets, entries): (Vec<_>, Vec<_>) = entries.into_iter().unzip();
+            offsets.push(self.file.data.pack_end() as u64);
+            Order { offsets, entries }
+        })
+    }
+}
+
+fn stored_base(entry: &data::Entry) -> Result<Option<StoredBase>, Unusable> {
+    use data::entry::Header;
+    match entry.header {
+        Header::OfsDelta { base_distance } => {
+            let offset = entry.checked_base_pack_offset(base_distance).ok_or(Unusable)?;
+            Ok(Some(StoredBase::Offset(offset)))
+        }
+        Header::RefDelta { base_id } => Ok(Some(StoredBase::Id(base_id))),
+        Header::Commit | Header::Tree | Header::Blob | Header::Tag => Ok(None),
     }
 }

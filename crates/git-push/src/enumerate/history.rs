@@ -28,6 +28,8 @@ pub(super) struct History<'a> {
     queue: BinaryHeap<(bool, i64, ObjectId)>,
     /// Number of nodes that are `undecided`.
     undecided: usize,
+    /// Number of new commits that were followed to their parents.
+    followed: usize,
     /// Commits that the remote has without their parents.
     shallow: HashSet<ObjectId>,
     wanted: Vec<ObjectId>,
@@ -43,9 +45,10 @@ struct Node {
     child: Option<ObjectId>,
 }
 
-struct Commit {
-    tree: ObjectId,
-    parents: Vec<ObjectId>,
+/// A commit as the walks need it.
+pub(super) struct Commit {
+    pub(super) tree: ObjectId,
+    pub(super) parents: Vec<ObjectId>,
     /// Commit date in seconds since 1970.
     date: i64,
 }
@@ -59,6 +62,7 @@ impl<'a> History<'a> {
             nodes: HashMap::new(),
             queue: BinaryHeap::new(),
             undecided: 0,
+            followed: 0,
             shallow: shallow.collect(),
             wanted: Vec::new(),
         }
@@ -75,14 +79,24 @@ impl<'a> History<'a> {
         self.paint(id, false, None)
     }
 
+    /// Walks until no commit is undecided, or until it has followed this number of new commits. Returns true in the first
+    /// case.
+    pub(super) fn walk(&mut self, limit: usize) -> Result<bool, Error> {
+        while self.undecided > 0 && !self.queue.is_empty() {
+            if self.followed >= limit {
+                return Ok(false);
+            }
+            self.monitor.check()?;
+            if let Some((_, _, id)) = self.queue.pop() {
+                self.follow(id)?;
+            }
+        }
+        Ok(true)
+    }
+
     /// Returns the commits that the remote is not known to have, parents before children.
     pub(super) fn new_commits(mut self) -> Result<Vec<NewCommit>, Error> {
-        while self.undecided > 0
-            && let Some((_, _, id)) = self.queue.pop()
-        {
-            self.monitor.check()?;
-            self.follow(id)?;
-        }
+        self.walk(usize::MAX)?;
         self.parents_first()
     }
 
@@ -123,6 +137,10 @@ impl<'a> History<'a> {
             self.undecided -= 1;
         }
         let had = node.had;
+        if !had {
+            self.followed += 1;
+            self.monitor.observer.objects(self.followed);
+        }
         if had && self.shallow.contains(&id) {
             return Ok(());
         }
@@ -171,7 +189,7 @@ impl<'a> History<'a> {
 }
 
 /// Reads the commit, if it is in the local repository.
-fn read(objects: &Objects, id: ObjectId) -> Result<Option<Commit>, Error> {
+pub(super) fn read(objects: &Objects, id: ObjectId) -> Result<Option<Commit>, Error> {
     let Some(object) = objects.try_find(id)? else {
         return Ok(None);
     };

@@ -1,5 +1,4 @@
 //! Walk of a commit's trees beside the parents' trees at the same paths.
-use std::collections::HashSet;
 use std::iter::Peekable;
 
 use bstr::{BString, ByteVec};
@@ -14,14 +13,13 @@ use super::super::{
     monitor::Monitor,
     objects::Objects,
 };
-use super::{id_index::IdIndex, renames::Deleted};
+use super::{had::Had, id_index::IdIndex, renames::Deleted};
 
 /// Lists objects, each once.
 pub(super) struct Trees<'a> {
     objects: &'a Objects,
     monitor: Monitor<'a>,
-    /// Objects that the remote has with everything reachable from them.
-    had: HashSet<ObjectId>,
+    had: Had<'a>,
     list: List,
     /// Places in `list.objects` and in `list.remote`.
     listed: IdIndex,
@@ -58,7 +56,7 @@ struct Walk {
 
 impl<'a> Trees<'a> {
     /// Creates an empty list for a remote that has these objects.
-    pub(super) fn new(objects: &'a Objects, had: HashSet<ObjectId>, monitor: Monitor<'a>) -> Self {
+    pub(super) fn new(objects: &'a Objects, had: Had<'a>, monitor: Monitor<'a>) -> Self {
         Trees {
             monitor,
             objects,
@@ -76,9 +74,15 @@ impl<'a> Trees<'a> {
 
     /// Adds an object, unless it is known. `base` is in a complete tree. Returns true if the object was added.
     pub(super) fn list(&mut self, id: ObjectId, base: Option<ObjectId>) -> bool {
-        if self.is_known(&id) {
-            return false;
+        let is_new = !self.is_known(&id);
+        if is_new {
+            self.add(id, base);
         }
+        is_new
+    }
+
+    /// Adds an object that is not known. `base` is in a complete tree.
+    pub(super) fn add(&mut self, id: ObjectId, base: Option<ObjectId>) {
         let base = base.map(|base| match self.place(&base) {
             Some(place) => Base::Listed(place),
             // It is complete and not in the list: the remote has it.
@@ -88,7 +92,6 @@ impl<'a> Trees<'a> {
         let place = objects.len() as u32;
         objects.push(Listed { id, base });
         self.listed.add(&id, place, |place| objects[place as usize].id);
-        true
     }
 
     /// Returns true if the object is listed, or the remote has it with everything reachable from it.
@@ -113,9 +116,9 @@ impl<'a> Trees<'a> {
 
     /// Adds `root` and everything reachable from it, except for entries that one of `bases` has at the same path, or that
     /// the first of them has at a deleted path. `bases` are complete.
-    pub(super) fn tree(&mut self, root: ObjectId, bases: Vec<ObjectId>, owner: &str) -> Result<(), Error> {
+    pub(super) fn tree(&mut self, root: ObjectId, bases: &[ObjectId], owner: &str) -> Result<(), Error> {
         let mut walk = Walk::default();
-        self.step(&mut walk, root, bases, BString::default());
+        self.step(&mut walk, root, bases.to_vec(), BString::default());
         while !walk.steps.is_empty() {
             while let Some(step) = walk.steps.pop() {
                 self.monitor.check()?;

@@ -3,6 +3,7 @@
 //! `fuzz/run` looks for bytes for which it does not; the test beside this runs everything that was ever found, and the
 //! seeds.
 pub mod advertisement;
+pub mod bitmap;
 pub mod delta;
 pub mod event;
 pub mod hook_input;
@@ -17,8 +18,9 @@ pub mod upload_pack;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them. Each has its seeds and findings in `fixtures/fuzz/<name>/`.
-pub const TARGETS: [Target; 10] = [
+pub const TARGETS: [Target; 11] = [
     ("advertisement", advertisement::check),
+    ("bitmap", bitmap::check),
     ("delta", delta::check),
     ("event", event::check),
     ("hook_input", hook_input::check),
