@@ -3,7 +3,7 @@
 //! An event takes about 350 bytes of memory, if its ids have 26 bytes: its number and place, its time and id in order, and
 //! its id and origin for lookups.
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, hash_map::Entry},
     ops::Bound,
     sync::Arc,
 };
@@ -159,12 +159,14 @@ impl Index {
             number: feed.arrivals.len() as u32,
         };
         feed.arrivals.push(record);
-        let id = Folded(identity.event_id.clone());
-        if self.by_id.contains_key(&id) {
-            let same = self.by_same_id.entry(identity.event_id.clone());
-            same.or_default().push(known);
-        } else {
-            self.by_id.insert(id, known);
+        match self.by_id.entry(Folded(identity.event_id.clone())) {
+            Entry::Vacant(free) => {
+                free.insert(known);
+            }
+            Entry::Occupied(_) => {
+                let same = self.by_same_id.entry(identity.event_id.clone());
+                same.or_default().push(known);
+            }
         }
         if let Some(origin) = identity.origin {
             self.by_origin.entry(origin).or_insert(known);
