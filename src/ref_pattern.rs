@@ -104,6 +104,17 @@ impl RefPatterns {
         RefPatterns::new(["refs/*"].iter().chain(&LEFT_OUT)).expect("the patterns are valid")
     }
 
+    /// Returns this set without the refs that match one of these patterns.
+    ///
+    /// # Errors
+    /// A pattern is invalid.
+    pub fn without<P: AsRef<[u8]>>(mut self, patterns: impl IntoIterator<Item = P>) -> Result<Self, InvalidPattern> {
+        for pattern in patterns {
+            self.exclude.push(Pattern::new(pattern.as_ref())?);
+        }
+        Ok(self)
+    }
+
     /// Returns true if the ref of this full name is mirrored.
     pub fn matches(&self, name: &BStr) -> bool {
         let family = family(name);

@@ -30,7 +30,7 @@ Examples:
   stargate-mirror install --repo r.git --fsync-committed
   stargate-mirror install --system";
 
-/// Install the hooks that record every push to a repository for its mirror, and configure the mirror.
+/// Install the hooks that record every push, and configure the mirror.
 ///
 /// pre-receive records the push before git accepts it, so that a crash loses nothing, and rejects a push that cannot be
 /// recorded. post-receive writes the journal entries.

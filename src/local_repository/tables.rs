@@ -39,12 +39,11 @@ impl TableRefs {
         let mut all = AllRefs::default();
         let own_patterns = OF_A_WORK_TREE.map(|prefix| format!("{prefix}*"));
         if let Some(own) = &self.own {
-            let not_own = own_patterns.each_ref().map(|pattern| format!("!{pattern}"));
-            let patterns = not_own.into_iter().chain(["refs/*".to_owned()]);
-            add(&mut all, self.shared.list(&patterns_of(patterns)))?;
+            let not_own = RefPatterns::everything().without(&own_patterns);
+            add(&mut all, self.shared.list(&not_own.expect("the patterns are valid")))?;
             add(&mut all, own.list(&patterns_of(own_patterns)))?;
         } else {
-            add(&mut all, self.shared.list(&patterns_of(["refs/*".to_owned()])))?;
+            add(&mut all, self.shared.list(&RefPatterns::everything()))?;
         }
         let (head, end) = self.follow("HEAD".into());
         known(head)?;
