@@ -184,6 +184,10 @@ fn the_lines_that_install_prints_keep_the_owner_of_the_configuration() {
     assert_eq!(value("core.fsync"), "committed");
 
     // A user without a name, and an owner who needs no other user.
+    git(
+        &stargate.git_dir,
+        ["config", "-f", "config", "--unset-all", "stargate.remote"],
+    );
     for path in all_below(&stargate.git_dir) {
         chown(path, Some(54321), Some(54322)).expect("root may");
     }
