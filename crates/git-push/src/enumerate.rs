@@ -171,7 +171,7 @@ impl<'a> Enumeration<'a> {
     fn bitmapped(&self, may_be_pack: bool) -> Option<Counted> {
         let repository = self.objects.repository();
         // Bits reach behind the borders of shallow histories, and git makes them along grafts.
-        let has_grafts = repository.common_dir().join("info/grafts").exists();
+        let has_grafts = repository.common_dir().join("info/grafts").try_exists().unwrap_or(true);
         if has_grafts || repository.is_shallow().unwrap_or(true) || !self.advertisement.shallow.is_empty() {
             return None;
         }
