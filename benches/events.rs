@@ -25,7 +25,7 @@ use stargate_mirror::{
 };
 use support::git::{self, git};
 
-/// How many times each measurement is made; the fastest counts.
+/// The number of runs of each measurement; the fastest counts.
 const RUNS: usize = 3;
 /// Events that the folder has before.
 const BEFORE: u64 = 10_000;

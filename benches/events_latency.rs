@@ -1,4 +1,4 @@
-//! How long an event takes from its POST to the relay until it is visible on the remote:
+//! Measures the time from an event's POST to the relay until the event is visible on the remote:
 //! `cargo bench --bench events_latency [-- --quick]`.
 //!
 //! Real parts: `stargate-mirror relay`, `stargate-mirror events run`, and git http-backend behind nginx, which asks for a

@@ -1,11 +1,11 @@
-//! `cargo bench --bench hook [-- --quick]`: what the hook costs a pusher, side by side with what else there is.
+//! `cargo bench --bench hook [-- --quick]`: the cost of the hook for a pusher, compared with alternatives.
 //!
 //! Whole processes, from start to end, on the file system of the folder for temporary files: p50 of the hook; of a *bare*
 //! program (`benches/bare.rs`) that only reads its input, opens, locks, writes as many bytes and fsyncs; of bash with
 //! flock and jq; of sqlite3 with a WAL and `synchronous=FULL`. Then system calls, as strace counts them.
 //!
-//! What is shipped is static, and so is the bare program; `cargo bench --target x86_64-unknown-linux-musl --bench hook`
-//! makes the hook static, too. `STARGATE_HOOK` names another hook program.
+//! The shipped hook is linked statically, and so is the bare program. To measure a static hook, run `cargo bench --target
+//! x86_64-unknown-linux-musl --bench hook`. `STARGATE_HOOK` selects another hook program.
 #![cfg(unix)]
 use std::{
     env,
@@ -73,7 +73,7 @@ fn build_bare(folder: &Path) -> PathBuf {
 
 fn linkage(program: &Path) -> &'static str {
     let bytes = fs::read(program).expect("a program");
-    // What the loader is named by, in a program that needs one.
+    // A dynamically linked program contains the path of its loader.
     let loader = bytes
         .windows(6)
         .take(4096)

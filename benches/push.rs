@@ -23,11 +23,11 @@ use gix::ObjectId;
 use stargate_mirror::worker::RememberedMirror;
 use support::mirror::Mirror;
 
-/// How many times each measurement is made; the fastest counts.
+/// The number of runs of each measurement; the fastest counts.
 const RUNS: usize = 3;
 const REF: &str = "refs/heads/main";
 const TOKEN: &str = "measured";
-/// Where the first commit of a stream goes when the branch is there already.
+/// The parent of a stream's first commit when the branch exists already.
 const ON_TOP: &str = "refs/heads/main^0";
 
 fn main() {
@@ -48,11 +48,11 @@ struct Row {
     name: &'static str,
     /// Writes the repository that the remote starts with, as a stream for `git fast-import`; nothing for an empty one.
     before: Stream,
-    /// What is to be pushed.
+    /// Writes the commits to push, as a stream for `git fast-import`.
     after: Stream,
-    /// Whether what is to be pushed is packed, by `git repack`, or loose.
+    /// True if the commits to push are packed by `git repack`, false if they are loose.
     packed: bool,
-    /// How many tags the remote has besides.
+    /// The number of additional tags on the remote.
     tags: usize,
 }
 
@@ -193,7 +193,7 @@ fn noise(seed: u32, size: usize) -> Vec<u8> {
     words.collect()
 }
 
-/// What a measured process took.
+/// Cost of a measured process.
 #[derive(Debug, Clone, Copy)]
 struct Cost {
     /// Over HTTP.
@@ -404,7 +404,7 @@ fn temporary() -> tempfile::NamedTempFile {
     tempfile::NamedTempFile::new().expect("a temporary file")
 }
 
-/// What `git push` runs to make its pack; it goes to standard output.
+/// Returns the command that `git push` runs to make its pack. The pack goes to standard output.
 fn pack_objects(source: &Path) -> Command {
     let mut command = git_command(source);
     command.args([
@@ -419,7 +419,7 @@ fn pack_objects(source: &Path) -> Command {
     command
 }
 
-/// What `git push` says to it.
+/// Writes the revisions that `git push` sends to that command, and returns the path of the file.
 fn revisions(source: &Path, before: &Path, folder: &Path) -> PathBuf {
     let mut lines = format!("{}\n", tip(source).expect("something to push"));
     if let Some(old) = tip(before) {

@@ -71,7 +71,7 @@ fn measure(connections: usize, posts: usize) {
     );
 }
 
-/// What events take of memory, and reading them of time.
+/// Measures the memory that events take and the time to read them.
 fn measure_index(events: usize) {
     let folder = tempfile::tempdir().expect("a folder");
     drop(Relay::start(&[], folder.path()));

@@ -34,9 +34,9 @@ use ulid::Ulid;
 
 /// Entries, and how many of them are pending.
 const SHAPES: [(usize, usize); 5] = [(1, 1), (1_000, 1), (1_000, 1_000), (1_000_000, 1), (1_000_000, 1_000)];
-/// How many entries are settled, sparse among all.
+/// The number of settled entries, spread thinly over all entries.
 const SPARSE: usize = 10_000;
-/// How often a cycle that can be repeated is.
+/// The number of runs of a cycle that can be repeated.
 const ROUNDS: usize = 5;
 const RETENTION: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 const MIB: f64 = (1 << 20) as f64;
@@ -80,7 +80,7 @@ fn compare_cycles(program: &Path, entries: usize, pending: usize) {
     row("idle", median((0..ROUNDS).map(|_| stargate.cycle(program)).collect()));
 }
 
-/// What a cycle cost: time, peak memory in bytes, bytes read.
+/// Cost of a cycle: time, peak memory in bytes, bytes read.
 #[derive(Clone, Copy)]
 struct Cost {
     time: Duration,
@@ -219,7 +219,7 @@ impl Stargate {
     }
 }
 
-/// What this process and those that it waited for have read, in bytes (proc_pid_io(5), `rchar`).
+/// Returns the bytes read by this process and its finished children (proc_pid_io(5), `rchar`).
 fn bytes_read() -> u64 {
     let text = fs::read_to_string("/proc/self/io").expect("/proc");
     let line = text.lines().find_map(|line| line.strip_prefix("rchar: "));

@@ -120,7 +120,7 @@ pub fn main(args: &Args) -> Result<Exit, Failure> {
     }
 }
 
-/// What to wait for.
+/// The aim of the wait.
 enum Wanted {
     /// A commit of a namespace.
     Commit(ObjectId),

@@ -59,7 +59,7 @@ pub struct Rules {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Damaged(
-    /// What cannot be read, and why.
+    /// The unreadable object or ref, and the reason.
     pub String,
 );
 

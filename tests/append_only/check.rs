@@ -137,7 +137,7 @@ fn new_commits(folder: &Path, base: Option<&str>, head: &str) -> BTreeSet<String
     list(head).difference(&old).cloned().collect()
 }
 
-/// What git says that these commits did to files below `events/`, each against each of its parents.
+/// Returns git's list of the changes that these commits made below `events/`, each against each of its parents.
 fn told_by_git(folder: &Path, commits: &BTreeSet<String>) -> BTreeSet<Row> {
     let input: String = commits.iter().map(|id| format!("{id}\n")).collect();
     let arguments = [
@@ -658,7 +658,7 @@ fn new_files_are_events_at_their_paths() {
     let bad = repository.commit("bad");
     assert_eq!(repository.json(&["--base", "main"])["outcome"], "clean");
 
-    // What a merge brings in was checked where it was added.
+    // Changes that a merge brings in were checked where they were added.
     repository.git(&["checkout", "-q", "-b", "side", "main"]);
     repository.write("events/f/2026-01-10/7.json", &event("7"));
     repository.commit("side");

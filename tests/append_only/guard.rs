@@ -199,13 +199,13 @@ fn a_new_branch_is_judged_by_what_is_new_in_it() {
     write(&client, "index.html", "x");
     commit(&client, "pages");
     accepted(&client, &["pages", "pages:refs/kv/pages"]);
-    // What it changes of main.
+    // A change to a file that main has.
     git(&client, ["checkout", "-q", "-f", "main"]);
     write(&client, "events/f/c.json", "other");
     let bad = commit(&client, "bad");
     let reason = line("refs/heads/bad", "M  events/f/c.json", &bad);
     rejected(&stargate, &client, &["HEAD:refs/heads/bad"], &[&reason]);
-    // What it changes of itself.
+    // A change to a file that the branch itself has added.
     git(&client, ["checkout", "-q", "pages"]);
     write(&client, "events/x", "1");
     commit(&client, "x");
@@ -273,7 +273,7 @@ fn a_setting_that_is_no_path_closes_the_gate() {
         told.contains("configuration: stargate.appendOnly = ../events: "),
         "{told}"
     );
-    // What is not guarded is not held up.
+    // A ref that is not guarded is accepted.
     accepted(&client, &["HEAD:refs/tags/t"]);
 }
 

@@ -15,9 +15,9 @@ use crate::world::{
 use support::stargate::{Stargate, git, start, try_git};
 
 const PUSHERS: usize = 64;
-/// Of so many namespaces each has its share of the pushers, who get in each other's way.
+/// The number of namespaces. Each has several pushers, which compete with each other.
 const NAMESPACES: usize = 8;
-/// How often somebody who was too late tries again: each time at least one of them was in time.
+/// The maximum number of tries of one pusher. In each round at least one push succeeds.
 const TRIES: usize = PUSHERS * 4;
 
 /// A `watch` that ends with this value.
@@ -74,7 +74,7 @@ fn sixty_four_pushes_at_once_into_reftables_all_arrive() {
 
 fn assert_all_arrive(ids: &str, refs: &str) {
     let world = world_of(ids, refs);
-    // How long a busy machine takes is not what is tested.
+    // A busy machine may be slow; speed is not tested here.
     world.configure("stargate.lockTimeout", "5m");
     world.configure("stargate.pushesPerMinute", "0");
     let running = watch(&world);
@@ -109,7 +109,7 @@ fn assert_all_arrive(ids: &str, refs: &str) {
 }
 
 /// Every accepted push has an entry for each of its refs, and the entries of a ref lead from nothing to where it stands.
-/// What the worker has found before the hook of its push had written it has one more.
+/// An update that the worker found before its hook recorded it has a second entry.
 fn assert_linear(world: &Stargate) {
     let lines = world.lines();
     assert!(lines.iter().all(|line| line["status"] == "done"), "{lines:?}");

@@ -13,7 +13,7 @@ use support::{
     strace::{Call, changes, injected},
 };
 
-/// What fails of calls of this name when a disk does: one call, or (`+`) this one and all that follow.
+/// System call, error, and extent of a disk fault: empty for one call, `+` for this call and all later ones.
 const FAULTS: [(&str, &str, &str); 11] = [
     ("openat", "ENOSPC", "+"),
     ("fsync", "EIO", ""),
@@ -58,7 +58,7 @@ fn fail_everywhere(scene: &Stargate, needs: &[&str], passed_over: fn(&str) -> bo
         let said = String::from_utf8_lossy(&output.stdout).into_owned() + &stderr(&output);
         let after = format!("{} {fault}: {}: {said}", call.name, output.status);
         assert!(matches!(output.status.code(), Some(0 | 1 | 5)), "{after}");
-        // Where no write succeeds, nobody can be told.
+        // If every write fails, the error message cannot be written either.
         let mute = call.name == "write" && *on == "+";
         assert!(
             output.status.success() || mute || said.contains(words(error)),
@@ -69,7 +69,7 @@ fn fail_everywhere(scene: &Stargate, needs: &[&str], passed_over: fn(&str) -> bo
     });
 }
 
-/// What goes to the standard output and to the standard error is no disk's.
+/// Returns true for a write to standard output or standard error, which no disk fault affects.
 fn is_told(call: &str) -> bool {
     call.contains("write(1<") || call.contains("write(2<")
 }
@@ -120,7 +120,7 @@ cp -a {folder} ../../aside"#
         "this test mounts a tmpfs in a namespace of its own; {said}{}",
         stderr(&output)
     );
-    // What was on that disk, where everybody sees it.
+    // Move the files of the faulty disk to their usual place, where the checks look for them.
     let place = world.git_dir.join(folder);
     fs::remove_dir_all(&place).expect("a folder");
     fs::rename(world.folder().join("aside"), &place).expect("a folder");

@@ -87,7 +87,7 @@ fn several_namespaces_and_a_deletion_after_an_earlier_cycle() {
         &scene.folder().join("client"),
         ["push", "-q", "../o/r.git", ":refs/kv-index/old"],
     );
-    // How a pack gets there is the scene of one entry.
+    // The transfer of a pack is covered by the scene of one entry.
     let passed_over = |call: &str| call.contains("/mirror.git/objects/");
     kill(&scene, &RUN, &["pwrite64", "renameat"], passed_over);
 }

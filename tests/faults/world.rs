@@ -23,7 +23,7 @@ pub const REMOTE: &str = "../../mirror.git";
 /// As many faults at once.
 const AT_ONCE: usize = 4;
 
-/// What may be in `.stargate` when nobody is at work.
+/// Names that may remain in `.stargate` while no program is running.
 const KNOWN: [&str; 7] = [
     "intents",
     "journal-scan.ndjson",
@@ -52,7 +52,7 @@ pub fn world_of(ids: &str, refs: &str) -> Stargate {
         ["init", "-q", "--bare", "--template=", &format, "mirror.git"],
     );
     git(&mirror(&stargate), ["config", "core.logAllRefUpdates", "always"]);
-    // What a fault leaves is to be found at once: there is no pause between attempts.
+    // The effects of a fault must show at once, so the pause between attempts is short.
     stargate.configure("stargate.initialDelay", "10ms");
     fs::create_dir(stargate.folder().join("tmp")).expect("a folder for spools");
     stargate.client("first");
@@ -157,7 +157,7 @@ pub fn assert_mirrored(stargate: &Stargate, mirror: &Path, after: &str) {
     }
 }
 
-/// What the mirror has to have.
+/// Refs that the mirror must have.
 fn expected(stargate: &Stargate) -> BTreeSet<String> {
     let mirrored = refs(&stargate.git_dir);
     let watermarks = mirrored.iter().filter_map(|line| {
@@ -211,7 +211,7 @@ fn last_two(line: &[u8], digits: usize) -> Option<String> {
     Some(String::from_utf8_lossy(ids).into_owned())
 }
 
-/// What the journal had before the fault.
+/// Journal entries before the fault.
 pub struct Before(BTreeSet<String>);
 
 impl Before {
@@ -270,7 +270,7 @@ pub fn assert_journal(stargate: &Stargate, before: &Before, after: &str) {
     assert_eq!(updates.len(), entries.len(), "{after}: {entries:#?}");
 }
 
-/// What only a worker at work needs.
+/// Files that should exist only while a worker is running.
 fn left(stargate: &Stargate) -> Vec<String> {
     let folder = stargate.git_dir.join(".stargate");
     let segment = |name: &str| name.starts_with("mirror-journal.") && name.ends_with(".ndjson");
@@ -300,7 +300,7 @@ fn left_on(folder: &Path) -> Vec<String> {
     left
 }
 
-/// What a worker that died has left on the mirror is a minute old.
+/// Makes the files that a dead worker left on the mirror a minute old.
 pub fn a_minute_later(stargate: &Stargate) {
     let then = SystemTime::now() - Duration::from_secs(61);
     for path in left_on(&mirror(stargate)) {

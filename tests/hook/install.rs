@@ -250,7 +250,7 @@ fn a_chained_hook_that_reads_nothing_or_cannot_run_keeps_no_entry_out() {
     assert_eq!(stargate.recorded().len(), names.len() + 2);
 }
 
-/// What Gitea generates: it runs all that is in the folder of its own name, and rejects when one of them does.
+/// The hook that Gitea generates. It runs all programs in the folder of its own name, and rejects if one of them does.
 const RUNS_ITS_FOLDER: &str = r#"data=$(cat)
 hookname=$(basename "$0")
 for hook in ${GIT_DIR}/hooks/${hookname}.d/*; do

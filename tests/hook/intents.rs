@@ -31,7 +31,7 @@ use support::{
 
 use crate::HOOK;
 
-/// What touches the disk.
+/// System calls that access the disk.
 const DISK: &str = "mkdir,open,openat,read,pread64,write,pwrite64,fsync,fdatasync,rename,renameat,renameat2,unlink,unlinkat,\
                     flock,ftruncate,fallocate,chmod,fchmod,fchmodat,statfs,fstatfs,getdents64,statx,fstat,newfstatat,close";
 
@@ -53,7 +53,7 @@ impl Clock for Ahead {
     }
 }
 
-/// What the worker does with intents, two minutes from now.
+/// Processes intents as the worker would two minutes from now.
 fn recover(stargate: &Stargate, ref_now: &dyn Fn(&BStr) -> LocalRef) -> Recovered {
     let clock = Ahead(SystemClock::default());
     let writer = Writer::new(Disk, &clock, &stargate.git_dir, Duration::from_secs(10));
@@ -65,7 +65,7 @@ fn some_id() -> ObjectId {
     SOME_ID.parse().unwrap()
 }
 
-/// What the worker does with intents if every ref has the id that the pushes set.
+/// Processes intents as the worker would if every ref had the id that the pushes set.
 fn recover_moved(stargate: &Stargate) {
     let id = stargate.some_id().parse().unwrap();
     recover(stargate, &|_| LocalRef::Id(id));

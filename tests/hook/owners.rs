@@ -88,7 +88,7 @@ fn what_a_worker_of_root_makes_keeps_no_push_of_another_user_out() {
     assert!(rotated.status.success(), "{}", stderr(&rotated));
     push(&stargate, "refs/kv/b");
 
-    // What is no entry goes to quarantine; its folder is made by the worker.
+    // A line that is no entry is moved to the quarantine folder, which the worker creates.
     let journal = fs::read(stargate.journal()).expect("a journal");
     fs::write(stargate.journal(), [&journal[..], b"no entry\n"].concat()).expect("root may");
     stargate_mirror(&["run"], &stargate);
@@ -216,7 +216,7 @@ fn doctor_tells_what_keeps_the_owner_out() {
     };
     assert_eq!(said(&stargate).0, Some(0), "{}", said(&stargate).1);
     let advice = format!("chown -R nobody {}", stargate.git_dir.display());
-    // What `git config` leaves that root runs on a configuration of mode 0600, as gitolite has it.
+    // The configuration after root ran `git config` on a file of mode 0600, which is gitolite's mode.
     let config = stargate.git_dir.join("config");
     fs::set_permissions(&config, fs::Permissions::from_mode(0o600)).expect("root may");
     chown(&config, Some(0), Some(0)).expect("root may");
@@ -230,7 +230,7 @@ fn doctor_tells_what_keeps_the_owner_out() {
         "{text}"
     );
     chown(&config, Some(PUSHER), Some(PUSHER)).expect("root may");
-    // What a push of root leaves.
+    // The state after a push by root.
     let folder = stargate.git_dir.join("refs/kv");
     chown(&folder, Some(0), Some(0)).expect("root may");
     let (exit, text) = said(&stargate);

@@ -586,7 +586,7 @@ proptest! {
         pushes in proptest::collection::vec((1usize..30, 1usize..200, 0usize..4000), 64)
     ) {
         let stargate = Stargate::bare();
-        // How long a busy machine takes is not what is tested.
+        // A busy machine may be slow; speed is not tested here.
         stargate.configure("stargate.lockTimeout", "5m");
         let hooks: Vec<_> = pushes.iter().map(|(_, _, name)| {
             let mut hook = stargate.hook();

@@ -13,7 +13,7 @@ use support::faulty::{Fault, Faulty, clock};
 const STEM: &str = "events";
 const MAX_LINE: usize = 64;
 
-/// What is found when a log is opened.
+/// Findings of opening a log.
 #[derive(Debug, Default)]
 struct Found {
     repaired: Option<Repair>,
@@ -50,7 +50,7 @@ fn folder() -> tempfile::TempDir {
     tempfile::tempdir().expect("a temporary folder")
 }
 
-/// What `fault` says of the first call of a verb.
+/// Injects `fault` into the first call of a verb.
 fn first(verb: &'static str, fault: Fault) -> impl Fn(&str, usize) -> Option<Fault> {
     let done = Cell::new(false);
     move |called, _| (called == verb && !done.replace(true)).then_some(fault)
@@ -125,7 +125,7 @@ fn after_an_fsync_that_failed_lines_stand_in_a_new_file_and_places_stay() {
     assert_eq!((after.file, after.offset), (1, 12));
     let read = |file, offset, length| log.reader().read(Place { file, length, offset }).expect("bytes");
     assert_eq!((read(0, 0, 4), read(1, 5, 6)), (b"one.".to_vec(), b"three.".to_vec()));
-    // What the first file has of them may be there or not.
+    // The first file may keep its copies of the lines that were written to the second.
     assert_eq!(
         lines(folder.path()),
         ["one.", "two.", "three.", "two.", "three.", "four."]

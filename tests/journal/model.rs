@@ -29,17 +29,17 @@ const RETENTION: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// A few names of this length make a scan worth remembering, in bytes.
 const LONG: usize = 20_000;
 
-/// What may happen to a journal. Entries go by the numbers of their appends.
+/// A step of a journal's life. Entries are identified by the order in which they were appended.
 #[derive(Debug, Clone)]
 enum Step {
-    /// So many new entries, with long names or short ones.
+    /// A number of new entries, with long names or short ones.
     Append(usize, bool),
     Settle(Vec<usize>, Status),
     Retry(usize),
     Rotate,
-    /// What a worker does at the start of a cycle: repair the tail, mend the rest.
+    /// The start of a worker's cycle: repairs the tail and the other lines.
     Recover,
-    /// What a worker does at the end of a cycle: remember what was read.
+    /// The end of a worker's cycle: remembers what was read.
     Maintain,
     /// A new entry behind NUL bytes, as a crash leaves them where a file had grown.
     AppendBehindNuls,
@@ -88,7 +88,7 @@ impl Garbage {
     }
 }
 
-/// How the journal ends.
+/// The end of the journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Tail {
     /// With a line feed, or it is empty.
@@ -99,10 +99,10 @@ enum Tail {
     Torn,
 }
 
-/// What a journal holds.
+/// The expected contents of a journal.
 #[derive(Debug, Clone)]
 struct Model {
-    /// What has become of each entry; none when it was lost before anybody had settled it.
+    /// The status of each entry; `None` if it was lost before it was settled.
     entries: Vec<Option<Status>>,
     tail: Tail,
     /// The entry that is the journal's last line, where that is one.
@@ -113,7 +113,7 @@ struct Model {
     other: u64,
     /// Entries with an id that cannot have been given.
     forged: u64,
-    /// Whether there is a journal.
+    /// The journal exists.
     exists: bool,
 }
 
@@ -149,7 +149,7 @@ impl Model {
         let ends = garbage.bytes().ends_with(b"\n");
         match (self.tail, garbage) {
             (_, _) if !ends => self.tail = Tail::Torn,
-            // What comes after half a line is part of it.
+            // Anything written after half a line becomes part of that line.
             (Tail::Torn, _) | (_, Garbage::Nuls | Garbage::NoJson) => self.corrupt += 1,
             (_, Garbage::OtherJson) => self.other += 1,
             _ => {}
@@ -216,7 +216,7 @@ impl ReferenceStateMachine for Model {
             Step::Retry(number) => is(number, Status::Failed),
             Step::AppendBehindNuls | Step::Forge => model.exists && model.tail == Tail::Complete,
             Step::LoseLineFeed => model.tail == Tail::Complete && model.last.is_some(),
-            // What is settled was durable before.
+            // A settled entry is durable already.
             Step::LoseHalf => model.tail == Tail::Complete && model.last.is_some_and(|last| is(&last, Status::Pending)),
             Step::Garbage(_) => model.exists && !matches!(model.tail, Tail::Unfinished(_)),
             Step::Append(..) | Step::Rotate | Step::Recover | Step::Maintain => true,
@@ -258,7 +258,7 @@ impl ReferenceStateMachine for Model {
 /// A journal on a disk.
 struct Journal {
     folder: tempfile::TempDir,
-    /// How many entries were appended.
+    /// The number of appended entries.
     appended: usize,
 }
 

@@ -80,7 +80,7 @@ impl Journal {
         names(&self.load())
     }
 
-    /// How many bytes a load reads.
+    /// Returns the number of bytes that a load reads.
     fn bytes_read(&self) -> u64 {
         let faulty = Faulty::new(&|_, _| None);
         Backlog::load(&&faulty, self.git_dir()).unwrap();
@@ -128,7 +128,7 @@ fn who_only_locks_writes_to_a_segment_and_is_read() {
     let journal = Journal::new();
     journal.append(&["a"]);
     let line = fs::read_to_string(journal.path()).unwrap();
-    // So many that the scan is remembered.
+    // Enough entries that the scan is remembered.
     journal.append_many(0..400);
     let mut foreign = OpenOptions::new().append(true).open(journal.path()).unwrap();
     journal.writer().rotate().unwrap().unwrap();
@@ -243,7 +243,7 @@ fn reading_costs_what_is_pending_and_not_what_was() {
         );
         costs.push(cost / stuck.len() as u64);
 
-        // What comes later, and is settled, costs what it is until it is remembered.
+        // Later entries that are settled are read again until the scan is remembered.
         journal.append(&["new"]);
         assert!(journal.bytes_read() <= cost + 3 * 4096);
         let faulty = Faulty::new(&|_, _| None);
@@ -258,7 +258,7 @@ fn reading_costs_what_is_pending_and_not_what_was() {
         );
         assert!(journal.pending().is_empty());
         writer.maintain(&journal.load(), RETENTION).unwrap();
-        // What it would spare is not worth a scan of less than 64 KiB.
+        // A scan of less than 64 KiB is not remembered: it would save too little.
         assert!(
             journal.bytes_read() <= (64 << 10) + 5 * 4096,
             "{}",
@@ -419,7 +419,7 @@ fn what_is_remembered_of_a_line_is_of_that_line_and_counts_once() {
     journal.append(&["a"]);
     let line = fs::read(journal.path()).unwrap();
     journal.add_raw(&journal.path(), b"\0\0\n");
-    // So many that the scan is remembered.
+    // Enough entries that the scan is remembered.
     journal.append_many(0..400);
     // An entry behind NUL bytes, and another one.
     let id = |last: char| {

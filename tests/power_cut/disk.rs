@@ -14,16 +14,16 @@ use fuser::{
     ReplyWrite, Request, TimeOrNow,
 };
 
-/// How large a disk is, in bytes.
+/// Size of a disk in bytes.
 pub const SIZE: usize = 48 << 20;
-/// What a disk writes whole or not at all, in bytes.
+/// Size in bytes of the unit that a disk writes completely or not at all.
 const SECTOR: usize = 4096;
 const FOREVER: Duration = Duration::from_secs(1 << 20);
 const ROOT: u64 = 1;
 const IMAGE: u64 = 2;
 const NAME: &str = "image";
 
-/// What reaches a disk.
+/// A change or a sync that reaches the disk.
 #[derive(Debug, Clone)]
 pub enum Effect {
     /// A sector, or a part of one.

@@ -34,7 +34,7 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_stargate-mirror");
 const PUSHES: usize = 16;
 /// The worker makes a cycle after so many.
 const PUSHES_OF_A_CYCLE: usize = 5;
-/// How many cuts the short form makes.
+/// The number of power cuts in the short form of the test.
 const CUTS: usize = 24;
 const REF: &str = "refs/kv/main";
 /// One disk at a time: two of them share two cores.
@@ -42,12 +42,12 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 /// A push of which git has said that it succeeded.
 struct Acknowledged {
-    /// How many effects the disk had seen then.
+    /// The number of effects that had reached the disk at that time.
     at: usize,
     commit: String,
 }
 
-/// What was done to a disk, and what was promised meanwhile.
+/// Effects on a disk and the acknowledgements given meanwhile.
 struct Recording {
     folder: tempfile::TempDir,
     /// The disk before the first push.
@@ -58,14 +58,14 @@ struct Recording {
     mirrors: Vec<(usize, PathBuf)>,
 }
 
-/// What a power cut has left.
+/// Losses caused by a power cut.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Lost {
     /// Acknowledged pushes that the journal does not have, nor an intent.
     entries: usize,
-    /// Whether the mirror lacks the last acknowledged commit after a cycle.
+    /// The mirror lacks the last acknowledged commit after a cycle.
     commit: bool,
-    /// What that cycle said, if it was not complete.
+    /// The output of that cycle, if it was incomplete.
     said: Option<String>,
 }
 
@@ -136,18 +136,18 @@ impl Recording {
     }
 }
 
-/// What reaches the disk before a push is acknowledged.
+/// Syncs that reach the disk before a push is acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Synced {
-    /// What git and the hook sync, with `core.fsync=committed`.
+    /// Syncs of git with `core.fsync=committed`, and of the hook.
     Committed,
-    /// What git syncs by default, and the hook.
+    /// Syncs of git by default, and of the hook.
     Default,
     /// Nothing.
     Nothing,
 }
 
-/// Where everything is: the disk, the mirror and the client.
+/// Folder that contains the disk, the mirror and the client.
 struct Place(PathBuf);
 
 impl Place {

@@ -21,7 +21,7 @@ struct Source {
     bitmap: PathBuf,
 }
 
-/// How git writes the bitmap.
+/// Configurations with which git writes the bitmap.
 const WAYS: [&[&str]; 3] = [
     &[],
     &["-c", "pack.writeBitmapLookupTable=true"],
@@ -138,7 +138,7 @@ fn assert_pack_arrives(source: &Source, folder: &Path, list: &List, had: &BTreeS
     );
 }
 
-/// What can happen to the file of a bitmap.
+/// Damage to the file of a bitmap.
 #[derive(Debug, Clone)]
 enum Damage {
     Flipped(Index),

@@ -148,7 +148,7 @@ fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// What scripts see of a push.
+/// Returns the parts of a push that scripts can see: standard output and exit code.
 fn seen(output: &Output) -> (String, Option<i32>) {
     (stdout(output), output.status.code())
 }
@@ -758,7 +758,7 @@ fn what_hooks_decline_and_say_is_told() {
     served.compare(&["+main~2:main", "+main:topic"]);
 }
 
-/// What the server says while it takes in a commit of so many new versions of files.
+/// Returns the server's output while it receives a commit with new versions of this many files.
 fn said_of_many_deltas(files: usize, options: &[&str]) -> Vec<String> {
     let served = Served::new();
     served.hook("post-receive", "echo 'thank you' >&2");

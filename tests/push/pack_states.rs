@@ -14,13 +14,13 @@ use gix::{ObjectId, Repository};
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-/// How the objects of the source are stored.
+/// Storage of the source's objects.
 #[derive(Debug, Clone, Copy)]
 enum State {
     Loose,
     /// All in one pack, with deltas; more than what is pushed.
     Packed,
-    /// What is pushed first is in a pack of its own, the rest is loose.
+    /// The objects of the first push are in a pack of their own, the rest is loose.
     FirstPacked,
     /// A new pack before each push.
     PackPerPush,
@@ -112,7 +112,7 @@ fn choose(commits: &[ObjectId], choice: &[Index]) -> Vec<ObjectId> {
     set.into_iter().collect()
 }
 
-/// How the mirror receives.
+/// The receiving side of a push.
 #[derive(Debug, Clone, Copy)]
 enum Receiver {
     Local,
@@ -268,7 +268,7 @@ fn long_history(folder: &Path, length: u32) -> (Repository, Vec<ObjectId>) {
     (repository, commits)
 }
 
-/// What `git push` sends, in bytes.
+/// Returns the size in bytes of the pack that `git push` sends.
 fn bytes_of_git(repository: &Path, old: Option<ObjectId>, new: ObjectId) -> usize {
     let revisions = tempfile::NamedTempFile::new().unwrap();
     let old = old.map(|old| format!("^{old}\n")).unwrap_or_default();

@@ -49,7 +49,7 @@ fn enumerate(
 /// Names with what they shall be.
 type Refs = BTreeMap<String, ObjectId>;
 
-/// What takes `mirror` to `wanted`.
+/// Returns the commands that change `mirror` into `wanted`.
 fn commands(mirror: &Advertisement, wanted: &Refs) -> Vec<Command> {
     let names: BTreeSet<_> = wanted.keys().map(|name| BString::from(name.as_str())).collect();
     let names: BTreeSet<_> = names.into_iter().chain(mirror.refs.keys().cloned()).collect();

@@ -157,7 +157,7 @@ fn begun_post(relay: &Relay, bytes: usize) -> TcpStream {
     stream
 }
 
-/// Whether the relay has neither answered nor closed this connection.
+/// Returns true if the relay has neither answered nor closed this connection.
 fn is_open(stream: &TcpStream) -> bool {
     stream.set_nonblocking(true).expect("a socket");
     let peeked = stream.peek(&mut [0]);

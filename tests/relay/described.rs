@@ -244,7 +244,7 @@ fn every_answer_is_as_described_and_every_described_answer_is_given() {
     }
     assert!(relay.client().with_token("secret").get("/feeds").status == 200);
 
-    // What a disk and the load must give are in other tests; a stream is no JSON.
+    // Other tests cover the answers that need a full disk or a high load. A stream is not JSON.
     let elsewhere = |name: &String| {
         ["500", "503", "507"].iter().any(|status| name.ends_with(status)) || *name == format!("get {STREAM} 200")
     };

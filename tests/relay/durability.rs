@@ -1,4 +1,4 @@
-//! What was answered is there: after a restart, a kill at any moment, a full disk, an fsync that fails.
+//! An acknowledged event survives a restart, a kill at any moment, a full disk and a failed fsync.
 use std::{
     collections::BTreeMap,
     fs::{self, OpenOptions},
@@ -83,7 +83,7 @@ fn a_folder_of_version_1_opens_and_keeps_what_is_refused_today() {
         .collect();
     assert_eq!(ids, [(3, "e-1"), (5, "E-1"), (6, "e-2"), (7, "e-3")]);
     assert_eq!(client.all("General").len(), 1);
-    // What can be posted today is known, and what is new is stored behind it.
+    // An event that was posted today is recognised, and a new one is stored after it.
     for (_, event) in &stored[..2] {
         assert_eq!(client.post("/feeds/general/events", event).status, 200, "{event}");
     }
@@ -324,7 +324,7 @@ fn a_full_disk_refuses_and_keeps_what_is_there() {
     assert_eq!(refused.status, 507, "{refused:?}");
     assert!(stored.len() > 5);
     assert_eq!(client.all("f"), stored, "what is there can be read");
-    // What is shorter may still have room; and what was refused can come again where there is room.
+    // A shorter event may still fit, and a refused event can be posted again once there is room.
     let short = event("f", "short");
     stored.push((client.post_event(&short), short));
     relay.stop();

@@ -1,4 +1,4 @@
-//! What is asked and answered: feeds, events, pages, and who may ask.
+//! Requests and answers: feeds, events, pages, and permissions.
 use std::{
     fs,
     io::{Read, Write},

@@ -1,4 +1,4 @@
-//! What real servers decide about pushes, each decision over HTTP (nginx), ssh (sshd) and `git://` (git daemon).
+//! Decisions of real servers about pushes, each over HTTP (nginx), ssh (sshd) and `git://` (git daemon).
 #![cfg(unix)]
 
 use std::path::PathBuf;
@@ -107,7 +107,7 @@ impl Place {
     }
 }
 
-/// What must be refused, and the words that it is refused with.
+/// A push that must be refused, and the words of the refusal.
 struct Refused {
     what: &'static str,
     prepare: fn(&Place),

@@ -195,7 +195,7 @@ fn a_repository_that_is_not_there_is_told_in_the_servers_words() {
     );
 }
 
-/// What a push and a look come to with this command for ssh: the same, and what is told.
+/// Pushes and reads refs with this command for ssh. Both must fail with the same error, which is returned.
 fn refused(server: &Server, ssh_command: &str) -> Error {
     let settings = settings(ssh_command);
     let read = open(&server.url(NAME), &settings).read_refs(&["refs/".into()]);
@@ -267,7 +267,7 @@ fn a_program_that_is_not_there_is_named() {
     );
 }
 
-/// What comes of a push through this script in the place of ssh.
+/// Pushes with this script in place of ssh, and returns the error.
 fn through(script: &str) -> Error {
     let mut settings = settings(&format!("f() {{ {script}\n}}; f"));
     settings.ssh.variant = Some("ssh".into());

@@ -64,37 +64,37 @@ impl LocalView for Stargate {
     }
 }
 
-/// What the model does with a push.
+/// The model's answer to a push.
 #[derive(Clone, Copy, PartialEq)]
 enum Mood {
     Accept,
-    /// Rejects every push that names a ref which ends so.
+    /// Rejects every push with a ref whose name ends with this.
     Reject(&'static str),
     /// Applies, but the answer is lost.
     LoseAnswer,
-    /// The answer is lost, and nothing was applied.
+    /// Applies nothing, and the answer is lost.
     LoseRequest,
     /// Says `ok` and stores nothing.
     Lie,
-    /// Says `ok` and stores the first of what must land together.
+    /// Says `ok` and stores only the first command of each group.
     Half,
     Unreachable,
     Forbidden,
-    /// The repository is elsewhere: who asks is led there, who pushes at once is not.
+    /// The repository has moved: a read of refs is redirected, a direct push is not.
     Moved,
     /// Refuses the credentials of a push.
     Revoked,
-    /// Nothing can be sent of a ref that ends so: an object of it cannot be read here.
+    /// Sends nothing of a ref whose name ends with this, because one of its objects cannot be read.
     Damaged(&'static str),
 }
 
 #[derive(Default)]
 struct Model {
     refs: BTreeMap<BString, ObjectId>,
-    /// What happens at the next pushes; then `Accept`.
+    /// Answers to the next pushes, in order. Later pushes get `Accept`.
     moods: Vec<Mood>,
     pushes: Vec<Vec<Command>>,
-    /// How often it was asked what it has.
+    /// The number of times that the refs were asked for.
     asked: usize,
     memory: Option<Advertisement>,
 }
@@ -218,7 +218,7 @@ fn stargate(refs: &[(&str, u32)]) -> Stargate {
     }
 }
 
-/// What a cycle came to: groups, mirrored entries in the order in which they were recorded, the clock.
+/// Runs a cycle. Returns the settled groups, the mirrored entries in the order of their recording, and the clock.
 fn cycle(stargate: &Stargate, model: &mut Model, backlog: &[RefUpdate]) -> (Vec<Settled>, Vec<usize>, ManualClock) {
     let clock = ManualClock::default();
     let mut done = Vec::new();
@@ -359,7 +359,7 @@ fn a_bad_group_among_many_costs_a_logarithm_of_pushes() {
     assert_eq!(model.pushes.len(), 1 + 2 * 6 + 2);
 }
 
-/// So many ledgers that one push cannot hold them with their watermarks.
+/// Returns too many ledgers for one push to hold them with their watermarks.
 fn many() -> (Stargate, Vec<RefUpdate>) {
     let names: Vec<String> = (0..2500).map(|number| format!("refs/kv/{number}")).collect();
     let refs: Vec<(&str, u32)> = names.iter().map(|name| (name.as_str(), 1)).collect();
@@ -543,7 +543,7 @@ fn a_mirror_that_is_down_for_a_moment_is_tried_again() {
     assert_eq!((settled[0].attempts, done), (3, vec![0]));
 }
 
-/// What happens in the world, one step after another.
+/// One step of a scenario.
 #[derive(Debug, Clone)]
 enum Step {
     /// A push to the Stargate advances this namespace's ledger.

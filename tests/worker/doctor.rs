@@ -1,4 +1,4 @@
-//! What `doctor` finds in repositories that real git and real forges would leave behind.
+//! Findings of `doctor` in repositories such as real git and real forges create.
 
 use std::{fs, path::Path};
 

@@ -498,7 +498,7 @@ fn missed_pushes_are_carried(format: &str, storage: &str) {
     assert_eq!(journey.run().1["outcome"], "mirrored");
     assert_eq!(mirrored(&path), [0; 3].map(|_| Some(second.clone())));
 
-    // What is on the mirror only, or would be rewound, stays.
+    // A ref that exists only on the mirror, or that would be rewound, stays as it is.
     let git_dir = &journey.stargate.git_dir;
     git(git_dir, ["update-ref", "refs/kv/main", &first]);
     git(git_dir, ["update-ref", "-d", "refs/kv-index/main"]);

@@ -18,7 +18,7 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_stargate-mirror");
 /// Nobody, on every Linux.
 const OWNER: u32 = 65534;
 
-/// What a power cut, a disk or an administrator does to the files of refs.
+/// Damage to the files of refs by a power cut, a disk or an administrator.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Damage {
     EmptyFile,
@@ -67,7 +67,7 @@ impl Damage {
         )
     }
 
-    /// What is said of it.
+    /// The reason that is reported for it.
     fn reason(self) -> &'static str {
         match self {
             Damage::EmptyFile => "refs/kv/main is empty",

@@ -140,7 +140,7 @@ impl World {
         refs.into_iter().find(|(found, _)| found == name).map(|(_, id)| id)
     }
 
-    /// How many pushes the server got.
+    /// Returns the number of pushes that the server received.
     fn pushes(&self) -> usize {
         let is_push = |request: &&String| request.starts_with("POST") && request.contains("git-receive-pack");
         self.server.requests().iter().filter(is_push).count()
@@ -231,7 +231,7 @@ fn chunks_that_are_pushed_before_the_ledger_are_there_when_wait_returns() {
     assert_eq!(world.at(WATERMARK), Some(ledger));
 }
 
-/// What the guide says: a ledger covers the chunks that the Stargate had before it.
+/// Tests the guide's statement that a ledger covers the chunks that the Stargate had before it.
 #[test]
 fn chunks_that_are_pushed_after_the_ledger_may_follow_its_watermark() {
     let world = World::new(Format::Sha1, "files");
@@ -321,7 +321,7 @@ fn a_namespace_that_the_mirror_cannot_have_beside_another_names_both_refs() {
     // The operator deletes the ref that the Stargate does not have.
     let force = ["sync", "--force", "refs/kv/a", "--yes", "--allow-mass-delete"];
     let (exit, said) = world.program(&force);
-    // What is still to be pushed is for the next cycle.
+    // The remaining updates are pushed in the next cycle.
     assert_eq!(exit, 1, "{said}");
     assert!(said.contains("forced a: mirrored"), "{said}");
     assert_eq!(world.run().0, 0);

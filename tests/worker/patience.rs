@@ -1,4 +1,4 @@
-//! What a worker leaves alone, and until when: cycles by a clock that is set by hand, on a mirror that is a folder.
+//! Groups that a worker leaves alone for a while. The cycles run by a manual clock, on a mirror that is a folder.
 #![cfg(unix)]
 
 use std::{

@@ -217,7 +217,7 @@ fn what_is_on_the_mirror_only_is_extra_and_what_is_equal_is_kept() {
     assert_eq!(refs_of(&world.mirror), refs_of(&world.stargate.git_dir));
 }
 
-/// What a power cut or an administrator does to the tables.
+/// Damage to the tables by a power cut or an administrator.
 #[derive(Debug, Clone, Copy)]
 enum Damage {
     NoFolder,

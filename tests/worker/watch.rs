@@ -299,7 +299,7 @@ fn a_token_is_read_anew_from_its_file() {
     push(&client);
     watch.until(&["outcome=misconfigured"]);
     std::fs::write(&token, "right\n").expect("a file");
-    // What is new for the group ends its rest; the token is read by each cycle.
+    // A new entry ends the group's wait. Each cycle reads the token again.
     let commit = push(&client);
     let mut command = clean_command(PROGRAM);
     command.args([

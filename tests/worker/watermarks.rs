@@ -134,7 +134,7 @@ fn a_watermark_that_a_server_moved_without_its_ledger_is_told_and_set_back() {
     let shown = place.said(&["status"]);
     assert!(String::from_utf8_lossy(&shown.stdout).contains("the watermark of main was false"));
 
-    // What was judged is not judged again: nothing is fetched, nothing pushed.
+    // A checked watermark is not checked again: nothing is fetched or pushed.
     let before = place.mirror.requests().len();
     let (_, report) = place.run(&["run", "--json"]);
     assert_eq!(report["watermarks"], Value::Array(Vec::new()), "{report}");

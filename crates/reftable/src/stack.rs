@@ -164,7 +164,7 @@ fn check_hash(table: &Table, expected: Kind) -> Result<(), Error> {
     }
 }
 
-/// Where a list and its tables are.
+/// The folder of a list and its tables.
 trait Folder {
     fn list(&self) -> Result<Vec<u8>, Error>;
 

@@ -58,7 +58,7 @@ pub enum Hold {
     Damaged {
         /// The ref.
         name: BString,
-        /// What cannot be read, and why.
+        /// The unreadable object or ref, and the reason.
         why: Damaged,
     },
 }

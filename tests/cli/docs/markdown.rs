@@ -13,7 +13,7 @@
 //! ```
 use std::path::Path;
 
-/// How a block is run.
+/// The way in which a block is run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum How {
     /// It exits with this code.
@@ -37,7 +37,7 @@ pub struct Block {
     pub line: usize,
     /// Its text, each line with its line feed.
     pub text: String,
-    /// How it is run.
+    /// The way in which it is run.
     pub how: How,
 }
 

@@ -41,7 +41,7 @@ impl SimDisk {
         self.0.fuel.set(Some(effects));
     }
 
-    /// Whether the process was killed.
+    /// Returns true if the process was killed.
     pub fn is_killed(&self) -> bool {
         self.0.killed.get()
     }

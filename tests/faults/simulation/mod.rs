@@ -19,7 +19,7 @@
 //!
 //! `SIMULATION_SEED=N` runs one seed, `SIMULATION_SEEDS=N` that many.
 //!
-//! Which breakages were made on purpose, and caught: `docs/simulation.md`.
+//! `docs/simulation.md` lists the deliberate breakages that this simulation detected.
 mod disk;
 mod landing;
 mod world;
@@ -69,7 +69,7 @@ const FAMILIES: [(&str, &str); 9] = [
     ("kv-archive", "@1"),
 ];
 
-/// What pushes and their hooks do.
+/// Behaviour of pushes and their hooks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Pushes {
     /// A push has one ref, and its hook appends at once.
@@ -93,7 +93,7 @@ struct Simulation<'a> {
     told: Vec<RefUpdate>,
     /// Those of them whose append was acknowledged, by place.
     journaled: BTreeSet<usize>,
-    /// What pushes and their hooks do.
+    /// Behaviour of pushes and their hooks.
     pushes: Pushes,
     /// The push whose refs git is moving.
     push: RefCell<Option<Push>>,
@@ -247,7 +247,7 @@ impl<'a> Simulation<'a> {
         self.disk.restart();
     }
 
-    /// What `post-receive` does.
+    /// Does the work of `post-receive`.
     fn journal(&mut self, drafts: &[Draft], place: usize) {
         if self.append(drafts) {
             self.journaled.insert(place);
@@ -263,7 +263,8 @@ impl<'a> Simulation<'a> {
         }
     }
 
-    /// Whether the append was acknowledged. A process that is killed tells nobody; what it did is on the disk.
+    /// Appends the drafts and returns true if that was acknowledged. A killed process acknowledges nothing, but its
+    /// writes are on the disk.
     fn append(&mut self, drafts: &[Draft]) -> bool {
         let appended = self.writer().append(drafts);
         let written = appended.map(|appended| appended.written).unwrap_or_default();
@@ -449,13 +450,13 @@ impl<'a> Simulation<'a> {
         }
     }
 
-    /// Whether the mirror has had this commit of a ref, or a later one.
+    /// Returns true if the mirror has had this commit of a ref, or a later one.
     fn reached(&self, stargate: &Stargate, name: &BString, commit: u32) -> bool {
         let mut had = self.had.get(name).into_iter().flatten();
         had.any(|had| *had < FOREIGN && stargate.contains(commit, *had))
     }
 
-    /// Whether a ref was deleted or rewritten by the updates from this place on.
+    /// Returns true if an update at or after index `from` deleted or rewrote the ref.
     fn overtaken(&self, stargate: &Stargate, name: &BString, from: usize) -> bool {
         let rewrites = |told: &RefUpdate| told.is_delete() || !stargate.contains(commit(told.old), commit(told.new));
         self.told[from..]
@@ -567,7 +568,7 @@ impl<'a> Simulation<'a> {
         }
     }
 
-    /// Whether a ref of the namespace diverges: others wrote there, or a rewrite is not to be carried.
+    /// Returns true if a ref of the namespace diverges: somebody else wrote it, or its rewrite may not be mirrored.
     fn is_held(&self, of: &BStr) -> bool {
         let stargate = self.stargate.borrow();
         let mut names = stargate.refs.keys().chain(self.world.refs.keys());

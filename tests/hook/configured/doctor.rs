@@ -1,4 +1,4 @@
-//! What `doctor` says about hooks in git's configuration.
+//! Findings of `doctor` about hooks in git's configuration.
 use std::fs;
 
 use serde_json::Value;

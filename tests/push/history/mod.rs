@@ -42,7 +42,7 @@ pub fn repository(folder: &Path, format: &str) -> Repository {
     gix::open(folder).unwrap()
 }
 
-/// What `git` prints on its standard output; it must succeed.
+/// Runs `git`, which must succeed, and returns its standard output.
 pub fn git(folder: &Path, arguments: &[&str], stdin: Option<std::fs::File>) -> String {
     let output = Command::new("git")
         .args(arguments)

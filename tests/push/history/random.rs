@@ -9,16 +9,16 @@ use proptest::sample::Index;
 
 use super::commit;
 
-/// How a commit differs from its first parent.
+/// A difference between a commit and its first parent.
 #[derive(Debug, Clone)]
 pub enum Edit {
     /// A file at a path, with one of a few contents, of some kind.
     Put(String, u8, EntryKind),
     /// Something less.
     Remove(String),
-    /// What is at the first path also goes to the second.
+    /// Copies the content of the first path to the second.
     Copy(String, String),
-    /// What is at one path goes to the other.
+    /// Swaps the contents of two paths.
     Swap(String, String),
     /// An empty folder.
     Empty(String),

@@ -16,7 +16,7 @@ use jiff::Timestamp;
 
 /// A clock that moves only when someone sleeps, and tells a test of that.
 pub struct StillClock<F: Fn()> {
-    /// What time it is, in milliseconds since 1970.
+    /// The current time in milliseconds since 1970.
     pub now: Cell<i64>,
     elapsed: Cell<Duration>,
     on_sleep: F,
@@ -54,7 +54,7 @@ pub fn clock() -> StillClock<impl Fn()> {
     clock_with(|| panic!("nobody has the lock, so nobody waits"))
 }
 
-/// What happens at one call of a verb.
+/// A fault in one call of a verb.
 #[derive(Clone, Copy)]
 pub enum Fault {
     /// It fails.
@@ -68,7 +68,7 @@ pub struct Faulty<'a> {
     fault: &'a dyn Fn(&str, usize) -> Option<Fault>,
     /// The verbs that were called, in order.
     pub calls: RefCell<Vec<&'static str>>,
-    /// How many bytes were read.
+    /// The number of bytes read.
     pub bytes_read: Cell<u64>,
 }
 

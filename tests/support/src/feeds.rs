@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::scripted::{Received, answer};
 
-/// How long a client may do nothing before the server gives up on it.
+/// The longest time that a client may be idle before the server gives up on it.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running relay.
@@ -21,7 +21,7 @@ pub struct Feeds {
     state: Arc<Mutex<State>>,
 }
 
-/// What it does.
+/// Behaviour of the relay.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Manners {
     /// Its events have numbers, in answers and as ids of its streams.
@@ -30,7 +30,7 @@ pub struct Manners {
     pub ids: bool,
     /// It has streams, but keeps no events.
     pub forgetful: bool,
-    /// What it answers to everything.
+    /// The status of every answer, if set.
     pub status: Option<&'static str>,
     /// The most events of an answer.
     pub page: Option<usize>,
@@ -116,7 +116,7 @@ impl Feeds {
         self.lock().events.clear();
     }
 
-    /// How many listen.
+    /// Returns the number of listening clients.
     pub fn listeners(&self) -> usize {
         self.lock().listeners.len()
     }

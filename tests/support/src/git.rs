@@ -7,7 +7,7 @@ use std::{
 
 use super::executable;
 
-/// What keeps git away from the configuration of the machine and the user.
+/// Environment that hides the configuration of the machine and the user from git.
 pub const ISOLATED: [(&str, &str); 3] = [
     ("GIT_CONFIG_GLOBAL", "/dev/null"),
     ("GIT_CONFIG_NOSYSTEM", "1"),

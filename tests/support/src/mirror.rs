@@ -25,7 +25,7 @@ pub enum Format {
     Sha256,
 }
 
-/// How the mirror is served, other than by nginx to everybody over plain http in every protocol.
+/// Settings of the mirror's server. By default nginx serves everybody over plain HTTP, in every protocol version.
 #[derive(Default)]
 pub(super) struct Setup<'a> {
     pub web: Web,
@@ -106,7 +106,7 @@ impl Mirror {
         })
     }
 
-    /// How many bytes all requests had so far, headers included; see [`requests()`](Self::requests).
+    /// Returns the size of all requests so far in bytes, headers included; see [`requests()`](Self::requests).
     pub fn received(&self) -> u64 {
         self.requests();
         let log = fs::read_to_string(self.folder.path().join("sizes.log")).expect("nginx writes its log");

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long a server may take until it listens.
+/// The longest time that a server may take until it listens.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A process group that is killed with this value.

@@ -1,4 +1,4 @@
-//! What every test of a push needs: commits to push, commands, and what became of them.
+//! Shared parts of the push tests: commits to push, commands, and their results.
 use std::path::Path;
 
 use git_push::{Command, Connection, Error, Report, Verdict};

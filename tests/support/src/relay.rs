@@ -13,23 +13,23 @@ use serde_json::{Value, json};
 
 use super::{programs, stargate::clean_command};
 
-/// How long a test waits for what must come.
+/// The longest time that a test waits for an expected message.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running relay. It is killed with this value.
 pub struct Relay {
     child: Child,
-    /// Where it listens.
+    /// Its address.
     pub address: SocketAddr,
     said: PathBuf,
 }
 
-/// How a relay is started.
+/// Options for starting a relay.
 #[derive(Debug, Clone, Default)]
 pub struct Start<'a> {
-    /// What runs it, such as strace with its arguments; it must leave the process its own.
+    /// A program that runs the relay, such as strace, with its arguments. It must not change the relay's process id.
     pub behind: &'a [&'a str],
-    /// What it is given beside `--data` and a free port of this machine.
+    /// Arguments in addition to `--data` and a free port of this machine.
     pub arguments: &'a [&'a str],
     /// Its `RELAY_TOKEN`.
     pub token: Option<&'a str>,
@@ -96,7 +96,7 @@ impl Relay {
         self.child.id()
     }
 
-    /// What it has said on stderr.
+    /// Returns its output on stderr so far.
     pub fn said(&self) -> String {
         std::fs::read_to_string(&self.said).expect("a file")
     }
@@ -281,7 +281,7 @@ pub struct Listener {
     chunk: Vec<u8>,
 }
 
-/// What came.
+/// A message of the stream.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Heard {
     /// A comment.
@@ -314,7 +314,7 @@ impl Listener {
         }
     }
 
-    /// What comes next; none when the relay has ended the stream.
+    /// Returns the next message, or `None` if the relay has ended the stream.
     ///
     /// # Errors
     /// The connection broke.
@@ -330,7 +330,7 @@ impl Listener {
         }
     }
 
-    /// What comes next.
+    /// Returns the next message.
     #[expect(
         clippy::should_implement_trait,
         reason = "it ends the test when nothing comes; an iterator would end"

@@ -15,7 +15,7 @@ use super::{
     stargate::{clean_command, start},
 };
 
-/// How long something may take until it is said.
+/// The longest time to wait for an expected output line.
 const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Lines that all running commands of this test program have said.
@@ -93,7 +93,7 @@ impl Running {
         self.said.0.lock().unwrap_or_else(PoisonError::into_inner).join("\n")
     }
 
-    /// How many lines have these words.
+    /// Returns the number of lines that contain these words.
     pub fn times(&self, words: &str) -> usize {
         self.said().lines().filter(|line| line.contains(words)).count()
     }

@@ -7,10 +7,10 @@ use std::{
     time::Duration,
 };
 
-/// How long a client may do nothing before the server gives up on it.
+/// The longest time that a client may be idle before the server gives up on it.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What happens to one request.
+/// The server's reaction to one request.
 #[derive(Debug, Clone)]
 pub enum Step {
     /// It is read whole and answered with these bytes; the connection stays open.
@@ -55,7 +55,7 @@ pub struct Scripted {
     log: Arc<Log>,
 }
 
-/// What there is to know from outside.
+/// The server's record of its requests and connections.
 #[derive(Default)]
 struct Log {
     received: Mutex<Vec<Received>>,
@@ -202,7 +202,7 @@ fn with_body(stream: &mut BufReader<TcpStream>, mut request: Received) -> Receiv
         .field("Content-Length")
         .and_then(|value| value.parse().ok())
         .unwrap_or(0);
-    // What does not come has been cut off by the client.
+    // A shorter body means that the client cut it off.
     let _ = stream.take(length).read_to_end(&mut request.body);
     request
 }

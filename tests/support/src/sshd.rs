@@ -144,7 +144,7 @@ impl Server {
         self.port
     }
 
-    /// What `GIT_SSH_COMMAND` must be to be let in.
+    /// Returns the value of `GIT_SSH_COMMAND` that this server admits.
     pub fn ssh_command(&self) -> String {
         self.ssh_command_with_key("user")
     }

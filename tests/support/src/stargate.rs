@@ -133,7 +133,7 @@ impl Stargate {
         git(&self.git_dir, ["config", "--add", key, value]);
     }
 
-    /// Where the journal is.
+    /// Returns the path of the journal.
     pub fn journal(&self) -> PathBuf {
         self.git_dir.join(".stargate/mirror-journal.ndjson")
     }
@@ -210,7 +210,7 @@ pub fn feed(mut command: Command, input: impl AsRef<[u8]>) -> Output {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     let mut child = start(&mut command);
-    // What it does not read, it does not read.
+    // A program may end without reading its whole input; that is no error here.
     let _ = child.stdin.take().expect("a pipe").write_all(input.as_ref());
     child.wait_with_output().expect("it ends")
 }
@@ -258,7 +258,7 @@ pub fn git_command(folder: &Path) -> Command {
     command
 }
 
-/// What a command said on standard error.
+/// Returns the output of a command on standard error.
 pub fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }

@@ -7,8 +7,8 @@ use std::{
     process::{Command, Output},
 };
 
-/// What changes a disk, or who may. Killed before a call that only reads, a program leaves what it leaves when it is
-/// killed before the next one of these.
+/// System calls that change a disk, or may. A kill before a call that only reads leaves the same state as a kill before
+/// the next one of these.
 const CHANGES: &str = "open,openat,openat2,creat,mkdir,mkdirat,write,pwrite64,writev,pwritev,fsync,fdatasync,rename,renameat,\
                        renameat2,unlink,unlinkat,rmdir,flock,ftruncate,fallocate,chmod,fchmod,fchmodat,link,linkat,symlink,\
                        symlinkat,copy_file_range,sendfile,utimensat,msync,sync_file_range,syncfs";

@@ -22,7 +22,7 @@ impl Web {
         }
     }
 
-    /// What stands before the name of a repository in a URL.
+    /// Returns the part of a URL that precedes the name of a repository.
     pub fn prefix(self) -> &'static str {
         match self {
             Web::Nginx => "",

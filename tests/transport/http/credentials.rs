@@ -1,4 +1,4 @@
-//! Where credentials come from, where they go, and where they do not.
+//! Credentials: their sources, and the servers that do or do not receive them.
 use std::path::PathBuf;
 
 use super::*;
@@ -49,7 +49,7 @@ impl Home {
         self.folder.path().join("noted")
     }
 
-    /// What helpers were told to do, in order.
+    /// Returns the operations that were asked of helpers, in order.
     fn told(&self) -> Vec<String> {
         let noted = std::fs::read_to_string(self.noted()).unwrap_or_default();
         let words = noted.lines().filter_map(|line| line.strip_suffix(" 0"));
@@ -85,7 +85,7 @@ fn authorization(request: &Received) -> Option<String> {
     }
 }
 
-/// What a server that is pushed to sees of the one with this URL.
+/// Returns the credentials that a server receives from a push to this URL.
 fn seen(home: &Home, user_info: &str) -> Option<String> {
     let server = Scripted::serve([Step::Answer(advertised(&nothing_yet()))]);
     let url = server.url(NAME).replace("http://", &format!("http://{user_info}"));

@@ -66,7 +66,7 @@ fn assert_no_canary(error: &Error) {
     }
 }
 
-/// What asking the scripted server for its refs comes to; the token was given.
+/// Asks the scripted server for its refs, with a token. Returns the error.
 fn asked(script: impl IntoIterator<Item = Step>) -> (Error, Scripted) {
     let script: Vec<_> = script.into_iter().collect();
     let settings = patient_unless_silent(&script);
@@ -114,7 +114,7 @@ fn nothing_yet() -> Vec<u8> {
     body
 }
 
-/// What pushing a commit to the scripted server comes to, after a good advertisement.
+/// Pushes a commit to the scripted server, after a good advertisement.
 fn pushed_to(step: Step) -> (Result<Report, Error>, Scripted) {
     let (folder, commits) = source("sha1");
     let script = [Step::Answer(advertised(&nothing_yet())), step];

@@ -380,7 +380,7 @@ fn an_index_that_points_forwards_or_elsewhere_is_an_error() {
     }
 }
 
-/// Whether the index has the name in its first block.
+/// Returns true if the index has the name in its first block.
 fn in_first_block(table: &[u8], line: &Line) -> bool {
     let root = u64::from_be_bytes(table[table.len() - 44..][..8].try_into().unwrap()) as usize;
     let key_len = usize::from(table[root + 5] >> 3);

@@ -137,7 +137,7 @@ pub fn refs(stack: &Stack) -> Refs {
     list.into_iter().map(|record| (record.name, record.value)).collect()
 }
 
-/// What git for-each-ref would print for the refs of a stack. It follows symbolic refs to their end.
+/// Returns the output of `git for-each-ref` for the refs of a stack. Symbolic refs are followed to their end.
 pub fn as_git_prints(stack: &Stack) -> Vec<[BString; 4]> {
     let refs = refs(stack);
     let mut lines = Vec::new();

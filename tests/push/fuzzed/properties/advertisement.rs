@@ -9,7 +9,7 @@ pub fn check(bytes: &[u8]) {
     assert_eq!(parse(pieces(bytes)), whole, "in pieces");
     for beginning in beginnings(bytes) {
         if let Ok(advertisement) = parse([beginning]) {
-            // What comes after the end is not looked at.
+            // Bytes after the end are ignored.
             assert_eq!(Ok(advertisement), whole);
         }
     }

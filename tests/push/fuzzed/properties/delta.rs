@@ -12,7 +12,7 @@ pub fn check(bytes: &[u8]) {
     let (cut, bytes) = control(bytes, 128);
     let (base, rest) = bytes.split_at(bytes.len() * usize::from(cut) / 128);
     check_encoding(base, rest);
-    // What versions of a file look like: they share much.
+    // Inputs that resemble versions of a file: they have much in common.
     let long = base.repeat(8);
     check_encoding(&long, &[&long, rest, &long].concat());
     check_encoding(&[rest, &long].concat(), &long);

@@ -1,7 +1,7 @@
-//! What must hold for any bytes whatsoever: a function for each surface that reads what others have written.
+//! Properties that hold for any bytes, with a function for each parser of foreign data.
 //!
-//! `fuzz/run` looks for bytes for which it does not; the test beside this runs everything that was ever found, and the
-//! seeds.
+//! `fuzz/run` looks for bytes that violate them. The test beside this module runs the seeds and every input that was
+//! ever found.
 pub mod advertisement;
 pub mod bitmap;
 pub mod delta;

@@ -27,7 +27,7 @@ fn check_capabilities(bytes: &[u8]) {
     );
     if let Ok(parser) = LsRefs::new(&offered) {
         assert!(parser.finish().is_err(), "nothing came");
-        // What is asked then is in pkt-lines, whatever the server offers.
+        // The request that follows consists of pkt-lines, whatever the server offers.
         let asked = ls_refs_request(&offered, &["refs/kv/".into()]);
         let mut reader = pkt_line::Reader::new(asked.len() as u64);
         reader.feed(&asked);
