@@ -100,7 +100,7 @@ fn measure_index(events: usize) {
     );
 }
 
-/// A relay that is killed with this value.
+/// A relay that is killed on drop.
 struct Relay {
     child: Child,
     address: String,

@@ -1,4 +1,4 @@
-//! Advice on errors of libraries, which know nothing of this program.
+//! Advice on errors of libraries that are independent of this program.
 use git_push::repository::OpenError;
 
 /// Returns an instruction for a repository that cannot be opened.

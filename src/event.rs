@@ -35,7 +35,7 @@ pub const MAX_FILE: usize = 8 << 20;
 /// The folder of a context repository that holds the events.
 pub const FOLDER: &str = "events";
 
-/// Members that say only how, when and where an event was delivered.
+/// Members that only describe the delivery of an event.
 const OF_DELIVERY: [&str; 3] = ["event_id", "feed_id", "ts"];
 
 /// An event with a valid envelope.
@@ -198,7 +198,7 @@ impl Event {
         self.written(Form::Compact)
     }
 
-    /// Returns true if `file` is the same JSON, whatever its order of members and its blanks.
+    /// Returns true if `file` is the same JSON, regardless of white space and of the order of members.
     pub fn is_file(&self, file: &[u8]) -> bool {
         matches!(read_json(file), Ok(Json::Object(members)) if members == self.members)
     }

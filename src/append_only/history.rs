@@ -12,7 +12,7 @@ use super::{
     objects::{Commit, Reader},
 };
 
-/// Number of commits that are read. More are an error, because a partial check would be no verdict.
+/// Maximum number of commits to read. More are an error, because a partial check would be no verdict.
 const MAX_COMMITS: usize = 4_000_000;
 
 /// Reached from `head`.

@@ -120,7 +120,7 @@ impl<S: Storage> Context<S> {
     /// reads back. Lost races and transient failures are retried as `policy` says. A missing remote branch is created. Nothing
     /// is ever forced.
     ///
-    /// Events can be committed meanwhile: no lock but that for publishing is held while the network is awaited.
+    /// Events can be committed meanwhile: while waiting for the network, only the lock for publishing is held.
     ///
     /// # Errors
     /// The remote lacks local commits. The [`ErrorKind`](git_push::ErrorKind) says whether a retry helps.
@@ -186,7 +186,7 @@ impl<S: Storage> Context<S> {
         self.0.instance.end(self.0.store.storage())
     }
 
-    /// Asks about the newest commit; `None` if the branch has been deleted.
+    /// Runs a query on the newest commit; `None` if the branch has been deleted.
     fn at_tip<T>(&self, ask: impl FnOnce(Objects<'_>, ObjectId) -> Result<T, Error>) -> Result<Option<T>, Error> {
         let local = self.0.store.repository();
         let tip = self.0.store.branch(&local).tip()?;

@@ -41,7 +41,7 @@ use super::{
 };
 use crate::{config::USER_AGENT, event::Event};
 
-/// Time that the last push gets at a stop.
+/// Time limit of the last push at a stop.
 const GRACE: Duration = Duration::from_secs(20);
 /// Delays between attempts to commit.
 const COMMIT_RETRY: RetryPolicy = RetryPolicy {

@@ -121,7 +121,7 @@ impl Settings {
             push_schedule::PUSHES_PER_MINUTE.into(),
         )?;
         let listen = match flags.listen {
-            // A run that ends by itself answers nobody unless it is asked to.
+            // A run that ends by itself serves `/health` only with an explicit `--listen`.
             None if !flags.once && !flags.stdin => port(text("PORT")?)?,
             listen => listen,
         };

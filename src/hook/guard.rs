@@ -38,7 +38,7 @@ use crate::{
 
 /// Prefixes of guarded refs.
 const GUARDED: [&str; 2] = ["refs/heads/", "refs/kv/"];
-/// Number of violations that the pusher sees.
+/// Maximum number of violations in the messages to the pusher.
 const MAX_LISTED: usize = 10;
 
 /// Returns true if `stargate.appendOnly` is set, even to an invalid value.

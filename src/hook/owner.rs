@@ -70,7 +70,7 @@ mod platform {
     use super::*;
     use crate::journal::user_name;
 
-    /// Number of files and folders that are checked.
+    /// Maximum number of files and folders that are checked.
     const MAX_LOOKED_AT: usize = 100_000;
     /// Files of git at the top of a repository.
     const FILES: [&str; 4] = ["config", "HEAD", "packed-refs", "shallow"];

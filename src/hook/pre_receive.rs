@@ -39,7 +39,7 @@ use super::{
 };
 use crate::journal::Writer;
 
-/// Number of large blobs that the pusher sees by name.
+/// Maximum number of large blobs that are named to the pusher.
 const MAX_LISTED: usize = 3;
 
 /// Runs the hook in this process's environment: standard input, `$GIT_DIR`, the disk. `chained` is the hook to run

@@ -6,7 +6,7 @@ use super::entry::Entry;
 
 /// Milliseconds by which an id may be ahead of its entry's timestamp: a day.
 const AHEAD: u64 = 24 * 60 * 60 * 1000;
-/// Greatest step from one id to the next that continues it.
+/// Greatest difference from one id to the next at which the second one counts as its successor.
 const STEP: u128 = 1 << 32;
 
 /// Checks the ids of entries in file order.

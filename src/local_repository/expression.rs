@@ -13,7 +13,7 @@ const SHORTEST: usize = 4;
 pub(super) enum Meaning {
     /// This expression, which starts with an id or an abbreviated one.
     OfId(BString),
-    /// There is no such ref, and the name is none of an object.
+    /// Neither a ref nor an object has this name.
     Nothing,
 }
 

@@ -146,7 +146,7 @@ impl Group {
     }
 
     /// Returns deletions of refs that the remote does not advertise. They have the null id on both sides. Such a ref is gone,
-    /// or the remote hides it (`receive.hideRefs`, `transfer.hideRefs`). Only its answer to the command can tell which.
+    /// or the remote hides it (`receive.hideRefs`, `transfer.hideRefs`). Only the answer to the command shows which.
     pub fn unseen_deletions(&self) -> Vec<Command> {
         let all = self.changes.iter().chain(&self.watermark);
         all.filter(|change| change.is_unseen_deletion())

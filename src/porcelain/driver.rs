@@ -20,7 +20,7 @@ use crate::{
     local_repository::{AllRefs, LocalRepository, RevisionError, UnreadableRefs},
 };
 
-/// Number of refs that are read back by name. Beyond it, all refs are requested.
+/// Maximum number of refs that are read back by name. If there are more, all refs are requested.
 const MOST_PREFIXES: usize = 200;
 
 /// Request for a push: refspecs and options.

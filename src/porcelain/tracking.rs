@@ -1,5 +1,5 @@
-//! Remote-tracking refs: the local copies of a configured remote's refs, by its fetch refspecs. In reftables, they are read
-//! and not updated.
+//! Remote-tracking refs: the local copies of a configured remote's refs, as its fetch refspecs map them. In reftables,
+//! they are read, but not updated.
 use bstr::{BStr, BString, ByteSlice};
 use git_push::{causes, refspec};
 use gix::{

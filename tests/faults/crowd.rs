@@ -20,7 +20,7 @@ const NAMESPACES: usize = 8;
 /// The maximum number of tries of one pusher. In each round at least one push succeeds.
 const TRIES: usize = PUSHERS * 4;
 
-/// A `watch` that ends with this value.
+/// A `watch` that is killed on drop.
 struct Watch(Child);
 
 impl Drop for Watch {

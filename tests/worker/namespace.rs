@@ -112,7 +112,7 @@ impl World {
         assert_eq!((exit, &groups[0]["outcome"]), (1, &"transient".into()), "{groups:#?}");
         let error = groups[0]["error"].as_str().expect("an error");
         assert!(
-            error.contains("refs/kv/main is moved, refs/kv-chunks/main@1 is not yet"),
+            error.contains("refs/kv/main has moved, refs/kv-chunks/main@1 has not yet"),
             "{error}"
         );
         assert_eq!(self.at(WATERMARK).as_deref(), Some(before));

@@ -172,7 +172,7 @@ impl Web {
             ),
             408 | 425 | 429 | 500.. => Error::new(
                 ErrorKind::Transient,
-                what("the service failed, or asks for a retry later"),
+                what("the service failed, or asks to retry later"),
             ),
             _ => Error::new(ErrorKind::Rejected, what("the service sent an unexpected answer")),
         };

@@ -1,4 +1,4 @@
-//! The push engine: what git calls `send-pack`, without a socket in it. It knows nothing of mirrors.
+//! The push engine, which git calls `send-pack`. It opens no socket, and is independent of mirrors.
 //!
 //! A [`Push`] negotiates capabilities and the object format, packs the objects that the remote lacks, and passes both to a
 //! [`Connection`]. Only a connection reaches a remote; the crate `git-push-transport` implements it. Parsers take bytes and

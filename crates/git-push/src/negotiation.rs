@@ -1,4 +1,5 @@
-//! Negotiation (gitprotocol-capabilities): the request for commands and settings, to a server that offers this. PURE.
+//! Negotiation (gitprotocol-capabilities): builds the request from commands, settings and the server's capabilities.
+//! PURE.
 use std::collections::HashSet;
 
 use bstr::{BStr, BString, ByteSlice};
@@ -33,7 +34,8 @@ pub struct Options {
     pub agent: Option<BString>,
 }
 
-/// Returns the request to a server that offers this: `commands` with the capabilities to use (gitprotocol-capabilities).
+/// Returns the request for `commands`, with those of the `offered` capabilities that it uses
+/// (gitprotocol-capabilities).
 ///
 /// # Errors
 /// [`ErrorKind::Misconfigured`] when the server does not offer an option, or when a name, an id or an option is invalid.

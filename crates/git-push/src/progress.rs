@@ -1,4 +1,4 @@
-//! Text of a server for a person: sideband 2, and the text of errors.
+//! Human-readable text of a server: sideband 2, and the text of errors.
 //!
 //! It is untrusted. Control characters and terminal escapes are removed, and length and number of lines are bounded.
 use std::collections::VecDeque;

@@ -1,4 +1,4 @@
-//! Opens a repository if its format is supported, and refuses any other one by the setting that is not.
+//! Opens a repository if its format is supported. Otherwise the error names the setting that is not.
 //!
 //! gix opens a repository with reftables without an error and shows no refs in it. [`open()`] therefore accepts only refs
 //! that gix can read and write. [`open_any_refs`] also accepts reftables; its callers must not read refs by gix. Git reads

@@ -51,7 +51,7 @@ impl Iter {
         Ok(())
     }
 
-    /// Takes the next name off all tables, and returns what the newest of them says.
+    /// Advances all tables past the next name, and returns the entry of the newest one for it.
     fn next_entry(&mut self) -> Result<Option<Entry>, Error> {
         let Some(newest) = self.heads.pop() else {
             return Ok(None);

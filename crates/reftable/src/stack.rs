@@ -248,7 +248,7 @@ impl Folder for OnDisk<'_> {
 }
 
 impl OnDisk<'_> {
-    /// Tells a missing list from a missing folder, and both from a list that cannot be read.
+    /// Distinguishes a missing list from a missing folder, and both from an unreadable list.
     fn no_list(&self, path: &Path, error: io::Error) -> Error {
         if error.kind() != io::ErrorKind::NotFound {
             return unreadable(path, error);

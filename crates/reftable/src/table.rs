@@ -10,13 +10,13 @@ use crate::header::{Header, HeaderFault, MAX_HEADER, MIN_FILE, Sections};
 use crate::source::Source;
 use crate::table_iter::TableIter;
 
-/// The most bytes that are read before the length of a block is known.
+/// Maximum number of bytes that are read before the length of a block is known.
 const MAX_GUESS: u64 = 64 << 10;
 
-/// The bytes that are read at the start of a block of an unaligned table.
+/// Number of bytes that are read at the start of a block of an unaligned table.
 const UNALIGNED_GUESS: u64 = 4096;
 
-/// The most levels of an index. Each level of a sane index has at most half the blocks of the one below.
+/// Maximum number of index levels. Each level of a sane index has at most half the blocks of the one below.
 const MAX_LEVELS: usize = 64;
 
 /// One table of a stack: its bytes and the place of its sections.

@@ -4,7 +4,7 @@
 //! Three kinds leave traces in the repository:
 //!
 //! - `git push` in a hook script: in the hooks folder, in a chained hook, in `hooks/*.d`, and in GitLab's `custom_hooks`.
-//! - A `[remote]` that pushes by itself: `mirror = true`, or `push = …`.
+//! - A `[remote]` with settings for pushes: `mirror = true`, or `push = …`.
 //! - A push mirror of Gitea or Forgejo: a `[remote "remote_mirror_<random>"]` with both. GitLab used the same name with a URL
 //!   alone.
 //!
@@ -36,7 +36,7 @@ const DAMAGE: &str = "it can overwrite refs and delete watermarks that this mirr
 
 /// Checks for other mirrors to the remote of this name or URL. Returns none if there are none.
 pub(super) fn checks(name: &str, repository: &gix::Repository) -> Vec<Check> {
-    // The check of the mirror reports a location that is invalid.
+    // An invalid location is reported by the check of the mirror.
     let Ok(own) = resolve(BStr::new(name), Some(repository)) else {
         return Vec::new();
     };
@@ -59,7 +59,7 @@ fn remotes(own_name: &str, own: &Location, repository: &gix::Repository) -> Vec<
         let Some(how) = pushes_by_itself(name, repository).or(of_forge.then_some("a url")) else {
             continue;
         };
-        // The remote of this mirror is used by the worker, unless a forge created it.
+        // The worker itself uses the remote of this mirror, unless a forge created that remote.
         let is_other = name != own_name || of_forge;
         if is_other && resolve(name, Some(repository)).is_ok_and(|location| is_same(own, &location)) {
             checks.push(configured(name, how, of_forge));
@@ -76,7 +76,7 @@ fn configured(name: &BStr, how: &str, of_forge: bool) -> Check {
     }
     let found = format!("[remote \"{name}\"] has {how} and leads to the same remote: {DAMAGE}");
     Check::new(CHECK, Verdict::Warning, found)
-        .hint(format!("stop what pushes to it, then run `git remote remove {name}`"))
+        .hint(format!("stop the program that pushes to it, then run `git remote remove {name}`"))
 }
 
 /// Returns the setting because of which `git push <name>` needs no refspec.
@@ -136,7 +136,7 @@ fn unread(path: &Path, error: &io::Error) -> Check {
 
 /// Returns the folders in which git and GitLab look for hooks.
 fn hook_folders(git_dir: &Path) -> Vec<PathBuf> {
-    // The check of the hooks reports a folder that cannot be found.
+    // A folder that cannot be found is reported by the check of the hooks.
     let hooks = install::look(git_dir).unwrap_or_default().into_iter();
     let hooks = hooks.filter_map(|(hook, _)| Some(hook.parent()?.to_owned())).next();
     hooks.into_iter().chain([git_dir.join("custom_hooks")]).collect()

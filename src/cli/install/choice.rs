@@ -169,8 +169,8 @@ fn checked(git_dir: &Path, remote: &str) -> Result<BString, Failure> {
         Location::Http(url)
             if !is_name && (url.user().is_some() || url.password().is_some() || remote.contains('?')) =>
         {
-            let what = "the URL of the mirror has a user, a password or a query, which may be secret and is not written to a file";
-            Err(Failure::new(Exit::Usage, what).hint("give the URL without it, and put the token into GITHUB_PAT"))
+            let what = "the URL of the mirror contains a user, a password or a query, which may be secret; it is not written to a file";
+            Err(Failure::new(Exit::Usage, what).hint("give the URL without them, and put the token into GITHUB_PAT"))
         }
         Location::Path(path) if !is_name && path.as_os_str() == remote && path.is_relative() => {
             let absolute = path::absolute(path).map_err(|error| Failure::new(Exit::Failed, error))?;

@@ -74,7 +74,7 @@ pub(super) fn lines(expected: &[Expected], seen: &SeenRefs) -> Vec<RefLine> {
     expected.iter().map(line).collect()
 }
 
-/// Prints the outcome for a person.
+/// Prints the human-readable outcome.
 pub(super) fn print(expected: &[Expected], waited: &RefsOutcome, remote: &Remote, timeout: Duration) {
     match waited {
         RefsOutcome::Visible(seen) => {

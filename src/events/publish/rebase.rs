@@ -66,7 +66,7 @@ pub struct Rebase<'a> {
     refused: Vec<(BString, Leaf)>,
     /// Local events in folders whose names git reserves.
     pub unpushable: Vec<(BString, Leaf)>,
-    /// Local events that they have as the same JSON at another path, as with another layout, or in other bytes.
+    /// Local events that they have at another path (with another layout) or in other bytes, as the same JSON.
     moved: Vec<BString>,
     conflicts: Vec<BString>,
     violations: Vec<BString>,

@@ -73,13 +73,13 @@ pub(super) struct Repository<S: Storage> {
     publishing: Mutex<()>,
 }
 
-/// Knowledge about the events of the branch, kept from one commit to the next. The repository is authoritative.
+/// Cached data about the events of the branch, kept from one commit to the next. The repository is authoritative.
 pub(super) struct Index {
     pub event_ids: EventIds,
     pub refused: RefusedEvents,
     /// No commit up to this one has an event in a folder whose name git reserves.
     pub pushable: Option<ObjectId>,
-    /// Commit that the ids are known of.
+    /// Commit up to which the ids are cached.
     tip: Option<ObjectId>,
 }
 

@@ -55,7 +55,7 @@ pub struct Entry<'a> {
 pub struct NotAList(String);
 
 impl Position {
-    /// Returns the position to begin at with a relay without sequence numbers, given the time of the newest committed event.
+    /// Returns the start position for a relay without sequence numbers, given the time of the newest committed event.
     pub fn newest(newest: Option<Timestamp>, now: Timestamp) -> Self {
         let begin = |newest: Timestamp| newest.min(now).as_second() - OVERLAP;
         match newest.and_then(|newest| Timestamp::from_second(begin(newest)).ok()) {

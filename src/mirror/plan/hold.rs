@@ -30,7 +30,7 @@ pub enum Hold {
         existing: BString,
     },
     /// A push to the Stargate has moved some of the group's refs so far.
-    #[error("a push is moving the refs of this namespace: {moved} is moved, {waiting} is not yet")]
+    #[error("a push is moving the refs of this namespace: {moved} has moved, {waiting} has not yet")]
     Landing {
         /// A ref that is moved.
         moved: BString,

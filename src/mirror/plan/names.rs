@@ -94,7 +94,7 @@ impl<'a> Names<'a> {
             return Ok(());
         };
         for family in &self.families {
-            // No ref is named like this, and every ref of the namespace in this family begins like this.
+            // This is no ref's name, but the common beginning of all refs of the namespace in this family.
             let name = family.ref_of(namespace.as_bstr());
             if let LocalRef::Unreadable(why) = self.listed.get(name.as_bstr()) {
                 return Err(Hold::Unreadable { name, why });

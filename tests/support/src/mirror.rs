@@ -38,7 +38,7 @@ pub(super) struct Setup<'a> {
     pub delay: Option<&'a str>,
 }
 
-/// A running mirror; it ends with this value.
+/// A running mirror; it ends on drop.
 pub struct Mirror {
     folder: TempDir,
     web: Web,

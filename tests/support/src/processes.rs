@@ -10,7 +10,7 @@ use std::{
 /// The longest time that a server may take until it listens.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A process group that is killed with this value.
+/// A process group that is killed on drop.
 pub struct Group(Child);
 
 impl Group {

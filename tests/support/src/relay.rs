@@ -16,7 +16,7 @@ use super::{programs, stargate::clean_command};
 /// The longest time that a test waits for an expected message.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A running relay. It is killed with this value.
+/// A running relay. It is killed on drop.
 pub struct Relay {
     child: Child,
     /// Its address.

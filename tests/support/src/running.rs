@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(90);
 /// Lines that all running commands of this test program have said.
 pub static LINES: Counter = Counter::new();
 
-/// A running command. It is killed with this value.
+/// A running command. It is killed on drop.
 pub struct Running {
     child: Child,
     said: Arc<(Mutex<Vec<String>>, Condvar)>,

@@ -15,7 +15,7 @@ use super::{
     processes::{Group, program},
 };
 
-/// A server with a folder of repositories; it ends with this value.
+/// A server with a folder of repositories; it ends on drop.
 pub struct Server {
     folder: TempDir,
     port: u16,

@@ -145,7 +145,7 @@ fn a_status_says_what_to_do() {
     use ErrorKind::{Misconfigured, Rejected, Transient};
     let cases = [
         ("401 Unauthorized", None, Misconfigured, None, "refuses the credentials"),
-        ("403 Forbidden", None, Misconfigured, None, "forbids it"),
+        ("403 Forbidden", None, Misconfigured, None, "does not allow this"),
         ("403 Forbidden", Some("9"), Transient, Some(9), "retry later"),
         ("404 Not Found", None, Misconfigured, None, "no such repository"),
         ("408 Request Timeout", None, Transient, None, "retry later"),

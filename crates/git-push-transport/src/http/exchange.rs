@@ -288,7 +288,7 @@ impl Answer {
     /// Passes the body to `take`, piece by piece.
     ///
     /// # Errors
-    /// Those of `take`; the body did not arrive whole, or is larger than the limit.
+    /// Those of `take`; the body is incomplete, or larger than the limit.
     pub(super) fn read(mut self, mut take: impl FnMut(&[u8]) -> Result<(), Error>) -> Result<(), Error> {
         let mut piece = vec![0; 64 << 10];
         let mut left = self.limit;

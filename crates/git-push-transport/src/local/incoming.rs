@@ -46,7 +46,7 @@ pub(super) struct Place {
     pub shared: Option<u32>,
 }
 
-/// Files of a push, which are removed with this value.
+/// Files of a push, which are removed on drop.
 pub(super) struct Incoming {
     folder: PathBuf,
     packs: PathBuf,
@@ -375,7 +375,7 @@ mod tests {
         drop(incoming);
         assert!(!folder.exists());
 
-        // Somebody who has only just made his folder.
+        // A push that has only just created its folder.
         let begun = mirror.place.objects.join(format!("{PREFIX}begun"));
         fs::create_dir(&begun).unwrap();
         mirror.place.clear().unwrap();

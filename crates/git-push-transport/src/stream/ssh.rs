@@ -114,7 +114,8 @@ impl Ssh {
         Ok(command)
     }
 
-    /// Returns the program with these arguments. It could send on variables that it inherits.
+    /// Returns the program with these arguments. Removes the token from its environment, because ssh could send
+    /// it on.
     fn program(&self, arguments: Vec<OsString>) -> Result<Command, Error> {
         let prepared = match (&self.settings.command, &self.settings.program) {
             (Some(line), _) => gix::command::prepare(line.clone()).command_may_be_shell_script(),
