@@ -1,4 +1,4 @@
-//! Repositories whose format is not understood: refused by name everywhere, while the hook goes on journaling.
+//! Repositories whose format is not understood: refused by name everywhere, while the hook continues to journal.
 
 use std::{
     collections::BTreeMap,
