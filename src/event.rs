@@ -6,9 +6,9 @@
 //!  "ts":"2026-01-10T12:00:00.000Z","payload":{},"refs":{}}
 //! ```
 //!
-//! `refs` may be absent, and `source_msg_id` may be null. Unknown members are kept, and all members keep their order. Numbers
-//! are written as in JavaScript, unless a double would change them. The ids become names of files and folders on the machine
-//! of everybody who clones the repository: [`check_name()`] refuses unsafe ones. `payload` may be any JSON, except for
+//! `refs` may be absent, and `source_msg_id` may be null. Unknown members are kept, and all members keep their order.
+//! Numbers are written as in JavaScript, unless a double would change them. The ids become names of files and folders
+//! in every clone of the repository: [`check_name()`] refuses unsafe ones. `payload` may be any JSON, except for
 //! [keys](PRIVATE) that the parser reserves.
 mod envelope;
 mod git_name;
@@ -160,7 +160,7 @@ impl Event {
     }
 
     /// Returns true if `other` has the same content: everything but `event_id`, `feed_id`, `ts` and `source.adapter_id`, in
-    /// whatever order.
+    /// any order.
     pub fn has_content_of(&self, other: &Event) -> bool {
         self.content().eq(other.content())
     }

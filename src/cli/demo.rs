@@ -113,7 +113,7 @@ impl Demo {
         self.wait(second, &options)
     }
 
-    /// Does what a client's push does on the server: writes objects, runs pre-receive, moves the refs, runs post-receive.
+    /// Simulates a client's push on the server: writes objects, runs pre-receive, moves the refs, runs post-receive.
     fn push(&self, parent: Option<ObjectId>, content: &str) -> Result<ObjectId, Failure> {
         let number = if parent.is_some() { 3 } else { 2 };
         let ledger = self.commit(parent, content).map_err(|e| failed("write a commit", e))?;

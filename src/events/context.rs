@@ -39,7 +39,7 @@ impl Context {
     /// Creates a context repository at `path`, which must be missing or empty; opens the repository if one exists there.
     ///
     /// # Errors
-    /// `path` holds something else, or cannot be written.
+    /// `path` has other contents, or cannot be written.
     pub fn init(path: &Path, options: &Options, now: Timestamp) -> Result<Self, Error> {
         Context::init_on(Disk, path, options, now)
     }

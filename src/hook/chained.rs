@@ -69,7 +69,7 @@ pub(super) fn program(hook: &Path) -> Option<PathBuf> {
 /// names, and links their sibling files next to them. Keeps what exists already.
 ///
 /// # Errors
-/// The folder or a link cannot be created, or something else has its name.
+/// The folder or a link cannot be created, or its name is taken.
 #[cfg(unix)]
 pub(super) fn link<S: Folders>(storage: &S, folder: &Path, hooks: &[&Path]) -> io::Result<()> {
     let links = folder.join(FOLDER);

@@ -57,7 +57,8 @@ pub(super) fn is_possible(id: Ulid) -> bool {
 /// Returns the greatest credible id among the last entries of a file. `None` if they do not suffice, so that more of the
 /// file must be read.
 ///
-/// A single entry whose id is ahead of its timestamp is not believed. Several in a row are: the clock has gone back since.
+/// A single entry whose id is ahead of its timestamp is not credible. Several in a row are: the clock has gone back
+/// since.
 pub(super) fn greatest_of_last(entries: &[Entry]) -> Option<Ulid> {
     let strict = Ids {
         greatest: Some(Ulid::nil()),

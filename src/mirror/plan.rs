@@ -15,7 +15,7 @@
 //! 6. Entries that the configuration excludes are skipped: deletions with `deletes = false`, refs that no pattern
 //!    matches, and watermarks, which only the worker moves.
 //! 7. Unreadable is not absent: a ref or an object that may or may not exist holds its group as broken.
-//! 8. A ref that the mirror cannot have beside one of its own refs holds its group as diverged.
+//! 8. A ref that conflicts with the name of a ref on the mirror holds its group as diverged.
 //! 9. A push that has moved some of a namespace's refs, and not the others yet, holds the group as transient.
 //!
 //! `names` finds the refs of a group, `target` decides about each of them, `conflict` applies rule 8, `landing` rule 9.

@@ -194,7 +194,7 @@ fn send(
         answer => answer,
     };
     if let Some(error) = answer.as_ref().ok().and_then(Report::unpack_error) {
-        tracing::warn!("the remote could not unpack what it was sent: {error}");
+        tracing::warn!("the remote could not unpack the pack: {error}");
     }
     let seen = order.verify.then(|| {
         observer.stage(Stage::ReadingBack);

@@ -259,7 +259,7 @@ fn rejection(settled: &Settled) -> Option<Rejection> {
     })
 }
 
-/// Returns the outcome of the namespace's group, as far as its watermark is concerned.
+/// Returns the outcome of the namespace's group with regard to its watermark.
 fn attempted(report: &CycleReport, namespace: &BStr) -> Option<Attempted> {
     let is_its_group = |group: &&GroupReport| {
         group

@@ -34,7 +34,7 @@ pub trait Folders {
     /// true if it was created, false if it existed.
     ///
     /// # Errors
-    /// Something else has the name, or the directory cannot be created.
+    /// The name is taken by something else, or the directory cannot be created.
     fn create_dir(&self, path: &Path) -> io::Result<bool>;
 
     /// Sets the mode of a directory that this process has created. Does nothing on systems without modes.

@@ -17,7 +17,7 @@
 //! | `objectFormat` | `sha1`, `sha256` | |
 //! | `refStorage` | `files` | |
 //! | `refStorage` | `reftable` | by [`open_any_refs`] only: gix sees no refs there |
-//! | `compatObjectFormat` | never | objects written here would lack their second name |
+//! | `compatObjectFormat` | never | objects written here would lack their id in the other format |
 //! | any other | never | |
 //!
 //! Git ignores an unknown extension in a repository of version 0. It is refused here, because it was set for a reason.

@@ -26,7 +26,7 @@ pub enum Error {
         /// The path of the missing file.
         path: PathBuf,
     },
-    /// `tables.list` cannot be understood.
+    /// `tables.list` is invalid.
     #[error("line {line} of tables.list {fault}")]
     List {
         /// The number of the line, starting at 1.

@@ -20,7 +20,7 @@ const MAX_ATTEMPTS: usize = 100;
 
 /// A snapshot of the refs of a repository: the tables of one `tables.list`, all of them open.
 ///
-/// Whatever writers do, the snapshot stays as it is until [`refresh`](Self::refresh).
+/// Writers do not change the snapshot. [`refresh`](Self::refresh) updates it.
 #[derive(Debug)]
 pub struct Stack {
     folder: Option<PathBuf>,
@@ -119,7 +119,7 @@ impl Stack {
 
     /// Returns the refs whose names begin with `prefix`, like `refs/heads/`, in the order of their names.
     ///
-    /// Reads the blocks that hold these refs and what a look-up reads.
+    /// Reads the blocks that contain these refs, and those that a look-up reads.
     ///
     /// # Errors
     ///

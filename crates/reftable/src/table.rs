@@ -128,7 +128,7 @@ impl Table {
         Fault { offset, damage }.in_table(&self.name)
     }
 
-    /// Decides what the first block is, if there is one.
+    /// Determines the kind of the first block, if there is one.
     fn begins_with_refs(&self) -> Result<bool, Error> {
         let header_len = self.header.version.header_len() as u64;
         let misplaced = |damage| Err(self.fault(header_len, damage));

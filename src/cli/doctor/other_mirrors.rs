@@ -204,7 +204,7 @@ fn read_script(path: &Path) -> io::Result<String> {
     })
 }
 
-/// Returns true if both lead to the same repository, whatever the protocol and the user are.
+/// Returns true if both lead to the same repository, regardless of protocol and user.
 fn is_same(one: &Location, other: &Location) -> bool {
     match (url_of(one), url_of(other)) {
         (Some(one), Some(other)) => {

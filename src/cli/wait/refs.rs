@@ -109,7 +109,7 @@ fn stands(line: &RefLine) -> String {
 /// Parses a full name.
 ///
 /// # Errors
-/// The text is not one.
+/// The text is not a full ref name.
 pub(super) fn parse_name(text: &str) -> Result<String, String> {
     let name = BString::from(text);
     if name.starts_with(b"refs/") && gix::validate::reference::name(name.as_bstr()).is_ok() {

@@ -1,8 +1,9 @@
 //! Rebasing local commits ("ours") onto the remote's ("theirs"): the changes of each commit are applied to their tree.
 //! There is no merge machinery:
 //!
-//! - An event that they lack is added. An event that they have, at any path, is dropped. An event whose id they have with
-//!   other content is refused: theirs stays, ours is stored beside the commits ([`refused`](super::super::refused)).
+//! - An event that they lack is added. An event that they have, at any path, is dropped. An event whose id they have
+//!   with different content is refused: theirs stays, ours is stored outside the commits
+//!   ([`refused`](super::super::refused)).
 //! - Our `.crp/lock.json` replaces theirs.
 //! - Any other file must be the same on their side as before or after our change. Otherwise it is a conflict, and nothing is
 //!   done.

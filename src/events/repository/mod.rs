@@ -107,7 +107,7 @@ impl<S: Storage> Repository<S> {
     /// Creates a context repository at `path`, which must be missing or empty; opens the repository if one exists there.
     ///
     /// # Errors
-    /// `path` holds something else, or cannot be written.
+    /// `path` has other contents, or cannot be written.
     pub fn init(storage: S, path: &Path, options: &Options, now: Timestamp) -> Result<Self, Error> {
         if init::is_free(path)? {
             init::make(&storage, path, options, now)?;

@@ -88,7 +88,7 @@ pub(super) fn refused(status: u16, text: &str, retry_after: Option<Duration>, ef
     }
 }
 
-/// Creates the error of an answer with another content type (gitprotocol-http, *Smart Server Response*).
+/// Creates the error of an answer with an unexpected content type (gitprotocol-http, *Smart Server Response*).
 pub(super) fn not_git(content_type: Option<&str>, effect: Effect) -> Error {
     let (what, hint) = match content_type {
         Some("text/html" | "application/xhtml+xml") => (

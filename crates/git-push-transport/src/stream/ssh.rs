@@ -191,7 +191,7 @@ fn program_name(settings: &SshSettings) -> String {
     stem.to_string_lossy().into_owned()
 }
 
-/// Removes the slash of `/~user/…`, which is below the home of a user.
+/// Removes the first slash of `/~user/…`, a path below the home of a user.
 fn home_relative(path: &BStr) -> &BStr {
     match path.strip_prefix(b"/") {
         Some(below) if below.starts_with(b"~") => below.as_bstr(),
