@@ -27,14 +27,14 @@ use support::git::{self, git};
 
 /// The number of runs of each measurement; the fastest counts.
 const RUNS: usize = 3;
-/// Events that the folder has before.
+/// The number of events in the folder at the start.
 const BEFORE: u64 = 10_000;
-/// Events of a batch.
+/// The number of events in a batch.
 const BATCH: u64 = 10;
 
-// Nothing is removed between measurements: ext4 looks at each inode that went lately when it makes a file.
+// Nothing is removed between measurements, because ext4 checks recently deleted inodes when it creates a file.
 
-/// The kernel counts in hundredths of a second for programs, whatever it does itself.
+/// The kernel reports CPU times in hundredths of a second.
 const MS_PER_TICK: f64 = 10.0;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -218,7 +218,7 @@ fn commit(path: &Path, ids: Ids, count: u64, together: usize) -> Duration {
     start.elapsed()
 }
 
-/// CPU time of this process and its children that ended (proc(5), *stat*); 0 elsewhere than on Linux.
+/// CPU time of this process and its finished children (proc(5), *stat*). 0 on systems other than Linux.
 fn cpu_ticks() -> u64 {
     let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields).split(' ');

@@ -43,7 +43,7 @@ fn main() {
     }
 }
 
-/// Two commits, packed.
+/// Writes two commits, packed.
 fn write_history(folder: &Path, folders: usize) {
     let mut init = git(folder);
     init.args(["init", "-q", "--bare", "-b", "main"]);

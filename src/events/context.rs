@@ -145,7 +145,7 @@ impl<S: Storage> Context<S> {
         Ok(tip != Tracking::new(&local, store.branch_name()).last_seen())
     }
 
-    /// Returns true if a feed has an event with this id, whatever its content.
+    /// Returns true if a feed has an event with this id, regardless of its content.
     ///
     /// # Errors
     /// The repository cannot be read.

@@ -31,8 +31,8 @@ impl<F: Fn(&str) -> String> PushAnswer<F> {
         Ok(self.parser.has_ended())
     }
 
-    /// Returns the report. A complete report counts, whatever happens to the connection after it. Otherwise `failure` turns the
-    /// parser's error into that of the push.
+    /// Returns the report. A complete report counts, even if the connection fails afterwards. Otherwise `failure` turns
+    /// the parser's error into that of the push.
     ///
     /// # Errors
     /// The report is not complete. The error has the server's lines.

@@ -13,7 +13,7 @@
 //! a run of equal words (bit 0: their bits, 32 bits: their count) and how many literal words follow (31 bits).
 //!
 //! All entries are read, so the lookup table is not needed; its size is checked. Pseudo-merges are ignored. A file with
-//! a wrong checksum, of another pack, or with flags that this module does not know is not used.
+//! a wrong checksum, of another pack, or with unknown flags is not used.
 mod bits;
 
 use std::collections::HashMap;

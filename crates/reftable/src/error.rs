@@ -68,7 +68,7 @@ pub enum Error {
         /// The violation.
         damage: Damage,
     },
-    /// A table is in a version of the format that this crate does not know.
+    /// A table has an unknown version of the format.
     #[error("table {table} has version {version} of the format, known are 1 and 2")]
     Version {
         /// The name of the table.

@@ -44,7 +44,7 @@
 //! # Limitations
 //!
 //! A table has no checksum over its blocks, so some damage cannot be noticed; see [`mod@format`]. On file systems where a
-//! deleted file becomes unreadable for those who have it open, like NFS between machines, a compaction can end an
+//! deleted file becomes unreadable for processes that have it open, like NFS between machines, a compaction can end an
 //! iteration with an [`Error::Io`].
 
 #![deny(missing_docs)]

@@ -37,9 +37,9 @@ pub fn commit(id: ObjectId) -> u32 {
 #[derive(Default)]
 pub struct Stargate {
     pub refs: BTreeMap<BString, u32>,
-    /// Refs that are there, and cannot be read.
+    /// Refs that exist, but cannot be read.
     pub unreadable: BTreeSet<BString>,
-    /// Commits that are there, and cannot be read.
+    /// Commits that exist, but cannot be read.
     pub damaged: BTreeSet<u32>,
     /// Updates of entries that are done.
     pub settled: Vec<RefUpdate>,
@@ -77,7 +77,7 @@ fn damage() -> Unreadable {
 }
 
 impl Stargate {
-    /// Commits that are there, and those that others wrote to the mirror: these have high numbers.
+    /// All commits, including those that others wrote to the mirror, which have high numbers.
     fn has(&self, id: ObjectId) -> Result<bool, Damaged> {
         if self.damaged.contains(&commit(id)) {
             return Err(Damaged(format!("object {id} cannot be read")));

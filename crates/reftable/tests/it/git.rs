@@ -1,4 +1,4 @@
-//! Repositories made by git, and what git says about their refs.
+//! Repositories made by git, and git's own list of their refs.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -184,7 +184,7 @@ pub fn git(dir: &Path, args: &[&str], stdin: &[u8]) -> BString {
     out.stdout.into()
 }
 
-/// A repository that the others are copies of.
+/// A repository from which the others are copied.
 fn template(hash: Kind) -> &'static (TempDir, Objects) {
     static SHA1: OnceLock<(TempDir, Objects)> = OnceLock::new();
     static SHA256: OnceLock<(TempDir, Objects)> = OnceLock::new();
