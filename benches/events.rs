@@ -1,12 +1,12 @@
 //! Events per second, committed into a day folder that has 10,000 of them already, ten at a time:
 //! `cargo bench --bench events [-- --quick]`.
 //!
-//! Each row starts from the same repository, which `git fast-import` makes, and is the best of three runs. *git add* writes
-//! the files of a batch into a work tree and runs `git add . && git commit`; *git fast-import* reads the same commits as a
-//! stream, and syncs once, at its end; *commit* is this library, which syncs each batch; *commit, 32 together* is what it
-//! does when events come faster than that: still a commit for each batch, but they are landed together. Ids are random (each
-//! lands somewhere in the folder) or ULIDs (each lands at its end). CPU time is that of the process and its children, where
-//! `/proc` tells. Bytes are those of the object database per event, after as many batches.
+//! Each row starts from the same repository, which `git fast-import` creates, and is the best of three runs. *git add*
+//! writes the files of a batch into a work tree and runs `git add . && git commit`. *git fast-import* reads the same
+//! commits as a stream, and syncs once, at its end. *commit* is this library, which syncs each batch. *commit, 32 together*
+//! is the library when events arrive faster than it commits: still one commit for each batch, but written together. Ids are
+//! random (each lands somewhere in the folder) or ULIDs (each lands at its end). CPU time is that of the process and its
+//! children, if `/proc` is available. Bytes are those of the object database per event, after the same number of batches.
 
 use std::{
     fmt::Write as _,

@@ -170,10 +170,9 @@ impl Web {
                 "the service redirects, which is not followed",
                 "set the URL to the one that it redirects to",
             ),
-            408 | 425 | 429 | 500.. => Error::new(
-                ErrorKind::Transient,
-                what("the service failed, or asks to retry later"),
-            ),
+            408 | 425 | 429 | 500.. => {
+                Error::new(ErrorKind::Transient, what("the service failed, or asks to retry later"))
+            }
             _ => Error::new(ErrorKind::Rejected, what("the service sent an unexpected answer")),
         };
         match retry_after_of(response) {

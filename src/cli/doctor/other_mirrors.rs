@@ -75,8 +75,9 @@ fn configured(name: &BStr, how: &str, of_forge: bool) -> Check {
             .hint("delete the push mirror in the settings of the repository (Gitea, Forgejo or GitLab)");
     }
     let found = format!("[remote \"{name}\"] has {how} and leads to the same remote: {DAMAGE}");
-    Check::new(CHECK, Verdict::Warning, found)
-        .hint(format!("stop the program that pushes to it, then run `git remote remove {name}`"))
+    Check::new(CHECK, Verdict::Warning, found).hint(format!(
+        "stop the program that pushes to it, then run `git remote remove {name}`"
+    ))
 }
 
 /// Returns the setting because of which `git push <name>` needs no refspec.
