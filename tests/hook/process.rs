@@ -1,4 +1,4 @@
-//! The hook as a process, run by real git or by hand, in a healthy and in a broken world.
+//! The hook as a process, run by real git or by hand, with and without faults.
 #![cfg(unix)]
 
 use std::{
@@ -470,7 +470,7 @@ fn a_torn_tail_is_repaired_before_anything_is_appended() {
     assert!(stargate.run_hook(creation("refs/kv/b")).status.success());
     assert_eq!(stargate.recorded(), ["refs/kv/a", "refs/kv/b"]);
 
-    // Anything else is put aside.
+    // Anything else is moved to quarantine.
     let torn = &whole[..whole.len() / 2];
     fs::write(stargate.journal(), [&whole[..], torn].concat()).unwrap();
     assert!(stargate.run_hook(creation("refs/kv/c")).status.success());

@@ -1,4 +1,4 @@
-//! A log of lines on a storage that fails, falls short or stops.
+//! A log of lines on a storage that fails, writes short or stops.
 #![cfg(unix)]
 
 use std::{cell::Cell, collections::BTreeSet, fs, io, path::Path};
@@ -20,7 +20,7 @@ struct Found {
     lines: Vec<String>,
 }
 
-/// Opens the log, and says which lines it has.
+/// Opens the log, and returns its lines.
 fn open<S: Storage + Clone>(storage: S, folder: &Path) -> Result<(Log<S, impl Clock>, Found), WriteError> {
     let mut lines = Vec::new();
     let is_complete = |tail: &[u8]| tail.ends_with(b".");
@@ -153,8 +153,8 @@ fn in_doubt_it_takes_nothing_more() {
     }
 }
 
-/// Fails every call from one on, for each call that there is: what was reported as durable is there, everything that is
-/// there was asked for, and appending goes on.
+/// Fails every call from a given one on, for each possible one. Lines that were reported as durable are present, every
+/// present line was requested, and appending continues.
 #[test]
 fn stopped_at_any_call_it_keeps_what_it_has_reported() {
     for short in [false, true] {

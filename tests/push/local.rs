@@ -408,7 +408,7 @@ fn where_there_is_no_repository_the_path_is_named() {
     }
 }
 
-/// Remembers what it was asked to send, and accepts nothing.
+/// Remembers the commands that it was asked to send, and accepts nothing.
 #[derive(Default)]
 struct Recorder {
     sent: Vec<(Request, Option<Pack>)>,

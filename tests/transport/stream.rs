@@ -35,7 +35,7 @@ fn refs(remote: &mut Remote, prefix: &str) -> Vec<(String, String)> {
         .collect()
 }
 
-/// Create, update, read back, fetch commits, delete: what a mirror is asked in its life.
+/// Creates, updates, reads back, fetches commits, deletes: all operations on a mirror.
 fn the_life_of_a_mirror(server: &Server, format: &str) {
     let (folder, commits) = source(format);
     let path = server.create(NAME, format);
@@ -86,7 +86,7 @@ fn the_life_of_a_mirror(server: &Server, format: &str) {
     git(&path, &["fsck", "--strict", "--full"]);
 }
 
-/// Fetches one commit, then the next, with all that they have.
+/// Fetches one commit, then the next, with everything that they reach.
 fn fetched_whole(remote: &mut Remote, format: &str, first: &str, second: &str) {
     let folder = tempfile::tempdir().expect("a folder");
     let format = format!("--object-format={format}");

@@ -1,4 +1,4 @@
-//! Repositories and commits, written with gix, and git to look at them with.
+//! Repositories and commits, written with gix, and git to inspect them.
 pub mod random;
 
 use std::path::Path;

@@ -55,12 +55,12 @@ fn init(path: &Path, format: gix::hash::Kind) -> gix::Repository {
     repository.to_thread_local()
 }
 
-/// Fails when the token, in whatever form, is in the error.
+/// Fails if the token, in any form, is in the error.
 #[track_caller]
 fn assert_no_canary(error: &Error) {
     let text = format!("{error} {error:?} {:?}", error.hint());
     assert!(!text.to_lowercase().contains("c4n4ry"), "{text}");
-    // `x-access-token:ghp_c4n4` and `ghp_c4n4ry`, each from the first whole group of three on.
+    // `x-access-token:ghp_c4n4` and `ghp_c4n4ry` in base64, each from the first whole group of three bytes on.
     for encoded in ["eC1hY2Nlc3MtdG9rZW46Z2hwX2M0bjRy", "Z2hwX2M0bjRy"] {
         assert!(!text.contains(encoded), "{text}");
     }
@@ -81,7 +81,7 @@ fn asked(script: impl IntoIterator<Item = Step>) -> (Error, Scripted) {
     (error, server)
 }
 
-/// Settings with a token; only where silence is scripted, with an idle timeout that a test can wait for.
+/// Settings with a token. If silence is scripted, they have an idle timeout for which a test can wait.
 fn patient_unless_silent(script: &[Step]) -> Settings {
     let mut settings = settings(Some(CANARY));
     if script

@@ -1,4 +1,4 @@
-//! Against servers that misbehave.
+//! HTTP with servers that misbehave.
 use std::sync::{
     Arc, Mutex,
     mpsc::{Sender, channel},
@@ -82,7 +82,7 @@ fn redirects_in_a_circle_and_without_end_are_refused() {
     assert_eq!(server.received().len(), 6, "five are followed");
 }
 
-/// Sends word when the server is heard to say something.
+/// Sends a signal when a message of the server is logged.
 struct Listener(Mutex<Sender<()>>);
 
 impl<S: tracing::Subscriber> Layer<S> for Listener {
@@ -271,7 +271,7 @@ fn a_push_that_did_not_get_through_whole_changed_nothing() {
         let server = Scripted::serve([step]);
         let mut remote = open(&server.url(NAME), &settings);
         let file = tempfile::tempfile().expect("a spool");
-        // More than the buffers of a connection hold.
+        // More than the buffers of a connection can hold.
         let bytes = 64 << 20;
         file.set_len(bytes).expect("a sparse file");
         let some = "ab".repeat(20);

@@ -1,4 +1,4 @@
-//! The ref advertisement: wherever it is cut, it says the same; half of one passes for none.
+//! The ref advertisement: it is parsed alike, however it is cut, and half of it is incomplete.
 use bstr::ByteSlice;
 use git_push::{Advertisement, WireError, advertisement::Parser, pkt_line};
 
