@@ -26,7 +26,7 @@ use crate::drafts::draft;
 use ulid::Ulid;
 
 const RETENTION: Duration = Duration::from_secs(30 * 24 * 60 * 60);
-/// A few names of this length make a scan worth remembering, in bytes.
+/// Length of the long names in bytes: a few of them make it worthwhile to remember a scan.
 const LONG: usize = 20_000;
 
 /// A step of a journal's life. Entries are identified by the order in which they were appended.

@@ -71,7 +71,7 @@ impl Place {
         git(&self.path, arguments)
     }
 
-    /// Puts a commit of the source under a name, behind the server's back.
+    /// Sets a ref to a commit of the source directly, without the server.
     fn has(&self, name: &str, commit: usize) {
         let url = self.path.display().to_string();
         git(

@@ -1,4 +1,4 @@
-//! Refs of a namespace on a real server: all families in one push, complete or not at all.
+//! Refs of a namespace on a real server: all families in one push, all or none.
 
 use std::{fs, path::PathBuf, process::Command, time::Duration};
 
@@ -67,7 +67,7 @@ impl World {
         git(&self.client, [&["push", "-q", "origin"], refspecs].concat());
     }
 
-    /// The exit code, and everything that is printed.
+    /// Returns the exit code and the whole output.
     fn program(&self, arguments: &[&str]) -> (i32, String) {
         let mut command = clean_command(PROGRAM);
         command.args(arguments).arg("--repo").arg(&self.stargate.git_dir);
@@ -78,7 +78,7 @@ impl World {
         (exit, String::from_utf8_lossy(&said).into_owned())
     }
 
-    /// Runs a cycle, and gives its exit code and its groups.
+    /// Runs a cycle, and returns its exit code and its groups.
     fn run(&self) -> (i32, Vec<Value>) {
         let mut command = clean_command(PROGRAM);
         command.args(["run", "--json", "--repo"]).arg(&self.stargate.git_dir);
@@ -95,7 +95,7 @@ impl World {
     }
 
     /// Starts a push of a new commit to the ledger and to new chunks, one after the other, with this `update` hook for
-    /// the chunks. Gives the commit.
+    /// the chunks. Returns the commit.
     fn start_a_push(&self, hook: &str) -> (Running, String) {
         let update = self.stargate.git_dir.join("hooks/update");
         executable::script(&update, &format!("case $1 in refs/kv-chunks/*) {hook};; esac"));
@@ -173,7 +173,7 @@ fn every_family_lands_in_one_push_with_the_watermark() {
         assert_eq!(found, expected);
         assert_eq!(world.pushes(), 1);
 
-        // A new epoch: chunks of another name, and the old ones deleted.
+        // A new epoch: chunks under a new name, and the old ones are deleted.
         let second = world.push_value("two", &["refs/kv-chunks/main@2", "refs/kv/main"]);
         world.push(&[":refs/kv-chunks/main@1"]);
         let (exit, groups) = world.run();

@@ -1,4 +1,4 @@
-//! `sync`: what it shows, what it repairs, what it takes by force and what it refuses.
+//! `sync`: comparison, repair, force and refusals.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! Watermarks that promise more than the mirror's ledgers have: found, told, and set back.
+//! Watermarks that the mirror's ledgers do not contain: found, reported, and reset.
 
 use std::{
     path::{Path, PathBuf},
@@ -164,7 +164,7 @@ fn doctor_and_sync_tell_of_a_false_watermark_and_change_nothing() {
         "{report}"
     );
 
-    // The next comparison sets it back.
+    // The next comparison resets it.
     let (exit, report) = place.run(&["sync", "--repair", "--json"]);
     assert_eq!(
         (exit, &report["watermarks"]),
