@@ -146,7 +146,7 @@ fn text(report: &Report, git_dir: &Path, set: &str, whole_program: Option<&Path>
     if let Some(program) = whole_program {
         let program = program.display();
         text += &format!(
-            "There is no stargate-hook beside {program}, so the hook is a copy of that program; it does the same.\n"
+            "There is no stargate-hook beside {program}, so the hook is a copy of that program, which works in the same way.\n"
         );
     }
     if report.outside {

@@ -124,7 +124,7 @@ impl<S: Storage> Context<S> {
     ///
     /// # Errors
     /// The remote lacks local commits. The [`ErrorKind`](git_push::ErrorKind) says whether a retry helps.
-    /// [`ErrorKind::NotSent`](git_push::ErrorKind::NotSent) needs a person; the message lists the paths.
+    /// [`ErrorKind::NotSent`](git_push::ErrorKind::NotSent) requires manual action; the message lists the paths.
     pub fn publish(
         &self,
         upstream: &mut dyn Upstream,

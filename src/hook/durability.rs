@@ -34,7 +34,7 @@ pub fn git_is_durable(git_dir: &Path) -> Result<bool, InstallError> {
 /// [`git_is_durable`] afterwards: another configuration file may override the setting.
 ///
 /// # Errors
-/// The configuration cannot be read or written, or another process is changing it. It is unchanged then.
+/// The configuration cannot be read or written, or another process is changing it. The configuration is then unchanged.
 pub fn make_durable<S: Folders + Names>(storage: &S, git_dir: &Path) -> Result<bool, InstallError> {
     edit(storage, git_dir, |config| {
         config.set_raw_value(KEY, COMMITTED).map(drop)

@@ -53,7 +53,7 @@ impl TableRefs {
         Ok(all)
     }
 
-    /// Reads a ref, and returns also the name of the ref that holds its id.
+    /// Reads a ref, and also returns the name of the ref that holds its id.
     fn follow(&self, name: &BStr) -> (LocalRef, BString) {
         let first = self.tables_of(name);
         let (read, end) = first.follow(name);

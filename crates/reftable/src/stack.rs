@@ -203,7 +203,7 @@ fn load(folder: &dyn Folder, known: &[Arc<Table>], hash: Kind) -> Result<Vec<Arc
 
 /// Opens the tables `names`, and adds them to `known`.
 fn open_listed(folder: &dyn Folder, names: &[&str], known: &mut Vec<Arc<Table>>, hash: Kind) -> Result<Opened, Error> {
-    // Only what is listed now stays open.
+    // Tables that are no longer listed are closed.
     known.retain(|table| names.contains(&table.name()));
     let mut tables = Vec::new();
     for name in names {
@@ -275,7 +275,7 @@ mod tests {
 
     use super::*;
 
-    /// A folder whose list is another one each time that it is read; the last one stays.
+    /// A folder whose list changes at each read, until the last list is reached.
     struct Scripted {
         lists: RefCell<Vec<&'static str>>,
         tables: HashMap<&'static str, Vec<u8>>,

@@ -193,7 +193,7 @@ impl<C: Clock> Follower<C> {
             (Some(_), _) => {
                 tracing::warn!(
                     feed = self.feed,
-                    "the relay has other events than before; reading everything again"
+                    "the events of the relay have changed; reading everything again"
                 );
                 self.progress.cursor = None;
                 Position::Sequence(0)

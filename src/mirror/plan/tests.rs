@@ -8,8 +8,8 @@ use crate::{mirror::Outcome, refs::Unreadable};
 const LEDGER: &str = "refs/kv/main";
 const INDEX: &str = "refs/kv-index/main";
 
-/// Commits named by bytes: `0x12` descends from `0x11`, and `0x11` from `0x10`. Another high digit is another line of
-/// history.
+/// Commits named by bytes: `0x12` descends from `0x11`, and `0x11` from `0x10`. Different high digits are separate
+/// histories.
 fn id(name: u8) -> ObjectId {
     ObjectId::from_hex(format!("{name:02x}").repeat(20).as_bytes()).unwrap()
 }

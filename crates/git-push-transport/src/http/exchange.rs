@@ -136,7 +136,7 @@ impl Exchange {
             };
             let next = base.redirected(&location).map_err(|error| {
                 Error::new(ErrorKind::Misconfigured, error.to_string())
-                    .with_hint("set the remote's URL to the repository's")
+                    .with_hint("set the remote's URL to the current URL of the repository")
             })?;
             if visited.contains(&next) || visited.len() > MAX_REDIRECTS {
                 let what = format!("the server redirects without end, the last time to {next}");
@@ -171,7 +171,7 @@ impl Exchange {
             let to = to.unwrap_or_default();
             let what = format!("the server redirects a POST{to}, which is not followed");
             return Err(
-                Error::new(ErrorKind::Misconfigured, what).with_hint("set the remote's URL to the repository's")
+                Error::new(ErrorKind::Misconfigured, what).with_hint("set the remote's URL to the current URL of the repository")
             );
         }
         let proof = self.proof(&base);

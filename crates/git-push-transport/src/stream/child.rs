@@ -233,8 +233,8 @@ impl Words {
     }
 }
 
-/// Returns the error of a message of OpenSSH after which a retry cannot succeed: the server accepts none of the keys, or its
-/// host key is not the known one.
+/// Returns the error for a message of OpenSSH after which a retry cannot succeed: the server accepts none of the keys,
+/// or its host key is not the known one.
 fn refusal(name: &str, words: &str) -> Option<Error> {
     let (why, hint) = if words.contains("Host key verification failed") {
         ("does not trust the server's host key", HOST_KEY_HINT)

@@ -172,7 +172,7 @@ fn a_ref_above_or_below_a_ref_of_the_mirror_is_held_with_both_names() {
         ("refs/kv/a/b", "refs/kv/a"),
         ("refs/kv/a", "refs/kv/a/b"),
         ("refs/kv/a", "refs/kv/a/b/c"),
-        // A watermark that is left over.
+        // The watermark of a namespace that no longer exists.
         ("refs/kv/a/b", "refs/kv-mirror/a"),
     ] {
         let stargate = Stargate {
