@@ -57,8 +57,8 @@ pub(super) fn link_path(hook: &Path) -> PathBuf {
     hooks.join(FOLDER).join(hook.file_stem().unwrap_or_default())
 }
 
-/// Returns the program to run before `hook`, if any, by its link where there is one. Like git, skips a file that is not
-/// executable.
+/// Returns the program to run before `hook`, if any, as the path of its link if there is one. Like git, skips a file
+/// that is not executable.
 pub(super) fn program(hook: &Path) -> Option<PathBuf> {
     [link_path(hook), stored_path(hook)]
         .into_iter()

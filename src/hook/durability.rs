@@ -14,8 +14,8 @@ use super::{
 const KEY: &str = "core.fsync";
 const COMMITTED: &str = "committed";
 
-/// Returns true if a component of `core.fsync` covers the refs and objects of a push. Later components may take that
-/// back (`none`, `-…`); they are not evaluated.
+/// Returns true if a component of `core.fsync` covers the refs and objects of a push. Later components may revert that
+/// (`none`, `-…`); they are not evaluated.
 pub(super) fn is_durable(config: &gix::config::File) -> bool {
     let value = config.string(KEY).unwrap_or_default();
     let mut components = value.split(|byte| *byte == b',').map(ByteSlice::trim);

@@ -87,7 +87,7 @@ pub(super) fn check(
 struct Guarded {
     /// Update of the ref that moves: symbolic refs are resolved.
     update: RefUpdate,
-    /// Name that was pushed to, and its target if it is a symbolic ref, for messages.
+    /// Name of the pushed ref, and its target if it is a symbolic ref, for messages.
     shown: String,
 }
 

@@ -29,8 +29,8 @@ pub enum Denied {
     Write,
 }
 
-/// Returns the shell prefix that makes this process's user run a command as the owner of the repository at `git_dir`. It
-/// ends with a space, or is empty if none is needed.
+/// Returns the shell prefix with which this process's user runs a command as the owner of the repository at `git_dir`.
+/// It ends with a space, or is empty if none is needed.
 ///
 /// # Errors
 /// As `stat(2)`.

@@ -14,8 +14,8 @@
 //!
 //! # Limitations
 //!
-//! Concurrent pushes share the allocated blocks. There are at least 64 KiB, enough for about 180 entries. A push that
-//! finds the disk full after all still has its intent.
+//! Concurrent pushes share the allocated blocks. There are at least 64 KiB, enough for about 180 entries. If the disk
+//! is full nevertheless, the push still has its intent.
 use std::{
     io::{self, Write},
     path::{Path, PathBuf},

@@ -23,7 +23,8 @@ impl Ids {
         }
     }
 
-    /// Takes the next entry and returns true if its id is credible. Without an id before it, any id with a possible time is.
+    /// Takes the next entry and returns true if its id is credible. Without an earlier id, every id with a possible
+    /// time is credible.
     pub(super) fn take(&mut self, entry: &Entry) -> bool {
         let id = entry.entry_id;
         let continues = match self.greatest {
@@ -82,7 +83,7 @@ mod tests {
 
     const YEAR: u64 = 365 * AHEAD;
 
-    /// An entry with an id of a year, and the timestamp of another.
+    /// An entry with an id from one year and a timestamp from another.
     fn entry(id: u64, step: u128, written: u64) -> Entry {
         let written = Timestamp::from_millisecond((written * YEAR) as i64).unwrap();
         draft("main").entry(Ulid(Ulid::from_parts(id * YEAR, 7).0 + step), written)

@@ -147,7 +147,7 @@ impl CycleOutcome {
 }
 
 impl GroupOutcome {
-    /// The word that a person and JSON read: `mirrored`, `transient`, `uncertain`, `rejected`, `diverged`,
+    /// The word for people and for JSON: `mirrored`, `transient`, `uncertain`, `rejected`, `diverged`,
     /// `misconfigured`, `broken`; `planned` in a dry run.
     pub fn word(self) -> &'static str {
         match self {

@@ -69,7 +69,7 @@ pub trait Names {
     /// Creates a file with this content and mode, adapted to a shared folder, and fsyncs it.
     ///
     /// # Errors
-    /// Something has the name, or the file cannot be written and synced. Then it is removed again, if possible.
+    /// The name is taken, or the file cannot be written and synced. Then it is removed again, if possible.
     fn write_new(&self, path: &Path, bytes: &[u8], mode: u32) -> io::Result<()>;
 
     /// Renames a file, replacing an existing file `to`.

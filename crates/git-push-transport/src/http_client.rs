@@ -165,7 +165,7 @@ impl fmt::Debug for HttpResponse {
     }
 }
 
-/// Returns the error of an incomplete body: that of the client if it is inside, else one by the kind.
+/// Returns the error of an incomplete body: the client's error if it contains one, else an error by its kind.
 pub(crate) fn body_error(error: io::Error) -> Error {
     match error.downcast::<Error>() {
         Ok(error) => error,

@@ -104,7 +104,7 @@ impl HttpUrl {
         format!("{}/{service}", self.text)
     }
 
-    /// Returns the URL of `path`, which is encoded already, below this.
+    /// Returns the URL of `path` below this one. `path` is encoded already.
     pub(crate) fn below(&self, path: &str) -> String {
         format!("{}/{path}", self.text)
     }
@@ -166,7 +166,7 @@ impl From<InTheClear> for Error {
     fn from(_: InTheClear) -> Self {
         Error::new(
             ErrorKind::Misconfigured,
-            "credentials are not sent over plain http, where anybody on the way can read them",
+            "credentials are not sent over plain http, because others on the network could read them",
         )
         .with_hint("use the https URL of the repository; on a network that you trust, set stargate.insecureHttp")
     }

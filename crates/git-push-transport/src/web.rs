@@ -86,7 +86,7 @@ impl Web {
     /// Sends a request. Returns `None` if the resource does not exist (status 404 or 410).
     ///
     /// # Errors
-    /// There is no answer, or its status is another one than 200. [`Error::kind()`] says if a retry can succeed.
+    /// There is no answer, or its status is not 200. [`Error::kind()`] says if a retry can succeed.
     pub fn get(&self, question: &Question<'_>) -> Result<Option<Reply>, Error> {
         let located = |error: Error| at(&self.base.below(&relative(question.path)), error);
         let request = HttpRequest {

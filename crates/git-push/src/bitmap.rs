@@ -158,7 +158,7 @@ fn has_one_kind(kinds: &[Bits], objects: u32) -> bool {
     sum == u64::from(objects) && all.count() == objects
 }
 
-/// Returns the name hashes at the end of what follows the entries.
+/// Returns the name hashes, which are at the end of the part after the entries.
 fn name_hashes(rest: &[u8], flags: u16, objects: u32, entries: usize) -> Option<&[u8]> {
     let size = |flag, count: usize, bytes| {
         if flags & flag == 0 {

@@ -28,7 +28,7 @@ pub struct Options {
     pub atomic: bool,
     /// Push options for the remote's hooks, one line each. Refused if the remote does not offer them.
     pub push_options: Vec<BString>,
-    /// The remote reports no progress of its own, if it offers that. Output of its hooks is not affected.
+    /// Asks the remote to report no progress of its own, if it supports that. Output of its hooks is not affected.
     pub quiet: bool,
     /// Name and version of the program, for the server's logs. By default those of this crate.
     pub agent: Option<BString>,

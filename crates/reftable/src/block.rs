@@ -236,7 +236,7 @@ impl Block {
     }
 }
 
-/// Turns the key of the record before into the key of this record.
+/// Turns the key of the previous record into the key of this record.
 fn extend_key(key: &mut Vec<u8>, head: &Head<'_>) -> Result<(), Damage> {
     let rest = key.get(head.shared..).ok_or(Damage::Key)?;
     if head.suffix <= rest {
@@ -258,7 +258,7 @@ fn extend_key(key: &mut Vec<u8>, head: &Head<'_>) -> Result<(), Damage> {
 #[derive(Debug)]
 pub(crate) struct Position {
     at: usize,
-    /// The key of the record before, from which the next one borrows its beginning.
+    /// The key of the previous record, whose beginning the next one shares.
     key: Vec<u8>,
 }
 

@@ -76,7 +76,7 @@ pub enum Error {
         /// The version that the table states.
         version: u8,
     },
-    /// A table has ids of another hash than the repository.
+    /// The ids of a table have a different hash than those of the repository.
     #[error("table {table} has {found} ids, the repository has {expected} ids")]
     Hash {
         /// The name of the table.
@@ -89,7 +89,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Returns whether the same call can succeed later, without a repair.
+    /// Returns true if the same call can succeed later, without a repair.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {

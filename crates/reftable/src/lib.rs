@@ -38,8 +38,8 @@
 //! # Absences
 //!
 //! Nothing here writes, locks, or deletes. Object blocks and log blocks are not read. Symbolic refs are not followed,
-//! objects are not looked up, names are not validated by git's rules for ref names. The extension
-//! `extensions.refStorage` in the configuration is the caller's to read, as is the hash.
+//! objects are not looked up, names are not validated by git's rules for ref names. The caller
+//! reads `extensions.refStorage` and the hash in the configuration.
 //!
 //! # Limitations
 //!

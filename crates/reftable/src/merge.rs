@@ -11,7 +11,7 @@ use crate::table_iter::TableIter;
 
 /// The refs of a snapshot in the order of their names, compared by bytes.
 ///
-/// It keeps its tables open by itself, and ends after the first error.
+/// It keeps its tables open independently of the stack, and ends after the first error.
 pub struct Iter {
     /// Oldest table first.
     tables: Vec<TableIter>,

@@ -58,7 +58,7 @@ impl Stack {
         })
     }
 
-    /// Makes a stack of tables, oldest first, wherever their bytes are.
+    /// Makes a stack from tables of any source, oldest first.
     ///
     /// # Errors
     ///
@@ -73,7 +73,7 @@ impl Stack {
         })
     }
 
-    /// Takes a new snapshot if `tables.list` names other tables now, and returns whether it does.
+    /// Takes a new snapshot if `tables.list` names other tables now, and returns true in that case.
     ///
     /// Tables that are still listed stay open. After an error the snapshot is the old one. A stack
     /// [from tables](Self::from_tables) never changes.

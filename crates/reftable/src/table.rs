@@ -218,7 +218,7 @@ impl Table {
             0 => UNALIGNED_GUESS,
             block_size => block_size.min(MAX_GUESS),
         };
-        // Nothing of the old content may stay if the read fails.
+        // No old content may remain if the read fails.
         let mut bytes = std::mem::take(&mut window.bytes);
         bytes.clear();
         bytes.resize(guess.clamp(len, rest) as usize, 0);

@@ -11,7 +11,8 @@
 //! # Limitations
 //!
 //! - GitLab 14 and later keep push mirrors in their database and leave nothing in the repository.
-//! - Hooks that are not scripts, programs that a script runs, and what follows the first MiB of a script are not read.
+//! - Hooks that are not scripts, programs that a script runs, and the text after the first MiB of a script are not
+//!   read.
 //! - A remote that has several push URLs, or none that is valid, is not compared.
 use std::{
     fs, io,
@@ -80,7 +81,7 @@ fn configured(name: &BStr, how: &str, of_forge: bool) -> Check {
     ))
 }
 
-/// Returns the setting because of which `git push <name>` needs no refspec.
+/// Returns the setting that makes a refspec unnecessary in `git push <name>`.
 fn pushes_by_itself(name: &BStr, repository: &gix::Repository) -> Option<&'static str> {
     let config = repository.config_snapshot();
     if config.boolean(format!("remote.{name}.mirror").as_str()) == Some(true) {
@@ -192,7 +193,7 @@ fn is_executable(_found: &fs::Metadata) -> bool {
     true
 }
 
-/// Reads the beginning of a script, and nothing of another program.
+/// Reads the beginning of a script. Other programs are not read.
 fn read_script(path: &Path) -> io::Result<String> {
     use io::Read;
     let mut start = Vec::new();

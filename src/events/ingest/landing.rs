@@ -178,7 +178,7 @@ impl<'a, 'e, S: Storage> Landing<'a, 'e, S> {
         Ok(Taken::Added)
     }
 
-    /// Returns true if the file `there` already has the event: as the same JSON, whatever its bytes. `blob` is the id
+    /// Returns true if the file `there` already has the event: as the same JSON, even in other bytes. `blob` is the id
     /// of the event's own file.
     fn is_same(&self, event: &Event, blob: ObjectId, there: Leaf) -> Result<bool, Error> {
         let is_file = matches!(there.kind, EntryKind::Blob | EntryKind::BlobExecutable);

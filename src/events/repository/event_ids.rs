@@ -59,7 +59,7 @@ impl EventIds {
         }
     }
 
-    /// Adds the events of changes that were made elsewhere.
+    /// Adds the events of changes that other processes made.
     pub fn add_all<'a>(&mut self, changes: impl Iterator<Item = &'a Change>) {
         for change in changes.filter(|change| adds_event(change)) {
             if let Some((feed, event_id)) = feed_and_id(change.path.as_bytes()) {

@@ -53,7 +53,7 @@ pub enum Hold {
         /// File that cannot be read, and why.
         why: Unreadable,
     },
-    /// An object that decides about the ref, or the journal, cannot be read.
+    /// The journal, or an object that decides about the ref, cannot be read.
     #[error("{name}: {why}")]
     Damaged {
         /// The ref.

@@ -34,7 +34,7 @@ impl Fold<'_> {
         if safe || self.journaled(name, old, target, updates)? {
             return change(target);
         }
-        // A ref without an entry of its own need not hold the group if the mirror is ahead of it.
+        // A ref without an entry need not hold the group if the mirror is ahead of it.
         if updates.is_empty() && self.fast_forward(name, target, old)? {
             return Ok(None);
         }

@@ -61,7 +61,7 @@ fn open_dir(path: &Path) -> io::Result<File> {
     no_follow(OFlags::DIRECTORY).open(path)
 }
 
-/// Options of opening a file that is not a symbolic link, with these flags in addition.
+/// Options for opening a file that is not a symbolic link, with these additional flags.
 fn no_follow(flags: OFlags) -> OpenOptions {
     let mut options = OpenOptions::new();
     options

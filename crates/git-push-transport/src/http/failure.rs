@@ -14,7 +14,7 @@ const PROXY_HINT: &str = "put user and password into the URL of the proxy";
 /// Effect of a failed exchange on the remote.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Effect {
-    /// None: the request reads only, or it cannot have arrived whole.
+    /// None: the request only reads, or it cannot have arrived completely.
     None,
     /// The server may have carried out the request.
     Possible,
@@ -74,7 +74,7 @@ pub(super) fn refused(status: u16, text: &str, retry_after: Option<Duration>, ef
         )),
         407 => misconfigured("the proxy asks for credentials").with_hint(PROXY_HINT),
         403 | 425 | 429 => Error::new(ErrorKind::Transient, what("the server asks to retry later")),
-        // A proxy says this, too, when the server behind it is gone before it has answered.
+        // A proxy also sends this status if the server behind it fails before it has answered.
         408 | 503 => effect.error(ErrorKind::Transient, what("the server asks to retry later")),
         413 => Error::new(ErrorKind::Rejected, what("the push is larger than the server accepts"))
             .with_hint("push fewer commits at once, or have the server's limit raised"),

@@ -308,7 +308,7 @@ mod tests {
             folder
         }
 
-        /// Creates a lock with this content that was last changed so long ago.
+        /// Creates a lock with this content and of this age.
         fn lock(&self, name: &str, content: &str, seconds: u64) -> PathBuf {
             let path = self.place.git_dir.join(format!("{name}.lock"));
             fs::write(&path, content).unwrap();

@@ -107,7 +107,7 @@ impl<'a> Policy<'a> {
         (!old.is_null() && self.is_set("receive.denyNonFastForwards") && rewinds()).then(|| "non-fast-forward".into())
     }
 
-    /// Returns a ref that is above or below `name`, as a folder is.
+    /// Returns a ref above or below `name`, if names are paths.
     fn conflict(&self, name: &BStr) -> Option<&BString> {
         let mut above = name
             .find_iter("/")

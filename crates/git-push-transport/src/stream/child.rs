@@ -22,7 +22,7 @@ use crate::process::ended_within;
 /// Number of pieces that are read ahead.
 const AHEAD: usize = 16;
 
-/// Limit of the bytes that are kept of the program's standard error; the last ones are kept.
+/// Maximum number of bytes that are kept of the program's standard error: the last ones.
 const MAX_WORDS: usize = 4096;
 
 /// Time limit for the end of a program that has nothing left to do.

@@ -5,7 +5,7 @@ use ureq::Timeout;
 use crate::http_client::connection_failure;
 use crate::settings::Settings;
 
-/// Creates the error of an answer that did not arrive, or not whole.
+/// Creates the error of a missing or incomplete answer.
 pub(super) fn lost(error: &ureq::Error, settings: &Settings) -> Error {
     if let Some(error) = tls_error(error) {
         return tls(error);
