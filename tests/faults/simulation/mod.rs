@@ -53,13 +53,8 @@ use world::{Stargate, World, commit, id, null};
 
 const GIT_DIR: &str = "/r.git";
 const STEPS: usize = 60;
-<<<<<<< HEAD
-const DEFAULT_SEEDS: u64 = 400;
-/// Commits from this number on were written by others.
-=======
 const DEFAULT_SEEDS: u64 = 240;
-/// Commits from here on are of others.
->>>>>>> main
+/// Commits from this number on were written by others.
 const FOREIGN: u32 = 1_000_000;
 /// Folders of refs, with the suffix after the namespace, weighted by how often they are pushed to.
 const FAMILIES: [(&str, &str); 9] = [
