@@ -26,7 +26,7 @@ pub struct Flags {
     pub repository: Option<PathBuf>,
     /// Read events from standard input instead of a relay.
     pub stdin: bool,
-    /// Take the available events, push them and end.
+    /// Fetch the available events, push them and end.
     pub once: bool,
     /// See [`Layout`].
     pub layout: Layout,
@@ -41,7 +41,7 @@ pub struct Settings {
     pub repository: PathBuf,
     /// Source of the events.
     pub source: Source,
-    /// Take the available events, push them and end.
+    /// Fetch the available events, push them and end.
     pub once: bool,
     /// `COMMIT_BATCH_SIZE`, `COMMIT_BATCH_TIMEOUT_MS`
     pub limits: Limits,

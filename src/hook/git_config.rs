@@ -12,7 +12,7 @@ use durable::{
 
 use super::install_error::{InstallError, on, unreadable};
 
-/// Adds these values to the section `[stargate]` of the repository at `git_dir`. Values that are there stay.
+/// Adds these values to the section `[stargate]` of the repository at `git_dir`. Existing values stay.
 ///
 /// # Errors
 /// The configuration cannot be read or written, or another process is changing it. The file is then unchanged.

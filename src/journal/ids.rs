@@ -58,8 +58,8 @@ pub(super) fn is_possible(id: Ulid) -> bool {
 /// Returns the greatest credible id among the last entries of a file. `None` if they do not suffice, so that more of the
 /// file must be read.
 ///
-/// A single entry whose id is ahead of its timestamp is not credible. Several in a row are: the clock has gone back
-/// since.
+/// A single entry whose id is ahead of its timestamp is not credible. Several in a row are credible, because the clock
+/// has gone back since.
 pub(super) fn greatest_of_last(entries: &[Entry]) -> Option<Ulid> {
     let strict = Ids {
         greatest: Some(Ulid::nil()),
@@ -126,7 +126,7 @@ mod tests {
             .collect();
         assert_eq!(judged(None, &entries), [true; 5]);
         assert_eq!(greatest_of_last(&entries), Some(entries[4].entry_id));
-        // Without the first entry, after the segment's name and after nothing.
+        // Without the first entry: once after the segment's name, and once without an earlier id.
         assert_eq!(judged(Some(entries[1].entry_id), &entries[2..]), [true; 3]);
         assert_eq!(judged(None, &entries[2..]), [true; 3]);
         assert_eq!(greatest_of_last(&entries[2..]), Some(entries[4].entry_id));

@@ -9,7 +9,7 @@
 //!   line may be in two files. The owner numbers its lines, and ignores repeated numbers.
 //! - If that fails too, or if an incomplete line cannot be truncated, the content of the disk is unknown, and the log
 //!   refuses further lines. It must be opened again.
-//! - Opening repairs a torn tail as in a journal. It syncs the existing lines before it shows them.
+//! - Opening repairs a torn tail as in a journal. It syncs the existing lines before it returns them.
 //!
 //! # Limitations
 //! - The owner must lock the folder before it opens the log.

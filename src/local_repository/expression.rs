@@ -3,7 +3,7 @@ use bstr::{BStr, BString, ByteSlice};
 use git_push::refspec::full_names;
 use gix::ObjectId;
 
-/// Files beside the refs that git writes in every ref storage.
+/// Files outside `refs/` that git writes with every ref storage.
 const FILES: [&str; 2] = ["FETCH_HEAD", "MERGE_HEAD"];
 /// Number of digits of the shortest abbreviated id.
 const SHORTEST: usize = 4;

@@ -12,7 +12,7 @@ use crate::{
 
 /// Patterns that are no mistake if they match nothing yet, such as those of the default.
 const ORDINARY: [&str; 2] = ["refs/heads/*", "refs/tags/*"];
-/// Largest distance at which another key is suggested.
+/// Largest edit distance at which another key is suggested.
 const MOST_EDITS: usize = 3;
 
 /// A setting that has no effect, or not the intended one.

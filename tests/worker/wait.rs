@@ -367,10 +367,13 @@ fn a_ref_fence_that_makes_no_sense_is_refused() {
             &["--ref", "main", "--oid", &id][..],
             "expected a full name, such as refs/heads/main",
         ),
-        (&["--ref", "refs/heads/main"], "there are 1 --ref and 0 --oid"),
+        (
+            &["--ref", "refs/heads/main"],
+            "the number of --ref is 1, but that of --oid is 0",
+        ),
         (
             &["--ref", "refs/heads/main", "--oid", &id, "--oid", &id],
-            "there are 1 --ref and 2 --oid",
+            "the number of --ref is 1, but that of --oid is 2",
         ),
         (&["--oid", &id, "--oid", &id], "more than one --oid and no --ref"),
         (

@@ -223,7 +223,7 @@ impl Lock {
         self.content.as_ref().is_some_and(zeros)
     }
 
-    /// Looks at the lock, if it exists and can be the recorded one.
+    /// Returns the state of the lock, if it exists and can be the recorded one.
     fn look(&self) -> io::Result<Option<Look>> {
         let Some(look) = Disk.look(&self.path)? else {
             return Ok(None);
