@@ -81,7 +81,7 @@ impl RejectionCause {
                 "run `git lfs push --all` to the mirror, in a clone that has the LFS objects"
             }
             RejectionCause::Secret => {
-                "revoke the secret, then allow it on the mirror (by the URL in its words, if any) or rewrite the commits without it"
+                "revoke the secret, then allow it on the mirror (with the URL that it gives, if any) or rewrite the commits without it"
             }
             RejectionCause::Rule => "change the mirror's rule, or let the mirror's account bypass it",
         }

@@ -45,7 +45,7 @@ pub trait Folders {
         Ok(())
     }
 
-    /// Lists the names in a directory, in no particular order. A missing directory is empty.
+    /// Lists the names in a directory, in no particular order. A missing directory counts as empty.
     ///
     /// # Errors
     /// As `readdir(3)`.

@@ -87,7 +87,7 @@
 //!
 //! An [`Error`] has an [`ErrorKind`], which says whose [`fault()`](Error::fault()) it is and whether a retry can succeed
 //! ([`is_retryable()`](Error::is_retryable())). After [`ErrorKind::Uncertain`] the push may have been carried out: read
-//! the refs back. A rejected command is no error, but a [`Verdict`].
+//! the refs back. A rejected command is not an error: its [`Verdict`] has the reason.
 //!
 //! # No verdict before the report
 //!

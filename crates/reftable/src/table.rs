@@ -229,7 +229,7 @@ impl Table {
 
     /// Checks that the log section begins at `offset`, where the refs or the objects end.
     ///
-    /// Compressed data has a header that no ref record looks like.
+    /// The header of compressed data cannot be mistaken for a ref record.
     fn check_logs(&self, window: &mut Window, offset: u64) -> Result<(), Error> {
         let Sections {
             ref_index,
