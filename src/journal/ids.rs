@@ -120,7 +120,7 @@ mod tests {
 
     #[test]
     fn ids_stay_credible_after_the_clock_went_back() {
-        // Written in year 60 by a clock that was wrong, and from then on in year 50.
+        // The first entry was written in year 60 by a wrong clock, the later ones in year 50.
         let entries: Vec<_> = (0..5)
             .map(|step| entry(60, step, if step == 0 { 60 } else { 50 }))
             .collect();

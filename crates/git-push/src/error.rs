@@ -32,7 +32,7 @@ pub enum Party {
     Us,
     /// The server, its hooks or its rules.
     Server,
-    /// The network, or a server that is down. The failure may pass by itself.
+    /// The network, or a server that is down. The failure may be temporary.
     Between,
     /// Other writers to the remote.
     Others,

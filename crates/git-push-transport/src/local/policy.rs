@@ -107,7 +107,7 @@ impl<'a> Policy<'a> {
         (!old.is_null() && self.is_set("receive.denyNonFastForwards") && rewinds()).then(|| "non-fast-forward".into())
     }
 
-    /// Returns a ref above or below `name`, if names are paths.
+    /// Returns a ref that is above or below `name`, such as `refs/heads/a` and `refs/heads/a/b`.
     fn conflict(&self, name: &BStr) -> Option<&BString> {
         let mut above = name
             .find_iter("/")
