@@ -132,7 +132,7 @@ fn a_watermark_that_a_server_moved_without_its_ledger_is_told_and_set_back() {
     assert_eq!(status["watermarks"][0]["found_at"], second.as_str(), "{status}");
     assert_eq!(status["watermarks"][0]["stands_at"], place.first.as_str());
     let shown = place.said(&["status"]);
-    assert!(String::from_utf8_lossy(&shown.stdout).contains("the watermark of main was false"));
+    assert!(String::from_utf8_lossy(&shown.stdout).contains("the watermark of main was wrong"));
 
     // A checked watermark is not checked again: nothing is fetched or pushed.
     let before = place.mirror.requests().len();
