@@ -173,7 +173,7 @@ mod tests {
         rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
         support::executable::script(&program, &format!("read word < {}\nexit $word", fifo.display()));
         let chained = Chained::run_first(program, b"unread".to_vec(), Duration::ZERO).unwrap();
-        assert!(!chained.has_ended(), "it waits for what only this test can write");
+        assert!(!chained.has_ended(), "it waits for input that only this test can write");
         fs::write(&fifo, "7\n").unwrap();
         assert_eq!(chained.wait().unwrap().code(), Some(7));
     }

@@ -244,7 +244,8 @@ impl Fold<'_> {
 
     fn fill(&self, group: &mut Group, unit: &Unit) -> Result<(), Hold> {
         let members = self.grouping.members(unit);
-        // The pushes are followed before the refs are read, so a ref that counts as moved is read as moved.
+        // The progress of the pushes is read before the refs, so a ref that counts as moved has its new id when it is
+        // read.
         let landing = self.landing(unit)?;
         let refs: Vec<BString> = members.iter().flat_map(|member| self.names.of(member)).collect();
         let mirrored = refs.iter().filter(|name| self.rules.refs.matches(name.as_bstr()));
