@@ -16,7 +16,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use durable::storage::Storage;
+use durable::{replace::NewFile, storage::Storage};
 use gix::{ObjectId, hash::Kind};
 use gix_pack::data::entry::Header;
 
@@ -41,14 +41,14 @@ pub fn store(storage: &impl Storage, objects: &Path, finished: &Finished) -> Res
     let name = format!("pack-{}", finished.name);
     let stored = || {
         storage.create_dir(&folder)?;
-        for (extension, bytes) in [("pack", &finished.pack), ("idx", &finished.index)] {
-            write_over(storage, &temporary(&folder, &name, extension), bytes)?;
-        }
-        for extension in ["pack", "idx"] {
+        let write = |extension: &str, bytes| {
+            let temporary = folder.join(format!("tmp_{name}.{extension}"));
             let path = folder.join(format!("{name}.{extension}"));
-            storage.rename(&temporary(&folder, &name, extension), &path)?;
-        }
-        storage.sync_dir(&folder)
+            NewFile::overwrite(storage, temporary, &path, bytes, MODE)
+        };
+        let (mut pack, index) = (write("pack", &finished.pack)?, write("idx", &finished.index)?);
+        pack.rename()?;
+        index.commit()
     };
     stored().map_err(|error: io::Error| Error::failed("write a pack to", &folder, error))
 }
@@ -187,21 +187,6 @@ fn copy(path: &Path, hash: Kind, new: &mut NewPack) -> io::Result<()> {
 
 fn damaged(path: &Path, why: &str) -> io::Error {
     io::Error::other(format!("{} is damaged: {why}", path.display()))
-}
-
-fn temporary(folder: &Path, name: &str, extension: &str) -> PathBuf {
-    folder.join(format!("tmp_{name}.{extension}"))
-}
-
-/// Writes a temporary file, replacing one that a crash left behind.
-fn write_over(storage: &impl Storage, path: &Path, bytes: &[u8]) -> io::Result<()> {
-    match storage.write_new(path, bytes, MODE) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            storage.remove(path)?;
-            storage.write_new(path, bytes, MODE)
-        }
-        written => written,
-    }
 }
 
 const _: () = assert!(MAX_JOINED < MAX_PACK as u64);

@@ -12,7 +12,10 @@ use std::{
 };
 
 use bstr::{BStr, BString, ByteSlice};
-use durable::storage::{FILE_MODE, PROGRAM_MODE, Storage};
+use durable::{
+    replace::NewFile,
+    storage::{FILE_MODE, PROGRAM_MODE, Storage},
+};
 use gix::{
     ObjectId, index,
     objs::{Kind, tree::EntryKind},
@@ -270,14 +273,7 @@ impl<S: Storage> WorkTree<'_, S> {
                 _ => FILE_MODE,
             };
             let new = self.branch.repository.git_dir().join(NEW_FILE);
-            match self.storage.write_new(&new, &content, mode) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                    self.storage.remove(&new)?;
-                    self.storage.write_new(&new, &content, mode)?;
-                }
-                written => written?,
-            }
-            self.storage.rename(&new, &file)
+            NewFile::overwrite(self.storage, new, &file, &content, mode)?.rename()
         };
         written().map_err(|error| Error::failed("write", &file, error))
     }
