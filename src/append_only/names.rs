@@ -9,9 +9,10 @@ use gix::{
 
 use super::{
     Error, Paths,
-    compare::{Additions, Change, compare},
+    compare::{Change, compare},
+    difference::Additions,
     lookup::item_at,
-    objects::{Item, Reader},
+    objects::{Leaf, Reader},
 };
 use crate::odd_name::{Oddity, fold, hidden};
 
@@ -125,7 +126,7 @@ impl Names<'_> {
 
 /// Returns the names in a folder of a tree. Empty if there is no such folder.
 fn names_in(reader: Reader<'_>, tree: ObjectId, path: &BStr) -> Result<Vec<BString>, Error> {
-    match item_at(reader, tree, path)?.filter(Item::is_tree) {
+    match item_at(reader, tree, path)?.filter(Leaf::is_tree) {
         Some(folder) => {
             let folder = reader.tree(folder.id)?;
             let name = |entry: &EntryRef<'_>| entry.filename.to_owned();

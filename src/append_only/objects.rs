@@ -24,17 +24,19 @@ pub(super) struct Commit {
     pub(super) time: i64,
 }
 
-/// Kind and id of a tree entry.
+/// Entry of a tree, without its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Item {
-    pub(super) kind: EntryKind,
-    pub(super) id: ObjectId,
+pub struct Leaf {
+    /// Kind: file, folder, link or submodule.
+    pub kind: EntryKind,
+    /// Id of the object.
+    pub id: ObjectId,
 }
 
-impl Item {
-    /// Returns the item of a tree with this id.
-    pub(super) fn tree(id: ObjectId) -> Self {
-        Item {
+impl Leaf {
+    /// Returns the entry of a tree with this id.
+    pub(crate) fn tree(id: ObjectId) -> Self {
+        Leaf {
             kind: EntryKind::Tree,
             id,
         }
@@ -46,9 +48,9 @@ impl Item {
     }
 }
 
-impl From<&EntryRef<'_>> for Item {
+impl From<&EntryRef<'_>> for Leaf {
     fn from(entry: &EntryRef<'_>) -> Self {
-        Item {
+        Leaf {
             kind: entry.mode.kind(),
             id: entry.oid.into(),
         }
@@ -57,7 +59,7 @@ impl From<&EntryRef<'_>> for Item {
 
 /// Reader of objects.
 #[derive(Clone, Copy)]
-pub(super) struct Reader<'a>(pub(super) &'a dyn Find);
+pub(crate) struct Reader<'a>(pub(crate) &'a dyn Find);
 
 impl Reader<'_> {
     /// Follows tags from `id` to a commit. `None` if they lead to another kind of object.
@@ -164,10 +166,10 @@ impl Tree {
     ///
     /// # Errors
     /// As [`entries()`](Tree::entries()).
-    pub(super) fn item(&self, name: &[u8]) -> Result<Option<Item>, Error> {
+    pub(super) fn item(&self, name: &[u8]) -> Result<Option<Leaf>, Error> {
         let entries = self.entries()?;
         let found = position(&entries, name, true).or_else(|| position(&entries, name, false));
-        Ok(found.map(|index| Item::from(&entries[index])))
+        Ok(found.map(|index| Leaf::from(&entries[index])))
     }
 }
 

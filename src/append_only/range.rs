@@ -9,9 +9,10 @@ use gix::{
 
 use super::{
     Error, MAX_LISTED, Paths, Violation,
-    compare::{Additions, Change, compare},
+    compare::{Change, compare},
+    difference::Additions,
     history::History,
-    objects::{Item, Reader},
+    objects::{Leaf, Reader},
 };
 
 /// Range of commits to check.
@@ -175,7 +176,7 @@ impl Check<'_> {
             parents.push(ObjectId::empty_tree(id.kind()));
         }
         let mut violations = BTreeSet::new();
-        let mut added: Option<Vec<(BString, Item)>> = None;
+        let mut added: Option<Vec<(BString, Leaf)>> = None;
         for parent in parents {
             let mut here = Vec::new();
             for change in compare(self.reader, self.paths, parent, commit.tree, self.additions)? {
@@ -189,7 +190,7 @@ impl Check<'_> {
                 Some(before) => in_both(before, here),
             });
         }
-        let new = |(path, item): (BString, Item)| Added {
+        let new = |(path, item): (BString, Leaf)| Added {
             path,
             commit: id,
             id: item.id,
@@ -224,7 +225,7 @@ fn violation(change: Change, commit: ObjectId) -> Option<Violation> {
 }
 
 /// Returns the items of `other` whose paths are also in `one`.
-fn in_both(one: Vec<(BString, Item)>, other: Vec<(BString, Item)>) -> Vec<(BString, Item)> {
+fn in_both(one: Vec<(BString, Leaf)>, other: Vec<(BString, Leaf)>) -> Vec<(BString, Leaf)> {
     let paths: HashSet<BString> = one.into_iter().map(|(path, _)| path).collect();
     other.into_iter().filter(|(path, _)| paths.contains(path)).collect()
 }

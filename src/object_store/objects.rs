@@ -42,7 +42,8 @@ impl Objects<'_> {
         }
     }
 
-    fn damaged(&self, id: ObjectId, why: &str) -> Error {
+    /// Returns the error of an object that cannot be used.
+    pub(super) fn damaged(&self, id: ObjectId, why: &str) -> Error {
         let what = format!("object {id} in {} cannot be read: {why}", self.0.git_dir().display());
         Error::new(error::Kind::Failed, what).with_hint("run `git fsck` in that repository")
     }

@@ -190,3 +190,32 @@ fn damaged(path: &Path, why: &str) -> io::Error {
 }
 
 const _: () = assert!(MAX_JOINED < MAX_PACK as u64);
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use durable::storage::{Disk, Folders};
+    use gix::objs;
+
+    use super::*;
+
+    #[test]
+    fn files_that_a_crash_has_left_are_overwritten_and_none_is_left() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut pack = NewPack::new(Kind::Sha1);
+        pack.add(objs::Kind::Blob, b"content").expect("an object");
+        let finished = pack.finish().expect("a pack");
+        let packs = folder.path().join("pack");
+        fs::create_dir(&packs).expect("a folder");
+        let left = packs.join(format!("tmp_pack-{}.idx", finished.name));
+        fs::write(left, "the beginning").expect("a file");
+        store(&Disk, folder.path(), &finished).expect("stored");
+        let mut names = Disk.list(&packs).expect("a listing");
+        names.sort();
+        let expected = ["idx", "pack"].map(|extension| format!("pack-{}.{extension}", finished.name));
+        assert_eq!(names, expected);
+        let index = packs.join(&expected[0]);
+        assert_eq!(fs::read(index).expect("an index"), finished.index);
+    }
+}
