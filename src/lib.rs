@@ -80,10 +80,12 @@
 //!            (the journal under its lock), append, settle, mend and renew (repairs), rotation, intend and intent, recovery
 //!            (intents to entries); tail, quarantine and log (the same for lines of other kinds)
 //!
-//! local_repository  revision expressions and all refs of a repository with refs in files or tables: expression (PURE), tables
+//! local_repository  revision expressions and all refs of a repository with refs in files or tables: expression (PURE), tables;
+//!            tracking_ref (sets a remote-tracking ref)
 //! refs       local refs: an id, absent, or unreadable with the reason; files (loose, packed) or tables
 //! config     section [stargate] of git configuration -> one Config
-//! append_only  PURE: paths; compare (two trees), renames, history (which commits are new), range, schema
+//! append_only  PURE: paths; difference (any two trees), compare (by the rule), renames, history (which commits are new), range,
+//!            schema
 //! ref_update, ref_pattern, event, odd_name, uuid    values that every module may use; advice (on errors of libraries)
 //! namespace  ref names of a namespace, by family
 //! ```

@@ -35,7 +35,7 @@ pub fn between(objects: Objects<'_>, old: Option<ObjectId>, new: Option<ObjectId
 mod tests {
     use gix::{
         hash,
-        objs::{Kind, tree::EntryKind},
+        objs::{Kind, Write, tree::EntryKind},
     };
 
     use super::*;
@@ -54,8 +54,7 @@ mod tests {
         for (name, leaf) in entries {
             tree.set(name.as_bytes(), *leaf);
         }
-        let written = repository.write_buf(Kind::Tree, tree.raw());
-        written.expect("a tree").detach()
+        repository.objects.write_buf(Kind::Tree, tree.raw()).expect("a tree")
     }
 
     #[test]
@@ -97,8 +96,8 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let repository = gix::init_bare(folder.path()).expect("a repository");
         let entry = [&b"100644 twice\0"[..], id(1).as_slice()].concat();
-        let forged = repository.write_buf(Kind::Tree, &[&entry[..], &entry].concat());
-        let forged = forged.expect("an object").detach();
+        let forged = repository.objects.write_buf(Kind::Tree, &[&entry[..], &entry].concat());
+        let forged = forged.expect("an object");
         let error = between(Objects(&repository), None, Some(forged)).expect_err("an entry that is there twice");
         assert!(error.to_string().contains("two have the same name"), "{error}");
     }

@@ -18,6 +18,7 @@ use std::{
 use bstr::ByteSlice;
 use durable::{
     ownership::hand_over,
+    replace::lock_path,
     storage::{Disk, DiskFile, FILE_MODE, Folders, LockFiles, Look, Names, WriteFiles},
 };
 use git_push::Command;
@@ -150,10 +151,8 @@ impl Place {
         let named = parsed.filter(|(_, name)| name.starts_with(b"refs/") && FullName::try_from(name.as_bstr()).is_ok());
         let lock = |(id, name): (&[u8], &[u8])| {
             let name = gix::path::from_byte_slice(name).ok()?;
-            let mut path = self.git_dir.join(name).into_os_string();
-            path.push(".lock");
             Some(Lock {
-                path: path.into(),
+                path: lock_path(&self.git_dir.join(name)),
                 content: Some(id.to_owned()),
                 still: STILL,
             })
@@ -161,7 +160,7 @@ impl Place {
         let mut locks: Vec<_> = named.filter_map(lock).collect();
         if locks.iter().any(Lock::deletes) {
             locks.push(Lock {
-                path: self.git_dir.join("packed-refs.lock"),
+                path: lock_path(&self.git_dir.join("packed-refs")),
                 content: None,
                 still: PACKED_REFS_STILL,
             });
