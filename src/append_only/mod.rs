@@ -31,8 +31,8 @@ mod difference;
 mod error;
 mod history;
 mod lookup;
-mod names;
 mod objects;
+mod odd_names;
 mod paths;
 mod range;
 mod renames;
@@ -40,7 +40,7 @@ mod schema;
 mod violation;
 
 pub use error::Error;
-pub use names::{OddName, odd_names};
+pub use odd_names::{OddName, odd_names};
 pub use paths::{DEFAULT_PATH, InvalidPath, Paths};
 pub use range::{Added, Findings, Range, Relation, check, lost};
 pub use schema::{Malformed, malformed};

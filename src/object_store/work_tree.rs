@@ -23,8 +23,8 @@ use gix::{
 };
 
 use super::{
-    Error, branch::Branch, difference, difference::Change, new_pack::object_id, objects::Objects, replace,
-    replace::Replacement, tree_buffer::Leaf,
+    Error, branch::Branch, difference, difference::Change, git_files, git_files::Replacement, new_pack::object_id,
+    objects::Objects, tree_buffer::Leaf,
 };
 
 /// File in the Git folder that records a checkout in progress.
@@ -63,8 +63,8 @@ impl<S: Storage> WorkTree<'_, S> {
         let bytes = serde_json::to_vec(&checkout).expect("two strings serialize into memory");
         let path = self.checkout_path();
         let failed = |error| Error::failed("write", &path, error);
-        replace::create_folders(self.storage, path.parent().unwrap_or(&path)).map_err(failed)?;
-        replace::overwrite(self.storage, &path, &bytes).map_err(failed)?;
+        git_files::create_folders(self.storage, path.parent().unwrap_or(&path)).map_err(failed)?;
+        git_files::overwrite(self.storage, &path, &bytes).map_err(failed)?;
         self.apply(&changes, &mut index, old, new)
     }
 
@@ -264,7 +264,7 @@ impl<S: Storage> WorkTree<'_, S> {
         let file = self.file(&change.path)?;
         let content = self.objects().blob(leaf.id)?;
         let written = || {
-            replace::create_folders(self.storage, file.parent().unwrap_or(self.folder))?;
+            git_files::create_folders(self.storage, file.parent().unwrap_or(self.folder))?;
             if leaf.kind == EntryKind::Link {
                 return link(&content, &file);
             }

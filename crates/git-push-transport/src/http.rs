@@ -10,10 +10,10 @@
 //!   read. `sslVerify` cannot be switched off. An [`HttpClient`] of an application gets `extraHeader` only.
 //! - If a server answers before it has read the whole push and then closes the connection, its answer is lost. The push ends
 //!   as a lost connection.
+mod authentication;
 mod exchange;
 mod failure;
 mod forge;
-mod session;
 
 use std::sync::Arc;
 
@@ -24,8 +24,8 @@ use git_push::{
 };
 use gix::ObjectId;
 
+use self::authentication::Authentication;
 use self::exchange::Exchange;
-use self::session::Session;
 use crate::answers::PushAnswer;
 use crate::credentials::Credentials;
 use crate::fetch::Extent;
@@ -109,10 +109,10 @@ impl Http {
         if !config.headers.is_empty() {
             secrecy.map_err(Error::from)?;
         }
-        let session = Session::new(shown.clone(), secrecy, credentials, secrets)?;
+        let authentication = Authentication::new(shown.clone(), secrecy, credentials, secrets)?;
         Ok(Http {
             url: url.clone(),
-            exchange: Exchange::new(shown, client, session, config.headers),
+            exchange: Exchange::new(shown, client, authentication, config.headers),
             protocol_2: None,
         })
     }
