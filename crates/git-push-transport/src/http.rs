@@ -22,13 +22,12 @@ use git_push::{
     Advertisement, Capabilities, Connection, Error, ErrorKind, Pack, RemoteRef, Report, Request, Traffic,
     advertisement, report_status, request,
 };
-use gix::ObjectId;
 
 use self::authentication::Authentication;
 use self::exchange::Exchange;
 use crate::answers::PushAnswer;
 use crate::credentials::Credentials;
-use crate::fetch::Extent;
+use crate::fetch::Wanted;
 use crate::forge::Forge;
 #[cfg(feature = "http")]
 use crate::git_credentials::GitCredentials;
@@ -135,18 +134,12 @@ impl Http {
         }
     }
 
-    fn fetch_into(
-        &mut self,
-        want: ObjectId,
-        into: &gix::Repository,
-        haves: &[ObjectId],
-        extent: Extent,
-    ) -> Result<(), Error> {
-        let (request, stream) = self.start_reading()?.fetch_request(want, haves, extent)?;
+    fn fetch_into(&mut self, wanted: Wanted<'_>, into: &gix::Repository) -> Result<(), Error> {
+        let (request, stream) = self.start_reading()?.fetch_request(wanted)?;
         let mut received = ReceivedPack::new(stream, into)?;
         let answer = self.exchange.post(Service::UploadPack, request, None, MAX_PACK)?;
         answer.read(|piece| received.feed(piece))?;
-        received.store(want, into, extent)
+        received.store(wanted, into)
     }
 
     fn refs(&mut self, prefixes: &[BString]) -> Result<Vec<RemoteRef>, Error> {
@@ -227,14 +220,8 @@ impl Connection for Http {
 }
 
 impl Transport for Http {
-    fn fetch(
-        &mut self,
-        want: ObjectId,
-        into: &gix::Repository,
-        haves: &[ObjectId],
-        extent: Extent,
-    ) -> Result<(), Error> {
-        let fetched = self.fetch_into(want, into, haves, extent);
+    fn fetch(&mut self, wanted: Wanted<'_>, into: &gix::Repository) -> Result<(), Error> {
+        let fetched = self.fetch_into(wanted, into);
         fetched.map_err(|error| self.failed(error))
     }
 

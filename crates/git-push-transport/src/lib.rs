@@ -89,7 +89,7 @@ mod url_match;
 #[cfg(not(any(feature = "daemon", feature = "local", feature = "smart-http", feature = "ssh")))]
 compile_error!("git-push-transport needs one of its features: daemon, http, local, smart-http, ssh");
 
-pub use fetch::Extent;
+pub use fetch::{Extent, Wanted};
 pub use forge::Forge;
 pub use head::Head;
 pub use location::{Location, resolve};

@@ -3,7 +3,7 @@ use bstr::{BStr, BString};
 use git_push::{Advertisement, Capabilities, Connection, Error, ErrorKind, Pack, RemoteRef, Report, Request, Traffic};
 use gix::ObjectId;
 
-use crate::fetch::Extent;
+use crate::fetch::{Extent, Wanted};
 use crate::forge::Forge;
 #[cfg(feature = "http")]
 use crate::git_credentials::GitCredentials;
@@ -77,7 +77,12 @@ impl Remote {
     /// # Errors
     /// The commits did not arrive whole.
     pub fn fetch_commits(&mut self, want: ObjectId, into: &gix::Repository, haves: &[ObjectId]) -> Result<(), Error> {
-        self.transport.fetch(want, into, haves, Extent::Commits)
+        let wanted = Wanted {
+            commit: want,
+            haves,
+            extent: Extent::Commits,
+        };
+        self.transport.fetch(wanted, into)
     }
 
     /// Fetches the commit `want` with everything that it reaches into the repository `into`, durably. The repository must have
@@ -86,7 +91,12 @@ impl Remote {
     /// # Errors
     /// The objects did not arrive whole; `into` is unchanged.
     pub fn fetch(&mut self, want: ObjectId, into: &gix::Repository, haves: &[ObjectId]) -> Result<(), Error> {
-        self.transport.fetch(want, into, haves, Extent::Objects)
+        let wanted = Wanted {
+            commit: want,
+            haves,
+            extent: Extent::Objects,
+        };
+        self.transport.fetch(wanted, into)
     }
 
     /// Reads HEAD, as a reader sees it. This blocks.

@@ -21,7 +21,7 @@ use std::{io, io::Read, io::Write, time::Duration};
 use bstr::{BStr, BString};
 use git_push::pkt_line::{self, Line};
 use git_push::{Advertisement, Connection, Error, ErrorKind, Pack, RemoteRef, Report, Request, Traffic};
-use gix::{ObjectId, url::Scheme};
+use gix::url::Scheme;
 
 use self::channel::{Channel, Dial, PIECE};
 #[cfg(feature = "daemon")]
@@ -29,7 +29,7 @@ use self::daemon::Daemon;
 #[cfg(feature = "ssh")]
 use self::ssh::Ssh;
 use crate::answers::PushAnswer;
-use crate::fetch::Extent;
+use crate::fetch::Wanted;
 use crate::forge::Forge;
 use crate::head::{self, Head};
 use crate::reading::{Reading, RefsAnswer};
@@ -79,22 +79,16 @@ impl Stream {
         })
     }
 
-    fn fetch_into(
-        &self,
-        want: ObjectId,
-        into: &gix::Repository,
-        haves: &[ObjectId],
-        extent: Extent,
-    ) -> Result<(), Error> {
+    fn fetch_into(&self, wanted: Wanted<'_>, into: &gix::Repository) -> Result<(), Error> {
         let (reading, mut channel) = self.start_reading()?;
-        let (request, stream) = reading.fetch_request(want, haves, extent)?;
+        let (request, stream) = reading.fetch_request(wanted)?;
         let mut received = ReceivedPack::new(stream, into)?;
         self.ask(&mut *channel, &request)?;
         let end = self.read(&mut *channel, ErrorKind::Transient, |piece| {
             received.feed(piece)?;
             Ok(received.has_ended())
         })?;
-        let stored = received.store(want, into, extent);
+        let stored = received.store(wanted, into);
         stored.map_err(|error| ended(&mut *channel, &end, error, ErrorKind::Transient))
     }
 
@@ -271,14 +265,8 @@ impl Connection for Stream {
 }
 
 impl Transport for Stream {
-    fn fetch(
-        &mut self,
-        want: ObjectId,
-        into: &gix::Repository,
-        haves: &[ObjectId],
-        extent: Extent,
-    ) -> Result<(), Error> {
-        self.fetch_into(want, into, haves, extent)
+    fn fetch(&mut self, wanted: Wanted<'_>, into: &gix::Repository) -> Result<(), Error> {
+        self.fetch_into(wanted, into)
             .map_err(|error| located(&self.shown, error))
     }
 

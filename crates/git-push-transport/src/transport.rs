@@ -1,27 +1,18 @@
 //! Interface of a connection that reads commits and objects, too.
 use bstr::BStr;
 use git_push::{Capabilities, Connection, Error};
-use gix::ObjectId;
 
-use crate::fetch::Extent;
+use crate::fetch::Wanted;
 use crate::forge::Forge;
 use crate::head::Head;
 
 /// A connection that also reads commits, objects and HEAD. Its methods block.
 pub trait Transport: Connection + Send {
-    /// Fetches the commit `want` and the commits before it, up to those of `haves`, into the repository `into`, which must
-    /// have everything that `haves` reach. [`Extent::Objects`] is stored durably. With [`Extent::Commits`], `into` is a
-    /// temporary repository, which may borrow the objects (gitrepository-layout, *objects/info/alternates*).
+    /// Fetches `wanted` into the repository `into`.
     ///
     /// # Errors
     /// The commits did not arrive whole and sound; `into` is unchanged.
-    fn fetch(
-        &mut self,
-        want: ObjectId,
-        into: &gix::Repository,
-        haves: &[ObjectId],
-        extent: Extent,
-    ) -> Result<(), Error>;
+    fn fetch(&mut self, wanted: Wanted<'_>, into: &gix::Repository) -> Result<(), Error>;
 
     /// Reads HEAD, as a reader sees it.
     ///

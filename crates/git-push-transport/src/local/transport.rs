@@ -1,14 +1,13 @@
 //! Commits, objects and HEAD of a repository in a folder.
 use bstr::BStr;
 use git_push::{Advertisement, Capabilities, Command, Error, ErrorKind, Push, causes};
-use gix::ObjectId;
 use gix::head::Kind;
 use gix::lock::acquire::Fail;
 use gix::refs::transaction::{Change, LogChange, PreviousValue, RefEdit};
 use gix::refs::{FullName, Target};
 
 use super::{Local, lend_objects, ownership::Made, transaction::LOCK_TIMEOUT};
-use crate::fetch::Extent;
+use crate::fetch::{Extent, Wanted};
 use crate::forge::Forge;
 use crate::head::Head;
 use crate::received;
@@ -16,24 +15,18 @@ use crate::transport::Transport;
 
 impl Transport for Local {
     /// Fetches commits with everything that they reach. Lends commits alone to `into`: nothing is copied.
-    fn fetch(
-        &mut self,
-        want: ObjectId,
-        into: &gix::Repository,
-        haves: &[ObjectId],
-        extent: Extent,
-    ) -> Result<(), Error> {
-        match extent {
+    fn fetch(&mut self, wanted: Wanted<'_>, into: &gix::Repository) -> Result<(), Error> {
+        match wanted.extent {
             Extent::Commits => {
-                let failed = |why: &str| self.failed(&format!("read {want} from"), why);
+                let failed = |why: &str| self.failed(&format!("read {} from", wanted.commit), why);
                 lend_objects(&self.repository, into).map_err(|error| failed(&error.to_string()))?;
-                if into.has_object(want) {
+                if into.has_object(wanted.commit) {
                     Ok(())
                 } else {
                     Err(failed("it does not exist there"))
                 }
             }
-            Extent::Objects => self.copy(want, into, haves),
+            Extent::Objects => self.copy(wanted, into),
         }
     }
 
@@ -79,8 +72,8 @@ impl Transport for Local {
 }
 
 impl Local {
-    /// Copies `want` with everything that it reaches into the repository `into`, durably.
-    fn copy(&self, want: ObjectId, into: &gix::Repository, haves: &[ObjectId]) -> Result<(), Error> {
+    /// Copies the wanted commit with everything that it reaches into the repository `into`, durably.
+    fn copy(&self, wanted: Wanted<'_>, into: &gix::Repository) -> Result<(), Error> {
         let (ours, theirs) = (into.object_hash(), self.repository.object_hash());
         if ours != theirs {
             let path = self.repository.git_dir().display();
@@ -90,7 +83,7 @@ impl Local {
             );
             return Err(Error::new(ErrorKind::Misconfigured, what));
         }
-        let had = haves.iter().filter(|id| self.repository.has_object(*id));
+        let had = wanted.haves.iter().filter(|id| self.repository.has_object(*id));
         let taker = Advertisement {
             haves: had.copied().collect(),
             capabilities: Capabilities {
@@ -98,9 +91,9 @@ impl Local {
             },
             ..Advertisement::default()
         };
-        let fetched = Command::create("refs/heads/fetched", want);
+        let fetched = Command::create("refs/heads/fetched", wanted.commit);
         let pack = Push::new(&self.repository, &taker).command(fetched).pack()?;
         received::index(pack.file, into)?.settle(into)?;
-        received::require(want, into)
+        received::require(wanted.commit, into)
     }
 }
