@@ -16,7 +16,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use durable::{replace::NewFile, storage::Storage};
+use durable::{
+    replace::NewFile,
+    storage::{Storage, remove_existing},
+};
 use gix::{ObjectId, hash::Kind};
 use gix_pack::data::entry::Header;
 
@@ -68,10 +71,8 @@ pub fn join(storage: &impl Storage, objects: &Path, hash: Kind) -> Result<bool, 
     for pack in small.iter().filter(|pack| pack.name != name) {
         // The index goes first: a pack without one is invisible.
         for extension in ["idx", "rev", "pack"] {
-            match storage.remove(&folder.join(format!("{}.{extension}", pack.name))) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
-                _ => {}
-            }
+            let path = folder.join(format!("{}.{extension}", pack.name));
+            remove_existing(storage, &path).map_err(failed)?;
         }
     }
     Ok(true)

@@ -14,7 +14,7 @@ use std::{
 use bstr::{BStr, BString, ByteSlice};
 use durable::{
     replace::NewFile,
-    storage::{FILE_MODE, PROGRAM_MODE, Storage},
+    storage::{FILE_MODE, PROGRAM_MODE, Storage, remove_existing},
 };
 use gix::{
     ObjectId, index,
@@ -234,10 +234,7 @@ impl<S: Storage> WorkTree<'_, S> {
 
     fn end(&self) -> Result<(), Error> {
         let path = self.checkout_path();
-        match self.storage.remove(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::failed("remove", &path, error)),
-            _ => Ok(()),
-        }
+        remove_existing(self.storage, &path).map_err(|error| Error::failed("remove", &path, error))
     }
 
     fn remove(&self, path: &BString) -> Result<(), Error> {
