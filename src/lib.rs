@@ -84,8 +84,8 @@
 //!            tracking_ref (sets a remote-tracking ref)
 //! refs       local refs: an id, absent, or unreadable with the reason; files (loose, packed) or tables
 //! config     section [stargate] of git configuration -> one Config
-//! append_only  PURE: paths; difference (any two trees), compare (by the rule), renames, history (which commits are new), range,
-//!            schema, odd_names
+//! append_only  PURE: paths; compare (two trees), renames, history (which commits are new), range, schema, odd_names
+//! git_objects  PURE: reader (commits, trees, blobs), lookup (by path), difference (of two trees)
 //! ref_update, ref_pattern, event, odd_name, uuid    values that every module may use; advice (on errors of libraries)
 //! namespace  ref names of a namespace, by family
 //! ```
@@ -123,6 +123,7 @@ pub mod advice;
 pub mod append_only;
 pub mod config;
 pub mod event;
+pub mod git_objects;
 pub mod namespace;
 pub mod odd_name;
 pub mod ref_pattern;

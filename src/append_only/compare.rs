@@ -2,13 +2,8 @@
 use bstr::BString;
 use gix::{ObjectId, objs::tree::EntryKind};
 
-use super::{
-    Error, Letter, Paths,
-    difference::{Additions, FileChange, differences},
-    lookup::item_at,
-    objects::{Leaf, Reader},
-    renames,
-};
+use super::{Letter, Paths, renames};
+use crate::git_objects::{Additions, Error, FileChange, Leaf, Reader, differences, item_at};
 
 /// Number of pairs of tree entries in one comparison.
 const MAX_PAIRS: usize = 1_000_000;

@@ -5,10 +5,7 @@
 //!   commits: history (which ones are new) ---> range (each against each parent, and the ends)
 //!                                                |
 //!                                                v
-//!   trees:   lookup (the guarded entries) ---> compare (changes to the old files) ---> renames (new paths)
-//!                                                |
-//!                                                v
-//!                                             difference (of any two trees)
+//!   trees:   git_objects (the guarded entries, differences) ---> compare (changes to the old files) ---> renames (new paths)
 //! ```
 //!
 //! Rule for two trees: the new tree has each guarded file of the old tree at the same path, with the same content, mode
@@ -27,11 +24,8 @@
 //! A file that is renamed and edited in one commit is reported as deleted. Replacement refs (git-replace) and grafts are
 //! the caller's concern: the rule reads the objects that it is given.
 mod compare;
-mod difference;
 mod error;
 mod history;
-mod lookup;
-mod objects;
 mod odd_names;
 mod paths;
 mod range;
@@ -45,11 +39,6 @@ pub use paths::{DEFAULT_PATH, InvalidPath, Paths};
 pub use range::{Added, Findings, Range, Relation, check, lost};
 pub use schema::{Malformed, malformed};
 pub use violation::{Letter, MAX_LISTED, Violation};
-#[cfg(feature = "events")]
-pub(crate) use {
-    difference::{Additions, FileChange, differences},
-    objects::{Leaf, Reader},
-};
 
 /// The rule in one line, for every report of a violation.
 pub const RULE: &str = "existing files must not be changed, moved or deleted; write corrections as new events";

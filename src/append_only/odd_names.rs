@@ -10,10 +10,8 @@ use gix::{
 use super::{
     Error, Paths,
     compare::{Change, compare},
-    difference::Additions,
-    lookup::item_at,
-    objects::{Leaf, Reader},
 };
+use crate::git_objects::{Additions, Error as ObjectError, Leaf, Reader, item_at};
 use crate::odd_name::{Oddity, fold, hidden};
 
 /// A guarded path, or the beginning of one, that is new in `head` and odd.
@@ -45,7 +43,7 @@ pub fn odd_names(
 ) -> Result<Vec<OddName>, Error> {
     let reader = Reader(objects);
     let tree = |id: ObjectId| -> Result<ObjectId, Error> {
-        let commit = reader.peel(id)?.ok_or(Error::NotACommit(id))?;
+        let commit = reader.peel(id)?.ok_or(ObjectError::NotACommit(id))?;
         Ok(reader.commit(commit)?.tree)
     };
     let new = tree(head)?;

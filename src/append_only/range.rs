@@ -10,10 +10,9 @@ use gix::{
 use super::{
     Error, MAX_LISTED, Paths, Violation,
     compare::{Change, compare},
-    difference::Additions,
     history::History,
-    objects::{Leaf, Reader},
 };
+use crate::git_objects::{Additions, Error as ObjectError, Leaf, Reader};
 
 /// Range of commits to check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,7 +78,7 @@ pub fn check(
     with_added: bool,
 ) -> Result<Findings, Error> {
     let reader = Reader(objects);
-    let commit = |id: ObjectId| reader.peel(id)?.ok_or(Error::NotACommit(id));
+    let commit = |id: ObjectId| reader.peel(id)?.ok_or(ObjectError::NotACommit(id));
     let (base, head) = (range.base.map(commit).transpose()?, commit(range.head)?);
     let mut findings = Findings::default();
     if base == Some(head) {

@@ -8,11 +8,10 @@ use bstr::{BStr, BString, ByteSlice};
 use gix::{ObjectId, objs::tree::EntryKind};
 
 use super::{
-    Error, Letter,
+    Letter,
     compare::{Change, walk},
-    difference::{Additions, FileChange},
-    objects::{Leaf, Reader},
 };
+use crate::git_objects::{Additions, Error, FileChange, Leaf, Reader};
 
 /// Number of deletions of the same content that are tried for one addition.
 const MAX_ALIKE: usize = 100;

@@ -1,10 +1,10 @@
 //! Differences between two trees of a repository, path by path.
 use gix::ObjectId;
 
-use super::{Error, objects::Objects, tree_buffer::Leaf};
-use crate::append_only::{self, Additions, Reader, differences};
+use super::{Error, objects::Objects};
+use crate::git_objects::{Additions, Leaf, differences};
 
-pub(crate) use crate::append_only::FileChange as Change;
+pub(crate) use crate::git_objects::FileChange as Change;
 
 /// Maximum number of entries that may differ.
 const MAX_DIFFERENCES: usize = 1 << 26;
@@ -20,13 +20,8 @@ pub fn between(objects: Objects<'_>, old: Option<ObjectId>, new: Option<ObjectId
         old: Some(tree(old)),
         new: Some(tree(new)),
     };
-    let reader = Reader(&objects.0.objects);
-    let changes = differences(reader, whole, Additions::Wanted, MAX_DIFFERENCES);
-    let mut changes = changes.map_err(|error| match error {
-        append_only::Error::Missing { id, .. } => objects.damaged(id, "it is missing"),
-        append_only::Error::Damaged { id, why, .. } => objects.damaged(id, &why),
-        error => Error::failed("compare trees of", objects.0.git_dir(), error),
-    })?;
+    let changes = differences(objects.reader(), whole, Additions::Wanted, MAX_DIFFERENCES);
+    let mut changes = changes.map_err(|error| objects.unreadable(error))?;
     changes.sort_by(|one, other| one.path.cmp(&other.path));
     Ok(changes)
 }

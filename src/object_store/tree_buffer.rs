@@ -6,7 +6,7 @@ use bstr::ByteSlice;
 use git_push::delta::Instructions;
 use gix::{ObjectId, hash::Kind, objs::tree::EntryKind};
 
-pub(crate) use crate::append_only::Leaf;
+pub(crate) use crate::git_objects::Leaf;
 
 /// A tree object with the offsets of its entries.
 #[derive(Debug, Clone, PartialEq, Eq)]

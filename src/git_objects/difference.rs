@@ -6,7 +6,7 @@ use gix::objs::tree::{EntryRef, name_order};
 
 use super::{
     Error,
-    objects::{Leaf, Reader, Tree},
+    reader::{Leaf, Reader, Tree},
 };
 
 /// A path at which two trees differ. As a result of [`differences()`], a file in one of them, or in both.

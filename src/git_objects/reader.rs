@@ -17,11 +17,11 @@ const MAX_TAGS: usize = 64;
 
 /// Parsed fields of a commit.
 #[derive(Debug, Clone)]
-pub(super) struct Commit {
-    pub(super) tree: ObjectId,
-    pub(super) parents: Vec<ObjectId>,
+pub(crate) struct Commit {
+    pub(crate) tree: ObjectId,
+    pub(crate) parents: Vec<ObjectId>,
     /// Commit time in seconds since 1970. 0 if it cannot be parsed.
-    pub(super) time: i64,
+    pub(crate) time: i64,
 }
 
 /// Entry of a tree, without its name.
@@ -43,7 +43,7 @@ impl Leaf {
     }
 
     /// Returns true if it is a folder.
-    pub(super) fn is_tree(&self) -> bool {
+    pub(crate) fn is_tree(&self) -> bool {
         self.kind == EntryKind::Tree
     }
 }
@@ -63,7 +63,7 @@ pub(crate) struct Reader<'a>(pub(crate) &'a dyn Find);
 
 impl Reader<'_> {
     /// Follows tags from `id` to a commit. `None` if they lead to another kind of object.
-    pub(super) fn peel(&self, mut id: ObjectId) -> Result<Option<ObjectId>, Error> {
+    pub(crate) fn peel(&self, mut id: ObjectId) -> Result<Option<ObjectId>, Error> {
         let mut buffer = Vec::new();
         for _ in 0..MAX_TAGS {
             let (kind, data) = self.find("object", id, &mut buffer)?;
@@ -80,7 +80,7 @@ impl Reader<'_> {
     }
 
     /// Reads the commit `id`.
-    pub(super) fn commit(&self, id: ObjectId) -> Result<Commit, Error> {
+    pub(crate) fn commit(&self, id: ObjectId) -> Result<Commit, Error> {
         let mut buffer = Vec::new();
         let (Kind::Commit, data) = self.find("commit", id, &mut buffer)? else {
             return Err(Error::NotACommit(id));
@@ -95,24 +95,34 @@ impl Reader<'_> {
     }
 
     /// Reads the tree `id`.
-    pub(super) fn tree(&self, id: ObjectId) -> Result<Tree, Error> {
-        let mut data = Vec::new();
-        if id.is_empty_tree() {
-            return Ok(Tree { id, data });
-        }
-        let (kind, found) = self.find("tree", id, &mut data)?;
-        let length = found.len();
-        if kind != Kind::Tree {
-            return Err(damaged("tree", id, &format!("it is a {kind}")));
-        }
-        data.truncate(length);
+    pub(crate) fn tree(&self, id: ObjectId) -> Result<Tree, Error> {
+        let data = if id.is_empty_tree() {
+            Vec::new()
+        } else {
+            self.read(id, Kind::Tree)?
+        };
         Ok(Tree { id, data })
     }
 
     /// Reads the blob `id`.
-    pub(super) fn blob(&self, id: ObjectId) -> Result<Vec<u8>, Error> {
+    pub(crate) fn blob(&self, id: ObjectId) -> Result<Vec<u8>, Error> {
+        self.read(id, Kind::Blob)
+    }
+
+    /// Reads the bytes of an object of this kind.
+    pub(crate) fn read(&self, id: ObjectId, kind: Kind) -> Result<Vec<u8>, Error> {
+        let what = match kind {
+            Kind::Commit => "commit",
+            Kind::Tree => "tree",
+            Kind::Blob => "blob",
+            Kind::Tag => "tag",
+        };
         let mut data = Vec::new();
-        let length = self.find("blob", id, &mut data)?.1.len();
+        let (found, bytes) = self.find(what, id, &mut data)?;
+        let length = bytes.len();
+        if found != kind {
+            return Err(damaged(what, id, &format!("it is a {found}")));
+        }
         data.truncate(length);
         Ok(data)
     }
@@ -121,13 +131,16 @@ impl Reader<'_> {
         match self.0.try_find(&id, buffer) {
             Ok(Some(object)) => Ok((object.kind, object.data)),
             Ok(None) => Err(Error::Missing { what, id }),
-            Err(error) => Err(damaged(what, id, &error)),
+            Err(error) => {
+                let causes: Vec<_> = error.iter_errors().map(ToString::to_string).collect();
+                Err(damaged(what, id, &causes.join(": ")))
+            }
         }
     }
 }
 
 /// Raw bytes of a tree.
-pub(super) struct Tree {
+pub(crate) struct Tree {
     id: ObjectId,
     data: Vec<u8>,
 }
@@ -140,7 +153,7 @@ impl Tree {
     ///
     /// # Errors
     /// The tree violates this.
-    pub(super) fn entries(&self) -> Result<Vec<EntryRef<'_>>, Error> {
+    pub(crate) fn entries(&self) -> Result<Vec<EntryRef<'_>>, Error> {
         let bad = |why: &str| damaged("tree", self.id, &why);
         let entries = TreeRefIter::from_bytes(&self.data, self.id.kind()).entries();
         let entries = entries.map_err(|error| damaged("tree", self.id, &error))?;
@@ -166,7 +179,7 @@ impl Tree {
     ///
     /// # Errors
     /// As [`entries()`](Tree::entries()).
-    pub(super) fn item(&self, name: &[u8]) -> Result<Option<Leaf>, Error> {
+    pub(crate) fn item(&self, name: &[u8]) -> Result<Option<Leaf>, Error> {
         let entries = self.entries()?;
         let found = position(&entries, name, true).or_else(|| position(&entries, name, false));
         Ok(found.map(|index| Leaf::from(&entries[index])))
