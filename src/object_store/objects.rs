@@ -38,7 +38,7 @@ impl<'a> Objects<'a> {
 
     /// Returns the reader of the objects, whose errors do not name the repository.
     pub(super) fn reader(&self) -> Reader<'a> {
-        Reader(&self.0.objects)
+        Reader(self.0)
     }
 
     /// Returns the error of an object that the reader cannot use.
