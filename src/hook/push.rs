@@ -10,7 +10,7 @@ use super::{
     hook_output::HookOutput,
     identity,
     meta::{self, TxnIds},
-    objects,
+    object_folders,
 };
 use crate::{
     config::{APPEND_ONLY, Config, Problem},

@@ -194,7 +194,7 @@ const _: () = assert!(MAX_JOINED < MAX_PACK as u64);
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::{ffi::OsString, fs};
 
     use durable::storage::{Disk, Folders};
     use gix::objs;
@@ -214,7 +214,7 @@ mod tests {
         store(&Disk, folder.path(), &finished).expect("stored");
         let mut names = Disk.list(&packs).expect("a listing");
         names.sort();
-        let expected = ["idx", "pack"].map(|extension| format!("pack-{}.{extension}", finished.name));
+        let expected = ["idx", "pack"].map(|extension| OsString::from(format!("pack-{}.{extension}", finished.name)));
         assert_eq!(names, expected);
         let index = packs.join(&expected[0]);
         assert_eq!(fs::read(index).expect("an index"), finished.index);

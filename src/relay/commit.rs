@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 
 use super::{
     index::{Index, Record},
-    line,
+    log_line,
     store::{Accepted, MAX_FEEDS, MatchedBy, NewFeed, QueuedWrite, Refusal, Shared, Submission, WriteRequest},
 };
 use crate::{

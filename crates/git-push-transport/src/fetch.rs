@@ -266,7 +266,8 @@ mod tests {
             haves,
             extent,
         };
-        let asked = fetch_request(&offered, wanted(&[id], Extent::Commits));
+        let haves = [id];
+        let asked = fetch_request(&offered, wanted(&haves, Extent::Commits));
         for line in [
             "command=fetch\n",
             "filter tree:0\n",

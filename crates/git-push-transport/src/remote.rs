@@ -1,6 +1,6 @@
 //! A remote at any location, over the transport of its URL.
 use bstr::{BStr, BString};
-use git_push::{Advertisement, Capabilities, Connection, Error, ErrorKind, Pack, RemoteRef, Report, Request, Traffic};
+use git_push::{Advertisement, Capabilities, Connection, Error, Pack, RemoteRef, Report, Request, Traffic};
 use gix::ObjectId;
 
 use crate::fetch::{Extent, Wanted};
@@ -44,7 +44,7 @@ impl Remote {
             left_out => {
                 let what = format!("{left_out}: this program was built without the transport to such a remote");
                 let hint = "build git-push-transport with its feature: daemon, http, local or ssh";
-                return Err(Error::new(ErrorKind::Misconfigured, what).with_hint(hint));
+                return Err(Error::new(git_push::ErrorKind::Misconfigured, what).with_hint(hint));
             }
         };
         Ok(Remote { location, transport })
