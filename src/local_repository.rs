@@ -9,6 +9,7 @@
 //! `main@{yesterday}`, `main@{upstream}`, `@{-1}`, `:/text`.
 mod expression;
 mod tables;
+mod tracking_ref;
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -23,6 +24,8 @@ use self::{
     expression::{Meaning, meaning},
     tables::TableRefs,
 };
+
+pub use self::tracking_ref::set_tracking_ref;
 
 /// A repository whose refs and revisions are read, see the [module](self).
 #[derive(Debug)]
