@@ -16,7 +16,7 @@ const FLOORS: &[&[&str]] = &[
     &["config"],
     &["append_only"],
     &["ref_update", "ref_pattern", "event", "odd_name", "advice"],
-    &["namespace", "uuid"],
+    &["namespace", "parts", "uuid"],
 ];
 
 /// The files in them that do act.

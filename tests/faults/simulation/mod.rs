@@ -53,7 +53,7 @@ use world::{Stargate, World, commit, id, null};
 
 const GIT_DIR: &str = "/r.git";
 const STEPS: usize = 60;
-const DEFAULT_SEEDS: u64 = 400;
+const DEFAULT_SEEDS: u64 = 240;
 /// Commits from here on are of others.
 const FOREIGN: u32 = 1_000_000;
 /// Folders of refs, and what follows the namespace, as often as they are pushed to.
