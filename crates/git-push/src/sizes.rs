@@ -32,8 +32,7 @@ pub(super) struct SizedObject {
 pub(super) struct NewObjects {
     /// Each after its parents.
     pub(super) commits: Vec<SizedCommit>,
-    /// Trees and blobs that refs or tags name, and that neither these commits nor the remote's refs have, with everything
-    /// that they reach.
+    /// Trees and blobs that refs or tags name, and that these commits do not have, with everything that they reach.
     pub(super) roots: Vec<SizedObject>,
     /// The other trees and blobs that refs or tags name.
     pub(super) in_commits: Vec<ObjectId>,
@@ -54,6 +53,8 @@ pub(super) struct Sizes<'a> {
     folders: ObjectFolders,
     packs: Packs,
     seen: HashSet<ObjectId>,
+    /// Trees and blobs that refs or tags name.
+    named: HashSet<ObjectId>,
     monitor: Monitor<'a>,
 }
 
@@ -65,6 +66,7 @@ impl<'a> Sizes<'a> {
             packs: Packs::new(folders.open_packs(repository.object_hash())),
             folders,
             seen: HashSet::new(),
+            named: HashSet::new(),
             monitor,
         }
     }
@@ -94,9 +96,11 @@ impl<'a> Sizes<'a> {
                 None => return Err(self.objects.missing(command.new, &format!("the ref {}", command.name))),
             }
         }
+        self.named = others.iter().map(|(id, _)| *id).collect();
         let commits = self.commits(tips, had)?;
-        // Before the roots are seen, too.
-        let (in_commits, roots): (Vec<_>, Vec<_>) = others.into_iter().partition(|(id, _)| self.seen.contains(id));
+        // What is left was not in these commits.
+        let named = std::mem::take(&mut self.named);
+        let (roots, in_commits): (Vec<_>, Vec<_>) = others.into_iter().partition(|(id, _)| named.contains(id));
         let roots = roots.into_iter().map(|(id, kind)| self.root(id, kind));
         Ok(NewObjects {
             roots: roots.collect::<Result<_, Error>>()?,
@@ -200,6 +204,7 @@ impl<'a> Sizes<'a> {
         self.walk(tree, |object| added.push(object.id))?;
         let mut bytes = 0_u64;
         for id in added {
+            self.named.remove(&id);
             bytes = bytes.saturating_add(self.bytes(id)?);
         }
         Ok(bytes)

@@ -26,8 +26,9 @@ impl Push<'_> {
     /// Carries out the push, in parts if its pack is larger than [`Parts::max_bytes`], or the server refuses its size (see
     /// [`parts`](super::super::parts)). The parts are halved when the server refuses them, too. Blocks.
     ///
-    /// The report is that of the last push, which has the commands. Temporary refs below [`Parts::namespace`] that it
-    /// reaches are then deleted, those of earlier pushes among them. If the server does not allow that, they stay.
+    /// The report is that of the last push, which has the commands. Temporary refs below [`Parts::namespace`] that the
+    /// refs of the remote reach are then deleted, those of earlier pushes among them. If the server does not allow that,
+    /// they stay.
     ///
     /// # Errors
     /// Those of [`send()`](Push::send()). Parts that have arrived stay. The same push continues after them.
@@ -225,7 +226,7 @@ impl<'p, 'a> Parted<'p, 'a> {
         });
         let format = bounds.format(offered);
         let pack = pack::write_watched(&filler.repository, &filler.list, format, bounds, push.monitor())?;
-        let commands = vec![Command::create(name.clone(), filler.id)];
+        let commands = vec![Command::set(name.clone(), &self.advertisement, filler.id)];
         let request = negotiate(offered, push.repository.object_hash(), commands, &self.options())?;
         let pack = pack.interruptible(push.interrupt.clone());
         let report = push.transmit(self.connection, &request, Some(pack))?;
@@ -237,11 +238,11 @@ impl<'p, 'a> Parted<'p, 'a> {
     /// Sends the commands themselves. The remote has all commits.
     fn send_last(&mut self) -> Result<Report, Error> {
         self.advertisement.haves.extend(&self.new.in_commits);
-        self.fill_roots(self.target)?;
+        self.fill_roots(Some(self.target))?;
         self.show();
         match self.send_whole() {
             // Trees that refs name are sent whole, with what the remote has in commits.
-            Err(error) if error.remedy() == Some(Remedy::SmallerPack) && self.fill_roots(0)? => self.send_whole(),
+            Err(error) if error.remedy() == Some(Remedy::SmallerPack) && self.fill_roots(None)? => self.send_whole(),
             sent => sent,
         }
     }
@@ -264,16 +265,15 @@ impl<'p, 'a> Parted<'p, 'a> {
         Ok(report.with_refused_thin(refused_thin))
     }
 
-    /// Sends trees and blobs that refs name, except for the first ones, which have at most `left` bytes. Returns true if
-    /// something was not known to be on the remote before.
-    fn fill_roots(&mut self, mut left: u64) -> Result<bool, Error> {
+    /// Sends trees and blobs that refs name; without the first ones, which have at most `but` bytes. Returns true if
+    /// something was sent.
+    fn fill_roots(&mut self, mut but: Option<u64>) -> Result<bool, Error> {
         let mut is_new = false;
         for root in self.new.roots.clone() {
-            if self.filled.contains(&root.id) {
-                continue;
-            }
-            if let Some(rest) = left.checked_sub(root.bytes) {
-                left = rest;
+            if self.filled.contains(&root.id) || self.advertisement.haves.contains(&root.id) {
+                self.filled.insert(root.id);
+            } else if let Some(rest) = but.and_then(|but| but.checked_sub(root.bytes)) {
+                but = Some(rest);
             } else {
                 self.fill(root.id)?;
                 is_new = true;
@@ -388,7 +388,7 @@ fn temporary<'r>(parts: &'r Parts, advertisement: &'r Advertisement) -> impl Ite
     refs.filter_map(|(name, id)| Some((name.strip_prefix(parts.namespace.as_slice())?, *id)))
 }
 
-/// Deletes the temporary refs that the commands of `push` reach. Failures are ignored: the push has succeeded, and the next
+/// Deletes the temporary refs that the commands of `push` or other refs reach. Failures are ignored: the push has succeeded, and the next
 /// one tries again.
 fn remove(push: &Push<'_>, parts: &Parts, advertisement: &Advertisement, connection: &mut dyn Connection) {
     let owned = temporary(parts, advertisement).filter_map(|(rest, _)| Some((rest, filler::parse(rest)?.0)));
@@ -397,7 +397,7 @@ fn remove(push: &Push<'_>, parts: &Parts, advertisement: &Advertisement, connect
         return;
     }
     let owners = owned.iter().map(|(_, owner)| *owner).collect();
-    let reached = reached(push, owners);
+    let reached = reached(push, parts, advertisement, owners);
     let gone = owned.iter().filter(|(_, owner)| reached.contains(owner));
     let deletions = gone.filter_map(|(rest, _)| {
         let name = BString::from([&parts.namespace, *rest].concat());
@@ -412,26 +412,27 @@ fn remove(push: &Push<'_>, parts: &Parts, advertisement: &Advertisement, connect
     let _ = deletion.sent(connection);
 }
 
-/// Returns those of `owners` that the commands of `push` name or reach.
-fn reached(push: &Push<'_>, mut owners: HashSet<ObjectId>) -> HashSet<ObjectId> {
+/// Returns those of `owners` that the commands of `push` or other refs of the remote name or reach.
+fn reached(
+    push: &Push<'_>,
+    parts: &Parts,
+    advertisement: &Advertisement,
+    mut owners: HashSet<ObjectId>,
+) -> HashSet<ObjectId> {
     let objects = Objects::new(push.repository);
-    let mut reached = HashSet::new();
-    let mut tips = Vec::new();
-    for command in push.commands.iter().filter(|command| !command.is_delete()) {
-        if let Ok(Some((id, kind))) = peeled(&objects, command.new) {
+    let (mut reached, mut tips) = (HashSet::new(), Vec::new());
+    let new = push.commands.iter().filter(|command| !command.is_delete());
+    let refs = advertisement.refs.iter();
+    let refs = refs.filter(|(name, _)| !name.starts_with(&parts.namespace));
+    for id in new.map(|command| command.new).chain(refs.map(|(_, id)| *id)) {
+        if let Ok(Some((id, kind))) = peeled(&objects, id) {
             reached.extend(owners.take(&id));
             tips.extend((kind == Kind::Commit).then_some(id));
         }
     }
-    // What cannot be read is kept.
-    let commits = objects
-        .repository()
-        .rev_walk(tips)
-        .all()
-        .into_iter()
-        .flatten()
-        .flatten();
-    for commit in commits {
+    // What cannot be read is not reached, and stays.
+    let walk = objects.repository().rev_walk(tips).all();
+    for commit in walk.into_iter().flat_map(|walk| walk.map_while(Result::ok)) {
         if owners.is_empty() {
             break;
         }
