@@ -73,8 +73,8 @@
 //! session                                            one push, whole or in parts
 //! pack                                               the pack: plan, output, encode, spool
 //! base, enumerate                                    choice of delta bases, selection of objects
-//! list, delta, bitmap, loose, object_files, reuse    objects to send, forms of objects; object_files opens their files
 //! filler, sizes                                      temporary commits and sizes, for pushes in parts
+//! list, delta, bitmap, loose, object_files, reuse    objects to send, forms of objects; object_files opens their files
 //! refspec, lease, fast_forward, ruling, parts        decisions before a push
 //! advertisement, negotiation, request, report_status the protocol
 //! pkt_line, monitor                                  lines; progress and interruption
