@@ -38,7 +38,7 @@
 //! crates/git-push            push engine. PURE protocol: pkt_line, advertisement, negotiation, request, report_status.
 //!                            Commands: refspec, lease, ruling. Packs: enumerate (which objects), base and delta (how they are encoded),
 //!                            reuse and bitmap (data that is packed already), object_files (opens them), pack (writer).
-//!                            session (one push). No socket, no process
+//!                            session (one push, whole or in parts), parts (PURE: where it is cut). No socket, no process
 //! crates/git-push-transport  remote (one type for a mirror of any URL), http, stream (ssh, git://), local; interfaces and their
 //!                            defaults: http_client and ureq_client, credentials and git_credentials; settings (plain data);
 //!                            upload_pack, head and fetch (PURE: reading); forge; web (client of other HTTP services)
@@ -87,7 +87,7 @@
 //! append_only  PURE: paths; compare (two trees), renames, history (which commits are new), range, schema, odd_names
 //! git_objects  PURE: reader (commits, trees, blobs), lookup (by path), difference (of two trees)
 //! ref_update, ref_pattern, event, odd_name, uuid    values that every module may use; advice (on errors of libraries)
-//! namespace  ref names of a namespace, by family
+//! namespace  ref names of a namespace, by family; parts (temporary refs of pushes in parts)
 //! ```
 //!
 //! # Invariants: what does not exist here
@@ -126,6 +126,7 @@ pub mod event;
 pub mod git_objects;
 pub mod namespace;
 pub mod odd_name;
+pub mod parts;
 pub mod ref_pattern;
 pub mod ref_update;
 #[cfg(any(feature = "events", feature = "relay"))]

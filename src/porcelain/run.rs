@@ -80,6 +80,7 @@ pub fn run(
 
 fn order(local: &LocalRepository, options: &Options) -> Result<Order, PushError> {
     let repository = local.repository();
+    let config = Config::from_git_config(&repository.config_snapshot());
     let mut settings = git_push::Options::default();
     settings.atomic = options.atomic;
     settings.push_options.clone_from(&options.push_options);
@@ -90,7 +91,8 @@ fn order(local: &LocalRepository, options: &Options) -> Result<Order, PushError>
         leases: leases(local, &options.leases)?,
         options: settings,
         dry_run: options.dry_run,
-        verify: Config::from_git_config(&repository.config_snapshot()).verify,
+        verify: config.verify,
+        max_pack_size: config.max_pack_size,
     })
 }
 

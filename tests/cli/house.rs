@@ -23,7 +23,7 @@ const FLOORS: &[&[&str]] = &[
         "git_objects",
         "advice",
     ],
-    &["namespace", "uuid"],
+    &["namespace", "parts", "uuid"],
 ];
 
 /// The files in them that do have effects.

@@ -20,7 +20,7 @@ use std::{io, io::Read, io::Write, time::Duration};
 
 use bstr::{BStr, BString};
 use git_push::pkt_line::{self, Line};
-use git_push::{Advertisement, Connection, Error, ErrorKind, Pack, RemoteRef, Report, Request, Traffic};
+use git_push::{Advertisement, Connection, Error, ErrorKind, Pack, Remedy, RemoteRef, Report, Request, Traffic};
 use gix::url::Scheme;
 
 use self::channel::{Channel, Dial, PIECE};
@@ -190,7 +190,10 @@ impl Stream {
             _ => self.read(&mut *channel, kind, |piece| parser.feed(piece)),
         };
         parser.finish(|error| match (sent, read) {
-            (Err(error), _) => self.broken(&mut *channel, &error, ErrorKind::Transient),
+            (Err(error), _) => {
+                let error = self.broken(&mut *channel, &error, ErrorKind::Transient);
+                error.with_remedy(Remedy::SmallerPack)
+            }
             (Ok(()), Err(error)) => error,
             (Ok(()), Ok(end)) => ended(&mut *channel, &end, error, kind),
         })
@@ -200,7 +203,7 @@ impl Stream {
         channel.write_all(head)?;
         self.traffic.bytes_sent += head.len() as u64;
         if let Some(pack) = pack {
-            self.traffic.bytes_sent += copy(pack, channel)?;
+            copy(pack, channel, &mut self.traffic.bytes_sent)?;
         }
         channel.flush()
     }
@@ -323,8 +326,8 @@ fn is_silence(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock)
 }
 
-/// Copies a spooled pack.
-fn copy(pack: &mut Pack, channel: &mut dyn Channel) -> io::Result<u64> {
+/// Copies a spooled pack, and adds its bytes to `sent`.
+fn copy(pack: &mut Pack, channel: &mut dyn Channel, sent: &mut u64) -> io::Result<()> {
     let bytes = pack.bytes;
     let mut spool = pack.take(bytes);
     let mut piece = vec![0; PIECE];
@@ -335,9 +338,10 @@ fn copy(pack: &mut Pack, channel: &mut dyn Channel) -> io::Result<u64> {
             return Err(io::Error::other("the spooled pack is shorter than it was"));
         }
         if length == 0 {
-            return Ok(copied);
+            return Ok(());
         }
         channel.write_all(&piece[..length])?;
         copied += length as u64;
+        *sent += length as u64;
     }
 }

@@ -38,6 +38,19 @@ pub enum Party {
     Others,
 }
 
+/// Change of the pack that may help after a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Remedy {
+    /// A smaller pack: this one is larger than a limit, or too large for one connection. [`Push::send_in_parts()`] sends
+    /// several.
+    ///
+    /// [`Push::send_in_parts()`]: super::Push::send_in_parts()
+    SmallerPack,
+    /// A pack without deltas of objects that only the remote has: the server may not accept thin packs.
+    SelfContainedPack,
+}
+
 impl ErrorKind {
     /// Returns the party that has to change something.
     #[must_use]
@@ -73,6 +86,7 @@ pub struct Error {
     hint: Option<String>,
     kind: ErrorKind,
     retry_after: Option<Duration>,
+    remedy: Option<Remedy>,
     server_words: Vec<String>,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
@@ -86,6 +100,7 @@ impl Error {
             hint: None,
             kind,
             retry_after: None,
+            remedy: None,
             server_words: Vec::new(),
             source: None,
         }
@@ -108,6 +123,19 @@ impl Error {
     #[must_use]
     pub fn with_retry_after(mut self, delay: Duration) -> Self {
         self.retry_after = Some(delay);
+        self
+    }
+
+    /// Adds a change of the pack that may help.
+    #[must_use]
+    pub fn with_remedy(mut self, remedy: Remedy) -> Self {
+        self.remedy = Some(remedy);
+        self
+    }
+
+    /// Removes the change that may help, where it was tried.
+    pub(super) fn without_remedy(mut self) -> Self {
+        self.remedy = None;
         self
     }
 
@@ -168,6 +196,12 @@ impl Error {
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         self.retry_after
+    }
+
+    /// Returns a change of the pack that may help, if there is one.
+    #[must_use]
+    pub fn remedy(&self) -> Option<Remedy> {
+        self.remedy
     }
 
     /// Returns the human-readable lines that the server sent before the failure. Do not base decisions on them.

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use git_push::{Error, ErrorKind, Traffic};
+use git_push::{Error, ErrorKind, Remedy, Traffic};
 use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 
@@ -252,7 +252,9 @@ impl Exchange {
         if sent.is_err() && body.is_interrupted() {
             return Err(Error::interrupted());
         }
-        let effect = if body.left > 0 { Effect::None } else { effect };
+        if body.left > 0 {
+            return sent.map_err(|error| body.lost(error));
+        }
         sent.map_err(|error| effect.of(error))
     }
 
@@ -358,6 +360,16 @@ impl Outgoing {
     /// Returns true if the caller stopped the push before the whole body was read.
     fn is_interrupted(&self) -> bool {
         self.left > 0 && self.pack.as_ref().is_some_and(git_push::Pack::is_interrupted)
+    }
+
+    /// Returns the error of a connection that was lost before the whole body was read.
+    fn lost(&self, error: Error) -> Error {
+        let is_in_pack = self.pack.as_ref().is_some_and(|pack| self.left < pack.bytes);
+        if is_in_pack && error.kind() == ErrorKind::Transient {
+            error.with_remedy(Remedy::SmallerPack)
+        } else {
+            error
+        }
     }
 }
 
