@@ -192,11 +192,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(all(test, unix))]
 mod tests {
-    use std::{
-        fs::File,
-        sync::mpsc,
-        time::{Duration, SystemTime},
-    };
+    use std::{fs::File, sync::mpsc, time::SystemTime};
 
     use super::*;
 
@@ -273,7 +269,7 @@ mod tests {
         let watcher = RefWatcher::default();
         let (sender, moved) = mpsc::channel();
         let sender = Mutex::new(sender);
-        let on_move: OnMove = Arc::new(move |git_dir| sender.lock().unwrap().send(git_dir.to_owned()).unwrap());
+        let on_move: OnMove = Arc::new(move |git_dir: &Path| sender.lock().unwrap().send(git_dir.to_owned()).unwrap());
         watcher.set(&BTreeMap::from([(folder.path().to_owned(), patterns)]));
         watcher.ignore_earlier_moves(folder.path());
         write(folder.path(), "refs/kv/main", 1);

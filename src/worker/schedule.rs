@@ -1,8 +1,8 @@
 //! Schedule of cycles over many repositories. Pure: the caller passes in a monotonic time.
 //!
-//! A repository is *due* when its journal has grown, its refs have moved or its next time has come. Any number of appends during a cycle, or
-//! while the repository waits, cause one more cycle. Two limits apply: concurrent cycles, and a budget of starts for each
-//! mirror. The budget allows a burst of one minute's starts, so the first push is never delayed.
+//! A repository is *due* when its journal has grown, its refs have moved or its next time has come. Any number of appends
+//! during a cycle, or while the repository waits, cause one more cycle. Two limits apply: concurrent cycles, and a budget of
+//! starts for each mirror. The budget allows a burst of one minute's starts, so the first push is never delayed.
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},

@@ -303,14 +303,12 @@ fn refspecs_of_ids(short: &str, ambiguous: &str) -> Vec<String> {
 fn ambiguous_id(source: &Path) -> String {
     let repository = gix::open(source).expect("a repository");
     let mut seen = std::collections::HashSet::new();
-    let starts = (0..).map(|number: u32| {
+    let mut starts = (0..).map(|number: u32| {
         let id = repository.write_blob(number.to_string()).expect("a blob");
         id.to_hex_with_len(4).to_string()
     });
-    starts
-        .into_iter()
-        .find(|start| !seen.insert(start.clone()))
-        .expect("a collision")
+    let collision = starts.find(|start| !seen.insert(start.clone()));
+    collision.expect("numbers are unlimited")
 }
 
 /// Both say what they would do.
