@@ -53,7 +53,7 @@
 //! main.rs, bin/stargate-hook.rs   arguments in, exit code out
 //! cli        one file per subcommand; report (library error -> message, hint, exit code), output (all printing)
 //!
-//! worker     driver of the mirror of refs. Many repositories: watch, schedule, journal_watcher, root (search below a folder).
+//! worker     driver of the mirror of refs. Many repositories: watch, schedule, journal_watcher, ref_watcher, root (search below a folder).
 //!            One repository: run (one cycle), session (repository under the lock), local_view (refs), entries (journal),
 //!            reconcile, broken; cycle (attempts), attempt, requests, bisect (pushes of one attempt), remote_mirror, memory,
 //!            backoff, rejection (the server's words), comparison, missing, repository, lock, report; watermarks (resets

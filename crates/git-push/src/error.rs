@@ -20,6 +20,9 @@ pub enum ErrorKind {
     /// An object or a ref of the local repository is missing, damaged or unreadable. Nothing was sent. Pushes that do
     /// not need it can succeed.
     Broken,
+    /// The local repository is a shallow or partial clone, and an object that the push needs was left out. Nothing was
+    /// sent. Pushes that do not need it can succeed.
+    NotCloned,
     /// The caller asked to stop. Nothing was changed.
     Interrupted,
 }
@@ -59,7 +62,7 @@ impl ErrorKind {
             ErrorKind::Transient | ErrorKind::Uncertain => Party::Between,
             ErrorKind::Rejected => Party::Server,
             ErrorKind::NotSent => Party::Others,
-            ErrorKind::Misconfigured | ErrorKind::Broken | ErrorKind::Interrupted => Party::Us,
+            ErrorKind::Misconfigured | ErrorKind::Broken | ErrorKind::NotCloned | ErrorKind::Interrupted => Party::Us,
         }
     }
 
@@ -235,9 +238,9 @@ mod tests {
 
     #[test]
     fn only_failures_between_both_sides_are_worth_a_retry() {
-        use ErrorKind::{Broken, Interrupted, Misconfigured, NotSent, Rejected, Transient, Uncertain};
+        use ErrorKind::{Broken, Interrupted, Misconfigured, NotCloned, NotSent, Rejected, Transient, Uncertain};
         assert!(Transient.is_retryable() && Uncertain.is_retryable());
-        for kind in [NotSent, Rejected, Misconfigured, Broken, Interrupted] {
+        for kind in [NotSent, Rejected, Misconfigured, Broken, NotCloned, Interrupted] {
             assert!(!kind.is_retryable(), "{kind:?}");
         }
     }

@@ -133,10 +133,11 @@ impl<'a> Push<'a> {
     /// Makes the pack that [`send()`](Push::send()) sends.
     ///
     /// # Errors
-    /// [`ErrorKind::Broken`] when an object is missing or cannot be read, [`ErrorKind::Transient`] when the temporary file
-    /// cannot be written, [`ErrorKind::Interrupted`].
+    /// [`ErrorKind::Broken`] when an object is missing or cannot be read, [`ErrorKind::NotCloned`] when a shallow or partial
+    /// clone lacks one, [`ErrorKind::Transient`] when the temporary file cannot be written, [`ErrorKind::Interrupted`].
     ///
     /// [`ErrorKind::Broken`]: super::ErrorKind::Broken
+    /// [`ErrorKind::NotCloned`]: super::ErrorKind::NotCloned
     /// [`ErrorKind::Transient`]: super::ErrorKind::Transient
     /// [`ErrorKind::Interrupted`]: super::ErrorKind::Interrupted
     pub fn pack(&self) -> Result<Pack, Error> {
