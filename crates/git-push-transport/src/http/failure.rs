@@ -82,10 +82,15 @@ pub(super) fn refused(status: u16, text: &str, retry_after: Option<Duration>, ef
         413 => Error::new(ErrorKind::Rejected, what("the push is larger than the server accepts"))
             .with_hint("push fewer commits at once, or have the server's limit raised")
             .with_remedy(Remedy::SmallerPack),
-        400 => Error::new(ErrorKind::Rejected, what("the server refuses the request"))
-            .with_remedy(Remedy::SelfContainedPack),
         500.. => effect.error(ErrorKind::Transient, what("the server failed")),
-        400.. => Error::new(ErrorKind::Rejected, what("the server refuses the request")),
+        400.. => {
+            let error = Error::new(ErrorKind::Rejected, what("the server refuses the request"));
+            if status == 400 {
+                error.with_remedy(Remedy::SelfContainedPack)
+            } else {
+                error
+            }
+        }
         _ => effect.error(ErrorKind::Transient, what("the answer is not in Git's protocol")),
     };
     match retry_after {
