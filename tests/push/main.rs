@@ -8,4 +8,5 @@ mod interrupt;
 mod local;
 mod pack_states;
 mod packs;
+mod walks;
 mod wire;
