@@ -79,14 +79,14 @@ fn assert_bases(list: &List, theirs: &BTreeSet<ObjectId>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 12, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 4, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_long_history_is_listed_like_gits_however_it_is_stored(
         format in prop::sample::select(&["sha1", "sha1", "sha256"][..]),
         steps in many_steps(),
         had in prop::collection::vec(any::<Index>(), 0..2),
-        wanted in prop::collection::vec(any::<Index>(), 60),
+        wanted in prop::collection::vec(any::<Index>(), 300),
         how in prop::sample::select(&WAYS[..]),
     ) {
         let folder = tempfile::tempdir().unwrap();

@@ -62,7 +62,7 @@ pub fn steps() -> impl Strategy<Value = Vec<Step>> {
 
 /// Histories that are long enough for several threads.
 pub fn many_steps() -> impl Strategy<Value = Vec<Step>> {
-    prop::collection::vec(step(), 130..220)
+    prop::collection::vec(step(), 130..160)
 }
 
 fn step() -> impl Strategy<Value = Step> {
