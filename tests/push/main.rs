@@ -10,4 +10,5 @@ mod pack_states;
 mod packs;
 mod parts;
 mod thin;
+mod walks;
 mod wire;

@@ -62,7 +62,8 @@ pub fn apply(base: &[u8], delta: &[u8]) -> Result<Vec<u8>, InvalidDelta> {
         return Err(InvalidDelta("it is for a base of another size"));
     }
     let size = take_size(&mut input)?;
-    let mut result = Vec::new();
+    // Enough for most results, whatever the delta says.
+    let mut result = Vec::with_capacity(size.min(base.len() + delta.len()));
     while let Some(instruction) = take(&mut input) {
         match instruction {
             0 => return Err(InvalidDelta("instruction 0 is reserved")),

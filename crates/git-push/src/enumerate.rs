@@ -4,7 +4,8 @@
 //! 1. Commits: those reachable from the new tips without passing a commit that is painted as had (`history`). Painting may
 //!    be incomplete; then more is sent.
 //! 2. Trees and blobs, commit by commit, *parents first*: each commit's tree is walked beside the trees of all its parents.
-//!    Entries that a parent has at the same path are skipped (`trees`).
+//!    Entries that a parent has at the same path are skipped (`walk`, `comparison`). Other threads read and compare trees
+//!    ahead of the walk (`ahead`, `tree_reader`); the walk alone lists objects, in the same order with any number of threads.
 //!
 //! Why nothing is missing: call a tree complete if everything reachable from it is on the remote or in the list. The tree
 //! of a painted commit is complete, because the remote has the commit. Take the commits in the order of the list. When a
@@ -23,36 +24,52 @@
 //! instead (`bitmapped`). Both lists have everything that the remote lacks; that of a bitmap has nothing else.
 //!
 //! Memory: one entry per listed object and per commit that was read, the paths that one commit adds or deletes, and one
-//! chain of trees; no blob is read. 5 MiB of caches.
+//! chain of trees; no blob is read. 5 MiB of caches for each thread. For 64 commits and more, a cache of 64 MiB of trees,
+//! and up to 200,000 entries that were compared ahead.
+mod ahead;
 mod bitmapped;
+mod comparison;
 mod had;
 mod hints;
 mod history;
 mod id_index;
 mod renames;
+mod tree_reader;
 mod trees;
+mod walk;
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
+use std::sync::atomic::AtomicUsize;
+use std::thread;
 
 use bstr::BString;
 use gix::{ObjectId, objs::Kind};
 
 use self::{
+    ahead::{Ahead, Shared},
     bitmapped::{Bitmapped, Selection},
     had::Had,
     history::{History, NewCommit},
-    trees::Trees,
+    tree_reader::{TreeCache, TreeReader},
+    trees::{Lister, Trees},
+    walk::walk,
 };
 use super::{
-    Advertisement, Command, Error, list::List, monitor::Monitor, object_files::ObjectFolders, objects::Objects,
-    reuse::Pack,
+    Advertisement, Command, Error,
+    list::List,
+    monitor::Monitor,
+    object_files::ObjectFolders,
+    objects::Objects,
+    reuse::{Pack, Packs},
 };
 
 /// Bytes of trees and commits that are kept during the walk.
 const OBJECT_CACHE: usize = 2 << 20;
 /// Bytes of bases of stored deltas that are kept during the walk.
 const BASE_CACHE: usize = 3 << 20;
+/// Number of new commits from which on trees are read from packs that are opened for the walk, ahead of it.
+const WORTH_THE_PACKS: usize = 64;
 /// Number of new commits from which on a bitmap is faster than the walk. A walk names better bases.
 const WORTH_A_BITMAP: usize = 1000;
 
@@ -164,7 +181,7 @@ impl<'a> Enumeration<'a> {
             ids: self.remote.had.clone(),
             packed: None,
         };
-        self.list(Trees::new(&self.objects, had, self.monitor), history.new_commits()?)
+        self.list(Trees::new(&self.objects, &had, self.monitor), &history.new_commits()?)
     }
 
     /// Selects the objects with a bitmap, if there is one that can be used. A pack is returned only if it `may_be_pack`.
@@ -191,39 +208,63 @@ impl<'a> Enumeration<'a> {
 
     /// Lists the selected objects, those of the pack first. `hints` are places of bases by place.
     fn selected(&self, selection: Selection<'_>, hints: &HashMap<u32, u32>) -> Result<List, Error> {
-        let Selection { pack, new, .. } = selection;
-        let mut trees = Trees::new(&self.objects, selection.had, self.monitor);
+        let Selection { pack, new, had, .. } = selection;
+        let mut trees = Trees::new(&self.objects, &had, self.monitor);
         for place in new.iter() {
             trees.add(pack.id(place), hints.get(&place).map(|base| pack.id(*base)));
         }
         self.monitor.observer.objects(trees.listed_so_far());
-        self.list(trees, selection.commits)
+        self.list(trees, &selection.commits)
     }
 
     /// Lists these commits, and the tips.
-    fn list(&self, mut trees: Trees<'_>, commits: Vec<NewCommit>) -> Result<List, Error> {
-        let Tips {
-            tags,
-            trees: roots,
-            blobs,
-            ..
-        } = &self.tips;
-        for id in tags {
+    fn list(&self, mut trees: Trees<'_>, commits: &[NewCommit]) -> Result<List, Error> {
+        for id in &self.tips.tags {
             trees.list(*id, None);
         }
-        for (number, commit) in commits.iter().enumerate() {
-            trees.list(commit.id, commit.parent);
-            trees.tree(commit.tree, &commit.parent_trees, &format!("commit {}", commit.id))?;
-            let waiting = commits.len() - number - 1;
-            self.monitor.observer.objects(trees.listed_so_far() + waiting);
-        }
-        for (id, name) in roots {
-            trees.tree(*id, &[], &format!("the ref {name}"))?;
-        }
-        for id in blobs {
+        let repository = self.objects.repository();
+        let packs = if commits.len() < WORTH_THE_PACKS {
+            Vec::new()
+        } else {
+            ObjectFolders::of(repository).open_packs(repository.object_hash())
+        };
+        let (packs, cache, waiting) = (Packs::new(packs), TreeCache::default(), AtomicUsize::new(0));
+        let shared = Shared {
+            commits,
+            had: trees.had,
+            packs: &packs,
+            cache: &cache,
+            interrupt: self.monitor.interrupt,
+            waiting: &waiting,
+        };
+        thread::scope(|scope| {
+            let lister = Lister {
+                trees: &mut trees,
+                reader: TreeReader::new(&self.objects, &packs, &cache),
+                ahead: Ahead::start(scope, repository, shared),
+            };
+            self.walk_trees(lister, commits)
+        })?;
+        for id in &self.tips.blobs {
             trees.list(*id, None);
         }
         trees.into_list()
+    }
+
+    /// Lists these commits with their trees, and the trees of the tips.
+    fn walk_trees(&self, mut lister: Lister<'_, '_>, commits: &[NewCommit]) -> Result<(), Error> {
+        for (number, commit) in commits.iter().enumerate() {
+            lister.ahead.advance(number);
+            lister.trees.list(commit.id, commit.parent);
+            let NewCommit { tree, parent_trees, .. } = commit;
+            walk(&mut lister, *tree, parent_trees, &format_args!("commit {}", commit.id))?;
+            let waiting = commits.len() - number - 1;
+            self.monitor.observer.objects(lister.trees.listed_so_far() + waiting);
+        }
+        for (id, name) in &self.tips.trees {
+            walk(&mut lister, *id, &[], &format_args!("the ref {name}"))?;
+        }
+        Ok(())
     }
 }
 

@@ -57,6 +57,15 @@ fn edit() -> impl Strategy<Value = Edit> {
 
 /// Histories of up to 12 commits: roots, merges, octopuses, dates in any order.
 pub fn steps() -> impl Strategy<Value = Vec<Step>> {
+    prop::collection::vec(step(), 1..12)
+}
+
+/// Histories that are long enough for several threads.
+pub fn many_steps() -> impl Strategy<Value = Vec<Step>> {
+    prop::collection::vec(step(), 130..160)
+}
+
+fn step() -> impl Strategy<Value = Step> {
     let parents = prop_oneof![
         1 => Just(0..1usize),
         6 => Just(1..2),
@@ -65,8 +74,7 @@ pub fn steps() -> impl Strategy<Value = Vec<Step>> {
     ];
     let parents = parents.prop_flat_map(|count| prop::collection::vec(any::<Index>(), count));
     let step = (parents, prop::collection::vec(edit(), 0..5), 0..1000u32);
-    let step = step.prop_map(|(parents, edits, date)| Step { parents, edits, date });
-    prop::collection::vec(step, 1..12)
+    step.prop_map(|(parents, edits, date)| Step { parents, edits, date })
 }
 
 /// A folder's content.

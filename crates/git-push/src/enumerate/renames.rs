@@ -1,8 +1,9 @@
 //! Entries that a commit deletes, as candidates for renames.
 use std::collections::HashSet;
 
-use bstr::BString;
-use gix::{ObjectId, objs::tree::EntryRef};
+use gix::ObjectId;
+
+use super::comparison::Deletion;
 
 /// Maximum number of deleted entries of a commit whose names are compared.
 const MAX_NAMES: usize = 100_000;
@@ -12,21 +13,16 @@ const NEIGHBOURS: usize = 4;
 /// Entries of the first parent that a commit does not have at their paths.
 #[derive(Debug, Default)]
 pub(super) struct Deleted {
-    /// True for a tree, its name without folders, its id.
-    names: Vec<(bool, BString, ObjectId)>,
+    names: Vec<Deletion>,
     ids: HashSet<ObjectId>,
 }
 
 impl Deleted {
-    /// Adds an entry, unless it is a submodule's.
-    pub(super) fn add(&mut self, entry: &EntryRef<'_>) {
-        if entry.mode.is_commit() {
-            return;
-        }
-        self.ids.insert(entry.oid.to_owned());
+    /// Adds an entry.
+    pub(super) fn add(&mut self, deletion: &Deletion) {
+        self.ids.insert(deletion.id);
         if self.names.len() < MAX_NAMES {
-            let name = (entry.mode.is_tree(), entry.filename.into(), entry.oid.to_owned());
-            self.names.push(name);
+            self.names.push(deletion.clone());
         }
     }
 
@@ -44,11 +40,11 @@ impl Deleted {
     pub(super) fn similar(&self, name: &[u8], is_tree: bool) -> Option<ObjectId> {
         let at = self
             .names
-            .partition_point(|(tree, other, _)| (*tree, other.as_slice()) < (is_tree, name));
+            .partition_point(|other| (other.is_tree, other.name.as_slice()) < (is_tree, name));
         let range = at.saturating_sub(NEIGHBOURS)..(at + NEIGHBOURS).min(self.names.len());
-        let near = self.names[range].iter().filter(|(tree, ..)| *tree == is_tree);
-        let scored = near.filter_map(|(_, other, id)| Some((similarity(name, other)?, id)));
-        scored.max_by_key(|(score, _)| *score).map(|(_, id)| *id)
+        let near = self.names[range].iter().filter(|other| other.is_tree == is_tree);
+        let scored = near.filter_map(|other| Some((similarity(name, &other.name)?, other.id)));
+        scored.max_by_key(|(score, _)| *score).map(|(_, id)| id)
     }
 }
 
@@ -64,18 +60,15 @@ fn similarity(one: &[u8], other: &[u8]) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use gix::objs::tree::EntryKind;
-
     use super::*;
 
-    fn deleted(entries: &[(&str, EntryKind, u8)]) -> Deleted {
+    fn deleted(entries: &[(&str, bool, u8)]) -> Deleted {
         let mut deleted = Deleted::default();
-        for (name, kind, id) in entries {
-            let oid = ObjectId::Sha1([*id; 20]);
-            deleted.add(&EntryRef {
-                mode: (*kind).into(),
-                filename: (*name).into(),
-                oid: &oid,
+        for (name, is_tree, id) in entries {
+            deleted.add(&Deletion {
+                is_tree: *is_tree,
+                name: (*name).into(),
+                id: ObjectId::Sha1([*id; 20]),
             });
         }
         deleted.sort();
@@ -94,11 +87,10 @@ mod tests {
     #[test]
     fn the_most_similar_name_of_the_same_kind_is_found() {
         let deleted = deleted(&[
-            ("notes-1.txt", EntryKind::Blob, 1),
-            ("notes-10.txt", EntryKind::BlobExecutable, 2),
-            ("notes", EntryKind::Tree, 3),
-            ("notes-1.text", EntryKind::Commit, 4),
-            ("other", EntryKind::Link, 5),
+            ("notes-1.txt", false, 1),
+            ("notes-10.txt", false, 2),
+            ("notes", true, 3),
+            ("other", false, 5),
         ]);
         let found = |name: &str, is_tree| deleted.similar(name.as_bytes(), is_tree).map(|id| id.as_bytes()[0]);
         assert_eq!(found("notes-1.txt", false), Some(1));
