@@ -36,8 +36,20 @@ pub struct Order {
     pub options: git_push::Options,
     /// Send and change nothing.
     pub dry_run: bool,
-    /// Read the refs back instead of trusting the server's report.
-    pub verify: bool,
+    /// When to read the refs back.
+    pub read_back: ReadBack,
+}
+
+/// When the refs are read back after a push.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ReadBack {
+    /// Never: the server's report counts.
+    Never,
+    /// If the server's report is missing or incomplete, else the report counts, as for git.
+    WithoutReport,
+    /// Always: the report counts if the refs agree with it.
+    #[default]
+    Always,
 }
 
 /// Pushes from `local` as `order` requests, and updates the remote-tracking refs of `tracking`.
@@ -196,11 +208,16 @@ fn send(
     if let Some(error) = answer.as_ref().ok().and_then(Report::unpack_error) {
         tracing::warn!("the remote could not unpack what it was sent: {error}");
     }
-    let seen = order.verify.then(|| {
+    let verdicts = verdicts(&answer, sent.len());
+    let is_looked_up = match order.read_back {
+        ReadBack::Never => false,
+        ReadBack::WithoutReport => verdicts.iter().any(Result::is_err),
+        ReadBack::Always => true,
+    };
+    let seen = is_looked_up.then(|| {
         observer.stage(Stage::ReadingBack);
         read_back(connection, &sent)
     });
-    let verdicts = verdicts(&answer, sent.len());
     for (report, verdict) in sent.into_iter().zip(verdicts) {
         let seen = seen.as_ref().map(Result::as_ref);
         let moved_on = |there| git_push::fast_forward(repository, report.new, there).unwrap_or(false);

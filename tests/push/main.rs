@@ -3,9 +3,11 @@
 mod bitmaps;
 mod command;
 mod fuzzed;
+mod graphs;
 mod history;
 mod interrupt;
 mod local;
 mod pack_states;
 mod packs;
+mod requests;
 mod wire;

@@ -125,6 +125,8 @@ http {{
     access_log {at}/access.log requests;
     log_format sizes '$request_length';
     access_log {at}/sizes.log sizes;
+    log_format bodies '$content_length';
+    access_log {at}/bodies.log bodies;
     client_max_body_size 0;
     server {{
         listen 127.0.0.1:{port}{ssl};
