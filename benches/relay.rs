@@ -1,9 +1,9 @@
 //! `cargo bench --bench relay [-- --quick]`: events that a relay makes durable, on the file system of the folder for
 //! temporary files.
 //!
-//! A relay as a process, and clients that each keep a connection and post one event after the other. Of each number of
-//! connections: POSTs per second, p50 and p99 of a POST, and, in a second run under strace, fsyncs. Then what the index takes of
-//! memory, and how long reading the log takes at the start.
+//! A relay as a process, and clients that each keep a connection and post one event after the other. For each number of
+//! connections: POSTs per second, p50 and p99 of a POST, and, in a second run under strace, the number of fsyncs. Then
+//! the memory of the index, and the time to read the log at the start.
 //!
 //! `STARGATE_MIRROR` names another program, such as the static one that is shipped.
 #![cfg(unix)]
@@ -17,9 +17,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Connections, and how many POSTs over all of them.
+/// Numbers of connections, and of POSTs over all of them.
 const LEVELS: [(usize, usize); 3] = [(1, 5_000), (16, 40_000), (64, 80_000)];
-/// The same, for a look.
+/// The same for `--quick`.
 const QUICK: [(usize, usize); 3] = [(1, 500), (16, 4_000), (64, 8_000)];
 
 fn main() {
@@ -71,7 +71,7 @@ fn measure(connections: usize, posts: usize) {
     );
 }
 
-/// What events take of memory, and reading them of time.
+/// Measures the memory that events take and the time to read them.
 fn measure_index(events: usize) {
     let folder = tempfile::tempdir().expect("a folder");
     drop(Relay::start(&[], folder.path()));
@@ -100,7 +100,7 @@ fn measure_index(events: usize) {
     );
 }
 
-/// A relay that is killed with this value.
+/// A relay that is killed on drop.
 struct Relay {
     child: Child,
     address: String,
@@ -134,7 +134,7 @@ impl Relay {
         }
     }
 
-    /// Posts events over so many connections: how long each took.
+    /// Posts events over this many connections, and returns the duration of each POST.
     fn post(&self, connections: usize, posts: usize) -> Vec<Duration> {
         Client::connect(&self.address).post("/feeds", r#"{"feed_id":"f"}"#);
         let clients = (0..connections).map(|number| {
@@ -175,7 +175,7 @@ impl Drop for Relay {
     }
 }
 
-/// One who keeps a connection. It does as little as it can, for it runs on the same cores.
+/// A client with one connection. It does as little as possible, because it runs on the same cores.
 struct Client {
     reader: BufReader<TcpStream>,
 }

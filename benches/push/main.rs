@@ -1,17 +1,18 @@
 //! Pushes side by side with git's, in one run: `cargo bench --bench push [-- --quick] [-- NAME…]`.
 //!
-//! Each row is made out of the same repository in two ways: by this library, in a process of its own (this program,
-//! started again), and by git. *pack* is what is put on the wire: enumeration and pack here, `git pack-objects` with the
-//! arguments of `git push` there. *http* is the whole push to `git http-backend` behind nginx, which asks for a token:
-//! `git push --atomic` with the token in the URL, and here a push to a mirror that is remembered from the last push, which
-//! is what the worker does in steady state; *http50* the same with 50 ms added to each request. Requests and bytes are
-//! nginx's count, until the change is visible; the worker's look afterwards is one more request.
+//! Each row is measured from the same repository in two ways: with this library, in a separate process (this program,
+//! started again), and with git. *pack* is the pack alone: here enumeration and pack, there `git pack-objects` with the
+//! arguments of `git push`. *http* is the whole push to `git http-backend` behind nginx, which requires a token: there
+//! `git push --atomic` with the token in the URL, here a push to a mirror that is remembered from the last push, as the
+//! worker does in steady state. *http50* adds 50 ms to each request. nginx counts requests and bytes until the change
+//! is visible; the worker then reads the refs back, which is one more request.
 //!
 //! `-- --repository PATH` measures pushes of a clone of any repository instead, and `--repository generated` those of a
 //! small one that is made up, see `repository`.
 //!
-//! Wall time is the best of three runs, CPU time that of the same run with all children, memory the peak of the largest
-//! single process. GNU time (`/usr/bin/time`) measures. The table's ratios are ours to git's: below 1 is better.
+//! Wall time is the best of three runs. CPU time is that of the same run with all children. Memory is the peak of the
+//! largest single process. GNU time (`/usr/bin/time`) measures. The table's ratios are ours to git's: below 1 is
+//! better.
 mod generated;
 mod measure;
 mod repository;
@@ -59,7 +60,7 @@ fn table(words: &[&str]) {
         eprintln!("{} …", row.name);
         let folder = tempfile::tempdir().expect("a temporary folder");
         let measured = measure_row(&row, folder.path(), &servers);
-        // Already here, in case that the rest is given up.
+        // Printed at once, in case the rest is interrupted.
         measured.iter().for_each(|line| eprintln!("{line}"));
         lines.extend(measured);
     }
@@ -96,7 +97,7 @@ fn measure_row(row: &Row, folder: &Path, servers: &[(&str, Server)]) -> Vec<Stri
     lines
 }
 
-/// What `git push` runs to make its pack; it goes to standard output.
+/// Returns the command that `git push` runs to make its pack. The pack goes to standard output.
 fn pack_objects(source: &Path) -> Command {
     let mut command = git_command(source);
     command.args([
@@ -111,7 +112,7 @@ fn pack_objects(source: &Path) -> Command {
     command
 }
 
-/// What `git push` says to it.
+/// Writes the revisions that `git push` sends to that command, and returns the path of the file.
 fn revisions(source: &Path, before: &Path, folder: &Path) -> PathBuf {
     let mut lines = format!("{}\n", tip(source).expect("something to push"));
     if let Some(old) = tip(before) {

@@ -3,12 +3,12 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// How many times each measurement is made; the fastest counts.
+/// The number of runs of each measurement; the fastest counts.
 const RUNS: usize = 3;
 /// After this time there is no further run.
 const LONG: Duration = Duration::from_secs(60);
 
-/// What a measured process took.
+/// Cost of a measured process.
 #[derive(Debug, Clone, Copy)]
 pub struct Cost {
     /// Over HTTP.
@@ -50,7 +50,7 @@ pub fn best(measure: impl Fn() -> Cost) -> Cost {
     runs.map(|_| measure()).min_by_key(|cost| cost.wall).expect("a run")
 }
 
-/// Runs a command to its end. Bytes are those that it writes to standard output, or the number there.
+/// Runs a command to its end. Its bytes are those of standard output, or the number that it prints.
 pub fn measure(command: &mut Command, stdin: Option<&Path>) -> Cost {
     let (report, output) = (temporary(), temporary());
     let mut timed = Command::new("/usr/bin/time");
@@ -133,7 +133,7 @@ pub fn git_output(folder: &Path, arguments: &[&str]) -> String {
     text.trim_end_matches('\n').to_owned()
 }
 
-/// git, without the configuration of who runs this, and without work in the background.
+/// git, without the configuration of the current user, and without work in the background.
 pub fn git_command(folder: &Path) -> Command {
     let mut command = Command::new("git");
     command

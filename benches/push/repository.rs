@@ -68,7 +68,7 @@ pub fn table(path: &str, quick: bool) {
     for task in clones.tasks(quick) {
         eprintln!("{} …", task.name);
         let measured = task.measure(&server, &opponents);
-        // Already here, in case that the rest is given up.
+        // Printed at once, in case the rest is interrupted.
         measured.iter().for_each(|line| eprintln!("{line}"));
         lines.extend(measured);
     }

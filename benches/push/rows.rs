@@ -7,7 +7,7 @@ use crate::measure::{git, git_command};
 
 /// The branch of all streams.
 pub const REF: &str = "refs/heads/main";
-/// Where the first commit of a stream goes when the branch is there already.
+/// The parent of a stream's first commit when the branch exists already.
 const ON_TOP: &str = "refs/heads/main^0";
 
 /// A push to measure.
@@ -15,11 +15,11 @@ pub struct Row {
     pub name: &'static str,
     /// Writes the repository that the remote starts with, as a stream for `git fast-import`; nothing for an empty one.
     pub before: Stream,
-    /// What is to be pushed.
+    /// Writes the commits to push, as a stream for `git fast-import`.
     pub after: Stream,
-    /// Whether what is to be pushed is packed, by `git repack`, or loose.
+    /// True if the commits to push are packed by `git repack`, false if they are loose.
     pub packed: bool,
-    /// How many tags the remote has besides.
+    /// The number of additional tags on the remote.
     pub tags: usize,
 }
 
@@ -116,7 +116,7 @@ fn commit(
     writeln!(out)
 }
 
-/// A number that looks random.
+/// A pseudo-random number.
 pub fn mixed(number: u32) -> u64 {
     let mut state = u64::from(number).wrapping_add(0x9E37_79B9_7F4A_7C15);
     state = (state ^ (state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -174,7 +174,7 @@ pub fn import(repository: &Path, stream: &Stream, packed: bool) {
     assert!(child.wait().expect("its end").success());
 }
 
-/// Tags that a remote has besides.
+/// Adds additional tags to the remote.
 pub fn add_tags(repository: &Path, tags: usize) {
     if tags == 0 {
         return;

@@ -2,17 +2,15 @@
 //!
 //! It follows both ends at once, the youngest commit first, until only commits reachable from `base` are left. If clocks
 //! were wrong, the result may then contain a commit that `base` reaches by a longer path; it never lacks a new commit.
-//! [`finish()`](History::finish()) follows the rest. After that the result is exact, whatever the clocks were.
+//! [`finish()`](History::finish()) follows the rest. After that the result is exact, even if clocks were wrong.
 use std::collections::{BinaryHeap, HashMap};
 
 use gix::ObjectId;
 
-use super::{
-    Error,
-    objects::{Commit, Reader},
-};
+use super::Error;
+use crate::git_objects::{Commit, Error as ObjectError, Reader};
 
-/// Number of commits that are read. More are an error, because a partial check would be no verdict.
+/// Maximum number of commits to read. More are an error, because a partial check would be no verdict.
 const MAX_COMMITS: usize = 4_000_000;
 
 /// Reached from `head`.
@@ -33,7 +31,7 @@ pub(super) struct History<'a> {
     shallow: &'a dyn Fn(ObjectId) -> bool,
     seen: HashMap<ObjectId, Seen>,
     /// By time. Within one second, commits reachable from `base` come first, so that only clocks that run backwards
-    /// mislead.
+    /// cause a wrong order.
     waiting: BinaryHeap<(i64, bool, ObjectId)>,
     /// Number of waiting commits that are reached from `head` only.
     new_waiting: usize,
@@ -107,7 +105,7 @@ impl<'a> History<'a> {
     /// # Errors
     /// It was not reached.
     pub(super) fn commit(&self, id: ObjectId) -> Result<&Commit, Error> {
-        let seen = self.seen.get(&id).ok_or(Error::Missing { what: "commit", id })?;
+        let seen = self.seen.get(&id).ok_or(ObjectError::Missing { what: "commit", id })?;
         Ok(&seen.commit)
     }
 
@@ -128,7 +126,7 @@ impl<'a> History<'a> {
     fn reach(&mut self, id: ObjectId, from: u8) -> Result<(), Error> {
         if !self.seen.contains_key(&id) {
             if self.seen.len() >= MAX_COMMITS {
-                return Err(Error::TooMany(MAX_COMMITS, "commits"));
+                return Err(ObjectError::TooMany(MAX_COMMITS, "commits").into());
             }
             let seen = Seen {
                 commit: self.reader.commit(id)?,

@@ -48,7 +48,7 @@ enum Action {
     },
     /// Check every line and report problems; exits with 1 if there are any
     Verify,
-    /// Repair damage that a crash left: torn tails, lines that are not JSON, ids that no hook can have given
+    /// Repair damage that a crash left: torn tails, lines that are not JSON, ids that no hook can have assigned
     Repair,
     /// Make failed or skipped entries pending again
     Retry {
@@ -203,12 +203,6 @@ fn unreadable(error: std::io::Error) -> Failure {
 }
 
 fn line(entry: &Entry) -> String {
-    let status = match entry.status {
-        Status::Pending => "pending",
-        Status::Done => "done",
-        Status::Failed => "failed",
-        Status::Skipped => "skipped",
-    };
     let update = &entry.update;
     let short = |id: &gix::ObjectId| {
         if id.is_null() {
@@ -218,9 +212,10 @@ fn line(entry: &Entry) -> String {
         }
     };
     format!(
-        "{}  {:.3}  {status:<7}  {} -> {}  {}",
+        "{}  {:.3}  {:<7}  {} -> {}  {}",
         entry.entry_id,
         entry.timestamp,
+        entry.status,
         short(&update.old),
         short(&update.new),
         update.name.to_str_lossy().escape_debug()

@@ -28,7 +28,7 @@ use super::{
     Environment,
     head::{Refs, Unreadable},
     hook_output::{HookOutput, readable},
-    objects::{self, Objects},
+    object_folders::{self, Objects},
 };
 use crate::{
     append_only::{self, Error, Findings, RULE, Range, Relation, Violation},
@@ -38,7 +38,7 @@ use crate::{
 
 /// Prefixes of guarded refs.
 const GUARDED: [&str; 2] = ["refs/heads/", "refs/kv/"];
-/// Number of violations that the pusher sees.
+/// Maximum number of violations in the messages to the pusher.
 const MAX_LISTED: usize = 10;
 
 /// Returns true if `stargate.appendOnly` is set, even to an invalid value.
@@ -67,7 +67,7 @@ pub(super) fn check(
     }
     if let Some(first) = guarded.first() {
         let gate = Gate {
-            objects: Objects::open(&objects::folders(environment, git_dir), first.update.new.kind()).cached(),
+            objects: Objects::open(&object_folders::folders(environment, git_dir), first.update.new.kind()).cached(),
             branch,
             config,
         };
@@ -87,7 +87,7 @@ pub(super) fn check(
 struct Guarded {
     /// Update of the ref that moves: symbolic refs are resolved.
     update: RefUpdate,
-    /// Name that was pushed to, and its target if it is a symbolic ref, for messages.
+    /// Name of the pushed ref, and its target if it is a symbolic ref, for messages.
     shown: String,
 }
 

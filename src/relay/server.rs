@@ -21,8 +21,8 @@ use tokio::{
 
 use super::{
     access::Access,
-    connection::StallTimeout,
     routes::{App, router},
+    stall_timeout::StallTimeout,
     store::{Handle, Store},
 };
 use crate::journal::WriteError;

@@ -21,7 +21,7 @@ pub use super::replay::Found;
 use super::{
     commit::Committer,
     index::{About, Identity, Index, Record},
-    line::{self, MAX_LINE},
+    log_line::{self, MAX_LINE},
     replay::Replay,
 };
 use crate::{
@@ -249,7 +249,7 @@ impl Store {
             (Disk, clock),
             (folder, STEM),
             MAX_LINE,
-            |tail| line::parse(tail).is_ok(),
+            |tail| log_line::parse(tail).is_ok(),
             |file, line| replay.take(file, &line),
         )?;
         let (index, found) = replay.end(repaired);

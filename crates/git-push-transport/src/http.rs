@@ -10,10 +10,10 @@
 //!   read. `sslVerify` cannot be switched off. An [`HttpClient`] of an application gets `extraHeader` only.
 //! - If a server answers before it has read the whole push and then closes the connection, its answer is lost. The push ends
 //!   as a lost connection.
+mod authentication;
 mod exchange;
 mod failure;
 mod forge;
-mod session;
 
 use std::sync::Arc;
 
@@ -22,13 +22,12 @@ use git_push::{
     Advertisement, Capabilities, Connection, Error, ErrorKind, Pack, RemoteRef, Report, Request, Traffic,
     advertisement, report_status, request,
 };
-use gix::ObjectId;
 
+use self::authentication::Authentication;
 use self::exchange::Exchange;
-use self::session::Session;
 use crate::answers::PushAnswer;
 use crate::credentials::Credentials;
-use crate::fetch::Extent;
+use crate::fetch::Wanted;
 use crate::forge::Forge;
 #[cfg(feature = "http")]
 use crate::git_credentials::GitCredentials;
@@ -41,6 +40,7 @@ use crate::redact::Shown;
 use crate::secrets::Secrets;
 use crate::service::Service;
 use crate::settings::Settings;
+use crate::transport::Transport;
 #[cfg(feature = "http")]
 use crate::ureq_client::UreqClient;
 use crate::url::HttpUrl;
@@ -80,8 +80,8 @@ impl Http {
     }
 
     /// Opens the repository at `url` with an HTTP client and credentials of the application. Of `settings`, only
-    /// `http.extraHeader` and `stargate.insecureHttp` of git configuration are used. User info of `url` is not. Nothing is
-    /// sent yet.
+    /// `http.extraHeader` and `stargate.insecureHttp` of git configuration are used. The user info of `url` is ignored.
+    /// Nothing is sent yet.
     ///
     /// # Errors
     /// As [`Http::open()`].
@@ -114,10 +114,10 @@ impl Http {
         if !config.headers.is_empty() {
             secrecy.map_err(Error::from)?;
         }
-        let session = Session::new(shown.clone(), secrecy, credentials, secrets)?;
+        let authentication = Authentication::new(shown.clone(), secrecy, credentials, secrets)?;
         Ok(Http {
             url: url.clone(),
-            exchange: Exchange::new(shown, client, session, config.headers),
+            exchange: Exchange::new(shown, client, authentication, config.headers),
             protocol_2: None,
             likely: None,
         })
@@ -128,53 +128,8 @@ impl Http {
         &self.url
     }
 
-    /// Fetches the commit `want` and the commits before it, up to those of `haves`, into the repository `into`, which must
-    /// have everything that `haves` reach. [`Extent::Objects`] is stored durably. This blocks.
-    ///
-    /// # Errors
-    /// The pack did not arrive whole and sound; `into` is unchanged.
-    pub fn fetch(
-        &mut self,
-        want: ObjectId,
-        into: &gix::Repository,
-        haves: &[ObjectId],
-        extent: Extent,
-    ) -> Result<(), Error> {
-        let fetched = self.fetch_into(want, into, haves, extent);
-        fetched.map_err(|error| self.failed(error))
-    }
-
-    /// Returns the capabilities that the server offers to readers in protocol 2, once it has sent them. After it has answered
-    /// a request for refs without being asked for them, these are `ls-refs` and `object-format` only.
-    #[must_use]
-    pub fn protocol_2(&self) -> Option<&Capabilities> {
-        self.protocol_2.as_ref()
-    }
-
-    /// Uses remembered capabilities of the server for readers, until an error.
-    pub fn remember_protocol_2(&mut self, offered: Capabilities) {
-        self.protocol_2 = Some(offered);
-    }
-
-    /// Reads HEAD.
-    ///
-    /// # Errors
-    /// The answer did not arrive whole.
-    pub fn head(&mut self) -> Result<Head, Error> {
-        self.read_head().map_err(|error| self.failed(error))
-    }
-
-    /// Sets the default branch to `branch`, a full name, through the REST API of the forge.
-    ///
-    /// # Errors
-    /// There is no token, or the forge does not change it. [`Error::hint()`] has the permission that a token needs.
-    pub fn set_default_branch(&mut self, forge: Forge, branch: &BStr) -> Result<(), Error> {
-        let set = forge::set_default_branch(&mut self.exchange, forge, branch);
-        set.map_err(|error| self.exchange.located(error))
-    }
-
     fn read_head(&mut self) -> Result<Head, Error> {
-        match self.reading(FETCH)? {
+        match self.start_reading(FETCH)? {
             Reading::Protocol2(capabilities) => {
                 let mut parser = head::Parser::new();
                 let (request, limit) = (head::request(&capabilities), advertisement::MAX_BYTES);
@@ -186,18 +141,12 @@ impl Http {
         }
     }
 
-    fn fetch_into(
-        &mut self,
-        want: ObjectId,
-        into: &gix::Repository,
-        haves: &[ObjectId],
-        extent: Extent,
-    ) -> Result<(), Error> {
-        let (request, stream) = self.reading(FETCH)?.fetch_request(want, haves, extent)?;
+    fn fetch_into(&mut self, wanted: Wanted<'_>, into: &gix::Repository) -> Result<(), Error> {
+        let (request, stream) = self.start_reading(FETCH)?.fetch_request(wanted)?;
         let mut received = ReceivedPack::new(stream, into)?;
         let answer = self.exchange.post(Service::UploadPack, request, None, MAX_PACK)?;
         answer.read(|piece| received.feed(piece))?;
-        received.store(want, into, extent)
+        received.store(wanted, into)
     }
 
     fn refs(&mut self, prefixes: &[BString]) -> Result<Vec<RemoteRef>, Error> {
@@ -212,7 +161,7 @@ impl Http {
             self.protocol_2 = Some(likely);
             return Ok(refs);
         }
-        let reading = self.reading(LS_REFS)?;
+        let reading = self.start_reading(LS_REFS)?;
         self.refs_by(reading, prefixes)
     }
 
@@ -229,7 +178,7 @@ impl Http {
     }
 
     /// Asks for the capabilities of the server for readers, unless it is known to offer this command of protocol 2.
-    fn reading(&mut self, command: &str) -> Result<Reading, Error> {
+    fn start_reading(&mut self, command: &str) -> Result<Reading, Error> {
         if let Some(known) = self.protocol_2.as_ref().filter(|known| known.offers(command)) {
             return Ok(Reading::Protocol2(known.clone()));
         }
@@ -290,6 +239,35 @@ impl Connection for Http {
 
     fn traffic(&self) -> Traffic {
         self.exchange.traffic()
+    }
+}
+
+impl Transport for Http {
+    fn fetch(&mut self, wanted: Wanted<'_>, into: &gix::Repository) -> Result<(), Error> {
+        let fetched = self.fetch_into(wanted, into);
+        fetched.map_err(|error| self.failed(error))
+    }
+
+    fn head(&mut self) -> Result<Head, Error> {
+        self.read_head().map_err(|error| self.failed(error))
+    }
+
+    /// Sets the default branch through the REST API of the forge.
+    fn set_head(&mut self, branch: &BStr, forge: Option<Forge>) -> Result<(), Error> {
+        let forge = forge.ok_or_else(|| {
+            let what = "this server is not known to be GitHub, GitLab or Gitea";
+            Error::new(ErrorKind::Misconfigured, what)
+        })?;
+        let set = forge::set_default_branch(&mut self.exchange, forge, branch);
+        set.map_err(|error| self.exchange.located(error))
+    }
+
+    fn reading(&self) -> Option<&Capabilities> {
+        self.protocol_2.as_ref()
+    }
+
+    fn remember_reading(&mut self, offered: Capabilities) {
+        self.protocol_2 = Some(offered);
     }
 }
 

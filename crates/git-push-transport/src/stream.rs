@@ -7,7 +7,7 @@
 //!
 //! # Limitations
 //! - `remote.<name>.receivepack`, `remote.<name>.uploadpack` and `core.gitProxy` are not read.
-//! - `git://` has neither authentication nor encryption: use it in networks in which everybody may write.
+//! - `git://` has neither authentication nor encryption: use it only if everybody on the network may write.
 mod channel;
 #[cfg(feature = "ssh")]
 mod child;
@@ -18,10 +18,10 @@ mod ssh;
 
 use std::{io, io::Read, io::Write, time::Duration};
 
-use bstr::BString;
+use bstr::{BStr, BString};
 use git_push::pkt_line::{self, Line};
 use git_push::{Advertisement, Connection, Error, ErrorKind, Pack, RemoteRef, Report, Request, Traffic};
-use gix::{ObjectId, url::Scheme};
+use gix::url::Scheme;
 
 use self::channel::{Channel, Dial, PIECE};
 #[cfg(feature = "daemon")]
@@ -29,13 +29,15 @@ use self::daemon::Daemon;
 #[cfg(feature = "ssh")]
 use self::ssh::Ssh;
 use crate::answers::PushAnswer;
-use crate::fetch::Extent;
+use crate::fetch::Wanted;
+use crate::forge::Forge;
 use crate::head::{self, Head};
 use crate::reading::{Reading, RefsAnswer};
 use crate::received::ReceivedPack;
 use crate::redact::Shown;
 use crate::service::Service;
 use crate::settings::Settings;
+use crate::transport::Transport;
 
 /// A connection to a repository on a server. Its methods block.
 pub struct Stream {
@@ -77,38 +79,16 @@ impl Stream {
         })
     }
 
-    /// Fetches the commit `want` and the commits before it, up to those of `haves`, into the repository `into`, which must
-    /// have everything that `haves` reach. [`Extent::Objects`] is stored durably. This blocks.
-    ///
-    /// # Errors
-    /// The pack did not arrive whole and sound; `into` is unchanged.
-    pub fn fetch(
-        &mut self,
-        want: ObjectId,
-        into: &gix::Repository,
-        haves: &[ObjectId],
-        extent: Extent,
-    ) -> Result<(), Error> {
-        self.fetch_into(want, into, haves, extent)
-            .map_err(|error| located(&self.shown, error))
-    }
-
-    fn fetch_into(
-        &self,
-        want: ObjectId,
-        into: &gix::Repository,
-        haves: &[ObjectId],
-        extent: Extent,
-    ) -> Result<(), Error> {
-        let (reading, mut channel) = self.reading()?;
-        let (request, stream) = reading.fetch_request(want, haves, extent)?;
+    fn fetch_into(&self, wanted: Wanted<'_>, into: &gix::Repository) -> Result<(), Error> {
+        let (reading, mut channel) = self.start_reading()?;
+        let (request, stream) = reading.fetch_request(wanted)?;
         let mut received = ReceivedPack::new(stream, into)?;
         self.ask(&mut *channel, &request)?;
         let end = self.read(&mut *channel, ErrorKind::Transient, |piece| {
             received.feed(piece)?;
             Ok(received.has_ended())
         })?;
-        let stored = received.store(want, into, extent);
+        let stored = received.store(wanted, into);
         stored.map_err(|error| ended(&mut *channel, &end, error, ErrorKind::Transient))
     }
 
@@ -116,7 +96,7 @@ impl Stream {
         if prefixes.is_empty() {
             return Ok(Vec::new());
         }
-        let (reading, mut channel) = self.reading()?;
+        let (reading, mut channel) = self.start_reading()?;
         let refs = match reading.refs(prefixes)? {
             RefsAnswer::Complete(refs) => refs,
             RefsAnswer::Asked { request, mut parser } => {
@@ -133,16 +113,8 @@ impl Stream {
         Ok(refs)
     }
 
-    /// Reads HEAD.
-    ///
-    /// # Errors
-    /// The answer did not arrive whole.
-    pub fn head(&self) -> Result<Head, Error> {
-        self.read_head().map_err(|error| located(&self.shown, error))
-    }
-
     fn read_head(&self) -> Result<Head, Error> {
-        let (reading, mut channel) = self.reading()?;
+        let (reading, mut channel) = self.start_reading()?;
         let head = match reading {
             Reading::Protocol2(capabilities) => {
                 let mut parser = head::Parser::new();
@@ -161,14 +133,14 @@ impl Stream {
     }
 
     /// Starts `git-upload-pack`, and reads its first answer. It then waits for a request.
-    fn reading(&self) -> Result<(Reading, Box<dyn Channel>), Error> {
+    fn start_reading(&self) -> Result<(Reading, Box<dyn Channel>), Error> {
         let mut channel = self.dial.dial(Service::UploadPack, true)?;
         let mut lines = pkt_line::Reader::new(git_push::advertisement::MAX_BYTES);
         let mut body = Vec::new();
         let end = self.read(&mut *channel, ErrorKind::Transient, |piece| {
             lines.feed(piece);
             body.extend_from_slice(piece);
-            // A flush-pkt ends either form, an `ERR` line too.
+            // Either form ends with a flush-pkt, or with an `ERR` line.
             while let Some(line) = lines.next()? {
                 match line {
                     Line::Flush => return Ok(true),
@@ -206,7 +178,7 @@ impl Stream {
         if sent.is_err() && pack.is_some_and(|pack| pack.is_interrupted()) {
             return Err(Error::interrupted());
         }
-        // A request that did not arrive whole cannot have been carried out.
+        // A request that was not sent completely cannot have been carried out.
         let kind = match sent {
             Ok(()) => ErrorKind::Uncertain,
             Err(_) => ErrorKind::Transient,
@@ -292,6 +264,22 @@ impl Connection for Stream {
     }
 }
 
+impl Transport for Stream {
+    fn fetch(&mut self, wanted: Wanted<'_>, into: &gix::Repository) -> Result<(), Error> {
+        self.fetch_into(wanted, into)
+            .map_err(|error| located(&self.shown, error))
+    }
+
+    fn head(&mut self) -> Result<Head, Error> {
+        self.read_head().map_err(|error| located(&self.shown, error))
+    }
+
+    fn set_head(&mut self, _: &BStr, _: Option<Forge>) -> Result<(), Error> {
+        let what = "git cannot set HEAD over ssh or git://";
+        Err(Error::new(ErrorKind::Misconfigured, what))
+    }
+}
+
 impl Drop for Stream {
     fn drop(&mut self) {
         self.waiting.take().into_iter().for_each(dismiss);
@@ -304,7 +292,7 @@ fn dismiss(mut channel: Box<dyn Channel>) {
     let _ = channel.write_all(b"0000").and_then(|()| channel.flush());
 }
 
-/// Returns the error of an answer that is not whole. If the other side closed, the carrier of the connection may know why.
+/// Returns the error of an incomplete answer. If the other side closed, the carrier of the connection may report why.
 fn ended(channel: &mut dyn Channel, end: &End, error: Error, kind: ErrorKind) -> Error {
     match (end, error.kind()) {
         // The server's own words say more.

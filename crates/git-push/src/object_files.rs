@@ -78,7 +78,10 @@ impl ObjectFolders {
     }
 
     /// Opens the packs and multi-pack-indices that have a bitmap, and reads the bitmaps, those of most objects first.
-    pub(super) fn open_bitmapped(&self, object_format: hash::Kind) -> impl Iterator<Item = (Bitmapped, Vec<u8>)> + use<> {
+    pub(super) fn open_bitmapped(
+        &self,
+        object_format: hash::Kind,
+    ) -> impl Iterator<Item = (Bitmapped, Vec<u8>)> + use<> {
         let folders = || self.0.iter().map(|folder| folder.join("pack"));
         let indices = folders().flat_map(|folder| indices(&folder));
         let bitmapped = indices.filter(|path| path.with_extension("bitmap").is_file());

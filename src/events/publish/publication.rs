@@ -153,7 +153,7 @@ impl<'a, S: Storage> Publication<'a, S> {
             self.sent = Some((ready.ours, ready.events));
             self.send(&advertisement, &local, command)?;
         }
-        self.tracking(&local).remember(ready.ours);
+        self.tracking(&local).remember(ready.ours, "update by push");
         Ok((ready.ours, ready.events))
     }
 
@@ -163,7 +163,7 @@ impl<'a, S: Storage> Publication<'a, S> {
             let haves = self.haves(local).map_err(push_error)?;
             self.upstream.fetch(theirs, local, &haves)?;
         }
-        self.tracking(local).remember(theirs);
+        self.tracking(local).remember(theirs, "fetch");
         Ok(())
     }
 
@@ -214,7 +214,7 @@ impl<'a, S: Storage> Publication<'a, S> {
         Ok(Ready { ours, events })
     }
 
-    /// Pushes, then reads the remote's ref back: only that decides.
+    /// Pushes, then reads the remote's ref back. Only the result of the read counts.
     fn send(
         &mut self,
         advertisement: &Advertisement,

@@ -13,12 +13,11 @@ use jiff::Timestamp;
 
 use super::lock_file::{self, Lock, LockState};
 use crate::object_store::{
-    Error, Store,
+    Error, Store, git_files,
     new_pack::NewPack,
     objects::Objects,
-    replace,
     tree_buffer::Leaf,
-    trees::{Edit, SetError, file_of},
+    tree_cache::{Edit, SetError, file_of},
 };
 use crate::uuid;
 
@@ -70,7 +69,7 @@ impl Instance {
     /// # Errors
     /// The file cannot be written.
     pub fn beat(&self, storage: &impl Storage, now: Timestamp) -> Result<(), Error> {
-        replace::overwrite(storage, &self.heartbeat, &self.own.alive(now).to_file())
+        git_files::overwrite(storage, &self.heartbeat, &self.own.alive(now).to_file())
             .map_err(|error| Error::failed("write", &self.heartbeat, error))
     }
 
@@ -91,7 +90,7 @@ impl Instance {
         warned_of.insert(instance_id.to_owned())
     }
 
-    /// State that a lock file (of this repository or the remote) shows to this instance.
+    /// State of a lock file (of this repository or of the remote), as this instance sees it.
     pub fn lock_state(&self, file: Option<&[u8]>, now: Timestamp) -> LockState {
         match lock_file::lock_state(file, &self.own, now) {
             LockState::Other(other) if self.ended.as_ref() == Some(&other.instance_id) => LockState::Free,

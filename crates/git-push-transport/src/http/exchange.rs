@@ -9,8 +9,8 @@ use git_push::{Error, ErrorKind, Traffic};
 use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 
+use super::authentication::Authentication;
 use super::failure::{self, Effect, Proof};
-use super::session::Session;
 use crate::credentials::Need;
 use crate::http_client::{Header, HttpClient, HttpRequest, HttpResponse, Method, RequestBody, body_error};
 use crate::service::Service;
@@ -23,7 +23,7 @@ const MAX_REDIRECTS: usize = 5;
 const MAX_TEXT_READ: u64 = 4096;
 const MAX_TEXT_SHOWN: usize = 200;
 
-/// Limit of an answer that is not of git's protocol, in bytes.
+/// Limit of an answer that is not in git's protocol, in bytes.
 const MAX_OTHER_ANSWER: u64 = 1 << 20;
 
 const OK: u16 = 200;
@@ -35,7 +35,7 @@ pub(super) struct Exchange {
     configured: HttpUrl,
     /// The URL after the last redirect, at first the configured one.
     base: HttpUrl,
-    session: Session,
+    authentication: Authentication,
     /// Headers of every request to the configured origin.
     headers: Vec<Header>,
     traffic: Traffic,
@@ -51,12 +51,17 @@ pub(super) struct Answer {
 
 impl Exchange {
     /// Prepares exchanges with the repository at `url`. Nothing is sent yet.
-    pub(super) fn new(url: HttpUrl, client: Arc<dyn HttpClient>, session: Session, headers: Vec<Header>) -> Self {
+    pub(super) fn new(
+        url: HttpUrl,
+        client: Arc<dyn HttpClient>,
+        authentication: Authentication,
+        headers: Vec<Header>,
+    ) -> Self {
         Exchange {
             client,
             base: url.clone(),
             configured: url,
-            session,
+            authentication,
             headers,
             traffic: Traffic::default(),
         }
@@ -75,7 +80,7 @@ impl Exchange {
 
     /// Returns `text` of a server without secrets.
     pub(super) fn scrubbed(&self, text: &str) -> String {
-        self.session.scrub(text)
+        self.authentication.scrub(text)
     }
 
     /// Returns the configured URL.
@@ -88,8 +93,8 @@ impl Exchange {
     /// # Errors
     /// The credentials cannot be read, or are invalid.
     pub(super) fn authorization(&mut self) -> Result<Option<&SecretString>, Error> {
-        self.session.ask(Need::Required)?;
-        Ok(self.session.header())
+        self.authentication.ask(Need::Required)?;
+        Ok(self.authentication.header())
     }
 
     /// Sends one request that is not of git's protocol. The configured headers belong to the configured origin, and are added
@@ -117,7 +122,7 @@ impl Exchange {
 
     /// Asks for the advertisement of `service`, and follows redirects (gitprotocol-http, *Smart Clients*).
     pub(super) fn advertisement(&mut self, service: Service, limit: u64) -> Result<Answer, Error> {
-        self.session.ask(need_of(service))?;
+        self.authentication.ask(need_of(service))?;
         let mut visited = vec![self.configured.clone()];
         loop {
             let base = &visited[visited.len() - 1];
@@ -136,7 +141,7 @@ impl Exchange {
             };
             let next = base.redirected(&location).map_err(|error| {
                 Error::new(ErrorKind::Misconfigured, error.to_string())
-                    .with_hint("set the remote's URL to the repository's")
+                    .with_hint("set the remote's URL to the current URL of the repository")
             })?;
             if visited.contains(&next) || visited.len() > MAX_REDIRECTS {
                 let what = format!("the server redirects without end, the last time to {next}");
@@ -159,7 +164,7 @@ impl Exchange {
             Service::ReceivePack => Effect::Possible,
             Service::UploadPack => Effect::None,
         };
-        self.session.ask(need_of(service))?;
+        self.authentication.ask(need_of(service))?;
         let again = head.clone();
         let mut response = self.post_once(service, &base, Outgoing::new(head, pack), effect, limit)?;
         // A push has asked for credentials before, so there is no pack to send again.
@@ -170,9 +175,8 @@ impl Exchange {
             let to = base.resolved(&location).map(|url| format!(" to {url}"));
             let to = to.unwrap_or_default();
             let what = format!("the server redirects a POST{to}, which is not followed");
-            return Err(
-                Error::new(ErrorKind::Misconfigured, what).with_hint("set the remote's URL to the repository's")
-            );
+            return Err(Error::new(ErrorKind::Misconfigured, what)
+                .with_hint("set the remote's URL to the current URL of the repository"));
         }
         let proof = self.proof(&base);
         self.answer(response, &content_type(service, "result"), effect, proof, limit)
@@ -196,7 +200,7 @@ impl Exchange {
     /// Returns true if the server asks for credentials that were not sent, and there are some now.
     fn is_asked_for_credentials(&mut self, response: &HttpResponse, base: &HttpUrl) -> Result<bool, Error> {
         let asked = response.status == UNAUTHORIZED && self.proof(base) == Proof::Absent;
-        Ok(asked && base.same_origin(&self.configured) && self.session.ask(Need::Required)?)
+        Ok(asked && base.same_origin(&self.configured) && self.authentication.ask(Need::Required)?)
     }
 
     /// Returns the headers of a request. Credentials and configured headers belong to the configured origin.
@@ -206,7 +210,7 @@ impl Exchange {
             headers.push(plain("Git-Protocol", "version=2"));
         }
         if base.same_origin(&self.configured) {
-            let value = self.session.header().map(|value| value.expose_secret());
+            let value = self.authentication.header().map(|value| value.expose_secret());
             headers.extend(value.and_then(|value| Header::new("Authorization", value).ok()));
             headers.extend(self.headers.iter().cloned());
         }
@@ -214,7 +218,7 @@ impl Exchange {
     }
 
     fn proof(&self, base: &HttpUrl) -> Proof {
-        match self.session.header() {
+        match self.authentication.header() {
             None => Proof::Absent,
             Some(_) if base.same_origin(&self.configured) => Proof::Sent,
             Some(_) => Proof::Withheld,
@@ -262,13 +266,13 @@ impl Exchange {
     ) -> Result<Answer, Error> {
         let status = response.status;
         match status {
-            OK if proof == Proof::Sent => self.session.accepted(),
-            UNAUTHORIZED if proof == Proof::Sent => self.session.refused(),
+            OK if proof == Proof::Sent => self.authentication.accepted(),
+            UNAUTHORIZED if proof == Proof::Sent => self.authentication.refused(),
             _ => {}
         }
         if status != OK {
             let retry_after = retry_after_of(&response);
-            // Scrubbed before it is cut: half a secret would not be found.
+            // Secrets are removed before the text is cut, because half a secret would not be found.
             let text = self.scrubbed(&text_for_a_person(response));
             let text: String = text.chars().take(MAX_TEXT_SHOWN).collect();
             return Err(failure::refused(status, text.trim_end(), retry_after, effect, proof));
@@ -288,7 +292,7 @@ impl Answer {
     /// Passes the body to `take`, piece by piece.
     ///
     /// # Errors
-    /// Those of `take`; the body did not arrive whole, or is larger than the limit.
+    /// Those of `take`; the body is incomplete, or larger than the limit.
     pub(super) fn read(mut self, mut take: impl FnMut(&[u8]) -> Result<(), Error>) -> Result<(), Error> {
         let mut piece = vec![0; 64 << 10];
         let mut left = self.limit;
@@ -385,7 +389,7 @@ fn text_for_a_person(response: HttpResponse) -> String {
         return String::new();
     }
     let mut text = Vec::new();
-    // The status says what matters, so a part of the text is enough.
+    // The status is what matters, so a part of the text is enough.
     let _ = response.body.take(MAX_TEXT_READ).read_to_end(&mut text);
     git_push::cleaned(&text).trim().to_owned()
 }
