@@ -36,11 +36,11 @@ pub struct Order {
     pub options: git_push::Options,
     /// Send and change nothing.
     pub dry_run: bool,
-    /// When to read the refs back.
+    /// Rule for reading the refs back.
     pub read_back: ReadBack,
 }
 
-/// When the refs are read back after a push.
+/// Rule for reading the refs back after a push.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum ReadBack {
     /// Never: the server's report counts.

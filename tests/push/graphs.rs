@@ -1,5 +1,5 @@
-//! Walks with what git has written beside the objects: commit-graphs, multi-pack-indices and their bitmaps. Whatever there is,
-//! and whatever is wrong with it, the answers are those of the objects, and of git.
+//! Walks with the files that git writes beside the objects: commit-graphs, multi-pack-indices and bitmaps. With any of them,
+//! intact or damaged, the answers are those of the objects alone, and of git.
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use gix::{ObjectId, Repository};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
-/// How the objects of the first commits are stored.
+/// Storage of the objects of the first commits.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Packs {
     Loose,
@@ -122,7 +122,7 @@ impl Source {
         choice.iter().map(|index| *index.get(&self.commits)).collect()
     }
 
-    /// The files that git has written to save time, but for the index of objects in many packs, which all reads use.
+    /// Returns the files that git has written to save time, except for multi-pack-indices, which all reads use.
     fn files(&self) -> Vec<PathBuf> {
         let list = |folder: &str| {
             let entries = fs::read_dir(self.objects.join(folder)).into_iter().flatten();
@@ -138,7 +138,7 @@ impl Source {
         files
     }
 
-    /// What the remote lacks, by git.
+    /// Returns the objects that the remote lacks, by git.
     fn listed_by_git(&self, wanted: &BTreeSet<ObjectId>, had: &BTreeSet<ObjectId>) -> BTreeSet<ObjectId> {
         let mut arguments = vec!["rev-list".to_owned(), "--objects".into(), "--no-object-names".into()];
         arguments.extend(wanted.iter().map(ToString::to_string));
@@ -172,7 +172,7 @@ impl Source {
     }
 }
 
-/// What can happen to a file.
+/// Damage to a file.
 #[derive(Debug, Clone)]
 enum Damage {
     Flipped(Index),
@@ -221,7 +221,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn answers_are_those_of_the_objects_whatever_git_has_written_beside_them(
+    fn answers_are_those_of_the_objects_with_any_files_of_git_beside_them(
         format in select(&["sha1", "sha1", "sha256"][..]),
         steps in steps(),
         first in any::<Index>(),

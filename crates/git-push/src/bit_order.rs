@@ -150,3 +150,31 @@ fn order_range(file: &[u8]) -> Option<std::ops::Range<usize>> {
     let place = entries.iter().position(|entry| entry.starts_with(b"RIDX"))?;
     Some(start(&entries[place])?..start(entries.get(place + 1)?)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Returns the start of a file with these chunks: ids and starts.
+    fn file(chunks: &[(&[u8; 4], u64)]) -> Vec<u8> {
+        let mut bytes = b"MIDX\x01\x01".to_vec();
+        bytes.push(chunks.len() as u8);
+        bytes.extend([0; 5]);
+        for (id, start) in chunks.iter().chain(&[(&[0; 4], 1000)]) {
+            bytes.extend(*id);
+            bytes.extend(start.to_be_bytes());
+        }
+        bytes
+    }
+
+    #[test]
+    fn the_order_is_between_its_start_and_that_of_the_next_chunk() {
+        let index = file(&[(b"OIDL", 100), (b"RIDX", 200), (b"BTMP", 240)]);
+        assert_eq!(order_range(&index), Some(200..240));
+        assert_eq!(order_range(&file(&[(b"OIDL", 100), (b"RIDX", 200)])), Some(200..1000));
+        assert_eq!(order_range(&file(&[(b"OIDL", 100)])), None);
+        for length in 0..index.len() {
+            assert_eq!(order_range(&index[..length]), None);
+        }
+    }
+}
