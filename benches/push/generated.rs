@@ -33,7 +33,7 @@ fn history(out: &mut dyn Write, commits: u32) -> io::Result<()> {
         let is_merge = number % 5 == 4;
         if is_merge {
             // A side branch from the last commit, with files of its own.
-            writeln!(out, "reset refs/heads/side\nfrom {REF}^0\n")?;
+            writeln!(out, "reset refs/heads/side\nfrom {REF}\n")?;
             start(out, "refs/heads/side", number)?;
             edit(out, &mut files, number, "side")?;
             writeln!(out)?;
@@ -75,7 +75,7 @@ fn tag(out: &mut dyn Write, number: u32) -> io::Result<()> {
     let date = 1_500_000_000 + u64::from(number) * 7_000;
     writeln!(
         out,
-        "tag v{number}\nfrom {REF}^0\ntagger A Tagger <tagger@example.com> {date} +0000\ndata 8\nrelease\n"
+        "tag v{number}\nfrom {REF}\ntagger A Tagger <tagger@example.com> {date} +0000\ndata 8\nrelease\n"
     )
 }
 

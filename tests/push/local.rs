@@ -527,10 +527,7 @@ fn without_atomic_all_refs_move_in_one_transaction_if_they_can() {
     }
     git(&pair.mirror, &["pack-refs", "--all"], None);
     let deletions: Vec<_> = names.iter().map(|name| format!(":{name}")).collect();
-    let mut deletions: Vec<_> = deletions.iter().map(String::as_str).collect();
-    let last = deletions.pop().unwrap();
-    assert_eq!(replaced_packed_refs(&pair, &deletions), 1);
+    let all_but_one: Vec<_> = deletions[..4].iter().map(String::as_str).collect();
+    assert_eq!(replaced_packed_refs(&pair, &all_but_one), 1);
     assert_eq!(pair.refs(), [(names[4].clone(), pair.commits[0])]);
-    assert_eq!(replaced_packed_refs(&pair, &[last]), 1);
-    assert_eq!(pair.refs(), []);
 }
