@@ -99,7 +99,7 @@ fn opponents() -> Vec<Opponent> {
         name: "git+".into(),
         options,
     };
-    println!("git: git {number} push; git+: {} of it", fast.options.join(" "));
+    println!("git is git {number}; git+ is the same with {}", fast.options.join(" "));
     vec![plain, fast]
 }
 
