@@ -25,7 +25,7 @@ Examples:
 remote) or unknown; null in a dry run. The outcome is pushed, idle, planned, rejected or uncertain.
 For a deletion, new is zeros.
   {\"outcome\":\"pushed\",\"remote\":\"https://github.com/o/r.git\",\"refs\":[{\"ref\":\"refs/heads/main\",
-   \"old\":\"1a2b…\",\"new\":\"9f8e…\",\"verdict\":\"accepted\",\"reason\":null}],\"http_requests\":4,
+   \"old\":\"1a2b…\",\"new\":\"9f8e…\",\"verdict\":\"accepted\",\"reason\":null}],\"http_requests\":3,
    \"bytes_sent\":3514,\"elapsed_ms\":84}
 
 Exit codes:
@@ -35,7 +35,8 @@ Exit codes:
   2  usage, or an invalid refspec
 With --porcelain they are git's: 0, 1 (not all refs were pushed), 128 (no push), 129 (usage).
 
-Unlike git, push reads the refs back afterwards, unless stargate.verify is false.
+Unlike git, push reads the refs back afterwards, unless stargate.verify is false. With --porcelain
+it does so only if stargate.verify is true, or the server's report is missing.
 
 Not supported:
   - push without REMOTE and REFSPEC: push.default, remote.<name>.push, more than one URL
@@ -140,6 +141,7 @@ fn options(args: &Args) -> Result<Options, Failure> {
         push_options: all_bytes(&args.push_option)?,
         quiet: args.quiet,
         dry_run: args.dry_run,
+        trust_report: args.porcelain,
     })
 }
 

@@ -37,10 +37,22 @@ pub struct Order {
     pub options: git_push::Options,
     /// Send and change nothing.
     pub dry_run: bool,
-    /// Read the refs back instead of trusting the server's report.
-    pub verify: bool,
     /// Bytes of a pack above which the push goes in parts. None is unlimited.
     pub max_pack_size: Option<u64>,
+    /// Rule for reading the refs back.
+    pub read_back: ReadBack,
+}
+
+/// Rule for reading the refs back after a push.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ReadBack {
+    /// Never: the server's report counts.
+    Never,
+    /// If the server's report is missing or incomplete, else the report counts, as for git.
+    WithoutReport,
+    /// Always: the report counts if the refs agree with it.
+    #[default]
+    Always,
 }
 
 /// Pushes from `local` as `order` requests, and updates the remote-tracking refs of `tracking`.
@@ -199,11 +211,16 @@ fn send(
     if let Some(error) = answer.as_ref().ok().and_then(Report::unpack_error) {
         tracing::warn!("the remote could not unpack the pack: {error}");
     }
-    let seen = order.verify.then(|| {
+    let verdicts = verdicts(&answer, sent.len());
+    let is_looked_up = match order.read_back {
+        ReadBack::Never => false,
+        ReadBack::WithoutReport => verdicts.iter().any(Result::is_err),
+        ReadBack::Always => true,
+    };
+    let seen = is_looked_up.then(|| {
         observer.stage(Stage::ReadingBack);
         read_back(connection, &sent)
     });
-    let verdicts = verdicts(&answer, sent.len());
     for (report, verdict) in sent.into_iter().zip(verdicts) {
         let seen = seen.as_ref().map(Result::as_ref);
         let moved_on = |there| git_push::fast_forward(repository, report.new, there).unwrap_or(false);

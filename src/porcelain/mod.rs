@@ -21,7 +21,6 @@
 //! # repository.reference("refs/kv/greeting", blob, anything, "test")?;
 //! let order = Order {
 //!     refspecs: Refspecs::parse(["refs/kv/*", "^refs/kv/private"])?,
-//!     verify: true,
 //!     ..Order::default()
 //! };
 //! let local = LocalRepository::open(repository.git_dir())?;
@@ -38,7 +37,7 @@ mod report;
 mod run;
 mod tracking;
 
-pub use driver::{Order, push};
+pub use driver::{Order, ReadBack, push};
 pub use error::PushError;
 pub use report::{Fate, PushOutcome, PushReport, RefReport};
 pub use run::{Options, run};

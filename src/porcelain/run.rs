@@ -8,7 +8,7 @@ use git_push_transport::{Remote, Settings, Shown, resolve};
 use gix::{Repository, remote::Direction};
 
 use super::{
-    driver::{self, Order},
+    driver::{self, Order, ReadBack},
     error::PushError,
     report::{PushOutcome, PushReport},
     tracking::Tracking,
@@ -39,6 +39,8 @@ pub struct Options {
     pub quiet: bool,
     /// Send nothing.
     pub dry_run: bool,
+    /// Make no more requests than git: trust a complete report, unless `stargate.verify` is set to true.
+    pub trust_report: bool,
 }
 
 /// Pushes from the repository at `git_dir`, see [`push()`](driver::push()).
@@ -91,9 +93,20 @@ fn order(local: &LocalRepository, options: &Options) -> Result<Order, PushError>
         leases: leases(local, &options.leases)?,
         options: settings,
         dry_run: options.dry_run,
-        verify: config.verify,
         max_pack_size: config.max_pack_size,
+        read_back: read_back(repository, options.trust_report),
     })
+}
+
+fn read_back(repository: &Repository, trust_report: bool) -> ReadBack {
+    let config = repository.config_snapshot();
+    if !Config::from_git_config(&config).verify {
+        ReadBack::Never
+    } else if trust_report && config.string("stargate.verify").is_none() {
+        ReadBack::WithoutReport
+    } else {
+        ReadBack::Always
+    }
 }
 
 fn leases(local: &LocalRepository, texts: &[BString]) -> Result<Vec<Lease>, PushError> {

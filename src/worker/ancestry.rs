@@ -68,7 +68,8 @@ impl<'a> Ancestry<'a> {
         let (Some(one), Some(other)) = (commit(repository, one)?, commit(repository, other)?) else {
             return Ok(None);
         };
-        let bases = repository.merge_bases_many(one, &[other]);
+        // Without a commit-graph, which may be damaged.
+        let bases = repository.merge_bases_many_with_graph(one, &[other], &mut repository.revision_graph(None));
         let bases = bases.map_err(|error| unreadable(one, &error))?;
         Ok(bases.first().map(|base| base.detach()))
     }

@@ -28,6 +28,8 @@ const FLOORS: &[&[&str]] = &[
 
 /// The files in them that do have effects.
 const ACTING: &[&str] = &[
+    // Opens commit-graphs.
+    "crates/git-push/src/commit_graph.rs",
     // Opens loose objects, packs and bitmaps.
     "crates/git-push/src/object_files.rs",
     // The folder for temporary files.

@@ -68,7 +68,7 @@ impl Source {
     }
 }
 
-fn point(repository: &Repository, name: &str, id: ObjectId) {
+pub fn point(repository: &Repository, name: &str, id: ObjectId) {
     repository.reference(name, id, PreviousValue::Any, "test").unwrap();
 }
 
@@ -80,13 +80,13 @@ fn bitmap_in(repository: &Path) -> PathBuf {
         .unwrap()
 }
 
-fn replace(file: &Path, content: &[u8]) {
+pub fn replace(file: &Path, content: &[u8]) {
     std::fs::remove_file(file).unwrap();
     std::fs::write(file, content).unwrap();
 }
 
 /// A remote with these tips, and commands that create these.
-fn push(had: &BTreeSet<ObjectId>, wanted: &BTreeSet<ObjectId>) -> (Advertisement, Vec<Command>) {
+pub fn push(had: &BTreeSet<ObjectId>, wanted: &BTreeSet<ObjectId>) -> (Advertisement, Vec<Command>) {
     let names = (0..).map(|number| BString::from(format!("refs/kv/{number}")));
     let advertisement = Advertisement {
         refs: names.zip(had.iter().copied()).collect(),
@@ -96,7 +96,7 @@ fn push(had: &BTreeSet<ObjectId>, wanted: &BTreeSet<ObjectId>) -> (Advertisement
     (advertisement, wanted.iter().enumerate().map(create).collect())
 }
 
-fn ids(list: &List) -> BTreeSet<ObjectId> {
+pub fn ids(list: &List) -> BTreeSet<ObjectId> {
     let ids: BTreeSet<_> = list.objects.iter().map(|listed| listed.id).collect();
     assert_eq!(ids.len(), list.objects.len(), "each object once");
     ids
@@ -113,19 +113,19 @@ fn assert_bases(list: &List, theirs: &BTreeSet<ObjectId>) {
 }
 
 /// Git completes the pack with objects of the remote.
-fn assert_pack_arrives(source: &Source, folder: &Path, list: &List, had: &BTreeSet<ObjectId>, thin: bool) {
+pub fn assert_pack_arrives(source: &Repository, folder: &Path, list: &List, had: &BTreeSet<ObjectId>, thin: bool) {
     let format = Format { ofs_delta: true, thin };
-    let pack = git_push::pack::write(&source.repository, list, format).unwrap();
+    let pack = git_push::pack::write(source, list, format).unwrap();
     if list.objects.is_empty() {
         return;
     }
-    let hash = source.repository.object_hash().to_string();
+    let hash = source.object_hash().to_string();
     let mirror = folder.join("mirror.git");
     history::repository(&mirror, &hash);
     for (number, id) in had.iter().enumerate() {
         let refspec = format!("{id}:refs/had/{number}");
         git(
-            source.repository.git_dir(),
+            source.git_dir(),
             &["push", "-q", mirror.to_str().unwrap(), &refspec],
             None,
         );
@@ -205,7 +205,7 @@ proptest! {
         prop_assert_eq!(only_lacked(ids(&list)), only_lacked(source.listed_by_git(&wanted, &had)));
         prop_assert_eq!(&ids(&list), &lacked, "nothing is sent again");
         assert_bases(&list, &theirs);
-        assert_pack_arrives(&source, folder.path(), &list, &had, thin);
+        assert_pack_arrives(&source.repository, folder.path(), &list, &had, thin);
 
         damage.do_to(&source, folder.path());
         prop_assert_eq!(enumerate_bitmapped(&source.repository, &advertisement, &commands).unwrap(), None);

@@ -18,7 +18,7 @@ use git_push_transport::local::Local;
 use proptest::prelude::*;
 use stargate_mirror::{
     local_repository::LocalRepository,
-    porcelain::{self, Fate, Order, Tracking},
+    porcelain::{self, Fate, Order, ReadBack, Tracking},
 };
 use support::{
     git::{self, commit, git},
@@ -923,13 +923,20 @@ impl Connection for Forgetful {
 
 #[test]
 fn after_a_lost_answer_the_refs_tell() {
-    for (obeys, verify) in [(true, true), (false, true), (true, false)] {
+    for (obeys, read_back) in [
+        (true, ReadBack::Always),
+        (false, ReadBack::Always),
+        (true, ReadBack::WithoutReport),
+        (false, ReadBack::WithoutReport),
+        (true, ReadBack::Never),
+    ] {
+        let verify = read_back != ReadBack::Never;
         let template = made(Format::Sha1);
         let local = LocalRepository::open(&template.path().join("source")).expect("a repository");
         let remote = Local::open(&template.path().join("remote.git")).expect("a remote");
         let order = Order {
             refspecs: Refspecs::parse(["main", ":gone"]).expect("refspecs"),
-            verify,
+            read_back,
             ..Order::default()
         };
         let configured = local.repository().find_remote("origin").expect("a remote");

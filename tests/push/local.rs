@@ -495,3 +495,39 @@ fn nothing_is_sent_when_atomic_is_not_offered() {
     assert_eq!(error.kind(), ErrorKind::Misconfigured);
     assert!(recorder.sent.is_empty());
 }
+
+/// Returns how often a push with these arguments replaces `packed-refs` of the mirror.
+#[cfg(target_os = "linux")]
+fn replaced_packed_refs(pair: &Pair, arguments: &[&str]) -> usize {
+    let trace = pair.folder.path().join("trace");
+    let output = std::process::Command::new("strace")
+        .args(["-f", "-qq", "-e", "trace=rename,renameat,renameat2", "-o"])
+        .args([
+            &trace,
+            Path::new("--"),
+            Path::new(env!("CARGO_BIN_EXE_stargate-mirror")),
+        ])
+        .args(["push", "--repo"])
+        .args([pair.source.git_dir(), &pair.mirror])
+        .args(arguments)
+        .output()
+        .unwrap_or_else(|error| panic!("cannot run strace, which this test needs: {error}"));
+    assert!(output.status.success(), "{}", output.stderr.as_bstr());
+    let trace = std::fs::read_to_string(trace).unwrap();
+    trace.lines().filter(|line| line.contains("packed-refs.lock")).count()
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn without_atomic_all_refs_move_in_one_transaction_if_they_can() {
+    let pair = pair("sha1");
+    let names: Vec<_> = (0..5).map(|number| format!("refs/kv/{number}")).collect();
+    for name in &names {
+        pair.create(name, pair.commits[0]);
+    }
+    git(&pair.mirror, &["pack-refs", "--all"], None);
+    let deletions: Vec<_> = names.iter().map(|name| format!(":{name}")).collect();
+    let all_but_one: Vec<_> = deletions[..4].iter().map(String::as_str).collect();
+    assert_eq!(replaced_packed_refs(&pair, &all_but_one), 1);
+    assert_eq!(pair.refs(), [(names[4].clone(), pair.commits[0])]);
+}

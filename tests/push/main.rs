@@ -3,12 +3,14 @@
 mod bitmaps;
 mod command;
 mod fuzzed;
+mod graphs;
 mod history;
 mod interrupt;
 mod local;
 mod pack_states;
 mod packs;
 mod parts;
+mod requests;
 mod thin;
 mod walks;
 mod wire;

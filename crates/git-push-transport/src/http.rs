@@ -1,7 +1,7 @@
 //! A repository on a server over HTTP, in git's smart protocol (gitprotocol-http).
 //!
 //! The first request carries the credentials, so that a push costs a GET and a POST, or only the POST if the state of the
-//! remote is remembered. Redirects of a GET are followed, without credentials if they lead to another origin; a redirect of a
+//! remote is remembered. Reading refs after that is one POST to a server that is recent enough to answer it. Redirects of a GET are followed, without credentials if they lead to another origin; a redirect of a
 //! POST is refused. Every answer and every silence has a limit.
 //!
 //! # Limitations
@@ -48,12 +48,18 @@ use crate::url::HttpUrl;
 #[cfg(feature = "http")]
 pub(crate) use exchange::retry_after_of;
 
+/// Commands of protocol 2.
+const FETCH: &str = "fetch";
+const LS_REFS: &str = "ls-refs";
+
 /// A connection to a repository on a server. Its methods block.
 pub struct Http {
     url: gix::Url,
     exchange: Exchange,
-    /// Capabilities of the server for readers in protocol 2, once it has sent them. Forgotten after any error.
+    /// Capabilities of the server for readers in protocol 2, once it has sent or shown them. Forgotten after any error.
     protocol_2: Option<Capabilities>,
+    /// Capabilities of protocol 2 that are tried without asking, after an advertisement for pushes.
+    likely: Option<Capabilities>,
 }
 
 impl Http {
@@ -113,6 +119,7 @@ impl Http {
             url: url.clone(),
             exchange: Exchange::new(shown, client, authentication, config.headers),
             protocol_2: None,
+            likely: None,
         })
     }
 
@@ -122,7 +129,7 @@ impl Http {
     }
 
     fn read_head(&mut self) -> Result<Head, Error> {
-        match self.start_reading()? {
+        match self.start_reading(FETCH)? {
             Reading::Protocol2(capabilities) => {
                 let mut parser = head::Parser::new();
                 let (request, limit) = (head::request(&capabilities), advertisement::MAX_BYTES);
@@ -135,7 +142,7 @@ impl Http {
     }
 
     fn fetch_into(&mut self, wanted: Wanted<'_>, into: &gix::Repository) -> Result<(), Error> {
-        let (request, stream) = self.start_reading()?.fetch_request(wanted)?;
+        let (request, stream) = self.start_reading(FETCH)?.fetch_request(wanted)?;
         let mut received = ReceivedPack::new(stream, into)?;
         let answer = self.exchange.post(Service::UploadPack, request, None, MAX_PACK)?;
         answer.read(|piece| received.feed(piece))?;
@@ -146,7 +153,20 @@ impl Http {
         if prefixes.is_empty() {
             return Ok(Vec::new());
         }
-        match self.start_reading()?.refs(prefixes)? {
+        if self.protocol_2.is_none()
+            && let Some(likely) = self.likely.take()
+            // Another server gives no usable answer. The next request shows what it is, or fails as this one.
+            && let Ok(refs) = self.refs_by(Reading::Protocol2(likely.clone()), prefixes)
+        {
+            self.protocol_2 = Some(likely);
+            return Ok(refs);
+        }
+        let reading = self.start_reading(LS_REFS)?;
+        self.refs_by(reading, prefixes)
+    }
+
+    fn refs_by(&mut self, reading: Reading, prefixes: &[BString]) -> Result<Vec<RemoteRef>, Error> {
+        match reading.refs(prefixes)? {
             RefsAnswer::Complete(refs) => Ok(refs),
             RefsAnswer::Asked { request, mut parser } => {
                 let limit = advertisement::MAX_BYTES;
@@ -157,9 +177,10 @@ impl Http {
         }
     }
 
-    fn start_reading(&mut self) -> Result<Reading, Error> {
-        if let Some(capabilities) = &self.protocol_2 {
-            return Ok(Reading::Protocol2(capabilities.clone()));
+    /// Asks for the capabilities of the server for readers, unless it is known to offer this command of protocol 2.
+    fn start_reading(&mut self, command: &str) -> Result<Reading, Error> {
+        if let Some(known) = self.protocol_2.as_ref().filter(|known| known.offers(command)) {
+            return Ok(Reading::Protocol2(known.clone()));
         }
         let mut body = Vec::new();
         let answer = self
@@ -182,7 +203,9 @@ impl Http {
             .exchange
             .advertisement(Service::ReceivePack, advertisement::MAX_BYTES)?;
         answer.read(|piece| Ok(parser.feed(piece)?))?;
-        Ok(parser.finish()?)
+        let advertisement = parser.finish()?;
+        self.likely = likely_protocol_2(&advertisement.capabilities);
+        Ok(advertisement)
     }
 
     fn push(&mut self, request: &Request, pack: Option<Pack>) -> Result<Report, Error> {
@@ -246,6 +269,15 @@ impl Transport for Http {
     fn remember_reading(&mut self, offered: Capabilities) {
         self.protocol_2 = Some(offered);
     }
+}
+
+/// Returns what a server probably offers to readers in protocol 2, if it offers this to pushers. A git that names its object
+/// format (2.28) also speaks protocol 2 (2.18).
+fn likely_protocol_2(offered: &Capabilities) -> Option<Capabilities> {
+    let format = offered.value("object-format")?.to_owned();
+    Some(Capabilities {
+        list: vec![(LS_REFS.into(), None), ("object-format".into(), Some(format))],
+    })
 }
 
 /// Adds the URL to an error, and a hint if there is none.

@@ -3,7 +3,8 @@
 //! 1. The pack is indexed into `objects/pack`, a thin one with the bases that it lacks, and synced with its index and folder,
 //!    as git does by default.
 //! 2. Each command is checked by git's rules (`policy`).
-//! 3. The refs move in one transaction per push if it is atomic, else in one per command (`transaction`).
+//! 3. The refs move in one transaction (`transaction`). If the push is not atomic and one of them cannot move, each command
+//!    gets a transaction of its own.
 //! 4. New files get the mode and the owner of the repository (`ownership`).
 //! 5. The next push removes the files that a killed push has left, locks of refs first (`incoming`).
 //!
@@ -140,30 +141,45 @@ impl Local {
 
     /// Moves the refs. Returns verdicts in the order of the commands.
     fn apply(&self, request: &Request) -> Result<Vec<Verdict>, Error> {
-        let mut policy = Policy::new(&self.repository, self.refs()?.into_keys().collect::<BTreeSet<_>>());
-        if !request.atomic {
-            let mut one = |command: &Command| {
-                if let Some(reason) = policy.refusal(command) {
-                    return Verdict::Rejected(reason.into());
-                }
-                let verdict = transaction::run(&self.repository, &[command]);
-                if command.is_delete() && verdict == Verdict::Accepted {
-                    policy.deleted(command.name.as_ref());
-                }
-                verdict
-            };
-            return Ok(request.commands.iter().map(&mut one).collect());
-        }
+        let names: BTreeSet<_> = self.refs()?.into_keys().collect();
+        let mut policy = Policy::new(&self.repository, names.clone());
         let refusals: Vec<_> = request.commands.iter().map(|command| policy.refusal(command)).collect();
-        if refusals.iter().any(Option::is_some) {
-            let reason = |refusal: Option<String>| refusal.unwrap_or("atomic push failure".into());
-            return Ok(refusals
-                .into_iter()
-                .map(|refusal| Verdict::Rejected(reason(refusal).into()))
-                .collect());
+        let is_refused = refusals.iter().any(Option::is_some);
+        let each = || self.apply_each(request, Policy::new(&self.repository, names));
+        // The deletion of a ref can allow a command that is refused before it.
+        if is_refused && !request.atomic && request.commands.iter().any(Command::is_delete) {
+            return Ok(each());
         }
-        let verdict = transaction::run(&self.repository, &request.commands.iter().collect::<Vec<_>>());
-        Ok(vec![verdict; request.commands.len()])
+        let verdict = if is_refused && request.atomic {
+            Verdict::Rejected("atomic push failure".into())
+        } else {
+            let commands = request.commands.iter().zip(&refusals);
+            let allowed = commands.filter_map(|(command, refusal)| refusal.is_none().then_some(command));
+            transaction::run(&self.repository, &allowed.collect::<Vec<_>>())
+        };
+        if !request.atomic && matches!(verdict, Verdict::Rejected(_)) {
+            return Ok(each());
+        }
+        let refused = |reason: String| Verdict::Rejected(reason.into());
+        Ok(refusals
+            .into_iter()
+            .map(|refusal| refusal.map_or_else(|| verdict.clone(), refused))
+            .collect())
+    }
+
+    /// Moves each ref in a transaction of its own. Returns verdicts in the order of the commands.
+    fn apply_each(&self, request: &Request, mut policy: Policy<'_>) -> Vec<Verdict> {
+        let mut one = |command: &Command| {
+            if let Some(reason) = policy.refusal(command) {
+                return Verdict::Rejected(reason.into());
+            }
+            let verdict = transaction::run(&self.repository, &[command]);
+            if command.is_delete() && verdict == Verdict::Accepted {
+                policy.deleted(command.name.as_ref());
+            }
+            verdict
+        };
+        request.commands.iter().map(&mut one).collect()
     }
 }
 

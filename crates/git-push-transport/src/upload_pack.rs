@@ -128,7 +128,8 @@ impl LsRefs {
 pub(crate) fn command(name: &str, capabilities: &Capabilities) -> Vec<u8> {
     let mut out = Vec::new();
     pkt_line::data(&mut out, format!("command={name}\n").as_bytes());
-    if let Some(format) = capabilities.value("object-format") {
+    // A request without it is in sha1.
+    if let Some(format) = capabilities.value("object-format").filter(|format| *format != "sha1") {
         pkt_line::data(&mut out, format!("object-format={format}\n").as_bytes());
     }
     pkt_line::delimiter(&mut out);
@@ -245,7 +246,7 @@ mod tests {
     #[test]
     fn commands_are_as_documented() {
         let asked = ls_refs_request(&offered(), &["refs/kv/".into(), "refs/kv-mirror/main".into()]);
-        let expected = b"0014command=ls-refs\n0017object-format=sha1\n00010018ref-prefix refs/kv/\n0023ref-prefix refs/kv-mirror/main\n0000";
+        let expected = b"0014command=ls-refs\n00010018ref-prefix refs/kv/\n0023ref-prefix refs/kv-mirror/main\n0000";
         assert_eq!(asked.as_bstr(), expected.as_bstr());
         let everything = ls_refs_request(&offered(), &["refs/kv/".into(), "".into()]);
         assert!(!everything.contains_str("ref-prefix"), "{}", everything.as_bstr());

@@ -57,6 +57,7 @@ use self::{
 };
 use super::{
     Advertisement, Command, Error,
+    bit_order::BitOrder,
     list::List,
     monitor::Monitor,
     object_files::ObjectFolders,
@@ -192,13 +193,18 @@ impl<'a> Enumeration<'a> {
         if has_grafts || repository.is_shallow().unwrap_or(true) || !self.advertisement.shallow.is_empty() {
             return None;
         }
-        let (pack, bitmap) = ObjectFolders::of(repository).open_bitmapped(repository.object_hash())?;
-        let pack = Pack::new(pack);
-        let bitmapped = Bitmapped::new(&self.objects, &pack, &bitmap, self.monitor)?;
+        let mut found = ObjectFolders::of(repository).open_bitmapped(repository.object_hash());
+        found.find_map(|(files, bitmap)| self.bitmapped_by(&BitOrder::of(files)?, &bitmap, may_be_pack))
+    }
+
+    /// Selects the objects with this bitmap, if it can be used.
+    fn bitmapped_by(&self, pack: &BitOrder, bitmap: &[u8], may_be_pack: bool) -> Option<Counted> {
+        let bitmapped = Bitmapped::new(&self.objects, pack, bitmap, self.monitor)?;
         let selection = bitmapped.select(&self.remote, &self.tips)?;
-        let is_all = selection.has_all_tips && pack.is_whole(selection.new.count() as usize);
-        if is_all && may_be_pack {
-            let (file, bytes) = pack.file.open_data()?;
+        if may_be_pack
+            && selection.has_all_tips
+            && let Some((file, bytes)) = pack.open_whole(selection.new.count())
+        {
             self.monitor.observer.objects(pack.objects() as usize);
             return Some(Counted::Pack(file, bytes, pack.objects()));
         }

@@ -74,11 +74,12 @@
 //! pack                                               the pack: plan, output, encode, spool
 //! base, enumerate                                    choice of delta bases, selection of objects
 //! filler, sizes                                      temporary commits and sizes, for pushes in parts
-//! list, delta, bitmap, loose, object_files, reuse    objects to send, forms of objects; object_files opens their files
+//! list, delta, bitmap, loose, object_files, reuse,   objects to send, forms of objects; object_files opens their files
+//!   bit_order
 //! refspec, lease, fast_forward, ruling, parts        decisions before a push
 //! advertisement, negotiation, request, report_status the protocol
 //! pkt_line, monitor                                  lines; progress and interruption
-//! connection, objects, observer, wire_error          the remote, the local objects, the peer's errors
+//! connection, commit_graph, objects, observer, wire_error the remote, the local objects, the peer's errors
 //! remote, command, progress, error                   values, text for a person
 //! ```
 //!
@@ -143,7 +144,9 @@ pub mod list;
 pub mod pack;
 
 mod base;
+mod bit_order;
 mod command;
+mod commit_graph;
 mod connection;
 mod error;
 mod fast_forward;

@@ -65,18 +65,13 @@ pub fn negotiate(
             )));
         }
     }
-    let capabilities = capabilities(offered, object_format, &commands, options);
+    let capabilities = capabilities(offered, object_format, options);
     let request = Request::new(commands, object_format, capabilities);
     Ok(request.with_push_options(options.push_options.clone()))
 }
 
-fn capabilities(
-    offered: &Capabilities,
-    object_format: gix::hash::Kind,
-    commands: &[Command],
-    options: &Options,
-) -> Vec<BString> {
-    let sends_pack = !commands.iter().all(Command::is_delete);
+/// Returns the capabilities to send. `ofs-delta` is the server's alone, and without `object-format` a request is in sha1.
+fn capabilities(offered: &Capabilities, object_format: gix::hash::Kind, options: &Options) -> Vec<BString> {
     let status = if offered.offers("report-status-v2") {
         "report-status-v2"
     } else {
@@ -88,9 +83,12 @@ fn capabilities(
         (true, "side-band-64k", None),
         (options.atomic, "atomic", None),
         (options.quiet, "quiet", None),
-        (sends_pack, "ofs-delta", None),
         (!options.push_options.is_empty(), "push-options", None),
-        (true, "object-format", Some(object_format.to_string())),
+        (
+            object_format != gix::hash::Kind::Sha1,
+            "object-format",
+            Some(object_format.to_string()),
+        ),
         (true, "agent", Some(agent)),
     ];
     let used = usable
@@ -217,9 +215,9 @@ mod tests {
     #[test]
     fn what_is_offered_and_needed_is_used() {
         let agent = format!("agent={AGENT}");
-        let plain = format!("report-status-v2 side-band-64k ofs-delta object-format=sha1 {agent}");
+        let plain = format!("report-status-v2 side-band-64k {agent}");
         assert_eq!(used(GIT, &options(false, &[])), plain);
-        let all = format!("report-status-v2 side-band-64k atomic ofs-delta push-options object-format=sha1 {agent}");
+        let all = format!("report-status-v2 side-band-64k atomic push-options {agent}");
         assert_eq!(used(GIT, &options(true, &["ci.skip"])), all);
         assert_eq!(used("report-status no-thin", &options(false, &[])), "report-status");
         assert_eq!(used("", &options(false, &[])), "");
@@ -231,10 +229,11 @@ mod tests {
     }
 
     #[test]
-    fn without_a_pack_nothing_is_said_about_its_format() {
-        let offered = offered("report-status delete-refs ofs-delta");
-        let request = negotiate(&offered, Kind::Sha1, vec![delete("refs/kv/main")], &Options::default()).unwrap();
-        assert_eq!(request.capabilities, ["report-status"]);
+    fn only_a_format_other_than_sha1_is_named() {
+        let offered = offered("report-status object-format=sha256");
+        let commands = vec![Command::create("refs/kv/main", ObjectId::Sha256([1; 32]))];
+        let request = negotiate(&offered, Kind::Sha256, commands, &Options::default()).unwrap();
+        assert_eq!(request.capabilities, ["report-status", "object-format=sha256"]);
     }
 
     #[test]

@@ -1,18 +1,38 @@
 //! Files of the local object store, alternates included. No other module opens them.
 //!
 //! Packs and indices that cannot be opened are skipped. Their objects are then read by gix, which reports the error.
-//! A bitmap that cannot be read is skipped, because it only saves time.
+//! Bitmaps and multi-pack-indices that cannot be read are skipped, because they only save time.
+use std::cmp::Reverse;
 use std::fs::File;
 use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 
 use gix::{ObjectId, hash, zlib::Decompress};
-use gix_pack::{data, index};
+use gix_pack::{data, index, multi_index};
 
 use super::loose::Loose;
 
+/// Name of a multi-pack-index in its folder.
+const MULTI_PACK_INDEX: &str = "multi-pack-index";
+
 /// Object folders of a repository.
 pub(super) struct ObjectFolders(Vec<PathBuf>);
+
+/// A pack that has a bitmap, or packs that have one together.
+pub(super) enum Bitmapped {
+    Pack(PackFile),
+    Packs(MultiPackFile),
+}
+
+/// A multi-pack-index whose checksum is right, with its packs.
+pub(super) struct MultiPackFile {
+    pub(super) index: multi_index::File,
+    /// In the order of their numbers.
+    pub(super) packs: Vec<PackFile>,
+    /// The bytes of the index.
+    pub(super) bytes: Vec<u8>,
+}
 
 /// A pack and its index, mapped into memory.
 pub(super) struct PackFile {
@@ -63,20 +83,69 @@ impl ObjectFolders {
         indices.iter().filter_map(open).collect()
     }
 
-    /// Opens the largest pack that has a bitmap, and reads the bitmap.
-    pub(super) fn open_bitmapped(&self, object_format: hash::Kind) -> Option<(PackFile, Vec<u8>)> {
-        let indices = self.0.iter().flat_map(|folder| indices(&folder.join("pack")));
+    /// Opens the packs and multi-pack-indices that have a bitmap, and reads the bitmaps, those of most objects first.
+    pub(super) fn open_bitmapped(
+        &self,
+        object_format: hash::Kind,
+    ) -> impl Iterator<Item = (Bitmapped, Vec<u8>)> + use<> {
+        let folders = || self.0.iter().map(|folder| folder.join("pack"));
+        let indices = folders().flat_map(|folder| indices(&folder));
         let bitmapped = indices.filter(|path| path.with_extension("bitmap").is_file());
         let packs = bitmapped.filter_map(|path| PackFile::open(&path, object_format));
-        let pack = packs.max_by_key(|pack| pack.data.num_objects())?;
-        let bitmap = std::fs::read(pack.data.path().with_extension("bitmap")).ok()?;
-        Some((pack, bitmap))
+        let multi = folders().filter_map(|folder| MultiPackFile::open(&folder, object_format));
+        let mut found: Vec<_> = packs.map(Bitmapped::Pack).chain(multi.map(Bitmapped::Packs)).collect();
+        found.sort_by_key(|found| Reverse(found.objects()));
+        found.into_iter().filter_map(|found| {
+            let bitmap = std::fs::read(found.bitmap()).ok()?;
+            Some((found, bitmap))
+        })
     }
 
     fn loose_paths(&self, id: ObjectId) -> impl Iterator<Item = PathBuf> {
         let hex = id.to_string();
         self.0.iter().map(move |path| path.join(&hex[..2]).join(&hex[2..]))
     }
+}
+
+impl Bitmapped {
+    fn objects(&self) -> u32 {
+        match self {
+            Bitmapped::Pack(pack) => pack.data.num_objects(),
+            Bitmapped::Packs(packs) => packs.index.num_objects(),
+        }
+    }
+
+    /// Returns the path of the bitmap.
+    fn bitmap(&self) -> PathBuf {
+        match self {
+            Bitmapped::Pack(pack) => pack.data.path().with_extension("bitmap"),
+            Bitmapped::Packs(packs) => bitmap_of(&packs.index),
+        }
+    }
+}
+
+impl MultiPackFile {
+    /// Opens the multi-pack-index of a folder, if it has a bitmap, and all of its packs.
+    fn open(folder: &Path, object_format: hash::Kind) -> Option<Self> {
+        let index = multi_index::File::at(folder.join(MULTI_PACK_INDEX), None).ok()?;
+        if index.object_hash() != object_format || !bitmap_of(&index).is_file() {
+            return None;
+        }
+        let bytes = std::fs::read(index.path()).ok()?;
+        let checksum = index.verify_checksum(&mut gix::utils::progress::Discard, &AtomicBool::default());
+        // It may have been replaced meanwhile.
+        let is_same = bytes.ends_with(checksum.ok()?.as_slice());
+        let open = |name: &PathBuf| PackFile::open(&folder.join(name), object_format);
+        let packs: Option<Vec<_>> = index.index_names().iter().map(open).collect();
+        let packs = packs.filter(|_| is_same)?;
+        Some(MultiPackFile { index, packs, bytes })
+    }
+}
+
+/// Returns the path of the bitmap of a multi-pack-index.
+fn bitmap_of(index: &multi_index::File) -> PathBuf {
+    let name = format!("{MULTI_PACK_INDEX}-{}.bitmap", index.checksum());
+    index.path().with_file_name(name)
 }
 
 impl PackFile {

@@ -1,22 +1,29 @@
 //! Reader of the local repository's objects. The error of a missing object names the object from which it was reached.
 use std::fmt::Display;
+use std::sync::Arc;
 
 use gix::{ObjectId, objs::Kind};
 use gix_pack::cache::lru::MemoryCappedHashmap;
 
-use super::{Error, ErrorKind, causes, repository::promisor};
+use super::{
+    Error, ErrorKind, causes,
+    commit_graph::{Commit, CommitGraph},
+    repository::promisor,
+};
 
 /// Reader of objects. It ignores replacement refs: the objects with the given ids are pushed.
 #[derive(Debug)]
 pub(super) struct Objects {
     repository: gix::Repository,
+    graph: Arc<CommitGraph>,
 }
 
 impl Objects {
     pub(super) fn new(repository: &gix::Repository) -> Self {
         let mut repository = repository.clone();
         repository.objects.ignore_replacements = true;
-        Objects { repository }
+        let graph = Arc::default();
+        Objects { repository, graph }
     }
 
     /// Creates a reader for many look-ups, with caches of these sizes in bytes: of objects, and of bases of deltas.
@@ -43,6 +50,31 @@ impl Objects {
         self.repository
             .try_find_object(id)
             .map_err(|error| self.damaged(id, &error))
+    }
+
+    /// Returns a commit, if it exists.
+    pub(super) fn commit(&self, id: ObjectId) -> Result<Option<Commit>, Error> {
+        // The graph may have more than the repository.
+        if let Some(commit) = self.graphed(id).filter(|_| self.repository.has_object(id)) {
+            return Ok(Some(commit));
+        }
+        let Some(object) = self.try_find(id)? else {
+            return Ok(None);
+        };
+        let commit = object.try_into_commit().map_err(|error| self.damaged(id, &error))?;
+        let tree = commit.tree_id().map_err(|error| self.damaged(id, &error))?.detach();
+        Ok(Some(Commit {
+            tree,
+            parents: commit.parent_ids().map(gix::Id::detach).collect(),
+            // A commit without a readable date comes last, which costs only time.
+            date: commit.time().map_or(i64::MIN, |time| time.seconds),
+            generation: None,
+        }))
+    }
+
+    /// Returns a commit of the commit-graph, once that is open. It need not exist.
+    pub(super) fn graphed(&self, id: ObjectId) -> Option<Commit> {
+        self.graph.parents_and_tree(&self.repository, id)
     }
 
     /// Returns the kind of an object, if it exists.

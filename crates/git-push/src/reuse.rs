@@ -93,8 +93,7 @@ impl Packs {
 
     /// Returns the base of the delta at this location; `Ok(None)` if the object is stored whole.
     pub(super) fn base(&self, location: Location) -> Result<Option<StoredBase>, Unusable> {
-        let entry = self.pack(location.pack).file.data.entry(location.offset);
-        stored_base(&entry.map_err(|_| Unusable)?)
+        self.pack(location.pack).base_at(location.offset)
     }
 
     /// Returns the entry at this location, if it is intact.
@@ -160,10 +159,19 @@ impl Pack {
         self.file.index.oid_at_index(self.index_place(place)).to_owned()
     }
 
+    /// Returns the base of the delta that starts at `offset`; `Ok(None)` if the object is stored whole.
+    pub(super) fn base_at(&self, offset: u64) -> Result<Option<StoredBase>, Unusable> {
+        stored_base(&self.file.data.entry(offset).map_err(|_| Unusable)?)
+    }
+
+    /// Returns the id of the object whose entry starts at `offset`.
+    pub(super) fn id_at(&self, offset: u64) -> Option<ObjectId> {
+        self.place_at(offset).map(|place| self.id(place))
+    }
+
     /// Returns the place of the base of the delta at this place; `Ok(None)` if the object is stored whole.
     pub(super) fn base_place(&self, place: u32) -> Result<Option<u32>, Unusable> {
-        let entry = self.file.data.entry(self.order().offsets[place as usize]);
-        let base = match entry.map_err(|_| Unusable).and_then(|entry| stored_base(&entry))? {
+        let base = match self.base_at(self.order().offsets[place as usize])? {
             Some(StoredBase::Offset(offset)) => self.place_at(offset),
             Some(StoredBase::Id(id)) => self.place(&id),
             None => return Ok(None),

@@ -124,6 +124,14 @@ impl Mirror {
         log.lines().map(|line| line.parse::<u64>().expect("a number")).sum()
     }
 
+    /// How many bytes the body of each request had, as announced; 0 for one without a length. See
+    /// [`requests()`](Self::requests).
+    pub fn bodies(&self) -> Vec<u64> {
+        self.requests();
+        let log = fs::read_to_string(self.folder.path().join("bodies.log")).expect("nginx writes its log");
+        log.lines().map(|line| line.parse().unwrap_or(0)).collect()
+    }
+
     /// The file with the certificate of the authority to trust.
     pub fn certificate(&self) -> PathBuf {
         self.folder.path().join("authority.pem")

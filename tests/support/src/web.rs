@@ -126,6 +126,8 @@ http {{
     access_log {at}/access.log requests;
     log_format sizes '$request_length';
     access_log {at}/sizes.log sizes;
+    log_format bodies '$content_length';
+    access_log {at}/bodies.log bodies;
     client_max_body_size {max_body};
     server {{
         listen 127.0.0.1:{port}{ssl};

@@ -1,13 +1,13 @@
-//! Selection with the bitmap of a pack. The objects that the remote has are one set of bits, those that the new tips reach
-//! another, and the difference is sent.
+//! Selection with the bitmap of a pack or of a multi-pack-index. The objects that the remote has are one set of bits, those
+//! that the new tips reach another, and the difference is sent.
 //!
 //! ```text
 //! tips --- commits outside of the pack --- commits without an entry --- commits with an entry
 //!          walked, trees as well           walked, trees as well        bits
 //! ```
 //!
-//! A pack with a bitmap has everything that its commits reach. New commits outside of it are walked as if there was no
-//! bitmap, beside the trees of their parents. Unlike a walk, the bits are exact: an object that the remote has anywhere in
+//! A pack with a bitmap has everything that its commits reach; so have the packs of a multi-pack-index, which are *the pack*
+//! here. New commits outside of it are walked as if there was no bitmap, beside the trees of their parents. Unlike a walk, the bits are exact: an object that the remote has anywhere in
 //! its history is not sent again.
 //!
 //! The functions return `None` where the bitmap does not lead to a selection: if it is damaged, if an object cannot be
@@ -20,26 +20,26 @@ use std::collections::{BinaryHeap, HashMap, HashSet};
 use gix::{ObjectId, objs::Kind, objs::TreeRefIter};
 
 use super::super::{
+    bit_order::BitOrder,
     bitmap::{Bitmap, Bits},
     monitor::Monitor,
     objects::Objects,
-    reuse::Pack,
 };
 use super::history::{self, Commit, NewCommit};
 use super::{Remote, Tips, had::Had, hints};
 
-/// A pack with its bitmap.
+/// A pack with its bitmap, or the packs of a multi-pack-index with theirs.
 pub(super) struct Bitmapped<'a> {
     objects: &'a Objects,
-    pack: &'a Pack,
+    pack: &'a BitOrder,
     bitmap: Bitmap<'a>,
     monitor: Monitor<'a>,
 }
 
 /// Objects to send, and those that the remote has.
 pub(super) struct Selection<'a> {
-    pub(super) pack: &'a Pack,
-    /// Objects of the pack to send, as places in the order of the entries.
+    pub(super) pack: &'a BitOrder,
+    /// Objects of the pack to send, as places in the order of the bits.
     pub(super) new: Bits,
     /// Commits to send that are not in the pack, parents before children.
     pub(super) commits: Vec<NewCommit>,
@@ -53,7 +53,7 @@ pub(super) struct Selection<'a> {
 struct Outside {
     /// Parents before children.
     commits: Vec<NewCommit>,
-    /// Commits of the pack, as places in the order of the entries.
+    /// Commits of the pack, as places in the order of the bits.
     inside: Vec<u32>,
     /// True if a commit is not in the local repository.
     lacks: bool,
@@ -61,10 +61,8 @@ struct Outside {
 
 impl<'a> Bitmapped<'a> {
     /// Reads the bitmap `file` of the pack.
-    pub(super) fn new(objects: &'a Objects, pack: &'a Pack, file: &'a [u8], monitor: Monitor<'a>) -> Option<Self> {
-        let checksum = pack.file.data.checksum();
-        let is_of_index = pack.file.index.pack_checksum() == checksum;
-        let bitmap = Bitmap::read(file, &checksum, pack.objects()).filter(|_| is_of_index)?;
+    pub(super) fn new(objects: &'a Objects, pack: &'a BitOrder, file: &'a [u8], monitor: Monitor<'a>) -> Option<Self> {
+        let bitmap = Bitmap::read(file, &pack.checksum()?, pack.objects())?;
         Some(Bitmapped {
             objects,
             pack,

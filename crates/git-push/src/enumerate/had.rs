@@ -3,19 +3,20 @@ use std::collections::HashSet;
 
 use gix::ObjectId;
 
-use super::super::{bitmap::Bits, reuse::Pack};
+use super::super::{bit_order::BitOrder, bitmap::Bits};
 
 /// Objects that the remote has with everything reachable from them. They need not be in the local repository.
 pub(super) struct Had<'a> {
     pub(super) ids: HashSet<ObjectId>,
-    /// A pack, and places in the order of its entries.
-    pub(super) packed: Option<(&'a Pack, Bits)>,
+    /// Objects of packs, and places among them in the order of the bits.
+    pub(super) packed: Option<(&'a BitOrder, Bits)>,
 }
 
 impl Had<'_> {
     /// Returns true if the remote has the object.
     pub(super) fn contains(&self, id: &ObjectId) -> bool {
-        let is_packed = |(pack, places): &(&Pack, Bits)| pack.place(id).is_some_and(|place| places.contains(place));
+        let is_packed =
+            |(packed, places): &(&BitOrder, Bits)| packed.place(id).is_some_and(|place| places.contains(place));
         self.ids.contains(id) || self.packed.as_ref().is_some_and(is_packed)
     }
 }

@@ -1,4 +1,4 @@
-//! Bases for objects that a bitmap selects, where no walk names any. PURE: it sees a mapped pack, and reads no object.
+//! Bases for objects that a bitmap selects, where no walk names any. PURE: it sees mapped packs, and reads no object.
 //!
 //! An object that is stored as a delta of another new one needs no base: the delta is copied. If the base is on the remote,
 //! it is named, and the delta is copied as well. Any other tree or blob gets the nearest one at the same path that the
@@ -6,16 +6,16 @@
 use std::collections::HashMap;
 
 use super::super::{
+    bit_order::BitOrder,
     bitmap::{Bitmap, Bits, Kind},
-    reuse::Pack,
 };
 
 /// Kind of an object and hash of its path.
 type Name = (Kind, u32);
 
-/// Finds bases for the `new` objects of a pack among themselves and among those that the remote `had`. Returns the place
+/// Finds bases for the `new` objects of packs among themselves and among those that the remote `had`. Returns the place
 /// of the base by the place of the object, in the order of the entries.
-pub(super) fn hints(pack: &Pack, bitmap: &Bitmap<'_>, new: &Bits, had: &Bits) -> HashMap<u32, u32> {
+pub(super) fn hints(pack: &BitOrder, bitmap: &Bitmap<'_>, new: &Bits, had: &Bits) -> HashMap<u32, u32> {
     let has_nothing = had.count() == 0;
     let mut hints = HashMap::new();
     let mut baseless = Vec::new();
@@ -51,7 +51,7 @@ pub(super) fn hints(pack: &Pack, bitmap: &Bitmap<'_>, new: &Bits, had: &Bits) ->
 
 /// Adds, for each of these objects in order, the next one with the same name that the remote `had`.
 fn add_nearest(
-    pack: &Pack,
+    pack: &BitOrder,
     bitmap: &Bitmap<'_>,
     had: &Bits,
     mut objects: Vec<(u32, Name)>,
@@ -74,7 +74,7 @@ fn add_nearest(
 }
 
 /// Returns the name of a tree or blob, if it is known.
-fn name(pack: &Pack, bitmap: &Bitmap<'_>, place: u32) -> Option<Name> {
+fn name(pack: &BitOrder, bitmap: &Bitmap<'_>, place: u32) -> Option<Name> {
     let hash = bitmap.name_hash(pack.index_place(place))?;
     match bitmap.kind(place)? {
         Kind::Tree => Some((Kind::Tree, hash)),

@@ -7,6 +7,7 @@ use std::collections::{BinaryHeap, HashMap, HashSet, hash_map::Entry};
 
 use gix::ObjectId;
 
+pub(super) use super::super::commit_graph::Commit;
 use super::super::{Error, monitor::Monitor, objects::Objects};
 
 /// A commit that the remote lacks.
@@ -43,14 +44,6 @@ struct Node {
     undecided: bool,
     /// The commit from which it was reached first.
     child: Option<ObjectId>,
-}
-
-/// A commit as the walks need it.
-pub(super) struct Commit {
-    pub(super) tree: ObjectId,
-    pub(super) parents: Vec<ObjectId>,
-    /// Commit date in seconds since 1970.
-    date: i64,
 }
 
 impl<'a> History<'a> {
@@ -192,15 +185,5 @@ impl<'a> History<'a> {
 
 /// Reads the commit, if it is in the local repository.
 pub(super) fn read(objects: &Objects, id: ObjectId) -> Result<Option<Commit>, Error> {
-    let Some(object) = objects.try_find(id)? else {
-        return Ok(None);
-    };
-    let commit = object.try_into_commit().map_err(|error| objects.damaged(id, &error))?;
-    let tree = commit.tree_id().map_err(|error| objects.damaged(id, &error))?.detach();
-    Ok(Some(Commit {
-        tree,
-        parents: commit.parent_ids().map(gix::Id::detach).collect(),
-        // A commit without a readable date comes last, which costs only time.
-        date: commit.time().map_or(i64::MIN, |time| time.seconds),
-    }))
+    objects.commit(id)
 }
