@@ -269,7 +269,7 @@ fn long_history(folder: &Path, length: u32) -> (Repository, Vec<ObjectId>) {
 }
 
 /// What `git push` sends, in bytes.
-fn bytes_of_git(repository: &Path, old: Option<ObjectId>, new: ObjectId) -> usize {
+pub fn bytes_of_git(repository: &Path, old: Option<ObjectId>, new: ObjectId) -> usize {
     let revisions = tempfile::NamedTempFile::new().unwrap();
     let old = old.map(|old| format!("^{old}\n")).unwrap_or_default();
     std::fs::write(revisions.path(), format!("{old}{new}\n")).unwrap();

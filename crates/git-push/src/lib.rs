@@ -71,8 +71,8 @@
 //!
 //! ```text
 //! session                                            one push
-//! pack                                               the pack: plan, output, encode, spool
-//! base, enumerate                                    choice of delta bases, selection of objects
+//! pack                                               the pack: order, deltas, output
+//! enumerate                                          selection of objects
 //! list, delta, bitmap, loose, object_files, reuse    objects to send, forms of objects; object_files opens their files
 //! refspec, lease, fast_forward, ruling               decisions before a push
 //! advertisement, negotiation, request, report_status the protocol
@@ -140,7 +140,6 @@ pub mod list;
 #[doc(hidden)]
 pub mod pack;
 
-mod base;
 mod command;
 mod connection;
 mod error;
