@@ -177,3 +177,76 @@ fn limit(size: usize, is_hint: bool, depth: u8, max_depth: u8, best: Option<&Fou
 fn with_index(bytes: usize) -> usize {
     bytes + bytes / 2
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Returns lines that compress badly, the same for a seed.
+    fn text(seed: u32) -> Vec<u8> {
+        let numbers = (0..400u32).map(|number| (number + seed).wrapping_mul(2_654_435_761));
+        numbers
+            .flat_map(|number| format!("{number:x}\n").into_bytes())
+            .collect()
+    }
+
+    fn unread(_: Base) -> Option<(Kind, Vec<u8>)> {
+        None
+    }
+
+    #[test]
+    fn the_smallest_delta_is_found_unless_its_chain_is_too_deep() {
+        let target = text(0);
+        let changed = |bytes: usize| {
+            let mut data = target.clone();
+            data[1000..1000 + bytes].fill(b'x');
+            data
+        };
+        let mut window = Window::default();
+        for (place, (bytes, depth)) in [(200, 0), (10, 3), (2, MAX_DEPTH), (100, 1)].into_iter().enumerate() {
+            window.push_read(Base::Listed(place as u32), depth, Kind::Blob, changed(bytes));
+        }
+        let base = |window: &mut Window, max_depth| {
+            let found = window.smallest((Kind::Blob, &target), 0, max_depth, |_| true, unread);
+            found.map(|found| (found.base, found.depth))
+        };
+        assert_eq!(base(&mut window, MAX_DEPTH), Some((Base::Listed(1), 4)));
+        assert_eq!(base(&mut window, 3), Some((Base::Listed(3), 2)));
+        assert_eq!(base(&mut window, 1), Some((Base::Listed(0), 1)));
+        assert_eq!(base(&mut window, 0), None);
+        let other_kind = window.smallest((Kind::Tree, &target), 0, MAX_DEPTH, |_| true, unread);
+        assert!(other_kind.is_none());
+    }
+
+    #[test]
+    fn objects_are_read_when_they_are_needed_and_stay_within_the_bytes() {
+        let mut window = Window::default();
+        for place in 0..20 {
+            window.push(Base::Listed(place), 0);
+            window.shrink();
+        }
+        let mut read = Vec::new();
+        let large = vec![7; BYTES / 3];
+        let found = window.smallest(
+            (Kind::Blob, &large),
+            0,
+            MAX_DEPTH,
+            |base| base != Base::Listed(18),
+            |base| {
+                read.push(base);
+                Some((Kind::Blob, large.clone()))
+            },
+        );
+        assert!(found.is_some());
+        let places = [19, 17, 16].map(Base::Listed);
+        assert_eq!(read, places, "the last ones, until the bytes are used up");
+        window.shrink();
+        assert!(window.bytes <= BYTES, "{}", window.bytes);
+        window.clear();
+        assert!(
+            window
+                .smallest((Kind::Blob, &large), 0, MAX_DEPTH, |_| true, unread)
+                .is_none()
+        );
+    }
+}
