@@ -111,7 +111,7 @@ impl<'a> Encoder<'a> {
             let depth = depth_on(*base).filter(|depth| *depth <= max_depth);
             depth.is_some() && !self.plan.was_tried(place, *base)
         };
-        let base = self.plan.hints(place).find(is_usable);
+        let base = self.plan.hint(place).filter(is_usable);
         let read = base.map(|_| self.read(place, MAX_DELTA)).transpose()?.flatten();
         match (base, read) {
             (Some(base), Some((kind, data))) => {
@@ -174,17 +174,17 @@ impl<'a> Encoder<'a> {
 
     /// Returns the smallest delta of the object. A base that cannot be read is not used.
     fn search(&mut self, place: usize, kind: Kind, data: &[u8]) -> Option<Found> {
-        let known = |base: Base| Some((base, self.depth_on(base)? - 1));
-        let hints: Vec<_> = self.plan.hints(place).filter_map(known).collect();
-        for (base, depth) in hints.iter().rev() {
-            self.window.push(*base, *depth);
+        let hint = self.plan.hint(place);
+        let hint = hint.and_then(|base| Some((base, self.depth_on(base)? - 1)));
+        if let Some((base, depth)) = hint {
+            self.window.push(base, depth);
         }
         let (plan, objects) = (self.plan, &self.objects);
         let read = |base: Base| read_base(objects, plan.list.id(base), SMALL_BASE);
         let is_usable = |base: Base| !plan.was_tried(place, base);
         let max_depth = plan.sequence.max_depth(place);
         self.window
-            .smallest((kind, data), hints.len(), max_depth, is_usable, read)
+            .smallest((kind, data), hint.is_some(), max_depth, is_usable, read)
     }
 
     fn encode(&mut self, place: usize, kind: Kind, data: &[u8], found: Option<Found>) -> Encoded {

@@ -72,9 +72,10 @@ impl<'a> Plan<'a> {
         self.sequence.forms[place]
     }
 
-    /// Returns objects that are likely to be similar to the one at this place, best first.
-    pub(super) fn hints(&self, place: usize) -> impl Iterator<Item = Base> {
-        self.sequence.hints(&self.list.objects, place)
+    /// Returns the base that the list names for the object at this place, if it can be used.
+    pub(super) fn hint(&self, place: usize) -> Option<Base> {
+        let base = self.list.objects[place].base;
+        base.filter(|base| self.format.thin || matches!(base, Base::Listed(_)))
     }
 
     /// Returns true if the writer of a local pack has probably tried to make a delta of this base. Git assumes the same.

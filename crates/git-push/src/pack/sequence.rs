@@ -1,8 +1,8 @@
 //! Order in which the objects of a list are written, and which of them are copied. PURE: it sees the list and how its
 //! objects are stored, and reads none.
 //!
-//! Objects are written family by family (`families`), newest first. The window of candidates moves along this order, so a
-//! base always comes before its deltas.
+//! Objects are written family by family (`families`), each after the base that the list names. The window of candidates moves
+//! along this order, so a base always comes before its deltas.
 //!
 //! A stored delta of an object of the remote, or of one in the list, is copied, after its base. Families of which every
 //! object is copied come last, in the order of their packs.
@@ -12,7 +12,7 @@
 use std::ops::Range;
 
 use super::super::list::{Base, Listed};
-use super::families::{Families, Heirs, has_hope};
+use super::families::{Families, has_hope};
 
 /// Maximum length of a chain of deltas within the pack that ends with a delta made here, as in git.
 pub(super) const MAX_DEPTH: u8 = 50;
@@ -64,8 +64,6 @@ pub(super) struct Sequence {
     pub(super) batches: Vec<Batch>,
     /// By place: number of copied deltas in the longest chain that starts there.
     heights: Vec<u8>,
-    heirs: Heirs,
-    thin: bool,
 }
 
 impl Sequence {
@@ -101,15 +99,7 @@ impl Sequence {
             order,
             is_fresh,
             batches,
-            heirs: families.into_heirs(),
-            thin,
         }
-    }
-
-    /// Returns objects that are likely to be similar to the one at this place, best first.
-    pub(super) fn hints(&self, list: &[Listed], place: usize) -> impl Iterator<Item = Base> {
-        let hints = self.heirs.hints(list, place);
-        hints.filter(|base| self.thin || matches!(base, Base::Listed(_)))
     }
 
     /// Returns the maximum number of deltas that the object at this place may consist of.
@@ -328,19 +318,6 @@ mod tests {
                 prop_assert!(!can_be_copied || *form != Form::Encode, "{place}");
             }
         }
-
-        #[test]
-        fn hints_are_neighbours_in_the_list_or_objects_of_the_remote((list, stored, packs, thin) in cases()) {
-            let sequence = Sequence::new(&list, &stored, &packs, thin);
-            for place in 0..list.len() {
-                for hint in sequence.hints(&list, place) {
-                    match hint {
-                        Base::Listed(hint) => prop_assert!(hint as usize != place && (hint as usize) < list.len()),
-                        Base::Remote(_) => prop_assert!(thin),
-                    }
-                }
-            }
-        }
     }
 
     fn sequence(bases: &[Option<Base>], stored: Option<Stored>) -> Sequence {
@@ -354,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn a_family_is_written_newest_first_with_branches_where_they_lie() {
+    fn versions_follow_each_other_with_branches_where_they_begin() {
         let on = |base| Some(Base::Listed(base));
         // a1, other, a2, b1, b2, a3, and another branch of the remote's version.
         let bases = [
@@ -367,25 +344,24 @@ mod tests {
             Some(Base::Remote(1)),
         ];
         let ours = sequence(&bases, None);
-        assert_eq!(ours.order, [6, 5, 4, 3, 2, 0, 1]);
+        assert_eq!(ours.order, [0, 2, 3, 4, 5, 6, 1]);
         assert_eq!(ours.is_fresh, [true, false, false, false, false, false, true]);
-        let list: Vec<_> = bases
-            .iter()
-            .enumerate()
-            .map(|(place, base)| listed(place, *base))
+    }
+
+    #[test]
+    fn a_stored_delta_of_a_newer_version_comes_after_it() {
+        let stored = |base| Some(Stored { pack: 0, base });
+        let list: Vec<_> = (0..3u32)
+            .map(|place| listed(place as usize, place.checked_sub(1).map(Base::Listed)))
             .collect();
-        let hints = |place| ours.hints(&list, place).collect::<Vec<_>>();
-        assert_eq!(
-            hints(5),
-            [Base::Listed(2), Base::Remote(1)],
-            "the newest one of the remote's"
-        );
-        assert_eq!(
-            hints(4),
-            [Base::Listed(3), Base::Listed(5)],
-            "a branch of its successor"
-        );
-        assert_eq!(hints(2), [Base::Listed(5), Base::Listed(0)], "an older one of its heir");
+        let stored = [
+            stored(Some(Base::Listed(1))),
+            stored(Some(Base::Listed(2))),
+            stored(None),
+        ];
+        let ours = Sequence::new(&list, &stored, &[0, 1, 2], true);
+        assert_eq!(ours.order, [2, 1, 0]);
+        assert_eq!(ours.max_depth(2), MAX_DEPTH - 2, "two deltas hang on it");
     }
 
     #[test]

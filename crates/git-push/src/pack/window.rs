@@ -7,7 +7,6 @@ use std::collections::VecDeque;
 use gix::objs::Kind;
 
 use super::super::{delta::Source, list::Base};
-use super::sequence::MAX_DEPTH;
 
 /// Number of objects in the window, as in git.
 const OBJECTS: usize = 10;
@@ -15,7 +14,7 @@ const OBJECTS: usize = 10;
 const BYTES: usize = 6 << 20;
 /// Ratio of a base's size to the object's above which no delta is made.
 const MAX_RATIO: usize = 32;
-/// Bytes that a delta has to save beside half of the object. Hints may save less.
+/// Bytes that a delta has to save beside half of the object. A hint may save less.
 const MIN_SAVED: usize = 20;
 
 /// Objects that came last.
@@ -87,12 +86,12 @@ impl Window {
         }
     }
 
-    /// Returns the smallest delta that gives a chain of at most `max_depth` deltas, of the bases that are usable. The last
-    /// `hints` candidates may save little. `read` reads a base.
+    /// Returns the smallest delta that gives a chain of at most `max_depth` deltas, of the bases that are usable. If it
+    /// `has_hint`, that is the last candidate, and its delta may save little. `read` reads a base.
     pub(super) fn smallest(
         &mut self,
         target: (Kind, &[u8]),
-        hints: usize,
+        has_hint: bool,
         max_depth: u8,
         is_usable: impl Fn(Base) -> bool,
         mut read: impl FnMut(Base) -> Option<(Kind, Vec<u8>)>,
@@ -103,7 +102,7 @@ impl Window {
             let candidate = &mut self.candidates[index];
             let limit = limit(
                 target.1.len(),
-                number < hints,
+                has_hint && number == 0,
                 candidate.depth,
                 max_depth,
                 best.as_ref(),
@@ -180,6 +179,7 @@ fn with_index(bytes: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use super::super::sequence::MAX_DEPTH;
     use super::*;
 
     /// Returns lines that compress badly, the same for a seed.
@@ -207,14 +207,14 @@ mod tests {
             window.push_read(Base::Listed(place as u32), depth, Kind::Blob, changed(bytes));
         }
         let base = |window: &mut Window, max_depth| {
-            let found = window.smallest((Kind::Blob, &target), 0, max_depth, |_| true, unread);
+            let found = window.smallest((Kind::Blob, &target), false, max_depth, |_| true, unread);
             found.map(|found| (found.base, found.depth))
         };
         assert_eq!(base(&mut window, MAX_DEPTH), Some((Base::Listed(1), 4)));
         assert_eq!(base(&mut window, 3), Some((Base::Listed(3), 2)));
         assert_eq!(base(&mut window, 1), Some((Base::Listed(0), 1)));
         assert_eq!(base(&mut window, 0), None);
-        let other_kind = window.smallest((Kind::Tree, &target), 0, MAX_DEPTH, |_| true, unread);
+        let other_kind = window.smallest((Kind::Tree, &target), false, MAX_DEPTH, |_| true, unread);
         assert!(other_kind.is_none());
     }
 
@@ -229,7 +229,7 @@ mod tests {
         let large = vec![7; BYTES / 3];
         let found = window.smallest(
             (Kind::Blob, &large),
-            0,
+            false,
             MAX_DEPTH,
             |base| base != Base::Listed(18),
             |base| {
@@ -245,7 +245,7 @@ mod tests {
         window.clear();
         assert!(
             window
-                .smallest((Kind::Blob, &large), 0, MAX_DEPTH, |_| true, unread)
+                .smallest((Kind::Blob, &large), false, MAX_DEPTH, |_| true, unread)
                 .is_none()
         );
     }
