@@ -13,7 +13,6 @@ const THIN: Format = Format {
     ofs_delta: true,
     thin: true,
 };
-const COMMITS: u32 = 300;
 /// Of some folders, some of them deep.
 const FILES: u32 = 40;
 
@@ -71,28 +70,30 @@ fn line(numbers: &mut Numbers) -> String {
 }
 
 /// Writes a history: each commit edits some files, some rename one, some merge a branch. Returns its commits.
-fn write(repository: &Repository) -> Vec<ObjectId> {
+fn write(repository: &Repository, length: u32) -> Vec<ObjectId> {
     let mut numbers = Numbers(0x5eed);
     let mut files: Vec<_> = (0..FILES).map(|number| File::new(number, &mut numbers)).collect();
+    let mut changed: Vec<usize> = (0..files.len()).collect();
     let mut commits: Vec<ObjectId> = Vec::new();
-    for round in 0..COMMITS {
+    let mut tree = ObjectId::empty_tree(repository.object_hash());
+    for round in 0..length {
+        let mut editor = repository.edit_tree(tree).unwrap();
         // The same few files change again and again.
         for _ in 0..1 + numbers.next(4) {
-            let number = numbers.next(FILES as usize).min(numbers.next(FILES as usize));
-            files[number].edit(&mut numbers);
+            changed.push(numbers.next(files.len()).min(numbers.next(files.len())));
         }
         if round % 40 == 39 {
-            let file = &mut files[numbers.next(FILES as usize)];
-            file.path = file.path.replace("file-", "renamed-");
+            let file = numbers.next(files.len());
+            editor.remove(&*files[file].path).unwrap();
+            files[file].path = files[file].path.replace("file-", "renamed-");
+            changed.push(file);
         }
-        let mut editor = repository
-            .edit_tree(ObjectId::empty_tree(repository.object_hash()))
-            .unwrap();
-        for file in &files {
-            let blob = repository.write_blob(file.lines.concat()).unwrap();
-            editor.upsert(&*file.path, EntryKind::Blob, blob).unwrap();
+        for file in changed.drain(..) {
+            files[file].edit(&mut numbers);
+            let blob = repository.write_blob(files[file].lines.concat()).unwrap();
+            editor.upsert(&*files[file].path, EntryKind::Blob, blob).unwrap();
         }
-        let tree = editor.write().unwrap().detach();
+        tree = editor.write().unwrap().detach();
         let mut parents: Vec<_> = commits.last().copied().into_iter().collect();
         if round % 7 == 6 {
             parents.push(commits[round as usize - 3]);
@@ -130,7 +131,7 @@ fn packs_of_three_hundred_commits_on_the_same_files_are_no_larger_than_gits() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("source.git");
     let repository = history::repository(&path, "sha1");
-    let commits = write(&repository);
+    let commits = write(&repository, 300);
     let tip = commits[commits.len() - 1];
     git(&path, &["update-ref", "refs/kv/main", &tip.to_string()], None);
     for state in ["loose", "packed"] {
@@ -138,7 +139,8 @@ fn packs_of_three_hundred_commits_on_the_same_files_are_no_larger_than_gits() {
             git(&path, &["repack", "-adfq"], None);
         }
         let repository = gix::open(&path).unwrap();
-        for (number, old) in [None, Some(commits[0]), Some(commits[200])].into_iter().enumerate() {
+        for (number, old) in [Some(200), Some(0), None].into_iter().enumerate() {
+            let old = old.map(|old: usize| commits[old]);
             let ours = pack(&repository, old, tip, THIN);
             let theirs = bytes_of_git(&path, old, tip);
             assert!(
@@ -146,8 +148,9 @@ fn packs_of_three_hundred_commits_on_the_same_files_are_no_larger_than_gits() {
                 "{state}, {number}: {} bytes, git {theirs}",
                 ours.bytes
             );
-            let mirror = folder.path().join(format!("{state}-{number}.git"));
-            assert_arrives(&path, &mirror, old, ours.file);
+            if number == 0 {
+                assert_arrives(&path, &folder.path().join(state), old, ours.file);
+            }
         }
     }
 }
@@ -157,7 +160,7 @@ fn chains_are_as_long_as_gits_at_most_and_the_pack_is_the_same_each_time() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("source.git");
     let repository = history::repository(&path, "sha1");
-    let commits = write(&repository);
+    let commits = write(&repository, 100);
     let whole = Format {
         ofs_delta: true,
         thin: false,
@@ -180,5 +183,5 @@ fn chains_are_as_long_as_gits_at_most_and_the_pack_is_the_same_each_time() {
     };
     let depths = verified.lines().filter_map(depth);
     let deepest = depths.max().expect("deltas");
-    assert!((20..=50).contains(&deepest), "{deepest}");
+    assert!((10..=50).contains(&deepest), "{deepest}");
 }

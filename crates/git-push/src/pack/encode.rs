@@ -74,6 +74,9 @@ impl<'a> Encoder<'a> {
         if self.plan.sequence.is_fresh[position] {
             self.window.clear();
         }
+        if let Some(base) = self.plan.sequence.remotes.get(&position) {
+            self.window.push(*base, 0);
+        }
         let place = self.plan.sequence.order[position] as usize;
         match self.plan.form(place) {
             Form::Encode => self.small(place).map(Some),

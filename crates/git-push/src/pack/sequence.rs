@@ -9,6 +9,7 @@
 //!
 //! The order is cut into *batches*, which are encoded independently of each other. They depend on the list alone, and so
 //! does the pack: the number of threads does not change it.
+use std::collections::HashMap;
 use std::ops::Range;
 
 use super::super::list::{Base, Listed};
@@ -60,6 +61,8 @@ pub(super) struct Sequence {
     pub(super) order: Vec<u32>,
     /// By position in the order: true if objects before this one are unlike those after it.
     pub(super) is_fresh: Vec<bool>,
+    /// By position in the order: an object of the remote that the next objects are likely to be similar to.
+    pub(super) remotes: HashMap<usize, Base>,
     /// All of the order.
     pub(super) batches: Vec<Batch>,
     /// By place: number of copied deltas in the longest chain that starts there.
@@ -81,15 +84,19 @@ impl Sequence {
         for (family, is_fresh) in families.iter() {
             let is_encoded = |place: &u32| writing.forms[*place as usize] == Form::Encode;
             if family.iter().any(is_encoded) {
-                writing.family(family, is_fresh);
+                let remote = list[family[0] as usize]
+                    .base
+                    .filter(|base| thin && matches!(base, Base::Remote(_)));
+                writing.family(family, is_fresh, remote);
             }
         }
-        writing.family(pack_order, true);
+        writing.family(pack_order, true, None);
         writing.end_batch();
         let Writing {
             forms,
             order,
             is_fresh,
+            remotes,
             batches,
             ..
         } = writing;
@@ -98,6 +105,7 @@ impl Sequence {
             forms,
             order,
             is_fresh,
+            remotes,
             batches,
         }
     }
@@ -148,6 +156,7 @@ struct Writing {
     states: Vec<State>,
     order: Vec<u32>,
     is_fresh: Vec<bool>,
+    remotes: HashMap<usize, Base>,
     batches: Vec<Batch>,
     /// Number of objects to encode in the batch that has not ended.
     encoded: usize,
@@ -159,14 +168,16 @@ impl Writing {
             states: vec![State::Waiting; forms.len()],
             order: Vec::with_capacity(forms.len()),
             is_fresh: Vec::with_capacity(forms.len()),
+            remotes: HashMap::new(),
             batches: Vec::new(),
             encoded: 0,
             forms,
         }
     }
 
-    fn family(&mut self, family: &[u32], is_fresh: bool) {
+    fn family(&mut self, family: &[u32], is_fresh: bool, remote: Option<Base>) {
         let start = self.order.len();
+        self.remotes.extend(remote.map(|remote| (start, remote)));
         for place in family {
             self.add(*place as usize, is_fresh && self.order.len() == start);
         }
@@ -346,6 +357,8 @@ mod tests {
         let ours = sequence(&bases, None);
         assert_eq!(ours.order, [0, 2, 3, 4, 5, 6, 1]);
         assert_eq!(ours.is_fresh, [true, false, false, false, false, false, true]);
+        let remotes = [(0, Base::Remote(1)), (5, Base::Remote(1)), (6, Base::Remote(0))];
+        assert_eq!(ours.remotes, remotes.into());
     }
 
     #[test]
