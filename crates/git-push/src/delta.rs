@@ -19,7 +19,8 @@ mod blocks;
 
 use self::blocks::{BLOCK, Blocks, hash, roll};
 
-/// Number of bytes between a common start and a common end from which on they are looked up: more than a changed id in a tree.
+/// Number of bytes between a common start and a common end from which on they are looked up. A changed id in a tree has
+/// fewer.
 const WORTH_AN_INDEX: usize = 33;
 /// Minimum length of a common start or end that is copied: a copy takes up to 8 bytes.
 const MIN_COPY: usize = 8;
