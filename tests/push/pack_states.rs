@@ -269,7 +269,7 @@ fn long_history(folder: &Path, length: u32) -> (Repository, Vec<ObjectId>) {
 }
 
 /// Returns the size in bytes of the pack that `git push` sends.
-fn bytes_of_git(repository: &Path, old: Option<ObjectId>, new: ObjectId) -> usize {
+pub fn bytes_of_git(repository: &Path, old: Option<ObjectId>, new: ObjectId) -> usize {
     let revisions = tempfile::NamedTempFile::new().unwrap();
     let old = old.map(|old| format!("^{old}\n")).unwrap_or_default();
     std::fs::write(revisions.path(), format!("{old}{new}\n")).unwrap();

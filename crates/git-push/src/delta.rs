@@ -10,16 +10,18 @@
 //! ```
 //!
 //! The encoder indexes the base by blocks of `BLOCK` bytes. It slides a window of that size over the target, looks it up
-//! by a rolling hash, and extends a match in both directions. A common start or end is copied without a look-up.
+//! by a rolling hash, and extends a match in both directions. A common start or end is copied without a look-up. A [`Source`]
+//! keeps its index for the next target.
 //!
 //! Memory: 8 bytes for each block of the base. Time: linear; at most `MAX_CANDIDATES` blocks are compared at a position.
 
-/// Size of a block in bytes. Shorter matches are not found.
-const BLOCK: usize = 16;
-/// Maximum number of blocks with the same hash that are compared. Repetitive bases would take quadratic time otherwise.
-const MAX_CANDIDATES: usize = 16;
-/// Length of a match, in bytes, that ends the search for a longer one.
-const GOOD_MATCH: usize = 4096;
+mod blocks;
+
+use self::blocks::{BLOCK, Blocks, hash, roll};
+
+/// Number of bytes between a common start and a common end from which on they are looked up. A changed id in a tree has
+/// fewer.
+const WORTH_AN_INDEX: usize = 33;
 /// Minimum length of a common start or end that is copied: a copy takes up to 8 bytes.
 const MIN_COPY: usize = 8;
 /// Maximum size of a copy in bytes, as in git.
@@ -28,25 +30,55 @@ const MAX_COPY: usize = 0x10000;
 const MAX_INSERT: usize = 0x7f;
 /// Maximum size of a base in bytes: offsets have 32 bits.
 const MAX_BASE: usize = u32::MAX as usize;
-/// Multiplier of the rolling hash: odd, with bits everywhere.
-const MULTIPLIER: u64 = 0x9E37_79B9_7F4A_7C15;
 
 /// Returns a delta that makes `target` from `base`, unless it has more than `limit` bytes.
 #[must_use]
 pub fn encode(base: &[u8], target: &[u8], limit: usize) -> Option<Vec<u8>> {
+    encode_with(base, &mut None, target, limit)
+}
+
+/// An object that several deltas are made of.
+#[derive(Debug)]
+pub struct Source {
+    data: Vec<u8>,
+    blocks: Option<Blocks>,
+}
+
+impl Source {
+    /// Wraps an object. It is indexed when a delta needs that.
+    #[must_use]
+    pub fn new(data: Vec<u8>) -> Self {
+        Source { data, blocks: None }
+    }
+
+    /// Returns the object.
+    #[must_use]
+    pub fn data(&self) -> &[u8] {
+        &self.data
+    }
+
+    /// Does the same as [`encode()`].
+    #[must_use]
+    pub fn encode(&mut self, target: &[u8], limit: usize) -> Option<Vec<u8>> {
+        encode_with(&self.data, &mut self.blocks, target, limit)
+    }
+}
+
+/// Returns a delta. Makes the index of the base when it is needed and not there.
+fn encode_with(base: &[u8], blocks: &mut Option<Blocks>, target: &[u8], limit: usize) -> Option<Vec<u8>> {
     if base.len() > MAX_BASE || target.is_empty() {
         return None;
     }
     let mut out = Instructions::new(base.len(), target.len(), limit);
     let prefix = worth_a_copy(common_prefix(base, target));
-    let suffix = common_prefix_of(base[prefix..].iter().rev(), target[prefix..].iter().rev());
-    let suffix = worth_a_copy(suffix);
+    let suffix = worth_a_copy(common_suffix(&base[prefix..], &target[prefix..]));
     out.copy(0, prefix);
     let middle = &target[prefix..target.len() - suffix];
-    if middle.len() < BLOCK {
+    if middle.len() < WORTH_AN_INDEX {
         out.insert(middle);
     } else {
-        encode_middle(base, middle, &mut out)?;
+        let blocks = blocks.get_or_insert_with(|| Blocks::new(base));
+        encode_middle(base, blocks, middle, &mut out)?;
     }
     out.copy(base.len() - suffix, suffix);
     out.finish()
@@ -106,16 +138,15 @@ fn worth_a_copy(length: usize) -> usize {
     if length < MIN_COPY { 0 } else { length }
 }
 
-fn encode_middle(base: &[u8], middle: &[u8], out: &mut Instructions) -> Option<()> {
-    let blocks = Blocks::new(base);
+fn encode_middle(base: &[u8], blocks: &Blocks, middle: &[u8], out: &mut Instructions) -> Option<()> {
     let mut done = 0;
     let mut at = 0;
     let mut hash = hash(&middle[..BLOCK]);
     loop {
-        let found = blocks.longest(hash, &middle[at..]);
+        let found = blocks.longest(base, hash, &middle[at..]);
         let next = match found {
             Some((offset, length)) => {
-                let back = common_prefix_of(base[..offset].iter().rev(), middle[done..at].iter().rev());
+                let back = common_suffix(&base[..offset], &middle[done..at]);
                 out.insert(&middle[done..at - back]);
                 out.copy(offset - back, length + back);
                 done = at + length;
@@ -123,7 +154,7 @@ fn encode_middle(base: &[u8], middle: &[u8], out: &mut Instructions) -> Option<(
             }
             None => at + 1,
         };
-        if out.is_over() {
+        if out.is_over_with(next - done) {
             return None;
         }
         if next + BLOCK > middle.len() {
@@ -139,76 +170,6 @@ fn encode_middle(base: &[u8], middle: &[u8], out: &mut Instructions) -> Option<(
     }
 }
 
-/// Index of the blocks of a base by their hashes.
-struct Blocks<'a> {
-    base: &'a [u8],
-    /// By hash: number of the first block, plus 1; 0 for none.
-    first: Vec<u32>,
-    /// By block: number of the next block with the same hash, plus 1; 0 for none.
-    next: Vec<u32>,
-    shift: u32,
-}
-
-impl<'a> Blocks<'a> {
-    fn new(base: &'a [u8]) -> Self {
-        let count = base.len() / BLOCK;
-        let bits = usize::BITS - count.max(1).leading_zeros();
-        let mut blocks = Blocks {
-            base,
-            first: vec![0; 1 << bits],
-            next: vec![0; count],
-            shift: u64::BITS - bits,
-        };
-        // From the end, so that the first of several equal blocks is found first.
-        for number in (0..count).rev() {
-            let slot = blocks.slot(hash(&base[number * BLOCK..][..BLOCK]));
-            blocks.next[number] = blocks.first[slot];
-            blocks.first[slot] = number as u32 + 1;
-        }
-        blocks
-    }
-
-    fn slot(&self, hash: u64) -> usize {
-        (hash.wrapping_mul(MULTIPLIER) >> self.shift) as usize
-    }
-
-    /// Returns offset and length in the base of the longest match at the start of `target`, whose first block has `hash`.
-    fn longest(&self, hash: u64, target: &[u8]) -> Option<(usize, usize)> {
-        let mut best = None;
-        let mut length = BLOCK - 1;
-        let mut number = self.first[self.slot(hash)];
-        for _ in 0..MAX_CANDIDATES {
-            let Some(block) = number.checked_sub(1).map(|block| block as usize) else {
-                break;
-            };
-            let offset = block * BLOCK;
-            let matching = common_prefix(&self.base[offset..], target);
-            if matching > length {
-                length = matching;
-                best = Some((offset, length));
-            }
-            if length >= GOOD_MATCH {
-                break;
-            }
-            number = self.next[block];
-        }
-        best
-    }
-}
-
-fn hash(block: &[u8]) -> u64 {
-    block.iter().fold(0, |hash: u64, byte| {
-        hash.wrapping_mul(MULTIPLIER).wrapping_add(u64::from(*byte))
-    })
-}
-
-/// Returns the hash of the window after losing `gone` at its start and gaining `come` at its end.
-fn roll(hash: u64, gone: u8, come: u8) -> u64 {
-    const LEADING: u64 = MULTIPLIER.wrapping_pow(BLOCK as u32 - 1);
-    let rest = hash.wrapping_sub(u64::from(gone).wrapping_mul(LEADING));
-    rest.wrapping_mul(MULTIPLIER).wrapping_add(u64::from(come))
-}
-
 fn common_prefix(left: &[u8], right: &[u8]) -> usize {
     const STEP: usize = 32;
     let whole = left
@@ -218,6 +179,18 @@ fn common_prefix(left: &[u8], right: &[u8]) -> usize {
         .count()
         * STEP;
     whole + common_prefix_of(left[whole..].iter(), right[whole..].iter())
+}
+
+fn common_suffix(left: &[u8], right: &[u8]) -> usize {
+    const STEP: usize = 32;
+    let whole = left
+        .rchunks_exact(STEP)
+        .zip(right.rchunks_exact(STEP))
+        .take_while(|(l, r)| l == r)
+        .count()
+        * STEP;
+    let (left, right) = (&left[..left.len() - whole], &right[..right.len() - whole]);
+    whole + common_prefix_of(left.iter().rev(), right.iter().rev())
 }
 
 fn common_prefix_of<'a>(left: impl Iterator<Item = &'a u8>, right: impl Iterator<Item = &'a u8>) -> usize {
@@ -294,7 +267,12 @@ impl Instructions {
     }
 
     fn is_over(&self) -> bool {
-        self.out.len() > self.limit
+        self.is_over_with(0)
+    }
+
+    /// Returns true if the delta exceeds its limit with the insertion of this number of bytes.
+    fn is_over_with(&self, bytes: usize) -> bool {
+        self.out.len() + bytes > self.limit
     }
 }
 
@@ -377,14 +355,6 @@ mod tests {
             delta in prop::collection::vec(any::<u8>(), 0..300),
         ) {
             let _ = apply(&base, &delta);
-        }
-
-        #[test]
-        fn the_hash_of_a_window_rolls(bytes in prop::collection::vec(any::<u8>(), BLOCK + 1..100)) {
-            for at in 1..=bytes.len() - BLOCK {
-                let rolled = roll(hash(&bytes[at - 1..][..BLOCK]), bytes[at - 1], bytes[at + BLOCK - 1]);
-                prop_assert_eq!(rolled, hash(&bytes[at..][..BLOCK]));
-            }
         }
     }
 

@@ -71,8 +71,8 @@
 //!
 //! ```text
 //! session                                            one push, whole or in parts
-//! pack                                               the pack: plan, output, encode, spool
-//! base, enumerate                                    choice of delta bases, selection of objects
+//! pack                                               the pack: order, deltas, output
+//! enumerate                                          selection of objects
 //! filler, sizes                                      temporary commits and sizes, for pushes in parts
 //! list, delta, bitmap, loose, object_files, reuse,   objects to send, forms of objects; object_files opens their files
 //!   bit_order
@@ -143,7 +143,6 @@ pub mod list;
 #[doc(hidden)]
 pub mod pack;
 
-mod base;
 mod bit_order;
 mod command;
 mod commit_graph;

@@ -1,7 +1,7 @@
 //! The pack writer (gitformat-pack, *pack-\*.pack files have the following format*), version 2.
 //!
-//! Packed objects are copied, other objects become deltas where that makes them smaller (`base` chooses of what), and
-//! small objects are compressed on all cores. If one local pack has exactly the objects of the list, its file is sent, and
+//! Packed objects are copied, other objects become deltas where that makes them smaller, and small objects are compressed on
+//! all cores. `sequence` puts similar objects next to each other, `window` finds the smallest delta. If one local pack has exactly the objects of the list, its file is sent, and
 //! nothing is copied. Its checksum is not verified, because every receiver does that. Git's bitmaps find such a pack
 //! without a list.
 //!
@@ -9,20 +9,23 @@
 //! with its last handle, however the process ends.
 //!
 //! ```text
-//! pack ---> spool (threads, order) ---> encode (one object) ---> plan (which form)
-//!                 |                       |
-//!                 v                       v
-//!               output (temporary file, checksum)
+//! pack ---> spool (threads) ---> encode (one object) ---> window (its base)
+//!             |                    |
+//!             v                    v
+//!           output               plan ---> sequence (order, copies) ---> families
 //! ```
 //!
-//! Memory: about 130 bytes for each object of the list; for each of at most 8 threads 16 encoded objects of at most 1 MiB,
-//! one that is being encoded, its base, and 4 MiB of caches; and one large object: up to 64 MiB with its base and delta.
+//! Memory: about 130 bytes for each object of the list; for each of at most 8 threads 12 MiB of window and caches, and up
+//! to 9 parts of 256 KiB and one object of encoded objects; and one large object: up to 64 MiB with its base and delta.
 //! A larger object is streamed if it is loose. If it is a chain of deltas, it is in memory.
 pub(super) mod bounds;
 mod encode;
+mod families;
 mod output;
 mod plan;
+mod sequence;
 mod spool;
+mod window;
 
 use std::fs::File;
 

@@ -1,57 +1,51 @@
-//! Encoder of one object of the pack: as the stored entry, as a delta, or whole, whichever is smallest among the forms that
-//! the plan tries.
-use std::collections::VecDeque;
+//! Encoder of objects, one after the other: as stored entries, as deltas, or whole, whichever is smallest.
+use std::collections::HashMap;
 use std::io::{self, Read, Write};
 
 use gix::zlib::{Compression, Decompress, Status, stream::deflate, stream::deflate::FlushCompress};
 use gix::{ObjectId, objs::Kind};
 use gix_pack::data::entry::Header;
 
-use super::super::{
-    Error, base::Choice, delta, list::Base, monitor::check, object_files::ObjectFolders, objects::Objects,
-};
-use super::{output, plan::Plan};
+use super::super::{Error, delta, list::Base, monitor::check, object_files::ObjectFolders, objects::Objects};
+use super::window::{Found, Window};
+use super::{output, plan::Plan, sequence::Form};
 
 /// Size of the largest object that is compressed in memory, beside others, in bytes.
 const SMALL: u64 = 1 << 20;
+/// Size of the largest base of such an object, in bytes.
+const SMALL_BASE: u64 = 4 << 20;
 /// Size of the largest object that becomes a delta or the base of one, in bytes.
 const MAX_DELTA: u64 = 64 << 20;
 /// Ratio of an object's size to that of its uncompressed delta from which on the delta is taken without compressing the
 /// object itself.
 const CERTAIN: usize = 8;
-/// Ratio of a base's size to the object's above which the base is not read.
-const MAX_RATIO: u64 = 32;
-/// Number of objects, the last to be encoded, that are kept as bases of the next ones.
-const RECENT: usize = 128;
-/// Bytes of these objects.
-const RECENT_BYTES: usize = 2 << 20;
-/// Bytes of objects that are kept beside them.
+/// Bytes of objects that are kept beside the window.
 const OBJECT_CACHE: usize = 1 << 20;
 /// Bytes of bases of stored deltas that are kept beside them.
-const BASE_CACHE: usize = 1 << 20;
-/// Size of the distance to a base in the pack that the comparison assumes, in bytes: 5 in the largest packs.
-const OFFSET: usize = 5;
+const BASE_CACHE: usize = 4 << 20;
 
 /// An object, encoded.
 pub(super) enum Encoded {
     /// Whole: kind, size in bytes, and the object, compressed.
     Whole(Kind, u64, Vec<u8>),
-    /// As a delta of the base that the plan chose: size in bytes, and the delta, compressed.
-    Delta(u64, Vec<u8>),
+    /// As a delta of this base: size in bytes, and the delta, compressed.
+    Delta(Base, u64, Vec<u8>),
     /// To be copied as it is stored.
     Stored,
     /// Not encoded: it is too large to be in memory beside others.
     Large,
 }
 
-/// Encodes objects, one after the other.
+/// Encodes objects in the order of the plan.
 pub(super) struct Encoder<'a> {
     plan: &'a Plan<'a>,
     objects: Objects,
     folders: ObjectFolders,
     inflate: Decompress,
     deflate: deflate::Compress,
-    recent: Recent,
+    window: Window,
+    /// By place: the number of deltas that an object of this batch consists of within the pack.
+    depths: HashMap<usize, u8>,
 }
 
 impl<'a> Encoder<'a> {
@@ -63,29 +57,83 @@ impl<'a> Encoder<'a> {
             folders: ObjectFolders::of(repository),
             inflate: Decompress::new(),
             deflate: deflate::Compress::new(Compression::DEFAULT),
-            recent: Recent::default(),
+            window: Window::default(),
+            depths: HashMap::new(),
         }
     }
 
-    /// Encodes the object at this place of the list, unless it is large.
-    pub(super) fn small(&mut self, place: usize) -> Result<Encoded, Error> {
-        match self.plan.choices[place] {
-            Choice::Whole if self.plan.is_stored_whole(place) => Ok(Encoded::Stored),
-            Choice::Copy(_) => Ok(Encoded::Stored),
-            choice => self.read_and_encode(place, choice, SMALL),
+    /// Starts a batch.
+    pub(super) fn start(&mut self) {
+        self.window.clear();
+        self.depths.clear();
+    }
+
+    /// Encodes the object at this position of the order, unless it is large. Returns `None` if the plan copies it.
+    pub(super) fn next(&mut self, position: usize) -> Result<Option<Encoded>, Error> {
+        check(self.plan.interrupt)?;
+        if self.plan.sequence.is_fresh[position] {
+            self.window.clear();
+        }
+        if let Some(base) = self.plan.sequence.remotes.get(&position) {
+            self.window.push(*base, 0);
+        }
+        let place = self.plan.sequence.order[position] as usize;
+        match self.plan.form(place) {
+            Form::Encode => self.small(place).map(Some),
+            Form::Copy(base) => {
+                let depth = base.map_or(Some(0), |base| self.depth_on(base));
+                if let Some(depth) = depth {
+                    self.depths.insert(place, depth);
+                    self.window.push(Base::Listed(place as u32), depth);
+                    self.window.shrink();
+                }
+                Ok(None)
+            }
         }
     }
 
-    /// Encodes the large object at this place of the list as a delta or as it is stored. Returns [`Encoded::Large`] if it is
-    /// to be streamed.
-    pub(super) fn large(&mut self, place: usize) -> Result<Encoded, Error> {
-        match self.plan.choices[place] {
-            choice @ Choice::Try(_) => match self.read_and_encode(place, choice, MAX_DELTA)? {
-                Encoded::Large if self.plan.is_stored_whole(place) => Ok(Encoded::Stored),
-                encoded => Ok(encoded),
-            },
+    fn small(&mut self, place: usize) -> Result<Encoded, Error> {
+        let Some((kind, data)) = self.read(place, SMALL)? else {
+            return Ok(Encoded::Large);
+        };
+        let found = self.search(place, kind, &data);
+        let depth = found.as_ref().map_or(0, |found| found.depth);
+        let encoded = self.encode(place, kind, &data, found);
+        let depth = if let Encoded::Delta(..) = encoded { depth } else { 0 };
+        self.depths.insert(place, depth);
+        self.window.push_read(Base::Listed(place as u32), depth, kind, data);
+        self.window.shrink();
+        Ok(encoded)
+    }
+
+    /// Encodes the large object at this place of the list as a delta or as it is stored. `depth_on` returns the depth of a
+    /// delta of a base that can be used. Returns [`Encoded::Large`] if the object is to be streamed.
+    pub(super) fn large(&mut self, place: usize, depth_on: impl Fn(Base) -> Option<u8>) -> Result<Encoded, Error> {
+        let max_depth = self.plan.sequence.max_depth(place);
+        let is_usable = |base: &Base| {
+            let depth = depth_on(*base).filter(|depth| *depth <= max_depth);
+            depth.is_some() && !self.plan.was_tried(place, *base)
+        };
+        let base = self.plan.hint(place).filter(is_usable);
+        let read = base.map(|_| self.read(place, MAX_DELTA)).transpose()?.flatten();
+        match (base, read) {
+            (Some(base), Some((kind, data))) => {
+                let found = self.large_delta(base, kind, &data);
+                Ok(self.encode(place, kind, &data, found))
+            }
+            _ if self.plan.is_stored_whole(place) => Ok(Encoded::Stored),
             _ => Ok(Encoded::Large),
         }
+    }
+
+    fn large_delta(&mut self, base: Base, kind: Kind, data: &[u8]) -> Option<Found> {
+        let (base_kind, base_data) = read_base(&self.objects, self.plan.list.id(base), MAX_DELTA)?;
+        let delta = (base_kind == kind).then(|| delta::encode(&base_data, data, data.len()));
+        Some(Found {
+            base,
+            delta: delta??,
+            depth: 0,
+        })
     }
 
     /// Writes the object at this place of the list whole, in pieces if it is loose.
@@ -119,35 +167,46 @@ impl<'a> Encoder<'a> {
         }
     }
 
-    fn read_and_encode(&mut self, place: usize, choice: Choice, limit: u64) -> Result<Encoded, Error> {
-        let Some((kind, data)) = self.read(place, limit)? else {
-            return Ok(Encoded::Large);
-        };
-        let encoded = self.encode(place, choice, kind, &data);
-        self.recent.add(self.plan.list.objects[place].id, kind, data);
-        Ok(encoded)
+    /// Returns the depth of a delta of this base, if it is in the batch or on the remote.
+    fn depth_on(&self, base: Base) -> Option<u8> {
+        match base {
+            Base::Listed(base) => self.depths.get(&(base as usize)).map(|depth| depth.saturating_add(1)),
+            Base::Remote(_) => self.plan.format.thin.then_some(1),
+        }
     }
 
-    fn encode(&mut self, place: usize, choice: Choice, kind: Kind, data: &[u8]) -> Encoded {
-        let delta = match choice {
-            Choice::Try(base) => self.delta(base, kind, data),
-            Choice::Whole | Choice::Copy(_) => None,
-        };
+    /// Returns the smallest delta of the object. A base that cannot be read is not used.
+    fn search(&mut self, place: usize, kind: Kind, data: &[u8]) -> Option<Found> {
+        let hint = self.plan.hint(place);
+        let hint = hint.and_then(|base| Some((base, self.depth_on(base)? - 1)));
+        if let Some((base, depth)) = hint {
+            self.window.push(base, depth);
+        }
+        let (plan, objects) = (self.plan, &self.objects);
+        let read = |base: Base| read_base(objects, plan.list.id(base), SMALL_BASE);
+        let is_usable = |base: Base| !plan.was_tried(place, base);
+        let max_depth = plan.sequence.max_depth(place);
+        self.window
+            .smallest((kind, data), hint.is_some(), max_depth, is_usable, read)
+    }
+
+    fn encode(&mut self, place: usize, kind: Kind, data: &[u8], found: Option<Found>) -> Encoded {
+        let delta = found.and_then(|Found { base, delta, .. }| {
+            let compressed = self.compressed(&delta, usize::MAX)?;
+            let cost = compressed.len() + self.plan.reference_size(base);
+            Some((base, delta.len(), compressed, cost))
+        });
         // Compression ends when the object is larger than its delta.
         let limit = delta.as_ref().map_or(usize::MAX, |(.., cost)| *cost);
+        let is_certain = |size: usize| size <= data.len() / CERTAIN;
         let whole = match self.plan.stored_size(place) {
             Some(stored) if stored <= limit => return Encoded::Stored,
             Some(_) => None,
-            None if delta
-                .as_ref()
-                .is_some_and(|(size, ..)| *size as usize <= data.len() / CERTAIN) =>
-            {
-                None
-            }
+            None if delta.as_ref().is_some_and(|(_, size, ..)| is_certain(*size)) => None,
             None => self.compressed(data, limit),
         };
         match (whole, delta) {
-            (None, Some((size, delta, _))) => Encoded::Delta(size, delta),
+            (None, Some((base, size, delta, _))) => Encoded::Delta(base, size as u64, delta),
             (whole, _) => Encoded::Whole(kind, data.len() as u64, whole.unwrap_or_default()),
         }
     }
@@ -170,32 +229,6 @@ impl<'a> Encoder<'a> {
         Ok(Some((object.kind, std::mem::take(&mut object.data))))
     }
 
-    /// Makes a delta. Returns its size, its compressed bytes, and its cost with the reference to the base. A base that cannot
-    /// be read is not used: the object is sent whole.
-    fn delta(&mut self, base: Base, kind: Kind, data: &[u8]) -> Option<(u64, Vec<u8>, usize)> {
-        let id = self.plan.list.id(base);
-        let reference = match base {
-            Base::Listed(_) if self.plan.format.ofs_delta => OFFSET,
-            _ => id.as_bytes().len(),
-        };
-        let delta = match self.recent.find(id) {
-            Some((base_kind, base)) if base_kind == kind => delta::encode(base, data, data.len()),
-            Some(_) => None,
-            None => {
-                let size = self.objects.size(id).ok()??;
-                if size > MAX_DELTA || size / MAX_RATIO > data.len() as u64 {
-                    return None;
-                }
-                let base = self.objects.try_find(id).ok()??;
-                let delta = (base.kind == kind).then(|| delta::encode(&base.data, data, data.len()));
-                delta.flatten()
-            }
-        }?;
-        let compressed = self.compressed(&delta, usize::MAX)?;
-        let cost = compressed.len() + reference;
-        Some((delta.len() as u64, compressed, cost))
-    }
-
     /// Compresses `data` to at most `limit` bytes, if that is enough.
     fn compressed(&mut self, data: &[u8], limit: usize) -> Option<Vec<u8>> {
         let mut out = Limited {
@@ -208,27 +241,13 @@ impl<'a> Encoder<'a> {
     }
 }
 
-/// The objects that were encoded last.
-#[derive(Default)]
-struct Recent {
-    objects: VecDeque<(ObjectId, Kind, Vec<u8>)>,
-    bytes: usize,
-}
-
-impl Recent {
-    fn add(&mut self, id: ObjectId, kind: Kind, data: Vec<u8>) {
-        self.bytes += data.len();
-        self.objects.push_back((id, kind, data));
-        while self.objects.len() > RECENT || self.bytes > RECENT_BYTES {
-            self.bytes -= self.objects.pop_front().map_or(0, |(.., data)| data.len());
-        }
+/// Reads a base, if it has at most `limit` bytes.
+fn read_base(objects: &Objects, id: ObjectId, limit: u64) -> Option<(Kind, Vec<u8>)> {
+    if objects.size(id).ok()?? > limit {
+        return None;
     }
-
-    fn find(&self, id: ObjectId) -> Option<(Kind, &[u8])> {
-        let mut latest_first = self.objects.iter().rev();
-        let (_, kind, data) = latest_first.find(|(other, ..)| *other == id)?;
-        Some((*kind, data))
-    }
+    let mut object = objects.try_find(id).ok()??;
+    Some((object.kind, std::mem::take(&mut object.data)))
 }
 
 /// At most `limit` bytes in memory.

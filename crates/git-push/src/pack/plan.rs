@@ -5,9 +5,12 @@ use std::sync::atomic::AtomicBool;
 use gix::ObjectId;
 
 use super::super::Capabilities;
-use super::super::base::{self, Choice, Stored};
 use super::super::list::{Base, List};
 use super::super::reuse::{Location, Packs, StoredBase};
+use super::sequence::{Form, Sequence, Stored};
+
+/// Size of the distance to a base in the pack that comparisons assume, in bytes: 5 in the largest packs.
+const OFFSET: usize = 5;
 
 /// Features of packs that the receiver supports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,11 +39,8 @@ pub(super) struct Plan<'a> {
     pub(super) format: Format,
     pub(super) interrupt: &'a AtomicBool,
     pub(super) locations: Vec<Option<Location>>,
-    pub(super) stored: Vec<Option<Stored>>,
-    pub(super) choices: Vec<Choice>,
-    /// Places in the order of writing: packed objects in the order of the packs, so that bases stay before their deltas,
-    /// then the others in the order of the list.
-    pub(super) order: Vec<u32>,
+    stored: Vec<Option<Stored>>,
+    pub(super) sequence: Sequence,
 }
 
 impl<'a> Plan<'a> {
@@ -51,20 +51,40 @@ impl<'a> Plan<'a> {
         format: Format,
         interrupt: &'a AtomicBool,
     ) -> Self {
-        let mut order: Vec<u32> = (0..list.objects.len() as u32).collect();
+        let mut pack_order: Vec<u32> = (0..list.objects.len() as u32).collect();
         let at = |place: &u32| locations[*place as usize];
-        order.sort_by_key(|place| (at(place).is_none(), at(place)));
-        let known = KnownBases::new(list, packs, &locations, &order);
+        pack_order.sort_by_key(|place| (at(place).is_none(), at(place)));
+        let known = KnownBases::new(list, packs, &locations, &pack_order);
         let stored: Vec<_> = locations.iter().map(|location| known.stored((*location)?)).collect();
         Plan {
-            choices: base::choose(&list.objects, &stored, &order, format.thin),
+            sequence: Sequence::new(&list.objects, &stored, &pack_order, format.thin),
             list,
             packs,
             format,
             interrupt,
             locations,
             stored,
-            order,
+        }
+    }
+
+    /// Returns the form of the object at this place.
+    pub(super) fn form(&self, place: usize) -> Form {
+        self.sequence.forms[place]
+    }
+
+    /// Returns the base that the list names for the object at this place, if it can be used.
+    pub(super) fn hint(&self, place: usize) -> Option<Base> {
+        let base = self.list.objects[place].base;
+        base.filter(|base| self.format.thin || matches!(base, Base::Listed(_)))
+    }
+
+    /// Returns true if the writer of a local pack has probably tried to make a delta of this base. Git assumes the same.
+    pub(super) fn was_tried(&self, place: usize, base: Base) -> bool {
+        match (base, self.stored[place]) {
+            (Base::Listed(base), Some(Stored { pack, base: None })) => {
+                self.stored[base as usize].is_some_and(|stored| stored.pack == pack)
+            }
+            _ => false,
         }
     }
 
@@ -88,12 +108,11 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// Returns true if the object has to be read.
-    pub(super) fn is_encoded(&self, place: usize) -> bool {
-        match self.choices[place] {
-            Choice::Whole => !self.is_stored_whole(place),
-            Choice::Try(_) => true,
-            Choice::Copy(_) => false,
+    /// Returns the maximum number of bytes of the reference to a base in the pack.
+    pub(super) fn reference_size(&self, base: Base) -> usize {
+        match base {
+            Base::Listed(_) if self.format.ofs_delta => OFFSET,
+            _ => self.list.id(base).as_bytes().len(),
         }
     }
 }
