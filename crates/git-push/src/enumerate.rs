@@ -56,13 +56,8 @@ use self::{
     walk::walk,
 };
 use super::{
-    Advertisement, Command, Error,
-    bit_order::BitOrder,
-    list::List,
-    monitor::Monitor,
-    object_files::ObjectFolders,
-    objects::Objects,
-    reuse::{Pack, Packs},
+    Advertisement, Command, Error, bit_order::BitOrder, list::List, monitor::Monitor, object_files::ObjectFolders,
+    objects::Objects, reuse::Packs,
 };
 
 /// Bytes of trees and commits that are kept during the walk.

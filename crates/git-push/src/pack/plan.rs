@@ -90,8 +90,12 @@ impl<'a> Plan<'a> {
 
     /// Returns true if the pack may have deltas of objects that are not in it.
     pub(super) fn is_thin(&self) -> bool {
-        let is_thin = |choice: &Choice| matches!(choice, Choice::Try(Base::Remote(_)) | Choice::Copy(Base::Remote(_)));
-        self.choices.iter().any(is_thin)
+        let of_remote = |base: Option<Base>| matches!(base, Some(Base::Remote(_)));
+        let is_thin = |(place, form): (usize, &Form)| match form {
+            Form::Copy(base) => of_remote(*base),
+            Form::Encode => of_remote(self.hint(place)),
+        };
+        !self.sequence.remotes.is_empty() || self.sequence.forms.iter().enumerate().any(is_thin)
     }
 
     /// Returns true if the object is packed, and not as a delta.
