@@ -45,7 +45,9 @@
 //!
 //! An event has at most 1 MiB, a page at most 1000 events (100 in the order of time) or 8 MiB. Request bodies share 64 MiB, besides 4 KiB for each
 //! connection, and take memory as their bytes arrive. A body must arrive within the idle timeout, and at least 4 KiB of it in
-//! each third of that. At most 1024 requests wait for the disk. Pages share another 56 MiB until they are sent. There are at
+//! each third of that. At most 1024 requests wait for the disk. Writers come first: at most [`store::TURNS`] readers load
+//! events at a time, a stream at most 128 events or 32 KiB before the next reader has its turn, and writers are answered before
+//! listeners are woken. Pages share another 56 MiB until they are sent. There are at
 //! most [`server::MAX_CONNECTIONS`] connections and [`store::MAX_FEEDS`] feeds. Memory use is about 350 bytes for each stored
 //! event, and a few kilobytes for a connection. A connection is closed if it does not read pending data, or sends nothing of a
 //! request that it began, for the idle timeout. A listener whose connection was closed resumes from the disk.
@@ -60,6 +62,7 @@ mod answer;
 mod body;
 mod commit;
 mod connection;
+mod folder;
 mod index;
 mod line;
 mod page;

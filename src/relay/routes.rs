@@ -171,6 +171,7 @@ async fn events(
         .ok_or_else(no_such_feed)?;
     // While the response is built, the events are in memory twice.
     let permit = app.pages.reserve(2 * page.size()).await?;
+    let turn = app.store.turn().await;
     let events = app.store.read(page.records.clone()).await.map_err(|error| {
         tracing::error!(feed, %error, "stored events cannot be read");
         ErrorResponse::new(
@@ -178,6 +179,7 @@ async fn events(
             format!("stored events cannot be read: {error}"),
         )
     })?;
+    drop(turn);
     let mut response = json_text(StatusCode::OK, permit.hold(page.to_json(&events)));
     response.headers_mut().insert(SEQ, HeaderValue::from(page.last_seq));
     if let Some(link) = link(&uri, &feed, &page) {

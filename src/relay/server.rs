@@ -23,7 +23,7 @@ use super::{
     access::Access,
     connection::StallTimeout,
     routes::{App, router},
-    store::{Handle, Store},
+    store::{Handle, Store, TURNS},
 };
 use crate::journal::WriteError;
 
@@ -35,6 +35,8 @@ const MAX_HEADERS: usize = 64;
 const MAX_BUFFER: usize = 32 << 10;
 /// Number of threads that read the disk.
 const READERS: usize = 4;
+// Readers leave a thread to parse bodies.
+const _: () = assert!(TURNS < READERS);
 /// Time that requests in progress get when the relay stops.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 /// Delay before accepting again after the system refused a connection.
