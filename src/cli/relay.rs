@@ -16,6 +16,7 @@ use super::{
 use crate::config::parse_duration;
 use crate::relay::{
     access::{Access, NoAccess},
+    cors::{Origin, parse_origin},
     server::{Settings, Stop, listen, serve},
     store::{Found, Store},
 };
@@ -50,6 +51,12 @@ pub struct Args {
     /// How long a connection may be idle before it is closed
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = idle_timeout)]
     idle_timeout: Duration,
+    /// Origin of web pages that may use the relay, such as https://example.com; repeatable
+    #[arg(long = "cors-origin", value_name = "ORIGIN", value_parser = parse_origin)]
+    origins: Vec<Origin>,
+    /// Accept the token as the query parameter access_token, too; others may see it there
+    #[arg(long)]
+    token_in_query: bool,
 }
 
 /// Runs the command.
@@ -59,7 +66,7 @@ pub struct Args {
 pub fn main(args: &Args) -> Result<Exit, Failure> {
     let token = environment("RELAY_TOKEN").map(|token| token.into_string().map(SecretString::from));
     let token = token.transpose().map_err(|_| NoAccess::BadToken)?;
-    let access = Access::new(args.listen.ip(), token)?;
+    let access = Access::new(args.listen.ip(), token, args.token_in_query)?;
     let (store, found) = Store::open(&args.data)?;
     report_recovery(&args.data, &found);
     let unavailable = |error: io::Error| {
@@ -78,6 +85,7 @@ pub fn main(args: &Args) -> Result<Exit, Failure> {
     let settings = Settings {
         access,
         idle_timeout: args.idle_timeout,
+        origins: args.origins.clone(),
     };
     serve(listener, store, settings, &stop, || announce(address))?;
     tracing::info!("stopped; all acknowledged events are on disk");

@@ -1,16 +1,27 @@
 //! Access control: with a token, its holders; without, only programs of this machine, and no web page in a local browser.
 use std::{fmt, net::IpAddr};
 
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::{
+    extract::Query,
+    http::{HeaderMap, StatusCode, Uri, header},
+};
 use secrecy::{ExposeSecret, SecretString};
 use subtle::ConstantTimeEq;
 
 use super::answer::ErrorResponse;
 
+/// Query parameter with a token (RFC 6750, section 2.3).
+pub const QUERY: &str = "access_token";
+
 /// Clients that are allowed to send requests.
 pub enum Access {
     /// Clients with this token.
-    Token(SecretString),
+    Token {
+        /// The token.
+        token: SecretString,
+        /// Accept the token as the query parameter [`QUERY`], too.
+        in_query: bool,
+    },
     /// Clients that address the relay by a loopback name.
     Loopback,
 }
@@ -27,14 +38,14 @@ pub enum NoAccess {
 }
 
 impl Access {
-    /// Returns the access control of a relay that listens at `ip`, with this token.
+    /// Returns the access control of a relay that listens at `ip`, with this token, which may be in a query.
     ///
     /// # Errors
     /// [`NoAccess`]
-    pub fn new(ip: IpAddr, token: Option<SecretString>) -> Result<Self, NoAccess> {
+    pub fn new(ip: IpAddr, token: Option<SecretString>, in_query: bool) -> Result<Self, NoAccess> {
         let visible = |token: &SecretString| token.expose_secret().bytes().all(|byte| byte.is_ascii_graphic());
         match token.filter(|token| !token.expose_secret().is_empty()) {
-            Some(token) if visible(&token) => Ok(Access::Token(token)),
+            Some(token) if visible(&token) => Ok(Access::Token { token, in_query }),
             Some(_) => Err(NoAccess::BadToken),
             None if ip.is_loopback() => Ok(Access::Loopback),
             None => Err(NoAccess::TokenNeeded),
@@ -45,7 +56,7 @@ impl Access {
     ///
     /// # Errors
     /// The response to a request that is not.
-    pub fn check(&self, headers: &HeaderMap) -> Result<(), ErrorResponse> {
+    pub fn check(&self, headers: &HeaderMap, uri: &Uri) -> Result<(), ErrorResponse> {
         let unauthorized = |problem| {
             ErrorResponse::new(StatusCode::UNAUTHORIZED, problem)
                 .with(header::WWW_AUTHENTICATE, "Bearer realm=\"relay\"")
@@ -56,11 +67,14 @@ impl Access {
             return Err(ErrorResponse::new(StatusCode::MISDIRECTED_REQUEST, problem));
         }
         match self {
-            Access::Token(token) => match bearer(headers) {
-                Some(given) if bool::from(given.as_bytes().ct_eq(token.expose_secret().as_bytes())) => Ok(()),
-                Some(_) => Err(unauthorized("the token is wrong")),
-                None => Err(unauthorized("the header Authorization: Bearer TOKEN is required")),
-            },
+            Access::Token { token, in_query } => {
+                let given = bearer(headers).map(SecretString::from);
+                match given.or_else(|| in_query.then(|| of_query(uri)).flatten()) {
+                    Some(given) if is_same(&given, token) => Ok(()),
+                    Some(_) => Err(unauthorized("the token is wrong")),
+                    None => Err(unauthorized("the header Authorization: Bearer TOKEN is required")),
+                }
+            }
             // Any site can give its name the address of this machine (DNS rebinding); the browser then sends that name as Host.
             Access::Loopback if is_local(headers) => Ok(()),
             Access::Loopback => Err(ErrorResponse::new(
@@ -71,10 +85,17 @@ impl Access {
     }
 }
 
+impl Access {
+    /// Returns true for a query parameter that is for the access control.
+    pub fn takes(&self, parameter: &str) -> bool {
+        matches!(self, Access::Token { in_query: true, .. }) && parameter == QUERY
+    }
+}
+
 impl fmt::Debug for Access {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Access::Token(_) => "Token",
+            Access::Token { .. } => "Token",
             Access::Loopback => "Loopback",
         })
     }
@@ -83,6 +104,17 @@ impl fmt::Debug for Access {
 fn bearer(headers: &HeaderMap) -> Option<&str> {
     let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+}
+
+fn of_query(uri: &Uri) -> Option<SecretString> {
+    let Query(parameters) = Query::<Vec<(String, String)>>::try_from_uri(uri).ok()?;
+    let token = parameters.into_iter().find(|(name, _)| name == QUERY)?;
+    Some(token.1.into())
+}
+
+fn is_same(one: &SecretString, other: &SecretString) -> bool {
+    let [one, other] = [one, other].map(|token| token.expose_secret().as_bytes());
+    one.ct_eq(other).into()
 }
 
 fn is_local(headers: &HeaderMap) -> bool {
@@ -116,16 +148,16 @@ mod tests {
 
     #[test]
     fn other_machines_need_a_token() {
-        assert_eq!(Access::new(EVERYWHERE, None).unwrap_err(), NoAccess::TokenNeeded);
+        assert_eq!(Access::new(EVERYWHERE, None, false).unwrap_err(), NoAccess::TokenNeeded);
         assert_eq!(
-            Access::new(EVERYWHERE, Some("".into())).unwrap_err(),
+            Access::new(EVERYWHERE, Some("".into()), false).unwrap_err(),
             NoAccess::TokenNeeded
         );
-        assert_eq!(Access::new(HERE, Some("a b".into())).unwrap_err(), NoAccess::BadToken);
-        assert!(matches!(Access::new(HERE, Some("".into())), Ok(Access::Loopback)));
-        let access = Access::new(EVERYWHERE, Some("secret".into())).expect("access");
+        assert_eq!(Access::new(HERE, Some("a b".into()), false).unwrap_err(), NoAccess::BadToken);
+        assert!(matches!(Access::new(HERE, Some("".into()), false), Ok(Access::Loopback)));
+        let access = Access::new(EVERYWHERE, Some("secret".into()), false).expect("access");
         assert_eq!(format!("{access:?}"), "Token");
-        let granted = |value: &str| access.check(&headers(header::AUTHORIZATION, value)).is_ok();
+        let granted = |value: &str| access.check(&headers(header::AUTHORIZATION, value), &Uri::default()).is_ok();
         assert!(granted("Bearer secret") && granted("bearer  secret"));
         for bad in [
             "secret",
@@ -137,13 +169,32 @@ mod tests {
         ] {
             assert!(!granted(bad), "{bad}");
         }
-        assert!(access.check(&HeaderMap::new()).is_err());
+        assert!(access.check(&HeaderMap::new(), &Uri::default()).is_err());
+    }
+
+    #[test]
+    fn a_token_in_the_query_is_accepted_only_if_asked_for() {
+        let granted = |in_query: bool, query: &str| {
+            let access = Access::new(EVERYWHERE, Some("a+b&c".into()), in_query).expect("access");
+            let uri: Uri = format!("/feeds?{query}").parse().expect("a URI");
+            assert_eq!(access.takes(QUERY), in_query);
+            access.check(&HeaderMap::new(), &uri).is_ok()
+        };
+        let right = "x=1&access_token=a%2Bb%26c";
+        assert!(granted(true, right) && !granted(false, right));
+        for wrong in ["access_token=a+b%26c", "access_token=", "access_token", "token=a%2Bb%26c", ""] {
+            assert!(!granted(true, wrong), "{wrong}");
+        }
+        let access = Access::new(EVERYWHERE, Some("secret".into()), true).expect("access");
+        let uri: Uri = "/feeds?access_token=secret".parse().expect("a URI");
+        let wrong = headers(header::AUTHORIZATION, "Bearer wrong");
+        assert!(access.check(&wrong, &uri).is_err(), "the header wins");
     }
 
     #[test]
     fn without_a_token_only_names_of_this_machine_are_answered() {
-        let access = Access::new(HERE, None).expect("access");
-        let granted = |value: &str| access.check(&headers(header::HOST, value)).is_ok();
+        let access = Access::new(HERE, None, false).expect("access");
+        let granted = |value: &str| access.check(&headers(header::HOST, value), &Uri::default()).is_ok();
         for good in [
             "localhost",
             "LOCALHOST:3000",
@@ -169,9 +220,9 @@ mod tests {
         ] {
             assert!(!granted(bad), "{bad}");
         }
-        assert!(access.check(&HeaderMap::new()).is_err());
+        assert!(access.check(&HeaderMap::new(), &Uri::default()).is_err());
         let mut two = headers(header::HOST, "localhost");
         two.append(header::HOST, "localhost".parse().expect("a value"));
-        assert!(access.check(&two).is_err());
+        assert!(access.check(&two, &Uri::default()).is_err());
     }
 }

@@ -5,7 +5,8 @@
 //!   GET  /feeds, /feeds/{id}
 //!   POST /feeds/{id}/events          an event: 201, or 200 with the stored event if it exists
 //!   GET  /feeds/{id}/events          a page: after_seq, or after_ts and after_id; limit
-//!   GET  /feeds/{id}/stream          server-sent events; Last-Event-ID resumes
+//!   GET  /feeds/{id}/stream          server-sent events; Last-Event-ID or after_seq resumes
+//!   GET  /stream?feed=…&feed=…       the same of several feeds
 //!   GET  /health, /openapi.json
 //! ```
 //!
@@ -24,6 +25,8 @@
 //! - In the order of `(ts, event_id)` (`after_ts`, `after_id`, or neither), events are sorted by time. A reader who continues
 //!   after an event does not see late events with an earlier time. This order is for reading stored events, not for keeping
 //!   up. `after_ts` alone excludes the events of exactly that time.
+//!
+//! Pages and streams can be limited to events of some types and authors ([`filter`]).
 //!
 //! The header `Link` has the next page, with `rel="next"`. It is missing if there is none at present.
 //!
@@ -62,12 +65,17 @@ mod answer;
 mod body;
 mod commit;
 mod connection;
+pub mod cors;
+mod filter;
 mod folder;
 mod index;
 mod line;
+mod message;
+mod new_feed;
 mod page;
 mod replay;
 pub mod routes;
 pub mod server;
 pub mod store;
 mod stream;
+mod subscription;

@@ -22,6 +22,7 @@ use tokio::{
 use super::{
     access::Access,
     connection::StallTimeout,
+    cors::Origin,
     routes::{App, router},
     store::{Handle, Store, TURNS},
 };
@@ -53,6 +54,8 @@ pub struct Settings {
     pub access: Access,
     /// Time that a connection may be idle.
     pub idle_timeout: Duration,
+    /// Origins of web pages that may use the relay.
+    pub origins: Vec<Origin>,
 }
 
 /// Error that ended a relay.
@@ -115,7 +118,7 @@ async fn accept(
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let mut stopped = stop.0.subscribe();
     let app = App::new(store.clone(), settings.access, settings.idle_timeout, stopped.clone());
-    let router = router(app);
+    let router = router(app, settings.origins);
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     ready();
     let accepting = async {

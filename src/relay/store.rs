@@ -22,9 +22,11 @@ pub use super::{
 };
 use super::{
     commit::Committer,
+    filter::Filter,
     folder::{lock, set_version},
     index::{About, Identity, Index, Record},
     line::{self, MAX_LINE},
+    message::Message,
     replay::Replay,
 };
 use crate::{
@@ -75,7 +77,7 @@ pub struct Shared {
 /// The newest events, in the order of their numbers.
 #[derive(Debug, Default)]
 struct Recent {
-    events: VecDeque<(u64, Bytes)>,
+    events: VecDeque<(u64, Message)>,
     bytes: usize,
 }
 
@@ -88,6 +90,15 @@ pub struct NewEvent<'a> {
     pub seq: u64,
     /// Its JSON.
     pub json: &'a Bytes,
+}
+
+/// Events that were selected.
+#[derive(Debug, Default)]
+pub struct Selected {
+    /// The events, with their numbers.
+    pub events: Vec<(u64, Bytes)>,
+    /// Number of events that were looked at.
+    pub count: usize,
 }
 
 /// Request to write something.
@@ -329,26 +340,51 @@ impl Handle {
     }
 
     /// Returns the leading events of these records that are in memory.
-    pub fn recent(&self, records: &[Record]) -> Vec<(u64, Bytes)> {
+    pub fn recent(&self, records: &[Record]) -> Vec<Message> {
         let recent = self.shared.recent.lock().unwrap_or_else(PoisonError::into_inner);
         let found = records.iter().map_while(|record| {
             let at = recent.events.binary_search_by_key(&record.seq, |(seq, _)| *seq).ok()?;
-            Some(recent.events[at].clone())
+            Some(recent.events[at].1.clone())
         });
         found.collect()
     }
 
-    /// Reads the events of these records from the disk, on another thread.
+    /// Reads the events of these records from the disk, on another thread, until `limit` events are selected.
     ///
     /// # Errors
     /// The disk's.
-    pub async fn read(&self, records: Vec<Record>) -> io::Result<Vec<(u64, Bytes)>> {
+    pub async fn read(&self, records: Vec<Record>, filter: Filter, limit: usize) -> io::Result<Selected> {
         let shared = self.shared.clone();
         let read = move || {
-            let read = |record: Record| Ok((record.seq, shared.read(record.place)?));
-            records.into_iter().map(read).collect()
+            let events = records.into_iter().map(|record| Ok((record.seq, shared.read(record.place)?)));
+            Selected::among(events, &filter, limit)
         };
         tokio::task::spawn_blocking(read).await.map_err(io::Error::other)?
+    }
+}
+
+impl Selected {
+    /// Selects events, until there are `limit` of them.
+    ///
+    /// # Errors
+    /// An event cannot be read.
+    pub fn among(
+        events: impl Iterator<Item = io::Result<(u64, Bytes)>>,
+        filter: &Filter,
+        limit: usize,
+    ) -> io::Result<Self> {
+        let mut selected = Selected::default();
+        for event in events {
+            if selected.events.len() == limit {
+                break;
+            }
+            let (seq, json) = event?;
+            selected.count += 1;
+            if filter.selects(&json)? {
+                selected.events.push((seq, json));
+            }
+        }
+        Ok(selected)
     }
 }
 
@@ -370,7 +406,7 @@ impl Shared {
     pub fn publish<'a>(&self, change: impl FnOnce(&mut Index), events: impl Iterator<Item = NewEvent<'a>>) {
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         for event in events {
-            recent.push(event.seq, event.json.clone());
+            recent.push(event.seq, Message::new(event.seq, event.json));
         }
         drop(recent);
         change(&mut self.index.write().unwrap_or_else(PoisonError::into_inner));
@@ -390,14 +426,14 @@ impl Shared {
 }
 
 impl Recent {
-    fn push(&mut self, seq: u64, json: Bytes) {
-        self.bytes += json.len();
-        self.events.push_back((seq, json));
+    fn push(&mut self, seq: u64, message: Message) {
+        self.bytes += message.length();
+        self.events.push_back((seq, message));
         while self.bytes > RECENT {
             let Some((_, oldest)) = self.events.pop_front() else {
                 break;
             };
-            self.bytes -= oldest.len();
+            self.bytes -= oldest.length();
         }
     }
 }

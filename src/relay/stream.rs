@@ -9,56 +9,63 @@
 use std::{collections::VecDeque, io, time::Duration};
 
 use axum::body::Bytes;
+use futures_util::future::select_all;
 use tokio::sync::watch;
 
-use super::{index::Bounds, store::Handle};
+use super::{
+    filter::Filter,
+    index::{Bounds, Feed, Record, Slice},
+    message::{Message, pieces},
+    store::Handle,
+    subscription::Subscription,
+};
 
 /// Maximum number of bytes of events in a slice; one event is always loaded.
 pub const MAX_SLICE: usize = 32 << 10;
 /// Maximum number of events in a slice.
 pub const SLICE: usize = 128;
-/// Maximum length of an event that is copied, in bytes. Longer ones are shared by the listeners.
-const MAX_COPIED: usize = 4 << 10;
 /// Comment that keeps the connection alive.
 const COMMENT: &[u8] = b":\n\n";
 
-/// Listener of a feed.
+/// Listener of feeds.
 #[derive(Debug)]
 pub struct Listener {
     store: Handle,
-    feed: String,
+    feeds: Vec<String>,
+    filter: Filter,
     /// Number of the last event that was loaded.
     last: u64,
     pending: VecDeque<Bytes>,
-    last_seq: watch::Receiver<u64>,
+    /// Numbers of the last event of each feed.
+    last_seqs: Vec<watch::Receiver<u64>>,
     stopped: watch::Receiver<bool>,
     keep_alive: Duration,
 }
 
 impl Listener {
-    /// Listens to `feed`, which must exist, after the event with the number `last_id`; without it, from now on. An id that this
-    /// relay did not give is from another relay, or from this one before it lost its data. Then all events are sent, since
-    /// duplicates do no harm.
+    /// Listens to feeds, which must exist, after the event with a number; without it, from now on. A number that this relay did
+    /// not give is from another relay, or from this one before it lost its data. Then all events are sent, since duplicates do
+    /// no harm.
     pub fn new(
         store: Handle,
-        feed: String,
-        last_id: Option<&str>,
+        subscription: Subscription,
         stopped: watch::Receiver<bool>,
         keep_alive: Duration,
     ) -> Self {
-        let last_seq = store.watch_last_seq(&feed);
-        let newest = store.index().feed(&feed).map_or(0, |feed| feed.last());
-        let last = match last_id {
+        let Subscription { feeds, after, filter } = subscription;
+        let last_seqs = feeds.iter().map(|feed| store.watch_last_seq(feed)).collect();
+        let newest = newest(&store, &feeds);
+        let last = match after {
             None => newest,
             Some(id) => id.parse().ok().filter(|id| *id <= newest).unwrap_or(0),
         };
         Listener {
             store,
-            feed,
+            feeds,
+            filter,
             last,
-            // An id without data: a client that loses the connection before the first event resumes here.
-            pending: VecDeque::from([Bytes::from(format!("id: {last}\n\n"))]),
-            last_seq,
+            pending: VecDeque::from([resume_point(last)]),
+            last_seqs,
             stopped,
             keep_alive,
         }
@@ -79,9 +86,10 @@ impl Listener {
             if self.load_more().await? {
                 continue;
             }
+            let arrived = select_all(self.last_seqs.iter_mut().map(|seq| Box::pin(seq.changed())));
             tokio::select! {
                 _ = self.stopped.changed() => {}
-                waited = tokio::time::timeout(self.keep_alive, self.last_seq.changed()) => {
+                waited = tokio::time::timeout(self.keep_alive, arrived) => {
                     if waited.is_err() {
                         return Ok(Some(Bytes::from_static(COMMENT)));
                     }
@@ -92,52 +100,75 @@ impl Listener {
 
     /// Loads the next slice; returns false if there is none.
     async fn load_more(&mut self) -> io::Result<bool> {
-        if *self.last_seq.borrow_and_update() <= self.last {
+        let newest = self.last_seqs.iter_mut().map(|seq| *seq.borrow_and_update()).max();
+        if newest.is_none_or(|newest| newest <= self.last) {
             return Ok(false);
         }
         let turn = self.store.turn().await;
+        let records = self.next_records();
+        if records.is_empty() {
+            return Ok(false);
+        }
+        let recent = self.store.recent(&records);
+        let (messages, count) = if recent.is_empty() {
+            let read = self.store.read(records.clone(), self.filter.clone(), SLICE).await?;
+            let messages = read.events.iter().map(|(seq, json)| Message::new(*seq, json));
+            (messages.collect(), read.count)
+        } else {
+            (selected(&recent, &self.filter)?, recent.len())
+        };
+        drop(turn);
+        self.last = records[count - 1].seq;
+        if messages.is_empty() {
+            self.pending.push_back(resume_point(self.last));
+        }
+        self.pending.extend(pieces(messages.into_iter()));
+        Ok(true)
+    }
+
+    fn next_records(&self) -> Vec<Record> {
         let bounds = Bounds {
             events: SLICE,
             bytes: MAX_SLICE,
         };
-        let slice = self
-            .store
-            .index()
-            .feed(&self.feed)
-            .map(|feed| feed.arrived_after(self.last, bounds));
-        let records: Vec<_> = slice
-            .into_iter()
-            .flat_map(|slice| slice.records)
-            .map(|(_, record)| record)
-            .collect();
-        if records.is_empty() {
-            return Ok(false);
-        }
-        let events = match self.store.recent(&records) {
-            recent if recent.is_empty() => self.store.read(records).await?,
-            recent => recent,
-        };
-        drop(turn);
-        self.last = events.last().map_or(self.last, |(seq, _)| *seq);
-        self.pending = messages(events);
-        Ok(true)
+        let index = self.store.index();
+        let feeds = self.feeds.iter().filter_map(|feed| index.feed(feed));
+        merged(feeds.map(|feed| feed.arrived_after(self.last, bounds)).collect(), bounds)
     }
 }
 
-/// Returns the bytes of a slice, in as few pieces as possible.
-fn messages(events: Vec<(u64, Bytes)>) -> VecDeque<Bytes> {
-    let (mut pieces, mut piece) = (VecDeque::new(), Vec::new());
-    for (seq, json) in events {
-        piece.extend_from_slice(format!("id: {seq}\ndata: ").as_bytes());
-        if json.len() <= MAX_COPIED {
-            piece.extend_from_slice(&json);
-        } else {
-            pieces.extend([std::mem::take(&mut piece).into(), json]);
+fn newest(store: &Handle, feeds: &[String]) -> u64 {
+    let index = store.index();
+    let feeds = feeds.iter().filter_map(|feed| index.feed(feed));
+    feeds.map(Feed::last).max().unwrap_or_default()
+}
+
+/// Returns the records of several feeds in the order of arrival, within the bounds.
+fn merged(slices: Vec<Slice<()>>, bounds: Bounds) -> Vec<Record> {
+    // Behind a slice that was cut, its feed has events that may come before those of other feeds.
+    let cut = slices.iter().filter(|slice| slice.more);
+    let cut = cut.filter_map(|slice| slice.records.last()).map(|(_, record)| record.seq);
+    let end = cut.min().unwrap_or(u64::MAX);
+    let records = slices.into_iter().flat_map(|slice| slice.records);
+    let mut records: Vec<_> = records.filter(|(_, record)| record.seq <= end).collect();
+    records.sort_unstable_by_key(|(_, record)| record.seq);
+    let records = bounds.apply(records.into_iter()).records;
+    records.into_iter().map(|(_, record)| record).collect()
+}
+
+/// Message with an id and without data: a client that loses the connection resumes there.
+fn resume_point(last: u64) -> Bytes {
+    Bytes::from(format!("id: {last}\n\n"))
+}
+
+fn selected(messages: &[Message], filter: &Filter) -> serde_json::Result<Vec<Message>> {
+    let mut selected = Vec::new();
+    for message in messages {
+        if filter.selects(message.json())? {
+            selected.push(message.clone());
         }
-        piece.extend_from_slice(b"\n\n");
     }
-    pieces.push_back(piece.into());
-    pieces
+    Ok(selected)
 }
 
 #[cfg(test)]
@@ -149,6 +180,7 @@ mod tests {
     use super::*;
     use crate::{
         event::Event,
+        journal::log::Place,
         relay::{
             index::About,
             replay::identity,
@@ -185,7 +217,12 @@ mod tests {
 
     /// Replays the feed; counts the slices.
     async fn replay(store: Handle, stopped: watch::Receiver<bool>, slices: Rc<Cell<usize>>) {
-        let mut listener = Listener::new(store, "f".into(), Some("0"), stopped, Duration::from_secs(60));
+        let subscription = Subscription {
+            feeds: vec!["f".into()],
+            after: Some("0".into()),
+            filter: Filter::default(),
+        };
+        let mut listener = Listener::new(store, subscription, stopped, Duration::from_secs(60));
         listener.next().await.expect("the log").expect("an id");
         while listener.last < listener.store.index().last() {
             listener.next().await.expect("the log").expect("a slice");
@@ -237,13 +274,25 @@ mod tests {
     }
 
     #[test]
-    fn small_events_are_one_piece_and_large_ones_are_shared() {
-        let large = Bytes::from(vec![b'x'; MAX_COPIED + 1]);
-        let small = Bytes::from_static(b"{}");
-        let pieces = messages(vec![(1, small.clone()), (2, large.clone()), (3, small)]);
-        assert_eq!(pieces.len(), 3);
-        assert_eq!(pieces[0], "id: 1\ndata: {}\n\nid: 2\ndata: ");
-        assert_eq!(pieces[1].as_ptr(), large.as_ptr());
-        assert_eq!(pieces[2], "\n\nid: 3\ndata: {}\n\n");
+    fn feeds_are_merged_in_the_order_of_arrival_as_far_as_all_are_known() {
+        let slice = |seqs: &[u64], more: bool| {
+            let place = Place {
+                file: 0,
+                length: 100,
+                offset: 0,
+            };
+            let records = seqs.iter().map(|seq| ((), Record { seq: *seq, place })).collect();
+            Slice { records, more }
+        };
+        let merged = |slices: Vec<Slice<()>>, events: usize| {
+            let bounds = Bounds { events, bytes: 1000 };
+            let records = super::merged(slices, bounds);
+            records.iter().map(|record| record.seq).collect::<Vec<_>>()
+        };
+        let slices = |more| vec![slice(&[2, 5, 9], false), slice(&[3, 4], more), slice(&[], false)];
+        assert_eq!(merged(slices(false), 9), [2, 3, 4, 5, 9]);
+        assert_eq!(merged(slices(true), 9), [2, 3, 4], "5 may come after another one of the second feed");
+        assert_eq!(merged(slices(false), 2), [2, 3]);
+        assert_eq!(merged(Vec::new(), 9), Vec::<u64>::new());
     }
 }

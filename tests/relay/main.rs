@@ -1,5 +1,7 @@
 //! `relay` as a process, asked over HTTP.
 #![cfg(unix)]
+mod browser;
+mod clients;
 mod connections;
 mod contract;
 mod described;
@@ -7,6 +9,7 @@ mod durability;
 mod feeds;
 mod requests;
 mod streams;
+mod web;
 
 fn folder() -> tempfile::TempDir {
     tempfile::tempdir().expect("a temporary folder")
