@@ -1,5 +1,5 @@
-//! What no journal can do without, and nothing else: reads its input, opens, locks, writes so many bytes, fsyncs. The
-//! bench `hook` builds it by itself, linked as the hook is.
+//! The minimum that any journal has to do: read the input, open, lock, write a number of bytes, fsync. The bench
+//! `hook` builds this program and links it like the hook.
 use std::{
     env, fs,
     io::{self, Read, Write},

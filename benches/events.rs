@@ -1,12 +1,12 @@
 //! Events per second, committed into a day folder that has 10,000 of them already, ten at a time:
 //! `cargo bench --bench events [-- --quick]`.
 //!
-//! Each row starts from the same repository, which `git fast-import` makes, and is the best of three runs. *git add* writes
-//! the files of a batch into a work tree and runs `git add . && git commit`; *git fast-import* reads the same commits as a
-//! stream, and syncs once, at its end; *commit* is this library, which syncs each batch; *commit, 32 together* is what it
-//! does when events come faster than that: still a commit for each batch, but they are landed together. Ids are random (each
-//! lands somewhere in the folder) or ULIDs (each lands at its end). CPU time is that of the process and its children, where
-//! `/proc` tells. Bytes are those of the object database per event, after as many batches.
+//! Each row starts from the same repository, which `git fast-import` creates, and is the best of three runs. *git add*
+//! writes the files of a batch into a work tree and runs `git add . && git commit`. *git fast-import* reads the same
+//! commits as a stream, and syncs once, at its end. *commit* is this library, which syncs each batch. *commit, 32 together*
+//! is the library when events arrive faster than it commits: still one commit for each batch, but written together. Ids are
+//! random (each lands somewhere in the folder) or ULIDs (each lands at its end). CPU time is that of the process and its
+//! children, if `/proc` is available. Bytes are those of the object database per event, after the same number of batches.
 
 use std::{
     fmt::Write as _,
@@ -25,16 +25,16 @@ use stargate_mirror::{
 };
 use support::git::{self, git};
 
-/// How many times each measurement is made; the fastest counts.
+/// The number of runs of each measurement; the fastest counts.
 const RUNS: usize = 3;
-/// Events that the folder has before.
+/// The number of events in the folder at the start.
 const BEFORE: u64 = 10_000;
-/// Events of a batch.
+/// The number of events in a batch.
 const BATCH: u64 = 10;
 
-// Nothing is removed between measurements: ext4 looks at each inode that went lately when it makes a file.
+// Nothing is removed between measurements, because ext4 checks recently deleted inodes when it creates a file.
 
-/// The kernel counts in hundredths of a second for programs, whatever it does itself.
+/// The kernel reports CPU times in hundredths of a second.
 const MS_PER_TICK: f64 = 10.0;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -218,7 +218,7 @@ fn commit(path: &Path, ids: Ids, count: u64, together: usize) -> Duration {
     start.elapsed()
 }
 
-/// CPU time of this process and its children that ended (proc(5), *stat*); 0 elsewhere than on Linux.
+/// CPU time of this process and its finished children (proc(5), *stat*). 0 on systems other than Linux.
 fn cpu_ticks() -> u64 {
     let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields).split(' ');

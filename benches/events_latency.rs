@@ -1,9 +1,10 @@
-//! How long an event takes from its POST to the relay until it is visible on the remote:
+//! Measures the time from an event's POST to the relay until the event is visible on the remote:
 //! `cargo bench --bench events_latency [-- --quick]`.
 //!
-//! Real parts: `stargate-mirror relay`, `stargate-mirror events run`, and git http-backend behind nginx, which asks for a
-//! token; all on this machine. *Visible* is when the remote's branch holds the event, looked for every millisecond. Events come one
-//! at a time, each when the one before is visible; in the rows *steady*, ten a second. Times are in milliseconds.
+//! Real parts: `stargate-mirror relay`, `stargate-mirror events run`, and git http-backend behind nginx, which requires
+//! a token; all on this machine. An event is *visible* when the remote's branch contains it, which is checked every
+//! millisecond. Events are posted one at a time, each when the one before is visible; in the rows *steady*, ten a
+//! second. Times are in milliseconds.
 
 use std::{
     fs, thread,
@@ -25,7 +26,7 @@ struct Row {
     name: &'static str,
     variables: &'static [(&'static str, &'static str)],
     events: u32,
-    /// The time between events; without, each waits until the one before is visible.
+    /// The time between events. Without it, each event waits until the one before is visible.
     every: Option<Duration>,
 }
 
@@ -109,7 +110,7 @@ fn measure(row: &Row, events: u32) -> Vec<Duration> {
         .collect()
 }
 
-/// When each event became visible, in the order of posting.
+/// Times at which the events became visible, in the order of posting.
 struct Visible<'a> {
     mirror: &'a Mirror,
     branch: String,

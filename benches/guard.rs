@@ -11,7 +11,7 @@ use std::{
 const RUNS: usize = 50;
 const FILES: usize = 100_000;
 
-/// How many folders the files are in.
+/// Numbers of folders that hold the files.
 const FOLDERS: [usize; 2] = [100, 1];
 
 fn main() {
@@ -43,7 +43,7 @@ fn main() {
     }
 }
 
-/// Two commits, packed.
+/// Writes two commits, packed.
 fn write_history(folder: &Path, folders: usize) {
     let mut init = git(folder);
     init.args(["init", "-q", "--bare", "-b", "main"]);

@@ -1,11 +1,11 @@
-//! `cargo bench --bench hook [-- --quick]`: what the hook costs a pusher, side by side with what else there is.
+//! `cargo bench --bench hook [-- --quick]`: the cost of the hook for a pusher, compared with alternatives.
 //!
-//! Whole processes, from start to end, on the file system of the folder for temporary files: p50 of the hook; of a *bare*
-//! program (`benches/bare.rs`) that only reads its input, opens, locks, writes as many bytes and fsyncs; of bash with
-//! flock and jq; of sqlite3 with a WAL and `synchronous=FULL`. Then system calls, as strace counts them.
+//! Measures whole processes on the file system of the folder for temporary files: p50 of the hook; of a *bare* program
+//! (`benches/bare.rs`) that only reads its input, opens, locks, writes the same number of bytes and fsyncs; of bash
+//! with flock and jq; of sqlite3 with a WAL and `synchronous=FULL`. Then counts system calls with strace.
 //!
-//! What is shipped is static, and so is the bare program; `cargo bench --target x86_64-unknown-linux-musl --bench hook`
-//! makes the hook static, too. `STARGATE_HOOK` names another hook program.
+//! The shipped hook is linked statically, and so is the bare program. To measure a static hook, run `cargo bench --target
+//! x86_64-unknown-linux-musl --bench hook`. `STARGATE_HOOK` selects another hook program.
 #![cfg(unix)]
 use std::{
     env,
@@ -54,7 +54,7 @@ fn main() {
     bench.count_calls();
 }
 
-/// Builds the bare program, static if that can be.
+/// Builds the bare program, statically if possible.
 fn build_bare(folder: &Path) -> PathBuf {
     let program = folder.join("bare");
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/bare.rs");
@@ -73,7 +73,7 @@ fn build_bare(folder: &Path) -> PathBuf {
 
 fn linkage(program: &Path) -> &'static str {
     let bytes = fs::read(program).expect("a program");
-    // What the loader is named by, in a program that needs one.
+    // A dynamically linked program contains the path of its loader.
     let loader = bytes
         .windows(6)
         .take(4096)
@@ -112,7 +112,7 @@ impl Bench {
         let bash = (["bash".into(), "-c".into(), BASH.into()].into(), &input);
         let (sqlite, script) = self.sqlite(refs);
         let [hook, bare, bash, sqlite] = self.measure([hook, bare, bash, (sqlite, &script)], at_once);
-        // Apart from the others: it leaves intents, for which post-receive would look.
+        // Separate from the others: it leaves intents, which post-receive would search.
         let [pre_receive] = self.measure([(self.hook("pre-receive"), &input)], at_once);
         fs::remove_dir_all(self.git_dir.join(".stargate/intents")).expect("intents");
         let times = |other: Option<f64>, to: Option<f64>| match (other, to) {
@@ -137,7 +137,7 @@ impl Bench {
         [self.hook.clone().into_os_string(), name.into()].into()
     }
 
-    /// The bare program, to write as many bytes as the hook does.
+    /// The bare program, writing as many bytes as the hook does.
     fn bare(&self, refs: usize) -> Program {
         let journal = self.git_dir.join(".stargate/mirror-journal.ndjson");
         let before = fs::metadata(&journal).map_or(0, |metadata| metadata.len());
@@ -147,7 +147,7 @@ impl Bench {
         [bare, "journal.bare".into(), bytes.to_string().into()].into()
     }
 
-    /// sqlite3, and a script for it: so many inserts in a transaction.
+    /// sqlite3, with a script for this many inserts in a transaction.
     fn sqlite(&self, refs: usize) -> (Program, Vec<u8>) {
         let program: Program = ["sqlite3".into(), "journal.db".into()].into();
         let create = "PRAGMA journal_mode=WAL; CREATE TABLE IF NOT EXISTS entry (id INTEGER PRIMARY KEY, line TEXT);\n";
@@ -160,8 +160,8 @@ impl Bench {
         (program, script.into_bytes())
     }
 
-    /// p50 of each in milliseconds; none where the program is not installed. They take turns, so that what else this
-    /// machine does is the same for all.
+    /// p50 of each program in milliseconds; `None` if it is not installed. The programs take turns, so that other load
+    /// on this machine affects all of them alike.
     fn measure<const N: usize>(&self, programs: [(Program, &Vec<u8>); N], at_once: usize) -> [Option<f64>; N] {
         let largest = programs[0].1.len();
         let rounds = (self.runs / at_once.max(largest / 100_000).max(1)).max(5);
@@ -181,7 +181,7 @@ impl Bench {
         })
     }
 
-    /// Starts so many at once, and gives how long each took.
+    /// Starts this many processes at once, and returns their durations.
     fn round(&self, program: &Program, input: &[u8], at_once: usize) -> Vec<Duration> {
         thread::scope(|scope| {
             let threads: Vec<_> = (0..at_once).map(|_| scope.spawn(|| self.run(program, input))).collect();

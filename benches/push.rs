@@ -1,14 +1,15 @@
 //! Pushes side by side with git's, in one run: `cargo bench --bench push [-- --quick] [-- NAME…]`.
 //!
-//! Each row is made out of the same repository in two ways: by this library, in a process of its own (this program,
-//! started again), and by git. *pack* is what is put on the wire: enumeration and pack here, `git pack-objects` with the
-//! arguments of `git push` there. *http* is the whole push to `git http-backend` behind nginx, which asks for a token:
-//! `git push --atomic` with the token in the URL, and here a push to a mirror that is remembered from the last push, which
-//! is what the worker does in steady state; *http50* the same with 50 ms added to each request. Requests and bytes are
-//! nginx's count, until the change is visible; the worker's look afterwards is one more request.
+//! Each row is measured from the same repository in two ways: with this library, in a separate process (this program,
+//! started again), and with git. *pack* is the pack alone: here enumeration and pack, there `git pack-objects` with the
+//! arguments of `git push`. *http* is the whole push to `git http-backend` behind nginx, which requires a token: there
+//! `git push --atomic` with the token in the URL, here a push to a mirror that is remembered from the last push, as the
+//! worker does in steady state. *http50* adds 50 ms to each request. nginx counts requests and bytes until the change
+//! is visible; the worker then reads the refs back, which is one more request.
 //!
-//! Wall time is the best of three runs, CPU time that of the same run with all children, memory the peak of the largest
-//! single process. GNU time (`/usr/bin/time`) measures. The table's ratios are ours to git's: below 1 is better.
+//! Wall time is the best of three runs. CPU time is that of the same run with all children. Memory is the peak of the
+//! largest single process. GNU time (`/usr/bin/time`) measures. The table's ratios are ours to git's: below 1 is
+//! better.
 
 use std::ffi::OsString;
 use std::io::{BufWriter, Write};
@@ -23,11 +24,11 @@ use gix::ObjectId;
 use stargate_mirror::worker::RememberedMirror;
 use support::mirror::Mirror;
 
-/// How many times each measurement is made; the fastest counts.
+/// The number of runs of each measurement; the fastest counts.
 const RUNS: usize = 3;
 const REF: &str = "refs/heads/main";
 const TOKEN: &str = "measured";
-/// Where the first commit of a stream goes when the branch is there already.
+/// The parent of a stream's first commit when the branch exists already.
 const ON_TOP: &str = "refs/heads/main^0";
 
 fn main() {
@@ -48,11 +49,11 @@ struct Row {
     name: &'static str,
     /// Writes the repository that the remote starts with, as a stream for `git fast-import`; nothing for an empty one.
     before: Stream,
-    /// What is to be pushed.
+    /// Writes the commits to push, as a stream for `git fast-import`.
     after: Stream,
-    /// Whether what is to be pushed is packed, by `git repack`, or loose.
+    /// True if the commits to push are packed by `git repack`, false if they are loose.
     packed: bool,
-    /// How many tags the remote has besides.
+    /// The number of additional tags on the remote.
     tags: usize,
 }
 
@@ -149,7 +150,7 @@ fn commit(
     writeln!(out)
 }
 
-/// A number that looks random.
+/// A pseudo-random number.
 fn mixed(number: u32) -> u64 {
     let mut state = u64::from(number).wrapping_add(0x9E37_79B9_7F4A_7C15);
     state = (state ^ (state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -193,7 +194,7 @@ fn noise(seed: u32, size: usize) -> Vec<u8> {
     words.collect()
 }
 
-/// What a measured process took.
+/// Cost of a measured process.
 #[derive(Debug, Clone, Copy)]
 struct Cost {
     /// Over HTTP.
@@ -220,7 +221,7 @@ fn table(words: &[&str]) {
         eprintln!("{} …", row.name);
         let folder = tempfile::tempdir().expect("a temporary folder");
         let measured = measure_row(&row, folder.path(), &servers);
-        // Already here, in case that the rest is given up.
+        // Printed at once, in case the rest is interrupted.
         measured.iter().for_each(|line| eprintln!("{line}"));
         lines.extend(measured);
     }
@@ -277,7 +278,7 @@ fn measure_row(row: &Row, folder: &Path, servers: &[(&str, Mirror)]) -> Vec<Stri
     lines
 }
 
-/// A push to a server that has what `before` has.
+/// Measures a push to a server that has the objects of `before`.
 fn measure_http(server: &Mirror, before: &Path, push: impl Fn(&str) -> Command) -> Cost {
     let url = fresh(server, before);
     let (requests, received) = (server.requests().len(), server.received());
@@ -315,7 +316,7 @@ fn open(url: &str, environment: impl Fn(&str) -> Option<OsString>) -> Remote {
     Remote::open(location, &Settings::from_environment(environment).expect("a token")).expect("a remote")
 }
 
-/// Tags that a remote has besides.
+/// Adds additional tags to the remote.
 fn add_tags(repository: &Path, tags: usize) {
     if tags == 0 {
         return;
@@ -357,7 +358,7 @@ fn best(measure: impl Fn() -> Cost) -> Cost {
     runs.min_by_key(|cost| cost.wall).expect("a run")
 }
 
-/// Runs a command to its end. Bytes are those that it writes to standard output, or the number there.
+/// Runs a command to its end. Its bytes are those of standard output, or the number that it prints.
 fn measure(command: &mut Command, stdin: Option<&Path>) -> Cost {
     let (report, output) = (temporary(), temporary());
     let mut timed = Command::new("/usr/bin/time");
@@ -404,7 +405,7 @@ fn temporary() -> tempfile::NamedTempFile {
     tempfile::NamedTempFile::new().expect("a temporary file")
 }
 
-/// What `git push` runs to make its pack; it goes to standard output.
+/// Returns the command that `git push` runs to make its pack. The pack goes to standard output.
 fn pack_objects(source: &Path) -> Command {
     let mut command = git_command(source);
     command.args([
@@ -419,7 +420,7 @@ fn pack_objects(source: &Path) -> Command {
     command
 }
 
-/// What `git push` says to it.
+/// Writes the revisions that `git push` sends to that command, and returns the path of the file.
 fn revisions(source: &Path, before: &Path, folder: &Path) -> PathBuf {
     let mut lines = format!("{}\n", tip(source).expect("something to push"));
     if let Some(old) = tip(before) {
@@ -510,7 +511,7 @@ fn git(folder: &Path, arguments: &[&str]) {
     );
 }
 
-/// git, without the configuration of who runs this, and without work in the background.
+/// git, without the configuration of the current user, and without work in the background.
 fn git_command(folder: &Path) -> Command {
     let mut command = Command::new("git");
     command

@@ -1,9 +1,9 @@
 //! `cargo bench --bench relay [-- --quick]`: events that a relay makes durable, on the file system of the folder for
 //! temporary files.
 //!
-//! A relay as a process, and clients that each keep a connection and post one event after the other. Of each number of
-//! connections: POSTs per second, p50 and p99 of a POST, and, in a second run under strace, fsyncs. Then what the index takes of
-//! memory, and how long reading the log takes at the start.
+//! A relay as a process, and clients that each keep a connection and post one event after the other. For each number of
+//! connections: POSTs per second, p50 and p99 of a POST, and, in a second run under strace, the number of fsyncs. Then
+//! the memory of the index, and the time to read the log at the start.
 //!
 //! `cargo bench --bench relay -- replays [PROGRAM…]`: POSTs beside 2,500 listeners that replay a feed again and again, of this
 //! program and of others, such as an earlier version.
@@ -24,14 +24,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Connections, and how many POSTs over all of them.
+/// Numbers of connections, and of POSTs over all of them.
 const LEVELS: [(usize, usize); 3] = [(1, 5_000), (16, 40_000), (64, 80_000)];
-/// The same, for a look.
+/// The same for `--quick`.
 const QUICK: [(usize, usize); 3] = [(1, 500), (16, 4_000), (64, 8_000)];
 
 /// Listeners that replay at once, and how long there are POSTs beside them.
 const REPLAYS: (usize, Duration) = (2_500, Duration::from_secs(20));
-/// The same, for a look.
+/// The same for `--quick`.
 const QUICK_REPLAYS: (usize, Duration) = (500, Duration::from_secs(5));
 /// Connections for POSTs beside them.
 const WRITERS: usize = 4;
@@ -90,7 +90,7 @@ fn measure(connections: usize, posts: usize) {
     );
 }
 
-/// Of sorted times, in milliseconds.
+/// Percentile of sorted times, in milliseconds.
 fn percentile(times: &[Duration], part: usize) -> f64 {
     times[(times.len() - 1) * part / 100].as_secs_f64() * 1000.0
 }
@@ -188,7 +188,7 @@ fn write_log(folder: &Path, events: usize) {
     fs::write(&log, lines).expect("a log");
 }
 
-/// What events take of memory, and reading them of time.
+/// Measures the memory that events take and the time to read them.
 fn measure_index(events: usize) {
     let folder = tempfile::tempdir().expect("a folder");
     write_log(folder.path(), events);
@@ -207,7 +207,7 @@ fn measure_index(events: usize) {
     );
 }
 
-/// A relay that is killed with this value.
+/// A relay that is killed on drop.
 struct Relay {
     child: Child,
     address: String,
@@ -244,13 +244,13 @@ impl Relay {
         }
     }
 
-    /// Posts events over so many connections: how long each took.
+    /// Posts events over this many connections, and returns the duration of each POST.
     fn post(&self, connections: usize, posts: usize) -> Vec<Duration> {
         Client::connect(&self.address).post("/feeds", r#"{"feed_id":"f"}"#);
         self.post_while(connections, move |post, _| post < posts / connections)
     }
 
-    /// Posts events over so many connections for this time: how long each took.
+    /// Posts events over this many connections for this time.
     fn post_for(&self, connections: usize, time: Duration) -> Vec<Duration> {
         self.post_while(connections, move |_, elapsed| elapsed < time)
     }
@@ -300,7 +300,7 @@ impl Drop for Relay {
     }
 }
 
-/// One who keeps a connection. It does as little as it can, for it runs on the same cores.
+/// A client with one connection. It does as little as possible, because it runs on the same cores.
 struct Client {
     reader: BufReader<TcpStream>,
 }

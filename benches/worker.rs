@@ -1,10 +1,10 @@
-//! `cargo bench --bench worker [-- --quick]`: what a cycle costs over a journal of 1, 1,000 and 1,000,000 entries, of which
-//! 1 or 1,000 are pending; and what the journal itself does among a million.
+//! `cargo bench --bench worker [-- --quick]`: the cost of a cycle over a journal of 1, 1,000 and 1,000,000 entries, of
+//! which 1 or 1,000 are pending; and the cost of the journal's own operations among a million.
 //!
-//! Cycles are whole processes of `stargate-mirror run` to a bare repository beside it: time and peak memory as
-//! `/usr/bin/time` tells them, bytes read as the kernel counts them (`/proc/self/io`; the programs' own bytes are not
-//! among them). *First* reads the whole journal; *next* comes after it, with as many new entries; *idle* has none. The
-//! journal's own verbs are counted by a storage that counts.
+//! Cycles are whole processes of `stargate-mirror run` to a bare repository beside it. `/usr/bin/time` measures time
+//! and peak memory, the kernel counts the bytes read (`/proc/self/io`; the bytes of the programs themselves are not
+//! included). *First* reads the whole journal; *next* follows it, with the same number of new entries; *idle* has none.
+//! A counting storage measures the journal's own operations.
 //!
 //! `STARGATE_MIRROR` names another program. `--quick` leaves the million out.
 #![cfg(target_os = "linux")]
@@ -32,11 +32,11 @@ use stargate_mirror::{
 use support::faulty::Faulty;
 use ulid::Ulid;
 
-/// Entries, and how many of them are pending.
+/// Numbers of entries, and of pending ones among them.
 const SHAPES: [(usize, usize); 5] = [(1, 1), (1_000, 1), (1_000, 1_000), (1_000_000, 1), (1_000_000, 1_000)];
-/// How many entries are settled, sparse among all.
+/// The number of settled entries, spread thinly over all entries.
 const SPARSE: usize = 10_000;
-/// How often a cycle that can be repeated is.
+/// The number of runs of a cycle that can be repeated.
 const ROUNDS: usize = 5;
 const RETENTION: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 const MIB: f64 = (1 << 20) as f64;
@@ -80,7 +80,7 @@ fn compare_cycles(program: &Path, entries: usize, pending: usize) {
     row("idle", median((0..ROUNDS).map(|_| stargate.cycle(program)).collect()));
 }
 
-/// What a cycle cost: time, peak memory in bytes, bytes read.
+/// Cost of a cycle: time, peak memory in bytes, bytes read.
 #[derive(Clone, Copy)]
 struct Cost {
     time: Duration,
@@ -93,7 +93,7 @@ fn median(mut costs: Vec<Cost>) -> Cost {
     costs[costs.len() / 2]
 }
 
-/// A Stargate with so many refs, and a mirror beside it.
+/// A Stargate with this number of refs, and a mirror beside it.
 struct Stargate {
     folder: tempfile::TempDir,
     git_dir: PathBuf,
@@ -219,7 +219,7 @@ impl Stargate {
     }
 }
 
-/// What this process and those that it waited for have read, in bytes (proc_pid_io(5), `rchar`).
+/// Returns the bytes read by this process and its finished children (proc_pid_io(5), `rchar`).
 fn bytes_read() -> u64 {
     let text = fs::read_to_string("/proc/self/io").expect("/proc");
     let line = text.lines().find_map(|line| line.strip_prefix("rchar: "));
@@ -230,7 +230,8 @@ fn name(number: usize) -> BString {
     format!("refs/kv/n{number:07}").into()
 }
 
-/// Writes a journal with so many entries, in segments as rotation makes them. Those that are pending are spread evenly.
+/// Writes a journal with this number of entries, in segments as rotation makes them. The pending ones are spread
+/// evenly.
 fn write_journal(git_dir: &Path, entries: usize, pending: usize, update: &dyn Fn(usize) -> RefUpdate) {
     let step = entries / pending;
     let first = Timestamp::now().as_millisecond() as u64 - entries as u64 - 1;
@@ -264,7 +265,7 @@ fn write_journal(git_dir: &Path, entries: usize, pending: usize, update: &dyn Fn
     file.flush().expect("room");
 }
 
-/// The journal's verbs among so many entries, of which 10,000 are pending.
+/// Measures the journal's operations among this number of entries, of which 10,000 are pending.
 fn measure_verbs(entries: usize) {
     let folder = tempfile::tempdir().expect("a folder");
     let git_dir = folder.path();

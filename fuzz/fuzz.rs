@@ -1,4 +1,4 @@
-//! Gives libFuzzer's bytes to the target that the environment names. See `fuzz/run`.
+//! Passes libFuzzer's bytes to the target that the environment names. See `fuzz/run`.
 #![no_main]
 
 #[path = "../tests/push/fuzzed/properties/mod.rs"]

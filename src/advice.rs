@@ -1,4 +1,4 @@
-//! Advice on errors of libraries, which know nothing of this program.
+//! Advice on errors of libraries that are independent of this program.
 use git_push::repository::OpenError;
 
 /// Returns an instruction for a repository that cannot be opened.
@@ -6,11 +6,11 @@ pub fn on_opening(error: &OpenError) -> &'static str {
     match error {
         OpenError::Unreadable { .. } => "run as the user that owns the repository",
         OpenError::NotUnderstood { setting, .. } if setting.is_ref_storage() => {
-            "run `git refs migrate --ref-format=files` in the repository while nobody pushes; an installed hook goes on \
-             journaling"
+            "run `git refs migrate --ref-format=files` in the repository while no push is running; an installed hook \
+             continues to record pushes"
         }
         OpenError::NotUnderstood { .. } => {
-            "update stargate-mirror, or use a repository without this setting; an installed hook goes on journaling"
+            "update stargate-mirror, or use a repository without this setting; an installed hook continues to record pushes"
         }
     }
 }

@@ -40,7 +40,7 @@ pub const KEYS: [&str; 18] = [
     "stargate.verify",
 ];
 
-/// Name and version of the program, for the logs of servers that are pushed to.
+/// Name and version of the program, for the logs of the servers that receive its pushes.
 pub const AGENT: &str = concat!("stargate-mirror/", env!("CARGO_PKG_VERSION"));
 /// The `User-Agent` of HTTP requests. Some servers serve git's protocol only to clients that call themselves git.
 pub const USER_AGENT: &str = concat!("git/stargate-mirror-", env!("CARGO_PKG_VERSION"));

@@ -6,9 +6,9 @@
 //!  "ts":"2026-01-10T12:00:00.000Z","payload":{},"refs":{}}
 //! ```
 //!
-//! `refs` may be absent, and `source_msg_id` may be null. Unknown members are kept, and all members keep their order. Numbers
-//! are written as in JavaScript, unless a double would change them. The ids become names of files and folders on the machine
-//! of everybody who clones the repository: [`check_name()`] refuses unsafe ones. `payload` may be any JSON, except for
+//! `refs` may be absent, and `source_msg_id` may be null. Unknown members are kept, and all members keep their order.
+//! Numbers are written as in JavaScript, unless a double would change them. The ids become names of files and folders
+//! in every clone of the repository: [`check_name()`] refuses unsafe ones. `payload` may be any JSON, except for
 //! [keys](PRIVATE) that the parser reserves.
 mod envelope;
 mod git_name;
@@ -37,7 +37,7 @@ pub const MAX_FILE: usize = 8 << 20;
 /// The folder of a context repository that holds the events.
 pub const FOLDER: &str = "events";
 
-/// Members that say only how, when and where an event was delivered.
+/// Members that only describe the delivery of an event.
 const OF_DELIVERY: [&str; 3] = ["event_id", "feed_id", "ts"];
 
 /// An event with a valid envelope.
@@ -162,7 +162,7 @@ impl Event {
     }
 
     /// Returns true if `other` has the same content: everything but `event_id`, `feed_id`, `ts` and `source.adapter_id`, in
-    /// whatever order.
+    /// any order.
     pub fn has_content_of(&self, other: &Event) -> bool {
         self.content().eq(other.content())
     }
@@ -200,7 +200,7 @@ impl Event {
         self.written(Form::Compact)
     }
 
-    /// Returns true if `file` is the same JSON, whatever its order of members and its blanks.
+    /// Returns true if `file` is the same JSON, regardless of white space and of the order of members.
     pub fn is_file(&self, file: &[u8]) -> bool {
         matches!(read_json(file), Ok(Json::Object(members)) if members == self.members)
     }

@@ -31,8 +31,8 @@
 //!
 //! # Structure
 //!
-//! This package is one of a workspace. The other crates know neither the mirror nor the journal, and none of them depends
-//! on this package:
+//! This package is one of a workspace. The other crates are independent of the mirror and the journal, and none of them
+//! depends on this package:
 //!
 //! ```text
 //! crates/git-push            push engine. PURE protocol: pkt_line, advertisement, negotiation, request, report_status.

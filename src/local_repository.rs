@@ -1,11 +1,11 @@
 //! A local repository with refs in files or in reftables: its objects, its refs, and revision expressions (gitrevisions).
 //!
-//! Refs in files are read by gix, which also knows reflogs and upstream branches. gix sees no refs in reftables. There, the
-//! module [`refs`](crate::refs) reads the ref at the start of an expression, and gix resolves the rest from its id.
+//! Refs in files are read by gix, which also supports reflogs and upstream branches. gix cannot read reftables. There,
+//! the module [`refs`](crate::refs) reads the ref at the start of an expression, and gix resolves the rest from its id.
 //!
 //! # Limitations
 //!
-//! With reftables, expressions that need a reflog, an upstream branch or a search of all refs name nothing: `@{1}`,
+//! With reftables, expressions that need a reflog, an upstream branch or a search of all refs are errors: `@{1}`,
 //! `main@{yesterday}`, `main@{upstream}`, `@{-1}`, `:/text`.
 mod expression;
 mod tables;

@@ -13,8 +13,8 @@ pub const DEFAULT_PATTERNS: [&str; 6] = [
     "refs/kv-watchlog/*",
 ];
 
-/// Refs that a server makes for itself, or that mirrors refuse. A pattern that covers other refs, too, such as `refs/*`,
-/// leaves them out. To mirror one, name it: `refs/pull/*`, `refs/pull/1/head`.
+/// Refs that are internal to a server, or that mirrors refuse. A pattern that also covers other refs, such as `refs/*`,
+/// leaves them out. To mirror one, add a pattern for exactly these: `refs/pull/*`, `refs/pull/1/head`.
 pub const LEFT_OUT: [&str; 15] = [
     "refs/pull/*",
     "refs/pull-requests/*",
@@ -143,7 +143,7 @@ impl RefPatterns {
         self.include.iter().any(covers)
     }
 
-    /// Returns each pattern as a set of its own. An exclusion becomes the inclusion of what it excludes.
+    /// Returns each pattern as a set of its own. An exclusion becomes an inclusion of the same refs.
     pub fn each(&self) -> impl Iterator<Item = (Kind, Self)> + '_ {
         let alone = |pattern: &Pattern| RefPatterns {
             include: vec![pattern.clone()],

@@ -154,7 +154,7 @@ impl Refs {
         self.follow(name).0
     }
 
-    /// Reads the same, and returns also the name of the ref that holds the id: `name`, unless that is symbolic. It is the
+    /// Reads the same, and also returns the name of the ref that holds the id: `name`, unless that is symbolic. It is the
     /// name of the missing ref if a symbolic ref dangles.
     pub fn follow(&self, name: &BStr) -> (LocalRef, BString) {
         match &self.0 {

@@ -42,7 +42,7 @@ pub(super) enum Additions {
 }
 
 /// Returns the changes to the guarded files of the tree `old` in the tree `new`, by path. Additions come last, if they
-/// are wanted.
+/// are requested.
 ///
 /// # Errors
 /// A tree is missing or damaged.
@@ -353,7 +353,7 @@ mod tests {
         let found = compare(Reader(&memory), &paths, old, new, Additions::Unread).expect("trees");
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].path(), path(4711).as_str());
-        // Of each side the root, events, the feed and the day.
+        // On each side, only the root, `events`, the feed and the day are read.
         assert_eq!(memory.reads.get(), 8);
     }
 

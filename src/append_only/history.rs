@@ -2,7 +2,7 @@
 //!
 //! It follows both ends at once, the youngest commit first, until only commits reachable from `base` are left. If clocks
 //! were wrong, the result may then contain a commit that `base` reaches by a longer path; it never lacks a new commit.
-//! [`finish()`](History::finish()) follows the rest. After that the result is exact, whatever the clocks were.
+//! [`finish()`](History::finish()) follows the rest. After that the result is exact, even if clocks were wrong.
 use std::collections::{BinaryHeap, HashMap};
 
 use gix::ObjectId;
@@ -12,7 +12,7 @@ use super::{
     objects::{Commit, Reader},
 };
 
-/// Number of commits that are read. More are an error, because a partial check would be no verdict.
+/// Maximum number of commits to read. More are an error, because a partial check would be no verdict.
 const MAX_COMMITS: usize = 4_000_000;
 
 /// Reached from `head`.
@@ -33,7 +33,7 @@ pub(super) struct History<'a> {
     shallow: &'a dyn Fn(ObjectId) -> bool,
     seen: HashMap<ObjectId, Seen>,
     /// By time. Within one second, commits reachable from `base` come first, so that only clocks that run backwards
-    /// mislead.
+    /// cause a wrong order.
     waiting: BinaryHeap<(i64, bool, ObjectId)>,
     /// Number of waiting commits that are reached from `head` only.
     new_waiting: usize,

@@ -133,7 +133,7 @@ pub(super) struct Tree {
 impl Tree {
     /// Returns its entries, strictly in git's order, with unique names without a slash.
     ///
-    /// In a forged tree that violates this, another reader may find another file at a path than this one does (git-fsck,
+    /// In a forged tree that violates this, different readers may find different files at the same path (git-fsck,
     /// *treeNotSorted*, *duplicateEntries*, *fullPathname*).
     ///
     /// # Errors

@@ -120,7 +120,8 @@ pub fn check(
     Ok(findings)
 }
 
-/// Returns the violations if the ref at `old` were deleted and only the commit `kept`, if any, remained.
+/// Returns the violations that the deletion of the ref at `old` would cause, if only the commit `kept` (if any)
+/// remained.
 ///
 /// An `old` that is not a commit has no files.
 ///

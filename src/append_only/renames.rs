@@ -13,7 +13,7 @@ use super::{
     objects::{Item, Reader},
 };
 
-/// Number of deletions of the same content that are tried for one addition.
+/// Maximum number of deletions of the same content that are tried for one addition.
 const MAX_ALIKE: usize = 100;
 
 /// Turns a deletion into a rename if the same file was added anywhere in the tree `new`.

@@ -2,7 +2,7 @@
 use bstr::BString;
 use gix::ObjectId;
 
-/// Number of violations that are listed. Further ones are only counted.
+/// Maximum number of listed violations. Further ones are only counted.
 pub const MAX_LISTED: usize = 10_000;
 
 /// Change to a file, as the status letter of `git diff --name-status` (git-diff, *--diff-filter*).

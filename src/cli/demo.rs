@@ -1,4 +1,4 @@
-//! `stargate-mirror demo`: shows the whole journey in a temporary folder, without git or a network.
+//! `stargate-mirror demo`: shows the journey of a push in a temporary folder, without git or a network.
 use std::{
     io::Write,
     path::{Path, PathBuf},
@@ -30,10 +30,10 @@ const LEDGER: &str = "refs/kv/main";
 const INDEX: &str = "refs/kv-index/main";
 const WATERMARK: &str = "refs/kv-mirror/main";
 
-/// Show the whole journey in a temporary folder.
+/// Show the journey of a push in a temporary folder.
 ///
-/// Creates a Stargate and a mirror, writes commits as a push would, runs the hook as its own process, then run and wait, and
-/// shows the state after each step. Needs no git and no network.
+/// Creates a Stargate and a mirror, writes commits as a push would, and runs the hook as its own process. Then it does
+/// the work of run and wait. Shows the state after each step. Needs no git and no network.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Keep the folder
@@ -113,7 +113,7 @@ impl Demo {
         self.wait(second, &options)
     }
 
-    /// Does what a client's push does on the server: writes objects, runs pre-receive, moves the refs, runs post-receive.
+    /// Simulates a client's push on the server: writes objects, runs pre-receive, moves the refs, runs post-receive.
     fn push(&self, parent: Option<ObjectId>, content: &str) -> Result<ObjectId, Failure> {
         let number = if parent.is_some() { 3 } else { 2 };
         let ledger = self.commit(parent, content).map_err(|e| failed("write a commit", e))?;

@@ -40,8 +40,8 @@ Exit codes: 0 no problems (warnings are possible), 4 problems";
 
 /// Check the hooks, the settings, the journal and the mirror.
 ///
-/// Writes nothing. Asks the mirror once for its refs, with the credentials of a push. Only a push can show whether they may
-/// write.
+/// Writes nothing. Asks the mirror once for its refs, with the credentials of a push. Only a push can show whether they
+/// allow writing.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -56,7 +56,7 @@ pub struct Args {
     json: bool,
 }
 
-/// Limit of odd ref names to print.
+/// Maximum number of odd ref names to print.
 const MAX_NAMES: usize = 10;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

@@ -96,7 +96,7 @@ struct Run {
     /// The context repository, instead of CONTEXT_REPO_PATH
     #[arg(long = "repo", value_name = "DIR")]
     repository: Option<PathBuf>,
-    /// Take the events that there are, push them, and exit
+    /// Fetch all available events, push them, and exit
     #[arg(long)]
     once: bool,
     /// Read events from standard input instead of a relay, and exit at its end

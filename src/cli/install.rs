@@ -67,7 +67,7 @@ pub struct Args {
 }
 
 impl Args {
-    /// Returns the extent of an installation in git's configuration, if that is what is wanted.
+    /// Returns the extent of an installation in git's configuration, if one is requested.
     fn scope(&self) -> Option<Scope> {
         if self.system {
             Some(Scope::System)
@@ -80,8 +80,8 @@ impl Args {
 /// Runs the command.
 ///
 /// # Errors
-/// See [`InstallError`](crate::hook::install::InstallError). Also, the program itself cannot be found, or another mirror or
-/// other refs are configured than those to set.
+/// See [`InstallError`](crate::hook::install::InstallError). Also, the program itself cannot be found, or a different
+/// mirror or different refs are configured already.
 pub fn main(args: &Args) -> Result<Exit, Failure> {
     if let Some(scope) = args.scope() {
         return for_all::main(scope, !args.no_pre_receive);
@@ -146,7 +146,7 @@ fn text(report: &Report, git_dir: &Path, set: &str, whole_program: Option<&Path>
     if let Some(program) = whole_program {
         let program = program.display();
         text += &format!(
-            "There is no stargate-hook beside {program}, so the hook is a copy of that program; it does the same.\n"
+            "There is no stargate-hook beside {program}, so the hook is a copy of that program, which works in the same way.\n"
         );
     }
     if report.outside {

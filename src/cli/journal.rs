@@ -48,7 +48,7 @@ enum Action {
     },
     /// Check every line and report problems; exits with 1 if there are any
     Verify,
-    /// Repair damage that a crash left: torn tails, lines that are not JSON, ids that no hook can have given
+    /// Repair damage that a crash left: torn tails, lines that are not JSON, ids that no hook can have assigned
     Repair,
     /// Make failed or skipped entries pending again
     Retry {

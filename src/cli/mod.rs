@@ -150,7 +150,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Sends logs to stderr, at the level in `STARGATE_LOG`, for a person or cron's mail. `beside` receives all events.
+/// Sends logs to stderr, at the level in `STARGATE_LOG`, for people and for cron's mail. `beside` receives all events.
 fn log_to_stderr(level: &str, beside: Option<impl Layer<Registry> + Send + Sync>) {
     let filter = EnvFilter::try_from_env("STARGATE_LOG").unwrap_or_else(|_| EnvFilter::new(level));
     let logs = fmt::layer()

@@ -1,4 +1,4 @@
-//! Printing that never aborts a command. The macros of std panic if the disk is full or the reader has gone.
+//! Printing that never aborts a command. The print macros of std panic if the disk is full or the reader has gone.
 use std::{
     fmt::Arguments,
     io::{self, ErrorKind, Write},
@@ -7,26 +7,26 @@ use std::{
 
 use super::report::{Exit, Failure};
 
-/// First error of the standard output.
+/// The first error of standard output.
 static LOST: OnceLock<String> = OnceLock::new();
 
-/// Instead of std's, in all of `cli`.
+/// Replaces the macro of std in all of `cli`.
 macro_rules! print {
     ($($words:tt)*) => { $crate::cli::output::say(format_args!($($words)*)) };
 }
 
-/// Instead of std's, in all of `cli`.
+/// Replaces the macro of std in all of `cli`.
 macro_rules! println {
     () => { $crate::cli::output::say(format_args!("\n")) };
     ($($words:tt)*) => { $crate::cli::output::say(format_args!("{}\n", format_args!($($words)*))) };
 }
 
-/// Instead of std's, in all of `cli`.
+/// Replaces the macro of std in all of `cli`.
 macro_rules! eprint {
     ($($words:tt)*) => { $crate::cli::output::complain(format_args!($($words)*)) };
 }
 
-/// Instead of std's, in all of `cli`.
+/// Replaces the macro of std in all of `cli`.
 macro_rules! eprintln {
     ($($words:tt)*) => { $crate::cli::output::complain(format_args!("{}\n", format_args!($($words)*))) };
 }

@@ -45,8 +45,8 @@ Not supported:
 
 /// Push refs to a remote, as git push does, without git.
 ///
-/// A push that would overwrite something is refused, unless it is forced or a lease holds. After the push the refs are read
-/// back, and the remote-tracking refs of a configured remote are updated.
+/// A push that would overwrite something is refused, unless it is forced or has a lease that still matches. After the
+/// push the refs are read back, and the remote-tracking refs of a configured remote are updated.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {

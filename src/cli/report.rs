@@ -52,7 +52,7 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Error for a person (what failed, why, and what to do), with an exit code.
+/// Human-readable error (what failed, why, and what to do), with an exit code.
 #[derive(Debug, thiserror::Error)]
 #[error("{what}")]
 pub struct Failure {
@@ -250,7 +250,7 @@ impl From<NoAccess> for Failure {
     fn from(error: NoAccess) -> Self {
         let hint = match error {
             NoAccess::TokenNeeded => "set RELAY_TOKEN, or listen on 127.0.0.1 or [::1]",
-            NoAccess::BadToken => "RELAY_TOKEN takes visible ASCII characters",
+            NoAccess::BadToken => "set RELAY_TOKEN to visible ASCII characters",
         };
         Failure::new(Exit::Misconfigured, error).hint(hint)
     }
@@ -261,7 +261,7 @@ impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Locked(_) => {
-                Failure::new(Exit::Locked, error).hint("end it, or choose another folder with --data")
+                Failure::new(Exit::Locked, error).hint("stop it, or choose another folder with --data")
             }
             StoreError::Version { .. } => {
                 Failure::new(Exit::Misconfigured, error).hint("use a later version of this program")

@@ -124,7 +124,7 @@ fn print_watermark(watermark: &WatermarkStatus) {
         namespace, found_at, ..
     } = watermark;
     let ledger = watermark.ledger.as_deref().unwrap_or("nothing");
-    println!("the watermark of {namespace} was false: it was at {found_at}, but the mirror's ledger is at {ledger}");
+    println!("the watermark of {namespace} was wrong: it was at {found_at}, but the mirror's ledger is at {ledger}");
     match (&watermark.stands_at, watermark.set_back) {
         (_, false) => println!("    it has not been set back yet"),
         (Some(stands), true) => println!("    it was set back to {stands}"),

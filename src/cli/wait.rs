@@ -31,7 +31,7 @@ Examples:
 Exit codes: 0 the commit is visible, 4 no such remote or credentials refused, 10 timed out, or the
 mirror was rewound";
 
-/// Least time for a server to answer a single poll, even if the timeout is shorter.
+/// Minimum time for a server to answer a single poll, even if the timeout is shorter.
 const SHORTEST_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Wait until a commit is visible on the mirror.
@@ -120,7 +120,7 @@ pub fn main(args: &Args) -> Result<Exit, Failure> {
     }
 }
 
-/// What to wait for.
+/// The condition to wait for.
 enum Wanted {
     /// A commit of a namespace.
     Commit(ObjectId),

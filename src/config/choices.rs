@@ -1,4 +1,4 @@
-//! Settings that are one of a few words.
+//! Settings whose value is one of a few words.
 
 /// Handling of the mirror's HEAD.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -11,9 +11,9 @@ const MAX_STRING: usize = 1024;
 pub enum Rules {
     /// For an event that is posted to a relay.
     Posted,
-    /// For an event of a repository, or for one: older relays accepted an array as `refs`.
+    /// For an event that is read from a repository or written to one. Older relays accepted an array as `refs`.
     Filed,
-    /// For an event that a relay has stored: older relays accepted any year.
+    /// For an event that a relay has stored. Older relays accepted any year.
     Logged,
 }
 

@@ -5,8 +5,8 @@
 use bstr::{BStr, ByteSlice};
 use gix::validate::path::component;
 
-/// Files that git reads from a tree, except `.git` and `.gitmodules`, which the library knows. Each has the prefix of the
-/// short name that NTFS gives it when `~1` to `~4` are taken.
+/// Files that git reads from a tree, except `.git` and `.gitmodules`, which the library handles. Each has the prefix of
+/// the short name that NTFS gives it when `~1` to `~4` are taken.
 const FILES: [(&str, &str); 3] = [
     ("gitattributes", "gi7d29"),
     ("gitignore", "gi250a"),

@@ -5,7 +5,8 @@ use bstr::ByteSlice;
 
 use super::value::{Form, Json, Members};
 
-/// Prefix of the keys that serde_json uses for numbers and raw text. It reads an object with such a key as something else.
+/// Prefix of the keys that serde_json uses for numbers and raw text. It interprets an object with such a key as a
+/// number or as raw text.
 pub const PRIVATE: &str = "$serde_json::private::";
 
 /// Reads a value. Numbers become those that `JSON.stringify` writes; their values are unchanged.

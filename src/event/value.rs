@@ -12,7 +12,7 @@ use super::number;
 /// Key under which the parser delivers the digits of a number.
 const NUMBER: &str = "$serde_json::private::Number";
 
-/// A JSON value. Values are equal whatever the order of members is.
+/// A JSON value. The order of members does not matter for equality.
 #[derive(Debug, Clone)]
 pub enum Json {
     /// `null`
@@ -170,7 +170,7 @@ impl FromIterator<(String, Json)> for Members {
     }
 }
 
-/// Returns the number of a name that JavaScript takes for an array index.
+/// Returns the number of a name that is an array index in JavaScript.
 fn array_index(name: &str) -> Option<u64> {
     let is_number = name.bytes().all(|byte| byte.is_ascii_digit()) && (name == "0" || !name.starts_with('0'));
     let index = name.parse::<u32>().ok().filter(|_| is_number)?;

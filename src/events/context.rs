@@ -39,7 +39,7 @@ impl Context {
     /// Creates a context repository at `path`, which must be missing or empty; opens the repository if one exists there.
     ///
     /// # Errors
-    /// `path` holds something else, or cannot be written.
+    /// `path` has other contents, or cannot be written.
     pub fn init(path: &Path, options: &Options, now: Timestamp) -> Result<Self, Error> {
         Context::init_on(Disk, path, options, now)
     }
@@ -120,11 +120,11 @@ impl<S: Storage> Context<S> {
     /// reads back. Lost races and transient failures are retried as `policy` says. A missing remote branch is created. Nothing
     /// is ever forced.
     ///
-    /// Events can be committed meanwhile: no lock but that for publishing is held while the network is awaited.
+    /// Events can be committed meanwhile: while waiting for the network, only the lock for publishing is held.
     ///
     /// # Errors
     /// The remote lacks local commits. The [`ErrorKind`](git_push::ErrorKind) says whether a retry helps.
-    /// [`ErrorKind::NotSent`](git_push::ErrorKind::NotSent) needs a person; the message lists the paths.
+    /// [`ErrorKind::NotSent`](git_push::ErrorKind::NotSent) requires manual action; the message lists the paths.
     pub fn publish(
         &self,
         upstream: &mut dyn Upstream,
@@ -145,7 +145,7 @@ impl<S: Storage> Context<S> {
         Ok(tip != Tracking::new(&local, store.branch_name()).last_seen())
     }
 
-    /// Returns true if a feed has an event with this id, whatever its content.
+    /// Returns true if a feed has an event with this id, regardless of its content.
     ///
     /// # Errors
     /// The repository cannot be read.
@@ -186,7 +186,7 @@ impl<S: Storage> Context<S> {
         self.0.instance.end(self.0.store.storage())
     }
 
-    /// Asks about the newest commit; `None` if the branch has been deleted.
+    /// Runs a query on the newest commit; `None` if the branch has been deleted.
     fn at_tip<T>(&self, ask: impl FnOnce(Objects<'_>, ObjectId) -> Result<T, Error>) -> Result<Option<T>, Error> {
         let local = self.0.store.repository();
         let tip = self.0.store.branch(&local).tip()?;

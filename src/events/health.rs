@@ -72,7 +72,7 @@ impl Health {
     /// Answers requests at this address until the process ends. Returns the address.
     ///
     /// # Errors
-    /// The system's: for instance, the address is in use.
+    /// The system reports an error, for instance because the address is in use.
     pub fn listen(&self, address: SocketAddr) -> io::Result<SocketAddr> {
         let listener = TcpListener::bind(address)?;
         let address = listener.local_addr()?;
@@ -87,7 +87,7 @@ impl Health {
         loop {
             let answered = listener.accept().and_then(|(stream, _)| self.answer(stream));
             if let Err(error) = answered {
-                tracing::debug!(%error, "a request for the health failed");
+                tracing::debug!(%error, "a health request failed");
             }
         }
     }

@@ -1,5 +1,4 @@
-//! One push of the context repository, as the thread that pushes makes it: with the target of that moment, and with a log of
-//! its result.
+//! One push of the context repository, made by the pushing thread. The target is read anew, and the result is logged.
 use std::path::Path;
 
 use durable::{clock::Clock, retry::RetryPolicy};

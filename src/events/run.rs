@@ -7,7 +7,7 @@
 //!
 //! One thread commits, another one pushes; neither waits for the other. An event that arrived is in memory until its batch is
 //! committed. If the process dies, it is fetched again, because a relay is asked for everything after the last commit. A
-//! failed commit is retried. Meanwhile nothing is taken, and the bounded inbox blocks the sources.
+//! failed commit is retried. Meanwhile no event is taken from the inbox, whose bound blocks the sources.
 use std::{
     io,
     net::SocketAddr,
@@ -41,7 +41,7 @@ use super::{
 };
 use crate::{config::USER_AGENT, event::Event};
 
-/// Time that the last push gets at a stop.
+/// Time limit of the last push at a stop.
 const GRACE: Duration = Duration::from_secs(20);
 /// Delays between attempts to commit.
 const COMMIT_RETRY: RetryPolicy = RetryPolicy {
@@ -147,7 +147,7 @@ struct Run<'a> {
     batches: Batches<Arrival>,
     cursors: Option<SavedCursors>,
     next_heartbeat: Duration,
-    /// A commit failed, but may exist all the same: the next one completes it.
+    /// A failed commit may exist nevertheless. The next commit completes it.
     is_in_doubt: bool,
     health: Health,
     summary: Summary,

@@ -42,7 +42,7 @@ impl SavedCursors {
         }
         tracing::warn!(
             feed,
-            "the branch has less than its cursor says; reading everything again"
+            "the branch lacks events that its cursor covers; reading everything again"
         );
         Ok(None)
     }

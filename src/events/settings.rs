@@ -26,7 +26,7 @@ pub struct Flags {
     pub repository: Option<PathBuf>,
     /// Read events from standard input instead of a relay.
     pub stdin: bool,
-    /// Take the available events, push them and end.
+    /// Fetch the available events, push them and end.
     pub once: bool,
     /// See [`Layout`].
     pub layout: Layout,
@@ -41,7 +41,7 @@ pub struct Settings {
     pub repository: PathBuf,
     /// Source of the events.
     pub source: Source,
-    /// Take the available events, push them and end.
+    /// Fetch the available events, push them and end.
     pub once: bool,
     /// `COMMIT_BATCH_SIZE`, `COMMIT_BATCH_TIMEOUT_MS`
     pub limits: Limits,
@@ -121,7 +121,7 @@ impl Settings {
             push_schedule::PUSHES_PER_MINUTE.into(),
         )?;
         let listen = match flags.listen {
-            // A run that ends by itself answers nobody unless it is asked to.
+            // A run that ends by itself serves `/health` only with an explicit `--listen`.
             None if !flags.once && !flags.stdin => port(text("PORT")?)?,
             listen => listen,
         };

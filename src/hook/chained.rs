@@ -57,8 +57,8 @@ pub(super) fn link_path(hook: &Path) -> PathBuf {
     hooks.join(FOLDER).join(hook.file_stem().unwrap_or_default())
 }
 
-/// Returns the program to run before `hook`, if any, by its link where there is one. Like git, skips a file that is not
-/// executable.
+/// Returns the program to run before `hook`, if any, as the path of its link if there is one. Like git, skips a file
+/// that is not executable.
 pub(super) fn program(hook: &Path) -> Option<PathBuf> {
     [link_path(hook), stored_path(hook)]
         .into_iter()
@@ -69,7 +69,7 @@ pub(super) fn program(hook: &Path) -> Option<PathBuf> {
 /// names, and links their sibling files next to them. Keeps what exists already.
 ///
 /// # Errors
-/// The folder or a link cannot be created, or something else has its name.
+/// The folder or a link cannot be created, or its name is taken.
 #[cfg(unix)]
 pub(super) fn link<S: Folders>(storage: &S, folder: &Path, hooks: &[&Path]) -> io::Result<()> {
     let links = folder.join(FOLDER);
@@ -173,7 +173,7 @@ mod tests {
         rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
         support::executable::script(&program, &format!("read word < {}\nexit $word", fifo.display()));
         let chained = Chained::run_first(program, b"unread".to_vec(), Duration::ZERO).unwrap();
-        assert!(!chained.has_ended(), "it waits for what only this test can write");
+        assert!(!chained.has_ended(), "it waits for input that only this test can write");
         fs::write(&fifo, "7\n").unwrap();
         assert_eq!(chained.wait().unwrap().code(), Some(7));
     }

@@ -1,5 +1,5 @@
 //! Hooks that git runs from its configuration, for every repository of a server or a user (git-config,
-//! `hook.<friendly-name>.command`). git has them since [`SINCE`].
+//! `hook.<friendly-name>.command`). git supports them since [`SINCE`].
 //!
 //! ```text
 //! [hook "stargate-post-receive"]
@@ -15,8 +15,9 @@
 //! record a push:
 //!
 //! - A repository without `stargate.remote` and without a `.stargate` folder is not mirrored. The hook ends silently.
-//! - Where git also runs our program as `hooks/<name>`, the configured hook leaves the push to it. Each hook is decided on
-//!   by itself, so it does not matter which kind of `pre-receive` comes before which kind of `post-receive`.
+//! - Where git also runs our program as `hooks/<name>`, that hook records the push, and the configured one does
+//!   nothing. This is decided for each hook separately, so both kinds of `pre-receive` and `post-receive` work
+//!   together.
 //! - A section has the same name in every configuration file, so git runs it once.
 //!
 //! # Limitations
@@ -56,12 +57,13 @@ pub(super) fn main(hook: Hook, name: &str) -> ExitCode {
 /// Returns true if pushes to the repository at `git_dir` are recorded by configured hooks.
 pub fn is_mirrored(git_dir: &Path, config: &gix::config::File) -> bool {
     let remote = config.string("stargate.remote").unwrap_or_default();
-    // A folder that cannot be accessed exists.
+    // A folder that cannot be accessed counts as present.
     let is_absent = |error: io::Error| error.kind() == io::ErrorKind::NotFound;
     !remote.is_empty() || !fs::symlink_metadata(git_dir.join(FOLDER)).is_err_and(is_absent)
 }
 
-/// Returns true if git runs our program as `hooks/<name>`. If that is unknown, the push is rather recorded twice.
+/// Returns true if git runs our program as `hooks/<name>`. Returns false if that is unknown: recording a push twice is
+/// harmless.
 fn is_own(git_dir: &Path, config: &gix::config::File, name: &str) -> bool {
     matches!(standing(git_dir, config, name), Ok((_, Standing::Ours)))
 }

@@ -14,8 +14,8 @@ use super::{
 const KEY: &str = "core.fsync";
 const COMMITTED: &str = "committed";
 
-/// Returns true if a component of `core.fsync` covers the refs and objects of a push. Later components may take that
-/// back (`none`, `-…`); they are not evaluated.
+/// Returns true if a component of `core.fsync` covers the refs and objects of a push. Later components may revert that
+/// (`none`, `-…`); they are not evaluated.
 pub(super) fn is_durable(config: &gix::config::File) -> bool {
     let value = config.string(KEY).unwrap_or_default();
     let mut components = value.split(|byte| *byte == b',').map(ByteSlice::trim);
@@ -34,7 +34,7 @@ pub fn git_is_durable(git_dir: &Path) -> Result<bool, InstallError> {
 /// [`git_is_durable`] afterwards: another configuration file may override the setting.
 ///
 /// # Errors
-/// The configuration cannot be read or written, or another process is changing it. It is unchanged then.
+/// The configuration cannot be read or written, or another process is changing it. The configuration is then unchanged.
 pub fn make_durable<S: Folders + Names>(storage: &S, git_dir: &Path) -> Result<bool, InstallError> {
     edit(storage, git_dir, |config| {
         config.set_raw_value(KEY, COMMITTED).map(drop)

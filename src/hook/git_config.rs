@@ -12,10 +12,10 @@ use durable::{
 
 use super::install_error::{InstallError, on, unreadable};
 
-/// Adds these values to the section `[stargate]` of the repository at `git_dir`. Values that are there stay.
+/// Adds these values to the section `[stargate]` of the repository at `git_dir`. Existing values stay.
 ///
 /// # Errors
-/// The configuration cannot be read or written, or another process is changing it. It is unchanged then.
+/// The configuration cannot be read or written, or another process is changing it. The file is then unchanged.
 pub fn add<S: Folders + Names>(storage: &S, git_dir: &Path, values: &[(&str, BString)]) -> Result<(), InstallError> {
     edit(storage, git_dir, |config| {
         for (name, value) in values {
@@ -41,7 +41,8 @@ pub(super) fn edit<S: Folders + Names>(
 /// Changes the configuration file at `path`, which need not exist. An unchanged file is not written.
 ///
 /// # Errors
-/// The file is not a regular one, cannot be read or written, or another process is changing it. It is unchanged then.
+/// The file is not a regular one, cannot be read or written, or another process is changing it. The file is then
+/// unchanged.
 pub(super) fn edit_file<S: Folders + Names>(
     storage: &S,
     path: &Path,

@@ -38,7 +38,7 @@ use crate::{
 
 /// Prefixes of guarded refs.
 const GUARDED: [&str; 2] = ["refs/heads/", "refs/kv/"];
-/// Number of violations that the pusher sees.
+/// Maximum number of violations in the messages to the pusher.
 const MAX_LISTED: usize = 10;
 
 /// Returns true if `stargate.appendOnly` is set, even to an invalid value.
@@ -87,7 +87,7 @@ pub(super) fn check(
 struct Guarded {
     /// Update of the ref that moves: symbolic refs are resolved.
     update: RefUpdate,
-    /// Name that was pushed to, and its target if it is a symbolic ref, for messages.
+    /// Name of the pushed ref, and its target if it is a symbolic ref, for messages.
     shown: String,
 }
 

@@ -63,7 +63,7 @@ pub(super) struct Refs {
 
 /// Snapshots of the reftables.
 struct Tables {
-    /// The stack with `HEAD`, in a worktree that has one of its own.
+    /// The stack with `HEAD`, for a worktree with a separate stack.
     worktree: Option<Stack>,
     shared: Stack,
 }

@@ -20,7 +20,7 @@ use crate::journal::{FOLDER, create_folder};
 pub(super) const LOG: &str = "stargate-post-receive.log";
 /// Size at which the log is rotated, in bytes.
 const MAX_LOG: u64 = 10 << 20;
-/// Number of rotated logs that are kept.
+/// Maximum number of rotated logs that are kept.
 const KEPT_LOGS: u32 = 3;
 
 /// Collects log lines and messages to the pusher.

@@ -216,7 +216,7 @@ fn put<S: Folders + Names>(
     on("replace", hook, new.commit())
 }
 
-/// Returns the folder in which git looks for hooks, and whether it is outside the repository. A relative
+/// Returns the folder in which git looks for hooks, and true if it is outside the repository. A relative
 /// `core.hooksPath` is relative to the hook's working directory, which is `$GIT_DIR` in a push (git-config, githooks).
 fn hooks_folder(git_dir: &Path, config: &gix::config::File) -> Result<(PathBuf, bool), InstallError> {
     let home = gix::path::env::home_dir();

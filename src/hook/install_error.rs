@@ -9,7 +9,7 @@ use crate::config;
 /// Reasons why nothing was installed.
 #[derive(Debug, thiserror::Error)]
 pub enum InstallError {
-    /// Another program's hook has the name.
+    /// A hook of another program has this name already.
     #[error(
         "{} exists and was not installed by stargate-mirror, so nothing was changed. Use --chain to keep it and run it \
          first under its own name",

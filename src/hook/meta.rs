@@ -15,9 +15,9 @@ const TRAILER: &str = "KV-Txn";
 const MAX_TXN_ID: usize = 1024;
 /// Largest commit that is read, in bytes.
 const MAX_COMMIT: u64 = 1 << 20;
-/// Number of push options that are recorded.
+/// Maximum number of push options that are recorded.
 const MAX_PUSH_OPTIONS: usize = 100;
-/// Total bytes of push options that are recorded. Options beyond that are left out.
+/// Maximum total size in bytes of the push options that are recorded. Options beyond that are left out.
 const MAX_PUSH_OPTION_BYTES: usize = 64 << 10;
 
 /// Returns the values of the pusher's `--push-option` flags, in order (githooks, *pre-receive*).

@@ -29,8 +29,8 @@ pub enum Denied {
     Write,
 }
 
-/// Returns the shell prefix that makes this process's user run a command as the owner of the repository at `git_dir`. It
-/// ends with a space, or is empty if none is needed.
+/// Returns the shell prefix with which this process's user runs a command as the owner of the repository at `git_dir`.
+/// It ends with a space, or is empty if none is needed.
 ///
 /// # Errors
 /// As `stat(2)`.
@@ -70,7 +70,7 @@ mod platform {
     use super::*;
     use crate::journal::user_name;
 
-    /// Number of files and folders that are checked.
+    /// Maximum number of files and folders that are checked.
     const MAX_LOOKED_AT: usize = 100_000;
     /// Files of git at the top of a repository.
     const FILES: [&str; 4] = ["config", "HEAD", "packed-refs", "shallow"];

@@ -34,11 +34,11 @@ use crate::{
     ref_update::RefUpdate,
 };
 
-/// Number of ref updates of a push that are logged by name. All of them are in the journal.
+/// Maximum number of ref updates of a push that are logged by name. All of them are in the journal.
 const MAX_LOGGED: usize = 100;
-/// Number of failed ref updates that the pusher sees by name.
+/// Maximum number of failed ref updates that are named to the pusher.
 const MAX_LISTED: usize = 10;
-/// Age of the backlog above which the pusher sees it.
+/// Minimum age of the backlog that is reported to the pusher.
 const OLD: Duration = Duration::from_secs(10 * 60);
 
 /// Runs the hook in this process's environment: standard input, `$GIT_DIR`, the disk. `chained` is the hook to run

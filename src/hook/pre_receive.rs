@@ -14,8 +14,8 @@
 //!
 //! # Limitations
 //!
-//! Concurrent pushes share the allocated blocks. There are at least 64 KiB, enough for about 180 entries. A push that
-//! finds the disk full after all still has its intent.
+//! Concurrent pushes share the allocated blocks. There are at least 64 KiB, enough for about 180 entries. If the disk
+//! is full nevertheless, the push still has its intent.
 use std::{
     io::{self, Write},
     path::{Path, PathBuf},
@@ -39,7 +39,7 @@ use super::{
 };
 use crate::journal::Writer;
 
-/// Number of large blobs that the pusher sees by name.
+/// Maximum number of large blobs that are named to the pusher.
 const MAX_LISTED: usize = 3;
 
 /// Runs the hook in this process's environment: standard input, `$GIT_DIR`, the disk. `chained` is the hook to run

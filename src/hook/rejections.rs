@@ -15,11 +15,11 @@ use crate::journal::{Draft, FOLDER};
 
 /// The worker's memory in [`FOLDER`].
 const MEMORY: &str = "worker.json";
-/// Its beginning if there are rejections. The rest of the file may be long, and is not read.
+/// Beginning of a memory with rejections. The rest of the file may be long, and is not read.
 const BEGINNING: &[u8] = b"{\"rejections\":";
 /// Limit of bytes that are read.
 const MAX_SIZE: u64 = 1 << 20;
-/// Number of rejections that a pusher sees.
+/// Maximum number of rejections that are shown to a pusher.
 const MAX_TOLD: usize = 3;
 
 #[derive(Deserialize)]
@@ -29,7 +29,7 @@ struct Rejection {
     advice: Option<String>,
 }
 
-/// Tells the pusher what the mirror said when it rejected an earlier update of the same refs.
+/// Shows the pusher the mirror's words about rejected earlier updates of the same refs.
 pub(super) fn tell(git_dir: &Path, drafts: &[Draft], output: &mut HookOutput<impl Clock>) {
     let rejections = match read(&git_dir.join(FOLDER).join(MEMORY)) {
         Ok(rejections) => rejections,

@@ -19,7 +19,7 @@ use super::{
     segment::{file_in, segments},
 };
 
-/// Number of problems that a [`Backlog`] lists. Further ones are only counted.
+/// Maximum number of problems that a [`Backlog`] lists. Further ones are only counted.
 pub const MAX_PROBLEMS: usize = 100;
 
 /// State of a journal at one moment.
@@ -179,7 +179,7 @@ impl Backlog {
         Ok(())
     }
 
-    /// Records the ids that precede the unread part of a file, and its name as a segment, which is greater than all in it.
+    /// Records the ids that precede the unread part of a file. The name of a segment is greater than all ids in it.
     fn raise_ids(&mut self, segment: Option<Ulid>, known: &FileScan) {
         let last = known.last.map(|(_, id)| id);
         segment.into_iter().chain(last).for_each(|id| self.ids.raise(id));

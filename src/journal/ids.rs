@@ -6,7 +6,7 @@ use super::entry::Entry;
 
 /// Milliseconds by which an id may be ahead of its entry's timestamp: a day.
 const AHEAD: u64 = 24 * 60 * 60 * 1000;
-/// Greatest step from one id to the next that continues it.
+/// Greatest difference from one id to the next at which the second one counts as its successor.
 const STEP: u128 = 1 << 32;
 
 /// Checks the ids of entries in file order.
@@ -23,7 +23,8 @@ impl Ids {
         }
     }
 
-    /// Takes the next entry and returns true if its id is credible. Without an id before it, any id with a possible time is.
+    /// Takes the next entry and returns true if its id is credible. Without an earlier id, every id with a possible
+    /// time is credible.
     pub(super) fn take(&mut self, entry: &Entry) -> bool {
         let id = entry.entry_id;
         let continues = match self.greatest {
@@ -57,7 +58,8 @@ pub(super) fn is_possible(id: Ulid) -> bool {
 /// Returns the greatest credible id among the last entries of a file. `None` if they do not suffice, so that more of the
 /// file must be read.
 ///
-/// A single entry whose id is ahead of its timestamp is not believed. Several in a row are: the clock has gone back since.
+/// A single entry whose id is ahead of its timestamp is not credible. Several in a row are credible, because the clock
+/// has gone back since.
 pub(super) fn greatest_of_last(entries: &[Entry]) -> Option<Ulid> {
     let strict = Ids {
         greatest: Some(Ulid::nil()),
@@ -81,7 +83,7 @@ mod tests {
 
     const YEAR: u64 = 365 * AHEAD;
 
-    /// An entry with an id of a year, and the timestamp of another.
+    /// An entry with an id from one year and a timestamp from another.
     fn entry(id: u64, step: u128, written: u64) -> Entry {
         let written = Timestamp::from_millisecond((written * YEAR) as i64).unwrap();
         draft("main").entry(Ulid(Ulid::from_parts(id * YEAR, 7).0 + step), written)
@@ -118,13 +120,13 @@ mod tests {
 
     #[test]
     fn ids_stay_credible_after_the_clock_went_back() {
-        // Written in year 60 by a clock that was wrong, and from then on in year 50.
+        // The first entry was written in year 60 by a wrong clock, the later ones in year 50.
         let entries: Vec<_> = (0..5)
             .map(|step| entry(60, step, if step == 0 { 60 } else { 50 }))
             .collect();
         assert_eq!(judged(None, &entries), [true; 5]);
         assert_eq!(greatest_of_last(&entries), Some(entries[4].entry_id));
-        // Without the first entry, after the segment's name and after nothing.
+        // Without the first entry: once after the segment's name, and once without an earlier id.
         assert_eq!(judged(Some(entries[1].entry_id), &entries[2..]), [true; 3]);
         assert_eq!(judged(None, &entries[2..]), [true; 3]);
         assert_eq!(greatest_of_last(&entries[2..]), Some(entries[4].entry_id));

@@ -6,10 +6,10 @@
 //! - Lines are written together, and one fsync makes them durable. After a short write, the file is truncated to the last
 //!   complete line. The incomplete line and those after it have failed.
 //! - After a failed fsync, the file is renamed to a segment, and the same lines go to a new file, which is fsynced. So a
-//!   line may be in two files. The owner numbers its lines, and ignores a number that it has seen.
+//!   line may be in two files. The owner numbers its lines, and ignores repeated numbers.
 //! - If that fails too, or if an incomplete line cannot be truncated, the content of the disk is unknown, and the log
 //!   refuses further lines. It must be opened again.
-//! - Opening repairs a torn tail as in a journal. It syncs the existing lines before it shows them.
+//! - Opening repairs a torn tail as in a journal. It syncs the existing lines before it returns them.
 //!
 //! # Limitations
 //! - The owner must lock the folder before it opens the log.

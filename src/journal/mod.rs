@@ -99,9 +99,9 @@
 //!   may be in the file. The worker may use them, but their durability is not promised.
 //! - The file belongs to the repository's owner, with mode 0644. If pushes run as several users, set
 //!   `core.sharedRepository` before the folder is created. Then the file belongs to the group, with mode 0664.
-//! - The last id is searched in the last [`ID_WINDOW`] bytes. Beyond that much damage, ids restart from the newest segment
-//!   or the clock. Several consecutive entries whose ids are ahead of their timestamps are believed if no entry near them
-//!   contradicts them.
+//! - The last id is searched in the last [`ID_WINDOW`] bytes. Beyond that much damage, ids restart from the newest
+//!   segment or the clock. Several consecutive entries whose ids are ahead of their timestamps count as credible if no
+//!   entry near them contradicts them.
 //! - If a settled status is edited by hand instead of with [`Writer::retry`], a scan that has cached it does not notice.
 //! - Entries with the same id are compared only while they are pending at the same time.
 //! - Known network file systems (on Linux: NFS, SMB, CIFS) are refused unless `stargate.allowNfs` is set.

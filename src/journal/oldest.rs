@@ -24,7 +24,7 @@ pub fn oldest_pending<S: ReadFiles>(storage: &S, git_dir: &Path) -> Option<Times
     let Position { segment, offset } = Head::load(storage, git_dir).oldest;
     let file = storage.open_read(&file_in(git_dir, segment)).ok()?;
     let length = storage.length(&file).ok()?.checked_sub(offset)?;
-    // Try one block first: mostly it is the first line, and every push runs this.
+    // Try one block first: the oldest pending entry is usually the first line, and every push runs this.
     [BLOCK, LOOK_FOR_OLDEST].into_iter().find_map(|most| {
         let mut window = vec![0; length.min(most) as usize];
         read_exact_at(storage, &file, offset, &mut window).ok()?;

@@ -1,4 +1,4 @@
-//! Copies of damaged bytes, kept for a person.
+//! Copies of damaged bytes, kept for inspection.
 use std::{io, path::Path};
 
 use durable::storage::{FILE_MODE, Folders, Names};

@@ -25,7 +25,7 @@ pub const QUIET: Duration = Duration::from_secs(24 * 60 * 60);
 /// Result of the maintenance of a journal.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Maintained {
-    /// The segment that the journal became.
+    /// The new segment, if the journal was rotated.
     pub rotated: Option<Ulid>,
     /// The segments that were removed.
     pub removed: Vec<Ulid>,

@@ -25,7 +25,7 @@ use super::{FOLDER, counts::Counts, reader::read_exact_at};
 
 /// Name of the cache in [`FOLDER`].
 pub const SCAN: &str = "journal-scan.ndjson";
-/// Bytes of reading that a scan must save the next one to be written.
+/// Minimum number of bytes that a scan must save the next one. Otherwise it is not written.
 pub(super) const WORTH_REMEMBERING: u64 = 64 << 10;
 /// Largest cache that is used, in bytes.
 const MAX_SCAN: u64 = 64 << 20;

@@ -74,9 +74,9 @@ impl<S: Storage, C: Clock> Writer<S, C> {
         mend::repair_torn_tail(&self.0, None)
     }
 
-    /// Repairs the problems that a reader has found without a lock. Reads each again under the lock. Repairs a torn tail,
-    /// blanks lines that are not JSON and NUL bytes, and gives an entry with an id that is not credible a new id. Leaves
-    /// everything else unchanged: JSON that is not an entry, and lines that are too long.
+    /// Repairs the problems that a reader has found without a lock. Reads each line again under the lock. Repairs a
+    /// torn tail, blanks lines that are not JSON and NUL bytes, and gives an entry with an id that is not credible a
+    /// new id. Leaves everything else unchanged: JSON that is not an entry, and lines that are too long.
     ///
     /// # Errors
     /// A file cannot be locked, repaired or synced.

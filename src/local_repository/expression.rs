@@ -3,7 +3,7 @@ use bstr::{BStr, BString, ByteSlice};
 use git_push::refspec::full_names;
 use gix::ObjectId;
 
-/// Files beside the refs that git writes in every ref storage.
+/// Files outside `refs/` that git writes with every ref storage.
 const FILES: [&str; 2] = ["FETCH_HEAD", "MERGE_HEAD"];
 /// Number of digits of the shortest abbreviated id.
 const SHORTEST: usize = 4;
@@ -13,7 +13,7 @@ const SHORTEST: usize = 4;
 pub(super) enum Meaning {
     /// This expression, which starts with an id or an abbreviated one.
     OfId(BString),
-    /// There is no such ref, and the name is none of an object.
+    /// Neither a ref nor an object has this name.
     Nothing,
 }
 

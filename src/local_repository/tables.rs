@@ -8,7 +8,7 @@ use crate::{
     refs::{LocalRef, LocalRefs, Refs, Unreadable},
 };
 
-/// Prefixes of the refs that each work tree has for itself, as it has `HEAD`.
+/// Prefixes of refs that belong to a single work tree, as `HEAD` does.
 const OF_A_WORK_TREE: [&str; 3] = ["refs/bisect/", "refs/rewritten/", "refs/worktree/"];
 
 /// Refs in reftables.
@@ -53,7 +53,7 @@ impl TableRefs {
         Ok(all)
     }
 
-    /// Reads a ref, and returns also the name of the ref that holds its id.
+    /// Reads a ref, and also returns the name of the ref that holds its id.
     fn follow(&self, name: &BStr) -> (LocalRef, BString) {
         let first = self.tables_of(name);
         let (read, end) = first.follow(name);

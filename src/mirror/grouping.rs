@@ -1,6 +1,6 @@
 //! Grouping of refs that land together: the refs of a namespace, and every symbolic ref that leads to one of them.
 //!
-//! A symbolic ref moves with its target, without a ref update of its own, and a push to it moves its target. It is
+//! A symbolic ref moves with its target, without a separate ref update, and a push to it moves its target. It is
 //! mirrored as the id that it resolves to, in the group of its target. A symbolic ref from one namespace to another joins
 //! both into one group.
 use std::collections::BTreeMap;

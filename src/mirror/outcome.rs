@@ -45,7 +45,7 @@ impl From<ErrorKind> for Outcome {
             ErrorKind::Rejected => Outcome::Rejected,
             ErrorKind::Misconfigured => Outcome::Misconfigured,
             ErrorKind::Broken => Outcome::Broken,
-            // A kind that this program does not know may have changed something.
+            // An unknown kind may have changed something.
             _ => Outcome::Uncertain,
         }
     }

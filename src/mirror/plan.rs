@@ -15,7 +15,7 @@
 //! 6. Entries that the configuration excludes are skipped: deletions with `deletes = false`, refs that no pattern
 //!    matches, and watermarks, which only the worker moves.
 //! 7. Unreadable is not absent: a ref or an object that may or may not exist holds its group as broken.
-//! 8. A ref that the mirror cannot have beside one of its own refs holds its group as diverged.
+//! 8. A ref that conflicts with the name of a ref on the mirror holds its group as diverged.
 //! 9. A push that has moved some of a namespace's refs, and not the others yet, holds the group as transient.
 //!
 //! `names` finds the refs of a group, `target` decides about each of them, `conflict` applies rule 8, `landing` rule 9.
@@ -59,7 +59,7 @@ pub struct Rules {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Damaged(
-    /// What cannot be read, and why.
+    /// The unreadable object or ref, and the reason.
     pub String,
 );
 
@@ -146,7 +146,7 @@ impl Group {
     }
 
     /// Returns deletions of refs that the remote does not advertise. They have the null id on both sides. Such a ref is gone,
-    /// or the remote hides it (`receive.hideRefs`, `transfer.hideRefs`). Only its answer to the command can tell which.
+    /// or the remote hides it (`receive.hideRefs`, `transfer.hideRefs`). Only the answer to the command shows which.
     pub fn unseen_deletions(&self) -> Vec<Command> {
         let all = self.changes.iter().chain(&self.watermark);
         all.filter(|change| change.is_unseen_deletion())
@@ -244,7 +244,8 @@ impl Fold<'_> {
 
     fn fill(&self, group: &mut Group, unit: &Unit) -> Result<(), Hold> {
         let members = self.grouping.members(unit);
-        // The pushes are followed before the refs are read, so a ref that counts as moved is read as moved.
+        // The progress of the pushes is read before the refs, so a ref that counts as moved has its new id when it is
+        // read.
         let landing = self.landing(unit)?;
         let refs: Vec<BString> = members.iter().flat_map(|member| self.names.of(member)).collect();
         let mirrored = refs.iter().filter(|name| self.rules.refs.matches(name.as_bstr()));

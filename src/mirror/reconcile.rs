@@ -179,8 +179,8 @@ mod tests {
     use super::*;
     use crate::ref_pattern::RefPatterns;
 
-    /// Current refs of the Stargate. Commits are bytes: `0x12` descends from `0x11`; another high digit is another
-    /// line; `0xff` is gone.
+    /// Current refs of the Stargate. Commits are bytes: `0x12` descends from `0x11`; different high digits are separate
+    /// histories; `0xff` is missing.
     struct Lines(BTreeMap<BString, ObjectId>);
 
     impl LocalView for Lines {

@@ -18,7 +18,7 @@ pub struct GroupResult {
     pub outcome: Outcome,
     /// Verdict on each change of the group, the watermark's last.
     pub verdicts: Vec<(Change, Verdict)>,
-    /// Reason why the group is not mirrored, for a person.
+    /// Human-readable reason why the group is not mirrored.
     pub error: Option<String>,
 }
 

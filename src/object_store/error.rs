@@ -4,7 +4,7 @@ use std::{fmt, path::Path};
 /// Kind of failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// The request would overwrite something, or the target is not a repository for it.
+    /// The request would overwrite something, or the target is not a suitable repository.
     Refused,
     /// The repository's format is not supported.
     Misconfigured,

@@ -8,7 +8,7 @@ use super::packs;
 
 /// Number of commits between checks for packs to join.
 const COMMITS_PER_REPACK: u32 = 8;
-/// Packs are not joined while they are held, unless this many commits were made meanwhile.
+/// While packs are held, they are joined only after this many commits.
 const MAX_UNJOINED: u32 = 1024;
 
 /// Number of commits since the last check.

@@ -39,7 +39,7 @@ pub struct Store<S> {
     storage: S,
     repository: gix::ThreadSafeRepository,
     branch: String,
-    /// Path of a file in the work tree that is overwritten whatever its content.
+    /// Path of a file in the work tree that is overwritten regardless of its content.
     unguarded: &'static str,
     caches: Mutex<Caches>,
     /// True while a reader relies on the packs.
@@ -83,7 +83,7 @@ pub struct Transaction<'a, S: Storage> {
 }
 
 impl<S: Storage> Store<S> {
-    /// Opens the repository at `path`. In a work tree, the file `unguarded` is overwritten whatever its content.
+    /// Opens the repository at `path`. In a work tree, the file `unguarded` is overwritten regardless of its content.
     ///
     /// # Errors
     /// There is no repository, or its format is not supported.

@@ -36,7 +36,7 @@ pub struct WorkTree<'a, S: Storage> {
     pub storage: &'a S,
     pub folder: &'a Path,
     pub branch: Branch<'a>,
-    /// Path of a file that is overwritten whatever its content.
+    /// Path of a file that is overwritten regardless of its content.
     pub unguarded: &'a str,
 }
 

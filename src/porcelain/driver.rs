@@ -20,7 +20,7 @@ use crate::{
     local_repository::{AllRefs, LocalRepository, RevisionError, UnreadableRefs},
 };
 
-/// Number of refs that are read back by name. Beyond it, all refs are requested.
+/// Maximum number of refs that are read back by name. If there are more, all refs are requested.
 const MOST_PREFIXES: usize = 200;
 
 /// Request for a push: refspecs and options.
@@ -194,7 +194,7 @@ fn send(
         answer => answer,
     };
     if let Some(error) = answer.as_ref().ok().and_then(Report::unpack_error) {
-        tracing::warn!("the remote could not unpack what it was sent: {error}");
+        tracing::warn!("the remote could not unpack the pack: {error}");
     }
     let seen = order.verify.then(|| {
         observer.stage(Stage::ReadingBack);

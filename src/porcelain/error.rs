@@ -16,7 +16,7 @@ pub enum PushError {
     /// The refspecs are invalid.
     #[error(transparent)]
     Refspec(#[from] RefspecError),
-    /// A ref to delete is not given by its name.
+    /// The argument for a ref to delete is not a plain name.
     #[error("--delete takes names of refs, and '{0}' is not a plain name")]
     DeleteTakesNames(BString),
     /// The id of a lease does not name an object.

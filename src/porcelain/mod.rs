@@ -3,7 +3,7 @@
 //!
 //! [`push()`] does this over any [`Connection`](git_push::Connection). [`run()`] resolves a configured remote first. The
 //! decisions are pure functions in [`git_push`]. Configured remotes and remote-tracking refs are handled here, because the
-//! engine does not know them.
+//! engine is independent of them.
 //!
 //! ```
 //! use git_push::refspec::Refspecs;

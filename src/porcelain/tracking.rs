@@ -1,5 +1,5 @@
-//! Remote-tracking refs: the local copies of a configured remote's refs, by its fetch refspecs. In reftables, they are read
-//! and not updated.
+//! Remote-tracking refs: the local copies of a configured remote's refs, as its fetch refspecs map them. In reftables,
+//! they are read, but not updated.
 use bstr::{BStr, BString, ByteSlice};
 use git_push::{causes, refspec};
 use gix::{
@@ -78,7 +78,7 @@ impl<'a> Tracking<'a> {
         }
     }
 
-    /// Returns the edit of the remote-tracking ref for the remote's ref `name`, if it has another value than `id`.
+    /// Returns the edit of the remote-tracking ref for the remote's ref `name`, if its value differs from `id`.
     fn stale(&self, name: &BStr, id: ObjectId) -> Option<(FullName, ObjectId)> {
         let local = self.name(name)?;
         // An unreadable one is set, which repairs it or fails with the reason.

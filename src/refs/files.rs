@@ -37,7 +37,7 @@ impl Files {
         }
     }
 
-    /// Reads a ref, and returns also the end of its chain of symbolic refs: `name` itself unless it is symbolic.
+    /// Reads a ref, and also returns the end of its chain of symbolic refs: `name` itself unless it is symbolic.
     pub(super) fn resolve(&self, name: &BStr) -> (LocalRef, BString) {
         resolve(&self.folder, name, |name| self.step(name))
     }

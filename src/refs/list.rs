@@ -60,7 +60,7 @@ impl LocalRefs {
         &self.refs
     }
 
-    /// Returns the unreadable files and folders, with the name of the ref if only one is concerned.
+    /// Returns the unreadable files and folders, with the name of the ref if only one is affected.
     pub fn unreadable(&self) -> impl Iterator<Item = (Option<&BStr>, &Unreadable)> {
         self.unreadable.iter().map(|(scope, unreadable)| match scope {
             Scope::One(name) => (Some(name.as_bstr()), unreadable),
@@ -100,7 +100,7 @@ impl LocalRefs {
         })
     }
 
-    /// Adds a ref with the answer that its read had.
+    /// Adds a ref with the result of reading it.
     pub(super) fn add(&mut self, name: BString, read: LocalRef) {
         match read {
             LocalRef::Id(id) => drop(self.refs.insert(name, id)),
@@ -109,7 +109,7 @@ impl LocalRefs {
         }
     }
 
-    /// Adds a symbolic ref, which leads to `target`, with the answer that its read had.
+    /// Adds a symbolic ref, which leads to `target`, with the result of reading it.
     pub(super) fn add_alias(&mut self, name: BString, target: BString, read: LocalRef) {
         self.aliases.insert(name.clone(), target);
         self.add(name, read);

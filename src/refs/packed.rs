@@ -80,7 +80,7 @@ impl Packed {
     }
 }
 
-/// Splits a line into id and name, if both are where they belong.
+/// Splits a line into id and name, if both are at their places.
 fn split(line: &[u8], format: Kind) -> Option<(&[u8], &BStr)> {
     let (hex, rest) = line.split_at_checked(format.len_in_hex())?;
     let name = rest.strip_prefix(b" ")?.as_bstr();

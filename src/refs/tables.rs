@@ -34,7 +34,7 @@ impl Tables {
         }
     }
 
-    /// Reads a ref, and returns also the end of its chain of symbolic refs: `name` itself unless it is symbolic.
+    /// Reads a ref, and also returns the end of its chain of symbolic refs: `name` itself unless it is symbolic.
     pub(super) fn follow(&self, name: &BStr) -> (LocalRef, BString) {
         match self.with_snapshot(|stack| self.resolve(stack, name)) {
             Ok(followed) => followed,

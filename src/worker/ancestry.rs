@@ -10,7 +10,7 @@ use gix::ObjectId;
 /// Source of answers about ancestry.
 pub(super) struct Ancestry<'a> {
     local: Option<&'a gix::Repository>,
-    /// True if `local` has everything that its commits reach, so that nothing of it needs fetching.
+    /// True if `local` has everything that its commits reach, so that nothing needs to be fetched.
     is_whole: bool,
     fetched: Option<Fetched>,
 }

@@ -25,7 +25,7 @@ pub struct Settled {
     pub group: Group,
     /// Result of the last attempt.
     pub result: GroupResult,
-    /// Lines that the server sent for a person with its answer. Empty if the group is mirrored.
+    /// Human-readable lines in the server's answer. Empty if the group is mirrored.
     pub server_words: Vec<String>,
     /// Number of attempts that included the group.
     pub attempts: u32,

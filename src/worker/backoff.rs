@@ -16,7 +16,7 @@ pub type Backoffs = BTreeMap<String, Backoff>;
 /// State of one group that failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Backoff {
-    /// Reason, for a person.
+    /// Human-readable reason.
     pub reason: String,
     /// Failed cycles in a row.
     pub attempts: u32,

@@ -49,7 +49,7 @@ pub(super) fn send(
     all
 }
 
-/// Returns how many of these groups, counted from the first, fit into one push.
+/// Returns the number of these groups, counted from the first, that fit into one push.
 fn fitting(groups: &[Vec<Command>]) -> usize {
     let mut commands = 0;
     let fits = |group: &&Vec<Command>| {

@@ -48,8 +48,8 @@ pub(super) fn broken(
     unreadable.chain(tips).collect()
 }
 
-/// Adds broken refs without an entry to the report. They make the cycle incomplete. A group that the report has already
-/// becomes broken: a retry alone does not help it.
+/// Adds broken refs without an entry to the report. They make the cycle incomplete. A group that is in the report
+/// already becomes broken, because a retry alone does not help.
 pub(super) fn add_broken(
     mut report: CycleReport,
     view: &StargateView<'_>,
@@ -77,8 +77,8 @@ pub(super) fn add_broken(
     report
 }
 
-/// Makes a group of the report broken. Returns false if the report says so already: one broken ref stands for all of its
-/// group, but each file that may contain any ref is named.
+/// Marks a group of the report as broken. Returns false if it is broken in the report already: one broken ref is named
+/// for each group, but every file that may contain any ref is named.
 fn add_to_group(reported: &mut GroupReport, one: GroupReport, has_name: bool) -> bool {
     let is_broken = reported.outcome == one.outcome;
     let earlier = reported.error.take();

@@ -7,7 +7,7 @@ use serde::Serialize;
 pub struct FailedComparison {
     /// Kind of failure.
     pub outcome: ComparisonOutcome,
-    /// Reason, for a person.
+    /// Human-readable reason.
     pub error: String,
     /// Instruction for the operator.
     pub hint: Option<String>,

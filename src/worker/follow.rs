@@ -41,7 +41,7 @@ pub(super) fn with_settings_reviewed(session: &Session<'_>, mut report: CycleRep
 
 fn settings_findings(session: &Session<'_>, patterns: bool) -> Vec<String> {
     let unused = patterns.then(|| unused_patterns(session.view.stargate(), &session.config.refs));
-    // The report has in every cycle that no ref is mirrored.
+    // Every cycle reports that no ref is mirrored.
     let unused = unused.into_iter().flatten();
     let unused = unused.filter(|finding| !matches!(finding, SettingsFinding::NothingMirrored(_)));
     let unused = unused.map(|finding| finding.to_string());

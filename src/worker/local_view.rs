@@ -106,7 +106,7 @@ impl<'a> StargateView<'a> {
         newest.collect()
     }
 
-    /// Returns a test for whether the backlog has an entry of a ref, under any of its names.
+    /// Returns a function that returns true if the backlog has an entry of a ref, under any of its names.
     pub(super) fn pending<'b>(&self, backlog: &'b Backlog) -> Box<dyn Fn(&BStr) -> bool + 'b> {
         let (pending, grouping): (_, Grouping) = (backlog.pending_refs(), self.grouping());
         Box::new(move |name| grouping.names_of(name).any(|name| pending.contains(name)))

@@ -1,8 +1,8 @@
 //! Memory of the worker between cycles, in `.stargate/worker.json`. It saves the request before a push.
 //!
-//! The file is private to the worker and may be deleted at any time. Only the hook reads its first key, for messages to the
-//! pusher (`hook::rejections`). A push that relied on it is confirmed by reading the
-//! refs back. After any error the remembered state of the mirror is dropped.
+//! The file is private to the worker and may be deleted at any time. Only the hook reads its first key, for messages to
+//! the pusher (`hook::rejections`). A push that relied on the memory is confirmed by reading the refs back. After any
+//! error the remembered state of the mirror is dropped.
 use std::{collections::BTreeMap, fs, io, path::Path};
 
 use bstr::{BStr, BString, ByteSlice};
@@ -45,7 +45,7 @@ pub struct Memory {
     /// Watermarks that differ from their ledgers.
     #[serde(default)]
     pub watermarks: Judged,
-    /// Reason why the last cycle was `local-only`, for a person.
+    /// Human-readable reason why the last cycle was `local-only`.
     #[serde(default)]
     pub missing: Option<String>,
     /// Findings about the settings that were logged.

@@ -1,7 +1,7 @@
 //! Rejections by the mirror's server: its words, and advice where they are recognised.
 //!
 //! GitHub, GitLab, Gitea and Forgejo explain a rejection in sideband 2 only (gitprotocol-pack, *Packfile Data*). The
-//! words are shown as they are. Nothing but a line of advice depends on them.
+//! words are shown as they are. Only a line of advice depends on them.
 use serde::{Deserialize, Serialize};
 
 /// Rejection of a group, as remembered for `status` and for the hook.
@@ -11,7 +11,7 @@ pub struct Rejection {
     pub group: String,
     /// Refs of the group. The hook shows the rejection to the next pusher of one of them.
     pub refs: Vec<String>,
-    /// Lines that the server sent for a person.
+    /// Human-readable lines from the server.
     pub server_words: Vec<String>,
     /// Instruction, if the cause is recognised.
     pub advice: Option<String>,
@@ -81,7 +81,7 @@ impl RejectionCause {
                 "run `git lfs push --all` to the mirror, in a clone that has the LFS objects"
             }
             RejectionCause::Secret => {
-                "revoke the secret, then allow it on the mirror (by the URL in its words, if any) or rewrite the commits without it"
+                "revoke the secret, then allow it on the mirror (with the URL that it gives, if any) or rewrite the commits without it"
             }
             RejectionCause::Rule => "change the mirror's rule, or let the mirror's account bypass it",
         }

@@ -247,7 +247,7 @@ impl Mirror for RemoteMirror<'_> {
     }
 }
 
-/// Returns a fingerprint of these refs. None, if hashing fails, never equals another fingerprint.
+/// Returns a fingerprint of these refs. If hashing fails, the result is none, which never equals another fingerprint.
 fn fingerprint(refs: &BTreeMap<BString, ObjectId>) -> Option<String> {
     let mut hasher = gix::hash::hasher(gix::hash::Kind::Sha1);
     for (name, id) in refs {

@@ -38,7 +38,7 @@ pub struct CycleReport {
     /// Settings that have no effect, each reported once. Omitted if there are no new ones.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub settings: Vec<String>,
-    /// Message that no ref matches `stargate.ref`. Omitted if one does, or there are no refs.
+    /// Message that no ref matches `stargate.ref`. Omitted if a ref matches, or if there are no refs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unmirrored: Option<String>,
     /// Number of HTTP requests.
@@ -89,7 +89,7 @@ pub struct GroupReport {
     pub refs: Vec<RefReport>,
     /// Reason why the group is not mirrored.
     pub error: Option<String>,
-    /// Lines that the server sent for a person with its answer. Empty if the group is mirrored.
+    /// Human-readable lines in the server's answer. Empty if the group is mirrored.
     pub server_words: Vec<String>,
     /// Instruction, if the cause of a rejection is recognised by these lines.
     pub advice: Option<&'static str>,
@@ -147,7 +147,7 @@ impl CycleOutcome {
 }
 
 impl GroupOutcome {
-    /// The word that a person and JSON read: `mirrored`, `transient`, `uncertain`, `rejected`, `diverged`,
+    /// The word for people and for JSON: `mirrored`, `transient`, `uncertain`, `rejected`, `diverged`,
     /// `misconfigured`, `broken`; `planned` in a dry run.
     pub fn word(self) -> &'static str {
         match self {

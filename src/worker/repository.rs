@@ -38,7 +38,7 @@ impl Stargate {
         self.refs.list(patterns)
     }
 
-    /// Reads HEAD, and returns also the name of the ref that it stands for.
+    /// Reads HEAD, and also returns the name of the ref that it leads to.
     pub fn head(&self) -> (LocalRef, BString) {
         self.refs.follow(BStr::new("HEAD"))
     }

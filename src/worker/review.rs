@@ -10,9 +10,9 @@ use crate::{
     refs::LocalRefs,
 };
 
-/// Patterns that may match nothing yet without being a mistake, like those of the default.
+/// Patterns that are no mistake if they match nothing yet, such as those of the default.
 const ORDINARY: [&str; 2] = ["refs/heads/*", "refs/tags/*"];
-/// Largest distance at which another key is suggested.
+/// Largest edit distance at which another key is suggested.
 const MOST_EDITS: usize = 3;
 
 /// A setting that has no effect, or not the intended one.
@@ -101,7 +101,7 @@ pub fn review_settings(git_dir: &Path) -> Result<Vec<SettingsFinding>, RunError>
 }
 
 /// Returns messages about the unknown keys of the repository at `git_dir`, whose configuration was read before. An error
-/// is a change since, which the next cycle reports.
+/// means that it has changed since; the next cycle reports that.
 pub(super) fn unknown_settings(git_dir: &Path) -> Vec<String> {
     let found = config::git_config(git_dir).map_or_else(|_| Vec::new(), |file| unknown_keys(&file));
     found.iter().map(ToString::to_string).collect()
@@ -132,8 +132,8 @@ fn nearest(key: &str) -> Option<&'static str> {
     (edits <= MOST_EDITS).then_some(known)
 }
 
-/// Returns the patterns that match no ref. If none of them matches one, returns only that. Returns nothing if there are no
-/// refs, or a ref cannot be read.
+/// Returns the patterns that match no ref. If no pattern matches any ref, returns a single finding. Returns nothing if
+/// there are no refs, or a ref cannot be read.
 pub(super) fn unused_patterns(stargate: &Stargate, refs: &RefPatterns) -> Vec<SettingsFinding> {
     if let Some(nothing) = NothingMirrored::find(stargate, refs) {
         return vec![SettingsFinding::NothingMirrored(nothing)];

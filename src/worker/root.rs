@@ -61,7 +61,7 @@ impl FoundRepositories {
     }
 }
 
-/// Returns true if the repository may have something to mirror, also if its configuration cannot be read.
+/// Returns true if the repository may have something to mirror, even if its configuration cannot be read.
 fn is_wanted(git_dir: &Path) -> bool {
     git_dir.join(journal::FOLDER).is_dir() || config::has_section(git_dir).unwrap_or(true)
 }

@@ -63,7 +63,7 @@ fn nothing_to_mirror(git_dir: &Path, options: &Options, environment: Environment
         Some(missing) => CycleReport::local_only(missing, 0, 0),
     };
     report.unmirrored = NothingMirrored::find(&stargate, &config.refs).map(|nothing| nothing.to_string());
-    // There is no memory without a journal, so these are repeated.
+    // Without a journal there is no memory, so these messages are repeated.
     report.settings = unknown_settings(git_dir);
     report.settings.iter().for_each(|finding| tracing::warn!("{finding}"));
     Ok(report)
@@ -259,7 +259,7 @@ fn rejection(settled: &Settled) -> Option<Rejection> {
     })
 }
 
-/// Returns the outcome of the namespace's group, as far as its watermark is concerned.
+/// Returns the outcome of the namespace's group with regard to its watermark.
 fn attempted(report: &CycleReport, namespace: &BStr) -> Option<Attempted> {
     let is_its_group = |group: &&GroupReport| {
         group

@@ -79,7 +79,7 @@ impl Schedule {
         }
     }
 
-    /// Returns the token of a cycle that sent its mirror nothing.
+    /// Puts back the budget token of a cycle that sent nothing to its mirror.
     pub fn give_back(&mut self, repository: &Path) {
         let mirror = self.repositories.get(repository).map(|state| &state.mirror);
         if let Some(budget) = mirror.and_then(|mirror| self.budgets.get_mut(mirror)) {

@@ -83,7 +83,7 @@ pub struct GroupStatus {
     pub reason: Option<String>,
     /// Latest time of the next retry.
     pub next_try: Option<Timestamp>,
-    /// Lines that the mirror's server sent for a person with the rejection. Empty if there were none.
+    /// Human-readable lines of the mirror's server about the rejection. Empty if there were none.
     pub server_words: Vec<String>,
     /// Instruction, if the cause of the rejection is recognised.
     pub advice: Option<String>,

@@ -23,7 +23,7 @@ use crate::{
     ref_update::RefUpdate,
 };
 
-/// Limit of refs on the mirror that are deleted at once, in percent.
+/// Maximum percentage of the mirror's refs that are deleted at once.
 const MOST_DELETIONS: usize = 5;
 
 /// Comparison of both sides.

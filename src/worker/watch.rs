@@ -124,7 +124,7 @@ struct Watch {
     failures: BTreeMap<PathBuf, u32>,
     /// Settings whose absence was logged.
     missing: BTreeMap<PathBuf, Missing>,
-    /// Messages that no ref is mirrored, which were logged.
+    /// Logged messages that no ref is mirrored.
     unmirrored: BTreeMap<PathBuf, String>,
     /// Result of the last search below the root.
     below: Option<FoundRepositories>,

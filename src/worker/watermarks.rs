@@ -86,7 +86,7 @@ fn seen_by_readers(remote: &mut Remote, candidates: &[Mismatch]) -> Result<Vec<M
         .filter(|found| prefixes.contains(&found.name))
         .map(|found| (found.name, found.id))
         .collect();
-    // A ledger that is hidden from readers only still exists.
+    // A ledger that is hidden only from readers still exists.
     for mismatch in candidates {
         if let Some(ledger) = mismatch.ledger {
             refs.entry(ledger_ref(mismatch.namespace.as_bstr())).or_insert(ledger);
@@ -104,8 +104,8 @@ pub enum Attempted {
     Failed,
 }
 
-/// Returns true if a watermark can be judged, once readers were asked, too. A ledger that not even readers see may be hidden:
-/// while the mirror rejects the group's commands, it is not known to be absent.
+/// Returns true if a watermark can be judged after the refs were also read as a reader. A ledger that readers do not
+/// see may be hidden: while the mirror rejects the group's commands, it is not known to be absent.
 fn is_open(mismatch: &Mismatch, attempted: Option<Attempted>) -> bool {
     match attempted {
         Some(Attempted::Mirrored) => false,

@@ -1,4 +1,4 @@
-//! `check append-only`, against histories made by real git and what git says of them.
+//! `check append-only`, compared with git's own report about histories made by real git.
 #![cfg(unix)]
 
 use std::{
@@ -17,7 +17,7 @@ use support::{
 };
 use tempfile::TempDir;
 
-/// Letter, path, where to, commit.
+/// Letter, path, new path, commit.
 type Row = (String, String, Option<String>, String);
 
 /// A repository with a work tree, on `main`, with two events and another file.
@@ -66,7 +66,7 @@ impl Repository {
         self.commit_index(message)
     }
 
-    /// Commits what is in the index, and not what the work tree says.
+    /// Commits the index, not the state of the work tree.
     fn commit_index(&self, message: &str) -> String {
         self.git(&["commit", "-q", "--allow-empty", "-m", message]);
         self.git(&["rev-parse", "HEAD"])
@@ -125,7 +125,8 @@ fn rows(report: &Value) -> BTreeSet<Row> {
         .collect()
 }
 
-/// The commits that `head` reaches and `base` does not: a difference of two lists, as `base..head` itself trusts clocks.
+/// The commits reachable from `head` but not from `base`, as a difference of two lists, because `base..head` trusts
+/// clocks.
 fn new_commits(folder: &Path, base: Option<&str>, head: &str) -> BTreeSet<String> {
     let list = |id: &str| {
         git(folder, &["rev-list", id])
@@ -137,7 +138,7 @@ fn new_commits(folder: &Path, base: Option<&str>, head: &str) -> BTreeSet<String
     list(head).difference(&old).cloned().collect()
 }
 
-/// What git says that these commits did to files below `events/`, each against each of its parents.
+/// Returns git's list of the changes that these commits made below `events/`, each against each of its parents.
 fn told_by_git(folder: &Path, commits: &BTreeSet<String>) -> BTreeSet<Row> {
     let input: String = commits.iter().map(|id| format!("{id}\n")).collect();
     let arguments = [
@@ -155,7 +156,7 @@ fn told_by_git(folder: &Path, commits: &BTreeSet<String>) -> BTreeSet<Row> {
     let mut rows = BTreeSet::new();
     let mut commit = String::new();
     while let Some(word) = words.next() {
-        // A commit is told with its id, for a merge followed by " (from <parent>)".
+        // A commit is shown by its id, followed for a merge by " (from <parent>)".
         if word.len() >= 40 {
             commit = word.split(' ').next().unwrap_or_default().to_owned();
             continue;
@@ -169,7 +170,7 @@ fn told_by_git(folder: &Path, commits: &BTreeSet<String>) -> BTreeSet<Row> {
     rows
 }
 
-/// A name, what is done on top of the base, and what is wrong with it: letter and path, in order.
+/// A name, the changes on top of the base, and the expected violations (letter and path), in order.
 type Case = (&'static str, fn(&Repository), &'static [&'static str]);
 
 const CASES: &[Case] = &[
@@ -502,7 +503,7 @@ fn a_shallow_clone_passes_only_with_all_that_is_needed() {
         assert!(told.contains(hint) && told.contains("there is no revision"), "{told}");
         assert_eq!(stdout(&output), "");
     }
-    // The base is there, though its parents are not: they are not needed.
+    // The base is present. Its parents are missing, but they are not needed.
     let (_folder, enough) = clone("4");
     assert_eq!(check(&enough, &["--base", &base]).status.code(), Some(0));
 
@@ -516,7 +517,7 @@ fn a_shallow_clone_passes_only_with_all_that_is_needed() {
         "{}",
         stderr(&output)
     );
-    // Both ends are there, and what is between them and where they meet is not.
+    // Both ends are present, but the history between them and their merge base are missing.
     git(&cut, &["checkout", "-q", "--orphan", "other"]);
     git(&cut, &["commit", "-q", "-m", "other"]);
     let output = check(&cut, &["--base", "main", "--head", "other"]);
@@ -543,7 +544,7 @@ fn a_violation_that_the_base_has_already_is_not_new_whatever_the_clocks_said() {
             .env("GIT_COMMITTER_DATE", date);
         assert!(feed(commit, "").status.success());
     };
-    // The old violation claims to be of the far future, and what stands on it to be of the past.
+    // The old violation is dated in the far future, and its descendants in the past.
     repository.write("events/f/a.json", "other");
     dated("2000000000 +0000", "violates");
     dated("100000000 +0000", "old");
@@ -650,7 +651,7 @@ fn new_files_are_events_at_their_paths() {
         (&report["outcome"], &report["malformed"]),
         (&json!("clean"), &json!([]))
     );
-    // Without the flag, nobody looks.
+    // Without the flag, names are not checked.
     repository.write("events/f/2026-01-11/3.json", &event("3"));
     repository.write("events/f/2026-01-10/4.json", "{}");
     repository.write("events/f/2026-01-10/5.json", &" ".repeat((8 << 20) + 1));
@@ -658,7 +659,7 @@ fn new_files_are_events_at_their_paths() {
     let bad = repository.commit("bad");
     assert_eq!(repository.json(&["--base", "main"])["outcome"], "clean");
 
-    // What a merge brings in was checked where it was added.
+    // Changes that a merge brings in were checked where they were added.
     repository.git(&["checkout", "-q", "-b", "side", "main"]);
     repository.write("events/f/2026-01-10/7.json", &event("7"));
     repository.commit("side");
@@ -721,7 +722,7 @@ fn what_cannot_be_judged_is_no_pass() {
     let output = repository.check(&["--base", "main", "--head", "main^{tree}"]);
     assert_eq!(output.status.code(), Some(5));
     assert!(stderr(&output).contains("is not a commit"), "{}", stderr(&output));
-    // A tree that shows an old file to one reader, and another file to the next.
+    // A tree in which one reader finds an old file, and another reader a different file.
     let entry = |content: &str| {
         let blob = git_with_input(repository.path(), &["hash-object", "-w", "--stdin"], content.as_bytes());
         let id = gix::ObjectId::from_hex(blob.as_bytes()).unwrap();
@@ -820,7 +821,7 @@ fn step() -> impl Strategy<Value = Step> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
 
-    /// Random histories with merges, several roots and clocks that say anything; each content is another.
+    /// Random histories with merges, several roots and arbitrary clocks. All contents are different.
     #[test]
     fn random_histories_are_judged_as_git_tells_them(
         steps in proptest::collection::vec(step(), 2..25),
@@ -872,7 +873,7 @@ proptest! {
             }
         }
         prop_assert_eq!(rows(&report), expected);
-        // Those that are only seen as new because of a clock are told where nothing is wrong.
+        // Commits that only appear new because of a clock are counted if there is no violation.
         prop_assert!(report["commits"].as_u64().unwrap() as usize >= commits.len());
     }
 }

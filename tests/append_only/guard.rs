@@ -1,4 +1,4 @@
-//! The append-only gate of `pre-receive`, by real pushes.
+//! The append-only guard of `pre-receive`, with real pushes.
 #![cfg(unix)]
 
 use std::{
@@ -46,7 +46,7 @@ fn accepted(client: &Path, arguments: &[&str]) {
     git(client, [&["push", "-q", "origin"], arguments].concat());
 }
 
-/// A push that the guard rejects, for exactly these reasons; nothing moved and nothing was recorded.
+/// A push that the guard rejects, for exactly these reasons. No ref moves and nothing is recorded.
 fn rejected(stargate: &Stargate, client: &Path, arguments: &[&str], reasons: &[&str]) {
     let refs = || git(&stargate.git_dir, ["for-each-ref"]);
     let (before, recorded) = (refs(), stargate.recorded());
@@ -84,7 +84,7 @@ fn additions_and_everything_elsewhere_are_free() {
     let head = commit(&client, "more");
     accepted(&client, &["HEAD:main"]);
     assert_eq!(tip(&stargate, "main"), head);
-    // Loose objects in quarantine were these; now a pack.
+    // The objects in quarantine were loose before; now they are a pack.
     for number in 0..200 {
         write(&client, &format!("events/g/{number}.json"), &number.to_string());
     }
@@ -116,7 +116,7 @@ fn a_change_of_an_old_file_rejects_the_whole_push() {
             &line("refs/kv/main", "R  events/f/b.json -> b.json", &head),
         ],
     );
-    // Put right by a later commit, it still happened.
+    // A later correction does not undo the violation.
     git(&client, ["revert", "--no-edit", "HEAD"]);
     let revert = git(&client, ["rev-parse", "HEAD"]);
     let revert = line("refs/heads/main", "M  events/f/a.json", &revert);
@@ -187,7 +187,7 @@ fn a_branch_goes_when_the_branch_of_head_has_all_its_events() {
 #[test]
 fn a_new_branch_is_judged_by_what_is_new_in_it() {
     let (stargate, client) = guarded();
-    // It leaves an old point of main, and lacks what main has gained: no violation.
+    // It branches off from an old commit of main, and lacks later files of main: no violation.
     write(&client, "events/f/c.json", "c");
     commit(&client, "c");
     accepted(&client, &["HEAD:main"]);
@@ -199,13 +199,13 @@ fn a_new_branch_is_judged_by_what_is_new_in_it() {
     write(&client, "index.html", "x");
     commit(&client, "pages");
     accepted(&client, &["pages", "pages:refs/kv/pages"]);
-    // What it changes of main.
+    // A change to a file that main has.
     git(&client, ["checkout", "-q", "-f", "main"]);
     write(&client, "events/f/c.json", "other");
     let bad = commit(&client, "bad");
     let reason = line("refs/heads/bad", "M  events/f/c.json", &bad);
     rejected(&stargate, &client, &["HEAD:refs/heads/bad"], &[&reason]);
-    // What it changes of itself.
+    // A change to a file that the branch itself has added.
     git(&client, ["checkout", "-q", "pages"]);
     write(&client, "events/x", "1");
     commit(&client, "x");
@@ -273,7 +273,7 @@ fn a_setting_that_is_no_path_closes_the_gate() {
         told.contains("configuration: stargate.appendOnly = ../events: "),
         "{told}"
     );
-    // What is not guarded is not held up.
+    // A ref that is not guarded is accepted.
     accepted(&client, &["HEAD:refs/tags/t"]);
 }
 
@@ -286,7 +286,7 @@ fn what_cannot_be_read_closes_the_gate() {
     let told = stderr(&output);
     let why = format!("  refs/heads/x: cannot check the append-only rule: the object {SOME_ID} is not in");
     assert!(told.contains(&why), "{told}");
-    // A ledger that is no commit has no files to keep.
+    // A ledger that is not a commit has no files to keep.
     let blob = feed(
         {
             let mut command = support::stargate::git_command(&stargate.git_dir);
@@ -314,7 +314,8 @@ fn what_cannot_be_read_closes_the_gate() {
 fn a_push_to_a_symbolic_ref_is_judged_as_a_change_of_what_it_stands_for() {
     let (stargate, client) = guarded();
     stargate.configure("receive.denyDeleteCurrent", "ignore");
-    // In front of a guarded branch: another branch, a ref that is not guarded, and a ref in front of that.
+    // Symbolic refs that lead to a guarded branch: from another branch, from a ref that is not guarded, and from a
+    // chain.
     for (alias, of) in [
         ("refs/heads/alias", "refs/heads/main"),
         ("refs/other/latest", "refs/heads/main"),
@@ -341,7 +342,7 @@ fn a_push_to_a_symbolic_ref_is_judged_as_a_change_of_what_it_stands_for() {
             &lost.each_ref().map(String::as_str),
         );
     }
-    // HEAD may lead through one, too: what is new is what its branch does not have.
+    // HEAD may lead through a symbolic ref, too: commits are new if its branch does not have them.
     git(&stargate.git_dir, ["symbolic-ref", "HEAD", "refs/heads/alias"]);
     accepted(&client, &["HEAD~1:refs/heads/next"]);
     rejected(
@@ -367,13 +368,13 @@ fn a_ref_that_cannot_be_read_closes_the_gate() {
     let why = "  refs/other/x: cannot check the append-only rule: ./refs/other/x contains neither an object id nor";
     assert!(!accepted && told.contains(why), "{told}");
     fs::remove_file(path).expect("a file");
-    // Of a damaged list of refs nothing is known.
+    // A damaged list of refs is unknown as a whole.
     let packed = stargate.git_dir.join("packed-refs");
     fs::write(&packed, "half a line").expect("a file");
     let (accepted, told) = said("refs/other/x");
     assert!(!accepted && told.contains("packed-refs has an invalid line"), "{told}");
     fs::remove_file(&packed).expect("a file");
-    // As in a repository of reftables, but without them.
+    // The setting of a repository with reftables, without the tables.
     write(&stargate.git_dir, "HEAD", "ref: refs/heads/.invalid\n");
     let (accepted, told) = said("refs/other/x");
     assert!(!accepted && told.contains("cannot read the reftables of"), "{told}");
@@ -406,7 +407,7 @@ fn a_sha256_repository_with_objects_elsewhere_is_guarded() {
     write(&client, "events/a", "1");
     commit(&client, "one");
     git(&client, ["push", "-q", "origin", "HEAD:refs/heads/main"]);
-    // A fork that borrows everything.
+    // A fork that borrows all objects.
     let fork = Stargate::of_format("sha256");
     let borrowed = pool.git_dir.join("objects").display().to_string();
     fs::write(fork.git_dir.join("objects/info/alternates"), borrowed + "\n").unwrap();

@@ -1,4 +1,4 @@
-//! The append-only rule: as a command, and as the gate of `pre-receive`.
+//! The append-only rule, as a command and as the guard of `pre-receive`.
 #![cfg(unix)]
 mod check;
 mod guard;

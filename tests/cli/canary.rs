@@ -1,5 +1,5 @@
-//! Nothing secret leaves: every failure of a server, with secrets from every source, and servers that echo all that they
-//! are told. What `run` and `wait` say, and every file that they leave, is searched.
+//! No secret leaks: every failure of a server, with secrets from every source, and servers that echo everything they
+//! receive. The output of `run` and `wait`, and every file that they leave, is searched.
 #![cfg(unix)]
 
 use std::path::{Path, PathBuf};
@@ -11,10 +11,11 @@ use support::{
     stargate::{Stargate, clean_command, feed, git},
 };
 
-/// Nothing of it is the start of anything else.
+/// No part of it is the start of another word.
 const CANARY: &str = "c4n4ry/+Zq7w~9e!";
 
-/// All that a server has been told, in every form that it may give back: first what is secret, for texts are cut.
+/// Everything that a server has received, in every form that it may echo. The secrets come first, because texts are
+/// cut.
 fn echo(request: &Received) -> String {
     let mut said = Vec::new();
     for value in ["Authorization", "Proxy-Authorization", "X-Secret"]
@@ -84,7 +85,7 @@ fn reported(request: &Received, report: &[String]) -> Vec<u8> {
 
 type Reply = fn(&Received) -> Vec<u8>;
 
-/// Whatever a server may do wrong, told by its name.
+/// Every possible defect of a server, by name.
 const FAILURES: &[(&str, Reply)] = &[
     ("401", |request| text("401 Unauthorized", request)),
     ("403", |request| text("403 Forbidden", request)),
@@ -124,7 +125,7 @@ const FAILURES: &[(&str, Reply)] = &[
     }),
     ("a line of no sense", |request| {
         let mut body = Vec::new();
-        // Wherever it is cut off for being long, no secret may be left.
+        // Wherever a long text is cut off, no secret may be left.
         for start in [0, 150, 180, 190, 195] {
             pkt_line::data(&mut body, format!("{}{}", "x".repeat(start), echo(request)).as_bytes());
         }
@@ -169,7 +170,7 @@ struct Source {
     name: &'static str,
     user_info: &'static str,
     environment: &'static [(&'static str, &'static str)],
-    /// The user's git configuration and `.netrc`; `CANARY` stands for it, `PROXY` for the server as a proxy.
+    /// The user's git configuration and `.netrc`. `CANARY` is replaced by the secret, `PROXY` by the server as a proxy.
     git_config: &'static str,
     netrc: &'static str,
 }
@@ -226,7 +227,7 @@ impl Source {
         self.git_config.contains("PROXY")
     }
 
-    /// Runs the program in `folder` against `server`; what it said.
+    /// Runs the program in `folder` against `server`, and returns its output.
     fn run(&self, folder: &Path, server: &Scripted, arguments: &[&str]) -> String {
         let address = server.url("").replace("http://", "").replace('/', "");
         let filled = |text: &str| {
@@ -256,7 +257,7 @@ impl Source {
     }
 }
 
-/// Any of it that is longer than what may stand there by chance.
+/// Returns true if the text contains more of a secret than can occur by chance.
 fn assert_nothing_secret(said: &str, label: &str) {
     let users = ["me", "x-access-token", ""];
     let mut forms = vec![

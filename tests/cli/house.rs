@@ -1,11 +1,11 @@
-//! What crate boundaries do not say: the rooms of this package stand on floors, and import only rooms below them; some
-//! rooms and crates know no effects. This reads the `use` lines.
+//! Rules of the package's modules beyond crate boundaries: modules are on floors and import only modules below them,
+//! and some modules and crates have no effects. This reads the `use` lines.
 use std::{
     fs,
     path::{Path, PathBuf},
 };
 
-/// Rooms from the top down, with what may be imported beside the rooms of lower floors.
+/// Modules from the top down, with the imports that are allowed in addition to those of lower floors.
 const FLOORS: &[&[&str]] = &[
     &["cli"],
     &["worker", "hook", "porcelain", "events", "relay"],
@@ -19,7 +19,7 @@ const FLOORS: &[&[&str]] = &[
     &["namespace", "uuid"],
 ];
 
-/// The files in them that do act.
+/// The files in them that do have effects.
 const ACTING: &[&str] = &[
     // Opens loose objects, packs and bitmaps.
     "crates/git-push/src/object_files.rs",
@@ -30,7 +30,7 @@ const ACTING: &[&str] = &[
     // Finds the repository by `GIT_DIR`, or around the current directory, and reads its `config`.
     "crates/git-push/src/repository.rs",
 ];
-/// Folders of what decides and never acts: what it may not name.
+/// Modules without effects, and the names that they must not use.
 const PURE: &[&str] = &["src/mirror", "src/append_only", "crates/git-push/src"];
 const EFFECTS: &[&str] = &[
     "std::net",
@@ -80,7 +80,7 @@ fn texts(folder: &str) -> Vec<(PathBuf, String)> {
     texts.collect()
 }
 
-/// Every source file of this package but the roots, with its room.
+/// Every source file of this package except the roots, with its module.
 fn rooms() -> Vec<(String, PathBuf, String)> {
     let named = texts("src").into_iter().filter_map(|(path, text)| {
         let room = path.iter().nth(1)?.to_str()?.trim_end_matches(".rs").to_owned();
@@ -94,7 +94,7 @@ fn without_tests(text: &str) -> &str {
     text.split("#[cfg(test)]").next().unwrap_or_default()
 }
 
-/// The rooms that a file names after `crate::`, one by one or in braces.
+/// The modules that a file names after `crate::`, one by one or in braces.
 fn imports(text: &str) -> Vec<String> {
     let code: String = text
         .lines()

@@ -14,7 +14,7 @@ fn the_commands_do_by_hand_what_the_worker_does() {
     assert!(stargate.run_hook(input).status.success());
     let run = |words: &[&str]| {
         let mut command = clean_command(env!("CARGO_BIN_EXE_stargate-mirror"));
-        // The repository may be named behind the action as well as before it.
+        // The repository may be named before or after the action.
         command.arg("journal").args(words).arg("--repo").arg(&stargate.git_dir);
         let output = feed(command, "");
         let text = String::from_utf8_lossy(&output.stdout).into_owned() + &stderr(&output);

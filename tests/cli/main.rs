@@ -1,4 +1,5 @@
-//! The program as a person meets it: its output, its secrets, its journal commands, its documentation; and the house of its sources.
+//! The command line as a user meets it: output, secrets, journal commands, documentation; and the structure of the
+//! sources.
 #![cfg(unix)]
 mod canary;
 mod docs;

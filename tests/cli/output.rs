@@ -1,4 +1,5 @@
-//! Whole outputs of the command line: help, errors, exit codes. `SNAPSHOTS=overwrite cargo test --test cli` records them anew.
+//! Complete outputs of the command line: help, errors, exit codes. `SNAPSHOTS=overwrite cargo test --test cli` rewrites
+//! them.
 use std::{
     path::Path,
     process::{Command, Output},
@@ -6,7 +7,7 @@ use std::{
 
 use snapbox::{assert_data_eq, file};
 
-/// Runs `stargate-mirror` in `folder`, with nothing of the developer's environment.
+/// Runs `stargate-mirror` in `folder`, without the developer's environment.
 fn stargate(folder: &Path, arguments: &[&str]) -> Output {
     stargate_told(folder, arguments, &[])
 }
@@ -26,7 +27,7 @@ fn stargate_told(folder: &Path, arguments: &[&str], environment: &[(&str, &str)]
         .expect("stargate-mirror runs")
 }
 
-/// Everything that a command says, the folder's name replaced.
+/// The whole output of a command, with the folder's name replaced.
 fn whole(folder: &Path, arguments: &[&str]) -> String {
     whole_told(folder, arguments, &[])
 }
@@ -48,7 +49,7 @@ fn whole_told(folder: &Path, arguments: &[&str], environment: &[(&str, &str)]) -
     )
 }
 
-/// Log lines start with the time; reports end with how long it took.
+/// Log lines start with the time, and reports end with their duration.
 fn without_times(text: &str) -> String {
     let line = |line: &str| match (line.split_once(' '), line.split_once("\"elapsed_ms\":")) {
         (Some((time, rest)), _) if time.parse::<jiff::Timestamp>().is_ok() => format!("[TIME] {rest}\n"),

@@ -1,4 +1,4 @@
-//! Failures pass or are reported. Nothing is lost or overwritten.
+//! Failures are temporary or reported. Nothing is lost or overwritten.
 use std::fs;
 
 use serde_json::Value;

@@ -14,7 +14,7 @@ const COMPLAINTS: [&str; 5] = [
     "mailmapSymlink",
 ];
 
-/// Names near those of git, in many disguises.
+/// Names similar to those of git, in many disguises.
 fn candidates() -> Vec<String> {
     let files = [
         ("git", "git"),

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use crate::{REPOSITORY, World, feeds};
 use support::{feeds::event, running::Running};
 
-/// Waits until the run says where its health is.
+/// Waits until the run reports the address of its health endpoint.
 fn address(run: &Running) -> String {
     run.until("health at http://");
     let said = run.said();

@@ -68,7 +68,7 @@ fn what_has_arrived_is_committed_and_pushed_before_the_end() {
     run.until("following");
     let events: Vec<_> = (0..7).map(|number| event("f", number)).collect();
     events.iter().for_each(|event| feeds.post("f", event.clone()));
-    // The last of them has arrived when all of them have.
+    // When the last one has arrived, all of them have.
     feeds.say(b"event: marker\ndata: x\n\n");
     run.until("a message of another type");
     let (code, said) = run.terminate();

@@ -150,8 +150,8 @@ impl World {
         self.wait_for_told(events, running, &String::new)
     }
 
-    /// The same; a failure shows the output of others, too. Looks again whenever a running command says something, and each
-    /// second: a server may complete the push of a command that was killed.
+    /// The same; a failure shows the output of others, too. Checks after each output line of a running command, and
+    /// every second, because a server may complete the push of a killed command.
     fn wait_for_told(&self, events: &[Value], running: &[&Running], others: &dyn Fn() -> String) {
         let start = Instant::now();
         loop {

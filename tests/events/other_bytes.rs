@@ -28,7 +28,7 @@ fn the_same_event_in_other_bytes_is_known_and_stays_as_it_is() {
         &url,
         &[(&paths[0], Some(&compact(&same))), (&paths[1], Some(&compact(&moved)))],
     );
-    // Ours are committed before theirs are seen.
+    // Our commits are made before theirs are fetched.
     commit(&context, "f", &["e-1", "e-2", "e-3"]);
     let published = publish(&context, &url).expect("published");
     assert_eq!((published.events, published.refused.len()), (1, 0));

@@ -119,7 +119,7 @@ fn two_instances_on_one_remote_lose_nothing() {
         for (feed, context) in ["f", "g"].into_iter().zip(&contexts) {
             let ids: Vec<_> = (0..5).map(|event| format!("{round}-{event}")).collect();
             commit(context, feed, &ids.iter().map(String::as_str).collect::<Vec<_>>());
-            // One publishes more often than the other.
+            // One instance publishes more often than the other.
             if feed == "f" || round % 3 == 0 {
                 let published = publish(context, &url).expect("published");
                 rebased += published.rebased;
@@ -155,7 +155,7 @@ fn two_instances_on_one_remote_lose_nothing() {
 struct Interrupted<F: FnMut()> {
     remote: Remote,
     before: Option<F>,
-    /// The answer to this many pushes is lost.
+    /// The number of pushes whose answers are lost.
     lost: usize,
 }
 
@@ -641,7 +641,7 @@ fn a_lost_repository_begins_anew_on_what_the_remote_has() {
     assert_eq!(location.to_string(), url);
 }
 
-/// Commits an event of a feed whose name is refused today, as an earlier version could. Gives its path.
+/// Commits an event of a feed whose name is refused today, as an earlier version could. Returns its path.
 fn commit_as_before(here: &Path, feed: &str, id: &str, removed: &[&str]) -> String {
     let path = format!("events/{feed}/2026-01-10/{id}.json");
     let file = String::from_utf8(simple("f", id).to_file()).expect("text");
@@ -684,7 +684,7 @@ fn a_feed_with_a_name_of_git_does_not_stop_the_repository() {
             commit(&context, "f", &[&format!("first-{round}")]);
         }
         let forbidden = commit_as_before(&here, ".gitmodules", &format!("e-{round}"), &[]);
-        // It is removed by hand. That does not help: its commit is still sent.
+        // It is removed by hand. That does not help, because its commit is still sent.
         let shadowed = commit_as_before(&here, ".GITattributes", &format!("x-{round}"), &[&forbidden]);
         let context = context(&here, true);
         commit(&context, "f", &[&format!("last-{round}")]);
@@ -709,7 +709,7 @@ fn a_feed_with_a_name_of_git_does_not_stop_the_repository() {
     }
     let expected = ["first-1", "first-2", "last-1", "last-2"].map(|id| format!("events/f/2026-01-10/{id}.json"));
     assert_eq!(events(&mirror.path(NAME)), expected);
-    // Nothing of them is left, and nothing is made again.
+    // Nothing of them is left, and nothing is rewritten again.
     let context = context(&here, true);
     commit(&context, "f", &["e-9"]);
     let published = publish(&context, &url).expect("published");

@@ -399,14 +399,14 @@ fn what_somebody_has_put_into_the_work_tree_is_not_written_over() {
         "nothing is half done"
     );
     assert_eq!(git(&path, &["rev-parse", "main"]), tip);
-    // Other changes do not matter, and stay.
+    // Other changes are unaffected and stay.
     fs::remove_file(&mine).expect("removed");
     fs::write(path.join("README.md"), "mine").expect("a file");
     fs::write(path.join("staged"), "mine").expect("a file");
     git(&path, &["add", "staged"]);
     assert_eq!(context.commit(&batch, &clock()).expect("committed").added, 2);
     assert_eq!(git(&path, &["status", "--porcelain"]), " M README.md\nA  staged");
-    // Nor does the same file, put there by hand.
+    // The same file, added by hand, is unaffected, too.
     fs::create_dir_all(path.join("events/f/2026-01-11")).expect("a folder");
     let third = event("f", "e-3", "2026-01-11T00:00:00Z", "");
     fs::write(path.join(third.path(Layout::Day)), third.to_file()).expect("a file");
@@ -461,7 +461,7 @@ fn a_crash_at_any_point_leaves_the_old_or_the_new_commit() {
             let result = repository.commit_each(&[&batch[..1], &batch[1..]], &clock());
             drop(repository);
             let done = result.is_ok() && disk.calls.borrow().len() < base.get() + kill_at;
-            // Another process goes on.
+            // Another process continues.
             let repository = Context::open_on(Disk, &path, &options(bare), now()).expect("opened");
             let tip = git(&path, &["rev-parse", "main"]);
             let files = events(&path).len();
@@ -567,7 +567,7 @@ fn any(random: &mut Random) -> Event {
     let feed = ["general", "random"][random.below(2)];
     let day = 1 + random.below(3);
     let text = ["one", "two"][usize::from(random.below(8) == 0)];
-    // The day comes from the id, mostly.
+    // The day usually follows from the id.
     let id = random.below(120);
     let day = if random.below(10) == 0 { day } else { 1 + id % 3 };
     event(feed, &format!("e-{id}"), &format!("2026-01-{day:02}T10:00:00Z"), text)

@@ -36,7 +36,7 @@ fn web(feeds: &Feeds, token: Option<&str>, idle: Duration) -> Web {
     Web::open(&feeds.url(), token.map(Into::into), settings).expect("a URL")
 }
 
-/// Follows the feed `f` on a thread of its own.
+/// Follows the feed `f` on a separate thread.
 fn follow(feeds: &Feeds, progress: Progress) -> Inbox<Arrival> {
     let (sender, inbox) = inbox();
     let follower = Follower::new(
@@ -219,7 +219,7 @@ fn ids_of_the_stream_of_an_empty_feed_are_taken_for_numbers_where_they_are() {
     for manners in [ids, NUMBERS] {
         let feeds = Feeds::start(manners);
         let inbox = follow(&feeds, Progress::default());
-        // The stream, the relay's manners, and its events.
+        // The ids of the stream, the relay's behaviour, and its events.
         while feeds.requests().len() < 3 {
             thread::yield_now();
         }

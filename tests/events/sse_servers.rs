@@ -1,5 +1,5 @@
-//! Feeds are followed over servers of server-sent events that are not ours: sse-starlette and better-sse, as `tests/sse/install`
-//! puts them below `target/sse`.
+//! Feeds from other servers of server-sent events: sse-starlette and better-sse, which `tests/sse/install` puts below
+//! `target/sse`.
 
 use std::{
     collections::BTreeMap,

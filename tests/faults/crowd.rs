@@ -1,4 +1,4 @@
-//! 64 pushes at once by real git clients, while `watch` carries them.
+//! 64 simultaneous pushes by real git clients, while `watch` mirrors them.
 use std::{
     collections::BTreeMap,
     fs,
@@ -15,12 +15,12 @@ use crate::world::{
 use support::stargate::{Stargate, git, start, try_git};
 
 const PUSHERS: usize = 64;
-/// Of so many namespaces each has its share of the pushers, who get in each other's way.
+/// The number of namespaces. Each has several pushers, which compete with each other.
 const NAMESPACES: usize = 8;
-/// How often somebody who was too late tries again: each time at least one of them was in time.
+/// The maximum number of tries of one pusher. In each round at least one push succeeds.
 const TRIES: usize = PUSHERS * 4;
 
-/// A `watch` that ends with this value.
+/// A `watch` that is killed on drop.
 struct Watch(Child);
 
 impl Drop for Watch {
@@ -36,7 +36,7 @@ fn watch(stargate: &Stargate) -> Watch {
     Watch(start(command.stdout(Stdio::null()).stderr(Stdio::null())))
 }
 
-/// Commits on top of what a ref is, and pushes that, until it was in time.
+/// Commits on top of the current ref and pushes, until a push is in time.
 fn push_until_accepted(clients: &Path, ids: &str, stargate: &Stargate, number: usize) -> String {
     let client = clients.join(number.to_string());
     let server = stargate.git_dir.display().to_string();
@@ -66,7 +66,7 @@ fn sixty_four_pushes_at_once_with_watch_running_all_arrive() {
     assert_all_arrive("sha1", "files");
 }
 
-/// git 2.47 does not wait for the lock of the tables, so a push may be too late for any other one.
+/// git 2.47 does not wait for the lock of the tables, so any push can fail because of another one.
 #[test]
 fn sixty_four_pushes_at_once_into_reftables_all_arrive() {
     assert_all_arrive("sha256", "reftable");
@@ -74,7 +74,7 @@ fn sixty_four_pushes_at_once_into_reftables_all_arrive() {
 
 fn assert_all_arrive(ids: &str, refs: &str) {
     let world = world_of(ids, refs);
-    // How long a busy machine takes is not what is tested.
+    // A busy machine may be slow; speed is not tested here.
     world.configure("stargate.lockTimeout", "5m");
     world.configure("stargate.pushesPerMinute", "0");
     let running = watch(&world);
@@ -108,8 +108,8 @@ fn assert_all_arrive(ids: &str, refs: &str) {
     assert_linear(&world);
 }
 
-/// Every accepted push has an entry for each of its refs, and the entries of a ref lead from nothing to where it stands.
-/// What the worker has found before the hook of its push had written it has one more.
+/// Every accepted push has an entry for each of its refs, and the entries of a ref form a chain from nothing to its
+/// value. An update that the worker found before its hook recorded it has a second entry.
 fn assert_linear(world: &Stargate) {
     let lines = world.lines();
     assert!(lines.iter().all(|line| line["status"] == "done"), "{lines:?}");

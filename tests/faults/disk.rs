@@ -1,4 +1,5 @@
-//! Disks that fail at any call, and disks that are full: the worker says why, nothing is lost, and the next start completes.
+//! Disks that fail at any call, and full disks: the worker reports the reason, nothing is lost, and the next start
+//! completes the work.
 use std::{fs, process::Command};
 
 use crate::{
@@ -13,7 +14,7 @@ use support::{
     strace::{Call, changes, injected},
 };
 
-/// What fails of calls of this name when a disk does: one call, or (`+`) this one and all that follow.
+/// System call, error, and extent of a disk fault: empty for one call, `+` for this call and all later ones.
 const FAULTS: [(&str, &str, &str); 11] = [
     ("openat", "ENOSPC", "+"),
     ("fsync", "EIO", ""),
@@ -28,7 +29,7 @@ const FAULTS: [(&str, &str, &str); 11] = [
     ("ftruncate", "EIO", ""),
 ];
 
-/// As the system says it.
+/// The system's message for it.
 fn words(error: &str) -> &'static str {
     match error {
         "EIO" => "Input/output error",
@@ -36,7 +37,7 @@ fn words(error: &str) -> &'static str {
     }
 }
 
-/// Each of these calls of a cycle fails, but for those that are passed over; after each, all is well again.
+/// Each of these calls of a cycle fails, except for those that are passed over. After each, everything recovers.
 fn fail_everywhere(scene: &Stargate, needs: &[&str], passed_over: fn(&str) -> bool) {
     let before = Before::of(scene);
     let counted = scene.copy();
@@ -58,7 +59,7 @@ fn fail_everywhere(scene: &Stargate, needs: &[&str], passed_over: fn(&str) -> bo
         let said = String::from_utf8_lossy(&output.stdout).into_owned() + &stderr(&output);
         let after = format!("{} {fault}: {}: {said}", call.name, output.status);
         assert!(matches!(output.status.code(), Some(0 | 1 | 5)), "{after}");
-        // Where no write succeeds, nobody can be told.
+        // If every write fails, the error message cannot be written either.
         let mute = call.name == "write" && *on == "+";
         assert!(
             output.status.success() || mute || said.contains(words(error)),
@@ -69,7 +70,7 @@ fn fail_everywhere(scene: &Stargate, needs: &[&str], passed_over: fn(&str) -> bo
     });
 }
 
-/// What goes to the standard output and to the standard error is no disk's.
+/// Returns true for a write to standard output or standard error, which no disk fault affects.
 fn is_told(call: &str) -> bool {
     call.contains("write(1<") || call.contains("write(2<")
 }
@@ -87,13 +88,13 @@ fn a_stale_intent_and_a_torn_tail() {
     let mut journal = fs::read(scene.journal()).expect("a journal");
     journal.extend_from_slice(b"{\"entry_id\":\"01JB");
     fs::write(scene.journal(), journal).expect("a torn tail");
-    // Of what happens in the mirror's folder is the other scene.
+    // Calls in the mirror's folder belong to the other scene.
     let passed_over = |call: &str| is_told(call) || call.contains("/mirror.git/");
     fail_everywhere(&scene, &["fsync", "write", "ftruncate"], passed_over);
 }
 
-/// Runs a cycle while a folder, which only that cycle sees, is on a full disk of this size, then one while there is
-/// room again; gives what the first said, after its exit code.
+/// Runs a cycle while a folder, as only that cycle sees it, is on a full disk of this size, and another one with free
+/// space. Returns the output of the first one, after its exit code.
 fn on_a_full_disk(world: &Stargate, folder: &str, size: &str) -> String {
     let script = format!(
         r#"
@@ -120,7 +121,7 @@ cp -a {folder} ../../aside"#
         "this test mounts a tmpfs in a namespace of its own; {said}{}",
         stderr(&output)
     );
-    // What was on that disk, where everybody sees it.
+    // Move the files of the faulty disk to their usual place, where the checks look for them.
     let place = world.git_dir.join(folder);
     fs::remove_dir_all(&place).expect("a folder");
     fs::rename(world.folder().join("aside"), &place).expect("a folder");
@@ -133,7 +134,7 @@ fn a_full_disk_under_the_journal_keeps_the_intent() {
     let before = Before::of(&scene);
     let unfinished = ".stargate/intents/.01JBAXF5Z8J8M7R2TK7G9QW3EN.tmp";
     fs::remove_file(scene.git_dir.join(unfinished)).expect("what would leave its place to others");
-    // A page of the journal is its own already: this line needs another one.
+    // The journal already occupies a page; this line needs another one.
     let mut journal = fs::read(scene.journal()).expect("a journal");
     journal.extend_from_slice(" ".repeat(4095 - journal.len() % 4096).as_bytes());
     journal.push(b'\n');

@@ -23,7 +23,7 @@ fn kill_everywhere(scene: &Stargate, arguments: &[&str], needs: &[&str]) {
     kill(scene, arguments, needs, |_| false);
 }
 
-/// The same, but for what it does in the mirror's folder, of which other scenes are.
+/// The same, without the changes in the mirror's folder, which other scenes cover.
 fn kill_at_home(scene: &Stargate, arguments: &[&str], needs: &[&str]) {
     kill(scene, arguments, needs, |call| call.contains("/mirror.git/"));
 }
@@ -87,7 +87,7 @@ fn several_namespaces_and_a_deletion_after_an_earlier_cycle() {
         &scene.folder().join("client"),
         ["push", "-q", "../o/r.git", ":refs/kv-index/old"],
     );
-    // How a pack gets there is the scene of one entry.
+    // The transfer of a pack is covered by the scene of one entry.
     let passed_over = |call: &str| call.contains("/mirror.git/objects/");
     kill(&scene, &RUN, &["pwrite64", "renameat"], passed_over);
 }
@@ -135,7 +135,7 @@ pub fn with_a_stale_intent(ids: &str, refs: &str) -> Stargate {
     let then = Timestamp::now() - Duration::from_secs(120);
     let written = intent["timestamp"].as_str().expect("a time");
     fs::write(&path, text.replace(written, &format!("{then:.3}"))).expect("an older intent");
-    // Its writer died before this one was whole, long ago.
+    // Its writer died long ago, before it was complete.
     let unfinished = scene.git_dir.join(".stargate/intents/.01JBAXF5Z8J8M7R2TK7G9QW3EN.tmp");
     fs::write(&unfinished, "{").expect("half an intent");
     let file = fs::File::open(&unfinished).expect("half an intent");
@@ -193,7 +193,7 @@ fn an_entry_that_is_tried_again() {
     for_each(&calls, |call| {
         let world = scene.copy();
         killed_at(&worker(&world, &arguments), call);
-        // Killed after it had marked the entry, the second one finds it pending.
+        // The first worker is killed after it marked the entry; the second one finds the entry pending.
         let again = output(worker(&world, &arguments));
         assert!(again.status.success(), "{call:?}");
         assert_recovers(&world, &before, &format!("retry killed before {call:?}"));

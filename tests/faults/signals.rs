@@ -48,7 +48,7 @@ fn while_the_mirror_takes_in_a_push() {
         let server = Mirror::start();
         let repository = server.create("o/r.git", Format::Sha1);
         git(&repository, ["config", "core.logAllRefUpdates", "always"]);
-        // The mirror has everything, and moves its refs when it may.
+        // The mirror receives everything, and moves its refs when it is allowed to.
         server.hook(
             "o/r.git",
             "pre-receive",

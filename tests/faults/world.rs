@@ -1,4 +1,5 @@
-//! A Stargate with its mirror in a folder beside it, made once for a scene and copied for each fault; and what must hold.
+//! A Stargate with its mirror in a folder beside it, created once for each scene and copied for each fault; and the
+//! checks after a fault.
 use std::{
     collections::BTreeSet,
     fs,
@@ -18,12 +19,12 @@ use support::{
 
 pub const HOOK: &str = env!("CARGO_BIN_EXE_stargate-hook");
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_stargate-mirror");
-/// The mirror's path as the worker is told: the same for each copy.
+/// The mirror's path, relative to the repository: the same for each copy.
 pub const REMOTE: &str = "../../mirror.git";
-/// As many faults at once.
+/// The number of faults that run at once.
 const AT_ONCE: usize = 4;
 
-/// What may be in `.stargate` when nobody is at work.
+/// Names that may remain in `.stargate` while no program is running.
 const KNOWN: [&str; 7] = [
     "intents",
     "journal-scan.ndjson",
@@ -34,12 +35,12 @@ const KNOWN: [&str; 7] = [
     "worker.lock",
 ];
 
-/// A Stargate with hooks, a client, and an empty mirror that writes down every move of a ref.
+/// A Stargate with hooks, a client, and an empty mirror that logs every move of a ref.
 pub fn world() -> Stargate {
     world_of("sha1", "files")
 }
 
-/// The same, with ids and refs in these formats.
+/// The same, with these formats of ids and refs.
 pub fn world_of(ids: &str, refs: &str) -> Stargate {
     let stargate = Stargate::of_formats(ids, refs);
     // The program itself is large, and each fault gets a copy of everything.
@@ -52,7 +53,7 @@ pub fn world_of(ids: &str, refs: &str) -> Stargate {
         ["init", "-q", "--bare", "--template=", &format, "mirror.git"],
     );
     git(&mirror(&stargate), ["config", "core.logAllRefUpdates", "always"]);
-    // What a fault leaves is to be found at once: there is no pause between attempts.
+    // The effects of a fault must show at once, so the pause between attempts is short.
     stargate.configure("stargate.initialDelay", "10ms");
     fs::create_dir(stargate.folder().join("tmp")).expect("a folder for spools");
     stargate.client("first");
@@ -63,7 +64,7 @@ pub fn mirror(stargate: &Stargate) -> PathBuf {
     stargate.folder().join("mirror.git")
 }
 
-/// Commits, and pushes that to these refs at once; gives the commit.
+/// Commits, and pushes the commit to these refs at once. Returns the commit.
 pub fn push(stargate: &Stargate, names: &[&str]) -> String {
     let client = stargate.folder().join("client");
     let content = git(&client, ["rev-parse", "HEAD"]) + &names.join(" ");
@@ -71,7 +72,7 @@ pub fn push(stargate: &Stargate, names: &[&str]) -> String {
     git(&client, ["add", "file"]);
     git(&client, ["commit", "-q", "-m", &content]);
     let refspecs = names.iter().map(|name| format!("HEAD:{name}"));
-    // Not to the origin: of a copy that is somewhere else.
+    // Not to `origin`, which is elsewhere for a copy.
     let to = ["push", "-q", "../o/r.git"].map(str::to_owned).into_iter();
     git(&client, to.chain(refspecs));
     git(&client, ["rev-parse", "HEAD"])
@@ -98,7 +99,7 @@ pub fn output(mut command: Command) -> Output {
     command.output().expect("the program is built")
 }
 
-/// Runs a cycle that must leave nothing pending; gives its outcome.
+/// Runs a cycle that must leave nothing pending, and returns its outcome.
 pub fn complete(stargate: &Stargate, remote: &str, after: &str) -> String {
     let output = output(cycle(stargate, remote));
     let report = String::from_utf8_lossy(&output.stdout);
@@ -117,8 +118,8 @@ pub fn complete(stargate: &Stargate, remote: &str, after: &str) -> String {
     report["outcome"].as_str().expect("a word").to_owned()
 }
 
-/// Starts the worker again, and checks that nothing is lost, doubled or broken; and after one more push, that nothing is
-/// left behind.
+/// Starts the worker again, and checks that nothing is lost, doubled or broken. Then makes one more push, and checks
+/// that no temporary file is left.
 pub fn assert_recovers(stargate: &Stargate, before: &Before, after: &str) {
     complete(stargate, REMOTE, after);
     assert_mirrored(stargate, &mirror(stargate), after);
@@ -139,7 +140,8 @@ pub fn assert_recovers(stargate: &Stargate, before: &Before, after: &str) {
     assert_eq!(left(stargate), [""; 0], "{after}");
 }
 
-/// The mirror has what the Stargate has, the watermarks, and nothing else; and it never got anything twice.
+/// Checks that the mirror has the Stargate's refs and the watermarks, nothing else, and that it never got anything
+/// twice.
 pub fn assert_mirrored(stargate: &Stargate, mirror: &Path, after: &str) {
     assert_eq!(refs(mirror), expected(stargate), "{after}");
     assert_eq!(
@@ -148,7 +150,7 @@ pub fn assert_mirrored(stargate: &Stargate, mirror: &Path, after: &str) {
         "{after}"
     );
     for (name, mut moves) in moves(mirror) {
-        // It is written down before the ref moves: killed between the two, the same move is made and written again.
+        // A move is logged before the ref moves: after a kill between the two, the same move is made and logged again.
         moves.dedup();
         let linear = moves.is_sorted_by(|one, next| one.split(' ').nth(1) == next.split(' ').next());
         assert!(linear, "{after}: {name} did not move from one to the next: {moves:?}");
@@ -157,7 +159,7 @@ pub fn assert_mirrored(stargate: &Stargate, mirror: &Path, after: &str) {
     }
 }
 
-/// What the mirror has to have.
+/// Refs that the mirror must have.
 fn expected(stargate: &Stargate) -> BTreeSet<String> {
     let mirrored = refs(&stargate.git_dir);
     let watermarks = mirrored.iter().filter_map(|line| {
@@ -182,7 +184,7 @@ fn refs(repository: &Path) -> BTreeSet<String> {
         .collect()
 }
 
-/// Every move of every ref that a repository has written down: from where to where.
+/// Every move of every ref that a repository has logged: old id and new id.
 pub fn moves(repository: &Path) -> Vec<(String, Vec<String>)> {
     let of = |line: &String| {
         let name = line.split_once(' ').expect("an id and a name").1;
@@ -192,7 +194,7 @@ pub fn moves(repository: &Path) -> Vec<(String, Vec<String>)> {
     refs(repository).iter().map(of).collect()
 }
 
-/// The two ids of a line; the last two, because what a kill has cut off stands before what was written next.
+/// The two ids of a line: the last two, because a line that a kill has cut off precedes them.
 fn ids(line: &str) -> String {
     let two = [64, 40]
         .into_iter()
@@ -211,7 +213,7 @@ fn last_two(line: &[u8], digits: usize) -> Option<String> {
     Some(String::from_utf8_lossy(ids).into_owned())
 }
 
-/// What the journal had before the fault.
+/// Journal entries before the fault.
 pub struct Before(BTreeSet<String>);
 
 impl Before {
@@ -220,7 +222,7 @@ impl Before {
     }
 }
 
-/// Every entry of every file of the journal, but for its status.
+/// Every entry of every file of the journal, without its status.
 pub fn entries(stargate: &Stargate) -> Vec<String> {
     let entry = |line: &str| {
         let mut entry: Value = serde_json::from_str(line).ok()?;
@@ -245,7 +247,7 @@ pub fn journals(stargate: &Stargate) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Each file of the journal parses, and has what it had.
+/// Checks that each file of the journal parses and has its earlier entries.
 pub fn assert_journal_parses(stargate: &Stargate, before: &Before, after: &str) {
     for file in journals(stargate) {
         let output = output(worker(stargate, &["check", "journal", &file.display().to_string()]));
@@ -257,7 +259,7 @@ pub fn assert_journal_parses(stargate: &Stargate, before: &Before, after: &str) 
     assert!(lost.is_empty(), "{after}: {lost:?}");
 }
 
-/// The same, and it has no update twice.
+/// The same, and checks that no update is in it twice.
 pub fn assert_journal(stargate: &Stargate, before: &Before, after: &str) {
     assert_journal_parses(stargate, before, after);
     // After an fsync that failed, the same lines are in two files: they are one entry.
@@ -270,7 +272,7 @@ pub fn assert_journal(stargate: &Stargate, before: &Before, after: &str) {
     assert_eq!(updates.len(), entries.len(), "{after}: {entries:#?}");
 }
 
-/// What only a worker at work needs.
+/// Files that should exist only while a worker is running.
 fn left(stargate: &Stargate) -> Vec<String> {
     let folder = stargate.git_dir.join(".stargate");
     let segment = |name: &str| name.starts_with("mirror-journal.") && name.ends_with(".ndjson");
@@ -283,7 +285,7 @@ fn left(stargate: &Stargate) -> Vec<String> {
     foreign.chain(intents).chain(left_on(&mirror(stargate))).collect()
 }
 
-/// Locks, and files of packs that are not whole, in a repository.
+/// Locks and incomplete files of packs in a repository.
 fn left_on(folder: &Path) -> Vec<String> {
     let mut left = Vec::new();
     for entry in fs::read_dir(folder)
@@ -300,7 +302,7 @@ fn left_on(folder: &Path) -> Vec<String> {
     left
 }
 
-/// What a worker that died has left on the mirror is a minute old.
+/// Makes the files that a dead worker left on the mirror a minute old.
 pub fn a_minute_later(stargate: &Stargate) {
     let then = SystemTime::now() - Duration::from_secs(61);
     for path in left_on(&mirror(stargate)) {
@@ -318,7 +320,7 @@ fn names(folder: &Path) -> Vec<String> {
     names
 }
 
-/// Does this for each, some at once. The first panic is the test's.
+/// Runs this for each item, several at once. The first panic fails the test.
 pub fn for_each<T: Sync>(all: &[T], act: impl Fn(&T) + Sync) {
     let next = AtomicUsize::new(0);
     let work = || {

@@ -1,4 +1,4 @@
-//! Hooks in git's configuration: what they record, and beside which other hooks.
+//! Hooks in git's configuration: the pushes that they record, and their coexistence with other hooks.
 mod doctor;
 mod installation;
 
@@ -28,13 +28,13 @@ struct World {
 impl World {
     fn new() -> Self {
         let stargate = Stargate::bare();
-        // Some templates come with samples only, and some with no folder.
+        // Some templates have only samples, and some have no folder.
         let _ = fs::remove_dir_all(stargate.git_dir.join("hooks"));
         let system = stargate.folder().join("etc gitconfig");
         World { stargate, system }
     }
 
-    /// One with the hooks in the system configuration, and a mirror.
+    /// A repository with the hooks in the system configuration, and a mirror.
     fn installed() -> Self {
         let world = World::new();
         let output = world.mirror(&["install", "--system"]);
@@ -83,15 +83,15 @@ impl World {
         self.system.display().to_string()
     }
 
-    /// Runs a configured hook, and returns what it says. It must succeed.
+    /// Runs a configured hook, which must succeed, and returns its output.
     fn run(&self, hook: &str, input: &str) -> String {
         let output = feed(self.configured(hook), input);
         assert!(output.status.success(), "{hook}: {}", stderr(&output));
         stderr(&output)
     }
 
-    /// Runs the hooks of one push as git does: of each name the configured one, then the one in the folder, if it has its x
-    /// bit.
+    /// Runs the hooks of one push as git does: for each name the configured one, then the one in the folder, if it is
+    /// executable.
     fn push(&self, input: &str) {
         for hook in HOOKS {
             self.run(hook, input);
@@ -163,7 +163,7 @@ fn a_push_that_cannot_be_recorded_is_rejected() {
 
 #[test]
 fn where_both_kinds_of_hooks_run_each_update_is_recorded_once_and_no_intent_is_left() {
-    // Hooks in the folder, of those that are ours.
+    // Our hooks in the folder.
     for own in [&HOOKS[..], &HOOKS[..1], &HOOKS[1..], &[]] {
         let world = World::installed();
         world.stargate.install();
@@ -261,7 +261,7 @@ fn git_runs_configured_hooks() -> bool {
 fn a_push_by_git_is_recorded_through_the_configuration() {
     let world = World::installed();
     if !git_runs_configured_hooks() {
-        // Another program's hooks stand in for what git 2.54 does before them.
+        // Another program's hooks simulate those that git 2.54 runs before ours.
         for hook in HOOKS {
             let script = format!("eval \"$(git config hook.stargate-{hook}.command)\"");
             executable::script(&world.own(hook), &script);

@@ -1,4 +1,4 @@
-//! Installing the hook, and the hook that was there before.
+//! Installation of the hook, with and without an existing hook.
 #![cfg(unix)]
 
 use std::{
@@ -250,7 +250,7 @@ fn a_chained_hook_that_reads_nothing_or_cannot_run_keeps_no_entry_out() {
     assert_eq!(stargate.recorded().len(), names.len() + 2);
 }
 
-/// What Gitea generates: it runs all that is in the folder of its own name, and rejects when one of them does.
+/// The hook that Gitea generates. It runs all programs in the folder of its own name, and rejects if one of them does.
 const RUNS_ITS_FOLDER: &str = r#"data=$(cat)
 hookname=$(basename "$0")
 for hook in ${GIT_DIR}/hooks/${hookname}.d/*; do
@@ -300,7 +300,7 @@ fn a_chained_hook_finds_what_lies_beside_it_whichever_way_it_looks() {
     assert_eq!(in_place.runs_as, Some(hooks.join("stargate-chained/post-receive")));
     assert_eq!(seen(), "post-receive\nwords\npart\n");
 
-    // An installation from before there were links has none, until it is done again.
+    // An installation from before the links existed has none until it is repeated.
     fs::remove_dir_all(hooks.join("stargate-chained")).unwrap();
     executable::script(&hooks.join("post-receive.chained.d/part"), "echo old place");
     assert_eq!(seen(), "post-receive.chained\nwords\nold place\n");

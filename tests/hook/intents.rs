@@ -1,4 +1,5 @@
-//! No journal, no push; and no push without an entry, wherever the hooks or git are killed. Real processes.
+//! A push without a journal is rejected, and no accepted push lacks an entry, wherever the hooks or git are killed.
+//! Real processes.
 #![cfg(unix)]
 
 use std::{
@@ -31,7 +32,7 @@ use support::{
 
 use crate::HOOK;
 
-/// What touches the disk.
+/// System calls that access the disk.
 const DISK: &str = "mkdir,open,openat,read,pread64,write,pwrite64,fsync,fdatasync,rename,renameat,renameat2,unlink,unlinkat,\
                     flock,ftruncate,fallocate,chmod,fchmod,fchmodat,statfs,fstatfs,getdents64,statx,fstat,newfstatat,close";
 
@@ -53,7 +54,7 @@ impl Clock for Ahead {
     }
 }
 
-/// What the worker does with intents, two minutes from now.
+/// Processes intents as the worker would two minutes from now.
 fn recover(stargate: &Stargate, ref_now: &dyn Fn(&BStr) -> LocalRef) -> Recovered {
     let clock = Ahead(SystemClock::default());
     let writer = Writer::new(Disk, &clock, &stargate.git_dir, Duration::from_secs(10));
@@ -65,7 +66,7 @@ fn some_id() -> ObjectId {
     SOME_ID.parse().unwrap()
 }
 
-/// What the worker does with intents if every ref has the id that the pushes set.
+/// Processes intents as the worker would if every ref had the id that the pushes set.
 fn recover_moved(stargate: &Stargate) {
     let id = stargate.some_id().parse().unwrap();
     recover(stargate, &|_| LocalRef::Id(id));
@@ -85,7 +86,8 @@ fn killed_at(stargate: &Stargate, hook: &str, call: &str, number: usize) -> Outp
     feed(stargate.named_behind(hook, &strace), stargate.creation("refs/kv/a"))
 }
 
-/// Every call of a hook that touches the disk: its name, and its number among those of this name, as strace counts.
+/// Every call of a hook that accesses the disk: its name, and its number among the calls of this name, as strace
+/// counts.
 fn disk_calls(stargate: &Stargate, hook: &str) -> Vec<(String, usize)> {
     let trace = stargate.folder().join("trace");
     let what = format!("trace={DISK}");
@@ -273,7 +275,7 @@ fn what_cannot_be_appended_is_kept_as_an_intent() {
         if pre_receive {
             assert!(stargate.run_pre_receive(&input).status.success());
         }
-        // strace knows a file by its path only if it is there.
+        // strace resolves the path of a file only if it exists.
         fs::create_dir_all(stargate.git_dir.join(".stargate")).unwrap();
         drop(Disk.open_append(&stargate.journal()).unwrap());
         let journal = "./.stargate/mirror-journal.ndjson";
@@ -508,7 +510,7 @@ fn assert_receive_pack_killed_loses_nothing(ids: &str, refs: &str) {
     assert_eq!(stargate.intents(), [""; 0]);
 }
 
-/// Runs a script with a small file system in memory in the place of `.stargate`, where only it sees that.
+/// Runs a script with a small file system in memory in place of `.stargate`, visible only to that script.
 fn on_a_small_disk(stargate: &Stargate, script: &str) -> Output {
     let mut command = Command::new("unshare");
     command

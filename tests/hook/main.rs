@@ -1,4 +1,4 @@
-//! The hooks: what they record, when they reject, how they are installed, and under which users they run.
+//! The hooks: recorded updates, rejections, installation, and the users that run them.
 #![cfg(unix)]
 mod configured;
 mod install;

@@ -1,4 +1,4 @@
-//! Hooks and workers of several users at one repository: whose is what they make, and who may write to it.
+//! Hooks and workers of several users at one repository: owners and permissions of the files that they create.
 #![cfg(unix)]
 
 use std::{
@@ -14,7 +14,7 @@ use std::{
 use support::stargate::{Stargate, clean_command, creation, feed, git, stderr};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_stargate-mirror");
-/// The user that pushes: nobody, on every Linux.
+/// The user that pushes: `nobody`, on every Linux.
 const PUSHER: u32 = 65534;
 
 /// Everything below a folder, and the folder.
@@ -88,7 +88,7 @@ fn what_a_worker_of_root_makes_keeps_no_push_of_another_user_out() {
     assert!(rotated.status.success(), "{}", stderr(&rotated));
     push(&stargate, "refs/kv/b");
 
-    // What is no entry goes to quarantine; its folder is made by the worker.
+    // A line that is no entry is moved to the quarantine folder, which the worker creates.
     let journal = fs::read(stargate.journal()).expect("a journal");
     fs::write(stargate.journal(), [&journal[..], b"no entry\n"].concat()).expect("root may");
     stargate_mirror(&["run"], &stargate);
@@ -129,7 +129,7 @@ fn a_worker_of_a_second_user_is_told_as_whom_to_run() {
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("root may");
     }
     let program = stargate.folder().join("stargate-mirror");
-    // By another process: nobody here may have it open to write when it is started.
+    // Copied by another process: a program that this process has open for writing could not be started.
     let mut copy = clean_command("cp");
     copy.arg(PROGRAM).arg(&program);
     assert!(feed(copy, "").status.success());
@@ -183,7 +183,7 @@ fn the_lines_that_install_prints_keep_the_owner_of_the_configuration() {
     assert!(value("stargate.ref").ends_with("refs/heads/*"));
     assert_eq!(value("core.fsync"), "committed");
 
-    // A user without a name, and an owner who needs no other user.
+    // A user without a name, and an owner that is the current user.
     git(
         &stargate.git_dir,
         ["config", "-f", "config", "--unset-all", "stargate.remote"],
@@ -216,7 +216,7 @@ fn doctor_tells_what_keeps_the_owner_out() {
     };
     assert_eq!(said(&stargate).0, Some(0), "{}", said(&stargate).1);
     let advice = format!("chown -R nobody {}", stargate.git_dir.display());
-    // What `git config` leaves that root runs on a configuration of mode 0600, as gitolite has it.
+    // The configuration after root ran `git config` on a file of mode 0600, which is gitolite's mode.
     let config = stargate.git_dir.join("config");
     fs::set_permissions(&config, fs::Permissions::from_mode(0o600)).expect("root may");
     chown(&config, Some(0), Some(0)).expect("root may");
@@ -230,7 +230,7 @@ fn doctor_tells_what_keeps_the_owner_out() {
         "{text}"
     );
     chown(&config, Some(PUSHER), Some(PUSHER)).expect("root may");
-    // What a push of root leaves.
+    // The state after a push by root.
     let folder = stargate.git_dir.join("refs/kv");
     chown(&folder, Some(0), Some(0)).expect("root may");
     let (exit, text) = said(&stargate);
@@ -308,7 +308,7 @@ fn a_push_onto_a_path_makes_what_git_makes_in_a_shared_repository() {
     }
 }
 
-/// The mode of a path, or of the one file in `objects/pack` that ends so.
+/// The mode of a path, or of the one file in `objects/pack` with this ending.
 fn mode_at(repository: &Path, below: &str) -> u32 {
     let packs = fs::read_dir(repository.join("objects/pack")).expect("packs").flatten();
     let ends = |path: &PathBuf| path.extension().is_some_and(|end| end == below);
@@ -332,7 +332,7 @@ fn in_a_shared_repository_everything_is_for_the_group_as_git_has_it() {
     ] {
         let stargate = Stargate::bare();
         stargate.configure("core.sharedRepository", how);
-        // A umask that takes everything from the group.
+        // A umask that removes all permissions of the group.
         let words = ["sh", "-c", "umask 077; exec \"$@\"", "sh"];
         for hook in ["pre-receive", "post-receive", "pre-receive"] {
             let output = feed(stargate.named_behind(hook, &words), creation("refs/kv/a"));

@@ -1,4 +1,4 @@
-//! The hook as a process, run by real git or by hand, in a healthy and in a broken world.
+//! The hook as a process, run by real git or by hand, with and without faults.
 #![cfg(unix)]
 
 use std::{
@@ -470,7 +470,7 @@ fn a_torn_tail_is_repaired_before_anything_is_appended() {
     assert!(stargate.run_hook(creation("refs/kv/b")).status.success());
     assert_eq!(stargate.recorded(), ["refs/kv/a", "refs/kv/b"]);
 
-    // Anything else is put aside.
+    // Anything else is moved to quarantine.
     let torn = &whole[..whole.len() / 2];
     fs::write(stargate.journal(), [&whole[..], torn].concat()).unwrap();
     assert!(stargate.run_hook(creation("refs/kv/c")).status.success());
@@ -586,7 +586,7 @@ proptest! {
         pushes in proptest::collection::vec((1usize..30, 1usize..200, 0usize..4000), 64)
     ) {
         let stargate = Stargate::bare();
-        // How long a busy machine takes is not what is tested.
+        // A busy machine may be slow; speed is not tested here.
         stargate.configure("stargate.lockTimeout", "5m");
         let hooks: Vec<_> = pushes.iter().map(|(_, _, name)| {
             let mut hook = stargate.hook();

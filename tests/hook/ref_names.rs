@@ -25,7 +25,7 @@ fn assert_accepted(client: &Path, refspecs: &[&str]) {
     assert!(output.status.success(), "{refspecs:?}: {}", stderr(&output));
 }
 
-/// Asserts that the whole push is refused, and that the pusher is told these words.
+/// Asserts that the whole push is refused, and that the pusher sees these words.
 fn assert_refused(stargate: &Stargate, client: &Path, refspecs: &[&str], words: &[&str]) {
     let before = git(&stargate.git_dir, ["for-each-ref"]);
     let output = push(client, refspecs);
@@ -68,7 +68,7 @@ fn namespaces_of_one_push_that_cannot_exist_together_are_refused() {
             let refspecs: Vec<&str> = refspecs.iter().map(String::as_str).collect();
             assert_refused(&stargate, &client, &refspecs, &[&words[0]]);
         }
-        // Refs of different folders can exist together, and so can names that only begin alike.
+        // Refs in different folders can coexist, and so can names with a common beginning.
         assert_accepted(
             &client,
             &[

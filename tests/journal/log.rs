@@ -1,4 +1,4 @@
-//! A log of lines on a storage that fails, falls short or stops.
+//! A log of lines on a storage that fails, writes short or stops.
 #![cfg(unix)]
 
 use std::{cell::Cell, collections::BTreeSet, fs, io, path::Path};
@@ -13,14 +13,14 @@ use support::faulty::{Fault, Faulty, clock};
 const STEM: &str = "events";
 const MAX_LINE: usize = 64;
 
-/// What is found when a log is opened.
+/// Findings of opening a log.
 #[derive(Debug, Default)]
 struct Found {
     repaired: Option<Repair>,
     lines: Vec<String>,
 }
 
-/// Opens the log, and says which lines it has.
+/// Opens the log, and returns its lines.
 fn open<S: Storage + Clone>(storage: S, folder: &Path) -> Result<(Log<S, impl Clock>, Found), WriteError> {
     let mut lines = Vec::new();
     let is_complete = |tail: &[u8]| tail.ends_with(b".");
@@ -50,7 +50,7 @@ fn folder() -> tempfile::TempDir {
     tempfile::tempdir().expect("a temporary folder")
 }
 
-/// What `fault` says of the first call of a verb.
+/// Injects `fault` into the first call of a verb.
 fn first(verb: &'static str, fault: Fault) -> impl Fn(&str, usize) -> Option<Fault> {
     let done = Cell::new(false);
     move |called, _| (called == verb && !done.replace(true)).then_some(fault)
@@ -125,7 +125,7 @@ fn after_an_fsync_that_failed_lines_stand_in_a_new_file_and_places_stay() {
     assert_eq!((after.file, after.offset), (1, 12));
     let read = |file, offset, length| log.reader().read(Place { file, length, offset }).expect("bytes");
     assert_eq!((read(0, 0, 4), read(1, 5, 6)), (b"one.".to_vec(), b"three.".to_vec()));
-    // What the first file has of them may be there or not.
+    // The first file may keep its copies of the lines that were written to the second.
     assert_eq!(
         lines(folder.path()),
         ["one.", "two.", "three.", "two.", "three.", "four."]
@@ -153,8 +153,8 @@ fn in_doubt_it_takes_nothing_more() {
     }
 }
 
-/// Fails every call from one on, for each call that there is: what was reported as durable is there, everything that is
-/// there was asked for, and appending goes on.
+/// Fails every call from a given one on, for each possible one. Lines that were reported as durable are present, every
+/// present line was requested, and appending continues.
 #[test]
 fn stopped_at_any_call_it_keeps_what_it_has_reported() {
     for short in [false, true] {

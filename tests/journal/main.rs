@@ -1,6 +1,6 @@
-//! The journal: its writer, its files over time, both against a model, the log beside it, and the replacement of files.
+//! The journal: its writer, its files over time (both compared with a model), the log, and the replacement of files.
 //!
-//! Nothing here starts a process: for a moment, a child holds the locks of all threads.
+//! No test here starts a process, because a child briefly holds the locks of all threads.
 #![cfg(unix)]
 mod drafts;
 mod log;

@@ -1,7 +1,7 @@
-//! The journal against a model of it: whatever is appended, settled, put aside, damaged and recovered, in whatever order,
-//! it holds what the model holds, and a scan that remembers hides nothing.
+//! The journal compared with a model: after any sequence of appends, settlements, rotations, damages and recoveries,
+//! both have the same entries, and a remembered scan hides none.
 //!
-//! A sequence of steps that fails is made shorter, and its seed is kept in `model.regressions`.
+//! A failing sequence of steps is shortened, and its seed is kept in `model.regressions`.
 #![cfg(unix)]
 
 use std::{
@@ -26,32 +26,32 @@ use crate::drafts::draft;
 use ulid::Ulid;
 
 const RETENTION: Duration = Duration::from_secs(30 * 24 * 60 * 60);
-/// A few names of this length make a scan worth remembering, in bytes.
+/// Length of the long names in bytes: a few of them make it worthwhile to remember a scan.
 const LONG: usize = 20_000;
 
-/// What may happen to a journal. Entries go by the numbers of their appends.
+/// A step of a journal's life. Entries are identified by the order in which they were appended.
 #[derive(Debug, Clone)]
 enum Step {
-    /// So many new entries, with long names or short ones.
+    /// A number of new entries, with long names or short ones.
     Append(usize, bool),
     Settle(Vec<usize>, Status),
     Retry(usize),
     Rotate,
-    /// What a worker does at the start of a cycle: repair the tail, mend the rest.
+    /// The start of a worker's cycle: repairs the tail and the other lines.
     Recover,
-    /// What a worker does at the end of a cycle: remember what was read.
+    /// The end of a worker's cycle: remembers what was read.
     Maintain,
     /// A new entry behind NUL bytes, as a crash leaves them where a file had grown.
     AppendBehindNuls,
-    /// Bytes at the end, by a writer who is none.
+    /// Bytes at the end, written by another program.
     Garbage(Garbage),
-    /// A settled entry with the greatest id of all, by somebody who makes it up.
+    /// A forged, settled entry with the greatest possible id.
     Forge,
     /// The last entry loses its line feed.
     LoseLineFeed,
-    /// The last entry, which nobody has settled, loses its second half.
+    /// The last entry, which is not settled, loses its second half.
     LoseHalf,
-    /// The status of a pending entry is overwritten by half.
+    /// Half of the status of a pending entry is overwritten.
     Mix(usize),
 }
 
@@ -61,7 +61,7 @@ enum Garbage {
     NulsWithoutEnd,
     Nuls,
     NoJson,
-    /// JSON that is no entry: it stays.
+    /// JSON that is not an entry; it stays.
     OtherJson,
     Blank,
 }
@@ -88,37 +88,37 @@ impl Garbage {
     }
 }
 
-/// How the journal ends.
+/// The end of the journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Tail {
     /// With a line feed, or it is empty.
     Complete,
-    /// In an entry that lacks nothing but its line feed.
+    /// In an entry that is complete except for its line feed.
     Unfinished(usize),
-    /// In bytes that are no entry.
+    /// In bytes that are not an entry.
     Torn,
 }
 
-/// What a journal holds.
+/// The expected contents of a journal.
 #[derive(Debug, Clone)]
 struct Model {
-    /// What has become of each entry; none when it was lost before anybody had settled it.
+    /// The status of each entry; `None` if it was lost before it was settled.
     entries: Vec<Option<Status>>,
     tail: Tail,
-    /// The entry that is the journal's last line, where that is one.
+    /// The entry in the journal's last line, if there is one.
     last: Option<usize>,
-    /// Lines that are no JSON.
+    /// Lines that are not JSON.
     corrupt: u64,
-    /// Lines that are JSON, and no entry.
+    /// Lines that are JSON, but not an entry.
     other: u64,
-    /// Entries with an id that cannot have been given.
+    /// Entries with an id that no hook can have assigned.
     forged: u64,
-    /// Whether there is a journal.
+    /// The journal exists.
     exists: bool,
 }
 
 impl Model {
-    /// The entries of this status that a reader sees.
+    /// The entries of this status, as a reader sees them.
     fn seen(&self, status: Status) -> Vec<usize> {
         let numbers = 0..self.entries.len();
         let seen = |number: &usize| self.entries[*number] == Some(status) && self.tail != Tail::Unfinished(*number);
@@ -149,7 +149,7 @@ impl Model {
         let ends = garbage.bytes().ends_with(b"\n");
         match (self.tail, garbage) {
             (_, _) if !ends => self.tail = Tail::Torn,
-            // What comes after half a line is part of it.
+            // Anything written after half a line becomes part of that line.
             (Tail::Torn, _) | (_, Garbage::Nuls | Garbage::NoJson) => self.corrupt += 1,
             (_, Garbage::OtherJson) => self.other += 1,
             _ => {}
@@ -216,7 +216,7 @@ impl ReferenceStateMachine for Model {
             Step::Retry(number) => is(number, Status::Failed),
             Step::AppendBehindNuls | Step::Forge => model.exists && model.tail == Tail::Complete,
             Step::LoseLineFeed => model.tail == Tail::Complete && model.last.is_some(),
-            // What is settled was durable before.
+            // A settled entry is durable already.
             Step::LoseHalf => model.tail == Tail::Complete && model.last.is_some_and(|last| is(&last, Status::Pending)),
             Step::Garbage(_) => model.exists && !matches!(model.tail, Tail::Unfinished(_)),
             Step::Append(..) | Step::Rotate | Step::Recover | Step::Maintain => true,
@@ -258,7 +258,7 @@ impl ReferenceStateMachine for Model {
 /// A journal on a disk.
 struct Journal {
     folder: tempfile::TempDir,
-    /// How many entries were appended.
+    /// The number of appended entries.
     appended: usize,
 }
 
@@ -275,7 +275,7 @@ impl Journal {
         Backlog::load(&Disk, self.folder.path()).expect("a journal")
     }
 
-    /// The entries of these numbers, in order, wherever they stand and whatever their status.
+    /// The entries with these numbers, in order, wherever they are and whatever their status is.
     fn entries(&self, numbers: &[usize]) -> Vec<Located> {
         let mut found = Vec::new();
         let wanted = |located: Located| {
@@ -411,7 +411,7 @@ impl StateMachineTest for Journal {
     }
 
     fn teardown(journal: Journal, _: Model) {
-        // Readers of lines that know nothing of damage stumble over nothing after a recovery.
+        // After a recovery, readers that do not handle damage can read every line.
         journal.recover();
         let text = fs::read(journal.path()).unwrap_or_default();
         let lines = text

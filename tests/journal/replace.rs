@@ -1,4 +1,4 @@
-//! Replacement of a file: durable, as a whole, and without remains, whichever step fails.
+//! Replacement of a file: durable, as a whole, and without remains, even if a step fails.
 use std::{
     fs, io,
     path::{Path, PathBuf},

@@ -1,5 +1,5 @@
-//! The journal over its files and over time: rotation, what a scan remembers, repair, retention. Against a model:
-//! [`super::model`].
+//! The journal over its files and over time: rotation, the remembered scan, repair, retention. [`super::model`]
+//! compares it with a model.
 #![cfg(unix)]
 
 use std::{
@@ -49,7 +49,7 @@ impl Journal {
         Writer::new(Disk, clock(), self.git_dir(), Duration::from_secs(1))
     }
 
-    /// A writer whose clock is so far ahead of the files' times.
+    /// A writer whose clock is this far ahead of the files' times.
     fn writer_later(&self, later: Duration) -> Writer<Disk, impl Clock> {
         let clock = clock();
         clock.now.set((Timestamp::now() + later).as_millisecond());
@@ -80,7 +80,7 @@ impl Journal {
         names(&self.load())
     }
 
-    /// How many bytes a load reads.
+    /// Returns the number of bytes that a load reads.
     fn bytes_read(&self) -> u64 {
         let faulty = Faulty::new(&|_, _| None);
         Backlog::load(&&faulty, self.git_dir()).unwrap();
@@ -128,7 +128,7 @@ fn who_only_locks_writes_to_a_segment_and_is_read() {
     let journal = Journal::new();
     journal.append(&["a"]);
     let line = fs::read_to_string(journal.path()).unwrap();
-    // So many that the scan is remembered.
+    // Enough entries that the scan is remembered.
     journal.append_many(0..400);
     let mut foreign = OpenOptions::new().append(true).open(journal.path()).unwrap();
     journal.writer().rotate().unwrap().unwrap();
@@ -151,7 +151,8 @@ fn while_the_journal_is_put_aside_again_and_again_no_writer_loses_a_line() {
     let path = journal.path();
     let git_dir = journal.git_dir();
     let rotations = AtomicUsize::new(0);
-    // These know nothing of segments: open, lock, append. They go on when the journal was put aside meanwhile.
+    // These writers are unaware of segments: they open, lock and append. They continue if the journal is rotated
+    // meanwhile.
     let foreign = |thread: usize| {
         for number in 0..200 {
             let mut file = OpenOptions::new().create(true).append(true).open(&path).unwrap();
@@ -243,7 +244,7 @@ fn reading_costs_what_is_pending_and_not_what_was() {
         );
         costs.push(cost / stuck.len() as u64);
 
-        // What comes later, and is settled, costs what it is until it is remembered.
+        // Later entries that are settled are read again until the scan is remembered.
         journal.append(&["new"]);
         assert!(journal.bytes_read() <= cost + 3 * 4096);
         let faulty = Faulty::new(&|_, _| None);
@@ -258,7 +259,7 @@ fn reading_costs_what_is_pending_and_not_what_was() {
         );
         assert!(journal.pending().is_empty());
         writer.maintain(&journal.load(), RETENTION).unwrap();
-        // What it would spare is not worth a scan of less than 64 KiB.
+        // A scan of less than 64 KiB is not remembered: it would save too little.
         assert!(
             journal.bytes_read() <= (64 << 10) + 5 * 4096,
             "{}",
@@ -290,7 +291,7 @@ fn a_scan_of_another_file_is_not_used() {
     assert!(journal.git_dir().join(FOLDER).join(SCAN).exists());
     assert!(journal.bytes_read() <= 3 * 4096);
 
-    // The same file, cut and written anew: as long as before, and all pending.
+    // The same file, truncated and rewritten: as long as before, and all pending.
     let length = fs::metadata(journal.path()).unwrap().len();
     let line = fs::read_to_string(journal.path()).unwrap();
     fs::write(journal.path(), "").unwrap();
@@ -298,7 +299,7 @@ fn a_scan_of_another_file_is_not_used() {
     assert!(fs::metadata(journal.path()).unwrap().len() > length);
     assert_eq!(journal.pending().len(), 1100);
 
-    // A copy that was put back in its place.
+    // A copy in the place of the file.
     let copy = journal.path().with_extension("copy");
     fs::write(&copy, line.replace("\"done\"   ", "\"pending\"")).unwrap();
     fs::rename(&copy, journal.path()).unwrap();
@@ -318,7 +319,7 @@ fn an_entry_that_is_retried_is_pending_whatever_a_scan_remembers() {
     let mut failed = all[7].clone();
     failed.entry.status = Status::Failed;
     assert_eq!(journal.writer().retry(&[failed]).unwrap().settled, 1);
-    // A cycle that was under way does not hide it.
+    // A concurrent cycle does not hide it.
     journal.writer().maintain(&old, RETENTION).unwrap();
     assert_eq!(journal.pending(), ["7"]);
     journal.writer().maintain(&journal.load(), RETENTION).unwrap();
@@ -419,7 +420,7 @@ fn what_is_remembered_of_a_line_is_of_that_line_and_counts_once() {
     journal.append(&["a"]);
     let line = fs::read(journal.path()).unwrap();
     journal.add_raw(&journal.path(), b"\0\0\n");
-    // So many that the scan is remembered.
+    // Enough entries that the scan is remembered.
     journal.append_many(0..400);
     // An entry behind NUL bytes, and another one.
     let id = |last: char| {
@@ -435,7 +436,8 @@ fn what_is_remembered_of_a_line_is_of_that_line_and_counts_once() {
     journal.writer().maintain(&journal.load(), RETENTION).unwrap();
     let done = || (journal.load().counts.done, journal.load().problem_count);
     assert_eq!(done(), (403, 2));
-    // The lines become blank, and an entry behind blanks: the lines after them are not read in their place.
+    // The lines become blank, and so do the bytes before an entry. The lines after them are not read at the wrong
+    // offset.
     assert_eq!(journal.writer().mend(&journal.load().problems).unwrap().len(), 2);
     assert_eq!(done(), (403, 0));
     assert_eq!(

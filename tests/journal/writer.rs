@@ -1,4 +1,4 @@
-//! The journal's writer on a storage that fails, falls short or stops, and against others who write.
+//! The journal's writer on a storage that fails, writes short or stops, and with concurrent writers.
 #![cfg(unix)]
 
 use std::{
@@ -119,7 +119,7 @@ fn after_a_failed_sync_the_entries_go_to_a_new_segment_and_nobody_syncs_that_fil
     assert_eq!((appended.written.len(), appended.failed.len()), (2, 0));
     assert_eq!(faulty.calls.take().iter().filter(|call| **call == "sync").count(), 1);
 
-    // The same entries stand in the file that failed and in the one that did not, and are read once.
+    // The same entries are in the failed file and in the new one, and are read once.
     let whole = Backlog::load(&Disk, folder.path()).unwrap();
     let ids: Vec<_> = whole.pending.iter().map(|located| located.entry.entry_id).collect();
     assert_eq!(ids[1..], appended.written);
@@ -195,7 +195,7 @@ fn ids_grow_over_a_rotation_while_the_clock_goes_back() {
 
 #[test]
 fn a_writer_that_stops_at_any_call_leaves_a_journal_that_goes_on() {
-    // A journal with a torn tail, so that every step there is comes before the append.
+    // A journal with a torn tail, so that every possible step precedes the append.
     let prepare = || {
         let folder = folder();
         append(Disk, folder.path(), &["old"]).unwrap();
@@ -210,7 +210,7 @@ fn a_writer_that_stops_at_any_call_leaves_a_journal_that_goes_on() {
 
     for stop in 0..calls {
         let folder = prepare();
-        // From here on nothing happens any more; the write that is under way gets half of its bytes out.
+        // From here on no call has an effect; the current write completes half of its bytes.
         let fault = |_: &str, call: usize| match call {
             call if call < stop => None,
             call if call == stop => Some(Fault::Short),
@@ -404,7 +404,7 @@ proptest! {
 
         let found = names(folder.path());
         let kept = found.len() - 1;
-        // A cut between an entry and its line feed costs nothing.
+        // A cut between an entry and its line feed loses nothing.
         let complete = whole[..(length + 1).min(whole.len())].iter().filter(|byte| **byte == b'\n').count();
         prop_assert_eq!(kept, complete);
         prop_assert_eq!(&found[..kept], &all[..kept]);

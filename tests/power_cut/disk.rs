@@ -1,5 +1,5 @@
-//! A disk of which every write and every flush is known: an image file in a file system of this process (FUSE), under a
-//! loop device with ext4 on it.
+//! A disk whose every write and flush is recorded: an image file in a file system of this process (FUSE), with ext4 on
+//! a loop device over it.
 use std::{
     ffi::OsStr,
     fs,
@@ -14,32 +14,32 @@ use fuser::{
     ReplyWrite, Request, TimeOrNow,
 };
 
-/// How large a disk is, in bytes.
+/// Size of a disk in bytes.
 pub const SIZE: usize = 48 << 20;
-/// What a disk writes whole or not at all, in bytes.
+/// Size in bytes of the unit that a disk writes completely or not at all.
 const SECTOR: usize = 4096;
 const FOREVER: Duration = Duration::from_secs(1 << 20);
 const ROOT: u64 = 1;
 const IMAGE: u64 = 2;
 const NAME: &str = "image";
 
-/// What reaches a disk.
+/// A change or a sync that reaches the disk.
 #[derive(Debug, Clone)]
 pub enum Effect {
     /// A sector, or a part of one.
     Write { offset: usize, bytes: Vec<u8> },
-    /// Whatever was written before is there after a power cut.
+    /// A flush: everything written before it survives a power cut.
     Flush,
 }
 
-/// A disk, and what was done to it.
+/// A disk, and its recorded effects.
 #[derive(Default)]
 pub struct Disk {
     pub content: Vec<u8>,
     pub effects: Vec<Effect>,
 }
 
-/// A disk in its drive: the file system in which it is one file.
+/// A disk in use: the file system that contains its image.
 pub struct Drive {
     disk: Arc<Mutex<Disk>>,
     mount_point: PathBuf,
@@ -47,7 +47,7 @@ pub struct Drive {
 }
 
 impl Drive {
-    /// Puts an empty disk in, at this folder.
+    /// Mounts the file system of an empty disk at this folder.
     pub fn new(mount_point: PathBuf) -> Self {
         fs::create_dir(&mount_point).expect("a folder");
         let disk = Arc::new(Mutex::new(Disk {
@@ -70,17 +70,17 @@ impl Drive {
         self.mount_point.join(NAME)
     }
 
-    /// The disk as it is now.
+    /// The current content of the disk.
     pub fn disk(&self) -> MutexGuard<'_, Disk> {
         lock(&self.disk)
     }
 }
 
-/// A mounted ext4; it is unmounted with this.
+/// A mounted ext4, which is unmounted on drop.
 pub struct Mounted(PathBuf);
 
 impl Mounted {
-    /// Mounts the file system in an image; a journal of its own is replayed.
+    /// Mounts the file system in an image. ext4 replays its own journal.
     pub fn new(image: &Path, at: &Path) -> Self {
         fs::create_dir_all(at).expect("a folder");
         run(Command::new("mount").args(["-o", "loop"]).arg(image).arg(at));
@@ -92,7 +92,7 @@ impl Drop for Mounted {
     fn drop(&mut self) {
         let umount = Command::new("umount").arg(&self.0).status();
         if !umount.is_ok_and(|status| status.success()) {
-            // Somebody has a file open still: then it goes as soon as that is closed.
+            // If a file is still open, the unmount completes when it is closed.
             let _ = Command::new("umount").arg("-l").arg(&self.0).status();
         }
     }
@@ -106,7 +106,7 @@ pub fn format(image: &Path) {
         .arg(image));
 }
 
-/// Runs a program that must succeed, and says what is needed if it does not.
+/// Runs a program that must succeed; the failure names the requirements.
 pub fn run(command: &mut Command) {
     let what = format!("{command:?}");
     let output = command

@@ -1,18 +1,18 @@
-//! Power cuts under a real ext4: what git and the hook have acknowledged is there afterwards, and reaches the mirror.
+//! Power cuts under a real ext4: every acknowledged push is there afterwards, and reaches the mirror.
 //!
-//! A Stargate lies on an ext4 on a loop device on an image of which every write and every flush is known ([`disk`]). Pushes
-//! and cycles of the worker run on it. A power cut is an image that has everything up to the last flush before some
-//! moment, and of what was written between that and the moment any part, sector by sector. The image is mounted, ext4
-//! replays its journal, the worker is started: every push that was acknowledged before that moment is in the journal and
+//! The Stargate is on an ext4 on a loop device over an image whose every write and flush is recorded ([`disk`]). Pushes
+//! and cycles of the worker run on it. A power cut is an image with everything up to the last flush before some moment,
+//! and any part of the sectors written between that flush and the moment. The image is mounted, ext4 replays its
+//! journal, and the worker is started. Then every push that was acknowledged before that moment is in the journal and
 //! on the mirror.
 //!
-//! The same with no fsync (strace answers for the kernel) loses pushes: so the rig can fail. And with git's own default,
-//! which leaves loose objects to the kernel, the journal has everything, and the worker says which object it lacks.
+//! Without any fsync (strace suppresses them) pushes are lost, which proves that the rig can fail. With git's default,
+//! which does not sync loose objects, the journal has every entry, and the worker reports the missing objects.
 //!
 //! `POWER_CUTS=N` makes that many cuts. This needs root, `/dev/fuse` and loop devices; see `docs/power-cut.md`.
 //!
-//! These tests are a program of their own: a namespace that another test makes while a file system is mounted here keeps
-//! it mounted.
+//! These tests are a separate program: a namespace that another test creates while a file system is mounted here would
+//! keep it mounted.
 #![cfg(target_os = "linux")]
 mod disk;
 
@@ -32,40 +32,40 @@ use support::stargate::{clean_command, feed, git, git_command, stderr};
 const HOOK: &str = env!("CARGO_BIN_EXE_stargate-hook");
 const PROGRAM: &str = env!("CARGO_BIN_EXE_stargate-mirror");
 const PUSHES: usize = 16;
-/// The worker makes a cycle after so many.
+/// The worker runs a cycle after this many pushes.
 const PUSHES_OF_A_CYCLE: usize = 5;
-/// How many cuts the short form makes.
+/// The number of power cuts in the short form of the test.
 const CUTS: usize = 24;
 const REF: &str = "refs/kv/main";
 /// One disk at a time: two of them share two cores.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
-/// A push of which git has said that it succeeded.
+/// A push that git reported as successful.
 struct Acknowledged {
-    /// How many effects the disk had seen then.
+    /// The number of effects that had reached the disk at that time.
     at: usize,
     commit: String,
 }
 
-/// What was done to a disk, and what was promised meanwhile.
+/// Effects on a disk and the acknowledgements given meanwhile.
 struct Recording {
     folder: tempfile::TempDir,
     /// The disk before the first push.
     base: Vec<u8>,
     effects: Vec<Effect>,
     acknowledged: Vec<Acknowledged>,
-    /// The mirror after each cycle, and how many effects the disk had seen before that.
+    /// The mirror after each cycle, and the number of effects on the disk before it.
     mirrors: Vec<(usize, PathBuf)>,
 }
 
-/// What a power cut has left.
+/// Losses caused by a power cut.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Lost {
-    /// Acknowledged pushes that the journal does not have, nor an intent.
+    /// Acknowledged pushes that are neither in the journal nor in an intent.
     entries: usize,
-    /// Whether the mirror lacks the last acknowledged commit after a cycle.
+    /// The mirror lacks the last acknowledged commit after a cycle.
     commit: bool,
-    /// What that cycle said, if it was not complete.
+    /// The output of that cycle, if it was incomplete.
     said: Option<String>,
 }
 
@@ -106,7 +106,7 @@ impl Recording {
         }
     }
 
-    /// Cuts the power after `at` effects; of those after the last flush, `kept` says which reached the disk.
+    /// Cuts the power after `at` effects. `kept` returns true for effects after the last flush that reached the disk.
     fn cut(&self, at: usize, mut kept: impl FnMut() -> bool) -> Lost {
         let done = &self.effects[..at];
         let flushed = done
@@ -136,18 +136,18 @@ impl Recording {
     }
 }
 
-/// What reaches the disk before a push is acknowledged.
+/// Syncs that reach the disk before a push is acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Synced {
-    /// What git and the hook sync, with `core.fsync=committed`.
+    /// Syncs of git with `core.fsync=committed`, and of the hook.
     Committed,
-    /// What git syncs by default, and the hook.
+    /// Syncs of git by default, and of the hook.
     Default,
     /// Nothing.
     Nothing,
 }
 
-/// Where everything is: the disk, the mirror and the client.
+/// Folder that contains the disk, the mirror and the client.
 struct Place(PathBuf);
 
 impl Place {
@@ -205,7 +205,7 @@ impl Place {
         git(&self.client(), ["rev-parse", "HEAD"])
     }
 
-    /// A cycle of the worker; what it said, when that is not everything.
+    /// Runs a cycle of the worker, and returns its output if it was incomplete.
     fn cycle(&self) -> Result<(), String> {
         let mut command = clean_command(PROGRAM);
         command
@@ -231,7 +231,7 @@ impl Place {
         run(Command::new("cp").arg("-a").arg(kept).arg(self.mirror()));
     }
 
-    /// Starts the worker on what a power cut has left, and looks.
+    /// Starts the worker after a power cut, and checks the result.
     fn look(&self, acknowledged: &[&Acknowledged]) -> Lost {
         self.make_intents_older();
         let before = self.known();
@@ -251,7 +251,7 @@ impl Place {
         }
     }
 
-    /// The journal and the intents, as they are.
+    /// The current journal and intents.
     fn known(&self) -> String {
         let folder = self.stargate().join(".stargate");
         let read = |path: &Path| String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned();
@@ -268,7 +268,7 @@ impl Place {
             .collect()
     }
 
-    /// A machine takes its time to start: the worker leaves intents alone that are younger than a minute.
+    /// A machine takes time to start, so the intents are older than the minute for which the worker leaves them alone.
     fn make_intents_older(&self) {
         for path in self.intents() {
             let text = fs::read_to_string(&path).unwrap_or_default();
@@ -297,8 +297,8 @@ fn cuts() -> usize {
     given.map_or(CUTS, |given| given.parse().expect("POWER_CUTS is a number"))
 }
 
-/// Cuts the power this often: in turn at the moment of an acknowledgement and at any moment, and with nothing, everything
-/// or any part of what was not flushed.
+/// Cuts the power this often: alternately at the moment of an acknowledgement and at any moment. Of the unflushed
+/// sectors, none, all or a random part is kept.
 fn lost_by_cuts(recording: &Recording, cuts: usize) -> Vec<Lost> {
     let mut random = Random::new(1);
     let cut = |number: usize| {
@@ -314,7 +314,7 @@ fn lost_by_cuts(recording: &Recording, cuts: usize) -> Vec<Lost> {
     (0..cuts).map(cut).collect()
 }
 
-/// Sums up, and says so.
+/// Prints a summary and returns it.
 fn told(recording: &Recording, lost: &[Lost]) -> (usize, usize) {
     let flushes = recording
         .effects

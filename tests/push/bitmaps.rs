@@ -1,5 +1,4 @@
-//! Selection with bitmaps: whatever the history, the bitmap, and what the remote has, the list is what the walk finds,
-//! and what git finds.
+//! Selection with bitmaps: for every history, bitmap and remote, the list equals the result of the walk and of git.
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -21,7 +20,7 @@ struct Source {
     bitmap: PathBuf,
 }
 
-/// How git writes the bitmap.
+/// Configurations with which git writes the bitmap.
 const WAYS: [&[&str]; 3] = [
     &[],
     &["-c", "pack.writeBitmapLookupTable=true"],
@@ -29,7 +28,7 @@ const WAYS: [&[&str]; 3] = [
 ];
 
 impl Source {
-    /// Packs the first `packed` commits, those in between as tips of their own. The others stay loose.
+    /// Packs the first `packed` commits, with the later ones of them as extra tips. The others stay loose.
     fn new(path: &Path, format: &str, way: &[&str], steps: &[Step], packed: Index) -> Self {
         let repository = history::repository(path, format);
         let packed = packed.index(steps.len()) + 1;
@@ -113,7 +112,7 @@ fn assert_bases(list: &List, theirs: &BTreeSet<ObjectId>) {
     assert!(list.remote.iter().all(|id| theirs.contains(id)));
 }
 
-/// Git completes the pack out of what the remote has.
+/// Git completes the pack with objects of the remote.
 fn assert_pack_arrives(source: &Source, folder: &Path, list: &List, had: &BTreeSet<ObjectId>, thin: bool) {
     let format = Format { ofs_delta: true, thin };
     let pack = git_push::pack::write(&source.repository, list, format).unwrap();
@@ -138,7 +137,7 @@ fn assert_pack_arrives(source: &Source, folder: &Path, list: &List, had: &BTreeS
     );
 }
 
-/// What can happen to the file of a bitmap.
+/// Damage to the file of a bitmap.
 #[derive(Debug, Clone)]
 enum Damage {
     Flipped(Index),
@@ -192,7 +191,7 @@ proptest! {
         let source = Source::new(&folder.path().join("source.git"), format, way, &steps, packed);
         let (had, wanted) = (source.choose(&had), source.choose(&wanted));
         let (mut advertisement, commands) = push(&had, &wanted);
-        // A tip that is not here does no harm.
+        // A tip that is missing here does no harm.
         let unknown = "ab".repeat(source.repository.object_hash().len_in_bytes());
         advertisement.haves.push(ObjectId::from_hex(unknown.as_bytes()).unwrap());
         let list = enumerate_bitmapped(&source.repository, &advertisement, &commands).unwrap().unwrap();
@@ -326,7 +325,7 @@ fn counting_moves_from_the_first_commit_on_and_a_long_push_uses_the_bitmap() {
     };
     assert_eq!(counted(&repository, &[root], tip), (1, lacked(root) as u32));
 
-    // The last commit restores a file that the remote has: only bits find it there.
+    // The last commit restores a file that the remote has; only the bitmap finds that.
     git(&path, &["repack", "-adbq"], None);
     let (old, restored) = (
         commits[5],

@@ -1,5 +1,5 @@
-//! `stargate-mirror push` beside `git push`: the same arguments on identical copies of repositories must give the same
-//! lines, exit codes and refs.
+//! `stargate-mirror push` compared with `git push`: the same arguments on identical copies of repositories must give
+//! the same lines, exit codes and refs.
 #[path = "../../examples/push.rs"]
 #[expect(dead_code, reason = "its main")]
 mod example;
@@ -148,7 +148,7 @@ fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// What scripts see of a push.
+/// Returns the parts of a push that scripts can see: standard output and exit code.
 fn seen(output: &Output) -> (String, Option<i32>) {
     (stdout(output), output.status.code())
 }
@@ -157,7 +157,8 @@ fn refs(repository: &Path) -> String {
     git(repository, &["for-each-ref"])
 }
 
-/// Both push with `--porcelain` and these arguments, each in its own copy; lines, exit codes and refs must be the same.
+/// Pushes with both programs, with `--porcelain` and these arguments, each in its own copy. Lines, exit codes and refs
+/// must be equal.
 fn compare(template: &Path, arguments: &[&str]) {
     let arguments = [&["--porcelain"][..], arguments].concat();
     let folder = tempfile::tempdir().expect("a folder");
@@ -265,7 +266,7 @@ fn sha256_is_the_same() {
     }
 }
 
-/// Both say what they would do.
+/// Both report what they would do.
 fn compare_dry_run(source: &Path, arguments: &[&str]) -> Result<(), String> {
     let arguments = [&["--dry-run", "--porcelain", "../remote.git"][..], arguments].concat();
     let (git_push, our_push) = (theirs(source, &arguments), ours(source, &arguments));
@@ -456,7 +457,7 @@ fn remote_tracking_refs_in_reftables_are_used_for_leases_and_not_updated() {
             &source,
             &["origin", "main", "side:topic", "--force-with-lease", "main:new"],
         );
-        // The remote's topic is not what refs/remotes/origin/topic says.
+        // The remote's topic differs from refs/remotes/origin/topic.
         assert_eq!(pushed.status.code(), Some(3), "{}", stderr(&pushed));
         assert!(stdout(&pushed).contains("stale info"), "{}", stdout(&pushed));
         let warning = "remote-tracking refs were not updated, because they are in reftables: \
@@ -694,7 +695,7 @@ impl Served {
         self.folder.path().join(side).join("source")
     }
 
-    /// Both push; what they say of the URL and the refs must be the same. Gives what ours says on stderr.
+    /// Pushes with both programs, and compares their messages about the URL and the refs. Returns our stderr.
     fn compare(&self, arguments: &[&str]) -> String {
         let arguments = [&["--porcelain", "origin"][..], arguments].concat();
         let git_push = theirs(&self.source("git"), &arguments);
@@ -758,7 +759,7 @@ fn what_hooks_decline_and_say_is_told() {
     served.compare(&["+main~2:main", "+main:topic"]);
 }
 
-/// What the server says while it takes in a commit of so many new versions of files.
+/// Returns the server's output while it receives a commit with new versions of this many files.
 fn said_of_many_deltas(files: usize, options: &[&str]) -> Vec<String> {
     let served = Served::new();
     served.hook("post-receive", "echo 'thank you' >&2");

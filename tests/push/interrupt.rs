@@ -14,7 +14,7 @@ use gix::{ObjectId, Repository};
 use crate::history::{self, commit};
 
 const COMMITS: usize = 100;
-/// Of each commit: itself, its tree, its file.
+/// For each commit: itself, its tree, its file.
 const OBJECTS: usize = 3 * COMMITS;
 /// Number of objects after which the flag is set.
 const STOP: usize = 40;
@@ -45,7 +45,7 @@ struct Stopper {
     is_due: fn(&Stage<'_>) -> bool,
     flag: Arc<AtomicBool>,
     in_stage: Cell<bool>,
-    /// Objects at the moment when the flag was set, and at the last report.
+    /// Objects when the flag was set, and at the last report.
     stopped_at: Cell<Option<usize>>,
     last: Cell<usize>,
     later_stages: Cell<usize>,

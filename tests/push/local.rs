@@ -274,7 +274,7 @@ fn the_reflog_is_written_where_the_mirror_wants_one() {
     );
 }
 
-/// What each refusal needs to be set up, is asked for, and says.
+/// Sets up the conditions of each refusal, pushes, and compares the reason.
 #[test]
 fn what_git_refuses_is_refused_with_the_reason() {
     let pair = pair("sha1");
@@ -305,7 +305,7 @@ fn what_git_refuses_is_refused_with_the_reason() {
     refused(("refs/kv/link", two, one), "symbolic refs cannot be pushed to");
     refused(("refs/heads/tree", null, tree), "a branch must be a commit");
 
-    // What is not understood forbids, as in git, where such a value ends the push.
+    // An invalid value forbids, as in git, where it ends the push.
     for value in ["perhaps", "true"] {
         pair.configure("receive.denyDeletes", value);
         refused(("refs/heads/topic", two, null), "deletion prohibited");
@@ -342,7 +342,7 @@ fn a_branch_that_is_checked_out_is_refused_unless_the_mirror_allows_it() {
     pair.create("refs/heads/other", one);
     git(&pair.mirror, &["worktree", "add", "-q", "../linked", "other"], None);
     refused(&pair.push(true, &[("refs/heads/other", one, two)]));
-    // Where a HEAD cannot be read, any branch may be the one that is checked out.
+    // If a HEAD cannot be read, any branch may be checked out there.
     let head = pair.mirror.join(".git/worktrees/linked/HEAD");
     let content = std::fs::read(&head).unwrap();
     std::fs::write(&head, "nonsense").unwrap();
@@ -408,7 +408,7 @@ fn where_there_is_no_repository_the_path_is_named() {
     }
 }
 
-/// Remembers what it was asked to send, and accepts nothing.
+/// Remembers the commands that it was asked to send, and accepts nothing.
 #[derive(Default)]
 struct Recorder {
     sent: Vec<(Request, Option<Pack>)>,

@@ -1,4 +1,4 @@
-//! Pushes: the command, packs, the wire, and everything that reads foreign bytes.
+//! Pushes: the command, packs, the wire, and every parser of foreign bytes.
 #![cfg(unix)]
 mod bitmaps;
 mod command;

@@ -1,5 +1,5 @@
-//! Packs out of repositories in every state: whatever is loose, packed, packed as deltas, unreachable or in an alternate,
-//! git takes each push, finds the mirror whole and equal, and finds nothing there that was not pushed.
+//! Packs from repositories in every state: with objects that are loose, packed, packed as deltas, unreachable or in an
+//! alternate. Git accepts each push, and finds the mirror complete and equal, without objects that were not pushed.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -14,17 +14,17 @@ use gix::{ObjectId, Repository};
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-/// How the objects of the source are stored.
+/// Storage of the source's objects.
 #[derive(Debug, Clone, Copy)]
 enum State {
     Loose,
     /// All in one pack, with deltas; more than what is pushed.
     Packed,
-    /// What is pushed first is in a pack of its own, the rest is loose.
+    /// The objects of the first push are in a pack of their own, the rest is loose.
     FirstPacked,
     /// A new pack before each push.
     PackPerPush,
-    /// Nothing of its own: all in the pack of an alternate.
+    /// No objects of its own: all are in the pack of an alternate.
     Alternate,
     /// Loose and packed both, with grafts, and refs that replace commits.
     Replaced,
@@ -39,7 +39,7 @@ const STATES: [State; 6] = [
     State::Replaced,
 ];
 
-/// A source, and what of its state is still to come.
+/// A source, and its later changes of state.
 struct Source {
     path: PathBuf,
     state: State,
@@ -112,7 +112,7 @@ fn choose(commits: &[ObjectId], choice: &[Index]) -> Vec<ObjectId> {
     set.into_iter().collect()
 }
 
-/// How the mirror receives.
+/// The receiving side of a push.
 #[derive(Debug, Clone, Copy)]
 enum Receiver {
     Local,
@@ -135,7 +135,7 @@ const RECEIVERS: [Receiver; 4] = [
     }),
 ];
 
-/// Makes `refs/kv/*` of the mirror what `tips` are, and no others.
+/// Pushes `tips` as the only `refs/kv/*` of the mirror.
 fn push_to(source: &Repository, mirror: &Path, tips: &[ObjectId], receiver: Receiver) {
     let mut connection = Local::open(mirror).unwrap();
     let advertisement = connection.advertisement().unwrap();
@@ -194,7 +194,7 @@ fn commands(mirror: &Advertisement, tips: &[ObjectId]) -> Vec<Command> {
         .collect()
 }
 
-/// The mirror is whole, has what these refs reach, and nothing else but what `ever` was pushed.
+/// Checks that the mirror is complete, has everything that these refs reach, and only objects of `ever`.
 fn assert_mirrors(source: &Path, mirror: &Path, tips: &[ObjectId], ever: &[ObjectId]) {
     git(mirror, &["fsck", "--strict", "--full", "--no-dangling"], None);
     let listed = git(mirror, &["rev-list", "--objects", "--no-object-names", "--all"], None);
@@ -241,7 +241,7 @@ proptest! {
     }
 }
 
-/// A repository with a folder of 400 files of which each commit changes some; its commits in order.
+/// A repository with a folder of 400 files, some of which change in each commit; and its commits in order.
 fn long_history(folder: &Path, length: u32) -> (Repository, Vec<ObjectId>) {
     let repository = history::repository(folder, "sha1");
     let mut commits: Vec<ObjectId> = Vec::new();
@@ -268,7 +268,7 @@ fn long_history(folder: &Path, length: u32) -> (Repository, Vec<ObjectId>) {
     (repository, commits)
 }
 
-/// What `git push` sends, in bytes.
+/// Returns the size in bytes of the pack that `git push` sends.
 fn bytes_of_git(repository: &Path, old: Option<ObjectId>, new: ObjectId) -> usize {
     let revisions = tempfile::NamedTempFile::new().unwrap();
     let old = old.map(|old| format!("^{old}\n")).unwrap_or_default();

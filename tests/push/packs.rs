@@ -36,7 +36,7 @@ fn choose(commits: &[ObjectId], choice: &[Index]) -> BTreeSet<ObjectId> {
     choice.iter().map(|index| commits[index.index(commits.len())]).collect()
 }
 
-/// The ids of what is listed.
+/// The ids of the listed objects.
 fn enumerate(
     repository: &Repository,
     advertisement: &Advertisement,
@@ -46,10 +46,10 @@ fn enumerate(
     Ok(list.objects.iter().map(|listed| listed.id).collect())
 }
 
-/// Names with what they shall be.
+/// Names with their expected ids.
 type Refs = BTreeMap<String, ObjectId>;
 
-/// What takes `mirror` to `wanted`.
+/// Returns the commands that change `mirror` into `wanted`.
 fn commands(mirror: &Advertisement, wanted: &Refs) -> Vec<Command> {
     let names: BTreeSet<_> = wanted.keys().map(|name| BString::from(name.as_str())).collect();
     let names: BTreeSet<_> = names.into_iter().chain(mirror.refs.keys().cloned()).collect();
@@ -62,7 +62,7 @@ fn commands(mirror: &Advertisement, wanted: &Refs) -> Vec<Command> {
     names.into_iter().map(command).collect()
 }
 
-/// The mirror is whole, and has exactly what `source` has for these refs.
+/// Checks that the mirror is complete, and has exactly the source's objects for these refs.
 fn assert_mirrors(source: &Path, mirror: &Path, wanted: &Refs) {
     git(mirror, &["fsck", "--strict", "--full", "--no-dangling"], None);
     let sorted = |output: String| output.lines().map(str::to_owned).collect::<BTreeSet<_>>();
@@ -86,7 +86,7 @@ fn push_locally(source: &Repository, mirror: &Path, wanted: &Refs) {
     assert!(report.all_accepted(), "{report:?}");
 }
 
-/// Has git take the pack, and move the refs.
+/// Feeds the pack to git, and moves the refs.
 fn push_with_git(source: &Repository, mirror: &Path, wanted: &Refs) {
     let advertisement = Local::open(mirror).unwrap().advertisement().unwrap();
     let commands = commands(&advertisement, wanted);
@@ -166,7 +166,7 @@ fn in_memory(folder: &Path, format: &str) -> Repository {
 fn check_enumeration(repository: &Repository, steps: &[Step], had: &[Index], wanted: &[Index]) {
     let commits = random::write(repository, steps);
     let (had, wanted) = (choose(&commits, had), choose(&commits, wanted));
-    // A tip that is not here teaches nothing, and does no harm.
+    // A missing tip gives no information, and does no harm.
     let unknown = ObjectId::from_hex("ab".repeat(repository.object_hash().len_in_bytes()).as_bytes()).unwrap();
     let advertisement = advertised(had.iter().copied().chain([unknown]));
     let list = enumerate(repository, &advertisement, &creates(wanted.iter().copied())).unwrap();
@@ -441,7 +441,7 @@ fn what_is_missing_here_is_named_with_where_it_was_reached_from() {
             "{error}"
         );
     }
-    // The remote has it, so nobody needs it here.
+    // The remote has it, so it is not needed here.
     assert_eq!(
         enumerate(&repository, &advertised([gone]), &creates([orphan])).unwrap(),
         [orphan, empty]

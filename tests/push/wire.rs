@@ -1,4 +1,4 @@
-//! The parsers against what a real git server says (see `fixtures/README.md`), cut everywhere.
+//! The parsers with answers of a real git server (see `fixtures/README.md`), cut everywhere.
 use std::path::Path;
 
 use bstr::{BString, ByteSlice};
@@ -89,7 +89,7 @@ fn rejected(reason: &str) -> Verdict {
     Verdict::Rejected(reason.into())
 }
 
-/// Every captured report, what it answers, and the verdicts that it must give.
+/// Every captured report, its commands, and the expected verdicts.
 fn reports() -> Vec<(&'static str, Request, Vec<Verdict>)> {
     let both = [UPDATE, CREATE];
     let accepted = || vec![Verdict::Accepted, Verdict::Accepted];

@@ -1,4 +1,4 @@
-//! Connections that say nothing, too much, or only half; and the end of a relay.
+//! Connections that send nothing, too much, or only half a request; and the end of a relay.
 use std::{
     io::{Read, Write},
     net::TcpStream,
@@ -69,7 +69,7 @@ fn a_signal_ends_it_when_everything_that_was_posted_is_durable() {
         client.make_feed("f");
         let mut listener = Listener::connect(relay.address, "f", None);
         let idle = TcpStream::connect(relay.address).expect("a connection");
-        // A request that is half there when the signal comes is still answered.
+        // A request that has partly arrived when the signal comes is still answered.
         let body = event("f", "1").to_string();
         let head = format!(
             "POST /feeds/f/events HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
@@ -79,7 +79,7 @@ fn a_signal_ends_it_when_everything_that_was_posted_is_durable() {
         posting
             .write_all(&[head.as_bytes(), &body.as_bytes()[..10]].concat())
             .expect("a half");
-        // An answer on a connection that was made later shows that the relay has seen it.
+        // An answer on a later connection shows that the relay has accepted this one.
         assert_eq!(relay.client().get("/health").status, 200);
         relay.signal(signal);
         assert_eq!(listener.next(), Heard::Id(0));
@@ -149,7 +149,7 @@ fn head_of_post(length: usize) -> String {
     )
 }
 
-/// A connection that has begun a POST of 1 MiB, and sends so many bytes of its body.
+/// A connection that has begun a POST of 1 MiB, and has sent this many bytes of its body.
 fn begun_post(relay: &Relay, bytes: usize) -> TcpStream {
     let mut stream = TcpStream::connect(relay.address).expect("a connection");
     let begun = [head_of_post(1 << 20).into_bytes(), vec![b' '; bytes]].concat();
@@ -157,7 +157,7 @@ fn begun_post(relay: &Relay, bytes: usize) -> TcpStream {
     stream
 }
 
-/// Whether the relay has neither answered nor closed this connection.
+/// Returns true if the relay has neither answered nor closed this connection.
 fn is_open(stream: &TcpStream) -> bool {
     stream.set_nonblocking(true).expect("a socket");
     let peeked = stream.peek(&mut [0]);
@@ -175,7 +175,7 @@ fn posts_that_announce_a_mebibyte_and_send_nothing_hold_up_nobody() {
     let client = relay.client();
     client.make_feed("f");
     let silent: Vec<_> = (0..200).map(|_| begun_post(&relay, 0)).collect();
-    // An answer on a connection that was made later shows that the relay has seen them.
+    // An answer on a later connection shows that the relay has accepted these.
     assert_eq!(relay.client().get("/health").status, 200);
     client.post_event(&event("f", "1"));
     let mut large = event("f", "2");
@@ -195,14 +195,14 @@ fn bodies_that_stop_half_way_leave_room_for_events_of_usual_size_and_for_those_t
     let relay = start.start(folder.path());
     let client = relay.client();
     client.make_feed("f");
-    // Each of them needs a mebibyte for what it has sent, and there are 56.
+    // Each of them needs a mebibyte for the bytes that it has sent, and there are 56.
     let mut halves: Vec<_> = (0..56).map(|_| begun_post(&relay, HALF)).collect();
     client.post_event(&event("f", "1"));
     let mut large = event("f", "2");
     large["payload"] = "x".repeat(1_000_000).into();
     client.post_event(&large);
     assert!(halves.iter().all(is_open));
-    // One that goes on gets its answer: a mebibyte of blanks is no event.
+    // One that continues gets its answer: a mebibyte of blanks is not an event.
     let mut last = halves.pop().expect("a connection");
     last.set_nonblocking(false).expect("a socket");
     last.set_read_timeout(Some(PATIENCE)).expect("a limit");

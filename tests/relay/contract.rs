@@ -1,4 +1,4 @@
-//! The relay and event files against programs in JavaScript that know nothing but the protocol.
+//! The relay and event files, used by programs in JavaScript that follow only the protocol.
 use std::{
     fmt::Write as _,
     io::Write,
@@ -103,7 +103,7 @@ fn value(random: &mut Random, depth: usize) -> String {
     }
 }
 
-/// Names of members, some of which JavaScript takes for array indices, and some of which come twice.
+/// Names of members. Some are array indices in JavaScript, and some occur twice.
 fn name(random: &mut Random) -> String {
     let names = [
         "a",
@@ -125,7 +125,7 @@ fn name(random: &mut Random) -> String {
     }
 }
 
-/// Numbers that a double has, in many forms.
+/// Numbers that a double can represent, in many forms.
 fn number(random: &mut Random) -> String {
     let bits = (0..8).fold(0, |bits, _| bits << 8 | random.below(256) as u64);
     let double = match random.below(3) {

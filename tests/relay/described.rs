@@ -1,4 +1,4 @@
-//! `openapi.json` against what the relay really answers.
+//! `openapi.json` compared with the relay's real answers.
 use std::{
     collections::BTreeSet,
     io::{Read, Write},
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::folder;
 use support::relay::{Relay, Start, event};
 
-/// The description, and which answers of it were seen.
+/// The description, and its answers that were seen.
 struct Description {
     document: Value,
     seen: BTreeSet<String>,
@@ -53,7 +53,7 @@ impl Description {
             .collect()
     }
 
-    /// JSON Schema, as far as the description uses it; a keyword that is not known is a failure.
+    /// JSON Schema, as far as the description uses it. An unknown keyword is a failure.
     fn conforms(&self, schema: &Value, value: &Value) -> Result<(), String> {
         let schema = schema.as_object().ok_or("a schema is no object")?;
         for (keyword, wanted) in schema {
@@ -205,7 +205,7 @@ fn every_answer_is_as_described_and_every_described_answer_is_given() {
     ] {
         get(path, url);
     }
-    // A name that is not of this machine; another type; a body that does not come.
+    // A foreign host name; another type; a body that does not arrive.
     for (method, path, url) in [
         ("get", FEEDS, "/feeds"),
         ("post", FEEDS, "/feeds"),
@@ -250,7 +250,7 @@ fn every_answer_is_as_described_and_every_described_answer_is_given() {
     }
     assert!(relay.client().with_token("secret").get("/feeds").status == 200);
 
-    // What a disk and the load must give are in other tests; a stream is no JSON.
+    // Other tests cover the answers that need a full disk or a high load. A stream is not JSON.
     let elsewhere = |name: &String| {
         ["500", "503", "507"].iter().any(|status| name.ends_with(status))
             || [STREAM, STREAMS].iter().any(|path| *name == format!("get {path} 200"))

@@ -1,4 +1,4 @@
-//! What was answered is there: after a restart, a kill at any moment, a full disk, an fsync that fails.
+//! An acknowledged event survives a restart, a kill at any moment, a full disk and a failed fsync.
 use std::{
     collections::BTreeMap,
     fs::{self, OpenOptions},
@@ -19,7 +19,7 @@ use support::{
     relay::{Client, Relay, Start, event},
 };
 
-/// Posts at once.
+/// The number of concurrent clients.
 const AT_ONCE: usize = 64;
 
 fn log(folder: &Path) -> std::path::PathBuf {
@@ -31,7 +31,7 @@ fn append(folder: &Path, bytes: &[u8]) {
     log.write_all(bytes).expect("a disk");
 }
 
-/// strace of the relay, which keeps its process number; what it writes goes to `trace`.
+/// strace for the relay, which keeps its process id; the trace is written to `trace`.
 fn strace<'a>(trace: &'a str, rule: &'a str) -> [&'a str; 8] {
     ["strace", "-D", "-f", "-qq", "-o", trace, "-e", rule]
 }
@@ -83,7 +83,7 @@ fn a_folder_of_version_1_opens_and_keeps_what_is_refused_today() {
         .collect();
     assert_eq!(ids, [(3, "e-1"), (5, "E-1"), (6, "e-2"), (7, "e-3")]);
     assert_eq!(client.all("General").len(), 1);
-    // What can be posted today is known, and what is new is stored behind it.
+    // An event that was posted today is recognised, and a new one is stored after it.
     for (_, event) in &stored[..2] {
         assert_eq!(client.post("/feeds/general/events", event).status, 200, "{event}");
     }
@@ -122,7 +122,8 @@ fn a_torn_tail_is_repaired_and_hides_nothing() {
         relay.kill();
         assert_eq!(fs::read(log(folder.path())).expect("a log"), whole);
     }
-    // One that lacks its line feed only is an event, which nobody was answered; what comes later does not stick to it.
+    // A line that lacks only its line feed is an event that was not acknowledged. Later events are not appended to its
+    // line.
     append(folder.path(), second.as_bytes());
     let relay = Relay::start(folder.path());
     assert_eq!(relay.client().post("/feeds/f/events", &event("f", "2")).status, 200);
@@ -178,7 +179,7 @@ fn killed_at_any_moment_under_load_it_loses_and_doubles_nothing_that_it_answered
                 thread::spawn(move || write_until_it_breaks(&client, &format!("{round}-{writer}"), &count))
             })
             .collect();
-        // Another moment each time, in the middle of whatever is written then.
+        // Kills at another moment each time, in the middle of a write.
         count.wait_beyond(round * 37);
         relay.kill();
         for writer in writers {
@@ -202,7 +203,8 @@ fn killed_at_any_moment_under_load_it_loses_and_doubles_nothing_that_it_answered
     assert!(answered.len() > ROUNDS * WRITERS, "{} were answered", answered.len());
 }
 
-/// Posts events until there is no answer: which were answered with which number, and how many may be there or not.
+/// Posts events until there is no answer. Returns the acknowledged events with their numbers, and the unacknowledged
+/// ones.
 fn write_until_it_breaks(client: &Client, name: &str, count: &Counter) -> (BTreeMap<String, u64>, usize) {
     let mut answered = BTreeMap::new();
     for number in 0.. {
@@ -224,7 +226,7 @@ fn posts_at_once_share_an_fsync() {
     let folder = folder();
     let trace = folder.path().join("trace");
     let trace = trace.to_str().expect("a name");
-    // A disk so slow that whoever posts meanwhile is there before it is done, however busy the machine is.
+    // A disk so slow that clients that post meanwhile are ready before it is done, however busy the machine is.
     let slow = ["-e", "inject=fsync,fdatasync:delay_enter=200000"];
     let behind = [&strace(trace, "trace=fsync,fdatasync")[..], &slow].concat();
     let start = Start {
@@ -274,7 +276,7 @@ fn the_same_event_posted_by_many_at_once_is_stored_once() {
         .map(|number| {
             let (client, barrier) = (relay.client(), barrier.clone());
             thread::spawn(move || {
-                // A third says something else under the same id; a third has another id for the same origin.
+                // A third of them has different content under the same id; a third has another id for the same source.
                 let mut event = event("f", "1");
                 match number % 3 {
                     0 => {}
@@ -324,7 +326,7 @@ fn a_full_disk_refuses_and_keeps_what_is_there() {
     assert_eq!(refused.status, 507, "{refused:?}");
     assert!(stored.len() > 5);
     assert_eq!(client.all("f"), stored, "what is there can be read");
-    // What is shorter may still have room; and what was refused can come again where there is room.
+    // A shorter event may still fit, and a refused event can be posted again once there is room.
     let short = event("f", "short");
     stored.push((client.post_event(&short), short));
     relay.stop();
@@ -384,7 +386,7 @@ fn stored(client: &Client) -> BTreeMap<String, u64> {
 #[test]
 fn after_an_fsync_that_failed_the_same_lines_go_to_another_file() {
     let folder = folder();
-    // The first one is of opening; strace counts those of each thread, and one thread writes.
+    // The first fsync happens at the start. strace counts those of each thread, and one thread writes.
     let (relay, answered) = with_failing_fsyncs(folder.path(), "3");
     assert_eq!(answered.len(), 40);
     assert_eq!(stored(&relay.client()), answered);

@@ -1,4 +1,4 @@
-//! `relay` as a process, asked over HTTP.
+//! `relay` as a process, used over HTTP.
 #![cfg(unix)]
 mod browser;
 mod clients;

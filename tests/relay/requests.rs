@@ -1,4 +1,4 @@
-//! What is asked and answered: feeds, events, pages, and who may ask.
+//! Requests and answers: feeds, events, pages, and permissions.
 use std::{
     fs,
     io::{Read, Write},
@@ -37,7 +37,7 @@ fn the_same_event_again_is_stored_once_by_its_id_and_by_its_origin() {
     assert_eq!((refused.status, fields(&refused.json)), (409, vec!["event_id"]));
     assert_eq!((&refused.json["stored"], refused.seq), (&first.json, first.seq));
 
-    // An adapter that gives the same message a new id, and the time of its second try; another adapter, in another feed.
+    // An adapter that gives the same message a new id, and the time of its retry; and another adapter, in another feed.
     let mut retried = event("f", "1");
     retried["event_id"] = "e-2".into();
     retried["ts"] = "2026-01-10T12:00:07Z".into();
@@ -51,7 +51,7 @@ fn the_same_event_again_is_stored_once_by_its_id_and_by_its_origin() {
         assert_eq!((again.status, &again.json), (200, &first.json), "{id}");
     }
 
-    // A different event that claims the same message, in any feed.
+    // A different event with the same source, in any feed.
     for feed in ["f", "g"] {
         other["event_id"] = "e-2".into();
         other["feed_id"] = feed.into();
@@ -69,7 +69,7 @@ fn the_same_event_again_is_stored_once_by_its_id_and_by_its_origin() {
         "{said}"
     );
 
-    // Another platform; and no message at all, as often as it comes.
+    // Another platform; and events without a source id, which may be repeated.
     other["source"]["platform"] = "elsewhere".into();
     client.post_event(&other);
     for id in ["e-3", "e-4"] {
@@ -92,7 +92,7 @@ fn an_event_id_in_another_case_is_a_conflict() {
     let refused = client.post("/feeds/f/events", &other);
     assert_eq!((refused.status, fields(&refused.json)), (409, vec!["event_id"]));
     assert_eq!(refused.json["stored"], event("f", "one"));
-    // The retry of an adapter is known by its message.
+    // The retry of an adapter is recognised by its source.
     let mut retried = event("f", "one");
     retried["event_id"] = "E-ONE".into();
     assert_eq!(client.post("/feeds/f/events", &retried).status, 200);
@@ -169,7 +169,7 @@ fn everything_that_is_wrong_with_an_event_is_told_at_once() {
             .replace("\"payload\":[]", &format!("\"payload\":{payload}"));
         client.try_post("/feeds/f/events", &body).expect("an answer").status
     };
-    // As another value it would be stored.
+    // It would be stored as another value.
     assert_eq!(with_payload(r#"{"\u0024serde_json::private::Number":"1"}"#), 400);
     let deep = format!("{}1{}{}", "[".repeat(120), ",1".repeat(500_000), "]".repeat(120));
     assert_eq!(with_payload(&deep), 400, "its file would be far longer");
@@ -194,11 +194,11 @@ fn an_event_has_one_mebibyte_at_most() {
     for length in [MOST + 1, MOST + (1 << 20), MOST + (6 << 20)] {
         match client.try_post("/feeds/f/events", &of_length("2", length).to_string()) {
             Ok(answer) => assert_eq!(answer.status, 413, "{length}"),
-            // Of what is far too long nothing is read; the answer may get lost.
+            // An overlong request is not read; its answer may be lost.
             Err(error) => assert!(length > 5 * MOST, "{length}: {error}"),
         }
     }
-    // Numbers are stored longer than they come: 1e5 as 100000.
+    // Numbers may be stored longer than they are sent: 1e5 as 100000.
     let mut event = event("f", "3");
     event["payload"] = json!([]);
     let numbers = vec!["1e5"; 240_000].join(",");
@@ -215,7 +215,7 @@ fn an_event_has_one_mebibyte_at_most() {
     assert_eq!(stored[0].1, of_length("1", MOST));
 }
 
-/// Events in an order of arrival that is not that of their times, some of them of the same time.
+/// Events whose order of arrival differs from that of their times, some of them with equal times.
 fn scattered(client: &Client, count: u64) -> Vec<Value> {
     let post = |number: u64| {
         let mut event = event("f", &format!("{:03}", number * 7 % count));
@@ -248,7 +248,7 @@ fn any_page_size_gives_the_same_sequence_once() {
             assert_eq!(&paged, expected, "limit {limit}{order}");
         }
     }
-    // A time excludes what is of exactly this time.
+    // A time excludes events of exactly this time.
     let of_day = |day: &str| {
         client
             .get(&format!("/feeds/f/events?after_ts=2026-01-{day}T12:00:00.5Z"))
@@ -350,7 +350,7 @@ fn a_page_has_eight_mebibytes_at_most() {
     let first = client.get("/feeds/f/events?after_seq=0&limit=1000").json;
     assert_eq!(first.as_array().map(Vec::len), Some(8));
     assert_eq!(client.all("f").len(), 20);
-    // Many who ask at once, and take their time, get them one after the other.
+    // Many concurrent readers that read slowly get their pages one after the other.
     let asked: Vec<_> = (0..60)
         .map(|_| {
             let mut stream = TcpStream::connect(relay.address).expect("a connection");

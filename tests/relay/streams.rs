@@ -1,4 +1,4 @@
-//! Those who listen: nothing is missed, whoever comes, goes, lags or is one of thousands.
+//! Listeners: nothing is missed, even if listeners come, go, lag or are one of thousands.
 use std::{fs, io, thread};
 
 use rustix::process::{Resource, getrlimit, setrlimit};
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::folder;
 use support::relay::{Client, Heard, Listener, Relay, Start, event};
 
-/// Listeners at once.
+/// The number of concurrent listeners.
 const MANY: usize = 2000;
 
 fn posted(client: &Client, names: std::ops::Range<u32>) -> Vec<(u64, Value)> {
@@ -40,7 +40,7 @@ fn a_stream_goes_on_where_it_was_without_a_gap() {
     }
     listener.close();
 
-    // While nobody listens, and with the relay started anew.
+    // While there are no listeners, and after a restart of the relay.
     expected.extend(posted(&client, 6..9));
     relay.stop();
     let relay = Relay::start(folder.path());
@@ -50,7 +50,7 @@ fn a_stream_goes_on_where_it_was_without_a_gap() {
     for expected in &expected[5..] {
         assert_eq!(&listener.event(), expected);
     }
-    // Ids that this relay has not given: too much does no harm, too little does.
+    // Ids that this relay has not assigned: a repetition of events is harmless, a gap is not.
     for strange in ["0", "999999", "x", "-1"] {
         let mut listener = Listener::connect(relay.address, "f", Some(strange));
         assert_eq!(listener.next(), Heard::Id(0));
@@ -71,7 +71,7 @@ fn who_has_paged_to_the_end_and_listens_from_there_has_everything_once() {
         let client = relay.client();
         thread::spawn(move || posted(&client, 0..300))
     };
-    // The writer is in the middle of it.
+    // The writer is in the middle of an event.
     (0..50).for_each(|_| drop(first.event()));
     let mut seen = client.all("f");
     let last = seen.last().expect("an event").0;

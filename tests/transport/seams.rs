@@ -1,5 +1,5 @@
-//! Parts that an application brings: an HTTP client on a plain socket and credentials from a map, against `git http-backend`
-//! behind nginx.
+//! Parts that an application provides: an HTTP client on a plain socket and credentials from a map, with `git
+//! http-backend` behind nginx.
 use std::sync::{Arc, Mutex};
 
 use git_push::{Connection, Error, ErrorKind};
@@ -25,7 +25,8 @@ const NAME: &str = "o/r.git";
 const USER: &str = "x-access-token";
 const REF: &str = "refs/heads/main";
 
-/// A store of passwords that has to be asked, and that records its calls. A rejected password is removed; the last one counts.
+/// A store of passwords that must be asked, and that records its calls. A rejected password is removed; the last one
+/// counts.
 struct Store {
     passwords: Vec<&'static str>,
     calls: Arc<Mutex<Vec<String>>>,
@@ -102,7 +103,7 @@ fn a_push_over_a_client_and_credentials_of_the_application() {
     );
     assert_eq!(mirror.requests().len(), 2);
 
-    // A reader asks when the server does, and a `Remote` can wrap the connection.
+    // A reader asks for credentials when the server does, and a `Remote` can wrap the connection.
     let (http, recorded) = connection(&mirror.url(NAME), &["right"]);
     let mut remote = Remote::from(http);
     let refs = remote.read_refs(&["refs/heads/".into()]).expect("refs");
@@ -159,7 +160,7 @@ fn credentials_of_the_application_are_not_sent_in_the_clear_to_another_machine()
     assert!(error.to_string().contains("plain http"), "{error}");
     assert!(!format!("{error:?}").contains("c4n4ry"), "{error:?}");
 
-    // A store that has to be asked is not.
+    // A store that must be asked is not asked.
     struct Anonymous;
     impl HttpClient for Anonymous {
         fn send(&self, request: HttpRequest<'_>) -> Result<HttpResponse, Error> {

@@ -1,4 +1,4 @@
-//! What real servers decide about pushes, each decision over HTTP (nginx), ssh (sshd) and `git://` (git daemon).
+//! Decisions of real servers about pushes, each over HTTP (nginx), ssh (sshd) and `git://` (git daemon).
 #![cfg(unix)]
 
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ use support::{
 };
 use tempfile::TempDir;
 
-/// The servers of all places.
+/// All kinds of servers.
 struct Servers {
     mirror: Mirror,
     ssh: Server,
@@ -39,7 +39,7 @@ impl Servers {
         }
     }
 
-    /// A new repository of this name in each of them.
+    /// Creates a repository of this name on each server.
     fn places(&self, name: &str) -> [Place; 3] {
         let Servers { mirror, ssh, daemon } = self;
         [
@@ -71,7 +71,7 @@ impl Place {
         git(&self.path, arguments)
     }
 
-    /// Puts a commit of the source under a name, behind the server's back.
+    /// Sets a ref to a commit of the source directly, without the server.
     fn has(&self, name: &str, commit: usize) {
         let url = self.path.display().to_string();
         git(
@@ -107,12 +107,12 @@ impl Place {
     }
 }
 
-/// What must be refused, and the words that it is refused with.
+/// A push that must be refused, and the words of the refusal.
 struct Refused {
     what: &'static str,
     prepare: fn(&Place),
     commands: fn(&Place) -> Vec<Command>,
-    /// For each command a part of its reason; an empty one: it is carried out.
+    /// For each command a part of its reason; empty if the command is carried out.
     reasons: &'static [&'static str],
 }
 
@@ -322,7 +322,7 @@ fn what_is_not_there_is_deleted_without_a_word() {
         let report = place
             .push(vec![place.command("refs/kv/none", Some(0), None)], false)
             .expect("a report");
-        // Servers differ; whatever this one says, nothing is there.
+        // Servers answer differently; in any case the ref does not exist.
         assert!(
             report.verdicts().all(|(_, verdict)| *verdict != Verdict::Unknown),
             "{report:?}"
@@ -382,7 +382,7 @@ fn push_options_reach_hooks_where_they_are_offered() {
     }
 }
 
-/// A server that lands one ref of an atomic push is no invention.
+/// Some real servers move one ref of an atomic push.
 #[test]
 fn git_lands_the_rest_of_an_atomic_push_of_which_one_ref_is_hidden() {
     let servers = Servers::start();

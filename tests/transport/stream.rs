@@ -35,7 +35,7 @@ fn refs(remote: &mut Remote, prefix: &str) -> Vec<(String, String)> {
         .collect()
 }
 
-/// Create, update, read back, fetch commits, delete: what a mirror is asked in its life.
+/// Creates, updates, reads back, fetches commits, deletes: all operations on a mirror.
 fn the_life_of_a_mirror(server: &Server, format: &str) {
     let (folder, commits) = source(format);
     let path = server.create(NAME, format);
@@ -86,7 +86,7 @@ fn the_life_of_a_mirror(server: &Server, format: &str) {
     git(&path, &["fsck", "--strict", "--full"]);
 }
 
-/// Fetches one commit, then the next, with all that they have.
+/// Fetches one commit, then the next, with everything that they reach.
 fn fetched_whole(remote: &mut Remote, format: &str, first: &str, second: &str) {
     let folder = tempfile::tempdir().expect("a folder");
     let format = format!("--object-format={format}");
@@ -195,7 +195,7 @@ fn a_repository_that_is_not_there_is_told_in_the_servers_words() {
     );
 }
 
-/// What a push and a look come to with this command for ssh: the same, and what is told.
+/// Pushes and reads refs with this command for ssh. Both must fail with the same error, which is returned.
 fn refused(server: &Server, ssh_command: &str) -> Error {
     let settings = settings(ssh_command);
     let read = open(&server.url(NAME), &settings).read_refs(&["refs/".into()]);
@@ -267,7 +267,7 @@ fn a_program_that_is_not_there_is_named() {
     );
 }
 
-/// What comes of a push through this script in the place of ssh.
+/// Pushes with this script in place of ssh, and returns the error.
 fn through(script: &str) -> Error {
     let mut settings = settings(&format!("f() {{ {script}\n}}; f"));
     settings.ssh.variant = Some("ssh".into());

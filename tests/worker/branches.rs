@@ -1,4 +1,4 @@
-//! Mirrors of whole repositories: presets, what is left out of `refs/*`, and settings that have no effect.
+//! Mirrors of whole repositories: presets, refs that `refs/*` leaves out, and settings without effect.
 
 use std::{
     io::{BufRead, BufReader},
@@ -57,7 +57,7 @@ impl World {
         }
     }
 
-    /// The exit code, and everything that is printed.
+    /// Returns the exit code and the whole output.
     fn program(&self, arguments: &[&str]) -> (i32, String) {
         let (exit, stdout, stderr) = self.streams(arguments);
         (exit, stdout + &stderr)
@@ -243,7 +243,7 @@ fn refs_of_forges_are_left_out_of_all_refs_everywhere() {
             .map(|one| one["ref"].as_str().unwrap())
             .collect();
         assert_eq!(listed, mirrored, "{sync}");
-        // One of them that is broken concerns nobody.
+        // A broken one of them is not reported.
         if storage == "files" {
             std::fs::write(world.stargate.git_dir.join("refs/pull/1/head"), "").unwrap();
         }
@@ -254,7 +254,7 @@ fn refs_of_forges_are_left_out_of_all_refs_everywhere() {
             doctor.contains("ok       refs: 3 refs") && doctor.contains("without refs that forges make"),
             "{doctor}"
         );
-        // Named, one is mirrored.
+        // A family that is named is mirrored.
         world.stargate.configure("stargate.ref", "refs/changes/*");
         assert!(
             world
@@ -301,7 +301,7 @@ fn where_nothing_matches_install_run_and_doctor_count_the_refs() {
         exit == 0 && said.contains("0 of 3 refs match stargate.ref (refs/head/*)"),
         "{said}"
     );
-    // An empty repository has nothing to say.
+    // Nothing is reported about an empty repository.
     let empty = Stargate::bare();
     let mut command = clean_command(PROGRAM);
     command.args(["run", "--repo"]).arg(&empty.git_dir);

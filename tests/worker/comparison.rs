@@ -1,5 +1,5 @@
-//! The first cycle over a repository that has refs and no journal yet: the refs of both sides are compared, and what came
-//! of that is what came of the cycle.
+//! The first cycle over a repository that has refs and no journal yet: the refs of both sides are compared, and the
+//! result decides the outcome of the cycle.
 
 use std::process::Output;
 
@@ -12,7 +12,7 @@ use support::{
 const PROGRAM: &str = env!("CARGO_BIN_EXE_stargate-mirror");
 const TOKEN: &str = "right";
 
-/// A Stargate whose ledger is older than its hook.
+/// A Stargate whose ledger was pushed before the hook was installed.
 fn stargate(remote: &str) -> Stargate {
     let stargate = Stargate::bare();
     stargate.configure("stargate.remote", remote);

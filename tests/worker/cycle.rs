@@ -1,4 +1,4 @@
-//! The worker's cycle against a model of the mirror, with a clock that only moves when it is slept on.
+//! The worker's cycle with a model of the mirror, and a clock that moves only by sleeping.
 use std::{
     collections::{BTreeMap, HashMap},
     time::Duration,
@@ -64,37 +64,37 @@ impl LocalView for Stargate {
     }
 }
 
-/// What the model does with a push.
+/// The model's answer to a push.
 #[derive(Clone, Copy, PartialEq)]
 enum Mood {
     Accept,
-    /// Rejects every push that names a ref which ends so.
+    /// Rejects every push with a ref whose name ends with this.
     Reject(&'static str),
     /// Applies, but the answer is lost.
     LoseAnswer,
-    /// The answer is lost, and nothing was applied.
+    /// Applies nothing, and the answer is lost.
     LoseRequest,
     /// Says `ok` and stores nothing.
     Lie,
-    /// Says `ok` and stores the first of what must land together.
+    /// Says `ok` and stores only the first command of each group.
     Half,
     Unreachable,
     Forbidden,
-    /// The repository is elsewhere: who asks is led there, who pushes at once is not.
+    /// The repository has moved: a read of refs is redirected, a direct push is not.
     Moved,
     /// Refuses the credentials of a push.
     Revoked,
-    /// Nothing can be sent of a ref that ends so: an object of it cannot be read here.
+    /// Sends nothing of a ref whose name ends with this, because one of its objects cannot be read.
     Damaged(&'static str),
 }
 
 #[derive(Default)]
 struct Model {
     refs: BTreeMap<BString, ObjectId>,
-    /// What happens at the next pushes; then `Accept`.
+    /// Answers to the next pushes, in order. Later pushes get `Accept`.
     moods: Vec<Mood>,
     pushes: Vec<Vec<Command>>,
-    /// How often it was asked what it has.
+    /// The number of times that the refs were asked for.
     asked: usize,
     memory: Option<Advertisement>,
 }
@@ -218,7 +218,7 @@ fn stargate(refs: &[(&str, u32)]) -> Stargate {
     }
 }
 
-/// What a cycle came to: groups, mirrored entries in the order in which they were recorded, the clock.
+/// Runs a cycle. Returns the settled groups, the mirrored entries in the order of their recording, and the clock.
 fn cycle(stargate: &Stargate, model: &mut Model, backlog: &[RefUpdate]) -> (Vec<Settled>, Vec<usize>, ManualClock) {
     let clock = ManualClock::default();
     let mut done = Vec::new();
@@ -272,7 +272,7 @@ fn a_watermark_that_is_refused_always_gets_three_attempts_half_a_second_and_a_se
     assert_eq!(done, [] as [usize; 0]);
     assert_eq!(clock.slept(), [HALF_A_SECOND, A_SECOND]);
     assert_eq!(model.refs.len(), 0);
-    // The next cycle tries again.
+    // The next cycle retries.
     let (settled, done, _) = cycle(&stargate, &mut model, &backlog);
     assert_eq!((settled[0].attempts, done), (1, vec![0]));
 }
@@ -303,7 +303,7 @@ fn one_bad_group_does_not_hold_up_the_others() {
             ("c".into(), Outcome::Mirrored)
         ]
     );
-    // All at once, then by halves; afterwards only the bad one.
+    // All groups at once, then halves; finally only the bad one.
     assert_eq!(
         model.pushes.iter().map(Vec::len).collect::<Vec<_>>(),
         [6, 2, 4, 2, 2, 2, 2]
@@ -355,11 +355,11 @@ fn a_bad_group_among_many_costs_a_logarithm_of_pushes() {
     };
     let (_, done, _) = cycle(&stargate(&refs), &mut model, &backlog);
     assert_eq!(done.len(), 63);
-    // One for all, two at each of six levels, two more attempts for the bad one.
+    // One push of all groups, two at each of six levels, and two more attempts for the bad one.
     assert_eq!(model.pushes.len(), 1 + 2 * 6 + 2);
 }
 
-/// So many ledgers that one push cannot hold them with their watermarks.
+/// Returns too many ledgers for one push to hold them with their watermarks.
 fn many() -> (Stargate, Vec<RefUpdate>) {
     let names: Vec<String> = (0..2500).map(|number| format!("refs/kv/{number}")).collect();
     let refs: Vec<(&str, u32)> = names.iter().map(|name| (name.as_str(), 1)).collect();
@@ -376,7 +376,7 @@ fn thousands_of_commands_go_in_pushes_that_follow_each_other() {
         model.pushes.iter().map(Vec::len).collect::<Vec<_>>(),
         [2000, 2000, 1000]
     );
-    // The next time, too, though all is remembered.
+    // This also holds for the next cycle, although the refs are remembered.
     model.refs.clear();
     model.memory = Some(Advertisement::default());
     model.pushes.clear();
@@ -543,12 +543,12 @@ fn a_mirror_that_is_down_for_a_moment_is_tried_again() {
     assert_eq!((settled[0].attempts, done), (3, vec![0]));
 }
 
-/// What happens in the world, one step after another.
+/// One step of a scenario.
 #[derive(Debug, Clone)]
 enum Step {
     /// A push to the Stargate advances this namespace's ledger.
     Push(u8),
-    /// A worker's cycle with this weather.
+    /// A worker's cycle with this answer of the mirror.
     Cycle(u8),
 }
 
@@ -570,8 +570,9 @@ fn weather(kind: u8) -> Vec<Mood> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
 
-    /// Plan and verdicts against the model: whatever the weather was, every push arrives once it clears; the mirror's
-    /// ledgers only ever move forward; the watermark never stands where its ledger does not; a done entry was there.
+    /// Plan and verdicts with the model: whatever its answers were, every push arrives once it accepts; the mirror's
+    /// ledgers only move forward; the watermark is never ahead of its ledger; the update of a done entry was on the
+    /// mirror.
     #[test]
     fn every_push_arrives_once_faults_end(steps in proptest::collection::vec(step(), 1..24)) {
         let mut stargate = Stargate::default();

@@ -1,4 +1,4 @@
-//! What `doctor` finds in repositories that real git and real forges would leave behind.
+//! Findings of `doctor` in repositories such as real git and real forges create.
 
 use std::{fs, path::Path};
 
@@ -10,7 +10,7 @@ use support::{
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_stargate-mirror");
 
-/// The exit code, and what is printed on standard output.
+/// Returns the exit code and the standard output.
 fn program(git_dir: &Path, arguments: &[&str]) -> (i32, String) {
     let mut command = clean_command(PROGRAM);
     command.args(arguments).arg("--repo").arg(git_dir);
@@ -31,7 +31,7 @@ fn findings(git_dir: &Path, check: &str) -> Vec<(String, String, String)> {
         .collect()
 }
 
-/// A source with three commits, and a bare clone of it with this option, whose mirror is an empty folder.
+/// A source with three commits, and a bare clone of it, made with this option, whose mirror is an empty folder.
 fn clone(option: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path();

@@ -1,4 +1,4 @@
-//! Repositories whose format is not understood: refused by name everywhere, while the hook goes on journaling.
+//! Repositories whose format is not understood: refused by name everywhere, while the hook continues to journal.
 
 use std::{
     collections::BTreeMap,
@@ -17,7 +17,7 @@ fn run(folder: &Path, arguments: &[&str]) -> Output {
     feed(command, "")
 }
 
-/// A Stargate of reftables with the hook in place, and a client that has pushed a ledger.
+/// A Stargate with reftables and an installed hook, and a client that has pushed a ledger.
 fn of_reftables() -> Stargate {
     let stargate = Stargate::of_formats("sha1", "reftable");
     stargate.install();
@@ -38,7 +38,7 @@ fn the_hook_journals_in_a_repository_of_reftables() {
 
 /// Commands that open no repository.
 const WITHOUT_A_REPOSITORY: [&str; 3] = ["completions", "man", "relay"];
-/// Commands that run on, and have tests of their own with reftables.
+/// Commands that keep running. Other tests run them with reftables.
 const ELSEWHERE: [&str; 1] = ["watch"];
 
 /// Commands on the Stargate `o/r.git`, in this order, with the exit code and a word of the output. `TIP` is its last commit.
@@ -161,7 +161,7 @@ fn an_extension_that_nobody_knows_is_refused_and_harmless_ones_are_not() {
         "stargate.remote",
         &stargate.folder().join("mirror.git").display().to_string(),
     );
-    // Git itself may know less than this: the file is given.
+    // An older git may not support this, so the file is named.
     let set = |arguments: &[&str]| {
         let words = [&["config", "-f", "o/r.git/config"][..], arguments].concat();
         git(stargate.folder(), words);
@@ -202,7 +202,7 @@ fn an_extension_that_nobody_knows_is_refused_and_harmless_ones_are_not() {
     );
 }
 
-/// Sets an extension that nothing understands, git included.
+/// Sets an extension that no program supports.
 fn make_unknown(stargate: &Stargate) {
     for setting in [["core.repositoryFormatVersion", "1"], ["extensions.madeUp", "x"]] {
         git(

@@ -58,7 +58,7 @@ impl World {
         (exit, value)
     }
 
-    /// What `doctor` finds about HEAD.
+    /// Returns the findings of `doctor` about HEAD.
     fn doctor(&self) -> (String, String) {
         let (_, found) = self.json(&["doctor", "--json"]);
         let checks = found["checks"].as_array().expect("checks");

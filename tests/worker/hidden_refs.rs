@@ -1,5 +1,5 @@
-//! Deletions of refs that the mirror hides, against a real `git-receive-pack`: what an advertisement does not show is
-//! not known to be gone.
+//! Deletions of refs that the mirror hides, against a real `git-receive-pack`: a ref that is not advertised may
+//! still exist.
 
 use std::path::{Path, PathBuf};
 
@@ -45,7 +45,7 @@ impl World {
         git(&self.client, [&["push", "-q", "origin"], refspecs].concat());
     }
 
-    /// Hides refs on the mirror, and nothing else from now on.
+    /// Hides these refs on the mirror, and no others, from now on.
     fn hide(&self, key: &str, names: &[&str]) {
         let path = self.path();
         for key in ["receive.hideRefs", "transfer.hideRefs"] {
@@ -60,7 +60,7 @@ impl World {
         self.mirror.path("o/r.git")
     }
 
-    /// One cycle: exit code and report.
+    /// Runs one cycle, and returns exit code and report.
     fn run(&self) -> (i32, Value) {
         let mut command = clean_command(env!("CARGO_BIN_EXE_stargate-mirror"));
         command.args(["run", "--json", "--repo"]).arg(&self.stargate.git_dir);
@@ -97,7 +97,7 @@ fn a_hidden_ref_is_not_taken_for_gone(key: &str) {
         ":refs/kv/other",
         ":refs/heads/other",
     ]);
-    // The second time nothing else is left to be done.
+    // The second cycle has nothing else to do.
     for number in 1..=2 {
         let (exit, report) = world.run();
         assert_eq!(exit, 1, "{key}, cycle {number}: {report}");
@@ -109,7 +109,7 @@ fn a_hidden_ref_is_not_taken_for_gone(key: &str) {
             (&group["refs"][0]["ref"], &group["refs"][0]["verdict"]),
             (&"refs/kv/main".into(), &"rejected".into())
         );
-        // Nothing of the group has moved, and the others have.
+        // No ref of the group has moved; the other groups have.
         for name in ["refs/kv/main", "refs/kv-index/main", "refs/kv-mirror/main"] {
             assert!(has(&world.path(), name), "{key}: {name}");
         }
@@ -141,7 +141,7 @@ fn a_watermark_that_moved_without_its_hidden_ledger_is_set_back() {
     world.hide("receive.hideRefs", &["refs/kv/main"]);
     git(&world.client, ["commit", "-q", "--allow-empty", "-m", "later"]);
     world.push(&["HEAD:refs/kv/main"]);
-    // git lands the rest of an atomic push when one ref is hidden, so each attempt moves the watermark.
+    // git applies the rest of an atomic push when one ref is hidden, so each attempt moves the watermark.
     for number in 1..=2 {
         let (exit, report) = world.run();
         assert_eq!(exit, 1, "cycle {number}: {report}");

@@ -1,5 +1,5 @@
-//! The whole journey with real parts: real git pushes, the installed hook records, `run` carries, `wait` fences; the
-//! mirror is `git http-backend` behind nginx, or a folder.
+//! The journey of a push with real parts: git pushes, the installed hook records, `run` mirrors, `wait` waits.
+//! The mirror is `git http-backend` behind nginx, or a folder.
 
 use std::{
     path::{Path, PathBuf},
@@ -58,7 +58,7 @@ impl Journey {
         Journey { stargate, client }
     }
 
-    /// Pushes the client's HEAD as ledger and index of `main`; its id.
+    /// Pushes the client's HEAD as ledger and index of `main`, and returns its id.
     fn push(&self) -> String {
         git(
             &self.client,
@@ -74,7 +74,7 @@ impl Journey {
         git(&self.client, ["commit", "-q", "-m", name]);
     }
 
-    /// One cycle; exit code and report.
+    /// Runs one cycle, and returns exit code and report.
     fn run(&self) -> (i32, Value) {
         let output = self.run_raw(&["--json"]);
         let text = String::from_utf8_lossy(&output.stdout);
@@ -160,7 +160,7 @@ fn journey_over_http(storage: &str, format: &str) {
     let waited = wait(elsewhere.path(), &first, &mirror.url("o/r.git"), "5s");
     assert_eq!(code(&waited), 0, "{}", stderr(&waited));
 
-    // The mirror is remembered: the next push is visible after one request, and a second one looks.
+    // The mirror is remembered: the next push is visible after one request, and a second one reads it back.
     journey.commit("second");
     let second = journey.push();
     let before = mirror.requests().len();
@@ -232,7 +232,7 @@ fn a_watermark_that_the_mirror_refuses_once_moves_neither_ref_and_the_second_att
         "{report}"
     );
     assert_eq!(mirrored(&path), [0; 3].map(|_| Some(first.clone())));
-    // In both attempts each ref was still to be created.
+    // Both attempts tried to create each ref.
     let noted = std::fs::read_to_string(path.join("noted")).expect("the hook's notes");
     assert_eq!(
         noted.matches(&format!("refs/kv/main {}", "0".repeat(40))).count(),
@@ -433,7 +433,7 @@ fn a_mirror_that_is_not_as_remembered_is_asked() {
         "{report}"
     );
     assert_eq!(mirrored(&mirror.path("o/r.git")), [0; 3].map(|_| Some(second.clone())));
-    // A memory that is lost or damaged costs a question.
+    // A lost or damaged memory costs one more request.
     std::fs::write(journey.stargate.git_dir.join(".stargate/worker.json"), "{").expect("a file");
     journey.commit("third");
     let third = journey.push();
@@ -452,7 +452,7 @@ fn a_thin_base_that_the_mirror_has_lost_is_sent_again() {
     journey.commit("one");
     git(&journey.client, ["push", "-q", "origin", "HEAD:refs/kv/other"]);
     assert_eq!(journey.run().0, 0);
-    // The mirror forgets it all, which the worker does not know.
+    // The mirror loses everything, and the worker does not notice.
     git(&path, ["update-ref", "-d", "refs/kv/other"]);
     git(&path, ["update-ref", "-d", "refs/kv-mirror/other"]);
     git(&path, ["-c", "gc.reflogExpire=now", "gc", "-q", "--prune=now"]);
@@ -498,7 +498,7 @@ fn missed_pushes_are_carried(format: &str, storage: &str) {
     assert_eq!(journey.run().1["outcome"], "mirrored");
     assert_eq!(mirrored(&path), [0; 3].map(|_| Some(second.clone())));
 
-    // What is on the mirror only, or would be rewound, stays.
+    // A ref that exists only on the mirror, or that would be rewound, stays as it is.
     let git_dir = &journey.stargate.git_dir;
     git(git_dir, ["update-ref", "refs/kv/main", &first]);
     git(git_dir, ["update-ref", "-d", "refs/kv-index/main"]);
@@ -514,7 +514,7 @@ fn an_entry_whose_object_is_gone_fails_and_the_others_go_on() {
     let journey = Journey::new("sha1", &mirror.url("o/r.git"));
     let first = journey.push();
     git(&journey.client, ["push", "-q", "origin", "HEAD:refs/kv/other"]);
-    // An update to a commit that never reached the disk, and a ref that went with it.
+    // An update to a commit that never reached the disk, and whose ref is lost, too.
     let gone = "a1".repeat(20);
     let lost = journey
         .stargate
@@ -529,7 +529,7 @@ fn an_entry_whose_object_is_gone_fails_and_the_others_go_on() {
     assert_eq!(report["outcome"], "incomplete");
     assert_eq!(journey.statuses(), ["done", "done", "done", "failed"]);
     assert_eq!(mirrored(&mirror.path("o/r.git")), [0; 3].map(|_| Some(first.clone())));
-    // It is told that it failed by one cycle; that it is, by each.
+    // One cycle reports the failure; every later one reports the failed entry.
     let idle = journey.run_raw(&[]);
     let said = String::from_utf8_lossy(&idle.stdout).into_owned();
     assert_eq!(code(&idle), 0, "{said}");

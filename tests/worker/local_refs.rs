@@ -1,5 +1,5 @@
-//! Refs of the Stargate that cannot be read, that name objects which are missing, or that are symbolic: real files, real
-//! git, a real mirror beside it.
+//! Refs of the Stargate that cannot be read, that name missing objects, or that are symbolic, with real files, real git
+//! and a real mirror.
 #![cfg(unix)]
 
 use std::{
@@ -15,10 +15,10 @@ use serde_json::Value;
 use support::stargate::{Stargate, clean_command, feed, git};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_stargate-mirror");
-/// Nobody, on every Linux.
+/// The user `nobody`, on every Linux.
 const OWNER: u32 = 65534;
 
-/// What a power cut, a disk or an administrator does to the files of refs.
+/// Damage to the files of refs by a power cut, a disk or an administrator.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Damage {
     EmptyFile,
@@ -67,7 +67,7 @@ impl Damage {
         )
     }
 
-    /// What is said of it.
+    /// The reason that is reported for it.
     fn reason(self) -> &'static str {
         match self {
             Damage::EmptyFile => "refs/kv/main is empty",
@@ -88,7 +88,7 @@ struct World {
     stargate: Stargate,
     mirror: PathBuf,
     client: PathBuf,
-    /// As whom the program runs.
+    /// The user that runs the program.
     user: Option<u32>,
 }
 
@@ -127,7 +127,7 @@ impl World {
         self.push(&["HEAD:refs/kv/main"]);
     }
 
-    /// Gives everything to [`OWNER`], as whom the program runs from now on.
+    /// Gives everything to [`OWNER`], who runs the program from now on.
     fn give_away(&mut self) {
         assert!(
             rustix::process::geteuid().is_root(),
@@ -179,7 +179,7 @@ impl World {
         }
     }
 
-    /// The exit code, and everything that is printed.
+    /// Returns the exit code and the whole output.
     fn program(&self, arguments: &[&str]) -> (i32, String) {
         let mut command = match self.user {
             Some(user) => {
@@ -196,7 +196,7 @@ impl World {
         (exit, String::from_utf8_lossy(&said).into_owned())
     }
 
-    /// The same command with `--json`, and what it prints there.
+    /// Runs the same command with `--json`, and returns its output.
     fn json(&self, arguments: &[&str]) -> (i32, Value) {
         let mut command = clean_command(PROGRAM);
         command.args(arguments).arg("--json");
@@ -234,13 +234,13 @@ fn all_below(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// For root alone.
+/// Accessible to root only.
 fn keep_away(path: &Path) {
     chown(path, Some(0), Some(0)).expect("root may");
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).expect("root may");
 }
 
-/// Every command says what is wrong, and leaves the mirror as it is.
+/// Every command reports the problem, and leaves the mirror unchanged.
 fn assert_is_told(world: &World, reason: &str, before: &str) {
     let commands: [(&[&str], i32); 7] = [
         (&["run", "--dry-run"], 5),
@@ -302,7 +302,7 @@ fn a_group_with_an_unreadable_ref_is_listed_once_when_the_mirror_is_unreachable(
     let mut world = World::new();
     world.recreate();
     world.damage(Damage::EmptyFile);
-    // Nobody listens there.
+    // Nothing listens there.
     let (exit, report) = world.json(&["run", "--remote", "git://127.0.0.1:1/r.git"]);
     assert_eq!(exit, 5, "{report}");
     let groups = report["groups"].as_array().expect("groups");

@@ -1,4 +1,4 @@
-//! The worker: its cycle against a model, and each of its commands with real repositories and mirrors.
+//! The worker: its cycle with a model of the mirror, and each of its commands with real repositories and mirrors.
 #![cfg(unix)]
 mod branches;
 mod comparison;

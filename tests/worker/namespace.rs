@@ -1,4 +1,4 @@
-//! Refs of a namespace on a real server: all families in one push, complete or not at all.
+//! Refs of a namespace on a real server: all families in one push, all or none.
 
 use std::{fs, path::PathBuf, process::Command, time::Duration};
 
@@ -67,7 +67,7 @@ impl World {
         git(&self.client, [&["push", "-q", "origin"], refspecs].concat());
     }
 
-    /// The exit code, and everything that is printed.
+    /// Returns the exit code and the whole output.
     fn program(&self, arguments: &[&str]) -> (i32, String) {
         let mut command = clean_command(PROGRAM);
         command.args(arguments).arg("--repo").arg(&self.stargate.git_dir);
@@ -78,7 +78,7 @@ impl World {
         (exit, String::from_utf8_lossy(&said).into_owned())
     }
 
-    /// Runs a cycle, and gives its exit code and its groups.
+    /// Runs a cycle, and returns its exit code and its groups.
     fn run(&self) -> (i32, Vec<Value>) {
         let mut command = clean_command(PROGRAM);
         command.args(["run", "--json", "--repo"]).arg(&self.stargate.git_dir);
@@ -95,7 +95,7 @@ impl World {
     }
 
     /// Starts a push of a new commit to the ledger and to new chunks, one after the other, with this `update` hook for
-    /// the chunks. Gives the commit.
+    /// the chunks. Returns the commit.
     fn start_a_push(&self, hook: &str) -> (Running, String) {
         let update = self.stargate.git_dir.join("hooks/update");
         executable::script(&update, &format!("case $1 in refs/kv-chunks/*) {hook};; esac"));
@@ -112,7 +112,7 @@ impl World {
         assert_eq!((exit, &groups[0]["outcome"]), (1, &"transient".into()), "{groups:#?}");
         let error = groups[0]["error"].as_str().expect("an error");
         assert!(
-            error.contains("refs/kv/main is moved, refs/kv-chunks/main@1 is not yet"),
+            error.contains("refs/kv/main has moved, refs/kv-chunks/main@1 has not yet"),
             "{error}"
         );
         assert_eq!(self.at(WATERMARK).as_deref(), Some(before));
@@ -140,7 +140,7 @@ impl World {
         refs.into_iter().find(|(found, _)| found == name).map(|(_, id)| id)
     }
 
-    /// How many pushes the server got.
+    /// Returns the number of pushes that the server received.
     fn pushes(&self) -> usize {
         let is_push = |request: &&String| request.starts_with("POST") && request.contains("git-receive-pack");
         self.server.requests().iter().filter(is_push).count()
@@ -173,7 +173,7 @@ fn every_family_lands_in_one_push_with_the_watermark() {
         assert_eq!(found, expected);
         assert_eq!(world.pushes(), 1);
 
-        // A new epoch: chunks of another name, and the old ones deleted.
+        // A new epoch: chunks under a new name, and the old ones are deleted.
         let second = world.push_value("two", &["refs/kv-chunks/main@2", "refs/kv/main"]);
         world.push(&[":refs/kv-chunks/main@1"]);
         let (exit, groups) = world.run();
@@ -231,7 +231,7 @@ fn chunks_that_are_pushed_before_the_ledger_are_there_when_wait_returns() {
     assert_eq!(world.at(WATERMARK), Some(ledger));
 }
 
-/// What the guide says: a ledger covers the chunks that the Stargate had before it.
+/// Tests the guide's statement that a ledger covers the chunks that the Stargate had before it.
 #[test]
 fn chunks_that_are_pushed_after_the_ledger_may_follow_its_watermark() {
     let world = World::new(Format::Sha1, "files");
@@ -321,7 +321,7 @@ fn a_namespace_that_the_mirror_cannot_have_beside_another_names_both_refs() {
     // The operator deletes the ref that the Stargate does not have.
     let force = ["sync", "--force", "refs/kv/a", "--yes", "--allow-mass-delete"];
     let (exit, said) = world.program(&force);
-    // What is still to be pushed is for the next cycle.
+    // The remaining updates are pushed in the next cycle.
     assert_eq!(exit, 1, "{said}");
     assert!(said.contains("forced a: mirrored"), "{said}");
     assert_eq!(world.run().0, 0);

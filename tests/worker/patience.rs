@@ -1,4 +1,4 @@
-//! What a worker leaves alone, and until when: cycles by a clock that is set by hand, on a mirror that is a folder.
+//! Groups that a worker leaves alone for a while. The cycles run by a manual clock, on a mirror that is a folder.
 #![cfg(unix)]
 
 use std::{
@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use stargate_mirror::worker::{self, CycleOutcome, CycleReport, Memory, Options, RunError};
 use support::stargate::{Stargate, creation, git};
 
-/// A clock that stands.
+/// A clock that stands still.
 struct At(Timestamp);
 
 impl Clock for At {
@@ -47,7 +47,7 @@ fn patient_cycle(stargate: &Stargate, now: Timestamp) -> CycleReport {
     let start = Instant::now();
     loop {
         match worker::run(&stargate.git_dir, &options, &|_| None, &At(now)) {
-            // Until it is another program, a child that another test starts holds the lock of the last cycle.
+            // A child of another test holds the lock of the last cycle until it executes its program.
             Err(RunError::Locked(_)) if start.elapsed() < Duration::from_secs(10) => thread::yield_now(),
             report => return report.expect("a cycle"),
         }
@@ -76,7 +76,7 @@ fn an_intent_of_a_push_that_may_go_on_is_looked_at_when_it_is_stale() {
     assert_eq!((report.next_try, stargate.intents().len()), (None, 0));
 }
 
-/// The same, mirrored, but for one group that has just failed: somebody else's history is on the mirror.
+/// The same, mirrored, except one group that has just failed, because the mirror has somebody else's history.
 fn with_a_trouble(now: Timestamp) -> (Stargate, CycleReport) {
     let (stargate, mirror, client) = stargate();
     push(&client, "main");
@@ -114,7 +114,7 @@ fn a_trouble_of_which_no_entry_is_pending_is_forgotten() {
     let report = patient_cycle(&stargate, now + Duration::from_secs(1));
     assert_eq!((report.outcome, report.next_try), (CycleOutcome::Idle, None));
     assert_eq!(backoffs(), 0);
-    // The refs of both sides were compared: this one differs, and no entry says why.
+    // The refs of both sides were compared: this one differs, without an entry.
     let report = patient_cycle(&stargate, now + Duration::from_secs(2));
     assert_eq!((report.outcome, report.asked), (CycleOutcome::Idle, false));
 }

@@ -1,4 +1,4 @@
-//! A Stargate whose refs are in reftables: how they are read, from a push to the mirror, and while tables are damaged.
+//! A Stargate whose refs are in reftables: from a push to the mirror, and with damaged tables.
 
 use std::{
     fs,
@@ -56,7 +56,7 @@ impl World {
         git(&self.client, ["rev-parse", "HEAD"])
     }
 
-    /// The exit code, and everything that is printed.
+    /// Returns the exit code and the whole output.
     fn program(&self, arguments: &[&str]) -> (i32, String) {
         let mut command = clean_command(PROGRAM);
         command.args(arguments).arg("--repo").arg(&self.stargate.git_dir);
@@ -114,7 +114,7 @@ fn refs_are_read_as_from_files() {
     }
     git(&files.git_dir, ["update-ref", "-d", "refs/kv/n9"]);
     let tables = files.copy();
-    // The migration of git 2.47 follows no circle.
+    // The migration of git 2.47 does not support cycles.
     git(&tables.git_dir, ["symbolic-ref", "--delete", "refs/kv/circle"]);
     git(&tables.git_dir, ["refs", "migrate", "--ref-format=reftable"]);
     git(&tables.git_dir, ["symbolic-ref", "refs/kv/circle", "refs/kv/circle"]);
@@ -217,7 +217,7 @@ fn what_is_on_the_mirror_only_is_extra_and_what_is_equal_is_kept() {
     assert_eq!(refs_of(&world.mirror), refs_of(&world.stargate.git_dir));
 }
 
-/// What a power cut or an administrator does to the tables.
+/// Damage to the tables by a power cut or an administrator.
 #[derive(Debug, Clone, Copy)]
 enum Damage {
     NoFolder,
@@ -279,7 +279,7 @@ fn damaged_tables_hold_everything_up_and_nothing_is_deleted() {
         assert_nothing_moves(&world, damage);
         assert_eq!(world.pending(), 2, "{damage:?}");
 
-        // Once the tables are back, everything goes on.
+        // Once the tables are restored, everything continues.
         let _ = fs::remove_dir_all(&folder);
         fs::rename(whole.git_dir.join("reftable"), &folder).expect("one file system");
         world.assert_runs();

@@ -1,4 +1,4 @@
-//! `--root`: which repositories below a folder are mirrored, and what is said of the rest.
+//! `--root`: the repositories below a folder that are mirrored, and the reports about the others.
 #![cfg(unix)]
 
 use std::{
@@ -11,7 +11,7 @@ use std::{
 use support::stargate::{clean_command, feed, git, stderr};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_stargate-mirror");
-/// A user that may not do what root may.
+/// A user without the rights of root.
 const NOBODY: u32 = 65534;
 
 struct Root(tempfile::TempDir);

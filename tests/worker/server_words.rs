@@ -25,7 +25,7 @@ if grep -q refs/heads/main; then
 fi
 ";
 
-/// The same as it is kept.
+/// The same lines after cleaning.
 const KEPT: [&str; 6] = [
     "error: GH013: Repository rule violations found for refs/heads/main.",
     "- GITHUB PUSH PROTECTION",
@@ -146,7 +146,7 @@ fn assert_has_words(text: &str, before: &str) {
     assert_is_clean(text);
 }
 
-/// Nothing that controls a terminal, and no secret.
+/// Without terminal escapes and secrets.
 fn assert_is_clean(text: &str) {
     for wrong in ["\u{1b}", "\u{7}", "hunter2", TOKEN] {
         assert!(!text.contains(wrong), "{wrong:?} in {text}");

@@ -1,4 +1,4 @@
-//! `sync`: what it shows, what it repairs, what it takes by force and what it refuses.
+//! `sync`: comparison, repair, force and refusals.
 
 use std::path::PathBuf;
 
@@ -88,7 +88,7 @@ impl Sides {
         )
     }
 
-    /// How every ref stands, by `--dry-run --json`.
+    /// Returns the standing of every ref, according to `--dry-run --json`.
     fn standings(&self) -> Vec<String> {
         let (_, said) = self.sync(&["--dry-run", "--json"]);
         let report: serde_json::Value = serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}"));

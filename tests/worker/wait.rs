@@ -1,4 +1,4 @@
-//! The fence against a real mirror: what passes, what must not, and what is borne.
+//! The fence with a real mirror: visible commits, invisible ones, and tolerated errors.
 
 use std::{
     path::Path,
@@ -110,7 +110,7 @@ fn ancestry_comes_from_a_local_repository_that_has_the_commits() {
     let before = mirror.requests().len();
     let (exit, said) = wait(&mirror.url("o/r.git"), &first, &["--repo", &path]);
     assert_eq!(exit, 0, "{said}");
-    // Capabilities and one look at the refs; no fetch.
+    // Capabilities and one read of the refs; no fetch.
     assert_eq!(mirror.requests().len() - before, 2);
 }
 
@@ -231,7 +231,7 @@ fn a_mirror_that_was_rewound_has_its_own_word_and_the_exit_of_a_timeout() {
         assert_eq!(exit, 10, "{said}");
         assert!(said.contains("was rewound") && said.contains(&second), "{said}");
     }
-    // A ledger that is beyond the watermark has all that the watermark promises.
+    // A ledger that is ahead of the watermark contains everything that the watermark promises.
     move_ledger(&mirror, Some(&third));
     assert_eq!(wait(&url, &first, &[]).0, 0);
 }
@@ -241,7 +241,7 @@ fn watermark_and_ledger_are_asked_for_in_one_request() {
     let (mirror, [_, second, _]) = mirror(true);
     let (_, said) = wait(&mirror.url("o/r.git"), &second, &["--json"]);
     let report: serde_json::Value = serde_json::from_str(&said).expect("one JSON object");
-    // Capabilities, and one look at both refs.
+    // Capabilities, and one read of both refs.
     assert_eq!(report["http_requests"], 2, "{report}");
 }
 
@@ -367,10 +367,13 @@ fn a_ref_fence_that_makes_no_sense_is_refused() {
             &["--ref", "main", "--oid", &id][..],
             "expected a full name, such as refs/heads/main",
         ),
-        (&["--ref", "refs/heads/main"], "there are 1 --ref and 0 --oid"),
+        (
+            &["--ref", "refs/heads/main"],
+            "the number of --ref is 1, but that of --oid is 0",
+        ),
         (
             &["--ref", "refs/heads/main", "--oid", &id, "--oid", &id],
-            "there are 1 --ref and 2 --oid",
+            "the number of --ref is 1, but that of --oid is 2",
         ),
         (&["--oid", &id, "--oid", &id], "more than one --oid and no --ref"),
         (

@@ -1,4 +1,4 @@
-//! `watch` as a process: it carries pushes as they come, over many repositories, and ends when it is told to.
+//! `watch` as a process: it mirrors pushes as they arrive, over many repositories, and ends on a signal.
 #![cfg(unix)]
 
 use std::{
@@ -16,7 +16,7 @@ use support::{
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_stargate-mirror");
 
-/// A running `watch`, and what it says.
+/// A running `watch`, and its output.
 struct Watch {
     child: Child,
     said: BufReader<ChildStderr>,
@@ -43,7 +43,7 @@ impl Watch {
         Watch { child, said }
     }
 
-    /// Reads on until a line holds all of `words`.
+    /// Reads until a line contains all of `words`.
     fn until(&mut self, words: &[&str]) -> String {
         let mut line = String::new();
         loop {
@@ -68,7 +68,7 @@ impl Watch {
     }
 }
 
-/// A Stargate at a place of its own, mirrored to `remote`, with a client.
+/// A Stargate in a separate folder, mirrored to `remote`, with a client.
 fn stargate(remote: &str) -> (Stargate, std::path::PathBuf) {
     stargate_of("files", remote)
 }
@@ -87,7 +87,7 @@ fn push(client: &Path) -> String {
     git(client, ["rev-parse", "HEAD"])
 }
 
-/// Fences on the commit.
+/// Waits for the commit.
 fn wait(commit: &str, remote: &str) {
     let mut command = clean_command(PROGRAM);
     command.args(["wait", "--oid", commit, "--remote", remote, "--timeout", "60s"]);
@@ -109,7 +109,7 @@ fn assert_pushes_arrive_as_they_come(refs: &str) {
     mirror.create("o/r.git", Format::Sha1);
     let (stargate, client) = stargate_of(refs, &mirror.url("o/r.git"));
     let watch = Watch::start(&["--repo", &stargate.git_dir.display().to_string()]);
-    // The first push makes the journal, the others are appended.
+    // The first push creates the journal, the others append to it.
     for _ in 0..3 {
         let commit = push(&client);
         wait(&commit, &mirror.url("o/r.git"));
@@ -146,7 +146,7 @@ fn a_root_is_walked_and_a_new_repository_is_noticed() {
     let mut watch = Watch::start(&["--root", &root.path().display().to_string()]);
     let (stargate, client) = stargate(&mirror.url("o/r.git"));
     let commit = push(&client);
-    // It appears whole.
+    // It appears complete.
     std::fs::rename(&stargate.git_dir, root.path().join("new.git")).expect("a move");
     watch.signal(Signal::HUP);
     watch.until(&["reading repositories and settings again"]);
@@ -215,7 +215,7 @@ fn what_is_missing_for_a_push_is_told_once() {
     assert_eq!(watch.ended(), 0);
 }
 
-/// Makes the groups that have failed rest for long.
+/// Makes the backoff of the failed groups long.
 fn rest_for_long(stargate: &Stargate) {
     let path = stargate.git_dir.join(".stargate/worker.json");
     let mut memory: serde_json::Value =
@@ -299,7 +299,7 @@ fn a_token_is_read_anew_from_its_file() {
     push(&client);
     watch.until(&["outcome=misconfigured"]);
     std::fs::write(&token, "right\n").expect("a file");
-    // What is new for the group ends its rest; the token is read by each cycle.
+    // A new entry ends the group's wait. Each cycle reads the token again.
     let commit = push(&client);
     let mut command = clean_command(PROGRAM);
     command.args([

@@ -1,4 +1,4 @@
-//! Watermarks that promise more than the mirror's ledgers have: found, told, and set back.
+//! Watermarks that the mirror's ledgers do not contain: found, reported, and reset.
 
 use std::{
     path::{Path, PathBuf},
@@ -132,9 +132,9 @@ fn a_watermark_that_a_server_moved_without_its_ledger_is_told_and_set_back() {
     assert_eq!(status["watermarks"][0]["found_at"], second.as_str(), "{status}");
     assert_eq!(status["watermarks"][0]["stands_at"], place.first.as_str());
     let shown = place.said(&["status"]);
-    assert!(String::from_utf8_lossy(&shown.stdout).contains("the watermark of main was false"));
+    assert!(String::from_utf8_lossy(&shown.stdout).contains("the watermark of main was wrong"));
 
-    // What was judged is not judged again: nothing is fetched, nothing pushed.
+    // A checked watermark is not checked again: nothing is fetched or pushed.
     let before = place.mirror.requests().len();
     let (_, report) = place.run(&["run", "--json"]);
     assert_eq!(report["watermarks"], Value::Array(Vec::new()), "{report}");
@@ -164,7 +164,7 @@ fn doctor_and_sync_tell_of_a_false_watermark_and_change_nothing() {
         "{report}"
     );
 
-    // The next comparison sets it back.
+    // The next comparison resets it.
     let (exit, report) = place.run(&["sync", "--repair", "--json"]);
     assert_eq!(
         (exit, &report["watermarks"]),

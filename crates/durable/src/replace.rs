@@ -95,7 +95,7 @@ impl<'a, S: Names> NewFile<'a, S> {
 }
 
 impl<S: Names + Folders> NewFile<'_, S> {
-    /// Renames the new content to its place, unless that is done, and fsyncs the folder.
+    /// Renames the new content to its place, unless it is there already, and fsyncs the folder.
     ///
     /// # Errors
     /// As [`replace()`].

@@ -34,7 +34,7 @@ pub trait Folders {
     /// true if it was created, false if it existed.
     ///
     /// # Errors
-    /// Something else has the name, or the directory cannot be created.
+    /// The name is taken by something else, or the directory cannot be created.
     fn create_dir(&self, path: &Path) -> io::Result<bool>;
 
     /// Sets the mode of a directory that this process has created. Does nothing on systems without modes.
@@ -45,7 +45,7 @@ pub trait Folders {
         Ok(())
     }
 
-    /// Lists the names in a directory, in no particular order. A missing directory is empty.
+    /// Lists the names in a directory, in no particular order. A missing directory counts as empty.
     ///
     /// # Errors
     /// As `readdir(3)`.
@@ -69,7 +69,7 @@ pub trait Names {
     /// Creates a file with this content and mode, adapted to a shared folder, and fsyncs it.
     ///
     /// # Errors
-    /// Something has the name, or the file cannot be written and synced. Then it is removed again, if possible.
+    /// The name is taken, or the file cannot be written and synced. Then it is removed again, if possible.
     fn write_new(&self, path: &Path, bytes: &[u8], mode: u32) -> io::Result<()>;
 
     /// Renames a file, replacing an existing file `to`.

@@ -49,7 +49,7 @@ impl TokenBucket {
         has_token
     }
 
-    /// Puts a token back that was taken.
+    /// Puts back a token that was taken.
     pub fn give_back(&mut self) {
         self.full_at = self.full_at.saturating_sub(self.interval);
     }

@@ -29,7 +29,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 /// Moves the ref `name` from the first of `ids` to the second.
 ///
 /// # Errors
-/// [`ErrorKind::NotSent`] when the remote has something else, and those of a push.
+/// [`ErrorKind::NotSent`] when the remote has another id, and those of a push.
 pub fn push_with_lease(
     connection: &mut dyn Connection,
     repository: &gix::Repository,

@@ -1,4 +1,4 @@
-//! Finds out what became of a push whose answer was lost:
+//! Determines the result of a push whose answer was lost:
 //!
 //! ```sh
 //! cargo run -p git-push-transport --example uncertain -- https://example.com/o/r.git refs/heads/main
@@ -46,7 +46,7 @@ pub fn push_and_look(
     let command = Command::set(name, &advertisement, new);
     match Push::new(repository, &advertisement).command(command).send(connection) {
         Err(error) if error.kind() != ErrorKind::Uncertain => return Err(error),
-        // An `ok` of the server deserves a look, too.
+        // Confirm an `ok` of the server, too.
         Ok(_) | Err(_) => {}
     }
     let refs = connection.read_refs(&[name.into()])?;

@@ -1,7 +1,7 @@
-//! The answer of a server to a push, whatever carries it.
+//! The answer of a server to a push, independent of the transport.
 use git_push::{Error, Report, Request, cleaned, report_status::Parser};
 
-/// A report on a push that is read piece by piece, with the server's lines for a person.
+/// A report on a push that is read piece by piece, with the server's human-readable lines.
 pub(crate) struct PushAnswer<F> {
     parser: Parser,
     /// Removes secrets from a text of the server.
@@ -19,7 +19,7 @@ impl<F: Fn(&str) -> String> PushAnswer<F> {
         }
     }
 
-    /// Takes the next piece, and logs lines for a person. Returns true if the report is complete.
+    /// Takes the next piece, and logs human-readable lines. Returns true if the report is complete.
     ///
     /// # Errors
     /// The bytes cannot be part of a report.
@@ -31,8 +31,8 @@ impl<F: Fn(&str) -> String> PushAnswer<F> {
         Ok(self.parser.has_ended())
     }
 
-    /// Returns the report. A complete report counts, whatever happens to the connection after it. Otherwise `failure` turns the
-    /// parser's error into that of the push.
+    /// Returns the report. A complete report counts, even if the connection fails afterwards. Otherwise `failure` turns
+    /// the parser's error into that of the push.
     ///
     /// # Errors
     /// The report is not complete. The error has the server's lines.

@@ -11,8 +11,9 @@ use crate::url::HttpUrl;
 
 /// A store of credentials. Its methods block.
 ///
-/// Nothing is sent over plain http to another machine, unless `stargate.insecureHttp` in git configuration allows it: an answer
-/// to [`Need::Optional`] is then an error, and [`Need::Required`] is not asked.
+/// Nothing is sent over plain http to another machine, unless `stargate.insecureHttp` in git configuration allows it:
+/// an answer to [`Need::Optional`] is then an error, and [`get()`](Credentials::get) is not called with
+/// [`Need::Required`].
 pub trait Credentials: Send {
     /// Returns the credentials for the repository at `url`, if there are any. They are used until they are rejected.
     ///
@@ -82,7 +83,7 @@ impl Authorization {
         Ok(format!("Basic {}", BASE64_STANDARD.encode(format!("{user}:{password}"))).into())
     }
 
-    /// Adds to `secrets` what must not be shown.
+    /// Adds the texts that must not be shown to `secrets`.
     pub(crate) fn hide_in(&self, secrets: &mut Secrets) {
         match self {
             Authorization::Header(value) => secrets.add_header(value.expose_secret()),

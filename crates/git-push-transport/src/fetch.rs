@@ -43,7 +43,7 @@ pub fn fetch_request(capabilities: &Capabilities, want: ObjectId, haves: &[Objec
 }
 
 /// Returns the same request in protocol 0 and 1, for a server with these capabilities. Without `multi_ack`, the answer has one
-/// line before the pack, or the same one again.
+/// line before the pack, which may be repeated.
 ///
 /// # Errors
 /// [`ErrorKind::Misconfigured`] if the server cannot separate the pack from its messages.
@@ -95,7 +95,7 @@ pub struct PackStream(Answer<State>);
 enum State {
     /// `ACK` or `NAK` of protocol 0 and 1.
     Acknowledgement,
-    /// Another one, or the pack: a server may acknowledge the same commit again.
+    /// Another `ACK`, or the pack: a server may acknowledge the same commit repeatedly.
     AnotherOrPack,
     /// The name of a section.
     Section,

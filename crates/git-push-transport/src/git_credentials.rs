@@ -1,6 +1,6 @@
-//! Credentials for HTTP from where git and curl take them. The first of these counts:
+//! Credentials for HTTP, from the sources that git and curl use. The first of these counts:
 //!
-//! 1. User and password of the URL; a user without password goes with the token.
+//! 1. User and password of the URL. A user without a password is combined with the token.
 //! 2. The token in `GITHUB_PAT`, else in the file that `GITHUB_PAT_FILE` names.
 //! 3. An `Authorization` in `http.extraHeader` or `http.<url>.extraHeader`.
 //! 4. `NETRC`, else `~/.netrc`, as curl reads it.
@@ -19,7 +19,7 @@ use crate::netrc;
 use crate::settings::Settings;
 use crate::url::HttpUrl;
 
-/// The user that goes with a token; servers look at the token only.
+/// The user that is sent with a token. Servers check only the token.
 const TOKEN_USER: &str = "x-access-token";
 
 /// The default [`Credentials`]: URL, environment, git configuration, `.netrc`, helpers.
@@ -62,7 +62,7 @@ impl GitCredentials {
         Ok(credentials)
     }
 
-    /// Returns true if there are credentials for `url`, a client certificate, or a helper that may know some.
+    /// Returns true if there are credentials for `url`, a client certificate, or a helper that may have some.
     ///
     /// # Errors
     /// As [`GitCredentials::new()`].

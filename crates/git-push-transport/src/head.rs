@@ -67,7 +67,7 @@ impl Parser {
         self.0.has_ended()
     }
 
-    /// Returns HEAD. A server that does not list it has a HEAD that names nothing.
+    /// Returns HEAD. If the server does not list it, HEAD names nothing.
     pub(crate) fn finish(self) -> Result<Head, WireError> {
         if self.0.has_ended() {
             Ok(self.0.content.unwrap_or(Head::Dangles(None)))

@@ -74,8 +74,8 @@ impl Http {
     }
 
     /// Opens the repository at `url` with an HTTP client and credentials of the application. Of `settings`, only
-    /// `http.extraHeader` and `stargate.insecureHttp` of git configuration are used. User info of `url` is not. Nothing is
-    /// sent yet.
+    /// `http.extraHeader` and `stargate.insecureHttp` of git configuration are used. The user info of `url` is ignored.
+    /// Nothing is sent yet.
     ///
     /// # Errors
     /// As [`Http::open()`].
@@ -125,7 +125,7 @@ impl Http {
     /// have everything that `haves` reach. [`Extent::Objects`] is stored durably. This blocks.
     ///
     /// # Errors
-    /// The pack did not arrive whole and sound; `into` is unchanged.
+    /// The pack is incomplete or damaged; `into` is unchanged.
     pub fn fetch(
         &mut self,
         want: ObjectId,
@@ -151,7 +151,7 @@ impl Http {
     /// Reads HEAD.
     ///
     /// # Errors
-    /// The answer did not arrive whole.
+    /// The answer is incomplete.
     pub fn head(&mut self) -> Result<Head, Error> {
         self.read_head().map_err(|error| self.failed(error))
     }

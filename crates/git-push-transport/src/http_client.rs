@@ -11,7 +11,7 @@ use std::{
 use git_push::{Error, ErrorKind};
 use secrecy::{ExposeSecret, SecretString};
 
-/// A client of HTTP. Connections, TLS, proxies and time limits are its own affair.
+/// A client of HTTP. It manages connections, TLS, proxies and time limits itself.
 pub trait HttpClient: Send + Sync {
     /// Sends `request`, and returns the answer of any status once its header has arrived. This blocks.
     ///
@@ -165,7 +165,7 @@ impl fmt::Debug for HttpResponse {
     }
 }
 
-/// Returns the error of a body that did not arrive whole: that of the client if it is inside, else one by the kind.
+/// Returns the error of an incomplete body: the client's error if it contains one, else an error by its kind.
 pub(crate) fn body_error(error: io::Error) -> Error {
     match error.downcast::<Error>() {
         Ok(error) => error,

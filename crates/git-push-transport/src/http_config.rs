@@ -96,8 +96,8 @@ struct Values<'a> {
 }
 
 impl Values<'_> {
-    /// Returns all values of a key that apply to the URL, in order. A value for a closer URL overrides the values after it that
-    /// are for a less close one.
+    /// Returns all values of a key that apply to the URL, in order. A value for a more specific URL overrides later
+    /// values for a less specific one.
     fn all(&self, key: &str) -> Vec<BString> {
         let mut closest = url_match::Closeness::default();
         let mut found = Vec::new();

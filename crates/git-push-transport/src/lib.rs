@@ -29,8 +29,8 @@
 //! service  forge                               names of git's services; kinds of servers with a REST API
 //! ```
 //!
-//! [`Settings`] are plain data. Each module that uses a setting interprets it. No module knows a mirror, a journal or a
-//! command line.
+//! [`Settings`] are plain data. Each module that uses a setting interprets it. No module depends on a mirror, a journal
+//! or a command line.
 
 // With some features only, shared code is unused.
 #![cfg_attr(

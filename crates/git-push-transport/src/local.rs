@@ -5,7 +5,7 @@
 //! 2. Each command is checked by git's rules (`policy`).
 //! 3. The refs move in one transaction per push if it is atomic, else in one per command (`transaction`).
 //! 4. New files get the mode and the owner of the repository (`ownership`).
-//! 5. The next push removes what a killed push has left, locks of refs first (`incoming`).
+//! 5. The next push removes the files that a killed push has left, locks of refs first (`incoming`).
 //!
 //! # Limitations
 //! - Hooks of the repository are not run. `receive.hideRefs` and `.have` lines of alternates are not supported.

@@ -6,7 +6,7 @@
 //! macdef <name> LF ... LF LF                          skipped
 //! # comment                                           a whole line
 //! ```
-//! A word may stand in double quotes, with `\"`, `\\`, `\n`, `\r` and `\t` in it.
+//! A word may be in double quotes, with `\"`, `\\`, `\n`, `\r` and `\t` in it.
 use std::{
     fs::File,
     io::{self, Read},

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Interval between looks at a program that is about to end.
+/// Interval between checks for the end of a program.
 const GLANCE: Duration = Duration::from_millis(5);
 
 /// Returns the status of the program if it ends within `limit`.

@@ -1,4 +1,4 @@
-//! Reading from a server, whatever carries it: in protocol 2, or from the whole advertisement of an older protocol.
+//! Reading from a server over any transport: in protocol 2, or from the whole advertisement of an older protocol.
 use bstr::BString;
 use git_push::{Advertisement, Capabilities, Error, RemoteRef, WireError, advertisement};
 use gix::ObjectId;

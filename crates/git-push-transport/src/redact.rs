@@ -4,7 +4,8 @@ use std::fmt;
 use bstr::ByteSlice;
 use gix::url::Scheme;
 
-/// Returns `url` without what may be secret: the password; the user, except for ssh; query and fragment, for http and https.
+/// Returns `url` without possible secrets: the password; the user, except for ssh; query and fragment, for http and
+/// https.
 #[must_use]
 pub fn redacted(url: &gix::Url) -> gix::Url {
     let mut redacted = url.clone();

@@ -75,8 +75,8 @@ impl Remote {
         Ok(Remote { location, transport })
     }
 
-    /// Returns true if there are credentials for `location`, a helper that may know some, or no need for any. Invalid settings
-    /// count as credentials: [`Remote::open()`] reports them.
+    /// Returns true if there are credentials for `location`, a helper that may have some, or no need for any. Invalid
+    /// settings count as credentials: [`Remote::open()`] reports them.
     #[must_use]
     pub fn has_credentials(location: &Location, settings: &Settings) -> bool {
         match location {
@@ -100,7 +100,7 @@ impl Remote {
     /// *objects/info/alternates*). This blocks.
     ///
     /// # Errors
-    /// The commits did not arrive whole.
+    /// The commits could not be fetched completely.
     pub fn fetch_commits(&mut self, want: ObjectId, into: &gix::Repository, haves: &[ObjectId]) -> Result<(), Error> {
         self.transport.fetch(want, into, haves, Extent::Commits)
     }
@@ -109,7 +109,7 @@ impl Remote {
     /// everything that `haves` reach. This blocks.
     ///
     /// # Errors
-    /// The objects did not arrive whole; `into` is unchanged.
+    /// The objects could not be fetched completely; `into` is unchanged.
     pub fn fetch(&mut self, want: ObjectId, into: &gix::Repository, haves: &[ObjectId]) -> Result<(), Error> {
         self.transport.fetch(want, into, haves, Extent::Objects)
     }
@@ -117,7 +117,7 @@ impl Remote {
     /// Reads HEAD, as a reader sees it. This blocks.
     ///
     /// # Errors
-    /// The answer did not arrive whole.
+    /// The answer is incomplete.
     pub fn head(&mut self) -> Result<Head, Error> {
         self.transport.head()
     }

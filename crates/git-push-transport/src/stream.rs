@@ -7,7 +7,7 @@
 //!
 //! # Limitations
 //! - `remote.<name>.receivepack`, `remote.<name>.uploadpack` and `core.gitProxy` are not read.
-//! - `git://` has neither authentication nor encryption: use it in networks in which everybody may write.
+//! - `git://` has neither authentication nor encryption: use it only if everybody on the network may write.
 mod channel;
 #[cfg(feature = "ssh")]
 mod child;
@@ -81,7 +81,7 @@ impl Stream {
     /// have everything that `haves` reach. [`Extent::Objects`] is stored durably. This blocks.
     ///
     /// # Errors
-    /// The pack did not arrive whole and sound; `into` is unchanged.
+    /// The pack is incomplete or damaged; `into` is unchanged.
     pub fn fetch(
         &mut self,
         want: ObjectId,
@@ -136,7 +136,7 @@ impl Stream {
     /// Reads HEAD.
     ///
     /// # Errors
-    /// The answer did not arrive whole.
+    /// The answer is incomplete.
     pub fn head(&self) -> Result<Head, Error> {
         self.read_head().map_err(|error| located(&self.shown, error))
     }
@@ -168,7 +168,7 @@ impl Stream {
         let end = self.read(&mut *channel, ErrorKind::Transient, |piece| {
             lines.feed(piece);
             body.extend_from_slice(piece);
-            // A flush-pkt ends either form, an `ERR` line too.
+            // Either form ends with a flush-pkt, or with an `ERR` line.
             while let Some(line) = lines.next()? {
                 match line {
                     Line::Flush => return Ok(true),
@@ -206,7 +206,7 @@ impl Stream {
         if sent.is_err() && pack.is_some_and(|pack| pack.is_interrupted()) {
             return Err(Error::interrupted());
         }
-        // A request that did not arrive whole cannot have been carried out.
+        // A request that was not sent completely cannot have been carried out.
         let kind = match sent {
             Ok(()) => ErrorKind::Uncertain,
             Err(_) => ErrorKind::Transient,
@@ -304,7 +304,7 @@ fn dismiss(mut channel: Box<dyn Channel>) {
     let _ = channel.write_all(b"0000").and_then(|()| channel.flush());
 }
 
-/// Returns the error of an answer that is not whole. If the other side closed, the carrier of the connection may know why.
+/// Returns the error of an incomplete answer. If the other side closed, the carrier of the connection may report why.
 fn ended(channel: &mut dyn Channel, end: &End, error: Error, kind: ErrorKind) -> Error {
     match (end, error.kind()) {
         // The server's own words say more.

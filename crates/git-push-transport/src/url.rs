@@ -13,7 +13,7 @@ use crate::redact::redacted;
 #[derive(Clone, PartialEq, Eq)]
 pub struct HttpUrl {
     url: gix::Url,
-    /// The whole URL as it is sent, without a slash at its end.
+    /// The whole URL as it is sent, without a trailing slash.
     text: String,
     /// The URL without query and fragment.
     shown: String,
@@ -72,7 +72,7 @@ impl HttpUrl {
         host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address: IpAddr| address.is_loopback())
     }
 
-    /// Fails if secrets sent to this URL would cross a network in the clear, unless `insecure_http` trusts the network.
+    /// Fails if secrets sent to this URL would cross a network in the clear, unless `insecure_http` allows that.
     pub(crate) fn check_secrecy(&self, insecure_http: bool) -> Result<(), InTheClear> {
         if self.is_https() || self.is_loopback() || insecure_http {
             Ok(())
@@ -104,7 +104,7 @@ impl HttpUrl {
         format!("{}/{service}", self.text)
     }
 
-    /// Returns the URL of `path`, which is encoded already, below this.
+    /// Returns the URL of `path` below this one. `path` is encoded already.
     pub(crate) fn below(&self, path: &str) -> String {
         format!("{}/{path}", self.text)
     }
@@ -166,7 +166,7 @@ impl From<InTheClear> for Error {
     fn from(_: InTheClear) -> Self {
         Error::new(
             ErrorKind::Misconfigured,
-            "credentials are not sent over plain http, where anybody on the way can read them",
+            "credentials are not sent over plain http, because others on the network could read them",
         )
         .with_hint("use the https URL of the repository; on a network that you trust, set stargate.insecureHttp")
     }

@@ -86,7 +86,7 @@ impl Web {
     /// Sends a request. Returns `None` if the resource does not exist (status 404 or 410).
     ///
     /// # Errors
-    /// There is no answer, or its status is another one than 200. [`Error::kind()`] says if a retry can succeed.
+    /// There is no answer, or its status is not 200. [`Error::kind()`] says if a retry can succeed.
     pub fn get(&self, question: &Question<'_>) -> Result<Option<Reply>, Error> {
         let located = |error: Error| at(&self.base.below(&relative(question.path)), error);
         let request = HttpRequest {
@@ -170,10 +170,9 @@ impl Web {
                 "the service redirects, which is not followed",
                 "set the URL to the one that it redirects to",
             ),
-            408 | 425 | 429 | 500.. => Error::new(
-                ErrorKind::Transient,
-                what("the service failed, or asks for a retry later"),
-            ),
+            408 | 425 | 429 | 500.. => {
+                Error::new(ErrorKind::Transient, what("the service failed, or asks to retry later"))
+            }
             _ => Error::new(ErrorKind::Rejected, what("the service sent an unexpected answer")),
         };
         match retry_after_of(response) {

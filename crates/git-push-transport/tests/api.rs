@@ -87,7 +87,7 @@ fn tree_with(repository: &gix::Repository, blob: ObjectId) -> ObjectId {
     repository.write_object(&tree).expect("a tree").detach()
 }
 
-/// A connection of a program's own. The server takes the request, and its answer is `answer`.
+/// A connection of another program. The server accepts the request, and its answer is `answer`.
 struct Answers<'a> {
     answer: &'a [u8],
     sent: Option<(Request, u64)>,

@@ -1,4 +1,4 @@
-//! The picture of modules in `lib.rs` is true: a module uses modules of lower lines only.
+//! Checks the picture of modules in `lib.rs`: a module uses only modules of lower lines.
 use std::{collections::BTreeMap, fs, path::Path};
 
 /// Heights of modules by name, the highest line first in the picture.

@@ -82,7 +82,7 @@ impl Parser {
     /// Returns the advertisement.
     ///
     /// # Errors
-    /// [`Fault::Premature`](super::Fault::Premature) when the final flush-pkt did not come.
+    /// [`Fault::Premature`](super::Fault::Premature) when the final flush-pkt is missing.
     pub fn finish(self) -> Result<Advertisement, WireError> {
         if self.0.has_ended() {
             Ok(self.0.content.advertisement)

@@ -13,7 +13,7 @@
 //! a run of equal words (bit 0: their bits, 32 bits: their count) and how many literal words follow (31 bits).
 //!
 //! All entries are read, so the lookup table is not needed; its size is checked. Pseudo-merges are ignored. A file with
-//! a wrong checksum, of another pack, or with flags that this module does not know is not used.
+//! a wrong checksum, of another pack, or with unknown flags is not used.
 mod bits;
 
 use std::collections::HashMap;
@@ -158,7 +158,7 @@ fn has_one_kind(kinds: &[Bits], objects: u32) -> bool {
     sum == u64::from(objects) && all.count() == objects
 }
 
-/// Returns the name hashes at the end of what follows the entries.
+/// Returns the name hashes, which are at the end of the part after the entries.
 fn name_hashes(rest: &[u8], flags: u16, objects: u32, entries: usize) -> Option<&[u8]> {
     let size = |flag, count: usize, bytes| {
         if flags & flag == 0 {

@@ -64,7 +64,7 @@ pub enum Verdict {
     UpToDate,
     /// The server reported `ok`. Read the refs back to confirm it.
     Accepted,
-    /// The server reported `ng`, with this reason. The reason is text for a person. Decide nothing by it.
+    /// The server reported `ng`, with this human-readable reason. Do not base decisions on its text.
     Rejected(BString),
     /// The server did not report on it, or its report contradicts itself. Read the refs back before acting.
     Unknown,
@@ -89,15 +89,15 @@ impl Report {
         }
     }
 
-    /// Sets the lines that the server sent for a person (`remote:` lines). They are cleaned and bounded: see
+    /// Sets the server's human-readable lines (`remote:` lines). They are cleaned and bounded: see
     /// [`kept_words()`].
     pub fn with_server_words(mut self, lines: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Self {
         self.server_words = kept_words(lines);
         self
     }
 
-    /// Returns the lines that the server sent for a person with its report. They often say why it rejected a push. Nothing
-    /// may be decided by them.
+    /// Returns the human-readable lines that the server sent with its report. They often explain a rejection. Do not
+    /// base decisions on them.
     #[must_use]
     pub fn server_words(&self) -> &[String] {
         &self.server_words

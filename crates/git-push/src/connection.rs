@@ -19,7 +19,7 @@ pub trait Connection {
     /// Reads the refs and capabilities of `git-receive-pack`.
     ///
     /// # Errors
-    /// The advertisement did not arrive whole.
+    /// The advertisement is incomplete.
     fn advertisement(&mut self) -> Result<Advertisement, Error>;
 
     /// Sends `request` and the pack, if there is one. Returns the server's report.
@@ -32,7 +32,7 @@ pub trait Connection {
     /// Reads the refs whose names start with one of `prefixes`, as a reader of the remote sees them.
     ///
     /// # Errors
-    /// The answer did not arrive whole.
+    /// The answer is incomplete.
     fn read_refs(&mut self, prefixes: &[BString]) -> Result<Vec<RemoteRef>, Error>;
 
     /// Returns the counts so far.
@@ -84,7 +84,7 @@ impl Request {
     }
 }
 
-/// A complete pack in a temporary file, which goes away with it. The file's position is at its start.
+/// A complete pack in a temporary file, which is removed on drop. The file's position is at its start.
 #[derive(Debug)]
 pub struct Pack {
     /// The bytes.

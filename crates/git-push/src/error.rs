@@ -32,7 +32,7 @@ pub enum Party {
     Us,
     /// The server, its hooks or its rules.
     Server,
-    /// The network, or a server that is down. The failure may pass by itself.
+    /// The network, or a server that is down. The failure may be temporary.
     Between,
     /// Other writers to the remote.
     Others,
@@ -125,7 +125,7 @@ impl Error {
         self
     }
 
-    /// Sets the lines that the server sent for a person (`remote:` lines). They are cleaned and bounded: see
+    /// Sets the server's human-readable lines (`remote:` lines). They are cleaned and bounded: see
     /// [`kept_words()`].
     #[must_use]
     pub fn with_server_words(mut self, lines: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Self {
@@ -170,7 +170,7 @@ impl Error {
         self.retry_after
     }
 
-    /// Returns the lines that the server sent for a person before the failure. Decide nothing by them.
+    /// Returns the human-readable lines that the server sent before the failure. Do not base decisions on them.
     #[must_use]
     pub fn server_words(&self) -> &[String] {
         &self.server_words

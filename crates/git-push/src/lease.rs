@@ -12,7 +12,8 @@ pub enum Lease {
     All,
     /// The ref of this name, which may be short, is expected to have the id of its remote-tracking ref.
     Tracked(BString),
-    /// The ref of this name, which may be short, is expected to have this id. The null id stands for no such ref.
+    /// The ref of this name, which may be short, is expected to have this id. The null id means that there must be no
+    /// such ref.
     Expected(BString, ObjectId),
 }
 

@@ -1,4 +1,4 @@
-//! The push engine: what git calls `send-pack`, without a socket in it. It knows nothing of mirrors.
+//! The push engine, which git calls `send-pack`. It opens no socket, and is independent of mirrors.
 //!
 //! A [`Push`] negotiates capabilities and the object format, packs the objects that the remote lacks, and passes both to a
 //! [`Connection`]. Only a connection reaches a remote; the crate `git-push-transport` implements it. Parsers take bytes and
@@ -87,7 +87,7 @@
 //!
 //! An [`Error`] has an [`ErrorKind`], which says whose [`fault()`](Error::fault()) it is and whether a retry can succeed
 //! ([`is_retryable()`](Error::is_retryable())). After [`ErrorKind::Uncertain`] the push may have been carried out: read
-//! the refs back. A rejected command is no error, but a [`Verdict`].
+//! the refs back. A rejected command is not an error: its [`Verdict`] has the reason.
 //!
 //! # No verdict before the report
 //!

@@ -1,4 +1,5 @@
-//! Negotiation (gitprotocol-capabilities): the request for commands and settings, to a server that offers this. PURE.
+//! Negotiation (gitprotocol-capabilities): builds the request from commands, settings and the server's capabilities.
+//! PURE.
 use std::collections::HashSet;
 
 use bstr::{BStr, BString, ByteSlice};
@@ -27,13 +28,14 @@ pub struct Options {
     pub atomic: bool,
     /// Push options for the remote's hooks, one line each. Refused if the remote does not offer them.
     pub push_options: Vec<BString>,
-    /// The remote reports no progress of its own, if it offers that. Output of its hooks is not affected.
+    /// Asks the remote to report no progress of its own, if it supports that. Output of its hooks is not affected.
     pub quiet: bool,
     /// Name and version of the program, for the server's logs. By default those of this crate.
     pub agent: Option<BString>,
 }
 
-/// Returns the request to a server that offers this: `commands` with the capabilities to use (gitprotocol-capabilities).
+/// Returns the request for `commands`, with those of the `offered` capabilities that it uses
+/// (gitprotocol-capabilities).
 ///
 /// # Errors
 /// [`ErrorKind::Misconfigured`] when the server does not offer an option, or when a name, an id or an option is invalid.

@@ -3,8 +3,7 @@ use super::Pack;
 
 /// Receives the progress of a push. `()` ignores it.
 ///
-/// Lines that the server sends for a person are not reported here. `git-push-transport` logs them with the crate
-/// `tracing`.
+/// The server's human-readable lines are not reported here. `git-push-transport` logs them with the crate `tracing`.
 pub trait Observer {
     /// Reports that a stage begins.
     fn stage(&self, stage: Stage<'_>) {

@@ -109,7 +109,7 @@ pub struct Answer<T> {
 }
 
 impl<T> Answer<T> {
-    /// Creates an answer of at most `limit` bytes, which has not begun.
+    /// Creates an empty answer, which may grow to `limit` bytes.
     #[must_use]
     pub fn new(limit: u64, content: T) -> Self {
         Answer {

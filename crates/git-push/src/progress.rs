@@ -1,4 +1,4 @@
-//! Text of a server for a person: sideband 2, and the text of errors.
+//! Human-readable text of a server: sideband 2, and the text of errors.
 //!
 //! It is untrusted. Control characters and terminal escapes are removed, and length and number of lines are bounded.
 use std::collections::VecDeque;
@@ -104,7 +104,7 @@ pub fn cleaned(text: &[u8]) -> String {
 fn skip_escape(chars: &mut std::str::Chars<'_>) {
     match chars.next() {
         Some('[') => skip_control_sequence(chars),
-        // A string (device control, operating system command, …) goes up to BEL or ESC \.
+        // A string (device control, operating system command, …) ends with BEL or ESC \.
         Some(']' | 'P' | 'X' | '^' | '_') => {
             while let Some(char) = chars.next() {
                 if char == '\u{7}' || (char == '\u{1b}' && chars.next() == Some('\\')) {

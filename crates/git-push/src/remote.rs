@@ -1,4 +1,4 @@
-//! Refs and capabilities of a remote, as values. Connections make them, so their fields are all that the protocol has.
+//! Refs and capabilities of a remote, as values. Connections create them, so their fields cover the whole protocol.
 use std::collections::BTreeMap;
 
 use bstr::{BStr, BString, ByteSlice};

@@ -93,7 +93,7 @@ impl Parser {
         self.sideband.iter_mut().flat_map(|sideband| sideband.content.take())
     }
 
-    /// Returns the rest of the lines of progress, an incomplete one included. Call it at the end of the answer.
+    /// Returns the remaining lines of progress, including an incomplete one. Call it at the end of the answer.
     pub fn last_progress(&mut self) -> impl Iterator<Item = String> + '_ {
         self.sideband.iter_mut().flat_map(|sideband| {
             sideband.content.end_line();

@@ -1,4 +1,4 @@
-//! Opens a repository if its format is supported, and refuses any other one by the setting that is not.
+//! Opens a repository if its format is supported. Otherwise the error names the setting that is not.
 //!
 //! gix opens a repository with reftables without an error and shows no refs in it. [`open()`] therefore accepts only refs
 //! that gix can read and write. [`open_any_refs`] also accepts reftables; its callers must not read refs by gix. Git reads
@@ -17,7 +17,7 @@
 //! | `objectFormat` | `sha1`, `sha256` | |
 //! | `refStorage` | `files` | |
 //! | `refStorage` | `reftable` | by [`open_any_refs`] only: gix sees no refs there |
-//! | `compatObjectFormat` | never | objects written here would lack their second name |
+//! | `compatObjectFormat` | never | objects written here would lack their id in the other format |
 //! | any other | never | |
 //!
 //! Git ignores an unknown extension in a repository of version 0. It is refused here, because it was set for a reason.

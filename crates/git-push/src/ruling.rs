@@ -93,8 +93,8 @@ pub fn relation(repository: &Repository, old: ObjectId, new: ObjectId) -> Result
     })
 }
 
-/// Decides on an update. `lease` is the expected id of the remote's ref, if there is a lease; the null id stands for no
-/// such ref. `relation` is called only if the decision depends on it.
+/// Decides on an update. `lease` is the expected id of the remote's ref, if there is a lease. The null id means that
+/// there must be no such ref. `relation` is called only if the decision depends on it.
 ///
 /// # Errors
 /// Those of `relation`.

@@ -41,7 +41,7 @@ fn bounded(words: Vec<String>) -> Vec<String> {
     kept
 }
 
-/// Returns how many of these lines fit into the room, of which `reserved` bytes are for others.
+/// Returns the number of these lines that fit into `room` bytes, if `reserved` of them must stay free. Reduces `room`.
 fn taken<'a>(lines: impl Iterator<Item = &'a String>, room: &mut usize, reserved: usize) -> usize {
     let fits = |line: &&String| match room.checked_sub(line.len()) {
         Some(rest) if rest >= reserved => {

@@ -31,7 +31,7 @@ pub enum Fault {
         /// The expected form.
         why: String,
     },
-    /// A well-framed line has a content that is not allowed there.
+    /// A well-framed line has content that is not allowed there.
     #[error("the server sent an unexpected line, {why}: {line:?}")]
     Line {
         /// The error in the line, or the expected line.

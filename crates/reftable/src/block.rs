@@ -4,7 +4,7 @@ use crate::cursor::{Cursor, big_endian};
 use crate::error::{Damage, Fault};
 use crate::record::RefBody;
 
-/// The longest name that is read, in bytes.
+/// The length of the longest name that is read, in bytes.
 ///
 /// The format leaves it to the block size. A bound keeps a damaged block from making every record huge, because records
 /// share the beginnings of their names.
@@ -66,7 +66,7 @@ pub(crate) enum Body {
     Index(u64),
 }
 
-/// A record whose key is not put together yet.
+/// A record whose key is not assembled yet.
 struct Head<'a> {
     shared: usize,
     suffix: &'a [u8],
@@ -211,7 +211,7 @@ impl Block {
         }
     }
 
-    /// Passes a body by, and returns the position after it.
+    /// Skips a body, and returns the position after it.
     fn check_body(&self, head: &Head<'_>) -> Result<usize, Damage> {
         let mut cursor = head.body;
         match (self.kind, head.kind) {
@@ -236,7 +236,7 @@ impl Block {
     }
 }
 
-/// Turns the key of the record before into the key of this record.
+/// Turns the key of the previous record into the key of this record.
 fn extend_key(key: &mut Vec<u8>, head: &Head<'_>) -> Result<(), Damage> {
     let rest = key.get(head.shared..).ok_or(Damage::Key)?;
     if head.suffix <= rest {
@@ -258,7 +258,7 @@ fn extend_key(key: &mut Vec<u8>, head: &Head<'_>) -> Result<(), Damage> {
 #[derive(Debug)]
 pub(crate) struct Position {
     at: usize,
-    /// The key of the record before, from which the next one borrows its beginning.
+    /// The key of the previous record, whose beginning the next one shares.
     key: Vec<u8>,
 }
 

@@ -26,7 +26,7 @@ pub enum Error {
         /// The path of the missing file.
         path: PathBuf,
     },
-    /// `tables.list` cannot be understood.
+    /// `tables.list` is invalid.
     #[error("line {line} of tables.list {fault}")]
     List {
         /// The number of the line, starting at 1.
@@ -68,7 +68,7 @@ pub enum Error {
         /// The violation.
         damage: Damage,
     },
-    /// A table is in a version of the format that this crate does not know.
+    /// A table has an unknown version of the format.
     #[error("table {table} has version {version} of the format, known are 1 and 2")]
     Version {
         /// The name of the table.
@@ -76,7 +76,7 @@ pub enum Error {
         /// The version that the table states.
         version: u8,
     },
-    /// A table has ids of another hash than the repository.
+    /// The ids of a table have a different hash than those of the repository.
     #[error("table {table} has {found} ids, the repository has {expected} ids")]
     Hash {
         /// The name of the table.
@@ -89,7 +89,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Returns whether the same call can succeed later, without a repair.
+    /// Returns true if the same call can succeed later, without a repair.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {

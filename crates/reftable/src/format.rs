@@ -1,7 +1,7 @@
 //! The reftable format, as this crate reads it.
 //!
-//! The authority is git's `Documentation/technical/reftable.adoc`. This is a description in other words, with what git
-//! really writes where the two differ.
+//! The authority is git's `Documentation/technical/reftable.adoc`. This description also covers the places where git's
+//! output differs from that document.
 //!
 //! # The stack
 //!
@@ -10,8 +10,8 @@
 //! A table never changes once it is listed. A file that is not listed does not count: it is about to be added, or
 //! about to be deleted.
 //!
-//! A ref is what the newest table that mentions it says. A table can say that the ref is deleted; such a *tombstone*
-//! hides the ref in all older tables.
+//! The newest table that mentions a ref decides its value. That table can also record that the ref is deleted; such a
+//! *tombstone* hides the ref in all older tables.
 //!
 //! A writer appends a table, or *compacts*: it replaces neighboring tables by one with the same meaning. Both replace
 //! `tables.list` as a whole, by a rename. After a compaction the replaced tables are unlinked. A reader that has read
@@ -118,5 +118,5 @@
 //!   is the one that the index names as its last.
 //! - A block that an index record leads to ends with the key of that record. Index records point backwards.
 //!
-//! Some damage cannot be noticed: a changed bit within an object id, a target, or an update index; one that turns a name into
-//! another one in the same order; and one in the type of a record that makes it end where the next one ends.
+//! Some damage cannot be noticed: a changed bit within an object id, a target, or an update index; a changed name that
+//! still fits into the order; a changed record type, if the record then ends at the end of the next one.

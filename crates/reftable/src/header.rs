@@ -147,7 +147,7 @@ impl Sections {
         })
     }
 
-    /// Returns whether the footer names no section at all.
+    /// Returns true if the footer names no section at all.
     pub(crate) fn none(&self) -> bool {
         [
             self.ref_index,

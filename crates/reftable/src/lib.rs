@@ -38,13 +38,13 @@
 //! # Absences
 //!
 //! Nothing here writes, locks, or deletes. Object blocks and log blocks are not read. Symbolic refs are not followed,
-//! objects are not looked up, names are not validated by git's rules for ref names. The extension
-//! `extensions.refStorage` in the configuration is the caller's to read, as is the hash.
+//! objects are not looked up, names are not validated by git's rules for ref names. The caller
+//! reads `extensions.refStorage` and the hash in the configuration.
 //!
 //! # Limitations
 //!
 //! A table has no checksum over its blocks, so some damage cannot be noticed; see [`mod@format`]. On file systems where a
-//! deleted file becomes unreadable for those who have it open, like NFS between machines, a compaction can end an
+//! deleted file becomes unreadable for processes that have it open, like NFS between machines, a compaction can end an
 //! iteration with an [`Error::Io`].
 
 #![deny(missing_docs)]

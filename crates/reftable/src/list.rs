@@ -2,7 +2,7 @@ use std::collections::HashSet;
 
 use crate::error::{Error, ListFault};
 
-/// The most bytes of `tables.list` that are read.
+/// Maximum number of bytes of `tables.list` that are read.
 ///
 /// A name takes about 45 bytes, and each table takes an open file: a list of this size cannot be opened.
 pub(crate) const MAX_LIST: usize = 16 << 20;

@@ -11,7 +11,7 @@ use crate::table_iter::TableIter;
 
 /// The refs of a snapshot in the order of their names, compared by bytes.
 ///
-/// It keeps its tables open by itself, and ends after the first error.
+/// It keeps its tables open independently of the stack, and ends after the first error.
 pub struct Iter {
     /// Oldest table first.
     tables: Vec<TableIter>,
@@ -51,7 +51,7 @@ impl Iter {
         Ok(())
     }
 
-    /// Takes the next name off all tables, and returns what the newest of them says.
+    /// Advances all tables past the next name, and returns the entry of the newest one for it.
     fn next_entry(&mut self) -> Result<Option<Entry>, Error> {
         let Some(newest) = self.heads.pop() else {
             return Ok(None);

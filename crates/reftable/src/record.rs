@@ -94,7 +94,7 @@ impl RefBody {
         })
     }
 
-    /// Passes a body by, with the checks of [`decode`](Self::decode).
+    /// Skips a body, with the checks of [`decode`](Self::decode).
     pub(crate) fn check(cursor: &mut Cursor<'_>, kind: u8, id_len: usize) -> Result<(), Damage> {
         cursor.varint()?;
         match kind {

@@ -3,7 +3,7 @@ use std::io;
 
 /// The bytes of one table, readable at any position.
 ///
-/// Everything above is independent of where the bytes are. A table does not change, so `size` is constant.
+/// All other code is independent of the location of the bytes. A table does not change, so `size` is constant.
 pub trait Source: Send + Sync {
     /// Returns the number of bytes of the table.
     fn size(&self) -> u64;

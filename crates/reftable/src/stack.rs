@@ -20,7 +20,7 @@ const MAX_ATTEMPTS: usize = 100;
 
 /// A snapshot of the refs of a repository: the tables of one `tables.list`, all of them open.
 ///
-/// Whatever writers do, the snapshot stays as it is until [`refresh`](Self::refresh).
+/// Writers do not change the snapshot. [`refresh`](Self::refresh) updates it.
 #[derive(Debug)]
 pub struct Stack {
     folder: Option<PathBuf>,
@@ -58,7 +58,7 @@ impl Stack {
         })
     }
 
-    /// Makes a stack of tables, oldest first, wherever their bytes are.
+    /// Makes a stack from tables of any source, oldest first.
     ///
     /// # Errors
     ///
@@ -73,7 +73,7 @@ impl Stack {
         })
     }
 
-    /// Takes a new snapshot if `tables.list` names other tables now, and returns whether it does.
+    /// Takes a new snapshot if `tables.list` names other tables now, and returns true in that case.
     ///
     /// Tables that are still listed stay open. After an error the snapshot is the old one. A stack
     /// [from tables](Self::from_tables) never changes.
@@ -119,7 +119,7 @@ impl Stack {
 
     /// Returns the refs whose names begin with `prefix`, like `refs/heads/`, in the order of their names.
     ///
-    /// Reads the blocks that hold these refs and what a look-up reads.
+    /// Reads the blocks that contain these refs, and those that a look-up reads.
     ///
     /// # Errors
     ///
@@ -164,7 +164,7 @@ fn check_hash(table: &Table, expected: Kind) -> Result<(), Error> {
     }
 }
 
-/// Where a list and its tables are.
+/// The folder of a list and its tables.
 trait Folder {
     fn list(&self) -> Result<Vec<u8>, Error>;
 
@@ -203,7 +203,7 @@ fn load(folder: &dyn Folder, known: &[Arc<Table>], hash: Kind) -> Result<Vec<Arc
 
 /// Opens the tables `names`, and adds them to `known`.
 fn open_listed(folder: &dyn Folder, names: &[&str], known: &mut Vec<Arc<Table>>, hash: Kind) -> Result<Opened, Error> {
-    // Only what is listed now stays open.
+    // Tables that are no longer listed are closed.
     known.retain(|table| names.contains(&table.name()));
     let mut tables = Vec::new();
     for name in names {
@@ -248,7 +248,7 @@ impl Folder for OnDisk<'_> {
 }
 
 impl OnDisk<'_> {
-    /// Tells a missing list from a missing folder, and both from a list that cannot be read.
+    /// Distinguishes a missing list from a missing folder, and both from an unreadable list.
     fn no_list(&self, path: &Path, error: io::Error) -> Error {
         if error.kind() != io::ErrorKind::NotFound {
             return unreadable(path, error);
@@ -275,7 +275,7 @@ mod tests {
 
     use super::*;
 
-    /// A folder whose list is another one each time that it is read; the last one stays.
+    /// A folder whose list changes at each read, until the last list is reached.
     struct Scripted {
         lists: RefCell<Vec<&'static str>>,
         tables: HashMap<&'static str, Vec<u8>>,

@@ -10,13 +10,13 @@ use crate::header::{Header, HeaderFault, MAX_HEADER, MIN_FILE, Sections};
 use crate::source::Source;
 use crate::table_iter::TableIter;
 
-/// The most bytes that are read before the length of a block is known.
+/// Maximum number of bytes that are read before the length of a block is known.
 const MAX_GUESS: u64 = 64 << 10;
 
-/// The bytes that are read at the start of a block of an unaligned table.
+/// Number of bytes that are read at the start of a block of an unaligned table.
 const UNALIGNED_GUESS: u64 = 4096;
 
-/// The most levels of an index. Each level of a sane index has at most half the blocks of the one below.
+/// Maximum number of index levels. Each level of a sane index has at most half the blocks of the one below.
 const MAX_LEVELS: usize = 64;
 
 /// One table of a stack: its bytes and the place of its sections.
@@ -128,7 +128,7 @@ impl Table {
         Fault { offset, damage }.in_table(&self.name)
     }
 
-    /// Decides what the first block is, if there is one.
+    /// Determines the kind of the first block, if there is one.
     fn begins_with_refs(&self) -> Result<bool, Error> {
         let header_len = self.header.version.header_len() as u64;
         let misplaced = |damage| Err(self.fault(header_len, damage));
@@ -218,7 +218,7 @@ impl Table {
             0 => UNALIGNED_GUESS,
             block_size => block_size.min(MAX_GUESS),
         };
-        // Nothing of the old content may stay if the read fails.
+        // No old content may remain if the read fails.
         let mut bytes = std::mem::take(&mut window.bytes);
         bytes.clear();
         bytes.resize(guess.clamp(len, rest) as usize, 0);
@@ -229,7 +229,7 @@ impl Table {
 
     /// Checks that the log section begins at `offset`, where the refs or the objects end.
     ///
-    /// Compressed data has a header that no ref record looks like.
+    /// The header of compressed data cannot be mistaken for a ref record.
     fn check_logs(&self, window: &mut Window, offset: u64) -> Result<(), Error> {
         let Sections {
             ref_index,

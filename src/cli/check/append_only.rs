@@ -28,8 +28,8 @@ const WHOLE_HISTORY: &str =
 
 /// Check that no commit between base and head changes, removes or renames a file below a path
 ///
-/// Every commit that head reaches and base does not is compared with each of its parents. So a file that was deleted and
-/// added again is found, too. Additions are allowed, and so is everything outside the paths.
+/// Every commit that is reachable from head, but not from base, is compared with each of its parents. So a file that
+/// was deleted and added again is found, too. Additions are allowed, and so is everything outside the paths.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
@@ -55,7 +55,7 @@ pub(super) struct Args {
     /// The repository [default: GIT_DIR, else found from the current directory]
     #[arg(long, value_name = "DIR")]
     repo: Option<PathBuf>,
-    /// Output for a person, as workflow commands of GitHub Actions, or as one JSON object
+    /// Output format: for people, as workflow commands of GitHub Actions, or as one JSON object
     #[arg(long, value_enum, default_value = "human")]
     format: Format,
 }

@@ -9,7 +9,7 @@ use crate::{
 
 const HEAD: &str = "HEAD";
 
-/// Compares the mirror's HEAD with the Stargate's. Returns none if the Stargate's names no mirrored branch.
+/// Compares the mirror's HEAD with the Stargate's. Returns none if the Stargate's HEAD names no mirrored branch.
 pub(super) fn check(stargate: &Stargate, config: &Config, remote: &mut Remote) -> Option<Check> {
     Some(match stargate_head(stargate, &config.refs) {
         StargateHead::Other => return None,

@@ -5,7 +5,7 @@ use crate::cli::output::counted;
 /// Hint for a shallow repository.
 const UNSHALLOW: &str = "run `git fetch --unshallow <remote>` with a remote that has the whole history";
 
-/// Checks for a history that ends early, and for objects that were left out. Returns none if there are neither.
+/// Checks for a history that ends early, and for objects that were left out. Returns none if it finds neither.
 pub(super) fn checks(repository: &gix::Repository) -> Vec<Check> {
     shallow(repository).into_iter().chain(partial(repository)).collect()
 }

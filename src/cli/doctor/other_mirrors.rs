@@ -4,14 +4,15 @@
 //! Three kinds leave traces in the repository:
 //!
 //! - `git push` in a hook script: in the hooks folder, in a chained hook, in `hooks/*.d`, and in GitLab's `custom_hooks`.
-//! - A `[remote]` that pushes by itself: `mirror = true`, or `push = …`.
+//! - A `[remote]` with settings for pushes: `mirror = true`, or `push = …`.
 //! - A push mirror of Gitea or Forgejo: a `[remote "remote_mirror_<random>"]` with both. GitLab used the same name with a URL
 //!   alone.
 //!
 //! # Limitations
 //!
 //! - GitLab 14 and later keep push mirrors in their database and leave nothing in the repository.
-//! - Hooks that are not scripts, programs that a script runs, and what follows the first MiB of a script are not read.
+//! - Hooks that are not scripts, programs that a script runs, and the text after the first MiB of a script are not
+//!   read.
 //! - A remote that has several push URLs, or none that is valid, is not compared.
 use std::{
     fs, io,
@@ -36,7 +37,7 @@ const DAMAGE: &str = "it can overwrite refs and delete watermarks that this mirr
 
 /// Checks for other mirrors to the remote of this name or URL. Returns none if there are none.
 pub(super) fn checks(name: &str, repository: &gix::Repository) -> Vec<Check> {
-    // The check of the mirror reports a location that is invalid.
+    // An invalid location is reported by the check of the mirror.
     let Ok(own) = resolve(BStr::new(name), Some(repository)) else {
         return Vec::new();
     };
@@ -59,7 +60,7 @@ fn remotes(own_name: &str, own: &Location, repository: &gix::Repository) -> Vec<
         let Some(how) = pushes_by_itself(name, repository).or(of_forge.then_some("a url")) else {
             continue;
         };
-        // The remote of this mirror is used by the worker, unless a forge created it.
+        // The worker itself uses the remote of this mirror, unless a forge created that remote.
         let is_other = name != own_name || of_forge;
         if is_other && resolve(name, Some(repository)).is_ok_and(|location| is_same(own, &location)) {
             checks.push(configured(name, how, of_forge));
@@ -75,11 +76,12 @@ fn configured(name: &BStr, how: &str, of_forge: bool) -> Check {
             .hint("delete the push mirror in the settings of the repository (Gitea, Forgejo or GitLab)");
     }
     let found = format!("[remote \"{name}\"] has {how} and leads to the same remote: {DAMAGE}");
-    Check::new(CHECK, Verdict::Warning, found)
-        .hint(format!("stop what pushes to it, then run `git remote remove {name}`"))
+    Check::new(CHECK, Verdict::Warning, found).hint(format!(
+        "stop the program that pushes to it, then run `git remote remove {name}`"
+    ))
 }
 
-/// Returns the setting because of which `git push <name>` needs no refspec.
+/// Returns the setting that makes a refspec unnecessary in `git push <name>`.
 fn pushes_by_itself(name: &BStr, repository: &gix::Repository) -> Option<&'static str> {
     let config = repository.config_snapshot();
     if config.boolean(format!("remote.{name}.mirror").as_str()) == Some(true) {
@@ -136,7 +138,7 @@ fn unread(path: &Path, error: &io::Error) -> Check {
 
 /// Returns the folders in which git and GitLab look for hooks.
 fn hook_folders(git_dir: &Path) -> Vec<PathBuf> {
-    // The check of the hooks reports a folder that cannot be found.
+    // A folder that cannot be found is reported by the check of the hooks.
     let hooks = install::look(git_dir).unwrap_or_default().into_iter();
     let hooks = hooks.filter_map(|(hook, _)| Some(hook.parent()?.to_owned())).next();
     hooks.into_iter().chain([git_dir.join("custom_hooks")]).collect()
@@ -191,7 +193,7 @@ fn is_executable(_found: &fs::Metadata) -> bool {
     true
 }
 
-/// Reads the beginning of a script, and nothing of another program.
+/// Reads the beginning of a script. Other programs are not read.
 fn read_script(path: &Path) -> io::Result<String> {
     use io::Read;
     let mut start = Vec::new();
@@ -204,7 +206,7 @@ fn read_script(path: &Path) -> io::Result<String> {
     })
 }
 
-/// Returns true if both lead to the same repository, whatever the protocol and the user are.
+/// Returns true if both lead to the same repository, regardless of protocol and user.
 fn is_same(one: &Location, other: &Location) -> bool {
     match (url_of(one), url_of(other)) {
         (Some(one), Some(other)) => {

@@ -1,4 +1,4 @@
-//! Settings that `install` makes: the mirror, and the refs.
+//! Settings that `install` writes: the mirror and the refs.
 use std::{
     collections::BTreeSet,
     fmt,
@@ -29,7 +29,7 @@ pub enum Preset {
 }
 
 impl Preset {
-    /// Returns the values of `stargate.ref`; none where the default is meant.
+    /// Returns the values of `stargate.ref`; none for the default.
     fn patterns(self) -> &'static [&'static str] {
         match self {
             Preset::Kv => &[],
@@ -39,7 +39,7 @@ impl Preset {
     }
 }
 
-/// Settings to make, compared with those that exist.
+/// Settings to write, compared with existing ones.
 pub struct Choice {
     /// Keys without `stargate.`, and values to add.
     add: Vec<(&'static str, BString)>,
@@ -47,7 +47,7 @@ pub struct Choice {
     unchanged: Vec<String>,
 }
 
-/// Settings after they were made.
+/// Settings after they were written.
 pub struct Made {
     /// Mirrored refs.
     pub refs: RefPatterns,
@@ -56,7 +56,7 @@ pub struct Made {
 }
 
 impl Choice {
-    /// Compares the settings to make with those of the repository at `git_dir`. Nothing is changed.
+    /// Compares the settings to write with those of the repository at `git_dir`. Nothing is changed.
     ///
     /// # Errors
     /// Another value exists, or the mirror is neither a URL, nor a path, nor a remote, or it contains a secret.
@@ -112,7 +112,7 @@ impl Choice {
         Ok(())
     }
 
-    /// Makes the settings.
+    /// Writes the settings.
     ///
     /// # Errors
     /// The configuration cannot be read or written.
@@ -169,8 +169,8 @@ fn checked(git_dir: &Path, remote: &str) -> Result<BString, Failure> {
         Location::Http(url)
             if !is_name && (url.user().is_some() || url.password().is_some() || remote.contains('?')) =>
         {
-            let what = "the URL of the mirror has a user, a password or a query, which may be secret and is not written to a file";
-            Err(Failure::new(Exit::Usage, what).hint("give the URL without it, and put the token into GITHUB_PAT"))
+            let what = "the URL of the mirror contains a user, a password or a query, which may be secret; it is not written to a file";
+            Err(Failure::new(Exit::Usage, what).hint("give the URL without them, and put the token into GITHUB_PAT"))
         }
         Location::Path(path) if !is_name && path.as_os_str() == remote && path.is_relative() => {
             let absolute = path::absolute(path).map_err(|error| Failure::new(Exit::Failed, error))?;

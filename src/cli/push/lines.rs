@@ -1,4 +1,4 @@
-//! Output of a push: the lines of `git push --porcelain`, and those for a person.
+//! Output of a push: the lines of `git push --porcelain`, and those for people.
 use std::fmt::Write;
 
 use bstr::{BStr, ByteSlice};
@@ -6,7 +6,7 @@ use git_push::{cleaned, ruling::Refusal};
 
 use crate::porcelain::{Fate, PushOutcome, PushReport, RefReport};
 
-/// Width of the summary column in the lines for a person.
+/// Width of the summary column in the lines for people.
 const SUMMARY_WIDTH: usize = 17;
 
 /// Line about one ref, in git's terms.
@@ -38,7 +38,7 @@ pub fn porcelain(report: &PushReport, quiet: bool) -> Vec<u8> {
     out
 }
 
-/// Returns the lines for a person: without refs that are up to date, and with short names.
+/// Returns the lines for people: without refs that are up to date, and with short names.
 pub fn human(report: &PushReport) -> String {
     let mut out = String::new();
     if matches!(report.outcome, PushOutcome::Idle) {

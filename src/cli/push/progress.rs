@@ -65,7 +65,7 @@ impl Observer for Terminal {
                 None => said("Waiting for the remote"),
             },
             Stage::ReadingBack => said("Reading the refs back"),
-            // A stage that this program does not know is part of the one before.
+            // An unknown stage counts as part of the one before.
             _ => return,
         };
         if let Ok(style) = styled {

@@ -37,7 +37,7 @@ pub(super) fn expected(args: &Args) -> Result<Vec<Expected>, Failure> {
         (count, _) if count == names.len() => Ok(pairs.map(|(name, id)| pair(name, *id)).collect()),
         (0, Some(repository)) => local(names, repository),
         (count, _) => {
-            let what = format!("there are {} --ref and {count} --oid", names.len());
+            let what = format!("the number of --ref is {}, but that of --oid is {count}", names.len());
             Err(Failure::new(Exit::Usage, what)
                 .hint("give one --oid for each --ref, in the same order, or --repo DIR and no --oid"))
         }
@@ -74,7 +74,7 @@ pub(super) fn lines(expected: &[Expected], seen: &SeenRefs) -> Vec<RefLine> {
     expected.iter().map(line).collect()
 }
 
-/// Prints the outcome for a person.
+/// Prints the human-readable outcome.
 pub(super) fn print(expected: &[Expected], waited: &RefsOutcome, remote: &Remote, timeout: Duration) {
     match waited {
         RefsOutcome::Visible(seen) => {
@@ -109,7 +109,7 @@ fn stands(line: &RefLine) -> String {
 /// Parses a full name.
 ///
 /// # Errors
-/// The text is not one.
+/// The text is not a full ref name.
 pub(super) fn parse_name(text: &str) -> Result<String, String> {
     let name = BString::from(text);
     if name.starts_with(b"refs/") && gix::validate::reference::name(name.as_bstr()).is_ok() {

@@ -5,7 +5,7 @@ use std::time::Duration;
 pub const SIZE: usize = 10;
 /// The default of `COMMIT_BATCH_TIMEOUT_MS`.
 pub const TIMEOUT: Duration = Duration::from_millis(5000);
-/// A batch with this many bytes of JSON is full, whatever its number of events.
+/// A batch with this many bytes of JSON is full, regardless of its number of events.
 pub const MAX_BYTES: usize = 16 << 20;
 /// Maximum number of batches that are committed together.
 pub const MOST: usize = 32;

@@ -70,8 +70,8 @@ pub fn inbox<T>() -> (Sender<T>, Inbox<T>) {
 }
 
 impl<T> Inbox<T> {
-    /// Receives the next item, waiting at most for `wait`; `None` waits without limit. After a stop, items that wait already
-    /// are still returned before [`Next::Stopped`].
+    /// Receives the next item, waiting at most for `wait`; `None` waits without limit. After a stop, items that are
+    /// already waiting are still returned before [`Next::Stopped`].
     pub fn next(&self, wait: Option<Duration>) -> Next<T> {
         let deadline = wait.map(|wait| Instant::now() + wait);
         let mut state = self.0.lock();

@@ -209,7 +209,8 @@ impl<'a, 'e, S: Storage> Landing<'a, 'e, S> {
         }
     }
 
-    /// Returns true if a file has an event, which would be `blob`: the same JSON, whatever its bytes.
+    /// Returns true if the file `there` already has the event: as the same JSON, even in other bytes. `blob` is the id
+    /// of the event's own file.
     fn is_same(&self, event: &Event, blob: ObjectId, there: Leaf) -> Result<bool, Error> {
         let is_file = matches!(there.kind, EntryKind::Blob | EntryKind::BlobExecutable);
         Ok(there.id == blob || (is_file && event.is_file(&self.objects.blob(there.id)?)))

@@ -1,5 +1,5 @@
 //! Publishing commits to the remote: [`publication`] fetches, rebases ([`rebase`], [`unpushable`]), pushes and reads back.
-//! [`pusher`] is the thread that does it, when [`push_schedule`] (pure) says so, to the [`target`].
+//! [`pusher`] is the thread that does this, at the times that [`push_schedule`] (pure) sets, to the [`target`].
 pub mod push_schedule;
 pub mod pusher;
 pub mod target;

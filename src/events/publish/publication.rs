@@ -214,7 +214,7 @@ impl<'a, S: Storage> Publication<'a, S> {
         Ok(Ready { ours, events })
     }
 
-    /// Pushes, then reads the remote's ref back: only that decides.
+    /// Pushes, then reads the remote's ref back. Only the result of the read counts.
     fn send(
         &mut self,
         advertisement: &Advertisement,

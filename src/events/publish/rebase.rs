@@ -1,8 +1,9 @@
 //! Rebasing local commits ("ours") onto the remote's ("theirs"): the changes of each commit are applied to their tree.
 //! There is no merge machinery:
 //!
-//! - An event that they lack is added. An event that they have, at any path, is dropped. An event whose id they have with
-//!   other content is refused: theirs stays, ours is stored beside the commits ([`refused`](super::super::refused)).
+//! - An event that they lack is added. An event that they have, at any path, is dropped. An event whose id they have
+//!   with different content is refused: theirs stays, ours is stored outside the commits
+//!   ([`refused`](super::super::refused)).
 //! - A snapshot that they have stays as it is. That of an event that was refused is dropped.
 //! - Our `.crp/lock.json` replaces theirs.
 //! - Any other file must be the same on their side as before or after our change. Otherwise it is a conflict, and nothing is
@@ -15,8 +16,8 @@
 //! events that were refused, dropped, or exist at another path.
 //!
 //! Two context repositories may have been created independently (two instances that began with the same empty remote) and
-//! share no commit. If ours began with nothing but what `events init` creates, its first commit is dropped and the
-//! others are rebased.
+//! share no commit. If our first commit has only files that `events init` creates, it is dropped and the other
+//! commits are rebased.
 use std::collections::{HashMap, HashSet};
 
 use bstr::{BStr, BString};
@@ -67,7 +68,7 @@ pub struct Rebase<'a> {
     refused: Vec<(BString, Leaf)>,
     /// Local events in folders whose names git reserves.
     pub unpushable: Vec<(BString, Leaf)>,
-    /// Local events that they have as the same JSON at another path, as with another layout, or in other bytes.
+    /// Local events that their side has as the same JSON, at another path or in other bytes.
     moved: Vec<BString>,
     conflicts: Vec<BString>,
     violations: Vec<BString>,
@@ -261,7 +262,7 @@ impl<'a> Rebase<'a> {
         Ok(false)
     }
 
-    /// Returns true if two files are the same JSON, whatever their bytes.
+    /// Returns true if two files are the same JSON, even if their bytes differ.
     fn is_same(&self, one: Leaf, other: Leaf) -> Result<bool, Error> {
         if one.id == other.id {
             return Ok(true);
@@ -433,7 +434,7 @@ fn check_made_by_init(objects: Objects<'_>, root: ObjectId, theirs: ObjectId) ->
     Ok(())
 }
 
-/// Returns true if a commit is one of a context repository. A commit that cannot be read is an error.
+/// Returns true if a commit belongs to a context repository. A commit that cannot be read is an error.
 fn is_context(objects: Objects<'_>, commit: ObjectId) -> Result<bool, Error> {
     match check_manifest(objects, commit) {
         Ok(()) => Ok(true),

@@ -1,7 +1,7 @@
-//! Ids of the events of each feed, on any day. An id stands for one content for ever.
+//! Ids of the events of each feed, on any day. The content of an id never changes.
 //!
-//! Memory: about 16 bytes for each event of the feeds that were written to. The first event of a feed reads the trees of
-//! that feed. Only hashes are kept: a hit is looked up in the trees, which decide.
+//! Memory: about 16 bytes for each event of the feeds that were written to. The trees of a feed are read at the first
+//! event for it. Only hashes are kept, so a hit is verified in the trees.
 use std::{
     collections::{HashMap, HashSet, hash_map::DefaultHasher},
     hash::{Hash, Hasher},
@@ -59,7 +59,7 @@ impl EventIds {
         }
     }
 
-    /// Adds the events of changes that were made elsewhere.
+    /// Adds the events of changes that other processes made.
     pub fn add_all<'a>(&mut self, changes: impl Iterator<Item = &'a Change>) {
         for change in changes.filter(|change| adds_event(change)) {
             if let Some((feed, event_id)) = feed_and_id(change.path.as_bytes()) {
@@ -77,7 +77,7 @@ pub fn feed_and_id(path: &[u8]) -> Option<(String, String)> {
     Some((feed.to_str().ok()?.to_owned(), id.to_str().ok()?.to_owned()))
 }
 
-/// Returns every path of this event in the feed with the tree `folder`, the newest first.
+/// Returns all paths of this event in a feed, the newest first. `folder` is the tree of the feed.
 pub fn find(objects: Objects<'_>, feed: &str, folder: ObjectId, event_id: &str) -> Result<Vec<(BString, Leaf)>, Error> {
     let name = [event_id.as_bytes(), EXTENSION].concat();
     let mut found = Vec::new();

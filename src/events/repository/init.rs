@@ -232,7 +232,7 @@ fn tree(objects: Objects<'_>, pack: &mut NewPack, options: &Options, now: Timest
 /// Returns the workflow that runs `action` for pull requests, and for pushes to `branch`.
 fn workflow(action: &str, branch: &str) -> String {
     let (_, example) = EXAMPLE.split_once('\n').unwrap_or(("", EXAMPLE));
-    // YAML reads a string of JSON.
+    // A JSON string is valid in YAML.
     let branches = serde_json::json!([branch]).to_string();
     example.replace(GUARD, action).replace("[main]", &branches)
 }

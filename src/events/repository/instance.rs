@@ -91,7 +91,7 @@ impl Instance {
         warned_of.insert(instance_id.to_owned())
     }
 
-    /// State that a lock file (of this repository or the remote) shows to this instance.
+    /// State of a lock file (of this repository or of the remote), as this instance sees it.
     pub fn lock_state(&self, file: Option<&[u8]>, now: Timestamp) -> LockState {
         match lock_file::lock_state(file, &self.own, now) {
             LockState::Other(other) if self.ended.as_ref() == Some(&other.instance_id) => LockState::Free,

@@ -76,13 +76,13 @@ pub(super) struct Repository<S: Storage> {
     publishing: Mutex<()>,
 }
 
-/// Knowledge about the events of the branch, kept from one commit to the next. The repository is authoritative.
+/// Cached data about the events of the branch, kept from one commit to the next. The repository is authoritative.
 pub(super) struct Index {
     pub event_ids: EventIds,
     pub refused: RefusedEvents,
     /// No commit up to this one has an event in a folder whose name git reserves.
     pub pushable: Option<ObjectId>,
-    /// Commit that the ids are known of.
+    /// Commit up to which the ids are cached.
     tip: Option<ObjectId>,
 }
 
@@ -110,7 +110,7 @@ impl<S: Storage> Repository<S> {
     /// Creates a context repository at `path`, which must be missing or empty; opens the repository if one exists there.
     ///
     /// # Errors
-    /// `path` holds something else, or cannot be written.
+    /// `path` has other contents, or cannot be written.
     pub fn init(storage: S, path: &Path, options: &Options, now: Timestamp) -> Result<Self, Error> {
         if init::is_free(path)? {
             init::make(&storage, path, options, now)?;

@@ -17,7 +17,7 @@ pub struct ResumePoint {
     pub event_id: String,
 }
 
-/// Returns true if a feed has an event with this id in `commit`, whatever its content.
+/// Returns true if a feed has an event with this id in `commit`, regardless of its content.
 ///
 /// # Errors
 /// The repository cannot be read.

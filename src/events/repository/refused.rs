@@ -124,7 +124,7 @@ fn append(storage: &impl Storage, path: &Path, line: &str, now: Timestamp) -> io
     if length > 0 {
         storage.read_at(&file, length - 1, &mut last)?;
     }
-    // A torn line must not swallow this one.
+    // This line must not be appended to a torn one.
     let line = match last {
         [b'\n'] => line.to_owned(),
         _ => format!("\n{line}"),

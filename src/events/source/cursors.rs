@@ -3,7 +3,7 @@
 //! are ignored.
 //!
 //! A branch may be reset without updating this file. So each cursor is saved with an event that the branch has at that point.
-//! If the event is missing, the branch has less than the cursor says.
+//! If the event is missing, the branch lacks events that the cursor covers.
 use std::{collections::BTreeMap, fs, io, path::Path};
 
 use durable::{

@@ -1,5 +1,5 @@
-//! Events from a reader, one JSON object per line (NDJSON), such as standard input. Empty lines are skipped. Of an overlong
-//! line, only the length of the longest event is kept in memory.
+//! Events from a reader, one JSON object per line (NDJSON), such as standard input. Empty lines are skipped. An
+//! overlong line is cut to the length of the longest event, which bounds the memory.
 use std::io::{self, BufRead};
 
 use super::Arrival;

@@ -6,8 +6,8 @@
 //! accepts `after_seq`, and then returns events in that order. Every relay accepts `after_ts` and `after_id`, and returns
 //! events in the order of `(ts, event_id)`.
 //!
-//! Sequence numbers are better: `ts` comes from the author, and a late event has an old one. Without them, reading begins
-//! [`OVERLAP`] before the newest event that is committed.
+//! Sequence numbers are more reliable than `ts`, which comes from the author: a late event has an old `ts`. Without
+//! them, reading begins [`OVERLAP`] before the newest event that is committed.
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -55,7 +55,7 @@ pub struct Entry<'a> {
 pub struct NotAList(String);
 
 impl Position {
-    /// Returns the position to begin at with a relay without sequence numbers, given the time of the newest committed event.
+    /// Returns the start position for a relay without sequence numbers, given the time of the newest committed event.
     pub fn newest(newest: Option<Timestamp>, now: Timestamp) -> Self {
         let begin = |newest: Timestamp| newest.min(now).as_second() - OVERLAP;
         match newest.and_then(|newest| Timestamp::from_second(begin(newest)).ok()) {

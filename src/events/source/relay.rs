@@ -2,7 +2,7 @@
 //!
 //! First the stream is connected (`GET {url}/feeds/{id}/stream`), so that nothing new is missed. Then older events are fetched
 //! from the last known position (`GET {url}/feeds/{id}/events`, see [`super::page`]). Then the stream is read. Events delivered
-//! twice are ignored by the committer. When the connection ends, for whatever reason, all of that is repeated after 1, 2, 4,
+//! twice are ignored by the committer. When the connection ends, for any reason, all of this is repeated after 1, 2, 4,
 //! 8, … 30 seconds, with `Last-Event-ID` if the stream sent ids. The delay is reset once the gap is closed.
 use std::{
     convert::Infallible,
@@ -34,7 +34,7 @@ const RETRY: RetryPolicy = RetryPolicy {
 /// Maximum size of a response with events, in bytes.
 const MAX_PAGE: u64 = (LIMIT * (MAX_EVENT + 1024)) as u64;
 const PIECE: usize = 16 << 10;
-/// Types of messages that carry events. Messages of other types may carry something else.
+/// Types of messages that carry events. Messages of other types need not carry events.
 const EVENT_KINDS: [&str; 3] = ["", "message", "event"];
 
 /// Follows one feed.
@@ -193,7 +193,7 @@ impl<C: Clock> Follower<C> {
             (Some(_), _) => {
                 tracing::warn!(
                     feed = self.feed,
-                    "the relay has other events than before; reading everything again"
+                    "the events of the relay have changed; reading everything again"
                 );
                 self.progress.cursor = None;
                 Position::Sequence(0)

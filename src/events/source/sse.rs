@@ -5,7 +5,7 @@
 //! dropped. The input may be split anywhere.
 //!
 //! # Limitations
-//! - Data is delivered as bytes: the reader refuses invalid UTF-8, it is not replaced.
+//! - Data is delivered as bytes: the reader refuses invalid UTF-8 instead of replacing it.
 //! - A message with more than [`MAX_DATA`] becomes [`Item::TooLong`]; later messages are delivered.
 use std::time::Duration;
 

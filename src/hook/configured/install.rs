@@ -66,7 +66,7 @@ fn exists(path: &Path) -> Result<bool, InstallError> {
 ///
 /// # Errors
 /// The path of `program` is not valid Unicode (on Windows). The file is not a regular one, cannot be read or written, or
-/// another process is changing it. It is unchanged then.
+/// another process is changing it. The file is then unchanged.
 pub fn install<S: Folders + Names>(
     storage: &S,
     file: &Path,

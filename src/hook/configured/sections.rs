@@ -56,7 +56,7 @@ fn program(command: &BStr, hook: &str) -> Option<PathBuf> {
 /// Returns our sections for `hook`, in the order of their first mention.
 ///
 /// # Errors
-/// A value that should be true or false is neither.
+/// A boolean value is invalid.
 pub fn find(config: &gix::config::File, hook: &str) -> Result<Vec<Section>, gix::Error> {
     let all_enabled = is_enabled(config, hook.into())?;
     let mut found: Vec<Section> = Vec::new();

@@ -42,7 +42,8 @@ fn folders(name: &BStr) -> impl Iterator<Item = &[u8]> {
 }
 
 impl Refs {
-    /// Returns a created ref, and one above or below it that is created, too, or exists and is not deleted.
+    /// Returns a created ref with a conflict, and the ref above or below it, which is created, too, or exists and is
+    /// not deleted.
     pub(in crate::hook) fn conflict(&self, names: &Names) -> Result<Option<(BString, BString)>, Unreadable> {
         let mut above: Vec<BString> = Vec::new();
         for name in &names.created {

@@ -30,7 +30,7 @@ pub enum Hold {
         existing: BString,
     },
     /// A push to the Stargate has moved some of the group's refs so far.
-    #[error("a push is moving the refs of this namespace: {moved} is moved, {waiting} is not yet")]
+    #[error("a push is moving the refs of this namespace: {moved} has moved, {waiting} has not yet")]
     Landing {
         /// A ref that is moved.
         moved: BString,
@@ -53,12 +53,12 @@ pub enum Hold {
         /// File that cannot be read, and why.
         why: Unreadable,
     },
-    /// An object that decides about the ref, or the journal, cannot be read.
+    /// The journal, or an object that decides about the ref, cannot be read.
     #[error("{name}: {why}")]
     Damaged {
         /// The ref.
         name: BString,
-        /// What cannot be read, and why.
+        /// The unreadable object or ref, and the reason.
         why: Damaged,
     },
 }

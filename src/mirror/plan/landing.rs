@@ -1,4 +1,5 @@
-//! Pushes that git is applying. It moves the refs of a push one by one: those of an atomic push, too, when they are files.
+//! Pushes that git is applying. It moves the refs of a push one by one. If refs are in files, this also applies to an
+//! atomic push.
 use bstr::ByteSlice;
 
 use super::{Fold, Hold, Unit, damaged};

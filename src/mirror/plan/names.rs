@@ -1,10 +1,10 @@
 //! Local refs of the planned groups.
 //!
-//! The ledgers are read first, then the pushes in flight, and then the other refs of the namespaces. So a push between the
-//! reads can only add to what a ledger relies on: the mirror never gets a ledger without the chunks that were pushed before
-//! it. Nor does it get a ledger without the chunks of the same push, whose intent is older than any move of its refs. If
-//! the intent is gone after the ledger was read, all refs of the push have moved and are read like that. If it is there,
-//! `landing` sees which ones have not.
+//! The ledgers are read first, then the pushes in flight, and then the other refs of the namespaces. So a push between
+//! the reads can only add to what a ledger relies on: the mirror never gets a ledger without the chunks that were
+//! pushed before it. Nor does it get a ledger without the chunks of the same push, whose intent is older than any move
+//! of its refs. If the intent is gone after the ledger was read, all refs of the push have moved and are read with
+//! their new ids. If it is there, `landing` sees which ones have not.
 use std::collections::{BTreeMap, BTreeSet};
 
 use bstr::{BStr, BString, ByteSlice};
@@ -94,7 +94,7 @@ impl<'a> Names<'a> {
             return Ok(());
         };
         for family in &self.families {
-            // No ref is named like this, and every ref of the namespace in this family begins like this.
+            // This is no ref's name, but the common beginning of all refs of the namespace in this family.
             let name = family.ref_of(namespace.as_bstr());
             if let LocalRef::Unreadable(why) = self.listed.get(name.as_bstr()) {
                 return Err(Hold::Unreadable { name, why });

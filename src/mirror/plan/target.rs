@@ -34,7 +34,7 @@ impl Fold<'_> {
         if safe || self.journaled(name, old, target, updates)? {
             return change(target);
         }
-        // A ref without an entry of its own need not hold the group if the mirror is ahead of it.
+        // A ref without an entry need not hold the group if the mirror is ahead of it.
         if updates.is_empty() && self.fast_forward(name, target, old)? {
             return Ok(None);
         }
@@ -126,9 +126,9 @@ impl Fold<'_> {
     }
 }
 
-/// Returns the end of a ref's updates, chained from new id to old id regardless of the order in which they were appended.
-/// An end is an id that no update leaves; in a circle, every id is one. Of several ends, the current id of the ref wins
-/// (null if it is absent), else the newest.
+/// Returns the end of a ref's updates, chained from new id to old id regardless of the order in which they were
+/// appended. An end is an id from which no update leads on. In a cycle, every id counts as an end. Of several ends, the
+/// current id of the ref wins (null if it is absent), else the newest.
 fn end(updates: &[&RefUpdate], stands: ObjectId) -> Option<ObjectId> {
     let moves = updates.iter().filter(|update| update.old != update.new);
     let left: BTreeSet<ObjectId> = moves.map(|update| update.old).collect();

@@ -8,7 +8,8 @@ use crate::{mirror::Outcome, refs::Unreadable};
 const LEDGER: &str = "refs/kv/main";
 const INDEX: &str = "refs/kv-index/main";
 
-/// Commits named by bytes: `0x12` descends from `0x11` descends from `0x10`; another high digit is another line.
+/// Commits named by bytes: `0x12` descends from `0x11`, and `0x11` from `0x10`. Different high digits are separate
+/// histories.
 fn id(name: u8) -> ObjectId {
     ObjectId::from_hex(format!("{name:02x}").repeat(20).as_bytes()).unwrap()
 }
@@ -121,7 +122,7 @@ fn planned(backlog: &[RefUpdate], stargate: &Stargate, on_remote: &[(&str, u8)],
     plan(backlog, stargate, &remote(on_remote), rules, null())
 }
 
-/// Returns the only group's commands as `(name, old, new)`, with zero for absent, or its hold.
+/// Returns the commands of the only group as `(name, old, new)`, where zero means absent, or the reason for its hold.
 fn commands(plan: &Plan) -> Result<Vec<(String, u8, u8)>, Hold> {
     let [group] = &plan.groups[..] else {
         panic!("one group, not {:#?}", plan.groups);
@@ -266,7 +267,7 @@ fn a_forced_update_is_carried_when_it_is_journaled_and_allowed() {
     ));
     let plan = planned(&backlog, &stargate, &on_remote, &forced);
     assert_eq!(commands(&plan).unwrap()[0], command(LEDGER, 0x11, 0x31));
-    // A commit that someone else pushed to the mirror is not one that the journal replaced.
+    // A commit that someone else pushed to the mirror does not count as replaced by the journal.
     let plan = planned(&backlog, &stargate, &[(LEDGER, 0x41)], &forced);
     assert!(matches!(commands(&plan), Err(Hold::Diverged { .. })));
 }
@@ -374,7 +375,7 @@ fn orders(updates: &[RefUpdate]) -> Vec<Vec<RefUpdate>> {
     (0..updates.len()).flat_map(first).collect()
 }
 
-/// Returns the ledger's target for a journal of these updates and the Stargate's current id. Zero stands for absent.
+/// Returns the ledger's target for a journal of these updates and the Stargate's current id. Zero means absent.
 fn target(updates: &[RefUpdate], local: u8) -> u8 {
     let stargate = Stargate {
         refs: (local != 0).then_some((LEDGER, local)).into_iter().collect(),

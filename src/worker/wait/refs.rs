@@ -1,8 +1,8 @@
 //! Fence on refs themselves, for branches, tags and other refs without a watermark.
 //!
-//! Each poll reads all refs in one request. A ref is visible when it is the expected id or descends from it; a tag stands
-//! for what it tags. If the mirror has another id, and no local repository has both, the commits of the mirror's ref are
-//! fetched, once for each new id.
+//! Each poll reads all refs in one request. A ref is visible when it is the expected id or descends from it; a tag
+//! counts as its target. If the mirror has another id, and no local repository has both, the commits of the mirror's
+//! ref are fetched, once for each new id.
 use std::{collections::BTreeMap, time::Duration};
 
 use bstr::BString;

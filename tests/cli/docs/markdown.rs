@@ -1,6 +1,6 @@
 //! A parser of documentation pages: blocks of code, code in the text, links, headings.
 //!
-//! A comment in the line before a block says how it is run:
+//! A comment in the line before a block defines how it is run:
 //!
 //! ```text
 //! <!-- norun: why -->     it is not run
@@ -8,12 +8,12 @@
 //! <!-- service -->        it runs until the page ends, and then exits with 0 after SIGTERM
 //! <!-- starts -->         the same, but it is ended as soon as it is ready
 //! <!-- output -->         JSON with the keys that the block before it prints
-//! <!-- setup              commands that run, and that the reader does not see
+//! <!-- setup              commands that run, hidden from the reader
 //! -->
 //! ```
 use std::path::Path;
 
-/// How a block is run.
+/// The way in which a block is run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum How {
     /// It exits with this code.
@@ -37,7 +37,7 @@ pub struct Block {
     pub line: usize,
     /// Its text, each line with its line feed.
     pub text: String,
-    /// How it is run.
+    /// The way in which it is run.
     pub how: How,
 }
 

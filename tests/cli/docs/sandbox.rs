@@ -18,7 +18,7 @@ use support::{
 };
 
 const TOKEN: &str = "canary-docs-7d1a";
-/// How long a service may take until it is ready.
+/// The longest time that a service may take until it is ready.
 const PATIENCE: Duration = Duration::from_secs(90);
 
 /// The sandbox of one page. Blocks run in a clone whose remotes are `stargate` and `origin`.

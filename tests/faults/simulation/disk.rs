@@ -1,4 +1,4 @@
-//! A disk as a value: what is not synced may be lost, in part, and the process can be killed at any effect.
+//! A simulated disk: unsynced changes may be lost in part, and the process can be killed at any effect.
 use std::{
     cell::{Cell, RefCell},
     collections::BTreeMap,
@@ -13,7 +13,7 @@ use jiff::Timestamp;
 
 use support::random::Random;
 
-/// Everything that is on the disk, and what of it would survive a power cut.
+/// The current content of the disk, and the part of it that would survive a power cut.
 #[derive(Clone, Default)]
 pub struct SimDisk(Rc<Inner>);
 
@@ -21,7 +21,7 @@ pub struct SimDisk(Rc<Inner>);
 struct Inner {
     files: RefCell<Vec<Content>>,
     names: RefCell<BTreeMap<PathBuf, usize>>,
-    /// Effects that are left before the process is killed; none while it is not to be.
+    /// Number of effects before the process is killed; `None` if it is not to be killed.
     fuel: Cell<Option<u32>>,
     killed: Cell<bool>,
 }
@@ -36,12 +36,12 @@ struct Content {
 pub struct SimFile(usize);
 
 impl SimDisk {
-    /// The process is killed at the effect after `effects` more of them.
+    /// Kills the process after `effects` more effects.
     pub fn kill_after(&self, effects: u32) {
         self.0.fuel.set(Some(effects));
     }
 
-    /// Whether the process was killed.
+    /// Returns true if the process was killed.
     pub fn is_killed(&self) -> bool {
         self.0.killed.get()
     }
@@ -52,7 +52,7 @@ impl SimDisk {
         self.0.killed.set(false);
     }
 
-    /// Counts an effect; an error when the process is killed at it, or was before.
+    /// Counts an effect. Returns an error if the process is killed at it, or was before.
     pub fn effect(&self) -> io::Result<()> {
         match self.0.fuel.get() {
             _ if self.is_killed() => return Err(killed()),
@@ -66,7 +66,7 @@ impl SimDisk {
         Ok(())
     }
 
-    /// The power goes: of what was appended since the last fsync, a part is left; every other change is lost or kept.
+    /// A power cut: of the bytes appended since the last fsync, a part is left. Every other change is lost or kept.
     pub fn cut_power(&self, random: &mut Random) {
         for content in self.0.files.borrow_mut().iter_mut() {
             let common = content.durable.len().min(content.now.len());
@@ -224,7 +224,7 @@ impl WriteFiles for SimDisk {
 
 impl LockFiles for SimDisk {
     fn try_lock(&self, _: &SimFile) -> io::Result<bool> {
-        // One process at a time: what happens between two locks is what is simulated.
+        // One process at a time: only events between two locks are simulated.
         Ok(true)
     }
 

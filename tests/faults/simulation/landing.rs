@@ -36,7 +36,7 @@ pub struct Push {
     written: Option<Vec<Ulid>>,
 }
 
-/// The Stargate as a worker reads it while a push goes on.
+/// The Stargate as a worker reads it during a push.
 pub struct Moving<'a> {
     pub stargate: &'a RefCell<Stargate>,
     pub disk: &'a SimDisk,
@@ -46,7 +46,7 @@ pub struct Moving<'a> {
 }
 
 impl Moving<'_> {
-    /// The push may go on before each read.
+    /// The push may continue before each read.
     fn stargate(&self) -> std::cell::Ref<'_, Stargate> {
         if let Some(push) = self.push.borrow_mut().as_mut() {
             while self.random.borrow_mut().chance(3) && push.written.is_none() {
@@ -149,7 +149,7 @@ impl Simulation<'_> {
         names.into_iter().map(update).collect()
     }
 
-    /// Remembers the refs beside the ledger in `after`, as they will be when the push is over.
+    /// Remembers the refs beside the ledger in `after`, with their values after the push.
     fn remember_beside(&mut self, after: &BTreeMap<BString, u32>) {
         let mut refs = self.stargate.borrow().refs.clone();
         refs.extend(after.clone());

@@ -1,25 +1,25 @@
-//! The worker's core in a world that goes wrong, by seeds: pushers, hooks and workers that are killed at any effect, power
-//! cuts that drop what was not synced, answers that are lost, mirrors that refuse, lie and are written to by others.
+//! The worker's core in an environment with random faults, by seeds: pushers, hooks and workers that are killed at any
+//! effect, power cuts that drop unsynced data, lost answers, and mirrors that refuse, lie and are written to by others.
 //!
-//! The journal's writer and reader, the plan, the cycle with its memory, the settlement and reconcile are the real ones, on a
-//! disk and a mirror that are values. What must hold, always:
+//! The journal's writer and reader, the plan, the cycle with its memory, the settlement and reconcile are real. Disk
+//! and mirror are simulated. These rules must always hold:
 //!
 //! 1. every accepted update reaches the mirror once faults end, unless somebody else wrote there;
-//! 2. a watermark never stands where its ledger on the mirror is not or has not been;
+//! 2. a watermark never points to a commit that its ledger on the mirror neither has nor has had;
 //! 3. nothing on the mirror is rewound or deleted, unless a journaled update and the rules say so, and never what others
 //!    wrote;
 //! 4. an entry that is marked as done was on the mirror;
-//! 5. an entry that was acknowledged stays in the journal, whatever is killed or cut;
-//! 6. a ref whose last update was acknowledged is on the mirror as it is in the Stargate, or an entry says that it is not,
-//!    in whatever order hooks append;
-//! 7. nothing on the mirror goes while the Stargate's ref or its commit cannot be read, and no entry fails: nothing is
-//!    ever gone;
-//! 8. where a watermark stands, the mirror has had every ref of the namespace as it was in the Stargate when the ledger
+//! 5. an acknowledged entry stays in the journal, despite kills and power cuts;
+//! 6. a ref whose last update was acknowledged is on the mirror as it is in the Stargate, or an entry shows that it is
+//!    not, in any order in which hooks append;
+//! 7. nothing on the mirror is deleted while the Stargate's ref or its commit cannot be read, and no entry fails,
+//!    because no object is ever lost;
+//! 8. if a watermark exists, the mirror has had every ref of the namespace as it was in the Stargate when the ledger
 //!    was pushed, or a later id of it.
 //!
 //! `SIMULATION_SEED=N` runs one seed, `SIMULATION_SEEDS=N` that many.
 //!
-//! Which breakages were made on purpose, and caught: `docs/simulation.md`.
+//! `docs/simulation.md` lists the deliberate breakages that this simulation detected.
 mod disk;
 mod landing;
 mod world;
@@ -53,10 +53,10 @@ use world::{Stargate, World, commit, id, null};
 
 const GIT_DIR: &str = "/r.git";
 const STEPS: usize = 60;
-const DEFAULT_SEEDS: u64 = 400;
-/// Commits from here on are of others.
+const DEFAULT_SEEDS: u64 = 240;
+/// Commits from this number on were written by others.
 const FOREIGN: u32 = 1_000_000;
-/// Folders of refs, and what follows the namespace, as often as they are pushed to.
+/// Folders of refs, with the suffix after the namespace, weighted by how often they are pushed to.
 const FAMILIES: [(&str, &str); 9] = [
     ("kv", ""),
     ("kv", ""),
@@ -69,7 +69,7 @@ const FAMILIES: [(&str, &str); 9] = [
     ("kv-archive", "@1"),
 ];
 
-/// What pushes and their hooks do.
+/// Behaviour of pushes and their hooks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Pushes {
     /// A push has one ref, and its hook appends at once.
@@ -89,15 +89,15 @@ struct Simulation<'a> {
     rules: Rules,
     /// Every id that a ref of the mirror has had.
     had: BTreeMap<BString, Vec<u32>>,
-    /// Updates that the hook was told of.
+    /// Updates in the input of the hook.
     told: Vec<RefUpdate>,
-    /// Those of them whose append was acknowledged, by place.
+    /// The acknowledged ones of them, by index.
     journaled: BTreeSet<usize>,
-    /// What pushes and their hooks do.
+    /// Behaviour of pushes and their hooks.
     pushes: Pushes,
     /// The push whose refs git is moving.
     push: RefCell<Option<Push>>,
-    /// Drafts of the hook that waits, and the update's place.
+    /// Drafts of the hook that waits, and the update's index.
     waiting: Option<(Vec<Draft>, usize)>,
     /// Ids of entries whose append was acknowledged.
     acknowledged: Vec<Ulid>,
@@ -156,7 +156,7 @@ impl<'a> Simulation<'a> {
     }
 
     fn step(&mut self) {
-        // Intents are looked at when they are a minute old.
+        // Intents are resolved when they are a minute old.
         self.clock.sleep(Duration::from_secs(20));
         match self.below(12) {
             0..5 if self.pushes == Pushes::RefByRef && self.below(2) == 0 => self.push_several(),
@@ -184,7 +184,7 @@ impl<'a> Simulation<'a> {
         self.check_acknowledged();
     }
 
-    /// Somebody pushes; the hook may be killed at any effect.
+    /// Makes a push. Its hook may be killed at any effect.
     fn push(&mut self) {
         let (folder, epoch) = FAMILIES[self.below(FAMILIES.len())];
         let name = BString::from(format!("refs/{folder}/{}{epoch}", self.below(3)));
@@ -207,7 +207,7 @@ impl<'a> Simulation<'a> {
             new: new.map_or(null(), id),
             name: name.clone(),
         };
-        // Some Stargates have no pre-receive hook; where there is one that is killed, the push is rejected.
+        // Some Stargates have no pre-receive hook. If the hook exists and is killed, the push is rejected.
         let intended = self.random.borrow_mut().chance(2);
         if intended {
             if self.random.borrow_mut().chance(6) {
@@ -247,7 +247,7 @@ impl<'a> Simulation<'a> {
         self.disk.restart();
     }
 
-    /// What `post-receive` does.
+    /// Does the work of `post-receive`.
     fn journal(&mut self, drafts: &[Draft], place: usize) {
         if self.append(drafts) {
             self.journaled.insert(place);
@@ -256,14 +256,15 @@ impl<'a> Simulation<'a> {
         }
     }
 
-    /// The hook that waited goes on.
+    /// The waiting hook continues.
     fn journal_waiting(&mut self) {
         if let Some((drafts, place)) = self.waiting.take() {
             self.journal(&drafts, place);
         }
     }
 
-    /// Whether the append was acknowledged. A process that is killed tells nobody; what it did is on the disk.
+    /// Appends the drafts and returns true if that was acknowledged. A killed process acknowledges nothing, but its
+    /// writes are on the disk.
     fn append(&mut self, drafts: &[Draft]) -> bool {
         let appended = self.writer().append(drafts);
         let written = appended.map(|appended| appended.written).unwrap_or_default();
@@ -271,7 +272,7 @@ impl<'a> Simulation<'a> {
         !written.is_empty()
     }
 
-    /// One cycle of a worker: what `run` does.
+    /// Runs one cycle of a worker, as `run` does.
     fn cycle(&mut self, reconcile: bool) {
         let stands = |name: &BStr| self.stargate.borrow().local(name);
         if self.writer().repair().is_err() || self.writer().recover_intents(&stands).is_err() {
@@ -329,7 +330,7 @@ impl<'a> Simulation<'a> {
             }
             writer.settle(&settlements).map(drop).map_err(drop)
         };
-        // A worker that is killed stops here; what it did stays.
+        // A killed worker stops here; its effects stay.
         let _ = cycle.run(&mut self.world, &updates, record);
         let _ = writer.maintain(&backlog, Duration::from_secs(3600));
         self.remember_what_the_mirror_had();
@@ -357,7 +358,7 @@ impl<'a> Simulation<'a> {
         }
     }
 
-    /// A ref or the commit that it names cannot be read from now on.
+    /// Makes a ref or its commit unreadable.
     fn damage(&mut self) {
         let mut stargate = self.stargate.borrow_mut();
         if stargate.refs.is_empty() {
@@ -373,14 +374,14 @@ impl<'a> Simulation<'a> {
         }
     }
 
-    /// Everything can be read again.
+    /// Makes everything readable again.
     fn mend(&mut self) {
         let mut stargate = self.stargate.borrow_mut();
         stargate.unreadable.clear();
         stargate.damaged.clear();
     }
 
-    /// Somebody else writes to the mirror, or removes a watermark.
+    /// Writes to the mirror as somebody else, or removes a watermark.
     fn write_to_the_mirror(&mut self) {
         if self.below(2) == 0 {
             let name = format!("refs/kv-mirror/{}", self.below(3));
@@ -436,7 +437,7 @@ impl<'a> Simulation<'a> {
         for located in self.entries() {
             let update = &located.entry.update;
             if located.entry.status == Status::Done && !update.is_delete() {
-                // An update that was overtaken is covered by what overtook it.
+                // An overtaken update is covered by the one that overtook it.
                 let later = self.told.iter().rposition(|told| told == update).unwrap_or_default();
                 assert!(
                     self.reached(&stargate, &update.name, commit(update.new))
@@ -449,13 +450,13 @@ impl<'a> Simulation<'a> {
         }
     }
 
-    /// Whether the mirror has had this commit of a ref, or a later one.
+    /// Returns true if the mirror has had this commit of a ref, or a later one.
     fn reached(&self, stargate: &Stargate, name: &BString, commit: u32) -> bool {
         let mut had = self.had.get(name).into_iter().flatten();
         had.any(|had| *had < FOREIGN && stargate.contains(commit, *had))
     }
 
-    /// Whether a ref was deleted or rewritten by the updates from this place on.
+    /// Returns true if an update at or after index `from` deleted or rewrote the ref.
     fn overtaken(&self, stargate: &Stargate, name: &BString, from: usize) -> bool {
         let rewrites = |told: &RefUpdate| told.is_delete() || !stargate.contains(commit(told.old), commit(told.new));
         self.told[from..]
@@ -567,7 +568,7 @@ impl<'a> Simulation<'a> {
         }
     }
 
-    /// Whether a ref of the namespace diverges: others wrote there, or a rewrite is not to be carried.
+    /// Returns true if a ref of the namespace diverges: somebody else wrote it, or its rewrite may not be mirrored.
     fn is_held(&self, of: &BStr) -> bool {
         let stargate = self.stargate.borrow();
         let mut names = stargate.refs.keys().chain(self.world.refs.keys());
@@ -610,7 +611,7 @@ fn number(name: &str) -> Option<u64> {
         .map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text}")))
 }
 
-/// The simulation with each seed, of so many if the environment does not say.
+/// Runs the simulation with each seed. The environment or this default sets their number.
 fn run_seeds(default: u64, pushes: Pushes) {
     let seeds = match number("SIMULATION_SEED") {
         Some(seed) => seed..seed + 1,

@@ -28,7 +28,7 @@ pub fn null() -> ObjectId {
     gix::hash::Kind::Sha1.null()
 }
 
-/// Which commit has this id.
+/// Returns the number of the commit with this id.
 pub fn commit(id: ObjectId) -> u32 {
     u32::from_str_radix(&id.to_string()[32..], 16).expect("8 digits")
 }
@@ -37,9 +37,9 @@ pub fn commit(id: ObjectId) -> u32 {
 #[derive(Default)]
 pub struct Stargate {
     pub refs: BTreeMap<BString, u32>,
-    /// Refs that are there, and cannot be read.
+    /// Refs that exist, but cannot be read.
     pub unreadable: BTreeSet<BString>,
-    /// Commits that are there, and cannot be read.
+    /// Commits that exist, but cannot be read.
     pub damaged: BTreeSet<u32>,
     /// Updates of entries that are done.
     pub settled: Vec<RefUpdate>,
@@ -55,7 +55,7 @@ impl Stargate {
         self.commits
     }
 
-    /// Whether `new` is `old` or descends from it.
+    /// Returns true if `new` is `old` or descends from it.
     pub fn contains(&self, old: u32, mut new: u32) -> bool {
         loop {
             if old == new {
@@ -77,7 +77,7 @@ fn damage() -> Unreadable {
 }
 
 impl Stargate {
-    /// Commits that are there, and those that others wrote to the mirror: these have high numbers.
+    /// All commits, including those that others wrote to the mirror, which have high numbers.
     fn has(&self, id: ObjectId) -> Result<bool, Damaged> {
         if self.damaged.contains(&commit(id)) {
             return Err(Damaged(format!("object {id} cannot be read")));
@@ -121,12 +121,12 @@ pub struct World<'a> {
     pub stargate: &'a RefCell<Stargate>,
     pub disk: &'a SimDisk,
     pub random: &'a RefCell<Random>,
-    /// Whether anything goes wrong at all.
+    /// True if faults occur.
     pub faults: Cell<bool>,
     pub memory: Option<Advertisement>,
-    /// What was rewound or deleted, with what it became; the null id when it is gone.
+    /// Refs that were rewound or deleted: name, old id, new id. The new id of a deleted ref is the null id.
     pub removed: Vec<(BString, ObjectId, ObjectId)>,
-    /// What refs were set to. A ref may move twice in one cycle, because the Stargate's moves between two attempts.
+    /// Every new value of a ref. A ref may move twice in one cycle: the Stargate's ref can move between two attempts.
     pub set: Vec<(BString, ObjectId)>,
 }
 
@@ -158,7 +158,7 @@ impl World<'_> {
         true
     }
 
-    /// What the mirror has of a ref.
+    /// Returns the id of a ref on the mirror.
     pub fn at(&self, name: &BStr) -> Option<ObjectId> {
         self.refs.get(name.as_bytes()).copied()
     }

@@ -1,4 +1,4 @@
-//! What `doctor` says about hooks in git's configuration.
+//! Findings of `doctor` about hooks in git's configuration.
 use std::fs;
 
 use serde_json::Value;
@@ -11,7 +11,7 @@ use super::{HOOKS, World};
 use crate::HOOK;
 
 impl World {
-    /// `doctor`'s checks of hooks, with this script as the only git on `PATH`: verdict and finding.
+    /// Checks of hooks by `doctor`, with this script as the only git on `PATH`: verdict and finding.
     fn doctor(&self, git: Option<&str>) -> Vec<(String, String)> {
         let path = tempfile::tempdir().unwrap();
         if let Some(script) = git {

@@ -1,4 +1,4 @@
-//! Everything that fuzzing has found, and what it starts from: for each of these, what must hold for any bytes holds.
+//! Runs every finding of the fuzzers and every seed: the properties for arbitrary bytes must hold for each.
 mod properties;
 
 use std::{

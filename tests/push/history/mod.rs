@@ -1,4 +1,4 @@
-//! Repositories and commits, written with gix, and git to look at them with.
+//! Repositories and commits, written with gix, and git to inspect them.
 pub mod random;
 
 use std::path::Path;
@@ -42,7 +42,7 @@ pub fn repository(folder: &Path, format: &str) -> Repository {
     gix::open(folder).unwrap()
 }
 
-/// What `git` prints on its standard output; it must succeed.
+/// Runs `git`, which must succeed, and returns its standard output.
 pub fn git(folder: &Path, arguments: &[&str], stdin: Option<std::fs::File>) -> String {
     let output = Command::new("git")
         .args(arguments)

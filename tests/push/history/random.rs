@@ -1,4 +1,4 @@
-//! Random histories, and what is reachable in them, found naively.
+//! Random histories, and a naive search for the objects that are reachable in them.
 use std::collections::{BTreeMap, BTreeSet};
 
 use gix::objs::tree::{Entry, EntryKind};
@@ -9,16 +9,16 @@ use proptest::sample::Index;
 
 use super::commit;
 
-/// How a commit differs from its first parent.
+/// A difference between a commit and its first parent.
 #[derive(Debug, Clone)]
 pub enum Edit {
     /// A file at a path, with one of a few contents, of some kind.
     Put(String, u8, EntryKind),
-    /// Something less.
+    /// Removes a path.
     Remove(String),
-    /// What is at the first path also goes to the second.
+    /// Copies the content of the first path to the second.
     Copy(String, String),
-    /// What is at one path goes to the other.
+    /// Swaps the contents of two paths.
     Swap(String, String),
     /// An empty folder.
     Empty(String),
@@ -27,10 +27,10 @@ pub enum Edit {
 /// One commit.
 #[derive(Debug, Clone)]
 pub struct Step {
-    /// Of the commits before; none makes a root.
+    /// Numbers of earlier commits; none for a root.
     pub parents: Vec<Index>,
     pub edits: Vec<Edit>,
-    /// Seconds; nothing says that a child is younger.
+    /// Seconds. A child may be older than its parents.
     pub date: u32,
 }
 
@@ -171,7 +171,7 @@ fn text(content: u8) -> String {
     }
 }
 
-/// Writes the commits; gives their ids in order.
+/// Writes the commits, and returns their ids in order.
 pub fn write(repository: &Repository, steps: &[Step]) -> Vec<ObjectId> {
     let mut commits: Vec<(ObjectId, Folder)> = Vec::new();
     for step in steps {
@@ -196,7 +196,7 @@ pub fn write(repository: &Repository, steps: &[Step]) -> Vec<ObjectId> {
     commits.into_iter().map(|(id, _)| id).collect()
 }
 
-/// Everything that is reachable from `tips`, submodules excepted.
+/// Everything that is reachable from `tips`, except submodules.
 pub fn closure(repository: &Repository, tips: impl IntoIterator<Item = ObjectId>) -> BTreeSet<ObjectId> {
     let mut found = BTreeSet::new();
     let mut waiting: Vec<ObjectId> = tips.into_iter().collect();

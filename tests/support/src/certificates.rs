@@ -1,4 +1,4 @@
-//! A private authority, and what it vouches for: a server at this machine's address, and a client.
+//! A private certificate authority, and its certificates: for a server at this machine's address, and for a client.
 use std::{fs, path::Path, process::Command};
 
 use super::processes::program;

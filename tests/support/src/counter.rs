@@ -37,7 +37,7 @@ impl Counter {
     /// Waits until the number is greater than `seen`.
     ///
     /// # Panics
-    /// It does not grow.
+    /// The number does not grow in time.
     pub fn wait_beyond(&self, seen: usize) {
         let is_beyond = self.wait_beyond_for(seen, PATIENCE);
         assert!(is_beyond, "it stays at {}, and does not grow beyond {seen}", self.get());

@@ -2,7 +2,7 @@
 //!
 //! A program that is open for writing cannot be run (ETXTBSY). Tests run as threads of one process: while one of them
 //! writes a program, another starts a process, which holds the open file until it runs its own program. So programs are
-//! written by a process of their own.
+//! written by a separate process.
 use std::{path::Path, process::Command};
 
 /// Writes a shell script that can be run at once, and the folders above it.

@@ -1,4 +1,4 @@
-//! A storage that fails when it is told to, a clock that stands still, and drafts.
+//! A storage with injected faults, a manual clock, and drafts.
 use std::{
     cell::{Cell, RefCell},
     ffi::OsString,
@@ -14,9 +14,9 @@ use durable::{
 };
 use jiff::Timestamp;
 
-/// A clock that moves only when someone sleeps, and tells a test of that.
+/// A clock that moves only when it sleeps, and reports that to a test.
 pub struct StillClock<F: Fn()> {
-    /// What time it is, in milliseconds since 1970.
+    /// The current time in milliseconds since 1970.
     pub now: Cell<i64>,
     elapsed: Cell<Duration>,
     on_sleep: F,
@@ -34,13 +34,13 @@ impl<F: Fn()> Clock for StillClock<F> {
         (self.on_sleep)();
     }
     fn random(&self) -> f64 {
-        // Never the same twice, as names of files in quarantine must be.
+        // Never returns the same value twice, because names of files in quarantine must be unique.
         static DRAWN: AtomicU32 = AtomicU32::new(0);
         f64::from(DRAWN.fetch_add(1, Ordering::Relaxed)) / f64::from(u32::MAX)
     }
 }
 
-/// A clock that tells when somebody sleeps.
+/// A clock that calls back when it sleeps.
 pub fn clock_with<F: Fn()>(on_sleep: F) -> StillClock<F> {
     StillClock {
         now: Cell::new(0),
@@ -49,12 +49,12 @@ pub fn clock_with<F: Fn()>(on_sleep: F) -> StillClock<F> {
     }
 }
 
-/// A clock at which nobody sleeps.
+/// A clock without a callback.
 pub fn clock() -> StillClock<impl Fn()> {
     clock_with(|| panic!("nobody has the lock, so nobody waits"))
 }
 
-/// What happens at one call of a verb.
+/// A fault in one call of a verb.
 #[derive(Clone, Copy)]
 pub enum Fault {
     /// It fails.
@@ -63,17 +63,17 @@ pub enum Fault {
     Short,
 }
 
-/// A disk that does to each call of a verb what `fault` says of it, given the number of the call.
+/// A disk with a fault in each call for which `fault` returns one, given the verb and the number of the call.
 pub struct Faulty<'a> {
     fault: &'a dyn Fn(&str, usize) -> Option<Fault>,
     /// The verbs that were called, in order.
     pub calls: RefCell<Vec<&'static str>>,
-    /// How many bytes were read.
+    /// The number of bytes read.
     pub bytes_read: Cell<u64>,
 }
 
 impl<'a> Faulty<'a> {
-    /// A disk of which `fault` decides.
+    /// A disk with the faults that `fault` returns.
     pub fn new(fault: &'a dyn Fn(&str, usize) -> Option<Fault>) -> Self {
         Faulty {
             fault,

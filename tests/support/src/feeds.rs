@@ -1,4 +1,4 @@
-//! A relay that does what a real one does not on demand: it drops listeners, begins anew, gives no numbers, fails.
+//! A relay with faults that a real one does not produce on demand: it drops listeners, restarts, omits numbers, fails.
 use std::{
     collections::BTreeMap,
     io::{BufRead, BufReader, Write},
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::scripted::{Received, answer};
 
-/// How long a client may do nothing before the server gives up on it.
+/// The longest time that a client may be idle before the server gives up on it.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running relay.
@@ -21,18 +21,18 @@ pub struct Feeds {
     state: Arc<Mutex<State>>,
 }
 
-/// What it does.
+/// Behaviour of the relay.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Manners {
     /// Its events have numbers, in answers and as ids of its streams.
     pub numbers: bool,
-    /// Its streams have ids that look like numbers, but its pages have none, and it refuses to be asked by them.
+    /// Its streams have ids that look like numbers, but its pages have none, and it rejects requests that use them.
     pub ids: bool,
-    /// It has streams, but keeps no events.
+    /// It has streams, but does not store events.
     pub forgetful: bool,
-    /// What it answers to everything.
+    /// The status of every answer, if set.
     pub status: Option<&'static str>,
-    /// The most events of an answer.
+    /// Maximum number of events in an answer.
     pub page: Option<usize>,
 }
 
@@ -44,7 +44,7 @@ struct State {
     requests: Vec<Received>,
 }
 
-/// An event of `feed`, the newer the greater its number is.
+/// An event of `feed`. A greater number means a later time.
 pub fn event(feed: &str, number: u32) -> Value {
     let ts = jiff::Timestamp::from_second(1_767_960_000 + i64::from(number)).expect("a time");
     json!({
@@ -55,7 +55,7 @@ pub fn event(feed: &str, number: u32) -> Value {
 }
 
 impl Feeds {
-    /// Starts one without events.
+    /// Starts a relay without events.
     pub fn start(manners: Manners) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
         let port = listener.local_addr().expect("its address").port();
@@ -78,7 +78,7 @@ impl Feeds {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// Takes an event, whatever it is, and tells those that listen to its feed.
+    /// Stores an event without validation, and sends it to the listeners of its feed.
     pub fn post(&self, feed: &str, event: Value) {
         let mut state = self.lock();
         let events = state.events.entry(feed.to_owned()).or_default();
@@ -86,13 +86,13 @@ impl Feeds {
         let (number, manners) = (events.len(), state.manners);
         for (listens_to, stream) in &mut state.listeners {
             if listens_to == feed {
-                // One that has gone is noticed by itself.
+                // A listener that has gone is noticed elsewhere.
                 let _ = stream.write_all(message(&event, number, manners).as_bytes());
             }
         }
     }
 
-    /// Writes these bytes to everybody who listens.
+    /// Writes these bytes to all listeners.
     pub fn say(&self, bytes: &[u8]) {
         for (_, stream) in &mut self.lock().listeners {
             let _ = stream.write_all(bytes);
@@ -111,12 +111,12 @@ impl Feeds {
         }
     }
 
-    /// Has no events any more.
+    /// Removes all events.
     pub fn begin_anew(&self) {
         self.lock().events.clear();
     }
 
-    /// How many listen.
+    /// Returns the number of listening clients.
     pub fn listeners(&self) -> usize {
         self.lock().listeners.len()
     }

@@ -1,4 +1,4 @@
-//! The git program, away from the configuration of whoever runs the tests.
+//! The git program, isolated from the configuration of the current user.
 use std::{
     io::Write,
     path::Path,
@@ -7,7 +7,7 @@ use std::{
 
 use super::executable;
 
-/// What keeps git away from the configuration of the machine and the user.
+/// Environment that hides the configuration of the machine and the user from git.
 pub const ISOLATED: [(&str, &str); 3] = [
     ("GIT_CONFIG_GLOBAL", "/dev/null"),
     ("GIT_CONFIG_NOSYSTEM", "1"),
@@ -32,7 +32,7 @@ pub fn command(folder: &Path) -> Command {
     command
 }
 
-/// Runs git in `folder`; gives what it prints, without the last line feed.
+/// Runs git in `folder`, and returns its output without the last line feed.
 ///
 /// # Panics
 /// When git is missing or fails.
@@ -40,7 +40,7 @@ pub fn git(folder: &Path, arguments: &[&str]) -> String {
     git_with_input(folder, arguments, b"")
 }
 
-/// The same, with something on its standard input.
+/// The same, with this standard input.
 ///
 /// # Panics
 /// When git is missing or fails.
@@ -69,7 +69,7 @@ pub fn git_with_input(folder: &Path, arguments: &[&str], input: &[u8]) -> String
     stdout.trim_end_matches('\n').to_owned()
 }
 
-/// Writes a commit of one file into the repository at `folder`; gives its id. No ref is moved.
+/// Writes a commit of one file into the repository at `folder`, and returns its id. No ref is moved.
 pub fn commit(folder: &Path, parent: Option<&str>, content: &str) -> String {
     let blob = git_with_input(folder, &["hash-object", "-w", "--stdin"], content.as_bytes());
     let tree = git_with_input(folder, &["mktree"], format!("100644 blob {blob}\tfile\n").as_bytes());

@@ -1,4 +1,4 @@
-//! What tests share: a Stargate and what pushes to it, a mirror, a server with a script.
+//! Shared parts of the tests: a Stargate and its clients, a mirror, a scripted server.
 #![cfg(unix)]
 
 pub mod certificates;

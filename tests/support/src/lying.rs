@@ -1,24 +1,24 @@
-//! A mirror that offers `atomic` and does not mean it: a proxy in front of one takes the word out of each push.
+//! A mirror that offers `atomic` but does not honour it: a proxy in front of a mirror removes the word from each push.
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
     thread,
 };
 
-/// Serves the mirror at this port of this machine, without the promise; gives the port.
+/// Serves the mirror at this port of this machine, without atomic pushes. Returns the new port.
 pub fn in_front_of(port: u16) -> u16 {
     let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
     let own = listener.local_addr().expect("its address").port();
     thread::spawn(move || {
         for client in listener.incoming().flatten() {
-            // A client that has gone has been tested by then.
+            // If the client has gone, its test is over.
             let _ = forward(client, port);
         }
     });
     own
 }
 
-/// One request and its answer; the connection is closed after it.
+/// Handles one request and its answer; then the connection is closed.
 fn forward(client: TcpStream, port: u16) -> std::io::Result<()> {
     let mut client = BufReader::new(client);
     let mut header = Vec::new();
@@ -42,7 +42,7 @@ fn forward(client: TcpStream, port: u16) -> std::io::Result<()> {
     header.extend_from_slice(b"Connection: close\r\n\r\n");
     let mut body = vec![0; length];
     client.read_exact(&mut body)?;
-    // The capabilities are in the first command; another word of the same length is nothing to git.
+    // The capabilities are in the first command. git ignores another word of the same length.
     let word = b" atomic";
     if let Some(at) = body.windows(word.len()).position(|window| window == word) {
         body[at..at + word.len()].copy_from_slice(b" xtomic");

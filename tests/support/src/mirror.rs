@@ -1,6 +1,6 @@
-//! A mirror as it is in the world: `git http-backend` behind nginx, lighttpd or Apache, on a free port of this machine.
+//! A realistic mirror: `git http-backend` behind nginx, lighttpd or Apache, on a free port of this machine.
 //!
-//! nginx and fcgiwrap get sockets that listen already, so there is nothing to wait for and no port to lose.
+//! nginx and fcgiwrap inherit listening sockets, so no test has to wait for them or can lose the port.
 use std::{
     fs,
     io::{Read, Write},
@@ -25,7 +25,7 @@ pub enum Format {
     Sha256,
 }
 
-/// How the mirror is served, other than by nginx to everybody over plain http in every protocol.
+/// Settings of the mirror's server. By default nginx serves everybody over plain HTTP, in every protocol version.
 #[derive(Default)]
 pub(super) struct Setup<'a> {
     pub web: Web,
@@ -34,11 +34,11 @@ pub(super) struct Setup<'a> {
     pub client_certificates: bool,
     pub protocol_0_only: bool,
     pub takes_chunks: bool,
-    /// Seconds that each request takes longer.
+    /// Additional seconds for each request.
     pub delay: Option<&'a str>,
 }
 
-/// A running mirror; it ends with this value.
+/// A running mirror; it ends on drop.
 pub struct Mirror {
     folder: TempDir,
     web: Web,
@@ -48,12 +48,12 @@ pub struct Mirror {
 }
 
 impl Mirror {
-    /// A mirror that lets everybody read and write.
+    /// A mirror that everybody may read and write.
     pub fn start() -> Self {
         Mirror::new(&Setup::default())
     }
 
-    /// A mirror that asks for this token, as the password of the user `x-access-token`.
+    /// A mirror that requires this token, as the password of the user `x-access-token`.
     pub fn with_token(token: &str) -> Self {
         Mirror::new(&Setup {
             token: Some(token),
@@ -61,7 +61,7 @@ impl Mirror {
         })
     }
 
-    /// A mirror behind this server that asks for this token, and speaks https.
+    /// A mirror behind this server that requires this token, and uses https.
     pub fn behind(web: Web, token: &str) -> Self {
         Mirror::new(&Setup {
             web,
@@ -71,7 +71,7 @@ impl Mirror {
         })
     }
 
-    /// A mirror that speaks https, and only with who shows the certificate [`Mirror::client_certificate()`].
+    /// A mirror that uses https, and requires the client certificate [`Mirror::client_certificate()`].
     pub fn with_client_certificates() -> Self {
         Mirror::new(&Setup {
             tls: true,
@@ -80,7 +80,7 @@ impl Mirror {
         })
     }
 
-    /// A mirror that speaks https, with a certificate of the authority [`Mirror::certificate()`].
+    /// A mirror that uses https, with a certificate of the authority [`Mirror::certificate()`].
     pub fn with_tls() -> Self {
         Mirror::new(&Setup {
             tls: true,
@@ -88,7 +88,7 @@ impl Mirror {
         })
     }
 
-    /// A mirror in front of which something drops the header that asks for protocol 2.
+    /// A mirror behind a proxy that drops the header which requests protocol 2.
     pub fn with_protocol_0() -> Self {
         Mirror::new(&Setup {
             protocol_0_only: true,
@@ -96,7 +96,8 @@ impl Mirror {
         })
     }
 
-    /// A mirror for benchmarks: it asks for a token, takes what git sends, and each request takes this many seconds longer.
+    /// A mirror for benchmarks: it requires a token, accepts chunked requests as git sends them, and delays each
+    /// request by this many seconds.
     pub fn measured(token: &str, delay: Option<&str>) -> Self {
         Mirror::new(&Setup {
             token: Some(token),
@@ -106,7 +107,7 @@ impl Mirror {
         })
     }
 
-    /// How many bytes all requests had so far, headers included; see [`requests()`](Self::requests).
+    /// Returns the size of all requests so far in bytes, headers included; see [`requests()`](Self::requests).
     pub fn received(&self) -> u64 {
         self.requests();
         let log = fs::read_to_string(self.folder.path().join("sizes.log")).expect("nginx writes its log");
@@ -123,7 +124,7 @@ impl Mirror {
         ["client.pem", "client.key"].map(|name| self.folder.path().join(name))
     }
 
-    /// Takes this token from now on, instead of the one before.
+    /// Accepts this token from now on, instead of the previous one.
     pub fn set_token(&self, token: &str) {
         web::write_htpasswd(self.folder.path(), token);
     }
@@ -133,7 +134,7 @@ impl Mirror {
         self.port
     }
 
-    /// Creates a bare repository of this name, such as `o/r.git`, that takes pushes; gives its folder.
+    /// Creates a bare repository of this name, such as `o/r.git`, that accepts pushes. Returns its folder.
     pub fn create(&self, name: &str, format: Format) -> PathBuf {
         let path = self.path(name);
         fs::create_dir_all(&path).expect("a folder for the repository");
@@ -164,14 +165,14 @@ impl Mirror {
         self.folder.path().join("repositories").join(name)
     }
 
-    /// Runs git in a repository of the mirror; gives what it prints.
+    /// Runs git in a repository of the mirror, and returns its output.
     pub fn git(&self, name: &str, arguments: &[&str]) -> String {
         git::git(&self.path(name), arguments)
     }
 
     /// Every request so far that was answered by nginx, as `METHOD URI STATUS BYTES` (of the answer's body); not over https.
     pub fn requests(&self) -> Vec<String> {
-        // nginx has one worker here, which writes its log before it looks at the next request.
+        // nginx has one worker here, which writes its log before it handles the next request.
         let mut probe = TcpStream::connect(("127.0.0.1", self.port)).expect("nginx listens");
         probe.write_all(b"GET /-/probe HTTP/1.0\r\n\r\n").expect("nginx reads");
         probe.read_to_end(&mut Vec::new()).expect("nginx answers");
@@ -182,7 +183,7 @@ impl Mirror {
     /// Ends the servers; the repositories stay. Connections are refused from now on.
     pub fn stop(&mut self) {
         self.programs.clear();
-        // Children of what was killed end a moment later.
+        // Children of killed processes end a moment later.
         while TcpStream::connect(("127.0.0.1", self.port)).is_ok() {}
     }
 
@@ -222,13 +223,13 @@ impl Mirror {
         match self.web {
             Web::Nginx => {
                 let socket = folder.join("fcgiwrap.socket");
-                // There is one from before a restart.
+                // There is one already after a restart.
                 let _ = fs::remove_file(&socket);
                 let backend = UnixListener::bind(&socket).expect("a socket for fcgiwrap");
                 let mut fcgiwrap = Command::new(program("fcgiwrap"));
                 fcgiwrap.args(["-f", "-c", "4"]).stdin(OwnedFd::from(backend));
                 server.arg("-p").arg(folder).arg("-c").arg(configuration);
-                // The listening socket is its standard input: what nginx does for its own upgrades.
+                // The listening socket is its standard input, as in nginx's own upgrades.
                 server.arg("-e").arg(folder.join("error.log")).env("NGINX", "0;");
                 server.stdin(OwnedFd::from(listener));
                 self.programs = vec![Group::start(&mut fcgiwrap), Group::start(&mut server)];

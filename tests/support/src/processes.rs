@@ -1,4 +1,4 @@
-//! Servers that tests start: found where Debian puts them, ended with the value that stands for them.
+//! Servers that tests start: found in the folders of Debian, and killed on drop.
 use std::{
     net::TcpStream,
     os::unix::process::CommandExt,
@@ -7,14 +7,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long a server may take until it listens.
+/// The longest time that a server may take until it listens.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A process group that is killed with this value.
+/// A process group that is killed on drop.
 pub struct Group(Child);
 
 impl Group {
-    /// Starts a program as the first of a group of its own; what it prints is dropped.
+    /// Starts a program in a new process group, without its output.
     pub fn start(command: &mut Command) -> Self {
         let quiet = command.process_group(0).stdout(Stdio::null()).stderr(Stdio::null());
         let started = quiet.spawn();
@@ -24,7 +24,7 @@ impl Group {
     /// Returns once something listens on `port` of this machine.
     ///
     /// # Panics
-    /// When the program ends before.
+    /// The program ends before.
     pub fn wait_until_it_listens(&mut self, port: u16) {
         let start = Instant::now();
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
@@ -39,13 +39,13 @@ impl Group {
 impl Drop for Group {
     fn drop(&mut self) {
         let group = rustix::process::Pid::from_child(&self.0);
-        // Whatever ended by itself is as good.
+        // It may have ended already.
         let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
         let _ = self.0.wait();
     }
 }
 
-/// Finds a program in `PATH`, and where Debian puts servers.
+/// Finds a program in `PATH`, or in the folders where Debian installs servers.
 pub fn program(name: &str) -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);

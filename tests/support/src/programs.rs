@@ -7,7 +7,7 @@ use std::path::PathBuf;
 /// those are in. It gives their paths to these alone (`CARGO_BIN_EXE_…`), not to a crate that they share.
 ///
 /// # Panics
-/// If the program is not there.
+/// The program does not exist.
 pub fn path(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("the path of the test program");
     let path = test.ancestors().nth(2).expect("a folder of programs").join(name);

@@ -1,4 +1,4 @@
-//! What every test of a push needs: commits to push, commands, and what became of them.
+//! Shared parts of the push tests: commits to push, commands, and their results.
 use std::path::Path;
 
 use git_push::{Command, Connection, Error, Report, Verdict};
@@ -17,7 +17,7 @@ pub fn open(url: &str, settings: &Settings) -> Remote {
     Remote::open(location, settings).expect("a remote")
 }
 
-/// A repository that was opened as nobody's, so that nothing but its own configuration counts.
+/// Opens a repository with only its own configuration.
 pub fn repository(path: &Path) -> gix::Repository {
     gix::open_opts(path, gix::open::Options::isolated()).expect("a repository")
 }
@@ -45,7 +45,7 @@ pub fn command(name: &str, old: Option<&str>, new: Option<&str>, like: &str) -> 
     }
 }
 
-/// Pushes, and gives what became of each command.
+/// Pushes, and returns the result of each command.
 pub fn pushed(remote: &mut Remote, from: &Path, commands: Vec<Command>, atomic: bool) -> Result<Report, Error> {
     let advertisement = remote.advertisement()?;
     git_push::Push::new(&repository(from), &advertisement)

@@ -1,4 +1,4 @@
-//! Random numbers that follow from a seed (SplitMix64).
+//! Random numbers from a seed (SplitMix64).
 
 /// A sequence that is the same for the same seed.
 pub struct Random(u64);
@@ -22,7 +22,7 @@ impl Random {
         (self.next() % bound as u64) as usize
     }
 
-    /// True once in `of` times.
+    /// Returns true once in `of` times on average.
     pub fn chance(&mut self, of: usize) -> bool {
         self.below(of) == 0
     }

@@ -1,4 +1,4 @@
-//! A relay as a process, one who asks it, and one who listens.
+//! A relay as a process, a client, and a listener.
 use std::{
     fs::File,
     io::{self, BufRead, BufReader, Read, Write},
@@ -13,23 +13,23 @@ use serde_json::{Value, json};
 
 use super::{programs, stargate::clean_command};
 
-/// How long a test waits for what must come.
+/// The longest time that a test waits for an expected message.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A running relay. It is killed with this value.
+/// A running relay. It is killed on drop.
 pub struct Relay {
     child: Child,
-    /// Where it listens.
+    /// Its address.
     pub address: SocketAddr,
     said: PathBuf,
 }
 
-/// How a relay is started.
+/// Options for starting a relay.
 #[derive(Debug, Clone, Default)]
 pub struct Start<'a> {
-    /// What runs it, such as strace with its arguments; it must leave the process its own.
+    /// A program that runs the relay, such as strace, with its arguments. It must not change the relay's process id.
     pub behind: &'a [&'a str],
-    /// What it is given beside `--data` and a free port of this machine.
+    /// Arguments in addition to `--data` and a free port of this machine.
     pub arguments: &'a [&'a str],
     /// Its `RELAY_TOKEN`.
     pub token: Option<&'a str>,
@@ -81,22 +81,22 @@ impl Start<'_> {
 }
 
 impl Relay {
-    /// Starts one with nothing special.
+    /// Starts a relay without options.
     pub fn start(folder: &Path) -> Self {
         Start::default().start(folder)
     }
 
-    /// One who asks it.
+    /// Returns a client of it.
     pub fn client(&self) -> Client {
         Client::new(self.address)
     }
 
-    /// The number of its process.
+    /// Returns its process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// What it has said on stderr.
+    /// Returns its output on stderr so far.
     pub fn said(&self) -> String {
         std::fs::read_to_string(&self.said).expect("a file")
     }
@@ -112,7 +112,7 @@ impl Relay {
         let mut tail = follow.stdout(Stdio::piped()).spawn().expect("timeout and tail");
         let lines = BufReader::new(tail.stdout.take().expect("a pipe")).lines();
         let is_said = lines.map_while(Result::ok).any(|line| line.contains(words));
-        // `timeout` passes this signal on.
+        // `timeout` forwards this signal.
         kill_process(Pid::from_child(&tail), Signal::TERM).expect("a child");
         tail.wait().expect("a child");
         assert!(is_said, "{words:?} is missing in:\n{}", self.said());
@@ -128,13 +128,13 @@ impl Relay {
         self.child.wait().expect("a child")
     }
 
-    /// Kills it, as by kill -9.
+    /// Kills it with SIGKILL.
     pub fn kill(mut self) {
         self.signal(Signal::KILL);
         self.wait();
     }
 
-    /// Ends it as an operator does.
+    /// Stops it with SIGTERM.
     pub fn stop(mut self) {
         self.signal(Signal::TERM);
         let ended = self.wait();
@@ -150,7 +150,7 @@ impl Drop for Relay {
     }
 }
 
-/// One who asks a relay.
+/// A client of a relay.
 #[derive(Clone)]
 pub struct Client {
     agent: ureq::Agent,
@@ -172,7 +172,7 @@ pub struct Answer {
 }
 
 impl Client {
-    /// Of the relay at this address.
+    /// Creates a client of the relay at this address.
     pub fn new(address: SocketAddr) -> Self {
         let config = ureq::Agent::config_builder().http_status_as_error(false).proxy(None);
         Client {
@@ -182,7 +182,7 @@ impl Client {
         }
     }
 
-    /// With this token.
+    /// Adds this token.
     pub fn with_token(self, token: &str) -> Self {
         Client {
             token: Some(token.into()),
@@ -190,7 +190,7 @@ impl Client {
         }
     }
 
-    /// Asks with GET.
+    /// Sends a GET request.
     ///
     /// # Errors
     /// There was no answer.
@@ -214,7 +214,7 @@ impl Client {
         read(request.header("Content-Type", "application/json").send(json)?)
     }
 
-    /// Asks with GET.
+    /// Sends a GET request.
     pub fn get(&self, path: &str) -> Answer {
         self.try_get(path).expect("an answer")
     }
@@ -224,13 +224,13 @@ impl Client {
         self.try_post(path, &json.to_string()).expect("an answer")
     }
 
-    /// Makes a feed.
+    /// Creates a feed.
     pub fn make_feed(&self, feed: &str) {
         let answer = self.post("/feeds", &json!({ "feed_id": feed }));
         assert_eq!(answer.status, 201, "{answer:?}");
     }
 
-    /// Posts an event that must be new, and says its number.
+    /// Posts an event that must be new, and returns its number.
     pub fn post_event(&self, event: &Value) -> u64 {
         let feed = event["feed_id"].as_str().expect("a feed");
         let answer = self.post(&format!("/feeds/{feed}/events"), event);
@@ -265,7 +265,7 @@ fn read(mut response: ureq::http::Response<ureq::Body>) -> Result<Answer, ureq::
     })
 }
 
-/// An event of `feed`, whose ids are made of `name`.
+/// An event of `feed`, whose ids are derived from `name`.
 pub fn event(feed: &str, name: &str) -> Value {
     json!({
         "event_id": format!("e-{name}"), "feed_id": feed, "type": "message", "author_identity_id": "i-1",
@@ -274,14 +274,14 @@ pub fn event(feed: &str, name: &str) -> Value {
     })
 }
 
-/// One who listens to a feed: the bytes as they come.
+/// A listener of a feed, which sees the bytes as they arrive.
 pub struct Listener {
     reader: BufReader<TcpStream>,
     /// The bytes of the current chunk that were not read yet.
     chunk: Vec<u8>,
 }
 
-/// What came.
+/// A message of the stream.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Heard {
     /// A comment.
@@ -293,7 +293,7 @@ pub enum Heard {
 }
 
 impl Listener {
-    /// Listens from now on, or from behind `last_id`; returns when the relay has answered.
+    /// Listens from now on, or after `last_id`. Returns when the relay has answered.
     pub fn connect(address: SocketAddr, feed: &str, last_id: Option<&str>) -> Self {
         Listener::open(address, &format!("/feeds/{feed}/stream"), last_id)
     }
@@ -319,7 +319,7 @@ impl Listener {
         }
     }
 
-    /// What comes next; none when the relay has ended the stream.
+    /// Returns the next message, or `None` if the relay has ended the stream.
     ///
     /// # Errors
     /// The connection broke.
@@ -335,7 +335,7 @@ impl Listener {
         }
     }
 
-    /// What comes next.
+    /// Returns the next message.
     #[expect(
         clippy::should_implement_trait,
         reason = "it ends the test when nothing comes; an iterator would end"
@@ -344,7 +344,7 @@ impl Listener {
         self.try_next().expect("a connection").expect("something")
     }
 
-    /// The next event; ids and comments are passed over.
+    /// Returns the next event, and skips ids and comments.
     pub fn event(&mut self) -> (u64, Value) {
         loop {
             if let Heard::Event(id, event) = self.next() {

@@ -1,4 +1,4 @@
-//! A long-running `stargate-mirror`, and what it says.
+//! A long-running `stargate-mirror`, and its output.
 use std::{
     io::{BufRead, BufReader},
     process::{Child, Command, Stdio},
@@ -15,13 +15,13 @@ use super::{
     stargate::{clean_command, start},
 };
 
-/// How long something may take until it is said.
+/// The longest time to wait for an expected output line.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-/// Lines that all running commands of this test program have said.
+/// Number of output lines of all running commands of this test program.
 pub static LINES: Counter = Counter::new();
 
-/// A running command. It is killed with this value.
+/// A running command. It is killed on drop.
 pub struct Running {
     child: Child,
     said: Arc<(Mutex<Vec<String>>, Condvar)>,
@@ -62,18 +62,18 @@ impl Running {
         }
     }
 
-    /// Waits until it has said this in one line.
+    /// Waits until one output line has this text.
     ///
     /// # Panics
-    /// When it does not say it.
+    /// No line has it in time.
     pub fn until(&self, words: &str) {
         self.until_times(words, 1);
     }
 
-    /// Waits until it has said this in so many lines.
+    /// Waits until this many lines have this text.
     ///
     /// # Panics
-    /// When it does not say it.
+    /// Too few lines have it in time.
     pub fn until_times(&self, words: &str, times: usize) {
         let start = Instant::now();
         let mut said = self.said.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -88,30 +88,30 @@ impl Running {
         }
     }
 
-    /// All that it has said.
+    /// Returns its whole output.
     pub fn said(&self) -> String {
         self.said.0.lock().unwrap_or_else(PoisonError::into_inner).join("\n")
     }
 
-    /// How many lines have these words.
+    /// Returns the number of lines that contain these words.
     pub fn times(&self, words: &str) -> usize {
         self.said().lines().filter(|line| line.contains(words)).count()
     }
 
-    /// Kills it, as kill -9 does.
+    /// Kills it with SIGKILL.
     pub fn kill(&mut self) {
         // It may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 
-    /// Asks it to end; its exit code, and all that it has said.
+    /// Asks it to end, and returns its exit code and its whole output.
     pub fn terminate(mut self) -> (i32, String) {
         kill_process(Pid::from_child(&self.child), Signal::TERM).expect("it runs");
         self.end()
     }
 
-    /// Waits for its end; its exit code, and all that it has said.
+    /// Waits for its end, and returns its exit code and its whole output.
     pub fn wait(mut self) -> (i32, String) {
         self.end()
     }

@@ -1,4 +1,4 @@
-//! A server that does what a script says, for faults that a real one does not produce on demand.
+//! A server that follows a script, for faults that a real one does not produce on demand.
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
@@ -7,10 +7,10 @@ use std::{
     time::Duration,
 };
 
-/// How long a client may do nothing before the server gives up on it.
+/// The longest time that a client may be idle before the server gives up on it.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What happens to one request.
+/// The server's reaction to one request.
 #[derive(Debug, Clone)]
 pub enum Step {
     /// It is read whole and answered with these bytes; the connection stays open.
@@ -21,22 +21,22 @@ pub enum Step {
     CloseBeforeBody,
     /// It is read whole, then the connection is closed.
     CloseAfterBody,
-    /// It is read whole and answered with what this makes of it; the connection stays open.
+    /// It is read whole and answered with the result of this function; the connection stays open.
     Reply(fn(&Received) -> Vec<u8>),
-    /// The same behind a proxy, which is this server, too: it connects everybody to itself.
+    /// The same behind a proxy, which is this server, too: it connects every client to itself.
     Tunnelled(fn(&Received) -> Vec<u8>),
-    /// It is read whole and answered with the first bytes, then with the second again and again: 1 GiB of them.
+    /// It is read whole and answered with the first bytes, then with the second ones repeatedly: 1 GiB of them.
     Endless(Vec<u8>, Vec<u8>),
-    /// It is read whole and answered with the first bytes, and with the others once somebody sends word; the connection is
+    /// It is read whole and answered with the first bytes, and with the others after a signal. Then the connection is
     /// closed.
     Held(Vec<u8>, Arc<Mutex<Receiver<()>>>, Vec<u8>),
     /// It is read whole and never answered.
     Silence,
-    /// Its header is read, nothing else ever.
+    /// Its header is read, and nothing else.
     SilenceBeforeBody,
 }
 
-/// A request as it came.
+/// A received request.
 #[derive(Debug, Clone, Default)]
 pub struct Received {
     /// The first line.
@@ -45,21 +45,21 @@ pub struct Received {
     pub header: Vec<String>,
     /// The body, as far as it was read.
     pub body: Vec<u8>,
-    /// The port that it came from: the same for requests on the same connection.
+    /// The client's port: the same for requests on the same connection.
     pub from: u16,
 }
 
-/// A running server. Once its script is over it takes no more connections.
+/// A running server. At the end of its script it accepts no more connections.
 pub struct Scripted {
     port: u16,
     log: Arc<Log>,
 }
 
-/// What there is to know from outside.
+/// The server's record of its requests and connections.
 #[derive(Default)]
 struct Log {
     received: Mutex<Vec<Received>>,
-    /// Connections that are held as long as the server: closing them would be an answer.
+    /// Connections that are held open as long as the server: closing them would be an answer.
     silent: Mutex<Vec<TcpStream>>,
 }
 
@@ -147,7 +147,7 @@ fn run(listener: &TcpListener, script: impl Iterator<Item = Step>, log: &Log) {
                 }
             }
             Step::Answer(bytes) => {
-                // A client that has gone has been tested by then.
+                // If the client has gone, its test is over.
                 let _ = stream.get_mut().write_all(&bytes);
                 connection = Some(stream);
             }
@@ -202,7 +202,7 @@ fn with_body(stream: &mut BufReader<TcpStream>, mut request: Received) -> Receiv
         .field("Content-Length")
         .and_then(|value| value.parse().ok())
         .unwrap_or(0);
-    // What does not come has been cut off by the client.
+    // A shorter body means that the client cut it off.
     let _ = stream.take(length).read_to_end(&mut request.body);
     request
 }

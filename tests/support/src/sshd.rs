@@ -15,12 +15,12 @@ use super::{
     processes::{Group, program},
 };
 
-/// A server with a folder of repositories; it ends with this value.
+/// A server with a folder of repositories; it ends on drop.
 pub struct Server {
     folder: TempDir,
     port: u16,
     kind: Kind,
-    /// None where each connection has a process of its own.
+    /// `None` if each connection has a separate process.
     _daemon: Option<Group>,
 }
 
@@ -31,8 +31,8 @@ enum Kind {
 }
 
 impl Server {
-    /// An `sshd` that lets in who has the key that [`Server::ssh_command()`] gives. It starts git in protocol 2 when the
-    /// client asks for it, if `protocol_2`; Debian's own configuration does not.
+    /// An `sshd` that admits the key of [`Server::ssh_command()`]. If `protocol_2` is true, it passes on the client's
+    /// request for protocol 2, which Debian's own configuration does not.
     pub fn ssh(protocol_2: bool) -> Self {
         let folder = tempfile::tempdir().expect("a folder for sshd");
         for key in ["host", "user"] {
@@ -55,10 +55,10 @@ impl Server {
         let known = format!("[127.0.0.1]:{port} {host_key}");
         fs::write(folder.path().join("known_hosts"), known).expect("a file of hosts");
         if rustix::process::geteuid().is_root() {
-            // sshd separates its privileges there.
+            // sshd needs this folder for privilege separation.
             fs::create_dir_all("/run/sshd").expect("a folder for sshd");
         }
-        // As inetd does it: each connection that is accepted gets an sshd.
+        // As with inetd, each accepted connection gets an sshd.
         let configuration = folder.path().join("sshd_config");
         thread::spawn(move || {
             for connection in listener.incoming().flatten() {
@@ -114,7 +114,7 @@ impl Server {
         }
     }
 
-    /// Creates a bare repository; gives its folder.
+    /// Creates a bare repository, and returns its folder.
     pub fn create(&self, name: &str, format: &str) -> PathBuf {
         let path = self.path(name);
         fs::create_dir_all(&path).expect("a folder for the repository");
@@ -144,12 +144,12 @@ impl Server {
         self.port
     }
 
-    /// What `GIT_SSH_COMMAND` must be to be let in.
+    /// Returns the value of `GIT_SSH_COMMAND` that this server admits.
     pub fn ssh_command(&self) -> String {
         self.ssh_command_with_key("user")
     }
 
-    /// The same with another key: `host` is one that is not let in.
+    /// The same with another key; `host` is a key that is not admitted.
     pub fn ssh_command_with_key(&self, key: &str) -> String {
         self.ssh_command_with(key, &self.folder.path().join("known_hosts"))
     }
@@ -188,7 +188,7 @@ fn ssh_configuration(folder: &Path, protocol_2: bool) -> String {
     )
 }
 
-/// A port that nothing listens on at this moment.
+/// A port on which nothing listens at this moment.
 fn free_port() -> u16 {
     let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
     listener.local_addr().expect("its address").port()

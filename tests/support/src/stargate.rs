@@ -1,4 +1,4 @@
-//! A Stargate: a bare repository with our hook, real git that pushes to it, and the hook run by hand.
+//! A Stargate: a bare repository with our hook, real git clients, and the hook run by hand.
 use std::{
     ffi::{OsStr, OsString},
     io::Write,
@@ -34,17 +34,17 @@ pub struct Stargate {
 }
 
 impl Stargate {
-    /// One without a hook.
+    /// Creates one without a hook.
     pub fn bare() -> Self {
         Stargate::of_format("sha1")
     }
 
-    /// One without a hook, of ids of this kind.
+    /// Creates one without a hook, with ids of this kind.
     pub fn of_format(format: &str) -> Self {
         Stargate::of_formats(format, "files")
     }
 
-    /// One without a hook, of ids of this kind, with refs in this storage.
+    /// Creates one without a hook, with ids of this kind, and refs in this storage.
     pub fn of_formats(format: &str, refs: &str) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let git_dir = folder.path().join("o/r.git");
@@ -63,14 +63,14 @@ impl Stargate {
         }
     }
 
-    /// One whose pushes are recorded.
+    /// Creates one whose pushes are recorded.
     pub fn with_hook() -> Self {
         let stargate = Stargate::bare();
         stargate.install();
         stargate
     }
 
-    /// Another one that is the same in everything, and what is beside it in its folder.
+    /// Copies it with everything else in its folder.
     pub fn copy(&self) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let mut command = Command::new("cp");
@@ -94,7 +94,7 @@ impl Stargate {
         format!("{} {} {name}\n", "0".repeat(self.digits), self.some_id())
     }
 
-    /// Puts the hook in place.
+    /// Installs the hook.
     pub fn install(&self) {
         let mut command = clean_command(programs::mirror());
         let output = feed(
@@ -107,7 +107,7 @@ impl Stargate {
         assert!(output.status.success(), "install: {}", stderr(&output));
     }
 
-    /// A clone that pushes, with one commit of this message.
+    /// Creates a clone that can push, with one commit with this message.
     pub fn client(&self, message: &str) -> PathBuf {
         let client = self.folder.path().join("client");
         git(
@@ -123,7 +123,7 @@ impl Stargate {
         client
     }
 
-    /// A folder that goes away with the Stargate.
+    /// Its temporary folder, which is removed on drop.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
@@ -133,19 +133,19 @@ impl Stargate {
         git(&self.git_dir, ["config", "--add", key, value]);
     }
 
-    /// Where the journal is.
+    /// Returns the path of the journal.
     pub fn journal(&self) -> PathBuf {
         self.git_dir.join(".stargate/mirror-journal.ndjson")
     }
 
-    /// The lines of the journal, each parsed; none when there is no journal.
+    /// The parsed lines of the journal; none if there is no journal.
     pub fn lines(&self) -> Vec<Value> {
         let text = std::fs::read_to_string(self.journal()).unwrap_or_default();
         let parse = |line: &str| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
         text.lines().filter(|line| !line.trim().is_empty()).map(parse).collect()
     }
 
-    /// The refs that the journal has entries of, in order.
+    /// The refs of the journal's entries, in order.
     pub fn recorded(&self) -> Vec<String> {
         self.lines()
             .iter()
@@ -158,12 +158,12 @@ impl Stargate {
         std::fs::read_to_string(self.git_dir.join(".stargate/stargate-post-receive.log")).unwrap_or_default()
     }
 
-    /// `post-receive` as git would run it, but by hand and behind another program, if that is not empty.
+    /// `post-receive` as git would run it, but by hand, with another program in front of it, unless that is empty.
     pub fn hook_behind<S: AsRef<OsStr>>(&self, wrapper: &[S]) -> Command {
         self.named_behind("post-receive", wrapper)
     }
 
-    /// This hook as git would run it, but by hand and behind another program, if that is not empty.
+    /// This hook as git would run it, but by hand, with another program in front of it, unless that is empty.
     pub fn named_behind<S: AsRef<OsStr>>(&self, name: &str, wrapper: &[S]) -> Command {
         let mut words: Vec<OsString> = wrapper.iter().map(|word| word.as_ref().to_owned()).collect();
         words.extend([programs::hook().into(), name.into()]);
@@ -210,12 +210,12 @@ pub fn feed(mut command: Command, input: impl AsRef<[u8]>) -> Output {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     let mut child = start(&mut command);
-    // What it does not read, it does not read.
+    // A program may end without reading its whole input; that is no error here.
     let _ = child.stdin.take().expect("a pipe").write_all(input.as_ref());
     child.wait_with_output().expect("it ends")
 }
 
-/// Starts a command; a missing program is named.
+/// Starts a command; the panic names a missing program.
 pub fn start(command: &mut Command) -> std::process::Child {
     command.spawn().unwrap_or_else(|error| {
         panic!(
@@ -225,7 +225,7 @@ pub fn start(command: &mut Command) -> std::process::Child {
     })
 }
 
-/// Runs git, which must succeed, and gives its output without the last line feed.
+/// Runs git, which must succeed, and returns its output without the last line feed.
 pub fn git<S: AsRef<OsStr>>(folder: &Path, arguments: impl IntoIterator<Item = S>) -> String {
     let output = try_git(folder, arguments);
     assert!(output.status.success(), "git: {}", stderr(&output));
@@ -244,7 +244,7 @@ pub fn try_git<S: AsRef<OsStr>>(folder: &Path, arguments: impl IntoIterator<Item
     )
 }
 
-/// A git command that knows no configuration but the repository's.
+/// A git command that reads only the repository's configuration.
 pub fn git_command(folder: &Path) -> Command {
     let mut command = clean_command("git");
     command
@@ -258,12 +258,12 @@ pub fn git_command(folder: &Path) -> Command {
     command
 }
 
-/// What a command said on standard error.
+/// Returns the output of a command on standard error.
 pub fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// Of the environment, only PATH: the names of pushers and the configuration of who runs the tests stay out.
+/// Only PATH is kept of the environment, without the names of pushers and the configuration of the current user.
 pub fn clean_command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     command

@@ -1,4 +1,4 @@
-//! Faults of the operating system, put in by strace: a call of a program fails, or kills it.
+//! Faults of the operating system, injected by strace: a call of a program fails, or kills the program.
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
@@ -7,8 +7,8 @@ use std::{
     process::{Command, Output},
 };
 
-/// What changes a disk, or who may. Killed before a call that only reads, a program leaves what it leaves when it is
-/// killed before the next one of these.
+/// System calls that change a disk, or may. A kill before a call that only reads leaves the same state as a kill before
+/// the next one of these.
 const CHANGES: &str = "open,openat,openat2,creat,mkdir,mkdirat,write,pwrite64,writev,pwritev,fsync,fdatasync,rename,renameat,\
                        renameat2,unlink,unlinkat,rmdir,flock,ftruncate,fallocate,chmod,fchmod,fchmodat,link,linkat,symlink,\
                        symlinkat,copy_file_range,sendfile,utimensat,msync,sync_file_range,syncfs";
@@ -20,8 +20,8 @@ pub struct Call {
     pub number: usize,
 }
 
-/// The calls by which a command changes the disk, each once, but for those of whose line in the trace `passed_over` says
-/// so; paths stand behind descriptors there. The command is run, and must succeed.
+/// The calls by which a command changes the disk, each once, except those for whose line in the trace `passed_over`
+/// returns true. The lines show the paths of descriptors. The command is run, and must succeed.
 pub fn changes(command: &Command, trace: &Path, passed_over: fn(&str) -> bool) -> Vec<Call> {
     let what = format!("trace={CHANGES}");
     let words = ["-f", "-qq", "-y", "-s", "0", "-e", &what, "-o"].map(str::to_owned);
@@ -32,7 +32,7 @@ pub fn changes(command: &Command, trace: &Path, passed_over: fn(&str) -> bool) -
     let mut counts = BTreeMap::new();
     let mut calls = BTreeSet::new();
     for line in trace.lines() {
-        // `PID name(arguments) = result`; the end of a call that was interrupted has no such beginning.
+        // `PID name(arguments) = result`. The end of an interrupted call has no such beginning.
         let Some((thread, call)) = line.split_once(' ') else {
             continue;
         };
@@ -82,7 +82,7 @@ pub fn injected(command: &Command, name: &str, fault: &str) -> Output {
     behind(command, words.into_iter())
 }
 
-/// Runs what a command says, behind strace with these arguments.
+/// Runs a command behind strace with these arguments, and returns its output.
 fn behind(command: &Command, words: impl Iterator<Item = String>) -> Output {
     let mut strace = Command::new("strace");
     strace

@@ -1,4 +1,4 @@
-//! Web servers before `git http-backend`, and how each is told to be that.
+//! Web servers in front of `git http-backend`, and their configurations.
 use std::{fs, io::Write, os::unix::fs::PermissionsExt, path::Path, process::Command, process::Stdio};
 
 use super::{executable, git, mirror::Setup, processes::program};
@@ -22,7 +22,7 @@ impl Web {
         }
     }
 
-    /// What stands before the name of a repository in a URL.
+    /// Returns the part of a URL that precedes the name of a repository.
     pub fn prefix(self) -> &'static str {
         match self {
             Web::Nginx => "",
@@ -50,7 +50,7 @@ pub fn write_htpasswd(folder: &Path, token: &str) {
     fs::write(folder.join("htpasswd"), line).expect("a file for the token");
 }
 
-/// Apache never works as root: what root creates must be everybody's.
+/// Apache never works as root, so files that root creates must be accessible to everybody.
 pub fn let_everybody_write(repository: &Path) {
     git::git(repository, &["config", "core.sharedRepository", "0777"]);
     let mut chmod = Command::new("chmod");
@@ -93,7 +93,7 @@ fn nginx(folder: &Path, port: u16, setup: &Setup<'_>) -> String {
         true => format!("ssl_client_certificate {at}/authority.pem; ssl_verify_client on;"),
         false => String::new(),
     };
-    // There are servers that take no chunks.
+    // Some servers do not accept chunked requests.
     let chunks = match setup.takes_chunks {
         true => "",
         false => "if ($http_transfer_encoding) { return 411; }",
@@ -155,7 +155,7 @@ http {{
     )
 }
 
-/// A program that waits before it does what git http-backend does.
+/// A program that waits before it runs git http-backend.
 fn slow_backend(folder: &Path, exec_path: &str, seconds: &str) -> String {
     let path = folder.join("slow-backend");
     executable::script(&path, &format!("sleep {seconds}\nexec {exec_path}/git-http-backend"));

@@ -1,10 +1,10 @@
-//! Where credentials come from, where they go, and where they do not.
+//! Credentials: their sources, and the servers that do or do not receive them.
 use std::path::PathBuf;
 
 use super::*;
 use support::scripted::Received;
 
-/// An environment and git configuration, in a folder of their own.
+/// An environment and git configuration, in a separate folder.
 struct Home {
     folder: TempDir,
     environment: Vec<(&'static str, String)>,
@@ -35,7 +35,7 @@ impl Home {
         self.with("HOME", &home)
     }
 
-    /// A helper that notes what it is told, and knows a password.
+    /// A helper that records its operations, and has a password.
     fn helper(self, user: &str, password: &str) -> Self {
         let script = format!(
             "!f() {{ echo \"$1 $GIT_TERMINAL_PROMPT\" >>{at}; cat >>{at}; \
@@ -49,7 +49,7 @@ impl Home {
         self.folder.path().join("noted")
     }
 
-    /// What helpers were told to do, in order.
+    /// Returns the operations that were asked of helpers, in order.
     fn told(&self) -> Vec<String> {
         let noted = std::fs::read_to_string(self.noted()).unwrap_or_default();
         let words = noted.lines().filter_map(|line| line.strip_suffix(" 0"));
@@ -72,7 +72,7 @@ impl Home {
     }
 }
 
-/// The `Authorization` that a server sees, in the clear.
+/// The `Authorization` that a server receives, decoded.
 fn authorization(request: &Received) -> Option<String> {
     use base64::{Engine, prelude::BASE64_STANDARD};
     let value = request.field("Authorization")?;
@@ -85,7 +85,7 @@ fn authorization(request: &Received) -> Option<String> {
     }
 }
 
-/// What a server that is pushed to sees of the one with this URL.
+/// Returns the credentials that a server receives from a push to this URL.
 fn seen(home: &Home, user_info: &str) -> Option<String> {
     let server = Scripted::serve([Step::Answer(advertised(&nothing_yet()))]);
     let url = server.url(NAME).replace("http://", &format!("http://{user_info}"));
@@ -165,7 +165,7 @@ fn a_reader_asks_a_helper_only_when_the_server_asks() {
     let mut remote = home.open(&everybody.url(NAME));
     remote.read_refs(&prefixes(&["refs/kv/"])).expect("no refs");
     assert_eq!(home.told(), [""; 0]);
-    // The question is asked again, whole.
+    // The whole question is asked again.
     remote.read_refs(&prefixes(&["refs/kv/"])).expect("no refs");
     assert_eq!(home.told(), ["get", "store"]);
     let received = everybody.received();
@@ -328,7 +328,7 @@ fn plain_http_carries_credentials_to_another_machine_only_where_it_is_said() {
         let request = proxy.received().pop().expect("a request");
         assert!(request.field("Authorization").or(request.field("X-Token")).is_some());
     }
-    // Nobody is asked, and a mirror for everybody can be read.
+    // No helper is asked, and a public mirror can be read.
     let home = Home::new().helper("me", CANARY);
     Remote::open(
         Location::parse("http://mirror.invalid/r".into()).expect("a URL"),

@@ -55,18 +55,18 @@ fn init(path: &Path, format: gix::hash::Kind) -> gix::Repository {
     repository.to_thread_local()
 }
 
-/// Fails when the token, in whatever form, is in the error.
+/// Fails if the token, in any form, is in the error.
 #[track_caller]
 fn assert_no_canary(error: &Error) {
     let text = format!("{error} {error:?} {:?}", error.hint());
     assert!(!text.to_lowercase().contains("c4n4ry"), "{text}");
-    // `x-access-token:ghp_c4n4` and `ghp_c4n4ry`, each from the first whole group of three on.
+    // `x-access-token:ghp_c4n4` and `ghp_c4n4ry` in base64, each from the first whole group of three bytes on.
     for encoded in ["eC1hY2Nlc3MtdG9rZW46Z2hwX2M0bjRy", "Z2hwX2M0bjRy"] {
         assert!(!text.contains(encoded), "{text}");
     }
 }
 
-/// What asking the scripted server for its refs comes to; the token was given.
+/// Asks the scripted server for its refs, with a token. Returns the error.
 fn asked(script: impl IntoIterator<Item = Step>) -> (Error, Scripted) {
     let script: Vec<_> = script.into_iter().collect();
     let settings = patient_unless_silent(&script);
@@ -81,7 +81,7 @@ fn asked(script: impl IntoIterator<Item = Step>) -> (Error, Scripted) {
     (error, server)
 }
 
-/// Settings with a token; only where silence is scripted, with an idle timeout that a test can wait for.
+/// Settings with a token. If silence is scripted, they have an idle timeout for which a test can wait.
 fn patient_unless_silent(script: &[Step]) -> Settings {
     let mut settings = settings(Some(CANARY));
     if script
@@ -114,7 +114,7 @@ fn nothing_yet() -> Vec<u8> {
     body
 }
 
-/// What pushing a commit to the scripted server comes to, after a good advertisement.
+/// Pushes a commit to the scripted server, after a good advertisement.
 fn pushed_to(step: Step) -> (Result<Report, Error>, Scripted) {
     let (folder, commits) = source("sha1");
     let script = [Step::Answer(advertised(&nothing_yet())), step];

@@ -1,4 +1,4 @@
-//! Against `git http-backend` behind nginx, and a folder.
+//! HTTP with `git http-backend` behind nginx, and folders.
 use super::*;
 
 #[test]

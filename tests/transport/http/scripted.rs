@@ -1,4 +1,4 @@
-//! Against servers that misbehave.
+//! HTTP with servers that misbehave.
 use std::sync::{
     Arc, Mutex,
     mpsc::{Sender, channel},
@@ -82,7 +82,7 @@ fn redirects_in_a_circle_and_without_end_are_refused() {
     assert_eq!(server.received().len(), 6, "five are followed");
 }
 
-/// Sends word when the server is heard to say something.
+/// Sends a signal when a message of the server is logged.
 struct Listener(Mutex<Sender<()>>);
 
 impl<S: tracing::Subscriber> Layer<S> for Listener {
@@ -145,7 +145,7 @@ fn a_status_says_what_to_do() {
     use ErrorKind::{Misconfigured, Rejected, Transient};
     let cases = [
         ("401 Unauthorized", None, Misconfigured, None, "refuses the credentials"),
-        ("403 Forbidden", None, Misconfigured, None, "forbids it"),
+        ("403 Forbidden", None, Misconfigured, None, "does not allow this"),
         ("403 Forbidden", Some("9"), Transient, Some(9), "retry later"),
         ("404 Not Found", None, Misconfigured, None, "no such repository"),
         ("408 Request Timeout", None, Transient, None, "retry later"),
@@ -271,7 +271,7 @@ fn a_push_that_did_not_get_through_whole_changed_nothing() {
         let server = Scripted::serve([step]);
         let mut remote = open(&server.url(NAME), &settings);
         let file = tempfile::tempfile().expect("a spool");
-        // More than the buffers of a connection hold.
+        // More than the buffers of a connection can hold.
         let bytes = 64 << 20;
         file.set_len(bytes).expect("a sparse file");
         let some = "ab".repeat(20);

@@ -11,8 +11,8 @@ use rustix::{
     io::Errno,
 };
 
-/// Gives a new file to the owner of its folder, if this process may do that (chown(2): root may), and sets `mode`, adapted
-/// to the folder.
+/// Gives a new file to the owner of its folder, if this process may do that (chown(2) allows it to root), and sets
+/// `mode`, adapted to the folder.
 pub(crate) fn set_on(made: &File, path: &Path, mode: u32) -> io::Result<()> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     let folder = fs::metadata(parent.unwrap_or(Path::new(".")))?;
@@ -61,7 +61,7 @@ fn open_dir(path: &Path) -> io::Result<File> {
     no_follow(OFlags::DIRECTORY).open(path)
 }
 
-/// Options of opening a file that is not a symbolic link, with these flags in addition.
+/// Options for opening a file that is not a symbolic link, with these additional flags.
 fn no_follow(flags: OFlags) -> OpenOptions {
     let mut options = OpenOptions::new();
     options

@@ -23,7 +23,7 @@ const MAX_REDIRECTS: usize = 5;
 const MAX_TEXT_READ: u64 = 4096;
 const MAX_TEXT_SHOWN: usize = 200;
 
-/// Limit of an answer that is not of git's protocol, in bytes.
+/// Limit of an answer that is not in git's protocol, in bytes.
 const MAX_OTHER_ANSWER: u64 = 1 << 20;
 
 const OK: u16 = 200;
@@ -136,7 +136,7 @@ impl Exchange {
             };
             let next = base.redirected(&location).map_err(|error| {
                 Error::new(ErrorKind::Misconfigured, error.to_string())
-                    .with_hint("set the remote's URL to the repository's")
+                    .with_hint("set the remote's URL to the current URL of the repository")
             })?;
             if visited.contains(&next) || visited.len() > MAX_REDIRECTS {
                 let what = format!("the server redirects without end, the last time to {next}");
@@ -170,9 +170,8 @@ impl Exchange {
             let to = base.resolved(&location).map(|url| format!(" to {url}"));
             let to = to.unwrap_or_default();
             let what = format!("the server redirects a POST{to}, which is not followed");
-            return Err(
-                Error::new(ErrorKind::Misconfigured, what).with_hint("set the remote's URL to the repository's")
-            );
+            return Err(Error::new(ErrorKind::Misconfigured, what)
+                .with_hint("set the remote's URL to the current URL of the repository"));
         }
         let proof = self.proof(&base);
         self.answer(response, &content_type(service, "result"), effect, proof, limit)
@@ -268,7 +267,7 @@ impl Exchange {
         }
         if status != OK {
             let retry_after = retry_after_of(&response);
-            // Scrubbed before it is cut: half a secret would not be found.
+            // Secrets are removed before the text is cut, because half a secret would not be found.
             let text = self.scrubbed(&text_for_a_person(response));
             let text: String = text.chars().take(MAX_TEXT_SHOWN).collect();
             return Err(failure::refused(status, text.trim_end(), retry_after, effect, proof));
@@ -288,7 +287,7 @@ impl Answer {
     /// Passes the body to `take`, piece by piece.
     ///
     /// # Errors
-    /// Those of `take`; the body did not arrive whole, or is larger than the limit.
+    /// Those of `take`; the body is incomplete, or larger than the limit.
     pub(super) fn read(mut self, mut take: impl FnMut(&[u8]) -> Result<(), Error>) -> Result<(), Error> {
         let mut piece = vec![0; 64 << 10];
         let mut left = self.limit;
@@ -385,7 +384,7 @@ fn text_for_a_person(response: HttpResponse) -> String {
         return String::new();
     }
     let mut text = Vec::new();
-    // The status says what matters, so a part of the text is enough.
+    // The status is what matters, so a part of the text is enough.
     let _ = response.body.take(MAX_TEXT_READ).read_to_end(&mut text);
     git_push::cleaned(&text).trim().to_owned()
 }

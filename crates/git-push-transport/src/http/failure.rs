@@ -14,7 +14,7 @@ const PROXY_HINT: &str = "put user and password into the URL of the proxy";
 /// Effect of a failed exchange on the remote.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Effect {
-    /// None: the request reads only, or it cannot have arrived whole.
+    /// None: the request only reads, or it cannot have arrived completely.
     None,
     /// The server may have carried out the request.
     Possible,
@@ -51,7 +51,7 @@ impl Effect {
     }
 }
 
-/// Creates the error of a status other than 200. `text` is the server's, for a person; it may be empty.
+/// Creates the error of a status other than 200. `text` is the server's human-readable text, which may be empty.
 pub(super) fn refused(status: u16, text: &str, retry_after: Option<Duration>, effect: Effect, proof: Proof) -> Error {
     let says = if text.is_empty() {
         String::new()
@@ -63,8 +63,8 @@ pub(super) fn refused(status: u16, text: &str, retry_after: Option<Duration>, ef
     let error = match status {
         401 => unauthorized(what, proof),
         403 if retry_after.is_none() => misconfigured(match proof {
-            Proof::Sent => "the server forbids it to the user of these credentials",
-            Proof::Withheld | Proof::Absent => "the server forbids it without credentials",
+            Proof::Sent => "the server does not allow this for the user of these credentials",
+            Proof::Withheld | Proof::Absent => "the server does not allow this without credentials",
         })
         .with_hint(format!(
             "check that the token in {TOKEN_VARIABLE} is allowed to write to the repository"
@@ -73,9 +73,9 @@ pub(super) fn refused(status: u16, text: &str, retry_after: Option<Duration>, ef
             "check the URL, and the permissions of the token in {TOKEN_VARIABLE}"
         )),
         407 => misconfigured("the proxy asks for credentials").with_hint(PROXY_HINT),
-        403 | 425 | 429 => Error::new(ErrorKind::Transient, what("the server asks for a retry later")),
-        // A proxy says this, too, when the server behind it is gone before it has answered.
-        408 | 503 => effect.error(ErrorKind::Transient, what("the server asks for a retry later")),
+        403 | 425 | 429 => Error::new(ErrorKind::Transient, what("the server asks to retry later")),
+        // A proxy also sends this status if the server behind it fails before it has answered.
+        408 | 503 => effect.error(ErrorKind::Transient, what("the server asks to retry later")),
         413 => Error::new(ErrorKind::Rejected, what("the push is larger than the server accepts"))
             .with_hint("push fewer commits at once, or have the server's limit raised"),
         500.. => effect.error(ErrorKind::Transient, what("the server failed")),
@@ -88,7 +88,7 @@ pub(super) fn refused(status: u16, text: &str, retry_after: Option<Duration>, ef
     }
 }
 
-/// Creates the error of an answer with another content type (gitprotocol-http, *Smart Server Response*).
+/// Creates the error of an answer with an unexpected content type (gitprotocol-http, *Smart Server Response*).
 pub(super) fn not_git(content_type: Option<&str>, effect: Effect) -> Error {
     let (what, hint) = match content_type {
         Some("text/html" | "application/xhtml+xml") => (
@@ -197,7 +197,7 @@ mod tests {
         assert_eq!((error.kind(), error.retry_after()), (ErrorKind::Transient, wait));
         assert_eq!(
             error.to_string(),
-            "the server asks for a retry later (HTTP 403): slow down"
+            "the server asks to retry later (HTTP 403): slow down"
         );
     }
 }

@@ -25,7 +25,7 @@ struct Call {
 /// Sets the default branch to `branch`, a full name.
 ///
 /// # Errors
-/// The name or the URL does not fit, there is no token, or the forge does not change it.
+/// The name or the URL is not supported, there is no token, or the forge does not change it.
 pub(super) fn set_default_branch(exchange: &mut Exchange, forge: Forge, branch: &BStr) -> Result<(), Error> {
     let refused = |why: &str| Error::new(ErrorKind::Misconfigured, why);
     let short = branch

@@ -25,7 +25,7 @@ struct Used {
 }
 
 impl Session {
-    /// Asks `credentials` for what is known. `secrets` must not be shown either.
+    /// Asks `credentials` for those that are known without a program or a person. `secrets` must not be shown either.
     ///
     /// # Errors
     /// Credentials would cross a network in the clear, cannot be read, or are invalid.

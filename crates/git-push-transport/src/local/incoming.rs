@@ -46,7 +46,7 @@ pub(super) struct Place {
     pub shared: Option<u32>,
 }
 
-/// Files of a push, which are removed with this value.
+/// Files of a push, which are removed on drop.
 pub(super) struct Incoming {
     folder: PathBuf,
     packs: PathBuf,
@@ -223,7 +223,7 @@ impl Lock {
         self.content.as_ref().is_some_and(zeros)
     }
 
-    /// Looks at the lock, if it exists and can be the recorded one.
+    /// Returns the state of the lock, if it exists and can be the recorded one.
     fn look(&self) -> io::Result<Option<Look>> {
         let Some(look) = Disk.look(&self.path)? else {
             return Ok(None);
@@ -308,7 +308,7 @@ mod tests {
             folder
         }
 
-        /// Creates a lock with this content that was last changed so long ago.
+        /// Creates a lock with this content and of this age.
         fn lock(&self, name: &str, content: &str, seconds: u64) -> PathBuf {
             let path = self.place.git_dir.join(format!("{name}.lock"));
             fs::write(&path, content).unwrap();
@@ -375,7 +375,7 @@ mod tests {
         drop(incoming);
         assert!(!folder.exists());
 
-        // Somebody who has only just made his folder.
+        // A push that has only just created its folder.
         let begun = mirror.place.objects.join(format!("{PREFIX}begun"));
         fs::create_dir(&begun).unwrap();
         mirror.place.clear().unwrap();

@@ -10,7 +10,7 @@ use gix::ObjectId;
 /// Lets `into` read the objects of `lender`, which must have `want`.
 ///
 /// # Errors
-/// A sentence: a file cannot be read or written, or `want` does not exist.
+/// A sentence with the reason: a file cannot be read or written, or `want` does not exist.
 pub(super) fn lend(lender: &gix::Repository, want: ObjectId, into: &gix::Repository) -> Result<(), String> {
     let failed = |error: io::Error| error.to_string();
     let objects = fs::canonicalize(lender.objects.store_ref().path()).map_err(failed)?;

@@ -10,8 +10,8 @@ pub(super) struct Policy<'a> {
     repository: &'a gix::Repository,
     /// Names of existing refs, and of those that earlier commands create.
     names: BTreeSet<BString>,
-    /// Branches of the `HEAD` of the repository and of its worktrees, each with true if files are checked out for it; else the
-    /// reason why they are not known.
+    /// Branches that the `HEAD` of the repository and of its worktrees name, each with true if its files are checked
+    /// out. An error has the reason why they are unknown.
     heads: Result<Vec<(BString, bool)>, String>,
 }
 
@@ -107,7 +107,7 @@ impl<'a> Policy<'a> {
         (!old.is_null() && self.is_set("receive.denyNonFastForwards") && rewinds()).then(|| "non-fast-forward".into())
     }
 
-    /// Returns a ref that is above or below `name`, as a folder is.
+    /// Returns a ref that is above or below `name`, such as `refs/heads/a` and `refs/heads/a/b`.
     fn conflict(&self, name: &BStr) -> Option<&BString> {
         let mut above = name
             .find_iter("/")
@@ -138,7 +138,8 @@ impl<'a> Policy<'a> {
     }
 }
 
-/// Returns the branches of the `HEAD` of the repository and of its worktrees, each with true if files are checked out for it.
+/// Returns the branches that the `HEAD` of the repository and of its worktrees name, each with true if its files are
+/// checked out.
 fn heads(repository: &gix::Repository) -> Result<Vec<(BString, bool)>, gix::Error> {
     let mut heads = Vec::new();
     for worktree in repository.worktrees_including_main()? {

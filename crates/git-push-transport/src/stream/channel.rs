@@ -17,6 +17,7 @@ pub(super) trait Dial: Send {
 /// Both directions of a service that was started. A silence beyond the limit is [`std::io::ErrorKind::TimedOut`] or
 /// [`std::io::ErrorKind::WouldBlock`].
 pub(super) trait Channel: Read + Write + Send {
-    /// Returns the reason why the service ended, from the program that carries it. Call it after the other side has closed.
+    /// Returns the reason why the service ended, from the program that provides the connection. Call it after the other
+    /// side has closed.
     fn last_words(&mut self) -> Option<Error>;
 }

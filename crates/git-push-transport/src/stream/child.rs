@@ -22,7 +22,7 @@ use crate::process::ended_within;
 /// Number of pieces that are read ahead.
 const AHEAD: usize = 16;
 
-/// Limit of the bytes that are kept of the program's standard error; the last ones are kept.
+/// Maximum number of bytes that are kept of the program's standard error: the last ones.
 const MAX_WORDS: usize = 4096;
 
 /// Time limit for the end of a program that has nothing left to do.
@@ -233,8 +233,8 @@ impl Words {
     }
 }
 
-/// Returns the error of a message of OpenSSH after which a retry cannot succeed: the server accepts none of the keys, or its
-/// host key is not the known one.
+/// Returns the error for a message of OpenSSH after which a retry cannot succeed: the server accepts none of the keys,
+/// or its host key is not the known one.
 fn refusal(name: &str, words: &str) -> Option<Error> {
     let (why, hint) = if words.contains("Host key verification failed") {
         ("does not trust the server's host key", HOST_KEY_HINT)

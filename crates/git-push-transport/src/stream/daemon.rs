@@ -67,7 +67,7 @@ impl Daemon {
 
     fn connect(&self) -> io::Result<TcpStream> {
         let host = self.host.trim_start_matches('[').trim_end_matches(']');
-        let mut last = io::Error::new(io::ErrorKind::NotFound, "the name of the host has no address");
+        let mut last = io::Error::new(io::ErrorKind::NotFound, "the host name has no address");
         for address in (host, self.port.unwrap_or(PORT)).to_socket_addrs()? {
             match TcpStream::connect_timeout(&address, self.connect_timeout) {
                 Ok(stream) => {

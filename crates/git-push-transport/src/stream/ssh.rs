@@ -114,7 +114,8 @@ impl Ssh {
         Ok(command)
     }
 
-    /// Returns the program with these arguments. It could send on variables that it inherits.
+    /// Returns the program with these arguments. Removes the token from its environment, because ssh could send
+    /// it on.
     fn program(&self, arguments: Vec<OsString>) -> Result<Command, Error> {
         let prepared = match (&self.settings.command, &self.settings.program) {
             (Some(line), _) => gix::command::prepare(line.clone()).command_may_be_shell_script(),
@@ -190,7 +191,7 @@ fn program_name(settings: &SshSettings) -> String {
     stem.to_string_lossy().into_owned()
 }
 
-/// Removes the slash of `/~user/…`, which is below the home of a user.
+/// Removes the first slash of `/~user/…`, a path below the home of a user.
 fn home_relative(path: &BStr) -> &BStr {
     match path.strip_prefix(b"/") {
         Some(below) if below.starts_with(b"~") => below.as_bstr(),

@@ -5,7 +5,7 @@ use ureq::Timeout;
 use crate::http_client::connection_failure;
 use crate::settings::Settings;
 
-/// Creates the error of an answer that did not arrive, or not whole.
+/// Creates the error of a missing or incomplete answer.
 pub(super) fn lost(error: &ureq::Error, settings: &Settings) -> Error {
     if let Some(error) = tls_error(error) {
         return tls(error);
@@ -21,7 +21,7 @@ pub(super) fn lost(error: &ureq::Error, settings: &Settings) -> Error {
             format!("could not connect within {:?}", settings.connect_timeout)
         }
         ureq::Error::Timeout(_) => format!("the server was silent for {:?}", settings.idle_timeout),
-        ureq::Error::HostNotFound => "the name of the host has no address".into(),
+        ureq::Error::HostNotFound => "the host name has no address".into(),
         ureq::Error::Io(error) => connection_failure(error),
         ureq::Error::Protocol(error) => format!("the server's answer is not HTTP: {error}"),
         ureq::Error::BodyExceedsLimit(limit) => {

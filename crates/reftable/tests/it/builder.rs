@@ -1,4 +1,4 @@
-//! Tables of all the shapes that the format allows and git does not write.
+//! Builder of tables in all shapes that the format allows but git does not write.
 
 use git_reftable::gix_hash::Kind;
 use git_reftable::{Record, Value};
@@ -103,7 +103,7 @@ pub fn varint(mut value: u64) -> Vec<u8> {
     bytes
 }
 
-/// Makes the checksum of the footer right again.
+/// Corrects the checksum of the footer.
 pub fn seal(table: &mut [u8], footer_len: usize) {
     let end = table.len();
     let checksum = crc32(&table[end - footer_len..end - 4]);

@@ -147,7 +147,7 @@ impl Source for Failing {
     }
 }
 
-/// A read that fails is an error of the call that needs it, and the next call does not build on what was not read.
+/// A failed read is an error of the call that needs it, and the next call does not use the missing data.
 #[test]
 fn a_read_that_fails_is_an_error_and_nothing_else() {
     for shape in shapes() {

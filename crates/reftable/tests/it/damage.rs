@@ -1,4 +1,4 @@
-//! Damaged tables: an error that names table and offset, or refs, but no panic and no silence.
+//! Damaged tables: reading gives refs, or an error that names table and offset, but never a panic or a silent loss.
 
 use std::sync::Arc;
 
@@ -185,7 +185,7 @@ proptest! {
     }
 }
 
-/// Seals if the last wound was not to the footer, so that the damage gets beyond the checksum.
+/// Corrects the checksum, unless the last damage was to the footer, so that the damage is not hidden by the checksum.
 fn seal_sometimes(wounds: &[Wound], bytes: &mut [u8], footer_len: usize) {
     if wounds.len() > 1 && bytes.len() > footer_len {
         seal(bytes, footer_len);
@@ -268,7 +268,7 @@ fn a_ref_block_that_calls_itself_another_one_is_an_error() {
     }
 }
 
-/// Tables without an index: what ends the refs must be where the footer has it, and look like it.
+/// Tables without an index: the section that ends the refs must be where the footer has it, and be valid.
 #[test]
 fn the_end_of_refs_without_an_index_is_checked() {
     let plain = Shape {
@@ -299,12 +299,12 @@ fn the_end_of_refs_without_an_index_is_checked() {
     bytes[logs] = 0;
     assert_eq!(damage(&plain, bytes).1, Damage::EarlyEnd, "padding instead of logs");
 
-    // A block of logs in the place of the ref block 3.
+    // A block of logs in place of the ref block 3.
     let mut bytes = with_logs.clone();
     bytes.copy_within(logs..logs + 36, block(3));
     assert_eq!(damage(&plain, bytes), (block(3) as u64, Damage::MisplacedBlock));
 
-    // Two ref blocks in each other's place.
+    // Two swapped ref blocks.
     let mut bytes = refs_only.clone();
     let (before, after) = bytes[..block(4)].split_at_mut(block(3));
     before[block(2)..].swap_with_slice(after);
@@ -380,7 +380,7 @@ fn an_index_that_points_forwards_or_elsewhere_is_an_error() {
     }
 }
 
-/// Whether the index has the name in its first block.
+/// Returns true if the index has the name in its first block.
 fn in_first_block(table: &[u8], line: &Line) -> bool {
     let root = u64::from_be_bytes(table[table.len() - 44..][..8].try_into().unwrap()) as usize;
     let key_len = usize::from(table[root + 5] >> 3);

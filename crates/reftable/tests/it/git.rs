@@ -1,4 +1,4 @@
-//! Repositories made by git, and what git says about their refs.
+//! Repositories made by git, and git's own list of their refs.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -137,7 +137,7 @@ pub fn refs(stack: &Stack) -> Refs {
     list.into_iter().map(|record| (record.name, record.value)).collect()
 }
 
-/// What git for-each-ref would print for the refs of a stack. It follows symbolic refs to their end.
+/// Returns the output of `git for-each-ref` for the refs of a stack. Symbolic refs are followed to their end.
 pub fn as_git_prints(stack: &Stack) -> Vec<[BString; 4]> {
     let refs = refs(stack);
     let mut lines = Vec::new();
@@ -184,7 +184,7 @@ pub fn git(dir: &Path, args: &[&str], stdin: &[u8]) -> BString {
     out.stdout.into()
 }
 
-/// A repository that the others are copies of.
+/// A repository from which the others are copied.
 fn template(hash: Kind) -> &'static (TempDir, Objects) {
     static SHA1: OnceLock<(TempDir, Objects)> = OnceLock::new();
     static SHA256: OnceLock<(TempDir, Objects)> = OnceLock::new();

@@ -41,7 +41,7 @@ fn write(repo: &Repo, written: &AtomicUsize) {
     }
 }
 
-/// What is in the stack holds together, and nothing that was there before it was read is missing.
+/// Checks that the stack is consistent and that nothing written before it was read is missing.
 fn check(repo: &Repo, stack: &Stack, written_before: usize) {
     let commits = &repo.objects().commits;
     let all = refs(stack);

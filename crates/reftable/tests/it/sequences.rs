@@ -1,4 +1,4 @@
-//! Random sequences of what people do to refs, by git, against a model.
+//! Random sequences of ref operations by git, compared with a model.
 
 use git_reftable::bstr::{BString, ByteSlice};
 use git_reftable::gix_hash::Kind;
@@ -44,7 +44,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..14)
 }
 
-/// Names of which none is a folder of another one.
+/// Names; none is a folder of another one.
 fn names() -> Vec<BString> {
     let heads = (0..60).map(|n| format!("refs/heads/some/common/beginning/{n}").into());
     let tags = (0..30).map(|n| format!("refs/tags/v{}.{}", n / 7, n).into());
@@ -64,7 +64,7 @@ fn names() -> Vec<BString> {
         .collect()
 }
 
-/// Does the step to the repository and to the model.
+/// Applies the step to the repository and to the model.
 fn take(step: &Step, repo: &Repo, model: &mut Refs, names: &[BString]) {
     match step {
         Step::Transaction(changes) => transaction(changes, repo, model, names),

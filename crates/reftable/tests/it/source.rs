@@ -1,4 +1,4 @@
-//! Sources that count what is read of them.
+//! Sources that count reads.
 
 use std::fs::File;
 use std::io;

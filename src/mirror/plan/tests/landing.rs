@@ -107,10 +107,10 @@ fn intents_that_cannot_be_read_hold_namespaces_but_not_branches() {
     assert_eq!(outcomes, [None, Some(Outcome::Broken)]);
 }
 
-/// A Stargate whose push goes on while the plan reads: before each read, the next step is made if its turn has come.
+/// A Stargate whose push continues while the plan reads: each step of the push is made before a given read.
 struct Moving {
     stargate: RefCell<Stargate>,
-    /// Names of refs that move, in this order, each before the read of this number. The intent goes at last.
+    /// Names of the refs that move, in order, each with the number of the read before it. `None` removes the intent.
     steps: RefCell<Vec<(usize, Option<&'static str>)>>,
     /// Number of the read at which `pre-receive` writes the intent.
     begin: usize,
@@ -158,7 +158,7 @@ impl LocalView for Moving {
 }
 
 proptest! {
-    /// However far a push has come, the group is held exactly if it has moved some refs and not the others.
+    /// At every stage of a push, the group is held exactly if some of its refs have moved and others have not.
     #[test]
     fn a_group_is_held_while_a_push_has_landed_in_part(
         stands in proptest::collection::vec(proptest::sample::select(vec![0x11, 0x12, 0x13, 0x21]), 1..=PUSHED.len()),
@@ -171,7 +171,7 @@ proptest! {
     }
 }
 
-/// Reads of a plan after which nothing changes.
+/// Number of reads of a plan. Later steps of a push have no effect on it.
 const READS: usize = 14;
 
 /// Returns the plan if a push begins before the read `begin`, moves two refs before the reads `moves`, and ends before the
@@ -192,7 +192,7 @@ fn while_a_push_moves(refs: [&'static str; 2], begin: usize, moves: [usize; 2], 
     plan(&backlog, &moving, &BTreeMap::new(), &rules(), null())
 }
 
-/// Every order of the reads and of what a push does: its ledger goes with its other ref, or not at all.
+/// In every order of the reads and the steps of a push, its ledger is sent together with its other ref, or not at all.
 #[test]
 fn a_ledger_never_goes_without_the_other_ref_of_its_push() {
     let (mut sent, mut held) = (0, 0);

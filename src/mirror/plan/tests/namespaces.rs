@@ -41,8 +41,8 @@ fn names(plan: &Plan) -> Vec<String> {
 }
 
 proptest! {
-    /// Whichever refs of a namespace exist, and whichever of them have entries: all of them are in one group, and the
-    /// watermark follows the ledger.
+    /// Any subset of a namespace's refs, with entries for any of them, forms one group, and the watermark follows the
+    /// ledger.
     #[test]
     fn all_refs_of_a_namespace_are_in_one_group(
         existing in proptest::sample::subsequence(&FAMILY[..], 1..=FAMILY.len()),
@@ -172,7 +172,7 @@ fn a_ref_above_or_below_a_ref_of_the_mirror_is_held_with_both_names() {
         ("refs/kv/a/b", "refs/kv/a"),
         ("refs/kv/a", "refs/kv/a/b"),
         ("refs/kv/a", "refs/kv/a/b/c"),
-        // A watermark that is left over.
+        // The watermark of a namespace that no longer exists.
         ("refs/kv/a/b", "refs/kv-mirror/a"),
     ] {
         let stargate = Stargate {

@@ -1,4 +1,4 @@
-//! The ref advertisement: wherever it is cut, it says the same; half of one passes for none.
+//! The ref advertisement: it is parsed alike, however it is cut, and half of it is incomplete.
 use bstr::ByteSlice;
 use git_push::{Advertisement, WireError, advertisement::Parser, pkt_line};
 
@@ -9,7 +9,7 @@ pub fn check(bytes: &[u8]) {
     assert_eq!(parse(pieces(bytes)), whole, "in pieces");
     for beginning in beginnings(bytes) {
         if let Ok(advertisement) = parse([beginning]) {
-            // What comes after the end is not looked at.
+            // Bytes after the end are ignored.
             assert_eq!(Ok(advertisement), whole);
         }
     }

@@ -1,4 +1,4 @@
-//! Bitmaps of packs: whatever they say, it is about objects that the pack has.
+//! Bitmaps of packs: their results contain only objects of the pack.
 use git_push::bitmap::Bitmap;
 use gix::{ObjectId, hash};
 
@@ -28,7 +28,7 @@ pub fn check(bytes: &[u8]) {
     assert!(bitmap.kind(objects).is_none() && !bitmap.has_entry(objects) && bitmap.name_hash(objects).is_none());
 }
 
-/// The pack that all of them are of.
+/// The pack to which all of them belong.
 fn pack() -> ObjectId {
     ObjectId::Sha1([7; 20])
 }

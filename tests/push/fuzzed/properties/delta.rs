@@ -1,4 +1,4 @@
-//! Deltas: what is encoded makes the target, and is no longer than it may be; what is no delta is refused.
+//! Deltas: an encoded delta produces the target and is not too long; anything that is not a delta is refused.
 use git_push::delta::{apply, encode};
 
 use super::control;
@@ -6,13 +6,12 @@ use super::control;
 /// No test needs a larger result.
 const LARGEST: usize = 1 << 20;
 
-/// The first byte says where the rest is cut in two, and a base and something else they are: a delta for it, or another
-/// version of it.
+/// The first byte determines where the rest is cut in two: a base, and a delta for it or another version of it.
 pub fn check(bytes: &[u8]) {
     let (cut, bytes) = control(bytes, 128);
     let (base, rest) = bytes.split_at(bytes.len() * usize::from(cut) / 128);
     check_encoding(base, rest);
-    // What versions of a file look like: they share much.
+    // Inputs that resemble versions of a file: they have much in common.
     let long = base.repeat(8);
     check_encoding(&long, &[&long, rest, &long].concat());
     check_encoding(&[rest, &long].concat(), &long);

@@ -1,4 +1,4 @@
-//! Events: what is taken comes back from its file, and its file is where nothing else can be.
+//! Events: an accepted event can be read from its file, and its path is unique.
 use stargate_mirror::event::{Event, Layout, MAX_NAME, check_name};
 
 pub fn check(bytes: &[u8]) {
@@ -20,7 +20,7 @@ pub fn check(bytes: &[u8]) {
             "{path:?}"
         );
     }
-    // The pretty form may be longer than what a relay takes.
+    // The pretty form may be longer than the limit of a relay.
     let file = event.to_file();
     let again = Event::parse_file(&file).expect("an event");
     assert_eq!(again, event);

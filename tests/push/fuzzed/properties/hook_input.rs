@@ -1,4 +1,4 @@
-//! A hook's standard input, against a reader that has it in one piece.
+//! A hook's standard input, compared with a parser that gets it in one piece.
 use std::io::BufReader;
 
 use stargate_mirror::{
@@ -8,7 +8,7 @@ use stargate_mirror::{
 
 use super::control;
 
-/// The first byte says how many bytes are read at a time.
+/// The first byte is the number of bytes that are read at a time.
 pub fn check(bytes: &[u8]) {
     let (size, bytes) = control(bytes, 64);
     let read: Vec<_> = RefUpdates::new(BufReader::with_capacity(usize::from(size) + 1, bytes)).collect();
@@ -43,7 +43,7 @@ pub fn check(bytes: &[u8]) {
 fn check_update(update: &RefUpdate, line: &[u8]) {
     assert_eq!(RefUpdate::parse(line).as_ref(), Ok(update));
     let written = [format!("{} {} ", update.old, update.new).as_bytes(), &update.name].concat();
-    // Git writes small digits; large ones are taken.
+    // Git writes lower-case digits; upper-case ones are accepted.
     assert!(written.eq_ignore_ascii_case(line) && line.ends_with(&update.name));
     assert!(update.name.starts_with(b"refs/") && !update.name.contains(&0));
 }

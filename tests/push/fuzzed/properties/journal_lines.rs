@@ -1,11 +1,11 @@
-//! Lines of a journal: an entry comes back as it went, and a bad line hides no good one.
+//! Lines of a journal: an entry is read as it was written, and a bad line does not hide a good one.
 use std::io::BufReader;
 
 use stargate_mirror::journal::{BLOCK, Backlog, Entry, Item, Located, MAX_PROBLEMS, Reader, decode, encode};
 
 use super::{beginnings, control};
 
-/// The first byte says how many bytes are read at a time, and where in a block the first line begins.
+/// The first byte determines the number of bytes that are read at a time, and the place of the first line in a block.
 pub fn check(bytes: &[u8]) {
     let (start, bytes) = control(bytes, 255);
     let offset = u64::from(start) * BLOCK / 255;
@@ -73,7 +73,7 @@ fn check_entry(located: &Located, bytes: &[u8], offset: u64) {
     assert_eq!(encode(&again.entry, place.offset), line);
 }
 
-/// Everything is counted, and problems are kept in bounded number.
+/// Everything is counted, but only a limited number of problems is kept.
 fn check_backlog(items: &[Item], bytes: &[u8], offset: u64) {
     let backlog = Backlog::collect(read(bytes, offset, 4096).into_iter().map(Ok)).expect("memory can be read");
     let entries = items.iter().filter_map(entry).count() as u64;
@@ -87,7 +87,7 @@ fn check_backlog(items: &[Item], bytes: &[u8], offset: u64) {
     assert!(backlog.problems.len() <= MAX_PROBLEMS && backlog.problems.len() as u64 <= backlog.problem_count);
 }
 
-/// Whatever came before it, a good line is read.
+/// A good line is read, regardless of the lines before it.
 fn check_next_line(bytes: &[u8], offset: u64) {
     let id = "01JBAXF5Z8J8M7R2TK7G9QW3EN";
     let (old, new) = ("a1".repeat(20), "0f".repeat(20));

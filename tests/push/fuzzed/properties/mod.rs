@@ -1,7 +1,7 @@
-//! What must hold for any bytes whatsoever: a function for each surface that reads what others have written.
+//! Properties that hold for any bytes, with a function for each parser of foreign data.
 //!
-//! `fuzz/run` looks for bytes for which it does not; the test beside this runs everything that was ever found, and the
-//! seeds.
+//! `fuzz/run` looks for bytes that violate them. The test beside this module runs the seeds and every input that was
+//! ever found.
 pub mod advertisement;
 pub mod bitmap;
 pub mod delta;
@@ -14,7 +14,7 @@ pub mod reftable;
 pub mod report_status;
 pub mod upload_pack;
 
-/// A name, and what panics when a property does not hold for the bytes that it is given.
+/// A name, and a function that panics if the property does not hold for the given bytes.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them. Each has its seeds and findings in `fixtures/fuzz/<name>/`.
@@ -32,7 +32,7 @@ pub const TARGETS: [Target; 11] = [
     ("upload_pack", upload_pack::check),
 ];
 
-/// The first byte, which says how the others are to be read: a variant out of so many, and a way to cut them.
+/// Splits off the first byte, which selects one of the variants of a test.
 pub fn control(bytes: &[u8], variants: u8) -> (u8, &[u8]) {
     match bytes.split_first() {
         Some((first, rest)) => (first % variants, rest),
@@ -40,7 +40,8 @@ pub fn control(bytes: &[u8], variants: u8) -> (u8, &[u8]) {
     }
 }
 
-/// `bytes` in pieces of lengths that they say themselves: 1 to 16 bytes, so that lines are cut everywhere.
+/// Splits `bytes` into pieces of 1 to 16 bytes. Their first bytes determine the lengths, so that lines are cut
+/// anywhere.
 pub fn pieces(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = bytes;
     std::iter::from_fn(move || {
@@ -51,7 +52,7 @@ pub fn pieces(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// The beginnings of `bytes` that end at up to 16 places spread over them, the whole left out.
+/// Returns proper prefixes of `bytes`, up to 16 of them, spread over its length.
 pub fn beginnings(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     let step = bytes.len() / 16 + 1;
     (0..bytes.len()).step_by(step).map(move |end| &bytes[..end])

@@ -1,4 +1,4 @@
-//! pkt-lines: wherever they are cut, they are the same, and written again they are the bytes that were read.
+//! pkt-lines: they are parsed alike, however they are cut, and encoding them again gives the same bytes.
 use git_push::{
     WireError,
     pkt_line::{self, Line, Reader},
@@ -6,7 +6,7 @@ use git_push::{
 
 use super::{control, pieces};
 
-/// The first byte says how many bytes are allowed, in steps of 16.
+/// The first byte limits the number of bytes, in steps of 16.
 pub fn check(bytes: &[u8]) {
     let (steps, bytes) = control(bytes, 255);
     let limit = 16 * u64::from(steps);
@@ -26,7 +26,7 @@ pub fn check(bytes: &[u8]) {
             Line::ResponseEnd => written.extend_from_slice(b"0002"),
         }
     }
-    // Lengths may be written in large digits.
+    // Lengths may be written with upper-case digits.
     assert!(bytes.len() >= written.len() && bytes[..written.len()].eq_ignore_ascii_case(&written));
     match end {
         Ok(drained) => assert_eq!(drained, bytes.len() == written.len()),
@@ -34,7 +34,7 @@ pub fn check(bytes: &[u8]) {
     }
 }
 
-/// The lines, and whether everything was one, or the error that ends them.
+/// The lines, and true if all bytes were lines, or the error that ends them.
 fn read<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, limit: u64) -> (Vec<Line>, Result<bool, WireError>) {
     let mut reader = Reader::new(limit);
     let mut lines = Vec::new();

@@ -1,4 +1,4 @@
-//! Refspecs, one per line, of a repository and a remote that have a few refs: what they ask for can be asked for.
+//! Refspecs, one per line, with a repository and a remote that have a few refs: the requested updates are valid.
 use std::collections::{BTreeMap, BTreeSet};
 
 use bstr::{BStr, BString, ByteSlice};

@@ -1,4 +1,4 @@
-//! Reftables: bytes are refs in order or an error, and a look-up agrees with the order; nothing panics.
+//! Reftables: the result is sorted refs or an error, look-ups agree with the iteration, and nothing panics.
 use std::io;
 
 use bstr::ByteSlice;
@@ -7,13 +7,13 @@ use gix::hash::Kind;
 
 use super::control;
 
-/// As many refs are looked up.
+/// The number of refs that are looked up.
 const MOST_FOUND: usize = 64;
 /// Length of a header and a footer by the version of a table.
 const LENGTHS: [(u8, usize); 2] = [(1, 24 + 44), (2, 28 + 44)];
 
-/// The first byte says if the checksum of the footer is made right, so that all other damage is seen, and if the table lies
-/// once or twice in the stack.
+/// The first byte determines if the checksum of the footer is corrected, so that other damage is reached, and if the
+/// table is in the stack once or twice.
 pub fn check(bytes: &[u8]) {
     let (variant, bytes) = control(bytes, 4);
     let mut bytes = bytes.to_vec();
@@ -42,7 +42,7 @@ pub fn check(bytes: &[u8]) {
         .for_each(|record| look_up(&stack, record));
 }
 
-/// The table as a file would be read, piece by piece.
+/// The table, read piece by piece like a file.
 fn open(bytes: &[u8]) -> Result<Table, Error> {
     struct Bytes(Vec<u8>);
     impl Source for Bytes {
@@ -75,7 +75,7 @@ fn look_up(stack: &Stack, record: &Record) {
     }
 }
 
-/// Writes the checksum that a whole table of this version would have.
+/// Writes the checksum that an intact table of this version would have.
 fn seal(bytes: &mut [u8]) {
     let version = bytes.get(4).copied().unwrap_or_default();
     let Some((_, length)) = LENGTHS.into_iter().find(|(known, _)| *known == version) else {

@@ -1,4 +1,4 @@
-//! A server's report: nothing is accepted that it did not say is, and half a report is none.
+//! A server's report: only reported commands are accepted, and half a report is not a report.
 use bstr::{BString, ByteSlice};
 use git_push::{
     Command, ErrorKind, MAX_LINE, MAX_LINES, Report, Request, Verdict, WireError, cleaned, report_status::Parser,
@@ -15,7 +15,7 @@ const CAPABILITIES: [&str; 4] = [
     "report-status-v2 side-band-64k atomic",
 ];
 
-/// The first byte says which capabilities were negotiated.
+/// The first byte selects the negotiated capabilities.
 pub fn check(bytes: &[u8]) {
     let (variant, bytes) = control(bytes, CAPABILITIES.len() as u8);
     let request = request(CAPABILITIES[usize::from(variant)]);
@@ -24,7 +24,7 @@ pub fn check(bytes: &[u8]) {
     for beginning in beginnings(bytes) {
         match (parse(&request, [beginning]), &whole) {
             (Err(error), _) => assert_eq!(error.kind(), ErrorKind::Uncertain),
-            // The report was complete: nothing that follows unsays it, though the framing around it may break.
+            // The report was complete. Later bytes do not change it, although the framing around it may break.
             (Ok((report, _)), Ok((later, _))) => assert_eq!(report, *later),
             (Ok(_), Err(_)) => assert!(request.negotiated("side-band-64k")),
         }

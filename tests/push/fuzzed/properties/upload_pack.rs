@@ -5,10 +5,10 @@ use git_push_transport::fuzzed::{LsRefs, PackStream, ls_refs_request, protocol_2
 
 use super::{beginnings, control, pieces};
 
-/// The most bytes of a pack's answer here.
+/// Maximum size of the answer with a pack.
 const LIMIT: u64 = 1 << 20;
 
-/// The first byte says what was asked for.
+/// The first byte selects the request.
 pub fn check(bytes: &[u8]) {
     match control(bytes, 4) {
         (0, bytes) => check_capabilities(bytes),
@@ -27,7 +27,7 @@ fn check_capabilities(bytes: &[u8]) {
     );
     if let Ok(parser) = LsRefs::new(&offered) {
         assert!(parser.finish().is_err(), "nothing came");
-        // What is asked then is in pkt-lines, whatever the server offers.
+        // The request that follows consists of pkt-lines, whatever the server offers.
         let asked = ls_refs_request(&offered, &["refs/kv/".into()]);
         let mut reader = pkt_line::Reader::new(asked.len() as u64);
         reader.feed(&asked);
@@ -71,7 +71,7 @@ fn check_pack(bytes: &[u8], stream: fn(u64) -> PackStream) {
     }
 }
 
-/// The bytes of the pack so far, and whether it came whole.
+/// The bytes of the pack so far, and true if it is complete.
 fn pack<'a>(
     pieces: impl IntoIterator<Item = &'a [u8]>,
     stream: fn(u64) -> PackStream,
