@@ -41,7 +41,9 @@ const REPLAYED: usize = 20_000;
 fn main() {
     let quick = env::args().any(|argument| argument == "--quick");
     if let Some(mode) = env::args().position(|argument| argument == "replays") {
-        let others = env::args().skip(mode + 1).filter(|argument| !argument.starts_with("--"));
+        let others = env::args()
+            .skip(mode + 1)
+            .filter(|argument| !argument.starts_with("--"));
         return compare_replays(&others.collect::<Vec<_>>(), if quick { QUICK_REPLAYS } else { REPLAYS });
     }
     println!("events of about 300 bytes, each in a POST of its own\n");
@@ -140,7 +142,9 @@ fn replay_for_ever(address: &str, listeners: usize, (sent, begun): &(Arc<AtomicU
             while let Ok(stream) = tokio::net::TcpStream::connect(&address).await {
                 let mut buffer = vec![0; 64 << 10];
                 let request = "GET /feeds/f/stream HTTP/1.1\r\nHost: localhost\r\nLast-Event-ID: 0\r\n\r\n";
-                let asked = stream.try_write(request.as_bytes()).is_ok_and(|bytes| bytes == request.len());
+                let asked = stream
+                    .try_write(request.as_bytes())
+                    .is_ok_and(|bytes| bytes == request.len());
                 let mut left = if asked { REPLAYED * event("00000000").len() } else { 0 };
                 while left > 0 && stream.readable().await.is_ok() {
                     match stream.try_read(&mut buffer) {

@@ -99,10 +99,7 @@ mod tests {
             (json!("# One\n"), "# One\n"),
             (json!({"text": "plain", "markdown": "# Two"}), "# Two\n"),
             (json!({"markdown": 1, "text": "---\n"}), "---\n"),
-            (
-                json!({"a": "\n```\n"}),
-                "```json\n{\n  \"a\": \"\\n```\\n\"\n}\n```\n",
-            ),
+            (json!({"a": "\n```\n"}), "```json\n{\n  \"a\": \"\\n```\\n\"\n}\n```\n"),
             (json!([]), "```json\n[]\n```\n"),
         ] {
             let (path, file) = snapshot("snapshot", payload).expect("a snapshot");

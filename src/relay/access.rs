@@ -153,11 +153,21 @@ mod tests {
             Access::new(EVERYWHERE, Some("".into()), false).unwrap_err(),
             NoAccess::TokenNeeded
         );
-        assert_eq!(Access::new(HERE, Some("a b".into()), false).unwrap_err(), NoAccess::BadToken);
-        assert!(matches!(Access::new(HERE, Some("".into()), false), Ok(Access::Loopback)));
+        assert_eq!(
+            Access::new(HERE, Some("a b".into()), false).unwrap_err(),
+            NoAccess::BadToken
+        );
+        assert!(matches!(
+            Access::new(HERE, Some("".into()), false),
+            Ok(Access::Loopback)
+        ));
         let access = Access::new(EVERYWHERE, Some("secret".into()), false).expect("access");
         assert_eq!(format!("{access:?}"), "Token");
-        let granted = |value: &str| access.check(&headers(header::AUTHORIZATION, value), &Uri::default()).is_ok();
+        let granted = |value: &str| {
+            access
+                .check(&headers(header::AUTHORIZATION, value), &Uri::default())
+                .is_ok()
+        };
         assert!(granted("Bearer secret") && granted("bearer  secret"));
         for bad in [
             "secret",
@@ -182,7 +192,13 @@ mod tests {
         };
         let right = "x=1&access_token=a%2Bb%26c";
         assert!(granted(true, right) && !granted(false, right));
-        for wrong in ["access_token=a+b%26c", "access_token=", "access_token", "token=a%2Bb%26c", ""] {
+        for wrong in [
+            "access_token=a+b%26c",
+            "access_token=",
+            "access_token",
+            "token=a%2Bb%26c",
+            "",
+        ] {
             assert!(!granted(true, wrong), "{wrong}");
         }
         let access = Access::new(EVERYWHERE, Some("secret".into()), true).expect("access");

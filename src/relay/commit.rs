@@ -13,7 +13,9 @@ use tokio::sync::mpsc;
 use super::{
     index::{Index, Record},
     line,
-    store::{Accepted, MAX_FEEDS, MatchedBy, NewEvent, NewFeed, QueuedWrite, Refusal, Shared, Submission, WriteRequest},
+    store::{
+        Accepted, MAX_FEEDS, MatchedBy, NewEvent, NewFeed, QueuedWrite, Refusal, Shared, Submission, WriteRequest,
+    },
 };
 use crate::{
     event::{Event, Folded},

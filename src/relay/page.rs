@@ -196,7 +196,9 @@ impl Page {
         Answer {
             json,
             last_seq: last.map_or(self.begin, |(_, record)| record.seq),
-            next: last.filter(|_| has_next).map(|(position, _)| self.query_after(position)),
+            next: last
+                .filter(|_| has_next)
+                .map(|(position, _)| self.query_after(position)),
         }
     }
 

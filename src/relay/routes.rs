@@ -284,7 +284,8 @@ fn follow(app: &App, feed: Option<String>, headers: &HeaderMap, query: Parameter
     }
     let listener = Listener::new(app.store.clone(), subscription, app.stopped.clone(), app.keep_alive);
     let headers = [
-        (header::CONTENT_TYPE, "text/event-stream"),
+        // Without the charset, some clients read Latin-1.
+        (header::CONTENT_TYPE, "text/event-stream; charset=utf-8"),
         (header::CACHE_CONTROL, "no-cache, no-store"),
         // nginx buffers otherwise.
         (header::HeaderName::from_static("x-accel-buffering"), "no"),

@@ -16,10 +16,6 @@ use durable::{
 };
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot, watch};
 
-pub use super::{
-    folder::{LOCK, OpenError, VERSION_FILE},
-    replay::Found,
-};
 use super::{
     commit::Committer,
     filter::Filter,
@@ -28,6 +24,10 @@ use super::{
     line::{self, MAX_LINE},
     message::Message,
     replay::Replay,
+};
+pub use super::{
+    folder::{LOCK, OpenError, VERSION_FILE},
+    replay::Found,
 };
 use crate::{
     event::is_same_json,
@@ -334,7 +334,12 @@ impl Handle {
     /// Waits for a turn to load events, in the order of the calls. Requests in progress run first, so that none of them waits
     /// for more than [`TURNS`] readers.
     pub async fn turn(&self) -> SemaphorePermit<'_> {
-        let turn = self.shared.turns.acquire().await.expect("the semaphore is never closed");
+        let turn = self
+            .shared
+            .turns
+            .acquire()
+            .await
+            .expect("the semaphore is never closed");
         tokio::task::yield_now().await;
         turn
     }
@@ -356,7 +361,9 @@ impl Handle {
     pub async fn read(&self, records: Vec<Record>, filter: Filter, limit: usize) -> io::Result<Selected> {
         let shared = self.shared.clone();
         let read = move || {
-            let events = records.into_iter().map(|record| Ok((record.seq, shared.read(record.place)?)));
+            let events = records
+                .into_iter()
+                .map(|record| Ok((record.seq, shared.read(record.place)?)));
             Selected::among(events, &filter, limit)
         };
         tokio::task::spawn_blocking(read).await.map_err(io::Error::other)?

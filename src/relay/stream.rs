@@ -133,7 +133,10 @@ impl Listener {
         };
         let index = self.store.index();
         let feeds = self.feeds.iter().filter_map(|feed| index.feed(feed));
-        merged(feeds.map(|feed| feed.arrived_after(self.last, bounds)).collect(), bounds)
+        merged(
+            feeds.map(|feed| feed.arrived_after(self.last, bounds)).collect(),
+            bounds,
+        )
     }
 }
 
@@ -147,7 +150,9 @@ fn newest(store: &Handle, feeds: &[String]) -> u64 {
 fn merged(slices: Vec<Slice<()>>, bounds: Bounds) -> Vec<Record> {
     // Behind a slice that was cut, its feed has events that may come before those of other feeds.
     let cut = slices.iter().filter(|slice| slice.more);
-    let cut = cut.filter_map(|slice| slice.records.last()).map(|(_, record)| record.seq);
+    let cut = cut
+        .filter_map(|slice| slice.records.last())
+        .map(|(_, record)| record.seq);
     let end = cut.min().unwrap_or(u64::MAX);
     let records = slices.into_iter().flat_map(|slice| slice.records);
     let mut records: Vec<_> = records.filter(|(_, record)| record.seq <= end).collect();
@@ -254,7 +259,9 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let (store, _) = Store::open(folder.path()).expect("a store");
         let handle = store.handle();
-        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .expect("a runtime");
         runtime.block_on(async {
             handle.submit(feed()).await.expect("a feed");
             let posts = (0..EVENTS).map(|number| handle.submit(event(number)));
@@ -291,7 +298,11 @@ mod tests {
         };
         let slices = |more| vec![slice(&[2, 5, 9], false), slice(&[3, 4], more), slice(&[], false)];
         assert_eq!(merged(slices(false), 9), [2, 3, 4, 5, 9]);
-        assert_eq!(merged(slices(true), 9), [2, 3, 4], "5 may come after another one of the second feed");
+        assert_eq!(
+            merged(slices(true), 9),
+            [2, 3, 4],
+            "5 may come after another one of the second feed"
+        );
         assert_eq!(merged(slices(false), 2), [2, 3]);
         assert_eq!(merged(Vec::new(), 9), Vec::<u64>::new());
     }

@@ -88,7 +88,12 @@ mod tests {
             (Some("f"), &[("feed", "a")], &["feed"]),
             (
                 Some("f"),
-                &[("after_seq", "x"), ("after_seq", "1"), ("after_seq", "1"), ("limit", "1")],
+                &[
+                    ("after_seq", "x"),
+                    ("after_seq", "1"),
+                    ("after_seq", "1"),
+                    ("limit", "1"),
+                ],
                 &["after_seq", "after_seq", "limit"],
             ),
         ] {

@@ -366,7 +366,11 @@ fn snapshots_of_two_mirrors_are_no_conflict() {
     for path in [&other.1, Path::new(&url)] {
         is_sound(path);
         let show = |id: &str| git(path, &["show", &format!("main:snapshots/f/2026-01-10/{id}.md")]);
-        assert!(show("e-1").ends_with("{\n  \"a\": 1,\n  \"b\": 2\n}\n```"), "{}", show("e-1"));
+        assert!(
+            show("e-1").ends_with("{\n  \"a\": 1,\n  \"b\": 2\n}\n```"),
+            "{}",
+            show("e-1")
+        );
         assert!(show("e-2").ends_with("1\n```") && show("e-3").ends_with("3\n```"));
     }
     // Files that somebody wrote by hand still are a conflict.

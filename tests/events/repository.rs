@@ -172,13 +172,18 @@ fn snapshots_are_markdown_too_if_asked_for_and_nothing_is_overwritten() {
             ["snapshots/.gitkeep", "snapshots/f/2026-01-10/e-1.md"]
         );
         let file = git(&path, &["show", "main:snapshots/f/2026-01-10/e-1.md"]);
-        assert!(file.starts_with("---\nevent_id: \"e-1\"\n") && file.ends_with("---\n\n# One"), "{file}");
+        assert!(
+            file.starts_with("---\nevent_id: \"e-1\"\n") && file.ends_with("---\n\n# One"),
+            "{file}"
+        );
         if !bare {
             fs::create_dir_all(path.join("snapshots/f/2026-01-10")).expect("a folder");
             fs::write(path.join("snapshots/f/2026-01-10/e-3.md"), "mine").expect("a file");
             git(&path, &["add", "snapshots"]);
             git(&path, &["commit", "--quiet", "-m", "by hand"]);
-            let committed = context.commit(&[snapshot("e-3", "three")], &clock()).expect("committed");
+            let committed = context
+                .commit(&[snapshot("e-3", "three")], &clock())
+                .expect("committed");
             assert_eq!(committed.added, 1);
             is_sound(&path);
             assert_eq!(git(&path, &["show", "main:snapshots/f/2026-01-10/e-3.md"]), "mine");

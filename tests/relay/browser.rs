@@ -71,7 +71,12 @@ fn open(page: SocketAddr, relay: SocketAddr, profile: &Path) -> Group {
     let mut browser = Command::new(program("chromium-headless-shell"));
     browser
         // As root, in a container.
-        .args(["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-proxy-server"])
+        .args([
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--no-proxy-server",
+        ])
         .arg("--remote-debugging-port=0")
         .arg(format!("--user-data-dir={}", profile.display()))
         .arg(format!("http://{page}/?relay=http://{relay}&token={TOKEN}"));
@@ -101,7 +106,10 @@ fn a_page_of_an_allowed_origin_posts_reads_and_follows() {
     while report() != expected {}
     let owner = relay.client().with_token(TOKEN);
     let seq = owner.post_event(&event("f", "live"));
-    expected.as_array_mut().expect("a list").push(json!([seq.to_string(), "e-live"]));
+    expected
+        .as_array_mut()
+        .expect("a list")
+        .push(json!([seq.to_string(), "e-live"]));
     assert_eq!(report(), expected);
     relay.stop();
 
@@ -114,7 +122,10 @@ fn a_page_of_an_allowed_origin_posts_reads_and_follows() {
     };
     let relay = again.start(folder.path());
     let seq = relay.client().with_token(TOKEN).post_event(&event("f", "later"));
-    expected.as_array_mut().expect("a list").push(json!([seq.to_string(), "e-later"]));
+    expected
+        .as_array_mut()
+        .expect("a list")
+        .push(json!([seq.to_string(), "e-later"]));
     assert_eq!(report(), expected);
     assert!(!relay.said().contains(TOKEN), "{}", relay.said());
 }

@@ -160,7 +160,11 @@ fn pages_and_streams_select_by_type_and_author() {
     }
     let none = client.get("/feeds/f/events?after_seq=0&type=none");
     assert_eq!((none.json, none.next), (json!([]), None));
-    assert_eq!(none.seq, all.last().map(|(seq, _)| *seq), "a reader goes on behind all of them");
+    assert_eq!(
+        none.seq,
+        all.last().map(|(seq, _)| *seq),
+        "a reader goes on behind all of them"
+    );
     let mut listener = Listener::open(relay.address, "/feeds/f/stream?after_seq=0&type=none", None);
     assert_eq!((listener.next(), listener.next()), (Heard::Id(0), Heard::Id(all[29].0)));
 }

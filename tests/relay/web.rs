@@ -54,7 +54,10 @@ fn only_pages_of_allowed_origins_may_use_the_relay() {
         for (token, expected) in [("Bearer secret", 200), ("Bearer wrong", 401)] {
             let (status, headers) = ask(&relay, "GET", "/feeds", &[("Origin", origin), ("Authorization", token)]);
             // A page can read why it was refused.
-            assert_eq!((status, &headers["access-control-allow-origin"]), (expected, &origin.parse().expect("a value")));
+            assert_eq!(
+                (status, &headers["access-control-allow-origin"]),
+                (expected, &origin.parse().expect("a value"))
+            );
             let exposed = headers["access-control-expose-headers"].to_str().expect("text");
             assert_eq!(exposed, "relay-seq,link,retry-after");
             assert!(headers["vary"].to_str().expect("text").contains("origin"));
@@ -119,7 +122,13 @@ fn a_token_in_the_query_is_for_those_who_ask_for_it_and_never_logged() {
     let relay = start(&[]).start(folder.path());
     let refused = relay.client().get(&format!("/feeds?{query}"));
     assert_eq!(refused.status, 401);
-    let page = relay.client().with_token("canary+7d1a").get(&format!("/feeds/f/events?{query}"));
-    assert_eq!((page.status, &page.json["details"][0]["field"]), (400, &Value::from("access_token")));
+    let page = relay
+        .client()
+        .with_token("canary+7d1a")
+        .get(&format!("/feeds/f/events?{query}"));
+    assert_eq!(
+        (page.status, &page.json["details"][0]["field"]),
+        (400, &Value::from("access_token"))
+    );
     assert!(!relay.said().contains("canary"), "{}", relay.said());
 }
