@@ -79,3 +79,4 @@ pub mod server;
 pub mod store;
 mod stream;
 mod subscription;
+pub mod tokens;

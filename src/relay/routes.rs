@@ -2,7 +2,7 @@
 use std::{io, sync::Arc, time::Duration};
 
 use axum::{
-    Router,
+    Extension, Router,
     body::Body,
     extract::{
         Path, Query, Request, State,
@@ -19,7 +19,7 @@ use serde_json::value::RawValue;
 use tokio::sync::watch;
 
 use super::{
-    access::Access,
+    access::{Access, Grant},
     answer::{ErrorResponse, SEQ, json, json_text},
     body::MemoryBudget,
     cors::{self, LAST_EVENT_ID, Origin},
@@ -28,8 +28,9 @@ use super::{
     page::{self, Answer, encoded},
     replay::identity,
     store::{Accepted, Handle, Refusal, Submission, WriteRequest},
-    stream::Listener,
+    stream::{Ends, Listener},
     subscription::Subscription,
+    tokens::Right,
 };
 use crate::event::{Event, MAX_EVENT};
 
@@ -49,7 +50,7 @@ const ENVELOPE: usize = 64;
 #[derive(Debug)]
 pub struct App {
     store: Handle,
-    access: Access,
+    access: Arc<Access>,
     bodies: MemoryBudget,
     /// Memory for pages. It is separate, so that readers and writers do not block each other.
     pages: MemoryBudget,
@@ -62,7 +63,7 @@ type Parameters = Result<Query<Vec<(String, String)>>, QueryRejection>;
 
 impl App {
     /// Creates the state. Requests and listeners may be idle for `idle_timeout`.
-    pub fn new(store: Handle, access: Access, idle_timeout: Duration, stopped: watch::Receiver<bool>) -> Self {
+    pub fn new(store: Handle, access: Arc<Access>, idle_timeout: Duration, stopped: watch::Receiver<bool>) -> Self {
         App {
             store,
             access,
@@ -114,8 +115,9 @@ pub fn router(app: App, origins: Vec<Origin>) -> Router {
     }
 }
 
-async fn guard(State(app): State<Arc<App>>, request: Request, next: Next) -> Result<Response, ErrorResponse> {
-    app.access.check(request.headers(), request.uri())?;
+async fn guard(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Result<Response, ErrorResponse> {
+    let grant = app.access.check(request.headers(), request.uri())?;
+    request.extensions_mut().insert(grant);
     Ok(next.run(request).await)
 }
 
@@ -139,19 +141,28 @@ impl<'a> FeedView<'a> {
     }
 }
 
-async fn feeds(State(app): State<Arc<App>>) -> Response {
+async fn feeds(State(app): State<Arc<App>>, Extension(grant): Extension<Grant>) -> Response {
     let index = app.store.index();
-    let feeds: Vec<_> = index.feeds().rev().map(FeedView::of).collect();
-    json(StatusCode::OK, &feeds)
+    let feeds = index
+        .feeds()
+        .rev()
+        .filter(|feed| grant.allows(Right::Read, &feed.about().id));
+    json(StatusCode::OK, &feeds.map(FeedView::of).collect::<Vec<_>>())
 }
 
-async fn make_feed(State(app): State<Arc<App>>, headers: HeaderMap, body: Body) -> Result<Response, ErrorResponse> {
+async fn make_feed(
+    State(app): State<Arc<App>>,
+    Extension(grant): Extension<Grant>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ErrorResponse> {
     let body = app.bodies.read(&headers, body, MAX_FEED).await?;
     let feed = feed_to_make(&body.bytes).map_err(ErrorResponse::invalid)?;
     let id = feed.about.id.clone();
+    grant.check(Right::Admin, &id)?;
     match app.store.submit(WriteRequest::Feed(feed)).await {
         Ok(accepted) => show_feed(&app, &id, status(&accepted)),
-        Err(Refusal::OtherFeed(other)) => {
+        Err(Refusal::OtherFeed(other)) if grant.allows(Right::Read, &other) => {
             let index = app.store.index();
             let stored = index.feed(&other).map(FeedView::of);
             let stored = serde_json::to_vec(&stored).expect("responses serialize into memory");
@@ -163,18 +174,20 @@ async fn make_feed(State(app): State<Arc<App>>, headers: HeaderMap, body: Body) 
 
 async fn feed(
     State(app): State<Arc<App>>,
+    Extension(grant): Extension<Grant>,
     feed: Result<Path<String>, PathRejection>,
 ) -> Result<Response, ErrorResponse> {
-    show_feed(&app, &known(&app, feed)?, StatusCode::OK)
+    show_feed(&app, &known(&app, &grant, Right::Read, feed)?, StatusCode::OK)
 }
 
 async fn events(
     State(app): State<Arc<App>>,
+    Extension(grant): Extension<Grant>,
     uri: Uri,
     feed: Result<Path<String>, PathRejection>,
     query: Parameters,
 ) -> Result<Response, ErrorResponse> {
-    let feed = known(&app, feed)?;
+    let feed = known(&app, &grant, Right::Read, feed)?;
     let query = page::Query::parse(&app.parameters(query)?).map_err(ErrorResponse::invalid)?;
     let page = app
         .store
@@ -215,11 +228,12 @@ fn link(uri: &Uri, feed: &str, answer: &Answer) -> Option<HeaderValue> {
 
 async fn post_event(
     State(app): State<Arc<App>>,
+    Extension(grant): Extension<Grant>,
     feed: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ErrorResponse> {
-    let feed = known(&app, feed)?;
+    let feed = known(&app, &grant, Right::Write, feed)?;
     let mut body = app.bodies.read(&headers, body, MAX_EVENT).await?;
     let sent = body.bytes.len() + ENVELOPE;
     let submission = match body.bytes.len() {
@@ -232,7 +246,8 @@ async fn post_event(
         }
     };
     let event_id = submission.identity.event_id.clone();
-    let (status, seq, text) = match app.store.submit(WriteRequest::Event(submission)).await {
+    let submitted = app.store.submit(WriteRequest::Event(submission)).await;
+    let (status, seq, text) = match without_unreadable(submitted, &feed, &grant)? {
         Ok(accepted) => (status(&accepted), accepted.seq, accepted.json.to_vec()),
         Err(Refusal::Conflict { by, stored }) => {
             tracing::warn!(feed, %event_id, "refused an event: {}", by.conflict());
@@ -253,36 +268,75 @@ async fn post_event(
     Ok(response)
 }
 
+/// Refuses to show a stored event of a feed that the request may not read, but for the same event in the feed that it is
+/// posted to.
+fn without_unreadable(
+    submitted: Result<Accepted, Refusal>,
+    posted_to: &str,
+    grant: &Grant,
+) -> Result<Result<Accepted, Refusal>, ErrorResponse> {
+    let (stored, is_same) = match &submitted {
+        Ok(accepted) if !accepted.is_new => (&accepted.json, true),
+        Err(Refusal::Conflict { stored, .. }) => (&stored.json, false),
+        _ => return Ok(submitted),
+    };
+    #[derive(serde::Deserialize)]
+    struct Stored<'a> {
+        #[serde(borrow)]
+        feed_id: std::borrow::Cow<'a, str>,
+    }
+    let stored: Stored<'_> = serde_json::from_slice(stored)
+        .map_err(|error| ErrorResponse::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
+    if (is_same && stored.feed_id == posted_to) || grant.allows(Right::Read, &stored.feed_id) {
+        return Ok(submitted);
+    }
+    let problem = "an event with this event_id or source is stored, and the token may not read it";
+    Err(ErrorResponse::new(StatusCode::CONFLICT, problem))
+}
+
 async fn stream(
     State(app): State<Arc<App>>,
+    Extension(grant): Extension<Grant>,
     feed: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
     query: Parameters,
 ) -> Result<Response, ErrorResponse> {
-    let feed = known(&app, feed)?;
-    follow(&app, Some(feed), &headers, query)
+    let feed = known(&app, &grant, Right::Read, feed)?;
+    follow(&app, &grant, Some(feed), &headers, query)
 }
 
 async fn stream_of_feeds(
     State(app): State<Arc<App>>,
+    Extension(grant): Extension<Grant>,
     headers: HeaderMap,
     query: Parameters,
 ) -> Result<Response, ErrorResponse> {
-    follow(&app, None, &headers, query)
+    follow(&app, &grant, None, &headers, query)
 }
 
 /// Returns the stream of a feed, or of the feeds that the query names.
-fn follow(app: &App, feed: Option<String>, headers: &HeaderMap, query: Parameters) -> Result<Response, ErrorResponse> {
+fn follow(
+    app: &App,
+    grant: &Grant,
+    feed: Option<String>,
+    headers: &HeaderMap,
+    query: Parameters,
+) -> Result<Response, ErrorResponse> {
     let subscription = Subscription::parse(feed, &app.parameters(query)?);
     let mut subscription = subscription.map_err(ErrorResponse::invalid)?;
     for feed in &subscription.feeds {
+        grant.check(Right::Read, feed)?;
         app.store.index().feed(feed).ok_or_else(no_such_feed)?;
     }
     // A browser that reconnects sends the header, and the query of the first connection.
     if let Some(id) = headers.get(LAST_EVENT_ID) {
         subscription.after = Some(id.to_str().unwrap_or_default().to_owned());
     }
-    let listener = Listener::new(app.store.clone(), subscription, app.stopped.clone(), app.keep_alive);
+    let ends = Ends {
+        stopped: app.stopped.clone(),
+        reloads: app.access.reloads(),
+    };
+    let listener = Listener::new(app.store.clone(), subscription, ends, app.keep_alive);
     let headers = [
         // Without the charset, some clients read Latin-1.
         (header::CONTENT_TYPE, "text/event-stream; charset=utf-8"),
@@ -317,11 +371,18 @@ async fn openapi() -> Response {
     json_text(StatusCode::OK, OPENAPI)
 }
 
-/// Returns the feed id of a path, if the feed exists.
-fn known(app: &App, feed: Result<Path<String>, PathRejection>) -> Result<String, ErrorResponse> {
-    match feed {
-        Ok(Path(id)) if app.store.index().feed(&id).is_some() => Ok(id),
-        _ => Err(no_such_feed()),
+/// Returns the feed id of a path, if the request may do this with it, and the feed exists.
+fn known(
+    app: &App,
+    grant: &Grant,
+    right: Right,
+    feed: Result<Path<String>, PathRejection>,
+) -> Result<String, ErrorResponse> {
+    let Path(id) = feed.map_err(|_| no_such_feed())?;
+    grant.check(right, &id)?;
+    match app.store.index().feed(&id) {
+        Some(_) => Ok(id),
+        None => Err(no_such_feed()),
     }
 }
 

@@ -51,7 +51,7 @@ pub struct Stop(watch::Sender<bool>);
 #[derive(Debug)]
 pub struct Settings {
     /// Access control.
-    pub access: Access,
+    pub access: Arc<Access>,
     /// Time that a connection may be idle.
     pub idle_timeout: Duration,
     /// Origins of web pages that may use the relay.

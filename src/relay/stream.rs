@@ -9,7 +9,7 @@
 use std::{collections::VecDeque, io, time::Duration};
 
 use axum::body::Bytes;
-use futures_util::future::select_all;
+use futures_util::future::{pending, select_all};
 use tokio::sync::watch;
 
 use super::{
@@ -27,6 +27,34 @@ pub const SLICE: usize = 128;
 /// Comment that keeps the connection alive.
 const COMMENT: &[u8] = b":\n\n";
 
+/// Reasons for which a stream ends.
+#[derive(Debug, Clone)]
+pub struct Ends {
+    /// The relay stops.
+    pub stopped: watch::Receiver<bool>,
+    /// The tokens were read again: the client must come back with its token.
+    pub reloads: watch::Receiver<u64>,
+}
+
+impl Ends {
+    fn have_come(&self) -> bool {
+        // An error means that there are no tokens to reload.
+        *self.stopped.borrow() || self.reloads.has_changed().unwrap_or(false)
+    }
+
+    async fn come(&mut self) {
+        let reloaded = async {
+            if self.reloads.changed().await.is_err() {
+                pending().await
+            }
+        };
+        tokio::select! {
+            _ = self.stopped.changed() => {}
+            () = reloaded => {}
+        }
+    }
+}
+
 /// Listener of feeds.
 #[derive(Debug)]
 pub struct Listener {
@@ -38,7 +66,7 @@ pub struct Listener {
     pending: VecDeque<Bytes>,
     /// Numbers of the last event of each feed.
     last_seqs: Vec<watch::Receiver<u64>>,
-    stopped: watch::Receiver<bool>,
+    ends: Ends,
     keep_alive: Duration,
 }
 
@@ -46,12 +74,7 @@ impl Listener {
     /// Listens to feeds, which must exist, after the event with a number; without it, from now on. A number that this relay did
     /// not give is from another relay, or from this one before it lost its data. Then all events are sent, since duplicates do
     /// no harm.
-    pub fn new(
-        store: Handle,
-        subscription: Subscription,
-        stopped: watch::Receiver<bool>,
-        keep_alive: Duration,
-    ) -> Self {
+    pub fn new(store: Handle, subscription: Subscription, ends: Ends, keep_alive: Duration) -> Self {
         let Subscription { feeds, after, filter } = subscription;
         let last_seqs = feeds.iter().map(|feed| store.watch_last_seq(feed)).collect();
         let newest = newest(&store, &feeds);
@@ -66,12 +89,12 @@ impl Listener {
             last,
             pending: VecDeque::from([resume_point(last)]),
             last_seqs,
-            stopped,
+            ends,
             keep_alive,
         }
     }
 
-    /// Returns the next bytes for the client; `None` when the relay stops.
+    /// Returns the next bytes for the client; `None` at its end.
     ///
     /// # Errors
     /// Stored events cannot be read. The client reconnects.
@@ -80,7 +103,7 @@ impl Listener {
             if let Some(bytes) = self.pending.pop_front() {
                 return Ok(Some(bytes));
             }
-            if *self.stopped.borrow() {
+            if self.ends.have_come() {
                 return Ok(None);
             }
             if self.load_more().await? {
@@ -88,7 +111,7 @@ impl Listener {
             }
             let arrived = select_all(self.last_seqs.iter_mut().map(|seq| Box::pin(seq.changed())));
             tokio::select! {
-                _ = self.stopped.changed() => {}
+                () = self.ends.come() => return Ok(None),
                 waited = tokio::time::timeout(self.keep_alive, arrived) => {
                     if waited.is_err() {
                         return Ok(Some(Bytes::from_static(COMMENT)));
@@ -221,13 +244,13 @@ mod tests {
     }
 
     /// Replays the feed; counts the slices.
-    async fn replay(store: Handle, stopped: watch::Receiver<bool>, slices: Rc<Cell<usize>>) {
+    async fn replay(store: Handle, ends: Ends, slices: Rc<Cell<usize>>) {
         let subscription = Subscription {
             feeds: vec!["f".into()],
             after: Some("0".into()),
             filter: Filter::default(),
         };
-        let mut listener = Listener::new(store, subscription, stopped, Duration::from_secs(60));
+        let mut listener = Listener::new(store, subscription, ends, Duration::from_secs(60));
         listener.next().await.expect("the log").expect("an id");
         while listener.last < listener.store.index().last() {
             listener.next().await.expect("the log").expect("a slice");
@@ -238,10 +261,14 @@ mod tests {
     /// Returns the greatest number of slices that were loaded between two turns of another task.
     fn most_between_turns(store: &Handle) -> usize {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let (_stop, stopped) = watch::channel(false);
+        let (stop, reload) = (watch::Sender::new(false), watch::Sender::new(0));
+        let ends = Ends {
+            stopped: stop.subscribe(),
+            reloads: reload.subscribe(),
+        };
         LocalSet::new().block_on(&runtime.expect("a runtime"), async {
             let slices = Rc::new(Cell::new(0));
-            let replays = (0..LISTENERS).map(|_| spawn_local(replay(store.clone(), stopped.clone(), slices.clone())));
+            let replays = (0..LISTENERS).map(|_| spawn_local(replay(store.clone(), ends.clone(), slices.clone())));
             let replays: Vec<_> = replays.collect();
             let mut most = 0;
             while replays.iter().any(|replay| !replay.is_finished()) {

@@ -9,6 +9,7 @@ mod durability;
 mod feeds;
 mod requests;
 mod streams;
+mod tokens;
 mod web;
 
 fn folder() -> tempfile::TempDir {
