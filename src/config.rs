@@ -4,6 +4,7 @@
 //! An invalid value never stops a hook: it becomes a [`Problem`], and the default is used instead. The command line stops
 //! at a problem; the hook logs it and continues.
 mod choices;
+mod reader;
 
 use std::{path::Path, time::Duration};
 
@@ -12,13 +13,14 @@ use durable::retry::RetryPolicy;
 
 use self::choices::{DEFAULT_BRANCH_WORDS, FORGE_WORDS};
 pub use self::choices::{DefaultBranch, ForgeSetting};
+use self::reader::Reader;
 use crate::{append_only::Paths, ref_pattern::RefPatterns};
 
 /// Key of [`Config::append_only`]. If its value is a [`Problem`], the guarded paths are unknown.
 pub const APPEND_ONLY: &str = "stargate.appendOnly";
 
 /// Every key of the section, as in the documentation.
-pub const KEYS: [&str; 18] = [
+pub const KEYS: [&str; 19] = [
     "stargate.allowNfs",
     APPEND_ONLY,
     "stargate.attempts",
@@ -31,6 +33,7 @@ pub const KEYS: [&str; 18] = [
     "stargate.insecureHttp",
     "stargate.lockTimeout",
     "stargate.maxDelay",
+    "stargate.maxPackSize",
     "stargate.pusherEnv",
     "stargate.pushesPerMinute",
     "stargate.ref",
@@ -46,6 +49,9 @@ pub const AGENT: &str = concat!("stargate-mirror/", env!("CARGO_PKG_VERSION"));
 pub const USER_AGENT: &str = concat!("git/stargate-mirror-", env!("CARGO_PKG_VERSION"));
 /// 24 hours.
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Default of [`Config::max_pack_size`]: 1.5 GiB. GitHub takes at most 2 GiB.
+const MAX_PACK_SIZE: u64 = 3 << 29;
 
 /// Settings of `[stargate]`. See `docs/configuration.md` for the keys.
 #[derive(Debug, Clone)]
@@ -74,6 +80,8 @@ pub struct Config {
     pub verify: bool,
     /// `stargate.pushesPerMinute`: budget of `watch` for each mirror, with bursts; 0 is unlimited.
     pub pushes_per_minute: u32,
+    /// `stargate.maxPackSize`: bytes of a pack above which a push goes in parts; none is unlimited.
+    pub max_pack_size: Option<u64>,
     /// `stargate.appendOnly`: paths at which pushed branches and ledgers may only add files; none by default.
     pub append_only: Paths,
     /// `stargate.defaultBranch`
@@ -111,6 +119,7 @@ impl Default for Config {
             retention: 30 * DAY,
             verify: true,
             pushes_per_minute: 6,
+            max_pack_size: Some(MAX_PACK_SIZE),
             append_only: Paths::default(),
             default_branch: DefaultBranch::default(),
             forge: ForgeSetting::default(),
@@ -231,10 +240,7 @@ impl Config {
             });
             Paths::default()
         });
-        let mut reader = Reader {
-            file,
-            problems: &mut problems,
-        };
+        let mut reader = Reader::new(file, &mut problems);
         Config {
             remote: file.string("stargate.remote").filter(|value| !value.is_empty()),
             refs,
@@ -252,6 +258,7 @@ impl Config {
             retention: reader.duration("stargate.retention", default.retention),
             verify: reader.boolean("stargate.verify", default.verify),
             pushes_per_minute: reader.count("stargate.pushesPerMinute", 0, default.pushes_per_minute),
+            max_pack_size: reader.bytes("stargate.maxPackSize", default.max_pack_size),
             append_only,
             default_branch: reader.word("stargate.defaultBranch", &DEFAULT_BRANCH_WORDS),
             forge: reader.word("stargate.forge", &FORGE_WORDS),
@@ -274,63 +281,6 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     Duration::try_from(signed).map_err(|_| expected())
 }
 
-/// Largest valid count.
-const MOST: i64 = 1000;
-
-struct Reader<'a> {
-    file: &'a gix::config::File,
-    problems: &'a mut Vec<Problem>,
-}
-
-impl Reader<'_> {
-    fn boolean(&mut self, key: &'static str, default: bool) -> bool {
-        match self.file.boolean(key) {
-            Ok(value) => value.unwrap_or(default),
-            Err(_) => self.problem(key, "expected true or false".into(), default),
-        }
-    }
-
-    fn count(&mut self, key: &'static str, least: i64, default: u32) -> u32 {
-        match self.file.integer(key) {
-            Ok(None) => default,
-            Ok(Some(value)) if (least..=MOST).contains(&value) => value as u32,
-            Ok(Some(_)) | Err(_) => self.problem(key, format!("expected a number from {least} to {MOST}"), default),
-        }
-    }
-
-    fn duration(&mut self, key: &'static str, default: Duration) -> Duration {
-        match self.file.string(key) {
-            None => default,
-            Some(value) => match parse_duration(&value.to_str_lossy()) {
-                Ok(duration) => duration,
-                Err(why) => self.problem(key, why, default),
-            },
-        }
-    }
-
-    fn word<T: Copy + Default>(&mut self, key: &'static str, words: &[(&str, T)]) -> T {
-        let Some(value) = self.file.string(key) else {
-            return T::default();
-        };
-        match words
-            .iter()
-            .find(|(word, _)| value.eq_ignore_ascii_case(word.as_bytes()))
-        {
-            Some((_, meaning)) => *meaning,
-            None => {
-                let words: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-                self.problem(key, format!("expected {}", words.join(" or ")), T::default())
-            }
-        }
-    }
-
-    fn problem<T>(&mut self, key: &'static str, why: String, default: T) -> T {
-        let value = self.file.string(key).unwrap_or_default();
-        self.problems.push(Problem { key, value, why });
-        default
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -345,6 +295,7 @@ mod tests {
         let config = config("");
         assert_eq!(config.retry, RetryPolicy::default());
         assert!(config.deletes && config.verify && !config.force);
+        assert_eq!(config.max_pack_size, Some(1_610_612_736));
         assert!(config.problems.is_empty());
     }
 
@@ -353,7 +304,8 @@ mod tests {
         let config = config(
             "[stargate]\nremote = github\nref = refs/a/*\nref = !refs/a/b\nrepoId = o/r\npusherEnv = ONE\npusherEnv = TWO\n\
              force = yes\ndeletes = off\nattempts = 5\ninitialDelay = 20ms\nmaxDelay = 1m\nlockTimeout = 2s\nverify = false\n\
-             allowNfs = true\nretention = 2d\nappendOnly = events/\nappendOnly = audit\ndefaultBranch = leave\nforge = GitLab\n",
+             allowNfs = true\nretention = 2d\nappendOnly = events/\nappendOnly = audit\ndefaultBranch = leave\nforge = GitLab\n\
+             maxPackSize = 64k\n",
         );
         assert_eq!(config.problems, []);
         assert_eq!(config.remote.unwrap(), "github");
@@ -372,10 +324,25 @@ mod tests {
         assert_eq!(config.lock_timeout, Duration::from_secs(2));
         assert_eq!((config.allow_nfs, config.retention), (true, 2 * DAY));
         assert_eq!(config.append_only.to_string(), "audit/, events/");
+        assert_eq!(config.max_pack_size, Some(64 << 10));
         assert_eq!(
             (config.default_branch, config.forge),
             (DefaultBranch::Leave, ForgeSetting::GitLab)
         );
+    }
+
+    #[test]
+    fn a_size_of_packs_is_a_number_as_gits() {
+        let size = |value: &str| {
+            let config = config(&format!("[stargate]\nmaxPackSize = {value}\n"));
+            (config.max_pack_size, config.problems.len())
+        };
+        assert_eq!(size("0"), (None, 0));
+        assert_eq!(size("1000"), (Some(1000), 0));
+        assert_eq!(size("2g"), (Some(2 << 30), 0));
+        for value in ["-1", "much", "1.5g"] {
+            assert_eq!(size(value), (Some(MAX_PACK_SIZE), 1), "{value}");
+        }
     }
 
     #[test]

@@ -38,7 +38,7 @@
 //! crates/git-push            push engine. PURE protocol: pkt_line, advertisement, negotiation, request, report_status.
 //!                            Commands: refspec, lease, ruling. Packs: enumerate (which objects), base and delta (how they are encoded),
 //!                            reuse and bitmap (data that is packed already), object_files (opens them), pack (writer).
-//!                            session (one push). No socket, no process
+//!                            session (one push, whole or in parts), parts (PURE: where it is cut). No socket, no process
 //! crates/git-push-transport  remote (one type for a mirror of any URL), http, stream (ssh, git://), local; interfaces and their
 //!                            defaults: http_client and ureq_client, credentials and git_credentials; settings (plain data);
 //!                            upload_pack, head and fetch (PURE: reading); forge; web (client of other HTTP services)
@@ -53,39 +53,41 @@
 //! main.rs, bin/stargate-hook.rs   arguments in, exit code out
 //! cli        one file per subcommand; report (library error -> message, hint, exit code), output (all printing)
 //!
-//! worker     driver of the mirror of refs. Many repositories: watch, schedule, journal_watcher, root (search below a folder).
+//! worker     driver of the mirror of refs. Many repositories: watch, schedule, journal_watcher, ref_watcher, root (search below a folder).
 //!            One repository: run (one cycle), session (repository under the lock), local_view (refs), entries (journal),
 //!            reconcile, broken; cycle (attempts), attempt, requests, bisect (pushes of one attempt), remote_mirror, memory,
 //!            backoff, rejection (the server's words), comparison, missing, repository, lock, report; watermarks (resets
 //!            false_watermark), ancestry; follow (settings without effect, HEAD of the mirror), head, progress. By hand and for
 //!            readers: sync, status, wait, review (of the settings); options, error
 //! relay      a source of events over HTTP: server (connections), routes, access, body (memory budget), answer, page (PURE),
-//!            stream (listeners), connection (stall timeout); store, commit (the writing thread), replay (the log at start),
-//!            index (PURE), line
+//!            stream (listeners), stall_timeout; store, commit (the writing thread), replay (the log at start), index (PURE),
+//!            log_line
 //! porcelain  driver of a single push, as `git push` makes it: run, driver, tracking (remote-tracking refs)
 //! events     driver of the context repository. source (relay with sse, page and cursors; lines of standard input); ingest
-//!            (inbox, batch, landing of batches in commits); repository (init, instance and lock_file, event_ids, changes,
-//!            queries, refused); publish (publication, rebase, unpushable, tracking, pusher, push_schedule, target); context
-//!            (the handle on all that), push_attempt, saved_cursors, settings, run
+//!            (inbox, batch, committer); repository (init, instance and lock_file, event_ids, changes, queries, refused);
+//!            publish (publication, rebase, unpushable, tracking, pusher, push_schedule, target); context (the handle on all
+//!            that), push_attempt, saved_cursors, settings, run
 //! hook       pre_receive (intent or rejection), ref_names, guard (append-only), post_receive (entries), chained, input, head,
-//!            objects, push (identity, meta), large_blobs, hook_output (log, messages to the pusher), rejections,
+//!            object_folders, push (identity, meta), large_blobs, hook_output (log, messages to the pusher), rejections,
 //!            configured (hooks in git's configuration), install, git_config, durability (core.fsync)
 //!
 //! object_store  durable Git repository with one branch, for any files: store (lock, transaction), branch, work_tree, tree_buffer
-//!            and trees (edited in memory), commit_object, objects, difference, new_pack, packs, maintenance, replace (files
-//!            that git writes, too)
+//!            and tree_cache (edited in memory), commit_object, objects, difference, new_pack, packs, maintenance, git_files
+//!            (files that git writes, too)
 //! mirror     PURE: plan (entries, local refs, remote refs -> groups of commands), grouping, settlement, reconcile, watermark
 //! journal    specified in prose; folder (ownership), entry, encode and decode, status, ids, segment; read only: line, reader,
 //!            backlog, scan (which part need not be read again), visit, oldest; writer in front of access (locks), locked
 //!            (the journal under its lock), append, settle, mend and renew (repairs), rotation, intend and intent, recovery
 //!            (intents to entries); tail, quarantine and log (the same for lines of other kinds)
 //!
-//! local_repository  revision expressions and all refs of a repository with refs in files or tables: expression (PURE), tables
+//! local_repository  revision expressions and all refs of a repository with refs in files or tables: expression (PURE), tables;
+//!            tracking_ref (sets a remote-tracking ref)
 //! refs       local refs: an id, absent, or unreadable with the reason; files (loose, packed) or tables
 //! config     section [stargate] of git configuration -> one Config
-//! append_only  PURE: paths; compare (two trees), renames, history (which commits are new), range, schema
+//! append_only  PURE: paths; compare (two trees), renames, history (which commits are new), range, schema, odd_names
+//! git_objects  PURE: reader (commits, trees, blobs), lookup (by path), difference (of two trees)
 //! ref_update, ref_pattern, event, odd_name, uuid    values that every module may use; advice (on errors of libraries)
-//! namespace  ref names of a namespace, by family
+//! namespace  ref names of a namespace, by family; parts (temporary refs of pushes in parts)
 //! ```
 //!
 //! # Invariants: what does not exist here
@@ -121,8 +123,10 @@ pub mod advice;
 pub mod append_only;
 pub mod config;
 pub mod event;
+pub mod git_objects;
 pub mod namespace;
 pub mod odd_name;
+pub mod parts;
 pub mod ref_pattern;
 pub mod ref_update;
 #[cfg(any(feature = "events", feature = "relay"))]

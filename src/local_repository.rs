@@ -9,20 +9,27 @@
 //! `main@{yesterday}`, `main@{upstream}`, `@{-1}`, `:/text`.
 mod expression;
 mod tables;
+mod tracking_ref;
 
 use std::{collections::BTreeMap, path::Path};
 
-use bstr::{BStr, BString};
+use bstr::{BStr, BString, ByteSlice};
 use git_push::{
     causes,
     repository::{self, OpenError, RefStorage},
 };
-use gix::{ObjectId, Repository, refs::TargetRef};
+use gix::{
+    ObjectId, Repository,
+    hash::{Kind, Prefix},
+    refs::TargetRef,
+};
 
 use self::{
-    expression::{Meaning, meaning},
+    expression::{Meaning, abbreviated, meaning, split},
     tables::TableRefs,
 };
+
+pub use self::tracking_ref::set_tracking_ref;
 
 /// A repository whose refs and revisions are read, see the [module](self).
 #[derive(Debug)]
@@ -153,10 +160,44 @@ impl LocalRepository {
     }
 
     fn resolve(&self, expression: &BStr) -> Result<ObjectId, RevisionError> {
-        let found = self.repository.rev_parse_single(expression);
+        let expression = self.with_whole_id(expression)?;
+        let found = self.repository.rev_parse_single(expression.as_bstr());
         found
             .map(gix::Id::detach)
             .map_err(|error| RevisionError::Unknown(error.to_string()))
+    }
+
+    /// Returns the expression with an abbreviated id at its start made whole. gix does so for itself, but in a repository
+    /// with SHA-256 it does not find loose objects.
+    fn with_whole_id(&self, expression: &BStr) -> Result<BString, RevisionError> {
+        let (name, rest) = split(expression);
+        let kind = self.repository.object_hash();
+        let digits = abbreviated(name).filter(|digits| kind != Kind::Sha1 && digits.len() < kind.len_in_hex());
+        // Like git, prefer a ref with this name.
+        let is_ref = || matches!(self.repository.try_find_reference(name), Ok(Some(_)));
+        let Some(digits) = digits.filter(|_| !is_ref()) else {
+            return Ok(expression.to_owned());
+        };
+        match self
+            .prefixed(digits)
+            .map_err(|error| RevisionError::Unknown(causes(&error)))?
+        {
+            Some(Ok(id)) => Ok([id.to_string().as_bytes(), rest].concat().into()),
+            Some(Err(())) => {
+                let message = format!("the abbreviated id {digits} is ambiguous; give more digits");
+                Err(RevisionError::Unknown(message))
+            }
+            None => Ok(expression.to_owned()),
+        }
+    }
+
+    /// Returns the only object whose id starts with these digits. The inner error means that there are several.
+    fn prefixed(&self, digits: &BStr) -> Result<Option<Result<ObjectId, ()>>, gix::Error> {
+        let width = self.repository.object_hash().len_in_hex();
+        let padded = format!("{:0<width$}", digits.to_string());
+        let id = ObjectId::from_hex(padded.as_bytes())?;
+        let prefix = Prefix::new(&id, digits.len())?;
+        self.repository.objects.lookup_prefix(prefix, None)
     }
 
     fn unreadable(&self, reason: &str) -> UnreadableRefs {

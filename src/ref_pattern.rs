@@ -13,9 +13,10 @@ pub const DEFAULT_PATTERNS: [&str; 6] = [
     "refs/kv-watchlog/*",
 ];
 
-/// Refs that are internal to a server, or that mirrors refuse. A pattern that also covers other refs, such as `refs/*`,
-/// leaves them out. To mirror one, add a pattern for exactly these: `refs/pull/*`, `refs/pull/1/head`.
-pub const LEFT_OUT: [&str; 15] = [
+/// Refs that are internal to a server, that mirrors refuse, or that are temporary ([`parts`](crate::parts)). A pattern that
+/// also covers other refs, such as `refs/*`, leaves them out. To mirror one, add a pattern for exactly these:
+/// `refs/pull/*`, `refs/pull/1/head`.
+pub const LEFT_OUT: [&str; 16] = [
     "refs/pull/*",
     "refs/pull-requests/*",
     "refs/merge-requests/*",
@@ -31,6 +32,7 @@ pub const LEFT_OUT: [&str; 15] = [
     "refs/replace/*",
     "refs/remotes/*",
     "refs/original/*",
+    "refs/stargate-parts/*",
 ];
 
 /// A set of patterns. A ref matches when an inclusion matches it and no exclusion does. Refs in [`LEFT_OUT`] match only
@@ -305,6 +307,7 @@ mod tests {
             "refs/replace/a1",
             "refs/remotes/origin/main",
             "refs/original/refs/heads/main",
+            "refs/stargate-parts/a1",
         ];
         let matches = |patterns: &[&str], name: &str| RefPatterns::new(patterns).unwrap().matches(name.into());
         for (name, family) in names.iter().zip(LEFT_OUT) {

@@ -1,44 +1,25 @@
 //! Comparison of the files of two trees.
-use std::cmp::Ordering;
+use bstr::BString;
+use gix::{ObjectId, objs::tree::EntryKind};
 
-use bstr::{BString, ByteVec};
-use gix::{
-    ObjectId,
-    objs::tree::{EntryKind, EntryRef, name_order},
-};
+use super::{Letter, Paths, renames};
+use crate::git_objects::{Additions, Error, FileChange, Leaf, Reader, differences, item_at};
 
-use super::{
-    Error, Letter, Paths,
-    lookup::item_at,
-    objects::{Item, Reader, Tree},
-    renames,
-};
-
-/// Number of pairs of tree entries in one comparison. A tree may contain another one many times, so a few objects can
-/// stand for a huge number of files.
+/// Number of pairs of tree entries in one comparison.
 const MAX_PAIRS: usize = 1_000_000;
 
 /// A file that differs between two trees.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Change {
     /// The new tree has an additional file.
-    Added { path: BString, item: Item },
+    Added { path: BString, item: Leaf },
     /// A file of the old tree is different or missing in the new one.
     Broken {
         path: BString,
         letter: Letter,
-        item: Item,
+        item: Leaf,
         to: Option<BString>,
     },
-}
-
-/// Choice whether to report additions, which requires reading new subtrees.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Additions {
-    /// Report them.
-    Wanted,
-    /// Do not read them.
-    Unread,
 }
 
 /// Returns the changes to the guarded files of the tree `old` in the tree `new`, by path. Additions come last, if they
@@ -58,12 +39,12 @@ pub(super) fn compare(
     }
     let mut changes = Vec::new();
     for path in paths.iter() {
-        let pair = Pair {
+        let whole = FileChange {
             path: path.into(),
             old: item_at(reader, old, path)?,
             new: item_at(reader, new, path)?,
         };
-        changes.extend(walk(reader, pair, additions)?);
+        changes.extend(walk(reader, whole, additions)?);
     }
     let (mut broken, mut added): (Vec<_>, Vec<_>) = changes
         .into_iter()
@@ -84,52 +65,21 @@ pub(super) fn compare(
     Ok(broken)
 }
 
-/// Returns every file that differs between two items, in no particular order.
-pub(super) fn walk(reader: Reader<'_>, pair: Pair, additions: Additions) -> Result<Vec<Change>, Error> {
-    let mut changes = Vec::new();
-    // No recursion, because the depth of the trees is not trusted.
-    let mut pairs = vec![pair];
-    let mut count = 0;
-    while let Some(pair) = pairs.pop() {
-        count += 1;
-        if count > MAX_PAIRS {
-            return Err(Error::TooMany(MAX_PAIRS, "files that differ"));
-        }
-        if pair.old == pair.new || (pair.old.is_none() && additions == Additions::Unread) {
-            continue;
-        }
-        let (old_tree, new_tree) = (pair.old.filter(Item::is_tree), pair.new.filter(Item::is_tree));
-        if old_tree.is_some() || new_tree.is_some() {
-            join(reader, &pair.path, old_tree, new_tree, &mut pairs)?;
-        }
-        changes.extend(pair.change(additions));
-    }
-    Ok(changes)
+/// Returns every change of a file between the two entries of `whole`, in no particular order.
+pub(super) fn walk(reader: Reader<'_>, whole: FileChange, additions: Additions) -> Result<Vec<Change>, Error> {
+    let changes = differences(reader, whole, additions, MAX_PAIRS)?;
+    Ok(changes.into_iter().filter_map(change).collect())
 }
 
-/// Entries of two trees at the same path.
-#[derive(Debug, Clone)]
-pub(super) struct Pair {
-    pub(super) path: BString,
-    pub(super) old: Option<Item>,
-    pub(super) new: Option<Item>,
-}
-
-impl Pair {
-    /// Returns the change of a file at this path, if there is one.
-    fn change(self, additions: Additions) -> Option<Change> {
-        let Pair { path, old, new } = self;
-        let is_file = |item: &Item| !item.is_tree();
-        match (old.filter(is_file), new.filter(is_file)) {
-            (Some(item), new) => Some(Change::Broken {
-                path,
-                letter: new.map_or(Letter::Deleted, |new| letter(item.kind, new.kind)),
-                item,
-                to: None,
-            }),
-            (None, Some(item)) if additions == Additions::Wanted => Some(Change::Added { path, item }),
-            (None, _) => None,
-        }
+fn change(FileChange { path, old, new }: FileChange) -> Option<Change> {
+    match (old, new) {
+        (Some(item), new) => Some(Change::Broken {
+            path,
+            letter: new.map_or(Letter::Deleted, |new| letter(item.kind, new.kind)),
+            item,
+            to: None,
+        }),
+        (None, item) => item.map(|item| Change::Added { path, item }),
     }
 }
 
@@ -149,54 +99,6 @@ fn letter(old: EntryKind, new: EntryKind) -> Letter {
     } else {
         Letter::TypeChanged
     }
-}
-
-/// Pairs the entries of two trees by name. A file and a folder with the same name are not paired.
-fn join(
-    reader: Reader<'_>,
-    path: &BString,
-    old: Option<Item>,
-    new: Option<Item>,
-    pairs: &mut Vec<Pair>,
-) -> Result<(), Error> {
-    let read = |item: Option<Item>| item.map(|item| reader.tree(item.id)).transpose();
-    let (old, new) = (read(old)?, read(new)?);
-    let old = old.as_ref().map_or(Ok(Vec::new()), Tree::entries)?;
-    let new = new.as_ref().map_or(Ok(Vec::new()), Tree::entries)?;
-    let (mut old, mut new) = (old.iter().peekable(), new.iter().peekable());
-    loop {
-        let order = match (old.peek(), new.peek()) {
-            (None, None) => return Ok(()),
-            (Some(_), None) => Ordering::Less,
-            (None, Some(_)) => Ordering::Greater,
-            (Some(one), Some(other)) => by_name(one, other),
-        };
-        let one = if order == Ordering::Greater { None } else { old.next() };
-        let other = if order == Ordering::Less { None } else { new.next() };
-        let (one_item, other_item) = (one.map(Item::from), other.map(Item::from));
-        if one_item != other_item
-            && let Some(entry) = one.or(other)
-        {
-            pairs.push(Pair {
-                path: joined(path, entry),
-                old: one_item,
-                new: other_item,
-            });
-        }
-    }
-}
-
-fn by_name(one: &EntryRef<'_>, other: &EntryRef<'_>) -> Ordering {
-    name_order(one.filename, one.mode.is_tree(), other.filename, other.mode.is_tree())
-}
-
-fn joined(path: &BString, entry: &EntryRef<'_>) -> BString {
-    let mut joined = path.clone();
-    if !joined.is_empty() {
-        joined.push_byte(b'/');
-    }
-    joined.push_str(entry.filename);
-    joined
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! Errors of the check.
 use gix::ObjectId;
 
+use crate::git_objects;
+
 /// Reasons why the rule cannot be checked.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -16,28 +18,7 @@ pub enum Error {
         /// One of the commits whose parents are missing.
         commit: ObjectId,
     },
-    /// An object is missing.
-    #[error("the {what} {id} is not in the repository")]
-    Missing {
-        /// The kind of object, in one word.
-        what: &'static str,
-        /// Its id.
-        id: ObjectId,
-    },
-    /// An object is damaged or ambiguous.
-    #[error("the {what} {id} is damaged: {why}")]
-    Damaged {
-        /// The kind of object, in one word.
-        what: &'static str,
-        /// Its id.
-        id: ObjectId,
-        /// The reason.
-        why: String,
-    },
-    /// The object is neither a commit nor a tag of one.
-    #[error("{0} is not a commit")]
-    NotACommit(ObjectId),
-    /// A limit is exceeded.
-    #[error("there are more than {0} {1} to check")]
-    TooMany(usize, &'static str),
+    /// An object cannot be used.
+    #[error(transparent)]
+    Object(#[from] git_objects::Error),
 }

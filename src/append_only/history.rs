@@ -7,10 +7,8 @@ use std::collections::{BinaryHeap, HashMap};
 
 use gix::ObjectId;
 
-use super::{
-    Error,
-    objects::{Commit, Reader},
-};
+use super::Error;
+use crate::git_objects::{Commit, Error as ObjectError, Reader};
 
 /// Maximum number of commits to read. More are an error, because a partial check would be no verdict.
 const MAX_COMMITS: usize = 4_000_000;
@@ -107,7 +105,7 @@ impl<'a> History<'a> {
     /// # Errors
     /// It was not reached.
     pub(super) fn commit(&self, id: ObjectId) -> Result<&Commit, Error> {
-        let seen = self.seen.get(&id).ok_or(Error::Missing { what: "commit", id })?;
+        let seen = self.seen.get(&id).ok_or(ObjectError::Missing { what: "commit", id })?;
         Ok(&seen.commit)
     }
 
@@ -128,7 +126,7 @@ impl<'a> History<'a> {
     fn reach(&mut self, id: ObjectId, from: u8) -> Result<(), Error> {
         if !self.seen.contains_key(&id) {
             if self.seen.len() >= MAX_COMMITS {
-                return Err(Error::TooMany(MAX_COMMITS, "commits"));
+                return Err(ObjectError::TooMany(MAX_COMMITS, "commits").into());
             }
             let seen = Seen {
                 commit: self.reader.commit(id)?,

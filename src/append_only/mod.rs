@@ -5,7 +5,7 @@
 //!   commits: history (which ones are new) ---> range (each against each parent, and the ends)
 //!                                                |
 //!                                                v
-//!   trees:   lookup (the guarded entries) ---> compare (changes to the old files) ---> renames (new paths)
+//!   trees:   git_objects (the guarded entries, differences) ---> compare (changes to the old files) ---> renames (new paths)
 //! ```
 //!
 //! Rule for two trees: the new tree has each guarded file of the old tree at the same path, with the same content, mode
@@ -26,9 +26,7 @@
 mod compare;
 mod error;
 mod history;
-mod lookup;
-mod names;
-mod objects;
+mod odd_names;
 mod paths;
 mod range;
 mod renames;
@@ -36,7 +34,7 @@ mod schema;
 mod violation;
 
 pub use error::Error;
-pub use names::{OddName, odd_names};
+pub use odd_names::{OddName, odd_names};
 pub use paths::{DEFAULT_PATH, InvalidPath, Paths};
 pub use range::{Added, Findings, Range, Relation, check, lost};
 pub use schema::{Malformed, malformed};

@@ -9,10 +9,10 @@ use gix::{
 
 use super::{
     Error, MAX_LISTED, Paths, Violation,
-    compare::{Additions, Change, compare},
+    compare::{Change, compare},
     history::History,
-    objects::{Item, Reader},
 };
+use crate::git_objects::{Additions, Error as ObjectError, Leaf, Reader};
 
 /// Range of commits to check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,7 +78,7 @@ pub fn check(
     with_added: bool,
 ) -> Result<Findings, Error> {
     let reader = Reader(objects);
-    let commit = |id: ObjectId| reader.peel(id)?.ok_or(Error::NotACommit(id));
+    let commit = |id: ObjectId| reader.peel(id)?.ok_or(ObjectError::NotACommit(id));
     let (base, head) = (range.base.map(commit).transpose()?, commit(range.head)?);
     let mut findings = Findings::default();
     if base == Some(head) {
@@ -176,7 +176,7 @@ impl Check<'_> {
             parents.push(ObjectId::empty_tree(id.kind()));
         }
         let mut violations = BTreeSet::new();
-        let mut added: Option<Vec<(BString, Item)>> = None;
+        let mut added: Option<Vec<(BString, Leaf)>> = None;
         for parent in parents {
             let mut here = Vec::new();
             for change in compare(self.reader, self.paths, parent, commit.tree, self.additions)? {
@@ -190,7 +190,7 @@ impl Check<'_> {
                 Some(before) => in_both(before, here),
             });
         }
-        let new = |(path, item): (BString, Item)| Added {
+        let new = |(path, item): (BString, Leaf)| Added {
             path,
             commit: id,
             id: item.id,
@@ -225,7 +225,7 @@ fn violation(change: Change, commit: ObjectId) -> Option<Violation> {
 }
 
 /// Returns the items of `other` whose paths are also in `one`.
-fn in_both(one: Vec<(BString, Item)>, other: Vec<(BString, Item)>) -> Vec<(BString, Item)> {
+fn in_both(one: Vec<(BString, Leaf)>, other: Vec<(BString, Leaf)>) -> Vec<(BString, Leaf)> {
     let paths: HashSet<BString> = one.into_iter().map(|(path, _)| path).collect();
     other.into_iter().filter(|(path, _)| paths.contains(path)).collect()
 }

@@ -8,10 +8,10 @@ use bstr::{BStr, BString, ByteSlice};
 use gix::{ObjectId, objs::tree::EntryKind};
 
 use super::{
-    Error, Letter,
-    compare::{Additions, Change, Pair, walk},
-    objects::{Item, Reader},
+    Letter,
+    compare::{Change, walk},
 };
+use crate::git_objects::{Additions, Error, FileChange, Leaf, Reader};
 
 /// Maximum number of deletions of the same content that are tried for one addition.
 const MAX_ALIKE: usize = 100;
@@ -21,10 +21,10 @@ const MAX_ALIKE: usize = 100;
 /// # Errors
 /// A tree is missing or damaged.
 pub(super) fn find(reader: Reader<'_>, broken: &mut [Change], old: ObjectId, new: ObjectId) -> Result<(), Error> {
-    let whole = Pair {
+    let whole = FileChange {
         path: BString::default(),
-        old: Some(Item::tree(old)),
-        new: Some(Item::tree(new)),
+        old: Some(Leaf::tree(old)),
+        new: Some(Leaf::tree(new)),
     };
     let changes = match walk(reader, whole, Additions::Wanted) {
         Ok(changes) => changes,
@@ -32,7 +32,7 @@ pub(super) fn find(reader: Reader<'_>, broken: &mut [Change], old: ObjectId, new
         Err(Error::TooMany(..)) => return Ok(()),
         Err(error) => return Err(error),
     };
-    let mut added: Vec<(BString, Item)> = changes
+    let mut added: Vec<(BString, Leaf)> = changes
         .into_iter()
         .filter_map(|change| match change {
             Change::Added { path, item } => Some((path, item)),
@@ -68,7 +68,7 @@ pub(super) fn find(reader: Reader<'_>, broken: &mut [Change], old: ObjectId, new
 }
 
 /// Returns the position of the first candidate with this base name, else of the first candidate.
-fn best(candidates: &VecDeque<usize>, broken: &[Change], path: &BStr, item: Item) -> Option<usize> {
+fn best(candidates: &VecDeque<usize>, broken: &[Change], path: &BStr, item: Leaf) -> Option<usize> {
     let fits =
         |index: usize| matches!(&broken[index], Change::Broken { item: gone, .. } if alike(gone.kind, item.kind));
     let fitting = || (0..candidates.len().min(MAX_ALIKE)).filter(|place| fits(candidates[*place]));

@@ -5,8 +5,9 @@ use gix::{
     objs::{Find, FindHeader, tree::EntryKind},
 };
 
-use super::{Added, Error, objects::Reader};
+use super::{Added, Error};
 use crate::event::{Event, Layout, MAX_FILE};
+use crate::git_objects::{Error as ObjectError, Reader};
 
 /// A new file that is not an event, or has the wrong path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,14 +56,14 @@ pub fn malformed(objects: &(impl Find + FindHeader), added: &[Added]) -> Result<
 
 /// Reads the file. `None` if it is larger than an event may be.
 fn content(objects: &(impl Find + FindHeader), id: ObjectId) -> Result<Option<Vec<u8>>, Error> {
-    let header = objects.try_header(&id).map_err(|error| Error::Damaged {
+    let header = objects.try_header(&id).map_err(|error| ObjectError::Damaged {
         what: "blob",
         id,
         why: error.to_string(),
     })?;
     match header {
         Some(header) if header.size > MAX_FILE as u64 => Ok(None),
-        _ => Reader(objects).blob(id).map(Some),
+        _ => Ok(Some(Reader(objects).blob(id)?)),
     }
 }
 

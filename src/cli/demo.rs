@@ -22,7 +22,7 @@ use crate::{
         POST_RECEIVE, PRE_RECEIVE,
         install::{Installation, install},
     },
-    journal::{self, Status},
+    journal,
     worker::{self, Options, RemoteFence, WaitOutcome},
 };
 
@@ -199,17 +199,12 @@ impl Demo {
         for item in journal::Reader::new(text.as_bytes(), 0) {
             if let Ok(journal::Item::Entry(located)) = item {
                 let entry = located.entry;
-                let status = match entry.status {
-                    Status::Pending => "pending",
-                    Status::Done => "done",
-                    Status::Failed => "failed",
-                    Status::Skipped => "skipped",
-                };
                 let new = entry.update.new.to_hex_with_len(10);
                 println!(
-                    "     {}  {:<20} {new}  {status}",
+                    "     {}  {:<20} {new}  {}",
                     entry.entry_id,
-                    entry.update.name.to_str_lossy()
+                    entry.update.name.to_str_lossy(),
+                    entry.status
                 );
             }
         }

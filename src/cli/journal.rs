@@ -203,12 +203,6 @@ fn unreadable(error: std::io::Error) -> Failure {
 }
 
 fn line(entry: &Entry) -> String {
-    let status = match entry.status {
-        Status::Pending => "pending",
-        Status::Done => "done",
-        Status::Failed => "failed",
-        Status::Skipped => "skipped",
-    };
     let update = &entry.update;
     let short = |id: &gix::ObjectId| {
         if id.is_null() {
@@ -218,9 +212,10 @@ fn line(entry: &Entry) -> String {
         }
     };
     format!(
-        "{}  {:.3}  {status:<7}  {} -> {}  {}",
+        "{}  {:.3}  {:<7}  {} -> {}  {}",
         entry.entry_id,
         entry.timestamp,
+        entry.status,
         short(&update.old),
         short(&update.new),
         update.name.to_str_lossy().escape_debug()

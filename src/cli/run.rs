@@ -204,7 +204,9 @@ fn advice(outcome: GroupOutcome) -> &'static str {
         GroupOutcome::Settled(Outcome::Diverged) => {
             "run `stargate-mirror sync --dry-run`, and decide: nothing on the mirror is overwritten without `sync --force`"
         }
-        GroupOutcome::Settled(Outcome::Misconfigured) => "correct the settings; a retry does not help",
+        GroupOutcome::Settled(Outcome::Misconfigured) => {
+            "correct the settings (run `stargate-mirror doctor`); a retry does not help"
+        }
         GroupOutcome::Settled(Outcome::Broken) => REPAIR,
     }
 }

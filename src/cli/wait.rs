@@ -268,7 +268,7 @@ fn print_human(args: &Args, oid: ObjectId, waited: &WaitOutcome, remote: &Remote
 fn parse_oid(text: &str) -> Result<ObjectId, String> {
     match ObjectId::from_hex(text.as_bytes()) {
         Ok(id) if !id.is_null() => Ok(id),
-        _ => Err("expected a commit id of 40 or 64 hexadecimal digits".into()),
+        _ => Err("expected a commit id of 40 or 64 hexadecimal digits, as `git rev-parse` prints it".into()),
     }
 }
 

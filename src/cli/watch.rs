@@ -19,8 +19,8 @@ the watchdog if WatchdogSec= is set.";
 
 /// Push to the mirror whenever something is pushed here.
 ///
-/// Wakes when a journal grows, keeps to stargate.pushesPerMinute, retries failed pushes after growing delays, and compares
-/// the refs of both sides every 15 minutes.
+/// Wakes when a journal grows or a ref moves, keeps to stargate.pushesPerMinute, retries failed pushes after growing delays,
+/// and compares the refs of both sides every 15 minutes.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {

@@ -14,7 +14,7 @@ use jiff::Timestamp;
 
 use super::{
     Committed, Options, Published, ResumePoint, Upstream,
-    ingest::landing,
+    ingest::committer,
     lock_file::Lock,
     publish::{publication::Publication, tracking::Tracking},
     repository::{Repository, queries},
@@ -105,7 +105,7 @@ impl<S: Storage> Context<S> {
     /// # Errors
     /// As [`commit()`](Context::commit()); no batch was committed.
     pub fn commit_each(&self, batches: &[&[Event]], clock: &dyn Clock) -> Result<Vec<Committed>, Error> {
-        landing::commit_each(&self.0, batches, clock)
+        committer::commit_each(&self.0, batches, clock)
     }
 
     /// Stores input that is not an event in [`FILE`](super::refused::FILE), without a path.

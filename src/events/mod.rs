@@ -2,7 +2,7 @@
 //! pushed to a remote. Existing files are never changed.
 //!
 //! ```text
-//!   source --> ingest (inbox, batch, landing) --> repository (on the object store) --> publish (rebase, push) --> remote
+//!   source --> ingest (inbox, batch, committer) --> repository (on the object store) --> publish (rebase, push) --> remote
 //! ```
 //!
 //! [`run`](mod@run) connects the parts; [`settings`] (pure) configures them. [`Context`] is the handle on a context repository

@@ -28,7 +28,7 @@ use super::{
     Environment,
     head::{Refs, Unreadable},
     hook_output::{HookOutput, readable},
-    objects::{self, Objects},
+    object_folders::{self, Objects},
 };
 use crate::{
     append_only::{self, Error, Findings, RULE, Range, Relation, Violation},
@@ -67,7 +67,7 @@ pub(super) fn check(
     }
     if let Some(first) = guarded.first() {
         let gate = Gate {
-            objects: Objects::open(&objects::folders(environment, git_dir), first.update.new.kind()).cached(),
+            objects: Objects::open(&object_folders::folders(environment, git_dir), first.update.new.kind()).cached(),
             branch,
             config,
         };

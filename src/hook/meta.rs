@@ -7,7 +7,7 @@ use gix::{
     objs::{CommitRef, Find, FindHeader, Kind},
 };
 
-use super::{Environment, identity::bytes, objects::Objects};
+use super::{Environment, identity::bytes, object_folders::Objects};
 
 /// The trailer of a commit that names its transaction.
 const TRAILER: &str = "KV-Txn";

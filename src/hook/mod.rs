@@ -32,7 +32,7 @@ mod hook_output;
 mod install_error;
 mod large_blobs;
 mod meta;
-mod objects;
+mod object_folders;
 mod push;
 mod ref_names;
 mod rejections;

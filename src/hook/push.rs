@@ -10,7 +10,7 @@ use super::{
     hook_output::HookOutput,
     identity,
     meta::{self, TxnIds},
-    objects,
+    object_folders,
 };
 use crate::{
     config::{APPEND_ONLY, Config, Problem},
@@ -93,7 +93,7 @@ impl<'a> Drafting<'a> {
 
     fn txn_id(&mut self, id: ObjectId) -> Option<BString> {
         let open = || {
-            let objects = objects::folders(self.environment, self.git_dir);
+            let objects = object_folders::folders(self.environment, self.git_dir);
             TxnIds::open(&objects, id.kind())
         };
         self.txn_ids.get_or_insert_with(open).of(id)

@@ -27,7 +27,7 @@ use std::{
 use bstr::ByteSlice;
 use durable::{
     replace::NewFile,
-    storage::{FILE_MODE, Folders, Names, ReadFiles},
+    storage::{FILE_MODE, Folders, Names, ReadFiles, remove_existing},
 };
 use gix::ObjectId;
 use jiff::Timestamp;
@@ -176,7 +176,7 @@ pub(super) fn write<S: Folders + Names>(storage: &S, git_dir: &Path, intent: &In
 /// # Errors
 /// It cannot be removed.
 pub fn remove<S: Names>(storage: &S, git_dir: &Path, id: Ulid) -> io::Result<()> {
-    absent_is_fine(storage.remove(&path_of(git_dir, id)))
+    remove_existing(storage, &path_of(git_dir, id))
 }
 
 /// Removes the temporary files of writers that have died: those that were last written to [`IN_FLIGHT`] ago or earlier.
@@ -188,7 +188,7 @@ pub(super) fn remove_unfinished<S: Folders + Names>(storage: &S, git_dir: &Path,
         // Its writer may have renamed it in the meantime.
         let Some(look) = storage.look(&path)? else { continue };
         if age(now, look.modified).is_none_or(|age| age >= IN_FLIGHT) {
-            absent_is_fine(storage.remove(&path))?;
+            remove_existing(storage, &path)?;
         }
     }
     Ok(())
@@ -304,13 +304,6 @@ pub(super) fn path_of(git_dir: &Path, id: Ulid) -> PathBuf {
 
 fn unfinished(git_dir: &Path, id: Ulid) -> PathBuf {
     git_dir.join(FOLDER).join(INTENTS).join(format!(".{id}{UNFINISHED}"))
-}
-
-fn absent_is_fine(removed: io::Result<()>) -> io::Result<()> {
-    match removed {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other,
-    }
 }
 
 #[cfg(test)]

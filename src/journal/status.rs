@@ -1,4 +1,6 @@
 //! Bytes of a status in a line.
+use std::fmt;
+
 use bstr::ByteSlice;
 
 use super::entry::Status;
@@ -18,6 +20,18 @@ impl Status {
             Status::Failed => b"\"failed\" ",
             Status::Skipped => b"\"skipped\"",
         }
+    }
+}
+
+/// The word of the JSON value.
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Status::Pending => "pending",
+            Status::Done => "done",
+            Status::Failed => "failed",
+            Status::Skipped => "skipped",
+        })
     }
 }
 
@@ -50,6 +64,14 @@ fn is_mix(status: &[u8; WIDTH]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_word_is_that_of_the_line() {
+        for status in ALL {
+            assert_eq!(format!("{:<9}", format!("\"{status}\"")).as_bytes(), status.padded());
+        }
+        assert_eq!(format!("{:<7}|", Status::Done), "done   |");
+    }
 
     #[test]
     fn every_interrupted_overwrite_is_a_mix_and_nothing_else_is() {

@@ -33,25 +33,31 @@ pub(super) fn meaning<E>(expression: &BStr, find: impl Fn(&BStr) -> Result<Optio
             }
         }
     }
-    Ok(if is_object(name) || FILES.iter().any(|file| name == *file) {
-        Meaning::OfId(expression.to_owned())
-    } else {
-        Meaning::Nothing
-    })
+    Ok(
+        if abbreviated(name).is_some() || FILES.iter().any(|file| name == *file) {
+            Meaning::OfId(expression.to_owned())
+        } else {
+            Meaning::Nothing
+        },
+    )
 }
 
 /// Splits an expression after the name that it starts with. No ref name has one of these characters.
-fn split(expression: &BStr) -> (&BStr, &BStr) {
+pub(super) fn split(expression: &BStr) -> (&BStr, &BStr) {
     let ends = [expression.find_byteset("^~:"), expression.find("@{")];
     let end = ends.into_iter().flatten().min().unwrap_or(expression.len());
     let (name, rest) = expression.split_at(end);
     (name.as_bstr(), rest.as_bstr())
 }
 
-/// Returns true for an abbreviated id, and for the output of `git describe`, which ends in one.
-fn is_object(name: &BStr) -> bool {
+/// Returns the digits of an abbreviated id, or of the one at the end of the output of `git describe`.
+pub(super) fn abbreviated(name: &BStr) -> Option<&BStr> {
     let is_short = |id: &[u8]| id.len() >= SHORTEST && id.iter().all(u8::is_ascii_hexdigit);
-    is_short(name) || name.rfind("-g").is_some_and(|at| is_short(&name[at + 2..]))
+    if is_short(name) {
+        return Some(name);
+    }
+    let digits = &name[name.rfind("-g")? + 2..];
+    is_short(digits).then(|| digits.as_bstr())
 }
 
 #[cfg(test)]
@@ -103,6 +109,21 @@ mod tests {
             ("FETCH_HEAD", "FETCH_HEAD"),
         ] {
             assert_eq!(means(expression).as_deref(), Some(expected), "{expression}");
+        }
+    }
+
+    #[test]
+    fn the_digits_of_an_abbreviated_id_are_found() {
+        let digits = |name: &'static str| abbreviated(name.into()).map(ToString::to_string);
+        for (name, expected) in [
+            ("a1b2", Some("a1b2")),
+            ("v1-3-ga1b2c3", Some("a1b2c3")),
+            ("v1-g1-ga1b2", Some("a1b2")),
+            ("a1b", None),
+            ("v1-ga1b", None),
+            ("main", None),
+        ] {
+            assert_eq!(digits(name).as_deref(), expected, "{name}");
         }
     }
 

@@ -16,7 +16,7 @@ pub enum Outcome {
     Rejected,
     /// The mirror has something that would be overwritten.
     Diverged,
-    /// Settings on this side are wrong.
+    /// Settings on this side are wrong, or the Stargate is a shallow or partial clone that lacks an object.
     Misconfigured,
     /// An object is missing or damaged in the Stargate.
     Broken,
@@ -43,7 +43,7 @@ impl From<ErrorKind> for Outcome {
             ErrorKind::NotSent => Outcome::Diverged,
             ErrorKind::Transient | ErrorKind::Interrupted => Outcome::Transient,
             ErrorKind::Rejected => Outcome::Rejected,
-            ErrorKind::Misconfigured => Outcome::Misconfigured,
+            ErrorKind::Misconfigured | ErrorKind::NotCloned => Outcome::Misconfigured,
             ErrorKind::Broken => Outcome::Broken,
             // An unknown kind may have changed something.
             _ => Outcome::Uncertain,

@@ -5,7 +5,7 @@ use durable::storage::Storage;
 use git_push::causes;
 use gix::{ObjectId, refs::TargetRef};
 
-use super::{Error, error::Kind, replace, replace::Replacement};
+use super::{Error, error::Kind, git_files, git_files::Replacement};
 
 /// A branch of a repository.
 pub struct Branch<'a> {
@@ -37,7 +37,7 @@ impl Branch<'_> {
     pub fn advance(&self, storage: &impl Storage, old: Option<ObjectId>, new: ObjectId) -> Result<(), Error> {
         let path = self.path();
         if let Some(folder) = path.parent() {
-            replace::create_folders(storage, folder).map_err(|error| Error::failed("create", folder, error))?;
+            git_files::create_folders(storage, folder).map_err(|error| Error::failed("create", folder, error))?;
         }
         let replacement = Replacement::begin(storage, self.repository.git_dir(), &path, format!("{new}\n").as_bytes())?;
         // The lock keeps other processes from moving it now.

@@ -5,16 +5,16 @@
 //!   Store::lock --> Locked --> Transaction: edit (trees in memory) --> NewPack --> packs (stored, joined) --> branch, work_tree
 //! ```
 //!
-//! [`tree_buffer`], [`new_pack`] and [`commit_object`] are pure. [`replace`] replaces files that git writes, too; [`work_tree`]
+//! [`tree_buffer`], [`new_pack`] and [`commit_object`] are pure. [`git_files`] replaces files that git writes, too; [`work_tree`]
 //! checks out; [`maintenance`] decides when packs are joined.
 pub mod branch;
 pub mod commit_object;
 pub mod difference;
+pub mod git_files;
 pub mod new_pack;
 pub mod objects;
-pub mod replace;
 pub mod tree_buffer;
-pub mod trees;
+pub mod tree_cache;
 pub mod work_tree;
 
 mod error;

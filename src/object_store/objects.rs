@@ -1,14 +1,14 @@
 //! Reading objects of a repository.
-use git_push::causes;
 use gix::{ObjectId, objs::Kind};
 
 use super::{Error, error, tree_buffer::TreeBuffer};
+use crate::git_objects::{self, Reader};
 
-/// Reads objects; errors name the object.
+/// Reads objects; errors name the object and the repository.
 #[derive(Clone, Copy)]
 pub struct Objects<'a>(pub &'a gix::Repository);
 
-impl Objects<'_> {
+impl<'a> Objects<'a> {
     /// The object format.
     pub fn hash(&self) -> gix::hash::Kind {
         self.0.object_hash()
@@ -27,18 +27,27 @@ impl Objects<'_> {
 
     /// Reads the id of a commit's tree.
     pub fn tree_of(&self, commit: ObjectId) -> Result<ObjectId, Error> {
-        let raw = self.read(commit, Kind::Commit)?;
-        let tree = gix::objs::CommitRefIter::from_bytes(&raw, self.hash()).tree_id();
-        tree.map_err(|error| self.damaged(commit, &error.to_string()))
+        let commit = self.reader().commit(commit);
+        commit.map(|commit| commit.tree).map_err(|error| self.unreadable(error))
     }
 
     /// Reads an object of this kind, as bytes.
     pub fn read(&self, id: ObjectId, kind: Kind) -> Result<Vec<u8>, Error> {
-        let object = self.0.try_find_object(id);
-        match object.map_err(|error| self.damaged(id, &causes(&error)))? {
-            Some(mut object) if object.kind == kind => Ok(std::mem::take(&mut object.data)),
-            Some(object) => Err(self.damaged(id, &format!("it is a {}, not a {kind}", object.kind))),
-            None => Err(self.damaged(id, "it is missing")),
+        self.reader().read(id, kind).map_err(|error| self.unreadable(error))
+    }
+
+    /// Returns the reader of the objects, whose errors do not name the repository.
+    pub(super) fn reader(&self) -> Reader<'a> {
+        Reader(self.0)
+    }
+
+    /// Returns the error of an object that the reader cannot use.
+    pub(super) fn unreadable(&self, error: git_objects::Error) -> Error {
+        match error {
+            git_objects::Error::Missing { id, .. } => self.damaged(id, "it is missing"),
+            git_objects::Error::Damaged { id, why, .. } => self.damaged(id, &why),
+            git_objects::Error::NotACommit(id) => self.damaged(id, "it is not a commit"),
+            git_objects::Error::TooMany(..) => Error::failed("compare trees of", self.0.git_dir(), error),
         }
     }
 

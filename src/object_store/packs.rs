@@ -16,7 +16,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use durable::storage::Storage;
+use durable::{
+    replace::NewFile,
+    storage::{Storage, remove_existing},
+};
 use gix::{ObjectId, hash::Kind};
 use gix_pack::data::entry::Header;
 
@@ -41,14 +44,14 @@ pub fn store(storage: &impl Storage, objects: &Path, finished: &Finished) -> Res
     let name = format!("pack-{}", finished.name);
     let stored = || {
         storage.create_dir(&folder)?;
-        for (extension, bytes) in [("pack", &finished.pack), ("idx", &finished.index)] {
-            write_over(storage, &temporary(&folder, &name, extension), bytes)?;
-        }
-        for extension in ["pack", "idx"] {
+        let write = |extension: &str, bytes| {
+            let temporary = folder.join(format!("tmp_{name}.{extension}"));
             let path = folder.join(format!("{name}.{extension}"));
-            storage.rename(&temporary(&folder, &name, extension), &path)?;
-        }
-        storage.sync_dir(&folder)
+            NewFile::overwrite(storage, temporary, &path, bytes, MODE)
+        };
+        let (mut pack, index) = (write("pack", &finished.pack)?, write("idx", &finished.index)?);
+        pack.rename()?;
+        index.commit()
     };
     stored().map_err(|error: io::Error| Error::failed("write a pack to", &folder, error))
 }
@@ -68,10 +71,8 @@ pub fn join(storage: &impl Storage, objects: &Path, hash: Kind) -> Result<bool, 
     for pack in small.iter().filter(|pack| pack.name != name) {
         // The index goes first: a pack without one is invisible.
         for extension in ["idx", "rev", "pack"] {
-            match storage.remove(&folder.join(format!("{}.{extension}", pack.name))) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
-                _ => {}
-            }
+            let path = folder.join(format!("{}.{extension}", pack.name));
+            remove_existing(storage, &path).map_err(failed)?;
         }
     }
     Ok(true)
@@ -189,19 +190,33 @@ fn damaged(path: &Path, why: &str) -> io::Error {
     io::Error::other(format!("{} is damaged: {why}", path.display()))
 }
 
-fn temporary(folder: &Path, name: &str, extension: &str) -> PathBuf {
-    folder.join(format!("tmp_{name}.{extension}"))
-}
+const _: () = assert!(MAX_JOINED < MAX_PACK as u64);
 
-/// Writes a temporary file, replacing one that a crash left behind.
-fn write_over(storage: &impl Storage, path: &Path, bytes: &[u8]) -> io::Result<()> {
-    match storage.write_new(path, bytes, MODE) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            storage.remove(path)?;
-            storage.write_new(path, bytes, MODE)
-        }
-        written => written,
+#[cfg(test)]
+mod tests {
+    use std::{ffi::OsString, fs};
+
+    use durable::storage::{Disk, Folders};
+    use gix::objs;
+
+    use super::*;
+
+    #[test]
+    fn files_that_a_crash_has_left_are_overwritten_and_none_is_left() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut pack = NewPack::new(Kind::Sha1);
+        pack.add(objs::Kind::Blob, b"content").expect("an object");
+        let finished = pack.finish().expect("a pack");
+        let packs = folder.path().join("pack");
+        fs::create_dir(&packs).expect("a folder");
+        let left = packs.join(format!("tmp_pack-{}.idx", finished.name));
+        fs::write(left, "the beginning").expect("a file");
+        store(&Disk, folder.path(), &finished).expect("stored");
+        let mut names = Disk.list(&packs).expect("a listing");
+        names.sort();
+        let expected = ["idx", "pack"].map(|extension| OsString::from(format!("pack-{}.{extension}", finished.name)));
+        assert_eq!(names, expected);
+        let index = packs.join(&expected[0]);
+        assert_eq!(fs::read(index).expect("an index"), finished.index);
     }
 }
-
-const _: () = assert!(MAX_JOINED < MAX_PACK as u64);

@@ -15,11 +15,12 @@ use gix::{ObjectId, objs::Kind as ObjectKind};
 use super::{
     Error, Kind,
     branch::Branch,
+    git_files,
     maintenance::Maintenance,
     new_pack::{NewPack, PackError, object_id},
     objects::Objects,
-    packs, replace,
-    trees::{Edit, Trees},
+    packs,
+    tree_cache::{Edit, Trees},
     work_tree::WorkTree,
 };
 
@@ -107,7 +108,7 @@ impl<S: Storage> Store<S> {
     pub fn create_state_folder(&self) -> Result<(), Error> {
         let path = self.repository().git_dir().join(LOCK);
         let folder = path.parent().unwrap_or(&path);
-        replace::create_folders(&self.storage, folder).map_err(|error| Error::failed("create", folder, error))
+        git_files::create_folders(&self.storage, folder).map_err(|error| Error::failed("create", folder, error))
     }
 
     /// The storage of the repository's files.
@@ -285,7 +286,7 @@ mod tests {
     use crate::object_store::{
         commit_object::commit_object,
         tree_buffer::Leaf,
-        trees::{SetError, file_of},
+        tree_cache::{SetError, file_of},
     };
 
     fn open(path: &Path) -> Store<Disk> {

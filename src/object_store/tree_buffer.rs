@@ -6,21 +6,14 @@ use bstr::ByteSlice;
 use git_push::delta::Instructions;
 use gix::{ObjectId, hash::Kind, objs::tree::EntryKind};
 
+pub(crate) use crate::git_objects::Leaf;
+
 /// A tree object with the offsets of its entries.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TreeBuffer {
     raw: Vec<u8>,
     starts: Vec<u32>,
     hash: Kind,
-}
-
-/// Entry of a tree, without its name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Leaf {
-    /// Kind: file, folder, link or submodule.
-    pub kind: EntryKind,
-    /// Id of the object.
-    pub id: ObjectId,
 }
 
 /// The bytes are not a tree.

@@ -12,7 +12,10 @@ use std::{
 };
 
 use bstr::{BStr, BString, ByteSlice};
-use durable::storage::{FILE_MODE, PROGRAM_MODE, Storage};
+use durable::{
+    replace::NewFile,
+    storage::{FILE_MODE, PROGRAM_MODE, Storage, remove_existing},
+};
 use gix::{
     ObjectId, index,
     objs::{Kind, tree::EntryKind},
@@ -20,8 +23,8 @@ use gix::{
 };
 
 use super::{
-    Error, branch::Branch, difference, difference::Change, new_pack::object_id, objects::Objects, replace,
-    replace::Replacement, tree_buffer::Leaf,
+    Error, branch::Branch, difference, difference::Change, git_files, git_files::Replacement, new_pack::object_id,
+    objects::Objects, tree_buffer::Leaf,
 };
 
 /// File in the Git folder that records a checkout in progress.
@@ -60,8 +63,8 @@ impl<S: Storage> WorkTree<'_, S> {
         let bytes = serde_json::to_vec(&checkout).expect("two strings serialize into memory");
         let path = self.checkout_path();
         let failed = |error| Error::failed("write", &path, error);
-        replace::create_folders(self.storage, path.parent().unwrap_or(&path)).map_err(failed)?;
-        replace::overwrite(self.storage, &path, &bytes).map_err(failed)?;
+        git_files::create_folders(self.storage, path.parent().unwrap_or(&path)).map_err(failed)?;
+        git_files::overwrite(self.storage, &path, &bytes).map_err(failed)?;
         self.apply(&changes, &mut index, old, new)
     }
 
@@ -231,10 +234,7 @@ impl<S: Storage> WorkTree<'_, S> {
 
     fn end(&self) -> Result<(), Error> {
         let path = self.checkout_path();
-        match self.storage.remove(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::failed("remove", &path, error)),
-            _ => Ok(()),
-        }
+        remove_existing(self.storage, &path).map_err(|error| Error::failed("remove", &path, error))
     }
 
     fn remove(&self, path: &BString) -> Result<(), Error> {
@@ -261,7 +261,7 @@ impl<S: Storage> WorkTree<'_, S> {
         let file = self.file(&change.path)?;
         let content = self.objects().blob(leaf.id)?;
         let written = || {
-            replace::create_folders(self.storage, file.parent().unwrap_or(self.folder))?;
+            git_files::create_folders(self.storage, file.parent().unwrap_or(self.folder))?;
             if leaf.kind == EntryKind::Link {
                 return link(&content, &file);
             }
@@ -270,14 +270,7 @@ impl<S: Storage> WorkTree<'_, S> {
                 _ => FILE_MODE,
             };
             let new = self.branch.repository.git_dir().join(NEW_FILE);
-            match self.storage.write_new(&new, &content, mode) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                    self.storage.remove(&new)?;
-                    self.storage.write_new(&new, &content, mode)?;
-                }
-                written => written?,
-            }
-            self.storage.rename(&new, &file)
+            NewFile::overwrite(self.storage, new, &file, &content, mode)?.rename()
         };
         written().map_err(|error| Error::failed("write", &file, error))
     }

@@ -18,6 +18,7 @@ use super::{
 use crate::{
     config::AGENT,
     local_repository::{AllRefs, LocalRepository, RevisionError, UnreadableRefs},
+    parts,
 };
 
 /// Maximum number of refs that are read back by name. If there are more, all refs are requested.
@@ -38,6 +39,8 @@ pub struct Order {
     pub dry_run: bool,
     /// Read the refs back instead of trusting the server's report.
     pub verify: bool,
+    /// Bytes of a pack above which the push goes in parts. None is unlimited.
+    pub max_pack_size: Option<u64>,
 }
 
 /// Pushes from `local` as `order` requests, and updates the remote-tracking refs of `tracking`.
@@ -187,7 +190,7 @@ fn send(
     let commands: Vec<_> = sent.iter().map(command).collect();
     let push = Push::new(repository, advertisement).commands(commands);
     let push = push.options(order.options.clone()).agent(AGENT).progress(observer);
-    let answer = push.send(connection);
+    let answer = parts::send(push, order.max_pack_size, connection);
     let lost = answer.as_ref().is_err_and(|error| error.kind() == ErrorKind::Uncertain);
     let answer = match answer {
         Err(error) if !lost => return Err(error.into()),

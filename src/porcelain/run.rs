@@ -4,7 +4,7 @@ use std::{ffi::OsString, path::Path};
 use bstr::{BStr, BString, ByteSlice};
 use durable::clock::Clock;
 use git_push::{self, Connection, Observer, lease::Lease, refspec::Refspecs};
-use git_push_transport::{Remote, Settings, redacted, resolve};
+use git_push_transport::{Remote, Settings, Shown, resolve};
 use gix::{Repository, remote::Direction};
 
 use super::{
@@ -80,6 +80,7 @@ pub fn run(
 
 fn order(local: &LocalRepository, options: &Options) -> Result<Order, PushError> {
     let repository = local.repository();
+    let config = Config::from_git_config(&repository.config_snapshot());
     let mut settings = git_push::Options::default();
     settings.atomic = options.atomic;
     settings.push_options.clone_from(&options.push_options);
@@ -90,7 +91,8 @@ fn order(local: &LocalRepository, options: &Options) -> Result<Order, PushError>
         leases: leases(local, &options.leases)?,
         options: settings,
         dry_run: options.dry_run,
-        verify: Config::from_git_config(&repository.config_snapshot()).verify,
+        verify: config.verify,
+        max_pack_size: config.max_pack_size,
     })
 }
 
@@ -132,13 +134,11 @@ fn refspecs(given: &[BString], delete: bool) -> Result<Vec<BString>, PushError> 
 
 /// Returns the URL as git shows it: rewritten (`url.<base>.insteadOf`), without user info and query.
 fn shown_url(repository: &Repository, name: &BStr, configured: Option<&gix::Remote<'_>>) -> Option<String> {
-    let unnamed = || repository.remote_at(name).ok();
-    let mut url = match configured {
-        Some(remote) => redacted(remote.url(Direction::Push)?),
-        None => redacted(unnamed()?.url(Direction::Push)?),
-    };
-    url.set_user(None);
-    Some(url.to_bstring().to_str_lossy().into_owned())
+    let shown = |remote: &gix::Remote<'_>| remote.url(Direction::Push).map(|url| Shown(url).to_string());
+    match configured {
+        Some(remote) => shown(remote),
+        None => shown(&repository.remote_at(name).ok()?),
+    }
 }
 
 #[cfg(test)]

@@ -1,21 +1,15 @@
 //! Remote-tracking refs: the local copies of a configured remote's refs, as its fetch refspecs map them. In reftables,
 //! they are read, but not updated.
 use bstr::{BStr, BString, ByteSlice};
-use git_push::{causes, refspec};
+use git_push::refspec;
 use gix::{
     ObjectId,
-    refs::{
-        FullName, Target,
-        transaction::{Change, LogChange, PreviousValue, RefEdit, RefLog},
-    },
+    refs::FullName,
     refspec::{Instruction, instruction::Fetch},
     remote::Direction,
 };
 
-use crate::local_repository::{LocalRepository, UnreadableRefs};
-
-/// Committer in the reflog if git's configuration has none.
-const NAME: &str = "stargate-mirror";
+use crate::local_repository::{LocalRepository, UnreadableRefs, set_tracking_ref};
 
 /// The remote-tracking refs of a remote.
 #[derive(Debug)]
@@ -63,7 +57,7 @@ impl<'a> Tracking<'a> {
         let stale: Vec<_> = refs.filter_map(|(name, id)| self.stale(name, id)).collect();
         if self.local.can_write_refs() {
             for (name, id) in stale {
-                self.update(name, id);
+                set_tracking_ref(self.local.repository(), name, id, "update by push");
             }
         } else if let [(first, _), rest @ ..] = &stale[..] {
             tracing::warn!(
@@ -89,22 +83,6 @@ impl<'a> Tracking<'a> {
         (!is_current).then_some((local, id))
     }
 
-    fn update(&self, name: FullName, id: ObjectId) {
-        let now = gix::date::Time::now_utc().to_string();
-        let fallback = gix::actor::SignatureRef {
-            name: NAME.into(),
-            email: NAME.into(),
-            time: &now,
-        };
-        let repository = self.local.repository();
-        let committer = repository.committer().and_then(Result::ok).unwrap_or(fallback);
-        let edited = repository.edit_references_as([edit(name.clone(), id)], Some(committer));
-        if let Err(error) = edited {
-            let cause = causes(&error);
-            tracing::warn!(name = %name.as_bstr(), %cause, "the remote-tracking ref could not be updated");
-        }
-    }
-
     /// Returns the name of the remote-tracking ref for the remote's ref `name`.
     fn name(&self, name: &BStr) -> Option<FullName> {
         let fits = |pattern: &BString| refspec::filled(pattern.as_ref(), name, b"".as_bstr()).is_some();
@@ -116,28 +94,5 @@ impl<'a> Tracking<'a> {
             .iter()
             .filter_map(|(there, here)| refspec::filled(there.as_ref(), name, here.as_ref()));
         FullName::try_from(local.next()?).ok()
-    }
-}
-
-fn edit(name: FullName, id: ObjectId) -> RefEdit {
-    let change = if id.is_null() {
-        Change::Delete {
-            expected: PreviousValue::Any,
-            log: RefLog::AndReference,
-        }
-    } else {
-        Change::Update {
-            log: LogChange {
-                message: "update by push".into(),
-                ..LogChange::default()
-            },
-            expected: PreviousValue::Any,
-            new: Target::Object(id),
-        }
-    };
-    RefEdit {
-        change,
-        name,
-        deref: true,
     }
 }

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 
 use super::{
     index::{Index, Record},
-    line,
+    log_line,
     store::{
         Accepted, MAX_FEEDS, MatchedBy, NewEvent, NewFeed, QueuedWrite, Refusal, Shared, Submission, WriteRequest,
     },
@@ -224,14 +224,14 @@ impl Batch {
 
     fn add_feed(&mut self, seq: u64, feed: NewFeed) -> Decision {
         let start = self.bytes.len();
-        line::write_feed(&mut self.bytes, seq, self.received, &feed.about);
+        log_line::write_feed(&mut self.bytes, seq, self.received, &feed.about);
         self.feeds.insert(Folded(feed.about.id.clone()), self.lines.len());
         self.add(seq, WriteRequest::Feed(feed), start)
     }
 
     fn add_event(&mut self, seq: u64, event: Submission) -> Decision {
         let line = self.bytes.len();
-        let start = line + line::write_event(&mut self.bytes, seq, self.received, &event.json);
+        let start = line + log_line::write_event(&mut self.bytes, seq, self.received, &event.json);
         let identity = event.identity.clone();
         self.ids.insert(Folded(identity.event_id), self.lines.len());
         if let Some(origin) = identity.origin {

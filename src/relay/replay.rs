@@ -1,7 +1,7 @@
 //! Replaying the log when a store is opened: builds the index and collects problems.
 use super::{
     index::{Identity, Index, Record, origin},
-    line::{self, Content, MAX_LINE},
+    log_line::{self, Content, MAX_LINE},
 };
 use crate::{
     event::Event,
@@ -38,12 +38,12 @@ impl Replay {
     pub fn take(&mut self, file: u32, line: &Line<'_>) {
         let taken = match line.bytes {
             Some(bytes) if bytes.iter().all(|byte| *byte == b' ') => return,
-            Some(bytes) => line::parse(bytes).and_then(|parsed| self.add(file, line.offset, bytes.len(), parsed)),
+            Some(bytes) => log_line::parse(bytes).and_then(|parsed| self.add(file, line.offset, bytes.len(), parsed)),
             None => Err(format!("it is longer than {MAX_LINE} bytes")),
         };
         let Err(problem) = taken else { return };
         // Listeners may have seen this number: it is not used again.
-        if let Some(seq) = line.bytes.and_then(line::seq_of) {
+        if let Some(seq) = line.bytes.and_then(log_line::seq_of) {
             self.index.skip_to(seq);
         }
         if self.found.problems.len() == MAX_REPORTED {
@@ -65,7 +65,7 @@ impl Replay {
         (index, found)
     }
 
-    fn add(&mut self, file: u32, offset: u64, length: usize, parsed: line::Parsed) -> Result<(), String> {
+    fn add(&mut self, file: u32, offset: u64, length: usize, parsed: log_line::Parsed) -> Result<(), String> {
         match parsed.content {
             Content::Feed(about) => self.index.add_feed(parsed.seq, about, parsed.received),
             Content::Event(event, start) => {

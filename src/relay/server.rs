@@ -21,9 +21,9 @@ use tokio::{
 
 use super::{
     access::Access,
-    connection::StallTimeout,
     cors::Origin,
     routes::{App, router},
+    stall_timeout::StallTimeout,
     store::{Handle, Store, TURNS},
 };
 use crate::journal::WriteError;

@@ -21,7 +21,7 @@ use super::{
     filter::Filter,
     folder::{lock, set_version},
     index::{About, Identity, Index, Record},
-    line::{self, MAX_LINE},
+    log_line::{self, MAX_LINE},
     message::Message,
     replay::Replay,
 };
@@ -252,7 +252,7 @@ impl Store {
             (Disk, clock),
             (folder, STEM),
             MAX_LINE,
-            |tail| line::parse(tail).is_ok(),
+            |tail| log_line::parse(tail).is_ok(),
             |file, line| replay.take(file, &line),
         )?;
         let (index, found) = replay.end(repaired);

@@ -2,9 +2,8 @@
 //!
 //! A local repository answers if it has both commits. Otherwise the commits are fetched into a temporary repository,
 //! without trees and blobs if the server supports that.
-use bstr::{BString, ByteVec};
 use git_push::{self, Error, ErrorKind};
-use git_push_transport::Remote;
+use git_push_transport::{Remote, local::lend_objects};
 use gix::ObjectId;
 
 /// Source of answers about ancestry.
@@ -138,7 +137,7 @@ impl Fetched {
         let opened = gix::ThreadSafeRepository::init_opts(folder.path(), kind, options, gix::open::Options::isolated());
         let repository = opened.map_err(|error| failed(error.to_string()))?.to_thread_local();
         if let Some(lender) = lender {
-            lend(lender, &repository).map_err(|error| failed(error.to_string()))?;
+            lend_objects(lender, &repository).map_err(|error| failed(error.to_string()))?;
         }
         Ok(Fetched {
             repository,
@@ -146,16 +145,4 @@ impl Fetched {
             _folder: folder,
         })
     }
-}
-
-/// Makes the objects of one repository readable in a new one (gitrepository-layout, *objects/info/alternates*).
-fn lend(lender: &gix::Repository, to: &gix::Repository) -> std::io::Result<()> {
-    let objects = std::fs::canonicalize(lender.objects.store_ref().path())?;
-    let mut line: BString = gix::path::into_bstr(objects)
-        .map_err(std::io::Error::other)?
-        .into_owned();
-    line.push_char('\n');
-    let info = to.objects.store_ref().path().join("info");
-    std::fs::create_dir_all(&info)?;
-    std::fs::write(info.join("alternates"), line)
 }

@@ -1,7 +1,7 @@
 //! Sends groups of commands to the mirror, in one atomic push if possible.
 //!
 //! More commands than a server accepts are split into consecutive pushes. If the server rejects a push, or one of its
-//! objects cannot be read, the groups are bisected until the bad ones are isolated.
+//! objects is missing or cannot be read, the groups are bisected until the bad ones are isolated.
 use std::rc::Rc;
 
 use git_push::{Advertisement, Command, Error, ErrorKind, Report, Verdict};
@@ -112,6 +112,9 @@ fn has_bad_group(sent: &Result<Report, Error>) -> bool {
         Ok(report) => report
             .verdicts()
             .any(|(_, verdict)| matches!(verdict, Verdict::Rejected(_))),
-        Err(error) => matches!(error.kind(), ErrorKind::Rejected | ErrorKind::Broken),
+        Err(error) => matches!(
+            error.kind(),
+            ErrorKind::Rejected | ErrorKind::Broken | ErrorKind::NotCloned
+        ),
     }
 }

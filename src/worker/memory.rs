@@ -51,6 +51,9 @@ pub struct Memory {
     /// Findings about the settings that were logged.
     #[serde(default)]
     pub told: Vec<String>,
+    /// Location of the mirror, without secrets, if it refused a thin pack.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused_thin: Option<String>,
     /// HEAD of the mirror at the last comparison, if it differs from the Stargate's.
     #[serde(default)]
     pub head: Option<HeadDifference>,

@@ -22,6 +22,7 @@ mod missing;
 mod options;
 mod progress;
 mod reconcile;
+mod ref_watcher;
 mod rejection;
 mod remote_mirror;
 mod report;

@@ -46,6 +46,10 @@ pub(super) fn reconcile(
     let missed = missed_updates(session, &advertisement, local, backlog);
     let all = missed.len();
     let appended = session.entries.append(missed, Source::Reconcile)?;
+    // A pending push may continue after the parts that have arrived.
+    if all == 0 && backlog.pending.is_empty() {
+        mirror.delete_part_refs(&advertisement);
+    }
     // Remembered last: after a crash, or if an update could not be appended, the next cycle compares again.
     if appended == all {
         mirror.remember_reconciled(advertisement, local);

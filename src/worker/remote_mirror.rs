@@ -15,7 +15,7 @@ use super::{
     repository::Stargate,
     requests::Mirror,
 };
-use crate::{config::AGENT, mirror::watermark::is_watermark, ref_pattern::RefPatterns, refs::LocalRefs};
+use crate::{config::AGENT, mirror::watermark::is_watermark, parts, ref_pattern::RefPatterns, refs::LocalRefs};
 
 /// Interval between comparisons of the Stargate's refs with the mirror's.
 const RECONCILE_INTERVAL: Duration = Duration::from_secs(15 * 60);
@@ -35,6 +35,7 @@ pub struct RemoteMirror<'a> {
     advertised: Option<Advertisement>,
     /// Last comparison, for the next memory.
     compared: Compared,
+    max_pack_size: Option<u64>,
     progress: &'a dyn Observer,
 }
 
@@ -73,8 +74,15 @@ impl<'a> RemoteMirror<'a> {
             asked: false,
             advertised: None,
             compared: compared.unwrap_or_default(),
+            max_pack_size: None,
             progress: &(),
         }
+    }
+
+    /// Sends larger packs in parts.
+    pub fn with_max_pack_size(mut self, bytes: Option<u64>) -> Self {
+        self.max_pack_size = bytes;
+        self
     }
 
     /// Sends the progress of pushes to `progress`.
@@ -176,6 +184,22 @@ impl<'a> RemoteMirror<'a> {
         });
     }
 
+    /// Deletes the temporary refs that earlier pushes in parts have left on the mirror.
+    pub fn delete_part_refs(&mut self, advertisement: &Advertisement) {
+        let deletions = parts::deletions(advertisement);
+        if deletions.is_empty() {
+            return;
+        }
+        let push = Push::new(self.stargate.repository(), advertisement);
+        match push.commands(deletions).agent(AGENT).send(self.remote) {
+            Ok(report) if report.all_accepted() => {
+                tracing::info!("deleted temporary refs of an interrupted push from the mirror");
+            }
+            Ok(_) => tracing::warn!("the mirror does not delete refs below {}", parts::NAMESPACE),
+            Err(error) => tracing::warn!(%error, "cannot delete refs below {}", parts::NAMESPACE),
+        }
+    }
+
     /// Returns true if a request was sent to the mirror.
     pub fn was_asked(&self) -> bool {
         self.asked
@@ -227,13 +251,20 @@ impl Mirror for RemoteMirror<'_> {
 
     fn push(&mut self, advertisement: &Advertisement, commands: Vec<Command>) -> Result<Report, Error> {
         self.asked = true;
-        Push::new(self.stargate.repository(), advertisement)
+        let location = self.remote.location().to_string();
+        let thin = self.memory.refused_thin.as_ref() != Some(&location);
+        let push = Push::new(self.stargate.repository(), advertisement)
             .commands(commands)
             .atomic(true)
+            .thin(thin)
             .agent(AGENT)
-            .progress(self.progress)
-            .send(self.remote)
-            .map(Report::with_reasons_explained)
+            .progress(self.progress);
+        let report = parts::send(push, self.max_pack_size, self.remote)?;
+        if report.has_refused_thin() {
+            tracing::info!("the mirror refuses thin packs; later pushes have none");
+            self.change(|memory| memory.refused_thin = Some(location));
+        }
+        Ok(report.with_reasons_explained())
     }
 
     fn read_refs(&mut self, prefixes: &[BString]) -> Result<Vec<RemoteRef>, Error> {

@@ -1,8 +1,8 @@
 //! Schedule of cycles over many repositories. Pure: the caller passes in a monotonic time.
 //!
-//! A repository is *due* when its journal has grown or its next time has come. Any number of appends during a cycle, or
-//! while the repository waits, cause one more cycle. Two limits apply: concurrent cycles, and a budget of starts for each
-//! mirror. The budget allows a burst of one minute's starts, so the first push is never delayed.
+//! A repository is *due* when its journal has grown, its refs have moved or its next time has come. Any number of appends
+//! during a cycle, or while the repository waits, cause one more cycle. Two limits apply: concurrent cycles, and a budget of
+//! starts for each mirror. The budget allows a burst of one minute's starts, so the first push is never delayed.
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
@@ -59,10 +59,10 @@ impl Schedule {
             .retain(|path, state| state.running || there.contains(path));
     }
 
-    /// Makes this repository due, because its journal has grown.
-    pub fn wake(&mut self, repository: &Path, now: Duration) {
+    /// Makes this repository due at `time`, unless it is due before, because its journal has grown or its refs have moved.
+    pub fn wake(&mut self, repository: &Path, time: Duration) {
         if let Some(state) = self.repositories.get_mut(repository) {
-            state.due = Some(state.due.map_or(now, |due| due.min(now)));
+            state.due = Some(state.due.map_or(time, |due| due.min(time)));
         }
     }
 
@@ -179,6 +179,20 @@ mod tests {
         schedule.finished(Path::new("a"), seconds(900));
         assert!(schedule.start(seconds(6)).is_empty());
         assert_eq!(schedule.next_start(seconds(6)), Some(seconds(900)));
+    }
+
+    #[test]
+    fn a_cycle_before_the_time_of_a_wake_takes_its_place() {
+        let mut schedule = schedule(&["a"], 0, 4);
+        schedule.wake(Path::new("a"), seconds(3));
+        assert_eq!(schedule.start(seconds(0)).len(), 1, "a new repository is due at once");
+        schedule.finished(Path::new("a"), seconds(900));
+        schedule.wake(Path::new("a"), seconds(4));
+        assert!(schedule.start(seconds(3)).is_empty());
+        schedule.wake(Path::new("a"), seconds(3));
+        assert_eq!(schedule.start(seconds(3)).len(), 1);
+        schedule.finished(Path::new("a"), seconds(900));
+        assert!(schedule.start(seconds(4)).is_empty());
     }
 
     #[test]

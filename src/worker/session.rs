@@ -88,7 +88,9 @@ impl<'a> Session<'a> {
     pub(super) fn mirror<'m>(&'m self, remote: &'m mut Remote) -> RemoteMirror<'m> {
         let (stargate, now) = (self.view.stargate(), self.clock.now());
         let mirror = RemoteMirror::new(remote, stargate, &self.config.refs, &self.folder, now);
-        mirror.with_progress(self.options.progress.observer())
+        mirror
+            .with_max_pack_size(self.config.max_pack_size)
+            .with_progress(self.options.progress.observer())
     }
 
     /// Creates a cycle with the configured rules.

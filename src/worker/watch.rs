@@ -1,5 +1,5 @@
-//! Long-running worker over many repositories. A cycle starts when a journal grows, when a failed group is due for a
-//! retry, or when the refs of both sides are due for a comparison.
+//! Long-running worker over many repositories. A cycle starts when a journal grows, when a ref moves without a journal
+//! entry, when a failed group is due for a retry, or when the refs of both sides are due for a comparison.
 //!
 //! One thread schedules ([`Schedule`]), and each cycle has its own thread, so a repository that hangs does not block the
 //! others. Stopping is safe at any moment: the next start recovers from an interrupted cycle.
@@ -26,6 +26,7 @@ use super::{
     journal_watcher::JournalWatcher,
     missing::Missing,
     options::Options,
+    ref_watcher::RefWatcher,
     report::{CycleOutcome, CycleReport},
     review::NothingMirrored,
     root::{FoundRepositories, find_repositories},
@@ -38,6 +39,8 @@ use crate::{config::Config, journal};
 const CONCURRENCY: usize = 4;
 /// Interval of cycles over a quiet repository, which compare the refs of both sides.
 const QUIET: Duration = Duration::from_secs(15 * 60);
+/// Time for a push to write its journal entry after its refs have moved. Without an entry, a comparison finds the move.
+const ENTRY_DELAY: Duration = Duration::from_secs(1);
 /// Interval of the search for new repositories and changed settings.
 const RESCAN: Duration = Duration::from_secs(10);
 /// Time for a running push to finish after a stop.
@@ -70,6 +73,8 @@ impl Watched {
 pub enum Event {
     /// The journal of this repository has grown.
     Appended(PathBuf),
+    /// Refs of this repository have moved.
+    Moved(PathBuf),
     /// A cycle has ended.
     Finished(PathBuf, Box<Result<CycleReport, RunError>>),
     /// Settings may have changed, so everything is read again.
@@ -94,11 +99,17 @@ pub fn watch(
         // Fails only after the watch has stopped.
         let _ = appended.send(Event::Appended(git_dir.to_owned()));
     }));
+    let moved = sender.clone();
+    let ref_watcher = RefWatcher::start(Arc::new(move |git_dir: &Path| {
+        // Fails only after the watch has stopped.
+        let _ = moved.send(Event::Moved(git_dir.to_owned()));
+    }));
     let mut watch = Watch {
         watched,
         environment,
         sender,
         watcher,
+        ref_watcher,
         schedule: Schedule::new(CONCURRENCY),
         clock: SystemClock::default(),
         begun: BTreeSet::new(),
@@ -116,6 +127,7 @@ struct Watch {
     environment: SharedEnvironment,
     sender: Sender<Event>,
     watcher: JournalWatcher,
+    ref_watcher: RefWatcher,
     schedule: Schedule,
     clock: SystemClock,
     /// Repositories with a cycle since the last reload. Their first cycle ignores the backoff of failed groups.
@@ -153,6 +165,7 @@ impl Watch {
                     self.schedule.wake_all(self.clock.elapsed());
                 }
                 Ok(Event::Appended(repository)) => self.schedule.wake(&repository, self.clock.elapsed()),
+                Ok(Event::Moved(repository)) => self.schedule.wake(&repository, self.clock.elapsed() + ENTRY_DELAY),
                 Ok(Event::Finished(repository, result)) => self.finish(&repository, &result),
                 Err(RecvTimeoutError::Timeout) => {}
             }
@@ -191,6 +204,7 @@ impl Watch {
             }
             None => {}
         }
+        let mut patterns = BTreeMap::new();
         for repository in &there {
             // The journal can be watched only if its folder exists.
             if let Err(error) = journal::create_folder(&Disk, repository) {
@@ -203,7 +217,9 @@ impl Watch {
             let mirror = mirror.unwrap_or_default();
             self.schedule.set(repository, &mirror, config.pushes_per_minute, now);
             self.watcher.add(repository);
+            patterns.insert(repository.clone(), config.refs);
         }
+        self.ref_watcher.set(&patterns);
         self.schedule.retain(&there);
     }
 
@@ -246,7 +262,9 @@ impl Watch {
             ..self.watched.options()
         };
         let (environment, sender, clock) = (self.environment.clone(), self.sender.clone(), self.clock);
+        let ref_watcher = self.ref_watcher.clone();
         thread::spawn(move || {
+            ref_watcher.ignore_earlier_moves(&repository);
             let result = run(&repository, &options, &*environment, &clock);
             // Fails only if the cycle was abandoned.
             let _ = sender.send(Event::Finished(repository, Box::new(result)));

@@ -266,6 +266,52 @@ fn sha256_is_the_same() {
     }
 }
 
+#[test]
+fn abbreviated_ids_are_those_of_git_in_sha256_repositories() {
+    for template in [made(Format::Sha256), made_with_tables(Format::Sha256)] {
+        let source = template.path().join("source");
+        let ambiguous = ambiguous_id(&source);
+        let short = git(&source, &["rev-parse", "--short=9", "main"]);
+        let loose = refspecs_of_ids(&short, &ambiguous);
+        for refspec in &loose {
+            compare_dry_run(&source, &[refspec]).unwrap();
+        }
+        let pushed = ours(&source, &["--porcelain", "../remote.git", &loose[0]]);
+        assert!(pushed.status.success(), "{}", stderr(&pushed));
+        git(&source, &["repack", "-qad"]);
+        for refspec in refspecs_of_ids(&short, &ambiguous) {
+            compare_dry_run(&source, &[&refspec]).unwrap();
+        }
+        git(&source, &["update-ref", &format!("refs/heads/{short}"), "side"]);
+        compare_dry_run(&source, &[&loose[0]]).unwrap();
+    }
+}
+
+fn refspecs_of_ids(short: &str, ambiguous: &str) -> Vec<String> {
+    vec![
+        format!("{short}:refs/heads/by-id"),
+        format!("{short}~1:refs/heads/parent"),
+        format!("{short}^{{tree}}:refs/x/tree"),
+        format!("{}:refs/heads/by-id", short.to_uppercase()),
+        format!("light-1-g{short}:refs/heads/described"),
+        short.to_owned(),
+        format!("{ambiguous}:refs/x/blob"),
+        "0000:refs/heads/nothing".to_owned(),
+    ]
+}
+
+/// The four digits with which the ids of two blobs start.
+fn ambiguous_id(source: &Path) -> String {
+    let repository = gix::open(source).expect("a repository");
+    let mut seen = std::collections::HashSet::new();
+    let mut starts = (0..).map(|number: u32| {
+        let id = repository.write_blob(number.to_string()).expect("a blob");
+        id.to_hex_with_len(4).to_string()
+    });
+    let collision = starts.find(|start| !seen.insert(start.clone()));
+    collision.expect("numbers are unlimited")
+}
+
 /// Both report what they would do.
 fn compare_dry_run(source: &Path, arguments: &[&str]) -> Result<(), String> {
     let arguments = [&["--dry-run", "--porcelain", "../remote.git"][..], arguments].concat();

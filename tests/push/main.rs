@@ -8,4 +8,6 @@ mod interrupt;
 mod local;
 mod pack_states;
 mod packs;
+mod parts;
+mod thin;
 mod wire;

@@ -405,6 +405,7 @@ fn a_shallow_source_pushes_to_who_has_the_rest_and_to_nobody_else() {
             .starts_with(&format!("object {parent}, reached from commit {tip}")),
         "{error}"
     );
+    assert_eq!(error.kind(), ErrorKind::NotCloned);
     assert!(error.hint().unwrap().contains("--unshallow"));
 }
 

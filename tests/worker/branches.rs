@@ -16,7 +16,7 @@ use support::stargate::{Stargate, clean_command, creation, feed, git, start, try
 const PROGRAM: &str = env!("CARGO_BIN_EXE_stargate-mirror");
 
 /// Refs that `refs/*` leaves out: one of each family.
-const LEFT_OUT: [&str; 15] = [
+const LEFT_OUT: [&str; 16] = [
     "refs/pull/1/head",
     "refs/pull-requests/1/from",
     "refs/merge-requests/1/head",
@@ -32,6 +32,7 @@ const LEFT_OUT: [&str; 15] = [
     "refs/replace/a1",
     "refs/remotes/origin/main",
     "refs/original/refs/heads/main",
+    "refs/stargate-parts/a1",
 ];
 
 /// A Stargate with a branch and a tag, and an empty mirror beside it. No hook is installed.

@@ -32,7 +32,7 @@ fn findings(git_dir: &Path, check: &str) -> Vec<(String, String, String)> {
 }
 
 /// A source with three commits, and a bare clone of it, made with this option, whose mirror is an empty folder.
-fn clone(option: &str) -> tempfile::TempDir {
+fn cloned(option: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path();
     git(path, ["init", "-q", "source"]);
@@ -55,21 +55,30 @@ fn clone(option: &str) -> tempfile::TempDir {
 
 #[test]
 fn a_shallow_or_partial_stargate_is_a_problem_because_run_fails_there() {
-    for (option, says) in [
-        ("--depth=1", "shallow: the parents of 1 commit are missing"),
-        ("--filter=blob:none", "a partial clone of origin"),
+    for (option, says, clone) in [
+        (
+            "--depth=1",
+            "shallow: the parents of 1 commit are missing",
+            ", which is a shallow clone",
+        ),
+        (
+            "--filter=blob:none",
+            "a partial clone of origin",
+            ", which is a partial clone",
+        ),
     ] {
-        let folder = clone(option);
+        let folder = cloned(option);
         let stargate = folder.path().join("stargate.git");
         let [(verdict, found, hint)] = &findings(&stargate, "history")[..] else {
             panic!("{option}: one finding")
         };
         assert_eq!(verdict, "problem", "{option}");
-        assert!(found.contains(says) && found.contains("exits with 5"), "{found}");
+        assert!(found.contains(says) && found.contains("exits with 4"), "{found}");
         assert_eq!(program(&stargate, &["doctor"]).0, 4, "{option}");
         let (exit, said) = program(&stargate, &["run"]);
-        assert_eq!(exit, 5, "{option}: {said}");
-        assert!(said.contains("refs/heads/main: broken"), "{option}: {said}");
+        assert_eq!(exit, 4, "{option}: {said}");
+        assert!(said.contains("refs/heads/main: misconfigured"), "{option}: {said}");
+        assert!(said.contains(clone), "{option}: {said}");
 
         for command in hint.split('`').filter(|part| part.starts_with("git ")) {
             let words: Vec<_> = command.split(' ').skip(1).collect();
@@ -87,8 +96,27 @@ fn a_shallow_or_partial_stargate_is_a_problem_because_run_fails_there() {
 }
 
 #[test]
+fn a_ref_that_needs_what_was_not_cloned_does_not_hold_up_the_others() {
+    let folder = cloned("--depth=2");
+    let (path, stargate) = (folder.path(), folder.path().join("stargate.git"));
+    let root = git(&stargate, ["commit-tree", "-m", "root", "main^{tree}"]);
+    git(&stargate, ["update-ref", "refs/heads/whole", &root]);
+    let (exit, said) = program(&stargate, &["run"]);
+    assert_eq!(exit, 4, "{said}");
+    assert!(said.contains("refs/heads/whole: mirrored"), "{said}");
+    assert!(said.contains("refs/heads/main: misconfigured"), "{said}");
+    assert_eq!(git(&path.join("mirror.git"), ["rev-parse", "refs/heads/whole"]), root);
+
+    // The same commit is damage where the history is said to be whole.
+    fs::remove_file(stargate.join("shallow")).expect("a list of shallow commits");
+    let (exit, said) = program(&stargate, &["run"]);
+    assert_eq!(exit, 5, "{said}");
+    assert!(said.contains("refs/heads/main: broken"), "{said}");
+}
+
+#[test]
 fn a_shallow_stargate_behind_which_the_mirror_stands_is_diverged() {
-    let folder = clone("--depth=1");
+    let folder = cloned("--depth=1");
     let (path, stargate) = (folder.path(), folder.path().join("stargate.git"));
     git(&path.join("source"), ["branch", "old", "main~2"]);
     git(

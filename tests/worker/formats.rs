@@ -212,17 +212,53 @@ fn make_unknown(stargate: &Stargate) {
     }
 }
 
+/// Settings that nothing understands, and words of the hints.
+const UNKNOWN: [([&str; 2], &str); 3] = [
+    (["extensions.madeUp", "x"], "update stargate-mirror"),
+    (["extensions.refStorage", "other"], "git refs migrate"),
+    (["core.repositoryFormatVersion", "2"], "update stargate-mirror"),
+];
+
 #[test]
-fn every_command_refuses_an_extension_that_nobody_knows() {
-    let stargate = Stargate::with_hook();
-    make_unknown(&stargate);
+fn every_command_refuses_a_format_that_nobody_knows_and_changes_nothing() {
+    for (refs, (setting, hint)) in ["files", "reftable", "files"].into_iter().zip(UNKNOWN) {
+        let stargate = Stargate::of_formats("sha1", refs);
+        stargate.install();
+        git(stargate.folder(), ["init", "-q", "--bare", "mirror.git"]);
+        let mirror = stargate.folder().join("mirror.git");
+        stargate.configure("stargate.remote", &mirror.display().to_string());
+        let client = stargate.client("first");
+        git(&client, ["push", "-q", "origin", "HEAD:refs/kv/main", "HEAD:refs/kv/b"]);
+        let carried = run(stargate.folder(), &["run", "--repo", "o/r.git"]);
+        assert_eq!(carried.status.code(), Some(0), "{}", stderr(&carried));
+        // Nothing of the mirror may be taken for superfluous, and nothing that is pending for settled.
+        git(&client, ["push", "-q", "origin", ":refs/kv/b"]);
+        git(&client, ["push", "-q", "origin", "HEAD:refs/kv/b"]);
+        for setting in [["core.repositoryFormatVersion", "1"], setting] {
+            git(
+                stargate.folder(),
+                [&["config", "-f", "o/r.git/config"][..], &setting].concat(),
+            );
+        }
+        let before = (git(&mirror, ["for-each-ref"]), files(&stargate.git_dir));
+        let named = setting.join(" = ");
+        assert_every_command_refuses(&stargate, &[&named, hint]);
+        let after = (git(&mirror, ["for-each-ref"]), files(&stargate.git_dir));
+        assert!(after == before, "{named}: something was changed");
+    }
+}
+
+fn assert_every_command_refuses(stargate: &Stargate, words: &[&str]) {
     let id = "a1".repeat(20);
     for arguments in [
         &["install", "--repo", "o/r.git"][..],
+        &["install", "--repo", "o/r.git", "--mirror", "branches"],
         &["run", "--repo", "o/r.git"],
         &["run", "--repo", "o/r.git", "--json"],
+        &["run", "--repo", "o/r.git", "--dry-run"],
         &["watch", "--repo", "o/r.git"],
         &["sync", "--repo", "o/r.git", "--dry-run"],
+        &["sync", "--repo", "o/r.git", "--repair"],
         &["sync", "--repo", "o/r.git", "--force", "--yes", "--allow-mass-delete"],
         &["doctor", "--repo", "o/r.git"],
         &["status", "--repo", "o/r.git"],
@@ -234,7 +270,7 @@ fn every_command_refuses_an_extension_that_nobody_knows() {
         let refused = run(stargate.folder(), arguments);
         let said = stderr(&refused);
         assert_eq!(refused.status.code(), Some(4), "{arguments:?}: {said}");
-        for word in ["r.git", "extensions.madeUp = x", "update stargate-mirror"] {
+        for word in ["r.git"].iter().chain(words) {
             assert!(said.contains(word), "{arguments:?}: {word}: {said}");
         }
     }

@@ -10,6 +10,7 @@ mod hidden_refs;
 mod journey;
 mod local_refs;
 mod namespace;
+mod parts;
 mod patience;
 mod reftable;
 mod root;

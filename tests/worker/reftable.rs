@@ -312,7 +312,13 @@ fn assert_nothing_moves(world: &World, damage: Damage) {
 /// git 2.47 does not wait for the lock of the tables, so some of the pushes are rejected.
 #[test]
 fn of_sixty_four_pushes_at_once_every_accepted_one_is_mirrored() {
-    let world = World::mirrored("sha1");
+    for format in ["sha1", "sha256"] {
+        assert_accepted_pushes_are_mirrored(format);
+    }
+}
+
+fn assert_accepted_pushes_are_mirrored(format: &str) {
+    let world = World::mirrored(format);
     world.commit("two");
     let push = |number: usize| {
         let mut command = git_command(&world.client);

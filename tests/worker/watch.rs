@@ -89,8 +89,13 @@ fn push(client: &Path) -> String {
 
 /// Waits for the commit.
 fn wait(commit: &str, remote: &str) {
+    wait_for(&["--oid", commit], remote);
+}
+
+fn wait_for(fence: &[&str], remote: &str) {
     let mut command = clean_command(PROGRAM);
-    command.args(["wait", "--oid", commit, "--remote", remote, "--timeout", "60s"]);
+    command.arg("wait").args(fence);
+    command.args(["--remote", remote, "--timeout", "60s"]);
     let output = start(command.stdout(Stdio::piped()).stderr(Stdio::piped()))
         .wait_with_output()
         .expect("it ends");
@@ -116,6 +121,51 @@ fn assert_pushes_arrive_as_they_come(refs: &str) {
     }
     watch.signal(Signal::TERM);
     assert_eq!(watch.ended(), 0);
+}
+
+#[test]
+fn refs_in_files_that_move_without_an_entry_are_noticed() {
+    assert_moves_without_an_entry_are_noticed("files");
+}
+
+#[test]
+fn refs_in_reftables_that_move_without_an_entry_are_noticed() {
+    assert_moves_without_an_entry_are_noticed("reftable");
+}
+
+fn assert_moves_without_an_entry_are_noticed(refs: &str) {
+    let mirror = Mirror::start();
+    mirror.create("o/r.git", Format::Sha1);
+    let url = mirror.url("o/r.git");
+    let (stargate, client) = stargate_of(refs, &url);
+    let watch = Watch::start(&["--repo", &stargate.git_dir.display().to_string()]);
+    let first = push(&client);
+    wait(&first, &url);
+
+    // Somebody moves the ref on the server.
+    let tree = format!("{first}^{{tree}}");
+    let second = git(&stargate.git_dir, ["commit-tree", "-m", "by hand", "-p", &first, &tree]);
+    git(&stargate.git_dir, ["update-ref", "refs/kv/main", &second]);
+    wait(&second, &url);
+
+    // A push into a new folder of refs, whose post-receive never runs.
+    git(&stargate.git_dir, ["pack-refs", "--all"]);
+    std::fs::remove_file(stargate.git_dir.join("hooks/post-receive")).expect("a hook");
+    git(&client, ["push", "-q", "origin", "HEAD:refs/kv/deep/er"]);
+    wait_for(&["--ns", "deep/er", "--oid", &first], &url);
+    watch.signal(Signal::TERM);
+    assert_eq!(watch.ended(), 0);
+
+    let lines = stargate.lines();
+    let sources = |name: &str, id: &str| {
+        let of_move = lines.iter().filter(|line| line["ref"] == name && line["new_oid"] == id);
+        let sources = of_move.map(|line| line["source"].as_str().expect("a source"));
+        sources.collect::<Vec<_>>()
+    };
+    assert!(sources("refs/kv/main", &first).contains(&"post-receive"), "{lines:?}");
+    assert_eq!(sources("refs/kv/main", &second), ["reconcile"]);
+    assert_eq!(sources("refs/kv/deep/er", &first), ["reconcile"]);
+    assert!(lines.iter().all(|line| line["status"] == "done"), "{lines:?}");
 }
 
 #[test]

@@ -16,7 +16,7 @@ const NEW: &str = ".new";
 /// Suffix of the temporary file of [`NewFile::locked`].
 const LOCK: &str = ".lock";
 
-/// New content of a file: complete and durable under a temporary name in the same folder. It is removed if it is dropped
+/// New content of a file: complete and durable under a temporary name on the same file system. It is removed if it is dropped
 /// before [`commit`](NewFile::commit).
 #[derive(Debug)]
 pub struct NewFile<'a, S: Names> {
@@ -33,19 +33,11 @@ pub struct NewFile<'a, S: Names> {
 /// The new content cannot be written, synced or renamed: the old file is unchanged, and the temporary file is removed. If
 /// only the last fsync fails, the one of the folder, the new content is in place, but a power cut may undo that.
 pub fn replace<S: Names + Folders>(storage: &S, path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    let temporary = with_suffix(path, NEW);
-    let new = match NewFile::write(storage, temporary.clone(), path, bytes, mode) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            storage.remove(&temporary)?;
-            NewFile::write(storage, temporary, path, bytes, mode)
-        }
-        written => written,
-    };
-    new?.commit()
+    NewFile::overwrite(storage, with_suffix(path, NEW), path, bytes, mode)?.commit()
 }
 
 impl<'a, S: Names> NewFile<'a, S> {
-    /// Writes the new content of the file at `path` to `temporary` in the same folder, and fsyncs it.
+    /// Writes the new content of the file at `path` to `temporary` on the same file system, and fsyncs it.
     ///
     /// # Errors
     /// `temporary` exists ([`AlreadyExists`](io::ErrorKind::AlreadyExists)), or cannot be written and synced.
@@ -56,6 +48,21 @@ impl<'a, S: Names> NewFile<'a, S> {
             temporary: Some(temporary),
             path: path.into(),
         })
+    }
+
+    /// Writes like [`write`](NewFile::write), and overwrites a `temporary` that a process that died has left. The caller is
+    /// the only process that uses this name.
+    ///
+    /// # Errors
+    /// `temporary` cannot be removed, or written and synced.
+    pub fn overwrite(storage: &'a S, temporary: PathBuf, path: &Path, bytes: &[u8], mode: u32) -> io::Result<Self> {
+        match NewFile::write(storage, temporary.clone(), path, bytes, mode) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                storage.remove(&temporary)?;
+                NewFile::write(storage, temporary, path, bytes, mode)
+            }
+            written => written,
+        }
     }
 
     /// Locks the file at `path` by git's protocol, and writes its new content to `<path>.lock`.

@@ -212,6 +212,17 @@ pub struct Look {
     pub modified: Timestamp,
 }
 
+/// Removes a file, if it exists.
+///
+/// # Errors
+/// As [`Names::remove`], except for a missing file.
+pub fn remove_existing(storage: &impl Names, path: &Path) -> io::Result<()> {
+    match storage.remove(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
+}
+
 /// Makes a file durable that other code has written.
 ///
 /// # Errors

@@ -21,23 +21,35 @@ use crate::upload_pack::{command, premature, refuse_err, said, trimmed, unexpect
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Extent {
-    /// Commits, without trees and blobs if the server can leave them out.
+    /// Commits, without trees and blobs if the server can leave them out. They are for a temporary repository, which may borrow
+    /// them (gitrepository-layout, *objects/info/alternates*).
     Commits,
-    /// Commits, trees and blobs.
+    /// Commits, trees and blobs, stored durably.
     Objects,
 }
 
-/// Returns the request for `want` and its history up to `haves` (gitprotocol-v2, *fetch*).
-pub fn fetch_request(capabilities: &Capabilities, want: ObjectId, haves: &[ObjectId], extent: Extent) -> Vec<u8> {
+/// Commits to fetch.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    /// The newest commit.
+    pub commit: ObjectId,
+    /// Commits that are there with everything that they reach. They and the commits before them are not fetched.
+    pub haves: &'a [ObjectId],
+    /// Extent of the history.
+    pub extent: Extent,
+}
+
+/// Returns the request for `wanted` (gitprotocol-v2, *fetch*).
+pub fn fetch_request(capabilities: &Capabilities, wanted: Wanted<'_>) -> Vec<u8> {
     let mut out = command("fetch", capabilities);
     let features = capabilities.value("fetch").unwrap_or_default();
     pkt_line::data(&mut out, b"ofs-delta\n");
     pkt_line::data(&mut out, b"no-progress\n");
-    if extent == Extent::Commits && features.split_str(" ").any(|feature| feature == b"filter") {
+    if wanted.extent == Extent::Commits && features.split_str(" ").any(|feature| feature == b"filter") {
         pkt_line::data(&mut out, b"filter tree:0\n");
     }
-    pkt_line::data(&mut out, format!("want {want}\n").as_bytes());
-    haves_and_done(&mut out, haves);
+    pkt_line::data(&mut out, format!("want {}\n", wanted.commit).as_bytes());
+    haves_and_done(&mut out, wanted.haves);
     pkt_line::flush(&mut out);
     out
 }
@@ -47,19 +59,14 @@ pub fn fetch_request(capabilities: &Capabilities, want: ObjectId, haves: &[Objec
 ///
 /// # Errors
 /// [`ErrorKind::Misconfigured`] if the server cannot separate the pack from its messages.
-pub fn older_fetch_request(
-    capabilities: &Capabilities,
-    want: ObjectId,
-    haves: &[ObjectId],
-    extent: Extent,
-) -> Result<Vec<u8>, Error> {
+pub fn older_fetch_request(capabilities: &Capabilities, wanted: Wanted<'_>) -> Result<Vec<u8>, Error> {
     if !capabilities.offers("side-band-64k") {
         let what = "the server offers neither protocol 2 nor `side-band-64k`, one of which is needed to fetch commits";
         return Err(Error::new(ErrorKind::Misconfigured, what)
             .with_hint("use a local repository that has the commits, or update the server"));
     }
-    let mut first = format!("want {want} side-band-64k");
-    let filtered = extent == Extent::Commits && capabilities.offers("filter");
+    let mut first = format!("want {} side-band-64k", wanted.commit);
+    let filtered = wanted.extent == Extent::Commits && capabilities.offers("filter");
     for usable in ["ofs-delta", "no-progress", "filter"] {
         if capabilities.offers(usable) && (usable != "filter" || filtered) {
             first = format!("{first} {usable}");
@@ -74,7 +81,7 @@ pub fn older_fetch_request(
         pkt_line::data(&mut out, b"filter tree:0\n");
     }
     pkt_line::flush(&mut out);
-    haves_and_done(&mut out, haves);
+    haves_and_done(&mut out, wanted.haves);
     Ok(out)
 }
 
@@ -254,7 +261,13 @@ mod tests {
         let list = vec![("fetch".into(), Some("shallow filter".into()))];
         let offered = Capabilities { list };
         let id = ObjectId::from_hex(WANT.as_bytes()).expect("an id");
-        let asked = fetch_request(&offered, id, &[id], Extent::Commits);
+        let wanted = |haves, extent| Wanted {
+            commit: id,
+            haves,
+            extent,
+        };
+        let haves = [id];
+        let asked = fetch_request(&offered, wanted(&haves, Extent::Commits));
         for line in [
             "command=fetch\n",
             "filter tree:0\n",
@@ -264,8 +277,8 @@ mod tests {
         ] {
             assert!(asked.contains_str(line), "{line}");
         }
-        assert!(!fetch_request(&Capabilities::default(), id, &[], Extent::Commits).contains_str("filter"));
-        assert!(!fetch_request(&offered, id, &[], Extent::Objects).contains_str("filter"));
+        assert!(!fetch_request(&Capabilities::default(), wanted(&[], Extent::Commits)).contains_str("filter"));
+        assert!(!fetch_request(&offered, wanted(&[], Extent::Objects)).contains_str("filter"));
     }
 
     #[test]
@@ -273,11 +286,16 @@ mod tests {
         let list = ["side-band-64k", "filter", "multi_ack"].map(|name| (name.into(), None));
         let capabilities = Capabilities { list: list.into() };
         let (want, have) = (ObjectId::Sha1([0xab; 20]), ObjectId::Sha1([0xcd; 20]));
-        let request = older_fetch_request(&capabilities, want, &[have], Extent::Commits).expect("a request");
+        let wanted = Wanted {
+            commit: want,
+            haves: &[have],
+            extent: Extent::Commits,
+        };
+        let request = older_fetch_request(&capabilities, wanted).expect("a request");
         let expected =
             format!("0047want {want} side-band-64k filter\n0012filter tree:0\n00000032have {have}\n0009done\n");
         assert_eq!(request.as_bstr(), expected);
-        older_fetch_request(&Capabilities::default(), want, &[], Extent::Commits).expect_err("no sideband");
+        older_fetch_request(&Capabilities::default(), wanted).expect_err("no sideband");
 
         for first in [&b"NAK\n"[..], b"ACK abababababababababababababababababababab\n"] {
             let mut stream = PackStream::older(1 << 20);

@@ -10,10 +10,10 @@
 //!   read. `sslVerify` cannot be switched off. An [`HttpClient`] of an application gets `extraHeader` only.
 //! - If a server answers before it has read the whole push and then closes the connection, its answer is lost. The push ends
 //!   as a lost connection.
+mod authentication;
 mod exchange;
 mod failure;
 mod forge;
-mod session;
 
 use std::sync::Arc;
 
@@ -22,13 +22,12 @@ use git_push::{
     Advertisement, Capabilities, Connection, Error, ErrorKind, Pack, RemoteRef, Report, Request, Traffic,
     advertisement, report_status, request,
 };
-use gix::ObjectId;
 
+use self::authentication::Authentication;
 use self::exchange::Exchange;
-use self::session::Session;
 use crate::answers::PushAnswer;
 use crate::credentials::Credentials;
-use crate::fetch::Extent;
+use crate::fetch::Wanted;
 use crate::forge::Forge;
 #[cfg(feature = "http")]
 use crate::git_credentials::GitCredentials;
@@ -41,6 +40,7 @@ use crate::redact::Shown;
 use crate::secrets::Secrets;
 use crate::service::Service;
 use crate::settings::Settings;
+use crate::transport::Transport;
 #[cfg(feature = "http")]
 use crate::ureq_client::UreqClient;
 use crate::url::HttpUrl;
@@ -108,10 +108,10 @@ impl Http {
         if !config.headers.is_empty() {
             secrecy.map_err(Error::from)?;
         }
-        let session = Session::new(shown.clone(), secrecy, credentials, secrets)?;
+        let authentication = Authentication::new(shown.clone(), secrecy, credentials, secrets)?;
         Ok(Http {
             url: url.clone(),
-            exchange: Exchange::new(shown, client, session, config.headers),
+            exchange: Exchange::new(shown, client, authentication, config.headers),
             protocol_2: None,
         })
     }
@@ -121,52 +121,8 @@ impl Http {
         &self.url
     }
 
-    /// Fetches the commit `want` and the commits before it, up to those of `haves`, into the repository `into`, which must
-    /// have everything that `haves` reach. [`Extent::Objects`] is stored durably. This blocks.
-    ///
-    /// # Errors
-    /// The pack is incomplete or damaged; `into` is unchanged.
-    pub fn fetch(
-        &mut self,
-        want: ObjectId,
-        into: &gix::Repository,
-        haves: &[ObjectId],
-        extent: Extent,
-    ) -> Result<(), Error> {
-        let fetched = self.fetch_into(want, into, haves, extent);
-        fetched.map_err(|error| self.failed(error))
-    }
-
-    /// Returns the capabilities that the server offers to readers in protocol 2, once it has sent them.
-    #[must_use]
-    pub fn protocol_2(&self) -> Option<&Capabilities> {
-        self.protocol_2.as_ref()
-    }
-
-    /// Uses remembered capabilities of the server for readers, until an error.
-    pub fn remember_protocol_2(&mut self, offered: Capabilities) {
-        self.protocol_2 = Some(offered);
-    }
-
-    /// Reads HEAD.
-    ///
-    /// # Errors
-    /// The answer is incomplete.
-    pub fn head(&mut self) -> Result<Head, Error> {
-        self.read_head().map_err(|error| self.failed(error))
-    }
-
-    /// Sets the default branch to `branch`, a full name, through the REST API of the forge.
-    ///
-    /// # Errors
-    /// There is no token, or the forge does not change it. [`Error::hint()`] has the permission that a token needs.
-    pub fn set_default_branch(&mut self, forge: Forge, branch: &BStr) -> Result<(), Error> {
-        let set = forge::set_default_branch(&mut self.exchange, forge, branch);
-        set.map_err(|error| self.exchange.located(error))
-    }
-
     fn read_head(&mut self) -> Result<Head, Error> {
-        match self.reading()? {
+        match self.start_reading()? {
             Reading::Protocol2(capabilities) => {
                 let mut parser = head::Parser::new();
                 let (request, limit) = (head::request(&capabilities), advertisement::MAX_BYTES);
@@ -178,25 +134,19 @@ impl Http {
         }
     }
 
-    fn fetch_into(
-        &mut self,
-        want: ObjectId,
-        into: &gix::Repository,
-        haves: &[ObjectId],
-        extent: Extent,
-    ) -> Result<(), Error> {
-        let (request, stream) = self.reading()?.fetch_request(want, haves, extent)?;
+    fn fetch_into(&mut self, wanted: Wanted<'_>, into: &gix::Repository) -> Result<(), Error> {
+        let (request, stream) = self.start_reading()?.fetch_request(wanted)?;
         let mut received = ReceivedPack::new(stream, into)?;
         let answer = self.exchange.post(Service::UploadPack, request, None, MAX_PACK)?;
         answer.read(|piece| received.feed(piece))?;
-        received.store(want, into, extent)
+        received.store(wanted, into)
     }
 
     fn refs(&mut self, prefixes: &[BString]) -> Result<Vec<RemoteRef>, Error> {
         if prefixes.is_empty() {
             return Ok(Vec::new());
         }
-        match self.reading()?.refs(prefixes)? {
+        match self.start_reading()?.refs(prefixes)? {
             RefsAnswer::Complete(refs) => Ok(refs),
             RefsAnswer::Asked { request, mut parser } => {
                 let limit = advertisement::MAX_BYTES;
@@ -207,7 +157,7 @@ impl Http {
         }
     }
 
-    fn reading(&mut self) -> Result<Reading, Error> {
+    fn start_reading(&mut self) -> Result<Reading, Error> {
         if let Some(capabilities) = &self.protocol_2 {
             return Ok(Reading::Protocol2(capabilities.clone()));
         }
@@ -266,6 +216,35 @@ impl Connection for Http {
 
     fn traffic(&self) -> Traffic {
         self.exchange.traffic()
+    }
+}
+
+impl Transport for Http {
+    fn fetch(&mut self, wanted: Wanted<'_>, into: &gix::Repository) -> Result<(), Error> {
+        let fetched = self.fetch_into(wanted, into);
+        fetched.map_err(|error| self.failed(error))
+    }
+
+    fn head(&mut self) -> Result<Head, Error> {
+        self.read_head().map_err(|error| self.failed(error))
+    }
+
+    /// Sets the default branch through the REST API of the forge.
+    fn set_head(&mut self, branch: &BStr, forge: Option<Forge>) -> Result<(), Error> {
+        let forge = forge.ok_or_else(|| {
+            let what = "this server is not known to be GitHub, GitLab or Gitea";
+            Error::new(ErrorKind::Misconfigured, what)
+        })?;
+        let set = forge::set_default_branch(&mut self.exchange, forge, branch);
+        set.map_err(|error| self.exchange.located(error))
+    }
+
+    fn reading(&self) -> Option<&Capabilities> {
+        self.protocol_2.as_ref()
+    }
+
+    fn remember_reading(&mut self, offered: Capabilities) {
+        self.protocol_2 = Some(offered);
     }
 }
 

@@ -21,7 +21,7 @@
 //! web                                          requests to other services
 //! http  stream  local                          connections: what is sent to one kind of server, and what its answer means
 //! ureq_client  git_credentials                 defaults of the interfaces
-//! location  reading  answers                   names and URLs; answers of a server, whatever carries them
+//! location  reading  answers  transport        names and URLs; answers of a server, whatever carries them; their interface
 //! helpers  netrc  http_config  received        programs and files with passwords; http.* for one URL; packs
 //! credentials  http_client  fetch  head        interfaces; requests for a pack and for HEAD
 //! settings  secrets  url  url_match  process   plain data; texts without secrets; URLs over HTTP
@@ -80,6 +80,7 @@ mod secrets;
 mod service;
 mod settings;
 mod token;
+mod transport;
 mod upload_pack;
 mod url;
 #[cfg(feature = "smart-http")]
@@ -88,13 +89,14 @@ mod url_match;
 #[cfg(not(any(feature = "daemon", feature = "local", feature = "smart-http", feature = "ssh")))]
 compile_error!("git-push-transport needs one of its features: daemon, http, local, smart-http, ssh");
 
-pub use fetch::Extent;
+pub use fetch::{Extent, Wanted};
 pub use forge::Forge;
 pub use head::Head;
 pub use location::{Location, resolve};
-pub use redact::redacted;
+pub use redact::{Shown, redacted};
 pub use remote::Remote;
 pub use settings::{CONNECT_TIMEOUT, IDLE_TIMEOUT, Proxies, Settings, SshSettings};
+pub use transport::Transport;
 pub use url::HttpUrl;
 
 #[doc(hidden)] // For the fuzz targets of this workspace.

@@ -15,12 +15,12 @@
 //! - Connectivity is not checked. The objects named by commands must exist. [`enumerate`](git_push::enumerate) guarantees that
 //!   the pack has the objects that they reach.
 //! - Refs are not synced to disk, as in git by default.
-mod head;
 mod incoming;
 mod lending;
 mod ownership;
 mod policy;
 mod transaction;
+mod transport;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -32,7 +32,7 @@ use std::{
 use bstr::{BStr, BString};
 use durable::storage::{Disk, Folders};
 use git_push::{
-    self, Advertisement, Capabilities, Command, Connection, Error, ErrorKind, Pack, Push, RemoteRef, Report, Request,
+    self, Advertisement, Capabilities, Command, Connection, Error, ErrorKind, Pack, RemoteRef, Report, Request,
     Traffic, Verdict, causes,
     repository::{self, OpenError},
 };
@@ -43,7 +43,8 @@ use self::{
     ownership::Made,
     policy::Policy,
 };
-use crate::received;
+
+pub use self::lending::lend_objects;
 
 /// A connection to a repository in a folder. Its methods block.
 #[derive(Debug)]
@@ -72,44 +73,6 @@ impl Local {
             repository,
             traffic: Traffic::default(),
         })
-    }
-
-    /// Fetches the commit `want` with everything that it reaches into the repository `into`, durably. The repository must have
-    /// everything that `haves` reach. This blocks.
-    ///
-    /// # Errors
-    /// The commit does not exist, or a file cannot be read or written.
-    pub fn fetch(&mut self, want: ObjectId, into: &gix::Repository, haves: &[ObjectId]) -> Result<(), Error> {
-        let (ours, theirs) = (into.object_hash(), self.repository.object_hash());
-        if ours != theirs {
-            let path = self.repository.git_dir().display();
-            let what = format!(
-                "the object format of {path} is {theirs}, that of {} is {ours}",
-                into.git_dir().display()
-            );
-            return Err(Error::new(ErrorKind::Misconfigured, what));
-        }
-        let had = haves.iter().filter(|id| self.repository.has_object(*id));
-        let taker = Advertisement {
-            haves: had.copied().collect(),
-            capabilities: Capabilities {
-                list: vec![("ofs-delta".into(), None), ("no-thin".into(), None)],
-            },
-            ..Advertisement::default()
-        };
-        let fetched = Command::create("refs/heads/fetched", want);
-        let pack = Push::new(&self.repository, &taker).command(fetched).pack()?;
-        received::index(pack.file, into)?.settle(into)?;
-        received::require(want, into)
-    }
-
-    /// Lets the repository `into` read the objects of this one, which must have `want`.
-    ///
-    /// # Errors
-    /// The commit does not exist, or a file cannot be read or written.
-    pub(crate) fn lend(&self, want: ObjectId, into: &gix::Repository) -> Result<(), Error> {
-        let lent = lending::lend(&self.repository, want, into);
-        lent.map_err(|why| self.failed(&format!("read {want} from"), &why))
     }
 
     /// Returns all refs, symbolic ones with the id of their target.

@@ -1,9 +1,8 @@
 //! Reading from a server over any transport: in protocol 2, or from the whole advertisement of an older protocol.
 use bstr::BString;
 use git_push::{Advertisement, Capabilities, Error, RemoteRef, WireError, advertisement};
-use gix::ObjectId;
 
-use crate::fetch::{self, Extent, PackStream};
+use crate::fetch::{self, PackStream, Wanted};
 use crate::received::MAX_PACK;
 use crate::upload_pack::{self, LsRefs};
 
@@ -59,20 +58,12 @@ impl Reading {
         })
     }
 
-    /// Returns the request for `want` and its history up to `haves`, and the parser of the answer.
-    pub(crate) fn fetch_request(
-        &self,
-        want: ObjectId,
-        haves: &[ObjectId],
-        extent: Extent,
-    ) -> Result<(Vec<u8>, PackStream), Error> {
+    /// Returns the request for `wanted`, and the parser of the answer.
+    pub(crate) fn fetch_request(&self, wanted: Wanted<'_>) -> Result<(Vec<u8>, PackStream), Error> {
         Ok(match self {
-            Reading::Protocol2(capabilities) => (
-                fetch::fetch_request(capabilities, want, haves, extent),
-                PackStream::new(MAX_PACK),
-            ),
+            Reading::Protocol2(capabilities) => (fetch::fetch_request(capabilities, wanted), PackStream::new(MAX_PACK)),
             Reading::Older(advertisement) => (
-                fetch::older_fetch_request(&advertisement.capabilities, want, haves, extent)?,
+                fetch::older_fetch_request(&advertisement.capabilities, wanted)?,
                 PackStream::older(MAX_PACK),
             ),
         })

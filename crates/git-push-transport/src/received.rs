@@ -12,7 +12,7 @@ use git_push::{Error, ErrorKind};
 use gix::ObjectId;
 
 #[cfg(any(feature = "daemon", feature = "smart-http", feature = "ssh"))]
-use crate::fetch::{Extent, PackStream};
+use crate::fetch::{Extent, PackStream, Wanted};
 
 /// Limit of a fetched pack, in bytes: the history of about 4 million commits.
 pub(crate) const MAX_PACK: u64 = 1 << 30;
@@ -44,14 +44,14 @@ impl ReceivedPack {
         self.stream.has_ended()
     }
 
-    /// Checks the pack, and adds it with its index to the packs of `into`, which then has `want`.
-    pub(crate) fn store(self, want: ObjectId, into: &gix::Repository, extent: Extent) -> Result<(), Error> {
+    /// Checks the pack, and adds it with its index to the packs of `into`, which then has the wanted commit.
+    pub(crate) fn store(self, wanted: Wanted<'_>, into: &gix::Repository) -> Result<(), Error> {
         self.stream.finish()?;
-        match extent {
+        match wanted.extent {
             Extent::Commits => drop(index(self.spool, into)?),
             Extent::Objects => index(self.spool, into)?.settle(into)?,
         }
-        require(want, into)
+        require(wanted.commit, into)
     }
 }
 

@@ -27,8 +27,11 @@ pub fn redacted(url: &gix::Url) -> gix::Url {
     })
 }
 
-/// A URL as it is shown: without any user, and safe for a terminal.
-pub(crate) struct Shown<'a>(pub(crate) &'a gix::Url);
+/// A URL as it is shown: [`redacted`], without any user, and safe for a terminal.
+pub struct Shown<'a>(
+    /// The URL, which may contain secrets.
+    pub &'a gix::Url,
+);
 
 impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

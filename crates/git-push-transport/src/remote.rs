@@ -1,9 +1,9 @@
 //! A remote at any location, over the transport of its URL.
 use bstr::{BStr, BString};
-use git_push::{Advertisement, Capabilities, Connection, Error, ErrorKind, Pack, RemoteRef, Report, Request, Traffic};
+use git_push::{Advertisement, Capabilities, Connection, Error, Pack, RemoteRef, Report, Request, Traffic};
 use gix::ObjectId;
 
-use crate::fetch::Extent;
+use crate::fetch::{Extent, Wanted};
 use crate::forge::Forge;
 #[cfg(feature = "http")]
 use crate::git_credentials::GitCredentials;
@@ -16,37 +16,12 @@ use crate::location::Location;
 use crate::settings::Settings;
 #[cfg(any(feature = "daemon", feature = "ssh"))]
 use crate::stream::Stream;
+use crate::transport::Transport;
 
 /// A connection to a remote at any location. Its methods block.
 pub struct Remote {
     location: Location,
     transport: Box<dyn Transport>,
-}
-
-/// A connection that reads commits and objects, too.
-trait Transport: Connection + Send {
-    /// Fetches `want` with its history up to `haves`.
-    fn fetch(
-        &mut self,
-        want: ObjectId,
-        into: &gix::Repository,
-        haves: &[ObjectId],
-        extent: Extent,
-    ) -> Result<(), Error>;
-
-    /// Reads HEAD.
-    fn head(&mut self) -> Result<Head, Error>;
-
-    /// Sets HEAD to `branch`, a full name. `forge` is the kind of the server, if it is known.
-    fn set_head(&mut self, branch: &BStr, forge: Option<Forge>) -> Result<(), Error>;
-
-    /// Returns the capabilities that the server offers to readers, if they are worth remembering.
-    fn reading(&self) -> Option<&Capabilities> {
-        None
-    }
-
-    /// Uses remembered capabilities of the server for readers, until an error.
-    fn remember_reading(&mut self, _: Capabilities) {}
 }
 
 impl Remote {
@@ -69,7 +44,7 @@ impl Remote {
             left_out => {
                 let what = format!("{left_out}: this program was built without the transport to such a remote");
                 let hint = "build git-push-transport with its feature: daemon, http, local or ssh";
-                return Err(Error::new(ErrorKind::Misconfigured, what).with_hint(hint));
+                return Err(Error::new(git_push::ErrorKind::Misconfigured, what).with_hint(hint));
             }
         };
         Ok(Remote { location, transport })
@@ -102,7 +77,12 @@ impl Remote {
     /// # Errors
     /// The commits could not be fetched completely.
     pub fn fetch_commits(&mut self, want: ObjectId, into: &gix::Repository, haves: &[ObjectId]) -> Result<(), Error> {
-        self.transport.fetch(want, into, haves, Extent::Commits)
+        let wanted = Wanted {
+            commit: want,
+            haves,
+            extent: Extent::Commits,
+        };
+        self.transport.fetch(wanted, into)
     }
 
     /// Fetches the commit `want` with everything that it reaches into the repository `into`, durably. The repository must have
@@ -111,7 +91,12 @@ impl Remote {
     /// # Errors
     /// The objects could not be fetched completely; `into` is unchanged.
     pub fn fetch(&mut self, want: ObjectId, into: &gix::Repository, haves: &[ObjectId]) -> Result<(), Error> {
-        self.transport.fetch(want, into, haves, Extent::Objects)
+        let wanted = Wanted {
+            commit: want,
+            haves,
+            extent: Extent::Objects,
+        };
+        self.transport.fetch(wanted, into)
     }
 
     /// Reads HEAD, as a reader sees it. This blocks.
@@ -170,87 +155,4 @@ impl Connection for Remote {
     fn traffic(&self) -> Traffic {
         self.transport.traffic()
     }
-}
-
-#[cfg(feature = "smart-http")]
-impl Transport for Http {
-    fn fetch(
-        &mut self,
-        want: ObjectId,
-        into: &gix::Repository,
-        haves: &[ObjectId],
-        extent: Extent,
-    ) -> Result<(), Error> {
-        Http::fetch(self, want, into, haves, extent)
-    }
-
-    fn head(&mut self) -> Result<Head, Error> {
-        Http::head(self)
-    }
-
-    fn set_head(&mut self, branch: &BStr, forge: Option<Forge>) -> Result<(), Error> {
-        match forge {
-            Some(forge) => self.set_default_branch(forge, branch),
-            None => Err(cannot_set_head(
-                "this server is not known to be GitHub, GitLab or Gitea",
-            )),
-        }
-    }
-
-    fn reading(&self) -> Option<&Capabilities> {
-        self.protocol_2()
-    }
-
-    fn remember_reading(&mut self, offered: Capabilities) {
-        self.remember_protocol_2(offered);
-    }
-}
-
-#[cfg(any(feature = "daemon", feature = "ssh"))]
-impl Transport for Stream {
-    fn fetch(
-        &mut self,
-        want: ObjectId,
-        into: &gix::Repository,
-        haves: &[ObjectId],
-        extent: Extent,
-    ) -> Result<(), Error> {
-        Stream::fetch(self, want, into, haves, extent)
-    }
-
-    fn head(&mut self) -> Result<Head, Error> {
-        Stream::head(self)
-    }
-
-    fn set_head(&mut self, _: &BStr, _: Option<Forge>) -> Result<(), Error> {
-        Err(cannot_set_head("git cannot set HEAD over ssh or git://"))
-    }
-}
-
-#[cfg(feature = "local")]
-impl Transport for Local {
-    fn fetch(
-        &mut self,
-        want: ObjectId,
-        into: &gix::Repository,
-        haves: &[ObjectId],
-        extent: Extent,
-    ) -> Result<(), Error> {
-        match extent {
-            Extent::Commits => self.lend(want, into),
-            Extent::Objects => Local::fetch(self, want, into, haves),
-        }
-    }
-
-    fn head(&mut self) -> Result<Head, Error> {
-        Local::head(self)
-    }
-
-    fn set_head(&mut self, branch: &BStr, _: Option<Forge>) -> Result<(), Error> {
-        Local::set_head(self, branch)
-    }
-}
-
-fn cannot_set_head(why: &str) -> Error {
-    Error::new(ErrorKind::Misconfigured, why)
 }

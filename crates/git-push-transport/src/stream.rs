@@ -18,10 +18,10 @@ mod ssh;
 
 use std::{io, io::Read, io::Write, time::Duration};
 
-use bstr::BString;
+use bstr::{BStr, BString};
 use git_push::pkt_line::{self, Line};
-use git_push::{Advertisement, Connection, Error, ErrorKind, Pack, RemoteRef, Report, Request, Traffic};
-use gix::{ObjectId, url::Scheme};
+use git_push::{Advertisement, Connection, Error, ErrorKind, Pack, Remedy, RemoteRef, Report, Request, Traffic};
+use gix::url::Scheme;
 
 use self::channel::{Channel, Dial, PIECE};
 #[cfg(feature = "daemon")]
@@ -29,13 +29,15 @@ use self::daemon::Daemon;
 #[cfg(feature = "ssh")]
 use self::ssh::Ssh;
 use crate::answers::PushAnswer;
-use crate::fetch::Extent;
+use crate::fetch::Wanted;
+use crate::forge::Forge;
 use crate::head::{self, Head};
 use crate::reading::{Reading, RefsAnswer};
 use crate::received::ReceivedPack;
 use crate::redact::Shown;
 use crate::service::Service;
 use crate::settings::Settings;
+use crate::transport::Transport;
 
 /// A connection to a repository on a server. Its methods block.
 pub struct Stream {
@@ -77,38 +79,16 @@ impl Stream {
         })
     }
 
-    /// Fetches the commit `want` and the commits before it, up to those of `haves`, into the repository `into`, which must
-    /// have everything that `haves` reach. [`Extent::Objects`] is stored durably. This blocks.
-    ///
-    /// # Errors
-    /// The pack is incomplete or damaged; `into` is unchanged.
-    pub fn fetch(
-        &mut self,
-        want: ObjectId,
-        into: &gix::Repository,
-        haves: &[ObjectId],
-        extent: Extent,
-    ) -> Result<(), Error> {
-        self.fetch_into(want, into, haves, extent)
-            .map_err(|error| located(&self.shown, error))
-    }
-
-    fn fetch_into(
-        &self,
-        want: ObjectId,
-        into: &gix::Repository,
-        haves: &[ObjectId],
-        extent: Extent,
-    ) -> Result<(), Error> {
-        let (reading, mut channel) = self.reading()?;
-        let (request, stream) = reading.fetch_request(want, haves, extent)?;
+    fn fetch_into(&self, wanted: Wanted<'_>, into: &gix::Repository) -> Result<(), Error> {
+        let (reading, mut channel) = self.start_reading()?;
+        let (request, stream) = reading.fetch_request(wanted)?;
         let mut received = ReceivedPack::new(stream, into)?;
         self.ask(&mut *channel, &request)?;
         let end = self.read(&mut *channel, ErrorKind::Transient, |piece| {
             received.feed(piece)?;
             Ok(received.has_ended())
         })?;
-        let stored = received.store(want, into, extent);
+        let stored = received.store(wanted, into);
         stored.map_err(|error| ended(&mut *channel, &end, error, ErrorKind::Transient))
     }
 
@@ -116,7 +96,7 @@ impl Stream {
         if prefixes.is_empty() {
             return Ok(Vec::new());
         }
-        let (reading, mut channel) = self.reading()?;
+        let (reading, mut channel) = self.start_reading()?;
         let refs = match reading.refs(prefixes)? {
             RefsAnswer::Complete(refs) => refs,
             RefsAnswer::Asked { request, mut parser } => {
@@ -133,16 +113,8 @@ impl Stream {
         Ok(refs)
     }
 
-    /// Reads HEAD.
-    ///
-    /// # Errors
-    /// The answer is incomplete.
-    pub fn head(&self) -> Result<Head, Error> {
-        self.read_head().map_err(|error| located(&self.shown, error))
-    }
-
     fn read_head(&self) -> Result<Head, Error> {
-        let (reading, mut channel) = self.reading()?;
+        let (reading, mut channel) = self.start_reading()?;
         let head = match reading {
             Reading::Protocol2(capabilities) => {
                 let mut parser = head::Parser::new();
@@ -161,7 +133,7 @@ impl Stream {
     }
 
     /// Starts `git-upload-pack`, and reads its first answer. It then waits for a request.
-    fn reading(&self) -> Result<(Reading, Box<dyn Channel>), Error> {
+    fn start_reading(&self) -> Result<(Reading, Box<dyn Channel>), Error> {
         let mut channel = self.dial.dial(Service::UploadPack, true)?;
         let mut lines = pkt_line::Reader::new(git_push::advertisement::MAX_BYTES);
         let mut body = Vec::new();
@@ -218,7 +190,10 @@ impl Stream {
             _ => self.read(&mut *channel, kind, |piece| parser.feed(piece)),
         };
         parser.finish(|error| match (sent, read) {
-            (Err(error), _) => self.broken(&mut *channel, &error, ErrorKind::Transient),
+            (Err(error), _) => {
+                let error = self.broken(&mut *channel, &error, ErrorKind::Transient);
+                error.with_remedy(Remedy::SmallerPack)
+            }
             (Ok(()), Err(error)) => error,
             (Ok(()), Ok(end)) => ended(&mut *channel, &end, error, kind),
         })
@@ -228,7 +203,7 @@ impl Stream {
         channel.write_all(head)?;
         self.traffic.bytes_sent += head.len() as u64;
         if let Some(pack) = pack {
-            self.traffic.bytes_sent += copy(pack, channel)?;
+            copy(pack, channel, &mut self.traffic.bytes_sent)?;
         }
         channel.flush()
     }
@@ -292,6 +267,22 @@ impl Connection for Stream {
     }
 }
 
+impl Transport for Stream {
+    fn fetch(&mut self, wanted: Wanted<'_>, into: &gix::Repository) -> Result<(), Error> {
+        self.fetch_into(wanted, into)
+            .map_err(|error| located(&self.shown, error))
+    }
+
+    fn head(&mut self) -> Result<Head, Error> {
+        self.read_head().map_err(|error| located(&self.shown, error))
+    }
+
+    fn set_head(&mut self, _: &BStr, _: Option<Forge>) -> Result<(), Error> {
+        let what = "git cannot set HEAD over ssh or git://";
+        Err(Error::new(ErrorKind::Misconfigured, what))
+    }
+}
+
 impl Drop for Stream {
     fn drop(&mut self) {
         self.waiting.take().into_iter().for_each(dismiss);
@@ -335,8 +326,8 @@ fn is_silence(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock)
 }
 
-/// Copies a spooled pack.
-fn copy(pack: &mut Pack, channel: &mut dyn Channel) -> io::Result<u64> {
+/// Copies a spooled pack, and adds its bytes to `sent`.
+fn copy(pack: &mut Pack, channel: &mut dyn Channel, sent: &mut u64) -> io::Result<()> {
     let bytes = pack.bytes;
     let mut spool = pack.take(bytes);
     let mut piece = vec![0; PIECE];
@@ -347,9 +338,10 @@ fn copy(pack: &mut Pack, channel: &mut dyn Channel) -> io::Result<u64> {
             return Err(io::Error::other("the spooled pack is shorter than it was"));
         }
         if length == 0 {
-            return Ok(copied);
+            return Ok(());
         }
         channel.write_all(&piece[..length])?;
         copied += length as u64;
+        *sent += length as u64;
     }
 }

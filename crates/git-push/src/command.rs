@@ -77,6 +77,7 @@ pub struct Report {
     verdicts: Vec<(Command, Verdict)>,
     unpack_error: Option<BString>,
     server_words: Vec<String>,
+    refused_thin: bool,
 }
 
 impl Report {
@@ -86,6 +87,7 @@ impl Report {
             verdicts,
             unpack_error: None,
             server_words: Vec::new(),
+            refused_thin: false,
         }
     }
 
@@ -101,6 +103,19 @@ impl Report {
     #[must_use]
     pub fn server_words(&self) -> &[String] {
         &self.server_words
+    }
+
+    /// Records that the server refused a thin pack, and took the same push without thin bases.
+    pub fn with_refused_thin(mut self, refused_thin: bool) -> Self {
+        self.refused_thin = refused_thin;
+        self
+    }
+
+    /// Returns true if the server refused a thin pack, and took the same push without thin bases. Call
+    /// [`Push::thin()`](super::Push::thin()) with `false` for the next push to it.
+    #[must_use]
+    pub fn has_refused_thin(&self) -> bool {
+        self.refused_thin
     }
 
     /// Adds the error of a server that could not unpack the pack, in its words (gitprotocol-pack, *unpack-status*).
@@ -149,6 +164,7 @@ impl Report {
             verdicts: verdicts.map(|(command, verdict)| (command, map(verdict))).collect(),
             unpack_error,
             server_words: self.server_words,
+            refused_thin: self.refused_thin,
         }
     }
 

@@ -93,6 +93,7 @@ pub struct Pack {
     pub bytes: u64,
     /// Number of objects in the pack.
     pub objects: u32,
+    thin: bool,
     interrupt: Arc<AtomicBool>,
 }
 
@@ -103,8 +104,22 @@ impl Pack {
             file,
             bytes,
             objects,
+            thin: false,
             interrupt: Arc::default(),
         }
+    }
+
+    /// Records that the pack may have deltas of objects that are not in it.
+    #[must_use]
+    pub fn with_thin_bases(mut self, thin: bool) -> Self {
+        self.thin = thin;
+        self
+    }
+
+    /// Returns true if the pack may have deltas of objects that are not in it.
+    #[must_use]
+    pub fn is_thin(&self) -> bool {
+        self.thin
     }
 
     /// Stops reading when `flag` becomes true.

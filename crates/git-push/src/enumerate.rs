@@ -67,8 +67,8 @@ pub(super) enum Counted {
 /// Returns the objects to send for `commands` to a remote that advertised this.
 ///
 /// # Errors
-/// [`ErrorKind::Broken`](super::ErrorKind::Broken) when an object is not in the local repository (shallow or partial
-/// clones, damage) or cannot be read, and [`ErrorKind::Misconfigured`](super::ErrorKind::Misconfigured) for more objects
+/// [`ErrorKind::NotCloned`](super::ErrorKind::NotCloned) when a shallow or partial clone lacks an object,
+/// [`ErrorKind::Broken`](super::ErrorKind::Broken) when an object is missing otherwise or cannot be read, and [`ErrorKind::Misconfigured`](super::ErrorKind::Misconfigured) for more objects
 /// than a pack can hold (2^32).
 pub fn enumerate(
     repository: &gix::Repository,

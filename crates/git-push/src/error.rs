@@ -20,6 +20,9 @@ pub enum ErrorKind {
     /// An object or a ref of the local repository is missing, damaged or unreadable. Nothing was sent. Pushes that do
     /// not need it can succeed.
     Broken,
+    /// The local repository is a shallow or partial clone, and an object that the push needs was left out. Nothing was
+    /// sent. Pushes that do not need it can succeed.
+    NotCloned,
     /// The caller asked to stop. Nothing was changed.
     Interrupted,
 }
@@ -38,6 +41,19 @@ pub enum Party {
     Others,
 }
 
+/// Change of the pack that may help after a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Remedy {
+    /// A smaller pack: this one is larger than a limit, or too large for one connection. [`Push::send_in_parts()`] sends
+    /// several.
+    ///
+    /// [`Push::send_in_parts()`]: super::Push::send_in_parts()
+    SmallerPack,
+    /// A pack without deltas of objects that only the remote has: the server may not accept thin packs.
+    SelfContainedPack,
+}
+
 impl ErrorKind {
     /// Returns the party that has to change something.
     #[must_use]
@@ -46,7 +62,7 @@ impl ErrorKind {
             ErrorKind::Transient | ErrorKind::Uncertain => Party::Between,
             ErrorKind::Rejected => Party::Server,
             ErrorKind::NotSent => Party::Others,
-            ErrorKind::Misconfigured | ErrorKind::Broken | ErrorKind::Interrupted => Party::Us,
+            ErrorKind::Misconfigured | ErrorKind::Broken | ErrorKind::NotCloned | ErrorKind::Interrupted => Party::Us,
         }
     }
 
@@ -73,6 +89,7 @@ pub struct Error {
     hint: Option<String>,
     kind: ErrorKind,
     retry_after: Option<Duration>,
+    remedy: Option<Remedy>,
     server_words: Vec<String>,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
@@ -86,6 +103,7 @@ impl Error {
             hint: None,
             kind,
             retry_after: None,
+            remedy: None,
             server_words: Vec::new(),
             source: None,
         }
@@ -108,6 +126,19 @@ impl Error {
     #[must_use]
     pub fn with_retry_after(mut self, delay: Duration) -> Self {
         self.retry_after = Some(delay);
+        self
+    }
+
+    /// Adds a change of the pack that may help.
+    #[must_use]
+    pub fn with_remedy(mut self, remedy: Remedy) -> Self {
+        self.remedy = Some(remedy);
+        self
+    }
+
+    /// Removes the change that may help, where it was tried.
+    pub(super) fn without_remedy(mut self) -> Self {
+        self.remedy = None;
         self
     }
 
@@ -170,6 +201,12 @@ impl Error {
         self.retry_after
     }
 
+    /// Returns a change of the pack that may help, if there is one.
+    #[must_use]
+    pub fn remedy(&self) -> Option<Remedy> {
+        self.remedy
+    }
+
     /// Returns the human-readable lines that the server sent before the failure. Do not base decisions on them.
     #[must_use]
     pub fn server_words(&self) -> &[String] {
@@ -201,9 +238,9 @@ mod tests {
 
     #[test]
     fn only_failures_between_both_sides_are_worth_a_retry() {
-        use ErrorKind::{Broken, Interrupted, Misconfigured, NotSent, Rejected, Transient, Uncertain};
+        use ErrorKind::{Broken, Interrupted, Misconfigured, NotCloned, NotSent, Rejected, Transient, Uncertain};
         assert!(Transient.is_retryable() && Uncertain.is_retryable());
-        for kind in [NotSent, Rejected, Misconfigured, Broken, Interrupted] {
+        for kind in [NotSent, Rejected, Misconfigured, Broken, NotCloned, Interrupted] {
             assert!(!kind.is_retryable(), "{kind:?}");
         }
     }

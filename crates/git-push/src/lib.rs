@@ -37,7 +37,7 @@
 //! # }
 //! ```
 //!
-//! Refspecs are in [`refspec`], leases in [`lease`], git's rules on rewinds in [`ruling`].
+//! Refspecs are in [`refspec`], leases in [`lease`], git's rules on rewinds in [`ruling`], pushes in parts in [`parts`].
 //!
 //! Calls block until the server has answered. In asynchronous code, run them on a thread for blocking work. Connections of
 //! `git-push-transport` are `Send`:
@@ -70,11 +70,12 @@
 //! Modules use only modules on lower lines, or to the left on the same line:
 //!
 //! ```text
-//! session                                            one push
+//! session                                            one push, whole or in parts
 //! pack                                               the pack: plan, output, encode, spool
 //! base, enumerate                                    choice of delta bases, selection of objects
+//! filler, sizes                                      temporary commits and sizes, for pushes in parts
 //! list, delta, bitmap, loose, object_files, reuse    objects to send, forms of objects; object_files opens their files
-//! refspec, lease, fast_forward, ruling               decisions before a push
+//! refspec, lease, fast_forward, ruling, parts        decisions before a push
 //! advertisement, negotiation, request, report_status the protocol
 //! pkt_line, monitor                                  lines; progress and interruption
 //! connection, objects, observer, wire_error          the remote, the local objects, the peer's errors
@@ -120,6 +121,7 @@
 //! ```
 pub mod advertisement;
 pub mod lease;
+pub mod parts;
 pub mod pkt_line;
 pub mod refspec;
 pub mod report_status;
@@ -145,6 +147,7 @@ mod command;
 mod connection;
 mod error;
 mod fast_forward;
+mod filler;
 mod loose;
 mod monitor;
 mod negotiation;
@@ -156,11 +159,12 @@ mod remote;
 mod reuse;
 mod server_words;
 mod session;
+mod sizes;
 mod wire_error;
 
 pub use command::{Command, Report, Verdict};
 pub use connection::{Connection, Pack, Request, Traffic};
-pub use error::{Error, ErrorKind, Party, causes};
+pub use error::{Error, ErrorKind, Party, Remedy, causes};
 pub use fast_forward::fast_forward;
 pub use negotiation::{Options, negotiate};
 pub use observer::{Observer, Stage};

@@ -33,6 +33,12 @@ impl ObjectFolders {
         self.loose_paths(id).any(|path| path.is_file())
     }
 
+    /// Returns the size of an object's file in bytes, if it is loose.
+    pub(super) fn loose_size(&self, id: ObjectId) -> Option<u64> {
+        let mut files = self.loose_paths(id).filter_map(|path| path.metadata().ok());
+        files.find(std::fs::Metadata::is_file).map(|file| file.len())
+    }
+
     /// Opens an object, if it is loose. `state` decompresses it.
     pub(super) fn open_loose<'a>(
         &self,

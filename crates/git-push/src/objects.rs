@@ -4,7 +4,7 @@ use std::fmt::Display;
 use gix::{ObjectId, objs::Kind};
 use gix_pack::cache::lru::MemoryCappedHashmap;
 
-use super::{Error, ErrorKind, causes};
+use super::{Error, ErrorKind, causes, repository::promisor};
 
 /// Reader of objects. It ignores replacement refs: the objects with the given ids are pushed.
 #[derive(Debug)]
@@ -81,14 +81,31 @@ impl Objects {
 
     /// Returns the error of an object that does not exist.
     pub(super) fn missing(&self, id: ObjectId, reached_from: &dyn Display) -> Error {
+        let what = self.absence(id, reached_from);
+        match promisor(&self.repository) {
+            Some(remote) => Error::new(ErrorKind::NotCloned, format!("{what}, which is a partial clone"))
+                .with_hint(format!("run `git fetch --refetch --no-filter {remote}` there")),
+            None => Error::new(ErrorKind::Broken, what).with_hint("run `git fsck` there"),
+        }
+    }
+
+    /// Returns the error of a commit that does not exist, a parent of `child`.
+    pub(super) fn missing_parent(&self, id: ObjectId, child: ObjectId) -> Error {
+        let reached_from = format!("commit {child}");
+        // If the list of shallow commits cannot be read, the repository is damaged.
+        match self.repository.shallow_commits() {
+            Ok(Some(ends)) if ends.contains(&child) => {
+                let what = self.absence(id, &reached_from);
+                Error::new(ErrorKind::NotCloned, format!("{what}, which is a shallow clone"))
+                    .with_hint("the remote is not known to have the rest: run `git fetch --unshallow` there")
+            }
+            _ => self.missing(id, &reached_from),
+        }
+    }
+
+    fn absence(&self, id: ObjectId, reached_from: &dyn Display) -> String {
         let repository = self.repository.git_dir().display();
-        let hint = if self.repository.is_shallow().unwrap_or(false) {
-            "the repository is shallow, and the remote is not known to have the rest: run `git fetch --unshallow`"
-        } else {
-            "run `git fsck` there"
-        };
-        let what = format!("object {id}, reached from {reached_from}, is not in {repository}");
-        Error::new(ErrorKind::Broken, what).with_hint(hint)
+        format!("object {id}, reached from {reached_from}, is not in {repository}")
     }
 
     /// Returns the error of an object that gix cannot read.

@@ -22,6 +22,16 @@ pub trait Observer {
 pub enum Stage<'a> {
     /// Reading the remote's refs.
     Asking,
+    /// A part of a push in parts ([`parts`](super::parts)). Stages from [`Stage::Counting`] on follow. Sizes are
+    /// estimates.
+    Part {
+        /// Number of the part, from 1 on.
+        number: usize,
+        /// Bytes of the parts before it.
+        sent: u64,
+        /// Bytes of all parts.
+        bytes: u64,
+    },
     /// Finding the objects that the remote lacks.
     Counting,
     /// Writing that many objects into a pack.

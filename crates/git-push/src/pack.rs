@@ -18,6 +18,7 @@
 //! Memory: about 130 bytes for each object of the list; for each of at most 8 threads 16 encoded objects of at most 1 MiB,
 //! one that is being encoded, its base, and 4 MiB of caches; and one large object: up to 64 MiB with its base and delta.
 //! A larger object is streamed if it is loose. If it is a chain of deltas, it is in memory.
+pub(super) mod bounds;
 mod encode;
 mod output;
 mod plan;
@@ -27,6 +28,7 @@ use std::fs::File;
 
 pub use self::plan::Format;
 
+use self::bounds::Bounds;
 use self::plan::Plan;
 use super::enumerate::{self, Counted};
 use super::list::{Base, List, Listed};
@@ -40,18 +42,19 @@ pub(super) fn make(
     repository: &gix::Repository,
     advertisement: &Advertisement,
     commands: &[Command],
+    bounds: Bounds,
     monitor: Monitor<'_>,
 ) -> Result<Pack, Error> {
-    let format = Format::offered(&advertisement.capabilities);
+    let format = bounds.format(&advertisement.capabilities);
     monitor.observer.stage(Stage::Counting);
     let list = match enumerate::count(repository, advertisement, commands, format.ofs_delta, monitor)? {
-        Counted::Pack(file, bytes, objects) => return Ok(Pack::new(file, bytes, objects)),
+        Counted::Pack(file, bytes, objects) => return bounds.checked(Pack::new(file, bytes, objects)),
         Counted::List(list) => list,
     };
     monitor.observer.stage(Stage::Compressing {
         objects: list.objects.len(),
     });
-    write_watched(repository, &list, format, monitor)
+    write_watched(repository, &list, format, bounds, monitor)
 }
 
 /// Makes a pack of these objects, each to be named once, for a remote that has the objects of [`List::remote`].
@@ -60,13 +63,15 @@ pub(super) fn make(
 /// [`ErrorKind::Transient`](super::ErrorKind::Transient) when the temporary file cannot be written,
 /// [`ErrorKind::Broken`](super::ErrorKind::Broken) when an object cannot be read.
 pub fn write(repository: &gix::Repository, list: &List, format: Format) -> Result<Pack, Error> {
-    write_watched(repository, list, format, Monitor::none())
+    write_watched(repository, list, format, Bounds::none(), Monitor::none())
 }
 
-fn write_watched(
+/// Makes a pack of these objects within `bounds`, with progress and an interrupt flag.
+pub(super) fn write_watched(
     repository: &gix::Repository,
     list: &List,
     format: Format,
+    bounds: Bounds,
     monitor: Monitor<'_>,
 ) -> Result<Pack, Error> {
     let packs = packs_of(repository, list);
@@ -76,14 +81,15 @@ fn write_watched(
     } else {
         None
     };
-    let (file, bytes) = match finished {
-        Some(pack) => pack,
+    let ((file, bytes), thin) = match finished {
+        Some(pack) => (pack, false),
         None => {
+            bounds.check_stored(repository, list, &packs, &locations)?;
             let plan = Plan::new(list, &packs, locations, format, monitor.interrupt);
-            spool::spool(repository, &plan, monitor)?
+            (spool::spool(repository, &plan, monitor)?, plan.is_thin())
         }
     };
-    Ok(Pack::new(file, bytes, list.objects.len() as u32))
+    bounds.checked(Pack::new(file, bytes, list.objects.len() as u32).with_thin_bases(thin))
 }
 
 /// Returns the packs that may have some of these objects. After a small push all are loose, and no index is mapped.

@@ -164,6 +164,21 @@ fn open_checked(
     }
 }
 
+/// Returns the remote that promises the objects which a partial clone lacks (git's `partial-clone` documentation). `None` if
+/// the repository is no partial clone.
+#[must_use]
+pub fn promisor(repository: &gix::Repository) -> Option<String> {
+    let config = repository.config_snapshot();
+    let extension = config.string("extensions.partialClone").map(|name| name.to_string());
+    let sections = config.plumbing().sections_by_name("remote").into_iter().flatten();
+    let mut promising = sections.filter_map(|section| {
+        let name = section.header().subsection_name()?;
+        let is_promising = config.boolean(format!("remote.{name}.promisor").as_str()) == Some(true);
+        is_promising.then(|| name.to_string())
+    });
+    extension.or_else(|| promising.next())
+}
+
 /// Returns the git directory of `given`, else of `GIT_DIR`, else the one around the current directory. Does not check its
 /// format.
 ///

@@ -81,6 +81,11 @@ impl Packs {
         })
     }
 
+    /// Returns the size of all packs in bytes.
+    pub(super) fn bytes(&self) -> u64 {
+        self.0.iter().map(|pack| pack.file.data.data_len() as u64).sum()
+    }
+
     /// Returns the pack with this number.
     pub(super) fn pack(&self, number: u32) -> &Pack {
         &self.0[number as usize]

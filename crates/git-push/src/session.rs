@@ -1,4 +1,6 @@
 //! One push: negotiate, pack, send.
+mod parted;
+
 use std::{
     collections::HashMap,
     sync::{Arc, atomic::AtomicBool},
@@ -7,8 +9,10 @@ use std::{
 use bstr::BString;
 
 use super::{
-    Advertisement, Command, Connection, Error, Observer, Options, Pack, Report, Stage, Verdict, monitor::Monitor,
-    negotiate, pack,
+    Advertisement, Command, Connection, Error, Observer, Options, Pack, Remedy, Report, Request, Stage, Verdict,
+    monitor::Monitor,
+    negotiate,
+    pack::{self, bounds::Bounds},
 };
 
 /// A push of commands to a remote that advertised (or is remembered to have) `advertisement`.
@@ -41,6 +45,7 @@ pub struct Push<'a> {
     options: Options,
     observer: &'a dyn Observer,
     interrupt: Arc<AtomicBool>,
+    bounds: Bounds,
 }
 
 impl<'a> Push<'a> {
@@ -53,6 +58,10 @@ impl<'a> Push<'a> {
             options: Options::default(),
             observer: &(),
             interrupt: Arc::default(),
+            bounds: Bounds {
+                thin: true,
+                bytes: None,
+            },
         }
     }
 
@@ -98,6 +107,13 @@ impl<'a> Push<'a> {
         self
     }
 
+    /// Allows deltas of objects that only the remote has, which is the default unless the server offers `no-thin`. If the
+    /// server refuses such a pack, the push is made once more without them ([`Report::has_refused_thin()`]).
+    pub fn thin(mut self, thin: bool) -> Self {
+        self.bounds.thin = thin;
+        self
+    }
+
     /// Reports progress to `observer`.
     pub fn progress(mut self, observer: &'a dyn Observer) -> Self {
         self.observer = observer;
@@ -117,15 +133,16 @@ impl<'a> Push<'a> {
     /// Makes the pack that [`send()`](Push::send()) sends.
     ///
     /// # Errors
-    /// [`ErrorKind::Broken`] when an object is missing or cannot be read, [`ErrorKind::Transient`] when the temporary file
-    /// cannot be written, [`ErrorKind::Interrupted`].
+    /// [`ErrorKind::Broken`] when an object is missing or cannot be read, [`ErrorKind::NotCloned`] when a shallow or partial
+    /// clone lacks one, [`ErrorKind::Transient`] when the temporary file cannot be written, [`ErrorKind::Interrupted`].
     ///
     /// [`ErrorKind::Broken`]: super::ErrorKind::Broken
+    /// [`ErrorKind::NotCloned`]: super::ErrorKind::NotCloned
     /// [`ErrorKind::Transient`]: super::ErrorKind::Transient
     /// [`ErrorKind::Interrupted`]: super::ErrorKind::Interrupted
     pub fn pack(&self) -> Result<Pack, Error> {
         let effective: Vec<_> = self.effective().cloned().collect();
-        self.pack_for(&effective)
+        self.pack_for(&effective, self.bounds)
     }
 
     /// Carries out the push, and blocks until the server has answered. The report has a verdict on every command, in
@@ -138,13 +155,17 @@ impl<'a> Push<'a> {
     ///
     /// [`ErrorKind::Misconfigured`]: super::ErrorKind::Misconfigured
     pub fn send(self, connection: &mut dyn Connection) -> Result<Report, Error> {
+        self.sent(connection)
+    }
+
+    fn sent(&self, connection: &mut dyn Connection) -> Result<Report, Error> {
         let effective: Vec<_> = self.effective().cloned().collect();
         let sent = if effective.is_empty() {
             Report::new(Vec::new())
         } else {
             self.send_effective(connection, effective)?
         };
-        Ok(complete(self.commands, &sent))
+        Ok(complete(self.commands.clone(), &sent))
     }
 
     /// Returns the commands that change something.
@@ -156,18 +177,38 @@ impl<'a> Push<'a> {
     fn send_effective(&self, connection: &mut dyn Connection, commands: Vec<Command>) -> Result<Report, Error> {
         let offered = &self.advertisement.capabilities;
         let request = negotiate(offered, self.repository.object_hash(), commands, &self.options)?;
-        let pack = if request.commands.iter().all(Command::is_delete) {
-            None
-        } else {
-            Some(self.pack_for(&request.commands)?)
+        if request.commands.iter().all(Command::is_delete) {
+            return self.transmit(connection, &request, None);
+        }
+        let pack = self.pack_for(&request.commands, self.bounds)?;
+        let is_thin = pack.is_thin();
+        let sent = self.transmit(connection, &request, Some(pack));
+        if !is_thin || !may_refuse_thin(&sent) {
+            return sent;
+        }
+        let whole = Bounds {
+            thin: false,
+            ..self.bounds
         };
-        self.observer.stage(Stage::Sending { pack: pack.as_ref() });
-        self.monitor().check()?;
-        connection.send(&request, pack)
+        let pack = self.pack_for(&request.commands, whole)?;
+        let report = self.transmit(connection, &request, Some(pack))?;
+        let is_unpacked = report.unpack_error().is_none();
+        Ok(report.with_refused_thin(is_unpacked))
     }
 
-    fn pack_for(&self, commands: &[Command]) -> Result<Pack, Error> {
-        let pack = pack::make(self.repository, self.advertisement, commands, self.monitor())?;
+    fn transmit(
+        &self,
+        connection: &mut dyn Connection,
+        request: &Request,
+        pack: Option<Pack>,
+    ) -> Result<Report, Error> {
+        self.observer.stage(Stage::Sending { pack: pack.as_ref() });
+        self.monitor().check()?;
+        connection.send(request, pack)
+    }
+
+    fn pack_for(&self, commands: &[Command], bounds: Bounds) -> Result<Pack, Error> {
+        let pack = pack::make(self.repository, self.advertisement, commands, bounds, self.monitor())?;
         Ok(pack.interruptible(self.interrupt.clone()))
     }
 
@@ -179,9 +220,21 @@ impl<'a> Push<'a> {
     }
 }
 
+/// Returns true if the server carried out nothing, and a thin pack may be the reason.
+fn may_refuse_thin(sent: &Result<Report, Error>) -> bool {
+    match sent {
+        Ok(report) => {
+            let mut verdicts = report.verdicts();
+            report.unpack_error().is_some() && verdicts.all(|(_, verdict)| matches!(verdict, Verdict::Rejected(_)))
+        }
+        Err(error) => error.remedy() == Some(Remedy::SelfContainedPack),
+    }
+}
+
 /// Returns all commands, with the verdicts on those that were sent.
 fn complete(commands: Vec<Command>, sent: &Report) -> Report {
     let (unpack_error, words) = (sent.unpack_error().map(ToOwned::to_owned), sent.server_words());
+    let refused_thin = sent.has_refused_thin();
     let sent: HashMap<_, _> = sent
         .verdicts()
         .map(|(command, verdict)| (&command.name, verdict))
@@ -198,4 +251,5 @@ fn complete(commands: Vec<Command>, sent: &Report) -> Report {
     Report::new(verdicts.collect())
         .with_unpack_error(unpack_error)
         .with_server_words(words)
+        .with_refused_thin(refused_thin)
 }

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     append_only::{self, DEFAULT_PATH, Error, OddName, Paths, Range, Relation},
+    git_objects::Error as ObjectError,
     local_repository::{LocalRepository, RevisionError},
 };
 
@@ -128,7 +129,7 @@ impl Clone {
     /// Returns the odd new paths. If there are too many new files, that is only a warning, like odd names themselves.
     fn odd_names(&self, paths: &Paths, range: Range, strict: bool) -> Result<Vec<OddName>, Failure> {
         match append_only::odd_names(&self.repository().objects, paths, range.base, range.head) {
-            Err(error @ Error::TooMany(..)) if !strict => {
+            Err(error @ Error::Object(ObjectError::TooMany(..))) if !strict => {
                 tracing::warn!("the names of new files were not checked: {error}");
                 Ok(Vec::new())
             }
@@ -168,14 +169,14 @@ impl Clone {
     fn failure(&self, error: &Error) -> Failure {
         let hint = match error {
             Error::Shallow { .. } | Error::Apart { .. } => WHOLE_HISTORY,
-            Error::Missing { .. } if self.is_shallow() => WHOLE_HISTORY,
-            Error::Missing { .. } => {
+            Error::Object(ObjectError::Missing { .. }) if self.is_shallow() => WHOLE_HISTORY,
+            Error::Object(ObjectError::Missing { .. }) => {
                 "fetch it; the check needs all trees, so a partial clone with filter=tree:0 does not work, but one with \
                  filter=blob:none does"
             }
-            Error::Damaged { .. } => "run `git fsck` in the repository",
-            Error::NotACommit(_) => "use a commit, a branch or a tag of a commit",
-            Error::TooMany(..) => "use a base that is closer to the head",
+            Error::Object(ObjectError::Damaged { .. }) => "run `git fsck` in the repository",
+            Error::Object(ObjectError::NotACommit(_)) => "use a commit, a branch or a tag of a commit",
+            Error::Object(ObjectError::TooMany(..)) => "use a base that is closer to the head",
         };
         let what = format!("cannot check the append-only rule: {error}");
         Failure::new(Exit::Failed, what).hint(hint)

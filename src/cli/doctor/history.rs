@@ -1,4 +1,6 @@
 //! Checks whether the Stargate has its whole history: `run` fetches nothing, and stops at the first object that is missing.
+use git_push::repository::promisor;
+
 use super::{Check, Verdict};
 use crate::cli::output::counted;
 
@@ -21,25 +23,17 @@ fn shallow(repository: &gix::Repository) -> Option<Check> {
     };
     let found = format!(
         "the repository is shallow: the parents of {} are missing; if the mirror lacks them, too, `run` reports the ref as \
-         broken and exits with 5; if the mirror is behind them, the ref is diverged and stays unchanged",
+         misconfigured and exits with 4; if the mirror is behind them, the ref is diverged and stays unchanged",
         counted(ends, "commit")
     );
     Some(Check::new("history", Verdict::Problem, found).hint(UNSHALLOW))
 }
 
 fn partial(repository: &gix::Repository) -> Option<Check> {
-    let config = repository.config_snapshot();
-    let sections = config.plumbing().sections_by_name("remote").into_iter().flatten();
-    let promising = sections.filter_map(|section| {
-        let name = section.header().subsection_name()?;
-        let set = config.boolean(format!("remote.{name}.promisor").as_str()) == Some(true);
-        set.then(|| name.to_string())
-    });
-    let extension = config.string("extensions.partialClone").map(|name| name.to_string());
-    let remote = extension.or_else(|| promising.into_iter().next())?;
+    let remote = promisor(repository)?;
     let found = format!(
         "the repository is a partial clone of {remote}: `run` fetches no missing object; it reports a ref that needs one as \
-         broken and exits with 5"
+         misconfigured and exits with 4"
     );
     let hint = format!(
         "run `git fetch --refetch --no-filter {remote}`, then `git config --unset remote.{remote}.promisor`, and \

@@ -22,6 +22,8 @@ const REMOTE: &str = "remote: ";
 pub struct Terminal {
     bars: MultiProgress,
     current: Mutex<Option<ProgressBar>>,
+    /// Start of the line in a push in parts.
+    part: Mutex<String>,
 }
 
 impl Terminal {
@@ -30,6 +32,10 @@ impl Terminal {
         if let Some(bar) = self.current().take() {
             bar.finish_and_clear();
         }
+    }
+
+    fn part(&self) -> MutexGuard<'_, String> {
+        self.part.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn current(&self) -> MutexGuard<'_, Option<ProgressBar>> {
@@ -55,7 +61,15 @@ impl Terminal {
 impl Observer for Terminal {
     fn stage(&self, stage: Stage<'_>) {
         let style = ProgressStyle::default_spinner();
-        let said = |what: &str| style.clone().template(&format!("{{spinner}} {what}"));
+        if let Stage::Part { number, sent, bytes } = stage {
+            *self.part() = part(number, sent, bytes);
+            return;
+        }
+        if matches!(stage, Stage::Asking | Stage::ReadingBack) {
+            self.part().clear();
+        }
+        let part = self.part().clone();
+        let said = |what: &str| style.clone().template(&format!("{{spinner}} {part}{what}"));
         let styled = match stage {
             Stage::Asking => said("Asking the remote for its refs"),
             Stage::Counting => said("Counting objects: {pos}"),
@@ -78,6 +92,12 @@ impl Observer for Terminal {
             bar.set_position(so_far as u64);
         }
     }
+}
+
+/// Returns the start of the line for a part of a push. The size of all parts is an estimate.
+fn part(number: usize, sent: u64, bytes: u64) -> String {
+    let (sent, bytes) = (HumanBytes(sent.min(bytes)), HumanBytes(bytes));
+    format!("Part {number} ({sent} of about {bytes} sent): ")
 }
 
 /// Returns a formatter of the bytes sent so far, which is the position in the spool file, and of their rate.

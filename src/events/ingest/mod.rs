@@ -1,8 +1,8 @@
 //! From a source to a commit: [`inbox`] slows fast sources down, [`batch`] (pure) decides when events are committed, and
-//! [`landing`] commits them.
+//! [`committer`] commits them.
 pub mod batch;
 pub mod inbox;
 
-pub(super) mod landing;
+pub(super) mod committer;
 
-pub use landing::Committed;
+pub use committer::Committed;

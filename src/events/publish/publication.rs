@@ -153,7 +153,7 @@ impl<'a, S: Storage> Publication<'a, S> {
             self.sent = Some((ready.ours, ready.events));
             self.send(&advertisement, &local, command)?;
         }
-        self.tracking(&local).remember(ready.ours);
+        self.tracking(&local).remember(ready.ours, "update by push");
         Ok((ready.ours, ready.events))
     }
 
@@ -163,7 +163,7 @@ impl<'a, S: Storage> Publication<'a, S> {
             let haves = self.haves(local).map_err(push_error)?;
             self.upstream.fetch(theirs, local, &haves)?;
         }
-        self.tracking(local).remember(theirs);
+        self.tracking(local).remember(theirs, "fetch");
         Ok(())
     }
 

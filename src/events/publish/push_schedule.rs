@@ -2,7 +2,7 @@
 //! is retried with the next commit, or without one after growing delays.
 use std::time::Duration;
 
-use durable::retry::RetryPolicy;
+use durable::{retry::RetryPolicy, token_bucket::TokenBucket};
 
 /// Default budget in pushes per minute: with the default batches, an event waits no longer for a push than for its batch.
 pub const PUSHES_PER_MINUTE: u32 = 12;
@@ -19,10 +19,8 @@ const RETRY: RetryPolicy = RetryPolicy {
 /// State of the pushes and time of the next one. Times are those of a monotonic clock.
 #[derive(Debug)]
 pub struct PushSchedule {
-    /// Time until the budget regains one push; zero without a budget.
-    refill: Duration,
-    /// Time at which the budget is full again.
-    whole: Duration,
+    /// One token for each push.
+    budget: TokenBucket,
     /// True if there are commits since the last attempt.
     has_more: bool,
     /// Number of failures in a row, and time of the retry when nothing more is committed.
@@ -36,11 +34,7 @@ impl PushSchedule {
     /// Creates a schedule whose first attempt is due at once, for commits of an earlier run. 0 means no budget.
     pub fn new(pushes_per_minute: u32) -> Self {
         PushSchedule {
-            refill: match pushes_per_minute {
-                0 => Duration::ZERO,
-                pushes => Duration::from_secs(60) / pushes,
-            },
-            whole: Duration::ZERO,
+            budget: TokenBucket::new(pushes_per_minute, BURST),
             has_more: true,
             failures: 0,
             retry_at: None,
@@ -56,8 +50,7 @@ impl PushSchedule {
     /// Returns the time of the next attempt; `None` if there is nothing to push.
     pub fn next(&self) -> Option<Duration> {
         let wanted = if self.has_more { Duration::ZERO } else { self.retry_at? };
-        let budget = self.whole.saturating_sub(self.refill * (BURST - 1));
-        Some(wanted.max(budget).max(self.not_before))
+        Some(wanted.max(self.budget.next_at()).max(self.not_before))
     }
 
     /// Returns true if the remote may lack a commit.
@@ -67,7 +60,7 @@ impl PushSchedule {
 
     /// Records the start of an attempt.
     pub fn begin(&mut self, now: Duration) {
-        self.whole = self.whole.max(now) + self.refill;
+        self.budget.take(now);
         self.has_more = false;
     }
 

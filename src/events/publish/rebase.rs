@@ -41,7 +41,7 @@ use crate::object_store::{
     new_pack::NewPack,
     objects::Objects,
     tree_buffer::Leaf,
-    trees::{Edit, SetError},
+    tree_cache::{Edit, SetError},
 };
 
 /// Maximum number of commits in a rebase.

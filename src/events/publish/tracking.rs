@@ -1,12 +1,7 @@
 //! The remote-tracking ref `refs/remotes/origin/<branch>`: the last known commit of the remote's branch.
-use bstr::BStr;
-use gix::{
-    ObjectId,
-    refs::{
-        FullName, Target,
-        transaction::{Change, LogChange, PreviousValue, RefEdit},
-    },
-};
+use gix::{ObjectId, refs::FullName};
+
+use crate::local_repository::set_tracking_ref;
 
 /// The remote-tracking ref of a branch.
 pub struct Tracking<'a> {
@@ -29,31 +24,15 @@ impl<'a> Tracking<'a> {
         reference.try_id().map(gix::Id::detach)
     }
 
-    /// Records the commit of the remote's branch. A failure is harmless: the next fetch asks for more than needed.
-    pub fn remember(&self, id: ObjectId) {
+    /// Records the commit of the remote's branch, with `message` for the reflog. A failure is harmless: the next fetch asks for
+    /// more than needed.
+    pub fn remember(&self, id: ObjectId, message: &str) {
         if self.last_seen() == Some(id) {
             return;
         }
         let Ok(name) = FullName::try_from(self.name.as_str()) else {
             return;
         };
-        let who = gix::actor::SignatureRef {
-            name: BStr::new("stargate-mirror"),
-            email: BStr::new("stargate-mirror@localhost"),
-            time: "0 +0000",
-        };
-        let edit = RefEdit {
-            change: Change::Update {
-                log: LogChange::default(),
-                expected: PreviousValue::Any,
-                new: Target::Object(id),
-            },
-            name,
-            deref: false,
-        };
-        if let Err(error) = self.local.edit_references_as([edit], Some(who)) {
-            let cause = git_push::causes(&error);
-            tracing::warn!(%cause, "the remote-tracking ref could not be updated");
-        }
+        set_tracking_ref(self.local, name, id, message);
     }
 }

@@ -19,11 +19,12 @@ use crate::object_store::{
     Error,
     branch::Branch,
     commit_object::commit_object,
+    git_files,
     new_pack::NewPack,
     objects::Objects,
-    replace, store_pack,
+    store_pack,
     tree_buffer::Leaf,
-    trees::{SetError, Trees, file_of},
+    tree_cache::{SetError, Trees, file_of},
     work_tree::WorkTree,
 };
 
@@ -168,7 +169,7 @@ fn fill(storage: &impl Storage, folder: &Path, options: &Options, now: Timestamp
         )));
     }
     let head = repository.git_dir().join("HEAD");
-    replace::overwrite(storage, &head, format!("ref: {}\n", branch.full_name()).as_bytes())
+    git_files::overwrite(storage, &head, format!("ref: {}\n", branch.full_name()).as_bytes())
         .map_err(|error| failed(error.to_string()))?;
     if !options.bare {
         let exclude = repository.git_dir().join("info/exclude");

@@ -13,12 +13,11 @@ use jiff::Timestamp;
 
 use super::lock_file::{self, Lock, LockState};
 use crate::object_store::{
-    Error, Store,
+    Error, Store, git_files,
     new_pack::NewPack,
     objects::Objects,
-    replace,
     tree_buffer::Leaf,
-    trees::{Edit, SetError, file_of},
+    tree_cache::{Edit, SetError, file_of},
 };
 use crate::uuid;
 
@@ -70,7 +69,7 @@ impl Instance {
     /// # Errors
     /// The file cannot be written.
     pub fn beat(&self, storage: &impl Storage, now: Timestamp) -> Result<(), Error> {
-        replace::overwrite(storage, &self.heartbeat, &self.own.alive(now).to_file())
+        git_files::overwrite(storage, &self.heartbeat, &self.own.alive(now).to_file())
             .map_err(|error| Error::failed("write", &self.heartbeat, error))
     }
 

@@ -30,8 +30,8 @@ use crate::{
     advice::on_opening,
     event::Layout,
     object_store::{
-        Author, Error, HeldPacks, Store, Transaction, difference, new_pack::NewPack, objects::Objects,
-        replace::Replacement, trees::Edit,
+        Author, Error, HeldPacks, Store, Transaction, difference, git_files::Replacement, new_pack::NewPack,
+        objects::Objects, tree_cache::Edit,
     },
 };
 

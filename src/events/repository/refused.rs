@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 
 use crate::{
     event::{Form, Json, read_json},
-    object_store::{Error, replace},
+    object_store::{Error, git_files},
 };
 
 /// Path of the file: in the Git folder of a bare repository, else in the work tree, where git ignores it.
@@ -112,7 +112,7 @@ fn read(path: &Path) -> io::Result<HashSet<(String, String)>> {
 
 fn append(storage: &impl Storage, path: &Path, line: &str, now: Timestamp) -> io::Result<()> {
     let folder = path.parent().unwrap_or(path);
-    replace::create_folders(storage, folder)?;
+    git_files::create_folders(storage, folder)?;
     let mut file = storage.open_append(path)?;
     if storage.length(&file)? >= MAX_BYTES {
         let aside = format!("refused-{}.ndjson", now.as_millisecond());
@@ -129,7 +129,7 @@ fn append(storage: &impl Storage, path: &Path, line: &str, now: Timestamp) -> io
         [b'\n'] => line.to_owned(),
         _ => format!("\n{line}"),
     };
-    replace::append(storage, &file, line.as_bytes())?;
+    git_files::append(storage, &file, line.as_bytes())?;
     storage.sync(&file)?;
     storage.sync_dir(folder)
 }

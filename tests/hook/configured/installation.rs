@@ -97,6 +97,26 @@ fn without_pre_receive_only_one_section_is_added() {
 }
 
 #[test]
+fn without_the_hook_program_nothing_is_configured() {
+    let world = World::new();
+    let program = world.stargate.folder().join("stargate-mirror");
+    // Copied by a process of its own: see `support::executable`.
+    let mut copy = clean_command("cp");
+    copy.arg(programs::mirror()).arg(&program);
+    assert!(feed(copy, "").status.success());
+    for scope in ["--system", "--global"] {
+        let mut command = world.with_system(clean_command(&program));
+        command.args(["install", scope]).env("GIT_CONFIG_GLOBAL", &world.system);
+        let output = feed(command, "");
+        let told = stderr(&output);
+        assert_eq!(output.status.code(), Some(4), "{scope}: {told}");
+        assert!(told.contains("there is no stargate-hook beside"), "{scope}: {told}");
+        assert!(told.contains("Copy stargate-hook into that folder."), "{scope}: {told}");
+        assert!(!world.system.exists(), "{scope}");
+    }
+}
+
+#[test]
 fn the_users_configuration_is_the_file_that_git_would_edit() {
     let world = World::new();
     let home = world.stargate.folder().join("home");

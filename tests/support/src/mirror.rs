@@ -34,6 +34,8 @@ pub(super) struct Setup<'a> {
     pub client_certificates: bool,
     pub protocol_0_only: bool,
     pub takes_chunks: bool,
+    /// Largest body of a request, as in `client_max_body_size`; any by default.
+    pub max_body: Option<&'a str>,
     /// Additional seconds for each request.
     pub delay: Option<&'a str>,
 }
@@ -103,6 +105,14 @@ impl Mirror {
             token: Some(token),
             takes_chunks: true,
             delay,
+            ..Setup::default()
+        })
+    }
+
+    /// A mirror that answers 413 to larger bodies, such as `100k`.
+    pub fn with_max_body(size: &str) -> Self {
+        Mirror::new(&Setup {
+            max_body: Some(size),
             ..Setup::default()
         })
     }

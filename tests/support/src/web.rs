@@ -102,6 +102,7 @@ fn nginx(folder: &Path, port: u16, setup: &Setup<'_>) -> String {
         Some(seconds) => slow_backend(folder, &exec_path, seconds),
         None => format!("{exec_path}/git-http-backend"),
     };
+    let max_body = setup.max_body.unwrap_or("0");
     let ssl = if setup.tls { " ssl" } else { "" };
     let user = if rustix::process::geteuid().is_root() {
         "user root;"
@@ -125,7 +126,7 @@ http {{
     access_log {at}/access.log requests;
     log_format sizes '$request_length';
     access_log {at}/sizes.log sizes;
-    client_max_body_size 0;
+    client_max_body_size {max_body};
     server {{
         listen 127.0.0.1:{port}{ssl};
         {tls}

@@ -5,12 +5,12 @@ use std::{
     time::Duration,
 };
 
-use git_push::{Error, ErrorKind, Traffic};
+use git_push::{Error, ErrorKind, Remedy, Traffic};
 use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 
+use super::authentication::Authentication;
 use super::failure::{self, Effect, Proof};
-use super::session::Session;
 use crate::credentials::Need;
 use crate::http_client::{Header, HttpClient, HttpRequest, HttpResponse, Method, RequestBody, body_error};
 use crate::service::Service;
@@ -35,7 +35,7 @@ pub(super) struct Exchange {
     configured: HttpUrl,
     /// The URL after the last redirect, at first the configured one.
     base: HttpUrl,
-    session: Session,
+    authentication: Authentication,
     /// Headers of every request to the configured origin.
     headers: Vec<Header>,
     traffic: Traffic,
@@ -51,12 +51,17 @@ pub(super) struct Answer {
 
 impl Exchange {
     /// Prepares exchanges with the repository at `url`. Nothing is sent yet.
-    pub(super) fn new(url: HttpUrl, client: Arc<dyn HttpClient>, session: Session, headers: Vec<Header>) -> Self {
+    pub(super) fn new(
+        url: HttpUrl,
+        client: Arc<dyn HttpClient>,
+        authentication: Authentication,
+        headers: Vec<Header>,
+    ) -> Self {
         Exchange {
             client,
             base: url.clone(),
             configured: url,
-            session,
+            authentication,
             headers,
             traffic: Traffic::default(),
         }
@@ -75,7 +80,7 @@ impl Exchange {
 
     /// Returns `text` of a server without secrets.
     pub(super) fn scrubbed(&self, text: &str) -> String {
-        self.session.scrub(text)
+        self.authentication.scrub(text)
     }
 
     /// Returns the configured URL.
@@ -88,8 +93,8 @@ impl Exchange {
     /// # Errors
     /// The credentials cannot be read, or are invalid.
     pub(super) fn authorization(&mut self) -> Result<Option<&SecretString>, Error> {
-        self.session.ask(Need::Required)?;
-        Ok(self.session.header())
+        self.authentication.ask(Need::Required)?;
+        Ok(self.authentication.header())
     }
 
     /// Sends one request that is not of git's protocol. The configured headers belong to the configured origin, and are added
@@ -117,7 +122,7 @@ impl Exchange {
 
     /// Asks for the advertisement of `service`, and follows redirects (gitprotocol-http, *Smart Clients*).
     pub(super) fn advertisement(&mut self, service: Service, limit: u64) -> Result<Answer, Error> {
-        self.session.ask(need_of(service))?;
+        self.authentication.ask(need_of(service))?;
         let mut visited = vec![self.configured.clone()];
         loop {
             let base = &visited[visited.len() - 1];
@@ -159,7 +164,7 @@ impl Exchange {
             Service::ReceivePack => Effect::Possible,
             Service::UploadPack => Effect::None,
         };
-        self.session.ask(need_of(service))?;
+        self.authentication.ask(need_of(service))?;
         let again = head.clone();
         let mut response = self.post_once(service, &base, Outgoing::new(head, pack), effect, limit)?;
         // A push has asked for credentials before, so there is no pack to send again.
@@ -195,7 +200,7 @@ impl Exchange {
     /// Returns true if the server asks for credentials that were not sent, and there are some now.
     fn is_asked_for_credentials(&mut self, response: &HttpResponse, base: &HttpUrl) -> Result<bool, Error> {
         let asked = response.status == UNAUTHORIZED && self.proof(base) == Proof::Absent;
-        Ok(asked && base.same_origin(&self.configured) && self.session.ask(Need::Required)?)
+        Ok(asked && base.same_origin(&self.configured) && self.authentication.ask(Need::Required)?)
     }
 
     /// Returns the headers of a request. Credentials and configured headers belong to the configured origin.
@@ -205,7 +210,7 @@ impl Exchange {
             headers.push(plain("Git-Protocol", "version=2"));
         }
         if base.same_origin(&self.configured) {
-            let value = self.session.header().map(|value| value.expose_secret());
+            let value = self.authentication.header().map(|value| value.expose_secret());
             headers.extend(value.and_then(|value| Header::new("Authorization", value).ok()));
             headers.extend(self.headers.iter().cloned());
         }
@@ -213,7 +218,7 @@ impl Exchange {
     }
 
     fn proof(&self, base: &HttpUrl) -> Proof {
-        match self.session.header() {
+        match self.authentication.header() {
             None => Proof::Absent,
             Some(_) if base.same_origin(&self.configured) => Proof::Sent,
             Some(_) => Proof::Withheld,
@@ -247,7 +252,9 @@ impl Exchange {
         if sent.is_err() && body.is_interrupted() {
             return Err(Error::interrupted());
         }
-        let effect = if body.left > 0 { Effect::None } else { effect };
+        if body.left > 0 {
+            return sent.map_err(|error| body.lost(error));
+        }
         sent.map_err(|error| effect.of(error))
     }
 
@@ -261,8 +268,8 @@ impl Exchange {
     ) -> Result<Answer, Error> {
         let status = response.status;
         match status {
-            OK if proof == Proof::Sent => self.session.accepted(),
-            UNAUTHORIZED if proof == Proof::Sent => self.session.refused(),
+            OK if proof == Proof::Sent => self.authentication.accepted(),
+            UNAUTHORIZED if proof == Proof::Sent => self.authentication.refused(),
             _ => {}
         }
         if status != OK {
@@ -353,6 +360,16 @@ impl Outgoing {
     /// Returns true if the caller stopped the push before the whole body was read.
     fn is_interrupted(&self) -> bool {
         self.left > 0 && self.pack.as_ref().is_some_and(git_push::Pack::is_interrupted)
+    }
+
+    /// Returns the error of a connection that was lost before the whole body was read.
+    fn lost(&self, error: Error) -> Error {
+        let is_in_pack = self.pack.as_ref().is_some_and(|pack| self.left < pack.bytes);
+        if is_in_pack && error.kind() == ErrorKind::Transient {
+            error.with_remedy(Remedy::SmallerPack)
+        } else {
+            error
+        }
     }
 }
 

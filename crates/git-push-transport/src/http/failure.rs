@@ -1,7 +1,7 @@
 //! Errors of an exchange: refusals of a server, and answers that are not in git's protocol.
 use std::time::Duration;
 
-use git_push::{Error, ErrorKind};
+use git_push::{Error, ErrorKind, Remedy};
 use jiff::Timestamp;
 
 use crate::token::TOKEN_VARIABLE;
@@ -75,9 +75,15 @@ pub(super) fn refused(status: u16, text: &str, retry_after: Option<Duration>, ef
         407 => misconfigured("the proxy asks for credentials").with_hint(PROXY_HINT),
         403 | 425 | 429 => Error::new(ErrorKind::Transient, what("the server asks to retry later")),
         // A proxy also sends this status if the server behind it fails before it has answered.
-        408 | 503 => effect.error(ErrorKind::Transient, what("the server asks to retry later")),
+        408 => effect
+            .error(ErrorKind::Transient, what("the server asks to retry later"))
+            .with_remedy(Remedy::SmallerPack),
+        503 => effect.error(ErrorKind::Transient, what("the server asks to retry later")),
         413 => Error::new(ErrorKind::Rejected, what("the push is larger than the server accepts"))
-            .with_hint("push fewer commits at once, or have the server's limit raised"),
+            .with_hint("push fewer commits at once, or have the server's limit raised")
+            .with_remedy(Remedy::SmallerPack),
+        400 => Error::new(ErrorKind::Rejected, what("the server refuses the request"))
+            .with_remedy(Remedy::SelfContainedPack),
         500.. => effect.error(ErrorKind::Transient, what("the server failed")),
         400.. => Error::new(ErrorKind::Rejected, what("the server refuses the request")),
         _ => effect.error(ErrorKind::Transient, what("the answer is not in Git's protocol")),
@@ -188,6 +194,14 @@ mod tests {
             assert_eq!(kind(Effect::None), asked, "{status} to a question");
             assert_eq!(kind(Effect::Possible), pushed, "{status} to a push");
         }
+    }
+
+    #[test]
+    fn a_status_may_ask_for_another_pack() {
+        let remedy = |status| refused(status, "", None, Effect::Possible, Proof::Sent).remedy();
+        assert_eq!([408, 413].map(remedy), [Some(Remedy::SmallerPack); 2]);
+        assert_eq!(remedy(400), Some(Remedy::SelfContainedPack));
+        assert_eq!([401, 403, 422, 500, 503].map(remedy), [None; 5]);
     }
 
     #[test]

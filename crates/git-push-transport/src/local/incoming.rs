@@ -18,7 +18,8 @@ use std::{
 use bstr::ByteSlice;
 use durable::{
     ownership::hand_over,
-    storage::{Disk, DiskFile, FILE_MODE, Folders, LockFiles, Look, Names, WriteFiles},
+    replace::lock_path,
+    storage::{Disk, DiskFile, FILE_MODE, Folders, LockFiles, Look, Names, WriteFiles, remove_existing},
 };
 use git_push::Command;
 use gix::refs::FullName;
@@ -111,7 +112,7 @@ impl Place {
                 .extension()
                 .is_some_and(|extension| extension == "keep")
             {
-                absent_is_fine(Disk.remove(&self.objects.join("pack").join(name)))?;
+                remove_existing(&Disk, &self.objects.join("pack").join(name))?;
             }
         }
         drop(alive);
@@ -131,7 +132,7 @@ impl Place {
         for (lock, seen) in locks.iter().zip(seen) {
             let Some(look) = lock.look()? else { continue };
             if seen == Some(look) && age(&look) >= lock.still {
-                absent_is_fine(Disk.remove(&lock.path))?;
+                remove_existing(&Disk, &lock.path)?;
             } else {
                 free = false;
             }
@@ -150,10 +151,8 @@ impl Place {
         let named = parsed.filter(|(_, name)| name.starts_with(b"refs/") && FullName::try_from(name.as_bstr()).is_ok());
         let lock = |(id, name): (&[u8], &[u8])| {
             let name = gix::path::from_byte_slice(name).ok()?;
-            let mut path = self.git_dir.join(name).into_os_string();
-            path.push(".lock");
             Some(Lock {
-                path: path.into(),
+                path: lock_path(&self.git_dir.join(name)),
                 content: Some(id.to_owned()),
                 still: STILL,
             })
@@ -161,7 +160,7 @@ impl Place {
         let mut locks: Vec<_> = named.filter_map(lock).collect();
         if locks.iter().any(Lock::deletes) {
             locks.push(Lock {
-                path: self.git_dir.join("packed-refs.lock"),
+                path: lock_path(&self.git_dir.join("packed-refs")),
                 content: None,
                 still: PACKED_REFS_STILL,
             });
@@ -198,10 +197,7 @@ impl Incoming {
 impl Drop for Incoming {
     fn drop(&mut self) {
         self.alive = None;
-        let kept = self
-            .keep
-            .as_ref()
-            .map_or(Ok(()), |keep| absent_is_fine(Disk.remove(keep)));
+        let kept = self.keep.as_ref().map_or(Ok(()), |keep| remove_existing(&Disk, keep));
         // Otherwise the next push removes the folder, whose `.keep` file has the same name.
         if kept.is_ok() {
             let _ = fs::remove_dir_all(&self.folder);
@@ -251,13 +247,6 @@ fn record(commands: &[Command]) -> Vec<u8> {
 fn age(look: &Look) -> Duration {
     let age = Timestamp::now().duration_since(look.modified);
     Duration::try_from(age).unwrap_or_default()
-}
-
-fn absent_is_fine(removed: io::Result<()>) -> io::Result<()> {
-    match removed {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other,
-    }
 }
 
 #[cfg(all(test, unix))]

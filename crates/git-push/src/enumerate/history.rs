@@ -160,8 +160,10 @@ impl<'a> History<'a> {
                 continue;
             }
             let Some(commit) = &node.commit else {
-                let child = node.child.map_or("a new tip".into(), |child| format!("commit {child}"));
-                return Err(self.objects.missing(id, &child));
+                return Err(match node.child {
+                    Some(child) => self.objects.missing_parent(id, child),
+                    None => self.objects.missing(id, &"a new tip"),
+                });
             };
             if parents_done {
                 listed.insert(id);

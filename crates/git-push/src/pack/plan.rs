@@ -68,6 +68,12 @@ impl<'a> Plan<'a> {
         }
     }
 
+    /// Returns true if the pack may have deltas of objects that are not in it.
+    pub(super) fn is_thin(&self) -> bool {
+        let is_thin = |choice: &Choice| matches!(choice, Choice::Try(Base::Remote(_)) | Choice::Copy(Base::Remote(_)));
+        self.choices.iter().any(is_thin)
+    }
+
     /// Returns true if the object is packed, and not as a delta.
     pub(super) fn is_stored_whole(&self, place: usize) -> bool {
         self.stored[place].is_some_and(|stored| stored.base.is_none())

@@ -7,7 +7,7 @@ use crate::secrets::Secrets;
 use crate::url::{HttpUrl, InTheClear};
 
 /// A store of credentials, and the state of what it returned.
-pub(super) struct Session {
+pub(super) struct Authentication {
     url: HttpUrl,
     credentials: Box<dyn Credentials>,
     /// An error if the connection is not encrypted.
@@ -24,7 +24,7 @@ struct Used {
     is_approved: bool,
 }
 
-impl Session {
+impl Authentication {
     /// Asks `credentials` for those that are known without a program or a person. `secrets` must not be shown either.
     ///
     /// # Errors
@@ -35,7 +35,7 @@ impl Session {
         credentials: Box<dyn Credentials>,
         secrets: Secrets,
     ) -> Result<Self, Error> {
-        let mut session = Session {
+        let mut authentication = Authentication {
             url,
             credentials,
             secrecy,
@@ -43,8 +43,8 @@ impl Session {
             in_vain: None,
             secrets,
         };
-        session.ask(Need::Optional)?;
-        Ok(session)
+        authentication.ask(Need::Optional)?;
+        Ok(authentication)
     }
 
     /// Returns the value of the `Authorization` header.
@@ -55,7 +55,7 @@ impl Session {
     /// Asks for credentials if there are none yet. Returns true if there are new ones.
     ///
     /// # Errors
-    /// As [`Session::new()`].
+    /// As [`Authentication::new()`].
     pub(super) fn ask(&mut self, need: Need) -> Result<bool, Error> {
         let was_asked = self.in_vain.is_some_and(|asked| asked >= need);
         let in_the_clear = need == Need::Required && self.secrecy.is_err();

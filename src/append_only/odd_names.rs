@@ -9,10 +9,9 @@ use gix::{
 
 use super::{
     Error, Paths,
-    compare::{Additions, Change, compare},
-    lookup::item_at,
-    objects::{Item, Reader},
+    compare::{Change, compare},
 };
+use crate::git_objects::{Additions, Error as ObjectError, Leaf, Reader, item_at};
 use crate::odd_name::{Oddity, fold, hidden};
 
 /// A guarded path, or the beginning of one, that is new in `head` and odd.
@@ -44,7 +43,7 @@ pub fn odd_names(
 ) -> Result<Vec<OddName>, Error> {
     let reader = Reader(objects);
     let tree = |id: ObjectId| -> Result<ObjectId, Error> {
-        let commit = reader.peel(id)?.ok_or(Error::NotACommit(id))?;
+        let commit = reader.peel(id)?.ok_or(ObjectError::NotACommit(id))?;
         Ok(reader.commit(commit)?.tree)
     };
     let new = tree(head)?;
@@ -125,7 +124,7 @@ impl Names<'_> {
 
 /// Returns the names in a folder of a tree. Empty if there is no such folder.
 fn names_in(reader: Reader<'_>, tree: ObjectId, path: &BStr) -> Result<Vec<BString>, Error> {
-    match item_at(reader, tree, path)?.filter(Item::is_tree) {
+    match item_at(reader, tree, path)?.filter(Leaf::is_tree) {
         Some(folder) => {
             let folder = reader.tree(folder.id)?;
             let name = |entry: &EntryRef<'_>| entry.filename.to_owned();

@@ -17,38 +17,40 @@ const MAX_TAGS: usize = 64;
 
 /// Parsed fields of a commit.
 #[derive(Debug, Clone)]
-pub(super) struct Commit {
-    pub(super) tree: ObjectId,
-    pub(super) parents: Vec<ObjectId>,
+pub(crate) struct Commit {
+    pub(crate) tree: ObjectId,
+    pub(crate) parents: Vec<ObjectId>,
     /// Commit time in seconds since 1970. 0 if it cannot be parsed.
-    pub(super) time: i64,
+    pub(crate) time: i64,
 }
 
-/// Kind and id of a tree entry.
+/// Entry of a tree, without its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Item {
-    pub(super) kind: EntryKind,
-    pub(super) id: ObjectId,
+pub struct Leaf {
+    /// Kind: file, folder, link or submodule.
+    pub kind: EntryKind,
+    /// Id of the object.
+    pub id: ObjectId,
 }
 
-impl Item {
-    /// Returns the item of a tree with this id.
-    pub(super) fn tree(id: ObjectId) -> Self {
-        Item {
+impl Leaf {
+    /// Returns the entry of a tree with this id.
+    pub(crate) fn tree(id: ObjectId) -> Self {
+        Leaf {
             kind: EntryKind::Tree,
             id,
         }
     }
 
     /// Returns true if it is a folder.
-    pub(super) fn is_tree(&self) -> bool {
+    pub(crate) fn is_tree(&self) -> bool {
         self.kind == EntryKind::Tree
     }
 }
 
-impl From<&EntryRef<'_>> for Item {
+impl From<&EntryRef<'_>> for Leaf {
     fn from(entry: &EntryRef<'_>) -> Self {
-        Item {
+        Leaf {
             kind: entry.mode.kind(),
             id: entry.oid.into(),
         }
@@ -57,11 +59,11 @@ impl From<&EntryRef<'_>> for Item {
 
 /// Reader of objects.
 #[derive(Clone, Copy)]
-pub(super) struct Reader<'a>(pub(super) &'a dyn Find);
+pub(crate) struct Reader<'a>(pub(crate) &'a dyn Find);
 
 impl Reader<'_> {
     /// Follows tags from `id` to a commit. `None` if they lead to another kind of object.
-    pub(super) fn peel(&self, mut id: ObjectId) -> Result<Option<ObjectId>, Error> {
+    pub(crate) fn peel(&self, mut id: ObjectId) -> Result<Option<ObjectId>, Error> {
         let mut buffer = Vec::new();
         for _ in 0..MAX_TAGS {
             let (kind, data) = self.find("object", id, &mut buffer)?;
@@ -78,7 +80,7 @@ impl Reader<'_> {
     }
 
     /// Reads the commit `id`.
-    pub(super) fn commit(&self, id: ObjectId) -> Result<Commit, Error> {
+    pub(crate) fn commit(&self, id: ObjectId) -> Result<Commit, Error> {
         let mut buffer = Vec::new();
         let (Kind::Commit, data) = self.find("commit", id, &mut buffer)? else {
             return Err(Error::NotACommit(id));
@@ -93,24 +95,34 @@ impl Reader<'_> {
     }
 
     /// Reads the tree `id`.
-    pub(super) fn tree(&self, id: ObjectId) -> Result<Tree, Error> {
-        let mut data = Vec::new();
-        if id.is_empty_tree() {
-            return Ok(Tree { id, data });
-        }
-        let (kind, found) = self.find("tree", id, &mut data)?;
-        let length = found.len();
-        if kind != Kind::Tree {
-            return Err(damaged("tree", id, &format!("it is a {kind}")));
-        }
-        data.truncate(length);
+    pub(crate) fn tree(&self, id: ObjectId) -> Result<Tree, Error> {
+        let data = if id.is_empty_tree() {
+            Vec::new()
+        } else {
+            self.read(id, Kind::Tree)?
+        };
         Ok(Tree { id, data })
     }
 
     /// Reads the blob `id`.
-    pub(super) fn blob(&self, id: ObjectId) -> Result<Vec<u8>, Error> {
+    pub(crate) fn blob(&self, id: ObjectId) -> Result<Vec<u8>, Error> {
+        self.read(id, Kind::Blob)
+    }
+
+    /// Reads the bytes of an object of this kind.
+    pub(crate) fn read(&self, id: ObjectId, kind: Kind) -> Result<Vec<u8>, Error> {
+        let what = match kind {
+            Kind::Commit => "commit",
+            Kind::Tree => "tree",
+            Kind::Blob => "blob",
+            Kind::Tag => "tag",
+        };
         let mut data = Vec::new();
-        let length = self.find("blob", id, &mut data)?.1.len();
+        let (found, bytes) = self.find(what, id, &mut data)?;
+        let length = bytes.len();
+        if found != kind {
+            return Err(damaged(what, id, &format!("it is a {found}")));
+        }
         data.truncate(length);
         Ok(data)
     }
@@ -119,13 +131,16 @@ impl Reader<'_> {
         match self.0.try_find(&id, buffer) {
             Ok(Some(object)) => Ok((object.kind, object.data)),
             Ok(None) => Err(Error::Missing { what, id }),
-            Err(error) => Err(damaged(what, id, &error)),
+            Err(error) => {
+                let causes: Vec<_> = error.iter_errors().map(ToString::to_string).collect();
+                Err(damaged(what, id, &causes.join(": ")))
+            }
         }
     }
 }
 
 /// Raw bytes of a tree.
-pub(super) struct Tree {
+pub(crate) struct Tree {
     id: ObjectId,
     data: Vec<u8>,
 }
@@ -138,7 +153,7 @@ impl Tree {
     ///
     /// # Errors
     /// The tree violates this.
-    pub(super) fn entries(&self) -> Result<Vec<EntryRef<'_>>, Error> {
+    pub(crate) fn entries(&self) -> Result<Vec<EntryRef<'_>>, Error> {
         let bad = |why: &str| damaged("tree", self.id, &why);
         let entries = TreeRefIter::from_bytes(&self.data, self.id.kind()).entries();
         let entries = entries.map_err(|error| damaged("tree", self.id, &error))?;
@@ -164,10 +179,10 @@ impl Tree {
     ///
     /// # Errors
     /// As [`entries()`](Tree::entries()).
-    pub(super) fn item(&self, name: &[u8]) -> Result<Option<Item>, Error> {
+    pub(crate) fn item(&self, name: &[u8]) -> Result<Option<Leaf>, Error> {
         let entries = self.entries()?;
         let found = position(&entries, name, true).or_else(|| position(&entries, name, false));
-        Ok(found.map(|index| Item::from(&entries[index])))
+        Ok(found.map(|index| Leaf::from(&entries[index])))
     }
 }
 

@@ -4,15 +4,15 @@ use gix::ObjectId;
 
 use super::{
     Error,
-    objects::{Item, Reader},
+    reader::{Leaf, Reader},
 };
 
 /// Returns the file or folder at `path`, or the tree itself if `path` is empty.
 ///
 /// # Errors
 /// A tree on the way is missing or damaged.
-pub(super) fn item_at(reader: Reader<'_>, tree: ObjectId, path: &BStr) -> Result<Option<Item>, Error> {
-    let mut item = Item::tree(tree);
+pub(crate) fn item_at(reader: Reader<'_>, tree: ObjectId, path: &BStr) -> Result<Option<Leaf>, Error> {
+    let mut item = Leaf::tree(tree);
     for name in path.split_str("/").filter(|name| !name.is_empty()) {
         if !item.is_tree() {
             return Ok(None);

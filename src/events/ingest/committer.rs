@@ -20,7 +20,7 @@ use crate::{
         new_pack::NewPack,
         objects::Objects,
         tree_buffer::Leaf,
-        trees::{Edit, SetError},
+        tree_cache::{Edit, SetError},
     },
 };
 
@@ -58,15 +58,15 @@ pub fn commit_each<S: Storage>(
     let mut session = repository.begin(&local, clock)?;
     let (tip, objects) = (session.tip(), session.objects());
     let mut pack = NewPack::new(objects.hash());
-    let mut landing = Landing::new(&mut session)?;
+    let mut committer = Committer::new(&mut session)?;
     let mut head = tip;
     let mut landed = Vec::new();
     for events in batches {
-        let committed = landing.commit(events, head, &mut pack, clock.now())?;
+        let committed = committer.commit(events, head, &mut pack, clock.now())?;
         head = committed.commit.unwrap_or(head);
         landed.push(committed);
     }
-    drop(landing);
+    drop(committer);
     if head != tip {
         session.land(pack, head)?;
     }
@@ -74,7 +74,7 @@ pub fn commit_each<S: Storage>(
 }
 
 /// Commits in the making, not yet in the repository.
-struct Landing<'a, 'e, S: Storage> {
+struct Committer<'a, 'e, S: Storage> {
     repository: &'a Repository<S>,
     objects: Objects<'a>,
     edit: Edit<'a>,
@@ -86,11 +86,11 @@ struct Landing<'a, 'e, S: Storage> {
     added: HashMap<(String, String), (String, &'e Event)>,
 }
 
-impl<'a, 'e, S: Storage> Landing<'a, 'e, S> {
+impl<'a, 'e, S: Storage> Committer<'a, 'e, S> {
     fn new(session: &'a mut Session<'_, S>) -> Result<Self, Error> {
         let (repository, objects, tip) = (session.repository, session.objects(), session.tip());
         let Index { event_ids, refused, .. } = &mut *session.index;
-        Ok(Landing {
+        Ok(Committer {
             repository,
             objects,
             edit: session.transaction.edit(tip)?,
