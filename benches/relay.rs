@@ -5,6 +5,9 @@
 //! connections: POSTs per second, p50 and p99 of a POST, and, in a second run under strace, the number of fsyncs. Then
 //! the memory of the index, and the time to read the log at the start.
 //!
+//! `cargo bench --bench relay -- replays [PROGRAM…]`: POSTs beside 2,500 listeners that replay a feed again and again, of this
+//! program and of others, such as an earlier version.
+//!
 //! `STARGATE_MIRROR` names another program, such as the static one that is shipped.
 #![cfg(unix)]
 use std::{
@@ -13,6 +16,10 @@ use std::{
     net::TcpStream,
     path::Path,
     process::{Child, Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -22,8 +29,23 @@ const LEVELS: [(usize, usize); 3] = [(1, 5_000), (16, 40_000), (64, 80_000)];
 /// The same for `--quick`.
 const QUICK: [(usize, usize); 3] = [(1, 500), (16, 4_000), (64, 8_000)];
 
+/// Listeners that replay at once, and how long there are POSTs beside them.
+const REPLAYS: (usize, Duration) = (2_500, Duration::from_secs(20));
+/// The same for `--quick`.
+const QUICK_REPLAYS: (usize, Duration) = (500, Duration::from_secs(5));
+/// Connections for POSTs beside them.
+const WRITERS: usize = 4;
+/// Events that are replayed.
+const REPLAYED: usize = 20_000;
+
 fn main() {
     let quick = env::args().any(|argument| argument == "--quick");
+    if let Some(mode) = env::args().position(|argument| argument == "replays") {
+        let others = env::args()
+            .skip(mode + 1)
+            .filter(|argument| !argument.starts_with("--"));
+        return compare_replays(&others.collect::<Vec<_>>(), if quick { QUICK_REPLAYS } else { REPLAYS });
+    }
     println!("events of about 300 bytes, each in a POST of its own\n");
     println!("| connections | POSTs | per second | p50 ms | p99 ms | POSTs per fsync |");
     println!("|---|---|---|---|---|---|");
@@ -42,7 +64,6 @@ fn measure(connections: usize, posts: usize) {
     let rate = times.len() as f64 / start.elapsed().as_secs_f64();
     drop(relay);
     times.sort_unstable();
-    let percentile = |part: usize| times[(times.len() - 1) * part / 100].as_secs_f64() * 1000.0;
 
     let folder = tempfile::tempdir().expect("a folder");
     let trace = folder.path().join("trace");
@@ -65,17 +86,100 @@ fn measure(connections: usize, posts: usize) {
     println!(
         "| {connections} | {} | {rate:.0} | {:.2} | {:.2} | {:.1} |",
         times.len(),
-        percentile(50),
-        percentile(99),
+        percentile(&times, 50),
+        percentile(&times, 99),
         traced as f64 / fsyncs as f64
     );
 }
 
-/// Measures the memory that events take and the time to read them.
-fn measure_index(events: usize) {
-    let folder = tempfile::tempdir().expect("a folder");
-    drop(Relay::start(&[], folder.path()));
-    let log = folder.path().join("events.ndjson");
+/// Percentile of sorted times, in milliseconds.
+fn percentile(times: &[Duration], part: usize) -> f64 {
+    times[(times.len() - 1) * part / 100].as_secs_f64() * 1000.0
+}
+
+/// POSTs beside replays, of this program and of others.
+fn compare_replays(others: &[String], (listeners, time): (usize, Duration)) {
+    allow_files();
+    println!("POSTs over {WRITERS} connections beside {listeners} listeners that replay {REPLAYED} events\n");
+    println!("| program | POSTs | p50 ms | p99 ms | max ms | replayed MB/s |");
+    println!("|---|---|---|---|---|---|");
+    for program in others.iter().cloned().chain([program()]) {
+        let folder = tempfile::tempdir().expect("a folder");
+        write_log(folder.path(), REPLAYED);
+        let relay = Relay::start_program(&program, &[], folder.path());
+        let (sent, begun) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicUsize::new(0)));
+        let (address, counters) = (relay.address.clone(), (sent.clone(), begun.clone()));
+        // The listeners end with the process.
+        thread::spawn(move || replay_for_ever(&address, listeners, &counters));
+        while begun.load(Ordering::Relaxed) < listeners {
+            thread::sleep(Duration::from_millis(10));
+        }
+        let (before, start) = (sent.load(Ordering::Relaxed), Instant::now());
+        let mut times = relay.post_for(WRITERS, time);
+        let replayed = sent.load(Ordering::Relaxed) - before;
+        let rate = replayed as f64 / start.elapsed().as_secs_f64() / 1e6;
+        drop(relay);
+        times.sort_unstable();
+        println!(
+            "| {program} | {} | {:.2} | {:.2} | {:.2} | {rate:.0} |",
+            times.len(),
+            percentile(&times, 50),
+            percentile(&times, 99),
+            percentile(&times, 100),
+        );
+    }
+}
+
+/// Listeners that each read all events, and begin again. Counts the bytes, and the listeners that got some.
+fn replay_for_ever(address: &str, listeners: usize, (sent, begun): &(Arc<AtomicU64>, Arc<AtomicUsize>)) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let tasks = tokio::task::LocalSet::new();
+    for _ in 0..listeners {
+        let (address, sent, begun) = (address.to_owned(), sent.clone(), begun.clone());
+        tasks.spawn_local(async move {
+            let mut is_new = true;
+            // The relay is killed in the end.
+            while let Ok(stream) = tokio::net::TcpStream::connect(&address).await {
+                let mut buffer = vec![0; 64 << 10];
+                let request = "GET /feeds/f/stream HTTP/1.1\r\nHost: localhost\r\nLast-Event-ID: 0\r\n\r\n";
+                let asked = stream
+                    .try_write(request.as_bytes())
+                    .is_ok_and(|bytes| bytes == request.len());
+                let mut left = if asked { REPLAYED * event("00000000").len() } else { 0 };
+                while left > 0 && stream.readable().await.is_ok() {
+                    match stream.try_read(&mut buffer) {
+                        Ok(0) => break,
+                        Ok(bytes) => {
+                            left = left.saturating_sub(bytes);
+                            sent.fetch_add(bytes as u64, Ordering::Relaxed);
+                            begun.fetch_add(usize::from(std::mem::take(&mut is_new)), Ordering::Relaxed);
+                        }
+                        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                        Err(_) => break,
+                    }
+                }
+            }
+        });
+    }
+    runtime.expect("a runtime").block_on(tasks);
+}
+
+/// Lets this process and the relay have a file for each connection.
+fn allow_files() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    setrlimit(Resource::Nofile, limit).expect("a limit");
+}
+
+fn program() -> String {
+    env::var("STARGATE_MIRROR").unwrap_or_else(|_| env!("CARGO_BIN_EXE_stargate-mirror").into())
+}
+
+/// Writes a log with so many events to a new folder of a relay.
+fn write_log(folder: &Path, events: usize) {
+    drop(Relay::start(&[], folder));
+    let log = folder.join("events.ndjson");
     let mut lines = String::from("{\"seq\":1,\"received\":\"2026-01-10T12:00:00.000Z\",\"feed\":\"f\"}\n");
     for number in 0..events {
         let seq = number + 2;
@@ -86,6 +190,13 @@ fn measure_index(events: usize) {
         );
     }
     fs::write(&log, lines).expect("a log");
+}
+
+/// Measures the memory that events take and the time to read them.
+fn measure_index(events: usize) {
+    let folder = tempfile::tempdir().expect("a folder");
+    write_log(folder.path(), events);
+    let log = folder.path().join("events.ndjson");
     let bytes = fs::metadata(&log).expect("a log").len();
     let empty = tempfile::tempdir().expect("a folder");
     let before = Relay::start(&[], empty.path()).memory();
@@ -108,8 +219,11 @@ struct Relay {
 
 impl Relay {
     fn start(behind: &[&str], data: &Path) -> Self {
-        let program = env::var("STARGATE_MIRROR").unwrap_or_else(|_| env!("CARGO_BIN_EXE_stargate-mirror").into());
-        let line = [behind, &[&program, "relay", "--listen", "127.0.0.1:0"]].concat();
+        Relay::start_program(&program(), behind, data)
+    }
+
+    fn start_program(program: &str, behind: &[&str], data: &Path) -> Self {
+        let line = [behind, &[program, "relay", "--listen", "127.0.0.1:0"]].concat();
         let mut command = Command::new(line[0]);
         command
             .args(&line[1..])
@@ -137,6 +251,20 @@ impl Relay {
     /// Posts events over this many connections, and returns the duration of each POST.
     fn post(&self, connections: usize, posts: usize) -> Vec<Duration> {
         Client::connect(&self.address).post("/feeds", r#"{"feed_id":"f"}"#);
+        self.post_while(connections, move |post, _| post < posts / connections)
+    }
+
+    /// Posts events over this many connections for this time.
+    fn post_for(&self, connections: usize, time: Duration) -> Vec<Duration> {
+        self.post_while(connections, move |_, elapsed| elapsed < time)
+    }
+
+    fn post_while(
+        &self,
+        connections: usize,
+        more: impl Fn(usize, Duration) -> bool + Copy + Send + 'static,
+    ) -> Vec<Duration> {
+        let begun = Instant::now();
         let clients = (0..connections).map(|number| {
             let mut client = Client::connect(&self.address);
             thread::spawn(move || {
@@ -146,7 +274,8 @@ impl Relay {
                     client.post("/feeds/f/events", &event);
                     start.elapsed()
                 };
-                (0..posts / connections).map(post).collect::<Vec<_>>()
+                let posts = (0..).take_while(|post| more(*post, begun.elapsed()));
+                posts.map(post).collect::<Vec<_>>()
             })
         });
         let clients: Vec<_> = clients.collect();

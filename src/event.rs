@@ -15,6 +15,7 @@ mod git_name;
 mod json;
 mod name;
 mod number;
+mod snapshot;
 mod value;
 
 use std::fmt;
@@ -26,6 +27,7 @@ use envelope::Rules;
 pub use git_name::is_of_git;
 pub use json::{PRIVATE, is_same as is_same_json, read as read_json};
 pub use name::{Folded, MAX_NAME, check_name};
+pub use snapshot::SNAPSHOTS;
 pub use value::{Form, Json, Members};
 
 /// The longest event, in bytes of JSON.

@@ -105,6 +105,9 @@ struct Run {
     /// A folder for each day, or for each hour of it; use hour for feeds of more than 3,000 events a day
     #[arg(long, value_name = "LAYOUT", value_enum, default_value = "day")]
     layout: LayoutName,
+    /// Write events of type snapshot as snapshots/<feed>/<day>/<event>.md, too
+    #[arg(long)]
+    snapshots: bool,
     /// If the repository is missing, create it without a work tree
     #[arg(long)]
     bare: bool,
@@ -137,6 +140,7 @@ fn init(args: &Init) -> Result<Exit, Failure> {
     let options = Options {
         branch: settings::branch(environment)?,
         layout: Layout::default(),
+        snapshots: false,
         author: args.author.clone(),
         bare: args.bare,
         guard: args.ci.clone(),
@@ -164,6 +168,7 @@ fn run(args: &Run) -> Result<Exit, Failure> {
     let options = Options {
         branch: settings.branch.clone(),
         layout: settings.layout,
+        snapshots: args.snapshots,
         author: args.author.clone(),
         bare: args.bare,
         guard: None,

@@ -3,6 +3,7 @@ use std::{
     io::{self, Write},
     net::SocketAddr,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -15,7 +16,8 @@ use super::{
 };
 use crate::config::parse_duration;
 use crate::relay::{
-    access::{Access, NoAccess},
+    access::{Access, NoAccess, TokenSources},
+    cors::{Origin, parse_origin},
     server::{Settings, Stop, listen, serve},
     store::{Found, Store},
 };
@@ -50,6 +52,15 @@ pub struct Args {
     /// How long a connection may be idle before it is closed
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = idle_timeout)]
     idle_timeout: Duration,
+    /// Origin of web pages that may use the relay, such as https://example.com; repeatable
+    #[arg(long = "cors-origin", value_name = "ORIGIN", value_parser = parse_origin)]
+    origins: Vec<Origin>,
+    /// File of tokens, each with its feeds and rights; SIGHUP reads it again
+    #[arg(long, value_name = "FILE")]
+    tokens: Option<PathBuf>,
+    /// Accept the token as the query parameter access_token, too; others may see it there
+    #[arg(long)]
+    token_in_query: bool,
 }
 
 /// Runs the command.
@@ -59,7 +70,12 @@ pub struct Args {
 pub fn main(args: &Args) -> Result<Exit, Failure> {
     let token = environment("RELAY_TOKEN").map(|token| token.into_string().map(SecretString::from));
     let token = token.transpose().map_err(|_| NoAccess::BadToken)?;
-    let access = Access::new(args.listen.ip(), token)?;
+    let sources = TokenSources {
+        owner: token,
+        file: args.tokens.as_deref(),
+        in_query: args.token_in_query,
+    };
+    let access = Arc::new(Access::new(args.listen.ip(), sources)?);
     let (store, found) = Store::open(&args.data)?;
     report_recovery(&args.data, &found);
     let unavailable = |error: io::Error| {
@@ -69,19 +85,31 @@ pub fn main(args: &Args) -> Result<Exit, Failure> {
     let listener = listen(args.listen).map_err(unavailable)?;
     let address = listener.local_addr().map_err(unavailable)?;
     let stop = Stop::default();
-    let stopped = stop.clone();
-    // There is no configuration to reload: SIGHUP, too, stops the program.
-    signals::listen(move |_| {
-        signals::stopping();
-        stopped.stop();
+    let (stopped, reloaded) = (stop.clone(), access.clone());
+    signals::listen(move |request| {
+        if request == signals::Request::Stop || !reload(&reloaded) {
+            signals::stopping();
+            stopped.stop();
+        }
     })?;
     let settings = Settings {
         access,
         idle_timeout: args.idle_timeout,
+        origins: args.origins.clone(),
     };
     serve(listener, store, settings, &stop, || announce(address))?;
     tracing::info!("stopped; all acknowledged events are on disk");
     Ok(Exit::Done)
+}
+
+/// Reads the tokens again. Returns false if there is no file of them: then SIGHUP, too, stops the program.
+fn reload(access: &Access) -> bool {
+    match access.reload() {
+        Ok(None) => return false,
+        Ok(Some(tokens)) => tracing::info!(tokens, "read the tokens again"),
+        Err(error) => tracing::error!("{error}; the tokens stay as they were"),
+    }
+    true
 }
 
 /// Logs the result of opening the folder.

@@ -249,8 +249,9 @@ impl From<RunError> for Failure {
 impl From<NoAccess> for Failure {
     fn from(error: NoAccess) -> Self {
         let hint = match error {
-            NoAccess::TokenNeeded => "set RELAY_TOKEN, or listen on 127.0.0.1 or [::1]",
+            NoAccess::TokenNeeded => "set RELAY_TOKEN, use --tokens, or listen on 127.0.0.1 or [::1]",
             NoAccess::BadToken => "set RELAY_TOKEN to visible ASCII characters",
+            NoAccess::File(_) => "correct the file; docs/relay.md describes it",
         };
         Failure::new(Exit::Misconfigured, error).hint(hint)
     }

@@ -1,22 +1,72 @@
-//! Access control: with a token, its holders; without, only programs of this machine, and no web page in a local browser.
-use std::{fmt, net::IpAddr};
+//! Access control: with tokens, their holders; without, only programs of this machine, and no web page in a local browser.
+use std::{
+    collections::HashMap,
+    fmt,
+    net::IpAddr,
+    path::{Path, PathBuf},
+    sync::{Arc, PoisonError, RwLock},
+    time::Instant,
+};
 
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::{
+    extract::Query,
+    http::{HeaderMap, HeaderValue, StatusCode, Uri, header},
+};
+use ring::digest::{SHA256, digest};
 use secrecy::{ExposeSecret, SecretString};
-use subtle::ConstantTimeEq;
+use tokio::sync::watch;
 
-use super::answer::ErrorResponse;
+use super::{
+    answer::ErrorResponse,
+    tokens::{self, Hash, Right, Token, TokenFileError},
+};
+
+/// Query parameter with a token (RFC 6750, section 2.3).
+pub const QUERY: &str = "access_token";
 
 /// Clients that are allowed to send requests.
 pub enum Access {
-    /// Clients with this token.
-    Token(SecretString),
+    /// Clients with a token.
+    Tokens(Tokens),
     /// Clients that address the relay by a loopback name.
     Loopback,
 }
 
+/// The tokens that are accepted, by their hashes.
+pub struct Tokens {
+    known: RwLock<HashMap<Hash, Arc<Token>>>,
+    /// Hash of the token that allows everything.
+    owner: Option<Hash>,
+    file: Option<PathBuf>,
+    /// Accept a token as the query parameter [`QUERY`], too.
+    in_query: bool,
+    start: Instant,
+    /// Number of times that the file was read again.
+    reloads: watch::Sender<u64>,
+}
+
+/// What a request may do.
+#[derive(Debug, Clone)]
+pub enum Grant {
+    /// Everything.
+    All,
+    /// What this token allows.
+    Token(Arc<Token>),
+}
+
+/// Where tokens come from.
+#[derive(Debug, Default)]
+pub struct TokenSources<'a> {
+    /// Token that allows everything.
+    pub owner: Option<SecretString>,
+    /// File of tokens ([`tokens`]).
+    pub file: Option<&'a Path>,
+    /// Accept a token as the query parameter [`QUERY`], too.
+    pub in_query: bool,
+}
+
 /// Error that keeps a relay from listening.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum NoAccess {
     /// Other machines could reach the relay.
     #[error("a relay that other machines can reach requires a token")]
@@ -24,65 +74,174 @@ pub enum NoAccess {
     /// The token cannot be sent in a header.
     #[error("the token contains characters that are not allowed in a header")]
     BadToken,
+    /// The file of tokens cannot be used.
+    #[error(transparent)]
+    File(#[from] TokenFileError),
 }
 
 impl Access {
-    /// Returns the access control of a relay that listens at `ip`, with this token.
+    /// Returns the access control of a relay that listens at `ip`, with these tokens.
     ///
     /// # Errors
     /// [`NoAccess`]
-    pub fn new(ip: IpAddr, token: Option<SecretString>) -> Result<Self, NoAccess> {
+    pub fn new(ip: IpAddr, sources: TokenSources<'_>) -> Result<Self, NoAccess> {
         let visible = |token: &SecretString| token.expose_secret().bytes().all(|byte| byte.is_ascii_graphic());
-        match token.filter(|token| !token.expose_secret().is_empty()) {
-            Some(token) if visible(&token) => Ok(Access::Token(token)),
-            Some(_) => Err(NoAccess::BadToken),
-            None if ip.is_loopback() => Ok(Access::Loopback),
-            None => Err(NoAccess::TokenNeeded),
+        let owner = sources.owner.filter(|token| !token.expose_secret().is_empty());
+        match (&owner, sources.file) {
+            (Some(token), _) if !visible(token) => return Err(NoAccess::BadToken),
+            (None, None) if ip.is_loopback() => return Ok(Access::Loopback),
+            (None, None) => return Err(NoAccess::TokenNeeded),
+            _ => {}
         }
+        let tokens = Tokens {
+            known: RwLock::default(),
+            owner: owner.map(|token| hash(&token)),
+            file: sources.file.map(Path::to_owned),
+            in_query: sources.in_query,
+            start: Instant::now(),
+            reloads: watch::Sender::default(),
+        };
+        tokens.reload()?;
+        Ok(Access::Tokens(tokens))
     }
 
-    /// Checks whether a request is allowed.
+    /// Checks a request, and returns what it may do.
     ///
     /// # Errors
-    /// The response to a request that is not.
-    pub fn check(&self, headers: &HeaderMap) -> Result<(), ErrorResponse> {
-        let unauthorized = |problem| {
-            ErrorResponse::new(StatusCode::UNAUTHORIZED, problem)
-                .with(header::WWW_AUTHENTICATE, "Bearer realm=\"relay\"")
-        };
+    /// The response to a request that is not allowed.
+    pub fn check(&self, headers: &HeaderMap, uri: &Uri) -> Result<Grant, ErrorResponse> {
         // Two programs on the way could each believe another one.
         if headers.get_all(header::HOST).iter().count() > 1 {
             let problem = "more than one header Host";
             return Err(ErrorResponse::new(StatusCode::MISDIRECTED_REQUEST, problem));
         }
         match self {
-            Access::Token(token) => match bearer(headers) {
-                Some(given) if bool::from(given.as_bytes().ct_eq(token.expose_secret().as_bytes())) => Ok(()),
-                Some(_) => Err(unauthorized("the token is wrong")),
-                None => Err(unauthorized("the header Authorization: Bearer TOKEN is required")),
-            },
+            Access::Tokens(tokens) => tokens.check(headers, uri),
             // Any site can give its name the address of this machine (DNS rebinding); the browser then sends that name as Host.
-            Access::Loopback if is_local(headers) => Ok(()),
+            Access::Loopback if is_local(headers) => Ok(Grant::All),
             Access::Loopback => Err(ErrorResponse::new(
                 StatusCode::MISDIRECTED_REQUEST,
                 "without a token, the relay accepts only localhost or a loopback address in the header Host",
             )),
         }
     }
+
+    /// Returns true for a query parameter that is for the access control.
+    pub fn takes(&self, parameter: &str) -> bool {
+        matches!(self, Access::Tokens(tokens) if tokens.in_query) && parameter == QUERY
+    }
+
+    /// Reads the file of tokens again; returns the number of tokens, or `None` without a file. Streams end, so that their
+    /// clients come back with a token.
+    ///
+    /// # Errors
+    /// The file cannot be used, and the tokens stay as they were.
+    pub fn reload(&self) -> Result<Option<usize>, TokenFileError> {
+        match self {
+            Access::Tokens(tokens) if tokens.file.is_some() => tokens.reload().map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// Watches for tokens that were read again.
+    pub fn reloads(&self) -> watch::Receiver<u64> {
+        match self {
+            Access::Tokens(tokens) => tokens.reloads.subscribe(),
+            Access::Loopback => watch::Sender::default().subscribe(),
+        }
+    }
+}
+
+impl Tokens {
+    fn reload(&self) -> Result<usize, TokenFileError> {
+        let mut known = match &self.file {
+            Some(file) => tokens::read(file)?,
+            None => HashMap::new(),
+        };
+        let count = known.len();
+        known.extend(self.owner.map(|owner| (owner, Arc::new(Token::owner()))));
+        *self.known.write().unwrap_or_else(PoisonError::into_inner) = known;
+        self.reloads.send_modify(|reloads| *reloads += 1);
+        Ok(count)
+    }
+
+    fn check(&self, headers: &HeaderMap, uri: &Uri) -> Result<Grant, ErrorResponse> {
+        let unauthorized = |problem| {
+            ErrorResponse::new(StatusCode::UNAUTHORIZED, problem).with(
+                header::WWW_AUTHENTICATE,
+                HeaderValue::from_static("Bearer realm=\"relay\""),
+            )
+        };
+        let given = bearer(headers).map(SecretString::from);
+        let given = given.or_else(|| self.in_query.then(|| of_query(uri)).flatten());
+        let given = given.ok_or_else(|| unauthorized("the header Authorization: Bearer TOKEN is required"))?;
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let token = known.get(&hash(&given)).cloned();
+        drop(known);
+        let token = token.ok_or_else(|| unauthorized("the token is wrong"))?;
+        match token.count(self.start.elapsed()) {
+            Ok(()) => Ok(Grant::Token(token)),
+            Err(wait) => {
+                let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+                let problem = "the token has too many requests a minute";
+                Err(ErrorResponse::new(StatusCode::TOO_MANY_REQUESTS, problem)
+                    .with(header::RETRY_AFTER, HeaderValue::from(seconds)))
+            }
+        }
+    }
+}
+
+impl Grant {
+    /// Returns true if the request may do this with the feed.
+    pub fn allows(&self, right: Right, feed: &str) -> bool {
+        match self {
+            Grant::All => true,
+            Grant::Token(token) => token.allows(right, feed),
+        }
+    }
+
+    /// Checks that the request may do this with the feed.
+    ///
+    /// # Errors
+    /// The response to a request that may not.
+    pub fn check(&self, right: Right, feed: &str) -> Result<(), ErrorResponse> {
+        if self.allows(right, feed) {
+            return Ok(());
+        }
+        let problem = match right {
+            Right::Read => "the token may not read this feed",
+            Right::Write => "the token may not write to this feed",
+            Right::Admin => "the token may not create this feed",
+        };
+        Err(ErrorResponse::new(StatusCode::FORBIDDEN, problem))
+    }
 }
 
 impl fmt::Debug for Access {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Access::Token(_) => "Token",
+            Access::Tokens(_) => "Tokens",
             Access::Loopback => "Loopback",
         })
     }
 }
 
+/// Hash under which a token is known. It is looked up, not compared: the time says nothing about the token.
+fn hash(token: &SecretString) -> Hash {
+    let mut hash = Hash::default();
+    hash.copy_from_slice(digest(&SHA256, token.expose_secret().as_bytes()).as_ref());
+    hash
+}
+
 fn bearer(headers: &HeaderMap) -> Option<&str> {
     let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+}
+
+fn of_query(uri: &Uri) -> Option<SecretString> {
+    let Query(parameters) = Query::<Vec<(String, String)>>::try_from_uri(uri).ok()?;
+    let token = parameters.into_iter().find(|(name, _)| name == QUERY)?;
+    Some(token.1.into())
 }
 
 fn is_local(headers: &HeaderMap) -> bool {
@@ -107,6 +266,16 @@ fn is_local(headers: &HeaderMap) -> bool {
 mod tests {
     use super::*;
 
+    /// Access with this token, or without any.
+    fn access(ip: IpAddr, token: Option<&str>, in_query: bool) -> Result<Access, NoAccess> {
+        let sources = TokenSources {
+            owner: token.map(SecretString::from),
+            file: None,
+            in_query,
+        };
+        Access::new(ip, sources)
+    }
+
     const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
     const EVERYWHERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED);
 
@@ -116,16 +285,20 @@ mod tests {
 
     #[test]
     fn other_machines_need_a_token() {
-        assert_eq!(Access::new(EVERYWHERE, None).unwrap_err(), NoAccess::TokenNeeded);
-        assert_eq!(
-            Access::new(EVERYWHERE, Some("".into())).unwrap_err(),
-            NoAccess::TokenNeeded
-        );
-        assert_eq!(Access::new(HERE, Some("a b".into())).unwrap_err(), NoAccess::BadToken);
-        assert!(matches!(Access::new(HERE, Some("".into())), Ok(Access::Loopback)));
-        let access = Access::new(EVERYWHERE, Some("secret".into())).expect("access");
-        assert_eq!(format!("{access:?}"), "Token");
-        let granted = |value: &str| access.check(&headers(header::AUTHORIZATION, value)).is_ok();
+        assert!(matches!(access(EVERYWHERE, None, false), Err(NoAccess::TokenNeeded)));
+        assert!(matches!(
+            access(EVERYWHERE, Some(""), false),
+            Err(NoAccess::TokenNeeded)
+        ));
+        assert!(matches!(access(HERE, Some("a b"), false), Err(NoAccess::BadToken)));
+        assert!(matches!(access(HERE, Some(""), false), Ok(Access::Loopback)));
+        let access = access(EVERYWHERE, Some("secret"), false).expect("access");
+        assert_eq!(format!("{access:?}"), "Tokens");
+        let granted = |value: &str| {
+            access
+                .check(&headers(header::AUTHORIZATION, value), &Uri::default())
+                .is_ok()
+        };
         assert!(granted("Bearer secret") && granted("bearer  secret"));
         for bad in [
             "secret",
@@ -137,13 +310,38 @@ mod tests {
         ] {
             assert!(!granted(bad), "{bad}");
         }
-        assert!(access.check(&HeaderMap::new()).is_err());
+        assert!(access.check(&HeaderMap::new(), &Uri::default()).is_err());
+    }
+
+    #[test]
+    fn a_token_in_the_query_is_accepted_only_if_asked_for() {
+        let granted = |in_query: bool, query: &str| {
+            let access = access(EVERYWHERE, Some("a+b&c"), in_query).expect("access");
+            let uri: Uri = format!("/feeds?{query}").parse().expect("a URI");
+            assert_eq!(access.takes(QUERY), in_query);
+            access.check(&HeaderMap::new(), &uri).is_ok()
+        };
+        let right = "x=1&access_token=a%2Bb%26c";
+        assert!(granted(true, right) && !granted(false, right));
+        for wrong in [
+            "access_token=a+b%26c",
+            "access_token=",
+            "access_token",
+            "token=a%2Bb%26c",
+            "",
+        ] {
+            assert!(!granted(true, wrong), "{wrong}");
+        }
+        let access = access(EVERYWHERE, Some("secret"), true).expect("access");
+        let uri: Uri = "/feeds?access_token=secret".parse().expect("a URI");
+        let wrong = headers(header::AUTHORIZATION, "Bearer wrong");
+        assert!(access.check(&wrong, &uri).is_err(), "the header wins");
     }
 
     #[test]
     fn without_a_token_only_names_of_this_machine_are_answered() {
-        let access = Access::new(HERE, None).expect("access");
-        let granted = |value: &str| access.check(&headers(header::HOST, value)).is_ok();
+        let access = access(HERE, None, false).expect("access");
+        let granted = |value: &str| access.check(&headers(header::HOST, value), &Uri::default()).is_ok();
         for good in [
             "localhost",
             "LOCALHOST:3000",
@@ -169,9 +367,9 @@ mod tests {
         ] {
             assert!(!granted(bad), "{bad}");
         }
-        assert!(access.check(&HeaderMap::new()).is_err());
+        assert!(access.check(&HeaderMap::new(), &Uri::default()).is_err());
         let mut two = headers(header::HOST, "localhost");
         two.append(header::HOST, "localhost".parse().expect("a value"));
-        assert!(access.check(&two).is_err());
+        assert!(access.check(&two, &Uri::default()).is_err());
     }
 }

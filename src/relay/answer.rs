@@ -53,12 +53,12 @@ impl ErrorResponse {
 
     /// Creates a response that asks for a retry.
     pub fn busy(problem: impl Into<String>) -> Self {
-        ErrorResponse::new(StatusCode::SERVICE_UNAVAILABLE, problem).with(header::RETRY_AFTER, "1")
+        ErrorResponse::new(StatusCode::SERVICE_UNAVAILABLE, problem).with(header::RETRY_AFTER, HeaderValue::from(1))
     }
 
     /// Adds a header.
-    pub fn with(mut self, name: HeaderName, value: &'static str) -> Self {
-        self.header = Some(Box::new((name, HeaderValue::from_static(value))));
+    pub fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.header = Some(Box::new((name, value)));
         self
     }
 

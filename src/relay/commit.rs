@@ -13,7 +13,9 @@ use tokio::sync::mpsc;
 use super::{
     index::{Index, Record},
     log_line,
-    store::{Accepted, MAX_FEEDS, MatchedBy, NewFeed, QueuedWrite, Refusal, Shared, Submission, WriteRequest},
+    store::{
+        Accepted, MAX_FEEDS, MatchedBy, NewEvent, NewFeed, QueuedWrite, Refusal, Shared, Submission, WriteRequest,
+    },
 };
 use crate::{
     event::{Event, Folded},
@@ -92,6 +94,8 @@ impl Committer {
                 // The client may be gone.
                 let _ = answer.send(batch.outcome(decision, complete, cause.as_ref()));
             }
+            // After the answers: a writer does not wait for thousands of listeners.
+            self.shared.notify(batch.events(complete));
         }
         Ok(())
     }
@@ -152,11 +156,7 @@ impl Committer {
                 }
             }
         };
-        let shown = durable.iter().filter_map(|line| match &line.request {
-            WriteRequest::Event(event) => Some((event.feed.as_str(), line.seq, event.json.clone())),
-            WriteRequest::Feed(_) => None,
-        });
-        self.shared.publish(change, shown);
+        self.shared.publish(change, batch.events(written.complete));
         Ok((written.complete, written.cause))
     }
 }
@@ -173,6 +173,18 @@ impl Batch {
             ids: HashMap::new(),
             origins: HashMap::new(),
         }
+    }
+
+    /// Events of the first `complete` lines.
+    fn events(&self, complete: usize) -> impl Iterator<Item = NewEvent<'_>> {
+        self.lines[..complete].iter().filter_map(|line| match &line.request {
+            WriteRequest::Event(event) => Some(NewEvent {
+                feed: &event.feed,
+                seq: line.seq,
+                json: &event.json,
+            }),
+            WriteRequest::Feed(_) => None,
+        })
     }
 
     /// Decides by the event with this key in this batch, if there is one.

@@ -251,7 +251,8 @@ impl Feed {
 }
 
 impl Bounds {
-    fn apply<K>(self, mut records: impl Iterator<Item = (K, Record)>) -> Slice<K> {
+    /// Takes the first events, within the bounds.
+    pub fn apply<K>(self, mut records: impl Iterator<Item = (K, Record)>) -> Slice<K> {
         let (mut taken, mut bytes) = (Vec::new(), 0);
         for (key, record) in records.by_ref() {
             bytes += record.place.length as usize;

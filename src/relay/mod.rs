@@ -5,7 +5,8 @@
 //!   GET  /feeds, /feeds/{id}
 //!   POST /feeds/{id}/events          an event: 201, or 200 with the stored event if it exists
 //!   GET  /feeds/{id}/events          a page: after_seq, or after_ts and after_id; limit
-//!   GET  /feeds/{id}/stream          server-sent events; Last-Event-ID resumes
+//!   GET  /feeds/{id}/stream          server-sent events; Last-Event-ID or after_seq resumes
+//!   GET  /stream?feed=…&feed=…       the same of several feeds
 //!   GET  /health, /openapi.json
 //! ```
 //!
@@ -24,6 +25,8 @@
 //! - In the order of `(ts, event_id)` (`after_ts`, `after_id`, or neither), events are sorted by time. A reader who continues
 //!   after an event does not see late events with an earlier time. This order is for reading stored events, not for keeping
 //!   up. `after_ts` alone excludes the events of exactly that time.
+//!
+//! Pages and streams can be limited to events of some types and authors ([`filter`]).
 //!
 //! The header `Link` has the next page, with `rel="next"`. It is missing if there is none at present.
 //!
@@ -45,7 +48,9 @@
 //!
 //! An event has at most 1 MiB, a page at most 1000 events (100 in the order of time) or 8 MiB. Request bodies share 64 MiB, besides 4 KiB for each
 //! connection, and take memory as their bytes arrive. A body must arrive within the idle timeout, and at least 4 KiB of it in
-//! each third of that. At most 1024 requests wait for the disk. Pages share another 56 MiB until they are sent. There are at
+//! each third of that. At most 1024 requests wait for the disk. Writers come first: at most [`store::TURNS`] readers load
+//! events at a time, a stream at most 128 events or 32 KiB before the next reader has its turn, and writers are answered before
+//! listeners are woken. Pages share another 56 MiB until they are sent. There are at
 //! most [`server::MAX_CONNECTIONS`] connections and [`store::MAX_FEEDS`] feeds. Memory use is about 350 bytes for each stored
 //! event, and a few kilobytes for a connection. A connection is closed if it does not read pending data, or sends nothing of a
 //! request that it began, for the idle timeout. A listener whose connection was closed resumes from the disk.
@@ -59,8 +64,13 @@ pub mod access;
 mod answer;
 mod body;
 mod commit;
+pub mod cors;
+mod filter;
+mod folder;
 mod index;
 mod log_line;
+mod message;
+mod new_feed;
 mod page;
 mod replay;
 pub mod routes;
@@ -68,3 +78,5 @@ pub mod server;
 mod stall_timeout;
 pub mod store;
 mod stream;
+mod subscription;
+pub mod tokens;

@@ -1,8 +1,16 @@
 //! PURE: pages of events. See the [`relay`](super) for the two orders and their uses.
+//!
+//! With a filter, a page looks at up to [`MAX_LIMIT`] events, and has those that are selected, at most its limit. So it may
+//! have fewer events than its limit, or none, although another page follows.
+use std::sync::Arc;
+
 use axum::body::Bytes;
 use jiff::Timestamp;
 
-use super::index::{Bounds, Feed, Record};
+use super::{
+    filter::Filter,
+    index::{Bounds, Feed, Record},
+};
 use crate::event::Problem;
 
 /// Default number of events in a page.
@@ -23,6 +31,7 @@ const MAX_EMPTY: usize = 512;
 pub struct Query {
     after: After,
     limit: usize,
+    filter: Filter,
 }
 
 /// Position before the first event of a page.
@@ -34,22 +43,36 @@ enum After {
     Time(Option<(Timestamp, Option<String>)>),
 }
 
-/// Events of a page.
-#[derive(Debug, PartialEq, Eq)]
+/// Events that a page looks at.
+#[derive(Debug)]
 pub struct Page {
-    /// Records of the events.
-    pub records: Vec<Record>,
-    /// Number of the last event; of an empty page, the number that it begins after, or 0.
-    pub last_seq: u64,
-    next: Option<Next>,
-    limit: usize,
+    records: Vec<(Position, Record)>,
+    /// True if more events follow.
+    more: bool,
+    /// Number that the page begins after, or 0.
+    begin: u64,
+    /// Maximum number of events.
+    pub limit: usize,
+    /// Selection of events.
+    pub filter: Filter,
 }
 
-/// Query parameters of the next page.
-#[derive(Debug, PartialEq, Eq)]
-enum Next {
-    Seq { after_seq: u64 },
-    Time { after_ts: Timestamp, after_id: String },
+/// Position of an event in the order of a page.
+#[derive(Debug)]
+enum Position {
+    Seq(u64),
+    Time(Timestamp, Arc<str>),
+}
+
+/// Response with a page.
+#[derive(Debug)]
+pub struct Answer {
+    /// Array of events.
+    pub json: Vec<u8>,
+    /// Number of the last event that was looked at; without any, the number that the page begins after, or 0.
+    pub last_seq: u64,
+    /// Query of the next page, percent-encoded; `None` if there is none at present.
+    pub next: Option<String>,
 }
 
 impl Query {
@@ -66,7 +89,11 @@ impl Query {
             });
         };
         let (mut seq, mut ts, mut id, mut limit) = (None, None, None, DEFAULT_LIMIT);
+        let mut filter = Filter::default();
         for (index, (name, value)) in members.iter().enumerate() {
+            if filter.take(name, value) {
+                continue;
+            }
             if members[..index].iter().any(|(other, _)| other == name) {
                 note(name, "is given twice");
             }
@@ -84,7 +111,7 @@ impl Query {
                     Ok(value @ 1..) => limit = value,
                     _ => note(name, "is not a number from 1"),
                 },
-                _ => note(name, "is none of after_ts, after_id, after_seq and limit"),
+                _ => note(name, "is none of after_ts, after_id, after_seq, limit, type and author"),
             }
         }
         let given = |name: &str| members.iter().any(|(other, _)| other == name);
@@ -100,83 +127,91 @@ impl Query {
         };
         let limit = limit.min(most);
         if problems.is_empty() {
-            Ok(Query { after, limit })
+            Ok(Query { after, limit, filter })
         } else {
             Err(problems)
         }
     }
 
     /// Returns the page of `feed`.
-    pub fn page(&self, feed: &Feed) -> Page {
+    pub fn page(self, feed: &Feed) -> Page {
         let bounds = Bounds {
-            events: self.limit,
+            events: if self.filter.is_empty() { self.limit } else { MAX_LIMIT },
             bytes: MAX_PAGE,
         };
-        let (records, next): (Vec<_>, _) = match &self.after {
+        let (records, more, begin) = match &self.after {
             After::Seq(seq) => {
                 let slice = feed.arrived_after(*seq, bounds);
-                let records: Vec<_> = slice.records.into_iter().map(|(_, record)| record).collect();
-                let next = records.last().filter(|_| slice.more);
-                let next = next.map(|record| Next::Seq { after_seq: record.seq });
-                (records, next)
+                let positions = slice.records.into_iter();
+                let records: Vec<_> = positions
+                    .map(|(_, record)| (Position::Seq(record.seq), record))
+                    .collect();
+                (records, slice.more, *seq)
             }
             After::Time(after) => {
                 let slice = feed.after(after.as_ref().map(|(ts, id)| (*ts, id.as_deref())), bounds);
-                let next = slice.records.last().filter(|_| slice.more);
-                let next = next.map(|((ts, id), _)| Next::Time {
-                    after_ts: *ts,
-                    after_id: id.to_string(),
-                });
-                (slice.records.into_iter().map(|(_, record)| record).collect(), next)
+                let positions = slice.records.into_iter();
+                let records = positions.map(|((ts, id), record)| (Position::Time(ts, id), record));
+                (records.collect(), slice.more, 0)
             }
         };
-        let begin = match self.after {
-            After::Seq(seq) => seq,
-            After::Time(_) => 0,
-        };
         Page {
-            last_seq: records.last().map_or(begin, |record| record.seq),
             records,
-            next,
+            more,
+            begin,
             limit: self.limit,
+            filter: self.filter,
         }
     }
 }
 
 impl Page {
+    /// Records of the events to look at.
+    pub fn records(&self) -> Vec<Record> {
+        self.records.iter().map(|(_, record)| *record).collect()
+    }
+
     /// Maximum size of the response, in bytes.
     pub fn size(&self) -> usize {
-        let events = self.records.iter().map(|record| record.place.length as usize + AROUND);
+        let events = self
+            .records
+            .iter()
+            .map(|(_, record)| record.place.length as usize + AROUND);
         events.sum::<usize>() + MAX_EMPTY
     }
 
-    /// Builds the response: an array of events.
-    pub fn to_json(&self, events: &[(u64, Bytes)]) -> Vec<u8> {
-        let mut text = Vec::with_capacity(self.size());
-        text.push(b'[');
-        for (index, (_, json)) in events.iter().enumerate() {
+    /// Builds the response with these events, which were selected among the first `count` records.
+    pub fn answer(&self, events: &[(u64, Bytes)], count: usize) -> Answer {
+        let mut json = Vec::with_capacity(events.iter().map(|(_, json)| json.len() + 1).sum::<usize>() + 2);
+        json.push(b'[');
+        for (index, (_, event)) in events.iter().enumerate() {
             if index > 0 {
-                text.push(b',');
+                json.push(b',');
             }
-            text.extend_from_slice(json);
+            json.extend_from_slice(event);
         }
-        text.push(b']');
-        text
+        json.push(b']');
+        let last = self.records[..count].last();
+        let has_next = self.more || count < self.records.len();
+        Answer {
+            json,
+            last_seq: last.map_or(self.begin, |(_, record)| record.seq),
+            next: last
+                .filter(|_| has_next)
+                .map(|(position, _)| self.query_after(position)),
+        }
     }
 
-    /// Returns the query of the next page, percent-encoded; `None` if there is none at present.
-    pub fn next_query(&self) -> Option<String> {
-        let after = match self.next.as_ref()? {
-            Next::Seq { after_seq } => format!("after_seq={after_seq}"),
-            Next::Time { after_ts, after_id } => {
-                format!(
-                    "after_ts={}&after_id={}",
-                    encoded(&after_ts.to_string()),
-                    encoded(after_id)
-                )
-            }
+    fn query_after(&self, position: &Position) -> String {
+        let mut query = match position {
+            Position::Seq(seq) => format!("after_seq={seq}"),
+            Position::Time(ts, id) => format!("after_ts={}&after_id={}", encoded(&ts.to_string()), encoded(id)),
         };
-        Some(format!("{after}&limit={}", self.limit))
+        query += &format!("&limit={}", self.limit);
+        for (name, value) in self.filter.parameters() {
+            query += &format!("&{name}={}", encoded(value));
+        }
+        query
     }
 }
 
@@ -193,6 +228,10 @@ pub fn encoded(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        journal::log::Place,
+        relay::index::{About, Identity, Index},
+    };
 
     fn parse(members: &[(&str, &str)]) -> Result<Query, Vec<String>> {
         let members: Vec<_> = members
@@ -215,8 +254,49 @@ mod tests {
             (&[("limit", "1001")], After::Time(None), 100),
             (&[("after_seq", "0"), ("limit", "1001")], After::Seq(0), 1000),
         ] {
-            assert_eq!(parse(members), Ok(Query { after, limit }), "{members:?}");
+            let filter = Filter::default();
+            assert_eq!(parse(members), Ok(Query { after, limit, filter }), "{members:?}");
         }
+    }
+
+    #[test]
+    fn a_filter_is_part_of_the_next_page() {
+        let query = parse(&[
+            ("type", "a&b"),
+            ("author", "x"),
+            ("type", "c"),
+            ("after_seq", "0"),
+            ("limit", "2"),
+        ]);
+        let mut index = Index::default();
+        let about = About {
+            id: "f".into(),
+            name: "f".into(),
+            policy: "null".into(),
+        };
+        index.add_feed(1, about, Timestamp::UNIX_EPOCH);
+        for seq in 2..7 {
+            let place = Place {
+                file: 0,
+                length: 2,
+                offset: 0,
+            };
+            let identity = Identity {
+                event_id: seq.to_string().into(),
+                ts: Timestamp::UNIX_EPOCH,
+                origin: None,
+            };
+            assert!(index.add_event("f", identity, Record { seq, place }));
+        }
+        let page = query.expect("a query").page(index.feed("f").expect("a feed"));
+        assert_eq!(page.records().len(), 5, "more than the limit");
+        let event = |seq| (seq, Bytes::from_static(b"{}"));
+        let answer = page.answer(&[event(3), event(5)], 4);
+        assert_eq!((answer.json.as_slice(), answer.last_seq), (&b"[{},{}]"[..], 5));
+        let next = "after_seq=5&limit=2&type=a%26b&type=c&author=x";
+        assert_eq!(answer.next.as_deref(), Some(next));
+        let last = page.answer(&[], 5);
+        assert_eq!((last.last_seq, last.next), (6, None));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 use std::{io, sync::Arc, time::Duration};
 
 use axum::{
-    Router,
+    Extension, Router,
     body::Body,
     extract::{
         Path, Query, Request, State,
@@ -19,26 +19,25 @@ use serde_json::value::RawValue;
 use tokio::sync::watch;
 
 use super::{
-    access::Access,
+    access::{Access, Grant},
     answer::{ErrorResponse, SEQ, json, json_text},
     body::MemoryBudget,
+    cors::{self, LAST_EVENT_ID, Origin},
     index::{About, Feed},
-    page::{self, Page, encoded},
+    new_feed::feed_to_make,
+    page::{self, Answer, encoded},
     replay::identity,
-    store::{Accepted, Handle, NewFeed, Refusal, Submission, WriteRequest},
-    stream::Listener,
+    store::{Accepted, Handle, Refusal, Submission, WriteRequest},
+    stream::{Ends, Listener},
+    subscription::Subscription,
+    tokens::Right,
 };
-use crate::{
-    event::{Event, Form, Json, MAX_EVENT, Members, Problem, check_name, read_json},
-    uuid,
-};
+use crate::event::{Event, MAX_EVENT};
 
 /// OpenAPI description, served at `/openapi.json`.
 pub const OPENAPI: &str = include_str!("openapi.json");
 /// Maximum length of a body that creates a feed, in bytes.
 const MAX_FEED: usize = 8192;
-/// Maximum length of the name of a feed, in bytes.
-const MAX_FEED_NAME: usize = 1024;
 /// Maximum length of a body that is parsed inline, in bytes. Longer ones are parsed on another thread, to block no requests.
 const MAX_PARSED_INLINE: usize = 32 << 10;
 
@@ -51,7 +50,7 @@ const ENVELOPE: usize = 64;
 #[derive(Debug)]
 pub struct App {
     store: Handle,
-    access: Access,
+    access: Arc<Access>,
     bodies: MemoryBudget,
     /// Memory for pages. It is separate, so that readers and writers do not block each other.
     pages: MemoryBudget,
@@ -59,9 +58,12 @@ pub struct App {
     stopped: watch::Receiver<bool>,
 }
 
+/// Query parameters of a request.
+type Parameters = Result<Query<Vec<(String, String)>>, QueryRejection>;
+
 impl App {
     /// Creates the state. Requests and listeners may be idle for `idle_timeout`.
-    pub fn new(store: Handle, access: Access, idle_timeout: Duration, stopped: watch::Receiver<bool>) -> Self {
+    pub fn new(store: Handle, access: Arc<Access>, idle_timeout: Duration, stopped: watch::Receiver<bool>) -> Self {
         App {
             store,
             access,
@@ -72,10 +74,18 @@ impl App {
             stopped,
         }
     }
+
+    /// Returns the query parameters that are not for the access control.
+    fn parameters(&self, query: Parameters) -> Result<Vec<(String, String)>, ErrorResponse> {
+        let Query(mut members) =
+            query.map_err(|error| ErrorResponse::of(StatusCode::BAD_REQUEST, "", error.body_text()))?;
+        members.retain(|(name, _)| !self.access.takes(name));
+        Ok(members)
+    }
 }
 
-/// The relay's routes, each also below `/v1`.
-pub fn router(app: App) -> Router {
+/// The relay's routes, each also below `/v1`. Web pages of these origins may use them.
+pub fn router(app: App, origins: Vec<Origin>) -> Router {
     let app = Arc::new(app);
     let (mut guarded, mut open) = (Router::new(), Router::new());
     for prefix in ["", V1] {
@@ -84,12 +94,13 @@ pub fn router(app: App) -> Router {
             .route(&at("/feeds"), get(feeds).post(make_feed))
             .route(&at("/feeds/{feed_id}"), get(feed))
             .route(&at("/feeds/{feed_id}/events"), get(events).post(post_event))
-            .route(&at("/feeds/{feed_id}/stream"), get(stream));
+            .route(&at("/feeds/{feed_id}/stream"), get(stream))
+            .route(&at("/stream"), get(stream_of_feeds));
         open = open
             .route(&at("/health"), get(health))
             .route(&at("/openapi.json"), get(openapi));
     }
-    guarded
+    let router = guarded
         .route_layer(from_fn_with_state(app.clone(), guard))
         .merge(open)
         .fallback(|| async { ErrorResponse::new(StatusCode::NOT_FOUND, "no such path; see /openapi.json") })
@@ -97,11 +108,16 @@ pub fn router(app: App) -> Router {
             let problem = "method not allowed; see /openapi.json";
             ErrorResponse::new(StatusCode::METHOD_NOT_ALLOWED, problem)
         })
-        .with_state(app)
+        .with_state(app);
+    match cors::layer(origins) {
+        Some(layer) => router.layer(layer),
+        None => router,
+    }
 }
 
-async fn guard(State(app): State<Arc<App>>, request: Request, next: Next) -> Result<Response, ErrorResponse> {
-    app.access.check(request.headers())?;
+async fn guard(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Result<Response, ErrorResponse> {
+    let grant = app.access.check(request.headers(), request.uri())?;
+    request.extensions_mut().insert(grant);
     Ok(next.run(request).await)
 }
 
@@ -125,19 +141,28 @@ impl<'a> FeedView<'a> {
     }
 }
 
-async fn feeds(State(app): State<Arc<App>>) -> Response {
+async fn feeds(State(app): State<Arc<App>>, Extension(grant): Extension<Grant>) -> Response {
     let index = app.store.index();
-    let feeds: Vec<_> = index.feeds().rev().map(FeedView::of).collect();
-    json(StatusCode::OK, &feeds)
+    let feeds = index
+        .feeds()
+        .rev()
+        .filter(|feed| grant.allows(Right::Read, &feed.about().id));
+    json(StatusCode::OK, &feeds.map(FeedView::of).collect::<Vec<_>>())
 }
 
-async fn make_feed(State(app): State<Arc<App>>, headers: HeaderMap, body: Body) -> Result<Response, ErrorResponse> {
+async fn make_feed(
+    State(app): State<Arc<App>>,
+    Extension(grant): Extension<Grant>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ErrorResponse> {
     let body = app.bodies.read(&headers, body, MAX_FEED).await?;
     let feed = feed_to_make(&body.bytes).map_err(ErrorResponse::invalid)?;
     let id = feed.about.id.clone();
+    grant.check(Right::Admin, &id)?;
     match app.store.submit(WriteRequest::Feed(feed)).await {
         Ok(accepted) => show_feed(&app, &id, status(&accepted)),
-        Err(Refusal::OtherFeed(other)) => {
+        Err(Refusal::OtherFeed(other)) if grant.allows(Right::Read, &other) => {
             let index = app.store.index();
             let stored = index.feed(&other).map(FeedView::of);
             let stored = serde_json::to_vec(&stored).expect("responses serialize into memory");
@@ -149,20 +174,21 @@ async fn make_feed(State(app): State<Arc<App>>, headers: HeaderMap, body: Body) 
 
 async fn feed(
     State(app): State<Arc<App>>,
+    Extension(grant): Extension<Grant>,
     feed: Result<Path<String>, PathRejection>,
 ) -> Result<Response, ErrorResponse> {
-    show_feed(&app, &known(&app, feed)?, StatusCode::OK)
+    show_feed(&app, &known(&app, &grant, Right::Read, feed)?, StatusCode::OK)
 }
 
 async fn events(
     State(app): State<Arc<App>>,
+    Extension(grant): Extension<Grant>,
     uri: Uri,
     feed: Result<Path<String>, PathRejection>,
-    query: Result<Query<Vec<(String, String)>>, QueryRejection>,
+    query: Parameters,
 ) -> Result<Response, ErrorResponse> {
-    let feed = known(&app, feed)?;
-    let Query(members) = query.map_err(|error| ErrorResponse::of(StatusCode::BAD_REQUEST, "", error.body_text()))?;
-    let query = page::Query::parse(&members).map_err(ErrorResponse::invalid)?;
+    let feed = known(&app, &grant, Right::Read, feed)?;
+    let query = page::Query::parse(&app.parameters(query)?).map_err(ErrorResponse::invalid)?;
     let page = app
         .store
         .index()
@@ -171,24 +197,29 @@ async fn events(
         .ok_or_else(no_such_feed)?;
     // While the response is built, the events are in memory twice.
     let permit = app.pages.reserve(2 * page.size()).await?;
-    let events = app.store.read(page.records.clone()).await.map_err(|error| {
+    let turn = app.store.turn().await;
+    let read = app.store.read(page.records(), page.filter.clone(), page.limit).await;
+    drop(turn);
+    let selected = read.map_err(|error| {
         tracing::error!(feed, %error, "stored events cannot be read");
         ErrorResponse::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             format!("stored events cannot be read: {error}"),
         )
     })?;
-    let mut response = json_text(StatusCode::OK, permit.hold(page.to_json(&events)));
-    response.headers_mut().insert(SEQ, HeaderValue::from(page.last_seq));
-    if let Some(link) = link(&uri, &feed, &page) {
+    let answer = page.answer(&selected.events, selected.count);
+    let link = link(&uri, &feed, &answer);
+    let mut response = json_text(StatusCode::OK, permit.hold(answer.json));
+    response.headers_mut().insert(SEQ, HeaderValue::from(answer.last_seq));
+    if let Some(link) = link {
         response.headers_mut().insert(header::LINK, link);
     }
     Ok(response)
 }
 
 /// Returns the header `Link` (RFC 8288) with the next page, if there is one at present.
-fn link(uri: &Uri, feed: &str, page: &Page) -> Option<HeaderValue> {
-    let query = page.next_query()?;
+fn link(uri: &Uri, feed: &str, answer: &Answer) -> Option<HeaderValue> {
+    let query = answer.next.as_ref()?;
     let prefix = if uri.path().starts_with("/v1/") { V1 } else { "" };
     let link = format!("<{prefix}/feeds/{}/events?{query}>; rel=\"next\"", encoded(feed));
     // All of it is ASCII.
@@ -197,11 +228,12 @@ fn link(uri: &Uri, feed: &str, page: &Page) -> Option<HeaderValue> {
 
 async fn post_event(
     State(app): State<Arc<App>>,
+    Extension(grant): Extension<Grant>,
     feed: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ErrorResponse> {
-    let feed = known(&app, feed)?;
+    let feed = known(&app, &grant, Right::Write, feed)?;
     let mut body = app.bodies.read(&headers, body, MAX_EVENT).await?;
     let sent = body.bytes.len() + ENVELOPE;
     let submission = match body.bytes.len() {
@@ -214,7 +246,8 @@ async fn post_event(
         }
     };
     let event_id = submission.identity.event_id.clone();
-    let (status, seq, text) = match app.store.submit(WriteRequest::Event(submission)).await {
+    let submitted = app.store.submit(WriteRequest::Event(submission)).await;
+    let (status, seq, text) = match without_unreadable(submitted, &feed, &grant)? {
         Ok(accepted) => (status(&accepted), accepted.seq, accepted.json.to_vec()),
         Err(Refusal::Conflict { by, stored }) => {
             tracing::warn!(feed, %event_id, "refused an event: {}", by.conflict());
@@ -235,16 +268,78 @@ async fn post_event(
     Ok(response)
 }
 
+/// Refuses to show a stored event of a feed that the request may not read, but for the same event in the feed that it is
+/// posted to.
+fn without_unreadable(
+    submitted: Result<Accepted, Refusal>,
+    posted_to: &str,
+    grant: &Grant,
+) -> Result<Result<Accepted, Refusal>, ErrorResponse> {
+    let (stored, is_same) = match &submitted {
+        Ok(accepted) if !accepted.is_new => (&accepted.json, true),
+        Err(Refusal::Conflict { stored, .. }) => (&stored.json, false),
+        _ => return Ok(submitted),
+    };
+    #[derive(serde::Deserialize)]
+    struct Stored<'a> {
+        #[serde(borrow)]
+        feed_id: std::borrow::Cow<'a, str>,
+    }
+    let stored: Stored<'_> = serde_json::from_slice(stored)
+        .map_err(|error| ErrorResponse::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
+    if (is_same && stored.feed_id == posted_to) || grant.allows(Right::Read, &stored.feed_id) {
+        return Ok(submitted);
+    }
+    let problem = "an event with this event_id or source is stored, and the token may not read it";
+    Err(ErrorResponse::new(StatusCode::CONFLICT, problem))
+}
+
 async fn stream(
     State(app): State<Arc<App>>,
+    Extension(grant): Extension<Grant>,
     feed: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
+    query: Parameters,
 ) -> Result<Response, ErrorResponse> {
-    let feed = known(&app, feed)?;
-    let last_id = headers.get("last-event-id").map(|id| id.to_str().unwrap_or_default());
-    let listener = Listener::new(app.store.clone(), feed, last_id, app.stopped.clone(), app.keep_alive);
+    let feed = known(&app, &grant, Right::Read, feed)?;
+    follow(&app, &grant, Some(feed), &headers, query)
+}
+
+async fn stream_of_feeds(
+    State(app): State<Arc<App>>,
+    Extension(grant): Extension<Grant>,
+    headers: HeaderMap,
+    query: Parameters,
+) -> Result<Response, ErrorResponse> {
+    follow(&app, &grant, None, &headers, query)
+}
+
+/// Returns the stream of a feed, or of the feeds that the query names.
+fn follow(
+    app: &App,
+    grant: &Grant,
+    feed: Option<String>,
+    headers: &HeaderMap,
+    query: Parameters,
+) -> Result<Response, ErrorResponse> {
+    let subscription = Subscription::parse(feed, &app.parameters(query)?);
+    let mut subscription = subscription.map_err(ErrorResponse::invalid)?;
+    for feed in &subscription.feeds {
+        grant.check(Right::Read, feed)?;
+        app.store.index().feed(feed).ok_or_else(no_such_feed)?;
+    }
+    // A browser that reconnects sends the header, and the query of the first connection.
+    if let Some(id) = headers.get(LAST_EVENT_ID) {
+        subscription.after = Some(id.to_str().unwrap_or_default().to_owned());
+    }
+    let ends = Ends {
+        stopped: app.stopped.clone(),
+        reloads: app.access.reloads(),
+    };
+    let listener = Listener::new(app.store.clone(), subscription, ends, app.keep_alive);
     let headers = [
-        (header::CONTENT_TYPE, "text/event-stream"),
+        // Without the charset, some clients read Latin-1.
+        (header::CONTENT_TYPE, "text/event-stream; charset=utf-8"),
         (header::CACHE_CONTROL, "no-cache, no-store"),
         // nginx buffers otherwise.
         (header::HeaderName::from_static("x-accel-buffering"), "no"),
@@ -276,11 +371,18 @@ async fn openapi() -> Response {
     json_text(StatusCode::OK, OPENAPI)
 }
 
-/// Returns the feed id of a path, if the feed exists.
-fn known(app: &App, feed: Result<Path<String>, PathRejection>) -> Result<String, ErrorResponse> {
-    match feed {
-        Ok(Path(id)) if app.store.index().feed(&id).is_some() => Ok(id),
-        _ => Err(no_such_feed()),
+/// Returns the feed id of a path, if the request may do this with it, and the feed exists.
+fn known(
+    app: &App,
+    grant: &Grant,
+    right: Right,
+    feed: Result<Path<String>, PathRejection>,
+) -> Result<String, ErrorResponse> {
+    let Path(id) = feed.map_err(|_| no_such_feed())?;
+    grant.check(right, &id)?;
+    match app.store.index().feed(&id) {
+        Some(_) => Ok(id),
+        None => Err(no_such_feed()),
     }
 }
 
@@ -299,74 +401,6 @@ fn status(accepted: &Accepted) -> StatusCode {
         StatusCode::CREATED
     } else {
         StatusCode::OK
-    }
-}
-
-/// Parses `{"name": …, "policy_json"?: …, "feed_id"?: …}`. With a `feed_id`, the name may be missing, too.
-fn feed_to_make(body: &[u8]) -> Result<NewFeed, Vec<Problem>> {
-    let problem = |field: &str, problem: String| Problem {
-        field: field.into(),
-        problem,
-    };
-    let members = match read_json(body) {
-        Ok(Json::Object(members)) => members,
-        Ok(_) => return Err(vec![problem("", "is not a JSON object".into())]),
-        Err(error) => return Err(vec![problem("", error)]),
-    };
-    let id = text(&members, "feed_id", |id| check_name(id).map_err(str::to_owned));
-    let name = text(&members, "name", check_feed_name);
-    let mut problems: Vec<_> = members
-        .sorted()
-        .filter(|(name, _)| !["feed_id", "name", "policy_json"].contains(name))
-        .map(|(name, _)| problem(name, "is unknown: a feed has name, policy_json and feed_id".into()))
-        .collect();
-    problems.extend(id.as_ref().err().map(|what| problem("feed_id", what.clone())));
-    problems.extend(name.as_ref().err().map(|what| problem("name", what.clone())));
-    if members.get("feed_id").is_none() && members.get("name").is_none() {
-        problems.push(problem("name", "is missing".into()));
-    }
-    match (id, name) {
-        (Ok(id), Ok(name)) if problems.is_empty() => Ok(new_feed(id, name, members.get("policy_json"))),
-        _ => Err(problems),
-    }
-}
-
-fn new_feed(id: Option<&str>, name: Option<&str>, policy: Option<&Json>) -> NewFeed {
-    let id = id.map_or_else(|| uuid::version_4(uuid::random()), str::to_owned);
-    let mut text = Vec::new();
-    policy
-        .unwrap_or(&Json::Null)
-        .write(&mut text, Form::Compact)
-        .expect("JSON is written into memory");
-    NewFeed {
-        is_named: name.is_some(),
-        has_policy: policy.is_some(),
-        about: About {
-            name: name.unwrap_or(&id).into(),
-            policy: String::from_utf8(text).expect("JSON is UTF-8").into(),
-            id: id.into(),
-        },
-    }
-}
-
-/// Returns a member that is a string and valid, if it is there.
-fn text<'a>(
-    members: &'a Members,
-    name: &str,
-    check: impl Fn(&str) -> Result<(), String>,
-) -> Result<Option<&'a str>, String> {
-    match members.get(name) {
-        None => Ok(None),
-        Some(Json::String(text)) => check(text).map(|()| Some(text.as_str())),
-        Some(_) => Err("is not a string".into()),
-    }
-}
-
-fn check_feed_name(name: &str) -> Result<(), String> {
-    match name.len() {
-        0 => Err("is empty".into()),
-        1..=MAX_FEED_NAME => Ok(()),
-        _ => Err(format!("is longer than {MAX_FEED_NAME} bytes")),
     }
 }
 
@@ -390,37 +424,4 @@ fn submission(feed: String, body: &[u8]) -> Result<Submission, ErrorResponse> {
         identity: identity(&event),
         json: json.into(),
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_feed_has_a_name_or_an_id_or_both() {
-        let made = |body: &str| feed_to_make(body.as_bytes()).expect(body);
-        let feed = made(r#"{"feed_id":"general"}"#);
-        assert_eq!(
-            (&*feed.about.id, &*feed.about.name, &*feed.about.policy),
-            ("general", "general", "null")
-        );
-        assert!(!feed.is_named && !feed.has_policy);
-        let feed = made(r#"{"name":"A/B","policy_json":{"b":1,"a":[null]},"feed_id":"g"}"#);
-        let About { id, name, policy } = &feed.about;
-        assert_eq!((&**id, &**name, &**policy), ("g", "A/B", r#"{"b":1,"a":[null]}"#));
-        let [one, other] = [0, 1].map(|_| made(r#"{"name":"A"}"#).about.id);
-        assert!(one.len() == 36 && one != other, "{one} {other}");
-        for (body, fields) in [
-            (r#"{"feed_id":"../x","name":1}"#, &["feed_id", "name"][..]),
-            (r#"{"id":"general"}"#, &["id", "name"]),
-            (r#"{"feed_id":7}"#, &["feed_id"]),
-            (r#"{"name":""}"#, &["name"]),
-            ("[]", &[""]),
-            ("", &[""]),
-        ] {
-            let problems = feed_to_make(body.as_bytes()).expect_err(body);
-            let told: Vec<_> = problems.iter().map(|problem| problem.field.as_str()).collect();
-            assert_eq!(told, fields, "{body}");
-        }
-    }
 }

@@ -21,9 +21,10 @@ use tokio::{
 
 use super::{
     access::Access,
+    cors::Origin,
     routes::{App, router},
     stall_timeout::StallTimeout,
-    store::{Handle, Store},
+    store::{Handle, Store, TURNS},
 };
 use crate::journal::WriteError;
 
@@ -35,6 +36,8 @@ const MAX_HEADERS: usize = 64;
 const MAX_BUFFER: usize = 32 << 10;
 /// Number of threads that read the disk.
 const READERS: usize = 4;
+// Readers leave a thread to parse bodies.
+const _: () = assert!(TURNS < READERS);
 /// Time that requests in progress get when the relay stops.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 /// Delay before accepting again after the system refused a connection.
@@ -48,9 +51,11 @@ pub struct Stop(watch::Sender<bool>);
 #[derive(Debug)]
 pub struct Settings {
     /// Access control.
-    pub access: Access,
+    pub access: Arc<Access>,
     /// Time that a connection may be idle.
     pub idle_timeout: Duration,
+    /// Origins of web pages that may use the relay.
+    pub origins: Vec<Origin>,
 }
 
 /// Error that ended a relay.
@@ -113,7 +118,7 @@ async fn accept(
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let mut stopped = stop.0.subscribe();
     let app = App::new(store.clone(), settings.access, settings.idle_timeout, stopped.clone());
-    let router = router(app);
+    let router = router(app, settings.origins);
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     ready();
     let accepting = async {

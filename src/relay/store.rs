@@ -3,8 +3,8 @@
 //! One thread writes; all others read.
 use std::{
     collections::{HashMap, VecDeque},
-    fs, io,
-    path::{Path, PathBuf},
+    io,
+    path::Path,
     sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard},
     thread::{self, JoinHandle},
 };
@@ -12,17 +12,22 @@ use std::{
 use axum::body::Bytes;
 use durable::{
     clock::SystemClock,
-    replace::replace,
-    storage::{Disk, DiskFile, FILE_MODE, Folders, LockFiles, WriteFiles},
+    storage::{Disk, DiskFile},
 };
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot, watch};
 
-pub use super::replay::Found;
 use super::{
     commit::Committer,
+    filter::Filter,
+    folder::{lock, set_version},
     index::{About, Identity, Index, Record},
     log_line::{self, MAX_LINE},
+    message::Message,
     replay::Replay,
+};
+pub use super::{
+    folder::{LOCK, OpenError, VERSION_FILE},
+    replay::Found,
 };
 use crate::{
     event::is_same_json,
@@ -34,16 +39,12 @@ use crate::{
 
 /// Stem of the log's file name, `events.ndjson`.
 pub const STEM: &str = "events";
-/// File whose lock protects the folder.
-pub const LOCK: &str = "relay.lock";
-/// File that holds the version of the folder's format. Folders of version 1 have none.
-pub const VERSION_FILE: &str = "version";
-/// Version of the format: version 2 added names and policies of feeds, and the posted order of an event's members.
-const VERSION: u32 = 2;
 /// Maximum number of feeds: one response lists all of them.
 pub const MAX_FEEDS: usize = 10_000;
 /// Maximum number of requests that wait for the disk.
 const QUEUE: usize = 1024;
+/// Maximum number of readers that load events at a time: fewer than the threads that read the disk, which parse bodies, too.
+pub const TURNS: usize = 3;
 /// Maximum size of the newest events in memory, for listeners, in bytes.
 const RECENT: usize = 16 << 20;
 
@@ -70,13 +71,34 @@ pub struct Shared {
     recent: Mutex<Recent>,
     /// Number of the last event, for each feed with listeners.
     watchers: Mutex<HashMap<Arc<str>, watch::Sender<u64>>>,
+    turns: Semaphore,
 }
 
 /// The newest events, in the order of their numbers.
 #[derive(Debug, Default)]
 struct Recent {
-    events: VecDeque<(u64, Bytes)>,
+    events: VecDeque<(u64, Message)>,
     bytes: usize,
+}
+
+/// A durable event that readers have not seen.
+#[derive(Debug, Clone, Copy)]
+pub struct NewEvent<'a> {
+    /// Its feed.
+    pub feed: &'a str,
+    /// Its number.
+    pub seq: u64,
+    /// Its JSON.
+    pub json: &'a Bytes,
+}
+
+/// Events that were selected.
+#[derive(Debug, Default)]
+pub struct Selected {
+    /// The events, with their numbers.
+    pub events: Vec<(u64, Bytes)>,
+    /// Number of events that were looked at.
+    pub count: usize,
 }
 
 /// Request to write something.
@@ -216,25 +238,6 @@ pub enum Refusal {
     Stopping,
 }
 
-/// Error of opening a store.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// Another relay uses the folder.
-    #[error("another relay is using {}", .0.display())]
-    Locked(PathBuf),
-    /// The log cannot be read or repaired.
-    #[error(transparent)]
-    Log(#[from] WriteError),
-    /// A later version of this program wrote the folder.
-    #[error("{} has the version {found}; this program knows versions up to {VERSION}", .folder.display())]
-    Version {
-        /// The folder.
-        folder: PathBuf,
-        /// Content of its file [`VERSION_FILE`].
-        found: String,
-    },
-}
-
 impl Store {
     /// Opens or creates the store in `folder` and reads all of it. Creates the folder, but not its parents.
     ///
@@ -262,6 +265,7 @@ impl Store {
             reader: log.reader(),
             recent: Mutex::default(),
             watchers: Mutex::default(),
+            turns: Semaphore::new(TURNS),
         });
         let (queue, queued) = mpsc::channel(QUEUE);
         let committer = Committer::new(log, clock, shared.clone());
@@ -327,27 +331,67 @@ impl Handle {
         }
     }
 
+    /// Waits for a turn to load events, in the order of the calls. Requests in progress run first, so that none of them waits
+    /// for more than [`TURNS`] readers.
+    pub async fn turn(&self) -> SemaphorePermit<'_> {
+        let turn = self
+            .shared
+            .turns
+            .acquire()
+            .await
+            .expect("the semaphore is never closed");
+        tokio::task::yield_now().await;
+        turn
+    }
+
     /// Returns the leading events of these records that are in memory.
-    pub fn recent(&self, records: &[Record]) -> Vec<(u64, Bytes)> {
+    pub fn recent(&self, records: &[Record]) -> Vec<Message> {
         let recent = self.shared.recent.lock().unwrap_or_else(PoisonError::into_inner);
         let found = records.iter().map_while(|record| {
             let at = recent.events.binary_search_by_key(&record.seq, |(seq, _)| *seq).ok()?;
-            Some(recent.events[at].clone())
+            Some(recent.events[at].1.clone())
         });
         found.collect()
     }
 
-    /// Reads the events of these records from the disk, on another thread.
+    /// Reads the events of these records from the disk, on another thread, until `limit` events are selected.
     ///
     /// # Errors
     /// The disk's.
-    pub async fn read(&self, records: Vec<Record>) -> io::Result<Vec<(u64, Bytes)>> {
+    pub async fn read(&self, records: Vec<Record>, filter: Filter, limit: usize) -> io::Result<Selected> {
         let shared = self.shared.clone();
         let read = move || {
-            let read = |record: Record| Ok((record.seq, shared.read(record.place)?));
-            records.into_iter().map(read).collect()
+            let events = records
+                .into_iter()
+                .map(|record| Ok((record.seq, shared.read(record.place)?)));
+            Selected::among(events, &filter, limit)
         };
         tokio::task::spawn_blocking(read).await.map_err(io::Error::other)?
+    }
+}
+
+impl Selected {
+    /// Selects events, until there are `limit` of them.
+    ///
+    /// # Errors
+    /// An event cannot be read.
+    pub fn among(
+        events: impl Iterator<Item = io::Result<(u64, Bytes)>>,
+        filter: &Filter,
+        limit: usize,
+    ) -> io::Result<Self> {
+        let mut selected = Selected::default();
+        for event in events {
+            if selected.events.len() == limit {
+                break;
+            }
+            let (seq, json) = event?;
+            selected.count += 1;
+            if filter.selects(&json)? {
+                selected.events.push((seq, json));
+            }
+        }
+        Ok(selected)
     }
 }
 
@@ -365,16 +409,19 @@ impl Shared {
         self.reader.read(place).map(Bytes::from)
     }
 
-    /// Changes the index, then notifies the listeners.
-    pub fn publish<'a>(&self, change: impl FnOnce(&mut Index), events: impl Iterator<Item = (&'a str, u64, Bytes)>) {
-        let mut last = HashMap::new();
+    /// Shows these events to readers. [`notify()`](Shared::notify()) wakes the listeners.
+    pub fn publish<'a>(&self, change: impl FnOnce(&mut Index), events: impl Iterator<Item = NewEvent<'a>>) {
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        for (feed, seq, json) in events {
-            recent.push(seq, json);
-            last.insert(feed, seq);
+        for event in events {
+            recent.push(event.seq, Message::new(event.seq, event.json));
         }
         drop(recent);
         change(&mut self.index.write().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Wakes the listeners of these events.
+    pub fn notify<'a>(&self, events: impl Iterator<Item = NewEvent<'a>>) {
+        let last: HashMap<_, _> = events.map(|event| (event.feed, event.seq)).collect();
         let mut watchers = self.watchers.lock().unwrap_or_else(PoisonError::into_inner);
         for (feed, seq) in last {
             // A feed without listeners is removed; the next listener reads the index.
@@ -386,60 +433,14 @@ impl Shared {
 }
 
 impl Recent {
-    fn push(&mut self, seq: u64, json: Bytes) {
-        self.bytes += json.len();
-        self.events.push_back((seq, json));
+    fn push(&mut self, seq: u64, message: Message) {
+        self.bytes += message.length();
+        self.events.push_back((seq, message));
         while self.bytes > RECENT {
             let Some((_, oldest)) = self.events.pop_front() else {
                 break;
             };
-            self.bytes -= oldest.len();
+            self.bytes -= oldest.length();
         }
-    }
-}
-
-/// Checks the version of the folder, and sets the current one. Lines of version 1 are lines of version 2.
-fn set_version(folder: &Path) -> Result<(), OpenError> {
-    let path = folder.join(VERSION_FILE);
-    let failed = |what, source| WriteError::Storage {
-        what,
-        path: path.clone(),
-        source,
-    };
-    match fs::read_to_string(&path) {
-        Ok(found) if found.trim_end() == VERSION.to_string() => Ok(()),
-        Ok(found) => Err(OpenError::Version {
-            folder: folder.into(),
-            found: found.trim_end().chars().take(20).collect(),
-        }),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let written = replace(&Disk, &path, format!("{VERSION}\n").as_bytes(), FILE_MODE);
-            Ok(written.map_err(|error| failed("write", error))?)
-        }
-        Err(error) => Err(failed("read", error).into()),
-    }
-}
-
-fn lock(folder: &Path) -> Result<DiskFile, OpenError> {
-    let failed = |what, source| WriteError::Storage {
-        what,
-        path: folder.into(),
-        source,
-    };
-    if Disk.create_dir(folder).map_err(|error| failed("create", error))? {
-        let above = match folder.parent() {
-            Some(above) if above != Path::new("") => above,
-            _ => Path::new("."),
-        };
-        Disk.sync_dir(above)
-            .map_err(|error| failed("sync the folder of", error))?;
-    }
-    let file = Disk
-        .open_append(&folder.join(LOCK))
-        .map_err(|error| failed("open the lock in", error))?;
-    if Disk.try_lock(&file).map_err(|error| failed("lock", error))? {
-        Ok(file)
-    } else {
-        Err(OpenError::Locked(folder.into()))
     }
 }

@@ -12,7 +12,7 @@ use git_push::{Advertisement, Connection, ErrorKind, Pack, RemoteRef, Report, Re
 use git_push_transport::{Location, Remote, Settings};
 use gix::ObjectId;
 use stargate_mirror::{
-    event::Layout,
+    event::{Event, Layout},
     events::{Context, Options, Published, Upstream, refused},
 };
 use support::{
@@ -326,6 +326,60 @@ fn the_same_event_drops_out_and_another_content_is_kept_aside() {
         .commit(&[simple("f", "e-2")], &SystemClock::default())
         .expect("nothing to do");
     assert_eq!((again.commit, again.refused.len()), (None, 1));
+}
+
+#[test]
+fn snapshots_of_two_mirrors_are_no_conflict() {
+    let snapshot = |id: &str, order: &str| {
+        let event = format!(
+            r#"{{"event_id":"{id}","feed_id":"f","type":"snapshot","author_identity_id":"i-1","source":{{"platform":"p","adapter_id":"a","source_msg_id":null}},"ts":"2026-01-10T12:00:00Z","payload":{order}}}"#
+        );
+        Event::parse(event.as_bytes()).expect("an event")
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    let url = bare(folder.path());
+    let options = Options {
+        snapshots: true,
+        ..options(false)
+    };
+    let [one, other] = ["one", "other"].map(|name| {
+        let path = folder.path().join(name);
+        let opened = Context::init(&path, &options, now()).expect("a context repository");
+        (opened, path)
+    });
+    let commit = |context: &Context, batch: &[Event]| {
+        context.commit(batch, &SystemClock::default()).expect("committed");
+    };
+    // The same event in another order of members, so that the files differ; and another event of the same id.
+    commit(&one.0, &[snapshot("e-1", r#"{"a":1,"b":2}"#), snapshot("e-2", "1")]);
+    publish(&one.0, &url).expect("published");
+    commit(
+        &other.0,
+        &[
+            snapshot("e-1", r#"{"b":2,"a":1}"#),
+            snapshot("e-2", "2"),
+            snapshot("e-3", "3"),
+        ],
+    );
+    let published = publish(&other.0, &url).expect("published");
+    assert_eq!((published.events, published.refused.len()), (1, 1));
+    for path in [&other.1, Path::new(&url)] {
+        is_sound(path);
+        let show = |id: &str| git(path, &["show", &format!("main:snapshots/f/2026-01-10/{id}.md")]);
+        assert!(
+            show("e-1").ends_with("{\n  \"a\": 1,\n  \"b\": 2\n}\n```"),
+            "{}",
+            show("e-1")
+        );
+        assert!(show("e-2").ends_with("1\n```") && show("e-3").ends_with("3\n```"));
+    }
+    // Files that somebody wrote by hand still are a conflict.
+    someone_commits(&url, &[("snapshots/f/2026-01-10/note.md", Some("theirs"))]);
+    fs::write(other.1.join("snapshots/f/2026-01-10/note.md"), "ours").expect("a file");
+    git(&other.1, &["add", "snapshots"]);
+    git(&other.1, &["commit", "--quiet", "-m", "by hand"]);
+    let error = publish(&other.0, &url).expect_err("a conflict");
+    assert!(error.to_string().contains("snapshots/f/2026-01-10/note.md"), "{error}");
 }
 
 #[test]

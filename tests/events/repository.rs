@@ -137,6 +137,60 @@ fn events_are_committed_once() {
     }
 }
 
+fn snapshot(id: &str, text: &str) -> Event {
+    let file = event("f", id, "2026-01-10T12:00:00Z", text).to_json();
+    let json = String::from_utf8(file).expect("text");
+    Event::parse(json.replace("\"message\"", "\"snapshot\"").as_bytes()).expect("an event")
+}
+
+#[test]
+fn snapshots_are_markdown_too_if_asked_for_and_nothing_is_overwritten() {
+    for bare in [true, false] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("context");
+        let plain = context(&path, bare);
+        plain.commit(&[snapshot("before", "one")], &clock()).expect("committed");
+        plain.end().expect("ended");
+        let options = Options {
+            snapshots: true,
+            ..options(bare)
+        };
+        let context = Context::open(&path, &options, now()).expect("opened");
+        let batch = [
+            snapshot("before", "one"),
+            snapshot("e-1", "# One"),
+            simple("f", "e-2"),
+            snapshot("e-1", "# One"),
+            snapshot("e-1", "# Another"),
+        ];
+        let committed = context.commit(&batch, &clock()).expect("committed");
+        assert_eq!((committed.added, committed.known, committed.refused.len()), (2, 2, 1));
+        is_sound(&path);
+        let files = git(&path, &["ls-tree", "-r", "--name-only", "main", "snapshots"]);
+        assert_eq!(
+            files.lines().collect::<Vec<_>>(),
+            ["snapshots/.gitkeep", "snapshots/f/2026-01-10/e-1.md"]
+        );
+        let file = git(&path, &["show", "main:snapshots/f/2026-01-10/e-1.md"]);
+        assert!(
+            file.starts_with("---\nevent_id: \"e-1\"\n") && file.ends_with("---\n\n# One"),
+            "{file}"
+        );
+        if !bare {
+            fs::create_dir_all(path.join("snapshots/f/2026-01-10")).expect("a folder");
+            fs::write(path.join("snapshots/f/2026-01-10/e-3.md"), "mine").expect("a file");
+            git(&path, &["add", "snapshots"]);
+            git(&path, &["commit", "--quiet", "-m", "by hand"]);
+            let committed = context
+                .commit(&[snapshot("e-3", "three")], &clock())
+                .expect("committed");
+            assert_eq!(committed.added, 1);
+            is_sound(&path);
+            assert_eq!(git(&path, &["show", "main:snapshots/f/2026-01-10/e-3.md"]), "mine");
+        }
+    }
+}
+
 #[test]
 fn another_content_under_an_id_is_refused_and_kept_once() {
     for bare in [true, false] {

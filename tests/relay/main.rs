@@ -1,5 +1,7 @@
 //! `relay` as a process, used over HTTP.
 #![cfg(unix)]
+mod browser;
+mod clients;
 mod connections;
 mod contract;
 mod described;
@@ -7,6 +9,8 @@ mod durability;
 mod feeds;
 mod requests;
 mod streams;
+mod tokens;
+mod web;
 
 fn folder() -> tempfile::TempDir {
     tempfile::tempdir().expect("a temporary folder")

@@ -2,7 +2,7 @@
 use std::{fs, io, thread};
 
 use rustix::process::{Resource, getrlimit, setrlimit};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::folder;
 use support::relay::{Client, Heard, Listener, Relay, Start, event};
@@ -80,6 +80,93 @@ fn who_has_paged_to_the_end_and_listens_from_there_has_everything_once() {
         seen.push(listener.event());
     }
     assert_eq!(seen, writer.join().expect("a writer"));
+}
+
+#[test]
+fn one_stream_has_several_feeds_in_the_order_of_arrival() {
+    let folder = folder();
+    let relay = Relay::start(folder.path());
+    let client = relay.client();
+    ["a", "b", "c"].iter().for_each(|feed| client.make_feed(feed));
+    let post = |names: std::ops::Range<usize>| {
+        let post = |name: usize| {
+            let event = event(["a", "c", "b"][name % 3], &name.to_string());
+            (client.post_event(&event), event)
+        };
+        names.map(post).collect::<Vec<_>>()
+    };
+    // More than one slice of one feed, while the other has few events.
+    let mut expected = post(0..9);
+    expected.extend((0..300).map(|name| {
+        let event = event("a", &format!("more-{name}"));
+        (client.post_event(&event), event)
+    }));
+    expected.extend(post(9..12));
+    let mut listener = Listener::open(relay.address, "/v1/stream?feed=b&feed=a&after_seq=0", None);
+    expected.extend(post(12..18));
+    expected.retain(|(_, event)| event["feed_id"] != "c");
+    for expected in &expected {
+        assert_eq!(&listener.event(), expected);
+    }
+    // The header wins over the query of the first connection.
+    let resume = expected[5].0.to_string();
+    let mut listener = Listener::open(relay.address, "/stream?feed=a&feed=b&after_seq=0", Some(&resume));
+    assert_eq!(listener.event(), expected[6]);
+    for (path, status) in [
+        ("/stream", 400),
+        ("/stream?feed=a&feed=none", 404),
+        ("/stream?feed=a&limit=1", 400),
+        ("/feeds/a/stream?feed=b", 400),
+        ("/feeds/a/stream?after_seq=x", 400),
+    ] {
+        assert_eq!(client.get(path).status, status, "{path}");
+    }
+}
+
+#[test]
+fn pages_and_streams_select_by_type_and_author() {
+    let folder = folder();
+    let relay = Relay::start(folder.path());
+    let client = relay.client();
+    client.make_feed("f");
+    let post = |name: usize| {
+        let mut event = event("f", &name.to_string());
+        event["type"] = ["message", "snapshot", "a&b"][name % 3].into();
+        event["author_identity_id"] = ["me", "you"][name / 3 % 2].into();
+        (client.post_event(&event), event)
+    };
+    let mut all: Vec<_> = (0..24).map(post).collect();
+    let select = "type=snapshot&type=a%26b&author=you";
+    let is_selected = |event: &Value| event["type"] != "message" && event["author_identity_id"] == "you";
+    let mut listener = Listener::open(relay.address, &format!("/feeds/f/stream?after_seq=0&{select}"), None);
+    all.extend((24..30).map(post));
+    let expected: Vec<_> = all.iter().filter(|(_, event)| is_selected(event)).cloned().collect();
+    for expected in &expected {
+        assert_eq!(&listener.event(), expected);
+    }
+    for order in ["after_seq=0&", ""] {
+        let (mut next, mut found) = (Some(format!("/v1/feeds/f/events?{order}limit=3&{select}")), Vec::new());
+        while let Some(path) = next {
+            let page = client.get(&path);
+            assert_eq!(page.status, 200, "{page:?}");
+            found.extend(page.json.as_array().expect("a list").clone());
+            next = page.next;
+        }
+        let mut expected: Vec<_> = expected.iter().map(|(_, event)| event.clone()).collect();
+        if order.is_empty() {
+            expected.sort_by_key(|event| event["event_id"].to_string());
+        }
+        assert_eq!(found, expected);
+    }
+    let none = client.get("/feeds/f/events?after_seq=0&type=none");
+    assert_eq!((none.json, none.next), (json!([]), None));
+    assert_eq!(
+        none.seq,
+        all.last().map(|(seq, _)| *seq),
+        "a reader goes on behind all of them"
+    );
+    let mut listener = Listener::open(relay.address, "/feeds/f/stream?after_seq=0&type=none", None);
+    assert_eq!((listener.next(), listener.next()), (Heard::Id(0), Heard::Id(all[29].0)));
 }
 
 #[test]

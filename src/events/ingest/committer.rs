@@ -126,6 +126,9 @@ impl<'a, 'e, S: Storage> Committer<'a, 'e, S> {
                 Taken::Added => {
                     committed.added += 1;
                     pack.add(ObjectKind::Blob, &file).map_err(failed)?;
+                    if options.snapshots {
+                        self.add_snapshot(event, pack)?;
+                    }
                 }
                 Taken::Refused(there) => {
                     self.refused.keep(store.storage(), &path, blob, &file, now)?;
@@ -176,6 +179,34 @@ impl<'a, 'e, S: Storage> Committer<'a, 'e, S> {
         self.ids.add(event.feed_id(), event.event_id());
         self.added.insert(key, (path.to_owned(), event));
         Ok(Taken::Added)
+    }
+
+    /// Adds the snapshot of an event, if it is one. A file that is there already stays.
+    fn add_snapshot(&mut self, event: &Event, pack: &mut NewPack) -> Result<(), Error> {
+        let Some((path, file)) = event.snapshot() else {
+            return Ok(());
+        };
+        let store = &self.repository.store;
+        let (kind, id) = (EntryKind::Blob, store.blob_id(&file)?);
+        let there = self.edit.get(BStr::new(&path))?;
+        if there.is_some_and(|there| there.id == id) {
+            return Ok(());
+        }
+        let set = match there {
+            Some(_) => Err(SetError::InTheWay(path.as_str().into())),
+            None => self.edit.set(BStr::new(&path), Leaf { kind, id }),
+        };
+        match set {
+            Ok(()) => pack
+                .add(ObjectKind::Blob, &file)
+                .map(drop)
+                .map_err(|error| store.pack_failed(&error)),
+            Err(SetError::InTheWay(there)) => {
+                tracing::warn!("{path} is not written: {there} exists");
+                Ok(())
+            }
+            Err(SetError::Unreadable(error)) => Err(error),
+        }
     }
 
     /// Returns true if the file `there` already has the event: as the same JSON, even in other bytes. `blob` is the id

@@ -4,6 +4,7 @@
 //! - An event that they lack is added. An event that they have, at any path, is dropped. An event whose id they have
 //!   with different content is refused: theirs stays, ours is stored outside the commits
 //!   ([`refused`](super::super::refused)).
+//! - A snapshot that they have stays as it is. That of an event that was refused is dropped.
 //! - Our `.crp/lock.json` replaces theirs.
 //! - Any other file must be the same on their side as before or after our change. Otherwise it is a conflict, and nothing is
 //!   done.
@@ -29,7 +30,7 @@ use jiff::Timestamp;
 
 use super::super::repository::{
     Session,
-    changes::{adds_event, is_of_events, is_unpushable, is_violation, message},
+    changes::{adds_event, is_of_events, is_unpushable, is_violation, message, snapshot_of},
     check_manifest, event_ids, lock_file,
     refused::Refusal,
 };
@@ -220,6 +221,8 @@ impl<'a> Rebase<'a> {
                     false
                 }
                 Some(leaf) if is_of_events(change) => self.apply_event(edit, &change.path, leaf)?,
+                // The events come first: their paths are less.
+                Some(_) if self.keeps_snapshot(edit, change, changes)? => false,
                 _ => self.apply_other(edit, change)?,
             };
             applied += usize::from(is_applied);
@@ -269,6 +272,19 @@ impl<'a> Rebase<'a> {
             return Ok(false);
         }
         Ok(is_same_json(&self.objects.blob(one.id)?, &self.objects.blob(other.id)?))
+    }
+
+    /// Returns true if a change is the snapshot of an event of the same commit, and is not applied.
+    fn keeps_snapshot(&self, edit: &mut Edit<'_>, change: &Change, changes: &[Change]) -> Result<bool, Error> {
+        let Some(event) = snapshot_of(change) else {
+            return Ok(false);
+        };
+        let is_of = |path: &BString| event_ids::feed_and_id(path).as_ref() == Some(&event);
+        if !changes.iter().any(|change| adds_event(change) && is_of(&change.path)) {
+            return Ok(false);
+        }
+        let is_dropped = self.refused.iter().chain(&self.unpushable).any(|(path, _)| is_of(path));
+        Ok(is_dropped || edit.get(change.path.as_ref())?.is_some())
     }
 
     fn apply_other(&mut self, edit: &mut Edit<'_>, change: &Change) -> Result<bool, Error> {

@@ -2,7 +2,7 @@
 use bstr::{BStr, ByteSlice};
 
 use crate::{
-    event::{FOLDER, is_of_git},
+    event::{FOLDER, SNAPSHOTS, is_of_git},
     object_store::difference::Change,
 };
 
@@ -20,6 +20,15 @@ pub fn is_violation(change: &Change) -> bool {
 /// Returns true if the change adds an event.
 pub fn adds_event(change: &Change) -> bool {
     is_of_events(change) && change.old.is_none() && change.path.ends_with(b".json")
+}
+
+/// Returns the feed and the event id of a change that adds a snapshot.
+pub fn snapshot_of(change: &Change) -> Option<(String, String)> {
+    let rest = change.path.strip_prefix(SNAPSHOTS.as_bytes())?.strip_prefix(b"/")?;
+    let (feed, rest) = rest.split_once_str("/")?;
+    let (_, file) = rest.split_once_str("/")?;
+    let id = file.strip_suffix(b".md").filter(|_| change.old.is_none())?;
+    Some((feed.to_str().ok()?.to_owned(), id.to_str().ok()?.to_owned()))
 }
 
 /// Returns true if a folder on this path below `events/` has a name that git reserves.

@@ -42,6 +42,8 @@ pub struct Options {
     pub branch: String,
     /// Depth of the folders of new events.
     pub layout: Layout,
+    /// Write events of type `snapshot` as Markdown below `snapshots/`, too.
+    pub snapshots: bool,
     /// Author of the commits; `None` for the one in git's configuration, or else this program.
     pub author: Option<Author>,
     /// Create a missing repository without a work tree.
@@ -55,6 +57,7 @@ impl Default for Options {
         Options {
             branch: "main".into(),
             layout: Layout::Day,
+            snapshots: false,
             author: None,
             bare: true,
             guard: None,

@@ -295,10 +295,15 @@ pub enum Heard {
 impl Listener {
     /// Listens from now on, or after `last_id`. Returns when the relay has answered.
     pub fn connect(address: SocketAddr, feed: &str, last_id: Option<&str>) -> Self {
+        Listener::open(address, &format!("/feeds/{feed}/stream"), last_id)
+    }
+
+    /// Listens at a path with its query.
+    pub fn open(address: SocketAddr, path: &str, last_id: Option<&str>) -> Self {
         let mut stream = TcpStream::connect(address).expect("a connection");
         stream.set_read_timeout(Some(PATIENCE)).expect("a limit");
         let resume = last_id.map_or(String::new(), |id| format!("Last-Event-ID: {id}\r\n"));
-        let request = format!("GET /feeds/{feed}/stream HTTP/1.1\r\nHost: localhost\r\n{resume}\r\n");
+        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{resume}\r\n");
         stream.write_all(request.as_bytes()).expect("a request");
         let mut reader = BufReader::new(stream);
         let mut line = String::new();
