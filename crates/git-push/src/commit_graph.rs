@@ -64,7 +64,7 @@ impl Opened {
         let is_used = config.boolean("core.commitGraph").unwrap_or(true) && !has_other_history(repository);
         let graphs = info_folders(repository).into_iter().filter(|_| is_used);
         let mut graphs = graphs.filter_map(|folder| Graph::at(&folder, repository.object_hash(), None).ok());
-        // A check cannot tell a damaged file from one of an old git without generation numbers.
+        // The check also fails on files of an old git, which have no generation numbers.
         graphs.find_map(|graph| {
             graph
                 .verify_integrity(|_| Ok::<_, Infallible>(()))
