@@ -105,7 +105,9 @@ fn rooms() -> Vec<(String, PathBuf, String)> {
 
 /// The code of a file without its unit tests.
 fn without_tests(text: &str) -> &str {
-    text.split("#[cfg(test)]").next().unwrap_or_default()
+    let of_tests = ["#[cfg(test)]", "#[cfg(all(test,"];
+    let start = of_tests.iter().filter_map(|attribute| text.find(attribute)).min();
+    &text[..start.unwrap_or(text.len())]
 }
 
 /// The modules that a file names after `crate::`, one by one or in braces.

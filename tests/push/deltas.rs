@@ -38,7 +38,11 @@ impl File {
     fn new(number: u32, numbers: &mut Numbers) -> Self {
         let folder = ["", "src/", "src/deep/er/", "docs/", "vendored/a/b/c/"][number as usize % 5];
         // Most are short, some are long.
-        let count = if number.is_multiple_of(10) { 900 } else { 20 + numbers.next(150) };
+        let count = if number.is_multiple_of(10) {
+            900
+        } else {
+            20 + numbers.next(150)
+        };
         File {
             path: format!("{folder}file-{number}.txt"),
             lines: (0..count).map(|_| line(numbers)).collect(),
