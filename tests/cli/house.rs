@@ -30,6 +30,9 @@ const FLOORS: &[&[&str]] = &[
 const ACTING: &[&str] = &[
     // Opens commit-graphs.
     "crates/git-push/src/commit_graph.rs",
+    // Read trees on all cores.
+    "crates/git-push/src/enumerate.rs",
+    "crates/git-push/src/enumerate/ahead.rs",
     // Opens loose objects, packs and bitmaps.
     "crates/git-push/src/object_files.rs",
     // The folder for temporary files.
