@@ -27,7 +27,7 @@ use stargate_mirror::{
 };
 use support::{
     executable,
-    stargate::{FORMATS, SOME_ID, Stargate, creation, feed, git, git_command, stderr, try_git},
+    stargate::{EACH_FORMAT_ONCE, SOME_ID, Stargate, creation, feed, git, git_command, stderr, try_git},
 };
 
 use crate::HOOK;
@@ -369,7 +369,7 @@ fn the_same_update_a_second_time_is_not_taken_for_the_first() {
 
 #[test]
 fn pre_receive_killed_anywhere_harms_no_later_push() {
-    for (ids, refs) in FORMATS {
+    for (ids, refs) in EACH_FORMAT_ONCE {
         let new = || Stargate::of_formats(ids, refs);
         for (name, number) in disk_calls(&new(), "pre-receive") {
             assert_pre_receive_killed_is_harmless(&new(), &name, number);
@@ -393,7 +393,7 @@ fn assert_pre_receive_killed_is_harmless(stargate: &Stargate, name: &str, number
 
 #[test]
 fn post_receive_killed_anywhere_loses_nothing() {
-    for (ids, refs) in FORMATS {
+    for (ids, refs) in EACH_FORMAT_ONCE {
         let with_an_intent = || {
             let stargate = Stargate::of_formats(ids, refs);
             let output = stargate.run_pre_receive(stargate.creation("refs/kv/a"));
@@ -462,7 +462,7 @@ fn a_disk_that_fails_at_any_write_or_sync_loses_nothing_that_was_accepted() {
 
 #[test]
 fn receive_pack_killed_between_the_refs_and_post_receive_loses_nothing() {
-    for (ids, refs) in FORMATS {
+    for (ids, refs) in EACH_FORMAT_ONCE {
         assert_receive_pack_killed_loses_nothing(ids, refs);
     }
 }

@@ -23,6 +23,8 @@ pub const FORMATS: [(&str, &str); 4] = [
     ("sha1", "reftable"),
     ("sha256", "files"),
 ];
+/// Two of [`FORMATS`], with each kind of ids and each kind of storage, for what takes long.
+pub const EACH_FORMAT_ONCE: [(&str, &str); 2] = [FORMATS[0], FORMATS[1]];
 
 /// A bare repository in a temporary folder, at `o/r.git`.
 pub struct Stargate {
