@@ -42,7 +42,7 @@ const ONE: Shape = Shape {
 const LIMIT: u64 = 16 << 10;
 /// Kills the program whose number is in `victim` after three temporary refs.
 const KILLER: &str = "cat >> pushes
-if [ -e victim ] && [ $(grep -c stargate-parts pushes) -ge 3 ]; then kill -9 $(cat victim); rm victim; fi";
+if [ -e victim ] && [ $(grep -c stargate-parts pushes) -ge 3 ]; then victim=$(cat victim); rm victim; kill -9 $victim; fi";
 
 /// A history with tags, also of a tree and of a blob, whose pushes go in parts.
 fn source(shape: Shape) -> (TempDir, PathBuf) {

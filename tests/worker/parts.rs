@@ -24,7 +24,7 @@ const SHAPE: Shape = Shape {
 };
 /// Writes down each push with a line after it. Kills the program whose number is in `victim` after three temporary refs.
 const KILLER: &str = "cat >> pushes; echo >> pushes
-if [ -e victim ] && [ $(grep -c stargate-parts pushes) -ge 3 ]; then kill -9 $(cat victim); rm victim; fi";
+if [ -e victim ] && [ $(grep -c stargate-parts pushes) -ge 3 ]; then victim=$(cat victim); rm victim; kill -9 $victim; fi";
 
 /// A Stargate with a ledger and an index of 180 KB, and a mirror that takes 20 KB a push.
 struct World {
