@@ -5,6 +5,10 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Command, Output},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use bstr::BString;
@@ -446,6 +450,42 @@ impl Observer for Announced {
             self.0.borrow_mut().push((number, sent, bytes));
         }
     }
+}
+
+/// Interrupts a push before its second part.
+#[derive(Default)]
+struct Interrupting(Arc<AtomicBool>);
+
+impl Observer for Interrupting {
+    fn stage(&self, stage: Stage<'_>) {
+        if let Stage::Part { number: 2, .. } = stage {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+#[test]
+fn an_interrupted_push_says_that_parts_have_arrived() {
+    let (folder, source) = source(MANY);
+    let local = folder.path().join("local.git");
+    git(folder.path(), &["init", "-q", "--bare", "local.git"]);
+    let mut remote = Local::open(&local).expect("a remote");
+    let advertisement = remote.advertisement().expect("an advertisement");
+    let repository = repository(&source);
+    let tip = git(&source, &["rev-parse", "main"]);
+    let create = git_push::Command::create("refs/heads/main", support::pushing::id(&tip));
+    let interrupting = Interrupting::default();
+    let push = Push::new(&repository, &advertisement).command(create);
+    let push = push.progress(&interrupting).interrupt(&interrupting.0);
+    let sent = push.send_in_parts(&Parts::new("refs/parts/", 4 * LIMIT), &mut remote);
+    let error = sent.expect_err("an interruption");
+    assert_eq!(error.kind(), ErrorKind::Interrupted);
+    assert!(error.to_string().contains("after the parts that arrived"), "{error}");
+    let arrived = git(&local, &["for-each-ref", "--format=%(refname)"]);
+    assert!(
+        !arrived.is_empty() && arrived.lines().all(|name| name.starts_with("refs/parts/")),
+        "{arrived}"
+    );
 }
 
 #[test]

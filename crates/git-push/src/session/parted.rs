@@ -109,6 +109,17 @@ impl<'p, 'a> Parted<'p, 'a> {
     }
 
     fn run(mut self) -> Result<Report, Error> {
+        self.send_all().map_err(|error| {
+            if error.kind() == ErrorKind::Interrupted && self.arrived.0 > 0 {
+                error
+                    .reworded("interrupted; no ref was moved, and the next push continues after the parts that arrived")
+            } else {
+                error
+            }
+        })
+    }
+
+    fn send_all(&mut self) -> Result<Report, Error> {
         let mut start = 0;
         while let Some(part) = parts::next(&self.new.commits, start, self.target) {
             match self.send_part(&part) {

@@ -18,11 +18,12 @@ pub(super) fn temporary<'r>(
     refs.filter_map(|(name, id)| Some((name.strip_prefix(parts.namespace.as_slice())?, *id)))
 }
 
-/// Deletes the temporary refs that the commands of `push` or other refs reach. Failures are ignored: the push has succeeded, and the next
-/// one tries again.
+/// Deletes the temporary refs that the commands of `push` or other refs reach. Failures are ignored: the push has
+/// succeeded, and the next one tries again.
 pub(super) fn remove(push: &Push<'_>, parts: &Parts, advertisement: &Advertisement, connection: &mut dyn Connection) {
     let owned = temporary(parts, advertisement).filter_map(|(rest, _)| Some((rest, filler::parse(rest)?.0)));
-    let owned: Vec<_> = owned.collect();
+    // An owner that is not in the local repository is not reached: no walk has to look for it.
+    let owned: Vec<_> = owned.filter(|(_, owner)| push.repository.has_object(owner)).collect();
     if owned.is_empty() || !advertisement.capabilities.offers("delete-refs") {
         return;
     }
