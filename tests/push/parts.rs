@@ -362,7 +362,7 @@ impl Connection for Silent {
         // As many as make parts worth it.
         self.lost = 1 << 20;
         if self.is_carried_out {
-            self.remote.send(request, pack)?;
+            assert!(self.remote.send(request, pack)?.all_accepted());
         }
         Err(Error::new(ErrorKind::Uncertain, "no answer").with_remedy(Remedy::SmallerPack))
     }
