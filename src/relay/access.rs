@@ -47,11 +47,11 @@ pub struct Tokens {
 
 /// What a request may do.
 #[derive(Debug, Clone)]
-pub enum Grant {
-    /// Everything.
-    All,
-    /// What this token allows.
-    Token(Arc<Token>),
+pub struct Grant {
+    /// Its token. `None` allows everything.
+    token: Option<Arc<Token>>,
+    /// Changes when the tokens are read again after the check.
+    pub reloads: watch::Receiver<u64>,
 }
 
 /// Where tokens come from.
@@ -118,7 +118,7 @@ impl Access {
         match self {
             Access::Tokens(tokens) => tokens.check(headers, uri),
             // Any site can give its name the address of this machine (DNS rebinding); the browser then sends that name as Host.
-            Access::Loopback if is_local(headers) => Ok(Grant::All),
+            Access::Loopback if is_local(headers) => Ok(Grant::everything()),
             Access::Loopback => Err(ErrorResponse::new(
                 StatusCode::MISDIRECTED_REQUEST,
                 "without a token, the relay accepts only localhost or a loopback address in the header Host",
@@ -140,14 +140,6 @@ impl Access {
         match self {
             Access::Tokens(tokens) if tokens.file.is_some() => tokens.reload().map(Some),
             _ => Ok(None),
-        }
-    }
-
-    /// Watches for tokens that were read again.
-    pub fn reloads(&self) -> watch::Receiver<u64> {
-        match self {
-            Access::Tokens(tokens) => tokens.reloads.subscribe(),
-            Access::Loopback => watch::Sender::default().subscribe(),
         }
     }
 }
@@ -175,12 +167,17 @@ impl Tokens {
         let given = bearer(headers).map(SecretString::from);
         let given = given.or_else(|| self.in_query.then(|| of_query(uri)).flatten());
         let given = given.ok_or_else(|| unauthorized("the header Authorization: Bearer TOKEN is required"))?;
+        // Before the look-up: a stream ends even if the tokens are read again right after it.
+        let reloads = self.reloads.subscribe();
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         let token = known.get(&hash(&given)).cloned();
         drop(known);
         let token = token.ok_or_else(|| unauthorized("the token is wrong"))?;
         match token.count(self.start.elapsed()) {
-            Ok(()) => Ok(Grant::Token(token)),
+            Ok(()) => Ok(Grant {
+                token: Some(token),
+                reloads,
+            }),
             Err(wait) => {
                 let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
                 let problem = "the token has too many requests a minute";
@@ -192,12 +189,17 @@ impl Tokens {
 }
 
 impl Grant {
+    /// The grant of a relay without tokens.
+    fn everything() -> Self {
+        Grant {
+            token: None,
+            reloads: watch::Sender::default().subscribe(),
+        }
+    }
+
     /// Returns true if the request may do this with the feed.
     pub fn allows(&self, right: Right, feed: &str) -> bool {
-        match self {
-            Grant::All => true,
-            Grant::Token(token) => token.allows(right, feed),
-        }
+        self.token.as_ref().is_none_or(|token| token.allows(right, feed))
     }
 
     /// Checks that the request may do this with the feed.
@@ -336,6 +338,31 @@ mod tests {
         let uri: Uri = "/feeds?access_token=secret".parse().expect("a URI");
         let wrong = headers(header::AUTHORIZATION, "Bearer wrong");
         assert!(access.check(&wrong, &uri).is_err(), "the header wins");
+    }
+
+    #[test]
+    fn a_request_that_was_checked_before_the_tokens_were_read_again_notices_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("tokens.json");
+        std::fs::write(&file, r#"{"tokens":[]}"#).expect("a file");
+        let sources = TokenSources {
+            owner: Some("secret".into()),
+            file: Some(file.as_path()),
+            in_query: false,
+        };
+        let access = Access::new(EVERYWHERE, sources).expect("access");
+        let checked = || {
+            let headers = headers(header::AUTHORIZATION, "Bearer secret");
+            access.check(&headers, &Uri::default()).expect("a grant").reloads
+        };
+        let before = checked();
+        assert!(!before.has_changed().expect("it can"));
+        access.reload().expect("tokens");
+        assert!(before.has_changed().expect("it can") && !checked().has_changed().expect("it can"));
+        std::fs::write(&file, "{").expect("a file");
+        let before = checked();
+        access.reload().expect_err("no tokens");
+        assert!(!before.has_changed().expect("it can"), "the tokens stay as they were");
     }
 
     #[test]

@@ -334,7 +334,7 @@ fn follow(
     }
     let ends = Ends {
         stopped: app.stopped.clone(),
-        reloads: app.access.reloads(),
+        reloads: grant.reloads.clone(),
     };
     let listener = Listener::new(app.store.clone(), subscription, ends, app.keep_alive);
     let headers = [

@@ -184,13 +184,14 @@ impl<'a> RemoteMirror<'a> {
         });
     }
 
-    /// Deletes the temporary refs that earlier pushes in parts have left on the mirror.
+    /// Deletes the temporary refs that earlier pushes in parts of this repository have left on the mirror.
     pub fn delete_part_refs(&mut self, advertisement: &Advertisement) {
-        let deletions = parts::deletions(advertisement);
+        let repository = self.stargate.repository();
+        let deletions = parts::deletions(advertisement, |owner| repository.has_object(owner));
         if deletions.is_empty() {
             return;
         }
-        let push = Push::new(self.stargate.repository(), advertisement);
+        let push = Push::new(repository, advertisement);
         match push.commands(deletions).agent(AGENT).send(self.remote) {
             Ok(report) if report.all_accepted() => {
                 tracing::info!("deleted temporary refs of an interrupted push from the mirror");

@@ -5,6 +5,10 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Command, Output},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use bstr::BString;
@@ -332,6 +336,91 @@ fn a_connection_that_is_lost_by_large_packs_halves_them_a_few_times() {
     }
 }
 
+/// A remote that carries out the push of one ref, or does not, and whose answer is lost. Then its refs can be read, or not.
+struct Silent {
+    remote: Local,
+    name: &'static str,
+    is_carried_out: bool,
+    is_readable: bool,
+    /// Bytes of packs whose answers were lost, or requests that were.
+    lost: u64,
+}
+
+impl Connection for Silent {
+    fn advertisement(&mut self) -> Result<Advertisement, Error> {
+        if self.lost > 0 && !self.is_readable {
+            return Err(Error::new(ErrorKind::Transient, "unreachable"));
+        }
+        self.remote.advertisement()
+    }
+
+    fn send(&mut self, request: &Request, pack: Option<Pack>) -> Result<Report, Error> {
+        let is_named = request.commands.iter().any(|command| command.name == self.name);
+        if self.lost > 0 || !is_named {
+            return self.remote.send(request, pack);
+        }
+        // As many as make parts worth it.
+        self.lost = 1 << 20;
+        if self.is_carried_out {
+            assert!(self.remote.send(request, pack)?.all_accepted());
+        }
+        Err(Error::new(ErrorKind::Uncertain, "no answer").with_remedy(Remedy::SmallerPack))
+    }
+
+    fn read_refs(&mut self, prefixes: &[BString]) -> Result<Vec<RemoteRef>, Error> {
+        self.remote.read_refs(prefixes)
+    }
+
+    fn traffic(&self) -> Traffic {
+        let mut traffic = self.remote.traffic();
+        traffic.bytes_sent += self.lost;
+        traffic
+    }
+}
+
+#[test]
+fn a_push_whose_answer_was_lost_stays_uncertain_unless_it_was_not_carried_out() {
+    let large = Shape {
+        commits: 2,
+        files: 1,
+        bytes: 640 << 10,
+        merges: 0,
+    };
+    let (folder, source) = source(large);
+    // Up to 1 GiB, the push goes whole first. Up to 1 MiB, the answer to the last of several pushes is lost.
+    for max_bytes in [1 << 30, 1 << 20] {
+        for (is_carried_out, is_readable) in [(true, true), (false, true), (true, false)] {
+            git(folder.path(), &["init", "-q", "--bare", "local.git"]);
+            let local = folder.path().join("local.git");
+            let mut remote = Silent {
+                remote: Local::open(&local).expect("a remote"),
+                name: "refs/tags/few-a",
+                is_carried_out,
+                is_readable,
+                lost: 0,
+            };
+            let advertisement = remote.advertisement().expect("an advertisement");
+            let repository = repository(&source);
+            let create = |name: &str| {
+                let id = git(&source, &["rev-parse", name]);
+                git_push::Command::create(name, support::pushing::id(&id))
+            };
+            let push =
+                Push::new(&repository, &advertisement).commands(["refs/heads/main", "refs/tags/few-a"].map(create));
+            let sent = push.send_in_parts(&Parts::new("refs/parts/", max_bytes), &mut remote);
+            let is_sent_again = is_readable && !is_carried_out;
+            let context = format!("{max_bytes} {is_carried_out} {is_readable}: {sent:?}");
+            match &sent {
+                Ok(report) => assert!(is_sent_again && report.all_accepted(), "{context}"),
+                Err(error) => {
+                    assert!(!is_sent_again && error.kind() == ErrorKind::Uncertain, "{context}");
+                }
+            }
+            fs::remove_dir_all(local).expect("a folder");
+        }
+    }
+}
+
 #[test]
 fn a_connection_that_is_lost_in_a_pack_asks_for_a_smaller_one() {
     let front = Front::of(0, |_, _| Treatment::Lost);
@@ -361,6 +450,42 @@ impl Observer for Announced {
             self.0.borrow_mut().push((number, sent, bytes));
         }
     }
+}
+
+/// Interrupts a push before its second part.
+#[derive(Default)]
+struct Interrupting(Arc<AtomicBool>);
+
+impl Observer for Interrupting {
+    fn stage(&self, stage: Stage<'_>) {
+        if let Stage::Part { number: 2, .. } = stage {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+#[test]
+fn an_interrupted_push_says_that_parts_have_arrived() {
+    let (folder, source) = source(MANY);
+    let local = folder.path().join("local.git");
+    git(folder.path(), &["init", "-q", "--bare", "local.git"]);
+    let mut remote = Local::open(&local).expect("a remote");
+    let advertisement = remote.advertisement().expect("an advertisement");
+    let repository = repository(&source);
+    let tip = git(&source, &["rev-parse", "main"]);
+    let create = git_push::Command::create("refs/heads/main", support::pushing::id(&tip));
+    let interrupting = Interrupting::default();
+    let push = Push::new(&repository, &advertisement).command(create);
+    let push = push.progress(&interrupting).interrupt(&interrupting.0);
+    let sent = push.send_in_parts(&Parts::new("refs/parts/", 4 * LIMIT), &mut remote);
+    let error = sent.expect_err("an interruption");
+    assert_eq!(error.kind(), ErrorKind::Interrupted);
+    assert!(error.to_string().contains("after the parts that arrived"), "{error}");
+    let arrived = git(&local, &["for-each-ref", "--format=%(refname)"]);
+    assert!(
+        !arrived.is_empty() && arrived.lines().all(|name| name.starts_with("refs/parts/")),
+        "{arrived}"
+    );
 }
 
 #[test]

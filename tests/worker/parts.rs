@@ -170,16 +170,23 @@ fn temporary_refs_are_nobodys_work_and_go_with_the_next_comparison() {
     let main = git(&world.stargate.git_dir, ["rev-parse", "refs/kv/main"]);
     let left = format!("refs/stargate-parts/{main}");
     git(&world.receiver, ["update-ref", &left, &main]);
+    let other = support::git::commit(&world.receiver, None, "of another repository");
+    let of_other = format!("refs/stargate-parts/{other}");
+    git(&world.receiver, ["update-ref", &of_other, &other]);
     let (code, sync) = world.run(&["sync", "--dry-run", "--json"]);
     assert_eq!(code, Some(0), "{sync}");
     assert!(!sync.to_string().contains("stargate-parts"), "{sync}");
     assert_eq!(
         refs(&world.receiver, "refs/stargate-parts").len(),
-        1,
+        2,
         "a dry run changes nothing"
     );
     assert_eq!(world.run(&["sync", "--repair", "--json"]).0, Some(0));
-    assert_eq!(refs(&world.receiver, "refs/stargate-parts"), [""; 0]);
+    assert_eq!(
+        refs(&world.receiver, "refs/stargate-parts"),
+        [format!("{other} {of_other}")],
+        "those of another repository stay: its push may be running"
+    );
 }
 
 #[test]

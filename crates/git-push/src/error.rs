@@ -23,7 +23,8 @@ pub enum ErrorKind {
     /// The local repository is a shallow or partial clone, and an object that the push needs was left out. Nothing was
     /// sent. Pushes that do not need it can succeed.
     NotCloned,
-    /// The caller asked to stop. Nothing was changed.
+    /// The caller asked to stop. Nothing was changed, except that parts of a [push in
+    /// parts](super::Push::send_in_parts()) that have arrived stay.
     Interrupted,
 }
 

@@ -1,5 +1,6 @@
 //! One push: negotiate, pack, send.
 mod parted;
+mod temporary_refs;
 
 use std::{
     collections::HashMap,

@@ -2,18 +2,18 @@
 use std::collections::{HashMap, HashSet};
 
 use bstr::BString;
-use gix::{ObjectId, objs::Kind};
+use gix::ObjectId;
 
 use super::super::{
-    Advertisement, Command, Connection, Error, ErrorKind, Options, Remedy, Report, Stage, Verdict,
-    fast_forward::peeled,
-    filler, negotiate,
-    objects::Objects,
+    Advertisement, Command, Connection, Error, ErrorKind, Options, Remedy, Report, Stage, Verdict, filler, negotiate,
     pack::{self, bounds::Bounds},
     parts::{self, Part, Parts},
     sizes::{NewObjects, SizedObject, Sizes},
 };
-use super::Push;
+use super::{
+    Push,
+    temporary_refs::{remove, temporary},
+};
 
 /// Estimated bytes of the smallest part that is halved after the server refused it.
 const LEAST_REFUSED: u64 = 1 << 10;
@@ -82,11 +82,7 @@ impl<'p, 'a> Parted<'p, 'a> {
         connection: &'p mut dyn Connection,
         error: Error,
     ) -> Result<Self, Error> {
-        let advertisement = connection.advertisement()?;
-        let is_there = |command: &Command| advertisement.id(command.name.as_ref()) == Some(command.new);
-        if error.kind() == ErrorKind::Uncertain && push.effective().any(is_there) {
-            return Err(error);
-        }
+        let (advertisement, error) = look_after(push, connection, error)?;
         let effective: Vec<_> = push.effective().cloned().collect();
         push.observer.stage(Stage::Counting);
         let sizes = Sizes::new(push.repository, push.monitor());
@@ -113,6 +109,17 @@ impl<'p, 'a> Parted<'p, 'a> {
     }
 
     fn run(mut self) -> Result<Report, Error> {
+        self.send_all().map_err(|error| {
+            if error.kind() == ErrorKind::Interrupted && self.arrived.0 > 0 {
+                error
+                    .reworded("interrupted; no ref was moved, and the next push continues after the parts that arrived")
+            } else {
+                error
+            }
+        })
+    }
+
+    fn send_all(&mut self) -> Result<Report, Error> {
         let mut start = 0;
         while let Some(part) = parts::next(&self.new.commits, start, self.target) {
             match self.send_part(&part) {
@@ -242,8 +249,25 @@ impl<'p, 'a> Parted<'p, 'a> {
         self.show();
         match self.send_whole() {
             // Trees that refs name are sent whole, with what the remote has in commits.
-            Err(error) if error.remedy() == Some(Remedy::SmallerPack) && self.fill_roots(None)? => self.send_whole(),
+            Err(error) if error.remedy() == Some(Remedy::SmallerPack) => self.send_filled(error),
             sent => sent,
+        }
+    }
+
+    /// Sends the commands once more after `error`, when all trees and blobs that refs name have arrived. If nothing was
+    /// missing, `error` stays.
+    fn send_filled(&mut self, error: Error) -> Result<Report, Error> {
+        let error = if error.kind() == ErrorKind::Uncertain {
+            let (advertisement, error) = look_after(self.push, self.connection, error)?;
+            self.see(advertisement);
+            error
+        } else {
+            error
+        };
+        if self.fill_roots(None)? {
+            self.send_whole()
+        } else {
+            Err(error)
         }
     }
 
@@ -312,10 +336,15 @@ impl<'p, 'a> Parted<'p, 'a> {
 
     /// Reads the refs of the remote after a failure.
     fn look(&mut self) -> Result<(), Error> {
-        let haves = std::mem::take(&mut self.advertisement.haves);
-        self.advertisement = self.connection.advertisement()?;
-        self.advertisement.haves.extend(haves);
+        let advertisement = self.connection.advertisement()?;
+        self.see(advertisement);
         Ok(())
+    }
+
+    /// Sets the refs of the remote. What has arrived otherwise stays.
+    fn see(&mut self, advertisement: Advertisement) {
+        let before = std::mem::replace(&mut self.advertisement, advertisement);
+        self.advertisement.haves.extend(before.haves);
     }
 
     /// Adds the temporary refs that have arrived. They must all have been accepted.
@@ -377,66 +406,25 @@ impl<'p, 'a> Parted<'p, 'a> {
     }
 }
 
+/// Reads the refs of the remote after `error`. If the push may have been carried out, and a ref has moved or the refs cannot
+/// be read, that error is the result: another push would have another result.
+fn look_after(push: &Push<'_>, connection: &mut dyn Connection, error: Error) -> Result<(Advertisement, Error), Error> {
+    let is_uncertain = error.kind() == ErrorKind::Uncertain;
+    let advertisement = match connection.advertisement() {
+        Err(_) if is_uncertain => return Err(error),
+        read => read?,
+    };
+    let is_there = |command: &Command| {
+        let there = advertisement.id(command.name.as_ref());
+        command.old != command.new && there.unwrap_or(command.new.kind().null()) == command.new
+    };
+    if is_uncertain && push.effective().any(is_there) {
+        return Err(error);
+    }
+    Ok((advertisement, error))
+}
+
 /// Returns true if a smaller pack may help. A connection that is lost at once is lost for another reason.
 fn is_worth_parts(error: &Error, sent: u64) -> bool {
     error.remedy() == Some(Remedy::SmallerPack) && (!error.is_retryable() || sent >= LEAST_LOST)
-}
-
-/// Returns the temporary refs, without the namespace in their names.
-fn temporary<'r>(parts: &'r Parts, advertisement: &'r Advertisement) -> impl Iterator<Item = (&'r [u8], ObjectId)> {
-    let refs = advertisement.refs.iter();
-    refs.filter_map(|(name, id)| Some((name.strip_prefix(parts.namespace.as_slice())?, *id)))
-}
-
-/// Deletes the temporary refs that the commands of `push` or other refs reach. Failures are ignored: the push has succeeded, and the next
-/// one tries again.
-fn remove(push: &Push<'_>, parts: &Parts, advertisement: &Advertisement, connection: &mut dyn Connection) {
-    let owned = temporary(parts, advertisement).filter_map(|(rest, _)| Some((rest, filler::parse(rest)?.0)));
-    let owned: Vec<_> = owned.collect();
-    if owned.is_empty() || !advertisement.capabilities.offers("delete-refs") {
-        return;
-    }
-    let owners = owned.iter().map(|(_, owner)| *owner).collect();
-    let reached = reached(push, parts, advertisement, owners);
-    let gone = owned.iter().filter(|(_, owner)| reached.contains(owner));
-    let deletions = gone.filter_map(|(rest, _)| {
-        let name = BString::from([&parts.namespace, *rest].concat());
-        let old = advertisement.id(name.as_ref())?;
-        Some(Command::delete(name, old))
-    });
-    let mut options = Options::default();
-    options.agent.clone_from(&push.options.agent);
-    let deletion = Push::new(push.repository, advertisement)
-        .commands(deletions)
-        .options(options);
-    let _ = deletion.sent(connection);
-}
-
-/// Returns those of `owners` that the commands of `push` or other refs of the remote name or reach.
-fn reached(
-    push: &Push<'_>,
-    parts: &Parts,
-    advertisement: &Advertisement,
-    mut owners: HashSet<ObjectId>,
-) -> HashSet<ObjectId> {
-    let objects = Objects::new(push.repository);
-    let (mut reached, mut tips) = (HashSet::new(), Vec::new());
-    let new = push.commands.iter().filter(|command| !command.is_delete());
-    let refs = advertisement.refs.iter();
-    let refs = refs.filter(|(name, _)| !name.starts_with(&parts.namespace));
-    for id in new.map(|command| command.new).chain(refs.map(|(_, id)| *id)) {
-        if let Ok(Some((id, kind))) = peeled(&objects, id) {
-            reached.extend(owners.take(&id));
-            tips.extend((kind == Kind::Commit).then_some(id));
-        }
-    }
-    // What cannot be read is not reached, and stays.
-    let walk = objects.repository().rev_walk(tips).all();
-    for commit in walk.into_iter().flat_map(|walk| walk.map_while(Result::ok)) {
-        if owners.is_empty() {
-            break;
-        }
-        reached.extend(owners.take(&commit.id));
-    }
-    reached
 }
