@@ -439,11 +439,7 @@ fn a_damaged_entry_is_not_copied_when_there_is_another_copy() {
     let (repository, commits) = long_history(&path, 2);
     point(&repository, "refs/kv/main", commits[1]);
     git(&path, &["repack", "-afq"], None);
-    let files = std::fs::read_dir(path.join("objects/pack")).unwrap().flatten();
-    let mut files = files.map(|file| file.path());
-    let index = files
-        .find(|path| path.extension().is_some_and(|extension| extension == "idx"))
-        .unwrap();
+    let index = index_in(&path);
     let victim = repository.find_commit(commits[0]).unwrap().tree().unwrap();
     let victim = victim
         .lookup_entry_by_path("data/007")
@@ -472,6 +468,60 @@ fn a_damaged_entry_is_not_copied_when_there_is_another_copy() {
         .unwrap_err();
     assert!(error.to_string().contains(&victim), "{error}");
     assert_eq!(error.hint(), Some("run `git fsck` there"));
+}
+
+#[test]
+fn an_index_with_an_offset_just_before_another_entry_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, mirror) = (folder.path().join("source.git"), folder.path().join("mirror.git"));
+    let repository = history::repository(&path, "sha1");
+    let mut editor = repository
+        .edit_tree(ObjectId::empty_tree(repository.object_hash()))
+        .unwrap();
+    let mut commits: Vec<ObjectId> = Vec::new();
+    let mut blobs = Vec::new();
+    for round in 0..6u32 {
+        blobs.push(repository.write_blob(noise(round, 60)).unwrap().detach());
+        let kind = gix::objs::tree::EntryKind::Blob;
+        editor.upsert(format!("{round}"), kind, blobs[round as usize]).unwrap();
+        let tree = editor.write().unwrap().detach();
+        let parent: Vec<_> = commits.last().copied().into_iter().collect();
+        commits.push(commit(&repository, tree, &parent, round));
+    }
+    point(&repository, "refs/kv/main", commits[5]);
+    git(&path, &["repack", "-adq"], None);
+    history::repository(&mirror, "sha1");
+
+    let index = index_in(&path);
+    let whole = std::fs::read(&index).unwrap();
+    let count = 18;
+    let table = whole.len() - 2 * 20 - 4 * count;
+    let offset = |place: usize| u32::from_be_bytes(*whole[table + 4 * place..].first_chunk().unwrap());
+    let ids = whole[8 + 4 * 256..].chunks(20);
+    let victim = ids.take(count).position(|id| id == blobs[0].as_bytes()).unwrap();
+    std::fs::remove_file(&index).unwrap();
+    for place in (0..count).filter(|place| offset(*place) > 12) {
+        let mut bytes = whole.clone();
+        bytes[table + 4 * victim..][..4].copy_from_slice(&(offset(place) - 1).to_be_bytes());
+        std::fs::write(&index, bytes).unwrap();
+        let mut remote = Local::open(&mirror).unwrap();
+        let advertisement = remote.advertisement().unwrap();
+        // Its size is looked up before it is read.
+        let sent = git_push::Push::new(&gix::open(&path).unwrap(), &advertisement)
+            .commands(commands_for(&commits[..1]))
+            .send_in_parts(&git_push::parts::Parts::new("refs/parts/", 100), &mut remote);
+        let error = sent.expect_err("a blob cannot be read");
+        assert_eq!(error.kind(), git_push::ErrorKind::Broken, "{error}");
+    }
+}
+
+/// Returns the path of the only index.
+fn index_in(repository: &Path) -> PathBuf {
+    let files = std::fs::read_dir(repository.join("objects/pack")).unwrap().flatten();
+    let mut files = files.map(|file| file.path());
+    files
+        .find(|path| path.extension().is_some_and(|extension| extension == "idx"))
+        .unwrap()
 }
 
 /// Bytes that do not compress.

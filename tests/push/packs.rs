@@ -451,6 +451,37 @@ fn what_is_missing_here_is_named_with_where_it_was_reached_from() {
 }
 
 #[test]
+fn a_commit_with_a_damaged_parent_is_not_a_root() {
+    let Scratch { repository, .. } = scratch();
+    let empty = tree(&repository, &[]);
+    let root = commit(&repository, empty, &[], 1);
+    let who = "A <a@example.com> 1700000000 +0000";
+    let damaged = |parents: &str| {
+        let content = format!("tree {empty}\n{parents}author {who}\ncommitter {who}\n\ndamaged\n");
+        let content = content.as_bytes();
+        gix::objs::Write::write_buf(&repository.objects, gix::objs::Kind::Commit, content).unwrap()
+    };
+    let not_an_id = format!("parent {}\n", "z".repeat(40));
+    for parents in [not_an_id.clone(), format!("parent {root}\n{not_an_id}")] {
+        let damaged = damaged(&parents);
+        let tip = commit(&repository, empty, &[damaged], 2);
+        let errors = [
+            enumerate(&repository, &Advertisement::default(), &creates([tip])).unwrap_err(),
+            git_push::fast_forward(&repository, commit(&repository, empty, &[], 3), tip).unwrap_err(),
+        ];
+        for error in errors {
+            assert_eq!(error.kind(), ErrorKind::Broken);
+            assert!(
+                error.to_string().starts_with(&format!("object {damaged} in ")),
+                "{error}"
+            );
+        }
+    }
+    let intact = damaged(&format!("parent {root}\n"));
+    assert!(git_push::fast_forward(&repository, root, intact).unwrap());
+}
+
+#[test]
 fn replacement_refs_are_not_pushed_in_place_of_what_they_replace() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("r.git");

@@ -1,9 +1,9 @@
 //! Commits out of git's commit-graph (gitformat-commit-graph): trees, parents and dates, without the objects.
 //!
-//! The files are opened once as many commits were asked for as can be read meanwhile without them, because they are checked
-//! first: checksums, the order of the ids, the chain, parents and generation numbers. Files with an error are left aside, and
-//! so are all files where git leaves them aside: with grafts, in a shallow repository, with replacement refs, and without
-//! `core.commitGraph`. A commit that is newer than the files is read as an object.
+//! All of the files is checked before it is used: checksums, the order of the ids, the chain, parents and generation numbers.
+//! So the files are opened late: after a number of look-ups that takes as long as the check. Until then, commits are read as
+//! objects. Files with an error are not used. Git uses no files with grafts, in a shallow repository, with replacement refs,
+//! and without `core.commitGraph`; none are used here, either. A commit that is newer than the files is read as an object.
 //!
 //! # Limitations
 //! - The first folder of objects with a graph counts. A chain must be in one folder.
@@ -31,12 +31,12 @@ pub(super) struct Commit {
     pub(super) generation: Option<u32>,
 }
 
-/// The commit-graph of a repository, opened when it is worth it. Threads can share it.
+/// The commit-graph of a repository, opened after enough look-ups. Threads can share it.
 #[derive(Debug, Default)]
 pub(super) struct CommitGraph {
-    /// Number of commits that were asked for before the files were opened.
+    /// Number of look-ups before the files were opened.
     asked: AtomicU64,
-    /// This number from which on the files are opened.
+    /// Number of look-ups after which the files are opened.
     price: OnceLock<u64>,
     graph: OnceLock<Option<Opened>>,
 }
@@ -45,7 +45,7 @@ pub(super) struct CommitGraph {
 struct Opened(Graph);
 
 impl CommitGraph {
-    /// Returns the commit, if it is in the graph. It need not be in the repository. `repository` must always be the same.
+    /// Returns the commit, if it is in the graph. The repository may lack it. All calls must pass the same `repository`.
     pub(super) fn parents_and_tree(&self, repository: &gix::Repository, id: ObjectId) -> Option<Commit> {
         if self.graph.get().is_none() {
             let price = *self.price.get_or_init(|| price(repository));

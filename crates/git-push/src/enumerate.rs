@@ -81,8 +81,8 @@ pub(super) enum Counted {
 ///
 /// # Errors
 /// [`ErrorKind::NotCloned`](super::ErrorKind::NotCloned) when a shallow or partial clone lacks an object,
-/// [`ErrorKind::Broken`](super::ErrorKind::Broken) when an object is missing otherwise or cannot be read, and [`ErrorKind::Misconfigured`](super::ErrorKind::Misconfigured) for more objects
-/// than a pack can hold (2^32).
+/// [`ErrorKind::Broken`](super::ErrorKind::Broken) when an object is missing otherwise or cannot be read, and
+/// [`ErrorKind::Misconfigured`](super::ErrorKind::Misconfigured) for more objects than a pack can hold (2^32).
 pub fn enumerate(
     repository: &gix::Repository,
     advertisement: &Advertisement,

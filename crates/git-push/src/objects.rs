@@ -54,7 +54,7 @@ impl Objects {
 
     /// Returns a commit, if it exists.
     pub(super) fn commit(&self, id: ObjectId) -> Result<Option<Commit>, Error> {
-        // The graph may have more than the repository.
+        // Git keeps commits in the graph when their objects are gone.
         if let Some(commit) = self.graphed(id).filter(|_| self.repository.has_object(id)) {
             return Ok(Some(commit));
         }
@@ -65,7 +65,7 @@ impl Objects {
         let tree = commit.tree_id().map_err(|error| self.damaged(id, &error))?.detach();
         Ok(Some(Commit {
             tree,
-            parents: commit.parent_ids().map(gix::Id::detach).collect(),
+            parents: parents(&commit).ok_or_else(|| self.unusable(id, "the id of a parent is damaged"))?,
             // A commit without a readable date comes last, which costs only time.
             date: commit.time().map_or(i64::MIN, |time| time.seconds),
             generation: None,
@@ -151,4 +151,13 @@ impl Objects {
         let what = format!("object {id} in {repository} cannot be read: {why}");
         Error::new(ErrorKind::Broken, what).with_hint("run `git fsck` there")
     }
+}
+
+/// Returns the parents, or `None` if the id of one is damaged. gix leaves that one out, and all after it.
+fn parents(commit: &gix::Commit<'_>) -> Option<Vec<ObjectId>> {
+    let parents: Vec<_> = commit.parent_ids().map(gix::Id::detach).collect();
+    let id = commit.id.kind().len_in_hex();
+    let end = "tree \n".len() + id + parents.len() * ("parent \n".len() + id);
+    let rest = commit.data.get(end..)?;
+    (!rest.starts_with(b"parent ")).then_some(parents)
 }

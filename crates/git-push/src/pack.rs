@@ -1,9 +1,9 @@
 //! The pack writer (gitformat-pack, *pack-\*.pack files have the following format*), version 2.
 //!
 //! Packed objects are copied, other objects become deltas where that makes them smaller, and small objects are compressed on
-//! all cores. `sequence` puts similar objects next to each other, `window` finds the smallest delta. If one local pack has exactly the objects of the list, its file is sent, and
-//! nothing is copied. Its checksum is not verified, because every receiver does that. Git's bitmaps find such a pack
-//! without a list.
+//! all cores. `sequence` puts similar objects next to each other, `window` finds the smallest delta. If one local pack has
+//! exactly the objects of the list, its file is sent, and nothing is copied. Its checksum is not verified, because every
+//! receiver does that. Git's bitmaps find such a pack without a list.
 //!
 //! Otherwise the pack is written to a file without a name in the folder for temporary files (`TMPDIR`). The file goes away
 //! with its last handle, however the process ends.

@@ -101,16 +101,15 @@ impl Packs {
         let pack = self.pack(location.pack);
         let PackFile { index, data } = &pack.file;
         let range = pack.range(location.offset).ok_or(Unusable)?;
-        let size = usize::try_from(range.end - range.start).map_err(|_| Unusable)?;
         let bytes = data.entry_slice(range).ok_or(Unusable)?;
-        if index.crc32_at_index(location.entry) != Some(data.entry_crc32(location.offset, size)) {
+        if index.crc32_at_index(location.entry) != Some(data.entry_crc32(location.offset, bytes.len())) {
             return Err(Unusable);
         }
         let entry = data.entry(location.offset).map_err(|_| Unusable)?;
         Ok(Entry {
             header: entry.header,
             size: entry.decompressed_size,
-            compressed: &bytes[entry.header_size()..],
+            compressed: bytes.get(entry.header_size()..).ok_or(Unusable)?,
         })
     }
 
@@ -119,7 +118,8 @@ impl Packs {
         let pack = self.pack(location.pack);
         let range = pack.range(location.offset)?;
         let entry = pack.file.data.entry(location.offset).ok()?;
-        usize::try_from(range.end - entry.data_offset).ok()
+        // The index may be damaged.
+        usize::try_from(range.end.checked_sub(entry.data_offset)?).ok()
     }
 }
 

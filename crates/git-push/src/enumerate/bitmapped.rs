@@ -7,8 +7,8 @@
 //! ```
 //!
 //! A pack with a bitmap has everything that its commits reach; so have the packs of a multi-pack-index, which are *the pack*
-//! here. New commits outside of it are walked as if there was no bitmap, beside the trees of their parents. Unlike a walk, the bits are exact: an object that the remote has anywhere in
-//! its history is not sent again.
+//! here. New commits outside of it are walked as if there was no bitmap, beside the trees of their parents. Unlike a walk,
+//! the bits are exact: an object that the remote has anywhere in its history is not sent again.
 //!
 //! The functions return `None` where the bitmap does not lead to a selection: if it is damaged, if an object cannot be
 //! read, or if the caller asked to stop. The walk follows, and reports why.

@@ -206,8 +206,10 @@ impl<'a> Encoder<'a> {
             None => self.compressed(data, limit),
         };
         match (whole, delta) {
+            (Some(whole), _) => Encoded::Whole(kind, data.len() as u64, whole),
             (None, Some((base, size, delta, _))) => Encoded::Delta(base, size as u64, delta),
-            (whole, _) => Encoded::Whole(kind, data.len() as u64, whole.unwrap_or_default()),
+            // It cannot be compressed. Streaming fails on it, too, and reports why.
+            (None, None) => Encoded::Large,
         }
     }
 
