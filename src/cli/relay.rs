@@ -52,7 +52,7 @@ pub struct Args {
     /// How long a connection may be idle before it is closed
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = idle_timeout)]
     idle_timeout: Duration,
-    /// Origin of web pages that may use the relay, such as https://example.com; repeatable
+    /// Origin of web pages that may use the relay, with its scheme and port; repeatable
     #[arg(long = "cors-origin", value_name = "ORIGIN", value_parser = parse_origin)]
     origins: Vec<Origin>,
     /// File of tokens, each with its feeds and rights; SIGHUP reads it again

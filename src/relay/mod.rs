@@ -26,7 +26,7 @@
 //!   after an event does not see late events with an earlier time. This order is for reading stored events, not for keeping
 //!   up. `after_ts` alone excludes the events of exactly that time.
 //!
-//! Pages and streams can be limited to events of some types and authors ([`filter`]).
+//! Pages and streams can be limited to events of some types and authors.
 //!
 //! The header `Link` has the next page, with `rel="next"`. It is missing if there is none at present.
 //!
