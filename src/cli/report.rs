@@ -146,6 +146,7 @@ impl From<PushError> for Failure {
                 Some("give an id, or leave it empty after the colon if the ref must not exist"),
             ),
             PushError::Refspec(refspec) => (Exit::Usage, refspec_hint(refspec)),
+            PushError::Setting(_) => (Exit::Misconfigured, Some("correct the value with `git config`")),
         };
         match (error, hint) {
             (PushError::Remote(error), _) => error.into(),
@@ -175,9 +176,11 @@ pub fn git_exit(error: &PushError) -> Exit {
         PushError::Lease(_) => Exit::GitUsage,
         PushError::Refspec(RefspecError::Invalid(..) | RefspecError::NotABranch(_)) => Exit::GitFatal,
         PushError::Refspec(_) => Exit::Incomplete,
-        PushError::DeleteTakesNames(_) | PushError::Remote(_) | PushError::Repository(..) | PushError::Refs(_) => {
-            Exit::GitFatal
-        }
+        PushError::DeleteTakesNames(_)
+        | PushError::Setting(_)
+        | PushError::Remote(_)
+        | PushError::Repository(..)
+        | PushError::Refs(_) => Exit::GitFatal,
     }
 }
 

@@ -2,7 +2,7 @@
 use bstr::BString;
 use git_push::{self, refspec::RefspecError, repository::OpenError};
 
-use crate::local_repository::UnreadableRefs;
+use crate::{config::Problem, local_repository::UnreadableRefs};
 
 /// Reasons why there was no push.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +22,9 @@ pub enum PushError {
     /// The id of a lease does not name an object.
     #[error("cannot parse the expected object name of the lease '{0}'")]
     Lease(BString),
+    /// A setting of a push has an invalid value.
+    #[error(transparent)]
+    Setting(#[from] Problem),
     /// The connection to the remote or the push failed.
     #[error(transparent)]
     Remote(#[from] git_push::Error),

@@ -18,6 +18,9 @@ use crate::{
     local_repository::{LocalRepository, RevisionError},
 };
 
+/// Keys of `stargate.*` that a push uses.
+const SETTINGS: [&str; 2] = ["stargate.verify", "stargate.maxPackSize"];
+
 /// Options of a push, as on the command line.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
@@ -82,7 +85,7 @@ pub fn run(
 
 fn order(local: &LocalRepository, options: &Options) -> Result<Order, PushError> {
     let repository = local.repository();
-    let config = Config::from_git_config(&repository.config_snapshot());
+    let config = configured(repository)?;
     let mut settings = git_push::Options::default();
     settings.atomic = options.atomic;
     settings.push_options.clone_from(&options.push_options);
@@ -94,15 +97,23 @@ fn order(local: &LocalRepository, options: &Options) -> Result<Order, PushError>
         options: settings,
         dry_run: options.dry_run,
         max_pack_size: config.max_pack_size,
-        read_back: read_back(repository, options.trust_report),
+        read_back: read_back(repository, config.verify, options.trust_report),
     })
 }
 
-fn read_back(repository: &Repository, trust_report: bool) -> ReadBack {
-    let config = repository.config_snapshot();
-    if !Config::from_git_config(&config).verify {
+/// Reads the settings of `stargate.*`. Only those of a push must be valid.
+fn configured(repository: &Repository) -> Result<Config, PushError> {
+    let config = Config::from_git_config(&repository.config_snapshot());
+    match config.problems.iter().find(|problem| SETTINGS.contains(&problem.key)) {
+        Some(problem) => Err(problem.clone().into()),
+        None => Ok(config),
+    }
+}
+
+fn read_back(repository: &Repository, verify: bool, trust_report: bool) -> ReadBack {
+    if !verify {
         ReadBack::Never
-    } else if trust_report && config.string("stargate.verify").is_none() {
+    } else if trust_report && repository.config_snapshot().string("stargate.verify").is_none() {
         ReadBack::WithoutReport
     } else {
         ReadBack::Always

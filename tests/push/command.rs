@@ -527,6 +527,32 @@ fn remote_tracking_refs_in_reftables_are_used_for_leases_and_not_updated() {
 }
 
 #[test]
+fn a_setting_that_is_not_understood_is_an_error_before_anything_is_sent() {
+    for key in ["stargate.maxPackSize", "stargate.verify"] {
+        let template = made(Format::Sha1);
+        let (source, remote) = (template.path().join("source"), template.path().join("remote.git"));
+        let before = refs(&remote);
+        git(&source, &["config", key, "much"]);
+        for (arguments, exit) in [
+            (&["origin", "main:new"][..], 4),
+            (&["--porcelain", "origin", "main:new"], 128),
+        ] {
+            let pushed = ours(&source, arguments);
+            assert_eq!(pushed.status.code(), Some(exit), "{}", stderr(&pushed));
+            let said = format!("{key} = much");
+            assert!(stderr(&pushed).contains(&said), "{}", stderr(&pushed));
+        }
+        assert_eq!(refs(&remote), before);
+
+        // A push does not use this one.
+        git(&source, &["config", "--unset", key]);
+        git(&source, &["config", "stargate.pushesPerMinute", "much"]);
+        let pushed = ours(&source, &["origin", "main:new"]);
+        assert_eq!(pushed.status.code(), Some(0), "{}", stderr(&pushed));
+    }
+}
+
+#[test]
 fn damaged_reftables_are_an_error_before_anything_is_sent() {
     let template = made_with_tables(Format::Sha1);
     let source = template.path().join("source");
