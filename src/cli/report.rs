@@ -253,6 +253,7 @@ impl From<NoAccess> for Failure {
     fn from(error: NoAccess) -> Self {
         let hint = match error {
             NoAccess::TokenNeeded => "set RELAY_TOKEN, use --tokens, or listen on 127.0.0.1 or [::1]",
+            NoAccess::NoTokenForQuery => "set RELAY_TOKEN, use --tokens, or leave out --token-in-query",
             NoAccess::BadToken => "set RELAY_TOKEN to visible ASCII characters",
             NoAccess::File(_) => "correct the file; docs/relay.md describes it",
         };

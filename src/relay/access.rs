@@ -71,6 +71,9 @@ pub enum NoAccess {
     /// Other machines could reach the relay.
     #[error("a relay that other machines can reach requires a token")]
     TokenNeeded,
+    /// Tokens are accepted in the query, and there is none.
+    #[error("tokens are accepted in the query, but there is no token")]
+    NoTokenForQuery,
     /// The token cannot be sent in a header.
     #[error("the token contains characters that are not allowed in a header")]
     BadToken,
@@ -89,6 +92,7 @@ impl Access {
         let owner = sources.owner.filter(|token| !token.expose_secret().is_empty());
         match (&owner, sources.file) {
             (Some(token), _) if !visible(token) => return Err(NoAccess::BadToken),
+            (None, None) if sources.in_query => return Err(NoAccess::NoTokenForQuery),
             (None, None) if ip.is_loopback() => return Ok(Access::Loopback),
             (None, None) => return Err(NoAccess::TokenNeeded),
             _ => {}
@@ -294,6 +298,7 @@ mod tests {
         ));
         assert!(matches!(access(HERE, Some("a b"), false), Err(NoAccess::BadToken)));
         assert!(matches!(access(HERE, Some(""), false), Ok(Access::Loopback)));
+        assert!(matches!(access(HERE, None, true), Err(NoAccess::NoTokenForQuery)));
         let access = access(EVERYWHERE, Some("secret"), false).expect("access");
         assert_eq!(format!("{access:?}"), "Tokens");
         let granted = |value: &str| {
