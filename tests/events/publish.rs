@@ -1,11 +1,11 @@
 //! A context repository and its remote: others change it, and no event is lost or changed.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, thread, time::Duration};
 
 use crate::context::{context, event, events, has, is_sound, now, options, simple};
 use bstr::BString;
 use durable::{
-    clock::{ManualClock, SystemClock},
+    clock::{Clock, ManualClock, SystemClock},
     retry::RetryPolicy,
 };
 use git_push::{Advertisement, Connection, ErrorKind, Pack, RemoteRef, Report, Request, Traffic};
@@ -21,13 +21,49 @@ use support::{
 };
 
 const NAME: &str = "o/context.git";
+/// Longest delay between two looks at a lock.
+const LOCK_POLL: Duration = Duration::from_millis(5);
+
+/// A clock that moves only by the delays between attempts. Locks of files are waited for in real time, because a program
+/// that another test starts has a copy of each open file, with its lock, until it runs.
+#[derive(Default)]
+struct AttemptClock(ManualClock);
+
+impl AttemptClock {
+    /// Returns the delays between attempts so far.
+    fn slept(&self) -> Vec<Duration> {
+        self.0.slept()
+    }
+}
+
+impl Clock for AttemptClock {
+    fn now(&self) -> jiff::Timestamp {
+        self.0.now()
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.0.elapsed()
+    }
+
+    fn sleep(&self, duration: Duration) {
+        if duration <= LOCK_POLL {
+            thread::sleep(duration);
+        } else {
+            self.0.sleep(duration);
+        }
+    }
+
+    fn random(&self) -> f64 {
+        self.0.random()
+    }
+}
 
 fn remote(url: &str) -> Remote {
     support::pushing::open(url, &Settings::from_environment(|_| None).expect("settings"))
 }
 
 pub fn publish(context: &Context, url: &str) -> Result<Published, git_push::Error> {
-    context.publish(&mut remote(url), &ManualClock::default(), RetryPolicy::default())
+    context.publish(&mut remote(url), &AttemptClock::default(), RetryPolicy::default())
 }
 
 pub fn commit(context: &Context, feed: &str, ids: &[&str]) {
@@ -204,7 +240,7 @@ fn a_lost_race_is_replayed() {
         commit(&context, "f", &["e-1"]);
         publish(&context, &url).expect("published");
         commit(&context, "f", &["e-2"]);
-        let clock = ManualClock::default();
+        let clock = AttemptClock::default();
         let mut raced = Interrupted {
             remote: remote(&url),
             before: Some(|| someone_commits(&there, &[("notes.md", Some("mine")), ("README.md", Some("new"))])),
@@ -248,7 +284,7 @@ fn a_lost_answer_is_looked_for_and_counted_once() {
         lost: 1,
     };
     let published = context
-        .publish(&mut lossy, &ManualClock::default(), RetryPolicy::default())
+        .publish(&mut lossy, &AttemptClock::default(), RetryPolicy::default())
         .expect("published");
     assert_eq!(
         (published.events, published.attempts),
@@ -269,7 +305,7 @@ fn events_can_be_committed_while_a_push_is_under_way() {
         lost: 0,
     };
     let published = context
-        .publish(&mut slow, &ManualClock::default(), RetryPolicy::default())
+        .publish(&mut slow, &AttemptClock::default(), RetryPolicy::default())
         .expect("published");
     assert_eq!((published.events, published.attempts), (1, 1));
     assert!(context.has_unpublished().expect("readable"));
@@ -576,7 +612,7 @@ fn what_the_remote_refuses_is_told_and_not_tried_again() {
     let folder = tempfile::tempdir().expect("a folder");
     let context = context(&folder.path().join("context"), true);
     commit(&context, "f", &["e-1"]);
-    let clock = ManualClock::default();
+    let clock = AttemptClock::default();
     let error = context
         .publish(&mut remote(&mirror.url(NAME)), &clock, RetryPolicy::default())
         .expect_err("refused");
@@ -596,17 +632,13 @@ fn a_remote_that_is_down_is_tried_three_times_and_gets_everything_later() {
     mirror.stop();
     for round in 0..2 {
         commit(&context, "f", &[&format!("down-{round}")]);
-        let clock = ManualClock::default();
+        let clock = AttemptClock::default();
         let error = context
             .publish(&mut remote(&url), &clock, RetryPolicy::default())
             .expect_err("down");
         assert_eq!(error.kind(), ErrorKind::Transient, "{error}");
         assert_eq!(
-            clock
-                .slept()
-                .iter()
-                .map(std::time::Duration::as_millis)
-                .collect::<Vec<_>>(),
+            clock.slept().iter().map(Duration::as_millis).collect::<Vec<_>>(),
             [500, 1000]
         );
     }
