@@ -54,6 +54,9 @@ pub struct Memory {
     /// Location of the mirror, without secrets, if it refused a thin pack.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused_thin: Option<String>,
+    /// Location of the mirror, without secrets, if it refused a pack of unknown length.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused_stream: Option<String>,
     /// HEAD of the mirror at the last comparison, if it differs from the Stargate's.
     #[serde(default)]
     pub head: Option<HeadDifference>,

@@ -254,13 +254,19 @@ impl Mirror for RemoteMirror<'_> {
         self.asked = true;
         let location = self.remote.location().to_string();
         let thin = self.memory.refused_thin.as_ref() != Some(&location);
+        let stream = self.memory.refused_stream.as_ref() != Some(&location);
         let push = Push::new(self.stargate.repository(), advertisement)
             .commands(commands)
             .atomic(true)
             .thin(thin)
+            .stream(stream)
             .agent(AGENT)
             .progress(self.progress);
         let report = parts::send(push, self.max_pack_size, self.remote)?;
+        if report.has_refused_stream() {
+            tracing::info!("the mirror refuses packs without a length; later pushes have one");
+            self.change(|memory| memory.refused_stream = Some(location.clone()));
+        }
         if report.has_refused_thin() {
             tracing::info!("the mirror refuses thin packs; later pushes have none");
             self.change(|memory| memory.refused_thin = Some(location));

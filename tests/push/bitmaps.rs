@@ -433,3 +433,47 @@ fn deltas_of_what_the_remote_has_are_copied_and_others_made_of_the_nearest_versi
     let (with, without) = (bytes(&bitmapped), bytes(&baseless));
     assert!(with + 300 < without, "{with} bytes with bases, {without} without");
 }
+
+#[test]
+fn a_bitmap_of_a_shallow_history_is_left_aside_when_the_rest_was_fetched() {
+    let folder = tempfile::tempdir().unwrap();
+    let [whole, clone, mirror] = ["whole.git", "clone.git", "mirror.git"].map(|name| folder.path().join(name));
+    let (_, commits) = long_history(&whole, 8);
+    let tip = commits[7];
+    let url = format!("file://{}", whole.display());
+    let target = clone.to_str().unwrap();
+    git(folder.path(), &["clone", "-q", "--bare", "--depth=3", &url, target], None);
+    // Git writes no bitmap in a shallow repository by itself.
+    let shallow = std::fs::read(clone.join("shallow")).unwrap();
+    git(&clone, &["repack", "-adbq"], None);
+    assert!(bitmap_in(&clone).exists());
+    assert_eq!(std::fs::read(clone.join("shallow")).unwrap(), shallow);
+    git(&clone, &["fetch", "-q", "--unshallow", &url], None);
+    assert!(bitmap_in(&clone).exists() && !clone.join("shallow").exists());
+
+    let repository = gix::open(&clone).unwrap();
+    for had in [vec![], vec![commits[1]], vec![commits[5]]] {
+        let (advertisement, commands) = push(&had.iter().copied().collect(), &[tip].into());
+        let lacked = closure(&repository, [tip])
+            .difference(&closure(&repository, had.clone()))
+            .copied()
+            .collect::<BTreeSet<_>>();
+        if had != [commits[5]] {
+            assert_eq!(enumerate_bitmapped(&repository, &advertisement, &commands).unwrap(), None);
+        }
+        let pack = git_push::Push::new(&repository, &advertisement)
+            .commands(commands)
+            .pack()
+            .unwrap();
+        assert!(pack.objects as usize >= lacked.len(), "{had:?}");
+    }
+    history::repository(&mirror, "sha1");
+    let mut remote = git_push_transport::local::Local::open(&mirror).unwrap();
+    let advertisement = git_push::Connection::advertisement(&mut remote).unwrap();
+    let report = git_push::Push::new(&repository, &advertisement)
+        .command(Command::create("refs/heads/main", tip))
+        .send(&mut remote);
+    assert!(report.unwrap().all_accepted());
+    git(&mirror, &["fsck", "--strict", "--no-dangling"], None);
+    assert_eq!(git(&mirror, &["rev-list", "--count", "main"], None).trim(), "8");
+}

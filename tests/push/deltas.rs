@@ -108,7 +108,7 @@ fn write(repository: &Repository, length: u32) -> Vec<ObjectId> {
 }
 
 /// Makes the pack of a push from `old` to `new`.
-fn pack(repository: &Repository, old: Option<ObjectId>, new: ObjectId, format: Format) -> git_push::Pack {
+fn pack(repository: &Repository, old: Option<ObjectId>, new: ObjectId, format: Format) -> git_push::SpooledPack {
     let name = BString::from("refs/kv/main");
     let advertisement = Advertisement {
         refs: old.map(|old| (name.clone(), old)).into_iter().collect(),
@@ -172,7 +172,7 @@ fn chains_are_as_long_as_gits_at_most_and_the_pack_is_the_same_each_time() {
     let written = || {
         let mut pack = pack(&repository, None, commits[commits.len() - 1], whole);
         let mut bytes = Vec::new();
-        std::io::Read::read_to_end(&mut pack, &mut bytes).unwrap();
+        std::io::Read::read_to_end(&mut pack.file, &mut bytes).unwrap();
         bytes
     };
     let bytes = written();

@@ -86,7 +86,7 @@ impl Connection for SlowRemote {
 
     fn send(&mut self, request: &Request, pack: Option<Pack>) -> Result<Report, Error> {
         let mut pack = pack.expect("a pack");
-        self.pack = pack.bytes;
+        self.pack = pack.length().expect("a length");
         let mut piece = [0; PIECE];
         loop {
             match pack.read(&mut piece) {

@@ -476,7 +476,7 @@ fn a_pack_is_sent_with_every_update_and_never_with_deletions_alone() {
     }
     assert!(recorder.sent[0].1.is_none());
     let empty = recorder.sent[1].1.as_ref().unwrap();
-    assert_eq!((empty.objects, empty.bytes), (0, 32));
+    assert_eq!((empty.objects(), empty.length()), (0, Some(32)));
     assert_eq!(pair.push(true, &[("refs/kv/main", two, one)]), [Verdict::Accepted]);
 }
 

@@ -12,6 +12,7 @@ mod pack_states;
 mod packs;
 mod parts;
 mod requests;
+mod streams;
 mod thin;
 mod walks;
 mod wire;

@@ -274,7 +274,7 @@ impl Connection for Fragile {
     }
 
     fn send(&mut self, request: &Request, pack: Option<Pack>) -> Result<Report, Error> {
-        let bytes = pack.as_ref().map_or(0, |pack| pack.bytes);
+        let bytes = pack.as_ref().and_then(Pack::length).unwrap_or_default();
         if bytes > self.most {
             self.lost += bytes;
             return Err(Error::new(ErrorKind::Transient, "lost").with_remedy(Remedy::SmallerPack));

@@ -4,12 +4,14 @@
 //! remote is remembered. Reading refs after that is one POST to a server that is recent enough to answer it. Redirects of a GET are followed, without credentials if they lead to another origin; a redirect of a
 //! POST is refused. Every answer and every silence has a limit.
 //!
+//! A large pack is sent in chunks while it is made, without its length in advance. Its length is sent if `http.postBuffer` is
+//! set to more than its default of 1 MiB, as for git with a server that needs one, and after the first failure of such a push.
+//!
 //! # Limitations
 //! - Basic is the only way to authenticate, unless [`Credentials`] or `http.extraHeader` give another `Authorization`.
 //! - Of the `http.*` of git configuration, `extraHeader`, `proxy`, `sslCAInfo`, `sslCert`, `sslKey` and `userAgent` are
-//!   read. `sslVerify` cannot be switched off. An [`HttpClient`] of an application gets `extraHeader` only.
-//! - If a server answers before it has read the whole push and then closes the connection, its answer is lost. The push ends
-//!   as a lost connection.
+//!   read. `sslVerify` cannot be switched off. An [`HttpClient`] of an application gets `extraHeader` only. Of `postBuffer`,
+//!   it counts whether it is larger than the default.
 mod authentication;
 mod exchange;
 mod failure;
@@ -48,6 +50,9 @@ use crate::url::HttpUrl;
 #[cfg(feature = "http")]
 pub(crate) use exchange::retry_after_of;
 
+/// Default of `http.postBuffer`, in bytes (git-config).
+const POST_BUFFER: i64 = 1 << 20;
+
 /// Commands of protocol 2.
 const FETCH: &str = "fetch";
 const LS_REFS: &str = "ls-refs";
@@ -60,6 +65,8 @@ pub struct Http {
     protocol_2: Option<Capabilities>,
     /// Capabilities of protocol 2 that are tried without asking, after an advertisement for pushes.
     likely: Option<Capabilities>,
+    /// True if all requests must have a length.
+    needs_length: bool,
 }
 
 impl Http {
@@ -120,6 +127,7 @@ impl Http {
             exchange: Exchange::new(shown, client, authentication, config.headers),
             protocol_2: None,
             likely: None,
+            needs_length: config.post_buffer.is_some_and(|bytes| bytes > POST_BUFFER),
         })
     }
 
@@ -230,7 +238,15 @@ impl Connection for Http {
     }
 
     fn send(&mut self, request: &Request, pack: Option<Pack>) -> Result<Report, Error> {
-        self.push(request, pack).map_err(|error| self.failed(error))
+        let is_streamed = pack.as_ref().is_some_and(|pack| pack.length().is_none());
+        let report = self.push(request, pack).map_err(|error| self.failed(error));
+        // The server, or a proxy in front of it, may not understand chunks, whatever the error is.
+        self.needs_length |= is_streamed && report.is_err();
+        report
+    }
+
+    fn takes_streams(&self) -> bool {
+        !self.needs_length && self.exchange.takes_streams()
     }
 
     fn read_refs(&mut self, prefixes: &[BString]) -> Result<Vec<RemoteRef>, Error> {

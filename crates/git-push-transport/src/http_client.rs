@@ -15,14 +15,22 @@ use secrecy::{ExposeSecret, SecretString};
 pub trait HttpClient: Send + Sync {
     /// Sends `request`, and returns the answer of any status once its header has arrived. This blocks.
     ///
-    /// The client sends the headers of the request, adds `Host`, `User-Agent`, and, if there is a body, `Content-Length`,
-    /// and follows no redirect. If it asks for a compressed answer, it decompresses the body.
+    /// The client sends the headers of the request, adds `Host`, `User-Agent`, and, if there is a body, `Content-Length` or
+    /// `Transfer-Encoding: chunked`, and follows no redirect. If it asks for a compressed answer, it decompresses the body.
+    ///
+    /// If the reader of the body fails, the client must close the connection without the end of the body. If the server
+    /// answers before the end of the body, the client may stop reading it and return the answer.
     ///
     /// # Errors
     /// [`ErrorKind::Transient`] if the network or the server fails, [`ErrorKind::Misconfigured`] if a retry cannot help.
     /// The text of the error says why, and contains no secrets. A push whose body was read to its end becomes
     /// [`ErrorKind::Uncertain`] in the caller.
     fn send(&self, request: HttpRequest<'_>) -> Result<HttpResponse, Error>;
+
+    /// Returns true if the client sends bodies of unknown length, in chunks. By default all bodies have a length.
+    fn takes_streams(&self) -> bool {
+        false
+    }
 }
 
 /// A method of HTTP.
@@ -70,15 +78,19 @@ pub struct HttpRequest<'a> {
 
 /// The body of a request.
 pub struct RequestBody<'a> {
-    /// Length in bytes.
-    pub length: u64,
+    /// Length in bytes. `None` if it is not known, which a client that
+    /// [`takes_streams()`](HttpClient::takes_streams()) allows.
+    pub length: Option<u64>,
     /// The bytes. The reader fails if the caller asks to stop.
     pub reader: &'a mut (dyn Read + Send),
 }
 
 impl fmt::Debug for RequestBody<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "RequestBody({} bytes)", self.length)
+        match self.length {
+            Some(length) => write!(f, "RequestBody({length} bytes)"),
+            None => f.write_str("RequestBody(chunks)"),
+        }
     }
 }
 

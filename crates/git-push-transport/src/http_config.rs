@@ -26,6 +26,8 @@ pub(crate) struct HttpConfig {
     pub(crate) client_certificate: Option<[PathBuf; 2]>,
     /// `userAgent`
     pub(crate) user_agent: Option<String>,
+    /// `postBuffer`, in bytes
+    pub(crate) post_buffer: Option<i64>,
     /// `stargate.insecureHttp`
     pub(crate) insecure_http: bool,
 }
@@ -49,6 +51,7 @@ impl HttpConfig {
             proxy: values.text("proxy")?.map(SecretString::from),
             ca_file: values.path("sslCAInfo")?,
             user_agent: values.text("userAgent")?.filter(|agent| !agent.is_empty()),
+            post_buffer: values.integer("postBuffer")?,
             insecure_http: config.boolean("stargate.insecureHttp")?,
             ..HttpConfig::default()
         };
@@ -127,6 +130,21 @@ impl Values<'_> {
         text.transpose().map_err(|_| not_understood(&format!("http.{key}")))
     }
 
+    fn integer(&self, key: &str) -> Result<Option<i64>, Error> {
+        let value = self
+            .last(key)
+            .map(|value| gix::config::Integer::try_from(value.as_bstr()));
+        let value = value
+            .transpose()
+            .ok()
+            .map(|value| value.map(|value| value.to_decimal()));
+        match value {
+            Some(None) => Ok(None),
+            Some(Some(Some(value))) => Ok(Some(value)),
+            Some(Some(None)) | None => Err(not_understood(&format!("http.{key}"))),
+        }
+    }
+
     fn path(&self, key: &str) -> Result<Option<PathBuf>, Error> {
         let Some(value) = self.last(key).filter(|value| !value.is_empty()) else {
             return Ok(None);
@@ -194,6 +212,7 @@ mod tests {
             "[http]\nsslVerify = false\n",
             "[http]\nsslVerify = canary\n",
             "[http \"https://host\"]\nsslVerify = no\n",
+            "[http]\npostBuffer = canary\n",
             "[http]\nextraHeader = canary\n",
             "[http]\nextraHeader = \"X: can\\nary\"\n",
             "[http]\nextraHeader = can ary: x\n",

@@ -115,9 +115,8 @@ impl Local {
     /// Indexes the pack into the repository, durably.
     fn store(&mut self, mut pack: Pack, incoming: &mut Incoming) -> Result<(), Error> {
         let packs = self.repository.objects.store_ref().path().join("pack");
-        self.traffic.bytes_sent += pack.bytes;
-        let failed = |error: std::io::Error| self.failed("write a pack to", &error.to_string());
-        Disk.create_dir(&packs).map_err(failed)?;
+        let failed = |local: &Self, error: std::io::Error| local.failed("write a pack to", &error.to_string());
+        Disk.create_dir(&packs).map_err(|error| failed(self, error))?;
         let interrupt = pack.interrupt_flag();
         let written = gix_pack::Bundle::write_to_directory(
             &mut BufReader::new(&mut pack),
@@ -128,12 +127,21 @@ impl Local {
             self.repository.object_hash(),
             gix_pack::bundle::write::Options::default(),
         );
+        self.traffic.bytes_sent += pack.sent().bytes();
         if interrupt.load(Ordering::Relaxed) {
             return Err(Error::interrupted());
         }
+        if written.is_err()
+            && let Some(error) = pack.failure()
+        {
+            return Err(error);
+        }
         let written = written.map_err(|error| self.failed("index a pack in", &causes(&error)))?;
         match (written.data_path, written.index_path) {
-            (Some(pack), Some(index)) => incoming.take_in(&pack, &index).map_err(failed),
+            (Some(pack), Some(index)) => {
+                let taken = incoming.take_in(&pack, &index);
+                taken.map_err(|error| failed(self, error))
+            }
             // A pack without objects leaves nothing.
             _ => Ok(()),
         }
@@ -224,6 +232,10 @@ impl Connection for Local {
         made.settle();
         let verdicts = verdicts?;
         Ok(Report::new(request.commands.iter().cloned().zip(verdicts).collect()))
+    }
+
+    fn takes_streams(&self) -> bool {
+        true
     }
 
     fn read_refs(&mut self, prefixes: &[BString]) -> Result<Vec<RemoteRef>, Error> {

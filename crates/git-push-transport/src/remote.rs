@@ -148,6 +148,10 @@ impl Connection for Remote {
         self.transport.send(request, pack)
     }
 
+    fn takes_streams(&self) -> bool {
+        self.transport.takes_streams()
+    }
+
     fn read_refs(&mut self, prefixes: &[BString]) -> Result<Vec<RemoteRef>, Error> {
         self.transport.read_refs(prefixes)
     }

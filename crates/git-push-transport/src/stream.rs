@@ -175,9 +175,13 @@ impl Stream {
             None => self.receive_pack()?.1,
         };
         let sent = self.send_whole(&mut *channel, &git_push::request::head(request), pack.as_mut());
-        if sent.is_err() && pack.is_some_and(|pack| pack.is_interrupted()) {
-            return Err(Error::interrupted());
+        // The server waits for the rest of the pack, and gets none: the connection is closed.
+        if sent.is_err()
+            && let Some(error) = pack.as_ref().and_then(Pack::failure)
+        {
+            return Err(error);
         }
+        drop(pack);
         // A request that was not sent completely cannot have been carried out.
         let kind = match sent {
             Ok(()) => ErrorKind::Uncertain,
@@ -258,6 +262,10 @@ impl Connection for Stream {
         self.push(request, pack).map_err(|error| located(&self.shown, error))
     }
 
+    fn takes_streams(&self) -> bool {
+        true
+    }
+
     fn read_refs(&mut self, prefixes: &[BString]) -> Result<Vec<RemoteRef>, Error> {
         self.refs(prefixes).map_err(|error| located(&self.shown, error))
     }
@@ -326,22 +334,18 @@ fn is_silence(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock)
 }
 
-/// Copies a spooled pack, and adds its bytes to `sent`.
+/// Copies a pack, and adds its bytes to `sent`.
 fn copy(pack: &mut Pack, channel: &mut dyn Channel, sent: &mut u64) -> io::Result<()> {
-    let bytes = pack.bytes;
-    let mut spool = pack.take(bytes);
     let mut piece = vec![0; PIECE];
-    let mut copied = 0;
     loop {
-        let length = spool.read(&mut piece)?;
-        if length == 0 && copied < bytes {
+        let length = pack.read(&mut piece)?;
+        if length > 0 {
+            channel.write_all(&piece[..length])?;
+            *sent += length as u64;
+        } else if pack.sent().is_complete() {
+            return Ok(());
+        } else {
             return Err(io::Error::other("the spooled pack is shorter than it was"));
         }
-        if length == 0 {
-            return Ok(());
-        }
-        channel.write_all(&piece[..length])?;
-        copied += length as u64;
-        *sent += length as u64;
     }
 }

@@ -1,5 +1,6 @@
 //! The default [`HttpClient`], on ureq and rustls, with the settings of git: trust roots, client certificates, proxies, time
 //! limits.
+mod early_answer;
 mod failure;
 mod proxy;
 mod tls;
@@ -14,7 +15,10 @@ use bstr::ByteSlice;
 use git_push::{Error, ErrorKind};
 use ureq::http::{Request, Response, request::Builder};
 use ureq::tls::TlsConfig;
+use ureq::unversioned::resolver::DefaultResolver;
 use ureq::{Agent, Body, SendBody};
+
+use self::early_answer::Watching;
 
 use crate::http_client::{HttpClient, HttpRequest, HttpResponse};
 use crate::http_config::HttpConfig;
@@ -115,7 +119,7 @@ impl Server {
         }
         Ok(Server {
             origin: origin.clone(),
-            agent: agent.build().new_agent(),
+            agent: Agent::with_parts(agent.build(), Watching::default(), DefaultResolver::default()),
             secrets,
         })
     }
@@ -140,6 +144,10 @@ impl HttpClient for UreqClient {
         let settings = self.settings.clone();
         Ok(HttpResponse::new(status, headers, Box::new(Answer { body, settings })))
     }
+
+    fn takes_streams(&self) -> bool {
+        true
+    }
 }
 
 impl fmt::Debug for UreqClient {
@@ -159,8 +167,11 @@ fn send(agent: &Agent, request: HttpRequest<'_>) -> Result<Response<Body>, ureq:
     match request.body {
         None => agent.run(builder.body(())?),
         Some(body) => {
-            let builder = builder.header(ureq::http::header::CONTENT_LENGTH, body.length);
-            let mut reader = body.reader;
+            let builder = match body.length {
+                Some(length) => builder.header(ureq::http::header::CONTENT_LENGTH, length),
+                None => builder,
+            };
+            let mut reader = early_answer::Body::new(body.reader, body.length);
             agent.run(builder.body(SendBody::from_reader(&mut reader))?)
         }
     }

@@ -116,6 +116,12 @@ impl<'a> Bitmap<'a> {
         None
     }
 
+    /// Returns the objects of this kind.
+    #[must_use]
+    pub fn of_kind(&self, kind: Kind) -> &Bits {
+        &self.kinds[kind as usize]
+    }
+
     /// Returns the kind of the object at this place in the order of the pack.
     #[must_use]
     pub fn kind(&self, place: u32) -> Option<Kind> {

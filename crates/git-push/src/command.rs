@@ -78,6 +78,7 @@ pub struct Report {
     unpack_error: Option<BString>,
     server_words: Vec<String>,
     refused_thin: bool,
+    refused_stream: bool,
 }
 
 impl Report {
@@ -88,6 +89,7 @@ impl Report {
             unpack_error: None,
             server_words: Vec::new(),
             refused_thin: false,
+            refused_stream: false,
         }
     }
 
@@ -116,6 +118,19 @@ impl Report {
     #[must_use]
     pub fn has_refused_thin(&self) -> bool {
         self.refused_thin
+    }
+
+    /// Records that the server refused a pack of unknown length, and took the same push with its length.
+    pub fn with_refused_stream(mut self, refused_stream: bool) -> Self {
+        self.refused_stream = refused_stream;
+        self
+    }
+
+    /// Returns true if the server refused a pack of unknown length, and took the same push with its length. Call
+    /// [`Push::stream()`](super::Push::stream()) with `false` for the next push to it.
+    #[must_use]
+    pub fn has_refused_stream(&self) -> bool {
+        self.refused_stream
     }
 
     /// Adds the error of a server that could not unpack the pack, in its words (gitprotocol-pack, *unpack-status*).
@@ -165,6 +180,7 @@ impl Report {
             unpack_error,
             server_words: self.server_words,
             refused_thin: self.refused_thin,
+            refused_stream: self.refused_stream,
         }
     }
 

@@ -1,16 +1,16 @@
 //! Connections to a remote, and the values that go over them.
 use std::{
     fs::File,
-    io::{self, Read},
+    io::{self, Cursor, Read},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
 use bstr::BString;
 
-use super::{Advertisement, Command, Error, RemoteRef, Report};
+use super::{Advertisement, Command, Error, ErrorKind, RemoteRef, Report, pipe::PipeReader};
 
 /// A remote that can be pushed to, over any transport. Implement it to bring your own.
 ///
@@ -25,9 +25,15 @@ pub trait Connection {
     /// Sends `request` and the pack, if there is one. Returns the server's report.
     ///
     /// # Errors
-    /// [`ErrorKind::Uncertain`](super::ErrorKind::Uncertain) when the answer was lost after the request may have arrived,
-    /// and [`Error::interrupted()`] when the pack stopped before its end ([`Pack::is_interrupted()`]).
+    /// [`ErrorKind::Uncertain`] when the answer was lost after the request may have arrived, and [`Pack::failure()`] when the
+    /// pack stopped before its end.
     fn send(&mut self, request: &Request, pack: Option<Pack>) -> Result<Report, Error>;
+
+    /// Returns true if [`send()`](Connection::send()) takes packs of unknown length, which are made while they are sent.
+    /// By default every pack has a [`length()`](Pack::length()).
+    fn takes_streams(&self) -> bool {
+        false
+    }
 
     /// Reads the refs whose names start with one of `prefixes`, as a reader of the remote sees them.
     ///
@@ -86,7 +92,8 @@ impl Request {
 
 /// A complete pack in a temporary file, which is removed on drop. The file's position is at its start.
 #[derive(Debug)]
-pub struct Pack {
+#[non_exhaustive]
+pub struct SpooledPack {
     /// The bytes.
     pub file: File,
     /// Length of the pack in bytes.
@@ -94,19 +101,118 @@ pub struct Pack {
     /// Number of objects in the pack.
     pub objects: u32,
     thin: bool,
+}
+
+impl SpooledPack {
+    pub(super) fn new(file: File, bytes: u64, objects: u32, thin: bool) -> Self {
+        SpooledPack {
+            file,
+            bytes,
+            objects,
+            thin,
+        }
+    }
+
+    /// Returns true if the pack may have deltas of objects that are not in it.
+    #[must_use]
+    pub fn is_thin(&self) -> bool {
+        self.thin
+    }
+}
+
+impl From<SpooledPack> for Pack {
+    fn from(pack: SpooledPack) -> Self {
+        Pack::new(pack.file, pack.bytes, pack.objects).with_thin_bases(pack.thin)
+    }
+}
+
+/// A pack to be sent: complete, or made while it is read. A connection that [`takes_streams()`](Connection::takes_streams())
+/// reads it to its end, or drops it.
+#[derive(Debug)]
+pub struct Pack {
+    body: Body,
+    length: Option<u64>,
+    objects: u32,
+    thin: bool,
     interrupt: Arc<AtomicBool>,
+    sent: SentBytes,
+}
+
+#[derive(Debug)]
+enum Body {
+    File(File),
+    Memory(Cursor<Vec<u8>>),
+    Stream(PipeReader),
+}
+
+/// Number of bytes of a pack that were read in order to be sent.
+#[derive(Debug, Clone, Default)]
+pub struct SentBytes(Arc<Sent>);
+
+#[derive(Debug, Default)]
+struct Sent {
+    bytes: AtomicU64,
+    is_complete: AtomicBool,
+}
+
+impl SentBytes {
+    /// Returns the number of bytes so far.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.0.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Returns true if the whole pack was read.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.0.is_complete.load(Ordering::Relaxed)
+    }
 }
 
 impl Pack {
     /// Wraps a file that contains a pack of `bytes` bytes from its current position on.
     pub fn new(file: File, bytes: u64, objects: u32) -> Self {
+        Pack::with_body(Body::File(file), Some(bytes), objects)
+    }
+
+    /// Wraps a complete pack.
+    pub(super) fn in_memory(bytes: Vec<u8>, objects: u32) -> Self {
+        let length = bytes.len() as u64;
+        Pack::with_body(Body::Memory(Cursor::new(bytes)), Some(length), objects)
+    }
+
+    /// Wraps a pack that is being made.
+    pub(super) fn streamed(reader: PipeReader, objects: u32) -> Self {
+        Pack::with_body(Body::Stream(reader), None, objects)
+    }
+
+    fn with_body(body: Body, length: Option<u64>, objects: u32) -> Self {
         Pack {
-            file,
-            bytes,
+            body,
+            length,
             objects,
             thin: false,
             interrupt: Arc::default(),
+            sent: SentBytes::default(),
         }
+    }
+
+    /// Returns the length in bytes, or `None` while the pack is being made.
+    #[must_use]
+    pub fn length(&self) -> Option<u64> {
+        self.length
+    }
+
+    /// Returns the number of objects in the pack.
+    #[must_use]
+    pub fn objects(&self) -> u32 {
+        self.objects
+    }
+
+    /// Returns the number of bytes that were read. It goes on counting.
+    #[must_use]
+    pub fn sent(&self) -> SentBytes {
+        self.sent.clone()
     }
 
     /// Records that the pack may have deltas of objects that are not in it.
@@ -135,22 +241,61 @@ impl Pack {
         self.interrupt.clone()
     }
 
-    /// Returns true if the caller asked to stop. A connection that has not sent the whole pack then fails with
-    /// [`Error::interrupted()`].
+    /// Returns true if the caller asked to stop.
     #[must_use]
     pub fn is_interrupted(&self) -> bool {
         self.interrupt.load(Ordering::Relaxed)
     }
+
+    /// Returns the error of a connection whose reading failed on this side: the caller asked to stop, or the pack cannot be
+    /// made to its end. [`Push::send()`](super::Push::send()) then reports the cause. `None` if all was read, or can be.
+    ///
+    /// The connection must end the request so that the server gets no complete pack, and not wait for an answer.
+    #[must_use]
+    pub fn failure(&self) -> Option<Error> {
+        let is_broken = matches!(&self.body, Body::Stream(reader) if reader.is_broken());
+        if self.sent.is_complete() {
+            None
+        } else if self.is_interrupted() {
+            Some(Error::interrupted())
+        } else if is_broken {
+            let what = "the pack could not be made to its end; nothing was changed on the remote";
+            Some(Error::new(ErrorKind::Transient, what))
+        } else {
+            None
+        }
+    }
+
+    fn is_at_end(&self) -> bool {
+        match &self.body {
+            Body::Stream(reader) => reader.is_at_end(),
+            Body::File(_) | Body::Memory(_) => self.length == Some(self.sent.bytes()),
+        }
+    }
 }
 
-/// Reads the file, and fails when the caller asked to stop.
+/// Reads the pack, and fails when the caller asked to stop, or when the pack cannot be made.
 impl Read for Pack {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        // The server may have everything now, so it is too late to stop.
+        if self.sent.is_complete() {
+            return Ok(0);
+        }
         if self.is_interrupted() {
             // Not `io::ErrorKind::Interrupted`: readers retry after that.
             return Err(io::Error::other("interrupted"));
         }
-        self.file.read(buffer)
+        let left = self.length.map_or(u64::MAX, |length| length - self.sent.bytes());
+        let most = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        let buffer = &mut buffer[..most];
+        let read = match &mut self.body {
+            Body::File(file) => file.read(buffer),
+            Body::Memory(bytes) => bytes.read(buffer),
+            Body::Stream(reader) => reader.read(buffer),
+        }?;
+        self.sent.0.bytes.fetch_add(read as u64, Ordering::Relaxed);
+        self.sent.0.is_complete.store(self.is_at_end(), Ordering::Relaxed);
+        Ok(read)
     }
 }
 

@@ -7,7 +7,8 @@ use super::server_words::kept_words;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// Refused on this side before anything was sent: the remote has something that would be overwritten or lost.
+    /// Refused on this side before a whole request was sent: the remote has something that would be overwritten or lost, or
+    /// the pack is larger than a limit.
     NotSent,
     /// Nothing was changed. The same push may succeed later.
     Transient,
@@ -17,8 +18,8 @@ pub enum ErrorKind {
     Rejected,
     /// Settings on this side are wrong: no such remote, credentials refused, `atomic` not offered, TLS.
     Misconfigured,
-    /// An object or a ref of the local repository is missing, damaged or unreadable. Nothing was sent. Pushes that do
-    /// not need it can succeed.
+    /// An object or a ref of the local repository is missing, damaged or unreadable. Nothing was changed on the remote.
+    /// Pushes that do not need it can succeed.
     Broken,
     /// The local repository is a shallow or partial clone, and an object that the push needs was left out. Nothing was
     /// sent. Pushes that do not need it can succeed.
@@ -53,6 +54,8 @@ pub enum Remedy {
     SmallerPack,
     /// A pack without deltas of objects that only the remote has: the server may not accept thin packs.
     SelfContainedPack,
+    /// A pack with its length in advance: the server does not take packs of unknown length.
+    KnownLength,
 }
 
 impl ErrorKind {

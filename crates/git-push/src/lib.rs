@@ -80,7 +80,7 @@
 //! advertisement, negotiation, request, report_status the protocol
 //! pkt_line, monitor                                  lines; progress and interruption
 //! connection, commit_graph, objects, observer, wire_error the remote, the local objects, the peer's errors
-//! remote, command, progress, error                   values, text for a person
+//! pipe, remote, command, progress, error             a pack on its way; values, text for a person
 //! ```
 //!
 //! [`repository`] stands alone.
@@ -156,6 +156,7 @@ mod negotiation;
 mod object_files;
 mod objects;
 mod observer;
+mod pipe;
 mod progress;
 mod remote;
 mod reuse;
@@ -165,7 +166,7 @@ mod sizes;
 mod wire_error;
 
 pub use command::{Command, Report, Verdict};
-pub use connection::{Connection, Pack, Request, Traffic};
+pub use connection::{Connection, Pack, Request, SentBytes, SpooledPack, Traffic};
 pub use error::{Error, ErrorKind, Party, Remedy, causes};
 pub use fast_forward::fast_forward;
 pub use negotiation::{Options, negotiate};

@@ -34,15 +34,14 @@ pub enum Stage<'a> {
     },
     /// Finding the objects that the remote lacks.
     Counting,
-    /// Writing that many objects into a pack.
+    /// Writing that many objects into a pack. A large pack that is sent while it is made soon changes to the next stage.
     Compressing {
         /// Number of objects.
         objects: usize,
     },
     /// Sending commands, and the pack if there is one, and waiting for the report.
     Sending {
-        /// The pack. Its file is read from start to end. A handle from `try_clone()` shares the position, which is the
-        /// number of bytes sent.
+        /// The pack, which may still be in the making. [`Pack::sent()`] counts the bytes.
         pack: Option<&'a Pack>,
     },
     /// Reading back the refs.

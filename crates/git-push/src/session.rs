@@ -10,7 +10,8 @@ use std::{
 use bstr::BString;
 
 use super::{
-    Advertisement, Command, Connection, Error, Observer, Options, Pack, Remedy, Report, Request, Stage, Verdict,
+    Advertisement, Command, Connection, Error, ErrorKind, Observer, Options, Pack, Remedy, Report, Request,
+    SpooledPack, Stage, Verdict,
     monitor::Monitor,
     negotiate,
     pack::{self, bounds::Bounds},
@@ -62,6 +63,7 @@ impl<'a> Push<'a> {
             bounds: Bounds {
                 thin: true,
                 bytes: None,
+                stream: true,
             },
         }
     }
@@ -115,6 +117,14 @@ impl<'a> Push<'a> {
         self
     }
 
+    /// Allows to send a large pack while it is made, which is the default, if the connection takes packs of unknown length
+    /// ([`Connection::takes_streams()`]). If the server refuses one, the push is made once more with its length
+    /// ([`Report::has_refused_stream()`]).
+    pub fn stream(mut self, stream: bool) -> Self {
+        self.bounds.stream = stream;
+        self
+    }
+
     /// Reports progress to `observer`.
     pub fn progress(mut self, observer: &'a dyn Observer) -> Self {
         self.observer = observer;
@@ -131,7 +141,7 @@ impl<'a> Push<'a> {
         self
     }
 
-    /// Makes the pack that [`send()`](Push::send()) sends.
+    /// Makes the pack that [`send()`](Push::send()) sends, in a file.
     ///
     /// # Errors
     /// [`ErrorKind::Broken`] when an object is missing or cannot be read, [`ErrorKind::NotCloned`] when a shallow or partial
@@ -141,9 +151,15 @@ impl<'a> Push<'a> {
     /// [`ErrorKind::NotCloned`]: super::ErrorKind::NotCloned
     /// [`ErrorKind::Transient`]: super::ErrorKind::Transient
     /// [`ErrorKind::Interrupted`]: super::ErrorKind::Interrupted
-    pub fn pack(&self) -> Result<Pack, Error> {
+    pub fn pack(&self) -> Result<SpooledPack, Error> {
         let effective: Vec<_> = self.effective().cloned().collect();
-        self.pack_for(&effective, self.bounds)
+        pack::make(
+            self.repository,
+            self.advertisement,
+            &effective,
+            self.bounds,
+            self.monitor(),
+        )
     }
 
     /// Carries out the push, and blocks until the server has answered. The report has a verdict on every command, in
@@ -181,20 +197,48 @@ impl<'a> Push<'a> {
         if request.commands.iter().all(Command::is_delete) {
             return self.transmit(connection, &request, None);
         }
-        let pack = self.pack_for(&request.commands, self.bounds)?;
-        let is_thin = pack.is_thin();
-        let sent = self.transmit(connection, &request, Some(pack));
-        if !is_thin || !may_refuse_thin(&sent) {
-            return sent;
+        let mut bounds = self.bounds;
+        bounds.stream &= connection.takes_streams();
+        let mut sent = self.attempt(connection, &request, bounds);
+        let (mut refused_stream, mut refused_thin) = (false, false);
+        if sent.is_streamed && may_refuse_stream(&sent.result) {
+            bounds.stream = false;
+            sent = self.attempt(connection, &request, bounds);
+            refused_stream = true;
         }
-        let whole = Bounds {
-            thin: false,
-            ..self.bounds
-        };
-        let pack = self.pack_for(&request.commands, whole)?;
-        let report = self.transmit(connection, &request, Some(pack))?;
+        if sent.is_thin && may_refuse_thin(&sent.result) {
+            bounds.thin = false;
+            sent = self.attempt(connection, &request, bounds);
+            refused_thin = true;
+        }
+        let report = sent.result?;
         let is_unpacked = report.unpack_error().is_none();
-        Ok(report.with_refused_thin(is_unpacked))
+        Ok(report
+            .with_refused_stream(refused_stream && is_unpacked)
+            .with_refused_thin(refused_thin && is_unpacked))
+    }
+
+    /// Makes a pack and sends it.
+    fn attempt(&self, connection: &mut dyn Connection, request: &Request, bounds: Bounds) -> Attempt {
+        let (mut is_thin, mut is_streamed) = (false, false);
+        let send = |pack: Pack| {
+            (is_thin, is_streamed) = (pack.is_thin(), pack.length().is_none());
+            self.transmit(connection, request, Some(pack))
+        };
+        let commands = &request.commands;
+        let result = pack::deliver(
+            self.repository,
+            self.advertisement,
+            commands,
+            bounds,
+            self.monitor(),
+            send,
+        );
+        Attempt {
+            result,
+            is_thin,
+            is_streamed,
+        }
     }
 
     fn transmit(
@@ -205,12 +249,7 @@ impl<'a> Push<'a> {
     ) -> Result<Report, Error> {
         self.observer.stage(Stage::Sending { pack: pack.as_ref() });
         self.monitor().check()?;
-        connection.send(request, pack)
-    }
-
-    fn pack_for(&self, commands: &[Command], bounds: Bounds) -> Result<Pack, Error> {
-        let pack = pack::make(self.repository, self.advertisement, commands, bounds, self.monitor())?;
-        Ok(pack.interruptible(self.interrupt.clone()))
+        connection.send(request, pack.map(|pack| pack.interruptible(self.interrupt.clone())))
     }
 
     fn monitor(&self) -> Monitor<'_> {
@@ -219,6 +258,22 @@ impl<'a> Push<'a> {
             interrupt: &self.interrupt,
         }
     }
+}
+
+/// Result of sending a pack.
+struct Attempt {
+    result: Result<Report, Error>,
+    is_thin: bool,
+    /// The pack was sent while it was made.
+    is_streamed: bool,
+}
+
+/// Returns true if the server carried out nothing, and the missing length of the pack may be the reason.
+fn may_refuse_stream(sent: &Result<Report, Error>) -> bool {
+    let Err(error) = sent else { return false };
+    // Servers that do not understand a request answer as those that refuse a thin pack.
+    let is_refused = matches!(error.remedy(), Some(Remedy::KnownLength | Remedy::SelfContainedPack));
+    is_refused && error.kind() == ErrorKind::Rejected
 }
 
 /// Returns true if the server carried out nothing, and a thin pack may be the reason.
@@ -235,7 +290,7 @@ fn may_refuse_thin(sent: &Result<Report, Error>) -> bool {
 /// Returns all commands, with the verdicts on those that were sent.
 fn complete(commands: Vec<Command>, sent: &Report) -> Report {
     let (unpack_error, words) = (sent.unpack_error().map(ToOwned::to_owned), sent.server_words());
-    let refused_thin = sent.has_refused_thin();
+    let (refused_thin, refused_stream) = (sent.has_refused_thin(), sent.has_refused_stream());
     let sent: HashMap<_, _> = sent
         .verdicts()
         .map(|(command, verdict)| (&command.name, verdict))
@@ -253,4 +308,5 @@ fn complete(commands: Vec<Command>, sent: &Report) -> Report {
         .with_unpack_error(unpack_error)
         .with_server_words(words)
         .with_refused_thin(refused_thin)
+        .with_refused_stream(refused_stream)
 }

@@ -1,8 +1,6 @@
 //! Progress of a push on the terminal: one line on stderr, with the server's messages above it.
 use std::{
     fmt,
-    fs::File,
-    io::Seek,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -74,8 +72,8 @@ impl Observer for Terminal {
             Stage::Asking => said("Asking the remote for its refs"),
             Stage::Counting => said("Counting objects: {pos}"),
             Stage::Compressing { objects } => said(&format!("Compressing objects: {{pos}} of {objects}")),
-            Stage::Sending { pack } => match pack.and_then(|pack| Some((pack.file.try_clone().ok()?, pack))) {
-                Some((spool, pack)) => said("{sent}").map(|style| style.with_key("sent", sent(spool, pack))),
+            Stage::Sending { pack } => match pack {
+                Some(pack) => said("{sent}").map(|style| style.with_key("sent", sent(pack))),
                 None => said("Waiting for the remote"),
             },
             Stage::ReadingBack => said("Reading the refs back"),
@@ -100,27 +98,21 @@ fn part(number: usize, sent: u64, bytes: u64) -> String {
     format!("Part {number} ({sent} of about {bytes} sent): ")
 }
 
-/// Returns a formatter of the bytes sent so far, which is the position in the spool file, and of their rate.
-fn sent(spool: File, pack: &Pack) -> impl Fn(&ProgressState, &mut dyn fmt::Write) + Send + Sync + Clone + use<> {
-    let spool = std::sync::Arc::new(spool);
-    let (bytes, objects) = (pack.bytes, pack.objects);
+/// Returns a formatter of the bytes sent so far, and of their rate.
+fn sent(pack: &Pack) -> impl Fn(&ProgressState, &mut dyn fmt::Write) + Send + Sync + Clone + use<> {
+    let (sent, length, objects) = (pack.sent(), pack.length(), pack.objects());
     move |state, out| {
-        let sent = (&*spool).stream_position().unwrap_or_default();
-        let rate = sent as f64 / state.elapsed().as_secs_f64().max(0.001);
-        let _ = if sent < bytes {
-            write!(
+        let bytes = sent.bytes();
+        let shown = HumanBytes(bytes);
+        let rate = HumanBytes((bytes as f64 / state.elapsed().as_secs_f64().max(0.001)) as u64);
+        let _ = match length {
+            _ if sent.is_complete() => write!(out, "Writing {objects} objects: {shown}, done; waiting for the remote"),
+            Some(length) => write!(
                 out,
-                "Writing {objects} objects: {} of {}, {}/s",
-                HumanBytes(sent),
-                HumanBytes(bytes),
-                HumanBytes(rate as u64)
-            )
-        } else {
-            write!(
-                out,
-                "Writing {objects} objects: {}, done; waiting for the remote",
-                HumanBytes(bytes)
-            )
+                "Writing {objects} objects: {shown} of {}, {rate}/s",
+                HumanBytes(length)
+            ),
+            None => write!(out, "Writing {objects} objects: {shown}, {rate}/s"),
         };
     }
 }

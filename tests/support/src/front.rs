@@ -9,6 +9,8 @@ use std::{
     thread,
 };
 
+use super::chunks::Chunks;
+
 /// What happens to the body of a push.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Treatment {
@@ -30,7 +32,8 @@ pub struct Front {
 }
 
 impl Front {
-    /// Serves the mirror at this port of this machine. `treat` gets the number of a push, from 1 on, and its size.
+    /// Serves the mirror at this port of this machine. `treat` gets the number of a push, from 1 on, and its size. A push in
+    /// chunks has the size of what was read first.
     pub fn of(port: u16, treat: impl Fn(usize, usize) -> Treatment + Send + 'static) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
         let own = listener.local_addr().expect("its address").port();
@@ -65,7 +68,7 @@ fn serve(
 ) -> std::io::Result<()> {
     let mut client = BufReader::new(client);
     let mut header = Vec::new();
-    let mut length = 0;
+    let (mut length, mut is_chunked) = (0, false);
     loop {
         let mut line = String::new();
         if client.read_line(&mut line)? == 0 {
@@ -78,22 +81,39 @@ fn serve(
         if line.trim_end().is_empty() {
             break;
         }
-        if !lower.starts_with("connection:") {
+        if lower.starts_with("transfer-encoding:") {
+            is_chunked = true;
+        } else if !lower.starts_with("connection:") {
             header.extend_from_slice(line.as_bytes());
         }
     }
-    header.extend_from_slice(b"Connection: close\r\n\r\n");
+    let mut chunks = Chunks::default();
+    if is_chunked {
+        chunks.read(&mut client, READ)?;
+        length = chunks.body.len();
+    }
     let is_push = header.starts_with(b"POST ") && header.windows(17).any(|word| word == b"git-receive-pack ");
     let treatment = if is_push {
         treat(pushes.fetch_add(1, Ordering::SeqCst) + 1, length)
     } else {
         Treatment::Forwarded
     };
+    if treatment == Treatment::Lost && is_chunked {
+        return Ok(());
+    }
     if treatment == Treatment::Lost {
         return client.read_exact(&mut vec![0; READ.min(length / 2)]);
     }
-    let mut body = vec![0; length];
-    client.read_exact(&mut body)?;
+    let body = if is_chunked {
+        chunks.read(&mut client, usize::MAX)?;
+        header.extend_from_slice(format!("Content-Length: {}\r\n", chunks.body.len()).as_bytes());
+        chunks.body
+    } else {
+        let mut body = vec![0; length];
+        client.read_exact(&mut body)?;
+        body
+    };
+    header.extend_from_slice(b"Connection: close\r\n\r\n");
     if treatment == Treatment::TooLate {
         let answer = b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
         return client.get_mut().write_all(answer);

@@ -2,6 +2,7 @@
 #![cfg(unix)]
 
 pub mod certificates;
+pub mod chunks;
 pub mod counter;
 pub mod executable;
 pub mod faulty;

@@ -109,10 +109,11 @@ impl Mirror {
         })
     }
 
-    /// A mirror that answers 413 to larger bodies, such as `100k`.
+    /// A mirror that accepts chunked requests, and answers 413 to larger bodies, such as `100k`.
     pub fn with_max_body(size: &str) -> Self {
         Mirror::new(&Setup {
             max_body: Some(size),
+            takes_chunks: true,
             ..Setup::default()
         })
     }

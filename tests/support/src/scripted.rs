@@ -2,10 +2,16 @@
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc::Receiver},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+        mpsc::Receiver,
+    },
     thread,
     time::Duration,
 };
+
+use super::chunks::Chunks;
 
 /// The longest time that a client may be idle before the server gives up on it.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -34,6 +40,12 @@ pub enum Step {
     Silence,
     /// Its header is read, and nothing else.
     SilenceBeforeBody,
+    /// Its header is read and answered with these bytes; then the connection is closed.
+    AnswerBeforeBody(Vec<u8>),
+    /// Its header is read and answered with these bytes; then nothing more is read.
+    AnswerBeforeBodyAndSilence(Vec<u8>),
+    /// The start of its chunks is read, then the flag is set, then the rest is read. It is not answered.
+    SetInBody(Arc<AtomicBool>),
 }
 
 /// A received request.
@@ -47,6 +59,8 @@ pub struct Received {
     pub body: Vec<u8>,
     /// The client's port: the same for requests on the same connection.
     pub from: u16,
+    /// True if the last chunk of a body in chunks came.
+    pub has_ended: bool,
 }
 
 /// A running server. At the end of its script it accepts no more connections.
@@ -112,11 +126,24 @@ fn run(listener: &TcpListener, script: impl Iterator<Item = Step>, log: &Log) {
     let mut connection = None;
     for step in script {
         let (mut stream, request) = next_request(listener, connection.take());
-        let whole = !matches!(step, Step::CloseBeforeBody | Step::SilenceBeforeBody);
-        let request = if whole {
-            with_body(&mut stream, request)
-        } else {
-            request
+        let request = match &step {
+            Step::CloseBeforeBody
+            | Step::SilenceBeforeBody
+            | Step::AnswerBeforeBody(_)
+            | Step::AnswerBeforeBodyAndSilence(_) => request,
+            Step::SetInBody(flag) => {
+                let mut chunks = Chunks::default();
+                // The client breaks off.
+                let _ = chunks.read(&mut stream, 1);
+                flag.store(true, Ordering::SeqCst);
+                let _ = chunks.read(&mut stream, usize::MAX);
+                Received {
+                    has_ended: chunks.has_ended,
+                    body: chunks.body,
+                    ..request
+                }
+            }
+            _ => with_body(&mut stream, request),
         };
         lock(&log.received).push(request.clone());
         match step {
@@ -151,10 +178,14 @@ fn run(listener: &TcpListener, script: impl Iterator<Item = Step>, log: &Log) {
                 let _ = stream.get_mut().write_all(&bytes);
                 connection = Some(stream);
             }
-            Step::AnswerAndClose(bytes) => {
+            Step::AnswerBeforeBodyAndSilence(bytes) => {
+                let _ = stream.get_mut().write_all(&bytes);
+                lock(&log.silent).push(stream.into_inner());
+            }
+            Step::AnswerAndClose(bytes) | Step::AnswerBeforeBody(bytes) => {
                 let _ = stream.get_mut().write_all(&bytes);
             }
-            Step::CloseBeforeBody | Step::CloseAfterBody => {}
+            Step::CloseBeforeBody | Step::CloseAfterBody | Step::SetInBody(_) => {}
             Step::Silence | Step::SilenceBeforeBody => lock(&log.silent).push(stream.into_inner()),
         }
     }
@@ -193,11 +224,19 @@ fn header(stream: &mut BufReader<TcpStream>) -> Option<Received> {
         line: lines.next()?,
         header: lines.collect(),
         body: Vec::new(),
+        has_ended: false,
         from: stream.get_ref().peer_addr().ok()?.port(),
     })
 }
 
 fn with_body(stream: &mut BufReader<TcpStream>, mut request: Received) -> Received {
+    if request.field("Transfer-Encoding") == Some("chunked") {
+        let mut chunks = Chunks::default();
+        // A client that broke off is shown by the missing end.
+        let _ = chunks.read(stream, usize::MAX);
+        (request.body, request.has_ended) = (chunks.body, chunks.has_ended);
+        return request;
+    }
     let length = request
         .field("Content-Length")
         .and_then(|value| value.parse().ok())

@@ -235,27 +235,27 @@ impl Exchange {
         effect: Effect,
         limit: u64,
     ) -> Result<HttpResponse, Error> {
-        let whole = body.left;
+        let length = body.length();
         self.traffic.http_requests += 1;
         let request = HttpRequest {
             method,
             url,
             headers,
-            body: (whole > 0).then_some(RequestBody {
-                length: whole,
-                reader: body,
-            }),
+            body: (length != Some(0)).then_some(RequestBody { length, reader: body }),
             max_answer: Some(limit),
         };
         let sent = self.client.send(request);
-        self.traffic.bytes_sent += whole - body.left;
-        if sent.is_err() && body.is_interrupted() {
-            return Err(Error::interrupted());
+        self.traffic.bytes_sent += body.read;
+        match sent {
+            Ok(response) => Ok(response),
+            Err(error) if body.is_complete() => Err(effect.of(error)),
+            Err(error) => Err(body.failure().unwrap_or_else(|| body.lost(error))),
         }
-        if body.left > 0 {
-            return sent.map_err(|error| body.lost(error));
-        }
-        sent.map_err(|error| effect.of(error))
+    }
+
+    /// Returns true if packs of unknown length can be sent.
+    pub(super) fn takes_streams(&self) -> bool {
+        self.client.takes_streams()
     }
 
     fn answer(
@@ -343,28 +343,39 @@ fn content_type(service: Service, what: &str) -> String {
 struct Outgoing {
     head: io::Cursor<Vec<u8>>,
     pack: Option<git_push::Pack>,
-    left: u64,
+    /// Number of bytes that were read.
+    read: u64,
 }
 
 impl Outgoing {
     fn new(head: Vec<u8>, pack: Option<git_push::Pack>) -> Self {
         Outgoing {
-            left: head.len() as u64 + pack.as_ref().map_or(0, |pack| pack.bytes),
             head: io::Cursor::new(head),
             pack,
+            read: 0,
         }
     }
-}
 
-impl Outgoing {
-    /// Returns true if the caller stopped the push before the whole body was read.
-    fn is_interrupted(&self) -> bool {
-        self.left > 0 && self.pack.as_ref().is_some_and(git_push::Pack::is_interrupted)
+    /// Returns the length in bytes, if it is known.
+    fn length(&self) -> Option<u64> {
+        let pack = self.pack.as_ref().map_or(Some(0), git_push::Pack::length)?;
+        Some(self.head.get_ref().len() as u64 + pack)
+    }
+
+    /// Returns true if all of it was read.
+    fn is_complete(&self) -> bool {
+        let is_pack_complete = self.pack.as_ref().is_none_or(|pack| pack.sent().is_complete());
+        is_pack_complete && self.head.position() >= self.head.get_ref().len() as u64
+    }
+
+    /// Returns the error of this side, if that is why not all of it was read.
+    fn failure(&self) -> Option<Error> {
+        self.pack.as_ref()?.failure()
     }
 
     /// Returns the error of a connection that was lost before the whole body was read.
     fn lost(&self, error: Error) -> Error {
-        let is_in_pack = self.pack.as_ref().is_some_and(|pack| self.left < pack.bytes);
+        let is_in_pack = self.pack.as_ref().is_some_and(|pack| pack.sent().bytes() > 0);
         if is_in_pack && error.kind() == ErrorKind::Transient {
             error.with_remedy(Remedy::SmallerPack)
         } else {
@@ -375,16 +386,15 @@ impl Outgoing {
 
 impl Read for Outgoing {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let most = buffer.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
-        let mut read = self.head.read(&mut buffer[..most])?;
+        let mut read = self.head.read(buffer)?;
         if let (0, Some(pack)) = (read, &mut self.pack) {
-            read = pack.read(&mut buffer[..most])?;
+            read = pack.read(buffer)?;
         }
-        if read == 0 && most > 0 {
+        if read == 0 && !buffer.is_empty() && !self.is_complete() {
             // The length was announced: without an error, the client would wait for the rest.
             return Err(io::Error::other("the spooled pack is shorter than it was"));
         }
-        self.left -= read as u64;
+        self.read += read as u64;
         Ok(read)
     }
 }

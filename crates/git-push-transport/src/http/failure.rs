@@ -82,6 +82,10 @@ pub(super) fn refused(status: u16, text: &str, retry_after: Option<Duration>, ef
         413 => Error::new(ErrorKind::Rejected, what("the push is larger than the server accepts"))
             .with_hint("push fewer commits at once, or have the server's limit raised")
             .with_remedy(Remedy::SmallerPack),
+        // It did not read the body, whose length was not announced (RFC 9112, section 6).
+        411 | 501 => {
+            Error::new(ErrorKind::Rejected, what("the server refuses the request")).with_remedy(Remedy::KnownLength)
+        }
         500.. => effect.error(ErrorKind::Transient, what("the server failed")),
         400.. => {
             let error = Error::new(ErrorKind::Rejected, what("the server refuses the request"));
@@ -186,7 +190,9 @@ mod tests {
             (403, Misconfigured, Misconfigured),
             (404, Misconfigured, Misconfigured),
             (408, Transient, Uncertain),
+            (411, Rejected, Rejected),
             (413, Rejected, Rejected),
+            (501, Rejected, Rejected),
             (429, Transient, Transient),
             (500, Transient, Uncertain),
             (502, Transient, Uncertain),
@@ -206,6 +212,7 @@ mod tests {
         let remedy = |status| refused(status, "", None, Effect::Possible, Proof::Sent).remedy();
         assert_eq!([408, 413].map(remedy), [Some(Remedy::SmallerPack); 2]);
         assert_eq!(remedy(400), Some(Remedy::SelfContainedPack));
+        assert_eq!([411, 501].map(remedy), [Some(Remedy::KnownLength); 2]);
         assert_eq!([401, 403, 422, 500, 503].map(remedy), [None; 5]);
     }
 

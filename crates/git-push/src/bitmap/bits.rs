@@ -55,6 +55,13 @@ impl Bits {
         }
     }
 
+    /// Keeps only the places that are also in another set for the same pack.
+    pub fn retain(&mut self, other: &Bits) {
+        for (word, other) in self.words.iter_mut().zip(&other.words) {
+            *word &= other;
+        }
+    }
+
     /// Adds a place. Returns true if it is new.
     pub fn insert(&mut self, place: u32) -> bool {
         let word = &mut self.words[(place / u64::BITS) as usize];

@@ -10,6 +10,9 @@
 //! here. New commits outside of it are walked as if there was no bitmap, beside the trees of their parents. Unlike a walk,
 //! the bits are exact: an object that the remote has anywhere in its history is not sent again.
 //!
+//! Bits end at the borders of a history that was shallow when git wrote them, and git keeps the bitmap when the rest of the
+//! history is fetched. So the parents of all new commits are looked up: each must be new, too, or on the remote.
+//!
 //! The functions return `None` where the bitmap does not lead to a selection: if it is damaged, if an object cannot be
 //! read, or if the caller asked to stop. The walk follows, and reports why.
 //!
@@ -21,7 +24,7 @@ use gix::{ObjectId, objs::Kind, objs::TreeRefIter};
 
 use super::super::{
     bit_order::BitOrder,
-    bitmap::{Bitmap, Bits},
+    bitmap::{self, Bitmap, Bits},
     monitor::Monitor,
     objects::Objects,
 };
@@ -89,6 +92,7 @@ impl<'a> Bitmapped<'a> {
             }
         }
         new.remove(&had);
+        self.check_parents(&new, &had, &outside)?;
         Some(Selection {
             pack: self.pack,
             has_all_tips: has_all_tips && ours.commits.is_empty(),
@@ -152,6 +156,22 @@ impl<'a> Bitmapped<'a> {
         }
         let mut trees = trees.into_iter();
         trees.try_for_each(|tree| self.reach_tree(reached, None, tree))
+    }
+
+    /// Returns `None` if a parent of a new commit is neither new nor on the remote.
+    fn check_parents(&self, new: &Bits, had: &Bits, outside: &HashSet<ObjectId>) -> Option<()> {
+        let is_there = |parent: &ObjectId| match self.pack.place(parent) {
+            Some(place) => new.contains(place) || had.contains(place),
+            None => outside.contains(parent),
+        };
+        let mut commits = new.clone();
+        commits.retain(self.bitmap.of_kind(bitmap::Kind::Commit));
+        for place in commits.iter() {
+            self.monitor.check().ok()?;
+            let commit = history::read(self.objects, self.pack.id(place)).ok()??;
+            commit.parents.iter().all(is_there).then_some(())?;
+        }
+        Some(())
     }
 
     /// Adds a tree to `reached`, with everything reachable from it. Objects that are not in the pack are added to `outside`;

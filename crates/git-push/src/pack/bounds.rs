@@ -1,9 +1,13 @@
-//! Bounds of a pack: its size, and whether it may be thin.
+//! Bounds of a pack: its size, whether it may be thin, and whether it may be sent while it is made.
 use super::super::list::List;
 use super::super::object_files::ObjectFolders;
 use super::super::reuse::{Location, Packs};
-use super::super::{Capabilities, Error, ErrorKind, Pack, Remedy};
+use super::super::{Capabilities, Error, ErrorKind, Remedy};
 use super::Format;
+
+/// Ratio of the largest size of a pack to the stored bytes of its objects from which on it may be sent while it is made. If it
+/// becomes larger than the limit all the same, it is broken off.
+const AMPLE: u64 = 2;
 
 /// Bounds of a pack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,6 +16,8 @@ pub(in super::super) struct Bounds {
     pub(in super::super) thin: bool,
     /// Largest size in bytes; `None` for any.
     pub(in super::super) bytes: Option<u64>,
+    /// The pack may be sent while it is made, without its length in advance.
+    pub(in super::super) stream: bool,
 }
 
 impl Bounds {
@@ -20,6 +26,7 @@ impl Bounds {
         Bounds {
             thin: true,
             bytes: None,
+            stream: false,
         }
     }
 
@@ -30,44 +37,44 @@ impl Bounds {
         format
     }
 
-    /// Returns the pack, unless it is too large.
-    pub(super) fn checked(self, pack: Pack) -> Result<Pack, Error> {
+    /// Fails if the size of a pack, or of a part of it, is over the limit.
+    pub(super) fn check(self, bytes: u64) -> Result<(), Error> {
         match self.bytes {
-            Some(limit) if pack.bytes > limit => Err(too_large(pack.bytes, limit)),
-            _ => Ok(pack),
+            Some(limit) if bytes > limit => {
+                let what = format!(
+                    "the objects to send have {bytes} bytes or more, over the limit of {limit} bytes; nothing was changed"
+                );
+                Err(Error::new(ErrorKind::NotSent, what).with_remedy(Remedy::SmallerPack))
+            }
+            _ => Ok(()),
         }
     }
 
     /// Fails if the objects are stored in more bytes than the pack may have. Nothing is written then. The pack may become
     /// smaller or larger than what is stored. Objects without a file have no bytes.
+    ///
+    /// Returns the bounds, without leave to send the pack while it is made if it may become too large.
     pub(super) fn check_stored(
-        self,
+        mut self,
         repository: &gix::Repository,
         list: &List,
         packs: &Packs,
         locations: &[Option<Location>],
-    ) -> Result<(), Error> {
+    ) -> Result<Self, Error> {
         let Some(limit) = self.bytes else {
-            return Ok(());
+            return Ok(self);
         };
         let folders = ObjectFolders::of(repository);
         let unpacked = list.objects.iter().zip(locations).filter(|(_, at)| at.is_none());
         let loose: u64 = unpacked.filter_map(|(listed, _)| folders.loose_size(listed.id)).sum();
         // Sizes of single entries are found by sorting all entries of a pack.
-        if loose.saturating_add(packs.bytes()) <= limit {
-            return Ok(());
+        if loose.saturating_add(packs.bytes()) <= limit / AMPLE {
+            return Ok(self);
         }
         let sizes = locations.iter().flatten().filter_map(|at| packs.compressed_size(*at));
         let bytes = loose + sizes.map(|size| size as u64).sum::<u64>();
-        if bytes > limit {
-            return Err(too_large(bytes, limit));
-        }
-        Ok(())
+        self.check(bytes)?;
+        self.stream &= bytes <= limit / AMPLE;
+        Ok(self)
     }
-}
-
-fn too_large(bytes: u64, limit: u64) -> Error {
-    let what =
-        format!("the objects to send have {bytes} bytes, more than the limit of {limit} bytes; nothing was sent");
-    Error::new(ErrorKind::NotSent, what).with_remedy(Remedy::SmallerPack)
 }

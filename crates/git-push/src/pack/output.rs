@@ -1,25 +1,69 @@
-//! Temporary file that a pack is written to, with its checksum.
+//! The bytes of a pack that is being written, with their checksum: in memory, in a temporary file, or in a pipe to the thread
+//! that sends them.
 use std::fs::File;
 use std::io::{self, BufWriter, Seek, Write};
 
 use gix::hash;
 
+use super::super::pipe::{PipeReader, PipeWriter, pipe};
 use super::super::{Error, ErrorKind};
 
-/// A pack that is being written. The file has no name and goes away with its last handle.
+/// A pack that is being written.
 pub(super) struct Output {
-    out: hash::io::Write<BufWriter<File>>,
+    out: hash::io::Write<Sink>,
     written: u64,
+    /// Bytes of the checksum.
+    checksum: u64,
+}
+
+/// Place of the bytes.
+enum Sink {
+    Memory(Vec<u8>),
+    /// The file has no name and goes away with its last handle.
+    File(BufWriter<File>),
+    Pipe(PipeWriter),
+}
+
+/// A pack that was written.
+pub(super) enum Written {
+    Memory(Vec<u8>),
+    /// The file, at its start, and its size in bytes.
+    File(File, u64),
+    /// All of it went through the pipe.
+    Piped,
 }
 
 impl Output {
-    /// Creates the file.
-    pub(super) fn new(object_format: hash::Kind) -> Result<Self, Error> {
-        let file = tempfile::tempfile().map_err(|error| failed(&error))?;
-        Ok(Output {
-            out: hash::io::Write::new(BufWriter::new(file), object_format),
+    /// Starts in memory.
+    pub(super) fn in_memory(object_format: hash::Kind) -> Self {
+        Output {
+            out: hash::io::Write::new(Sink::Memory(Vec::new()), object_format),
             written: 0,
-        })
+            checksum: object_format.len_in_bytes() as u64,
+        }
+    }
+
+    /// Moves what is in memory to a new temporary file. The rest goes there, too.
+    pub(super) fn move_to_file(&mut self) -> Result<(), Error> {
+        let mut file = tempfile::tempfile()
+            .map(BufWriter::new)
+            .map_err(|error| failed(&error))?;
+        if let Sink::Memory(bytes) = &self.out.inner {
+            file.write_all(bytes).map_err(|error| failed(&error))?;
+        }
+        self.out.inner = Sink::File(file);
+        Ok(())
+    }
+
+    /// Moves what is in memory to a pipe. The rest goes there, too.
+    pub(super) fn move_to_pipe(&mut self) -> PipeReader {
+        let head = match &mut self.out.inner {
+            Sink::Memory(bytes) => std::mem::take(bytes),
+            Sink::File(_) | Sink::Pipe(_) => Vec::new(),
+        };
+        let (writer, reader) = pipe(head);
+        self.out.inner = Sink::Pipe(writer);
+        reader
     }
 
     /// Returns the number of bytes so far.
@@ -27,15 +71,31 @@ impl Output {
         self.written
     }
 
-    /// Adds the checksum. Returns the file, at its start, and its size in bytes.
-    pub(super) fn finish(self) -> io::Result<(File, u64)> {
+    /// Returns the size of the pack if it ended here, in bytes.
+    pub(super) fn size(&self) -> u64 {
+        self.written + self.checksum
+    }
+
+    /// Returns true if the bytes went to a pipe that nobody reads any more.
+    pub(super) fn is_hung_up(&self) -> bool {
+        matches!(&self.out.inner, Sink::Pipe(writer) if writer.is_hung_up)
+    }
+
+    /// Adds the checksum.
+    pub(super) fn finish(self) -> io::Result<Written> {
         let checksum = self.out.hash.try_finalize().map_err(io::Error::other)?;
-        let mut out = self.out.inner;
-        out.write_all(checksum.as_slice())?;
-        let mut file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
-        let bytes = file.stream_position()?;
-        file.rewind()?;
-        Ok((file, bytes))
+        let mut sink = self.out.inner;
+        sink.write_all(checksum.as_slice())?;
+        match sink {
+            Sink::Memory(bytes) => Ok(Written::Memory(bytes)),
+            Sink::File(out) => {
+                let mut file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
+                let bytes = file.stream_position()?;
+                file.rewind()?;
+                Ok(Written::File(file, bytes))
+            }
+            Sink::Pipe(writer) => writer.finish().map(|()| Written::Piped),
+        }
     }
 }
 
@@ -51,7 +111,25 @@ impl Write for Output {
     }
 }
 
-/// Returns the error of a temporary file that cannot be written.
+impl Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Sink::Memory(out) => out.write(bytes),
+            Sink::File(out) => out.write(bytes),
+            Sink::Pipe(out) => out.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Sink::Memory(_) => Ok(()),
+            Sink::File(out) => out.flush(),
+            Sink::Pipe(out) => out.flush(),
+        }
+    }
+}
+
+/// Returns the error of a temporary file that cannot be written. The error of a pipe is not shown.
 pub(super) fn failed(error: &io::Error) -> Error {
     let folder = std::env::temp_dir();
     let what = format!(

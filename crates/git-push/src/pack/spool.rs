@@ -1,18 +1,26 @@
-//! Writes the objects of a plan to the temporary file, encoded on all cores.
+//! Writes the objects of a plan, encoded on all cores.
+//!
+//! A pack of up to [`SMALL`] bytes is made in memory. A larger one goes on in a temporary file, or is sent while it is made:
+//! the writer moves to a thread of its own, and the caller's thread reads what comes through a pipe.
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::Write;
+use std::panic::resume_unwind;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
 use gix_pack::data::{self, entry::Header};
 
-use super::super::{Error, list::Base, monitor::Monitor};
+use super::super::{Error, Pack, list::Base, monitor::Monitor};
+use super::bounds::Bounds;
 use super::encode::{Encoded, Encoder, header};
-use super::output::{self, Output};
+use super::output::{self, Output, Written};
 use super::plan::Plan;
 use super::sequence::{Batch, Form};
 
+/// Size of the largest pack that is made in memory, in bytes, without its checksum. Git sends such a push with its length,
+/// too (git-config, *http.postBuffer*).
+const SMALL: u64 = 1 << 20;
 /// Maximum number of threads that encode.
 const MAX_THREADS: usize = 8;
 /// Number of parts that wait for the writer, per thread.
@@ -25,27 +33,55 @@ const WORTH_A_THREAD: usize = 32;
 /// Encoded objects, in the order of writing.
 type Part = VecDeque<Result<Encoded, Error>>;
 
-/// Writes the pack. Returns the file, at its start, and its size in bytes.
+/// State of a pack when the threads that encode have ended.
+enum Delivery<T, F> {
+    /// It is complete, and is to be sent with this.
+    Ready(Pack, F),
+    /// It was sent.
+    Sent(T),
+}
+
+/// Writes the pack to a temporary file. Returns the file, at its start, and its size in bytes.
 pub(super) fn spool(repository: &gix::Repository, plan: &Plan<'_>, monitor: Monitor<'_>) -> Result<(File, u64), Error> {
-    let batches = || plan.sequence.batches.iter().filter(|batch| batch.encoded > 0);
-    let objects: usize = batches().map(|batch| batch.encoded).sum();
-    let cores = thread::available_parallelism().map_or(1, usize::from);
-    let threads = cores
-        .min(MAX_THREADS)
-        .min(objects / WORTH_A_THREAD)
-        .min(batches().count());
-    let mut writer = Writer::new(repository, plan)?;
     thread::scope(|scope| {
-        let turns = (0..threads).map(|thread| {
-            let (sender, receiver) = sync_channel(QUEUE);
-            let mut encoder = Encoder::new(plan, repository);
-            let mut turns = batches().skip(thread).step_by(threads);
-            scope.spawn(move || turns.all(|batch| send(&mut encoder, batch, &sender)));
-            (receiver, Part::new())
-        });
-        writer.all(Threads(turns.collect()), monitor)
-    })?;
-    writer.out.finish().map_err(|error| output::failed(&error))
+        let mut writer = Writer::start(scope, repository, plan)?;
+        writer.out.move_to_file()?;
+        writer.run(u64::MAX, monitor)?;
+        match writer.finish()? {
+            Written::File(file, bytes) => Ok((file, bytes)),
+            Written::Memory(_) | Written::Piped => unreachable!("it was moved to a file"),
+        }
+    })
+}
+
+/// Writes the pack, and passes it to `send`: complete, or while it is made if `bounds` allow that.
+///
+/// # Errors
+/// Those of `send`. If the pack cannot be made to its end, that error.
+pub(super) fn deliver<T>(
+    repository: &gix::Repository,
+    plan: &Plan<'_>,
+    bounds: Bounds,
+    monitor: Monitor<'_>,
+    send: impl FnOnce(Pack) -> Result<T, Error>,
+) -> Result<T, Error> {
+    let delivery = thread::scope(|scope| {
+        let mut writer = Writer::start(scope, repository, plan)?;
+        writer.bounds = bounds;
+        if !writer.run(SMALL, monitor)? {
+            if bounds.stream {
+                return writer.stream(scope, send).map(Delivery::Sent);
+            }
+            writer.out.move_to_file()?;
+            writer.run(u64::MAX, monitor)?;
+        }
+        writer.ready().map(|pack| Delivery::Ready(pack, send))
+    });
+    match delivery? {
+        // The memory of the threads is free by now.
+        Delivery::Ready(pack, send) => send(pack),
+        Delivery::Sent(sent) => Ok(sent),
+    }
 }
 
 /// Encodes a batch and sends it in parts. Returns false if the receiver is gone: writing failed or was interrupted.
@@ -97,10 +133,18 @@ impl Threads {
     }
 }
 
-/// Writer of the entries.
+/// Writer of the entries. It can pause between two of them.
 struct Writer<'a> {
     plan: &'a Plan<'a>,
+    bounds: Bounds,
     out: Output,
+    threads: Threads,
+    /// Number of batches that were written.
+    batch: usize,
+    /// Number of objects that were written.
+    position: usize,
+    /// The next object, if it is encoded already.
+    next: Option<Encoded>,
     /// By place in the list: the start of the entry; 0 for an object that is not written yet.
     offsets: Vec<u64>,
     /// By place in the list: the number of deltas that the object consists of within the pack, saturating.
@@ -109,46 +153,157 @@ struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    fn new(repository: &gix::Repository, plan: &'a Plan<'a>) -> Result<Self, Error> {
+    /// Starts to encode, and writes the header of the pack to memory.
+    fn start<'scope>(
+        scope: &'scope thread::Scope<'scope, '_>,
+        repository: &gix::Repository,
+        plan: &'a Plan<'a>,
+    ) -> Result<Self, Error>
+    where
+        'a: 'scope,
+    {
+        let batches = || plan.sequence.batches.iter().filter(|batch| batch.encoded > 0);
+        let objects: usize = batches().map(|batch| batch.encoded).sum();
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        let threads = cores
+            .min(MAX_THREADS)
+            .min(objects / WORTH_A_THREAD)
+            .min(batches().count());
+        let turns = (0..threads).map(|thread| {
+            let (sender, receiver) = sync_channel(QUEUE);
+            let mut encoder = Encoder::new(plan, repository);
+            let mut turns = batches().skip(thread).step_by(threads);
+            scope.spawn(move || turns.all(|batch| send(&mut encoder, batch, &sender)));
+            (receiver, Part::new())
+        });
         let count = plan.list.objects.len();
-        Ok(Writer {
+        let mut writer = Writer {
             plan,
-            out: Output::new(repository.object_hash())?,
+            bounds: Bounds::none(),
+            out: Output::in_memory(repository.object_hash()),
+            threads: Threads(turns.collect()),
+            batch: 0,
+            position: 0,
+            next: None,
             offsets: vec![0; count],
             depths: vec![0; count],
             encoder: Encoder::new(plan, repository),
-        })
+        };
+        let header = data::header::encode(data::Version::V2, count as u32);
+        writer.out.write_all(&header).map_err(|error| output::failed(&error))?;
+        Ok(writer)
     }
 
-    /// Writes header and entries.
-    fn all(&mut self, mut threads: Threads, monitor: Monitor<'_>) -> Result<(), Error> {
+    /// Writes entries, as long as the pack has at most this number of bytes. Returns true if all are written.
+    fn run(&mut self, most: u64, monitor: Monitor<'_>) -> Result<bool, Error> {
         let plan = self.plan;
-        let header = data::header::encode(data::Version::V2, plan.list.objects.len() as u32);
-        self.out.write_all(&header).map_err(|error| output::failed(&error))?;
-        for batch in &plan.sequence.batches {
-            self.encoder.start();
-            for position in batch.range.clone() {
+        while let Some(batch) = plan.sequence.batches.get(self.batch) {
+            if self.position == batch.range.start && self.next.is_none() {
+                self.encoder.start();
+            }
+            while self.position < batch.range.end {
                 monitor.check()?;
-                let place = plan.sequence.order[position] as usize;
-                let encoded = self.next(position, batch, &mut threads)?;
+                let place = plan.sequence.order[self.position] as usize;
+                let encoded = match self.next.take() {
+                    Some(encoded) => encoded,
+                    None => self.encoded(batch)?,
+                };
+                if self.out.written().saturating_add(self.size(place, &encoded)) > most {
+                    self.next = Some(encoded);
+                    return Ok(false);
+                }
                 self.offsets[place] = self.out.written();
                 self.entry(place, encoded)?;
-                monitor.observer.objects(position + 1);
+                self.bounds.check(self.out.size())?;
+                self.position += 1;
+                monitor.observer.objects(self.position);
             }
             if batch.encoded > 0 {
-                threads.end_turn();
+                self.threads.end_turn();
             }
+            self.batch += 1;
         }
+        Ok(true)
+    }
+
+    /// Returns the size of an encoded object in bytes, without its header. That of a large one is not known.
+    fn size(&self, place: usize, encoded: &Encoded) -> u64 {
+        let known = match encoded {
+            Encoded::Whole(_, _, data) | Encoded::Delta(_, _, data) => Some(data.len()),
+            Encoded::Stored => {
+                self.plan.locations[place].and_then(|location| self.plan.packs.compressed_size(location))
+            }
+            Encoded::Large => None,
+        };
+        known.map_or(u64::MAX, |size| size as u64)
+    }
+
+    /// Passes the pack to `send`, and writes the rest on another thread meanwhile.
+    fn stream<'scope, T>(
+        mut self,
+        scope: &'scope thread::Scope<'scope, '_>,
+        send: impl FnOnce(Pack) -> Result<T, Error>,
+    ) -> Result<T, Error>
+    where
+        'a: 'scope,
+    {
+        let reader = self.out.move_to_pipe();
+        let (incoming, objects) = (reader.incoming(), self.objects());
+        let maker = scope.spawn(move || self.write_rest());
+        let sent = send(Pack::streamed(reader, objects));
+        incoming.close();
+        match maker.join() {
+            Ok(Ok(())) => sent,
+            Ok(Err(error)) => Err(error),
+            Err(panic) => resume_unwind(panic),
+        }
+    }
+
+    /// Writes the rest to the pipe. It is no error if that is not read to its end.
+    fn write_rest(mut self) -> Result<(), Error> {
+        let monitor = Monitor {
+            observer: &(),
+            interrupt: self.plan.interrupt,
+        };
+        let written = self.run(u64::MAX, monitor);
+        if self.out.is_hung_up() {
+            return Ok(());
+        }
+        written?;
+        // It fails only if it is not read to its end.
+        let _ = self.out.finish();
         Ok(())
     }
 
-    /// Returns the object at this position of the order.
-    fn next(&mut self, position: usize, batch: &Batch, threads: &mut Threads) -> Result<Encoded, Error> {
-        let place = self.plan.sequence.order[position] as usize;
-        let is_here = threads.0.is_empty() && batch.encoded > 0;
-        let encoded = if is_here { self.encoder.next(position)? } else { None };
+    /// Returns the complete pack.
+    fn ready(self) -> Result<Pack, Error> {
+        let objects = self.objects();
+        Ok(match self.finish()? {
+            Written::Memory(bytes) => Pack::in_memory(bytes, objects),
+            Written::File(file, bytes) => Pack::new(file, bytes, objects),
+            Written::Piped => unreachable!("it was not moved to a pipe"),
+        })
+    }
+
+    fn objects(&self) -> u32 {
+        self.plan.list.objects.len() as u32
+    }
+
+    fn finish(self) -> Result<Written, Error> {
+        self.out.finish().map_err(|error| output::failed(&error))
+    }
+
+    /// Returns the next object.
+    fn encoded(&mut self, batch: &Batch) -> Result<Encoded, Error> {
+        let place = self.plan.sequence.order[self.position] as usize;
+        let is_here = self.threads.0.is_empty() && batch.encoded > 0;
+        let encoded = if is_here {
+            self.encoder.next(self.position)?
+        } else {
+            None
+        };
         match self.plan.form(place) {
-            Form::Encode if !is_here => threads.next(),
+            Form::Encode if !is_here => self.threads.next(),
             Form::Encode | Form::Copy(_) => Ok(encoded.unwrap_or(Encoded::Stored)),
         }
     }

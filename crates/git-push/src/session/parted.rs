@@ -68,6 +68,9 @@ struct Parted<'p, 'a> {
     lost: u32,
     thin: bool,
     refused_thin: bool,
+    /// Parts may be sent while they are made.
+    stream: bool,
+    refused_stream: bool,
     /// Estimated bytes of everything.
     total: u64,
     /// Number of parts that have arrived, and their estimated bytes.
@@ -100,6 +103,8 @@ impl<'p, 'a> Parted<'p, 'a> {
             lost: 0,
             thin: push.bounds.thin,
             refused_thin: false,
+            stream: push.bounds.stream,
+            refused_stream: false,
             arrived: (0, 0),
         };
         if error.kind() != ErrorKind::NotSent {
@@ -228,15 +233,14 @@ impl<'p, 'a> Parted<'p, 'a> {
         let mut bounds = self.bounds();
         bounds.bytes = bounds.bytes.filter(|_| objects.len() > 1);
         let offered = &self.advertisement.capabilities;
-        push.observer.stage(Stage::Compressing {
-            objects: filler.list.objects.len(),
-        });
-        let format = bounds.format(offered);
-        let pack = pack::write_watched(&filler.repository, &filler.list, format, bounds, push.monitor())?;
         let commands = vec![Command::set(name.clone(), &self.advertisement, filler.id)];
         let request = negotiate(offered, push.repository.object_hash(), commands, &self.options())?;
-        let pack = pack.interruptible(push.interrupt.clone());
-        let report = push.transmit(self.connection, &request, Some(pack))?;
+        let format = bounds.format(offered);
+        let connection = &mut *self.connection;
+        let send = |pack| push.transmit(connection, &request, Some(pack));
+        // Here, nothing sends a pack once more with its length.
+        bounds.stream = false;
+        let report = pack::deliver_list(&filler.repository, &filler.list, format, bounds, push.monitor(), send)?;
         self.landed(report)?;
         self.arrive(objects.iter().map(|object| object.bytes).sum());
         Ok(())
@@ -281,12 +285,16 @@ impl<'p, 'a> Parted<'p, 'a> {
             bounds: Bounds {
                 thin: self.thin,
                 bytes: Some(self.limit).filter(|_| !is_filled),
+                stream: self.stream,
             },
             ..*self.push
         };
         let report = last.sent(self.connection)?;
         let refused_thin = self.refused_thin || report.has_refused_thin();
-        Ok(report.with_refused_thin(refused_thin))
+        let refused_stream = self.refused_stream || report.has_refused_stream();
+        Ok(report
+            .with_refused_thin(refused_thin)
+            .with_refused_stream(refused_stream))
     }
 
     /// Sends trees and blobs that refs name; without the first ones, which have at most `but` bytes. Returns true if
@@ -372,6 +380,9 @@ impl<'p, 'a> Parted<'p, 'a> {
         if report.has_refused_thin() {
             (self.thin, self.refused_thin) = (false, true);
         }
+        if report.has_refused_stream() {
+            (self.stream, self.refused_stream) = (false, true);
+        }
         Ok(())
     }
 
@@ -393,6 +404,7 @@ impl<'p, 'a> Parted<'p, 'a> {
         Bounds {
             thin: self.thin,
             bytes: Some(self.limit),
+            stream: self.stream,
         }
     }
 
