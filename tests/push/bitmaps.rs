@@ -442,13 +442,17 @@ fn a_bitmap_of_a_shallow_history_is_left_aside_when_the_rest_was_fetched() {
     let tip = commits[7];
     let url = format!("file://{}", whole.display());
     let target = clone.to_str().unwrap();
-    git(folder.path(), &["clone", "-q", "--bare", "--depth=3", &url, target], None);
+    git(
+        folder.path(),
+        &["clone", "-q", "--bare", "--depth=3", "--no-single-branch", &url, target],
+        None,
+    );
     // Git writes no bitmap in a shallow repository by itself.
     let shallow = std::fs::read(clone.join("shallow")).unwrap();
     git(&clone, &["repack", "-adbq"], None);
     assert!(bitmap_in(&clone).exists());
     assert_eq!(std::fs::read(clone.join("shallow")).unwrap(), shallow);
-    git(&clone, &["fetch", "-q", "--unshallow", &url], None);
+    git(&clone, &["fetch", "-q", "--unshallow", &url, "main:main"], None);
     assert!(bitmap_in(&clone).exists() && !clone.join("shallow").exists());
 
     let repository = gix::open(&clone).unwrap();
@@ -459,7 +463,10 @@ fn a_bitmap_of_a_shallow_history_is_left_aside_when_the_rest_was_fetched() {
             .copied()
             .collect::<BTreeSet<_>>();
         if had != [commits[5]] {
-            assert_eq!(enumerate_bitmapped(&repository, &advertisement, &commands).unwrap(), None);
+            assert_eq!(
+                enumerate_bitmapped(&repository, &advertisement, &commands).unwrap(),
+                None
+            );
         }
         let pack = git_push::Push::new(&repository, &advertisement)
             .commands(commands)

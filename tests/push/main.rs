@@ -2,6 +2,7 @@
 #![cfg(unix)]
 mod bitmaps;
 mod command;
+mod damaged_index;
 mod deltas;
 mod fuzzed;
 mod graphs;

@@ -217,3 +217,33 @@ fn a_mirror_without_thin_packs_is_remembered() {
     }
     git(&receiver, ["fsck", "--strict", "--no-dangling"]);
 }
+
+#[test]
+fn a_mirror_that_needs_lengths_is_remembered() {
+    let stargate = Stargate::bare();
+    let mirror = Mirror::with_token("token");
+    let receiver = mirror.create(NAME, Format::Sha1);
+    stargate.configure("stargate.remote", &mirror.url(NAME));
+    // One large file: no delta is tried.
+    let shape = Shape {
+        commits: 1,
+        files: 1,
+        bytes: 1_500_000,
+        merges: 0,
+    };
+    for (seed, statuses) in [(1, &["411", "200"][..]), (2, &["411", "200", "200"])] {
+        history::extend(&stargate.git_dir, "refs/kv/main", shape, seed);
+        let mut run = program(&stargate, &["run", "--json"]);
+        let output = run.env("GITHUB_PAT", "token").output().expect("it runs");
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        let tip = git(&stargate.git_dir, ["rev-parse", "refs/kv/main"]);
+        assert_eq!(git(&receiver, ["rev-parse", "refs/kv-mirror/main"]), tip);
+        let pushes = mirror.requests().into_iter();
+        let pushes = pushes.filter(|line| line.starts_with("POST ") && line.contains("git-receive-pack"));
+        let found: Vec<_> = pushes
+            .filter_map(|line| line.split(' ').nth(2).map(str::to_owned))
+            .collect();
+        assert_eq!(found, statuses);
+    }
+    git(&receiver, ["fsck", "--strict", "--no-dangling"]);
+}

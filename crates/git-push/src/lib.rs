@@ -74,12 +74,12 @@
 //! pack                                               the pack: order, deltas, output
 //! enumerate                                          selection of objects
 //! filler, sizes                                      temporary commits and sizes, for pushes in parts
-//! list, delta, bitmap, loose, object_files, reuse,   objects to send, forms of objects; object_files opens their files
-//!   bit_order
+//! list, delta, bitmap, reuse, bit_order              objects to send, forms of objects
 //! refspec, lease, fast_forward, ruling, parts        decisions before a push
 //! advertisement, negotiation, request, report_status the protocol
 //! pkt_line, monitor                                  lines; progress and interruption
-//! connection, commit_graph, objects, observer, wire_error the remote, the local objects, the peer's errors
+//! connection, commit_graph, loose, object_files,     the remote; the local objects, whose files object_files opens;
+//!   objects, observer, wire_error                    the peer's errors
 //! pipe, remote, command, progress, error             a pack on its way; values, text for a person
 //! ```
 //!

@@ -11,7 +11,7 @@ use std::sync::atomic::AtomicBool;
 use gix::{ObjectId, hash, zlib::Decompress};
 use gix_pack::{data, index, multi_index};
 
-use super::loose::Loose;
+use super::{error::causes, loose::Loose};
 
 /// Name of a multi-pack-index in its folder.
 const MULTI_PACK_INDEX: &str = "multi-pack-index";
@@ -81,6 +81,17 @@ impl ObjectFolders {
         indices.sort();
         let open = |path: &PathBuf| PackFile::open(path, object_format);
         indices.iter().filter_map(open).collect()
+    }
+
+    /// Returns the first pack index that cannot be opened, and why. The objects of its pack seem to be missing.
+    ///
+    /// Opening checks all offsets of an index, those of more than 31 bits as well.
+    pub(super) fn damaged_index(&self, object_format: hash::Kind) -> Option<(PathBuf, String)> {
+        let mut indices = self.0.iter().flat_map(|folder| indices(&folder.join("pack")));
+        indices.find_map(|path| {
+            let error = index::File::at(&path, object_format).err()?;
+            Some((path, causes(&error)))
+        })
     }
 
     /// Opens the packs and multi-pack-indices that have a bitmap, and reads the bitmaps, those of most objects first.

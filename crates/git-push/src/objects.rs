@@ -8,6 +8,7 @@ use gix_pack::cache::lru::MemoryCappedHashmap;
 use super::{
     Error, ErrorKind, causes,
     commit_graph::{Commit, CommitGraph},
+    object_files::ObjectFolders,
     repository::promisor,
 };
 
@@ -114,6 +115,15 @@ impl Objects {
     /// Returns the error of an object that does not exist.
     pub(super) fn missing(&self, id: ObjectId, reached_from: &dyn Display) -> Error {
         let what = self.absence(id, reached_from);
+        let folders = ObjectFolders::of(&self.repository);
+        if let Some((index, why)) = folders.damaged_index(self.repository.object_hash()) {
+            let index = index.display();
+            return Error::new(
+                ErrorKind::Broken,
+                format!("{what}: the pack index {index} cannot be read: {why}"),
+            )
+            .with_hint("remove this file, and run `git index-pack` with the pack beside it");
+        }
         match promisor(&self.repository) {
             Some(remote) => Error::new(ErrorKind::NotCloned, format!("{what}, which is a partial clone"))
                 .with_hint(format!("run `git fetch --refetch --no-filter {remote}` there")),
