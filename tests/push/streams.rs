@@ -24,6 +24,7 @@ use support::{
     pushing::{id, open, repository},
     scripted::{Scripted, Step, answer},
     sshd::Server,
+    web::Web,
 };
 use tempfile::TempDir;
 
@@ -117,6 +118,23 @@ fn a_large_push_arrives_while_it_is_made_over_every_transport() {
     }
     let requests = mirror.requests();
     assert_eq!(requests.len(), 2, "a GET and a POST: {requests:?}");
+}
+
+#[test]
+fn a_large_push_arrives_behind_other_servers_and_over_tls() {
+    let (_folder, source) = source();
+    // nginx refuses chunks here, before the end of the body.
+    for (web, is_refused) in [(Web::Nginx, true), (Web::Lighttpd, false), (Web::Apache, false)] {
+        let mirror = Mirror::behind(web, "token");
+        let receiver = mirror.create(NAME, Format::Sha1);
+        let mut settings = with_token("token");
+        settings.ca_file = Some(mirror.certificate());
+        let mut remote = open(&mirror.url(NAME), &settings);
+        let report = push(&source, &mut remote, &()).expect("a report");
+        assert!(report.all_accepted(), "{web:?}: {report:?}");
+        assert_eq!(report.has_refused_stream(), is_refused, "{web:?}");
+        assert_same(&source, &receiver);
+    }
 }
 
 #[test]
