@@ -8,64 +8,20 @@ use gix::hash;
 use super::super::pipe::{PipeReader, PipeWriter, pipe};
 use super::super::{Error, ErrorKind};
 
+/// A pack that is being written to memory.
+pub(super) type Memory = Vec<u8>;
+/// A pack that is being written to a file. The file has no name and goes away with its last handle.
+pub(super) type Spool = BufWriter<File>;
+
 /// A pack that is being written.
-pub(super) struct Output {
-    out: hash::io::Write<Sink>,
+pub(super) struct Output<W> {
+    out: hash::io::Write<W>,
     written: u64,
     /// Bytes of the checksum.
     checksum: u64,
 }
 
-/// Place of the bytes.
-enum Sink {
-    Memory(Vec<u8>),
-    /// The file has no name and goes away with its last handle.
-    File(BufWriter<File>),
-    Pipe(PipeWriter),
-}
-
-/// A pack that was written.
-pub(super) enum Written {
-    Memory(Vec<u8>),
-    /// The file, at its start, and its size in bytes.
-    File(File, u64),
-    /// All of it went through the pipe.
-    Piped,
-}
-
-impl Output {
-    /// Starts in memory.
-    pub(super) fn in_memory(object_format: hash::Kind) -> Self {
-        Output {
-            out: hash::io::Write::new(Sink::Memory(Vec::new()), object_format),
-            written: 0,
-            checksum: object_format.len_in_bytes() as u64,
-        }
-    }
-
-    /// Moves what is in memory to a new temporary file. The rest goes there, too.
-    pub(super) fn move_to_file(&mut self) -> Result<(), Error> {
-        let mut file = tempfile::tempfile()
-            .map(BufWriter::new)
-            .map_err(|error| failed(&error))?;
-        if let Sink::Memory(bytes) = &self.out.inner {
-            file.write_all(bytes).map_err(|error| failed(&error))?;
-        }
-        self.out.inner = Sink::File(file);
-        Ok(())
-    }
-
-    /// Moves what is in memory to a pipe. The rest goes there, too.
-    pub(super) fn move_to_pipe(&mut self) -> PipeReader {
-        let head = match &mut self.out.inner {
-            Sink::Memory(bytes) => std::mem::take(bytes),
-            Sink::File(_) | Sink::Pipe(_) => Vec::new(),
-        };
-        let (writer, reader) = pipe(head);
-        self.out.inner = Sink::Pipe(writer);
-        reader
-    }
-
+impl<W: Write> Output<W> {
     /// Returns the number of bytes so far.
     pub(super) fn written(&self) -> u64 {
         self.written
@@ -76,30 +32,82 @@ impl Output {
         self.written + self.checksum
     }
 
-    /// Returns true if the bytes went to a pipe that nobody reads any more.
-    pub(super) fn is_hung_up(&self) -> bool {
-        matches!(&self.out.inner, Sink::Pipe(writer) if writer.is_hung_up)
+    /// Goes on in another place.
+    fn moved<V>(self, to: V) -> Output<V> {
+        let hash::io::Write { hash, .. } = self.out;
+        Output {
+            out: hash::io::Write { hash, inner: to },
+            written: self.written,
+            checksum: self.checksum,
+        }
     }
 
-    /// Adds the checksum.
-    pub(super) fn finish(self) -> io::Result<Written> {
+    /// Adds the checksum. Returns the place.
+    fn finish(self) -> io::Result<W> {
         let checksum = self.out.hash.try_finalize().map_err(io::Error::other)?;
-        let mut sink = self.out.inner;
-        sink.write_all(checksum.as_slice())?;
-        match sink {
-            Sink::Memory(bytes) => Ok(Written::Memory(bytes)),
-            Sink::File(out) => {
-                let mut file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
-                let bytes = file.stream_position()?;
-                file.rewind()?;
-                Ok(Written::File(file, bytes))
-            }
-            Sink::Pipe(writer) => writer.finish().map(|()| Written::Piped),
-        }
+        let mut out = self.out.inner;
+        out.write_all(checksum.as_slice())?;
+        Ok(out)
     }
 }
 
-impl Write for Output {
+impl Output<Memory> {
+    /// Starts a pack.
+    pub(super) fn new(object_format: hash::Kind) -> Self {
+        Output {
+            out: hash::io::Write::new(Vec::new(), object_format),
+            written: 0,
+            checksum: object_format.len_in_bytes() as u64,
+        }
+    }
+
+    /// Goes on in a new temporary file.
+    pub(super) fn into_file(self) -> Result<Output<Spool>, Error> {
+        let mut file = tempfile::tempfile()
+            .map(BufWriter::new)
+            .map_err(|error| failed(&error))?;
+        file.write_all(&self.out.inner).map_err(|error| failed(&error))?;
+        Ok(self.moved(file))
+    }
+
+    /// Goes on in a pipe, which begins with what is in memory.
+    pub(super) fn into_pipe(mut self) -> (Output<PipeWriter>, PipeReader) {
+        let (writer, reader) = pipe(std::mem::take(&mut self.out.inner));
+        (self.moved(writer), reader)
+    }
+
+    /// Ends the pack, and returns it.
+    pub(super) fn into_bytes(self) -> Result<Vec<u8>, Error> {
+        self.finish().map_err(|error| failed(&error))
+    }
+}
+
+impl Output<Spool> {
+    /// Ends the pack. Returns the file, at its start, and its size in bytes.
+    pub(super) fn into_spool(self) -> Result<(File, u64), Error> {
+        let ended = || {
+            let mut file = self.finish()?.into_inner().map_err(io::IntoInnerError::into_error)?;
+            let bytes = file.stream_position()?;
+            file.rewind()?;
+            Ok((file, bytes))
+        };
+        ended().map_err(|error| failed(&error))
+    }
+}
+
+impl Output<PipeWriter> {
+    /// Returns true if the reader of the pipe was found to be gone.
+    pub(super) fn is_hung_up(&self) -> bool {
+        self.out.inner.is_hung_up
+    }
+
+    /// Ends the pack. If its reader is gone, that is no matter.
+    pub(super) fn end(self) {
+        let _ = self.finish().and_then(PipeWriter::finish);
+    }
+}
+
+impl<W: Write> Write for Output<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.out.write(bytes)?;
         self.written += written as u64;
@@ -108,24 +116,6 @@ impl Write for Output {
 
     fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
-    }
-}
-
-impl Write for Sink {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Sink::Memory(out) => out.write(bytes),
-            Sink::File(out) => out.write(bytes),
-            Sink::Pipe(out) => out.write(bytes),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        match self {
-            Sink::Memory(_) => Ok(()),
-            Sink::File(out) => out.flush(),
-            Sink::Pipe(out) => out.flush(),
-        }
     }
 }
 

@@ -11,10 +11,10 @@ use std::thread;
 
 use gix_pack::data::{self, entry::Header};
 
-use super::super::{Error, Pack, list::Base, monitor::Monitor};
+use super::super::{Error, Pack, list::Base, monitor::Monitor, pipe::PipeWriter};
 use super::bounds::Bounds;
 use super::encode::{Encoded, Encoder, header};
-use super::output::{self, Output, Written};
+use super::output::{self, Memory, Output, Spool};
 use super::plan::Plan;
 use super::sequence::{Batch, Form};
 
@@ -44,13 +44,9 @@ enum Delivery<T, F> {
 /// Writes the pack to a temporary file. Returns the file, at its start, and its size in bytes.
 pub(super) fn spool(repository: &gix::Repository, plan: &Plan<'_>, monitor: Monitor<'_>) -> Result<(File, u64), Error> {
     thread::scope(|scope| {
-        let mut writer = Writer::start(scope, repository, plan)?;
-        writer.out.move_to_file()?;
+        let mut writer = Writer::start(scope, repository, plan, Bounds::none())?.into_file()?;
         writer.run(u64::MAX, monitor)?;
-        match writer.finish()? {
-            Written::File(file, bytes) => Ok((file, bytes)),
-            Written::Memory(_) | Written::Piped => unreachable!("it was moved to a file"),
-        }
+        writer.out.into_spool()
     })
 }
 
@@ -65,17 +61,20 @@ pub(super) fn deliver<T>(
     monitor: Monitor<'_>,
     send: impl FnOnce(Pack) -> Result<T, Error>,
 ) -> Result<T, Error> {
+    let objects = plan.list.objects.len() as u32;
     let delivery = thread::scope(|scope| {
-        let mut writer = Writer::start(scope, repository, plan)?;
-        writer.bounds = bounds;
-        if !writer.run(SMALL, monitor)? {
-            if bounds.stream {
-                return writer.stream(scope, send).map(Delivery::Sent);
-            }
-            writer.out.move_to_file()?;
-            writer.run(u64::MAX, monitor)?;
+        let mut writer = Writer::start(scope, repository, plan, bounds)?;
+        if writer.run(SMALL, monitor)? {
+            let bytes = writer.out.into_bytes()?;
+            return Ok(Delivery::Ready(Pack::in_memory(bytes, objects), send));
         }
-        writer.ready().map(|pack| Delivery::Ready(pack, send))
+        if bounds.stream {
+            return writer.stream(scope, send).map(Delivery::Sent);
+        }
+        let mut writer = writer.into_file()?;
+        writer.run(u64::MAX, monitor)?;
+        let (file, bytes) = writer.out.into_spool()?;
+        Ok(Delivery::Ready(Pack::new(file, bytes, objects), send))
     });
     match delivery? {
         // The memory of the threads is free by now.
@@ -134,10 +133,10 @@ impl Threads {
 }
 
 /// Writer of the entries. It can pause between two of them.
-struct Writer<'a> {
+struct Writer<'a, W> {
     plan: &'a Plan<'a>,
     bounds: Bounds,
-    out: Output,
+    out: Output<W>,
     threads: Threads,
     /// Number of batches that were written.
     batch: usize,
@@ -152,12 +151,13 @@ struct Writer<'a> {
     encoder: Encoder<'a>,
 }
 
-impl<'a> Writer<'a> {
+impl<'a> Writer<'a, Memory> {
     /// Starts to encode, and writes the header of the pack to memory.
     fn start<'scope>(
         scope: &'scope thread::Scope<'scope, '_>,
         repository: &gix::Repository,
         plan: &'a Plan<'a>,
+        bounds: Bounds,
     ) -> Result<Self, Error>
     where
         'a: 'scope,
@@ -179,8 +179,8 @@ impl<'a> Writer<'a> {
         let count = plan.list.objects.len();
         let mut writer = Writer {
             plan,
-            bounds: Bounds::none(),
-            out: Output::in_memory(repository.object_hash()),
+            bounds,
+            out: Output::new(repository.object_hash()),
             threads: Threads(turns.collect()),
             batch: 0,
             position: 0,
@@ -194,6 +194,73 @@ impl<'a> Writer<'a> {
         Ok(writer)
     }
 
+    /// Goes on in a temporary file.
+    fn into_file(self) -> Result<Writer<'a, Spool>, Error> {
+        let moved = self.moved(|out| Ok((out.into_file()?, ())));
+        moved.map(|(writer, ())| writer)
+    }
+
+    /// Passes the pack to `send`, and writes the rest on another thread meanwhile.
+    fn stream<'scope, T>(
+        self,
+        scope: &'scope thread::Scope<'scope, '_>,
+        send: impl FnOnce(Pack) -> Result<T, Error>,
+    ) -> Result<T, Error>
+    where
+        'a: 'scope,
+    {
+        let objects = self.plan.list.objects.len() as u32;
+        let (writer, reader) = self.moved(|out| Ok(out.into_pipe()))?;
+        let incoming = reader.incoming();
+        let maker = scope.spawn(move || writer.write_rest());
+        let sent = send(Pack::streamed(reader, objects));
+        incoming.close();
+        match maker.join() {
+            Ok(Ok(())) => sent,
+            Ok(Err(error)) => Err(error),
+            Err(panic) => resume_unwind(panic),
+        }
+    }
+
+    /// Goes on in another place.
+    fn moved<V, X>(
+        self,
+        to: impl FnOnce(Output<Memory>) -> Result<(Output<V>, X), Error>,
+    ) -> Result<(Writer<'a, V>, X), Error> {
+        let (out, with) = to(self.out)?;
+        let writer = Writer {
+            plan: self.plan,
+            bounds: self.bounds,
+            out,
+            threads: self.threads,
+            batch: self.batch,
+            position: self.position,
+            next: self.next,
+            offsets: self.offsets,
+            depths: self.depths,
+            encoder: self.encoder,
+        };
+        Ok((writer, with))
+    }
+}
+
+impl Writer<'_, PipeWriter> {
+    /// Writes the rest. It is no error if that is not read to its end.
+    fn write_rest(mut self) -> Result<(), Error> {
+        let monitor = Monitor {
+            observer: &(),
+            interrupt: self.plan.interrupt,
+        };
+        let written = self.run(u64::MAX, monitor);
+        if !self.out.is_hung_up() {
+            written?;
+            self.out.end();
+        }
+        Ok(())
+    }
+}
+
+impl<W: Write> Writer<'_, W> {
     /// Writes entries, as long as the pack has at most this number of bytes. Returns true if all are written.
     fn run(&mut self, most: u64, monitor: Monitor<'_>) -> Result<bool, Error> {
         let plan = self.plan;
@@ -208,7 +275,7 @@ impl<'a> Writer<'a> {
                     Some(encoded) => encoded,
                     None => self.encoded(batch)?,
                 };
-                if self.out.written().saturating_add(self.size(place, &encoded)) > most {
+                if most < u64::MAX && self.out.written().saturating_add(self.size(place, &encoded)) > most {
                     self.next = Some(encoded);
                     return Ok(false);
                 }
@@ -236,61 +303,6 @@ impl<'a> Writer<'a> {
             Encoded::Large => None,
         };
         known.map_or(u64::MAX, |size| size as u64)
-    }
-
-    /// Passes the pack to `send`, and writes the rest on another thread meanwhile.
-    fn stream<'scope, T>(
-        mut self,
-        scope: &'scope thread::Scope<'scope, '_>,
-        send: impl FnOnce(Pack) -> Result<T, Error>,
-    ) -> Result<T, Error>
-    where
-        'a: 'scope,
-    {
-        let reader = self.out.move_to_pipe();
-        let (incoming, objects) = (reader.incoming(), self.objects());
-        let maker = scope.spawn(move || self.write_rest());
-        let sent = send(Pack::streamed(reader, objects));
-        incoming.close();
-        match maker.join() {
-            Ok(Ok(())) => sent,
-            Ok(Err(error)) => Err(error),
-            Err(panic) => resume_unwind(panic),
-        }
-    }
-
-    /// Writes the rest to the pipe. It is no error if that is not read to its end.
-    fn write_rest(mut self) -> Result<(), Error> {
-        let monitor = Monitor {
-            observer: &(),
-            interrupt: self.plan.interrupt,
-        };
-        let written = self.run(u64::MAX, monitor);
-        if self.out.is_hung_up() {
-            return Ok(());
-        }
-        written?;
-        // It fails only if it is not read to its end.
-        let _ = self.out.finish();
-        Ok(())
-    }
-
-    /// Returns the complete pack.
-    fn ready(self) -> Result<Pack, Error> {
-        let objects = self.objects();
-        Ok(match self.finish()? {
-            Written::Memory(bytes) => Pack::in_memory(bytes, objects),
-            Written::File(file, bytes) => Pack::new(file, bytes, objects),
-            Written::Piped => unreachable!("it was not moved to a pipe"),
-        })
-    }
-
-    fn objects(&self) -> u32 {
-        self.plan.list.objects.len() as u32
-    }
-
-    fn finish(self) -> Result<Written, Error> {
-        self.out.finish().map_err(|error| output::failed(&error))
     }
 
     /// Returns the next object.
