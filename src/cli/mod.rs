@@ -69,8 +69,15 @@ Exit codes:
 #[derive(Debug, Parser)]
 #[command(name = NAME, version, after_help = EXAMPLES, max_term_width = 100)]
 struct Cli {
-    /// Format of log lines and errors on stderr
-    #[arg(long, global = true, value_enum, value_name = "FORMAT", default_value_t)]
+    /// Format of log lines and errors on stderr: text or json
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        value_name = "FORMAT",
+        default_value_t,
+        hide_possible_values = true
+    )]
     log_format: LogFormat,
     #[command(subcommand)]
     command: Command,

@@ -257,9 +257,9 @@ function rebuildFeeds() {
       filterChanged();
       field("events-title").focus();
     });
-    const row = make("tr", {});
-    row.append(make("td", {}, choose), make("td", {}, name === id ? "" : name), make("td", { className: "number" }));
-    return row;
+    const feed = make("td", {}, choose);
+    if (name !== id) feed.append(make("bdi", { className: "name" }, name));
+    return make("tr", {}, feed, make("td", { className: "number" }));
   });
   field("feeds").replaceChildren(...rows);
   const more = feeds.length - rows.length;
