@@ -4,7 +4,11 @@ use std::{env, ffi::OsStr, io::stderr, path::Path, sync::OnceLock};
 use jiff::Timestamp;
 use serde::Serialize;
 use tracing_subscriber::{
-    EnvFilter, Layer, Registry, filter::LevelFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt,
+    EnvFilter, Layer, Registry,
+    filter::{FilterExt, LevelFilter, filter_fn},
+    fmt,
+    layer::SubscriberExt,
+    util::SubscriberInitExt,
 };
 
 use super::{
@@ -57,8 +61,14 @@ pub fn start(
     let logs = fmt::layer().log_internal_errors(false).with_writer(stderr);
     let logs = match format {
         LogFormat::Text => logs.with_ansi(colours()).with_target(false).boxed(),
-        LogFormat::Json => logs.with_ansi(false).json().flatten_event(true).boxed(),
+        LogFormat::Json => {
+            let json = logs.with_ansi(false).json().flatten_event(true);
+            json.with_span_list(false).boxed()
+        }
     };
+    // For people, a line has its own fields only.
+    let has_spans = format == LogFormat::Json;
+    let filter = filter.and(filter_fn(move |metadata| has_spans || metadata.is_event()));
     tracing_subscriber::registry()
         .with(beside)
         .with(logs.with_filter(filter))
