@@ -247,7 +247,7 @@ fn keys_and_screen_readers_reach_everything() {
         ("combobox", "Feed"),
         ("searchbox", "Search"),
         ("status", ""),
-        ("table", ""),
+        ("table", "Feeds"),
         ("list", ""),
     ] {
         assert!(

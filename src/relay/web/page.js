@@ -326,7 +326,7 @@ function timeOf(ts) {
 
 function textOf({ payload }) {
   const text = typeof payload?.text === "string" ? payload.text : JSON.stringify(payload);
-  const characters = [...text.slice(0, 2 * MAX_TEXT)];
+  const characters = [...text.slice(0, 2 * MAX_TEXT + 2)];
   return characters.length > MAX_TEXT ? `${characters.slice(0, MAX_TEXT).join("")}…` : text;
 }
 
