@@ -103,8 +103,8 @@ fn filter(value: Option<&OsStr>, default: &str) -> Result<EnvFilter, Failure> {
         return Ok(EnvFilter::new(default));
     };
     let text = value.to_str().unwrap_or_default();
-    // EnvFilter takes any other word for a target.
-    let is_known = |part: &str| part.contains('=') || part.parse::<LevelFilter>().is_ok();
+    // EnvFilter takes any other word for a target, and LevelFilter the empty one for `error`.
+    let is_known = |part: &str| part.contains('=') || (!part.is_empty() && part.parse::<LevelFilter>().is_ok());
     let parsed = text
         .split(',')
         .all(is_known)
