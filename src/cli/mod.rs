@@ -11,6 +11,7 @@ pub mod events;
 mod git_version;
 pub mod install;
 pub mod journal;
+mod logs;
 pub mod man;
 pub mod push;
 #[cfg(feature = "relay")]
@@ -33,8 +34,8 @@ use std::{
 
 use clap::{CommandFactory, Parser, Subcommand};
 use git_push::repository::{self, OpenError};
+use logs::LogFormat;
 use report::{Exit, Failure};
-use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
 /// Name of the program.
 const NAME: &str = "stargate-mirror";
@@ -54,8 +55,8 @@ Environment:
                    unreadable file is an error (exit 4)
   GITHUB_REPO_URL  the mirror of a single repository, used if stargate.remote is not
                    set; ignored with --root or more than one --repo
-  STARGATE_LOG     log level on stderr: error, warn, info or debug; default warn, and
-                   info for watch, events and relay
+  STARGATE_LOG     log level on stderr: error, warn, info, debug or trace; default warn,
+                   and info for watch, events and relay; another value is an error
   NO_COLOR         if set, output has no colours
 
 Exit codes:
@@ -68,6 +69,16 @@ Exit codes:
 #[derive(Debug, Parser)]
 #[command(name = NAME, version, after_help = EXAMPLES, max_term_width = 100)]
 struct Cli {
+    /// Format of log lines and errors on stderr: text or json
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        value_name = "FORMAT",
+        default_value_t,
+        hide_possible_values = true
+    )]
+    log_format: LogFormat,
     #[command(subcommand)]
     command: Command,
 }
@@ -118,15 +129,23 @@ pub fn main() -> ExitCode {
         Command::Relay(_) => "info",
         _ => "warn",
     };
-    log_to_stderr(
-        level,
-        matches!(cli.command, Command::Push(_)).then(|| terminal.remote_lines()),
-    );
-    let done = match cli.command {
+    let beside = matches!(cli.command, Command::Push(_)).then(|| terminal.remote_lines());
+    let done = logs::start(cli.log_format, level, beside).and_then(|()| run_command(cli.command, &terminal));
+    match done.and_then(output::check_stdout) {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            logs::print_failure(&failure, None);
+            failure.exit().into()
+        }
+    }
+}
+
+fn run_command(command: Command, terminal: &push::Terminal) -> Result<Exit, Failure> {
+    match command {
         Command::Install(args) => install::main(&args),
         Command::Run(args) => run::main(&args),
         Command::Watch(args) => watch::main(&args),
-        Command::Push(args) => push::main(&args, &terminal),
+        Command::Push(args) => push::main(&args, terminal),
         Command::Status(args) => status::main(&args),
         Command::Wait(args) => wait::main(&args),
         Command::Sync(args) => sync::main(&args),
@@ -140,29 +159,7 @@ pub fn main() -> ExitCode {
         Command::Demo(args) => demo::main(&args),
         Command::Completions(args) => completions::main(&args, Cli::command()),
         Command::Man(args) => man::main(&args, Cli::command()),
-    };
-    match done.and_then(output::check_stdout) {
-        Ok(exit) => exit.into(),
-        Err(failure) => {
-            eprint!("{}", failure.render(colours()));
-            failure.exit().into()
-        }
     }
-}
-
-/// Sends logs to stderr, at the level in `STARGATE_LOG`, for people and for cron's mail. `beside` receives all events.
-fn log_to_stderr(level: &str, beside: Option<impl Layer<Registry> + Send + Sync>) {
-    let filter = EnvFilter::try_from_env("STARGATE_LOG").unwrap_or_else(|_| EnvFilter::new(level));
-    let logs = fmt::layer()
-        .with_ansi(colours())
-        .with_target(false)
-        // Errors of logging to stderr cannot be logged to stderr.
-        .log_internal_errors(false)
-        .with_writer(std::io::stderr);
-    tracing_subscriber::registry()
-        .with(beside)
-        .with(logs.with_filter(filter))
-        .init();
 }
 
 /// Returns true if stderr is a terminal and `NO_COLOR` is not set.

@@ -27,8 +27,11 @@ Examples:
   stargate-mirror relay
   curl -H 'Content-Type: application/json' -d '{\"feed_id\":\"general\"}' http://127.0.0.1:3000/feeds
   curl http://127.0.0.1:3000/feeds/general/events?after_seq=0
+  curl http://127.0.0.1:3000/metrics
   RELAY_TOKEN=… stargate-mirror relay --listen 0.0.0.0:3000 --data /var/lib/relay
+  stargate-mirror relay --access-log --log-format json 2>>relay.log
 
+http://…/ is a page that shows the feeds and their events, and http://…/metrics is for Prometheus.
 http://…/openapi.json describes requests and answers. After SIGTERM or Ctrl-C, it exits when all
 posted events are durable. As a systemd service of Type=notify it reports when it is ready.
 
@@ -61,6 +64,9 @@ pub struct Args {
     /// Accept the token as the query parameter access_token, too; others may see it there
     #[arg(long)]
     token_in_query: bool,
+    /// Log every request: method, path, status, bytes, duration, name of the token, feed, remote address
+    #[arg(long)]
+    access_log: bool,
 }
 
 /// Runs the command.
@@ -96,6 +102,8 @@ pub fn main(args: &Args) -> Result<Exit, Failure> {
         access,
         idle_timeout: args.idle_timeout,
         origins: args.origins.clone(),
+        data: args.data.clone(),
+        access_log: args.access_log,
     };
     serve(listener, store, settings, &stop, || announce(address))?;
     tracing::info!("stopped; all acknowledged events are on disk");

@@ -88,6 +88,11 @@ impl Failure {
         self.exit
     }
 
+    /// Returns the instruction.
+    pub fn instruction(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+
     /// Returns the error and its hint, as printed on stderr.
     pub fn render(&self, colours: bool) -> String {
         let theme = if colours {

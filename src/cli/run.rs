@@ -7,6 +7,7 @@ use std::{
 use durable::clock::SystemClock;
 
 use super::{
+    logs,
     output::counted,
     push::Terminal,
     report::{Exit, Failure, REPAIR, cycle_exit},
@@ -72,7 +73,7 @@ pub fn main(args: &Args) -> Result<Exit, Failure> {
     let mut worst = Exit::Done;
     for git_dir in &repositories {
         let exit = cycle(git_dir, &options, &terminal, args.json).unwrap_or_else(|failure| {
-            eprint!("{}:\n{}", git_dir.display(), failure.render(super::colours()));
+            logs::print_failure(&failure, Some(git_dir));
             failure.exit()
         });
         worst = worst.max(exit);

@@ -206,6 +206,16 @@ impl Grant {
         self.token.as_ref().is_none_or(|token| token.allows(right, feed))
     }
 
+    /// Returns true if the request may do this with some feed.
+    pub fn has(&self, right: Right) -> bool {
+        self.token.as_ref().is_none_or(|token| token.has(right))
+    }
+
+    /// Name of the token; `None` without tokens.
+    pub fn name(&self) -> Option<&str> {
+        self.token.as_ref().map(|token| token.name.as_str())
+    }
+
     /// Checks that the request may do this with the feed.
     ///
     /// # Errors

@@ -139,6 +139,8 @@ impl Committer {
         }
         let written = self.log.append(&batch.bytes, &batch.ends)?;
         let durable = &batch.lines[..written.complete];
+        let bytes = durable.len().checked_sub(1).map_or(0, |last| batch.ends[last]);
+        self.shared.write_metrics.count(durable.len(), bytes);
         let change = |index: &mut Index| {
             for line in durable {
                 match &line.request {

@@ -8,6 +8,7 @@
 //!   GET  /feeds/{id}/stream          server-sent events; Last-Event-ID or after_seq resumes
 //!   GET  /stream?feed=…&feed=…       the same of several feeds
 //!   GET  /health, /openapi.json
+//!   GET  /, /status, /metrics        for people and monitors
 //! ```
 //!
 //! This is the Context Repo Protocol 0.1, with extensions. `/v1` in front of a path is the same path. [`routes::OPENAPI`]
@@ -61,6 +62,7 @@
 //! - On a network file system where locks do not work, relays on two machines could use the same folder.
 //! - Plain HTTP/1.1: use a reverse proxy for TLS.
 pub mod access;
+mod access_log;
 mod answer;
 mod body;
 mod commit;
@@ -70,7 +72,9 @@ mod folder;
 mod index;
 mod log_line;
 mod message;
+mod metrics;
 mod new_feed;
+mod observe;
 mod page;
 mod replay;
 pub mod routes;
@@ -80,3 +84,4 @@ pub mod store;
 mod stream;
 mod subscription;
 pub mod tokens;
+mod web;

@@ -25,12 +25,14 @@ use super::{
     cors::{self, LAST_EVENT_ID, Origin},
     index::{About, Feed},
     new_feed::feed_to_make,
+    observe::{Observer, observe},
     page::{self, Answer, encoded},
     replay::identity,
     store::{Accepted, Handle, Refusal, Submission, WriteRequest},
     stream::{Ends, Listener},
     subscription::Subscription,
     tokens::Right,
+    web,
 };
 use crate::event::{Event, MAX_EVENT};
 
@@ -85,7 +87,7 @@ impl App {
 }
 
 /// The relay's routes, each also below `/v1`. Web pages of these origins may use them.
-pub fn router(app: App, origins: Vec<Origin>) -> Router {
+pub fn router(app: App, origins: Vec<Origin>, observer: Arc<Observer>) -> Router {
     let app = Arc::new(app);
     let (mut guarded, mut open) = (Router::new(), Router::new());
     for prefix in ["", V1] {
@@ -95,10 +97,12 @@ pub fn router(app: App, origins: Vec<Origin>) -> Router {
             .route(&at("/feeds/{feed_id}"), get(feed))
             .route(&at("/feeds/{feed_id}/events"), get(events).post(post_event))
             .route(&at("/feeds/{feed_id}/stream"), get(stream))
-            .route(&at("/stream"), get(stream_of_feeds));
+            .route(&at("/stream"), get(stream_of_feeds))
+            .merge(web::guarded(prefix, observer.clone()));
         open = open
             .route(&at("/health"), get(health))
-            .route(&at("/openapi.json"), get(openapi));
+            .route(&at("/openapi.json"), get(openapi))
+            .merge(web::page(prefix));
     }
     let router = guarded
         .route_layer(from_fn_with_state(app.clone(), guard))
@@ -109,16 +113,19 @@ pub fn router(app: App, origins: Vec<Origin>) -> Router {
             ErrorResponse::new(StatusCode::METHOD_NOT_ALLOWED, problem)
         })
         .with_state(app);
-    match cors::layer(origins) {
+    let router = match cors::layer(origins) {
         Some(layer) => router.layer(layer),
         None => router,
-    }
+    };
+    router.layer(from_fn_with_state(observer, observe))
 }
 
 async fn guard(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Result<Response, ErrorResponse> {
     let grant = app.access.check(request.headers(), request.uri())?;
-    request.extensions_mut().insert(grant);
-    Ok(next.run(request).await)
+    request.extensions_mut().insert(grant.clone());
+    let mut response = next.run(request).await;
+    response.extensions_mut().insert(grant);
+    Ok(response)
 }
 
 #[derive(Serialize)]

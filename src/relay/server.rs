@@ -2,12 +2,16 @@
 use std::{
     io,
     net::{SocketAddr, TcpListener},
+    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
 
 use axum::Router;
-use hyper::server::conn::http1;
+use hyper::{
+    server::conn::http1,
+    service::{Service, service_fn},
+};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
@@ -22,6 +26,8 @@ use tokio::{
 use super::{
     access::Access,
     cors::Origin,
+    metrics::Metrics,
+    observe::{Observer, Peer},
     routes::{App, router},
     stall_timeout::StallTimeout,
     store::{Handle, Store, TURNS},
@@ -56,6 +62,10 @@ pub struct Settings {
     pub idle_timeout: Duration,
     /// Origins of web pages that may use the relay.
     pub origins: Vec<Origin>,
+    /// Folder of the store.
+    pub data: PathBuf,
+    /// Writes an access log.
+    pub access_log: bool,
 }
 
 /// Error that ended a relay.
@@ -118,17 +128,27 @@ async fn accept(
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let mut stopped = stop.0.subscribe();
     let app = App::new(store.clone(), settings.access, settings.idle_timeout, stopped.clone());
-    let router = router(app, settings.origins);
+    let observer = Arc::new(Observer {
+        metrics: Metrics::new(store.write_metrics()),
+        store: store.clone(),
+        data: settings.data,
+        access_log: settings.access_log,
+    });
+    let router = router(app, settings.origins, observer.clone());
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     ready();
     let accepting = async {
         // The semaphore is never closed.
         while let Ok(slot) = slots.clone().acquire_owned().await {
             match listener.accept().await {
-                Ok((stream, _)) => {
+                Ok((stream, peer)) => {
+                    let stream = (stream, Peer(peer));
                     let served = connection(stream, router.clone(), settings.idle_timeout, stop.0.subscribe());
+                    let connections = observer.metrics.connections.clone();
                     tokio::spawn(async move {
+                        connections.inc();
                         served.await;
+                        connections.dec();
                         drop(slot);
                     });
                 }
@@ -155,7 +175,12 @@ async fn accept(
     Ok(())
 }
 
-async fn connection(stream: TcpStream, router: Router, idle_timeout: Duration, mut stopped: watch::Receiver<bool>) {
+async fn connection(
+    (stream, peer): (TcpStream, Peer),
+    router: Router,
+    idle_timeout: Duration,
+    mut stopped: watch::Receiver<bool>,
+) {
     // If this fails, responses are slightly delayed.
     let _ = stream.set_nodelay(true);
     let mut http = http1::Builder::new();
@@ -164,7 +189,12 @@ async fn connection(stream: TcpStream, router: Router, idle_timeout: Duration, m
         .max_headers(MAX_HEADERS)
         .max_buf_size(MAX_BUFFER);
     let stream = TokioIo::new(StallTimeout::new(stream, idle_timeout));
-    let served = http.serve_connection(stream, TowerToHyperService::new(router));
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(move |mut request| {
+        request.extensions_mut().insert(peer);
+        router.call(request)
+    });
+    let served = http.serve_connection(stream, service);
     tokio::pin!(served);
     let ended = tokio::select! {
         ended = served.as_mut() => ended,

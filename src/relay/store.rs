@@ -23,6 +23,7 @@ use super::{
     index::{About, Identity, Index, Record},
     log_line::{self, MAX_LINE},
     message::Message,
+    metrics::WriteMetrics,
     replay::Replay,
 };
 pub use super::{
@@ -72,6 +73,8 @@ pub struct Shared {
     /// Number of the last event, for each feed with listeners.
     watchers: Mutex<HashMap<Arc<str>, watch::Sender<u64>>>,
     turns: Semaphore,
+    /// Metrics of the writing thread.
+    pub write_metrics: WriteMetrics,
 }
 
 /// The newest events, in the order of their numbers.
@@ -266,6 +269,7 @@ impl Store {
             recent: Mutex::default(),
             watchers: Mutex::default(),
             turns: Semaphore::new(TURNS),
+            write_metrics: WriteMetrics::default(),
         });
         let (queue, queued) = mpsc::channel(QUEUE);
         let committer = Committer::new(log, clock, shared.clone());
@@ -314,6 +318,11 @@ impl Handle {
     /// Locks the index for reading; the writer waits meanwhile.
     pub fn index(&self) -> RwLockReadGuard<'_, Index> {
         self.shared.index()
+    }
+
+    /// Metrics of the writing thread.
+    pub fn write_metrics(&self) -> &WriteMetrics {
+        &self.shared.write_metrics
     }
 
     /// Watches the number of the last event of a feed, which must exist.

@@ -168,10 +168,15 @@ impl Token {
         }
     }
 
+    /// Returns true if the token has this right.
+    pub fn has(&self, right: Right) -> bool {
+        self.rights.contains(&right)
+    }
+
     /// Returns true if the token allows this for the feed.
     pub fn allows(&self, right: Right, feed: &str) -> bool {
         let is_named = |glob: &String| wildmatch(BStr::new(glob), BStr::new(feed), wildmatch::Mode::empty());
-        self.rights.contains(&right) && self.feeds.iter().any(is_named)
+        self.has(right) && self.feeds.iter().any(is_named)
     }
 
     /// Counts a request at this time of a monotonic clock.

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use bstr::BString;
+use bstr::{BString, ByteSlice};
 use durable::{clock::Clock, storage::Disk};
 use jiff::Timestamp;
 
@@ -17,8 +17,9 @@ use super::{
 };
 use crate::{
     config::Config,
-    journal::{self, Backlog, Draft, Located, Origin, Source, Status, Writer},
+    journal::{self, Backlog, Draft, Entry, Located, Origin, Source, Status, Writer},
     mirror::LocalView,
+    namespace::namespace,
     ref_update::RefUpdate,
 };
 
@@ -86,7 +87,11 @@ impl<'a> Entries<'a> {
         entries: &[Located],
     ) -> Result<(Vec<Settled>, StatusCounts), RunError> {
         let mut counts = StatusCounts::default();
-        let record = |results: &EntryResults| self.record(entries, results, &mut counts);
+        let mut attempt = 0;
+        let record = |results: &EntryResults| {
+            attempt += 1;
+            self.record(entries, results, attempt, &mut counts)
+        };
         let settled = cycle.run(mirror, &updates(entries), record)?;
         Ok((settled, counts))
     }
@@ -163,7 +168,13 @@ impl<'a> Entries<'a> {
     }
 
     /// Writes the new statuses to the journal, and counts them.
-    fn record(&self, pending: &[Located], results: &EntryResults, counts: &mut StatusCounts) -> Result<(), RunError> {
+    fn record(
+        &self,
+        pending: &[Located],
+        results: &EntryResults,
+        attempt: u32,
+        counts: &mut StatusCounts,
+    ) -> Result<(), RunError> {
         let each = [
             (&results.mirrored, Status::Done),
             (&results.skipped, Status::Skipped),
@@ -176,6 +187,11 @@ impl<'a> Entries<'a> {
                 let entry = &settlements[*index].0.entry;
                 tracing::error!(entry = %entry.entry_id, %cause, "cannot write the entry's status; the entry stays pending");
             }
+            for (index, (located, status)) in settlements.iter().enumerate() {
+                if !settled.failed.iter().any(|(failed, _)| *failed == index) {
+                    log_settled(&located.entry, *status, attempt);
+                }
+            }
             match status {
                 Status::Failed => counts.failed += settled.settled,
                 _ => counts.others += settled.settled,
@@ -183,4 +199,17 @@ impl<'a> Entries<'a> {
         }
         Ok(())
     }
+}
+
+/// Logs that an attempt settled an entry. A large backlog would fill the log, so the level is low.
+fn log_settled(entry: &Entry, status: Status, attempt: u32) {
+    let name = entry.update.name.as_bstr();
+    tracing::debug!(
+        entry_id = %entry.entry_id,
+        ref = %name,
+        namespace = namespace(name).map(tracing::field::display),
+        attempt,
+        outcome = %status,
+        "settled"
+    );
 }

@@ -47,6 +47,14 @@ pub fn run(
     clock: &dyn Clock,
 ) -> Result<CycleReport, RunError> {
     let started = clock.elapsed();
+    // An error is logged at any level, and so is its cycle.
+    let cycle = tracing::error_span!(
+        "cycle",
+        cycle = %clock.now(),
+        repository = %git_dir.display(),
+        remote = tracing::field::Empty
+    );
+    let _entered = cycle.entered();
     let mut report = match Session::open(git_dir, options, environment, clock)? {
         Some(session) => cycle_over_backlog(&session)?,
         None => nothing_to_mirror(git_dir, options, environment)?,
@@ -95,6 +103,7 @@ fn cycle_over_backlog(session: &Session<'_>) -> Result<CycleReport, RunError> {
         }
     };
     let location = remote.location().to_string();
+    tracing::Span::current().record("remote", location.as_str());
     let mut mirror = session.mirror(&mut remote);
     let due = session.options.reconcile || mirror.needs_comparison(local, &*session.view.pending(&backlog));
     let local = due.then_some(local);

@@ -63,7 +63,7 @@ impl Listening {
 }
 
 /// A file that `tests/sse/install` put below target/sse.
-fn installed(name: &str) -> PathBuf {
+pub fn installed(name: &str) -> PathBuf {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/sse").join(name);
     assert!(
         path.exists(),

@@ -146,6 +146,8 @@ const FEED: &str = "/feeds/{feed_id}";
 const EVENTS: &str = "/feeds/{feed_id}/events";
 const STREAM: &str = "/feeds/{feed_id}/stream";
 const STREAMS: &str = "/stream";
+const STATUS: &str = "/status";
+const METRICS: &str = "/metrics";
 
 #[test]
 fn every_answer_is_as_described_and_every_described_answer_is_given() {
@@ -166,6 +168,7 @@ fn every_answer_is_as_described_and_every_described_answer_is_given() {
     };
     get("/openapi.json", "/openapi.json");
     get("/health", "/health");
+    get(STATUS, "/status");
     get(FEEDS, "/feeds");
     let mut post = |path: &str, url: &str, body: &str| {
         let answer = client.try_post(url, body).expect("an answer");
@@ -214,6 +217,8 @@ fn every_answer_is_as_described_and_every_described_answer_is_given() {
         ("post", EVENTS, "/feeds/f/events"),
         ("get", STREAM, "/feeds/f/stream"),
         ("get", STREAMS, "/stream?feed=f"),
+        ("get", STATUS, "/status"),
+        ("get", METRICS, "/metrics"),
     ] {
         let verb = method.to_uppercase();
         let mut ask = |headers: &str| {
@@ -242,6 +247,8 @@ fn every_answer_is_as_described_and_every_described_answer_is_given() {
         ("post", EVENTS, "/feeds/f/events"),
         ("get", STREAM, "/feeds/f/stream"),
         ("get", STREAMS, "/stream?feed=f"),
+        ("get", STATUS, "/status"),
+        ("get", METRICS, "/metrics"),
     ] {
         let verb = method.to_uppercase();
         let request = format!("{verb} {url} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
@@ -250,12 +257,15 @@ fn every_answer_is_as_described_and_every_described_answer_is_given() {
     }
     assert!(relay.client().with_token("secret").get("/feeds").status == 200);
 
-    // Other tests cover the answers that need a full disk or a high load. A stream is not JSON.
+    // Other tests cover the answers that need a full disk or a high load. A stream, the metrics and
+    // the page are not JSON.
     let elsewhere = |name: &String| {
         ["403", "429", "500", "503", "507"]
             .iter()
             .any(|status| name.ends_with(status))
-            || [STREAM, STREAMS].iter().any(|path| *name == format!("get {path} 200"))
+            || [STREAM, STREAMS, METRICS, "/"]
+                .iter()
+                .any(|path| *name == format!("get {path} 200"))
     };
     let missing: Vec<_> = description
         .all()

@@ -9,6 +9,7 @@ mod head;
 mod hidden_refs;
 mod journey;
 mod local_refs;
+mod log_format;
 mod namespace;
 mod parts;
 mod patience;

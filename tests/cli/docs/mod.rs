@@ -26,6 +26,7 @@ fn project() -> &'static Path {
 fn pages() -> Vec<Page> {
     let names = fs::read_dir(project().join("docs")).expect("docs/");
     let names = names.map(|entry| entry.expect("a name").file_name().into_string().expect("UTF-8"));
+    let names = names.filter(|name| name.ends_with(".md"));
     let mut names: Vec<_> = names.map(|name| format!("docs/{name}")).collect();
     names.sort();
     names.insert(0, "README.md".into());

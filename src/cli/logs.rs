@@ -1,0 +1,145 @@
+//! Logs on stderr: lines for people and for cron's mail, or JSON.
+use std::{env, ffi::OsStr, io::stderr, path::Path, sync::OnceLock};
+
+use jiff::Timestamp;
+use serde::Serialize;
+use tracing_subscriber::{
+    EnvFilter, Layer, Registry,
+    filter::{FilterExt, LevelFilter, filter_fn},
+    fmt,
+    layer::SubscriberExt,
+    util::SubscriberInitExt,
+};
+
+use super::{
+    colours,
+    report::{Exit, Failure},
+};
+
+/// Variable with the level.
+const VARIABLE: &str = "STARGATE_LOG";
+
+/// Format of the logs, once they are set up.
+static FORMAT: OnceLock<LogFormat> = OnceLock::new();
+
+/// Format of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// A JSON object in each line.
+    Json,
+}
+
+/// An error that ends a command, as a line of JSON. It has the members of the log's other lines.
+#[derive(Serialize)]
+struct FailureLine<'a> {
+    timestamp: String,
+    level: &'static str,
+    message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<&'a str>,
+    exit: u8,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    repository: Option<String>,
+    target: &'static str,
+}
+
+/// Sends logs to stderr, at the level in `STARGATE_LOG`, else at `level`. `beside` receives all events.
+///
+/// # Errors
+/// `STARGATE_LOG` is not a level.
+pub fn start(
+    format: LogFormat,
+    level: &str,
+    beside: Option<impl Layer<Registry> + Send + Sync>,
+) -> Result<(), Failure> {
+    FORMAT.get_or_init(|| format);
+    let filter = filter(env::var_os(VARIABLE).as_deref(), level)?;
+    // Errors of logging to stderr cannot be logged to stderr.
+    let logs = fmt::layer().log_internal_errors(false).with_writer(stderr);
+    let logs = match format {
+        LogFormat::Text => logs.with_ansi(colours()).with_target(false).boxed(),
+        LogFormat::Json => {
+            let json = logs.with_ansi(false).json().flatten_event(true);
+            json.with_span_list(false).boxed()
+        }
+    };
+    // For people, a line has its own fields only.
+    let has_spans = format == LogFormat::Json;
+    let filter = filter.and(filter_fn(move |metadata| has_spans || metadata.is_event()));
+    tracing_subscriber::registry()
+        .with(beside)
+        .with(logs.with_filter(filter))
+        .init();
+    Ok(())
+}
+
+/// Prints an error, of this repository if there are several, in the format of the logs.
+pub fn print_failure(failure: &Failure, repository: Option<&Path>) {
+    if FORMAT.get() == Some(&LogFormat::Json) {
+        let line = FailureLine {
+            timestamp: format!("{:.6}", Timestamp::now()),
+            level: "ERROR",
+            message: failure.to_string(),
+            hint: failure.instruction(),
+            exit: failure.exit() as u8,
+            repository: repository.map(|path| path.display().to_string()),
+            target: "stargate_mirror::cli",
+        };
+        let line = serde_json::to_string(&line).expect("a line serializes into memory");
+        return eprintln!("{line}");
+    }
+    if let Some(path) = repository {
+        eprintln!("{}:", path.display());
+    }
+    eprint!("{}", failure.render(colours()));
+}
+
+/// Returns the filter for a value of `STARGATE_LOG`: a level, or a list of `target=level` with at most one level.
+fn filter(value: Option<&OsStr>, default: &str) -> Result<EnvFilter, Failure> {
+    let Some(value) = value.filter(|value| !value.is_empty()) else {
+        return Ok(EnvFilter::new(default));
+    };
+    let text = value.to_str().unwrap_or_default();
+    // EnvFilter takes any other word for a target, and LevelFilter the empty one for `error`.
+    let is_known = |part: &str| part.contains('=') || (!part.is_empty() && part.parse::<LevelFilter>().is_ok());
+    let parsed = text
+        .split(',')
+        .all(is_known)
+        .then(|| EnvFilter::try_new(text).ok())
+        .flatten();
+    parsed.ok_or_else(|| {
+        let failure = Failure::new(
+            Exit::Usage,
+            format!("{VARIABLE}={} is not a log level", value.display()),
+        );
+        failure.hint(format!(
+            "set {VARIABLE} to error, warn, info, debug or trace, or unset it"
+        ))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_level_is_one_of_the_known_words() {
+        for (value, expected) in [
+            ("debug", "debug"),
+            ("WARN", "warn"),
+            ("off", "off"),
+            ("", "info"),
+            ("warn,relay::access=info", "relay::access=info,warn"),
+        ] {
+            let filter = filter(Some(OsStr::new(value)), "info").expect(value);
+            assert_eq!(filter.to_string(), expected, "{value}");
+        }
+        for bad in ["loud", "warn,", "inf o", "relay=loud", "wran,relay=info"] {
+            let refused = filter(Some(OsStr::new(bad)), "info").expect_err(bad);
+            assert_eq!(refused.exit(), Exit::Usage);
+        }
+    }
+}
