@@ -10,11 +10,15 @@
 //! Numbers are written as in JavaScript, unless a double would change them. The ids become names of files and folders
 //! in every clone of the repository: [`check_name()`] refuses unsafe ones. `payload` may be any JSON, except for
 //! [keys](PRIVATE) that the parser reserves.
+mod canonical;
 mod envelope;
 mod git_name;
 mod json;
 mod name;
 mod number;
+mod signature;
+#[cfg(feature = "events")]
+mod signing_key;
 mod snapshot;
 mod value;
 
@@ -27,6 +31,9 @@ use envelope::Rules;
 pub use git_name::is_of_git;
 pub use json::{PRIVATE, is_same as is_same_json, read as read_json};
 pub use name::{Folded, MAX_NAME, check_name};
+pub use signature::{Authenticity, SIGNATURE, is_did_key};
+#[cfg(feature = "events")]
+pub use signing_key::{KEY_BYTES, NotAKey, SigningKey, pem};
 pub use snapshot::SNAPSHOTS;
 pub use value::{Form, Json, Members};
 
@@ -145,6 +152,16 @@ impl Event {
         self.text("feed_id")
     }
 
+    /// Type of the event.
+    pub fn kind(&self) -> &str {
+        self.text("type")
+    }
+
+    /// Author of the event.
+    pub fn author(&self) -> &str {
+        self.text("author_identity_id")
+    }
+
     /// Time of the event, by its author's clock.
     pub fn ts(&self) -> Timestamp {
         self.ts
@@ -162,9 +179,9 @@ impl Event {
     }
 
     /// Returns true if `other` has the same content: everything but `event_id`, `feed_id`, `ts` and `source.adapter_id`, in
-    /// any order.
+    /// any order. Signatures cover these members, too. So two signatures may differ, but not one signed and one unsigned event.
     pub fn has_content_of(&self, other: &Event) -> bool {
-        self.content().eq(other.content())
+        self.is_signed() == other.is_signed() && self.content().eq(other.content())
     }
 
     /// Members of the event and of its source that are content, sorted.
@@ -174,7 +191,10 @@ impl Event {
             Some(Json::Object(source)) => Some(source.sorted()),
             _ => None,
         };
-        let own = members.filter(|(name, _)| *name != "source" && !OF_DELIVERY.contains(name));
+        let is_signed = self.is_signed();
+        let own = members.filter(move |(name, _)| {
+            *name != "source" && !OF_DELIVERY.contains(name) && !(is_signed && *name == SIGNATURE)
+        });
         own.chain(source.into_iter().flatten().filter(|(name, _)| *name != "adapter_id"))
     }
 

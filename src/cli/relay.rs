@@ -18,6 +18,7 @@ use crate::config::parse_duration;
 use crate::relay::{
     access::{Access, NoAccess, TokenSources},
     cors::{Origin, parse_origin},
+    permission::misunderstood,
     server::{Settings, Stop, listen, serve},
     store::{Found, Store},
 };
@@ -28,6 +29,7 @@ Examples:
   curl -H 'Content-Type: application/json' -d '{\"feed_id\":\"general\"}' http://127.0.0.1:3000/feeds
   curl http://127.0.0.1:3000/feeds/general/events?after_seq=0
   RELAY_TOKEN=… stargate-mirror relay --listen 0.0.0.0:3000 --data /var/lib/relay
+  stargate-mirror relay --require-signatures
 
 http://…/openapi.json describes requests and answers. After SIGTERM or Ctrl-C, it exits when all
 posted events are durable. As a systemd service of Type=notify it reports when it is ready.
@@ -61,6 +63,9 @@ pub struct Args {
     /// Accept the token as the query parameter access_token, too; others may see it there
     #[arg(long)]
     token_in_query: bool,
+    /// Refuse events without a signature, in all feeds; a wrong one is always refused
+    #[arg(long)]
+    require_signatures: bool,
 }
 
 /// Runs the command.
@@ -78,6 +83,9 @@ pub fn main(args: &Args) -> Result<Exit, Failure> {
     let access = Arc::new(Access::new(args.listen.ip(), sources)?);
     let (store, found) = Store::open(&args.data)?;
     report_recovery(&args.data, &found);
+    for problem in misunderstood(&store.handle()) {
+        tracing::error!("{problem}");
+    }
     let unavailable = |error: io::Error| {
         let failure = Failure::new(Exit::Failed, format!("cannot listen on {}: {error}", args.listen));
         failure.hint("choose another address with --listen; port 0 selects a free port")
@@ -96,6 +104,7 @@ pub fn main(args: &Args) -> Result<Exit, Failure> {
         access,
         idle_timeout: args.idle_timeout,
         origins: args.origins.clone(),
+        require_signatures: args.require_signatures,
     };
     serve(listener, store, settings, &stop, || announce(address))?;
     tracing::info!("stopped; all acknowledged events are on disk");

@@ -201,12 +201,17 @@ impl Grant {
         }
     }
 
-    /// Returns true if the request may do this with the feed.
+    /// Token of the request; `None` without tokens.
+    pub fn token(&self) -> Option<&Token> {
+        self.token.as_deref()
+    }
+
+    /// Returns true if the request may do this with the feed, by its token.
     pub fn allows(&self, right: Right, feed: &str) -> bool {
         self.token.as_ref().is_none_or(|token| token.allows(right, feed))
     }
 
-    /// Checks that the request may do this with the feed.
+    /// Checks that the request may do this with the feed, by its token.
     ///
     /// # Errors
     /// The response to a request that may not.

@@ -72,6 +72,8 @@ mod log_line;
 mod message;
 mod new_feed;
 mod page;
+pub mod permission;
+mod policy;
 mod replay;
 pub mod routes;
 pub mod server;

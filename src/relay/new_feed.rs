@@ -1,5 +1,5 @@
 //! PURE: the body of a request that creates a feed.
-use super::{index::About, store::NewFeed};
+use super::{index::About, policy::Policy, store::NewFeed};
 use crate::{
     event::{Form, Json, Members, Problem, check_name, read_json},
     uuid,
@@ -31,11 +31,17 @@ pub fn feed_to_make(body: &[u8]) -> Result<NewFeed, Vec<Problem>> {
         .collect();
     problems.extend(id.as_ref().err().map(|what| problem("feed_id", what.clone())));
     problems.extend(name.as_ref().err().map(|what| problem("name", what.clone())));
+    let policy = members.get("policy_json");
+    problems.extend(
+        policy
+            .into_iter()
+            .flat_map(|policy| Policy::of(policy).problems().to_vec()),
+    );
     if members.get("feed_id").is_none() && members.get("name").is_none() {
         problems.push(problem("name", "is missing".into()));
     }
     match (id, name) {
-        (Ok(id), Ok(name)) if problems.is_empty() => Ok(new_feed(id, name, members.get("policy_json"))),
+        (Ok(id), Ok(name)) if problems.is_empty() => Ok(new_feed(id, name, policy)),
         _ => Err(problems),
     }
 }
@@ -102,6 +108,10 @@ mod tests {
             (r#"{"id":"general"}"#, &["id", "name"]),
             (r#"{"feed_id":7}"#, &["feed_id"]),
             (r#"{"name":""}"#, &["name"]),
+            (
+                r#"{"name":"","policy_json":{"read":"x","types":["a"],"members":1}}"#,
+                &["name", "policy_json.read"],
+            ),
             ("[]", &[""]),
             ("", &[""]),
         ] {

@@ -56,6 +56,8 @@ pub struct Settings {
     pub idle_timeout: Duration,
     /// Origins of web pages that may use the relay.
     pub origins: Vec<Origin>,
+    /// Refuse events without a signature.
+    pub require_signatures: bool,
 }
 
 /// Error that ended a relay.
@@ -117,7 +119,8 @@ async fn accept(
 ) -> io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let mut stopped = stop.0.subscribe();
-    let app = App::new(store.clone(), settings.access, settings.idle_timeout, stopped.clone());
+    let mut app = App::new(store.clone(), settings.access, settings.idle_timeout, stopped.clone());
+    app.require_signatures = settings.require_signatures;
     let router = router(app, settings.origins);
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     ready();

@@ -51,6 +51,7 @@ pub struct Token {
     rights: Vec<Right>,
     feeds: Vec<String>,
     rate: Option<Mutex<Rate>>,
+    is_owner: bool,
 }
 
 /// Requests of a token: the generic cell rate algorithm (ITU-T I.371).
@@ -153,6 +154,7 @@ impl From<Entry> for Token {
             rights: entry.rights,
             feeds: entry.feeds,
             rate: entry.per_minute.map(rate).map(Mutex::new),
+            is_owner: false,
         }
     }
 }
@@ -165,7 +167,13 @@ impl Token {
             rights: vec![Right::Read, Right::Write, Right::Admin],
             feeds: vec!["*".into()],
             rate: None,
+            is_owner: true,
         }
+    }
+
+    /// Returns true for the token that allows everything.
+    pub fn is_owner(&self) -> bool {
+        self.is_owner
     }
 
     /// Returns true if the token allows this for the feed.
