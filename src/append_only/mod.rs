@@ -31,6 +31,7 @@ mod paths;
 mod range;
 mod renames;
 mod schema;
+mod signatures;
 mod violation;
 
 pub use error::Error;
@@ -38,6 +39,7 @@ pub use odd_names::{OddName, odd_names};
 pub use paths::{DEFAULT_PATH, InvalidPath, Paths};
 pub use range::{Added, Findings, Range, Relation, check, lost};
 pub use schema::{Malformed, malformed};
+pub use signatures::{Signatures, badly_signed};
 pub use violation::{Letter, MAX_LISTED, Violation};
 
 /// The rule in one line, for every report of a violation.
