@@ -9,7 +9,7 @@
 //! `refs` may be absent, and `source_msg_id` may be null. Unknown members are kept, and all members keep their order.
 //! Numbers are written as in JavaScript, unless a double would change them. The ids become names of files and folders
 //! in every clone of the repository: [`check_name()`] refuses unsafe ones. `payload` may be any JSON, except for
-//! [keys](PRIVATE) that the parser reserves.
+//! [keys](PRIVATE) that the parser reserves. With a `signature`, the event is [signed](Event::verify()) by its author.
 mod canonical;
 mod envelope;
 mod git_name;

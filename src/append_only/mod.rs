@@ -19,6 +19,9 @@
 //!
 //! If the clone lacks history that the check needs, the result is an [`Error`], never a verdict.
 //!
+//! The signatures of new events ([`badly_signed()`]) are a matter of their files alone. Only this function reaches a crate for
+//! cryptography.
+//!
 //! # Limitations
 //!
 //! A file that is renamed and edited in one commit is reported as deleted. Replacement refs (git-replace) and grafts are

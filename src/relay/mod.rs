@@ -36,7 +36,13 @@
 //! feeds. If an event with a known id or source has the same content, the response is 200 with the stored event. The content
 //! is everything but what says only how, when and where it was delivered: `event_id`, `feed_id`, `ts` and `source.adapter_id`.
 //! The order of members does not matter. Other content is refused with 409, and so is an `event_id` that differs from a stored
-//! one only in case: the response has the stored event, and a line is logged.
+//! one only in case: the response has the stored event, and a line is logged. The signatures of two
+//! signed events may differ, because they cover these members, too.
+//!
+//! # Signatures and policies
+//!
+//! An event with a wrong signature ([`crate::event`]) is refused with 400. What the policy of the feed does not allow is refused
+//! with 403. Stored events are not checked again.
 //!
 //! # Durability
 //!

@@ -84,7 +84,10 @@ impl Policy {
     /// # Errors
     /// All violations.
     pub fn check(&self, event: &Event, authenticity: Authenticity, bytes: usize) -> Result<(), Vec<Problem>> {
-        let mut violations: Vec<_> = self.problems.clone();
+        if !self.problems.is_empty() {
+            return Err(self.problems.clone());
+        }
+        let mut violations = Vec::new();
         let mut note = |field: &str, problem: String| violations.push(new_problem(field, problem));
         if let Some(most) = self.max_event_bytes.filter(|most| bytes as u64 > *most) {
             note("", format!("has {bytes} bytes; the policy of the feed allows {most}"));

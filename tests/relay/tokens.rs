@@ -18,16 +18,16 @@ fn sha256(token: &str) -> String {
     text.split(' ').next().expect("a hash").to_owned()
 }
 
-fn entry(token: &str, rights: &[&str], feeds: &[&str]) -> Value {
+pub fn entry(token: &str, rights: &[&str], feeds: &[&str]) -> Value {
     json!({"name": token, "sha256": sha256(token), "rights": rights, "feeds": feeds})
 }
 
-fn write(folder: &Path, tokens: &[Value]) {
+pub fn write(folder: &Path, tokens: &[Value]) {
     fs::write(folder.join("tokens.json"), json!({ "tokens": tokens }).to_string()).expect("a file");
 }
 
 /// A relay with the owner's token `owner` and the file.
-fn start(folder: &Path) -> Relay {
+pub fn start(folder: &Path) -> Relay {
     let file = folder.join("tokens.json");
     let arguments = ["--tokens", file.to_str().expect("UTF-8"), "--token-in-query"];
     let start = Start {
