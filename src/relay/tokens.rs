@@ -46,7 +46,7 @@ pub enum Right {
 /// A token, without its secret.
 #[derive(Debug)]
 pub struct Token {
-    /// Name for people.
+    /// Name for people, and for the policies of feeds.
     pub name: String,
     rights: Vec<Right>,
     feeds: Vec<String>,
