@@ -3,6 +3,7 @@
 //! ```text
 //!   POST /feeds                      {"name", "policy_json"?, "feed_id"?}: 201, or 200 if it exists
 //!   GET  /feeds, /feeds/{id}
+//!   PUT  /feeds/{id}/policy          any JSON: the feed
 //!   POST /feeds/{id}/events          an event: 201, or 200 with the stored event if it exists
 //!   GET  /feeds/{id}/events          a page: after_seq, or after_ts and after_id; limit
 //!   GET  /feeds/{id}/stream          server-sent events; Last-Event-ID or after_seq resumes

@@ -48,20 +48,48 @@ pub fn feed_to_make(body: &[u8]) -> Result<NewFeed, Vec<Problem>> {
 
 fn new_feed(id: Option<&str>, name: Option<&str>, policy: Option<&Json>) -> NewFeed {
     let id = id.map_or_else(|| uuid::version_4(uuid::random()), str::to_owned);
-    let mut text = Vec::new();
-    policy
-        .unwrap_or(&Json::Null)
-        .write(&mut text, Form::Compact)
-        .expect("JSON is written into memory");
     NewFeed {
         is_named: name.is_some(),
         has_policy: policy.is_some(),
+        sets_policy: false,
         about: About {
             name: name.unwrap_or(&id).into(),
-            policy: String::from_utf8(text).expect("JSON is UTF-8").into(),
+            policy: text_of(policy.unwrap_or(&Json::Null)),
             id: id.into(),
         },
     }
+}
+
+/// Parses a policy that is to be set for a stored feed.
+///
+/// # Errors
+/// All problems.
+pub fn policy_to_set(stored: &About, body: &[u8]) -> Result<NewFeed, Vec<Problem>> {
+    let problem = |problem| Problem {
+        field: String::new(),
+        problem,
+    };
+    let json = read_json(body).map_err(|error| vec![problem(error)])?;
+    let problems = Policy::of(&json).problems().to_vec();
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    Ok(NewFeed {
+        is_named: false,
+        has_policy: true,
+        sets_policy: true,
+        about: About {
+            policy: text_of(&json),
+            ..stored.clone()
+        },
+    })
+}
+
+fn text_of(json: &Json) -> Box<str> {
+    let mut text = Vec::new();
+    json.write(&mut text, Form::Compact)
+        .expect("JSON is written into memory");
+    String::from_utf8(text).expect("JSON is UTF-8").into()
 }
 
 /// Returns a member that is a string and valid, if it is there.

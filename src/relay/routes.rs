@@ -11,7 +11,7 @@ use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, Uri, header},
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{get, put},
 };
 use futures_util::stream::try_unfold;
 use serde::Serialize;
@@ -24,7 +24,7 @@ use super::{
     body::MemoryBudget,
     cors::{self, LAST_EVENT_ID, Origin},
     index::{About, Feed},
-    new_feed::feed_to_make,
+    new_feed::{feed_to_make, policy_to_set},
     page::{self, Answer, encoded},
     permission::{self, EventRules},
     policy::Policy,
@@ -113,6 +113,7 @@ pub fn router(app: App, origins: Vec<Origin>) -> Router {
         guarded = guarded
             .route(&at("/feeds"), get(feeds).post(make_feed))
             .route(&at("/feeds/{feed_id}"), get(feed))
+            .route(&at("/feeds/{feed_id}/policy"), put(set_policy))
             .route(&at("/feeds/{feed_id}/events"), get(events).post(post_event))
             .route(&at("/feeds/{feed_id}/stream"), get(stream))
             .route(&at("/stream"), get(stream_of_feeds));
@@ -181,8 +182,8 @@ async fn make_feed(
     let id = feed.about.id.clone();
     grant.check(Right::Admin, &id)?;
     match app.store.submit(WriteRequest::Feed(feed)).await {
-        Ok(accepted) if accepted.is_new || app.may_read(&grant, &id) => show_feed(&app, &id, status(&accepted)),
-        Ok(accepted) => Ok(json(status(&accepted), &serde_json::json!({ "id": &*id }))),
+        Ok(accepted) if accepted.is_new => show_feed(&app, &id, StatusCode::CREATED),
+        Ok(_) => show_known_feed(&app, &grant, &id),
         Err(Refusal::OtherFeed(other)) if app.may_read(&grant, &other) => {
             let index = app.store.index();
             let stored = index.feed(&other).map(FeedView::of);
@@ -200,6 +201,24 @@ async fn feed(
 ) -> Result<Response, ErrorResponse> {
     let (feed, _) = known(&app, &grant, Right::Read, feed)?;
     show_feed(&app, &feed, StatusCode::OK)
+}
+
+async fn set_policy(
+    State(app): State<Arc<App>>,
+    Extension(grant): Extension<Grant>,
+    feed: Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ErrorResponse> {
+    let (id, _) = known(&app, &grant, Right::Admin, feed)?;
+    let body = app.bodies.read(&headers, body, MAX_FEED).await?;
+    let stored = app.store.index().feed(&id).map(|feed| feed.about().clone());
+    let policy = policy_to_set(&stored.ok_or_else(no_such_feed)?, &body.bytes).map_err(ErrorResponse::invalid)?;
+    if app.store.submit(WriteRequest::Feed(policy)).await?.is_new {
+        // Their clients may not be allowed to read any more.
+        app.access.end_streams();
+    }
+    show_known_feed(&app, &grant, &id)
 }
 
 async fn events(
@@ -416,6 +435,15 @@ fn show_feed(app: &App, id: &str, status: StatusCode) -> Result<Response, ErrorR
     let index = app.store.index();
     let feed = index.feed(id).ok_or_else(no_such_feed)?;
     Ok(json(status, &FeedView::of(feed)))
+}
+
+/// Shows a stored feed; only its id, if the request may not read it.
+fn show_known_feed(app: &App, grant: &Grant, id: &str) -> Result<Response, ErrorResponse> {
+    if app.may_read(grant, id) {
+        show_feed(app, id, StatusCode::OK)
+    } else {
+        Ok(json(StatusCode::OK, &serde_json::json!({ "id": id })))
+    }
 }
 
 fn status(accepted: &Accepted) -> StatusCode {

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! The file has the SHA-256 of each token, in hexadecimal digits, and never a token. `feeds` are globs of feed ids. `read` is
-//! for pages, streams and descriptions of feeds, `write` for events, `admin` for new feeds. `per_minute` limits the requests.
+//! for pages, streams and descriptions of feeds, `write` for events, `admin` for new feeds and for policies. `per_minute` limits the requests.
 //! Unknown members are errors.
 use std::{
     collections::HashMap,
@@ -39,7 +39,7 @@ pub enum Right {
     Read,
     /// Events.
     Write,
-    /// New feeds.
+    /// New feeds, policies.
     Admin,
 }
 

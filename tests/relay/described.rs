@@ -144,6 +144,7 @@ fn raw(relay: &Relay, request: &[u8]) -> (u16, Value) {
 
 const FEEDS: &str = "/feeds";
 const FEED: &str = "/feeds/{feed_id}";
+const POLICY: &str = "/feeds/{feed_id}/policy";
 const EVENTS: &str = "/feeds/{feed_id}/events";
 const STREAM: &str = "/feeds/{feed_id}/stream";
 const STREAMS: &str = "/stream";
@@ -215,11 +216,24 @@ fn every_answer_is_as_described_and_every_described_answer_is_given() {
     ] {
         get(path, url);
     }
+    let mut put = |feed: &str, policy: &str| {
+        let length = policy.len();
+        let head = "Host: localhost\r\nConnection: close\r\nContent-Type: application/json";
+        let request =
+            format!("PUT /feeds/{feed}/policy HTTP/1.1\r\n{head}\r\nContent-Length: {length}\r\n\r\n{policy}");
+        let (status, body) = raw(&relay, request.as_bytes());
+        description.check("put", POLICY, status, &body);
+    };
+    put("f", r#"{"types":["message"],"more":null}"#);
+    put("f", "{\"types\":[1]}");
+    put("g", "null");
+    put("f", &format!("\"{}\"", "x".repeat(8192)));
     // A foreign host name; another type; a body that does not arrive.
     for (method, path, url) in [
         ("get", FEEDS, "/feeds"),
         ("post", FEEDS, "/feeds"),
         ("get", FEED, "/feeds/f"),
+        ("put", POLICY, "/feeds/f/policy"),
         ("get", EVENTS, "/feeds/f/events"),
         ("post", EVENTS, "/feeds/f/events"),
         ("get", STREAM, "/feeds/f/stream"),
@@ -232,7 +246,7 @@ fn every_answer_is_as_described_and_every_described_answer_is_given() {
             description.check(method, path, status, &body);
         };
         ask("Host: example.com\r\n");
-        if method == "post" {
+        if method != "get" {
             ask("Host: localhost\r\nContent-Type: text/plain\r\nContent-Length: 0\r\n");
             ask("Host: localhost\r\nContent-Type: application/json\r\nContent-Length: 5\r\n");
         }
@@ -248,6 +262,7 @@ fn every_answer_is_as_described_and_every_described_answer_is_given() {
         ("get", FEEDS, "/feeds"),
         ("post", FEEDS, "/feeds"),
         ("get", FEED, "/feeds/f"),
+        ("put", POLICY, "/feeds/f/policy"),
         ("get", EVENTS, "/feeds/f/events"),
         ("post", EVENTS, "/feeds/f/events"),
         ("get", STREAM, "/feeds/f/stream"),
@@ -263,7 +278,7 @@ fn every_answer_is_as_described_and_every_described_answer_is_given() {
     // Other tests cover the answers that need tokens, a full disk or a high load. A stream is not JSON.
     let elsewhere = |name: &String| {
         ["429", "500", "503", "507"].iter().any(|status| name.ends_with(status))
-            || *name == format!("post {FEEDS} 403")
+            || [format!("post {FEEDS} 403"), format!("put {POLICY} 403")].contains(name)
             || [STREAM, STREAMS].iter().any(|path| *name == format!("get {path} 200"))
     };
     let missing: Vec<_> = description

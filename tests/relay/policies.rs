@@ -201,4 +201,67 @@ fn a_stored_policy_that_is_not_understood_refuses_events() {
     assert_eq!(post(&client, &event("typed", "2")), (403, field));
     assert_eq!(client.get("/feeds/typed/events").json, json!([one]), "it can be read");
     assert_eq!(client.get("/feeds/read/events").status, 403);
+
+    let policy = json!({"types": ["message"]});
+    assert_eq!(client.put("/feeds/typed/policy", &policy).json["policy_json"], policy);
+    assert_eq!(
+        post(&client, &event("typed", "2")),
+        (201, vec![]),
+        "another policy repairs it"
+    );
+}
+
+#[test]
+fn an_admin_sets_another_policy_and_streams_end() {
+    let folder = folder();
+    let tokens = [
+        entry("ann", &["read", "write"], &["*"]),
+        entry("admin", &["admin"], &["team"]),
+    ];
+    write(folder.path(), &tokens);
+    let relay = start(folder.path());
+    let [owner, ann, admin] = ["owner", "ann", "admin"].map(|token| relay.client().with_token(token));
+    owner.make_feed("team");
+    owner.make_feed("other");
+    let mut listener = Listener::open(relay.address, "/feeds/team/stream?access_token=ann", None);
+    assert!(matches!(listener.next(), Heard::Id(_)));
+    let policy = json!({"read": [], "types": ["note"], "members": [1]});
+    for (client, path, body, status) in [
+        (&ann, "/feeds/team/policy", &policy, 403),
+        (&admin, "/feeds/other/policy", &policy, 403),
+        (&owner, "/feeds/none/policy", &policy, 404),
+        (&admin, "/feeds/team/policy", &json!({"types": 1}), 400),
+    ] {
+        assert_eq!(client.put(path, body).status, status, "{path} {body}");
+    }
+    assert_eq!(post(&ann, &event("team", "1")), (201, vec![]));
+    assert_eq!(listener.event().1, event("team", "1"));
+    let set = admin.put("/feeds/team/policy", &policy);
+    assert_eq!((set.status, set.json), (200, json!({"id": "team"})));
+    assert_eq!(listener.try_next().expect("an end that is clean"), None);
+    assert_eq!(ann.get("/feeds/team/stream").status, 403);
+    assert_eq!(post(&ann, &event("team", "2")), (403, vec!["type".to_owned()]));
+    let again = admin.post("/feeds", &json!({"feed_id": "team", "policy_json": policy}));
+    assert_eq!(again.status, 200, "it is the policy of the feed");
+    let feeds = owner.get("/feeds").json;
+    assert_eq!((&feeds[1]["id"], &feeds[1]["policy_json"]), (&json!("team"), &policy));
+    relay.stop();
+    let relay = start(folder.path());
+    assert_eq!(relay.client().with_token("owner").get("/feeds").json, feeds);
+    assert_eq!(relay.client().with_token("ann").get("/feeds/team").status, 403);
+}
+
+#[test]
+fn a_policy_ends_streams_without_tokens_too() {
+    let folder = folder();
+    let relay = Relay::start(folder.path());
+    relay.client().make_feed("f");
+    let mut listener = Listener::connect(relay.address, "f", None);
+    assert!(matches!(listener.next(), Heard::Id(_)));
+    assert_eq!(relay.client().put("/feeds/f/policy", &json!(null)).status, 200);
+    assert_eq!(
+        relay.client().put("/feeds/f/policy", &json!({"read": ["ann"]})).status,
+        200
+    );
+    assert_eq!(listener.try_next().expect("an end that is clean"), None);
 }
