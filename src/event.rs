@@ -11,6 +11,7 @@
 //! in every clone of the repository: [`check_name()`] refuses unsafe ones. `payload` may be any JSON, except for
 //! [keys](PRIVATE) that the parser reserves. With a `signature`, the event is [signed](Event::verify()) by its author.
 mod canonical;
+mod content;
 mod envelope;
 mod git_name;
 mod json;
@@ -43,9 +44,6 @@ pub const MAX_EVENT: usize = 1 << 20;
 pub const MAX_FILE: usize = 8 << 20;
 /// The folder of a context repository that holds the events.
 pub const FOLDER: &str = "events";
-
-/// Members that only describe the delivery of an event.
-const OF_DELIVERY: [&str; 3] = ["event_id", "feed_id", "ts"];
 
 /// An event with a valid envelope.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -176,26 +174,6 @@ impl Event {
             (Some(Json::String(platform)), Some(Json::String(id))) => Some((platform, id)),
             _ => None,
         }
-    }
-
-    /// Returns true if `other` has the same content: everything but `event_id`, `feed_id`, `ts` and `source.adapter_id`, in
-    /// any order. Signatures cover these members, too. So two signatures may differ, but not one signed and one unsigned event.
-    pub fn has_content_of(&self, other: &Event) -> bool {
-        self.is_signed() == other.is_signed() && self.content().eq(other.content())
-    }
-
-    /// Members of the event and of its source that are content, sorted.
-    fn content(&self) -> impl Iterator<Item = (&str, &Json)> {
-        let members = self.members.sorted();
-        let source = match self.members.get("source") {
-            Some(Json::Object(source)) => Some(source.sorted()),
-            _ => None,
-        };
-        let is_signed = self.is_signed();
-        let own = members.filter(move |(name, _)| {
-            *name != "source" && !OF_DELIVERY.contains(name) && !(is_signed && *name == SIGNATURE)
-        });
-        own.chain(source.into_iter().flatten().filter(|(name, _)| *name != "adapter_id"))
     }
 
     /// Path in a context repository, with `/`: `events/{feed_id}/{YYYY-MM-DD}/{event_id}.json`.

@@ -1,4 +1,6 @@
 //! Routes and their handlers. `openapi.json` describes them.
+mod feeds;
+
 use std::{io, sync::Arc, time::Duration};
 
 use axum::{
@@ -15,7 +17,6 @@ use axum::{
 };
 use futures_util::stream::try_unfold;
 use serde::Serialize;
-use serde_json::value::RawValue;
 use tokio::sync::watch;
 
 use super::{
@@ -23,8 +24,6 @@ use super::{
     answer::{ErrorResponse, SEQ, json, json_text},
     body::MemoryBudget,
     cors::{self, LAST_EVENT_ID, Origin},
-    index::{About, Feed},
-    new_feed::{feed_to_make, policy_to_set},
     page::{self, Answer, encoded},
     permission::{self, EventRules},
     policy::Policy,
@@ -38,8 +37,6 @@ use crate::event::{Event, MAX_EVENT};
 
 /// OpenAPI description, served at `/openapi.json`.
 pub const OPENAPI: &str = include_str!("openapi.json");
-/// Maximum length of a body that creates a feed, in bytes.
-const MAX_FEED: usize = 8192;
 /// Maximum length of a body that is parsed inline, in bytes. Longer ones are parsed on another thread, to block no requests.
 const MAX_PARSED_INLINE: usize = 32 << 10;
 
@@ -111,9 +108,9 @@ pub fn router(app: App, origins: Vec<Origin>) -> Router {
     for prefix in ["", V1] {
         let at = |path: &str| format!("{prefix}{path}");
         guarded = guarded
-            .route(&at("/feeds"), get(feeds).post(make_feed))
-            .route(&at("/feeds/{feed_id}"), get(feed))
-            .route(&at("/feeds/{feed_id}/policy"), put(set_policy))
+            .route(&at("/feeds"), get(feeds::feeds).post(feeds::make_feed))
+            .route(&at("/feeds/{feed_id}"), get(feeds::feed))
+            .route(&at("/feeds/{feed_id}/policy"), put(feeds::set_policy))
             .route(&at("/feeds/{feed_id}/events"), get(events).post(post_event))
             .route(&at("/feeds/{feed_id}/stream"), get(stream))
             .route(&at("/stream"), get(stream_of_feeds));
@@ -140,85 +137,6 @@ async fn guard(State(app): State<Arc<App>>, mut request: Request, next: Next) ->
     let grant = app.access.check(request.headers(), request.uri())?;
     request.extensions_mut().insert(grant);
     Ok(next.run(request).await)
-}
-
-#[derive(Serialize)]
-struct FeedView<'a> {
-    id: &'a str,
-    name: &'a str,
-    policy_json: &'a RawValue,
-    created_at: String,
-}
-
-impl<'a> FeedView<'a> {
-    fn of(feed: &'a Feed) -> Self {
-        let About { id, name, policy } = feed.about();
-        FeedView {
-            id,
-            name,
-            policy_json: serde_json::from_str(policy).unwrap_or(RawValue::NULL),
-            created_at: format!("{:.3}", feed.created()),
-        }
-    }
-}
-
-async fn feeds(State(app): State<Arc<App>>, Extension(grant): Extension<Grant>) -> Response {
-    let index = app.store.index();
-    let feeds = index
-        .feeds()
-        .rev()
-        .filter(|feed| permission::allows(&grant, Right::Read, feed.about()));
-    json(StatusCode::OK, &feeds.map(FeedView::of).collect::<Vec<_>>())
-}
-
-async fn make_feed(
-    State(app): State<Arc<App>>,
-    Extension(grant): Extension<Grant>,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response, ErrorResponse> {
-    let body = app.bodies.read(&headers, body, MAX_FEED).await?;
-    let feed = feed_to_make(&body.bytes).map_err(ErrorResponse::invalid)?;
-    let id = feed.about.id.clone();
-    grant.check(Right::Admin, &id)?;
-    match app.store.submit(WriteRequest::Feed(feed)).await {
-        Ok(accepted) if accepted.is_new => show_feed(&app, &id, StatusCode::CREATED),
-        Ok(_) => show_known_feed(&app, &grant, &id),
-        Err(Refusal::OtherFeed(other)) if app.may_read(&grant, &other) => {
-            let index = app.store.index();
-            let stored = index.feed(&other).map(FeedView::of);
-            let stored = serde_json::to_vec(&stored).expect("responses serialize into memory");
-            Err(ErrorResponse::from(Refusal::OtherFeed(other)).with_stored(stored))
-        }
-        Err(refusal) => Err(refusal.into()),
-    }
-}
-
-async fn feed(
-    State(app): State<Arc<App>>,
-    Extension(grant): Extension<Grant>,
-    feed: Result<Path<String>, PathRejection>,
-) -> Result<Response, ErrorResponse> {
-    let (feed, _) = known(&app, &grant, Right::Read, feed)?;
-    show_feed(&app, &feed, StatusCode::OK)
-}
-
-async fn set_policy(
-    State(app): State<Arc<App>>,
-    Extension(grant): Extension<Grant>,
-    feed: Result<Path<String>, PathRejection>,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response, ErrorResponse> {
-    let (id, _) = known(&app, &grant, Right::Admin, feed)?;
-    let body = app.bodies.read(&headers, body, MAX_FEED).await?;
-    let stored = app.store.index().feed(&id).map(|feed| feed.about().clone());
-    let policy = policy_to_set(&stored.ok_or_else(no_such_feed)?, &body.bytes).map_err(ErrorResponse::invalid)?;
-    if app.store.submit(WriteRequest::Feed(policy)).await?.is_new {
-        // Their clients may not be allowed to read any more.
-        app.access.end_streams();
-    }
-    show_known_feed(&app, &grant, &id)
 }
 
 async fn events(
@@ -429,21 +347,6 @@ fn known(
 
 fn no_such_feed() -> ErrorResponse {
     Refusal::UnknownFeed.into()
-}
-
-fn show_feed(app: &App, id: &str, status: StatusCode) -> Result<Response, ErrorResponse> {
-    let index = app.store.index();
-    let feed = index.feed(id).ok_or_else(no_such_feed)?;
-    Ok(json(status, &FeedView::of(feed)))
-}
-
-/// Shows a stored feed; only its id, if the request may not read it.
-fn show_known_feed(app: &App, grant: &Grant, id: &str) -> Result<Response, ErrorResponse> {
-    if app.may_read(grant, id) {
-        show_feed(app, id, StatusCode::OK)
-    } else {
-        Ok(json(StatusCode::OK, &serde_json::json!({ "id": id })))
-    }
 }
 
 fn status(accepted: &Accepted) -> StatusCode {
