@@ -9,12 +9,17 @@
 //! `refs` may be absent, and `source_msg_id` may be null. Unknown members are kept, and all members keep their order.
 //! Numbers are written as in JavaScript, unless a double would change them. The ids become names of files and folders
 //! in every clone of the repository: [`check_name()`] refuses unsafe ones. `payload` may be any JSON, except for
-//! [keys](PRIVATE) that the parser reserves.
+//! [keys](PRIVATE) that the parser reserves. With a `signature`, the event is [signed](Event::verify()) by its author.
+mod canonical;
+mod content;
 mod envelope;
 mod git_name;
 mod json;
 mod name;
 mod number;
+mod signature;
+#[cfg(feature = "events")]
+mod signing_key;
 mod snapshot;
 mod value;
 
@@ -27,6 +32,9 @@ use envelope::Rules;
 pub use git_name::is_of_git;
 pub use json::{PRIVATE, is_same as is_same_json, read as read_json};
 pub use name::{Folded, MAX_NAME, check_name};
+pub use signature::{Authenticity, SIGNATURE, is_did_key};
+#[cfg(feature = "events")]
+pub use signing_key::{KEY_BYTES, NotAKey, SigningKey, pem};
 pub use snapshot::SNAPSHOTS;
 pub use value::{Form, Json, Members};
 
@@ -36,9 +44,6 @@ pub const MAX_EVENT: usize = 1 << 20;
 pub const MAX_FILE: usize = 8 << 20;
 /// The folder of a context repository that holds the events.
 pub const FOLDER: &str = "events";
-
-/// Members that only describe the delivery of an event.
-const OF_DELIVERY: [&str; 3] = ["event_id", "feed_id", "ts"];
 
 /// An event with a valid envelope.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -145,6 +150,16 @@ impl Event {
         self.text("feed_id")
     }
 
+    /// Type of the event.
+    pub fn kind(&self) -> &str {
+        self.text("type")
+    }
+
+    /// Author of the event.
+    pub fn author(&self) -> &str {
+        self.text("author_identity_id")
+    }
+
     /// Time of the event, by its author's clock.
     pub fn ts(&self) -> Timestamp {
         self.ts
@@ -159,23 +174,6 @@ impl Event {
             (Some(Json::String(platform)), Some(Json::String(id))) => Some((platform, id)),
             _ => None,
         }
-    }
-
-    /// Returns true if `other` has the same content: everything but `event_id`, `feed_id`, `ts` and `source.adapter_id`, in
-    /// any order.
-    pub fn has_content_of(&self, other: &Event) -> bool {
-        self.content().eq(other.content())
-    }
-
-    /// Members of the event and of its source that are content, sorted.
-    fn content(&self) -> impl Iterator<Item = (&str, &Json)> {
-        let members = self.members.sorted();
-        let source = match self.members.get("source") {
-            Some(Json::Object(source)) => Some(source.sorted()),
-            _ => None,
-        };
-        let own = members.filter(|(name, _)| *name != "source" && !OF_DELIVERY.contains(name));
-        own.chain(source.into_iter().flatten().filter(|(name, _)| *name != "adapter_id"))
     }
 
     /// Path in a context repository, with `/`: `events/{feed_id}/{YYYY-MM-DD}/{event_id}.json`.

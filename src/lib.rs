@@ -60,8 +60,8 @@
 //!            false_watermark), ancestry; follow (settings without effect, HEAD of the mirror), head, progress. By hand and for
 //!            readers: sync, status, wait, review (of the settings); options, error
 //! relay      a source of events over HTTP: server (connections), routes, access, body (memory budget), answer, page (PURE),
-//!            stream (listeners), stall_timeout; store, commit (the writing thread), replay (the log at start), index (PURE),
-//!            log_line
+//!            stream (listeners), stall_timeout; permission, tokens, policy (PURE); store, commit (the writing thread), replay
+//!            (the log at start), index (PURE), log_line
 //! porcelain  driver of a single push, as `git push` makes it: run, driver, tracking (remote-tracking refs)
 //! events     driver of the context repository. source (relay with sse, page and cursors; lines of standard input); ingest
 //!            (inbox, batch, committer); repository (init, instance and lock_file, event_ids, changes, queries, refused);
@@ -84,7 +84,8 @@
 //!            tracking_ref (sets a remote-tracking ref)
 //! refs       local refs: an id, absent, or unreadable with the reason; files (loose, packed) or tables
 //! config     section [stargate] of git configuration -> one Config
-//! append_only  PURE: paths; compare (two trees), renames, history (which commits are new), range, schema, odd_names
+//! append_only  PURE: paths; compare (two trees), renames, history (which commits are new), range, schema, signatures,
+//!            odd_names
 //! git_objects  PURE: reader (commits, trees, blobs), lookup (by path), difference (of two trees)
 //! ref_update, ref_pattern, event, odd_name, uuid    values that every module may use; advice (on errors of libraries)
 //! namespace  ref names of a namespace, by family; parts (temporary refs of pushes in parts)

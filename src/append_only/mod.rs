@@ -19,6 +19,9 @@
 //!
 //! If the clone lacks history that the check needs, the result is an [`Error`], never a verdict.
 //!
+//! The signatures of new events ([`badly_signed()`]) are a matter of their files alone. Only this function reaches a crate for
+//! cryptography.
+//!
 //! # Limitations
 //!
 //! A file that is renamed and edited in one commit is reported as deleted. Replacement refs (git-replace) and grafts are
@@ -31,6 +34,7 @@ mod paths;
 mod range;
 mod renames;
 mod schema;
+mod signatures;
 mod violation;
 
 pub use error::Error;
@@ -38,6 +42,7 @@ pub use odd_names::{OddName, odd_names};
 pub use paths::{DEFAULT_PATH, InvalidPath, Paths};
 pub use range::{Added, Findings, Range, Relation, check, lost};
 pub use schema::{Malformed, malformed};
+pub use signatures::{Signatures, badly_signed};
 pub use violation::{Letter, MAX_LISTED, Violation};
 
 /// The rule in one line, for every report of a violation.

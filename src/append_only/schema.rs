@@ -1,5 +1,5 @@
 //! Check that each new event file is a valid event at the event's own path.
-use bstr::{BString, ByteSlice};
+use bstr::{BStr, BString, ByteSlice};
 use gix::{
     ObjectId,
     objs::{Find, FindHeader, tree::EntryKind},
@@ -27,21 +27,15 @@ pub struct Malformed {
 pub fn malformed(objects: &(impl Find + FindHeader), added: &[Added]) -> Result<Vec<Malformed>, Error> {
     let mut found = Vec::new();
     for file in added {
-        let name = file
-            .path
-            .rsplit_once_str("/")
-            .map_or(file.path.as_slice(), |(_, name)| name);
-        if name.starts_with(b".") {
+        if is_skipped(file.path.as_bstr()) {
             continue;
         }
-        let problems = match file.kind {
-            EntryKind::Blob | EntryKind::BlobExecutable => match content(objects, file.id)? {
+        let problems = match not_a_file(file.kind) {
+            Some(problem) => vec![problem.into()],
+            None => match content(objects, file.id)? {
                 Some(json) => problems(&file.path, &json),
                 None => vec![format!("the event is longer than {MAX_FILE} bytes")],
             },
-            EntryKind::Link => vec!["it is a symbolic link".into()],
-            EntryKind::Commit => vec!["it is a submodule".into()],
-            EntryKind::Tree => vec!["it is a folder".into()],
         };
         if !problems.is_empty() {
             found.push(Malformed {
@@ -54,8 +48,24 @@ pub fn malformed(objects: &(impl Find + FindHeader), added: &[Added]) -> Result<
     Ok(found)
 }
 
+/// Returns true for a file whose name starts with a dot.
+pub(super) fn is_skipped(path: &BStr) -> bool {
+    let name = path.rsplit_once_str("/").map_or(path.as_bytes(), |(_, name)| name);
+    name.starts_with(b".")
+}
+
+/// Returns the problem of something that is not a regular file.
+pub(super) fn not_a_file(kind: EntryKind) -> Option<&'static str> {
+    match kind {
+        EntryKind::Blob | EntryKind::BlobExecutable => None,
+        EntryKind::Link => Some("it is a symbolic link"),
+        EntryKind::Commit => Some("it is a submodule"),
+        EntryKind::Tree => Some("it is a folder"),
+    }
+}
+
 /// Reads the file. `None` if it is larger than an event may be.
-fn content(objects: &(impl Find + FindHeader), id: ObjectId) -> Result<Option<Vec<u8>>, Error> {
+pub(super) fn content(objects: &(impl Find + FindHeader), id: ObjectId) -> Result<Option<Vec<u8>>, Error> {
     let header = objects.try_header(&id).map_err(|error| ObjectError::Damaged {
         what: "blob",
         id,

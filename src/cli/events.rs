@@ -1,4 +1,6 @@
 //! `stargate-mirror events`: events into a context repository.
+mod signing;
+
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
 use durable::clock::{Clock, SystemClock};
@@ -22,7 +24,9 @@ Examples:
   stargate-mirror events init context
   RELAY_URL=http://127.0.0.1:3000 FEED_IDS=general,random CONTEXT_REPO_PATH=context \\
     GITHUB_PAT=… GITHUB_REPO_URL=https://github.com/o/context.git stargate-mirror events run
-  stargate-mirror events run --repo context --stdin < events.ndjson";
+  stargate-mirror events run --repo context --stdin < events.ndjson
+  stargate-mirror events keygen author.pem
+  stargate-mirror events sign --key author.pem < event.json";
 
 const INIT_EXAMPLES: &str = "\
 Examples:
@@ -54,7 +58,7 @@ After SIGTERM or Ctrl-C, it commits and pushes what it has, and exits with 0.
 --once and --stdin exit with 1 if not everything was fetched or pushed, with 3 if an event was
 refused, and with an error if events cannot be committed.";
 
-/// Write events into a context repository, and push it.
+/// Write events into a context repository, and push it; sign events.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -66,6 +70,8 @@ pub struct Args {
 enum What {
     Init(Init),
     Run(Run),
+    Keygen(signing::Keygen),
+    Sign(signing::Sign),
 }
 
 /// Create a context repository.
@@ -133,6 +139,8 @@ pub fn main(args: &Args) -> Result<Exit, Failure> {
     match &args.what {
         What::Init(args) => init(args),
         What::Run(args) => run(args),
+        What::Keygen(args) => signing::keygen(args),
+        What::Sign(args) => signing::sign(args),
     }
 }
 

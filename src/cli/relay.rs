@@ -18,6 +18,7 @@ use crate::config::parse_duration;
 use crate::relay::{
     access::{Access, NoAccess, TokenSources},
     cors::{Origin, parse_origin},
+    permission::misunderstood,
     server::{Settings, Stop, listen, serve},
     store::{Found, Store},
 };
@@ -30,6 +31,7 @@ Examples:
   curl http://127.0.0.1:3000/metrics
   RELAY_TOKEN=… stargate-mirror relay --listen 0.0.0.0:3000 --data /var/lib/relay
   stargate-mirror relay --access-log --log-format json 2>>relay.log
+  stargate-mirror relay --require-signatures
 
 http://…/ is a page that shows the feeds and their events, and http://…/metrics is for Prometheus.
 http://…/openapi.json describes requests and answers. After SIGTERM or Ctrl-C, it exits when all
@@ -67,6 +69,9 @@ pub struct Args {
     /// Log every request: method, path, status, bytes, duration, name of the token, feed, remote address
     #[arg(long)]
     access_log: bool,
+    /// Refuse events without a signature, in all feeds; a wrong one is always refused
+    #[arg(long)]
+    require_signatures: bool,
 }
 
 /// Runs the command.
@@ -84,6 +89,9 @@ pub fn main(args: &Args) -> Result<Exit, Failure> {
     let access = Arc::new(Access::new(args.listen.ip(), sources)?);
     let (store, found) = Store::open(&args.data)?;
     report_recovery(&args.data, &found);
+    for problem in misunderstood(&store.handle()) {
+        tracing::error!("{problem}");
+    }
     let unavailable = |error: io::Error| {
         let failure = Failure::new(Exit::Failed, format!("cannot listen on {}: {error}", args.listen));
         failure.hint("choose another address with --listen; port 0 selects a free port")
@@ -104,6 +112,7 @@ pub fn main(args: &Args) -> Result<Exit, Failure> {
         origins: args.origins.clone(),
         data: args.data.clone(),
         access_log: args.access_log,
+        require_signatures: args.require_signatures,
     };
     serve(listener, store, settings, &stop, || announce(address))?;
     tracing::info!("stopped; all acknowledged events are on disk");

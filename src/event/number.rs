@@ -39,6 +39,9 @@ impl Decimal {
     }
 }
 
+/// Fewest decimals at which two numbers can be equally close to a double, and both give it.
+const TIE_DECIMALS: usize = 14;
+
 /// Returns a JSON number as `JSON.stringify` writes it, or unchanged if a double has another value.
 pub fn canonical(text: &str) -> String {
     let is_plain = text.len() <= 15 && !text.starts_with("-0") && !text.contains(['.', 'e', 'E']);
@@ -52,6 +55,12 @@ pub fn canonical(text: &str) -> String {
     }
 }
 
+/// Returns true if a number in the form of [`canonical()`] is a double, as `JSON.stringify` writes it.
+pub fn is_double(text: &str) -> bool {
+    text.parse::<f64>()
+        .is_ok_and(|value| value.is_finite() && stringify(value) == text)
+}
+
 /// Returns true if two JSON numbers have the same value.
 pub fn is_same(one: &str, other: &str) -> bool {
     one == other || Decimal::parse(one).is_some_and(|one| Decimal::parse(other) == Some(one))
@@ -62,7 +71,7 @@ fn stringify(value: f64) -> String {
     if value == 0.0 {
         return "0".into();
     }
-    let scientific = format!("{:e}", value.abs());
+    let scientific = shortest(value.abs());
     let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
     let digits = mantissa.replace('.', "");
     // The decimal point is behind this many digits.
@@ -81,6 +90,22 @@ fn stringify(value: f64) -> String {
     };
     let sign = if value < 0.0 { "-" } else { "" };
     format!("{sign}{text}")
+}
+
+/// Returns the shortest digits that give this double. Of two that are equally close to it, JavaScript takes the even ones, and
+/// Rust the greater ones.
+fn shortest(value: f64) -> String {
+    let shortest = format!("{value:e}");
+    let decimals = shortest.find('e').unwrap_or_default().saturating_sub(2);
+    if decimals < TIE_DECIMALS {
+        return shortest;
+    }
+    let closest = format!("{value:.decimals$e}");
+    if closest.parse() == Ok(value) {
+        closest
+    } else {
+        shortest
+    }
 }
 
 #[cfg(test)]
@@ -105,9 +130,11 @@ mod tests {
             ("5e-324", "5e-324"),
             ("0.30000000000000004", "0.30000000000000004"),
             ("1.7976931348623157E308", "1.7976931348623157e+308"),
+            // It is 1424953923781206.25.
+            ("1424953923781206.2", "1424953923781206.2"),
         ] {
             assert_eq!(canonical(text), expected, "{text}");
-            assert!(is_same(text, expected), "{text}");
+            assert!(is_same(text, expected) && is_double(expected), "{text}");
         }
     }
 
@@ -121,6 +148,7 @@ mod tests {
             "-1e99999999999999999999",
         ] {
             assert_eq!(canonical(text), text);
+            assert!(!is_double(text), "{text}");
         }
         assert!(is_same("12345678901234567890123.50", "1234567890123456789012350e-2"));
         assert!(!is_same("12345678901234567890", "12345678901234567891"));

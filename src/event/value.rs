@@ -79,6 +79,15 @@ impl Members {
         member.map(|(_, value)| value)
     }
 
+    /// Returns these members with another value of one of them, or with a further member at the end.
+    pub fn with(mut self, name: &str, value: Json) -> Self {
+        match self.0.iter_mut().find(|(other, _)| other == name) {
+            Some(member) => member.1 = value,
+            None => self.0.push((name.to_owned(), value)),
+        }
+        self
+    }
+
     /// Iterates over the members, sorted by name.
     pub fn sorted(&self) -> impl Iterator<Item = (&str, &Json)> {
         let mut members: Vec<_> = self.0.iter().collect();

@@ -28,8 +28,8 @@ pub const QUERY: &str = "access_token";
 pub enum Access {
     /// Clients with a token.
     Tokens(Tokens),
-    /// Clients that address the relay by a loopback name.
-    Loopback,
+    /// Clients that address the relay by a loopback name. Streams end when the number changes.
+    Loopback(watch::Sender<u64>),
 }
 
 /// The tokens that are accepted, by their hashes.
@@ -50,7 +50,7 @@ pub struct Tokens {
 pub struct Grant {
     /// Its token. `None` allows everything.
     token: Option<Arc<Token>>,
-    /// Changes when the tokens are read again after the check.
+    /// Changes when the tokens are read again after the check, or a policy is set.
     pub reloads: watch::Receiver<u64>,
 }
 
@@ -93,7 +93,7 @@ impl Access {
         match (&owner, sources.file) {
             (Some(token), _) if !visible(token) => return Err(NoAccess::BadToken),
             (None, None) if sources.in_query => return Err(NoAccess::NoTokenForQuery),
-            (None, None) if ip.is_loopback() => return Ok(Access::Loopback),
+            (None, None) if ip.is_loopback() => return Ok(Access::Loopback(watch::Sender::default())),
             (None, None) => return Err(NoAccess::TokenNeeded),
             _ => {}
         }
@@ -122,8 +122,11 @@ impl Access {
         match self {
             Access::Tokens(tokens) => tokens.check(headers, uri),
             // Any site can give its name the address of this machine (DNS rebinding); the browser then sends that name as Host.
-            Access::Loopback if is_local(headers) => Ok(Grant::everything()),
-            Access::Loopback => Err(ErrorResponse::new(
+            Access::Loopback(reloads) if is_local(headers) => Ok(Grant {
+                token: None,
+                reloads: reloads.subscribe(),
+            }),
+            Access::Loopback(_) => Err(ErrorResponse::new(
                 StatusCode::MISDIRECTED_REQUEST,
                 "without a token, the relay accepts only localhost or a loopback address in the header Host",
             )),
@@ -145,6 +148,12 @@ impl Access {
             Access::Tokens(tokens) if tokens.file.is_some() => tokens.reload().map(Some),
             _ => Ok(None),
         }
+    }
+
+    /// Ends all streams, so that their clients come back and are checked again.
+    pub fn end_streams(&self) {
+        let (Access::Tokens(Tokens { reloads, .. }) | Access::Loopback(reloads)) = self;
+        reloads.send_modify(|reloads| *reloads += 1);
     }
 }
 
@@ -193,15 +202,12 @@ impl Tokens {
 }
 
 impl Grant {
-    /// The grant of a relay without tokens.
-    fn everything() -> Self {
-        Grant {
-            token: None,
-            reloads: watch::Sender::default().subscribe(),
-        }
+    /// Token of the request; `None` without tokens.
+    pub fn token(&self) -> Option<&Token> {
+        self.token.as_deref()
     }
 
-    /// Returns true if the request may do this with the feed.
+    /// Returns true if the request may do this with the feed, by its token.
     pub fn allows(&self, right: Right, feed: &str) -> bool {
         self.token.as_ref().is_none_or(|token| token.allows(right, feed))
     }
@@ -216,7 +222,7 @@ impl Grant {
         self.token.as_ref().map(|token| token.name.as_str())
     }
 
-    /// Checks that the request may do this with the feed.
+    /// Checks that the request may do this with the feed, by its token.
     ///
     /// # Errors
     /// The response to a request that may not.
@@ -227,7 +233,7 @@ impl Grant {
         let problem = match right {
             Right::Read => "the token may not read this feed",
             Right::Write => "the token may not write to this feed",
-            Right::Admin => "the token may not create this feed",
+            Right::Admin => "the token may not create or change this feed",
         };
         Err(ErrorResponse::new(StatusCode::FORBIDDEN, problem))
     }
@@ -237,7 +243,7 @@ impl fmt::Debug for Access {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Access::Tokens(_) => "Tokens",
-            Access::Loopback => "Loopback",
+            Access::Loopback(_) => "Loopback",
         })
     }
 }
@@ -307,7 +313,7 @@ mod tests {
             Err(NoAccess::TokenNeeded)
         ));
         assert!(matches!(access(HERE, Some("a b"), false), Err(NoAccess::BadToken)));
-        assert!(matches!(access(HERE, Some(""), false), Ok(Access::Loopback)));
+        assert!(matches!(access(HERE, Some(""), false), Ok(Access::Loopback(_))));
         assert!(matches!(access(HERE, None, true), Err(NoAccess::NoTokenForQuery)));
         let access = access(EVERYWHERE, Some("secret"), false).expect("access");
         assert_eq!(format!("{access:?}"), "Tokens");

@@ -51,6 +51,13 @@ impl ErrorResponse {
         response
     }
 
+    /// Creates a response to a request that the policy of the feed does not allow, for these reasons.
+    pub fn against_policy(details: Vec<Problem>) -> Self {
+        let mut response = ErrorResponse::new(StatusCode::FORBIDDEN, "the policy of the feed does not allow this");
+        response.details = details;
+        response
+    }
+
     /// Creates a response that asks for a retry.
     pub fn busy(problem: impl Into<String>) -> Self {
         ErrorResponse::new(StatusCode::SERVICE_UNAVAILABLE, problem).with(header::RETRY_AFTER, HeaderValue::from(1))

@@ -282,6 +282,9 @@ impl NewLine {
 
 fn decide_feed(index: &Index, batch: &mut Batch, seq: u64, feed: NewFeed) -> Decision {
     let id = Folded(feed.about.id.clone());
+    if feed.sets_policy {
+        return decide_policy(index, batch, seq, feed);
+    }
     let stored = index.feed(&id.0).or_else(|| index.feed_like(&id));
     let other = |id: &Arc<str>| Decision::Now(Err(Refusal::OtherFeed(id.clone())));
     match (stored, batch.new_feed(&id)) {
@@ -293,6 +296,16 @@ fn decide_feed(index: &Index, batch: &mut Batch, seq: u64, feed: NewFeed) -> Dec
             Decision::Now(Err(Refusal::TooManyFeeds))
         }
         (None, None) => batch.add_feed(seq, feed),
+    }
+}
+
+fn decide_policy(index: &Index, batch: &mut Batch, seq: u64, feed: NewFeed) -> Decision {
+    let stored = index.feed(&feed.about.id);
+    match (batch.new_feed(&Folded(feed.about.id.clone())), stored) {
+        (Some((line, pending)), _) if feed.is(&pending.about) => Decision::Again(line),
+        (None, Some(stored)) if feed.is(stored.about()) => Decision::Now(Ok(Accepted::known(0, Bytes::new()))),
+        (None, None) => Decision::Now(Err(Refusal::UnknownFeed)),
+        _ => batch.add_feed(seq, feed),
     }
 }
 

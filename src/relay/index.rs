@@ -126,10 +126,11 @@ impl Index {
         self.last = self.last.max(seq);
     }
 
-    /// Adds a feed, unless it exists.
+    /// Adds a feed, or sets the description of one that exists.
     pub fn add_feed(&mut self, seq: u64, about: About, created: Timestamp) {
         self.last = self.last.max(seq);
-        if self.names.contains_key(&about.id) {
+        if let Some(place) = self.names.get(&about.id) {
+            self.feeds[*place as usize].about = about;
             return;
         }
         let place = self.feeds.len() as u32;

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! `seq` grows from line to line, with gaps where a write failed. A line creates a feed, or holds an event as compact JSON;
-//! `event` is the last member. In version 1 of the folder a feed has neither `name` nor `policy`, and the members of an event
+//! `event` is the last member. A further line of a feed sets its policy. In version 1 of the folder a feed has neither `name` nor `policy`, and the members of an event
 //! are sorted.
 use jiff::Timestamp;
 use serde::Deserialize;

@@ -3,6 +3,7 @@
 //! ```text
 //!   POST /feeds                      {"name", "policy_json"?, "feed_id"?}: 201, or 200 if it exists
 //!   GET  /feeds, /feeds/{id}
+//!   PUT  /feeds/{id}/policy          any JSON: the feed
 //!   POST /feeds/{id}/events          an event: 201, or 200 with the stored event if it exists
 //!   GET  /feeds/{id}/events          a page: after_seq, or after_ts and after_id; limit
 //!   GET  /feeds/{id}/stream          server-sent events; Last-Event-ID or after_seq resumes
@@ -37,7 +38,13 @@
 //! feeds. If an event with a known id or source has the same content, the response is 200 with the stored event. The content
 //! is everything but what says only how, when and where it was delivered: `event_id`, `feed_id`, `ts` and `source.adapter_id`.
 //! The order of members does not matter. Other content is refused with 409, and so is an `event_id` that differs from a stored
-//! one only in case: the response has the stored event, and a line is logged.
+//! one only in case: the response has the stored event, and a line is logged. The signatures of two
+//! signed events may differ, because they cover these members, too.
+//!
+//! # Signatures and policies
+//!
+//! An event with a wrong signature ([`crate::event`]) is refused with 400. What the policy of the feed does not allow is refused
+//! with 403. Stored events are not checked again.
 //!
 //! # Durability
 //!
@@ -76,6 +83,8 @@ mod metrics;
 mod new_feed;
 mod observe;
 mod page;
+pub mod permission;
+mod policy;
 mod replay;
 pub mod routes;
 pub mod server;

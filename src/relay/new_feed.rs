@@ -1,5 +1,5 @@
 //! PURE: the body of a request that creates a feed.
-use super::{index::About, store::NewFeed};
+use super::{index::About, policy::Policy, store::NewFeed};
 use crate::{
     event::{Form, Json, Members, Problem, check_name, read_json},
     uuid,
@@ -31,31 +31,65 @@ pub fn feed_to_make(body: &[u8]) -> Result<NewFeed, Vec<Problem>> {
         .collect();
     problems.extend(id.as_ref().err().map(|what| problem("feed_id", what.clone())));
     problems.extend(name.as_ref().err().map(|what| problem("name", what.clone())));
+    let policy = members.get("policy_json");
+    problems.extend(
+        policy
+            .into_iter()
+            .flat_map(|policy| Policy::of(policy).problems().to_vec()),
+    );
     if members.get("feed_id").is_none() && members.get("name").is_none() {
         problems.push(problem("name", "is missing".into()));
     }
     match (id, name) {
-        (Ok(id), Ok(name)) if problems.is_empty() => Ok(new_feed(id, name, members.get("policy_json"))),
+        (Ok(id), Ok(name)) if problems.is_empty() => Ok(new_feed(id, name, policy)),
         _ => Err(problems),
     }
 }
 
 fn new_feed(id: Option<&str>, name: Option<&str>, policy: Option<&Json>) -> NewFeed {
     let id = id.map_or_else(|| uuid::version_4(uuid::random()), str::to_owned);
-    let mut text = Vec::new();
-    policy
-        .unwrap_or(&Json::Null)
-        .write(&mut text, Form::Compact)
-        .expect("JSON is written into memory");
     NewFeed {
         is_named: name.is_some(),
         has_policy: policy.is_some(),
+        sets_policy: false,
         about: About {
             name: name.unwrap_or(&id).into(),
-            policy: String::from_utf8(text).expect("JSON is UTF-8").into(),
+            policy: text_of(policy.unwrap_or(&Json::Null)),
             id: id.into(),
         },
     }
+}
+
+/// Parses a policy that is to be set for a stored feed.
+///
+/// # Errors
+/// All problems.
+pub fn policy_to_set(stored: &About, body: &[u8]) -> Result<NewFeed, Vec<Problem>> {
+    let problem = |problem| Problem {
+        field: String::new(),
+        problem,
+    };
+    let json = read_json(body).map_err(|error| vec![problem(error)])?;
+    let problems = Policy::of(&json).problems().to_vec();
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    Ok(NewFeed {
+        is_named: false,
+        has_policy: true,
+        sets_policy: true,
+        about: About {
+            policy: text_of(&json),
+            ..stored.clone()
+        },
+    })
+}
+
+fn text_of(json: &Json) -> Box<str> {
+    let mut text = Vec::new();
+    json.write(&mut text, Form::Compact)
+        .expect("JSON is written into memory");
+    String::from_utf8(text).expect("JSON is UTF-8").into()
 }
 
 /// Returns a member that is a string and valid, if it is there.
@@ -102,6 +136,10 @@ mod tests {
             (r#"{"id":"general"}"#, &["id", "name"]),
             (r#"{"feed_id":7}"#, &["feed_id"]),
             (r#"{"name":""}"#, &["name"]),
+            (
+                r#"{"name":"","policy_json":{"read":"x","types":["a"],"members":1}}"#,
+                &["name", "policy_json.read"],
+            ),
             ("[]", &[""]),
             ("", &[""]),
         ] {

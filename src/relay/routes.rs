@@ -1,4 +1,6 @@
 //! Routes and their handlers. `openapi.json` describes them.
+mod feeds;
+
 use std::{io, sync::Arc, time::Duration};
 
 use axum::{
@@ -11,11 +13,10 @@ use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, Uri, header},
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{get, put},
 };
 use futures_util::stream::try_unfold;
 use serde::Serialize;
-use serde_json::value::RawValue;
 use tokio::sync::watch;
 
 use super::{
@@ -23,10 +24,10 @@ use super::{
     answer::{ErrorResponse, SEQ, json, json_text},
     body::MemoryBudget,
     cors::{self, LAST_EVENT_ID, Origin},
-    index::{About, Feed},
-    new_feed::feed_to_make,
     observe::{Observer, observe},
     page::{self, Answer, encoded},
+    permission::{self, EventRules},
+    policy::Policy,
     replay::identity,
     store::{Accepted, Handle, Refusal, Submission, WriteRequest},
     stream::{Ends, Listener},
@@ -38,8 +39,6 @@ use crate::event::{Event, MAX_EVENT};
 
 /// OpenAPI description, served at `/openapi.json`.
 pub const OPENAPI: &str = include_str!("openapi.json");
-/// Maximum length of a body that creates a feed, in bytes.
-const MAX_FEED: usize = 8192;
 /// Maximum length of a body that is parsed inline, in bytes. Longer ones are parsed on another thread, to block no requests.
 const MAX_PARSED_INLINE: usize = 32 << 10;
 
@@ -58,6 +57,8 @@ pub struct App {
     pages: MemoryBudget,
     keep_alive: Duration,
     stopped: watch::Receiver<bool>,
+    /// Refuse events without a signature.
+    pub require_signatures: bool,
 }
 
 /// Query parameters of a request.
@@ -74,6 +75,7 @@ impl App {
             // A listener with the same timeout hears of the relay before it gives up.
             keep_alive: idle_timeout / 2,
             stopped,
+            require_signatures: false,
         }
     }
 
@@ -84,6 +86,21 @@ impl App {
         members.retain(|(name, _)| !self.access.takes(name));
         Ok(members)
     }
+
+    /// Checks that the feed exists and that the request may do this with it; returns the policy of the feed.
+    fn permit(&self, grant: &Grant, right: Right, id: &str) -> Result<Policy, ErrorResponse> {
+        grant.check(right, id)?;
+        let index = self.store.index();
+        let feed = index.feed(id).ok_or_else(no_such_feed)?;
+        permission::check(grant, right, feed.about())
+    }
+
+    /// Returns true if the request may read a stored feed.
+    fn may_read(&self, grant: &Grant, id: &str) -> bool {
+        let index = self.store.index();
+        let feed = index.feed(id);
+        feed.is_some_and(|feed| permission::allows(grant, Right::Read, feed.about()))
+    }
 }
 
 /// The relay's routes, each also below `/v1`. Web pages of these origins may use them.
@@ -93,8 +110,9 @@ pub fn router(app: App, origins: Vec<Origin>, observer: Arc<Observer>) -> Router
     for prefix in ["", V1] {
         let at = |path: &str| format!("{prefix}{path}");
         guarded = guarded
-            .route(&at("/feeds"), get(feeds).post(make_feed))
-            .route(&at("/feeds/{feed_id}"), get(feed))
+            .route(&at("/feeds"), get(feeds::feeds).post(feeds::make_feed))
+            .route(&at("/feeds/{feed_id}"), get(feeds::feed))
+            .route(&at("/feeds/{feed_id}/policy"), put(feeds::set_policy))
             .route(&at("/feeds/{feed_id}/events"), get(events).post(post_event))
             .route(&at("/feeds/{feed_id}/stream"), get(stream))
             .route(&at("/stream"), get(stream_of_feeds))
@@ -128,65 +146,6 @@ async fn guard(State(app): State<Arc<App>>, mut request: Request, next: Next) ->
     Ok(response)
 }
 
-#[derive(Serialize)]
-struct FeedView<'a> {
-    id: &'a str,
-    name: &'a str,
-    policy_json: &'a RawValue,
-    created_at: String,
-}
-
-impl<'a> FeedView<'a> {
-    fn of(feed: &'a Feed) -> Self {
-        let About { id, name, policy } = feed.about();
-        FeedView {
-            id,
-            name,
-            policy_json: serde_json::from_str(policy).unwrap_or(RawValue::NULL),
-            created_at: format!("{:.3}", feed.created()),
-        }
-    }
-}
-
-async fn feeds(State(app): State<Arc<App>>, Extension(grant): Extension<Grant>) -> Response {
-    let index = app.store.index();
-    let feeds = index
-        .feeds()
-        .rev()
-        .filter(|feed| grant.allows(Right::Read, &feed.about().id));
-    json(StatusCode::OK, &feeds.map(FeedView::of).collect::<Vec<_>>())
-}
-
-async fn make_feed(
-    State(app): State<Arc<App>>,
-    Extension(grant): Extension<Grant>,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response, ErrorResponse> {
-    let body = app.bodies.read(&headers, body, MAX_FEED).await?;
-    let feed = feed_to_make(&body.bytes).map_err(ErrorResponse::invalid)?;
-    let id = feed.about.id.clone();
-    grant.check(Right::Admin, &id)?;
-    match app.store.submit(WriteRequest::Feed(feed)).await {
-        Ok(accepted) => show_feed(&app, &id, status(&accepted)),
-        Err(Refusal::OtherFeed(other)) if grant.allows(Right::Read, &other) => {
-            let index = app.store.index();
-            let stored = index.feed(&other).map(FeedView::of);
-            let stored = serde_json::to_vec(&stored).expect("responses serialize into memory");
-            Err(ErrorResponse::from(Refusal::OtherFeed(other)).with_stored(stored))
-        }
-        Err(refusal) => Err(refusal.into()),
-    }
-}
-
-async fn feed(
-    State(app): State<Arc<App>>,
-    Extension(grant): Extension<Grant>,
-    feed: Result<Path<String>, PathRejection>,
-) -> Result<Response, ErrorResponse> {
-    show_feed(&app, &known(&app, &grant, Right::Read, feed)?, StatusCode::OK)
-}
-
 async fn events(
     State(app): State<Arc<App>>,
     Extension(grant): Extension<Grant>,
@@ -194,7 +153,7 @@ async fn events(
     feed: Result<Path<String>, PathRejection>,
     query: Parameters,
 ) -> Result<Response, ErrorResponse> {
-    let feed = known(&app, &grant, Right::Read, feed)?;
+    let (feed, _) = known(&app, &grant, Right::Read, feed)?;
     let query = page::Query::parse(&app.parameters(query)?).map_err(ErrorResponse::invalid)?;
     let page = app
         .store
@@ -240,21 +199,25 @@ async fn post_event(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ErrorResponse> {
-    let feed = known(&app, &grant, Right::Write, feed)?;
+    let (feed, policy) = known(&app, &grant, Right::Write, feed)?;
+    let rules = EventRules {
+        policy,
+        require_signatures: app.require_signatures,
+    };
     let mut body = app.bodies.read(&headers, body, MAX_EVENT).await?;
     let sent = body.bytes.len() + ENVELOPE;
     let submission = match body.bytes.len() {
-        0..=MAX_PARSED_INLINE => submission(feed.clone(), &body.bytes)?,
+        0..=MAX_PARSED_INLINE => submission(feed.clone(), &body.bytes, &rules)?,
         _ => {
             let bytes = std::mem::take(&mut body.bytes);
             let named = feed.clone();
-            let parsed = tokio::task::spawn_blocking(move || submission(named, &bytes)).await;
+            let parsed = tokio::task::spawn_blocking(move || submission(named, &bytes, &rules)).await;
             parsed.map_err(|error| ErrorResponse::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))??
         }
     };
     let event_id = submission.identity.event_id.clone();
     let submitted = app.store.submit(WriteRequest::Event(submission)).await;
-    let (status, seq, text) = match without_unreadable(submitted, &feed, &grant)? {
+    let (status, seq, text) = match without_unreadable(submitted, &feed, |stored| app.may_read(&grant, stored))? {
         Ok(accepted) => (status(&accepted), accepted.seq, accepted.json.to_vec()),
         Err(Refusal::Conflict { by, stored }) => {
             tracing::warn!(feed, %event_id, "refused an event: {}", by.conflict());
@@ -280,7 +243,7 @@ async fn post_event(
 fn without_unreadable(
     submitted: Result<Accepted, Refusal>,
     posted_to: &str,
-    grant: &Grant,
+    may_read: impl FnOnce(&str) -> bool,
 ) -> Result<Result<Accepted, Refusal>, ErrorResponse> {
     let (stored, is_same) = match &submitted {
         Ok(accepted) if !accepted.is_new => (&accepted.json, true),
@@ -294,7 +257,7 @@ fn without_unreadable(
     }
     let stored: Stored<'_> = serde_json::from_slice(stored)
         .map_err(|error| ErrorResponse::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
-    if (is_same && stored.feed_id == posted_to) || grant.allows(Right::Read, &stored.feed_id) {
+    if (is_same && stored.feed_id == posted_to) || may_read(&stored.feed_id) {
         return Ok(submitted);
     }
     let problem = "an event with this event_id or source is stored, and the token may not read it";
@@ -308,7 +271,7 @@ async fn stream(
     headers: HeaderMap,
     query: Parameters,
 ) -> Result<Response, ErrorResponse> {
-    let feed = known(&app, &grant, Right::Read, feed)?;
+    let (feed, _) = known(&app, &grant, Right::Read, feed)?;
     follow(&app, &grant, Some(feed), &headers, query)
 }
 
@@ -332,8 +295,7 @@ fn follow(
     let subscription = Subscription::parse(feed, &app.parameters(query)?);
     let mut subscription = subscription.map_err(ErrorResponse::invalid)?;
     for feed in &subscription.feeds {
-        grant.check(Right::Read, feed)?;
-        app.store.index().feed(feed).ok_or_else(no_such_feed)?;
+        app.permit(grant, Right::Read, feed)?;
     }
     // A browser that reconnects sends the header, and the query of the first connection.
     if let Some(id) = headers.get(LAST_EVENT_ID) {
@@ -378,29 +340,20 @@ async fn openapi() -> Response {
     json_text(StatusCode::OK, OPENAPI)
 }
 
-/// Returns the feed id of a path, if the request may do this with it, and the feed exists.
+/// Returns the feed id of a path and the policy, if the request may do this with it, and the feed exists.
 fn known(
     app: &App,
     grant: &Grant,
     right: Right,
     feed: Result<Path<String>, PathRejection>,
-) -> Result<String, ErrorResponse> {
+) -> Result<(String, Policy), ErrorResponse> {
     let Path(id) = feed.map_err(|_| no_such_feed())?;
-    grant.check(right, &id)?;
-    match app.store.index().feed(&id) {
-        Some(_) => Ok(id),
-        None => Err(no_such_feed()),
-    }
+    let policy = app.permit(grant, right, &id)?;
+    Ok((id, policy))
 }
 
 fn no_such_feed() -> ErrorResponse {
     Refusal::UnknownFeed.into()
-}
-
-fn show_feed(app: &App, id: &str, status: StatusCode) -> Result<Response, ErrorResponse> {
-    let index = app.store.index();
-    let feed = index.feed(id).ok_or_else(no_such_feed)?;
-    Ok(json(status, &FeedView::of(feed)))
 }
 
 fn status(accepted: &Accepted) -> StatusCode {
@@ -411,8 +364,8 @@ fn status(accepted: &Accepted) -> StatusCode {
     }
 }
 
-/// Parses an event to be written to `feed`.
-fn submission(feed: String, body: &[u8]) -> Result<Submission, ErrorResponse> {
+/// Parses an event to be written to `feed`, and checks it by the rules.
+fn submission(feed: String, body: &[u8], rules: &EventRules) -> Result<Submission, ErrorResponse> {
     let event = Event::parse_posted(body).map_err(ErrorResponse::invalid)?;
     if event.feed_id() != feed {
         let problem = "differs from the one in the URL";
@@ -426,6 +379,7 @@ fn submission(feed: String, body: &[u8]) -> Result<Submission, ErrorResponse> {
             format!("the event is longer than {MAX_EVENT} bytes when stored"),
         ));
     }
+    rules.check(&event, json.len())?;
     Ok(Submission {
         feed,
         identity: identity(&event),

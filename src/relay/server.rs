@@ -66,6 +66,8 @@ pub struct Settings {
     pub data: PathBuf,
     /// Writes an access log.
     pub access_log: bool,
+    /// Refuse events without a signature.
+    pub require_signatures: bool,
 }
 
 /// Error that ended a relay.
@@ -127,7 +129,8 @@ async fn accept(
 ) -> io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let mut stopped = stop.0.subscribe();
-    let app = App::new(store.clone(), settings.access, settings.idle_timeout, stopped.clone());
+    let mut app = App::new(store.clone(), settings.access, settings.idle_timeout, stopped.clone());
+    app.require_signatures = settings.require_signatures;
     let observer = Arc::new(Observer {
         metrics: Metrics::new(store.write_metrics()),
         store: store.clone(),

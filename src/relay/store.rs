@@ -122,6 +122,8 @@ pub struct NewFeed {
     pub is_named: bool,
     /// False if the request gave no policy: any policy of a stored feed is right.
     pub has_policy: bool,
+    /// True to set the policy of a stored feed, instead of creating one.
+    pub sets_policy: bool,
 }
 
 impl NewFeed {

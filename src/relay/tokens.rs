@@ -8,7 +8,7 @@
 //! ```
 //!
 //! The file has the SHA-256 of each token, in hexadecimal digits, and never a token. `feeds` are globs of feed ids. `read` is
-//! for pages, streams and descriptions of feeds, `write` for events, `admin` for new feeds. `per_minute` limits the requests.
+//! for pages, streams and descriptions of feeds, `write` for events, `admin` for new feeds and for policies. `per_minute` limits the requests.
 //! Unknown members are errors.
 use std::{
     collections::HashMap,
@@ -39,18 +39,19 @@ pub enum Right {
     Read,
     /// Events.
     Write,
-    /// New feeds.
+    /// New feeds, policies.
     Admin,
 }
 
 /// A token, without its secret.
 #[derive(Debug)]
 pub struct Token {
-    /// Name for people.
+    /// Name for people, and for the policies of feeds.
     pub name: String,
     rights: Vec<Right>,
     feeds: Vec<String>,
     rate: Option<Mutex<Rate>>,
+    is_owner: bool,
 }
 
 /// Requests of a token: the generic cell rate algorithm (ITU-T I.371).
@@ -153,6 +154,7 @@ impl From<Entry> for Token {
             rights: entry.rights,
             feeds: entry.feeds,
             rate: entry.per_minute.map(rate).map(Mutex::new),
+            is_owner: false,
         }
     }
 }
@@ -165,12 +167,18 @@ impl Token {
             rights: vec![Right::Read, Right::Write, Right::Admin],
             feeds: vec!["*".into()],
             rate: None,
+            is_owner: true,
         }
     }
 
     /// Returns true if the token has this right.
     pub fn has(&self, right: Right) -> bool {
         self.rights.contains(&right)
+    }
+
+    /// Returns true for the token that allows everything.
+    pub fn is_owner(&self) -> bool {
+        self.is_owner
     }
 
     /// Returns true if the token allows this for the feed.

@@ -80,7 +80,7 @@ struct FeedStatus<'a> {
 async fn status(State(observer): State<Arc<Observer>>, Extension(grant): Extension<Grant>) -> Response {
     let index = observer.store.index();
     let feeds = index.feeds().rev();
-    let feeds = feeds.filter(|feed| grant.allows(Right::Read, &feed.about().id));
+    let feeds = feeds.filter(|feed| permission::allows(&grant, Right::Read, feed.about()));
     let feeds = feeds.map(|feed| FeedStatus {
         id: &feed.about().id,
         name: &feed.about().name,

@@ -21,12 +21,12 @@ use tempfile::TempDir;
 type Row = (String, String, Option<String>, String);
 
 /// A repository with a work tree, on `main`, with two events and another file.
-struct Repository {
+pub struct Repository {
     folder: TempDir,
 }
 
 impl Repository {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Repository::of_formats("sha1", "files")
     }
 
@@ -43,15 +43,15 @@ impl Repository {
         repository
     }
 
-    fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         self.folder.path()
     }
 
-    fn git(&self, arguments: &[&str]) -> String {
+    pub fn git(&self, arguments: &[&str]) -> String {
         git(self.path(), arguments)
     }
 
-    fn write(&self, path: &str, content: &str) {
+    pub fn write(&self, path: &str, content: &str) {
         let path = self.path().join(path);
         fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
         fs::write(path, content).expect("a file");
@@ -61,7 +61,7 @@ impl Repository {
         fs::remove_file(self.path().join(path)).expect("a file that goes");
     }
 
-    fn commit(&self, message: &str) -> String {
+    pub fn commit(&self, message: &str) -> String {
         self.git(&["add", "-A"]);
         self.commit_index(message)
     }
@@ -76,11 +76,11 @@ impl Repository {
         self.git(&["merge", "-q", "--no-ff", "-m", "merge", branch]);
     }
 
-    fn check(&self, arguments: &[&str]) -> Output {
+    pub fn check(&self, arguments: &[&str]) -> Output {
         check(self.path(), arguments)
     }
 
-    fn json(&self, arguments: &[&str]) -> Value {
+    pub fn json(&self, arguments: &[&str]) -> Value {
         let output = self.check(&[arguments, &["--format", "json"]].concat());
         let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| {
             panic!(
@@ -104,7 +104,7 @@ fn check(folder: &Path, arguments: &[&str]) -> Output {
     feed(command, "")
 }
 
-fn stdout(output: &Output) -> String {
+pub fn stdout(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 

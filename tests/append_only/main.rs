@@ -2,3 +2,4 @@
 #![cfg(unix)]
 mod check;
 mod guard;
+mod signatures;

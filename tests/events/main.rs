@@ -11,6 +11,7 @@ mod other_bytes;
 mod our_relay;
 mod publish;
 mod repository;
+mod signed;
 mod source;
 mod sse_servers;
 

@@ -64,7 +64,7 @@ fn sorted(file: &str) -> String {
 }
 
 /// A posted event, as text: members in any order, payloads of any kind, blanks.
-fn event(random: &mut Random, number: usize) -> String {
+pub fn event(random: &mut Random, number: usize) -> String {
     let mut members = vec![
         format!(r#""event_id":"e-{number}""#),
         r#""feed_id": "f""#.to_owned(),

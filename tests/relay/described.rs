@@ -125,6 +125,7 @@ fn is_a(kind: &Value, value: &Value) -> bool {
         Some("array") => value.is_array(),
         Some("string") => value.is_string(),
         Some("integer") => value.is_u64(),
+        Some("boolean") => value.is_boolean(),
         Some("null") => value.is_null(),
         _ => false,
     }
@@ -143,6 +144,7 @@ fn raw(relay: &Relay, request: &[u8]) -> (u16, Value) {
 
 const FEEDS: &str = "/feeds";
 const FEED: &str = "/feeds/{feed_id}";
+const POLICY: &str = "/feeds/{feed_id}/policy";
 const EVENTS: &str = "/feeds/{feed_id}/events";
 const STREAM: &str = "/feeds/{feed_id}/stream";
 const STREAMS: &str = "/stream";
@@ -179,6 +181,10 @@ fn every_answer_is_as_described_and_every_described_answer_is_given() {
         r#"{"feed_id":"f"}"#,
         r#"{"feed_id":"F"}"#,
         r#"{"feed_id":"/"}"#,
+        r#"{"feed_id":"closed","policy_json":{"require_signatures":true,"types":[],"read":["nobody"],"more":1}}"#,
+        r#"{"feed_id":"closed"}"#,
+        r#"{"feed_id":"closed","name":"another"}"#,
+        r#"{"feed_id":"odd","policy_json":{"authors":"me"}}"#,
         &format!("\"{}\"", "x".repeat(8192)),
     ] {
         post(FEEDS, "/feeds", body);
@@ -190,6 +196,7 @@ fn every_answer_is_as_described_and_every_described_answer_is_given() {
         post(EVENTS, "/feeds/f/events", &body.to_string());
     }
     post(EVENTS, "/feeds/g/events", &one.to_string());
+    post(EVENTS, "/feeds/closed/events", &event("closed", "2").to_string());
     let mut get = |path: &str, url: &str| {
         let answer = client.get(url);
         description.check("get", path, answer.status, &answer.json);
@@ -205,14 +212,31 @@ fn every_answer_is_as_described_and_every_described_answer_is_given() {
         (STREAM, "/feeds/f/stream?after_seq=x"),
         (STREAMS, "/stream"),
         (STREAMS, "/stream?feed=g"),
+        (FEED, "/feeds/closed"),
+        (EVENTS, "/feeds/closed/events"),
+        (STREAM, "/feeds/closed/stream"),
+        (STREAMS, "/stream?feed=f&feed=closed"),
     ] {
         get(path, url);
     }
+    let mut put = |feed: &str, policy: &str| {
+        let length = policy.len();
+        let head = "Host: localhost\r\nConnection: close\r\nContent-Type: application/json";
+        let request =
+            format!("PUT /feeds/{feed}/policy HTTP/1.1\r\n{head}\r\nContent-Length: {length}\r\n\r\n{policy}");
+        let (status, body) = raw(&relay, request.as_bytes());
+        description.check("put", POLICY, status, &body);
+    };
+    put("f", r#"{"types":["message"],"more":null}"#);
+    put("f", "{\"types\":[1]}");
+    put("g", "null");
+    put("f", &format!("\"{}\"", "x".repeat(8192)));
     // A foreign host name; another type; a body that does not arrive.
     for (method, path, url) in [
         ("get", FEEDS, "/feeds"),
         ("post", FEEDS, "/feeds"),
         ("get", FEED, "/feeds/f"),
+        ("put", POLICY, "/feeds/f/policy"),
         ("get", EVENTS, "/feeds/f/events"),
         ("post", EVENTS, "/feeds/f/events"),
         ("get", STREAM, "/feeds/f/stream"),
@@ -227,7 +251,7 @@ fn every_answer_is_as_described_and_every_described_answer_is_given() {
             description.check(method, path, status, &body);
         };
         ask("Host: example.com\r\n");
-        if method == "post" {
+        if method != "get" {
             ask("Host: localhost\r\nContent-Type: text/plain\r\nContent-Length: 0\r\n");
             ask("Host: localhost\r\nContent-Type: application/json\r\nContent-Length: 5\r\n");
         }
@@ -243,6 +267,7 @@ fn every_answer_is_as_described_and_every_described_answer_is_given() {
         ("get", FEEDS, "/feeds"),
         ("post", FEEDS, "/feeds"),
         ("get", FEED, "/feeds/f"),
+        ("put", POLICY, "/feeds/f/policy"),
         ("get", EVENTS, "/feeds/f/events"),
         ("post", EVENTS, "/feeds/f/events"),
         ("get", STREAM, "/feeds/f/stream"),
@@ -257,12 +282,16 @@ fn every_answer_is_as_described_and_every_described_answer_is_given() {
     }
     assert!(relay.client().with_token("secret").get("/feeds").status == 200);
 
-    // Other tests cover the answers that need a full disk or a high load. A stream, the metrics and
-    // the page are not JSON.
+    // Other tests cover the answers that need tokens, a full disk or a high load. A stream, the metrics
+    // and the page are not JSON.
     let elsewhere = |name: &String| {
-        ["403", "429", "500", "503", "507"]
-            .iter()
-            .any(|status| name.ends_with(status))
+        ["429", "500", "503", "507"].iter().any(|status| name.ends_with(status))
+            || [
+                format!("post {FEEDS} 403"),
+                format!("put {POLICY} 403"),
+                format!("get {METRICS} 403"),
+            ]
+            .contains(name)
             || [STREAM, STREAMS, METRICS, "/"]
                 .iter()
                 .any(|path| *name == format!("get {path} 200"))

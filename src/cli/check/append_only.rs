@@ -9,7 +9,7 @@ use super::{
     findings::{Format, Report},
 };
 use crate::{
-    append_only::{self, DEFAULT_PATH, Error, OddName, Paths, Range, Relation},
+    append_only::{self, DEFAULT_PATH, Error, Malformed, OddName, Paths, Range, Relation, Signatures},
     git_objects::Error as ObjectError,
     local_repository::{LocalRepository, RevisionError},
 };
@@ -19,6 +19,7 @@ Examples:
   stargate-mirror check append-only --base origin/main
   stargate-mirror check append-only --base \"$BEFORE\" --head \"$AFTER\" --replace --format github
   stargate-mirror check append-only --base v1.0 --path events/ --path audit/ --format json
+  stargate-mirror check append-only --base origin/main --schema --signatures=required
 
 Exit codes: 0 the rule is kept, 1 it is violated, 5 no verdict (an unknown revision, missing
 history)";
@@ -49,6 +50,10 @@ pub(super) struct Args {
     /// Check also that each new file is an event, at the path of that event
     #[arg(long)]
     schema: bool,
+    /// Check also the signatures of new events; with =required, each new event must be signed
+    #[arg(long, value_name = "WHICH", num_args = 0..=1, require_equals = true, value_enum,
+        default_missing_value = "optional")]
+    signatures: Option<SignaturesName>,
     /// Treat a new path that differs from another one only in case, or that has bidirectional or invisible characters, as
     /// a violation instead of a warning
     #[arg(long)]
@@ -59,6 +64,23 @@ pub(super) struct Args {
     /// Output format: for people, as workflow commands of GitHub Actions, or as one JSON object
     #[arg(long, value_enum, default_value = "human")]
     format: Format,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum SignaturesName {
+    /// A signature must be right if there is one
+    Optional,
+    /// Each new event must have a signature
+    Required,
+}
+
+impl From<SignaturesName> for Signatures {
+    fn from(name: SignaturesName) -> Self {
+        match name {
+            SignaturesName::Optional => Signatures::Optional,
+            SignaturesName::Required => Signatures::Required,
+        }
+    }
 }
 
 /// Runs the command.
@@ -84,8 +106,9 @@ pub(super) fn main(args: &Args) -> Result<Exit, Failure> {
             Relation::Proposal
         },
     };
-    let (findings, malformed) = clone
-        .check(&paths, range, args.schema)
+    let signatures = args.signatures.map(Signatures::from);
+    let (findings, malformed, badly_signed) = clone
+        .check(&paths, range, args.schema, signatures)
         .map_err(|error| clone.failure(&error))?;
     let odd_names = clone.odd_names(&paths, range, args.strict_names)?;
     let report = Report {
@@ -94,7 +117,8 @@ pub(super) fn main(args: &Args) -> Result<Exit, Failure> {
         findings: &findings,
         odd_names: &odd_names,
         strict_names: args.strict_names,
-        malformed: args.schema.then_some(&malformed),
+        malformed: malformed.as_ref(),
+        badly_signed: badly_signed.as_ref(),
     };
     report.print(args.format);
     Ok(if report.is_clean() {
@@ -103,6 +127,9 @@ pub(super) fn main(args: &Args) -> Result<Exit, Failure> {
         Exit::Incomplete
     })
 }
+
+/// Findings, and the malformed and badly signed new files, if these were requested.
+type Checked = (append_only::Findings, Option<Vec<Malformed>>, Option<Vec<Malformed>>);
 
 /// Repository, possibly a shallow one.
 struct Clone(LocalRepository);
@@ -117,13 +144,17 @@ impl Clone {
         paths: &Paths,
         range: Range,
         schema: bool,
-    ) -> Result<(append_only::Findings, Vec<append_only::Malformed>), Error> {
+        signatures: Option<Signatures>,
+    ) -> Result<Checked, Error> {
         // If the list of shallow commits is unreadable, their parents are missing objects, which is an error, too.
         let shallow = self.repository().shallow_commits().ok().flatten();
         let ends_at = |id: ObjectId| shallow.as_ref().is_some_and(|commits| commits.contains(&id));
-        let findings = append_only::check(&self.repository().objects, paths, range, &ends_at, schema)?;
-        let malformed = append_only::malformed(&self.repository().objects, &findings.added)?;
-        Ok((findings, malformed))
+        let objects = &self.repository().objects;
+        let with_added = schema || signatures.is_some();
+        let findings = append_only::check(objects, paths, range, &ends_at, with_added)?;
+        let malformed = schema.then(|| append_only::malformed(objects, &findings.added));
+        let badly_signed = signatures.map(|which| append_only::badly_signed(objects, &findings.added, which));
+        Ok((findings, malformed.transpose()?, badly_signed.transpose()?))
     }
 
     /// Returns the odd new paths. If there are too many new files, that is only a warning, like odd names themselves.

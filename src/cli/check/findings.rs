@@ -28,6 +28,8 @@ pub(super) struct Report<'a> {
     pub(super) strict_names: bool,
     /// Malformed new files, if they were requested.
     pub(super) malformed: Option<&'a Vec<Malformed>>,
+    /// New files with a bad signature, if they were requested.
+    pub(super) badly_signed: Option<&'a Vec<Malformed>>,
 }
 
 /// JSON object of `--format json`.
@@ -43,6 +45,8 @@ struct Object<'a> {
     odd_names: Vec<OddNameObject>,
     #[serde(skip_serializing_if = "Option::is_none")]
     malformed: Option<Vec<MalformedObject<'a>>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    badly_signed: Option<Vec<MalformedObject<'a>>>,
 }
 
 #[derive(Serialize)]
@@ -79,7 +83,7 @@ impl Report<'_> {
     /// Returns true if there is no violation.
     pub(super) fn is_clean(&self) -> bool {
         let names = !self.strict_names || self.odd_names.is_empty();
-        self.findings.is_clean() && self.malformed().is_empty() && names
+        self.findings.is_clean() && self.malformed().is_empty() && self.badly_signed().is_empty() && names
     }
 
     /// Prints the report to stdout.
@@ -98,11 +102,15 @@ impl Report<'_> {
         self.malformed.map_or(&[], Vec::as_slice)
     }
 
+    fn badly_signed(&self) -> &[Malformed] {
+        self.badly_signed.map_or(&[], Vec::as_slice)
+    }
+
     fn print_lines(&self) {
         for violation in &self.findings.violations {
             println!("{}", line(violation));
         }
-        for file in self.malformed() {
+        for file in self.malformed().iter().chain(self.badly_signed()) {
             let problems = file.problems.join("; ");
             println!("A  {}  {}  {problems}", readable(&file.path), short(file.commit));
         }
@@ -123,10 +131,14 @@ impl Report<'_> {
                 annotation(file, "append-only", &format!("{}\n{RULE}", line(violation)))
             );
         }
-        for file in self.malformed() {
-            let text = format!("in {}: {}", short(file.commit), file.problems.join("; "));
-            println!("{}", annotation(&file.path, "event schema", &text));
-        }
+        let titled = |files: &[Malformed], title| {
+            for file in files {
+                let text = format!("in {}: {}", short(file.commit), file.problems.join("; "));
+                println!("{}", annotation(&file.path, title, &text));
+            }
+        };
+        titled(self.malformed(), "event schema");
+        titled(self.badly_signed(), "event signature");
         let level = if self.strict_names { "error" } else { "warning" };
         for name in self.odd_names {
             let text = format!("the name {}", name.oddity);
@@ -151,6 +163,10 @@ impl Report<'_> {
             [] => {}
             files => parts.push(format!("{} malformed", counted(files.len(), "new file"))),
         }
+        match self.badly_signed() {
+            [] => {}
+            files => parts.push(format!("{} badly signed", counted(files.len(), "new file"))),
+        }
         if self.strict_names && !self.odd_names.is_empty() {
             parts.push(counted(self.odd_names.len(), "odd name"));
         }
@@ -174,9 +190,8 @@ impl Report<'_> {
             violations: self.findings.violations.iter().map(ViolationObject::from).collect(),
             violation_count: self.findings.violation_count,
             odd_names: self.odd_names.iter().map(OddNameObject::from).collect(),
-            malformed: self
-                .malformed
-                .map(|files| files.iter().map(MalformedObject::from).collect()),
+            malformed: self.malformed.map(|files| objects(files)),
+            badly_signed: self.badly_signed.map(|files| objects(files)),
         }
     }
 }
@@ -222,6 +237,10 @@ impl<'a> From<&'a Malformed> for MalformedObject<'a> {
             problems: &file.problems,
         }
     }
+}
+
+fn objects(files: &[Malformed]) -> Vec<MalformedObject<'_>> {
+    files.iter().map(MalformedObject::from).collect()
 }
 
 /// Returns the base64 of a name that is not UTF-8, else `None`.

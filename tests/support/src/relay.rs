@@ -214,6 +214,18 @@ impl Client {
         read(request.header("Content-Type", "application/json").send(json)?)
     }
 
+    /// Puts JSON.
+    pub fn put(&self, path: &str, json: &Value) -> Answer {
+        let mut request = self.agent.put(format!("http://{}{path}", self.address));
+        if let Some(token) = &self.token {
+            request = request.header("Authorization", format!("Bearer {token}"));
+        }
+        let answered = request
+            .header("Content-Type", "application/json")
+            .send(json.to_string());
+        answered.and_then(read).expect("an answer")
+    }
+
     /// Sends a GET request.
     pub fn get(&self, path: &str) -> Answer {
         self.try_get(path).expect("an answer")
