@@ -51,26 +51,37 @@
 #![forbid(unsafe_code)]
 
 mod block;
+mod block_builder;
 mod cursor;
+mod encode;
 mod error;
 pub mod format;
 mod header;
 mod list;
+mod lock;
+mod log;
 mod merge;
 mod record;
 mod source;
 mod stack;
 mod table;
 mod table_iter;
+mod transaction;
+mod update;
+mod write_error;
 
 pub use bstr;
 pub use error::{Damage, Error, ListFault};
 pub use gix_hash;
+pub use log::{Committer, LogLine};
 pub use merge::Iter;
 pub use record::{Record, Value};
 pub use source::{FileSource, Source};
 pub use stack::Stack;
 pub use table::Table;
+pub use transaction::Transaction;
+pub use update::{Expected, Update};
+pub use write_error::WriteError;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
