@@ -1,4 +1,4 @@
-//! Remote-tracking refs: local copies of a remote's refs.
+//! Remote-tracking refs in files: local copies of a remote's refs.
 use git_push::causes;
 use gix::{
     ObjectId,
@@ -9,7 +9,7 @@ use gix::{
 };
 
 /// Committer in the reflog if git's configuration has none.
-const NAME: &str = "stargate-mirror";
+pub(super) const NAME: &str = "stargate-mirror";
 
 /// Sets a remote-tracking ref, with `message` for its reflog. The null id deletes the ref. A failure is only logged, because
 /// the next fetch corrects the ref.
