@@ -9,7 +9,7 @@ use gix::{
 };
 
 /// Committer in the reflog if git's configuration has none.
-pub(super) const NAME: &str = "stargate-mirror";
+const NAME: &str = "stargate-mirror";
 
 /// Sets a remote-tracking ref, with `message` for its reflog. The null id deletes the ref. A failure is only logged, because
 /// the next fetch corrects the ref.
