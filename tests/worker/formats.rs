@@ -1,6 +1,11 @@
 //! Repositories whose format is not understood: refused by name everywhere, while the hook continues to journal.
 
-use std::{fs, path::Path, process::Output};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::Output,
+};
 
 use support::stargate::{Stargate, clean_command, feed, git, stderr};
 
@@ -290,6 +295,20 @@ fn one_that_is_refused_does_not_stop_the_others() {
         git(&mirror, ["rev-parse", "refs/kv/main"]),
         git(&stargate.git_dir, ["rev-parse", "refs/kv/main"])
     );
+}
+
+/// Every file of a folder with its content.
+fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            files.extend(self::files(&path));
+        } else {
+            files.insert(path.clone(), fs::read(&path).expect("a file"));
+        }
+    }
+    files
 }
 
 #[test]
