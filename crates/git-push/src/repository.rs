@@ -22,6 +22,10 @@
 //!
 //! Git ignores an unknown extension in a repository of version 0. It is refused here, because it was set for a reason.
 //!
+//! This is the only place that decides on the storage format of refs by configuration: the worker, revisions and
+//! remote-tracking refs of `push`, mirrors in folders, and the context repository of events go through it. The hook does not open
+//! repositories with gix, for its size, and recognizes reftables by `HEAD` instead.
+//!
 //! # Limitations
 //!
 //! With reftables, gix does not see the branch of `HEAD`, so `includeIf "onbranch:…"` in git's configuration has no effect.

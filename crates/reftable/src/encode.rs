@@ -252,7 +252,7 @@ mod tests {
     }
 
     fn entries(hash: Kind) -> impl Strategy<Value = Vec<Entry>> {
-        prop::collection::btree_map(name(), (value(hash), 7_u64..9), 0..400).prop_map(|by_name| {
+        prop::collection::btree_map(name(), (value(hash), 7_u64..9), 0..150).prop_map(|by_name| {
             let entry = |(name, (value, update_index))| Entry {
                 name,
                 value,
@@ -301,7 +301,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: 32, failure_persistence: None, max_shrink_iters: 200, ..ProptestConfig::default() })]
+        #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, max_shrink_iters: 200, ..ProptestConfig::default() })]
 
         #[test]
         fn the_reader_returns_what_was_encoded(

@@ -8,6 +8,7 @@ use gix_hash::Kind;
 use crate::encode::{EncodeError, Shape, encode};
 use crate::error::{Damage, Error, Fault};
 use crate::lock::{NewFile, sync_folder};
+use crate::place::{FOLDER, LIST};
 use crate::stack::Stack;
 use crate::update::{Update, Updates};
 use crate::write_error::WriteError;
@@ -53,8 +54,8 @@ impl Transaction {
         lock_wait: Duration,
     ) -> Result<Self, WriteError> {
         let updates = Updates::new(updates, hash)?;
-        let folder = git_dir.as_ref().join("reftable");
-        let list = folder.join("tables.list");
+        let folder = git_dir.as_ref().join(FOLDER);
+        let list = git_dir.as_ref().join(LIST);
         let permissions = match fs::metadata(&list) {
             Ok(metadata) => metadata.permissions(),
             // The stack reports a missing list.

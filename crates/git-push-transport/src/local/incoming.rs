@@ -164,7 +164,7 @@ impl Place {
             still: LIST_STILL,
         };
         if self.storage == RefStorage::Reftable {
-            return Ok(vec![of_list("reftable/tables.list")]);
+            return Ok(vec![of_list(git_reftable::LIST)]);
         }
         let mut locks: Vec<_> = named.filter_map(lock).collect();
         if locks.iter().any(Lock::deletes) {

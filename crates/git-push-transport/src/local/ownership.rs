@@ -55,7 +55,7 @@ impl Made {
             shared: shared_folder_mode(repository),
             folders: BTreeSet::new(),
             files: BTreeSet::new(),
-            tables: Some(git_dir.join("reftable")),
+            tables: Some(git_dir.join(git_reftable::FOLDER)),
             git_dir,
         }
     }
