@@ -42,7 +42,7 @@
 //! crates/git-push-transport  remote (one type for a mirror of any URL), http, stream (ssh, git://), local; interfaces and their
 //!                            defaults: http_client and ureq_client, credentials and git_credentials; settings (plain data);
 //!                            upload_pack, head and fetch (PURE: reading); forge; web (client of other HTTP services)
-//! crates/reftable            reader of refs in reftables: a snapshot of a stack of tables, look-ups, iteration. Writes nothing
+//! crates/reftable            refs in reftables: a snapshot of a stack of tables, look-ups, iteration; transactions (with a lock and an fsync of their own)
 //! crates/durable             storage (the only place that fsyncs, locks and renames), replace (whole files), ownership, clock,
 //!                            retry, token_bucket
 //! ```

@@ -2,6 +2,7 @@
 //!
 //! Refs in files are read by gix, which also supports reflogs and upstream branches. gix cannot read reftables. There,
 //! the module [`refs`](crate::refs) reads the ref at the start of an expression, and gix resolves the rest from its id.
+//! `git_reftable` writes remote-tracking refs there.
 //!
 //! # Limitations
 //!
@@ -10,6 +11,7 @@
 mod expression;
 mod tables;
 mod tracking_ref;
+mod tracking_tables;
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -21,7 +23,7 @@ use git_push::{
 use gix::{
     ObjectId, Repository,
     hash::{Kind, Prefix},
-    refs::TargetRef,
+    refs::{FullName, TargetRef},
 };
 
 use self::{
@@ -91,9 +93,16 @@ impl LocalRepository {
         &mut self.repository
     }
 
-    /// Returns true if refs can be written. Reftables are only read.
-    pub fn can_write_refs(&self) -> bool {
-        self.tables.is_none()
+    /// Sets remote-tracking refs, with `message` for their reflogs. The null id deletes one. Failures are only logged,
+    /// because the next fetch corrects the refs.
+    pub fn set_tracking_refs(&self, refs: &[(FullName, ObjectId)], message: &str) {
+        if let Some(tables) = &self.tables {
+            tracking_tables::set(&self.repository, tables, refs, message);
+        } else {
+            for (name, id) in refs {
+                set_tracking_ref(&self.repository, name.clone(), *id, message);
+            }
+        }
     }
 
     /// Reads the ref with this full name. A dangling symbolic ref is `None`.

@@ -1,8 +1,8 @@
 //! Reader of refs in files (gitrepository-layout, *HEAD*, *refs*, *packed-refs*, *commondir*) or in reftables: the branch of
 //! `HEAD`, and the targets of symbolic refs.
 //!
-//! gitoxide's ref store would make the hook too large. A ref that cannot be read or parsed is an error, never an absent
-//! ref.
+//! gitoxide's repositories and ref store would make the hook too large. So the file `HEAD` decides on the storage format: it
+//! names [`HEAD_TARGET`] where refs are in reftables. A ref that cannot be read or parsed is an error, never an absent ref.
 mod conflict;
 
 use std::{
@@ -12,15 +12,13 @@ use std::{
 };
 
 use bstr::{BStr, BString, ByteSlice};
-use git_reftable::{Stack, Value};
+use git_reftable::{HEAD_TARGET, Stack, Value};
 use gix::{ObjectId, hash::Kind};
 
 pub(super) use self::conflict::Names;
 
 /// Number of symbolic refs in a row that git follows.
 const MAX_DEPTH: usize = 5;
-/// Target of `HEAD` in a repository whose refs are not in files (gitrepository-layout, *reftable*).
-const NOT_IN_FILES: &[u8] = b"refs/heads/.invalid";
 
 /// Reasons why a ref cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -91,7 +89,7 @@ impl Refs {
             tables: None,
         };
         if let Found::Symbolic(name) = refs.head()?
-            && name == NOT_IN_FILES
+            && name == HEAD_TARGET
         {
             refs.tables = Some(Tables::open(&refs, format)?);
         }
@@ -251,7 +249,7 @@ fn id(hex: &[u8]) -> Option<ObjectId> {
 /// Returns `name` if a ref can have it, so that no other name ever becomes a path.
 fn ref_name(name: &[u8]) -> Option<BString> {
     let valid = name.starts_with(b"refs/") && gix::validate::reference::name(name.as_bstr()).is_ok();
-    (valid || name == NOT_IN_FILES).then(|| name.into())
+    (valid || name == HEAD_TARGET.as_bytes()).then(|| name.into())
 }
 
 #[cfg(test)]

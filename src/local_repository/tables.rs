@@ -1,4 +1,6 @@
 //! Refs in reftables, as one work tree sees them (git-worktree, *Refs*).
+use std::path::{Path, PathBuf};
+
 use bstr::{BStr, BString};
 use gix::{ObjectId, Repository};
 
@@ -14,14 +16,24 @@ const OF_A_WORK_TREE: [&str; 3] = ["refs/bisect/", "refs/rewritten/", "refs/work
 /// Refs in reftables.
 #[derive(Debug)]
 pub(super) struct TableRefs {
-    shared: Refs,
+    shared: Stack,
     /// The tables of a linked work tree.
-    own: Option<Refs>,
+    own: Option<Stack>,
+}
+
+/// Tables with their git directory.
+#[derive(Debug)]
+struct Stack {
+    git_dir: PathBuf,
+    refs: Refs,
 }
 
 impl TableRefs {
     pub(super) fn new(repository: &Repository) -> Self {
-        let tables = |folder| Refs::in_tables(folder, repository.object_hash());
+        let tables = |folder: &Path| Stack {
+            git_dir: folder.to_owned(),
+            refs: Refs::in_tables(folder, repository.object_hash()),
+        };
         let (git_dir, common_dir) = (repository.git_dir(), repository.common_dir());
         TableRefs {
             shared: tables(common_dir),
@@ -40,10 +52,13 @@ impl TableRefs {
         let own_patterns = OF_A_WORK_TREE.map(|prefix| format!("{prefix}*"));
         if let Some(own) = &self.own {
             let not_own = RefPatterns::everything().without(&own_patterns);
-            add(&mut all, self.shared.list(&not_own.expect("the patterns are valid")))?;
-            add(&mut all, own.list(&patterns_of(own_patterns)))?;
+            add(
+                &mut all,
+                self.shared.refs.list(&not_own.expect("the patterns are valid")),
+            )?;
+            add(&mut all, own.refs.list(&patterns_of(own_patterns)))?;
         } else {
-            add(&mut all, self.shared.list(&RefPatterns::everything()))?;
+            add(&mut all, self.shared.refs.list(&RefPatterns::everything()))?;
         }
         let (head, end) = self.follow("HEAD".into());
         known(head)?;
@@ -53,20 +68,26 @@ impl TableRefs {
         Ok(all)
     }
 
+    /// Returns the git directory whose tables have the ref that `name` leads to, and the name of that ref.
+    pub(super) fn place(&self, name: &BStr) -> (&Path, BString) {
+        let (_, end) = self.follow(name);
+        (&self.tables_of(end.as_ref()).git_dir, end)
+    }
+
     /// Reads a ref, and also returns the name of the ref that holds its id.
     fn follow(&self, name: &BStr) -> (LocalRef, BString) {
         let first = self.tables_of(name);
-        let (read, end) = first.follow(name);
+        let (read, end) = first.refs.follow(name);
         let next = self.tables_of(end.as_ref());
         // The `HEAD` of a work tree leads to a branch that all of them share.
         if std::ptr::eq(first, next) {
             (read, end)
         } else {
-            next.follow(end.as_ref())
+            next.refs.follow(end.as_ref())
         }
     }
 
-    fn tables_of(&self, name: &BStr) -> &Refs {
+    fn tables_of(&self, name: &BStr) -> &Stack {
         let of_a_work_tree =
             !name.starts_with(b"refs/") || OF_A_WORK_TREE.iter().any(|prefix| name.starts_with(prefix.as_bytes()));
         self.own.as_ref().filter(|_| of_a_work_tree).unwrap_or(&self.shared)

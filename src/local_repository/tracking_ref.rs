@@ -1,4 +1,4 @@
-//! Remote-tracking refs: local copies of a remote's refs.
+//! Remote-tracking refs in files: local copies of a remote's refs.
 use git_push::causes;
 use gix::{
     ObjectId,

@@ -1,5 +1,4 @@
-//! Remote-tracking refs: the local copies of a configured remote's refs, as its fetch refspecs map them. In reftables,
-//! they are read, but not updated.
+//! Remote-tracking refs: the local copies of a configured remote's refs, as its fetch refspecs map them.
 use bstr::{BStr, BString, ByteSlice};
 use git_push::refspec;
 use gix::{
@@ -9,7 +8,7 @@ use gix::{
     remote::Direction,
 };
 
-use crate::local_repository::{LocalRepository, UnreadableRefs, set_tracking_ref};
+use crate::local_repository::{LocalRepository, UnreadableRefs};
 
 /// The remote-tracking refs of a remote.
 #[derive(Debug)]
@@ -55,21 +54,7 @@ impl<'a> Tracking<'a> {
     /// push succeeded, and the next fetch corrects the refs.
     pub fn update_all<'n>(&self, refs: impl Iterator<Item = (&'n BStr, ObjectId)>) {
         let stale: Vec<_> = refs.filter_map(|(name, id)| self.stale(name, id)).collect();
-        if self.local.can_write_refs() {
-            for (name, id) in stale {
-                set_tracking_ref(self.local.repository(), name, id, "update by push");
-            }
-        } else if let [(first, _), rest @ ..] = &stale[..] {
-            tracing::warn!(
-                "remote-tracking refs were not updated, because they are in reftables: {}{}; run `git fetch` to update them",
-                first.as_bstr(),
-                if rest.is_empty() {
-                    String::new()
-                } else {
-                    format!(" and {} more", rest.len())
-                }
-            );
-        }
+        self.local.set_tracking_refs(&stale, "update by push");
     }
 
     /// Returns the edit of the remote-tracking ref for the remote's ref `name`, if its value differs from `id`.

@@ -6,14 +6,11 @@ use std::{
 };
 
 use bstr::{BStr, BString, ByteSlice};
-use git_reftable::Stack;
+use git_reftable::{FOLDER, Stack};
 use gix::hash::Kind;
 
 use super::{LocalRef, LocalRefs, Unreadable, Value, Why, list::Scope, loose, resolve};
 use crate::ref_pattern::RefPatterns;
-
-/// The folder of the tables, in the common git directory.
-const FOLDER: &str = "reftable";
 
 /// Refs of one repository, in reftables.
 #[derive(Debug)]

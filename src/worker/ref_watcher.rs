@@ -29,7 +29,7 @@ const POLL_INTERVAL: Duration = Duration::from_secs(2);
 /// Maximum number of polled folders of one repository.
 const MOST_FOLDERS: usize = 4096;
 /// Files that list refs.
-const FILES: [&str; 2] = ["packed-refs", "reftable/tables.list"];
+const FILES: [&str; 2] = ["packed-refs", git_reftable::LIST];
 
 /// Callback for a repository whose refs have moved.
 pub(super) type OnMove = Arc<dyn Fn(&Path) + Send + Sync>;

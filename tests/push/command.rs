@@ -111,10 +111,6 @@ fn made_in_each_storage() -> [tempfile::TempDir; 2] {
     [made(Format::Sha1), made_with_tables(Format::Sha1)]
 }
 
-fn has_tables(source: &Path) -> bool {
-    source.join(".git/reftable").exists()
-}
-
 fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).expect("a folder");
     for entry in fs::read_dir(from).expect("a folder").flatten() {
@@ -182,14 +178,8 @@ fn compare(template: &Path, arguments: &[&str]) {
         "{arguments:?}: {}",
         stderr(&git_push)
     );
-    // Nothing is written into reftables.
-    let expected_source = if has_tables(&template.join("source")) {
-        template
-    } else {
-        &git_side
-    };
-    for (repository, expected) in [("remote.git", &*git_side), ("source", expected_source)] {
-        let [expected, our_refs] = [expected, &our_side].map(|side| refs(&side.join(repository)));
+    for repository in ["remote.git", "source"] {
+        let [expected, our_refs] = [&git_side, &our_side].map(|side| refs(&side.join(repository)));
         assert_eq!(our_refs, expected, "{arguments:?}: refs of {repository}");
     }
     git(&our_side.join("remote.git"), &["fsck", "--strict", "--no-dangling"]);
@@ -494,35 +484,130 @@ fn an_unborn_branch_is_no_source() {
     }
 }
 
-#[test]
-fn remote_tracking_refs_in_reftables_are_used_for_leases_and_not_updated() {
-    for template in [Format::Sha1, Format::Sha256].map(made_with_tables) {
-        let source = template.path().join("source");
-        let before = refs(&source);
-        let pushed = ours(
-            &source,
-            &["origin", "main", "side:topic", "--force-with-lease", "main:new"],
-        );
-        // The remote's topic differs from refs/remotes/origin/topic.
-        assert_eq!(pushed.status.code(), Some(3), "{}", stderr(&pushed));
-        assert!(stdout(&pushed).contains("stale info"), "{}", stdout(&pushed));
-        let warning = "remote-tracking refs were not updated, because they are in reftables: \
-                       refs/remotes/origin/main and 1 more; run `git fetch` to update them";
-        assert_eq!(stderr(&pushed).matches(warning).count(), 1, "{}", stderr(&pushed));
-        assert_eq!(refs(&source), before);
+/// Everything that git shows of the refs that a push writes into its own repository.
+fn local_state(work_tree: &Path) -> Vec<String> {
+    let commands: [&[&str]; 6] = [
+        &["status", "-sb"],
+        &["rev-parse", "origin/main"],
+        &[
+            "for-each-ref",
+            "--format=%(refname) %(objectname) %(*objectname) %(symref)",
+        ],
+        &["reflog", "show", "--format=%gd %H %gn %gs", "origin/main"],
+        &["refs", "verify"],
+        &["fsck", "--no-dangling", "--no-progress"],
+    ];
+    commands.map(|command| git(work_tree, command)).into()
+}
 
-        // Now they are up to date; without a fetch refspec there are none.
-        git(&source, &["fetch", "-q", "origin"]);
-        git(&source, &["config", "--unset-all", "remote.origin.fetch"]);
-        for arguments in [
-            &["origin", "main"][..],
-            &["origin", "main:newer"],
-            &["../remote.git", "main:newest"],
+/// Pushes with both programs from `work_tree`, each in its own copy of the template with a linked work tree. Returns the
+/// copies of git and of ours.
+fn push_with_both(template: &Path, work_tree: &str, arguments: &[&str]) -> [tempfile::TempDir; 2] {
+    let copies = [(); 2].map(|()| tempfile::tempdir().expect("a folder"));
+    let [git_side, our_side] = [0, 1].map(|side: usize| copies[side].path());
+    for side in [git_side, our_side] {
+        copy(template, side);
+        git(&side.join("source"), &["worktree", "add", "-q", "../linked", "topic"]);
+    }
+    let arguments = [&["--porcelain"][..], arguments].concat();
+    let git_push = theirs(&git_side.join(work_tree), &arguments);
+    let our_push = ours(&our_side.join(work_tree), &arguments);
+    assert_eq!(our_push.status.code(), git_push.status.code(), "{}", stderr(&our_push));
+    assert!(!stderr(&our_push).contains("remote-tracking"), "{}", stderr(&our_push));
+    copies
+}
+
+#[test]
+fn remote_tracking_refs_in_reftables_are_those_of_git() {
+    for (format, work_tree) in [(Format::Sha1, "source"), (Format::Sha256, "linked")] {
+        let template = made_with_tables(format);
+        let source = template.path().join("source");
+        for (key, value) in [
+            ("user.name", "A U Thor"),
+            ("user.email", "author@example.com"),
+            ("branch.main.remote", "origin"),
+            ("branch.main.merge", "refs/heads/main"),
         ] {
-            let pushed = ours(&source, arguments);
-            assert_eq!(pushed.status.code(), Some(0), "{}", stderr(&pushed));
-            assert!(!stderr(&pushed).contains("reftables"), "{}", stderr(&pushed));
+            git(&source, &["config", key, value]);
         }
+        for arguments in [
+            // The remote's topic differs from refs/remotes/origin/topic.
+            &["origin", "main", "side:topic", "--force-with-lease", "main:new"][..],
+            &[
+                "origin",
+                "+main~2:main",
+                ":gone",
+                "signed",
+                "main:gone/below",
+                "+refs/heads/*:refs/heads/many/*",
+            ],
+        ] {
+            let copies = push_with_both(template.path(), work_tree, arguments);
+            let [git_side, our_side] = copies.each_ref().map(|copy| local_state(&copy.path().join(work_tree)));
+            assert_eq!(our_side, git_side, "{work_tree}: {arguments:?}");
+        }
+    }
+}
+
+#[test]
+fn tags_among_the_remote_tracking_refs_in_reftables_are_peeled() {
+    let template = made_with_tables(Format::Sha1);
+    let source = template.path().join("source");
+    git(
+        &source,
+        &[
+            "config",
+            "--add",
+            "remote.origin.fetch",
+            "+refs/tags/*:refs/remote-tags/*",
+        ],
+    );
+    git(&source, &["config", "core.logAllRefUpdates", "false"]);
+    let pushed = ours(&source, &["origin", "signed"]);
+    assert_eq!(pushed.status.code(), Some(0), "{}", stderr(&pushed));
+    let shown = git(
+        &source,
+        &["for-each-ref", "--format=%(*objectname)", "refs/remote-tags"],
+    );
+    assert_eq!(shown, git(&source, &["rev-parse", "main"]));
+    assert_eq!(git(&source, &["reflog", "list"]), "", "reflogs are switched off");
+}
+
+#[test]
+fn remote_tracking_refs_in_reftables_that_cannot_be_written_are_a_warning() {
+    let template = made_with_tables(Format::Sha1);
+    let source = template.path().join("source");
+    let before = refs(&source);
+    let lock = source.join(".git/reftable/tables.list.lock");
+    fs::write(&lock, "").expect("a lock");
+    let pushed = ours(&source, &["origin", "main", "main:new"]);
+    let said = stderr(&pushed);
+    assert_eq!(pushed.status.code(), Some(0), "{said}");
+    assert_eq!(
+        said.matches("the remote-tracking ref could not be updated").count(),
+        1,
+        "{said}"
+    );
+    assert!(
+        said.contains("and 1 more") && said.contains("tables.list.lock"),
+        "{said}"
+    );
+    assert_eq!(refs(&source), before);
+    fs::remove_file(&lock).expect("ours");
+
+    // An impossible one does not hold up the others.
+    git(&source, &["update-ref", "refs/remotes/origin/newer/below", "main"]);
+    let pushed = ours(&source, &["origin", "main", "main:newer", "main:newest"]);
+    let said = stderr(&pushed);
+    assert_eq!(pushed.status.code(), Some(0), "{said}");
+    assert_eq!(
+        said.matches("the remote-tracking ref could not be updated").count(),
+        1,
+        "{said}"
+    );
+    assert!(said.contains("refs/remotes/origin/newer/below exists"), "{said}");
+    for name in ["origin/main", "origin/newest"] {
+        assert_eq!(git(&source, &["rev-parse", name]), git(&source, &["rev-parse", "main"]));
     }
 }
 

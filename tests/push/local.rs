@@ -11,11 +11,23 @@ use git_push_transport::local::Local;
 use gix::{ObjectId, Repository};
 
 /// A source with three commits in a row, and a mirror.
-struct Pair {
-    folder: tempfile::TempDir,
-    source: Repository,
-    mirror: PathBuf,
-    commits: [ObjectId; 3],
+pub struct Pair {
+    pub folder: tempfile::TempDir,
+    pub source: Repository,
+    pub mirror: PathBuf,
+    pub commits: [ObjectId; 3],
+}
+
+/// One whose mirror has its refs in files, and one with reftables.
+fn pairs() -> [Pair; 2] {
+    [pair("sha1"), tables_pair("sha1")]
+}
+
+/// A pair whose mirror has its refs in reftables.
+pub fn tables_pair(format: &str) -> Pair {
+    let pair = pair(format);
+    git(&pair.mirror, &["refs", "migrate", "--ref-format=reftable"], None);
+    pair
 }
 
 fn pair(format: &str) -> Pair {
@@ -45,16 +57,16 @@ fn pair(format: &str) -> Pair {
 }
 
 impl Pair {
-    fn null(&self) -> ObjectId {
+    pub fn null(&self) -> ObjectId {
         self.source.object_hash().null()
     }
 
-    fn connect(&self) -> Local {
+    pub fn connect(&self) -> Local {
         Local::open(&self.mirror).unwrap()
     }
 
     /// Verdicts on these commands, as names with old and new.
-    fn push(&self, atomic: bool, commands: &[(&str, ObjectId, ObjectId)]) -> Vec<Verdict> {
+    pub fn push(&self, atomic: bool, commands: &[(&str, ObjectId, ObjectId)]) -> Vec<Verdict> {
         let mut connection = self.connect();
         let advertisement = connection.advertisement().unwrap();
         let commands: Vec<_> = commands.iter().map(command).collect();
@@ -66,23 +78,23 @@ impl Pair {
         report.verdicts().map(|(_, verdict)| verdict.clone()).collect()
     }
 
-    fn create(&self, name: &str, id: ObjectId) {
+    pub fn create(&self, name: &str, id: ObjectId) {
         assert_eq!(self.push(true, &[(name, self.null(), id)]), [Verdict::Accepted]);
     }
 
-    fn refs(&self) -> Vec<(String, ObjectId)> {
+    pub fn refs(&self) -> Vec<(String, ObjectId)> {
         let refs = self.connect().read_refs(&["refs/".into()]).unwrap();
         refs.into_iter()
             .map(|RemoteRef { name, id }| (name.to_string(), id))
             .collect()
     }
 
-    fn configure(&self, key: &str, value: &str) {
+    pub fn configure(&self, key: &str, value: &str) {
         git(&self.mirror, &["config", key, value], None);
     }
 }
 
-fn command((name, old, new): &(&str, ObjectId, ObjectId)) -> Command {
+pub fn command((name, old, new): &(&str, ObjectId, ObjectId)) -> Command {
     Command {
         name: (*name).into(),
         old: *old,
@@ -90,7 +102,7 @@ fn command((name, old, new): &(&str, ObjectId, ObjectId)) -> Command {
     }
 }
 
-fn reason(verdict: &Verdict) -> &str {
+pub fn reason(verdict: &Verdict) -> &str {
     match verdict {
         Verdict::Rejected(reason) => reason.to_str().unwrap(),
         other => panic!("expected a rejection, got {other:?}"),
@@ -152,51 +164,54 @@ fn a_mirror_can_be_opened_by_its_worktree_and_read_by_prefix() {
 #[cfg(target_os = "linux")]
 #[test]
 fn names_need_not_be_utf8() {
-    let pair = pair("sha1");
-    let mut connection = pair.connect();
-    let name = BString::from(&b"refs/kv/caf\xe9"[..]);
-    let command = Command {
-        name: name.clone(),
-        old: pair.null(),
-        new: pair.commits[0],
-    };
-    let advertisement = connection.advertisement().unwrap();
-    let report = git_push::Push::new(&pair.source, &advertisement)
-        .command(command)
-        .send(&mut connection)
-        .unwrap();
-    assert!(report.all_accepted());
-    assert_eq!(connection.read_refs(std::slice::from_ref(&name)).unwrap()[0].name, name);
+    for pair in pairs() {
+        let mut connection = pair.connect();
+        let name = BString::from(&b"refs/kv/caf\xe9"[..]);
+        let command = Command {
+            name: name.clone(),
+            old: pair.null(),
+            new: pair.commits[0],
+        };
+        let advertisement = connection.advertisement().unwrap();
+        let report = git_push::Push::new(&pair.source, &advertisement)
+            .command(command)
+            .send(&mut connection)
+            .unwrap();
+        assert!(report.all_accepted());
+        assert_eq!(connection.read_refs(std::slice::from_ref(&name)).unwrap()[0].name, name);
+    }
 }
 
 #[test]
 fn a_stale_old_id_moves_nothing_of_an_atomic_push() {
-    let pair = pair("sha1");
-    let ([one, two, three], null) = (pair.commits, pair.null());
-    pair.create("refs/kv/main", two);
-    let before = pair.refs();
-    for stale in [(one, three), (null, three), (one, null)] {
-        let commands = [("refs/kv/new", null, one), ("refs/kv/main", stale.0, stale.1)];
-        let verdicts = pair.push(true, &commands);
-        assert!(
-            verdicts.iter().all(|verdict| reason(verdict).contains("refs/kv/main")),
-            "{verdicts:?}"
-        );
-        assert_eq!(pair.refs(), before);
+    for pair in pairs() {
+        let ([one, two, three], null) = (pair.commits, pair.null());
+        pair.create("refs/kv/main", two);
+        let before = pair.refs();
+        for stale in [(one, three), (null, three), (one, null)] {
+            let commands = [("refs/kv/new", null, one), ("refs/kv/main", stale.0, stale.1)];
+            let verdicts = pair.push(true, &commands);
+            assert!(
+                verdicts.iter().all(|verdict| reason(verdict).contains("refs/kv/main")),
+                "{verdicts:?}"
+            );
+            assert_eq!(pair.refs(), before);
+        }
+        let gone = pair.push(true, &[("refs/kv/gone", one, two)]);
+        assert!(reason(&gone[0]).contains("refs/kv/gone"), "{gone:?}");
     }
-    let gone = pair.push(true, &[("refs/kv/gone", one, two)]);
-    assert!(reason(&gone[0]).contains("must exist"), "{gone:?}");
 }
 
 #[test]
 fn without_atomic_each_command_stands_alone() {
-    let pair = pair("sha1");
-    let ([one, two, three], null) = (pair.commits, pair.null());
-    pair.create("refs/kv/main", two);
-    let verdicts = pair.push(false, &[("refs/kv/main", one, three), ("refs/kv/new", null, one)]);
-    assert!(reason(&verdicts[0]).contains("refs/kv/main"));
-    assert_eq!(verdicts[1], Verdict::Accepted);
-    assert_eq!(pair.refs(), [("refs/kv/main".into(), two), ("refs/kv/new".into(), one)]);
+    for pair in pairs() {
+        let ([one, two, three], null) = (pair.commits, pair.null());
+        pair.create("refs/kv/main", two);
+        let verdicts = pair.push(false, &[("refs/kv/main", one, three), ("refs/kv/new", null, one)]);
+        assert!(reason(&verdicts[0]).contains("refs/kv/main"));
+        assert_eq!(verdicts[1], Verdict::Accepted);
+        assert_eq!(pair.refs(), [("refs/kv/main".into(), two), ("refs/kv/new".into(), one)]);
+    }
 }
 
 #[test]
@@ -216,36 +231,38 @@ fn a_locked_ref_moves_nothing_of_an_atomic_push() {
 
 #[test]
 fn packed_refs_are_compared_updated_and_deleted() {
-    let pair = pair("sha1");
-    let ([one, two, three], null) = (pair.commits, pair.null());
-    pair.create("refs/kv/main", one);
-    pair.create("refs/kv/old", one);
-    git(&pair.mirror, &["pack-refs", "--all"], None);
-    assert!(reason(&pair.push(true, &[("refs/kv/main", two, three)])[0]).contains("refs/kv/main"));
-    let accepted = pair.push(true, &[("refs/kv/main", one, two), ("refs/kv/old", one, null)]);
-    assert_eq!(accepted, [Verdict::Accepted, Verdict::Accepted]);
-    assert_eq!(pair.refs(), [("refs/kv/main".to_owned(), two)]);
-    assert!(!git(&pair.mirror, &["for-each-ref"], None).contains("refs/kv/old"));
+    for pair in pairs() {
+        let ([one, two, three], null) = (pair.commits, pair.null());
+        pair.create("refs/kv/main", one);
+        pair.create("refs/kv/old", one);
+        git(&pair.mirror, &["pack-refs", "--all"], None);
+        assert!(reason(&pair.push(true, &[("refs/kv/main", two, three)])[0]).contains("refs/kv/main"));
+        let accepted = pair.push(true, &[("refs/kv/main", one, two), ("refs/kv/old", one, null)]);
+        assert_eq!(accepted, [Verdict::Accepted, Verdict::Accepted]);
+        assert_eq!(pair.refs(), [("refs/kv/main".to_owned(), two)]);
+        assert!(!git(&pair.mirror, &["for-each-ref"], None).contains("refs/kv/old"));
+    }
 }
 
 #[test]
 fn the_pack_is_all_that_stays_and_is_readable() {
-    let pair = pair("sha1");
-    pair.create("refs/kv/main", pair.commits[0]);
-    let folder = pair.mirror.join("objects/pack");
-    let mut extensions = Vec::new();
-    for entry in std::fs::read_dir(&folder).unwrap() {
-        let path = entry.unwrap().path();
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt;
-            let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode();
-            assert_eq!(mode(&path) & 0o777, mode(&folder) & 0o444, "{}", path.display());
+    for pair in pairs() {
+        pair.create("refs/kv/main", pair.commits[0]);
+        let folder = pair.mirror.join("objects/pack");
+        let mut extensions = Vec::new();
+        for entry in std::fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            #[cfg(unix)]
+            {
+                use std::os::unix::fs::PermissionsExt;
+                let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode();
+                assert_eq!(mode(&path) & 0o777, mode(&folder) & 0o444, "{}", path.display());
+            }
+            extensions.push(path.extension().unwrap().to_owned());
         }
-        extensions.push(path.extension().unwrap().to_owned());
+        extensions.sort();
+        assert_eq!(extensions, ["idx", "pack"]);
     }
-    extensions.sort();
-    assert_eq!(extensions, ["idx", "pack"]);
 }
 
 #[cfg(unix)]
@@ -277,58 +294,60 @@ fn the_reflog_is_written_where_the_mirror_wants_one() {
 /// Sets up the conditions of each refusal, pushes, and compares the reason.
 #[test]
 fn what_git_refuses_is_refused_with_the_reason() {
-    let pair = pair("sha1");
-    let ([one, two, _], null) = (pair.commits, pair.null());
-    pair.create("refs/heads/main", two);
-    pair.create("refs/heads/topic", two);
-    git(&pair.mirror, &["symbolic-ref", "HEAD", "refs/heads/main"], None);
-    git(
-        &pair.mirror,
-        &["symbolic-ref", "refs/kv/link", "refs/heads/topic"],
-        None,
-    );
-    let tree = pair.source.find_commit(one).unwrap().tree_id().unwrap().detach();
-    let refused = |command: (&str, ObjectId, ObjectId), expected: &str| {
-        let before = pair.refs();
-        for atomic in [true, false] {
-            let verdicts = pair.push(atomic, &[command]);
-            assert!(reason(&verdicts[0]).contains(expected), "{command:?}: {verdicts:?}");
-        }
-        assert_eq!(pair.refs(), before, "{command:?}");
-    };
-    refused(
-        ("refs/heads/main", two, null),
-        "deletion of the current branch prohibited",
-    );
-    refused(("refs/heads/main/below", null, one), "refs/heads/main exists");
-    refused(("refs/heads", null, one), "refs/heads/main exists");
-    refused(("refs/kv/link", two, one), "symbolic refs cannot be pushed to");
-    refused(("refs/heads/tree", null, tree), "a branch must be a commit");
+    for pair in pairs() {
+        let ([one, two, _], null) = (pair.commits, pair.null());
+        pair.create("refs/heads/main", two);
+        pair.create("refs/heads/topic", two);
+        git(&pair.mirror, &["symbolic-ref", "HEAD", "refs/heads/main"], None);
+        git(
+            &pair.mirror,
+            &["symbolic-ref", "refs/kv/link", "refs/heads/topic"],
+            None,
+        );
+        let tree = pair.source.find_commit(one).unwrap().tree_id().unwrap().detach();
+        let refused = |command: (&str, ObjectId, ObjectId), expected: &str| {
+            let before = pair.refs();
+            for atomic in [true, false] {
+                let verdicts = pair.push(atomic, &[command]);
+                assert!(reason(&verdicts[0]).contains(expected), "{command:?}: {verdicts:?}");
+            }
+            assert_eq!(pair.refs(), before, "{command:?}");
+        };
+        refused(
+            ("refs/heads/main", two, null),
+            "deletion of the current branch prohibited",
+        );
+        refused(("refs/heads/main/below", null, one), "refs/heads/main exists");
+        refused(("refs/heads", null, one), "refs/heads/main exists");
+        refused(("refs/kv/link", two, one), "symbolic refs cannot be pushed to");
+        refused(("refs/heads/tree", null, tree), "a branch must be a commit");
 
-    // An invalid value forbids, as in git, where it ends the push.
-    for value in ["perhaps", "true"] {
-        pair.configure("receive.denyDeletes", value);
-        refused(("refs/heads/topic", two, null), "deletion prohibited");
+        // An invalid value forbids, as in git, where it ends the push.
+        for value in ["perhaps", "true"] {
+            pair.configure("receive.denyDeletes", value);
+            refused(("refs/heads/topic", two, null), "deletion prohibited");
+        }
+        pair.configure("receive.denyNonFastForwards", "true");
+        refused(("refs/heads/topic", two, one), "non-fast-forward");
+        pair.configure("receive.denyNonFastForwards", "false");
+        assert_eq!(pair.push(true, &[("refs/heads/topic", two, one)]), [Verdict::Accepted]);
     }
-    pair.configure("receive.denyNonFastForwards", "true");
-    refused(("refs/heads/topic", two, one), "non-fast-forward");
-    pair.configure("receive.denyNonFastForwards", "false");
-    assert_eq!(pair.push(true, &[("refs/heads/topic", two, one)]), [Verdict::Accepted]);
 }
 
 #[test]
 fn one_refusal_stops_an_atomic_push_and_nothing_else() {
-    let pair = pair("sha1");
-    let (one, null) = (pair.commits[0], pair.null());
-    let commands = [("refs/kv/a", null, one), ("refs/kv/a/b", null, one)];
-    let verdicts = pair.push(true, &commands);
-    assert_eq!(reason(&verdicts[0]), "atomic push failure");
-    assert_eq!(
-        reason(&verdicts[1]),
-        "refs/kv/a exists, and no ref can be below another"
-    );
-    assert!(pair.refs().is_empty());
-    assert_eq!(pair.push(false, &commands)[0], Verdict::Accepted);
+    for pair in pairs() {
+        let (one, null) = (pair.commits[0], pair.null());
+        let commands = [("refs/kv/a", null, one), ("refs/kv/a/b", null, one)];
+        let verdicts = pair.push(true, &commands);
+        assert_eq!(reason(&verdicts[0]), "atomic push failure");
+        assert_eq!(
+            reason(&verdicts[1]),
+            "refs/kv/a exists, and no ref can be below another"
+        );
+        assert!(pair.refs().is_empty());
+        assert_eq!(pair.push(false, &commands)[0], Verdict::Accepted);
+    }
 }
 
 #[test]
@@ -364,13 +383,14 @@ fn a_branch_that_is_checked_out_is_refused_unless_the_mirror_allows_it() {
 
 #[test]
 fn an_object_that_did_not_come_is_noticed() {
-    let pair = pair("sha1");
-    let commands = vec![command(&("refs/kv/main", pair.null(), pair.commits[0]))];
-    let request = Request::new(commands, gix::hash::Kind::Sha1, vec!["atomic".into()]);
-    let report = pair.connect().send(&request, None).unwrap();
-    let verdict = report.verdict("refs/kv/main".into()).unwrap();
-    assert!(reason(verdict).starts_with("missing necessary objects"), "{verdict:?}");
-    assert!(pair.refs().is_empty());
+    for pair in pairs() {
+        let commands = vec![command(&("refs/kv/main", pair.null(), pair.commits[0]))];
+        let request = Request::new(commands, gix::hash::Kind::Sha1, vec!["atomic".into()]);
+        let report = pair.connect().send(&request, None).unwrap();
+        let verdict = report.verdict("refs/kv/main".into()).unwrap();
+        assert!(reason(verdict).starts_with("missing necessary objects"), "{verdict:?}");
+        assert!(pair.refs().is_empty());
+    }
 }
 
 #[test]

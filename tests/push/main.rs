@@ -9,6 +9,7 @@ mod graphs;
 mod history;
 mod interrupt;
 mod local;
+mod local_tables;
 mod pack_states;
 mod packs;
 mod parts;

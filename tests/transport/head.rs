@@ -58,14 +58,36 @@ fn head_names_a_branch_dangles_or_is_detached_over_every_transport() {
 }
 
 #[test]
-fn a_folder_with_reftables_is_refused_before_its_head_is_read() {
+fn head_of_a_folder_with_reftables_is_read_and_set() {
     let folder = tempfile::tempdir().expect("a folder");
     git(
         folder.path(),
-        ["init", "-q", "--bare", "--ref-format=reftable", "r.git"],
+        ["init", "-q", "--bare", "--ref-format=reftable", "-b", "main", "r.git"],
     );
-    let location = Location::Path(folder.path().join("r.git"));
-    let error = Remote::open(location, &settings()).err().expect("a refusal");
+    let path = folder.path().join("r.git");
+    let open = || Remote::open(Location::Path(path.clone()), &settings()).expect("a remote");
+    let main = BString::from("refs/heads/main");
+    assert_eq!(open().head().expect("HEAD"), Head::Dangles(Some(main.clone())));
+    let tree = git(&path, ["hash-object", "-t", "tree", "-w", "/dev/null"]);
+    let commit = git(&path, ["commit-tree", "-m", "one", &tree]);
+    for name in ["refs/heads/main", "refs/heads/trunk"] {
+        git(&path, ["update-ref", name, &commit]);
+    }
+    assert_eq!(open().head().expect("HEAD"), Head::Names(main));
+    let trunk = BString::from("refs/heads/trunk");
+    open().set_head(trunk.as_ref(), None).expect("a bare repository");
+    assert_eq!(git(&path, ["symbolic-ref", "HEAD"]), "refs/heads/trunk");
+    assert_eq!(open().head().expect("HEAD"), Head::Names(trunk.clone()));
+    git(&path, ["update-ref", "--no-deref", "HEAD", &commit]);
+    let id = gix::ObjectId::from_hex(commit.as_bytes()).expect("an id");
+    assert_eq!(open().head().expect("HEAD"), Head::Detached(id));
+    assert_eq!(git(&path, ["refs", "verify"]), "");
+
+    git(folder.path(), ["init", "-q", "--ref-format=reftable", "checkout"]);
+    let checkout = Location::Path(folder.path().join("checkout"));
+    let error = Remote::open(checkout, &settings())
+        .expect("a remote")
+        .set_head(trunk.as_ref(), None)
+        .expect_err("its files would no longer be those of HEAD");
     assert_eq!(error.kind(), ErrorKind::Misconfigured);
-    assert!(error.to_string().contains("reftable"), "{error}");
 }

@@ -312,43 +312,55 @@ fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 }
 
 #[test]
-fn a_mirror_of_reftables_is_refused_and_not_written_to() {
-    for storage in ["files", "reftable"] {
-        let stargate = Stargate::of_formats("sha1", storage);
+fn a_mirror_of_reftables_is_pushed_to_compared_and_waited_for() {
+    for (ids, storage) in [("sha1", "files"), ("sha256", "reftable")] {
+        let stargate = Stargate::of_formats(ids, storage);
         stargate.install();
         git(
             stargate.folder(),
-            ["init", "-q", "--bare", "--ref-format=reftable", "mirror.git"],
+            [
+                "init",
+                "-q",
+                "--bare",
+                "--ref-format=reftable",
+                "--object-format",
+                ids,
+                "mirror.git",
+            ],
         );
         let mirror = stargate.folder().join("mirror.git");
         stargate.configure("stargate.remote", &mirror.display().to_string());
-        git(&stargate.client("first"), ["push", "-q", "origin", "HEAD:refs/kv/main"]);
-        let before = files(&mirror);
+        let client = stargate.client("first");
+        git(&client, ["push", "-q", "origin", "HEAD:refs/kv/main"]);
+        let tip = git(&client, ["rev-parse", "HEAD"]);
         for arguments in [
             &["run", "--repo", "o/r.git"][..],
-            &["run", "--repo", "o/r.git", "--dry-run"],
+            &["run", "--repo", "o/r.git"],
             &["sync", "--repo", "o/r.git", "--repair"],
-            &["sync", "--repo", "o/r.git", "--force", "--yes", "--allow-mass-delete"],
-            &["push", "--repo", "o/r.git", "mirror.git", "refs/kv/main"],
-            &["push", "--repo", "o/r.git", "mirror.git", "--dry-run", "refs/kv/main"],
-            &["doctor", "--repo", "o/r.git"],
             &[
-                "wait",
-                "--remote",
+                "push",
+                "--repo",
+                "o/r.git",
                 "mirror.git",
-                "--ns",
-                "main",
-                "--oid",
-                &"a1".repeat(20),
+                "refs/kv/main:refs/heads/main",
             ],
+            &["doctor", "--repo", "o/r.git"],
+            &["wait", "--remote", "mirror.git", "--ns", "main", "--oid", &tip],
         ] {
-            let refused = run(stargate.folder(), arguments);
-            let said = String::from_utf8_lossy(&refused.stdout).into_owned() + &stderr(&refused);
-            assert_eq!(refused.status.code(), Some(4), "{arguments:?}: {said}");
-            assert!(said.contains(REFUSAL), "{arguments:?}: {said}");
-            assert!(files(&mirror) == before, "{arguments:?}");
+            let output = run(stargate.folder(), arguments);
+            let said = String::from_utf8_lossy(&output.stdout).into_owned() + &stderr(&output);
+            assert_eq!(output.status.code(), Some(0), "{ids}: {arguments:?}: {said}");
         }
-        assert_eq!(stargate.lines()[0]["status"], "pending");
+        assert_eq!(stargate.lines()[0]["status"], "done");
+        let listed = git(&mirror, ["for-each-ref", "--format=%(refname) %(objectname)"]);
+        let names = ["refs/heads/main", "refs/kv-mirror/main", "refs/kv/main"];
+        assert_eq!(listed, names.map(|name| format!("{name} {tip}")).join("\n"));
+        for check in [
+            &["refs", "verify"][..],
+            &["fsck", "--strict", "--no-dangling", "--no-progress"],
+        ] {
+            assert_eq!(git(&mirror, check), "", "{check:?}");
+        }
     }
 }
 

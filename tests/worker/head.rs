@@ -84,9 +84,9 @@ fn head_of(repository: &Path) -> String {
     git(repository, ["symbolic-ref", "HEAD"])
 }
 
-/// A bare repository whose HEAD names `branch`.
-fn mirror_at(folder: &Path, branch: &str) -> PathBuf {
-    git(folder, ["init", "-q", "--bare", "mirror.git"]);
+/// A bare repository with refs in this storage format, whose HEAD names `branch`.
+fn mirror_at(folder: &Path, storage: &str, branch: &str) -> PathBuf {
+    git(folder, ["init", "-q", "--bare", "--ref-format", storage, "mirror.git"]);
     let mirror = folder.join("mirror.git");
     git(&mirror, ["symbolic-ref", "HEAD", branch]);
     mirror
@@ -96,7 +96,7 @@ fn mirror_at(folder: &Path, branch: &str) -> PathBuf {
 fn a_local_mirror_whose_head_dangles_gets_the_stargates() {
     for storage in ["files", "reftable"] {
         let folder = tempfile::tempdir().expect("a folder");
-        let mirror = mirror_at(folder.path(), "refs/heads/other");
+        let mirror = mirror_at(folder.path(), storage, "refs/heads/other");
         let world = World::new(storage, &mirror.display().to_string());
         let expected = "the mirror's HEAD names refs/heads/other, which does not exist there; \
                         the Stargate's HEAD names refs/heads/main";
@@ -129,7 +129,7 @@ fn a_local_mirror_whose_head_dangles_gets_the_stargates() {
 #[test]
 fn another_branch_is_replaced_by_the_stargates_and_follows_it() {
     let folder = tempfile::tempdir().expect("a folder");
-    let mirror = mirror_at(folder.path(), "refs/heads/main");
+    let mirror = mirror_at(folder.path(), "files", "refs/heads/main");
     let world = World::new("files", &mirror.display().to_string());
     world.program(&["run"]);
     git(
@@ -147,7 +147,7 @@ fn another_branch_is_replaced_by_the_stargates_and_follows_it() {
 #[test]
 fn a_head_that_is_left_alone_is_reported_only() {
     let folder = tempfile::tempdir().expect("a folder");
-    let mirror = mirror_at(folder.path(), "refs/heads/other");
+    let mirror = mirror_at(folder.path(), "files", "refs/heads/other");
     let world = World::new("files", &mirror.display().to_string());
     world.stargate.configure("stargate.defaultBranch", "leave");
     let (exit, stdout, _) = world.program(&["run"]);
@@ -173,7 +173,7 @@ fn a_head_that_is_left_alone_is_reported_only() {
 #[test]
 fn without_mirrored_branches_and_without_a_branch_to_name_head_is_nobodys_business() {
     let folder = tempfile::tempdir().expect("a folder");
-    let mirror = mirror_at(folder.path(), "refs/heads/other");
+    let mirror = mirror_at(folder.path(), "files", "refs/heads/other");
     let world = World::new("files", &mirror.display().to_string());
     git(
         &world.stargate.git_dir,

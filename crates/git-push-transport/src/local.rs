@@ -3,7 +3,7 @@
 //! 1. The pack is indexed into `objects/pack`, a thin one with the bases that it lacks, and synced with its index and folder,
 //!    as git does by default.
 //! 2. Each command is checked by git's rules (`policy`).
-//! 3. The refs move in one transaction (`transaction`). If the push is not atomic and one of them cannot move, each command
+//! 3. The refs move in one transaction (`transaction`, or `tables` if they are in reftables). If the push is not atomic and one of them cannot move, each command
 //!    gets a transaction of its own.
 //! 4. New files get the mode and the owner of the repository (`ownership`).
 //! 5. The next push removes the files that a killed push has left, locks of refs first (`incoming`).
@@ -15,11 +15,14 @@
 //!   the same file.
 //! - Connectivity is not checked. The objects named by commands must exist. [`enumerate`](git_push::enumerate) guarantees that
 //!   the pack has the objects that they reach.
-//! - Refs are not synced to disk, as in git by default.
+//! - Refs in files are not synced to disk, as in git by default. Reftables are.
+//! - In reftables, refs of a single work tree (`refs/bisect/…`) are those of the main one, and a deleted ref keeps its
+//!   reflog.
 mod incoming;
 mod lending;
 mod ownership;
 mod policy;
+mod tables;
 mod transaction;
 mod transport;
 
@@ -35,7 +38,7 @@ use durable::storage::{Disk, Folders};
 use git_push::{
     self, Advertisement, Capabilities, Command, Connection, Error, ErrorKind, Pack, RemoteRef, Report, Request,
     Traffic, Verdict, causes,
-    repository::{self, OpenError},
+    repository::{self, OpenError, RefStorage},
 };
 use gix::{ObjectId, refs::TargetRef};
 
@@ -46,11 +49,15 @@ use self::{
 };
 
 pub use self::lending::lend_objects;
+// For `stargate-mirror`, which writes remote-tracking refs into reftables.
+#[doc(hidden)]
+pub use self::tables::{table_update, with_causes};
 
 /// A connection to a repository in a folder. Its methods block.
 #[derive(Debug)]
 pub struct Local {
     repository: gix::Repository,
+    storage: RefStorage,
     traffic: Traffic,
 }
 
@@ -60,24 +67,33 @@ impl Local {
     /// # Errors
     /// [`ErrorKind::Misconfigured`] if there is no repository, or it cannot be opened.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        let repository = repository::open(path).map_err(|error| match error {
+        let (repository, storage) = repository::open_any_refs(path).map_err(|error| match error {
             OpenError::Unreadable { cause, .. } => {
                 let what = format!("cannot open a Git repository at {}: {}", path.display(), causes(&cause));
                 Error::new(ErrorKind::Misconfigured, what)
                     .with_hint("create it with `git init --bare`, or correct the path")
             }
-            error => Error::new(ErrorKind::Misconfigured, error.to_string()).with_hint(
-                "use a remote repository without this setting; for refStorage, run `git refs migrate` there",
-            ),
+            error => Error::new(ErrorKind::Misconfigured, error.to_string())
+                .with_hint("use a remote repository without this setting"),
         })?;
         Ok(Local {
             repository,
+            storage,
             traffic: Traffic::default(),
         })
     }
 
     /// Returns all refs, symbolic ones with the id of their target.
     fn refs(&self) -> Result<BTreeMap<BString, ObjectId>, Error> {
+        match self.storage {
+            RefStorage::Files => self.refs_in_files(),
+            RefStorage::Reftable => tables::open(&self.repository)
+                .and_then(|stack| tables::all(&stack))
+                .map_err(|error| self.failed("list the refs of", &with_causes(&error))),
+        }
+    }
+
+    fn refs_in_files(&self) -> Result<BTreeMap<BString, ObjectId>, Error> {
         let failed = |error| self.failed("list the refs of", &causes(&error));
         let references = self.repository.references().map_err(failed)?;
         let mut refs = BTreeMap::new();
@@ -105,6 +121,7 @@ impl Local {
     fn begin(&self, commands: &[Command]) -> Result<Incoming, Error> {
         let place = Place {
             git_dir: self.repository.common_dir().to_owned(),
+            storage: self.storage,
             objects: self.repository.objects.store_ref().path().to_owned(),
             shared: ownership::shared_folder_mode(&self.repository),
         };
@@ -150,23 +167,23 @@ impl Local {
     /// Moves the refs. Returns verdicts in the order of the commands.
     fn apply(&self, request: &Request) -> Result<Vec<Verdict>, Error> {
         let names: BTreeSet<_> = self.refs()?.into_keys().collect();
-        let mut policy = Policy::new(&self.repository, names.clone());
+        let mut policy = self.policy(names.clone())?;
         let refusals: Vec<_> = request.commands.iter().map(|command| policy.refusal(command)).collect();
         let is_refused = refusals.iter().any(Option::is_some);
-        let each = || self.apply_each(request, Policy::new(&self.repository, names));
+        let each = || Ok(self.apply_each(request, self.policy(names)?));
         // The deletion of a ref can allow a command that is refused before it.
         if is_refused && !request.atomic && request.commands.iter().any(Command::is_delete) {
-            return Ok(each());
+            return each();
         }
         let verdict = if is_refused && request.atomic {
             Verdict::Rejected("atomic push failure".into())
         } else {
             let commands = request.commands.iter().zip(&refusals);
             let allowed = commands.filter_map(|(command, refusal)| refusal.is_none().then_some(command));
-            transaction::run(&self.repository, &allowed.collect::<Vec<_>>())
+            self.transaction(&allowed.collect::<Vec<_>>())
         };
         if !request.atomic && matches!(verdict, Verdict::Rejected(_)) {
-            return Ok(each());
+            return each();
         }
         let refused = |reason: String| Verdict::Rejected(reason.into());
         Ok(refusals
@@ -175,13 +192,33 @@ impl Local {
             .collect())
     }
 
+    /// Returns the policy for a repository with refs of these names.
+    fn policy(&self, names: BTreeSet<BString>) -> Result<Policy<'_>, Error> {
+        let stack = match self.storage {
+            RefStorage::Files => None,
+            RefStorage::Reftable => {
+                let opened = tables::open(&self.repository);
+                Some(opened.map_err(|error| self.failed("read the refs of", &with_causes(&error)))?)
+            }
+        };
+        Ok(Policy::new(&self.repository, stack, names))
+    }
+
+    /// Moves all refs or none. Returns one verdict for all.
+    fn transaction(&self, commands: &[&Command]) -> Verdict {
+        match self.storage {
+            RefStorage::Files => transaction::run(&self.repository, commands),
+            RefStorage::Reftable => tables::run(&self.repository, commands),
+        }
+    }
+
     /// Moves each ref in a transaction of its own. Returns verdicts in the order of the commands.
     fn apply_each(&self, request: &Request, mut policy: Policy<'_>) -> Vec<Verdict> {
         let mut one = |command: &Command| {
             if let Some(reason) = policy.refusal(command) {
                 return Verdict::Rejected(reason.into());
             }
-            let verdict = transaction::run(&self.repository, &[command]);
+            let verdict = self.transaction(&[command]);
             if command.is_delete() && verdict == Verdict::Accepted {
                 policy.deleted(command.name.as_ref());
             }
@@ -227,7 +264,10 @@ impl Connection for Local {
         }
         let mut incoming = self.begin(&request.commands)?;
         pack.map(|pack| self.store(pack, &mut incoming)).transpose()?;
-        let made = Made::before(&self.repository, &request.commands);
+        let made = match self.storage {
+            RefStorage::Files => Made::before(&self.repository, &request.commands),
+            RefStorage::Reftable => Made::in_tables(&self.repository),
+        };
         let verdicts = self.apply(request);
         made.settle();
         let verdicts = verdicts?;

@@ -1,7 +1,7 @@
 //! Opens a repository if its format is supported. Otherwise the error names the setting that is not.
 //!
 //! gix opens a repository with reftables without an error and shows no refs in it. [`open()`] therefore accepts only refs
-//! that gix can read and write. [`open_any_refs`] also accepts reftables; its callers must not read refs by gix. Git reads
+//! that gix can read and write. [`open_any_refs`] also accepts reftables; its callers must not use refs by gix. Git reads
 //! `core.repositoryFormatVersion` and `extensions.*` from the repository's own `config` file alone (gitrepository-layout,
 //! *repository format*); so does this module. The decision is a function of that file:
 //!
@@ -21,6 +21,10 @@
 //! | any other | never | |
 //!
 //! Git ignores an unknown extension in a repository of version 0. It is refused here, because it was set for a reason.
+//!
+//! This is the only place that decides on the storage format of refs by configuration: the worker, revisions and
+//! remote-tracking refs of `push`, mirrors in folders, and the context repository of events go through it. The hook does not open
+//! repositories with gix, for its size, and recognizes reftables by `HEAD` instead.
 //!
 //! # Limitations
 //!
@@ -131,7 +135,8 @@ pub fn open_with(path: &Path, options: gix::open::Options) -> Result<gix::Thread
 
 /// Opens the repository at `path` with its refs in any known storage format.
 ///
-/// gix sees no refs in [`RefStorage::Reftable`]. Callers must read refs by other means, and write none.
+/// gix sees no refs in [`RefStorage::Reftable`]. Callers must read and write refs by other means, such as the
+/// crate `git-reftable`.
 ///
 /// # Errors
 /// The repository does not exist, cannot be read, or has a format that is not supported.

@@ -35,6 +35,15 @@ impl BlockType {
             _ => None,
         }
     }
+
+    pub(crate) fn to_byte(self) -> u8 {
+        match self {
+            Self::Refs => b'r',
+            Self::Index => b'i',
+            Self::Objects => b'o',
+            Self::Logs => b'g',
+        }
+    }
 }
 
 /// The place of a block in its table.

@@ -52,6 +52,17 @@ impl<'a> Cursor<'a> {
     }
 }
 
+/// Appends a variable-length integer, the inverse of [`Cursor::varint`].
+pub(crate) fn push_varint(bytes: &mut Vec<u8>, mut value: u64) {
+    let start = bytes.len();
+    bytes.push((value & 0x7f) as u8);
+    while value > 0x7f {
+        value = (value >> 7) - 1;
+        bytes.push(0x80 | (value & 0x7f) as u8);
+    }
+    bytes[start..].reverse();
+}
+
 /// An unsigned big-endian integer of up to eight bytes.
 pub(crate) fn big_endian(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0, |value, byte| value << 8 | u64::from(*byte))
@@ -61,14 +72,9 @@ pub(crate) fn big_endian(bytes: &[u8]) -> u64 {
 mod tests {
     use super::*;
 
-    /// The encoder of the specification, the inverse of [`Cursor::varint`].
-    fn encode(mut value: u64) -> Vec<u8> {
-        let mut bytes = vec![(value & 0x7f) as u8];
-        while value > 0x7f {
-            value = (value >> 7) - 1;
-            bytes.push(0x80 | (value & 0x7f) as u8);
-        }
-        bytes.reverse();
+    fn encode(value: u64) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        push_varint(&mut bytes, value);
         bytes
     }
 

@@ -1,4 +1,4 @@
-//! The reftable format, as this crate reads it.
+//! The reftable format, as this crate reads and writes it.
 //!
 //! The authority is git's `Documentation/technical/reftable.adoc`. This description also covers the places where git's
 //! output differs from that document.
@@ -106,6 +106,19 @@
 //!
 //! A `varint` is the one of offset deltas in packs: seven bits per byte, the most significant first, the high bit set
 //! on all but the last byte; each continuation adds one to the value before the shift.
+//!
+//! # Log blocks
+//!
+//! A log block is `'g'`, its `u24` length before compression, and its content, compressed by zlib. They are written only.
+//! The key of a record is the name of the ref, a NUL byte, and the inverse of the update index as `u64`, so that the newest
+//! line comes first. Type 1 continues with the old and the new id, name, e-mail address, `varint` seconds since 1970, a
+//! `u16` offset from UTC, and the message; each text has a `varint` length before it. The offset of `+0530` is 530 in git,
+//! not a number of minutes as in the specification.
+//!
+//! # What is written
+//!
+//! Tables have the form of git's: version 1 for SHA-1 and 2 for SHA-256, blocks of 4096 bytes, 16 records from one restart
+//! point to the next, an index over more than three blocks. Object blocks are left out; git adds them when it compacts.
 //!
 //! # What is checked
 //!

@@ -81,6 +81,21 @@ impl Header {
     }
 }
 
+impl Header {
+    /// Returns the bytes of the header, the inverse of [`parse`](Self::parse).
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut bytes = MAGIC.to_vec();
+        bytes.push(self.version.number());
+        bytes.extend(&self.block_size.to_be_bytes()[1..]);
+        bytes.extend(self.min_update_index.to_be_bytes());
+        bytes.extend(self.max_update_index.to_be_bytes());
+        if self.version == Version::Two {
+            bytes.extend(if self.hash == Kind::Sha1 { b"sha1" } else { b"s256" });
+        }
+        bytes
+    }
+}
+
 fn hash(id: &[u8]) -> Option<Kind> {
     match id {
         b"sha1" => Some(Kind::Sha1),
@@ -127,6 +142,16 @@ impl Sections {
         } else {
             Err(fault(Damage::Positions))
         }
+    }
+
+    /// Returns the footer of the table with this header, for a table without object blocks.
+    pub(crate) fn encode(&self, header: &Header) -> Vec<u8> {
+        let mut bytes = header.encode();
+        for position in [self.ref_index, 0, 0, self.logs, self.log_index] {
+            bytes.extend(position.to_be_bytes());
+        }
+        bytes.extend(crc32fast::hash(&bytes).to_be_bytes());
+        bytes
     }
 
     /// Existing sections follow each other between header and footer.

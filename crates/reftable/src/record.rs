@@ -1,7 +1,8 @@
 use bstr::BString;
 use gix_hash::ObjectId;
 
-use crate::cursor::Cursor;
+use crate::block_builder::RawRecord;
+use crate::cursor::{Cursor, push_varint};
 use crate::error::Damage;
 
 /// A ref and its value.
@@ -53,6 +54,34 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
+    /// Returns the record for a table with this smallest update index, the inverse of [`RefBody::decode`].
+    pub(crate) fn encode(&self, min_update_index: u64) -> RawRecord {
+        let mut body = Vec::new();
+        push_varint(&mut body, self.update_index - min_update_index);
+        let kind = match &self.value {
+            None => 0,
+            Some(Value::Id(id)) => {
+                body.extend(id.as_slice());
+                1
+            }
+            Some(Value::Peeled { id, peeled }) => {
+                body.extend(id.as_slice());
+                body.extend(peeled.as_slice());
+                2
+            }
+            Some(Value::Symbolic(target)) => {
+                push_varint(&mut body, target.len() as u64);
+                body.extend(target.as_slice());
+                3
+            }
+        };
+        RawRecord {
+            key: self.name.to_vec(),
+            kind,
+            body,
+        }
+    }
+
     pub(crate) fn into_record(self) -> Option<Record> {
         let Self {
             name,

@@ -9,6 +9,7 @@ use gix_hash::Kind;
 use crate::error::Error;
 use crate::list;
 use crate::merge::Iter;
+use crate::place::FOLDER;
 use crate::record::Record;
 use crate::source::{FileSource, Source};
 use crate::table::Table;
@@ -40,7 +41,7 @@ impl Stack {
     ///
     /// Everything that [`Error`] has: a stack that cannot be read is never an empty stack.
     pub fn open(git_dir: impl AsRef<Path>, hash: Kind) -> Result<Self, Error> {
-        Self::open_folder(git_dir.as_ref().join("reftable"), hash)
+        Self::open_folder(git_dir.as_ref().join(FOLDER), hash)
     }
 
     /// Opens the stack in `folder`, the folder that holds `tables.list`.

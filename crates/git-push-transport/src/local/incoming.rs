@@ -6,8 +6,8 @@
 //!
 //! The lock of a ref is a file that outlives its process, and blocks the ref forever. So each push first removes what killed
 //! pushes have left: their folder, their `.keep` file, and the locks in their record. A lock that another process has taken
-//! meanwhile stays: it has another id, or it changes within [`STILL`]. The lock of `packed-refs` is empty while git works on
-//! it, so its time is [`PACKED_REFS_STILL`].
+//! meanwhile stays: it has another id, or it changes within [`STILL`]. The locks of `packed-refs` and, with reftables, of
+//! `tables.list` are empty while git works on them, so their time is [`LIST_STILL`].
 use std::{
     fs, io,
     path::{Path, PathBuf},
@@ -21,7 +21,7 @@ use durable::{
     replace::lock_path,
     storage::{Disk, DiskFile, FILE_MODE, Folders, LockFiles, Look, Names, WriteFiles, remove_existing},
 };
-use git_push::Command;
+use git_push::{Command, repository::RefStorage};
 use gix::refs::FullName;
 use jiff::Timestamp;
 
@@ -29,8 +29,8 @@ use crate::received::settle;
 
 /// Time without a change after which the lock of a ref is removed.
 const STILL: Duration = Duration::from_secs(1);
-/// Time without a change after which the lock of `packed-refs` is removed.
-const PACKED_REFS_STILL: Duration = Duration::from_secs(60);
+/// Time without a change after which the lock of `packed-refs` or of `tables.list` is removed.
+const LIST_STILL: Duration = Duration::from_secs(60);
 /// Age from which a folder without a record is abandoned.
 const BEGUN: Duration = Duration::from_secs(60);
 /// Limit of the size of a record, in bytes.
@@ -42,6 +42,7 @@ const RECORD: &str = "record";
 /// Folders of the repository.
 pub(super) struct Place {
     pub git_dir: PathBuf,
+    pub storage: RefStorage,
     pub objects: PathBuf,
     /// The mode of folders in a shared repository.
     pub shared: Option<u32>,
@@ -157,13 +158,17 @@ impl Place {
                 still: STILL,
             })
         };
+        let of_list = |list: &str| Lock {
+            path: lock_path(&self.git_dir.join(list)),
+            content: None,
+            still: LIST_STILL,
+        };
+        if self.storage == RefStorage::Reftable {
+            return Ok(vec![of_list(git_reftable::LIST)]);
+        }
         let mut locks: Vec<_> = named.filter_map(lock).collect();
         if locks.iter().any(Lock::deletes) {
-            locks.push(Lock {
-                path: lock_path(&self.git_dir.join("packed-refs")),
-                content: None,
-                still: PACKED_REFS_STILL,
-            });
+            locks.push(of_list("packed-refs"));
         }
         Ok(locks)
     }
@@ -205,7 +210,7 @@ impl Drop for Incoming {
     }
 }
 
-/// The lock of a ref or of `packed-refs`.
+/// The lock of a ref, of `packed-refs` or of `tables.list`.
 struct Lock {
     path: PathBuf,
     /// The recorded new id of the ref; all zeros to delete it.
@@ -275,6 +280,7 @@ mod tests {
             folder,
             place: Place {
                 git_dir,
+                storage: RefStorage::Files,
                 objects,
                 shared: None,
             },

@@ -10,7 +10,10 @@ use std::{
 };
 
 use bstr::ByteSlice;
-use durable::ownership;
+use durable::{
+    ownership,
+    storage::{Disk, Folders},
+};
 use git_push::Command;
 
 /// Files and folders that a push may create.
@@ -21,6 +24,7 @@ pub(super) struct Made {
     /// Folders that did not exist, the outer ones first.
     folders: BTreeSet<PathBuf>,
     files: BTreeSet<PathBuf>,
+    tables: Option<PathBuf>,
 }
 
 impl Made {
@@ -40,6 +44,19 @@ impl Made {
             git_dir,
             folders,
             files,
+            tables: None,
+        }
+    }
+
+    /// Records the folder of the reftables. All of its files are handed over.
+    pub(super) fn in_tables(repository: &gix::Repository) -> Self {
+        let git_dir = repository.common_dir().to_owned();
+        Made {
+            shared: shared_folder_mode(repository),
+            folders: BTreeSet::new(),
+            files: BTreeSet::new(),
+            tables: Some(git_dir.join(git_reftable::FOLDER)),
+            git_dir,
         }
     }
 
@@ -50,6 +67,7 @@ impl Made {
             shared: shared_folder_mode(repository),
             folders: BTreeSet::new(),
             files: BTreeSet::from([git_dir.join("HEAD")]),
+            tables: None,
             git_dir,
         }
     }
@@ -58,14 +76,25 @@ impl Made {
     pub(super) fn settle(&self) {
         let folders = self.folders.iter().map(|path| (path, self.shared));
         let mode = self.shared.map(|mode| mode & 0o666);
-        let files = self.files.iter().filter(|path| path.is_file()).map(|path| (path, mode));
-        for (path, mode) in folders.chain(files) {
+        let tables = self.tables.as_deref().map_or_else(Vec::new, files_in);
+        let files = self.files.iter().chain(&tables).filter(|path| path.is_file());
+        for (path, mode) in folders.chain(files.map(|path| (path, mode))) {
             match ownership::hand_over(path, &self.git_dir, mode) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     tracing::warn!(path = %path.display(), %error, "cannot set owner and mode; other users may be locked out");
                 }
                 _ => {}
             }
+        }
+    }
+}
+
+fn files_in(folder: &Path) -> Vec<PathBuf> {
+    match Disk.list(folder) {
+        Ok(names) => names.into_iter().map(|name| folder.join(name)).collect(),
+        Err(error) => {
+            tracing::warn!(path = %folder.display(), %error, "cannot list the files of a push; other users may be locked out");
+            Vec::new()
         }
     }
 }

@@ -3,11 +3,16 @@ use std::collections::BTreeSet;
 
 use bstr::{BStr, BString, ByteSlice};
 use git_push::Command;
+use git_reftable::{Stack, Value};
 use gix::{objs::Kind, refs::TargetRef};
+
+use super::tables::{self, with_causes};
 
 /// Decides on commands, one after the other, before any of them is carried out.
 pub(super) struct Policy<'a> {
     repository: &'a gix::Repository,
+    /// The refs, if they are in reftables.
+    stack: Option<Stack>,
     /// Names of existing refs, and of those that earlier commands create.
     names: BTreeSet<BString>,
     /// Branches that the `HEAD` of the repository and of its worktrees name, each with true if its files are checked
@@ -17,11 +22,12 @@ pub(super) struct Policy<'a> {
 
 impl<'a> Policy<'a> {
     /// Creates the policy of a repository with refs of these names.
-    pub(super) fn new(repository: &'a gix::Repository, names: BTreeSet<BString>) -> Self {
+    pub(super) fn new(repository: &'a gix::Repository, stack: Option<Stack>, names: BTreeSet<BString>) -> Self {
         Policy {
             repository,
             names,
-            heads: heads(repository).map_err(|error| git_push::causes(&error)),
+            heads: heads(repository, stack.is_some()),
+            stack,
         }
     }
 
@@ -49,13 +55,21 @@ impl<'a> Policy<'a> {
         if !name.starts_with(b"refs/") || gix::validate::reference::name(name).is_err() {
             return Some("funny refname".into());
         }
-        match self.repository.try_find_reference(name) {
-            Ok(Some(reference)) if matches!(reference.target(), TargetRef::Symbolic(_)) => {
-                Some("symbolic refs cannot be pushed to".into())
-            }
-            Ok(_) => None,
-            Err(error) => Some(format!("cannot be read: {}", git_push::causes(&error))),
+        match self.is_symbolic(name) {
+            Ok(true) => Some("symbolic refs cannot be pushed to".into()),
+            Ok(false) => None,
+            Err(why) => Some(format!("cannot be read: {why}")),
         }
+    }
+
+    fn is_symbolic(&self, name: &BStr) -> Result<bool, String> {
+        if let Some(stack) = &self.stack {
+            let found = stack.find(name).map_err(|error| with_causes(&error))?;
+            return Ok(found.is_some_and(|record| matches!(record.value, Value::Symbolic(_))));
+        }
+        let found = self.repository.try_find_reference(name);
+        let found = found.map_err(|error| git_push::causes(&error))?;
+        Ok(found.is_some_and(|reference| matches!(reference.target(), TargetRef::Symbolic(_))))
     }
 
     fn refused_delete(&self, command: &Command) -> Option<String> {
@@ -140,12 +154,19 @@ impl<'a> Policy<'a> {
 
 /// Returns the branches that the `HEAD` of the repository and of its worktrees name, each with true if its files are
 /// checked out.
-fn heads(repository: &gix::Repository) -> Result<Vec<(BString, bool)>, gix::Error> {
+fn heads(repository: &gix::Repository, in_tables: bool) -> Result<Vec<(BString, bool)>, String> {
+    let causes = |error: gix::Error| git_push::causes(&error);
     let mut heads = Vec::new();
-    for worktree in repository.worktrees_including_main()? {
-        let worktree = worktree?;
-        if let Some(name) = worktree.head_name()? {
-            heads.push((name.as_bstr().to_owned(), !worktree.is_bare()));
+    for worktree in repository.worktrees_including_main().map_err(causes)? {
+        let worktree = worktree.map_err(causes)?;
+        let name = if in_tables {
+            tables::head_name(&worktree).map_err(|error| with_causes(&error))?
+        } else {
+            let name = worktree.head_name().map_err(causes)?;
+            name.map(|name| name.as_bstr().to_owned())
+        };
+        if let Some(name) = name {
+            heads.push((name, !worktree.is_bare()));
         }
     }
     Ok(heads)

@@ -1,4 +1,4 @@
-//! The ref transaction: all of the given commands or none.
+//! The transaction of refs in files: all of the given commands or none.
 use std::time::Duration;
 
 use git_push::{Command, Verdict, causes};
@@ -10,7 +10,7 @@ use gix::refs::{FullName, Target};
 pub(super) const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Committer in the reflog, if the configuration of the repository names none.
-const NAME: &str = "stargate-mirror";
+pub(super) const NAME: &str = "stargate-mirror";
 
 /// Moves the refs if each of them has the old id of its command. Returns one verdict for all.
 ///

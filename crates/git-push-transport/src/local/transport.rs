@@ -1,12 +1,17 @@
 //! Commits, objects and HEAD of a repository in a folder.
 use bstr::BStr;
-use git_push::{Advertisement, Capabilities, Command, Error, ErrorKind, Push, causes};
+use git_push::{Advertisement, Capabilities, Command, Error, ErrorKind, Push, causes, repository::RefStorage};
 use gix::head::Kind;
 use gix::lock::acquire::Fail;
 use gix::refs::transaction::{Change, LogChange, PreviousValue, RefEdit};
 use gix::refs::{FullName, Target};
 
-use super::{Local, lend_objects, ownership::Made, transaction::LOCK_TIMEOUT};
+use super::{
+    Local, lend_objects,
+    ownership::Made,
+    tables::{self, with_causes},
+    transaction::LOCK_TIMEOUT,
+};
 use crate::fetch::{Extent, Wanted};
 use crate::forge::Forge;
 use crate::head::Head;
@@ -31,6 +36,10 @@ impl Transport for Local {
     }
 
     fn head(&mut self) -> Result<Head, Error> {
+        if self.storage == RefStorage::Reftable {
+            let head = tables::head(&self.repository);
+            return head.map_err(|error| self.failed("read HEAD of", &with_causes(&error)));
+        }
         let head = self.repository.head();
         let head = head.map_err(|error| self.failed("read HEAD of", &causes(&error)))?;
         Ok(match head.kind {
@@ -45,6 +54,12 @@ impl Transport for Local {
         if self.repository.workdir().is_some() {
             let what = format!("{} has a work tree", self.repository.git_dir().display());
             return Err(Error::new(ErrorKind::Misconfigured, what).with_hint("use `git switch` there"));
+        }
+        if self.storage == RefStorage::Reftable {
+            let set = tables::set_head(&self.repository, branch);
+            set.map_err(|error| self.failed("set HEAD of", &with_causes(&error)))?;
+            Made::in_tables(&self.repository).settle();
+            return Ok(());
         }
         let name = |name: &BStr| {
             let name = FullName::try_from(name);

@@ -1,4 +1,4 @@
-//! The reader against git, against tables that git does not write, against damage, and against writers.
+//! The reader against git, against tables that git does not write, against damage, and against writers; the writer against git.
 
 mod builder;
 mod checks;
@@ -6,8 +6,10 @@ mod damage;
 mod folder;
 mod formats;
 mod git;
+mod interleaved;
 mod lookup;
 mod oracle;
 mod races;
 mod sequences;
 mod source;
+mod writes;
