@@ -18,6 +18,7 @@ use super::{
     answer::{ErrorResponse, json},
     metrics::{MEDIA_TYPE, Stored, size_of_files},
     observe::Observer,
+    permission,
     tokens::Right,
 };
 
