@@ -24,6 +24,7 @@ use super::{
 
 const PAGE: &str = include_str!("web/page.html");
 const SCRIPT: &str = include_str!("web/page.js");
+const REQUESTS: &str = include_str!("web/relay.js");
 const STYLE: &str = include_str!("web/page.css");
 
 /// Policy of the page (CSP, level 3).
@@ -38,6 +39,10 @@ pub fn page<S: Clone + Send + Sync + 'static>(prefix: &str) -> Router<S> {
         .route(
             &format!("{prefix}/page.js"),
             file("text/javascript; charset=utf-8", SCRIPT),
+        )
+        .route(
+            &format!("{prefix}/relay.js"),
+            file("text/javascript; charset=utf-8", REQUESTS),
         )
         .route(&format!("{prefix}/page.css"), file("text/css; charset=utf-8", STYLE))
 }

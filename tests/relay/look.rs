@@ -174,6 +174,7 @@ fn content_of_events_is_text_and_the_policy_blocks_the_rest() {
         ("/", "text/html"),
         ("/v1/", "text/html"),
         ("/page.js", "text/javascript"),
+        ("/relay.js", "text/javascript"),
         ("/page.css", "text/css"),
     ] {
         let answer = agent

@@ -2,7 +2,9 @@
 //
 // What comes from the relay is inserted as text, never as HTML. The page keeps a bounded number of events. It asks for
 // `status` at intervals, and follows one `stream`, which resumes after the last number that was seen. The token is sent in a
-// header, and is kept by this tab alone.
+// header, and is kept by this tab alone (relay.js).
+
+import { hasToken, keepToken, messages, request } from "./relay.js";
 
 /** Maximum number of events that are kept, and of characters of their JSON. */
 const MAX_EVENTS = 500;
@@ -24,8 +26,6 @@ const ANNOUNCE_INTERVAL = 10_000;
 /** Milliseconds before the first and before the last attempt to connect again. */
 const RETRY_MIN = 1000;
 const RETRY_MAX = 30_000;
-/** Name of the token in the tab's storage. */
-const TOKEN = "relay-token";
 /** Names of the filters, which are those of the query, too. */
 const FILTERS = ["feed", "type", "author", "search"];
 
@@ -53,67 +53,10 @@ let following = new AbortController();
 /** Feeds and filters of the stream. */
 let followed = "";
 let lookTimer;
-let token = null;
 let unannounced = 0;
 let announceTimer;
 
-class Refused extends Error {
-  constructor(status, message) {
-    super(message);
-    this.status = status;
-  }
-}
-
 // --- Requests
-
-/** Keeps the token in memory, and in the tab's storage if the browser allows it. */
-function keepToken(given) {
-  token = given;
-  try {
-    if (token === null) sessionStorage.removeItem(TOKEN);
-    else sessionStorage.setItem(TOKEN, token);
-  } catch {
-    // After a reload, the page asks again.
-  }
-}
-
-function keptToken() {
-  try {
-    return sessionStorage.getItem(TOKEN);
-  } catch {
-    return null;
-  }
-}
-
-async function request(path, options = {}) {
-  const headers = new Headers(options.headers);
-  if (token !== null) headers.set("Authorization", `Bearer ${token}`);
-  const response = await fetch(path, { ...options, headers, cache: "no-store", redirect: "error" });
-  if (response.ok) return response;
-  const answer = await response.json().catch(() => ({}));
-  throw new Refused(response.status, String(answer.error ?? `status ${response.status}`));
-}
-
-/** Messages of server-sent events: `{id, data}`, without data if the message only says how far the stream is. */
-async function* messages(body) {
-  const reader = body.pipeThrough(new TextDecoderStream()).getReader();
-  let [rest, id, data] = ["", "", []];
-  for (;;) {
-    const { value, done } = await reader.read();
-    if (done) return;
-    const lines = (rest + value).split("\n");
-    rest = lines.pop();
-    for (const line of lines) {
-      const [, name, text] = /^([^:]*):? ?(.*?)\r?$/s.exec(line);
-      if (name === "id") id = text;
-      else if (name === "data") data.push(text);
-      else if (name === "" && line.trim() === "") {
-        if (id !== "") yield { id: Number(id), data: data.length > 0 ? data.join("\n") : null };
-        data = [];
-      }
-    }
-  }
-}
 
 /** What the stream is to have: feeds that exist, and filters. */
 function selection() {
@@ -198,7 +141,7 @@ async function look() {
   try {
     const status = await (await request("status")).json();
     access.hidden = true;
-    forget.hidden = token === null;
+    forget.hidden = !hasToken();
     showFeeds(status.feeds);
     follow(true);
   } catch (error) {
@@ -212,7 +155,7 @@ async function look() {
 function askForToken(problem) {
   stop();
   const note = field("access-problem");
-  if (token !== null) {
+  if (hasToken()) {
     note.textContent = `The relay refused the token: ${problem}.`;
     note.dataset.state = "refused";
   }
@@ -346,7 +289,7 @@ function expand(item, isShown) {
 function indented(json) {
   let [depth, text] = [0, ""];
   const line = () => `\n${"  ".repeat(depth)}`;
-  for (const [token] of json.matchAll(/"(?:[^"\\]|\\.)*"|[{[]\s*[}\]]|[{}[\],:]|[^\s{}[\],:"]+/g)) {
+  for (const [token] of json.matchAll(/"[^"\\]*(?:\\.[^"\\]*)*"|[{[]\s*[}\]]|[{}[\],:]|[^\s{}[\],:"]+/g)) {
     if (token === "{" || token === "[") {
       depth += 1;
       text += token + line();
@@ -491,7 +434,6 @@ forget.addEventListener("click", () => {
 // A tab that is not seen holds no connection.
 document.addEventListener("visibilitychange", () => (document.hidden ? stop() : look()));
 
-token = keptToken();
 const given = new URLSearchParams(location.search);
 for (const id of FILTERS.slice(1)) field(id).value = given.get(id) ?? "";
 look();
