@@ -66,11 +66,11 @@ impl Observer for Lengths {
 fn push(source: &Path, remote: &mut dyn Connection, observer: &dyn Observer) -> Result<Report, Error> {
     let advertisement = remote.advertisement()?;
     let tip = id(&git(source, &["rev-parse", "main"]));
-    let push = Push::new(&repository(source), &advertisement)
+    let repository = repository(source);
+    Push::new(&repository, &advertisement)
         .command(git_push::Command::set(MAIN, &advertisement, tip))
         .progress(observer)
-        .send(remote);
-    push
+        .send(remote)
 }
 
 /// Adds a commit of 1.8 MB.
@@ -379,8 +379,10 @@ fn the_program_ends_with_5_when_the_last_object_is_damaged() {
         .command(git_push::Command::create(MAIN, tip))
         .pack()
         .expect("a pack");
-    let mut file = fs::File::create(folder.path().join("ours.pack")).expect("a file");
-    std::io::copy(&mut { pack.file }, &mut file).expect("a pack");
+    let mut bytes = Vec::new();
+    let mut file = pack.file;
+    file.read_to_end(&mut bytes).expect("a pack");
+    fs::write(folder.path().join("ours.pack"), bytes).expect("a file");
     git(folder.path(), &["index-pack", "ours.pack"]);
     let shown = git(folder.path(), &["verify-pack", "-v", "ours.pack"]);
     let objects = shown.lines().filter(|line| line.contains(" blob "));

@@ -131,18 +131,12 @@ impl Values<'_> {
     }
 
     fn integer(&self, key: &str) -> Result<Option<i64>, Error> {
-        let value = self
-            .last(key)
-            .map(|value| gix::config::Integer::try_from(value.as_bstr()));
-        let value = value
-            .transpose()
-            .ok()
-            .map(|value| value.map(|value| value.to_decimal()));
-        match value {
-            Some(None) => Ok(None),
-            Some(Some(Some(value))) => Ok(Some(value)),
-            Some(Some(None)) | None => Err(not_understood(&format!("http.{key}"))),
-        }
+        let Some(value) = self.last(key) else {
+            return Ok(None);
+        };
+        let parsed = gix::config::Integer::try_from(value.as_bstr()).ok();
+        let number = parsed.and_then(|parsed| parsed.to_decimal());
+        number.map(Some).ok_or_else(|| not_understood(&format!("http.{key}")))
     }
 
     fn path(&self, key: &str) -> Result<Option<PathBuf>, Error> {
