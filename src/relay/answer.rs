@@ -102,6 +102,7 @@ impl From<Refusal> for ErrorResponse {
         match refusal {
             Refusal::UnknownFeed => ErrorResponse::new(StatusCode::NOT_FOUND, problem),
             Refusal::OtherFeed(_) => ErrorResponse::new(StatusCode::CONFLICT, problem),
+            Refusal::Removed => ErrorResponse::new(StatusCode::GONE, problem),
             Refusal::Conflict { by, stored } => conflict(by, &stored, problem),
             Refusal::TooManyFeeds | Refusal::NotStored(_) => {
                 ErrorResponse::new(StatusCode::INSUFFICIENT_STORAGE, problem)

@@ -11,7 +11,13 @@ use jiff::Timestamp;
 use tokio::sync::mpsc;
 
 use super::{
-    index::{Index, Record},
+    index::{
+        Identity, Index, Record, Scan,
+        key::{self, Kind},
+        manifest::Mark,
+        origin,
+    },
+    indexer::Indexer,
     log_line,
     store::{
         Accepted, MAX_FEEDS, MatchedBy, NewEvent, NewFeed, QueuedWrite, Refusal, Shared, Submission, WriteRequest,
@@ -21,7 +27,7 @@ use crate::{
     event::{Event, Folded},
     journal::{
         Cause, WriteError,
-        log::{Log, Place},
+        log::{Log, Place, Written},
     },
 };
 
@@ -34,8 +40,26 @@ const BATCH: usize = 1024;
 #[derive(Debug)]
 pub struct Committer {
     log: Log<Disk, SystemClock>,
+    /// Ends of the files of the log.
+    marks: Vec<Mark>,
     clock: SystemClock,
     shared: Arc<Shared>,
+    indexer: Indexer,
+    /// The index takes no more events for this cause.
+    index_full: Option<Cause>,
+}
+
+/// A stored event with the same hash as a new one.
+struct Candidate {
+    seq: u64,
+    /// `None` if it was removed.
+    stored: Option<(Event, Bytes)>,
+}
+
+/// Stored events that may have a key of a new one.
+struct Candidates {
+    by_id: Vec<Candidate>,
+    by_origin: Vec<Candidate>,
 }
 
 /// Lines to be written together.
@@ -70,15 +94,27 @@ enum Decision {
 }
 
 impl Committer {
-    /// Creates a committer that writes to this log.
-    pub fn new(log: Log<Disk, SystemClock>, clock: SystemClock, shared: Arc<Shared>) -> Self {
-        Committer { log, clock, shared }
+    /// Creates a committer that writes to this log, whose files end at these marks.
+    pub fn new(
+        (log, marks): (Log<Disk, SystemClock>, Vec<Mark>),
+        clock: SystemClock,
+        shared: Arc<Shared>,
+        indexer: Indexer,
+    ) -> Self {
+        Committer {
+            log,
+            marks,
+            clock,
+            shared,
+            indexer,
+            index_full: None,
+        }
     }
 
     /// Writes until all senders of requests are gone.
     ///
     /// # Errors
-    /// The log has failed.
+    /// The log has failed, or the index is damaged.
     pub fn run(mut self, mut queue: mpsc::Receiver<QueuedWrite>) -> Result<(), WriteError> {
         while let Some(first) = queue.blocking_recv() {
             let mut batch = Batch::new(self.clock.now());
@@ -96,40 +132,89 @@ impl Committer {
             }
             // After the answers: a writer does not wait for thousands of listeners.
             self.shared.notify(batch.events(complete));
+            self.keep_index()?;
         }
+        self.indexer.end(&self.marks);
         Ok(())
     }
 
+    /// Writes the index to the disk, if much is new.
+    fn keep_index(&mut self) -> Result<(), WriteError> {
+        let kept = self.indexer.keep_up(&self.marks);
+        self.index_full = kept.err().map(|error| Cause::Write(Arc::new(error)));
+        if !self.shared.damaged().is_set() {
+            return Ok(());
+        }
+        Err(WriteError::Storage {
+            what: "use the index of",
+            path: self.log.folder().into(),
+            source: io::Error::new(
+                io::ErrorKind::InvalidData,
+                "it is damaged; start again, and it is made anew",
+            ),
+        })
+    }
+
     fn decide(&self, batch: &mut Batch, request: WriteRequest) -> Decision {
-        let index = self.shared.index();
-        let seq = index.last() + batch.lines.len() as u64 + 1;
         match request {
-            WriteRequest::Feed(feed) => decide_feed(&index, batch, seq, feed),
-            WriteRequest::Event(event) => {
-                let feed = Folded(event.feed.as_str().into());
-                if index.feed(&event.feed).is_none() && batch.feed(&feed).is_none_or(|id| **id != *event.feed) {
-                    return Decision::Now(Err(Refusal::UnknownFeed));
-                }
-                let known = [MatchedBy::Id, MatchedBy::Origin, MatchedBy::Case]
-                    .into_iter()
-                    .find_map(|by| self.stored(&index, &event, by).or_else(|| batch.pending(&event, by)));
-                known.unwrap_or_else(|| batch.add_event(seq, event))
+            WriteRequest::Feed(feed) => {
+                let index = self.shared.index();
+                let seq = index.last() + batch.lines.len() as u64 + 1;
+                decide_feed(&index, batch, seq, feed)
             }
+            WriteRequest::Event(event) => self.decide_event(batch, event),
         }
     }
 
-    /// Decides by the stored event with this key, if there is one.
-    fn stored(&self, index: &Index, event: &Submission, by: MatchedBy) -> Option<Decision> {
-        let record = index.find(&event.identity, by)?;
-        let compared = self.shared.read(record.place).and_then(|json| {
-            let is_same = by != MatchedBy::Case && is_same(&json, &event.json)?;
-            Ok((is_same, Accepted::known(record.seq, json)))
-        });
-        Some(Decision::Now(match compared {
-            Ok((true, stored)) => Ok(stored),
-            Ok((false, stored)) => Err(Refusal::Conflict { by, stored }),
-            Err(error) => Err(Refusal::Unreadable(Arc::new(error))),
-        }))
+    fn decide_event(&self, batch: &mut Batch, event: Submission) -> Decision {
+        let (seq, scans) = {
+            let index = self.shared.index();
+            let feed = Folded(event.feed.as_str().into());
+            if index.feed(&event.feed).is_none() && batch.feed(&feed).is_none_or(|id| **id != *event.feed) {
+                return Decision::Now(Err(Refusal::UnknownFeed));
+            }
+            let by_id = index.with_hash(Kind::Id, key::hash_of_id(&event.identity.event_id));
+            let origin = event.identity.origin.as_ref();
+            let by_origin = origin.map(|origin| index.with_hash(Kind::Origin, key::hash(origin.as_bytes())));
+            (index.last() + batch.lines.len() as u64 + 1, (by_id, by_origin))
+        };
+        let candidates = match self.candidates(&scans.0, scans.1.as_ref()) {
+            Ok(candidates) => candidates,
+            Err(error) => {
+                self.shared.damaged().note(&error);
+                return Decision::Now(Err(Refusal::Unreadable(Arc::new(error))));
+            }
+        };
+        let known = [MatchedBy::Id, MatchedBy::Origin, MatchedBy::Case]
+            .into_iter()
+            .find_map(|by| candidates.decide(&event, by).or_else(|| batch.pending(&event, by)));
+        match (known, &self.index_full) {
+            (Some(known), _) => known,
+            (None, Some(cause)) => Decision::Now(Err(Refusal::NotStored(cause.clone()))),
+            (None, None) => batch.add_event(seq, event),
+        }
+    }
+
+    fn candidates(&self, by_id: &Scan, by_origin: Option<&Scan>) -> io::Result<Candidates> {
+        let read = |scan: &Scan| {
+            let candidates = scan.records()?.into_iter().map(|(record, is_stored)| {
+                let stored = if is_stored {
+                    let json = self.shared.read(record.place)?;
+                    Some((parse(&json)?, json))
+                } else {
+                    None
+                };
+                Ok(Candidate {
+                    seq: record.seq,
+                    stored,
+                })
+            });
+            candidates.collect::<io::Result<_>>()
+        };
+        Ok(Candidates {
+            by_id: read(by_id)?,
+            by_origin: by_origin.map_or(Ok(Vec::new()), read)?,
+        })
     }
 
     /// Makes a batch durable and visible; returns the number of durable lines, and the cause if that is not all.
@@ -138,6 +223,7 @@ impl Committer {
             return Ok((0, None));
         }
         let written = self.log.append(&batch.bytes, &batch.ends)?;
+        self.mark(batch, &written);
         let durable = &batch.lines[..written.complete];
         let change = |index: &mut Index| {
             for line in durable {
@@ -151,13 +237,80 @@ impl Committer {
                         };
                         let record = Record { seq: line.seq, place };
                         // `decide()` has excluded the events that the index refuses.
-                        index.add_event(&event.feed, event.identity.clone(), record);
+                        index.add_event(&event.feed, &event.identity, record);
                     }
                 }
             }
         };
         self.shared.publish(change, batch.events(written.complete));
         Ok((written.complete, written.cause))
+    }
+
+    /// Moves the last mark behind the lines that were written.
+    fn mark(&mut self, batch: &Batch, written: &Written) {
+        let Some(last) = written.complete.checked_sub(1) else {
+            return;
+        };
+        let is_new = self.marks.last().is_none_or(|mark| mark.file != written.file);
+        if is_new {
+            self.begin_file(written.file);
+        }
+        if let Some(mark) = self.marks.last_mut() {
+            mark.length = written.offset + batch.ends[last] as u64;
+            mark.last = batch.lines[last].seq;
+        }
+    }
+
+    /// Adds the mark of a file; the one before it has become a segment.
+    fn begin_file(&mut self, file: u32) {
+        if let Some(mark) = self.marks.last_mut() {
+            mark.segment = self.log.segments().last();
+        }
+        self.marks.push(Mark {
+            file,
+            segment: None,
+            length: 0,
+            last: 0,
+            checksum: 0,
+        });
+    }
+}
+
+impl Candidates {
+    /// Decides by the stored event with this key, if there is one.
+    fn decide(&self, event: &Submission, by: MatchedBy) -> Option<Decision> {
+        let candidates = match by {
+            MatchedBy::Id | MatchedBy::Case => &self.by_id,
+            MatchedBy::Origin => &self.by_origin,
+        };
+        let found = candidates.iter().find(|candidate| candidate.has(&event.identity, by))?;
+        let seq = found.seq;
+        let Some((stored, json)) = &found.stored else {
+            return Some(Decision::Now(Err(Refusal::Removed)));
+        };
+        let is_same = match by {
+            MatchedBy::Case => Ok(false),
+            _ => is_same((stored, json), &event.json),
+        };
+        let stored = Accepted::known(seq, json.clone());
+        Some(Decision::Now(match is_same {
+            Ok(true) => Ok(stored),
+            Ok(false) => Err(Refusal::Conflict { by, stored }),
+            Err(error) => Err(Refusal::Unreadable(Arc::new(error))),
+        }))
+    }
+}
+
+impl Candidate {
+    fn has(&self, identity: &Identity, by: MatchedBy) -> bool {
+        let Some((stored, _)) = &self.stored else {
+            return true;
+        };
+        match by {
+            MatchedBy::Id => *stored.event_id() == *identity.event_id,
+            MatchedBy::Origin => stored.origin().map(origin) == identity.origin,
+            MatchedBy::Case => Folded(stored.event_id().into()) == Folded(identity.event_id.clone()),
+        }
     }
 }
 
@@ -202,7 +355,8 @@ impl Batch {
             MatchedBy::Case => return Some(Decision::Differs(line, by)),
             _ => {}
         }
-        Some(match is_same(&other.json, &event.json) {
+        let compared = parse(&other.json).and_then(|parsed| is_same((&parsed, &other.json), &event.json));
+        Some(match compared {
             Ok(true) => Decision::Again(line),
             Ok(false) => Decision::Differs(line, by),
             Err(error) => Decision::Now(Err(Refusal::Unreadable(Arc::new(error)))),
@@ -294,11 +448,11 @@ fn decide_feed(index: &Index, batch: &mut Batch, seq: u64, feed: NewFeed) -> Dec
     }
 }
 
-/// Returns true if two events have the same content.
-fn is_same(one: &[u8], other: &[u8]) -> io::Result<bool> {
-    if one == other {
-        return Ok(true);
-    }
-    let parse = |json| Event::parse_logged(json).map_err(|problems| io::Error::other(problems[0].to_string()));
-    Ok(parse(one)?.has_content_of(&parse(other)?))
+/// Returns true if an event, with its JSON, and another one have the same content.
+fn is_same((event, json): (&Event, &[u8]), other: &[u8]) -> io::Result<bool> {
+    Ok(json == other || event.has_content_of(&parse(other)?))
+}
+
+fn parse(json: &[u8]) -> io::Result<Event> {
+    Event::parse_logged(json).map_err(|problems| io::Error::other(problems[0].to_string()))
 }

@@ -68,6 +68,7 @@ pub mod cors;
 mod filter;
 mod folder;
 mod index;
+mod indexer;
 mod log_line;
 mod message;
 mod new_feed;

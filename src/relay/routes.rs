@@ -25,7 +25,7 @@ use super::{
     cors::{self, LAST_EVENT_ID, Origin},
     index::{About, Feed},
     new_feed::feed_to_make,
-    page::{self, Answer, encoded},
+    page::{self, Answer, Page, encoded},
     replay::identity,
     store::{Accepted, Handle, Refusal, Submission, WriteRequest},
     stream::{Ends, Listener},
@@ -189,24 +189,16 @@ async fn events(
 ) -> Result<Response, ErrorResponse> {
     let feed = known(&app, &grant, Right::Read, feed)?;
     let query = page::Query::parse(&app.parameters(query)?).map_err(ErrorResponse::invalid)?;
-    let page = app
-        .store
-        .index()
-        .feed(&feed)
-        .map(|feed| query.page(feed))
+    let page = Page::find(&app.store, &feed, query).await;
+    let page = page
+        .map_err(|error| unreadable(&feed, &error))?
         .ok_or_else(no_such_feed)?;
     // While the response is built, the events are in memory twice.
     let permit = app.pages.reserve(2 * page.size()).await?;
     let turn = app.store.turn().await;
     let read = app.store.read(page.records(), page.filter.clone(), page.limit).await;
     drop(turn);
-    let selected = read.map_err(|error| {
-        tracing::error!(feed, %error, "stored events cannot be read");
-        ErrorResponse::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            format!("stored events cannot be read: {error}"),
-        )
-    })?;
+    let selected = read.map_err(|error| unreadable(&feed, &error))?;
     let answer = page.answer(&selected.events, selected.count);
     let link = link(&uri, &feed, &answer);
     let mut response = json_text(StatusCode::OK, permit.hold(answer.json));
@@ -215,6 +207,14 @@ async fn events(
         response.headers_mut().insert(header::LINK, link);
     }
     Ok(response)
+}
+
+fn unreadable(feed: &str, error: &io::Error) -> ErrorResponse {
+    tracing::error!(feed, %error, "stored events cannot be read");
+    ErrorResponse::new(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        format!("stored events cannot be read: {error}"),
+    )
 }
 
 /// Returns the header `Link` (RFC 8288) with the next page, if there is one at present.

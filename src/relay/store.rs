@@ -1,4 +1,4 @@
-//! Store of a relay: the log on disk, its index in memory, and the listeners that wait for new events.
+//! Store of a relay: the log on disk, its index, and the listeners that wait for new events.
 //!
 //! One thread writes; all others read.
 use std::{
@@ -20,10 +20,11 @@ use super::{
     commit::Committer,
     filter::Filter,
     folder::{lock, set_version},
-    index::{About, Identity, Index, Record},
-    log_line::{self, MAX_LINE},
+    index::{About, Identity, Index, Record, files::Damaged},
+    indexer::Indexer,
+    log_line,
     message::Message,
-    replay::Replay,
+    replay::{Replayed, replay},
 };
 pub use super::{
     folder::{LOCK, OpenError, VERSION_FILE},
@@ -67,6 +68,7 @@ pub struct Handle {
 #[derive(Debug)]
 pub struct Shared {
     index: RwLock<Index>,
+    damaged: Damaged,
     reader: LogReader<Disk>,
     recent: Mutex<Recent>,
     /// Number of the last event, for each feed with listeners.
@@ -227,6 +229,9 @@ pub enum Refusal {
     /// The maximum number of feeds is reached.
     #[error("the maximum of {MAX_FEEDS} feeds is reached")]
     TooManyFeeds,
+    /// An event with this id or source was stored, and was removed since.
+    #[error("an event with this event_id or source was stored, and was removed since")]
+    Removed,
     /// The line could not be made durable.
     #[error("the event or feed could not be stored: {0}")]
     NotStored(Cause),
@@ -239,7 +244,7 @@ pub enum Refusal {
 }
 
 impl Store {
-    /// Opens or creates the store in `folder` and reads all of it. Creates the folder, but not its parents.
+    /// Opens or creates the store in `folder`, and reads what is new in it. Creates the folder, but not its parents.
     ///
     /// # Errors
     /// [`OpenError`]
@@ -247,28 +252,25 @@ impl Store {
         let lock = lock(folder)?;
         set_version(folder)?;
         let clock = SystemClock::default();
-        let mut replay = Replay::default();
-        let (log, repaired) = Log::open(
-            (Disk, clock),
-            (folder, STEM),
-            MAX_LINE,
-            |tail| log_line::parse(tail).is_ok(),
-            |file, line| replay.take(file, &line),
-        )?;
-        let (index, found) = replay.end(repaired);
-        Ok((Store::start(log, clock, index, lock), found))
+        let (log, repaired) = Log::open((Disk, clock), (folder, STEM), |tail| log_line::parse(tail).is_ok())?;
+        let mut replayed = replay(folder, &log)?;
+        let mut found = std::mem::take(&mut replayed.found);
+        found.repaired = repaired;
+        Ok((Store::start(log, clock, replayed, lock), found))
     }
 
-    fn start(log: Log<Disk, SystemClock>, clock: SystemClock, index: Index, lock: DiskFile) -> Self {
+    fn start(log: Log<Disk, SystemClock>, clock: SystemClock, replayed: Replayed, lock: DiskFile) -> Self {
         let shared = Arc::new(Shared {
-            index: RwLock::new(index),
+            index: RwLock::new(replayed.index),
+            damaged: replayed.files.damaged(),
             reader: log.reader(),
             recent: Mutex::default(),
             watchers: Mutex::default(),
             turns: Semaphore::new(TURNS),
         });
         let (queue, queued) = mpsc::channel(QUEUE);
-        let committer = Committer::new(log, clock, shared.clone());
+        let indexer = Indexer::start(replayed.files, shared.clone());
+        let committer = Committer::new((log, replayed.marks), clock, shared.clone(), indexer);
         Store {
             handle: Handle { shared, queue },
             committer: thread::spawn(move || committer.run(queued)),
@@ -354,6 +356,24 @@ impl Handle {
         found.collect()
     }
 
+    /// Reads from the index: on another thread, unless it is all in memory.
+    ///
+    /// # Errors
+    /// The index is damaged or cannot be read.
+    pub async fn read_index<T: Send + 'static>(
+        &self,
+        is_in_memory: bool,
+        read: impl FnOnce() -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        let read = if is_in_memory {
+            read()
+        } else {
+            let read = tokio::task::spawn_blocking(read).await;
+            read.map_err(io::Error::other)?
+        };
+        read.inspect_err(|error| self.shared.damaged.note(error))
+    }
+
     /// Reads the events of these records from the disk, on another thread, until `limit` events are selected.
     ///
     /// # Errors
@@ -401,6 +421,16 @@ impl Shared {
         self.index.read().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Changes the index.
+    pub fn change_index<T>(&self, change: impl FnOnce(&mut Index) -> T) -> T {
+        change(&mut self.index.write().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Takes note of damage of the index.
+    pub fn damaged(&self) -> &Damaged {
+        &self.damaged
+    }
+
     /// Reads the event at a place of the log.
     ///
     /// # Errors
@@ -416,7 +446,7 @@ impl Shared {
             recent.push(event.seq, Message::new(event.seq, event.json));
         }
         drop(recent);
-        change(&mut self.index.write().unwrap_or_else(PoisonError::into_inner));
+        self.change_index(change);
     }
 
     /// Wakes the listeners of these events.
