@@ -12,19 +12,20 @@ use tokio::sync::mpsc;
 
 use super::{
     index::{
-        Identity, Index, Record, Scan,
+        Index, Record,
         key::{self, Kind},
         manifest::Mark,
-        origin,
     },
     indexer::Indexer,
+    known::{Candidates, is_same, parse},
     log_line,
+    retention::Retention,
     store::{
         Accepted, MAX_FEEDS, MatchedBy, NewEvent, NewFeed, QueuedWrite, Refusal, Shared, Submission, WriteRequest,
     },
 };
 use crate::{
-    event::{Event, Folded},
+    event::Folded,
     journal::{
         Cause, WriteError,
         log::{Log, Place, Written},
@@ -45,21 +46,9 @@ pub struct Committer {
     clock: SystemClock,
     shared: Arc<Shared>,
     indexer: Indexer,
+    retention: Retention,
     /// The index takes no more events for this cause.
     index_full: Option<Cause>,
-}
-
-/// A stored event with the same hash as a new one.
-struct Candidate {
-    seq: u64,
-    /// `None` if it was removed.
-    stored: Option<(Event, Bytes)>,
-}
-
-/// Stored events that may have a key of a new one.
-struct Candidates {
-    by_id: Vec<Candidate>,
-    by_origin: Vec<Candidate>,
 }
 
 /// Lines to be written together.
@@ -100,6 +89,7 @@ impl Committer {
         clock: SystemClock,
         shared: Arc<Shared>,
         indexer: Indexer,
+        retention: Retention,
     ) -> Self {
         Committer {
             log,
@@ -107,6 +97,7 @@ impl Committer {
             clock,
             shared,
             indexer,
+            retention,
             index_full: None,
         }
     }
@@ -116,6 +107,7 @@ impl Committer {
     /// # Errors
     /// The log has failed, or the index is damaged.
     pub fn run(mut self, mut queue: mpsc::Receiver<QueuedWrite>) -> Result<(), WriteError> {
+        self.remove_old();
         while let Some(first) = queue.blocking_recv() {
             let mut batch = Batch::new(self.clock.now());
             let mut answers = Vec::new();
@@ -133,6 +125,7 @@ impl Committer {
             // After the answers: a writer does not wait for thousands of listeners.
             self.shared.notify(batch.events(complete));
             self.keep_index()?;
+            self.remove_old();
         }
         self.indexer.end(&self.marks);
         Ok(())
@@ -155,7 +148,7 @@ impl Committer {
         })
     }
 
-    fn decide(&self, batch: &mut Batch, request: WriteRequest) -> Decision {
+    fn decide(&mut self, batch: &mut Batch, request: WriteRequest) -> Decision {
         match request {
             WriteRequest::Feed(feed) => {
                 let index = self.shared.index();
@@ -163,6 +156,13 @@ impl Committer {
                 decide_feed(&index, batch, seq, feed)
             }
             WriteRequest::Event(event) => self.decide_event(batch, event),
+            WriteRequest::Confirmation(confirmation) => {
+                let confirmed = self.retention.confirm(&confirmation);
+                Decision::Now(match confirmed {
+                    Ok(()) => Ok(Accepted::known(confirmation.seq.unwrap_or_default(), Bytes::new())),
+                    Err(error) => Err(Refusal::NotStored(Cause::Write(Arc::new(error)))),
+                })
+            }
         }
     }
 
@@ -178,7 +178,7 @@ impl Committer {
             let by_origin = origin.map(|origin| index.with_hash(Kind::Origin, key::hash(origin.as_bytes())));
             (index.last() + batch.lines.len() as u64 + 1, (by_id, by_origin))
         };
-        let candidates = match self.candidates(&scans.0, scans.1.as_ref()) {
+        let candidates = match Candidates::read(&self.shared, &scans.0, scans.1.as_ref()) {
             Ok(candidates) => candidates,
             Err(error) => {
                 self.shared.damaged().note(&error);
@@ -187,7 +187,10 @@ impl Committer {
         };
         let known = [MatchedBy::Id, MatchedBy::Origin, MatchedBy::Case]
             .into_iter()
-            .find_map(|by| candidates.decide(&event, by).or_else(|| batch.pending(&event, by)));
+            .find_map(|by| {
+                let stored = candidates.answer(&event, by).map(Decision::Now);
+                stored.or_else(|| batch.pending(&event, by))
+            });
         match (known, &self.index_full) {
             (Some(known), _) => known,
             (None, Some(cause)) => Decision::Now(Err(Refusal::NotStored(cause.clone()))),
@@ -195,33 +198,12 @@ impl Committer {
         }
     }
 
-    fn candidates(&self, by_id: &Scan, by_origin: Option<&Scan>) -> io::Result<Candidates> {
-        let read = |scan: &Scan| {
-            let candidates = scan.records()?.into_iter().map(|(record, is_stored)| {
-                let stored = if is_stored {
-                    let json = self.shared.read(record.place)?;
-                    Some((parse(&json)?, json))
-                } else {
-                    None
-                };
-                Ok(Candidate {
-                    seq: record.seq,
-                    stored,
-                })
-            });
-            candidates.collect::<io::Result<_>>()
-        };
-        Ok(Candidates {
-            by_id: read(by_id)?,
-            by_origin: by_origin.map_or(Ok(Vec::new()), read)?,
-        })
-    }
-
     /// Makes a batch durable and visible; returns the number of durable lines, and the cause if that is not all.
     fn write(&mut self, batch: &Batch) -> Result<(usize, Option<Cause>), WriteError> {
         if batch.lines.is_empty() {
             return Ok((0, None));
         }
+        self.end_full_segment(batch.received)?;
         let written = self.log.append(&batch.bytes, &batch.ends)?;
         self.mark(batch, &written);
         let durable = &batch.lines[..written.complete];
@@ -239,11 +221,40 @@ impl Committer {
                         // `decide()` has excluded the events that the index refuses.
                         index.add_event(&event.feed, &event.identity, record);
                     }
+                    WriteRequest::Confirmation(_) => {}
                 }
             }
         };
         self.shared.publish(change, batch.events(written.complete));
         Ok((written.complete, written.cause))
+    }
+
+    /// Ends the newest file, if it is full or old.
+    fn end_full_segment(&mut self, now: Timestamp) -> Result<(), WriteError> {
+        let (_, length) = self.log.end();
+        if length == 0 || !self.retention.is_full(length, now) {
+            return Ok(());
+        }
+        match self.log.end_segment()? {
+            Ok(()) => {
+                self.begin_file(self.log.end().0);
+                self.retention.began_file(now);
+            }
+            Err(error) => tracing::warn!("cannot end a segment of the log, which goes on: {error}"),
+        }
+        Ok(())
+    }
+
+    /// Removes the oldest segments, as far as they are old and confirmed. An error keeps them for the next time.
+    fn remove_old(&mut self) {
+        let (log, index) = (&mut self.log, &mut self.indexer);
+        let now = self.clock.now();
+        if let Err(error) = self
+            .retention
+            .remove_old((log, &mut self.marks), index, &self.shared, now)
+        {
+            tracing::error!("cannot remove the oldest segment of the log: {error}");
+        }
     }
 
     /// Moves the last mark behind the lines that were written.
@@ -276,44 +287,6 @@ impl Committer {
     }
 }
 
-impl Candidates {
-    /// Decides by the stored event with this key, if there is one.
-    fn decide(&self, event: &Submission, by: MatchedBy) -> Option<Decision> {
-        let candidates = match by {
-            MatchedBy::Id | MatchedBy::Case => &self.by_id,
-            MatchedBy::Origin => &self.by_origin,
-        };
-        let found = candidates.iter().find(|candidate| candidate.has(&event.identity, by))?;
-        let seq = found.seq;
-        let Some((stored, json)) = &found.stored else {
-            return Some(Decision::Now(Err(Refusal::Removed)));
-        };
-        let is_same = match by {
-            MatchedBy::Case => Ok(false),
-            _ => is_same((stored, json), &event.json),
-        };
-        let stored = Accepted::known(seq, json.clone());
-        Some(Decision::Now(match is_same {
-            Ok(true) => Ok(stored),
-            Ok(false) => Err(Refusal::Conflict { by, stored }),
-            Err(error) => Err(Refusal::Unreadable(Arc::new(error))),
-        }))
-    }
-}
-
-impl Candidate {
-    fn has(&self, identity: &Identity, by: MatchedBy) -> bool {
-        let Some((stored, _)) = &self.stored else {
-            return true;
-        };
-        match by {
-            MatchedBy::Id => *stored.event_id() == *identity.event_id,
-            MatchedBy::Origin => stored.origin().map(origin) == identity.origin,
-            MatchedBy::Case => Folded(stored.event_id().into()) == Folded(identity.event_id.clone()),
-        }
-    }
-}
-
 impl Batch {
     fn new(now: Timestamp) -> Self {
         Batch {
@@ -336,7 +309,7 @@ impl Batch {
                 seq: line.seq,
                 json: &event.json,
             }),
-            WriteRequest::Feed(_) => None,
+            WriteRequest::Feed(_) | WriteRequest::Confirmation(_) => None,
         })
     }
 
@@ -372,7 +345,7 @@ impl Batch {
         let line = *self.feeds.get(id)?;
         match &self.lines[line].request {
             WriteRequest::Feed(feed) => Some((line, feed)),
-            WriteRequest::Event(_) => None,
+            WriteRequest::Event(_) | WriteRequest::Confirmation(_) => None,
         }
     }
 
@@ -426,7 +399,7 @@ impl NewLine {
     fn accepted(&self) -> Accepted {
         let json = match &self.request {
             WriteRequest::Event(event) => event.json.clone(),
-            WriteRequest::Feed(_) => Bytes::new(),
+            WriteRequest::Feed(_) | WriteRequest::Confirmation(_) => Bytes::new(),
         };
         Accepted::known(self.seq, json)
     }
@@ -446,13 +419,4 @@ fn decide_feed(index: &Index, batch: &mut Batch, seq: u64, feed: NewFeed) -> Dec
         }
         (None, None) => batch.add_feed(seq, feed),
     }
-}
-
-/// Returns true if an event, with its JSON, and another one have the same content.
-fn is_same((event, json): (&Event, &[u8]), other: &[u8]) -> io::Result<bool> {
-    Ok(json == other || event.has_content_of(&parse(other)?))
-}
-
-fn parse(json: &[u8]) -> io::Result<Event> {
-    Event::parse_logged(json).map_err(|problems| io::Error::other(problems[0].to_string()))
 }

@@ -26,6 +26,8 @@ pub struct Indexer {
     /// The job that is being written, or has failed.
     job: Option<Job>,
     has_failed: bool,
+    /// File of the log up to which the tables are.
+    written_file: u32,
     thread: JoinHandle<()>,
 }
 
@@ -41,6 +43,7 @@ impl Indexer {
             written,
             job: None,
             has_failed: false,
+            written_file: 0,
             thread: thread::spawn(move || write_tables(files, &of_thread, &queue, &done)),
         }
     }
@@ -77,13 +80,27 @@ impl Indexer {
         Ok(())
     }
 
+    /// Number of the file of the log up to which the tables are, as far as is known.
+    pub fn written_file(&self) -> u32 {
+        self.written_file
+    }
+
+    /// Writes all events in memory to a table, and waits for it.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn write_now(&mut self, marks: &[Mark]) -> io::Result<()> {
+        if std::mem::take(&mut self.has_failed) {
+            self.send();
+        }
+        self.finish()?;
+        self.freeze(marks);
+        self.finish()
+    }
+
     /// Writes all events in memory to a table, and ends the thread. If this fails, the next start reads them from the log.
     pub fn end(mut self, marks: &[Mark]) {
-        let mut ended = self.finish();
-        if ended.is_ok() {
-            self.freeze(marks);
-            ended = self.finish();
-        }
+        let ended = self.write_now(marks);
         if let Err(error) = ended {
             tracing::warn!("cannot write the index, so the next start takes longer: {error}");
         }
@@ -118,7 +135,12 @@ impl Indexer {
 
     fn take(&mut self, outcome: io::Result<()>) -> io::Result<()> {
         match &outcome {
-            Ok(()) => self.job = None,
+            Ok(()) => {
+                let job = self.job.take();
+                self.written_file = job
+                    .and_then(|job| job.marks.last().map(|mark| mark.file))
+                    .unwrap_or_default();
+            }
             Err(error) => {
                 tracing::error!("cannot write the index: {error}");
                 self.has_failed = true;

@@ -17,6 +17,7 @@ use super::{
         origin,
     },
     log_line::{self, Content, MAX_LINE},
+    removed,
 };
 use crate::{
     event::Event,
@@ -107,7 +108,13 @@ fn anew(folder: &Path, log: &Log<Disk, SystemClock>, reason: Option<String>) -> 
     }
     log.number_from(0);
     let files = IndexFiles::create(folder, log.reader())?;
-    let mut replayed = Replay::new(&log.reader(), files, Index::default(), Vec::new()).run(log)?;
+    let reader = log.reader();
+    let mut replay = Replay::new(&reader, files, Index::default(), Vec::new());
+    removed::read(folder, &log.segments().collect::<Vec<_>>(), |line| {
+        line.add_to(&mut replay.replayed.index);
+        replay.replayed.write_full_tail()
+    })?;
+    let mut replayed = replay.run(log)?;
     replayed.found.index = reason;
     Ok(replayed)
 }

@@ -11,7 +11,7 @@ use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, Uri, header},
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{get, put},
 };
 use futures_util::stream::try_unfold;
 use serde::Serialize;
@@ -20,8 +20,9 @@ use tokio::sync::watch;
 
 use super::{
     access::{Access, Grant},
-    answer::{ErrorResponse, SEQ, json, json_text},
+    answer::{ErrorResponse, FIRST_SEQ, SEQ, json, json_text},
     body::MemoryBudget,
+    confirmed::Confirmation,
     cors::{self, LAST_EVENT_ID, Origin},
     index::{About, Feed},
     new_feed::feed_to_make,
@@ -95,6 +96,7 @@ pub fn router(app: App, origins: Vec<Origin>) -> Router {
             .route(&at("/feeds/{feed_id}"), get(feed))
             .route(&at("/feeds/{feed_id}/events"), get(events).post(post_event))
             .route(&at("/feeds/{feed_id}/stream"), get(stream))
+            .route(&at("/feeds/{feed_id}/confirmed"), put(confirm))
             .route(&at("/stream"), get(stream_of_feeds));
         open = open
             .route(&at("/health"), get(health))
@@ -203,10 +205,19 @@ async fn events(
     let link = link(&uri, &feed, &answer);
     let mut response = json_text(StatusCode::OK, permit.hold(answer.json));
     response.headers_mut().insert(SEQ, HeaderValue::from(answer.last_seq));
+    if let Some(first) = first_seq(&app) {
+        response.headers_mut().insert(FIRST_SEQ, first);
+    }
     if let Some(link) = link {
         response.headers_mut().insert(header::LINK, link);
     }
     Ok(response)
+}
+
+/// Returns the first number after all events that were removed, if any were.
+fn first_seq(app: &App) -> Option<HeaderValue> {
+    let removed = app.store.index().removed();
+    (removed > 0).then(|| HeaderValue::from(removed + 1))
 }
 
 fn unreadable(feed: &str, error: &io::Error) -> ErrorResponse {
@@ -294,6 +305,27 @@ fn without_unreadable(
     Err(ErrorResponse::new(StatusCode::CONFLICT, problem))
 }
 
+/// Stores what a mirror has confirmed of a feed.
+async fn confirm(
+    State(app): State<Arc<App>>,
+    Extension(grant): Extension<Grant>,
+    feed: Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ErrorResponse> {
+    let feed = known(&app, &grant, Right::Write, feed)?;
+    let body = app.bodies.read(&headers, body, MAX_FEED).await?;
+    let confirmation = Confirmation::parse(feed.clone(), &body.bytes);
+    let confirmation = confirmation.map_err(|problem| ErrorResponse::invalid(vec![problem]))?;
+    let last = app.store.index().feed(&feed).map_or(0, Feed::last);
+    if confirmation.seq.is_some_and(|seq| seq > last) {
+        let problem = format!("is greater than {last}, the number of the last event of the feed");
+        return Err(ErrorResponse::of(StatusCode::BAD_REQUEST, "seq", problem));
+    }
+    app.store.submit(WriteRequest::Confirmation(confirmation)).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
 async fn stream(
     State(app): State<Arc<App>>,
     Extension(grant): Extension<Grant>,
@@ -348,7 +380,11 @@ fn follow(
         let bytes = listener.next().await?;
         io::Result::Ok(bytes.map(|bytes| (bytes, listener)))
     });
-    Ok((headers, Body::from_stream(bytes)).into_response())
+    let mut response = (headers, Body::from_stream(bytes)).into_response();
+    if let Some(first) = first_seq(app) {
+        response.headers_mut().insert(FIRST_SEQ, first);
+    }
+    Ok(response)
 }
 
 async fn health(State(app): State<Arc<App>>) -> Response {

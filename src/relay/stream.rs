@@ -218,6 +218,7 @@ mod tests {
         relay::{
             index::About,
             replay::identity,
+            retention::Limits,
             store::{NewFeed, Store, Submission, TURNS, WriteRequest},
         },
     };
@@ -290,7 +291,7 @@ mod tests {
     #[test]
     fn replays_leave_room_for_others_after_a_few_slices() {
         let folder = tempfile::tempdir().expect("a folder");
-        let (store, _) = Store::open(folder.path()).expect("a store");
+        let (store, _) = Store::open(folder.path(), Limits::default()).expect("a store");
         let handle = store.handle();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .build()
@@ -307,7 +308,7 @@ mod tests {
         drop(handle);
         store.close().expect("a log");
 
-        let (store, _) = Store::open(folder.path()).expect("a store");
+        let (store, _) = Store::open(folder.path(), Limits::default()).expect("a store");
         let on_disk = most_between_turns(&store.handle());
         assert!(on_disk <= TURNS, "{on_disk}");
         store.close().expect("a log");

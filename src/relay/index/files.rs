@@ -23,6 +23,8 @@ use super::{
 };
 use crate::journal::log::LogReader;
 
+/// Number of removed files of the log from which on a table is written again without them.
+const REMOVED_FILES: u32 = 2;
 /// Name of the folder of the index, in the data folder.
 pub const FOLDER: &str = "index";
 /// Least ratio of the entries of a table to those of the next one.
@@ -52,7 +54,7 @@ impl IndexFiles {
         let Some(manifest) = Manifest::read(&files.folder)? else {
             return Ok(None);
         };
-        let marks = manifest.marks(segments, &files.log)?;
+        let (removed, marks) = manifest.marks(segments, &files.log)?;
         for about in &manifest.tables {
             let table = Table::open(&files.folder, about.clone(), files.cache.clone())?;
             files.tables.push(Arc::new(table));
@@ -61,7 +63,7 @@ impl IndexFiles {
         manifest.feeds().for_each(|feed| index.push_feed(feed));
         index.skip_to(manifest.last);
         index.use_tables(files.tables.clone(), false);
-        index.remove_before(marks[0].file);
+        index.remove_before(marks[0].file, removed);
         files.manifest = Some(manifest);
         files.remove_others()?;
         Ok(Some((files, index, marks)))
@@ -113,7 +115,7 @@ impl IndexFiles {
         }
         let mut writer = Writer::create(&self.folder, Ulid::generate())?;
         for (key, value) in &frozen.entries.entries {
-            writer.add(key, value, Record::of(value).seq)?;
+            writer.add(key, value, Record::of(value))?;
         }
         let mut tables = self.tables.clone();
         if let Some(about) = writer.finish()? {
@@ -132,12 +134,10 @@ impl IndexFiles {
         let Some(mut manifest) = self.manifest.clone() else {
             return Ok(false);
         };
-        let (kept, merged) = match &self.tables[..] {
-            [kept @ .., one, other] if are_to_be_merged(one.about().entries, other.about().entries) => {
-                (kept.to_vec(), [one.clone(), other.clone()])
-            }
-            _ => return Ok(false),
+        let Some((from, to)) = self.to_be_merged(first_file) else {
+            return Ok(false);
         };
+        let merged = &self.tables[from..to];
         let sources = merged
             .iter()
             .map(|table| Ok(Box::new(table.entries(&[])?) as Source<'_>));
@@ -146,16 +146,33 @@ impl IndexFiles {
             let (key, value) = entry?;
             let record = Record::of(&value);
             if !key::is_ordered(&key) || record.place.file >= first_file {
-                writer.add(&key, &value, record.seq)?;
+                writer.add(&key, &value, record)?;
             }
         }
-        let mut tables = kept;
-        if let Some(about) = writer.finish()? {
-            tables.push(Arc::new(Table::open(&self.folder, about, self.cache.clone())?));
-        }
+        let about = writer.finish()?;
+        let table = about.map(|about| Table::open(&self.folder, about, self.cache.clone()));
+        let mut tables = self.tables.clone();
+        tables.splice(from..to, table.transpose()?.map(Arc::new));
         manifest.tables = tables.iter().map(|table| table.about().clone()).collect();
         self.replace(manifest, tables)?;
         Ok(true)
+    }
+
+    /// Range of the tables that are to be merged: the newest two, or one with much that was removed.
+    fn to_be_merged(&self, first_file: u32) -> Option<(usize, usize)> {
+        let count = self.tables.len();
+        match &self.tables[..] {
+            [.., one, other] if are_to_be_merged(one.about().entries, other.about().entries) => {
+                Some((count - 2, count))
+            }
+            tables => {
+                let has_removed = |table: &Arc<Table>| {
+                    let oldest = table.about().oldest_file;
+                    oldest.is_some_and(|oldest| oldest.saturating_add(REMOVED_FILES) <= first_file)
+                };
+                tables.iter().position(has_removed).map(|table| (table, table + 1))
+            }
+        }
     }
 
     fn replace(&mut self, manifest: Manifest, tables: Vec<Arc<Table>>) -> io::Result<()> {

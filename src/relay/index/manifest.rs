@@ -28,6 +28,8 @@ pub struct Manifest {
     version: u32,
     /// The last number that was used.
     pub last: u64,
+    /// Greatest number in the files that were removed.
+    pub removed: u64,
     /// Files of the log, oldest first. What is behind the last mark is not in the index.
     pub files: Vec<Mark>,
     /// Tables, oldest first.
@@ -74,6 +76,7 @@ impl Manifest {
         Manifest {
             version: VERSION,
             last: frozen.last,
+            removed: frozen.removed,
             files,
             tables,
             feeds: feeds.collect(),
@@ -125,15 +128,16 @@ impl Manifest {
         replace(&Disk, &folder.join(MANIFEST), text.as_bytes(), FILE_MODE)
     }
 
-    /// Returns the marks of the files that are still there, if they agree with the log, whose segments have these names. The files
+    /// Returns the greatest number in the files that were removed, and the marks of the files that are still there, if they agree with the log, whose segments have these names. The files
     /// of the log are numbered from the first mark on.
     ///
     /// # Errors
     /// The index is of another log, or of one that was changed.
-    pub fn marks(&self, segments: &[Ulid], log: &LogReader<Disk>) -> io::Result<Vec<Mark>> {
+    pub fn marks(&self, segments: &[Ulid], log: &LogReader<Disk>) -> io::Result<(u64, Vec<Mark>)> {
         // Only the oldest segments may be missing: they were removed.
         let is_gone = |mark: &&Mark| mark.segment.is_some_and(|name| !segments.contains(&name));
         let gone = self.files.iter().take_while(is_gone).count();
+        let removed = self.files[..gone].last().map_or(self.removed, |mark| mark.last);
         let mut marks = self.files[gone..].to_vec();
         if marks.is_empty() || marks.len() > segments.len() + 1 {
             return Err(io::Error::other("it is of another log"));
@@ -147,7 +151,7 @@ impl Manifest {
             }
             mark.segment = name;
         }
-        Ok(marks)
+        Ok((removed, marks))
     }
 }
 

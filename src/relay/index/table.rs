@@ -15,8 +15,9 @@ use serde::{Deserialize, Serialize};
 use ulid::Ulid;
 
 use super::{
+    Record,
     block::{BLOCK, Block, BlockId, NewBlock},
-    key::{Key, MAX_KEY, VALUE, Value},
+    key::{self, Key, MAX_KEY, VALUE, Value},
 };
 
 /// Number of bytes that are written at once.
@@ -37,6 +38,8 @@ pub struct About {
     pub entries: u64,
     /// Greatest number of an event in it.
     pub last: u64,
+    /// Oldest file of the log of which it has events in an order.
+    pub oldest_file: Option<u32>,
 }
 
 /// A table that is open for reading.
@@ -61,6 +64,7 @@ pub struct Writer {
     buffer: Vec<u8>,
     entries: u64,
     last: u64,
+    oldest_file: Option<u32>,
 }
 
 /// Entries of a table, from a key on.
@@ -92,19 +96,24 @@ impl Writer {
             buffer: Vec::with_capacity(BUFFER + BLOCK),
             entries: 0,
             last: 0,
+            oldest_file: None,
         })
     }
 
-    /// Adds an entry, whose key is greater than all before it.
+    /// Adds an entry of an event, whose key is greater than all before it.
     ///
     /// # Errors
     /// The disk's.
-    pub fn add(&mut self, key: &[u8], value: &Value, seq: u64) -> io::Result<()> {
+    pub fn add(&mut self, key: &[u8], value: &Value, record: Record) -> io::Result<()> {
         if key.len() > MAX_KEY {
             return Err(io::Error::other(format!("a key has {} bytes", key.len())));
         }
         self.entries += 1;
-        self.last = self.last.max(seq);
+        self.last = self.last.max(record.seq);
+        if key::is_ordered(key) {
+            let file = record.place.file;
+            self.oldest_file = Some(self.oldest_file.map_or(file, |oldest| oldest.min(file)));
+        }
         self.add_to(0, key, value)
     }
 
@@ -134,6 +143,7 @@ impl Writer {
             root,
             entries: self.entries,
             last: self.last,
+            oldest_file: self.oldest_file,
         }))
     }
 
@@ -318,6 +328,7 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::journal::log::Place;
 
     fn key(number: u32) -> Vec<u8> {
         [&b"k"[..], &number.to_be_bytes(), &vec![7; number as usize % 100]].concat()
@@ -332,7 +343,14 @@ mod tests {
     fn table(folder: &Path, numbers: impl Iterator<Item = u32>) -> Option<About> {
         let mut writer = Writer::create(folder, Ulid::from_parts(1, 2)).expect("a file");
         for number in numbers {
-            writer.add(&key(number), &value(number), number.into()).expect("a disk");
+            let place = Place {
+                file: 0,
+                length: 0,
+                offset: 0,
+            };
+            let seq = number.into();
+            let added = writer.add(&key(number), &value(number), Record { seq, place });
+            added.expect("a disk");
         }
         writer.finish().expect("a disk")
     }
