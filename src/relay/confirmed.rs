@@ -9,7 +9,7 @@ use durable::{
     replace::replace,
     storage::{Disk, FILE_MODE},
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::event::{Problem, check_name};
 
@@ -19,9 +19,10 @@ pub const CONFIRMED: &str = "confirmed.json";
 const MAX_MIRRORS: usize = 64;
 
 /// What a mirror has confirmed of a feed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Confirmation {
     /// The feed.
+    #[serde(skip)]
     pub feed: String,
     /// Name of the mirror.
     pub by: String,
@@ -39,6 +40,8 @@ impl Confirmation {
         #[serde(deny_unknown_fields)]
         struct Body {
             by: String,
+            // It must be there, if only as null.
+            #[serde(deserialize_with = "Option::deserialize")]
             seq: Option<u64>,
         }
         let problem = |field: &str, problem: String| Problem {
@@ -130,7 +133,8 @@ mod tests {
             r#"{"seq":1}"#,
             r#"{"by":"..","seq":1}"#,
             r#"{"by":"a","seq":-1}"#,
-            r#"{"by":"a","x":1}"#,
+            r#"{"by":"a"}"#,
+            r#"{"by":"a","seq":1,"x":1}"#,
         ] {
             Confirmation::parse("f".into(), body.as_bytes()).expect_err(body);
         }

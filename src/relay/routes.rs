@@ -322,8 +322,9 @@ async fn confirm(
         let problem = format!("is greater than {last}, the number of the last event of the feed");
         return Err(ErrorResponse::of(StatusCode::BAD_REQUEST, "seq", problem));
     }
+    let answer = json(StatusCode::OK, &confirmation);
     app.store.submit(WriteRequest::Confirmation(confirmation)).await?;
-    Ok(StatusCode::NO_CONTENT.into_response())
+    Ok(answer)
 }
 
 async fn stream(

@@ -8,6 +8,7 @@ mod described;
 mod durability;
 mod feeds;
 mod requests;
+mod size;
 mod streams;
 mod tokens;
 mod web;

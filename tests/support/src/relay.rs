@@ -169,6 +169,8 @@ pub struct Answer {
     pub seq: Option<u64>,
     /// The path and query of the next page.
     pub next: Option<String>,
+    /// The first number after all events that were removed.
+    pub first: Option<u64>,
 }
 
 impl Client {
@@ -224,6 +226,14 @@ impl Client {
         self.try_post(path, &json.to_string()).expect("an answer")
     }
 
+    /// Puts JSON.
+    pub fn put(&self, path: &str, json: &Value) -> Answer {
+        let request = self.agent.put(format!("http://{}{path}", self.address));
+        let request = request.header("Content-Type", "application/json");
+        let answer = request.send(json.to_string());
+        answer.and_then(read).expect("an answer")
+    }
+
     /// Creates a feed.
     pub fn make_feed(&self, feed: &str) {
         let answer = self.post("/feeds", &json!({ "feed_id": feed }));
@@ -262,6 +272,7 @@ fn read(mut response: ureq::http::Response<ureq::Body>) -> Result<Answer, ureq::
         json,
         seq: header("Relay-Seq").and_then(|seq| seq.parse().ok()),
         next: next.map(str::to_owned),
+        first: header("Relay-First-Seq").and_then(|seq| seq.parse().ok()),
     })
 }
 
