@@ -47,7 +47,7 @@
 //!
 //! # Index
 //!
-//! The log is the truth. Its [`index`] is in the folder `index`, beside it, and is made from it: a thread of its own writes it,
+//! The log is the truth. Its index is in the folder `index`, beside it, and is made from it: a thread of its own writes it,
 //! without delaying writers. At the start the relay reads only the lines that the index does not have. An index that is missing,
 //! damaged, of another log, or has lines that the log lost is made anew from the whole log. If the damage is found later, because
 //! each block is checked when it is read, requests that need it are answered with 500, and the relay ends with an error.
@@ -68,7 +68,7 @@
 //! events at a time, a stream at most 128 events or 32 KiB before the next reader has its turn, and writers are answered before
 //! listeners are woken. Pages share another 56 MiB until they are sent. There are at
 //! most [`server::MAX_CONNECTIONS`] connections and [`store::MAX_FEEDS`] feeds. Memory does not grow with what is stored: the
-//! index has at most twice [`index::MAX_TAIL`] events in memory (about 500 bytes each; usually [`index::TAIL`]), and 8 MiB of its
+//! index has at most twice 65,536 events in memory (about 500 bytes each; usually 8,192), and 8 MiB of its
 //! files; the newest 16 MiB of events are kept for listeners. A connection takes a few kilobytes. A connection is closed if it does not read pending data, or sends nothing of a
 //! request that it began, for the idle timeout. A listener whose connection was closed resumes from the disk.
 //!

@@ -2,7 +2,7 @@
 //!
 //! A segment is *old* if all of its events arrived longer ago than `--keep`, or if the log has more than `--keep-bytes`. It is
 //! *confirmed* if each feed has mirrors, and all of them have confirmed all of its events in the segment. Before it is removed,
-//! what must stay known of it is [recorded](super::removed). The work is done when events arrive, and at the start.
+//! what must stay known of it is recorded in the folder `removed`. The work is done when events arrive, and at the start.
 use std::{
     io,
     path::{Path, PathBuf},
