@@ -19,6 +19,7 @@ use crate::relay::{
     access::{Access, NoAccess, TokenSources},
     cors::{Origin, parse_origin},
     permission::misunderstood,
+    retention::Limits,
     server::{Settings, Stop, listen, serve},
     store::{Found, Store},
 };
@@ -54,6 +55,15 @@ pub struct Args {
     /// Folder for the events; created if it is missing
     #[arg(long, value_name = "DIR", default_value = "stargate-relay")]
     data: PathBuf,
+    /// Remove events that arrived longer ago, such as 90d, and that all mirrors have confirmed
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    keep: Option<Duration>,
+    /// Remove the oldest events beyond this size, such as 10GiB, that all mirrors have confirmed
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    keep_bytes: Option<u64>,
+    /// Size of a file of events; whole files are removed
+    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = size)]
+    segment_bytes: u64,
     /// How long a connection may be idle before it is closed
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = idle_timeout)]
     idle_timeout: Duration,
@@ -87,7 +97,12 @@ pub fn main(args: &Args) -> Result<Exit, Failure> {
         in_query: args.token_in_query,
     };
     let access = Arc::new(Access::new(args.listen.ip(), sources)?);
-    let (store, found) = Store::open(&args.data)?;
+    let limits = Limits {
+        segment: args.segment_bytes,
+        keep: args.keep,
+        keep_bytes: args.keep_bytes,
+    };
+    let (store, found) = Store::open(&args.data, limits)?;
     report_recovery(&args.data, &found);
     for problem in misunderstood(&store.handle()) {
         tracing::error!("{problem}");
@@ -148,6 +163,24 @@ fn announce(address: SocketAddr) {
     // For scripts. A failure is harmless: the address is logged, too.
     let _ = writeln!(io::stdout(), "listening on http://{address}").and_then(|()| io::stdout().flush());
     signals::alive()();
+}
+
+/// Parses a size in bytes, KiB, MiB, GiB or TiB.
+fn size(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|char: char| !char.is_ascii_digit());
+    let unit: u64 = match &text[digits.len()..] {
+        "" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        "TiB" => 1 << 40,
+        _ => return Err("expected a size such as 500MiB or 10GiB".into()),
+    };
+    let number: Option<u64> = digits.parse().ok();
+    let bytes = number
+        .and_then(|number| number.checked_mul(unit))
+        .filter(|bytes| *bytes > 0);
+    bytes.ok_or_else(|| "expected a size such as 500MiB or 10GiB".into())
 }
 
 fn idle_timeout(text: &str) -> Result<Duration, String> {

@@ -1,5 +1,6 @@
 //! PURE: names of files and folders that are plain on every system and harmless in a Git repository.
 use std::{
+    fmt,
     hash::{Hash, Hasher},
     sync::Arc,
 };
@@ -40,6 +41,13 @@ impl PartialEq for Folded {
 }
 
 impl Eq for Folded {}
+
+impl fmt::Display for Folded {
+    /// Writes the name without its case: the same text for names that are equal.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.characters().try_for_each(|char| write!(f, "{char}"))
+    }
+}
 
 impl Hash for Folded {
     fn hash<H: Hasher>(&self, state: &mut H) {

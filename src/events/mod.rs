@@ -11,6 +11,7 @@ pub mod run;
 pub mod settings;
 pub mod source;
 
+mod confirmer;
 mod context;
 mod health;
 mod ingest;

@@ -6,20 +6,23 @@ use git_push::{Error, ErrorKind};
 
 use super::{
     Context, Published,
+    confirmer::Confirmer,
     health::Health,
     pusher::Attempt,
     refused,
     target::{LocalOnly, SharedEnvironment, Target},
 };
 
-/// Pushes the commits of `context`, which is at `path`, and logs the result.
+/// Pushes the commits of `context`, which is at `path`, logs the result, and confirms the events to their relay.
 pub fn push(
     context: &Context,
     path: &Path,
     environment: &SharedEnvironment,
     health: &Health,
     clock: &dyn Clock,
+    confirmer: Option<&mut Confirmer>,
 ) -> Attempt {
+    let committed = confirmer.as_ref().map(|confirmer| confirmer.committed());
     // Read for each push, so that a token can be renewed while running.
     let target = Target::read(path, &**environment).and_then(|target| target.map_err(not_pushable));
     let published = target.and_then(|target| context.publish(&mut target.open()?, clock, RetryPolicy::default()));
@@ -27,6 +30,9 @@ pub fn push(
         Ok(published) => {
             health.pushed(published.commit);
             log(&published);
+            if let (Some(confirmer), Some(committed)) = (confirmer, committed) {
+                confirmer.confirm(committed);
+            }
             Attempt::Done
         }
         Err(error) => {

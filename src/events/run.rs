@@ -25,6 +25,7 @@ use git_push_transport::web::Web;
 use super::{
     Committed, Context, Error, Kind, Options,
     batch::Batches,
+    confirmer::{Confirmer, Numbers},
     health::Health,
     inbox::{Inbox, Next, Sender, Stop, inbox},
     lock_file,
@@ -104,6 +105,10 @@ pub fn run(
         context.set_origin(target.url(), &clock)?;
     }
     let health = Health::new(settings.relay().map_or(&[], |relay| &relay.feeds));
+    let numbers = Numbers::default();
+    let confirmer = relay
+        .as_ref()
+        .and_then(|(web, _)| confirmer(&context, web.clone(), &numbers));
     let (sender, inbox) = inbox();
     let mut run = Run {
         settings,
@@ -113,7 +118,8 @@ pub fn run(
             .map(|relay| SavedCursors::load(&context, relay, &settings.branch)),
         pusher: target
             .is_ok()
-            .then(|| start_pusher(settings, &context, environment, &health, clock)),
+            .then(|| start_pusher(settings, &context, (environment, confirmer), &health, clock)),
+        numbers,
         batches: Batches::new(settings.limits),
         summary: Summary::default(),
         next_heartbeat: clock.elapsed() + lock_file::HEARTBEAT,
@@ -144,6 +150,7 @@ struct Run<'a> {
     clock: SystemClock,
     context: Context,
     pusher: Option<Pusher>,
+    numbers: Numbers,
     batches: Batches<Arrival>,
     cursors: Option<SavedCursors>,
     next_heartbeat: Duration,
@@ -259,6 +266,7 @@ impl Run<'_> {
         }
         let landed = self.context.commit_each(&batches, &self.clock);
         let landed = landed.inspect_err(|_| self.is_in_doubt = true)?;
+        self.numbers.committed(self.batches.full().iter().flatten());
         if std::mem::take(&mut self.is_in_doubt) || landed.iter().any(|committed| committed.commit.is_some()) {
             self.pusher.iter().for_each(Pusher::committed);
         }
@@ -370,17 +378,23 @@ fn read_stdin(sender: &Sender<Arrival>) -> Result<(), git_push::Error> {
     read.map_err(|error| git_push::Error::new(ErrorKind::Transient, format!("cannot read standard input: {error}")))
 }
 
+fn confirmer(context: &Context, web: Web, numbers: &Numbers) -> Option<Confirmer> {
+    let confirmer = Confirmer::new(&context.git_dir(), web, numbers.clone());
+    let confirmer = confirmer.inspect_err(|error| tracing::warn!("cannot confirm events to the relay: {error}"));
+    confirmer.ok()
+}
+
 fn start_pusher(
     settings: &Settings,
     context: &Context,
-    environment: &SharedEnvironment,
+    (environment, mut confirmer): (&SharedEnvironment, Option<Confirmer>),
     health: &Health,
     clock: SystemClock,
 ) -> Pusher {
     let (path, context, environment) = (settings.repository.clone(), context.clone(), environment.clone());
     let health = health.clone();
     Pusher::start(PushSchedule::new(settings.pushes_per_minute), move || {
-        push_attempt::push(&context, &path, &environment, &health, &clock)
+        push_attempt::push(&context, &path, &environment, &health, &clock, confirmer.as_mut())
     })
 }
 

@@ -1,7 +1,7 @@
 //! Log of lines of any kind. One process keeps its files open, appends lines durably, and reads them by place.
 //!
-//! The log is a file `<stem>.ndjson` in a folder. After failed fsyncs there are also older segments,
-//! `<stem>.<ULID>.ndjson`. Nothing is ever changed or removed. The owner of the log defines the content of its lines.
+//! The log is a file `<stem>.ndjson` in a folder, and its older *segments*, `<stem>.<ULID>.ndjson`. The owner of the log ends
+//! a segment, and may remove the oldest ones. Nothing else is ever changed. The owner defines the content of the lines.
 //!
 //! - Lines are written together, and one fsync makes them durable. After a short write, the file is truncated to the last
 //!   complete line. The incomplete line and those after it have failed.
@@ -13,8 +13,8 @@
 //!
 //! # Limitations
 //! - The owner must lock the folder before it opens the log.
-//! - Files are not rotated by size, because places must stay valid. Opening reads all of them.
 use std::{
+    collections::VecDeque,
     io::{self, BufReader},
     path::{Path, PathBuf},
     sync::{Arc, PoisonError, RwLock},
@@ -42,7 +42,7 @@ const CAPACITY: usize = 256 << 10;
 /// Place of bytes in a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
-    /// Number of the file. The oldest one has number 0.
+    /// Number of the file: they are numbered from the oldest one on, see [`Log::number_from()`].
     pub file: u32,
     /// Number of bytes.
     pub length: u32,
@@ -60,7 +60,8 @@ pub struct Log<S: ReadFiles, C> {
     files: Files<S::File>,
     /// Length of the newest file in bytes.
     length: u64,
-    newest_segment: Option<Ulid>,
+    /// Names of all files but the newest, oldest first.
+    segments: VecDeque<Ulid>,
     /// True if the content of the disk is unknown.
     failed: bool,
 }
@@ -85,30 +86,35 @@ pub struct Written {
     pub cause: Option<Cause>,
 }
 
-/// Files of a log, oldest first, shared with its readers. Lines are appended to the last one.
+/// Files of a log, shared with its readers.
 #[derive(Debug)]
-struct Files<F>(Arc<RwLock<Vec<Arc<F>>>>);
+struct Files<F>(Arc<RwLock<OpenFiles<F>>>);
+
+/// Open files, oldest first. Lines are appended to the last one.
+#[derive(Debug)]
+struct OpenFiles<F> {
+    /// Number of the first one.
+    first: u32,
+    files: VecDeque<Arc<F>>,
+}
 
 impl<S: Folders + Names + WriteFiles + Clone, C: Clock> Log<S, C> {
-    /// Opens or creates the log with this stem in `folder`, repairs a torn tail, and calls `visit` for each line with the
-    /// number of its file. `is_complete` returns true if a torn tail only lacks its line feed. Lines longer than `max_line`
-    /// bytes are visited without their bytes.
+    /// Opens or creates the log with this stem in `folder`, and repairs a torn tail. All of its lines are durable then.
+    /// `is_complete` returns true if a torn tail only lacks its line feed.
     ///
     /// # Errors
-    /// A file cannot be opened, read, repaired or synced.
+    /// A file cannot be opened, repaired or synced.
     pub fn open(
         (storage, clock): (S, C),
         (folder, stem): (&Path, &'static str),
-        max_line: usize,
         is_complete: impl Fn(&[u8]) -> bool,
-        mut visit: impl FnMut(u32, Line<'_>),
     ) -> Result<(Self, Option<Repair>), WriteError> {
         let segments = on("list", folder, segments_of(&storage, folder, stem))?;
         let current = file_of(folder, stem, None);
-        let mut files = Vec::with_capacity(segments.len() + 1);
+        let mut files = VecDeque::with_capacity(segments.len() + 1);
         for segment in &segments {
             let path = file_of(folder, stem, Some(*segment));
-            files.push((on("open", &path, storage.open_read(&path))?, path));
+            files.push_back(Arc::new(on("open", &path, storage.open_read(&path))?));
         }
         let file = on("open", &current, storage.open_append(&current))?;
         let name = next_id(None, clock.now(), || random_bits(&clock)).unwrap_or_default();
@@ -120,26 +126,70 @@ impl<S: Folders + Names + WriteFiles + Clone, C: Clock> Log<S, C> {
             0 => on("sync", folder, storage.sync_dir(folder))?,
             _ => on("sync", &current, storage.sync(&file))?,
         }
-        files.push((file, current));
-        for (number, (file, path)) in files.iter().enumerate() {
-            on(
-                "read",
-                path,
-                show(&storage, file, max_line, |line| visit(number as u32, line)),
-            )?;
-        }
-        let files = files.into_iter().map(|(file, _)| Arc::new(file)).collect();
+        files.push_back(Arc::new(file));
         let log = Log {
             storage,
             clock,
             folder: folder.into(),
             stem,
-            files: Files(Arc::new(RwLock::new(files))),
+            files: Files(Arc::new(RwLock::new(OpenFiles { first: 0, files }))),
             length,
-            newest_segment: segments.last().copied(),
+            segments: segments.into(),
             failed: false,
         };
         Ok((log, repaired))
+    }
+
+    /// Numbers the files from this number on. Earlier places are invalid then.
+    pub fn number_from(&self, first: u32) {
+        self.files.0.write().unwrap_or_else(PoisonError::into_inner).first = first;
+    }
+
+    /// Folder of the log.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Names of the segments, oldest first. The newest file is not among them.
+    pub fn segments(&self) -> impl ExactSizeIterator<Item = Ulid> + DoubleEndedIterator {
+        self.segments.iter().copied()
+    }
+
+    /// Number of the newest file, and its length in bytes.
+    pub fn end(&self) -> (u32, u64) {
+        (self.files.newest(), self.length)
+    }
+
+    /// Ends the newest file: it becomes a segment, and the next lines go to a new file. If nothing was changed, the error is in
+    /// the result.
+    ///
+    /// # Errors
+    /// The content of the disk is unknown, and the log refuses further lines.
+    pub fn end_segment(&mut self) -> Result<io::Result<()>, WriteError> {
+        let path = file_of(&self.folder, self.stem, None);
+        let name = match self.rename_to_segment(&path) {
+            Ok(name) => name,
+            Err(error) => return Ok(Err(error)),
+        };
+        self.segments.push_back(name);
+        let opened = self.storage.open_append(&path);
+        let opened = opened.and_then(|file| self.storage.sync_dir(&self.folder).map(|()| file));
+        self.failed = opened.is_err();
+        self.files.push(on("create", &path, opened)?);
+        self.length = 0;
+        Ok(Ok(()))
+    }
+
+    /// Removes the oldest segment.
+    ///
+    /// # Errors
+    /// It cannot be removed, or there is none.
+    pub fn remove_oldest(&mut self) -> io::Result<()> {
+        let oldest = self.segments.front().ok_or(io::ErrorKind::NotFound)?;
+        self.storage.remove(&file_of(&self.folder, self.stem, Some(*oldest)))?;
+        self.segments.pop_front();
+        self.files.pop();
+        self.storage.sync_dir(&self.folder)
     }
 
     /// Returns a reader of this log.
@@ -160,7 +210,7 @@ impl<S: Folders + Names + WriteFiles + Clone, C: Clock> Log<S, C> {
             let why = "after an earlier failure, its content on the disk is unknown: open the log again";
             return on("append to", &path, Err(io::Error::other(why)));
         }
-        let file = self.files.numbered(self.files.newest());
+        let file = on("append to", &path, self.files.numbered(self.files.newest()))?;
         let (complete, cause) = write_lines(&self.storage, &file, self.length, bytes, ends);
         if let Some(Cause::NotCutBack(error)) = cause {
             self.failed = true;
@@ -187,10 +237,7 @@ impl<S: Folders + Names + WriteFiles + Clone, C: Clock> Log<S, C> {
 
     /// Renames the file to a segment, and starts a new one with these lines.
     fn move_to_new_file(&mut self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        let name = next_id(self.newest_segment, self.clock.now(), || random_bits(&self.clock))
-            .ok_or_else(|| io::Error::other("the newest segment has the greatest name possible: move it away"))?;
-        self.storage
-            .rename(path, &file_of(&self.folder, self.stem, Some(name)))?;
+        let name = self.rename_to_segment(path)?;
         let file = self.storage.open_append(path)?;
         match self.storage.append(&file, bytes)? {
             written if written == bytes.len() => {}
@@ -198,9 +245,18 @@ impl<S: Folders + Names + WriteFiles + Clone, C: Clock> Log<S, C> {
         }
         self.storage.sync(&file)?;
         self.storage.sync_dir(&self.folder)?;
-        self.newest_segment = Some(name);
+        self.segments.push_back(name);
         self.files.push(file);
         Ok(())
+    }
+
+    fn rename_to_segment(&self, path: &Path) -> io::Result<Ulid> {
+        let newest = self.segments.back().copied();
+        let name = next_id(newest, self.clock.now(), || random_bits(&self.clock))
+            .ok_or_else(|| io::Error::other("the newest segment has the greatest name possible: move it away"))?;
+        self.storage
+            .rename(path, &file_of(&self.folder, self.stem, Some(name)))?;
+        Ok(name)
     }
 }
 
@@ -209,41 +265,64 @@ impl<S: ReadFiles> LogReader<S> {
     ///
     /// # Errors
     /// They cannot be read.
-    ///
-    /// # Panics
-    /// The place belongs to another log.
     pub fn read(&self, place: Place) -> io::Result<Vec<u8>> {
         let mut bytes = vec![0; place.length as usize];
-        read_exact_at(
-            &self.storage,
-            &self.files.numbered(place.file),
-            place.offset,
-            &mut bytes,
-        )?;
+        let file = self.files.numbered(place.file)?;
+        read_exact_at(&self.storage, &file, place.offset, &mut bytes)?;
         Ok(bytes)
+    }
+
+    /// Length of a file in bytes.
+    ///
+    /// # Errors
+    /// As `fstat(2)`, or there is no such file.
+    pub fn length(&self, file: u32) -> io::Result<u64> {
+        self.storage.length(&*self.files.numbered(file)?)
+    }
+
+    /// Calls `visit` for each line of a file, from the one at `offset` on, until it fails. Lines longer than `max_line`
+    /// bytes are visited without their bytes.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn visit(
+        &self,
+        (file, offset): (u32, u64),
+        max_line: usize,
+        mut visit: impl FnMut(Line<'_>) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let file = self.files.numbered(file)?;
+        let input = BufReader::with_capacity(CAPACITY, FileInput::new(&self.storage, &*file, offset));
+        let mut lines = Lines::new(input, offset, max_line);
+        while let Some(line) = lines.next_line()? {
+            visit(line)?;
+        }
+        Ok(())
     }
 }
 
 impl<F> Files<F> {
     fn newest(&self) -> u32 {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).len() as u32 - 1
+        let open = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        open.first + open.files.len() as u32 - 1
     }
 
-    fn numbered(&self, number: u32) -> Arc<F> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner)[number as usize].clone()
+    fn numbered(&self, number: u32) -> io::Result<Arc<F>> {
+        let open = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let index = number.checked_sub(open.first);
+        let file = index.and_then(|index| open.files.get(index as usize));
+        file.cloned()
+            .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "its segment was removed"))
     }
 
     fn push(&self, file: F) {
-        let mut files = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        files.push(Arc::new(file));
+        let mut open = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        open.files.push_back(Arc::new(file));
     }
-}
 
-fn show<S: ReadFiles>(storage: &S, file: &S::File, max: usize, mut visit: impl FnMut(Line<'_>)) -> io::Result<()> {
-    let input = BufReader::with_capacity(CAPACITY, FileInput::new(storage, file, 0));
-    let mut lines = Lines::new(input, 0, max);
-    while let Some(line) = lines.next_line()? {
-        visit(line);
+    fn pop(&self) {
+        let mut open = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        open.files.pop_front();
+        open.first += 1;
     }
-    Ok(())
 }

@@ -12,6 +12,9 @@ use crate::event::Problem;
 /// Header with the number of an event in the order of arrival: of the one in the response, or of the last one of a page.
 pub const SEQ: HeaderName = HeaderName::from_static("relay-seq");
 
+/// Header with the first number after all events that were removed; missing if none were.
+pub const FIRST_SEQ: HeaderName = HeaderName::from_static("relay-first-seq");
+
 /// Response to a request that is refused.
 #[derive(Debug)]
 pub struct ErrorResponse {
@@ -109,6 +112,7 @@ impl From<Refusal> for ErrorResponse {
         match refusal {
             Refusal::UnknownFeed => ErrorResponse::new(StatusCode::NOT_FOUND, problem),
             Refusal::OtherFeed(_) => ErrorResponse::new(StatusCode::CONFLICT, problem),
+            Refusal::Removed => ErrorResponse::new(StatusCode::GONE, problem),
             Refusal::Conflict { by, stored } => conflict(by, &stored, problem),
             Refusal::TooManyFeeds | Refusal::NotStored(_) => {
                 ErrorResponse::new(StatusCode::INSUFFICIENT_STORAGE, problem)

@@ -11,17 +11,24 @@ use jiff::Timestamp;
 use tokio::sync::mpsc;
 
 use super::{
-    index::{Index, Record},
+    index::{
+        Index, Record,
+        key::{self, Kind},
+        manifest::Mark,
+    },
+    indexer::Indexer,
+    known::{Candidates, is_same, parse},
     log_line,
+    retention::Retention,
     store::{
         Accepted, MAX_FEEDS, MatchedBy, NewEvent, NewFeed, QueuedWrite, Refusal, Shared, Submission, WriteRequest,
     },
 };
 use crate::{
-    event::{Event, Folded},
+    event::Folded,
     journal::{
         Cause, WriteError,
-        log::{Log, Place},
+        log::{Log, Place, Written},
     },
 };
 
@@ -34,8 +41,14 @@ const BATCH: usize = 1024;
 #[derive(Debug)]
 pub struct Committer {
     log: Log<Disk, SystemClock>,
+    /// Ends of the files of the log.
+    marks: Vec<Mark>,
     clock: SystemClock,
     shared: Arc<Shared>,
+    indexer: Indexer,
+    retention: Retention,
+    /// The index takes no more events for this cause.
+    index_full: Option<Cause>,
 }
 
 /// Lines to be written together.
@@ -70,16 +83,31 @@ enum Decision {
 }
 
 impl Committer {
-    /// Creates a committer that writes to this log.
-    pub fn new(log: Log<Disk, SystemClock>, clock: SystemClock, shared: Arc<Shared>) -> Self {
-        Committer { log, clock, shared }
+    /// Creates a committer that writes to this log, whose files end at these marks.
+    pub fn new(
+        (log, marks): (Log<Disk, SystemClock>, Vec<Mark>),
+        clock: SystemClock,
+        shared: Arc<Shared>,
+        indexer: Indexer,
+        retention: Retention,
+    ) -> Self {
+        Committer {
+            log,
+            marks,
+            clock,
+            shared,
+            indexer,
+            retention,
+            index_full: None,
+        }
     }
 
     /// Writes until all senders of requests are gone.
     ///
     /// # Errors
-    /// The log has failed.
+    /// The log has failed, or the index is damaged.
     pub fn run(mut self, mut queue: mpsc::Receiver<QueuedWrite>) -> Result<(), WriteError> {
+        self.remove_old();
         while let Some(first) = queue.blocking_recv() {
             let mut batch = Batch::new(self.clock.now());
             let mut answers = Vec::new();
@@ -96,40 +124,78 @@ impl Committer {
             }
             // After the answers: a writer does not wait for thousands of listeners.
             self.shared.notify(batch.events(complete));
+            self.keep_index()?;
+            self.remove_old();
         }
+        self.indexer.end(&self.marks);
         Ok(())
     }
 
-    fn decide(&self, batch: &mut Batch, request: WriteRequest) -> Decision {
-        let index = self.shared.index();
-        let seq = index.last() + batch.lines.len() as u64 + 1;
+    /// Writes the index to the disk, if much is new.
+    fn keep_index(&mut self) -> Result<(), WriteError> {
+        let kept = self.indexer.keep_up(&self.marks);
+        self.index_full = kept.err().map(|error| Cause::Write(Arc::new(error)));
+        if !self.shared.damaged().is_set() {
+            return Ok(());
+        }
+        Err(WriteError::Storage {
+            what: "use the index of",
+            path: self.log.folder().into(),
+            source: io::Error::new(
+                io::ErrorKind::InvalidData,
+                "it is damaged; start again, and it is made anew",
+            ),
+        })
+    }
+
+    fn decide(&mut self, batch: &mut Batch, request: WriteRequest) -> Decision {
         match request {
-            WriteRequest::Feed(feed) => decide_feed(&index, batch, seq, feed),
-            WriteRequest::Event(event) => {
-                let feed = Folded(event.feed.as_str().into());
-                if index.feed(&event.feed).is_none() && batch.feed(&feed).is_none_or(|id| **id != *event.feed) {
-                    return Decision::Now(Err(Refusal::UnknownFeed));
-                }
-                let known = [MatchedBy::Id, MatchedBy::Origin, MatchedBy::Case]
-                    .into_iter()
-                    .find_map(|by| self.stored(&index, &event, by).or_else(|| batch.pending(&event, by)));
-                known.unwrap_or_else(|| batch.add_event(seq, event))
+            WriteRequest::Feed(feed) => {
+                let index = self.shared.index();
+                let seq = index.last() + batch.lines.len() as u64 + 1;
+                decide_feed(&index, batch, seq, feed)
+            }
+            WriteRequest::Event(event) => self.decide_event(batch, event),
+            WriteRequest::Confirmation(confirmation) => {
+                let confirmed = self.retention.confirm(&confirmation);
+                Decision::Now(match confirmed {
+                    Ok(()) => Ok(Accepted::known(confirmation.seq.unwrap_or_default(), Bytes::new())),
+                    Err(error) => Err(Refusal::NotStored(Cause::Write(Arc::new(error)))),
+                })
             }
         }
     }
 
-    /// Decides by the stored event with this key, if there is one.
-    fn stored(&self, index: &Index, event: &Submission, by: MatchedBy) -> Option<Decision> {
-        let record = index.find(&event.identity, by)?;
-        let compared = self.shared.read(record.place).and_then(|json| {
-            let is_same = by != MatchedBy::Case && is_same(&json, &event.json)?;
-            Ok((is_same, Accepted::known(record.seq, json)))
-        });
-        Some(Decision::Now(match compared {
-            Ok((true, stored)) => Ok(stored),
-            Ok((false, stored)) => Err(Refusal::Conflict { by, stored }),
-            Err(error) => Err(Refusal::Unreadable(Arc::new(error))),
-        }))
+    fn decide_event(&self, batch: &mut Batch, event: Submission) -> Decision {
+        let (seq, scans) = {
+            let index = self.shared.index();
+            let feed = Folded(event.feed.as_str().into());
+            if index.feed(&event.feed).is_none() && batch.feed(&feed).is_none_or(|id| **id != *event.feed) {
+                return Decision::Now(Err(Refusal::UnknownFeed));
+            }
+            let by_id = index.with_hash(Kind::Id, key::hash_of_id(&event.identity.event_id));
+            let origin = event.identity.origin.as_ref();
+            let by_origin = origin.map(|origin| index.with_hash(Kind::Origin, key::hash(origin.as_bytes())));
+            (index.last() + batch.lines.len() as u64 + 1, (by_id, by_origin))
+        };
+        let candidates = match Candidates::read(&self.shared, &scans.0, scans.1.as_ref()) {
+            Ok(candidates) => candidates,
+            Err(error) => {
+                self.shared.damaged().note(&error);
+                return Decision::Now(Err(Refusal::Unreadable(Arc::new(error))));
+            }
+        };
+        let known = [MatchedBy::Id, MatchedBy::Origin, MatchedBy::Case]
+            .into_iter()
+            .find_map(|by| {
+                let stored = candidates.answer(&event, by).map(Decision::Now);
+                stored.or_else(|| batch.pending(&event, by))
+            });
+        match (known, &self.index_full) {
+            (Some(known), _) => known,
+            (None, Some(cause)) => Decision::Now(Err(Refusal::NotStored(cause.clone()))),
+            (None, None) => batch.add_event(seq, event),
+        }
     }
 
     /// Makes a batch durable and visible; returns the number of durable lines, and the cause if that is not all.
@@ -137,7 +203,9 @@ impl Committer {
         if batch.lines.is_empty() {
             return Ok((0, None));
         }
+        self.end_full_segment(batch.received)?;
         let written = self.log.append(&batch.bytes, &batch.ends)?;
+        self.mark(batch, &written);
         let durable = &batch.lines[..written.complete];
         let bytes = durable.len().checked_sub(1).map_or(0, |last| batch.ends[last]);
         self.shared.write_metrics.count(durable.len(), bytes);
@@ -153,13 +221,71 @@ impl Committer {
                         };
                         let record = Record { seq: line.seq, place };
                         // `decide()` has excluded the events that the index refuses.
-                        index.add_event(&event.feed, event.identity.clone(), record);
+                        index.add_event(&event.feed, &event.identity, record);
                     }
+                    WriteRequest::Confirmation(_) => {}
                 }
             }
         };
         self.shared.publish(change, batch.events(written.complete));
         Ok((written.complete, written.cause))
+    }
+
+    /// Ends the newest file, if it is full or old.
+    fn end_full_segment(&mut self, now: Timestamp) -> Result<(), WriteError> {
+        let (_, length) = self.log.end();
+        if length == 0 || !self.retention.is_full(length, now) {
+            return Ok(());
+        }
+        match self.log.end_segment()? {
+            Ok(()) => {
+                self.begin_file(self.log.end().0);
+                self.retention.began_file(now);
+            }
+            Err(error) => tracing::warn!("cannot end a segment of the log, which goes on: {error}"),
+        }
+        Ok(())
+    }
+
+    /// Removes the oldest segments, as far as they are old and confirmed. An error keeps them for the next time.
+    fn remove_old(&mut self) {
+        let (log, index) = (&mut self.log, &mut self.indexer);
+        let now = self.clock.now();
+        if let Err(error) = self
+            .retention
+            .remove_old((log, &mut self.marks), index, &self.shared, now)
+        {
+            tracing::error!("cannot remove the oldest segment of the log: {error}");
+        }
+    }
+
+    /// Moves the last mark behind the lines that were written.
+    fn mark(&mut self, batch: &Batch, written: &Written) {
+        let Some(last) = written.complete.checked_sub(1) else {
+            return;
+        };
+        let is_new = self.marks.last().is_none_or(|mark| mark.file != written.file);
+        if is_new {
+            self.begin_file(written.file);
+        }
+        if let Some(mark) = self.marks.last_mut() {
+            mark.length = written.offset + batch.ends[last] as u64;
+            mark.last = batch.lines[last].seq;
+        }
+    }
+
+    /// Adds the mark of a file; the one before it has become a segment.
+    fn begin_file(&mut self, file: u32) {
+        if let Some(mark) = self.marks.last_mut() {
+            mark.segment = self.log.segments().last();
+        }
+        self.marks.push(Mark {
+            file,
+            segment: None,
+            length: 0,
+            last: 0,
+            checksum: 0,
+        });
     }
 }
 
@@ -185,7 +311,7 @@ impl Batch {
                 seq: line.seq,
                 json: &event.json,
             }),
-            WriteRequest::Feed(_) => None,
+            WriteRequest::Feed(_) | WriteRequest::Confirmation(_) => None,
         })
     }
 
@@ -204,7 +330,8 @@ impl Batch {
             MatchedBy::Case => return Some(Decision::Differs(line, by)),
             _ => {}
         }
-        Some(match is_same(&other.json, &event.json) {
+        let compared = parse(&other.json).and_then(|parsed| is_same((&parsed, &other.json), &event.json));
+        Some(match compared {
             Ok(true) => Decision::Again(line),
             Ok(false) => Decision::Differs(line, by),
             Err(error) => Decision::Now(Err(Refusal::Unreadable(Arc::new(error)))),
@@ -220,7 +347,7 @@ impl Batch {
         let line = *self.feeds.get(id)?;
         match &self.lines[line].request {
             WriteRequest::Feed(feed) => Some((line, feed)),
-            WriteRequest::Event(_) => None,
+            WriteRequest::Event(_) | WriteRequest::Confirmation(_) => None,
         }
     }
 
@@ -274,7 +401,7 @@ impl NewLine {
     fn accepted(&self) -> Accepted {
         let json = match &self.request {
             WriteRequest::Event(event) => event.json.clone(),
-            WriteRequest::Feed(_) => Bytes::new(),
+            WriteRequest::Feed(_) | WriteRequest::Confirmation(_) => Bytes::new(),
         };
         Accepted::known(self.seq, json)
     }
@@ -307,13 +434,4 @@ fn decide_policy(index: &Index, batch: &mut Batch, seq: u64, feed: NewFeed) -> D
         (None, None) => Decision::Now(Err(Refusal::UnknownFeed)),
         _ => batch.add_feed(seq, feed),
     }
-}
-
-/// Returns true if two events have the same content.
-fn is_same(one: &[u8], other: &[u8]) -> io::Result<bool> {
-    if one == other {
-        return Ok(true);
-    }
-    let parse = |json| Event::parse_logged(json).map_err(|problems| io::Error::other(problems[0].to_string()));
-    Ok(parse(one)?.has_content_of(&parse(other)?))
 }

@@ -15,8 +15,11 @@ use crate::journal::WriteError;
 pub const LOCK: &str = "relay.lock";
 /// File that holds the version of the folder's format. Folders of version 1 have none.
 pub const VERSION_FILE: &str = "version";
-/// Version of the format: version 2 added names and policies of feeds, and the posted order of an event's members.
-const VERSION: u32 = 2;
+/// Version of the format: version 2 added names and policies of feeds, and the posted order of an event's members; version 3
+/// the removal of segments.
+const VERSION: u32 = 3;
+/// Earlier version that folders have.
+const EARLIER: &str = "2";
 
 /// Error of opening a store.
 #[derive(Debug, thiserror::Error)]
@@ -37,7 +40,8 @@ pub enum OpenError {
     },
 }
 
-/// Checks the version of the folder, and sets the current one. Lines of version 1 are lines of version 2.
+/// Checks the version of the folder, and sets the current one. Folders of earlier versions are folders
+/// of this one.
 pub fn set_version(folder: &Path) -> Result<(), OpenError> {
     let path = folder.join(VERSION_FILE);
     let failed = |what, source| WriteError::Storage {
@@ -47,15 +51,15 @@ pub fn set_version(folder: &Path) -> Result<(), OpenError> {
     };
     match fs::read_to_string(&path) {
         Ok(found) if found.trim_end() == VERSION.to_string() => Ok(()),
-        Ok(found) => Err(OpenError::Version {
+        Ok(found) if found.trim_end() != EARLIER => Err(OpenError::Version {
             folder: folder.into(),
             found: found.trim_end().chars().take(20).collect(),
         }),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("read", error).into()),
+        _ => {
             let written = replace(&Disk, &path, format!("{VERSION}\n").as_bytes(), FILE_MODE);
             Ok(written.map_err(|error| failed("write", error))?)
         }
-        Err(error) => Err(failed("read", error).into()),
     }
 }
 

@@ -77,6 +77,13 @@ pub fn seq_of(line: &[u8]) -> Option<u64> {
     serde_json::from_slice(line).ok().map(|raw: Raw<'_>| raw.seq)
 }
 
+/// Returns the time of receipt of a line that begins like this.
+pub fn received_in(head: &[u8]) -> Option<Timestamp> {
+    let head = String::from_utf8_lossy(head);
+    let (_, rest) = head.split_once(r#""received":""#)?;
+    rest.split_once('"')?.0.parse().ok()
+}
+
 /// Reads a line.
 ///
 /// # Errors
@@ -134,6 +141,7 @@ mod tests {
         let start = write_event(&mut line, u64::MAX, Timestamp::UNIX_EPOCH, EVENT.as_bytes());
         let parsed = parse(&line[..line.len() - 1]).expect("a line");
         assert_eq!((parsed.seq, parsed.received), (u64::MAX, Timestamp::UNIX_EPOCH));
+        assert_eq!(received_in(&line[..100]), Some(Timestamp::UNIX_EPOCH));
         let Content::Event(event, at) = parsed.content else {
             panic!("an event")
         };

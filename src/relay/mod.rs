@@ -8,6 +8,7 @@
 //!   GET  /feeds/{id}/events          a page: after_seq, or after_ts and after_id; limit
 //!   GET  /feeds/{id}/stream          server-sent events; Last-Event-ID or after_seq resumes
 //!   GET  /stream?feed=…&feed=…       the same of several feeds
+//!   PUT  /feeds/{id}/confirmed       {"by", "seq"}: a mirror has all events up to this number
 //!   GET  /health, /openapi.json
 //!   GET  /, /status, /metrics        for people and monitors
 //! ```
@@ -52,6 +53,21 @@
 //! together afterwards, with one fsync, and only then answered and shown to readers. If a disk error leaves the state of the
 //! file unknown, the relay answers 503, and ends with an error. The next start reads the file; every acknowledged event is in it.
 //!
+//! # Index
+//!
+//! The log is the truth. Its index is in the folder `index`, beside it, and is made from it: a thread of its own writes it,
+//! without delaying writers. At the start the relay reads only the lines that the index does not have. An index that is missing,
+//! damaged, of another log, or has lines that the log lost is made anew from the whole log. If the damage is found later, because
+//! each block is checked when it is read, requests that need it are answered with 500, and the relay ends with an error.
+//!
+//! # Retention
+//!
+//! The log is divided into segments ([`retention`]). With `--keep` or `--keep-bytes`, the oldest segments are removed as soon as
+//! all of their events have been confirmed by the mirrors of their feeds, and never before. A feed without a mirror keeps all of
+//! its events, and those of other feeds in the same and later segments. The ids and sources of removed events stay known for
+//! ever: such an event is answered with 410. The header `Relay-First-Seq` of pages and streams has the first number after all
+//! events that were removed. Pages and streams from an earlier number begin there.
+//!
 //! # Bounds
 //!
 //! An event has at most 1 MiB, a page at most 1000 events (100 in the order of time) or 8 MiB. Request bodies share 64 MiB, besides 4 KiB for each
@@ -59,13 +75,16 @@
 //! each third of that. At most 1024 requests wait for the disk. Writers come first: at most [`store::TURNS`] readers load
 //! events at a time, a stream at most 128 events or 32 KiB before the next reader has its turn, and writers are answered before
 //! listeners are woken. Pages share another 56 MiB until they are sent. There are at
-//! most [`server::MAX_CONNECTIONS`] connections and [`store::MAX_FEEDS`] feeds. Memory use is about 350 bytes for each stored
-//! event, and a few kilobytes for a connection. A connection is closed if it does not read pending data, or sends nothing of a
+//! most [`server::MAX_CONNECTIONS`] connections and [`store::MAX_FEEDS`] feeds. Memory does not grow with what is stored: the
+//! index has at most twice 65,536 events in memory (about 500 bytes each; usually 8,192), and 8 MiB of its
+//! files; the newest 16 MiB of events are kept for listeners. A connection takes a few kilobytes. A connection is closed if it does not read pending data, or sends nothing of a
 //! request that it began, for the idle timeout. A listener whose connection was closed resumes from the disk.
 //!
 //! # Limitations
 //!
-//! - Events are never removed, and all of them are read when the relay starts.
+//! - Whole segments are removed, and only when events arrive, when a mirror confirms, and at the start.
+//! - Lines of the log that were changed by hand with the same length are not noticed. Remove the folder `index` to have all of it
+//!   read again.
 //! - On a network file system where locks do not work, relays on two machines could use the same folder.
 //! - Plain HTTP/1.1: use a reverse proxy for TLS.
 pub mod access;
@@ -73,10 +92,13 @@ mod access_log;
 mod answer;
 mod body;
 mod commit;
+mod confirmed;
 pub mod cors;
 mod filter;
 mod folder;
 mod index;
+mod indexer;
+mod known;
 mod log_line;
 mod message;
 mod metrics;
@@ -85,7 +107,10 @@ mod observe;
 mod page;
 pub mod permission;
 mod policy;
+mod refusal;
+mod removed;
 mod replay;
+pub mod retention;
 pub mod routes;
 pub mod server;
 mod stall_timeout;

@@ -1,15 +1,16 @@
-//! PURE: pages of events. See the [`relay`](super) for the two orders and their uses.
+//! Pages of events. See the [`relay`](super) for the two orders and their uses.
 //!
 //! With a filter, a page looks at up to [`MAX_LIMIT`] events, and has those that are selected, at most its limit. So it may
 //! have fewer events than its limit, or none, although another page follows.
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
 use axum::body::Bytes;
 use jiff::Timestamp;
 
 use super::{
     filter::Filter,
-    index::{Bounds, Feed, Record},
+    index::{Bounds, Feed, Index, Record, Scan},
+    store::Handle,
 };
 use crate::event::Problem;
 
@@ -133,39 +134,70 @@ impl Query {
         }
     }
 
-    /// Returns the page of `feed`.
-    pub fn page(self, feed: &Feed) -> Page {
-        let bounds = Bounds {
+    fn bounds(&self) -> Bounds {
+        Bounds {
             events: if self.filter.is_empty() { self.limit } else { MAX_LIMIT },
             bytes: MAX_PAGE,
-        };
+        }
+    }
+
+    /// Finds the events of the page of `feed`.
+    fn scan(&self, index: &Index, feed: &Feed) -> Scan {
+        match &self.after {
+            After::Seq(seq) => index.arrived_after(feed, *seq, self.bounds()),
+            After::Time(after) => {
+                let after = after.as_ref().map(|(ts, id)| (*ts, id.as_deref()));
+                index.after(feed, after, self.bounds())
+            }
+        }
+    }
+
+    /// Returns the page of these events.
+    fn page(self, scan: &Scan) -> io::Result<Page> {
         let (records, more, begin) = match &self.after {
             After::Seq(seq) => {
-                let slice = feed.arrived_after(*seq, bounds);
+                let slice = scan.arrived(self.bounds())?;
                 let positions = slice.records.into_iter();
                 let records: Vec<_> = positions
                     .map(|(_, record)| (Position::Seq(record.seq), record))
                     .collect();
                 (records, slice.more, *seq)
             }
-            After::Time(after) => {
-                let slice = feed.after(after.as_ref().map(|(ts, id)| (*ts, id.as_deref())), bounds);
+            After::Time(_) => {
+                let slice = scan.by_time(self.bounds())?;
                 let positions = slice.records.into_iter();
                 let records = positions.map(|((ts, id), record)| (Position::Time(ts, id), record));
                 (records.collect(), slice.more, 0)
             }
         };
-        Page {
+        Ok(Page {
             records,
             more,
             begin,
             limit: self.limit,
             filter: self.filter,
-        }
+        })
     }
 }
 
 impl Page {
+    /// Finds the events of the page of a feed. `None` if there is no such feed.
+    ///
+    /// # Errors
+    /// The index is damaged or cannot be read.
+    pub async fn find(store: &Handle, feed: &str, query: Query) -> io::Result<Option<Self>> {
+        let scan = {
+            let index = store.index();
+            index.feed(feed).map(|feed| query.scan(&index, feed))
+        };
+        let Some(scan) = scan else { return Ok(None) };
+        let is_in_memory = scan.is_in_memory();
+        store
+            .read_index(is_in_memory, move || query.page(&scan))
+            .await
+            .map(Some)
+    }
+
     /// Records of the events to look at.
     pub fn records(&self) -> Vec<Record> {
         self.records.iter().map(|(_, record)| *record).collect()
@@ -286,9 +318,11 @@ mod tests {
                 ts: Timestamp::UNIX_EPOCH,
                 origin: None,
             };
-            assert!(index.add_event("f", identity, Record { seq, place }));
+            assert!(index.add_event("f", &identity, Record { seq, place }));
         }
-        let page = query.expect("a query").page(index.feed("f").expect("a feed"));
+        let query = query.expect("a query");
+        let scan = query.scan(&index, index.feed("f").expect("a feed"));
+        let page = query.page(&scan).expect("a page");
         assert_eq!(page.records().len(), 5, "more than the limit");
         let event = |seq| (seq, Bytes::from_static(b"{}"));
         let answer = page.answer(&[event(3), event(5)], 4);

@@ -21,11 +21,13 @@ use tokio::sync::watch;
 
 use super::{
     access::{Access, Grant},
-    answer::{ErrorResponse, SEQ, json, json_text},
+    answer::{ErrorResponse, FIRST_SEQ, SEQ, json, json_text},
     body::MemoryBudget,
+    confirmed::Confirmation,
     cors::{self, LAST_EVENT_ID, Origin},
+    index::Feed,
     observe::{Observer, observe},
-    page::{self, Answer, encoded},
+    page::{self, Answer, Page, encoded},
     permission::{self, EventRules},
     policy::Policy,
     replay::identity,
@@ -115,6 +117,7 @@ pub fn router(app: App, origins: Vec<Origin>, observer: Arc<Observer>) -> Router
             .route(&at("/feeds/{feed_id}/policy"), put(feeds::set_policy))
             .route(&at("/feeds/{feed_id}/events"), get(events).post(post_event))
             .route(&at("/feeds/{feed_id}/stream"), get(stream))
+            .route(&at("/feeds/{feed_id}/confirmed"), put(confirm))
             .route(&at("/stream"), get(stream_of_feeds))
             .merge(web::guarded(prefix, observer.clone()));
         open = open
@@ -155,32 +158,41 @@ async fn events(
 ) -> Result<Response, ErrorResponse> {
     let (feed, _) = known(&app, &grant, Right::Read, feed)?;
     let query = page::Query::parse(&app.parameters(query)?).map_err(ErrorResponse::invalid)?;
-    let page = app
-        .store
-        .index()
-        .feed(&feed)
-        .map(|feed| query.page(feed))
+    let page = Page::find(&app.store, &feed, query).await;
+    let page = page
+        .map_err(|error| unreadable(&feed, &error))?
         .ok_or_else(no_such_feed)?;
     // While the response is built, the events are in memory twice.
     let permit = app.pages.reserve(2 * page.size()).await?;
     let turn = app.store.turn().await;
     let read = app.store.read(page.records(), page.filter.clone(), page.limit).await;
     drop(turn);
-    let selected = read.map_err(|error| {
-        tracing::error!(feed, %error, "stored events cannot be read");
-        ErrorResponse::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            format!("stored events cannot be read: {error}"),
-        )
-    })?;
+    let selected = read.map_err(|error| unreadable(&feed, &error))?;
     let answer = page.answer(&selected.events, selected.count);
     let link = link(&uri, &feed, &answer);
     let mut response = json_text(StatusCode::OK, permit.hold(answer.json));
     response.headers_mut().insert(SEQ, HeaderValue::from(answer.last_seq));
+    if let Some(first) = first_seq(&app) {
+        response.headers_mut().insert(FIRST_SEQ, first);
+    }
     if let Some(link) = link {
         response.headers_mut().insert(header::LINK, link);
     }
     Ok(response)
+}
+
+/// Returns the first number after all events that were removed, if any were.
+fn first_seq(app: &App) -> Option<HeaderValue> {
+    let removed = app.store.index().removed();
+    (removed > 0).then(|| HeaderValue::from(removed + 1))
+}
+
+fn unreadable(feed: &str, error: &io::Error) -> ErrorResponse {
+    tracing::error!(feed, %error, "stored events cannot be read");
+    ErrorResponse::new(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        format!("stored events cannot be read: {error}"),
+    )
 }
 
 /// Returns the header `Link` (RFC 8288) with the next page, if there is one at present.
@@ -264,6 +276,31 @@ fn without_unreadable(
     Err(ErrorResponse::new(StatusCode::CONFLICT, problem))
 }
 
+/// Maximum length of a confirmation, in bytes.
+const MAX_CONFIRMATION: usize = 8192;
+
+/// Stores what a mirror has confirmed of a feed.
+async fn confirm(
+    State(app): State<Arc<App>>,
+    Extension(grant): Extension<Grant>,
+    feed: Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ErrorResponse> {
+    let (feed, _) = known(&app, &grant, Right::Write, feed)?;
+    let body = app.bodies.read(&headers, body, MAX_CONFIRMATION).await?;
+    let confirmation = Confirmation::parse(feed.clone(), &body.bytes);
+    let confirmation = confirmation.map_err(|problem| ErrorResponse::invalid(vec![problem]))?;
+    let last = app.store.index().feed(&feed).map_or(0, Feed::last);
+    if confirmation.seq.is_some_and(|seq| seq > last) {
+        let problem = format!("is greater than {last}, the number of the last event of the feed");
+        return Err(ErrorResponse::of(StatusCode::BAD_REQUEST, "seq", problem));
+    }
+    let answer = json(StatusCode::OK, &confirmation);
+    app.store.submit(WriteRequest::Confirmation(confirmation)).await?;
+    Ok(answer)
+}
+
 async fn stream(
     State(app): State<Arc<App>>,
     Extension(grant): Extension<Grant>,
@@ -317,7 +354,11 @@ fn follow(
         let bytes = listener.next().await?;
         io::Result::Ok(bytes.map(|bytes| (bytes, listener)))
     });
-    Ok((headers, Body::from_stream(bytes)).into_response())
+    let mut response = (headers, Body::from_stream(bytes)).into_response();
+    if let Some(first) = first_seq(app) {
+        response.headers_mut().insert(FIRST_SEQ, first);
+    }
+    Ok(response)
 }
 
 async fn health(State(app): State<Arc<App>>) -> Response {

@@ -1,4 +1,4 @@
-//! Store of a relay: the log on disk, its index in memory, and the listeners that wait for new events.
+//! Store of a relay: the log on disk, its index, and the listeners that wait for new events.
 //!
 //! One thread writes; all others read.
 use std::{
@@ -11,29 +11,34 @@ use std::{
 
 use axum::body::Bytes;
 use durable::{
-    clock::SystemClock,
+    clock::{Clock, SystemClock},
     storage::{Disk, DiskFile},
 };
+use jiff::Timestamp;
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot, watch};
 
 use super::{
     commit::Committer,
+    confirmed::Confirmation,
     filter::Filter,
     folder::{lock, set_version},
-    index::{About, Identity, Index, Record},
-    log_line::{self, MAX_LINE},
+    index::{About, Identity, Index, Record, files::Damaged},
+    indexer::Indexer,
+    log_line,
     message::Message,
     metrics::WriteMetrics,
-    replay::Replay,
+    replay::{Replayed, replay},
+    retention::{Limits, Retention},
 };
 pub use super::{
     folder::{LOCK, OpenError, VERSION_FILE},
+    refusal::{MatchedBy, Refusal},
     replay::Found,
 };
 use crate::{
     event::is_same_json,
     journal::{
-        Cause, WriteError,
+        WriteError,
         log::{Log, LogReader, Place},
     },
 };
@@ -42,6 +47,8 @@ use crate::{
 pub const STEM: &str = "events";
 /// Maximum number of feeds: one response lists all of them.
 pub const MAX_FEEDS: usize = 10_000;
+/// Number of bytes at the beginning of a line with the time of receipt.
+const HEAD: u64 = 128;
 /// Maximum number of requests that wait for the disk.
 const QUEUE: usize = 1024;
 /// Maximum number of readers that load events at a time: fewer than the threads that read the disk, which parse bodies, too.
@@ -68,6 +75,7 @@ pub struct Handle {
 #[derive(Debug)]
 pub struct Shared {
     index: RwLock<Index>,
+    damaged: Damaged,
     reader: LogReader<Disk>,
     recent: Mutex<Recent>,
     /// Number of the last event, for each feed with listeners.
@@ -111,6 +119,8 @@ pub enum WriteRequest {
     Feed(NewFeed),
     /// An event.
     Event(Submission),
+    /// What a mirror has confirmed.
+    Confirmation(Confirmation),
 }
 
 /// Feed to be created.
@@ -178,95 +188,37 @@ impl Accepted {
     }
 }
 
-/// Key by which an event was found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MatchedBy {
-    /// The `event_id`.
-    Id,
-    /// The `source.platform` and `source.source_msg_id`.
-    Origin,
-    /// The `event_id`, which differs in case.
-    Case,
-}
-
-impl MatchedBy {
-    /// Path of the member in the event.
-    pub fn field(self) -> &'static str {
-        match self {
-            MatchedBy::Id | MatchedBy::Case => "event_id",
-            MatchedBy::Origin => "source.source_msg_id",
-        }
-    }
-}
-
-impl MatchedBy {
-    /// Description of a conflict with a stored event.
-    pub fn conflict(self) -> String {
-        match self {
-            MatchedBy::Case => "another event has an event_id that differs from this one only in case".into(),
-            _ => {
-                let field = self.field();
-                format!("another event has this {field} and other content; write corrections as new events")
-            }
-        }
-    }
-}
-
-/// Reason for refusing a request.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum Refusal {
-    /// The feed does not exist.
-    #[error("no such feed; create it with POST /feeds")]
-    UnknownFeed,
-    /// Another event with the same id or source, and other content, is stored.
-    #[error("{}", .by.conflict())]
-    Conflict {
-        /// The common key.
-        by: MatchedBy,
-        /// The stored event.
-        stored: Accepted,
-    },
-    /// Another feed has this id, or one that differs in case.
-    #[error("another feed has the id {0}, with another name, policy_json or case")]
-    OtherFeed(Arc<str>),
-    /// The maximum number of feeds is reached.
-    #[error("the maximum of {MAX_FEEDS} feeds is reached")]
-    TooManyFeeds,
-    /// The line could not be made durable.
-    #[error("the event or feed could not be stored: {0}")]
-    NotStored(Cause),
-    /// The stored event could not be read.
-    #[error("the stored event could not be read: {0}")]
-    Unreadable(Arc<io::Error>),
-    /// The relay is stopping.
-    #[error("the relay is stopping and accepts no requests")]
-    Stopping,
-}
-
 impl Store {
-    /// Opens or creates the store in `folder` and reads all of it. Creates the folder, but not its parents.
+    /// Opens or creates the store in `folder`, and reads what is new in it. Creates the folder, but not its parents.
     ///
     /// # Errors
     /// [`OpenError`]
-    pub fn open(folder: &Path) -> Result<(Self, Found), OpenError> {
+    pub fn open(folder: &Path, limits: Limits) -> Result<(Self, Found), OpenError> {
         let lock = lock(folder)?;
         set_version(folder)?;
         let clock = SystemClock::default();
-        let mut replay = Replay::default();
-        let (log, repaired) = Log::open(
-            (Disk, clock),
-            (folder, STEM),
-            MAX_LINE,
-            |tail| log_line::parse(tail).is_ok(),
-            |file, line| replay.take(file, &line),
-        )?;
-        let (index, found) = replay.end(repaired);
-        Ok((Store::start(log, clock, index, lock), found))
+        let (log, repaired) = Log::open((Disk, clock), (folder, STEM), |tail| log_line::parse(tail).is_ok())?;
+        let mut replayed = replay(folder, &log)?;
+        let mut found = std::mem::take(&mut replayed.found);
+        found.repaired = repaired;
+        let retention = begun(&log, &clock).and_then(|begun| Retention::open(folder, limits, begun));
+        let retention = retention.map_err(|source| WriteError::Storage {
+            what: "read the confirmations and the log in",
+            path: folder.into(),
+            source,
+        })?;
+        Ok((Store::start((log, replayed), clock, retention, lock), found))
     }
 
-    fn start(log: Log<Disk, SystemClock>, clock: SystemClock, index: Index, lock: DiskFile) -> Self {
+    fn start(
+        (log, replayed): (Log<Disk, SystemClock>, Replayed),
+        clock: SystemClock,
+        retention: Retention,
+        lock: DiskFile,
+    ) -> Self {
         let shared = Arc::new(Shared {
-            index: RwLock::new(index),
+            index: RwLock::new(replayed.index),
+            damaged: replayed.files.damaged(),
             reader: log.reader(),
             recent: Mutex::default(),
             watchers: Mutex::default(),
@@ -274,7 +226,8 @@ impl Store {
             write_metrics: WriteMetrics::default(),
         });
         let (queue, queued) = mpsc::channel(QUEUE);
-        let committer = Committer::new(log, clock, shared.clone());
+        let indexer = Indexer::start(replayed.files, shared.clone());
+        let committer = Committer::new((log, replayed.marks), clock, shared.clone(), indexer, retention);
         Store {
             handle: Handle { shared, queue },
             committer: thread::spawn(move || committer.run(queued)),
@@ -298,6 +251,17 @@ impl Store {
         drop(self.handle);
         self.committer.join().expect("the writing thread does not panic")
     }
+}
+
+/// Returns the time at which the newest file of a log began: that of its first line.
+fn begun(log: &Log<Disk, SystemClock>, clock: &SystemClock) -> io::Result<Timestamp> {
+    let (file, length) = log.end();
+    let head = log.reader().read(Place {
+        file,
+        length: length.min(HEAD) as u32,
+        offset: 0,
+    })?;
+    Ok(log_line::received_in(&head).unwrap_or_else(|| clock.now()))
 }
 
 impl Handle {
@@ -365,6 +329,24 @@ impl Handle {
         found.collect()
     }
 
+    /// Reads from the index: on another thread, unless it is all in memory.
+    ///
+    /// # Errors
+    /// The index is damaged or cannot be read.
+    pub async fn read_index<T: Send + 'static>(
+        &self,
+        is_in_memory: bool,
+        read: impl FnOnce() -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        let read = if is_in_memory {
+            read()
+        } else {
+            let read = tokio::task::spawn_blocking(read).await;
+            read.map_err(io::Error::other)?
+        };
+        read.inspect_err(|error| self.shared.damaged.note(error))
+    }
+
     /// Reads the events of these records from the disk, on another thread, until `limit` events are selected.
     ///
     /// # Errors
@@ -412,6 +394,16 @@ impl Shared {
         self.index.read().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Changes the index.
+    pub fn change_index<T>(&self, change: impl FnOnce(&mut Index) -> T) -> T {
+        change(&mut self.index.write().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Takes note of damage of the index.
+    pub fn damaged(&self) -> &Damaged {
+        &self.damaged
+    }
+
     /// Reads the event at a place of the log.
     ///
     /// # Errors
@@ -427,7 +419,7 @@ impl Shared {
             recent.push(event.seq, Message::new(event.seq, event.json));
         }
         drop(recent);
-        change(&mut self.index.write().unwrap_or_else(PoisonError::into_inner));
+        self.change_index(change);
     }
 
     /// Wakes the listeners of these events.

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 use super::{
     filter::Filter,
-    index::{Bounds, Feed, Record, Slice},
+    index::{Bounds, Feed, Record, Scan, Slice},
     message::{Message, pieces},
     store::Handle,
     subscription::Subscription,
@@ -128,7 +128,7 @@ impl Listener {
             return Ok(false);
         }
         let turn = self.store.turn().await;
-        let records = self.next_records();
+        let records = self.next_records().await?;
         if records.is_empty() {
             return Ok(false);
         }
@@ -149,17 +149,23 @@ impl Listener {
         Ok(true)
     }
 
-    fn next_records(&self) -> Vec<Record> {
+    async fn next_records(&self) -> io::Result<Vec<Record>> {
         let bounds = Bounds {
             events: SLICE,
             bytes: MAX_SLICE,
         };
-        let index = self.store.index();
-        let feeds = self.feeds.iter().filter_map(|feed| index.feed(feed));
-        merged(
-            feeds.map(|feed| feed.arrived_after(self.last, bounds)).collect(),
-            bounds,
-        )
+        let scans: Vec<_> = {
+            let index = self.store.index();
+            let feeds = self.feeds.iter().filter_map(|feed| index.feed(feed));
+            let new = feeds.filter(|feed| feed.last() > self.last);
+            new.map(|feed| index.arrived_after(feed, self.last, bounds)).collect()
+        };
+        let is_in_memory = scans.iter().all(Scan::is_in_memory);
+        let read = move || {
+            let slices = scans.iter().map(|scan| scan.arrived(bounds));
+            merged(slices.collect::<io::Result<_>>()?, bounds)
+        };
+        self.store.read_index(is_in_memory, read).await
     }
 }
 
@@ -170,7 +176,7 @@ fn newest(store: &Handle, feeds: &[String]) -> u64 {
 }
 
 /// Returns the records of several feeds in the order of arrival, within the bounds.
-fn merged(slices: Vec<Slice<()>>, bounds: Bounds) -> Vec<Record> {
+fn merged(slices: Vec<Slice<()>>, bounds: Bounds) -> io::Result<Vec<Record>> {
     // Behind a slice that was cut, its feed has events that may come before those of other feeds.
     let cut = slices.iter().filter(|slice| slice.more);
     let cut = cut
@@ -180,8 +186,8 @@ fn merged(slices: Vec<Slice<()>>, bounds: Bounds) -> Vec<Record> {
     let records = slices.into_iter().flat_map(|slice| slice.records);
     let mut records: Vec<_> = records.filter(|(_, record)| record.seq <= end).collect();
     records.sort_unstable_by_key(|(_, record)| record.seq);
-    let records = bounds.apply(records.into_iter()).records;
-    records.into_iter().map(|(_, record)| record).collect()
+    let records = bounds.apply(records.into_iter().map(Ok))?.records;
+    Ok(records.into_iter().map(|(_, record)| record).collect())
 }
 
 /// Message with an id and without data: a client that loses the connection resumes there.
@@ -212,6 +218,7 @@ mod tests {
         relay::{
             index::About,
             replay::identity,
+            retention::Limits,
             store::{NewFeed, Store, Submission, TURNS, WriteRequest},
         },
     };
@@ -285,7 +292,7 @@ mod tests {
     #[test]
     fn replays_leave_room_for_others_after_a_few_slices() {
         let folder = tempfile::tempdir().expect("a folder");
-        let (store, _) = Store::open(folder.path()).expect("a store");
+        let (store, _) = Store::open(folder.path(), Limits::default()).expect("a store");
         let handle = store.handle();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .build()
@@ -302,7 +309,7 @@ mod tests {
         drop(handle);
         store.close().expect("a log");
 
-        let (store, _) = Store::open(folder.path()).expect("a store");
+        let (store, _) = Store::open(folder.path(), Limits::default()).expect("a store");
         let on_disk = most_between_turns(&store.handle());
         assert!(on_disk <= TURNS, "{on_disk}");
         store.close().expect("a log");
@@ -321,7 +328,7 @@ mod tests {
         };
         let merged = |slices: Vec<Slice<()>>, events: usize| {
             let bounds = Bounds { events, bytes: 1000 };
-            let records = super::merged(slices, bounds);
+            let records = super::merged(slices, bounds).expect("records");
             records.iter().map(|record| record.seq).collect::<Vec<_>>()
         };
         let slices = |more| vec![slice(&[2, 5, 9], false), slice(&[3, 4], more), slice(&[], false)];

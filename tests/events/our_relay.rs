@@ -10,7 +10,12 @@ use stargate_mirror::events::{
         relay::{Follower, Progress},
     },
 };
-use support::relay::{Relay, event};
+use support::{
+    git::git,
+    programs,
+    relay::{Relay, event},
+    stargate::clean_command,
+};
 
 /// Events of the feed; more than two pages.
 const EVENTS: u32 = 150;
@@ -74,4 +79,39 @@ fn all_pages_are_read_and_a_restart_reads_only_what_is_new() {
     late["ts"] = "2001-01-01T00:00:00Z".into();
     client.post_event(&late);
     assert_eq!(ids(&fetch(&relay, progress)), ["e-late"]);
+}
+
+#[test]
+fn pushed_events_are_confirmed_to_the_relay_and_only_then() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let relay = Relay::start(folder.path());
+    let client = relay.client();
+    client.make_feed("f");
+    let last = (0..3)
+        .map(|number| client.post_event(&event("f", &number.to_string())))
+        .last();
+    let remote = folder.path().join("remote.git");
+    let confirmed = folder.path().join("data/confirmed.json");
+    let run = |url: &std::path::Path| {
+        let mut run = clean_command(programs::mirror());
+        run.args(["events", "run", "--once", "--repo"])
+            .arg(folder.path().join("context"));
+        run.env("RELAY_URL", format!("http://{}", relay.address))
+            .env("FEED_IDS", "f")
+            .env("GITHUB_REPO_URL", url);
+        run.output().expect("a program")
+    };
+    // There is no such remote.
+    let output = run(&remote);
+    assert!(!output.status.success(), "{output:?}");
+    assert!(!confirmed.exists(), "nothing is pushed");
+    git(folder.path(), &["init", "-q", "--bare", "remote.git"]);
+    let last = last.max(Some(client.post_event(&event("f", "3"))));
+    let output = run(&remote);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let json = std::fs::read(&confirmed).expect("a confirmation");
+    let json: serde_json::Value = serde_json::from_slice(&json).expect("JSON");
+    let mirrors = json["f"].as_object().expect("mirrors");
+    let numbers: Vec<_> = mirrors.values().map(serde_json::Value::as_u64).collect();
+    assert_eq!(numbers, [last]);
 }

@@ -24,10 +24,20 @@ struct Found {
 fn open<S: Storage + Clone>(storage: S, folder: &Path) -> Result<(Log<S, impl Clock>, Found), WriteError> {
     let mut lines = Vec::new();
     let is_complete = |tail: &[u8]| tail.ends_with(b".");
-    let (log, repaired) = Log::open((storage, clock()), (folder, STEM), MAX_LINE, is_complete, |_, line| {
-        let shown = line.bytes.map(|bytes| String::from_utf8_lossy(bytes).into_owned());
-        lines.push(shown.unwrap_or_else(|| format!("{} bytes", line.length)));
-    })?;
+    let (log, repaired) = Log::open((storage, clock()), (folder, STEM), is_complete)?;
+    let (newest, _) = log.end();
+    for file in newest - log.segments().len() as u32..=newest {
+        let visited = log.reader().visit((file, 0), MAX_LINE, |line| {
+            let shown = line.bytes.map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+            lines.push(shown.unwrap_or_else(|| format!("{} bytes", line.length)));
+            Ok(())
+        });
+        visited.map_err(|source| WriteError::Storage {
+            what: "read",
+            path: folder.into(),
+            source,
+        })?;
+    }
     Ok((log, Found { repaired, lines }))
 }
 
@@ -219,4 +229,53 @@ fn a_tail_is_repaired_and_a_line_that_is_too_long_hides_no_other() {
         .flatten();
     let kept: Vec<_> = kept.map(|file| fs::read(file.path()).expect("bytes")).collect();
     assert_eq!(kept, [b"to"]);
+}
+
+#[test]
+fn segments_end_on_request_and_the_oldest_can_be_removed() {
+    let folder = folder();
+    let sound = Faulty::new(&|_, _| None);
+    let (mut log, ..) = open(&sound, folder.path()).expect("a log");
+    log.number_from(7);
+    for line in ["one.", "two.", "three."] {
+        append(&mut log, &[line]).expect("a disk");
+        log.end_segment().expect("a disk").expect("a name");
+    }
+    let written = append(&mut log, &["four."]).expect("a disk");
+    assert_eq!((written.file, written.offset, log.segments().len()), (10, 0, 3));
+    let read = |log: &Log<_, _>, file, length| {
+        let place = Place {
+            file,
+            length,
+            offset: 0,
+        };
+        log.reader().read(place)
+    };
+    assert_eq!(read(&log, 8, 4).expect("bytes"), b"two.");
+    log.remove_oldest().expect("a disk");
+    let gone = read(&log, 7, 4).expect_err("a removed segment");
+    assert_eq!(gone.kind(), io::ErrorKind::NotFound);
+    assert_eq!(read(&log, 10, 5).expect("bytes"), b"four.");
+    drop(log);
+    assert_eq!(lines(folder.path()), ["two.", "three.", "four."]);
+}
+
+/// The name of a new file is durable before a line in it is reported.
+#[test]
+fn a_segment_that_cannot_be_ended_stays_open_or_ends_the_log() {
+    for (verb, goes_on) in [("rename", true), ("open_append", false), ("sync_dir", false)] {
+        let folder = folder();
+        let ready = Cell::new(false);
+        let fault = |called: &str, _| (ready.get() && called == verb).then_some(Fault::Error(io::ErrorKind::Other));
+        let faulty = Faulty::new(&fault);
+        let (mut log, ..) = open(&faulty, folder.path()).expect("a log");
+        append(&mut log, &["one."]).expect("a disk");
+        ready.set(true);
+        assert_eq!(log.end_segment().is_ok(), goes_on, "{verb}");
+        ready.set(false);
+        assert_eq!(append(&mut log, &["two."]).is_ok(), goes_on, "{verb}");
+        drop(log);
+        let kept: &[&str] = if goes_on { &["one.", "two."] } else { &["one."] };
+        assert_eq!(lines(folder.path()), kept, "{verb}");
+    }
 }

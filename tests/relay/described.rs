@@ -146,6 +146,7 @@ const FEEDS: &str = "/feeds";
 const FEED: &str = "/feeds/{feed_id}";
 const POLICY: &str = "/feeds/{feed_id}/policy";
 const EVENTS: &str = "/feeds/{feed_id}/events";
+const CONFIRMED: &str = "/feeds/{feed_id}/confirmed";
 const STREAM: &str = "/feeds/{feed_id}/stream";
 const STREAMS: &str = "/stream";
 const STATUS: &str = "/status";
@@ -197,6 +198,15 @@ fn every_answer_is_as_described_and_every_described_answer_is_given() {
     }
     post(EVENTS, "/feeds/g/events", &one.to_string());
     post(EVENTS, "/feeds/closed/events", &event("closed", "2").to_string());
+    for (url, body) in [
+        ("/feeds/f/confirmed", json!({"by": "m", "seq": 1})),
+        ("/feeds/f/confirmed", json!({"by": "m", "seq": 99})),
+        ("/feeds/g/confirmed", json!({"by": "m", "seq": 1})),
+        ("/feeds/f/confirmed", json!("x".repeat(8192))),
+    ] {
+        let answer = client.put(url, &body);
+        description.check("put", CONFIRMED, answer.status, &answer.json);
+    }
     let mut get = |path: &str, url: &str| {
         let answer = client.get(url);
         description.check("get", path, answer.status, &answer.json);
@@ -239,6 +249,7 @@ fn every_answer_is_as_described_and_every_described_answer_is_given() {
         ("put", POLICY, "/feeds/f/policy"),
         ("get", EVENTS, "/feeds/f/events"),
         ("post", EVENTS, "/feeds/f/events"),
+        ("put", CONFIRMED, "/feeds/f/confirmed"),
         ("get", STREAM, "/feeds/f/stream"),
         ("get", STREAMS, "/stream?feed=f"),
         ("get", STATUS, "/status"),
@@ -270,6 +281,7 @@ fn every_answer_is_as_described_and_every_described_answer_is_given() {
         ("put", POLICY, "/feeds/f/policy"),
         ("get", EVENTS, "/feeds/f/events"),
         ("post", EVENTS, "/feeds/f/events"),
+        ("put", CONFIRMED, "/feeds/f/confirmed"),
         ("get", STREAM, "/feeds/f/stream"),
         ("get", STREAMS, "/stream?feed=f"),
         ("get", STATUS, "/status"),
@@ -282,13 +294,16 @@ fn every_answer_is_as_described_and_every_described_answer_is_given() {
     }
     assert!(relay.client().with_token("secret").get("/feeds").status == 200);
 
-    // Other tests cover the answers that need tokens, a full disk or a high load. A stream, the metrics
-    // and the page are not JSON.
+    // Other tests cover the answers that need tokens, a full disk, a high load or removed events. A stream, the
+    // metrics and the page are not JSON.
     let elsewhere = |name: &String| {
-        ["429", "500", "503", "507"].iter().any(|status| name.ends_with(status))
+        ["410", "429", "500", "503", "507"]
+            .iter()
+            .any(|status| name.ends_with(status))
             || [
                 format!("post {FEEDS} 403"),
                 format!("put {POLICY} 403"),
+                format!("put {CONFIRMED} 403"),
                 format!("get {METRICS} 403"),
             ]
             .contains(name)

@@ -69,7 +69,7 @@ fn a_folder_of_version_1_opens_and_keeps_what_is_refused_today() {
     fs::copy(old, log(folder.path())).expect("a log");
     let relay = Relay::start(folder.path());
     assert!(!relay.said().contains("not a line of a relay"), "{}", relay.said());
-    assert_eq!(fs::read_to_string(data.join("version")).expect("a version"), "2\n");
+    assert_eq!(fs::read_to_string(data.join("version")).expect("a version"), "3\n");
     let client = relay.client();
     let feeds = client.get("/feeds").json;
     assert_eq!(
@@ -93,11 +93,11 @@ fn a_folder_of_version_1_opens_and_keeps_what_is_refused_today() {
     assert_eq!((relay.client().all("general").len(), next), (5, 8));
     relay.stop();
     // A folder of a later version is left alone.
-    fs::write(data.join("version"), "3\n").expect("a version");
+    fs::write(data.join("version"), "4\n").expect("a version");
     let output = Start::default().command(folder.path()).output().expect("an end");
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(4), "{told}");
-    assert!(told.contains("has the version 3") && output.stdout.is_empty(), "{told}");
+    assert!(told.contains("has the version 4") && output.stdout.is_empty(), "{told}");
     fs::write(data.join("version"), "2\n").expect("a version");
     Relay::start(folder.path());
 }

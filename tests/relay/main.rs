@@ -13,6 +13,7 @@ mod monitoring;
 mod policies;
 mod requests;
 mod signed;
+mod size;
 mod streams;
 mod tokens;
 mod web;

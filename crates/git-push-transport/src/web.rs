@@ -1,4 +1,4 @@
-//! GET requests to a service over HTTP that is not a repository, such as a relay of events. TLS, trust roots, proxies and time
+//! Requests to a service over HTTP that is not a repository, such as a relay of events. TLS, trust roots, proxies and time
 //! limits are those for repositories. A bearer token (RFC 6750) authenticates. Redirects are not followed. Errors do not quote
 //! the server, which may echo the token.
 use std::{
@@ -12,11 +12,14 @@ use git_push::{Error, ErrorKind};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::http::retry_after_of;
-use crate::http_client::{Header, HttpClient, HttpRequest, HttpResponse, Method, body_error, header_of};
+use crate::http_client::{Header, HttpClient, HttpRequest, HttpResponse, Method, RequestBody, body_error, header_of};
 use crate::http_config::HttpConfig;
 use crate::settings::Settings;
 use crate::ureq_client::UreqClient;
 use crate::url::{HttpUrl, encoded};
+
+/// Limit of the answer to a `PUT`, in bytes.
+const MAX_PUT_ANSWER: u64 = 64 << 10;
 
 /// A service. Its methods block. Clones share its connections. `Debug` does not show the token.
 #[derive(Clone)]
@@ -108,6 +111,37 @@ impl Web {
             body: response.body,
             left: question.limit.unwrap_or(u64::MAX),
         }))
+    }
+
+    /// Puts JSON to a resource. It is not an error if the service has no such resource, or does not accept this (status 404, 405,
+    /// 410 or 501).
+    ///
+    /// # Errors
+    /// There is no answer, or its status is another one than 2xx. [`Error::kind()`] says if a retry can succeed.
+    pub fn put_json(&self, path: &[&str], json: &str) -> Result<(), Error> {
+        let question = Question {
+            path,
+            accept: "application/json",
+            ..Question::default()
+        };
+        let located = |error: Error| at(&self.base.below(&relative(path)), error);
+        let mut headers = self.headers(&question);
+        headers.extend(Header::new("Content-Type", "application/json"));
+        let request = HttpRequest {
+            method: Method::Put,
+            url: self.address(&question),
+            headers,
+            body: Some(RequestBody {
+                length: Some(json.len() as u64),
+                reader: &mut json.as_bytes(),
+            }),
+            max_answer: Some(MAX_PUT_ANSWER),
+        };
+        let response = self.client.send(request).map_err(located)?;
+        match response.status {
+            200..=299 | 404 | 405 | 410 | 501 => Ok(()),
+            _ => Err(located(self.refused(&response))),
+        }
     }
 
     /// Returns the error of an answer that could not be read to its end.

@@ -169,6 +169,8 @@ pub struct Answer {
     pub seq: Option<u64>,
     /// The path and query of the next page.
     pub next: Option<String>,
+    /// The first number after all events that were removed.
+    pub first: Option<u64>,
 }
 
 impl Client {
@@ -274,6 +276,7 @@ fn read(mut response: ureq::http::Response<ureq::Body>) -> Result<Answer, ureq::
         json,
         seq: header("Relay-Seq").and_then(|seq| seq.parse().ok()),
         next: next.map(str::to_owned),
+        first: header("Relay-First-Seq").and_then(|seq| seq.parse().ok()),
     })
 }
 
