@@ -42,9 +42,26 @@ fn main() {
         ["our-push", source, url, memory, wanted] => {
             server::our_push(Path::new(source), url, Path::new(memory), Path::new(wanted));
         }
-        ["--repository", path] => repository::table(path, false),
-        ["--repository", path, "--quick"] | ["--quick", "--repository", path] => repository::table(path, true),
+        ["--repository", path, ref options @ ..] => repository::table(path, &repository_options(options)),
         _ => table(&words),
+    }
+}
+
+fn repository_options<'a>(mut words: &[&'a str]) -> repository::Options<'a> {
+    let mut options = repository::Options::default();
+    loop {
+        words = match words {
+            ["--quick", rest @ ..] => {
+                options.quick = true;
+                rest
+            }
+            ["--against", named, rest @ ..] => {
+                options.against.push(named.split_once('=').expect("NAME=PROGRAM"));
+                rest
+            }
+            [] => return options,
+            other => panic!("unknown arguments: {other:?}"),
+        };
     }
 }
 

@@ -11,6 +11,9 @@
 //! Each row is compared with `git push`, and with `git push` as fast as this git can be (`pack.usePathWalk`, git 2.51;
 //! `http.proactiveAuth`, git 2.46). A row of several pushes shows the median of wall and CPU time, the largest peak of memory,
 //! all bytes, and the requests of one push.
+//!
+//! `--against NAME=PROGRAM` compares with another program too: `PROGRAM SOURCE URL ID:REF…` pushes atomically, with the token
+//! of `GITHUB_PAT`. A push of everything has a refspec for each ref.
 use std::path::{Path, PathBuf};
 
 use crate::generated;
@@ -40,14 +43,30 @@ struct Task {
     pushes: Vec<Vec<(String, String)>>,
 }
 
-/// A way to run `git push`.
+/// What ours is compared with.
 struct Opponent {
     name: String,
-    options: Vec<&'static str>,
+    program: Program,
 }
 
-/// Prints a table of pushes of the repository at `path`, or of a generated one. `quick` makes less of everything.
-pub fn table(path: &str, quick: bool) {
+enum Program {
+    /// `git push`, with these options of git.
+    Git(Vec<&'static str>),
+    Other(PathBuf),
+}
+
+/// What the command line asks for.
+#[derive(Default)]
+pub struct Options<'a> {
+    /// Makes less of everything.
+    pub quick: bool,
+    /// Names and paths of other programs.
+    pub against: Vec<(&'a str, &'a str)>,
+}
+
+/// Prints a table of pushes of the repository at `path`, or of a generated one.
+pub fn table(path: &str, options: &Options<'_>) {
+    let quick = options.quick;
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = match path {
         "generated" => generated::repository(&folder.path().join("generated.git"), quick),
@@ -55,7 +74,11 @@ pub fn table(path: &str, quick: bool) {
     };
     let clones = Clones::new(&path, folder);
     let server = Server::new(None);
-    let opponents = opponents();
+    let mut opponents = gits();
+    opponents.extend(options.against.iter().map(|(name, path)| Opponent {
+        name: (*name).into(),
+        program: Program::Other(std::path::absolute(path).expect("a path")),
+    }));
     println!(
         "{} at {}: {} first-parent commits, {} objects, {} refs",
         path.display(),
@@ -75,7 +98,7 @@ pub fn table(path: &str, quick: bool) {
     print(&lines);
 }
 
-fn opponents() -> Vec<Opponent> {
+fn gits() -> Vec<Opponent> {
     let version = git_output(Path::new("."), &["version"]);
     let number = version.split(' ').nth(2).unwrap_or_default();
     let mut parts = number.split('.').map(|part| part.parse().unwrap_or(0));
@@ -91,16 +114,12 @@ fn opponents() -> Vec<Opponent> {
             println!("git {number} has no {option}");
         }
     }
-    let plain = Opponent {
-        name: "git".into(),
-        options: Vec::new(),
+    println!("git is git {number}; git+ is the same with {}", options.join(" "));
+    let git = |name: &str, options| Opponent {
+        name: name.into(),
+        program: Program::Git(options),
     };
-    let fast = Opponent {
-        name: "git+".into(),
-        options,
-    };
-    println!("git is git {number}; git+ is the same with {}", fast.options.join(" "));
-    vec![plain, fast]
+    vec![git("git", Vec::new()), git("git+", options)]
 }
 
 impl Clones {
@@ -185,18 +204,15 @@ impl Task {
         let ours = self.all(server, |wanted| server.next_of_ours(&self.source, wanted));
         let line = |opponent: &Opponent| {
             let push = |wanted: &[(String, String)]| {
-                let one = |(id, name): &(String, String)| format!("{id}:{name}");
-                let all = || {
-                    ["refs/heads/*", "refs/tags/*"]
-                        .map(|all| format!("{all}:{all}"))
-                        .to_vec()
-                };
-                let refspecs = if wanted.len() == 1 {
-                    vec![one(&wanted[0])]
-                } else {
-                    all()
-                };
-                server.next_of_git(&self.source, &opponent.options, &refspecs)
+                let each = || wanted.iter().map(|(id, name)| format!("{id}:{name}")).collect();
+                match &opponent.program {
+                    Program::Other(program) => server.next_of(program, &self.source, each()),
+                    Program::Git(options) if wanted.len() == 1 => server.next_of_git(&self.source, options, &each()),
+                    Program::Git(options) => {
+                        let all = ["refs/heads/*", "refs/tags/*"].map(|all| format!("{all}:{all}"));
+                        server.next_of_git(&self.source, options, &all)
+                    }
+                }
             };
             line(&self.name, &opponent.name, [ours, self.all(server, push)])
         };

@@ -69,6 +69,13 @@ impl Server {
         self.measure(command.args(refspecs))
     }
 
+    /// Runs another program, which pushes these refspecs to the remote as it stands.
+    pub fn next_of(&self, program: &Path, source: &Path, refspecs: Vec<String>) -> Cost {
+        let mut command = Command::new(program);
+        command.arg(source).arg(self.0.url(NAME)).args(refspecs);
+        self.measure(command.env("GITHUB_PAT", TOKEN))
+    }
+
     fn measure(&self, push: &mut Command) -> Cost {
         let (requests, received) = (self.0.requests().len(), self.0.received());
         let cost = measure(push, None);
