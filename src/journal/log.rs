@@ -277,7 +277,8 @@ impl<S: ReadFiles> LogReader<S> {
     /// # Errors
     /// As `fstat(2)`, or there is no such file.
     pub fn length(&self, file: u32) -> io::Result<u64> {
-        self.storage.length(&*self.files.numbered(file)?)
+        let file = self.files.numbered(file)?;
+        self.storage.length(&file)
     }
 
     /// Calls `visit` for each line of a file, from the one at `offset` on, until it fails. Lines longer than `max_line`
@@ -292,7 +293,7 @@ impl<S: ReadFiles> LogReader<S> {
         mut visit: impl FnMut(Line<'_>) -> io::Result<()>,
     ) -> io::Result<()> {
         let file = self.files.numbered(file)?;
-        let input = BufReader::with_capacity(CAPACITY, FileInput::new(&self.storage, &*file, offset));
+        let input = BufReader::with_capacity(CAPACITY, FileInput::new(&self.storage, &file, offset));
         let mut lines = Lines::new(input, offset, max_line);
         while let Some(line) = lines.next_line()? {
             visit(line)?;

@@ -58,7 +58,11 @@ pub fn record(data: &Path, log: &LogReader<Disk>, segment: Mark) -> io::Result<(
         Ok(())
     };
     log.visit((segment.file, 0), MAX_LINE, |line| {
-        // The owner of the log has reported what is not a line of a relay.
+        // Behind the mark are lines whose fsync failed; they are in the next file, too.
+        if line.offset >= segment.length {
+            return Ok(());
+        }
+        // What is not a line of a relay was reported when it was read.
         if let Some(Ok(parsed)) = line.bytes.map(log_line::parse) {
             match parsed.content {
                 Content::Feed(_) => buffer.extend_from_slice(line.start),

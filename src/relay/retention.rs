@@ -187,10 +187,11 @@ fn first_after(index: &super::index::Index, feed: &Feed, seq: u64) -> io::Result
 }
 
 fn remove_oldest(log: &mut Log<Disk, SystemClock>, marks: &mut Vec<Mark>, shared: &Shared) -> io::Result<()> {
-    let oldest = marks.remove(0);
+    let oldest = marks[0];
     // Readers do not look for its events any more.
     shared.change_index(|index| index.remove_before(oldest.file + 1, oldest.last));
     log.remove_oldest()?;
+    marks.remove(0);
     let segment = oldest.segment.map(|name| name.to_string());
     tracing::info!(segment, last = oldest.last, "removed the oldest segment of the log");
     Ok(())

@@ -192,3 +192,43 @@ fn new_tables_are_as_readable_as_git_would_make_them() {
         assert_eq!(mode & 0o777, 0o664, "{name}");
     }
 }
+
+#[test]
+fn many_tables_are_a_warning_that_git_can_end() {
+    use git_reftable::{Expected, Transaction, Update, Value};
+
+    let pair = tables_pair("sha1");
+    pair.create("refs/kv/main", pair.commits[0]);
+    for number in 0..99 - pair.tables().len() {
+        let update = Update {
+            name: format!("refs/kv/{number}").into(),
+            expected: Expected::Absent,
+            new: Some(Value::Id(pair.commits[0])),
+            log: None,
+        };
+        let hash = pair.source.object_hash();
+        let transaction = Transaction::prepare(&pair.mirror, hash, [update], Duration::ZERO).unwrap();
+        transaction.commit().unwrap();
+    }
+    let push = |name: &str| {
+        let refspec = format!("{}:{name}", pair.commits[0]);
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_stargate-mirror"))
+            .args(["push", "--repo"])
+            .args([pair.source.git_dir(), &pair.mirror])
+            .arg(&refspec)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{said}");
+        said
+    };
+    let said = push("refs/kv/hundred");
+    assert!(
+        said.contains("has 100 reftables") && said.contains("git pack-refs"),
+        "{said}"
+    );
+    git(&pair.mirror, &["pack-refs", "--all"], None);
+    assert!(!push("refs/kv/after").contains("reftables"));
+    assert!(pair.tables().len() < 5);
+    pair.assert_as_git();
+}

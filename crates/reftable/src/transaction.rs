@@ -30,6 +30,8 @@ pub struct Transaction {
     folder: PathBuf,
     /// The new table, `None` if nothing changes.
     table: Option<Unlisted>,
+    /// The number of tables afterwards.
+    count: usize,
     /// The lock, with the new list as its content.
     lock: NewFile,
 }
@@ -68,9 +70,15 @@ impl Transaction {
         let stack = Stack::open_folder(&folder, hash)?;
         let update_index = next_update_index(&stack)?;
         let records = updates.records(&stack, update_index)?;
+        let count = stack.tables().len() + usize::from(!records.entries.is_empty());
         if records.entries.is_empty() {
             let table = None;
-            return Ok(Self { folder, lock, table });
+            return Ok(Self {
+                folder,
+                table,
+                count,
+                lock,
+            });
         }
         let shape = Shape::of_transaction(hash, update_index);
         let bytes = encode(&shape, &records.entries, &records.logs).map_err(|error| match error {
@@ -92,7 +100,20 @@ impl Transaction {
             path: folder.clone(),
             source,
         })?;
-        Ok(Self { folder, lock, table })
+        Ok(Self {
+            folder,
+            table,
+            count,
+            lock,
+        })
+    }
+
+    /// Returns the number of tables that the stack has after [`commit`](Self::commit).
+    ///
+    /// Each of them is an open file of a [`Stack`]. Run `git pack-refs` long before the limit of open files is reached.
+    #[must_use]
+    pub fn table_count(&self) -> usize {
+        self.count
     }
 
     /// Changes the refs, durably, and releases the lock.

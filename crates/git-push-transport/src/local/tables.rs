@@ -11,6 +11,8 @@ use crate::head::Head;
 
 /// Number of symbolic refs in a row that git follows.
 const MAX_DEPTH: usize = 5;
+/// Number of tables between two warnings. Processes often have a limit of 1,024 open files.
+const MANY_TABLES: usize = 100;
 /// Prefixes of the refs that have a reflog by default (git-config, `core.logAllRefUpdates`).
 const LOGGED: [&str; 3] = ["refs/heads/", "refs/remotes/", "refs/notes/"];
 
@@ -103,13 +105,28 @@ pub(super) fn run(repository: &Repository, commands: &[&Command]) -> Verdict {
         Err(error) => return Verdict::Rejected(git_push::causes(&error).into()),
     };
     let prepared = Transaction::prepare(repository.common_dir(), repository.object_hash(), updates, LOCK_TIMEOUT);
-    match prepared.and_then(Transaction::commit) {
-        Ok(()) => Verdict::Accepted,
+    let committed = prepared.and_then(|transaction| {
+        let count = transaction.table_count();
+        transaction.commit().map(|()| count)
+    });
+    match committed {
+        Ok(count) => {
+            warn_of_many(repository, count);
+            Verdict::Accepted
+        }
         Err(error @ WriteError::NotSynced { .. }) => {
             tracing::warn!("{}", with_causes(&error));
             Verdict::Unknown
         }
         Err(error) => Verdict::Rejected(with_causes(&error).into()),
+    }
+}
+
+/// Warns from time to time about a repository in which git, which would merge the tables, never writes.
+fn warn_of_many(repository: &Repository, count: usize) {
+    if count >= MANY_TABLES && count.is_multiple_of(MANY_TABLES) {
+        let folder = repository.common_dir().display();
+        tracing::warn!("{folder} has {count} reftables, and each is an open file; run `git pack-refs` there");
     }
 }
 
