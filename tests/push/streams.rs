@@ -22,6 +22,7 @@ use support::{
     history::{self, Shape, assert_same},
     mirror::{Format, Mirror},
     pushing::{id, open, repository},
+    random::Random,
     scripted::{Scripted, Step, answer},
     sshd::Server,
     web::Web,
@@ -523,6 +524,73 @@ fn a_limit_that_may_be_exceeded_has_the_pack_made_before() {
     assert!(sent(&mut remote, 16_000_000).expect("a report").all_accepted());
     assert!(matches!(lengths.0.take()[..], [None]), "16 MB are far");
     assert_same(&source, &receiver);
+}
+
+/// A commit of files that do not compress, and one of the same files, a little shorter: stored as deltas of the first.
+fn versions(source: &Path) -> [String; 2] {
+    git(source, &["init", "-q", "--bare", "."]);
+    let mut random = Random::new(3);
+    let files: Vec<Vec<u8>> = (0..3)
+        .map(|_| (0..1_500_000).map(|_| random.below(256) as u8).collect())
+        .collect();
+    let commit = |shorter: usize, parent: &[&str]| {
+        let blob = |file: &Vec<u8>| {
+            let content = &file[..file.len() - shorter];
+            git::git_with_input(source, &["hash-object", "-w", "--stdin"], content)
+        };
+        let entries = files.iter().enumerate();
+        let lines: String = entries
+            .map(|(number, file)| format!("100644 blob {}\tfile{number}\n", blob(file)))
+            .collect();
+        let tree = git::git_with_input(source, &["mktree"], lines.as_bytes());
+        git(source, &[&["commit-tree", &tree, "-m", "one"], parent].concat())
+    };
+    let first = commit(0, &[]);
+    let second = commit(100, &["-p", &first]);
+    git(source, &["update-ref", MAIN, &second]);
+    git(source, &["repack", "-adq"]);
+    [first, second]
+}
+
+#[test]
+fn a_pack_that_grows_over_the_limit_while_it_is_sent_is_broken_off() {
+    let source = tempfile::tempdir().expect("a folder");
+    let [first, second] = versions(source.path());
+    let mirror = Mirror::measured("token", None);
+    let receiver = mirror.create(NAME, Format::Sha1);
+    git(
+        source.path(),
+        &[
+            "push",
+            "-q",
+            &receiver.display().to_string(),
+            &format!("{first}:{MAIN}"),
+        ],
+    );
+    let mut remote = open(&mirror.url(NAME), &with_token("token"));
+    let (advertisement, lengths) = (remote.advertisement().expect("an advertisement"), Lengths::default());
+    let repository = repository(source.path());
+    // Without thin bases, the objects are much larger than they are stored. Their sizes are estimated from the latter.
+    let sent = |limit, remote: &mut Remote| {
+        Push::new(&repository, &advertisement)
+            .command(git_push::Command::update(MAIN, id(&first), id(&second)))
+            .thin(false)
+            .progress(&lengths)
+            .send_in_parts(&Parts::new("refs/parts/", limit), remote)
+    };
+    let error = sent(2_000_000, &mut remote).expect_err("it is too large");
+    assert_eq!(
+        (error.kind(), error.remedy()),
+        (ErrorKind::NotSent, Some(Remedy::SmallerPack))
+    );
+    assert!(error.to_string().contains("over the limit of 2000000 bytes"), "{error}");
+    assert!(lengths.0.take()[0].is_none(), "it was being sent");
+    let refs = |id: &str| format!("{id} {MAIN}");
+    let there = || git(&receiver, &["for-each-ref", "--format=%(objectname) %(refname)"]);
+    assert_eq!(there(), refs(&first));
+    assert!(sent(20_000_000, &mut remote).expect("a report").all_accepted());
+    assert_eq!(there(), refs(&second));
+    git(&receiver, &["fsck", "--strict", "--no-dangling"]);
 }
 
 fn program(source: &Path, arguments: &[&str]) -> Command {
