@@ -72,7 +72,7 @@ impl Indexer {
                     Err(_) => return Ok(()),
                 }
             };
-            if let Err(error) = self.take(outcome.flatten()) {
+            if let Err(error) = self.take(outcome.and_then(|written| written)) {
                 return if must_wait { Err(error) } else { Ok(()) };
             }
         }
@@ -114,7 +114,7 @@ impl Indexer {
             return Ok(());
         }
         let outcome = self.written.recv().map_err(|_| ended());
-        self.take(outcome.flatten())
+        self.take(outcome.and_then(|written| written))
     }
 
     fn freeze(&mut self, marks: &[Mark]) {
@@ -166,20 +166,27 @@ fn write_tables(
         if written.is_ok() {
             shared.change_index(|index| index.use_tables(files.tables(), true));
         }
-        let has_failed = written.is_err();
+        let is_written = written.is_ok();
         drop(frozen);
         if done.send(written).is_err() {
             return;
         }
-        while !has_failed {
-            match files.merge(first_file) {
-                Ok(true) => shared.change_index(|index| index.use_tables(files.tables(), false)),
-                Ok(false) => break,
-                Err(error) => {
-                    shared.damaged().note(&error);
-                    tracing::error!("cannot merge tables of the index: {error}");
-                    break;
-                }
+        if is_written {
+            merge_all(&mut files, first_file, shared);
+        }
+    }
+}
+
+/// Merges tables until no more need it.
+fn merge_all(files: &mut IndexFiles, first_file: u32, shared: &Shared) {
+    loop {
+        match files.merge(first_file) {
+            Ok(true) => shared.change_index(|index| index.use_tables(files.tables(), false)),
+            Ok(false) => return,
+            Err(error) => {
+                shared.damaged().note(&error);
+                tracing::error!("cannot merge tables of the index: {error}");
+                return;
             }
         }
     }

@@ -111,7 +111,7 @@ async fn metrics(
     }
     let data = observer.data.clone();
     let measured = tokio::task::spawn_blocking(move || size_of_files(&data)).await;
-    let measured = measured.map_err(std::io::Error::other).flatten();
+    let measured = measured.map_err(std::io::Error::other).and_then(|size| size);
     let bytes = measured.map_err(|error| {
         let problem = format!("the size of the data folder cannot be read: {error}");
         ErrorResponse::new(StatusCode::INTERNAL_SERVER_ERROR, problem)

@@ -340,7 +340,7 @@ mod tests {
         assert!(matches!(error, EncodeError::TooLarge(name) if name == long.name));
         let mut line = log(&short, hash);
         line.line.message = "x".repeat(4096).into();
-        let error = encode(&shape, &[short.clone()], &[line]).expect_err("too long");
+        let error = encode(&shape, std::slice::from_ref(&short), &[line]).expect_err("too long");
         assert!(matches!(error, EncodeError::TooLarge(name) if name == short.name));
     }
 

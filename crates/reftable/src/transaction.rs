@@ -124,7 +124,7 @@ impl Transaction {
     pub fn commit(self) -> Result<(), WriteError> {
         let Some(table) = self.table else { return Ok(()) };
         self.lock.rename(&self.folder.join("tables.list"))?;
-        table.is_listed();
+        table.keep();
         sync_folder(&self.folder).map_err(|source| WriteError::NotSynced {
             path: self.folder,
             source,
@@ -134,7 +134,7 @@ impl Transaction {
 
 impl Unlisted {
     /// Keeps the table.
-    fn is_listed(mut self) {
+    fn keep(mut self) {
         self.0 = None;
     }
 }

@@ -187,10 +187,10 @@ impl IndexFiles {
     /// Checksum of a mark, which is known if the index has it.
     fn checksum(&self, mark: &Mark) -> io::Result<u32> {
         let known = self.manifest.iter().flat_map(|manifest| &manifest.files);
-        let known = known
+        let mut known = known
             .filter(|known| (known.file, known.length) == (mark.file, mark.length))
             .map(|known| known.checksum);
-        let known = known.last();
+        let known = known.next_back();
         known.map_or_else(|| checksum(&self.log, mark.file, mark.length), Ok)
     }
 
