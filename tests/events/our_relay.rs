@@ -87,9 +87,8 @@ fn pushed_events_are_confirmed_to_the_relay_and_only_then() {
     let relay = Relay::start(folder.path());
     let client = relay.client();
     client.make_feed("f");
-    let last = (0..3)
-        .map(|number| client.post_event(&event("f", &number.to_string())))
-        .last();
+    let answers = ["0", "1", "2"].map(|id| client.post_event(&event("f", id)));
+    let last = answers.last();
     let remote = folder.path().join("remote.git");
     let confirmed = folder.path().join("data/confirmed.json");
     let run = |url: &std::path::Path| {
