@@ -88,7 +88,7 @@ fn pushed_events_are_confirmed_to_the_relay_and_only_then() {
     let client = relay.client();
     client.make_feed("f");
     let answers = ["0", "1", "2"].map(|id| client.post_event(&event("f", id)));
-    let last = answers.last();
+    let last = answers.last().copied();
     let remote = folder.path().join("remote.git");
     let confirmed = folder.path().join("data/confirmed.json");
     let run = |url: &std::path::Path| {
