@@ -46,8 +46,8 @@ pub fn check(grant: &Grant, right: Right, feed: &About) -> Result<Policy, ErrorR
         return Ok(policy);
     }
     let field = match right {
-        Right::Read => "policy_json.read",
-        Right::Write => "policy_json.write",
+        Right::Read => "policy_json.enforce.read",
+        Right::Write => "policy_json.enforce.write",
         Right::Admin => "policy_json",
     };
     let problem = match grant.token() {

@@ -1,17 +1,28 @@
 //! PURE: the policy of a feed, as far as the relay enforces it.
 //!
 //! ```json
-//! {"require_signatures": true, "authors": ["did:key:z6Mk…", "alice"], "types": ["message"], "max_event_bytes": 65536,
-//!  "read": ["reader"], "write": ["bot"]}
+//! {"enforce": {"require_signatures": true, "authors": ["did:key:z6Mk…", "alice"], "types": ["message"],
+//!              "max_event_bytes": 65536, "read": ["reader"], "write": ["bot"]}}
 //! ```
 //!
-//! All members are optional. `read` and `write` are names of tokens; they narrow what the tokens allow, except for the owner's.
-//! Other members, and a policy that is no object, are kept and mean nothing to the relay.
+//! The protocol allows any JSON as a policy. The relay enforces the rules in `enforce`; the rest is kept and means nothing to it.
+//! All rules are optional. `read` and `write` are names of tokens; they narrow what the tokens allow, except for the owner's.
 //!
-//! A known member of another type is refused when a feed is created. A stored policy of an older version may have one: then
-//! nothing is written to the feed, and if it is `read`, only the owner reads it.
+//! A rule that is unknown or of another type is refused when a feed is created. A stored policy may have one, because of
+//! another version: then nothing is written to the feed, and unless `read` is understood, only the owner reads it.
 use super::tokens::{Right, Token};
 use crate::event::{Authenticity, Event, Json, Members, Problem, is_did_key, read_json};
+
+/// Member of a policy with the rules.
+const ENFORCE: &str = "enforce";
+const RULES: [&str; 6] = [
+    "require_signatures",
+    "authors",
+    "types",
+    "max_event_bytes",
+    "read",
+    "write",
+];
 
 /// Rules for a feed.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -33,18 +44,28 @@ impl Policy {
         }
         match read_json(json.as_bytes()) {
             Ok(json) => Policy::of(&json),
-            Err(problem) => Policy {
-                read: Some(Vec::new()),
-                problems: vec![new_problem("policy_json", problem)],
-                ..Policy::default()
-            },
+            Err(problem) => Policy::closed(new_problem("policy_json", problem)),
+        }
+    }
+
+    /// The policy of a feed that only the owner reads.
+    fn closed(problem: Problem) -> Self {
+        Policy {
+            read: Some(Vec::new()),
+            problems: vec![problem],
+            ..Policy::default()
         }
     }
 
     /// Reads the policy of a feed.
     pub fn of(json: &Json) -> Self {
-        let Json::Object(members) = json else {
+        let Json::Object(policy) = json else {
             return Policy::default();
+        };
+        let members = match policy.get(ENFORCE) {
+            None => return Policy::default(),
+            Some(Json::Object(members)) => members,
+            Some(_) => return Policy::closed(new_problem("policy_json.enforce", "is not an object of rules")),
         };
         let mut reader = Reader {
             members,
@@ -59,11 +80,14 @@ impl Policy {
             write: reader.names("write"),
             problems: Vec::new(),
         };
+        for (name, _) in members.sorted().filter(|(name, _)| !RULES.contains(name)) {
+            reader.note(name, "is not a rule that the relay knows");
+        }
         policy.problems = reader.problems;
         policy
     }
 
-    /// Known members that are not understood.
+    /// Rules that are not understood.
     pub fn problems(&self) -> &[Problem] {
         &self.problems
     }
@@ -159,7 +183,8 @@ impl Reader<'_> {
     }
 
     fn note(&mut self, name: &str, problem: &str) {
-        self.problems.push(new_problem(&format!("policy_json.{name}"), problem));
+        self.problems
+            .push(new_problem(&format!("policy_json.enforce.{name}"), problem));
     }
 }
 
@@ -202,6 +227,8 @@ mod tests {
             "\"private\"",
             "{}",
             r#"{"members":[],"permissions":{"read":1}}"#,
+            r#"{"read":["*"],"types":7}"#,
+            r#"{"enforce":{}}"#,
         ] {
             assert_eq!(Policy::read(json), Policy::default(), "{json}");
         }
@@ -210,7 +237,9 @@ mod tests {
     #[test]
     fn events_are_checked_by_type_author_size_and_signature() {
         const ALICE: &str = "did:key:z6MktwupdmLXVVqTzCw4i46r4uGyosGXRnR3XjN4Zq7oMMsw";
-        let policy = format!(r#"{{"types":["message","snapshot"],"authors":["bob","{ALICE}"],"max_event_bytes":100}}"#);
+        let policy = format!(
+            r#"{{"enforce":{{"types":["message","snapshot"],"authors":["bob","{ALICE}"],"max_event_bytes":100}}}}"#
+        );
         let policy = Policy::read(&policy);
         assert_eq!(policy.problems(), []);
         let (signed, unsigned) = (Authenticity::Signed, Authenticity::Unsigned);
@@ -224,11 +253,11 @@ mod tests {
             let violations = checked.err().unwrap_or_default();
             assert_eq!(fields(&violations), expected, "{kind} {author}");
         }
-        let policy = Policy::read(r#"{"require_signatures":true}"#);
+        let policy = Policy::read(r#"{"enforce":{"require_signatures":true}}"#);
         assert_eq!(policy.check(&event("x", ALICE), signed, 1), Ok(()));
         let violations = policy.check(&event("x", ALICE), unsigned, 1).expect_err("refused");
         assert_eq!(fields(&violations), ["signature"]);
-        let policy = Policy::read(r#"{"authors":[],"require_signatures":false}"#);
+        let policy = Policy::read(r#"{"enforce":{"authors":[],"require_signatures":false}}"#);
         assert!(
             policy.check(&event("x", "y"), signed, 1).is_err(),
             "an empty list allows none"
@@ -237,7 +266,7 @@ mod tests {
 
     #[test]
     fn names_narrow_what_tokens_allow() {
-        let policy = Policy::read(r#"{"read":["a"],"write":[]}"#);
+        let policy = Policy::read(r#"{"enforce":{"read":["a"],"write":[]}}"#);
         let owner = Token::owner();
         for (right, nobody) in [(Right::Read, false), (Right::Write, false), (Right::Admin, true)] {
             assert!(policy.admits(right, Some(&owner)), "{right:?}");
@@ -257,14 +286,21 @@ mod tests {
             ("max_event_bytes", "1.5"),
             ("read", "null"),
             ("write", "{}"),
+            ("reads", "[]"),
         ] {
-            let policy = Policy::read(&format!("{{\"{member}\":{value}}}"));
-            assert_eq!(fields(policy.problems()), [format!("policy_json.{member}")], "{value}");
+            let policy = Policy::read(&format!("{{\"enforce\":{{\"{member}\":{value}}}}}"));
+            assert_eq!(
+                fields(policy.problems()),
+                [format!("policy_json.enforce.{member}")],
+                "{value}"
+            );
             let refused = policy.check(&event("a", "alice"), Authenticity::Signed, 1);
             assert!(refused.is_err(), "{member}");
             assert_eq!(policy.admits(Right::Read, None), member != "read", "{member}");
         }
-        let policy = Policy::read("{");
-        assert!(!policy.admits(Right::Read, None) && policy.problems().len() == 1);
+        for json in ["{", r#"{"enforce":[]}"#] {
+            let policy = Policy::read(json);
+            assert!(!policy.admits(Right::Read, None) && policy.problems().len() == 1);
+        }
     }
 }

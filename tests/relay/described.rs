@@ -182,10 +182,10 @@ fn every_answer_is_as_described_and_every_described_answer_is_given() {
         r#"{"feed_id":"f"}"#,
         r#"{"feed_id":"F"}"#,
         r#"{"feed_id":"/"}"#,
-        r#"{"feed_id":"closed","policy_json":{"require_signatures":true,"types":[],"read":["nobody"],"more":1}}"#,
+        r#"{"feed_id":"closed","policy_json":{"enforce":{"require_signatures":true,"types":[],"read":["nobody"]},"more":1}}"#,
         r#"{"feed_id":"closed"}"#,
         r#"{"feed_id":"closed","name":"another"}"#,
-        r#"{"feed_id":"odd","policy_json":{"authors":"me"}}"#,
+        r#"{"feed_id":"odd","policy_json":{"enforce":{"authors":"me"}}}"#,
         &format!("\"{}\"", "x".repeat(8192)),
     ] {
         post(FEEDS, "/feeds", body);
@@ -237,8 +237,8 @@ fn every_answer_is_as_described_and_every_described_answer_is_given() {
         let (status, body) = raw(&relay, request.as_bytes());
         description.check("put", POLICY, status, &body);
     };
-    put("f", r#"{"types":["message"],"more":null}"#);
-    put("f", "{\"types\":[1]}");
+    put("f", r#"{"enforce":{"types":["message"]},"more":null}"#);
+    put("f", r#"{"enforce":{"types":[1]}}"#);
     put("g", "null");
     put("f", &format!("\"{}\"", "x".repeat(8192)));
     // A foreign host name; another type; a body that does not arrive.

@@ -38,13 +38,17 @@ fn events_that_the_policy_does_not_allow_are_refused_with_details() {
     make(
         &client,
         "typed",
-        &json!({"types": ["message", "snapshot"], "members": ["kept"]}),
+        &json!({"enforce": {"types": ["message", "snapshot"]}, "members": ["kept"], "read": ["*"]}),
     );
-    make(&client, "authors", &json!({"authors": ["i-1", ALICES_DID]}));
+    make(
+        &client,
+        "authors",
+        &json!({"enforce": {"authors": ["i-1", ALICES_DID]}}),
+    );
     make(
         &client,
         "signed",
-        &json!({"require_signatures": true, "max_event_bytes": 400}),
+        &json!({"enforce": {"require_signatures": true, "max_event_bytes": 400}}),
     );
     make(&client, "any", &json!(["not", "an", "object"]));
     let with = |feed: &str, name: &str, member: &str, value: &str| {
@@ -77,9 +81,9 @@ fn events_that_the_policy_does_not_allow_are_refused_with_details() {
         let details: Vec<_> = details.iter().map(|field| (*field).to_owned()).collect();
         assert_eq!(post(&client, &event), (status, details), "{event}");
     }
-    let bad = json!({"feed_id": "bad", "policy_json": {"types": "message", "read": [1], "max_event_bytes": "9"}});
+    let bad = json!({"feed_id": "bad", "policy_json": {"enforce": {"types": "message", "read": [1], "max_event_bytes": "9", "wrote": []}}});
     let answer = client.post("/feeds", &bad);
-    let expected = ["types", "max_event_bytes", "read"].map(|name| format!("policy_json.{name}"));
+    let expected = ["types", "max_event_bytes", "read", "wrote"].map(|name| format!("policy_json.enforce.{name}"));
     assert_eq!(
         (answer.status, fields(&answer.json)),
         (400, expected.iter().map(String::as_str).collect())
@@ -98,9 +102,13 @@ fn a_policy_narrows_which_tokens_read_and_write() {
     let relay = start(folder.path());
     let [owner, ann, ben] = ["owner", "ann", "ben"].map(|token| relay.client().with_token(token));
     owner.make_feed("open");
-    make(&owner, "team", &json!({"read": ["ann", "reader"], "write": ["ben"]}));
+    make(
+        &owner,
+        "team",
+        &json!({"enforce": {"read": ["ann", "reader"], "write": ["ben"]}}),
+    );
     let one = event("team", "1");
-    assert_eq!(post(&ann, &one), (403, vec!["policy_json.write".to_owned()]));
+    assert_eq!(post(&ann, &one), (403, vec!["policy_json.enforce.write".to_owned()]));
     assert_eq!(post(&ben, &one), (201, vec![]));
     assert_eq!(
         post(&owner, &event("team", "2")),
@@ -123,7 +131,7 @@ fn a_policy_narrows_which_tokens_read_and_write() {
         let answer = ben.get(path);
         assert_eq!(
             (answer.status, fields(&answer.json)),
-            (403, vec!["policy_json.read"]),
+            (403, vec!["policy_json.enforce.read"]),
             "{path}"
         );
         let path = format!("{path}{}access_token=ann", if path.contains('?') { '&' } else { '?' });
@@ -147,7 +155,7 @@ fn a_feed_for_tokens_is_closed_without_tokens() {
     let folder = folder();
     let relay = Relay::start(folder.path());
     let client = relay.client();
-    make(&client, "team", &json!({"read": ["ann"]}));
+    make(&client, "team", &json!({"enforce": {"read": ["ann"]}}));
     assert_eq!(client.get("/feeds").json, json!([]));
     assert_eq!(client.get("/feeds/team/events").status, 403);
     assert_eq!(post(&client, &event("team", "1")), (201, vec![]), "it may be written");
@@ -183,8 +191,8 @@ fn a_stored_policy_that_is_not_understood_refuses_events() {
     let folder = folder();
     let relay = Relay::start(folder.path());
     let client = relay.client();
-    make(&client, "typed", &json!({"types": ["message"]}));
-    make(&client, "read", &json!({"read": ["nobody"]}));
+    make(&client, "typed", &json!({"enforce": {"types": ["message"]}}));
+    make(&client, "read", &json!({"enforce": {"read": ["nobody"]}}));
     let one = event("typed", "1");
     client.post_event(&one);
     relay.stop();
@@ -197,12 +205,12 @@ fn a_stored_policy_that_is_not_understood_refuses_events() {
         let told = format!("the feed \"{feed}\" accepts no events, because its policy is not understood");
         assert!(relay.said().contains(&told), "{}", relay.said());
     }
-    let field = vec!["policy_json.types".to_owned()];
+    let field = vec!["policy_json.enforce.types".to_owned()];
     assert_eq!(post(&client, &event("typed", "2")), (403, field));
     assert_eq!(client.get("/feeds/typed/events").json, json!([one]), "it can be read");
     assert_eq!(client.get("/feeds/read/events").status, 403);
 
-    let policy = json!({"types": ["message"]});
+    let policy = json!({"enforce": {"types": ["message"]}});
     assert_eq!(client.put("/feeds/typed/policy", &policy).json["policy_json"], policy);
     assert_eq!(
         post(&client, &event("typed", "2")),
@@ -225,12 +233,12 @@ fn an_admin_sets_another_policy_and_streams_end() {
     owner.make_feed("other");
     let mut listener = Listener::open(relay.address, "/feeds/team/stream?access_token=ann", None);
     assert!(matches!(listener.next(), Heard::Id(_)));
-    let policy = json!({"read": [], "types": ["note"], "members": [1]});
+    let policy = json!({"enforce": {"read": [], "types": ["note"]}, "members": [1]});
     for (client, path, body, status) in [
         (&ann, "/feeds/team/policy", &policy, 403),
         (&admin, "/feeds/other/policy", &policy, 403),
         (&owner, "/feeds/none/policy", &policy, 404),
-        (&admin, "/feeds/team/policy", &json!({"types": 1}), 400),
+        (&admin, "/feeds/team/policy", &json!({"enforce": {"types": 1}}), 400),
     ] {
         assert_eq!(client.put(path, body).status, status, "{path} {body}");
     }
@@ -260,7 +268,10 @@ fn a_policy_ends_streams_without_tokens_too() {
     assert!(matches!(listener.next(), Heard::Id(_)));
     assert_eq!(relay.client().put("/feeds/f/policy", &json!(null)).status, 200);
     assert_eq!(
-        relay.client().put("/feeds/f/policy", &json!({"read": ["ann"]})).status,
+        relay
+            .client()
+            .put("/feeds/f/policy", &json!({"enforce": {"read": ["ann"]}}))
+            .status,
         200
     );
     assert_eq!(listener.try_next().expect("an end that is clean"), None);
