@@ -52,11 +52,19 @@ impl Numbers {
 }
 
 impl Confirmer {
-    /// Creates a confirmer for the repository at `git_dir`. Its first use gives the mirror its name.
-    ///
-    /// # Errors
-    /// The name cannot be read or written.
-    pub fn new(git_dir: &Path, web: Web, numbers: Numbers) -> io::Result<Self> {
+    /// Creates a confirmer for the repository at `git_dir`. If that fails, a warning says so, and nothing is confirmed.
+    pub fn start(git_dir: &Path, web: Web, numbers: Numbers) -> Option<Self> {
+        match Confirmer::new(git_dir, web, numbers) {
+            Ok(confirmer) => Some(confirmer),
+            Err(error) => {
+                tracing::warn!("cannot confirm events to the relay: {error}");
+                None
+            }
+        }
+    }
+
+    /// Its first use gives the mirror its name.
+    fn new(git_dir: &Path, web: Web, numbers: Numbers) -> io::Result<Self> {
         Ok(Confirmer {
             web,
             name: name_of(&git_dir.join(cursors::FOLDER))?,

@@ -108,7 +108,7 @@ pub fn run(
     let numbers = Numbers::default();
     let confirmer = relay
         .as_ref()
-        .and_then(|(web, _)| confirmer(&context, web.clone(), &numbers));
+        .and_then(|(web, _)| Confirmer::start(&context.git_dir(), web.clone(), numbers.clone()));
     let (sender, inbox) = inbox();
     let mut run = Run {
         settings,
@@ -376,12 +376,6 @@ fn read_stdin(sender: &Sender<Arrival>) -> Result<(), git_push::Error> {
     };
     let read = lines::read(io::stdin().lock(), take);
     read.map_err(|error| git_push::Error::new(ErrorKind::Transient, format!("cannot read standard input: {error}")))
-}
-
-fn confirmer(context: &Context, web: Web, numbers: &Numbers) -> Option<Confirmer> {
-    let confirmer = Confirmer::new(&context.git_dir(), web, numbers.clone());
-    let confirmer = confirmer.inspect_err(|error| tracing::warn!("cannot confirm events to the relay: {error}"));
-    confirmer.ok()
 }
 
 fn start_pusher(

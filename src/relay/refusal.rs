@@ -61,8 +61,8 @@ pub enum Refusal {
     /// An event with this id or source was stored, and was removed since.
     #[error("an event with this event_id or source was stored, and was removed since")]
     Removed,
-    /// The line could not be made durable.
-    #[error("the event or feed could not be stored: {0}")]
+    /// The event, feed or confirmation could not be made durable.
+    #[error("the request could not be stored: {0}")]
     NotStored(Cause),
     /// The stored event could not be read.
     #[error("the stored event could not be read: {0}")]

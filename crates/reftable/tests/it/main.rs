@@ -10,6 +10,7 @@ mod interleaved;
 mod lookup;
 mod oracle;
 mod races;
+mod refused;
 mod sequences;
 mod source;
 mod writes;
