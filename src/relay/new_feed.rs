@@ -137,8 +137,8 @@ mod tests {
             (r#"{"feed_id":7}"#, &["feed_id"]),
             (r#"{"name":""}"#, &["name"]),
             (
-                r#"{"name":"","policy_json":{"read":"x","types":["a"],"members":1}}"#,
-                &["name", "policy_json.read"],
+                r#"{"name":"","policy_json":{"enforce":{"read":"x","types":["a"]},"members":1,"read":"x"}}"#,
+                &["name", "policy_json.enforce.read"],
             ),
             ("[]", &[""]),
             ("", &[""]),
