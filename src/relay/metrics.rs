@@ -210,19 +210,28 @@ impl Metrics {
     }
 }
 
-/// Returns the size of the files in a folder, without those in folders below it.
+/// Returns the size of the files in a folder and in the folders below it, in bytes. Links are not followed.
 ///
 /// # Errors
-/// The folder or a file cannot be read.
+/// A folder or a file cannot be read.
 pub fn size_of_files(folder: &Path) -> io::Result<u64> {
     let mut size = 0;
-    for entry in fs::read_dir(folder)? {
-        match entry?.metadata() {
-            Ok(file) if file.is_file() => size += file.len(),
-            Ok(_) => {}
-            // A file may be removed meanwhile.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        let entries = match fs::read_dir(&folder) {
+            // A folder or file may be removed meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            entries => entries?,
+        };
+        for entry in entries {
+            let entry = entry?;
+            match entry.metadata() {
+                Ok(found) if found.is_file() => size += found.len(),
+                Ok(found) if found.is_dir() => folders.push(entry.path()),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
         }
     }
     Ok(size)
@@ -238,6 +247,7 @@ fn label(method: &Method) -> &'static str {
         Method::GET => "GET",
         Method::HEAD => "HEAD",
         Method::POST => "POST",
+        Method::PUT => "PUT",
         Method::OPTIONS => "OPTIONS",
         _ => "other",
     }
@@ -258,6 +268,7 @@ mod tests {
             (Method::POST, POSTED, StatusCode::CONFLICT),
             (Method::GET, POSTED, StatusCode::OK),
             (Method::POST, "/feeds", StatusCode::CREATED),
+            (Method::PUT, "/feeds/{feed_id}/confirmed", StatusCode::OK),
             (Method::TRACE, NO_ROUTE, StatusCode::NOT_FOUND),
         ] {
             metrics.count(&method, route, status, 0.001);
@@ -272,6 +283,7 @@ mod tests {
             "stargate_relay_events_total{outcome=\"accepted\",status=\"201\"} 1",
             "stargate_relay_events_total{outcome=\"known\",status=\"200\"} 1",
             "stargate_relay_events_total{outcome=\"refused\",status=\"409\"} 1",
+            "stargate_relay_requests_total{method=\"PUT\",route=\"/feeds/{feed_id}/confirmed\",status=\"200\"} 1",
             "stargate_relay_requests_total{method=\"other\",route=\"none\",status=\"404\"} 1",
             "stargate_relay_post_duration_seconds_count 3",
             "stargate_relay_batch_lines_bucket{le=\"4.0\"} 1",
@@ -283,5 +295,16 @@ mod tests {
             assert!(text.lines().any(|one| one == line), "{line} is missing in\n{text}");
         }
         assert_eq!(text.matches("_events_total{").count(), 3);
+    }
+
+    #[test]
+    fn files_of_all_folders_are_counted() {
+        let data = tempfile::tempdir().expect("a folder");
+        fs::create_dir_all(data.path().join("index/more")).expect("folders");
+        for (name, length) in [("log", 100), ("index/table", 20), ("index/more/table", 3)] {
+            fs::write(data.path().join(name), vec![0; length]).expect("a file");
+        }
+        assert_eq!(size_of_files(data.path()).expect("readable"), 123);
+        assert_eq!(size_of_files(&data.path().join("missing")).expect("no files"), 0);
     }
 }
