@@ -276,6 +276,15 @@ impl From<StoreError> for Failure {
             StoreError::Version { .. } => {
                 Failure::new(Exit::Misconfigured, error).hint("use a later version of this program")
             }
+            StoreError::OtherStore { .. } => {
+                Failure::new(Exit::Misconfigured, error).hint("choose another folder with --data, or another --store")
+            }
+            #[cfg(feature = "nats")]
+            StoreError::Stream(error) => error.into(),
+            #[cfg(feature = "nats")]
+            StoreError::Copy(..) => {
+                Failure::new(Exit::Failed, error).hint("check the servers, then start the relay again")
+            }
             StoreError::Log(_) => Failure::new(Exit::Failed, error).hint("the stored events were not changed"),
         }
     }

@@ -90,12 +90,15 @@
 pub mod access;
 mod access_log;
 mod answer;
+mod batch;
 mod body;
 mod commit;
 mod confirmed;
 pub mod cors;
 mod filter;
 mod folder;
+#[cfg(feature = "nats")]
+mod follow;
 mod index;
 mod indexer;
 mod known;
@@ -110,6 +113,9 @@ mod policy;
 mod refusal;
 mod removed;
 mod replay;
+#[cfg(feature = "nats")]
+mod replica;
+mod request;
 pub mod retention;
 pub mod routes;
 pub mod server;

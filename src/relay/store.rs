@@ -17,31 +17,32 @@ use durable::{
 use jiff::Timestamp;
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot, watch};
 
+#[cfg(feature = "nats")]
+use super::replica::Replica;
 use super::{
     commit::Committer,
-    confirmed::Confirmation,
     filter::Filter,
-    folder::{lock, set_version},
-    index::{About, Identity, Index, Record, files::Damaged},
+    folder::{lock, set_stream, set_version},
+    index::{Index, Record, files::Damaged},
     indexer::Indexer,
     log_line,
     message::Message,
     metrics::WriteMetrics,
-    replay::{Replayed, replay},
+    replay::replay,
     retention::{Limits, Retention},
 };
 pub use super::{
     folder::{LOCK, OpenError, VERSION_FILE},
     refusal::{MatchedBy, Refusal},
     replay::Found,
+    request::{Accepted, NewFeed, QueuedWrite, Submission, WriteRequest},
 };
-use crate::{
-    event::is_same_json,
-    journal::{
-        WriteError,
-        log::{Log, LogReader, Place},
-    },
+use crate::journal::{
+    WriteError,
+    log::{Log, LogReader, Place},
 };
+#[cfg(feature = "nats")]
+use crate::nats::link::{Link, Settings};
 
 /// Stem of the log's file name, `events.ndjson`.
 pub const STEM: &str = "events";
@@ -83,6 +84,8 @@ pub struct Shared {
     turns: Semaphore,
     /// Metrics of the writing thread.
     pub write_metrics: WriteMetrics,
+    /// Number of times that another relay has set policies.
+    pub policies: watch::Sender<u64>,
 }
 
 /// The newest events, in the order of their numbers.
@@ -112,82 +115,6 @@ pub struct Selected {
     pub count: usize,
 }
 
-/// Request to write something.
-#[derive(Debug, Clone)]
-pub enum WriteRequest {
-    /// A feed.
-    Feed(NewFeed),
-    /// An event.
-    Event(Submission),
-    /// What a mirror has confirmed.
-    Confirmation(Confirmation),
-}
-
-/// Feed to be created.
-#[derive(Debug, Clone)]
-pub struct NewFeed {
-    /// Description of the feed, if it is new.
-    pub about: About,
-    /// False if the request gave no name: any name of a stored feed is right.
-    pub is_named: bool,
-    /// False if the request gave no policy: any policy of a stored feed is right.
-    pub has_policy: bool,
-    /// True to set the policy of a stored feed, instead of creating one.
-    pub sets_policy: bool,
-}
-
-impl NewFeed {
-    /// Returns true if a stored feed has the id, and the name and policy that the request gave.
-    pub fn is(&self, stored: &About) -> bool {
-        let policies = (self.about.policy.as_bytes(), stored.policy.as_bytes());
-        stored.id == self.about.id
-            && (!self.is_named || self.about.name == stored.name)
-            && (!self.has_policy || is_same_json(policies.0, policies.1))
-    }
-}
-
-/// Event to be written.
-#[derive(Debug, Clone)]
-pub struct Submission {
-    /// Feed of the event.
-    pub feed: String,
-    /// Keys of the event.
-    pub identity: Identity,
-    /// Compact JSON, as `JSON.stringify` writes it.
-    pub json: Bytes,
-}
-
-/// A request in the queue, with its answer channel.
-#[derive(Debug)]
-pub struct QueuedWrite {
-    /// The request.
-    pub request: WriteRequest,
-    /// Receives the answer.
-    pub answer: oneshot::Sender<Result<Accepted, Refusal>>,
-}
-
-/// Answer to a request that was accepted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Accepted {
-    /// True if it did not exist before.
-    pub is_new: bool,
-    /// Number of the line; 0 for a feed that existed.
-    pub seq: u64,
-    /// The stored event; empty for a feed.
-    pub json: Bytes,
-}
-
-impl Accepted {
-    /// Creates the answer for something that existed.
-    pub fn known(seq: u64, json: Bytes) -> Self {
-        Accepted {
-            is_new: false,
-            seq,
-            json,
-        }
-    }
-}
-
 impl Store {
     /// Opens or creates the store in `folder`, and reads what is new in it. Creates the folder, but not its parents.
     ///
@@ -195,42 +122,57 @@ impl Store {
     /// [`OpenError`]
     pub fn open(folder: &Path, limits: Limits) -> Result<(Self, Found), OpenError> {
         let lock = lock(folder)?;
-        set_version(folder)?;
-        let clock = SystemClock::default();
-        let (log, repaired) = Log::open((Disk, clock), (folder, STEM), |tail| log_line::parse(tail).is_ok())?;
-        let mut replayed = replay(folder, &log)?;
-        let mut found = std::mem::take(&mut replayed.found);
-        found.repaired = repaired;
-        let retention = begun(&log, &clock).and_then(|begun| Retention::open(folder, limits, begun));
-        let retention = retention.map_err(|source| WriteError::Storage {
-            what: "read the confirmations and the log in",
+        set_stream(folder, None)?;
+        let (committer, shared, found) = open_log(folder, limits)?;
+        let store = Store::start(shared, lock, move |queued| committer.run(queued));
+        Ok((store, found))
+    }
+
+    /// Opens the stream, and a copy of it in `folder`, and copies what is new. Creates the folder, but not its parents.
+    ///
+    /// # Errors
+    /// [`OpenError`]
+    #[cfg(feature = "nats")]
+    pub fn open_stream(folder: &Path, limits: Limits, settings: &Settings) -> Result<(Self, Found), OpenError> {
+        let lock = lock(folder)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|source| WriteError::Storage {
+            what: "start a thread for",
             path: folder.into(),
             source,
         })?;
-        Ok((Store::start((log, replayed), clock, retention, lock), found))
+        let link = runtime.block_on(Link::open(settings))?;
+        set_stream(folder, Some(link.identity()))?;
+        let (committer, shared, mut found) = open_log(folder, limits)?;
+        if !found.problems.is_empty() {
+            return Err(OpenError::damaged_copy(folder, "has damaged lines"));
+        }
+        let replica = runtime.block_on(async {
+            let failed = |why| OpenError::Copy(settings.address.stream.clone(), why);
+            if shared.index().last() > link.last_seq().await.map_err(failed)? {
+                return Err(OpenError::damaged_copy(folder, "has more messages than the stream"));
+            }
+            let mut replica = Replica::new(committer, shared.clone(), link, folder.into());
+            replica.catch_up().await?.map_err(failed)?;
+            Ok(replica)
+        })?;
+        (found.feeds, found.events) = {
+            let index = shared.index();
+            (index.feeds().len(), index.feeds().map(|feed| feed.count()).sum())
+        };
+        let store = Store::start(shared, lock, move |queued| runtime.block_on(replica.run(queued)));
+        Ok((store, found))
     }
 
     fn start(
-        (log, replayed): (Log<Disk, SystemClock>, Replayed),
-        clock: SystemClock,
-        retention: Retention,
+        shared: Arc<Shared>,
         lock: DiskFile,
+        run: impl FnOnce(mpsc::Receiver<QueuedWrite>) -> Result<(), WriteError> + Send + 'static,
     ) -> Self {
-        let shared = Arc::new(Shared {
-            index: RwLock::new(replayed.index),
-            damaged: replayed.files.damaged(),
-            reader: log.reader(),
-            recent: Mutex::default(),
-            watchers: Mutex::default(),
-            turns: Semaphore::new(TURNS),
-            write_metrics: WriteMetrics::default(),
-        });
         let (queue, queued) = mpsc::channel(QUEUE);
-        let indexer = Indexer::start(replayed.files, shared.clone());
-        let committer = Committer::new((log, replayed.marks), clock, shared.clone(), indexer, retention);
         Store {
             handle: Handle { shared, queue },
-            committer: thread::spawn(move || committer.run(queued)),
+            committer: thread::spawn(move || run(queued)),
             _lock: lock,
         }
     }
@@ -251,6 +193,26 @@ impl Store {
         drop(self.handle);
         self.committer.join().expect("the writing thread does not panic")
     }
+}
+
+/// Opens or creates the log in a folder, and reads what is new in it.
+fn open_log(folder: &Path, limits: Limits) -> Result<(Committer, Arc<Shared>, Found), OpenError> {
+    set_version(folder)?;
+    let clock = SystemClock::default();
+    let (log, repaired) = Log::open((Disk, clock), (folder, STEM), |tail| log_line::parse(tail).is_ok())?;
+    let mut replayed = replay(folder, &log)?;
+    let mut found = std::mem::take(&mut replayed.found);
+    found.repaired = repaired;
+    let retention = begun(&log, &clock).and_then(|begun| Retention::open(folder, limits, begun));
+    let retention = retention.map_err(|source| WriteError::Storage {
+        what: "read the confirmations and the log in",
+        path: folder.into(),
+        source,
+    })?;
+    let shared = Arc::new(Shared::new(&log, replayed.index, replayed.files.damaged()));
+    let indexer = Indexer::start(replayed.files, shared.clone());
+    let committer = Committer::new((log, replayed.marks), clock, shared.clone(), indexer, retention);
+    Ok((committer, shared, found))
 }
 
 /// Returns the time at which the newest file of a log began: that of its first line.
@@ -284,6 +246,11 @@ impl Handle {
     /// Locks the index for reading; the writer waits meanwhile.
     pub fn index(&self) -> RwLockReadGuard<'_, Index> {
         self.shared.index()
+    }
+
+    /// Watches the number of times that another relay has set policies.
+    pub fn watch_policies(&self) -> watch::Receiver<u64> {
+        self.shared.policies.subscribe()
     }
 
     /// Metrics of the writing thread.
@@ -389,6 +356,19 @@ impl Selected {
 }
 
 impl Shared {
+    fn new(log: &Log<Disk, SystemClock>, index: Index, damaged: Damaged) -> Self {
+        Shared {
+            index: RwLock::new(index),
+            damaged,
+            reader: log.reader(),
+            recent: Mutex::default(),
+            watchers: Mutex::default(),
+            turns: Semaphore::new(TURNS),
+            write_metrics: WriteMetrics::default(),
+            policies: watch::Sender::default(),
+        }
+    }
+
     /// Locks the index for reading.
     pub fn index(&self) -> RwLockReadGuard<'_, Index> {
         self.index.read().unwrap_or_else(PoisonError::into_inner)
