@@ -150,7 +150,7 @@ pub fn main(args: &Args) -> Result<Exit, Failure> {
 #[cfg(feature = "nats")]
 fn open_stream(args: &Args, url: &str, limits: Limits) -> Result<(Store, Found), Failure> {
     let replicas = args.replicas.map(usize::from);
-    let settings = super::stream::settings("--store", url, args.credentials.as_deref(), replicas)?;
+    let settings = super::stream::settings(url, args.credentials.as_deref(), replicas)?;
     Ok(Store::open_stream(&args.data, limits, &settings)?)
 }
 

@@ -2,29 +2,30 @@
 #[cfg(feature = "nats")]
 use std::path::Path;
 
+#[cfg(feature = "nats")]
+use super::report::STREAM_URL;
 use super::report::{Exit, Failure};
 #[cfg(feature = "nats")]
-use crate::nats::link::{LinkError, Settings};
+use crate::nats::{
+    address::BadAddress,
+    link::{LinkError, Settings},
+};
 
-/// Reads the URL of a stream, which an option has.
+/// Reads the URL of the stream in `--store`.
 ///
 /// # Errors
 /// It is invalid.
 #[cfg(feature = "nats")]
-pub fn settings(
-    option: &str,
-    url: &str,
-    credentials: Option<&Path>,
-    replicas: Option<usize>,
-) -> Result<Settings, Failure> {
-    let address = url.parse().map_err(|error| {
-        let failure = Failure::new(Exit::Misconfigured, format!("{option} {error}"));
-        failure.hint("name the servers and the stream, such as nats://127.0.0.1:4222/stargate")
+pub fn settings(url: &str, credentials: Option<&Path>, replicas: Option<usize>) -> Result<Settings, Failure> {
+    let address = url.parse().map_err(|error: BadAddress| {
+        let failure = Failure::new(Exit::Misconfigured, format!("--store {error}"));
+        failure.hint(STREAM_URL)
     })?;
     Ok(Settings {
         address,
         credentials: credentials.map(Path::to_owned),
         replicas,
+        creates: true,
     })
 }
 

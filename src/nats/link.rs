@@ -36,6 +36,8 @@ pub struct Settings {
     pub credentials: Option<PathBuf>,
     /// Number of replicas of the stream, if it is to be created; the right number, if it exists.
     pub replicas: Option<usize>,
+    /// Creates the stream if it is missing.
+    pub creates: bool,
 }
 
 /// Error of opening a stream.
@@ -119,7 +121,7 @@ impl Link {
         connecting.await.map_err(|error| failed(with_causes(&error)))
     }
 
-    /// Connects, and opens the stream. If it is missing, it is created.
+    /// Connects, and opens the stream.
     ///
     /// # Errors
     /// [`LinkError`]
@@ -131,9 +133,18 @@ impl Link {
             .max_ack_inflight(IN_FLIGHT)
             .build(client.clone());
         let failed = |error: String| LinkError::JetStream(name.clone(), error);
-        let new = config::new(&name, settings.replicas.unwrap_or(1));
-        let opened = context.get_or_create_stream(new).await;
-        let stream = opened.map_err(|error| failed(with_causes(&error)))?;
+        let stream = if settings.creates {
+            let new = config::new(&name, settings.replicas.unwrap_or(1));
+            context
+                .get_or_create_stream(new)
+                .await
+                .map_err(|error| failed(with_causes(&error)))?
+        } else {
+            context
+                .get_stream(&name)
+                .await
+                .map_err(|error| failed(with_causes(&error)))?
+        };
         let info = stream.cached_info();
         config::check(&info.config, settings.replicas).map_err(|rule| LinkError::Unsuitable(name.clone(), rule))?;
         let identity = format!("{name} {}", info.created.unix_timestamp_nanos());
@@ -149,6 +160,21 @@ impl Link {
     /// Name of the stream.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The stream, for consumers.
+    pub fn stream(&self) -> &Stream {
+        &self.stream
+    }
+
+    /// Sends a request, and waits for the answer.
+    ///
+    /// # Errors
+    /// There is no answer.
+    pub async fn request(&self, subject: String, text: &'static str) -> Result<(), String> {
+        let answered = timeout(ANSWER, self.client.request(subject, text.into())).await;
+        let answer = answered.map_err(|_| NO_ANSWER.to_owned())?;
+        answer.map(drop).map_err(|error| with_causes(&error))
     }
 
     /// Text that differs from that of any other stream, even one with the same name.

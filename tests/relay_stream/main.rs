@@ -4,10 +4,13 @@
 mod contract;
 #[path = "../relay/feeds.rs"]
 mod feeds;
+mod messages;
+mod mirror;
 #[path = "../relay/policies.rs"]
 mod policies;
 #[path = "../relay/requests.rs"]
 mod requests;
+mod shared;
 #[path = "../relay/signed.rs"]
 mod signed;
 #[path = "../relay/streams.rs"]
