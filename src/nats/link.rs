@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 use async_nats::{
     Client, ConnectOptions, Event, HeaderMap,
     connection::State,
-    header::{NATS_EXPECTED_LAST_SEQUENCE, NATS_EXPECTED_STREAM, NATS_MESSAGE_ID},
+    header::{NATS_EXPECTED_LAST_MESSAGE_ID, NATS_EXPECTED_LAST_SEQUENCE, NATS_EXPECTED_STREAM, NATS_MESSAGE_ID},
     jetstream::{
         self, Context,
         consumer::{DeliverPolicy, push},
@@ -72,7 +72,7 @@ pub struct Outgoing {
     /// Its subject.
     pub subject: String,
     /// Its `Nats-Msg-Id`: the stream does not store another message with it for some minutes.
-    pub id: Option<String>,
+    pub id: String,
     /// Time of receipt.
     pub received: Timestamp,
     /// Its content.
@@ -84,6 +84,8 @@ pub struct Outgoing {
 pub struct Published {
     /// Number of messages, from the first one, that are stored.
     pub complete: usize,
+    /// Numbers of further messages that are stored. What is before them may be from another relay.
+    pub later: Vec<u64>,
     /// Reason for which the others are not, as far as is known.
     pub end: End,
 }
@@ -197,21 +199,23 @@ impl Link {
         Ok(info.map_err(|error| with_causes(&error))?.state.last_sequence)
     }
 
-    /// Publishes messages with consecutive numbers, all at once, and waits until they are stored.
+    /// Publishes messages with consecutive numbers, all at once, and waits until they are stored. Each is stored only behind the
+    /// one before it: a message of another relay in between stops them.
     pub async fn publish(&self, messages: impl Iterator<Item = Outgoing>) -> Published {
-        let lost = |complete, why: &str| Published {
-            complete,
-            end: End::Lost(why.to_owned()),
-        };
         // Messages would be kept, and sent once there is a connection again.
         if self.client.connection_state() != State::Connected {
-            return lost(0, "the connection to NATS is lost");
+            return stored(
+                Vec::new(),
+                Instant::now(),
+                Some("the connection to NATS is lost".into()),
+            )
+            .await;
         }
         let deadline = Instant::now() + ANSWER;
-        let mut pending = Vec::new();
+        let (mut pending, mut before) = (Vec::new(), None);
         for message in messages {
-            let seq = message.seq;
-            let sent = timeout_at(deadline, self.send(message)).await;
+            let (seq, id) = (message.seq, message.id.clone());
+            let sent = timeout_at(deadline, self.send(message, before.replace(id))).await;
             match sent {
                 Ok(Ok(ack)) => pending.push((seq, ack)),
                 Ok(Err(why)) => return stored(pending, deadline, Some(why)).await,
@@ -221,13 +225,15 @@ impl Link {
         stored(pending, deadline, None).await
     }
 
-    async fn send(&self, message: Outgoing) -> Result<PublishAckFuture, String> {
+    /// Sends a message, which is stored only behind the one with the id `before`.
+    async fn send(&self, message: Outgoing, before: Option<String>) -> Result<PublishAckFuture, String> {
         let mut headers = HeaderMap::new();
         headers.insert(NATS_EXPECTED_STREAM, self.name.as_str());
         headers.insert(NATS_EXPECTED_LAST_SEQUENCE, (message.seq - 1).to_string());
         headers.insert(message::RECEIVED, format!("{:.3}", message.received));
-        if let Some(id) = message.id {
-            headers.insert(NATS_MESSAGE_ID, id);
+        headers.insert(NATS_MESSAGE_ID, message.id);
+        if let Some(before) = before {
+            headers.insert(NATS_EXPECTED_LAST_MESSAGE_ID, before);
         }
         let sent = self
             .context
@@ -257,16 +263,18 @@ const NO_ANSWER: &str = "there is no answer in time";
 
 /// Waits for the acknowledgements of messages. `not_sent` is the reason for which more were not sent.
 async fn stored(pending: Vec<(u64, PublishAckFuture)>, deadline: Instant, not_sent: Option<String>) -> Published {
-    let (mut complete, mut problem) = (0, None);
-    for (index, (seq, ack)) in pending.into_iter().enumerate() {
+    let (mut complete, mut later, mut problem) = (0, Vec::new(), None);
+    for (seq, ack) in pending {
         let end = match timeout_at(deadline, ack).await {
-            // It is stored only if all before it are.
             Ok(Ok(ack)) if ack.sequence == seq && !ack.duplicate => {
-                (complete, problem) = (index + 1, None);
+                match problem {
+                    None => complete += 1,
+                    Some(_) => later.push(seq),
+                }
                 continue;
             }
             Ok(Ok(_)) => End::Moved,
-            Ok(Err(error)) if error.kind() == PublishErrorKind::WrongLastSequence => End::Moved,
+            Ok(Err(error)) if is_refused(error.kind()) => End::Moved,
             Ok(Err(error)) => End::Lost(with_causes(&error)),
             Err(_) => End::Lost(NO_ANSWER.into()),
         };
@@ -275,8 +283,18 @@ async fn stored(pending: Vec<(u64, PublishAckFuture)>, deadline: Instant, not_se
     }
     Published {
         complete,
+        later,
         end: problem.or(not_sent.map(End::Lost)).unwrap_or(End::Complete),
     }
+}
+
+/// Returns true if the stream has another last message than the publisher expects.
+fn is_refused(kind: PublishErrorKind) -> bool {
+    [
+        PublishErrorKind::WrongLastSequence,
+        PublishErrorKind::WrongLastMessageId,
+    ]
+    .contains(&kind)
 }
 
 fn report(event: &Event) {

@@ -74,7 +74,7 @@ pub fn subject(stream: &str, kind: Kind, feed: &str) -> String {
 }
 
 /// Encodes text as a token of a subject.
-pub fn token(text: &str) -> String {
+fn token(text: &str) -> String {
     let mut token = String::with_capacity(text.len());
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-_".contains(&byte) {

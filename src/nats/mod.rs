@@ -2,7 +2,8 @@
 //! `events run` can read it directly. [`message`] has the format.
 //!
 //! A stream has the messages of all feeds, in one order. Nothing is ever removed from it. Each message is published with the
-//! number of the last one (`Nats-Expected-Last-Sequence`), so it is stored only if its writer knows all messages before it.
+//! number of the last one (`Nats-Expected-Last-Sequence`) and, behind another message of the same writer, the id of that
+//! (`Nats-Expected-Last-Msg-Id`). So it is stored only if its writer knows all messages before it.
 pub mod address;
 pub mod config;
 pub mod link;

@@ -7,15 +7,18 @@
 //!
 //! Each message is published with the number of the last message of the copy. The stream stores it only if that is its own last
 //! message. So no other relay can have stored an event with the same id or source in between, however long ago the first one was.
-//! If the stream has other messages, the relay copies those, and decides the requests again. The `Nats-Msg-Id` of an event makes
-//! the stream recognise an event that is posted again within two minutes, to another relay, without this detour.
+//! If the stream has other messages, the relay copies those, and decides the requests again. Messages that are published together
+//! also name the one before by its `Nats-Msg-Id` (`Nats-Expected-Last-Msg-Id`): its number alone could be that of another
+//! relay's message. The id of an event is a hash of its JSON, so that the stream itself recognises an event that is posted to
+//! two relays within two minutes.
 //!
 //! Without an acknowledgement in time, a request is answered with 503. If its message was stored nevertheless, the consumer
 //! delivers it, and a retry is answered with the stored event.
-use std::{io, path::PathBuf, sync::Arc};
+use std::{collections::HashSet, io, path::PathBuf, sync::Arc};
 
 use axum::body::Bytes;
 use durable::clock::{Clock, SystemClock};
+use ring::digest::{SHA256, digest};
 use tokio::{
     sync::mpsc,
     time::{Duration, timeout},
@@ -33,8 +36,9 @@ use crate::{
     journal::WriteError,
     nats::{
         link::{End, Link, Outgoing},
-        message::{self, Content, Kind, subject, token},
+        message::{self, Content, Kind, subject},
     },
+    uuid,
 };
 
 /// Number of times that requests are decided, while other relays write to the stream.
@@ -123,9 +127,10 @@ impl Replica {
         {
             waiting.push(queued);
         }
+        let mut own = HashSet::new();
         for round in 0..ROUNDS {
             let end;
-            (waiting, end) = self.publish(waiting, round == 0).await?;
+            (waiting, end) = self.publish(waiting, &mut own, round == 0).await?;
             let lost = match end {
                 _ if waiting.is_empty() => return Ok(()),
                 End::Lost(why) => Some(why),
@@ -141,8 +146,14 @@ impl Replica {
         Ok(())
     }
 
-    /// Decides requests, publishes what is new, and answers those whose outcome is known. Returns the others.
-    async fn publish(&mut self, waiting: Undecided, is_first: bool) -> Result<(Undecided, End), WriteError> {
+    /// Decides requests, publishes what is new, and answers those whose outcome is known. Returns the others. `own` has the
+    /// numbers of messages that are stored, but behind those of another relay.
+    async fn publish(
+        &mut self,
+        waiting: Undecided,
+        own: &mut HashSet<u64>,
+        is_first: bool,
+    ) -> Result<(Undecided, End), WriteError> {
         let mut batch = Batch::new(self.clock.now());
         let mut decided = Vec::with_capacity(waiting.len());
         let mut rest = Vec::new();
@@ -154,23 +165,25 @@ impl Replica {
                 break;
             }
         }
-        let messages = batch.lines.iter().filter_map(|line| self.message(line, is_first));
-        let published = match batch.lines.len() {
-            0 => (0, End::Complete),
-            _ => {
-                let published = self.link.publish(messages).await;
-                (published.complete, published.end)
-            }
-        };
-        let (complete, end) = published;
+        let (mut complete, mut end) = (0, End::Complete);
+        if !batch.lines.is_empty() {
+            let messages = batch.lines.iter().filter_map(|line| self.message(line, is_first));
+            let published = self.link.publish(messages).await;
+            own.extend(published.later);
+            (complete, end) = (published.complete, published.end);
+        }
         batch.truncate(complete);
         self.write(&batch)?;
         for (queued, decision) in decided {
             if decision.line().is_some_and(|line| line >= complete) {
                 rest.push(queued);
             } else {
+                let outcome = batch.outcome(decision, complete, None).map(|mut accepted| {
+                    accepted.is_new |= own.remove(&accepted.seq);
+                    accepted
+                });
                 // The client may be gone.
-                let _ = queued.answer.send(batch.outcome(decision, complete, None));
+                let _ = queued.answer.send(outcome);
             }
         }
         self.shared.notify(batch.events(complete));
@@ -187,12 +200,12 @@ impl Replica {
         }
     }
 
-    fn message(&self, line: &NewLine, with_id: bool) -> Option<Outgoing> {
+    fn message(&self, line: &NewLine, is_first: bool) -> Option<Outgoing> {
         let stream = self.link.name();
         let (subject, id, payload) = match &line.request {
             WriteRequest::Event(event) => (
                 subject(stream, Kind::Event, &event.feed),
-                with_id.then(|| token(&event.identity.event_id)),
+                is_first.then(|| hash(&event.json)),
                 event.json.clone(),
             ),
             WriteRequest::Feed(NewFeed { about, .. }) => {
@@ -210,7 +223,8 @@ impl Replica {
         Some(Outgoing {
             seq: line.seq,
             subject,
-            id,
+            // Another one, if the stream has refused the first one.
+            id: id.unwrap_or_else(|| uuid::version_4(uuid::random())),
             received: line.received,
             payload,
         })
@@ -312,6 +326,12 @@ impl Replica {
             source: io::Error::other(why),
         }
     }
+}
+
+/// Returns the hash of an event's JSON.
+fn hash(json: &[u8]) -> String {
+    let hash = digest(&SHA256, json);
+    hash.as_ref()[..16].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn refuse(waiting: Undecided, why: &str) {
