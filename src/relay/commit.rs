@@ -134,6 +134,8 @@ impl Committer {
             WriteRequest::Event(event) => self.decide_event(batch, event),
             WriteRequest::Confirmation(confirmation) => {
                 let confirmed = self.retention.confirm(&confirmation);
+                let lowest = self.retention.confirmed().of(&confirmation.feed);
+                self.shared.set_confirmed(&confirmation.feed, lowest);
                 Decision::Now(match confirmed {
                     Ok(()) => Ok(Accepted::known(confirmation.seq.unwrap_or_default(), Bytes::new())),
                     Err(error) => Err(Refusal::NotStored(Cause::Write(Arc::new(error)))),

@@ -110,6 +110,7 @@ mod observe;
 mod page;
 pub mod permission;
 mod policy;
+mod recent;
 mod refusal;
 mod removed;
 mod replay;

@@ -2,7 +2,7 @@
 //!
 //! One thread writes; all others read.
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, HashMap},
     io,
     path::Path,
     sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard},
@@ -28,6 +28,7 @@ use super::{
     log_line,
     message::Message,
     metrics::WriteMetrics,
+    recent::Recent,
     replay::replay,
     retention::{Limits, Retention},
 };
@@ -54,8 +55,6 @@ const HEAD: u64 = 128;
 const QUEUE: usize = 1024;
 /// Maximum number of readers that load events at a time: fewer than the threads that read the disk, which parse bodies, too.
 pub const TURNS: usize = 3;
-/// Maximum size of the newest events in memory, for listeners, in bytes.
-const RECENT: usize = 16 << 20;
 
 /// The store of a relay. Its thread ends when it is closed.
 #[derive(Debug)]
@@ -84,15 +83,10 @@ pub struct Shared {
     turns: Semaphore,
     /// Metrics of the writing thread.
     pub write_metrics: WriteMetrics,
+    /// Number up to which all mirrors have the events, for each feed with mirrors.
+    confirmed: Mutex<BTreeMap<String, u64>>,
     /// Number of times that another relay has set policies.
     pub policies: watch::Sender<u64>,
-}
-
-/// The newest events, in the order of their numbers.
-#[derive(Debug, Default)]
-struct Recent {
-    events: VecDeque<(u64, Message)>,
-    bytes: usize,
 }
 
 /// A durable event that readers have not seen.
@@ -209,7 +203,11 @@ fn open_log(folder: &Path, limits: Limits) -> Result<(Committer, Arc<Shared>, Fo
         path: folder.into(),
         source,
     })?;
-    let shared = Arc::new(Shared::new(&log, replayed.index, replayed.files.damaged()));
+    let shared = Arc::new(Shared::new(
+        &log,
+        (replayed.index, replayed.files.damaged()),
+        &retention,
+    ));
     let indexer = Indexer::start(replayed.files, shared.clone());
     let committer = Committer::new((log, replayed.marks), clock, shared.clone(), indexer, retention);
     Ok((committer, shared, found))
@@ -246,6 +244,12 @@ impl Handle {
     /// Locks the index for reading; the writer waits meanwhile.
     pub fn index(&self) -> RwLockReadGuard<'_, Index> {
         self.shared.index()
+    }
+
+    /// Number up to which all mirrors of a feed have confirmed its events; `None` without a mirror.
+    pub fn confirmed(&self, feed: &str) -> Option<u64> {
+        let confirmed = self.shared.confirmed.lock().unwrap_or_else(PoisonError::into_inner);
+        confirmed.get(feed).copied()
     }
 
     /// Watches the number of times that another relay has set policies.
@@ -289,11 +293,7 @@ impl Handle {
     /// Returns the leading events of these records that are in memory.
     pub fn recent(&self, records: &[Record]) -> Vec<Message> {
         let recent = self.shared.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = records.iter().map_while(|record| {
-            let at = recent.events.binary_search_by_key(&record.seq, |(seq, _)| *seq).ok()?;
-            Some(recent.events[at].1.clone())
-        });
-        found.collect()
+        records.iter().map_while(|record| recent.get(record.seq)).collect()
     }
 
     /// Reads from the index: on another thread, unless it is all in memory.
@@ -356,7 +356,7 @@ impl Selected {
 }
 
 impl Shared {
-    fn new(log: &Log<Disk, SystemClock>, index: Index, damaged: Damaged) -> Self {
+    fn new(log: &Log<Disk, SystemClock>, (index, damaged): (Index, Damaged), retention: &Retention) -> Self {
         Shared {
             index: RwLock::new(index),
             damaged,
@@ -365,6 +365,7 @@ impl Shared {
             watchers: Mutex::default(),
             turns: Semaphore::new(TURNS),
             write_metrics: WriteMetrics::default(),
+            confirmed: Mutex::new(retention.confirmed().all()),
             policies: watch::Sender::default(),
         }
     }
@@ -377,6 +378,15 @@ impl Shared {
     /// Changes the index.
     pub fn change_index<T>(&self, change: impl FnOnce(&mut Index) -> T) -> T {
         change(&mut self.index.write().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Takes note of what all mirrors of a feed have confirmed.
+    pub fn set_confirmed(&self, feed: &str, seq: Option<u64>) {
+        let mut confirmed = self.confirmed.lock().unwrap_or_else(PoisonError::into_inner);
+        match seq {
+            Some(seq) => confirmed.insert(feed.to_owned(), seq),
+            None => confirmed.remove(feed),
+        };
     }
 
     /// Takes note of damage of the index.
@@ -411,19 +421,6 @@ impl Shared {
             if watchers.get(feed).is_some_and(|watcher| watcher.send(seq).is_err()) {
                 watchers.remove(feed);
             }
-        }
-    }
-}
-
-impl Recent {
-    fn push(&mut self, seq: u64, message: Message) {
-        self.bytes += message.length();
-        self.events.push_back((seq, message));
-        while self.bytes > RECENT {
-            let Some((_, oldest)) = self.events.pop_front() else {
-                break;
-            };
-            self.bytes -= oldest.length();
         }
     }
 }
