@@ -10,6 +10,7 @@ use std::{
 
 use serde_json::{Value, json};
 use support::{
+    certificates,
     nats::Servers,
     relay::{Client, Heard, Listener, PATIENCE, Relay, STORE, Start, event},
 };
@@ -186,4 +187,38 @@ fn an_event_that_the_servers_do_not_accept_is_refused() {
     assert_eq!(refused.status, 413, "{refused:?}");
     large["payload"] = json!({"text": "x".repeat(60 << 10)});
     client.post_event(&large);
+}
+
+#[test]
+fn certificates_are_checked_and_a_bad_file_of_credentials_is_named() {
+    let keys = tempfile::tempdir().expect("a temporary folder");
+    certificates::make(keys.path());
+    let file = |name: &str| keys.path().join(name).display().to_string();
+    let servers = Servers::one_with(&format!(
+        "tls {{ cert_file: {:?}, key_file: {:?} }}\n",
+        file("server.pem"),
+        file("server.key")
+    ));
+    let folder = folder_of(&servers.url("test").replace("nats://", "tls://"));
+    let output = Start::default().command(folder.path()).output().expect("an end");
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(5), "{told}");
+    assert!(told.contains("cannot connect to tls://"), "{told}");
+    let trusted = format!("SSL_CERT_FILE={}", file("authority.pem"));
+    let start = Start {
+        behind: &["env", &trusted],
+        ..Start::default()
+    };
+    let relay = start.start(folder.path());
+    relay.client().make_feed("f");
+    relay.client().post_event(&event("f", "1"));
+    relay.stop();
+    let missing = Start {
+        arguments: &["--credentials", "missing.creds"],
+        ..start
+    };
+    let output = missing.command(folder.path()).output().expect("an end");
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(5), "{told}");
+    assert!(told.contains("missing.creds"), "{told}");
 }
