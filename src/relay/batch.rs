@@ -88,7 +88,7 @@ impl Batch {
                 seq: line.seq,
                 json: &event.json,
             }),
-            WriteRequest::Feed(_) | WriteRequest::Confirmation(_) => None,
+            WriteRequest::Feed(_) | WriteRequest::Confirmation(_) | WriteRequest::Refresh => None,
         })
     }
 
@@ -132,7 +132,7 @@ impl Batch {
         let line = *self.feeds.get(id)?;
         match &self.lines[line].request {
             WriteRequest::Feed(feed) => Some((line, feed)),
-            WriteRequest::Event(_) | WriteRequest::Confirmation(_) => None,
+            WriteRequest::Event(_) | WriteRequest::Confirmation(_) | WriteRequest::Refresh => None,
         }
     }
 
@@ -192,7 +192,7 @@ impl NewLine {
     fn accepted(&self) -> Accepted {
         let json = match &self.request {
             WriteRequest::Event(event) => event.json.clone(),
-            WriteRequest::Feed(_) | WriteRequest::Confirmation(_) => Bytes::new(),
+            WriteRequest::Feed(_) | WriteRequest::Confirmation(_) | WriteRequest::Refresh => Bytes::new(),
         };
         Accepted::known(self.seq, json)
     }

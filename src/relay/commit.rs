@@ -132,6 +132,7 @@ impl Committer {
                 decide_feed(&index, batch, seq, feed)
             }
             WriteRequest::Event(event) => self.decide_event(batch, event),
+            WriteRequest::Refresh => Decision::Now(Ok(Accepted::known(0, Bytes::new()))),
             WriteRequest::Confirmation(confirmation) => {
                 let confirmed = self.retention.confirm(&confirmation);
                 let lowest = self.retention.confirmed().of(&confirmation.feed);
@@ -204,7 +205,7 @@ impl Committer {
                         // `decide()` has excluded the events that the index refuses.
                         index.add_event(&event.feed, &event.identity, record);
                     }
-                    WriteRequest::Confirmation(_) => {}
+                    WriteRequest::Confirmation(_) | WriteRequest::Refresh => {}
                 }
             }
         };

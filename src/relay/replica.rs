@@ -127,6 +127,12 @@ impl Replica {
         {
             waiting.push(queued);
         }
+        let is_refresh = |queued: &QueuedWrite| matches!(queued.request, WriteRequest::Refresh);
+        if waiting.iter().any(is_refresh)
+            && let Err(why) = self.catch_up().await?
+        {
+            tracing::warn!("cannot read the end of the stream: {why}");
+        }
         let mut own = HashSet::new();
         for round in 0..ROUNDS {
             let end;
@@ -217,8 +223,8 @@ impl Replica {
                 let json = feed.to_json().expect("a policy is JSON");
                 (subject(stream, Kind::Feed, &about.id), None, json.into())
             }
-            // It is no line.
-            WriteRequest::Confirmation(_) => return None,
+            // They are no lines.
+            WriteRequest::Confirmation(_) | WriteRequest::Refresh => return None,
         };
         Some(Outgoing {
             seq: line.seq,

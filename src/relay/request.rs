@@ -18,6 +18,8 @@ pub enum WriteRequest {
     Event(Submission),
     /// What a mirror has confirmed.
     Confirmation(Confirmation),
+    /// Nothing: the answer comes when the store has what other relays have stored before.
+    Refresh,
 }
 
 /// Feed to be created.

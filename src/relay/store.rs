@@ -85,6 +85,8 @@ pub struct Shared {
     pub write_metrics: WriteMetrics,
     /// Number up to which all mirrors have the events, for each feed with mirrors.
     confirmed: Mutex<BTreeMap<String, u64>>,
+    /// True if the log is a copy of a stream that other relays write, too.
+    is_copy: bool,
     /// Number of times that another relay has set policies.
     pub policies: watch::Sender<u64>,
 }
@@ -117,7 +119,7 @@ impl Store {
     pub fn open(folder: &Path, limits: Limits) -> Result<(Self, Found), OpenError> {
         let lock = lock(folder)?;
         set_stream(folder, None)?;
-        let (committer, shared, found) = open_log(folder, limits)?;
+        let (committer, shared, found) = open_log(folder, limits, false)?;
         let store = Store::start(shared, lock, move |queued| committer.run(queued));
         Ok((store, found))
     }
@@ -137,7 +139,7 @@ impl Store {
         })?;
         let link = runtime.block_on(Link::open(settings))?;
         set_stream(folder, Some(link.identity()))?;
-        let (committer, shared, mut found) = open_log(folder, limits)?;
+        let (committer, shared, mut found) = open_log(folder, limits, true)?;
         if !found.problems.is_empty() {
             return Err(OpenError::damaged_copy(folder, "has damaged lines"));
         }
@@ -189,8 +191,8 @@ impl Store {
     }
 }
 
-/// Opens or creates the log in a folder, and reads what is new in it.
-fn open_log(folder: &Path, limits: Limits) -> Result<(Committer, Arc<Shared>, Found), OpenError> {
+/// Opens or creates the log in a folder, and reads what is new in it. It may be a copy of a stream.
+fn open_log(folder: &Path, limits: Limits, is_copy: bool) -> Result<(Committer, Arc<Shared>, Found), OpenError> {
     set_version(folder)?;
     let clock = SystemClock::default();
     let (log, repaired) = Log::open((Disk, clock), (folder, STEM), |tail| log_line::parse(tail).is_ok())?;
@@ -203,11 +205,9 @@ fn open_log(folder: &Path, limits: Limits) -> Result<(Committer, Arc<Shared>, Fo
         path: folder.into(),
         source,
     })?;
-    let shared = Arc::new(Shared::new(
-        &log,
-        (replayed.index, replayed.files.damaged()),
-        &retention,
-    ));
+    let mut shared = Shared::new(&log, (replayed.index, replayed.files.damaged()), &retention);
+    shared.is_copy = is_copy;
+    let shared = Arc::new(shared);
     let indexer = Indexer::start(replayed.files, shared.clone());
     let committer = Committer::new((log, replayed.marks), clock, shared.clone(), indexer, retention);
     Ok((committer, shared, found))
@@ -234,6 +234,14 @@ impl Handle {
         let sent = self.queue.send(QueuedWrite { request, answer }).await;
         sent.map_err(|_| Refusal::Stopping)?;
         answered.await.unwrap_or(Err(Refusal::Stopping))
+    }
+
+    /// Waits until the store has what other relays have stored so far, if that is possible.
+    pub async fn refresh(&self) {
+        if self.shared.is_copy {
+            // The next request fails, too, if the relay is stopping.
+            let _ = self.submit(WriteRequest::Refresh).await;
+        }
     }
 
     /// Waits until the log fails.
@@ -366,6 +374,7 @@ impl Shared {
             turns: Semaphore::new(TURNS),
             write_metrics: WriteMetrics::default(),
             confirmed: Mutex::new(retention.confirmed().all()),
+            is_copy: false,
             policies: watch::Sender::default(),
         }
     }
