@@ -8,6 +8,9 @@
 //! `cargo bench --bench relay -- replays [PROGRAM…]`: POSTs beside 2,500 listeners that replay a feed again and again, of this
 //! program and of others, such as an earlier version.
 //!
+//! `cargo bench --features nats --bench relay -- --store nats`: POSTs to a relay with its own files, and to relays whose events
+//! are in a stream of NATS JetStream, in one run.
+//!
 //! `STARGATE_MIRROR` names another program, such as the static one that is shipped.
 #![cfg(unix)]
 use std::{
@@ -23,6 +26,9 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
+
+use support::nats::Servers;
+use tempfile::TempDir;
 
 /// Numbers of connections, and of POSTs over all of them.
 const LEVELS: [(usize, usize); 3] = [(1, 5_000), (16, 40_000), (64, 80_000)];
@@ -47,9 +53,13 @@ fn main() {
         return compare_replays(&others.collect::<Vec<_>>(), if quick { QUICK_REPLAYS } else { REPLAYS });
     }
     println!("events of about 300 bytes, each in a POST of its own\n");
+    let levels = if quick { QUICK } else { LEVELS };
+    if env::args().any(|argument| argument == "--store") {
+        return compare_stores(&levels);
+    }
     println!("| connections | POSTs | per second | p50 ms | p99 ms | POSTs per fsync |");
     println!("|---|---|---|---|---|---|");
-    for (connections, posts) in if quick { QUICK } else { LEVELS } {
+    for (connections, posts) in levels {
         measure(connections, posts);
     }
     let events = if quick { 20_000 } else { 200_000 };
@@ -90,6 +100,64 @@ fn measure(connections: usize, posts: usize) {
         percentile(&times, 99),
         traced as f64 / fsyncs as f64
     );
+}
+
+/// POSTs to relays with each store.
+fn compare_stores(levels: &[(usize, usize)]) {
+    println!("| store | relays | connections | POSTs | per second | p50 ms | p99 ms |");
+    println!("|---|---|---|---|---|---|---|");
+    for (connections, posts) in levels {
+        for (store, servers, relays) in [
+            ("files", 0, 1),
+            ("one server of NATS", 1, 1),
+            ("three servers of NATS", 3, 1),
+            ("three servers of NATS", 3, 2),
+        ] {
+            if relays <= *connections {
+                measure_store((store, servers, relays), (*connections, *posts / 4));
+            }
+        }
+    }
+}
+
+fn measure_store((store, servers, relays): (&str, usize, usize), (connections, posts): (usize, usize)) {
+    let running = match servers {
+        0 => None,
+        1 => Some(Servers::one()),
+        _ => Some(Servers::three()),
+    };
+    let (url, replicas) = (
+        running.as_ref().map(|servers| servers.url("bench")),
+        servers.to_string(),
+    );
+    let options = match &url {
+        None => Vec::new(),
+        Some(url) => vec!["--store", url, "--replicas", &replicas],
+    };
+    let folders: Vec<_> = (0..relays).map(|_| tempfile::tempdir().expect("a folder")).collect();
+    let start = |folder: &TempDir| Relay::start_with(&program(), &[], (folder.path(), &options));
+    let relays: Vec<_> = folders.iter().map(start).collect();
+    Client::connect(&relays[0].address).post("/feeds", r#"{"feed_id":"f"}"#);
+    relays.iter().for_each(|relay| until_it_has_the_feed(&relay.address));
+    let addresses: Vec<_> = relays.iter().map(|relay| relay.address.clone()).collect();
+    let start = Instant::now();
+    let mut times = post_while(&addresses, connections, move |post, _| post < posts / connections);
+    let rate = times.len() as f64 / start.elapsed().as_secs_f64();
+    times.sort_unstable();
+    println!(
+        "| {store} | {} | {connections} | {} | {rate:.0} | {:.2} | {:.2} |",
+        relays.len(),
+        times.len(),
+        percentile(&times, 50),
+        percentile(&times, 99)
+    );
+}
+
+/// Waits until a relay has the feed that another one has made.
+fn until_it_has_the_feed(address: &str) {
+    while ureq::get(format!("http://{address}/feeds/f")).call().is_err() {
+        thread::sleep(Duration::from_millis(1));
+    }
 }
 
 /// Percentile of sorted times, in milliseconds.
@@ -223,7 +291,11 @@ impl Relay {
     }
 
     fn start_program(program: &str, behind: &[&str], data: &Path) -> Self {
-        let line = [behind, &[program, "relay", "--listen", "127.0.0.1:0"]].concat();
+        Relay::start_with(program, behind, (data, &[]))
+    }
+
+    fn start_with(program: &str, behind: &[&str], (data, options): (&Path, &[&str])) -> Self {
+        let line = [behind, &[program, "relay", "--listen", "127.0.0.1:0"], options].concat();
         let mut command = Command::new(line[0]);
         command
             .args(&line[1..])
@@ -264,25 +336,7 @@ impl Relay {
         connections: usize,
         more: impl Fn(usize, Duration) -> bool + Copy + Send + 'static,
     ) -> Vec<Duration> {
-        let begun = Instant::now();
-        let clients = (0..connections).map(|number| {
-            let mut client = Client::connect(&self.address);
-            thread::spawn(move || {
-                let post = |post: usize| {
-                    let event = event(&format!("{number}-{post}"));
-                    let start = Instant::now();
-                    client.post("/feeds/f/events", &event);
-                    start.elapsed()
-                };
-                let posts = (0..).take_while(|post| more(*post, begun.elapsed()));
-                posts.map(post).collect::<Vec<_>>()
-            })
-        });
-        let clients: Vec<_> = clients.collect();
-        clients
-            .into_iter()
-            .flat_map(|client| client.join().expect("a client"))
-            .collect()
+        post_while(std::slice::from_ref(&self.address), connections, more)
     }
 
     /// In KiB.
@@ -302,6 +356,33 @@ impl Drop for Relay {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Posts events over connections to these relays in turn, and returns the duration of each POST.
+fn post_while(
+    addresses: &[String],
+    connections: usize,
+    more: impl Fn(usize, Duration) -> bool + Copy + Send + 'static,
+) -> Vec<Duration> {
+    let begun = Instant::now();
+    let clients = (0..connections).map(|number| {
+        let mut client = Client::connect(&addresses[number % addresses.len()]);
+        thread::spawn(move || {
+            let post = |post: usize| {
+                let event = event(&format!("{number}-{post}"));
+                let start = Instant::now();
+                client.post("/feeds/f/events", &event);
+                start.elapsed()
+            };
+            let posts = (0..).take_while(|post| more(*post, begun.elapsed()));
+            posts.map(post).collect::<Vec<_>>()
+        })
+    });
+    let clients: Vec<_> = clients.collect();
+    clients
+        .into_iter()
+        .flat_map(|client| client.join().expect("a client"))
+        .collect()
 }
 
 /// A client with one connection. It does as little as possible, because it runs on the same cores.

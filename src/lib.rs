@@ -60,8 +60,9 @@
 //!            false_watermark), ancestry; follow (settings without effect, HEAD of the mirror), head, progress. By hand and for
 //!            readers: sync, status, wait, review (of the settings); options, error
 //! relay      a source of events over HTTP: server (connections), routes, access, body (memory budget), answer, page (PURE),
-//!            stream (listeners), stall_timeout; permission, tokens, policy (PURE); store, commit (the writing thread), replay
-//!            (the log at start), index (PURE), log_line
+//!            stream (listeners), stall_timeout; permission, tokens, policy (PURE); store, request and batch (PURE), commit
+//!            (the writing thread), replica and follow (the same with a stream), replay (the log at start), index (PURE),
+//!            log_line
 //! porcelain  driver of a single push, as `git push` makes it: run, driver, tracking (remote-tracking refs)
 //! events     driver of the context repository. source (relay with sse, page and cursors; lines of standard input); ingest
 //!            (inbox, batch, committer); repository (init, instance and lock_file, event_ids, changes, queries, refused);
@@ -74,6 +75,7 @@
 //! object_store  durable Git repository with one branch, for any files: store (lock, transaction), branch, work_tree, tree_buffer
 //!            and tree_cache (edited in memory), commit_object, objects, difference, new_pack, packs, maintenance, git_files
 //!            (files that git writes, too)
+//! nats       streams of JetStream, for relay and events: link (publish, follow), address, config and message (PURE)
 //! mirror     PURE: plan (entries, local refs, remote refs -> groups of commands), grouping, settlement, reconcile, watermark
 //! journal    specified in prose; folder (ownership), entry, encode and decode, status, ids, segment; read only: line, reader,
 //!            backlog, scan (which part need not be read again), visit, oldest; writer in front of access (locks), locked
@@ -112,6 +114,8 @@ pub mod porcelain;
 pub mod relay;
 pub mod worker;
 
+#[cfg(feature = "nats")]
+mod nats;
 #[cfg(feature = "events")]
 mod object_store;
 

@@ -41,6 +41,7 @@ Examples:
   RELAY_URL=http://127.0.0.1:3000 FEED_IDS=general stargate-mirror events run --repo context
   stargate-mirror events run --repo context --stdin < events.ndjson
   RELAY_URL=… FEED_IDS=… GITHUB_PAT=… GITHUB_REPO_URL=… stargate-mirror events run --repo context --once
+  FEED_IDS=general stargate-mirror events run --repo context --source nats://127.0.0.1:4222/stargate
 
 Environment:
   RELAY_URL                the relay; RELAY_TOKEN is its token, if it requires one
@@ -108,6 +109,12 @@ struct Run {
     /// Read events from standard input instead of a relay, and exit at its end
     #[arg(long)]
     stdin: bool,
+    /// Follow a stream of NATS JetStream that a relay writes, instead of RELAY_URL
+    #[arg(long, value_name = "URL", conflicts_with = "stdin")]
+    source: Option<String>,
+    /// File of credentials for the servers of the stream
+    #[arg(long, value_name = "FILE", requires = "source")]
+    credentials: Option<PathBuf>,
     /// A folder for each day, or for each hour of it; use hour for feeds of more than 3,000 events a day
     #[arg(long, value_name = "LAYOUT", value_enum, default_value = "day")]
     layout: LayoutName,
@@ -162,9 +169,15 @@ fn init(args: &Init) -> Result<Exit, Failure> {
 }
 
 fn run(args: &Run) -> Result<Exit, Failure> {
+    #[cfg(not(feature = "nats"))]
+    if args.source.is_some() {
+        return Err(super::stream::refused("--source"));
+    }
     let flags = Flags {
         repository: args.repository.clone(),
         stdin: args.stdin,
+        stream: args.source.clone(),
+        credentials: args.credentials.clone(),
         once: args.once,
         layout: match args.layout {
             LayoutName::Day => Layout::Day,

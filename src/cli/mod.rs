@@ -18,6 +18,8 @@ pub mod push;
 pub mod relay;
 pub mod report;
 pub mod run;
+#[cfg(any(feature = "events", feature = "relay"))]
+mod stream;
 pub mod sync;
 pub mod wait;
 pub mod watch;

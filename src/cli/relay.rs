@@ -33,6 +33,7 @@ Examples:
   RELAY_TOKEN=… stargate-mirror relay --listen 0.0.0.0:3000 --data /var/lib/relay
   stargate-mirror relay --access-log --log-format json 2>>relay.log
   stargate-mirror relay --require-signatures
+  stargate-mirror relay --store tls://one:4222,two:4222/chat --credentials relay.creds --replicas 3
 
 http://…/ is a page that shows the feeds and their events, and http://…/metrics is for Prometheus.
 http://…/openapi.json describes requests and answers. After SIGTERM or Ctrl-C, it exits when all
@@ -52,9 +53,18 @@ pub struct Args {
     /// Address to listen on; port 0 is any free port
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:3000")]
     listen: SocketAddr,
-    /// Folder for the events; created if it is missing
+    /// Folder for the events, or for the copy of the stream; created if it is missing
     #[arg(long, value_name = "DIR", default_value = "stargate-relay")]
     data: PathBuf,
+    /// Keep the events in a stream of NATS JetStream, such as nats://127.0.0.1:4222/stargate; other relays may share it
+    #[arg(long, value_name = "URL", conflicts_with_all = ["keep", "keep_bytes"])]
+    store: Option<String>,
+    /// File of credentials for the servers of the stream
+    #[arg(long, value_name = "FILE", requires = "store")]
+    credentials: Option<PathBuf>,
+    /// Number of servers that store the stream; 1 if it is created without this option
+    #[arg(long, value_name = "N", requires = "store", value_parser = clap::value_parser!(u8).range(1..=5))]
+    replicas: Option<u8>,
     /// Remove events that arrived longer ago, such as 90d, and that all mirrors have confirmed
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     keep: Option<Duration>,
@@ -102,7 +112,10 @@ pub fn main(args: &Args) -> Result<Exit, Failure> {
         keep: args.keep,
         keep_bytes: args.keep_bytes,
     };
-    let (store, found) = Store::open(&args.data, limits)?;
+    let (store, found) = match &args.store {
+        None => Store::open(&args.data, limits)?,
+        Some(url) => open_stream(args, url, limits)?,
+    };
     report_recovery(&args.data, &found);
     for problem in misunderstood(&store.handle()) {
         tracing::error!("{problem}");
@@ -132,6 +145,18 @@ pub fn main(args: &Args) -> Result<Exit, Failure> {
     serve(listener, store, settings, &stop, || announce(address))?;
     tracing::info!("stopped; all acknowledged events are on disk");
     Ok(Exit::Done)
+}
+
+#[cfg(feature = "nats")]
+fn open_stream(args: &Args, url: &str, limits: Limits) -> Result<(Store, Found), Failure> {
+    let replicas = args.replicas.map(usize::from);
+    let settings = super::stream::settings(url, args.credentials.as_deref(), replicas)?;
+    Ok(Store::open_stream(&args.data, limits, &settings)?)
+}
+
+#[cfg(not(feature = "nats"))]
+fn open_stream(_: &Args, _: &str, _: Limits) -> Result<(Store, Found), Failure> {
+    Err(super::stream::refused("--store"))
 }
 
 /// Reads the tokens again. Returns false if there is no file of them: then SIGHUP, too, stops the program.

@@ -276,6 +276,15 @@ impl From<StoreError> for Failure {
             StoreError::Version { .. } => {
                 Failure::new(Exit::Misconfigured, error).hint("use a later version of this program")
             }
+            StoreError::OtherStore { .. } => {
+                Failure::new(Exit::Misconfigured, error).hint("choose another folder with --data, or another --store")
+            }
+            #[cfg(feature = "nats")]
+            StoreError::Stream(error) => error.into(),
+            #[cfg(feature = "nats")]
+            StoreError::Copy(..) => {
+                Failure::new(Exit::Failed, error).hint("check the servers, then start the relay again")
+            }
             StoreError::Log(_) => Failure::new(Exit::Failed, error).hint("the stored events were not changed"),
         }
     }
@@ -317,12 +326,22 @@ impl From<events::Error> for Failure {
     }
 }
 
+/// Hint for the URL of a stream.
+#[cfg(feature = "nats")]
+pub const STREAM_URL: &str = "name the servers and the stream, such as nats://127.0.0.1:4222/stargate";
+
 #[cfg(feature = "events")]
 impl From<events::RunError> for Failure {
     fn from(error: events::RunError) -> Self {
         match error {
             events::RunError::Context(error) => error.into(),
             events::RunError::Remote(error) => error.into(),
+            #[cfg(feature = "nats")]
+            events::RunError::Stream(error) => error.into(),
+            #[cfg(feature = "nats")]
+            error @ events::RunError::StreamAddress(_) => Failure::new(Exit::Misconfigured, error).hint(STREAM_URL),
+            #[cfg(feature = "nats")]
+            error @ events::RunError::MirrorName(_) => Failure::new(Exit::Failed, error),
             error @ events::RunError::Listen(..) => Failure::new(Exit::Failed, error)
                 .hint("choose another address with --listen, or another PORT; port 0 selects a free port"),
             events::RunError::Relay(error) => {

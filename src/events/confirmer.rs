@@ -2,6 +2,7 @@
 //!
 //! After a push, the relay gets for each feed the number up to which events are on the remote (`PUT {url}/feeds/{id}/confirmed`),
 //! with the name of this mirror. A relay without this path is left alone. Only events that this run committed are confirmed.
+//! Events of a stream are acknowledged to its consumers instead.
 use std::{
     collections::BTreeMap,
     fs, io,
@@ -15,6 +16,8 @@ use durable::{
 };
 use git_push_transport::web::Web;
 
+#[cfg(feature = "nats")]
+use super::source::stream::Acknowledger;
 use super::source::{Arrival, cursors};
 use crate::uuid;
 
@@ -25,13 +28,20 @@ const NAME: &str = "mirror-name";
 #[derive(Debug, Clone, Default)]
 pub struct Numbers(Arc<Mutex<BTreeMap<String, u64>>>);
 
-/// Confirms events to a relay.
+/// Confirms events to their source.
 pub struct Confirmer {
-    web: Web,
-    name: String,
+    receiver: Receiver,
     numbers: Numbers,
     confirmed: BTreeMap<String, u64>,
     has_failed: bool,
+}
+
+/// Receiver of confirmations.
+enum Receiver {
+    /// A relay, and the name of this mirror.
+    Relay(Web, String),
+    #[cfg(feature = "nats")]
+    Stream(Acknowledger),
 }
 
 impl Numbers {
@@ -63,15 +73,24 @@ impl Confirmer {
         }
     }
 
-    /// Its first use gives the mirror its name.
     fn new(git_dir: &Path, web: Web, numbers: Numbers) -> io::Result<Self> {
-        Ok(Confirmer {
-            web,
-            name: name_of(&git_dir.join(cursors::FOLDER))?,
+        let name = mirror_name(git_dir)?;
+        Ok(Confirmer::with(Receiver::Relay(web, name), numbers))
+    }
+
+    /// Creates a confirmer that acknowledges events of a stream.
+    #[cfg(feature = "nats")]
+    pub fn of_stream(acknowledger: Acknowledger, numbers: Numbers) -> Self {
+        Confirmer::with(Receiver::Stream(acknowledger), numbers)
+    }
+
+    fn with(receiver: Receiver, numbers: Numbers) -> Self {
+        Confirmer {
+            receiver,
             numbers,
             confirmed: BTreeMap::new(),
             has_failed: false,
-        })
+        }
     }
 
     /// Numbers that a push confirms which begins now.
@@ -85,24 +104,42 @@ impl Confirmer {
             if self.confirmed.get(&feed) == Some(&seq) {
                 continue;
             }
-            let body = serde_json::json!({"by": self.name, "seq": seq}).to_string();
-            match self.web.put_json(&["feeds", &feed, "confirmed"], &body) {
+            match self.receiver.confirm(&feed, seq) {
                 Ok(()) => {
                     self.confirmed.insert(feed, seq);
                 }
                 Err(error) if !std::mem::replace(&mut self.has_failed, true) => {
                     tracing::warn!(
                         feed,
-                        "cannot confirm events to the relay, so it keeps old ones: {error}"
+                        "cannot confirm events to their source, so it keeps old ones: {error}"
                     );
                 }
-                Err(error) => tracing::debug!(feed, "cannot confirm events to the relay: {error}"),
+                Err(error) => tracing::debug!(feed, "cannot confirm events to their source: {error}"),
             }
         }
     }
 }
 
-fn name_of(folder: &Path) -> io::Result<String> {
+impl Receiver {
+    fn confirm(&self, feed: &str, seq: u64) -> Result<(), String> {
+        match self {
+            Receiver::Relay(web, name) => {
+                let body = serde_json::json!({"by": name, "seq": seq}).to_string();
+                let put = web.put_json(&["feeds", feed, "confirmed"], &body);
+                put.map_err(|error| error.to_string())
+            }
+            #[cfg(feature = "nats")]
+            Receiver::Stream(acknowledger) => acknowledger.acknowledge(feed, seq),
+        }
+    }
+}
+
+/// Returns the name of the mirror in the repository at `git_dir`. Its first use gives it one.
+///
+/// # Errors
+/// The disk's.
+pub fn mirror_name(git_dir: &Path) -> io::Result<String> {
+    let folder = &git_dir.join(cursors::FOLDER);
     let path = folder.join(NAME);
     match fs::read_to_string(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {

@@ -19,6 +19,7 @@ mod publish;
 mod push_attempt;
 mod repository;
 mod saved_cursors;
+mod sources;
 
 pub use context::Context;
 pub use ingest::{Committed, batch, inbox};

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   source::relay (a thread per feed) --+
+//!   source::stream (a thread) ----------+
 //!   source::lines (standard input) -----+--> inbox --> batches --> Context::commit_each --> pusher --> Context::publish
 //! ```
 //!
@@ -19,9 +20,10 @@ use durable::{
     clock::{Clock, SystemClock},
     retry::RetryPolicy,
 };
-use git_push::ErrorKind;
 use git_push_transport::web::Web;
 
+#[cfg(feature = "nats")]
+use super::sources::start_stream;
 use super::{
     Committed, Context, Error, Kind, Options,
     batch::Batches,
@@ -33,14 +35,15 @@ use super::{
     push_schedule::PushSchedule,
     pusher::Pusher,
     saved_cursors::SavedCursors,
-    settings::Settings,
+    settings::{Settings, Source},
     source::{
-        Arrival, lines,
+        Arrival,
         relay::{Follower, Progress},
     },
+    sources::{SourceThread, failure_of, open_relay, read_stdin},
     target::{LocalOnly, SharedEnvironment, Target},
 };
-use crate::{config::USER_AGENT, event::Event};
+use crate::event::Event;
 
 /// Time limit of the last push at a stop.
 const GRACE: Duration = Duration::from_secs(20);
@@ -80,6 +83,18 @@ pub enum RunError {
     /// The relay cannot be used as it is configured.
     #[error("RELAY_URL: {0}")]
     Relay(git_push::Error),
+    /// The stream cannot be used.
+    #[cfg(feature = "nats")]
+    #[error(transparent)]
+    Stream(#[from] crate::nats::link::LinkError),
+    /// The URL of the stream is invalid.
+    #[cfg(feature = "nats")]
+    #[error("--source {0}")]
+    StreamAddress(crate::nats::address::BadAddress),
+    /// The name of this mirror cannot be read or written.
+    #[cfg(feature = "nats")]
+    #[error("the name of this mirror cannot be read or written: {0}")]
+    MirrorName(io::Error),
     /// The address for `GET /health` cannot be used.
     #[error("cannot listen on {0}: {1}")]
     Listen(SocketAddr, io::Error),
@@ -104,12 +119,18 @@ pub fn run(
     if let Ok(target) = &target {
         context.set_origin(target.url(), &clock)?;
     }
-    let health = Health::new(settings.relay().map_or(&[], |relay| &relay.feeds));
+    let health = Health::new(settings.feeds());
     let numbers = Numbers::default();
-    let confirmer = relay
-        .as_ref()
-        .and_then(|(web, _)| Confirmer::start(&context.git_dir(), web.clone(), numbers.clone()));
     let (sender, inbox) = inbox();
+    #[cfg_attr(not(feature = "nats"), expect(unused_mut, reason = "a stream has another one"))]
+    let (mut stream, mut confirmer) = (None, None);
+    if let Some((web, _)) = &relay {
+        confirmer = Confirmer::start(&context.git_dir(), web.clone(), numbers.clone());
+    }
+    #[cfg(feature = "nats")]
+    if let Some((thread, acknowledging)) = start_stream(settings, &context, &sender, &numbers)? {
+        (stream, confirmer) = (Some(thread), Some(acknowledging));
+    }
     let mut run = Run {
         settings,
         clock,
@@ -127,7 +148,7 @@ pub fn run(
         health,
         context,
     };
-    let sources = run.start_sources(sender, relay)?;
+    let sources = run.start_sources(sender, relay, stream)?;
     ready(inbox.stop());
     let collected = run.collect(&inbox);
     // Earlier commits are pushed in any case.
@@ -142,8 +163,6 @@ enum Ended {
     SourcesEnded,
     Stopped,
 }
-
-type SourceThread = JoinHandle<Result<(), git_push::Error>>;
 
 struct Run<'a> {
     settings: &'a Settings,
@@ -165,10 +184,13 @@ impl Run<'_> {
         &self,
         sender: Sender<Arrival>,
         relay: Option<(Web, &[String])>,
+        stream: Option<SourceThread>,
     ) -> Result<Vec<SourceThread>, RunError> {
         let Some((web, feeds)) = relay else {
             listen(self.settings, &self.health)?;
-            return Ok(vec![thread::spawn(move || read_stdin(&sender))]);
+            return Ok(vec![
+                stream.unwrap_or_else(|| thread::spawn(move || read_stdin(&sender))),
+            ]);
         };
         let (mut followers, mut newest) = (Vec::new(), None);
         for feed in feeds {
@@ -338,14 +360,6 @@ impl Run<'_> {
     }
 }
 
-/// Returns the result of a source. A source that panicked has not delivered everything.
-fn failure_of(ended: thread::Result<Result<(), git_push::Error>>) -> Result<(), git_push::Error> {
-    ended.unwrap_or_else(|_| {
-        let what = "a source of events crashed (a defect of this program): not everything was read";
-        Err(git_push::Error::new(ErrorKind::Transient, what))
-    })
-}
-
 /// Returns the number of attempts to commit when the sources end by themselves.
 fn attempts(kind: Kind) -> u32 {
     match kind {
@@ -353,29 +367,6 @@ fn attempts(kind: Kind) -> u32 {
         Kind::Refused | Kind::Misconfigured => 1,
         Kind::Busy | Kind::Failed => MAX_ATTEMPTS,
     }
-}
-
-/// Opens the relay; returns it with the feeds to follow.
-fn open_relay<'a>(
-    settings: &'a Settings,
-    environment: &SharedEnvironment,
-) -> Result<Option<(Web, &'a [String])>, RunError> {
-    let Some(relay) = settings.relay() else {
-        return Ok(None);
-    };
-    let connection = git_push_transport::Settings::from_environment(&**environment).map_err(RunError::Remote)?;
-    let connection = connection.with_user_agent(USER_AGENT);
-    let web = Web::open(&relay.url, relay.token.clone(), connection).map_err(RunError::Relay)?;
-    Ok(Some((web, &relay.feeds)))
-}
-
-fn read_stdin(sender: &Sender<Arrival>) -> Result<(), git_push::Error> {
-    let take = |arrival: Arrival| {
-        let bytes = arrival.bytes;
-        sender.send(arrival, bytes).is_ok()
-    };
-    let read = lines::read(io::stdin().lock(), take);
-    read.map_err(|error| git_push::Error::new(ErrorKind::Transient, format!("cannot read standard input: {error}")))
 }
 
 fn start_pusher(
@@ -404,8 +395,11 @@ fn listen(settings: &Settings, health: &Health) -> Result<(), RunError> {
 
 /// Logs the configuration, without secrets.
 fn log_configuration(settings: &Settings, relay: Option<&(Web, &[String])>, target: &Result<Target, LocalOnly>) {
-    let source = relay.map_or("standard input".into(), |(web, _)| web.url().to_string());
-    let feeds = relay.map_or(String::new(), |(_, feeds)| feeds.join(","));
+    let source = match &settings.source {
+        Source::Stream(stream) => stream.url.clone(),
+        _ => relay.map_or("standard input".into(), |(web, _)| web.url().to_string()),
+    };
+    let feeds = settings.feeds().join(",");
     let relay_token = settings.relay().is_some_and(|relay| relay.token.is_some());
     let redacted = |is_set: bool| if is_set { "***" } else { "none" };
     tracing::info!(
@@ -429,17 +423,5 @@ fn log_configuration(settings: &Settings, relay: Option<&(Web, &[String])>, targ
         }
         Ok(_) => {}
         Err(why) => tracing::info!("local-only: {why}; nothing is pushed"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_source_that_panicked_is_a_failure() {
-        assert!(failure_of(Ok(Ok(()))).is_ok());
-        let error = failure_of(Err(Box::new("a panic"))).expect_err("a failure");
-        assert!(error.to_string().contains("not everything was read"), "{error}");
     }
 }

@@ -16,6 +16,9 @@ pub const BRANCH: &str = "main";
 
 /// Maximum number of feeds; each has a thread.
 const MAX_FEEDS: usize = 256;
+/// Hint if there is nothing to read.
+const NO_SOURCE: &str =
+    "set RELAY_URL to a relay, such as http://127.0.0.1:3000, and FEED_IDS to its feeds; or use --stdin";
 /// Maximum timeout of a batch.
 const MAX_TIMEOUT: Duration = Duration::from_secs(60 * 60);
 
@@ -26,6 +29,10 @@ pub struct Flags {
     pub repository: Option<PathBuf>,
     /// Read events from standard input instead of a relay.
     pub stdin: bool,
+    /// URL of a stream of NATS JetStream to follow instead of a relay.
+    pub stream: Option<String>,
+    /// File of credentials for the servers of the stream.
+    pub credentials: Option<PathBuf>,
     /// Fetch the available events, push them and end.
     pub once: bool,
     /// See [`Layout`].
@@ -62,6 +69,19 @@ pub enum Source {
     Stdin,
     /// A relay.
     Relay(RelaySource),
+    /// A stream of NATS JetStream.
+    Stream(StreamSource),
+}
+
+/// A stream and the feeds to follow.
+#[derive(Debug, Clone)]
+pub struct StreamSource {
+    /// URL of the servers and of the stream.
+    pub url: String,
+    /// File of credentials.
+    pub credentials: Option<PathBuf>,
+    /// `FEED_IDS`, each once.
+    pub feeds: Vec<String>,
 }
 
 /// A relay and the feeds to follow. `Debug` does not show the token.
@@ -127,10 +147,14 @@ impl Settings {
         };
         Ok(Settings {
             repository: repository.ok_or_else(|| bad("CONTEXT_REPO_PATH", "is not set", hint))?,
-            source: if flags.stdin {
-                Source::Stdin
-            } else {
-                Source::Relay(relay(text)?)
+            source: match &flags.stream {
+                _ if flags.stdin => Source::Stdin,
+                Some(url) => Source::Stream(StreamSource {
+                    url: url.clone(),
+                    credentials: flags.credentials.clone(),
+                    feeds: feeds(text("FEED_IDS")?)?,
+                }),
+                None => Source::Relay(relay(text)?),
             },
             once: flags.once,
             limits: Limits {
@@ -148,7 +172,16 @@ impl Settings {
     pub fn relay(&self) -> Option<&RelaySource> {
         match &self.source {
             Source::Relay(relay) => Some(relay),
-            Source::Stdin => None,
+            Source::Stdin | Source::Stream(_) => None,
+        }
+    }
+
+    /// The feeds to follow.
+    pub fn feeds(&self) -> &[String] {
+        match &self.source {
+            Source::Relay(relay) => &relay.feeds,
+            Source::Stream(stream) => &stream.feeds,
+            Source::Stdin => &[],
         }
     }
 
@@ -168,10 +201,18 @@ fn port(text: Option<String>) -> Result<Option<SocketAddr>, BadSetting> {
 }
 
 fn relay(text: impl Fn(&'static str) -> Result<Option<String>, BadSetting>) -> Result<RelaySource, BadSetting> {
-    let hint = "set RELAY_URL to a relay, such as http://127.0.0.1:3000, and FEED_IDS to its feeds; or use --stdin";
     let url =
-        text("RELAY_URL")?.ok_or_else(|| bad("RELAY_URL", "is not set, so there is no source of events", hint))?;
-    let list = text("FEED_IDS")?.ok_or_else(|| bad("FEED_IDS", "is not set, so there is no feed to follow", hint))?;
+        text("RELAY_URL")?.ok_or_else(|| bad("RELAY_URL", "is not set, so there is no source of events", NO_SOURCE))?;
+    Ok(RelaySource {
+        url,
+        feeds: feeds(text("FEED_IDS")?)?,
+        token: text("RELAY_TOKEN")?.map(SecretString::from),
+    })
+}
+
+/// Reads the list of feeds.
+fn feeds(list: Option<String>) -> Result<Vec<String>, BadSetting> {
+    let list = list.ok_or_else(|| bad("FEED_IDS", "is not set, so there is no feed to follow", NO_SOURCE))?;
     let hint = "set it to the ids of feeds, separated by commas";
     let mut feeds: Vec<String> = Vec::new();
     for feed in list.split(',').map(str::trim).filter(|feed| !feed.is_empty()) {
@@ -184,11 +225,7 @@ fn relay(text: impl Fn(&'static str) -> Result<Option<String>, BadSetting>) -> R
     }
     match feeds.len() {
         0 => Err(bad("FEED_IDS", "names no feed", hint)),
-        1..=MAX_FEEDS => Ok(RelaySource {
-            url,
-            feeds,
-            token: text("RELAY_TOKEN")?.map(SecretString::from),
-        }),
+        1..=MAX_FEEDS => Ok(feeds),
         _ => Err(bad("FEED_IDS", format!("names more than {MAX_FEEDS} feeds"), hint)),
     }
 }

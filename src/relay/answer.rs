@@ -118,7 +118,8 @@ impl From<Refusal> for ErrorResponse {
                 ErrorResponse::new(StatusCode::INSUFFICIENT_STORAGE, problem)
             }
             Refusal::Unreadable(_) => ErrorResponse::new(StatusCode::INTERNAL_SERVER_ERROR, problem),
-            Refusal::Stopping => ErrorResponse::busy(problem),
+            Refusal::TooLong(_) => ErrorResponse::new(StatusCode::PAYLOAD_TOO_LARGE, problem),
+            Refusal::Stopping | Refusal::Unavailable(_) => ErrorResponse::busy(problem),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The writing thread: takes the waiting requests, decides which of them are new, and makes those durable with one write and
 //! one fsync. Only then are they answered and shown to readers.
-use std::{collections::HashMap, io, sync::Arc};
+use std::{io, sync::Arc};
 
 use axum::body::Bytes;
 use durable::{
@@ -11,18 +11,16 @@ use jiff::Timestamp;
 use tokio::sync::mpsc;
 
 use super::{
+    batch::{Batch, Decision, decide_feed},
     index::{
         Index, Record,
         key::{self, Kind},
         manifest::Mark,
     },
     indexer::Indexer,
-    known::{Candidates, is_same, parse},
-    log_line,
+    known::Candidates,
     retention::Retention,
-    store::{
-        Accepted, MAX_FEEDS, MatchedBy, NewEvent, NewFeed, QueuedWrite, Refusal, Shared, Submission, WriteRequest,
-    },
+    store::{Accepted, MatchedBy, QueuedWrite, Refusal, Shared, Submission, WriteRequest},
 };
 use crate::{
     event::Folded,
@@ -33,9 +31,9 @@ use crate::{
 };
 
 /// Maximum number of bytes written at once, plus one line.
-const BATCH_BYTES: usize = 4 << 20;
+pub const BATCH_BYTES: usize = 4 << 20;
 /// Maximum number of requests in a batch.
-const BATCH: usize = 1024;
+pub const BATCH: usize = 1024;
 
 /// Writes the requests to the log.
 #[derive(Debug)]
@@ -49,37 +47,6 @@ pub struct Committer {
     retention: Retention,
     /// The index takes no more events for this cause.
     index_full: Option<Cause>,
-}
-
-/// Lines to be written together.
-struct Batch {
-    received: Timestamp,
-    bytes: Vec<u8>,
-    ends: Vec<usize>,
-    lines: Vec<NewLine>,
-    /// Index of the line that creates a feed, or has an event with an id or an origin.
-    feeds: HashMap<Folded, usize>,
-    ids: HashMap<Folded, usize>,
-    origins: HashMap<Box<str>, usize>,
-}
-
-/// A new line of a batch.
-struct NewLine {
-    seq: u64,
-    request: WriteRequest,
-    /// Offset of the event's JSON in the batch.
-    start: usize,
-}
-
-/// Answer to a request, once the batch is durable.
-enum Decision {
-    Now(Result<Accepted, Refusal>),
-    /// This line is new.
-    Line(usize),
-    /// This line of the batch has the same content.
-    Again(usize),
-    /// This line of the batch is an event with the same id or origin, and other content.
-    Differs(usize, MatchedBy),
 }
 
 impl Committer {
@@ -127,12 +94,20 @@ impl Committer {
             self.keep_index()?;
             self.remove_old();
         }
-        self.indexer.end(&self.marks);
+        self.end();
         Ok(())
     }
 
+    /// Stops writing the index.
+    pub fn end(self) {
+        self.indexer.end(&self.marks);
+    }
+
     /// Writes the index to the disk, if much is new.
-    fn keep_index(&mut self) -> Result<(), WriteError> {
+    ///
+    /// # Errors
+    /// The index is damaged.
+    pub fn keep_index(&mut self) -> Result<(), WriteError> {
         let kept = self.indexer.keep_up(&self.marks);
         self.index_full = kept.err().map(|error| Cause::Write(Arc::new(error)));
         if !self.shared.damaged().is_set() {
@@ -148,7 +123,8 @@ impl Committer {
         })
     }
 
-    fn decide(&mut self, batch: &mut Batch, request: WriteRequest) -> Decision {
+    /// Decides a request. A new line is added to the batch.
+    pub fn decide(&mut self, batch: &mut Batch, request: WriteRequest) -> Decision {
         match request {
             WriteRequest::Feed(feed) => {
                 let index = self.shared.index();
@@ -156,8 +132,11 @@ impl Committer {
                 decide_feed(&index, batch, seq, feed)
             }
             WriteRequest::Event(event) => self.decide_event(batch, event),
+            WriteRequest::Refresh => Decision::Now(Ok(Accepted::known(0, Bytes::new()))),
             WriteRequest::Confirmation(confirmation) => {
                 let confirmed = self.retention.confirm(&confirmation);
+                let lowest = self.retention.confirmed().of(&confirmation.feed);
+                self.shared.set_confirmed(&confirmation.feed, lowest);
                 Decision::Now(match confirmed {
                     Ok(()) => Ok(Accepted::known(confirmation.seq.unwrap_or_default(), Bytes::new())),
                     Err(error) => Err(Refusal::NotStored(Cause::Write(Arc::new(error)))),
@@ -199,7 +178,10 @@ impl Committer {
     }
 
     /// Makes a batch durable and visible; returns the number of durable lines, and the cause if that is not all.
-    fn write(&mut self, batch: &Batch) -> Result<(usize, Option<Cause>), WriteError> {
+    ///
+    /// # Errors
+    /// The log has failed.
+    pub fn write(&mut self, batch: &Batch) -> Result<(usize, Option<Cause>), WriteError> {
         if batch.lines.is_empty() {
             return Ok((0, None));
         }
@@ -212,7 +194,7 @@ impl Committer {
         let change = |index: &mut Index| {
             for line in durable {
                 match &line.request {
-                    WriteRequest::Feed(feed) => index.add_feed(line.seq, feed.about.clone(), batch.received),
+                    WriteRequest::Feed(feed) => index.add_feed(line.seq, feed.about.clone(), line.received),
                     WriteRequest::Event(event) => {
                         let place = Place {
                             file: written.file,
@@ -223,7 +205,7 @@ impl Committer {
                         // `decide()` has excluded the events that the index refuses.
                         index.add_event(&event.feed, &event.identity, record);
                     }
-                    WriteRequest::Confirmation(_) => {}
+                    WriteRequest::Confirmation(_) | WriteRequest::Refresh => {}
                 }
             }
         };
@@ -286,152 +268,5 @@ impl Committer {
             last: 0,
             checksum: 0,
         });
-    }
-}
-
-impl Batch {
-    fn new(now: Timestamp) -> Self {
-        Batch {
-            // With the precision of a line, so that it is the same when the log is read again.
-            received: Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now),
-            bytes: Vec::new(),
-            ends: Vec::new(),
-            lines: Vec::new(),
-            feeds: HashMap::new(),
-            ids: HashMap::new(),
-            origins: HashMap::new(),
-        }
-    }
-
-    /// Events of the first `complete` lines.
-    fn events(&self, complete: usize) -> impl Iterator<Item = NewEvent<'_>> {
-        self.lines[..complete].iter().filter_map(|line| match &line.request {
-            WriteRequest::Event(event) => Some(NewEvent {
-                feed: &event.feed,
-                seq: line.seq,
-                json: &event.json,
-            }),
-            WriteRequest::Feed(_) | WriteRequest::Confirmation(_) => None,
-        })
-    }
-
-    /// Decides by the event with this key in this batch, if there is one.
-    fn pending(&self, event: &Submission, by: MatchedBy) -> Option<Decision> {
-        let identity = &event.identity;
-        let line = match by {
-            MatchedBy::Id | MatchedBy::Case => *self.ids.get(&Folded(identity.event_id.clone()))?,
-            MatchedBy::Origin => *self.origins.get(identity.origin.as_ref()?)?,
-        };
-        let WriteRequest::Event(other) = &self.lines[line].request else {
-            return None;
-        };
-        match by {
-            MatchedBy::Id if other.identity.event_id != identity.event_id => return None,
-            MatchedBy::Case => return Some(Decision::Differs(line, by)),
-            _ => {}
-        }
-        let compared = parse(&other.json).and_then(|parsed| is_same((&parsed, &other.json), &event.json));
-        Some(match compared {
-            Ok(true) => Decision::Again(line),
-            Ok(false) => Decision::Differs(line, by),
-            Err(error) => Decision::Now(Err(Refusal::Unreadable(Arc::new(error)))),
-        })
-    }
-
-    /// Returns the id of the feed that this batch creates with an id like this one.
-    fn feed(&self, id: &Folded) -> Option<&Arc<str>> {
-        self.new_feed(id).map(|(_, feed)| &feed.about.id)
-    }
-
-    fn new_feed(&self, id: &Folded) -> Option<(usize, &NewFeed)> {
-        let line = *self.feeds.get(id)?;
-        match &self.lines[line].request {
-            WriteRequest::Feed(feed) => Some((line, feed)),
-            WriteRequest::Event(_) | WriteRequest::Confirmation(_) => None,
-        }
-    }
-
-    fn add_feed(&mut self, seq: u64, feed: NewFeed) -> Decision {
-        let start = self.bytes.len();
-        log_line::write_feed(&mut self.bytes, seq, self.received, &feed.about);
-        self.feeds.insert(Folded(feed.about.id.clone()), self.lines.len());
-        self.add(seq, WriteRequest::Feed(feed), start)
-    }
-
-    fn add_event(&mut self, seq: u64, event: Submission) -> Decision {
-        let line = self.bytes.len();
-        let start = line + log_line::write_event(&mut self.bytes, seq, self.received, &event.json);
-        let identity = event.identity.clone();
-        self.ids.insert(Folded(identity.event_id), self.lines.len());
-        if let Some(origin) = identity.origin {
-            self.origins.insert(origin, self.lines.len());
-        }
-        self.add(seq, WriteRequest::Event(event), start)
-    }
-
-    fn add(&mut self, seq: u64, request: WriteRequest, start: usize) -> Decision {
-        self.ends.push(self.bytes.len());
-        self.lines.push(NewLine { seq, request, start });
-        Decision::Line(self.lines.len() - 1)
-    }
-
-    /// Returns the answer when `complete` lines are durable and the others failed for this cause.
-    fn outcome(&self, decision: Decision, complete: usize, cause: Option<&Cause>) -> Result<Accepted, Refusal> {
-        let (line, is_new) = match decision {
-            Decision::Now(outcome) => return outcome,
-            Decision::Line(line) => (line, true),
-            Decision::Again(line) => (line, false),
-            Decision::Differs(line, by) if line < complete => {
-                let stored = self.lines[line].accepted();
-                return Err(Refusal::Conflict { by, stored });
-            }
-            Decision::Differs(line, _) => (line, false),
-        };
-        match cause {
-            Some(cause) if line >= complete => Err(Refusal::NotStored(cause.clone())),
-            _ => Ok(Accepted {
-                is_new,
-                ..self.lines[line].accepted()
-            }),
-        }
-    }
-}
-
-impl NewLine {
-    fn accepted(&self) -> Accepted {
-        let json = match &self.request {
-            WriteRequest::Event(event) => event.json.clone(),
-            WriteRequest::Feed(_) | WriteRequest::Confirmation(_) => Bytes::new(),
-        };
-        Accepted::known(self.seq, json)
-    }
-}
-
-fn decide_feed(index: &Index, batch: &mut Batch, seq: u64, feed: NewFeed) -> Decision {
-    let id = Folded(feed.about.id.clone());
-    if feed.sets_policy {
-        return decide_policy(index, batch, seq, feed);
-    }
-    let stored = index.feed(&id.0).or_else(|| index.feed_like(&id));
-    let other = |id: &Arc<str>| Decision::Now(Err(Refusal::OtherFeed(id.clone())));
-    match (stored, batch.new_feed(&id)) {
-        (Some(stored), _) if feed.is(stored.about()) => Decision::Now(Ok(Accepted::known(0, Bytes::new()))),
-        (Some(stored), _) => other(&stored.about().id),
-        (None, Some((line, pending))) if feed.is(&pending.about) => Decision::Again(line),
-        (None, Some((_, pending))) => other(&pending.about.id),
-        (None, None) if index.feeds().len() + batch.feeds.len() >= MAX_FEEDS => {
-            Decision::Now(Err(Refusal::TooManyFeeds))
-        }
-        (None, None) => batch.add_feed(seq, feed),
-    }
-}
-
-fn decide_policy(index: &Index, batch: &mut Batch, seq: u64, feed: NewFeed) -> Decision {
-    let stored = index.feed(&feed.about.id);
-    match (batch.new_feed(&Folded(feed.about.id.clone())), stored) {
-        (Some((line, pending)), _) if feed.is(&pending.about) => Decision::Again(line),
-        (None, Some(stored)) if feed.is(stored.about()) => Decision::Now(Ok(Accepted::known(0, Bytes::new()))),
-        (None, None) => Decision::Now(Err(Refusal::UnknownFeed)),
-        _ => batch.add_feed(seq, feed),
     }
 }

@@ -85,6 +85,13 @@ impl Confirmed {
         self.feeds.get(feed)?.values().min().copied()
     }
 
+    /// Number up to which all mirrors of each feed have its events, for feeds with mirrors.
+    pub fn all(&self) -> BTreeMap<String, u64> {
+        let feeds = self.feeds.iter();
+        let lowest = feeds.filter_map(|(feed, mirrors)| Some((feed.clone(), *mirrors.values().min()?)));
+        lowest.collect()
+    }
+
     /// Stores a confirmation durably.
     ///
     /// # Errors

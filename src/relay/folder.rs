@@ -9,6 +9,7 @@ use durable::{
     storage::{Disk, DiskFile, FILE_MODE, Folders, LockFiles, WriteFiles},
 };
 
+use super::store::STEM;
 use crate::journal::WriteError;
 
 /// File whose lock protects the folder.
@@ -18,6 +19,8 @@ pub const VERSION_FILE: &str = "version";
 /// Version of the format: version 2 added names and policies of feeds, and the posted order of an event's members; version 3
 /// the removal of segments.
 const VERSION: u32 = 3;
+/// File with the identity of the stream that the folder is a copy of. Without it, the folder is the store.
+pub const STREAM_FILE: &str = "stream";
 /// Earlier version that folders have.
 const EARLIER: &str = "2";
 
@@ -38,6 +41,73 @@ pub enum OpenError {
         /// Content of its file [`VERSION_FILE`].
         found: String,
     },
+    /// The folder belongs to a stream, to another one, or to none.
+    #[error("{} {problem}", .folder.display())]
+    OtherStore {
+        /// The folder.
+        folder: PathBuf,
+        /// Description of the difference.
+        problem: String,
+    },
+    /// The stream cannot be opened.
+    #[cfg(feature = "nats")]
+    #[error(transparent)]
+    Stream(#[from] crate::nats::link::LinkError),
+    /// The stream cannot be copied.
+    #[cfg(feature = "nats")]
+    #[error("the stream {0} cannot be read: {1}")]
+    Copy(String, String),
+}
+
+impl OpenError {
+    /// Creates the error of a copy that must be made anew.
+    #[cfg(feature = "nats")]
+    pub fn damaged_copy(folder: &Path, problem: &str) -> Self {
+        OpenError::OtherStore {
+            folder: folder.into(),
+            problem: format!("{problem}; remove it, and the stream is copied again"),
+        }
+    }
+}
+
+/// Checks that the folder is the store itself, or a copy of the stream with this identity. A new folder becomes that.
+///
+/// # Errors
+/// [`OpenError`]
+pub fn set_stream(folder: &Path, stream: Option<&str>) -> Result<(), OpenError> {
+    let path = folder.join(STREAM_FILE);
+    let failed = |what, source| WriteError::Storage {
+        what,
+        path: path.clone(),
+        source,
+    };
+    let found = match fs::read_to_string(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        found => Some(found.map_err(|error| failed("read", error))?),
+    };
+    let other = |problem: String| {
+        Err(OpenError::OtherStore {
+            folder: folder.into(),
+            problem,
+        })
+    };
+    match (found.as_deref().map(str::trim_end), stream) {
+        (None, None) => Ok(()),
+        (Some(found), Some(stream)) if found == stream => Ok(()),
+        (Some(found), None) => other(format!("is a copy of the stream {found}")),
+        (Some(found), Some(stream)) => other(format!("is a copy of the stream {found}, and not of {stream}")),
+        (None, Some(stream)) => {
+            let log = folder.join(format!("{STEM}.ndjson"));
+            if log
+                .try_exists()
+                .map_err(|error| failed("look for the log beside", error))?
+            {
+                return other(format!("has events of its own, and is no copy of the stream {stream}"));
+            }
+            let written = replace(&Disk, &path, format!("{stream}\n").as_bytes(), FILE_MODE);
+            Ok(written.map_err(|error| failed("write", error))?)
+        }
+    }
 }
 
 /// Checks the version of the folder, and sets the current one. Folders of earlier versions are folders

@@ -68,6 +68,12 @@
 //! ever: such an event is answered with 410. The header `Relay-First-Seq` of pages and streams has the first number after all
 //! events that were removed. Pages and streams from an earlier number begin there.
 //!
+//! # Several machines
+//!
+//! With `--store` (feature `nats`), the truth is a stream of NATS JetStream, which any number of relays share, and the log is a
+//! copy of it. The writing thread publishes what is new, and copies it once the stream has acknowledged it, or once a consumer
+//! delivers it from another relay. All that reads is the same. The numbers are those of the stream. Nothing is removed.
+//!
 //! # Bounds
 //!
 //! An event has at most 1 MiB, a page at most 1000 events (100 in the order of time) or 8 MiB. Request bodies share 64 MiB, besides 4 KiB for each
@@ -90,12 +96,15 @@
 pub mod access;
 mod access_log;
 mod answer;
+mod batch;
 mod body;
 mod commit;
 mod confirmed;
 pub mod cors;
 mod filter;
 mod folder;
+#[cfg(feature = "nats")]
+mod follow;
 mod index;
 mod indexer;
 mod known;
@@ -107,9 +116,13 @@ mod observe;
 mod page;
 pub mod permission;
 mod policy;
+mod recent;
 mod refusal;
 mod removed;
 mod replay;
+#[cfg(feature = "nats")]
+mod replica;
+mod request;
 pub mod retention;
 pub mod routes;
 pub mod server;

@@ -64,6 +64,12 @@ pub enum Refusal {
     /// The event, feed or confirmation could not be made durable.
     #[error("the request could not be stored: {0}")]
     NotStored(Cause),
+    /// The servers of the stream do not answer, or refuse.
+    #[error("the request could not be stored, or it is unknown if it was: {0}; send it again")]
+    Unavailable(Arc<str>),
+    /// The servers of the stream accept no event of this size.
+    #[error("the event is longer than {0} bytes, which is what the servers of the stream accept")]
+    TooLong(usize),
     /// The stored event could not be read.
     #[error("the stored event could not be read: {0}")]
     Unreadable(Arc<io::Error>),

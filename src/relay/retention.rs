@@ -124,6 +124,11 @@ impl Retention {
         self.confirmed.set(confirmation)
     }
 
+    /// What mirrors have confirmed.
+    pub fn confirmed(&self) -> &Confirmed {
+        &self.confirmed
+    }
+
     /// Removes the oldest segment, or begins with that, if it is old and confirmed.
     ///
     /// # Errors

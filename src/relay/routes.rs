@@ -97,6 +97,17 @@ impl App {
         permission::check(grant, right, feed.about())
     }
 
+    /// Looks for a feed that another relay may have made, if one of these is unknown.
+    async fn look_for(&self, feeds: &[String]) {
+        let is_unknown = {
+            let index = self.store.index();
+            feeds.iter().any(|id| index.feed(id).is_none())
+        };
+        if is_unknown {
+            self.store.refresh().await;
+        }
+    }
+
     /// Returns true if the request may read a stored feed.
     fn may_read(&self, grant: &Grant, id: &str) -> bool {
         let index = self.store.index();
@@ -156,7 +167,7 @@ async fn events(
     feed: Result<Path<String>, PathRejection>,
     query: Parameters,
 ) -> Result<Response, ErrorResponse> {
-    let (feed, _) = known(&app, &grant, Right::Read, feed)?;
+    let (feed, _) = known(&app, &grant, Right::Read, feed).await?;
     let query = page::Query::parse(&app.parameters(query)?).map_err(ErrorResponse::invalid)?;
     let page = Page::find(&app.store, &feed, query).await;
     let page = page
@@ -211,7 +222,7 @@ async fn post_event(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ErrorResponse> {
-    let (feed, policy) = known(&app, &grant, Right::Write, feed)?;
+    let (feed, policy) = known(&app, &grant, Right::Write, feed).await?;
     let rules = EventRules {
         policy,
         require_signatures: app.require_signatures,
@@ -287,7 +298,7 @@ async fn confirm(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ErrorResponse> {
-    let (feed, _) = known(&app, &grant, Right::Write, feed)?;
+    let (feed, _) = known(&app, &grant, Right::Write, feed).await?;
     let body = app.bodies.read(&headers, body, MAX_CONFIRMATION).await?;
     let confirmation = Confirmation::parse(feed.clone(), &body.bytes);
     let confirmation = confirmation.map_err(|problem| ErrorResponse::invalid(vec![problem]))?;
@@ -308,8 +319,8 @@ async fn stream(
     headers: HeaderMap,
     query: Parameters,
 ) -> Result<Response, ErrorResponse> {
-    let (feed, _) = known(&app, &grant, Right::Read, feed)?;
-    follow(&app, &grant, Some(feed), &headers, query)
+    let (feed, _) = known(&app, &grant, Right::Read, feed).await?;
+    follow(&app, &grant, Some(feed), &headers, query).await
 }
 
 async fn stream_of_feeds(
@@ -318,11 +329,11 @@ async fn stream_of_feeds(
     headers: HeaderMap,
     query: Parameters,
 ) -> Result<Response, ErrorResponse> {
-    follow(&app, &grant, None, &headers, query)
+    follow(&app, &grant, None, &headers, query).await
 }
 
 /// Returns the stream of a feed, or of the feeds that the query names.
-fn follow(
+async fn follow(
     app: &App,
     grant: &Grant,
     feed: Option<String>,
@@ -331,6 +342,7 @@ fn follow(
 ) -> Result<Response, ErrorResponse> {
     let subscription = Subscription::parse(feed, &app.parameters(query)?);
     let mut subscription = subscription.map_err(ErrorResponse::invalid)?;
+    app.look_for(&subscription.feeds).await;
     for feed in &subscription.feeds {
         app.permit(grant, Right::Read, feed)?;
     }
@@ -382,13 +394,14 @@ async fn openapi() -> Response {
 }
 
 /// Returns the feed id of a path and the policy, if the request may do this with it, and the feed exists.
-fn known(
+async fn known(
     app: &App,
     grant: &Grant,
     right: Right,
     feed: Result<Path<String>, PathRejection>,
 ) -> Result<(String, Policy), ErrorResponse> {
     let Path(id) = feed.map_err(|_| no_such_feed())?;
+    app.look_for(std::slice::from_ref(&id)).await;
     let policy = app.permit(grant, right, &id)?;
     Ok((id, policy))
 }

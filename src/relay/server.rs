@@ -129,6 +129,7 @@ async fn accept(
 ) -> io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let mut stopped = stop.0.subscribe();
+    let (mut policies, access) = (store.watch_policies(), settings.access.clone());
     let mut app = App::new(store.clone(), settings.access, settings.idle_timeout, stopped.clone());
     app.require_signatures = settings.require_signatures;
     let observer = Arc::new(Observer {
@@ -162,8 +163,15 @@ async fn accept(
             }
         }
     };
+    let checking = async {
+        // Clients of a feed whose policy another relay has set may not be allowed to read any more.
+        while policies.changed().await.is_ok() {
+            access.end_streams();
+        }
+    };
     tokio::select! {
         () = accepting => {}
+        () = checking => {}
         () = stop_requested(&mut stopped) => {}
         () = store.failed() => stop.stop(),
     }

@@ -2,7 +2,7 @@
 //!
 //! One thread writes; all others read.
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, HashMap},
     io,
     path::Path,
     sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard},
@@ -17,31 +17,33 @@ use durable::{
 use jiff::Timestamp;
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot, watch};
 
+#[cfg(feature = "nats")]
+use super::replica::Replica;
 use super::{
     commit::Committer,
-    confirmed::Confirmation,
     filter::Filter,
-    folder::{lock, set_version},
-    index::{About, Identity, Index, Record, files::Damaged},
+    folder::{lock, set_stream, set_version},
+    index::{Index, Record, files::Damaged},
     indexer::Indexer,
     log_line,
     message::Message,
     metrics::WriteMetrics,
-    replay::{Replayed, replay},
+    recent::Recent,
+    replay::replay,
     retention::{Limits, Retention},
 };
 pub use super::{
     folder::{LOCK, OpenError, VERSION_FILE},
     refusal::{MatchedBy, Refusal},
     replay::Found,
+    request::{Accepted, NewFeed, QueuedWrite, Submission, WriteRequest},
 };
-use crate::{
-    event::is_same_json,
-    journal::{
-        WriteError,
-        log::{Log, LogReader, Place},
-    },
+use crate::journal::{
+    WriteError,
+    log::{Log, LogReader, Place},
 };
+#[cfg(feature = "nats")]
+use crate::nats::link::{Link, Settings};
 
 /// Stem of the log's file name, `events.ndjson`.
 pub const STEM: &str = "events";
@@ -53,8 +55,6 @@ const HEAD: u64 = 128;
 const QUEUE: usize = 1024;
 /// Maximum number of readers that load events at a time: fewer than the threads that read the disk, which parse bodies, too.
 pub const TURNS: usize = 3;
-/// Maximum size of the newest events in memory, for listeners, in bytes.
-const RECENT: usize = 16 << 20;
 
 /// The store of a relay. Its thread ends when it is closed.
 #[derive(Debug)]
@@ -83,13 +83,12 @@ pub struct Shared {
     turns: Semaphore,
     /// Metrics of the writing thread.
     pub write_metrics: WriteMetrics,
-}
-
-/// The newest events, in the order of their numbers.
-#[derive(Debug, Default)]
-struct Recent {
-    events: VecDeque<(u64, Message)>,
-    bytes: usize,
+    /// Number up to which all mirrors have the events, for each feed with mirrors.
+    confirmed: Mutex<BTreeMap<String, u64>>,
+    /// True if the log is a copy of a stream that other relays write, too.
+    is_copy: bool,
+    /// Number of times that another relay has set policies.
+    pub policies: watch::Sender<u64>,
 }
 
 /// A durable event that readers have not seen.
@@ -112,82 +111,6 @@ pub struct Selected {
     pub count: usize,
 }
 
-/// Request to write something.
-#[derive(Debug, Clone)]
-pub enum WriteRequest {
-    /// A feed.
-    Feed(NewFeed),
-    /// An event.
-    Event(Submission),
-    /// What a mirror has confirmed.
-    Confirmation(Confirmation),
-}
-
-/// Feed to be created.
-#[derive(Debug, Clone)]
-pub struct NewFeed {
-    /// Description of the feed, if it is new.
-    pub about: About,
-    /// False if the request gave no name: any name of a stored feed is right.
-    pub is_named: bool,
-    /// False if the request gave no policy: any policy of a stored feed is right.
-    pub has_policy: bool,
-    /// True to set the policy of a stored feed, instead of creating one.
-    pub sets_policy: bool,
-}
-
-impl NewFeed {
-    /// Returns true if a stored feed has the id, and the name and policy that the request gave.
-    pub fn is(&self, stored: &About) -> bool {
-        let policies = (self.about.policy.as_bytes(), stored.policy.as_bytes());
-        stored.id == self.about.id
-            && (!self.is_named || self.about.name == stored.name)
-            && (!self.has_policy || is_same_json(policies.0, policies.1))
-    }
-}
-
-/// Event to be written.
-#[derive(Debug, Clone)]
-pub struct Submission {
-    /// Feed of the event.
-    pub feed: String,
-    /// Keys of the event.
-    pub identity: Identity,
-    /// Compact JSON, as `JSON.stringify` writes it.
-    pub json: Bytes,
-}
-
-/// A request in the queue, with its answer channel.
-#[derive(Debug)]
-pub struct QueuedWrite {
-    /// The request.
-    pub request: WriteRequest,
-    /// Receives the answer.
-    pub answer: oneshot::Sender<Result<Accepted, Refusal>>,
-}
-
-/// Answer to a request that was accepted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Accepted {
-    /// True if it did not exist before.
-    pub is_new: bool,
-    /// Number of the line; 0 for a feed that existed.
-    pub seq: u64,
-    /// The stored event; empty for a feed.
-    pub json: Bytes,
-}
-
-impl Accepted {
-    /// Creates the answer for something that existed.
-    pub fn known(seq: u64, json: Bytes) -> Self {
-        Accepted {
-            is_new: false,
-            seq,
-            json,
-        }
-    }
-}
-
 impl Store {
     /// Opens or creates the store in `folder`, and reads what is new in it. Creates the folder, but not its parents.
     ///
@@ -195,42 +118,57 @@ impl Store {
     /// [`OpenError`]
     pub fn open(folder: &Path, limits: Limits) -> Result<(Self, Found), OpenError> {
         let lock = lock(folder)?;
-        set_version(folder)?;
-        let clock = SystemClock::default();
-        let (log, repaired) = Log::open((Disk, clock), (folder, STEM), |tail| log_line::parse(tail).is_ok())?;
-        let mut replayed = replay(folder, &log)?;
-        let mut found = std::mem::take(&mut replayed.found);
-        found.repaired = repaired;
-        let retention = begun(&log, &clock).and_then(|begun| Retention::open(folder, limits, begun));
-        let retention = retention.map_err(|source| WriteError::Storage {
-            what: "read the confirmations and the log in",
+        set_stream(folder, None)?;
+        let (committer, shared, found) = open_log(folder, limits, false)?;
+        let store = Store::start(shared, lock, move |queued| committer.run(queued));
+        Ok((store, found))
+    }
+
+    /// Opens the stream, and a copy of it in `folder`, and copies what is new. Creates the folder, but not its parents.
+    ///
+    /// # Errors
+    /// [`OpenError`]
+    #[cfg(feature = "nats")]
+    pub fn open_stream(folder: &Path, limits: Limits, settings: &Settings) -> Result<(Self, Found), OpenError> {
+        let lock = lock(folder)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|source| WriteError::Storage {
+            what: "start a thread for",
             path: folder.into(),
             source,
         })?;
-        Ok((Store::start((log, replayed), clock, retention, lock), found))
+        let link = runtime.block_on(Link::open(settings))?;
+        set_stream(folder, Some(link.identity()))?;
+        let (committer, shared, mut found) = open_log(folder, limits, true)?;
+        if !found.problems.is_empty() {
+            return Err(OpenError::damaged_copy(folder, "has damaged lines"));
+        }
+        let replica = runtime.block_on(async {
+            let failed = |why| OpenError::Copy(settings.address.stream.clone(), why);
+            if shared.index().last() > link.last_seq().await.map_err(failed)? {
+                return Err(OpenError::damaged_copy(folder, "has more messages than the stream"));
+            }
+            let mut replica = Replica::new(committer, shared.clone(), link, folder.into());
+            replica.catch_up().await?.map_err(failed)?;
+            Ok(replica)
+        })?;
+        (found.feeds, found.events) = {
+            let index = shared.index();
+            (index.feeds().len(), index.feeds().map(|feed| feed.count()).sum())
+        };
+        let store = Store::start(shared, lock, move |queued| runtime.block_on(replica.run(queued)));
+        Ok((store, found))
     }
 
     fn start(
-        (log, replayed): (Log<Disk, SystemClock>, Replayed),
-        clock: SystemClock,
-        retention: Retention,
+        shared: Arc<Shared>,
         lock: DiskFile,
+        run: impl FnOnce(mpsc::Receiver<QueuedWrite>) -> Result<(), WriteError> + Send + 'static,
     ) -> Self {
-        let shared = Arc::new(Shared {
-            index: RwLock::new(replayed.index),
-            damaged: replayed.files.damaged(),
-            reader: log.reader(),
-            recent: Mutex::default(),
-            watchers: Mutex::default(),
-            turns: Semaphore::new(TURNS),
-            write_metrics: WriteMetrics::default(),
-        });
         let (queue, queued) = mpsc::channel(QUEUE);
-        let indexer = Indexer::start(replayed.files, shared.clone());
-        let committer = Committer::new((log, replayed.marks), clock, shared.clone(), indexer, retention);
         Store {
             handle: Handle { shared, queue },
-            committer: thread::spawn(move || committer.run(queued)),
+            committer: thread::spawn(move || run(queued)),
             _lock: lock,
         }
     }
@@ -251,6 +189,28 @@ impl Store {
         drop(self.handle);
         self.committer.join().expect("the writing thread does not panic")
     }
+}
+
+/// Opens or creates the log in a folder, and reads what is new in it. It may be a copy of a stream.
+fn open_log(folder: &Path, limits: Limits, is_copy: bool) -> Result<(Committer, Arc<Shared>, Found), OpenError> {
+    set_version(folder)?;
+    let clock = SystemClock::default();
+    let (log, repaired) = Log::open((Disk, clock), (folder, STEM), |tail| log_line::parse(tail).is_ok())?;
+    let mut replayed = replay(folder, &log)?;
+    let mut found = std::mem::take(&mut replayed.found);
+    found.repaired = repaired;
+    let retention = begun(&log, &clock).and_then(|begun| Retention::open(folder, limits, begun));
+    let retention = retention.map_err(|source| WriteError::Storage {
+        what: "read the confirmations and the log in",
+        path: folder.into(),
+        source,
+    })?;
+    let mut shared = Shared::new(&log, (replayed.index, replayed.files.damaged()), &retention);
+    shared.is_copy = is_copy;
+    let shared = Arc::new(shared);
+    let indexer = Indexer::start(replayed.files, shared.clone());
+    let committer = Committer::new((log, replayed.marks), clock, shared.clone(), indexer, retention);
+    Ok((committer, shared, found))
 }
 
 /// Returns the time at which the newest file of a log began: that of its first line.
@@ -276,6 +236,14 @@ impl Handle {
         answered.await.unwrap_or(Err(Refusal::Stopping))
     }
 
+    /// Waits until the store has what other relays have stored so far, if that is possible.
+    pub async fn refresh(&self) {
+        if self.shared.is_copy {
+            // The next request fails, too, if the relay is stopping.
+            let _ = self.submit(WriteRequest::Refresh).await;
+        }
+    }
+
     /// Waits until the log fails.
     pub async fn failed(&self) {
         self.queue.closed().await;
@@ -284,6 +252,17 @@ impl Handle {
     /// Locks the index for reading; the writer waits meanwhile.
     pub fn index(&self) -> RwLockReadGuard<'_, Index> {
         self.shared.index()
+    }
+
+    /// Number up to which all mirrors of a feed have confirmed its events; `None` without a mirror.
+    pub fn confirmed(&self, feed: &str) -> Option<u64> {
+        let confirmed = self.shared.confirmed.lock().unwrap_or_else(PoisonError::into_inner);
+        confirmed.get(feed).copied()
+    }
+
+    /// Watches the number of times that another relay has set policies.
+    pub fn watch_policies(&self) -> watch::Receiver<u64> {
+        self.shared.policies.subscribe()
     }
 
     /// Metrics of the writing thread.
@@ -322,11 +301,7 @@ impl Handle {
     /// Returns the leading events of these records that are in memory.
     pub fn recent(&self, records: &[Record]) -> Vec<Message> {
         let recent = self.shared.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = records.iter().map_while(|record| {
-            let at = recent.events.binary_search_by_key(&record.seq, |(seq, _)| *seq).ok()?;
-            Some(recent.events[at].1.clone())
-        });
-        found.collect()
+        records.iter().map_while(|record| recent.get(record.seq)).collect()
     }
 
     /// Reads from the index: on another thread, unless it is all in memory.
@@ -389,6 +364,21 @@ impl Selected {
 }
 
 impl Shared {
+    fn new(log: &Log<Disk, SystemClock>, (index, damaged): (Index, Damaged), retention: &Retention) -> Self {
+        Shared {
+            index: RwLock::new(index),
+            damaged,
+            reader: log.reader(),
+            recent: Mutex::default(),
+            watchers: Mutex::default(),
+            turns: Semaphore::new(TURNS),
+            write_metrics: WriteMetrics::default(),
+            confirmed: Mutex::new(retention.confirmed().all()),
+            is_copy: false,
+            policies: watch::Sender::default(),
+        }
+    }
+
     /// Locks the index for reading.
     pub fn index(&self) -> RwLockReadGuard<'_, Index> {
         self.index.read().unwrap_or_else(PoisonError::into_inner)
@@ -397,6 +387,15 @@ impl Shared {
     /// Changes the index.
     pub fn change_index<T>(&self, change: impl FnOnce(&mut Index) -> T) -> T {
         change(&mut self.index.write().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Takes note of what all mirrors of a feed have confirmed.
+    pub fn set_confirmed(&self, feed: &str, seq: Option<u64>) {
+        let mut confirmed = self.confirmed.lock().unwrap_or_else(PoisonError::into_inner);
+        match seq {
+            Some(seq) => confirmed.insert(feed.to_owned(), seq),
+            None => confirmed.remove(feed),
+        };
     }
 
     /// Takes note of damage of the index.
@@ -431,19 +430,6 @@ impl Shared {
             if watchers.get(feed).is_some_and(|watcher| watcher.send(seq).is_err()) {
                 watchers.remove(feed);
             }
-        }
-    }
-}
-
-impl Recent {
-    fn push(&mut self, seq: u64, message: Message) {
-        self.bytes += message.length();
-        self.events.push_back((seq, message));
-        while self.bytes > RECENT {
-            let Some((_, oldest)) = self.events.pop_front() else {
-                break;
-            };
-            self.bytes -= oldest.length();
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! The page is static and has no data; its script asks for them as any client does. It may load only what the relay serves.
 //! All content of events is inserted as text.
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
 use axum::{
     Extension, Router,
@@ -16,6 +16,7 @@ use serde::Serialize;
 use super::{
     access::Grant,
     answer::{ErrorResponse, json},
+    index::Bounds,
     metrics::{MEDIA_TYPE, Stored, size_of_files},
     observe::Observer,
     permission,
@@ -67,38 +68,78 @@ fn asset(kind: &'static str, text: &'static str) -> Response {
     (headers, text).into_response()
 }
 
+/// Limits of the count of events that a mirror has not confirmed.
+const COUNTED: Bounds = Bounds {
+    events: 1000,
+    bytes: usize::MAX,
+};
+
 #[derive(Serialize)]
-struct Status<'a> {
+struct Status {
     status: &'static str,
     version: &'static str,
     last_seq: u64,
-    feeds: Vec<FeedStatus<'a>>,
+    feeds: Vec<FeedStatus>,
 }
 
 #[derive(Serialize)]
-struct FeedStatus<'a> {
-    id: &'a str,
-    name: &'a str,
+struct FeedStatus {
+    id: String,
+    name: String,
     /// Number of the last event; 0 without any.
     last_seq: u64,
+    /// Number up to which all mirrors have the events; `None` without a mirror.
+    confirmed: Option<u64>,
+    /// Number of events that come later, as far as they are counted.
+    behind: Option<usize>,
 }
 
-async fn status(State(observer): State<Arc<Observer>>, Extension(grant): Extension<Grant>) -> Response {
-    let index = observer.store.index();
-    let feeds = index.feeds().rev();
-    let feeds = feeds.filter(|feed| permission::allows(&grant, Right::Read, feed.about()));
-    let feeds = feeds.map(|feed| FeedStatus {
-        id: &feed.about().id,
-        name: &feed.about().name,
-        last_seq: feed.last(),
-    });
+async fn status(
+    State(observer): State<Arc<Observer>>,
+    Extension(grant): Extension<Grant>,
+) -> Result<Response, ErrorResponse> {
+    let store = &observer.store;
+    let (mut feeds, mut scans) = (Vec::new(), Vec::new());
+    let last_seq = {
+        let index = store.index();
+        for feed in index.feeds().rev() {
+            if !permission::allows(&grant, Right::Read, feed.about()) {
+                continue;
+            }
+            let confirmed = store.confirmed(&feed.about().id);
+            if let Some(seq) = confirmed.filter(|seq| *seq < feed.last()) {
+                scans.push((feeds.len(), index.arrived_after(feed, seq, COUNTED)));
+            }
+            feeds.push(FeedStatus {
+                id: feed.about().id.to_string(),
+                name: feed.about().name.to_string(),
+                last_seq: feed.last(),
+                confirmed,
+                behind: confirmed.map(|_| 0),
+            });
+        }
+        index.last()
+    };
+    let is_in_memory = scans.iter().all(|(_, scan)| scan.is_in_memory());
+    let count = move || {
+        let counts = scans.iter();
+        let counts = counts.map(|(place, scan)| Ok((*place, scan.arrived(COUNTED)?.records.len())));
+        counts.collect::<io::Result<Vec<_>>>()
+    };
+    let counted = store.read_index(is_in_memory, count).await.map_err(|error| {
+        let problem = format!("the index cannot be read: {error}");
+        ErrorResponse::new(StatusCode::INTERNAL_SERVER_ERROR, problem)
+    })?;
+    for (place, behind) in counted {
+        feeds[place].behind = Some(behind);
+    }
     let status = Status {
         status: "ok",
         version: env!("CARGO_PKG_VERSION"),
-        last_seq: index.last(),
-        feeds: feeds.collect(),
+        last_seq,
+        feeds,
     };
-    json(StatusCode::OK, &status)
+    Ok(json(StatusCode::OK, &status))
 }
 
 async fn metrics(
@@ -111,7 +152,7 @@ async fn metrics(
     }
     let data = observer.data.clone();
     let measured = tokio::task::spawn_blocking(move || size_of_files(&data)).await;
-    let measured = measured.map_err(std::io::Error::other).and_then(|size| size);
+    let measured = measured.map_err(io::Error::other).and_then(|size| size);
     let bytes = measured.map_err(|error| {
         let problem = format!("the size of the data folder cannot be read: {error}");
         ErrorResponse::new(StatusCode::INTERNAL_SERVER_ERROR, problem)

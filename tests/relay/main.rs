@@ -9,6 +9,7 @@ mod devtools;
 mod durability;
 mod feeds;
 mod look;
+mod mirrors;
 mod monitoring;
 mod policies;
 mod requests;

@@ -1,9 +1,11 @@
-//! Sources of events: a followed [`relay`], or [`lines`] of a reader. Both deliver [`Arrival`]s, valid and malformed ones.
+//! Sources of events: a followed [`relay`] or stream, or [`lines`] of a reader. All deliver [`Arrival`]s, valid and malformed ones.
 pub mod cursors;
 pub mod lines;
 pub mod page;
 pub mod relay;
 pub mod sse;
+#[cfg(feature = "nats")]
+pub mod stream;
 
 use serde_json::value::RawValue;
 

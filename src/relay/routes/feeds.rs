@@ -84,7 +84,7 @@ pub(super) async fn feed(
     Extension(grant): Extension<Grant>,
     feed: Result<Path<String>, PathRejection>,
 ) -> Result<Response, ErrorResponse> {
-    let (feed, _) = known(&app, &grant, Right::Read, feed)?;
+    let (feed, _) = known(&app, &grant, Right::Read, feed).await?;
     show_feed(&app, &feed, StatusCode::OK)
 }
 
@@ -95,7 +95,7 @@ pub(super) async fn set_policy(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ErrorResponse> {
-    let (id, _) = known(&app, &grant, Right::Admin, feed)?;
+    let (id, _) = known(&app, &grant, Right::Admin, feed).await?;
     let body = app.bodies.read(&headers, body, MAX_FEED).await?;
     let stored = app.store.index().feed(&id).map(|feed| feed.about().clone());
     let policy = policy_to_set(&stored.ok_or_else(no_such_feed)?, &body.bytes).map_err(ErrorResponse::invalid)?;

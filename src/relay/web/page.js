@@ -18,6 +18,8 @@ const LOOK_BACK_FILTERED = 10_000;
 /** Maximum number of rows in the table of feeds, and of suggestions for a filter. */
 const MAX_ROWS = 200;
 const MAX_SUGGESTIONS = 100;
+/** Maximum number of events behind a mirror that the relay counts. */
+const MAX_COUNTED = 1000;
 /** Maximum length of the text that is shown of an event, in characters. */
 const MAX_TEXT = 300;
 /** Milliseconds between two looks at the feeds, and between two announcements of new events. */
@@ -179,11 +181,24 @@ function showFeeds(listed) {
   const isSame = names(listed) === names(feeds);
   feeds = listed;
   if (!isSame) rebuildFeeds();
-  const numbers = document.querySelectorAll("#feeds .number");
-  numbers.forEach((cell, index) => {
-    const number = String(feeds[index].last_seq);
-    if (cell.textContent !== number) cell.textContent = number;
+  fill("#feeds .number", ({ last_seq }) => String(last_seq));
+  fill("#feeds .mirror", mirrorOf);
+}
+
+/** Shows a text of each feed in its cell. */
+function fill(cells, textOfFeed) {
+  document.querySelectorAll(cells).forEach((cell, index) => {
+    const text = textOfFeed(feeds[index]);
+    if (cell.textContent !== text) cell.textContent = text;
   });
+}
+
+/** Position of the mirror that is behind the others. */
+function mirrorOf({ confirmed, behind }) {
+  if (confirmed === null) return "none";
+  if (behind === 0) return "has all events";
+  const count = behind === MAX_COUNTED ? `at least ${behind}` : behind;
+  return `has events up to ${confirmed}, ${count} behind`;
 }
 
 function rebuildFeeds() {
@@ -202,7 +217,7 @@ function rebuildFeeds() {
     });
     const feed = make("td", {}, choose);
     if (name !== id) feed.append(make("bdi", { className: "name" }, name));
-    return make("tr", {}, feed, make("td", { className: "number" }));
+    return make("tr", {}, feed, make("td", { className: "number" }), make("td", { className: "mirror" }));
   });
   field("feeds").replaceChildren(...rows);
   const more = feeds.length - rows.length;

@@ -12,6 +12,7 @@ pub mod git;
 pub mod history;
 pub mod lying;
 pub mod mirror;
+pub mod nats;
 pub mod processes;
 pub mod programs;
 pub mod pushing;

@@ -16,6 +16,9 @@ use super::{programs, stargate::clean_command};
 /// The longest time that a test waits for an expected message.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+/// File in a relay's folder with the URL of its stream. Without it, the events are in the folder.
+pub const STORE: &str = "store";
+
 /// A running relay. It is killed on drop.
 pub struct Relay {
     child: Child,
@@ -50,6 +53,11 @@ impl Start<'_> {
             .args(self.arguments)
             .arg("--data")
             .arg(folder.join("data"));
+        // A test chooses the store of its relays by this file.
+        match std::fs::read_to_string(folder.join(STORE)) {
+            Ok(url) => drop(command.args(["--store", &url])),
+            Err(error) => assert_eq!(error.kind(), io::ErrorKind::NotFound, "{error}"),
+        }
         if let Some(token) = self.token {
             command.env("RELAY_TOKEN", token);
         }
