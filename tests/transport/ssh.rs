@@ -238,9 +238,13 @@ fn a_large_pack_and_a_talkative_server_do_not_block_each_other() {
     let blob = git_with_input(
         folder.path(),
         &["hash-object", "-w", "--stdin"],
-        &words.collect::<String>(),
+        words.collect::<String>().as_bytes(),
     );
-    let tree = git_with_input(folder.path(), &["mktree"], &format!("100644 blob {blob}\tlarge\n"));
+    let tree = git_with_input(
+        folder.path(),
+        &["mktree"],
+        format!("100644 blob {blob}\tlarge\n").as_bytes(),
+    );
     let large = git(folder.path(), &["commit-tree", "-m", "large", &tree]);
     for client in CLIENTS {
         let path = server.create(NAME, "sha1");

@@ -275,6 +275,9 @@ mod tests {
             ("ssh://host/~me/r.git", "ssh|host|git-upload-pack '~me/r.git'"),
             ("ssh://[::1]:22/r", "ssh|-p|22|::1|git-upload-pack '/r'"),
             ("host:it's!", "ssh|host|git-upload-pack 'it'\\''s'\\!''"),
+            ("ssh://host/a%20b%2520c.git", "ssh|host|git-upload-pack '/a b%20c.git'"),
+            ("ssh://host/a b.git", "ssh|host|git-upload-pack '/a b.git'"),
+            ("host:a%20b.git", "ssh|host|git-upload-pack 'a%20b.git'"),
             ("host:a b;rm $HOME", "ssh|host|git-upload-pack 'a b;rm $HOME'"),
         ];
         for (url, expected) in cases {
@@ -314,6 +317,57 @@ mod tests {
         assert_eq!(
             words("host:r", variant("simple"), true).expect("no port"),
             "carrier|host|git-upload-pack 'r'"
+        );
+    }
+
+    #[test]
+    fn a_configured_key_is_the_only_identity_and_known_hosts_are_checked() {
+        let own = SshSettings {
+            key: Some("/a key".into()),
+            known_hosts: Some("/100%".into()),
+            ..SshSettings::default()
+        };
+        let batch = "-o|BatchMode=yes|-o|StrictHostKeyChecking=yes";
+        let identity = "-o|IdentitiesOnly=yes|-o|IdentityAgent=none|-o|IdentityFile=\"/a key\"";
+        let hosts = "-o|UserKnownHostsFile=\"/100%%\"|-o|GlobalKnownHostsFile=\"/100%%\"";
+        let told = |settings: &SshSettings| words("host:r", settings.clone(), false);
+        let service = "host|git-upload-pack 'r'";
+        assert_eq!(
+            told(&own).expect("a command"),
+            format!("ssh|-F|none|{batch}|{identity}|{hosts}|{service}")
+        );
+        // The program of the user keeps its configuration.
+        let with_program = SshSettings {
+            program: Some("/bin/ssh".into()),
+            ..own.clone()
+        };
+        assert_eq!(
+            told(&with_program).expect("a command"),
+            format!("/bin/ssh|{batch}|{identity}|{hosts}|{service}")
+        );
+        let without_key = SshSettings {
+            key: None,
+            ..own.clone()
+        };
+        assert_eq!(
+            told(&without_key).expect("a command"),
+            format!("ssh|{batch}|{hosts}|{service}")
+        );
+        let plink = SshSettings {
+            variant: Some("plink".into()),
+            ..own.clone()
+        };
+        let error = told(&plink).expect_err("another kind of options");
+        assert!(error.to_string().contains("need OpenSSH's client"), "{error}");
+        let odd = SshSettings {
+            key: Some("/${HOME}".into()),
+            ..own
+        };
+        assert!(
+            told(&odd)
+                .expect_err("a variable")
+                .to_string()
+                .contains("cannot be an option")
         );
     }
 
