@@ -276,7 +276,6 @@ mod tests {
             ("ssh://[::1]:22/r", "ssh|-p|22|::1|git-upload-pack '/r'"),
             ("host:it's!", "ssh|host|git-upload-pack 'it'\\''s'\\!''"),
             ("ssh://host/a%20b%2520c.git", "ssh|host|git-upload-pack '/a b%20c.git'"),
-            ("ssh://host/a b.git", "ssh|host|git-upload-pack '/a b.git'"),
             ("host:a%20b.git", "ssh|host|git-upload-pack 'a%20b.git'"),
             ("host:a b;rm $HOME", "ssh|host|git-upload-pack 'a b;rm $HOME'"),
         ];
