@@ -8,6 +8,7 @@ use std::{
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use git_push::{Error, ErrorKind};
+#[cfg(feature = "ssh-builtin")]
 use secrecy::SecretString;
 
 /// Maximum size of a file of a key, in bytes.
@@ -18,6 +19,7 @@ const MAGIC: &[u8] = b"openssh-key-v1\0";
 
 /// A private key, as it is in its file.
 pub(super) struct KeyFile {
+    #[cfg(feature = "ssh-builtin")]
     pub(super) text: SecretString,
     pub(super) is_encrypted: bool,
 }
@@ -53,6 +55,7 @@ impl KeyFile {
             ),
             _ if is_open_to_others(path) => refused("can be read by other users", format!("run `chmod 600 {shown}`")),
             kind => Ok(KeyFile {
+                #[cfg(feature = "ssh-builtin")]
                 text: text.into(),
                 is_encrypted: kind == Content::Encrypted,
             }),
@@ -64,6 +67,7 @@ impl KeyFile {
 ///
 /// # Errors
 /// [`ErrorKind::Misconfigured`] if the file cannot be read, or has none.
+#[cfg(feature = "ssh-builtin")]
 pub(super) fn passphrase(path: &Path) -> Result<SecretString, Error> {
     let text = text(path, "passphrase", "stargate.sshPassphraseFile")?;
     match text.lines().next().filter(|line| !line.is_empty()) {
