@@ -20,7 +20,7 @@ use crate::{append_only::Paths, ref_pattern::RefPatterns};
 pub const APPEND_ONLY: &str = "stargate.appendOnly";
 
 /// Every key of the section, as in the documentation.
-pub const KEYS: [&str; 19] = [
+pub const KEYS: [&str; 23] = [
     "stargate.allowNfs",
     APPEND_ONLY,
     "stargate.attempts",
@@ -40,6 +40,11 @@ pub const KEYS: [&str; 19] = [
     "stargate.remote",
     "stargate.repoId",
     "stargate.retention",
+    // The transport reads all of these.
+    "stargate.sshClient",
+    "stargate.sshKey",
+    "stargate.sshKnownHosts",
+    "stargate.sshPassphraseFile",
     "stargate.verify",
 ];
 

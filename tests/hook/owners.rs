@@ -347,3 +347,25 @@ fn in_a_shared_repository_everything_is_for_the_group_as_git_has_it() {
         assert_eq!(stargate.intents().len(), 1);
     }
 }
+
+#[test]
+fn a_mirror_that_the_worker_may_not_read_is_not_called_missing() {
+    let stargate = of_the_pusher();
+    let mirror = stargate.folder().join("mirror.git");
+    for (closed, shown) in [(mirror.clone(), "mirror.git"), (mirror.join("HEAD"), "mirror.git/HEAD")] {
+        let mode = fs::metadata(&closed).expect("it is there").permissions();
+        fs::set_permissions(&closed, fs::Permissions::from_mode(0o700)).expect("ours");
+        let mut command = clean_command(PROGRAM);
+        command
+            .args(["run", "--repo"])
+            .arg(&stargate.git_dir)
+            .uid(PUSHER)
+            .gid(PUSHER);
+        let output = feed(command, "");
+        let said = String::from_utf8_lossy(&output.stdout).into_owned() + &stderr(&output);
+        assert_eq!(output.status.code(), Some(4), "{said}");
+        assert!(said.contains(&format!("{shown}: permission denied")), "{said}");
+        assert!(said.contains("run as the owner of the repository"), "{said}");
+        fs::set_permissions(&closed, mode).expect("ours");
+    }
+}

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::history::{self, commit, git};
 use bstr::{BString, ByteSlice};
 use git_push::{
-    Advertisement, Command, Connection, Error, ErrorKind, Pack, RemoteRef, Report, Request, Traffic, Verdict,
+    Advertisement, Command, Connection, Error, ErrorKind, Pack, Remedy, RemoteRef, Report, Request, Traffic, Verdict,
 };
 use git_push_transport::local::Local;
 use gix::{ObjectId, Repository};
@@ -331,6 +331,102 @@ fn what_git_refuses_is_refused_with_the_reason() {
         refused(("refs/heads/topic", two, one), "non-fast-forward");
         pair.configure("receive.denyNonFastForwards", "false");
         assert_eq!(pair.push(true, &[("refs/heads/topic", two, one)]), [Verdict::Accepted]);
+    }
+}
+
+/// Pushes with git, which runs its own receive-pack, and returns what it prints.
+fn pushed_by_git(pair: &Pair, refspec: &str) -> String {
+    let mut push = support::git::command(pair.source.git_dir());
+    push.args(["push", "--porcelain"]).arg(&pair.mirror).arg(refspec);
+    let output = push.output().unwrap();
+    assert!(!output.status.success(), "{refspec}");
+    String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
+}
+
+#[test]
+fn a_hidden_ref_is_neither_seen_nor_changed_as_by_git() {
+    for pair in pairs() {
+        let ([one, two, _], null) = (pair.commits, pair.null());
+        pair.create("refs/kv/a/b", one);
+        pair.create("refs/kv/a/shown", one);
+        git(
+            &pair.mirror,
+            &["config", "--add", "transfer.hideRefs", "refs/kv/"],
+            None,
+        );
+        git(
+            &pair.mirror,
+            &["config", "--add", "receive.hideRefs", "!refs/kv/a/shown"],
+            None,
+        );
+        let advertised = pair.connect().advertisement().unwrap().refs;
+        assert_eq!(advertised.keys().collect::<Vec<_>>(), ["refs/kv/a/shown"]);
+        assert_eq!(pair.refs().len(), 2, "a look at the folder sees all");
+        for (name, old, new, refspec, expected) in [
+            (
+                "refs/kv/a/b",
+                one,
+                two,
+                format!("{two}:refs/kv/a/b"),
+                "deny updating a hidden ref",
+            ),
+            (
+                "refs/kv/c",
+                null,
+                two,
+                format!("{two}:refs/kv/c"),
+                "deny updating a hidden ref",
+            ),
+            ("refs/kv/a/b", one, null, String::new(), "deny deleting a hidden ref"),
+        ] {
+            assert_eq!(reason(&pair.push(false, &[(name, old, new)])[0]), expected);
+            // git does not send the deletion of a ref that it does not see.
+            if !refspec.is_empty() {
+                let by_git = pushed_by_git(&pair, &refspec);
+                assert!(by_git.contains(expected), "{by_git}");
+            }
+        }
+        assert_eq!(pair.push(true, &[("refs/kv/a/shown", one, two)]), [Verdict::Accepted]);
+        assert_eq!(
+            pair.refs(),
+            [("refs/kv/a/b".into(), one), ("refs/kv/a/shown".into(), two)]
+        );
+    }
+}
+
+#[test]
+fn a_pack_above_the_largest_size_is_refused_as_by_git() {
+    for pair in pairs() {
+        let (one, null) = (pair.commits[0], pair.null());
+        let send = || {
+            let mut connection = pair.connect();
+            let advertisement = connection.advertisement().unwrap();
+            let create = command(&("refs/kv/a", null, one));
+            git_push::Push::new(&pair.source, &advertisement)
+                .command(create)
+                .send(&mut connection)
+        };
+        pair.configure("receive.maxInputSize", "50");
+        let by_git = pushed_by_git(&pair, &format!("{one}:refs/kv/a"));
+        assert!(by_git.contains("exceeds maximum allowed size"), "{by_git}");
+        let error = send().unwrap_err();
+        assert_eq!(
+            (error.kind(), error.remedy()),
+            (ErrorKind::Rejected, Some(Remedy::SmallerPack)),
+            "{error}"
+        );
+        assert!(
+            error.to_string().contains("receive.maxInputSize is 50 bytes"),
+            "{error}"
+        );
+        pair.configure("receive.maxInputSize", "many");
+        assert_eq!(send().unwrap_err().kind(), ErrorKind::Misconfigured);
+        assert!(pair.refs().is_empty());
+        for value in ["1k", "0"] {
+            pair.configure("receive.maxInputSize", value);
+            assert!(send().unwrap().all_accepted(), "{value}");
+            assert_eq!(pair.push(true, &[("refs/kv/a", one, null)]), [Verdict::Accepted]);
+        }
     }
 }
 

@@ -4,4 +4,5 @@ mod head;
 mod http;
 mod seams;
 mod servers;
+mod ssh;
 mod stream;

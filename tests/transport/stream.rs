@@ -10,7 +10,7 @@ use std::{
 
 use bstr::BString;
 use git_push::{Connection, Error, ErrorKind, Verdict};
-use git_push_transport::{Remote, Settings};
+use git_push_transport::{Remote, Settings, SshClient};
 use support::{
     git::{self, git},
     pushing::{command, id, open, pushed, repository, source},
@@ -28,6 +28,29 @@ fn remote(server: &Server, name: &str) -> Remote {
     open(&server.url(name), &settings(&server.ssh_command()))
 }
 
+/// The ssh clients of this build.
+pub(super) const CLIENTS: &[SshClient] = if cfg!(feature = "ssh-builtin") {
+    &[SshClient::Program, SshClient::Builtin]
+} else {
+    &[SshClient::Program]
+};
+
+/// Settings with which this client reaches the server, and nothing else.
+pub(super) fn with_client(client: SshClient, server: &Server) -> Settings {
+    let mut settings = Settings::default();
+    settings.ssh.client = client;
+    settings.ssh.key = Some(server.key("user"));
+    settings.ssh.known_hosts = Some(server.known_hosts());
+    settings.ssh.user = Some(Server::user());
+    settings
+}
+
+/// How a repository is reached.
+fn ways(server: &Server) -> Vec<Settings> {
+    let clients = CLIENTS.iter().map(|client| with_client(*client, server));
+    clients.chain([settings(&server.ssh_command())]).collect()
+}
+
 fn refs(remote: &mut Remote, prefix: &str) -> Vec<(String, String)> {
     let refs = remote.read_refs(&[BString::from(prefix)]).expect("refs");
     refs.into_iter()
@@ -36,10 +59,10 @@ fn refs(remote: &mut Remote, prefix: &str) -> Vec<(String, String)> {
 }
 
 /// Creates, updates, reads back, fetches commits, deletes: all operations on a mirror.
-fn the_life_of_a_mirror(server: &Server, format: &str) {
+fn the_life_of_a_mirror(server: &Server, settings: &Settings, format: &str) {
     let (folder, commits) = source(format);
     let path = server.create(NAME, format);
-    let mut remote = remote(server, NAME);
+    let mut remote = open(&server.url(NAME), settings);
     let [one, two, three] = &commits[..] else {
         panic!("three commits")
     };
@@ -112,19 +135,23 @@ fn fetched_whole(remote: &mut Remote, format: &str, first: &str, second: &str) {
 #[test]
 fn a_mirror_lives_over_ssh_in_protocol_2() {
     let server = Server::ssh(true);
-    the_life_of_a_mirror(&server, "sha1");
+    for settings in ways(&server) {
+        the_life_of_a_mirror(&server, &settings, "sha1");
+    }
 }
 
 #[test]
 fn a_mirror_lives_over_ssh_where_the_server_knows_protocol_0_only() {
     let server = Server::ssh(false);
-    the_life_of_a_mirror(&server, "sha256");
+    for settings in ways(&server) {
+        the_life_of_a_mirror(&server, &settings, "sha256");
+    }
 }
 
 #[test]
 fn a_mirror_lives_behind_git_daemon() {
     let server = Server::daemon();
-    the_life_of_a_mirror(&server, "sha1");
+    the_life_of_a_mirror(&server, &settings(""), "sha1");
 }
 
 #[test]
@@ -153,11 +180,14 @@ fn what_is_remembered_is_pushed_to_without_a_look_before() {
 
 #[test]
 fn a_hook_that_declines_is_heard_over_ssh_and_git() {
-    for server in [Server::ssh(true), Server::daemon()] {
+    let (ssh, daemon) = (Server::ssh(true), Server::daemon());
+    let ways = ways(&ssh).into_iter().map(|settings| (&ssh, settings));
+    for (server, settings) in ways.chain([(&daemon, settings(""))]) {
         let (folder, commits) = source("sha1");
         git::hook(&server.create(NAME, "sha1"), "update", "[ $1 != refs/kv/bad ]");
         let both = ["refs/kv/bad", "refs/kv/good"].map(|name| command(name, None, Some(&commits[0]), &commits[0]));
-        let report = pushed(&mut remote(&server, NAME), folder.path(), both.to_vec(), true).expect("a report");
+        let mut remote = open(&server.url(NAME), &settings);
+        let report = pushed(&mut remote, folder.path(), both.to_vec(), true).expect("a report");
         for (name, expected) in [
             ("refs/kv/bad", "hook declined"),
             ("refs/kv/good", "atomic push failure"),
@@ -174,15 +204,17 @@ fn a_hook_that_declines_is_heard_over_ssh_and_git() {
 #[test]
 fn a_repository_that_is_not_there_is_told_in_the_servers_words() {
     let server = Server::ssh(true);
-    let error = remote(&server, "o/nothing.git")
-        .advertisement()
-        .expect_err("no such repository");
-    assert_eq!(error.kind(), ErrorKind::Misconfigured, "{error}");
-    let text = error.to_string();
-    assert!(
-        text.starts_with("ssh://127.0.0.1:") && text.contains("does not appear to be a git repository"),
-        "{text}"
-    );
+    for settings in ways(&server) {
+        let mut remote = open(&server.url("o/nothing.git"), &settings);
+        let error = remote.advertisement().expect_err("no such repository");
+        assert_eq!(error.kind(), ErrorKind::Misconfigured, "{error}");
+        let text = error.to_string();
+        assert!(
+            text.starts_with("ssh://127.0.0.1:") && text.contains("does not appear to be a git repository"),
+            "{text}"
+        );
+        assert!(text.contains("(exit status: 128)"), "{text}");
+    }
 
     let server = Server::daemon();
     let error = remote(&server, "o/nothing.git")
@@ -195,11 +227,10 @@ fn a_repository_that_is_not_there_is_told_in_the_servers_words() {
     );
 }
 
-/// Pushes and reads refs with this command for ssh. Both must fail with the same error, which is returned.
-fn refused(server: &Server, ssh_command: &str) -> Error {
-    let settings = settings(ssh_command);
-    let read = open(&server.url(NAME), &settings).read_refs(&["refs/".into()]);
-    let pushed = open(&server.url(NAME), &settings).advertisement();
+/// Pushes and reads refs with these settings. Both must fail with the same error, which is returned.
+pub(super) fn refused(server: &Server, settings: &Settings) -> Error {
+    let read = open(&server.url(NAME), settings).read_refs(&["refs/".into()]);
+    let pushed = open(&server.url(NAME), settings).advertisement();
     let (read, pushed) = (read.expect_err("a look"), pushed.expect_err("a push"));
     assert_eq!(read.kind(), pushed.kind());
     pushed
@@ -209,12 +240,17 @@ fn refused(server: &Server, ssh_command: &str) -> Error {
 fn a_key_that_is_refused_is_a_wrong_setting() {
     let server = Server::ssh(true);
     server.create(NAME, "sha1");
-    let error = refused(&server, &server.ssh_command_with_key("host"));
-    assert_eq!(error.kind(), ErrorKind::Misconfigured, "{error}");
-    let text = error.to_string();
-    assert!(text.contains("ssh was refused by the server: "), "{error}");
-    assert!(text.contains("Permission denied (publickey)"), "{error}");
-    assert!(error.hint().expect("a hint").contains("public key"), "{error:?}");
+    let mut ways: Vec<_> = CLIENTS.iter().map(|client| with_client(*client, &server)).collect();
+    ways.iter_mut().for_each(|way| way.ssh.key = Some(server.key("host")));
+    ways.push(settings(&server.ssh_command_with_key("host")));
+    for settings in ways {
+        let error = refused(&server, &settings);
+        assert_eq!(error.kind(), ErrorKind::Misconfigured, "{error}");
+        let text = error.to_string();
+        assert!(text.contains("was refused by the server: "), "{error}");
+        assert!(text.contains("Permission denied (publickey)"), "{error}");
+        assert!(error.hint().expect("a hint").contains("public key"), "{error:?}");
+    }
 }
 
 #[test]
@@ -226,14 +262,24 @@ fn a_host_key_that_is_unknown_or_another_one_is_a_wrong_setting() {
     let imposter_of = Server::ssh(true).known_host();
     let (_, imposter) = imposter_of.split_once(' ').expect("a host and a key");
     let imposter = format!("[127.0.0.1]:{} {imposter}", server.port());
-    for hosts in ["", &imposter] {
+    for (hosts, help) in [
+        ("", "compare the server's host key"),
+        (&imposter, "ask the operator of the server"),
+    ] {
         std::fs::write(&known, hosts).expect("a file of hosts");
-        let error = refused(&server, &server.ssh_command_with_known_hosts(&known));
-        assert_eq!(error.kind(), ErrorKind::Misconfigured, "{error}");
-        let text = error.to_string();
-        assert!(text.contains("ssh does not trust the server's host key: "), "{error}");
-        assert!(text.contains("Host key verification failed"), "{error}");
-        assert!(error.hint().expect("a hint").contains("known_hosts"), "{error:?}");
+        let mut ways: Vec<_> = CLIENTS.iter().map(|client| with_client(*client, &server)).collect();
+        ways.iter_mut()
+            .for_each(|way| way.ssh.known_hosts = Some(known.clone()));
+        ways.push(settings(&server.ssh_command_with_known_hosts(&known)));
+        for settings in ways {
+            let error = refused(&server, &settings);
+            assert_eq!(error.kind(), ErrorKind::Misconfigured, "{error}");
+            let text = error.to_string();
+            assert!(text.contains("does not trust the server's host key: "), "{error}");
+            assert!(text.contains("Host key verification failed"), "{error}");
+            let hint = error.hint().expect("a hint");
+            assert!(hint.contains(help) && hint.contains("known_hosts"), "{error:?}");
+        }
     }
 }
 
@@ -245,11 +291,10 @@ fn a_server_that_is_down_may_come_back() {
         .local_addr()
         .expect("it")
         .port();
-    for scheme in ["ssh", "git"] {
+    let ways = ways(&server).into_iter().map(|settings| ("ssh", settings));
+    for (scheme, settings) in ways.chain([("git", settings(""))]) {
         let url = format!("{scheme}://127.0.0.1:{free}/r.git");
-        let error = open(&url, &settings(&server.ssh_command()))
-            .advertisement()
-            .expect_err("down");
+        let error = open(&url, &settings).advertisement().expect_err("down");
         assert_eq!(error.kind(), ErrorKind::Transient, "{error}");
         assert!(error.to_string().contains("refused"), "{error}");
     }

@@ -16,6 +16,7 @@ mod patience;
 mod reftable;
 mod root;
 mod server_words;
+mod ssh;
 mod sync;
 mod wait;
 mod watch;

@@ -95,7 +95,7 @@ pub use head::Head;
 pub use location::{Location, resolve};
 pub use redact::{Shown, redacted};
 pub use remote::Remote;
-pub use settings::{CONNECT_TIMEOUT, IDLE_TIMEOUT, Proxies, Settings, SshSettings};
+pub use settings::{CONNECT_TIMEOUT, IDLE_TIMEOUT, Proxies, Settings, SshClient, SshSettings};
 pub use transport::Transport;
 pub use url::HttpUrl;
 

@@ -9,7 +9,8 @@
 //! 5. The next push removes the files that a killed push has left, locks of refs first (`incoming`).
 //!
 //! # Limitations
-//! - Hooks of the repository are not run. `receive.hideRefs` and `.have` lines of alternates are not supported.
+//! - Hooks of the repository are not run. `.have` lines of alternates, `receive.fsckObjects` and push options are not
+//!   supported.
 //! - Symbolic refs and `receive.denyCurrentBranch=updateInstead` are refused.
 //! - There is no quarantine: the pack of a refused push stays, unreachable, until `git gc`. The same push again writes
 //!   the same file.
@@ -18,6 +19,7 @@
 //! - Refs in files are not synced to disk, as in git by default. Reftables are.
 //! - In reftables, refs of a single work tree (`refs/bisect/…`) are those of the main one, and a deleted ref keeps its
 //!   reflog.
+mod hidden;
 mod incoming;
 mod lending;
 mod ownership;
@@ -28,7 +30,8 @@ mod transport;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io::BufReader,
+    fs,
+    io::{self, BufReader, Read},
     path::Path,
     sync::atomic::Ordering,
 };
@@ -36,13 +39,14 @@ use std::{
 use bstr::{BStr, BString};
 use durable::storage::{Disk, Folders};
 use git_push::{
-    self, Advertisement, Capabilities, Command, Connection, Error, ErrorKind, Pack, RemoteRef, Report, Request,
+    self, Advertisement, Capabilities, Command, Connection, Error, ErrorKind, Pack, Remedy, RemoteRef, Report, Request,
     Traffic, Verdict, causes,
     repository::{self, OpenError, RefStorage},
 };
 use gix::{ObjectId, refs::TargetRef};
 
 use self::{
+    hidden::Hidden,
     incoming::{Incoming, Place},
     ownership::Made,
     policy::Policy,
@@ -69,6 +73,9 @@ impl Local {
     pub fn open(path: &Path) -> Result<Self, Error> {
         let (repository, storage) = repository::open_any_refs(path).map_err(|error| match error {
             OpenError::Unreadable { cause, .. } => {
+                if let Some(error) = unreadable(path) {
+                    return error;
+                }
                 let what = format!("cannot open a Git repository at {}: {}", path.display(), causes(&cause));
                 Error::new(ErrorKind::Misconfigured, what)
                     .with_hint("create it with `git init --bare`, or correct the path")
@@ -132,11 +139,13 @@ impl Local {
     /// Indexes the pack into the repository, durably.
     fn store(&mut self, mut pack: Pack, incoming: &mut Incoming) -> Result<(), Error> {
         let packs = self.repository.objects.store_ref().path().join("pack");
-        let failed = |local: &Self, error: std::io::Error| local.failed("write a pack to", &error.to_string());
+        let failed = |local: &Self, error: io::Error| local.failed("write a pack to", &error.to_string());
         Disk.create_dir(&packs).map_err(|error| failed(self, error))?;
         let interrupt = pack.interrupt_flag();
+        let limit = self.max_input_size()?;
+        let mut limited = (&mut pack).take(limit.unwrap_or(u64::MAX).saturating_add(1));
         let written = gix_pack::Bundle::write_to_directory(
-            &mut BufReader::new(&mut pack),
+            &mut BufReader::new(&mut limited),
             Some(incoming.folder()),
             &mut gix::utils::progress::Discard,
             &interrupt,
@@ -147,6 +156,9 @@ impl Local {
         self.traffic.bytes_sent += pack.sent().bytes();
         if interrupt.load(Ordering::Relaxed) {
             return Err(Error::interrupted());
+        }
+        if let Some(limit) = limit.filter(|limit| pack.sent().bytes() > *limit) {
+            return Err(self.too_large(limit));
         }
         if written.is_err()
             && let Some(error) = pack.failure()
@@ -162,6 +174,30 @@ impl Local {
             // A pack without objects leaves nothing.
             _ => Ok(()),
         }
+    }
+
+    /// Returns the largest size of a pack that the repository accepts, in bytes (git-config, *receive.maxInputSize*).
+    fn max_input_size(&self) -> Result<Option<u64>, Error> {
+        let value = self.repository.config_snapshot().try_integer("receive.maxInputSize");
+        match value.map(|value| value.map(u64::try_from)) {
+            Ok(None | Some(Ok(0))) => Ok(None),
+            Ok(Some(Ok(bytes))) => Ok(Some(bytes)),
+            Ok(Some(Err(_))) | Err(_) => {
+                let what = format!(
+                    "receive.maxInputSize of {} is not a size",
+                    self.repository.git_dir().display()
+                );
+                Err(Error::new(ErrorKind::Misconfigured, what).with_hint("correct it with `git config`"))
+            }
+        }
+    }
+
+    fn too_large(&self, limit: u64) -> Error {
+        let path = self.repository.git_dir().display();
+        let what = format!("the pack is larger than {path} accepts: receive.maxInputSize is {limit} bytes");
+        Error::new(ErrorKind::Rejected, what)
+            .with_hint("push fewer commits at once, or raise receive.maxInputSize there")
+            .with_remedy(Remedy::SmallerPack)
     }
 
     /// Moves the refs. Returns verdicts in the order of the commands.
@@ -228,6 +264,31 @@ impl Local {
     }
 }
 
+/// Returns the error for a repository that the user of this process may not read.
+fn unreadable(path: &Path) -> Option<Error> {
+    let files = [path.to_owned(), path.join("HEAD"), path.join(".git/HEAD")];
+    let denied = files.iter().find(|file| {
+        let seen = fs::metadata(file).and_then(|file_type| {
+            if file_type.is_dir() {
+                fs::read_dir(file).map(drop)
+            } else {
+                fs::File::open(file).map(drop)
+            }
+        });
+        seen.is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+    })?;
+    let what = format!(
+        "cannot open the Git repository at {}: {}: permission denied",
+        path.display(),
+        denied.display()
+    );
+    Some(
+        Error::new(ErrorKind::Misconfigured, what).with_hint(
+            "run as the owner of the repository, or make it readable and writable for the user of this process",
+        ),
+    )
+}
+
 impl Connection for Local {
     fn advertisement(&mut self) -> Result<Advertisement, Error> {
         let shallow = self
@@ -242,8 +303,11 @@ impl Connection for Local {
             ("atomic", None),
             ("object-format", Some(format.into())),
         ];
+        let hidden = Hidden::of(&self.repository);
+        let mut refs = self.refs()?;
+        refs.retain(|name, _| !hidden.hides(name.as_ref()));
         Ok(Advertisement {
-            refs: self.refs()?,
+            refs,
             haves: Vec::new(),
             shallow: shallow.iter().flat_map(|commits| commits.iter().copied()).collect(),
             capabilities: Capabilities {

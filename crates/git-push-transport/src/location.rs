@@ -1,5 +1,6 @@
 //! The location of a remote, from a URL, a path, or the name of a configured remote.
 use std::{
+    borrow::Cow,
     fmt,
     path::{Component, Path, PathBuf},
 };
@@ -116,13 +117,27 @@ impl fmt::Debug for Location {
 }
 
 fn parsed(text: &BStr) -> Result<gix::Url, Error> {
-    gix::url::parse(text).map_err(|_| {
+    gix::url::parse(with_encoded_spaces(text).as_ref()).map_err(|_| {
         Error::new(
             ErrorKind::Misconfigured,
             format!("the remote {} is neither a URL nor a path", shown(text)),
         )
         .with_hint("a remote is an https, http, ssh, git or file URL, a path, or the name of a configured remote")
     })
+}
+
+/// Encodes spaces in the path of an ssh or git URL, which git takes as they are.
+fn with_encoded_spaces(text: &BStr) -> Cow<'_, BStr> {
+    let scheme = ["ssh://", "git://"]
+        .into_iter()
+        .find(|scheme| text.starts_with(scheme.as_bytes()));
+    let path = scheme.and_then(|scheme| Some(scheme.len() + text[scheme.len()..].find_byte(b'/')?));
+    match path.map(|path| text.split_at(path)) {
+        Some((host, path)) if path.contains(&b' ') => {
+            Cow::Owned(BString::from([host, &path.replace(" ", "%20")].concat()))
+        }
+        _ => Cow::Borrowed(text),
+    }
 }
 
 fn is_a_word(path: &Path) -> bool {

@@ -1,7 +1,12 @@
 //! Settings of a connection besides the URL, as plain data. The modules that use a setting interpret it.
-use std::{ffi::OsString, path::PathBuf, time::Duration};
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
-use git_push::Error;
+use bstr::{BStr, ByteSlice};
+use git_push::{Error, ErrorKind};
 use secrecy::SecretString;
 
 use crate::git_config::{GitConfig, is_trusted, not_understood, user_config};
@@ -29,7 +34,7 @@ pub struct Settings {
     pub connect_timeout: Duration,
     /// See [`IDLE_TIMEOUT`].
     pub idle_timeout: Duration,
-    /// The ssh program.
+    /// The ssh client and its keys.
     pub ssh: SshSettings,
     /// The `.netrc` file with users and passwords for HTTP.
     pub netrc: Option<PathBuf>,
@@ -38,7 +43,7 @@ pub struct Settings {
     pub(crate) git: GitConfig,
 }
 
-/// The ssh program, and the kind of arguments that it takes.
+/// The ssh client, its key, and the host keys to trust.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct SshSettings {
@@ -48,6 +53,33 @@ pub struct SshSettings {
     pub program: Option<OsString>,
     /// `GIT_SSH_VARIANT`, else `ssh.variant`. Detected if it is not set.
     pub variant: Option<String>,
+    /// `stargate.sshClient`
+    pub client: SshClient,
+    /// `stargate.sshKey`: the file of the only private key to use. With it, neither an agent nor the configuration of the
+    /// user is used.
+    pub key: Option<PathBuf>,
+    /// `stargate.sshPassphraseFile`: a file with the passphrase of the key.
+    pub passphrase_file: Option<PathBuf>,
+    /// `stargate.sshKnownHosts`: the file of the only host keys to trust.
+    pub known_hosts: Option<PathBuf>,
+    /// `HOME`, for the default file of host keys of the built-in client.
+    pub home: Option<PathBuf>,
+    /// `LOGNAME`, else `USER`: the user for the built-in client, if the URL names none.
+    pub user: Option<String>,
+}
+
+/// Clients for ssh.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SshClient {
+    /// The program. The built-in client, if a passphrase is to be read from a file, or no program is configured and none is
+    /// installed.
+    #[default]
+    Auto,
+    /// The program.
+    Program,
+    /// The client in this crate: the feature `ssh-builtin`.
+    Builtin,
 }
 
 /// URLs of proxies. They may contain a password.
@@ -104,6 +136,9 @@ impl Settings {
                 command: given("GIT_SSH_COMMAND"),
                 program: given("GIT_SSH"),
                 variant: text(&["GIT_SSH_VARIANT"]),
+                home: given(home).map(PathBuf::from),
+                user: text(&["LOGNAME", "USER"]),
+                ..SshSettings::default()
             },
             netrc: given("NETRC").map(PathBuf::from).or_else(in_home),
             proxies: Proxies {
@@ -122,8 +157,9 @@ impl Settings {
         self
     }
 
-    /// Adds the git configuration of `repository`: `http.*`, `credential.*`, `stargate.insecureHttp`, and, where the
-    /// environment does not set them, `core.sshCommand` and `ssh.variant`.
+    /// Adds the git configuration of `repository`: `http.*`, `credential.*`, `stargate.insecureHttp`, `stargate.sshClient`,
+    /// `sshKey`, `sshPassphraseFile` and `sshKnownHosts`, and, where the environment does not set them, `core.sshCommand` and
+    /// `ssh.variant`.
     ///
     /// # Errors
     /// [`ErrorKind::Misconfigured`](git_push::ErrorKind::Misconfigured) if a value is invalid.
@@ -148,7 +184,54 @@ impl Settings {
         self.ssh.command = self.ssh.command.or(text("core.sshCommand")?);
         let variant = text("ssh.variant")?.and_then(|variant| variant.into_string().ok());
         self.ssh.variant = self.ssh.variant.or(variant);
+        self.ssh.add(&file)?;
         self.git = GitConfig::new(file);
         Ok(self)
+    }
+}
+
+impl SshSettings {
+    /// Adds `stargate.ssh*`.
+    fn add(&mut self, file: &gix::config::File) -> Result<(), Error> {
+        if let Some(word) = file.string_filter("stargate.sshClient", is_trusted) {
+            self.client = client(word.as_bstr())?;
+        }
+        let home = self.home.clone();
+        let path = |key: &str| {
+            let value = file.string_filter(key, is_trusted);
+            value
+                .map(|value| absolute(key, value.as_bstr(), home.as_deref()))
+                .transpose()
+        };
+        self.key = path("stargate.sshKey")?.or(self.key.take());
+        self.passphrase_file = path("stargate.sshPassphraseFile")?.or(self.passphrase_file.take());
+        self.known_hosts = path("stargate.sshKnownHosts")?.or(self.known_hosts.take());
+        Ok(())
+    }
+}
+
+fn client(word: &BStr) -> Result<SshClient, Error> {
+    match word.to_ascii_lowercase().as_slice() {
+        b"auto" => Ok(SshClient::Auto),
+        b"program" => Ok(SshClient::Program),
+        b"builtin" => Ok(SshClient::Builtin),
+        _ => Err(not_understood("stargate.sshClient").with_hint("set it to auto, program or builtin")),
+    }
+}
+
+/// Returns the path that `key` names. Commands start in different folders, so it must be absolute, or below the home of the
+/// user.
+fn absolute(key: &str, value: &BStr, home: Option<&Path>) -> Result<PathBuf, Error> {
+    let expanded = match (value.strip_prefix(b"~/"), home) {
+        (Some(below), Some(home)) => gix::path::from_bstr(below.as_bstr()).map(|below| home.join(below)),
+        _ => gix::path::from_bstr(value).map(PathBuf::from),
+    };
+    match expanded {
+        Ok(path) if path.is_absolute() => Ok(path),
+        _ => {
+            let what = format!("{key} is not an absolute path: {}", git_push::cleaned(value));
+            let hint = format!("correct it with `git config {key} /PATH/OF/FILE`");
+            Err(Error::new(ErrorKind::Misconfigured, what).with_hint(hint))
+        }
     }
 }

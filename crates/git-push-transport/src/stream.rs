@@ -1,5 +1,5 @@
-//! A repository on a server, over a connection that stays open: through the system's `ssh` program, or as `git://`
-//! (gitprotocol-pack, *Transports*).
+//! A repository on a server, over a connection that stays open: through the system's `ssh` program or the ssh client in
+//! this crate, or as `git://` (gitprotocol-pack, *Transports*).
 //!
 //! A push is one connection: the server sends its advertisement, receives commands and pack, and sends its report. If the
 //! state of the remote is remembered, the advertisement is skipped. Reading refs is a connection of its own, in protocol 2
@@ -8,13 +8,29 @@
 //! # Limitations
 //! - `remote.<name>.receivepack`, `remote.<name>.uploadpack` and `core.gitProxy` are not read.
 //! - `git://` has neither authentication nor encryption: use it only if everybody on the network may write.
+#[cfg(feature = "ssh-builtin")]
+mod builtin;
+#[cfg(feature = "ssh-builtin")]
+mod builtin_channel;
 mod channel;
 #[cfg(feature = "ssh")]
 mod child;
 #[cfg(feature = "daemon")]
 mod daemon;
 #[cfg(feature = "ssh")]
+mod key_file;
+#[cfg(feature = "ssh-builtin")]
+mod known_hosts;
+#[cfg(feature = "ssh")]
 mod ssh;
+#[cfg(feature = "ssh")]
+mod ssh_client;
+#[cfg(feature = "ssh")]
+mod ssh_failure;
+#[cfg(feature = "ssh")]
+mod target;
+#[cfg(any(feature = "daemon", feature = "ssh-builtin"))]
+mod tcp;
 
 use std::{io, io::Read, io::Write, time::Duration};
 
@@ -26,8 +42,6 @@ use gix::url::Scheme;
 use self::channel::{Channel, Dial, PIECE};
 #[cfg(feature = "daemon")]
 use self::daemon::Daemon;
-#[cfg(feature = "ssh")]
-use self::ssh::Ssh;
 use crate::answers::PushAnswer;
 use crate::fetch::Wanted;
 use crate::forge::Forge;
@@ -65,7 +79,7 @@ impl Stream {
         let shown = Shown(url).to_string();
         let dial: Result<Box<dyn Dial>, Error> = match url.scheme {
             #[cfg(feature = "ssh")]
-            Scheme::Ssh => Ssh::new(url, settings).map(|ssh| Box::new(ssh) as _),
+            Scheme::Ssh => ssh_client::dial(url, settings),
             #[cfg(feature = "daemon")]
             Scheme::Git => Daemon::new(url, settings).map(|daemon| Box::new(daemon) as _),
             _ => Err(Error::new(ErrorKind::Misconfigured, "neither an ssh nor a git URL")),

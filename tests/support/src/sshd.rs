@@ -34,18 +34,14 @@ impl Server {
     /// An `sshd` that admits the key of [`Server::ssh_command()`]. If `protocol_2` is true, it passes on the client's
     /// request for protocol 2, which Debian's own configuration does not.
     pub fn ssh(protocol_2: bool) -> Self {
+        Self::ssh_with_host_key(protocol_2, &["-t", "ed25519"])
+    }
+
+    /// The same with a host key of this kind, in options of `ssh-keygen`.
+    pub fn ssh_with_host_key(protocol_2: bool, kind: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a folder for sshd");
-        for key in ["host", "user"] {
-            let mut keygen = Command::new(program("ssh-keygen"));
-            keygen.args(["-q", "-t", "ed25519", "-N", "", "-C", "test", "-f"]);
-            assert!(
-                keygen
-                    .arg(folder.path().join(key))
-                    .status()
-                    .expect("ssh-keygen runs")
-                    .success()
-            );
-        }
+        generate(&folder.path().join("host"), kind, "");
+        generate(&folder.path().join("user"), &["-t", "ed25519"], "");
         fs::copy(folder.path().join("user.pub"), folder.path().join("authorized_keys")).expect("a file of keys");
         let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
         let port = listener.local_addr().expect("its address").port();
@@ -164,6 +160,33 @@ impl Server {
         fs::read_to_string(self.folder.path().join("known_hosts")).expect("a file of hosts")
     }
 
+    /// Returns the name of the user that this server admits.
+    pub fn user() -> String {
+        let id = Command::new("id").arg("-un").output().expect("id runs");
+        String::from_utf8_lossy(&id.stdout).trim().to_owned()
+    }
+
+    /// The file of a private key: `user`, which is admitted, or `host`, which is not.
+    pub fn key(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The file with the host key of this server.
+    pub fn known_hosts(&self) -> PathBuf {
+        self.folder.path().join("known_hosts")
+    }
+
+    /// Creates a key of this kind, in options of `ssh-keygen`, that is admitted.
+    pub fn admit(&self, name: &str, kind: &[&str], passphrase: &str) -> PathBuf {
+        let key = self.folder.path().join(name);
+        generate(&key, kind, passphrase);
+        let list = self.folder.path().join("authorized_keys");
+        let admitted = fs::read_to_string(&list).expect("a file of keys");
+        let public = fs::read_to_string(key.with_extension("pub")).expect("a public key");
+        fs::write(&list, admitted + &public).expect("a file of keys");
+        key
+    }
+
     fn ssh_command_with(&self, key: &str, known_hosts: &Path) -> String {
         let (at, known_hosts) = (self.folder.path().display(), known_hosts.display());
         format!(
@@ -171,6 +194,13 @@ impl Server {
              -o UserKnownHostsFile={known_hosts} -o GlobalKnownHostsFile=/dev/null -o StrictHostKeyChecking=yes"
         )
     }
+}
+
+/// Generates a private key, and its public key beside it.
+fn generate(path: &Path, kind: &[&str], passphrase: &str) {
+    let mut keygen = Command::new(program("ssh-keygen"));
+    keygen.arg("-q").args(kind).args(["-N", passphrase, "-C", "test", "-f"]);
+    assert!(keygen.arg(path).status().expect("ssh-keygen runs").success());
 }
 
 fn ssh_configuration(folder: &Path, protocol_2: bool) -> String {

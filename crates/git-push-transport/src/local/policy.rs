@@ -6,6 +6,7 @@ use git_push::Command;
 use git_reftable::{Stack, Value};
 use gix::{objs::Kind, refs::TargetRef};
 
+use super::hidden::Hidden;
 use super::tables::{self, with_causes};
 
 /// Decides on commands, one after the other, before any of them is carried out.
@@ -13,6 +14,7 @@ pub(super) struct Policy<'a> {
     repository: &'a gix::Repository,
     /// The refs, if they are in reftables.
     stack: Option<Stack>,
+    hidden: Hidden,
     /// Names of existing refs, and of those that earlier commands create.
     names: BTreeSet<BString>,
     /// Branches that the `HEAD` of the repository and of its worktrees name, each with true if its files are checked
@@ -26,6 +28,7 @@ impl<'a> Policy<'a> {
         Policy {
             repository,
             names,
+            hidden: Hidden::of(repository),
             heads: heads(repository, stack.is_some()),
             stack,
         }
@@ -33,7 +36,9 @@ impl<'a> Policy<'a> {
 
     /// Returns the reason why the command is refused, if it is.
     pub(super) fn refusal(&mut self, command: &Command) -> Option<String> {
-        let refusal = self.refused_name(command.name.as_bstr()).or_else(|| {
+        let refusal = self.refused_hidden(command);
+        let refusal = refusal.or_else(|| self.refused_name(command.name.as_bstr()));
+        let refusal = refusal.or_else(|| {
             if command.is_delete() {
                 self.refused_delete(command)
             } else {
@@ -49,6 +54,12 @@ impl<'a> Policy<'a> {
     /// Removes the name of a deleted ref, which no longer conflicts with others.
     pub(super) fn deleted(&mut self, name: &BStr) {
         self.names.remove(name);
+    }
+
+    fn refused_hidden(&self, command: &Command) -> Option<String> {
+        let doing = if command.is_delete() { "deleting" } else { "updating" };
+        let is_hidden = self.hidden.hides(command.name.as_bstr());
+        is_hidden.then(|| format!("deny {doing} a hidden ref"))
     }
 
     fn refused_name(&self, name: &BStr) -> Option<String> {

@@ -14,30 +14,17 @@ use std::{
     time::Duration,
 };
 
-use git_push::{Error, ErrorKind};
+use git_push::Error;
 
 use super::channel::{Channel, PIECE};
+use super::ssh_failure::{self, Ending, MAX_WORDS};
 use crate::process::ended_within;
 
 /// Number of pieces that are read ahead.
 const AHEAD: usize = 16;
 
-/// Maximum number of bytes that are kept of the program's standard error: the last ones.
-const MAX_WORDS: usize = 4096;
-
 /// Time limit for the end of a program that has nothing left to do.
 const GRACE: Duration = Duration::from_secs(2);
-
-/// Instruction for a failure of ssh or of the program on the server.
-const HINT: &str = "check that ssh reaches the host as the user of this process, and that the path is a repository";
-
-/// Instruction for a server that accepts none of the keys.
-const KEY_HINT: &str = "add the public key of the user of this process to the server (as a deploy key with write access), or \
-                        name the key: git config core.sshCommand \"ssh -i FILE -o IdentitiesOnly=yes\"";
-
-/// Instruction for a host key that is unknown or has changed.
-const HOST_KEY_HINT: &str = "compare the server's host key with the one its operator publishes, and add it to the \
-                             known_hosts of the user of this process (ssh-keyscan HOST prints it)";
 
 /// A running program.
 pub(super) struct Program {
@@ -165,29 +152,14 @@ impl Channel for Program {
     fn last_words(&mut self) -> Option<Error> {
         let status = self.end();
         let words = self.words.taken();
-        let says = if words.is_empty() {
-            String::new()
-        } else {
-            format!(": {words}")
-        };
-        let name = &self.name;
-        let (kind, what) = match status {
-            Some(status) if status.success() && words.is_empty() => return None,
-            Some(status) if status.success() => (ErrorKind::Transient, format!("{name} ended{says}")),
+        let ending = match status {
+            Some(status) if status.success() => Ending::Success,
             // ssh itself failed. Every other code comes from the program on the server.
-            Some(status) if status.code() == Some(255) => {
-                return Some(refusal(name, &words).unwrap_or_else(|| {
-                    let what = format!("{name} could not reach the server{says}");
-                    Error::new(ErrorKind::Transient, what).with_hint(HINT)
-                }));
-            }
-            Some(status) if status.code().is_some() => (
-                ErrorKind::Misconfigured,
-                format!("the server could not serve the repository ({status}){says}"),
-            ),
-            _ => (ErrorKind::Transient, format!("{name} was ended{says}")),
+            Some(status) if status.code() == Some(255) => Ending::Unreached,
+            Some(status) if status.code().is_some() => Ending::Failure(status.to_string()),
+            _ => Ending::Lost,
         };
-        Some(Error::new(kind, what).with_hint(HINT))
+        ssh_failure::ended(&self.name, &ending, &words)
     }
 }
 
@@ -227,23 +199,8 @@ impl Words {
         let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
         let waited = self.changed.wait_timeout_while(heard, GRACE / 10, |heard| !heard.ended);
         let (heard, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        let lines = heard.bytes.split(|byte| matches!(byte, b'\n' | b'\r'));
-        let lines: Vec<_> = lines.map(git_push::cleaned).filter(|line| !line.is_empty()).collect();
-        lines.join("; ")
+        ssh_failure::in_one_line(&heard.bytes)
     }
-}
-
-/// Returns the error for a message of OpenSSH after which a retry cannot succeed: the server accepts none of the keys,
-/// or its host key is not the known one.
-fn refusal(name: &str, words: &str) -> Option<Error> {
-    let (why, hint) = if words.contains("Host key verification failed") {
-        ("does not trust the server's host key", HOST_KEY_HINT)
-    } else if words.contains("Permission denied (") || words.contains("Too many authentication failures") {
-        ("was refused by the server", KEY_HINT)
-    } else {
-        return None;
-    };
-    Some(Error::new(ErrorKind::Misconfigured, format!("{name} {why}: {words}")).with_hint(hint))
 }
 
 /// Reads the next piece; `None` at the end.

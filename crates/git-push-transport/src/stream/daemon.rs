@@ -2,7 +2,7 @@
 use std::{
     io,
     io::{Read, Write},
-    net::{TcpStream, ToSocketAddrs},
+    net::TcpStream,
     time::Duration,
 };
 
@@ -10,6 +10,7 @@ use bstr::{BString, ByteSlice, ByteVec};
 use git_push::{Error, ErrorKind, pkt_line};
 
 use super::channel::{Channel, Dial};
+use super::tcp;
 use crate::service::Service;
 use crate::settings::Settings;
 
@@ -67,31 +68,16 @@ impl Daemon {
 
     fn connect(&self) -> io::Result<TcpStream> {
         let host = self.host.trim_start_matches('[').trim_end_matches(']');
-        let mut last = io::Error::new(io::ErrorKind::NotFound, "the host name has no address");
-        for address in (host, self.port.unwrap_or(PORT)).to_socket_addrs()? {
-            match TcpStream::connect_timeout(&address, self.connect_timeout) {
-                Ok(stream) => {
-                    stream.set_read_timeout(Some(self.idle_timeout))?;
-                    stream.set_write_timeout(Some(self.idle_timeout))?;
-                    return Ok(stream);
-                }
-                Err(error) => last = error,
-            }
-        }
-        Err(last)
+        let stream = tcp::connect(host, self.port.unwrap_or(PORT), self.connect_timeout)?;
+        stream.set_read_timeout(Some(self.idle_timeout))?;
+        stream.set_write_timeout(Some(self.idle_timeout))?;
+        Ok(stream)
     }
 }
 
 impl Dial for Daemon {
     fn dial(&self, service: Service, protocol_2: bool) -> Result<Box<dyn Channel>, Error> {
-        let failed = |error: io::Error| {
-            let what = match error.kind() {
-                io::ErrorKind::ConnectionRefused => "the connection was refused: nothing listens there".into(),
-                io::ErrorKind::TimedOut => format!("could not connect within {:?}", self.connect_timeout),
-                _ => format!("could not connect: {error}"),
-            };
-            Error::new(ErrorKind::Transient, what)
-        };
+        let failed = |error: io::Error| tcp::failed(&error, self.connect_timeout);
         let mut stream = self.connect().map_err(failed)?;
         stream.write_all(&self.request(service, protocol_2)).map_err(failed)?;
         Ok(Box::new(Tcp(stream)))

@@ -7,15 +7,22 @@ use std::{
     time::Duration,
 };
 
-use bstr::{BStr, BString, ByteSlice};
 use git_push::{Error, ErrorKind};
-use gix::url::ArgumentSafety;
 
 use super::channel::{Channel, Dial};
 use super::child::Program;
+use super::key_file::{self, KeyFile};
+use super::target::Target;
 use crate::service::Service;
 use crate::settings::{Settings, SshSettings};
 use crate::token::TOKEN_VARIABLE;
+
+/// Instruction for a passphrase that the program does not take.
+const NO_PASSPHRASE_HINT: &str = if cfg!(feature = "ssh-builtin") {
+    "set stargate.sshClient to builtin, or remove the passphrase with `ssh-keygen -p`"
+} else {
+    "remove the passphrase with `ssh-keygen -p`, or use a program that is built with the feature ssh-builtin"
+};
 
 /// Kinds of ssh programs, which take different arguments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,62 +37,29 @@ enum Variant {
 /// A repository that is reached through a program.
 pub(super) struct Ssh {
     settings: SshSettings,
-    /// With the user, where there is one.
-    host: String,
-    port: Option<u16>,
-    path: BString,
+    target: Target,
     idle_timeout: Duration,
 }
 
 impl Ssh {
-    pub(super) fn new(url: &gix::Url, settings: &Settings) -> Result<Self, Error> {
-        let misconfigured = |what: String| Error::new(ErrorKind::Misconfigured, what).with_hint("correct the URL");
-        if url.password().is_some() {
-            return Err(misconfigured("ssh takes no password, but the URL contains one".into())
-                .with_hint("remove the password from the URL, and use a key"));
-        }
-        // An option instead of a host could run any program.
-        let host = url.host().unwrap_or_default();
-        let bare = host.trim_start_matches('[').trim_end_matches(']');
-        let host = match url.user_as_argument() {
-            ArgumentSafety::Absent => bare.to_owned(),
-            ArgumentSafety::Usable(user) => format!("{user}@{bare}"),
-            ArgumentSafety::Dangerous(user) => {
-                return Err(misconfigured(format!(
-                    "the user {user:?} of the URL looks like an option of ssh"
-                )));
-            }
-        };
-        if bare.is_empty() || bare.starts_with('-') || host.contains(char::is_control) {
-            return Err(misconfigured(format!(
-                "the host {bare:?} of the URL is empty or looks like an option of ssh"
-            )));
-        }
-        let path = home_relative(url.path.as_bstr());
-        if path.is_empty() || path.starts_with(b"-") || path.contains(&0) {
-            return Err(misconfigured(format!(
-                "the path {path:?} of the URL is empty or looks like an option of ssh"
-            )));
-        }
-        Ok(Ssh {
+    pub(super) fn new(target: Target, settings: &Settings) -> Self {
+        Ssh {
             settings: settings.ssh.clone(),
-            host,
-            port: url.port,
-            path: path.into(),
+            target,
             idle_timeout: settings.idle_timeout,
-        })
+        }
     }
 
     fn command(&self, service: Service, protocol_2: bool) -> Result<Command, Error> {
         let variant = self.variant();
-        let mut arguments: Vec<OsString> = Vec::new();
+        let mut arguments = self.identity(variant)?;
         if variant == Variant::OpenSsh && protocol_2 {
             arguments.extend(["-o".into(), "SendEnv=GIT_PROTOCOL".into()]);
         }
         if variant == Variant::TortoisePlink {
             arguments.push("-batch".into());
         }
-        if let Some(port) = self.port {
+        if let Some(port) = self.target.port {
             let flag = match variant {
                 Variant::OpenSsh => "-p",
                 Variant::Plink | Variant::TortoisePlink => "-P",
@@ -97,21 +71,75 @@ impl Ssh {
             };
             arguments.extend([flag.into(), port.to_string().into()]);
         }
-        // The shell of the server splits it.
-        let mut remote = BString::from(format!("{} ", service.name()));
-        remote.extend_from_slice(&gix::quote::single(self.path.as_bstr()));
-        let remote = gix::path::from_bstring(remote).map_err(|_| {
+        let remote = gix::path::from_bstring(self.target.command(service)).map_err(|_| {
             Error::new(
                 ErrorKind::Misconfigured,
                 "the path cannot be an argument of a program on this system",
             )
         })?;
-        arguments.extend([self.host.clone().into(), remote.into()]);
+        arguments.extend([self.target.destination().into(), remote.into()]);
         let mut command = self.program(arguments)?;
         if variant == Variant::OpenSsh && protocol_2 {
             command.env("GIT_PROTOCOL", "version=2");
         }
         Ok(command)
+    }
+
+    /// Returns the options for the configured key and host keys. With them, the program asks nothing, trusts known
+    /// hosts only, and uses neither an agent nor, unless it is a configured one, the configuration of the user.
+    fn identity(&self, variant: Variant) -> Result<Vec<OsString>, Error> {
+        let SshSettings { key, known_hosts, .. } = &self.settings;
+        if key.is_none() && known_hosts.is_none() {
+            return Ok(Vec::new());
+        }
+        if variant != Variant::OpenSsh {
+            let what = "stargate.sshKey and stargate.sshKnownHosts need OpenSSH's client, but another ssh program is configured";
+            return Err(Error::new(ErrorKind::Misconfigured, what)
+                .with_hint("unset them, and configure key and host keys in that program; or unset core.sshCommand"));
+        }
+        let mut options = Vec::new();
+        let is_configured = self.settings.command.is_some() || self.settings.program.is_some();
+        if key.is_some() && !is_configured {
+            options.extend(["-F".into(), "none".into()]);
+        }
+        for fixed in ["BatchMode=yes", "StrictHostKeyChecking=yes"] {
+            options.extend(["-o".into(), fixed.into()]);
+        }
+        if let Some(key) = key {
+            options.extend([
+                "-o".into(),
+                "IdentitiesOnly=yes".into(),
+                "-o".into(),
+                "IdentityAgent=none".into(),
+            ]);
+            options.extend(["-o".into(), option("IdentityFile", key)?]);
+        }
+        if let Some(file) = known_hosts {
+            for name in ["UserKnownHostsFile", "GlobalKnownHostsFile"] {
+                options.extend(["-o".into(), option(name, file)?]);
+            }
+        }
+        Ok(options)
+    }
+
+    /// Checks the files of the settings before the program uses them.
+    fn check_files(&self) -> Result<(), Error> {
+        if let Some(path) = &self.settings.key
+            && KeyFile::read(path)?.is_encrypted
+        {
+            return Err(match &self.settings.passphrase_file {
+                None => key_file::encrypted(path),
+                Some(_) => Error::new(
+                    ErrorKind::Misconfigured,
+                    "the ssh program does not take the passphrase of stargate.sshPassphraseFile",
+                )
+                .with_hint(NO_PASSPHRASE_HINT),
+            });
+        }
+        self.settings
+            .known_hosts
+            .as_deref()
+            .map_or(Ok(()), key_file::check_known_hosts)
     }
 
     /// Returns the program with these arguments. Removes the token from its environment, because ssh could send
@@ -148,7 +176,7 @@ impl Ssh {
 
     /// Detects OpenSSH by its option `-G` (print the configuration of a host), as git does.
     fn detect(&self) -> Variant {
-        let arguments = vec!["-G".into(), self.host.clone().into()];
+        let arguments = vec!["-G".into(), self.target.destination().into()];
         let asked = self.program(arguments).ok().and_then(|mut command| {
             let quiet = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
             quiet.status().ok()
@@ -162,6 +190,7 @@ impl Ssh {
 
 impl Dial for Ssh {
     fn dial(&self, service: Service, protocol_2: bool) -> Result<Box<dyn Channel>, Error> {
+        self.check_files()?;
         let command = self.command(service, protocol_2)?;
         let name = program_name(&self.settings);
         let started = Program::start(command, &name, self.idle_timeout);
@@ -191,12 +220,19 @@ fn program_name(settings: &SshSettings) -> String {
     stem.to_string_lossy().into_owned()
 }
 
-/// Removes the first slash of `/~user/…`, a path below the home of a user.
-fn home_relative(path: &BStr) -> &BStr {
-    match path.strip_prefix(b"/") {
-        Some(below) if below.starts_with(b"~") => below.as_bstr(),
-        _ => path,
-    }
+/// Returns an option of OpenSSH that names a file, quoted as in its configuration (ssh_config(5)).
+fn option(name: &str, path: &Path) -> Result<OsString, Error> {
+    let text = path
+        .to_str()
+        .filter(|text| !text.contains(|char: char| char.is_control() || char == '$'));
+    let Some(text) = text else {
+        let what = format!("the path {} cannot be an option of ssh", path.display());
+        return Err(
+            Error::new(ErrorKind::Misconfigured, what).with_hint("use a path without `$` and control characters")
+        );
+    };
+    let quoted = text.replace('\\', r"\\").replace('"', "\\\"").replace('%', "%%");
+    Ok(format!("{name}=\"{quoted}\"").into())
 }
 
 #[cfg(test)]
@@ -208,7 +244,7 @@ mod tests {
             ssh: settings,
             ..Settings::default()
         };
-        Ssh::new(&gix::url::parse(url).expect("a URL"), &all)
+        Ok(Ssh::new(Target::new(&gix::url::parse(url).expect("a URL"))?, &all))
     }
 
     /// Program and arguments, one after the other.
@@ -222,7 +258,7 @@ mod tests {
         SshSettings {
             variant: Some(name.into()),
             program: Some("carrier".into()),
-            command: None,
+            ..SshSettings::default()
         }
     }
 
@@ -239,6 +275,8 @@ mod tests {
             ("ssh://host/~me/r.git", "ssh|host|git-upload-pack '~me/r.git'"),
             ("ssh://[::1]:22/r", "ssh|-p|22|::1|git-upload-pack '/r'"),
             ("host:it's!", "ssh|host|git-upload-pack 'it'\\''s'\\!''"),
+            ("ssh://host/a%20b%2520c.git", "ssh|host|git-upload-pack '/a b%20c.git'"),
+            ("host:a%20b.git", "ssh|host|git-upload-pack 'a%20b.git'"),
             ("host:a b;rm $HOME", "ssh|host|git-upload-pack 'a b;rm $HOME'"),
         ];
         for (url, expected) in cases {
@@ -278,6 +316,57 @@ mod tests {
         assert_eq!(
             words("host:r", variant("simple"), true).expect("no port"),
             "carrier|host|git-upload-pack 'r'"
+        );
+    }
+
+    #[test]
+    fn a_configured_key_is_the_only_identity_and_known_hosts_are_checked() {
+        let own = SshSettings {
+            key: Some("/a key".into()),
+            known_hosts: Some("/100%".into()),
+            ..SshSettings::default()
+        };
+        let batch = "-o|BatchMode=yes|-o|StrictHostKeyChecking=yes";
+        let identity = "-o|IdentitiesOnly=yes|-o|IdentityAgent=none|-o|IdentityFile=\"/a key\"";
+        let hosts = "-o|UserKnownHostsFile=\"/100%%\"|-o|GlobalKnownHostsFile=\"/100%%\"";
+        let told = |settings: &SshSettings| words("host:r", settings.clone(), false);
+        let service = "host|git-upload-pack 'r'";
+        assert_eq!(
+            told(&own).expect("a command"),
+            format!("ssh|-F|none|{batch}|{identity}|{hosts}|{service}")
+        );
+        // The program of the user keeps its configuration.
+        let with_program = SshSettings {
+            program: Some("/bin/ssh".into()),
+            ..own.clone()
+        };
+        assert_eq!(
+            told(&with_program).expect("a command"),
+            format!("/bin/ssh|{batch}|{identity}|{hosts}|{service}")
+        );
+        let without_key = SshSettings {
+            key: None,
+            ..own.clone()
+        };
+        assert_eq!(
+            told(&without_key).expect("a command"),
+            format!("ssh|{batch}|{hosts}|{service}")
+        );
+        let plink = SshSettings {
+            variant: Some("plink".into()),
+            ..own.clone()
+        };
+        let error = told(&plink).expect_err("another kind of options");
+        assert!(error.to_string().contains("need OpenSSH's client"), "{error}");
+        let odd = SshSettings {
+            key: Some("/${HOME}".into()),
+            ..own
+        };
+        assert!(
+            told(&odd)
+                .expect_err("a variable")
+                .to_string()
+                .contains("cannot be an option")
         );
     }
 
