@@ -116,6 +116,11 @@ impl Servers {
         self.nodes[number].process = None;
     }
 
+    /// Removes all that a server has stored, which was killed.
+    pub fn wipe(&self, number: usize) {
+        fs::remove_dir_all(self.folder.path().join(format!("store-{number}"))).expect("a folder");
+    }
+
     /// Starts a server again that was killed, and waits until all are ready.
     pub fn restart(&mut self, number: usize) {
         self.run(number);
