@@ -62,9 +62,9 @@ impl Servers {
             );
             if count > 1 {
                 let routes = routes.join(", ");
-                write!(
+                writeln!(
                     text,
-                    "cluster {{ name: c, listen: 127.0.0.1:{cluster}, routes: [{routes}] }}\n"
+                    "cluster {{ name: c, listen: 127.0.0.1:{cluster}, routes: [{routes}] }}"
                 )
                 .expect("a string takes all");
             }
