@@ -54,7 +54,8 @@ pub fn check(config: &Config, replicas: Option<usize>) -> Result<(), String> {
         (config.storage == StorageType::File, "storage must be file".into()),
         (config.max_age.is_zero(), "max_age must be 0".into()),
         (
-            config.discard == DiscardPolicy::New || is_unlimited(config.max_bytes) && is_unlimited(config.max_messages),
+            config.discard == DiscardPolicy::New
+                || (is_unlimited(config.max_bytes) && is_unlimited(config.max_messages)),
             "discard must be new, because max_bytes or max_msgs is set".into(),
         ),
         (

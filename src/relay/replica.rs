@@ -105,6 +105,12 @@ impl Replica {
             Ok(last) => last,
             Err(why) => return Ok(Err(why)),
         };
+        if last < self.last() {
+            let copied = self.last();
+            return Ok(Err(format!(
+                "it has lost messages: it ends at {last}, and the copy at {copied}"
+            )));
+        }
         while self.last() < last {
             match timeout(PATIENCE, self.deliveries.recv()).await {
                 Ok(Some(delivery)) => self.copy(delivery)?,

@@ -148,6 +148,26 @@ fn without_the_servers_a_post_is_refused_and_nothing_acknowledged_is_lost() {
 }
 
 #[test]
+fn a_stream_that_was_lost_is_not_filled_from_a_copy() {
+    let mut servers = Servers::one();
+    let folder = folder_of(&servers.url("test"));
+    let relay = Relay::start(folder.path());
+    let client = relay.client();
+    client.make_feed("f");
+    let seq = client.post_event(&event("f", "1"));
+    servers.kill(0);
+    servers.wipe(0);
+    servers.restart(0);
+    assert_eq!(client.post("/feeds/f/events", &event("f", "2")).status, 503);
+    assert_eq!(client.all("f"), [(seq, event("f", "1"))]);
+    relay.stop();
+    let output = Start::default().command(folder.path()).output().expect("an end");
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(4), "{told}");
+    assert!(told.contains("is a copy of the stream test"), "{told}");
+}
+
+#[test]
 fn a_folder_belongs_to_one_store() {
     let servers = Servers::one();
     let folder = folder_of(&servers.url("test"));

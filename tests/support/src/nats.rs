@@ -62,9 +62,9 @@ impl Servers {
             );
             if count > 1 {
                 let routes = routes.join(", ");
-                write!(
+                writeln!(
                     text,
-                    "cluster {{ name: c, listen: 127.0.0.1:{cluster}, routes: [{routes}] }}\n"
+                    "cluster {{ name: c, listen: 127.0.0.1:{cluster}, routes: [{routes}] }}"
                 )
                 .expect("a string takes all");
             }
@@ -114,6 +114,11 @@ impl Servers {
     /// Kills a server with SIGKILL.
     pub fn kill(&mut self, number: usize) {
         self.nodes[number].process = None;
+    }
+
+    /// Removes all that a server has stored, which was killed.
+    pub fn wipe(&self, number: usize) {
+        fs::remove_dir_all(self.folder.path().join(format!("store-{number}"))).expect("a folder");
     }
 
     /// Starts a server again that was killed, and waits until all are ready.
