@@ -4,6 +4,7 @@
 mod output;
 pub mod check;
 pub mod completions;
+pub mod create;
 pub mod demo;
 mod doctor;
 #[cfg(feature = "events")]
@@ -86,6 +87,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Install(install::Args),
+    Create(create::Args),
     Run(run::Args),
     Watch(watch::Args),
     Push(push::Args),
@@ -143,6 +145,7 @@ pub fn main() -> ExitCode {
 fn run_command(command: Command, terminal: &push::Terminal) -> Result<Exit, Failure> {
     match command {
         Command::Install(args) => install::main(&args),
+        Command::Create(args) => create::main(&args),
         Command::Run(args) => run::main(&args),
         Command::Watch(args) => watch::main(&args),
         Command::Push(args) => push::main(&args, terminal),
