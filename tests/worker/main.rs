@@ -2,9 +2,11 @@
 #![cfg(unix)]
 mod branches;
 mod comparison;
+mod create;
 mod cycle;
 mod doctor;
 mod formats;
+mod github_app;
 mod head;
 mod hidden_refs;
 mod journey;
@@ -17,6 +19,7 @@ mod reftable;
 mod root;
 mod server_words;
 mod sync;
+mod tokens;
 mod wait;
 mod watch;
 mod watermarks;
