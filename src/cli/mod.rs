@@ -54,6 +54,8 @@ Environment:
   GITHUB_PAT       token for the mirror; kept in memory only
   GITHUB_PAT_FILE  file with the token, used if GITHUB_PAT is not set; an empty or
                    unreadable file is an error (exit 4)
+  STARGATE_GITHUB_APP, STARGATE_GITHUB_APP_KEY, STARGATE_GITHUB_APP_KEY_FILE
+                   id and private key of a GitHub App, used instead of a token
   GITHUB_REPO_URL  the mirror of a single repository, used if stargate.remote is not
                    set; ignored with --root or more than one --repo
   STARGATE_LOG     log level on stderr: error, warn, info, debug or trace; default warn,

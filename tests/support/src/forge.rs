@@ -4,7 +4,7 @@ use std::{
     net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::Command,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     thread,
 };
 
@@ -112,21 +112,35 @@ fn forwarded(request: &Received, behind: Option<u16>, added: Option<&str>) -> Ve
     answer
 }
 
-/// Makes an RSA key in `folder`. Returns the file of the private key, in PKCS#1 or PKCS#8, and that of the public one.
+/// Puts an RSA key into `folder`, the same one for all tests of a program. Returns the file of the private key, in PKCS#1 or
+/// PKCS#8, and that of the public one.
 pub fn rsa_key(folder: &Path, is_pkcs1: bool) -> [PathBuf; 2] {
-    let [private, public] = ["app.pem", "app.pub"].map(|name| folder.join(name));
+    static KEYS: [OnceLock<[String; 2]>; 2] = [OnceLock::new(), OnceLock::new()];
+    let texts = KEYS[usize::from(is_pkcs1)].get_or_init(|| new_rsa_key(is_pkcs1));
+    let paths = ["app.pem", "app.pub"].map(|name| folder.join(name));
+    for (path, text) in paths.iter().zip(texts) {
+        std::fs::write(path, text).expect("a file");
+    }
+    paths
+}
+
+fn new_rsa_key(is_pkcs1: bool) -> [String; 2] {
+    let folder = tempfile::tempdir().expect("a folder");
+    let paths = ["private", "public"].map(|name| folder.path().join(name));
     let mut make = Command::new(program("openssl"));
-    make.args(["genrsa", "-out"]).arg(&private);
+    make.args(["genrsa", "-out"]).arg(&paths[0]);
     if is_pkcs1 {
         make.arg("-traditional");
     }
     run(make.arg("2048"));
-    run(Command::new(program("openssl"))
+    let mut public = Command::new(program("openssl"));
+    public
         .args(["rsa", "-pubout", "-in"])
-        .arg(&private)
+        .arg(&paths[0])
         .arg("-out")
-        .arg(&public));
-    [private, public]
+        .arg(&paths[1]);
+    run(&mut public);
+    paths.map(|path| std::fs::read_to_string(path).expect("a key"))
 }
 
 /// Returns true if the RS256 signature of `message` was made with the key that belongs to this public one.
