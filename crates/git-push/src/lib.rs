@@ -156,6 +156,7 @@ mod negotiation;
 mod object_files;
 mod objects;
 mod observer;
+mod pack_window;
 mod pipe;
 mod progress;
 mod remote;
