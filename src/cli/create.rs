@@ -39,7 +39,7 @@ pub struct Args {
     /// Kind of the host, if it is not known by its name
     #[arg(long, value_name = "KIND")]
     host: Option<Host>,
-    /// Where pushes belong, for the description: the URL of the mirrored repository
+    /// URL where pushes belong, for the description
     #[arg(long, value_name = "URL")]
     source: Option<String>,
 }
@@ -64,7 +64,7 @@ pub struct NewMirror<'a> {
     pub remote: Option<&'a str>,
     /// Kind of the host.
     pub host: Option<Host>,
-    /// Where pushes belong.
+    /// URL where pushes belong.
     pub source: Option<&'a str>,
 }
 

@@ -64,7 +64,7 @@ pub struct Args {
     /// With --create: kind of the host, if it is not known by its name
     #[arg(long, value_name = "KIND", requires = "create")]
     host: Option<Host>,
-    /// With --create: where pushes belong, for the description
+    /// With --create: URL where pushes belong, for the description
     #[arg(long, value_name = "URL", requires = "create")]
     source: Option<String>,
     /// Keep existing hooks, and run them first under their own names

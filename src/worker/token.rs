@@ -106,7 +106,7 @@ pub fn with_last_acceptance(error: Error, seen: TokenUse, remembered: Option<&Re
     }
 }
 
-/// Last step of a cycle: remembers what the mirror said about the token, asks once a day for its end, and warns once a day if
+/// Remembers what the mirror said about the token, at the end of a cycle. Asks once a day for its end, and warns once a day if
 /// that is near.
 pub(super) fn watch_token(session: &Session<'_>, remote: &mut Remote, compared: bool) {
     let (seen, now) = (remote.token_use(), session.clock.now());

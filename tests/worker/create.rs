@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use support::{
-    forge::{self, Forge},
+    forge::{self, Forge, rsa_key},
     mirror::{Format, Mirror},
     scripted::Received,
     stargate::{Stargate, clean_command, feed, git},
@@ -40,7 +40,7 @@ fn line(request: &Received) -> &str {
 }
 
 /// A forge that answers these requests with these statuses and bodies, and others with 404.
-fn forge(answers: &'static [(&'static str, &'static str, &'static str)]) -> Forge {
+fn forge(answers: Answers) -> Forge {
     Forge::start(None, None, |request| {
         let found = answers.iter().find(|(asked, ..)| *asked == line(request));
         let (_, status, body) = found.copied().unwrap_or(("", "404 Not Found", "{}"));
@@ -52,10 +52,13 @@ fn body(request: &Received) -> Value {
     serde_json::from_slice(&request.body).expect("JSON")
 }
 
+/// First lines of requests, with the status and the body of each answer.
+type Answers = &'static [(&'static str, &'static str, &'static str)];
+
 #[test]
 fn each_forge_makes_an_empty_private_repository_for_a_user_or_a_group() {
     let stargate = Stargate::bare();
-    let cases: [(&str, &str, &'static [(&str, &str, &str)], Vec<(&str, Option<Value>)>); 5] = [
+    let cases: [(&str, &str, Answers, Vec<(&str, Option<Value>)>); 5] = [
         (
             "github",
             "o/r.git",
@@ -312,11 +315,44 @@ fn a_host_is_never_guessed_and_a_url_without_an_api_is_refused() {
 }
 
 #[test]
+fn a_github_app_makes_it_in_an_organization() {
+    let forge = forge(&[
+        ("GET /api/v3/orgs/o/installation", "200 OK", "{\"id\":42}"),
+        (
+            "POST /api/v3/app/installations/42/access_tokens",
+            "201 Created",
+            "{\"token\":\"ghs_canary-3c7a\",\"expires_at\":\"2099-01-01T00:00:00Z\"}",
+        ),
+        ("POST /api/v3/orgs/o/repos", "201 Created", "{}"),
+    ]);
+    let stargate = Stargate::bare();
+    let [private, _] = rsa_key(stargate.folder(), false);
+    let section = format!("stargate.{}", forge.url(""));
+    stargate.configure(&format!("{section}.githubApp"), "7");
+    stargate.configure(&format!("{section}.githubAppKey"), &private.display().to_string());
+    let (exit, said) = create(&stargate, &forge.url("o/r.git"), "github");
+    assert_eq!(exit, 0, "{said}");
+    let received = forge.received();
+    let expected = [
+        "GET /api/v3/orgs/o/installation",
+        "POST /api/v3/app/installations/42/access_tokens",
+        "GET /api/v3/repos/o/r",
+        "POST /api/v3/orgs/o/repos",
+    ];
+    assert_eq!(forge.lines(), expected);
+    assert_eq!(
+        body(&received[1]),
+        json!({"permissions": {"administration": "write", "contents": "read"}})
+    );
+    assert_eq!(received[3].field("Authorization"), Some("Bearer ghs_canary-3c7a"));
+}
+
+#[test]
 fn every_refusal_says_what_to_do() {
     let stargate = Stargate::bare();
     const USER: (&str, &str, &str) = ("GET /api/v3/user", "200 OK", "{\"login\":\"o\"}");
     const POST: &str = "POST /api/v3/user/repos";
-    let cases: [(&'static [(&str, &str, &str)], i32, &str); 6] = [
+    let cases: [(Answers, i32, &str); 6] = [
         (
             &[("GET /api/v3/repos/o/r", "401 Unauthorized", "{}")],
             4,

@@ -254,7 +254,7 @@ fn an_app_without_the_permission_for_workflows_is_warned_of_and_the_server_decid
     assert_eq!(mirror.git(NAME, &["rev-parse", "refs/heads/main"]).trim(), world.main());
 }
 
-/// What the API answers, by the first line of the request.
+/// Answers of the API, by the first line of the request.
 type Answers = &'static [(&'static str, &'static str, &'static [&'static str], &'static str)];
 
 #[test]

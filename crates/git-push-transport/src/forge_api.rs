@@ -1,4 +1,4 @@
-//! The REST APIs of forges: which requests to send, and what their answers mean. Requests go through any
+//! The REST APIs of forges: requests, and the meaning of their answers. Requests go through any
 //! [`HttpClient`](crate::http_client::HttpClient). Redirects are not followed, and no text of an answer is repeated: it may
 //! contain a secret.
 pub(crate) mod address;

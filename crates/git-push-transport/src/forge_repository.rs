@@ -23,7 +23,7 @@ pub struct ForgeRepository {
     credentials: GitCredentials,
 }
 
-/// What was made.
+/// Properties of a repository that was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Created {

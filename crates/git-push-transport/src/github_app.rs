@@ -25,7 +25,7 @@ const MAX_TOKENS: usize = 1000;
 
 static TOKENS: Mutex<Vec<(Key, InstallationToken)>> = Mutex::new(Vec::new());
 
-/// What a token is for.
+/// Purpose of a token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Key {
     app: String,
@@ -40,7 +40,7 @@ pub(crate) struct AppCredentials {
     address: Address,
     settings: Settings,
     scope: Scope,
-    /// What the connection uses now.
+    /// Scope of the token that the connection uses, and the time at which it is renewed.
     used: Option<(Scope, Timestamp)>,
 }
 

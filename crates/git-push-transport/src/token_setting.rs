@@ -21,7 +21,7 @@ const TOKEN_FILE: &str = "stargate.tokenFile";
 const APP: &str = "stargate.githubApp";
 const APP_KEY: &str = "stargate.githubAppKey";
 
-/// What authenticates at one URL.
+/// A token or an App for one URL.
 #[derive(Debug, Clone)]
 pub(crate) enum TokenSetting {
     Token(Token),

@@ -6,7 +6,7 @@ use crate::fetch::Wanted;
 use crate::forge::{Forge, TokenEnd};
 use crate::head::Head;
 
-/// What a server said about the token of a connection so far.
+/// Answers of a server that concern the token of a connection.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TokenUse {

@@ -1,4 +1,4 @@
-//! What an answer of an API means, apart from its JSON.
+//! Meaning of an answer of an API, apart from its JSON.
 use std::time::Duration;
 
 use git_push::{Error, ErrorKind};

@@ -22,7 +22,7 @@ use crate::token::GithubApp;
 /// Time before its end at which a token is renewed.
 const MARGIN: Duration = Duration::from_secs(5 * 60);
 
-/// What an installation token allows.
+/// Permissions of an installation token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scope {
     /// Pushes to the repository.
@@ -96,22 +96,31 @@ impl AppRequests<'_> {
 
     /// Returns the id of the App's installation.
     fn installation(&self, scope: Scope, clock: &mut Clock) -> Result<u64, Error> {
-        let of_owner = self
-            .address
-            .below(&format!("users/{}/installation", self.address.owner_encoded("/")));
-        let url = if scope == Scope::Administration {
-            of_owner.clone()
-        } else {
-            format!("{}/installation", self.address.repository())
+        let answer = match scope {
+            Scope::Administration => self.of_owner(clock)?,
+            Scope::Contents | Scope::Workflows => {
+                self.ask(&Call::get(format!("{}/installation", self.address.repository())), clock)?
+            }
         };
-        let answer = self.ask(&Call::get(url), clock)?;
         match (answer.status, answer.json()["id"].as_u64()) {
             (200, Some(id)) => Ok(id),
             (404, _) => {
-                let is_elsewhere = scope != Scope::Administration && self.ask(&Call::get(of_owner), clock)?.is_ok();
+                let is_elsewhere = scope != Scope::Administration && self.of_owner(clock)?.is_ok();
                 Err(self.not_installed(is_elsewhere))
             }
             _ => Err(self.refused(&answer, scope, clock)),
+        }
+    }
+
+    /// Asks for the installation of the owner, which is an organization or a user.
+    fn of_owner(&self, clock: &mut Clock) -> Result<ApiAnswer, Error> {
+        let owner = self.address.owner_encoded("/");
+        let of = |kind: &str| Call::get(self.address.below(&format!("{kind}/{owner}/installation")));
+        let answer = self.ask(&of("orgs"), clock)?;
+        if answer.status == 404 {
+            self.ask(&of("users"), clock)
+        } else {
+            Ok(answer)
         }
     }
 
