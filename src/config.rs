@@ -20,7 +20,7 @@ use crate::{append_only::Paths, ref_pattern::RefPatterns};
 pub const APPEND_ONLY: &str = "stargate.appendOnly";
 
 /// Every key of the section, as in the documentation.
-pub const KEYS: [&str; 23] = [
+pub const KEYS: [&str; 26] = [
     "stargate.allowNfs",
     APPEND_ONLY,
     "stargate.attempts",
@@ -28,8 +28,10 @@ pub const KEYS: [&str; 23] = [
     "stargate.deletes",
     "stargate.force",
     "stargate.forge",
+    // Read by the transport, as insecureHttp, those of ssh and tokenFile below.
+    "stargate.githubApp",
+    "stargate.githubAppKey",
     "stargate.initialDelay",
-    // Read by the transport.
     "stargate.insecureHttp",
     "stargate.lockTimeout",
     "stargate.maxDelay",
@@ -40,13 +42,16 @@ pub const KEYS: [&str; 23] = [
     "stargate.remote",
     "stargate.repoId",
     "stargate.retention",
-    // The transport reads all of these.
     "stargate.sshClient",
     "stargate.sshKey",
     "stargate.sshKnownHosts",
     "stargate.sshPassphraseFile",
+    "stargate.tokenFile",
     "stargate.verify",
 ];
+
+/// Keys of `[stargate "<url>"]`.
+pub const URL_KEYS: [&str; 3] = ["githubApp", "githubAppKey", "tokenFile"];
 
 /// Name and version of the program, for the logs of the servers that receive its pushes.
 pub const AGENT: &str = concat!("stargate-mirror/", env!("CARGO_PKG_VERSION"));

@@ -5,6 +5,7 @@ mod hook_script;
 mod hooks;
 mod other_mirrors;
 mod settings;
+mod token;
 
 use std::path::{Path, PathBuf};
 
@@ -312,9 +313,20 @@ fn check_mirror(name: &str, config: &Config, stargate: &Stargate) -> Result<Vec<
             Check::new("mirror", Verdict::Warning, found).hint("set GITHUB_PAT or GITHUB_PAT_FILE"),
         ]);
     }
+    let mut checks: Vec<Check> = token::file(&location, &settings).into_iter().collect();
     let mut remote = Remote::open(location, &settings)?;
-    let advertisement = remote.advertisement()?;
-    let mut checks = vec![offers(&shown, &advertisement, repository)];
+    let advertisement = match remote.advertisement() {
+        Ok(advertisement) => advertisement,
+        Err(error) => {
+            checks.push(failed(
+                "mirror",
+                &token::explained(error, &mut remote, repository.git_dir()),
+            ));
+            return Ok(checks);
+        }
+    };
+    checks.push(offers(&shown, &advertisement, repository));
+    checks.extend(token::end(config, &mut remote));
     checks.extend(watermarks(&mut remote, &advertisement, config, repository));
     checks.extend(head::check(stargate, config, &mut remote));
     Ok(checks)

@@ -10,7 +10,10 @@ use std::{
 use durable::storage::Disk;
 
 use self::choice::{Choice, Preset};
-use super::report::{Exit, Failure};
+use super::{
+    create::{Host, NewMirror},
+    report::{Exit, Failure},
+};
 use crate::{
     hook::{
         configured::install::Scope,
@@ -55,6 +58,15 @@ pub struct Args {
     /// Set stargate.ref to the refs of a preset
     #[arg(long, value_name = "PRESET")]
     mirror: Option<Preset>,
+    /// Make the mirror first: an empty private repository, as `stargate-mirror create` does
+    #[arg(long, requires = "remote")]
+    create: bool,
+    /// With --create: kind of the host, if it is not known by its name
+    #[arg(long, value_name = "KIND", requires = "create")]
+    host: Option<Host>,
+    /// With --create: URL where pushes belong, for the description
+    #[arg(long, value_name = "URL", requires = "create")]
+    source: Option<String>,
     /// Keep existing hooks, and run them first under their own names
     #[arg(long)]
     chain: bool,
@@ -75,6 +87,15 @@ impl Args {
             self.global.then_some(Scope::Global)
         }
     }
+
+    fn new_mirror<'a>(&'a self, git_dir: &'a Path) -> NewMirror<'a> {
+        NewMirror {
+            git_dir: Some(git_dir),
+            remote: self.remote.as_deref(),
+            host: self.host,
+            source: self.source.as_deref(),
+        }
+    }
 }
 
 /// Runs the command.
@@ -89,6 +110,9 @@ pub fn main(args: &Args) -> Result<Exit, Failure> {
     let git_dir = super::repository(args.repo.as_deref())?;
     let choice = Choice::new(&git_dir, args.remote.as_deref(), args.mirror)?;
     let (program, apart) = hook_program()?;
+    if args.create {
+        print!("{}", args.new_mirror(&git_dir).make()?);
+    }
     let installation = Installation {
         git_dir: &git_dir,
         program: &program,

@@ -4,6 +4,7 @@
 mod output;
 pub mod check;
 pub mod completions;
+pub mod create;
 pub mod demo;
 mod doctor;
 #[cfg(feature = "events")]
@@ -55,6 +56,8 @@ Environment:
   GITHUB_PAT       token for the mirror; kept in memory only
   GITHUB_PAT_FILE  file with the token, used if GITHUB_PAT is not set; an empty or
                    unreadable file is an error (exit 4)
+  STARGATE_GITHUB_APP, STARGATE_GITHUB_APP_KEY, STARGATE_GITHUB_APP_KEY_FILE
+                   id and private key of a GitHub App, used instead of a token
   GITHUB_REPO_URL  the mirror of a single repository, used if stargate.remote is not
                    set; ignored with --root or more than one --repo
   STARGATE_LOG     log level on stderr: error, warn, info, debug or trace; default warn,
@@ -88,6 +91,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Install(install::Args),
+    Create(create::Args),
     Run(run::Args),
     Watch(watch::Args),
     Push(push::Args),
@@ -145,6 +149,7 @@ pub fn main() -> ExitCode {
 fn run_command(command: Command, terminal: &push::Terminal) -> Result<Exit, Failure> {
     match command {
         Command::Install(args) => install::main(&args),
+        Command::Create(args) => create::main(&args),
         Command::Run(args) => run::main(&args),
         Command::Watch(args) => watch::main(&args),
         Command::Push(args) => push::main(&args, terminal),

@@ -8,7 +8,7 @@ use super::{
     output::counted,
     report::{Exit, Failure, REPAIR},
 };
-use crate::worker::{self, BrokenRef, GroupStatus, RepositoryStatus, WatermarkStatus};
+use crate::worker::{self, BrokenRef, GroupStatus, RepositoryStatus, TokenExpiry, WatermarkStatus};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -77,6 +77,9 @@ fn print_human(status: &RepositoryStatus, now: Timestamp) {
         head.error
             .iter()
             .for_each(|error| println!("    it could not be set: {error}"));
+    }
+    if let Some(token) = &status.token {
+        println!("{}", TokenExpiry::new(token.expires_at, now));
     }
     if let Some(forgotten) = &status.forgotten {
         println!("the worker's memory cannot be read: {forgotten}");

@@ -91,7 +91,7 @@ pub fn compare_head(remote: &mut Remote, branch: &BString) -> Result<Option<Head
 }
 
 /// Returns the forge at `location`, if it is known by its host or by the setting.
-pub(super) fn forge_at(location: &Location, setting: ForgeSetting) -> Option<Forge> {
+pub fn forge_at(location: &Location, setting: ForgeSetting) -> Option<Forge> {
     match (setting, location) {
         (ForgeSetting::GitHub, _) => Some(Forge::GitHub),
         (ForgeSetting::GitLab, _) => Some(Forge::GitLab),

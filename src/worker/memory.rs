@@ -20,6 +20,7 @@ use super::{
     false_watermark::Judged,
     head::HeadDifference,
     rejection::Rejection,
+    token::RememberedToken,
 };
 
 /// File name of the memory in the `.stargate` folder.
@@ -60,6 +61,9 @@ pub struct Memory {
     /// HEAD of the mirror at the last comparison, if it differs from the Stargate's.
     #[serde(default)]
     pub head: Option<HeadDifference>,
+    /// The tokens for mirrors, by location without secrets. The tokens themselves are not stored.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tokens: BTreeMap<String, RememberedToken>,
 }
 
 /// Remembered state of a mirror.

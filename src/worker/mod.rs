@@ -35,6 +35,7 @@ mod schedule;
 mod session;
 mod status;
 mod sync;
+mod token;
 mod wait;
 mod watch;
 mod watermarks;
@@ -45,7 +46,7 @@ pub use comparison::{ComparisonOutcome, FailedComparison};
 pub use cycle::Cycle;
 pub use error::RunError;
 pub use false_watermark::{FalseWatermark, FalseWatermarkSeen, Judged, JudgedWatermark};
-pub use head::{HeadDifference, StargateHead, compare_head, stargate_head};
+pub use head::{HeadDifference, StargateHead, compare_head, forge_at, stargate_head};
 pub use lock::{LOCK_FILE, WorkerLock};
 pub use memory::{MEMORY_FILE, Memory, RememberedMirror};
 pub use missing::Missing;
@@ -60,9 +61,11 @@ pub use root::{FoundRepositories, find_repositories};
 pub use run::run;
 pub use schedule::Schedule;
 pub use status::{
-    BrokenRef, ComparisonStatus, GroupStatus, RefsStanding, RepositoryStatus, WatermarkStatus, refs_standing, status,
+    BrokenRef, ComparisonStatus, GroupStatus, RefsStanding, RepositoryStatus, TokenStatus, WatermarkStatus,
+    refs_standing, status,
 };
 pub use sync::{Force, ForceError, SyncRef, SyncReport, compare_refs, force};
+pub use token::{RememberedToken, TokenExpiry, WARNED_BEFORE, with_last_acceptance};
 pub use wait::{
     Expected, Fence, RefFence, RefsOutcome, RemoteFence, RemoteRefFence, Seen, SeenRefs, WaitOutcome, wait,
     wait_for_refs,

@@ -14,6 +14,7 @@ use super::{
     rejection::Rejection,
     repository::Stargate,
     requests::Mirror,
+    token::with_last_acceptance,
 };
 use crate::{config::AGENT, mirror::watermark::is_watermark, parts, ref_pattern::RefPatterns, refs::LocalRefs};
 
@@ -206,6 +207,12 @@ impl<'a> RemoteMirror<'a> {
         self.asked
     }
 
+    /// Adds what is remembered about a refused token to an error.
+    fn explained(&mut self, error: Error) -> Error {
+        let remembered = self.memory.tokens.get(&self.remote.location().to_string());
+        with_last_acceptance(error, self.remote.token_use(), remembered)
+    }
+
     fn change(&mut self, change: impl FnOnce(&mut Memory)) {
         let before = self.memory.clone();
         change(&mut self.memory);
@@ -245,7 +252,8 @@ impl Mirror for RemoteMirror<'_> {
 
     fn advertisement(&mut self) -> Result<Advertisement, Error> {
         self.asked = true;
-        let advertisement = self.remote.advertisement()?;
+        let advertisement = self.remote.advertisement();
+        let advertisement = advertisement.map_err(|error| self.explained(error))?;
         self.advertised = Some(advertisement.clone());
         Ok(advertisement)
     }
@@ -262,7 +270,8 @@ impl Mirror for RemoteMirror<'_> {
             .stream(stream)
             .agent(AGENT)
             .progress(self.progress);
-        let report = parts::send(push, self.max_pack_size, self.remote)?;
+        let report = parts::send(push, self.max_pack_size, self.remote);
+        let report = report.map_err(|error| self.explained(error))?;
         if report.has_refused_stream() {
             tracing::info!("the mirror refuses packs without a length; later pushes have one");
             self.change(|memory| memory.refused_stream = Some(location.clone()));

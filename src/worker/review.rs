@@ -5,7 +5,7 @@ use bstr::{BStr, BString, ByteSlice};
 
 use super::{RunError, Stargate};
 use crate::{
-    config::{self, Config, KEYS, Problem},
+    config::{self, Config, KEYS, Problem, URL_KEYS},
     ref_pattern::{DEFAULT_PATTERNS, Kind, RefPatterns},
     refs::LocalRefs,
 };
@@ -112,8 +112,11 @@ fn unknown_keys(file: &gix::config::File) -> Vec<SettingsFinding> {
     let mut keys = Vec::new();
     for section in file.sections_by_name("stargate").into_iter().flatten() {
         let middle = section.header().subsection_name().map(BStr::to_string);
+        let is_url = middle.as_ref().is_some_and(|middle| middle.contains("://"));
         let start = middle.map_or("stargate".to_owned(), |middle| format!("stargate.{middle}"));
+        let is_known = |name: &str| is_url && URL_KEYS.iter().any(|known| known.eq_ignore_ascii_case(name));
         let names = section.value_names();
+        let names = names.filter(|name| !is_known(&name.to_string()));
         keys.extend(names.map(|name| format!("{start}.{name}")));
     }
     let is_unknown = |key: &String| !KEYS.iter().any(|known| known.eq_ignore_ascii_case(key));
@@ -181,10 +184,12 @@ mod tests {
         assert_eq!(shown(&format!("[stargate]\n{all}[Stargate]\nREMOTE = x\n")), [""; 0]);
         assert_eq!(
             shown(
-                "[stargate]\nremot = x\nretries = 3\npushPerMinute = 1\n[stargate \"github\"]\nref = refs/x\n[other]\nx = 1\n"
+                "[stargate]\nremot = x\nretries = 3\npushPerMinute = 1\n[stargate \"github\"]\nref = refs/x\n[other]\nx = 1\n\
+                 [stargate \"https://host/o\"]\nTokenFile = /t\ngithubApp = 1\ngithubAppKey = /k\nremote = x\n"
             ),
             [
                 "stargate.github.ref is not a known setting",
+                "stargate.https://host/o.remote is not a known setting",
                 "stargate.pushPerMinute is not a known setting; the nearest one is stargate.pushesPerMinute",
                 "stargate.remot is not a known setting; the nearest one is stargate.remote",
                 "stargate.retries is not a known setting",

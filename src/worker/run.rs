@@ -23,6 +23,7 @@ use super::{
     requests::Mirror,
     review::{NothingMirrored, unknown_settings},
     session::{Session, missing_setting, opened},
+    token::watch_token,
     watermarks::{Attempted, set_back_watermarks},
 };
 use crate::{
@@ -120,6 +121,7 @@ fn cycle_over_backlog(session: &Session<'_>) -> Result<CycleReport, RunError> {
     let report = report.with_unwritten(unwritten).with_try_at(intents.stale_at);
     let report = with_settings_reviewed(session, report, compared);
     let report = with_head_followed(session, report, &mut remote, compared);
+    watch_token(session, &mut remote, compared);
     Ok(report.with_traffic(remote.traffic()))
 }
 

@@ -48,6 +48,9 @@ pub struct RepositoryStatus {
     /// HEAD of the mirror at the last comparison, if it differs from the Stargate's. Omitted otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub head: Option<HeadDifference>,
+    /// The token for the mirror, if its end is known. Omitted otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token: Option<TokenStatus>,
     /// Reason why the worker's memory cannot be read.
     pub forgotten: Option<String>,
     /// Groups with pending entries, by name.
@@ -56,6 +59,15 @@ pub struct RepositoryStatus {
     pub broken: Vec<BrokenRef>,
     /// Symbolic refs whose target does not exist. The mirror's refs of that name stay unchanged.
     pub dangling: Vec<BrokenRef>,
+}
+
+/// A token whose end is known.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TokenStatus {
+    /// Its end.
+    pub expires_at: Timestamp,
+    /// Last time at which the mirror accepted it, up to an hour early.
+    pub accepted_at: Option<Timestamp>,
 }
 
 /// A ref that cannot be mirrored.
@@ -113,6 +125,23 @@ pub struct WatermarkStatus {
     pub ledger: Option<String>,
     /// True if it was reset to a commit that the ledger contains.
     pub set_back: bool,
+}
+
+/// Returns the token with the nearest end. A mirror that the worker has left may still be remembered, so that only that of the
+/// last push counts, if it is known.
+fn token(memory: &Memory) -> Option<TokenStatus> {
+    let current = memory.mirror.as_ref().map(|mirror| mirror.remote());
+    let tokens = memory.tokens.iter();
+    let tokens = tokens.filter(|(location, _)| current.is_none_or(|current| current == location.as_str()));
+    let nearest = tokens
+        .map(|(_, token)| token)
+        .filter(|token| token.expires_at.is_some())
+        .min_by_key(|token| token.expires_at)?;
+    let time = |seconds| Timestamp::from_second(seconds).ok();
+    Some(TokenStatus {
+        expires_at: time(nearest.expires_at?)?,
+        accepted_at: nearest.accepted_at.and_then(time),
+    })
 }
 
 fn watermarks(memory: &Memory) -> Vec<WatermarkStatus> {
@@ -265,6 +294,7 @@ fn standing(
         }),
         watermarks: watermarks(memory),
         head: memory.head.clone(),
+        token: token(memory),
         forgotten: None,
         groups: groups.into_values().collect(),
         broken: Vec::new(),

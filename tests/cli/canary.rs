@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use git_push::pkt_line;
 use support::{
+    forge::rsa_key,
     scripted::{Received, Scripted, Step, answer},
     stargate::{Stargate, clean_command, feed, git},
 };
@@ -173,6 +174,8 @@ struct Source {
     /// The user's git configuration and `.netrc`. `CANARY` is replaced by the secret, `PROXY` by the server as a proxy.
     git_config: &'static str,
     netrc: &'static str,
+    /// True for a GitHub App, whose installation token is the secret.
+    is_app: bool,
 }
 
 const NONE: Source = Source {
@@ -181,6 +184,7 @@ const NONE: Source = Source {
     environment: &[],
     git_config: "",
     netrc: "",
+    is_app: false,
 };
 
 const SOURCES: &[Source] = &[
@@ -215,6 +219,17 @@ const SOURCES: &[Source] = &[
         ..NONE
     },
     Source {
+        name: "a token file",
+        git_config: "[stargate \"http://127.0.0.1\"]\ntokenFile = /nowhere\n[stargate]\ntokenFile = HOME/token\n",
+        ..NONE
+    },
+    Source {
+        name: "a GitHub App",
+        git_config: "[stargate]\nforge = github\ngithubApp = 7\ngithubAppKey = HOME/app.pem\n",
+        is_app: true,
+        ..NONE
+    },
+    Source {
         name: "a proxy",
         environment: &[("GITHUB_PAT", "CANARY")],
         git_config: "[http]\nproxy = http://me:PERCENT@PROXY\n[stargate]\ninsecureHttp = true\n",
@@ -236,7 +251,10 @@ impl Source {
         };
         // Its input is not searched.
         let home = tempfile::tempdir().expect("a folder");
-        std::fs::write(home.path().join("gitconfig"), filled(self.git_config)).expect("a file");
+        let git_config = filled(self.git_config).replace("HOME", &home.path().display().to_string());
+        std::fs::write(home.path().join("gitconfig"), git_config).expect("a file");
+        std::fs::write(home.path().join("token"), CANARY).expect("a file");
+        rsa_key(home.path(), true);
         std::fs::write(home.path().join(".netrc"), filled(self.netrc)).expect("a file");
         let host = if self.has_proxy() { "mirror.invalid" } else { &address };
         let remote = format!("http://{}{host}/o/r.git", filled(self.user_info));
@@ -257,6 +275,13 @@ impl Source {
     }
 }
 
+/// The answers of GitHub's API to an App.
+fn installation() -> [Step; 2] {
+    let json = |status, body: &str| Step::Answer(answer(status, &["Content-Type: application/json"], body.as_bytes()));
+    let token = format!("{{\"token\":\"{CANARY}\",\"expires_at\":\"2099-01-01T00:00:00Z\"}}");
+    [json("200 OK", "{\"id\":42}"), json("201 Created", &token)]
+}
+
 /// Returns true if the text contains more of a secret than can occur by chance.
 fn assert_nothing_secret(said: &str, label: &str) {
     let users = ["me", "x-access-token", ""];
@@ -269,6 +294,12 @@ fn assert_nothing_secret(said: &str, label: &str) {
     forms.extend(users.map(|user| BASE64_STANDARD.encode(format!("{user}:{CANARY}"))));
     forms.push(BASE64_STANDARD.encode(format!("{CANARY}:")));
     forms.push(BASE64_STANDARD.encode(format!("Bearer {CANARY}")));
+    // The start of what an App signs, and of its key.
+    let signed = BASE64_STANDARD.encode("{\"alg\":\"RS256\",");
+    forms.push(BASE64_STANDARD.encode(&signed));
+    forms.push(BASE64_STANDARD.encode(format!("Bearer {signed}")));
+    forms.push(signed);
+    forms.push("RSA PRIVATE KEY".into());
     for form in forms {
         // The start of a base64 form may be that of a user.
         let start = &form[..form.len().min(24)];
@@ -298,10 +329,16 @@ fn stargate() -> Stargate {
 #[test]
 fn no_failure_says_a_secret() {
     std::thread::scope(|scope| {
-        for source in SOURCES {
+        for source in SOURCES.iter().filter(|source| !source.is_app) {
             scope.spawn(move || no_failure_says_a_secret_of(source));
         }
     });
+}
+
+#[test]
+fn no_failure_says_what_a_github_app_signs_or_gets() {
+    let apps = SOURCES.iter().filter(|source| source.is_app);
+    apps.for_each(no_failure_says_a_secret_of);
 }
 
 fn no_failure_says_a_secret_of(source: &Source) {
@@ -314,9 +351,16 @@ fn no_failure_says_a_secret_of(source: &Source) {
             &["wait", "--oid", &oid, "--timeout", "10ms", "--repo", &repo, "--json"],
         ] {
             let label = format!("{}, {failure}, {}", source.name, arguments[0]);
-            let steps = [Step::Reply(*reply), Step::Tunnelled(*reply)];
-            for step in steps.into_iter().take(if source.has_proxy() { 2 } else { 1 }) {
-                let server = Scripted::serve(std::iter::repeat(step));
+            let mut scripts = vec![(vec![], Step::Reply(*reply))];
+            if source.has_proxy() {
+                scripts.push((vec![], Step::Tunnelled(*reply)));
+            }
+            // A reader authenticates only if it is asked to.
+            if source.is_app && arguments[0] != "wait" {
+                scripts.push((installation().to_vec(), Step::Reply(*reply)));
+            }
+            for (first, step) in scripts {
+                let server = Scripted::serve(first.into_iter().chain(std::iter::repeat(step)));
                 let said = source.run(stargate.folder(), &server, arguments);
                 assert!(!server.received().is_empty(), "{label}: nothing was sent: {said}");
                 assert_nothing_secret(&said, &label);

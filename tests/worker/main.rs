@@ -2,9 +2,11 @@
 #![cfg(unix)]
 mod branches;
 mod comparison;
+mod create;
 mod cycle;
 mod doctor;
 mod formats;
+mod github_app;
 mod head;
 mod hidden_refs;
 mod journey;
@@ -18,6 +20,7 @@ mod root;
 mod server_words;
 mod ssh;
 mod sync;
+mod tokens;
 mod wait;
 mod watch;
 mod watermarks;

@@ -26,6 +26,21 @@ pub trait Credentials: Send {
 
     /// Reports that the server refused what [`get()`](Credentials::get) returned. The next request calls `get` again.
     fn reject(&mut self, url: &HttpUrl, refused: &Authorization);
+
+    /// Returns the credentials as ones that renew themselves, if they do. By default they do not.
+    fn renewable(&mut self) -> Option<&mut dyn Renewable> {
+        None
+    }
+}
+
+/// Credentials that get new ones from a server by themselves. A connection asks again when they have ended, and once after the
+/// server refused them.
+pub trait Renewable {
+    /// Returns true if what [`get()`](Credentials::get) returned last must not be used any longer.
+    fn has_ended(&self) -> bool;
+
+    /// Includes the permission to change files in `.github/workflows` from now on.
+    fn permit_workflows(&mut self);
 }
 
 /// Reason why credentials are asked for.

@@ -1,5 +1,19 @@
-//! Kinds of servers whose REST API can set the default branch of a repository.
+//! Kinds of servers with a REST API, and what they report about a token.
 use std::fmt;
+
+use jiff::Timestamp;
+
+/// The end of a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TokenEnd {
+    /// It ends at this time.
+    At(Timestamp),
+    /// It has no end.
+    Never,
+    /// The server does not report it.
+    Unknown,
+}
 
 /// A kind of server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

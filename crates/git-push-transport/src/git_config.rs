@@ -1,6 +1,7 @@
 //! Git configuration, as far as it is trusted.
-use std::{fmt, sync::Arc};
+use std::{fmt, path::PathBuf, sync::Arc};
 
+use bstr::BString;
 use git_push::{Error, ErrorKind};
 use gix::config::file::{Metadata, SectionRef};
 
@@ -62,6 +63,20 @@ pub(crate) fn user_config() -> Result<gix::config::File, Error> {
         let what = format!("cannot read git configuration: {}", git_push::causes(&error));
         Error::new(ErrorKind::Misconfigured, what).with_hint("find the file with `git config --list --show-origin`")
     })
+}
+
+/// Returns the path in the value of `key`, which may start with `~/` (git-config, *pathname*).
+///
+/// # Errors
+/// [`ErrorKind::Misconfigured`] if it is not a path.
+pub(crate) fn interpolated(value: BString, key: &str) -> Result<PathBuf, Error> {
+    let home = gix::path::env::home_dir();
+    let context = gix::config::path::interpolate::Context {
+        home_dir: home.as_deref(),
+        ..Default::default()
+    };
+    let path = gix::config::Path::from(value).interpolate(context);
+    path.map(Into::into).map_err(|_| not_understood(key))
 }
 
 /// Creates the error of an invalid value.

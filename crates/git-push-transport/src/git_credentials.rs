@@ -1,7 +1,7 @@
 //! Credentials for HTTP, from the sources that git and curl use. The first of these counts:
 //!
 //! 1. User and password of the URL. A user without a password is combined with the token.
-//! 2. The token in `GITHUB_PAT`, else in the file that `GITHUB_PAT_FILE` names.
+//! 2. The token, or the GitHub App: see [`TokenSetting`](crate::token_setting::TokenSetting).
 //! 3. An `Authorization` in `http.extraHeader` or `http.<url>.extraHeader`.
 //! 4. `NETRC`, else `~/.netrc`, as curl reads it.
 //! 5. `credential.helper` programs: before a push, and when a server asks a reader (HTTP 401). Helpers store credentials that
@@ -9,14 +9,22 @@
 //! 6. A user of the URL without any password: it may be a token.
 //!
 //! Secrets are kept in memory only, in [`secrecy`] types.
+use std::path::PathBuf;
+
 use git_push::{Error, ErrorKind};
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::credentials::{Authorization, Credentials, Need};
+use crate::credentials::{Authorization, Credentials, Need, Renewable};
+#[cfg(feature = "http")]
+use crate::forge_api::app::Scope;
+#[cfg(feature = "http")]
+use crate::github_app::AppCredentials;
 use crate::helpers::Helpers;
 use crate::http_config::HttpConfig;
 use crate::netrc;
 use crate::settings::Settings;
+use crate::token::GithubApp;
+use crate::token_setting::TokenSetting;
 use crate::url::HttpUrl;
 
 /// The user that is sent with a token. Servers check only the token.
@@ -27,6 +35,9 @@ const TOKEN_USER: &str = "x-access-token";
 pub struct GitCredentials {
     /// Credentials that are known without asking.
     known: Option<Authorization>,
+    /// Makes tokens.
+    #[cfg(feature = "http")]
+    app: Option<AppCredentials>,
     helpers: Option<Helpers>,
     /// Credentials that are used if helpers have none.
     otherwise: Option<Authorization>,
@@ -39,15 +50,28 @@ impl GitCredentials {
     /// [`ErrorKind::Misconfigured`] if git configuration is invalid, or `.netrc` cannot be read.
     pub fn new(url: &gix::Url, settings: &Settings) -> Result<Self, Error> {
         let config = HttpConfig::new(&settings.git, url)?;
-        let known = match given(url, settings.token.as_ref()).or(config.authorization.clone()) {
-            Some(known) => Some(known),
-            None => netrc::read(settings.netrc.as_deref(), url)?,
+        let setting = setting(url, settings)?;
+        let token = match &setting {
+            Some(TokenSetting::Token(token)) => Some(&token.secret),
+            _ => None,
         };
         let mut credentials = GitCredentials {
-            known,
+            known: given(url, token),
+            #[cfg(feature = "http")]
+            app: None,
             helpers: None,
             otherwise: None,
         };
+        if let Some(TokenSetting::App(app)) = setting {
+            credentials.use_app(app, url, settings)?;
+            return Ok(credentials);
+        }
+        if credentials.known.is_none() {
+            credentials.known = match config.authorization.clone() {
+                Some(known) => Some(known),
+                None => netrc::read(settings.netrc.as_deref(), url)?,
+            };
+        }
         if credentials.known.is_none() {
             // Without encryption no helper is asked, so that a public repository can be read.
             let safe = HttpUrl::new(url).is_some_and(|url| url.check_secrecy(config.insecure_http).is_ok());
@@ -67,7 +91,7 @@ impl GitCredentials {
     /// # Errors
     /// As [`GitCredentials::new()`].
     pub fn may_exist(url: &gix::Url, settings: &Settings) -> Result<bool, Error> {
-        if settings.token.is_some() || url.user().is_some() {
+        if url.user().is_some() || setting(url, settings)?.is_some() {
             return Ok(true);
         }
         let config = HttpConfig::new(&settings.git, url)?;
@@ -76,10 +100,55 @@ impl GitCredentials {
             || netrc::read(settings.netrc.as_deref(), url)?.is_some()
             || helpers(url, settings)?.is_some())
     }
+
+    /// Returns the file with the token, or with the key of the GitHub App, if one is used for `url`.
+    ///
+    /// # Errors
+    /// As [`GitCredentials::new()`].
+    pub fn secret_file(url: &gix::Url, settings: &Settings) -> Result<Option<PathBuf>, Error> {
+        Ok(setting(url, settings)?.and_then(|setting| setting.file()))
+    }
+
+    #[cfg(feature = "http")]
+    fn use_app(&mut self, app: GithubApp, url: &gix::Url, settings: &Settings) -> Result<(), Error> {
+        self.app = Some(AppCredentials::new(app, url, settings)?);
+        Ok(())
+    }
+
+    #[cfg(not(feature = "http"))]
+    fn use_app(&mut self, app: GithubApp, _: &gix::Url, _: &Settings) -> Result<(), Error> {
+        let what = format!(
+            "the GitHub App {} cannot be used: this program was built without an HTTP client",
+            app.id
+        );
+        Err(Error::new(ErrorKind::Misconfigured, what).with_hint("build git-push-transport with its feature http"))
+    }
+}
+
+#[cfg(feature = "http")]
+impl GitCredentials {
+    /// Makes tokens for this, if they are those of a GitHub App.
+    pub(crate) fn set_scope(&mut self, scope: Scope) {
+        if let Some(app) = &mut self.app {
+            app.set_scope(scope);
+        }
+    }
+
+    /// Returns true if a GitHub App authenticates.
+    pub(crate) fn is_app(&self) -> bool {
+        self.app.is_some()
+    }
 }
 
 impl Credentials for GitCredentials {
     fn get(&mut self, _: &HttpUrl, need: Need) -> Result<Option<Authorization>, Error> {
+        #[cfg(feature = "http")]
+        if let Some(app) = &mut self.app {
+            return match need {
+                Need::Optional => Ok(app.known()),
+                Need::Required => app.get().map(Some),
+            };
+        }
         if self.known.is_some() || need == Need::Optional {
             return Ok(self.known.clone());
         }
@@ -92,7 +161,25 @@ impl Credentials for GitCredentials {
     }
 
     fn reject(&mut self, _: &HttpUrl, _: &Authorization) {
+        #[cfg(feature = "http")]
+        self.app.iter_mut().for_each(AppCredentials::reject);
         self.helpers.iter_mut().for_each(Helpers::erase);
+    }
+
+    #[cfg(feature = "http")]
+    fn renewable(&mut self) -> Option<&mut dyn Renewable> {
+        self.app.as_mut().map(|app| app as &mut dyn Renewable)
+    }
+}
+
+#[cfg(feature = "http")]
+impl Renewable for AppCredentials {
+    fn has_ended(&self) -> bool {
+        AppCredentials::has_ended(self)
+    }
+
+    fn permit_workflows(&mut self) {
+        self.set_scope(Scope::Workflows);
     }
 }
 
@@ -103,6 +190,14 @@ fn given(url: &gix::Url, token: Option<&SecretString>) -> Option<Authorization> 
         (user, None, Some(token)) => Some(Authorization::basic(user.unwrap_or(TOKEN_USER), token.expose_secret())),
         (_, None, None) => None,
     }
+}
+
+/// Returns the token or the App for `url`. A password in the URL overrides both.
+fn setting(url: &gix::Url, settings: &Settings) -> Result<Option<TokenSetting>, Error> {
+    if url.password().is_some() {
+        return Ok(None);
+    }
+    TokenSetting::find(url, settings)
 }
 
 fn helpers(url: &gix::Url, settings: &Settings) -> Result<Option<Helpers>, Error> {

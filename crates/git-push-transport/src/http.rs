@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use bstr::{BStr, BString};
 use git_push::{
-    Advertisement, Capabilities, Connection, Error, ErrorKind, Pack, RemoteRef, Report, Request, Traffic,
+    Advertisement, Capabilities, Command, Connection, Error, ErrorKind, Pack, RemoteRef, Report, Request, Traffic,
     advertisement, report_status, request,
 };
 
@@ -30,7 +30,7 @@ use self::exchange::Exchange;
 use crate::answers::PushAnswer;
 use crate::credentials::Credentials;
 use crate::fetch::Wanted;
-use crate::forge::Forge;
+use crate::forge::{Forge, TokenEnd};
 #[cfg(feature = "http")]
 use crate::git_credentials::GitCredentials;
 use crate::head::{self, Head};
@@ -42,13 +42,11 @@ use crate::redact::Shown;
 use crate::secrets::Secrets;
 use crate::service::Service;
 use crate::settings::Settings;
-use crate::transport::Transport;
+use crate::transport::{TokenUse, Transport};
 #[cfg(feature = "http")]
 use crate::ureq_client::UreqClient;
 use crate::url::HttpUrl;
-
-#[cfg(feature = "http")]
-pub(crate) use exchange::retry_after_of;
+use crate::workflows;
 
 /// Default of `http.postBuffer`, in bytes (git-config).
 const POST_BUFFER: i64 = 1 << 20;
@@ -237,6 +235,22 @@ impl Connection for Http {
         self.receive_pack().map_err(|error| self.failed(error))
     }
 
+    /// Extends the permissions of a token that renews itself to those that the push needs.
+    fn prepare(
+        &mut self,
+        repository: &gix::Repository,
+        advertisement: &Advertisement,
+        commands: &[Command],
+    ) -> Result<(), Error> {
+        let changed = || workflows::are_changed(repository, advertisement, commands);
+        if let Some(renewable) = self.exchange.renewable()
+            && changed()
+        {
+            renewable.permit_workflows();
+        }
+        Ok(())
+    }
+
     fn send(&mut self, request: &Request, pack: Option<Pack>) -> Result<Report, Error> {
         let is_streamed = pack.as_ref().is_some_and(|pack| pack.length().is_none());
         let report = self.push(request, pack).map_err(|error| self.failed(error));
@@ -276,6 +290,21 @@ impl Transport for Http {
         })?;
         let set = forge::set_default_branch(&mut self.exchange, forge, branch);
         set.map_err(|error| self.exchange.located(error))
+    }
+
+    fn token_use(&mut self) -> TokenUse {
+        let renews = self.exchange.renewable().is_some();
+        TokenUse {
+            renews,
+            ..self.exchange.token_use()
+        }
+    }
+
+    fn token_end(&mut self, forge: Forge) -> Result<TokenEnd, Error> {
+        if self.exchange.renewable().is_some() {
+            return Ok(TokenEnd::Unknown);
+        }
+        forge::token_end(&mut self.exchange, forge).map_err(|error| self.exchange.located(error))
     }
 
     fn reading(&self) -> Option<&Capabilities> {

@@ -6,10 +6,15 @@
 use std::{
     fmt,
     io::{self, Read},
+    time::Duration,
 };
 
 use git_push::{Error, ErrorKind};
+use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
+
+/// The longest delay of a `Retry-After` that is obeyed.
+pub(crate) const MAX_RETRY_AFTER: Duration = Duration::from_secs(60 * 60);
 
 /// A client of HTTP. It manages connections, TLS, proxies and time limits itself.
 pub trait HttpClient: Send + Sync {
@@ -163,6 +168,17 @@ impl HttpResponse {
         let value = self.header("Content-Type")?;
         Some(value.split(';').next().unwrap_or_default().trim())
     }
+
+    /// Returns the delay that the server asks for.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        retry_after(self.header("Retry-After")?, Timestamp::now())
+    }
+
+    /// Returns the time of the server.
+    pub(crate) fn date(&self) -> Option<Timestamp> {
+        let date = jiff::fmt::rfc2822::parse(self.header("Date")?).ok()?;
+        Some(date.timestamp())
+    }
 }
 
 /// Returns the value of the first header of this name, in any case.
@@ -175,6 +191,18 @@ impl fmt::Debug for HttpResponse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "HttpResponse({})", self.status)
     }
+}
+
+/// Returns the delay of a `Retry-After`: seconds, or a date after `now` (RFC 9110, section 10.2.3).
+fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
+    let delay = match value.trim().parse() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => {
+            let until = jiff::fmt::rfc2822::parse(value).ok()?.timestamp();
+            Duration::try_from(until.duration_since(now)).unwrap_or_default()
+        }
+    };
+    Some(delay.min(MAX_RETRY_AFTER))
 }
 
 /// Returns the error of an incomplete body: the client's error if it contains one, else an error by its kind.
@@ -200,6 +228,24 @@ pub(crate) fn connection_failure(error: &io::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date_and_is_capped() {
+        let now: Timestamp = "1994-11-06T08:49:00Z".parse().expect("a time");
+        let cases = [
+            ("7", Some(7)),
+            (" 7 ", Some(7)),
+            ("Sun, 06 Nov 1994 08:49:37 GMT", Some(37)),
+            ("Sun, 06 Nov 1994 08:00:00 GMT", Some(0)),
+            ("99999999", Some(3600)),
+            ("Sat, 06 Nov 2094 08:49:37 GMT", Some(3600)),
+            ("soon", None),
+            ("-1", None),
+        ];
+        for (value, seconds) in cases {
+            assert_eq!(retry_after(value, now), seconds.map(Duration::from_secs), "{value}");
+        }
+    }
 
     #[test]
     fn headers_are_tokens_and_visible_text() {

@@ -6,7 +6,7 @@ use git_push::{Error, ErrorKind};
 use secrecy::SecretString;
 
 use crate::credentials::Authorization;
-use crate::git_config::{GitConfig, not_understood};
+use crate::git_config::{GitConfig, interpolated, not_understood};
 use crate::http_client::Header;
 use crate::secrets::Secrets;
 use crate::url_match;
@@ -99,26 +99,10 @@ struct Values<'a> {
 }
 
 impl Values<'_> {
-    /// Returns all values of a key that apply to the URL, in order. A value for a more specific URL overrides later
-    /// values for a less specific one.
+    /// Returns all values of a key that apply to the URL, in order.
     fn all(&self, key: &str) -> Vec<BString> {
-        let mut closest = url_match::Closeness::default();
-        let mut found = Vec::new();
-        for section in self.config.sections("http") {
-            let closeness = match section.header().subsection_name() {
-                None => Some(url_match::Closeness::default()),
-                Some(pattern) => url_match::closeness(pattern, self.url),
-            };
-            let Some(closeness) = closeness.filter(|closeness| *closeness >= closest) else {
-                continue;
-            };
-            let values = section.values(key);
-            if !values.is_empty() {
-                closest = closeness;
-            }
-            found.extend(values);
-        }
-        found
+        let values = url_match::values(self.config, "http", key, self.url);
+        values.into_iter().map(|(_, value)| value).collect()
     }
 
     fn last(&self, key: &str) -> Option<BString> {
@@ -143,13 +127,7 @@ impl Values<'_> {
         let Some(value) = self.last(key).filter(|value| !value.is_empty()) else {
             return Ok(None);
         };
-        let home = gix::path::env::home_dir();
-        let context = gix::config::path::interpolate::Context {
-            home_dir: home.as_deref(),
-            ..Default::default()
-        };
-        let path = gix::config::Path::from(value).interpolate(context);
-        Ok(Some(path.map_err(|_| not_understood(&format!("http.{key}")))?))
+        interpolated(value, &format!("http.{key}")).map(Some)
     }
 
     /// Returns the values of `extraHeader` after the last empty one, which removes those before it.

@@ -18,15 +18,17 @@
 //!
 //! ```text
 //! remote                                       a connection to any location
-//! web                                          requests to other services
+//! web  forge_repository                        requests to other services; repositories that may not exist
 //! http  stream  local                          connections: what is sent to one kind of server, and what its answer means
-//! ureq_client  git_credentials                 defaults of the interfaces
+//! git_credentials                              default of an interface
+//! github_app                                   tokens of a GitHub App
+//! ureq_client                                  default of an interface
 //! location  reading  answers  transport        names and URLs; answers of a server, whatever carries them; their interface
-//! helpers  netrc  http_config  received        programs and files with passwords; http.* for one URL; packs
+//! helpers  netrc  http_config  received  forge_api  token_setting   programs, files, configuration; packs; REST APIs
 //! credentials  http_client  fetch  head        interfaces; requests for a pack and for HEAD
 //! settings  secrets  url  url_match  process   plain data; texts without secrets; URLs over HTTP
 //! git_config  token  redact  upload_pack       git configuration; the environment; URLs without secrets; requests for refs
-//! service  forge                               names of git's services; kinds of servers with a REST API
+//! service  forge  workflows                    names of git's services; kinds of servers with a REST API; a look at a push
 //! ```
 //!
 //! [`Settings`] are plain data. Each module that uses a setting interprets it. No module depends on a mirror, a journal
@@ -39,6 +41,8 @@
 )]
 #[cfg(feature = "smart-http")]
 pub mod credentials;
+#[cfg(feature = "http")]
+pub mod forge_repository;
 #[cfg(feature = "smart-http")]
 pub mod git_credentials;
 #[cfg(feature = "smart-http")]
@@ -58,7 +62,11 @@ pub mod web;
 mod answers;
 mod fetch;
 mod forge;
+#[cfg(feature = "smart-http")]
+mod forge_api;
 mod git_config;
+#[cfg(feature = "http")]
+mod github_app;
 mod head;
 #[cfg(feature = "smart-http")]
 mod helpers;
@@ -80,23 +88,28 @@ mod secrets;
 mod service;
 mod settings;
 mod token;
+#[cfg(feature = "smart-http")]
+mod token_setting;
 mod transport;
 mod upload_pack;
 mod url;
 #[cfg(feature = "smart-http")]
 mod url_match;
+#[cfg(feature = "smart-http")]
+mod workflows;
 
 #[cfg(not(any(feature = "daemon", feature = "local", feature = "smart-http", feature = "ssh")))]
 compile_error!("git-push-transport needs one of its features: daemon, http, local, smart-http, ssh");
 
 pub use fetch::{Extent, Wanted};
-pub use forge::Forge;
+pub use forge::{Forge, TokenEnd};
 pub use head::Head;
 pub use location::{Location, resolve};
 pub use redact::{Shown, redacted};
 pub use remote::Remote;
 pub use settings::{CONNECT_TIMEOUT, IDLE_TIMEOUT, Proxies, Settings, SshClient, SshSettings};
-pub use transport::Transport;
+pub use token::{AppKey, GithubApp};
+pub use transport::{TokenUse, Transport};
 pub use url::HttpUrl;
 
 #[doc(hidden)] // For the fuzz targets of this workspace.

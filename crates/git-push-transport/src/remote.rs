@@ -1,10 +1,12 @@
 //! A remote at any location, over the transport of its URL.
+use std::path::PathBuf;
+
 use bstr::{BStr, BString};
-use git_push::{Advertisement, Capabilities, Connection, Error, Pack, RemoteRef, Report, Request, Traffic};
+use git_push::{Advertisement, Capabilities, Command, Connection, Error, Pack, RemoteRef, Report, Request, Traffic};
 use gix::ObjectId;
 
 use crate::fetch::{Extent, Wanted};
-use crate::forge::Forge;
+use crate::forge::{Forge, TokenEnd};
 #[cfg(feature = "http")]
 use crate::git_credentials::GitCredentials;
 use crate::head::Head;
@@ -16,7 +18,7 @@ use crate::location::Location;
 use crate::settings::Settings;
 #[cfg(any(feature = "daemon", feature = "ssh"))]
 use crate::stream::Stream;
-use crate::transport::Transport;
+use crate::transport::{TokenUse, Transport};
 
 /// A connection to a remote at any location. Its methods block.
 pub struct Remote {
@@ -62,6 +64,31 @@ impl Remote {
             // ssh has keys of its own, git:// and folders need no credentials.
             Location::Ssh(_) | Location::Git(_) | Location::Path(_) => true,
         }
+    }
+
+    /// Returns the file with the token, or with the key of the GitHub App, if one is used for `location`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Misconfigured`](git_push::ErrorKind::Misconfigured) if the settings of the token are invalid.
+    pub fn secret_file(location: &Location, settings: &Settings) -> Result<Option<PathBuf>, Error> {
+        match location {
+            #[cfg(feature = "http")]
+            Location::Http(url) => GitCredentials::secret_file(url, settings),
+            _ => Ok(None),
+        }
+    }
+
+    /// Returns what the server said about the token so far.
+    pub fn token_use(&mut self) -> TokenUse {
+        self.transport.token_use()
+    }
+
+    /// Asks a server of this kind for the end of the token. That of a token that renews itself is unknown. This blocks.
+    ///
+    /// # Errors
+    /// There is no token, or the server fails.
+    pub fn token_end(&mut self, forge: Forge) -> Result<TokenEnd, Error> {
+        self.transport.token_end(forge)
     }
 
     /// Returns the location.
@@ -142,6 +169,15 @@ impl From<Http> for Remote {
 impl Connection for Remote {
     fn advertisement(&mut self) -> Result<Advertisement, Error> {
         self.transport.advertisement()
+    }
+
+    fn prepare(
+        &mut self,
+        repository: &gix::Repository,
+        advertisement: &Advertisement,
+        commands: &[Command],
+    ) -> Result<(), Error> {
+        self.transport.prepare(repository, advertisement, commands)
     }
 
     fn send(&mut self, request: &Request, pack: Option<Pack>) -> Result<Report, Error> {

@@ -10,7 +10,7 @@ use git_push::{Error, ErrorKind};
 use secrecy::SecretString;
 
 use crate::git_config::{GitConfig, is_trusted, not_understood, user_config};
-use crate::token;
+use crate::token::{self, GithubApp};
 
 /// Time limit of connecting, name lookup and TLS included.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -23,8 +23,14 @@ pub const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Settings {
-    /// The token that authenticates.
+    /// The token that authenticates, unless git configuration has one for the URL.
     pub token: Option<SecretString>,
+    /// The file that [`token`](Settings::token) was read from.
+    pub token_file: Option<PathBuf>,
+    /// A GitHub App that authenticates on GitHub if there is no token.
+    pub github_app: Option<GithubApp>,
+    /// Folder of relative paths of files with secrets: `$CREDENTIALS_DIRECTORY` of systemd.
+    pub credentials_folder: Option<PathBuf>,
     /// A file with the certificates (PEM) to trust instead of those of the system, unless git configuration names one.
     pub ca_file: Option<PathBuf>,
     /// The `User-Agent` of HTTP requests, unless git configuration has `http.userAgent`. By default name and version of
@@ -98,6 +104,9 @@ impl Default for Settings {
     fn default() -> Self {
         Settings {
             token: None,
+            token_file: None,
+            github_app: None,
+            credentials_folder: None,
             ca_file: None,
             user_agent: None,
             connect_timeout: CONNECT_TIMEOUT,
@@ -111,14 +120,15 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Reads `GITHUB_PAT` (else the file that `GITHUB_PAT_FILE` names), `SSL_CERT_FILE`, `NETRC` (else `.netrc` in `HOME`),
+    /// Reads `GITHUB_PAT` (else the file that `GITHUB_PAT_FILE` names), `STARGATE_GITHUB_APP` with `STARGATE_GITHUB_APP_KEY` or
+    /// `STARGATE_GITHUB_APP_KEY_FILE`, `CREDENTIALS_DIRECTORY`, `SSL_CERT_FILE`, `NETRC` (else `.netrc` in `HOME`),
     /// `GIT_SSH_COMMAND`, `GIT_SSH`, `GIT_SSH_VARIANT`, `HTTPS_PROXY`, `ALL_PROXY`, `http_proxy` and `NO_PROXY`. Names of
     /// proxy variables may also be in lower case, as in curl. `HTTP_PROXY` in upper case is not read, because the client of a
     /// CGI program can set it.
     ///
     /// # Errors
-    /// [`ErrorKind::Misconfigured`](git_push::ErrorKind::Misconfigured) if the token is invalid, or its file is empty or
-    /// cannot be read.
+    /// [`ErrorKind::Misconfigured`](git_push::ErrorKind::Misconfigured) if the token or the App is invalid, or the token's file
+    /// is empty or cannot be read.
     pub fn from_environment(variable: impl Fn(&str) -> Option<OsString>) -> Result<Self, Error> {
         let given = |name: &str| variable(name).filter(|value| !value.is_empty());
         let text = |names: &[&str]| names.iter().find_map(|name| given(name)?.into_string().ok());
@@ -129,8 +139,12 @@ impl Settings {
             ("HOME", ".netrc")
         };
         let in_home = || given(home).map(|home| PathBuf::from(home).join(netrc));
+        let token = token::token(&variable)?;
         Ok(Settings {
-            token: token::token(&variable)?,
+            token: token.as_ref().map(|token| token.secret.clone()),
+            token_file: token.and_then(|token| token.file),
+            github_app: token::github_app(&variable)?,
+            credentials_folder: given("CREDENTIALS_DIRECTORY").map(PathBuf::from),
             ca_file: given("SSL_CERT_FILE").map(PathBuf::from),
             ssh: SshSettings {
                 command: given("GIT_SSH_COMMAND"),
@@ -157,9 +171,9 @@ impl Settings {
         self
     }
 
-    /// Adds the git configuration of `repository`: `http.*`, `credential.*`, `stargate.insecureHttp`, `stargate.sshClient`,
-    /// `sshKey`, `sshPassphraseFile` and `sshKnownHosts`, and, where the environment does not set them, `core.sshCommand` and
-    /// `ssh.variant`.
+    /// Adds the git configuration of `repository`: `http.*`, `credential.*`, `stargate.insecureHttp`, `tokenFile`, `githubApp`,
+    /// `githubAppKey`, `forge`, `sshClient`, `sshKey`, `sshPassphraseFile` and `sshKnownHosts`, and, where the environment does
+    /// not set them, `core.sshCommand` and `ssh.variant`.
     ///
     /// # Errors
     /// [`ErrorKind::Misconfigured`](git_push::ErrorKind::Misconfigured) if a value is invalid.

@@ -3,8 +3,22 @@ use bstr::BStr;
 use git_push::{Capabilities, Connection, Error};
 
 use crate::fetch::Wanted;
-use crate::forge::Forge;
+use crate::forge::{Forge, TokenEnd};
 use crate::head::Head;
+
+/// Answers of a server that concern the token of a connection.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TokenUse {
+    /// It accepted the token at least once.
+    pub accepted: bool,
+    /// It refused the token in the last answer that depended on it.
+    pub refused: bool,
+    /// End of the token, if an answer reported it.
+    pub ends: Option<jiff::Timestamp>,
+    /// The token renews itself, so that its end does not matter.
+    pub renews: bool,
+}
 
 /// A connection that also reads commits, objects and HEAD. Its methods block.
 pub trait Transport: Connection + Send {
@@ -26,6 +40,19 @@ pub trait Transport: Connection + Send {
     /// HEAD cannot be set over this transport, or the server does not change it. [`Error::hint()`] has the permission that a
     /// token needs.
     fn set_head(&mut self, branch: &BStr, forge: Option<Forge>) -> Result<(), Error>;
+
+    /// Returns what the server said about the token. By default nothing: a transport without tokens.
+    fn token_use(&mut self) -> TokenUse {
+        TokenUse::default()
+    }
+
+    /// Asks the forge for the end of the token.
+    ///
+    /// # Errors
+    /// There is no token, or the forge fails.
+    fn token_end(&mut self, _: Forge) -> Result<TokenEnd, Error> {
+        Ok(TokenEnd::Unknown)
+    }
 
     /// Returns the capabilities that the server offers to readers, if they are worth remembering.
     fn reading(&self) -> Option<&Capabilities> {

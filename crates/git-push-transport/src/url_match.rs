@@ -2,7 +2,9 @@
 //!
 //! Scheme and port must be the same, the host too, where `*` stands for one label; the path must be that of the URL or a
 //! folder above it; the user must be the same where the section names one.
-use bstr::{BStr, ByteSlice};
+use bstr::{BStr, BString, ByteSlice};
+
+use crate::git_config::GitConfig;
 
 /// Closeness of a match, by precedence: length of the host, length of the path, presence of a user.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,6 +45,28 @@ pub(crate) fn closeness(pattern: &BStr, url: &gix::Url) -> Option<Closeness> {
         path: path.len(),
         user: user.is_some(),
     })
+}
+
+/// Returns all values of a key of `[<section>]` and `[<section> "<url>"]` that apply to `url`, in order, with their closeness. A
+/// value for a more specific URL overrides later values for a less specific one.
+pub(crate) fn values(config: &GitConfig, section: &str, key: &str, url: &gix::Url) -> Vec<(Closeness, BString)> {
+    let mut closest = Closeness::default();
+    let mut found = Vec::new();
+    for section in config.sections(section) {
+        let closeness = match section.header().subsection_name() {
+            None => Some(Closeness::default()),
+            Some(pattern) => closeness(pattern, url),
+        };
+        let Some(closeness) = closeness.filter(|closeness| *closeness >= closest) else {
+            continue;
+        };
+        let values = section.values(key);
+        if !values.is_empty() {
+            closest = closeness;
+        }
+        found.extend(values.into_iter().map(|value| (closeness, value)));
+    }
+    found
 }
 
 fn host_matches(pattern: &str, host: &str) -> bool {

@@ -11,7 +11,6 @@ use bstr::ByteSlice;
 use git_push::{Error, ErrorKind};
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::http::retry_after_of;
 use crate::http_client::{Header, HttpClient, HttpRequest, HttpResponse, Method, RequestBody, body_error, header_of};
 use crate::http_config::HttpConfig;
 use crate::settings::Settings;
@@ -209,7 +208,7 @@ impl Web {
             }
             _ => Error::new(ErrorKind::Rejected, what("the service sent an unexpected answer")),
         };
-        match retry_after_of(response) {
+        match response.retry_after() {
             Some(delay) => error.with_retry_after(delay),
             None => error,
         }

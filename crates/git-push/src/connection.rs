@@ -22,6 +22,20 @@ pub trait Connection {
     /// The advertisement is incomplete.
     fn advertisement(&mut self) -> Result<Advertisement, Error>;
 
+    /// Prepares for a push of `commands` from `repository`, before its pack is made: for example, gets credentials that allow
+    /// this push. By default there is nothing to prepare.
+    ///
+    /// # Errors
+    /// The push cannot be made. Nothing was sent.
+    fn prepare(
+        &mut self,
+        _repository: &gix::Repository,
+        _advertisement: &Advertisement,
+        _commands: &[Command],
+    ) -> Result<(), Error> {
+        Ok(())
+    }
+
     /// Sends `request` and the pack, if there is one. Returns the server's report.
     ///
     /// # Errors

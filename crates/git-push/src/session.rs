@@ -194,6 +194,7 @@ impl<'a> Push<'a> {
     fn send_effective(&self, connection: &mut dyn Connection, commands: Vec<Command>) -> Result<Report, Error> {
         let offered = &self.advertisement.capabilities;
         let request = negotiate(offered, self.repository.object_hash(), commands, &self.options)?;
+        connection.prepare(self.repository, self.advertisement, &request.commands)?;
         if request.commands.iter().all(Command::is_delete) {
             return self.transmit(connection, &request, None);
         }

@@ -7,6 +7,7 @@ pub mod counter;
 pub mod executable;
 pub mod faulty;
 pub mod feeds;
+pub mod forge;
 pub mod front;
 pub mod git;
 pub mod history;

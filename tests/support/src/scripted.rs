@@ -209,7 +209,8 @@ fn next_request(listener: &TcpListener, connection: Option<BufReader<TcpStream>>
     }
 }
 
-fn header(stream: &mut BufReader<TcpStream>) -> Option<Received> {
+/// Reads the header of a request; `None` if the client has gone.
+pub(super) fn header(stream: &mut BufReader<TcpStream>) -> Option<Received> {
     let mut lines = Vec::new();
     loop {
         let mut line = String::new();
@@ -229,7 +230,8 @@ fn header(stream: &mut BufReader<TcpStream>) -> Option<Received> {
     })
 }
 
-fn with_body(stream: &mut BufReader<TcpStream>, mut request: Received) -> Received {
+/// Reads the body of a request.
+pub(super) fn with_body(stream: &mut BufReader<TcpStream>, mut request: Received) -> Received {
     if request.field("Transfer-Encoding") == Some("chunked") {
         let mut chunks = Chunks::default();
         // A client that broke off is shown by the missing end.

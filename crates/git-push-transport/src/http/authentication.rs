@@ -2,7 +2,7 @@
 use git_push::Error;
 use secrecy::SecretString;
 
-use crate::credentials::{Authorization, Credentials, Need};
+use crate::credentials::{Authorization, Credentials, Need, Renewable};
 use crate::secrets::Secrets;
 use crate::url::{HttpUrl, InTheClear};
 
@@ -15,6 +15,8 @@ pub(super) struct Authentication {
     used: Option<Used>,
     /// The need that was last asked for in vain.
     in_vain: Option<Need>,
+    /// True after credentials that renew themselves were refused and renewed, until the server accepts some.
+    is_renewed: bool,
     secrets: Secrets,
 }
 
@@ -41,6 +43,7 @@ impl Authentication {
             secrecy,
             used: None,
             in_vain: None,
+            is_renewed: false,
             secrets,
         };
         authentication.ask(Need::Optional)?;
@@ -57,6 +60,10 @@ impl Authentication {
     /// # Errors
     /// As [`Authentication::new()`].
     pub(super) fn ask(&mut self, need: Need) -> Result<bool, Error> {
+        if self.used.is_some() && self.renewable().is_some_and(|renewable| renewable.has_ended()) {
+            self.used = None;
+            self.in_vain = None;
+        }
         let was_asked = self.in_vain.is_some_and(|asked| asked >= need);
         let in_the_clear = need == Need::Required && self.secrecy.is_err();
         if self.used.is_some() || was_asked || in_the_clear {
@@ -76,8 +83,28 @@ impl Authentication {
         Ok(true)
     }
 
+    /// Returns the credentials, if they renew themselves.
+    pub(super) fn renewable(&mut self) -> Option<&mut dyn Renewable> {
+        self.credentials.renewable()
+    }
+
+    /// Replaces credentials that the server refused, if they renew themselves and were not just renewed. Returns true if there are
+    /// new ones.
+    ///
+    /// # Errors
+    /// As [`Authentication::new()`].
+    pub(super) fn renew(&mut self) -> Result<bool, Error> {
+        if self.is_renewed || self.renewable().is_none() {
+            return Ok(false);
+        }
+        self.is_renewed = true;
+        self.refused();
+        self.ask(Need::Required)
+    }
+
     /// Records that the server accepted the credentials.
     pub(super) fn accepted(&mut self) {
+        self.is_renewed = false;
         if let Some(used) = self.used.as_mut().filter(|used| !used.is_approved) {
             used.is_approved = true;
             self.credentials.approve(&self.url, &used.authorization);

@@ -2,18 +2,18 @@
 use std::{
     io::{self, Read},
     sync::Arc,
-    time::Duration,
 };
 
 use git_push::{Error, ErrorKind, Remedy, Traffic};
-use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::authentication::Authentication;
 use super::failure::{self, Effect, Proof};
-use crate::credentials::Need;
+use crate::credentials::{Need, Renewable};
+use crate::forge_api::answer;
 use crate::http_client::{Header, HttpClient, HttpRequest, HttpResponse, Method, RequestBody, body_error};
 use crate::service::Service;
+use crate::transport::TokenUse;
 use crate::url::HttpUrl;
 
 /// Limit of redirects of one request.
@@ -39,6 +39,7 @@ pub(super) struct Exchange {
     /// Headers of every request to the configured origin.
     headers: Vec<Header>,
     traffic: Traffic,
+    token_use: TokenUse,
 }
 
 /// An answer of status 200 in git's protocol, whose body is not read yet. It borrows nothing, so that the exchange can be used
@@ -64,11 +65,22 @@ impl Exchange {
             authentication,
             headers,
             traffic: Traffic::default(),
+            token_use: TokenUse::default(),
         }
     }
 
     pub(super) fn traffic(&self) -> Traffic {
         self.traffic
+    }
+
+    /// Returns what the server said about the credentials so far.
+    pub(super) fn token_use(&self) -> TokenUse {
+        self.token_use
+    }
+
+    /// Returns the credentials, if they renew themselves.
+    pub(super) fn renewable(&mut self) -> Option<&mut dyn Renewable> {
+        self.authentication.renewable()
     }
 
     /// Adds the URL to an error, and removes secrets that a server may have echoed.
@@ -165,10 +177,10 @@ impl Exchange {
             Service::UploadPack => Effect::None,
         };
         self.authentication.ask(need_of(service))?;
-        let again = head.clone();
+        let (again, has_pack) = (head.clone(), pack.is_some());
         let mut response = self.post_once(service, &base, Outgoing::new(head, pack), effect, limit)?;
-        // A push has asked for credentials before, so there is no pack to send again.
-        if self.is_asked_for_credentials(&response, &base)? {
+        // A pack cannot be sent again. The caller's next request has new credentials.
+        if !has_pack && self.is_asked_for_credentials(&response, &base)? {
             response = self.post_once(service, &base, Outgoing::new(again, None), effect, limit)?;
         }
         if let Some(location) = redirection(&response) {
@@ -197,10 +209,17 @@ impl Exchange {
         self.run(Method::Post, url, headers, &mut body, effect, limit)
     }
 
-    /// Returns true if the server asks for credentials that were not sent, and there are some now.
+    /// Returns true if the server asks for credentials that were not sent, or refuses some that renew themselves, and there are
+    /// others now.
     fn is_asked_for_credentials(&mut self, response: &HttpResponse, base: &HttpUrl) -> Result<bool, Error> {
-        let asked = response.status == UNAUTHORIZED && self.proof(base) == Proof::Absent;
-        Ok(asked && base.same_origin(&self.configured) && self.authentication.ask(Need::Required)?)
+        if response.status != UNAUTHORIZED || !base.same_origin(&self.configured) {
+            return Ok(false);
+        }
+        match self.proof(base) {
+            Proof::Absent => self.authentication.ask(Need::Required),
+            Proof::Sent => self.authentication.renew(),
+            Proof::Withheld => Ok(false),
+        }
     }
 
     /// Returns the headers of a request. Credentials and configured headers belong to the configured origin.
@@ -253,6 +272,18 @@ impl Exchange {
         }
     }
 
+    /// Records what an answer says about the credentials.
+    fn judged(&mut self, status: u16, response: &HttpResponse) {
+        match status {
+            OK => self.authentication.accepted(),
+            UNAUTHORIZED => self.authentication.refused(),
+            _ => return,
+        }
+        self.token_use.accepted |= status == OK;
+        self.token_use.refused = status == UNAUTHORIZED;
+        self.token_use.ends = answer::token_ends(response).or(self.token_use.ends);
+    }
+
     /// Returns true if packs of unknown length can be sent.
     pub(super) fn takes_streams(&self) -> bool {
         self.client.takes_streams()
@@ -267,13 +298,11 @@ impl Exchange {
         limit: u64,
     ) -> Result<Answer, Error> {
         let status = response.status;
-        match status {
-            OK if proof == Proof::Sent => self.authentication.accepted(),
-            UNAUTHORIZED if proof == Proof::Sent => self.authentication.refused(),
-            _ => {}
+        if proof == Proof::Sent {
+            self.judged(status, &response);
         }
         if status != OK {
-            let retry_after = retry_after_of(&response);
+            let retry_after = response.retry_after();
             // Secrets are removed before the text is cut, because half a secret would not be found.
             let text = self.scrubbed(&text_for_a_person(response));
             let text: String = text.chars().take(MAX_TEXT_SHOWN).collect();
@@ -327,11 +356,6 @@ fn need_of(service: Service) -> Need {
 /// Creates a header whose name and value are valid.
 pub(super) fn plain(name: &str, value: &str) -> Header {
     Header::new(name, value).expect("a header of this module is valid")
-}
-
-/// Returns the delay that the server asks for.
-pub(crate) fn retry_after_of(response: &HttpResponse) -> Option<Duration> {
-    failure::retry_after(response.header("Retry-After")?, Timestamp::now())
 }
 
 fn content_type(service: Service, what: &str) -> String {

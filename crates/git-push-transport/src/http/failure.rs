@@ -2,12 +2,8 @@
 use std::time::Duration;
 
 use git_push::{Error, ErrorKind, Remedy};
-use jiff::Timestamp;
 
 use crate::token::TOKEN_VARIABLE;
-
-/// The longest delay of a `Retry-After` that is obeyed.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(60 * 60);
 
 const PROXY_HINT: &str = "put user and password into the URL of the proxy";
 
@@ -129,18 +125,6 @@ pub(super) fn not_git(content_type: Option<&str>, effect: Effect) -> Error {
     }
 }
 
-/// Returns the delay of a `Retry-After`: seconds, or a date after `now` (RFC 9110, section 10.2.3).
-pub(super) fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
-    let delay = match value.trim().parse() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => {
-            let until = jiff::fmt::rfc2822::parse(value).ok()?.timestamp();
-            Duration::try_from(until.duration_since(now)).unwrap_or_default()
-        }
-    };
-    Some(delay.min(MAX_RETRY_AFTER))
-}
-
 fn unauthorized(what: impl Fn(&str) -> String, proof: Proof) -> Error {
     let (meaning, hint) = match proof {
         Proof::Sent => (
@@ -162,24 +146,6 @@ fn unauthorized(what: impl Fn(&str) -> String, proof: Proof) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn retry_after_is_seconds_or_a_date_and_is_capped() {
-        let now: Timestamp = "1994-11-06T08:49:00Z".parse().expect("a time");
-        let cases = [
-            ("7", Some(7)),
-            (" 7 ", Some(7)),
-            ("Sun, 06 Nov 1994 08:49:37 GMT", Some(37)),
-            ("Sun, 06 Nov 1994 08:00:00 GMT", Some(0)),
-            ("99999999", Some(3600)),
-            ("Sat, 06 Nov 2094 08:49:37 GMT", Some(3600)),
-            ("soon", None),
-            ("-1", None),
-        ];
-        for (value, seconds) in cases {
-            assert_eq!(retry_after(value, now), seconds.map(Duration::from_secs), "{value}");
-        }
-    }
 
     #[test]
     fn a_status_decides_on_a_retry() {
