@@ -30,6 +30,7 @@ enum Variant {
 /// A repository that is reached through a program.
 pub(super) struct Ssh {
     settings: SshSettings,
+    receive_pack: Option<OsString>,
     /// With the user, where there is one.
     host: String,
     port: Option<u16>,
@@ -69,6 +70,7 @@ impl Ssh {
         }
         Ok(Ssh {
             settings: settings.ssh.clone(),
+            receive_pack: settings.receive_pack.clone(),
             host,
             port: url.port,
             path: path.into(),
@@ -98,20 +100,29 @@ impl Ssh {
             arguments.extend([flag.into(), port.to_string().into()]);
         }
         // The shell of the server splits it.
-        let mut remote = BString::from(format!("{} ", service.name()));
-        remote.extend_from_slice(&gix::quote::single(self.path.as_bstr()));
-        let remote = gix::path::from_bstring(remote).map_err(|_| {
+        let path = gix::path::from_bstring(gix::quote::single(self.path.as_bstr())).map_err(|_| {
             Error::new(
                 ErrorKind::Misconfigured,
                 "the path cannot be an argument of a program on this system",
             )
         })?;
-        arguments.extend([self.host.clone().into(), remote.into()]);
+        let mut remote = self.program_there(service);
+        remote.push(" ");
+        remote.push(path);
+        arguments.extend([self.host.clone().into(), remote]);
         let mut command = self.program(arguments)?;
         if variant == Variant::OpenSsh && protocol_2 {
             command.env("GIT_PROTOCOL", "version=2");
         }
         Ok(command)
+    }
+
+    /// Returns the program that the server runs.
+    fn program_there(&self, service: Service) -> OsString {
+        match (service, &self.receive_pack) {
+            (Service::ReceivePack, Some(program)) => program.clone(),
+            _ => service.name().into(),
+        }
     }
 
     /// Returns the program with these arguments. Removes the token from its environment, because ssh could send
