@@ -61,7 +61,7 @@ Not supported:
 /// A push that would overwrite something is refused, unless it is forced or has a lease that still matches. After the
 /// push the refs are read back, and the remote-tracking refs of a configured remote are updated.
 #[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, args_override_self = true)]
 pub struct Args {
     /// The name of a remote or of a group, a URL (https, http, ssh, git, file), or a path
     #[arg(value_name = "REMOTE")]
@@ -84,7 +84,7 @@ pub struct Args {
     /// Push annotated tags that the remote lacks and that point into the pushed history, too
     #[arg(long, overrides_with = "no_follow_tags")]
     follow_tags: bool,
-    #[arg(long, hide = true)]
+    #[arg(long, hide = true, overrides_with = "follow_tags")]
     no_follow_tags: bool,
     /// Delete refs of the remote that patterns match, and that are not here
     #[arg(long)]
@@ -98,8 +98,10 @@ pub struct Args {
     #[arg(long, hide = true, overrides_with = "atomic")]
     no_atomic: bool,
     /// Overwrite whatever the remote has, as + before each refspec does
-    #[arg(short, long)]
+    #[arg(short, long, overrides_with = "no_force")]
     force: bool,
+    #[arg(long, hide = true, overrides_with = "force")]
+    no_force: bool,
     /// Overwrite only if the remote has OID (empty: no such ref), by default the remote-tracking ref; repeatable
     #[arg(long, value_name = "REF[:OID]", num_args = 0..=1, require_equals = true, default_missing_value = "")]
     force_with_lease: Vec<OsString>,
@@ -109,7 +111,7 @@ pub struct Args {
     /// Let a lease on a remote-tracking ref overwrite only what the local branch had
     #[arg(long, overrides_with = "no_force_if_includes")]
     force_if_includes: bool,
-    #[arg(long, hide = true)]
+    #[arg(long, hide = true, overrides_with = "force_if_includes")]
     no_force_if_includes: bool,
     /// Delete the refs that the refspecs name
     #[arg(short, long)]
@@ -126,13 +128,13 @@ pub struct Args {
     /// Commits of submodules: no, check, on-demand (push them first) or only (push nothing else)
     #[arg(long, value_name = "RULE", value_parser = recurse, overrides_with = "no_recurse_submodules")]
     recurse_submodules: Option<Recurse>,
-    #[arg(long, hide = true)]
+    #[arg(long, hide = true, overrides_with = "recurse_submodules")]
     no_recurse_submodules: bool,
     /// Send a signed push certificate: yes, no or if-asked
     #[arg(long, value_name = "MODE", num_args = 0..=1, require_equals = true, default_missing_value = "yes",
           value_parser = signed, overrides_with = "no_signed")]
     signed: Option<Signed>,
-    #[arg(long, hide = true)]
+    #[arg(long, hide = true, overrides_with = "signed")]
     no_signed: bool,
     /// The program that receives the push, as a command line; a path is then served by it
     #[arg(long, alias = "exec", value_name = "PROGRAM")]
@@ -141,7 +143,7 @@ pub struct Args {
     #[arg(long, overrides_with = "no_thin")]
     thin: bool,
     /// Send no such deltas
-    #[arg(long)]
+    #[arg(long, overrides_with = "thin")]
     no_thin: bool,
     /// A setting of git configuration for this push; repeatable
     #[arg(short = 'c', value_name = "KEY=VALUE")]
@@ -156,7 +158,7 @@ pub struct Args {
     #[arg(long, overrides_with = "no_progress")]
     progress: bool,
     /// Report no progress
-    #[arg(long)]
+    #[arg(long, overrides_with = "progress")]
     no_progress: bool,
     /// Print errors and messages of the remote's hooks only
     #[arg(short, long)]
@@ -204,7 +206,13 @@ fn push(
     ends: &mut dyn FnMut(&str, Result<PushReport, PushError>),
 ) -> Result<(), PushError> {
     let shows_progress = !args.quiet && !args.no_progress;
-    let observer: &dyn git_push::Observer = if shows_progress { terminal } else { &() };
+    let observer: &dyn git_push::Observer = if !shows_progress {
+        &()
+    } else if args.progress && !std::io::stderr().is_terminal() {
+        &progress::Lines
+    } else {
+        terminal
+    };
     let mut outside = Outside {
         environment: &super::environment,
         clock: &SystemClock::default(),
@@ -214,6 +222,7 @@ fn push(
                 eprintln!("Pushing to {url}");
             }
         },
+        says: &|line| eprintln!("{line}"),
         ends,
     };
     porcelain::run(git_dir, options, &mut outside)
@@ -249,6 +258,7 @@ fn table(args: &Args, report: &PushReport, has_failed: bool) {
     if report.context.is_nothing_in_common {
         eprintln!("No refs in common and none specified; doing nothing.\nPerhaps you should specify a branch.");
     }
+    eprint!("{}", lines::atomic_failure(report));
     if args.porcelain {
         super::output::say_bytes(&lines::porcelain(report, quiet));
     } else if !quiet {
@@ -343,6 +353,8 @@ fn recurse(text: &str) -> Result<Recurse, String> {
         "check" => Ok(Recurse::Check),
         "on-demand" => Ok(Recurse::OnDemand),
         "only" => Ok(Recurse::Only),
+        // Passed on to submodules.
+        "only-is-on-demand" => Ok(Recurse::OnlyIsOnDemand),
         _ => Err("give no, check, on-demand or only".into()),
     }
 }

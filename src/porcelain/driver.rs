@@ -162,6 +162,9 @@ pub(super) fn push_in_steps(
         refs,
     };
     let next = (steps.check)(&pushed.refs)?;
+    if next == Next::Stop {
+        pushed.refs.retain(|report| report.fate != Fate::Planned);
+    }
     if order.dry_run || next == Next::Stop {
         return Ok(pushed);
     }

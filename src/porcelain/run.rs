@@ -97,6 +97,8 @@ pub struct Outside<'a> {
     pub observer: &'a dyn Observer,
     /// Called with each URL, without secrets, before the push to it.
     pub starts: &'a dyn Fn(&str),
+    /// Shows a line to a person, on standard error.
+    pub says: &'a dyn Fn(&str),
     /// Called with the URL and the result of each push: one for each URL of the remote.
     pub ends: &'a mut dyn FnMut(&str, Result<PushReport, PushError>),
 }
@@ -202,7 +204,7 @@ impl Target<'_> {
             ..self.order.clone()
         };
         let steps = Steps {
-            check: &|refs| self.check(raw.as_bstr(), refs),
+            check: &|refs| self.check(raw.as_bstr(), refs, outside),
             signer: signer.as_ref().map(|(signer, if_asked)| (signer as _, *if_asked)),
         };
         let mut remote = Remote::open(location, &self.transport)?;
@@ -244,18 +246,15 @@ impl Target<'_> {
     }
 
     /// Runs the hook, and looks at submodules.
-    fn check(&self, url: &BStr, refs: &[RefReport]) -> Result<Next, PushError> {
+    fn check(&self, url: &BStr, refs: &[RefReport], outside: &Outside<'_>) -> Result<Next, PushError> {
         let repository = self.local.repository();
         if !self.options.no_hook {
             let is_named = |report: &&RefReport| report.source.is_some() || !self.chosen.mirror;
             let named: Vec<_> = refs.iter().filter(is_named).cloned().collect();
             pre_push::run(repository, self.name, url, &named)?;
         }
-        let recurse = match self.options.recurse_submodules {
-            Some(recurse) => recurse,
-            None => submodules::configured(&GitSettings::new(repository))?,
-        };
-        submodules::check(self.local, self.name, self.options, recurse, refs)
+        let recurse = submodules::chosen(self.options.recurse_submodules, &GitSettings::new(repository))?;
+        submodules::check(self.local, self.name, self.options, recurse, refs, outside.says)
     }
 
     fn context(&self, pushed: &Pushed, tracking: &Tracking<'_>) -> Context {

@@ -6,10 +6,11 @@ use std::{
 };
 
 use bstr::{BStr, BString, ByteSlice};
+use git_push::refspec::LocalRefs;
 use gix::{ObjectId, Repository};
 
 use super::{driver::Next, error::PushError, report::RefReport, run::Options, settings::GitSettings};
-use crate::local_repository::LocalRepository;
+use crate::local_repository::{AllRefs, LocalRepository};
 
 /// Variables that name the repository, and must not name it for a submodule.
 const OF_A_REPOSITORY: [&str; 8] = [
@@ -34,10 +35,12 @@ pub enum Recurse {
     OnDemand,
     /// Only they are pushed.
     Only,
+    /// As configuration says, but `Only` is `OnDemand`: for submodules of a push.
+    OnlyIsOnDemand,
 }
 
 /// Returns the rule of `push.recurseSubmodules`, else of `submodule.recurse`.
-pub(super) fn configured(settings: &GitSettings<'_>) -> Result<Recurse, PushError> {
+fn configured(settings: &GitSettings<'_>) -> Result<Recurse, PushError> {
     let Some(value) = settings.text("push.recurseSubmodules") else {
         let recurse = settings.boolean("submodule.recurse")? == Some(true);
         return Ok(if recurse { Recurse::OnDemand } else { Recurse::No });
@@ -58,6 +61,18 @@ pub(super) fn configured(settings: &GitSettings<'_>) -> Result<Recurse, PushErro
     }
 }
 
+/// Returns the rule for an option, if there is one, else the configured one.
+pub(super) fn chosen(option: Option<Recurse>, settings: &GitSettings<'_>) -> Result<Recurse, PushError> {
+    match option {
+        None => configured(settings),
+        Some(Recurse::OnlyIsOnDemand) => Ok(match configured(settings)? {
+            Recurse::Only => Recurse::OnDemand,
+            other => other,
+        }),
+        Some(recurse) => Ok(recurse),
+    }
+}
+
 /// Looks for commits of submodules that no remote is known to have, and pushes them first if `recurse` says so.
 ///
 /// # Errors
@@ -68,6 +83,7 @@ pub(super) fn check(
     options: &Options,
     recurse: Recurse,
     refs: &[RefReport],
+    says: &dyn Fn(&str),
 ) -> Result<Next, PushError> {
     let next = if recurse == Recurse::Only {
         Next::Stop
@@ -88,13 +104,17 @@ pub(super) fn check(
         .iter()
         .any(|name| name.as_bstr() == remote);
     if recurse != Recurse::Check {
-        for path in unpushed(local, remote, &tips)? {
+        let paths = unpushed(local, remote, &tips)?;
+        for path in paths.iter().filter(|_| is_known) {
+            check_sources(local, &folder_of(top, path), path.as_bstr(), &options.refspecs)?;
+        }
+        for path in &paths {
             push(
-                &top.join(gix::path::from_bstr(path.as_bstr()).unwrap_or_default()),
+                &folder_of(top, path),
                 path.as_bstr(),
-                remote,
-                is_known,
+                is_known.then_some(remote),
                 options,
+                says,
             )?;
         }
     }
@@ -107,6 +127,34 @@ pub(super) fn check(
     Ok(next)
 }
 
+fn folder_of(top: &Path, path: &BString) -> PathBuf {
+    top.join(gix::path::from_bstr(path.as_bstr()).unwrap_or_default())
+}
+
+/// Fails if a refspec cannot be used in a submodule: its source must be one ref there, or HEAD with the same branch.
+fn check_sources(local: &LocalRepository, folder: &Path, path: &BStr, refspecs: &[BString]) -> Result<(), PushError> {
+    let AllRefs { ids, symbolic } = LocalRepository::open(folder)?.all_refs()?;
+    let head = |refs: &BTreeMap<BString, BString>| refs.get(b"HEAD".as_bstr()).cloned();
+    let here = local.all_refs()?.symbolic;
+    let there = LocalRefs {
+        null: local.repository().object_hash().null(),
+        object: &|_| None,
+        ids,
+        symbolic,
+    };
+    for text in refspecs {
+        let plain = text.strip_prefix(b"+").unwrap_or(text);
+        let source = plain.split_once_str(":").map_or(plain, |(source, _)| source).as_bstr();
+        let is_plain = !source.is_empty() && !source.contains(&b'*') && !text.starts_with(b"^");
+        let is_head = || source == "HEAD" && head(&there.symbolic) == head(&here);
+        if is_plain && there.only(source).is_none() && !is_head() {
+            let what = format!("src refspec '{source}' must name a ref\nUnable to push submodule '{path}'");
+            return Err(PushError::Submodules(what));
+        }
+    }
+    Ok(())
+}
+
 fn advice(paths: &BTreeSet<BString>) -> String {
     let paths: String = paths.iter().map(|path| format!("  {path}\n")).collect();
     format!(
@@ -117,13 +165,19 @@ fn advice(paths: &BTreeSet<BString>) -> String {
 }
 
 /// Pushes the submodule in this folder by this program. Without a configured remote of that name, its default remote is used.
-fn push(folder: &Path, path: &BStr, remote: &BStr, is_known: bool, options: &Options) -> Result<(), PushError> {
-    tracing::warn!("Pushing submodule '{path}'");
+fn push(
+    folder: &Path,
+    path: &BStr,
+    remote: Option<&BStr>,
+    options: &Options,
+    says: &dyn Fn(&str),
+) -> Result<(), PushError> {
+    says(&format!("Pushing submodule '{path}'"));
     let failed = || PushError::Submodules(format!("Unable to push submodule '{path}'"));
     let program = std::env::current_exe().map_err(|_| failed())?;
     let mut command = Command::new(program);
     command
-        .args(["push", "--recurse-submodules=on-demand"])
+        .args(["push", "--recurse-submodules=only-is-on-demand"])
         .current_dir(folder);
     if options.dry_run {
         command.arg("--dry-run");
@@ -134,7 +188,7 @@ fn push(folder: &Path, path: &BStr, remote: &BStr, is_known: bool, options: &Opt
     for option in &options.push_options {
         command.arg("--push-option").arg(option.to_os_str_lossy().into_owned());
     }
-    if is_known {
+    if let Some(remote) = remote {
         let names = std::iter::once(remote).chain(options.refspecs.iter().map(|text| text.as_bstr()));
         command.args(names.map(|text| text.to_os_str_lossy().into_owned()));
     }
@@ -158,7 +212,9 @@ fn unpushed(local: &LocalRepository, remote: &BStr, tips: &[ObjectId]) -> Result
         .filter(|(name, _)| name.starts_with(&prefix))
         .map(|(_, id)| *id);
     let mut links = BTreeMap::<BString, BTreeSet<ObjectId>>::new();
-    let walk = repository.rev_walk(tips.iter().copied()).with_hidden(known).all();
+    let known: BTreeSet<_> = known.collect();
+    let new = tips.iter().copied().filter(|tip| !known.contains(tip));
+    let walk = repository.rev_walk(new).with_hidden(known.iter().copied()).all();
     for commit in walk.map_err(unreadable)? {
         let commit = commit.map_err(unreadable)?;
         let tree = |id: ObjectId| Ok(repository.find_commit(id)?.tree_id()?.detach());
@@ -176,8 +232,7 @@ fn unpushed(local: &LocalRepository, remote: &BStr, tips: &[ObjectId]) -> Result
     };
     let mut paths = BTreeSet::new();
     for (path, ids) in links {
-        let folder = top.join(gix::path::from_bstr(path.as_bstr()).unwrap_or_default());
-        if is_unpushed(&folder, &ids)? {
+        if is_unpushed(&folder_of(top, &path), path.as_bstr(), &ids)? {
             paths.insert(path);
         }
     }
@@ -225,7 +280,7 @@ fn is_tree(repository: &Repository, id: ObjectId) -> bool {
 
 /// Returns true if the submodule in this folder has a remote, and one of these commits that none of its remotes is known to
 /// have. A folder without a repository, or without these commits, has nothing to push.
-fn is_unpushed(folder: &Path, ids: &BTreeSet<ObjectId>) -> Result<bool, PushError> {
+fn is_unpushed(folder: &Path, path: &BStr, ids: &BTreeSet<ObjectId>) -> Result<bool, PushError> {
     let git_dir: PathBuf = folder.join(".git");
     if !git_dir.exists() {
         return Ok(false);
@@ -238,13 +293,28 @@ fn is_unpushed(folder: &Path, ids: &BTreeSet<ObjectId>) -> Result<bool, PushErro
         .filter(|(name, _)| name.starts_with(b"refs/remotes/"))
         .map(|(_, id)| *id)
         .collect();
+    for id in ids {
+        let kind = repository.try_find_header(*id);
+        let kind = kind.map_err(|error| PushError::Objects(git_push::causes(&error)))?;
+        if let Some(kind) = kind
+            .map(|header| header.kind())
+            .filter(|kind| *kind != gix::objs::Kind::Commit)
+        {
+            let what = format!("submodule entry '{path}' ({id}) is a {kind}, not a commit");
+            return Err(PushError::Submodules(what));
+        }
+    }
     if known.is_empty() || !ids.iter().all(|id| repository.has_object(*id)) {
         return Ok(false);
     }
-    let unreadable = |error: gix::Error| PushError::Objects(git_push::causes(&error));
-    let walk = repository.rev_walk(ids.iter().copied()).with_hidden(known).all();
-    match walk.map_err(unreadable)?.next() {
-        None => Ok(false),
-        Some(first) => first.map(|_| true).map_err(unreadable),
+    for id in ids {
+        let mut is_known = false;
+        for tip in &known {
+            is_known = is_known || git_push::fast_forward(repository, *id, *tip)?;
+        }
+        if !is_known {
+            return Ok(true);
+        }
     }
+    Ok(false)
 }

@@ -34,7 +34,7 @@ pub(super) fn porcelain(report: &PushReport, quiet: bool) -> Vec<u8> {
 
 /// Returns git's lines for people, with short names. Refs that are up to date are shown on request.
 pub(super) fn human(report: &PushReport, verbose: bool) -> Vec<u8> {
-    let mut out = atomic_failure(report).into_bytes();
+    let mut out = Vec::new();
     let lines = in_order(&report.refs);
     let lines: Vec<_> = lines.iter().filter(|line| verbose || line.flag != '=').collect();
     if !lines.is_empty() {
@@ -56,7 +56,7 @@ pub(super) fn human(report: &PushReport, verbose: bool) -> Vec<u8> {
 }
 
 /// Returns git's line about the first refusal of an atomic push, with git's number of the reason.
-fn atomic_failure(report: &PushReport) -> String {
+pub(super) fn atomic_failure(report: &PushReport) -> String {
     let is_atomic = report
         .refs
         .iter()
