@@ -138,6 +138,51 @@ fn long_history(path: &Path) -> (Repository, ObjectId, ObjectId) {
     (repository, tip, folders[LONG as usize / 2])
 }
 
+/// Number of packs, more than a walk keeps open.
+const PACKS: u32 = 20;
+/// Number of files in a folder whose tree is larger than what a walk reads at once, even as it is compressed.
+const WIDE: u32 = 2000;
+
+#[test]
+fn a_walk_of_wide_folders_in_many_packs_finds_the_same_objects() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("source.git");
+    let repository = history::repository(&path, "sha1");
+    let mut editor = repository
+        .edit_tree(ObjectId::empty_tree(repository.object_hash()))
+        .unwrap();
+    for file in 0..WIDE {
+        let blob = repository.write_blob(format!("{file}")).unwrap();
+        editor.upsert(format!("data/{file:04}"), EntryKind::Blob, blob).unwrap();
+    }
+    let mut parents = Vec::new();
+    for round in 0..PACKS * 4 {
+        let blob = repository.write_blob(format!("round {round}")).unwrap();
+        let file = format!("data/{:04}", round * 997 % WIDE);
+        editor.upsert(file, EntryKind::Blob, blob).unwrap();
+        parents = vec![commit(&repository, editor.write().unwrap().detach(), &parents, round)];
+        point(&repository, "refs/heads/main", parents[0]);
+        if round % 4 == 3 {
+            git(&path, &["repack", "-dq"], None);
+        }
+    }
+    let packs = || std::fs::read_dir(path.join("objects/pack")).unwrap();
+    let is_pack = |file: &std::fs::DirEntry| file.path().extension().is_some_and(|extension| extension == "pack");
+    assert_eq!(
+        packs().filter(|file| is_pack(file.as_ref().unwrap())).count(),
+        PACKS as usize
+    );
+    let (advertisement, commands) = push(&BTreeSet::new(), &[parents[0]].into());
+    let list = || enumerate(&gix::open(&path).unwrap(), &advertisement, &commands).unwrap();
+    let from_many = list();
+    let sent: BTreeSet<_> = from_many.objects.iter().map(|listed| listed.id).collect();
+    assert_eq!(sent, listed_by_git(&path, &[parents[0]].into()));
+
+    git(&path, &["repack", "-adfq", "--depth=50"], None);
+    assert_eq!(packs().filter(|file| is_pack(file.as_ref().unwrap())).count(), 1);
+    assert_eq!(list(), from_many);
+}
+
 fn loose(repository: &Path, id: ObjectId) -> PathBuf {
     let hex = id.to_string();
     repository.join("objects").join(&hex[..2]).join(&hex[2..])

@@ -158,6 +158,7 @@ mod negotiation;
 mod object_files;
 mod objects;
 mod observer;
+mod pack_window;
 mod pipe;
 mod progress;
 mod remote;
