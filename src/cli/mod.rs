@@ -219,3 +219,18 @@ fn is_denied(cause: &gix::Error) -> bool {
     let mut causes = cause.iter_errors();
     causes.any(|error| error.downcast_ref::<std::io::Error>().is_some_and(is_denied))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn a_refused_access_is_told_from_a_missing_repository() {
+        let denied = gix::Error::from_error(io::Error::from(io::ErrorKind::PermissionDenied));
+        assert!(is_denied(&denied));
+        let missing = gix::Error::from_error(io::Error::from(io::ErrorKind::NotFound));
+        assert!(!is_denied(&missing));
+    }
+}

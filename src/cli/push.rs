@@ -73,7 +73,7 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     repo: Option<PathBuf>,
     /// Push all branches
-    #[arg(long, alias = "branches", conflicts_with_all = ["mirror", "tags", "delete"])]
+    #[arg(long, visible_alias = "branches", conflicts_with_all = ["mirror", "tags", "delete"])]
     all: bool,
     /// Push all refs, by force, and delete those of the remote that are not here
     #[arg(long, conflicts_with_all = ["tags", "delete"])]
