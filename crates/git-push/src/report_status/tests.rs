@@ -132,8 +132,8 @@ fn updates_that_a_hook_made_are_kept_for_each_ok() {
         panic!("two updates")
     };
     assert_eq!(
-        (first.name.as_deref(), first.new),
-        (Some(&b"refs/changes/1"[..]), ObjectId::from_hex(new.as_bytes()).ok())
+        (first.name.clone(), first.new),
+        (Some("refs/changes/1".into()), ObjectId::from_hex(new.as_bytes()).ok())
     );
     assert_eq!((second.name.as_ref(), second.forced), (None, true));
     assert_eq!(second.old, ObjectId::from_hex(old.as_bytes()).ok());
