@@ -63,7 +63,9 @@
 //!            stream (listeners), stall_timeout; permission, tokens, policy (PURE); store, request and batch (PURE), commit
 //!            (the writing thread), replica and follow (the same with a stream), replay (the log at start), index (PURE),
 //!            log_line
-//! porcelain  driver of a single push, as `git push` makes it: run, driver, tracking (remote-tracking refs)
+//! porcelain  driver of a push, as `git push` makes it: run (one push per URL), destination (remotes and refspecs by git
+//!            configuration), settings, driver, fate (PURE), tracking (remote-tracking refs); follow_tags, includes
+//!            (--force-if-includes), pre_push, signing (push certificates), submodules
 //! events     driver of the context repository. source (relay with sse, page and cursors; lines of standard input); ingest
 //!            (inbox, batch, committer); repository (init, instance and lock_file, event_ids, changes, queries, refused);
 //!            publish (publication, rebase, unpushable, tracking, pusher, push_schedule, target); context (the handle on all
@@ -95,8 +97,8 @@
 //!
 //! # Invariants: what does not exist here
 //!
-//! - No call of a git binary. Only programs that git configuration names are run: `ssh`, and `credential.helper`
-//!   (helpers named without a path belong to git).
+//! - No call of a git binary. Only programs that git configuration or an option names are run: `ssh`, `credential.helper`
+//!   (helpers named without a path belong to git), signers, `--receive-pack`; and the hook `pre-push`.
 //! - No token in a file, a log line, an error or a process title. Tokens are `secrecy` types from the environment to
 //!   the header.
 //! - No command whose old id comes from the journal. The old id is what the mirror has, advertised or read back.

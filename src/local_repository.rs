@@ -75,12 +75,29 @@ impl LocalRepository {
     /// # Errors
     /// There is no repository, it cannot be read, or its format is not understood.
     pub fn open(git_dir: &Path) -> Result<Self, OpenError> {
-        let (repository, storage) = repository::open_any_refs(git_dir)?;
+        Self::opened(repository::open_any_refs(git_dir)?)
+    }
+
+    fn opened((repository, storage): (Repository, RefStorage)) -> Result<Self, OpenError> {
         let tables = match storage {
             RefStorage::Files => None,
             RefStorage::Reftable => Some(TableRefs::new(&repository)),
         };
         Ok(LocalRepository { repository, tables })
+    }
+
+    /// Opens the same with settings of git configuration, `key=value` or `key`, that override those in files.
+    ///
+    /// # Errors
+    /// As [`open()`](LocalRepository::open()), or a setting is invalid.
+    pub fn open_with(git_dir: &Path, settings: &[BString]) -> Result<Self, OpenError> {
+        let options = gix::open::Options::default().cli_overrides(settings.iter().cloned());
+        Self::opened(repository::open_any_refs_with(git_dir, options)?)
+    }
+
+    /// Returns true if the refs are in reftables, which gix does not read.
+    pub fn has_tables(&self) -> bool {
+        self.tables.is_some()
     }
 
     /// Returns the repository itself, for everything but its refs and revisions.

@@ -17,6 +17,7 @@ pub mod man;
 pub mod push;
 #[cfg(feature = "relay")]
 pub mod relay;
+pub mod remote_helper;
 pub mod report;
 pub mod run;
 #[cfg(any(feature = "events", feature = "relay"))]
@@ -205,6 +206,11 @@ fn located(given: Option<&Path>) -> Result<PathBuf, Failure> {
     repository::locate(given).map_err(|error| {
         let place = given.map_or_else(|| ".".into(), |path| path.display().to_string());
         match error {
+            OpenError::Unreadable { cause, .. } if is_denied(&cause) => Failure::new(
+                Exit::Failed,
+                format!("the repository at {place} cannot be read: permission denied"),
+            )
+            .hint("run as the user that owns it, or correct its permissions"),
             OpenError::Unreadable { cause, .. } => {
                 Failure::new(Exit::Failed, format!("there is no Git repository at {place}: {cause}"))
                     .hint("give --repo DIR, the path of the bare repository")
@@ -212,4 +218,26 @@ fn located(given: Option<&Path>) -> Result<PathBuf, Failure> {
             error => error.into(),
         }
     })
+}
+
+/// Returns true if the system refused access.
+fn is_denied(cause: &gix::Error) -> bool {
+    let is_denied = |error: &std::io::Error| error.kind() == std::io::ErrorKind::PermissionDenied;
+    let mut causes = cause.iter_errors();
+    causes.any(|error| error.downcast_ref::<std::io::Error>().is_some_and(is_denied))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn a_refused_access_is_told_from_a_missing_repository() {
+        let denied = gix::Error::from_error(io::Error::from(io::ErrorKind::PermissionDenied));
+        assert!(is_denied(&denied));
+        let missing = gix::Error::from_error(io::Error::from(io::ErrorKind::NotFound));
+        assert!(!is_denied(&missing));
+    }
 }

@@ -55,6 +55,11 @@ pub(crate) fn complain(words: Arguments<'_>) {
     let _ = io::stderr().lock().write_fmt(words);
 }
 
+/// Writes bytes that need not be UTF-8 to stderr.
+pub(super) fn complain_bytes(bytes: &[u8]) {
+    let _ = io::stderr().lock().write_all(bytes);
+}
+
 /// Returns the exit code of a command, or an error if its output was lost.
 pub(super) fn check_stdout(exit: Exit) -> Result<Exit, Failure> {
     match LOST.get() {

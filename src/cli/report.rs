@@ -59,6 +59,8 @@ pub struct Failure {
     exit: Exit,
     what: String,
     hint: Option<String>,
+    /// Text on stderr, if it is not made from the other fields.
+    printed_as: Option<String>,
 }
 
 impl Failure {
@@ -68,7 +70,14 @@ impl Failure {
             exit,
             what: what.to_string(),
             hint: None,
+            printed_as: None,
         }
+    }
+
+    /// Sets the text on stderr, in git's form. Log lines in JSON have the message and the hint.
+    pub fn printed_as(mut self, text: String) -> Self {
+        self.printed_as = Some(text);
+        self
     }
 
     /// Adds an instruction.
@@ -95,6 +104,9 @@ impl Failure {
 
     /// Returns the error and its hint, as printed on stderr.
     pub fn render(&self, colours: bool) -> String {
+        if let Some(text) = &self.printed_as {
+            return text.clone();
+        }
         let theme = if colours {
             GraphicalTheme::unicode()
         } else {
@@ -142,6 +154,14 @@ impl From<PushError> for Failure {
         let (exit, hint) = match &error {
             PushError::Remote(_) | PushError::Repository(_) => (Exit::Failed, None),
             PushError::Refs(_) => (Exit::Failed, Some(REFS_HINT)),
+            PushError::Objects(_) => (Exit::Failed, Some("run `git fsck` in the local repository")),
+            PushError::Fatal(_) => (Exit::Usage, None),
+            PushError::Declined => (
+                Exit::Refused,
+                Some("correct what the hook reports, or push with --no-verify"),
+            ),
+            PushError::Hook(..) => (Exit::Failed, Some("correct the hook, or push with --no-verify")),
+            PushError::Submodules(_) => (Exit::Refused, None),
             PushError::DeleteTakesNames(_) => (
                 Exit::Usage,
                 Some("give the names of the refs to delete, without a colon"),
@@ -180,8 +200,12 @@ pub fn git_exit(error: &PushError) -> Exit {
     match error {
         PushError::Lease(_) => Exit::GitUsage,
         PushError::Refspec(RefspecError::Invalid(..) | RefspecError::NotABranch(_)) => Exit::GitFatal,
-        PushError::Refspec(_) => Exit::Incomplete,
+        PushError::Refspec(_) | PushError::Declined => Exit::Incomplete,
         PushError::DeleteTakesNames(_)
+        | PushError::Fatal(_)
+        | PushError::Hook(..)
+        | PushError::Submodules(_)
+        | PushError::Objects(_)
         | PushError::Setting(_)
         | PushError::Remote(_)
         | PushError::Repository(..)

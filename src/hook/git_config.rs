@@ -26,6 +26,28 @@ pub fn add<S: Folders + Names>(storage: &S, git_dir: &Path, values: &[(&str, BSt
     })
 }
 
+/// Gives these names in a section their only values, in the configuration file at `path`.
+///
+/// # Errors
+/// See [`edit_file()`].
+pub fn replace<S: Folders + Names>(
+    storage: &S,
+    path: &Path,
+    (section, subsection): (&str, &BStr),
+    values: &[(&str, &BStr)],
+) -> Result<(), InstallError> {
+    edit_file(storage, path, |config| {
+        let mut section = config.section_mut_or_create_new(section, Some(subsection))?;
+        for (name, value) in values {
+            while section.values(name).len() > 1 {
+                section.remove(name);
+            }
+            section.set(name, *value)?;
+        }
+        Ok(())
+    })
+}
+
 /// Changes the configuration of the repository at `git_dir`.
 ///
 /// # Errors

@@ -3,7 +3,8 @@ use std::{cell::OnceCell, collections::BTreeMap};
 
 use bstr::{BStr, BString};
 use git_push::{
-    Advertisement, Command, Connection, Error, ErrorKind, Observer, Push, Report, Stage, Verdict,
+    Advertisement, Command, Connection, Error, ErrorKind, Observer, Push, Report, ReportedUpdate, Stage,
+    certificate::Signer,
     lease::{self, Lease},
     refspec::{LocalRefs, Refspecs, Sourced, Wanted},
     ruling::{self, Refusal, Ruling},
@@ -12,7 +13,10 @@ use gix::{ObjectId, Repository, prelude::ObjectIdExt};
 
 use super::{
     error::PushError,
-    report::{Fate, RefReport},
+    fate::{fate, verdicts},
+    follow_tags,
+    includes::includes,
+    report::{Fate, RefReport, Update},
     tracking::Tracking,
 };
 use crate::{
@@ -24,8 +28,11 @@ use crate::{
 /// Maximum number of refs that are read back by name. If there are more, all refs are requested.
 const MOST_PREFIXES: usize = 200;
 
+/// Maximum number of refs of a remote whose ids are abbreviated to align the lines for people.
+const MOST_ALIGNED: usize = 1000;
+
 /// Request for a push: refspecs and options.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Order {
     /// Refs to push.
     pub refspecs: Refspecs,
@@ -33,6 +40,14 @@ pub struct Order {
     pub force: bool,
     /// Expected values of the remote's refs.
     pub leases: Vec<Lease>,
+    /// Let a lease on a remote-tracking ref override a refusal only if the local branch had that commit.
+    pub force_if_includes: bool,
+    /// Also push annotated tags that the remote lacks and that point into the pushed history.
+    pub follow_tags: bool,
+    /// Allow deltas of objects that only the remote has.
+    pub thin: bool,
+    /// Push the history of a shallow clone even if the remote lacks the rest.
+    pub shallow: bool,
     /// Options of the push itself.
     pub options: git_push::Options,
     /// Send and change nothing.
@@ -41,6 +56,24 @@ pub struct Order {
     pub max_pack_size: Option<u64>,
     /// Rule for reading the refs back.
     pub read_back: ReadBack,
+}
+
+impl Default for Order {
+    fn default() -> Self {
+        Order {
+            refspecs: Refspecs::default(),
+            force: false,
+            leases: Vec::new(),
+            force_if_includes: false,
+            follow_tags: false,
+            thin: true,
+            shallow: false,
+            options: git_push::Options::default(),
+            dry_run: false,
+            max_pack_size: None,
+            read_back: ReadBack::default(),
+        }
+    }
 }
 
 /// Rule for reading the refs back after a push.
@@ -69,29 +102,112 @@ pub fn push(
     order: &Order,
     observer: &dyn Observer,
 ) -> Result<Vec<RefReport>, PushError> {
-    let repository = local.repository();
-    let sourced = sourced(&order.refspecs, local)?;
+    let steps = Steps {
+        check: &|_| Ok(Next::Send),
+        signer: None,
+    };
+    Ok(push_in_steps(connection, local, tracking, order, &steps, observer)?.refs)
+}
+
+/// What follows the checks of a push.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Next {
+    /// The push.
+    Send,
+    /// Nothing: only submodules were to be pushed.
+    Stop,
+}
+
+/// Steps of a push that depend on programs.
+pub(super) struct Steps<'a> {
+    /// Called with the planned updates before anything is sent, in a dry run, too.
+    pub(super) check: &'a dyn Fn(&[RefReport]) -> Result<Next, PushError>,
+    /// Signs a certificate. True if a server need not accept one.
+    pub(super) signer: Option<(&'a dyn Signer, bool)>,
+}
+
+/// Result of a push.
+pub(super) struct Pushed {
+    pub(super) refs: Vec<RefReport>,
+    /// Length of the longest abbreviated id.
+    pub(super) id_width: usize,
+    pub(super) unpack_error: Option<String>,
+    /// True if the remote has no refs, and nothing was to be pushed.
+    pub(super) is_nothing_in_common: bool,
+}
+
+/// Carries out [`push()`] with these steps.
+pub(super) fn push_in_steps(
+    connection: &mut dyn Connection,
+    local: &LocalRepository,
+    tracking: &Tracking<'_>,
+    order: &Order,
+    steps: &Steps<'_>,
+    observer: &dyn Observer,
+) -> Result<Pushed, PushError> {
+    let (sourced, local_ids) = sourced(&order.refspecs, local)?;
     observer.stage(Stage::Asking);
     let advertisement = connection.advertisement()?;
-    let wanted = sourced.matched(&advertisement.refs)?;
-    let rulings = rulings(&wanted, repository, tracking, &advertisement, order)?;
-    let mut refs: Vec<_> = wanted
-        .into_iter()
-        .zip(rulings)
+    let wanted = wanted(local, &sourced, &local_ids, &advertisement, order)?;
+    let rulings = rulings(&wanted, local, tracking, &advertisement, order)?;
+    let repository = local.repository();
+    let refs = wanted.into_iter().zip(rulings);
+    let refs: Vec<_> = refs
         .map(|(wanted, ruling)| planned(repository, wanted, ruling))
         .collect();
-    if order.dry_run {
-        return Ok(refs);
+    let mut pushed = Pushed {
+        id_width: id_width(repository, &advertisement, &refs),
+        unpack_error: None,
+        is_nothing_in_common: refs.is_empty() && advertisement.refs.is_empty(),
+        refs,
+    };
+    let next = (steps.check)(&pushed.refs)?;
+    if next == Next::Stop {
+        pushed.refs.retain(|report| report.fate != Fate::Planned);
     }
-    send(connection, repository, &advertisement, &mut refs, order, observer)?;
-    let is_there = |report: &&RefReport| matches!(report.fate, Fate::Accepted | Fate::UpToDate);
-    let there = refs.iter().filter(is_there);
-    tracking.update_all(there.map(|report| (report.name.as_ref(), report.new)));
-    Ok(refs)
+    if order.dry_run || next == Next::Stop {
+        return Ok(pushed);
+    }
+    let parts = Sending {
+        repository,
+        advertisement: &advertisement,
+        order,
+        signer: signer(steps, &advertisement),
+        observer,
+    };
+    parts.send(connection, &mut pushed)?;
+    let is_there = |report: &&RefReport| matches!(report.fate, Fate::Accepted | Fate::ServerSide | Fate::UpToDate);
+    let there = pushed.refs.iter().filter(is_there).flat_map(RefReport::effects);
+    tracking.update_all(there.map(|effect| (effect.name, effect.new)));
+    Ok(pushed)
+}
+
+fn signer<'a>(steps: &Steps<'a>, advertisement: &Advertisement) -> Option<&'a dyn Signer> {
+    let (signer, if_asked) = steps.signer?;
+    if if_asked && advertisement.capabilities.value("push-cert").is_none() {
+        tracing::warn!("not sending a push certificate since the receiving end does not support --signed push");
+        return None;
+    }
+    Some(signer)
+}
+
+fn wanted(
+    local: &LocalRepository,
+    sourced: &Sourced,
+    local_ids: &BTreeMap<BString, ObjectId>,
+    advertisement: &Advertisement,
+    order: &Order,
+) -> Result<Vec<Wanted>, PushError> {
+    let mut wanted = sourced.matched(&advertisement.refs)?;
+    if order.follow_tags {
+        let tags = follow_tags::missing(local.repository(), local_ids, &advertisement.refs, &wanted, sourced)?;
+        wanted.extend(tags);
+    }
+    Ok(wanted)
 }
 
 /// Looks up the sources of the refspecs.
-fn sourced(refspecs: &Refspecs, local: &LocalRepository) -> Result<Sourced, PushError> {
+fn sourced(refspecs: &Refspecs, local: &LocalRepository) -> Result<(Sourced, BTreeMap<BString, ObjectId>), PushError> {
     let unreadable = OnceCell::new();
     let object = |expression: &BStr| match local.object(expression) {
         Ok(id) => Some(id),
@@ -102,25 +218,28 @@ fn sourced(refspecs: &Refspecs, local: &LocalRepository) -> Result<Sourced, Push
         }
     };
     let AllRefs { ids, symbolic } = local.all_refs()?;
-    let sourced = refspecs.with_sources(&LocalRefs {
+    let refs = LocalRefs {
         ids,
         symbolic,
         object: &object,
         null: local.repository().object_hash().null(),
-    });
+    };
+    let sourced = refspecs.with_sources(&refs);
+    let ids = refs.ids;
     match unreadable.into_inner() {
         Some(error) => Err(error.into()),
-        None => Ok(sourced?),
+        None => Ok((sourced?, ids)),
     }
 }
 
 fn rulings(
     wanted: &[Wanted],
-    repository: &Repository,
+    local: &LocalRepository,
     tracking: &Tracking<'_>,
     advertisement: &Advertisement,
     order: &Order,
 ) -> Result<Vec<Ruling>, PushError> {
+    let repository = local.repository();
     let null = repository.object_hash().null();
     let can_delete = advertisement.capabilities.offers("delete-refs");
     let one = |update: &Wanted| {
@@ -131,13 +250,40 @@ fn rulings(
         let ruling = ruling::rule(update, order.force, expected, || {
             ruling::relation(repository, update.old, update.new)
         });
-        Ok(ruling?)
+        included(ruling?, update, expected, local, tracking, order)
     };
     let mut rulings = wanted.iter().map(one).collect::<Result<Vec<_>, PushError>>()?;
     if order.options.atomic {
         ruling::all_or_none(&mut rulings);
     }
     Ok(rulings)
+}
+
+/// Refuses an update that a lease on a remote-tracking ref allows, if the local branch never had that commit, and
+/// `--force-if-includes` asks for it.
+fn included(
+    ruling: Ruling,
+    update: &Wanted,
+    expected: Option<ObjectId>,
+    local: &LocalRepository,
+    tracking: &Tracking<'_>,
+    order: &Order,
+) -> Result<Ruling, PushError> {
+    let name = update.name.as_ref();
+    let is_checked = order.force_if_includes
+        && ruling != Ruling::UpToDate
+        && expected == Some(update.old)
+        && lease::is_tracked(&order.leases, name);
+    let Some(tracked) = tracking.name(name).filter(|_| is_checked) else {
+        return Ok(ruling);
+    };
+    if tracking.id(name)?.is_none() || includes(local, name, Some(tracked.as_bstr()), update.old)? {
+        Ok(ruling)
+    } else if order.force || update.force {
+        Ok(Ruling::Send { forced: true })
+    } else {
+        Ok(Ruling::Refuse(Refusal::RemoteUpdated))
+    }
 }
 
 /// Returns the id that the leases expect, see [`lease::expected()`].
@@ -163,6 +309,7 @@ fn planned(repository: &Repository, wanted: Wanted, ruling: Ruling) -> RefReport
         old: wanted.old,
         new: wanted.new,
         forced: ruling == Ruling::Send { forced: true },
+        updates: Vec::new(),
         fate: match ruling {
             Ruling::UpToDate => Fate::UpToDate,
             Ruling::Send { .. } => Fate::Planned,
@@ -185,162 +332,102 @@ fn shortened(repository: &Repository, old: ObjectId, new: ObjectId) -> [String; 
         .map(|(id, short)| short.unwrap_or_else(|| id.to_hex_with_len(length).to_string()))
 }
 
-/// Sends the planned updates, and sets the fate of each.
-fn send(
-    connection: &mut dyn Connection,
-    repository: &Repository,
-    advertisement: &Advertisement,
-    refs: &mut [RefReport],
-    order: &Order,
-    observer: &dyn Observer,
-) -> Result<(), PushError> {
-    let sent: Vec<&mut RefReport> = refs.iter_mut().filter(|report| report.fate == Fate::Planned).collect();
-    if sent.is_empty() {
-        return Ok(());
+/// Returns the length of the longest abbreviated id, of all refs of the remote unless there are too many.
+fn id_width(repository: &Repository, advertisement: &Advertisement, refs: &[RefReport]) -> usize {
+    let short = |id: &ObjectId| gix::Id::shorten(&id.attach(repository)).map_or(7, |short| short.to_string().len());
+    let pushed = refs.iter().flat_map(|report| &report.short).map(String::len).max();
+    let others = advertisement
+        .refs
+        .values()
+        .filter(|_| advertisement.refs.len() <= MOST_ALIGNED);
+    pushed.into_iter().chain(others.map(short)).max().unwrap_or(7)
+}
+
+/// A push on its way.
+struct Sending<'a> {
+    repository: &'a Repository,
+    advertisement: &'a Advertisement,
+    order: &'a Order,
+    signer: Option<&'a dyn Signer>,
+    observer: &'a dyn Observer,
+}
+
+impl Sending<'_> {
+    /// Sends the planned updates, and sets the fate of each.
+    fn send(&self, connection: &mut dyn Connection, pushed: &mut Pushed) -> Result<(), PushError> {
+        let is_planned = |report: &&mut RefReport| report.fate == Fate::Planned;
+        let mut sent: Vec<&mut RefReport> = pushed.refs.iter_mut().filter(is_planned).collect();
+        if sent.is_empty() {
+            return Ok(());
+        }
+        let answer = self.answer(connection, &sent);
+        let lost = answer.as_ref().is_err_and(|error| error.kind() == ErrorKind::Uncertain);
+        let answer = match answer {
+            Err(error) if !lost => return Err(error.into()),
+            answer => answer,
+        };
+        if let Ok(report) = &answer {
+            pushed.unpack_error = report.unpack_error().map(|error| git_push::cleaned(error));
+            for sent in &mut sent {
+                let updates = report.updates(sent.name.as_ref()).iter();
+                sent.updates = updates.map(|update| self.update(sent, update)).collect();
+            }
+        }
+        let verdicts = verdicts(&answer, sent.len());
+        let is_looked_up = match self.order.read_back {
+            ReadBack::Never => false,
+            ReadBack::WithoutReport => verdicts.iter().any(Result::is_err),
+            ReadBack::Always => true,
+        };
+        let seen = is_looked_up.then(|| {
+            self.observer.stage(Stage::ReadingBack);
+            read_back(connection, &sent)
+        });
+        for (report, verdict) in sent.into_iter().zip(verdicts) {
+            let seen = seen.as_ref().map(Result::as_ref);
+            let moved_on = |new, there| git_push::fast_forward(self.repository, new, there).unwrap_or(false);
+            report.fate = fate(report, verdict, seen, moved_on);
+        }
+        Ok(())
     }
-    let command = |report: &&mut RefReport| Command::update(report.name.clone(), report.old, report.new);
-    let commands: Vec<_> = sent.iter().map(command).collect();
-    let push = Push::new(repository, advertisement).commands(commands);
-    let push = push.options(order.options.clone()).agent(AGENT).progress(observer);
-    let answer = parts::send(push, order.max_pack_size, connection);
-    let lost = answer.as_ref().is_err_and(|error| error.kind() == ErrorKind::Uncertain);
-    let answer = match answer {
-        Err(error) if !lost => return Err(error.into()),
-        answer => answer,
-    };
-    if let Some(error) = answer.as_ref().ok().and_then(Report::unpack_error) {
-        tracing::warn!("the remote could not unpack the pack: {error}");
+
+    fn answer(&self, connection: &mut dyn Connection, sent: &[&mut RefReport]) -> Result<Report, Error> {
+        let command = |report: &&mut RefReport| Command::update(report.name.clone(), report.old, report.new);
+        let commands: Vec<_> = sent.iter().map(command).collect();
+        let mut push = Push::new(self.repository, self.advertisement)
+            .commands(commands)
+            .options(self.order.options.clone())
+            .thin(self.order.thin)
+            .shallow(self.order.shallow)
+            .agent(AGENT)
+            .progress(self.observer);
+        if let Some(signer) = self.signer {
+            push = push.signed_by(signer);
+        }
+        // Parts of a history that ends at the borders of a shallow clone could not be pushed on their own.
+        let max_pack_size = self.order.max_pack_size.filter(|_| !self.order.shallow);
+        parts::send(push, max_pack_size, connection)
     }
-    let verdicts = verdicts(&answer, sent.len());
-    let is_looked_up = match order.read_back {
-        ReadBack::Never => false,
-        ReadBack::WithoutReport => verdicts.iter().any(Result::is_err),
-        ReadBack::Always => true,
-    };
-    let seen = is_looked_up.then(|| {
-        observer.stage(Stage::ReadingBack);
-        read_back(connection, &sent)
-    });
-    for (report, verdict) in sent.into_iter().zip(verdicts) {
-        let seen = seen.as_ref().map(Result::as_ref);
-        let moved_on = |there| git_push::fast_forward(repository, report.new, there).unwrap_or(false);
-        report.fate = fate(report, verdict, seen, moved_on);
+
+    fn update(&self, report: &RefReport, update: &ReportedUpdate) -> Update {
+        let (old, new) = (update.old.unwrap_or(report.old), update.new.unwrap_or(report.new));
+        Update {
+            name: update.name.clone().unwrap_or_else(|| report.name.clone()),
+            old,
+            new,
+            forced: update.forced || report.forced,
+            short: shortened(self.repository, old, new),
+        }
     }
-    Ok(())
 }
 
 fn read_back(connection: &mut dyn Connection, sent: &[&mut RefReport]) -> Result<BTreeMap<BString, ObjectId>, Error> {
     let prefixes = if sent.len() > MOST_PREFIXES {
         vec!["refs/".into()]
     } else {
-        sent.iter().map(|report| report.name.clone()).collect()
+        let effects = sent.iter().flat_map(|report| report.effects());
+        effects.map(|effect| effect.name.to_owned()).collect()
     };
     let refs = connection.read_refs(&prefixes)?;
     Ok(refs.into_iter().map(|remote| (remote.name, remote.id)).collect())
-}
-
-/// Returns the server's verdict on each command, in order, or the reason why there is none.
-fn verdicts(answer: &Result<Report, Error>, commands: usize) -> Vec<Result<Verdict, String>> {
-    let one = |verdict: &Verdict| match verdict {
-        Verdict::Unknown => Err("remote failed to report status".into()),
-        verdict => Ok(verdict.clone()),
-    };
-    match answer {
-        Ok(report) => report.verdicts().map(|(_, verdict)| one(verdict)).collect(),
-        Err(lost) => vec![Err(lost.to_string()); commands],
-    }
-}
-
-/// Decides the fate of an update from the server's verdict and the ref that was read back, if any. `moved_on` returns true
-/// for an id that is known to contain the pushed one: then another push came before the refs were read back.
-fn fate(
-    report: &RefReport,
-    verdict: Result<Verdict, String>,
-    seen: Option<Result<&BTreeMap<BString, ObjectId>, &Error>>,
-    moved_on: impl Fn(ObjectId) -> bool,
-) -> Fate {
-    let word = match &verdict {
-        Ok(Verdict::Rejected(reason)) => return Fate::Rejected(reason.clone()),
-        Ok(Verdict::UpToDate) => return Fate::Accepted,
-        Ok(Verdict::Accepted | Verdict::Unknown) => "the remote reported ok",
-        Err(silence) => silence,
-    };
-    match seen {
-        None if verdict.is_ok() => Fate::Accepted,
-        None => Fate::Unknown(word.to_owned()),
-        Some(Err(error)) => Fate::Unknown(format!("{word}, but the refs could not be read back: {error}")),
-        Some(Ok(seen)) => match seen.get(&report.name).copied().unwrap_or(report.new.kind().null()) {
-            there if there == report.new => Fate::Accepted,
-            there if there.is_null() => Fate::Unknown(format!("{word}, but it has no such ref")),
-            // Before `moved_on`: in a rewind, the old id contains the new one.
-            there if there == report.old => Fate::Unknown(format!("{word}, but it still has {there}")),
-            there if !report.new.is_null() && moved_on(there) => Fate::Accepted,
-            there => Fate::Unknown(format!("{word}, but it has {there}")),
-        },
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn id(byte: u8) -> ObjectId {
-        ObjectId::Sha1([byte; 20])
-    }
-
-    fn seen_as(verdict: Result<Verdict, String>, there: Option<u8>, next: u8) -> Fate {
-        let report = RefReport {
-            source: Some("refs/heads/a".into()),
-            name: "refs/heads/a".into(),
-            old: id(1),
-            new: id(2),
-            short: [String::new(), String::new()],
-            forced: false,
-            fate: Fate::Planned,
-        };
-        let seen: BTreeMap<_, _> = there
-            .map(|there| (report.name.clone(), id(there)))
-            .into_iter()
-            .collect();
-        fate(&report, verdict, Some(Ok(&seen)), |there| there == id(next))
-    }
-
-    #[test]
-    fn a_look_outweighs_ok_and_silence() {
-        let ok = || Ok(Verdict::Accepted);
-        let lost = || Err("the connection was lost".to_owned());
-        for word in [ok(), lost()] {
-            assert_eq!(seen_as(word.clone(), Some(2), 9), Fate::Accepted);
-            assert_eq!(seen_as(word, Some(3), 3), Fate::Accepted, "somebody pushed on top");
-        }
-        let told = |fate: Fate| match fate {
-            Fate::Unknown(told) => told.replace(&"01".repeat(20), "OLD").replace(&"03".repeat(20), "OTHER"),
-            other => panic!("{other:?}"),
-        };
-        assert_eq!(
-            told(seen_as(ok(), Some(1), 9)),
-            "the remote reported ok, but it still has OLD"
-        );
-        assert_eq!(
-            told(seen_as(ok(), Some(3), 9)),
-            "the remote reported ok, but it has OTHER"
-        );
-        assert_eq!(
-            told(seen_as(ok(), None, 9)),
-            "the remote reported ok, but it has no such ref"
-        );
-        for next in [9, 1] {
-            assert_eq!(
-                told(seen_as(lost(), Some(1), next)),
-                "the connection was lost, but it still has OLD",
-                "a rewind that did not happen"
-            );
-        }
-    }
-
-    #[test]
-    fn a_rejection_stands() {
-        let rejected = Ok(Verdict::Rejected("hook declined".into()));
-        assert_eq!(seen_as(rejected, Some(2), 9), Fate::Rejected("hook declined".into()));
-    }
 }

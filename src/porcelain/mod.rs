@@ -31,14 +31,24 @@
 //! # Ok(())
 //! # }
 //! ```
+mod destination;
 mod driver;
 mod error;
+mod fate;
+mod follow_tags;
+mod includes;
+mod pre_push;
 mod report;
 mod run;
+mod settings;
+mod signing;
+mod submodules;
 mod tracking;
 
 pub use driver::{Order, ReadBack, push};
 pub use error::PushError;
-pub use report::{Fate, PushOutcome, PushReport, RefReport};
-pub use run::{Options, run};
+pub use report::{Context, Fate, PushOutcome, PushReport, RefReport, Update, Upstream};
+pub use run::{Extent, Options, Outside, run};
+pub use settings::{Signed, config_parameters};
+pub use submodules::Recurse;
 pub use tracking::Tracking;

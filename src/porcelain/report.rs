@@ -1,5 +1,7 @@
 //! Report on a push, in the shape of `push --json`.
-use bstr::{BString, ByteSlice};
+use std::collections::BTreeSet;
+
+use bstr::{BStr, BString, ByteSlice};
 use git_push::ruling::Refusal;
 use gix::ObjectId;
 use serde::{Serialize, Serializer, ser::SerializeStruct};
@@ -19,6 +21,39 @@ pub struct PushReport {
     pub bytes_sent: u64,
     /// Duration in milliseconds.
     pub elapsed_ms: u64,
+    /// What the lines for people need besides.
+    #[serde(skip)]
+    pub context: Context,
+}
+
+/// Surroundings of a push, for its lines for people.
+#[derive(Debug, Clone, Default)]
+pub struct Context {
+    /// Length of the longest abbreviated id.
+    pub id_width: usize,
+    /// Full name of the branch that is checked out.
+    pub head: Option<BString>,
+    /// Hints that git configuration turns off (`advice.*`), in lower case.
+    pub muted: BTreeSet<String>,
+    /// Error of a server that could not unpack the pack.
+    pub unpack_error: Option<String>,
+    /// Remote-tracking refs of the pushed refs, in order.
+    pub tracked: Vec<BString>,
+    /// Branches that get an upstream (`--set-upstream`).
+    pub upstreams: Vec<Upstream>,
+    /// True if the remote has no refs, and nothing was to be pushed.
+    pub is_nothing_in_common: bool,
+}
+
+/// The upstream branch that a local branch gets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upstream {
+    /// Short name of the local branch.
+    pub branch: BString,
+    /// Name or URL of the remote.
+    pub remote: BString,
+    /// Full name of the branch on the remote.
+    pub merge: BString,
 }
 
 /// Outcome of a push.
@@ -52,8 +87,57 @@ pub struct RefReport {
     pub short: [String; 2],
     /// True if force or a lease overrode a refusal.
     pub forced: bool,
+    /// Updates that a hook of the server made instead (git's `proc-receive`).
+    pub updates: Vec<Update>,
     /// Result of the update.
     pub fate: Fate,
+}
+
+/// An update that a server made for a command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Update {
+    /// Full name on the remote.
+    pub name: BString,
+    /// Old id.
+    pub old: ObjectId,
+    /// New id.
+    pub new: ObjectId,
+    /// True if it was no fast-forward.
+    pub forced: bool,
+    /// Both ids, abbreviated.
+    pub short: [String; 2],
+}
+
+/// An effect that a push had on a ref of the remote.
+pub(super) struct Effect<'a> {
+    pub(super) name: &'a BStr,
+    pub(super) old: ObjectId,
+    pub(super) new: ObjectId,
+    /// True if readers need not see the ref: it is new, and neither a branch nor a tag.
+    pub(super) is_server_side: bool,
+}
+
+impl RefReport {
+    /// Returns the refs that changed if the update was accepted.
+    pub(super) fn effects(&self) -> impl Iterator<Item = Effect<'_>> {
+        let whole = self.updates.is_empty().then(|| Effect {
+            name: self.name.as_ref(),
+            old: self.old,
+            new: self.new,
+            is_server_side: self.old.is_null() && is_other(&self.name),
+        });
+        let updates = self.updates.iter().map(|update| Effect {
+            name: update.name.as_ref(),
+            old: update.old,
+            new: update.new,
+            is_server_side: is_other(&update.name),
+        });
+        whole.into_iter().chain(updates)
+    }
+}
+
+fn is_other(name: &BString) -> bool {
+    !name.starts_with(b"refs/heads/") && !name.starts_with(b"refs/tags/")
 }
 
 /// Result of the update of one ref.
@@ -65,6 +149,9 @@ pub enum Fate {
     Planned,
     /// The remote has the new id. It was read back, unless that is disabled.
     Accepted,
+    /// The server reported ok, and readers see no such ref: it is the server's own, such as `refs/for/main` of a code
+    /// review.
+    ServerSide,
     /// It was refused locally and not sent.
     Refused(Refusal),
     /// The server rejected it, with this reason.
@@ -83,7 +170,7 @@ impl PushOutcome {
             PushOutcome::Rejected
         } else if any(|fate| *fate == Fate::Planned) {
             PushOutcome::Planned
-        } else if any(|fate| *fate == Fate::Accepted) {
+        } else if any(|fate| matches!(fate, Fate::Accepted | Fate::ServerSide)) {
             PushOutcome::Pushed
         } else {
             PushOutcome::Idle
@@ -97,7 +184,7 @@ impl Fate {
         Some(match self {
             Fate::UpToDate => "up-to-date",
             Fate::Planned => return None,
-            Fate::Accepted => "accepted",
+            Fate::Accepted | Fate::ServerSide => "accepted",
             Fate::Refused(_) => "refused",
             Fate::Rejected(_) => "rejected",
             Fate::Unknown(_) => "unknown",
@@ -107,6 +194,7 @@ impl Fate {
     fn reason(&self) -> Option<String> {
         match self {
             Fate::UpToDate | Fate::Planned | Fate::Accepted => None,
+            Fate::ServerSide => Some("the remote shows no such ref".into()),
             Fate::Refused(refusal) => Some(refusal.to_string()),
             Fate::Rejected(reason) => Some(reason.to_str_lossy().into_owned()),
             Fate::Unknown(how) => Some(how.clone()),

@@ -1,103 +1,322 @@
-//! Push from a repository to a configured remote or a URL.
+//! Push from a repository to configured remotes or URLs.
 use std::{ffi::OsString, path::Path};
 
 use bstr::{BStr, BString, ByteSlice};
 use durable::clock::Clock;
-use git_push::{self, Connection, Observer, lease::Lease, refspec::Refspecs};
-use git_push_transport::{Remote, Settings, Shown, resolve};
-use gix::{Repository, remote::Direction};
+use git_push::{self, Connection, Observer, lease::Lease, refspec::LocalRefs};
+use git_push_transport::{Location, Remote, Settings, Shown, resolve_all};
+use gix::Repository;
 
 use super::{
-    driver::{self, Order, ReadBack},
+    destination::{self, Branch, Chosen},
+    driver::{Next, Order, Pushed, ReadBack, Steps, push_in_steps},
     error::PushError,
-    report::{PushOutcome, PushReport},
+    pre_push,
+    report::{Context, Fate, PushOutcome, PushReport, RefReport, Upstream},
+    settings::{GitSettings, Signed, config_parameters},
+    signing::ProgramSigner,
+    submodules::{self, Recurse},
     tracking::Tracking,
 };
 use crate::{
     config::{Config, USER_AGENT},
-    local_repository::{LocalRepository, RevisionError},
+    local_repository::{AllRefs, LocalRepository, RevisionError},
 };
 
 /// Keys of `stargate.*` that a push uses.
 const SETTINGS: [&str; 2] = ["stargate.verify", "stargate.maxPackSize"];
 
-/// Options of a push, as on the command line.
+/// Refs that a push is about.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Extent {
+    /// Those of the refspecs, or of configuration.
+    #[default]
+    Refspecs,
+    /// All branches (`--all`).
+    AllBranches,
+    /// All refs, by force. Others of the remote are deleted (`--mirror`).
+    Mirror,
+}
+
+/// Options of a push, as on the command line. `None` leaves a choice to git configuration.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// Name of a configured remote, URL or path.
-    pub remote: BString,
+    /// Name of a configured remote or of a group, URL or path. By default that of the branch.
+    pub remote: Option<BString>,
     /// Refspecs. `tag NAME` takes two elements.
     pub refspecs: Vec<BString>,
+    /// The refs without refspecs.
+    pub extent: Extent,
+    /// Push all tags, too.
+    pub tags: bool,
+    /// Push annotated tags that point into the pushed history, too.
+    pub follow_tags: Option<bool>,
     /// Treat the refspecs as names of refs to delete.
     pub delete: bool,
+    /// Delete refs of the remote that patterns match, and that are not here.
+    pub prune: bool,
     /// Force every update.
     pub force: bool,
     /// Values of `--force-with-lease=`.
     pub leases: Vec<BString>,
+    /// Let a lease override a refusal only if the local branch had the remote's commit.
+    pub force_if_includes: Option<bool>,
     /// Push all refs or none.
     pub atomic: bool,
-    /// Push options for the remote's hooks.
+    /// Make the pushed branches the upstream branches of the local ones.
+    pub set_upstream: bool,
+    /// Push options for the remote's hooks. None are those of `push.pushOption`.
     pub push_options: Vec<BString>,
     /// Ask the remote not to report progress.
     pub quiet: bool,
     /// Send nothing.
     pub dry_run: bool,
+    /// Do not run the hook `pre-push`.
+    pub no_hook: bool,
+    /// Send no deltas of objects that only the remote has.
+    pub no_thin: bool,
+    /// Program that receives the push, as a command line.
+    pub receive_pack: Option<OsString>,
+    /// Send a push certificate.
+    pub signed: Option<Signed>,
+    /// Commits of submodules.
+    pub recurse_submodules: Option<Recurse>,
+    /// Settings of git configuration, `key=value`.
+    pub config: Vec<BString>,
     /// Make no more requests than git: trust a complete report, unless `stargate.verify` is set to true.
     pub trust_report: bool,
 }
 
-/// Pushes from the repository at `git_dir`, see [`push()`](driver::push()).
-///
-/// # Errors
-/// See [`PushError`].
-pub fn run(
-    git_dir: &Path,
-    options: &Options,
-    environment: &dyn Fn(&str) -> Option<OsString>,
-    clock: &dyn Clock,
-    observer: &dyn Observer,
-) -> Result<PushReport, PushError> {
-    let started = clock.elapsed();
-    let mut local = LocalRepository::open(git_dir)?;
-    local.repository_mut().object_cache_size_if_unset(4 * 1024 * 1024);
-    let order = order(&local, options)?;
-    let repository = local.repository();
-    let name = options.remote.as_bstr();
-    let location = resolve(name, Some(repository))?;
-    let settings = Settings::from_environment(environment)?
-        .with_user_agent(USER_AGENT)
-        .with_git_config(repository)?;
-    let configured = repository.try_find_remote(name).and_then(Result::ok);
-    let tracking = Tracking::new(&local, configured.as_ref());
-    let shown = shown_url(repository, name, configured.as_ref()).unwrap_or_else(|| location.to_string());
-    let mut remote = Remote::open(location, &settings)?;
-    let refs = driver::push(&mut remote, &local, &tracking, &order, observer)?;
-    let traffic = remote.traffic();
-    Ok(PushReport {
-        outcome: PushOutcome::of(&refs),
-        remote: shown,
-        refs,
-        http_requests: traffic.http_requests,
-        bytes_sent: traffic.bytes_sent,
-        elapsed_ms: (clock.elapsed() - started).as_millis() as u64,
-    })
+/// What a push needs from outside.
+pub struct Outside<'a> {
+    /// Reads a variable of the environment.
+    pub environment: &'a dyn Fn(&str) -> Option<OsString>,
+    /// The clock.
+    pub clock: &'a dyn Clock,
+    /// Receives the progress.
+    pub observer: &'a dyn Observer,
+    /// Called with each URL, without secrets, before the push to it.
+    pub starts: &'a dyn Fn(&str),
+    /// Shows a line to a person, on standard error.
+    pub says: &'a dyn Fn(&str),
+    /// Called with the URL and the result of each push: one for each URL of the remote.
+    pub ends: &'a mut dyn FnMut(&str, Result<PushReport, PushError>),
 }
 
-fn order(local: &LocalRepository, options: &Options) -> Result<Order, PushError> {
+/// Pushes from the repository at `git_dir`, see [`push()`](super::push()). The results go to [`Outside::ends`].
+///
+/// # Errors
+/// No push was started. See [`PushError`].
+pub fn run(git_dir: &Path, options: &Options, outside: &mut Outside<'_>) -> Result<(), PushError> {
+    let overrides = overrides(options, outside.environment)?;
+    let mut local = LocalRepository::open_with(git_dir, &overrides)?;
+    local.repository_mut().object_cache_size_if_unset(4 * 1024 * 1024);
+    let repository = local.repository();
+    let settings = GitSettings::new(repository);
+    let AllRefs { ids, symbolic } = local.all_refs()?;
+    let head = symbolic.get(b"HEAD".as_bstr()).cloned();
+    let branch = head.as_ref().and_then(|head| Branch::read(head.as_bstr(), &settings));
+    let refs = LocalRefs {
+        ids,
+        symbolic,
+        object: &|_| None,
+        null: repository.object_hash().null(),
+    };
+    let order = order(&local, options, &settings)?;
+    let transport = Settings::from_environment(outside.environment)?
+        .with_user_agent(USER_AGENT)
+        .with_git_config(repository)?;
+    for name in destination::remotes(options.remote.as_ref(), branch.as_ref(), &settings)? {
+        let chosen = destination::choose(options, name.as_bstr(), branch.as_ref(), &refs, &settings)?;
+        let mut transport = transport.clone();
+        let program = || settings.program(&format!("remote.{name}.receivepack"));
+        transport.receive_pack = options.receive_pack.clone().or_else(program);
+        let urls = resolve_all(name.as_bstr(), repository)?;
+        let order = Order {
+            refspecs: chosen.refspecs.clone(),
+            force: order.force || chosen.mirror,
+            ..order.clone()
+        };
+        let target = Target {
+            local: &local,
+            options,
+            name: name.as_bstr(),
+            chosen: &chosen,
+            order,
+            symbolic: &refs.symbolic,
+            transport,
+        };
+        for (url, location) in urls {
+            let shown = shown(name.as_bstr(), &url);
+            (outside.starts)(&shown);
+            let result = target.push(&url, &shown, location, outside);
+            (outside.ends)(&shown, result);
+        }
+    }
+    Ok(())
+}
+
+/// Returns the URL as git shows it, without user info and query.
+fn shown(name: &BStr, url: &gix::Url) -> String {
+    let shown = Shown(url).to_string();
+    // gix does not keep every path as it was given.
+    if shown.is_empty() { name.to_string() } else { shown }
+}
+
+/// Returns the settings of `-c` and of `GIT_CONFIG_PARAMETERS`.
+fn overrides(options: &Options, environment: &dyn Fn(&str) -> Option<OsString>) -> Result<Vec<BString>, PushError> {
+    let given = environment("GIT_CONFIG_PARAMETERS").unwrap_or_default();
+    let given = gix::path::os_string_into_bstring(given);
+    let given = given.map_err(|_| PushError::Fatal("GIT_CONFIG_PARAMETERS is not UTF-8".into()))?;
+    let mut all = config_parameters(given.as_bstr())?;
+    all.extend_from_slice(&options.config);
+    Ok(all)
+}
+
+/// A push to the URLs of one remote.
+struct Target<'a> {
+    local: &'a LocalRepository,
+    options: &'a Options,
+    /// Name of the remote, or the given URL.
+    name: &'a BStr,
+    chosen: &'a Chosen,
+    order: Order,
+    symbolic: &'a std::collections::BTreeMap<BString, BString>,
+    transport: Settings,
+}
+
+impl Target<'_> {
+    fn push(
+        &self,
+        url: &gix::Url,
+        shown: &str,
+        location: Location,
+        outside: &Outside<'_>,
+    ) -> Result<PushReport, PushError> {
+        let started = outside.clock.elapsed();
+        let repository = self.local.repository();
+        let configured = repository.try_find_remote(self.name).and_then(Result::ok);
+        let tracking = Tracking::new(self.local, configured.as_ref());
+        let signer = self.signer(shown)?;
+        let raw = url.to_bstring();
+        let order = Order {
+            shallow: self.pushes_shallow(&location)?,
+            ..self.order.clone()
+        };
+        let steps = Steps {
+            check: &|refs| self.check(raw.as_bstr(), refs, outside),
+            signer: signer.as_ref().map(|(signer, if_asked)| (signer as _, *if_asked)),
+        };
+        let mut remote = Remote::open(location, &self.transport)?;
+        let pushed = push_in_steps(&mut remote, self.local, &tracking, &order, &steps, outside.observer)?;
+        let traffic = remote.traffic();
+        Ok(PushReport {
+            outcome: PushOutcome::of(&pushed.refs),
+            remote: shown.to_owned(),
+            context: self.context(&pushed, &tracking),
+            refs: pushed.refs,
+            http_requests: traffic.http_requests,
+            bytes_sent: traffic.bytes_sent,
+            elapsed_ms: (outside.clock.elapsed() - started).as_millis() as u64,
+        })
+    }
+
+    /// Returns true if the history of a shallow clone may be pushed to where the rest is missing. A folder that is written
+    /// directly could not keep where it ends.
+    fn pushes_shallow(&self, location: &Location) -> Result<bool, PushError> {
+        let is_served = !matches!(location, Location::Path(_)) || self.transport.receive_pack.is_some();
+        let is_shallow = self.local.repository().is_shallow();
+        let is_shallow = is_shallow.map_err(|error| PushError::Objects(git_push::causes(&error)))?;
+        Ok(is_served && is_shallow)
+    }
+
+    fn signer(&self, shown: &str) -> Result<Option<(ProgramSigner, bool)>, PushError> {
+        let repository = self.local.repository();
+        let signed = match self.options.signed {
+            Some(signed) => signed,
+            None => GitSettings::new(repository).signed()?,
+        };
+        if signed == Signed::Never {
+            return Ok(None);
+        }
+        Ok(Some((
+            ProgramSigner::new(repository, shown)?,
+            signed == Signed::IfAsked,
+        )))
+    }
+
+    /// Runs the hook, and looks at submodules.
+    fn check(&self, url: &BStr, refs: &[RefReport], outside: &Outside<'_>) -> Result<Next, PushError> {
+        let repository = self.local.repository();
+        if !self.options.no_hook {
+            let is_named = |report: &&RefReport| report.source.is_some() || !self.chosen.mirror;
+            let named: Vec<_> = refs.iter().filter(is_named).cloned().collect();
+            pre_push::run(repository, self.name, url, &named)?;
+        }
+        let recurse = submodules::chosen(self.options.recurse_submodules, &GitSettings::new(repository))?;
+        submodules::check(self.local, self.name, self.options, recurse, refs, outside.says)
+    }
+
+    fn context(&self, pushed: &Pushed, tracking: &Tracking<'_>) -> Context {
+        let repository = self.local.repository();
+        let is_there = |report: &&RefReport| matches!(report.fate, Fate::Accepted | Fate::ServerSide | Fate::UpToDate);
+        let there = || pushed.refs.iter().filter(is_there);
+        let tracked = there().flat_map(RefReport::effects);
+        let tracked = tracked.filter_map(|effect| Some(tracking.name(effect.name)?.as_bstr().to_owned()));
+        Context {
+            id_width: pushed.id_width,
+            head: self.symbolic.get(b"HEAD".as_bstr()).cloned(),
+            muted: GitSettings::new(repository).muted_advice(),
+            unpack_error: pushed.unpack_error.clone(),
+            tracked: tracked.collect(),
+            upstreams: if self.chosen.set_upstream {
+                pushed.refs.iter().filter_map(|report| self.upstream(report)).collect()
+            } else {
+                Vec::new()
+            },
+            is_nothing_in_common: pushed.is_nothing_in_common,
+        }
+    }
+
+    /// Returns the upstream that the source of a pushed branch gets.
+    fn upstream(&self, report: &RefReport) -> Option<Upstream> {
+        let is_fine = matches!(report.fate, Fate::Accepted | Fate::UpToDate | Fate::Planned);
+        let source = report.source.as_ref().filter(|_| is_fine && !report.new.is_null())?;
+        let branches = |name: &&BString| name.starts_with(b"refs/heads/");
+        let source = self.symbolic.get(source).filter(branches).unwrap_or(source);
+        Some(Upstream {
+            branch: source.strip_prefix(b"refs/heads/")?.into(),
+            remote: self.name.into(),
+            merge: Some(&report.name).filter(branches)?.clone(),
+        })
+    }
+}
+
+fn order(local: &LocalRepository, options: &Options, git: &GitSettings<'_>) -> Result<Order, PushError> {
     let repository = local.repository();
     let config = configured(repository)?;
     let mut settings = git_push::Options::default();
     settings.atomic = options.atomic;
-    settings.push_options.clone_from(&options.push_options);
     settings.quiet = options.quiet;
+    settings.push_options.clone_from(&options.push_options);
+    if options.push_options.is_empty() {
+        settings.push_options = git.list("push.pushOption");
+    }
+    let chosen = |given: Option<bool>, key| match given {
+        Some(given) => Ok(given),
+        None => git.boolean(key).map(|value| value == Some(true)),
+    };
     Ok(Order {
-        refspecs: Refspecs::parse(refspecs(&options.refspecs, options.delete)?)?,
         force: options.force,
         leases: leases(local, &options.leases)?,
+        force_if_includes: chosen(options.force_if_includes, "push.useForceIfIncludes")?,
+        follow_tags: chosen(options.follow_tags, "push.followTags")?,
+        thin: !options.no_thin,
         options: settings,
         dry_run: options.dry_run,
         max_pack_size: config.max_pack_size,
         read_back: read_back(repository, config.verify, options.trust_report),
+        ..Order::default()
     })
 }
 
@@ -133,60 +352,4 @@ fn leases(local: &LocalRepository, texts: &[BString]) -> Result<Vec<Lease>, Push
         }
     };
     texts.iter().map(lease).collect()
-}
-
-/// Rewrites names to delete and `tag NAME` as refspecs (git-push). Keeps all others.
-fn refspecs(given: &[BString], delete: bool) -> Result<Vec<BString>, PushError> {
-    let mut refspecs = Vec::new();
-    let mut given = given.iter();
-    while let Some(text) = given.next() {
-        let name = match (text == "tag").then(|| given.next()).flatten() {
-            Some(tag) => BString::from([b"refs/tags/", tag.as_bytes()].concat()),
-            None => text.clone(),
-        };
-        if delete && (name.is_empty() || name.contains(&b':')) {
-            return Err(PushError::DeleteTakesNames(name));
-        }
-        refspecs.push(if delete {
-            [b":", name.as_bytes()].concat().into()
-        } else {
-            name
-        });
-    }
-    Ok(refspecs)
-}
-
-/// Returns the URL as git shows it: rewritten (`url.<base>.insteadOf`), without user info and query.
-fn shown_url(repository: &Repository, name: &BStr, configured: Option<&gix::Remote<'_>>) -> Option<String> {
-    let shown = |remote: &gix::Remote<'_>| remote.url(Direction::Push).map(|url| Shown(url).to_string());
-    match configured {
-        Some(remote) => shown(remote),
-        None => shown(&repository.remote_at(name).ok()?),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn expanded(given: &[&str], delete: bool) -> Result<Vec<BString>, String> {
-        let given: Vec<BString> = given.iter().map(|text| (*text).into()).collect();
-        refspecs(&given, delete).map_err(|error| error.to_string())
-    }
-
-    #[test]
-    fn tags_and_deletions_are_refspecs() {
-        assert_eq!(
-            expanded(&["a", "tag", "v1", "b:c"], false).unwrap(),
-            ["a", "refs/tags/v1", "b:c"]
-        );
-        assert_eq!(expanded(&["a", "tag", "v1"], true).unwrap(), [":a", ":refs/tags/v1"]);
-        assert_eq!(expanded(&["tag"], false).unwrap(), ["tag"]);
-        assert!(
-            expanded(&["a:b"], true)
-                .unwrap_err()
-                .contains("'a:b' is not a plain name")
-        );
-        assert!(expanded(&[""], true).is_err());
-    }
 }

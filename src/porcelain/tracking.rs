@@ -69,7 +69,7 @@ impl<'a> Tracking<'a> {
     }
 
     /// Returns the name of the remote-tracking ref for the remote's ref `name`.
-    fn name(&self, name: &BStr) -> Option<FullName> {
+    pub(super) fn name(&self, name: &BStr) -> Option<FullName> {
         let fits = |pattern: &BString| refspec::filled(pattern.as_ref(), name, b"".as_bstr()).is_some();
         if self.excluded.iter().any(fits) {
             return None;

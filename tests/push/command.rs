@@ -90,7 +90,7 @@ fn make(folder: &Path, format: Format) {
     git(&source, &["update-ref", "refs/remotes/origin/gone", &one]);
 }
 
-fn made(format: Format) -> tempfile::TempDir {
+pub(crate) fn made(format: Format) -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     make(folder.path(), format);
     folder
@@ -111,7 +111,7 @@ fn made_in_each_storage() -> [tempfile::TempDir; 2] {
     [made(Format::Sha1), made_with_tables(Format::Sha1)]
 }
 
-fn copy(from: &Path, to: &Path) {
+pub(crate) fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).expect("a folder");
     for entry in fs::read_dir(from).expect("a folder").flatten() {
         match entry.path().is_dir() {
@@ -122,25 +122,25 @@ fn copy(from: &Path, to: &Path) {
 }
 
 /// `git push …` in a repository.
-fn theirs(source: &Path, arguments: &[&str]) -> Output {
+pub(crate) fn theirs(source: &Path, arguments: &[&str]) -> Output {
     let mut command = git::command(source);
     command.arg("push").args(arguments);
     command.output().expect("the program git is needed")
 }
 
 /// `stargate-mirror push …` in a repository.
-fn ours(source: &Path, arguments: &[&str]) -> Output {
+pub(crate) fn ours(source: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_stargate-mirror"));
     command.arg("push").args(arguments).current_dir(source).env_clear();
     command.envs(git::ISOLATED).env("HOME", source);
     command.output().expect("stargate-mirror runs")
 }
 
-fn stdout(output: &Output) -> String {
+pub(crate) fn stdout(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-fn stderr(output: &Output) -> String {
+pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
@@ -149,7 +149,7 @@ fn seen(output: &Output) -> (String, Option<i32>) {
     (stdout(output), output.status.code())
 }
 
-fn refs(repository: &Path) -> String {
+pub(crate) fn refs(repository: &Path) -> String {
     git(repository, &["for-each-ref"])
 }
 
@@ -760,7 +760,7 @@ fn a_dry_run_changes_nothing() {
  + {three}...{fork} side -> topic (forced update)
 "
     );
-    assert_eq!(stdout(&output), expected);
+    assert_eq!(stderr(&output), expected);
     assert_eq!(["source", "remote.git"].map(|name| refs(&folder.join(name))), before);
 }
 
@@ -938,20 +938,23 @@ fn said_of_many_deltas(files: usize, options: &[&str]) -> Vec<String> {
     let said = stderr(&output);
     said.lines()
         .filter(|line| line.starts_with("remote: "))
-        .map(ToOwned::to_owned)
+        .map(|line| line.trim_end().to_owned())
         .collect()
 }
 
 #[test]
 fn progress_of_the_remote_is_a_line_each_and_none_when_quiet() {
-    let said = said_of_many_deltas(200, &[]);
+    let said = said_of_many_deltas(200, &["--progress"]);
+    let said: Vec<_> = said.into_iter().filter(|line| line.starts_with("remote: ")).collect();
     assert_eq!(said.len(), 2, "{said:#?}");
     assert!(
         said[0].starts_with("remote: Resolving deltas: 100% (") && said[0].contains("), completed with "),
         "{said:?}"
     );
     assert_eq!(said[1], "remote: thank you");
-    assert_eq!(said_of_many_deltas(200, &["--quiet"]), ["remote: thank you"]);
+    for options in [&["--quiet"][..], &["--no-progress"], &[]] {
+        assert_eq!(said_of_many_deltas(200, options), ["remote: thank you"], "{options:?}");
+    }
 }
 
 #[test]

@@ -104,7 +104,7 @@ compile_error!("git-push-transport needs one of its features: daemon, http, loca
 pub use fetch::{Extent, Wanted};
 pub use forge::{Forge, TokenEnd};
 pub use head::Head;
-pub use location::{Location, resolve};
+pub use location::{Location, resolve, resolve_all};
 pub use redact::{Shown, redacted};
 pub use remote::Remote;
 pub use settings::{CONNECT_TIMEOUT, IDLE_TIMEOUT, Proxies, Settings, SshClient, SshSettings};

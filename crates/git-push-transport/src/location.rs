@@ -60,6 +60,34 @@ pub fn resolve(name_or_url: &BStr, repository: Option<&gix::Repository>) -> Resu
     })
 }
 
+/// Finds all locations to push to: all push URLs of the remote named `name_or_url`, else the URL or path itself. Each comes
+/// with its URL, rewritten as by [`resolve()`], which may contain secrets.
+///
+/// # Errors
+/// [`ErrorKind::Misconfigured`] if there is no such remote, or one of its locations is not supported.
+pub fn resolve_all(name_or_url: &BStr, repository: &gix::Repository) -> Result<Vec<(gix::Url, Location)>, Error> {
+    let Some(Ok(named)) = repository.try_find_remote(name_or_url) else {
+        let location = resolve(name_or_url, Some(repository))?;
+        let remote = repository.remote_at(parsed(name_or_url)?);
+        let url = remote.ok().and_then(|remote| remote.url(Direction::Push).cloned());
+        return Ok(vec![(url.map_or_else(|| parsed(name_or_url), Ok)?, location)]);
+    };
+    let urls: Vec<_> = named.urls(Direction::Push).collect();
+    if urls.len() < 2 {
+        let location = resolve(name_or_url, Some(repository))?;
+        return Ok(urls.into_iter().map(|url| (url.clone(), location.clone())).collect());
+    }
+    let base = repository.workdir().unwrap_or(repository.git_dir());
+    let located = |url: &gix::Url| {
+        let location = match Location::from_url(url)? {
+            Location::Path(path) => Location::Path(base.join(path)),
+            location => location,
+        };
+        Ok((url.clone(), location))
+    };
+    urls.into_iter().map(located).collect()
+}
+
 impl Location {
     /// Parses a URL (`https`, `http`, `ssh`, also as `host:path`, `git`, `file`) or a path.
     ///

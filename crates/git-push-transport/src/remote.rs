@@ -40,6 +40,11 @@ impl Remote {
             Location::Ssh(url) => Box::new(Stream::open(url, settings)?),
             #[cfg(feature = "daemon")]
             Location::Git(url) => Box::new(Stream::open(url, settings)?),
+            #[cfg(feature = "ssh")]
+            Location::Path(path) if settings.receive_pack.is_some() => {
+                let program = settings.receive_pack.clone().unwrap_or_default();
+                Box::new(Stream::of_folder(path, &program, settings))
+            }
             #[cfg(feature = "local")]
             Location::Path(path) => Box::new(Local::open(path)?),
             #[cfg(not(all(feature = "daemon", feature = "http", feature = "local", feature = "ssh")))]

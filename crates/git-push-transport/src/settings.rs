@@ -40,6 +40,9 @@ pub struct Settings {
     pub connect_timeout: Duration,
     /// See [`IDLE_TIMEOUT`].
     pub idle_timeout: Duration,
+    /// The program that receives the push, as a command line for the shell of the server: by default `git-receive-pack`. A
+    /// folder of this machine is then served by it, and not written directly. Ignored over HTTP and `git://`.
+    pub receive_pack: Option<OsString>,
     /// The ssh client and its keys.
     pub ssh: SshSettings,
     /// The `.netrc` file with users and passwords for HTTP.
@@ -111,6 +114,7 @@ impl Default for Settings {
             user_agent: None,
             connect_timeout: CONNECT_TIMEOUT,
             idle_timeout: IDLE_TIMEOUT,
+            receive_pack: None,
             ssh: SshSettings::default(),
             netrc: None,
             proxies: Proxies::default(),

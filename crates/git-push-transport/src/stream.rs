@@ -6,7 +6,7 @@
 //! if the server supports it, else from the whole advertisement. Every answer and every silence has a limit.
 //!
 //! # Limitations
-//! - `remote.<name>.receivepack`, `remote.<name>.uploadpack` and `core.gitProxy` are not read.
+//! - `remote.<name>.uploadpack` and `core.gitProxy` are not read.
 //! - `git://` has neither authentication nor encryption: use it only if everybody on the network may write.
 #[cfg(feature = "ssh-builtin")]
 mod builtin;
@@ -21,6 +21,8 @@ mod daemon;
 mod key_file;
 #[cfg(feature = "ssh-builtin")]
 mod known_hosts;
+#[cfg(feature = "ssh")]
+mod program;
 #[cfg(feature = "ssh")]
 mod ssh;
 #[cfg(feature = "ssh")]
@@ -91,6 +93,23 @@ impl Stream {
             waiting: None,
             traffic: Traffic::default(),
         })
+    }
+
+    /// Opens a folder of this machine that `receive_pack`, a command line for the shell, serves. Nothing is started yet.
+    #[cfg(feature = "ssh")]
+    pub fn of_folder(path: &std::path::Path, receive_pack: &std::ffi::OsStr, settings: &Settings) -> Self {
+        let folder = program::Folder {
+            path: path.into(),
+            receive_pack: receive_pack.into(),
+            idle_timeout: settings.idle_timeout,
+        };
+        Stream {
+            dial: Box::new(folder),
+            shown: path.display().to_string(),
+            idle_timeout: settings.idle_timeout,
+            waiting: None,
+            traffic: Traffic::default(),
+        }
     }
 
     fn fetch_into(&self, wanted: Wanted<'_>, into: &gix::Repository) -> Result<(), Error> {

@@ -1,4 +1,6 @@
 //! Commands, and the server's verdicts on them.
+use std::collections::BTreeMap;
+
 use bstr::{BStr, BString, ByteSlice};
 use gix::ObjectId;
 
@@ -70,11 +72,26 @@ pub enum Verdict {
     Unknown,
 }
 
+/// An update that a server made for a command, as one of its hooks reported it (gitprotocol-pack, *option-line*).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ReportedUpdate {
+    /// Name of the ref that was updated, if it is not that of the command.
+    pub name: Option<BString>,
+    /// Id before the update, if it is not that of the command.
+    pub old: Option<ObjectId>,
+    /// Id after the update, if it is not that of the command.
+    pub new: Option<ObjectId>,
+    /// True if the update was no fast-forward.
+    pub forced: bool,
+}
+
 /// A server's complete report: one verdict for each command, in the commands' order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use = "a verdict may be a rejection"]
 pub struct Report {
     verdicts: Vec<(Command, Verdict)>,
+    updates: BTreeMap<BString, Vec<ReportedUpdate>>,
     unpack_error: Option<BString>,
     server_words: Vec<String>,
     refused_thin: bool,
@@ -86,6 +103,7 @@ impl Report {
     pub fn new(verdicts: Vec<(Command, Verdict)>) -> Self {
         Report {
             verdicts,
+            updates: BTreeMap::new(),
             unpack_error: None,
             server_words: Vec::new(),
             refused_thin: false,
@@ -105,6 +123,24 @@ impl Report {
     #[must_use]
     pub fn server_words(&self) -> &[String] {
         &self.server_words
+    }
+
+    /// Adds the updates that the server made for commands, by the name of the command.
+    pub fn with_updates(mut self, updates: BTreeMap<BString, Vec<ReportedUpdate>>) -> Self {
+        self.updates = updates;
+        self
+    }
+
+    /// Returns the updates by the name of the command.
+    pub(super) fn all_updates(&self) -> &BTreeMap<BString, Vec<ReportedUpdate>> {
+        &self.updates
+    }
+
+    /// Returns the updates that the server made for the command on the ref of this name, if it accepted the command and
+    /// carried out something else. Its verdict is then [`Verdict::Unknown`] if the ref or its new id differ.
+    #[must_use]
+    pub fn updates(&self, name: &BStr) -> &[ReportedUpdate] {
+        self.updates.get(name.as_bytes()).map_or(&[], Vec::as_slice)
     }
 
     /// Records that the server refused a thin pack, and took the same push without thin bases.
@@ -177,6 +213,7 @@ impl Report {
         let verdicts = self.verdicts.into_iter();
         Report {
             verdicts: verdicts.map(|(command, verdict)| (command, map(verdict))).collect(),
+            updates: self.updates,
             unpack_error,
             server_words: self.server_words,
             refused_thin: self.refused_thin,

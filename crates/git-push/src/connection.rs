@@ -73,6 +73,10 @@ pub struct Request {
     pub capabilities: Vec<BString>,
     /// Push options, one line each.
     pub push_options: Vec<BString>,
+    /// Commits of a shallow clone whose parents it lacks.
+    pub shallow: Vec<gix::ObjectId>,
+    /// A signed certificate, which replaces the commands on the wire.
+    pub certificate: Option<BString>,
 }
 
 impl Request {
@@ -87,6 +91,8 @@ impl Request {
             atomic: capabilities.iter().any(|capability| capability == "atomic"),
             capabilities,
             push_options: Vec::new(),
+            shallow: Vec::new(),
+            certificate: None,
         }
     }
 
@@ -94,6 +100,20 @@ impl Request {
     #[must_use]
     pub fn with_push_options(mut self, push_options: Vec<BString>) -> Self {
         self.push_options = push_options;
+        self
+    }
+
+    /// Adds the commits of a shallow clone whose parents it lacks (gitprotocol-pack, *shallow*).
+    #[must_use]
+    pub fn with_shallow(mut self, shallow: Vec<gix::ObjectId>) -> Self {
+        self.shallow = shallow;
+        self
+    }
+
+    /// Adds a signed certificate (gitprotocol-pack, *Push Certificate*).
+    #[must_use]
+    pub fn with_certificate(mut self, certificate: BString) -> Self {
+        self.certificate = Some(certificate);
         self
     }
 

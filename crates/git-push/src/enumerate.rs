@@ -88,7 +88,7 @@ pub fn enumerate(
     advertisement: &Advertisement,
     commands: &[Command],
 ) -> Result<List, Error> {
-    let push = Enumeration::new(repository, advertisement, commands, Monitor::none())?;
+    let push = Enumeration::new(repository, advertisement, commands, Borders::Kept, Monitor::none())?;
     push.walk(push.history()?)
 }
 
@@ -101,11 +101,20 @@ pub fn enumerate_bitmapped(
     advertisement: &Advertisement,
     commands: &[Command],
 ) -> Result<Option<List>, Error> {
-    let push = Enumeration::new(repository, advertisement, commands, Monitor::none())?;
+    let push = Enumeration::new(repository, advertisement, commands, Borders::Kept, Monitor::none())?;
     Ok(push.bitmapped(false).map(|counted| match counted {
         Counted::List(list) => list,
         Counted::Pack(..) => List::default(),
     }))
+}
+
+/// Rule for the commits of a shallow clone whose parents it lacks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Borders {
+    /// The remote must have their parents.
+    Kept,
+    /// The history that is sent may end there.
+    Sent,
 }
 
 /// Returns the objects to send, with progress and an interrupt flag. A local pack is returned only if it `may_be_pack`.
@@ -113,10 +122,10 @@ pub(super) fn count(
     repository: &gix::Repository,
     advertisement: &Advertisement,
     commands: &[Command],
-    may_be_pack: bool,
+    (may_be_pack, borders): (bool, Borders),
     monitor: Monitor<'_>,
 ) -> Result<Counted, Error> {
-    let push = Enumeration::new(repository, advertisement, commands, monitor)?;
+    let push = Enumeration::new(repository, advertisement, commands, borders, monitor)?;
     let mut history = push.history()?;
     let limit = if push.remote.commits.is_empty() {
         0
@@ -135,6 +144,7 @@ pub(super) fn count(
 struct Enumeration<'a> {
     objects: Objects,
     advertisement: &'a Advertisement,
+    borders: Borders,
     monitor: Monitor<'a>,
     remote: Remote,
     tips: Tips,
@@ -145,6 +155,7 @@ impl<'a> Enumeration<'a> {
         repository: &gix::Repository,
         advertisement: &'a Advertisement,
         commands: &[Command],
+        borders: Borders,
         monitor: Monitor<'a>,
     ) -> Result<Self, Error> {
         let objects = Objects::cached(repository, OBJECT_CACHE, BASE_CACHE);
@@ -156,6 +167,7 @@ impl<'a> Enumeration<'a> {
         Ok(Enumeration {
             objects,
             advertisement,
+            borders,
             monitor,
             remote,
             tips,
@@ -166,6 +178,9 @@ impl<'a> Enumeration<'a> {
     fn history(&self) -> Result<History<'_>, Error> {
         let shallow = self.advertisement.shallow.iter().copied();
         let mut history = History::new(&self.objects, shallow, self.monitor);
+        if self.borders == Borders::Sent {
+            history.end_at(self.objects.borders()?.into_iter().collect());
+        }
         self.remote.commits.iter().try_for_each(|id| history.had(*id))?;
         self.tips.commits.iter().try_for_each(|id| history.wanted(*id))?;
         Ok(history)

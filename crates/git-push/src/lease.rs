@@ -56,6 +56,15 @@ pub fn expected(
     }
 }
 
+/// Returns true if the lease on the remote's ref of this name, if any, expects the id of its remote-tracking ref.
+#[must_use]
+pub fn is_tracked(leases: &[Lease], name: &BStr) -> bool {
+    match leases.iter().find(|lease| lease.is_for(name)) {
+        Some(lease) => matches!(lease, Lease::Tracked(_)),
+        None => leases.contains(&Lease::All),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use gix::hash::Kind;

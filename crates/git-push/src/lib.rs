@@ -76,7 +76,8 @@
 //! filler, sizes                                      temporary commits and sizes, for pushes in parts
 //! list, delta, bitmap, reuse, bit_order              objects to send, forms of objects
 //! refspec, lease, fast_forward, ruling, parts        decisions before a push
-//! advertisement, negotiation, request, report_status the protocol
+//! advertisement, negotiation, certificate, request,  the protocol
+//!   report_status
 //! pkt_line, monitor                                  lines; progress and interruption
 //! connection, commit_graph, loose, object_files,     the remote; the local objects, whose files object_files opens;
 //!   objects, observer, wire_error                    the peer's errors
@@ -121,6 +122,7 @@
 //! assert_eq!(report.verdict("refs/kv/main".into()), Some(&Verdict::Accepted));
 //! ```
 pub mod advertisement;
+pub mod certificate;
 pub mod lease;
 pub mod parts;
 pub mod pkt_line;
@@ -166,7 +168,7 @@ mod session;
 mod sizes;
 mod wire_error;
 
-pub use command::{Command, Report, Verdict};
+pub use command::{Command, Report, ReportedUpdate, Verdict};
 pub use connection::{Connection, Pack, Request, SentBytes, SpooledPack, Traffic};
 pub use error::{Error, ErrorKind, Party, Remedy, causes};
 pub use fast_forward::fast_forward;

@@ -131,6 +131,21 @@ impl Objects {
         }
     }
 
+    /// Returns the commits of a shallow clone whose parents it lacks.
+    pub(super) fn borders(&self) -> Result<Vec<ObjectId>, Error> {
+        match self.repository.shallow_commits() {
+            Ok(borders) => Ok(borders.iter().flat_map(|borders| borders.iter().copied()).collect()),
+            Err(error) => {
+                let repository = self.repository.git_dir().display();
+                let what = format!(
+                    "the list of shallow commits of {repository} cannot be read: {}",
+                    causes(&error)
+                );
+                Err(Error::new(ErrorKind::Broken, what))
+            }
+        }
+    }
+
     /// Returns the error of a commit that does not exist, a parent of `child`.
     pub(super) fn missing_parent(&self, id: ObjectId, child: ObjectId) -> Error {
         let reached_from = format!("commit {child}");

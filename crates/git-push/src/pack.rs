@@ -56,7 +56,7 @@ pub(super) fn make(
     monitor: Monitor<'_>,
 ) -> Result<SpooledPack, Error> {
     let format = bounds.format(&advertisement.capabilities);
-    let (file, bytes, objects) = match count(repository, advertisement, commands, format, monitor)? {
+    let (file, bytes, objects) = match count(repository, advertisement, commands, (format, bounds), monitor)? {
         Counted::Pack(file, bytes, objects) => (file, bytes, objects),
         Counted::List(list) => return write_watched(repository, &list, format, monitor),
     };
@@ -74,7 +74,7 @@ pub(super) fn deliver<T>(
     send: impl FnOnce(Pack) -> Result<T, Error>,
 ) -> Result<T, Error> {
     let format = bounds.format(&advertisement.capabilities);
-    match count(repository, advertisement, commands, format, monitor)? {
+    match count(repository, advertisement, commands, (format, bounds), monitor)? {
         Counted::Pack(file, bytes, objects) => {
             bounds.check(bytes)?;
             send(Pack::new(file, bytes, objects))
@@ -87,11 +87,12 @@ fn count(
     repository: &gix::Repository,
     advertisement: &Advertisement,
     commands: &[Command],
-    format: Format,
+    (format, bounds): (Format, Bounds),
     monitor: Monitor<'_>,
 ) -> Result<Counted, Error> {
     monitor.observer.stage(Stage::Counting);
-    enumerate::count(repository, advertisement, commands, format.ofs_delta, monitor)
+    let rules = (format.ofs_delta, bounds.borders());
+    enumerate::count(repository, advertisement, commands, rules, monitor)
 }
 
 /// Makes a pack of these objects, each to be named once, for a remote that has the objects of [`List::remote`].

@@ -7,6 +7,7 @@
 //!
 //! A short name stands for a full one by the rules of gitrevisions (*\<refname\>*). Branches and tags win over other refs.
 //! `^excluded` patterns apply to the name on the remote, as in git.
+mod error;
 mod names;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,6 +17,7 @@ use gix::{ObjectId, refspec};
 
 use self::names::standing_for;
 
+pub use error::RefspecError;
 pub use names::{filled, full_names, may_stand_for};
 
 /// Refspecs of one push, parsed but not looked up.
@@ -24,6 +26,20 @@ pub struct Refspecs {
     one_by_one: Vec<One>,
     patterns: Vec<Pattern>,
     excluded: Vec<BString>,
+    matching: Matching,
+    prune: bool,
+}
+
+/// Refs that `:` stands for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Matching {
+    /// Branches that both sides have.
+    #[default]
+    CommonBranches,
+    /// All local branches (git-push, *--all*).
+    AllBranches,
+    /// All local refs. Refs of the remote that are not pushed are deleted (git-push, *--mirror*).
+    AllRefs,
 }
 
 /// Refspecs with their local sources.
@@ -33,6 +49,8 @@ pub struct Sourced {
     by_pattern: Vec<(Source, Filled)>,
     excluded: Vec<BString>,
     null: ObjectId,
+    /// Patterns by which refs of the remote without a local ref are deleted, and the names of local refs.
+    prune: Option<(Refspecs, BTreeSet<BString>)>,
 }
 
 /// An update that refspecs request.
@@ -61,41 +79,6 @@ pub struct LocalRefs<'a> {
     pub object: &'a dyn Fn(&BStr) -> Option<ObjectId>,
     /// The null id of the repository's object format.
     pub null: ObjectId,
-}
-
-/// Errors in refspecs, in git's words where it has some.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum RefspecError {
-    /// The text is not a refspec.
-    #[error("invalid refspec '{0}': {1}")]
-    Invalid(BString, String),
-    /// The source is neither a local ref nor a local object.
-    #[error("src refspec {0} does not match any")]
-    NoSource(BString),
-    /// The source stands for several local refs.
-    #[error("src refspec {0} matches more than one")]
-    AmbiguousSource(BString),
-    /// There is no destination, and the source cannot be one.
-    #[error("{0} cannot be resolved to branch")]
-    NotABranch(BString),
-    /// The ref to delete does not exist on the remote.
-    #[error("unable to delete '{0}': remote ref does not exist")]
-    NothingToDelete(BString),
-    /// The destination stands for several refs of the remote.
-    #[error("dst refspec {0} matches more than one")]
-    AmbiguousDestination(BString),
-    /// The destination stands for no ref of the remote, and the kind of ref to create is unknown.
-    #[error("destination {destination} is not a full refname, and {source_name} is neither a branch nor a tag")]
-    Unqualified {
-        /// The given destination.
-        destination: BString,
-        /// The given source.
-        source_name: BString,
-    },
-    /// Two refspecs have the same destination.
-    #[error("dst ref {0} receives from more than one src")]
-    Twice(BString),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -148,6 +131,52 @@ impl Refspecs {
         Ok(all)
     }
 
+    /// Sets what `:` stands for. Without refspecs, `:` is added.
+    #[must_use]
+    pub fn with_matching(mut self, matching: Matching) -> Self {
+        if self.is_empty() {
+            self.patterns.push(Pattern::Matching { force: false });
+        }
+        self.matching = matching;
+        self
+    }
+
+    /// Deletes refs of the remote that patterns or `:` match and the local repository lacks (git-push, *--prune*).
+    #[must_use]
+    pub fn with_prune(mut self, prune: bool) -> Self {
+        self.prune = prune;
+        self
+    }
+
+    /// Returns true if there is no refspec but exclusions.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.one_by_one.is_empty() && self.patterns.is_empty()
+    }
+
+    /// Returns the refspec `[+]name:destination` by which these refspecs push the ref with this full name, if one of them has
+    /// a destination for it.
+    #[must_use]
+    pub fn mapped(&self, name: &BStr) -> Option<BString> {
+        let named = self.one_by_one.iter().find_map(|one| {
+            let is_named = one.source.as_ref().is_some_and(|source| source == name);
+            Some((one.force, one.destination.clone().filter(|_| is_named)?))
+        });
+        let by_pattern = || {
+            self.patterns.iter().find_map(|pattern| match pattern {
+                Pattern::Matching { .. } => None,
+                Pattern::Glob {
+                    source,
+                    destination,
+                    force,
+                } => Some((*force, filled(source.as_ref(), name, destination.as_ref())?)),
+            })
+        };
+        let (force, destination) = named.or_else(by_pattern)?;
+        let plus: &[u8] = if force { b"+" } else { b"" };
+        Some([plus, name, b":", &destination].concat().into())
+    }
+
     fn add(&mut self, text: &BStr) -> Result<(), RefspecError> {
         let invalid = |error: gix::Error| RefspecError::Invalid(text.into(), super::causes(&error));
         let parsed = refspec::parse(text, refspec::parse::Operation::Push).map_err(invalid)?;
@@ -192,6 +221,9 @@ impl Refspecs {
             by_pattern: local.ids.keys().filter_map(by_pattern).collect(),
             excluded: self.excluded.clone(),
             null: local.null,
+            prune: self
+                .prunes()
+                .then(|| (self.clone(), local.ids.keys().cloned().collect())),
         })
     }
 
@@ -218,12 +250,38 @@ impl Refspecs {
                 }
             }
         }
-        let force = matching.filter(|_| local.starts_with(b"refs/heads/"))?;
+        let force = matching.filter(|_| self.matches(local))?;
         Some(Filled {
             name: local.clone(),
             force,
-            only_if_there: true,
+            only_if_there: self.matching == Matching::CommonBranches,
         })
+    }
+
+    /// Returns true if `:` stands for refs of this name.
+    fn matches(&self, name: &BString) -> bool {
+        self.matching == Matching::AllRefs || name.starts_with(b"refs/heads/")
+    }
+
+    fn prunes(&self) -> bool {
+        self.prune || self.matching == Matching::AllRefs
+    }
+
+    /// Returns true if a ref of the remote that is not pushed is deleted, with these local refs.
+    fn deletes(&self, remote: &BString, local: &BTreeSet<BString>) -> bool {
+        if self.matching == Matching::AllRefs {
+            return true;
+        }
+        let source = |pattern: &Pattern| match pattern {
+            Pattern::Matching { .. } => None,
+            Pattern::Glob {
+                source, destination, ..
+            } => filled(destination.as_ref(), remote.as_ref(), source.as_ref()),
+        };
+        let is_matching = |pattern: &Pattern| matches!(pattern, Pattern::Matching { .. });
+        let matched = || (self.patterns.iter().any(is_matching) && self.matches(remote)).then(|| remote.clone());
+        let source = self.patterns.iter().find_map(source).or_else(matched);
+        source.is_some_and(|source| !local.contains(&source))
     }
 }
 
@@ -250,6 +308,13 @@ impl Sourced {
                 wanted.push(self.update(source, name, filled.force, remote));
             }
         }
+        if let Some((refspecs, local)) = &self.prune {
+            for (name, old) in remote {
+                if !names.contains(name) && refspecs.deletes(name, local) {
+                    wanted.push(self.deletion(name, *old));
+                }
+            }
+        }
         wanted.retain(|update| !self.excluded.iter().any(|pattern| excludes(pattern, &update.name)));
         let there = |update: &Wanted| remote.contains_key(&update.name);
         wanted.sort_by_cached_key(|update| {
@@ -257,6 +322,29 @@ impl Sourced {
             (name.is_none(), name)
         });
         Ok(wanted)
+    }
+
+    fn deletion(&self, name: &BString, old: ObjectId) -> Wanted {
+        Wanted {
+            source: None,
+            name: name.clone(),
+            old,
+            new: self.null,
+            force: false,
+        }
+    }
+
+    /// Returns the update that creates the remote ref `name` as a copy of the local one, unless it is excluded.
+    #[must_use]
+    pub fn creation(&self, name: &BString, new: ObjectId) -> Option<Wanted> {
+        let is_excluded = self.excluded.iter().any(|pattern| excludes(pattern, name));
+        (!is_excluded).then(|| Wanted {
+            source: Some(name.clone()),
+            name: name.clone(),
+            old: self.null,
+            new,
+            force: false,
+        })
     }
 
     fn update(&self, source: &Source, name: BString, force: bool, remote: &BTreeMap<BString, ObjectId>) -> Wanted {
@@ -271,6 +359,15 @@ impl Sourced {
 }
 
 impl LocalRefs<'_> {
+    /// Returns the full name of the only ref that `short` stands for.
+    #[must_use]
+    pub fn only(&self, short: &BStr) -> Option<BString> {
+        match &standing_for(short, |name| self.ids.contains_key(name))[..] {
+            [name] => Some(name.clone()),
+            _ => None,
+        }
+    }
+
     fn reference(&self, name: &BString) -> Source {
         Source {
             id: self.ids[name],
@@ -350,84 +447,4 @@ fn excludes(pattern: &BString, name: &BString) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const NULL: ObjectId = ObjectId::Sha1([0; 20]);
-    const HERE: ObjectId = ObjectId::Sha1([1; 20]);
-    const THERE: ObjectId = ObjectId::Sha1([2; 20]);
-
-    /// Returns the updates as `source>name`, for a repository and a remote with refs of these names.
-    fn asked(refspecs: &[&str], local: &[&str], remote: &[&str]) -> Result<String, RefspecError> {
-        let refs = |names: &[&str], id| names.iter().map(|name| ((*name).into(), id)).collect();
-        let local = LocalRefs {
-            ids: refs(local, HERE),
-            symbolic: [("HEAD".into(), "refs/heads/main".into())].into(),
-            object: &|expression| (expression == "HEAD").then_some(HERE),
-            null: NULL,
-        };
-        let wanted = Refspecs::parse(refspecs)?
-            .with_sources(&local)?
-            .matched(&refs(remote, THERE))?;
-        let line = |wanted: Wanted| {
-            assert_eq!(wanted.new.is_null(), wanted.source.is_none());
-            assert_eq!(wanted.old.is_null(), !remote.contains(&&*wanted.name.to_string()));
-            format!("{}>{}", wanted.source.unwrap_or_default(), wanted.name)
-        };
-        Ok(wanted.into_iter().map(line).collect::<Vec<_>>().join(" "))
-    }
-
-    #[test]
-    fn branches_and_tags_win_over_others_and_over_nothing() {
-        let asked = |refspec: &str, local: &[&str]| asked(&[refspec], local, &[]);
-        let other = ["refs/remotes/a", "refs/heads/a"];
-        assert_eq!(asked("a", &other).unwrap(), "refs/heads/a>refs/heads/a");
-        assert_eq!(asked("a", &other[..1]).unwrap(), "refs/remotes/a>refs/remotes/a");
-        let two = ["refs/tags/a", "refs/heads/a"];
-        assert_eq!(asked("a", &two), Err(RefspecError::AmbiguousSource("a".into())));
-        assert_eq!(asked("a", &[]), Err(RefspecError::NoSource("a".into())));
-    }
-
-    #[test]
-    fn what_the_remote_has_comes_first_then_new_names_as_they_were_asked_for() {
-        let local = ["refs/heads/a", "refs/heads/b", "refs/heads/c", "refs/heads/d"];
-        let refspecs = ["d", "a", "refs/heads/*", "^refs/heads/c"];
-        let asked = asked(&refspecs, &local, &["refs/heads/b"]).unwrap();
-        let names: Vec<_> = asked.split(' ').filter_map(|one| one.split('>').nth(1)).collect();
-        assert_eq!(names, ["refs/heads/b", "refs/heads/d", "refs/heads/a"]);
-    }
-
-    #[test]
-    fn a_destination_that_is_not_utf8_is_kept_as_it_is() {
-        let id = |name: &str, id| BTreeMap::from([(name.into(), id)]);
-        let local = LocalRefs {
-            ids: id("refs/heads/a", HERE),
-            symbolic: BTreeMap::new(),
-            object: &|_| None,
-            null: NULL,
-        };
-        let refspecs = Refspecs::parse([b"a:\xff"]).unwrap();
-        let wanted = refspecs
-            .with_sources(&local)
-            .unwrap()
-            .matched(&BTreeMap::new())
-            .unwrap();
-        assert_eq!(wanted[0].name, b"refs/heads/\xff".as_bstr());
-    }
-
-    #[test]
-    fn a_destination_that_is_not_there_is_what_the_source_is() {
-        let local = ["refs/heads/main", "refs/tags/v1", "refs/kv/main"];
-        let asked = |refspec: &str| asked(&[refspec], &local, &["refs/heads/there"]);
-        assert_eq!(asked("HEAD").unwrap(), "HEAD>refs/heads/main");
-        assert_eq!(asked("HEAD:new").unwrap(), "HEAD>refs/heads/new");
-        assert_eq!(asked("v1:v2").unwrap(), "refs/tags/v1>refs/tags/v2");
-        assert_eq!(asked("v1:there").unwrap(), "refs/tags/v1>refs/heads/there");
-        assert!(matches!(
-            asked("refs/kv/main:new"),
-            Err(RefspecError::Unqualified { .. })
-        ));
-        assert_eq!(asked(":new"), Err(RefspecError::NothingToDelete("new".into())));
-        assert_eq!(asked(":there").unwrap(), ">refs/heads/there");
-    }
-}
+mod tests;

@@ -10,13 +10,17 @@
 //! Sideband 2 is progress, sideband 3 a fatal error. A report is complete with its flush-pkt: later output, such as that of
 //! the `post-receive` hook, does not change it. Every error is [`ErrorKind::Uncertain`](super::ErrorKind::Uncertain),
 //! because the commands were sent.
-use std::{collections::HashMap, ops::ControlFlow};
+use std::{
+    collections::{BTreeMap, HashMap},
+    ops::ControlFlow,
+};
 
 use bstr::{BStr, BString, ByteSlice};
+use gix::ObjectId;
 
 use super::pkt_line::{Answer, Line};
 use super::progress::{self, Progress};
-use super::{Command, Fault, Report, Request, Verdict, WireError};
+use super::{Command, Fault, Report, ReportedUpdate, Request, Verdict, WireError};
 
 /// Maximum size of an answer in bytes, progress included.
 pub const MAX_BYTES: u64 = 256 << 20;
@@ -38,6 +42,8 @@ struct Lines {
     state: State,
     commands: Vec<Command>,
     verdicts: Vec<Option<Verdict>>,
+    /// Updates made for each command. `None` after an `ok` whose options have not come.
+    updates: BTreeMap<usize, Vec<Option<ReportedUpdate>>>,
     index: HashMap<BString, usize>,
     unpack_error: Option<BString>,
 }
@@ -60,6 +66,7 @@ impl Parser {
             state: State::Unpack,
             index: names.map(|(index, command)| (command.name.clone(), index)).collect(),
             verdicts: vec![None; request.commands.len()],
+            updates: BTreeMap::new(),
             commands: request.commands.clone(),
             unpack_error: None,
         };
@@ -161,6 +168,12 @@ impl Lines {
         let Some(&index) = self.index.get(name) else {
             return Err(WireError::line("a status of a ref that no command names", line));
         };
+        let updates = self.updates.entry(index).or_default();
+        if verdict == Verdict::Accepted {
+            updates.push(None);
+        } else {
+            updates.clear();
+        }
         let slot = &mut self.verdicts[index];
         // In version 2 a ref may come twice, if a hook carried it out as several updates. A contradiction proves nothing.
         *slot = Some(match slot.take() {
@@ -181,6 +194,9 @@ impl Lines {
         if !as_asked {
             self.verdicts[index] = Some(Verdict::Unknown);
         }
+        if let Some(last) = self.updates.get_mut(&index).and_then(|updates| updates.last_mut()) {
+            add_option(last.get_or_insert_default(), option);
+        }
     }
 
     fn finish(self, complete: bool) -> Result<Report, WireError> {
@@ -190,6 +206,12 @@ impl Lines {
             State::Status(_) => return Err(WireError::premature("the end of the report")),
         }
         let unpack_error = self.unpack_error;
+        let commands = &self.commands;
+        let updates = self.updates.into_iter().map(|(index, updates)| {
+            let updates: Vec<_> = updates.into_iter().flatten().collect();
+            (commands[index].name.clone(), updates)
+        });
+        let updates: BTreeMap<_, _> = updates.filter(|(_, updates)| !updates.is_empty()).collect();
         let verdict = |reported: Option<Verdict>| match (&unpack_error, reported) {
             (None, reported) => reported.unwrap_or(Verdict::Unknown),
             // Without its objects, no command can be accepted.
@@ -199,7 +221,21 @@ impl Lines {
         };
         let verdicts = self.commands.into_iter().zip(self.verdicts.into_iter().map(verdict));
         let verdicts = verdicts.collect();
-        Ok(Report::new(verdicts).with_unpack_error(unpack_error))
+        Ok(Report::new(verdicts)
+            .with_updates(updates)
+            .with_unpack_error(unpack_error))
+    }
+}
+
+/// Adds an option to an update. Unknown ones are ignored, as in git.
+fn add_option(update: &mut ReportedUpdate, option: &[u8]) {
+    let id = |hex: &[u8]| ObjectId::from_hex(hex).ok();
+    match option.split_once_str(" ") {
+        Some((b"refname", name)) => update.name = Some(name.into()),
+        Some((b"old-oid", hex)) => update.old = id(hex),
+        Some((b"new-oid", hex)) => update.new = id(hex),
+        _ if option == b"forced-update" => update.forced = true,
+        _ => {}
     }
 }
 
@@ -235,210 +271,4 @@ fn protocol_2() -> WireError {
 }
 
 #[cfg(test)]
-mod tests {
-    use gix::{ObjectId, hash::Kind};
-
-    use super::super::{ErrorKind, pkt_line};
-    use super::*;
-
-    fn request(capabilities: &[&str]) -> Request {
-        let command = |name: &str| Command {
-            name: name.into(),
-            old: Kind::Sha1.null(),
-            new: ObjectId::Sha1([7; 20]),
-        };
-        let commands = vec![command("refs/kv/main"), command("refs/kv-mirror/main")];
-        let capabilities = capabilities.iter().map(|name| BString::from(*name));
-        Request::new(commands, Kind::Sha1, capabilities.collect())
-    }
-
-    /// pkt-lines; `""` stands for a flush-pkt.
-    fn lines(lines: &[&str]) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        for line in lines {
-            if line.is_empty() {
-                pkt_line::flush(&mut bytes);
-            } else {
-                pkt_line::data(&mut bytes, line.as_bytes());
-            }
-        }
-        bytes
-    }
-
-    fn parse(capabilities: &[&str], bytes: &[u8]) -> Result<Vec<Verdict>, WireError> {
-        let mut parser = Parser::new(&request(capabilities));
-        parser.feed(bytes)?;
-        Ok(parser
-            .finish()?
-            .verdicts()
-            .map(|(_, verdict)| verdict.clone())
-            .collect())
-    }
-
-    fn plain(report: &[&str]) -> Result<Vec<Verdict>, WireError> {
-        parse(&["report-status-v2"], &lines(report))
-    }
-
-    fn sideband(bands: &[&str]) -> Result<Vec<Verdict>, WireError> {
-        parse(&["report-status", "side-band-64k"], &lines(bands))
-    }
-
-    fn rejected(reason: &str) -> Verdict {
-        Verdict::Rejected(reason.into())
-    }
-
-    #[test]
-    fn what_is_not_mentioned_is_unknown() {
-        let verdicts = plain(&["unpack ok", "ok refs/kv/main", ""]).unwrap();
-        assert_eq!(verdicts, [Verdict::Accepted, Verdict::Unknown]);
-        assert_eq!(
-            plain(&["unpack ok\n", ""]).unwrap(),
-            [Verdict::Unknown, Verdict::Unknown]
-        );
-    }
-
-    #[test]
-    fn statuses_are_taken_in_any_order() {
-        let verdicts = plain(&["unpack ok", "ng refs/kv-mirror/main go away", "ok refs/kv/main", ""]).unwrap();
-        assert_eq!(verdicts, [Verdict::Accepted, rejected("go away")]);
-    }
-
-    #[test]
-    fn a_refusal_needs_no_reason() {
-        let verdicts = plain(&["unpack ok", "ng refs/kv/main", ""]).unwrap();
-        assert_eq!(verdicts[0], rejected("failed"));
-    }
-
-    #[test]
-    fn contradictions_are_unknown() {
-        let (ok, ng) = ("ok refs/kv/main", "ng refs/kv/main no");
-        assert_eq!(plain(&["unpack ok", ok, ng, ""]).unwrap()[0], Verdict::Unknown);
-        assert_eq!(plain(&["unpack ok", ng, ok, ""]).unwrap()[0], Verdict::Unknown);
-        assert_eq!(plain(&["unpack ok", ok, ok, ""]).unwrap()[0], Verdict::Accepted);
-    }
-
-    #[test]
-    fn nothing_is_accepted_of_what_was_not_unpacked() {
-        let verdicts = plain(&[
-            "unpack disk full",
-            "ok refs/kv/main",
-            "ng refs/kv-mirror/main unpacker error",
-            "",
-        ]);
-        assert_eq!(verdicts.unwrap(), [Verdict::Unknown, rejected("unpacker error")]);
-        assert_eq!(
-            plain(&["unpack disk full", ""]).unwrap()[0],
-            rejected("unpack failed: disk full")
-        );
-    }
-
-    #[test]
-    fn why_nothing_was_unpacked_is_kept_beside_the_reasons() {
-        let command = Command {
-            name: "refs/kv/main".into(),
-            old: ObjectId::null(Kind::Sha1),
-            new: ObjectId::null(Kind::Sha1),
-        };
-        let report =
-            Report::new(vec![(command, rejected("unpacker error"))]).with_unpack_error(Some("disk full".into()));
-        let louder = report.map_reasons(|words| words.to_str_lossy().to_uppercase());
-        assert_eq!(louder.unpack_error(), Some("DISK FULL".into()));
-        let explained = louder.with_reasons_explained();
-        let verdict = explained.verdict("refs/kv/main".into());
-        assert_eq!(verdict, Some(&rejected("unpack failed: DISK FULL (UNPACKER ERROR)")));
-        let fine = Report::new(Vec::new());
-        assert_eq!(fine.clone().with_reasons_explained(), fine);
-    }
-
-    #[test]
-    fn options_that_tell_of_something_else_make_it_unknown() {
-        let with = |option: &str| plain(&["unpack ok", "ok refs/kv/main", option, ""]).unwrap()[0].clone();
-        assert_eq!(with("option refname refs/kv/other"), Verdict::Unknown);
-        assert_eq!(with(&format!("option new-oid {}", "8".repeat(40))), Verdict::Unknown);
-        assert_eq!(with("option refname refs/kv/main"), Verdict::Accepted);
-        assert_eq!(with(&format!("option new-oid {}", "07".repeat(20))), Verdict::Accepted);
-        assert_eq!(with("option forced-update"), Verdict::Accepted);
-    }
-
-    #[test]
-    fn what_is_no_report_is_told_why() {
-        let status = "expected `ok`, `ng`, or an `option` after one of them";
-        let unsent = "a status of a ref that no command names";
-        let cases: [(&[&str], &str); 9] = [
-            (&["ok refs/kv/main"], "expected `unpack`"),
-            (&["hello"], "expected `unpack`"),
-            (&["unpack ok", "unpack ok"], status),
-            (&["unpack ok", "hello"], status),
-            (&["unpack ok", "option refname x"], status),
-            (&["unpack ok", "ok refs/kv/other"], unsent),
-            (&["unpack ok", "ng refs/kv/other no"], unsent),
-            (&["unpack ok", "ok"], unsent),
-            (&["unpack ok", "ok  refs/kv/main"], unsent),
-        ];
-        for (report, expected) in cases {
-            let error = plain(report).expect_err(expected);
-            assert_eq!(error.kind(), ErrorKind::Uncertain, "{report:?}");
-            match error.fault {
-                Fault::Line { why, .. } => assert_eq!(why, expected, "{report:?}"),
-                fault => panic!("{report:?}: {fault}"),
-            }
-        }
-    }
-
-    #[test]
-    fn a_report_that_ends_early_is_uncertain() {
-        let none: [&[&str]; 4] = [&[], &[""], &["unpack ok"], &["unpack ok", "ok refs/kv/main"]];
-        for report in none {
-            let error = plain(report).unwrap_err();
-            assert!(matches!(error.fault, Fault::Premature { .. }), "{report:?}");
-            assert_eq!(error.kind(), ErrorKind::Uncertain);
-        }
-        for bands in [&[][..], &[""], &["\u{1}000eunpack ok\n", ""]] {
-            assert!(
-                matches!(sideband(bands).unwrap_err().fault, Fault::Premature { .. }),
-                "{bands:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn a_fatal_error_is_told_in_the_servers_words() {
-        for bands in [
-            ["\u{2}working", "\u{3}out of \u{1b}[31mmemory\n"],
-            ["\u{2}working", "ERR out of memory"],
-        ] {
-            let error = sideband(&bands).unwrap_err();
-            assert_eq!(error.to_string(), "the server says: out of memory");
-            assert_eq!(error.kind(), ErrorKind::Uncertain);
-        }
-        assert_eq!(
-            plain(&["ERR out of memory"]).unwrap_err().to_string(),
-            "the server says: out of memory"
-        );
-    }
-
-    #[test]
-    fn what_fails_after_the_report_does_not_unsay_it() {
-        let report = "\u{1}000eunpack ok\n0013ok refs/kv/main0000";
-        let verdicts = sideband(&[report, "\u{3}post-receive hook died", ""]).unwrap();
-        assert_eq!(verdicts, [Verdict::Accepted, Verdict::Unknown]);
-    }
-
-    #[test]
-    fn a_band_that_does_not_exist_is_refused() {
-        for bad in ["\u{4}x", "\0x", "unpack ok"] {
-            assert!(
-                matches!(sideband(&[bad]).unwrap_err().fault, Fault::Line { .. }),
-                "{bad:?}"
-            );
-        }
-        let empty = parse(&["report-status", "side-band-64k"], b"0004").unwrap_err();
-        assert!(matches!(empty.fault, Fault::Line { .. }));
-    }
-
-    #[test]
-    fn lines_of_protocol_2_are_refused() {
-        assert!(parse(&["report-status"], b"0001").is_err());
-        assert!(parse(&["report-status", "side-band-64k"], b"0002").is_err());
-    }
-}
+mod tests;

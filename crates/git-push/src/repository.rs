@@ -141,8 +141,19 @@ pub fn open_with(path: &Path, options: gix::open::Options) -> Result<gix::Thread
 /// # Errors
 /// The repository does not exist, cannot be read, or has a format that is not supported.
 pub fn open_any_refs(path: &Path) -> Result<(gix::Repository, RefStorage), OpenError> {
+    open_any_refs_with(path, gix::open::Options::default())
+}
+
+/// Opens the repository like [`open_any_refs()`], with options of gix.
+///
+/// # Errors
+/// As [`open_any_refs()`].
+pub fn open_any_refs_with(
+    path: &Path,
+    options: gix::open::Options,
+) -> Result<(gix::Repository, RefStorage), OpenError> {
     let accepted = [RefStorage::Files, RefStorage::Reftable];
-    let (repository, storage) = open_checked(path, gix::open::Options::default(), &accepted)?;
+    let (repository, storage) = open_checked(path, options, &accepted)?;
     Ok((repository.to_thread_local(), storage))
 }
 

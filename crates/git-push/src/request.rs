@@ -1,10 +1,11 @@
 //! The part of a request before the pack.
-use bstr::ByteVec;
+use bstr::{ByteSlice, ByteVec};
 
 use super::{Request, pkt_line};
 
 /// Returns the commands as pkt-lines with their flush-pkt, and push options with theirs if they are negotiated
-/// (gitprotocol-pack, *Reference Update Request and Packfile Transfer*). The pack follows directly.
+/// (gitprotocol-pack, *Reference Update Request and Packfile Transfer*). The pack follows directly. A certificate replaces
+/// the commands.
 ///
 /// As in git, the list of capabilities starts with a space, and lines have no line feed.
 ///
@@ -13,17 +14,18 @@ use super::{Request, pkt_line};
 #[must_use]
 pub fn head(request: &Request) -> Vec<u8> {
     let mut out = Vec::new();
-    for (index, command) in request.commands.iter().enumerate() {
-        let mut line = format!("{} {} ", command.old, command.new).into_bytes();
-        line.push_str(&command.name);
-        if index == 0 {
-            line.push(0);
-            for capability in &request.capabilities {
-                line.push(b' ');
-                line.push_str(capability);
+    for id in &request.shallow {
+        pkt_line::data(&mut out, format!("shallow {id}\n").as_bytes());
+    }
+    match &request.certificate {
+        Some(certificate) => {
+            pkt_line::data(&mut out, &with_capabilities(b"push-cert".to_vec(), request));
+            for line in certificate.lines_with_terminator() {
+                pkt_line::data(&mut out, line);
             }
+            pkt_line::data(&mut out, b"push-cert-end\n");
         }
-        pkt_line::data(&mut out, &line);
+        None => commands(&mut out, request),
     }
     pkt_line::flush(&mut out);
     if request.negotiated("push-options") {
@@ -35,9 +37,28 @@ pub fn head(request: &Request) -> Vec<u8> {
     out
 }
 
+fn commands(out: &mut Vec<u8>, request: &Request) {
+    for (index, command) in request.commands.iter().enumerate() {
+        let mut line = format!("{} {} ", command.old, command.new).into_bytes();
+        line.push_str(&command.name);
+        if index == 0 {
+            line = with_capabilities(line, request);
+        }
+        pkt_line::data(out, &line);
+    }
+}
+
+fn with_capabilities(mut line: Vec<u8>, request: &Request) -> Vec<u8> {
+    line.push(0);
+    for capability in &request.capabilities {
+        line.push(b' ');
+        line.push_str(capability);
+    }
+    line
+}
+
 #[cfg(test)]
 mod tests {
-    use bstr::ByteSlice;
     use gix::{ObjectId, hash::Kind};
 
     use super::super::Command;
@@ -63,6 +84,14 @@ mod tests {
         let (zero, id) = ("0".repeat(40), "ab".repeat(20));
         let expected = format!("0078{zero} {id} refs/kv/main\0 report-status atomic0061{id} {zero} refs/kv/old0000");
         assert_eq!(head(&request(&["report-status", "atomic"], &[])).as_bstr(), expected);
+    }
+
+    #[test]
+    fn borders_of_a_shallow_clone_come_first() {
+        let id = ObjectId::Sha1([0xcd; 20]);
+        let shallow = request(&["atomic"], &[]).with_shallow(vec![id]);
+        let expected = format!("0035shallow {id}\n").into_bytes();
+        assert_eq!(head(&shallow), [expected, head(&request(&["atomic"], &[]))].concat());
     }
 
     #[test]

@@ -38,6 +38,8 @@ pub enum Refusal {
     AlreadyExists,
     /// The remote's ref does not have the id of the lease.
     StaleInfo,
+    /// The local branch never had the remote's commit (git-push, *--force-if-includes*). Only callers decide this.
+    RemoteUpdated,
     /// The server does not offer to delete refs.
     CannotDelete,
     /// Another update of an atomic push is refused.
@@ -52,6 +54,7 @@ impl fmt::Display for Refusal {
             Refusal::NeedsForce => "needs force",
             Refusal::AlreadyExists => "already exists",
             Refusal::StaleInfo => "stale info",
+            Refusal::RemoteUpdated => "remote ref updated since checkout",
             Refusal::CannotDelete => "remote does not support deleting refs",
             Refusal::AtomicPushFailed => "atomic push failed",
         })

@@ -12,8 +12,10 @@ use bstr::BString;
 use super::{
     Advertisement, Command, Connection, Error, ErrorKind, Observer, Options, Pack, Remedy, Report, Request,
     SpooledPack, Stage, Verdict,
+    certificate::{self, Signer},
     monitor::Monitor,
     negotiate,
+    objects::Objects,
     pack::{self, bounds::Bounds},
 };
 
@@ -48,6 +50,7 @@ pub struct Push<'a> {
     observer: &'a dyn Observer,
     interrupt: Arc<AtomicBool>,
     bounds: Bounds,
+    signer: Option<&'a dyn Signer>,
 }
 
 impl<'a> Push<'a> {
@@ -64,7 +67,9 @@ impl<'a> Push<'a> {
                 thin: true,
                 bytes: None,
                 stream: true,
+                shallow: false,
             },
+            signer: None,
         }
     }
 
@@ -114,6 +119,19 @@ impl<'a> Push<'a> {
     /// server refuses such a pack, the push is made once more without them ([`Report::has_refused_thin()`]).
     pub fn thin(mut self, thin: bool) -> Self {
         self.bounds.thin = thin;
+        self
+    }
+
+    /// Allows to push the history of a shallow clone to a remote that lacks the rest, which is not the default. The server is
+    /// informed of the commits at which it ends, and may reject the commands (git-config, *receive.shallowUpdate*).
+    pub fn shallow(mut self, shallow: bool) -> Self {
+        self.bounds.shallow = shallow;
+        self
+    }
+
+    /// Sends a push certificate that `signer` signs. Parts of a push in parts have none.
+    pub fn signed_by(mut self, signer: &'a dyn Signer) -> Self {
+        self.signer = Some(signer);
         self
     }
 
@@ -195,6 +213,7 @@ impl<'a> Push<'a> {
         let offered = &self.advertisement.capabilities;
         let request = negotiate(offered, self.repository.object_hash(), commands, &self.options)?;
         connection.prepare(self.repository, self.advertisement, &request.commands)?;
+        let request = self.completed(request)?;
         if request.commands.iter().all(Command::is_delete) {
             return self.transmit(connection, &request, None);
         }
@@ -217,6 +236,19 @@ impl<'a> Push<'a> {
         Ok(report
             .with_refused_stream(refused_stream && is_unpacked)
             .with_refused_thin(refused_thin && is_unpacked))
+    }
+
+    /// Adds the borders of a shallow clone, and the certificate.
+    fn completed(&self, mut request: Request) -> Result<Request, Error> {
+        if self.bounds.shallow {
+            request = request.with_shallow(Objects::new(self.repository).borders()?);
+        }
+        let Some(signer) = self.signer else {
+            return Ok(request);
+        };
+        let nonce = certificate::nonce(&self.advertisement.capabilities)?;
+        let certificate = certificate::signed(&request, nonce, signer)?;
+        Ok(request.with_certificate(certificate))
     }
 
     /// Makes a pack and sends it.
@@ -292,6 +324,7 @@ fn may_refuse_thin(sent: &Result<Report, Error>) -> bool {
 fn complete(commands: Vec<Command>, sent: &Report) -> Report {
     let (unpack_error, words) = (sent.unpack_error().map(ToOwned::to_owned), sent.server_words());
     let (refused_thin, refused_stream) = (sent.has_refused_thin(), sent.has_refused_stream());
+    let updates = sent.all_updates().clone();
     let sent: HashMap<_, _> = sent
         .verdicts()
         .map(|(command, verdict)| (&command.name, verdict))
@@ -306,6 +339,7 @@ fn complete(commands: Vec<Command>, sent: &Report) -> Report {
         (command, verdict)
     });
     Report::new(verdicts.collect())
+        .with_updates(updates)
         .with_unpack_error(unpack_error)
         .with_server_words(words)
         .with_refused_thin(refused_thin)

@@ -1,13 +1,8 @@
 //! Output of a push: the lines of `git push --porcelain`, and those for people.
-use std::fmt::Write;
-
-use bstr::{BStr, ByteSlice};
+use bstr::{BStr, BString, ByteSlice};
 use git_push::{cleaned, ruling::Refusal};
 
-use crate::porcelain::{Fate, PushOutcome, PushReport, RefReport};
-
-/// Width of the summary column in the lines for people.
-const SUMMARY_WIDTH: usize = 17;
+use crate::porcelain::{Fate, PushReport, RefReport, Update};
 
 /// Line about one ref, in git's terms.
 struct Line<'a> {
@@ -19,8 +14,8 @@ struct Line<'a> {
     reason: Option<String>,
 }
 
-/// Returns the lines of `git push --porcelain` (git-push, *Output*). Names keep their exact bytes.
-pub fn porcelain(report: &PushReport, quiet: bool) -> Vec<u8> {
+/// Returns the lines of `git push --porcelain` (git-push, *Output*) without the last one. Names keep their exact bytes.
+pub(super) fn porcelain(report: &PushReport, quiet: bool) -> Vec<u8> {
     let mut out = Vec::new();
     let lines = if quiet { Vec::new() } else { in_order(&report.refs) };
     if !lines.is_empty() {
@@ -34,27 +29,61 @@ pub fn porcelain(report: &PushReport, quiet: bool) -> Vec<u8> {
         out.extend_from_slice(line.to);
         out.extend_from_slice(format!("\t{}{reason}\n", line.summary).as_bytes());
     }
-    out.extend_from_slice(b"Done\n");
     out
 }
 
-/// Returns the lines for people: without refs that are up to date, and with short names.
-pub fn human(report: &PushReport) -> String {
-    let mut out = String::new();
-    if matches!(report.outcome, PushOutcome::Idle) {
-        return "Everything up-to-date\n".into();
+/// Returns git's lines for people, with short names. Refs that are up to date are shown on request.
+pub(super) fn human(report: &PushReport, verbose: bool) -> Vec<u8> {
+    let mut out = Vec::new();
+    let lines = in_order(&report.refs);
+    let lines: Vec<_> = lines.iter().filter(|line| verbose || line.flag != '=').collect();
+    if !lines.is_empty() {
+        out.extend_from_slice(format!("To {}\n", report.remote).as_bytes());
     }
-    let _ = writeln!(out, "To {}", report.remote);
-    for line in in_order(&report.refs).iter().filter(|line| line.flag != '=') {
-        let (flag, to, summary) = (line.flag, line.to.to_str_lossy(), &line.summary);
-        let reason = line.reason_in_parentheses();
-        let from = match line.from {
-            Some(from) => format!("{} -> ", short(&from.to_str_lossy())),
-            None => String::new(),
-        };
-        let _ = writeln!(out, " {flag} {summary:<SUMMARY_WIDTH$} {from}{}{reason}", short(&to));
+    // Two ids with three dots.
+    let width = 2 * report.context.id_width + 3;
+    for line in lines {
+        out.extend_from_slice(format!(" {} {:<width$} ", line.flag, line.summary).as_bytes());
+        if let Some(from) = line.from {
+            out.extend_from_slice(short(from));
+            out.extend_from_slice(b" -> ");
+        }
+        out.extend_from_slice(short(line.to));
+        out.extend_from_slice(line.reason_in_parentheses().as_bytes());
+        out.push(b'\n');
     }
     out
+}
+
+/// Returns git's line about the first refusal of an atomic push, with git's number of the reason.
+pub(super) fn atomic_failure(report: &PushReport) -> String {
+    let is_atomic = report
+        .refs
+        .iter()
+        .any(|update| update.fate == Fate::Refused(Refusal::AtomicPushFailed));
+    let number = |update: &RefReport| {
+        let Fate::Refused(refusal) = &update.fate else {
+            return None;
+        };
+        Some(match refusal {
+            Refusal::NonFastForward => 2,
+            Refusal::AlreadyExists => 3,
+            Refusal::CannotDelete => 4,
+            Refusal::FetchFirst => 5,
+            Refusal::NeedsForce => 6,
+            Refusal::StaleInfo => 7,
+            Refusal::RemoteUpdated => 9,
+            Refusal::AtomicPushFailed => return None,
+        })
+    };
+    let first = report
+        .refs
+        .iter()
+        .find_map(|update| Some((&update.name, number(update)?)));
+    match first.filter(|_| is_atomic) {
+        Some((name, number)) => format!("error: atomic push failed for ref {name}. status: {number}\n"),
+        None => String::new(),
+    }
 }
 
 impl Line<'_> {
@@ -67,13 +96,39 @@ impl Line<'_> {
 
 /// Sorts the lines: up to date, then successful, then failed.
 fn in_order(refs: &[RefReport]) -> Vec<Line<'_>> {
-    let mut lines: Vec<_> = refs.iter().map(line).collect();
+    let mut lines: Vec<_> = refs.iter().flat_map(lines).collect();
     lines.sort_by_key(|line| match line.flag {
         '=' => 0,
         '!' => 2,
         _ => 1,
     });
     lines
+}
+
+/// Returns the lines about one update: one, or one for each that the server made instead.
+fn lines(report: &RefReport) -> Vec<Line<'_>> {
+    let is_accepted = matches!(report.fate, Fate::Accepted | Fate::ServerSide);
+    if !is_accepted || report.updates.is_empty() {
+        return vec![line(report)];
+    }
+    let source = report.source.as_ref().map(|source| source.as_bstr());
+    report
+        .updates
+        .iter()
+        .map(|update| instead(update, source, report.new.is_null()))
+        .collect()
+}
+
+fn instead<'a>(update: &'a Update, source: Option<&'a BStr>, is_deletion: bool) -> Line<'a> {
+    let ids = [update.old, update.new].map(|id| id.is_null());
+    let (flag, summary, reason) = done(&update.name, [ids[0], is_deletion], update.forced, &update.short);
+    Line {
+        flag,
+        summary,
+        from: source,
+        to: update.name.as_ref(),
+        reason,
+    }
 }
 
 fn line(report: &RefReport) -> Line<'_> {
@@ -84,7 +139,10 @@ fn line(report: &RefReport) -> Line<'_> {
     };
     let (flag, summary, reason) = match &report.fate {
         Fate::UpToDate => ('=', "[up to date]".into(), None),
-        Fate::Planned | Fate::Accepted => done(report),
+        Fate::Planned | Fate::Accepted | Fate::ServerSide => {
+            let ids = [report.old.is_null(), report.new.is_null()];
+            done(&report.name, ids, report.forced, &report.short)
+        }
         Fate::Refused(refusal) => ('!', "[rejected]".into(), Some(refusal.to_string())),
         Fate::Rejected(reason) => ('!', "[remote rejected]".into(), Some(cleaned(reason))),
         Fate::Unknown(how) => ('!', "[remote failure]".into(), Some(how.clone())),
@@ -98,29 +156,29 @@ fn line(report: &RefReport) -> Line<'_> {
     }
 }
 
-fn done(report: &RefReport) -> (char, String, Option<String>) {
-    let [old, new] = &report.short;
-    if report.new.is_null() {
+/// Returns flag, summary and reason of an update that was made. `nulls` are true for a missing old id, and a deletion.
+fn done(name: &BString, nulls: [bool; 2], forced: bool, [old, new]: &[String; 2]) -> (char, String, Option<String>) {
+    if nulls[1] {
         ('-', "[deleted]".into(), None)
-    } else if report.old.is_null() {
-        let what = match &report.name {
+    } else if nulls[0] {
+        let what = match name {
             name if name.starts_with(b"refs/tags/") => "[new tag]",
             name if name.starts_with(b"refs/heads/") => "[new branch]",
             _ => "[new reference]",
         };
         ('*', what.into(), None)
-    } else if report.forced {
+    } else if forced {
         ('+', format!("{old}...{new}"), Some("forced update".into()))
     } else {
         (' ', format!("{old}..{new}"), None)
     }
 }
 
-fn short(name: &str) -> &str {
-    let prefixes = ["refs/heads/", "refs/tags/", "refs/remotes/"];
+fn short(name: &BStr) -> &[u8] {
+    let prefixes: [&[u8]; 3] = [b"refs/heads/", b"refs/tags/", b"refs/remotes/"];
     prefixes
         .iter()
-        .find_map(|prefix| name.strip_prefix(prefix))
+        .find_map(|prefix| name.strip_prefix(*prefix))
         .unwrap_or(name)
 }
 
@@ -129,6 +187,7 @@ mod tests {
     use gix::ObjectId;
 
     use super::*;
+    use crate::porcelain::{Context, PushOutcome};
 
     #[test]
     fn names_keep_their_bytes_for_scripts() {
@@ -143,13 +202,15 @@ mod tests {
                 new: ObjectId::Sha1([1; 20]),
                 short: [String::new(), String::new()],
                 forced: false,
+                updates: Vec::new(),
                 fate: Fate::Accepted,
             }],
             http_requests: 0,
             bytes_sent: 0,
             elapsed_ms: 0,
+            context: Context::default(),
         };
-        let expected = b"To origin\n*\trefs/heads/caf\xe9:refs/heads/caf\xe9\t[new branch]\nDone\n";
+        let expected = b"To origin\n*\trefs/heads/caf\xe9:refs/heads/caf\xe9\t[new branch]\n";
         assert_eq!(porcelain(&report, false).as_bstr(), expected.as_bstr());
     }
 }

@@ -1,6 +1,7 @@
 //! Progress of a push on the terminal: one line on stderr, with the server's messages above it.
 use std::{
     fmt,
+    io::{self, IsTerminal},
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -92,6 +93,20 @@ impl Observer for Terminal {
     }
 }
 
+/// Progress as lines on stderr, one for each stage, for `--progress` without a terminal.
+pub(super) struct Lines;
+
+impl Observer for Lines {
+    fn stage(&self, stage: Stage<'_>) {
+        match stage {
+            Stage::Counting => eprintln!("Counting objects"),
+            Stage::Compressing { objects } => eprintln!("Compressing objects: {objects}"),
+            Stage::Sending { pack: Some(pack) } => eprintln!("Writing objects: {}", pack.objects()),
+            _ => {}
+        }
+    }
+}
+
 /// Returns the start of the line for a part of a push. The size of all parts is an estimate.
 fn part(number: usize, sent: u64, bytes: u64) -> String {
     let (sent, bytes) = (HumanBytes(sent.min(bytes)), HumanBytes(bytes));
@@ -125,8 +140,19 @@ impl<S: Subscriber> Layer<S> for RemoteLines {
         let mut message = Message::default();
         event.record(&mut message);
         if message.0.starts_with(REMOTE) {
-            self.0.suspend(|| eprintln!("{}", message.0));
+            self.0.suspend(|| eprintln!("{}{}", message.0, end(&message.0)));
         }
+    }
+}
+
+/// Returns what git writes after a line of the server, to overwrite the end of a longer one.
+fn end(line: &str) -> &'static str {
+    if line == REMOTE.trim_end() || line == REMOTE {
+        ""
+    } else if io::stderr().is_terminal() && std::env::var_os("TERM").is_some_and(|term| term != "dumb") {
+        "\x1b[K"
+    } else {
+        "        "
     }
 }
 

@@ -244,7 +244,10 @@ mod tests {
             ssh: settings,
             ..Settings::default()
         };
-        Ok(Ssh::new(Target::new(&gix::url::parse(url).expect("a URL"))?, &all))
+        Ok(Ssh::new(
+            Target::new(&gix::url::parse(url).expect("a URL"), all.receive_pack.clone())?,
+            &all,
+        ))
     }
 
     /// Program and arguments, one after the other.

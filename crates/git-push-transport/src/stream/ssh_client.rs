@@ -10,7 +10,7 @@ use crate::settings::{Settings, SshClient, SshSettings};
 
 /// Returns the client for the repository at `url`.
 pub(super) fn dial(url: &gix::Url, settings: &Settings) -> Result<Box<dyn Dial>, Error> {
-    let target = Target::new(url)?;
+    let target = Target::new(url, settings.receive_pack.clone())?;
     if !uses_builtin(&settings.ssh, has_program) {
         return Ok(Box::new(Ssh::new(target, settings)));
     }

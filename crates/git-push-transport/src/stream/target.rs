@@ -1,4 +1,6 @@
 //! The user, host, port and path of an ssh URL.
+use std::ffi::OsString;
+
 use bstr::{BStr, BString, ByteSlice};
 use git_push::{Error, ErrorKind};
 use gix::url::ArgumentSafety;
@@ -11,10 +13,13 @@ pub(super) struct Target {
     pub(super) host: String,
     pub(super) port: Option<u16>,
     path: BString,
+    /// What the server runs instead of `git-receive-pack`.
+    receive_pack: Option<BString>,
 }
 
 impl Target {
-    pub(super) fn new(url: &gix::Url) -> Result<Self, Error> {
+    /// Reads a URL. The shell of the server splits `receive_pack`.
+    pub(super) fn new(url: &gix::Url, receive_pack: Option<OsString>) -> Result<Self, Error> {
         let misconfigured = |what: String| Error::new(ErrorKind::Misconfigured, what).with_hint("correct the URL");
         if url.password().is_some() {
             return Err(misconfigured("ssh takes no password, but the URL contains one".into())
@@ -44,11 +49,13 @@ impl Target {
                 "the path {path:?} of the URL is empty or looks like an option of ssh"
             )));
         }
+        let program = receive_pack.map(gix::path::os_string_into_bstring).transpose();
         Ok(Target {
             user,
             host: host.to_owned(),
             port: url.port,
             path: path.into(),
+            receive_pack: program.map_err(|_| misconfigured("the program for the server is not UTF-8".into()))?,
         })
     }
 
@@ -62,7 +69,11 @@ impl Target {
 
     /// Returns the command that starts `service`, for the shell of the server.
     pub(super) fn command(&self, service: Service) -> BString {
-        let mut command = BString::from(format!("{} ", service.name()));
+        let mut command = match (service, &self.receive_pack) {
+            (Service::ReceivePack, Some(program)) => program.clone(),
+            _ => service.name().into(),
+        };
+        command.push(b' ');
         command.extend_from_slice(&gix::quote::single(self.path.as_bstr()));
         command
     }

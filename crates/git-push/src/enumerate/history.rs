@@ -33,6 +33,8 @@ pub(super) struct History<'a> {
     followed: usize,
     /// Commits that the remote has without their parents.
     shallow: HashSet<ObjectId>,
+    /// Commits whose parents are not sent, because a shallow clone lacks them.
+    borders: HashSet<ObjectId>,
     wanted: Vec<ObjectId>,
 }
 
@@ -57,8 +59,14 @@ impl<'a> History<'a> {
             undecided: 0,
             followed: 0,
             shallow: shallow.collect(),
+            borders: HashSet::new(),
             wanted: Vec::new(),
         }
+    }
+
+    /// Ends the history to send at these commits of a shallow clone. Call it before commits are added.
+    pub(super) fn end_at(&mut self, borders: HashSet<ObjectId>) {
+        self.borders = borders;
     }
 
     /// Adds a commit that the remote has. It need not be in the local repository.
@@ -100,8 +108,12 @@ impl<'a> History<'a> {
             Entry::Occupied(node) => node.into_mut(),
             Entry::Vacant(place) => {
                 self.undecided += 1;
+                let mut commit = read(self.objects, id)?;
+                if let Some(commit) = commit.as_mut().filter(|_| self.borders.contains(&id)) {
+                    commit.parents.clear();
+                }
                 place.insert(Node {
-                    commit: read(self.objects, id)?,
+                    commit,
                     had: false,
                     undecided: true,
                     child,

@@ -1,4 +1,5 @@
 //! Bounds of a pack: its size, whether it may be thin, and whether it may be sent while it is made.
+use super::super::enumerate::Borders;
 use super::super::list::List;
 use super::super::object_files::ObjectFolders;
 use super::super::reuse::{Location, Packs};
@@ -18,6 +19,8 @@ pub(in super::super) struct Bounds {
     pub(in super::super) bytes: Option<u64>,
     /// The pack may be sent while it is made, without its length in advance.
     pub(in super::super) stream: bool,
+    /// The history may end where that of a shallow clone does.
+    pub(in super::super) shallow: bool,
 }
 
 impl Bounds {
@@ -27,7 +30,13 @@ impl Bounds {
             thin: true,
             bytes: None,
             stream: false,
+            shallow: false,
         }
+    }
+
+    /// Returns the rule for the borders of a shallow clone.
+    pub(super) fn borders(self) -> Borders {
+        if self.shallow { Borders::Sent } else { Borders::Kept }
     }
 
     /// Returns the format for a server that offers this.

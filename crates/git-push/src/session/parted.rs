@@ -174,6 +174,7 @@ impl<'p, 'a> Parted<'p, 'a> {
             observer: self.push.observer,
             interrupt: self.push.interrupt.clone(),
             bounds: self.bounds(),
+            signer: None,
         }
         .sent(self.connection)?;
         self.landed(report)
@@ -286,6 +287,7 @@ impl<'p, 'a> Parted<'p, 'a> {
                 thin: self.thin,
                 bytes: Some(self.limit).filter(|_| !is_filled),
                 stream: self.stream,
+                shallow: false,
             },
             ..*self.push
         };
@@ -405,6 +407,7 @@ impl<'p, 'a> Parted<'p, 'a> {
             thin: self.thin,
             bytes: Some(self.limit),
             stream: self.stream,
+            shallow: false,
         }
     }
 
