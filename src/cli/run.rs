@@ -1,5 +1,6 @@
 //! `stargate-mirror run`: runs one cycle, for cron.
 use std::{
+    panic,
     path::{Path, PathBuf},
     sync::Arc,
     thread,
@@ -100,19 +101,19 @@ fn cycles(git_dir: &Path, options: &Options, terminal: &Terminal, json: bool) ->
         ..options.clone()
     };
     let run = |options: &Options| worker::run(git_dir, options, &super::environment, &SystemClock::default());
+    // The first cycle runs in this thread, so a single mirror needs no other.
     let ended = thread::scope(|scope| {
-        let started: Vec<_> = mirrors
-            .iter()
-            .map(|mirror| (options(mirror), mirror))
-            .map(|(options, mirror)| (mirror, scope.spawn(move || run(&options))))
-            .collect();
-        let joined = started.into_iter().map(|(mirror, cycle)| (mirror, cycle.join()));
-        joined.collect::<Vec<_>>()
+        let others = mirrors.iter().skip(1).map(options);
+        let others: Vec<_> = others.map(|options| scope.spawn(move || run(&options))).collect();
+        let first = mirrors.first().map(|mirror| run(&options(mirror)));
+        let others = others
+            .into_iter()
+            .map(|cycle| cycle.join().unwrap_or_else(|panic| panic::resume_unwind(panic)));
+        first.into_iter().chain(others).collect::<Vec<_>>()
     });
     terminal.clear();
     let mut worst = Exit::Done;
-    for (mirror, ended) in ended {
-        let ended = ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    for (mirror, ended) in mirrors.iter().zip(ended) {
         let exit = match ended {
             Ok(report) => print(git_dir, &report, &options(mirror), json),
             Err(error) if several => {

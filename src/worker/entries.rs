@@ -76,7 +76,6 @@ impl<'a> Entries<'a> {
         }
     }
 
-
     /// Reads the backlog without the entries that the mirror has settled, and logs lines that are not entries.
     pub(super) fn view(&self) -> Result<Backlog, RunError> {
         let backlog = self.load()?;
