@@ -7,8 +7,10 @@
 //! 2. It is then failed if it failed at a mirror, else done if a mirror has it, else skipped.
 //! 3. The result does not depend on the order in which the mirrors settle, nor on repetitions.
 //! 4. A lost tally loses nothing: the entries are pending for every mirror again, and each of them is asked.
-//! 5. With a single mirror, every entry is settled at once, and the tally stays empty.
-use std::collections::BTreeMap;
+//! 5. Of two entries of a ref, the later one is never in the journal as done while the tally has lost the earlier one: the
+//!    tally is written first. Otherwise the earlier one would be carried alone, and undo the later one.
+//! 6. With a single mirror, every entry is settled at once, and the tally stays empty.
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use ulid::Ulid;
@@ -51,30 +53,22 @@ impl Tally {
         }
     }
 
-    /// Settles an entry at `mirror`. If each of the other `mirrors` has settled it before, forgets the entry and returns its
-    /// final status, which belongs into the journal. Otherwise records the status.
+    /// Settles an entry at `mirror`. If each of the other `mirrors` has settled it before, returns its final status, which
+    /// belongs into the journal. Once it is there, [`forget`](Self::forget) the entry.
     pub fn settle<'a>(
         &mut self,
         mirror: &str,
-        mirrors: impl IntoIterator<Item = &'a str> + Clone,
+        mirrors: impl IntoIterator<Item = &'a str>,
         entry: Ulid,
         status: Status,
     ) -> Option<Status> {
         self.record([mirror], entry, status);
-        let overall = self.overall(mirrors.clone(), entry)?;
-        for mirror in mirrors {
-            self.forget(mirror, entry);
-        }
-        Some(overall)
+        self.overall(mirrors, entry)
     }
 
-    fn forget(&mut self, mirror: &str, entry: Ulid) {
-        if let Some(settled) = self.mirrors.get_mut(mirror) {
-            settled.entries.remove(&entry);
-            if settled.entries.is_empty() {
-                self.mirrors.remove(mirror);
-            }
-        }
+    /// Forgets these entries, because they are settled in the journal.
+    pub fn forget(&mut self, entries: &BTreeSet<Ulid>) {
+        self.retain_entries(|entry| !entries.contains(&entry));
     }
 
     /// Returns the final status of an entry, if each of these mirrors has settled it (rules 1 and 2).
@@ -127,8 +121,6 @@ fn stronger(one: Status, other: Status) -> Status {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use proptest::prelude::*;
 
     use super::*;
@@ -165,12 +157,15 @@ mod tests {
     fn the_last_mirror_ends_an_entry_and_a_single_one_does_at_once() {
         let mut tally = Tally::default();
         assert_eq!(tally.settle("a", ["a"], id(1), Status::Done), Some(Status::Done));
-        assert_eq!(tally, Tally::default(), "rule 5");
+        tally.forget(&[id(1)].into());
+        assert_eq!(tally, Tally::default(), "rule 6");
         assert_eq!(tally.settle("a", ["a", "b"], id(1), Status::Done), None);
         assert_eq!(
             tally.settle("b", ["a", "b"], id(1), Status::Skipped),
             Some(Status::Done)
         );
+        assert_eq!(tally.at("a", id(1)), Some(Status::Done), "until it is in the journal");
+        tally.forget(&[id(1)].into());
         assert_eq!(tally, Tally::default());
     }
 

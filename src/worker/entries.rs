@@ -268,8 +268,15 @@ impl<'a> Entries<'a> {
             let overall = tally.settle(self.share.mirror(), self.share.mirrors(), entry, *status);
             ended.extend(overall.map(|overall| ((*located).clone(), overall)));
         }
+        let mut saved = before;
+        if ended.len() < settled.len() {
+            // Before the journal: a later entry of a ref must not be settled while an earlier one is pending again.
+            self.share.save(&saved, &tally);
+            saved = tally.clone();
+        }
         let written = self.writer.settle(&ended)?;
-        self.share.save(&before, &tally);
+        tally.forget(&ended.iter().map(|(located, _)| located.entry.entry_id).collect());
+        self.share.save(&saved, &tally);
         let mut unwritten = HashSet::new();
         for (index, cause) in &written.failed {
             let entry = ended[*index].0.entry.entry_id;

@@ -1,6 +1,6 @@
 //! View of the Stargate for planning: its refs, its objects, and its journal.
 use std::{
-    cell::OnceCell,
+    cell::{Cell, OnceCell},
     collections::BTreeMap,
     path::{Path, PathBuf},
     time::Duration,
@@ -30,6 +30,8 @@ pub(super) struct StargateView<'a> {
     git_dir: PathBuf,
     clock: &'a dyn Clock,
     share: Share,
+    /// Oldest pending entry, if it has been read.
+    oldest_pending: Cell<Option<Ulid>>,
     /// Recently mirrored updates, read on first use.
     settled: OnceCell<Result<Vec<RefUpdate>, Damaged>>,
     /// Mirrored refs, read on first use.
@@ -80,6 +82,7 @@ impl<'a> StargateView<'a> {
     ) -> Self {
         StargateView {
             share,
+            oldest_pending: Cell::new(None),
             stargate,
             refs: refs.clone(),
             git_dir: git_dir.to_owned(),
@@ -87,6 +90,12 @@ impl<'a> StargateView<'a> {
             settled: OnceCell::new(),
             local: OnceCell::new(),
         }
+    }
+
+    /// Sets the oldest pending entry. Among several mirrors it may be much older than entries that are settled.
+    pub(super) fn set_oldest_pending(&self, pending: &[Located]) {
+        self.oldest_pending
+            .set(pending.first().map(|located| located.entry.entry_id));
     }
 
     /// Returns the Stargate itself.
@@ -120,10 +129,14 @@ impl<'a> StargateView<'a> {
         Box::new(move |name| grouping.names_of(name).any(|name| pending.contains(name)))
     }
 
-    /// Returns the updates of entries that the mirror has and that are not older than [`LATEST`].
+    /// Returns the updates of entries that the mirror has and that are not older than [`LATEST`]; among several mirrors,
+    /// also those that are newer than the oldest pending entry.
     fn settled_lately(&self) -> Result<Vec<RefUpdate>, Damaged> {
         let since = self.clock.now() - LATEST;
-        let since = Ulid::from_parts(since.as_millisecond().unsigned_abs(), 0);
+        let mut since = Ulid::from_parts(since.as_millisecond().unsigned_abs(), 0);
+        if self.share.name_among_several().is_some() {
+            since = self.oldest_pending.get().map_or(since, |oldest| oldest.min(since));
+        }
         let mut settled = Vec::new();
         let tally = self.share.tally();
         let visited = journal::visit(&Disk, &self.git_dir, Some(since), |located| {

@@ -87,11 +87,13 @@ impl<'a> Session<'a> {
 
     /// Reads the backlog as the mirror sees it, and brings journal and tally in line, except in a dry run.
     pub(super) fn backlog(&self, location: Option<&str>) -> Result<Backlog, RunError> {
-        if self.options.dry_run {
-            self.entries.view()
+        let backlog = if self.options.dry_run {
+            self.entries.view()?
         } else {
-            self.entries.backlog(location)
-        }
+            self.entries.backlog(location)?
+        };
+        self.view.set_oldest_pending(&backlog.pending);
+        Ok(backlog)
     }
 
     /// Opens the mirror, or returns the setting that is missing for a push.

@@ -4,8 +4,8 @@
 //! is done under the lock `.stargate/mirrors.lock`, which is never held during a request: recovery, appends by the worker,
 //! and settlement. A single mirror needs no second lock, because its worker's lock admits no other worker.
 //!
-//! `.stargate/mirrors.json` has the [`Tally`]. It is written after the journal. If a worker dies in between, the next cycle
-//! repeats the settlement, or asks its mirror once more.
+//! `.stargate/mirrors.json` has the [`Tally`]. New statuses are written before the journal, and removed after it. If a worker
+//! dies in between, the next cycle completes the settlement, or asks its mirror once more.
 use std::{
     fs, io,
     path::{Path, PathBuf},

@@ -178,7 +178,7 @@ pub fn force(
     session.entries.append(updates, Source::Manual)?;
 
     let names: Vec<&BString> = taken.iter().map(|compared| &compared.name).collect();
-    let mut entries = session.entries.backlog(Some(&remote.location().to_string()))?.pending;
+    let mut entries = session.backlog(Some(&remote.location().to_string()))?.pending;
     entries.retain(|located| names.contains(&&located.entry.update.name));
     let mut cycle = session.cycle();
     cycle.rules.force = true;

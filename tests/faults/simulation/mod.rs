@@ -300,6 +300,8 @@ impl<'a> Simulation<'a> {
             if self.below(2) == 0 {
                 self.journal_waiting();
             }
+        }
+        if self.pushes == Pushes::Late || self.mirrors.len() > 1 {
             self.stargate.borrow_mut().settled = self.done(mirror);
         }
         if self.end_settled().is_err() {

@@ -119,7 +119,7 @@ fn names(mirrors: usize) -> impl Iterator<Item = &'static str> + Clone {
 }
 
 impl Shared {
-    /// Settles entries at one of the mirrors, as the worker does: journal, then tally.
+    /// Settles entries at one of the mirrors, as the worker does.
     pub fn settle<C: Clock>(
         &self,
         writer: &Writer<SimDisk, C>,
@@ -137,9 +137,13 @@ impl Shared {
             let overall = tally.settle(name(mirror), names(mirrors), entry, *status);
             ended.extend(overall.map(|overall| (located.clone(), overall)));
         }
+        if ended.len() < settled.len() {
+            self.replace(disk, tally.clone());
+        }
         if !ended.is_empty() {
             writer.settle(&ended).map(drop).map_err(drop)?;
         }
+        tally.forget(&ended.iter().map(|(located, _)| located.entry.entry_id).collect());
         self.replace(disk, tally);
         Ok(())
     }
