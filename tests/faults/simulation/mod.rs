@@ -570,7 +570,11 @@ impl<'a> Simulation<'a> {
             let waits = pending.iter().any(|located| located.entry.update.name == *name);
             let there = mirror.world.at(name.as_bstr());
             let foreign = there.is_some_and(|there| commit(there) >= FOREIGN);
-            if self.journaled.contains(&place) && !skipped && !waits && !foreign {
+            // Without the entry of an update between them, an earlier entry that is pending at one of several mirrors may
+            // count as the end of the later ones.
+            let mut told = self.told.iter().enumerate().filter(|(_, told)| told.name == *name);
+            let is_whole = self.mirrors.len() == 1 || told.all(|(place, _)| self.journaled.contains(&place));
+            if is_whole && self.journaled.contains(&place) && !skipped && !waits && !foreign {
                 assert_eq!(
                     there.unwrap_or(null()),
                     update.new,
@@ -640,6 +644,6 @@ fn while_pushes_land_ref_by_ref_nothing_is_lost_and_no_watermark_lies() {
 
 #[test]
 fn with_several_mirrors_nothing_is_lost_and_none_waits_for_another() {
-    run_seeds(DEFAULT_SEEDS / 4, Pushes::InOrder, 3);
-    run_seeds(DEFAULT_SEEDS / 4, Pushes::Late, 2);
+    run_seeds(DEFAULT_SEEDS / 8, Pushes::InOrder, 3);
+    run_seeds(DEFAULT_SEEDS / 8, Pushes::Late, 2);
 }
