@@ -1,18 +1,23 @@
 //! [`Config`] from the section `[stargate]` of the repository's git configuration, which git's own files and
 //! `GIT_CONFIG_*` may extend. Callers apply flags and environment variables on top.
 //!
+//! A repository has one [`Config`] for each mirror ([`Mirrors`]). A mirror's own section `[stargate "NAME"]` overrides
+//! `[stargate]` for the keys in [`MIRROR_KEYS`].
+//!
 //! An invalid value never stops a hook: it becomes a [`Problem`], and the default is used instead. The command line stops
 //! at a problem; the hook logs it and continues.
 mod choices;
+mod mirrors;
 mod reader;
 
 use std::{path::Path, time::Duration};
 
-use bstr::{BString, ByteSlice};
+use bstr::{BStr, BString, ByteSlice};
 use durable::retry::RetryPolicy;
 
 use self::choices::{DEFAULT_BRANCH_WORDS, FORGE_WORDS};
 pub use self::choices::{DefaultBranch, ForgeSetting};
+pub use self::mirrors::{Mirrors, lock_file, memory_file};
 use self::reader::Reader;
 use crate::{append_only::Paths, ref_pattern::RefPatterns};
 
@@ -52,6 +57,21 @@ pub const KEYS: [&str; 26] = [
 
 /// Keys of `[stargate "<url>"]`.
 pub const URL_KEYS: [&str; 3] = ["githubApp", "githubAppKey", "tokenFile"];
+/// Keys that a mirror's own section may set, without `stargate.`.
+pub const MIRROR_KEYS: [&str; 12] = [
+    "attempts",
+    "defaultBranch",
+    "deletes",
+    "force",
+    "forge",
+    "initialDelay",
+    "maxDelay",
+    "maxPackSize",
+    "pushesPerMinute",
+    "ref",
+    "remote",
+    "verify",
+];
 
 /// Name and version of the program, for the logs of the servers that receive its pushes.
 pub const AGENT: &str = concat!("stargate-mirror/", env!("CARGO_PKG_VERSION"));
@@ -63,10 +83,14 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// Default of [`Config::max_pack_size`]: 1.5 GiB. GitHub takes at most 2 GiB.
 const MAX_PACK_SIZE: u64 = 3 << 29;
 
-/// Settings of `[stargate]`. See `docs/configuration.md` for the keys.
+/// Settings of `[stargate]`, or of one mirror. See `docs/configuration.md` for the keys.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// `stargate.remote`: a `[remote]` name or a URL.
+    /// Name of the mirror: that of its section, else `stargate.remote` without secrets. Empty if no mirror is configured.
+    pub name: String,
+    /// Name of the mirror's own section `[stargate "NAME"]`, if it has one.
+    pub section: Option<BString>,
+    /// `stargate.remote`: a `[remote]` name or a URL. The first one, except for another mirror.
     pub remote: Option<BString>,
     /// `stargate.ref`
     pub refs: RefPatterns,
@@ -107,7 +131,7 @@ pub struct Config {
 #[error("{key} = {value}: {why}")]
 pub struct Problem {
     /// The key, as in `git config`.
-    pub key: &'static str,
+    pub key: String,
     /// Configured value.
     pub value: BString,
     /// Expected value, or another reason.
@@ -117,6 +141,8 @@ pub struct Problem {
 impl Default for Config {
     fn default() -> Self {
         Config {
+            name: String::new(),
+            section: None,
             remote: None,
             refs: RefPatterns::default(),
             repo_id: None,
@@ -223,37 +249,25 @@ impl Config {
         Ok(Config::from_git_config(&git_config(git_dir)?))
     }
 
-    /// Creates the settings from git configuration.
+    /// Creates the settings of `[stargate]` from git configuration.
     pub fn from_git_config(file: &gix::config::File) -> Self {
+        Config {
+            remote: mirrors::plain_remotes(file).into_iter().next(),
+            ..Config::read(file, None)
+        }
+    }
+
+    /// Reads all settings except the mirror's name and remote. A key in `section` overrides that of `[stargate]`.
+    fn read(file: &gix::config::File, section: Option<&BStr>) -> Self {
         let mut problems = Vec::new();
         let default = Config::default();
-        let patterns = file.strings("stargate.ref").unwrap_or_default();
-        let refs = match RefPatterns::new(&patterns) {
-            Ok(refs) => refs,
-            Err(error) => {
-                problems.push(Problem {
-                    key: "stargate.ref",
-                    value: patterns.join(&b", "[..]).into(),
-                    why: error.to_string(),
-                });
-                // One invalid pattern must not disable the valid ones.
-                let valid = patterns.iter().filter(|pattern| RefPatterns::new([pattern]).is_ok());
-                RefPatterns::new(valid).unwrap_or_default()
-            }
-        };
-        let guarded = file.strings(APPEND_ONLY).unwrap_or_default();
-        let append_only = Paths::new(&guarded).unwrap_or_else(|error| {
-            problems.push(Problem {
-                key: APPEND_ONLY,
-                value: error.0.clone(),
-                why: error.to_string(),
-            });
-            Paths::default()
-        });
-        let mut reader = Reader::new(file, &mut problems);
+        let mut reader = Reader::new(file, section, &mut problems);
         Config {
-            remote: file.string("stargate.remote").filter(|value| !value.is_empty()),
-            refs,
+            name: String::new(),
+            section: section.map(ToOwned::to_owned),
+            remote: None,
+            refs: reader.patterns("stargate.ref"),
+            append_only: reader.paths(APPEND_ONLY),
             repo_id: file.string("stargate.repoId").filter(|value| !value.is_empty()),
             pusher_env: file.strings("stargate.pusherEnv").unwrap_or_default(),
             force: reader.boolean("stargate.force", default.force),
@@ -269,10 +283,17 @@ impl Config {
             verify: reader.boolean("stargate.verify", default.verify),
             pushes_per_minute: reader.count("stargate.pushesPerMinute", 0, default.pushes_per_minute),
             max_pack_size: reader.bytes("stargate.maxPackSize", default.max_pack_size),
-            append_only,
             default_branch: reader.word("stargate.defaultBranch", &DEFAULT_BRANCH_WORDS),
             forge: reader.word("stargate.forge", &FORGE_WORDS),
             problems,
+        }
+    }
+
+    /// Returns the key of this setting: that of the mirror's own section, if it has one.
+    pub fn key(&self, name: &str) -> String {
+        match &self.section {
+            Some(section) => format!("stargate.{section}.{name}"),
+            None => format!("stargate.{name}"),
         }
     }
 }
@@ -363,7 +384,12 @@ mod tests {
             .split("\"stargate.")
             .skip(1)
             .filter_map(|rest| rest.split('"').next());
-        let read: std::collections::BTreeSet<String> = read.map(|name| format!("stargate.{name}")).collect();
+        // `mirrors` reads the remotes.
+        let read = read
+            .filter(|name| !name.contains('{'))
+            .chain(["remote"])
+            .map(|name| format!("stargate.{name}"));
+        let read: std::collections::BTreeSet<String> = read.collect();
         let known: std::collections::BTreeSet<String> = KEYS.iter().map(|key| (*key).to_owned()).collect();
         assert_eq!(read, known);
     }
@@ -396,7 +422,7 @@ mod tests {
         let config = config(
             "[stargate]\nlockTimeout = soon\nattempts = 0\nforce = maybe\nref = kv/*\nref = refs/x/*\nappendOnly = ../x\nforge = sourceforge\n",
         );
-        let keys: Vec<_> = config.problems.iter().map(|problem| problem.key).collect();
+        let keys: Vec<_> = config.problems.iter().map(|problem| problem.key.as_str()).collect();
         assert_eq!(
             keys,
             [

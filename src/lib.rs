@@ -54,7 +54,8 @@
 //! cli        one file per subcommand; report (library error -> message, hint, exit code), output (all printing)
 //!
 //! worker     driver of the mirror of refs. Many repositories: watch, schedule, journal_watcher, ref_watcher, root (search below a folder).
-//!            One repository: run (one cycle), session (repository under the lock), local_view (refs), entries (journal),
+//!            One mirror of one repository: choice (of the mirror), run (one cycle), session (repository under the lock), share
+//!            (what all mirrors have in common: tally and lock), local_view (refs), entries (journal),
 //!            reconcile, broken; cycle (attempts), attempt, requests, bisect (pushes of one attempt), remote_mirror, memory,
 //!            backoff, rejection (the server's words), comparison, missing, repository, lock, report; watermarks (resets
 //!            false_watermark), ancestry; follow (settings without effect, HEAD of the mirror), head, progress. By hand and for
@@ -78,7 +79,8 @@
 //!            and tree_cache (edited in memory), commit_object, objects, difference, new_pack, packs, maintenance, git_files
 //!            (files that git writes, too)
 //! nats       streams of JetStream, for relay and events: link (publish, follow), address, config and message (PURE)
-//! mirror     PURE: plan (entries, local refs, remote refs -> groups of commands), grouping, settlement, reconcile, watermark
+//! mirror     PURE: plan (entries, local refs, remote refs -> groups of commands), grouping, settlement, reconcile, watermark,
+//!            tally (entries that only some mirrors have settled)
 //! journal    specified in prose; folder (ownership), entry, encode and decode, status, ids, segment; read only: line, reader,
 //!            backlog, scan (which part need not be read again), visit, oldest; writer in front of access (locks), locked
 //!            (the journal under its lock), append, settle, mend and renew (repairs), rotation, intend and intent, recovery
@@ -87,7 +89,7 @@
 //! local_repository  revision expressions and all refs of a repository with refs in files or tables: expression (PURE), tables;
 //!            tracking_ref (sets a remote-tracking ref)
 //! refs       local refs: an id, absent, or unreadable with the reason; files (loose, packed) or tables
-//! config     section [stargate] of git configuration -> one Config
+//! config     section [stargate] of git configuration -> one Config for each mirror (mirrors)
 //! append_only  PURE: paths; compare (two trees), renames, history (which commits are new), range, schema, signatures,
 //!            odd_names
 //! git_objects  PURE: reader (commits, trees, blobs), lookup (by path), difference (of two trees)

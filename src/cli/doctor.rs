@@ -21,7 +21,7 @@ use super::{
     report::{Exit, Failure, REPAIR},
 };
 use crate::{
-    config::{Config, USER_AGENT},
+    config::{Mirrors, USER_AGENT},
     hook::{
         durability,
         owner::{self, Denied, KeptOut},
@@ -29,7 +29,7 @@ use crate::{
     journal::{self, Backlog},
     odd_name,
     ref_pattern::RefPatterns,
-    worker::{self, Stargate},
+    worker::{self, Chosen, Options, Stargate},
 };
 
 const EXAMPLES: &str = "\
@@ -49,7 +49,7 @@ pub struct Args {
     /// The repository [default: GIT_DIR, else found from the current directory]
     #[arg(long, value_name = "DIR")]
     repo: Option<PathBuf>,
-    /// The mirror, instead of stargate.remote: a URL, a path, or the name of a remote
+    /// The mirror, instead of stargate.remote: a URL, a path, or the name of a remote; of several mirrors, only this one
     #[arg(long, value_name = "R")]
     remote: Option<String>,
     /// Print one JSON object to stdout
@@ -71,6 +71,9 @@ enum Verdict {
 #[derive(Debug, Serialize)]
 struct Check {
     check: &'static str,
+    /// Name of the mirror among several. Omitted if there is a single one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mirror: Option<String>,
     verdict: Verdict,
     /// Finding.
     found: String,
@@ -90,9 +93,9 @@ struct Diagnosis {
 pub fn main(args: &Args) -> Result<Exit, Failure> {
     let git_dir = super::repository(args.repo.as_deref())?;
     let stargate = Stargate::open(&git_dir)?;
-    let config = Config::load(&git_dir)
+    let settings = Mirrors::load(&git_dir)
         .map_err(|error| Failure::new(Exit::Failed, format!("cannot read git's configuration: {error}")))?;
-    let mut checks = settings::checks(&git_dir, &config)?;
+    let mut checks = settings::checks(&git_dir, &settings)?;
     checks.extend(hooks::checks(&git_dir));
     checks.push(durable(&git_dir));
     checks.extend(refs(&git_dir)?);
@@ -100,7 +103,7 @@ pub fn main(args: &Args) -> Result<Exit, Failure> {
     checks.extend(owner(&git_dir));
     checks.extend(journal(&git_dir));
     checks.extend(odd_ref_names(&stargate));
-    checks.extend(mirror(args, &config, &stargate));
+    checks.extend(mirrors(args, &settings, &stargate)?);
     let diagnosis = Diagnosis { checks };
     if args.json {
         println!(
@@ -124,7 +127,8 @@ fn print_human(check: &Check) {
         Verdict::Warning => "warning ",
         Verdict::Problem => "problem ",
     };
-    println!("{mark} {}: {}", check.check, check.found);
+    let mirror = check.mirror.as_ref().map(|mirror| format!(" {mirror}"));
+    println!("{mark} {}{}: {}", check.check, mirror.unwrap_or_default(), check.found);
     if let Some(hint) = &check.hint {
         println!("         {hint}");
     }
@@ -134,6 +138,7 @@ impl Check {
     fn new(check: &'static str, verdict: Verdict, found: impl Into<String>) -> Self {
         Check {
             check,
+            mirror: None,
             verdict,
             found: found.into(),
             hint: None,
@@ -277,16 +282,38 @@ fn ref_names(stargate: &Stargate) -> Result<Vec<BString>, String> {
     Ok(refs.known().keys().chain(refs.aliases().keys()).cloned().collect())
 }
 
-fn mirror(args: &Args, config: &Config, stargate: &Stargate) -> Vec<Check> {
-    let configured = config.remote.as_ref().map(ToString::to_string);
-    let Some(name) = worker::remote_name(args.remote.clone(), configured, &environment) else {
+/// Checks each mirror, or the one that `--remote` names.
+fn mirrors(args: &Args, mirrors: &Mirrors, stargate: &Stargate) -> Result<Vec<Check>, Failure> {
+    let repository = stargate.repository();
+    let chosen = if args.remote.is_some() {
+        vec![Chosen::new(mirrors.clone(), args.remote.as_deref(), repository)?]
+    } else {
+        Chosen::each(mirrors).collect()
+    };
+    let mut checks = Vec::new();
+    for chosen in chosen {
+        let name = chosen.name_among_several();
+        checks.extend(mirror(args, &chosen, stargate).into_iter().map(|check| Check {
+            mirror: name.map(str::to_owned),
+            ..check
+        }));
+    }
+    Ok(checks)
+}
+
+fn mirror(args: &Args, chosen: &Chosen, stargate: &Stargate) -> Vec<Check> {
+    let options = Options {
+        remote: args.remote.clone(),
+        ..Default::default()
+    };
+    let Some(name) = chosen.remote(&options, &environment) else {
         let found = "no mirror is configured: nothing is pushed (local-only)";
         return vec![
             Check::new("mirror", Verdict::Warning, found)
                 .hint("set stargate.remote in the repository, or GITHUB_REPO_URL"),
         ];
     };
-    let mut checks = check_mirror(&name, config, stargate).unwrap_or_else(|error| vec![failed("mirror", &error)]);
+    let mut checks = check_mirror(&name, chosen, stargate).unwrap_or_else(|error| vec![failed("mirror", &error)]);
     checks.extend(other_mirrors::checks(&name, stargate.repository()));
     checks
 }
@@ -300,8 +327,8 @@ fn failed(what: &'static str, error: &git_push::Error) -> Check {
 }
 
 /// Checks the mirror with the credentials of a push.
-fn check_mirror(name: &str, config: &Config, stargate: &Stargate) -> Result<Vec<Check>, git_push::Error> {
-    let repository = stargate.repository();
+fn check_mirror(name: &str, chosen: &Chosen, stargate: &Stargate) -> Result<Vec<Check>, git_push::Error> {
+    let (repository, config) = (stargate.repository(), chosen.config());
     let location = resolve(BStr::new(name), Some(repository))?;
     let settings = Settings::from_environment(environment)?
         .with_user_agent(USER_AGENT)
@@ -320,14 +347,14 @@ fn check_mirror(name: &str, config: &Config, stargate: &Stargate) -> Result<Vec<
         Err(error) => {
             checks.push(failed(
                 "mirror",
-                &token::explained(error, &mut remote, repository.git_dir()),
+                &token::explained(error, &mut remote, &chosen.memory_path(repository.git_dir())),
             ));
             return Ok(checks);
         }
     };
     checks.push(offers(&shown, &advertisement, repository));
     checks.extend(token::end(config, &mut remote));
-    checks.extend(watermarks(&mut remote, &advertisement, config, repository));
+    checks.extend(watermarks(&mut remote, &advertisement, chosen, repository));
     checks.extend(head::check(stargate, config, &mut remote));
     Ok(checks)
 }
@@ -359,11 +386,12 @@ fn offers(shown: &str, advertisement: &Advertisement, repository: &gix::Reposito
 fn watermarks(
     remote: &mut Remote,
     advertisement: &Advertisement,
-    config: &Config,
+    chosen: &Chosen,
     repository: &gix::Repository,
 ) -> Vec<Check> {
-    let git_dir = repository.git_dir();
-    match worker::false_watermarks(git_dir, remote, repository, &advertisement.refs, &config.refs) {
+    let memory = chosen.memory_path(repository.git_dir());
+    let refs = &chosen.config().refs;
+    match worker::false_watermarks(&memory, remote, repository, &advertisement.refs, refs) {
         Err(error) => vec![failed("watermark", &error)],
         Ok(found) => {
             let check = |found: &worker::FalseWatermark| {

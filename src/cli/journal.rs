@@ -13,6 +13,7 @@ use crate::{
     config::Config,
     journal::{Backlog, Entry, Located, MAX_PROBLEMS, Status, Writer, visit},
     namespace::namespace,
+    worker,
 };
 
 const EXAMPLES: &str = "\
@@ -180,6 +181,7 @@ impl Journal {
             };
             return Err(Failure::new(Exit::Refused, format!("cannot retry {id}: {why}")));
         }
+        worker::forget_settled(&self.git_dir, ids, &SystemClock::default())?;
         let retried = self.writer.retry(&found)?;
         if let Some((index, cause)) = retried.failed.first() {
             let id = found[*index].entry.entry_id;

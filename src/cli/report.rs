@@ -86,6 +86,12 @@ impl Failure {
         self
     }
 
+    /// Names the mirror that the failure concerns.
+    pub fn of_mirror(mut self, mirror: &str) -> Self {
+        self.what = format!("mirror {mirror}: {}", self.what);
+        self
+    }
+
     /// Changes the exit code.
     pub fn exits(mut self, exit: Exit) -> Self {
         self.exit = exit;
@@ -254,6 +260,11 @@ impl From<RunError> for Failure {
     fn from(error: RunError) -> Self {
         let (exit, hint) = match error {
             RunError::Remote(error) => return error.into(),
+            RunError::SeveralMirrors(_) => (Exit::Usage, "give the name of one of them with --remote"),
+            RunError::NoSuchMirror(..) => (
+                Exit::Misconfigured,
+                "give the name or the URL of one of them with --remote, or add a section [stargate \"NAME\"]",
+            ),
             RunError::Locked(_) => (
                 Exit::Locked,
                 "wait until it has finished; the next cycle continues from there",

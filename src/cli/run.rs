@@ -1,7 +1,9 @@
 //! `stargate-mirror run`: runs one cycle, for cron.
 use std::{
+    panic,
     path::{Path, PathBuf},
     sync::Arc,
+    thread,
 };
 
 use durable::clock::SystemClock;
@@ -31,7 +33,8 @@ From cron, once a minute; if another cycle is still running, this one exits with
 ///
 /// All refs of a namespace and its watermark move in one atomic push. The refs are then read back, and the journal entries
 /// marked as done. A failed push is tried 3 times; then the entries stay pending for the next cycle. If the mirror's server
-/// explains a rejection, its words are printed as `remote:` lines.
+/// explains a rejection, its words are printed as `remote:` lines. Several mirrors of a repository are pushed to at the same
+/// time.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -41,13 +44,14 @@ pub struct Args {
     /// Every repository below this folder that has stargate.remote, a [stargate] section or a journal
     #[arg(long, value_name = "DIR")]
     root: Option<PathBuf>,
-    /// The mirror of a single repository, instead of stargate.remote: a URL, a path, or the name of a remote
+    /// The mirror of a single repository, instead of stargate.remote: a URL, a path, or the name of a remote; of several
+    /// mirrors, only this one
     #[arg(long, value_name = "R")]
     remote: Option<String>,
     /// Show what would be pushed, and send nothing
     #[arg(long)]
     dry_run: bool,
-    /// Print one JSON object for each repository to stdout
+    /// Print one JSON object for each repository and mirror to stdout
     #[arg(long)]
     json: bool,
 }
@@ -55,7 +59,7 @@ pub struct Args {
 /// Runs the command.
 ///
 /// # Errors
-/// The cycle of a single repository cannot run. With several repositories, the error is printed and the others continue.
+/// The only cycle cannot run. With several repositories or mirrors, the error is printed and the others continue.
 pub fn main(args: &Args) -> Result<Exit, Failure> {
     let several = super::are_several(&args.repositories, args.root.as_deref(), args.remote.as_deref())?;
     let repositories = repositories(args)?;
@@ -68,14 +72,57 @@ pub fn main(args: &Args) -> Result<Exit, Failure> {
         ..Default::default()
     };
     if let [only] = &repositories[..] {
-        return cycle(only, &options, &terminal, args.json);
+        return cycles(only, &options, &terminal, args.json);
     }
     let mut worst = Exit::Done;
     for git_dir in &repositories {
-        let exit = cycle(git_dir, &options, &terminal, args.json).unwrap_or_else(|failure| {
+        let exit = cycles(git_dir, &options, &terminal, args.json).unwrap_or_else(|failure| {
             logs::print_failure(&failure, Some(git_dir));
             failure.exit()
         });
+        worst = worst.max(exit);
+    }
+    Ok(worst)
+}
+
+/// Runs a cycle for each mirror of the repository, all at the same time, and prints their reports in the order of the
+/// settings.
+fn cycles(git_dir: &Path, options: &Options, terminal: &Terminal, json: bool) -> Result<Exit, Failure> {
+    let mirrors = worker::mirror_names(git_dir, options.remote.as_deref())?;
+    let several = mirrors.len() > 1;
+    let options = |remote: &Option<String>| Options {
+        remote: remote.clone(),
+        // One line of progress cannot show several pushes.
+        progress: if several {
+            Progress::default()
+        } else {
+            options.progress.clone()
+        },
+        ..options.clone()
+    };
+    let run = |options: &Options| worker::run(git_dir, options, &super::environment, &SystemClock::default());
+    // The first cycle runs in this thread, so a single mirror needs no other.
+    let ended = thread::scope(|scope| {
+        let others = mirrors.iter().skip(1).map(options);
+        let others: Vec<_> = others.map(|options| scope.spawn(move || run(&options))).collect();
+        let first = mirrors.first().map(|mirror| run(&options(mirror)));
+        let others = others
+            .into_iter()
+            .map(|cycle| cycle.join().unwrap_or_else(|panic| panic::resume_unwind(panic)));
+        first.into_iter().chain(others).collect::<Vec<_>>()
+    });
+    terminal.clear();
+    let mut worst = Exit::Done;
+    for (mirror, ended) in mirrors.iter().zip(ended) {
+        let exit = match ended {
+            Ok(report) => print(git_dir, &report, &options(mirror), json),
+            Err(error) if several => {
+                let failure = Failure::from(error).of_mirror(mirror.as_deref().unwrap_or_default());
+                logs::print_failure(&failure, Some(git_dir));
+                failure.exit()
+            }
+            Err(error) => return Err(error.into()),
+        };
         worst = worst.max(exit);
     }
     Ok(worst)
@@ -104,22 +151,22 @@ fn repositories(args: &Args) -> Result<Vec<PathBuf>, Failure> {
     Ok(found)
 }
 
-fn cycle(git_dir: &Path, options: &Options, terminal: &Terminal, json: bool) -> Result<Exit, Failure> {
-    let report = worker::run(git_dir, options, &super::environment, &SystemClock::default());
-    terminal.clear();
-    let report = report?;
+fn print(git_dir: &Path, report: &CycleReport, options: &Options, json: bool) -> Exit {
     if let Some(missing) = &report.missing {
         eprintln!("{}: local-only: {missing}", git_dir.display());
     }
     if json {
-        println!("{}", serde_json::to_string(&report).expect("a report is always JSON"));
+        println!("{}", serde_json::to_string(report).expect("a report is always JSON"));
     } else {
         if options.several {
             println!("{}:", git_dir.display());
         }
-        print_human(&report);
+        if let Some(mirror) = &report.mirror {
+            println!("mirror {mirror}:");
+        }
+        print_human(report);
     }
-    Ok(cycle_exit(&report))
+    cycle_exit(report)
 }
 
 fn print_human(report: &CycleReport) {

@@ -28,7 +28,7 @@ pub struct Args {
     /// The repository [default: GIT_DIR, else found from the current directory]
     #[arg(long, value_name = "DIR")]
     repo: Option<PathBuf>,
-    /// Print one JSON object to stdout
+    /// Print one JSON object for each mirror to stdout
     #[arg(long)]
     json: bool,
 }
@@ -40,19 +40,29 @@ pub struct Args {
 pub fn main(args: &Args) -> Result<Exit, Failure> {
     let git_dir = super::repository(args.repo.as_deref())?;
     let now = SystemClock::default().now();
-    let status = worker::status(&git_dir, now)?;
-    if args.json {
-        println!("{}", serde_json::to_string(&status).expect("a status is always JSON"));
-    } else {
-        print_human(&status, now);
+    let mut worst = Exit::Done;
+    for status in worker::status(&git_dir, now)? {
+        if args.json {
+            println!("{}", serde_json::to_string(&status).expect("a status is always JSON"));
+        } else {
+            if let Some(mirror) = &status.mirror {
+                println!("mirror {mirror}:");
+            }
+            print_human(&status, now);
+        }
+        worst = worst.max(exit(&status));
     }
-    Ok(if !status.broken.is_empty() {
+    Ok(worst)
+}
+
+fn exit(status: &RepositoryStatus) -> Exit {
+    if !status.broken.is_empty() {
         Exit::Failed
     } else if status.is_settled() {
         Exit::Done
     } else {
         Exit::Incomplete
-    })
+    }
 }
 
 fn print_human(status: &RepositoryStatus, now: Timestamp) {

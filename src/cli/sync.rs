@@ -7,7 +7,7 @@ use std::{
 use durable::clock::SystemClock;
 
 use super::{
-    environment,
+    environment, logs,
     report::{Exit, Failure, REPAIR, cycle_exit},
 };
 use crate::{
@@ -31,7 +31,7 @@ pub struct Args {
     /// The repository [default: GIT_DIR, else found from the current directory]
     #[arg(long = "repo", value_name = "DIR")]
     repository: Option<PathBuf>,
-    /// The mirror, instead of stargate.remote: a URL, a path, or the name of a remote
+    /// The mirror, instead of stargate.remote: a URL, a path, or the name of a remote; of several mirrors, only this one
     #[arg(long, value_name = "R")]
     remote: Option<String>,
     #[command(flatten)]
@@ -45,7 +45,7 @@ pub struct Args {
     /// With --force: allow deleting more than 5 % of the mirror's refs
     #[arg(long, requires = "force")]
     allow_mass_delete: bool,
-    /// Print one JSON object to stdout
+    /// Print one JSON object for each mirror to stdout
     #[arg(long)]
     json: bool,
 }
@@ -67,23 +67,51 @@ struct How {
 /// Runs the command.
 ///
 /// # Errors
-/// The cycle cannot run, or the mirror cannot be read, or forcing is refused.
+/// The cycle cannot run, or the mirror cannot be read, or forcing is refused. With several mirrors, the error is printed
+/// and the others continue.
 pub fn main(args: &Args) -> Result<Exit, Failure> {
     let git_dir = super::repository(args.repository.as_deref())?;
+    let mirrors = worker::mirror_names(&git_dir, args.remote.as_deref())?;
+    if let [only] = &mirrors[..] {
+        return sync(args, &git_dir, only.clone());
+    }
+    if args.how.force {
+        let names: Vec<&str> = mirrors.iter().flatten().map(String::as_str).collect();
+        let what = format!(
+            "--force works on one mirror, but there are several: {}",
+            names.join(", ")
+        );
+        return Err(Failure::new(Exit::Usage, what).hint("give the name of one of them with --remote"));
+    }
+    let mut worst = Exit::Done;
+    for mirror in mirrors {
+        let name = mirror.clone().unwrap_or_default();
+        let exit = sync(args, &git_dir, mirror).unwrap_or_else(|failure| {
+            let failure = failure.of_mirror(&name);
+            logs::print_failure(&failure, Some(&git_dir));
+            failure.exit()
+        });
+        worst = worst.max(exit);
+    }
+    Ok(worst)
+}
+
+/// Compares, repairs or forces one mirror.
+fn sync(args: &Args, git_dir: &Path, remote: Option<String>) -> Result<Exit, Failure> {
     let clock = SystemClock::default();
     let options = Options {
-        remote: args.remote.clone(),
+        remote,
         reconcile: args.how.repair,
         ..Default::default()
     };
     let mut pending = Exit::Done;
     if args.how.repair {
-        pending = cycle_exit(&worker::run(&git_dir, &options, &environment, &clock)?);
+        pending = cycle_exit(&worker::run(git_dir, &options, &environment, &clock)?);
     }
     let report = if args.how.force {
-        forced(args, &git_dir, &options)?
+        forced(args, git_dir, &options)?
     } else {
-        worker::compare_refs(&git_dir, &options, &environment, &clock)?
+        worker::compare_refs(git_dir, &options, &environment, &clock)?
     };
     if args.json {
         println!("{}", serde_json::to_string(&report).expect("a report is always JSON"));
@@ -139,6 +167,9 @@ fn confirmed(args: &Args, before: &SyncReport) -> Result<bool, Failure> {
 }
 
 fn print_human(report: &SyncReport) {
+    if let Some(mirror) = &report.mirror {
+        println!("mirror {mirror}:");
+    }
     let Some(remote) = &report.remote else {
         match &report.missing {
             Some(missing) => println!("local-only: {missing}"),

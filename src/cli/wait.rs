@@ -16,7 +16,7 @@ use super::{
     report::{Exit, Failure},
 };
 use crate::{
-    config::{Config, USER_AGENT, parse_duration},
+    config::{Mirrors, USER_AGENT, parse_duration},
     mirror::watermark::{ledger_ref, watermark_ref},
     worker::{self, Expected, RefsOutcome, RemoteFence, RemoteRefFence, Seen, WaitOutcome},
 };
@@ -56,7 +56,8 @@ pub struct Args {
     /// The namespace
     #[arg(long = "ns", value_name = "NS", default_value = "main", value_parser = parse_namespace)]
     namespace: String,
-    /// The mirror: a URL, a path, or the name of a remote [default: stargate.remote, else GITHUB_REPO_URL]
+    /// The mirror: a URL, a path, or the name of a remote or mirror [default: stargate.remote, else GITHUB_REPO_URL; all of
+    /// several mirrors]
     #[arg(long, value_name = "R")]
     remote: Option<String>,
     /// A repository whose configuration and commits are used
@@ -65,13 +66,15 @@ pub struct Args {
     /// How long to wait, such as 500ms, 60s, 5m
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
     timeout: Duration,
-    /// Print one JSON object to stdout
+    /// Print one JSON object for each mirror to stdout
     #[arg(long)]
     json: bool,
 }
 
 #[derive(Serialize)]
 struct WaitReport<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mirror: Option<&'a str>,
     outcome: &'static str,
     oid: Option<String>,
     namespace: Option<&'a str>,
@@ -91,32 +94,115 @@ pub fn main(args: &Args) -> Result<Exit, Failure> {
     let clock = SystemClock::default();
     let wanted = Wanted::new(args)?;
     let local = local_repository(args)?;
-    let configured = configured_remote(args, local.as_ref())?;
-    let name = worker::remote_name(args.remote.clone(), configured, &environment).ok_or_else(|| {
-        Failure::new(Exit::Misconfigured, "there is no remote to wait for")
-            .hint("give --remote URL, or set stargate.remote in the repository, or GITHUB_REPO_URL")
-    })?;
-    let location = resolve(BStr::new(&name), local.as_ref())?;
-    let mut remote = Remote::open(location, &settings(args, local.as_ref())?)?;
-    match wanted {
-        Wanted::Commit(oid) => {
-            let mut fence = RemoteFence::new(&mut remote, args.namespace.as_bytes().as_bstr(), local.as_ref());
-            let waited = worker::wait(&mut fence, oid, args.timeout, &clock)?;
-            print(args, oid, &waited, &remote, clock.elapsed());
-            Ok(match waited {
-                WaitOutcome::Visible(_) => Exit::Done,
-                WaitOutcome::TimedOut { .. } | WaitOutcome::Rewound(_) => Exit::TimedOut,
-            })
+    let mirrors = configured_mirrors(args, local.as_ref())?;
+    let remotes = worker::remotes_to_read(mirrors.as_ref(), args.remote.as_deref(), &environment);
+    if remotes.is_empty() {
+        return Err(Failure::new(Exit::Misconfigured, "there is no remote to wait for")
+            .hint("give --remote URL, or set stargate.remote in the repository, or GITHUB_REPO_URL"));
+    }
+    // The timeout is one for all mirrors. Each of them is polled at least once.
+    let mut worst = Exit::Done;
+    for (mirror, remote) in remotes {
+        let waiting = Waiting {
+            args,
+            wanted: &wanted,
+            local: local.as_ref(),
+            mirror: mirror.as_deref(),
+            left: args.timeout.saturating_sub(clock.elapsed()),
+        };
+        let failed = |failure: Failure| match &mirror {
+            Some(mirror) => failure.of_mirror(mirror),
+            None => failure,
+        };
+        worst = worst.max(waiting.until_visible(&remote).map_err(failed)?);
+    }
+    Ok(worst)
+}
+
+/// Wait for one mirror.
+struct Waiting<'a> {
+    args: &'a Args,
+    wanted: &'a Wanted,
+    local: Option<&'a gix::Repository>,
+    /// Name of the mirror among several.
+    mirror: Option<&'a str>,
+    /// Time until the timeout.
+    left: Duration,
+}
+
+impl Waiting<'_> {
+    fn until_visible(&self, remote: &str) -> Result<Exit, Failure> {
+        let (args, clock) = (self.args, SystemClock::default());
+        let location = resolve(BStr::new(remote), self.local)?;
+        let mut remote = Remote::open(location, &settings(args, self.local)?)?;
+        match self.wanted {
+            Wanted::Commit(oid) => {
+                let mut fence = RemoteFence::new(&mut remote, args.namespace.as_bytes().as_bstr(), self.local);
+                let waited = worker::wait(&mut fence, *oid, self.left, &clock)?;
+                self.print(*oid, &waited, &remote, clock.elapsed());
+                Ok(match waited {
+                    WaitOutcome::Visible(_) => Exit::Done,
+                    WaitOutcome::TimedOut { .. } | WaitOutcome::Rewound(_) => Exit::TimedOut,
+                })
+            }
+            Wanted::Refs(expected) => {
+                let mut fence = RemoteRefFence::new(&mut remote, expected, self.local);
+                let waited = worker::wait_for_refs(&mut fence, expected, self.left, &clock)?;
+                self.print_refs(expected, &waited, &remote, clock.elapsed());
+                Ok(match waited {
+                    RefsOutcome::Visible(_) => Exit::Done,
+                    RefsOutcome::TimedOut { .. } => Exit::TimedOut,
+                })
+            }
         }
-        Wanted::Refs(expected) => {
-            let mut fence = RemoteRefFence::new(&mut remote, &expected, local.as_ref());
-            let waited = worker::wait_for_refs(&mut fence, &expected, args.timeout, &clock)?;
-            print_refs(args, &expected, &waited, &remote, clock.elapsed());
-            Ok(match waited {
-                RefsOutcome::Visible(_) => Exit::Done,
-                RefsOutcome::TimedOut { .. } => Exit::TimedOut,
-            })
+    }
+
+    fn print_refs(&self, expected: &[Expected], waited: &RefsOutcome, remote: &Remote, elapsed: Duration) {
+        let args = self.args;
+        let (outcome, seen, error) = match waited {
+            RefsOutcome::Visible(seen) => ("visible", seen, None),
+            RefsOutcome::TimedOut { last_seen, error } => ("timed-out", last_seen, error.clone()),
+        };
+        if !args.json {
+            return refs::print(expected, waited, remote, args.timeout);
         }
+        print_json(&WaitReport {
+            mirror: self.mirror,
+            outcome,
+            oid: None,
+            namespace: None,
+            watermark: None,
+            ledger: None,
+            refs: refs::lines(expected, seen),
+            error,
+            http_requests: remote.traffic().http_requests,
+            elapsed_ms: elapsed.as_millis() as u64,
+        });
+    }
+
+    fn print(&self, oid: ObjectId, waited: &WaitOutcome, remote: &Remote, elapsed: Duration) {
+        let args = self.args;
+        let (outcome, seen, error) = match waited {
+            WaitOutcome::Visible(seen) => ("visible", seen, None),
+            WaitOutcome::TimedOut { last_seen, error } => ("timed-out", last_seen, error.clone()),
+            WaitOutcome::Rewound(seen) => ("rewound", seen, None),
+        };
+        if args.json {
+            let report = WaitReport {
+                mirror: self.mirror,
+                outcome,
+                oid: Some(oid.to_string()),
+                namespace: Some(&args.namespace),
+                watermark: seen.watermark.map(|id| id.to_string()),
+                ledger: seen.ledger.map(|id| id.to_string()),
+                refs: Vec::new(),
+                error,
+                http_requests: remote.traffic().http_requests,
+                elapsed_ms: elapsed.as_millis() as u64,
+            };
+            return print_json(&report);
+        }
+        print_human(args, oid, waited, remote);
     }
 }
 
@@ -141,19 +227,24 @@ impl Wanted {
     }
 }
 
-/// Returns `stargate.remote`. A configuration that cannot be read is an error only if it would be used.
-fn configured_remote(args: &Args, local: Option<&gix::Repository>) -> Result<Option<String>, Failure> {
-    let Some(local) = local.filter(|_| args.remote.is_none()) else {
+/// Returns the configured mirrors. A configuration that cannot be read is an error only if it would be used.
+fn configured_mirrors(args: &Args, local: Option<&gix::Repository>) -> Result<Option<Mirrors>, Failure> {
+    let Some(local) = local else {
         return Ok(None);
     };
-    let config = Config::load(local.git_dir()).map_err(|error| {
-        let what = format!(
-            "cannot read git's configuration of {}: {error}",
-            local.git_dir().display()
-        );
-        Failure::new(Exit::Failed, what).hint("correct it, or give --remote URL")
-    })?;
-    Ok(config.remote.map(|remote| remote.to_string()))
+    match Mirrors::load(local.git_dir()) {
+        Ok(mirrors) => Ok(Some(mirrors)),
+        Err(_) if args.remote.is_some() => Ok(None),
+        Err(error) => Err(unreadable(local, &error)),
+    }
+}
+
+fn unreadable(local: &gix::Repository, error: &gix::Error) -> Failure {
+    let what = format!(
+        "cannot read git's configuration of {}: {error}",
+        local.git_dir().display()
+    );
+    Failure::new(Exit::Failed, what).hint("correct it, or give --remote URL")
 }
 
 /// Returns the transport settings, with timeouts no longer than the wait, so that a silent server cannot prolong it.
@@ -192,52 +283,8 @@ fn surrounding_repository() -> Option<gix::Repository> {
     }
 }
 
-fn print_refs(args: &Args, expected: &[Expected], waited: &RefsOutcome, remote: &Remote, elapsed: Duration) {
-    let (outcome, seen, error) = match waited {
-        RefsOutcome::Visible(seen) => ("visible", seen, None),
-        RefsOutcome::TimedOut { last_seen, error } => ("timed-out", last_seen, error.clone()),
-    };
-    if !args.json {
-        return refs::print(expected, waited, remote, args.timeout);
-    }
-    print_json(&WaitReport {
-        outcome,
-        oid: None,
-        namespace: None,
-        watermark: None,
-        ledger: None,
-        refs: refs::lines(expected, seen),
-        error,
-        http_requests: remote.traffic().http_requests,
-        elapsed_ms: elapsed.as_millis() as u64,
-    });
-}
-
 fn print_json(report: &WaitReport<'_>) {
     println!("{}", serde_json::to_string(report).expect("a report is always JSON"));
-}
-
-fn print(args: &Args, oid: ObjectId, waited: &WaitOutcome, remote: &Remote, elapsed: Duration) {
-    let (outcome, seen, error) = match waited {
-        WaitOutcome::Visible(seen) => ("visible", seen, None),
-        WaitOutcome::TimedOut { last_seen, error } => ("timed-out", last_seen, error.clone()),
-        WaitOutcome::Rewound(seen) => ("rewound", seen, None),
-    };
-    if args.json {
-        let report = WaitReport {
-            outcome,
-            oid: Some(oid.to_string()),
-            namespace: Some(&args.namespace),
-            watermark: seen.watermark.map(|id| id.to_string()),
-            ledger: seen.ledger.map(|id| id.to_string()),
-            refs: Vec::new(),
-            error,
-            http_requests: remote.traffic().http_requests,
-            elapsed_ms: elapsed.as_millis() as u64,
-        };
-        return print_json(&report);
-    }
-    print_human(args, oid, waited, remote);
 }
 
 fn print_human(args: &Args, oid: ObjectId, waited: &WaitOutcome, remote: &Remote) {

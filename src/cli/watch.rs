@@ -30,7 +30,8 @@ pub struct Args {
     /// Every repository below this folder that has stargate.remote, a [stargate] section or a journal; new ones are noticed
     #[arg(long, value_name = "DIR")]
     root: Option<PathBuf>,
-    /// The mirror of a single repository, instead of stargate.remote: a URL, a path, or the name of a remote
+    /// The mirror of a single repository, instead of stargate.remote: a URL, a path, or the name of a remote; of several
+    /// mirrors, only this one
     #[arg(long, value_name = "R")]
     remote: Option<String>,
 }

@@ -14,7 +14,7 @@
 //! git runs the configured hooks first, then the program in `hooks/`, or all of them at once. So at most one of ours may
 //! record a push:
 //!
-//! - A repository without `stargate.remote` and without a `.stargate` folder is not mirrored. The hook ends silently.
+//! - A repository without a mirror in its settings and without a `.stargate` folder is not mirrored. The hook ends silently.
 //! - Where git also runs our program as `hooks/<name>`, that hook records the push, and the configured one does
 //!   nothing. This is decided for each hook separately, so both kinds of `pre-receive` and `post-receive` work
 //!   together.
@@ -37,7 +37,10 @@ use super::{
     Hook,
     install::{Standing, standing},
 };
-use crate::{config, journal::FOLDER};
+use crate::{
+    config::{self, Mirrors},
+    journal::FOLDER,
+};
 
 /// First version of git, major and minor, that runs hooks from its configuration.
 pub const SINCE: (u32, u32) = (2, 54);
@@ -56,10 +59,9 @@ pub(super) fn main(hook: Hook, name: &str) -> ExitCode {
 
 /// Returns true if pushes to the repository at `git_dir` are recorded by configured hooks.
 pub fn is_mirrored(git_dir: &Path, config: &gix::config::File) -> bool {
-    let remote = config.string("stargate.remote").unwrap_or_default();
     // A folder that cannot be accessed counts as present.
     let is_absent = |error: io::Error| error.kind() == io::ErrorKind::NotFound;
-    !remote.is_empty() || !fs::symlink_metadata(git_dir.join(FOLDER)).is_err_and(is_absent)
+    Mirrors::is_any_in(config) || !fs::symlink_metadata(git_dir.join(FOLDER)).is_err_and(is_absent)
 }
 
 /// Returns true if git runs our program as `hooks/<name>`. Returns false if that is unknown: recording a push twice is

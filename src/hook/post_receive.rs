@@ -48,12 +48,13 @@ pub fn main(chained: Option<&Path>) -> ExitCode {
     let git_dir = environment("GIT_DIR").map_or_else(|| ".".into(), PathBuf::from);
     let clock = SystemClock::default();
     let mut output = HookOutput::new(clock);
-    let config = configuration(&git_dir, &mut output);
+    let mirrors = configuration(&git_dir, &mut output);
+    let config = &mirrors.repository;
 
-    let mut drafting = Drafting::new(&environment, &config, &git_dir);
+    let mut drafting = Drafting::new(&environment, config, &git_dir);
     let mut drafts = Vec::new();
     let kept = input::read(io::stdin().lock(), chained.is_some(), &mut output, |update| {
-        if config.refs.matches(update.name.as_bstr()) {
+        if mirrors.has(update.name.as_bstr()) {
             drafts.push(drafting.draft(update));
         }
     });
@@ -64,7 +65,7 @@ pub fn main(chained: Option<&Path>) -> ExitCode {
             let waited =
                 oldest_pending(&Disk, &git_dir).and_then(|then| clock.now().duration_since(then).try_into().ok());
             output.tell_pusher(&queued(drafts.len(), waited));
-            rejections::tell(&git_dir, &drafts, &mut output);
+            rejections::tell(&git_dir, &mirrors, &drafts, &mut output);
         }
     }
     output.write_log(&Disk, &git_dir);

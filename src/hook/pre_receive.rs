@@ -49,17 +49,18 @@ pub fn main(chained: Option<&Path>) -> ExitCode {
     let git_dir = environment("GIT_DIR").map_or_else(|| ".".into(), PathBuf::from);
     let clock = SystemClock::default();
     // post-receive reports problems of the configuration.
-    let config = configuration(&git_dir, &mut HookOutput::new(clock));
+    let mirrors = configuration(&git_dir, &mut HookOutput::new(clock));
+    let config = &mirrors.repository;
     let mut output = HookOutput::new(clock);
 
-    let mut drafting = Drafting::new(&environment, &config, &git_dir);
+    let mut drafting = Drafting::new(&environment, config, &git_dir);
     let (mut drafts, mut guarded, mut names) = (Vec::new(), Vec::new(), RefNames::default());
     let kept = input::read(io::stdin().lock(), chained.is_some(), &mut output, |update| {
         names.add(&update);
-        if guard::is_enabled(&config) {
+        if guard::is_enabled(config) {
             guarded.push(update.clone());
         }
-        if config.refs.matches(update.name.as_bstr()) {
+        if mirrors.has(update.name.as_bstr()) {
             drafts.push(drafting.draft(update));
         }
     });
@@ -71,7 +72,7 @@ pub fn main(chained: Option<&Path>) -> ExitCode {
         names.check(&git_dir, &mut output);
     }
     if output.complete {
-        guard::check(&guarded, &environment, &config, &git_dir, &mut output);
+        guard::check(&guarded, &environment, config, &git_dir, &mut output);
     }
     if output.complete && !drafts.is_empty() {
         let writer = Writer::new(Disk, clock, &git_dir, config.lock_timeout).allow_network(config.allow_nfs);

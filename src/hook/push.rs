@@ -13,40 +13,40 @@ use super::{
     object_folders,
 };
 use crate::{
-    config::{APPEND_ONLY, Config, Problem},
+    config::{APPEND_ONLY, Config, Mirrors, Problem},
     journal::{Draft, Origin, Source},
     ref_update::RefUpdate,
 };
 
 /// Loads the configuration of the repository. Reports its problems to the log and the pusher, and uses defaults instead.
-pub(super) fn configuration(git_dir: &Path, output: &mut HookOutput<impl Clock>) -> Config {
-    let config = Config::load(git_dir).unwrap_or_else(|error| {
+pub(super) fn configuration(git_dir: &Path, output: &mut HookOutput<impl Clock>) -> Mirrors {
+    let mirrors = Mirrors::load(git_dir).unwrap_or_else(|error| {
         let text = format!("cannot read git's configuration, so defaults are used: {error:#}");
         output.log(&text);
         output.tell_pusher(&text);
         defaults_for_unreadable(git_dir, &error)
     });
-    for problem in &config.problems {
+    for problem in mirrors.problems() {
         let text = format!("configuration: {problem}; the default is used");
         output.log(&text);
         output.tell_pusher(&text);
     }
-    config
+    mirrors
 }
 
 /// Returns the defaults for a configuration that cannot be read. If it may set `stargate.appendOnly`, adds a problem, so
 /// that the guard rejects every push to a guarded ref.
-fn defaults_for_unreadable(git_dir: &Path, error: &gix::Error) -> Config {
+fn defaults_for_unreadable(git_dir: &Path, error: &gix::Error) -> Mirrors {
     let mut config = Config::default();
     let mentions = |text: Vec<u8>| text.to_ascii_lowercase().contains_str("appendonly");
     if fs::read(git_dir.join("config")).map_or(true, mentions) {
         config.problems.push(Problem {
-            key: APPEND_ONLY,
+            key: APPEND_ONLY.to_owned(),
             value: "?".into(),
             why: format!("git's configuration cannot be read: {error:#}"),
         });
     }
-    config
+    Mirrors::of(config)
 }
 
 /// Turns the updates of a push into drafts of journal entries.

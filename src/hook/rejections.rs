@@ -11,10 +11,11 @@ use durable::clock::Clock;
 use serde::Deserialize;
 
 use super::hook_output::HookOutput;
-use crate::journal::{Draft, FOLDER};
+use crate::{
+    config::{Mirrors, memory_file},
+    journal::{Draft, FOLDER},
+};
 
-/// The worker's memory in [`FOLDER`].
-const MEMORY: &str = "worker.json";
 /// Beginning of a memory with rejections. The rest of the file may be long, and is not read.
 const BEGINNING: &[u8] = b"{\"rejections\":";
 /// Limit of bytes that are read.
@@ -29,20 +30,28 @@ struct Rejection {
     advice: Option<String>,
 }
 
-/// Shows the pusher the mirror's words about rejected earlier updates of the same refs.
-pub(super) fn tell(git_dir: &Path, drafts: &[Draft], output: &mut HookOutput<impl Clock>) {
-    let rejections = match read(&git_dir.join(FOLDER).join(MEMORY)) {
-        Ok(rejections) => rejections,
-        Err(error) => return output.log(&format!("cannot read the mirror's rejections in {MEMORY}: {error}")),
-    };
+/// Shows the pusher the words of each mirror about rejected earlier updates of the same refs.
+pub(super) fn tell(git_dir: &Path, mirrors: &Mirrors, drafts: &[Draft], output: &mut HookOutput<impl Clock>) {
     let is_pushed = |name: &&String| drafts.iter().any(|draft| draft.update.name == name.as_str());
     let mut told = 0;
-    for rejection in &rejections {
-        if let Some(name) = rejection.refs.iter().find(is_pushed).filter(|_| told < MAX_TOLD) {
-            told += 1;
-            output.tell_pusher(&format!("the mirror rejected an earlier update of {name}:"));
-            let words = rejection.server_words.iter().chain(&rejection.advice);
-            words.for_each(|line| output.tell_pusher(&format!("  {line}")));
+    for (place, mirror) in mirrors.names().enumerate() {
+        let file = memory_file(place, mirror);
+        let rejections = read(&git_dir.join(FOLDER).join(&file)).unwrap_or_else(|error| {
+            output.log(&format!("cannot read the mirror's rejections in {file}: {error}"));
+            Vec::new()
+        });
+        let of_mirror = if mirrors.are_several() {
+            format!("the mirror {mirror}")
+        } else {
+            "the mirror".to_owned()
+        };
+        for rejection in &rejections {
+            if let Some(name) = rejection.refs.iter().find(is_pushed).filter(|_| told < MAX_TOLD) {
+                told += 1;
+                output.tell_pusher(&format!("{of_mirror} rejected an earlier update of {name}:"));
+                let words = rejection.server_words.iter().chain(&rejection.advice);
+                words.for_each(|line| output.tell_pusher(&format!("  {line}")));
+            }
         }
     }
 }
@@ -70,15 +79,23 @@ mod tests {
 
     use super::*;
     use crate::{
+        config::Config,
         journal::{Origin, Source},
         ref_update::RefUpdate,
     };
 
-    fn told(memory: Option<&str>, pushed: &[&str]) -> String {
+    fn told(memories: &[&str], pushed: &[&str]) -> String {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join(FOLDER)).unwrap();
-        if let Some(memory) = memory {
-            std::fs::write(folder.path().join(FOLDER).join(MEMORY), memory).unwrap();
+        let file = gix::config::File::try_from("[stargate]\nremote = a\n[stargate \"b\"]\nremote = x\n").unwrap();
+        let mirrors = if memories.len() > 1 {
+            Mirrors::from_git_config(&file)
+        } else {
+            Mirrors::of(Config::default())
+        };
+        for (place, memory) in memories.iter().enumerate() {
+            let name = memory_file(place, &mirrors.each[place].name);
+            std::fs::write(folder.path().join(FOLDER).join(name), memory).unwrap();
         }
         let null = gix::hash::Kind::Sha1.null();
         let draft = |name: &&str| Draft {
@@ -92,7 +109,7 @@ mod tests {
         };
         let drafts: Vec<Draft> = pushed.iter().map(draft).collect();
         let mut output = HookOutput::new(ManualClock::default());
-        tell(folder.path(), &drafts, &mut output);
+        tell(folder.path(), &mirrors, &drafts, &mut output);
         assert!(output.complete, "messages decide nothing");
         output.into_messages()
     }
@@ -104,23 +121,23 @@ mod tests {
              {\"group\":\"refs/heads/x\",\"refs\":[\"refs/heads/x\"],\"server_words\":[\"never\"],\"advice\":null}\
              ],\"mirror\":{\"cut off";
         assert_eq!(
-            told(Some(memory), &["refs/kv-index/main", "refs/kv/main"]),
+            told(&[memory], &["refs/kv-index/main", "refs/kv/main"]),
             "stargate: the mirror rejected an earlier update of refs/kv/main:\n\
              stargate:   no\nstargate:   ask\nstargate:   change\n"
         );
-        assert!(told(Some(memory), &["refs/heads/x"]).ends_with("  never\n"));
-        assert_eq!(told(Some(memory), &["refs/heads/y"]), "");
+        assert!(told(&[memory], &["refs/heads/x"]).ends_with("  never\n"));
+        assert_eq!(told(&[memory], &["refs/heads/y"]), "");
+        assert_eq!(
+            told(&["{", memory], &["refs/heads/x"]),
+            "stargate: the mirror b rejected an earlier update of refs/heads/x:\nstargate:   never\n"
+        );
     }
 
     #[test]
     fn a_memory_without_rejections_or_none_at_all_tells_nothing() {
-        for memory in [
-            None,
-            Some(""),
-            Some("{\"mirror\":null}"),
-            Some("{\"rejections\":[{\"refs\""),
-        ] {
-            assert_eq!(told(memory, &["refs/kv/main"]), "", "{memory:?}");
+        assert_eq!(told(&[], &["refs/kv/main"]), "");
+        for memory in ["", "{\"mirror\":null}", "{\"rejections\":[{\"refs\""] {
+            assert_eq!(told(&[memory], &["refs/kv/main"]), "", "{memory:?}");
         }
     }
 }

@@ -4,6 +4,7 @@
 //! - [`plan()`] turns the backlog and the refs of both sides into groups of commands;
 //! - [`settle()`] decides the outcome of an attempt, from the server's report and from the refs that were read back;
 //! - [`compare()`] and [`missed()`] compare the refs of both sides, and find updates that the journal missed;
+//! - [`Tally`] has the entries that only some of several mirrors have settled;
 //! - [`Grouping`] determines which refs land together, including symbolic refs;
 //! - [`watermark`] defines the ref names of a namespace.
 mod grouping;
@@ -11,6 +12,7 @@ mod outcome;
 mod plan;
 mod reconcile;
 mod settlement;
+mod tally;
 pub mod watermark;
 
 pub use grouping::Grouping;
@@ -18,3 +20,4 @@ pub use outcome::Outcome;
 pub use plan::{Change, Damaged, Group, Hold, LocalView, Plan, Rules, plan};
 pub use reconcile::{Compared, Standing, compare, missed};
 pub use settlement::{GroupResult, held, settle, settle_unseen};
+pub use tally::Tally;

@@ -323,7 +323,11 @@ fn order(local: &LocalRepository, options: &Options, git: &GitSettings<'_>) -> R
 /// Reads the settings of `stargate.*`. Only those of a push must be valid.
 fn configured(repository: &Repository) -> Result<Config, PushError> {
     let config = Config::from_git_config(&repository.config_snapshot());
-    match config.problems.iter().find(|problem| SETTINGS.contains(&problem.key)) {
+    match config
+        .problems
+        .iter()
+        .find(|problem| SETTINGS.contains(&problem.key.as_str()))
+    {
         Some(problem) => Err(problem.clone().into()),
         None => Ok(config),
     }

@@ -1,5 +1,6 @@
 //! Journal as the worker uses it: reads the backlog, appends entries, writes their statuses, and repairs and rotates files.
 use std::{
+    collections::HashSet,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -8,24 +9,28 @@ use std::{
 use bstr::{BString, ByteSlice};
 use durable::{clock::Clock, storage::Disk};
 use jiff::Timestamp;
+use ulid::Ulid;
 
 use super::{
     attempt::{EntryResults, Settled},
     cycle::Cycle,
     error::RunError,
     requests::Mirror,
+    share::Share,
 };
 use crate::{
     config::Config,
     journal::{self, Backlog, Draft, Entry, Located, Origin, Source, Status, Writer},
-    mirror::LocalView,
+    mirror::{LocalView, Tally},
     namespace::namespace,
     ref_update::RefUpdate,
 };
 
-/// Entries of one repository.
+/// Entries of one repository, as one mirror sees them.
 pub(super) struct Entries<'a> {
     writer: Writer<Disk, &'a dyn Clock>,
+    clock: &'a dyn Clock,
+    share: Share,
     git_dir: PathBuf,
     repo_id: Option<BString>,
     retention: Duration,
@@ -60,8 +65,10 @@ pub(super) fn updates(entries: &[Located]) -> Vec<RefUpdate> {
 
 impl<'a> Entries<'a> {
     /// Creates the entries of the repository at `git_dir`.
-    pub(super) fn new(git_dir: &Path, config: &Config, clock: &'a dyn Clock) -> Self {
+    pub(super) fn new(git_dir: &Path, config: &Config, share: Share, clock: &'a dyn Clock) -> Self {
         Entries {
+            clock,
+            share,
             writer: Writer::new(Disk, clock, git_dir, config.lock_timeout).allow_network(config.allow_nfs),
             git_dir: git_dir.to_owned(),
             repo_id: config.repo_id.clone(),
@@ -69,8 +76,40 @@ impl<'a> Entries<'a> {
         }
     }
 
-    /// Reads the backlog, and logs lines that are not entries.
-    pub(super) fn backlog(&self) -> Result<Backlog, RunError> {
+    /// Reads the backlog without the entries that the mirror has settled, and logs lines that are not entries.
+    pub(super) fn view(&self) -> Result<Backlog, RunError> {
+        let backlog = self.load()?;
+        Ok(mirror_view(backlog, &self.share.tally(), self.share.mirror()))
+    }
+
+    /// Returns the same view after bringing journal and tally in line: an entry that every mirror has settled gets its
+    /// final status. There may be one after a crash, or after a mirror was removed from the settings.
+    pub(super) fn backlog(&self, location: Option<&str>) -> Result<Backlog, RunError> {
+        let _locked = self.share.lock(self.clock)?;
+        let mut backlog = self.load()?;
+        let before = self.share.tally();
+        let mut tally = before.clone();
+        tally.retain_mirrors(self.share.mirrors());
+        if let Some(location) = location {
+            tally.locate(self.share.mirror(), location);
+        }
+        let overall = |located: &Located| tally.overall(self.share.mirrors(), located.entry.entry_id);
+        let ended = backlog
+            .pending
+            .iter()
+            .filter_map(|located| Some((located.clone(), overall(located)?)));
+        let ended: Vec<(Located, Status)> = ended.collect();
+        if !ended.is_empty() {
+            self.writer.settle(&ended)?;
+            backlog = self.load()?;
+        }
+        let pending: HashSet<Ulid> = backlog.pending.iter().map(|located| located.entry.entry_id).collect();
+        tally.retain_entries(|entry| pending.contains(&entry));
+        self.share.save(&before, &tally);
+        Ok(mirror_view(backlog, &tally, self.share.mirror()))
+    }
+
+    fn load(&self) -> Result<Backlog, RunError> {
         let journal = journal::path_in(&self.git_dir);
         let backlog = Backlog::load(&Disk, &self.git_dir).map_err(|error| RunError::Read(journal.clone(), error))?;
         for problem in &backlog.problems {
@@ -96,7 +135,8 @@ impl<'a> Entries<'a> {
         Ok((settled, counts))
     }
 
-    /// Appends entries for these ref updates, and returns their number.
+    /// Appends entries for these ref updates of the mirror, and returns their number. They do not concern other mirrors,
+    /// which may have other refs.
     pub(super) fn append(&self, updates: Vec<RefUpdate>, source: Source) -> Result<usize, RunError> {
         if updates.is_empty() {
             return Ok(0);
@@ -111,7 +151,16 @@ impl<'a> Entries<'a> {
             origin: origin.clone(),
         };
         let drafts: Vec<Draft> = updates.into_iter().map(draft).collect();
+        let _locked = self.share.lock(self.clock)?;
         let appended = self.writer.append(&drafts)?;
+        if self.share.name_among_several().is_some() {
+            let before = self.share.tally();
+            let mut tally = before.clone();
+            for entry in &appended.written {
+                tally.record(self.share.others(), *entry, Status::Skipped);
+            }
+            self.share.save(&before, &tally);
+        }
         for (index, cause) in &appended.failed {
             tracing::error!(ref = %drafts[*index].update.name, %cause, "cannot write a journal entry");
         }
@@ -120,6 +169,7 @@ impl<'a> Entries<'a> {
 
     /// Repairs the end of the journal, and turns the intents of pushes whose hook was killed into entries.
     pub(super) fn recover(&self, local_view: &dyn LocalView) -> Result<Intents, RunError> {
+        let _locked = self.share.lock(self.clock)?;
         self.writer.repair()?;
         let recovered = self.writer.recover_intents(&|name| local_view.local(name))?;
         for (entry, update) in &recovered.appended {
@@ -145,6 +195,7 @@ impl<'a> Entries<'a> {
 
     /// Moves corrupt lines to the quarantine. Returns true if there were any.
     pub(super) fn mend(&self, backlog: &Backlog) -> Result<bool, RunError> {
+        let _locked = self.share.lock(self.clock)?;
         let mended = self.writer.mend(&backlog.problems)?;
         for repair in &mended {
             tracing::warn!(%repair, "the journal was repaired");
@@ -154,6 +205,10 @@ impl<'a> Entries<'a> {
 
     /// Rotates the journal and removes old segments. An error is logged only.
     pub(super) fn maintain(&self, backlog: &Backlog) {
+        // Other mirrors do the same, so this can wait.
+        let Ok(_locked) = self.share.lock(self.clock) else {
+            return;
+        };
         match self.writer.maintain(backlog, self.retention) {
             Ok(maintained) => {
                 if let Some(segment) = &maintained.rotated {
@@ -167,7 +222,7 @@ impl<'a> Entries<'a> {
         }
     }
 
-    /// Writes the new statuses to the journal, and counts them.
+    /// Settles these results for the mirror, and counts them.
     fn record(
         &self,
         pending: &[Located],
@@ -180,25 +235,74 @@ impl<'a> Entries<'a> {
             (&results.skipped, Status::Skipped),
             (&results.failed, Status::Failed),
         ];
-        for (indexes, status) in each.into_iter().filter(|(indexes, _)| !indexes.is_empty()) {
-            let settlements: Vec<_> = indexes.iter().map(|index| (pending[*index].clone(), status)).collect();
-            let settled = self.writer.settle(&settlements)?;
-            for (index, cause) in &settled.failed {
-                let entry = &settlements[*index].0.entry;
-                tracing::error!(entry = %entry.entry_id, %cause, "cannot write the entry's status; the entry stays pending");
-            }
-            for (index, (located, status)) in settlements.iter().enumerate() {
-                if !settled.failed.iter().any(|(failed, _)| *failed == index) {
-                    log_settled(&located.entry, *status, attempt);
-                }
-            }
+        let settled = each
+            .into_iter()
+            .flat_map(|(indexes, status)| indexes.iter().map(move |index| (&pending[*index], status)));
+        let settled: Vec<(&Located, Status)> = settled.collect();
+        if settled.is_empty() {
+            return Ok(());
+        }
+        let unwritten = self.settle(&settled)?;
+        let written = settled
+            .iter()
+            .filter(|(located, _)| !unwritten.contains(&located.entry.entry_id));
+        for (located, status) in written {
+            log_settled(&located.entry, *status, attempt);
             match status {
-                Status::Failed => counts.failed += settled.settled,
-                _ => counts.others += settled.settled,
+                Status::Failed => counts.failed += 1,
+                _ => counts.others += 1,
             }
         }
         Ok(())
     }
+
+    /// Settles entries for the mirror: in the journal if all other mirrors have settled them, else in the tally. Returns
+    /// the entries whose status could not be written.
+    fn settle(&self, settled: &[(&Located, Status)]) -> Result<HashSet<Ulid>, RunError> {
+        let _locked = self.share.lock(self.clock)?;
+        let before = self.share.tally();
+        let mut tally = before.clone();
+        let mut ended: Vec<(Located, Status)> = Vec::new();
+        for (located, status) in settled {
+            let entry = located.entry.entry_id;
+            let overall = tally.settle(self.share.mirror(), self.share.mirrors(), entry, *status);
+            ended.extend(overall.map(|overall| ((*located).clone(), overall)));
+        }
+        let mut saved = before;
+        if ended.len() < settled.len() {
+            // Before the journal: a later entry of a ref must not be settled while an earlier one is pending again.
+            self.share.save(&saved, &tally);
+            saved = tally.clone();
+        }
+        let written = self.writer.settle(&ended)?;
+        tally.forget(&ended.iter().map(|(located, _)| located.entry.entry_id).collect());
+        self.share.save(&saved, &tally);
+        let mut unwritten = HashSet::new();
+        for (index, cause) in &written.failed {
+            let entry = ended[*index].0.entry.entry_id;
+            tracing::error!(%entry, %cause, "cannot write the entry's status; the entry stays pending");
+            unwritten.insert(entry);
+        }
+        Ok(unwritten)
+    }
+}
+
+/// Returns the backlog as a mirror sees it: entries that it has settled are counted with their status there.
+pub(super) fn mirror_view(mut backlog: Backlog, tally: &Tally, mirror: &str) -> Backlog {
+    let counts = &mut backlog.counts;
+    backlog.pending.retain(|located| {
+        let status = tally.at(mirror, located.entry.entry_id);
+        if let Some(status) = status {
+            counts.pending -= 1;
+            match status {
+                Status::Failed => counts.failed += 1,
+                Status::Skipped => counts.skipped += 1,
+                Status::Done | Status::Pending => counts.done += 1,
+            }
+        }
+        status.is_none()
+    });
+    backlog
 }
 
 /// Logs that an attempt settled an entry. A large backlog would fill the log, so the level is low.

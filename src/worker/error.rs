@@ -17,6 +17,12 @@ pub enum RunError {
     /// A value of `[stargate]` is invalid.
     #[error("{1} (in {0})")]
     Config(PathBuf, Problem),
+    /// Several mirrors are configured, and none of them was chosen.
+    #[error("there are several mirrors: {0}")]
+    SeveralMirrors(String),
+    /// Several mirrors are configured, and the chosen remote is none of them.
+    #[error("{0} is none of the mirrors: {1}")]
+    NoSuchMirror(String, String),
     /// Another worker is running.
     #[error("another worker holds the lock {0}")]
     Locked(PathBuf),

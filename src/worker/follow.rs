@@ -14,14 +14,14 @@ use crate::config::DefaultBranch;
 /// Adds new findings about the settings to the report, and logs them. Patterns are reviewed if `patterns` is true.
 pub(super) fn with_settings_reviewed(session: &Session<'_>, mut report: CycleReport, patterns: bool) -> CycleReport {
     if session.view.local_refs().is_empty() {
-        let nothing = NothingMirrored::find(session.view.stargate(), &session.config.refs);
+        let nothing = NothingMirrored::find(session.view.stargate(), &session.config);
         report.unmirrored = nothing.map(|nothing| nothing.to_string());
     }
     let found = settings_findings(session, patterns);
     if found.is_empty() && !patterns {
         return report;
     }
-    let mut memory = Memory::load(&session.folder);
+    let mut memory = Memory::load(&session.memory);
     let new: Vec<String> = found
         .iter()
         .filter(|text| !memory.told.contains(text))
@@ -40,12 +40,13 @@ pub(super) fn with_settings_reviewed(session: &Session<'_>, mut report: CycleRep
 }
 
 fn settings_findings(session: &Session<'_>, patterns: bool) -> Vec<String> {
-    let unused = patterns.then(|| unused_patterns(session.view.stargate(), &session.config.refs));
+    let unused = patterns.then(|| unused_patterns(session.view.stargate(), &session.config));
     // Every cycle reports that no ref is mirrored.
     let unused = unused.into_iter().flatten();
     let unused = unused.filter(|finding| !matches!(finding, SettingsFinding::NothingMirrored(_)));
     let unused = unused.map(|finding| finding.to_string());
-    unknown_settings(&session.git_dir).into_iter().chain(unused).collect()
+    let unknown = unknown_settings(&session.git_dir, &session.chosen);
+    unknown.into_iter().chain(unused).collect()
 }
 
 /// Compares the mirror's HEAD with the Stargate's after a comparison of the refs (`compared`), or after its branch was
@@ -63,7 +64,7 @@ pub(super) fn with_head_followed(
     if session.options.dry_run || !is_due {
         return report;
     }
-    let mut memory = Memory::load(&session.folder);
+    let mut memory = Memory::load(&session.memory);
     if !is_on_mirror(&memory, &branch) {
         return report;
     }
@@ -121,7 +122,7 @@ fn remember(session: &Session<'_>, memory: &mut Memory, change: impl FnOnce(&mut
     if session.options.dry_run || *memory == before {
         return;
     }
-    if let Err(error) = memory.save(&session.folder) {
+    if let Err(error) = memory.save(&session.memory) {
         tracing::warn!(%error, "cannot write the worker's memory; a message may be repeated");
     }
 }

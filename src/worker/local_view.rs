@@ -1,6 +1,6 @@
 //! View of the Stargate for planning: its refs, its objects, and its journal.
 use std::{
-    cell::OnceCell,
+    cell::{Cell, OnceCell},
     collections::BTreeMap,
     path::{Path, PathBuf},
     time::Duration,
@@ -11,7 +11,7 @@ use durable::{clock::Clock, storage::Disk};
 use gix::ObjectId;
 use ulid::Ulid;
 
-use super::repository::Stargate;
+use super::{repository::Stargate, share::Share};
 use crate::{
     journal::{self, Backlog, Located, Status},
     mirror::{Damaged, Grouping, LocalView},
@@ -29,6 +29,9 @@ pub(super) struct StargateView<'a> {
     refs: RefPatterns,
     git_dir: PathBuf,
     clock: &'a dyn Clock,
+    share: Share,
+    /// Oldest pending entry, if it has been read.
+    oldest_pending: Cell<Option<Ulid>>,
     /// Recently mirrored updates, read on first use.
     settled: OnceCell<Result<Vec<RefUpdate>, Damaged>>,
     /// Mirrored refs, read on first use.
@@ -70,8 +73,16 @@ impl LocalView for StargateView<'_> {
 
 impl<'a> StargateView<'a> {
     /// Creates the view of the Stargate at `git_dir`, limited to these refs.
-    pub(super) fn new(stargate: Stargate, refs: &RefPatterns, git_dir: &Path, clock: &'a dyn Clock) -> Self {
+    pub(super) fn new(
+        stargate: Stargate,
+        refs: &RefPatterns,
+        git_dir: &Path,
+        share: Share,
+        clock: &'a dyn Clock,
+    ) -> Self {
         StargateView {
+            share,
+            oldest_pending: Cell::new(None),
             stargate,
             refs: refs.clone(),
             git_dir: git_dir.to_owned(),
@@ -79,6 +90,12 @@ impl<'a> StargateView<'a> {
             settled: OnceCell::new(),
             local: OnceCell::new(),
         }
+    }
+
+    /// Sets the oldest pending entry. Among several mirrors it may be much older than entries that are settled.
+    pub(super) fn set_oldest_pending(&self, pending: &[Located]) {
+        self.oldest_pending
+            .set(pending.first().map(|located| located.entry.entry_id));
     }
 
     /// Returns the Stargate itself.
@@ -112,13 +129,22 @@ impl<'a> StargateView<'a> {
         Box::new(move |name| grouping.names_of(name).any(|name| pending.contains(name)))
     }
 
-    /// Returns the updates of done entries that are not older than [`LATEST`].
+    /// Returns the updates of entries that the mirror has and that are not older than [`LATEST`]; among several mirrors,
+    /// also those that are newer than the oldest pending entry.
     fn settled_lately(&self) -> Result<Vec<RefUpdate>, Damaged> {
         let since = self.clock.now() - LATEST;
-        let since = Ulid::from_parts(since.as_millisecond().unsigned_abs(), 0);
+        let mut since = Ulid::from_parts(since.as_millisecond().unsigned_abs(), 0);
+        if self.share.name_among_several().is_some() {
+            since = self.oldest_pending.get().map_or(since, |oldest| oldest.min(since));
+        }
         let mut settled = Vec::new();
+        let tally = self.share.tally();
         let visited = journal::visit(&Disk, &self.git_dir, Some(since), |located| {
-            if located.entry.status == Status::Done && located.entry.entry_id >= since {
+            let here = match located.entry.status {
+                Status::Pending => tally.at(self.share.mirror(), located.entry.entry_id),
+                status => Some(status),
+            };
+            if here == Some(Status::Done) && located.entry.entry_id >= since {
                 settled.push(located.entry.update);
             }
         });

@@ -1,11 +1,8 @@
-//! Lock that allows one worker at a time for each repository. `.stargate/worker.lock` is locked by the operating system,
-//! so a worker that died leaves nothing to clean up.
+//! Lock that allows one worker at a time for each mirror of a repository. The first mirror has `.stargate/worker.lock`,
+//! another one `.stargate/worker.NAME.lock`. The file is locked by the operating system, so a worker that died leaves nothing to clean up.
 use std::{io, path::Path};
 
 use durable::storage::{Disk, DiskFile, LockFiles, WriteFiles};
-
-/// File name of the lock in the `.stargate` folder.
-pub const LOCK_FILE: &str = "worker.lock";
 
 /// The worker's lock, released when dropped.
 #[derive(Debug)]
@@ -14,12 +11,12 @@ pub struct WorkerLock {
 }
 
 impl WorkerLock {
-    /// Takes the lock in this `.stargate` folder. Returns none if another worker holds it.
+    /// Takes the lock at this path. Returns none if another worker holds it.
     ///
     /// # Errors
     /// The file cannot be created or locked, or is not a regular file.
-    pub fn take(folder: &Path) -> io::Result<Option<Self>> {
-        let file = Disk.open_append(&folder.join(LOCK_FILE))?;
+    pub fn take(path: &Path) -> io::Result<Option<Self>> {
+        let file = Disk.open_append(path)?;
         Ok(Disk.try_lock(&file)?.then_some(WorkerLock { _locked: file }))
     }
 }
@@ -31,10 +28,11 @@ mod tests {
     #[test]
     fn a_second_worker_does_not_get_the_lock_until_the_first_lets_go() {
         let folder = tempfile::tempdir().unwrap();
-        let first = WorkerLock::take(folder.path()).unwrap();
+        let path = folder.path().join("worker.lock");
+        let first = WorkerLock::take(&path).unwrap();
         assert!(first.is_some());
-        assert!(WorkerLock::take(folder.path()).unwrap().is_none());
+        assert!(WorkerLock::take(&path).unwrap().is_none());
         drop(first);
-        assert!(WorkerLock::take(folder.path()).unwrap().is_some());
+        assert!(WorkerLock::take(&path).unwrap().is_some());
     }
 }

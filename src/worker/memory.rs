@@ -1,4 +1,5 @@
-//! Memory of the worker between cycles, in `.stargate/worker.json`. It saves the request before a push.
+//! Memory of the worker between cycles, in `.stargate/worker.json`, and for each further mirror in
+//! `.stargate/worker.NAME.json`. It saves the request before a push.
 //!
 //! The file is private to the worker and may be deleted at any time. Only the hook reads its first key, for messages to
 //! the pusher (`hook::rejections`). A push that relied on the memory is confirmed by reading the refs back. After any
@@ -23,8 +24,6 @@ use super::{
     token::RememberedToken,
 };
 
-/// File name of the memory in the `.stargate` folder.
-pub const MEMORY_FILE: &str = "worker.json";
 /// Largest file that is read, in bytes.
 const MAX_SIZE: u64 = 64 << 20;
 
@@ -35,6 +34,9 @@ pub struct Memory {
     /// are none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rejections: Vec<Rejection>,
+    /// Location of the mirror, without secrets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub location: Option<String>,
     /// State of the mirror after the last push; none after an error.
     pub mirror: Option<RememberedMirror>,
     /// Backoff of groups that failed, by label.
@@ -88,23 +90,22 @@ pub struct RememberedMirror {
 type Pairs = Vec<(String, Option<String>)>;
 
 impl Memory {
-    /// Reads the memory in this `.stargate` folder. If it cannot be read, logs the error and returns an empty memory. The
+    /// Reads the memory at this path. If it cannot be read, logs the error and returns an empty memory. The
     /// cost is one more request, and the backoff of failed groups.
-    pub fn load(folder: &Path) -> Self {
-        Memory::read(folder).unwrap_or_else(|error| {
+    pub fn load(path: &Path) -> Self {
+        Memory::read(path).unwrap_or_else(|error| {
             tracing::warn!(%error, "the worker's memory cannot be read and is discarded; the mirror is asked instead");
             Memory::default()
         })
     }
 
-    /// Reads the memory in this `.stargate` folder. Returns an empty one if there is no file.
+    /// Reads the memory at this path. Returns an empty one if there is no file.
     ///
     /// # Errors
     /// The file cannot be read, or is not a memory.
-    pub fn read(folder: &Path) -> io::Result<Self> {
-        let path = folder.join(MEMORY_FILE);
+    pub fn read(path: &Path) -> io::Result<Self> {
         let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
-        let found = match fs::symlink_metadata(&path) {
+        let found = match fs::symlink_metadata(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Memory::default()),
             found => found.map_err(named)?,
         };
@@ -113,13 +114,24 @@ impl Memory {
                 "not a file of at most {MAX_SIZE} bytes"
             ))));
         }
-        let bytes = fs::read(&path).map_err(named)?;
+        let bytes = fs::read(path).map_err(named)?;
         let memory: Memory = serde_json::from_slice(&bytes).map_err(|error| named(error.into()))?;
         // Dropping the ref instead would claim that the mirror does not have it.
         if memory.mirror.as_ref().is_some_and(|mirror| !mirror.has_valid_ids()) {
             return Err(named(io::Error::other("it contains an invalid object id")));
         }
         Ok(memory)
+    }
+
+    /// Returns the memory for the mirror at this location: without the backoffs and rejections of another mirror, which had
+    /// the file before.
+    pub fn at(self, location: &str) -> Self {
+        let is_same = self.location.as_ref().is_none_or(|known| known == location);
+        let kept = if is_same { self } else { Memory::default() };
+        Memory {
+            location: Some(location.to_owned()),
+            ..kept
+        }
     }
 
     /// Returns the remembered state, if it belongs to this mirror.
@@ -133,8 +145,8 @@ impl Memory {
     ///
     /// # Errors
     /// The folder cannot be written to.
-    pub fn save(&self, folder: &Path) -> io::Result<()> {
-        replace(&Disk, &folder.join(MEMORY_FILE), &serde_json::to_vec(self)?, FILE_MODE)
+    pub fn save(&self, path: &Path) -> io::Result<()> {
+        replace(&Disk, path, &serde_json::to_vec(self)?, FILE_MODE)
     }
 }
 
@@ -260,8 +272,9 @@ mod tests {
             mirror: Some(mirror()),
             ..Default::default()
         };
-        memory.save(folder.path()).unwrap();
-        let loaded = Memory::read(folder.path()).unwrap();
+        let path = folder.path().join("worker.json");
+        memory.save(&path).unwrap();
+        let loaded = Memory::read(&path).unwrap();
         assert_eq!(loaded.of_mirror("https://h/r", gix::hash::Kind::Sha1), Some(&mirror()));
         assert_eq!(loaded.of_mirror("https://h/other", gix::hash::Kind::Sha1), None);
         assert_eq!(loaded.of_mirror("https://h/r", gix::hash::Kind::Sha256), None);
@@ -276,6 +289,20 @@ mod tests {
     }
 
     #[test]
+    fn a_memory_of_another_location_is_not_used_and_an_old_one_without_a_location_is() {
+        let mut memory = Memory {
+            mirror: Some(mirror()),
+            missing: Some("no token".into()),
+            ..Default::default()
+        };
+        assert_eq!(memory.clone().at("https://h/r").missing, memory.missing);
+        memory.location = Some("https://h/r".into());
+        assert_eq!(memory.clone().at("https://h/r"), memory);
+        let other = memory.at("https://h/other");
+        assert_eq!((other.mirror, other.missing), (None, None));
+    }
+
+    #[test]
     fn a_damaged_file_is_an_empty_memory() {
         let folder = tempfile::tempdir().unwrap();
         let mut no_id = mirror();
@@ -285,10 +312,11 @@ mod tests {
             ..Default::default()
         });
         for damage in ["", "{", "[]", "{\"mirror\":1}", &no_id.unwrap()] {
-            fs::write(folder.path().join(MEMORY_FILE), damage).unwrap();
-            assert_eq!(Memory::load(folder.path()), Memory::default(), "{damage}");
-            let error = Memory::read(folder.path()).unwrap_err().to_string();
-            assert!(error.contains(MEMORY_FILE), "{error}");
+            let path = folder.path().join("worker.json");
+            fs::write(&path, damage).unwrap();
+            assert_eq!(Memory::load(&path), Memory::default(), "{damage}");
+            let error = Memory::read(&path).unwrap_err().to_string();
+            assert!(error.contains("worker.json"), "{error}");
         }
     }
 }

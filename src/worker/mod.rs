@@ -7,6 +7,7 @@ mod attempt;
 mod backoff;
 mod bisect;
 mod broken;
+mod choice;
 mod comparison;
 mod cycle;
 mod entries;
@@ -33,6 +34,7 @@ mod root;
 mod run;
 mod schedule;
 mod session;
+mod share;
 mod status;
 mod sync;
 mod token;
@@ -42,13 +44,14 @@ mod watermarks;
 
 pub use attempt::{EntryResults, Settled};
 pub use backoff::{Backoff, Backoffs};
+pub use choice::{Chosen, mirror_names, remotes_to_read};
 pub use comparison::{ComparisonOutcome, FailedComparison};
 pub use cycle::Cycle;
 pub use error::RunError;
 pub use false_watermark::{FalseWatermark, FalseWatermarkSeen, Judged, JudgedWatermark};
 pub use head::{HeadDifference, StargateHead, compare_head, forge_at, stargate_head};
-pub use lock::{LOCK_FILE, WorkerLock};
-pub use memory::{MEMORY_FILE, Memory, RememberedMirror};
+pub use lock::WorkerLock;
+pub use memory::{Memory, RememberedMirror};
 pub use missing::Missing;
 pub use options::{Environment, Options, remote_name};
 pub use progress::Progress;
@@ -59,7 +62,8 @@ pub use requests::Mirror;
 pub use review::{NothingMirrored, SettingsFinding, review_settings};
 pub use root::{FoundRepositories, find_repositories};
 pub use run::run;
-pub use schedule::Schedule;
+pub use schedule::{Schedule, Target};
+pub use share::{TALLY_FILE, forget_settled};
 pub use status::{
     BrokenRef, ComparisonStatus, GroupStatus, RefsStanding, RepositoryStatus, TokenStatus, WatermarkStatus,
     refs_standing, status,

@@ -42,7 +42,7 @@ pub(super) struct RefWatcher {
 
 #[derive(Clone)]
 struct Polled {
-    patterns: RefPatterns,
+    patterns: Vec<RefPatterns>,
     /// Has a lock of its own, because a file system that hangs must not block the other repositories.
     storage: Arc<Mutex<RefStorage>>,
 }
@@ -61,8 +61,8 @@ impl RefWatcher {
         watcher
     }
 
-    /// Watches these repositories and no others, each for the refs that match its patterns.
-    pub(super) fn set(&self, repositories: &BTreeMap<PathBuf, RefPatterns>) {
+    /// Watches these repositories and no others, each for the refs that match any of its mirrors' patterns.
+    pub(super) fn set(&self, repositories: &BTreeMap<PathBuf, Vec<RefPatterns>>) {
         let mut polled = locked(&self.polled);
         polled.retain(|git_dir, one| repositories.get(git_dir) == Some(&one.patterns));
         for (git_dir, patterns) in repositories {
@@ -73,12 +73,10 @@ impl RefWatcher {
         }
     }
 
-    /// Ignores all moves until now, because the caller reads the refs next.
-    pub(super) fn ignore_earlier_moves(&self, git_dir: &Path) {
+    /// Ignores all moves until now, because the caller reads the refs next. Returns true if there may have been one.
+    pub(super) fn ignore_earlier_moves(&self, git_dir: &Path) -> bool {
         let polled = locked(&self.polled).get(git_dir).cloned();
-        if let Some(polled) = polled {
-            locked(&polled.storage).has_changed();
-        }
+        polled.is_some_and(|polled| locked(&polled.storage).has_changed())
     }
 
     fn poll(&self, on_move: &OnMove) {
@@ -97,7 +95,7 @@ impl RefWatcher {
 /// Ref storage of one repository, as it was last seen.
 struct RefStorage {
     git_dir: PathBuf,
-    patterns: RefPatterns,
+    patterns: Vec<RefPatterns>,
     seen: Option<Seen>,
 }
 
@@ -119,10 +117,10 @@ struct Folder {
 }
 
 impl RefStorage {
-    fn new(git_dir: &Path, patterns: &RefPatterns) -> Self {
+    fn new(git_dir: &Path, patterns: &[RefPatterns]) -> Self {
         RefStorage {
             git_dir: git_dir.to_owned(),
-            patterns: patterns.clone(),
+            patterns: patterns.to_vec(),
             seen: None,
         }
     }
@@ -173,7 +171,8 @@ impl RefStorage {
             let mut folder = name.clone();
             folder.push_str(Vec::from_os_str_lossy(&entry.file_name()));
             folder.push_byte(b'/');
-            if entry.file_type()?.is_dir() && self.patterns.may_match_below(folder.as_bstr()) {
+            let may_match = |patterns: &RefPatterns| patterns.may_match_below(folder.as_bstr());
+            if entry.file_type()?.is_dir() && self.patterns.iter().any(may_match) {
                 below.push(folder);
             }
         }
@@ -202,7 +201,7 @@ mod tests {
         for name in ["refs/heads/topic", "refs/kv", "reftable"] {
             fs::create_dir_all(folder.path().join(name)).unwrap();
         }
-        let mut storage = RefStorage::new(folder.path(), &RefPatterns::default());
+        let mut storage = RefStorage::new(folder.path(), &[RefPatterns::default()]);
         assert!(!storage.has_changed(), "the first look");
         (folder, storage)
     }
@@ -265,7 +264,7 @@ mod tests {
     #[test]
     fn a_move_is_reported_unless_it_is_to_be_ignored() {
         let (folder, _) = storage();
-        let patterns = RefPatterns::default();
+        let patterns = vec![RefPatterns::default()];
         let watcher = RefWatcher::default();
         let (sender, moved) = mpsc::channel();
         let sender = Mutex::new(sender);

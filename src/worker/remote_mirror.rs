@@ -26,8 +26,8 @@ pub struct RemoteMirror<'a> {
     remote: &'a mut Remote,
     stargate: &'a Stargate,
     refs: &'a RefPatterns,
-    /// The `.stargate` folder.
-    folder: &'a Path,
+    /// Path of the worker's memory.
+    path: &'a Path,
     now: Timestamp,
     memory: Memory,
     /// True once a request was sent.
@@ -47,17 +47,18 @@ struct Compared {
 }
 
 impl<'a> RemoteMirror<'a> {
-    /// Creates the mirror at `remote`, with its state from the memory in `folder`.
+    /// Creates the mirror at `remote`, with its state from the memory at `path`.
     pub fn new(
         remote: &'a mut Remote,
         stargate: &'a Stargate,
         refs: &'a RefPatterns,
-        folder: &'a Path,
+        path: &'a Path,
         now: Timestamp,
     ) -> Self {
-        let mut memory = Memory::load(folder);
+        let location = remote.location().to_string();
+        let mut memory = Memory::load(path).at(&location);
         let format = stargate.repository().object_hash();
-        memory.mirror = memory.of_mirror(&remote.location().to_string(), format).cloned();
+        memory.mirror = memory.of_mirror(&location, format).cloned();
         if let Some(offered) = memory.mirror.as_ref().and_then(RememberedMirror::upload_pack) {
             remote.remember_reading(offered);
         }
@@ -69,7 +70,7 @@ impl<'a> RemoteMirror<'a> {
             remote,
             stargate,
             refs,
-            folder,
+            path,
             now,
             memory,
             asked: false,
@@ -217,7 +218,7 @@ impl<'a> RemoteMirror<'a> {
         let before = self.memory.clone();
         change(&mut self.memory);
         if self.memory != before
-            && let Err(error) = self.memory.save(self.folder)
+            && let Err(error) = self.memory.save(self.path)
         {
             tracing::warn!(%error, "cannot write the worker's memory; the next cycle asks the mirror instead");
         }

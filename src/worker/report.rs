@@ -13,6 +13,9 @@ use crate::mirror::{Change, Group, Outcome};
 /// Report of a cycle.
 #[derive(Debug, Clone, Serialize)]
 pub struct CycleReport {
+    /// Name of the mirror among several. Omitted if there is a single one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mirror: Option<String>,
     /// Outcome of the whole cycle.
     pub outcome: CycleOutcome,
     /// Location of the mirror, without secrets; none if there is no mirror.
@@ -234,6 +237,7 @@ impl CycleReport {
     /// Creates a report without groups.
     pub fn empty(outcome: CycleOutcome, pending: usize, failed: usize) -> Self {
         CycleReport {
+            mirror: None,
             outcome,
             remote: None,
             groups: Vec::new(),

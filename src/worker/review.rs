@@ -1,11 +1,15 @@
 //! Review of a repository's settings: unknown keys, invalid values, and patterns that match no ref.
-use std::{collections::BTreeSet, fmt, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    path::Path,
+};
 
 use bstr::{BStr, BString, ByteSlice};
 
-use super::{RunError, Stargate};
+use super::{Chosen, RunError, Stargate};
 use crate::{
-    config::{self, Config, KEYS, Problem, URL_KEYS},
+    config::{self, Config, KEYS, MIRROR_KEYS, Mirrors, Problem, URL_KEYS},
     ref_pattern::{DEFAULT_PATTERNS, Kind, RefPatterns},
     refs::LocalRefs,
 };
@@ -29,6 +33,8 @@ pub enum SettingsFinding {
     InvalidValue(Problem),
     /// A pattern of `stargate.ref` matches no ref.
     UnusedPattern {
+        /// The key, as it is written.
+        key: String,
         /// The pattern, with `!` in front if it excludes.
         pattern: String,
         /// Number of refs in the repository.
@@ -41,6 +47,8 @@ pub enum SettingsFinding {
 /// No ref of the repository matches `stargate.ref`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NothingMirrored {
+    /// The key of the patterns: `stargate.ref`, or that of a mirror's own section.
+    pub key: String,
     /// Number of refs in the repository.
     pub refs: usize,
     /// The patterns.
@@ -56,8 +64,8 @@ impl fmt::Display for SettingsFinding {
                 nearest: Some(nearest),
             } => write!(f, "{key} is not a known setting; the nearest one is {nearest}"),
             SettingsFinding::InvalidValue(problem) => problem.fmt(f),
-            SettingsFinding::UnusedPattern { pattern, refs } => {
-                write!(f, "stargate.ref = {pattern} matches 0 of {refs} refs")
+            SettingsFinding::UnusedPattern { key, pattern, refs } => {
+                write!(f, "{key} = {pattern} matches 0 of {refs} refs")
             }
             SettingsFinding::NothingMirrored(nothing) => nothing.fmt(f),
         }
@@ -66,7 +74,7 @@ impl fmt::Display for SettingsFinding {
 
 impl fmt::Display for NothingMirrored {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "0 of {} refs match stargate.ref ({})", self.refs, self.patterns)
+        write!(f, "0 of {} refs match {} ({})", self.refs, self.key, self.patterns)
     }
 }
 
@@ -76,12 +84,13 @@ impl NothingMirrored {
         "set stargate.ref to the refs to mirror; for branches and tags: stargate-mirror install --mirror branches";
 
     /// Returns none if a ref is mirrored, or there are no refs, or a ref cannot be read.
-    pub(super) fn find(stargate: &Stargate, refs: &RefPatterns) -> Option<Self> {
+    pub(super) fn find(stargate: &Stargate, config: &Config) -> Option<Self> {
         let names = every_name(stargate)?;
-        let is_mirrored = |name: &BString| refs.matches(name.as_bstr());
+        let is_mirrored = |name: &BString| config.refs.matches(name.as_bstr());
         (!names.is_empty() && !names.iter().any(is_mirrored)).then(|| NothingMirrored {
+            key: config.key("ref"),
             refs: names.len(),
-            patterns: refs.to_string(),
+            patterns: config.refs.to_string(),
         })
     }
 }
@@ -93,52 +102,81 @@ impl NothingMirrored {
 pub fn review_settings(git_dir: &Path) -> Result<Vec<SettingsFinding>, RunError> {
     let file = config::git_config(git_dir).map_err(|error| RunError::Unreadable(git_dir.to_owned(), error))?;
     let stargate = Stargate::open(git_dir)?;
-    let mut found = unknown_keys(&file);
-    let config = Config::from_git_config(&file);
-    found.extend(config.problems.iter().cloned().map(SettingsFinding::InvalidValue));
-    found.extend(unused_patterns(&stargate, &config.refs));
+    let mut found: Vec<SettingsFinding> = unknown_keys(&file).into_iter().map(|(_, finding)| finding).collect();
+    let mirrors = Mirrors::from_git_config(&file);
+    found.extend(mirrors.problems().into_iter().map(SettingsFinding::InvalidValue));
+    for finding in mirrors
+        .each
+        .iter()
+        .flat_map(|mirror| unused_patterns(&stargate, mirror))
+    {
+        if !found.contains(&finding) {
+            found.push(finding);
+        }
+    }
     Ok(found)
 }
 
 /// Returns messages about the unknown keys of the repository at `git_dir`, whose configuration was read before. An error
-/// means that it has changed since; the next cycle reports that.
-pub(super) fn unknown_settings(git_dir: &Path) -> Vec<String> {
+/// means that it has changed since; the next cycle reports that. A mirror's cycle reports the keys of its own section,
+/// and that of the first mirror also those that belong to none.
+pub(super) fn unknown_settings(git_dir: &Path, chosen: &Chosen) -> Vec<String> {
     let found = config::git_config(git_dir).map_or_else(|_| Vec::new(), |file| unknown_keys(&file));
-    found.iter().map(ToString::to_string).collect()
+    let of_mirror = found
+        .into_iter()
+        .filter(|(section, _)| chosen.is_about(section.as_deref()));
+    of_mirror.map(|(_, finding)| finding.to_string()).collect()
 }
 
-/// Returns the keys of `[stargate]` that are not known.
-fn unknown_keys(file: &gix::config::File) -> Vec<SettingsFinding> {
-    let mut keys = Vec::new();
+/// Returns the keys of `[stargate]`, and of mirrors' own sections, that are not known. Each has the name of its section,
+/// if that is a mirror's.
+fn unknown_keys(file: &gix::config::File) -> Vec<(Option<String>, SettingsFinding)> {
+    let mut unknown = BTreeMap::new();
     for section in file.sections_by_name("stargate").into_iter().flatten() {
-        let middle = section.header().subsection_name().map(BStr::to_string);
-        let is_url = middle.as_ref().is_some_and(|middle| middle.contains("://"));
+        let middle = section.header().subsection_name();
         let start = middle.map_or("stargate".to_owned(), |middle| format!("stargate.{middle}"));
-        let is_known = |name: &str| is_url && URL_KEYS.iter().any(|known| known.eq_ignore_ascii_case(name));
-        let names = section.value_names();
-        let names = names.filter(|name| !is_known(&name.to_string()));
-        keys.extend(names.map(|name| format!("{start}.{name}")));
+        let has_remote = |middle: &&BStr| file.string_by("stargate", Some(*middle), "remote").is_some();
+        let mirror = middle.filter(has_remote).map(ToString::to_string);
+        let is_url = middle.is_some_and(|middle| middle.contains_str("://"));
+        for name in section.value_names() {
+            let key = format!("{start}.{name}");
+            let is_same = |known: &str| match &mirror {
+                Some(_) => known.eq_ignore_ascii_case(&name),
+                None => known.eq_ignore_ascii_case(&key),
+            };
+            let is_of_url = is_url && URL_KEYS.iter().any(|known| known.eq_ignore_ascii_case(&name));
+            if !is_of_url && !known_keys(mirror.is_some()).iter().any(|known| is_same(known)) {
+                unknown.insert(key, (mirror.clone(), name));
+            }
+        }
     }
-    let is_unknown = |key: &String| !KEYS.iter().any(|known| known.eq_ignore_ascii_case(key));
-    let unknown: BTreeSet<String> = keys.into_iter().filter(is_unknown).collect();
-    let finding = |key: String| SettingsFinding::UnknownKey {
-        nearest: nearest(&key),
-        key,
+    let finding = |(key, (mirror, name)): (String, (Option<String>, String))| {
+        let nearest = match &mirror {
+            Some(_) => nearest(&name, known_keys(true)),
+            None => nearest(&key, known_keys(false)),
+        };
+        (mirror, SettingsFinding::UnknownKey { key, nearest })
     };
     unknown.into_iter().map(finding).collect()
 }
 
-fn nearest(key: &str) -> Option<&'static str> {
+/// Returns the known keys: of a mirror's own section without `stargate.`, else in full.
+fn known_keys(of_mirror: bool) -> &'static [&'static str] {
+    if of_mirror { &MIRROR_KEYS } else { &KEYS }
+}
+
+fn nearest(key: &str, known: &'static [&'static str]) -> Option<&'static str> {
     let key = key.to_ascii_lowercase();
     let distance = |known: &str| strsim::osa_distance(&known.to_ascii_lowercase(), &key);
-    let (edits, known) = KEYS.iter().map(|known| (distance(known), *known)).min()?;
+    let (edits, known) = known.iter().map(|known| (distance(known), *known)).min()?;
     (edits <= MOST_EDITS).then_some(known)
 }
 
 /// Returns the patterns that match no ref. If no pattern matches any ref, returns a single finding. Returns nothing if
 /// there are no refs, or a ref cannot be read.
-pub(super) fn unused_patterns(stargate: &Stargate, refs: &RefPatterns) -> Vec<SettingsFinding> {
-    if let Some(nothing) = NothingMirrored::find(stargate, refs) {
+pub(super) fn unused_patterns(stargate: &Stargate, config: &Config) -> Vec<SettingsFinding> {
+    let refs = &config.refs;
+    if let Some(nothing) = NothingMirrored::find(stargate, config) {
         return vec![SettingsFinding::NothingMirrored(nothing)];
     }
     let names = every_name(stargate).unwrap_or_default();
@@ -151,6 +189,7 @@ pub(super) fn unused_patterns(stargate: &Stargate, refs: &RefPatterns) -> Vec<Se
         let is_ordinary = ORDINARY.iter().chain(&DEFAULT_PATTERNS).any(|known| *known == text);
         let sign = if kind == Kind::Excluded { "!" } else { "" };
         (!is_used && !is_ordinary).then(|| SettingsFinding::UnusedPattern {
+            key: config.key("ref"),
             pattern: format!("{sign}{text}"),
             refs: names.len(),
         })
@@ -172,7 +211,10 @@ mod tests {
 
     fn shown(text: &str) -> Vec<String> {
         let file = gix::config::File::try_from(text).expect("git configuration");
-        unknown_keys(&file).iter().map(ToString::to_string).collect()
+        unknown_keys(&file)
+            .iter()
+            .map(|(_, finding)| finding.to_string())
+            .collect()
     }
 
     #[test]
@@ -193,6 +235,19 @@ mod tests {
                 "stargate.pushPerMinute is not a known setting; the nearest one is stargate.pushesPerMinute",
                 "stargate.remot is not a known setting; the nearest one is stargate.remote",
                 "stargate.retries is not a known setting",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_section_with_a_remote_is_a_mirror_with_keys_of_its_own() {
+        let all: String = MIRROR_KEYS.iter().map(|key| format!("{key} = 1\n")).collect();
+        assert_eq!(shown(&format!("[stargate \"b\"]\n{all}")), [""; 0]);
+        assert_eq!(
+            shown("[stargate \"b\"]\nremote = x\nfroce = true\nretention = 1d\n"),
+            [
+                "stargate.b.froce is not a known setting; the nearest one is force",
+                "stargate.b.retention is not a known setting",
             ]
         );
     }

@@ -7,6 +7,7 @@ use git_push::Connection;
 use gix::ObjectId;
 
 use super::{
+    Chosen,
     attempt::Settled,
     backoff::{Backoff, Backoffs},
     broken::add_broken,
@@ -53,6 +54,7 @@ pub fn run(
         "cycle",
         cycle = %clock.now(),
         repository = %git_dir.display(),
+        mirror = tracing::field::Empty,
         remote = tracing::field::Empty
     );
     let _entered = cycle.entered();
@@ -66,19 +68,31 @@ pub fn run(
 
 /// Reports a repository that has neither mirrored refs nor a journal.
 fn nothing_to_mirror(git_dir: &Path, options: &Options, environment: Environment<'_>) -> Result<CycleReport, RunError> {
-    let (stargate, config) = opened(git_dir)?;
-    let mut report = match missing_setting(&stargate, &config, options, environment)? {
+    let (stargate, mirrors) = opened(git_dir)?;
+    let chosen = Chosen::new(mirrors, options.remote.as_deref(), stargate.repository())?;
+    let mut report = match missing_setting(&stargate, &chosen, options, environment)? {
         None => CycleReport::empty(CycleOutcome::Idle, 0, 0),
         Some(missing) => CycleReport::local_only(missing, 0, 0),
     };
-    report.unmirrored = NothingMirrored::find(&stargate, &config.refs).map(|nothing| nothing.to_string());
+    report.unmirrored = NothingMirrored::find(&stargate, chosen.config()).map(|nothing| nothing.to_string());
     // Without a journal there is no memory, so these messages are repeated.
-    report.settings = unknown_settings(git_dir);
+    report.settings = unknown_settings(git_dir, &chosen);
+    report.mirror = chosen.name_among_several().map(str::to_owned);
     report.settings.iter().for_each(|finding| tracing::warn!("{finding}"));
     Ok(report)
 }
 
 fn cycle_over_backlog(session: &Session<'_>) -> Result<CycleReport, RunError> {
+    let name = session.chosen.name_among_several();
+    if let Some(name) = name {
+        tracing::Span::current().record("mirror", name);
+    }
+    let mut report = cycle_to_mirror(session)?;
+    report.mirror = name.map(str::to_owned);
+    Ok(report)
+}
+
+fn cycle_to_mirror(session: &Session<'_>) -> Result<CycleReport, RunError> {
     let dry_run = session.options.dry_run;
     let mut intents = Intents::default();
     if !dry_run {
@@ -86,11 +100,13 @@ fn cycle_over_backlog(session: &Session<'_>) -> Result<CycleReport, RunError> {
     }
     let local = session.view.local_refs();
     // The refs are read before the backlog, so the backlog explains every move except that of a push whose hook still runs.
-    let mut backlog = session.entries.backlog()?;
+    let opened = session.remote()?;
+    let location = opened.as_ref().ok().map(|remote| remote.location().to_string());
+    let mut backlog = session.backlog(location.as_deref())?;
     if !dry_run && !backlog.problems.is_empty() && session.entries.mend(&backlog)? {
-        backlog = session.entries.backlog()?;
+        backlog = session.backlog(location.as_deref())?;
     }
-    let mut remote = match session.remote()? {
+    let mut remote = match opened {
         Ok(remote) => remote,
         Err(missing) => {
             remember_missing(session, &missing);
@@ -136,7 +152,7 @@ fn reconcile_and_push(
     if let Some(local) = local {
         reconciled = reconcile::reconcile(session, mirror, local, &backlog)?;
         if reconciled.appended > 0 {
-            backlog = session.entries.backlog()?;
+            backlog = session.backlog(None)?;
         }
     }
     let mut report = report(CycleOutcome::Idle, &backlog);
@@ -206,13 +222,13 @@ fn remember_missing(session: &Session<'_>, missing: &Missing) {
     if session.options.dry_run {
         return;
     }
-    let mut memory = Memory::load(&session.folder);
+    let mut memory = Memory::load(&session.memory);
     let missing = Some(missing.to_string());
     if memory.missing == missing && memory.comparison.is_none() {
         return;
     }
     (memory.missing, memory.comparison) = (missing, None);
-    if let Err(error) = memory.save(&session.folder) {
+    if let Err(error) = memory.save(&session.memory) {
         tracing::warn!(%error, "cannot write the worker's memory; status will not show that the repository is local-only");
     }
 }

@@ -7,30 +7,34 @@ use git_push_transport::{Location, Remote, Settings, resolve};
 use gix::ObjectId;
 
 use super::{
+    choice::Chosen,
     cycle::Cycle,
     entries::Entries,
     error::RunError,
     local_view::StargateView,
-    lock::{LOCK_FILE, WorkerLock},
+    lock::WorkerLock,
     missing::Missing,
     options::{Environment, Options},
     remote_mirror::RemoteMirror,
     repository::Stargate,
+    share::Share,
 };
 use crate::{
-    config::{Config, USER_AGENT},
-    journal,
+    config::{Config, Mirrors, USER_AGENT},
+    journal::{self, Backlog},
     mirror::Rules,
 };
 
-/// Opened repository, under the worker's lock except in a dry run.
+/// Opened repository with one of its mirrors, under the worker's lock except in a dry run.
 pub(super) struct Session<'a> {
+    /// Settings of the mirror.
     pub(super) config: Config,
+    pub(super) chosen: Chosen,
     pub(super) options: &'a Options,
     pub(super) clock: &'a dyn Clock,
     pub(super) git_dir: PathBuf,
-    /// The `.stargate` folder.
-    pub(super) folder: PathBuf,
+    /// Path of the worker's memory.
+    pub(super) memory: PathBuf,
     pub(super) view: StargateView<'a>,
     pub(super) entries: Entries<'a>,
     environment: Environment<'a>,
@@ -45,7 +49,9 @@ impl<'a> Session<'a> {
         environment: Environment<'a>,
         clock: &'a dyn Clock,
     ) -> Result<Option<Self>, RunError> {
-        let (stargate, config) = opened(git_dir)?;
+        let (stargate, mirrors) = opened(git_dir)?;
+        let chosen = Chosen::new(mirrors, options.remote.as_deref(), stargate.repository())?;
+        let config = chosen.config().clone();
         if let Some(problem) = config.problems.first() {
             return Err(RunError::Config(git_dir.join("config"), problem.clone()));
         }
@@ -60,23 +66,40 @@ impl<'a> Session<'a> {
         if let Some(kept_out) = journal::kept_out(git_dir).filter(|_| !options.dry_run) {
             tracing::warn!("{kept_out}");
         }
+        let share = Share::new(&folder, &chosen.mirrors, &config);
         Ok(Some(Session {
-            _lock: if options.dry_run { None } else { Some(lock(&folder)?) },
-            view: StargateView::new(stargate, &config.refs, git_dir, clock),
-            entries: Entries::new(git_dir, &config, clock),
+            _lock: if options.dry_run {
+                None
+            } else {
+                Some(lock(&chosen.lock_path(git_dir))?)
+            },
+            view: StargateView::new(stargate, &config.refs, git_dir, share.clone(), clock),
+            entries: Entries::new(git_dir, &config, share, clock),
+            memory: chosen.memory_path(git_dir),
+            chosen,
             config,
             options,
             environment,
             clock,
             git_dir: git_dir.to_owned(),
-            folder,
         }))
+    }
+
+    /// Reads the backlog as the mirror sees it, and brings journal and tally in line, except in a dry run.
+    pub(super) fn backlog(&self, location: Option<&str>) -> Result<Backlog, RunError> {
+        let backlog = if self.options.dry_run {
+            self.entries.view()?
+        } else {
+            self.entries.backlog(location)?
+        };
+        self.view.set_oldest_pending(&backlog.pending);
+        Ok(backlog)
     }
 
     /// Opens the mirror, or returns the setting that is missing for a push.
     pub(super) fn remote(&self) -> Result<Result<Remote, Missing>, RunError> {
         let stargate = self.view.stargate();
-        let found = destination(stargate, &self.config, self.options, self.environment)?;
+        let found = destination(stargate, &self.chosen, self.options, self.environment)?;
         let opened = found.map(|(location, settings)| Remote::open(location, &settings));
         match opened {
             Ok(remote) => Ok(Ok(remote?)),
@@ -87,7 +110,7 @@ impl<'a> Session<'a> {
     /// Returns the mirror with its remembered state.
     pub(super) fn mirror<'m>(&'m self, remote: &'m mut Remote) -> RemoteMirror<'m> {
         let (stargate, now) = (self.view.stargate(), self.clock.now());
-        let mirror = RemoteMirror::new(remote, stargate, &self.config.refs, &self.folder, now);
+        let mirror = RemoteMirror::new(remote, stargate, &self.config.refs, &self.memory, now);
         mirror
             .with_max_pack_size(self.config.max_pack_size)
             .with_progress(self.options.progress.observer())
@@ -118,29 +141,28 @@ impl<'a> Session<'a> {
 /// Returns the setting that is missing for a push, if there is one.
 pub(super) fn missing_setting(
     stargate: &Stargate,
-    config: &Config,
+    chosen: &Chosen,
     options: &Options,
     environment: Environment<'_>,
 ) -> Result<Option<Missing>, RunError> {
-    Ok(destination(stargate, config, options, environment)?.err())
+    Ok(destination(stargate, chosen, options, environment)?.err())
 }
 
 /// Opens the repository, and reads its configuration.
-pub(super) fn opened(git_dir: &Path) -> Result<(Stargate, Config), RunError> {
+pub(super) fn opened(git_dir: &Path) -> Result<(Stargate, Mirrors), RunError> {
     let stargate = Stargate::open(git_dir)?;
-    let config = Config::load(git_dir).map_err(|error| RunError::Unreadable(git_dir.to_owned(), error))?;
-    Ok((stargate, config))
+    let mirrors = Mirrors::load(git_dir).map_err(|error| RunError::Unreadable(git_dir.to_owned(), error))?;
+    Ok((stargate, mirrors))
 }
 
 /// Returns the location of the mirror and the transport settings, or the setting that is missing for a push.
 fn destination(
     stargate: &Stargate,
-    config: &Config,
+    chosen: &Chosen,
     options: &Options,
     environment: Environment<'_>,
 ) -> Result<Result<(Location, Settings), Missing>, RunError> {
-    let configured = config.remote.as_ref().map(|remote| remote.to_string());
-    let Some(name) = options.mirror(configured, environment) else {
+    let Some(name) = chosen.remote(options, environment) else {
         return Ok(Err(if options.several {
             Missing::RemoteOfSeveral
         } else {
@@ -159,10 +181,10 @@ fn destination(
     })
 }
 
-fn lock(folder: &Path) -> Result<WorkerLock, RunError> {
-    match WorkerLock::take(folder) {
+fn lock(path: &Path) -> Result<WorkerLock, RunError> {
+    match WorkerLock::take(path) {
         Ok(Some(lock)) => Ok(lock),
-        Ok(None) => Err(RunError::Locked(folder.join(LOCK_FILE))),
-        Err(error) => Err(RunError::Lock(folder.join(LOCK_FILE), error)),
+        Ok(None) => Err(RunError::Locked(path.to_owned())),
+        Err(error) => Err(RunError::Lock(path.to_owned(), error)),
     }
 }

@@ -1,5 +1,8 @@
 //! Status of a repository, from its files alone. The mirror is not asked, and nothing is written.
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 use bstr::{BString, ByteSlice};
 use durable::storage::Disk;
@@ -8,24 +11,26 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{
-    broken::broken, error::RunError, false_watermark::JudgedWatermark, head::HeadDifference, memory::Memory,
-    repository::Stargate,
+    broken::broken, choice::Chosen, entries::mirror_view, error::RunError, false_watermark::JudgedWatermark,
+    head::HeadDifference, memory::Memory, repository::Stargate, session::opened, share::read_tally,
 };
 use crate::{
-    config::Config,
     journal::{self, Backlog, intent},
     mirror::Grouping,
     refs::LocalRefs,
 };
 
-/// Status of a repository.
+/// Status of a repository with regard to one mirror.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RepositoryStatus {
+    /// Name of the mirror among several. Omitted if there is a single one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mirror: Option<String>,
     /// Number of entries to be mirrored.
     pub pending: u64,
     /// Number of entries that can never be mirrored.
     pub failed: u64,
-    /// Number of entries that the configuration excludes.
+    /// Number of entries that the configuration excludes, or that concern another mirror.
     pub skipped: u64,
     /// Time of the oldest pending entry.
     pub oldest_pending: Option<Timestamp>,
@@ -167,25 +172,41 @@ impl RepositoryStatus {
     }
 }
 
-/// Reads the status of the repository at `git_dir`.
+/// Reads the status of the repository at `git_dir`, for each mirror.
 ///
 /// # Errors
 /// The repository cannot be opened, or its configuration, the journal or the intents cannot be read.
-pub fn status(git_dir: &Path, now: Timestamp) -> Result<RepositoryStatus, RunError> {
-    let configuration = |error| RunError::Unreadable(git_dir.to_owned(), error);
+pub fn status(git_dir: &Path, now: Timestamp) -> Result<Vec<RepositoryStatus>, RunError> {
+    let (stargate, mirrors) = opened(git_dir)?;
+    Chosen::each(&mirrors)
+        .map(|chosen| status_of_mirror(git_dir, &stargate, &chosen, now))
+        .collect()
+}
+
+fn status_of_mirror(
+    git_dir: &Path,
+    stargate: &Stargate,
+    chosen: &Chosen,
+    now: Timestamp,
+) -> Result<RepositoryStatus, RunError> {
     let unreadable = |error| RunError::Read(git_dir.to_owned(), error);
-    let stargate = Stargate::open(git_dir)?;
-    let config = Config::load(git_dir).map_err(configuration)?;
+    let config = chosen.config();
     let local = stargate.mirrored_refs(&config.refs);
     let backlog = Backlog::load(&Disk, git_dir).map_err(unreadable)?;
     let intents = intent::list(&Disk, git_dir).map_err(unreadable)?;
-    let read = Memory::read(&git_dir.join(journal::FOLDER));
-    let forgotten = read.as_ref().err().map(ToString::to_string);
-    let memory = read.unwrap_or_default();
+    let read = Memory::read(&chosen.memory_path(git_dir));
+    let tally = read_tally(&git_dir.join(journal::FOLDER));
+    let errors = [read.as_ref().err(), tally.as_ref().err()].into_iter().flatten();
+    let forgotten = errors
+        .map(ToString::to_string)
+        .reduce(|one, other| format!("{one}; {other}"));
+    let (memory, tally) = (read.unwrap_or_default(), tally.unwrap_or_default());
+    let backlog = mirror_view(backlog, &tally, &config.name);
     let grouping = Grouping::new(local.aliases(), &config.refs);
     let settled = memory.mirror.as_ref().map(|mirror| mirror.advertisement().refs);
-    let refs = RefsStanding::new(&local, &settled.unwrap_or_default(), &stargate);
+    let refs = RefsStanding::new(&local, &settled.unwrap_or_default(), stargate);
     Ok(RepositoryStatus {
+        mirror: chosen.name_among_several().map(str::to_owned),
         broken: refs.broken,
         dangling: refs.dangling,
         forgotten,
@@ -204,19 +225,35 @@ pub struct RefsStanding {
     pub dangling: Vec<BrokenRef>,
 }
 
-/// Reads every mirrored ref of the repository at `git_dir`, and checks that its object exists.
+/// Reads every ref that a mirror of the repository at `git_dir`, and checks that its object exists.
 ///
 /// # Errors
 /// The repository cannot be opened, or its configuration cannot be read.
 pub fn refs_standing(git_dir: &Path) -> Result<RefsStanding, RunError> {
-    let configuration = |error| RunError::Unreadable(git_dir.to_owned(), error);
-    let stargate = Stargate::open(git_dir)?;
-    let config = Config::load(git_dir).map_err(configuration)?;
-    let local = stargate.mirrored_refs(&config.refs);
-    Ok(RefsStanding::new(&local, &BTreeMap::new(), &stargate))
+    let (stargate, mirrors) = opened(git_dir)?;
+    let mut all = RefsStanding::default();
+    let mut names = BTreeSet::new();
+    for mirror in &mirrors.each {
+        let local = stargate.mirrored_refs(&mirror.refs);
+        names.extend(local.known().keys().cloned());
+        all.add(RefsStanding::new(&local, &BTreeMap::new(), &stargate));
+    }
+    all.known = names.len();
+    Ok(all)
 }
 
 impl RefsStanding {
+    /// Adds the refs of another mirror, each once.
+    fn add(&mut self, other: RefsStanding) {
+        for (refs, others) in [(&mut self.broken, other.broken), (&mut self.dangling, other.dangling)] {
+            for one in others {
+                if !refs.contains(&one) {
+                    refs.push(one);
+                }
+            }
+        }
+    }
+
     /// Skips the objects of refs that have the same id in `settled`.
     fn new(local: &LocalRefs, settled: &BTreeMap<BString, ObjectId>, stargate: &Stargate) -> Self {
         let broken = broken(local, settled, stargate).into_iter().map(|broken| BrokenRef {
@@ -275,6 +312,7 @@ fn standing(
     let oldest = groups.values().map(|group| group.oldest_pending).min();
     let mirror = memory.mirror.as_ref();
     RepositoryStatus {
+        mirror: None,
         pending: backlog.counts.pending,
         failed: backlog.counts.failed,
         skipped: backlog.counts.skipped,

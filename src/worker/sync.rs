@@ -29,6 +29,9 @@ const MOST_DELETIONS: usize = 5;
 /// Comparison of both sides.
 #[derive(Debug, Clone, Serialize)]
 pub struct SyncReport {
+    /// Name of the mirror among several. Omitted if there is a single one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mirror: Option<String>,
     /// Location of the mirror, without secrets; none if there is no mirror.
     pub remote: Option<String>,
     /// Setting that is missing for a comparison.
@@ -143,10 +146,10 @@ pub fn compare_refs(
     };
     let mut remote = match session.remote()? {
         Ok(remote) => remote,
-        Err(missing) => return Ok(SyncReport::local_only(missing)),
+        Err(missing) => return Ok(SyncReport::local_only(missing).of(&session)),
     };
     let sides = compare_with(&session, &mut remote)?;
-    Ok(SyncReport::new(Some(&remote), sides))
+    Ok(SyncReport::new(Some(&remote), sides).of(&session))
 }
 
 /// Overwrites or deletes the refs on the mirror that `force` selects, to match the Stargate. Every old id is a lease.
@@ -166,7 +169,7 @@ pub fn force(
     };
     let mut remote = match session.remote()? {
         Ok(remote) => remote,
-        Err(missing) => return Ok(SyncReport::local_only(missing)),
+        Err(missing) => return Ok(SyncReport::local_only(missing).of(&session)),
     };
     let sides = compare_with(&session, &mut remote)?;
     let taken = chosen(&sides.compared, force)?;
@@ -175,7 +178,7 @@ pub fn force(
     session.entries.append(updates, Source::Manual)?;
 
     let names: Vec<&BString> = taken.iter().map(|compared| &compared.name).collect();
-    let mut entries = session.entries.backlog()?.pending;
+    let mut entries = session.backlog(Some(&remote.location().to_string()))?.pending;
     entries.retain(|located| names.contains(&&located.entry.update.name));
     let mut cycle = session.cycle();
     cycle.rules.force = true;
@@ -184,7 +187,7 @@ pub fn force(
         .entries
         .push(&cycle, &mut session.mirror(&mut remote), &entries)?;
     let sides = compare_with(&session, &mut remote)?;
-    let mut report = SyncReport::new(Some(&remote), sides);
+    let mut report = SyncReport::new(Some(&remote), sides).of(&session);
     report.groups = settled.iter().map(GroupReport::settled).collect();
     Ok(report)
 }
@@ -203,7 +206,7 @@ fn compare_with(session: &Session<'_>, remote: &mut Remote) -> Result<Sides, Run
     let refs = session.mirror(remote).advertisement()?.refs;
     let (stargate, patterns) = (session.view.stargate(), &session.config.refs);
     let repository = stargate.repository();
-    let watermarks = false_watermarks(repository.git_dir(), remote, repository, &refs, patterns)?;
+    let watermarks = false_watermarks(&session.memory, remote, repository, &refs, patterns)?;
     let local = stargate.mirrored_refs(patterns);
     let nameless = local.unreadable().filter(|(name, _)| name.is_none());
     Ok(Sides {
@@ -261,6 +264,7 @@ impl SyncReport {
             reason: compared.reason.clone(),
         };
         SyncReport {
+            mirror: None,
             remote: remote.map(|remote| remote.location().to_string()),
             refs: sides.compared.iter().map(sync_ref).collect(),
             groups: Vec::new(),
@@ -268,6 +272,12 @@ impl SyncReport {
             watermarks: sides.watermarks,
             missing: None,
         }
+    }
+
+    /// Adds the name of the mirror.
+    fn of(mut self, session: &Session<'_>) -> Self {
+        self.mirror = session.chosen.name_among_several().map(str::to_owned);
+        self
     }
 
     fn local_only(missing: Missing) -> Self {

@@ -113,7 +113,7 @@ pub(super) fn watch_token(session: &Session<'_>, remote: &mut Remote, compared: 
     if session.options.dry_run || seen.renews {
         return;
     }
-    let mut memory = Memory::load(&session.folder);
+    let mut memory = Memory::load(&session.memory);
     let location = remote.location().to_string();
     let before = memory.tokens.get(&location).cloned().unwrap_or_default();
     let mut token = before.clone();
@@ -136,7 +136,7 @@ pub(super) fn watch_token(session: &Session<'_>, remote: &mut Remote, compared: 
         return;
     }
     memory.tokens.insert(location, token);
-    if let Err(error) = memory.save(&session.folder) {
+    if let Err(error) = memory.save(&session.memory) {
         tracing::warn!(%error, "cannot write the worker's memory; the end of the token may be forgotten");
     }
 }

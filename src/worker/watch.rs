@@ -1,8 +1,8 @@
 //! Long-running worker over many repositories. A cycle starts when a journal grows, when a ref moves without a journal
 //! entry, when a failed group is due for a retry, or when the refs of both sides are due for a comparison.
 //!
-//! One thread schedules ([`Schedule`]), and each cycle has its own thread, so a repository that hangs does not block the
-//! others. Stopping is safe at any moment: the next start recovers from an interrupted cycle.
+//! One thread schedules ([`Schedule`]). Each cycle carries one repository to one mirror in a thread of its own, so a
+//! repository or a mirror that hangs does not block the others. Stopping is safe at any moment: the next start recovers from an interrupted cycle.
 use std::{
     collections::{BTreeMap, BTreeSet},
     ffi::OsString,
@@ -22,6 +22,7 @@ use durable::{
 
 use super::{
     backoff::delay_after,
+    choice::Chosen,
     error::RunError,
     journal_watcher::JournalWatcher,
     missing::Missing,
@@ -31,11 +32,14 @@ use super::{
     review::NothingMirrored,
     root::{FoundRepositories, find_repositories},
     run::run,
-    schedule::Schedule,
+    schedule::{Schedule, Target},
 };
-use crate::{config::Config, journal};
+use crate::{
+    config::{Config, Mirrors},
+    journal,
+};
 
-/// Maximum number of concurrent cycles.
+/// Maximum number of concurrent cycles to one server.
 const CONCURRENCY: usize = 4;
 /// Interval of cycles over a quiet repository, which compare the refs of both sides.
 const QUIET: Duration = Duration::from_secs(15 * 60);
@@ -76,7 +80,7 @@ pub enum Event {
     /// Refs of this repository have moved.
     Moved(PathBuf),
     /// A cycle has ended.
-    Finished(PathBuf, Box<Result<CycleReport, RunError>>),
+    Finished(Target, Box<Result<CycleReport, RunError>>),
     /// Settings may have changed, so everything is read again.
     Reload,
     /// The watch must stop.
@@ -130,14 +134,14 @@ struct Watch {
     ref_watcher: RefWatcher,
     schedule: Schedule,
     clock: SystemClock,
-    /// Repositories with a cycle since the last reload. Their first cycle ignores the backoff of failed groups.
-    begun: BTreeSet<PathBuf>,
+    /// Targets with a cycle since the last reload. Their first cycle ignores the backoff of failed groups.
+    begun: BTreeSet<Target>,
     /// Number of cycles in a row that could not run.
-    failures: BTreeMap<PathBuf, u32>,
+    failures: BTreeMap<Target, u32>,
     /// Settings whose absence was logged.
-    missing: BTreeMap<PathBuf, Missing>,
+    missing: BTreeMap<Target, Missing>,
     /// Logged messages that no ref is mirrored.
-    unmirrored: BTreeMap<PathBuf, String>,
+    unmirrored: BTreeMap<Target, String>,
     /// Result of the last search below the root.
     below: Option<FoundRepositories>,
 }
@@ -152,8 +156,8 @@ impl Watch {
                 rescan = now + RESCAN;
             }
             alive();
-            for repository in self.schedule.start(now) {
-                self.begin(repository);
+            for target in self.schedule.start(now) {
+                self.begin(target);
             }
             let next = self.schedule.next_start(now).map_or(rescan, |start| start.min(rescan));
             match events.recv_timeout(next.saturating_sub(self.clock.elapsed())) {
@@ -166,7 +170,7 @@ impl Watch {
                 }
                 Ok(Event::Appended(repository)) => self.schedule.wake(&repository, self.clock.elapsed()),
                 Ok(Event::Moved(repository)) => self.schedule.wake(&repository, self.clock.elapsed() + ENTRY_DELAY),
-                Ok(Event::Finished(repository, result)) => self.finish(&repository, &result),
+                Ok(Event::Finished(target, result)) => self.finish(&target, &result),
                 Err(RecvTimeoutError::Timeout) => {}
             }
         }
@@ -177,7 +181,7 @@ impl Watch {
         let end = self.clock.elapsed() + GRACE;
         while self.schedule.running() > 0 {
             match events.recv_timeout(end.saturating_sub(self.clock.elapsed())) {
-                Ok(Event::Finished(repository, result)) => self.finish(&repository, &result),
+                Ok(Event::Finished(target, result)) => self.finish(&target, &result),
                 Ok(_) => {}
                 Err(_) => {
                     tracing::warn!(
@@ -204,23 +208,41 @@ impl Watch {
             }
             None => {}
         }
-        let mut patterns = BTreeMap::new();
+        let (mut patterns, mut targets) = (BTreeMap::new(), BTreeSet::new());
         for repository in &there {
             // The journal can be watched only if its folder exists.
             if let Err(error) = journal::create_folder(&Disk, repository) {
                 tracing::warn!(repository = %repository.display(), %error, "cannot create the .stargate folder");
             }
             // The cycle reports a configuration that cannot be read.
-            let config = Config::load(repository).unwrap_or_default();
-            let configured = config.remote.map(|remote| remote.to_string());
-            let mirror = self.watched.options().mirror(configured, &*self.environment);
-            let mirror = mirror.unwrap_or_default();
-            self.schedule.set(repository, &mirror, config.pushes_per_minute, now);
+            let mirrors = Mirrors::load(repository).unwrap_or_else(|_| Mirrors::of(Config::default()));
+            let refs = mirrors.each.iter().map(|mirror| mirror.refs.clone()).collect();
+            targets.extend(self.add_targets(repository, &mirrors, now));
             self.watcher.add(repository);
-            patterns.insert(repository.clone(), config.refs);
+            patterns.insert(repository.clone(), refs);
         }
         self.ref_watcher.set(&patterns);
-        self.schedule.retain(&there);
+        self.schedule.retain(&targets);
+    }
+
+    /// Adds a target for each mirror of the repository, or a single one if the command line names a mirror.
+    fn add_targets(&mut self, repository: &Path, mirrors: &Mirrors, now: Duration) -> Vec<Target> {
+        let options = self.watched.options();
+        let most = if options.remote.is_some() { 1 } else { usize::MAX };
+        let mut targets = Vec::new();
+        for chosen in Chosen::watched(mirrors, options.remote.as_deref()).iter().take(most) {
+            let remote = chosen.remote(&options, &*self.environment).unwrap_or_default();
+            let mirror = chosen.name_among_several().map(str::to_owned);
+            let target = Target {
+                repository: repository.to_owned(),
+                // The cycle finds the mirror that the command line names, or reports that there is none.
+                mirror: mirror.filter(|_| options.remote.is_none()),
+            };
+            let per_minute = chosen.config().pushes_per_minute;
+            self.schedule.set(&target, &remote, per_minute, now);
+            targets.push(target);
+        }
+        targets
     }
 
     /// Logs new problems of the search below the root.
@@ -243,50 +265,59 @@ impl Watch {
     }
 
     /// Logs what is missing for a push, once.
-    fn log_missing(&mut self, repository: &Path, missing: Option<&Missing>) {
-        if let Some(missing) = new(&mut self.missing, repository, missing) {
-            tracing::warn!(repository = %repository.display(), "local-only: {missing}");
+    fn log_missing(&mut self, target: &Target, missing: Option<&Missing>) {
+        if let Some(missing) = new(&mut self.missing, target, missing) {
+            let mirror = target.mirror.as_deref();
+            tracing::warn!(repository = %target.repository.display(), mirror, "local-only: {missing}");
         }
     }
 
     /// Logs that no ref is mirrored, once.
-    fn log_unmirrored(&mut self, repository: &Path, unmirrored: Option<&String>) {
-        if let Some(unmirrored) = new(&mut self.unmirrored, repository, unmirrored) {
-            tracing::warn!(repository = %repository.display(), hint = NothingMirrored::HINT, "{unmirrored}");
+    fn log_unmirrored(&mut self, target: &Target, unmirrored: Option<&String>) {
+        if let Some(unmirrored) = new(&mut self.unmirrored, target, unmirrored) {
+            let mirror = target.mirror.as_deref();
+            tracing::warn!(repository = %target.repository.display(), mirror, hint = NothingMirrored::HINT, "{unmirrored}");
         }
     }
 
-    fn begin(&mut self, repository: PathBuf) {
+    fn begin(&mut self, target: Target) {
+        let watched = self.watched.options();
         let options = Options {
-            patient: !self.begun.insert(repository.clone()),
-            ..self.watched.options()
+            patient: !self.begun.insert(target.clone()),
+            remote: target.mirror.clone().or(watched.remote.clone()),
+            ..watched
         };
+        let is_alone = self.schedule.is_alone(&target);
         let (environment, sender, clock) = (self.environment.clone(), self.sender.clone(), self.clock);
         let ref_watcher = self.ref_watcher.clone();
         thread::spawn(move || {
-            ref_watcher.ignore_earlier_moves(&repository);
-            let result = run(&repository, &options, &*environment, &clock);
+            let has_moved = ref_watcher.ignore_earlier_moves(&target.repository);
+            if has_moved && !is_alone {
+                // The cycles to the other mirrors do not know of the move. Fails only if the watch has stopped.
+                let _ = sender.send(Event::Moved(target.repository.clone()));
+            }
+            let result = run(&target.repository, &options, &*environment, &clock);
             // Fails only if the cycle was abandoned.
-            let _ = sender.send(Event::Finished(repository, Box::new(result)));
+            let _ = sender.send(Event::Finished(target, Box::new(result)));
         });
     }
 
-    fn finish(&mut self, repository: &Path, result: &Result<CycleReport, RunError>) {
-        let shown = repository.display();
+    fn finish(&mut self, target: &Target, result: &Result<CycleReport, RunError>) {
+        let (shown, mirror) = (target.repository.display(), target.mirror.as_deref());
         let pause = match result {
             Ok(report) => {
-                self.failures.remove(repository);
-                self.log_missing(repository, report.missing.as_ref());
-                self.log_unmirrored(repository, report.unmirrored.as_ref());
+                self.failures.remove(target);
+                self.log_missing(target, report.missing.as_ref());
+                self.log_unmirrored(target, report.unmirrored.as_ref());
                 // A failed write to the journal may itself have woken the watch. Its start must count, or the loop is unlimited.
                 if !report.asked && report.unwritten == 0 {
-                    self.schedule.give_back(repository);
+                    self.schedule.give_back(target);
                 }
                 match report.outcome {
-                    CycleOutcome::Idle => tracing::debug!(repository = %shown, "idle"),
+                    CycleOutcome::Idle => tracing::debug!(repository = %shown, mirror, "idle"),
                     outcome => {
                         let outcome = outcome.word();
-                        tracing::info!(repository = %shown, %outcome, pending = report.pending, "cycle ended");
+                        tracing::info!(repository = %shown, mirror, %outcome, pending = report.pending, "cycle ended");
                     }
                 }
                 let until = |next: i64| next.saturating_sub(self.clock.now().as_second()).max(1);
@@ -296,27 +327,27 @@ impl Watch {
                 next_try.unwrap_or(QUIET).min(QUIET)
             }
             Err(error) => {
-                let failures = self.failures.entry(repository.to_owned()).or_default();
+                let failures = self.failures.entry(target.clone()).or_default();
                 *failures += 1;
                 let pause = delay_after(*failures);
                 let hint = error.hint().unwrap_or_default();
-                tracing::error!(repository = %shown, %error, hint, next_try_s = pause.as_secs(), "no cycle could run");
+                tracing::error!(repository = %shown, mirror, %error, hint, next_try_s = pause.as_secs(), "no cycle could run");
                 pause
             }
         };
-        self.schedule.finished(repository, self.clock.elapsed() + pause);
+        self.schedule.finished(target, self.clock.elapsed() + pause);
     }
 }
 
-/// Records the current state of a repository. Returns it if it differs from the recorded one.
+/// Records the current state of a target. Returns it if it differs from the recorded one.
 fn new<'a, T: Clone + PartialEq>(
-    known: &mut BTreeMap<PathBuf, T>,
-    repository: &Path,
+    known: &mut BTreeMap<Target, T>,
+    target: &Target,
     now: Option<&'a T>,
 ) -> Option<&'a T> {
     let before = match now {
-        Some(now) => known.insert(repository.to_owned(), now.clone()),
-        None => known.remove(repository),
+        Some(now) => known.insert(target.clone(), now.clone()),
+        None => known.remove(target),
     };
     now.filter(|now| before.as_ref() != Some(*now))
 }

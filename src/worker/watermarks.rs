@@ -19,7 +19,6 @@ use super::{
     requests::Mirror,
 };
 use crate::{
-    journal,
     mirror::watermark::{Mismatch, ledger_ref, mismatches, watermark_ref},
     ref_pattern::RefPatterns,
 };
@@ -31,18 +30,19 @@ pub(super) struct Found {
     false_ones: Vec<FalseWatermark>,
 }
 
-/// Returns the false watermarks among the mirror's `refs`. Only reads from the mirror.
+/// Returns the false watermarks among the mirror's `refs`, given the path of the worker's memory. Only reads from the
+/// mirror.
 ///
 /// # Errors
 /// The mirror cannot be reached, or its commits cannot be fetched.
 pub fn false_watermarks(
-    git_dir: &Path,
+    memory: &Path,
     remote: &mut Remote,
     stargate: &gix::Repository,
     refs: &BTreeMap<BString, ObjectId>,
     mirrored: &RefPatterns,
 ) -> Result<Vec<FalseWatermark>, Error> {
-    let known = Memory::load(&git_dir.join(journal::FOLDER)).watermarks;
+    let known = Memory::load(memory).watermarks;
     let candidates = mismatches(refs, |name| mirrored.matches(name));
     let found = find(remote, stargate, candidates, &known, &|_| true)?;
     Ok(found.false_ones)

@@ -255,7 +255,7 @@ fn a_token_file_that_cannot_be_read_or_is_empty_exits_4() {
 fn a_second_worker_exits_9() {
     let folder = folder();
     stargate_repository(folder.path());
-    let _lock = stargate_mirror::worker::WorkerLock::take(&folder.path().join("r.git/.stargate"))
+    let _lock = stargate_mirror::worker::WorkerLock::take(&folder.path().join("r.git/.stargate/worker.lock"))
         .unwrap()
         .unwrap();
     let said = whole(folder.path(), &["run", "--repo", "r.git", "--remote", "r.git"]);

@@ -7,6 +7,7 @@
 mod crowd;
 mod disk;
 mod killed;
+mod mirrors;
 mod signals;
 mod simulation;
 mod world;

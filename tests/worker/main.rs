@@ -12,6 +12,7 @@ mod hidden_refs;
 mod journey;
 mod local_refs;
 mod log_format;
+mod mirrors;
 mod namespace;
 mod parts;
 mod patience;

@@ -107,7 +107,11 @@ fn a_cycle_in_which_every_group_rests_asks_nothing() {
 fn a_trouble_of_which_no_entry_is_pending_is_forgotten() {
     let now = Timestamp::now();
     let (stargate, _) = with_a_trouble(now);
-    let backoffs = || Memory::load(&stargate.git_dir.join(".stargate")).backoffs.len();
+    let backoffs = || {
+        Memory::load(&stargate.git_dir.join(".stargate/worker.json"))
+            .backoffs
+            .len()
+    };
     assert_eq!(backoffs(), 1);
     let journal = fs::read_to_string(stargate.journal()).expect("a journal");
     fs::write(stargate.journal(), journal.replace("\"pending\"", "\"skipped\"")).expect("a file");

@@ -4,7 +4,7 @@ use std::path::Path;
 use super::{Check, Verdict};
 use crate::{
     cli::report::Failure,
-    config::Config,
+    config::Mirrors,
     worker::{self, NothingMirrored, SettingsFinding},
 };
 
@@ -12,16 +12,21 @@ use crate::{
 ///
 /// # Errors
 /// The repository or its configuration cannot be read.
-pub(super) fn checks(git_dir: &Path, config: &Config) -> Result<Vec<Check>, Failure> {
+pub(super) fn checks(git_dir: &Path, mirrors: &Mirrors) -> Result<Vec<Check>, Failure> {
     let found = worker::review_settings(git_dir)?;
     let mut checks: Vec<Check> = found.iter().map(check).collect();
-    let left_out = if config.refs.leaves_out() {
-        ", without refs that forges make for themselves, such as refs/pull/*"
-    } else {
-        ""
-    };
-    let mirrored = format!("{}{left_out}", config.refs);
-    checks.push(Check::new("mirrored refs", Verdict::Ok, mirrored));
+    for mirror in &mirrors.each {
+        let left_out = if mirror.refs.leaves_out() {
+            ", without refs that forges make for themselves, such as refs/pull/*"
+        } else {
+            ""
+        };
+        let mirrored = format!("{}{left_out}", mirror.refs);
+        checks.push(Check {
+            mirror: mirrors.are_several().then(|| mirror.name.clone()),
+            ..Check::new("mirrored refs", Verdict::Ok, mirrored)
+        });
+    }
     Ok(checks)
 }
 

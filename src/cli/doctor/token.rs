@@ -7,7 +7,6 @@ use git_push_transport::{Location, Remote, Settings, TokenEnd};
 use super::{Check, Verdict, failed};
 use crate::{
     config::Config,
-    journal,
     worker::{self, Memory, TokenExpiry},
 };
 
@@ -82,9 +81,9 @@ pub(super) fn end(config: &Config, remote: &mut Remote) -> Option<Check> {
 }
 
 /// Adds to an error the time until which the token was accepted.
-pub(super) fn explained(error: git_push::Error, remote: &mut Remote, git_dir: &Path) -> git_push::Error {
+pub(super) fn explained(error: git_push::Error, remote: &mut Remote, memory: &Path) -> git_push::Error {
     // A memory that cannot be read is reported by `status`.
-    let memory = Memory::read(&git_dir.join(journal::FOLDER)).unwrap_or_default();
+    let memory = Memory::read(memory).unwrap_or_default();
     let remembered = memory.tokens.get(&remote.location().to_string());
     worker::with_last_acceptance(error, remote.token_use(), remembered)
 }

@@ -12,7 +12,7 @@ use git_push_transport::{Location, resolve};
 
 use super::super::report::{Exit, Failure};
 use crate::{
-    config::{self, Config},
+    config::{self, Config, Mirrors},
     hook::git_config,
     ref_pattern::{DEFAULT_PATTERNS, RefPatterns},
 };
@@ -51,7 +51,7 @@ pub struct Choice {
 pub struct Made {
     /// Mirrored refs.
     pub refs: RefPatterns,
-    /// True if `stargate.remote` is set.
+    /// True if a mirror is set.
     pub has_remote: bool,
 }
 
@@ -67,7 +67,7 @@ impl Choice {
             unchanged: Vec::new(),
         };
         if let Some(remote) = remote {
-            let configured = file.string("stargate.remote").filter(|value| !value.is_empty());
+            let configured = Config::from_git_config(&file).remote;
             choice.remote(&checked(git_dir, remote)?, configured)?;
         }
         if let Some(preset) = preset {
@@ -120,10 +120,11 @@ impl Choice {
         if !self.add.is_empty() {
             git_config::add(&Disk, git_dir, &self.add)?;
         }
-        let config = Config::from_git_config(&configuration(git_dir)?);
+        let file = configuration(git_dir)?;
+        let config = Config::from_git_config(&file);
         Ok(Made {
             refs: config.refs,
-            has_remote: config.remote.is_some(),
+            has_remote: Mirrors::is_any_in(&file),
         })
     }
 }
