@@ -74,6 +74,8 @@
 //! object_store  durable Git repository with one branch, for any files: store (lock, transaction), branch, work_tree, tree_buffer
 //!            and tree_cache (edited in memory), commit_object, objects, difference, new_pack, packs, maintenance, git_files
 //!            (files that git writes, too)
+//! lfs        Git LFS objects of a push. PURE: pointer, batch and action (what a server says), endpoint, failure. scan (pointers among
+//!            the objects), source (files), server and folder (mirrors), carrier (all of that before a push)
 //! mirror     PURE: plan (entries, local refs, remote refs -> groups of commands), grouping, settlement, reconcile, watermark
 //! journal    specified in prose; folder (ownership), entry, encode and decode, status, ids, segment; read only: line, reader,
 //!            backlog, scan (which part need not be read again), visit, oldest; writer in front of access (locks), locked
@@ -116,6 +118,7 @@ pub mod worker;
 mod object_store;
 
 pub mod journal;
+pub mod lfs;
 pub mod local_repository;
 pub mod mirror;
 pub mod refs;

@@ -1,5 +1,5 @@
 //! Reading of single values of git configuration.
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use bstr::ByteSlice;
 
@@ -52,6 +52,15 @@ impl<'a> Reader<'a> {
                 Ok(duration) => duration,
                 Err(why) => self.problem(key, why, default),
             },
+        }
+    }
+
+    /// Reads an absolute path of a folder.
+    pub(super) fn folder(&mut self, key: &'static str) -> Option<PathBuf> {
+        let value = self.file.string(key).filter(|value| !value.is_empty())?;
+        match gix::path::from_bstring(value) {
+            Ok(path) if path.is_absolute() => Some(path),
+            Ok(_) | Err(_) => self.problem(key, "expected an absolute path".into(), None),
         }
     }
 

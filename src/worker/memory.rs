@@ -60,6 +60,9 @@ pub struct Memory {
     /// HEAD of the mirror at the last comparison, if it differs from the Stargate's.
     #[serde(default)]
     pub head: Option<HeadDifference>,
+    /// Reason why refs were pushed without their LFS objects.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lfs: Option<String>,
 }
 
 /// Remembered state of a mirror.

@@ -1,5 +1,8 @@
 //! Repository that the worker has opened for a cycle: its configuration, its lock, its refs and its journal.
-use std::path::{Path, PathBuf};
+use std::{
+    cell::OnceCell,
+    path::{Path, PathBuf},
+};
 
 use bstr::BStr;
 use durable::{clock::Clock, storage::Disk};
@@ -33,7 +36,9 @@ pub(super) struct Session<'a> {
     pub(super) folder: PathBuf,
     pub(super) view: StargateView<'a>,
     pub(super) entries: Entries<'a>,
-    environment: Environment<'a>,
+    pub(super) environment: Environment<'a>,
+    /// Location and settings of the mirror, once it was opened.
+    reached: OnceCell<(Location, Settings)>,
     _lock: Option<WorkerLock>,
 }
 
@@ -67,6 +72,7 @@ impl<'a> Session<'a> {
             config,
             options,
             environment,
+            reached: OnceCell::new(),
             clock,
             git_dir: git_dir.to_owned(),
             folder,
@@ -77,7 +83,11 @@ impl<'a> Session<'a> {
     pub(super) fn remote(&self) -> Result<Result<Remote, Missing>, RunError> {
         let stargate = self.view.stargate();
         let found = destination(stargate, &self.config, self.options, self.environment)?;
-        let opened = found.map(|(location, settings)| Remote::open(location, &settings));
+        let opened = found.map(|(location, settings)| {
+            // The same for every call of this session.
+            let _ = self.reached.set((location.clone(), settings.clone()));
+            Remote::open(location, &settings)
+        });
         match opened {
             Ok(remote) => Ok(Ok(remote?)),
             Err(missing) => Ok(Err(missing)),
@@ -89,6 +99,7 @@ impl<'a> Session<'a> {
         let (stargate, now) = (self.view.stargate(), self.clock.now());
         let mirror = RemoteMirror::new(remote, stargate, &self.config.refs, &self.folder, now);
         mirror
+            .with_lfs(super::lfs::carrier(self, self.reached.get()))
             .with_max_pack_size(self.config.max_pack_size)
             .with_progress(self.options.progress.observer())
     }

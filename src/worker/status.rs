@@ -48,6 +48,9 @@ pub struct RepositoryStatus {
     /// HEAD of the mirror at the last comparison, if it differs from the Stargate's. Omitted otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub head: Option<HeadDifference>,
+    /// Reason why refs were pushed without their LFS objects. Omitted if they were carried.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lfs: Option<String>,
     /// Reason why the worker's memory cannot be read.
     pub forgotten: Option<String>,
     /// Groups with pending entries, by name.
@@ -265,6 +268,7 @@ fn standing(
         }),
         watermarks: watermarks(memory),
         head: memory.head.clone(),
+        lfs: memory.lfs.clone(),
         forgotten: None,
         groups: groups.into_values().collect(),
         broken: Vec::new(),

@@ -9,7 +9,7 @@ use std::{
 const FLOORS: &[&[&str]] = &[
     &["cli"],
     &["worker", "hook", "porcelain", "events", "relay"],
-    &["mirror", "object_store"],
+    &["lfs", "mirror", "object_store"],
     &["journal"],
     &["local_repository"],
     &["refs"],

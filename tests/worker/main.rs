@@ -8,6 +8,7 @@ mod formats;
 mod head;
 mod hidden_refs;
 mod journey;
+mod lfs;
 mod local_refs;
 mod log_format;
 mod namespace;

@@ -18,7 +18,7 @@
 //!
 //! ```text
 //! remote                                       a connection to any location
-//! web                                          requests to other services
+//! web  authenticated                           requests to other services, with a token or with git's credentials
 //! http  stream  local                          connections: what is sent to one kind of server, and what its answer means
 //! ureq_client  git_credentials                 defaults of the interfaces
 //! location  reading  answers  transport        names and URLs; answers of a server, whatever carries them; their interface
@@ -37,6 +37,8 @@
     not(all(feature = "daemon", feature = "http", feature = "local", feature = "ssh")),
     allow(dead_code, unreachable_code, unused_imports, unused_mut, unused_variables)
 )]
+#[cfg(feature = "http")]
+pub mod authenticated;
 #[cfg(feature = "smart-http")]
 pub mod credentials;
 #[cfg(feature = "smart-http")]

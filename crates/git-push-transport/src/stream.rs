@@ -56,6 +56,25 @@ enum End {
     Closed,
 }
 
+/// Runs `program` on the server of an ssh URL, with the path of the URL and these words, and returns what it prints, up to
+/// `limit` bytes. This blocks.
+///
+/// # Errors
+/// The URL is not usable, ssh cannot be started, or the program fails.
+#[cfg(feature = "ssh")]
+pub fn output_of(
+    url: &gix::Url,
+    settings: &Settings,
+    program: &str,
+    words: &str,
+    limit: u64,
+) -> Result<Vec<u8>, Error> {
+    Ssh::new(url, settings)?.output(program, words, limit).map_err(|error| {
+        let what = format!("{}: {error}", Shown(url));
+        error.reworded(what)
+    })
+}
+
 impl Stream {
     /// Opens the repository at `url`. Nothing is started yet.
     ///

@@ -7,7 +7,7 @@ use crate::secrets::Secrets;
 use crate::url::{HttpUrl, InTheClear};
 
 /// A store of credentials, and the state of what it returned.
-pub(super) struct Authentication {
+pub(crate) struct Authentication {
     url: HttpUrl,
     credentials: Box<dyn Credentials>,
     /// An error if the connection is not encrypted.
@@ -29,7 +29,7 @@ impl Authentication {
     ///
     /// # Errors
     /// Credentials would cross a network in the clear, cannot be read, or are invalid.
-    pub(super) fn new(
+    pub(crate) fn new(
         url: HttpUrl,
         secrecy: Result<(), InTheClear>,
         credentials: Box<dyn Credentials>,
@@ -48,7 +48,7 @@ impl Authentication {
     }
 
     /// Returns the value of the `Authorization` header.
-    pub(super) fn header(&self) -> Option<&SecretString> {
+    pub(crate) fn header(&self) -> Option<&SecretString> {
         self.used.as_ref().map(|used| &used.header)
     }
 
@@ -56,7 +56,7 @@ impl Authentication {
     ///
     /// # Errors
     /// As [`Authentication::new()`].
-    pub(super) fn ask(&mut self, need: Need) -> Result<bool, Error> {
+    pub(crate) fn ask(&mut self, need: Need) -> Result<bool, Error> {
         let was_asked = self.in_vain.is_some_and(|asked| asked >= need);
         let in_the_clear = need == Need::Required && self.secrecy.is_err();
         if self.used.is_some() || was_asked || in_the_clear {
@@ -77,7 +77,7 @@ impl Authentication {
     }
 
     /// Records that the server accepted the credentials.
-    pub(super) fn accepted(&mut self) {
+    pub(crate) fn accepted(&mut self) {
         if let Some(used) = self.used.as_mut().filter(|used| !used.is_approved) {
             used.is_approved = true;
             self.credentials.approve(&self.url, &used.authorization);
@@ -85,7 +85,7 @@ impl Authentication {
     }
 
     /// Records that the server refused the credentials. The next request asks again.
-    pub(super) fn refused(&mut self) {
+    pub(crate) fn refused(&mut self) {
         if let Some(used) = self.used.take() {
             self.in_vain = None;
             self.credentials.reject(&self.url, &used.authorization);
@@ -93,7 +93,7 @@ impl Authentication {
     }
 
     /// Returns `text` of a server without secrets.
-    pub(super) fn scrub(&self, text: &str) -> String {
+    pub(crate) fn scrub(&self, text: &str) -> String {
         self.secrets.scrub(text)
     }
 }
