@@ -10,13 +10,16 @@ mod choices;
 mod mirrors;
 mod reader;
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use bstr::{BStr, BString, ByteSlice};
 use durable::retry::RetryPolicy;
 
-use self::choices::{DEFAULT_BRANCH_WORDS, FORGE_WORDS};
-pub use self::choices::{DefaultBranch, ForgeSetting};
+use self::choices::{DEFAULT_BRANCH_WORDS, FORGE_WORDS, LFS_WORDS};
+pub use self::choices::{DefaultBranch, ForgeSetting, LfsSetting};
 pub use self::mirrors::{Mirrors, lock_file, memory_file};
 use self::reader::Reader;
 use crate::{append_only::Paths, ref_pattern::RefPatterns};
@@ -25,7 +28,7 @@ use crate::{append_only::Paths, ref_pattern::RefPatterns};
 pub const APPEND_ONLY: &str = "stargate.appendOnly";
 
 /// Every key of the section, as in the documentation.
-pub const KEYS: [&str; 26] = [
+pub const KEYS: [&str; 29] = [
     "stargate.allowNfs",
     APPEND_ONLY,
     "stargate.attempts",
@@ -38,6 +41,9 @@ pub const KEYS: [&str; 26] = [
     "stargate.githubAppKey",
     "stargate.initialDelay",
     "stargate.insecureHttp",
+    "stargate.lfs",
+    "stargate.lfsStore",
+    "stargate.lfsUrl",
     "stargate.lockTimeout",
     "stargate.maxDelay",
     "stargate.maxPackSize",
@@ -58,18 +64,26 @@ pub const KEYS: [&str; 26] = [
 /// Keys of `[stargate "<url>"]`.
 pub const URL_KEYS: [&str; 3] = ["githubApp", "githubAppKey", "tokenFile"];
 /// Keys that a mirror's own section may set, without `stargate.`.
-pub const MIRROR_KEYS: [&str; 12] = [
+pub const MIRROR_KEYS: [&str; 19] = [
     "attempts",
     "defaultBranch",
     "deletes",
     "force",
     "forge",
     "initialDelay",
+    "lfs",
+    "lfsStore",
+    "lfsUrl",
     "maxDelay",
     "maxPackSize",
     "pushesPerMinute",
     "ref",
     "remote",
+    // The transport reads the keys of ssh.
+    "sshClient",
+    "sshKey",
+    "sshKnownHosts",
+    "sshPassphraseFile",
     "verify",
 ];
 
@@ -122,6 +136,12 @@ pub struct Config {
     pub default_branch: DefaultBranch,
     /// `stargate.forge`
     pub forge: ForgeSetting,
+    /// `stargate.lfs`
+    pub lfs: LfsSetting,
+    /// `stargate.lfsStore`: a folder with LFS objects.
+    pub lfs_store: Option<PathBuf>,
+    /// `stargate.lfsUrl`: an LFS server that has the objects.
+    pub lfs_url: Option<BString>,
     /// Invalid values, for which the defaults are used.
     pub problems: Vec<Problem>,
 }
@@ -159,6 +179,9 @@ impl Default for Config {
             append_only: Paths::default(),
             default_branch: DefaultBranch::default(),
             forge: ForgeSetting::default(),
+            lfs: LfsSetting::default(),
+            lfs_store: None,
+            lfs_url: None,
             problems: Vec::new(),
         }
     }
@@ -285,6 +308,9 @@ impl Config {
             max_pack_size: reader.bytes("stargate.maxPackSize", default.max_pack_size),
             default_branch: reader.word("stargate.defaultBranch", &DEFAULT_BRANCH_WORDS),
             forge: reader.word("stargate.forge", &FORGE_WORDS),
+            lfs: reader.word("stargate.lfs", &LFS_WORDS),
+            lfs_store: reader.folder("stargate.lfsStore"),
+            lfs_url: reader.text("stargate.lfsUrl"),
             problems,
         }
     }
@@ -336,7 +362,7 @@ mod tests {
             "[stargate]\nremote = github\nref = refs/a/*\nref = !refs/a/b\nrepoId = o/r\npusherEnv = ONE\npusherEnv = TWO\n\
              force = yes\ndeletes = off\nattempts = 5\ninitialDelay = 20ms\nmaxDelay = 1m\nlockTimeout = 2s\nverify = false\n\
              allowNfs = true\nretention = 2d\nappendOnly = events/\nappendOnly = audit\ndefaultBranch = leave\nforge = GitLab\n\
-             maxPackSize = 64k\n",
+             maxPackSize = 64k\nlfs = require\nlfsStore = /srv/lfs\nlfsUrl = https://h/lfs\n",
         );
         assert_eq!(config.problems, []);
         assert_eq!(config.remote.unwrap(), "github");
@@ -356,6 +382,9 @@ mod tests {
         assert_eq!((config.allow_nfs, config.retention), (true, 2 * DAY));
         assert_eq!(config.append_only.to_string(), "audit/, events/");
         assert_eq!(config.max_pack_size, Some(64 << 10));
+        assert_eq!(config.lfs, LfsSetting::Require);
+        assert_eq!(config.lfs_store, Some("/srv/lfs".into()));
+        assert_eq!(config.lfs_url.unwrap(), "https://h/lfs");
         assert_eq!(
             (config.default_branch, config.forge),
             (DefaultBranch::Leave, ForgeSetting::GitLab)

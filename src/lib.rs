@@ -81,6 +81,8 @@
 //! nats       streams of JetStream, for relay and events: link (publish, follow), address, config and message (PURE)
 //! mirror     PURE: plan (entries, local refs, remote refs -> groups of commands), grouping, settlement, reconcile, watermark,
 //!            tally (entries that only some mirrors have settled)
+//! lfs        Git LFS objects of a push. PURE: pointer, batch and action (what a server says), endpoint, failure. scan (pointers among
+//!            the objects), source (files), server and folder (mirrors), carrier (all of that before a push)
 //! journal    specified in prose; folder (ownership), entry, encode and decode, status, ids, segment; read only: line, reader,
 //!            backlog, scan (which part need not be read again), visit, oldest; writer in front of access (locks), locked
 //!            (the journal under its lock), append, settle, mend and renew (repairs), rotation, intend and intent, recovery
@@ -124,6 +126,7 @@ mod nats;
 mod object_store;
 
 pub mod journal;
+pub mod lfs;
 pub mod local_repository;
 pub mod mirror;
 pub mod refs;

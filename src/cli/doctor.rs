@@ -333,6 +333,10 @@ fn check_mirror(name: &str, chosen: &Chosen, stargate: &Stargate) -> Result<Vec<
     let settings = Settings::from_environment(environment)?
         .with_user_agent(USER_AGENT)
         .with_git_config(repository)?;
+    let settings = match config.section.as_ref() {
+        Some(section) => settings.with_section(repository, section.as_ref())?,
+        None => settings,
+    };
     let shown = location.to_string();
     if !Remote::has_credentials(&location, &settings) {
         let found = format!("there are no credentials for {shown}: nothing is pushed (local-only)");

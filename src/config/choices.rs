@@ -26,6 +26,25 @@ pub enum ForgeSetting {
     None,
 }
 
+/// Handling of Git LFS objects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LfsSetting {
+    /// They are carried. Refs are pushed without them if the mirror has no LFS server, or the Stargate has no LFS objects.
+    #[default]
+    Auto,
+    /// Pointers are not looked for.
+    Off,
+    /// No ref is pushed without its objects.
+    Require,
+}
+
+/// Words of `stargate.lfs`.
+pub(super) const LFS_WORDS: [(&str, LfsSetting); 3] = [
+    ("auto", LfsSetting::Auto),
+    ("off", LfsSetting::Off),
+    ("require", LfsSetting::Require),
+];
+
 /// Words of `stargate.defaultBranch`.
 pub(super) const DEFAULT_BRANCH_WORDS: [(&str, DefaultBranch); 2] =
     [("follow", DefaultBranch::Follow), ("leave", DefaultBranch::Leave)];

@@ -1,5 +1,5 @@
 //! Reading of single values of git configuration.
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use bstr::{BStr, BString, ByteSlice};
 
@@ -62,6 +62,19 @@ impl<'a> Reader<'a> {
                 Ok(duration) => duration,
                 Err(why) => self.problem(key, why, default),
             },
+        }
+    }
+
+    /// Reads a text. An empty one is none.
+    pub(super) fn text(&self, key: &str) -> Option<BString> {
+        self.string(key).filter(|value| !value.is_empty())
+    }
+
+    /// Reads an absolute path of a folder.
+    pub(super) fn folder(&mut self, key: &str) -> Option<PathBuf> {
+        match gix::path::from_bstring(self.text(key)?) {
+            Ok(path) if path.is_absolute() => Some(path),
+            Ok(_) | Err(_) => self.problem(key, "expected an absolute path".into(), None),
         }
     }
 

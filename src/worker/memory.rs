@@ -66,6 +66,9 @@ pub struct Memory {
     /// The tokens for mirrors, by location without secrets. The tokens themselves are not stored.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub tokens: BTreeMap<String, RememberedToken>,
+    /// Reason why refs were pushed without their LFS objects.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lfs: Option<String>,
 }
 
 /// Remembered state of a mirror.

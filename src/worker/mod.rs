@@ -16,6 +16,7 @@ mod false_watermark;
 mod follow;
 mod head;
 mod journal_watcher;
+mod lfs;
 mod local_view;
 mod lock;
 mod memory;

@@ -10,13 +10,21 @@ use jiff::Timestamp;
 use super::{
     backoff::{Backoff, Backoffs},
     false_watermark::{FalseWatermark, Judged},
+    lfs,
     memory::{Memory, RememberedMirror},
     rejection::Rejection,
     repository::Stargate,
     requests::Mirror,
     token::with_last_acceptance,
 };
-use crate::{config::AGENT, mirror::watermark::is_watermark, parts, ref_pattern::RefPatterns, refs::LocalRefs};
+use crate::{
+    config::AGENT,
+    lfs::{Carried, Carrier},
+    mirror::watermark::is_watermark,
+    parts,
+    ref_pattern::RefPatterns,
+    refs::LocalRefs,
+};
 
 /// Interval between comparisons of the Stargate's refs with the mirror's.
 const RECONCILE_INTERVAL: Duration = Duration::from_secs(15 * 60);
@@ -38,6 +46,7 @@ pub struct RemoteMirror<'a> {
     compared: Compared,
     max_pack_size: Option<u64>,
     progress: &'a dyn Observer,
+    lfs: Option<Carrier>,
 }
 
 #[derive(Clone, Default)]
@@ -78,7 +87,23 @@ impl<'a> RemoteMirror<'a> {
             compared: compared.unwrap_or_default(),
             max_pack_size: None,
             progress: &(),
+            lfs: None,
         }
+    }
+
+    /// Carries LFS objects before each push.
+    pub fn with_lfs(mut self, carrier: Option<Carrier>) -> Self {
+        self.lfs = carrier;
+        self
+    }
+
+    /// Returns the LFS objects that were carried, and remembers for `status` that some were not.
+    pub fn carried(&mut self) -> Option<Carried> {
+        let carried = lfs::carried(self.lfs.as_ref());
+        if let Some(carried) = &carried {
+            self.change(|memory| memory.lfs = carried.not_carried.clone());
+        }
+        carried
     }
 
     /// Sends larger packs in parts.
@@ -261,6 +286,7 @@ impl Mirror for RemoteMirror<'_> {
 
     fn push(&mut self, advertisement: &Advertisement, commands: Vec<Command>) -> Result<Report, Error> {
         self.asked = true;
+        lfs::carry(&mut self.lfs, self.stargate.repository(), advertisement, &commands)?;
         let location = self.remote.location().to_string();
         let thin = self.memory.refused_thin.as_ref() != Some(&location);
         let stream = self.memory.refused_stream.as_ref() != Some(&location);

@@ -8,7 +8,10 @@ use super::{
     attempt::Settled, comparison::FailedComparison, false_watermark::FalseWatermark, head::HeadDifference,
     missing::Missing, rejection::RejectionCause,
 };
-use crate::mirror::{Change, Group, Outcome};
+use crate::{
+    lfs::Carried,
+    mirror::{Change, Group, Outcome},
+};
 
 /// Report of a cycle.
 #[derive(Debug, Clone, Serialize)]
@@ -44,6 +47,9 @@ pub struct CycleReport {
     /// Message that no ref matches `stargate.ref`. Omitted if a ref matches, or if there are no refs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unmirrored: Option<String>,
+    /// LFS objects that the cycle carried. Omitted if it pushed no pointer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lfs: Option<Carried>,
     /// Number of HTTP requests.
     pub http_requests: u64,
     /// Bytes of the request bodies.
@@ -250,6 +256,7 @@ impl CycleReport {
             head: None,
             settings: Vec::new(),
             unmirrored: None,
+            lfs: None,
             http_requests: 0,
             bytes_sent: 0,
             elapsed_ms: 0,

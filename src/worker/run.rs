@@ -132,6 +132,7 @@ fn cycle_to_mirror(session: &Session<'_>) -> Result<CycleReport, RunError> {
         reconcile_and_push(session, &mut mirror, local, backlog)?
     };
     report.asked = mirror.was_asked();
+    report.lfs = mirror.carried();
     report.remote = (report.outcome != CycleOutcome::Idle).then_some(location);
     let unwritten = intents.unwritten.max(report.unwritten);
     let report = report.with_unwritten(unwritten).with_try_at(intents.stale_at);
@@ -274,7 +275,9 @@ fn rejections(settled: &[Settled], earlier: &[Rejection]) -> Vec<Rejection> {
 
 /// Returns the rejection of a group, if the server explained it.
 fn rejection(settled: &Settled) -> Option<Rejection> {
-    if settled.result.outcome != Outcome::Rejected || settled.server_words.is_empty() {
+    // The words about a broken group name its missing LFS objects.
+    let outcomes = [Outcome::Broken, Outcome::Rejected];
+    if !outcomes.contains(&settled.result.outcome) || settled.server_words.is_empty() {
         return None;
     }
     let names = settled.group.changes.iter().map(|change| change.name.to_string());

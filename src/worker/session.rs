@@ -1,5 +1,8 @@
 //! Repository that the worker has opened for a cycle: its configuration, its lock, its refs and its journal.
-use std::path::{Path, PathBuf};
+use std::{
+    cell::OnceCell,
+    path::{Path, PathBuf},
+};
 
 use bstr::BStr;
 use durable::{clock::Clock, storage::Disk};
@@ -37,7 +40,9 @@ pub(super) struct Session<'a> {
     pub(super) memory: PathBuf,
     pub(super) view: StargateView<'a>,
     pub(super) entries: Entries<'a>,
-    environment: Environment<'a>,
+    pub(super) environment: Environment<'a>,
+    /// Location and settings of the mirror, once it was opened.
+    reached: OnceCell<(Location, Settings)>,
     _lock: Option<WorkerLock>,
 }
 
@@ -80,6 +85,7 @@ impl<'a> Session<'a> {
             config,
             options,
             environment,
+            reached: OnceCell::new(),
             clock,
             git_dir: git_dir.to_owned(),
         }))
@@ -100,7 +106,11 @@ impl<'a> Session<'a> {
     pub(super) fn remote(&self) -> Result<Result<Remote, Missing>, RunError> {
         let stargate = self.view.stargate();
         let found = destination(stargate, &self.chosen, self.options, self.environment)?;
-        let opened = found.map(|(location, settings)| Remote::open(location, &settings));
+        let opened = found.map(|(location, settings)| {
+            // The same for every call of this session.
+            let _ = self.reached.set((location.clone(), settings.clone()));
+            Remote::open(location, &settings)
+        });
         match opened {
             Ok(remote) => Ok(Ok(remote?)),
             Err(missing) => Ok(Err(missing)),
@@ -112,6 +122,7 @@ impl<'a> Session<'a> {
         let (stargate, now) = (self.view.stargate(), self.clock.now());
         let mirror = RemoteMirror::new(remote, stargate, &self.config.refs, &self.memory, now);
         mirror
+            .with_lfs(super::lfs::carrier(self, self.reached.get()))
             .with_max_pack_size(self.config.max_pack_size)
             .with_progress(self.options.progress.observer())
     }
@@ -174,6 +185,10 @@ fn destination(
     let settings = Settings::from_environment(environment)?
         .with_user_agent(USER_AGENT)
         .with_git_config(repository)?;
+    let settings = match chosen.config().section.as_ref() {
+        Some(section) => settings.with_section(repository, section.as_ref())?,
+        None => settings,
+    };
     Ok(if Remote::has_credentials(&location, &settings) {
         Ok((location, settings))
     } else {

@@ -56,6 +56,9 @@ pub struct RepositoryStatus {
     /// The token for the mirror, if its end is known. Omitted otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token: Option<TokenStatus>,
+    /// Reason why refs were pushed without their LFS objects. Omitted if they were carried.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lfs: Option<String>,
     /// Reason why the worker's memory cannot be read.
     pub forgotten: Option<String>,
     /// Groups with pending entries, by name.
@@ -333,6 +336,7 @@ fn standing(
         watermarks: watermarks(memory),
         head: memory.head.clone(),
         token: token(memory),
+        lfs: memory.lfs.clone(),
         forgotten: None,
         groups: groups.into_values().collect(),
         broken: Vec::new(),

@@ -9,7 +9,7 @@ use std::{
 const FLOORS: &[&[&str]] = &[
     &["cli"],
     &["worker", "hook", "porcelain", "events", "relay"],
-    &["mirror", "nats", "object_store"],
+    &["lfs", "mirror", "nats", "object_store"],
     &["journal"],
     &["local_repository"],
     &["refs"],

@@ -255,3 +255,49 @@ fn kill_once_for_each_kind_of_call(ids: &str, refs: &str, format: Format) {
         assert_eq!(complete(&world, &remote, &after), "idle", "{after}");
     });
 }
+
+/// The object of a pointer is on the mirror, complete, whenever the ref is.
+#[test]
+fn an_lfs_object_before_its_ref() {
+    let contents = "large";
+    // sha256sum of the contents.
+    let oid = "d35c416a85b807e9b5384915d6ebb4a9f7352713efd89857b45a242f473728a9";
+    let scene = world();
+    let client = scene.folder().join("client");
+    let pointer = format!(
+        "version https://git-lfs.github.com/spec/v1\noid sha256:{oid}\nsize {}\n",
+        contents.len()
+    );
+    fs::write(client.join("pointer"), pointer).expect("a pointer");
+    git(&client, ["add", "pointer"]);
+    push(&scene, &["refs/kv/main"]);
+    let place = |git_dir: &std::path::Path| git_dir.join("lfs/objects").join(&oid[..2]).join(&oid[2..4]).join(oid);
+    let own = place(&scene.git_dir);
+    fs::create_dir_all(own.parent().expect("a folder")).expect("a folder");
+    fs::write(&own, contents).expect("an object");
+    let before = Before::of(&scene);
+    let counted = scene.copy();
+    let trace = counted.folder().join("trace");
+    let calls = changes(&worker(&counted, &RUN), &trace, |call| {
+        call.contains("/mirror.git/objects/")
+    });
+    assert!(
+        calls.iter().any(|call| format!("{call:?}").contains("rename")),
+        "{calls:?}"
+    );
+    for_each(&calls, |call| {
+        let world = scene.copy();
+        killed_at(&worker(&world, &RUN), call);
+        let names = ["for-each-ref", "--format=%(refname)"];
+        if !git(&mirror(&world), names).is_empty() {
+            let carried = fs::read_to_string(place(&mirror(&world)));
+            assert_eq!(carried.expect("the object precedes the ref"), contents, "{call:?}");
+        }
+        if packed_refs_are_locked(&world) {
+            a_minute_later(&world);
+        }
+        assert_recovers(&world, &before, &format!("killed before {call:?}"));
+        let carried = fs::read_to_string(place(&mirror(&world)));
+        assert_eq!(carried.expect("the object"), contents, "{call:?}");
+    });
+}

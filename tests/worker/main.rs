@@ -10,6 +10,7 @@ mod github_app;
 mod head;
 mod hidden_refs;
 mod journey;
+mod lfs;
 mod local_refs;
 mod log_format;
 mod mirrors;

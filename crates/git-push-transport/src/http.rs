@@ -12,7 +12,7 @@
 //! - Of the `http.*` of git configuration, `extraHeader`, `proxy`, `sslCAInfo`, `sslCert`, `sslKey` and `userAgent` are
 //!   read. `sslVerify` cannot be switched off. An [`HttpClient`] of an application gets `extraHeader` only. Of `postBuffer`,
 //!   it counts whether it is larger than the default.
-mod authentication;
+pub(crate) mod authentication;
 mod exchange;
 mod failure;
 mod forge;

@@ -18,7 +18,8 @@
 //!
 //! ```text
 //! remote                                       a connection to any location
-//! web  forge_repository                        requests to other services; repositories that may not exist
+//! web  forge_repository  authenticated         requests to other services, with a token or with git's credentials;
+//!                                              repositories that may not exist
 //! http  stream  local                          connections: what is sent to one kind of server, and what its answer means
 //! git_credentials                              default of an interface
 //! github_app                                   tokens of a GitHub App
@@ -39,6 +40,8 @@
     not(all(feature = "daemon", feature = "http", feature = "local", feature = "ssh")),
     allow(dead_code, unreachable_code, unused_imports, unused_mut, unused_variables)
 )]
+#[cfg(feature = "http")]
+pub mod authenticated;
 #[cfg(feature = "smart-http")]
 pub mod credentials;
 #[cfg(feature = "http")]

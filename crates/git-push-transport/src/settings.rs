@@ -185,6 +185,16 @@ impl Settings {
         self.with_git(repository.config_snapshot().plumbing().clone())
     }
 
+    /// Adds the keys of ssh that a section of its own (`[stargate "NAME"]`) has for one of several remotes.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Misconfigured`](git_push::ErrorKind::Misconfigured) if a value is invalid.
+    pub fn with_section(mut self, repository: &gix::Repository, name: &BStr) -> Result<Self, Error> {
+        let start = format!("stargate.{name}");
+        self.ssh.add(repository.config_snapshot().plumbing(), &start)?;
+        Ok(self)
+    }
+
     /// Adds the same from the configuration of the system and of the user, for use without a repository.
     ///
     /// # Errors
@@ -202,28 +212,29 @@ impl Settings {
         self.ssh.command = self.ssh.command.or(text("core.sshCommand")?);
         let variant = text("ssh.variant")?.and_then(|variant| variant.into_string().ok());
         self.ssh.variant = self.ssh.variant.or(variant);
-        self.ssh.add(&file)?;
+        self.ssh.add(&file, "stargate")?;
         self.git = GitConfig::new(file);
         Ok(self)
     }
 }
 
 impl SshSettings {
-    /// Adds `stargate.ssh*`.
-    fn add(&mut self, file: &gix::config::File) -> Result<(), Error> {
-        if let Some(word) = file.string_filter("stargate.sshClient", is_trusted) {
+    /// Adds the keys of ssh of a section.
+    fn add(&mut self, file: &gix::config::File, section: &str) -> Result<(), Error> {
+        if let Some(word) = file.string_filter(format!("{section}.sshClient").as_str(), is_trusted) {
             self.client = client(word.as_bstr())?;
         }
         let home = self.home.clone();
-        let path = |key: &str| {
-            let value = file.string_filter(key, is_trusted);
+        let path = |name: &str| {
+            let key = format!("{section}.{name}");
+            let value = file.string_filter(key.as_str(), is_trusted);
             value
-                .map(|value| absolute(key, value.as_bstr(), home.as_deref()))
+                .map(|value| absolute(&key, value.as_bstr(), home.as_deref()))
                 .transpose()
         };
-        self.key = path("stargate.sshKey")?.or(self.key.take());
-        self.passphrase_file = path("stargate.sshPassphraseFile")?.or(self.passphrase_file.take());
-        self.known_hosts = path("stargate.sshKnownHosts")?.or(self.known_hosts.take());
+        self.key = path("sshKey")?.or(self.key.take());
+        self.passphrase_file = path("sshPassphraseFile")?.or(self.passphrase_file.take());
+        self.known_hosts = path("sshKnownHosts")?.or(self.known_hosts.take());
         Ok(())
     }
 }

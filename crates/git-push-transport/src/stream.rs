@@ -44,6 +44,8 @@ use gix::url::Scheme;
 use self::channel::{Channel, Dial, PIECE};
 #[cfg(feature = "daemon")]
 use self::daemon::Daemon;
+#[cfg(feature = "ssh")]
+use self::{ssh::Ssh, target::Target};
 use crate::answers::PushAnswer;
 use crate::fetch::Wanted;
 use crate::forge::Forge;
@@ -70,6 +72,26 @@ pub struct Stream {
 enum End {
     Complete,
     Closed,
+}
+
+/// Runs `program` on the server of an ssh URL, with the path of the URL and these words, and returns what it prints, up to
+/// `limit` bytes. This blocks.
+///
+/// # Errors
+/// The URL is not usable, ssh cannot be started, or the program fails.
+#[cfg(feature = "ssh")]
+pub fn output_of(
+    url: &gix::Url,
+    settings: &Settings,
+    program: &str,
+    words: &str,
+    limit: u64,
+) -> Result<Vec<u8>, Error> {
+    let ssh = Ssh::new(Target::new(url, None)?, settings);
+    ssh.output(program, words, limit).map_err(|error| {
+        let what = format!("{}: {error}", Shown(url));
+        error.reworded(what)
+    })
 }
 
 impl Stream {

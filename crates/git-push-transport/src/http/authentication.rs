@@ -7,7 +7,7 @@ use crate::secrets::Secrets;
 use crate::url::{HttpUrl, InTheClear};
 
 /// A store of credentials, and the state of what it returned.
-pub(super) struct Authentication {
+pub(crate) struct Authentication {
     url: HttpUrl,
     credentials: Box<dyn Credentials>,
     /// An error if the connection is not encrypted.
@@ -31,7 +31,7 @@ impl Authentication {
     ///
     /// # Errors
     /// Credentials would cross a network in the clear, cannot be read, or are invalid.
-    pub(super) fn new(
+    pub(crate) fn new(
         url: HttpUrl,
         secrecy: Result<(), InTheClear>,
         credentials: Box<dyn Credentials>,
@@ -51,7 +51,7 @@ impl Authentication {
     }
 
     /// Returns the value of the `Authorization` header.
-    pub(super) fn header(&self) -> Option<&SecretString> {
+    pub(crate) fn header(&self) -> Option<&SecretString> {
         self.used.as_ref().map(|used| &used.header)
     }
 
@@ -59,7 +59,7 @@ impl Authentication {
     ///
     /// # Errors
     /// As [`Authentication::new()`].
-    pub(super) fn ask(&mut self, need: Need) -> Result<bool, Error> {
+    pub(crate) fn ask(&mut self, need: Need) -> Result<bool, Error> {
         if self.used.is_some() && self.renewable().is_some_and(|renewable| renewable.has_ended()) {
             self.used = None;
             self.in_vain = None;
@@ -103,7 +103,7 @@ impl Authentication {
     }
 
     /// Records that the server accepted the credentials.
-    pub(super) fn accepted(&mut self) {
+    pub(crate) fn accepted(&mut self) {
         self.is_renewed = false;
         if let Some(used) = self.used.as_mut().filter(|used| !used.is_approved) {
             used.is_approved = true;
@@ -112,7 +112,7 @@ impl Authentication {
     }
 
     /// Records that the server refused the credentials. The next request asks again.
-    pub(super) fn refused(&mut self) {
+    pub(crate) fn refused(&mut self) {
         if let Some(used) = self.used.take() {
             self.in_vain = None;
             self.credentials.reject(&self.url, &used.authorization);
@@ -120,7 +120,7 @@ impl Authentication {
     }
 
     /// Returns `text` of a server without secrets.
-    pub(super) fn scrub(&self, text: &str) -> String {
+    pub(crate) fn scrub(&self, text: &str) -> String {
         self.secrets.scrub(text)
     }
 }

@@ -1,12 +1,13 @@
 //! The system's `ssh`, as git runs it (git, *GIT_SSH*, *GIT_SSH_COMMAND*; git-config, *core.sshCommand*, *ssh.variant*).
 use std::{
     ffi::{OsStr, OsString},
-    io,
+    io::{self, Read},
     path::Path,
     process::{Command, Stdio},
     time::Duration,
 };
 
+use bstr::BString;
 use git_push::{Error, ErrorKind};
 
 use super::channel::{Channel, Dial};
@@ -51,6 +52,11 @@ impl Ssh {
     }
 
     fn command(&self, service: Service, protocol_2: bool) -> Result<Command, Error> {
+        self.remote_command(self.target.command(service), protocol_2)
+    }
+
+    /// Returns the command that runs this one on the server.
+    fn remote_command(&self, remote: BString, protocol_2: bool) -> Result<Command, Error> {
         let variant = self.variant();
         let mut arguments = self.identity(variant)?;
         if variant == Variant::OpenSsh && protocol_2 {
@@ -71,7 +77,7 @@ impl Ssh {
             };
             arguments.extend([flag.into(), port.to_string().into()]);
         }
-        let remote = gix::path::from_bstring(self.target.command(service)).map_err(|_| {
+        let remote = gix::path::from_bstring(remote).map_err(|_| {
             Error::new(
                 ErrorKind::Misconfigured,
                 "the path cannot be an argument of a program on this system",
@@ -188,21 +194,47 @@ impl Ssh {
     }
 }
 
-impl Dial for Ssh {
-    fn dial(&self, service: Service, protocol_2: bool) -> Result<Box<dyn Channel>, Error> {
+impl Ssh {
+    fn start(&self, command: Command) -> Result<Program, Error> {
         self.check_files()?;
-        let command = self.command(service, protocol_2)?;
         let name = program_name(&self.settings);
         let started = Program::start(command, &name, self.idle_timeout);
-        let program = started.map_err(|error| {
+        started.map_err(|error| {
             let what = match error.kind() {
                 io::ErrorKind::NotFound => format!("the program {name} is not installed"),
                 _ => format!("the program {name} cannot be started: {error}"),
             };
             Error::new(ErrorKind::Misconfigured, what)
                 .with_hint("install OpenSSH's client, or correct core.sshCommand or GIT_SSH_COMMAND")
-        })?;
-        Ok(Box::new(program))
+        })
+    }
+
+    /// Runs `program` on the server, with the path and these words, and returns what it prints, up to `limit` bytes.
+    pub(super) fn output(&self, program: &str, words: &str, limit: u64) -> Result<Vec<u8>, Error> {
+        let remote = self.target.command_of(program.into(), &format!(" {words}"));
+        let mut started = self.start(self.remote_command(remote, false)?)?;
+        let mut printed = Vec::new();
+        let read = (&mut started).take(limit + 1).read_to_end(&mut printed);
+        if let Err(error) = read {
+            let what = format!("{program} did not answer: {error}");
+            return Err(started
+                .last_words()
+                .unwrap_or_else(|| Error::new(ErrorKind::Transient, what)));
+        }
+        if printed.len() as u64 > limit {
+            let what = format!("{program} printed more than {limit} bytes");
+            return Err(Error::new(ErrorKind::Rejected, what));
+        }
+        match started.last_words() {
+            Some(error) if printed.is_empty() => Err(error),
+            _ => Ok(printed),
+        }
+    }
+}
+
+impl Dial for Ssh {
+    fn dial(&self, service: Service, protocol_2: bool) -> Result<Box<dyn Channel>, Error> {
+        Ok(Box::new(self.start(self.command(service, protocol_2)?)?))
     }
 }
 

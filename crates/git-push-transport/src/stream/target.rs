@@ -69,12 +69,18 @@ impl Target {
 
     /// Returns the command that starts `service`, for the shell of the server.
     pub(super) fn command(&self, service: Service) -> BString {
-        let mut command = match (service, &self.receive_pack) {
-            (Service::ReceivePack, Some(program)) => program.clone(),
-            _ => service.name().into(),
-        };
+        match (service, &self.receive_pack) {
+            (Service::ReceivePack, Some(program)) => self.command_of(program.as_bstr(), ""),
+            _ => self.command_of(service.name().into(), ""),
+        }
+    }
+
+    /// Returns the command that runs `program` with the path and these words, for the shell of the server.
+    pub(super) fn command_of(&self, program: &BStr, words: &str) -> BString {
+        let mut command = program.to_owned();
         command.push(b' ');
         command.extend_from_slice(&gix::quote::single(self.path.as_bstr()));
+        command.extend_from_slice(words.as_bytes());
         command
     }
 }
