@@ -42,7 +42,7 @@ use crate::{
 };
 
 /// Number of times that requests are decided, while other relays write to the stream.
-const ROUNDS: usize = 32;
+const ROUNDS: usize = 256;
 /// Maximum number of messages that wait to be copied.
 const DELIVERIES: usize = 64;
 /// Time without a message after which a copy that is behind cannot be completed.
