@@ -46,11 +46,11 @@ pub struct Order {
 /// Rule for reading the refs back after a push.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum ReadBack {
-    /// Never: the server's report counts.
+    /// Never: the server's report decides.
     Never,
-    /// If the server's report is missing or incomplete, else the report counts, as for git.
+    /// Only if the server's report is missing or incomplete. Otherwise the report decides, as in git.
     WithoutReport,
-    /// Always: the report counts if the refs agree with it.
+    /// Always: the report is accepted if the refs agree with it.
     #[default]
     Always,
 }
@@ -171,8 +171,8 @@ fn planned(repository: &Repository, wanted: Wanted, ruling: Ruling) -> RefReport
     }
 }
 
-/// Returns both ids, abbreviated as far as they are unique in the repository. An id that is missing there gets the length
-/// of the other one.
+/// Returns both ids, each abbreviated to a length that is unique in the repository. An id that is missing there gets
+/// the length of the other one.
 fn shortened(repository: &Repository, old: ObjectId, new: ObjectId) -> [String; 2] {
     let short = |id: ObjectId| {
         gix::Id::shorten(&id.attach(repository))
@@ -185,7 +185,7 @@ fn shortened(repository: &Repository, old: ObjectId, new: ObjectId) -> [String; 
         .map(|(id, short)| short.unwrap_or_else(|| id.to_hex_with_len(length).to_string()))
 }
 
-/// Sends the planned updates, and sets the fate of each.
+/// Sends the planned updates, and sets the result of each.
 fn send(
     connection: &mut dyn Connection,
     repository: &Repository,
@@ -251,8 +251,9 @@ fn verdicts(answer: &Result<Report, Error>, commands: usize) -> Vec<Result<Verdi
     }
 }
 
-/// Decides the fate of an update from the server's verdict and the ref that was read back, if any. `moved_on` returns true
-/// for an id that is known to contain the pushed one: then another push came before the refs were read back.
+/// Determines the result of an update from the server's verdict and the ref that was read back, if any. `moved_on`
+/// returns true for an id that is known to contain the pushed one: then another push came before the refs were read
+/// back.
 fn fate(
     report: &RefReport,
     verdict: Result<Verdict, String>,

@@ -59,7 +59,8 @@ impl Schedule {
             .retain(|path, state| state.running || there.contains(path));
     }
 
-    /// Makes this repository due at `time`, unless it is due before, because its journal has grown or its refs have moved.
+    /// Makes this repository due at `time`, unless it is due earlier. The reason is that its journal has grown or its
+    /// refs have moved.
     pub fn wake(&mut self, repository: &Path, time: Duration) {
         if let Some(state) = self.repositories.get_mut(repository) {
             state.due = Some(state.due.map_or(time, |due| due.min(time)));

@@ -242,7 +242,7 @@ impl Watch {
         self.below = Some(below);
     }
 
-    /// Logs what is missing for a push, once.
+    /// Logs once which setting is missing for a push.
     fn log_missing(&mut self, repository: &Path, missing: Option<&Missing>) {
         if let Some(missing) = new(&mut self.missing, repository, missing) {
             tracing::warn!(repository = %repository.display(), "local-only: {missing}");

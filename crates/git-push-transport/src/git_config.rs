@@ -1,4 +1,4 @@
-//! Git configuration, as far as it is trusted.
+//! The trusted part of git's configuration.
 use std::{fmt, sync::Arc};
 
 use git_push::{Error, ErrorKind};

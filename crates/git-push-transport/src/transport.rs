@@ -11,7 +11,7 @@ pub trait Transport: Connection + Send {
     /// Fetches `wanted` into the repository `into`.
     ///
     /// # Errors
-    /// The commits did not arrive whole and sound; `into` is unchanged.
+    /// The commits arrived incomplete or damaged; `into` is unchanged.
     fn fetch(&mut self, wanted: Wanted<'_>, into: &gix::Repository) -> Result<(), Error>;
 
     /// Reads HEAD, as a reader sees it.
@@ -27,7 +27,7 @@ pub trait Transport: Connection + Send {
     /// token needs.
     fn set_head(&mut self, branch: &BStr, forge: Option<Forge>) -> Result<(), Error>;
 
-    /// Returns the capabilities that the server offers to readers, if they are worth remembering.
+    /// Returns the capabilities that the server offers to readers, if remembering them saves a request.
     fn reading(&self) -> Option<&Capabilities> {
         None
     }

@@ -117,9 +117,9 @@ impl<'a> Push<'a> {
         self
     }
 
-    /// Allows to send a large pack while it is made, which is the default, if the connection takes packs of unknown length
-    /// ([`Connection::takes_streams()`]). If the server refuses one, the push is made once more with its length
-    /// ([`Report::has_refused_stream()`]).
+    /// Allows a large pack to be sent while it is made, if the connection takes packs of unknown length
+    /// ([`Connection::takes_streams()`]). This is the default. If the server refuses one, the push is made once more
+    /// with its length ([`Report::has_refused_stream()`]).
     pub fn stream(mut self, stream: bool) -> Self {
         self.bounds.stream = stream;
         self

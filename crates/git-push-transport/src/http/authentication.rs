@@ -55,7 +55,7 @@ impl Authentication {
     /// Asks for credentials if there are none yet. Returns true if there are new ones.
     ///
     /// # Errors
-    /// As [`Authentication::new()`].
+    /// The errors of [`Authentication::new()`].
     pub(super) fn ask(&mut self, need: Need) -> Result<bool, Error> {
         let was_asked = self.in_vain.is_some_and(|asked| asked >= need);
         let in_the_clear = need == Need::Required && self.secrecy.is_err();

@@ -80,7 +80,7 @@ fn github_api(origin: &str, host: &str) -> String {
     }
 }
 
-/// Returns the `Authorization` for the API, from that for git. GitHub and GitLab take only the token of it.
+/// Returns the `Authorization` for the API, from that for git. GitHub and GitLab use only the token.
 fn authorization(forge: Forge, for_git: &SecretString) -> Option<Header> {
     let value = match forge {
         Forge::GitHub | Forge::GitLab => bearer(for_git.expose_secret())?,
