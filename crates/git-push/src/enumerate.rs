@@ -1,7 +1,7 @@
 //! Selection of the objects that the remote lacks: everything reachable from the new tips that is not known to be reachable
 //! from the remote's refs. Sending too much is allowed, too little never.
 //!
-//! 1. Commits: those reachable from the new tips without passing a commit that is marked as had (`history`). Painting
+//! 1. Commits: those reachable from the new tips without passing a commit that is marked as had (`history`). Marking
 //!    may be incomplete; then more is sent.
 //! 2. Trees and blobs, commit by commit, *parents first*: each commit's tree is walked beside the trees of all its parents.
 //!    Entries that a parent has at the same path are skipped (`walk`, `comparison`). Other threads read and compare trees
