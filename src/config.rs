@@ -154,7 +154,7 @@ pub struct Problem {
     pub key: String,
     /// Configured value.
     pub value: BString,
-    /// Expected value, or another reason.
+    /// Reason why the value is invalid, for example the values that are expected.
     pub why: String,
 }
 

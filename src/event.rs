@@ -84,7 +84,7 @@ impl Event {
     /// Reads an event from JSON.
     ///
     /// # Errors
-    /// All defects, in the order of the envelope.
+    /// Returns all defects, in the order of the envelope.
     pub fn parse(json: &[u8]) -> Result<Self, Vec<Problem>> {
         Event::parse_within(json, MAX_EVENT, Rules::Filed)
     }
@@ -92,7 +92,7 @@ impl Event {
     /// Reads an event that is posted to a relay.
     ///
     /// # Errors
-    /// As [`parse()`](Event::parse()); `refs` must be an object.
+    /// The errors of [`parse()`](Event::parse()); `refs` must be an object.
     pub fn parse_posted(json: &[u8]) -> Result<Self, Vec<Problem>> {
         Event::parse_within(json, MAX_EVENT, Rules::Posted)
     }
@@ -100,7 +100,7 @@ impl Event {
     /// Reads an event that a relay has stored, by the rules of the oldest version.
     ///
     /// # Errors
-    /// As [`parse()`](Event::parse()).
+    /// The errors of [`parse()`](Event::parse()).
     pub fn parse_logged(json: &[u8]) -> Result<Self, Vec<Problem>> {
         Event::parse_within(json, MAX_EVENT, Rules::Logged)
     }
@@ -108,7 +108,7 @@ impl Event {
     /// Reads an event from its file.
     ///
     /// # Errors
-    /// As [`parse()`](Event::parse()).
+    /// The errors of [`parse()`](Event::parse()).
     pub fn parse_file(file: &[u8]) -> Result<Self, Vec<Problem>> {
         Event::parse_within(file, MAX_FILE, Rules::Filed)
     }
@@ -127,7 +127,7 @@ impl Event {
     /// Makes an event from a value. Checks the length of its file, not that of the JSON.
     ///
     /// # Errors
-    /// As [`parse()`](Event::parse()).
+    /// The errors of [`parse()`](Event::parse()).
     pub fn from_value(value: Value) -> Result<Self, Vec<Problem>> {
         match Json::from(value) {
             Json::Object(members) => Event::from_members(members, Rules::Filed),
@@ -186,7 +186,8 @@ impl Event {
         format!("{FOLDER}/{}/{day}/{}.json", self.feed_id(), self.event_id())
     }
 
-    /// Bytes of the event's file: what `JSON.stringify(event, null, 2)` writes, and a line feed. Members keep their order.
+    /// Bytes of the event's file: the output of `JSON.stringify(event, null, 2)`, and a line feed. Members keep their
+    /// order.
     pub fn to_file(&self) -> Vec<u8> {
         let mut bytes = self.written(Form::Pretty);
         bytes.push(b'\n');

@@ -105,7 +105,7 @@
 //!   (helpers named without a path belong to git), signers, `--receive-pack`; and the hook `pre-push`.
 //! - No token in a file, a log line, an error or a process title. Tokens are `secrecy` types from the environment to
 //!   the header.
-//! - No command whose old id comes from the journal. The old id is what the mirror has, advertised or read back.
+//! - No command whose old id comes from the journal. The old id is the mirror's id, advertised or read back.
 //! - No network code in `stargate-hook`. It reaches `hook`, `journal` and the modules below, and no crate for pushes.
 //! - No reliance on a server's `ok` alone: the refs are read back first, unless `stargate.verify` is false.
 //! - No absence from an error: a ref, an object or a journal that cannot be read is never treated as missing.

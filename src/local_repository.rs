@@ -105,7 +105,7 @@ impl LocalRepository {
         &self.repository
     }
 
-    /// Returns the same, to set up caches and replacements.
+    /// Returns the repository itself, to set up caches and replacements.
     pub fn repository_mut(&mut self) -> &mut Repository {
         &mut self.repository
     }
@@ -193,8 +193,8 @@ impl LocalRepository {
             .map_err(|error| RevisionError::Unknown(error.to_string()))
     }
 
-    /// Returns the expression with an abbreviated id at its start made whole. gix does so for itself, but in a repository
-    /// with SHA-256 it does not find loose objects.
+    /// Returns the expression with an abbreviated id at its start completed. gix completes ids, too, but does not find
+    /// loose objects in a repository with SHA-256.
     fn with_whole_id(&self, expression: &BStr) -> Result<BString, RevisionError> {
         let (name, rest) = split(expression);
         let kind = self.repository.object_hash();

@@ -11,8 +11,8 @@
 //!
 //! The watermark `refs/kv-mirror/<ns>` exists on the mirror only.
 //!
-//! `<epoch>` is what follows the last `@`, and has no slash. So the chunks `a@1@2` belong to the namespace `a@1`, and the
-//! chunks `a@1/b` to the namespace `a@1/b`. In a family without epochs, an `@` is part of the namespace.
+//! `<epoch>` is the part after the last `@`, and has no slash. So the chunks `a@1@2` belong to the namespace `a@1`, and
+//! the chunks `a@1/b` to the namespace `a@1/b`. In a family without epochs, an `@` is part of the namespace.
 use bstr::{BStr, BString, ByteSlice};
 
 /// Folder of the watermarks, with its slash.

@@ -25,7 +25,8 @@ pub fn deletions(advertisement: &Advertisement, is_ours: impl Fn(ObjectId) -> bo
     ours.map(|(name, id)| Command::delete(name.clone(), *id)).collect()
 }
 
-/// Returns the object that a temporary ref is named after: `<id>`, or `<id>.<start>-<end>` for some of what it adds.
+/// Returns the object that a temporary ref is named after: `<id>`, or `<id>.<start>-<end>` for some of the objects that
+/// it adds.
 fn owner(name: &BStr) -> Option<ObjectId> {
     let rest = name.strip_prefix(NAMESPACE.as_bytes())?;
     ObjectId::from_hex(rest.split_str(".").next()?).ok()

@@ -13,9 +13,9 @@ pub const DEFAULT_PATTERNS: [&str; 6] = [
     "refs/kv-watchlog/*",
 ];
 
-/// Refs that are internal to a server, that mirrors refuse, or that are temporary ([`parts`](crate::parts)). A pattern that
-/// also covers other refs, such as `refs/*`, leaves them out. To mirror one, add a pattern for exactly these:
-/// `refs/pull/*`, `refs/pull/1/head`.
+/// Refs that are internal to a server, that mirrors refuse, or that are temporary ([`parts`](crate::parts)). A pattern
+/// that also covers other refs, such as `refs/*`, leaves them out. To mirror some of them, add a pattern for exactly
+/// those refs: `refs/pull/*`, `refs/pull/1/head`.
 pub const LEFT_OUT: [&str; 16] = [
     "refs/pull/*",
     "refs/pull-requests/*",

@@ -1,4 +1,4 @@
-//! PURE but for [`random()`]: UUIDs of version 4 (RFC 9562, section 5.4).
+//! PURE except for [`random()`]: UUIDs of version 4 (RFC 9562, section 5.4).
 
 /// Makes a UUID of these random bits.
 pub fn version_4(random: u128) -> String {

@@ -73,7 +73,7 @@ impl<'a> History<'a> {
     /// Follows all remaining commits.
     ///
     /// # Errors
-    /// As [`between()`](History::between()).
+    /// The errors of [`between()`](History::between()).
     pub(super) fn finish(&mut self) -> Result<(), Error> {
         while !self.waiting.is_empty() {
             self.step()?;
@@ -103,7 +103,7 @@ impl<'a> History<'a> {
     /// Returns a commit that was reached.
     ///
     /// # Errors
-    /// It was not reached.
+    /// The commit was not reached.
     pub(super) fn commit(&self, id: ObjectId) -> Result<&Commit, Error> {
         let seen = self.seen.get(&id).ok_or(ObjectError::Missing { what: "commit", id })?;
         Ok(&seen.commit)
@@ -112,7 +112,7 @@ impl<'a> History<'a> {
     /// Returns true if both ends have a common ancestor.
     ///
     /// # Errors
-    /// As [`between()`](History::between()), or the clone is too shallow to decide.
+    /// The errors of [`between()`](History::between()), or the clone is too shallow to decide.
     pub(super) fn is_related(&mut self) -> Result<bool, Error> {
         if !self.related {
             self.finish()?;

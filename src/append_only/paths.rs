@@ -19,7 +19,7 @@ impl Paths {
     /// Parses paths with or without a slash at the end. `.` is the whole tree.
     ///
     /// # Errors
-    /// One is empty, starts with a slash, or has a part that is empty, `.` or `..`.
+    /// A path is empty, starts with a slash, or has a part that is empty, `.` or `..`.
     pub fn new<P: AsRef<[u8]>>(paths: impl IntoIterator<Item = P>) -> Result<Self, InvalidPath> {
         let mut parsed: Vec<BString> = Vec::new();
         for path in paths {

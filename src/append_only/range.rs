@@ -64,9 +64,9 @@ pub struct Added {
     pub kind: EntryKind,
 }
 
-/// Checks each commit that is reachable from `head` but not from `base` against each of its parents, and `head` against
-/// `base` as their relation demands. `shallow` returns true for a commit at which the clone ends. `with_added` requests
-/// the list of new files.
+/// Checks each commit that is reachable from `head` but not from `base` against each of its parents, and compares
+/// `head` with `base` in the way that their relation requires. `shallow` returns true for a commit at which the clone
+/// ends. `with_added` requests the list of new files.
 ///
 /// # Errors
 /// The rule cannot be checked: see [`Error`].

@@ -200,8 +200,8 @@ fn repository(given: Option<&Path>) -> Result<PathBuf, Failure> {
     Ok(git_dir)
 }
 
-/// Returns the same without checking the format, for commands that only read the journal or report each repository
-/// separately.
+/// Returns the same git directory without checking its format, for commands that only read the journal or report each
+/// repository separately.
 fn located(given: Option<&Path>) -> Result<PathBuf, Failure> {
     repository::locate(given).map_err(|error| {
         let place = given.map_or_else(|| ".".into(), |path| path.display().to_string());

@@ -1,4 +1,4 @@
-//! PURE: the content of an event: what is compared when it is delivered again.
+//! PURE: the content of an event: the members that are compared when the event is delivered again.
 use super::{Event, Json, SIGNATURE};
 
 /// Members that only describe the delivery of an event.

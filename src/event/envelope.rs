@@ -20,7 +20,7 @@ pub enum Rules {
 /// Checks all members of an event; returns its time.
 ///
 /// # Errors
-/// All defects, in the order of the envelope.
+/// Returns all defects, in the order of the envelope.
 pub fn check(members: &Members, rules: Rules) -> Result<Timestamp, Vec<Problem>> {
     let mut problems = Vec::new();
     let mut note = |field: &str, checked: Result<(), String>| {

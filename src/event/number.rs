@@ -92,8 +92,8 @@ fn stringify(value: f64) -> String {
     format!("{sign}{text}")
 }
 
-/// Returns the shortest digits that give this double. Of two that are equally close to it, JavaScript takes the even ones, and
-/// Rust the greater ones.
+/// Returns the shortest digits that give this double. If two numbers with these digits are equally close to it,
+/// JavaScript takes the one whose last digit is even, and Rust the greater one.
 fn shortest(value: f64) -> String {
     let shortest = format!("{value:e}");
     let decimals = shortest.find('e').unwrap_or_default().saturating_sub(2);

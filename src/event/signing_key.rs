@@ -60,7 +60,7 @@ impl SigningKey {
     /// Signs an event. Adds its `author_identity_id` if it has none.
     ///
     /// # Errors
-    /// All defects of the event. It must not have another author, nor a signature.
+    /// Returns all defects of the event. It must not have another author, nor a signature.
     pub fn sign(&self, json: &[u8]) -> Result<Event, Vec<Problem>> {
         let author = self.author();
         let mut members = match read_json(json) {

@@ -46,7 +46,7 @@ impl Json {
     /// Appends the value as `JSON.stringify` writes it.
     ///
     /// # Errors
-    /// Those of the writer.
+    /// The errors of the writer.
     pub fn write(&self, to: &mut impl io::Write, form: Form) -> io::Result<()> {
         self.write_at(to, form, 0)
     }
@@ -98,7 +98,7 @@ impl Members {
     /// Appends the object as `JSON.stringify` writes it.
     ///
     /// # Errors
-    /// Those of the writer.
+    /// The errors of the writer.
     pub fn write(&self, to: &mut impl io::Write, form: Form) -> io::Result<()> {
         self.write_at(to, form, 0)
     }

@@ -45,7 +45,7 @@ enum Receiver {
 }
 
 impl Numbers {
-    /// Takes note of arrivals that were committed, up to the first one that is no event: that one is not on the remote.
+    /// Records committed arrivals, up to the first one that is not an event, because that one is not on the remote.
     pub fn committed<'a>(&self, arrivals: impl Iterator<Item = &'a Arrival>) {
         let mut numbers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for cursor in arrivals
@@ -93,12 +93,12 @@ impl Confirmer {
         }
     }
 
-    /// Numbers that a push confirms which begins now.
+    /// Numbers that a push confirms if it begins now.
     pub fn committed(&self) -> BTreeMap<String, u64> {
         self.numbers.now()
     }
 
-    /// Confirms these numbers, as far as they are new. A failure is logged, and the next push confirms them.
+    /// Confirms those of these numbers that are new. A failure is logged, and the next push confirms them.
     pub fn confirm(&mut self, numbers: BTreeMap<String, u64>) {
         for (feed, seq) in numbers {
             if self.confirmed.get(&feed) == Some(&seq) {

@@ -57,7 +57,7 @@ impl<S: Storage> Context<S> {
     /// Like [`init()`](Context::init()), on the given storage.
     ///
     /// # Errors
-    /// As [`init()`](Context::init()).
+    /// The errors of [`init()`](Context::init()).
     pub fn init_on(storage: S, path: &Path, options: &Options, now: Timestamp) -> Result<Self, Error> {
         Repository::init(storage, path, options, now).map(|opened| Context(Arc::new(opened)))
     }
@@ -65,7 +65,7 @@ impl<S: Storage> Context<S> {
     /// Like [`open()`](Context::open()), on the given storage.
     ///
     /// # Errors
-    /// As [`open()`](Context::open()).
+    /// The errors of [`open()`](Context::open()).
     pub fn open_on(storage: S, path: &Path, options: &Options, now: Timestamp) -> Result<Self, Error> {
         Repository::open(storage, path, options, now).map(|opened| Context(Arc::new(opened)))
     }
@@ -103,7 +103,7 @@ impl<S: Storage> Context<S> {
     /// Returns the results in the same order.
     ///
     /// # Errors
-    /// As [`commit()`](Context::commit()); no batch was committed.
+    /// The errors of [`commit()`](Context::commit()); no batch was committed.
     pub fn commit_each(&self, batches: &[&[Event]], clock: &dyn Clock) -> Result<Vec<Committed>, Error> {
         committer::commit_each(&self.0, batches, clock)
     }

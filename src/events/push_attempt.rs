@@ -1,4 +1,5 @@
-//! One push of the context repository, made by the pushing thread. The target is read anew, and the result is logged.
+//! One push of the context repository, made by the pushing thread. Each push reads the target again, and logs the
+//! result.
 use std::path::Path;
 
 use durable::{clock::Clock, retry::RetryPolicy};

@@ -233,7 +233,7 @@ fn feeds(list: Option<String>) -> Result<Vec<String>, BadSetting> {
 /// Reads the branch from `GITHUB_BRANCH`, without `refs/heads/`.
 ///
 /// # Errors
-/// It is not a branch name.
+/// The value is not a branch name.
 pub fn branch(variable: impl Fn(&str) -> Option<OsString>) -> Result<String, BadSetting> {
     let name = text("GITHUB_BRANCH", variable)?.unwrap_or_else(|| BRANCH.to_owned());
     let name = name.strip_prefix("refs/heads/").unwrap_or(&name).to_owned();

@@ -12,7 +12,7 @@ pub enum Error {
         /// Its id.
         id: ObjectId,
     },
-    /// It is damaged or ambiguous.
+    /// The object is damaged or ambiguous.
     #[error("the {what} {id} is damaged: {why}")]
     Damaged {
         /// The kind of object, in one word.

@@ -152,7 +152,7 @@ impl Tree {
     /// *treeNotSorted*, *duplicateEntries*, *fullPathname*).
     ///
     /// # Errors
-    /// The tree violates this.
+    /// The order or the names of the entries are invalid.
     pub(crate) fn entries(&self) -> Result<Vec<EntryRef<'_>>, Error> {
         let bad = |why: &str| damaged("tree", self.id, &why);
         let entries = TreeRefIter::from_bytes(&self.data, self.id.kind()).entries();
@@ -178,7 +178,7 @@ impl Tree {
     /// Returns the file or folder with this name.
     ///
     /// # Errors
-    /// As [`entries()`](Tree::entries()).
+    /// The errors of [`entries()`](Tree::entries()).
     pub(crate) fn item(&self, name: &[u8]) -> Result<Option<Leaf>, Error> {
         let entries = self.entries()?;
         let found = position(&entries, name, true).or_else(|| position(&entries, name, false));

@@ -25,8 +25,8 @@ const MIN_STORED: u64 = MAX_BLOB / 1032;
 /// Largest index that is read, in objects: a larger one takes more than a few milliseconds.
 const MAX_OBJECTS: u32 = 200_000;
 
-/// Returns the blobs in a quarantine that are larger than [`MAX_BLOB`], with their sizes in bytes. Skips what it cannot
-/// read: the result is only a warning.
+/// Returns the blobs in a quarantine that are larger than [`MAX_BLOB`], with their sizes in bytes. Skips objects that
+/// it cannot read, because the result is only a warning.
 pub(super) fn large_blobs(quarantine: &Path, kind: gix::hash::Kind) -> Vec<(ObjectId, u64)> {
     let candidates: Vec<ObjectId> = names(quarantine)
         .iter()

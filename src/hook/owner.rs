@@ -33,7 +33,7 @@ pub enum Denied {
 /// It ends with a space, or is empty if none is needed.
 ///
 /// # Errors
-/// As `stat(2)`.
+/// The errors of `stat(2)`.
 pub fn as_owner(git_dir: &Path) -> io::Result<String> {
     platform::as_owner(git_dir)
 }

@@ -4,7 +4,7 @@
 //! the whole push, and no ref moves. So this hook makes sure that an accepted push can be journaled:
 //!
 //! 1. It locks the journal and repairs a torn tail.
-//! 2. It allocates blocks behind the journal's end for the new entries (`fallocate`, where the file system supports it).
+//! 2. It allocates blocks after the journal's end for the new entries (`fallocate`, where the file system supports it).
 //! 3. It writes the *intent* durably. If `post-receive` does not run or cannot append, the worker turns the intent into
 //!    entries.
 //!

@@ -18,7 +18,7 @@ use crate::{
 
 /// Beginning of a memory with rejections. The rest of the file may be long, and is not read.
 const BEGINNING: &[u8] = b"{\"rejections\":";
-/// Limit of bytes that are read.
+/// Maximum number of bytes that are read.
 const MAX_SIZE: u64 = 1 << 20;
 /// Maximum number of rejections that are shown to a pusher.
 const MAX_TOLD: usize = 3;

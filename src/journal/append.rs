@@ -121,7 +121,7 @@ impl<S: Storage, C: Clock> Append<'_, S, C> {
         }
     }
 
-    /// Fills a batch with lines of the drafts from `first` on: at least one, and no more once it has `limit` bytes.
+    /// Fills a batch with lines of the drafts from `first` on: at least one, until it has `limit` bytes.
     fn fill(&self, batch: &mut Batch, first: usize, limit: usize) -> Result<(), Cause> {
         batch.bytes.clear();
         batch.ids.clear();

@@ -54,10 +54,10 @@ impl Backlog {
         Ok(backlog)
     }
 
-    /// Reads all files of the journal of the repository at `git_dir`. Skips what the last scan has cached.
+    /// Reads all files of the journal of the repository at `git_dir`. Skips the lines that the last scan has cached.
     ///
     /// # Errors
-    /// As [`read`](Backlog::read).
+    /// The errors of [`read`](Backlog::read).
     pub fn load<S: Folders + Names + ReadFiles>(storage: &S, git_dir: &Path) -> io::Result<Self> {
         Backlog::read_all(storage, git_dir, Scan::load(storage, git_dir))
     }
@@ -65,7 +65,7 @@ impl Backlog {
     /// Reads the journal like [`load`](Backlog::load), but without the cache.
     ///
     /// # Errors
-    /// As [`read`](Backlog::read).
+    /// The errors of [`read`](Backlog::read).
     pub fn load_whole<S: Folders + Names + ReadFiles>(storage: &S, git_dir: &Path) -> io::Result<Self> {
         let mut known = Scan::load(storage, git_dir);
         known.files.clear();
@@ -93,7 +93,7 @@ impl Backlog {
         Ok(backlog)
     }
 
-    /// Returns true if the scan is worth writing.
+    /// Returns true if writing the scan saves enough reading.
     pub(super) fn is_worth_remembering(&self) -> bool {
         self.spared >= WORTH_REMEMBERING
     }
@@ -185,8 +185,8 @@ impl Backlog {
         segment.into_iter().chain(last).for_each(|id| self.ids.raise(id));
     }
 
-    /// Adds the items of the line at `offset`, and records in `scan` whether the line must be read again. If so, none of its
-    /// items is counted in `scan`, not even a settled entry behind NUL bytes.
+    /// Adds the items of the line at `offset`, and records in `scan` whether the line must be read again. If so, none
+    /// of its items is counted in `scan`, not even a settled entry after NUL bytes.
     fn take(
         &mut self,
         offset: u64,

@@ -18,8 +18,8 @@ use crate::ref_update::RefUpdate;
 /// Value of `event` in every entry.
 pub(super) const EVENT: &str = "ref_update";
 
-/// Encodes an entry as a line with its line feed, to be written at `offset` in the file. The offset decides on the spaces
-/// in front of the line.
+/// Encodes an entry as a line with its line feed, to be written at `offset` in the file. The offset determines the
+/// number of spaces in front of the line.
 pub fn encode(entry: &Entry, offset: u64) -> Vec<u8> {
     let meta = entry.meta.as_ref();
     let fields = Fields {

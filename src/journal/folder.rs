@@ -17,7 +17,7 @@ use crate::config::{git_config, shared_folder_mode};
 /// repository (`core.sharedRepository`), the folder is shared, too.
 ///
 /// # Errors
-/// It cannot be created, or its name is taken by something that is not a folder.
+/// The folder cannot be created, or something that is not a folder has its name.
 pub fn create_folder<S: Folders>(storage: &S, git_dir: &Path) -> io::Result<bool> {
     let folder = git_dir.join(FOLDER);
     let created = storage.create_dir(&folder)?;

@@ -128,7 +128,7 @@ pub fn list<S: Folders>(storage: &S, git_dir: &Path) -> io::Result<Vec<Ulid>> {
 /// Reads an intent.
 ///
 /// # Errors
-/// It does not exist any more ([`NotFound`](io::ErrorKind::NotFound)), cannot be read, or is invalid
+/// The intent no longer exists ([`NotFound`](io::ErrorKind::NotFound)), cannot be read, or is invalid
 /// ([`InvalidData`](io::ErrorKind::InvalidData)).
 pub fn read<S: ReadFiles>(storage: &S, git_dir: &Path, id: Ulid) -> io::Result<Intent> {
     parse(&bytes_of(storage, &path_of(git_dir, id))?)
@@ -174,7 +174,7 @@ pub(super) fn write<S: Folders + Names>(storage: &S, git_dir: &Path, intent: &In
 /// Removes an intent, if it still exists.
 ///
 /// # Errors
-/// It cannot be removed.
+/// The intent cannot be removed.
 pub fn remove<S: Names>(storage: &S, git_dir: &Path, id: Ulid) -> io::Result<()> {
     remove_existing(storage, &path_of(git_dir, id))
 }

@@ -183,7 +183,7 @@ impl<S: Folders + Names + WriteFiles + Clone, C: Clock> Log<S, C> {
     /// Removes the oldest segment.
     ///
     /// # Errors
-    /// It cannot be removed, or there is none.
+    /// The segment cannot be removed, or there is none.
     pub fn remove_oldest(&mut self) -> io::Result<()> {
         let oldest = self.segments.front().ok_or(io::ErrorKind::NotFound)?;
         self.storage.remove(&file_of(&self.folder, self.stem, Some(*oldest)))?;
@@ -264,7 +264,7 @@ impl<S: ReadFiles> LogReader<S> {
     /// Reads the bytes at a place.
     ///
     /// # Errors
-    /// They cannot be read.
+    /// The bytes cannot be read.
     pub fn read(&self, place: Place) -> io::Result<Vec<u8>> {
         let mut bytes = vec![0; place.length as usize];
         let file = self.files.numbered(place.file)?;
@@ -275,7 +275,7 @@ impl<S: ReadFiles> LogReader<S> {
     /// Length of a file in bytes.
     ///
     /// # Errors
-    /// As `fstat(2)`, or there is no such file.
+    /// The errors of `fstat(2)`, or there is no such file.
     pub fn length(&self, file: u32) -> io::Result<u64> {
         let file = self.files.numbered(file)?;
         self.storage.length(&file)

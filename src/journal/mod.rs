@@ -21,7 +21,7 @@
 //! | `repo` | identifier of the repository, or null |
 //! | `source` | `post-receive`, `recovered`, `reconcile` or `manual` |
 //! | `status` | `"pending"`, `"done"   `, `"failed" ` or `"skipped"`: 9 bytes, including the padding after the quote |
-//! | `meta` | null, or an object with the known ones of `txn_id`, `push_options` (array) and `ref_b64` (base64) |
+//! | `meta` | null, or an object that may have `txn_id`, `push_options` (array) and `ref_b64` (base64) |
 //!
 //! A reader accepts keys in any order, ignores unknown keys, and accepts lines of at most [`MAX_LINE`] bytes. An invalid
 //! line never hides a valid one.

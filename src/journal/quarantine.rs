@@ -9,7 +9,7 @@ use super::QUARANTINE;
 /// Writes bytes durably to the quarantine of `folder`.
 ///
 /// # Errors
-/// They cannot be written.
+/// The bytes cannot be written.
 pub(super) fn quarantine<S: Folders + Names>(storage: &S, folder: &Path, name: Ulid, bytes: &[u8]) -> io::Result<()> {
     let quarantine = folder.join(QUARANTINE);
     let kept = if storage.create_dir(&quarantine)? {

@@ -82,7 +82,7 @@ struct Recovery<'a, S, C> {
 }
 
 impl<S: Storage, C: Clock> Recovery<'_, S, C> {
-    /// Resolves one intent, and removes it unless an update of it is still open.
+    /// Resolves one intent, and removes it unless one of its updates is still open.
     fn resolve(&mut self, intent: Intent) -> Result<(), WriteError> {
         let id = intent.id;
         let open = self.recovered.unknown.len() + self.recovered.failed.len();

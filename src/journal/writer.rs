@@ -61,7 +61,7 @@ impl<S: Storage, C: Clock> Writer<S, C> {
     /// Makes failed or skipped entries pending again. Resets the cache of the last scan first.
     ///
     /// # Errors
-    /// As [`settle`](Writer::settle).
+    /// The errors of [`settle`](Writer::settle).
     pub fn retry(&self, entries: &[Located]) -> Result<Settled, WriteError> {
         settle::retry(&self.0, entries)
     }
@@ -84,9 +84,9 @@ impl<S: Storage, C: Clock> Writer<S, C> {
         mend::mend(&self.0, problems)
     }
 
-    /// Writes the scan of `backlog` if it is worth it, rotates a journal that has reached [`ROTATE_AT`](super::ROTATE_AT),
-    /// and removes settled segments that were not written to for [`QUIET`](super::QUIET) plus `retention`. Must run at the
-    /// end of a cycle, under the worker's lock.
+    /// Writes the scan of `backlog` if that saves enough reading, rotates a journal that has reached
+    /// [`ROTATE_AT`](super::ROTATE_AT), and removes settled segments that were not written to for
+    /// [`QUIET`](super::QUIET) plus `retention`. Must run at the end of a cycle, under the worker's lock.
     ///
     /// # Errors
     /// A file cannot be locked, written, renamed or removed. No pending entry is lost then.
@@ -97,7 +97,7 @@ impl<S: Storage, C: Clock> Writer<S, C> {
     /// Rotates the journal if it has reached [`ROTATE_AT`](super::ROTATE_AT).
     ///
     /// # Errors
-    /// As [`rotate`](Writer::rotate).
+    /// The errors of [`rotate`](Writer::rotate).
     pub fn rotate_if_due(&self) -> Result<Option<Ulid>, WriteError> {
         rotation::rotate_if_due(&self.0)
     }

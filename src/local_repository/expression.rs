@@ -17,8 +17,8 @@ pub(super) enum Meaning {
     Nothing,
 }
 
-/// Returns the meaning of `expression`. `find` reads the ref with a full name. Of several refs, the first one in the order of
-/// gitrevisions counts.
+/// Returns the meaning of `expression`. `find` reads the ref with a full name. If several refs match, the first one in
+/// the order of gitrevisions is used.
 pub(super) fn meaning<E>(expression: &BStr, find: impl Fn(&BStr) -> Result<Option<ObjectId>, E>) -> Result<Meaning, E> {
     let (name, rest) = split(expression);
     let name = if name == "@" { BStr::new("HEAD") } else { name };

@@ -95,7 +95,7 @@ impl Grouping {
         }
     }
 
-    /// Returns the unit after which this ref's group is named.
+    /// Returns the unit that gives this ref's group its name.
     pub(super) fn unit(&self, name: &BStr) -> Unit {
         self.root(Unit::of(name))
     }

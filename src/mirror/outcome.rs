@@ -6,7 +6,7 @@ use serde::Serialize;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
-    /// The mirror has what was sent.
+    /// The mirror has the refs that were sent.
     Mirrored,
     /// Nothing was changed. A retry may succeed.
     Transient,

@@ -1,9 +1,9 @@
 //! Durable replacement of a file in a repository.
 //!
-//! Files that git writes, too, are replaced with git's *lockfile* protocol: the new content goes into `<name>.lock`, which
-//! must not exist yet, and is renamed to its place. A lock of git is never removed, however old. A lock of ours that a crash
-//! left behind would block us for ever. So it is recorded in `stargate/taken` of the Git folder before it is created, and the
-//! next process removes it. That is safe because only one process at a time does this.
+//! Files that git writes, too, are replaced with git's *lockfile* protocol: the new content goes into `<name>.lock`,
+//! which must not exist yet, and is renamed to its place. A lock of git is never removed, however old. A lock that this
+//! program left in a crash would block the program permanently. So it is recorded in `stargate/taken` of the Git folder
+//! before it is created, and the next process removes it. That is safe because only one process at a time does this.
 //!
 //! ```text
 //! taken   = *( "+" SP <path of a lock> LF / "-" LF )        taken, released; the last line counts

@@ -104,7 +104,7 @@ impl<S: Storage> Store<S> {
     /// Creates the folder `stargate` in the Git folder, for locks and notes.
     ///
     /// # Errors
-    /// It cannot be created.
+    /// The folder cannot be created.
     pub fn create_state_folder(&self) -> Result<(), Error> {
         let path = self.repository().git_dir().join(LOCK);
         let folder = path.parent().unwrap_or(&path);

@@ -79,11 +79,11 @@ impl Default for Order {
 /// Rule for reading the refs back after a push.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum ReadBack {
-    /// Never: the server's report counts.
+    /// Never: the server's report decides.
     Never,
-    /// If the server's report is missing or incomplete, else the report counts, as for git.
+    /// Only if the server's report is missing or incomplete. Otherwise the report decides, as in git.
     WithoutReport,
-    /// Always: the report counts if the refs agree with it.
+    /// Always: the report is accepted if the refs agree with it.
     #[default]
     Always,
 }
@@ -318,8 +318,8 @@ fn planned(repository: &Repository, wanted: Wanted, ruling: Ruling) -> RefReport
     }
 }
 
-/// Returns both ids, abbreviated as far as they are unique in the repository. An id that is missing there gets the length
-/// of the other one.
+/// Returns both ids, each abbreviated to a length that is unique in the repository. An id that is missing there gets
+/// the length of the other one.
 fn shortened(repository: &Repository, old: ObjectId, new: ObjectId) -> [String; 2] {
     let short = |id: ObjectId| {
         gix::Id::shorten(&id.attach(repository))

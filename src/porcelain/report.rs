@@ -83,7 +83,7 @@ pub struct RefReport {
     pub old: ObjectId,
     /// New id. The null id for a deletion.
     pub new: ObjectId,
-    /// Both ids, abbreviated as far as they are unique locally.
+    /// Both ids, each abbreviated to a length that is unique locally.
     pub short: [String; 2],
     /// True if force or a lease overrode a refusal.
     pub forced: bool,

@@ -64,7 +64,7 @@ fn content(path: &Path) -> io::Result<Vec<u8>> {
     Ok(content)
 }
 
-/// Parses what git accepts, except the null id.
+/// Parses the forms that git accepts, except the null id.
 fn parse(content: &[u8], format: Kind) -> Result<Value, Why> {
     if content.is_empty() {
         return Err(Why::Empty);

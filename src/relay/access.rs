@@ -1,4 +1,5 @@
-//! Access control: with tokens, their holders; without, only programs of this machine, and no web page in a local browser.
+//! Access control. With tokens, only their holders have access. Without tokens, only programs of this machine have
+//! access, and a web page in a local browser has none.
 use std::{
     collections::HashMap,
     fmt,
@@ -45,7 +46,7 @@ pub struct Tokens {
     reloads: watch::Sender<u64>,
 }
 
-/// What a request may do.
+/// Rights of a request.
 #[derive(Debug, Clone)]
 pub struct Grant {
     /// Its token. `None` allows everything.
@@ -54,7 +55,7 @@ pub struct Grant {
     pub reloads: watch::Receiver<u64>,
 }
 
-/// Where tokens come from.
+/// Sources of tokens.
 #[derive(Debug, Default)]
 pub struct TokenSources<'a> {
     /// Token that allows everything.
@@ -109,10 +110,10 @@ impl Access {
         Ok(Access::Tokens(tokens))
     }
 
-    /// Checks a request, and returns what it may do.
+    /// Checks a request, and returns its rights.
     ///
     /// # Errors
-    /// The response to a request that is not allowed.
+    /// Returns the response to a request that is not allowed.
     pub fn check(&self, headers: &HeaderMap, uri: &Uri) -> Result<Grant, ErrorResponse> {
         // Two programs on the way could each believe another one.
         if headers.get_all(header::HOST).iter().count() > 1 {
@@ -138,8 +139,8 @@ impl Access {
         matches!(self, Access::Tokens(tokens) if tokens.in_query) && parameter == QUERY
     }
 
-    /// Reads the file of tokens again; returns the number of tokens, or `None` without a file. Streams end, so that their
-    /// clients come back with a token.
+    /// Reads the file of tokens again; returns the number of tokens, or `None` if no file is configured. Streams end,
+    /// so that their clients reconnect with a valid token.
     ///
     /// # Errors
     /// The file cannot be used, and the tokens stay as they were.
@@ -150,7 +151,7 @@ impl Access {
         }
     }
 
-    /// Ends all streams, so that their clients come back and are checked again.
+    /// Ends all streams, so that their clients reconnect and are checked again.
     pub fn end_streams(&self) {
         let (Access::Tokens(Tokens { reloads, .. }) | Access::Loopback(reloads)) = self;
         reloads.send_modify(|reloads| *reloads += 1);
@@ -225,7 +226,7 @@ impl Grant {
     /// Checks that the request may do this with the feed, by its token.
     ///
     /// # Errors
-    /// The response to a request that may not.
+    /// Returns the response to a request without this right.
     pub fn check(&self, right: Right, feed: &str) -> Result<(), ErrorResponse> {
         if self.allows(right, feed) {
             return Ok(());

@@ -1,8 +1,9 @@
 //! Bodies of requests and large responses, in bounded memory.
 //!
-//! A request reserves memory as its bytes arrive, not by what its headers announce. The first [`SHARE`] bytes of each request
-//! need no reservation, so that events of usual size are accepted however many large bodies are in progress. A request is cut
-//! off if it sends less than [`SHARE`] bytes in a third of the idle timeout, or is not complete within the idle timeout.
+//! A request reserves memory as its bytes arrive, not in advance for the length in its headers. The first [`SHARE`]
+//! bytes of each request need no reservation, so that events of usual size are accepted however many large bodies are
+//! in progress. A request is cut off if it sends less than [`SHARE`] bytes in a third of the idle timeout, or is not
+//! complete within the idle timeout.
 //!
 //! When the common memory is used up, [`LANES`] requests may still grow to their limit. So half-received bodies never
 //! deadlock.
@@ -113,7 +114,7 @@ impl MemoryBudget {
     /// Reads a JSON body of at most `limit` bytes.
     ///
     /// # Errors
-    /// The response to the sender.
+    /// Returns the response that the sender gets.
     pub async fn read(&self, headers: &HeaderMap, body: Body, limit: usize) -> Result<Received, ErrorResponse> {
         // Browsers send other types across sites without asking for permission.
         if !is_json(headers) {
@@ -248,7 +249,7 @@ impl BodyDeadline {
 }
 
 impl Permit {
-    /// Ties this permit, reduced to what they need, to these bytes until the last of them is sent.
+    /// Reduces this permit to the size of these bytes, and holds it until the last byte is sent.
     pub fn hold(mut self, bytes: Vec<u8>) -> Bytes {
         let excess = self.units.num_permits().saturating_sub(units(bytes.len()) as usize);
         drop(self.units.split(excess));

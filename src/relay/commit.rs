@@ -45,7 +45,7 @@ pub struct Committer {
     shared: Arc<Shared>,
     indexer: Indexer,
     retention: Retention,
-    /// The index takes no more events for this cause.
+    /// The reason why the index takes no more events.
     index_full: Option<Cause>,
 }
 
@@ -229,7 +229,7 @@ impl Committer {
         Ok(())
     }
 
-    /// Removes the oldest segments, as far as they are old and confirmed. An error keeps them for the next time.
+    /// Removes the oldest segments that are old enough and confirmed. An error keeps them for the next time.
     fn remove_old(&mut self) {
         let (log, index) = (&mut self.log, &mut self.indexer);
         let now = self.clock.now();
@@ -241,7 +241,7 @@ impl Committer {
         }
     }
 
-    /// Moves the last mark behind the lines that were written.
+    /// Moves the last mark to the end of the lines that were written.
     fn mark(&mut self, batch: &Batch, written: &Written) {
         let Some(last) = written.complete.checked_sub(1) else {
             return;

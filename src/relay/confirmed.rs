@@ -18,7 +18,7 @@ pub const CONFIRMED: &str = "confirmed.json";
 /// Maximum number of mirrors of a feed.
 const MAX_MIRRORS: usize = 64;
 
-/// What a mirror has confirmed of a feed.
+/// Confirmation by a mirror that it has the events of a feed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Confirmation {
     /// The feed.
@@ -70,7 +70,7 @@ impl Confirmed {
     /// Reads the file in the data folder.
     ///
     /// # Errors
-    /// It cannot be read, or is damaged.
+    /// The file cannot be read, or is damaged.
     pub fn read(data: &Path) -> io::Result<Self> {
         let path = data.join(CONFIRMED);
         let feeds = match fs::read(&path) {
@@ -95,7 +95,7 @@ impl Confirmed {
     /// Stores a confirmation durably.
     ///
     /// # Errors
-    /// The disk's, or there are too many mirrors.
+    /// The disk fails, or there are too many mirrors.
     pub fn set(&mut self, confirmation: &Confirmation) -> io::Result<()> {
         let mut feeds = self.feeds.clone();
         let mirrors = feeds.entry(confirmation.feed.clone()).or_default();

@@ -10,7 +10,7 @@ use super::{
     store::Shared,
 };
 
-/// What is to be written: what was frozen when the log was read up to these marks.
+/// Task for the thread: write the entries that were frozen when the log was read up to these marks.
 #[derive(Debug, Clone)]
 struct Job {
     frozen: Frozen,
@@ -48,11 +48,11 @@ impl Indexer {
         }
     }
 
-    /// Writes the events in memory to a table, if they are many and the thread is not busy. If they are too many, waits for
-    /// it.
+    /// Writes the events in memory to a table, if there are many and the thread is not busy. If there are too many,
+    /// waits for the thread.
     ///
     /// # Errors
-    /// They are too many, and could not be written.
+    /// There are too many events in memory, and they could not be written.
     pub fn keep_up(&mut self, marks: &[Mark]) -> io::Result<()> {
         let tail = self.shared.index().tail();
         if tail < TAIL {
@@ -80,7 +80,7 @@ impl Indexer {
         Ok(())
     }
 
-    /// Number of the file of the log up to which the tables are, as far as is known.
+    /// Last known number of the log file up to which the tables have all events.
     pub fn written_file(&self) -> u32 {
         self.written_file
     }
@@ -88,7 +88,7 @@ impl Indexer {
     /// Writes all events in memory to a table, and waits for it.
     ///
     /// # Errors
-    /// The disk's.
+    /// The disk fails.
     pub fn write_now(&mut self, marks: &[Mark]) -> io::Result<()> {
         if std::mem::take(&mut self.has_failed) {
             self.send();

@@ -97,7 +97,7 @@ pub fn is_same((event, json): (&Event, &[u8]), other: &[u8]) -> io::Result<bool>
 /// Parses an event of the log.
 ///
 /// # Errors
-/// It is not an event.
+/// The JSON is not an event.
 pub fn parse(json: &[u8]) -> io::Result<Event> {
     Event::parse_logged(json).map_err(|problems| io::Error::other(problems[0].to_string()))
 }

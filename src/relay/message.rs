@@ -37,7 +37,8 @@ impl Message {
     }
 }
 
-/// Joins messages to few pieces. No message is divided: some clients read the chunks of HTTP as if they were lines.
+/// Joins short messages into larger pieces. No message is divided: some clients read the chunks of HTTP as if they were
+/// lines.
 pub fn pieces(messages: impl Iterator<Item = Message>) -> impl Iterator<Item = Bytes> {
     let (mut pieces, mut piece) = (Vec::new(), Vec::new());
     for message in messages {

@@ -1,7 +1,7 @@
 //! Metrics of a relay, in the text format of OpenMetrics 1.0, for Prometheus.
 //!
-//! Labels have few values: templates of routes instead of paths, and no ids of feeds. So the size of a response does not grow
-//! with what is stored.
+//! Labels have few values: templates of routes instead of paths, and no ids of feeds. So the size of a response does
+//! not grow with the number of stored events.
 use std::{fs, io, path::Path};
 
 use axum::http::{Method, StatusCode};

@@ -11,7 +11,7 @@ const MAX_FEED_NAME: usize = 1024;
 /// Parses `{"name": …, "policy_json"?: …, "feed_id"?: …}`. With a `feed_id`, the name may be missing, too.
 ///
 /// # Errors
-/// All problems.
+/// Returns all problems.
 pub fn feed_to_make(body: &[u8]) -> Result<NewFeed, Vec<Problem>> {
     let problem = |field: &str, problem: String| Problem {
         field: field.into(),
@@ -63,7 +63,7 @@ fn new_feed(id: Option<&str>, name: Option<&str>, policy: Option<&Json>) -> NewF
 /// Parses a policy that is to be set for a stored feed.
 ///
 /// # Errors
-/// All problems.
+/// Returns all problems.
 pub fn policy_to_set(stored: &About, body: &[u8]) -> Result<NewFeed, Vec<Problem>> {
     let problem = |problem| Problem {
         field: String::new(),

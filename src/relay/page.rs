@@ -80,7 +80,7 @@ impl Query {
     /// Parses query parameters.
     ///
     /// # Errors
-    /// All problems.
+    /// Returns all problems.
     pub fn parse(members: &[(String, String)]) -> Result<Self, Vec<Problem>> {
         let mut problems = Vec::new();
         let mut note = |field: &str, problem: &str| {

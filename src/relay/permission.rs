@@ -17,7 +17,7 @@ impl EventRules {
     /// Checks the signature of an event of this many bytes, and the event by these rules.
     ///
     /// # Errors
-    /// The response to an event that is refused.
+    /// Returns the response to a refused event.
     pub fn check(&self, event: &Event, bytes: usize) -> Result<(), ErrorResponse> {
         let authenticity = event
             .verify()
@@ -39,7 +39,7 @@ pub fn allows(grant: &Grant, right: Right, feed: &About) -> bool {
 /// Checks the policy of a stored feed, which the token of the request allows; returns it.
 ///
 /// # Errors
-/// The response to a request that the policy does not allow.
+/// Returns the response to a request that the policy does not allow.
 pub fn check(grant: &Grant, right: Right, feed: &About) -> Result<Policy, ErrorResponse> {
     let policy = Policy::read(&feed.policy);
     if policy.admits(right, grant.token()) {

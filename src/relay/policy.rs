@@ -1,15 +1,17 @@
-//! PURE: the policy of a feed, as far as the relay enforces it.
+//! PURE: the part of a feed's policy that the relay enforces.
 //!
 //! ```json
 //! {"enforce": {"require_signatures": true, "authors": ["did:key:z6Mk…", "alice"], "types": ["message"],
 //!              "max_event_bytes": 65536, "read": ["reader"], "write": ["bot"]}}
 //! ```
 //!
-//! The protocol allows any JSON as a policy. The relay enforces the rules in `enforce`; the rest is kept and means nothing to it.
-//! All rules are optional. `read` and `write` are names of tokens; they narrow what the tokens allow, except for the owner's.
+//! The protocol allows any JSON as a policy. The relay enforces the rules in `enforce`; it keeps the rest, and ignores
+//! it. All rules are optional. `read` and `write` are names of tokens; they narrow what the tokens allow, except for
+//! the owner's.
 //!
-//! A rule that is unknown or of another type is refused when a feed is created. A stored policy may have one, because of
-//! another version: then nothing is written to the feed, and unless `read` is understood, only the owner reads it.
+//! A rule that is unknown or of another type is refused when a feed is created. A policy that another version stored
+//! may still have such a rule. Then nothing is written to the feed. If that rule is `read`, only the owner reads the
+//! feed.
 use super::tokens::{Right, Token};
 use crate::event::{Authenticity, Event, Json, Members, Problem, is_did_key, read_json};
 
@@ -92,7 +94,8 @@ impl Policy {
         &self.problems
     }
 
-    /// Returns true if the policy lets the holder of a token read the feed, or write to it. Without tokens, nobody has a name.
+    /// Returns true if the policy lets the holder of a token read the feed, or write to it. Without tokens, no request
+    /// has a name.
     pub fn admits(&self, right: Right, token: Option<&Token>) -> bool {
         let names = match right {
             Right::Read => &self.read,
@@ -169,7 +172,7 @@ impl Reader<'_> {
         size
     }
 
-    /// Returns a list of strings. One that is not understood names nobody.
+    /// Returns a list of strings. A value that is not understood becomes an empty list.
     fn names(&mut self, name: &str) -> Option<Vec<String>> {
         let value = self.members.get(name)?;
         let names: Option<Vec<_>> = match value {

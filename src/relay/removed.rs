@@ -1,7 +1,8 @@
-//! Record of a removed segment: what must stay known of it.
+//! Record of a removed segment: the facts about its events that must be kept.
 //!
-//! `removed/<ULID>.ndjson` in the data folder has the lines of the segment's feeds, and a line for each event. It is written
-//! before the segment is removed, and counts once the segment is missing. The index reads it only when it is made anew.
+//! `removed/<ULID>.ndjson` in the data folder has the lines of the segment's feeds, and a line for each event. It is
+//! written before the segment is removed, and is valid once the segment is missing. It is read only when the index is
+//! rebuilt.
 //!
 //! ```json
 //! {"seq":2,"id":4711,"origin":42}
@@ -38,7 +39,7 @@ struct Removed {
 /// Writes the record of a segment durably.
 ///
 /// # Errors
-/// The disk's.
+/// The disk fails.
 pub fn record(data: &Path, log: &LogReader<Disk>, segment: Mark) -> io::Result<()> {
     let name = segment.segment.ok_or(io::ErrorKind::InvalidInput)?;
     let folder = data.join(FOLDER);

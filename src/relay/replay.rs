@@ -1,4 +1,4 @@
-//! Replaying the log when a store is opened: the index takes in what is new, and problems are collected.
+//! Replaying the log when a store is opened: new lines are added to the index, and problems are collected.
 use std::{
     io,
     path::Path,
@@ -37,7 +37,7 @@ const REPORT: Duration = Duration::from_secs(1);
 pub struct Found {
     /// Repair that was made.
     pub repaired: Option<Repair>,
-    /// Reason for which the index was made anew, but for a folder without one.
+    /// Reason why the index was rebuilt; `None` if the folder had no index.
     pub index: Option<String>,
     /// Descriptions of the first new lines that are invalid or duplicate.
     pub problems: Vec<String>,
@@ -75,7 +75,8 @@ struct Progress {
     reported: Instant,
 }
 
-/// Reads what the index in `folder` lacks of the log. If the index is damaged or of another log, it is made anew.
+/// Reads the lines of the log that the index in `folder` lacks. If the index is damaged or of another log, it is
+/// rebuilt.
 ///
 /// # Errors
 /// The log cannot be read, or the index cannot be written.
@@ -101,7 +102,7 @@ pub fn replay(folder: &Path, log: &Log<Disk, SystemClock>) -> Result<Replayed, W
     }
 }
 
-/// Makes the index anew.
+/// Rebuilds the index.
 fn anew(folder: &Path, log: &Log<Disk, SystemClock>, reason: Option<String>) -> io::Result<Replayed> {
     if let Some(reason) = &reason {
         tracing::warn!("the folder {FOLDER} is not used, and the index is made anew: {reason}");

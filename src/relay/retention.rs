@@ -1,8 +1,9 @@
 //! Retention: the log is divided into segments, and the oldest ones are removed when they are old and confirmed.
 //!
-//! A segment is *old* if all of its events arrived longer ago than `--keep`, or if the log has more than `--keep-bytes`. It is
-//! *confirmed* if each feed has mirrors, and all of them have confirmed all of its events in the segment. Before it is removed,
-//! what must stay known of it is recorded in the folder `removed`. The work is done when events arrive, and at the start.
+//! A segment is *old* if all of its events arrived longer ago than `--keep`, or if the log has more than
+//! `--keep-bytes`. It is *confirmed* if each feed has mirrors, and all of them have confirmed all of its events in the
+//! segment. Before it is removed, the facts about its events that must be kept are recorded in the folder `removed`.
+//! The work is done when events arrive, and at the start.
 use std::{
     io,
     path::{Path, PathBuf},
@@ -22,7 +23,7 @@ use super::{
 };
 use crate::journal::log::Log;
 
-/// Default size from which on a segment is ended, in bytes.
+/// Default size at which a segment is ended, in bytes.
 pub const SEGMENT: u64 = 64 << 20;
 /// With `--keep`, a segment is ended after this part of the time.
 const PARTS: u32 = 8;
@@ -30,11 +31,11 @@ const PARTS: u32 = 8;
 /// Settings of the retention.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Size from which on a segment is ended, in bytes.
+    /// Size at which a segment is ended, in bytes.
     pub segment: u64,
-    /// Age from which on events are removed.
+    /// Age at which events are removed.
     pub keep: Option<Duration>,
-    /// Size of the log from which on events are removed, in bytes.
+    /// Size of the log above which events are removed, in bytes.
     pub keep_bytes: Option<u64>,
 }
 
@@ -82,7 +83,7 @@ pub struct Retention {
     begun: Timestamp,
     /// The recording of the oldest segment.
     recording: Option<JoinHandle<io::Result<()>>>,
-    /// True if the oldest segment is not confirmed, as far as is known.
+    /// True if the oldest segment is not known to be confirmed.
     is_blocked: bool,
     /// True if that was logged.
     is_reported: bool,
@@ -115,10 +116,10 @@ impl Retention {
         self.begun = now;
     }
 
-    /// Stores what a mirror has confirmed.
+    /// Stores a mirror's confirmation.
     ///
     /// # Errors
-    /// The disk's.
+    /// The disk fails.
     pub fn confirm(&mut self, confirmation: &Confirmation) -> io::Result<()> {
         self.is_blocked = false;
         self.confirmed.set(confirmation)
@@ -132,7 +133,7 @@ impl Retention {
     /// Removes the oldest segment, or begins with that, if it is old and confirmed.
     ///
     /// # Errors
-    /// The disk's.
+    /// The disk fails.
     pub fn remove_old(
         &mut self,
         (log, marks): (&mut Log<Disk, SystemClock>, &mut Vec<Mark>),

@@ -261,8 +261,8 @@ async fn post_event(
     Ok(response)
 }
 
-/// Refuses to show a stored event of a feed that the request may not read, but for the same event in the feed that it is
-/// posted to.
+/// Refuses to show a stored event of a feed that the request may not read, unless it is the same event in the feed that
+/// it is posted to.
 fn without_unreadable(
     submitted: Result<Accepted, Refusal>,
     posted_to: &str,
@@ -290,7 +290,7 @@ fn without_unreadable(
 /// Maximum length of a confirmation, in bytes.
 const MAX_CONFIRMATION: usize = 8192;
 
-/// Stores what a mirror has confirmed of a feed.
+/// Stores a mirror's confirmation for a feed.
 async fn confirm(
     State(app): State<Arc<App>>,
     Extension(grant): Extension<Grant>,

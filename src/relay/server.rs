@@ -114,7 +114,7 @@ pub fn serve(
 /// Listens at this address.
 ///
 /// # Errors
-/// The system's: for instance, the address is in use or does not belong to this machine.
+/// An error of the system: for instance, the address is in use or does not belong to this machine.
 pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     allow_connections();
     TcpListener::bind(address)
@@ -225,7 +225,7 @@ async fn stop_requested(stopped: &mut watch::Receiver<bool>) {
     let _ = stopped.wait_for(|stopped| *stopped).await;
 }
 
-/// Raises the limit of open files as far as allowed: each connection needs one.
+/// Raises the limit of open files to the allowed maximum: each connection needs one.
 #[cfg(unix)]
 fn allow_connections() {
     use rustix::process::{Resource, getrlimit, setrlimit};

@@ -112,7 +112,8 @@ pub struct Selected {
 }
 
 impl Store {
-    /// Opens or creates the store in `folder`, and reads what is new in it. Creates the folder, but not its parents.
+    /// Opens or creates the store in `folder`, and reads the lines that its index lacks. Creates the folder, but not
+    /// its parents.
     ///
     /// # Errors
     /// [`OpenError`]
@@ -325,7 +326,7 @@ impl Handle {
     /// Reads the events of these records from the disk, on another thread, until `limit` events are selected.
     ///
     /// # Errors
-    /// The disk's.
+    /// The disk fails.
     pub async fn read(&self, records: Vec<Record>, filter: Filter, limit: usize) -> io::Result<Selected> {
         let shared = self.shared.clone();
         let read = move || {
@@ -406,7 +407,7 @@ impl Shared {
     /// Reads the event at a place of the log.
     ///
     /// # Errors
-    /// The disk's.
+    /// The disk fails.
     pub fn read(&self, place: Place) -> io::Result<Bytes> {
         self.reader.read(place).map(Bytes::from)
     }

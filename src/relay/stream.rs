@@ -32,7 +32,7 @@ const COMMENT: &[u8] = b":\n\n";
 pub struct Ends {
     /// The relay stops.
     pub stopped: watch::Receiver<bool>,
-    /// The tokens were read again, or a policy was set: the client must come back and be checked.
+    /// The tokens were read again, or a policy was set: the client must reconnect and be checked.
     pub reloads: watch::Receiver<u64>,
 }
 

@@ -20,7 +20,7 @@ impl Subscription {
     /// Parses query parameters. `feed` is the feed of the path; without it, the query names feeds.
     ///
     /// # Errors
-    /// All problems.
+    /// Returns all problems.
     pub fn parse(feed: Option<String>, members: &[(String, String)]) -> Result<Self, Vec<Problem>> {
         let mut problems = Vec::new();
         let mut note = |field: &str, problem: String| {

@@ -1,4 +1,4 @@
-//! Tokens of a relay: who may do what, with which feeds, and how often.
+//! Tokens of a relay, with their rights, their feeds and their rates.
 //!
 //! ```json
 //! {"tokens": [
@@ -31,7 +31,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// SHA-256 of a token.
 pub type Hash = [u8; 32];
 
-/// What a token allows.
+/// Right of a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Right {

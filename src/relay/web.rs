@@ -1,4 +1,4 @@
-//! What people and monitors look at: the page at `/`, the state of the feeds, and the metrics.
+//! Pages for people and monitors: the page at `/`, the state of the feeds, and the metrics.
 //!
 //! The page is static and has no data; its script asks for them as any client does. It may load only what the relay serves.
 //! All content of events is inserted as text.

@@ -48,8 +48,8 @@ pub(super) fn broken(
     unreadable.chain(tips).collect()
 }
 
-/// Adds broken refs without an entry to the report. They make the cycle incomplete. A group that is in the report
-/// already becomes broken, because a retry alone does not help.
+/// Adds broken refs without an entry to the report. They make the cycle incomplete. If the report already has the
+/// group, the group becomes broken, because a retry alone does not help.
 pub(super) fn add_broken(
     mut report: CycleReport,
     view: &StargateView<'_>,

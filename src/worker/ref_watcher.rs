@@ -149,7 +149,7 @@ impl RefStorage {
         }
     }
 
-    /// Looks at one folder, and lists it unless it is as it was before.
+    /// Reads the metadata of one folder, and lists the folder if it has changed.
     fn folder(&self, name: &BString) -> Folder {
         let path = self.git_dir.join(name.to_path_lossy());
         // Read before the list, so that a change in between is seen by the next look.

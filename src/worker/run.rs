@@ -142,7 +142,8 @@ fn cycle_to_mirror(session: &Session<'_>) -> Result<CycleReport, RunError> {
     Ok(report.with_traffic(remote.traffic()))
 }
 
-/// Runs a cycle over the backlog. If `local` refs are given, compares them first and adds what the journal missed.
+/// Runs a cycle over the backlog. If `local` refs are given, compares them first and adds the updates that the journal
+/// missed.
 fn reconcile_and_push(
     session: &Session<'_>,
     mirror: &mut RemoteMirror<'_>,
@@ -192,7 +193,7 @@ fn push_backlog(
     Ok(())
 }
 
-/// Reports what a cycle would do, without sending or writing anything. If `local` refs are given, updates that the
+/// Reports the actions of a cycle, without sending or writing anything. If `local` refs are given, updates that the
 /// journal missed count as pending.
 fn plan_only(
     session: &Session<'_>,
@@ -250,7 +251,7 @@ fn due(session: &Session<'_>, pending: &[Located], backoffs: &Backoffs) -> Vec<L
     due.cloned().collect()
 }
 
-/// Returns the backoffs after these groups were tried. Those of other groups stay unchanged.
+/// Returns the new backoffs after an attempt to push these groups. Those of other groups stay unchanged.
 fn backoffs(session: &Session<'_>, settled: &[Settled], tried: &[Located], earlier: &Backoffs) -> Backoffs {
     let newest = session.view.newest(tried);
     let mut backoffs = earlier.clone();

@@ -167,7 +167,7 @@ fn watermarks(memory: &Memory) -> Vec<WatermarkStatus> {
 }
 
 impl RepositoryStatus {
-    /// Returns true if everything is mirrored, as far as the files show.
+    /// Returns true if everything is mirrored, according to the local files.
     pub fn is_settled(&self) -> bool {
         self.pending + self.failed == 0
             && self.comparison.is_none()

@@ -14,7 +14,7 @@ pub(crate) use platform::{set_folder_mode, set_on, set_on_folder};
 /// that, and sets `mode`, if given. Skips files of other users and files with several hard links.
 ///
 /// # Errors
-/// As `open(2)` (a symbolic link is not followed), `fchown(2)` and `fchmod(2)`.
+/// The errors of `open(2)` (a symbolic link is not followed), `fchown(2)` and `fchmod(2)`.
 pub fn hand_over(path: &Path, folder: &Path, mode: Option<u32>) -> io::Result<()> {
     platform::hand_over(path, folder, mode)
 }

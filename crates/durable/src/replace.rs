@@ -50,8 +50,8 @@ impl<'a, S: Names> NewFile<'a, S> {
         })
     }
 
-    /// Writes like [`write`](NewFile::write), and overwrites a `temporary` that a process that died has left. The caller is
-    /// the only process that uses this name.
+    /// Writes like [`write`](NewFile::write), and overwrites a `temporary` file left by a process that died. The caller
+    /// is the only process that uses this name.
     ///
     /// # Errors
     /// `temporary` cannot be removed, or written and synced.
@@ -77,7 +77,7 @@ impl<'a, S: Names> NewFile<'a, S> {
     /// Renames the new content to its place. Only [`commit`](NewFile::commit) makes that durable.
     ///
     /// # Errors
-    /// As [`Names::rename`].
+    /// The errors of [`Names::rename`].
     pub fn rename(&mut self) -> io::Result<()> {
         if let Some(temporary) = &self.temporary {
             self.storage.rename(temporary, &self.path)?;
@@ -86,10 +86,10 @@ impl<'a, S: Names> NewFile<'a, S> {
         Ok(())
     }
 
-    /// Removes the new content, unless it is in its place. The old file is unchanged.
+    /// Removes the temporary file, unless it was renamed to its place. The old file is unchanged.
     ///
     /// # Errors
-    /// As [`Names::remove`].
+    /// The errors of [`Names::remove`].
     pub fn discard(mut self) -> io::Result<()> {
         self.remove()
     }
@@ -105,7 +105,7 @@ impl<S: Names + Folders> NewFile<'_, S> {
     /// Renames the new content to its place, unless it is there already, and fsyncs the folder.
     ///
     /// # Errors
-    /// As [`replace()`].
+    /// The errors of [`replace()`].
     pub fn commit(mut self) -> io::Result<()> {
         self.rename()?;
         self.storage.sync_dir(folder_of(&self.path))

@@ -40,7 +40,7 @@ pub trait Folders {
     /// Sets the mode of a directory that this process has created. Does nothing on systems without modes.
     ///
     /// # Errors
-    /// As `open(2)` and `fchmod(2)`.
+    /// The errors of `open(2)` and `fchmod(2)`.
     fn set_dir_mode(&self, _path: &Path, _mode: u32) -> io::Result<()> {
         Ok(())
     }
@@ -48,13 +48,13 @@ pub trait Folders {
     /// Lists the names in a directory, in no particular order. A missing directory counts as empty.
     ///
     /// # Errors
-    /// As `readdir(3)`.
+    /// The errors of `readdir(3)`.
     fn list(&self, path: &Path) -> io::Result<Vec<OsString>>;
 
     /// Makes the names in a directory durable.
     ///
     /// # Errors
-    /// As `fsync(2)`.
+    /// The errors of `fsync(2)`.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
 }
 
@@ -63,7 +63,7 @@ pub trait Names {
     /// Returns the metadata of a file without opening it. `None` if it is missing.
     ///
     /// # Errors
-    /// As `lstat(2)`.
+    /// The errors of `lstat(2)`.
     fn look(&self, path: &Path) -> io::Result<Option<Look>>;
 
     /// Creates a file with this content and mode, adapted to a shared folder, and fsyncs it.
@@ -75,13 +75,13 @@ pub trait Names {
     /// Renames a file, replacing an existing file `to`.
     ///
     /// # Errors
-    /// As `rename(2)`.
+    /// The errors of `rename(2)`.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
     /// Removes a file.
     ///
     /// # Errors
-    /// As `unlink(2)`.
+    /// The errors of `unlink(2)`.
     fn remove(&self, path: &Path) -> io::Result<()>;
 }
 
@@ -93,25 +93,25 @@ pub trait ReadFiles {
     /// Opens an existing file for reading.
     ///
     /// # Errors
-    /// As [`open_overwrite`](WriteFiles::open_overwrite).
+    /// The errors of [`open_overwrite`](WriteFiles::open_overwrite).
     fn open_read(&self, path: &Path) -> io::Result<Self::File>;
 
     /// Returns the length in bytes.
     ///
     /// # Errors
-    /// As `fstat(2)`.
+    /// The errors of `fstat(2)`.
     fn length(&self, file: &Self::File) -> io::Result<u64>;
 
     /// Returns the identity of the file.
     ///
     /// # Errors
-    /// As `fstat(2)`.
+    /// The errors of `fstat(2)`.
     fn identity(&self, file: &Self::File) -> io::Result<Identity>;
 
     /// Reads at an offset with one call. Returns 0 at the end.
     ///
     /// # Errors
-    /// As `pread(2)`.
+    /// The errors of `pread(2)`.
     fn read_at(&self, file: &Self::File, offset: u64, buffer: &mut [u8]) -> io::Result<usize>;
 }
 
@@ -127,38 +127,38 @@ pub trait WriteFiles: ReadFiles {
     /// Opens an existing file for overwriting. (A file that is open for appending cannot be overwritten.)
     ///
     /// # Errors
-    /// As [`open_append`](WriteFiles::open_append), or the file is missing.
+    /// The errors of [`open_append`](WriteFiles::open_append), or the file is missing.
     fn open_overwrite(&self, path: &Path) -> io::Result<Self::File>;
 
     /// Writes at the end with one call. Returns the number of bytes written, which may be fewer than given.
     ///
     /// # Errors
-    /// As `write(2)`.
+    /// The errors of `write(2)`.
     fn append(&self, file: &Self::File, bytes: &[u8]) -> io::Result<usize>;
 
     /// Overwrites bytes of a file opened by [`open_overwrite`](WriteFiles::open_overwrite).
     ///
     /// # Errors
-    /// As `pwrite(2)`, or the write was short.
+    /// The errors of `pwrite(2)`, or the write was short.
     fn overwrite_at(&self, file: &Self::File, offset: u64, bytes: &[u8]) -> io::Result<()>;
 
     /// Truncates the file.
     ///
     /// # Errors
-    /// As `ftruncate(2)`.
+    /// The errors of `ftruncate(2)`.
     fn truncate(&self, file: &Self::File, length: u64) -> io::Result<()>;
 
     /// Allocates blocks after the end for this many bytes, if the file system supports it. The length does not change.
     ///
     /// # Errors
-    /// As `fallocate(2)`: the disk is full, or a quota or the file size limit would be exceeded.
+    /// The errors of `fallocate(2)`: the disk is full, or a quota or the file size limit would be exceeded.
     fn reserve(&self, file: &Self::File, bytes: u64) -> io::Result<()>;
 
     /// Makes content and length durable. After an error, the content of the disk is unknown. A later success does not change
     /// that, because the kernel has marked the pages clean.
     ///
     /// # Errors
-    /// As `fsync(2)`.
+    /// The errors of `fsync(2)`.
     fn sync(&self, file: &Self::File) -> io::Result<()>;
 }
 
@@ -168,13 +168,13 @@ pub trait LockFiles: ReadFiles {
     /// the lock.
     ///
     /// # Errors
-    /// As `flock(2)`, or the file system does not support locks.
+    /// The errors of `flock(2)`, or the file system does not support locks.
     fn try_lock(&self, file: &Self::File) -> io::Result<bool>;
 
     /// Returns true if `path` still names this file, false if the file was replaced or removed.
     ///
     /// # Errors
-    /// As `stat(2)`.
+    /// The errors of `stat(2)`.
     fn still_names(&self, path: &Path, file: &Self::File) -> io::Result<bool>;
 }
 
@@ -183,7 +183,7 @@ pub trait FileSystems {
     /// Returns the kind of network file system of a directory. `None` for a local one, or if it is unknown.
     ///
     /// # Errors
-    /// As `statfs(2)`.
+    /// The errors of `statfs(2)`.
     fn network(&self, path: &Path) -> io::Result<Option<&'static str>>;
 }
 
@@ -215,7 +215,7 @@ pub struct Look {
 /// Removes a file, if it exists.
 ///
 /// # Errors
-/// As [`Names::remove`], except for a missing file.
+/// The errors of [`Names::remove`], except for a missing file.
 pub fn remove_existing(storage: &impl Names, path: &Path) -> io::Result<()> {
     match storage.remove(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -226,7 +226,7 @@ pub fn remove_existing(storage: &impl Names, path: &Path) -> io::Result<()> {
 /// Makes a file durable that other code has written.
 ///
 /// # Errors
-/// As `fsync(2)`.
+/// The errors of `fsync(2)`.
 pub fn sync_file(file: &File) -> io::Result<()> {
     file.sync_all()
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 /// Token bucket. It starts full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TokenBucket {
-    /// Time in which one token comes back. Zero is an unlimited rate.
+    /// Time after which one token is added. Zero is an unlimited rate.
     interval: Duration,
     /// Greatest number of tokens.
     size: u32,
@@ -30,7 +30,7 @@ impl TokenBucket {
         self.size = size;
     }
 
-    /// Returns the time from which on the bucket has a token. It may have passed.
+    /// Returns the earliest time at which the bucket has a token. It may have passed.
     pub fn next_at(&self) -> Duration {
         self.full_at.saturating_sub(self.interval * self.size.saturating_sub(1))
     }

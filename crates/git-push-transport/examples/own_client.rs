@@ -38,7 +38,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// Sets the ref `name` to `new`.
 ///
 /// # Errors
-/// Those of a push.
+/// The errors of a push.
 pub fn push(
     connection: &mut dyn Connection,
     repository: &gix::Repository,

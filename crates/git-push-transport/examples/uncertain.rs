@@ -35,7 +35,7 @@ pub enum Outcome {
 /// Sets the ref `name` to `new`. Reads the ref back if the answer is lost.
 ///
 /// # Errors
-/// Those of a push that changed nothing, and of reading the refs.
+/// The errors of a push that changed nothing, and of reading the refs.
 pub fn push_and_look(
     connection: &mut dyn Connection,
     repository: &gix::Repository,

@@ -21,10 +21,11 @@ pub trait Credentials: Send {
     /// The store cannot be read. The request is not sent.
     fn get(&mut self, url: &HttpUrl, need: Need) -> Result<Option<Authorization>, Error>;
 
-    /// Reports that the server accepted what [`get()`](Credentials::get) returned. Called once.
+    /// Reports that the server accepted the credentials that [`get()`](Credentials::get) returned. Called once.
     fn approve(&mut self, url: &HttpUrl, accepted: &Authorization);
 
-    /// Reports that the server refused what [`get()`](Credentials::get) returned. The next request calls `get` again.
+    /// Reports that the server refused the credentials that [`get()`](Credentials::get) returned. The next request
+    /// calls `get` again.
     fn reject(&mut self, url: &HttpUrl, refused: &Authorization);
 
     /// Returns the credentials as ones that renew themselves, if they do. By default they do not.
@@ -47,7 +48,8 @@ pub trait Renewable {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Need {
-    /// Before anything is sent, and before refs are read. Return only what is known without asking a program or a person.
+    /// Before anything is sent, and before refs are read. Return only credentials that are known without asking a
+    /// program or a person.
     Optional,
     /// Before a push, before a request to the server's REST API, and after the server refused a request without credentials.
     Required,

@@ -158,7 +158,7 @@ impl PackStream {
     /// Checks that the pack is complete.
     ///
     /// # Errors
-    /// It is not.
+    /// The pack is incomplete.
     pub fn finish(self) -> Result<(), WireError> {
         if self.0.has_ended() {
             Ok(())

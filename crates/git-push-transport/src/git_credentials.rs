@@ -1,4 +1,4 @@
-//! Credentials for HTTP, from the sources that git and curl use. The first of these counts:
+//! Credentials for HTTP, from the sources that git and curl use. The first of these is used:
 //!
 //! 1. User and password of the URL. A user without a password is combined with the token.
 //! 2. The token, or the GitHub App: see [`TokenSetting`](crate::token_setting::TokenSetting).
@@ -89,7 +89,7 @@ impl GitCredentials {
     /// Returns true if there are credentials for `url`, a client certificate, or a helper that may have some.
     ///
     /// # Errors
-    /// As [`GitCredentials::new()`].
+    /// The errors of [`GitCredentials::new()`].
     pub fn may_exist(url: &gix::Url, settings: &Settings) -> Result<bool, Error> {
         if url.user().is_some() || setting(url, settings)?.is_some() {
             return Ok(true);

@@ -89,7 +89,7 @@ impl Http {
     /// Nothing is sent yet.
     ///
     /// # Errors
-    /// As [`Http::open()`].
+    /// The errors of [`Http::open()`].
     pub fn new(
         url: &gix::Url,
         settings: &Settings,
@@ -183,7 +183,8 @@ impl Http {
         }
     }
 
-    /// Asks for the capabilities of the server for readers, unless it is known to offer this command of protocol 2.
+    /// Asks the server for the capabilities that it offers to readers, unless it is already known to offer this command
+    /// of protocol 2.
     fn start_reading(&mut self, command: &str) -> Result<Reading, Error> {
         if let Some(known) = self.protocol_2.as_ref().filter(|known| known.offers(command)) {
             return Ok(Reading::Protocol2(known.clone()));
@@ -316,8 +317,8 @@ impl Transport for Http {
     }
 }
 
-/// Returns what a server probably offers to readers in protocol 2, if it offers this to pushers. A git that names its object
-/// format (2.28) also speaks protocol 2 (2.18).
+/// Returns the capabilities that a server probably offers to readers in protocol 2, given the capabilities that it
+/// offers to pushers. A git that names its object format (2.28) also speaks protocol 2 (2.18).
 fn likely_protocol_2(offered: &Capabilities) -> Option<Capabilities> {
     let format = offered.value("object-format")?.to_owned();
     Some(Capabilities {

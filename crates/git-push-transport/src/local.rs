@@ -124,7 +124,7 @@ impl Local {
         Error::new(ErrorKind::Transient, format!("cannot {doing} {path}: {why}"))
     }
 
-    /// Removes what killed pushes have left, and begins this one.
+    /// Removes files that killed pushes have left, and begins this one.
     fn begin(&self, commands: &[Command]) -> Result<Incoming, Error> {
         let place = Place {
             git_dir: self.repository.common_dir().to_owned(),

@@ -27,9 +27,9 @@ pub enum Location {
     Path(PathBuf),
 }
 
-/// Finds the location to push to: the push URL of the remote named `name_or_url`, else the URL or path itself. Rewrites it by
-/// `url.<base>.insteadOf` and `pushInsteadOf` (git-config). Without a repository, the configuration of the user and of the
-/// system counts.
+/// Finds the location to push to: the push URL of the remote named `name_or_url`, else the URL or path itself. Rewrites
+/// it by `url.<base>.insteadOf` and `pushInsteadOf` (git-config). Without a repository, only the configuration of the
+/// user and of the system is read.
 ///
 /// # Errors
 /// [`ErrorKind::Misconfigured`] if there is no such remote, or it does not have exactly one location that is supported.
@@ -97,7 +97,7 @@ impl Location {
         Location::from_url(&parsed(text)?)?.unless_a_name(text)
     }
 
-    /// Refuses a bare word without a folder of this name: it was meant as the name of a remote.
+    /// Refuses a bare word if no folder has this name, because it was meant as the name of a remote.
     fn unless_a_name(self, text: &BStr) -> Result<Self, Error> {
         let is_name = |path: &Path| path.as_os_str() == &*text.to_os_str_lossy() && is_a_word(path) && !path.exists();
         if !matches!(&self, Location::Path(path) if is_name(path)) {
@@ -204,7 +204,7 @@ fn only_url<'a>(name_or_url: &BStr, remote: &'a gix::Remote<'_>) -> Result<&'a g
     Err(Error::new(ErrorKind::Misconfigured, what).with_hint("set one with `git remote set-url --push <name> <url>`"))
 }
 
-/// Returns the text of a location that may not be a URL, unless it may contain a secret.
+/// Returns the text of a location, which need not be a URL, unless the text may contain a secret.
 fn shown(name_or_url: &BStr) -> String {
     match name_or_url.find_byteset(b"@?") {
         Some(_) => "that is configured".into(),

@@ -25,7 +25,7 @@ pub trait Transport: Connection + Send {
     /// Fetches `wanted` into the repository `into`.
     ///
     /// # Errors
-    /// The commits did not arrive whole and sound; `into` is unchanged.
+    /// The commits arrived incomplete or damaged; `into` is unchanged.
     fn fetch(&mut self, wanted: Wanted<'_>, into: &gix::Repository) -> Result<(), Error>;
 
     /// Reads HEAD, as a reader sees it.

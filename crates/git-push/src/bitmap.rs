@@ -36,7 +36,7 @@ const PSEUDO_MERGES: u16 = 0x20;
 const TABLE_ENTRY: usize = 16;
 /// Bytes of a name hash.
 const NAME_HASH: usize = 4;
-/// Maximum number of entries that an entry is built from.
+/// Maximum number of entries in a chain of xor-offsets.
 const MAX_CHAIN: usize = 1000;
 
 /// Kinds of objects.

@@ -1,12 +1,13 @@
 //! Commits out of git's commit-graph (gitformat-commit-graph): trees, parents and dates, without the objects.
 //!
-//! All of the files is checked before it is used: checksums, the order of the ids, the chain, parents and generation numbers.
-//! So the files are opened late: after a number of look-ups that takes as long as the check. Until then, commits are read as
-//! objects. Files with an error are not used. Git uses no files with grafts, in a shallow repository, with replacement refs,
-//! and without `core.commitGraph`; none are used here, either. A commit that is newer than the files is read as an object.
+//! Each file is checked completely before it is used: checksums, the order of the ids, the chain, parents and
+//! generation numbers. Because the check takes time, the files are opened late: after as many look-ups of objects as
+//! take the same time. Until then, commits are read as objects. Files with an error are not used. If a repository has
+//! grafts or replacement refs, is shallow, or has `core.commitGraph` set to false, git does not use the files, and
+//! neither does this module. A commit that is newer than the files is read as an object.
 //!
 //! # Limitations
-//! - The first folder of objects with a graph counts. A chain must be in one folder.
+//! - The graph of the first folder of objects that has one is used. A chain must be in one folder.
 //! - Of generation numbers, topological levels are read, and corrected dates are not.
 use std::convert::Infallible;
 use std::path::PathBuf;

@@ -243,7 +243,7 @@ impl Pack {
         self.objects
     }
 
-    /// Returns the number of bytes that were read. It goes on counting.
+    /// Returns the number of bytes that were read. It continues to count.
     #[must_use]
     pub fn sent(&self) -> SentBytes {
         self.sent.clone()
@@ -281,8 +281,9 @@ impl Pack {
         self.interrupt.load(Ordering::Relaxed)
     }
 
-    /// Returns the error of a connection whose reading failed on this side: the caller asked to stop, or the pack cannot be
-    /// made to its end. [`Push::send()`](super::Push::send()) then reports the cause. `None` if all was read, or can be.
+    /// Returns the error of a connection whose reading failed on this side: the caller asked to stop, or the pack
+    /// cannot be completed. [`Push::send()`](super::Push::send()) then reports the cause. `None` if all was read, or
+    /// can be.
     ///
     /// The connection must end the request so that the server gets no complete pack, and not wait for an answer.
     #[must_use]

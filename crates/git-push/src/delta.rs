@@ -19,7 +19,7 @@ mod blocks;
 
 use self::blocks::{BLOCK, Blocks, hash, roll};
 
-/// Number of bytes between a common start and a common end from which on they are looked up. A changed id in a tree has
+/// Number of bytes between a common start and a common end at which they are looked up. A changed id in a tree has
 /// fewer.
 const WORTH_AN_INDEX: usize = 33;
 /// Minimum length of a common start or end that is copied: a copy takes up to 8 bytes.

@@ -1,18 +1,18 @@
 //! Selection of the objects that the remote lacks: everything reachable from the new tips that is not known to be reachable
 //! from the remote's refs. Sending too much is allowed, too little never.
 //!
-//! 1. Commits: those reachable from the new tips without passing a commit that is painted as had (`history`). Painting may
-//!    be incomplete; then more is sent.
+//! 1. Commits: those reachable from the new tips without passing a commit that is marked as had (`history`). Marking
+//!    may be incomplete; then more is sent.
 //! 2. Trees and blobs, commit by commit, *parents first*: each commit's tree is walked beside the trees of all its parents.
 //!    Entries that a parent has at the same path are skipped (`walk`, `comparison`). Other threads read and compare trees
 //!    ahead of the walk (`ahead`, `tree_reader`); the walk alone lists objects, in the same order with any number of threads.
 //!
-//! Why nothing is missing: call a tree complete if everything reachable from it is on the remote or in the list. The tree
-//! of a painted commit is complete, because the remote has the commit. Take the commits in the order of the list. When a
-//! commit's turn comes, its parents' trees are complete, so nothing is lost by skipping what a parent has, or what was
-//! listed before. So its own tree is complete when its turn ends. (Children first would lose objects. Two folders that swap
-//! names would be listed already when the parent's turn comes, but the child's turn skipped their common files because the
-//! parent has them.)
+//! Why nothing is missing: call a tree complete if everything reachable from it is on the remote or in the list. The
+//! tree of a marked commit is complete, because the remote has the commit. Take the commits in the order of the list.
+//! When a commit's turn comes, its parents' trees are complete, so nothing is lost by skipping objects that a parent
+//! has, or that were listed before. So its own tree is complete when its turn ends. (Children first would lose objects.
+//! Two folders that swap names would be listed already when the parent's turn comes, but the child's turn skipped their
+//! common files because the parent has them.)
 //!
 //! The same walk names a *base* for each object. For a commit it is the first parent, for anything else the object at the
 //! same path in the parent. At a path that no parent has, it is the object at a similar path that the commit deletes
@@ -64,9 +64,9 @@ use super::{
 const OBJECT_CACHE: usize = 2 << 20;
 /// Bytes of bases of stored deltas that are kept during the walk.
 const BASE_CACHE: usize = 3 << 20;
-/// Number of new commits from which on trees are read from packs that are opened for the walk, ahead of it.
+/// Number of new commits at which trees are read ahead of the walk, from packs that are opened for it.
 const WORTH_THE_PACKS: usize = 64;
-/// Number of new commits from which on a bitmap is faster than the walk. A walk names better bases.
+/// Number of new commits at which a bitmap is faster than the walk. A walk names better bases.
 const WORTH_A_BITMAP: usize = 1000;
 
 /// Objects to send.
@@ -95,7 +95,7 @@ pub fn enumerate(
 /// Does the same as [`enumerate()`] with the bitmap of a pack. Returns `None` if there is none, or it cannot be used.
 ///
 /// # Errors
-/// Those of [`enumerate()`].
+/// The errors of [`enumerate()`].
 pub fn enumerate_bitmapped(
     repository: &gix::Repository,
     advertisement: &Advertisement,

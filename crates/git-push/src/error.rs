@@ -1,4 +1,4 @@
-//! Errors of a push, sorted by what they mean for the caller.
+//! Errors of a push, sorted by their meaning for the caller.
 use std::time::Duration;
 
 use super::server_words::kept_words;

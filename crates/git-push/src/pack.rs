@@ -5,14 +5,15 @@
 //! exactly the objects of the list, its file is sent, and nothing is copied. Its checksum is not verified, because every
 //! receiver does that. Git's bitmaps find such a pack without a list.
 //!
-//! Otherwise a pack of up to 1 MiB is made in memory. A larger one is sent while it is made, if the connection takes packs
-//! of unknown length: one thread writes and hashes it, another one sends it, the others compress (`spool`). Without such a
-//! connection, or if the pack may become larger than the limit of the push, it is written to a file without a name in the
-//! folder for temporary files (`TMPDIR`). The file goes away with its last handle, however the process ends.
+//! Otherwise a pack of up to 1 MiB is made in memory. A larger one is sent while it is made, if the connection takes
+//! packs of unknown length: one thread writes and hashes it, another one sends it, the others compress (`spool`).
+//! Without such a connection, or if the pack may become larger than the limit of the push, it is written to a file
+//! without a name in the folder for temporary files (`TMPDIR`). The file is removed when its last handle is closed,
+//! however the process ends.
 //!
-//! A pack that is sent while it is made is not kept: a retry makes it anew. A copy on disk would cost as much as the spool
-//! that it replaces, for a failure that is rare. An error breaks it off before its last bytes, so the server never has a
-//! complete pack.
+//! A pack that is sent while it is made is not kept: a retry builds it again. A copy on disk would cost as much as the
+//! spool that it replaces, for a failure that is rare. An error aborts the pack before its last bytes, so the server
+//! never has a complete pack.
 //!
 //! ```text
 //! pack ---> spool (threads) ---> encode (one object) ---> window (its base)
@@ -63,8 +64,8 @@ pub(super) fn make(
     Ok(SpooledPack::new(file, bytes, objects, false))
 }
 
-/// Makes the pack for `commands` to a remote that advertised this, and passes it to `send`: complete, or while it is made if
-/// `bounds` allow that. A pack that is too large is not made to its end.
+/// Makes the pack for `commands` to a remote that advertised this, and passes it to `send`: complete, or while it is
+/// made if `bounds` allow that. A pack that turns out too large is not completed.
 pub(super) fn deliver<T>(
     repository: &gix::Repository,
     advertisement: &Advertisement,

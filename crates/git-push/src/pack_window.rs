@@ -15,7 +15,7 @@ pub(super) const HEADER: u64 = 64;
 /// Bytes of one pack. The file is opened for each part, so that any number of packs needs no handles.
 #[derive(Default)]
 pub(super) struct PackWindow {
-    /// Number of bytes before what is asked for that are read, too: for readers that go backwards.
+    /// Number of bytes that are also read before the requested ones, for readers that go backwards.
     before: u64,
     start: u64,
     bytes: Vec<u8>,

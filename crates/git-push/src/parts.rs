@@ -16,10 +16,11 @@
 //! ```
 //!
 //! A temporary ref is named after its commit. After a crash or a lost connection, the next push finds the refs in the
-//! advertisement, and sends only what they do not reach.
+//! advertisement, and sends only objects that they do not reach.
 //!
-//! A single commit may exceed the limit. Then its objects go first, blobs before trees, each run of them in the tree of a
-//! temporary commit. That commit follows from the objects alone, so an interrupted push finds these, too.
+//! A single commit may exceed the limit. Then its objects go first, blobs before trees, each run of them in the tree of
+//! a temporary commit. The id of that commit depends only on the objects, so after an interruption the next push finds
+//! these refs, too.
 //!
 //! [`Push::send_in_parts()`]: super::Push::send_in_parts()
 use std::ops::Range;
@@ -83,8 +84,8 @@ pub fn cut(commits: &[SizedCommit], limit: u64) -> Vec<Part> {
 
 /// Returns the part that starts at this place, if a commit is left. It has at most `limit` bytes, or a single commit.
 ///
-/// If not all commits fit, the part ends where it has the fewest tips, as long as it has half of what fits. On a history
-/// without open branches that is along first parents.
+/// If not all commits fit, the part ends where it has the fewest tips, but has at least half of the commits that fit.
+/// On a history without open branches that is along first parents.
 #[must_use]
 pub fn next(commits: &[SizedCommit], start: usize, limit: u64) -> Option<Part> {
     let left = commits.get(start..).filter(|left| !left.is_empty())?;

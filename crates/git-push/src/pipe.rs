@@ -1,7 +1,7 @@
 //! Pipe between the thread that makes a pack and the one that sends it.
 //!
-//! A writer that is more than [`BOUND`] bytes ahead waits for the reader. The last piece is marked, so that a reader knows
-//! when it has everything. A writer that goes away before is an error at the reader, never an end.
+//! A writer that is more than [`BOUND`] bytes ahead waits for the reader. The last piece is marked, so that a reader
+//! knows when it has everything. If the writer disappears before that, the reader gets an error, never an end.
 //!
 //! Memory: [`BOUND`] bytes, one piece that is being written, and one that is being read.
 use std::io::{self, Cursor, Read, Write};

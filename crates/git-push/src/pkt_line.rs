@@ -129,11 +129,11 @@ impl<T> Answer<T> {
         }
     }
 
-    /// Takes the next piece, and passes each complete line to `take`, until that breaks because the answer is complete. The
-    /// rest is ignored.
+    /// Takes the next piece, and passes each complete line to `take`, until `take` breaks because the answer is
+    /// complete. The rest is ignored.
     ///
     /// # Errors
-    /// Those of [`Reader::next()`] and of `take`.
+    /// The errors of [`Reader::next()`] and of `take`.
     pub fn feed(
         &mut self,
         bytes: &[u8],

@@ -1,8 +1,9 @@
 //! Opens a repository if its format is supported. Otherwise the error names the setting that is not.
 //!
-//! gix opens a repository with reftables without an error and shows no refs in it. [`open()`] therefore accepts only refs
-//! that gix can read and write. [`open_any_refs`] also accepts reftables; its callers must not use refs by gix. Git reads
-//! `core.repositoryFormatVersion` and `extensions.*` from the repository's own `config` file alone (gitrepository-layout,
+//! gix opens a repository with reftables without an error and shows no refs in it. [`open()`] therefore accepts only
+//! refs that gix can read and write. [`open_any_refs`] also accepts reftables; its callers must not read or write refs
+//! through gix. Git reads `core.repositoryFormatVersion` and `extensions.*` from the repository's own `config` file
+//! alone (gitrepository-layout,
 //! *repository format*); so does this module. The decision is a function of that file:
 //!
 //! | key | supported | why |
@@ -85,7 +86,7 @@ pub enum OpenError {
 }
 
 impl Setting {
-    /// Returns true if it sets the storage format of refs.
+    /// Returns true if this setting is the storage format of refs.
     #[must_use]
     pub fn is_ref_storage(&self) -> bool {
         self.key.eq_ignore_ascii_case(REF_STORAGE)
@@ -127,7 +128,7 @@ pub fn open(path: &Path) -> Result<gix::Repository, OpenError> {
 /// Opens the repository like [`open()`], with options of gix, for use from several threads.
 ///
 /// # Errors
-/// As [`open()`].
+/// The errors of [`open()`].
 pub fn open_with(path: &Path, options: gix::open::Options) -> Result<gix::ThreadSafeRepository, OpenError> {
     let (repository, _) = open_checked(path, options, &[RefStorage::Files])?;
     Ok(repository)

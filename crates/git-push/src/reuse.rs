@@ -13,7 +13,7 @@ use gix_pack::data;
 
 use super::{object_files::PackFile, pack_window::PackWindow};
 
-/// Size of an entry in bytes from which on it is mapped.
+/// Size of an entry, in bytes, at which it is mapped.
 const LARGE: usize = 1 << 20;
 
 /// The packs of a repository.

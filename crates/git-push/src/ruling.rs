@@ -100,7 +100,7 @@ pub fn relation(repository: &Repository, old: ObjectId, new: ObjectId) -> Result
 /// there must be no such ref. `relation` is called only if the decision depends on it.
 ///
 /// # Errors
-/// Those of `relation`.
+/// The errors of `relation`.
 pub fn rule<E>(
     wanted: &Wanted,
     force: bool,

@@ -1,7 +1,8 @@
-//! New objects with the bytes that they are stored in, for pushes in parts. An estimate of their bytes in a pack.
+//! New objects with their stored sizes, for pushes in parts. A stored size is an estimate of the size in a pack.
 //!
-//! Each object counts for the first commit that has it, parents first. What the remote has in the trees of the parents of
-//! new commits does not count; an older object that comes again does.
+//! Each object counts for the first commit that has it, parents first. An object does not count if it is in the tree of
+//! a parent of a new commit, and the remote has that parent. An older object that was removed and comes again does
+//! count.
 //!
 //! Memory: one id for each object that is read, and one entry for each new commit.
 use std::collections::{HashMap, HashSet};
@@ -71,7 +72,7 @@ impl<'a> Sizes<'a> {
         }
     }
 
-    /// Returns what `commands` send to a remote that advertised this.
+    /// Returns the objects that `commands` send to a remote with this advertisement.
     ///
     /// # Errors
     /// [`ErrorKind::Broken`](super::ErrorKind::Broken) when an object is missing or cannot be read.

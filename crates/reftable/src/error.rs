@@ -5,7 +5,7 @@ use gix_hash::Kind;
 
 /// A failure to read a stack of reftables.
 ///
-/// No variant means "there are no refs": that is an empty iteration, or `None` of a look-up.
+/// No variant means "there are no refs": that case is an empty iteration, or a look-up that returns `None`.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {

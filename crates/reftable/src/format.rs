@@ -7,8 +7,8 @@
 //!
 //! The refs of a repository are in the folder `reftable` of its git directory. The folder holds *tables* and the file
 //! `tables.list`, which names the current tables, one name per line, each line ended by a newline, oldest table first.
-//! A table never changes once it is listed. A file that is not listed does not count: it is about to be added, or
-//! about to be deleted.
+//! A table never changes once it is listed. A file that is not listed is not part of the refs: it is about to be added,
+//! or about to be deleted.
 //!
 //! The newest table that mentions a ref decides its value. That table can also record that the ref is deleted; such a
 //! *tombstone* hides the ref in all older tables.
@@ -122,8 +122,8 @@
 //!
 //! # What is checked
 //!
-//! A ref that is not found, and the end of the refs, must be true also for a table with damaged bytes, as far as
-//! redundancy in the format allows it:
+//! Damaged bytes must not make a ref seem absent, or the refs seem to end early. As far as redundancy in the format
+//! allows it, these checks find the damage:
 //!
 //! - Every block that is read is checked as a whole: lengths, order of the keys, restart points at the beginnings of
 //!   records without a shared prefix, record types.

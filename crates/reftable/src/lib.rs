@@ -15,7 +15,7 @@
 //! - [`Stack`] opens all tables of a repository and answers look-ups and iterations from this snapshot.
 //! - [`Transaction`] changes refs: it appends one table.
 //! - [`Table`] is one table, over any [`Source`] of bytes. It is read block by block.
-//! - [`mod@format`] describes the format, and what is checked.
+//! - [`mod@format`] describes the format and the checks.
 //!
 //! # Example
 //!

@@ -16,7 +16,7 @@ use crate::table::Table;
 
 /// The number of times that `tables.list` is read while tables vanish.
 ///
-/// Tables that are open are kept from one time to the next, so each time needs only the newest ones.
+/// Open tables are kept from one reading to the next, so each reading opens only new tables.
 const MAX_ATTEMPTS: usize = 100;
 
 /// A snapshot of the refs of a repository: the tables of one `tables.list`, all of them open.

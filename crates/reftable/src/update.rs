@@ -52,7 +52,7 @@ pub(crate) struct Records {
 pub(crate) struct Updates(BTreeMap<BString, Update>);
 
 impl Updates {
-    /// Checks what needs no look at the refs: names, ids, and that no ref occurs twice.
+    /// Makes the checks that do not need the existing refs: names, ids, and that no ref occurs twice.
     pub(crate) fn new(updates: impl IntoIterator<Item = Update>, hash: Kind) -> Result<Self, WriteError> {
         let mut by_name = BTreeMap::new();
         for update in updates {

@@ -31,7 +31,7 @@ pub enum WriteError {
         /// The name of the ref.
         name: BString,
     },
-    /// No ref can be in the place of a folder of other refs.
+    /// A ref cannot have the name of a folder of other refs.
     #[error("the ref {name} cannot be created, because {other} exists; delete that ref first")]
     Conflict {
         /// The name of the new ref.

@@ -48,7 +48,7 @@ enum Taken {
 /// order.
 ///
 /// # Errors
-/// As those of [`Context::commit_each()`](super::super::Context::commit_each()); no batch was committed.
+/// The errors of [`Context::commit_each()`](super::super::Context::commit_each()); no batch was committed.
 pub fn commit_each<S: Storage>(
     repository: &Repository<S>,
     batches: &[&[Event]],

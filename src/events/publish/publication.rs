@@ -32,7 +32,7 @@ pub trait Upstream: Connection {
     /// Fetches `want`, as [`Remote::fetch()`] does.
     ///
     /// # Errors
-    /// As [`Remote::fetch()`].
+    /// The errors of [`Remote::fetch()`].
     fn fetch(&mut self, want: ObjectId, into: &gix::Repository, haves: &[ObjectId]) -> Result<(), git_push::Error>;
 }
 
@@ -100,7 +100,7 @@ impl<'a, S: Storage> Publication<'a, S> {
     /// Publishes the branch. Lost races and transient failures are retried as `policy` says.
     ///
     /// # Errors
-    /// As those of [`Context::publish()`](super::super::Context::publish()).
+    /// The errors of [`Context::publish()`](super::super::Context::publish()).
     pub fn run(mut self, policy: RetryPolicy) -> Result<Published, git_push::Error> {
         let _one = self.repository.publishing();
         let clock = self.clock;

@@ -1,5 +1,5 @@
-//! PURE: the time of the next push. New commits are pushed at once, as far as the budget for the remote allows. A failed push
-//! is retried with the next commit, or without one after growing delays.
+//! PURE: the time of the next push. New commits are pushed at once, if the budget for the remote allows it. A failed
+//! push is retried with the next commit, or without one after growing delays.
 use std::time::Duration;
 
 use durable::{retry::RetryPolicy, token_bucket::TokenBucket};

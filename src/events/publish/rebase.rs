@@ -1,10 +1,10 @@
-//! Rebasing local commits ("ours") onto the remote's ("theirs"): the changes of each commit are applied to their tree.
-//! There is no merge machinery:
+//! Rebasing local commits ("ours") onto the remote's ("theirs"): the changes of each of our commits are applied to
+//! their tree. There is no merge machinery:
 //!
 //! - An event that they lack is added. An event that they have, at any path, is dropped. An event whose id they have
 //!   with different content is refused: theirs stays, ours is stored outside the commits
 //!   ([`refused`](super::super::refused)).
-//! - A snapshot that they have stays as it is. That of an event that was refused is dropped.
+//! - A snapshot that they have stays unchanged. A snapshot of a refused event is dropped.
 //! - Our `.crp/lock.json` replaces theirs.
 //! - Any other file must be the same on their side as before or after our change. Otherwise it is a conflict, and nothing is
 //!   done.

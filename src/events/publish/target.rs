@@ -84,7 +84,7 @@ impl Target {
     /// Opens the remote. Nothing is sent yet.
     ///
     /// # Errors
-    /// As [`Remote::open()`].
+    /// The errors of [`Remote::open()`].
     pub fn open(&self) -> Result<Remote, Error> {
         Remote::open(self.location.clone(), &self.settings)
     }

@@ -12,7 +12,7 @@ use crate::uuid;
 
 /// Path in the repository.
 pub const PATH: &str = ".crp/lock.json";
-/// Age up to which a heartbeat counts.
+/// Age up to which a heartbeat shows an active instance.
 pub const FRESH: SignedDuration = SignedDuration::from_secs(60);
 /// Interval between heartbeats.
 pub const HEARTBEAT: std::time::Duration = std::time::Duration::from_secs(30);

@@ -1,4 +1,4 @@
-//! An opened context repository: a [`Store`] with what is known about its events, and this instance of the program.
+//! An opened context repository: a [`Store`], the known facts about its events, and this instance of the program.
 //!
 //! [`lock_file`] and [`changes`] are pure.
 pub mod lock_file;

@@ -86,7 +86,7 @@ impl Arrival {
     }
 }
 
-/// Returns `ts` and `event_id` of JSON that may be malformed, as far as they exist.
+/// Returns those of `ts` and `event_id` that exist in JSON that may be malformed.
 fn place(json: &[u8]) -> (Option<String>, Option<String>) {
     #[derive(serde::Deserialize)]
     struct Loose<'a> {

@@ -1,10 +1,10 @@
 //! Local refs of the planned groups.
 //!
 //! The ledgers are read first, then the pushes in flight, and then the other refs of the namespaces. So a push between
-//! the reads can only add to what a ledger relies on: the mirror never gets a ledger without the chunks that were
+//! the reads can only add refs that a ledger relies on: the mirror never gets a ledger without the chunks that were
 //! pushed before it. Nor does it get a ledger without the chunks of the same push, whose intent is older than any move
 //! of its refs. If the intent is gone after the ledger was read, all refs of the push have moved and are read with
-//! their new ids. If it is there, `landing` sees which ones have not.
+//! their new ids. If the intent is still there, `landing` determines which refs have not moved.
 use std::collections::{BTreeMap, BTreeSet};
 
 use bstr::{BStr, BString, ByteSlice};

@@ -1,8 +1,9 @@
 //! PURE: blocks of a table.
 //!
-//! A block has [`BLOCK`] bytes: a checksum, its level, the number of its entries, and the entries in the order of their keys. An
-//! entry is the length of the key in 2 bytes, the key, and the value. The checksum is the CRC-32 of the name of the table, the
-//! number of the block, and all other bytes of it. So a block that is damaged, or in another place, is not accepted.
+//! A block has [`BLOCK`] bytes: a checksum, its level, the number of its entries, and the entries in the order of their
+//! keys. An entry is the length of the key in 2 bytes, the key, and the value. The checksum is the CRC-32 of the name
+//! of the table, the number of the block, and all other bytes of the block. So a block that is damaged, or in another
+//! place, is not accepted.
 use std::io;
 
 use ulid::Ulid;
@@ -11,7 +12,7 @@ use super::key::{MAX_KEY, VALUE, Value};
 
 /// Length of a block in bytes.
 pub const BLOCK: usize = 4096;
-/// Length of what is before the entries.
+/// Length of the header before the entries.
 const HEAD: usize = 8;
 // A block has at least one entry.
 const _: () = assert!(HEAD + 2 + MAX_KEY + VALUE <= BLOCK);
@@ -77,7 +78,7 @@ impl Block {
     /// Checks the block at this place.
     ///
     /// # Errors
-    /// [`InvalidData`](io::ErrorKind::InvalidData): it is damaged.
+    /// [`InvalidData`](io::ErrorKind::InvalidData): the block is damaged.
     pub fn check(bytes: Vec<u8>, id: BlockId) -> io::Result<Self> {
         if bytes.len() == BLOCK && bytes[..4] == checksum(&bytes, id).to_be_bytes() {
             Ok(Block(bytes))

@@ -1,8 +1,8 @@
-//! Files of an index: writing what was frozen to tables, and merging these.
+//! Files of an index: writing frozen entries to tables, and merging tables.
 //!
-//! The tables are in the order of their events. If a table has fewer than [`RATIO`] times as many entries as the next one, both
-//! are merged. So there are few tables, and an entry is written about once for each of them. Tables of [`MAX_ENTRIES`] are not
-//! merged any more.
+//! The tables are in the order of their events. If a table has fewer than [`RATIO`] times as many entries as the next
+//! one, both are merged. So there are few tables, and an entry is written about once for each of them. Tables with
+//! [`MAX_ENTRIES`] entries are no longer merged.
 use std::{
     io,
     path::{Path, PathBuf},
@@ -23,7 +23,7 @@ use super::{
 };
 use crate::journal::log::LogReader;
 
-/// Number of removed files of the log from which on a table is written again without them.
+/// Number of removed log files at which a table is written again without their events.
 const REMOVED_FILES: u32 = 2;
 /// Name of the folder of the index, in the data folder.
 pub const FOLDER: &str = "index";
@@ -40,7 +40,7 @@ pub struct IndexFiles {
     manifest: Option<Manifest>,
     tables: Vec<Arc<Table>>,
     cache: Cache,
-    /// True if a table is damaged: the index is made anew at the next start.
+    /// True if a table is damaged: the next start rebuilds the index.
     damaged: Arc<AtomicBool>,
 }
 
@@ -48,7 +48,7 @@ impl IndexFiles {
     /// Opens the index in the data folder `data`, of a log with these segments. Returns its content, and its marks, oldest first.
     ///
     /// # Errors
-    /// It is damaged, or does not belong to the log.
+    /// The index is damaged, or does not belong to the log.
     pub fn open(data: &Path, log: LogReader<Disk>, segments: &[Ulid]) -> io::Result<Option<(Self, Index, Vec<Mark>)>> {
         let mut files = IndexFiles::of(data, log);
         let Some(manifest) = Manifest::read(&files.folder)? else {
@@ -72,7 +72,7 @@ impl IndexFiles {
     /// Creates an empty index, and removes the one that is there.
     ///
     /// # Errors
-    /// The disk's.
+    /// The disk fails.
     pub fn create(data: &Path, log: LogReader<Disk>) -> io::Result<Self> {
         let files = IndexFiles::of(data, log);
         Disk.create_dir(&files.folder)?;
@@ -97,7 +97,7 @@ impl IndexFiles {
         self.tables.clone()
     }
 
-    /// Flag that keeps the index from being used again, once it is set and the manifest was removed.
+    /// Flag that keeps the index from being used again, once the flag is set and the manifest is removed.
     pub fn damaged(&self) -> Damaged {
         Damaged {
             flag: self.damaged.clone(),
@@ -105,10 +105,10 @@ impl IndexFiles {
         }
     }
 
-    /// Writes a table of what was frozen when the log was read up to these marks.
+    /// Writes a table of the entries that were frozen when the log was read up to these marks.
     ///
     /// # Errors
-    /// The disk's. What was frozen can be written again.
+    /// The disk fails. The frozen entries can be written again.
     pub fn fold(&mut self, frozen: &Frozen, mut marks: Vec<Mark>) -> io::Result<()> {
         for mark in &mut marks {
             mark.checksum = self.checksum(mark)?;
@@ -125,11 +125,11 @@ impl IndexFiles {
         self.replace(Manifest::new(frozen, marks, abouts), tables)
     }
 
-    /// Merges the newest tables, if they are to be merged, without what was removed with the files of the log before this one.
-    /// Returns true if it did.
+    /// Merges the newest tables if their sizes require it, and leaves out the events of removed log files, which are
+    /// those before this one. Returns true if tables were merged.
     ///
     /// # Errors
-    /// The disk's, or a table is damaged.
+    /// The disk fails, or a table is damaged.
     pub fn merge(&mut self, first_file: u32) -> io::Result<bool> {
         let Some(mut manifest) = self.manifest.clone() else {
             return Ok(false);
@@ -158,7 +158,7 @@ impl IndexFiles {
         Ok(true)
     }
 
-    /// Range of the tables that are to be merged: the newest two, or one with much that was removed.
+    /// Range of the tables that are to be merged: the newest two, or one that has many removed events.
     fn to_be_merged(&self, first_file: u32) -> Option<(usize, usize)> {
         let count = self.tables.len();
         match &self.tables[..] {
@@ -184,7 +184,7 @@ impl IndexFiles {
         self.remove_others()
     }
 
-    /// Checksum of a mark, which is known if the index has it.
+    /// Checksum of a mark. It is not computed again if the index has it.
     fn checksum(&self, mark: &Mark) -> io::Result<u32> {
         let known = self.manifest.iter().flat_map(|manifest| &manifest.files);
         let mut known = known
@@ -222,7 +222,7 @@ pub struct Damaged {
 }
 
 impl Damaged {
-    /// Takes note of an error of reading. If a table is damaged, the next start makes the index anew.
+    /// Records an error of reading. If a table is damaged, the next start rebuilds the index.
     pub fn note(&self, error: &io::Error) {
         if error.kind() == io::ErrorKind::InvalidData && !self.flag.swap(true, Ordering::SeqCst) {
             tracing::error!("the index is damaged, and the next start makes it anew: {error}");

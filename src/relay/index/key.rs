@@ -59,12 +59,12 @@ pub fn time(feed: u32, ts: Timestamp, event_id: &str) -> Key {
         .into()
 }
 
-/// Returns what all keys of a feed in the order of time begin with.
+/// Returns the common prefix of all keys of a feed in the order of time.
 pub fn times_of(feed: u32) -> Key {
     [&b"t"[..], &feed.to_be_bytes()].concat().into()
 }
 
-/// Returns what all keys with this hash begin with.
+/// Returns the common prefix of all keys with this hash.
 pub fn hashed(kind: Kind, hash: u64) -> Key {
     let tag = match kind {
         Kind::Id => b"i",
@@ -78,7 +78,7 @@ pub fn hashed_event(kind: Kind, hash: u64, seq: u64) -> Key {
     [&hashed(kind, hash)[..], &seq.to_be_bytes()].concat().into()
 }
 
-/// Returns what the keys of the same feed and order begin with.
+/// Returns the common prefix of the keys of the same feed and order.
 pub fn prefix(key: &[u8]) -> &[u8] {
     &key[..FEED]
 }
@@ -102,7 +102,7 @@ pub fn hash_of_id(event_id: &Arc<str>) -> u64 {
     hash(Folded(event_id.clone()).to_string().as_bytes())
 }
 
-/// Hash of an origin.
+/// Hash of a text, such as the origin of an event: the first 8 bytes of its SHA-256.
 pub fn hash(text: &[u8]) -> u64 {
     let hash = digest(&SHA256, text);
     hash.as_ref()[..8]

@@ -1,4 +1,4 @@
-//! Manifest of an index: its tables and feeds, and the place in the log up to which they are.
+//! Manifest of an index: its tables and feeds, and the place in the log up to which they are complete.
 //!
 //! The file has two lines: the CRC-32 of the second line in hexadecimal, and JSON. It is replaced as a whole. An index is used
 //! only if it belongs to the log: each of its [`Mark`]s must agree with a file of the log.
@@ -30,7 +30,7 @@ pub struct Manifest {
     pub last: u64,
     /// Greatest number in the files that were removed.
     pub removed: u64,
-    /// Files of the log, oldest first. What is behind the last mark is not in the index.
+    /// Files of the log, oldest first. Lines after the last mark are not in the index.
     pub files: Vec<Mark>,
     /// Tables, oldest first.
     pub tables: Vec<table::About>,
@@ -101,7 +101,7 @@ impl Manifest {
     /// Reads the manifest in the folder of an index. `None` if it is missing.
     ///
     /// # Errors
-    /// It cannot be read, is damaged, or has another version.
+    /// The manifest cannot be read, is damaged, or has another version.
     pub fn read(folder: &Path) -> io::Result<Option<Self>> {
         let text = match std::fs::read_to_string(folder.join(MANIFEST)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -121,7 +121,7 @@ impl Manifest {
     /// Replaces the manifest in the folder of the index.
     ///
     /// # Errors
-    /// The disk's.
+    /// The disk fails.
     pub fn write(&self, folder: &Path) -> io::Result<()> {
         let json = serde_json::to_string(self)?;
         let text = format!("{}\n{json}\n", sum_of(&json));
@@ -158,7 +158,7 @@ impl Manifest {
 /// Checksum of the first bytes and the last bytes of the first `length` bytes of a file.
 ///
 /// # Errors
-/// The disk's.
+/// The disk fails.
 pub fn checksum(log: &LogReader<Disk>, file: u32, length: u64) -> io::Result<u32> {
     let mut sum = crc32fast::Hasher::new();
     let compared = length.min(COMPARED);

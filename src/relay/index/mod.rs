@@ -1,4 +1,5 @@
-//! Index of the log, without the payloads. The log is the truth; the index is made from it, and lost without harm.
+//! Index of the log, without the payloads. The log is the truth; the index is made from it, and can be lost without
+//! harm.
 //!
 //! ```text
 //!   newest   a sorted map in memory: events since the last freeze      at most MAX_TAIL events
@@ -6,9 +7,9 @@
 //!   tables   sorted files (see table), merged to few                    blocks of the higher levels are cached
 //! ```
 //!
-//! All three have the same keys and values (see [`key`]), and no event is in two of them. Feeds are in memory as a whole, since
-//! their number is limited. The file `manifest` (see [`manifest`]) lists the tables, the feeds, and the place in the log up to
-//! which they are. What is behind it is read when the relay starts.
+//! All three have the same keys and values (see [`key`]), and no event is in two of them. Feeds are in memory as a
+//! whole, since their number is limited. The file `manifest` (see [`manifest`]) lists the tables, the feeds, and the
+//! place in the log up to which they are complete. The rest of the log is read when the relay starts.
 mod block;
 pub mod files;
 pub mod key;

@@ -1,4 +1,4 @@
-//! Reading what a scan found: from the sorted maps in memory and from the tables, as one sequence.
+//! Reading the entries that a scan found: from the sorted maps in memory and from the tables, as one sequence.
 use std::{io, sync::Arc};
 
 use jiff::Timestamp;

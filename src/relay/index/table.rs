@@ -22,7 +22,7 @@ use super::{
 
 /// Number of bytes that are written at once.
 const BUFFER: usize = 256 << 10;
-/// Maximum number of blocks of the higher levels in memory, of all tables.
+/// Maximum number of blocks in memory: those of the higher levels of all tables together.
 const CACHED: usize = 2048;
 
 /// Description of a table.
@@ -86,7 +86,7 @@ impl Writer {
     /// Creates the file of a table in the folder of the index.
     ///
     /// # Errors
-    /// The disk's.
+    /// The disk fails.
     pub fn create(folder: &Path, name: Ulid) -> io::Result<Self> {
         Ok(Writer {
             file: Disk.open_append(&path_of(folder, name))?,
@@ -103,7 +103,7 @@ impl Writer {
     /// Adds an entry of an event, whose key is greater than all before it.
     ///
     /// # Errors
-    /// The disk's.
+    /// The disk fails.
     pub fn add(&mut self, key: &[u8], value: &Value, record: Record) -> io::Result<()> {
         if key.len() > MAX_KEY {
             return Err(io::Error::other(format!("a key has {} bytes", key.len())));
@@ -120,7 +120,7 @@ impl Writer {
     /// Writes the remaining blocks, and makes the table durable but for its name. `None` if it has no entries.
     ///
     /// # Errors
-    /// The disk's.
+    /// The disk fails.
     pub fn finish(mut self) -> io::Result<Option<About>> {
         if self.entries == 0 {
             return Ok(None);
@@ -200,7 +200,7 @@ impl Table {
     /// Opens a table in the folder of its index.
     ///
     /// # Errors
-    /// It is missing, has another length, or its root is damaged.
+    /// The file is missing or has another length, or the root of the table is damaged.
     pub fn open(folder: &Path, about: About, cache: Cache) -> io::Result<Self> {
         let file = Disk.open_read(&path_of(folder, about.name))?;
         let (length, expected) = (Disk.length(&file)?, u64::from(about.blocks) * BLOCK as u64);

@@ -323,7 +323,7 @@ impl Answer {
     /// Passes the body to `take`, piece by piece.
     ///
     /// # Errors
-    /// Those of `take`; the body is incomplete, or larger than the limit.
+    /// The errors of `take`; the body is incomplete, or larger than the limit.
     pub(super) fn read(mut self, mut take: impl FnMut(&[u8]) -> Result<(), Error>) -> Result<(), Error> {
         let mut piece = vec![0; 64 << 10];
         let mut left = self.limit;
@@ -392,7 +392,7 @@ impl Outgoing {
         is_pack_complete && self.head.position() >= self.head.get_ref().len() as u64
     }
 
-    /// Returns the error of this side, if that is why not all of it was read.
+    /// Returns the error of this side, if that is the reason why the body was not read to its end.
     fn failure(&self) -> Option<Error> {
         self.pack.as_ref()?.failure()
     }

@@ -37,7 +37,8 @@ impl Effect {
         }
     }
 
-    /// Turns the error of a client into that of the exchange: a transient one is uncertain if there may be an effect.
+    /// Turns the error of a client into the error of the exchange. A transient error becomes uncertain if the request
+    /// may have had an effect.
     pub(super) fn of(self, error: Error) -> Error {
         if self == Effect::Possible && error.kind() == ErrorKind::Transient {
             self.error(ErrorKind::Uncertain, error.to_string())

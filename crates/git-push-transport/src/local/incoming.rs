@@ -4,10 +4,11 @@
 //! lives. `record` has the refs to lock, with their new ids. The pack is indexed there and then moves to `objects/pack`.
 //! `git prune` recognizes such folders by the start of their names.
 //!
-//! The lock of a ref is a file that outlives its process, and blocks the ref forever. So each push first removes what killed
-//! pushes have left: their folder, their `.keep` file, and the locks in their record. A lock that another process has taken
-//! meanwhile stays: it has another id, or it changes within [`STILL`]. The locks of `packed-refs` and, with reftables, of
-//! `tables.list` are empty while git works on them, so their time is [`LIST_STILL`].
+//! The lock of a ref is a file that outlives its process, and blocks the ref forever. So each push first removes the
+//! files that killed pushes have left: their folder, their `.keep` file, and the locks in their record. A lock that
+//! another process has taken meanwhile stays: it has another id, or it changes within [`STILL`]. The locks of
+//! `packed-refs` and, with reftables, of `tables.list` are empty while git works on them, so their time is
+//! [`LIST_STILL`].
 use std::{
     fs, io,
     path::{Path, PathBuf},
@@ -78,7 +79,7 @@ impl Place {
         })
     }
 
-    /// Removes what pushes of dead processes have left.
+    /// Removes files that pushes of dead processes have left.
     ///
     /// # Errors
     /// The folder of objects cannot be read. Other failures are logged, and the next push retries.
@@ -184,7 +185,7 @@ impl Incoming {
     /// remove them before the refs have moved.
     ///
     /// # Errors
-    /// One of them cannot be synced or moved.
+    /// A file cannot be synced or moved.
     pub fn take_in(&mut self, pack: &Path, index: &Path) -> io::Result<()> {
         for path in [pack, index] {
             settle(&self.packs, path, self.shared)?;

@@ -122,7 +122,8 @@ pub(super) fn run(repository: &Repository, commands: &[&Command]) -> Verdict {
     }
 }
 
-/// Warns from time to time about a repository in which git, which would merge the tables, never writes.
+/// Warns from time to time about a repository that git never writes to. Its tables are not merged, because only git
+/// does that.
 fn warn_of_many(repository: &Repository, count: usize) {
     if count >= MANY_TABLES && count.is_multiple_of(MANY_TABLES) {
         let folder = repository.common_dir().display();

@@ -1,11 +1,11 @@
-//! Answers that come before a request was sent whole: a server that refuses a push need not read it.
+//! Answers that come before the whole request was sent: a server that refuses a push need not read all of it.
 //!
-//! ureq sends a request to its end, and fails when the server does not take it. So a [`Connector`] wraps all connections. If a
-//! write fails, or the server has refused meanwhile, the rest of the request goes nowhere, its body ends, and ureq reads the
-//! answer. That is possible even after the server has reset the connection, because the answer came before. The connection
-//! is not used again.
+//! ureq sends a whole request before it reads the answer, and fails when the server does not read all of it. So a
+//! [`Connector`] wraps all connections. If a write fails, or the server has refused meanwhile, the rest of the request
+//! is dropped, its body ends, and ureq reads the answer. That is possible even after the server has reset the
+//! connection, because the answer came before. The connection is not used again.
 //!
-//! Body and connection of a request know of each other by a variable of the thread, on which ureq does both.
+//! The body and the connection of a request share a variable of the thread, because ureq handles both on one thread.
 use std::{
     cell::Cell,
     io,
@@ -18,7 +18,7 @@ use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, Defaul
 
 /// Interval between looks for an answer while a body is sent.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// Time of a look. The answer is there already, or it is not.
+/// Time limit of one look. It is short, because a look only finds an answer that has already arrived.
 const LOOK: Duration = Duration::from_millis(1);
 /// Time limit for an answer after a write that failed.
 const GRACE: Duration = Duration::from_secs(1);

@@ -1,9 +1,9 @@
 //! Comparisons of trees that are made ahead, on all cores.
 //!
 //! Threads take blocks of commits in turn, and walk their trees as if nothing before the block was listed. They list
-//! nothing: they only hand over the comparisons on their way. The walk itself goes from commit to commit and decides. It
-//! takes a comparison if it is of the trees that it needs, and else makes its own. So the list does not depend on the
-//! threads, and nothing that they cannot read is an error before the walk needs it.
+//! nothing: they only hand over their comparisons. The walk itself goes from commit to commit and decides. It uses a
+//! comparison of the trees that it needs if there is one, and otherwise makes its own. So the list does not depend on
+//! the threads, and nothing that they cannot read is an error before the walk needs it.
 //!
 //! Memory: comparisons of at most [`MAX_WAITING`] entries, and those of one commit for each thread.
 use std::collections::{HashMap, HashSet};
@@ -29,10 +29,10 @@ const MAX_THREADS: usize = 8;
 const BLOCK: usize = 64;
 /// Number of blocks that wait for the walk, per thread.
 const QUEUE: usize = 2;
-/// Number of entries in comparisons that wait from which on the threads skip commits.
+/// Number of entries in waiting comparisons at which the threads skip commits.
 const MAX_WAITING: usize = 200_000;
 
-/// What the threads share.
+/// Data that the threads share.
 #[derive(Clone, Copy)]
 pub(super) struct Shared<'a> {
     pub(super) commits: &'a [NewCommit],
@@ -61,7 +61,7 @@ struct Block {
 }
 
 impl<'a> Ahead<'a> {
-    /// Starts threads, if they are worth it.
+    /// Starts threads, if there is enough work for them.
     pub(super) fn start<'scope>(
         scope: &'scope Scope<'scope, 'a>,
         repository: &gix::Repository,

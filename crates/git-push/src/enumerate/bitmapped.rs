@@ -6,9 +6,10 @@
 //!          walked, trees as well           walked, trees as well        bits
 //! ```
 //!
-//! A pack with a bitmap has everything that its commits reach; so have the packs of a multi-pack-index, which are *the pack*
-//! here. New commits outside of it are walked as if there was no bitmap, beside the trees of their parents. Unlike a walk,
-//! the bits are exact: an object that the remote has anywhere in its history is not sent again.
+//! A pack with a bitmap has everything that its commits reach; so have the packs of a multi-pack-index, which are *the
+//! pack* here. New commits outside the bitmap are walked as if there were no bitmap, and compared with the trees of
+//! their parents. Unlike a walk, the bits are exact: an object that the remote has anywhere in its history is not sent
+//! again.
 //!
 //! Bits end at the borders of a history that was shallow when git wrote them, and git keeps the bitmap when the rest of the
 //! history is fetched. So the parents of all new commits are looked up: each must be new, too, or on the remote.

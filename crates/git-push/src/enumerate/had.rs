@@ -8,7 +8,7 @@ use super::super::{bit_order::BitOrder, bitmap::Bits};
 /// Objects that the remote has with everything reachable from them. They need not be in the local repository.
 pub(super) struct Had<'a> {
     pub(super) ids: HashSet<ObjectId>,
-    /// Objects of packs, and places among them in the order of the bits.
+    /// Packed objects that the remote has: the order of the bits for the objects of packs, and the bits that are set.
     pub(super) packed: Option<(&'a BitOrder, Bits)>,
 }
 

@@ -1,8 +1,9 @@
 //! Walk of commits from the wanted and the had tips to their ancestors, newest first, until no commit is undecided.
 //!
-//! A commit is *had* if it is reachable from the remote's refs, and *new* as long as no path from there to it was found.
-//! New commits are followed to had ones or to roots, always. Had ones are followed only until no new commit waits. Commit
-//! dates decide the order and nothing else, so a wrong clock can make more commits new, never fewer.
+//! A commit is *had* if it is reachable from the remote's refs, and *new* as long as no path from there to it was
+//! found. From new commits, the walk always continues to had commits or to roots. From had commits, it continues only
+//! while a new commit waits. Commit dates decide the order and nothing else, so a wrong clock can make more commits
+//! new, never fewer.
 use std::collections::{BinaryHeap, HashMap, HashSet, hash_map::Entry};
 
 use gix::ObjectId;

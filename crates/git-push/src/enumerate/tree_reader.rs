@@ -1,6 +1,6 @@
-//! Reader of trees. Trees in packs are inflated by itself, with a cache for all threads: a chain of deltas is followed only
-//! to the first tree that the cache has, and every tree on the way is kept. Packs chain older versions of a tree to newer
-//! ones, and a walk goes from older ones to newer ones, so it needs those on the way next.
+//! Reader of trees. It inflates trees in packs itself, with a cache that all threads share: a chain of deltas is
+//! followed only to the first tree that the cache has, and every tree on the way is kept. Packs chain older versions of
+//! a tree to newer ones, and a walk goes from older ones to newer ones, so it needs the trees of the chain next.
 //!
 //! All other trees are read by [`Objects`], and so is a tree whose entry cannot be used: [`Objects`] reports why.
 use std::collections::HashMap;
@@ -21,7 +21,7 @@ use super::comparison::{self, Comparison};
 
 /// Bytes of trees in the cache of all threads.
 const CACHE: usize = 64 << 20;
-/// Bytes of a tree or delta from which on [`Objects`] reads it.
+/// Size in bytes at which a tree or delta is read by [`Objects`] instead.
 const MAX_SIZE: u64 = 16 << 20;
 /// Maximum number of deltas in a chain. Git writes at most 4095.
 const MAX_CHAIN: usize = 4096;

@@ -81,8 +81,9 @@ impl<'a> Trees<'a> {
         place
     }
 
-    /// Returns the list. An object that the remote has, but that is sent because it was added again, is no base outside of
-    /// the pack: `git index-pack` fails on a delta of such an object if that is a delta itself.
+    /// Returns the list. If the remote has an object that is sent because it was added again, the remote's copy is not
+    /// used as a base outside of the pack: `git index-pack` fails on a delta of such an object if that is a delta
+    /// itself.
     ///
     /// # Errors
     /// There are more objects than a pack can hold.
@@ -103,7 +104,7 @@ impl<'a> Trees<'a> {
     }
 }
 
-/// A walker that lists what it finds.
+/// A walker that lists the objects that it finds.
 pub(super) struct Lister<'a, 'b> {
     pub(super) trees: &'b mut Trees<'a>,
     pub(super) reader: TreeReader<'b>,

@@ -1,5 +1,5 @@
-//! Walk of a commit's trees beside the parents' trees at the same paths. It reads no object: a [`Walker`] compares the trees
-//! on its way, and takes what it finds.
+//! Walk of a commit's trees beside the parents' trees at the same paths. It reads no object: a [`Walker`] compares the
+//! trees on its way, and takes the objects that are found.
 use std::fmt::Display;
 use std::sync::Arc;
 

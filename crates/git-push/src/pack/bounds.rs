@@ -6,8 +6,8 @@ use super::super::reuse::{Location, Packs};
 use super::super::{Capabilities, Error, ErrorKind, Remedy};
 use super::Format;
 
-/// Ratio of the largest size of a pack to the stored bytes of its objects from which on it may be sent while it is made. If it
-/// becomes larger than the limit all the same, it is broken off.
+/// A pack may be sent while it is made if its limit is at least this many times the stored bytes of its objects. If the
+/// pack still becomes larger than the limit, sending is aborted.
 const AMPLE: u64 = 2;
 
 /// Bounds of a pack.
@@ -59,10 +59,10 @@ impl Bounds {
         }
     }
 
-    /// Fails if the objects are stored in more bytes than the pack may have. Nothing is written then. The pack may become
-    /// smaller or larger than what is stored. Objects without a file have no bytes.
+    /// Fails if the objects are stored in more bytes than the pack may have. Nothing is written then. The pack may
+    /// become smaller or larger than the stored bytes. Objects without a file have no bytes.
     ///
-    /// Returns the bounds, without leave to send the pack while it is made if it may become too large.
+    /// Returns the bounds. If the pack may become too large, they do not allow sending it while it is made.
     pub(super) fn check_stored(
         mut self,
         repository: &gix::Repository,

@@ -16,8 +16,8 @@ const SMALL: u64 = 1 << 20;
 const SMALL_BASE: u64 = 4 << 20;
 /// Size of the largest object that becomes a delta or the base of one, in bytes.
 const MAX_DELTA: u64 = 64 << 20;
-/// Ratio of an object's size to that of its uncompressed delta from which on the delta is taken without compressing the
-/// object itself.
+/// If an object is at least this many times as large as its uncompressed delta, the delta is taken without compressing
+/// the object itself.
 const CERTAIN: usize = 8;
 /// Bytes of objects that are kept beside the window.
 const OBJECT_CACHE: usize = 1 << 20;

@@ -9,8 +9,8 @@
 //! order:   a1 a2 b1 b2 a3 a4
 //! ```
 //!
-//! The oldest version comes first, next to the version that the remote has. A branch stands where it begins, and the next
-//! version follows it.
+//! The oldest version comes first, next to the version that the remote has. A branch comes directly after the version
+//! that it begins from, before the next version.
 use super::super::list::{Base, Listed};
 use super::sequence::Stored;
 
@@ -47,7 +47,7 @@ impl Families {
         families
     }
 
-    /// Returns the places of each family's objects, each after its base, and true if the family before is not like it.
+    /// Returns the places of each family's objects, each after its base, and true if the previous family is unlike it.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&[u32], bool)> {
         let starts = std::iter::once(0).chain(self.list.iter().map(|family| family.end));
         let families = starts.zip(&self.list);
@@ -74,8 +74,8 @@ impl Descendants {
         Descendants { last, before }
     }
 
-    /// Adds `root` and all that descend from it. What descends from one object follows it in the order of the list: first
-    /// files that were put beside it, last its next version.
+    /// Adds `root` and all its descendants. The descendants of an object follow it in the order of the list: first new
+    /// files beside it, last its next version.
     fn add(&self, root: u32, members: &mut Vec<u32>) {
         let mut waiting = vec![root];
         while let Some(place) = waiting.pop() {
@@ -89,8 +89,8 @@ impl Descendants {
     }
 }
 
-/// Returns true if an object of the family that is stored whole may become a delta. Among objects of one pack, its writer
-/// has probably tried. Git assumes the same.
+/// Returns true if an object of the family that is stored whole may become a delta. If all objects are in one pack,
+/// this is unlikely, because the writer of the pack has probably tried. Git assumes the same.
 pub(super) fn has_hope(family: &[u32], list: &[Listed], stored: &[Option<Stored>], thin: bool) -> bool {
     let root = family.first().and_then(|root| list[*root as usize].base);
     let of_remote = matches!(root, Some(Base::Remote(_)));

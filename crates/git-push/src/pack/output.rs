@@ -10,7 +10,7 @@ use super::super::{Error, ErrorKind};
 
 /// A pack that is being written to memory.
 pub(super) type Memory = Vec<u8>;
-/// A pack that is being written to a file. The file has no name and goes away with its last handle.
+/// A pack that is being written to a file. The file has no name, and is removed when its last handle is closed.
 pub(super) type Spool = BufWriter<File>;
 
 /// A pack that is being written.
@@ -70,7 +70,7 @@ impl Output<Memory> {
         Ok(self.moved(file))
     }
 
-    /// Goes on in a pipe, which begins with what is in memory.
+    /// Continues in a pipe, which begins with the bytes that are in memory.
     pub(super) fn into_pipe(mut self) -> (Output<PipeWriter>, PipeReader) {
         let (writer, reader) = pipe(std::mem::take(&mut self.out.inner));
         (self.moved(writer), reader)

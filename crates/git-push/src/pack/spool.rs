@@ -1,7 +1,7 @@
 //! Writes the objects of a plan, encoded on all cores.
 //!
-//! A pack of up to [`SMALL`] bytes is made in memory. A larger one goes on in a temporary file, or is sent while it is made:
-//! the writer moves to a thread of its own, and the caller's thread reads what comes through a pipe.
+//! A pack of up to [`SMALL`] bytes is made in memory. A larger one continues in a temporary file, or is sent while it
+//! is made: the writer moves to a thread of its own, and the caller's thread reads the pack from a pipe.
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::Write;
@@ -27,7 +27,7 @@ const MAX_THREADS: usize = 8;
 const QUEUE: usize = 8;
 /// Bytes of encoded objects after which a part is complete.
 const PART: usize = 256 * 1024;
-/// Number of objects from which on a thread is worth its start.
+/// Number of objects at which starting another thread saves time.
 const WORTH_A_THREAD: usize = 32;
 
 /// Encoded objects, in the order of writing.
@@ -53,7 +53,7 @@ pub(super) fn spool(repository: &gix::Repository, plan: &Plan<'_>, monitor: Moni
 /// Writes the pack, and passes it to `send`: complete, or while it is made if `bounds` allow that.
 ///
 /// # Errors
-/// Those of `send`. If the pack cannot be made to its end, that error.
+/// The errors of `send`, and the error that keeps the pack from being completed.
 pub(super) fn deliver<T>(
     repository: &gix::Repository,
     plan: &Plan<'_>,

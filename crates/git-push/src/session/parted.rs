@@ -31,7 +31,7 @@ impl Push<'_> {
     /// they stay.
     ///
     /// # Errors
-    /// Those of [`send()`](Push::send()). Parts that have arrived stay. The same push continues after them.
+    /// The errors of [`send()`](Push::send()). Parts that have arrived stay. The same push continues after them.
     pub fn send_in_parts(mut self, parts: &Parts, connection: &mut dyn Connection) -> Result<Report, Error> {
         self.bounds.bytes = Some(parts.max_bytes);
         let before = connection.traffic().bytes_sent;
@@ -55,7 +55,7 @@ struct Parted<'p, 'a> {
     push: &'p Push<'a>,
     parts: &'p Parts,
     connection: &'p mut dyn Connection,
-    /// Refs of the remote with what has arrived since.
+    /// Refs of the remote, and the objects that have arrived since.
     advertisement: Advertisement,
     new: NewObjects,
     /// Owners of temporary commits whose objects have all arrived.
@@ -78,7 +78,7 @@ struct Parted<'p, 'a> {
 }
 
 impl<'p, 'a> Parted<'p, 'a> {
-    /// Prepares to send what could not be sent whole because of `error`.
+    /// Prepares to send in parts a push that failed as a whole because of `error`.
     fn new(
         push: &'p Push<'a>,
         parts: &'p Parts,
@@ -180,7 +180,7 @@ impl<'p, 'a> Parted<'p, 'a> {
         self.landed(report)
     }
 
-    /// Sends what `owner` adds, in temporary commits.
+    /// Sends the objects that `owner` adds, in temporary commits.
     fn fill(&mut self, owner: ObjectId) -> Result<(), Error> {
         let objects = Sizes::new(self.push.repository, self.push.monitor()).added_by(owner)?;
         let mut start = self.arrived_of(owner, &objects)?;
@@ -299,7 +299,7 @@ impl<'p, 'a> Parted<'p, 'a> {
             .with_refused_stream(refused_stream))
     }
 
-    /// Sends trees and blobs that refs name; without the first ones, which have at most `but` bytes. Returns true if
+    /// Sends trees and blobs that refs name, except for the first ones, which have at most `but` bytes. Returns true if
     /// something was sent.
     fn fill_roots(&mut self, mut but: Option<u64>) -> Result<bool, Error> {
         let mut is_new = false;
@@ -316,7 +316,7 @@ impl<'p, 'a> Parted<'p, 'a> {
         Ok(is_new)
     }
 
-    /// Makes the parts smaller after one of `bytes` failed, and looks at what the remote has.
+    /// Makes the parts smaller after one of `bytes` failed, and reads the refs of the remote.
     fn halve(&mut self, error: Error, bytes: u64) -> Result<(), Error> {
         let was_sent = error.kind() != ErrorKind::NotSent;
         self.shrink(error, bytes)?;
@@ -351,7 +351,7 @@ impl<'p, 'a> Parted<'p, 'a> {
         Ok(())
     }
 
-    /// Sets the refs of the remote. What has arrived otherwise stays.
+    /// Sets the refs of the remote. Objects that are known to have arrived are kept.
     fn see(&mut self, advertisement: Advertisement) {
         let before = std::mem::replace(&mut self.advertisement, advertisement);
         self.advertisement.haves.extend(before.haves);

@@ -43,7 +43,7 @@ pub(super) fn remove(push: &Push<'_>, parts: &Parts, advertisement: &Advertiseme
     let _ = deletion.sent(connection);
 }
 
-/// Returns those of `owners` that the commands of `push` or other refs of the remote name or reach.
+/// Returns those of `owners` that are named or reached by the commands of `push`, or by other refs of the remote.
 fn reached(
     push: &Push<'_>,
     parts: &Parts,
