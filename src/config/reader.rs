@@ -106,7 +106,7 @@ impl<'a> Reader<'a> {
 
     /// Reads guarded paths.
     pub(super) fn paths(&mut self, key: &str) -> Paths {
-        Paths::new(&self.strings(key)).unwrap_or_else(|error| {
+        Paths::new(self.strings(key)).unwrap_or_else(|error| {
             self.add(key, error.0.clone(), error.to_string());
             Paths::default()
         })

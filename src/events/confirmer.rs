@@ -39,7 +39,7 @@ pub struct Confirmer {
 /// Receiver of confirmations.
 enum Receiver {
     /// A relay, and the name of this mirror.
-    Relay(Web, String),
+    Relay(Box<Web>, String),
     #[cfg(feature = "nats")]
     Stream(Acknowledger),
 }
@@ -75,7 +75,7 @@ impl Confirmer {
 
     fn new(git_dir: &Path, web: Web, numbers: Numbers) -> io::Result<Self> {
         let name = mirror_name(git_dir)?;
-        Ok(Confirmer::with(Receiver::Relay(web, name), numbers))
+        Ok(Confirmer::with(Receiver::Relay(Box::new(web), name), numbers))
     }
 
     /// Creates a confirmer that acknowledges events of a stream.

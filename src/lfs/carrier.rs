@@ -293,14 +293,13 @@ impl Way {
     }
 }
 
+/// The way to send an object; none if the mirror has it. An error is the reason why the mirror refuses it.
+type Answer = Result<Option<Way>, Error>;
+
 impl Mirror {
     /// Returns, for each object, none if the mirror has it, or the way to send it, or the reason why the mirror refuses it.
     /// Returns none if the mirror has no LFS.
-    fn lacking(
-        &self,
-        pointers: &[Pointer],
-        reference: Option<&str>,
-    ) -> Result<Option<Vec<Result<Option<Way>, Error>>>, Error> {
+    fn lacking(&self, pointers: &[Pointer], reference: Option<&str>) -> Result<Option<Vec<Answer>>, Error> {
         match self {
             Mirror::None => Ok(None),
             Mirror::Folder(folder) => {

@@ -92,7 +92,8 @@ mod tests {
         let good = new("s", 3);
         assert_eq!(check(&good, None), Ok(()));
         assert_eq!(check(&good, Some(3)), Ok(()));
-        let changes: [(&str, fn(&mut Config)); 9] = [
+        type Change = fn(&mut Config);
+        let changes: [(&str, Change); 9] = [
             ("subjects", |config| config.subjects.push("s.x".into())),
             ("retention", |config| config.retention = RetentionPolicy::WorkQueue),
             ("storage", |config| config.storage = StorageType::Memory),

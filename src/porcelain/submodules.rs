@@ -186,7 +186,7 @@ fn push(
         command.arg("--receive-pack").arg(program);
     }
     for option in &options.push_options {
-        command.arg("--push-option").arg(option.to_os_str_lossy().into_owned());
+        command.arg("--push-option").arg(option.to_os_str_lossy());
     }
     if let Some(remote) = remote {
         let names = std::iter::once(remote).chain(options.refspecs.iter().map(|text| text.as_bstr()));

@@ -146,7 +146,8 @@ impl Store {
         }
         let replica = runtime.block_on(async {
             let failed = |why| OpenError::Copy(settings.address.stream.clone(), why);
-            if shared.index().last() > link.last_seq().await.map_err(failed)? {
+            let last = link.last_seq().await.map_err(failed)?;
+            if shared.index().last() > last {
                 return Err(OpenError::damaged_copy(folder, "has more messages than the stream"));
             }
             let mut replica = Replica::new(committer, shared.clone(), link, folder.into());

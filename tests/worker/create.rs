@@ -58,7 +58,8 @@ type Answers = &'static [(&'static str, &'static str, &'static str)];
 #[test]
 fn each_forge_makes_an_empty_private_repository_for_a_user_or_a_group() {
     let stargate = Stargate::bare();
-    let cases: [(&str, &str, Answers, Vec<(&str, Option<Value>)>); 5] = [
+    type Requests = Vec<(&'static str, Option<Value>)>;
+    let cases: [(&str, &str, Answers, Requests); 5] = [
         (
             "github",
             "o/r.git",

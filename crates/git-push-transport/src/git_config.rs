@@ -76,7 +76,7 @@ pub(crate) fn interpolated(value: BString, key: &str) -> Result<PathBuf, Error> 
         ..Default::default()
     };
     let path = gix::config::Path::from(value).interpolate(context);
-    path.map(Into::into).map_err(|_| not_understood(key))
+    path.map_err(|_| not_understood(key))
 }
 
 /// Creates the error of an invalid value.

@@ -80,7 +80,10 @@ struct Reader {
 
 /// Addresses for the acknowledgements of events of each feed, by their numbers.
 #[derive(Clone, Default)]
-struct Deliveries(Arc<Mutex<HashMap<String, VecDeque<(u64, String)>>>>);
+struct Deliveries(Arc<Mutex<Addresses>>);
+
+/// Numbers and addresses, by feed.
+type Addresses = HashMap<String, VecDeque<(u64, String)>>;
 
 /// Reason for the end of a connection.
 enum End {

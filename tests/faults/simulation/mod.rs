@@ -296,10 +296,8 @@ impl<'a> Simulation<'a> {
         if reconcile {
             self.reconcile(mirror);
         }
-        if self.pushes == Pushes::Late {
-            if self.below(2) == 0 {
-                self.journal_waiting();
-            }
+        if self.pushes == Pushes::Late && self.below(2) == 0 {
+            self.journal_waiting();
         }
         if self.pushes == Pushes::Late || self.mirrors.len() > 1 {
             self.stargate.borrow_mut().settled = self.done(mirror);
