@@ -1,9 +1,9 @@
-//! Whether a repository uses Git LFS, for `doctor`.
+//! A cheap look at whether a repository uses Git LFS, for `doctor` and before a first push.
 use git_push::causes;
 use gix::{Repository, objs::Kind};
 
 use super::pointer::{MAX_POINTER, Pointer};
-use crate::config::Config;
+use crate::config::LfsSetting;
 
 /// Limit of entries of HEAD's trees that are looked at.
 const MAX_ENTRIES: usize = 20_000;
@@ -20,11 +20,12 @@ pub enum InUse {
 }
 
 /// Returns what happens to the objects of a repository whose HEAD uses Git LFS: `.gitattributes` at its root names the filter,
-/// or a file is a pointer. Returns none if neither is found within a limited number of files.
+/// or a file is a pointer. Returns none if neither is found within a limited number of files. `names_source` is true if a
+/// setting names a place that has objects.
 ///
 /// # Errors
 /// HEAD or one of its objects cannot be read.
-pub fn in_use(repository: &Repository, config: &Config) -> Result<Option<InUse>, String> {
+pub fn in_use(repository: &Repository, setting: LfsSetting, names_source: bool) -> Result<Option<InUse>, String> {
     let head = repository.head().map_err(|error| causes(&error))?;
     if head.is_unborn() || !uses_lfs(repository)? {
         return Ok(None);
@@ -33,9 +34,9 @@ pub fn in_use(repository: &Repository, config: &Config) -> Result<Option<InUse>,
     let has_own = own
         .try_exists()
         .map_err(|error| format!("{}: {error}", own.display()))?;
-    Ok(Some(match config.lfs {
-        crate::config::LfsSetting::Off => InUse::Off,
-        _ if has_own || config.lfs_store.is_some() || config.lfs_url.is_some() => InUse::Carried,
+    Ok(Some(match setting {
+        LfsSetting::Off => InUse::Off,
+        _ if has_own || names_source => InUse::Carried,
         _ => InUse::NoSource,
     }))
 }

@@ -9,7 +9,8 @@ const LFS: &str = "lfs";
 
 /// Returns none if the commit of HEAD does not use Git LFS.
 pub(super) fn check(repository: &gix::Repository, config: &Config) -> Option<Check> {
-    let found = match in_use(repository, config) {
+    let names_source = config.lfs_store.is_some() || config.lfs_url.is_some();
+    let found = match in_use(repository, config.lfs, names_source) {
         Ok(found) => found?,
         Err(error) => {
             let found = format!("cannot look for Git LFS in the commit of HEAD: {error}");
