@@ -14,6 +14,7 @@ use super::{
     push::Terminal,
     report::{Exit, Failure, REPAIR, cycle_exit},
 };
+use crate::lfs::Carried;
 use crate::mirror::Outcome;
 use crate::worker::{
     self, CycleOutcome, CycleReport, FailedComparison, GroupOutcome, GroupReport, HeadDifference, NothingMirrored,
@@ -184,6 +185,7 @@ fn print_human(report: &CycleReport) {
     }
     report.watermarks.iter().for_each(|found| println!("{found}"));
     report.head.iter().for_each(print_head);
+    report.lfs.iter().for_each(print_lfs);
     if let Some(unmirrored) = &report.unmirrored {
         println!("{unmirrored}\n  {}", NothingMirrored::HINT);
     }
@@ -206,6 +208,19 @@ fn print_head(head: &HeadDifference) {
         _ if head.set => println!("  it was set to {}", head.stargate),
         Some(error) => println!("  it could not be set: {error}"),
         None => println!("  it stays, because stargate.defaultBranch is leave"),
+    }
+}
+
+fn print_lfs(carried: &Carried) {
+    if carried.uploaded > 0 {
+        let objects = counted(carried.uploaded, "LFS object");
+        println!("{objects} uploaded, {}", counted(carried.bytes, "byte"));
+    }
+    if carried.missing > 0 {
+        println!("{} missing", counted(carried.missing, "LFS object"));
+    }
+    if let Some(why) = &carried.not_carried {
+        println!("LFS: {why}");
     }
 }
 

@@ -91,6 +91,9 @@ fn print_human(status: &RepositoryStatus, now: Timestamp) {
     if let Some(token) = &status.token {
         println!("{}", TokenExpiry::new(token.expires_at, now));
     }
+    if let Some(why) = &status.lfs {
+        println!("LFS: {why}");
+    }
     if let Some(forgotten) = &status.forgotten {
         println!("the worker's memory cannot be read: {forgotten}");
     }

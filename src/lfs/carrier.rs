@@ -19,6 +19,7 @@ use super::{
     endpoint::{Endpoint, Named, same_origin},
     failure,
     folder::Folder,
+    in_use::in_use,
     pointer::Pointer,
     scan,
     server::Server,
@@ -129,6 +130,9 @@ impl Carrier {
         if self.setting == LfsSetting::Off || commands.iter().all(Command::is_delete) {
             return Ok(());
         }
+        if advertisement.refs.is_empty() && self.may_skip(repository) {
+            return Ok(());
+        }
         let mut found = scan::new_pointers(repository, advertisement, commands)?;
         found.retain(|pointer, _| !self.confirmed.contains(pointer));
         if found.is_empty() {
@@ -175,6 +179,16 @@ impl Carrier {
         Err(Error::new(ErrorKind::Broken, what)
             .with_hint("push the objects with `git lfs push --all`, or set stargate.lfsStore or stargate.lfsUrl to the place that has them")
             .with_server_words(&lines))
+    }
+
+    /// Returns true if nothing could be carried, and the commit of HEAD does not use LFS: a look at all objects of a first push
+    /// would only tell that a branch has pointers.
+    fn may_skip(&self, repository: &gix::Repository) -> bool {
+        let names_source = self.store.is_some() || self.lfs_url.is_some();
+        self.setting == LfsSetting::Auto
+            && !names_source
+            && matches!(repository.common_dir().join("lfs").try_exists(), Ok(false))
+            && matches!(in_use(repository, self.setting, names_source), Ok(None))
     }
 
     /// Carries at most [`MAX_OBJECTS`] objects.

@@ -14,6 +14,7 @@ mod carrier;
 mod endpoint;
 mod failure;
 mod folder;
+mod in_use;
 mod pointer;
 mod scan;
 mod server;
@@ -21,4 +22,5 @@ mod source;
 
 pub use carrier::{Carried, Carrier};
 pub use endpoint::Endpoint;
+pub use in_use::{InUse, in_use};
 pub use pointer::{MAX_POINTER, Oid, Pointer};

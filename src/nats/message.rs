@@ -206,7 +206,7 @@ mod tests {
         for (subject, received, payload, why) in [
             (of_event.as_str(), None, EVENT, "no header"),
             (&of_event, Some("soon"), EVENT, "not a time"),
-            (&of_event, Some(TIME), &EVENT[1..], "expected"),
+            (&of_event, Some(TIME), &EVENT[1..], "not JSON"),
             ("s.event.other", Some(TIME), EVENT, "is not the one of the feed"),
             ("s.other.f", Some(TIME), EVENT, "its subject is"),
             ("t.event.f", Some(TIME), EVENT, "its subject is"),

@@ -227,11 +227,11 @@ mod tests {
         assert_eq!(
             shown(
                 "[stargate]\nremot = x\nretries = 3\npushPerMinute = 1\n[stargate \"github\"]\nref = refs/x\n[other]\nx = 1\n\
-                 [stargate \"https://host/o\"]\nTokenFile = /t\ngithubApp = 1\ngithubAppKey = /k\nremote = x\n"
+                 [stargate \"https://host/o\"]\nTokenFile = /t\ngithubApp = 1\ngithubAppKey = /k\nfast = x\n"
             ),
             [
                 "stargate.github.ref is not a known setting",
-                "stargate.https://host/o.remote is not a known setting",
+                "stargate.https://host/o.fast is not a known setting",
                 "stargate.pushPerMinute is not a known setting; the nearest one is stargate.pushesPerMinute",
                 "stargate.remot is not a known setting; the nearest one is stargate.remote",
                 "stargate.retries is not a known setting",

@@ -170,7 +170,7 @@ fn metrics_need_a_token_that_may_read_or_administer() {
     }
     let seq = owner.post_event(&event("team-a", "1"));
     let version = env!("CARGO_PKG_VERSION");
-    let feeds = json!([{"id": "team-a", "name": "team-a", "last_seq": seq}]);
+    let feeds = json!([{"id": "team-a", "name": "team-a", "last_seq": seq, "confirmed": null, "behind": null}]);
     assert_eq!(
         relay.client().with_token("reader").get("/status").json,
         json!({"status": "ok", "version": version, "last_seq": 3, "feeds": feeds})

@@ -44,6 +44,11 @@ const ELSEWHERE: [&str; 1] = ["watch"];
 /// Commands on the Stargate `o/r.git`, in this order, with the exit code and a word of the output. `TIP` is its last commit.
 const COMMANDS: &[(&str, i32, &str)] = &[
     ("install --repo o/r.git", 0, "o/r.git"),
+    (
+        "create --repo o/r.git --remote https://forge.invalid/o/r.git",
+        2,
+        "--host",
+    ),
     ("status --repo o/r.git", 1, "2 pending"),
     ("journal --repo o/r.git list", 0, "refs/kv/main"),
     ("run --repo o/r.git --dry-run", 0, "refs/kv/main"),

@@ -259,6 +259,31 @@ fn off_looks_for_no_pointer() {
 }
 
 #[test]
+fn doctor_run_and_status_say_in_words_what_happens_to_the_objects() {
+    let world = World::new();
+    let says = |arguments: &[&str], words: &str| {
+        let output = world.program(arguments, &[]);
+        let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(printed.contains(words), "{printed}\n{}", stderr(&output));
+    };
+    world.stargate.configure("stargate.lfs", "off");
+    let output = world.program(&["doctor"], &[]);
+    assert!(!String::from_utf8_lossy(&output.stdout).contains("LFS"));
+    let pointer = world.push_pointer("big", "refs/heads/main");
+    says(&["doctor"], "the repository uses Git LFS, but stargate.lfs is off");
+    world.stargate.configure("stargate.lfs", "auto");
+    says(&["doctor"], "the repository uses Git LFS, but has no LFS objects");
+    says(&["run"], "LFS: the Stargate has no LFS objects");
+    says(&["status"], "LFS: the Stargate has no LFS objects");
+    world.store(&pointer, "big");
+    says(&["doctor"], "its objects are uploaded before the refs");
+    world.push_pointer("bigger", "refs/heads/other");
+    says(&["run"], "1 LFS object missing");
+    world.store(&crate::lfs::pointer("bigger"), "bigger");
+    says(&["run"], "1 LFS object uploaded, 6 bytes");
+}
+
+#[test]
 fn a_file_with_other_contents_is_not_carried() {
     let world = World::new();
     let pointer = world.push_pointer("big", "refs/heads/main");

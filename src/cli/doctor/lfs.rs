@@ -1,0 +1,37 @@
+//! Checks what happens to the objects of Git LFS.
+use super::{Check, Verdict};
+use crate::{
+    config::Config,
+    lfs::{InUse, in_use},
+};
+
+const LFS: &str = "lfs";
+
+/// Returns none if the commit of HEAD does not use Git LFS.
+pub(super) fn check(repository: &gix::Repository, config: &Config) -> Option<Check> {
+    let names_source = config.lfs_store.is_some() || config.lfs_url.is_some();
+    let found = match in_use(repository, config.lfs, names_source) {
+        Ok(found) => found?,
+        Err(error) => {
+            let found = format!("cannot look for Git LFS in the commit of HEAD: {error}");
+            return Some(Check::new(LFS, Verdict::Problem, found).hint("run `git fsck` there"));
+        }
+    };
+    Some(match found {
+        InUse::Carried => {
+            let found = "the repository uses Git LFS: its objects are uploaded before the refs";
+            Check::new(LFS, Verdict::Ok, found)
+        }
+        InUse::Off => {
+            let found =
+                "the repository uses Git LFS, but stargate.lfs is off: readers of the mirror may not get the files";
+            Check::new(LFS, Verdict::Warning, found).hint("set stargate.lfs to auto or require")
+        }
+        InUse::NoSource => {
+            let found =
+                "the repository uses Git LFS, but has no LFS objects: readers of the mirror may not get the files";
+            Check::new(LFS, Verdict::Warning, found)
+                .hint("set stargate.lfsStore or stargate.lfsUrl to the place that has the objects")
+        }
+    })
+}
