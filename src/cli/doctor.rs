@@ -315,7 +315,7 @@ fn mirror(args: &Args, chosen: &Chosen, stargate: &Stargate) -> Vec<Check> {
         ];
     };
     let mut checks = check_mirror(&name, chosen, stargate).unwrap_or_else(|error| vec![failed("mirror", &error)]);
-    checks.extend(lfs::check(stargate.repository(), chosen.config()));
+    checks.extend(lfs::check(stargate, chosen.config()));
     checks.extend(other_mirrors::checks(&name, stargate.repository()));
     checks
 }

@@ -47,6 +47,9 @@ pub struct Carried {
     pub not_carried: Option<String>,
 }
 
+/// The commit of HEAD, if there is one, or the reason why it cannot be read.
+pub type Head = Result<Option<ObjectId>, String>;
+
 /// Carrier of the objects of one repository to one mirror.
 pub struct Carrier {
     setting: LfsSetting,
@@ -56,6 +59,7 @@ pub struct Carrier {
     lfs_url: Option<bstr::BString>,
     store: Option<PathBuf>,
     temporary: PathBuf,
+    head: Head,
     /// Objects that the mirror was seen to have.
     confirmed: HashSet<Pointer>,
     /// Objects that are known to be missing.
@@ -91,7 +95,13 @@ enum Sent {
 
 impl Carrier {
     /// Creates a carrier to the mirror at `location`, which git configuration may name `remote`. Nothing is read or sent yet.
-    pub fn new(config: &Config, location: &Location, remote: &str, settings: &Settings, temporary: PathBuf) -> Self {
+    pub fn new(
+        config: &Config,
+        (location, settings): (&Location, &Settings),
+        remote: &str,
+        temporary: PathBuf,
+        head: Head,
+    ) -> Self {
         Carrier {
             setting: config.lfs,
             location: location.clone(),
@@ -100,6 +110,7 @@ impl Carrier {
             lfs_url: config.lfs_url.clone(),
             store: config.lfs_store.clone(),
             temporary,
+            head,
             confirmed: HashSet::new(),
             missing: HashSet::new(),
             carried: Carried::default(),
@@ -188,7 +199,7 @@ impl Carrier {
         self.setting == LfsSetting::Auto
             && !names_source
             && matches!(repository.common_dir().join("lfs").try_exists(), Ok(false))
-            && matches!(in_use(repository, self.setting, names_source), Ok(None))
+            && matches!(in_use(repository, &self.head, self.setting, names_source), Ok(None))
     }
 
     /// Carries at most [`MAX_OBJECTS`] objects.
@@ -254,7 +265,7 @@ impl Carrier {
 
     fn open(&self, repository: &gix::Repository) -> Result<Places, Error> {
         let snapshot = repository.config_snapshot();
-        let lfsconfig = lfsconfig(repository)?;
+        let lfsconfig = lfsconfig(repository, &self.head)?;
         let named = Named::read(snapshot.plumbing(), lfsconfig.as_ref(), &self.remote);
         let mirror = match named.endpoint(&self.location)? {
             Endpoint::Http(url) => Mirror::Server(Box::new(self.server(&url)?)),
@@ -410,16 +421,20 @@ fn described(
 }
 
 /// Reads `.lfsconfig` in the tree of HEAD; none if there is no such file or no commit yet.
-fn lfsconfig(repository: &gix::Repository) -> Result<Option<gix::config::File>, Error> {
+fn lfsconfig(repository: &gix::Repository, head: &Head) -> Result<Option<gix::config::File>, Error> {
     let unreadable = |why: String| {
         Error::new(ErrorKind::Broken, format!(".lfsconfig of HEAD cannot be read: {why}"))
             .with_hint("correct .lfsconfig, or set lfs.url in the repository's configuration")
     };
     let failed = |error: gix::Error| unreadable(git_push::causes(&error));
-    let Ok(commit) = repository.head_commit() else {
+    let Some(head) = head.clone().map_err(unreadable)? else {
         return Ok(None);
     };
-    let tree = commit.tree().map_err(failed)?;
+    let tree = repository
+        .find_object(head)
+        .map_err(failed)?
+        .peel_to_tree()
+        .map_err(failed)?;
     let Some(entry) = tree.lookup_entry_by_path(".lfsconfig").map_err(failed)? else {
         return Ok(None);
     };

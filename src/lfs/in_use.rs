@@ -1,8 +1,11 @@
 //! A cheap look at whether a repository uses Git LFS, for `doctor` and before a first push.
 use git_push::causes;
-use gix::{Repository, objs::Kind};
+use gix::{ObjectId, Repository, objs::Kind};
 
-use super::pointer::{MAX_POINTER, Pointer};
+use super::{
+    carrier::Head,
+    pointer::{MAX_POINTER, Pointer},
+};
 use crate::config::LfsSetting;
 
 /// Limit of entries of HEAD's trees that are looked at.
@@ -25,9 +28,14 @@ pub enum InUse {
 ///
 /// # Errors
 /// HEAD or one of its objects cannot be read.
-pub fn in_use(repository: &Repository, setting: LfsSetting, names_source: bool) -> Result<Option<InUse>, String> {
-    let head = repository.head().map_err(|error| causes(&error))?;
-    if head.is_unborn() || !uses_lfs(repository)? {
+pub fn in_use(
+    repository: &Repository,
+    head: &Head,
+    setting: LfsSetting,
+    names_source: bool,
+) -> Result<Option<InUse>, String> {
+    let Some(head) = head.clone()? else { return Ok(None) };
+    if !uses_lfs(repository, head)? {
         return Ok(None);
     }
     let own = repository.common_dir().join("lfs/objects");
@@ -41,21 +49,26 @@ pub fn in_use(repository: &Repository, setting: LfsSetting, names_source: bool) 
     }))
 }
 
-fn uses_lfs(repository: &Repository) -> Result<bool, String> {
+fn uses_lfs(repository: &Repository, head: ObjectId) -> Result<bool, String> {
     let failed = |error: gix::Error| causes(&error);
-    let root = repository.head_commit().map_err(failed)?.tree_id().map_err(failed)?;
-    let (mut folders, mut seen) = (vec![root.detach()], 0);
+    let root = repository
+        .find_object(head)
+        .map_err(failed)?
+        .peel_to_tree()
+        .map_err(failed)?
+        .id;
+    let (mut folders, mut seen) = (vec![root], 0);
     while let Some(id) = folders.pop() {
         let tree = repository.find_object(id).map_err(failed)?.into_tree();
         for entry in tree.iter() {
-            let entry = entry.map_err(|error| causes(&error.into()))?;
+            let entry = entry.map_err(|error| causes(&error))?;
             seen += 1;
             if seen > MAX_ENTRIES {
                 return Ok(false);
             }
             if entry.mode().is_tree() {
                 folders.push(entry.object_id());
-            } else if entry.mode().is_blob() && is_of_lfs(repository, &entry, id == root.detach())? {
+            } else if entry.mode().is_blob() && is_of_lfs(repository, &entry, id == root)? {
                 return Ok(true);
             }
         }

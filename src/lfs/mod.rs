@@ -20,7 +20,7 @@ mod scan;
 mod server;
 mod source;
 
-pub use carrier::{Carried, Carrier};
+pub use carrier::{Carried, Carrier, Head};
 pub use endpoint::Endpoint;
 pub use in_use::{InUse, in_use};
 pub use pointer::{MAX_POINTER, Oid, Pointer};

@@ -2,10 +2,11 @@
 use git_push::{Advertisement, Command, Error};
 use git_push_transport::{Location, Settings};
 
-use super::session::Session;
+use super::{repository::Stargate, session::Session};
 use crate::{
     journal,
-    lfs::{Carried, Carrier},
+    lfs::{Carried, Carrier, Head},
+    refs::LocalRef,
 };
 
 /// Creates the carrier to the mirror that this session has opened.
@@ -17,11 +18,20 @@ pub(super) fn carrier(session: &Session<'_>, reached: Option<&(Location, Setting
         .unwrap_or_default();
     Some(Carrier::new(
         &session.config,
-        location,
+        (location, settings),
         &name,
-        settings,
         session.git_dir.join(journal::FOLDER),
+        head(session.view.stargate()),
     ))
+}
+
+/// Returns the commit of HEAD.
+pub fn head(stargate: &Stargate) -> Head {
+    match stargate.head().0 {
+        LocalRef::Id(id) => Ok(Some(id)),
+        LocalRef::Absent => Ok(None),
+        LocalRef::Unreadable(why) => Err(why.to_string()),
+    }
 }
 
 /// Carries the objects that these commands need.

@@ -51,6 +51,7 @@ pub use cycle::Cycle;
 pub use error::RunError;
 pub use false_watermark::{FalseWatermark, FalseWatermarkSeen, Judged, JudgedWatermark};
 pub use head::{HeadDifference, StargateHead, compare_head, forge_at, stargate_head};
+pub use lfs::head as lfs_head;
 pub use lock::WorkerLock;
 pub use memory::{Memory, RememberedMirror};
 pub use missing::Missing;

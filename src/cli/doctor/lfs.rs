@@ -3,14 +3,20 @@ use super::{Check, Verdict};
 use crate::{
     config::Config,
     lfs::{InUse, in_use},
+    worker::{self, Stargate},
 };
 
 const LFS: &str = "lfs";
 
 /// Returns none if the commit of HEAD does not use Git LFS.
-pub(super) fn check(repository: &gix::Repository, config: &Config) -> Option<Check> {
+pub(super) fn check(stargate: &Stargate, config: &Config) -> Option<Check> {
     let names_source = config.lfs_store.is_some() || config.lfs_url.is_some();
-    let found = match in_use(repository, config.lfs, names_source) {
+    let found = match in_use(
+        stargate.repository(),
+        &worker::lfs_head(stargate),
+        config.lfs,
+        names_source,
+    ) {
         Ok(found) => found?,
         Err(error) => {
             let found = format!("cannot look for Git LFS in the commit of HEAD: {error}");
