@@ -29,7 +29,7 @@ pub fn add<S: Folders + Names>(storage: &S, git_dir: &Path, values: &[(&str, BSt
 /// Gives these names in a section their only values, in the configuration file at `path`.
 ///
 /// # Errors
-/// See [`edit_file()`].
+/// The file cannot be read or written.
 pub fn replace<S: Folders + Names>(
     storage: &S,
     path: &Path,

@@ -1,7 +1,7 @@
 //! Credentials for HTTP, from the sources that git and curl use. The first of these is used:
 //!
 //! 1. User and password of the URL. A user without a password is combined with the token.
-//! 2. The token, or the GitHub App: see [`TokenSetting`](crate::token_setting::TokenSetting).
+//! 2. The token, or the GitHub App, of the configuration for this URL.
 //! 3. An `Authorization` in `http.extraHeader` or `http.<url>.extraHeader`.
 //! 4. `NETRC`, else `~/.netrc`, as curl reads it.
 //! 5. `credential.helper` programs: before a push, and when a server asks a reader (HTTP 401). Helpers store credentials that

@@ -95,7 +95,7 @@ impl Source {
     /// Connects to the servers, and opens the stream, which must exist.
     ///
     /// # Errors
-    /// [`LinkError`]
+    /// The stream cannot be opened.
     pub fn open(settings: &Settings, feeds: &[String], name: String) -> Result<Self, LinkError> {
         let failed = |error: std::io::Error| LinkError::Connect(settings.address.servers.join(","), error.to_string());
         let runtime = Builder::new_current_thread().enable_all().build().map_err(failed)?;
