@@ -158,7 +158,6 @@ mod negotiation;
 mod object_files;
 mod objects;
 mod observer;
-mod pack_window;
 mod pipe;
 mod progress;
 mod remote;

@@ -3,18 +3,13 @@
 //! An entry is copied only if its bytes have the CRC-32 in the index. Indices of version 1 have none, so their packs are
 //! not used.
 //!
-//! Memory: indices are mapped, and entries above 1 MiB; a window for each pack; 12 bytes for each object of a pack from
-//! which an entry is copied.
-use std::borrow::Cow;
-use std::sync::{Mutex, OnceLock, PoisonError};
+//! Memory: packs and indices are mapped; 12 bytes for each object of a pack from which an entry is copied.
+use std::sync::OnceLock;
 
 use gix::{ObjectId, oid};
 use gix_pack::data;
 
-use super::{object_files::PackFile, pack_window::PackWindow};
-
-/// Size of an entry, in bytes, at which it is mapped.
-const LARGE: usize = 1 << 20;
+use super::object_files::PackFile;
 
 /// The packs of a repository.
 pub(super) struct Packs(Vec<Pack>);
@@ -23,7 +18,6 @@ pub(super) struct Packs(Vec<Pack>);
 pub(super) struct Pack {
     pub(super) file: PackFile,
     order: OnceLock<Order>,
-    window: Mutex<PackWindow>,
 }
 
 /// Order of the entries of a pack.
@@ -60,15 +54,8 @@ pub(super) struct Entry<'a> {
     pub(super) header: data::entry::Header,
     /// Size of the object or delta in bytes.
     pub(super) size: u64,
-    bytes: Cow<'a, [u8]>,
-    header_size: usize,
-}
-
-impl Entry<'_> {
-    /// Returns its compressed bytes.
-    pub(super) fn compressed(&self) -> &[u8] {
-        &self.bytes[self.header_size..]
-    }
+    /// Its compressed bytes.
+    pub(super) compressed: &'a [u8],
 }
 
 /// An entry cannot be copied.
@@ -112,21 +99,17 @@ impl Packs {
     /// Returns the entry at this location, if it is intact.
     pub(super) fn entry(&self, location: Location) -> Result<Entry<'_>, Unusable> {
         let pack = self.pack(location.pack);
-        let index = &pack.file.index;
-        let bytes = pack.bytes(pack.range(location.offset).ok_or(Unusable)?)?;
-        if index.crc32_at_index(location.entry) != Some(crc32fast::hash(&bytes)) {
+        let PackFile { index, data } = &pack.file;
+        let range = pack.range(location.offset).ok_or(Unusable)?;
+        let bytes = data.entry_slice(range).ok_or(Unusable)?;
+        if index.crc32_at_index(location.entry) != Some(data.entry_crc32(location.offset, bytes.len())) {
             return Err(Unusable);
         }
-        let entry = data::Entry::from_bytes(&bytes, location.offset, index.object_hash()).map_err(|_| Unusable)?;
-        let header_size = entry.header_size();
-        if header_size > bytes.len() {
-            return Err(Unusable);
-        }
+        let entry = data.entry(location.offset).map_err(|_| Unusable)?;
         Ok(Entry {
             header: entry.header,
             size: entry.decompressed_size,
-            bytes,
-            header_size,
+            compressed: bytes.get(entry.header_size()..).ok_or(Unusable)?,
         })
     }
 
@@ -134,7 +117,7 @@ impl Packs {
     pub(super) fn compressed_size(&self, location: Location) -> Option<usize> {
         let pack = self.pack(location.pack);
         let range = pack.range(location.offset)?;
-        let entry = pack.entry(location.offset).ok()?;
+        let entry = pack.file.data.entry(location.offset).ok()?;
         // The index may be damaged.
         usize::try_from(range.end.checked_sub(entry.data_offset)?).ok()
     }
@@ -145,7 +128,6 @@ impl Pack {
         Pack {
             file,
             order: OnceLock::new(),
-            window: Mutex::default(),
         }
     }
 
@@ -179,24 +161,7 @@ impl Pack {
 
     /// Returns the base of the delta that starts at `offset`; `Ok(None)` if the object is stored whole.
     pub(super) fn base_at(&self, offset: u64) -> Result<Option<StoredBase>, Unusable> {
-        stored_base(&self.entry(offset)?)
-    }
-
-    /// Reads the header of the entry that starts at `offset`.
-    fn entry(&self, offset: u64) -> Result<data::Entry, Unusable> {
-        let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
-        window.entry(&self.file, offset).ok_or(Unusable)
-    }
-
-    /// Returns the bytes of an entry.
-    fn bytes(&self, range: data::EntryRange) -> Result<Cow<'_, [u8]>, Unusable> {
-        let size = usize::try_from(range.end.checked_sub(range.start).ok_or(Unusable)?).map_err(|_| Unusable)?;
-        if size > LARGE {
-            return self.file.data.entry_slice(range).map(Cow::Borrowed).ok_or(Unusable);
-        }
-        let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
-        let bytes = window.bytes(&self.file, range.start, size as u64).ok_or(Unusable)?;
-        Ok(Cow::Owned(bytes.get(..size).ok_or(Unusable)?.to_vec()))
+        stored_base(&self.file.data.entry(offset).map_err(|_| Unusable)?)
     }
 
     /// Returns the id of the object whose entry starts at `offset`.

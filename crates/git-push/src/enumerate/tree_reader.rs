@@ -7,16 +7,10 @@ use std::collections::HashMap;
 use std::fmt::Display;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use gix::zlib::{Inflate, Status};
-use gix::{ObjectId, objs::Kind};
-use gix_pack::data::{Entry, entry::Header};
+use gix::{ObjectId, objs::Kind, zlib::Inflate};
+use gix_pack::data::{Entry, File, entry::Header};
 
-use super::super::{
-    Error, delta,
-    objects::Objects,
-    pack_window::{HEADER, PackWindow},
-    reuse::Packs,
-};
+use super::super::{Error, delta, objects::Objects, reuse::Packs};
 use super::comparison::{self, Comparison};
 
 /// Bytes of trees in the cache of all threads.
@@ -77,8 +71,6 @@ pub(super) struct TreeReader<'a> {
     packs: &'a Packs,
     cache: &'a TreeCache,
     inflate: Inflate,
-    /// Bytes of the pack with this number. Packs have newer trees first, and a walk goes to newer ones.
-    window: (u32, PackWindow),
     /// The delta that was inflated last.
     delta: Vec<u8>,
 }
@@ -90,7 +82,6 @@ impl<'a> TreeReader<'a> {
             packs,
             cache,
             inflate: Inflate::default(),
-            window: (0, PackWindow::backwards()),
             delta: Vec::new(),
         }
     }
@@ -134,10 +125,6 @@ impl<'a> TreeReader<'a> {
     fn packed(&mut self, id: ObjectId) -> Option<Arc<Vec<u8>>> {
         let packs = self.packs;
         let location = packs.locate(id)?;
-        if self.window.0 != location.pack {
-            self.window.0 = location.pack;
-            self.window.1.clear();
-        }
         let file = &packs.pack(location.pack).file;
         let mut deltas = Vec::new();
         let mut offset = location.offset;
@@ -146,9 +133,9 @@ impl<'a> TreeReader<'a> {
             if let Some(tree) = self.cache.get(place) {
                 break tree;
             }
-            let entry = self.window.1.entry(file, offset)?;
+            let entry = file.data.entry(offset).ok()?;
             offset = match entry.header {
-                Header::Tree => break self.whole(place, &entry)?,
+                Header::Tree => break self.whole(place, &file.data, &entry)?,
                 Header::OfsDelta { base_distance } => entry.checked_base_pack_offset(base_distance)?,
                 Header::RefDelta { base_id } => {
                     let base = file.index.lookup(base_id)?;
@@ -163,7 +150,7 @@ impl<'a> TreeReader<'a> {
         };
         while let Some((place, entry)) = deltas.pop() {
             let mut delta = std::mem::take(&mut self.delta);
-            let inflated = self.inflate(place, &entry, &mut delta);
+            let inflated = self.inflate(&file.data, &entry, &mut delta);
             let result = inflated.and_then(|()| delta::apply(&tree, &delta).ok());
             self.delta = delta;
             tree = Arc::new(result?);
@@ -172,28 +159,22 @@ impl<'a> TreeReader<'a> {
         Some(tree)
     }
 
-    fn whole(&mut self, place: Place, entry: &Entry) -> Option<Arc<Vec<u8>>> {
+    fn whole(&mut self, place: Place, data: &File, entry: &Entry) -> Option<Arc<Vec<u8>>> {
         let mut bytes = Vec::new();
-        self.inflate(place, entry, &mut bytes)?;
+        self.inflate(data, entry, &mut bytes)?;
         let tree = Arc::new(bytes);
         self.cache.add(place, tree.clone());
         Some(tree)
     }
 
-    /// Inflates an entry of the current pack into `out`.
-    fn inflate(&mut self, (pack, _): Place, entry: &Entry, out: &mut Vec<u8>) -> Option<()> {
-        let size = entry.decompressed_size;
-        if size > MAX_SIZE {
+    /// Inflates an entry into `out`.
+    fn inflate(&mut self, data: &File, entry: &Entry, out: &mut Vec<u8>) -> Option<()> {
+        if entry.decompressed_size > MAX_SIZE {
             return None;
         }
         out.clear();
-        out.resize(size as usize, 0);
-        // Compressors add less to what they cannot compress.
-        let bound = size + size / 64 + HEADER;
-        let file = &self.packs.pack(pack).file;
-        let compressed = self.window.1.bytes(file, entry.data_offset, bound)?;
-        self.inflate.reset();
-        let (status, _, written) = self.inflate.once(compressed, out).ok()?;
-        (status == Status::StreamEnd && written == out.len()).then_some(())
+        out.resize(entry.decompressed_size as usize, 0);
+        data.decompress_entry(entry, &mut self.inflate, out).ok()?;
+        Some(())
     }
 }

@@ -343,8 +343,8 @@ impl<W: Write> Writer<'_, W> {
             return self.encoder.stream(place, &mut self.out);
         };
         match plan.form(place) {
-            Form::Copy(Some(base)) => self.delta(place, base, entry.size, entry.compressed()),
-            Form::Copy(None) | Form::Encode => self.write(entry.header, entry.size, entry.compressed()),
+            Form::Copy(Some(base)) => self.delta(place, base, entry.size, entry.compressed),
+            Form::Copy(None) | Form::Encode => self.write(entry.header, entry.size, entry.compressed),
         }
     }
 
