@@ -51,7 +51,7 @@ fn find(repository: &Repository) -> Result<Option<PathBuf>, PushError> {
     let settings = GitSettings::new(repository);
     let folder = match settings.program("core.hooksPath") {
         Some(path) => {
-            let path = home_relative(Path::new(&path), repository);
+            let path = home_relative(Path::new(&path), repository)?;
             let base = repository.workdir().unwrap_or(repository.git_dir());
             base.join(path)
         }
@@ -77,10 +77,11 @@ fn find(repository: &Repository) -> Result<Option<PathBuf>, PushError> {
 }
 
 /// Replaces `~/` by the user's home folder.
-fn home_relative(path: &Path, repository: &Repository) -> PathBuf {
+fn home_relative(path: &Path, repository: &Repository) -> Result<PathBuf, PushError> {
+    let unusable = |error: gix::Error| PushError::Hook(path.to_owned(), git_push::causes(&error));
     let snapshot = repository.config_snapshot();
-    let trusted = snapshot.trusted_path("core.hooksPath").ok().flatten();
-    trusted.unwrap_or_else(|| path.to_owned())
+    let trusted = snapshot.trusted_path("core.hooksPath").map_err(unusable)?;
+    Ok(trusted.unwrap_or_else(|| path.to_owned()))
 }
 
 #[cfg(unix)]

@@ -11,16 +11,24 @@ const MAX_COMMITS: usize = 10_000;
 /// Returns true if a commit that the push adds to the remote changes a workflow file, or if that cannot be found out.
 pub(crate) fn are_changed(repository: &gix::Repository, advertisement: &Advertisement, commands: &[Command]) -> bool {
     let new = commands.iter().filter(|command| !command.is_delete());
-    let tips: Vec<_> = new.filter_map(|command| commit_of(repository, command.new)).collect();
+    let tips = commits_of(repository, new.map(|command| command.new));
     let there = advertisement.refs.values().chain(&advertisement.haves);
-    let there = there.filter_map(|id| commit_of(repository, *id)).collect();
-    any_changes(repository, tips, there).unwrap_or(true)
+    let there = commits_of(repository, there.copied());
+    let changed = tips.and_then(|tips| any_changes(repository, tips, there?));
+    changed.unwrap_or(true)
 }
 
-/// Returns the commit that an id leads to; `None` if there is none, or it is missing.
-fn commit_of(repository: &gix::Repository, id: ObjectId) -> Option<ObjectId> {
-    let object = repository.try_find_object(id).ok()??;
-    Some(object.peel_to_commit().ok()?.id)
+/// Returns the commits that these ids lead to, without ids that are missing here, or lead to none.
+fn commits_of(repository: &gix::Repository, ids: impl Iterator<Item = ObjectId>) -> Result<Vec<ObjectId>, gix::Error> {
+    let mut commits = Vec::new();
+    for id in ids {
+        if let Some(object) = repository.try_find_object(id)?
+            && let Ok(commit) = object.peel_to_commit()
+        {
+            commits.push(commit.id);
+        }
+    }
+    Ok(commits)
 }
 
 fn any_changes(repository: &gix::Repository, tips: Vec<ObjectId>, there: Vec<ObjectId>) -> Result<bool, gix::Error> {
