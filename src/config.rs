@@ -7,6 +7,7 @@
 //! An invalid value never stops a hook: it becomes a [`Problem`], and the default is used instead. The command line stops
 //! at a problem; the hook logs it and continues.
 mod choices;
+mod keys;
 mod mirrors;
 mod reader;
 
@@ -20,72 +21,10 @@ use durable::retry::RetryPolicy;
 
 use self::choices::{DEFAULT_BRANCH_WORDS, FORGE_WORDS, LFS_WORDS};
 pub use self::choices::{DefaultBranch, ForgeSetting, LfsSetting};
+pub use self::keys::{APPEND_ONLY, KEYS, MIRROR_KEYS, URL_KEYS};
 pub use self::mirrors::{Mirrors, lock_file, memory_file};
 use self::reader::Reader;
 use crate::{append_only::Paths, ref_pattern::RefPatterns};
-
-/// Key of [`Config::append_only`]. If its value is a [`Problem`], the guarded paths are unknown.
-pub const APPEND_ONLY: &str = "stargate.appendOnly";
-
-/// Every key of the section, as in the documentation.
-pub const KEYS: [&str; 29] = [
-    "stargate.allowNfs",
-    APPEND_ONLY,
-    "stargate.attempts",
-    "stargate.defaultBranch",
-    "stargate.deletes",
-    "stargate.force",
-    "stargate.forge",
-    // Read by the transport, as insecureHttp, those of ssh and tokenFile below.
-    "stargate.githubApp",
-    "stargate.githubAppKey",
-    "stargate.initialDelay",
-    "stargate.insecureHttp",
-    "stargate.lfs",
-    "stargate.lfsStore",
-    "stargate.lfsUrl",
-    "stargate.lockTimeout",
-    "stargate.maxDelay",
-    "stargate.maxPackSize",
-    "stargate.pusherEnv",
-    "stargate.pushesPerMinute",
-    "stargate.ref",
-    "stargate.remote",
-    "stargate.repoId",
-    "stargate.retention",
-    "stargate.sshClient",
-    "stargate.sshKey",
-    "stargate.sshKnownHosts",
-    "stargate.sshPassphraseFile",
-    "stargate.tokenFile",
-    "stargate.verify",
-];
-
-/// Keys of `[stargate "<url>"]`.
-pub const URL_KEYS: [&str; 3] = ["githubApp", "githubAppKey", "tokenFile"];
-/// Keys that a mirror's own section may set, without `stargate.`.
-pub const MIRROR_KEYS: [&str; 19] = [
-    "attempts",
-    "defaultBranch",
-    "deletes",
-    "force",
-    "forge",
-    "initialDelay",
-    "lfs",
-    "lfsStore",
-    "lfsUrl",
-    "maxDelay",
-    "maxPackSize",
-    "pushesPerMinute",
-    "ref",
-    "remote",
-    // The transport reads the keys of ssh.
-    "sshClient",
-    "sshKey",
-    "sshKnownHosts",
-    "sshPassphraseFile",
-    "verify",
-];
 
 /// Name and version of the program, for the logs of the servers that receive its pushes.
 pub const AGENT: &str = concat!("stargate-mirror/", env!("CARGO_PKG_VERSION"));
