@@ -1,6 +1,7 @@
 //! Names of all settings.
 
-/// Key of [`Config::append_only`](super::Config::append_only). If its value is a [`Problem`](super::Problem), the guarded paths are unknown.
+/// Key of [`Config::append_only`](super::Config::append_only). If its value is a [`Problem`](super::Problem), the guarded
+/// paths are unknown.
 pub const APPEND_ONLY: &str = "stargate.appendOnly";
 
 /// Every key of the section, as in the documentation.

@@ -281,7 +281,7 @@ fn settings(text: &str, quote: char) -> BTreeSet<String> {
 
 #[test]
 fn every_setting_is_in_the_reference_and_no_other() {
-    let source = fs::read_to_string(project().join("src/config.rs")).expect("src/config.rs");
+    let source = fs::read_to_string(project().join("src/config/keys.rs")).expect("src/config/keys.rs");
     let mut known = settings(&source, '"');
     // It belongs to the transport.
     known.insert("insecureHttp".into());
