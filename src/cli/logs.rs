@@ -4,8 +4,8 @@ use std::{env, ffi::OsStr, io::stderr, path::Path, sync::OnceLock};
 use jiff::Timestamp;
 use serde::Serialize;
 use tracing_subscriber::{
-    EnvFilter, Layer, Registry,
-    filter::{FilterExt, LevelFilter, filter_fn},
+    Layer, Registry,
+    filter::{FilterExt, LevelFilter, Targets, filter_fn},
     fmt,
     layer::SubscriberExt,
     util::SubscriberInitExt,
@@ -98,18 +98,14 @@ pub fn print_failure(failure: &Failure, repository: Option<&Path>) {
 }
 
 /// Returns the filter for a value of `STARGATE_LOG`: a level, or a list of `target=level` with at most one level.
-fn filter(value: Option<&OsStr>, default: &str) -> Result<EnvFilter, Failure> {
+fn filter(value: Option<&OsStr>, default: &str) -> Result<Targets, Failure> {
     let Some(value) = value.filter(|value| !value.is_empty()) else {
-        return Ok(EnvFilter::new(default));
+        return Ok(default.parse().expect("a default is a level"));
     };
     let text = value.to_str().unwrap_or_default();
-    // EnvFilter takes any other word for a target, and LevelFilter the empty one for `error`.
+    // Targets takes any other word for a target, and LevelFilter the empty one for `error`.
     let is_known = |part: &str| part.contains('=') || (!part.is_empty() && part.parse::<LevelFilter>().is_ok());
-    let parsed = text
-        .split(',')
-        .all(is_known)
-        .then(|| EnvFilter::try_new(text).ok())
-        .flatten();
+    let parsed = text.split(',').all(is_known).then(|| text.parse().ok()).flatten();
     parsed.ok_or_else(|| {
         let failure = Failure::new(
             Exit::Usage,
