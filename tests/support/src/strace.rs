@@ -24,7 +24,7 @@ pub struct Call {
 /// returns true. The lines show the paths of descriptors. The command is run, and must succeed.
 pub fn changes(command: &Command, trace: &Path, passed_over: fn(&str) -> bool) -> Vec<Call> {
     let what = format!("trace={CHANGES}");
-    let words = ["-y", "-s", "0", "-e", &what, "-o"].map(str::to_owned);
+    let words = ["-f", "-qq", "-y", "-s", "0", "-e", &what, "-o"].map(str::to_owned);
     let output = behind(command, words.into_iter().chain([trace.display().to_string()]));
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{}: {said}", output.status);
@@ -70,6 +70,8 @@ pub fn killed_at(command: &Command, call: &Call) -> Output {
 /// Runs a command with `fault`, such as `error=EIO:when=2+`, at calls of this name.
 pub fn injected(command: &Command, name: &str, fault: &str) -> Output {
     let words = [
+        "-f".to_owned(),
+        "-qq".to_owned(),
         "-o".to_owned(),
         "/dev/null".to_owned(),
         "-e".to_owned(),
@@ -83,9 +85,7 @@ pub fn injected(command: &Command, name: &str, fault: &str) -> Output {
 /// Runs a command behind strace with these arguments, and returns its output.
 fn behind(command: &Command, words: impl Iterator<Item = String>) -> Output {
     let mut strace = Command::new("strace");
-    // The filter stops the program at the calls that are traced only, which saves most of the time.
     strace
-        .args(["-f", "-qq", "--seccomp-bpf"])
         .args(words)
         .arg("--")
         .arg(command.get_program())
