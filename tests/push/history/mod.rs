@@ -48,7 +48,7 @@ pub fn git(folder: &Path, arguments: &[&str], stdin: Option<std::fs::File>) -> S
         .args(arguments)
         .current_dir(folder)
         .env("GIT_CONFIG_NOSYSTEM", "1")
-        .env("GIT_CONFIG_GLOBAL", if cfg!(windows) { "NUL" } else { "/dev/null" })
+        .env("GIT_CONFIG_GLOBAL", support::git::GLOBAL_CONFIG)
         .stdin(stdin.map_or(Stdio::null(), Stdio::from))
         .output()
         .unwrap_or_else(|error| panic!("these tests need the program git: {error}"));

@@ -7,9 +7,12 @@ use std::{
 
 use super::executable;
 
+/// Configuration that git has instead of the user's.
+pub const GLOBAL_CONFIG: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/gitconfig");
+
 /// Environment that hides the configuration of the machine and the user from git.
 pub const ISOLATED: [(&str, &str); 3] = [
-    ("GIT_CONFIG_GLOBAL", "/dev/null"),
+    ("GIT_CONFIG_GLOBAL", GLOBAL_CONFIG),
     ("GIT_CONFIG_NOSYSTEM", "1"),
     ("GIT_TERMINAL_PROMPT", "0"),
 ];

@@ -271,7 +271,7 @@ pub fn clean_command(program: impl AsRef<OsStr>) -> Command {
     command
         .env_clear()
         .env("GIT_CONFIG_NOSYSTEM", "1")
-        .env("GIT_CONFIG_GLOBAL", "/dev/null");
+        .env("GIT_CONFIG_GLOBAL", super::git::GLOBAL_CONFIG);
     if let Some(path) = std::env::var_os("PATH") {
         command.env("PATH", path);
     }
