@@ -1,5 +1,9 @@
 //! Pointers of Git LFS: small blobs that stand for large files (git-lfs, *docs/spec.md*).
-use std::{fmt, str::FromStr};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
 
 use bstr::ByteSlice;
 
@@ -46,6 +50,22 @@ impl Oid {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Returns the paths that the object may have: that of git-lfs in `own`, a folder `lfs/objects`, and those of git-lfs and of
+    /// Gitea in `store`, the folder of `stargate.lfsStore`.
+    pub fn paths(&self, own: &Path, store: Option<&Path>) -> Vec<PathBuf> {
+        let oid = self.as_str();
+        let below = |folder: &Path| folder.join(&oid[..2]).join(&oid[2..4]);
+        let mut paths = vec![below(own).join(oid)];
+        if let Some(store) = store {
+            paths.extend([
+                below(store).join(oid),
+                below(store).join(&oid[4..]),
+                below(&store.join("objects")).join(oid),
+            ]);
+        }
+        paths
+    }
 }
 
 impl fmt::Display for Oid {
@@ -55,27 +75,44 @@ impl fmt::Display for Oid {
 }
 
 impl Pointer {
-    /// Parses the contents of a blob. Returns none if they are not a pointer. As in git-lfs, the lines may end with CRLF, and
-    /// lines of extensions are skipped.
+    /// Parses the contents of a blob as git-lfs does (*lfs/pointer.go*). Returns none if they are not a pointer: then git-lfs does
+    /// not replace the file either. White space around the text, empty lines and CRLF are accepted.
     pub fn parse(bytes: &[u8]) -> Option<Self> {
-        if bytes.len() as u64 > MAX_POINTER || !bytes.starts_with(b"version http") {
+        if bytes.len() as u64 > MAX_POINTER {
             return None;
         }
-        let mut lines = bytes.to_str().ok()?.trim_end().lines();
+        let mut lines = bytes.to_str().ok()?.trim().lines().filter(|line| !line.is_empty());
         let version = lines.next()?.strip_prefix("version ")?;
         if !VERSIONS.contains(&version) {
             return None;
         }
-        let (mut oid, mut size) = (None, None);
+        let (mut oid, mut size, mut priorities) = (None, None, Vec::new());
         for line in lines {
-            match line.split_once(' ')? {
-                ("oid", value) => oid = Some(value.strip_prefix("sha256:")?.parse().ok()?),
-                ("size", value) => size = Some(value.parse().ok()?),
-                _ => {}
+            let (key, value) = line.split_once(' ')?;
+            match (key, oid.is_some(), size.is_some()) {
+                ("oid", false, false) => oid = Some(id(value)?),
+                ("size", true, false) => size = Some(value.parse::<i64>().ok()?.try_into().ok()?),
+                (_, _, true) => return None,
+                _ => priorities.push(extension(key, value)?),
             }
         }
-        Some(Pointer { oid: oid?, size: size? })
+        priorities.sort_unstable();
+        let is_unique = priorities.windows(2).all(|pair| pair[0] != pair[1]);
+        is_unique.then_some(Pointer { oid: oid?, size: size? })
     }
+}
+
+fn id(value: &str) -> Option<Oid> {
+    value.strip_prefix("sha256:")?.parse().ok()
+}
+
+/// Returns the priority of an extension: a digit in its key, `ext-N-NAME`.
+fn extension(key: &str, value: &str) -> Option<char> {
+    let (priority, name) = key.strip_prefix("ext-")?.split_once('-')?;
+    let is_word = |first: char| first.is_ascii_alphanumeric() || first == '_';
+    let is_key = priority.len() == 1 && name.starts_with(is_word);
+    id(value).filter(|_| is_key)?;
+    priority.chars().next().filter(char::is_ascii_digit)
 }
 
 impl fmt::Display for Pointer {
@@ -99,8 +136,14 @@ mod tests {
         assert_eq!((pointer.size, pointer.to_string().as_str()), (12345, TEXT));
         let crlf = TEXT.replace('\n', "\r\n");
         assert_eq!(Pointer::parse(crlf.as_bytes()), Some(pointer.clone()));
-        let extended = TEXT.replace("oid", "ext-0-foo sha256:1\noid");
-        assert_eq!(Pointer::parse(extended.as_bytes()), Some(pointer));
+        let extension = format!("ext-0-foo sha256:{}", "a".repeat(64));
+        for accepted in [
+            TEXT.replace("oid", &format!("{extension}\noid")),
+            format!("\n {TEXT} "),
+            TEXT.replace("size", "\nsize"),
+        ] {
+            assert_eq!(Pointer::parse(accepted.as_bytes()), Some(pointer.clone()), "{accepted}");
+        }
     }
 
     #[test]
@@ -113,7 +156,14 @@ mod tests {
             TEXT.replace("12345", "-1"),
             TEXT.replace("2393", "239"),
             TEXT.replace("/v1", "/v9"),
-            format!(" {TEXT}"),
+            TEXT.replace("12345", &u64::MAX.to_string()),
+            TEXT.replace("oid", "ext-0-foo sha256:1\noid"),
+            TEXT.replace("oid", "note x\noid"),
+            TEXT.replace(
+                "oid",
+                &format!("{0}\n{0}\noid", format_args!("ext-0-a sha256:{}", "a".repeat(64))),
+            ),
+            format!("{TEXT}size 12345\n"),
             format!("{TEXT}{}", " ".repeat(1024)),
         ] {
             assert_eq!(Pointer::parse(text.as_bytes()), None, "{text:?}");
