@@ -86,19 +86,23 @@ impl Pointer {
         if !VERSIONS.contains(&version) {
             return None;
         }
-        let (mut oid, mut size, mut priorities) = (None, None, Vec::new());
+        let (mut oid, mut size, mut extensions) = (None, None, Vec::new());
         for line in lines {
             let (key, value) = line.split_once(' ')?;
             match (key, oid.is_some(), size.is_some()) {
                 ("oid", false, false) => oid = Some(id(value)?),
                 ("size", true, false) => size = Some(value.parse::<i64>().ok()?.try_into().ok()?),
                 (_, _, true) => return None,
-                _ => priorities.push(extension(key, value)?),
+                _ => extensions.push((extension(key, value)?, key)),
             }
         }
-        priorities.sort_unstable();
-        let is_unique = priorities.windows(2).all(|pair| pair[0] != pair[1]);
-        is_unique.then_some(Pointer { oid: oid?, size: size? })
+        extensions.sort_unstable();
+        // Two extensions must not have the same priority.
+        let is_valid = |pair: &[(char, &str)]| pair[0].0 != pair[1].0 || pair[0].1 == pair[1].1;
+        extensions
+            .windows(2)
+            .all(is_valid)
+            .then_some(Pointer { oid: oid?, size: size? })
     }
 }
 
@@ -148,6 +152,7 @@ mod tests {
 
     #[test]
     fn other_blobs_are_no_pointers() {
+        let extension = format!("ext-0-foo sha256:{}", "a".repeat(64));
         for text in [
             String::new(),
             "version https://git-lfs.github.com/spec/v1\n".to_owned(),
@@ -159,10 +164,7 @@ mod tests {
             TEXT.replace("12345", &u64::MAX.to_string()),
             TEXT.replace("oid", "ext-0-foo sha256:1\noid"),
             TEXT.replace("oid", "note x\noid"),
-            TEXT.replace(
-                "oid",
-                &format!("{0}\n{0}\noid", format_args!("ext-0-a sha256:{}", "a".repeat(64))),
-            ),
+            TEXT.replace("oid", &format!("{extension}\n{}\noid", extension.replace("foo", "bar"))),
             format!("{TEXT}size 12345\n"),
             format!("{TEXT}{}", " ".repeat(1024)),
         ] {
