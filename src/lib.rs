@@ -72,8 +72,8 @@
 //!            publish (publication, rebase, unpushable, tracking, pusher, push_schedule, target); context (the handle on all
 //!            that), push_attempt, saved_cursors, settings, run
 //! hook       pre_receive (intent or rejection), ref_names, guard (append-only), post_receive (entries), chained, input, head,
-//!            object_folders, push (identity, meta), large_blobs, hook_output (log, messages to the pusher), rejections,
-//!            configured (hooks in git's configuration), install, git_config, durability (core.fsync)
+//!            object_folders, push (identity, meta), new_objects (large_blobs, lfs_objects), hook_output (log, messages to
+//!            the pusher), rejections, configured (hooks in git's configuration), install, git_config, durability (core.fsync)
 //!
 //! object_store  durable Git repository with one branch, for any files: store (lock, transaction), branch, work_tree, tree_buffer
 //!            and tree_cache (edited in memory), commit_object, objects, difference, new_pack, packs, maintenance, git_files
@@ -81,8 +81,8 @@
 //! nats       streams of JetStream, for relay and events: link (publish, follow), address, config and message (PURE)
 //! mirror     PURE: plan (entries, local refs, remote refs -> groups of commands), grouping, settlement, reconcile, watermark,
 //!            tally (entries that only some mirrors have settled)
-//! lfs        Git LFS objects of a push. PURE: pointer, batch and action (what a server says), endpoint, failure. scan (pointers among
-//!            the objects), source (files), server and folder (mirrors), carrier (all of that before a push)
+//! lfs        Git LFS objects of a push. PURE: batch and action (what a server says), endpoint, failure. scan (pointers among
+//!            the objects), source (files), server and folder (mirrors), transfer, lacked, carrier (all of that before a push)
 //! journal    specified in prose; folder (ownership), entry, encode and decode, status, ids, segment; read only: line, reader,
 //!            backlog, scan (which part need not be read again), visit, oldest; writer in front of access (locks), locked
 //!            (the journal under its lock), append, settle, mend and renew (repairs), rotation, intend and intent, recovery
@@ -95,7 +95,8 @@
 //! append_only  PURE: paths; compare (two trees), renames, history (which commits are new), range, schema, signatures,
 //!            odd_names
 //! git_objects  PURE: reader (commits, trees, blobs), lookup (by path), difference (of two trees)
-//! ref_update, ref_pattern, event, odd_name, uuid    values that every module may use; advice (on errors of libraries)
+//! ref_update, ref_pattern, event, odd_name, lfs_pointer, uuid    values that every module may use; advice (on errors of
+//!            libraries)
 //! namespace  ref names of a namespace, by family; parts (temporary refs of pushes in parts)
 //! ```
 //!
@@ -136,6 +137,7 @@ pub mod append_only;
 pub mod config;
 pub mod event;
 pub mod git_objects;
+pub mod lfs_pointer;
 pub mod namespace;
 pub mod odd_name;
 pub mod parts;

@@ -94,6 +94,9 @@ fn print_human(status: &RepositoryStatus, now: Timestamp) {
     if let Some(why) = &status.lfs {
         println!("LFS: {why}");
     }
+    for name in &status.without_lfs_objects {
+        println!("LFS: {name} is on the mirror without some of its objects");
+    }
     if let Some(forgotten) = &status.forgotten {
         println!("the worker's memory cannot be read: {forgotten}");
     }

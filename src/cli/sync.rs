@@ -1,7 +1,9 @@
 //! `stargate-mirror sync`: compares the refs of both sides, and makes them equal.
 use std::{
     io::{IsTerminal, Write},
+    panic,
     path::{Path, PathBuf},
+    thread,
 };
 
 use durable::clock::SystemClock;
@@ -67,13 +69,13 @@ struct How {
 /// Runs the command.
 ///
 /// # Errors
-/// The cycle cannot run, or the mirror cannot be read, or forcing is refused. With several mirrors, the error is printed
-/// and the others continue.
+/// The cycle cannot run, or the mirror cannot be read, or forcing is refused. Several mirrors are compared and repaired at the
+/// same time: the error of one is printed, and the others continue.
 pub fn main(args: &Args) -> Result<Exit, Failure> {
     let git_dir = super::repository(args.repository.as_deref())?;
     let mirrors = worker::mirror_names(&git_dir, args.remote.as_deref())?;
     if let [only] = &mirrors[..] {
-        return sync(args, &git_dir, only.clone());
+        return Ok(print(args, &synced(args, &git_dir, only.clone())?));
     }
     if args.how.force {
         let names: Vec<&str> = mirrors.iter().flatten().map(String::as_str).collect();
@@ -83,21 +85,42 @@ pub fn main(args: &Args) -> Result<Exit, Failure> {
         );
         return Err(Failure::new(Exit::Usage, what).hint("give the name of one of them with --remote"));
     }
+    // A mirror that is down holds up no other.
+    let ended = thread::scope(|scope| {
+        let git_dir = &git_dir;
+        let syncs = mirrors
+            .iter()
+            .map(|mirror| scope.spawn(move || synced(args, git_dir, mirror.clone())));
+        let syncs: Vec<_> = syncs.collect();
+        let ended = syncs
+            .into_iter()
+            .map(|sync| sync.join().unwrap_or_else(|panic| panic::resume_unwind(panic)));
+        ended.collect::<Vec<_>>()
+    });
     let mut worst = Exit::Done;
-    for mirror in mirrors {
-        let name = mirror.clone().unwrap_or_default();
-        let exit = sync(args, &git_dir, mirror).unwrap_or_else(|failure| {
-            let failure = failure.of_mirror(&name);
-            logs::print_failure(&failure, Some(&git_dir));
-            failure.exit()
-        });
+    for (mirror, ended) in mirrors.iter().zip(ended) {
+        let exit = match ended {
+            Ok(synced) => print(args, &synced),
+            Err(failure) => {
+                let failure = failure.of_mirror(mirror.as_deref().unwrap_or_default());
+                logs::print_failure(&failure, Some(&git_dir));
+                failure.exit()
+            }
+        };
         worst = worst.max(exit);
     }
     Ok(worst)
 }
 
+/// Result for one mirror.
+struct Synced {
+    report: SyncReport,
+    /// Exit code of the cycle of a repair.
+    pending: Exit,
+}
+
 /// Compares, repairs or forces one mirror.
-fn sync(args: &Args, git_dir: &Path, remote: Option<String>) -> Result<Exit, Failure> {
+fn synced(args: &Args, git_dir: &Path, remote: Option<String>) -> Result<Synced, Failure> {
     let clock = SystemClock::default();
     let options = Options {
         remote,
@@ -113,10 +136,15 @@ fn sync(args: &Args, git_dir: &Path, remote: Option<String>) -> Result<Exit, Fai
     } else {
         worker::compare_refs(git_dir, &options, &environment, &clock)?
     };
+    Ok(Synced { report, pending })
+}
+
+/// Prints the result for one mirror, and returns the exit code.
+fn print(args: &Args, Synced { report, pending }: &Synced) -> Exit {
     if args.json {
-        println!("{}", serde_json::to_string(&report).expect("a report is always JSON"));
+        println!("{}", serde_json::to_string(report).expect("a report is always JSON"));
     } else {
-        print_human(&report);
+        print_human(report);
     }
     let standing = if report.is_broken() {
         Exit::Failed
@@ -127,7 +155,7 @@ fn sync(args: &Args, git_dir: &Path, remote: Option<String>) -> Result<Exit, Fai
     } else {
         Exit::Incomplete
     };
-    Ok(standing.max(pending))
+    standing.max(*pending)
 }
 
 fn forced(args: &Args, git_dir: &Path, options: &Options) -> Result<SyncReport, Failure> {

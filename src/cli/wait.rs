@@ -18,7 +18,7 @@ use super::{
 use crate::{
     config::{Mirrors, USER_AGENT, parse_duration},
     mirror::watermark::{ledger_ref, watermark_ref},
-    worker::{self, Expected, RefsOutcome, RemoteFence, RemoteRefFence, Seen, WaitOutcome},
+    worker::{self, Expected, RefsOutcome, RemoteFence, RemoteRefFence, RemoteToRead, Seen, WaitOutcome},
 };
 
 const EXAMPLES: &str = "\
@@ -95,26 +95,27 @@ pub fn main(args: &Args) -> Result<Exit, Failure> {
     let wanted = Wanted::new(args)?;
     let local = local_repository(args)?;
     let mirrors = configured_mirrors(args, local.as_ref())?;
-    let remotes = worker::remotes_to_read(mirrors.as_ref(), args.remote.as_deref(), &environment);
+    let remotes = worker::remotes_to_read(mirrors.as_ref(), args.remote.as_deref(), local.as_ref(), &environment);
     if remotes.is_empty() {
         return Err(Failure::new(Exit::Misconfigured, "there is no remote to wait for")
             .hint("give --remote URL, or set stargate.remote in the repository, or GITHUB_REPO_URL"));
     }
     // The timeout is one for all mirrors. Each of them is polled at least once.
     let mut worst = Exit::Done;
-    for (mirror, remote) in remotes {
+    for to_read in &remotes {
+        let mirror = to_read.mirror.as_deref();
         let waiting = Waiting {
             args,
             wanted: &wanted,
             local: local.as_ref(),
-            mirror: mirror.as_deref(),
+            mirror,
             left: args.timeout.saturating_sub(clock.elapsed()),
         };
-        let failed = |failure: Failure| match &mirror {
+        let failed = |failure: Failure| match mirror {
             Some(mirror) => failure.of_mirror(mirror),
             None => failure,
         };
-        worst = worst.max(waiting.until_visible(&remote).map_err(failed)?);
+        worst = worst.max(waiting.until_visible(to_read).map_err(failed)?);
     }
     Ok(worst)
 }
@@ -131,10 +132,11 @@ struct Waiting<'a> {
 }
 
 impl Waiting<'_> {
-    fn until_visible(&self, remote: &str) -> Result<Exit, Failure> {
+    fn until_visible(&self, to_read: &RemoteToRead) -> Result<Exit, Failure> {
         let (args, clock) = (self.args, SystemClock::default());
-        let location = resolve(BStr::new(remote), self.local)?;
-        let mut remote = Remote::open(location, &settings(args, self.local)?)?;
+        let location = resolve(BStr::new(&to_read.remote), self.local)?;
+        let section = to_read.section.as_ref().map(|section| section.as_bstr());
+        let mut remote = Remote::open(location, &settings(args, self.local, section)?)?;
         match self.wanted {
             Wanted::Commit(oid) => {
                 let mut fence = RemoteFence::new(&mut remote, args.namespace.as_bytes().as_bstr(), self.local);
@@ -247,13 +249,17 @@ fn unreadable(local: &gix::Repository, error: &gix::Error) -> Failure {
     Failure::new(Exit::Failed, what).hint("correct it, or give --remote URL")
 }
 
-/// Returns the transport settings, with timeouts no longer than the wait, so that a silent server cannot prolong it.
-fn settings(args: &Args, local: Option<&gix::Repository>) -> Result<Settings, Failure> {
+/// Returns the transport settings of the mirror with this section, with timeouts no longer than the wait, so that a silent
+/// server cannot prolong it.
+fn settings(args: &Args, local: Option<&gix::Repository>, section: Option<&BStr>) -> Result<Settings, Failure> {
     let settings = Settings::from_environment(environment)?.with_user_agent(USER_AGENT);
     let mut settings = match local {
         Some(local) => settings.with_git_config(local)?,
         None => settings.with_user_config()?,
     };
+    if let (Some(local), Some(section)) = (local, section) {
+        settings = settings.with_section(local, section)?;
+    }
     let longest = args.timeout.max(SHORTEST_PATIENCE);
     settings.idle_timeout = settings.idle_timeout.min(longest);
     settings.connect_timeout = settings.connect_timeout.min(longest);

@@ -9,8 +9,8 @@
 //!    entries.
 //!
 //! A chained hook runs first. If it rejects the push, no intent is written. Then the ref names are checked, and the
-//! append-only guard runs, if it is configured. A push without mirrored refs leaves no trace. For an accepted push, the hook warns of blobs that the mirror
-//! may reject.
+//! append-only guard runs, if it is configured. A push without mirrored refs leaves no trace. For an accepted push, the hook
+//! warns of blobs that the mirror may reject, and of LFS objects that are not there.
 //!
 //! # Limitations
 //!
@@ -34,10 +34,15 @@ use super::{
     hook_output::HookOutput,
     input,
     large_blobs::{MAX_BLOB, large_blobs},
+    lfs_objects,
+    new_objects::{self, Stored},
     push::{Drafting, configuration},
     ref_names::RefNames,
 };
-use crate::journal::Writer;
+use crate::{
+    config::Mirrors,
+    journal::{Draft, Writer},
+};
 
 /// Maximum number of large blobs that are named to the pusher.
 const MAX_LISTED: usize = 3;
@@ -79,7 +84,7 @@ pub fn main(chained: Option<&Path>) -> ExitCode {
         if let Err(error) = writer.intend(&drafts) {
             reject(&error.to_string(), &git_dir, &mut output);
         } else if let Some(quarantine) = environment("GIT_QUARANTINE_PATH") {
-            warn_of_large_blobs(Path::new(&quarantine), drafts[0].update.new.kind(), &mut output);
+            warn(Path::new(&quarantine), (&git_dir, &mirrors, &drafts), &mut output);
         }
     }
     let accepted = output.complete;
@@ -97,8 +102,20 @@ fn run_chained(program: &Path, input: Vec<u8>) -> Result<(), String> {
     }
 }
 
-fn warn_of_large_blobs(quarantine: &Path, kind: gix::hash::Kind, output: &mut HookOutput<impl Clock>) {
-    let large = large_blobs(quarantine, kind);
+/// Warns the pusher of new objects that will not reach the mirror.
+fn warn(quarantine: &Path, push: (&Path, &Mirrors, &[Draft]), output: &mut HookOutput<impl Clock>) {
+    let (_, _, drafts) = push;
+    let kind = drafts[0].update.new.kind();
+    let new = new_objects::stored(quarantine, kind);
+    let Ok(objects) = gix::odb::at(quarantine.to_owned(), kind) else {
+        return;
+    };
+    warn_of_large_blobs(&new, &objects, output);
+    lfs_objects::warn_of_missing(&new, &objects, push, output);
+}
+
+fn warn_of_large_blobs(new: &[Stored], objects: &gix::odb::Handle, output: &mut HookOutput<impl Clock>) {
+    let large = large_blobs(new, objects);
     let names = large
         .iter()
         .take(MAX_LISTED)

@@ -1,4 +1,5 @@
-//! Rejections by the mirror, shown to the next pusher of a rejected ref. The worker remembers them in its memory.
+//! Rejections by the mirror, shown to the next pusher of a rejected ref, and refs that were mirrored without their LFS objects.
+//! The worker remembers both in its memory.
 //!
 //! They are messages only. A memory that cannot be read is noted in the log.
 use std::{
@@ -28,6 +29,9 @@ struct Rejection {
     refs: Vec<String>,
     server_words: Vec<String>,
     advice: Option<String>,
+    /// True if the update is on the mirror, without LFS objects.
+    #[serde(default)]
+    alone: bool,
 }
 
 /// Shows the pusher the words of each mirror about rejected earlier updates of the same refs.
@@ -48,7 +52,11 @@ pub(super) fn tell(git_dir: &Path, mirrors: &Mirrors, drafts: &[Draft], output: 
         for rejection in &rejections {
             if let Some(name) = rejection.refs.iter().find(is_pushed).filter(|_| told < MAX_TOLD) {
                 told += 1;
-                output.tell_pusher(&format!("{of_mirror} rejected an earlier update of {name}:"));
+                output.tell_pusher(&if rejection.alone {
+                    format!("{of_mirror} has an earlier update of {name} without its LFS objects:")
+                } else {
+                    format!("{of_mirror} rejected an earlier update of {name}:")
+                });
                 let words = rejection.server_words.iter().chain(&rejection.advice);
                 words.for_each(|line| output.tell_pusher(&format!("  {line}")));
             }
@@ -118,7 +126,8 @@ mod tests {
     fn the_pusher_of_a_rejected_ref_sees_the_words_and_the_advice() {
         let memory = "{\"rejections\":[\
              {\"group\":\"main\",\"refs\":[\"refs/kv/main\",\"refs/kv-index/main\"],\"server_words\":[\"no\",\"ask\"],\"advice\":\"change\"},\
-             {\"group\":\"refs/heads/x\",\"refs\":[\"refs/heads/x\"],\"server_words\":[\"never\"],\"advice\":null}\
+             {\"group\":\"refs/heads/x\",\"refs\":[\"refs/heads/x\"],\"server_words\":[\"never\"],\"advice\":null},\
+             {\"group\":\"refs/heads/z\",\"refs\":[\"refs/heads/z\"],\"server_words\":[\"LFS object a is missing\"],\"advice\":null,\"alone\":true}\
              ],\"mirror\":{\"cut off";
         assert_eq!(
             told(&[memory], &["refs/kv-index/main", "refs/kv/main"]),
@@ -127,6 +136,11 @@ mod tests {
         );
         assert!(told(&[memory], &["refs/heads/x"]).ends_with("  never\n"));
         assert_eq!(told(&[memory], &["refs/heads/y"]), "");
+        assert_eq!(
+            told(&[memory], &["refs/heads/z"]),
+            "stargate: the mirror has an earlier update of refs/heads/z without its LFS objects:\n\
+             stargate:   LFS object a is missing\n"
+        );
         assert_eq!(
             told(&["{", memory], &["refs/heads/x"]),
             "stargate: the mirror b rejected an earlier update of refs/heads/x:\nstargate:   never\n"

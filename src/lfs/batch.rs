@@ -4,10 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    action::Action,
-    pointer::{Oid, Pointer},
-};
+use super::action::Action;
+use crate::lfs_pointer::{Oid, Pointer};
 
 /// Media type of requests and answers.
 pub(super) const MEDIA_TYPE: &str = "application/vnd.git-lfs+json";

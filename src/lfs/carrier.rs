@@ -2,11 +2,9 @@
 use std::{
     collections::{BTreeMap, HashSet},
     path::PathBuf,
-    sync::{Mutex, PoisonError},
-    thread,
 };
 
-use bstr::{BStr, ByteSlice};
+use bstr::{BStr, BString, ByteSlice};
 use git_push::{Advertisement, Command, Error, ErrorKind};
 use git_push_transport::{Location, Settings};
 use gix::ObjectId;
@@ -14,25 +12,26 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    action::Action,
-    batch::{MAX_OBJECTS, Operation, Verdict},
+    batch::MAX_OBJECTS,
     endpoint::{Endpoint, Named, same_origin},
-    failure,
+    failure::{Failures, NotCarried},
     folder::Folder,
     in_use::in_use,
-    pointer::Pointer,
+    lacked::{Lacked, described},
     scan,
     server::Server,
     source::Sources,
+    transfer::{Lacking, Mirror, Places, Sent, send_all},
 };
-use crate::config::{Config, LfsSetting};
+use crate::{
+    config::{Config, LfsSetting},
+    lfs_pointer::Pointer,
+};
 
-/// Number of objects that are sent at once.
-const AT_ONCE: usize = 4;
 /// Number of batch requests for an object whose action has expired. The last action is used in any case: the clocks may differ.
 const MAX_ROUNDS: usize = 3;
-/// Number of missing objects that a message names.
-const MAX_NAMED: usize = 5;
+/// Reason why refs are pushed without their objects.
+const NO_SERVER: &str = "the mirror has no LFS server, so the refs are pushed without their LFS objects";
 
 /// Objects that a cycle carried.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,7 +44,16 @@ pub struct Carried {
     pub missing: u64,
     /// Reason why refs were pushed without their objects (`stargate.lfs = auto`).
     pub not_carried: Option<String>,
+    /// HTTP requests to LFS servers.
+    #[serde(default)]
+    pub requests: u64,
+    /// Bytes of the bodies of these requests.
+    #[serde(default)]
+    pub bytes_sent: u64,
 }
+
+/// Refs that were pushed without some of their objects, with a line for each object.
+pub type Alone = BTreeMap<BString, Vec<String>>;
 
 /// The commit of HEAD, if there is one, or the reason why it cannot be read.
 pub type Head = Result<Option<ObjectId>, String>;
@@ -64,33 +72,12 @@ pub struct Carrier {
     confirmed: HashSet<Pointer>,
     /// Objects that are known to be missing.
     missing: HashSet<Pointer>,
+    /// Objects for which the mirror has no LFS server.
+    unserved: HashSet<Pointer>,
+    failures: Failures,
     carried: Carried,
+    alone: Alone,
     opened: Option<Places>,
-}
-
-/// Mirror and sources, opened when the first pointer is found.
-struct Places {
-    mirror: Mirror,
-    sources: Sources,
-}
-
-enum Mirror {
-    Server(Box<Server>),
-    Folder(Folder),
-    None,
-}
-
-/// An object that the mirror lacks, with the way to send it; none for a folder.
-struct Lacking {
-    pointer: Pointer,
-    way: Option<(Action, Option<Action>)>,
-}
-
-/// Result of one object.
-enum Sent {
-    Uploaded,
-    Missing,
-    Expired,
 }
 
 impl Carrier {
@@ -113,26 +100,53 @@ impl Carrier {
             head,
             confirmed: HashSet::new(),
             missing: HashSet::new(),
+            unserved: HashSet::new(),
+            failures: Failures::default(),
             carried: Carried::default(),
+            alone: Alone::new(),
             opened: None,
         }
     }
 
     /// Returns what was carried so far; none if nothing was found.
     pub fn carried(&self) -> Option<Carried> {
+        let traffic = self.opened.as_ref().map(Places::traffic).unwrap_or_default();
         let carried = Carried {
             missing: self.missing.len() as u64,
+            requests: traffic.http_requests,
+            bytes_sent: traffic.bytes_sent,
             ..self.carried.clone()
         };
         (carried != Carried::default()).then_some(carried)
     }
 
-    /// Uploads the objects that a push of `commands` needs and the mirror lacks. The refs may be pushed if this succeeds.
+    /// Returns the refs that were pushed without some of their objects.
+    pub fn alone(&self) -> &Alone {
+        &self.alone
+    }
+
+    /// Starts an attempt: objects that failed in an earlier one are tried again.
+    pub fn start_attempt(&mut self) {
+        self.failures = Failures::default();
+    }
+
+    /// Uploads the objects that a push of `commands` needs and the mirror lacks. The refs may be pushed if this succeeds. An object
+    /// that failed is not tried again in the same attempt, so a caller may bisect the commands to find those that need it.
     ///
     /// # Errors
     /// [`ErrorKind::Broken`] if an object is missing or damaged in the Stargate, [`ErrorKind::Rejected`] if the server refuses one,
-    /// and those of the connection.
+    /// and those of the connection. All of them have the source [`NotCarried`].
     pub fn carry(
+        &mut self,
+        repository: &gix::Repository,
+        advertisement: &Advertisement,
+        commands: &[Command],
+    ) -> Result<(), Error> {
+        let carried = self.carry_new(repository, advertisement, commands);
+        carried.map_err(|error| error.with_source(NotCarried))
+    }
+
+    fn carry_new(
         &mut self,
         repository: &gix::Repository,
         advertisement: &Advertisement,
@@ -146,50 +160,70 @@ impl Carrier {
         }
         let mut found = scan::new_pointers(repository, advertisement, commands)?;
         found.retain(|pointer, _| !self.confirmed.contains(pointer));
+        let untried = found.keys().filter(|pointer| !self.failures.has(pointer));
+        let untried: Vec<Pointer> = untried.cloned().collect();
+        if !untried.is_empty() {
+            self.try_all(repository, &untried, commands);
+        }
+        if let Some(error) = self.failures.of(found.keys()) {
+            return Err(error);
+        }
+        found.retain(|pointer, _| self.missing.contains(pointer) || self.unserved.contains(pointer));
         if found.is_empty() {
             return Ok(());
         }
-        let places = match self.opened.take() {
-            Some(places) => places,
-            None => self.open(repository)?,
+        let lacked = described(&found, |blob| scan::place(repository, advertisement, commands, blob));
+        self.go_without(&found, lacked)
+    }
+
+    /// Decides about refs whose objects cannot be carried: they go alone, or wait.
+    fn go_without(&mut self, found: &BTreeMap<Pointer, ObjectId>, lacked: Lacked) -> Result<(), Error> {
+        let sources = self.opened.as_ref().map(|places| &places.sources);
+        let has_source = sources.is_some_and(|sources| !sources.is_empty());
+        let shown = sources.map(Sources::shown).unwrap_or_default();
+        let lines = lacked.lines.join("; ");
+        if found.keys().any(|pointer| self.unserved.contains(pointer)) {
+            self.note_alone(NO_SERVER.to_owned(), lacked);
+        } else if self.setting == LfsSetting::Auto && !has_source {
+            let why = format!("the Stargate has no LFS objects, and the mirror lacks {lines}");
+            self.note_alone(why, lacked);
+        } else {
+            return Err(Error::new(ErrorKind::Broken, format!("{lines}; looked in {shown}"))
+                .with_hint("push the objects with `git lfs push --all`, or set stargate.lfsStore or stargate.lfsUrl to the place that has them")
+                .with_server_words(&lacked.lines));
+        }
+        Ok(())
+    }
+
+    fn note_alone(&mut self, why: String, lacked: Lacked) {
+        if self.carried.not_carried.as_ref() != Some(&why) {
+            tracing::warn!("{why}");
+            self.carried.not_carried = Some(why);
+        }
+        self.alone.extend(lacked.by_ref);
+    }
+
+    /// Tries to carry these objects. Those that fail are remembered with their errors.
+    fn try_all(&mut self, repository: &gix::Repository, pointers: &[Pointer], commands: &[Command]) {
+        let places = match self.opened.take().map_or_else(|| self.open(repository), Ok) {
+            Ok(places) => places,
+            Err(error) => return self.failures.add_all(pointers, &error),
         };
         let reference = commands.iter().find(|command| !command.is_delete());
         let reference = reference.and_then(|command| command.name.to_str().ok());
-        let pointers: Vec<Pointer> = found.keys().cloned().collect();
-        let mut sent = Ok(());
-        for pointers in pointers.chunks(MAX_OBJECTS) {
-            sent = sent.and(self.carry_some(&places, pointers, reference));
-            if sent
-                .as_ref()
-                .is_err_and(|error: &Error| error.kind() == ErrorKind::Transient)
-            {
-                break;
+        let mut chunks = pointers.chunks(MAX_OBJECTS);
+        while let Some(pointers) = chunks.next() {
+            let Err(error) = self.carry_some(&places, pointers, reference) else {
+                continue;
+            };
+            let left = pointers.iter().filter(|pointer| !self.confirmed.contains(*pointer));
+            self.failures.add_all(left, &error);
+            // Another failure than a refusal is that of the server, and concerns the other objects, too.
+            if error.kind() != ErrorKind::Rejected {
+                chunks.by_ref().for_each(|rest| self.failures.add_all(rest, &error));
             }
         }
-        let cannot_carry = places.sources.is_empty();
-        let shown = places.sources.shown();
         self.opened = Some(places);
-        sent?;
-        let missing: BTreeMap<&Pointer, ObjectId> = found
-            .iter()
-            .filter(|(pointer, _)| self.missing.contains(*pointer))
-            .map(|(pointer, blob)| (pointer, *blob))
-            .collect();
-        if missing.is_empty() {
-            return Ok(());
-        }
-        let lines = described(&missing, |blob| scan::place(repository, advertisement, commands, blob));
-        if cannot_carry && self.setting == LfsSetting::Auto {
-            self.carry_on_without(format!(
-                "the Stargate has no LFS objects, and the mirror lacks {}",
-                lines.join("; ")
-            ));
-            return Ok(());
-        }
-        let what = format!("{}; looked in {shown}", lines.join("; "));
-        Err(Error::new(ErrorKind::Broken, what)
-            .with_hint("push the objects with `git lfs push --all`, or set stargate.lfsStore or stargate.lfsUrl to the place that has them")
-            .with_server_words(&lines))
     }
 
     /// Returns true if nothing could be carried, and the commit of HEAD does not use LFS: a look at all objects of a first push
@@ -203,49 +237,53 @@ impl Carrier {
     }
 
     /// Carries at most [`MAX_OBJECTS`] objects.
+    ///
+    /// # Errors
+    /// The server fails, or asks to wait. Failures of single objects are remembered instead.
     fn carry_some(&mut self, places: &Places, pointers: &[Pointer], reference: Option<&str>) -> Result<(), Error> {
         let mut left = pointers.to_vec();
-        let mut failed: Result<(), Error> = Ok(());
         for round in 1..=MAX_ROUNDS {
             let since = Timestamp::now();
             let Some(verdicts) = places.mirror.lacking(&left, reference)? else {
-                let why = "the mirror has no LFS server, so the refs are pushed without their LFS objects";
-                if self.setting == LfsSetting::Require {
-                    return Err(Error::new(ErrorKind::Misconfigured, "the mirror has no LFS server")
-                        .with_hint("enable LFS at the mirror, set lfs.url, or set stargate.lfs to auto"));
-                }
-                self.carry_on_without(why.to_owned());
-                return Ok(());
+                return self.without_server(&left);
             };
             let mut lacking = Vec::new();
-            for (pointer, verdict) in left.iter().zip(verdicts) {
+            for (pointer, verdict) in left.drain(..).zip(verdicts) {
                 match verdict {
-                    Ok(None) => drop(self.confirmed.insert(pointer.clone())),
-                    Ok(Some(way)) => lacking.push(Lacking {
-                        pointer: pointer.clone(),
-                        way: way.into_action(),
-                    }),
-                    Err(error) => failed = failed.and(Err(error)),
+                    Ok(None) => drop(self.confirmed.insert(pointer)),
+                    Ok(Some(way)) => lacking.push(Lacking::new(pointer, way)),
+                    Err(error) => self.failures.add(&pointer, &error),
                 }
             }
             let is_last = round == MAX_ROUNDS;
             let results = send_all(places, &lacking, |action| {
                 !is_last && action.is_expired(since, Timestamp::now())
             });
-            left.clear();
             for (lacking, result) in lacking.into_iter().zip(results) {
                 match result {
                     Ok(Sent::Uploaded) => self.uploaded(lacking.pointer),
                     Ok(Sent::Missing) => drop(self.missing.insert(lacking.pointer)),
                     Ok(Sent::Expired) => left.push(lacking.pointer),
-                    Err(error) => failed = failed.and(Err(error)),
+                    Err(error) => self.failures.add(&lacking.pointer, &error),
                 }
+            }
+            if let Some(error) = self.failures.asking_to_wait() {
+                return Err(error);
             }
             if left.is_empty() {
                 break;
             }
         }
-        failed
+        Ok(())
+    }
+
+    fn without_server(&mut self, pointers: &[Pointer]) -> Result<(), Error> {
+        if self.setting == LfsSetting::Require {
+            return Err(Error::new(ErrorKind::Misconfigured, "the mirror has no LFS server")
+                .with_hint("enable LFS at the mirror, set lfs.url, or set stargate.lfs to auto"));
+        }
+        self.unserved.extend(pointers.iter().cloned());
+        Ok(())
     }
 
     fn uploaded(&mut self, pointer: Pointer) {
@@ -254,13 +292,6 @@ impl Carrier {
         self.carried.bytes += pointer.size;
         self.missing.remove(&pointer);
         self.confirmed.insert(pointer);
-    }
-
-    fn carry_on_without(&mut self, why: String) {
-        if self.carried.not_carried.as_ref() != Some(&why) {
-            tracing::warn!("{why}");
-            self.carried.not_carried = Some(why);
-        }
     }
 
     fn open(&self, repository: &gix::Repository) -> Result<Places, Error> {
@@ -301,123 +332,6 @@ impl Carrier {
         }
         Server::open(url, &settings)
     }
-}
-
-/// Way to send an object to the mirror.
-enum Way {
-    Server(Action, Option<Action>),
-    Folder,
-}
-
-impl Way {
-    fn into_action(self) -> Option<(Action, Option<Action>)> {
-        match self {
-            Way::Server(action, verify) => Some((action, verify)),
-            Way::Folder => None,
-        }
-    }
-}
-
-/// The way to send an object; none if the mirror has it. An error is the reason why the mirror refuses it.
-type Answer = Result<Option<Way>, Error>;
-
-impl Mirror {
-    /// Returns, for each object, none if the mirror has it, or the way to send it, or the reason why the mirror refuses it.
-    /// Returns none if the mirror has no LFS.
-    fn lacking(&self, pointers: &[Pointer], reference: Option<&str>) -> Result<Option<Vec<Answer>>, Error> {
-        match self {
-            Mirror::None => Ok(None),
-            Mirror::Folder(folder) => {
-                let has = pointers
-                    .iter()
-                    .map(|pointer| Ok((!folder.has(pointer)?).then_some(Way::Folder)));
-                Ok(Some(has.collect()))
-            }
-            Mirror::Server(server) => {
-                let Some(verdicts) = server.batch(Operation::Upload, pointers, reference)? else {
-                    return Ok(None);
-                };
-                let ways = pointers.iter().zip(verdicts).map(|(pointer, verdict)| match verdict {
-                    Verdict::Present | Verdict::Download(_) => Ok(None),
-                    Verdict::Upload { action, verify } => Ok(Some(Way::Server(action, verify))),
-                    Verdict::Refused(refusal) => {
-                        let error = failure::of_object(&pointer.oid, "upload", refusal.code, None);
-                        let message = server.scrubbed(&refusal.message);
-                        let what = format!("{error}: {message}");
-                        Err(if message.is_empty() {
-                            error
-                        } else {
-                            error.reworded(what)
-                        })
-                    }
-                });
-                Ok(Some(ways.collect()))
-            }
-        }
-    }
-
-    fn send(&self, sources: &Sources, lacking: &Lacking, is_expired: &dyn Fn(&Action) -> bool) -> Result<Sent, Error> {
-        let Some(mut object) = sources.open(&lacking.pointer)? else {
-            return Ok(Sent::Missing);
-        };
-        match (self, &lacking.way) {
-            (Mirror::Folder(folder), _) => folder.put(&mut object)?,
-            (Mirror::Server(_), Some((action, _))) if is_expired(action) => return Ok(Sent::Expired),
-            (Mirror::Server(server), Some((action, verify))) => server.upload(&mut object, action, verify.as_ref())?,
-            (Mirror::Server(_) | Mirror::None, _) => return Ok(Sent::Missing),
-        }
-        Ok(Sent::Uploaded)
-    }
-}
-
-/// Sends these objects, several at once, and returns the results in their order.
-fn send_all(
-    places: &Places,
-    lacking: &[Lacking],
-    is_expired: impl Fn(&Action) -> bool + Sync,
-) -> Vec<Result<Sent, Error>> {
-    let next = Mutex::new(0..lacking.len());
-    let results = Mutex::new(BTreeMap::new());
-    let work = || {
-        loop {
-            let index = next.lock().unwrap_or_else(PoisonError::into_inner).next();
-            let Some(index) = index else { return };
-            let result = places.mirror.send(&places.sources, &lacking[index], &is_expired);
-            let mut results = results.lock().unwrap_or_else(PoisonError::into_inner);
-            results.insert(index, result);
-        }
-    };
-    thread::scope(|scope| {
-        for _ in 1..AT_ONCE.min(lacking.len()) {
-            scope.spawn(work);
-        }
-        work();
-    });
-    results
-        .into_inner()
-        .unwrap_or_else(PoisonError::into_inner)
-        .into_values()
-        .collect()
-}
-
-/// Describes missing objects, at most [`MAX_NAMED`] of them.
-fn described(
-    missing: &BTreeMap<&Pointer, ObjectId>,
-    place: impl Fn(ObjectId) -> Option<(bstr::BString, ObjectId)>,
-) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    for (pointer, blob) in missing.iter().take(MAX_NAMED) {
-        let Pointer { oid, size } = pointer;
-        let place = match place(*blob) {
-            Some((path, commit)) => format!("{path} in commit {commit}"),
-            None => format!("the blob {blob}"),
-        };
-        lines.push(format!("LFS object {oid} ({size} bytes) of {place} is missing"));
-    }
-    if missing.len() > MAX_NAMED {
-        lines.push(format!("{} more LFS objects are missing", missing.len() - MAX_NAMED));
-    }
-    lines
 }
 
 /// Reads `.lfsconfig` in the tree of HEAD; none if there is no such file or no commit yet.

@@ -8,7 +8,8 @@ use std::{
 use durable::storage::{Disk, Folders, Names, sync_file};
 use git_push::{Error, ErrorKind, repository};
 
-use super::{pointer::Pointer, source::Checked};
+use super::source::Checked;
+use crate::lfs_pointer::Pointer;
 
 /// The folder `lfs` of a repository.
 pub(super) struct Folder {

@@ -2,11 +2,11 @@
 use git_push::causes;
 use gix::{ObjectId, Repository, objs::Kind};
 
-use super::{
-    carrier::Head,
-    pointer::{MAX_POINTER, Pointer},
+use super::carrier::Head;
+use crate::{
+    config::LfsSetting,
+    lfs_pointer::{MAX_POINTER, Pointer},
 };
-use crate::config::LfsSetting;
 
 /// Limit of entries of HEAD's trees that are looked at.
 const MAX_ENTRIES: usize = 20_000;

@@ -5,9 +5,10 @@
 //!   commands --scan--> pointers --batch--> objects that the mirror lacks --source--> file --upload--> mirror
 //! ```
 //!
-//! `pointer`, `batch`, `endpoint` and `failure` are PURE. `scan` reads git objects; `source` finds and fetches LFS objects;
-//! `server` and `folder` are the two kinds of mirrors; `carrier` drives all that. Files are streamed: memory does not depend on
-//! the size of an object. The hash of each object is checked while it is read, so that no server gets the end of a wrong one.
+//! `batch`, `endpoint` and `failure` are PURE, as is [`lfs_pointer`](crate::lfs_pointer). `scan` reads git objects; `source` finds
+//! and fetches LFS objects; `server` and `folder` are the two kinds of mirrors, `transfer` sends objects to them; `lacked` describes
+//! missing objects; `carrier` drives all that. Files are streamed: memory does not depend on the size of an object. The hash of each
+//! object is checked while it is read, so that no server gets the end of a wrong one.
 mod action;
 mod batch;
 mod carrier;
@@ -15,12 +16,14 @@ mod endpoint;
 mod failure;
 mod folder;
 mod in_use;
-mod pointer;
+mod lacked;
 mod scan;
 mod server;
 mod source;
+mod transfer;
 
-pub use carrier::{Carried, Carrier, Head};
+pub use crate::lfs_pointer::{MAX_POINTER, Oid, Pointer};
+pub use carrier::{Alone, Carried, Carrier, Head};
 pub use endpoint::Endpoint;
+pub use failure::NotCarried;
 pub use in_use::{InUse, in_use};
-pub use pointer::{MAX_POINTER, Oid, Pointer};

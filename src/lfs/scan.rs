@@ -5,7 +5,7 @@ use bstr::{BString, ByteVec};
 use git_push::{Advertisement, Command, Error, ErrorKind, enumerate};
 use gix::{ObjectId, objs::Kind};
 
-use super::pointer::{MAX_POINTER, Pointer};
+use crate::lfs_pointer::{MAX_POINTER, Pointer};
 
 /// Limit of objects that are read to find the place of one pointer.
 const MAX_READ: usize = 200_000;
@@ -47,16 +47,39 @@ pub(super) fn new_pointers(
     Ok(found)
 }
 
-/// Returns the path of `blob` in a new commit, for a message. None if it was not found within a limited number of objects.
+/// Place of a blob in a push.
+pub(super) struct Place {
+    /// The path.
+    pub(super) path: BString,
+    /// A new commit that has it there.
+    pub(super) commit: ObjectId,
+    /// A ref of the push that contains the commit.
+    pub(super) name: BString,
+}
+
+/// Returns the place of `blob` in a new commit, for a message. None if it was not found within a limited number of objects.
 pub(super) fn place(
     repository: &gix::Repository,
     advertisement: &Advertisement,
     commands: &[Command],
     blob: ObjectId,
-) -> Option<(BString, ObjectId)> {
+) -> Option<Place> {
     let mut seen: HashSet<ObjectId> = advertisement.refs.values().copied().collect();
-    let tips = commands.iter().filter(|command| !command.is_delete());
-    let mut commits: Vec<ObjectId> = tips.map(|command| command.new).collect();
+    let mut tips = commands.iter().filter(|command| !command.is_delete());
+    tips.find_map(|command| {
+        let (path, commit) = place_below(repository, command.new, blob, &mut seen)?;
+        let name = command.name.clone();
+        Some(Place { path, commit, name })
+    })
+}
+
+fn place_below(
+    repository: &gix::Repository,
+    tip: ObjectId,
+    blob: ObjectId,
+    seen: &mut HashSet<ObjectId>,
+) -> Option<(BString, ObjectId)> {
+    let mut commits = vec![tip];
     while let Some(id) = commits.pop().filter(|_| seen.len() < MAX_READ) {
         if !seen.insert(id) {
             continue;
@@ -69,7 +92,7 @@ pub(super) fn place(
         };
         let commit = peeled.into_commit();
         let tree = commit.tree_id().ok()?.detach();
-        if let Some(path) = path_in(repository, tree, blob, &mut seen) {
+        if let Some(path) = path_in(repository, tree, blob, seen) {
             return Some((path, commit.id));
         }
         commits.extend(commit.parent_ids().map(|parent| parent.detach()));

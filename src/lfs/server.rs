@@ -4,7 +4,7 @@ use std::{
     io::{self, Read, Write},
 };
 
-use git_push::{Error, ErrorKind};
+use git_push::{Error, ErrorKind, Traffic};
 use git_push_transport::{
     Settings,
     authenticated::{Authenticated, Outgoing, retry_after},
@@ -19,9 +19,9 @@ use super::{
     action::Action,
     batch::{self, MEDIA_TYPE, Operation, Verdict},
     failure,
-    pointer::Pointer,
     source::{Checked, hex},
 };
+use crate::lfs_pointer::Pointer;
 
 /// Limit of an answer to a batch request, in bytes.
 const MAX_ANSWER: u64 = 4 << 20;
@@ -79,6 +79,11 @@ impl Server {
     /// Returns the URL without secrets.
     pub(super) fn shown(&self) -> String {
         self.web.url().to_string()
+    }
+
+    /// Returns the requests so far.
+    pub(super) fn traffic(&self) -> Traffic {
+        self.web.traffic()
     }
 
     /// Asks which of these objects are to be transferred. Returns none if there is no LFS server at the URL.
@@ -140,12 +145,7 @@ impl Server {
                 "LFS object {oid}: upload: {error} ({} of {size} bytes were read)",
                 object.read
             );
-            // The failure may be that of this object, which must not hold up others.
-            if object.read == 0 {
-                error.reworded(what)
-            } else {
-                Error::new(ErrorKind::Rejected, what)
-            }
+            error.reworded(what)
         })?;
         if !(200..300).contains(&response.status) {
             return Err(failure::of_object(
@@ -204,7 +204,10 @@ impl Server {
                 Ok(0) => break,
                 Ok(length) => length,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(named(ErrorKind::Rejected, lost(error).to_string())),
+                Err(error) => {
+                    let error = lost(error);
+                    return Err(named(error.kind(), error.to_string()));
+                }
             };
             received += length as u64;
             hash.update(&piece[..length]);

@@ -10,9 +10,9 @@ use ring::digest;
 
 use super::{
     batch::{Operation, Verdict},
-    pointer::{Oid, Pointer},
     server::Server,
 };
+use crate::lfs_pointer::Pointer;
 
 /// Places that may have an object.
 pub(super) struct Sources {
@@ -37,7 +37,7 @@ impl Sources {
     /// # Errors
     /// A file cannot be read, or does not have the size of the pointer; the server fails.
     pub(super) fn open(&self, pointer: &Pointer) -> Result<Option<Checked>, Error> {
-        for path in self.paths(&pointer.oid) {
+        for path in pointer.oid.paths(&self.own, self.store.as_deref()) {
             if let Some(file) = opened(&path, pointer)? {
                 return Ok(Some(Checked::new(file, pointer.clone())));
             }
@@ -54,21 +54,6 @@ impl Sources {
         let server = self.server.as_ref().map(|server| server.shown());
         let places = [Some(self.own.display().to_string()), store, server];
         places.into_iter().flatten().collect::<Vec<_>>().join(", ")
-    }
-
-    /// Returns the paths of an object: those of git-lfs, and the one of Gitea.
-    fn paths(&self, oid: &Oid) -> Vec<PathBuf> {
-        let oid = oid.as_str();
-        let below = |folder: &Path| folder.join(&oid[..2]).join(&oid[2..4]);
-        let mut paths = vec![below(&self.own).join(oid)];
-        if let Some(store) = &self.store {
-            paths.extend([
-                below(store).join(oid),
-                below(store).join(&oid[4..]),
-                below(&store.join("objects")).join(oid),
-            ]);
-        }
-        paths
     }
 
     fn downloaded(&self, server: &Server, pointer: &Pointer) -> Result<Option<File>, Error> {

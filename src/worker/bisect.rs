@@ -1,12 +1,14 @@
 //! Sends groups of commands to the mirror, in one atomic push if possible.
 //!
 //! More commands than a server accepts are split into consecutive pushes. If the server rejects a push, or one of its
-//! objects is missing or cannot be read, the groups are bisected until the bad ones are isolated.
+//! objects is missing or cannot be read, or an LFS object cannot be carried, the groups are bisected until the bad ones are
+//! isolated.
 use std::rc::Rc;
 
 use git_push::{Advertisement, Command, Error, ErrorKind, Report, Verdict};
 
 use super::requests::Mirror;
+use crate::lfs::NotCarried;
 
 /// Limit of commands in one push. A single group may exceed it. GitHub answers 500 to 10,000 commands and accepts 5,000.
 pub(super) const MOST_COMMANDS: usize = 2_000;
@@ -112,9 +114,13 @@ fn has_bad_group(sent: &Result<Report, Error>) -> bool {
         Ok(report) => report
             .verdicts()
             .any(|(_, verdict)| matches!(verdict, Verdict::Rejected(_))),
-        Err(error) => matches!(
-            error.kind(),
-            ErrorKind::Rejected | ErrorKind::Broken | ErrorKind::NotCloned
-        ),
+        Err(error) => {
+            let is_of_group = matches!(
+                error.kind(),
+                ErrorKind::Rejected | ErrorKind::Broken | ErrorKind::NotCloned
+            );
+            // Only groups with pointers need an LFS server.
+            is_of_group || std::error::Error::source(error).is_some_and(|source| source.is::<NotCarried>())
+        }
     }
 }

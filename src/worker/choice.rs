@@ -1,7 +1,7 @@
 //! Choice of the mirror that a cycle works on.
 use std::path::{Path, PathBuf};
 
-use bstr::{BStr, ByteSlice};
+use bstr::{BStr, BString, ByteSlice};
 use git_push_transport::{Location, resolve};
 
 use super::{
@@ -35,7 +35,7 @@ impl Chosen {
         let Some(remote) = remote else {
             return Err(RunError::SeveralMirrors(listed(&mirrors)));
         };
-        match named(&mirrors, remote).or_else(|| at_location(&mirrors, remote, repository)) {
+        match named_place(&mirrors, remote).or_else(|| at_location(&mirrors, remote, repository)) {
             Some(place) => Ok(Chosen { mirrors, place }),
             None => Err(RunError::NoSuchMirror(
                 Location::parse(BStr::new(remote)).map_or_else(|_| "the remote".into(), |is| is.to_string()),
@@ -46,7 +46,7 @@ impl Chosen {
 
     /// Chooses the mirrors that a watch works on: the one with this name or configured remote, else all of them.
     pub(super) fn watched(mirrors: &Mirrors, remote: Option<&str>) -> Vec<Chosen> {
-        let place = remote.and_then(|remote| named(mirrors, remote));
+        let place = remote.and_then(|remote| named_place(mirrors, remote));
         let is_watched = |chosen: &Chosen| place.is_none_or(|place| chosen.place == place);
         Chosen::each(mirrors).filter(is_watched).collect()
     }
@@ -121,32 +121,58 @@ pub fn mirror_names(git_dir: &Path, remote: Option<&str>) -> Result<Vec<Option<S
     })
 }
 
-/// Returns the remotes that a reader waits for, with the names of the mirrors among several: that of `remote`, which may be
-/// any remote, else all of the repository.
+/// A remote that a reader waits for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RemoteToRead {
+    /// Name of the mirror, if there are several to read.
+    pub mirror: Option<String>,
+    /// The remote, as it is configured or given.
+    pub remote: String,
+    /// The mirror's own section, which may have keys of ssh.
+    pub section: Option<BString>,
+}
+
+/// Returns the remotes that a reader waits for: that of `remote`, which may be any remote, else all of the repository.
+/// A remote that is that of a mirror is read with the settings of the mirror.
 pub fn remotes_to_read(
     mirrors: Option<&Mirrors>,
     remote: Option<&str>,
+    repository: Option<&gix::Repository>,
     environment: Environment<'_>,
-) -> Vec<(Option<String>, String)> {
+) -> Vec<RemoteToRead> {
     let each = mirrors.map_or(&[][..], |mirrors| &mirrors.each);
     let configured = |mirror: &Config| mirror.remote.as_ref().map(ToString::to_string);
-    let is_named = |mirror: &&Config| remote.is_some_and(|remote| mirror.section.is_some() && mirror.name == remote);
-    let named = each.iter().find(is_named).and_then(configured);
-    if remote.is_some() || each.len() <= 1 {
-        let first = each.first().and_then(configured);
-        let remote = named.or_else(|| remote.map(str::to_owned));
-        return remote_name(remote, first, environment)
-            .map(|remote| (None, remote))
-            .into_iter()
-            .collect();
+    if remote.is_none() && each.len() > 1 {
+        let to_read = |mirror: &Config| {
+            Some(RemoteToRead {
+                mirror: Some(mirror.name.clone()),
+                remote: configured(mirror)?,
+                section: mirror.section.clone(),
+            })
+        };
+        return each.iter().filter_map(to_read).collect();
     }
-    each.iter()
-        .filter_map(|mirror| Some((Some(mirror.name.clone()), configured(mirror)?)))
-        .collect()
+    let is_named = |mirror: &&Config| remote.is_some_and(|remote| mirror.section.is_some() && mirror.name == remote);
+    let named = each.iter().find(is_named);
+    let first = each.first().and_then(configured);
+    let given = named.and_then(configured).or_else(|| remote.map(str::to_owned));
+    let found = remote_name(given, first, environment);
+    let at = |remote: &String| {
+        let mirrors = mirrors?;
+        let place = named_place(mirrors, remote).or_else(|| at_location(mirrors, remote, repository?));
+        place.map(|place| &mirrors.each[place])
+    };
+    let section = |remote: &String| named.or_else(|| at(remote))?.section.clone();
+    let to_read = |remote: String| RemoteToRead {
+        mirror: None,
+        section: section(&remote),
+        remote,
+    };
+    found.map(to_read).into_iter().collect()
 }
 
 /// Returns the place of the mirror with this name, else of the one with this configured remote.
-fn named(mirrors: &Mirrors, remote: &str) -> Option<usize> {
+fn named_place(mirrors: &Mirrors, remote: &str) -> Option<usize> {
     let of_remote = |mirror: &Config| mirror.remote.as_ref().is_some_and(|is| is == remote);
     let name = mirrors.names().position(|name| name == remote);
     name.or_else(|| mirrors.each.iter().position(of_remote))

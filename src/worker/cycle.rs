@@ -98,6 +98,7 @@ impl Cycle<'_> {
     }
 
     fn attempt(&self, mirror: &mut dyn Mirror, backlog: &[RefUpdate], open: &[usize]) -> Attempt {
+        mirror.start_attempt();
         let updates: Vec<RefUpdate> = open.iter().map(|index| backlog[*index].clone()).collect();
         let mut attempt = match self.push_to_remembered(mirror, &updates) {
             Ok(attempt) => attempt,

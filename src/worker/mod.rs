@@ -45,7 +45,7 @@ mod watermarks;
 
 pub use attempt::{EntryResults, Settled};
 pub use backoff::{Backoff, Backoffs};
-pub use choice::{Chosen, mirror_names, remotes_to_read};
+pub use choice::{Chosen, RemoteToRead, mirror_names, remotes_to_read};
 pub use comparison::{ComparisonOutcome, FailedComparison};
 pub use cycle::Cycle;
 pub use error::RunError;

@@ -15,6 +15,9 @@ pub struct Rejection {
     pub server_words: Vec<String>,
     /// Instruction, if the cause is recognised.
     pub advice: Option<String>,
+    /// True if nothing was rejected: the refs are on the mirror, without LFS objects that the words name.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub alone: bool,
 }
 
 /// Recognised cause of a rejection.

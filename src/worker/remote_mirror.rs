@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     config::AGENT,
-    lfs::{Carried, Carrier},
+    lfs::{Alone, Carried, Carrier},
     mirror::watermark::is_watermark,
     parts,
     ref_pattern::RefPatterns,
@@ -100,10 +100,17 @@ impl<'a> RemoteMirror<'a> {
     /// Returns the LFS objects that were carried, and remembers for `status` that some were not.
     pub fn carried(&mut self) -> Option<Carried> {
         let carried = lfs::carried(self.lfs.as_ref());
-        if let Some(carried) = &carried {
+        let has_objects =
+            |carried: &&Carried| carried.uploaded > 0 || carried.missing > 0 || carried.not_carried.is_some();
+        if let Some(carried) = carried.as_ref().filter(has_objects) {
             self.change(|memory| memory.lfs = carried.not_carried.clone());
         }
         carried
+    }
+
+    /// Returns the refs that were pushed without some of their LFS objects.
+    pub fn alone(&self) -> Alone {
+        self.lfs.as_ref().map(Carrier::alone).cloned().unwrap_or_default()
     }
 
     /// Sends larger packs in parts.
@@ -158,7 +165,9 @@ impl<'a> RemoteMirror<'a> {
         if self.memory.backoffs.keys().any(|label| forgotten(label)) {
             self.change(|memory| {
                 memory.backoffs.retain(|label, _| !forgotten(label));
-                memory.rejections.retain(|rejection| !forgotten(&rejection.group));
+                memory
+                    .rejections
+                    .retain(|rejection| rejection.alone || !forgotten(&rejection.group));
             });
         }
     }
@@ -260,6 +269,10 @@ impl<'a> RemoteMirror<'a> {
 }
 
 impl Mirror for RemoteMirror<'_> {
+    fn start_attempt(&mut self) {
+        self.lfs.iter_mut().for_each(Carrier::start_attempt);
+    }
+
     fn remembered(&mut self) -> Option<Advertisement> {
         self.memory.mirror.as_ref().map(RememberedMirror::advertisement)
     }

@@ -8,6 +8,8 @@ pub trait Mirror {
     fn remembered(&mut self) -> Option<Advertisement>;
     /// Remembers the current state, or drops the remembered one.
     fn remember(&mut self, advertisement: Option<Advertisement>);
+    /// Starts an attempt: LFS objects that failed in an earlier one are tried again.
+    fn start_attempt(&mut self) {}
     /// See [`Connection::advertisement()`](git_push::Connection::advertisement()).
     fn advertisement(&mut self) -> Result<Advertisement, Error>;
     /// Sends these commands in one atomic push.

@@ -29,6 +29,7 @@ use super::{
 };
 use crate::{
     journal::{Backlog, Located},
+    lfs::Alone,
     mirror::Outcome,
     refs::LocalRefs,
 };
@@ -184,7 +185,7 @@ fn push_backlog(
     report.failed += counts.failed;
     let backoffs = backoffs(session, &settled, &due, mirror.backoffs());
     report.next_try = backoffs.values().map(|backoff| backoff.next_try).min();
-    let rejections = rejections(&settled, mirror.rejections());
+    let rejections = rejections(&settled, &mirror.alone(), mirror.rejections());
     mirror.remember_backoffs(backoffs, rejections);
     report.outcome = match (report.pending, counts.failed) {
         (0, 0) => CycleOutcome::Mirrored,
@@ -267,26 +268,40 @@ fn backoffs(session: &Session<'_>, settled: &[Settled], tried: &[Located], earli
 }
 
 /// Returns the rejections after these groups were tried. Those of other groups stay unchanged.
-fn rejections(settled: &[Settled], earlier: &[Rejection]) -> Vec<Rejection> {
+fn rejections(settled: &[Settled], alone: &Alone, earlier: &[Rejection]) -> Vec<Rejection> {
     let is_tried = |rejection: &&Rejection| settled.iter().any(|one| *one.group.label() == *rejection.group);
     let untried = earlier.iter().filter(|rejection| !is_tried(rejection)).cloned();
-    let rejected = settled.iter().filter_map(rejection);
+    let rejected = settled.iter().filter_map(|one| rejection(one, alone));
     rejected.chain(untried).take(MOST_REJECTIONS).collect()
 }
 
-/// Returns the rejection of a group, if the server explained it.
-fn rejection(settled: &Settled) -> Option<Rejection> {
+/// Returns the rejection of a group, if the server explained it, or the refs of it that were pushed without LFS objects.
+fn rejection(settled: &Settled, alone: &Alone) -> Option<Rejection> {
+    let names = settled.group.changes.iter().map(|change| &change.name);
     // The words about a broken group name its missing LFS objects.
-    let outcomes = [Outcome::Broken, Outcome::Rejected];
-    if !outcomes.contains(&settled.result.outcome) || settled.server_words.is_empty() {
+    let (is_alone, refs, words): (_, Vec<&BString>, _) = match settled.result.outcome {
+        Outcome::Broken | Outcome::Rejected => (false, names.collect(), settled.server_words.clone()),
+        Outcome::Mirrored => {
+            let lines = names.clone().filter_map(|name| alone.get(name)).flatten();
+            let lines = lines.cloned().collect();
+            (true, names.filter(|name| alone.contains_key(*name)).collect(), lines)
+        }
+        _ => return None,
+    };
+    if words.is_empty() {
         return None;
     }
-    let names = settled.group.changes.iter().map(|change| change.name.to_string());
+    let cause = if is_alone {
+        Some(RejectionCause::MissingLfsObject)
+    } else {
+        RejectionCause::of(&words)
+    };
     Some(Rejection {
         group: settled.group.label().to_string(),
-        refs: names.take(MOST_REFS).collect(),
-        server_words: settled.server_words.clone(),
-        advice: RejectionCause::of(&settled.server_words).map(|cause| cause.advice().to_owned()),
+        refs: refs.into_iter().take(MOST_REFS).map(ToString::to_string).collect(),
+        server_words: words,
+        advice: cause.map(|cause| cause.advice().to_owned()),
+        alone: is_alone,
     })
 }
 

@@ -12,7 +12,8 @@ use serde::Serialize;
 
 use super::{
     broken::broken, choice::Chosen, entries::mirror_view, error::RunError, false_watermark::JudgedWatermark,
-    head::HeadDifference, memory::Memory, repository::Stargate, session::opened, share::read_tally,
+    head::HeadDifference, memory::Memory, rejection::Rejection, repository::Stargate, session::opened,
+    share::read_tally,
 };
 use crate::{
     journal::{self, Backlog, intent},
@@ -59,6 +60,9 @@ pub struct RepositoryStatus {
     /// Reason why refs were pushed without their LFS objects. Omitted if they were carried.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lfs: Option<String>,
+    /// Refs whose last update is on the mirror without some of its LFS objects. Omitted if there are none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub without_lfs_objects: Vec<String>,
     /// Reason why the worker's memory cannot be read.
     pub forgotten: Option<String>,
     /// Groups with pending entries, by name.
@@ -279,7 +283,8 @@ impl GroupStatus {
     /// Creates the status of a group whose oldest pending entry is of this time.
     fn new(label: String, oldest_pending: Timestamp, memory: &Memory) -> Self {
         let backoff = memory.backoffs.get(&label);
-        let rejection = memory.rejections.iter().find(|rejection| rejection.group == label);
+        let is_its = |rejection: &&Rejection| rejection.group == label && !rejection.alone;
+        let rejection = memory.rejections.iter().find(is_its);
         GroupStatus {
             group: label,
             pending: 0,
@@ -337,6 +342,7 @@ fn standing(
         head: memory.head.clone(),
         token: token(memory),
         lfs: memory.lfs.clone(),
+        without_lfs_objects: without_lfs_objects(memory),
         forgotten: None,
         groups: groups.into_values().collect(),
         broken: Vec::new(),
@@ -344,12 +350,17 @@ fn standing(
     }
 }
 
+fn without_lfs_objects(memory: &Memory) -> Vec<String> {
+    let alone = memory.rejections.iter().filter(|rejection| rejection.alone);
+    alone.flat_map(|rejection| rejection.refs.iter().cloned()).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{
         journal::{Item, Reader},
-        worker::{Backoff, Rejection},
+        worker::Backoff,
     };
 
     fn line(number: u8, name: &str, status: &str) -> String {
@@ -379,15 +390,26 @@ mod tests {
         let backoff = Backoff::after(None, "hook declined", "newest", now);
         let memory = Memory {
             backoffs: [("main".to_owned(), backoff)].into(),
-            rejections: vec![Rejection {
-                group: "main".into(),
-                refs: vec!["refs/kv/main".into()],
-                server_words: vec!["no: ask".into()],
-                advice: None,
-            }],
+            rejections: vec![
+                Rejection {
+                    group: "refs/heads/x".into(),
+                    refs: vec!["refs/heads/x".into()],
+                    server_words: vec!["LFS object a is missing".into()],
+                    advice: None,
+                    alone: true,
+                },
+                Rejection {
+                    group: "main".into(),
+                    refs: vec!["refs/kv/main".into()],
+                    server_words: vec!["no: ask".into()],
+                    advice: None,
+                    alone: false,
+                },
+            ],
             ..Default::default()
         };
         let status = standing(&backlog, &memory, &Grouping::default(), 1, now);
+        assert_eq!(status.without_lfs_objects, ["refs/heads/x"]);
         assert_eq!(
             (status.pending, status.failed, status.problems, status.intents),
             (3, 1, 1, 1)

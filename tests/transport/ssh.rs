@@ -2,7 +2,7 @@
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command, time::Duration};
 
 use git_push::{Connection, Error, ErrorKind};
-use git_push_transport::{Settings, SshClient};
+use git_push_transport::{Settings, SshClient, stream::output_of};
 use support::{
     git::{self, git, git_with_input},
     processes::program,
@@ -228,6 +228,29 @@ fn paths_with_special_characters_reach_the_server_unchanged() {
             assert_eq!(git(&path, &["rev-parse", "main"]), commits[0], "{name}");
             fs::remove_dir_all(&path).expect("removed");
         }
+    }
+}
+
+#[test]
+fn a_program_on_the_server_gets_the_path_and_its_answer_is_read() {
+    let server = Server::ssh(true);
+    let path = server.create(NAME, "sha1");
+    let url = server.url(NAME);
+    let url = gix::url::parse(url.as_str()).expect("a URL");
+    for client in CLIENTS {
+        let settings = with_client(*client, &server);
+        let run = |program: &str, limit| output_of(&url, &settings, program, "upload", limit);
+        let printed = run("echo", 1 << 10).expect("an answer");
+        assert_eq!(
+            String::from_utf8_lossy(&printed),
+            format!("{} upload\n", path.display()),
+            "{client:?}"
+        );
+        let error = run("echo", 3).expect_err("too long");
+        assert!(error.to_string().contains("echo printed more than 3 bytes"), "{error}");
+        let error = run("git-no-such-program", 1 << 10).expect_err("no program");
+        assert_eq!(error.kind(), ErrorKind::Misconfigured, "{client:?}: {error}");
+        assert!(error.to_string().contains("127.0.0.1"), "{error}");
     }
 }
 

@@ -1,4 +1,6 @@
 //! Several mirrors of one repository: a folder, and a server behind nginx.
+mod repair;
+
 use std::{
     fs,
     path::{Path, PathBuf},

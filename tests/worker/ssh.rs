@@ -1,8 +1,9 @@
 //! A key and host keys of a Stargate, for its mirror behind a real `sshd`.
-use std::{path::Path, process::Command};
+use std::{fs, path::Path, process::Command};
 
 use serde_json::Value;
 use support::{
+    scripted::{Scripted, Step, answer},
     sshd::Server,
     stargate::{Stargate, clean_command, feed, git, stderr},
 };
@@ -64,6 +65,51 @@ fn a_push_reaches_the_mirror_with_the_key_of_the_stargate() {
         let there = git(&stargate.git_dir, ["rev-parse", "refs/kv/main"]);
         for name in ["refs/kv/main", "refs/kv-mirror/main"] {
             assert_eq!(git(&mirror, ["rev-parse", name]), there, "{client}: {name}");
+        }
+    }
+}
+
+#[test]
+fn a_mirror_has_a_key_of_its_own_and_wait_and_lfs_use_it() {
+    for client in CLIENTS {
+        let server = Server::ssh(true);
+        server.create("o/r.git", "sha1");
+        let lfs = Scripted::serve([Step::Reply(|request| {
+            let asked: Value = serde_json::from_slice(&request.body).expect("a batch request");
+            let body = format!("{{\"objects\":{}}}", asked["objects"]);
+            answer("200 OK", &[], body.as_bytes())
+        })]);
+        let granted = format!(
+            "{{\"href\":\"{}\",\"header\":{{\"X-Granted\":\"yes\"}}}}",
+            lfs.url("lfs")
+        );
+        server.add_program("git-lfs-authenticate", &format!("echo '{granted}'"));
+        let stargate = Stargate::with_hook();
+        for (key, value) in [
+            ("remote", server.url("o/r.git")),
+            ("sshClient", (*client).into()),
+            ("sshKey", server.key("user").display().to_string()),
+            ("sshKnownHosts", server.known_hosts().display().to_string()),
+        ] {
+            stargate.configure(&format!("stargate.far.{key}"), &value);
+        }
+        let pusher = stargate.client("first");
+        let oid = "a".repeat(64);
+        let pointer = format!("version https://git-lfs.github.com/spec/v1\noid sha256:{oid}\nsize 3\n");
+        fs::write(pusher.join("big"), pointer).expect("a pointer");
+        git(&pusher, ["add", "big"]);
+        git(&pusher, ["commit", "-q", "-m", "big"]);
+        git(&pusher, ["push", "-q", "--no-verify", "origin", "HEAD:refs/kv/main"]);
+        fs::create_dir_all(stargate.git_dir.join("lfs/objects")).expect("a folder");
+        let (exit, printed, said) = run(clean_command(PROGRAM), &["run"], &stargate.git_dir);
+        assert_eq!(exit, 0, "{client}: {printed}{said}");
+        assert_eq!(lfs.received()[0].field("X-Granted"), Some("yes"), "{client}");
+        let commit = git(&pusher, ["rev-parse", "HEAD"]);
+        for remote in [None, Some("far"), Some(server.url("o/r.git").as_str())] {
+            let mut arguments = vec!["wait", "--timeout", "20s", "--oid", &commit];
+            arguments.extend(remote.iter().flat_map(|remote| ["--remote", remote]));
+            let (exit, printed, said) = run(clean_command(PROGRAM), &arguments, &stargate.git_dir);
+            assert_eq!(exit, 0, "{client}: {remote:?}: {printed}{said}");
         }
     }
 }

@@ -5,11 +5,15 @@
 //! may echo a secret.
 use std::{
     fmt,
-    sync::{Mutex, MutexGuard, PoisonError},
+    io::{self, Read},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use bstr::ByteSlice;
-use git_push::{Error, ErrorKind};
+use git_push::{Error, ErrorKind, Traffic};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::credentials::Need;
@@ -31,6 +35,8 @@ pub struct Authenticated {
     /// Configured headers of requests to the service.
     headers: Vec<Header>,
     insecure_http: bool,
+    requests: AtomicU64,
+    bytes_sent: AtomicU64,
 }
 
 /// A request to any URL, with all of its headers.
@@ -71,6 +77,8 @@ impl Authenticated {
             authentication: Mutex::new(authentication),
             headers: config.headers,
             insecure_http: config.insecure_http,
+            requests: AtomicU64::default(),
+            bytes_sent: AtomicU64::default(),
         })
     }
 
@@ -78,6 +86,15 @@ impl Authenticated {
     #[must_use]
     pub fn url(&self) -> &HttpUrl {
         &self.url
+    }
+
+    /// Returns the requests so far, those to other URLs included.
+    #[must_use]
+    pub fn traffic(&self) -> Traffic {
+        let mut traffic = Traffic::default();
+        traffic.http_requests = self.requests.load(Ordering::Relaxed);
+        traffic.bytes_sent = self.bytes_sent.load(Ordering::Relaxed);
+        traffic
     }
 
     /// Returns `text` without the credentials of the service.
@@ -134,7 +151,7 @@ impl Authenticated {
                 .filter_map(|(name, value)| Header::new(name, *value).ok()),
         );
         let mut reader = body;
-        self.client.send(HttpRequest {
+        self.exchange(HttpRequest {
             method: Method::Post,
             url: self.url.below(path),
             headers: all,
@@ -159,7 +176,7 @@ impl Authenticated {
             Header::new(name, value.expose_secret())
                 .map_err(|_| Error::new(ErrorKind::Rejected, "the server names a header that is not one of HTTP"))
         };
-        self.client.send(HttpRequest {
+        self.exchange(HttpRequest {
             method: outgoing.method,
             url: outgoing.url.to_owned(),
             headers: outgoing.headers.iter().map(header).collect::<Result<_, _>>()?,
@@ -168,8 +185,44 @@ impl Authenticated {
         })
     }
 
+    /// Sends a request, and counts it.
+    fn exchange(&self, request: HttpRequest<'_>) -> Result<HttpResponse, Error> {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        let mut counted = request.body.map(|body| {
+            let reader = Counted {
+                reader: body.reader,
+                bytes: &self.bytes_sent,
+            };
+            (body.length, reader)
+        });
+        self.client.send(HttpRequest {
+            method: request.method,
+            url: request.url,
+            headers: request.headers,
+            body: counted.as_mut().map(|(length, reader)| RequestBody {
+                length: *length,
+                reader,
+            }),
+            max_answer: request.max_answer,
+        })
+    }
+
     fn authentication(&self) -> MutexGuard<'_, Authentication> {
         self.authentication.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The body of a request, whose bytes are counted.
+struct Counted<'a> {
+    reader: &'a mut (dyn Read + Send),
+    bytes: &'a AtomicU64,
+}
+
+impl Read for Counted<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.reader.read(buffer)?;
+        self.bytes.fetch_add(length as u64, Ordering::Relaxed);
+        Ok(length)
     }
 }
 

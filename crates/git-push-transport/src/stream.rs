@@ -44,8 +44,6 @@ use gix::url::Scheme;
 use self::channel::{Channel, Dial, PIECE};
 #[cfg(feature = "daemon")]
 use self::daemon::Daemon;
-#[cfg(feature = "ssh")]
-use self::{ssh::Ssh, target::Target};
 use crate::answers::PushAnswer;
 use crate::fetch::Wanted;
 use crate::forge::Forge;
@@ -74,8 +72,8 @@ enum End {
     Closed,
 }
 
-/// Runs `program` on the server of an ssh URL, with the path of the URL and these words, and returns what it prints, up to
-/// `limit` bytes. This blocks.
+/// Runs `program` on the server of an ssh URL, with the path of the URL and these words, through the client that the settings
+/// choose. Returns what it prints, up to `limit` bytes. This blocks.
 ///
 /// # Errors
 /// The URL is not usable, ssh cannot be started, or the program fails.
@@ -87,11 +85,29 @@ pub fn output_of(
     words: &str,
     limit: u64,
 ) -> Result<Vec<u8>, Error> {
-    let ssh = Ssh::new(Target::new(url, None)?, settings);
-    ssh.output(program, words, limit).map_err(|error| {
-        let what = format!("{}: {error}", Shown(url));
-        error.reworded(what)
-    })
+    let started = ssh_client::run(url, settings, program, &format!(" {words}"));
+    let printed = started.and_then(|channel| printed(channel, program, limit));
+    printed.map_err(|error| located(&Shown(url).to_string(), error))
+}
+
+/// Returns what a program prints, up to `limit` bytes.
+#[cfg(feature = "ssh")]
+fn printed(mut channel: Box<dyn Channel>, program: &str, limit: u64) -> Result<Vec<u8>, Error> {
+    let mut printed = Vec::new();
+    let read = (&mut channel).take(limit + 1).read_to_end(&mut printed);
+    if let Err(error) = read {
+        let what = format!("{program} did not answer: {error}");
+        let words = channel.last_words();
+        return Err(words.unwrap_or_else(|| Error::new(ErrorKind::Transient, what)));
+    }
+    if printed.len() as u64 > limit {
+        let what = format!("{program} printed more than {limit} bytes");
+        return Err(Error::new(ErrorKind::Rejected, what));
+    }
+    match channel.last_words() {
+        Some(error) if printed.is_empty() => Err(error),
+        _ => Ok(printed),
+    }
 }
 
 impl Stream {

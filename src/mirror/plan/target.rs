@@ -18,7 +18,7 @@ impl Fold<'_> {
                 new,
             }))
         };
-        let Some(target) = self.target(name, updates)? else {
+        let Some(target) = self.target(name, old, updates)? else {
             return Ok(None);
         };
         if target == old {
@@ -49,8 +49,8 @@ impl Fold<'_> {
         })
     }
 
-    /// Returns the target of the ref (rule 1), which is the null id for a deletion.
-    fn target(&self, name: &BStr, updates: &[&RefUpdate]) -> Result<Option<ObjectId>, Hold> {
+    /// Returns the target of the ref (rule 1), which is the null id for a deletion. `old` is the mirror's id.
+    fn target(&self, name: &BStr, old: ObjectId, updates: &[&RefUpdate]) -> Result<Option<ObjectId>, Hold> {
         let local = match self.names.local(name) {
             LocalRef::Id(id) => Some(id),
             LocalRef::Absent => None,
@@ -70,29 +70,32 @@ impl Fold<'_> {
             Some(local) => self.is_ahead(name, end, local)?,
             None => true,
         };
-        let ahead = ahead && !self.was_superseded(name, updates, end, stands)?;
-        Ok(Some(if ahead { end } else { stands }))
+        if !ahead {
+            return Ok(Some(stands));
+        }
+        let settled = self.settled(name, updates)?;
+        let known: Vec<&RefUpdate> = settled.iter().chain(updates.iter().copied()).collect();
+        // A hook was late: other updates, some of them settled, have moved the ref from the end of its entries to its current id.
+        let was_superseded = reached(end, known.iter().copied()).contains(&stands);
+        let is_known = |id: &ObjectId| *id == old || settled.iter().any(|update| update.new == *id);
+        Ok(Some(
+            if was_superseded || came_through_a_gap(updates, stands, is_known) {
+                stands
+            } else {
+                end
+            },
+        ))
     }
 
-    /// Returns true if a hook was late: other updates, some of them settled, have moved the ref from the end of its entries
-    /// to its current id.
-    fn was_superseded(
-        &self,
-        name: &BStr,
-        updates: &[&RefUpdate],
-        end: ObjectId,
-        stands: ObjectId,
-    ) -> Result<bool, Hold> {
+    /// Returns the updates of a ref that were mirrored, under all names that it has in these updates.
+    fn settled(&self, name: &BStr, updates: &[&RefUpdate]) -> Result<Vec<RefUpdate>, Hold> {
         let names: BTreeSet<&BString> = updates.iter().map(|update| &update.name).collect();
         let mut settled = Vec::new();
         for one in names {
-            settled.extend(
-                self.local_view
-                    .settled(one.as_bstr())
-                    .map_err(|why| damaged(name, why))?,
-            );
+            let of_name = self.local_view.settled(one.as_bstr());
+            settled.extend(of_name.map_err(|why| damaged(name, why))?);
         }
-        Ok(reached(end, settled.iter().chain(updates.iter().copied())).contains(&stands))
+        Ok(settled)
     }
 
     /// Returns true if the end of the journal is ahead of the local ref: a descendant of it, or an object that the Stargate
@@ -139,6 +142,29 @@ fn end(updates: &[&RefUpdate], stands: ObjectId) -> Option<ObjectId> {
         Some(stands)
     } else {
         ends.next()
+    }
+}
+
+/// Returns true if the newest update about the current id moved the ref there, from an id to which no update leads. `is_known` returns
+/// true for ids that the mirror has or had.
+///
+/// An update in between was then never journaled, so the updates are several chains. The one that ends at the current id is the last:
+/// the ref itself decides.
+fn came_through_a_gap(updates: &[&RefUpdate], stands: ObjectId, is_known: impl Fn(&ObjectId) -> bool) -> bool {
+    let about = |update: &&&RefUpdate| update.old != update.new && [update.old, update.new].contains(&stands);
+    let Some(arrival) = updates.iter().rev().find(about).filter(|update| update.new == stands) else {
+        return false;
+    };
+    let backwards: Vec<RefUpdate> = updates.iter().map(|update| reversed(update)).collect();
+    let before = reached(arrival.old, backwards.iter());
+    !before.iter().any(|id| id.is_null() || is_known(id))
+}
+
+fn reversed(update: &RefUpdate) -> RefUpdate {
+    RefUpdate {
+        old: update.new,
+        new: update.old,
+        name: update.name.clone(),
     }
 }
 

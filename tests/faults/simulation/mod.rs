@@ -569,9 +569,11 @@ impl<'a> Simulation<'a> {
             let there = mirror.world.at(name.as_bstr());
             let foreign = there.is_some_and(|there| commit(there) >= FOREIGN);
             // Without the entry of an update between them, an earlier entry that is pending at one of several mirrors may
-            // count as the end of the later ones.
+            // count as the end of the later ones, unless the last entry shows the gap.
             let mut told = self.told.iter().enumerate().filter(|(_, told)| told.name == *name);
-            let is_whole = self.mirrors.len() == 1 || told.all(|(place, _)| self.journaled.contains(&place));
+            let is_whole = self.mirrors.len() == 1
+                || told.all(|(place, _)| self.journaled.contains(&place))
+                || self.shows_a_gap(mirror, update);
             if is_whole && self.journaled.contains(&place) && !skipped && !waits && !foreign {
                 assert_eq!(
                     there.unwrap_or(null()),

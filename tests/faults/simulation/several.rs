@@ -12,6 +12,7 @@ use stargate_mirror::{
     mirror::{Rules, Tally, watermark},
     namespace::namespace,
     ref_pattern::RefPatterns,
+    ref_update::RefUpdate,
 };
 use ulid::Ulid;
 
@@ -232,6 +233,19 @@ impl<'a> Simulation<'a> {
         tally.retain_entries(|entry| pending.contains(&entry));
         self.shared.replace(self.disk, tally);
         Ok(())
+    }
+
+    /// Returns true if the journal's last word about the ref's id is this update, whose old id neither an entry nor the mirror
+    /// explains: an update before it was never journaled.
+    pub fn shows_a_gap(&self, mirror: &OneMirror<'_>, update: &RefUpdate) -> bool {
+        let mut updates: Vec<RefUpdate> = self.entries().into_iter().map(|located| located.entry.update).collect();
+        updates.retain(|other| other.name == update.name);
+        let had = mirror.had.get(&update.name).map(Vec::as_slice).unwrap_or_default();
+        let is_explained = update.old.is_null()
+            || had.contains(&commit(update.old))
+            || updates.iter().any(|other| other.new == update.old);
+        let is_about = |other: &&RefUpdate| [other.old, other.new].contains(&update.new);
+        !is_explained && updates.iter().rev().find(is_about) == Some(update)
     }
 
     /// The operator removes the last mirror from the settings, or adds it again.

@@ -11,7 +11,7 @@ use std::{
 use tempfile::TempDir;
 
 use super::{
-    git,
+    executable, git,
     processes::{Group, program},
 };
 
@@ -135,6 +135,11 @@ impl Server {
         url.replace(' ', "%20")
     }
 
+    /// Adds a program that sessions of the server find by its name, with these lines for the shell.
+    pub fn add_program(&self, name: &str, lines: &str) {
+        executable::script(&self.folder.path().join("bin").join(name), lines);
+    }
+
     /// The port.
     pub fn port(&self) -> u16 {
         self.port
@@ -211,10 +216,11 @@ fn ssh_configuration(folder: &Path, protocol_2: bool) -> String {
         .map(|(name, value)| format!("{name}={value}"))
         .collect();
     let environment = environment.join(" ");
+    let path = std::env::var("PATH").unwrap_or_default();
     format!(
         "HostKey {at}/host\nAuthorizedKeysFile {at}/authorized_keys\nStrictModes no\nUsePAM no\n\
          PasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin yes\n\
-         SetEnv {environment}\n{accept}"
+         SetEnv {environment} PATH={at}/bin:{path}\n{accept}"
     )
 }
 

@@ -71,9 +71,10 @@ fn fails(reply: fn(&Received) -> Vec<u8>, outcome: &str, why: &str) {
     let error = held["error"].as_str().expect("an error");
     assert!(error.contains(why), "{error}");
     assert!(!world.has("refs/heads/main"), "{}", pointer.oid);
-    if outcome == "rejected" {
-        assert_eq!(group(&report, "refs/heads/plain")["outcome"], "mirrored", "{report}");
-    }
+    assert_eq!(group(&report, "refs/heads/plain")["outcome"], "mirrored", "{report}");
+    // The search for the group that needs the object asks the server nothing.
+    let asked = server.received();
+    assert_eq!(asked.iter().filter(|request| is_batch(request)).count(), 1, "{why}");
 }
 
 #[test]
@@ -120,7 +121,7 @@ fn an_object_that_the_server_has_is_not_sent() {
 }
 
 #[test]
-fn a_refused_object_holds_up_its_own_group() {
+fn an_object_that_is_refused_or_fails_holds_up_its_own_group() {
     fn put(request: &Received, status: &str) -> Vec<u8> {
         if is_batch(request) {
             batch(request, "")
@@ -142,7 +143,12 @@ fn a_refused_object_holds_up_its_own_group() {
             good(request)
         }
     };
-    fails(not_verified, "rejected", "verification: the server failed (HTTP 500)");
+    fails(not_verified, "transient", "verification: the server failed (HTTP 500)");
+    fails(
+        |request| put(request, "503 Later"),
+        "transient",
+        "upload: the server asks to retry later (HTTP 503)",
+    );
     let refused: fn(&Received) -> Vec<u8> = |request| {
         let asked: Value = serde_json::from_slice(&request.body).expect("a batch request");
         let oid = &asked["objects"][0]["oid"];
@@ -172,19 +178,57 @@ fn a_server_that_refuses_or_makes_no_sense_is_named() {
 }
 
 #[test]
-fn a_server_that_asks_to_wait_is_asked_again() {
-    let wait = answer("429 Wait", &["Retry-After: 0"], b"");
-    let script = [
-        Step::Answer(wait),
-        Step::Reply(good),
-        Step::Reply(good),
-        Step::Reply(good),
-    ];
+fn failures_of_the_server_are_retried_within_the_cycle() {
+    let failure = |status: &str| Step::Answer(answer(status, &[], b""));
+    let wait = Step::Answer(answer("429 Wait", &["Retry-After: 0"], b""));
+    let failures = || {
+        ["500 Oh", "502 Oh", "503 Oh", "504 Oh"]
+            .map(failure)
+            .into_iter()
+            .chain([wait.clone()])
+    };
+    let good = || Step::Reply(good);
+    // Of batch requests, of uploads, of verifications.
+    let mut script: Vec<Step> = failures().chain([Step::CloseAfterBody]).collect();
+    for failure in failures().chain([Step::CloseBeforeBody]) {
+        script.extend([good(), failure]);
+    }
+    for failure in failures().chain([Step::CloseAfterBody]) {
+        script.extend([good(), good(), failure]);
+    }
+    script.extend([good(), good(), good()]);
+    let requests = script.len();
     let server = Scripted::serve(script);
     let (world, _) = world(&server, "big");
-    git(&world.stargate.git_dir, ["config", "stargate.attempts", "2"]);
-    assert_eq!(world.run()["outcome"], "mirrored");
-    assert_eq!(server.received().len(), 4);
+    git(&world.stargate.git_dir, ["config", "stargate.attempts", "19"]);
+    world.stargate.configure("stargate.maxDelay", "1ms");
+    let report = world.run();
+    assert_eq!(report["outcome"], "mirrored", "{report}");
+    assert_eq!(report["groups"][0]["attempts"], 19, "{report}");
+    let received = server.received();
+    assert_eq!(received.len(), requests);
+    // Traffic with LFS servers is counted apart from that with the repository.
+    let bytes: usize = received.iter().map(|request| request.body.len()).sum();
+    let lfs = &report["lfs"];
+    assert_eq!(lfs["requests"], requests, "{report}");
+    assert!(lfs["bytes_sent"].as_u64() >= Some(bytes as u64), "{report}");
+    assert_eq!(report["http_requests"], 0, "{report}");
+}
+
+#[test]
+fn a_delay_that_an_lfs_server_asks_for_ends_a_cycle_if_it_is_long() {
+    let server = serve(|request| {
+        if is_batch(request) {
+            batch(request, "")
+        } else {
+            answer("429 Wait", &["Retry-After: 3600"], b"")
+        }
+    });
+    let (world, _) = world(&server, "big");
+    git(&world.stargate.git_dir, ["config", "stargate.attempts", "3"]);
+    let report = world.run();
+    assert_eq!(group(&report, "refs/heads/main")["outcome"], "transient", "{report}");
+    assert_eq!(lines(&server), ["POST /lfs/objects/batch", "PUT /put"]);
 }
 
 #[test]

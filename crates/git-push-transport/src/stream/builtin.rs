@@ -14,6 +14,7 @@ use std::{
     time::Duration,
 };
 
+use bstr::BString;
 use git_push::{Error, ErrorKind};
 use russh::client::{self, AuthResult, Config, DisconnectReason, Handle, Handler};
 use russh::keys::{Algorithm, HashAlg, PrivateKey, PrivateKeyWithHashAlg, PublicKey, PublicKeyOrCertificate};
@@ -178,10 +179,9 @@ impl Builtin {
             port => format!("[{}]:{port}", self.target.host),
         }
     }
-}
 
-impl Dial for Builtin {
-    fn dial(&self, service: Service, protocol_2: bool) -> Result<Box<dyn Channel>, Error> {
+    /// Starts a command on the server, and asks for protocol 2 on request.
+    fn start(&self, command: BString, protocol_2: bool) -> Result<Box<dyn Channel>, Error> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| {
             let what = format!("{NAME} cannot be started: {error}");
@@ -189,7 +189,6 @@ impl Dial for Builtin {
         })?;
         let farewell = Farewell::default();
         let handle = self.connect(&runtime, &farewell)?;
-        let command = self.target.command(service);
         let started = runtime.block_on(async {
             let start = async {
                 let channel = handle.channel_open_session().await?;
@@ -210,6 +209,17 @@ impl Dial for Builtin {
             farewell,
             self.idle_timeout,
         )))
+    }
+
+    /// Starts `program` on the server, with the path and these words.
+    pub(super) fn run(&self, program: &str, words: &str) -> Result<Box<dyn Channel>, Error> {
+        self.start(self.target.command_of(program.into(), words), false)
+    }
+}
+
+impl Dial for Builtin {
+    fn dial(&self, service: Service, protocol_2: bool) -> Result<Box<dyn Channel>, Error> {
+        self.start(self.target.command(service), protocol_2)
     }
 }
 

@@ -1,7 +1,7 @@
 //! The system's `ssh`, as git runs it (git, *GIT_SSH*, *GIT_SSH_COMMAND*; git-config, *core.sshCommand*, *ssh.variant*).
 use std::{
     ffi::{OsStr, OsString},
-    io::{self, Read},
+    io,
     path::Path,
     process::{Command, Stdio},
     time::Duration,
@@ -209,26 +209,10 @@ impl Ssh {
         })
     }
 
-    /// Runs `program` on the server, with the path and these words, and returns what it prints, up to `limit` bytes.
-    pub(super) fn output(&self, program: &str, words: &str, limit: u64) -> Result<Vec<u8>, Error> {
-        let remote = self.target.command_of(program.into(), &format!(" {words}"));
-        let mut started = self.start(self.remote_command(remote, false)?)?;
-        let mut printed = Vec::new();
-        let read = (&mut started).take(limit + 1).read_to_end(&mut printed);
-        if let Err(error) = read {
-            let what = format!("{program} did not answer: {error}");
-            return Err(started
-                .last_words()
-                .unwrap_or_else(|| Error::new(ErrorKind::Transient, what)));
-        }
-        if printed.len() as u64 > limit {
-            let what = format!("{program} printed more than {limit} bytes");
-            return Err(Error::new(ErrorKind::Rejected, what));
-        }
-        match started.last_words() {
-            Some(error) if printed.is_empty() => Err(error),
-            _ => Ok(printed),
-        }
+    /// Starts `program` on the server, with the path and these words.
+    pub(super) fn run(&self, program: &str, words: &str) -> Result<Box<dyn Channel>, Error> {
+        let remote = self.target.command_of(program.into(), words);
+        Ok(Box::new(self.start(self.remote_command(remote, false)?)?))
     }
 }
 

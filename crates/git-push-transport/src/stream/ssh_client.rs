@@ -3,7 +3,7 @@ use git_push::Error;
 
 #[cfg(feature = "ssh-builtin")]
 use super::builtin::Builtin;
-use super::channel::Dial;
+use super::channel::{Channel, Dial};
 use super::ssh::Ssh;
 use super::target::Target;
 use crate::settings::{Settings, SshClient, SshSettings};
@@ -17,11 +17,28 @@ pub(super) fn dial(url: &gix::Url, settings: &Settings) -> Result<Box<dyn Dial>,
     #[cfg(feature = "ssh-builtin")]
     return Ok(Box::new(Builtin::new(target, settings)));
     #[cfg(not(feature = "ssh-builtin"))]
-    Err(Error::new(
+    Err(not_built())
+}
+
+/// Starts `program` on the server of `url`, with the path of the URL and these words.
+pub(super) fn run(url: &gix::Url, settings: &Settings, program: &str, words: &str) -> Result<Box<dyn Channel>, Error> {
+    let target = Target::new(url, None)?;
+    if !uses_builtin(&settings.ssh, has_program) {
+        return Ssh::new(target, settings).run(program, words);
+    }
+    #[cfg(feature = "ssh-builtin")]
+    return Builtin::new(target, settings).run(program, words);
+    #[cfg(not(feature = "ssh-builtin"))]
+    Err(not_built())
+}
+
+#[cfg(not(feature = "ssh-builtin"))]
+fn not_built() -> Error {
+    Error::new(
         git_push::ErrorKind::Misconfigured,
         "stargate.sshClient is builtin, but this program was built without an ssh client",
     )
-    .with_hint("build it with the feature ssh-builtin, or set stargate.sshClient to program"))
+    .with_hint("build it with the feature ssh-builtin, or set stargate.sshClient to program")
 }
 
 /// Returns true if the built-in client is to be used.
