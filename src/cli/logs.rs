@@ -80,7 +80,9 @@ pub fn start(
     let filter = filter(env::var_os(VARIABLE).as_deref(), command.level())?;
     // At a lower level, every line is wanted.
     let is_plain = filter.max_level_hint().is_some_and(|level| level <= LevelFilter::INFO);
-    let repeats = (command == Command::Long && is_plain).then(Repeats::new);
+    let is_limited = command == Command::Long && is_plain;
+    // With a filter of its own, no events below this level are made for it.
+    let repeats = is_limited.then(|| Repeats::new().with_filter(LevelFilter::INFO));
     // Errors of logging to stderr cannot be logged to stderr.
     let logs = fmt::layer().log_internal_errors(false).with_writer(stderr);
     let logs = match format {

@@ -16,7 +16,7 @@ use tracing::{
     field::{Field, Visit},
     span::{Attributes, Id, Record},
 };
-use tracing_subscriber::{Layer, filter::LevelFilter, layer::Context, registry::LookupSpan};
+use tracing_subscriber::{Layer, layer::Context, registry::LookupSpan};
 
 /// Interval after the first line. It doubles with each further one.
 const FIRST_INTERVAL: Duration = Duration::from_secs(60);
@@ -105,11 +105,6 @@ impl Known {
 }
 
 impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Repeats {
-    // Without a limit, the events of all levels would be made.
-    fn max_level_hint(&self) -> Option<LevelFilter> {
-        Some(LevelFilter::WARN)
-    }
-
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
         let mut fields = Fields::default();
         attributes.record(&mut fields);
@@ -174,7 +169,7 @@ impl Visit for Fields {
 mod tests {
     use std::sync::Arc;
 
-    use tracing_subscriber::{fmt::MakeWriter, layer::SubscriberExt};
+    use tracing_subscriber::{filter::LevelFilter, fmt::MakeWriter, layer::SubscriberExt};
 
     use super::*;
 
@@ -224,7 +219,9 @@ mod tests {
             .with_writer(written.clone())
             .without_time();
         let lines = lines.with_filter(LevelFilter::INFO);
-        let subscriber = tracing_subscriber::registry().with(lines).with(Repeats::new());
+        let subscriber = tracing_subscriber::registry()
+            .with(lines)
+            .with(Repeats::new().with_filter(LevelFilter::INFO));
         tracing::subscriber::with_default(subscriber, || {
             let fail = |repository: &str, attempt: u32| {
                 let cycle = tracing::error_span!("cycle", cycle = attempt, repository, mirror = tracing::field::Empty);
