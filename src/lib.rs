@@ -53,15 +53,18 @@
 //! main.rs, bin/stargate-hook.rs   arguments in, exit code out
 //! cli        one file per subcommand; report (library error -> message, hint, exit code), output (all printing)
 //!
+//! monitor    what monitors see of a running worker: state of the mirrors, mirror_state, readiness, labels, metrics, status_body
+//!            (all PURE); gate (token), routes, server; textfile (the metrics of a run)
 //! worker     driver of the mirror of refs. Many repositories: watch, schedule, journal_watcher, ref_watcher, root (search below a folder).
 //!            One mirror of one repository: choice (of the mirror), run (one cycle), session (repository under the lock), share
 //!            (what all mirrors have in common: tally and lock), local_view (refs), entries (journal),
 //!            reconcile, broken; cycle (attempts), attempt, requests, bisect (pushes of one attempt), remote_mirror, memory,
-//!            backoff, rejection (the server's words), comparison, missing, repository, lock, report; watermarks (resets
+//!            backoff, rejection (the server's words), comparison, missing, repository, lock, report; cycle_observer (what monitors
+//!            and alerts learn of each cycle); watermarks (resets
 //!            false_watermark), ancestry; follow (settings without effect, HEAD of the mirror), head, progress. By hand and for
 //!            readers: sync, status, wait, review (of the settings); options, error
-//! relay      a source of events over HTTP: server (connections), routes, access, body (memory budget), answer, page (PURE),
-//!            stream (listeners), stall_timeout; permission, tokens, policy (PURE); store, request and batch (PURE), commit
+//! relay      a source of events over HTTP: server, routes, access, body (memory budget), answer, page (PURE),
+//!            stream (listeners); permission, tokens, policy (PURE); store, request and batch (PURE), commit
 //!            (the writing thread), replica and follow (the same with a stream), replay (the log at start), index (PURE),
 //!            log_line
 //! porcelain  driver of a push, as `git push` makes it: run (one push per URL), destination (remotes and refspecs by git
@@ -78,6 +81,7 @@
 //! object_store  durable Git repository with one branch, for any files: store (lock, transaction), branch, work_tree, tree_buffer
 //!            and tree_cache (edited in memory), commit_object, objects, difference, new_pack, packs, maintenance, git_files
 //!            (files that git writes, too)
+//! http_server  HTTP/1 within limits, for relay and monitor: server (connections), caller (headers), stall_timeout
 //! nats       streams of JetStream, for relay and events: link (publish, follow), address, config and message (PURE)
 //! mirror     PURE: plan (entries, local refs, remote refs -> groups of commands), grouping, settlement, reconcile, watermark,
 //!            tally (entries that only some mirrors have settled)
@@ -116,11 +120,15 @@ pub mod cli;
 #[cfg(feature = "events")]
 pub mod events;
 pub mod hook;
+#[cfg(feature = "relay")]
+pub mod monitor;
 pub mod porcelain;
 #[cfg(feature = "relay")]
 pub mod relay;
 pub mod worker;
 
+#[cfg(feature = "relay")]
+mod http_server;
 #[cfg(feature = "nats")]
 mod nats;
 #[cfg(feature = "events")]

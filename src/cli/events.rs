@@ -53,7 +53,7 @@ Environment:
   COMMIT_BATCH_SIZE        commit after this many events; default 10
   COMMIT_BATCH_TIMEOUT_MS  or this long after the first of them; default 5000
   PUSHES_PER_MINUTE        budget for pushes, bursts allowed; default 12; 0 is unlimited
-  PORT                     port of 127.0.0.1 to answer GET /health on; --listen overrides it
+  PORT                     port of 127.0.0.1 to answer monitors on; --listen overrides it
 
 After SIGTERM or Ctrl-C, it commits and pushes what it has, and exits with 0.
 --once and --stdin exit with 1 if not everything was fetched or pushed, with 3 if an event was
@@ -127,7 +127,7 @@ struct Run {
     /// Author of the commits, as 'A U Thor <author@example.com>' [default: from git's configuration, else this program]
     #[arg(long, value_name = "AUTHOR", value_parser = author)]
     author: Option<Author>,
-    /// Address to answer GET /health on, instead of PORT; port 0 is any free port
+    /// Address to answer /health, /healthz, /readyz and /metrics on, instead of PORT; port 0 is any free port
     #[arg(long, value_name = "ADDR")]
     listen: Option<SocketAddr>,
 }

@@ -1,4 +1,6 @@
 //! Logs on stderr: lines for people and for cron's mail, or JSON.
+mod repeats;
+
 use std::{env, ffi::OsStr, io::stderr, path::Path, sync::OnceLock};
 
 use jiff::Timestamp;
@@ -15,6 +17,7 @@ use super::{
     colours,
     report::{Exit, Failure},
 };
+use repeats::Repeats;
 
 /// Variable with the level.
 const VARIABLE: &str = "STARGATE_LOG";
@@ -46,17 +49,40 @@ struct FailureLine<'a> {
     target: &'static str,
 }
 
-/// Sends logs to stderr, at the level in `STARGATE_LOG`, else at `level`. `beside` receives all events.
+/// Kind of a command, which decides what is logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Command {
+    /// It ends by itself, and logs warnings and errors.
+    Short,
+    /// It runs until it is stopped, logs what it does, and does not repeat a trouble in every line.
+    Long,
+}
+
+impl Command {
+    fn level(self) -> &'static str {
+        match self {
+            Command::Short => "warn",
+            Command::Long => "info",
+        }
+    }
+}
+
+/// Sends logs to stderr, at the level in `STARGATE_LOG`, else at that of the command. `beside` receives all events.
 ///
 /// # Errors
 /// `STARGATE_LOG` is not a level.
 pub fn start(
     format: LogFormat,
-    level: &str,
+    command: Command,
     beside: Option<impl Layer<Registry> + Send + Sync>,
 ) -> Result<(), Failure> {
     FORMAT.get_or_init(|| format);
-    let filter = filter(env::var_os(VARIABLE).as_deref(), level)?;
+    let filter = filter(env::var_os(VARIABLE).as_deref(), command.level())?;
+    // At a lower level, every line is wanted.
+    let is_plain = filter.max_level_hint().is_some_and(|level| level <= LevelFilter::INFO);
+    let is_limited = command == Command::Long && is_plain;
+    // With a filter of its own, no events below this level are made for it.
+    let repeats = is_limited.then(|| Repeats::new().with_filter(LevelFilter::INFO));
     // Errors of logging to stderr cannot be logged to stderr.
     let logs = fmt::layer().log_internal_errors(false).with_writer(stderr);
     let logs = match format {
@@ -72,6 +98,7 @@ pub fn start(
     tracing_subscriber::registry()
         .with(beside)
         .with(logs.with_filter(filter))
+        .with(repeats)
         .init();
     Ok(())
 }

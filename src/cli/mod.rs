@@ -14,6 +14,8 @@ pub mod install;
 pub mod journal;
 mod logs;
 pub mod man;
+#[cfg(feature = "relay")]
+mod monitoring;
 pub mod push;
 #[cfg(feature = "relay")]
 pub mod relay;
@@ -128,16 +130,16 @@ pub fn main() -> ExitCode {
         Err(message) => return print_clap_message(&message),
     };
     let terminal = push::Terminal::default();
-    let level = match cli.command {
-        Command::Watch(_) => "info",
+    let kind = match cli.command {
+        Command::Watch(_) => logs::Command::Long,
         #[cfg(feature = "events")]
-        Command::Events(_) => "info",
+        Command::Events(_) => logs::Command::Long,
         #[cfg(feature = "relay")]
-        Command::Relay(_) => "info",
-        _ => "warn",
+        Command::Relay(_) => logs::Command::Long,
+        _ => logs::Command::Short,
     };
     let beside = matches!(cli.command, Command::Push(_)).then(|| terminal.remote_lines());
-    let done = logs::start(cli.log_format, level, beside).and_then(|()| run_command(cli.command, &terminal));
+    let done = logs::start(cli.log_format, kind, beside).and_then(|()| run_command(cli.command, &terminal));
     match done.and_then(output::check_stdout) {
         Ok(exit) => exit.into(),
         Err(failure) => {

@@ -15,12 +15,13 @@ use super::{
     signals,
 };
 use crate::config::parse_duration;
+use crate::http_server::listen;
 use crate::relay::{
     access::{Access, NoAccess, TokenSources},
     cors::{Origin, parse_origin},
     permission::misunderstood,
     retention::Limits,
-    server::{Settings, Stop, listen, serve},
+    server::{MAX_CONNECTIONS, Settings, Stop, serve},
     store::{Found, Store},
 };
 
@@ -124,7 +125,7 @@ pub fn main(args: &Args) -> Result<Exit, Failure> {
         let failure = Failure::new(Exit::Failed, format!("cannot listen on {}: {error}", args.listen));
         failure.hint("choose another address with --listen; port 0 selects a free port")
     };
-    let listener = listen(args.listen).map_err(unavailable)?;
+    let listener = listen(args.listen, MAX_CONNECTIONS).map_err(unavailable)?;
     let address = listener.local_addr().map_err(unavailable)?;
     let stop = Stop::default();
     let (stopped, reloaded) = (stop.clone(), access.clone());
@@ -142,7 +143,11 @@ pub fn main(args: &Args) -> Result<Exit, Failure> {
         access_log: args.access_log,
         require_signatures: args.require_signatures,
     };
-    serve(listener, store, settings, &stop, || announce(address))?;
+    let ready = || {
+        announce(address);
+        signals::alive()();
+    };
+    serve(listener, store, settings, &stop, ready)?;
     tracing::info!("stopped; all acknowledged events are on disk");
     Ok(Exit::Done)
 }
@@ -183,11 +188,11 @@ fn report_recovery(folder: &Path, found: &Found) {
     tracing::info!(data = %folder.display(), feeds = found.feeds, events = found.events, "opened");
 }
 
-fn announce(address: SocketAddr) {
+/// Logs and prints the address of a server.
+pub(super) fn announce(address: SocketAddr) {
     tracing::info!("listening on http://{address}");
     // For scripts. A failure is harmless: the address is logged, too.
     let _ = writeln!(io::stdout(), "listening on http://{address}").and_then(|()| io::stdout().flush());
-    signals::alive()();
 }
 
 /// Parses a size in bytes, KiB, MiB, GiB or TiB.

@@ -8,6 +8,8 @@ use std::{
 
 use durable::clock::SystemClock;
 
+#[cfg(feature = "relay")]
+use super::monitoring::Textfile;
 use super::{
     logs,
     output::counted,
@@ -18,7 +20,7 @@ use crate::lfs::Carried;
 use crate::mirror::Outcome;
 use crate::worker::{
     self, CycleOutcome, CycleReport, FailedComparison, GroupOutcome, GroupReport, HeadDifference, NothingMirrored,
-    Options, Progress, RefVerdict,
+    Observers, Options, Progress, RefVerdict,
 };
 
 const EXAMPLES: &str = "\
@@ -36,6 +38,11 @@ From cron, once a minute; if another cycle is still running, this one exits with
 /// marked as done. A failed push is tried 3 times; then the entries stay pending for the next cycle. If the mirror's server
 /// explains a rejection, its words are printed as `remote:` lines. Several mirrors of a repository are pushed to at the same
 /// time.
+#[cfg_attr(not(feature = "relay"), doc = "")]
+#[cfg_attr(
+    not(feature = "relay"),
+    doc = "This program was built without the feature relay, so there is no --metrics-textfile."
+)]
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -55,6 +62,9 @@ pub struct Args {
     /// Print one JSON object for each repository and mirror to stdout
     #[arg(long)]
     json: bool,
+    #[cfg(feature = "relay")]
+    #[command(flatten)]
+    textfile: Textfile,
 }
 
 /// Runs the command.
@@ -62,6 +72,17 @@ pub struct Args {
 /// # Errors
 /// The only cycle cannot run. With several repositories or mirrors, the error is printed and the others continue.
 pub fn main(args: &Args) -> Result<Exit, Failure> {
+    #[cfg(feature = "relay")]
+    {
+        args.textfile.around(|observers| run(args, observers))
+    }
+    #[cfg(not(feature = "relay"))]
+    {
+        run(args, Observers::default())
+    }
+}
+
+fn run(args: &Args, observers: Observers) -> Result<Exit, Failure> {
     let several = super::are_several(&args.repositories, args.root.as_deref(), args.remote.as_deref())?;
     let repositories = repositories(args)?;
     let terminal = Arc::new(Terminal::default());
@@ -70,6 +91,7 @@ pub fn main(args: &Args) -> Result<Exit, Failure> {
         remote: args.remote.clone(),
         several,
         dry_run: args.dry_run,
+        observers,
         ..Default::default()
     };
     if let [only] = &repositories[..] {

@@ -1,17 +1,20 @@
 //! `stargate-mirror watch`: the long-running worker.
 use std::{path::PathBuf, sync::Arc};
 
+#[cfg(feature = "relay")]
+use super::monitoring::Listen;
 use super::{
     environment,
     report::{Exit, Failure},
     signals::{self, Request},
 };
-use crate::worker::{self, WatchEvent, Watched};
+use crate::worker::{self, Observers, WatchEvent, Watched};
 
 const EXAMPLES: &str = "\
 Examples:
   GITHUB_PAT=… stargate-mirror watch --repo /srv/git/o/r.git
   GITHUB_PAT_FILE=/etc/stargate.token stargate-mirror watch --root /srv/git
+  GITHUB_PAT_FILE=/etc/stargate.token stargate-mirror watch --root /srv/git --listen 127.0.0.1:9418
 
 SIGTERM and Ctrl-C end it within 10 seconds. After SIGHUP it reads repositories, settings and
 GITHUB_PAT_FILE again. As a systemd service of Type=notify it reports when it is ready, and feeds
@@ -21,6 +24,11 @@ the watchdog if WatchdogSec= is set.";
 ///
 /// Wakes when a journal grows or a ref moves, keeps to stargate.pushesPerMinute, retries failed pushes after growing delays,
 /// and compares the refs of both sides every 15 minutes.
+#[cfg_attr(not(feature = "relay"), doc = "")]
+#[cfg_attr(
+    not(feature = "relay"),
+    doc = "This program was built without the feature relay, so there is no --listen for monitors."
+)]
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -34,6 +42,9 @@ pub struct Args {
     /// mirrors, only this one
     #[arg(long, value_name = "R")]
     remote: Option<String>,
+    #[cfg(feature = "relay")]
+    #[command(flatten)]
+    listen: Listen,
 }
 
 /// Runs the command.
@@ -61,10 +72,14 @@ pub fn main(args: &Args) -> Result<Exit, Failure> {
         }
         _ => {}
     }
+    let (observers, alive) = (Observers::default(), signals::alive());
+    #[cfg(feature = "relay")]
+    let (observers, alive) = args.listen.start(observers, alive)?;
     let watched = Watched {
         repositories,
         root: args.root.clone(),
         remote: args.remote.clone(),
+        observers,
     };
     let (sender, events) = worker::watch_channel();
     let requests = sender.clone();
@@ -75,7 +90,7 @@ pub fn main(args: &Args) -> Result<Exit, Failure> {
             Request::Stop => WatchEvent::Stop,
         });
     })?;
-    worker::watch(watched, Arc::new(environment), (sender, events), signals::alive());
+    worker::watch(watched, Arc::new(environment), (sender, events), alive);
     signals::stopping();
     Ok(Exit::Done)
 }

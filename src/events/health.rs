@@ -1,5 +1,7 @@
-//! `GET /health` of a run, for monitors: the last pushed commit, the last committed event, and the feeds.
+//! What monitors ask a run: `/health` (the last pushed commit, the last committed event, and the feeds), `/healthz`,
+//! `/readyz` and `/metrics`.
 use std::{
+    fmt::Write as _,
     io::{self, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -8,11 +10,18 @@ use std::{
 };
 
 use serde::Serialize;
+use serde_json::json;
 
+/// Longest time between two steps of a live run. It takes one at least every 30 seconds, unless it commits.
+const ALIVE_WITHIN: Duration = Duration::from_secs(5 * 60);
 /// Number of threads that answer.
 const THREADS: usize = 4;
 /// Time that a request may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
+/// Media type of metrics in the text format of OpenMetrics.
+const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+const OK: &str = "200 OK";
+const UNAVAILABLE: &str = "503 Service Unavailable";
 /// Maximum length of a request, in bytes.
 const MAX_REQUEST: usize = 8192;
 
@@ -29,6 +38,29 @@ struct State {
     last_commit_sha: Option<String>,
     last_event: Option<(String, String)>,
     is_push_failing: bool,
+    /// Error of the last attempt to commit, if it failed.
+    uncommitted: Option<String>,
+    /// Age of the run at its last step.
+    last_step: Duration,
+    counts: Counts,
+}
+
+/// Numbers of events since the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Committed.
+    pub committed: usize,
+    /// Known before.
+    pub known: usize,
+    /// Refused.
+    pub refused: usize,
+}
+
+/// Answer to a request.
+struct Answer {
+    status: &'static str,
+    kind: &'static str,
+    body: Vec<u8>,
 }
 
 /// Body of the response.
@@ -57,11 +89,22 @@ impl Health {
         self.state().last_event = Some((event_id.to_owned(), format!("{ts:.3}")));
     }
 
-    /// Records the commit of the remote's branch after a push.
-    pub fn pushed(&self, commit: gix::ObjectId) {
+    /// Records the commit of the remote's branch after a push. Returns true if the push before it failed.
+    pub fn pushed(&self, commit: gix::ObjectId) -> bool {
         let mut state = self.state();
         state.last_commit_sha = Some(commit.to_string());
-        state.is_push_failing = false;
+        std::mem::take(&mut state.is_push_failing)
+    }
+
+    /// Records a step of the run, with the events so far.
+    pub fn step(&self, counts: Counts) {
+        let mut state = self.state();
+        (state.last_step, state.counts) = (self.start.elapsed(), counts);
+    }
+
+    /// Records the error of an attempt to commit, or its success. Returns true if the attempt before it failed.
+    pub fn commit_tried(&self, error: Option<String>) -> bool {
+        std::mem::replace(&mut self.state().uncommitted, error).is_some()
     }
 
     /// Records a push that failed.
@@ -99,18 +142,97 @@ impl Health {
         let method = words.next().unwrap_or_default();
         let target = words.next().unwrap_or_default();
         let path = target.split(|byte| *byte == b'?').next().unwrap_or_default();
-        let (status, body) = match (method, path) {
-            (b"GET" | b"HEAD", b"/health" | b"/v1/health") => ("200 OK", self.body()),
-            (_, b"/health" | b"/v1/health") => ("405 Method Not Allowed", br#"{"error":"use GET"}"#.to_vec()),
-            _ => ("404 Not Found", br#"{"error":"no such path; see /health"}"#.to_vec()),
+        let Answer { status, kind, body } = match self.answer_to(path) {
+            None => Answer::new(
+                "404 Not Found",
+                &json!({"error": "no such path; see /health, /healthz, /readyz, /metrics"}),
+            ),
+            Some(_) if ![&b"GET"[..], b"HEAD"].contains(&method) => {
+                Answer::new("405 Method Not Allowed", &json!({"error": "use GET"}))
+            }
+            Some(answer) => answer,
         };
         let length = body.len();
         let head = format!(
-            "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\nCache-Control: no-store\r\n\
+            "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\nCache-Control: no-store\r\n\
             Connection: close\r\n\r\n"
         );
         let body = if method == b"HEAD" { Vec::new() } else { body };
         stream.write_all(&[head.into_bytes(), body].concat())
+    }
+
+    fn answer_to(&self, path: &[u8]) -> Option<Answer> {
+        match path {
+            b"/health" | b"/v1/health" => Some(Answer {
+                body: self.body(),
+                ..Answer::new(OK, &json!(null))
+            }),
+            b"/healthz" => Some(self.alive()),
+            b"/readyz" => Some(self.ready()),
+            b"/metrics" => Some(Answer {
+                status: OK,
+                kind: OPENMETRICS,
+                body: self.metrics().into_bytes(),
+            }),
+            _ => None,
+        }
+    }
+
+    fn alive(&self) -> Answer {
+        let age = self.start.elapsed().saturating_sub(self.state().last_step);
+        if age <= ALIVE_WITHIN {
+            Answer::new(OK, &json!({"status": "ok"}))
+        } else {
+            Answer::new(
+                UNAVAILABLE,
+                &json!({"status": "stuck", "last_step_age_s": age.as_secs()}),
+            )
+        }
+    }
+
+    fn ready(&self) -> Answer {
+        let state = self.state();
+        let mut problems = Vec::new();
+        if state.is_push_failing {
+            problems.push(json!({"problem": "push", "detail": "the last push failed; the log has the reason"}));
+        }
+        if let Some(error) = &state.uncommitted {
+            problems.push(json!({"problem": "commit", "detail": error}));
+        }
+        let status = if problems.is_empty() { OK } else { UNAVAILABLE };
+        Answer::new(status, &json!({"ready": problems.is_empty(), "problems": problems}))
+    }
+
+    /// Returns the metrics as OpenMetrics. They have no labels from outside, so nothing needs an escape.
+    fn metrics(&self) -> String {
+        let state = self.state();
+        let mut text = String::new();
+        let counters = [
+            ("committed", "Events that were committed", state.counts.committed),
+            ("known", "Events that had been committed before", state.counts.known),
+            ("refused", "Events that were refused", state.counts.refused),
+        ];
+        for (name, help, value) in counters {
+            let name = format!("stargate_events_{name}");
+            // Writing to a string cannot fail.
+            let _ = write!(
+                text,
+                "# HELP {name} {help}.\n# TYPE {name} counter\n{name}_total {value}\n"
+            );
+        }
+        let gauges = [
+            ("push_failing", "1 if the last push failed", state.is_push_failing),
+            (
+                "commit_failing",
+                "1 if the last attempt to commit failed",
+                state.uncommitted.is_some(),
+            ),
+        ];
+        for (name, help, value) in gauges {
+            let (name, value) = (format!("stargate_events_{name}"), u8::from(value));
+            let _ = write!(text, "# HELP {name} {help}.\n# TYPE {name} gauge\n{name} {value}\n");
+        }
+        text + "# EOF\n"
     }
 
     fn body(&self) -> Vec<u8> {
@@ -129,6 +251,16 @@ impl Health {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Answer {
+    fn new(status: &'static str, body: &serde_json::Value) -> Self {
+        Answer {
+            status,
+            kind: "application/json",
+            body: body.to_string().into_bytes(),
+        }
     }
 }
 
@@ -201,5 +333,52 @@ mod tests {
         for (line, status) in [("GET /", "404"), ("POST /health", "405"), ("HEAD /health", "200")] {
             assert_eq!(ask(address, line).0, status, "{line}");
         }
+    }
+
+    #[test]
+    fn a_run_that_cannot_push_or_commit_is_alive_and_not_ready() {
+        let health = Health::new(&[]);
+        let address = health.listen(([127, 0, 0, 1], 0).into()).expect("a port");
+        let ready = || ask(address, "GET /readyz");
+        let all_well = ("200".to_owned(), r#"{"problems":[],"ready":true}"#.to_owned());
+        assert_eq!(ready(), all_well);
+        health.push_failed();
+        assert!(!health.commit_tried(Some("the disk is full".into())));
+        let (status, body) = ready();
+        let body: serde_json::Value = serde_json::from_str(&body).expect("JSON");
+        let problems = [&body["problems"][0]["problem"], &body["problems"][1]["detail"]];
+        assert_eq!(
+            (status.as_str(), problems),
+            ("503", [&"push".into(), &"the disk is full".into()])
+        );
+        assert_eq!(ask(address, "GET /healthz").0, "200");
+        health.step(Counts {
+            committed: 3,
+            known: 2,
+            refused: 1,
+        });
+        let (_, metrics) = ask(address, "GET /metrics");
+        for line in [
+            "committed_total 3",
+            "known_total 2",
+            "refused_total 1",
+            "push_failing 1",
+        ] {
+            let line = format!("stargate_events_{line}");
+            assert!(
+                metrics.lines().any(|one| one == line),
+                "{line} is missing in\n{metrics}"
+            );
+        }
+        let rules = include_str!("../../monitoring/rules.yml");
+        let words = rules.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        for name in words.filter(|word| word.starts_with("stargate_events_")) {
+            assert!(
+                metrics.lines().any(|line| line.split(' ').next() == Some(name)),
+                "{name}"
+            );
+        }
+        assert!(health.commit_tried(None) && health.pushed(gix::ObjectId::null(gix::hash::Kind::Sha1)));
+        assert_eq!(ready(), all_well);
     }
 }

@@ -29,7 +29,9 @@ pub fn push(
     let published = target.and_then(|target| context.publish(&mut target.open()?, clock, RetryPolicy::default()));
     match published {
         Ok(published) => {
-            health.pushed(published.commit);
+            if health.pushed(published.commit) {
+                tracing::info!(recovered = true, "pushes succeed again");
+            }
             log(&published);
             if let (Some(confirmer), Some(committed)) = (confirmer, committed) {
                 confirmer.confirm(committed);

@@ -28,7 +28,7 @@ use super::{
     Committed, Context, Error, Kind, Options,
     batch::Batches,
     confirmer::{Confirmer, Numbers},
-    health::Health,
+    health::{Counts, Health},
     inbox::{Inbox, Next, Sender, Stop, inbox},
     lock_file,
     push_attempt::{self, hint},
@@ -224,6 +224,7 @@ impl Run<'_> {
     /// Takes and commits events until the sources end or a stop.
     fn collect(&mut self, inbox: &Inbox<Arrival>) -> Result<Ended, RunError> {
         loop {
+            self.health.step(self.counts());
             let now = self.clock.elapsed();
             let heartbeat = self.next_heartbeat.saturating_sub(now);
             let wait = self.batches.wait(now).map_or(heartbeat, |wait| wait.min(heartbeat));
@@ -258,7 +259,15 @@ impl Run<'_> {
     fn commit_with_retries(&mut self, inbox: &Inbox<Arrival>) -> Result<(), RunError> {
         let mut delays = COMMIT_RETRY.delays(|| 0.0);
         for attempt in 1.. {
-            let Err(error) = self.commit() else { break };
+            self.health.step(self.counts());
+            let tried = self.commit();
+            let failed_before = self.health.commit_tried(tried.as_ref().err().map(ToString::to_string));
+            let Err(error) = tried else {
+                if failed_before {
+                    tracing::info!(recovered = true, "events are committed again");
+                }
+                break;
+            };
             if self.settings.ends_by_itself() && attempt >= attempts(error.kind()) {
                 return Err(error.into());
             }
@@ -332,6 +341,14 @@ impl Run<'_> {
         }
         if let Some(commit) = committed.commit {
             tracing::info!(%commit, "Mirror: add {} event(s)", committed.added);
+        }
+    }
+
+    fn counts(&self) -> Counts {
+        Counts {
+            committed: self.summary.added,
+            known: self.summary.known,
+            refused: self.summary.refused,
         }
     }
 

@@ -21,6 +21,7 @@ use super::{
     answer::ErrorResponse,
     tokens::{self, Hash, Right, Token, TokenFileError},
 };
+use crate::http_server::{bearer, has_several_hosts, is_local};
 
 /// Query parameter with a token (RFC 6750, section 2.3).
 pub const QUERY: &str = "access_token";
@@ -115,14 +116,12 @@ impl Access {
     /// # Errors
     /// Returns the response to a request that is not allowed.
     pub fn check(&self, headers: &HeaderMap, uri: &Uri) -> Result<Grant, ErrorResponse> {
-        // Two programs on the way could each believe another one.
-        if headers.get_all(header::HOST).iter().count() > 1 {
+        if has_several_hosts(headers) {
             let problem = "more than one header Host";
             return Err(ErrorResponse::new(StatusCode::MISDIRECTED_REQUEST, problem));
         }
         match self {
             Access::Tokens(tokens) => tokens.check(headers, uri),
-            // Any site can give its name the address of this machine (DNS rebinding); the browser then sends that name as Host.
             Access::Loopback(reloads) if is_local(headers) => Ok(Grant {
                 token: None,
                 reloads: reloads.subscribe(),
@@ -256,33 +255,10 @@ fn hash(token: &SecretString) -> Hash {
     hash
 }
 
-fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
-}
-
 fn of_query(uri: &Uri) -> Option<SecretString> {
     let Query(parameters) = Query::<Vec<(String, String)>>::try_from_uri(uri).ok()?;
     let token = parameters.into_iter().find(|(name, _)| name == QUERY)?;
     Some(token.1.into())
-}
-
-fn is_local(headers: &HeaderMap) -> bool {
-    let Some(host) = headers.get(header::HOST).and_then(|host| host.to_str().ok()) else {
-        return false;
-    };
-    let (name, port) = match host.strip_prefix('[') {
-        Some(rest) => match rest.split_once(']') {
-            Some((name, "")) => (name, ""),
-            Some((name, port)) => (name, port.strip_prefix(':').unwrap_or("?")),
-            None => return false,
-        },
-        None => host.split_once(':').unwrap_or((host, "")),
-    };
-    if !port.bytes().all(|byte| byte.is_ascii_digit()) {
-        return false;
-    }
-    name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 #[cfg(test)]

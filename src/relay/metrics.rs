@@ -17,8 +17,6 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-/// Media type of the metrics.
-pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 /// Route of a posted event.
 pub const POSTED: &str = "/feeds/{feed_id}/events";
 /// Label of a request that fits no route.

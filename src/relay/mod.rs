@@ -9,7 +9,7 @@
 //!   GET  /feeds/{id}/stream          server-sent events; Last-Event-ID or after_seq resumes
 //!   GET  /stream?feed=…&feed=…       the same of several feeds
 //!   PUT  /feeds/{id}/confirmed       {"by", "seq"}: a mirror has all events up to this number
-//!   GET  /health, /openapi.json
+//!   GET  /health, /healthz, /readyz, /openapi.json
 //!   GET  /, /status, /metrics        for people and monitors
 //! ```
 //!
@@ -129,7 +129,6 @@ mod request;
 pub mod retention;
 pub mod routes;
 pub mod server;
-mod stall_timeout;
 pub mod store;
 mod stream;
 mod subscription;

@@ -1,6 +1,5 @@
 //! Observation of requests: all are counted in [`Metrics`], and written to the access log if there is one.
 use std::{
-    net::SocketAddr,
     path::PathBuf,
     pin::Pin,
     sync::Arc,
@@ -24,10 +23,7 @@ use super::{
     metrics::{Metrics, NO_ROUTE},
     store::Handle,
 };
-
-/// Address of a connection's other end.
-#[derive(Debug, Clone, Copy)]
-pub struct Peer(pub SocketAddr);
+use crate::http_server::Peer;
 
 /// What observes requests.
 #[derive(Debug)]

@@ -134,6 +134,7 @@ pub fn router(app: App, origins: Vec<Origin>, observer: Arc<Observer>) -> Router
         open = open
             .route(&at("/health"), get(health))
             .route(&at("/openapi.json"), get(openapi))
+            .merge(web::probes(prefix, app.stopped.clone()))
             .merge(web::page(prefix));
     }
     let router = guarded

@@ -12,16 +12,18 @@ use axum::{
     routing::get,
 };
 use serde::Serialize;
+use tokio::sync::watch;
 
 use super::{
     access::Grant,
-    answer::{ErrorResponse, json},
+    answer::{ErrorResponse, json, json_text},
     index::Bounds,
-    metrics::{MEDIA_TYPE, Stored, size_of_files},
+    metrics::{Stored, size_of_files},
     observe::Observer,
     permission,
     tokens::Right,
 };
+use crate::http_server::OPENMETRICS;
 
 const PAGE: &str = include_str!("web/page.html");
 const SCRIPT: &str = include_str!("web/page.js");
@@ -56,6 +58,26 @@ pub fn guarded<S: Clone + Send + Sync + 'static>(prefix: &str, observer: Arc<Obs
         .with_state(observer)
 }
 
+/// Probes of monitors, below this prefix: `/healthz` and `/readyz`, which need no token.
+pub fn probes<S: Clone + Send + Sync + 'static>(prefix: &str, stopped: watch::Receiver<bool>) -> Router<S> {
+    Router::new()
+        .route(
+            &format!("{prefix}/healthz"),
+            get(|| async { json_text(StatusCode::OK, ALIVE) }),
+        )
+        .route(&format!("{prefix}/readyz"), get(readyz))
+        .with_state(stopped)
+}
+
+/// Answers 503 once the relay is to stop. It ends by itself after a disk error.
+async fn readyz(State(stopped): State<watch::Receiver<bool>>) -> Response {
+    if *stopped.borrow() {
+        json_text(StatusCode::SERVICE_UNAVAILABLE, STOPPING)
+    } else {
+        json_text(StatusCode::OK, READY)
+    }
+}
+
 fn asset(kind: &'static str, text: &'static str) -> Response {
     let headers = [
         (header::CONTENT_TYPE, kind),
@@ -67,6 +89,10 @@ fn asset(kind: &'static str, text: &'static str) -> Response {
     ];
     (headers, text).into_response()
 }
+
+const ALIVE: &str = r#"{"status":"ok"}"#;
+const READY: &str = r#"{"ready":true,"problems":[]}"#;
+const STOPPING: &str = r#"{"ready":false,"problems":[{"problem":"stopping","detail":"the relay ends"}]}"#;
 
 /// Limits of the count of events that a mirror has not confirmed.
 const COUNTED: Bounds = Bounds {
@@ -164,6 +190,6 @@ async fn metrics(
         bytes,
     };
     drop(index);
-    let headers = [(header::CONTENT_TYPE, MEDIA_TYPE), (header::CACHE_CONTROL, "no-store")];
+    let headers = [(header::CONTENT_TYPE, OPENMETRICS), (header::CACHE_CONTROL, "no-store")];
     Ok((headers, observer.metrics.text(stored)).into_response())
 }

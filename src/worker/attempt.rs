@@ -27,8 +27,15 @@ pub struct Settled {
     pub result: GroupResult,
     /// Human-readable lines in the server's answer. Empty if the group is mirrored.
     pub server_words: Vec<String>,
-    /// Number of attempts that included the group.
-    pub attempts: u32,
+    /// Outcome of each attempt that included the group.
+    pub attempted: Vec<Outcome>,
+}
+
+impl Settled {
+    /// Returns the number of attempts that included the group.
+    pub fn attempts(&self) -> u32 {
+        self.attempted.len() as u32
+    }
 }
 
 /// Result of one attempt.
@@ -72,7 +79,7 @@ impl Tried {
     pub(super) fn log(&self, attempt: u32, of: u32) {
         let (label, result) = (self.group.label(), &self.result);
         if result.outcome == Outcome::Mirrored {
-            tracing::info!(group = %label, attempt, "mirrored");
+            tracing::debug!(group = %label, attempt, outcome = result.outcome.word(), "mirrored");
             return;
         }
         let outcome = result.outcome.word();
@@ -86,13 +93,14 @@ impl Tried {
         }
     }
 
-    /// Creates the result of the group after this number of attempts.
-    pub(super) fn settled(self, attempts: u32) -> Settled {
+    /// Creates the result of the group after this attempt and the earlier ones.
+    pub(super) fn settled(self, mut attempted: Vec<Outcome>) -> Settled {
+        attempted.push(self.result.outcome);
         Settled {
             group: self.group,
             result: self.result,
             server_words: self.server_words,
-            attempts,
+            attempted,
         }
     }
 }

@@ -103,6 +103,7 @@ fn group(grouping: &Grouping, broken: &Broken) -> GroupReport {
         namespace: namespace.map(|namespace| namespace.to_string()),
         outcome: GroupOutcome::Settled(Outcome::Broken),
         attempts: 0,
+        attempted: Vec::new(),
         entries: 0,
         watermark: None,
         refs: Vec::new(),

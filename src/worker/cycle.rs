@@ -71,8 +71,8 @@ impl Cycle<'_> {
             for tried in attempt.groups {
                 tried.log(number, self.retry.attempts);
                 let label = tried.group.label().to_owned();
-                let attempts = settled.get(&label).map_or(0, |earlier| earlier.attempts) + 1;
-                settled.insert(label, tried.settled(attempts));
+                let earlier = settled.remove(&label).map(|earlier| earlier.attempted);
+                settled.insert(label, tried.settled(earlier.unwrap_or_default()));
             }
             let delay = delays.next().map(|delay| delay.max(retry_after.unwrap_or_default()));
             match delay {

@@ -45,15 +45,17 @@ pub(super) struct Intents {
     pub(super) stale_at: Option<Timestamp>,
 }
 
-/// Number of statuses written to the journal.
-#[derive(Debug, Clone, Copy, Default)]
+/// Statuses written to the journal.
+#[derive(Debug, Clone, Default)]
 pub(super) struct StatusCounts {
     pub(super) failed: usize,
     others: usize,
+    /// Age of each entry when it was seen on the mirror.
+    pub(super) lags: Vec<Duration>,
 }
 
 impl StatusCounts {
-    pub(super) fn settled(self) -> usize {
+    pub(super) fn settled(&self) -> usize {
         self.failed + self.others
     }
 }
@@ -118,7 +120,7 @@ impl<'a> Entries<'a> {
         Ok(backlog)
     }
 
-    /// Pushes these entries. Returns the results of their groups, and the number of statuses written to the journal.
+    /// Pushes these entries. Returns the results of their groups, and the statuses written to the journal.
     pub(super) fn push(
         &self,
         cycle: &Cycle<'_>,
@@ -246,11 +248,17 @@ impl<'a> Entries<'a> {
         let written = settled
             .iter()
             .filter(|(located, _)| !unwritten.contains(&located.entry.entry_id));
+        let now = self.clock.now();
         for (located, status) in written {
             log_settled(&located.entry, *status, attempt);
             match status {
                 Status::Failed => counts.failed += 1,
                 _ => counts.others += 1,
+            }
+            if *status == Status::Done {
+                // The clock may have been set back.
+                let lag = now.duration_since(located.entry.timestamp);
+                counts.lags.push(lag.try_into().unwrap_or_default());
             }
         }
         Ok(())

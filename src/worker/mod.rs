@@ -10,6 +10,7 @@ mod broken;
 mod choice;
 mod comparison;
 mod cycle;
+mod cycle_observer;
 mod entries;
 mod error;
 mod false_watermark;
@@ -48,6 +49,7 @@ pub use backoff::{Backoff, Backoffs};
 pub use choice::{Chosen, RemoteToRead, mirror_names, remotes_to_read};
 pub use comparison::{ComparisonOutcome, FailedComparison};
 pub use cycle::Cycle;
+pub use cycle_observer::{CycleObserver, EndedCycle, Observers};
 pub use error::RunError;
 pub use false_watermark::{FalseWatermark, FalseWatermarkSeen, Judged, JudgedWatermark};
 pub use head::{HeadDifference, StargateHead, compare_head, forge_at, stargate_head};
@@ -64,7 +66,7 @@ pub use requests::Mirror;
 pub use review::{NothingMirrored, SettingsFinding, review_settings};
 pub use root::{FoundRepositories, find_repositories};
 pub use run::run;
-pub use schedule::{Schedule, Target};
+pub use schedule::{Schedule, Start, Target};
 pub use share::{TALLY_FILE, forget_settled};
 pub use status::{
     BrokenRef, ComparisonStatus, GroupStatus, RefsStanding, RepositoryStatus, TokenStatus, WatermarkStatus,

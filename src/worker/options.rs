@@ -1,7 +1,7 @@
 //! Options of a cycle, and the choice of the mirror.
-use std::ffi::OsString;
+use std::{ffi::OsString, time::Duration};
 
-use super::progress::Progress;
+use super::{cycle_observer::Observers, progress::Progress};
 
 /// Reads an environment variable.
 pub type Environment<'a> = &'a dyn Fn(&str) -> Option<OsString>;
@@ -21,6 +21,10 @@ pub struct Options {
     pub patient: bool,
     /// Receiver of the progress of pushes.
     pub progress: Progress,
+    /// Receivers of the result.
+    pub observers: Observers,
+    /// Time that the cycle waited for the budget of its mirror, for the observers.
+    pub budget_delay: Duration,
 }
 
 impl Options {

@@ -1,4 +1,6 @@
 //! Report of a cycle, in the shape of `run --json`.
+use std::time::Duration;
+
 use bstr::ByteSlice;
 use git_push::{Traffic, Verdict};
 use jiff::Timestamp;
@@ -63,6 +65,12 @@ pub struct CycleReport {
     /// True if a request was sent to the mirror.
     #[serde(skip)]
     pub asked: bool,
+    /// Number of ref updates that a comparison found and the journal had missed.
+    #[serde(skip)]
+    pub reconciled: usize,
+    /// Age of each entry when it was seen on the mirror.
+    #[serde(skip)]
+    pub lags: Vec<Duration>,
 }
 
 /// Outcome of a cycle.
@@ -90,6 +98,9 @@ pub struct GroupReport {
     pub outcome: GroupOutcome,
     /// Number of attempts within the cycle.
     pub attempts: u32,
+    /// Outcome of each of them.
+    #[serde(skip)]
+    pub attempted: Vec<Outcome>,
     /// Number of entries that the group covers.
     pub entries: usize,
     /// New position of the watermark; none if the watermark was not moved.
@@ -262,6 +273,8 @@ impl CycleReport {
             elapsed_ms: 0,
             next_try: None,
             asked: false,
+            reconciled: 0,
+            lags: Vec::new(),
         }
     }
 
@@ -292,7 +305,8 @@ impl GroupReport {
             group: settled.group.label().to_string(),
             namespace: settled.group.namespace.as_ref().map(ToString::to_string),
             outcome: GroupOutcome::Settled(result.outcome),
-            attempts: settled.attempts,
+            attempts: settled.attempts(),
+            attempted: settled.attempted.clone(),
             entries: settled.group.entries.len(),
             watermark: stands.map(|change| change.new.to_string()),
             refs: verdicts
@@ -314,6 +328,7 @@ impl GroupReport {
                 None => GroupOutcome::Planned,
             },
             attempts: 0,
+            attempted: Vec::new(),
             entries: group.entries.len(),
             watermark: None,
             refs: group

@@ -11,6 +11,8 @@ use super::{
     attempt::Settled,
     backoff::{Backoff, Backoffs},
     broken::add_broken,
+    choice::name_among_several,
+    cycle_observer::EndedCycle,
     entries::{Intents, updates},
     error::RunError,
     follow::{with_head_followed, with_settings_reviewed},
@@ -44,6 +46,32 @@ const MOST_REFS: usize = 20;
 /// # Errors
 /// See [`RunError`]. A failed push is not an error: it is in the report, and its entries stay pending.
 pub fn run(
+    git_dir: &Path,
+    options: &Options,
+    environment: Environment<'_>,
+    clock: &dyn Clock,
+) -> Result<CycleReport, RunError> {
+    let result = timed(git_dir, options, environment, clock);
+    if !options.dry_run && !options.observers.is_empty() {
+        observe(git_dir, options, clock, &result);
+    }
+    result
+}
+
+/// Passes the result of a cycle to the observers.
+fn observe(git_dir: &Path, options: &Options, clock: &dyn Clock, result: &Result<CycleReport, RunError>) {
+    // A cycle that could not run has no report that names its mirror.
+    let named = match result {
+        Ok(report) => report.mirror.clone(),
+        Err(_) => name_among_several(git_dir, options.remote.as_deref()),
+    };
+    let mut ended = EndedCycle::new(git_dir, named.as_deref(), clock.now(), result.as_ref());
+    ended.budget_delay = options.budget_delay;
+    options.observers.cycle_ended(&ended);
+}
+
+/// Runs one cycle, and measures it.
+fn timed(
     git_dir: &Path,
     options: &Options,
     environment: Environment<'_>,
@@ -167,6 +195,7 @@ fn reconcile_and_push(
     }
     session.entries.maintain(&backlog);
     let watermarks = set_back_watermarks(mirror, &|namespace| attempted(&report, namespace));
+    report.reconciled = reconciled.appended;
     let report = report.with_unwritten(reconciled.unwritten).with_watermarks(watermarks);
     let report = report.with_comparison(reconciled.failed, mirror.compares_again_at());
     Ok(add_broken(report, &session.view, &compared_with))
@@ -191,6 +220,7 @@ fn push_backlog(
         (0, 0) => CycleOutcome::Mirrored,
         _ => CycleOutcome::Incomplete,
     };
+    report.lags = counts.lags;
     Ok(())
 }
 

@@ -36,6 +36,17 @@ struct State {
     running: bool,
     /// Time of the next start; while a cycle runs, of the start after it.
     due: Option<Duration>,
+    /// Time since when only the budget has kept the cycle from its start.
+    unaffordable: Option<Duration>,
+}
+
+/// A target whose cycle starts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Start {
+    /// The target.
+    pub target: Target,
+    /// Time that it waited for the budget of its mirror.
+    pub budget_delay: Duration,
 }
 
 impl Schedule {
@@ -55,6 +66,7 @@ impl Schedule {
             remote: String::new(),
             running: false,
             due: Some(now),
+            unaffordable: None,
         });
         remote.clone_into(&mut state.remote);
         let budget = self.budgets.entry(remote.to_owned());
@@ -104,7 +116,7 @@ impl Schedule {
 
     /// Returns the targets that start now, the longest due first. They count as running until
     /// [`finished()`](Self::finished) is called.
-    pub fn start(&mut self, now: Duration) -> Vec<Target> {
+    pub fn start(&mut self, now: Duration) -> Vec<Start> {
         let mut due: Vec<(Duration, Target)> = Vec::new();
         for (target, state) in &self.targets {
             due.extend(
@@ -122,16 +134,18 @@ impl Schedule {
                 continue;
             };
             let of_server = running.entry(server(&state.remote).to_owned()).or_default();
-            if *of_server < self.limit
-                && self
-                    .budgets
-                    .get_mut(&state.remote)
-                    .is_none_or(|budget| budget.try_take(now))
-            {
+            if *of_server >= self.limit {
+                continue;
+            }
+            let budget = self.budgets.get_mut(&state.remote);
+            if budget.is_none_or(|budget| budget.try_take(now)) {
                 *of_server += 1;
                 state.running = true;
                 state.due = None;
-                started.push(target);
+                let budget_delay = state.unaffordable.take().map_or(Duration::ZERO, |since| now - since);
+                started.push(Start { target, budget_delay });
+            } else {
+                state.unaffordable.get_or_insert(now);
             }
         }
         started
@@ -216,6 +230,12 @@ mod tests {
         }
     }
 
+    /// Targets that start.
+    fn started(schedule: &mut Schedule, now: u64) -> Vec<Target> {
+        let starts = schedule.start(seconds(now)).into_iter();
+        starts.map(|start| start.target).collect()
+    }
+
     fn schedule(names: &[&str], per_minute: u32, limit: usize) -> Schedule {
         let mut schedule = Schedule::new(limit);
         for name in names {
@@ -227,7 +247,7 @@ mod tests {
     #[test]
     fn the_first_cycle_starts_at_once_and_appends_during_it_make_one_more() {
         let mut schedule = schedule(&["a"], 6, 4);
-        assert_eq!(schedule.start(seconds(0)), [target("a")]);
+        assert_eq!(started(&mut schedule, 0), [target("a")]);
         for now in 1..5 {
             schedule.wake(Path::new("a"), seconds(now));
             assert!(schedule.start(seconds(now)).is_empty());
@@ -294,25 +314,29 @@ mod tests {
         schedule.wake(Path::new("a"), seconds(10));
         assert!(schedule.start(seconds(10)).is_empty());
         assert_eq!(schedule.next_start(seconds(10)), Some(seconds(60)));
-        assert_eq!(schedule.start(seconds(60)).len(), 1);
+        let start = Start {
+            target: target("a"),
+            budget_delay: seconds(50),
+        };
+        assert_eq!(schedule.start(seconds(60)), [start]);
     }
 
     #[test]
     fn no_more_than_the_limit_run_and_the_longest_due_goes_first() {
         let mut schedule = schedule(&["a", "b", "c"], 0, 2);
-        assert_eq!(schedule.start(seconds(0)), [target("a"), target("b")]);
+        assert_eq!(started(&mut schedule, 0), [target("a"), target("b")]);
         assert_eq!(schedule.next_start(seconds(0)), None);
         schedule.wake(Path::new("a"), seconds(1));
         schedule.finished(&target("a"), seconds(900));
         // `c` has been due for longer than `a`.
-        assert_eq!(schedule.start(seconds(2)), [target("c")]);
+        assert_eq!(started(&mut schedule, 2), [target("c")]);
     }
 
     #[test]
     fn repositories_share_the_budget_of_their_mirror_only() {
         let mut schedule = schedule(&["a", "b"], 1, 9);
         schedule.set(&target("c"), "another", 1, seconds(0));
-        assert_eq!(schedule.start(seconds(0)), [target("a"), target("c")]);
+        assert_eq!(started(&mut schedule, 0), [target("a"), target("c")]);
     }
 
     #[test]
@@ -339,14 +363,14 @@ mod tests {
                 schedule.set(&of(repository, host), &remote, 0, seconds(0));
             }
         }
-        assert_eq!(schedule.start(seconds(0)), [of("a", "fast"), of("a", "slow")]);
+        assert_eq!(started(&mut schedule, 0), [of("a", "fast"), of("a", "slow")]);
         assert_eq!(schedule.next_start(seconds(0)), None);
         schedule.finished(&of("a", "fast"), seconds(900));
         assert_eq!(schedule.next_start(seconds(0)), Some(seconds(0)));
-        assert_eq!(schedule.start(seconds(1)), [of("b", "fast")], "slow is still running");
+        assert_eq!(started(&mut schedule, 1), [of("b", "fast")], "slow is still running");
         schedule.finished(&of("b", "fast"), seconds(900));
         schedule.wake(Path::new("a"), seconds(2));
-        assert_eq!(schedule.start(seconds(2)), [of("a", "fast")]);
+        assert_eq!(started(&mut schedule, 2), [of("a", "fast")]);
         assert!(!schedule.is_alone(&of("a", "fast")) && schedule.is_alone(&target("x")));
     }
 

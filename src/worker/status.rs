@@ -190,6 +190,20 @@ pub fn status(git_dir: &Path, now: Timestamp) -> Result<Vec<RepositoryStatus>, R
         .collect()
 }
 
+/// Reads the status with regard to the mirror with this name among several, or the only one.
+pub(super) fn status_of(git_dir: &Path, mirror: Option<&str>, now: Timestamp) -> Result<RepositoryStatus, RunError> {
+    let (stargate, mirrors) = opened(git_dir)?;
+    let mut each = Chosen::each(&mirrors);
+    let chosen = each.find(|chosen| mirror.is_none_or(|mirror| chosen.name_among_several() == Some(mirror)));
+    match chosen {
+        Some(chosen) => status_of_mirror(git_dir, &stargate, &chosen, now),
+        None => Err(RunError::NoSuchMirror(
+            mirror.unwrap_or_default().to_owned(),
+            mirrors.names().collect::<Vec<_>>().join(", "),
+        )),
+    }
+}
+
 fn status_of_mirror(
     git_dir: &Path,
     stargate: &Stargate,

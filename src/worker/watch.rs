@@ -23,6 +23,7 @@ use durable::{
 use super::{
     backoff::delay_after,
     choice::Chosen,
+    cycle_observer::Observers,
     error::RunError,
     journal_watcher::JournalWatcher,
     missing::Missing,
@@ -32,7 +33,7 @@ use super::{
     review::NothingMirrored,
     root::{FoundRepositories, find_repositories},
     run::run,
-    schedule::{Schedule, Target},
+    schedule::{Schedule, Start, Target},
 };
 use crate::{
     config::{Config, Mirrors},
@@ -59,6 +60,8 @@ pub struct Watched {
     pub root: Option<PathBuf>,
     /// Mirror to use instead of the configured one.
     pub remote: Option<String>,
+    /// Receivers of the results of cycles.
+    pub observers: Observers,
 }
 
 impl Watched {
@@ -67,6 +70,7 @@ impl Watched {
             remote: self.remote.clone(),
             several: self.root.is_some() || self.repositories.len() > 1,
             patient: true,
+            observers: self.observers.clone(),
             ..Default::default()
         }
     }
@@ -120,6 +124,7 @@ pub fn watch(
         failures: BTreeMap::new(),
         missing: BTreeMap::new(),
         unmirrored: BTreeMap::new(),
+        troubled: BTreeMap::new(),
         below: None,
     };
     watch.until_stopped(&events, alive);
@@ -142,6 +147,8 @@ struct Watch {
     missing: BTreeMap<Target, Missing>,
     /// Logged messages that no ref is mirrored.
     unmirrored: BTreeMap<Target, String>,
+    /// Time since when cycles of a target have left something undone.
+    troubled: BTreeMap<Target, Duration>,
     /// Result of the last search below the root.
     below: Option<FoundRepositories>,
 }
@@ -156,8 +163,8 @@ impl Watch {
                 rescan = now + RESCAN;
             }
             alive();
-            for target in self.schedule.start(now) {
-                self.begin(target);
+            for start in self.schedule.start(now) {
+                self.begin(start);
             }
             let next = self.schedule.next_start(now).map_or(rescan, |start| start.min(rescan));
             match events.recv_timeout(next.saturating_sub(self.clock.elapsed())) {
@@ -223,6 +230,7 @@ impl Watch {
         }
         self.ref_watcher.set(&patterns);
         self.schedule.retain(&targets);
+        self.watched.observers.targets_found(&targets);
     }
 
     /// Adds a target for each mirror of the repository, or a single one if the command line names a mirror.
@@ -280,11 +288,32 @@ impl Watch {
         }
     }
 
-    fn begin(&mut self, target: Target) {
+    /// Logs the end of a trouble. The field `recovered` makes the same lines news again.
+    fn log_recovery(&mut self, target: &Target, result: &Result<CycleReport, RunError>) {
+        let outcome = result.as_ref().map(|report| report.outcome);
+        match outcome {
+            Ok(CycleOutcome::Mirrored | CycleOutcome::Idle) => {
+                if let Some(since) = self.troubled.remove(target) {
+                    let lasted = self.clock.elapsed().saturating_sub(since).as_secs();
+                    let (repository, mirror) = (target.repository.display(), target.mirror.as_deref());
+                    tracing::info!(%repository, mirror, recovered = true, after_s = lasted, "mirrored again");
+                }
+            }
+            Ok(CycleOutcome::LocalOnly) => {}
+            Ok(CycleOutcome::Incomplete) | Err(_) => {
+                self.troubled
+                    .entry(target.clone())
+                    .or_insert_with(|| self.clock.elapsed());
+            }
+        }
+    }
+
+    fn begin(&mut self, Start { target, budget_delay }: Start) {
         let watched = self.watched.options();
         let options = Options {
             patient: !self.begun.insert(target.clone()),
             remote: target.mirror.clone().or(watched.remote.clone()),
+            budget_delay,
             ..watched
         };
         let is_alone = self.schedule.is_alone(&target);
@@ -303,6 +332,7 @@ impl Watch {
     }
 
     fn finish(&mut self, target: &Target, result: &Result<CycleReport, RunError>) {
+        self.log_recovery(target, result);
         let (shown, mirror) = (target.repository.display(), target.mirror.as_deref());
         let pause = match result {
             Ok(report) => {

@@ -8,8 +8,9 @@ use std::{
 /// Modules from the top down, with the imports that are allowed in addition to those of lower floors.
 const FLOORS: &[&[&str]] = &[
     &["cli"],
+    &["monitor"],
     &["worker", "hook", "porcelain", "events", "relay"],
-    &["lfs", "mirror", "nats", "object_store"],
+    &["http_server", "lfs", "mirror", "nats", "object_store"],
     &["journal"],
     &["local_repository"],
     &["refs"],

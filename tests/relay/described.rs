@@ -171,6 +171,8 @@ fn every_answer_is_as_described_and_every_described_answer_is_given() {
     };
     get("/openapi.json", "/openapi.json");
     get("/health", "/health");
+    get("/healthz", "/healthz");
+    get("/readyz", "/v1/readyz");
     get(STATUS, "/status");
     get(FEEDS, "/feeds");
     let mut post = |path: &str, url: &str, body: &str| {

@@ -253,7 +253,10 @@ fn a_watermark_that_is_refused_once_moves_neither_ref_and_the_second_attempt_suc
         ..Default::default()
     };
     let (settled, done, clock) = cycle(&stargate, &mut model, &[update("refs/kv/main", 0, 1)]);
-    assert_eq!((settled[0].attempts, settled[0].result.outcome), (2, Outcome::Mirrored));
+    assert_eq!(
+        (settled[0].attempts(), settled[0].result.outcome),
+        (2, Outcome::Mirrored)
+    );
     assert_eq!(done, [0]);
     assert_eq!(clock.slept(), [HALF_A_SECOND]);
     assert_eq!((model.at("refs/kv/main"), model.at("refs/kv-mirror/main")), (1, 1));
@@ -268,13 +271,16 @@ fn a_watermark_that_is_refused_always_gets_three_attempts_half_a_second_and_a_se
     };
     let backlog = [update("refs/kv/main", 0, 1)];
     let (settled, done, clock) = cycle(&stargate, &mut model, &backlog);
-    assert_eq!((settled[0].attempts, settled[0].result.outcome), (3, Outcome::Rejected));
+    assert_eq!(
+        (settled[0].attempts(), settled[0].result.outcome),
+        (3, Outcome::Rejected)
+    );
     assert_eq!(done, [] as [usize; 0]);
     assert_eq!(clock.slept(), [HALF_A_SECOND, A_SECOND]);
     assert_eq!(model.refs.len(), 0);
     // The next cycle retries.
     let (settled, done, _) = cycle(&stargate, &mut model, &backlog);
-    assert_eq!((settled[0].attempts, done), (1, vec![0]));
+    assert_eq!((settled[0].attempts(), done), (1, vec![0]));
 }
 
 #[test]
@@ -325,7 +331,7 @@ fn an_object_that_cannot_be_read_holds_up_its_own_group_only() {
     let (settled, done, clock) = cycle(&stargate, &mut model, &backlog);
     assert_eq!(done, [0, 2]);
     let bad = &settled[1];
-    assert_eq!((bad.attempts, bad.result.outcome), (1, Outcome::Broken));
+    assert_eq!((bad.attempts(), bad.result.outcome), (1, Outcome::Broken));
     assert_eq!(bad.result.error.as_deref(), Some("object 11 cannot be read"));
     assert!(clock.slept().is_empty());
 }
@@ -416,7 +422,7 @@ fn a_push_whose_answer_was_lost_is_found_to_be_done() {
     };
     let (settled, done, clock) = cycle(&stargate, &mut model, &[update("refs/kv/main", 0, 1)]);
     assert_eq!(
-        (settled[0].attempts, settled[0].result.outcome, done),
+        (settled[0].attempts(), settled[0].result.outcome, done),
         (1, Outcome::Mirrored, vec![0])
     );
     assert!(clock.slept().is_empty());
@@ -468,7 +474,7 @@ fn a_mirror_that_is_not_as_remembered_is_asked_within_the_same_attempt() {
     model.refs.remove("refs/kv-mirror/main".as_bytes());
     stargate.refs.insert("refs/kv/main".into(), 2);
     let (settled, done, clock) = cycle(&stargate, &mut model, &[update("refs/kv/main", 1, 2)]);
-    assert_eq!((settled[0].attempts, done, model.asked), (1, vec![0], 2));
+    assert_eq!((settled[0].attempts(), done, model.asked), (1, vec![0], 2));
     assert!(clock.slept().is_empty());
     assert_eq!((model.at("refs/kv/main"), model.at("refs/kv-mirror/main")), (2, 2));
 }
@@ -481,7 +487,10 @@ fn a_refusal_of_a_remembered_mirror_counts_as_one_attempt() {
     stargate.refs.insert("refs/kv/main".into(), 2);
     model.moods = vec![Mood::Reject("kv-mirror/main"); 9];
     let (settled, _, clock) = cycle(&stargate, &mut model, &[update("refs/kv/main", 1, 2)]);
-    assert_eq!((settled[0].attempts, settled[0].result.outcome), (3, Outcome::Rejected));
+    assert_eq!(
+        (settled[0].attempts(), settled[0].result.outcome),
+        (3, Outcome::Rejected)
+    );
     assert_eq!(clock.slept(), [HALF_A_SECOND, A_SECOND]);
     assert_eq!(model.pushes.len(), 1 + 3);
 }
@@ -494,7 +503,10 @@ fn a_mirror_that_has_moved_is_found_within_the_same_attempt() {
     stargate.refs.insert("refs/kv/main".into(), 2);
     model.moods = vec![Mood::Moved];
     let (settled, done, clock) = cycle(&stargate, &mut model, &[update("refs/kv/main", 1, 2)]);
-    assert_eq!((settled[0].attempts, settled[0].result.outcome), (1, Outcome::Mirrored));
+    assert_eq!(
+        (settled[0].attempts(), settled[0].result.outcome),
+        (1, Outcome::Mirrored)
+    );
     assert_eq!((done, model.pushes.len(), model.asked), (vec![0], 3, 2));
     assert!(clock.slept().is_empty());
 }
@@ -507,7 +519,10 @@ fn a_server_that_lands_one_of_two_is_not_believed_and_gets_the_other() {
         ..Default::default()
     };
     let (settled, done, _) = cycle(&stargate, &mut model, &[update("refs/kv/main", 0, 1)]);
-    assert_eq!((settled[0].attempts, settled[0].result.outcome), (2, Outcome::Mirrored));
+    assert_eq!(
+        (settled[0].attempts(), settled[0].result.outcome),
+        (2, Outcome::Mirrored)
+    );
     assert_eq!(done, [0]);
     assert_eq!(
         model.pushes.iter().map(Vec::len).collect::<Vec<_>>(),
@@ -526,7 +541,7 @@ fn refused_credentials_are_not_tried_again_within_the_cycle() {
     };
     let (settled, _, clock) = cycle(&stargate, &mut model, &[update("refs/kv/main", 0, 1)]);
     assert_eq!(
-        (settled[0].attempts, settled[0].result.outcome),
+        (settled[0].attempts(), settled[0].result.outcome),
         (1, Outcome::Misconfigured)
     );
     assert!(clock.slept().is_empty());
@@ -540,7 +555,7 @@ fn a_mirror_that_is_down_for_a_moment_is_tried_again() {
         ..Default::default()
     };
     let (settled, done, _) = cycle(&stargate, &mut model, &[update("refs/kv/main", 0, 1)]);
-    assert_eq!((settled[0].attempts, done), (3, vec![0]));
+    assert_eq!((settled[0].attempts(), done), (3, vec![0]));
 }
 
 /// One step of a scenario.

@@ -53,9 +53,9 @@ fn lines_of_a_cycle_name_the_repository_the_mirror_and_the_entries() {
     }
 
     push(["refs/kv/other", "refs/kv-index/other"]);
-    let log = log_of(&stargate, "info", &[]);
+    let log = log_of(&stargate, "debug", &[]);
     assert!(
-        log.contains("mirrored group=other attempt=1\n") && !log.contains("cycle"),
+        log.contains("mirrored group=other attempt=1 outcome=\"mirrored\"\n") && !log.contains("cycle"),
         "{log}"
     );
     push(["refs/kv/third", "refs/kv-index/third"]);

@@ -14,6 +14,7 @@ mod lfs;
 mod local_refs;
 mod log_format;
 mod mirrors;
+mod monitoring;
 mod namespace;
 mod parts;
 mod patience;

@@ -1,0 +1,56 @@
+//! State of all mirrors. Pure: times come from the caller.
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+
+use super::{
+    mirror_state::MirrorState,
+    readiness::{Problem, Readiness},
+};
+use crate::worker::{EndedCycle, RepositoryStatus, Target};
+
+/// State of all mirrors, in the order of their repositories.
+#[derive(Debug, Default)]
+pub struct State(BTreeMap<Target, MirrorState>);
+
+impl State {
+    /// Takes a cycle that has ended, and the status after it, if it could be read.
+    pub fn cycle_ended(&mut self, ended: &EndedCycle<'_>, status: Option<&RepositoryStatus>) {
+        self.0.entry(target(ended)).or_default().cycle_ended(ended, status);
+    }
+
+    /// Forgets mirrors that are not in `targets`, and returns them.
+    pub fn retain(&mut self, targets: &BTreeSet<Target>) -> Vec<Target> {
+        let gone: Vec<Target> = self
+            .0
+            .keys()
+            .filter(|target| !targets.contains(target))
+            .cloned()
+            .collect();
+        self.0.retain(|target, _| targets.contains(target));
+        gone
+    }
+
+    /// Returns all mirrors.
+    pub fn mirrors(&self) -> impl Iterator<Item = (&Target, &MirrorState)> {
+        self.0.iter()
+    }
+
+    /// Returns the reasons why the worker does not keep up.
+    pub fn readiness(&self, now: Timestamp) -> Readiness {
+        let problems = self.mirrors();
+        Readiness::new(
+            problems
+                .flat_map(|(target, state)| Problem::find(target, state, now))
+                .collect(),
+        )
+    }
+}
+
+/// Returns the target of a cycle.
+pub fn target(ended: &EndedCycle<'_>) -> Target {
+    Target {
+        repository: ended.repository.to_owned(),
+        mirror: ended.mirror.map(str::to_owned),
+    }
+}
