@@ -4,7 +4,8 @@
 //!
 //! 1. A ref's target is the current id of the Stargate's ref. The journal can be ahead of the refs, after a power cut or
 //!    while a hook runs. Then the target is the end of the journaled updates, followed from old id to new id. Hooks append
-//!    in any order, and sometimes after a later update is settled. An older id never wins.
+//!    in any order, and sometimes after a later update is settled. An older id never wins. If the entries show that an
+//!    update between them was never journaled, the ref itself decides.
 //! 2. The target of a ref covers all of its entries.
 //! 3. The mirror's ref is created or fast-forwarded to the target. Any other change needs a journaled update for it and
 //!    the permission of the configuration; otherwise the group is held as diverged.
