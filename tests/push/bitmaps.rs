@@ -425,7 +425,32 @@ fn selected(path: &Path, had: ObjectId, wanted: ObjectId) -> (List, [u64; 2]) {
 }
 
 #[test]
-fn stored_deltas_of_what_the_remote_has_are_copied_and_so_are_whole_objects_of_the_only_pack() {
+fn whole_objects_of_the_pack_of_a_bitmap_are_copied_as_git_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("source.git");
+    let (_, commits) = long_history(&path, 60);
+    git(&path, &["repack", "-adfbq"], None);
+    let (list, [with, without]) = selected(&path, commits[30], commits[59]);
+    assert!(list.remote.is_empty(), "the newest version is stored whole");
+    assert_eq!(with, without);
+    let of_git = bytes_of_git(&path, Some(commits[30]), commits[59]);
+    assert!(with as usize <= of_git, "{with} bytes, {of_git} of git");
+
+    // The same objects are in a pack that comes first, without deltas and without a bitmap.
+    let other = [
+        "pack-objects",
+        "--all",
+        "--window=0",
+        "--no-reuse-delta",
+        "-q",
+        "objects/pack/other",
+    ];
+    git(&path, &other, None);
+    assert_eq!(selected(&path, commits[30], commits[59]).1, [with, without]);
+}
+
+#[test]
+fn stored_deltas_of_what_the_remote_has_are_copied_and_others_made_of_the_nearest_version() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("source.git");
     let (repository, commits) = long_history(&path, 60);
@@ -442,13 +467,8 @@ fn stored_deltas_of_what_the_remote_has_are_copied_and_so_are_whole_objects_of_t
         let blob = repository
             .write_blob([&text, lines.as_bytes(), more.as_bytes()].concat())
             .unwrap();
-        let mut editor = repository
-            .find_commit(commits[30])
-            .unwrap()
-            .tree()
-            .unwrap()
-            .edit()
-            .unwrap();
+        let tree = repository.find_commit(commits[30]).unwrap().tree().unwrap();
+        let mut editor = tree.edit().unwrap();
         let kind = gix::objs::tree::EntryKind::Blob;
         editor.upsert("data/file", kind, blob).unwrap();
         let id = commit(&repository, editor.write().unwrap().detach(), &[commits[30]], date);
@@ -457,33 +477,11 @@ fn stored_deltas_of_what_the_remote_has_are_copied_and_so_are_whole_objects_of_t
     };
     let (short, long) = (branch("", 100), branch("more\n", 101));
     git(&path, &["repack", "-adfbq"], None);
-
-    let (list, [with, without]) = selected(&path, long, short);
-    assert!(!list.remote.is_empty(), "the delta of the longer version is copied");
-    assert!(with + 300 < without, "{with} bytes with bases, {without} without");
-    let (list, [with, without]) = selected(&path, commits[30], short);
-    assert!(!list.remote.is_empty(), "the remote lacks the longer version");
-    assert!(with + 300 < without, "{with} bytes with bases, {without} without");
-    let (list, [with, without]) = selected(&path, commits[30], commits[59]);
-    assert!(list.remote.is_empty(), "the newest version is stored whole");
-    assert_eq!(with, without);
-    let of_git = bytes_of_git(&path, Some(commits[30]), commits[59]);
-    assert!(with as usize <= of_git, "{with} bytes, {of_git} of git");
-}
-
-#[test]
-fn whole_objects_of_several_packs_become_deltas_of_the_nearest_version() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("source.git");
-    let (repository, commits) = long_history(&path, 60);
-    point(&repository, "refs/heads/main", commits[30]);
-    git(&path, &["repack", "-dq"], None);
-    point(&repository, "refs/heads/main", commits[59]);
-    git(&path, &["repack", "-dq"], None);
-    git(&path, &["multi-pack-index", "write", "--bitmap"], None);
-    let (list, [with, without]) = selected(&path, commits[30], commits[59]);
-    assert!(!list.remote.is_empty(), "the newest version is stored whole");
-    assert!(with + 300 < without, "{with} bytes with bases, {without} without");
+    for had in [long, commits[30]] {
+        let (list, [with, without]) = selected(&path, had, short);
+        assert!(!list.remote.is_empty());
+        assert!(with + 300 < without, "{with} bytes with bases, {without} without");
+    }
 }
 
 #[test]

@@ -75,10 +75,11 @@ impl ObjectFolders {
         Ok(None)
     }
 
-    /// Opens the packs with an index of version 2, in the order of their paths.
+    /// Opens the packs with an index of version 2: those with a bitmap first, then in the order of their paths. If an object
+    /// is in several packs, the bitmap describes the copy in its own pack.
     pub(super) fn open_packs(&self, object_format: hash::Kind) -> Vec<PackFile> {
         let mut indices: Vec<_> = self.0.iter().flat_map(|folder| indices(&folder.join("pack"))).collect();
-        indices.sort();
+        indices.sort_by_cached_key(|path| (!path.with_extension("bitmap").is_file(), path.clone()));
         let open = |path: &PathBuf| PackFile::open(path, object_format);
         indices.iter().filter_map(open).collect()
     }
