@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::history::random::{self, Step, closure, steps};
 use crate::history::{self, commit, git};
+use crate::pack_states::bytes_of_git;
 use bstr::BString;
 use git_push::enumerate::{enumerate, enumerate_bitmapped};
 use git_push::list::{Base, List};
@@ -214,7 +215,7 @@ proptest! {
 }
 
 /// A repository with this number of commits to one file, and one file that never changes.
-fn long_history(path: &Path, length: u32) -> (Repository, Vec<ObjectId>) {
+pub fn long_history(path: &Path, length: u32) -> (Repository, Vec<ObjectId>) {
     let repository = history::repository(path, "sha1");
     let mut commits: Vec<ObjectId> = Vec::new();
     let same = repository.write_blob("same").unwrap();
@@ -403,35 +404,84 @@ fn grafts_and_shallow_borders_leave_the_bitmap_aside() {
     assert!(is_used(&advertisement));
 }
 
+/// Returns the list of a bitmap, and the bytes of its pack with and without the bases that it names.
+fn selected(path: &Path, had: ObjectId, wanted: ObjectId) -> (List, [u64; 2]) {
+    let repository = gix::open(path).unwrap();
+    let (advertisement, commands) = push(&[had].into(), &[wanted].into());
+    let list = enumerate_bitmapped(&repository, &advertisement, &commands)
+        .unwrap()
+        .unwrap();
+    let bases = |listed: &git_push::list::Listed| git_push::list::Listed { base: None, ..*listed };
+    let baseless = List {
+        objects: list.objects.iter().map(bases).collect(),
+        remote: Vec::new(),
+    };
+    let format = Format {
+        ofs_delta: true,
+        thin: true,
+    };
+    let bytes = [&list, &baseless].map(|list| git_push::pack::write(&repository, list, format).unwrap().bytes);
+    (list, bytes)
+}
+
 #[test]
-fn deltas_of_what_the_remote_has_are_copied_and_others_made_of_the_nearest_version() {
+fn whole_objects_of_the_pack_of_a_bitmap_are_copied_as_git_does() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("source.git");
     let (_, commits) = long_history(&path, 60);
     git(&path, &["repack", "-adfbq"], None);
-    let repository = gix::open(&path).unwrap();
-    let bytes = |list: &List| {
-        let format = Format {
-            ofs_delta: true,
-            thin: true,
-        };
-        git_push::pack::write(&repository, list, format).unwrap().bytes
-    };
-    let (advertisement, commands) = push(&[commits[30]].into(), &[commits[59]].into());
-    let bitmapped = enumerate_bitmapped(&repository, &advertisement, &commands)
+    let (list, [with, without]) = selected(&path, commits[30], commits[59]);
+    assert!(list.remote.is_empty(), "the newest version is stored whole");
+    assert_eq!(with, without);
+    let of_git = bytes_of_git(&path, Some(commits[30]), commits[59]);
+    assert!(with as usize <= of_git, "{with} bytes, {of_git} of git");
+
+    // The same objects are in a pack that comes first, without deltas and without a bitmap.
+    let other = [
+        "pack-objects",
+        "--all",
+        "--window=0",
+        "--no-reuse-delta",
+        "-q",
+        "objects/pack/other",
+    ];
+    git(&path, &other, None);
+    assert_eq!(selected(&path, commits[30], commits[59]).1, [with, without]);
+}
+
+#[test]
+fn stored_deltas_of_what_the_remote_has_are_copied_and_others_made_of_the_nearest_version() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("source.git");
+    let (repository, commits) = long_history(&path, 60);
+    // Two versions on branches, the shorter one is stored as a delta of the other one.
+    let text = repository
+        .rev_parse_single(&*format!("{}:data/file", commits[30]))
         .unwrap()
-        .unwrap();
-    assert!(!bitmapped.remote.is_empty(), "the newest version is stored whole");
-    let baseless = List {
-        objects: bitmapped
-            .objects
-            .iter()
-            .map(|listed| git_push::list::Listed { base: None, ..*listed })
-            .collect(),
-        remote: Vec::new(),
+        .object()
+        .unwrap()
+        .detach()
+        .data;
+    let branch = |more: &str, date: u32| {
+        let lines: String = (0..6).map(|line| format!("{:x}\n", line * 7_654_321)).collect();
+        let blob = repository
+            .write_blob([&text, lines.as_bytes(), more.as_bytes()].concat())
+            .unwrap();
+        let tree = repository.find_commit(commits[30]).unwrap().tree().unwrap();
+        let mut editor = tree.edit().unwrap();
+        let kind = gix::objs::tree::EntryKind::Blob;
+        editor.upsert("data/file", kind, blob).unwrap();
+        let id = commit(&repository, editor.write().unwrap().detach(), &[commits[30]], date);
+        point(&repository, &format!("refs/heads/{date}"), id);
+        id
     };
-    let (with, without) = (bytes(&bitmapped), bytes(&baseless));
-    assert!(with + 300 < without, "{with} bytes with bases, {without} without");
+    let (short, long) = (branch("", 100), branch("more\n", 101));
+    git(&path, &["repack", "-adfbq"], None);
+    for had in [long, commits[30]] {
+        let (list, [with, without]) = selected(&path, had, short);
+        assert!(!list.remote.is_empty());
+        assert!(with + 300 < without, "{with} bytes with bases, {without} without");
+    }
 }
 
 #[test]

@@ -16,6 +16,7 @@ mod packs;
 mod parts;
 mod remote_helper;
 mod requests;
+mod reverse_indices;
 mod streams;
 mod thin;
 mod walks;

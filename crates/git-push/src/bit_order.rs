@@ -141,7 +141,7 @@ impl MultiPack {
 }
 
 /// Returns where the order of the bits is in a multi-pack-index, from the start of its file. It is a chunk of the file itself
-/// since git 2.34.
+/// since git 2.36.
 fn order_range(file: &[u8]) -> Option<std::ops::Range<usize>> {
     let count = usize::from(*file.get(CHUNK_COUNT)?);
     let table = file.get(HEADER..HEADER + (count + 1) * ENTRY)?;

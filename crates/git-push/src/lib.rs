@@ -79,8 +79,8 @@
 //! advertisement, negotiation, certificate, request,  the protocol
 //!   report_status
 //! pkt_line, monitor                                  lines; progress and interruption
-//! connection, commit_graph, loose, object_files,     the remote; the local objects, whose files object_files opens;
-//!   objects, observer, wire_error                    the peer's errors
+//! connection, commit_graph, loose, reverse_index,    the remote; the local objects, whose files object_files opens;
+//!   object_files, objects, observer, wire_error      the peer's errors
 //! pipe, remote, command, progress, error             a pack on its way; values, text for a person
 //! ```
 //!
@@ -133,7 +133,7 @@ pub mod request;
 pub mod ruling;
 
 // For the other crates of this workspace, which make deltas of their own, and for tests that compare lists, packs and deltas
-// with those of git, or read damaged bitmaps. No part of the API: they may change in any version.
+// with those of git, or read damaged bitmaps and reverse indices. No part of the API: they may change in any version.
 #[doc(hidden)]
 pub mod bitmap;
 #[doc(hidden)]
@@ -144,6 +144,8 @@ pub mod enumerate;
 pub mod list;
 #[doc(hidden)]
 pub mod pack;
+#[doc(hidden)]
+pub mod reverse_index;
 
 mod bit_order;
 mod command;

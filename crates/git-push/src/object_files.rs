@@ -1,7 +1,7 @@
 //! Files of the local object store, alternates included. No other module opens them.
 //!
 //! Packs and indices that cannot be opened are skipped. Their objects are then read by gix, which reports the error.
-//! Bitmaps and multi-pack-indices that cannot be read are skipped, because they only save time.
+//! Bitmaps, multi-pack-indices and reverse indices that cannot be read are skipped, because they only save time.
 use std::cmp::Reverse;
 use std::fs::File;
 use std::io::{self, BufReader};
@@ -11,7 +11,7 @@ use std::sync::atomic::AtomicBool;
 use gix::{ObjectId, hash, zlib::Decompress};
 use gix_pack::{data, index, multi_index};
 
-use super::{error::causes, loose::Loose};
+use super::{error::causes, loose::Loose, reverse_index::EntryOrder};
 
 /// Name of a multi-pack-index in its folder.
 const MULTI_PACK_INDEX: &str = "multi-pack-index";
@@ -75,10 +75,11 @@ impl ObjectFolders {
         Ok(None)
     }
 
-    /// Opens the packs with an index of version 2, in the order of their paths.
+    /// Opens the packs with an index of version 2: those with a bitmap first, then in the order of their paths. If an object
+    /// is in several packs, the bitmap describes the copy in its own pack.
     pub(super) fn open_packs(&self, object_format: hash::Kind) -> Vec<PackFile> {
         let mut indices: Vec<_> = self.0.iter().flat_map(|folder| indices(&folder.join("pack"))).collect();
-        indices.sort();
+        indices.sort_by_cached_key(|path| (!path.with_extension("bitmap").is_file(), path.clone()));
         let open = |path: &PathBuf| PackFile::open(path, object_format);
         indices.iter().filter_map(open).collect()
     }
@@ -165,6 +166,13 @@ impl PackFile {
         let index = index::File::at(index, object_format).ok()?;
         let usable = index.version() == index::Version::V2 && index.num_objects() == data.num_objects();
         usable.then_some(PackFile { index, data })
+    }
+
+    /// Returns the order of the entries.
+    pub(super) fn order(&self) -> EntryOrder {
+        let reverse_index = std::fs::read(self.data.path().with_extension("rev"));
+        let order = reverse_index.ok().and_then(|file| EntryOrder::read(&file, &self.index));
+        order.unwrap_or_else(|| EntryOrder::sorted(&self.index))
     }
 
     /// Opens the pack as a file that can be sent, and returns its size in bytes.

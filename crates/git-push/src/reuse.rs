@@ -3,13 +3,14 @@
 //! An entry is copied only if its bytes have the CRC-32 in the index. Indices of version 1 have none, so their packs are
 //! not used.
 //!
-//! Memory: packs and indices are mapped; 12 bytes for each object of a pack from which an entry is copied.
+//! Memory: packs and indices are mapped; 12 bytes for each object of a pack from which an entry is copied, and 4 more while
+//! its reverse index is read.
 use std::sync::OnceLock;
 
 use gix::{ObjectId, oid};
 use gix_pack::data;
 
-use super::object_files::PackFile;
+use super::{object_files::PackFile, reverse_index::EntryOrder};
 
 /// The packs of a repository.
 pub(super) struct Packs(Vec<Pack>);
@@ -17,15 +18,7 @@ pub(super) struct Packs(Vec<Pack>);
 /// A pack with its index.
 pub(super) struct Pack {
     pub(super) file: PackFile,
-    order: OnceLock<Order>,
-}
-
-/// Order of the entries of a pack.
-struct Order {
-    /// Starts of the entries, in order, and the end of the last one.
-    offsets: Vec<u64>,
-    /// Places of the objects in the index, in the order of the entries.
-    entries: Vec<u32>,
+    order: OnceLock<EntryOrder>,
 }
 
 /// Location of an object in the packs.
@@ -151,7 +144,7 @@ impl Pack {
 
     /// Returns the place in the index of the object at this place in the order of the entries.
     pub(super) fn index_place(&self, place: u32) -> u32 {
-        self.order().entries[place as usize]
+        self.order().places[place as usize]
     }
 
     /// Returns the id of the object at this place in the order of the entries.
@@ -183,24 +176,17 @@ impl Pack {
     fn range(&self, offset: u64) -> Option<data::EntryRange> {
         let offsets = &self.order().offsets;
         let next = offsets.partition_point(|start| *start <= offset);
-        offsets.get(next).map(|end| offset..*end)
+        let end = offsets.get(next).copied().unwrap_or(self.file.data.pack_end() as u64);
+        (offset < end).then_some(offset..end)
     }
 
     fn place_at(&self, offset: u64) -> Option<u32> {
         let found = self.order().offsets.binary_search(&offset).ok()?;
-        u32::try_from(found).ok().filter(|place| *place < self.objects())
+        u32::try_from(found).ok()
     }
 
-    fn order(&self) -> &Order {
-        self.order.get_or_init(|| {
-            let index = &self.file.index;
-            let entries = (0..index.num_objects()).map(|entry| (index.pack_offset_at_index(entry), entry));
-            let mut entries: Vec<_> = entries.collect();
-            entries.sort_unstable();
-            let (mut offsets, entries): (Vec<_>, Vec<_>) = entries.into_iter().unzip();
-            offsets.push(self.file.data.pack_end() as u64);
-            Order { offsets, entries }
-        })
+    fn order(&self) -> &EntryOrder {
+        self.order.get_or_init(|| self.file.order())
     }
 }
 

@@ -1,8 +1,11 @@
 //! Bases for objects that a bitmap selects, where no walk names any. PURE: it sees mapped packs, and reads no object.
 //!
 //! An object that is stored as a delta of another new one needs no base: the delta is copied. If the base is on the remote,
-//! it is named, and the delta is copied as well. Any other tree or blob gets the nearest one at the same path that the
-//! remote has. Git writes new versions first and older ones next to them, so this is the one that follows in the pack.
+//! it is named, and the delta is copied as well. If there is one pack, objects that are stored whole are copied, too, as git
+//! does: deltas of older versions would save few bytes of a long push, and take much of its time.
+//!
+//! Any other tree or blob gets the nearest one at the same path that the remote has. Git writes new versions first and older
+//! ones next to them, so this is the one that follows in the pack.
 use std::collections::HashMap;
 
 use super::super::{
@@ -17,6 +20,7 @@ type Name = (Kind, u32);
 /// of the base by the place of the object, in the order of the entries.
 pub(super) fn hints(pack: &BitOrder, bitmap: &Bitmap<'_>, new: &Bits, had: &Bits) -> HashMap<u32, u32> {
     let has_nothing = had.count() == 0;
+    let copies_whole = has_nothing || matches!(pack, BitOrder::Pack(_));
     let mut hints = HashMap::new();
     let mut baseless = Vec::new();
     // By name, the last object that is stored as a delta of an object that is neither sent nor had.
@@ -30,7 +34,7 @@ pub(super) fn hints(pack: &BitOrder, bitmap: &Bitmap<'_>, new: &Bits, had: &Bits
             }
             Ok(Some(base)) if new.contains(base) => continue,
             // The pack's writer has tried all deltas of new objects.
-            Ok(None) if has_nothing => continue,
+            Ok(None) if copies_whole => continue,
             _ => {}
         }
         let Some(name) = name(pack, bitmap, place) else {
