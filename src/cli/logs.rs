@@ -9,7 +9,7 @@ use tracing_subscriber::{
     Layer, Registry,
     filter::{FilterExt, LevelFilter, Targets, filter_fn},
     fmt,
-    layer::SubscriberExt,
+    layer::{Filter, SubscriberExt},
     util::SubscriberInitExt,
 };
 
@@ -79,7 +79,7 @@ pub fn start(
     FORMAT.get_or_init(|| format);
     let filter = filter(env::var_os(VARIABLE).as_deref(), command.level())?;
     // At a lower level, every line is wanted.
-    let is_plain = filter.max_level_hint().is_some_and(|level| level <= LevelFilter::INFO);
+    let is_plain = Filter::<Registry>::max_level_hint(&filter).is_some_and(|level| level <= LevelFilter::INFO);
     let is_limited = command == Command::Long && is_plain;
     // With a filter of its own, no events below this level are made for it.
     let repeats = is_limited.then(|| Repeats::new().with_filter(LevelFilter::INFO));

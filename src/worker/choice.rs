@@ -124,7 +124,7 @@ pub fn mirror_names(git_dir: &Path, remote: Option<&str>) -> Result<Vec<Option<S
 /// Returns the name of the mirror that `remote` names, if there are several and their configuration can be read.
 pub(super) fn name_among_several(git_dir: &Path, remote: Option<&str>) -> Option<String> {
     let mirrors = Mirrors::load(git_dir).ok().filter(Mirrors::are_several)?;
-    let place = named(&mirrors, remote?)?;
+    let place = named_place(&mirrors, remote?)?;
     mirrors.names().nth(place).map(str::to_owned)
 }
 
