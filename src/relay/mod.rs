@@ -134,4 +134,6 @@ pub mod store;
 mod stream;
 mod subscription;
 pub mod tokens;
+#[cfg(feature = "nats")]
+mod turn;
 mod web;

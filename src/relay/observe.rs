@@ -29,7 +29,7 @@ use super::{
 #[derive(Debug, Clone, Copy)]
 pub struct Peer(pub SocketAddr);
 
-/// What observes requests.
+/// Observer of requests.
 #[derive(Debug)]
 pub struct Observer {
     /// The store, whose state is shown.
