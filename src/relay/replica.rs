@@ -136,7 +136,7 @@ impl Replica {
         let mut waiting = vec![first];
         let mut own = HashSet::new();
         // Time since which the stream refuses everything, because other relays write to it.
-        let mut refused_since = None;
+        let mut refused_since: Option<Instant> = None;
         while !waiting.is_empty() {
             // A relay that waits for its turn has more to write then.
             waiting.extend(std::iter::from_fn(|| queue.try_recv().ok()).take(BATCH.saturating_sub(waiting.len())));

@@ -1,7 +1,8 @@
-//! The relay and event files, used by programs in JavaScript that follow only the protocol.
+//! The relay and event files, used by programs in TypeScript and JavaScript that follow only the protocol.
 use std::{
     fmt::Write as _,
     io::Write,
+    path::Path,
     process::{Command, Stdio},
 };
 
@@ -14,17 +15,38 @@ use crate::folder;
 /// Generated events.
 const EVENTS: usize = 3000;
 
-fn script(name: &str) -> Command {
+fn script(path: impl AsRef<Path>) -> Command {
     let mut command = Command::new(program("node"));
-    command.arg(format!("{}/tests/relay/{name}", env!("CARGO_MANIFEST_DIR")));
+    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join(path));
     command
+}
+
+/// Compiles the client, with its types checked, to `client.mjs` in this folder.
+fn compile_client(folder: &Path) {
+    let mut compile = script("target/sse/node_modules/typescript/bin/tsc");
+    compile
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .args(["--strict", "--noEmitOnError", "--skipLibCheck", "--target", "es2022"])
+        .args(["--lib", "es2023", "--module", "nodenext", "--types", "node"])
+        .args(["--typeRoots", "target/sse/node_modules/@types", "--outDir"])
+        .arg(folder)
+        .arg("tests/relay/client.mts");
+    let compiled = compile.output().expect("node");
+    let said = String::from_utf8_lossy(&compiled.stdout);
+    assert!(
+        compiled.status.success(),
+        "{said}\nif tsc is missing, tests/sse/install installs it"
+    );
 }
 
 #[test]
 fn a_client_that_knows_the_protocol_alone_is_served() {
     let folder = folder();
     let relay = Relay::start(folder.path());
-    let client = script("client.mjs").arg(format!("http://{}", relay.address)).output();
+    compile_client(folder.path());
+    let client = script(folder.path().join("client.mjs"))
+        .arg(format!("http://{}", relay.address))
+        .output();
     let client = client.expect("node");
     let said = String::from_utf8_lossy(&client.stderr);
     assert!(client.status.success() && client.stdout == b"done\n", "{said}");
@@ -34,7 +56,7 @@ fn a_client_that_knows_the_protocol_alone_is_served() {
 fn files_are_what_json_stringify_writes_byte_for_byte() {
     let mut random = Random::new(13);
     let texts: Vec<_> = (0..EVENTS).map(|number| event(&mut random, number)).collect();
-    let mut node = script("stringify.mjs");
+    let mut node = script("tests/relay/stringify.mjs");
     let mut node = node.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("node");
     let mut stdin = node.stdin.take().expect("a pipe");
     let input = texts.join("\n") + "\n";
