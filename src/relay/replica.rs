@@ -162,7 +162,7 @@ impl Replica {
                 return Ok(());
             }
             if refused_since.is_some() {
-                self.turns.ask().await;
+                self.turns.ask(self.last()).await;
             }
         }
         Ok(())
@@ -344,8 +344,8 @@ impl Replica {
     /// Writes what other relays have stored, and shows it.
     fn show(&mut self, batch: &Batch) -> Result<(), WriteError> {
         self.write(batch)?;
-        if !batch.lines.is_empty() {
-            self.turns.end();
+        if let Some(last) = batch.lines.last() {
+            self.turns.end(last.seq);
         }
         self.shared.notify(batch.events(batch.lines.len()));
         let sets_policy = |line: &NewLine| matches!(&line.request, WriteRequest::Feed(feed) if feed.sets_policy);

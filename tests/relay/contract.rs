@@ -1,8 +1,9 @@
 //! The relay and event files, used by programs in TypeScript and JavaScript that follow only the protocol.
 use std::{
     fmt::Write as _,
+    fs,
     io::Write,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
@@ -21,30 +22,23 @@ fn script(path: impl AsRef<Path>) -> Command {
     command
 }
 
-/// Compiles the client, with its types checked, to `client.mjs` in this folder.
-fn compile_client(folder: &Path) {
-    let mut compile = script("target/sse/node_modules/typescript/bin/tsc");
-    compile
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .args(["--strict", "--noEmitOnError", "--skipLibCheck", "--target", "es2022"])
-        .args(["--lib", "es2023", "--module", "nodenext", "--types", "node"])
-        .args(["--typeRoots", "target/sse/node_modules/@types", "--outDir"])
-        .arg(folder)
-        .arg("tests/relay/client.mts");
-    let compiled = compile.output().expect("node");
-    let said = String::from_utf8_lossy(&compiled.stdout);
+/// Path of the client, which `tests/sse/install` compiles, with its types checked.
+fn compiled_client() -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let source = fs::read(root.join("tests/relay/client.mts")).expect("a source");
+    let is_compiled = fs::read(root.join("target/sse/client.mts")).is_ok_and(|compiled| compiled == source);
     assert!(
-        compiled.status.success(),
-        "{said}\nif tsc is missing, tests/sse/install installs it"
+        is_compiled,
+        "the client in TypeScript must be compiled: run tests/sse/install"
     );
+    root.join("target/sse/client.mjs")
 }
 
 #[test]
 fn a_client_that_knows_the_protocol_alone_is_served() {
     let folder = folder();
     let relay = Relay::start(folder.path());
-    compile_client(folder.path());
-    let client = script(folder.path().join("client.mjs"))
+    let client = script(compiled_client())
         .arg(format!("http://{}", relay.address))
         .output();
     let client = client.expect("node");

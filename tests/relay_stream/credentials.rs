@@ -4,7 +4,7 @@ use std::path::Path;
 use support::{
     git::git,
     nats::Servers,
-    relay::{Relay, Start, event},
+    relay::{Start, event},
 };
 
 use crate::{
