@@ -39,7 +39,7 @@ impl Key {
 
     fn seed(&self) -> String {
         let owner = self.owner as u8;
-        with_checksum(&[SEED | owner >> 5, owner << 3], &self.seed)
+        with_checksum(&[SEED | (owner >> 5), owner << 3], &self.seed)
     }
 
     /// Signs claims about a key.
@@ -58,14 +58,20 @@ impl Key {
 /// Encodes bytes with their CRC-16 (XMODEM) in base32.
 fn with_checksum(prefix: &[u8], bytes: &[u8]) -> String {
     let mut all = [prefix, bytes].concat();
-    let shift = |crc: u16| if crc & 0x8000 == 0 { crc << 1 } else { crc << 1 ^ 0x1021 };
-    let add = |crc: u16, byte: &u8| (0..8).fold(crc ^ u16::from(*byte) << 8, |crc, _| shift(crc));
+    let shift = |crc: u16| {
+        if crc & 0x8000 == 0 {
+            crc << 1
+        } else {
+            (crc << 1) ^ 0x1021
+        }
+    };
+    let add = |crc: u16, byte: &u8| (0..8).fold(crc ^ (u16::from(*byte) << 8), |crc, _| shift(crc));
     let crc = all.iter().fold(0, add);
     all.extend(crc.to_le_bytes());
     let digit = |number: usize| {
         let (byte, bit) = (number * 5 / 8, number * 5 % 8);
         let pair = u16::from_be_bytes([all[byte], all.get(byte + 1).copied().unwrap_or(0)]);
-        char::from(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"[usize::from(pair >> (11 - bit) & 31)])
+        char::from(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"[usize::from((pair >> (11 - bit)) & 31)])
     };
     (0..(all.len() * 8).div_ceil(5)).map(digit).collect()
 }

@@ -144,7 +144,6 @@ fn relays_that_are_busy_all_the_time_take_turns() {
     });
     let of = |relay: usize| posted.iter().skip(relay).step_by(2).sum::<usize>();
     assert_eq!(of(1), WRITERS * EVENTS);
-    println!("{} {}", of(0), of(1));
     assert!(of(0) < 5 * of(1), "one relay wrote {}, the other {}", of(0), of(1));
     let all = all_when(&relays[1].client(), "f", of(0) + of(1));
     let ids: BTreeSet<_> = all.iter().map(|(_, event)| event["event_id"].to_string()).collect();
