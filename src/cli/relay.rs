@@ -66,10 +66,10 @@ pub struct Args {
     /// Number of servers that store the stream; 1 if it is created without this option
     #[arg(long, value_name = "N", requires = "store", value_parser = clap::value_parser!(u8).range(1..=5))]
     replicas: Option<u8>,
-    /// Remove events that arrived longer ago, such as 90d, and that all mirrors have confirmed
+    /// Remove events that arrived longer ago, such as 90d, and that all mirrors have confirmed; not with --store
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     keep: Option<Duration>,
-    /// Remove the oldest events beyond this size, such as 10GiB, that all mirrors have confirmed
+    /// Remove the oldest events beyond this size, such as 10GiB, that all mirrors have confirmed; not with --store
     #[arg(long, value_name = "SIZE", value_parser = size)]
     keep_bytes: Option<u64>,
     /// Size of a file of events; whole files are removed

@@ -44,7 +44,7 @@ impl From<&LinkError> for Exit {
     fn from(error: &LinkError) -> Self {
         match error {
             LinkError::Connect(..) | LinkError::JetStream(..) => Exit::Failed,
-            LinkError::Unsuitable(..) => Exit::Misconfigured,
+            LinkError::Refused { .. } | LinkError::Unsuitable(..) => Exit::Misconfigured,
         }
     }
 }
@@ -53,7 +53,10 @@ impl From<&LinkError> for Exit {
 impl From<LinkError> for Failure {
     fn from(error: LinkError) -> Self {
         let hint = match error {
-            LinkError::Connect(..) => "check that the servers run, their address, TLS, and the credentials",
+            LinkError::Connect(..) => "check that the servers run, their address, TLS, and the file of credentials",
+            LinkError::Refused { .. } => {
+                "name the credentials of a user of these servers with --credentials, one that is neither revoked nor expired"
+            }
             LinkError::JetStream(..) => "check that the servers run JetStream, and the rights of the credentials",
             LinkError::Unsuitable(..) => "let the relay create a stream: choose another name behind the servers",
         };

@@ -1,8 +1,11 @@
 //! Connection to a stream: opening, publishing in order, and following.
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use async_nats::{
-    Client, ConnectOptions, Event, HeaderMap,
+    Client, ConnectErrorKind, ConnectOptions, Event, HeaderMap, Subscriber,
     connection::State,
     header::{NATS_EXPECTED_LAST_MESSAGE_ID, NATS_EXPECTED_LAST_SEQUENCE, NATS_EXPECTED_STREAM, NATS_MESSAGE_ID},
     jetstream::{
@@ -43,9 +46,19 @@ pub struct Settings {
 /// Error of opening a stream.
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
-    /// The servers cannot be reached, or refuse the credentials.
+    /// The servers cannot be reached.
     #[error("cannot connect to {0}: {1}")]
     Connect(String, String),
+    /// The servers refuse the user.
+    #[error("{servers} refuses {}: {problem}", user(.credentials.as_deref()))]
+    Refused {
+        /// URLs of the servers.
+        servers: String,
+        /// File with the user's credentials.
+        credentials: Option<PathBuf>,
+        /// Reason of the servers.
+        problem: String,
+    },
     /// JetStream does not answer, or refuses.
     #[error("the stream {0} cannot be used: {1}")]
     JetStream(String, String),
@@ -120,7 +133,14 @@ impl Link {
             options = read.map_err(|error| failed(format!("{}: {error}", file.display())))?;
         }
         let connecting = options.connect(settings.address.servers.clone());
-        connecting.await.map_err(|error| failed(with_causes(&error)))
+        connecting.await.map_err(|error| match error.kind() {
+            ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => LinkError::Refused {
+                servers: servers.clone(),
+                credentials: settings.credentials.clone(),
+                problem: with_causes(&error),
+            },
+            _ => failed(with_causes(&error)),
+        })
     }
 
     /// Connects, and opens the stream.
@@ -177,6 +197,24 @@ impl Link {
         let answered = timeout(ANSWER, self.client.request(subject, text.into())).await;
         let answer = answered.map_err(|_| NO_ANSWER.to_owned())?;
         answer.map(drop).map_err(|error| with_causes(&error))
+    }
+
+    /// Subscribes to messages that the stream does not store.
+    ///
+    /// # Errors
+    /// The connection has ended.
+    pub async fn subscribe(&self, subject: String) -> Result<Subscriber, LinkError> {
+        let subscribed = self.client.subscribe(subject).await;
+        subscribed.map_err(|error| LinkError::JetStream(self.name.clone(), with_causes(&error)))
+    }
+
+    /// Sends a message that the stream does not store, and waits for nothing.
+    ///
+    /// # Errors
+    /// The connection has ended.
+    pub async fn send_plain(&self, subject: String, text: String) -> Result<(), String> {
+        let sent = self.client.publish(subject, text.into()).await;
+        sent.map_err(|error| with_causes(&error))
     }
 
     /// Text that differs from that of any other stream, even one with the same name.
@@ -295,6 +333,14 @@ fn is_refused(kind: PublishErrorKind) -> bool {
         PublishErrorKind::WrongLastMessageId,
     ]
     .contains(&kind)
+}
+
+/// Describes the user with these credentials.
+fn user(credentials: Option<&Path>) -> String {
+    match credentials {
+        Some(file) => format!("the credentials in {}", file.display()),
+        None => "a connection without credentials".into(),
+    }
 }
 
 fn report(event: &Event) {

@@ -11,7 +11,7 @@ use super::answer::SEQ;
 
 /// Header with which a listener resumes.
 pub const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
-/// How long a browser may remember the answer to a preflight.
+/// Time for which a browser may remember the answer to a preflight.
 const MAX_AGE: Duration = Duration::from_secs(60 * 60);
 
 /// Parses an origin, exactly as a browser sends it.

@@ -1,4 +1,7 @@
 //! Data folder of a relay: its lock, and the version of its format.
+//!
+//! Folders of earlier versions are folders of the current one. Before the first start on one, its events are copied to a folder
+//! in it that is named after the earlier version, such as `version-2`. An earlier program can use that one.
 use std::{
     fs, io,
     path::{Path, PathBuf},
@@ -6,7 +9,7 @@ use std::{
 
 use durable::{
     replace::replace,
-    storage::{Disk, DiskFile, FILE_MODE, Folders, LockFiles, WriteFiles},
+    storage::{Disk, DiskFile, FILE_MODE, Folders, LockFiles, Names, WriteFiles, sync_file},
 };
 
 use super::store::STEM;
@@ -21,6 +24,8 @@ pub const VERSION_FILE: &str = "version";
 const VERSION: u32 = 3;
 /// File with the identity of the stream that the folder is a copy of. Without it, the folder is the store.
 pub const STREAM_FILE: &str = "stream";
+/// Version of folders without a file [`VERSION_FILE`].
+const WITHOUT_FILE: &str = "1";
 /// Earlier version that folders have.
 const EARLIER: &str = "2";
 
@@ -110,8 +115,10 @@ pub fn set_stream(folder: &Path, stream: Option<&str>) -> Result<(), OpenError> 
     }
 }
 
-/// Checks the version of the folder, and sets the current one. Folders of earlier versions are folders
-/// of this one.
+/// Checks the version of the folder, and sets the current one. The events of a folder of an earlier version are copied first.
+///
+/// # Errors
+/// [`OpenError`]
 pub fn set_version(folder: &Path) -> Result<(), OpenError> {
     let path = folder.join(VERSION_FILE);
     let failed = |what, source| WriteError::Storage {
@@ -119,18 +126,56 @@ pub fn set_version(folder: &Path) -> Result<(), OpenError> {
         path: path.clone(),
         source,
     };
-    match fs::read_to_string(&path) {
-        Ok(found) if found.trim_end() == VERSION.to_string() => Ok(()),
-        Ok(found) if found.trim_end() != EARLIER => Err(OpenError::Version {
-            folder: folder.into(),
-            found: found.trim_end().chars().take(20).collect(),
-        }),
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("read", error).into()),
-        _ => {
-            let written = replace(&Disk, &path, format!("{VERSION}\n").as_bytes(), FILE_MODE);
-            Ok(written.map_err(|error| failed("write", error))?)
+    let found = match fs::read_to_string(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        found => Some(found.map_err(|error| failed("read", error))?),
+    };
+    let version = match found.as_deref().map(str::trim_end) {
+        None => WITHOUT_FILE,
+        Some(EARLIER) => EARLIER,
+        Some(found) if found == VERSION.to_string() => return Ok(()),
+        Some(found) => {
+            return Err(OpenError::Version {
+                folder: folder.into(),
+                found: found.chars().take(20).collect(),
+            });
         }
+    };
+    keep_copy(folder, version).map_err(|error| failed("copy the events of an earlier version beside", error))?;
+    let written = replace(&Disk, &path, format!("{VERSION}\n").as_bytes(), FILE_MODE);
+    Ok(written.map_err(|error| failed("write", error))?)
+}
+
+/// Copies the events and the version of a folder to a folder in it. Does nothing if there are no events, or if the copy exists.
+fn keep_copy(folder: &Path, version: &str) -> io::Result<()> {
+    let copy = folder.join(format!("version-{version}"));
+    let is_event_file = |name: &str| name.starts_with(STEM) && name.ends_with(".ndjson");
+    let mut files = Vec::new();
+    for name in Disk.list(folder)? {
+        files.extend(name.to_str().filter(|name| is_event_file(name)).map(str::to_owned));
     }
+    if files.is_empty() || copy.try_exists()? {
+        return Ok(());
+    }
+    if version != WITHOUT_FILE {
+        files.push(VERSION_FILE.into());
+    }
+    // A relay that was killed may have left it.
+    let incomplete = folder.join(format!("version-{version}.new"));
+    if incomplete.try_exists()? {
+        fs::remove_dir_all(&incomplete)?;
+    }
+    Disk.create_dir(&incomplete)?;
+    for name in files {
+        let to = incomplete.join(&name);
+        fs::copy(folder.join(&name), &to)?;
+        sync_file(&fs::OpenOptions::new().append(true).open(&to)?)?;
+    }
+    Disk.sync_dir(&incomplete)?;
+    Disk.rename(&incomplete, &copy)?;
+    Disk.sync_dir(folder)?;
+    tracing::info!(copy = %copy.display(), "copied the events of version {version}");
+    Ok(())
 }
 
 /// Locks the folder, and creates it if it is missing, but not its parents.

@@ -133,4 +133,6 @@ pub mod store;
 mod stream;
 mod subscription;
 pub mod tokens;
+#[cfg(feature = "nats")]
+mod turn;
 mod web;

@@ -25,7 +25,7 @@ use super::{
 };
 use crate::http_server::Peer;
 
-/// What observes requests.
+/// Observer of requests.
 #[derive(Debug)]
 pub struct Observer {
     /// The store, whose state is shown.

@@ -12,6 +12,8 @@
 //! relay's message. The id of an event is a hash of its JSON, so that the stream itself recognises an event that is posted to
 //! two relays within two minutes.
 //!
+//! Relays that are refused take [turns](super::turn) with the others.
+//!
 //! Without an acknowledgement in time, a request is answered with 503. If its message was stored nevertheless, the consumer
 //! delivers it, and a retry is answered with the stored event.
 use std::{collections::HashSet, io, path::PathBuf, sync::Arc};
@@ -21,7 +23,7 @@ use durable::clock::{Clock, SystemClock};
 use ring::digest::{SHA256, digest};
 use tokio::{
     sync::mpsc,
-    time::{Duration, timeout},
+    time::{Duration, Instant, timeout, timeout_at},
 };
 
 use super::{
@@ -31,6 +33,7 @@ use super::{
     index::About,
     replay::identity,
     store::{NewFeed, QueuedWrite, Refusal, Shared, Submission, WriteRequest},
+    turn::Turns,
 };
 use crate::{
     journal::WriteError,
@@ -41,8 +44,8 @@ use crate::{
     uuid,
 };
 
-/// Number of times that requests are decided, while other relays write to the stream.
-const ROUNDS: usize = 256;
+/// Time for which other relays may keep this one from writing.
+const MAX_WAIT: Duration = Duration::from_secs(5);
 /// Maximum number of messages that wait to be copied.
 const DELIVERIES: usize = 64;
 /// Time without a message after which a copy that is behind cannot be completed.
@@ -56,6 +59,7 @@ pub struct Replica {
     link: Link,
     clock: SystemClock,
     deliveries: mpsc::Receiver<Delivery>,
+    turns: Turns,
     data: PathBuf,
 }
 
@@ -64,7 +68,7 @@ type Undecided = Vec<QueuedWrite>;
 
 impl Replica {
     /// Creates a replica that follows the stream from the end of the copy on. It must be called within a runtime.
-    pub fn new(committer: Committer, shared: Arc<Shared>, link: Link, data: PathBuf) -> Self {
+    pub fn new(committer: Committer, shared: Arc<Shared>, (link, turns): (Link, Turns), data: PathBuf) -> Self {
         let (sender, deliveries) = mpsc::channel(DELIVERIES);
         let next = shared.index().last() + 1;
         tokio::spawn(follow(link.clone(), next, sender));
@@ -74,6 +78,7 @@ impl Replica {
             link,
             clock: SystemClock::default(),
             deliveries,
+            turns,
             data,
         }
     }
@@ -90,6 +95,7 @@ impl Replica {
                     None => break,
                 },
                 Some(delivery) = self.deliveries.recv() => self.copy(delivery)?,
+                () = self.turns.asked() => {}
             }
         }
         self.committer.end();
@@ -128,34 +134,57 @@ impl Replica {
     /// Serves a request, and those that wait behind it.
     async fn serve(&mut self, first: QueuedWrite, queue: &mut mpsc::Receiver<QueuedWrite>) -> Result<(), WriteError> {
         let mut waiting = vec![first];
-        while waiting.len() < BATCH
-            && let Ok(queued) = queue.try_recv()
-        {
-            waiting.push(queued);
-        }
-        let is_refresh = |queued: &QueuedWrite| matches!(queued.request, WriteRequest::Refresh);
-        if waiting.iter().any(is_refresh)
-            && let Err(why) = self.catch_up().await?
-        {
-            tracing::warn!("cannot read the end of the stream: {why}");
-        }
         let mut own = HashSet::new();
-        for round in 0..ROUNDS {
-            let end;
-            (waiting, end) = self.publish(waiting, &mut own, round == 0).await?;
-            let lost = match end {
-                _ if waiting.is_empty() => return Ok(()),
-                End::Lost(why) => Some(why),
-                End::Moved | End::Complete => self.catch_up().await?.err(),
-            };
-            if let Some(why) = lost {
-                tracing::warn!("cannot write to the stream: {why}");
+        // Time since which the stream refuses everything, because other relays write to it.
+        let mut refused_since: Option<Instant> = None;
+        while !waiting.is_empty() {
+            // A relay that waits for its turn has more to write then.
+            waiting.extend(std::iter::from_fn(|| queue.try_recv().ok()).take(BATCH.saturating_sub(waiting.len())));
+            if let Err(why) = self.prepare(&waiting, refused_since.is_some()).await? {
                 refuse(waiting, &why);
                 return Ok(());
             }
+            let end;
+            let before = self.last();
+            (waiting, end) = self.publish(waiting, &mut own, refused_since.is_none()).await?;
+            let since = refused_since.filter(|_| self.last() == before);
+            refused_since = match end {
+                End::Complete => None,
+                End::Moved => Some(since.unwrap_or_else(Instant::now)),
+                End::Lost(why) => {
+                    tracing::warn!("cannot write to the stream: {why}");
+                    refuse(waiting, &why);
+                    return Ok(());
+                }
+            };
+            if refused_since.is_some_and(|since| since.elapsed() > MAX_WAIT) {
+                refuse(waiting, "other relays write to the stream all the time");
+                return Ok(());
+            }
+            if refused_since.is_some() {
+                self.turns.ask(self.last()).await;
+            }
         }
-        refuse(waiting, "too many other relays write to the stream at the same time");
         Ok(())
+    }
+
+    /// Copies what the requests need, and lets another relay write if that one has the turn. The result has the reason if the
+    /// requests cannot be served.
+    async fn prepare(&mut self, waiting: &[QueuedWrite], is_refused: bool) -> Result<Result<(), String>, WriteError> {
+        let is_refresh = |queued: &QueuedWrite| matches!(queued.request, WriteRequest::Refresh);
+        if (is_refused || waiting.iter().any(is_refresh))
+            && let Err(why) = self.catch_up().await?
+        {
+            tracing::warn!("cannot read the end of the stream: {why}");
+            return Ok(if is_refused { Err(why) } else { Ok(()) });
+        }
+        while !is_refused && let Some(end) = self.turns.given_until() {
+            match timeout_at(end, self.deliveries.recv()).await {
+                Ok(Some(delivery)) => self.copy(delivery)?,
+                Ok(None) | Err(_) => break,
+            }
+        }
+        Ok(Ok(()))
     }
 
     /// Decides requests, publishes what is new, and answers those whose outcome is known. Returns the others. `own` has the
@@ -315,6 +344,9 @@ impl Replica {
     /// Writes what other relays have stored, and shows it.
     fn show(&mut self, batch: &Batch) -> Result<(), WriteError> {
         self.write(batch)?;
+        if let Some(last) = batch.lines.last() {
+            self.turns.end(last.seq);
+        }
         self.shared.notify(batch.events(batch.lines.len()));
         let sets_policy = |line: &NewLine| matches!(&line.request, WriteRequest::Feed(feed) if feed.sets_policy);
         if batch.lines.iter().any(sets_policy) {

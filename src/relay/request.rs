@@ -16,7 +16,7 @@ pub enum WriteRequest {
     Feed(NewFeed),
     /// An event.
     Event(Submission),
-    /// What a mirror has confirmed.
+    /// Confirmation of a mirror.
     Confirmation(Confirmation),
     /// Nothing: the answer comes when the store has what other relays have stored before.
     Refresh,

@@ -125,7 +125,7 @@ impl Retention {
         self.confirmed.set(confirmation)
     }
 
-    /// What mirrors have confirmed.
+    /// Confirmations of mirrors.
     pub fn confirmed(&self) -> &Confirmed {
         &self.confirmed
     }

@@ -17,8 +17,6 @@ use durable::{
 use jiff::Timestamp;
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot, watch};
 
-#[cfg(feature = "nats")]
-use super::replica::Replica;
 use super::{
     commit::Committer,
     filter::Filter,
@@ -38,6 +36,8 @@ pub use super::{
     replay::Found,
     request::{Accepted, NewFeed, QueuedWrite, Submission, WriteRequest},
 };
+#[cfg(feature = "nats")]
+use super::{replica::Replica, turn::Turns};
 use crate::journal::{
     WriteError,
     log::{Log, LogReader, Place},
@@ -150,7 +150,8 @@ impl Store {
             if shared.index().last() > last {
                 return Err(OpenError::damaged_copy(folder, "has more messages than the stream"));
             }
-            let mut replica = Replica::new(committer, shared.clone(), link, folder.into());
+            let turns = Turns::open(link.clone()).await?;
+            let mut replica = Replica::new(committer, shared.clone(), (link, turns), folder.into());
             replica.catch_up().await?.map_err(failed)?;
             Ok(replica)
         })?;

@@ -80,7 +80,7 @@ pub fn bare(folder: &Path) -> String {
     path.to_str().expect("UTF-8").to_owned()
 }
 
-/// Somebody else's commit on the remote's branch: files are written, or removed.
+/// Commits as another user on the remote's branch: files are written, or removed.
 pub fn someone_commits(remote: &str, changes: &[(&str, Option<&str>)]) {
     let folder = tempfile::tempdir().expect("a folder");
     let clone = folder.path().join("clone");

@@ -29,7 +29,7 @@ fn stdout(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).expect("text")
 }
 
-/// What the script in JavaScript says about these events, a line each.
+/// Output of the script in JavaScript for these events, a line each.
 fn node(arguments: &[&str], lines: &str) -> String {
     let mut command = Command::new(program("node"));
     command.arg(format!("{}/tests/relay/sign.mjs", env!("CARGO_MANIFEST_DIR")));

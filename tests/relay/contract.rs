@@ -1,7 +1,9 @@
-//! The relay and event files, used by programs in JavaScript that follow only the protocol.
+//! The relay and event files, used by programs in TypeScript and JavaScript that follow only the protocol.
 use std::{
     fmt::Write as _,
+    fs,
     io::Write,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
@@ -14,17 +16,31 @@ use crate::folder;
 /// Generated events.
 const EVENTS: usize = 3000;
 
-fn script(name: &str) -> Command {
+fn script(path: impl AsRef<Path>) -> Command {
     let mut command = Command::new(program("node"));
-    command.arg(format!("{}/tests/relay/{name}", env!("CARGO_MANIFEST_DIR")));
+    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join(path));
     command
+}
+
+/// Path of the client, which `tests/sse/install` compiles, with its types checked.
+fn compiled_client() -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let source = fs::read(root.join("tests/relay/client.mts")).expect("a source");
+    let is_compiled = fs::read(root.join("target/sse/client.mts")).is_ok_and(|compiled| compiled == source);
+    assert!(
+        is_compiled,
+        "the client in TypeScript must be compiled: run tests/sse/install"
+    );
+    root.join("target/sse/client.mjs")
 }
 
 #[test]
 fn a_client_that_knows_the_protocol_alone_is_served() {
     let folder = folder();
     let relay = Relay::start(folder.path());
-    let client = script("client.mjs").arg(format!("http://{}", relay.address)).output();
+    let client = script(compiled_client())
+        .arg(format!("http://{}", relay.address))
+        .output();
     let client = client.expect("node");
     let said = String::from_utf8_lossy(&client.stderr);
     assert!(client.status.success() && client.stdout == b"done\n", "{said}");
@@ -34,7 +50,7 @@ fn a_client_that_knows_the_protocol_alone_is_served() {
 fn files_are_what_json_stringify_writes_byte_for_byte() {
     let mut random = Random::new(13);
     let texts: Vec<_> = (0..EVENTS).map(|number| event(&mut random, number)).collect();
-    let mut node = script("stringify.mjs");
+    let mut node = script("tests/relay/stringify.mjs");
     let mut node = node.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("node");
     let mut stdin = node.stdin.take().expect("a pipe");
     let input = texts.join("\n") + "\n";

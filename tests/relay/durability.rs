@@ -61,12 +61,15 @@ fn a_restart_keeps_everything_in_its_order() {
 }
 
 #[test]
-fn a_folder_of_version_1_opens_and_keeps_what_is_refused_today() {
+fn a_folder_of_version_1_opens_and_keeps_what_is_refused_today_and_a_copy() {
     let folder = folder();
     let data = folder.path().join("data");
     fs::create_dir(&data).expect("a folder");
     let old = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/relay/version-1/events.ndjson");
     fs::copy(old, log(folder.path())).expect("a log");
+    // Of a relay that was killed while it copied.
+    fs::create_dir(data.join("version-1.new")).expect("a folder");
+    fs::write(data.join("version-1.new/events.ndjson"), "{").expect("a file");
     let relay = Relay::start(folder.path());
     assert!(!relay.said().contains("not a line of a relay"), "{}", relay.said());
     assert_eq!(fs::read_to_string(data.join("version")).expect("a version"), "3\n");
@@ -92,6 +95,15 @@ fn a_folder_of_version_1_opens_and_keeps_what_is_refused_today() {
     let relay = Relay::start(folder.path());
     assert_eq!((relay.client().all("general").len(), next), (5, 8));
     relay.stop();
+    let files = |folder: &str| {
+        let names = fs::read_dir(data.join(folder)).expect("a copy");
+        let files = names.map(|file| file.expect("a file"));
+        let content = |file: fs::DirEntry| (file.file_name(), fs::read(file.path()).expect("a file"));
+        files.map(content).collect::<BTreeMap<_, _>>()
+    };
+    let copy = || BTreeMap::from([("events.ndjson".into(), fs::read(old).expect("a log"))]);
+    assert_eq!(files("version-1"), copy());
+    assert!(!data.join("version-1.new").exists());
     // A folder of a later version is left alone.
     fs::write(data.join("version"), "4\n").expect("a version");
     let output = Start::default().command(folder.path()).output().expect("an end");
@@ -99,7 +111,17 @@ fn a_folder_of_version_1_opens_and_keeps_what_is_refused_today() {
     assert_eq!(output.status.code(), Some(4), "{told}");
     assert!(told.contains("has the version 4") && output.stdout.is_empty(), "{told}");
     fs::write(data.join("version"), "2\n").expect("a version");
-    Relay::start(folder.path());
+    let expected = [
+        ("events.ndjson", fs::read(log(folder.path())).expect("a log")),
+        ("version", b"2\n".into()),
+    ];
+    let relay = Relay::start(folder.path());
+    relay.client().post_event(&event("general", "later"));
+    assert_eq!(
+        files("version-2"),
+        expected.map(|(name, content)| (name.into(), content)).into()
+    );
+    assert_eq!(files("version-1"), copy(), "the copy of an earlier version stays");
 }
 
 #[test]

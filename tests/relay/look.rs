@@ -324,10 +324,17 @@ fn it_is_readable_on_a_phone_in_light_and_dark() {
         event["type"] = json!(kind);
         event["ts"] = json!(format!("2026-01-10T12:0{number}:00.000Z"));
         event["payload"] = json!({ "text": text });
-        client.post_event(&event);
+        let seq = client.post_event(&event);
+        if feed == "decisions" || (feed == "general" && number < 6) {
+            client.put(
+                &format!("/feeds/{feed}/confirmed"),
+                &json!({"by": "backup", "seq": seq}),
+            );
+        }
     }
     let mut tab = open(folder.path(), &relay, "/");
     tab.until(&shown(7));
+    tab.until("document.querySelectorAll('#feeds .mirror:not(:empty)').length === 3");
     tab.emulate(1000, false);
     tab.click("#events li:nth-child(4) .event");
     tab.value("document.activeElement.blur(); scrollTo(0, 0)");

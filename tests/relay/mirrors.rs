@@ -1,4 +1,4 @@
-//! What mirrors have confirmed, as the page and `GET /status` show it.
+//! Positions of mirrors on the page and in `GET /status`.
 use serde_json::json;
 use support::relay::{Client, Relay, event};
 

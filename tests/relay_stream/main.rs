@@ -2,10 +2,12 @@
 #![cfg(unix)]
 #[path = "../relay/contract.rs"]
 mod contract;
+mod credentials;
 #[path = "../relay/feeds.rs"]
 mod feeds;
 mod messages;
 mod mirror;
+mod operator;
 #[path = "../relay/policies.rs"]
 mod policies;
 #[path = "../relay/requests.rs"]

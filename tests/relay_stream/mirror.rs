@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Arguments and variables of a mirror into `folder/context`, which pushes to `folder/remote.git`.
-fn mirror(folder: &Path, url: &str, more: &[&str]) -> std::process::Command {
+pub fn mirror(folder: &Path, url: &str, more: &[&str]) -> std::process::Command {
     let mut command = clean_command(programs::mirror());
     command
         .args(["events", "run", "--source", url, "--repo"])
@@ -44,7 +44,7 @@ fn once(folder: &Path, url: &str) -> (Option<i32>, String) {
 }
 
 /// Names of the events on the remote.
-fn on_remote(folder: &Path) -> Vec<String> {
+pub fn on_remote(folder: &Path) -> Vec<String> {
     let listed = git(
         &folder.join("remote.git"),
         &["ls-tree", "-r", "--name-only", "main", "events/"],

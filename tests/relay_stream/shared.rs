@@ -11,10 +11,13 @@ use std::{
 use serde_json::{Value, json};
 use support::{
     certificates,
+    counter::Counter,
     nats::Servers,
     relay::{Client, Heard, Listener, PATIENCE, Relay, STORE, Start, event},
 };
 use tempfile::TempDir;
+
+use crate::messages::with_client;
 
 /// A folder of a relay with this store.
 pub fn folder_of(url: &str) -> TempDir {
@@ -106,6 +109,53 @@ fn relays_that_share_a_stream_store_each_event_once_with_the_same_number() {
 }
 
 #[test]
+fn relays_that_are_busy_all_the_time_take_turns() {
+    const WRITERS: usize = 4;
+    const EVENTS: usize = 40;
+    let servers = Servers::one();
+    let folders = [(); 2].map(|()| folder_of(&servers.url("test")));
+    let relays = [0, 1].map(|number| Relay::start(folders[number].path()));
+    relays[0].client().make_feed("f");
+    assert_eq!(relays[1].client().get("/feeds/f").status, 200);
+    let done = Counter::new();
+    // One relay is busy as long as the other one.
+    let busy = |writer: usize, name: usize| match writer % 2 {
+        0 => done.get() < WRITERS && name < 20 * EVENTS,
+        _ => name < EVENTS,
+    };
+    let posted: Vec<usize> = thread::scope(|scope| {
+        let write = |writer: usize| {
+            let (client, busy, done) = (relays[writer % 2].client(), &busy, &done);
+            scope.spawn(move || {
+                let names = (0..).take_while(|name| busy(writer, *name));
+                let posted = names.map(|name| client.post_event(&event("f", &format!("{writer}-{name}"))));
+                let count = posted.count();
+                if writer % 2 == 1 {
+                    done.add();
+                }
+                count
+            })
+        };
+        let writers: Vec<_> = (0..2 * WRITERS).map(write).collect();
+        writers
+            .into_iter()
+            .map(|writer| writer.join().expect("every POST is answered with 201"))
+            .collect()
+    });
+    let of = |relay: usize| posted.iter().skip(relay).step_by(2).sum::<usize>();
+    assert_eq!(of(1), WRITERS * EVENTS);
+    assert!(of(0) < 5 * of(1), "one relay wrote {}, the other {}", of(0), of(1));
+    let all = all_when(&relays[1].client(), "f", of(0) + of(1));
+    let ids: BTreeSet<_> = all.iter().map(|(_, event)| event["event_id"].to_string()).collect();
+    assert_eq!((ids.len(), all.len()), (of(0) + of(1), of(0) + of(1)));
+    let stored = with_client(&servers, async |context| {
+        let mut stream = context.get_stream("test").await.expect("a stream");
+        stream.info().await.expect("an answer").state.messages
+    });
+    assert_eq!(stored, 1 + all.len() as u64, "the feed, and each event once");
+}
+
+#[test]
 fn a_policy_that_one_relay_sets_ends_the_streams_of_the_other() {
     let servers = Servers::one();
     let folders = [(); 2].map(|()| folder_of(&servers.url("test")));
@@ -129,6 +179,13 @@ fn without_the_servers_a_post_is_refused_and_nothing_acknowledged_is_lost() {
     let client = relay.client();
     client.make_feed("f");
     let first = (client.post_event(&event("f", "1")), event("f", "1"));
+    // A server that does not answer may have stored the event nevertheless.
+    servers.pause(0);
+    assert_eq!(client.post("/feeds/f/events", &event("f", "slow")).status, 503);
+    servers.resume(0);
+    post_until_stored(std::slice::from_ref(&client), "/feeds/f/events", &event("f", "slow"));
+    let slow = client.all("f");
+    assert_eq!((slow.len(), &slow[0], &slow[1].1), (2, &first, &event("f", "slow")));
     servers.kill(0);
     let refused = client.post("/feeds/f/events", &event("f", "2"));
     assert_eq!(refused.status, 503, "{refused:?}");
@@ -136,12 +193,12 @@ fn without_the_servers_a_post_is_refused_and_nothing_acknowledged_is_lost() {
     assert!(problem.contains("send it again"), "{problem}");
     assert_eq!(client.post("/feeds", &json!({"feed_id": "g"})).status, 503);
     // What is stored is served, and recognised.
-    assert_eq!(client.all("f"), std::slice::from_ref(&first));
+    assert_eq!(client.all("f"), slow);
     assert_eq!(client.post("/feeds/f/events", &first.1).status, 200);
     servers.restart(0);
     post_until_stored(std::slice::from_ref(&client), "/feeds/f/events", &event("f", "2"));
     let all = client.all("f");
-    assert_eq!((all.len(), &all[0]), (2, &first));
+    assert_eq!((all.len(), &all[..2]), (3, &slow[..]));
     // A relay that is killed has lost nothing either.
     relay.kill();
     assert_eq!(Relay::start(folder.path()).client().all("f"), all);

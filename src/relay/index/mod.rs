@@ -71,7 +71,7 @@ struct Older {
     removed: u64,
 }
 
-/// What is to be written to a table.
+/// Entries to be written to a table.
 #[derive(Debug, Clone)]
 pub struct Frozen {
     /// Its entries.

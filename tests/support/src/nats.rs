@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::process::Signal;
 use tempfile::TempDir;
 
 use super::processes::{Group, program};
@@ -27,6 +28,8 @@ pub struct Servers {
 struct Node {
     process: Option<Group>,
     configuration: PathBuf,
+    /// The lines of the configuration that do not change.
+    fixed: String,
     port: u16,
     monitor: u16,
 }
@@ -57,7 +60,7 @@ impl Servers {
         let node = |(number, [port, monitor, cluster]): (usize, &[u16; 3])| {
             let store = folder.path().join(format!("store-{number}"));
             let mut text = format!(
-                "listen: 127.0.0.1:{port}\nhttp: 127.0.0.1:{monitor}\nserver_name: s{number}\n{lines}\
+                "listen: 127.0.0.1:{port}\nhttp: 127.0.0.1:{monitor}\nserver_name: s{number}\n\
                 jetstream {{ store_dir: {store:?}, max_memory_store: 64MB, max_file_store: 4GB }}\n"
             );
             if count > 1 {
@@ -68,20 +71,28 @@ impl Servers {
                 )
                 .expect("a string takes all");
             }
-            let configuration = folder.path().join(format!("server-{number}.conf"));
-            fs::write(&configuration, text).expect("a file");
             Node {
                 process: None,
-                configuration,
+                configuration: folder.path().join(format!("server-{number}.conf")),
+                fixed: text,
                 port: *port,
                 monitor: *monitor,
             }
         };
         let nodes = ports.iter().enumerate().map(node).collect();
         let mut servers = Servers { folder, nodes };
-        (0..count).for_each(|number| servers.run(number));
+        for number in 0..count {
+            servers.configure(number, lines);
+            servers.run(number);
+        }
         servers.wait_until_ready();
         servers
+    }
+
+    /// Sets further lines of a server's configuration, which it reads at its next start.
+    pub fn configure(&self, number: usize, lines: &str) {
+        let node = &self.nodes[number];
+        fs::write(&node.configuration, format!("{}{lines}", node.fixed)).expect("a file");
     }
 
     fn run(&mut self, number: usize) {
@@ -114,6 +125,20 @@ impl Servers {
     /// Kills a server with SIGKILL.
     pub fn kill(&mut self, number: usize) {
         self.nodes[number].process = None;
+    }
+
+    /// Stops a server, whose connections stay open.
+    pub fn pause(&self, number: usize) {
+        self.signal(number, Signal::STOP);
+    }
+
+    /// Lets a server go on that was paused.
+    pub fn resume(&self, number: usize) {
+        self.signal(number, Signal::CONT);
+    }
+
+    fn signal(&self, number: usize, signal: Signal) {
+        self.nodes[number].process.as_ref().expect("it runs").signal(signal);
     }
 
     /// Removes all that a server has stored, which was killed.

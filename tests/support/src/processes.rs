@@ -21,6 +21,12 @@ impl Group {
         Group(started.unwrap_or_else(|error| panic!("{:?} does not start: {error}", command.get_program())))
     }
 
+    /// Sends a signal to the group.
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let group = rustix::process::Pid::from_child(&self.0);
+        rustix::process::kill_process_group(group, signal).expect("a process group");
+    }
+
     /// Returns once something listens on `port` of this machine.
     ///
     /// # Panics

@@ -6,23 +6,22 @@
 //! the memory of the index, and the time to read the log at the start.
 //!
 //! `cargo bench --bench relay -- replays [PROGRAM…]`: POSTs beside 2,500 listeners that replay a feed again and again, of this
-//! program and of others, such as an earlier version.
+//! program and of others, such as an earlier version. The listeners begin at different events, so that most of what they read
+//! is in the files of the index and the log, not in memory.
 //!
 //! `cargo bench --features nats --bench relay -- --store nats`: POSTs to a relay with its own files, and to relays whose events
 //! are in a stream of NATS JetStream, in one run.
 //!
 //! `STARGATE_MIRROR` names another program, such as the static one that is shipped.
 #![cfg(unix)]
+mod replays;
+
 use std::{
     env, fs,
     io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
     path::Path,
     process::{Child, Command, Stdio},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
-    },
     thread,
     time::{Duration, Instant},
 };
@@ -35,22 +34,13 @@ const LEVELS: [(usize, usize); 3] = [(1, 5_000), (16, 40_000), (64, 80_000)];
 /// The same for `--quick`.
 const QUICK: [(usize, usize); 3] = [(1, 500), (16, 4_000), (64, 8_000)];
 
-/// Listeners that replay at once, and how long there are POSTs beside them.
-const REPLAYS: (usize, Duration) = (2_500, Duration::from_secs(20));
-/// The same for `--quick`.
-const QUICK_REPLAYS: (usize, Duration) = (500, Duration::from_secs(5));
-/// Connections for POSTs beside them.
-const WRITERS: usize = 4;
-/// Events that are replayed.
-const REPLAYED: usize = 20_000;
-
 fn main() {
     let quick = env::args().any(|argument| argument == "--quick");
     if let Some(mode) = env::args().position(|argument| argument == "replays") {
         let others = env::args()
             .skip(mode + 1)
             .filter(|argument| !argument.starts_with("--"));
-        return compare_replays(&others.collect::<Vec<_>>(), if quick { QUICK_REPLAYS } else { REPLAYS });
+        return replays::compare(&others.collect::<Vec<_>>(), quick);
     }
     println!("events of about 300 bytes, each in a POST of its own\n");
     let levels = if quick { QUICK } else { LEVELS };
@@ -163,81 +153,6 @@ fn until_it_has_the_feed(address: &str) {
 /// Percentile of sorted times, in milliseconds.
 fn percentile(times: &[Duration], part: usize) -> f64 {
     times[(times.len() - 1) * part / 100].as_secs_f64() * 1000.0
-}
-
-/// POSTs beside replays, of this program and of others.
-fn compare_replays(others: &[String], (listeners, time): (usize, Duration)) {
-    allow_files();
-    println!("POSTs over {WRITERS} connections beside {listeners} listeners that replay {REPLAYED} events\n");
-    println!("| program | POSTs | p50 ms | p99 ms | max ms | replayed MB/s |");
-    println!("|---|---|---|---|---|---|");
-    for program in others.iter().cloned().chain([program()]) {
-        let folder = tempfile::tempdir().expect("a folder");
-        write_log(folder.path(), REPLAYED);
-        let relay = Relay::start_program(&program, &[], folder.path());
-        let (sent, begun) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicUsize::new(0)));
-        let (address, counters) = (relay.address.clone(), (sent.clone(), begun.clone()));
-        // The listeners end with the process.
-        thread::spawn(move || replay_for_ever(&address, listeners, &counters));
-        while begun.load(Ordering::Relaxed) < listeners {
-            thread::sleep(Duration::from_millis(10));
-        }
-        let (before, start) = (sent.load(Ordering::Relaxed), Instant::now());
-        let mut times = relay.post_for(WRITERS, time);
-        let replayed = sent.load(Ordering::Relaxed) - before;
-        let rate = replayed as f64 / start.elapsed().as_secs_f64() / 1e6;
-        drop(relay);
-        times.sort_unstable();
-        println!(
-            "| {program} | {} | {:.2} | {:.2} | {:.2} | {rate:.0} |",
-            times.len(),
-            percentile(&times, 50),
-            percentile(&times, 99),
-            percentile(&times, 100),
-        );
-    }
-}
-
-/// Listeners that each read all events, and begin again. Counts the bytes, and the listeners that got some.
-fn replay_for_ever(address: &str, listeners: usize, (sent, begun): &(Arc<AtomicU64>, Arc<AtomicUsize>)) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let tasks = tokio::task::LocalSet::new();
-    for _ in 0..listeners {
-        let (address, sent, begun) = (address.to_owned(), sent.clone(), begun.clone());
-        tasks.spawn_local(async move {
-            let mut is_new = true;
-            // The relay is killed in the end.
-            while let Ok(stream) = tokio::net::TcpStream::connect(&address).await {
-                let mut buffer = vec![0; 64 << 10];
-                let request = "GET /feeds/f/stream HTTP/1.1\r\nHost: localhost\r\nLast-Event-ID: 0\r\n\r\n";
-                let asked = stream
-                    .try_write(request.as_bytes())
-                    .is_ok_and(|bytes| bytes == request.len());
-                let mut left = if asked { REPLAYED * event("00000000").len() } else { 0 };
-                while left > 0 && stream.readable().await.is_ok() {
-                    match stream.try_read(&mut buffer) {
-                        Ok(0) => break,
-                        Ok(bytes) => {
-                            left = left.saturating_sub(bytes);
-                            sent.fetch_add(bytes as u64, Ordering::Relaxed);
-                            begun.fetch_add(usize::from(std::mem::take(&mut is_new)), Ordering::Relaxed);
-                        }
-                        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-                        Err(_) => break,
-                    }
-                }
-            }
-        });
-    }
-    runtime.expect("a runtime").block_on(tasks);
-}
-
-/// Lets this process and the relay have a file for each connection.
-fn allow_files() {
-    use rustix::process::{Resource, getrlimit, setrlimit};
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    setrlimit(Resource::Nofile, limit).expect("a limit");
 }
 
 fn program() -> String {
