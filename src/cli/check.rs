@@ -1,6 +1,8 @@
 //! `stargate-mirror check`: checks of a journal and of the append-only rule.
 mod append_only;
 mod findings;
+mod junit;
+mod sarif;
 
 use std::path::PathBuf;
 

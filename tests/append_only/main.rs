@@ -2,4 +2,5 @@
 #![cfg(unix)]
 mod check;
 mod guard;
+mod reports;
 mod signatures;

@@ -20,6 +20,7 @@ Examples:
   stargate-mirror check append-only --base \"$BEFORE\" --head \"$AFTER\" --replace --format github
   stargate-mirror check append-only --base v1.0 --path events/ --path audit/ --format json
   stargate-mirror check append-only --base origin/main --schema --signatures=required
+  stargate-mirror check append-only --base origin/main --format sarif > append-only.sarif
 
 Exit codes: 0 the rule is kept, 1 it is violated, 5 no verdict (an unknown revision, missing
 history)";
@@ -61,7 +62,7 @@ pub(super) struct Args {
     /// The repository [default: GIT_DIR, else found from the current directory]
     #[arg(long, value_name = "DIR")]
     repo: Option<PathBuf>,
-    /// Output format: for people, as workflow commands of GitHub Actions, or as one JSON object
+    /// Output format
     #[arg(long, value_enum, default_value = "human")]
     format: Format,
 }

@@ -1,9 +1,10 @@
-//! Report of `check append-only`, in its three formats.
+//! Report of `check append-only`, in its formats.
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bstr::{BStr, BString, ByteSlice};
 use gix::ObjectId;
 use serde::Serialize;
 
+use super::{junit, sarif};
 use crate::{
     append_only::{Findings, Malformed, OddName, Paths, RULE, Range, Violation},
     odd_name::Oddity,
@@ -12,9 +13,74 @@ use crate::{
 /// Output format.
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
 pub(super) enum Format {
+    /// Lines for people
     Human,
+    /// Workflow commands of GitHub Actions
     Github,
+    /// One JSON object
     Json,
+    /// SARIF 2.1.0, for code scanning
+    Sarif,
+    /// XML of JUnit, for reports of tests
+    Junit,
+}
+
+/// What is checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rule {
+    AppendOnly,
+    Schema,
+    Signature,
+    Name,
+}
+
+impl Rule {
+    pub(super) const ALL: [Rule; 4] = [Rule::AppendOnly, Rule::Schema, Rule::Signature, Rule::Name];
+
+    pub(super) fn title(self) -> &'static str {
+        match self {
+            Rule::AppendOnly => "append-only",
+            Rule::Schema => "event schema",
+            Rule::Signature => "event signature",
+            Rule::Name => "odd name",
+        }
+    }
+
+    /// Returns the rule as a sentence without a full stop.
+    pub(super) fn text(self) -> &'static str {
+        match self {
+            Rule::AppendOnly => RULE,
+            Rule::Schema => "each new file must be an event at the path of that event",
+            Rule::Signature => "the signature of each new event must be right",
+            Rule::Name => "a new path should not be mistaken for another one",
+        }
+    }
+}
+
+/// Severity of a finding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Level {
+    Error,
+    Warning,
+}
+
+impl Level {
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Level::Error => "error",
+            Level::Warning => "warning",
+        }
+    }
+}
+
+/// A finding, as annotations and reports for other programs show it.
+pub(super) struct Finding<'a> {
+    pub(super) rule: Rule,
+    pub(super) level: Level,
+    pub(super) path: &'a BString,
+    /// The commit that made the change. Odd names are looked for at the end of the range only.
+    pub(super) commit: Option<ObjectId>,
+    pub(super) text: String,
 }
 
 /// Report on a check.
@@ -95,7 +161,45 @@ impl Report<'_> {
                 "{}",
                 serde_json::to_string(&self.object()).expect("a report is always JSON")
             ),
+            Format::Sarif => println!("{}", sarif::log(&self.listed(), &self.summary())),
+            Format::Junit => print!("{}", junit::document(&self.listed(), &self.checked(), &self.summary())),
         }
+    }
+
+    /// Rules that were checked.
+    fn checked(&self) -> Vec<Rule> {
+        let is_checked = |rule: &Rule| match rule {
+            Rule::AppendOnly | Rule::Name => true,
+            Rule::Schema => self.malformed.is_some(),
+            Rule::Signature => self.badly_signed.is_some(),
+        };
+        Rule::ALL.into_iter().filter(is_checked).collect()
+    }
+
+    /// Listed findings of all rules.
+    fn listed(&self) -> Vec<Finding<'_>> {
+        let violations = self.findings.violations.iter().map(|violation| Finding {
+            rule: Rule::AppendOnly,
+            level: Level::Error,
+            path: violation.to.as_ref().unwrap_or(&violation.path),
+            commit: Some(violation.commit),
+            text: format!("{}\n{RULE}", line(violation)),
+        });
+        let schema = of_files(Rule::Schema, self.malformed());
+        let signatures = of_files(Rule::Signature, self.badly_signed());
+        let level = if self.strict_names {
+            Level::Error
+        } else {
+            Level::Warning
+        };
+        let names = self.odd_names.iter().map(|name| Finding {
+            rule: Rule::Name,
+            level,
+            path: &name.path,
+            commit: None,
+            text: format!("the name {}", name.oddity),
+        });
+        violations.chain(schema).chain(signatures).chain(names).collect()
     }
 
     fn malformed(&self) -> &[Malformed] {
@@ -124,25 +228,8 @@ impl Report<'_> {
     /// Prints one annotation per finding (GitHub Actions, *Workflow commands*). GitHub shows the first ten of a step next
     /// to the files, and all of them in the log.
     fn print_annotations(&self) {
-        for violation in &self.findings.violations {
-            let file = violation.to.as_ref().unwrap_or(&violation.path);
-            println!(
-                "{}",
-                annotation(file, "append-only", &format!("{}\n{RULE}", line(violation)))
-            );
-        }
-        let titled = |files: &[Malformed], title| {
-            for file in files {
-                let text = format!("in {}: {}", short(file.commit), file.problems.join("; "));
-                println!("{}", annotation(&file.path, title, &text));
-            }
-        };
-        titled(self.malformed(), "event schema");
-        titled(self.badly_signed(), "event signature");
-        let level = if self.strict_names { "error" } else { "warning" };
-        for name in self.odd_names {
-            let text = format!("the name {}", name.oddity);
-            println!("{}", annotation_of(level, &name.path, "odd name", &text));
+        for finding in self.listed() {
+            println!("{}", annotation(&finding));
         }
         println!("{}", data(&self.summary()));
     }
@@ -260,11 +347,11 @@ fn line(violation: &Violation) -> String {
 }
 
 /// Returns a name for display. Escapes control characters, which could forge a line.
-fn readable(name: &BString) -> String {
+pub(super) fn readable(name: &BString) -> String {
     name.to_str_lossy().escape_debug().to_string()
 }
 
-fn short(id: ObjectId) -> String {
+pub(super) fn short(id: ObjectId) -> String {
     id.to_hex_with_len(10).to_string()
 }
 
@@ -272,13 +359,20 @@ fn counted(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
-fn annotation(file: &BString, title: &str, text: &str) -> String {
-    annotation_of("error", file, title, text)
+fn of_files(rule: Rule, files: &[Malformed]) -> impl Iterator<Item = Finding<'_>> {
+    files.iter().map(move |file| Finding {
+        rule,
+        level: Level::Error,
+        path: &file.path,
+        commit: Some(file.commit),
+        text: format!("in {}: {}", short(file.commit), file.problems.join("; ")),
+    })
 }
 
-fn annotation_of(level: &str, file: &BString, title: &str, text: &str) -> String {
-    let file = property(&file.to_str_lossy());
-    format!("::{level} file={file},title={title}::{}", data(text))
+fn annotation(finding: &Finding<'_>) -> String {
+    let (level, title) = (finding.level.word(), finding.rule.title());
+    let file = property(&finding.path.to_str_lossy());
+    format!("::{level} file={file},title={title}::{}", data(&finding.text))
 }
 
 /// Escapes text as the data of a workflow command.
@@ -297,10 +391,16 @@ mod tests {
 
     #[test]
     fn a_name_ends_no_property_and_no_command() {
-        let name = BString::from("events/50%,a:b\r\n::error::x");
+        let finding = Finding {
+            rule: Rule::Schema,
+            level: Level::Error,
+            path: &BString::from("events/50%,a:b\r\n::error::x"),
+            commit: None,
+            text: "100%\nx: y, z".into(),
+        };
         assert_eq!(
-            annotation(&name, "t", "100%\nx: y, z"),
-            "::error file=events/50%25%2Ca%3Ab%0D%0A%3A%3Aerror%3A%3Ax,title=t::100%25%0Ax: y, z"
+            annotation(&finding),
+            "::error file=events/50%25%2Ca%3Ab%0D%0A%3A%3Aerror%3A%3Ax,title=event schema::100%25%0Ax: y, z"
         );
     }
 }

@@ -297,7 +297,8 @@ fn every_setting_is_in_the_reference_and_no_other() {
 #[test]
 fn every_link_resolves() {
     let mut failures = Vec::new();
-    for page in pages() {
+    let others = ["SECURITY.md", "CONTRIBUTING.md"].map(Page::read);
+    for page in pages().into_iter().chain(others) {
         for (number, target) in page.links() {
             if target.contains("://") {
                 continue;
@@ -318,6 +319,18 @@ fn every_link_resolves() {
         }
     }
     assert_none(&failures);
+}
+
+/// The book has every page once. GitHub shows `docs/README.md` as the start of the folder.
+#[test]
+fn the_book_has_every_page() {
+    let summary = Page::read("docs/SUMMARY.md");
+    let mut listed: Vec<_> = summary.links().map(|(_, target)| format!("docs/{target}")).collect();
+    listed.extend(["README.md".into(), "docs/SUMMARY.md".into()]);
+    listed.sort();
+    let mut all: Vec<_> = pages().into_iter().map(|page| page.name).collect();
+    all.sort();
+    assert_eq!(listed, all);
 }
 
 /// A path without `..`.
