@@ -51,7 +51,8 @@
 //!
 //! ```text
 //! main.rs, bin/stargate-hook.rs   arguments in, exit code out
-//! cli        one file per subcommand; report (library error -> message, hint, exit code), output (all printing)
+//! cli        one file per subcommand; report (library error -> message, hint, exit code), output (all printing);
+//!            doctor: facts (read) -> checks (PURE: verdicts, findings, hints)
 //!
 //! worker     driver of the mirror of refs. Many repositories: watch, schedule, journal_watcher, ref_watcher, root (search below a folder).
 //!            One mirror of one repository: choice (of the mirror), run (one cycle), session (repository under the lock), share

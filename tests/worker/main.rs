@@ -17,6 +17,7 @@ mod mirrors;
 mod namespace;
 mod parts;
 mod patience;
+mod planted;
 mod reftable;
 mod root;
 mod server_words;
