@@ -174,6 +174,7 @@ fn faults_of_hooks_settings_and_files_are_found_and_mended_by_the_hint() {
 fn faults_of_the_mirror_and_the_token_are_found() {
     let mirror = Mirror::with_token(TOKEN);
     let path = mirror.create(NAME, Format::Sha1);
+    mirror.git(NAME, &["symbolic-ref", "HEAD", "refs/heads/main"]);
     mirror.create("o/other.git", Format::Sha256);
     let secret = tempfile::tempdir().expect("a folder");
     let file = secret.path().join("token").display().to_string();
@@ -204,6 +205,7 @@ fn faults_of_the_mirror_and_the_token_are_found() {
 fn an_unknown_authority_is_found_and_its_file_mends_it() {
     let mirror = Mirror::with_tls();
     mirror.create(NAME, Format::Sha1);
+    mirror.git(NAME, &["symbolic-ref", "HEAD", "refs/heads/main"]);
     let world = World::new(&mirror.url(NAME))
         .with("CERTIFICATE", mirror.certificate().display().to_string())
         .with("GITHUB_PAT", TOKEN);

@@ -4,6 +4,7 @@ pub mod check;
 pub mod clock;
 pub mod commands;
 pub mod disk;
+#[cfg(unix)]
 pub mod folder;
 pub mod history;
 pub mod hook_file;

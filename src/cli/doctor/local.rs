@@ -6,7 +6,7 @@ use super::{
     checks::{
         check::{Check, Name, Verdict},
         commands::quoted,
-        disk, folder, history,
+        disk, history,
     },
     facts,
 };
@@ -15,7 +15,6 @@ use crate::{
         output::counted,
         report::{Failure, REPAIR},
     },
-    config::git_config,
     hook::{
         durability,
         owner::{self, Denied, KeptOut},
@@ -125,12 +124,12 @@ fn of_git(subject: &Subject<'_>, owner: &str, kept_out: &[KeptOut]) -> Option<Ch
 
 #[cfg(unix)]
 fn of_folder(subject: &Subject<'_>) -> Vec<Check> {
-    let config = match git_config(subject.git_dir) {
+    let config = match crate::config::git_config(subject.git_dir) {
         Ok(config) => config,
         Err(error) => return vec![unreadable(Name::Owner, error)],
     };
     match facts::folder::read(subject.git_dir, &config) {
-        Ok(facts) => folder::checks(&facts, &subject.commands),
+        Ok(facts) => super::checks::folder::checks(&facts, &subject.commands),
         Err(error) => vec![unreadable(Name::Owner, error)],
     }
 }

@@ -12,6 +12,8 @@ use crate::cli::{environment, output::counted};
 const WIDTH: usize = 80;
 /// Width of the verdict, with the space behind it.
 const INDENT: usize = 9;
+/// Beginning of a hint.
+const ARROW: &str = "-> ";
 
 /// Prints one line of JSON.
 pub(super) fn json(diagnosis: &Diagnosis) {
@@ -84,9 +86,14 @@ impl Look {
         let mut lines = wrapped(&found, self.width - INDENT).into_iter();
         let first = lines.next().unwrap_or_default();
         let mut text = format!("{} {first}\n", self.mark(check.verdict));
-        let hint = check.hint.iter().flat_map(|hint| wrapped(hint, self.width - INDENT));
-        for line in lines.chain(hint) {
-            text += &format!("{:INDENT$}{line}\n", "");
+        lines.for_each(|line| text += &format!("{:INDENT$}{line}\n", ""));
+        let hint = check
+            .hint
+            .iter()
+            .flat_map(|hint| wrapped(hint, self.width - INDENT - ARROW.len()));
+        for (number, line) in hint.enumerate() {
+            let arrow = if number == 0 { ARROW } else { "" };
+            text += &format!("{:INDENT$}{arrow:width$}{line}\n", "", width = ARROW.len());
         }
         text
     }
@@ -170,8 +177,8 @@ mod tests {
             PLAIN.check(&clock),
             "warning  clock: the clock of this\n         \
                       machine is ten minutes ahead\n         \
-                      run\n         \
-                      `a command that is longer than any line`,\n         \
+                      -> run\n            \
+                      `a command that is longer than any line`,\n            \
                       then look\n"
         );
     }
@@ -194,8 +201,8 @@ mod tests {
         let [_, journal, _] = checks();
         assert_eq!(
             look.check(&journal),
-            "\u{1b}[31mproblem \u{1b}[0m journal: a\n         b\n"
+            "\u{1b}[31mproblem \u{1b}[0m journal: a\n         -> b\n"
         );
-        assert_eq!(PLAIN.check(&journal), "problem  journal: a\n         b\n");
+        assert_eq!(PLAIN.check(&journal), "problem  journal: a\n         -> b\n");
     }
 }

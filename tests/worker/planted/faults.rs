@@ -171,7 +171,7 @@ pub(super) const FILES: [Fault; 12] = [
         "worker",
         "warning",
         "sed -i -E 's/(\"reconciled_at\":)[0-9]+/\\11000/' .stargate/worker.json
-         touch -d '3 hours ago' .stargate/worker.json",
+         touch -d '3 hours ago' .stargate/worker.json .stargate/worker.lock",
         "no worker for 3 hours",
         "`systemctl status stargate-mirror`",
     ),

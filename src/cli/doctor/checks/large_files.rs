@@ -54,7 +54,7 @@ mod tests {
             blob: "a1".into(),
             size: 101 << 20,
         };
-        let check = check(&vec![file; 7], "/r.git").expect("a check");
+        let check = check(&std::iter::repeat_n(file, 7).collect::<Vec<_>>(), "/r.git").expect("a check");
         assert!(check.found.contains("data/big.bin (101 MiB, blob a1)"), "{check:?}");
         assert!(check.found.contains(", and 2 more"), "{check:?}");
     }

@@ -15,7 +15,7 @@ pub struct WorkerFacts {
     pub pending: u64,
     /// Age of the oldest of them.
     pub oldest: Option<u64>,
-    /// Time since the worker last wrote to its memory or compared the refs. `None` if it never did.
+    /// Time since the worker last wrote to its memory or its lock, or compared the refs. `None` if it never did.
     pub last_sign: Option<u64>,
     /// True if a worker holds its lock now.
     pub is_running: bool,

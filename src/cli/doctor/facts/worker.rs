@@ -13,22 +13,29 @@ use crate::{
 /// # Errors
 /// A file cannot be accessed.
 pub fn read(git_dir: &Path, chosen: &Chosen, status: &RepositoryStatus, now: Timestamp) -> io::Result<WorkerFacts> {
-    let memory = chosen.memory_path(git_dir);
-    let written = match fs::metadata(&memory) {
-        Ok(found) => Some(Timestamp::try_from(found.modified()?).map_err(io::Error::other)?),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        Err(error) => return Err(error),
-    };
+    let (memory, lock) = (chosen.memory_path(git_dir), chosen.lock_path(git_dir));
+    let written = modified(&memory)?.max(modified(&lock)?);
     // A time in the future means that the clock was wrong.
     let since = |then: Timestamp| u64::try_from(now.duration_since(then).as_secs()).unwrap_or_default();
     Ok(WorkerFacts {
         pending: status.pending,
         oldest: status.oldest_pending.map(since),
         last_sign: written.max(status.compared_at).map(since),
-        is_running: is_locked(&chosen.lock_path(git_dir))?,
+        is_running: is_locked(&lock)?,
         missing: status.missing.clone(),
         unreadable: status.forgotten.clone().map(|why| (memory.display().to_string(), why)),
     })
+}
+
+/// Returns the time of the last change of a file. `None` if it does not exist.
+fn modified(path: &Path) -> io::Result<Option<Timestamp>> {
+    match fs::metadata(path) {
+        Ok(found) => Timestamp::try_from(found.modified()?)
+            .map(Some)
+            .map_err(io::Error::other),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Returns true if a process holds the lock of this file. The lock itself is not touched, so that no worker is kept out.
