@@ -97,30 +97,26 @@ impl World {
         Found::all(&diagnosis)
     }
 
-    fn findings(&self) -> Vec<Found> {
-        let mut found = self.doctor();
-        found.retain(|found| found.verdict != "ok");
-        found
+    /// Plants faults, and mends them. If a hint did that, looks whether they are gone.
+    fn assert_found_and_mended(&self, faults: &[Fault]) {
+        faults.iter().for_each(|fault| self.must(fault.plant));
+        let found = self.doctor();
+        for fault in faults {
+            let finding = finding_of(fault, &found);
+            match fault.mend {
+                Some(mend) => self.must(mend),
+                None => self.run(&finding.hint),
+            }
+        }
+        if faults.iter().any(|fault| fault.mend.is_none()) {
+            self.assert_well();
+        }
     }
 
-    /// Plants the fault, mends it as the hint says, and looks whether it is gone.
-    fn assert_found_and_mended(&self, fault: &Fault) {
-        self.must(fault.plant);
-        let found = self.doctor();
-        let [words, help] = fault.says;
-        let is_it = |found: &&Found| found.check == fault.check && found.found.contains(words);
-        let finding = found
-            .iter()
-            .find(is_it)
-            .unwrap_or_else(|| panic!("{}: {words:?} is not among {found:#?}", fault.plant));
-        assert_eq!(finding.verdict, fault.verdict, "{finding:?}");
-        assert!(finding.hint.contains(help), "{help:?}: {finding:?}");
-        match fault.mend {
-            Some(mend) => self.must(mend),
-            None => self.run(&finding.hint),
-        }
-        let left = self.findings();
-        assert!(left.is_empty(), "{}: after {:?}: {left:#?}", fault.plant, finding.hint);
+    fn assert_well(&self) {
+        let mut found = self.doctor();
+        found.retain(|found| found.verdict != "ok");
+        assert!(found.is_empty(), "{found:#?}");
     }
 
     /// Runs the commands of a hint. A search for the fault may exit with any code.
@@ -164,9 +160,9 @@ impl Found {
 fn faults_of_hooks_settings_and_files_are_found_and_mended_by_the_hint() {
     let (_folder, world) = World::beside_a_folder();
     world.must("stargate-mirror run --repo .");
-    assert!(world.findings().is_empty(), "{:#?}", world.findings());
-    for fault in HOOKS.iter().chain(&FILES) {
-        world.assert_found_and_mended(fault);
+    world.assert_well();
+    for faults in HOOKS.iter().chain(&FILES) {
+        world.assert_found_and_mended(faults);
     }
 }
 
@@ -195,10 +191,11 @@ fn faults_of_the_mirror_and_the_token_are_found() {
         .with("GITHUB", github.url(NAME));
     world.must("printf %s \"$SECRET\" > \"$FILE\" && chmod 600 \"$FILE\" && git config stargate.tokenFile \"$FILE\"");
     world.must("stargate-mirror run --repo .");
-    assert!(world.findings().is_empty(), "{:#?}", world.findings());
+    world.assert_well();
     for fault in MIRROR.iter().chain(&PENDING) {
-        world.assert_found_and_mended(fault);
+        world.assert_found_and_mended(std::slice::from_ref(fault));
     }
+    world.assert_well();
 }
 
 #[test]
@@ -210,7 +207,7 @@ fn an_unknown_authority_is_found_and_its_file_mends_it() {
         .with("CERTIFICATE", mirror.certificate().display().to_string())
         .with("GITHUB_PAT", TOKEN);
     world.must("git config http.sslCAInfo \"$CERTIFICATE\" && stargate-mirror run --repo .");
-    world.assert_found_and_mended(&told(
+    world.assert_found_and_mended(&[told(
         fault(
             "mirror",
             "problem",
@@ -219,7 +216,21 @@ fn an_unknown_authority_is_found_and_its_file_mends_it() {
             "http.sslCAInfo",
         ),
         "git config http.sslCAInfo \"$CERTIFICATE\"",
-    ));
+    )]);
+    world.assert_well();
+}
+
+/// Returns the finding of `doctor` about this fault.
+fn finding_of<'a>(fault: &Fault, found: &'a [Found]) -> &'a Found {
+    let [words, help] = fault.says;
+    let is_it = |found: &&Found| found.check == fault.check && found.found.contains(words);
+    let finding = found
+        .iter()
+        .find(is_it)
+        .unwrap_or_else(|| panic!("{}: {words:?} is not among {found:#?}", fault.plant));
+    assert_eq!(finding.verdict, fault.verdict, "{finding:?}");
+    assert!(finding.hint.contains(help), "{help:?}: {finding:?}");
+    finding
 }
 
 /// Runs `doctor` while `.stargate`, as only that process sees it, is on another file system.

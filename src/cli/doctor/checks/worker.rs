@@ -87,7 +87,7 @@ pub fn age(seconds: u64) -> String {
         0..=119 => counted(seconds, "second"),
         120..=7199 => counted(minutes, "minute"),
         7200..=172_799 => counted(hours, "hour"),
-        _ => counted(hours / 24, "day"),
+        _ => format!("{} days", hours / 24),
     }
 }
 
