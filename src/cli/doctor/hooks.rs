@@ -1,7 +1,7 @@
 //! Checks of the hooks: those in the hooks folder, and those that git runs from its configuration.
 use std::{
     fs::{self, File},
-    io::{self, Read},
+    io::{self, BufRead, BufReader, Read},
     path::Path,
 };
 
@@ -191,5 +191,17 @@ fn described(section: &Section) -> String {
 
 /// Returns true if two files have the same bytes. Their lengths differ in most other versions.
 fn is_same_file(one: &Path, other: &Path) -> io::Result<bool> {
-    Ok(fs::metadata(one)?.len() == fs::metadata(other)?.len() && fs::read(one)? == fs::read(other)?)
+    if fs::metadata(one)?.len() != fs::metadata(other)?.len() {
+        return Ok(false);
+    }
+    let mut readers = (BufReader::new(File::open(one)?), BufReader::new(File::open(other)?));
+    loop {
+        let (one, other) = (readers.0.fill_buf()?, readers.1.fill_buf()?);
+        let length = one.len().min(other.len());
+        if length == 0 || one[..length] != other[..length] {
+            return Ok(one.is_empty() && other.is_empty());
+        }
+        readers.0.consume(length);
+        readers.1.consume(length);
+    }
 }

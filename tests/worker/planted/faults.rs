@@ -163,9 +163,10 @@ pub(super) const FILES: [&[Fault]; 4] = [
         fault(
             "worker",
             "warning",
-            "echo '{' > .stargate/worker.json",
-            "memory cannot be read",
-            "`rm ",
+            "sed -i -E 's/(\"reconciled_at\":)[0-9]+/\\11000/' .stargate/worker.json
+         touch -d '3 hours ago' .stargate/worker.json .stargate/worker.lock",
+            "no worker for 3 hours",
+            "`systemctl status stargate-mirror`",
         ),
         fault(
             "refs",
@@ -191,10 +192,9 @@ pub(super) const FILES: [&[Fault]; 4] = [
         fault(
             "worker",
             "warning",
-            "sed -i -E 's/(\"reconciled_at\":)[0-9]+/\\11000/' .stargate/worker.json
-         touch -d '3 hours ago' .stargate/worker.json .stargate/worker.lock",
-            "no worker for 3 hours",
-            "`systemctl status stargate-mirror`",
+            "echo '{' > .stargate/worker.json",
+            "memory cannot be read",
+            "`rm ",
         ),
     ],
     &[fault(
