@@ -116,7 +116,7 @@ pub(super) const HOOKS: [&[Fault]; 8] = [
 ];
 
 /// Faults of settings and files. Those in one list are planted together.
-pub(super) const FILES: [&[Fault]; 4] = [
+pub(super) const FILES: [&[Fault]; 5] = [
     &[
         fault(
             "settings",
@@ -161,14 +161,6 @@ pub(super) const FILES: [&[Fault]; 4] = [
             "journal repair",
         ),
         fault(
-            "worker",
-            "warning",
-            "sed -i -E 's/(\"reconciled_at\":)[0-9]+/\\11000/' .stargate/worker.json
-         touch -d '3 hours ago' .stargate/worker.json .stargate/worker.lock",
-            "no worker for 3 hours",
-            "`systemctl status stargate-mirror`",
-        ),
-        fault(
             "refs",
             "warning",
             "git symbolic-ref refs/heads/alias refs/heads/gone",
@@ -176,6 +168,14 @@ pub(super) const FILES: [&[Fault]; 4] = [
             "symbolic-ref --delete refs/heads/alias",
         ),
     ],
+    &[fault(
+        "worker",
+        "warning",
+        "sed -i -E 's/(\"reconciled_at\":)[0-9]+/\\11000/' .stargate/worker.json
+         touch -d '3 hours ago' .stargate/worker.json .stargate/worker.lock",
+        "no worker for 3 hours",
+        "`systemctl status stargate-mirror`",
+    )],
     &[
         told(
             fault(
