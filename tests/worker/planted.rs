@@ -128,7 +128,12 @@ impl World {
             .collect();
         assert!(!commands.is_empty(), "no command in {hint}");
         for command in commands {
-            self.sh(&command);
+            let output = self.sh(&command);
+            println!(
+                "{command}: {}{}",
+                String::from_utf8_lossy(&output.stdout),
+                stderr(&output)
+            );
         }
     }
 }

@@ -192,7 +192,7 @@ pub(super) const FILES: [&[Fault]; 5] = [
         fault(
             "worker",
             "warning",
-            "echo '{' > .stargate/worker.json",
+            "echo '{' > .stargate/worker.json && touch .stargate/worker.lock",
             "memory cannot be read",
             "`rm ",
         ),
