@@ -51,7 +51,8 @@
 //!
 //! ```text
 //! main.rs, bin/stargate-hook.rs   arguments in, exit code out
-//! cli        one file per subcommand; report (library error -> message, hint, exit code), output (all printing)
+//! cli        one file per subcommand; report (library error -> message, hint, exit code), output (all printing);
+//!            doctor: facts (read) -> checks (PURE: verdicts, findings, hints)
 //!
 //! monitor    what monitors see of a running worker: state of the mirrors, mirror_state, readiness, labels, metrics, status_body
 //!            (all PURE); gate (token), routes, server; textfile (the metrics of a run)

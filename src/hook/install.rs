@@ -143,13 +143,51 @@ pub(super) fn standing(
     name: &str,
 ) -> Result<(PathBuf, Standing), InstallError> {
     let hook = path_of(&hooks_folder(git_dir, config)?.0, name);
-    let standing = match found_at(&hook, b"")? {
+    let standing = standing_at(&hook)?;
+    Ok((hook, standing))
+}
+
+/// Returns the state of the hook at this path.
+///
+/// # Errors
+/// It cannot be read.
+pub fn standing_at(hook: &Path) -> Result<Standing, InstallError> {
+    Ok(match found_at(hook, b"")? {
         Found::Nothing => Standing::Missing,
         Found::Foreign => Standing::Foreign,
-        Found::Same | Found::Ours if chained::is_program(&hook) => Standing::Ours,
+        Found::Same | Found::Ours if chained::is_program(hook) => Standing::Ours,
         Found::Same | Found::Ours => Standing::NoProgram,
-    };
-    Ok((hook, standing))
+    })
+}
+
+/// State of the hook that runs before one of ours.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Chain {
+    /// There is none.
+    None,
+    /// It runs.
+    Whole,
+    /// It is skipped, because the file at this path is not executable.
+    NoProgram(PathBuf),
+    /// It runs from where it is stored, because the link at this path, which has its own name, is missing.
+    NoLink(PathBuf),
+    /// It is gone: the link at this path leads nowhere.
+    Dangling(PathBuf),
+}
+
+/// Returns the state of the hook that runs before `hook`.
+///
+/// # Errors
+/// A file cannot be accessed.
+pub fn chain_of(hook: &Path) -> Result<Chain, InstallError> {
+    let (stored, link) = (chained::stored_path(hook), chained::link_path(hook));
+    Ok(match (exists(&stored)?, exists(&link)?) {
+        (false, false) => Chain::None,
+        (false, true) => Chain::Dangling(link),
+        (true, _) if !chained::is_program(&stored) => Chain::NoProgram(stored),
+        (true, false) if cfg!(unix) => Chain::NoLink(link),
+        (true, _) => Chain::Whole,
+    })
 }
 
 fn path_of(hooks: &Path, name: &str) -> PathBuf {

@@ -86,7 +86,7 @@ impl Chosen {
     }
 
     /// Returns the path of the worker's lock of the mirror.
-    pub(super) fn lock_path(&self, git_dir: &Path) -> PathBuf {
+    pub fn lock_path(&self, git_dir: &Path) -> PathBuf {
         git_dir
             .join(journal::FOLDER)
             .join(lock_file(self.place, &self.config().name))

@@ -49,6 +49,7 @@ const PURE: &[&str] = &[
     "src/mirror",
     "src/append_only",
     "src/git_objects",
+    "src/cli/doctor/checks",
     "crates/git-push/src",
 ];
 const EFFECTS: &[&str] = &[

@@ -242,6 +242,39 @@ fn doctor_tells_what_keeps_the_owner_out() {
         exit == Some(4) && text.contains(&found) && text.contains(&advice),
         "{text}"
     );
+    run_commands_of(&text, "chown");
+    assert!(!said(&stargate).1.contains("problem  owner"), "{}", said(&stargate).1);
+
+    let run = stargate_mirror(&["run"], &stargate);
+    assert!(run.status.success(), "{}", stderr(&run));
+    let below = |name: &str| stargate.git_dir.join(".stargate").join(name);
+    chown(below("worker.json"), Some(1), Some(1)).expect("root may");
+    let (exit, text) = said(&stargate);
+    assert!(exit == Some(4) && text.contains("the worker has run as "), "{text}");
+    run_commands_of(&text, "chown");
+    chown(stargate.journal(), Some(0), Some(0)).expect("root may");
+    let (exit, text) = said(&stargate);
+    let found =
+        ".stargate/mirror-journal.ndjson belongs to root, and nobody, the owner of the repository, cannot write";
+    assert!(exit == Some(4) && text.contains(found), "{text}");
+    run_commands_of(&text, "chown");
+    fs::set_permissions(below(""), fs::Permissions::from_mode(0o555)).expect("root may");
+    let (exit, text) = said(&stargate);
+    assert!(exit == Some(4) && text.contains(".stargate (mode 0555)"), "{text}");
+    run_commands_of(&text, "chmod");
+    assert_eq!(said(&stargate).0, Some(0), "{}", said(&stargate).1);
+}
+
+/// Runs the commands in backquotes that start with this word.
+fn run_commands_of(text: &str, program: &str) {
+    let commands = text.split('`').skip(1).step_by(2);
+    let commands: Vec<_> = commands.filter(|command| command.starts_with(program)).collect();
+    assert!(!commands.is_empty(), "{text}");
+    for command in commands {
+        let mut shell = clean_command("sh");
+        shell.args(["-c", command]);
+        assert!(feed(shell, "").status.success(), "{command}");
+    }
 }
 
 #[test]

@@ -18,6 +18,7 @@ mod monitoring;
 mod namespace;
 mod parts;
 mod patience;
+mod planted;
 mod reftable;
 mod root;
 mod server_words;

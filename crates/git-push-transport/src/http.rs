@@ -297,7 +297,7 @@ impl Transport for Http {
         let renews = self.exchange.renewable().is_some();
         TokenUse {
             renews,
-            ..self.exchange.token_use()
+            ..self.exchange.token_use
         }
     }
 
@@ -306,6 +306,10 @@ impl Transport for Http {
             return Ok(TokenEnd::Unknown);
         }
         forge::token_end(&mut self.exchange, forge).map_err(|error| self.exchange.located(error))
+    }
+
+    fn clock_ahead(&self) -> Option<i64> {
+        self.exchange.clock_ahead
     }
 
     fn reading(&self) -> Option<&Capabilities> {

@@ -19,6 +19,8 @@ use crate::settings::Settings;
 #[cfg(any(feature = "daemon", feature = "ssh"))]
 use crate::stream::Stream;
 use crate::transport::{TokenUse, Transport};
+#[cfg(feature = "http")]
+use crate::ureq_client::UreqClient;
 
 /// A connection to a remote at any location. Its methods block.
 pub struct Remote {
@@ -81,6 +83,25 @@ impl Remote {
             Location::Http(url) => GitCredentials::secret_file(url, settings),
             _ => Ok(None),
         }
+    }
+
+    /// Returns the proxy to `location` as host and port, if one is used.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Misconfigured`](git_push::ErrorKind::Misconfigured) if a setting of the proxy is invalid.
+    pub fn proxy(location: &Location, settings: &Settings) -> Result<Option<String>, Error> {
+        match location {
+            #[cfg(feature = "http")]
+            Location::Http(url) => UreqClient::proxy(url, settings),
+            _ => Ok(None),
+        }
+    }
+
+    /// Returns the difference of the clocks in seconds, by the server's last answer over HTTP; positive if that of this
+    /// machine is ahead. `None` if no answer had a time.
+    #[must_use]
+    pub fn clock_ahead(&self) -> Option<i64> {
+        self.transport.clock_ahead()
     }
 
     /// Returns what the server said about the token so far.

@@ -18,6 +18,8 @@ pub struct TokenUse {
     pub ends: Option<jiff::Timestamp>,
     /// The token renews itself, so that its end does not matter.
     pub renews: bool,
+    /// The forge reports scopes of the token, and none of them allows a push.
+    pub lacks_write_scope: bool,
 }
 
 /// A connection that also reads commits, objects and HEAD. Its methods block.
@@ -52,6 +54,12 @@ pub trait Transport: Connection + Send {
     /// There is no token, or the forge fails.
     fn token_end(&mut self, _: Forge) -> Result<TokenEnd, Error> {
         Ok(TokenEnd::Unknown)
+    }
+
+    /// Returns the difference of the clocks in seconds, by the server's last answer; positive if that of this machine is
+    /// ahead. `None` if no answer had a time.
+    fn clock_ahead(&self) -> Option<i64> {
+        None
     }
 
     /// Returns the capabilities that the server offers to readers, if they are worth remembering.

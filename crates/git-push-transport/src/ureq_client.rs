@@ -49,6 +49,14 @@ struct Server {
 }
 
 impl UreqClient {
+    /// Returns the proxy to `url` as host and port, if one is used.
+    pub(crate) fn proxy(url: &gix::Url, settings: &Settings) -> Result<Option<String>, Error> {
+        let config = HttpConfig::new(&settings.git, url)?;
+        let url = HttpUrl::new(url).ok_or_else(not_http)?;
+        let proxy = proxy::to(&url, &config, &settings.proxies)?;
+        Ok(proxy.map(|proxy| format!("{}:{}", proxy.host(), proxy.port())))
+    }
+
     /// Creates a client for the server of `url` and the servers that it redirects to. Nothing is sent yet.
     ///
     /// # Errors

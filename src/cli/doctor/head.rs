@@ -1,28 +1,29 @@
 //! Check of HEAD on both sides.
 use git_push_transport::Remote;
 
-use super::{Check, Verdict, failed};
+use super::{
+    checks::check::{Check, Name, Verdict},
+    mirror::failed,
+};
 use crate::{
     config::{Config, DefaultBranch},
     worker::{HeadDifference, Stargate, StargateHead, compare_head, stargate_head},
 };
 
-const HEAD: &str = "HEAD";
-
 /// Compares the mirror's HEAD with the Stargate's. Returns none if the Stargate's HEAD names no mirrored branch.
 pub(super) fn check(stargate: &Stargate, config: &Config, remote: &mut Remote) -> Option<Check> {
     Some(match stargate_head(stargate, &config.refs) {
         StargateHead::Other => return None,
-        StargateHead::Unreadable(why) => Check::new(HEAD, Verdict::Problem, why),
+        StargateHead::Unreadable(why) => Check::new(Name::Head, Verdict::Problem, why),
         StargateHead::Unborn(branch) => {
             let found = format!("the Stargate's HEAD names {branch}, which does not exist");
-            Check::new(HEAD, Verdict::Warning, found)
+            Check::new(Name::Head, Verdict::Warning, found)
                 .hint("run `git symbolic-ref HEAD refs/heads/BRANCH` in the repository")
         }
         StargateHead::Mirrored(branch) => match compare_head(remote, &branch) {
-            Ok(None) => Check::new(HEAD, Verdict::Ok, format!("both sides name {branch}")),
+            Ok(None) => Check::new(Name::Head, Verdict::Ok, format!("both sides name {branch}")),
             Ok(Some(difference)) => differs(&difference, config.default_branch),
-            Err(error) => failed(HEAD, &error),
+            Err(error) => failed(Name::Head, &error),
         },
     })
 }
@@ -30,10 +31,12 @@ pub(super) fn check(stargate: &Stargate, config: &Config, remote: &mut Remote) -
 fn differs(difference: &HeadDifference, setting: DefaultBranch) -> Check {
     let found = difference.to_string();
     match setting {
-        DefaultBranch::Leave if !difference.dangling => {
-            Check::new(HEAD, Verdict::Ok, format!("{found} (stargate.defaultBranch is leave)"))
-        }
-        DefaultBranch::Leave | DefaultBranch::Follow => Check::new(HEAD, Verdict::Warning, found)
+        DefaultBranch::Leave if !difference.dangling => Check::new(
+            Name::Head,
+            Verdict::Ok,
+            format!("{found} (stargate.defaultBranch is leave)"),
+        ),
+        DefaultBranch::Leave | DefaultBranch::Follow => Check::new(Name::Head, Verdict::Warning, found)
             .hint("run `stargate-mirror run`, or set the default branch in the settings of the mirror"),
     }
 }

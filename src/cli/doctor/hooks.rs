@@ -1,9 +1,20 @@
 //! Checks of the hooks: those in the hooks folder, and those that git runs from its configuration.
-use std::path::Path;
+use std::{
+    fs::{self, File},
+    io::{self, BufRead, BufReader, Read},
+    path::Path,
+};
 
-use super::{Check, Verdict};
+use super::{
+    Subject,
+    checks::{
+        check::{Check, Name, Verdict},
+        commands::Commands,
+        hook_file::{self, HookFacts, Wrapper},
+    },
+};
 use crate::{
-    cli::git_version::GitOnPath,
+    cli::{git_version::GitOnPath, install::hook_program},
     config::git_config,
     hook::{
         PRE_RECEIVE,
@@ -11,19 +22,20 @@ use crate::{
             self, SINCE,
             sections::{self, Section},
         },
-        install::{self, Standing},
+        install::{self, Chain, Standing},
     },
 };
 
-/// Name of a check of a hook.
-const HOOK: &str = "hook";
+/// Bytes of a hook of another program in which the name of a server is looked for.
+const BEGINNING: u64 = 64 << 10;
 
-/// Checks the hooks of the repository at `git_dir`. Runs `git --version`.
-pub(super) fn checks(git_dir: &Path) -> Vec<Check> {
-    try_checks(git_dir).unwrap_or_else(|error| vec![Check::new("hooks", Verdict::Problem, error)])
+/// Checks the hooks of the repository. Runs `git --version`.
+pub(super) fn checks(subject: &Subject<'_>) -> Vec<Check> {
+    try_checks(subject).unwrap_or_else(|error| vec![Check::new(Name::Hook, Verdict::Problem, error)])
 }
 
-fn try_checks(git_dir: &Path) -> Result<Vec<Check>, String> {
+fn try_checks(subject: &Subject<'_>) -> Result<Vec<Check>, String> {
+    let git_dir = subject.git_dir;
     let unreadable = |error| format!("cannot read git's configuration: {error}");
     let config = git_config(git_dir).map_err(unreadable)?;
     let is_mirrored = configured::is_mirrored(git_dir, &config);
@@ -37,9 +49,10 @@ fn try_checks(git_dir: &Path) -> Result<Vec<Check>, String> {
             standing,
             is_mirrored,
             git: &git,
+            commands: &subject.commands,
         };
         let sections = sections::find(&config, name).map_err(unreadable)?;
-        checks.extend(hook.checks(git_dir, &sections));
+        checks.extend(hook.checks(git_dir, &sections)?);
     }
     Ok(checks)
 }
@@ -52,15 +65,16 @@ struct Hook<'a> {
     standing: Standing,
     is_mirrored: bool,
     git: &'a GitOnPath,
+    commands: &'a Commands,
 }
 
 impl Hook<'_> {
-    fn checks(&self, git_dir: &Path, sections: &[Section]) -> Vec<Check> {
+    fn checks(&self, git_dir: &Path, sections: &[Section]) -> Result<Vec<Check>, String> {
         let runs = sections.iter().filter(|section| section.is_enabled).count();
         let is_covered = runs > 0 && !self.git.is_too_old();
         let mut checks = Vec::new();
         if self.standing == Standing::Ours || !is_covered {
-            checks.push(self.in_folder(git_dir));
+            checks.extend(self.in_folder(git_dir)?);
         }
         checks.extend(sections.iter().map(|section| self.in_configuration(section)));
         if runs > 1 && is_covered && self.standing != Standing::Ours {
@@ -68,38 +82,68 @@ impl Hook<'_> {
                 "{runs} sections of git's configuration record each push as {}",
                 self.name
             );
-            checks.push(
-                Check::new(HOOK, Verdict::Warning, found).hint("remove all but one with `git config --remove-section`"),
-            );
+            let hint = "remove all but one with `git config --remove-section`";
+            checks.push(Check::new(Name::Hook, Verdict::Warning, found).hint(hint));
         }
-        checks
+        Ok(checks)
     }
 
-    /// Check of the program in the hooks folder.
-    fn in_folder(&self, git_dir: &Path) -> Check {
-        let shown = self.path.display();
-        let install = format!("run `stargate-mirror install --repo {}`", git_dir.display());
-        match self.standing {
-            Standing::Ours => Check::new(HOOK, Verdict::Ok, shown.to_string()),
-            Standing::NoProgram => {
-                Check::new(HOOK, Verdict::Problem, format!("{shown} is not executable")).hint(install)
-            }
-            Standing::Foreign => {
-                let found = format!("{shown} was not installed by stargate-mirror");
-                Check::new(HOOK, Verdict::Problem, found).hint(format!("{install} with --chain, which keeps it"))
-            }
-            Standing::Missing if self.name == PRE_RECEIVE => {
-                let found = format!("{shown} is missing: pushes are accepted even if they cannot be recorded");
-                Check::new(HOOK, Verdict::Warning, found).hint(install)
-            }
-            Standing::Missing => Check::new(HOOK, Verdict::Problem, format!("{shown} is missing")).hint(install),
-        }
+    /// Checks of the program in the hooks folder.
+    fn in_folder(&self, git_dir: &Path) -> Result<Vec<Check>, String> {
+        let unreadable = |error: io::Error| format!("cannot read {}: {error}", self.path.display());
+        let path = self.path.display().to_string();
+        let is_ours = self.standing == Standing::Ours;
+        let facts = HookFacts {
+            name: self.name,
+            standing: self.standing,
+            chain: self.chain()?,
+            is_kept: fs::exists(format!("{path}.chained")).map_err(unreadable)?,
+            wrapper: if self.standing == Standing::Foreign {
+                self.wrapper().map_err(unreadable)?
+            } else {
+                None
+            },
+            other_version: if is_ours { self.other_version()? } else { None },
+            bypassed: if is_ours { None } else { self.bypassed(git_dir)? },
+            path: &path,
+        };
+        Ok(hook_file::checks(&facts, self.commands))
+    }
+
+    fn chain(&self) -> Result<Chain, String> {
+        install::chain_of(self.path).map_err(|error| error.to_string())
+    }
+
+    /// Returns the server to which the hook belongs. A dangling link is nobody's.
+    fn wrapper(&self) -> io::Result<Option<Wrapper>> {
+        let mut beginning = Vec::new();
+        match File::open(self.path) {
+            Ok(file) => file.take(BEGINNING).read_to_end(&mut beginning)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+            Err(error) => return Err(error),
+        };
+        Ok(Wrapper::of(&beginning))
+    }
+
+    /// Returns the program that `install` would put there, if the hook is another one.
+    fn other_version(&self) -> Result<Option<String>, String> {
+        let unreadable = |error: io::Error| format!("cannot compare {} with the program: {error}", self.path.display());
+        let (program, _) = hook_program().map_err(|failure| failure.to_string())?;
+        let is_same = is_same_file(&program, self.path).map_err(unreadable)?;
+        Ok((!is_same).then(|| program.display().to_string()))
+    }
+
+    /// Returns the hook in the folder of the repository, if it is ours, and `core.hooksPath` is another folder.
+    fn bypassed(&self, git_dir: &Path) -> Result<Option<String>, String> {
+        let own = git_dir.join("hooks").join(self.path.file_name().unwrap_or_default());
+        let standing = install::standing_at(&own).map_err(|error| error.to_string())?;
+        Ok((own != self.path && standing == Standing::Ours).then(|| own.display().to_string()))
     }
 
     /// Check of a section of git's configuration.
     fn in_configuration(&self, section: &Section) -> Check {
         let (shown, git, (major, minor)) = (described(section), self.git, SINCE);
-        let found = |verdict, what: String| Check::new(HOOK, verdict, format!("{shown}{what}"));
+        let found = |verdict, what: String| Check::new(Name::Hook, verdict, format!("{shown}{what}"));
         if !section.is_enabled {
             found(Verdict::Ok, " is disabled".to_owned())
         } else if git.is_too_old() {
@@ -112,7 +156,8 @@ impl Hook<'_> {
             found(Verdict::Ok, format!(" runs, too, and leaves pushes to {own}"))
         } else if !self.is_mirrored {
             let what = " does nothing, because the repository has no mirror".to_owned();
-            found(Verdict::Warning, what).hint("set stargate.remote")
+            let set = self.commands.set("stargate.remote", "URL");
+            found(Verdict::Warning, what).hint(format!("run {set} with the URL of the mirror"))
         } else if git.runs_configured_hooks() {
             found(Verdict::Ok, format!("; {git}"))
         } else {
@@ -132,7 +177,7 @@ impl Hook<'_> {
             "it records nothing"
         };
         let found = format!("{shown} runs {program}, which is missing or not executable: {so}");
-        Check::new(HOOK, Verdict::Problem, found)
+        Check::new(Name::Hook, Verdict::Problem, found)
             .hint("install the program there, or remove the section with `git config --remove-section`")
     }
 }
@@ -141,5 +186,22 @@ fn described(section: &Section) -> String {
     match &section.file {
         Some(file) => format!("hook.{} in {}", section.name, file.display()),
         None => format!("hook.{} in the environment", section.name),
+    }
+}
+
+/// Returns true if two files have the same bytes. Their lengths differ in most other versions.
+fn is_same_file(one: &Path, other: &Path) -> io::Result<bool> {
+    if fs::metadata(one)?.len() != fs::metadata(other)?.len() {
+        return Ok(false);
+    }
+    let mut readers = (BufReader::new(File::open(one)?), BufReader::new(File::open(other)?));
+    loop {
+        let (one, other) = (readers.0.fill_buf()?, readers.1.fill_buf()?);
+        let length = one.len().min(other.len());
+        if length == 0 || one[..length] != other[..length] {
+            return Ok(one.is_empty() && other.is_empty());
+        }
+        readers.0.consume(length);
+        readers.1.consume(length);
     }
 }

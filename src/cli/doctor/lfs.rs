@@ -1,12 +1,10 @@
 //! Checks what happens to the objects of Git LFS.
-use super::{Check, Verdict};
+use super::checks::check::{Check, Name, Verdict};
 use crate::{
     config::Config,
     lfs::{InUse, in_use},
     worker::{self, Stargate},
 };
-
-const LFS: &str = "lfs";
 
 /// Returns none if the commit of HEAD does not use Git LFS.
 pub(super) fn check(stargate: &Stargate, config: &Config) -> Option<Check> {
@@ -20,23 +18,23 @@ pub(super) fn check(stargate: &Stargate, config: &Config) -> Option<Check> {
         Ok(found) => found?,
         Err(error) => {
             let found = format!("cannot look for Git LFS in the commit of HEAD: {error}");
-            return Some(Check::new(LFS, Verdict::Problem, found).hint("run `git fsck` there"));
+            return Some(Check::new(Name::Lfs, Verdict::Problem, found).hint("run `git fsck` there"));
         }
     };
     Some(match found {
         InUse::Carried => {
             let found = "the repository uses Git LFS: its objects are uploaded before the refs";
-            Check::new(LFS, Verdict::Ok, found)
+            Check::new(Name::Lfs, Verdict::Ok, found)
         }
         InUse::Off => {
             let found =
                 "the repository uses Git LFS, but stargate.lfs is off: readers of the mirror may not get the files";
-            Check::new(LFS, Verdict::Warning, found).hint("set stargate.lfs to auto or require")
+            Check::new(Name::Lfs, Verdict::Warning, found).hint("set stargate.lfs to auto or require")
         }
         InUse::NoSource => {
             let found =
                 "the repository uses Git LFS, but has no LFS objects: readers of the mirror may not get the files";
-            Check::new(LFS, Verdict::Warning, found)
+            Check::new(Name::Lfs, Verdict::Warning, found)
                 .hint("set stargate.lfsStore or stargate.lfsUrl to the place that has the objects")
         }
     })

@@ -23,7 +23,7 @@ use bstr::{BStr, ByteSlice};
 use git_push_transport::{Location, resolve};
 
 use super::{
-    Check, Verdict,
+    checks::check::{Check, Name, Verdict},
     hook_script::{ScriptPush, ScriptRemote, pushes},
 };
 use crate::hook::install;
@@ -32,7 +32,6 @@ use crate::hook::install;
 const FORGE_MIRROR: &str = "remote_mirror_";
 /// Largest hook script that is read, in bytes.
 const MAX_SCRIPT: u64 = 1 << 20;
-const CHECK: &str = "other mirror";
 const DAMAGE: &str = "it can overwrite refs and delete watermarks that this mirror has set";
 
 /// Checks for other mirrors to the remote of this name or URL. Returns none if there are none.
@@ -72,11 +71,11 @@ fn remotes(own_name: &str, own: &Location, repository: &gix::Repository) -> Vec<
 fn configured(name: &BStr, how: &str, of_forge: bool) -> Check {
     if of_forge {
         let found = format!("[remote \"{name}\"] is the push mirror of a forge to the same remote: {DAMAGE}");
-        return Check::new(CHECK, Verdict::Warning, found)
+        return Check::new(Name::OtherMirror, Verdict::Warning, found)
             .hint("delete the push mirror in the settings of the repository (Gitea, Forgejo or GitLab)");
     }
     let found = format!("[remote \"{name}\"] has {how} and leads to the same remote: {DAMAGE}");
-    Check::new(CHECK, Verdict::Warning, found).hint(format!(
+    Check::new(Name::OtherMirror, Verdict::Warning, found).hint(format!(
         "stop the program that pushes to it, then run `git remote remove {name}`"
     ))
 }
@@ -115,7 +114,8 @@ fn scripted(script: &Path, push: &ScriptPush) -> Check {
         script.display(),
         push.line
     );
-    Check::new(CHECK, Verdict::Warning, found).hint("remove the command from the hook, unless it pushes elsewhere")
+    Check::new(Name::OtherMirror, Verdict::Warning, found)
+        .hint("remove the command from the hook, unless it pushes elsewhere")
 }
 
 /// Returns true for a push to the same remote, and for `--mirror` to an unknown one.
@@ -133,7 +133,7 @@ fn is_other_mirror(push: &ScriptPush, own: &Location, repository: &gix::Reposito
 
 fn unread(path: &Path, error: &io::Error) -> Check {
     let found = format!("cannot read {}: {error}", path.display());
-    Check::new(CHECK, Verdict::Warning, found).hint("run as root or as the owner of the repository")
+    Check::new(Name::OtherMirror, Verdict::Warning, found).hint("run as root or as the owner of the repository")
 }
 
 /// Returns the folders in which git and GitLab look for hooks.

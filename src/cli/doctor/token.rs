@@ -2,22 +2,23 @@
 use std::path::Path;
 
 use durable::clock::{Clock, SystemClock};
-use git_push_transport::{Location, Remote, Settings, TokenEnd};
+use git_push_transport::{Forge, Location, Remote, Settings, TokenEnd};
 
-use super::{Check, Verdict, failed};
-use crate::{
-    config::Config,
-    worker::{self, Memory, TokenExpiry},
+use super::{
+    checks::{
+        check::{Check, Name, Verdict},
+        commands::quoted,
+    },
+    mirror::failed,
 };
-
-const TOKEN: &str = "token";
+use crate::worker::{self, Memory, TokenExpiry};
 
 /// Checks that other users cannot read the file with the token, or with the key of the GitHub App. Returns none if there is no
 /// such file, or it is fine.
 pub(super) fn file(location: &Location, settings: &Settings) -> Option<Check> {
     let path = match Remote::secret_file(location, settings) {
         Ok(path) => path?,
-        Err(error) => return Some(failed(TOKEN, &error)),
+        Err(error) => return Some(failed(Name::Token, &error)),
     };
     match mode(&path) {
         Ok(mode) if mode & 0o007 != 0 => {
@@ -25,12 +26,15 @@ pub(super) fn file(location: &Location, settings: &Settings) -> Option<Check> {
                 "{} is open to every user of this machine (mode {mode:04o})",
                 path.display()
             );
-            Some(Check::new(TOKEN, Verdict::Warning, found).hint(format!("chmod o= {}", path.display())))
+            Some(
+                Check::new(Name::Token, Verdict::Warning, found)
+                    .hint(format!("run `chmod o= {}`", quoted(&path.display().to_string()))),
+            )
         }
         Ok(_) => None,
         Err(error) => {
             let found = format!("cannot read the mode of {}: {error}", path.display());
-            Some(Check::new(TOKEN, Verdict::Warning, found))
+            Some(Check::new(Name::Token, Verdict::Warning, found))
         }
     }
 }
@@ -46,36 +50,54 @@ fn mode(_: &Path) -> std::io::Result<u32> {
     Ok(0)
 }
 
-/// Checks the end of a token that the mirror has accepted. Returns none if the mirror does not report it.
-pub(super) fn end(config: &Config, remote: &mut Remote) -> Option<Check> {
+/// Checks the scopes and the end of a token that the mirror has accepted. Returns nothing if the mirror reports neither.
+pub(super) fn checks(forge: Option<Forge>, remote: &mut Remote) -> Vec<Check> {
     let seen = remote.token_use();
-    let end = match (seen.ends, worker::forge_at(remote.location(), config.forge)) {
-        _ if !seen.accepted => return None,
-        _ if seen.renews => {
-            let found = "the GitHub App makes tokens, each of which is renewed before its end";
-            return Some(Check::new(TOKEN, Verdict::Ok, found));
+    if !seen.accepted {
+        return Vec::new();
+    }
+    if seen.renews {
+        let found = "the GitHub App makes tokens, each of which is renewed before its end";
+        return vec![Check::new(Name::Token, Verdict::Ok, found)];
+    }
+    let asked = forge.map(|forge| remote.token_end(forge));
+    let mut checks: Vec<Check> = scopes(remote).into_iter().collect();
+    checks.extend(match (seen.ends, asked) {
+        (Some(end), _) => ends(TokenEnd::At(end)),
+        (None, Some(Ok(end))) => ends(end),
+        (None, Some(Err(error))) => {
+            let found = format!("cannot ask for the end of the token: {error}");
+            let hint = error.hint().unwrap_or("run `stargate-mirror doctor` again later");
+            Some(Check::new(Name::Token, Verdict::Warning, found).hint(hint))
         }
-        (Some(end), _) => TokenEnd::At(end),
-        (None, Some(forge)) => match remote.token_end(forge) {
-            Ok(end) => end,
-            Err(error) => {
-                let found = format!("cannot ask for the end of the token: {error}");
-                return Some(Check::new(TOKEN, Verdict::Warning, found));
-            }
-        },
-        (None, None) => return None,
-    };
+        (None, None) => None,
+    });
+    checks
+}
+
+/// Checks the scopes, if the forge has reported them.
+fn scopes(remote: &mut Remote) -> Option<Check> {
+    let found = "the scopes of the token allow no push";
+    remote.token_use().lacks_write_scope.then(|| {
+        Check::new(Name::Token, Verdict::Problem, found).hint(
+            "make a token that may write: on GitHub the scope repo, or Contents (read and write) of a fine-grained token; on \
+             GitLab the scope write_repository",
+        )
+    })
+}
+
+fn ends(end: TokenEnd) -> Option<Check> {
     match end {
         TokenEnd::At(at) => {
             let expiry = TokenExpiry::new(at, SystemClock::default().now());
-            let check = |verdict| Check::new(TOKEN, verdict, expiry.to_string());
+            let check = |verdict| Check::new(Name::Token, verdict, expiry.to_string());
             Some(if expiry.is_near() {
                 check(Verdict::Warning).hint("make a new token, and put it in the place of the old one")
             } else {
                 check(Verdict::Ok)
             })
         }
-        TokenEnd::Never => Some(Check::new(TOKEN, Verdict::Ok, "the token has no end")),
+        TokenEnd::Never => Some(Check::new(Name::Token, Verdict::Ok, "the token has no end")),
         _ => None,
     }
 }

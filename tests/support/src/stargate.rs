@@ -265,13 +265,15 @@ pub fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// Only PATH is kept of the environment, without the names of pushers and the configuration of the current user.
+/// Only PATH is kept of the environment, without the names of pushers and the configuration of the current user. Lines are long.
 pub fn clean_command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     command
         .env_clear()
         .env("GIT_CONFIG_NOSYSTEM", "1")
-        .env("GIT_CONFIG_GLOBAL", super::git::GLOBAL_CONFIG);
+        .env("GIT_CONFIG_GLOBAL", super::git::GLOBAL_CONFIG)
+        // Lines for a person are not broken, so that a test finds its words in one of them.
+        .env("COLUMNS", "10000");
     if let Some(path) = std::env::var_os("PATH") {
         command.env("PATH", path);
     }

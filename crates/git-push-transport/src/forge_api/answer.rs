@@ -19,6 +19,8 @@ pub(crate) struct ApiAnswer {
     retry_after: Option<Duration>,
     /// End of the token that was sent, as GitHub reports it.
     pub(crate) token_ends: Option<Timestamp>,
+    /// Scopes of the token that was sent, as GitHub reports them for a classic token.
+    pub(crate) scopes: Option<String>,
     /// JSON, which may contain a token.
     body: SecretString,
 }
@@ -44,6 +46,7 @@ impl ApiAnswer {
             rate_limit: retry_after.or(until_reset).filter(|_| refused),
             retry_after,
             token_ends: token_ends(response),
+            scopes: response.header("X-OAuth-Scopes").map(str::to_owned),
             body: body.into(),
         }
     }

@@ -41,6 +41,26 @@ pub(crate) fn answered(forge: Forge, answer: &ApiAnswer) -> Result<TokenEnd, Err
     })
 }
 
+/// Returns true if the answer names the scopes of the token, and none of them allows a push. GitHub names them for classic
+/// tokens only, in a header; GitLab in `scopes`.
+pub(crate) fn lacks_write_scope(forge: Forge, answer: &ApiAnswer) -> bool {
+    let lacks = |scopes: &[&str], writing: &[&str]| !scopes.iter().any(|scope| writing.contains(scope));
+    if !answer.is_ok() {
+        return false;
+    }
+    match forge {
+        Forge::GitHub => answer.scopes.as_ref().is_some_and(|scopes| {
+            let scopes: Vec<&str> = scopes.split(',').map(str::trim).collect();
+            lacks(&scopes, &["repo", "public_repo"])
+        }),
+        Forge::GitLab => answer.json()["scopes"].as_array().is_some_and(|scopes| {
+            let scopes: Vec<&str> = scopes.iter().filter_map(serde_json::Value::as_str).collect();
+            lacks(&scopes, &["api", "write_repository"])
+        }),
+        Forge::Gitea => false,
+    }
+}
+
 fn gitlab(token: &serde_json::Value) -> TokenEnd {
     match token.get("expires_at") {
         Some(serde_json::Value::Null) => TokenEnd::Never,
@@ -56,6 +76,42 @@ fn gitlab(token: &serde_json::Value) -> TokenEnd {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http_client::HttpResponse;
+
+    #[test]
+    fn scopes_without_writing_are_noticed_and_missing_ones_are_not() {
+        let answer = |header: Option<&str>, body: &str| {
+            let headers = header.map(|scopes| ("x-oauth-scopes".to_owned(), scopes.to_owned()));
+            let response = HttpResponse::new(200, headers.into_iter().collect(), Box::new(std::io::empty()));
+            ApiAnswer::new(&response, body.to_owned(), jiff::Timestamp::UNIX_EPOCH)
+        };
+        for (scopes, expected) in [
+            (Some("gist, read:org"), true),
+            (Some(""), true),
+            (Some("repo, workflow"), false),
+            (Some("public_repo"), false),
+            // A fine-grained token.
+            (None, false),
+        ] {
+            assert_eq!(
+                lacks_write_scope(Forge::GitHub, &answer(scopes, "{}")),
+                expected,
+                "{scopes:?}"
+            );
+        }
+        for (body, expected) in [
+            ("{\"scopes\":[\"read_repository\"]}", true),
+            ("{\"scopes\":[\"write_repository\"]}", false),
+            ("{\"scopes\":[\"api\"]}", false),
+            ("{}", false),
+        ] {
+            assert_eq!(
+                lacks_write_scope(Forge::GitLab, &answer(None, body)),
+                expected,
+                "{body}"
+            );
+        }
+    }
 
     #[test]
     fn gitlab_names_a_day_or_none() {

@@ -5,6 +5,7 @@ use std::{
 };
 
 use git_push::{Error, ErrorKind, Remedy, Traffic};
+use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::authentication::Authentication;
@@ -39,7 +40,10 @@ pub(super) struct Exchange {
     /// Headers of every request to the configured origin.
     headers: Vec<Header>,
     traffic: Traffic,
-    token_use: TokenUse,
+    /// Answers that concern the credentials so far.
+    pub(super) token_use: TokenUse,
+    /// Difference of the clocks in seconds, by the last answer with a time; positive if that of this machine is ahead.
+    pub(super) clock_ahead: Option<i64>,
 }
 
 /// An answer of status 200 in git's protocol, whose body is not read yet. It borrows nothing, so that the exchange can be used
@@ -66,16 +70,12 @@ impl Exchange {
             headers,
             traffic: Traffic::default(),
             token_use: TokenUse::default(),
+            clock_ahead: None,
         }
     }
 
     pub(super) fn traffic(&self) -> Traffic {
         self.traffic
-    }
-
-    /// Returns what the server said about the credentials so far.
-    pub(super) fn token_use(&self) -> TokenUse {
-        self.token_use
     }
 
     /// Returns the credentials, if they renew themselves.
@@ -266,7 +266,13 @@ impl Exchange {
         let sent = self.client.send(request);
         self.traffic.bytes_sent += body.read;
         match sent {
-            Ok(response) => Ok(response),
+            Ok(response) => {
+                let ahead = response
+                    .date()
+                    .map(|date| Timestamp::now().as_second() - date.as_second());
+                self.clock_ahead = ahead.or(self.clock_ahead);
+                Ok(response)
+            }
             Err(error) if body.is_complete() => Err(effect.of(error)),
             Err(error) => Err(body.failure().unwrap_or_else(|| body.lost(error))),
         }

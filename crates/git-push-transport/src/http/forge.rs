@@ -17,13 +17,19 @@ pub(super) fn set_default_branch(exchange: &mut Exchange, forge: Forge, branch: 
     default_branch::answered(forge, &answer(exchange, forge, call)?)
 }
 
-/// Returns the end of the token.
+/// Returns the end of the token, and records whether its scopes allow a push.
 ///
 /// # Errors
 /// There is no token, or the forge fails.
 pub(super) fn token_end(exchange: &mut Exchange, forge: Forge) -> Result<TokenEnd, Error> {
     match token_end::call(forge, exchange.configured()) {
-        Some(call) => token_end::answered(forge, &answer(exchange, forge, call)?),
+        Some(call) => {
+            let answer = answer(exchange, forge, call)?;
+            if token_end::lacks_write_scope(forge, &answer) {
+                exchange.token_use.lacks_write_scope = true;
+            }
+            token_end::answered(forge, &answer)
+        }
         None => Ok(TokenEnd::Unknown),
     }
 }
