@@ -14,7 +14,7 @@ mod post;
 mod program;
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Condvar, Mutex, PoisonError},
     thread,
     time::Duration,
@@ -152,7 +152,7 @@ impl CycleObserver for Alerts {
         // The folder is missing if there has never been anything to mirror.
         if config.is_any() && ended.repository.join(journal::FOLDER).is_dir() {
             let place = Place {
-                repository: ended.repository.to_owned(),
+                repository: absolute(ended.repository),
                 mirror: ended.mirror.map(str::to_owned),
                 remote: None,
                 memory: chosen.memory_path(ended.repository),
@@ -196,6 +196,12 @@ impl Place {
         }
         Ok(Some(changed))
     }
+}
+
+/// Returns the path for a person who does not know the worker's folder.
+fn absolute(path: &Path) -> PathBuf {
+    // Fails only for an empty path, or without a current directory.
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
 /// Returns the channels that are configured.
