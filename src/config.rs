@@ -6,6 +6,7 @@
 //!
 //! An invalid value never stops a hook: it becomes a [`Problem`], and the default is used instead. The command line stops
 //! at a problem; the hook logs it and continues.
+mod alerts;
 mod choices;
 mod keys;
 mod mirrors;
@@ -19,6 +20,7 @@ use std::{
 use bstr::{BStr, BString, ByteSlice};
 use durable::retry::RetryPolicy;
 
+pub use self::alerts::AlertConfig;
 use self::choices::{DEFAULT_BRANCH_WORDS, FORGE_WORDS, LFS_WORDS};
 pub use self::choices::{DefaultBranch, ForgeSetting, LfsSetting};
 pub use self::keys::{APPEND_ONLY, KEYS, MIRROR_KEYS, URL_KEYS};
@@ -81,6 +83,8 @@ pub struct Config {
     pub lfs_store: Option<PathBuf>,
     /// `stargate.lfsUrl`: an LFS server that has the objects.
     pub lfs_url: Option<BString>,
+    /// `stargate.alertCommand`, `alertUrl`, `alertSecretFile`, `staleAfter`
+    pub alerts: AlertConfig,
     /// Invalid values, for which the defaults are used.
     pub problems: Vec<Problem>,
 }
@@ -121,6 +125,7 @@ impl Default for Config {
             lfs: LfsSetting::default(),
             lfs_store: None,
             lfs_url: None,
+            alerts: AlertConfig::default(),
             problems: Vec::new(),
         }
     }
@@ -250,6 +255,7 @@ impl Config {
             lfs: reader.word("stargate.lfs", &LFS_WORDS),
             lfs_store: reader.folder("stargate.lfsStore"),
             lfs_url: reader.text("stargate.lfsUrl"),
+            alerts: reader.alerts(),
             problems,
         }
     }
@@ -279,6 +285,8 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
 
 #[cfg(test)]
 mod tests {
+    use secrecy::ExposeSecret;
+
     use super::*;
 
     fn config(text: &str) -> Config {
@@ -301,7 +309,8 @@ mod tests {
             "[stargate]\nremote = github\nref = refs/a/*\nref = !refs/a/b\nrepoId = o/r\npusherEnv = ONE\npusherEnv = TWO\n\
              force = yes\ndeletes = off\nattempts = 5\ninitialDelay = 20ms\nmaxDelay = 1m\nlockTimeout = 2s\nverify = false\n\
              allowNfs = true\nretention = 2d\nappendOnly = events/\nappendOnly = audit\ndefaultBranch = leave\nforge = GitLab\n\
-             maxPackSize = 64k\nlfs = require\nlfsStore = /srv/lfs\nlfsUrl = https://h/lfs\n",
+             maxPackSize = 64k\nlfs = require\nlfsStore = /srv/lfs\nlfsUrl = https://h/lfs\n\
+             alertCommand = notify --now\nalertUrl = https://h/alerts\nalertSecretFile = alert-key\nstaleAfter = 2m\n",
         );
         assert_eq!(config.problems, []);
         assert_eq!(config.remote.unwrap(), "github");
@@ -324,10 +333,34 @@ mod tests {
         assert_eq!(config.lfs, LfsSetting::Require);
         assert_eq!(config.lfs_store, Some("/srv/lfs".into()));
         assert_eq!(config.lfs_url.unwrap(), "https://h/lfs");
+        let alerts = config.alerts;
+        assert_eq!(alerts.command, ["notify", "--now"]);
+        assert_eq!(alerts.url.unwrap().expose_secret(), "https://h/alerts");
+        assert_eq!(alerts.secret_file.unwrap(), "alert-key");
+        assert_eq!(alerts.stale_after, Duration::from_secs(120));
         assert_eq!(
             (config.default_branch, config.forge),
             (DefaultBranch::Leave, ForgeSetting::GitLab)
         );
+    }
+
+    #[test]
+    fn a_command_for_alerts_is_one_line_or_several_arguments() {
+        let command = |text: &str| {
+            let config = config(text);
+            let words: Vec<_> = config.alerts.command.iter().map(ToString::to_string).collect();
+            (words, config.problems.len())
+        };
+        let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+        let one = "[stargate]\nalertCommand = mail -s 'a b' ops\n";
+        assert_eq!(command(one), (words(&["mail", "-s", "a b", "ops"]), 0));
+        let several = "[stargate]\nalertCommand = /a b/notify\nalertCommand = it's\n";
+        assert_eq!(command(several), (words(&["/a b/notify", "it's"]), 0));
+        assert_eq!(
+            command("[stargate]\nalertCommand = a\nalertCommand =\n"),
+            (words(&[]), 0)
+        );
+        assert_eq!(command("[stargate]\nalertCommand = 'a\n"), (words(&[]), 1));
     }
 
     #[test]

@@ -55,13 +55,13 @@
 //!            doctor: facts (read) -> checks (PURE: verdicts, findings, hints)
 //!
 //! monitor    what monitors see of a running worker: state of the mirrors, mirror_state, readiness, labels, metrics, status_body
-//!            (all PURE); gate (token), routes, server; textfile (the metrics of a run)
+//!            (all PURE); gate (token), routes, page (for people), server; textfile (the metrics of a run)
 //! worker     driver of the mirror of refs. Many repositories: watch, schedule, journal_watcher, ref_watcher, root (search below a folder).
 //!            One mirror of one repository: choice (of the mirror), run (one cycle), session (repository under the lock), share
 //!            (what all mirrors have in common: tally and lock), local_view (refs), entries (journal),
 //!            reconcile, broken; cycle (attempts), attempt, requests, bisect (pushes of one attempt), remote_mirror, memory,
 //!            backoff, rejection (the server's words), comparison, missing, repository, lock, report; cycle_observer (what monitors
-//!            and alerts learn of each cycle); watermarks (resets
+//!            and alerts learn of each cycle); alerts (findings, delivery to a program or a URL); watermarks (resets
 //!            false_watermark), ancestry; follow (settings without effect, HEAD of the mirror), head, progress. By hand and for
 //!            readers: sync, status, wait, review (of the settings); options, error
 //! relay      a source of events over HTTP: server, routes, access, body (memory budget), answer, page (PURE),
@@ -82,10 +82,11 @@
 //! object_store  durable Git repository with one branch, for any files: store (lock, transaction), branch, work_tree, tree_buffer
 //!            and tree_cache (edited in memory), commit_object, objects, difference, new_pack, packs, maintenance, git_files
 //!            (files that git writes, too)
-//! http_server  HTTP/1 within limits, for relay and monitor: server (connections), caller (headers), stall_timeout
+//! http_server  HTTP/1 within limits, for relay and monitor: server (connections), caller (headers), stall_timeout,
+//!            asset (files of pages)
 //! nats       streams of JetStream, for relay and events: link (publish, follow), address, config and message (PURE)
 //! mirror     PURE: plan (entries, local refs, remote refs -> groups of commands), grouping, settlement, reconcile, watermark,
-//!            tally (entries that only some mirrors have settled)
+//!            tally (entries that only some mirrors have settled), alerts (which are due)
 //! lfs        Git LFS objects of a push. PURE: batch and action (what a server says), endpoint, failure. scan (pointers among
 //!            the objects), source (files), server and folder (mirrors), transfer, lacked, carrier (all of that before a push)
 //! journal    specified in prose; folder (ownership), entry, encode and decode, status, ids, segment; read only: line, reader,

@@ -19,8 +19,8 @@ use super::{
 use crate::lfs::Carried;
 use crate::mirror::Outcome;
 use crate::worker::{
-    self, CycleOutcome, CycleReport, FailedComparison, GroupOutcome, GroupReport, HeadDifference, NothingMirrored,
-    Observers, Options, Progress, RefVerdict,
+    self, Alerts, CycleOutcome, CycleReport, FailedComparison, GroupOutcome, GroupReport, HeadDifference,
+    NothingMirrored, Observers, Options, Progress, RefVerdict,
 };
 
 const EXAMPLES: &str = "\
@@ -72,14 +72,15 @@ pub struct Args {
 /// # Errors
 /// The only cycle cannot run. With several repositories or mirrors, the error is printed and the others continue.
 pub fn main(args: &Args) -> Result<Exit, Failure> {
+    let alerts = Arc::new(Alerts::new(Arc::new(super::environment)));
     #[cfg(feature = "relay")]
-    {
-        args.textfile.around(|observers| run(args, observers))
-    }
+    let ended = args
+        .textfile
+        .around(|observers| run(args, observers.with(alerts.clone())));
     #[cfg(not(feature = "relay"))]
-    {
-        run(args, Observers::default())
-    }
+    let ended = run(args, Observers::default().with(alerts.clone()));
+    alerts.finish();
+    ended
 }
 
 fn run(args: &Args, observers: Observers) -> Result<Exit, Failure> {

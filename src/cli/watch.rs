@@ -8,7 +8,7 @@ use super::{
     report::{Exit, Failure},
     signals::{self, Request},
 };
-use crate::worker::{self, Observers, WatchEvent, Watched};
+use crate::worker::{self, Alerts, Observers, WatchEvent, Watched};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -72,7 +72,8 @@ pub fn main(args: &Args) -> Result<Exit, Failure> {
         }
         _ => {}
     }
-    let (observers, alive) = (Observers::default(), signals::alive());
+    let alerts = Arc::new(Alerts::new(Arc::new(environment)));
+    let (observers, alive) = (Observers::default().with(alerts), signals::alive());
     #[cfg(feature = "relay")]
     let (observers, alive) = args.listen.start(observers, alive)?;
     let watched = Watched {

@@ -5,7 +5,10 @@
 pub const APPEND_ONLY: &str = "stargate.appendOnly";
 
 /// Every key of the section, as in the documentation.
-pub const KEYS: [&str; 29] = [
+pub const KEYS: [&str; 33] = [
+    "stargate.alertCommand",
+    "stargate.alertSecretFile",
+    "stargate.alertUrl",
     "stargate.allowNfs",
     APPEND_ONLY,
     "stargate.attempts",
@@ -34,6 +37,7 @@ pub const KEYS: [&str; 29] = [
     "stargate.sshKey",
     "stargate.sshKnownHosts",
     "stargate.sshPassphraseFile",
+    "stargate.staleAfter",
     "stargate.tokenFile",
     "stargate.verify",
 ];
@@ -41,7 +45,10 @@ pub const KEYS: [&str; 29] = [
 /// Keys of `[stargate "<url>"]`.
 pub const URL_KEYS: [&str; 3] = ["githubApp", "githubAppKey", "tokenFile"];
 /// Keys that a mirror's own section may set, without `stargate.`.
-pub const MIRROR_KEYS: [&str; 19] = [
+pub const MIRROR_KEYS: [&str; 23] = [
+    "alertCommand",
+    "alertSecretFile",
+    "alertUrl",
     "attempts",
     "defaultBranch",
     "deletes",
@@ -61,5 +68,6 @@ pub const MIRROR_KEYS: [&str; 19] = [
     "sshKey",
     "sshKnownHosts",
     "sshPassphraseFile",
+    "staleAfter",
     "verify",
 ];

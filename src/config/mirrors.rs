@@ -6,6 +6,7 @@
 use std::{fmt::Write, path::Path};
 
 use bstr::{BStr, BString, ByteSlice};
+use gix::config::Source;
 
 use super::{Config, Problem, git_config};
 
@@ -150,23 +151,39 @@ fn encoded(name: &str) -> String {
 /// Returns the mirrors of `stargate.remote`.
 pub(super) fn plain_remotes(file: &gix::config::File) -> Vec<BString> {
     let mut remotes = Vec::new();
-    let mut earlier = None;
-    for section in file.sections_by_name("stargate").into_iter().flatten() {
-        if section.header().subsection_name().is_some() {
-            continue;
-        }
-        for remote in section.values("remote") {
-            let source = Some(section.meta().source);
-            if earlier != source || remote.is_empty() {
-                remotes.clear();
-            }
-            earlier = source;
-            if !remote.is_empty() && !remotes.contains(&remote) {
-                remotes.push(remote);
-            }
+    for remote in last_values(file, None, "remote").0 {
+        if !remotes.contains(&remote) {
+            remotes.push(remote);
         }
     }
     remotes
+}
+
+/// Returns the values of a key of `[stargate]`, or of a section `[stargate "NAME"]`, in the last configuration file that has
+/// the key, and that file's kind. An empty value removes the earlier ones.
+pub(super) fn last_values(
+    file: &gix::config::File,
+    section: Option<&BStr>,
+    key: &str,
+) -> (Vec<BString>, Option<Source>) {
+    let mut values = Vec::new();
+    let mut last = None;
+    for part in file.sections_by_name("stargate").into_iter().flatten() {
+        if part.header().subsection_name() != section {
+            continue;
+        }
+        for value in part.values(key) {
+            let source = Some(part.meta().source);
+            if last != source || value.is_empty() {
+                values.clear();
+            }
+            last = source;
+            if !value.is_empty() {
+                values.push(value);
+            }
+        }
+    }
+    (values, last)
 }
 
 /// Returns the sections with a remote, and the remotes, in order of their first appearance.

@@ -2,8 +2,15 @@
 use std::{path::PathBuf, time::Duration};
 
 use bstr::{BStr, BString, ByteSlice};
+use gix::config::{Source, source::Kind};
+use secrecy::SecretString;
 
-use super::{Problem, parse_duration};
+use super::{
+    Problem,
+    alerts::{AlertConfig, words},
+    mirrors::last_values,
+    parse_duration,
+};
 use crate::{append_only::Paths, ref_pattern::RefPatterns};
 
 /// Largest valid count.
@@ -110,6 +117,38 @@ impl<'a> Reader<'a> {
             self.add(key, error.0.clone(), error.to_string());
             Paths::default()
         })
+    }
+
+    /// Reads the settings of alerts. They may name a program, so their origin counts.
+    pub(super) fn alerts(&mut self) -> AlertConfig {
+        let (command, of_command) = self.command("stargate.alertCommand");
+        let (url, of_url) = self.last("stargate.alertUrl");
+        let (secret_file, of_secret) = self.last("stargate.alertSecretFile");
+        let mut sources = [of_command, of_url, of_secret].into_iter().flatten();
+        AlertConfig {
+            command,
+            url: url.map(|url| SecretString::from(url.to_string())),
+            secret_file,
+            is_of_repository: sources.any(|source| source.kind() == Kind::Repository),
+            stale_after: self.duration("stargate.staleAfter", AlertConfig::default().stale_after),
+        }
+    }
+
+    /// Reads a program and its arguments: several values are one argument each, a single one is a command line.
+    fn command(&mut self, key: &str) -> (Vec<BString>, Option<Source>) {
+        let (mut values, source) = last_values(self.file, self.section_of(key), name(key));
+        if let [line] = &values[..] {
+            values = match words(line.as_bstr()) {
+                Ok(words) => words,
+                Err(why) => self.problem(key, why, Vec::new()),
+            };
+        }
+        (values, source)
+    }
+
+    fn last(&self, key: &str) -> (Option<BString>, Option<Source>) {
+        let (values, source) = last_values(self.file, self.section_of(key), name(key));
+        (values.into_iter().next_back(), source)
     }
 
     fn integer(&self, key: &str) -> Result<Option<i64>, gix::Error> {

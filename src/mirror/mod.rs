@@ -5,8 +5,10 @@
 //! - [`settle()`] decides the outcome of an attempt, from the server's report and from the refs that were read back;
 //! - [`compare()`] and [`missed()`] compare the refs of both sides, and find updates that the journal missed;
 //! - [`Tally`] has the entries that only some of several mirrors have settled;
+//! - [`AlertMemory`] decides which alerts about the mirror are due;
 //! - [`Grouping`] determines which refs land together, including symbolic refs;
 //! - [`watermark`] defines the ref names of a namespace.
+mod alerts;
 mod grouping;
 mod outcome;
 mod plan;
@@ -15,6 +17,7 @@ mod settlement;
 mod tally;
 pub mod watermark;
 
+pub use alerts::{Alert, AlertChannel, AlertMemory, AlertState, CLAIM, Condition, Observed};
 pub use grouping::Grouping;
 pub use outcome::Outcome;
 pub use plan::{Change, Damaged, Group, Hold, LocalView, Plan, Rules, plan};

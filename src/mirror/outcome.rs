@@ -1,9 +1,9 @@
 //! Outcomes of an attempt to mirror a group.
 use git_push::ErrorKind;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Outcome of an attempt. Its serialized name is its [`word()`](Outcome::word()).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
     /// The mirror has the refs that were sent.

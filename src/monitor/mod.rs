@@ -17,6 +17,7 @@ mod gate;
 mod labels;
 mod metrics;
 mod mirror_state;
+mod page;
 mod readiness;
 mod routes;
 mod server;

@@ -12,7 +12,7 @@ use axum::{
 use durable::clock::{Clock, SystemClock};
 use serde_json::json;
 
-use super::{Monitor, gate::Gate};
+use super::{Monitor, gate::Gate, page::page};
 use crate::http_server::OPENMETRICS;
 
 const JSON: &str = "application/json";
@@ -24,21 +24,20 @@ struct App {
     clock: SystemClock,
 }
 
-/// Returns the routes. Callers need the permission of `gate`, except for `/healthz`.
+/// Returns the routes. Callers need the permission of `gate`, except for `/healthz` and the page.
 pub fn router(monitor: Arc<Monitor>, clock: SystemClock, gate: Gate) -> Router {
     let guarded = Router::new()
         .route("/metrics", get(metrics))
         .route("/readyz", get(readyz))
         .route("/status", get(status))
         .route_layer(from_fn_with_state(Arc::new(gate), guard));
-    // A page that has no data of its own, and asks for it as any client does, belongs here, too.
-    let open = Router::new().route("/healthz", get(healthz));
+    let open = page().route("/healthz", get(healthz));
     guarded
         .merge(open)
         .fallback(|| async {
             refused((
                 StatusCode::NOT_FOUND,
-                "no such path; see /metrics, /healthz, /readyz and /status",
+                "no such path; see /, /metrics, /healthz, /readyz and /status",
             ))
         })
         .method_not_allowed_fallback(|| async { refused((StatusCode::METHOD_NOT_ALLOWED, "use GET")) })

@@ -23,31 +23,21 @@ use super::{
     permission,
     tokens::Right,
 };
-use crate::http_server::OPENMETRICS;
+use crate::http_server::{CSS, HTML, OPENMETRICS, SCRIPT, asset};
 
 const PAGE: &str = include_str!("web/page.html");
-const SCRIPT: &str = include_str!("web/page.js");
+const PAGE_SCRIPT: &str = include_str!("web/page.js");
 const REQUESTS: &str = include_str!("web/relay.js");
 const STYLE: &str = include_str!("web/page.css");
-
-/// Policy of the page (CSP, level 3).
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
-                      frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
 
 /// The page and its parts, below this prefix.
 pub fn page<S: Clone + Send + Sync + 'static>(prefix: &str) -> Router<S> {
     let file = |kind: &'static str, text: &'static str| get(move || async move { asset(kind, text) });
     Router::new()
-        .route(&format!("{prefix}/"), file("text/html; charset=utf-8", PAGE))
-        .route(
-            &format!("{prefix}/page.js"),
-            file("text/javascript; charset=utf-8", SCRIPT),
-        )
-        .route(
-            &format!("{prefix}/relay.js"),
-            file("text/javascript; charset=utf-8", REQUESTS),
-        )
-        .route(&format!("{prefix}/page.css"), file("text/css; charset=utf-8", STYLE))
+        .route(&format!("{prefix}/"), file(HTML, PAGE))
+        .route(&format!("{prefix}/page.js"), file(SCRIPT, PAGE_SCRIPT))
+        .route(&format!("{prefix}/relay.js"), file(SCRIPT, REQUESTS))
+        .route(&format!("{prefix}/page.css"), file(CSS, STYLE))
 }
 
 /// The routes that need a grant, below this prefix.
@@ -76,18 +66,6 @@ async fn readyz(State(stopped): State<watch::Receiver<bool>>) -> Response {
     } else {
         json_text(StatusCode::OK, READY)
     }
-}
-
-fn asset(kind: &'static str, text: &'static str) -> Response {
-    let headers = [
-        (header::CONTENT_TYPE, kind),
-        (header::CONTENT_SECURITY_POLICY, POLICY),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::REFERRER_POLICY, "no-referrer"),
-        // Another version of the relay has another page.
-        (header::CACHE_CONTROL, "no-cache"),
-    ];
-    (headers, text).into_response()
 }
 
 const ALIVE: &str = r#"{"status":"ok"}"#;

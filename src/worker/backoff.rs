@@ -5,6 +5,8 @@ use std::{collections::BTreeMap, time::Duration};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::mirror::Outcome;
+
 /// Delay after the first failed cycle. It doubles with each further failure.
 const FIRST_DELAY: Duration = Duration::from_secs(30);
 /// Longest delay.
@@ -24,6 +26,9 @@ pub struct Backoff {
     pub next_try: i64,
     /// Newest entry that was tried.
     pub newest: String,
+    /// Outcome of the last attempt. Missing in files of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<Outcome>,
 }
 
 /// Returns the delay before the next retry. `failures` is at least one.
@@ -45,7 +50,14 @@ impl Backoff {
             attempts,
             next_try: now.as_second().saturating_add(delay_after(attempts).as_secs() as i64),
             newest: newest.to_owned(),
+            outcome: None,
         }
+    }
+
+    /// Adds the outcome of the last attempt.
+    pub fn with_outcome(mut self, outcome: Outcome) -> Self {
+        self.outcome = Some(outcome);
+        self
     }
 
     /// Returns true if the group, with this newest entry, must not be retried yet.

@@ -23,6 +23,7 @@ use super::{
     rejection::Rejection,
     token::RememberedToken,
 };
+use crate::mirror::AlertMemory;
 
 /// Largest file that is read, in bytes.
 const MAX_SIZE: u64 = 64 << 20;
@@ -69,6 +70,9 @@ pub struct Memory {
     /// Reason why refs were pushed without their LFS objects.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lfs: Option<String>,
+    /// Alerts about the mirror.
+    #[serde(default, skip_serializing_if = "AlertMemory::is_empty")]
+    pub alerts: AlertMemory,
 }
 
 /// Remembered state of a mirror.
@@ -127,12 +131,14 @@ impl Memory {
     }
 
     /// Returns the memory for the mirror at this location: without the backoffs and rejections of another mirror, which had
-    /// the file before.
-    pub fn at(self, location: &str) -> Self {
+    /// the file before. Alerts stay, because their conditions end with the change.
+    pub fn at(mut self, location: &str) -> Self {
         let is_same = self.location.as_ref().is_none_or(|known| known == location);
+        let alerts = std::mem::take(&mut self.alerts);
         let kept = if is_same { self } else { Memory::default() };
         Memory {
             location: Some(location.to_owned()),
+            alerts,
             ..kept
         }
     }

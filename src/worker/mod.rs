@@ -2,6 +2,7 @@
 //!
 //! [`run()`] runs one cycle over one repository: lock, read the backlog, plan, push, read the refs back, settle.
 //! [`wait()`] is the reader's side: it polls a watermark until a commit is visible. Both take the clock as a value.
+mod alerts;
 mod ancestry;
 mod attempt;
 mod backoff;
@@ -44,6 +45,7 @@ mod wait;
 mod watch;
 mod watermarks;
 
+pub use alerts::Alerts;
 pub use attempt::{EntryResults, Settled};
 pub use backoff::{Backoff, Backoffs};
 pub use choice::{Chosen, RemoteToRead, mirror_names, remotes_to_read};

@@ -175,6 +175,7 @@ impl<'a> RemoteMirror<'a> {
     /// Remembers a failed comparison.
     pub fn remember_failed_comparison(&mut self, error: &Error) {
         let failed = Backoff::after(self.memory.comparison.as_ref(), &error.to_string(), "", self.now);
+        let failed = failed.with_outcome(error.kind().into());
         self.change(|memory| memory.comparison = Some(failed));
     }
 

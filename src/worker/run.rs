@@ -291,7 +291,7 @@ fn backoffs(session: &Session<'_>, settled: &[Settled], tried: &[Located], earli
         let before = backoffs.remove(&label);
         if let (Some(reason), Some(newest)) = (&one.result.error, newest.get(&label)) {
             let backoff = Backoff::after(before.as_ref(), reason, newest, session.clock.now());
-            backoffs.insert(label, backoff);
+            backoffs.insert(label, backoff.with_outcome(one.result.outcome));
         }
     }
     backoffs

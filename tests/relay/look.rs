@@ -268,7 +268,7 @@ fn keys_and_screen_readers_reach_everything() {
 }
 
 /// The least contrast of text to its background (WCAG 2.2, section 1.4.3).
-const CONTRAST: &str = "(() => {
+pub const CONTRAST: &str = "(() => {
   const numbers = (colour) => colour.match(/[\\d.]+/g).map(Number);
   const channel = (value) => (value / 255 <= 0.04045 ? value / 255 / 12.92 : ((value / 255 + 0.055) / 1.055) ** 2.4);
   const light = ([r, g, b]) => 0.2126 * channel(r) + 0.7152 * channel(g) + 0.0722 * channel(b);

@@ -18,6 +18,7 @@ mod size;
 mod streams;
 mod tokens;
 mod web;
+mod worker_page;
 
 fn folder() -> tempfile::TempDir {
     tempfile::tempdir().expect("a temporary folder")

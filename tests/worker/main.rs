@@ -1,5 +1,6 @@
 //! The worker: its cycle with a model of the mirror, and each of its commands with real repositories and mirrors.
 #![cfg(unix)]
+mod alerts;
 mod branches;
 mod comparison;
 mod create;

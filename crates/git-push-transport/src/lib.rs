@@ -18,8 +18,8 @@
 //!
 //! ```text
 //! remote                                       a connection to any location
-//! web  forge_repository  authenticated         requests to other services, with a token or with git's credentials;
-//!                                              repositories that may not exist
+//! web  webhook  forge_repository  authenticated  requests to other services, with a token or with git's credentials;
+//!                                              notifications; repositories that may not exist
 //! http  stream  local                          connections: what is sent to one kind of server, and what its answer means
 //! git_credentials                              default of an interface
 //! github_app                                   tokens of a GitHub App
@@ -60,6 +60,8 @@ pub mod stream;
 pub mod ureq_client;
 #[cfg(feature = "http")]
 pub mod web;
+#[cfg(feature = "http")]
+pub mod webhook;
 
 #[cfg(any(feature = "daemon", feature = "smart-http", feature = "ssh"))]
 mod answers;

@@ -1,0 +1,125 @@
+//! Delivery to a program: `stargate.alertCommand`.
+use std::{
+    io::{self, Write},
+    path::Path,
+    process::{Child, Command, ExitStatus, Stdio},
+    time::Duration,
+};
+
+use bstr::BString;
+use durable::clock::{Clock, SystemClock};
+
+/// Time after which the program is killed.
+pub(super) const LIMIT: Duration = Duration::from_secs(10);
+/// Interval between checks for the end of the program.
+const GLANCE: Duration = Duration::from_millis(10);
+/// Variables with secrets that the program has no use for.
+const SECRETS: [&str; 3] = ["GITHUB_PAT", "STARGATE_GITHUB_APP_KEY", "RELAY_TOKEN"];
+
+/// Runs the program in the repository with `body` on its standard input, and kills it after `limit`. Its standard error is that
+/// of the worker.
+///
+/// # Errors
+/// It cannot run, fails, or was killed, as text.
+pub(super) fn run(command: &[BString], repository: &Path, body: &str, limit: Duration) -> Result<(), String> {
+    let argv = command.iter().map(|word| gix::path::from_bstring(word.clone()));
+    let argv = argv
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|_| "its name is not UTF-8".to_owned())?;
+    let Some((program, arguments)) = argv.split_first() else {
+        return Err("there is no command".into());
+    };
+    let mut command = Command::new(program);
+    command.args(arguments).current_dir(repository);
+    command.stdin(Stdio::piped()).stdout(Stdio::null());
+    for name in SECRETS {
+        command.env_remove(name);
+    }
+    in_own_group(&mut command);
+    let named = |error: io::Error| format!("{}: {error}", program.display());
+    let mut child = command.spawn().map_err(named)?;
+    if let Some(mut stdin) = child.stdin.take() {
+        // The buffer of the pipe takes it all. A program need not read its input.
+        match stdin.write_all(body.as_bytes()).and_then(|()| stdin.write_all(b"\n")) {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(named(error)),
+            Ok(()) | Err(_) => {}
+        }
+    }
+    match ended_within(&mut child, limit).map_err(named)? {
+        Some(status) if status.success() => Ok(()),
+        Some(status) => Err(format!("{}: {status}", program.display())),
+        None => {
+            kill(&mut child);
+            Err(format!("{}: killed after {limit:?}", program.display()))
+        }
+    }
+}
+
+fn ended_within(child: &mut Child, limit: Duration) -> io::Result<Option<ExitStatus>> {
+    let clock = SystemClock::default();
+    loop {
+        match child.try_wait()? {
+            None if clock.elapsed() < limit => clock.sleep(GLANCE),
+            status => return Ok(status),
+        }
+    }
+}
+
+/// Gives the program a process group of its own, so that its children are killed with it.
+#[cfg(unix)]
+fn in_own_group(command: &mut Command) {
+    use std::os::unix::process::CommandExt;
+    command.process_group(0);
+}
+
+#[cfg(not(unix))]
+fn in_own_group(_: &mut Command) {}
+
+/// Kills the program and its children.
+fn kill(child: &mut Child) {
+    #[cfg(unix)]
+    {
+        use rustix::process::{Pid, Signal, kill_process_group};
+        // It may have ended meanwhile.
+        let _ = kill_process_group(Pid::from_child(child), Signal::KILL);
+    }
+    // It may have ended meanwhile.
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn sh(folder: &Path, script: &str, limit: Duration) -> Result<(), String> {
+        let command = ["/bin/sh", "-c", script].map(BString::from);
+        run(&command, folder, "{\"a\":1}", limit)
+    }
+
+    #[test]
+    fn the_program_gets_the_alert_in_the_repository() {
+        let folder = tempfile::tempdir().expect("a folder");
+        sh(folder.path(), "cat > alert", LIMIT).expect("it ends");
+        assert_eq!(fs::read(folder.path().join("alert")).expect("a file"), b"{\"a\":1}\n");
+        sh(folder.path(), "exec 0<&-", LIMIT).expect("it reads nothing");
+    }
+
+    #[test]
+    fn a_program_that_fails_or_hangs_is_an_error_and_its_children_are_killed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let failed = sh(folder.path(), "exit 3", LIMIT).expect_err("it fails");
+        assert_eq!(failed, "/bin/sh: exit status: 3");
+        let nowhere = run(&["/nowhere/notify".into()], folder.path(), "{}", LIMIT).expect_err("there is none");
+        assert!(nowhere.starts_with("/nowhere/notify: "), "{nowhere}");
+        // The child holds the lock of a file as long as it lives.
+        let script = "exec 9> lock; flock 9; sleep 600 & wait";
+        let killed = sh(folder.path(), script, Duration::from_millis(300)).expect_err("it hangs");
+        assert_eq!(killed, "/bin/sh: killed after 300ms");
+        let mut flock = Command::new("flock");
+        flock.args(["-w", "60"]).arg(folder.path().join("lock")).arg("true");
+        assert!(flock.status().expect("flock").success(), "a child holds the lock");
+    }
+}
