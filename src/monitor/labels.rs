@@ -22,6 +22,42 @@ pub struct Labels {
     pub mirror: String,
 }
 
+/// Labels of attempts of a mirror.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct AttemptLabels {
+    repository: String,
+    mirror: String,
+    outcome: &'static str,
+}
+
+/// Labels of findings about a mirror.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct FindingLabels {
+    repository: String,
+    mirror: String,
+    kind: &'static str,
+}
+
+impl Labels {
+    /// Adds the outcome of attempts.
+    pub fn with_outcome(&self, outcome: &'static str) -> AttemptLabels {
+        AttemptLabels {
+            repository: self.repository.clone(),
+            mirror: self.mirror.clone(),
+            outcome,
+        }
+    }
+
+    /// Adds the kind of findings.
+    pub fn with_kind(&self, kind: &'static str) -> FindingLabels {
+        FindingLabels {
+            repository: self.repository.clone(),
+            mirror: self.mirror.clone(),
+            kind,
+        }
+    }
+}
+
 /// Repositories with labels of their own, with their mirrors.
 #[derive(Debug, Default)]
 pub struct Labelled(BTreeMap<PathBuf, BTreeSet<Option<String>>>);

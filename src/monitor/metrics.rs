@@ -12,7 +12,7 @@ use prometheus_client::{
 };
 
 use super::{
-    labels::{Labelled, Labels},
+    labels::{AttemptLabels, FindingLabels, Labelled, Labels},
     mirror_state::MirrorState,
     state::{State, target},
 };
@@ -93,20 +93,6 @@ struct Values {
     token_expiry: Option<Timestamp>,
     last_cycle: Option<Timestamp>,
     last_success: Option<Timestamp>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct AttemptLabels {
-    repository: String,
-    mirror: String,
-    outcome: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct FindingLabels {
-    repository: String,
-    mirror: String,
-    kind: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -382,24 +368,6 @@ impl Values {
 
 fn earlier(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {
     one.into_iter().chain(other).min()
-}
-
-impl Labels {
-    fn with_outcome(&self, outcome: &'static str) -> AttemptLabels {
-        AttemptLabels {
-            repository: self.repository.clone(),
-            mirror: self.mirror.clone(),
-            outcome,
-        }
-    }
-
-    fn with_kind(&self, kind: &'static str) -> FindingLabels {
-        FindingLabels {
-            repository: self.repository.clone(),
-            mirror: self.mirror.clone(),
-            kind,
-        }
-    }
 }
 
 #[cfg(test)]

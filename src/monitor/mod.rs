@@ -10,9 +10,8 @@
 //! [`Monitor`] observes cycles, and answers from what it has seen. A request never reads a repository, so it costs the same
 //! while a mirror hangs.
 //!
-//! Bounds: [`labels::MOST_REPOSITORIES`] repositories have labels of their own; each mirror keeps
-//! [`mirror_state::MOST_SAMPLES`] samples of the lag and [`mirror_state::MOST_PUSHES`] pushes; the server has
-//! [`server::CONNECTIONS`] connections.
+//! Bounds: 1,000 repositories have labels of their own; each mirror keeps 288 samples of the lag and 20 pushes; the server
+//! has 256 connections.
 mod gate;
 mod labels;
 mod metrics;

@@ -24,11 +24,20 @@ impl State {
         let gone: Vec<Target> = self
             .0
             .keys()
-            .filter(|target| !targets.contains(target))
+            .filter(|target| !self.is_in(targets, target))
             .cloned()
             .collect();
-        self.0.retain(|target, _| targets.contains(target));
+        self.0.retain(|target, _| !gone.contains(target));
         gone
+    }
+
+    /// Returns true if a mirror is watched. The target of a mirror that the command line names has no name.
+    fn is_in(&self, targets: &BTreeSet<Target>, target: &Target) -> bool {
+        let unnamed = Target {
+            mirror: None,
+            ..target.clone()
+        };
+        targets.contains(target) || (targets.contains(&unnamed) && !self.0.contains_key(&unnamed))
     }
 
     /// Returns all mirrors.
@@ -52,5 +61,29 @@ pub fn target(ended: &EndedCycle<'_>) -> Target {
     Target {
         repository: ended.repository.to_owned(),
         mirror: ended.mirror.map(str::to_owned),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mirrors_that_are_not_watched_are_forgotten() {
+        let target = |repository: &str, mirror: Option<&str>| Target {
+            repository: repository.into(),
+            mirror: mirror.map(str::to_owned),
+        };
+        let (a, b) = (target("a", Some("m")), target("b", None));
+        let mut state = State::default();
+        for target in [&a, &b] {
+            state.0.insert(target.clone(), MirrorState::default());
+        }
+        let (named, all) = ([target("a", None)].into(), [a.clone(), b.clone()].into());
+        assert!(state.retain(&all).is_empty());
+        assert_eq!(state.retain(&named), [b], "the command line may name the mirror of a");
+        state.0.insert(target("a", None), MirrorState::default());
+        assert_eq!(state.retain(&named), [a], "it is the only one now");
+        assert_eq!(state.mirrors().count(), 1);
     }
 }
