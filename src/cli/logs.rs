@@ -19,6 +19,9 @@ use super::{
 /// Variable with the level.
 const VARIABLE: &str = "STARGATE_LOG";
 
+/// Narrowest terminal for which errors are wrapped.
+const NARROWEST: usize = 40;
+
 /// Format of the logs, once they are set up.
 static FORMAT: OnceLock<LogFormat> = OnceLock::new();
 
@@ -94,7 +97,13 @@ pub fn print_failure(failure: &Failure, repository: Option<&Path>) {
     if let Some(path) = repository {
         eprintln!("{}:", path.display());
     }
-    eprint!("{}", failure.render(colours()));
+    eprint!("{}", failure.render(colours(), stderr_width()));
+}
+
+/// Returns the width of the terminal on stderr; none if stderr is not a terminal.
+fn stderr_width() -> Option<usize> {
+    let (width, _) = terminal_size::terminal_size_of(stderr())?;
+    Some(usize::from(width.0).max(NARROWEST))
 }
 
 /// Returns the filter for a value of `STARGATE_LOG`: a level, or a list of `target=level` with at most one level.

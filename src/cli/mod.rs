@@ -3,6 +3,7 @@
 #[macro_use]
 mod output;
 pub mod check;
+pub mod complete_values;
 pub mod completions;
 pub mod create;
 pub mod demo;
@@ -23,11 +24,16 @@ pub mod run;
 #[cfg(any(feature = "events", feature = "relay"))]
 mod stream;
 pub mod sync;
+pub mod uninstall;
 pub mod wait;
 pub mod watch;
 
 mod signals;
 mod status;
+mod summary;
+mod targets;
+mod text;
+mod verbosity;
 
 use std::{
     ffi::OsString,
@@ -36,33 +42,37 @@ use std::{
     process::ExitCode,
 };
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use git_push::repository::{self, OpenError};
 use logs::LogFormat;
 use report::{Exit, Failure};
+use verbosity::Verbosity;
 
 /// Name of the program.
 const NAME: &str = "stargate-mirror";
 
 const EXAMPLES: &str = "\
 Examples:
-  stargate-mirror install --repo r.git --remote https://github.com/o/r.git --mirror branches
+  stargate-mirror install --repo r.git --mirror branches \\
+    --remote https://github.com/o/r.git
   GITHUB_PAT=… stargate-mirror run --repo r.git
-  stargate-mirror wait --ref refs/heads/main --oid 9f8e… --remote https://github.com/o/r.git
-  stargate-mirror wait --oid 9f8e… --ns main --remote https://github.com/o/r.git
+  stargate-mirror status --root /srv/git
+  stargate-mirror wait --ref refs/heads/main --oid 9f8e… \\
+    --remote https://github.com/o/r.git
   stargate-mirror push https://github.com/o/r.git main tag v1.0
   stargate-mirror check append-only --base origin/main
 
 Environment:
   GITHUB_PAT       token for the mirror; kept in memory only
-  GITHUB_PAT_FILE  file with the token, used if GITHUB_PAT is not set; an empty or
-                   unreadable file is an error (exit 4)
+  GITHUB_PAT_FILE  file with the token, used if GITHUB_PAT is not set; an empty
+                   or unreadable file is an error (exit 4)
   STARGATE_GITHUB_APP, STARGATE_GITHUB_APP_KEY, STARGATE_GITHUB_APP_KEY_FILE
                    id and private key of a GitHub App, used instead of a token
-  GITHUB_REPO_URL  the mirror of a single repository, used if stargate.remote is not
-                   set; ignored with --root or more than one --repo
-  STARGATE_LOG     log level on stderr: error, warn, info, debug or trace; default warn,
-                   and info for watch, events and relay; another value is an error
+  GITHUB_REPO_URL  the mirror of a single repository, used if stargate.remote is
+                   not set; ignored with --root or more than one --repo
+  STARGATE_LOG     log level on stderr: error, warn, info, debug or trace; the
+                   default is warn, and info for watch, events and relay; -q and
+                   -v change the default; another value is an error
   NO_COLOR         if set, output has no colours
 
 Exit codes:
@@ -85,6 +95,8 @@ struct Cli {
         hide_possible_values = true
     )]
     log_format: LogFormat,
+    #[command(flatten)]
+    verbosity: Verbosity,
     #[command(subcommand)]
     command: Command,
 }
@@ -92,6 +104,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Install(install::Args),
+    Uninstall(uninstall::Args),
     Create(create::Args),
     Run(run::Args),
     Watch(watch::Args),
@@ -109,6 +122,46 @@ enum Command {
     Demo(demo::Args),
     Completions(completions::Args),
     Man(man::Args),
+    #[command(hide = true)]
+    CompleteValues(complete_values::Args),
+}
+
+impl Command {
+    /// Returns the log level without `-q` and `-v`.
+    fn log_level(&self) -> &'static str {
+        match self {
+            Command::Watch(_) => "info",
+            #[cfg(feature = "events")]
+            Command::Events(_) => "info",
+            #[cfg(feature = "relay")]
+            Command::Relay(_) => "info",
+            _ => "warn",
+        }
+    }
+
+    /// Returns true if stdout is data for a program or a file, or the finding of a check, which `-q` does not suppress.
+    fn prints_data(&self) -> bool {
+        !matches!(
+            self,
+            Command::Install(_)
+                | Command::Uninstall(_)
+                | Command::Create(_)
+                | Command::Run(_)
+                | Command::Wait(_)
+                | Command::Status(_)
+                | Command::Sync(_)
+                | Command::Doctor(_)
+                | Command::Demo(_)
+        )
+    }
+}
+
+/// Returns true if the command line asks for JSON.
+fn asks_for_json(mut matches: &ArgMatches) -> bool {
+    while let Some((_, of_command)) = matches.subcommand() {
+        matches = of_command;
+    }
+    matches!(matches.try_get_one::<bool>("json"), Ok(Some(true)))
 }
 
 /// Prints help, the version, or a usage error. With `--porcelain`, a usage error has git's exit code.
@@ -123,20 +176,19 @@ fn print_clap_message(message: &clap::Error) -> ExitCode {
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
+    let parsed = Cli::command().try_get_matches();
+    let parsed = parsed.and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, asks_for_json(&matches))));
+    let (cli, asks_for_json) = match parsed {
+        Ok(parsed) => parsed,
         Err(message) => return print_clap_message(&message),
     };
     let terminal = push::Terminal::default();
-    let level = match cli.command {
-        Command::Watch(_) => "info",
-        #[cfg(feature = "events")]
-        Command::Events(_) => "info",
-        #[cfg(feature = "relay")]
-        Command::Relay(_) => "info",
-        _ => "warn",
-    };
-    let beside = matches!(cli.command, Command::Push(_)).then(|| terminal.remote_lines());
+    let is_push = matches!(cli.command, Command::Push(_));
+    // The options of push have git's meaning, which is not about logs.
+    let verbosity = if is_push { Verbosity::default() } else { cli.verbosity };
+    output::set_verbosity(verbosity, asks_for_json || cli.command.prints_data());
+    let level = verbosity.log_level(cli.command.log_level());
+    let beside = is_push.then(|| terminal.remote_lines());
     let done = logs::start(cli.log_format, level, beside).and_then(|()| run_command(cli.command, &terminal));
     match done.and_then(output::check_stdout) {
         Ok(exit) => exit.into(),
@@ -150,6 +202,7 @@ pub fn main() -> ExitCode {
 fn run_command(command: Command, terminal: &push::Terminal) -> Result<Exit, Failure> {
     match command {
         Command::Install(args) => install::main(&args),
+        Command::Uninstall(args) => uninstall::main(&args),
         Command::Create(args) => create::main(&args),
         Command::Run(args) => run::main(&args),
         Command::Watch(args) => watch::main(&args),
@@ -167,6 +220,7 @@ fn run_command(command: Command, terminal: &push::Terminal) -> Result<Exit, Fail
         Command::Demo(args) => demo::main(&args),
         Command::Completions(args) => completions::main(&args, Cli::command()),
         Command::Man(args) => man::main(&args, Cli::command()),
+        Command::CompleteValues(args) => complete_values::main(&args),
     }
 }
 

@@ -108,8 +108,8 @@ impl Failure {
         self.hint.as_deref()
     }
 
-    /// Returns the error and its hint, as printed on stderr.
-    pub fn render(&self, colours: bool) -> String {
+    /// Returns the error and its hint, as printed on stderr: wrapped at `width`, if it is given.
+    pub fn render(&self, colours: bool, width: Option<usize>) -> String {
         if let Some(text) = &self.printed_as {
             return text.clone();
         }
@@ -120,8 +120,11 @@ impl Failure {
         };
         let mut text = String::new();
         let handler = GraphicalReportHandler::new_themed(theme)
-            .with_wrap_lines(false)
             .with_links(false);
+        let handler = match width {
+            Some(width) => handler.with_width(width).with_break_words(false),
+            None => handler.with_wrap_lines(false),
+        };
         match handler.render_report(&mut text, self) {
             Ok(()) => text,
             Err(_) => format!("{}\n", self.what),

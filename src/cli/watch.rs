@@ -13,9 +13,9 @@ Examples:
   GITHUB_PAT=… stargate-mirror watch --repo /srv/git/o/r.git
   GITHUB_PAT_FILE=/etc/stargate.token stargate-mirror watch --root /srv/git
 
-SIGTERM and Ctrl-C end it within 10 seconds. After SIGHUP it reads repositories, settings and
-GITHUB_PAT_FILE again. As a systemd service of Type=notify it reports when it is ready, and feeds
-the watchdog if WatchdogSec= is set.";
+SIGTERM and Ctrl-C end it within 10 seconds. After SIGHUP it reads repositories,
+settings and GITHUB_PAT_FILE again. As a systemd service of Type=notify it
+reports when it is ready, and feeds the watchdog if WatchdogSec= is set.";
 
 /// Push to the mirror whenever something is pushed here.
 ///

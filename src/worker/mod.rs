@@ -2,6 +2,7 @@
 //!
 //! [`run()`] runs one cycle over one repository: lock, read the backlog, plan, push, read the refs back, settle.
 //! [`wait()`] is the reader's side: it polls a watermark until a commit is visible. Both take the clock as a value.
+mod alike;
 mod ancestry;
 mod attempt;
 mod backoff;
@@ -43,6 +44,7 @@ mod wait;
 mod watch;
 mod watermarks;
 
+pub use alike::{alike, without_names};
 pub use attempt::{EntryResults, Settled};
 pub use backoff::{Backoff, Backoffs};
 pub use choice::{Chosen, mirror_names, remotes_to_read};
@@ -52,8 +54,8 @@ pub use error::RunError;
 pub use false_watermark::{FalseWatermark, FalseWatermarkSeen, Judged, JudgedWatermark};
 pub use head::{HeadDifference, StargateHead, compare_head, forge_at, stargate_head};
 pub use lfs::head as lfs_head;
-pub use lock::WorkerLock;
-pub use memory::{Memory, RememberedMirror};
+pub use lock::{LONGEST_SILENCE, WorkerLock, WorkerStatus};
+pub use memory::{DifferingRef, Memory, RememberedMirror};
 pub use missing::Missing;
 pub use options::{Environment, Options, remote_name};
 pub use progress::Progress;

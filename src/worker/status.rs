@@ -11,8 +11,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{
-    broken::broken, choice::Chosen, entries::mirror_view, error::RunError, false_watermark::JudgedWatermark,
-    head::HeadDifference, memory::Memory, repository::Stargate, session::opened, share::read_tally,
+    alike::without_names, broken::broken, choice::Chosen, entries::mirror_view, error::RunError, false_watermark::JudgedWatermark,
+    head::HeadDifference, lock::WorkerStatus, memory::{DifferingRef, Memory}, missing::Missing, repository::Stargate, session::opened, share::read_tally,
 };
 use crate::{
     journal::{self, Backlog, intent},
@@ -44,7 +44,7 @@ pub struct RepositoryStatus {
     pub remote: Option<String>,
     /// Time of the last comparison of both sides.
     pub compared_at: Option<Timestamp>,
-    /// Reason why the last cycle was `local-only`.
+    /// Reason why the last cycle was `local-only`, or why the first one will be.
     pub missing: Option<String>,
     /// Last comparison of both sides, if it failed.
     pub comparison: Option<ComparisonStatus>,
@@ -61,6 +61,12 @@ pub struct RepositoryStatus {
     pub lfs: Option<String>,
     /// Reason why the worker's memory cannot be read.
     pub forgotten: Option<String>,
+    /// Signs of life of the worker.
+    pub worker: WorkerStatus,
+    /// Last time at which the mirror had everything that was sent to it.
+    pub last_success: Option<Timestamp>,
+    /// Refs that the last comparison left to the operator, the first 50 of them.
+    pub differing: Vec<DifferingRef>,
     /// Groups with pending entries, by name.
     pub groups: Vec<GroupStatus>,
     /// Refs that cannot be read, or whose object is missing or damaged.
@@ -205,15 +211,20 @@ fn status_of_mirror(
         .reduce(|one, other| format!("{one}; {other}"));
     let (memory, tally) = (read.unwrap_or_default(), tally.unwrap_or_default());
     let backlog = mirror_view(backlog, &tally, &config.name);
+    let lock = chosen.lock_path(git_dir);
+    let worker = WorkerStatus::read(&lock, now).map_err(|error| RunError::Lock(lock, error))?;
     let grouping = Grouping::new(local.aliases(), &config.refs);
     let settled = memory.mirror.as_ref().map(|mirror| mirror.advertisement().refs);
     let refs = RefsStanding::new(&local, &settled.unwrap_or_default(), stargate);
+    let never_ran = memory.missing.is_none() && memory.location.is_none() && memory.mirror.is_none();
+    let missing = (never_ran && config.remote.is_none()).then(|| Missing::Remote.to_string());
     Ok(RepositoryStatus {
+        missing: memory.missing.clone().or(missing),
         mirror: chosen.name_among_several().map(str::to_owned),
         broken: refs.broken,
         dangling: refs.dangling,
         forgotten,
-        ..standing(&backlog, &memory, &grouping, intents.len(), now)
+        ..standing(&backlog, &memory, &grouping, intents.len(), worker, now)
     })
 }
 
@@ -276,6 +287,12 @@ impl RefsStanding {
 }
 
 impl GroupStatus {
+    /// Returns the reason without the group's name and without object ids, which is equal for groups that failed alike.
+    pub fn reason_without_names(&self) -> Option<String> {
+        let reason = self.reason.as_ref()?;
+        Some(without_names(reason, [self.group.as_str()]))
+    }
+
     /// Creates the status of a group whose oldest pending entry is of this time.
     fn new(label: String, oldest_pending: Timestamp, memory: &Memory) -> Self {
         let backoff = memory.backoffs.get(&label);
@@ -300,6 +317,7 @@ fn standing(
     memory: &Memory,
     grouping: &Grouping,
     intents: usize,
+    worker: WorkerStatus,
     now: Timestamp,
 ) -> RepositoryStatus {
     let mut groups: BTreeMap<String, GroupStatus> = BTreeMap::new();
@@ -338,6 +356,9 @@ fn standing(
         token: token(memory),
         lfs: memory.lfs.clone(),
         forgotten: None,
+        worker,
+        last_success: memory.succeeded_at.and_then(|at| Timestamp::from_second(at).ok()),
+        differing: memory.differing.clone(),
         groups: groups.into_values().collect(),
         broken: Vec::new(),
         dangling: Vec::new(),
@@ -387,7 +408,8 @@ mod tests {
             }],
             ..Default::default()
         };
-        let status = standing(&backlog, &memory, &Grouping::default(), 1, now);
+        let worker = WorkerStatus::read(Path::new("/nowhere/worker.lock"), now).unwrap();
+        let status = standing(&backlog, &memory, &Grouping::default(), 1, worker, now);
         assert_eq!(
             (status.pending, status.failed, status.problems, status.intents),
             (3, 1, 1, 1)
