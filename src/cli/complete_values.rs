@@ -99,7 +99,11 @@ mod tests {
     fn the_repository_is_found_among_the_words() {
         let found = |line: &str| repo(&line.split(' ').map(OsString::from).collect::<Vec<_>>());
         assert_eq!(found("stargate-mirror wait --ref"), None);
-        for line in ["wait --repo r.git --ref", "wait --repo=r.git --ref", "wait --repo = r.git --ref"] {
+        for line in [
+            "wait --repo r.git --ref",
+            "wait --repo=r.git --ref",
+            "wait --repo = r.git --ref",
+        ] {
             assert_eq!(found(line), Some("r.git".into()), "{line}");
         }
         assert_eq!(found("wait --repo"), None);

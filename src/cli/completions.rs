@@ -115,7 +115,9 @@ fn bash(script: &str) -> String {
 
 fn zsh(script: &str) -> String {
     let line = |line: &str| {
-        let of_option = VALUES.iter().find(|(option, _)| line.contains(&format!("--{option}=[")));
+        let of_option = VALUES
+            .iter()
+            .find(|(option, _)| line.contains(&format!("--{option}=[")));
         let kind = match of_option {
             Some((_, kind)) => Some(*kind),
             None if line.contains("::remote -- ") => Some("remotes"),
@@ -129,12 +131,18 @@ fn zsh(script: &str) -> String {
         format!("{line}\n")
     };
     let script: String = script.lines().map(line).collect();
-    script.replacen("autoload -U is-at-least\n", &format!("autoload -U is-at-least\n{ZSH}"), 1)
+    script.replacen(
+        "autoload -U is-at-least\n",
+        &format!("autoload -U is-at-least\n{ZSH}"),
+        1,
+    )
 }
 
 fn fish(script: &str) -> String {
     let line = |line: &str| {
-        let values = VALUES.iter().find(|(option, _)| line.contains(&format!(" -l {option} ")));
+        let values = VALUES
+            .iter()
+            .find(|(option, _)| line.contains(&format!(" -l {option} ")));
         match values {
             Some((_, kind)) => format!("{line} -a \"(__stargate_mirror_values {kind})\"\n"),
             None => format!("{line}\n"),

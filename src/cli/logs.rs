@@ -1,4 +1,6 @@
 //! Logs on stderr: lines for people and for cron's mail, or JSON.
+mod repository;
+
 use std::{env, ffi::OsStr, io::stderr, path::Path, sync::OnceLock};
 
 use jiff::Timestamp;
@@ -11,6 +13,7 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
+use self::repository::{Remember, WithRepository};
 use super::{
     colours,
     report::{Exit, Failure},
@@ -49,13 +52,15 @@ struct FailureLine<'a> {
     target: &'static str,
 }
 
-/// Sends logs to stderr, at the level in `STARGATE_LOG`, else at `level`. `beside` receives all events.
+/// Sends logs to stderr, at the level in `STARGATE_LOG`, else at `level`. With `are_several`, lines for people name the
+/// repository of their cycle. `beside` receives all events.
 ///
 /// # Errors
 /// `STARGATE_LOG` is not a level.
 pub fn start(
     format: LogFormat,
     level: &str,
+    are_several: bool,
     beside: Option<impl Layer<Registry> + Send + Sync>,
 ) -> Result<(), Failure> {
     FORMAT.get_or_init(|| format);
@@ -63,7 +68,14 @@ pub fn start(
     // Errors of logging to stderr cannot be logged to stderr.
     let logs = fmt::layer().log_internal_errors(false).with_writer(stderr);
     let logs = match format {
-        LogFormat::Text => logs.with_ansi(colours()).with_target(false).boxed(),
+        LogFormat::Text => {
+            let text = logs.with_ansi(colours()).with_target(false);
+            if are_several {
+                text.fmt_fields(WithRepository).boxed()
+            } else {
+                text.boxed()
+            }
+        }
         LogFormat::Json => {
             let json = logs.with_ansi(false).json().flatten_event(true);
             json.with_span_list(false).boxed()
@@ -74,6 +86,7 @@ pub fn start(
     let filter = filter.and(filter_fn(move |metadata| has_spans || metadata.is_event()));
     tracing_subscriber::registry()
         .with(beside)
+        .with(are_several.then_some(Remember))
         .with(logs.with_filter(filter))
         .init();
     Ok(())

@@ -17,7 +17,8 @@ Examples:
 const EXIT_STATUS: &str = "EXIT STATUS";
 
 /// Exit codes of commands whose help has none.
-const DEFAULT_EXITS: &str = "0 done, 2 usage, 4 misconfigured, 5 input/output or repository error.\nstargate-mirror(1) has all exit codes.";
+const DEFAULT_EXITS: &str =
+    "0 done, 2 usage, 4 misconfigured, 5 input/output or repository error.\nstargate-mirror(1) has all exit codes.";
 
 /// Starts of lines that begin a section of the page, and its heading.
 const HEADINGS: [(&str, &str); 4] = [
@@ -79,7 +80,9 @@ fn sections(extra: &str) -> Vec<(&'static str, String)> {
     let (mut all, mut notes) = (Vec::new(), Vec::new());
     for paragraph in extra.split("\n\n").filter(|paragraph| !paragraph.is_empty()) {
         match HEADINGS.iter().find(|(start, _)| paragraph.starts_with(start)) {
-            Some((start, heading)) => all.push((*heading, text(paragraph[start.len()..].trim_start_matches(['\n', ' '])))),
+            Some((start, heading)) => {
+                all.push((*heading, text(paragraph[start.len()..].trim_start_matches(['\n', ' ']))))
+            }
             None => notes.push(text(paragraph)),
         }
     }

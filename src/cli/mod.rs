@@ -139,6 +139,15 @@ impl Command {
         }
     }
 
+    /// Returns true if the command may work on several repositories.
+    fn names_several(&self) -> bool {
+        match self {
+            Command::Run(args) => args.names_several(),
+            Command::Watch(args) => args.names_several(),
+            _ => false,
+        }
+    }
+
     /// Returns true if stdout is data for a program or a file, or the finding of a check, which `-q` does not suppress.
     fn prints_data(&self) -> bool {
         !matches!(
@@ -189,7 +198,7 @@ pub fn main() -> ExitCode {
     output::set_verbosity(verbosity, asks_for_json || cli.command.prints_data());
     let level = verbosity.log_level(cli.command.log_level());
     let beside = is_push.then(|| terminal.remote_lines());
-    let done = logs::start(cli.log_format, level, beside).and_then(|()| run_command(cli.command, &terminal));
+    let done = logs::start(cli.log_format, level, cli.command.names_several(), beside).and_then(|()| run_command(cli.command, &terminal));
     match done.and_then(output::check_stdout) {
         Ok(exit) => exit.into(),
         Err(failure) => {

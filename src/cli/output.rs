@@ -137,7 +137,8 @@ mod tests {
 
     #[test]
     fn a_noun_is_in_the_plural_unless_the_count_is_one() {
-        let shown = [(0, "line"), (1, "entry"), (2, "entry"), (3, "push"), (2, "branch")].map(|(count, noun)| counted(count, noun));
+        let shown = [(0, "line"), (1, "entry"), (2, "entry"), (3, "push"), (2, "branch")]
+            .map(|(count, noun)| counted(count, noun));
         assert_eq!(shown, ["0 lines", "1 entry", "2 entries", "3 pushes", "2 branches"]);
     }
 

@@ -52,6 +52,13 @@ pub struct Args {
     json: bool,
 }
 
+impl Args {
+    /// Returns true if there may be more than one repository.
+    pub(super) fn names_several(&self) -> bool {
+        self.targets.names_several()
+    }
+}
+
 /// Runs the command.
 ///
 /// # Errors
@@ -60,7 +67,7 @@ pub fn main(args: &Args) -> Result<Exit, Failure> {
     let several = args.targets.are_several(args.remote.as_deref())?;
     let terminal = Arc::new(Terminal::default());
     let options = Options {
-        progress: Progress::to(terminal.clone()),
+        progress: terminal.progress(),
         remote: args.remote.clone(),
         several,
         dry_run: args.dry_run,

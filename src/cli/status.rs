@@ -67,7 +67,11 @@ pub fn main(args: &Args) -> Result<Exit, Failure> {
         // Fails only after the command has ended.
         let _ = sender.send(());
     })?;
-    let erase = if stdout().is_terminal() && !args.json { ERASE } else { "" };
+    let erase = if stdout().is_terminal() && !args.json {
+        ERASE
+    } else {
+        ""
+    };
     loop {
         show(args, erase)?;
         match stop.recv_timeout(INTERVAL) {

@@ -29,7 +29,11 @@ fn block(alike: &[&GroupReport], remote: &str, verbose: bool) -> String {
     let labels: Vec<&str> = alike.iter().map(|group| group.group.as_str()).collect();
     let (first, who) = (alike[0], named(&labels));
     let entries = alike.iter().map(|group| group.entries as u64).sum();
-    let mut text = format!("{who}: {}, {}\n", result(first.outcome, remote), counted(entries, "entry"));
+    let mut text = format!(
+        "{who}: {}, {}\n",
+        result(first.outcome, remote),
+        counted(entries, "entry")
+    );
     if let Some(error) = &first.error {
         text += &format!("  {error}\n");
         if labels.len() > 1 {
@@ -146,7 +150,10 @@ mod tests {
              2 branches: mirrored to https://h/r.git, 4 entries\n";
         assert_eq!(about_groups(&groups, REMOTE, false), expected);
         let all = about_groups(&groups, REMOTE, true);
-        assert!(all.contains("  refs/heads/b  (none) -> a1a1a1a1a1  accepted\n"), "{all}");
+        assert!(
+            all.contains("  refs/heads/b  (none) -> a1a1a1a1a1  accepted\n"),
+            "{all}"
+        );
         assert!(all.contains("refs/tags/v59, refs/tags/v60\n"), "{all}");
     }
 
@@ -159,6 +166,9 @@ mod tests {
         let groups: Vec<GroupReport> = (0..25).map(planned).collect();
         let text = about_groups(&groups, REMOTE, false);
         assert!(text.starts_with("25 tags: would be pushed to https://h/r.git, 50 entries\n  refs/tags/v0  "));
-        assert!(text.ends_with("  and 5 more; -v lists them\n") && text.lines().count() == 22, "{text}");
+        assert!(
+            text.ends_with("  and 5 more; -v lists them\n") && text.lines().count() == 22,
+            "{text}"
+        );
     }
 }

@@ -2,6 +2,7 @@
 use std::{
     io::{IsTerminal, Write},
     path::Path,
+    sync::Arc,
 };
 
 use durable::clock::SystemClock;
@@ -9,6 +10,7 @@ use durable::clock::SystemClock;
 use super::{
     environment, logs,
     output::{say_json, verbosity},
+    push::Terminal,
     report::{Exit, Failure, REPAIR, cycle_exit},
     summary::about_groups,
     targets::Targets,
@@ -115,14 +117,11 @@ fn every_mirror(args: &Args, git_dir: &Path, listing: &mut Listing<'_>) -> Resul
 }
 
 /// Compares, repairs or forces one mirror.
-fn sync(
-    args: &Args,
-    git_dir: &Path,
-    remote: Option<String>,
-    listing: &mut Listing<'_>,
-) -> Result<Exit, Failure> {
+fn sync(args: &Args, git_dir: &Path, remote: Option<String>, listing: &mut Listing<'_>) -> Result<Exit, Failure> {
     let clock = SystemClock::default();
+    let terminal = Arc::new(Terminal::default());
     let options = Options {
+        progress: terminal.progress(),
         remote,
         reconcile: args.how.repair,
         several: listing.repository.is_some(),
@@ -133,10 +132,12 @@ fn sync(
         pending = cycle_exit(&worker::run(git_dir, &options, &environment, &clock)?);
     }
     let report = if args.how.force {
-        forced(args, git_dir, &options)?
+        forced(args, git_dir, &options, &terminal)
     } else {
-        worker::compare_refs(git_dir, &options, &environment, &clock)?
+        worker::compare_refs(git_dir, &options, &environment, &clock).map_err(Failure::from)
     };
+    terminal.clear();
+    let report = report?;
     if args.json {
         say_json(&report, listing.repository);
     } else {
@@ -154,9 +155,10 @@ fn sync(
     Ok(standing.max(pending))
 }
 
-fn forced(args: &Args, git_dir: &Path, options: &Options) -> Result<SyncReport, Failure> {
+fn forced(args: &Args, git_dir: &Path, options: &Options, terminal: &Terminal) -> Result<SyncReport, Failure> {
     let clock = SystemClock::default();
     let before = worker::compare_refs(git_dir, options, &environment, &clock)?;
+    terminal.clear();
     let asks = before.forceable(&args.refs).next().is_some();
     if !args.yes && asks && !confirmed(args, &before)? {
         return Ok(before);
@@ -292,11 +294,16 @@ mod tests {
 
     #[test]
     fn equal_refs_are_counted_and_the_first_others_are_listed() {
-        let mut all: Vec<SyncRef> = (0..200).map(|number| one(&format!("refs/tags/{number}"), Standing::Equal)).collect();
+        let mut all: Vec<SyncRef> = (0..200)
+            .map(|number| one(&format!("refs/tags/{number}"), Standing::Equal))
+            .collect();
         all.extend((0..25).map(|number| one(&format!("refs/heads/{number}"), Standing::Missing)));
         let text = refs(&all, false);
         assert_eq!(text.lines().count(), 21, "{text}");
-        assert!(text.starts_with("missing   a1a1a1a1a1 -          refs/heads/0\n"), "{text}");
+        assert!(
+            text.starts_with("missing   a1a1a1a1a1 -          refs/heads/0\n"),
+            "{text}"
+        );
         assert!(text.ends_with("missing   and 5 more; -v lists them\n"), "{text}");
         assert_eq!(refs(&all, true).lines().count(), 225);
     }

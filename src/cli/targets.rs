@@ -19,6 +19,11 @@ pub(super) struct Targets {
 }
 
 impl Targets {
+    /// Returns true if they may be more than one repository.
+    pub(super) fn names_several(&self) -> bool {
+        self.root.is_some() || self.repositories.len() > 1
+    }
+
     /// Returns true if they may be more than one repository, so that output names each.
     ///
     /// # Errors

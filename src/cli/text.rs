@@ -142,7 +142,12 @@ mod tests {
         );
         assert_eq!(wrapped(&text, 2, None), text);
         let wrapped = wrapped(&"word ".repeat(40), 4, Some(40));
-        assert!(wrapped.lines().skip(1).all(|line| line.len() <= 40 && line.starts_with("    ")));
+        assert!(
+            wrapped
+                .lines()
+                .skip(1)
+                .all(|line| line.len() <= 40 && line.starts_with("    "))
+        );
     }
 
     #[test]
@@ -168,7 +173,14 @@ mod tests {
         .map(named);
         assert_eq!(
             shown,
-            ["refs/tags/v1", "2 tags", "2 branches", "2 refs", "2 namespaces", "2 groups"]
+            [
+                "refs/tags/v1",
+                "2 tags",
+                "2 branches",
+                "2 refs",
+                "2 namespaces",
+                "2 groups"
+            ]
         );
     }
 

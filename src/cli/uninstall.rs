@@ -66,7 +66,10 @@ fn from_configuration(scope: Scope) -> Result<Exit, Failure> {
         println!("Removed hook.{name} from {}.", file.display());
     }
     if removed.is_empty() {
-        println!("{} has no hooks of stargate-mirror; nothing was changed.", file.display());
+        println!(
+            "{} has no hooks of stargate-mirror; nothing was changed.",
+            file.display()
+        );
     }
     println!("The settings, the journals and the mirrors of the repositories stay.");
     Ok(Exit::Done)
@@ -85,7 +88,10 @@ fn about(removed: &Removed) -> String {
 /// Returns the text about what stays, with the commands that remove it.
 fn stays(git_dir: &Path) -> Result<String, Failure> {
     let unreadable = |error: &dyn std::fmt::Display| {
-        let what = format!("the hooks are removed, but {} cannot be read: {error}", git_dir.display());
+        let what = format!(
+            "the hooks are removed, but {} cannot be read: {error}",
+            git_dir.display()
+        );
         Failure::new(Exit::Failed, what)
     };
     let mut text = String::from("\nPushes are no longer recorded. What stays:\n");

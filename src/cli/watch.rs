@@ -36,6 +36,13 @@ pub struct Args {
     remote: Option<String>,
 }
 
+impl Args {
+    /// Returns true if there may be more than one repository.
+    pub(super) fn names_several(&self) -> bool {
+        self.root.is_some() || self.repositories.len() > 1
+    }
+}
+
 /// Runs the command.
 ///
 /// # Errors

@@ -95,9 +95,12 @@ pub(super) fn missed_updates(
     }
     let pending = session.view.pending(backlog);
     let missed = missed(&compared, &advertisement.refs, stargate, &*pending, cycle.null);
-    let differing = differing.into_iter().take(MOST_DIFFERING).map(|differing| DifferingRef {
-        name: differing.name.to_string(),
-        standing: differing.standing.word().to_owned(),
-    });
+    let differing = differing
+        .into_iter()
+        .take(MOST_DIFFERING)
+        .map(|differing| DifferingRef {
+            name: differing.name.to_string(),
+            standing: differing.standing.word().to_owned(),
+        });
     (missed, differing.collect())
 }

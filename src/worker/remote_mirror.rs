@@ -2,7 +2,7 @@
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use bstr::{BStr, BString, ByteSlice};
-use git_push::{Advertisement, Command, Connection, Error, Observer, Push, RemoteRef, Report};
+use git_push::{Advertisement, Command, Connection, Error, Observer, Push, RemoteRef, Report, Stage};
 use git_push_transport::Remote;
 use gix::ObjectId;
 use jiff::Timestamp;
@@ -284,6 +284,7 @@ impl Mirror for RemoteMirror<'_> {
 
     fn advertisement(&mut self) -> Result<Advertisement, Error> {
         self.asked = true;
+        self.progress.stage(Stage::Asking);
         let advertisement = self.remote.advertisement();
         let advertisement = advertisement.map_err(|error| self.explained(error))?;
         self.advertised = Some(advertisement.clone());

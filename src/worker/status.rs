@@ -11,8 +11,19 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{
-    alike::without_names, broken::broken, choice::Chosen, entries::mirror_view, error::RunError, false_watermark::JudgedWatermark,
-    head::HeadDifference, lock::WorkerStatus, memory::{DifferingRef, Memory}, missing::Missing, repository::Stargate, session::opened, share::read_tally,
+    alike::without_names,
+    broken::broken,
+    choice::Chosen,
+    entries::mirror_view,
+    error::RunError,
+    false_watermark::JudgedWatermark,
+    head::HeadDifference,
+    lock::WorkerStatus,
+    memory::{DifferingRef, Memory},
+    missing::Missing,
+    repository::Stargate,
+    session::opened,
+    share::read_tally,
 };
 use crate::{
     journal::{self, Backlog, intent},

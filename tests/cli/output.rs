@@ -164,14 +164,21 @@ fn with_completions(shell: &str) -> tempfile::TempDir {
         time: "1700000000 +0000",
     };
     let none = std::iter::empty::<gix::ObjectId>();
-    let commit = repository.new_commit_as(who, who, "first", tree, none).expect("a commit").id;
+    let commit = repository
+        .new_commit_as(who, who, "first", tree, none)
+        .expect("a commit")
+        .id;
     for name in ["refs/heads/main", "refs/heads/$(touch${IFS}ran)", "refs/kv/team"] {
         let any = gix::refs::transaction::PreviousValue::Any;
         repository.reference(name, commit, any, "test").expect("a ref");
     }
     let config = folder.path().join("r.git/config");
     let text = std::fs::read_to_string(&config).unwrap();
-    std::fs::write(&config, text + "[remote \"github\"]\n\turl = https://github.com/o/r.git\n").unwrap();
+    std::fs::write(
+        &config,
+        text + "[remote \"github\"]\n\turl = https://github.com/o/r.git\n",
+    )
+    .unwrap();
     let script = stargate(folder.path(), &["completions", shell]).stdout;
     std::fs::write(folder.path().join("_stargate-mirror"), script).expect("a file");
     folder
@@ -233,7 +240,11 @@ fn zsh_completes_refs_remotes_and_namespaces() {
     let expected = "refs/heads/$(touch${IFS}ran)\nrefs/heads/main\nrefs/kv/team\ngithub\nteam\n";
     assert_eq!(completed("zsh", &["-f", "-c", asks], folder.path()), expected);
     let script = std::fs::read_to_string(folder.path().join("_stargate-mirror")).expect("a file");
-    for use_of in [":REF:_stargate_mirror_refs'", ":R:_stargate_mirror_remotes'", ":NS:_stargate_mirror_namespaces'"] {
+    for use_of in [
+        ":REF:_stargate_mirror_refs'",
+        ":R:_stargate_mirror_remotes'",
+        ":NS:_stargate_mirror_namespaces'",
+    ] {
         assert!(script.contains(use_of), "{use_of} is missing");
     }
 }
@@ -249,7 +260,11 @@ fn help_fits_80_columns_and_its_examples_are_not_wrapped() {
         let name = name.into_string().expect("UTF-8");
         let command = name.trim_start_matches("stargate-mirror").trim_end_matches(".1");
         let command = command.replace("append-only", "append only");
-        let mut words: Vec<String> = command.split('-').filter(|word| !word.is_empty()).map(|word| word.replace("append only", "append-only")).collect();
+        let mut words: Vec<String> = command
+            .split('-')
+            .filter(|word| !word.is_empty())
+            .map(|word| word.replace("append only", "append-only"))
+            .collect();
         words.push("--help".into());
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let at = |columns: &str| {
@@ -274,26 +289,45 @@ fn the_lines_for_cron_in_the_help_of_run_work_as_they_stand() {
     stargate_repository(folder.path());
     let config = folder.path().join("r.git/config");
     let text = std::fs::read_to_string(&config).unwrap();
-    std::fs::write(&config, text + "[stargate]\n\tremote = https://127.0.0.1:1/o/r.git\n\tattempts = 1\n").unwrap();
+    std::fs::write(
+        &config,
+        text + "[stargate]\n\tremote = https://127.0.0.1:1/o/r.git\n\tattempts = 1\n",
+    )
+    .unwrap();
     std::fs::write(folder.path().join("stargate.token"), "token\n").unwrap();
-    let program = Path::new(env!("CARGO_BIN_EXE_stargate-mirror")).parent().expect("a folder");
+    let program = Path::new(env!("CARGO_BIN_EXE_stargate-mirror"))
+        .parent()
+        .expect("a folder");
     let here = |line: &str| {
         line.replace("/usr/local/bin", &program.display().to_string())
             .replace("/etc", &folder.path().display().to_string())
             .replace("/srv/git", &folder.path().display().to_string())
     };
     let help = String::from_utf8(stargate(folder.path(), &["run", "--help"]).stdout).expect("UTF-8");
-    let lines: Vec<String> = help.lines().skip_while(|line| !line.starts_with("From cron")).map(here).collect();
+    let lines: Vec<String> = help
+        .lines()
+        .skip_while(|line| !line.starts_with("From cron"))
+        .map(here)
+        .collect();
     let variables = lines.iter().filter_map(|line| line.strip_prefix("  ")?.split_once('='));
-    let command = lines.iter().find_map(|line| line.strip_prefix("  * * * * *  ")).expect("a line of a crontab");
+    let command = lines
+        .iter()
+        .find_map(|line| line.strip_prefix("  * * * * *  "))
+        .expect("a line of a crontab");
     // As cron runs it: by sh, with the variables of the crontab and few others.
     let mut sh = Command::new("sh");
-    sh.args(["-c", command]).env_clear().env("HOME", folder.path()).current_dir("/");
+    sh.args(["-c", command])
+        .env_clear()
+        .env("HOME", folder.path())
+        .current_dir("/");
     let output = sh.envs(variables).output().expect("sh runs");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     // With the token, the mirror is asked. Nothing listens there.
     assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("refused the connection") || said.contains("onnection refused"), "{said}");
+    assert!(
+        said.contains("refused the connection") || said.contains("onnection refused"),
+        "{said}"
+    );
     assert_eq!(String::from_utf8_lossy(&output.stdout), "");
 }
 
@@ -311,7 +345,10 @@ fn there_is_a_manual_page_for_every_command() {
     for section in ["EXAMPLES", "EXIT STATUS", "SEE ALSO"] {
         assert!(append_only.contains(&format!(".SH \"{section}\"\n")), "{append_only}");
     }
-    assert!(!append_only.contains("EXTRA") && append_only.contains("stargate\\-mirror\\-check(1)"), "{append_only}");
+    assert!(
+        !append_only.contains("EXTRA") && append_only.contains("stargate\\-mirror\\-check(1)"),
+        "{append_only}"
+    );
     assert!(page("stargate-mirror.1").contains("stargate\\-mirror\\-uninstall(1)"));
     assert!(page("stargate-mirror-demo.1").contains(".SH \"EXIT STATUS\"\n"));
     let printed = String::from_utf8(stargate(folder.path(), &["man"]).stdout).expect("UTF-8");

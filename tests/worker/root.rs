@@ -86,7 +86,10 @@ fn each_report_for_a_person_names_its_repository() {
     let commit = fill(&one);
     fs::create_dir(other.join(".stargate")).expect("a folder");
     let mut command = clean_command(PROGRAM);
-    command.args(["run", "-v", "--root"]).arg(root.0.path()).current_dir("/");
+    command
+        .args(["run", "-v", "--root"])
+        .arg(root.0.path())
+        .current_dir("/");
     let output = feed(command, "");
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let printed = String::from_utf8_lossy(&output.stdout).into_owned();

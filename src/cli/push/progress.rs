@@ -2,7 +2,7 @@
 use std::{
     fmt,
     io::{self, IsTerminal},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -10,6 +10,8 @@ use git_push::{Observer, Pack, Stage};
 use indicatif::{HumanBytes, HumanDuration, MultiProgress, ProgressBar, ProgressState, ProgressStyle};
 use tracing::{Event, Level, Metadata, Subscriber, field::Field, field::Visit};
 use tracing_subscriber::{Layer, filter::filter_fn, layer::Context, registry::LookupSpan};
+
+use crate::{cli::output::verbosity, worker::Progress};
 
 /// Interval at which the line is redrawn.
 const TICK: Duration = Duration::from_millis(100);
@@ -26,6 +28,15 @@ pub struct Terminal {
 }
 
 impl Terminal {
+    /// Returns a receiver of the progress of a cycle. With `-q`, there is none.
+    pub fn progress(self: &Arc<Self>) -> Progress {
+        if verbosity().is_quiet() {
+            Progress::default()
+        } else {
+            Progress::to(self.clone())
+        }
+    }
+
     /// Removes the progress line.
     pub fn clear(&self) {
         if let Some(bar) = self.current().take() {

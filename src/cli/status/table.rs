@@ -32,7 +32,11 @@ pub(super) struct Table {
 impl Table {
     /// Adds the status of a mirror.
     pub(super) fn add(&mut self, status: &RepositoryStatus) {
-        let name = status.mirror.as_ref().map(|name| format!("{name}: ")).unwrap_or_default();
+        let name = status
+            .mirror
+            .as_ref()
+            .map(|name| format!("{name}: "))
+            .unwrap_or_default();
         let remote = status.remote.as_deref().unwrap_or("state unknown until the next push");
         self.row("mirror", None, &format!("{name}{remote}"));
         self.state(status);

@@ -209,12 +209,20 @@ fn a_self_signed_server_is_trusted_if_its_certificate_is_named_as_git_trusts_it(
     for (settings, url) in [
         (settings(None), url.clone()),
         (trusting(mirror.certificate()), url.clone()),
-        (trusting(mirror.server_certificate()), url.replace("127.0.0.1", "localhost")),
+        (
+            trusting(mirror.server_certificate()),
+            url.replace("127.0.0.1", "localhost"),
+        ),
     ] {
-        let error = open(&url, &settings).advertisement().expect_err("not named, or another name");
+        let error = open(&url, &settings)
+            .advertisement()
+            .expect_err("not named, or another name");
         assert_eq!(error.kind(), ErrorKind::Misconfigured, "{error}");
         let said = error.to_string();
-        assert!(said.contains("certificate is not trusted") && !said.contains("Other"), "{said}");
+        assert!(
+            said.contains("certificate is not trusted") && !said.contains("Other"),
+            "{said}"
+        );
     }
     let certificate = mirror.server_certificate().display().to_string();
     git(folder.path(), &["config", "http.sslCAInfo", &certificate]);

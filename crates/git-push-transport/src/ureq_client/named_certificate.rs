@@ -159,7 +159,9 @@ RwAwRAIgVYkg3TY5KoLiXHSgIk0rs80EYUB3lPtMnGqgIjCjA1QCICgsdeGmIKiX
         let presented = owned(&self_signed());
         let (server, now) = (ServerName::try_from(server).expect("a name"), Duration::from_secs(now));
         let now = UnixTime::since_unix_epoch(now);
-        verifier.verify_server_cert(&presented, &[], &server, &[], now).map(|_| ())
+        verifier
+            .verify_server_cert(&presented, &[], &server, &[], now)
+            .map(|_| ())
     }
 
     fn self_signed() -> Certificate<'static> {
@@ -174,7 +176,12 @@ RwAwRAIgVYkg3TY5KoLiXHSgIk0rs80EYUB3lPtMnGqgIjCjA1QCICgsdeGmIKiX
         let named = [self_signed()];
         let valid = 1_800_000_000;
         verify(&named, "127.0.0.1", valid).expect("it is named");
-        for (server, now) in [("127.0.0.2", valid), ("localhost", valid), ("127.0.0.1", 1_000_000_000), ("127.0.0.1", 5_000_000_000)] {
+        for (server, now) in [
+            ("127.0.0.2", valid),
+            ("localhost", valid),
+            ("127.0.0.1", 1_000_000_000),
+            ("127.0.0.1", 5_000_000_000),
+        ] {
             verify(&named, server, now).expect_err("another name, or another time");
         }
     }
