@@ -59,8 +59,12 @@ fn repository_options<'a>(mut words: &[&'a str]) -> repository::Options<'a> {
                 options.against.push(named.split_once('=').expect("NAME=PROGRAM"));
                 rest
             }
+            [option, ..] if option.starts_with('-') => panic!("unknown argument: {option}"),
+            [row, rest @ ..] => {
+                options.rows.push(row);
+                rest
+            }
             [] => return options,
-            other => panic!("unknown arguments: {other:?}"),
         };
     }
 }

@@ -14,6 +14,8 @@
 //!
 //! `--against NAME=PROGRAM` compares with another program too: `PROGRAM SOURCE URL ID:REF…` pushes atomically, with the token
 //! of `GITHUB_PAT`. A push of everything has a refspec for each ref.
+//!
+//! Further arguments are names of rows; without any, all rows are measured.
 use std::path::{Path, PathBuf};
 
 use crate::generated;
@@ -62,6 +64,8 @@ pub struct Options<'a> {
     pub quick: bool,
     /// Names and paths of other programs.
     pub against: Vec<(&'a str, &'a str)>,
+    /// Names of the rows to measure. Empty means all.
+    pub rows: Vec<&'a str>,
 }
 
 /// Prints a table of pushes of the repository at `path`, or of a generated one.
@@ -88,7 +92,8 @@ pub fn table(path: &str, options: &Options<'_>) {
         clones.all_refs().len(),
     );
     let mut lines = Vec::new();
-    for task in clones.tasks(quick) {
+    let is_wanted = |task: &Task| options.rows.is_empty() || options.rows.contains(&task.name.as_str());
+    for task in clones.tasks(quick).into_iter().filter(is_wanted) {
         eprintln!("{} …", task.name);
         let measured = task.measure(&server, &opponents);
         // Printed at once, in case the rest is interrupted.

@@ -34,6 +34,8 @@ impl Server {
         std::fs::create_dir_all(path.parent().expect("a parent")).expect("a folder");
         copy(before, &path);
         git(&path, &["config", "http.receivepack", "true"]);
+        // A collection in the background would disturb what is measured next.
+        git(&path, &["config", "receive.autoGC", "false"]);
     }
 
     /// Pushes these objects, each to a ref, to a fresh copy of `before`, which is remembered.
