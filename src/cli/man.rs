@@ -80,9 +80,7 @@ fn sections(extra: &str) -> Vec<(&'static str, String)> {
     let (mut all, mut notes) = (Vec::new(), Vec::new());
     for paragraph in extra.split("\n\n").filter(|paragraph| !paragraph.is_empty()) {
         match HEADINGS.iter().find(|(start, _)| paragraph.starts_with(start)) {
-            Some((start, heading)) => {
-                all.push((*heading, text(paragraph[start.len()..].trim_start_matches(['\n', ' ']))))
-            }
+            Some((start, heading)) => all.push((*heading, text(&unindented(&paragraph[start.len()..])))),
             None => notes.push(text(paragraph)),
         }
     }
@@ -93,6 +91,18 @@ fn sections(extra: &str) -> Vec<(&'static str, String)> {
         all.push(("NOTES", notes.join("\n")));
     }
     all
+}
+
+/// Returns the lines after a heading without the indentation of the section.
+fn unindented(lines: &str) -> String {
+    let unindented = |line: &str| {
+        line.strip_prefix("  ")
+            .or(line.strip_prefix(' '))
+            .unwrap_or(line)
+            .to_owned()
+    };
+    let lines = lines.trim_start_matches('\n').lines().map(unindented);
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// Returns the lines in roff. They keep their breaks.

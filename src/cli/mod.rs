@@ -198,7 +198,8 @@ pub fn main() -> ExitCode {
     output::set_verbosity(verbosity, asks_for_json || cli.command.prints_data());
     let level = verbosity.log_level(cli.command.log_level());
     let beside = is_push.then(|| terminal.remote_lines());
-    let done = logs::start(cli.log_format, level, cli.command.names_several(), beside).and_then(|()| run_command(cli.command, &terminal));
+    let done = logs::start(cli.log_format, level, cli.command.names_several(), beside)
+        .and_then(|()| run_command(cli.command, &terminal));
     match done.and_then(output::check_stdout) {
         Ok(exit) => exit.into(),
         Err(failure) => {

@@ -41,7 +41,7 @@ pub fn is_remote_helper(program: &OsStr) -> bool {
 /// Serves git until its input ends. The arguments are the name of the remote and the URL.
 pub fn main(args: &[OsString]) -> ExitCode {
     let terminal = Terminal::default();
-    let started = logs::start(LogFormat::default(), "warn", Some(terminal.remote_lines()));
+    let started = logs::start(LogFormat::default(), "warn", false, Some(terminal.remote_lines()));
     match started.and_then(|()| serve(args)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {

@@ -198,8 +198,13 @@ fn status_names_what_differs_and_each_repository_below_a_root() {
     std::fs::remove_file(scene.stargate.git_dir.join(".stargate/worker.json")).expect("a file");
     let (exit, printed, logged) = below(&["run", "--json"]);
     assert_eq!((exit, printed.lines().count()), (Some(0), 2), "{logged}");
-    let warned = logged.lines().find(|line| line.contains("the mirror's ref stays unchanged"));
-    assert!(warned.is_some_and(|line| line.ends_with(&format!("repository={first}"))), "{logged}");
+    let warned = logged
+        .lines()
+        .find(|line| line.contains("the mirror's ref stays unchanged"));
+    assert!(
+        warned.is_some_and(|line| line.ends_with(&format!("repository={first}"))),
+        "{logged}"
+    );
     let line: Value = serde_json::from_str(printed.lines().next().expect("a line")).expect("JSON");
     assert_eq!(line["repository"], first.as_str());
     let (_, printed, _) = below(&["run"]);

@@ -44,7 +44,10 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Remember {
 
     fn on_enter(&self, id: &Id, context: Context<'_, S>) {
         let span = context.span(id);
-        if let Some(OfSpan(repository)) = span.as_ref().and_then(|span| span.extensions().get::<OfSpan>().map(copy)) {
+        if let Some(OfSpan(repository)) = span
+            .as_ref()
+            .and_then(|span| span.extensions().get::<OfSpan>().map(copy))
+        {
             CURRENT.replace(Some(repository));
         }
     }

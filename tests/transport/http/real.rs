@@ -201,7 +201,7 @@ fn a_self_signed_server_is_trusted_if_its_certificate_is_named_as_git_trusts_it(
     let mirror = Mirror::with_self_signed_certificate();
     let (folder, commits) = source("sha1");
     mirror.create(NAME, Format::Sha1);
-    let trusting = |file: PathBuf| {
+    let trusting = |file: std::path::PathBuf| {
         let environment = |name: &str| (name == "SSL_CERT_FILE").then(|| file.clone().into());
         Settings::from_environment(environment).expect("settings")
     };
