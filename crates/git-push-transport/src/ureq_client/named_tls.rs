@@ -33,10 +33,10 @@ impl Opens {
         let proxied = ConnectProxyConnector::default().connect(details, None::<()>)?;
         let connection: Option<Box<dyn Transport>> = match proxied {
             Some(Either::B(proxied)) => Some(proxied),
-            _ => match TcpConnector::default().connect(details, None::<()>)? {
-                Some(opened) => Some(Box::new(opened)),
-                None => None,
-            },
+            _ => {
+                let opened = TcpConnector::default().connect(details, None::<()>)?;
+                opened.map(|opened| Box::new(opened) as Box<dyn Transport>)
+            }
         };
         match connection {
             Some(connection) if details.needs_tls() && !connection.is_tls() => {
