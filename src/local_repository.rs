@@ -190,7 +190,19 @@ impl LocalRepository {
         let found = self.repository.rev_parse_single(expression.as_bstr());
         found
             .map(gix::Id::detach)
-            .map_err(|error| RevisionError::Unknown(error.to_string()))
+            .map_err(|error| RevisionError::Unknown(self.explained(expression.as_bstr(), &error.to_string())))
+    }
+
+    /// Returns the reason in words where gix names its own functions.
+    fn explained(&self, expression: &BStr, reason: &str) -> String {
+        if !reason.contains("delegate.") {
+            return reason.to_owned();
+        }
+        let (name, rest) = split(expression);
+        match self.repository.rev_parse_single(name) {
+            Ok(id) => format!("{name} is {id}, which has no {rest}"),
+            Err(_) => format!("neither a ref nor an object has the name {name}"),
+        }
     }
 
     /// Returns the expression with an abbreviated id at its start completed. gix completes ids, too, but does not find

@@ -17,11 +17,13 @@ use crate::{
 
 const EXAMPLES: &str = "\
 Examples:
-  GITHUB_PAT=… stargate-mirror create --repo r.git --remote https://github.com/o/r.git
-  stargate-mirror create --repo r.git --remote https://git.example.com/o/r.git --host gitea
+  GITHUB_PAT=… stargate-mirror create --remote https://github.com/o/r.git
+  stargate-mirror create --repo r.git --host gitea \\
+    --remote https://git.example.com/o/r.git
 
-Exit codes: 0 the repository exists and is empty, 1 the forge failed, 2 the kind of the host is not known,
-3 the repository is not empty, or its name is taken, 4 the token may not make it";
+Exit codes: 0 the repository exists and is empty, 1 the forge failed, 2 the kind
+of the host is not known, 3 the repository is not empty, or its name is taken, 4
+the token may not make it";
 
 /// Make the mirror: an empty private repository on GitHub, GitLab, Gitea or Forgejo.
 ///

@@ -22,8 +22,9 @@ use crate::{
 const EXAMPLES: &str = "\
 Examples:
   stargate-mirror events init context
-  RELAY_URL=http://127.0.0.1:3000 FEED_IDS=general,random CONTEXT_REPO_PATH=context \\
-    GITHUB_PAT=… GITHUB_REPO_URL=https://github.com/o/context.git stargate-mirror events run
+  RELAY_URL=http://127.0.0.1:3000 FEED_IDS=general,random \\
+    CONTEXT_REPO_PATH=context GITHUB_PAT=… \\
+    GITHUB_REPO_URL=https://github.com/o/context.git stargate-mirror events run
   stargate-mirror events run --repo context --stdin < events.ndjson
   stargate-mirror events keygen author.pem
   stargate-mirror events sign --key author.pem < event.json";
@@ -38,26 +39,29 @@ To push a workflow to GitHub, a token must be allowed to change workflows.";
 
 const RUN_EXAMPLES: &str = "\
 Examples:
-  RELAY_URL=http://127.0.0.1:3000 FEED_IDS=general stargate-mirror events run --repo context
+  RELAY_URL=http://127.0.0.1:3000 FEED_IDS=general \\
+    stargate-mirror events run --repo context
   stargate-mirror events run --repo context --stdin < events.ndjson
-  RELAY_URL=… FEED_IDS=… GITHUB_PAT=… GITHUB_REPO_URL=… stargate-mirror events run --repo context --once
-  FEED_IDS=general stargate-mirror events run --repo context --source nats://127.0.0.1:4222/stargate
+  RELAY_URL=… FEED_IDS=… GITHUB_PAT=… GITHUB_REPO_URL=… \\
+    stargate-mirror events run --repo context --once
+  FEED_IDS=general stargate-mirror events run --repo context \\
+    --source nats://127.0.0.1:4222/stargate
 
 Environment:
-  RELAY_URL                the relay; RELAY_TOKEN is its token, if it requires one
+  RELAY_URL                the relay; RELAY_TOKEN is its token, if needed
   FEED_IDS                 feeds to follow, separated by commas
   CONTEXT_REPO_PATH        the context repository; created if it is missing
-  GITHUB_REPO_URL          the remote; without it, or a token for it, nothing is pushed
-  GITHUB_PAT               the token; or GITHUB_PAT_FILE, a file with it, read for each push
+  GITHUB_REPO_URL          the remote; without it or a token, nothing is pushed
+  GITHUB_PAT               the token; or GITHUB_PAT_FILE, a file with it
   GITHUB_BRANCH            the branch, locally and on the remote; default main
   COMMIT_BATCH_SIZE        commit after this many events; default 10
   COMMIT_BATCH_TIMEOUT_MS  or this long after the first of them; default 5000
-  PUSHES_PER_MINUTE        budget for pushes, bursts allowed; default 12; 0 is unlimited
-  PORT                     port of 127.0.0.1 to answer monitors on; --listen overrides it
+  PUSHES_PER_MINUTE        budget for pushes; default 12; 0 is unlimited
+  PORT                     port of 127.0.0.1 for monitors; see --listen
 
 After SIGTERM or Ctrl-C, it commits and pushes what it has, and exits with 0.
---once and --stdin exit with 1 if not everything was fetched or pushed, with 3 if an event was
-refused, and with an error if events cannot be committed.";
+--once and --stdin exit with 1 if not everything was fetched or pushed, with 3
+if an event was refused, and with an error if events cannot be committed.";
 
 /// Write events into a context repository, and push it; sign events.
 #[derive(Debug, clap::Args)]

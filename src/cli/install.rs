@@ -28,7 +28,8 @@ use crate::{
 
 const EXAMPLES: &str = "\
 Examples:
-  stargate-mirror install --repo r.git --remote https://github.com/o/r.git --mirror branches
+  stargate-mirror install --repo r.git --mirror branches \\
+    --remote https://github.com/o/r.git
   stargate-mirror install --repo r.git --chain
   stargate-mirror install --repo r.git --fsync-committed
   stargate-mirror install --system";

@@ -1,5 +1,6 @@
 //! Logs on stderr: lines for people and for cron's mail, or JSON.
 mod repeats;
+mod repository;
 
 use std::{env, ffi::OsStr, io::stderr, path::Path, sync::OnceLock};
 
@@ -13,14 +14,20 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
+use self::{
+    repeats::Repeats,
+    repository::{Remember, WithRepository},
+};
 use super::{
     colours,
     report::{Exit, Failure},
 };
-use repeats::Repeats;
 
 /// Variable with the level.
 const VARIABLE: &str = "STARGATE_LOG";
+
+/// Narrowest terminal for which errors are wrapped.
+const NARROWEST: usize = 40;
 
 /// Format of the logs, once they are set up.
 static FORMAT: OnceLock<LogFormat> = OnceLock::new();
@@ -59,7 +66,8 @@ pub enum Command {
 }
 
 impl Command {
-    fn level(self) -> &'static str {
+    /// Returns the log level without `-q` and `-v`.
+    pub fn level(self) -> &'static str {
         match self {
             Command::Short => "warn",
             Command::Long => "info",
@@ -67,17 +75,32 @@ impl Command {
     }
 }
 
-/// Sends logs to stderr, at the level in `STARGATE_LOG`, else at that of the command. `beside` receives all events.
+/// Selection of log lines, beside `STARGATE_LOG`.
+#[derive(Debug, Clone, Copy)]
+pub struct Lines {
+    /// Kind of the command.
+    pub command: Command,
+    /// Level if `STARGATE_LOG` is not set.
+    pub level: &'static str,
+    /// Adds the repository of their cycle to lines for people.
+    pub with_repository: bool,
+}
+
+/// Sends logs to stderr. `beside` receives all events.
 ///
 /// # Errors
 /// `STARGATE_LOG` is not a level.
 pub fn start(
     format: LogFormat,
-    command: Command,
+    Lines {
+        command,
+        level,
+        with_repository,
+    }: Lines,
     beside: Option<impl Layer<Registry> + Send + Sync>,
 ) -> Result<(), Failure> {
     FORMAT.get_or_init(|| format);
-    let filter = filter(env::var_os(VARIABLE).as_deref(), command.level())?;
+    let filter = filter(env::var_os(VARIABLE).as_deref(), level)?;
     // At a lower level, every line is wanted.
     let is_plain = Filter::<Registry>::max_level_hint(&filter).is_some_and(|level| level <= LevelFilter::INFO);
     let is_limited = command == Command::Long && is_plain;
@@ -86,7 +109,14 @@ pub fn start(
     // Errors of logging to stderr cannot be logged to stderr.
     let logs = fmt::layer().log_internal_errors(false).with_writer(stderr);
     let logs = match format {
-        LogFormat::Text => logs.with_ansi(colours()).with_target(false).boxed(),
+        LogFormat::Text => {
+            let text = logs.with_ansi(colours()).with_target(false);
+            if with_repository {
+                text.fmt_fields(WithRepository).boxed()
+            } else {
+                text.boxed()
+            }
+        }
         LogFormat::Json => {
             let json = logs.with_ansi(false).json().flatten_event(true);
             json.with_span_list(false).boxed()
@@ -97,6 +127,7 @@ pub fn start(
     let filter = filter.and(filter_fn(move |metadata| has_spans || metadata.is_event()));
     tracing_subscriber::registry()
         .with(beside)
+        .with(with_repository.then_some(Remember))
         .with(logs.with_filter(filter))
         .with(repeats)
         .init();
@@ -121,7 +152,13 @@ pub fn print_failure(failure: &Failure, repository: Option<&Path>) {
     if let Some(path) = repository {
         eprintln!("{}:", path.display());
     }
-    eprint!("{}", failure.render(colours()));
+    eprint!("{}", failure.render(colours(), stderr_width()));
+}
+
+/// Returns the width of the terminal on stderr; none if stderr is not a terminal.
+fn stderr_width() -> Option<usize> {
+    let (width, _) = terminal_size::terminal_size_of(stderr())?;
+    Some(usize::from(width.0).max(NARROWEST))
 }
 
 /// Returns the filter for a value of `STARGATE_LOG`: a level, or a list of `target=level` with at most one level.

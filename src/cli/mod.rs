@@ -3,6 +3,7 @@
 #[macro_use]
 mod output;
 pub mod check;
+pub mod complete_values;
 pub mod completions;
 pub mod create;
 pub mod demo;
@@ -25,11 +26,16 @@ pub mod run;
 #[cfg(any(feature = "events", feature = "relay"))]
 mod stream;
 pub mod sync;
+pub mod uninstall;
 pub mod wait;
 pub mod watch;
 
 mod signals;
 mod status;
+mod summary;
+mod targets;
+mod text;
+mod verbosity;
 
 use std::{
     ffi::OsString,
@@ -38,33 +44,37 @@ use std::{
     process::ExitCode,
 };
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use git_push::repository::{self, OpenError};
 use logs::LogFormat;
 use report::{Exit, Failure};
+use verbosity::Verbosity;
 
 /// Name of the program.
 const NAME: &str = "stargate-mirror";
 
 const EXAMPLES: &str = "\
 Examples:
-  stargate-mirror install --repo r.git --remote https://github.com/o/r.git --mirror branches
+  stargate-mirror install --repo r.git --mirror branches \\
+    --remote https://github.com/o/r.git
   GITHUB_PAT=… stargate-mirror run --repo r.git
-  stargate-mirror wait --ref refs/heads/main --oid 9f8e… --remote https://github.com/o/r.git
-  stargate-mirror wait --oid 9f8e… --ns main --remote https://github.com/o/r.git
+  stargate-mirror status --root /srv/git
+  stargate-mirror wait --ref refs/heads/main --oid 9f8e… \\
+    --remote https://github.com/o/r.git
   stargate-mirror push https://github.com/o/r.git main tag v1.0
   stargate-mirror check append-only --base origin/main
 
 Environment:
   GITHUB_PAT       token for the mirror; kept in memory only
-  GITHUB_PAT_FILE  file with the token, used if GITHUB_PAT is not set; an empty or
-                   unreadable file is an error (exit 4)
+  GITHUB_PAT_FILE  file with the token, used if GITHUB_PAT is not set; an empty
+                   or unreadable file is an error (exit 4)
   STARGATE_GITHUB_APP, STARGATE_GITHUB_APP_KEY, STARGATE_GITHUB_APP_KEY_FILE
                    id and private key of a GitHub App, used instead of a token
-  GITHUB_REPO_URL  the mirror of a single repository, used if stargate.remote is not
-                   set; ignored with --root or more than one --repo
-  STARGATE_LOG     log level on stderr: error, warn, info, debug or trace; default warn,
-                   and info for watch, events and relay; another value is an error
+  GITHUB_REPO_URL  the mirror of a single repository, used if stargate.remote is
+                   not set; ignored with --root or more than one --repo
+  STARGATE_LOG     log level on stderr: error, warn, info, debug or trace; the
+                   default is warn, and info for watch, events and relay; -q and
+                   -v change the default; another value is an error
   NO_COLOR         if set, output has no colours
 
 Exit codes:
@@ -87,6 +97,8 @@ struct Cli {
         hide_possible_values = true
     )]
     log_format: LogFormat,
+    #[command(flatten)]
+    verbosity: Verbosity,
     #[command(subcommand)]
     command: Command,
 }
@@ -94,6 +106,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Install(install::Args),
+    Uninstall(uninstall::Args),
     Create(create::Args),
     Run(run::Args),
     Watch(watch::Args),
@@ -111,6 +124,54 @@ enum Command {
     Demo(demo::Args),
     Completions(completions::Args),
     Man(man::Args),
+    #[command(hide = true)]
+    CompleteValues(complete_values::Args),
+}
+
+impl Command {
+    fn kind(&self) -> logs::Command {
+        match self {
+            Command::Watch(_) => logs::Command::Long,
+            #[cfg(feature = "events")]
+            Command::Events(_) => logs::Command::Long,
+            #[cfg(feature = "relay")]
+            Command::Relay(_) => logs::Command::Long,
+            _ => logs::Command::Short,
+        }
+    }
+
+    /// Returns true if the command may work on several repositories.
+    fn names_several(&self) -> bool {
+        match self {
+            Command::Run(args) => args.names_several(),
+            Command::Watch(args) => args.names_several(),
+            _ => false,
+        }
+    }
+
+    /// Returns true if stdout is data for a program or a file, or the finding of a check, which `-q` does not suppress.
+    fn prints_data(&self) -> bool {
+        !matches!(
+            self,
+            Command::Install(_)
+                | Command::Uninstall(_)
+                | Command::Create(_)
+                | Command::Run(_)
+                | Command::Wait(_)
+                | Command::Status(_)
+                | Command::Sync(_)
+                | Command::Doctor(_)
+                | Command::Demo(_)
+        )
+    }
+}
+
+/// Returns true if the command line asks for JSON.
+fn asks_for_json(mut matches: &ArgMatches) -> bool {
+    while let Some((_, of_command)) = matches.subcommand() {
+        matches = of_command;
+    }
+    matches!(matches.try_get_one::<bool>("json"), Ok(Some(true)))
 }
 
 /// Prints help, the version, or a usage error. With `--porcelain`, a usage error has git's exit code.
@@ -125,21 +186,25 @@ fn print_clap_message(message: &clap::Error) -> ExitCode {
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
+    let parsed = Cli::command().try_get_matches();
+    let parsed = parsed.and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, asks_for_json(&matches))));
+    let (cli, asks_for_json) = match parsed {
+        Ok(parsed) => parsed,
         Err(message) => return print_clap_message(&message),
     };
     let terminal = push::Terminal::default();
-    let kind = match cli.command {
-        Command::Watch(_) => logs::Command::Long,
-        #[cfg(feature = "events")]
-        Command::Events(_) => logs::Command::Long,
-        #[cfg(feature = "relay")]
-        Command::Relay(_) => logs::Command::Long,
-        _ => logs::Command::Short,
+    let is_push = matches!(cli.command, Command::Push(_));
+    // The options of push have git's meaning, which is not about logs.
+    let verbosity = if is_push { Verbosity::default() } else { cli.verbosity };
+    output::set_verbosity(verbosity, asks_for_json || cli.command.prints_data());
+    let kind = cli.command.kind();
+    let lines = logs::Lines {
+        command: kind,
+        level: verbosity.log_level(kind.level()),
+        with_repository: cli.command.names_several(),
     };
-    let beside = matches!(cli.command, Command::Push(_)).then(|| terminal.remote_lines());
-    let done = logs::start(cli.log_format, kind, beside).and_then(|()| run_command(cli.command, &terminal));
+    let beside = is_push.then(|| terminal.remote_lines());
+    let done = logs::start(cli.log_format, lines, beside).and_then(|()| run_command(cli.command, &terminal));
     match done.and_then(output::check_stdout) {
         Ok(exit) => exit.into(),
         Err(failure) => {
@@ -152,6 +217,7 @@ pub fn main() -> ExitCode {
 fn run_command(command: Command, terminal: &push::Terminal) -> Result<Exit, Failure> {
     match command {
         Command::Install(args) => install::main(&args),
+        Command::Uninstall(args) => uninstall::main(&args),
         Command::Create(args) => create::main(&args),
         Command::Run(args) => run::main(&args),
         Command::Watch(args) => watch::main(&args),
@@ -169,6 +235,7 @@ fn run_command(command: Command, terminal: &push::Terminal) -> Result<Exit, Fail
         Command::Demo(args) => demo::main(&args),
         Command::Completions(args) => completions::main(&args, Cli::command()),
         Command::Man(args) => man::main(&args, Cli::command()),
+        Command::CompleteValues(args) => complete_values::main(&args),
     }
 }
 

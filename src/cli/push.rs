@@ -22,35 +22,39 @@ use crate::porcelain::{self, Extent, Options, Outside, PushError, PushOutcome, P
 
 const EXAMPLES: &str = "\
 Examples:
-  stargate-mirror push                                 as push.default says
-  stargate-mirror push origin main                     refs/heads/main, if it is a fast-forward
-  stargate-mirror push origin HEAD~1:refs/heads/next   any commit, to any ref
+  stargate-mirror push                                as push.default says
+  stargate-mirror push origin main                    if it is a fast-forward
+  stargate-mirror push origin HEAD~1:refs/heads/next  any commit, to any ref
   stargate-mirror push origin 'refs/heads/*' '^refs/heads/wip'
-  stargate-mirror push origin +main                    force; or use --force-with-lease main
-  stargate-mirror push origin :old                     delete; or use --delete old
-  stargate-mirror push -u origin topic                 and make it the upstream branch
-  stargate-mirror push --follow-tags origin main       and annotated tags of what is pushed
-  GITHUB_PAT=… stargate-mirror push https://github.com/o/r.git --atomic main tag v1.0
+  stargate-mirror push origin +main                   or --force-with-lease main
+  stargate-mirror push origin :old                    or --delete old
+  stargate-mirror push -u origin topic                and make it the upstream
+  stargate-mirror push --follow-tags origin main      and its annotated tags
+  GITHUB_PAT=… stargate-mirror push https://github.com/o/r.git main tag v1.0
 
---json prints one object. A verdict is up-to-date, accepted, refused (here), rejected (by the
-remote) or unknown; null in a dry run. The outcome is pushed, idle, planned, rejected or uncertain.
-For a deletion, new is zeros.
-  {\"outcome\":\"pushed\",\"remote\":\"https://github.com/o/r.git\",\"refs\":[{\"ref\":\"refs/heads/main\",
-   \"old\":\"1a2b…\",\"new\":\"9f8e…\",\"verdict\":\"accepted\",\"reason\":null}],\"http_requests\":3,
+--json prints one object. A verdict is up-to-date, accepted, refused (here),
+rejected (by the remote) or unknown; null in a dry run. The outcome is pushed,
+idle, planned, rejected or uncertain. For a deletion, new is zeros.
+  {\"outcome\":\"pushed\",\"remote\":\"https://github.com/o/r.git\",
+   \"refs\":[{\"ref\":\"refs/heads/main\",\"old\":\"1a2b…\",\"new\":\"9f8e…\",
+   \"verdict\":\"accepted\",\"reason\":null}],\"http_requests\":3,
    \"bytes_sent\":3514,\"elapsed_ms\":84}
 
 Exit codes:
-  0  done, or nothing to do            3  refused here, or rejected by the remote
-  1  the answer was lost, or the refs  4  misconfigured: remote, credentials, atomic not offered
-     do not agree with it              5  input/output or repository error
-  2  usage, or an invalid refspec
-With --porcelain they are git's: 0, 1 (not all refs were pushed), 128 (no push), 129 (usage).
+  0  done, or nothing to do           3  refused here, or rejected by the remote
+  1  the answer was lost, or the      4  misconfigured: remote, credentials,
+     refs do not agree with it           atomic not offered
+  2  usage, or an invalid refspec     5  input/output or repository error
+With --porcelain they are git's: 0, 1 (not all refs were pushed), 128 (no push),
+129 (usage).
 
-Unlike git, push reads the refs back afterwards, unless stargate.verify is false. With --porcelain
-it does so only if stargate.verify is true, or the server's report is missing.
+Unlike git, push reads the refs back afterwards, unless stargate.verify is
+false. With --porcelain it does so only if stargate.verify is true, or the
+server's report is missing.
 
-Without REFSPEC, remote.<name>.push and push.default decide what is pushed; without REMOTE,
-branch.<name>.pushRemote, remote.pushDefault and branch.<name>.remote decide where.
+Without REFSPEC, remote.<name>.push and push.default decide what is pushed;
+without REMOTE, branch.<name>.pushRemote, remote.pushDefault and
+branch.<name>.remote decide where.
 
 Not supported:
   - git's --repo: --repo names the local repository here

@@ -28,21 +28,24 @@ use crate::relay::{
 const EXAMPLES: &str = "\
 Examples:
   stargate-mirror relay
-  curl -H 'Content-Type: application/json' -d '{\"feed_id\":\"general\"}' http://127.0.0.1:3000/feeds
+  curl -H 'Content-Type: application/json' -d '{\"feed_id\":\"general\"}' \\
+    http://127.0.0.1:3000/feeds
   curl http://127.0.0.1:3000/feeds/general/events?after_seq=0
   curl http://127.0.0.1:3000/metrics
-  RELAY_TOKEN=… stargate-mirror relay --listen 0.0.0.0:3000 --data /var/lib/relay
+  RELAY_TOKEN=… stargate-mirror relay --listen 0.0.0.0:3000 --data /srv/relay
   stargate-mirror relay --access-log --log-format json 2>>relay.log
   stargate-mirror relay --require-signatures
-  stargate-mirror relay --store tls://one:4222,two:4222/chat --credentials relay.creds --replicas 3
+  stargate-mirror relay --store tls://one:4222,two:4222/chat \\
+    --credentials relay.creds --replicas 3
 
-http://…/ is a page that shows the feeds and their events, and http://…/metrics is for Prometheus.
-http://…/openapi.json describes requests and answers. After SIGTERM or Ctrl-C, it exits when all
-posted events are durable. As a systemd service of Type=notify it reports when it is ready.
+http://…/ is a page that shows the feeds and their events, and http://…/metrics
+is for Prometheus. http://…/openapi.json describes requests and answers. After
+SIGTERM or Ctrl-C, it exits when all posted events are durable. As a systemd
+service of Type=notify it reports when it is ready.
 
 Environment:
-  RELAY_TOKEN  clients must send it (Authorization: Bearer …); required if other machines can
-               reach the relay";
+  RELAY_TOKEN  clients must send it (Authorization: Bearer …); required if other
+               machines can reach the relay";
 
 /// Receive events over HTTP, store them, and stream them to readers.
 ///

@@ -41,11 +41,12 @@ pub fn is_remote_helper(program: &OsStr) -> bool {
 /// Serves git until its input ends. The arguments are the name of the remote and the URL.
 pub fn main(args: &[OsString]) -> ExitCode {
     let terminal = Terminal::default();
-    let started = logs::start(
-        LogFormat::default(),
-        logs::Command::Short,
-        Some(terminal.remote_lines()),
-    );
+    let lines = logs::Lines {
+        command: logs::Command::Short,
+        level: logs::Command::Short.level(),
+        with_repository: false,
+    };
+    let started = logs::start(LogFormat::default(), lines, Some(terminal.remote_lines()));
     match started.and_then(|()| serve(args)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {

@@ -108,8 +108,8 @@ impl Failure {
         self.hint.as_deref()
     }
 
-    /// Returns the error and its hint, as printed on stderr.
-    pub fn render(&self, colours: bool) -> String {
+    /// Returns the error and its hint, as printed on stderr: wrapped at `width`, if it is given.
+    pub fn render(&self, colours: bool, width: Option<usize>) -> String {
         if let Some(text) = &self.printed_as {
             return text.clone();
         }
@@ -119,9 +119,11 @@ impl Failure {
             GraphicalTheme::unicode_nocolor()
         };
         let mut text = String::new();
-        let handler = GraphicalReportHandler::new_themed(theme)
-            .with_wrap_lines(false)
-            .with_links(false);
+        let handler = GraphicalReportHandler::new_themed(theme).with_links(false);
+        let handler = match width {
+            Some(width) => handler.with_width(width).with_break_words(false),
+            None => handler.with_wrap_lines(false),
+        };
         match handler.render_report(&mut text, self) {
             Ok(()) => text,
             Err(_) => format!("{}\n", self.what),
@@ -418,5 +420,19 @@ fn group_exit(outcome: GroupOutcome) -> Exit {
         GroupOutcome::Settled(Outcome::Diverged) => Exit::Refused,
         GroupOutcome::Settled(Outcome::Misconfigured) => Exit::Misconfigured,
         GroupOutcome::Settled(Outcome::Broken) => Exit::Failed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_wrapped_for_a_terminal_only() {
+        let failure = Failure::new(Exit::Failed, "a word ".repeat(20)).hint("do this ".repeat(20));
+        assert_eq!(failure.render(false, None).lines().count(), 2);
+        let wrapped = failure.render(false, Some(60));
+        assert!(wrapped.lines().count() > 4, "{wrapped}");
+        assert!(wrapped.lines().all(|line| line.chars().count() <= 60), "{wrapped}");
     }
 }

@@ -1,10 +1,5 @@
 //! `stargate-mirror run`: runs one cycle, for cron.
-use std::{
-    panic,
-    path::{Path, PathBuf},
-    sync::Arc,
-    thread,
-};
+use std::{collections::BTreeMap, fmt, panic, path::Path, sync::Arc, thread};
 
 use durable::clock::SystemClock;
 
@@ -12,15 +7,16 @@ use durable::clock::SystemClock;
 use super::monitoring::Textfile;
 use super::{
     logs,
-    output::counted,
+    output::{self, counted, say_json, verbosity},
     push::Terminal,
-    report::{Exit, Failure, REPAIR, cycle_exit},
+    report::{Exit, Failure, cycle_exit},
+    summary::about_groups,
+    targets::Targets,
 };
 use crate::lfs::Carried;
-use crate::mirror::Outcome;
 use crate::worker::{
-    self, Alerts, CycleOutcome, CycleReport, FailedComparison, GroupOutcome, GroupReport, HeadDifference,
-    NothingMirrored, Observers, Options, Progress, RefVerdict,
+    self, Alerts, CycleOutcome, CycleReport, FailedComparison, HeadDifference, NothingMirrored, Observers, Options,
+    Progress,
 };
 
 const EXAMPLES: &str = "\
@@ -29,8 +25,12 @@ Examples:
   GITHUB_PAT=… stargate-mirror run --root /srv/git --json
   stargate-mirror run --repo r.git --remote /backup/r.git --dry-run
 
-From cron, once a minute; if another cycle is still running, this one exits with 9:
-  * * * * *  GITHUB_PAT_FILE=/etc/stargate.token stargate-mirror run --root /srv/git";
+From cron, once a minute, in the crontab of the owner of the repositories. If
+another cycle is still running, this one exits with 9. With -q, cron mails
+errors only:
+  PATH=/usr/local/bin:/usr/bin:/bin
+  GITHUB_PAT_FILE=/etc/stargate.token
+  * * * * *  stargate-mirror run -q --root /srv/git";
 
 /// Push pending entries to the mirror, once.
 ///
@@ -46,12 +46,8 @@ From cron, once a minute; if another cycle is still running, this one exits with
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// A repository; repeatable [default: GIT_DIR, else found from the current directory]
-    #[arg(long = "repo", value_name = "DIR")]
-    repositories: Vec<PathBuf>,
-    /// Every repository below this folder that has stargate.remote, a [stargate] section or a journal
-    #[arg(long, value_name = "DIR")]
-    root: Option<PathBuf>,
+    #[command(flatten)]
+    targets: Targets,
     /// The mirror of a single repository, instead of stargate.remote: a URL, a path, or the name of a remote; of several
     /// mirrors, only this one
     #[arg(long, value_name = "R")]
@@ -65,6 +61,13 @@ pub struct Args {
     #[cfg(feature = "relay")]
     #[command(flatten)]
     textfile: Textfile,
+}
+
+impl Args {
+    /// Returns true if there may be more than one repository.
+    pub(super) fn names_several(&self) -> bool {
+        self.targets.names_several()
+    }
 }
 
 /// Runs the command.
@@ -84,34 +87,36 @@ pub fn main(args: &Args) -> Result<Exit, Failure> {
 }
 
 fn run(args: &Args, observers: Observers) -> Result<Exit, Failure> {
-    let several = super::are_several(&args.repositories, args.root.as_deref(), args.remote.as_deref())?;
-    let repositories = repositories(args)?;
+    let several = args.targets.are_several(args.remote.as_deref())?;
     let terminal = Arc::new(Terminal::default());
     let options = Options {
-        progress: Progress::to(terminal.clone()),
+        progress: terminal.progress(),
         remote: args.remote.clone(),
         several,
         dry_run: args.dry_run,
         observers,
         ..Default::default()
     };
-    if let [only] = &repositories[..] {
-        return cycles(only, &options, &terminal, args.json);
+    let mut tally = Tally::default();
+    let exit = args.targets.each(args.remote.as_deref(), |git_dir, _| {
+        let exit = cycles(git_dir, &options, &terminal, args.json, &mut tally);
+        exit.inspect_err(|_| tally.count("not run"))
+    });
+    if several && !args.json && !tally.0.is_empty() {
+        println!("{tally}");
     }
-    let mut worst = Exit::Done;
-    for git_dir in &repositories {
-        let exit = cycles(git_dir, &options, &terminal, args.json).unwrap_or_else(|failure| {
-            logs::print_failure(&failure, Some(git_dir));
-            failure.exit()
-        });
-        worst = worst.max(exit);
-    }
-    Ok(worst)
+    exit
 }
 
 /// Runs a cycle for each mirror of the repository, all at the same time, and prints their reports in the order of the
 /// settings.
-fn cycles(git_dir: &Path, options: &Options, terminal: &Terminal, json: bool) -> Result<Exit, Failure> {
+fn cycles(
+    git_dir: &Path,
+    options: &Options,
+    terminal: &Terminal,
+    json: bool,
+    tally: &mut Tally,
+) -> Result<Exit, Failure> {
     let mirrors = worker::mirror_names(git_dir, options.remote.as_deref())?;
     let several = mirrors.len() > 1;
     let options = |remote: &Option<String>| Options {
@@ -139,7 +144,10 @@ fn cycles(git_dir: &Path, options: &Options, terminal: &Terminal, json: bool) ->
     let mut worst = Exit::Done;
     for (mirror, ended) in mirrors.iter().zip(ended) {
         let exit = match ended {
-            Ok(report) => print(git_dir, &report, &options(mirror), json),
+            Ok(report) => {
+                tally.count(report.outcome.word());
+                print(git_dir, &report, &options(mirror), json)
+            }
             Err(error) if several => {
                 let failure = Failure::from(error).of_mirror(mirror.as_deref().unwrap_or_default());
                 logs::print_failure(&failure, Some(git_dir));
@@ -152,36 +160,13 @@ fn cycles(git_dir: &Path, options: &Options, terminal: &Terminal, json: bool) ->
     Ok(worst)
 }
 
-fn repositories(args: &Args) -> Result<Vec<PathBuf>, Failure> {
-    let mut found = Vec::new();
-    for given in &args.repositories {
-        // A repository of an unknown format must not stop the others: its cycle reports it.
-        found.push(super::located(Some(given))?);
-    }
-    if let Some(root) = &args.root {
-        let below = worker::find_repositories(root)
-            .map_err(|error| Failure::new(Exit::Failed, format!("cannot read {}: {error}", root.display())))?;
-        for (folder, why) in &below.unsearched {
-            tracing::warn!(folder = %folder.display(), why, "the folder was not searched for repositories");
-        }
-        if below.repositories.is_empty() {
-            let root = root.display();
-            eprintln!("no repository below {root} has stargate.remote, a [stargate] section or a journal");
-        }
-        found.extend(below.repositories);
-    } else if found.is_empty() {
-        found.push(super::repository(None)?);
-    }
-    Ok(found)
-}
-
 fn print(git_dir: &Path, report: &CycleReport, options: &Options, json: bool) -> Exit {
     if let Some(missing) = &report.missing {
-        eprintln!("{}: local-only: {missing}", git_dir.display());
+        output::warn(&format!("{}: local-only: {missing}", git_dir.display()));
     }
     if json {
-        println!("{}", serde_json::to_string(report).expect("a report is always JSON"));
-    } else {
+        say_json(report, options.several.then_some(git_dir));
+    } else if !options.several || verbosity().is_verbose() || !is_quiet(report) {
         if options.several {
             println!("{}:", git_dir.display());
         }
@@ -193,15 +178,42 @@ fn print(git_dir: &Path, report: &CycleReport, options: &Options, json: bool) ->
     cycle_exit(report)
 }
 
+/// Returns true if a report among several is left out without `-v`: nothing happened, and nothing is wrong.
+fn is_quiet(report: &CycleReport) -> bool {
+    report.outcome == CycleOutcome::Idle
+        && report.failed + report.unwritten == 0
+        && report.watermarks.is_empty()
+        && (report.head.is_none() && report.lfs.is_none() && report.unmirrored.is_none())
+}
+
+/// Number of cycles with each outcome, over several repositories.
+#[derive(Default)]
+struct Tally(BTreeMap<&'static str, u64>);
+
+impl Tally {
+    fn count(&mut self, outcome: &'static str) {
+        *self.0.entry(outcome).or_default() += 1;
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&counted(self.0.values().sum(), "cycle"))?;
+        for (number, (word, count)) in self.0.iter().enumerate() {
+            write!(f, "{} {count} {word}", if number == 0 { ":" } else { "," })?;
+        }
+        Ok(())
+    }
+}
+
 fn print_human(report: &CycleReport) {
     match report.outcome {
         CycleOutcome::Idle if report.failed > 0 => println!("idle: nothing is pending, {} failed", report.failed),
         CycleOutcome::Idle => println!("idle: nothing is pending"),
         CycleOutcome::LocalOnly => println!("local-only: {} pending", report.pending),
         CycleOutcome::Mirrored | CycleOutcome::Incomplete => {
-            for group in &report.groups {
-                print_group(group, report.remote.as_deref().unwrap_or_default());
-            }
+            let remote = report.remote.as_deref().unwrap_or("the mirror");
+            print!("{}", about_groups(&report.groups, remote, verbosity().is_verbose()));
             report.comparison.iter().for_each(print_comparison);
             println!("{} pending, {} failed", report.pending, report.failed);
         }
@@ -250,53 +262,4 @@ fn print_lfs(carried: &Carried) {
 fn print_comparison(failed: &FailedComparison) {
     println!("the refs of both sides could not be compared: {}", failed.error);
     failed.hint.iter().for_each(|hint| println!("  {hint}"));
-}
-
-fn print_group(group: &GroupReport, remote: &str) {
-    let (label, outcome) = (&group.group, group.outcome.word());
-    println!(
-        "{label}: {outcome} to {remote}, {}",
-        counted(group.entries as u64, "entry")
-    );
-    for line in &group.refs {
-        let old = line.old.as_deref().map_or("(none)", short);
-        println!(
-            "  {}  {old} -> {}  {}",
-            line.name,
-            short(&line.new),
-            line.verdict.map(RefVerdict::word).unwrap_or_default()
-        );
-    }
-    if let (Some(namespace), Some(watermark)) = (&group.namespace, &group.watermark) {
-        println!("  watermark refs/kv-mirror/{namespace}  {}", short(watermark));
-    }
-    if let Some(error) = &group.error {
-        println!("  {error}");
-        group.server_words.iter().for_each(|line| println!("  remote: {line}"));
-        group.advice.iter().for_each(|advice| println!("  {advice}"));
-        println!("  {}", advice(group.outcome));
-    }
-}
-
-/// Returns an instruction, and whether a retry may help.
-fn advice(outcome: GroupOutcome) -> &'static str {
-    match outcome {
-        GroupOutcome::Planned | GroupOutcome::Settled(Outcome::Mirrored) => "nothing to do",
-        GroupOutcome::Settled(Outcome::Transient) => "this may be temporary; the next cycle retries",
-        GroupOutcome::Settled(Outcome::Uncertain) => "the next cycle checks the mirror before it retries",
-        GroupOutcome::Settled(Outcome::Rejected) => {
-            "check the hooks and rules of the mirror, which rejected the push; the next cycle retries"
-        }
-        GroupOutcome::Settled(Outcome::Diverged) => {
-            "run `stargate-mirror sync --dry-run`, and decide: nothing on the mirror is overwritten without `sync --force`"
-        }
-        GroupOutcome::Settled(Outcome::Misconfigured) => {
-            "correct the settings (run `stargate-mirror doctor`); a retry does not help"
-        }
-        GroupOutcome::Settled(Outcome::Broken) => REPAIR,
-    }
-}
-
-fn short(id: &str) -> &str {
-    &id[..id.len().min(10)]
 }

@@ -2,7 +2,8 @@
 use std::{
     io::{IsTerminal, Write},
     panic,
-    path::{Path, PathBuf},
+    path::Path,
+    sync::Arc,
     thread,
 };
 
@@ -10,30 +11,38 @@ use durable::clock::SystemClock;
 
 use super::{
     environment, logs,
+    output::{say_json, verbosity},
+    push::Terminal,
     report::{Exit, Failure, REPAIR, cycle_exit},
+    summary::about_groups,
+    targets::Targets,
 };
 use crate::{
     mirror::Standing,
-    worker::{self, Force, ForceError, Options, SyncReport},
+    worker::{self, Force, ForceError, Options, SyncRef, SyncReport, alike},
 };
+
+/// Number of refs of each standing that are listed without `-v`.
+const MOST_REFS: usize = 20;
 
 const EXAMPLES: &str = "\
 Examples:
   stargate-mirror sync --dry-run --repo /srv/git/o/r.git
+  stargate-mirror sync --dry-run --root /srv/git
   GITHUB_PAT=… stargate-mirror sync --repair
   GITHUB_PAT=… stargate-mirror sync --force refs/kv/main --yes
 
-Exit codes: 0 both sides are equal, 1 something is still to be pushed, 3 something is left for you
-to decide, 5 a ref or an object of the Stargate cannot be read";
+Exit codes: 0 both sides are equal, 1 something is still to be pushed, 3
+something is left for you to decide, 5 a ref or an object of the Stargate cannot
+be read";
 
 /// Compare the refs of the Stargate and the mirror, and make them equal.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// The repository [default: GIT_DIR, else found from the current directory]
-    #[arg(long = "repo", value_name = "DIR")]
-    repository: Option<PathBuf>,
-    /// The mirror, instead of stargate.remote: a URL, a path, or the name of a remote; of several mirrors, only this one
+    #[command(flatten)]
+    targets: Targets,
+    /// The mirror of a single repository, instead of stargate.remote: a URL, a path, or the name of a remote; of several mirrors, only this one
     #[arg(long, value_name = "R")]
     remote: Option<String>,
     #[command(flatten)]
@@ -55,7 +64,7 @@ pub struct Args {
 #[derive(Debug, clap::Args)]
 #[group(required = true, multiple = false)]
 struct How {
-    /// Show the state of every ref, and change nothing
+    /// Show the refs that differ (with -v, every ref), and change nothing
     #[arg(long)]
     dry_run: bool,
     /// Create and fast-forward refs of the mirror; never rewind or delete
@@ -72,10 +81,22 @@ struct How {
 /// The cycle cannot run, or the mirror cannot be read, or forcing is refused. Several mirrors are compared and repaired at the
 /// same time: the error of one is printed, and the others continue.
 pub fn main(args: &Args) -> Result<Exit, Failure> {
-    let git_dir = super::repository(args.repository.as_deref())?;
-    let mirrors = worker::mirror_names(&git_dir, args.remote.as_deref())?;
+    if args.how.force && args.targets.are_several(args.remote.as_deref())? {
+        let failure = Failure::new(Exit::Usage, "--force works on one repository");
+        return Err(failure.hint("give a single --repo, and no --root"));
+    }
+    args.targets.each(args.remote.as_deref(), |git_dir, name| {
+        let mut listing = Listing::new(name);
+        every_mirror(args, git_dir, &mut listing)
+    })
+}
+
+/// Compares, repairs or forces the mirrors of a repository.
+fn every_mirror(args: &Args, git_dir: &Path, listing: &mut Listing<'_>) -> Result<Exit, Failure> {
+    let mirrors = worker::mirror_names(git_dir, args.remote.as_deref())?;
     if let [only] = &mirrors[..] {
-        return Ok(print(args, &synced(args, &git_dir, only.clone())?));
+        let synced = synced(args, git_dir, only.clone(), listing.repository.is_some())?;
+        return Ok(print(args, &synced, listing));
     }
     if args.how.force {
         let names: Vec<&str> = mirrors.iter().flatten().map(String::as_str).collect();
@@ -85,12 +106,12 @@ pub fn main(args: &Args) -> Result<Exit, Failure> {
         );
         return Err(Failure::new(Exit::Usage, what).hint("give the name of one of them with --remote"));
     }
+    let several = listing.repository.is_some();
     // A mirror that is down holds up no other.
     let ended = thread::scope(|scope| {
-        let git_dir = &git_dir;
         let syncs = mirrors
             .iter()
-            .map(|mirror| scope.spawn(move || synced(args, git_dir, mirror.clone())));
+            .map(|mirror| scope.spawn(move || synced(args, git_dir, mirror.clone(), several)));
         let syncs: Vec<_> = syncs.collect();
         let ended = syncs
             .into_iter()
@@ -100,10 +121,10 @@ pub fn main(args: &Args) -> Result<Exit, Failure> {
     let mut worst = Exit::Done;
     for (mirror, ended) in mirrors.iter().zip(ended) {
         let exit = match ended {
-            Ok(synced) => print(args, &synced),
+            Ok(synced) => print(args, &synced, listing),
             Err(failure) => {
                 let failure = failure.of_mirror(mirror.as_deref().unwrap_or_default());
-                logs::print_failure(&failure, Some(&git_dir));
+                logs::print_failure(&failure, Some(git_dir));
                 failure.exit()
             }
         };
@@ -120,11 +141,14 @@ struct Synced {
 }
 
 /// Compares, repairs or forces one mirror.
-fn synced(args: &Args, git_dir: &Path, remote: Option<String>) -> Result<Synced, Failure> {
+fn synced(args: &Args, git_dir: &Path, remote: Option<String>, several: bool) -> Result<Synced, Failure> {
     let clock = SystemClock::default();
+    let terminal = Arc::new(Terminal::default());
     let options = Options {
+        progress: terminal.progress(),
         remote,
         reconcile: args.how.repair,
+        several,
         ..Default::default()
     };
     let mut pending = Exit::Done;
@@ -132,19 +156,21 @@ fn synced(args: &Args, git_dir: &Path, remote: Option<String>) -> Result<Synced,
         pending = cycle_exit(&worker::run(git_dir, &options, &environment, &clock)?);
     }
     let report = if args.how.force {
-        forced(args, git_dir, &options)?
+        forced(args, git_dir, &options, &terminal)
     } else {
-        worker::compare_refs(git_dir, &options, &environment, &clock)?
+        worker::compare_refs(git_dir, &options, &environment, &clock).map_err(Failure::from)
     };
+    terminal.clear();
+    let report = report?;
     Ok(Synced { report, pending })
 }
 
 /// Prints the result for one mirror, and returns the exit code.
-fn print(args: &Args, Synced { report, pending }: &Synced) -> Exit {
+fn print(args: &Args, Synced { report, pending }: &Synced, listing: &mut Listing<'_>) -> Exit {
     if args.json {
-        println!("{}", serde_json::to_string(report).expect("a report is always JSON"));
+        say_json(report, listing.repository);
     } else {
-        print_human(report);
+        print!("{}", listing.text(report, verbosity().is_verbose()));
     }
     let standing = if report.is_broken() {
         Exit::Failed
@@ -158,9 +184,10 @@ fn print(args: &Args, Synced { report, pending }: &Synced) -> Exit {
     standing.max(*pending)
 }
 
-fn forced(args: &Args, git_dir: &Path, options: &Options) -> Result<SyncReport, Failure> {
+fn forced(args: &Args, git_dir: &Path, options: &Options, terminal: &Terminal) -> Result<SyncReport, Failure> {
     let clock = SystemClock::default();
     let before = worker::compare_refs(git_dir, options, &environment, &clock)?;
+    terminal.clear();
     let asks = before.forceable(&args.refs).next().is_some();
     if !args.yes && asks && !confirmed(args, &before)? {
         return Ok(before);
@@ -194,43 +221,76 @@ fn confirmed(args: &Args, before: &SyncReport) -> Result<bool, Failure> {
     Ok(read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
-fn print_human(report: &SyncReport) {
-    if let Some(mirror) = &report.mirror {
-        println!("mirror {mirror}:");
-    }
-    let Some(remote) = &report.remote else {
-        match &report.missing {
-            Some(missing) => println!("local-only: {missing}"),
-            None => println!("there is nothing to compare"),
+/// Text of the reports on one repository.
+struct Listing<'a> {
+    /// The repository, among several.
+    repository: Option<&'a Path>,
+    is_named: bool,
+}
+
+impl<'a> Listing<'a> {
+    fn new(repository: Option<&'a Path>) -> Self {
+        Listing {
+            repository,
+            is_named: false,
         }
-        return;
-    };
-    for group in &report.groups {
-        println!("forced {}: {}", group.group, group.outcome.word());
-        group.error.iter().for_each(|error| println!("  {error}"));
-        group.server_words.iter().for_each(|line| println!("  remote: {line}"));
-        group.advice.iter().for_each(|advice| println!("  {advice}"));
     }
+
+    /// Returns the text about a report: its exceptions, and a summary. With `verbose`, it lists every ref. Among several
+    /// repositories, one without exceptions has no text otherwise.
+    fn text(&mut self, report: &SyncReport, verbose: bool) -> String {
+        let differing = report.refs.iter().filter(|one| one.standing != Standing::Equal).count();
+        let is_quiet = differing == 0 && report.is_equal() && report.groups.is_empty() && !report.is_broken();
+        if self.repository.is_some() && is_quiet && report.missing.is_none() && !verbose {
+            return String::new();
+        }
+        let mut text = String::new();
+        if let Some(path) = self.repository.filter(|_| !self.is_named) {
+            text += &format!("{}:\n", path.display());
+            self.is_named = true;
+        }
+        text.extend(report.mirror.iter().map(|mirror| format!("mirror {mirror}:\n")));
+        let Some(remote) = &report.remote else {
+            return text
+                + &match &report.missing {
+                    Some(missing) => format!("local-only: {missing}\n"),
+                    None => "there is nothing to compare\n".to_owned(),
+                };
+        };
+        text += &about_groups(&report.groups, remote, verbose);
+        text += &refs(&report.refs, verbose);
+        text.extend(report.broken.iter().map(|reason| format!("broken    {reason}\n")));
+        text.extend(report.watermarks.iter().map(|found| format!("false     {found}\n")));
+        text + &format!("{differing} of {} refs differ from {remote}\n", report.refs.len())
+    }
+}
+
+/// Returns a line for each ref: all of them with `verbose`, else the first that differ, of each standing.
+fn refs(refs: &[SyncRef], verbose: bool) -> String {
+    let shown = refs.iter().filter(|one| verbose || one.standing != Standing::Equal);
+    let mut text = String::new();
+    for alike in alike(shown, |one| one.standing.word()) {
+        let most = if verbose { alike.len() } else { MOST_REFS };
+        for one in alike.iter().take(most) {
+            text += &line(one);
+        }
+        if alike.len() > most {
+            let word = alike[0].standing.word();
+            text += &format!("{word:<9} and {} more; -v lists them\n", alike.len() - most);
+        }
+    }
+    text
+}
+
+fn line(one: &SyncRef) -> String {
     let id = |id: &Option<String>| {
         id.as_deref()
             .map_or("-".to_owned(), |id| id[..10.min(id.len())].to_owned())
     };
-    for one in &report.refs {
-        println!(
-            "{:<9} {:<10} {:<10} {}",
-            one.standing.word(),
-            id(&one.local),
-            id(&one.remote),
-            one.name
-        );
-        one.reason.iter().for_each(|reason| println!("          {reason}"));
-    }
-    for reason in &report.broken {
-        println!("broken    {reason}");
-    }
-    report.watermarks.iter().for_each(|found| println!("false     {found}"));
-    let differing = report.refs.iter().filter(|one| one.standing != Standing::Equal).count();
-    println!("{differing} of {} refs differ from {remote}", report.refs.len());
+    let (standing, local, remote) = (one.standing.word(), id(&one.local), id(&one.remote));
+    let mut text = format!("{standing:<9} {local:<10} {remote:<10} {}\n", one.name);
+    text.extend(one.reason.iter().map(|reason| format!("          {reason}\n")));
+    text
 }
 
 impl From<ForceError> for Failure {
@@ -244,5 +304,36 @@ impl From<ForceError> for Failure {
             ForceError::Unknown(_) => Failure::new(Exit::Usage, error)
                 .hint("run sync --dry-run to see the refs that differ, and give full names"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one(name: &str, standing: Standing) -> SyncRef {
+        SyncRef {
+            name: name.into(),
+            standing,
+            local: Some("a1".repeat(20)),
+            remote: None,
+            reason: None,
+        }
+    }
+
+    #[test]
+    fn equal_refs_are_counted_and_the_first_others_are_listed() {
+        let mut all: Vec<SyncRef> = (0..200)
+            .map(|number| one(&format!("refs/tags/{number}"), Standing::Equal))
+            .collect();
+        all.extend((0..25).map(|number| one(&format!("refs/heads/{number}"), Standing::Missing)));
+        let text = refs(&all, false);
+        assert_eq!(text.lines().count(), 21, "{text}");
+        assert!(
+            text.starts_with("missing   a1a1a1a1a1 -          refs/heads/0\n"),
+            "{text}"
+        );
+        assert!(text.ends_with("missing   and 5 more; -v lists them\n"), "{text}");
+        assert_eq!(refs(&all, true).lines().count(), 225);
     }
 }

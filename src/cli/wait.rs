@@ -23,13 +23,14 @@ use crate::{
 
 const EXAMPLES: &str = "\
 Examples:
-  stargate-mirror wait --oid \"$(git rev-parse refs/kv/main)\" --remote https://github.com/o/r.git
+  stargate-mirror wait --ref refs/heads/main --oid 9f8e… \\
+    --remote https://github.com/o/r.git
   stargate-mirror wait --oid 9f8e… --ns team/a --timeout 5m --json
-  stargate-mirror wait --ref refs/heads/main --oid 9f8e… --remote https://github.com/o/r.git
+  stargate-mirror wait --oid \"$(git rev-parse refs/kv/main)\" --remote origin
   stargate-mirror wait --ref refs/heads/main --ref refs/tags/v1.0 --repo .
 
-Exit codes: 0 the commit is visible, 4 no such remote or credentials refused, 10 timed out, or the
-mirror was rewound";
+Exit codes: 0 the commit is visible, 4 no such remote or credentials refused, 10
+timed out, or the mirror was rewound";
 
 /// Minimum time for a server to answer a single poll, even if the timeout is shorter.
 const SHORTEST_PATIENCE: Duration = Duration::from_secs(1);

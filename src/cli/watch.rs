@@ -16,9 +16,9 @@ Examples:
   GITHUB_PAT_FILE=/etc/stargate.token stargate-mirror watch --root /srv/git
   GITHUB_PAT_FILE=/etc/stargate.token stargate-mirror watch --root /srv/git --listen 127.0.0.1:9418
 
-SIGTERM and Ctrl-C end it within 10 seconds. After SIGHUP it reads repositories, settings and
-GITHUB_PAT_FILE again. As a systemd service of Type=notify it reports when it is ready, and feeds
-the watchdog if WatchdogSec= is set.";
+SIGTERM and Ctrl-C end it within 10 seconds. After SIGHUP it reads repositories,
+settings and GITHUB_PAT_FILE again. As a systemd service of Type=notify it
+reports when it is ready, and feeds the watchdog if WatchdogSec= is set.";
 
 /// Push to the mirror whenever something is pushed here.
 ///
@@ -45,6 +45,13 @@ pub struct Args {
     #[cfg(feature = "relay")]
     #[command(flatten)]
     listen: Listen,
+}
+
+impl Args {
+    /// Returns true if there may be more than one repository.
+    pub(super) fn names_several(&self) -> bool {
+        self.root.is_some() || self.repositories.len() > 1
+    }
 }
 
 /// Runs the command.

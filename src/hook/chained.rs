@@ -32,7 +32,7 @@ use std::{
     time::Duration,
 };
 
-use durable::storage::Folders;
+use durable::storage::{Folders, Names};
 
 #[cfg(unix)]
 use super::{POST_RECEIVE, PRE_RECEIVE};
@@ -63,6 +63,24 @@ pub(super) fn program(hook: &Path) -> Option<PathBuf> {
     [link_path(hook), stored_path(hook)]
         .into_iter()
         .find(|path| is_program(path))
+}
+
+/// Removes the links that [`link()`] has created in `folder`, and their folder if nothing else is in it.
+///
+/// # Errors
+/// A link cannot be removed.
+pub(super) fn unlink<S: Folders + Names>(storage: &S, folder: &Path) -> io::Result<()> {
+    let links = folder.join(FOLDER);
+    for name in storage.list(&links)? {
+        let path = links.join(name);
+        if path.symlink_metadata()?.is_symlink() {
+            storage.remove(&path)?;
+        }
+    }
+    match std::fs::remove_dir(&links) {
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty) => Ok(()),
+        removed => removed,
+    }
 }
 
 /// Creates `stargate-chained/<name>` symlinks in `folder` so that the hooks chained to `hooks` run under their original

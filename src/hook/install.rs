@@ -274,7 +274,7 @@ fn hooks_folder(git_dir: &Path, config: &gix::config::File) -> Result<(PathBuf, 
 }
 
 /// Returns true if `path` exists, even as a dangling symbolic link.
-fn exists(path: &Path) -> Result<bool, InstallError> {
+pub(super) fn exists(path: &Path) -> Result<bool, InstallError> {
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         found => on("access", path, found).map(|_| true),

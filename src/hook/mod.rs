@@ -24,6 +24,7 @@ pub mod install;
 pub mod owner;
 pub mod post_receive;
 pub mod pre_receive;
+pub mod uninstall;
 
 mod chained;
 mod guard;

@@ -1,7 +1,12 @@
 //! Result of one attempt, and of all attempts of a cycle.
 use std::time::Duration;
 
-use super::bisect::Sent;
+use bstr::{BStr, ByteSlice};
+
+use super::{
+    alike::{alike, others, without_names},
+    bisect::Sent,
+};
 use crate::{
     mirror::{Group, GroupResult, Hold, Outcome},
     ref_update::RefUpdate,
@@ -75,8 +80,9 @@ impl Tried {
         }
     }
 
-    /// Logs the result of attempt number `attempt` of `of`, with the server's words.
-    pub(super) fn log(&self, attempt: u32, of: u32) {
+    /// Logs the result of attempt number `attempt` of `of`, with the server's words, for this group and for `others` with the
+    /// same result.
+    fn log(&self, others: Option<usize>, attempt: u32, of: u32) {
         let (label, result) = (self.group.label(), &self.result);
         if result.outcome == Outcome::Mirrored {
             tracing::debug!(group = %label, attempt, outcome = result.outcome.word(), "mirrored");
@@ -87,10 +93,19 @@ impl Tried {
         let words = (!self.server_words.is_empty()).then(|| self.server_words.join(" | "));
         let server_words = words.as_deref();
         if attempt == of {
-            tracing::error!(group = %label, attempt, of, %outcome, error, server_words, "not mirrored; the entries stay pending");
+            tracing::error!(group = %label, others, attempt, of, %outcome, error, server_words, "not mirrored; the entries stay pending");
         } else {
-            tracing::warn!(group = %label, attempt, of, %outcome, error, server_words, "attempt failed");
+            tracing::warn!(group = %label, others, attempt, of, %outcome, error, server_words, "attempt failed");
         }
+    }
+
+    /// Returns equal values for groups of which one log line is enough: those that failed for the same reason.
+    fn kind(&self) -> (Option<&BStr>, &'static str, String, &[String]) {
+        let mirrored = (self.result.outcome == Outcome::Mirrored).then(|| self.group.label());
+        let error = self.result.error.as_deref().unwrap_or_default();
+        let names = self.group.changes.iter().filter_map(|change| change.name.to_str().ok());
+        let reason = without_names(error, names);
+        (mirrored, self.result.outcome.word(), reason, &self.server_words)
     }
 
     /// Creates the result of the group after this attempt and the earlier ones.
@@ -106,6 +121,13 @@ impl Tried {
 }
 
 impl Attempt {
+    /// Logs the results of attempt number `number` of `of`.
+    pub(super) fn log(&self, number: u32, of: u32) {
+        for alike in alike(&self.groups, Tried::kind) {
+            alike[0].log(others(&alike), number, of);
+        }
+    }
+
     /// Returns the entries of the backlog that this attempt settled.
     pub(super) fn entry_results(&self, backlog: &[RefUpdate]) -> EntryResults {
         let gone = |index: &usize| {

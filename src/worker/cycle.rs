@@ -68,8 +68,8 @@ impl Cycle<'_> {
             record(&results)?;
             open = attempt.to_repeat(&results);
             let retry_after = attempt.retry_after;
+            attempt.log(number, self.retry.attempts);
             for tried in attempt.groups {
-                tried.log(number, self.retry.attempts);
                 let label = tried.group.label().to_owned();
                 let earlier = settled.remove(&label).map(|earlier| earlier.attempted);
                 settled.insert(label, tried.settled(earlier.unwrap_or_default()));

@@ -73,6 +73,22 @@ pub struct Memory {
     /// Alerts about the mirror.
     #[serde(default, skip_serializing_if = "AlertMemory::is_empty")]
     pub alerts: AlertMemory,
+    /// Last time at which the mirror had everything that was sent, in seconds since the epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub succeeded_at: Option<i64>,
+    /// Refs that the last comparison left to the operator.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub differing: Vec<DifferingRef>,
+}
+
+/// A ref of the mirror that stays unchanged until the operator decides.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DifferingRef {
+    /// Full name; bytes that are not UTF-8 are replaced.
+    #[serde(rename = "ref")]
+    pub name: String,
+    /// Relation of the two sides: `behind`, `diverged` or `extra`, as `sync` prints it.
+    pub standing: String,
 }
 
 /// Remembered state of a mirror.

@@ -3,6 +3,7 @@
 //! [`run()`] runs one cycle over one repository: lock, read the backlog, plan, push, read the refs back, settle.
 //! [`wait()`] is the reader's side: it polls a watermark until a commit is visible. Both take the clock as a value.
 mod alerts;
+mod alike;
 mod ancestry;
 mod attempt;
 mod backoff;
@@ -46,6 +47,7 @@ mod watch;
 mod watermarks;
 
 pub use alerts::Alerts;
+pub use alike::{alike, without_names};
 pub use attempt::{EntryResults, Settled};
 pub use backoff::{Backoff, Backoffs};
 pub use choice::{Chosen, RemoteToRead, mirror_names, remotes_to_read};
@@ -56,8 +58,8 @@ pub use error::RunError;
 pub use false_watermark::{FalseWatermark, FalseWatermarkSeen, Judged, JudgedWatermark};
 pub use head::{HeadDifference, StargateHead, compare_head, forge_at, stargate_head};
 pub use lfs::head as lfs_head;
-pub use lock::WorkerLock;
-pub use memory::{Memory, RememberedMirror};
+pub use lock::{LONGEST_SILENCE, WorkerLock, WorkerStatus};
+pub use memory::{DifferingRef, Memory, RememberedMirror};
 pub use missing::Missing;
 pub use options::{Environment, Options, remote_name};
 pub use progress::Progress;

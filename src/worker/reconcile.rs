@@ -3,14 +3,23 @@
 use git_push::Advertisement;
 
 use super::{
-    comparison::FailedComparison, error::RunError, remote_mirror::RemoteMirror, requests::Mirror, session::Session,
+    alike::{alike, others},
+    comparison::FailedComparison,
+    error::RunError,
+    memory::DifferingRef,
+    remote_mirror::RemoteMirror,
+    requests::Mirror,
+    session::Session,
 };
 use crate::{
     journal::{Backlog, Source},
-    mirror::{Standing, compare, missed},
+    mirror::{Compared, Standing, compare, missed},
     ref_update::RefUpdate,
     refs::LocalRefs,
 };
+
+/// Limit of refs left to the operator that are remembered. The log and `sync` count all of them.
+const MOST_DIFFERING: usize = 50;
 
 /// Result of a comparison.
 #[derive(Debug, Clone, Default)]
@@ -42,8 +51,8 @@ pub(super) fn reconcile(
             });
         }
     };
-    mirror.forget_failed_comparison();
-    let missed = missed_updates(session, &advertisement, local, backlog);
+    let (missed, differing) = missed_updates(session, &advertisement, local, backlog);
+    mirror.remember_differing(differing);
     let all = missed.len();
     let appended = session.entries.append(missed, Source::Reconcile)?;
     // A pending push may continue after the parts that have arrived.
@@ -64,23 +73,34 @@ pub(super) fn reconcile(
     })
 }
 
-/// Returns the ref updates that the journal lacks, and logs refs that cannot be mirrored.
+/// Returns the ref updates that the journal lacks, and the first [`MOST_DIFFERING`] refs that are left to the operator. Logs
+/// refs that cannot be mirrored.
 pub(super) fn missed_updates(
     session: &Session<'_>,
     advertisement: &Advertisement,
     local: &LocalRefs,
     backlog: &Backlog,
-) -> Vec<RefUpdate> {
+) -> (Vec<RefUpdate>, Vec<DifferingRef>) {
     let (cycle, stargate) = (session.cycle(), session.view.stargate());
     let compared = compare(local, &advertisement.refs, stargate, &cycle.rules);
-    for differing in compared.iter().filter(|compared| compared.standing.needs_operator()) {
-        let standing = differing.standing.word();
-        tracing::warn!(ref = %differing.name, %standing, "the mirror's ref stays unchanged; run stargate-mirror sync --dry-run");
+    let needs_operator = compared.iter().filter(|compared| compared.standing.needs_operator());
+    let differing: Vec<&Compared> = needs_operator.collect();
+    for alike in alike(differing.iter(), |differing| differing.standing.word()) {
+        let (standing, others) = (alike[0].standing.word(), others(&alike));
+        tracing::warn!(ref = %alike[0].name, others, %standing, "the mirror's ref stays unchanged; run stargate-mirror sync --dry-run");
     }
     for broken in compared.iter().filter(|compared| compared.standing == Standing::Broken) {
         let reason = broken.reason.as_deref().unwrap_or_default();
         tracing::error!(ref = %broken.name, reason, "the ref cannot be mirrored; run git fsck");
     }
     let pending = session.view.pending(backlog);
-    missed(&compared, &advertisement.refs, stargate, &*pending, cycle.null)
+    let missed = missed(&compared, &advertisement.refs, stargate, &*pending, cycle.null);
+    let differing = differing
+        .into_iter()
+        .take(MOST_DIFFERING)
+        .map(|differing| DifferingRef {
+            name: differing.name.to_string(),
+            standing: differing.standing.word().to_owned(),
+        });
+    (missed, differing.collect())
 }

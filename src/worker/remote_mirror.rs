@@ -2,7 +2,7 @@
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use bstr::{BStr, BString, ByteSlice};
-use git_push::{Advertisement, Command, Connection, Error, Observer, Push, RemoteRef, Report};
+use git_push::{Advertisement, Command, Connection, Error, Observer, Push, RemoteRef, Report, Stage};
 use git_push_transport::Remote;
 use gix::ObjectId;
 use jiff::Timestamp;
@@ -11,7 +11,7 @@ use super::{
     backoff::{Backoff, Backoffs},
     false_watermark::{FalseWatermark, Judged},
     lfs,
-    memory::{Memory, RememberedMirror},
+    memory::{DifferingRef, Memory, RememberedMirror},
     rejection::Rejection,
     repository::Stargate,
     requests::Mirror,
@@ -179,9 +179,9 @@ impl<'a> RemoteMirror<'a> {
         self.change(|memory| memory.comparison = Some(failed));
     }
 
-    /// Forgets the failed comparison after a successful one.
-    pub fn forget_failed_comparison(&mut self) {
-        self.change(|memory| memory.comparison = None);
+    /// Remembers a successful comparison: refs that are left to the operator.
+    pub fn remember_differing(&mut self, differing: Vec<DifferingRef>) {
+        self.change(|memory| (memory.comparison, memory.differing) = (None, differing));
     }
 
     /// Returns the time at which a failed comparison is retried.
@@ -287,11 +287,18 @@ impl Mirror for RemoteMirror<'_> {
                 .with_upload_pack(self.remote.reading())
                 .with_comparison(self.compared.at, &self.compared.local)
         });
-        self.change(|memory| memory.mirror = mirror);
+        let now = self.now.as_second();
+        self.change(|memory| {
+            if mirror.is_some() {
+                memory.succeeded_at = Some(now);
+            }
+            memory.mirror = mirror;
+        });
     }
 
     fn advertisement(&mut self) -> Result<Advertisement, Error> {
         self.asked = true;
+        self.progress.stage(Stage::Asking);
         let advertisement = self.remote.advertisement();
         let advertisement = advertisement.map_err(|error| self.explained(error))?;
         self.advertised = Some(advertisement.clone());

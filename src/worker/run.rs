@@ -239,7 +239,7 @@ fn plan_only(
     }
     let advertisement = mirror.advertisement()?;
     if let Some(local) = local {
-        updates.extend(reconcile::missed_updates(session, &advertisement, local, backlog));
+        updates.extend(reconcile::missed_updates(session, &advertisement, local, backlog).0);
     }
     let plan = session.cycle().plan(&updates, &advertisement.refs);
     report.groups = plan.groups.iter().map(GroupReport::planned).collect();

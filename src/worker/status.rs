@@ -11,8 +11,19 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{
-    broken::broken, choice::Chosen, entries::mirror_view, error::RunError, false_watermark::JudgedWatermark,
-    head::HeadDifference, memory::Memory, rejection::Rejection, repository::Stargate, session::opened,
+    alike::without_names,
+    broken::broken,
+    choice::Chosen,
+    entries::mirror_view,
+    error::RunError,
+    false_watermark::JudgedWatermark,
+    head::HeadDifference,
+    lock::WorkerStatus,
+    memory::{DifferingRef, Memory},
+    missing::Missing,
+    rejection::Rejection,
+    repository::Stargate,
+    session::opened,
     share::read_tally,
 };
 use crate::{
@@ -45,7 +56,7 @@ pub struct RepositoryStatus {
     pub remote: Option<String>,
     /// Time of the last comparison of both sides.
     pub compared_at: Option<Timestamp>,
-    /// Reason why the last cycle was `local-only`.
+    /// Reason why the last cycle was `local-only`, or why the first one will be.
     pub missing: Option<String>,
     /// Last comparison of both sides, if it failed.
     pub comparison: Option<ComparisonStatus>,
@@ -65,6 +76,12 @@ pub struct RepositoryStatus {
     pub without_lfs_objects: Vec<String>,
     /// Reason why the worker's memory cannot be read.
     pub forgotten: Option<String>,
+    /// Signs of life of the worker.
+    pub worker: WorkerStatus,
+    /// Last time at which the mirror had everything that was sent to it.
+    pub last_success: Option<Timestamp>,
+    /// Refs that the last comparison left to the operator, the first 50 of them.
+    pub differing: Vec<DifferingRef>,
     /// Groups with pending entries, by name.
     pub groups: Vec<GroupStatus>,
     /// Refs that cannot be read, or whose object is missing or damaged.
@@ -223,15 +240,20 @@ fn status_of_mirror(
         .reduce(|one, other| format!("{one}; {other}"));
     let (memory, tally) = (read.unwrap_or_default(), tally.unwrap_or_default());
     let backlog = mirror_view(backlog, &tally, &config.name);
+    let lock = chosen.lock_path(git_dir);
+    let worker = WorkerStatus::read(&lock, now).map_err(|error| RunError::Lock(lock, error))?;
     let grouping = Grouping::new(local.aliases(), &config.refs);
     let settled = memory.mirror.as_ref().map(|mirror| mirror.advertisement().refs);
     let refs = RefsStanding::new(&local, &settled.unwrap_or_default(), stargate);
+    let never_ran = memory.missing.is_none() && memory.location.is_none() && memory.mirror.is_none();
+    let missing = (never_ran && config.remote.is_none()).then(|| Missing::Remote.to_string());
     Ok(RepositoryStatus {
+        missing: memory.missing.clone().or(missing),
         mirror: chosen.name_among_several().map(str::to_owned),
         broken: refs.broken,
         dangling: refs.dangling,
         forgotten,
-        ..standing(&backlog, &memory, &grouping, intents.len(), now)
+        ..standing(&backlog, &memory, &grouping, intents.len(), worker, now)
     })
 }
 
@@ -294,6 +316,12 @@ impl RefsStanding {
 }
 
 impl GroupStatus {
+    /// Returns the reason without the group's name and without object ids, which is equal for groups that failed alike.
+    pub fn reason_without_names(&self) -> Option<String> {
+        let reason = self.reason.as_ref()?;
+        Some(without_names(reason, [self.group.as_str()]))
+    }
+
     /// Creates the status of a group whose oldest pending entry is of this time.
     fn new(label: String, oldest_pending: Timestamp, memory: &Memory) -> Self {
         let backoff = memory.backoffs.get(&label);
@@ -319,6 +347,7 @@ fn standing(
     memory: &Memory,
     grouping: &Grouping,
     intents: usize,
+    worker: WorkerStatus,
     now: Timestamp,
 ) -> RepositoryStatus {
     let mut groups: BTreeMap<String, GroupStatus> = BTreeMap::new();
@@ -358,6 +387,9 @@ fn standing(
         lfs: memory.lfs.clone(),
         without_lfs_objects: without_lfs_objects(memory),
         forgotten: None,
+        worker,
+        last_success: memory.succeeded_at.and_then(|at| Timestamp::from_second(at).ok()),
+        differing: memory.differing.clone(),
         groups: groups.into_values().collect(),
         broken: Vec::new(),
         dangling: Vec::new(),
@@ -422,7 +454,8 @@ mod tests {
             ],
             ..Default::default()
         };
-        let status = standing(&backlog, &memory, &Grouping::default(), 1, now);
+        let worker = WorkerStatus::read(Path::new("/nowhere/worker.lock"), now).unwrap();
+        let status = standing(&backlog, &memory, &Grouping::default(), 1, worker, now);
         assert_eq!(status.without_lfs_objects, ["refs/heads/x"]);
         assert_eq!(
             (status.pending, status.failed, status.problems, status.intents),

@@ -502,6 +502,8 @@ fn a_shallow_clone_passes_only_with_all_that_is_needed() {
         let told = stderr(&output);
         assert!(told.contains(hint) && told.contains("there is no revision"), "{told}");
         assert_eq!(stdout(&output), "");
+        let told = stderr(&check(&clone, &["--base", "HEAD~3"]));
+        assert!(told.contains("which has no ~3") && !told.contains("delegate"), "{told}");
     }
     // The base is present. Its parents are missing, but they are not needed.
     let (_folder, enough) = clone("4");

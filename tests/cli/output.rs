@@ -79,6 +79,7 @@ fn help() {
     for arguments in [
         &["--help"][..],
         &["install", "--help"],
+        &["uninstall", "--help"],
         &["run", "--help"],
         &["wait", "--help"],
         &["status", "--help"],
@@ -152,6 +153,181 @@ fn bash_completes_with_what_is_written_for_it() {
     );
 }
 
+/// A repository with two branches, a namespace and a remote, in a folder with the completions of this shell.
+fn with_completions(shell: &str) -> tempfile::TempDir {
+    let folder = folder();
+    let repository = gix::init_bare(folder.path().join("r.git")).expect("a bare repository");
+    let tree = repository.write_object(gix::objs::Tree::empty()).expect("a tree");
+    let who = gix::actor::SignatureRef {
+        name: "A".into(),
+        email: "a@example.com".into(),
+        time: "1700000000 +0000",
+    };
+    let none = std::iter::empty::<gix::ObjectId>();
+    let commit = repository
+        .new_commit_as(who, who, "first", tree, none)
+        .expect("a commit")
+        .id;
+    for name in ["refs/heads/main", "refs/heads/$(touch${IFS}ran)", "refs/kv/team"] {
+        let any = gix::refs::transaction::PreviousValue::Any;
+        repository.reference(name, commit, any, "test").expect("a ref");
+    }
+    let config = folder.path().join("r.git/config");
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(
+        &config,
+        text + "[remote \"github\"]\n\turl = https://github.com/o/r.git\n",
+    )
+    .unwrap();
+    let script = stargate(folder.path(), &["completions", shell]).stdout;
+    std::fs::write(folder.path().join("_stargate-mirror"), script).expect("a file");
+    folder
+}
+
+/// Runs a script of this shell beside the completions.
+fn completed(shell: &str, arguments: &[&str], folder: &Path) -> String {
+    let program = Path::new(env!("CARGO_BIN_EXE_stargate-mirror"));
+    let path = std::env::var("PATH").expect("a path");
+    let path = format!("{}:{path}", program.parent().expect("a folder").display());
+    let mut command = Command::new(shell);
+    command.args(arguments).current_dir(folder).env("PATH", path);
+    let output = command.env("HOME", folder).env("TERM", "dumb").output();
+    let output = output.unwrap_or_else(|error| panic!("cannot run {shell}, which this test needs: {error}"));
+    assert!(!folder.join("ran").exists(), "the name of a ref was run");
+    let (printed, said) = (output.stdout, String::from_utf8_lossy(&output.stderr).into_owned());
+    format!("{}{said}", String::from_utf8_lossy(&printed))
+}
+
+#[test]
+fn bash_completes_refs_remotes_and_namespaces() {
+    let folder = with_completions("bash");
+    let asks = r#"source ./_stargate-mirror
+        function=$(complete -p stargate-mirror | sed 's/.*-F \([^ ]*\) .*/\1/')
+        complete() {
+            COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))
+            $function "$1" "${@: -1}" "${@: -2:1}"
+            printf '%s\n' "${COMPREPLY[@]}"
+        }
+        complete stargate-mirror wait --repo r.git --ref refs/heads/
+        complete stargate-mirror wait --repo r.git --remote g
+        complete stargate-mirror wait --repo r.git --ns ''
+        complete stargate-mirror push --repo=r.git refs/heads/m
+        complete stargate-mirror push --repo=r.git gith"#;
+    let expected = "refs/heads/$(touch${IFS}ran)\nrefs/heads/main\ngithub\nteam\nrefs/heads/main\ngithub\n";
+    assert_eq!(completed("bash", &["--norc", "-c", asks], folder.path()), expected);
+}
+
+#[test]
+fn fish_completes_refs_remotes_and_namespaces() {
+    let folder = with_completions("fish");
+    let asks = r#"source ./_stargate-mirror
+        for line in "wait --repo r.git --ref refs/heads/m" "wait --repo r.git --remote gith" "wait --repo r.git --ns te" "push --repo r.git gith"
+            complete -C "stargate-mirror $line" | string replace -r '\t.*' ''
+        end"#;
+    let expected = "refs/heads/main\ngithub\nteam\ngithub\n";
+    assert_eq!(completed("fish", &["--no-config", "-c", asks], folder.path()), expected);
+}
+
+#[test]
+fn zsh_completes_refs_remotes_and_namespaces() {
+    let folder = with_completions("zsh");
+    // `compadd` prints its matches instead of showing them in the line editor, which needs a terminal.
+    let asks = r#"autoload -U compinit; compinit -u -D
+        source ./_stargate-mirror 2>/dev/null
+        compadd() { local list=$@[-1]; print -rl -- ${(P)list}; return 0 }
+        words=(stargate-mirror wait --repo r.git --ref refs/heads/m) CURRENT=6
+        _stargate_mirror_refs; _stargate_mirror_remotes; _stargate_mirror_namespaces"#;
+    let expected = "refs/heads/$(touch${IFS}ran)\nrefs/heads/main\nrefs/kv/team\ngithub\nteam\n";
+    assert_eq!(completed("zsh", &["-f", "-c", asks], folder.path()), expected);
+    let script = std::fs::read_to_string(folder.path().join("_stargate-mirror")).expect("a file");
+    for use_of in [
+        ":REF:_stargate_mirror_refs'",
+        ":R:_stargate_mirror_remotes'",
+        ":NS:_stargate_mirror_namespaces'",
+    ] {
+        assert!(script.contains(use_of), "{use_of} is missing");
+    }
+}
+
+#[test]
+fn help_fits_80_columns_and_its_examples_are_not_wrapped() {
+    let folder = folder();
+    let pages = stargate(folder.path(), &["man", "--out", "man"]);
+    assert!(pages.status.success());
+    let names = std::fs::read_dir(folder.path().join("man")).expect("a folder");
+    let mut checked = 0;
+    for name in names.map(|entry| entry.expect("a page").file_name()) {
+        let name = name.into_string().expect("UTF-8");
+        let command = name.trim_start_matches("stargate-mirror").trim_end_matches(".1");
+        let command = command.replace("append-only", "append only");
+        let mut words: Vec<String> = command
+            .split('-')
+            .filter(|word| !word.is_empty())
+            .map(|word| word.replace("append only", "append-only"))
+            .collect();
+        words.push("--help".into());
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let at = |columns: &str| {
+            let output = stargate_told(folder.path(), &words, &[("COLUMNS", columns)]);
+            assert!(output.status.success(), "{words:?}");
+            String::from_utf8(output.stdout).expect("UTF-8")
+        };
+        let (narrow, wide) = (at("80"), at("100"));
+        for line in narrow.lines() {
+            assert!(line.chars().count() <= 80, "{words:?}: {line}");
+        }
+        let examples = |help: &str| help.find("Examples:").map(|start| help[start..].to_owned());
+        assert_eq!(examples(&narrow), examples(&wide), "{words:?}");
+        checked += 1;
+    }
+    assert!(checked > 20, "{checked}");
+}
+
+#[test]
+fn the_lines_for_cron_in_the_help_of_run_work_as_they_stand() {
+    let folder = folder();
+    stargate_repository(folder.path());
+    let config = folder.path().join("r.git/config");
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(
+        &config,
+        text + "[stargate]\n\tremote = https://127.0.0.1:1/o/r.git\n\tattempts = 1\n",
+    )
+    .unwrap();
+    std::fs::write(folder.path().join("stargate.token"), "token\n").unwrap();
+    let program = Path::new(env!("CARGO_BIN_EXE_stargate-mirror"))
+        .parent()
+        .expect("a folder");
+    let here = |line: &str| {
+        line.replace("/usr/local/bin", &program.display().to_string())
+            .replace("/etc", &folder.path().display().to_string())
+            .replace("/srv/git", &folder.path().display().to_string())
+    };
+    let help = String::from_utf8(stargate(folder.path(), &["run", "--help"]).stdout).expect("UTF-8");
+    let lines: Vec<String> = help
+        .lines()
+        .skip_while(|line| !line.starts_with("From cron"))
+        .map(here)
+        .collect();
+    let variables = lines.iter().filter_map(|line| line.strip_prefix("  ")?.split_once('='));
+    let command = lines
+        .iter()
+        .find_map(|line| line.strip_prefix("  * * * * *  "))
+        .expect("a line of a crontab");
+    // As cron runs it: by sh, with the variables of the crontab and few others.
+    let mut sh = Command::new("sh");
+    sh.args(["-c", command])
+        .env_clear()
+        .env("HOME", folder.path())
+        .current_dir("/");
+    let output = sh.envs(variables).output().expect("sh runs");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    // With the token, the mirror is asked. Nothing listens there.
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("the connection was refused"), "{said}");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "");
+}
+
 #[test]
 fn there_is_a_manual_page_for_every_command() {
     let folder = folder();
@@ -162,7 +338,16 @@ fn there_is_a_manual_page_for_every_command() {
         let page = page(&format!("stargate-mirror-{command}.1"));
         assert!(page.contains(".SH SYNOPSIS"), "{page}");
     }
-    assert!(page("stargate-mirror-check-append-only.1").contains(".SH EXTRA\n.nf\n"));
+    let append_only = page("stargate-mirror-check-append-only.1");
+    for section in ["EXAMPLES", "EXIT STATUS", "SEE ALSO"] {
+        assert!(append_only.contains(&format!(".SH \"{section}\"\n")), "{append_only}");
+    }
+    assert!(
+        !append_only.contains("EXTRA") && append_only.contains("stargate\\-mirror\\-check(1)"),
+        "{append_only}"
+    );
+    assert!(page("stargate-mirror.1").contains("stargate\\-mirror\\-uninstall(1)"));
+    assert!(page("stargate-mirror-demo.1").contains(".SH \"EXIT STATUS\"\n"));
     let printed = String::from_utf8(stargate(folder.path(), &["man"]).stdout).expect("UTF-8");
     assert_eq!(printed, page("stargate-mirror.1"));
     std::fs::write(folder.path().join("file"), "").expect("a file");

@@ -13,6 +13,7 @@ use stargate_mirror::{
         durability::make_durable,
         git_config,
         install::{Change, InPlace, InstallError, Installation, Report, install},
+        uninstall::{Removal, uninstall},
     },
     ref_pattern::DEFAULT_PATTERNS,
 };
@@ -431,4 +432,33 @@ fn settings_are_added_as_git_reads_them_and_the_rest_stays() {
     fs::write(&lock, "").unwrap();
     let error = git_config::add(&Disk, &stargate.git_dir, &[("ref", "refs/x".into())]).unwrap_err();
     assert!(matches!(error, InstallError::ConfigLocked(_)), "{error}");
+}
+
+#[test]
+fn an_uninstallation_restores_what_an_installation_has_replaced() {
+    let stargate = Stargate::bare();
+    let theirs = stargate.git_dir.join("hooks/pre-receive");
+    executable::script(&theirs, "exit 0");
+    let before = fs::read(&theirs).unwrap();
+    install_hooks(&stargate, true, true).unwrap();
+    assert_ne!(fs::read(&theirs).unwrap(), before);
+    let mut command = clean_command(support::programs::mirror());
+    command.args(["uninstall", "--repo"]).arg(&stargate.git_dir);
+    let output = feed(command, "");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{}", stderr(&output));
+    for words in ["Restored ", "Removed ", "cron entries"] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    assert_eq!(fs::read(&theirs).unwrap(), before);
+    let left = fs::read_dir(stargate.git_dir.join("hooks")).unwrap();
+    let left = left.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let is_ours = |name: &String| name.contains("receive") && !name.ends_with(".sample");
+    let left: Vec<_> = left.filter(is_ours).collect();
+    assert_eq!(left, ["pre-receive"], "neither links nor copies");
+    assert!(!stargate.git_dir.join("hooks/stargate-chained").exists());
+    // Again, and of a hook that is not ours.
+    let again = uninstall(&Disk, &stargate.git_dir).unwrap();
+    let changes: Vec<_> = again.into_iter().map(|removed| removed.change).collect();
+    assert_eq!(changes, [Removal::Foreign, Removal::Missing]);
 }

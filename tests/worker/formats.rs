@@ -78,6 +78,7 @@ const COMMANDS: &[(&str, i32, &str)] = &[
     ("demo", 0, "refs/kv-mirror/"),
     ("events init o/r.git", 4, REFUSAL),
     ("events run --repo o/r.git --stdin", 4, REFUSAL),
+    ("uninstall --repo o/r.git", 0, "Removed "),
 ];
 
 const REFUSAL: &str = "extensions.refstorage = reftable, which is not supported here";

@@ -275,7 +275,7 @@ fn doctor_run_and_status_say_in_words_what_happens_to_the_objects() {
     world.stargate.configure("stargate.lfs", "auto");
     says(&["doctor"], "the repository uses Git LFS, but has no LFS objects");
     says(&["run"], "LFS: the Stargate has no LFS objects");
-    says(&["status"], "LFS: the Stargate has no LFS objects");
+    says(&["status"], "LFS        the Stargate has no LFS objects");
     world.store(&pointer, "big");
     says(&["doctor"], "its objects are uploaded before the refs");
     world.push_pointer("bigger", "refs/heads/other");

@@ -25,6 +25,7 @@ mod root;
 mod server_words;
 mod ssh;
 mod sync;
+mod terminal;
 mod tokens;
 mod wait;
 mod watch;

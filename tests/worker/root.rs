@@ -86,13 +86,17 @@ fn each_report_for_a_person_names_its_repository() {
     let commit = fill(&one);
     fs::create_dir(other.join(".stargate")).expect("a folder");
     let mut command = clean_command(PROGRAM);
-    command.args(["run", "--root"]).arg(root.0.path()).current_dir("/");
+    command
+        .args(["run", "-v", "--root"])
+        .arg(root.0.path())
+        .current_dir("/");
     let output = feed(command, "");
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let printed = String::from_utf8_lossy(&output.stdout).into_owned();
     let expected = format!(
         "{}:\nmain: mirrored to {}, 1 entry\n  refs/kv/main  (none) -> {short}  accepted\n  \
-         watermark refs/kv-mirror/main  {short}\n0 pending, 0 failed\n{}:\nlocal-only: 0 pending\n",
+         watermark refs/kv-mirror/main  {short}\n0 pending, 0 failed\n{}:\nlocal-only: 0 pending\n\
+         2 cycles: 1 local-only, 1 mirrored\n",
         one.display(),
         mirror.path().display(),
         other.display(),

@@ -2,6 +2,8 @@
 //! limits.
 mod early_answer;
 mod failure;
+mod named_certificate;
+mod named_tls;
 mod proxy;
 mod tls;
 
@@ -18,7 +20,7 @@ use ureq::tls::TlsConfig;
 use ureq::unversioned::resolver::DefaultResolver;
 use ureq::{Agent, Body, SendBody};
 
-use self::early_answer::Watching;
+use self::{early_answer::Watching, named_tls::Opens};
 
 use crate::http_client::{HttpClient, HttpRequest, HttpResponse};
 use crate::http_config::HttpConfig;
@@ -118,16 +120,22 @@ impl Server {
             .timeout_per_read(Some(settings.idle_timeout))
             .timeout_per_write(Some(settings.idle_timeout))
             .user_agent(user_agent.unwrap_or(USER_AGENT));
+        let mut opens = Opens::default();
         if origin.is_https() {
+            let client = tls::client_certificate(config)?;
+            let roots = tls::trust_roots(config, settings)?;
+            if tls::names_certificates(config, settings) {
+                opens = Opens::new(Some(named_certificate::client_config(&roots, client.as_ref())?));
+            }
             let tls = TlsConfig::builder()
                 .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
-                .client_cert(tls::client_certificate(config)?)
-                .root_certs(tls::trust_roots(config, settings)?.into());
+                .client_cert(client)
+                .root_certs(roots.into());
             agent = agent.tls_config(tls.build());
         }
         Ok(Server {
             origin: origin.clone(),
-            agent: Agent::with_parts(agent.build(), Watching::default(), DefaultResolver::default()),
+            agent: Agent::with_parts(agent.build(), Watching::new(opens), DefaultResolver::default()),
             secrets,
         })
     }

@@ -17,13 +17,16 @@ use crate::{
 const EXAMPLES: &str = "\
 Examples:
   stargate-mirror check append-only --base origin/main
-  stargate-mirror check append-only --base \"$BEFORE\" --head \"$AFTER\" --replace --format github
-  stargate-mirror check append-only --base v1.0 --path events/ --path audit/ --format json
-  stargate-mirror check append-only --base origin/main --schema --signatures=required
-  stargate-mirror check append-only --base origin/main --format sarif > append-only.sarif
+  stargate-mirror check append-only --base \"$BEFORE\" --head \"$AFTER\" \\
+    --replace --format github
+  stargate-mirror check append-only --base v1.0 --path events/ --path audit/
+  stargate-mirror check append-only --base origin/main --schema \\
+    --signatures=required
+  stargate-mirror check append-only --base origin/main \\
+    --format sarif > append-only.sarif
 
-Exit codes: 0 the rule is kept, 1 it is violated, 5 no verdict (an unknown revision, missing
-history)";
+Exit codes: 0 the rule is kept, 1 it is violated, 5 no verdict (an unknown
+revision, missing history)";
 
 /// Hint for a clone that is too shallow.
 const WHOLE_HISTORY: &str =

@@ -19,8 +19,9 @@ Examples:
 const SIGN_EXAMPLES: &str = "\
 Examples:
   stargate-mirror events sign --key author.pem < event.json > signed.json
-  stargate-mirror events sign --key author.pem < event.json | curl -H 'Content-Type: application/json' \\
-    --data-binary @- http://127.0.0.1:3000/feeds/general/events";
+  stargate-mirror events sign --key author.pem < event.json |
+    curl -H 'Content-Type: application/json' --data-binary @- \\
+    http://127.0.0.1:3000/feeds/general/events";
 
 /// Mode of the file of a key.
 const KEY_MODE: u32 = 0o600;

@@ -2,14 +2,16 @@
 use std::{
     fmt,
     io::{self, IsTerminal},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use git_push::{Observer, Pack, Stage};
-use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressState, ProgressStyle};
+use indicatif::{HumanBytes, HumanDuration, MultiProgress, ProgressBar, ProgressState, ProgressStyle};
 use tracing::{Event, Level, Metadata, Subscriber, field::Field, field::Visit};
 use tracing_subscriber::{Layer, filter::filter_fn, layer::Context, registry::LookupSpan};
+
+use crate::{cli::output::verbosity, worker::Progress};
 
 /// Interval at which the line is redrawn.
 const TICK: Duration = Duration::from_millis(100);
@@ -26,6 +28,15 @@ pub struct Terminal {
 }
 
 impl Terminal {
+    /// Returns a receiver of the progress of a cycle. With `-q`, there is none.
+    pub fn progress(self: &Arc<Self>) -> Progress {
+        if verbosity().is_quiet() {
+            Progress::default()
+        } else {
+            Progress::to(self.clone())
+        }
+    }
+
     /// Removes the progress line.
     pub fn clear(&self) {
         if let Some(bar) = self.current().take() {
@@ -122,14 +133,28 @@ fn sent(pack: &Pack) -> impl Fn(&ProgressState, &mut dyn fmt::Write) + Send + Sy
         let rate = HumanBytes((bytes as f64 / state.elapsed().as_secs_f64().max(0.001)) as u64);
         let _ = match length {
             _ if sent.is_complete() => write!(out, "Writing {objects} objects: {shown}, done; waiting for the remote"),
-            Some(length) => write!(
-                out,
-                "Writing {objects} objects: {shown} of {}, {rate}/s",
-                HumanBytes(length)
-            ),
+            Some(length) => {
+                let left = left(bytes, length, state.elapsed());
+                let left = left.map(|left| format!(", {} left", HumanDuration(left)));
+                write!(
+                    out,
+                    "Writing {objects} objects: {shown} of {}, {rate}/s{}",
+                    HumanBytes(length),
+                    left.unwrap_or_default()
+                )
+            }
             None => write!(out, "Writing {objects} objects: {shown}, {rate}/s"),
         };
     }
+}
+
+/// Returns the time that the rest will take at the rate so far. None in the first second, when the rate is not known.
+fn left(sent: u64, length: u64, elapsed: Duration) -> Option<Duration> {
+    if sent == 0 || elapsed < Duration::from_secs(1) {
+        return None;
+    }
+    let seconds = elapsed.as_secs_f64() * length.saturating_sub(sent) as f64 / sent as f64;
+    Duration::try_from_secs_f64(seconds.ceil()).ok()
 }
 
 /// Layer that prints the server's messages.
@@ -164,5 +189,19 @@ impl Visit for Message {
         if field.name() == "message" {
             self.0 = format!("{value:?}");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rest_takes_as_long_as_the_rate_says() {
+        let seconds = Duration::from_secs;
+        assert_eq!(left(25, 100, seconds(10)), Some(seconds(30)));
+        assert_eq!(left(100, 100, seconds(10)), Some(seconds(0)));
+        assert_eq!(left(0, 100, seconds(10)), None);
+        assert_eq!(left(50, 100, Duration::from_millis(500)), None);
     }
 }

@@ -86,6 +86,23 @@ pub fn install<S: Folders + Names>(
     Ok(in_place)
 }
 
+/// Removes the sections of these hooks from `file`. Returns the names of those that were there.
+///
+/// # Errors
+/// The file cannot be read or written, or another process is changing it. The file is then unchanged.
+pub fn uninstall<S: Folders + Names>(storage: &S, file: &Path, hooks: &[&str]) -> Result<Vec<String>, InstallError> {
+    let mut removed = Vec::new();
+    git_config::edit_file(storage, file, |config| {
+        for name in hooks.iter().map(|hook| name_of(hook)) {
+            if config.remove_section("hook", Some(BStr::new(&name))).is_some() {
+                removed.push(name);
+            }
+        }
+        Ok(())
+    })?;
+    Ok(removed)
+}
+
 fn commands<'a>(program: &Path, hooks: &[&'a str]) -> io::Result<Vec<(&'a str, BString)>> {
     let commands = hooks.iter().map(|hook| Some((*hook, command(program, hook)?)));
     let commands: Option<Vec<_>> = commands.collect();

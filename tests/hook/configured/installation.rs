@@ -78,6 +78,13 @@ fn installing_adds_two_sections_and_keeps_the_rest_of_the_file() {
     assert!(get(command).starts_with(programs::hook().to_str().unwrap()));
     assert_eq!(get("hook.stargate-post-receive.enabled"), "false");
     assert_eq!(get("hook.stargate-post-receive.event"), "post-receive");
+
+    let told = String::from_utf8(world.mirror(&["uninstall", "--system"]).stdout).unwrap();
+    assert!(told.contains("Removed hook.stargate-pre-receive from"), "{told}");
+    let after = fs::read_to_string(&world.system).unwrap();
+    assert!(after.starts_with(before) && !after.contains("stargate"), "{after}");
+    let told = String::from_utf8(world.mirror(&["uninstall", "--system"]).stdout).unwrap();
+    assert!(told.contains("nothing was changed"), "{told}");
 }
 
 #[test]

@@ -45,6 +45,25 @@ pub fn make(folder: &Path) {
     }
 }
 
+/// Replaces `server.pem` and `server.key` in `folder` by a self-signed certificate with the flag of an authority, as
+/// `openssl req -x509` makes one.
+pub fn make_self_signed(folder: &Path) {
+    let request = [
+        "req",
+        "-x509",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=self",
+        "-keyout",
+        "server.key",
+        "-nodes",
+    ];
+    let key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"];
+    let extensions = "[v]\nbasicConstraints = critical, CA:TRUE\nsubjectAltName = IP:127.0.0.1\n";
+    openssl(folder, extensions, &[&request[..], &key].concat(), "server.pem");
+}
+
 fn openssl(folder: &Path, extensions: &str, arguments: &[&str], out: &str) {
     let configuration = format!("[req]\ndistinguished_name = name\nx509_extensions = v\n[name]\n{extensions}");
     fs::write(folder.join("openssl.conf"), configuration).expect("a file for openssl");

@@ -32,6 +32,7 @@ pub(super) struct Setup<'a> {
     pub token: Option<&'a str>,
     pub tls: bool,
     pub client_certificates: bool,
+    pub self_signed: bool,
     pub protocol_0_only: bool,
     pub takes_chunks: bool,
     /// Largest body of a request, as in `client_max_body_size`; any by default.
@@ -90,6 +91,15 @@ impl Mirror {
         })
     }
 
+    /// A mirror that uses https, with the self-signed certificate [`Mirror::server_certificate()`].
+    pub fn with_self_signed_certificate() -> Self {
+        Mirror::new(&Setup {
+            tls: true,
+            self_signed: true,
+            ..Setup::default()
+        })
+    }
+
     /// A mirror behind a proxy that drops the header which requests protocol 2.
     pub fn with_protocol_0() -> Self {
         Mirror::new(&Setup {
@@ -136,6 +146,11 @@ impl Mirror {
     /// The file with the certificate of the authority to trust.
     pub fn certificate(&self) -> PathBuf {
         self.folder.path().join("authority.pem")
+    }
+
+    /// The file with the certificate of the server.
+    pub fn server_certificate(&self) -> PathBuf {
+        self.folder.path().join("server.pem")
     }
 
     /// The files with a certificate for a client, and its key.
@@ -221,6 +236,9 @@ impl Mirror {
         }
         if setup.tls {
             certificates::make(folder.path());
+        }
+        if setup.self_signed {
+            certificates::make_self_signed(folder.path());
         }
         let configuration = web::configuration(folder.path(), port, setup);
         fs::write(folder.path().join("web.conf"), configuration).expect("a file for the web server");

@@ -197,6 +197,47 @@ fn a_server_is_trusted_by_its_certificate_only() {
 }
 
 #[test]
+fn a_self_signed_server_is_trusted_if_its_certificate_is_named_as_git_trusts_it() {
+    let mirror = Mirror::with_self_signed_certificate();
+    let (folder, commits) = source("sha1");
+    mirror.create(NAME, Format::Sha1);
+    let trusting = |file: std::path::PathBuf| {
+        let environment = |name: &str| (name == "SSL_CERT_FILE").then(|| file.clone().into());
+        Settings::from_environment(environment).expect("settings")
+    };
+    let url = mirror.url(NAME);
+    for (settings, url) in [
+        (settings(None), url.clone()),
+        (trusting(mirror.certificate()), url.clone()),
+        (
+            trusting(mirror.server_certificate()),
+            url.replace("127.0.0.1", "localhost"),
+        ),
+    ] {
+        let error = open(&url, &settings)
+            .advertisement()
+            .expect_err("not named, or another name");
+        assert_eq!(error.kind(), ErrorKind::Misconfigured, "{error}");
+        let said = error.to_string();
+        assert!(
+            said.contains("certificate is not trusted") && !said.contains("Other"),
+            "{said}"
+        );
+    }
+    let certificate = mirror.server_certificate().display().to_string();
+    git(folder.path(), &["config", "http.sslCAInfo", &certificate]);
+    git(folder.path(), &["ls-remote", &url]);
+    let configured = settings(None).with_git_config(&repository(folder.path()));
+    for settings in [trusting(mirror.server_certificate()), configured.expect("settings")] {
+        let mut remote = open(&url, &settings);
+        let create = command("refs/kv/main", None, Some(&commits[2]), &commits[2]);
+        let pushed = pushed(&mut remote, folder.path(), vec![create], true);
+        assert!(pushed.expect("a report").all_accepted());
+        mirror.git(NAME, &["update-ref", "-d", "refs/kv/main"]);
+    }
+}
+
+#[test]
 fn a_redirect_from_http_to_https_is_followed_and_its_server_trusted_by_its_certificate_only() {
     let mirror = Mirror::with_tls();
     mirror.create(NAME, Format::Sha1);

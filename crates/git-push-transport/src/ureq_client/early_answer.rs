@@ -14,7 +14,9 @@ use std::{
 };
 
 use ureq::Error;
-use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, DefaultConnector, NextTimeout, Transport};
+use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, NextTimeout, Transport};
+
+use super::named_tls::Opens;
 
 /// Interval between looks for an answer while a body is sent.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -70,15 +72,22 @@ impl<R> Drop for Body<R> {
     }
 }
 
-/// Opens connections as ureq does by default.
+/// Opens connections that give up sending when there is an answer.
 #[derive(Debug, Default)]
-pub(super) struct Watching(DefaultConnector);
+pub(super) struct Watching(Opens);
+
+impl Watching {
+    /// Watches the connections that `opens` opens.
+    pub(super) fn new(opens: Opens) -> Self {
+        Watching(opens)
+    }
+}
 
 impl Connector for Watching {
     type Out = Watched;
 
-    fn connect(&self, details: &ConnectionDetails<'_>, chained: Option<()>) -> Result<Option<Watched>, Error> {
-        let connection = self.0.connect(details, chained)?;
+    fn connect(&self, details: &ConnectionDetails<'_>, _: Option<()>) -> Result<Option<Watched>, Error> {
+        let connection = self.0.connect(details)?;
         Ok(connection.map(|connection| Watched {
             connection,
             has_given_up: false,

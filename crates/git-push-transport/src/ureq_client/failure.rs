@@ -1,6 +1,9 @@
 //! Errors of ureq as sentences.
 use git_push::{Error, ErrorKind};
+use rustls::CertificateError;
 use ureq::Timeout;
+
+use super::named_certificate::is_authority_as_server;
 
 use crate::http_client::connection_failure;
 use crate::settings::Settings;
@@ -44,14 +47,31 @@ fn tls_error(error: &ureq::Error) -> Option<&rustls::Error> {
 fn tls(error: &rustls::Error) -> Error {
     match error {
         rustls::Error::InvalidCertificate(why) => {
-            let what = format!("the server's certificate is not trusted: {why}");
-            Error::new(ErrorKind::Misconfigured, what)
-                .with_hint("name the file with the certificate of its authority in SSL_CERT_FILE or http.sslCAInfo")
+            let what = format!("the server's certificate is not trusted: {}", untrusted(why));
+            Error::new(ErrorKind::Misconfigured, what).with_hint(
+                "name the file with the certificate of its authority, or with the certificate itself, in SSL_CERT_FILE \
+                 or http.sslCAInfo",
+            )
         }
         rustls::Error::InvalidMessage(_) | rustls::Error::PeerIncompatible(_) => {
             let what = format!("the server does not speak TLS, or none of its versions is supported: {error}");
             Error::new(ErrorKind::Misconfigured, what).with_hint("check the scheme and the port of the URL")
         }
         other => Error::new(ErrorKind::Transient, format!("the TLS connection failed: {other}")),
+    }
+}
+
+/// Returns the reason in words, where rustls has only the name of a value.
+fn untrusted(why: &CertificateError) -> String {
+    match why {
+        CertificateError::UnknownIssuer => "its issuer is unknown".into(),
+        CertificateError::BadSignature => "its signature is wrong".into(),
+        CertificateError::BadEncoding => "it is not encoded correctly".into(),
+        CertificateError::Revoked => "it is revoked".into(),
+        CertificateError::Other(other) if is_authority_as_server(other) => {
+            "it is self-signed, or that of an authority".into()
+        }
+        CertificateError::Other(other) => format!("it is invalid ({})", other.0),
+        other => other.to_string(),
     }
 }

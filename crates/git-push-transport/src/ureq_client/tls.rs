@@ -1,5 +1,8 @@
 //! Certificates: those to trust, and the one to present.
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use git_push::{Error, ErrorKind};
 use rustls::pki_types::CertificateDer;
@@ -18,7 +21,7 @@ pub(super) fn trust_roots(config: &HttpConfig, settings: &Settings) -> Result<Ve
         let own = |der| Certificate::from_der(der).to_owned();
         certificates.iter().map(|der| own(der)).collect()
     };
-    let Some(file) = config.ca_file.as_ref().or(settings.ca_file.as_ref()) else {
+    let Some(file) = file(config, settings) else {
         let system = rustls_native_certs::load_native_certs().certs;
         let embedded = webpki_root_certs::TLS_SERVER_ROOT_CERTS;
         return Ok(if system.is_empty() { own(embedded) } else { own(&system) });
@@ -32,6 +35,16 @@ pub(super) fn trust_roots(config: &HttpConfig, settings: &Settings) -> Result<Ve
             .with_hint("set SSL_CERT_FILE or http.sslCAInfo to a file of certificates in PEM format"));
     }
     Ok(own(&loaded.certs))
+}
+
+/// Returns true if a setting names the certificates to trust.
+pub(super) fn names_certificates(config: &HttpConfig, settings: &Settings) -> bool {
+    file(config, settings).is_some()
+}
+
+/// Returns the configured file of certificates to trust.
+fn file<'a>(config: &'a HttpConfig, settings: &'a Settings) -> Option<&'a PathBuf> {
+    config.ca_file.as_ref().or(settings.ca_file.as_ref())
 }
 
 /// Reads the certificate to present, with its key.
