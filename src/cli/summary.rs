@@ -119,6 +119,7 @@ mod tests {
             namespace: None,
             outcome: GroupOutcome::Settled(outcome),
             attempts: 1,
+            attempted: vec![outcome],
             entries: 2,
             watermark: None,
             refs: vec![RefReport {

@@ -137,7 +137,8 @@ impl Delivery {
         match (channel, &self.config.url) {
             (AlertChannel::Url, Some(url)) => {
                 let key = self.config.secret_file.as_ref();
-                Recipient::new(url, key, &*self.environment, repository).map(Sender::Url)
+                Recipient::new(url, key, &*self.environment, repository)
+                    .map(|recipient| Sender::Url(Box::new(recipient)))
             }
             _ => Ok(Sender::Command(self)),
         }
@@ -147,7 +148,7 @@ impl Delivery {
 /// A channel that is ready.
 enum Sender<'a> {
     Command(&'a Delivery),
-    Url(Recipient),
+    Url(Box<Recipient>),
 }
 
 impl Sender<'_> {
