@@ -5,7 +5,7 @@
 pub const APPEND_ONLY: &str = "stargate.appendOnly";
 
 /// Every key of the section, as in the documentation.
-pub const KEYS: [&str; 33] = [
+pub const KEYS: [&str; 34] = [
     "stargate.alertCommand",
     "stargate.alertSecretFile",
     "stargate.alertUrl",
@@ -24,6 +24,7 @@ pub const KEYS: [&str; 33] = [
     "stargate.lfs",
     "stargate.lfsStore",
     "stargate.lfsUrl",
+    "stargate.localHooks",
     "stargate.lockTimeout",
     "stargate.maxDelay",
     "stargate.maxPackSize",

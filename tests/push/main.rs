@@ -10,6 +10,7 @@ mod graphs;
 mod history;
 mod interrupt;
 mod local;
+mod local_hooks;
 mod local_tables;
 mod pack_states;
 mod packs;

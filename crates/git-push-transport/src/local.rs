@@ -1,25 +1,27 @@
 //! A repository in a folder of this machine, without a git binary: the work of `git-receive-pack`, on gix.
 //!
-//! 1. The pack is indexed into `objects/pack`, a thin one with the bases that it lacks, and synced with its index and folder,
-//!    as git does by default.
-//! 2. Each command is checked by git's rules (`policy`).
+//! 1. The pack is indexed in a folder of its own, a thin one with the bases that it lacks. The hook `pre-receive` sees it there
+//!    (git-receive-pack, *Quarantine environment*). Then it moves to `objects/pack`, synced with its index and folder, as git
+//!    does by default.
+//! 2. Each command is checked by git's rules (`policy`), and by the hooks of the repository (`hooks`, `execution`).
 //! 3. The refs move in one transaction (`transaction`, or `tables` if they are in reftables). If the push is not atomic and one of them cannot move, each command
 //!    gets a transaction of its own.
 //! 4. New files get the mode and the owner of the repository (`ownership`).
 //! 5. The next push removes the files that a killed push has left, locks of refs first (`incoming`).
 //!
 //! # Limitations
-//! - Hooks of the repository are not run. `.have` lines of alternates, `receive.fsckObjects` and push options are not
-//!   supported.
-//! - Symbolic refs and `receive.denyCurrentBranch=updateInstead` are refused.
-//! - There is no quarantine: the pack of a refused push stays, unreachable, until `git gc`. The same push again writes
-//!   the same file.
+//! - The hook `proc-receive`, `.have` lines of alternates and `receive.fsckObjects` are not supported.
+//! - Symbolic refs are refused. `receive.denyCurrentBranch=updateInstead` needs the hook `push-to-checkout`.
+//! - If a rule or the hook `update` refuses all commands, the pack stays, unreachable, until `git gc`, as with git. The same
+//!   push again writes the same file.
 //! - Connectivity is not checked. The objects named by commands must exist. [`enumerate`](git_push::enumerate) guarantees that
 //!   the pack has the objects that they reach.
 //! - Refs in files are not synced to disk, as in git by default. Reftables are.
 //! - In reftables, refs of a single work tree (`refs/bisect/…`) are those of the main one, and a deleted ref keeps its
 //!   reflog.
+mod execution;
 mod hidden;
+mod hooks;
 mod incoming;
 mod lending;
 mod ownership;
@@ -32,7 +34,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     io::{self, BufReader, Read},
-    path::Path,
+    path::{Path, PathBuf},
     sync::atomic::Ordering,
 };
 
@@ -46,10 +48,13 @@ use git_push::{
 use gix::{ObjectId, refs::TargetRef};
 
 use self::{
+    execution::Execution,
     hidden::Hidden,
+    hooks::Hooks,
     incoming::{Incoming, Place},
     ownership::Made,
     policy::Policy,
+    transaction::changes,
 };
 
 pub use self::lending::lend_objects;
@@ -63,6 +68,7 @@ pub struct Local {
     repository: gix::Repository,
     storage: RefStorage,
     traffic: Traffic,
+    runs_hooks: bool,
 }
 
 impl Local {
@@ -87,7 +93,15 @@ impl Local {
             repository,
             storage,
             traffic: Traffic::default(),
+            runs_hooks: true,
         })
+    }
+
+    /// Sets if the hooks of the repository are run, which is the default.
+    #[must_use]
+    pub fn with_hooks(mut self, are_run: bool) -> Self {
+        self.runs_hooks = are_run;
+        self
     }
 
     /// Returns all refs, symbolic ones with the id of their target.
@@ -136,17 +150,17 @@ impl Local {
         begun.map_err(|error| self.failed("write to", &error.to_string()))
     }
 
-    /// Indexes the pack into the repository, durably.
-    fn store(&mut self, mut pack: Pack, incoming: &mut Incoming) -> Result<(), Error> {
-        let packs = self.repository.objects.store_ref().path().join("pack");
-        let failed = |local: &Self, error: io::Error| local.failed("write a pack to", &error.to_string());
-        Disk.create_dir(&packs).map_err(|error| failed(self, error))?;
+    /// Indexes the pack in the folder of the push. Returns the pack and its index, if it has objects.
+    fn receive(&mut self, mut pack: Pack, incoming: &Incoming) -> Result<Option<(PathBuf, PathBuf)>, Error> {
+        let packs = incoming.packs();
+        Disk.create_dir(&packs)
+            .map_err(|error| self.failed("write a pack to", &error.to_string()))?;
         let interrupt = pack.interrupt_flag();
         let limit = self.max_input_size()?;
         let mut limited = (&mut pack).take(limit.unwrap_or(u64::MAX).saturating_add(1));
         let written = gix_pack::Bundle::write_to_directory(
             &mut BufReader::new(&mut limited),
-            Some(incoming.folder()),
+            Some(&packs),
             &mut gix::utils::progress::Discard,
             &interrupt,
             Some(self.repository.objects.clone()),
@@ -166,14 +180,30 @@ impl Local {
             return Err(error);
         }
         let written = written.map_err(|error| self.failed("index a pack in", &causes(&error)))?;
-        match (written.data_path, written.index_path) {
-            (Some(pack), Some(index)) => {
-                let taken = incoming.take_in(&pack, &index);
-                taken.map_err(|error| failed(self, error))
-            }
-            // A pack without objects leaves nothing.
-            _ => Ok(()),
+        // A pack without objects leaves nothing.
+        Ok(written.data_path.zip(written.index_path))
+    }
+
+    /// Asks the hooks, takes in the pack, and moves the refs. Returns verdicts in the order of the commands.
+    fn carry_out(&mut self, request: &Request, pack: Option<Pack>, hooks: &Hooks) -> Result<Vec<Verdict>, Error> {
+        let mut incoming = self.begin(&request.commands)?;
+        let has_pack = pack.is_some();
+        let received = pack.map(|pack| self.receive(pack, &incoming)).transpose()?.flatten();
+        let execution = Execution::new(self, request, hooks);
+        if !hooks.pre_receive(&request.commands, has_pack.then(|| incoming.folder())) {
+            return Ok(execution.declined());
         }
+        if let Some((pack, index)) = received {
+            let taken = incoming.take_in(&pack, &index);
+            taken.map_err(|error| self.failed("write a pack to", &error.to_string()))?;
+        }
+        let made = match self.storage {
+            RefStorage::Files => Made::before(&self.repository, &request.commands),
+            RefStorage::Reftable => Made::in_tables(&self.repository),
+        };
+        let verdicts = execution.run();
+        made.settle();
+        verdicts
     }
 
     /// Returns the largest size of a pack that the repository accepts, in bytes (git-config, *receive.maxInputSize*).
@@ -200,34 +230,6 @@ impl Local {
             .with_remedy(Remedy::SmallerPack)
     }
 
-    /// Moves the refs. Returns verdicts in the order of the commands.
-    fn apply(&self, request: &Request) -> Result<Vec<Verdict>, Error> {
-        let names: BTreeSet<_> = self.refs()?.into_keys().collect();
-        let mut policy = self.policy(names.clone())?;
-        let refusals: Vec<_> = request.commands.iter().map(|command| policy.refusal(command)).collect();
-        let is_refused = refusals.iter().any(Option::is_some);
-        let each = || Ok(self.apply_each(request, self.policy(names)?));
-        // The deletion of a ref can allow a command that is refused before it.
-        if is_refused && !request.atomic && request.commands.iter().any(Command::is_delete) {
-            return each();
-        }
-        let verdict = if is_refused && request.atomic {
-            Verdict::Rejected("atomic push failure".into())
-        } else {
-            let commands = request.commands.iter().zip(&refusals);
-            let allowed = commands.filter_map(|(command, refusal)| refusal.is_none().then_some(command));
-            self.transaction(&allowed.collect::<Vec<_>>())
-        };
-        if !request.atomic && matches!(verdict, Verdict::Rejected(_)) {
-            return each();
-        }
-        let refused = |reason: String| Verdict::Rejected(reason.into());
-        Ok(refusals
-            .into_iter()
-            .map(|refusal| refusal.map_or_else(|| verdict.clone(), refused))
-            .collect())
-    }
-
     /// Returns the policy for a repository with refs of these names.
     fn policy(&self, names: BTreeSet<BString>) -> Result<Policy<'_>, Error> {
         let stack = match self.storage {
@@ -238,29 +240,6 @@ impl Local {
             }
         };
         Ok(Policy::new(&self.repository, stack, names))
-    }
-
-    /// Moves all refs or none. Returns one verdict for all.
-    fn transaction(&self, commands: &[&Command]) -> Verdict {
-        match self.storage {
-            RefStorage::Files => transaction::run(&self.repository, commands),
-            RefStorage::Reftable => tables::run(&self.repository, commands),
-        }
-    }
-
-    /// Moves each ref in a transaction of its own. Returns verdicts in the order of the commands.
-    fn apply_each(&self, request: &Request, mut policy: Policy<'_>) -> Vec<Verdict> {
-        let mut one = |command: &Command| {
-            if let Some(reason) = policy.refusal(command) {
-                return Verdict::Rejected(reason.into());
-            }
-            let verdict = self.transaction(&[command]);
-            if command.is_delete() && verdict == Verdict::Accepted {
-                policy.deleted(command.name.as_ref());
-            }
-            verdict
-        };
-        request.commands.iter().map(&mut one).collect()
     }
 }
 
@@ -296,6 +275,8 @@ impl Connection for Local {
             .shallow_commits()
             .map_err(|error| self.failed("read the shallow file of", &causes(&error)))?;
         let format = self.repository.object_hash().to_string();
+        let config = self.repository.config_snapshot();
+        let takes_options = config.boolean("receive.advertisePushOptions") == Some(true);
         let capabilities = [
             ("report-status", None),
             ("delete-refs", None),
@@ -303,6 +284,7 @@ impl Connection for Local {
             ("atomic", None),
             ("object-format", Some(format.into())),
         ];
+        let push_options = takes_options.then_some(("push-options", None));
         let hidden = Hidden::of(&self.repository);
         let mut refs = self.refs()?;
         refs.retain(|name, _| !hidden.hides(name.as_ref()));
@@ -313,6 +295,7 @@ impl Connection for Local {
             capabilities: Capabilities {
                 list: capabilities
                     .into_iter()
+                    .chain(push_options)
                     .map(|(name, value)| (name.into(), value))
                     .collect(),
             },
@@ -326,16 +309,16 @@ impl Connection for Local {
             let what = format!("the object format of {path} is {theirs}, that of the push is {ours}");
             return Err(Error::new(ErrorKind::Misconfigured, what));
         }
-        let mut incoming = self.begin(&request.commands)?;
-        pack.map(|pack| self.store(pack, &mut incoming)).transpose()?;
-        let made = match self.storage {
-            RefStorage::Files => Made::before(&self.repository, &request.commands),
-            RefStorage::Reftable => Made::in_tables(&self.repository),
-        };
-        let verdicts = self.apply(request);
-        made.settle();
-        let verdicts = verdicts?;
-        Ok(Report::new(request.commands.iter().cloned().zip(verdicts).collect()))
+        let hooks = Hooks::of(&self.repository, &request.push_options, self.runs_hooks)?;
+        let verdicts = self.carry_out(request, pack, &hooks);
+        let verdicts = verdicts.map_err(|error| error.with_server_words(hooks.words()))?;
+        let carried_out = request.commands.iter().zip(&verdicts);
+        let accepted: Vec<_> = carried_out
+            .filter_map(|(command, verdict)| (*verdict == Verdict::Accepted).then_some(command))
+            .collect();
+        hooks.received(&changes(&accepted));
+        let report = Report::new(request.commands.iter().cloned().zip(verdicts).collect());
+        Ok(report.with_server_words(hooks.words()))
     }
 
     fn takes_streams(&self) -> bool {

@@ -48,7 +48,7 @@ impl Remote {
                 Box::new(Stream::of_folder(path, &program, settings))
             }
             #[cfg(feature = "local")]
-            Location::Path(path) => Box::new(Local::open(path)?),
+            Location::Path(path) => Box::new(Local::open(path)?.with_hooks(settings.local_hooks)),
             #[cfg(not(all(feature = "daemon", feature = "http", feature = "local", feature = "ssh")))]
             left_out => {
                 let what = format!("{left_out}: this program was built without the transport to such a remote");

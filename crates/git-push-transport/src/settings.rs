@@ -43,6 +43,8 @@ pub struct Settings {
     /// The program that receives the push, as a command line for the shell of the server: by default `git-receive-pack`. A
     /// folder of this machine is then served by it, and not written directly. Ignored over HTTP and `git://`.
     pub receive_pack: Option<OsString>,
+    /// `stargate.localHooks`: run the hooks of a folder of this machine, which is the default.
+    pub local_hooks: bool,
     /// The ssh client and its keys.
     pub ssh: SshSettings,
     /// The `.netrc` file with users and passwords for HTTP.
@@ -115,6 +117,7 @@ impl Default for Settings {
             connect_timeout: CONNECT_TIMEOUT,
             idle_timeout: IDLE_TIMEOUT,
             receive_pack: None,
+            local_hooks: true,
             ssh: SshSettings::default(),
             netrc: None,
             proxies: Proxies::default(),
@@ -176,7 +179,7 @@ impl Settings {
     }
 
     /// Adds the git configuration of `repository`: `http.*`, `credential.*`, `stargate.insecureHttp`, `tokenFile`, `githubApp`,
-    /// `githubAppKey`, `forge`, `sshClient`, `sshKey`, `sshPassphraseFile` and `sshKnownHosts`, and, where the environment does
+    /// `githubAppKey`, `forge`, `localHooks`, `sshClient`, `sshKey`, `sshPassphraseFile` and `sshKnownHosts`, and, where the environment does
     /// not set them, `core.sshCommand` and `ssh.variant`.
     ///
     /// # Errors
@@ -213,6 +216,9 @@ impl Settings {
         let variant = text("ssh.variant")?.and_then(|variant| variant.into_string().ok());
         self.ssh.variant = self.ssh.variant.or(variant);
         self.ssh.add(&file, "stargate")?;
+        let hooks = file.boolean_filter("stargate.localHooks", is_trusted);
+        let hooks = hooks.map_err(|_| not_understood("stargate.localHooks"))?;
+        self.local_hooks = hooks.unwrap_or(self.local_hooks);
         self.git = GitConfig::new(file);
         Ok(self)
     }

@@ -1,7 +1,8 @@
 //! The files of a push before its refs move, and the removal of those that a killed process has left.
 //!
 //! During a push, the folder `objects/tmp_objdir-stargate-XXXXXX` belongs to it. `alive` is locked as long as the process
-//! lives. `record` has the refs to lock, with their new ids. The pack is indexed there and then moves to `objects/pack`.
+//! lives. `record` has the refs to lock, with their new ids. The pack is indexed in its folder `pack`, so that it is a folder
+//! of objects for hooks, and then moves to `objects/pack`.
 //! `git prune` recognizes such folders by the start of their names.
 //!
 //! The lock of a ref is a file that outlives its process, and blocks the ref forever. So each push first removes the
@@ -39,6 +40,8 @@ const MAX_RECORD: u64 = 64 << 20;
 const PREFIX: &str = "tmp_objdir-stargate-";
 const ALIVE: &str = "alive";
 const RECORD: &str = "record";
+/// Folder of the pack.
+const PACKS: &str = "pack";
 
 /// Folders of the repository.
 pub(super) struct Place {
@@ -109,7 +112,13 @@ impl Place {
             return Ok(());
         }
         tracing::info!(folder = %folder.display(), "removed the files of a killed push");
-        for name in Disk.list(folder)? {
+        let packs = folder.join(PACKS);
+        let names = if Disk.look(&packs)?.is_some() {
+            Disk.list(&packs)?
+        } else {
+            Vec::new()
+        };
+        for name in names {
             if Path::new(&name)
                 .extension()
                 .is_some_and(|extension| extension == "keep")
@@ -176,9 +185,14 @@ impl Place {
 }
 
 impl Incoming {
-    /// Returns the folder in which to index the pack.
+    /// Returns the folder of the new objects.
     pub fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// Returns the folder in which to index the pack. It need not exist.
+    pub fn packs(&self) -> PathBuf {
+        self.folder.join(PACKS)
     }
 
     /// Moves a pack and its index from the folder to those of the repository, durably, with a `.keep` file: `git gc` must not
@@ -187,6 +201,7 @@ impl Incoming {
     /// # Errors
     /// A file cannot be synced or moved.
     pub fn take_in(&mut self, pack: &Path, index: &Path) -> io::Result<()> {
+        Disk.create_dir(&self.packs)?;
         for path in [pack, index] {
             settle(&self.packs, path, self.shared)?;
         }

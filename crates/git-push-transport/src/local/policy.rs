@@ -17,9 +17,20 @@ pub(super) struct Policy<'a> {
     hidden: Hidden,
     /// Names of existing refs, and of those that earlier commands create.
     names: BTreeSet<BString>,
-    /// Branches that the `HEAD` of the repository and of its worktrees name, each with true if its files are checked
-    /// out. An error has the reason why they are unknown.
-    heads: Result<Vec<(BString, bool)>, String>,
+    /// Branches that the `HEAD` of the repository and of its worktrees name, each with its worktree. An error has the
+    /// reason why they are unknown.
+    heads: Result<Vec<(BString, gix::Repository)>, String>,
+    /// Lines for the person who pushes.
+    words: Vec<String>,
+}
+
+/// Values of `receive.denyCurrentBranch` and `receive.denyDeleteCurrent`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Deny {
+    Ignore,
+    Warn,
+    Refuse,
+    UpdateInstead,
 }
 
 impl<'a> Policy<'a> {
@@ -31,20 +42,38 @@ impl<'a> Policy<'a> {
             hidden: Hidden::of(repository),
             heads: heads(repository, stack.is_some()),
             stack,
+            words: Vec::new(),
         }
+    }
+
+    /// Returns the lines for the person who pushes, since the last call.
+    pub(super) fn take_words(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.words)
+    }
+
+    /// Returns the worktree whose files are to be those of the updated branch (`updateInstead`).
+    pub(super) fn worktree_to_update(&self, command: &Command) -> Option<&gix::Repository> {
+        let is_wanted = !command.is_delete() && self.denial("receive.denyCurrentBranch") == Some(Deny::UpdateInstead);
+        let heads = self.heads.as_ref().ok().filter(|_| is_wanted)?;
+        let found = heads
+            .iter()
+            .find(|(head, worktree)| *head == command.name && !worktree.is_bare());
+        found.map(|(_, worktree)| worktree)
     }
 
     /// Returns the reason why the command is refused, if it is.
     pub(super) fn refusal(&mut self, command: &Command) -> Option<String> {
-        let refusal = self.refused_hidden(command);
-        let refusal = refusal.or_else(|| self.refused_name(command.name.as_bstr()));
-        let refusal = refusal.or_else(|| {
-            if command.is_delete() {
-                self.refused_delete(command)
-            } else {
-                self.refused_update(command)
-            }
-        });
+        let refusal = self
+            .refused_hidden(command)
+            .or_else(|| self.refused_name(command.name.as_bstr()))
+            .or_else(|| self.refused_checked_out(command))
+            .or_else(|| {
+                if command.is_delete() {
+                    self.refused_delete(command)
+                } else {
+                    self.refused_update(command)
+                }
+            });
         if refusal.is_none() && !command.is_delete() {
             self.names.insert(command.name.clone());
         }
@@ -83,27 +112,61 @@ impl<'a> Policy<'a> {
         Ok(found.is_some_and(|reference| matches!(reference.target(), TargetRef::Symbolic(_))))
     }
 
-    fn refused_delete(&self, command: &Command) -> Option<String> {
+    fn refused_checked_out(&mut self, command: &Command) -> Option<String> {
+        let denied = self.denial("receive.denyCurrentBranch").unwrap_or(Deny::Refuse);
+        if !command.name.starts_with(b"refs/heads/") || denied == Deny::Ignore {
+            return None;
+        }
+        let heads = match &self.heads {
+            Ok(heads) => heads,
+            Err(_) if denied == Deny::Warn => return None,
+            Err(why) => return Some(unknown_head(why)),
+        };
+        let is_checked_out =
+            |(head, worktree): &(BString, gix::Repository)| *head == command.name && !worktree.is_bare();
+        if !heads.iter().any(is_checked_out) {
+            return None;
+        }
+        match denied {
+            Deny::Warn => self.warn("updating the current branch"),
+            Deny::Refuse => {
+                self.error(&format!("refusing to update checked out branch: {}", command.name));
+                return Some("branch is currently checked out".into());
+            }
+            Deny::Ignore | Deny::UpdateInstead => {}
+        }
+        None
+    }
+
+    fn refused_delete(&mut self, command: &Command) -> Option<String> {
         if command.old.is_null() && self.names.contains(&command.name) {
             return Some("it exists by now".into());
         }
         let is_branch = command.name.starts_with(b"refs/heads/");
         if is_branch && self.is_set("receive.denyDeletes") {
+            self.error(&format!("denying ref deletion for {}", command.name));
             return Some("deletion prohibited".into());
         }
-        if !self.refuses("receive.denyDeleteCurrent") {
+        let denied = self.denial("receive.denyDeleteCurrent").unwrap_or(Deny::Refuse);
+        if denied == Deny::Ignore {
             return None;
         }
-        match &self.heads {
-            Ok(heads) => heads
-                .iter()
-                .any(|(head, _)| *head == command.name)
-                .then(|| "deletion of the current branch prohibited".into()),
-            Err(why) => is_branch.then(|| unknown_head(why)),
+        let is_current = match &self.heads {
+            Ok(heads) => heads.iter().any(|(head, _)| *head == command.name),
+            Err(why) => return is_branch.then(|| unknown_head(why)),
+        };
+        if !is_current {
+            return None;
         }
+        if denied == Deny::Warn {
+            self.warn("deleting the current branch");
+            return None;
+        }
+        self.error(&format!("refusing to delete the current branch: {}", command.name));
+        Some("deletion of the current branch prohibited".into())
     }
 
-    fn refused_update(&self, command: &Command) -> Option<String> {
+    fn refused_update(&mut self, command: &Command) -> Option<String> {
         let Command { name, old, new } = command;
         let kind = match self.repository.try_find_header(*new) {
             Ok(Some(header)) => header.kind(),
@@ -119,17 +182,12 @@ impl<'a> Policy<'a> {
         if kind != Kind::Commit {
             return Some(format!("a branch must be a commit, {new} is a {kind}"));
         }
-        if self.refuses("receive.denyCurrentBranch") {
-            match &self.heads {
-                Ok(heads) if heads.iter().any(|(head, checked_out)| head == name && *checked_out) => {
-                    return Some("branch is currently checked out".into());
-                }
-                Ok(_) => {}
-                Err(why) => return Some(unknown_head(why)),
-            }
-        }
         let rewinds = || !git_push::fast_forward(self.repository, *old, *new).unwrap_or(false);
-        (!old.is_null() && self.is_set("receive.denyNonFastForwards") && rewinds()).then(|| "non-fast-forward".into())
+        if !old.is_null() && self.is_set("receive.denyNonFastForwards") && rewinds() {
+            self.error(&format!("denying non-fast-forward {name} (you should pull first)"));
+            return Some("non-fast-forward".into());
+        }
+        None
     }
 
     /// Returns a ref that is above or below `name`, such as `refs/heads/a` and `refs/heads/a/b`.
@@ -151,21 +209,30 @@ impl<'a> Policy<'a> {
         value.map_or(true, |value| value.unwrap_or(false))
     }
 
-    /// Returns true if a `refuse`/`warn`/`ignore` key refuses, as it does by default.
-    fn refuses(&self, key: &str) -> bool {
-        let value = self.repository.config_snapshot().string(key);
-        let allows = |value: &BStr| matches!(value.as_bytes(), b"warn" | b"ignore") || self.is_false(key);
-        !value.is_some_and(|value| allows(value.as_ref()))
+    /// Returns what a key says about the current branch. Invalid values refuse. `None` if it is not set.
+    fn denial(&self, key: &str) -> Option<Deny> {
+        let config = self.repository.config_snapshot();
+        let value = config.string(key)?;
+        Some(match value.to_ascii_lowercase().as_slice() {
+            b"ignore" => Deny::Ignore,
+            b"warn" => Deny::Warn,
+            b"updateinstead" => Deny::UpdateInstead,
+            _ if config.boolean(key) == Some(false) => Deny::Ignore,
+            _ => Deny::Refuse,
+        })
     }
 
-    fn is_false(&self, key: &str) -> bool {
-        self.repository.config_snapshot().boolean(key) == Some(false)
+    fn warn(&mut self, what: &str) {
+        self.words.push(format!("warning: {what}"));
+    }
+
+    fn error(&mut self, what: &str) {
+        self.words.push(format!("error: {what}"));
     }
 }
 
-/// Returns the branches that the `HEAD` of the repository and of its worktrees name, each with true if its files are
-/// checked out.
-fn heads(repository: &gix::Repository, in_tables: bool) -> Result<Vec<(BString, bool)>, String> {
+/// Returns the branches that the `HEAD` of the repository and of its worktrees name, each with its worktree.
+fn heads(repository: &gix::Repository, in_tables: bool) -> Result<Vec<(BString, gix::Repository)>, String> {
     let causes = |error: gix::Error| git_push::causes(&error);
     let mut heads = Vec::new();
     for worktree in repository.worktrees_including_main().map_err(causes)? {
@@ -177,7 +244,7 @@ fn heads(repository: &gix::Repository, in_tables: bool) -> Result<Vec<(BString, 
             name.map(|name| name.as_bstr().to_owned())
         };
         if let Some(name) = name {
-            heads.push((name, !worktree.is_bare()));
+            heads.push((name, worktree));
         }
     }
     Ok(heads)

@@ -6,7 +6,10 @@ use git_push::{Command, Verdict};
 use git_reftable::{Committer, Error, Expected, LogLine, Stack, Transaction, Update, Value, WriteError};
 use gix::{ObjectId, Repository, objs::Kind};
 
-use super::transaction::{LOCK_TIMEOUT, NAME};
+use super::{
+    hooks::Hooks,
+    transaction::{LOCK_TIMEOUT, NAME, changes, committed, stopped},
+};
 use crate::head::Head;
 
 /// Number of symbolic refs in a row that git follows.
@@ -94,23 +97,26 @@ pub(super) fn set_head(repository: &Repository, branch: &BStr) -> Result<(), Wri
 /// Moves the refs, all or none, if each of them has the old id of its command. Returns one verdict for all.
 ///
 /// [`Verdict::Rejected`] if nothing was moved, [`Verdict::Unknown`] if a power cut can undo the move.
-pub(super) fn run(repository: &Repository, commands: &[&Command]) -> Verdict {
-    // Deleting a ref that does not exist changes nothing.
-    let changes = commands
-        .iter()
-        .filter(|command| !(command.old.is_null() && command.is_delete()));
-    let updates: Result<Vec<_>, _> = changes.map(|command| update(repository, command)).collect();
+pub(super) fn run(repository: &Repository, commands: &[&Command], hooks: &Hooks) -> Verdict {
+    let changes = changes(commands);
+    let updates: Result<Vec<_>, _> = changes.iter().map(|command| update(repository, command)).collect();
     let updates = match updates {
         Ok(updates) => updates,
         Err(error) => return Verdict::Rejected(git_push::causes(&error).into()),
     };
     let prepared = Transaction::prepare(repository.common_dir(), repository.object_hash(), updates, LOCK_TIMEOUT);
-    let committed = prepared.and_then(|transaction| {
+    if prepared.is_ok()
+        && let Some(verdict) = stopped(&changes, hooks)
+    {
+        return verdict;
+    }
+    let written = prepared.and_then(|transaction| {
         let count = transaction.table_count();
         transaction.commit().map(|()| count)
     });
-    match committed {
+    match written {
         Ok(count) => {
+            committed(&changes, hooks);
             warn_of_many(repository, count);
             Verdict::Accepted
         }
