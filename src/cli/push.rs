@@ -57,7 +57,7 @@ without REMOTE, branch.<name>.pushRemote, remote.pushDefault and
 branch.<name>.remote decide where.
 
 Not supported:
-  - git's --repo: --repo names the local repository here
+  - git's --repo beside REMOTE: --repo names the local repository then
   - dumb HTTP (WebDAV)";
 
 /// Push refs to a remote, as git push does, without git.
@@ -73,7 +73,7 @@ pub struct Args {
     /// Refs to push: [+]SRC[:DST], :DST, patterns with *, ^EXCLUDED, `:`, tag NAME
     #[arg(value_name = "REFSPEC")]
     refspecs: Vec<OsString>,
-    /// The repository [default: GIT_DIR, else found from the current directory]
+    /// The repository [default: GIT_DIR, else found from the current directory]; without REMOTE, the remote, as in git
     #[arg(long, value_name = "DIR")]
     repo: Option<PathBuf>,
     /// Push all branches
@@ -178,7 +178,9 @@ pub struct Args {
 /// There was no push, or not all refs were pushed.
 pub fn main(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
     let options = options(args)?;
-    let git_dir = super::repository(args.repo.as_deref()).map_err(|failure| {
+    // As in git, it is the remote if no other is given.
+    let repository = args.repo.as_deref().filter(|_| args.remote.is_some());
+    let git_dir = super::repository(repository).map_err(|failure| {
         if args.porcelain {
             failure.exits(Exit::GitFatal)
         } else {
@@ -303,7 +305,11 @@ fn options(args: &Args) -> Result<Options, Failure> {
     };
     let is_shown = args.progress || (std::io::stderr().is_terminal() && !args.no_progress);
     Ok(Options {
-        remote: args.remote.as_ref().map(bytes).transpose()?,
+        remote: match (&args.remote, &args.repo) {
+            (Some(remote), _) => Some(bytes(remote)?),
+            (None, Some(remote)) => Some(bytes(&remote.clone().into_os_string())?),
+            (None, None) => None,
+        },
         refspecs: all_bytes(&args.refspecs)?,
         extent: if args.mirror {
             Extent::Mirror
@@ -338,6 +344,7 @@ fn options(args: &Args) -> Result<Options, Failure> {
             args.recurse_submodules
         },
         config: all_bytes(&args.config)?,
+        prompts: true,
         trust_report: args.porcelain,
     })
 }

@@ -65,7 +65,8 @@ fn serve(args: &[OsString]) -> Result<(), Failure> {
     let local = LocalRepository::open(&git_dir).map_err(PushError::from)?;
     let settings = Settings::from_environment(super::environment)?
         .with_user_agent(USER_AGENT)
-        .with_git_config(local.repository())?;
+        .with_git_config(local.repository())?
+        .with_prompts(super::environment)?;
     let mut helper = Helper {
         remote: Remembering {
             remote: Remote::open(Location::parse(url)?, &settings)?,

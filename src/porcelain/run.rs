@@ -83,6 +83,8 @@ pub struct Options {
     pub recurse_submodules: Option<Recurse>,
     /// Settings of git configuration, `key=value`.
     pub config: Vec<BString>,
+    /// Ask a person for user and password over HTTP, if nothing else has them.
+    pub prompts: bool,
     /// Make no more requests than git: trust a complete report, unless `stargate.verify` is set to true.
     pub trust_report: bool,
 }
@@ -126,6 +128,11 @@ pub fn run(git_dir: &Path, options: &Options, outside: &mut Outside<'_>) -> Resu
     let transport = Settings::from_environment(outside.environment)?
         .with_user_agent(USER_AGENT)
         .with_git_config(repository)?;
+    let transport = if options.prompts {
+        transport.with_prompts(outside.environment)?
+    } else {
+        transport
+    };
     for name in destination::remotes(options.remote.as_ref(), branch.as_ref(), &settings)? {
         let chosen = destination::choose(options, name.as_bstr(), branch.as_ref(), &refs, &settings)?;
         let mut transport = transport.clone();

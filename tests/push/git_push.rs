@@ -148,6 +148,8 @@ fn options_do_what_they_do_in_git() {
         ),
         (&[], &["--all", "origin", "main"]),
         (&[], &["--mirror", "origin", "main"]),
+        (&[&["config", "push.default", "current"]], &["--repo=origin"]),
+        (&[&["config", "push.default", "current"]], &["--repo", "../remote.git"]),
         (&[], &["--delete", "origin"]),
         (&[], &["--delete", "origin", "a:b"]),
         (&[], &["origin", "tag"]),

@@ -494,6 +494,15 @@ fn an_object_that_did_not_come_is_noticed() {
 }
 
 #[test]
+fn a_commit_that_is_only_compared_is_not_called_one_to_push() {
+    let pair = pair("sha1");
+    let foreign = ObjectId::from_hex(&[b'a'; 40]).unwrap();
+    let error = git_push::fast_forward(&pair.source, pair.commits[0], foreign).unwrap_err();
+    let expected = format!("object {foreign}, to be compared with {}, is not in ", pair.commits[0]);
+    assert!(error.to_string().starts_with(&expected), "{error}");
+}
+
+#[test]
 fn another_object_format_is_misconfigured() {
     let (ours, theirs) = (pair("sha1"), pair("sha256"));
     let mut connection = theirs.connect();

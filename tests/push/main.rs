@@ -15,6 +15,7 @@ mod local_tables;
 mod pack_states;
 mod packs;
 mod parts;
+mod prompts;
 mod remote_helper;
 mod requests;
 mod reverse_indices;

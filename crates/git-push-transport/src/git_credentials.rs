@@ -6,7 +6,8 @@
 //! 4. `NETRC`, else `~/.netrc`, as curl reads it.
 //! 5. `credential.helper` programs: before a push, and when a server asks a reader (HTTP 401). Helpers store credentials that
 //!    the server accepts, and erase those that it refuses (gitcredentials).
-//! 6. A user of the URL without any password: it may be a token.
+//! 6. A person, if [`Settings::prompts`] allows it.
+//! 7. A user of the URL without any password: it may be a token.
 //!
 //! Secrets are kept in memory only, in [`secrecy`] types.
 use std::path::PathBuf;
@@ -201,7 +202,7 @@ fn setting(url: &gix::Url, settings: &Settings) -> Result<Option<TokenSetting>, 
 }
 
 fn helpers(url: &gix::Url, settings: &Settings) -> Result<Option<Helpers>, Error> {
-    Helpers::configured(url, &settings.git, settings.idle_timeout).map_err(|_| {
+    Helpers::configured(url, &settings.git, settings.idle_timeout, settings.prompts.clone()).map_err(|_| {
         // The cause may contain a secret.
         let what = "a value of credential.* in git configuration is invalid";
         Error::new(ErrorKind::Misconfigured, what).with_hint("look at it with `git config --get-regexp '^credential'`")

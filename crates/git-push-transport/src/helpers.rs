@@ -1,4 +1,4 @@
-//! `credential.helper` programs (gitcredentials, git-credential).
+//! `credential.helper` programs (gitcredentials, git-credential), and the person to ask if they do not know.
 use std::{
     io::{Read, Write},
     process::Stdio,
@@ -13,10 +13,12 @@ use gix::credentials::{
     protocol::{Context, ContextOptions},
 };
 use jiff::Timestamp;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::credentials::Authorization;
 use crate::git_config::{GitConfig, is_trusted};
 use crate::process::ended_within;
+use crate::prompt::Prompts;
 
 /// Limit of a helper's answer in bytes.
 const MAX_ANSWER: u64 = 64 << 10;
@@ -29,11 +31,12 @@ pub(crate) struct Helpers {
     question: Context,
     options: ContextOptions,
     timeout: Duration,
+    prompts: Option<Prompts>,
     given: Option<Context>,
 }
 
 impl Helpers {
-    /// Returns the programs that git configuration names for `url`; `None` if there is none.
+    /// Returns the programs that git configuration names for `url`; `None` if there is none, and nobody to ask.
     ///
     /// # Errors
     /// The configuration is invalid.
@@ -41,6 +44,7 @@ impl Helpers {
         url: &gix::Url,
         config: &GitConfig,
         timeout: Duration,
+        prompts: Option<Prompts>,
     ) -> Result<Option<Self>, gix::Error> {
         let no_prompts = gix::open::permissions::Environment::isolated();
         let (cascade, action, _) =
@@ -51,16 +55,18 @@ impl Helpers {
         question.options = cascade.context_options;
         question.destructure_url_in_place(cascade.use_http_path)?;
         question.url = None;
-        Ok((!cascade.programs.is_empty()).then_some(Helpers {
+        let prompts = prompts.filter(|prompts| prompts.askpass.is_some() || prompts.terminal);
+        Ok((!cascade.programs.is_empty() || prompts.is_some()).then_some(Helpers {
             programs: cascade.programs,
             question,
             options: cascade.context_options,
             timeout,
+            prompts,
             given: None,
         }))
     }
 
-    /// Asks one after the other until user and password are known.
+    /// Asks one after the other until user and password are known, and then a person.
     pub(crate) fn ask(&mut self) -> Option<Authorization> {
         let mut known = self.question.clone();
         for program in &self.programs {
@@ -86,7 +92,22 @@ impl Helpers {
                 return None;
             }
         }
-        None
+        self.ask_person(known)
+    }
+
+    /// Asks for what is not known yet.
+    fn ask_person(&mut self, mut known: Context) -> Option<Authorization> {
+        let prompts = self.prompts.as_ref()?;
+        let user = match known.username.take() {
+            Some(user) => user,
+            None => prompts.user(&place(&known, None))?,
+        };
+        let password = prompts.password(&place(&known, Some(&user)))?;
+        let found = Authorization::basic(user.as_str(), password.as_str());
+        known.username = Some(user);
+        known.password = Some(password.into());
+        self.given = Some(known);
+        Some(found)
     }
 
     /// Has all of them store the last answer.
@@ -146,6 +167,17 @@ impl Drop for Helpers {
             given.clear_secrets();
         }
     }
+}
+
+/// Returns the place of a question, as in git: `https://user@host`.
+fn place(known: &Context, user: Option<&str>) -> String {
+    /// Characters that stay as they are in a URL (RFC 3986, *unreserved*).
+    const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+    let protocol = known.protocol.as_deref().unwrap_or("https");
+    let user = user.map_or_else(String::new, |user| format!("{}@", utf8_percent_encode(user, ENCODED)));
+    let path = known.path.as_ref().map_or_else(String::new, |path| format!("/{path}"));
+    let place = format!("{protocol}://{user}{}{path}", known.host.as_deref().unwrap_or_default());
+    git_push::cleaned(place.as_bytes())
 }
 
 /// Returns true if the password has expired (git-credential, *password_expiry_utc*).

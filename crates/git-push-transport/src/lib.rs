@@ -28,6 +28,7 @@
 //! helpers  netrc  http_config  received  forge_api  token_setting   programs, files, configuration; packs; REST APIs
 //! credentials  http_client  fetch  head        interfaces; requests for a pack and for HEAD
 //! settings  secrets  url  url_match  process   plain data; texts without secrets; URLs over HTTP
+//! prompt                                       questions to a person
 //! git_config  token  redact  upload_pack       git configuration; the environment; URLs without secrets; requests for refs
 //! service  forge  workflows                    names of git's services; kinds of servers with a REST API; a look at a push
 //! ```
@@ -82,6 +83,8 @@ mod location;
 mod netrc;
 #[cfg(any(feature = "smart-http", feature = "ssh"))]
 mod process;
+#[cfg(feature = "smart-http")]
+mod prompt;
 #[cfg(any(feature = "daemon", feature = "smart-http", feature = "ssh"))]
 mod reading;
 mod received;
@@ -110,6 +113,8 @@ pub use fetch::{Extent, Wanted};
 pub use forge::{Forge, TokenEnd};
 pub use head::Head;
 pub use location::{Location, resolve, resolve_all};
+#[cfg(feature = "smart-http")]
+pub use prompt::Prompts;
 pub use redact::{Shown, redacted};
 pub use remote::Remote;
 pub use settings::{CONNECT_TIMEOUT, IDLE_TIMEOUT, Proxies, Settings, SshClient, SshSettings};

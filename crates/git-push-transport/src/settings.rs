@@ -9,7 +9,11 @@ use bstr::{BStr, ByteSlice};
 use git_push::{Error, ErrorKind};
 use secrecy::SecretString;
 
+#[cfg(feature = "smart-http")]
+use crate::git_config::interpolated;
 use crate::git_config::{GitConfig, is_trusted, not_understood, user_config};
+#[cfg(feature = "smart-http")]
+use crate::prompt::Prompts;
 use crate::token::{self, GithubApp};
 
 /// Time limit of connecting, name lookup and TLS included.
@@ -51,6 +55,9 @@ pub struct Settings {
     pub netrc: Option<PathBuf>,
     /// Proxies for HTTP, unless git configuration has `http.proxy`.
     pub proxies: Proxies,
+    /// Ways to ask a person for user and password over HTTP, if nothing else has them. By default nobody is asked.
+    #[cfg(feature = "smart-http")]
+    pub prompts: Option<Prompts>,
     pub(crate) git: GitConfig,
 }
 
@@ -121,6 +128,8 @@ impl Default for Settings {
             ssh: SshSettings::default(),
             netrc: None,
             proxies: Proxies::default(),
+            #[cfg(feature = "smart-http")]
+            prompts: None,
             git: GitConfig::default(),
         }
     }
@@ -204,6 +213,20 @@ impl Settings {
     /// [`ErrorKind::Misconfigured`](git_push::ErrorKind::Misconfigured) if it cannot be read, or a value is invalid.
     pub fn with_user_config(self) -> Result<Self, Error> {
         self.with_git(user_config()?)
+    }
+
+    /// Lets a person be asked for user and password, by `GIT_ASKPASS`, `core.askPass` or `SSH_ASKPASS`, else on the terminal
+    /// unless `GIT_TERMINAL_PROMPT` is 0. Call it after the git configuration was added.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Misconfigured`](git_push::ErrorKind::Misconfigured) if `core.askPass` is not a path.
+    #[cfg(feature = "smart-http")]
+    pub fn with_prompts(mut self, variable: impl Fn(&str) -> Option<OsString>) -> Result<Self, Error> {
+        const KEY: &str = "core.askPass";
+        let configured = self.git.file().string_filter(KEY, is_trusted);
+        let configured = configured.map(|path| interpolated(path, KEY)).transpose()?;
+        self.prompts = Some(Prompts::new(variable, configured.map(PathBuf::into_os_string)));
+        Ok(self)
     }
 
     fn with_git(mut self, file: gix::config::File) -> Result<Self, Error> {

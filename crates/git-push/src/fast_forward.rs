@@ -25,7 +25,12 @@ pub fn fast_forward(repository: &gix::Repository, old: ObjectId, new: ObjectId) 
     }
     let objects = Objects::new(repository);
     let Some((new, new_kind)) = peeled(&objects, new)? else {
-        return Err(objects.missing(new, &"a ref to push"));
+        let error = objects.missing(new, &"");
+        let what = format!(
+            "object {new}, to be compared with {old}, is not in {}",
+            repository.git_dir().display()
+        );
+        return Err(error.reworded(what));
     };
     let Some((old, old_kind)) = peeled(&objects, old)? else {
         return Ok(false);
