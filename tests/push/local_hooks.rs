@@ -339,3 +339,25 @@ fn a_locked_ref_is_reported_once_with_its_file() {
     assert!(said.contains("remove the file"), "{said}");
     assert!(git::git(&remote, &["rev-parse", "refs/heads/new"]).len() == 40);
 }
+
+#[test]
+fn a_command_connects_only_if_configuration_allows_it() {
+    let template = made(Format::Sha1);
+    let source = template.path().join("source");
+    let url = "ext::git %s ../remote.git";
+    let refused = ours(&source, &[url, "main"]);
+    let said = stderr(&refused);
+    assert!(
+        !refused.status.success() && said.contains("transport 'ext' not allowed"),
+        "{said}"
+    );
+    git(&source, &["config", "protocol.ext.allow", "always"]);
+    let [expected, ours] = [theirs, ours].map(|program| {
+        let folder = tempfile::tempdir().expect("a folder");
+        copy(template.path(), folder.path());
+        let pushed = program(&folder.path().join("source"), &[url, "main", ":gone", "light"]);
+        (stderr(&pushed), refs(&folder.path().join("remote.git")))
+    });
+    assert_eq!(ours.1, expected.1, "{}", ours.0);
+    assert_eq!(ours.0, expected.0);
+}

@@ -29,6 +29,11 @@ impl GitConfig {
             .flatten()
     }
 
+    /// Returns a value, if it is set.
+    pub(crate) fn string(&self, key: &str) -> Option<BString> {
+        self.0.string_filter(key, is_trusted)
+    }
+
     /// Returns a boolean value; false if it is not set.
     ///
     /// # Errors

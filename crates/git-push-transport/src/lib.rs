@@ -24,6 +24,7 @@
 //! git_credentials                              default of an interface
 //! github_app                                   tokens of a GitHub App
 //! ureq_client                                  default of an interface
+//! protocol_allow                               protocols that configuration allows
 //! location  reading  answers  transport        names and URLs; answers of a server, whatever carries them; their interface
 //! helpers  netrc  http_config  received  forge_api  token_setting   programs, files, configuration; packs; REST APIs
 //! credentials  http_client  fetch  head        interfaces; requests for a pack and for HEAD
@@ -85,6 +86,7 @@ mod netrc;
 mod process;
 #[cfg(feature = "smart-http")]
 mod prompt;
+mod protocol_allow;
 #[cfg(any(feature = "daemon", feature = "smart-http", feature = "ssh"))]
 mod reading;
 mod received;

@@ -13,6 +13,9 @@ use crate::git_config::user_config;
 use crate::redact::Shown;
 use crate::url::HttpUrl;
 
+/// Start of a URL with a command.
+const EXT: &[u8] = b"ext::";
+
 /// Location of a remote. `Display` and `Debug` hide user info and query.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -25,6 +28,8 @@ pub enum Location {
     Git(gix::Url),
     /// A folder of this machine.
     Path(PathBuf),
+    /// A command that connects to the server (git-remote-ext), as in `ext::COMMAND`.
+    Ext(BString),
 }
 
 /// Finds the location to push to: the push URL of the remote named `name_or_url`, else the URL or path itself. Rewrites
@@ -112,6 +117,9 @@ impl Location {
         let misconfigured = |what: String| {
             Error::new(ErrorKind::Misconfigured, what).with_hint("use the https URL of the repository, or a path")
         };
+        if let Some(command) = url.to_bstring().strip_prefix(EXT) {
+            return Ok(Location::Ext(command.into()));
+        }
         match &url.scheme {
             Scheme::Http | Scheme::Https => Ok(Location::Http(url.clone())),
             Scheme::File => match gix::path::from_bstr(url.path.as_bstr()) {
@@ -134,6 +142,7 @@ impl fmt::Display for Location {
             Location::Http(url) => HttpUrl::new(url).ok_or(fmt::Error)?.fmt(f),
             Location::Ssh(url) | Location::Git(url) => Shown(url).fmt(f),
             Location::Path(path) => path.display().fmt(f),
+            Location::Ext(command) => write!(f, "ext::{}", git_push::cleaned(command)),
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::http::Http;
 #[cfg(feature = "local")]
 use crate::local::Local;
 use crate::location::Location;
+use crate::protocol_allow;
 use crate::settings::Settings;
 #[cfg(any(feature = "daemon", feature = "ssh"))]
 use crate::stream::Stream;
@@ -35,6 +36,7 @@ impl Remote {
     /// [`ErrorKind::Misconfigured`](git_push::ErrorKind::Misconfigured) if it cannot be reached with these settings, or the
     /// feature of its transport is not enabled.
     pub fn open(location: Location, settings: &Settings) -> Result<Self, Error> {
+        protocol_allow::check(&location, settings)?;
         let transport: Box<dyn Transport> = match &location {
             #[cfg(feature = "http")]
             Location::Http(url) => Box::new(Http::open(url, settings)?),
@@ -47,6 +49,8 @@ impl Remote {
                 let program = settings.receive_pack.clone().unwrap_or_default();
                 Box::new(Stream::of_folder(path, &program, settings))
             }
+            #[cfg(feature = "ssh")]
+            Location::Ext(command) => Box::new(Stream::of_command(command.as_ref(), settings)),
             #[cfg(feature = "local")]
             Location::Path(path) => Box::new(Local::open(path)?.with_hooks(settings.local_hooks)),
             #[cfg(not(all(feature = "daemon", feature = "http", feature = "local", feature = "ssh")))]
@@ -69,7 +73,7 @@ impl Remote {
             #[cfg(not(feature = "http"))]
             Location::Http(_) => settings.token.is_some(),
             // ssh has keys of its own, git:// and folders need no credentials.
-            Location::Ssh(_) | Location::Git(_) | Location::Path(_) => true,
+            Location::Ssh(_) | Location::Git(_) | Location::Path(_) | Location::Ext(_) => true,
         }
     }
 

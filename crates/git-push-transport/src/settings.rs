@@ -58,6 +58,11 @@ pub struct Settings {
     /// Ways to ask a person for user and password over HTTP, if nothing else has them. By default nobody is asked.
     #[cfg(feature = "smart-http")]
     pub prompts: Option<Prompts>,
+    /// `GIT_ALLOW_PROTOCOL`: names of the only protocols that are allowed, separated by colons.
+    pub allowed_protocols: Option<String>,
+    /// The URL comes from a person, not from a program: `GIT_PROTOCOL_FROM_USER` is not 0. Some protocols may need it
+    /// (git-config, *protocol.allow*).
+    pub is_user: bool,
     pub(crate) git: GitConfig,
 }
 
@@ -130,6 +135,8 @@ impl Default for Settings {
             proxies: Proxies::default(),
             #[cfg(feature = "smart-http")]
             prompts: None,
+            allowed_protocols: None,
+            is_user: true,
             git: GitConfig::default(),
         }
     }
@@ -138,7 +145,8 @@ impl Default for Settings {
 impl Settings {
     /// Reads `GITHUB_PAT` (else the file that `GITHUB_PAT_FILE` names), `STARGATE_GITHUB_APP` with `STARGATE_GITHUB_APP_KEY` or
     /// `STARGATE_GITHUB_APP_KEY_FILE`, `CREDENTIALS_DIRECTORY`, `SSL_CERT_FILE`, `NETRC` (else `.netrc` in `HOME`),
-    /// `GIT_SSH_COMMAND`, `GIT_SSH`, `GIT_SSH_VARIANT`, `HTTPS_PROXY`, `ALL_PROXY`, `http_proxy` and `NO_PROXY`. Names of
+    /// `GIT_SSH_COMMAND`, `GIT_SSH`, `GIT_SSH_VARIANT`, `HTTPS_PROXY`, `ALL_PROXY`, `http_proxy`, `NO_PROXY`, `GIT_ALLOW_PROTOCOL` and
+    /// `GIT_PROTOCOL_FROM_USER`. Names of
     /// proxy variables may also be in lower case, as in curl. `HTTP_PROXY` in upper case is not read, because the client of a
     /// CGI program can set it.
     ///
@@ -176,6 +184,8 @@ impl Settings {
                 http: secret(&["http_proxy", "all_proxy", "ALL_PROXY"]),
                 not_for: text(&["no_proxy", "NO_PROXY"]).unwrap_or_default(),
             },
+            allowed_protocols: variable("GIT_ALLOW_PROTOCOL").map(|names| names.to_string_lossy().into_owned()),
+            is_user: text(&["GIT_PROTOCOL_FROM_USER"]).is_none_or(|value| !["0", "false"].contains(&value.as_str())),
             ..Settings::default()
         })
     }

@@ -18,6 +18,8 @@ mod child;
 #[cfg(feature = "daemon")]
 mod daemon;
 #[cfg(feature = "ssh")]
+mod ext;
+#[cfg(feature = "ssh")]
 mod key_file;
 #[cfg(feature = "ssh-builtin")]
 mod known_hosts;
@@ -144,6 +146,22 @@ impl Stream {
         Stream {
             dial: Box::new(folder),
             shown: path.display().to_string(),
+            idle_timeout: settings.idle_timeout,
+            waiting: None,
+            traffic: Traffic::default(),
+        }
+    }
+
+    /// Opens the repository to which `command` connects (git-remote-ext). Nothing is started yet.
+    #[cfg(feature = "ssh")]
+    pub fn of_command(command: &BStr, settings: &Settings) -> Self {
+        let ext = ext::Ext {
+            command: command.to_owned(),
+            idle_timeout: settings.idle_timeout,
+        };
+        Stream {
+            dial: Box::new(ext),
+            shown: format!("ext::{}", git_push::cleaned(command)),
             idle_timeout: settings.idle_timeout,
             waiting: None,
             traffic: Traffic::default(),

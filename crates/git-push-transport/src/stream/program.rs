@@ -10,7 +10,7 @@ use crate::service::Service;
 use crate::token::TOKEN_VARIABLE;
 
 /// Variables that name a repository or its parts (git-rev-parse, *--local-env-vars*). They do not hold for the remote.
-const OF_A_REPOSITORY: [&str; 16] = [
+pub(super) const OF_A_REPOSITORY: [&str; 16] = [
     "GIT_ALTERNATE_OBJECT_DIRECTORIES",
     "GIT_CONFIG",
     "GIT_CONFIG_PARAMETERS",
