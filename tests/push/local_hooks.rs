@@ -51,15 +51,18 @@ const HOOKS: [&str; 5] = [
     "post-update",
 ];
 
+/// Keys and values.
+type Config<'a> = &'a [(&'a str, &'a str)];
+
 /// A push to a path, after this configuration of the destination.
 struct Situation<'a> {
-    config: &'a [(&'a str, &'a str)],
+    config: Config<'a>,
     /// A hook that fails, with what it does.
     hook: Option<(&'a str, &'a str)>,
     arguments: &'a [&'a str],
 }
 
-fn situation<'a>(config: &'a [(&'a str, &'a str)], arguments: &'a [&'a str]) -> Situation<'a> {
+fn situation<'a>(config: Config<'a>, arguments: &'a [&'a str]) -> Situation<'a> {
     Situation {
         config,
         hook: None,
@@ -238,7 +241,7 @@ fn rules_of_a_path_are_those_of_git() {
     let deny = "receive.denyCurrentBranch";
     let current = "receive.denyDeleteCurrent";
     let tree = ("core.bare", "false");
-    let table: &[(&[(&str, &str)], &[&str])] = &[
+    let table: &[(Config<'_>, &[&str])] = &[
         (&[("receive.denyDeletes", "true")], &[":gone", "main"]),
         (
             &[("receive.denyDeletes", "true")],

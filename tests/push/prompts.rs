@@ -15,6 +15,9 @@ use super::command::{made, stderr};
 
 const PASSWORD: &str = "the word";
 
+/// Names and values.
+type Environment<'a> = &'a [(&'a str, &'a str)];
+
 /// Writes a program that records a question under its name, and answers it.
 fn askpass(folder: &Path, name: &str, password: &str) -> String {
     let program = folder.join(name);
@@ -36,7 +39,7 @@ fn asked(folder: &Path) -> String {
     text
 }
 
-fn push(ours: bool, source: &Path, environment: &[(&str, &str)], arguments: &[&str]) -> Output {
+fn push(ours: bool, source: &Path, environment: Environment<'_>, arguments: &[&str]) -> Output {
     let mut command = if ours {
         let mut command = Command::new(env!("CARGO_BIN_EXE_stargate-mirror"));
         command.env_clear().envs(git::ISOLATED).env("HOME", source);
@@ -59,7 +62,7 @@ fn the_programs_of_git_are_asked_for_user_and_password() {
         .map(|(name, password)| askpass(folder, name, password));
     let with_user = |url: &str| url.replace("http://", "http://x-access-token@");
     let configured = format!("core.askPass={first}");
-    let situations: [(&[(&str, &str)], &[&str], bool, bool); 6] = [
+    let situations: [(Environment<'_>, &[&str], bool, bool); 6] = [
         (&[("GIT_ASKPASS", &first), ("SSH_ASKPASS", &second)], &[], false, true),
         (&[("SSH_ASKPASS", &second)], &[], false, true),
         (&[("SSH_ASKPASS", &second)], &["-c", &configured], false, true),
