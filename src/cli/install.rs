@@ -4,6 +4,7 @@ mod for_all;
 
 use std::{
     env,
+    ffi::OsString,
     path::{Path, PathBuf},
 };
 
@@ -149,12 +150,27 @@ pub fn main(args: &Args) -> Result<Exit, Failure> {
 /// Returns the program to install: `stargate-hook` in the folder of this program (true), or this program itself
 /// (false), which is larger but can be the hook, too.
 pub(super) fn hook_program() -> Result<(PathBuf, bool), Failure> {
-    // Without /proc, uses the path with which the program was started.
-    let this = env::current_exe().or_else(|error| env::args_os().next().map(PathBuf::from).ok_or(error));
-    let this =
-        this.map_err(|error| Failure::new(Exit::Failed, format!("cannot find the program to install: {error}")))?;
+    // Without /proc, the operating system does not report the path of the program.
+    let this = env::current_exe()
+        .or_else(|error| started_as(env::args_os().next(), env::var_os("PATH")).ok_or(error))
+        .map_err(|error| {
+            Failure::new(Exit::Failed, format!("cannot find the program to install: {error}"))
+                .hint("start stargate-mirror by its full path, such as /usr/local/bin/stargate-mirror")
+        })?;
     let hook = this.with_file_name(format!("stargate-hook{}", env::consts::EXE_SUFFIX));
     Ok(if hook.is_file() { (hook, true) } else { (this, false) })
+}
+
+/// Returns the path of the program that was started with this first argument. As in a shell, a name without a folder is
+/// searched for in the folders of PATH.
+fn started_as(first_argument: Option<OsString>, path: Option<OsString>) -> Option<PathBuf> {
+    let name = PathBuf::from(first_argument?);
+    if name.components().count() > 1 {
+        return Some(name);
+    }
+    env::split_paths(&path?)
+        .map(|folder| folder.join(&name))
+        .find(|program| program.is_file())
 }
 
 /// Returns the start of a command that sets a key of the repository's configuration. It runs as the owner, because
@@ -249,5 +265,24 @@ fn about(in_place: &InPlace) -> String {
         }
         (Some(kept), None) => text + &format!("{} runs first, with the same input.\n", kept.display()),
         (None, _) => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_without_a_folder_is_found_in_path() {
+        let [empty, bin] = [(); 2].map(|()| tempfile::tempdir().expect("a folder"));
+        let path = env::join_paths([empty.path(), bin.path()]).expect("no colon");
+        let program = bin.path().join("stargate-mirror");
+        std::fs::write(&program, "").expect("a file");
+        let found = |name: &str| started_as(Some(name.into()), Some(path.clone()));
+        assert_eq!(found("stargate-mirror"), Some(program));
+        assert_eq!(found("another"), None);
+        assert_eq!(found("./another"), Some("./another".into()), "it has a folder");
+        assert_eq!(started_as(Some("stargate-mirror".into()), None), None);
+        assert_eq!(started_as(None, Some(path.clone())), None);
     }
 }

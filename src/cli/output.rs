@@ -125,9 +125,9 @@ pub(super) fn check_stdout(exit: Exit) -> Result<Exit, Failure> {
 pub(super) fn counted(count: u64, noun: &str) -> String {
     match noun.strip_suffix('y') {
         _ if count == 1 => format!("{count} {noun}"),
-        Some(stem) => format!("{count} {stem}ies"),
-        None if noun.ends_with("sh") || noun.ends_with("ch") => format!("{count} {noun}es"),
-        None => format!("{count} {noun}s"),
+        Some(stem) if !stem.ends_with(['a', 'e', 'i', 'o', 'u']) => format!("{count} {stem}ies"),
+        _ if noun.ends_with("sh") || noun.ends_with("ch") => format!("{count} {noun}es"),
+        _ => format!("{count} {noun}s"),
     }
 }
 
@@ -137,9 +137,26 @@ mod tests {
 
     #[test]
     fn a_noun_is_in_the_plural_unless_the_count_is_one() {
-        let shown = [(0, "line"), (1, "entry"), (2, "entry"), (3, "push"), (2, "branch")]
-            .map(|(count, noun)| counted(count, noun));
-        assert_eq!(shown, ["0 lines", "1 entry", "2 entries", "3 pushes", "2 branches"]);
+        let nouns = [
+            (0, "line"),
+            (1, "entry"),
+            (2, "entry"),
+            (3, "push"),
+            (2, "branch"),
+            (2, "day"),
+            (2, "key"),
+        ];
+        let shown = nouns.map(|(count, noun)| counted(count, noun));
+        let plurals = [
+            "0 lines",
+            "1 entry",
+            "2 entries",
+            "3 pushes",
+            "2 branches",
+            "2 days",
+            "2 keys",
+        ];
+        assert_eq!(shown, plurals);
     }
 
     #[test]

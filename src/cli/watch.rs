@@ -14,7 +14,8 @@ const EXAMPLES: &str = "\
 Examples:
   GITHUB_PAT=… stargate-mirror watch --repo /srv/git/o/r.git
   GITHUB_PAT_FILE=/etc/stargate.token stargate-mirror watch --root /srv/git
-  GITHUB_PAT_FILE=/etc/stargate.token stargate-mirror watch --root /srv/git --listen 127.0.0.1:9418
+  GITHUB_PAT_FILE=/etc/stargate.token stargate-mirror watch --root /srv/git \\
+    --listen 127.0.0.1:9418
 
 SIGTERM and Ctrl-C end it within 10 seconds. After SIGHUP it reads repositories,
 settings and GITHUB_PAT_FILE again. As a systemd service of Type=notify it

@@ -23,7 +23,7 @@ use super::{
     rejection::Rejection,
     token::RememberedToken,
 };
-use crate::mirror::AlertMemory;
+use crate::mirror::{AlertMemory, Standing};
 
 /// Largest file that is read, in bytes.
 const MAX_SIZE: u64 = 64 << 20;
@@ -88,7 +88,7 @@ pub struct DifferingRef {
     #[serde(rename = "ref")]
     pub name: String,
     /// Relation of the two sides: `behind`, `diverged` or `extra`, as `sync` prints it.
-    pub standing: String,
+    pub standing: Standing,
 }
 
 /// Remembered state of a mirror.

@@ -100,7 +100,7 @@ pub(super) fn missed_updates(
         .take(MOST_DIFFERING)
         .map(|differing| DifferingRef {
             name: differing.name.to_string(),
-            standing: differing.standing.word().to_owned(),
+            standing: differing.standing,
         });
     (missed, differing.collect())
 }

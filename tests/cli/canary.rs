@@ -381,8 +381,13 @@ fn no_failure_says_a_secret_of(source: &Source) {
         &["wait", "--oid", &oid, "--timeout", "10ms", "--repo", &repo],
     );
     assert_nothing_secret(&said, source.name);
+    // The installed hooks are copies of the program.
+    let program = std::fs::read(support::programs::hook()).expect("the hook");
     for file in files(stargate.folder()) {
         let bytes = std::fs::read(&file).expect("a file");
+        if bytes == program {
+            continue;
+        }
         assert_nothing_secret(
             &String::from_utf8_lossy(&bytes),
             &format!("{}, {}", source.name, file.display()),

@@ -172,9 +172,9 @@ impl Table {
     }
 
     fn differing(&mut self, differing: &[DifferingRef]) {
-        for alike in alike(differing, |one| one.standing.as_str()) {
+        for alike in alike(differing, |one| one.standing) {
             let names: Vec<&str> = alike.iter().map(|one| one.name.as_str()).collect();
-            let text = format!("{}: {}", alike[0].standing, listed(&names, self.verbose));
+            let text = format!("{}: {}", alike[0].standing.word(), listed(&names, self.verbose));
             self.row("differs", Some(Colour::Red), &text);
         }
         if !differing.is_empty() {

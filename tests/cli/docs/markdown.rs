@@ -8,6 +8,7 @@
 //! <!-- service -->        it runs until the page ends, and then exits with 0 after SIGTERM
 //! <!-- starts -->         the same, but it is ended as soon as it is ready
 //! <!-- output -->         JSON with the keys that the block before it prints
+//! <!-- output: run -->    the same, and what is printed matches docs/schemas/run.json
 //! <!-- setup              commands that run, hidden from the reader
 //! -->
 //! ```
@@ -24,8 +25,8 @@ pub enum How {
     Starts,
     /// It is not run, for this reason.
     NotRun(String),
-    /// It is what the block before it prints.
-    Output,
+    /// It is what the block before it prints. A schema may describe it.
+    Output(Option<String>),
 }
 
 /// A fenced block, or hidden setup (of language `sh`).
@@ -165,7 +166,7 @@ fn directive(comment: &str) -> Option<How> {
         }
         ("service", "") => Some(How::Service),
         ("starts", "") => Some(How::Starts),
-        ("output", "") => Some(How::Output),
+        ("output", "") => Some(How::Output((!reason.is_empty()).then(|| reason.to_owned()))),
         ("tests", "") => None,
         _ => panic!("not a comment that the tests know: {comment}"),
     }

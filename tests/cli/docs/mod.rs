@@ -2,6 +2,7 @@
 //! documented.
 mod markdown;
 mod sandbox;
+mod schemas;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,6 +14,7 @@ use std::{
 
 use markdown::{Block, How, Page};
 use sandbox::Sandbox;
+use schemas::Printed;
 use serde_json::Value;
 
 /// Languages of blocks that are not commands.
@@ -39,34 +41,42 @@ fn assert_none(failures: &[String]) {
 }
 
 #[test]
-fn every_command_works() {
+fn every_command_works_and_its_json_matches_the_schema() {
     let pages = pages();
-    let failures: Vec<_> = thread::scope(|scope| {
-        let running: Vec<_> = pages.iter().map(|page| scope.spawn(|| failures_of(page))).collect();
+    let (failures, printed): (Vec<_>, Vec<_>) = thread::scope(|scope| {
+        let running: Vec<_> = pages.iter().map(|page| scope.spawn(|| run(page))).collect();
         running
             .into_iter()
-            .flat_map(|page| page.join().expect("it does not panic"))
-            .collect()
+            .map(|page| page.join().expect("it does not panic"))
+            .unzip()
     });
+    let printed: Vec<_> = printed.into_iter().flatten().collect();
+    let mut failures = failures.concat();
+    failures.extend(schemas::failures(&printed));
     assert_none(&failures);
 }
 
-/// Runs the blocks of a page in order, in one sandbox.
-fn failures_of(page: &Page) -> Vec<String> {
+/// Runs the blocks of a page in order, in one sandbox. Returns failures, and the outputs that a schema describes.
+fn run(page: &Page) -> (Vec<String>, Vec<Printed>) {
+    let (mut failures, mut printed) = (Vec::new(), Vec::new());
     let is_run = |block: &Block| block.language == "sh" && !matches!(block.how, How::NotRun(_));
     if !page.blocks.iter().any(is_run) {
-        return Vec::new();
+        return (failures, printed);
     }
     let mut sandbox = Sandbox::new();
     let mut stdout = String::new();
-    let mut failures = Vec::new();
     for block in &page.blocks {
+        let place = format!("{}:{}", page.name, block.line);
         let failure = failure_of(block, &mut sandbox, &mut stdout);
-        failures.extend(failure.map(|what| format!("{}:{}: {what}", page.name, block.line)));
+        failures.extend(failure.map(|what| format!("{place}: {what}")));
+        if let How::Output(Some(schema)) = &block.how {
+            let (schema, text) = (schema.clone(), stdout.clone());
+            printed.push(Printed { place, schema, text });
+        }
     }
     let ended = sandbox.end().into_iter();
     failures.extend(ended.map(|what| format!("{}: {what}", page.name)));
-    failures
+    (failures, printed)
 }
 
 /// Runs a block, or compares it with `stdout` of the block before it.
@@ -81,7 +91,7 @@ fn failure_of(block: &Block, sandbox: &mut Sandbox, stdout: &mut String) -> Opti
         }
         ("sh", How::Service) => sandbox.serve(&block.text).err(),
         ("sh", How::Starts) => sandbox.serve(&block.text).err().or_else(|| sandbox.end_last()),
-        ("json", How::Output) => unlike(block, stdout),
+        ("json", How::Output(_)) => unlike(block, stdout),
         _ => None,
     }
 }
@@ -116,7 +126,8 @@ fn differs(documented: &Value, real: &Value, place: &str) -> Option<String> {
 #[test]
 fn every_block_has_a_language_that_the_tests_know() {
     let known = |block: &Block| match (block.language.as_str(), &block.how) {
-        ("sh", How::Output) | ("text" | "ini" | "yaml" | "rust", How::Output | How::Service | How::Starts) => false,
+        ("sh", How::Output(_)) => false,
+        ("text" | "ini" | "yaml" | "rust", How::Output(_) | How::Service | How::Starts) => false,
         ("sh", _) => true,
         (language, _) => OTHER_LANGUAGES.contains(&language),
     };

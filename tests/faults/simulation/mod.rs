@@ -57,7 +57,7 @@ use world::{Stargate, World, commit, id, null};
 
 const GIT_DIR: &str = "/r.git";
 const STEPS: usize = 60;
-const DEFAULT_SEEDS: u64 = 240;
+const DEFAULT_SEEDS: u64 = 160;
 /// Commits from this number on were written by others.
 const FOREIGN: u32 = 1_000_000;
 /// Folders of refs, with the suffix after the namespace, weighted by how often they are pushed to.

@@ -196,7 +196,9 @@ fn a_locked_file_and_one_that_is_no_configuration_are_refused_and_unchanged() {
     assert!(!lock.exists());
 
     let mut command = clean_command(programs::mirror());
-    command.args(["install", "--global"]);
+    command
+        .args(["install", "--global"])
+        .env("GIT_CONFIG_GLOBAL", "/dev/null");
     let output = feed(command, "");
     assert_eq!(output.status.code(), Some(5), "{}", stderr(&output));
     assert!(
