@@ -339,7 +339,7 @@ mod tests {
             ("nobody", "there is no remote named nobody"),
             ("two", "more than one URL"),
             ("none", "has no URL"),
-            ("ext::sh -c evil", "over ext are not supported"),
+            ("foo::sh -c evil", "over foo are not supported"),
             ("gopher://host/r.git", "not supported"),
         ];
         for (name, expected) in cases {
