@@ -105,7 +105,7 @@ impl Helpers {
         let password = prompts.password(&place(&known, Some(&user)))?;
         let found = Authorization::basic(user.as_str(), password.as_str());
         known.username = Some(user);
-        known.password = Some(password.into());
+        known.password = Some(password);
         self.given = Some(known);
         Some(found)
     }
