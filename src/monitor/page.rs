@@ -6,7 +6,7 @@ use crate::http_server::{CSS, HTML, SCRIPT, asset};
 
 const PAGE: &str = include_str!("page.html");
 const PAGE_SCRIPT: &str = include_str!("page.js");
-const PAGE_STYLE: &str = include_str!("page.css");
+const PAGE_STYLE: &str = concat!(include_str!("../http_server/pages.css"), include_str!("page.css"));
 
 /// Returns the routes of the page and its parts, which need no permission.
 pub fn page<S: Clone + Send + Sync + 'static>() -> Router<S> {

@@ -28,7 +28,7 @@ use crate::http_server::{CSS, HTML, OPENMETRICS, SCRIPT, asset};
 const PAGE: &str = include_str!("web/page.html");
 const PAGE_SCRIPT: &str = include_str!("web/page.js");
 const REQUESTS: &str = include_str!("web/relay.js");
-const STYLE: &str = include_str!("web/page.css");
+const STYLE: &str = concat!(include_str!("../http_server/pages.css"), include_str!("web/page.css"));
 
 /// The page and its parts, below this prefix.
 pub fn page<S: Clone + Send + Sync + 'static>(prefix: &str) -> Router<S> {

@@ -1,5 +1,5 @@
 //! Ctrl-C and SIGTERM while a push is in flight: `run` ends at once, and the next one completes.
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 use std::os::unix::process::ExitStatusExt;
@@ -18,8 +18,24 @@ fn end(mut child: Child, signal: Signal) {
     assert_eq!(status.signal(), Some(signal.as_raw()), "{status}");
 }
 
+/// Starts a cycle that ends by signals even if this test runs in the background of a shell, which ignores Ctrl-C there.
 fn started(stargate: &Stargate, remote: &str) -> Child {
-    start(cycle(stargate, remote).stdout(Stdio::null()).stderr(Stdio::null()))
+    let cycle = cycle(stargate, remote);
+    let mut command = Command::new("env");
+    command
+        .arg("--default-signal")
+        .arg(cycle.get_program())
+        .args(cycle.get_args());
+    for (name, value) in cycle.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    if let Some(folder) = cycle.get_current_dir() {
+        command.current_dir(folder);
+    }
+    start(command.stdout(Stdio::null()).stderr(Stdio::null()))
 }
 
 #[test]

@@ -17,6 +17,11 @@ use support::{
 
 use crate::{devtools::Tab, folder, look::CONTRAST};
 
+/// Style sheet of the page, as the worker serves it.
+const STYLE: &str = concat!(
+    include_str!("../../src/http_server/pages.css"),
+    include_str!("../../src/monitor/page.css")
+);
 const TOKEN: &str = "canary-page-5c2e";
 const HOSTILE: &str = r#"/srv/git/<img src=x onerror="document.title='owned'">.git"#;
 /// Number of repositories with nothing to say.
@@ -165,7 +170,7 @@ fn answer(mut stream: TcpStream, status: &str) -> Option<()> {
     let (kind, body) = match line.split(' ').nth(1)?.split('?').next()? {
         "/" => ("text/html", include_str!("../../src/monitor/page.html")),
         "/page.js" => ("text/javascript", include_str!("../../src/monitor/page.js")),
-        "/page.css" => ("text/css", include_str!("../../src/monitor/page.css")),
+        "/page.css" => ("text/css", STYLE),
         "/status" => ("application/json", status),
         _ => ("text/plain", ""),
     };

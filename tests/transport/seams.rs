@@ -101,7 +101,7 @@ fn a_push_over_a_client_and_credentials_of_the_application() {
         2,
         "credentials went with the first request"
     );
-    assert_eq!(mirror.requests().len(), 2);
+    assert_eq!(mirror.first_requests(2).len(), 2);
 
     // A reader asks for credentials when the server does, and a `Remote` can wrap the connection.
     let (http, recorded) = connection(&mirror.url(NAME), &["right"]);

@@ -8,6 +8,8 @@ use std::{
     os::{fd::OwnedFd, unix::net::UnixListener},
     path::PathBuf,
     process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
 };
 
 use tempfile::TempDir;
@@ -212,6 +214,18 @@ impl Mirror {
         probe.read_to_end(&mut Vec::new()).expect("nginx answers");
         let log = fs::read_to_string(self.folder.path().join("access.log")).expect("nginx writes its log");
         log.lines().map(str::to_owned).collect()
+    }
+
+    /// The same, once nginx has answered this many: it may log a request a moment after the client has the whole answer.
+    pub fn first_requests(&self, count: usize) -> Vec<String> {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        loop {
+            let requests = self.requests();
+            if requests.len() >= count || Instant::now() > deadline {
+                return requests;
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// Ends the servers; the repositories stay. Connections are refused from now on.
