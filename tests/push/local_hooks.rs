@@ -272,7 +272,7 @@ fn rules_of_a_path_are_those_of_git() {
 }
 
 #[test]
-fn a_work_tree_is_updated_by_its_hook_alone() {
+fn a_work_tree_with_a_hook_is_updated_by_it_alone() {
     let template = made(Format::Sha1);
     let folder = tempfile::tempdir().expect("a folder");
     let with_files = folder.path().join("template");

@@ -10,6 +10,7 @@ mod graphs;
 mod history;
 mod interrupt;
 mod local;
+mod local_deploy;
 mod local_fsck;
 mod local_hooks;
 mod local_programs;

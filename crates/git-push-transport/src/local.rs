@@ -12,7 +12,7 @@
 //!
 //! # Limitations
 //! - The hook `proc-receive` and `.have` lines of alternates are not supported.
-//! - Symbolic refs are refused. `receive.denyCurrentBranch=updateInstead` needs the hook `push-to-checkout`.
+//! - Symbolic refs are refused. `receive.denyCurrentBranch=updateInstead` has limits of its own (`deploy`).
 //! - If a rule or the hook `update` refuses all commands, the pack stays, unreachable, until `git gc`, as with git. The same
 //!   push again writes the same file.
 //! - Connectivity is checked only with `receive.fsckObjects`. The objects named by commands must exist.
@@ -20,6 +20,7 @@
 //! - Refs in files are not synced to disk, as in git by default. Reftables are.
 //! - In reftables, refs of a single work tree (`refs/bisect/…`) are those of the main one, and a deleted ref keeps its
 //!   reflog.
+mod deploy;
 mod execution;
 mod fsck;
 mod hidden;

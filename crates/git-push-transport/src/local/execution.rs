@@ -13,7 +13,7 @@ use durable::replace::lock_path;
 use git_push::{Command, Error, ErrorKind, Request, Verdict, repository::RefStorage};
 use gix::ObjectId;
 
-use super::{Local, hooks::Hooks, policy::Policy, tables, transaction};
+use super::{Local, deploy::deploy, hooks::Hooks, policy::Policy, tables, transaction};
 
 /// Reason for a command that reaches an object which does not exist.
 pub(super) const MISSING: &str = "missing necessary objects";
@@ -164,10 +164,11 @@ impl<'a> Execution<'a> {
         match self.hooks.push_to_checkout(worktree, command) {
             Ok(Some(true)) => None,
             Ok(Some(false)) => Some("push-to-checkout hook declined".into()),
-            Ok(None) => Some(
-                "receive.denyCurrentBranch=updateInstead needs the hook push-to-checkout, or git-receive-pack there"
-                    .into(),
-            ),
+            Ok(None) => {
+                let refusal = deploy(worktree, command).err()?;
+                refusal.word.iter().for_each(|word| self.hooks.say(word));
+                Some(refusal.reason)
+            }
             Err(error) => Some(error.to_string()),
         }
     }
