@@ -395,6 +395,23 @@ fn a_hidden_ref_is_neither_seen_nor_changed_as_by_git() {
 }
 
 #[test]
+fn refs_of_the_hook_proc_receive_are_refused() {
+    let pair = pair("sha1");
+    let (one, null) = (pair.commits[0], pair.null());
+    for (value, name, is_refused) in [
+        ("refs/for", "refs/for/main", true),
+        ("ad:refs/for/", "refs/for/topic", true),
+        ("refs/for", "refs/forest", false),
+        ("!refs/heads", "refs/kv/main", true),
+    ] {
+        pair.configure("receive.procReceiveRefs", value);
+        let verdicts = pair.push(true, &[(name, null, one)]);
+        let said = matches!(&verdicts[0], Verdict::Rejected(why) if why.contains_str("proc-receive is not supported"));
+        assert_eq!(said, is_refused, "{value}: {verdicts:?}");
+    }
+}
+
+#[test]
 fn a_pack_above_the_largest_size_is_refused_as_by_git() {
     for pair in pairs() {
         let (one, null) = (pair.commits[0], pair.null());

@@ -92,6 +92,9 @@ fn files(folder: &Path, below: &Path) -> Vec<String> {
     found
 }
 
+/// What is done to the destination before a push.
+type Prepare<'a> = &'a dyn Fn(&Path);
+
 /// Everything that a push can change, and its reasons.
 #[derive(Debug, PartialEq, Eq)]
 struct Seen {
@@ -99,6 +102,8 @@ struct Seen {
     reasons: Vec<String>,
     files: Vec<String>,
     index: String,
+    /// Mode of the index.
+    mode: u32,
     status: String,
     refs: String,
 }
@@ -117,13 +122,14 @@ fn seen(remote: &Path, pushed: &std::process::Output) -> Seen {
         reasons,
         files: files(remote, Path::new("")),
         index: git(remote, &["ls-files", "-s"]),
+        mode: fs::metadata(remote.join(".git/index")).map_or(0, |index| index.permissions().mode()),
         status: git(remote, &["status", "--porcelain"]),
         refs: git(remote, &["for-each-ref"]),
     }
 }
 
 /// Pushes with both programs after the work tree was prepared. Returns what both saw.
-fn compare(about: &str, prepare: &dyn Fn(&Path), arguments: &[&str]) -> Seen {
+fn compare(about: &str, prepare: Prepare<'_>, arguments: &[&str]) -> Seen {
     let [expected, ours] = [theirs, ours].map(|program| {
         let folder = tempfile::tempdir().expect("a folder");
         let (source, remote) = pair(folder.path());
@@ -144,7 +150,7 @@ fn a_clean_work_tree_follows_its_branch_as_by_git() {
     let put = |name: &'static str, content: &'static str| {
         move |remote: &Path| fs::write(remote.join(name), content).expect("a file")
     };
-    let table: &[(&str, &dyn Fn(&Path), &[&str])] = &[
+    let table: &[(&str, Prepare<'_>, &[&str])] = &[
         ("clean", &|_| {}, &["main"]),
         (
             "with another ref",
@@ -206,7 +212,7 @@ fn changes_in_a_work_tree_are_kept_as_by_git() {
         let mode = fs::Permissions::from_mode(0o755);
         fs::set_permissions(remote.join("changed"), mode).expect("a mode");
     };
-    let table: &[(&str, &dyn Fn(&Path), &str)] = &[
+    let table: &[(&str, Prepare<'_>, &str)] = &[
         (
             "modified",
             &at("changed", "mine\n"),
@@ -310,6 +316,11 @@ fn changes_in_a_work_tree_are_kept_as_by_git() {
 
 #[test]
 fn a_linked_work_tree_is_updated_as_by_git() {
+    let in_tables: Prepare<'_> = &|remote| {
+        fs::remove_dir_all(remote.join(".git/logs")).expect("reflogs");
+        drop(git(remote, &["refs", "migrate", "--ref-format=reftable"]));
+    };
+    assert!(compare("refs in reftables", in_tables, &["main"]).success);
     let seen = compare(
         "linked",
         &|remote| {
@@ -334,7 +345,7 @@ fn a_linked_work_tree_is_updated_as_by_git() {
 /// Git does these. They are refused with words, and nothing changes.
 #[test]
 fn what_is_not_understood_is_refused_with_words() {
-    let table: &[(&dyn Fn(&Path), &str)] = &[
+    let table: &[(Prepare<'_>, &str)] = &[
         (
             &|remote| drop(git(remote, &["config", "core.autocrlf", "input"])),
             "core.autocrlf is set",

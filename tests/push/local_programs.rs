@@ -185,13 +185,16 @@ fn a_path_with_separators_is_quoted_as_by_git() {
     );
 }
 
-#[test]
-fn an_interrupt_ends_a_push_whose_hook_never_ends() {
-    for (hook, moved) in [
-        ("pre-receive", false),
-        ("update", false),
-        ("reference-transaction", false),
-    ] {
+/// A push whose hook never ends, stopped as soon as the hook runs.
+struct Stopped {
+    template: tempfile::TempDir,
+    before: String,
+    /// Results of an update, and of a deletion that is stopped before it begins.
+    results: [Result<git_push::Report, git_push::Error>; 2],
+}
+
+impl Stopped {
+    fn new(hook: &str) -> Self {
         let template = made(Format::Sha1);
         let (source, remote) = (template.path().join("source"), template.path().join("remote.git"));
         let id = template.path().join("id");
@@ -205,7 +208,7 @@ fn an_interrupt_ends_a_push_whose_hook_never_ends() {
         let source = gix::open(source).expect("a repository");
         let flag = Arc::<AtomicBool>::default();
         let stopper = thread::spawn({
-            let (flag, id) = (flag.clone(), id.clone());
+            let flag = flag.clone();
             move || {
                 while !id.exists() {
                     thread::yield_now();
@@ -216,17 +219,57 @@ fn an_interrupt_ends_a_push_whose_hook_never_ends() {
         let mut local = Local::open(&remote).expect("a repository");
         let advertisement = local.advertisement().expect("refs");
         let main = source.rev_parse_single("main").expect("main").detach();
-        let delete = Command::set("refs/heads/gone", &advertisement, gix::hash::Kind::Sha1.null());
-        for command in [Command::set("refs/heads/main", &advertisement, main), delete] {
+        let null = gix::hash::Kind::Sha1.null();
+        let results = [("refs/heads/main", main), ("refs/heads/gone", null)].map(|(name, id)| {
+            let command = Command::set(name, &advertisement, id);
             let push = Push::new(&source, &advertisement).command(command).interrupt(&flag);
-            let error = push.send(&mut local).expect_err("it was stopped");
+            push.send(&mut local)
+        });
+        stopper.join().expect("the thread ends");
+        Stopped {
+            template,
+            before,
+            results,
+        }
+    }
+
+    /// The hook does not run on, and nothing is left.
+    fn assert_ended(&self) {
+        let process = fs::read_to_string(self.template.path().join("id")).expect("the hook ran");
+        let process = Path::new("/proc").join(process.trim());
+        assert!(!process.exists(), "it runs on");
+        assert!(left(&self.template.path().join("remote.git/objects")).is_empty());
+    }
+
+    fn refs(&self) -> String {
+        refs(&self.template.path().join("remote.git"))
+    }
+}
+
+#[test]
+fn an_interrupt_ends_a_push_whose_hook_never_ends() {
+    for hook in ["pre-receive", "update", "reference-transaction"] {
+        let stopped = Stopped::new(hook);
+        for result in &stopped.results {
+            let error = result.as_ref().expect_err("it was stopped");
             assert_eq!(error.kind(), ErrorKind::Interrupted, "{hook}: {error}");
         }
-        stopper.join().expect("the thread ends");
-        let process = fs::read_to_string(&id).expect("the hook ran");
-        let process = Path::new("/proc").join(process.trim());
-        assert!(!process.exists(), "{hook} runs on");
-        assert_eq!(refs(&remote) != before, moved, "{hook}");
-        assert!(left(&remote.join("objects")).is_empty(), "{hook}");
+        stopped.assert_ended();
+        assert_eq!(stopped.refs(), stopped.before, "{hook}");
     }
+}
+
+#[test]
+fn a_hook_that_never_ends_after_the_refs_have_moved_has_some_time_after_an_interrupt() {
+    let stopped = Stopped::new("post-receive");
+    let report = stopped.results[0].as_ref().expect("a report");
+    assert!(report.all_accepted(), "{report:?}");
+    assert!(
+        report
+            .server_words()
+            .iter()
+            .any(|line| line.contains("post-receive was killed"))
+    );
+    assert_ne!(stopped.refs(), stopped.before);
+    stopped.assert_ended();
 }

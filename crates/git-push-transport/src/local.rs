@@ -11,7 +11,7 @@
 //! 5. The next push removes the files that a killed push has left, locks of refs first (`incoming`).
 //!
 //! # Limitations
-//! - The hook `proc-receive` and `.have` lines of alternates are not supported.
+//! - The hook `proc-receive` and `.have` lines of alternates are not supported. Refs of `receive.procReceiveRefs` are refused.
 //! - Symbolic refs are refused. `receive.denyCurrentBranch=updateInstead` has limits of its own (`deploy`).
 //! - If a rule or the hook `update` refuses all commands, the pack stays, unreachable, until `git gc`, as with git. The same
 //!   push again writes the same file.

@@ -3,7 +3,8 @@
 //!
 //! 1. The index is locked, and every file of it is as it says. The index has what the branch has had.
 //! 2. All changes are checked: no untracked file is overwritten, and no name leads out of the work tree.
-//! 3. Files are removed and written, then the index is replaced. The ref moves after that.
+//! 3. Files are removed and written, then the index is replaced. The ref moves after that. New files get the owner of the
+//!    work tree.
 //!
 //! If step 3 fails, some files have changed and the index has not, as with git.
 //!
@@ -17,6 +18,7 @@ mod files;
 use std::{collections::BTreeMap, io::Write};
 
 use bstr::{BStr, BString, ByteSlice};
+use durable::ownership::hand_over;
 use git_push::{Command, causes};
 use gix::{
     ObjectId, Repository,
@@ -26,6 +28,7 @@ use gix::{
 };
 
 use self::files::Folder;
+use super::ownership::shared_folder_mode;
 
 /// Limit of the depth of folders.
 const DEPTH: usize = 512;
@@ -78,7 +81,7 @@ pub(super) fn deploy(worktree: &Repository, command: &Command) -> Result<(), Ref
         });
     }
     let changes = changes(&old, &new)?;
-    folder.check(&changes, &old)?;
+    folder.check(&changes)?;
     let failed = |error: String| because("Could not update working tree to new HEAD", error);
     folder.apply(&changes, worktree).map_err(failed)?;
     folder.record(&changes, &mut index).map_err(failed)?;
@@ -87,7 +90,8 @@ pub(super) fn deploy(worktree: &Repository, command: &Command) -> Result<(), Ref
     written.map_err(|error| failed(causes(&error)))?;
     lock.write_all(&bytes).map_err(|error| failed(error.to_string()))?;
     lock.commit().map_err(|error| failed(error.error.to_string()))?;
-    Ok(())
+    let mode = shared_folder_mode(worktree).map(|mode| mode & 0o666);
+    hand_over(&worktree.index_path(), worktree.git_dir(), mode).map_err(|error| failed(error.to_string()))
 }
 
 /// A difference of two commits at a path. `None` is a file that does not exist.

@@ -68,7 +68,7 @@ impl<'a> Objects<'a> {
     fn open(repository: &'a gix::Repository, folder: &Path) -> Result<Self, Error> {
         let new = gix::odb::at(folder, repository.object_hash()).map_err(|error| unreadable(&error.to_string()))?;
         let mut old = repository.objects.clone();
-        // Most new objects are not there, and nothing is looked for twice.
+        // Most new objects are not there, and folders are not listed again for each of them.
         old.refresh_never();
         Ok(Objects {
             repository,
@@ -83,8 +83,12 @@ impl<'a> Objects<'a> {
         if let Some(kind) = self.kinds.get(&id) {
             return Ok(Some(*kind));
         }
-        let header = self.old.try_header(&id);
-        let header = header.map_err(|error| unreadable(&format!("{id}: {}", causes(&error))))?;
+        let failed = |error: gix::Error| unreadable(&format!("{id}: {}", causes(&error)));
+        let header = match self.old.try_header(&id).map_err(failed)? {
+            // `git gc` may have moved it meanwhile.
+            None => self.repository.objects.try_header(&id).map_err(failed)?,
+            found => found,
+        };
         Ok(header.map(|header| header.kind))
     }
 
@@ -94,7 +98,7 @@ impl<'a> Objects<'a> {
         if self.kinds.contains_key(&id) {
             self.new.try_find(&id, buffer).map_err(failed)
         } else {
-            self.old.try_find(&id, buffer).map_err(failed)
+            self.repository.objects.try_find(&id, buffer).map_err(failed)
         }
     }
 

@@ -7,6 +7,7 @@ use std::{
 };
 
 use bstr::{BStr, BString, ByteSlice};
+use durable::ownership::hand_over;
 use git_push::causes;
 use gix::{
     ObjectId, Repository,
@@ -18,7 +19,7 @@ use gix::{
     validate::path::component,
 };
 
-use super::{Change, Leaf, Leaves, Refusal, because, folders, refused};
+use super::{Change, Leaf, Refusal, because, folders, refused};
 
 /// Rules for comparing files with the index. Git does not compare nanoseconds by default.
 const COMPARISON: stat::Options = stat::Options {
@@ -85,8 +86,8 @@ impl<'a> Folder<'a> {
         Ok(())
     }
 
-    /// Checks that the changes overwrite nothing but files of `old`, and that their names stay in the work tree.
-    pub fn check(&self, changes: &[Change], old: &Leaves) -> Result<(), Refusal> {
+    /// Checks that the changes overwrite nothing but files that they are changes of, and that their names stay in the work tree.
+    pub fn check(&self, changes: &[Change]) -> Result<(), Refusal> {
         let gone: BTreeSet<&BStr> = changes
             .iter()
             .filter(|change| change.new.is_none())
@@ -99,7 +100,7 @@ impl<'a> Folder<'a> {
                 continue;
             }
             let in_the_way = self
-                .in_the_way(path, &gone, old)
+                .in_the_way(path, &gone)
                 .map_err(|error| because("Could not update working tree to new HEAD", format!("{path}: {error}")))?;
             if let Some(other) = in_the_way {
                 let word = format!("Untracked working tree file '{other}' would be overwritten by merge.");
@@ -123,7 +124,7 @@ impl<'a> Folder<'a> {
     }
 
     /// Returns a file that is in the place of a new path, or of a folder above it, and does not go.
-    fn in_the_way(&self, path: &BStr, gone: &BTreeSet<&BStr>, old: &Leaves) -> io::Result<Option<BString>> {
+    fn in_the_way(&self, path: &BStr, gone: &BTreeSet<&BStr>) -> io::Result<Option<BString>> {
         for above in folders(path) {
             match self.look(above)? {
                 None => return Ok(None),
@@ -134,19 +135,19 @@ impl<'a> Folder<'a> {
         }
         match self.look(path)? {
             None => Ok(None),
-            Some(kind) if kind.is_dir() => self.untracked_below(path, gone, old),
+            Some(kind) if kind.is_dir() => self.untracked_below(path, gone),
             Some(_) => Ok(Some(path.to_owned())),
         }
     }
 
     /// Returns a file below a folder that does not go.
-    fn untracked_below(&self, path: &BStr, gone: &BTreeSet<&BStr>, old: &Leaves) -> io::Result<Option<BString>> {
+    fn untracked_below(&self, path: &BStr, gone: &BTreeSet<&BStr>) -> io::Result<Option<BString>> {
         for entry in fs::read_dir(self.native(path))? {
             let entry = entry?;
             let name = gix::path::os_string_into_bstring(entry.file_name()).map_err(io::Error::other)?;
             let below = BString::from([path.as_bytes(), b"/", name.as_bytes()].concat());
             let found = if entry.file_type()?.is_dir() {
-                self.untracked_below(below.as_bstr(), gone, old)?
+                self.untracked_below(below.as_bstr(), gone)?
             } else {
                 (!gone.contains(below.as_bstr())).then_some(below)
             };
@@ -214,8 +215,8 @@ impl<'a> Folder<'a> {
 
     fn write(&self, path: &BStr, leaf: Leaf, content: &[u8]) -> io::Result<()> {
         let file = self.native(path);
-        if let Some(folder) = file.parent() {
-            fs::create_dir_all(folder)?;
+        for above in folders(path) {
+            self.make_folder(&self.native(above))?;
         }
         if self.look(path)?.is_some_and(|kind| kind.is_dir()) {
             remove_empty(&file)?;
@@ -229,7 +230,15 @@ impl<'a> Folder<'a> {
         if leaf.mode == entry::Mode::FILE_EXECUTABLE {
             std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o777);
         }
-        options.open(&file)?.write_all(content)
+        options.open(&file)?.write_all(content)?;
+        hand_over(&file, self.root, None)
+    }
+
+    fn make_folder(&self, folder: &Path) -> io::Result<()> {
+        match fs::create_dir(folder) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            made => made.and_then(|()| hand_over(folder, self.root, None)),
+        }
     }
 
     fn is_mode(&self, mode: entry::Mode, found: &index::fs::Metadata) -> bool {

@@ -205,7 +205,7 @@ impl Faults {
     }
 
     /// Looks for a file with the name of a folder.
-    fn repeats<'a>(&mut self, folder: &BStr, before: &mut Vec<&'a BStr>) {
+    fn repeats(&mut self, folder: &BStr, before: &mut Vec<&BStr>) {
         while let Some(file) = before.pop() {
             match folder.strip_prefix(file.as_bytes()) {
                 Some([]) => return self.repeated(),

@@ -55,8 +55,8 @@ impl Sections {
             }
             // Git ignores other values.
             let enabled = section.values("enabled").into_iter();
-            let enabled = enabled.filter_map(|value| gix::config::Boolean::try_from(value.as_bstr()).ok());
-            if let Some(enabled) = enabled.last() {
+            let mut enabled = enabled.filter_map(|value| gix::config::Boolean::try_from(value.as_bstr()).ok());
+            if let Some(enabled) = enabled.next_back() {
                 sections.enabled.insert(name.into(), enabled.0);
             }
             let is_friendly = ["command", "event", "parallel"];
