@@ -385,6 +385,35 @@ fn what_is_not_understood_is_refused_with_words() {
 }
 
 #[test]
+fn no_file_is_written_through_a_link_of_the_same_commit() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (source, remote) = pair(folder.path());
+    let outside = folder.path().join("outside");
+    fs::create_dir(&outside).expect("a folder");
+    let write = |kind: &str, content: &[u8]| {
+        let arguments = ["hash-object", "-t", kind, "-w", "--literally", "--stdin"];
+        support::git::git_with_input(&source, &arguments, content)
+    };
+    let entry = |mode: &str, name: &str, id: &str| {
+        let id = gix::ObjectId::from_hex(id.as_bytes()).expect("an id");
+        [format!("{mode} {name}\0").as_bytes(), id.as_slice()].concat()
+    };
+    let link = write("blob", b"../outside");
+    let below = write("tree", &entry("100644", "file", &link));
+    let both = [entry("120000", "x", &link), entry("40000", "x", &below)].concat();
+    let tree = write("tree", &both);
+    let commit = git(&source, &["commit-tree", "-p", "main", "-m", "both", &tree]);
+    let pushed = ours(&source, &["../remote", &format!("{commit}:main")]);
+    let said = stderr(&pushed);
+    assert!(
+        !pushed.status.success() && said.contains("x/file is below a file"),
+        "{said}"
+    );
+    assert_eq!(files(&outside, Path::new("")), Vec::<String>::new());
+    assert!(!remote.join("x").exists());
+}
+
+#[test]
 fn attributes_of_the_pushed_commit_and_submodules_are_looked_at() {
     let folder = tempfile::tempdir().expect("a folder");
     let (source, remote) = pair(folder.path());

@@ -482,32 +482,54 @@ fn what_the_pack_lacks_is_missed_as_by_git() {
     assert!(!ours.accepted);
 }
 
-/// Objects that exist but are incomplete do not count, unless a ref reaches them.
+/// Objects that the destination has count only with everything below them, unless a ref reaches them.
 #[test]
 fn objects_that_no_ref_reaches_are_followed_as_by_git() {
+    let case = Case::new(&[]);
+    let (remote, oracle) = (case.folder.path().join("remote"), case.folder.path().join("oracle"));
+    let entry = format!("100644 blob {}\tfile\n", case.blob);
+    for side in [&remote, &oracle] {
+        // The tree is there, its file is not.
+        git_with_input(side, &["mktree", "--missing"], entry.as_bytes());
+    }
+    let pack = case.pack(&[case.tree.clone(), case.blob.clone()]);
+    let before = files(&remote);
+    assert!(case.by_git(&pack, "").accepted, "git looks at the tips after that");
+    let mut walk = git::command(&oracle);
+    walk.args(["rev-list", "--objects", "--quiet", &case.commit, "--not", "--all"]);
+    assert!(!walk.output().expect("the program git is needed").status.success());
+    let push = |pack: &Path| {
+        let file = File::open(pack).expect("a pack");
+        let length = file.metadata().expect("a length").len();
+        let id = ObjectId::from_hex(case.commit.as_bytes()).expect("an id");
+        let create = git_push::Command::create("refs/heads/main", id);
+        let request = Request::new(vec![create], gix::hash::Kind::Sha1, Vec::new());
+        let mut local = Local::open(&remote).expect("a repository");
+        local
+            .send(&request, Some(Pack::new(file, length, 0)))
+            .expect("a report")
+    };
+    let report = push(&pack);
+    let (_, verdict) = report.verdicts().next().expect("a verdict");
+    assert_eq!(reason(verdict), "missing necessary objects");
+    assert_eq!(files(&remote), before, "nothing is left");
+    // With its file, the tree is complete, although no ref reaches it.
+    git_with_input(&remote, &["hash-object", "-w", "--stdin"], b"content");
+    assert!(push(&pack).all_accepted());
+}
+
+/// A pack has only what is new. What it builds on is there, and refs reach it.
+#[test]
+fn a_push_onto_what_refs_reach_is_accepted() {
     let template = made(Format::Sha1);
-    let source = template.path().join("source");
-    let tip = git(&source, &["rev-parse", "main"]);
-    let [theirs, ours] = [theirs, ours].map(|program| {
-        let folder = tempfile::tempdir().expect("a folder");
-        copy(template.path(), folder.path());
-        let remote = folder.path().join("remote.git");
-        git(&remote, &["config", "transfer.fsckObjects", "true"]);
-        let blob = git_with_input(&source, &["hash-object", "-w", "--stdin"], b"lost");
-        let entry = format!("100644 blob {blob}\tfile\n");
-        // The tree exists at the remote, its blob does not.
-        let incomplete = git_with_input(&remote, &["mktree", "--missing"], entry.as_bytes());
-        let there = folder.path().join("source");
-        let same = git_with_input(&there, &["mktree", "--missing"], entry.as_bytes());
-        assert_eq!(same, incomplete);
-        git_with_input(&there, &["hash-object", "-w", "--stdin"], b"lost");
-        let commit = git(&there, &["commit-tree", "-m", "m", "-p", &tip, &incomplete]);
-        let path = there.join(".git/objects").join(&incomplete[..2]).join(&incomplete[2..]);
-        let pushed = program(&there, &["../remote.git", &format!("{commit}:refs/heads/new"), "side"]);
-        assert!(path.exists());
-        (pushed.status.success(), stderr(&pushed), refs(&remote))
-    });
-    assert_eq!((ours.0, &ours.2), (theirs.0, &theirs.2), "{}\n{}", ours.1, theirs.1);
+    let remote = template.path().join("remote.git");
+    git(&remote, &["config", "receive.fsckObjects", "true"]);
+    let pushed = ours(
+        &template.path().join("source"),
+        &["../remote.git", "main", "side", ":gone", "main~1:refs/heads/old"],
+    );
+    assert!(pushed.status.success(), "{}", stderr(&pushed));
+    git(&remote, &["fsck", "--strict", "--no-dangling"]);
 }
 
 #[test]

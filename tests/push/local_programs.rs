@@ -189,12 +189,12 @@ fn a_path_with_separators_is_quoted_as_by_git() {
 struct Stopped {
     template: tempfile::TempDir,
     before: String,
-    /// Results of an update, and of a deletion that is stopped before it begins.
+    /// Results of a push that is stopped while its hook runs, and of one that is stopped before it begins.
     results: [Result<git_push::Report, git_push::Error>; 2],
 }
 
 impl Stopped {
-    fn new(hook: &str) -> Self {
+    fn new(hook: &str, commands: [&str; 2]) -> Self {
         let template = made(Format::Sha1);
         let (source, remote) = (template.path().join("source"), template.path().join("remote.git"));
         let id = template.path().join("id");
@@ -218,9 +218,11 @@ impl Stopped {
         });
         let mut local = Local::open(&remote).expect("a repository");
         let advertisement = local.advertisement().expect("refs");
-        let main = source.rev_parse_single("main").expect("main").detach();
-        let null = gix::hash::Kind::Sha1.null();
-        let results = [("refs/heads/main", main), ("refs/heads/gone", null)].map(|(name, id)| {
+        let results = commands.map(|name| {
+            let id = match name {
+                "refs/heads/gone" => gix::hash::Kind::Sha1.null(),
+                _ => source.rev_parse_single("main").expect("main").detach(),
+            };
             let command = Command::set(name, &advertisement, id);
             let push = Push::new(&source, &advertisement).command(command).interrupt(&flag);
             push.send(&mut local)
@@ -248,8 +250,14 @@ impl Stopped {
 
 #[test]
 fn an_interrupt_ends_a_push_whose_hook_never_ends() {
-    for hook in ["pre-receive", "update", "reference-transaction"] {
-        let stopped = Stopped::new(hook);
+    let (update, delete) = ("refs/heads/main", "refs/heads/gone");
+    for (hook, commands) in [
+        ("pre-receive", [update, delete]),
+        ("pre-receive", [delete, update]),
+        ("update", [update, delete]),
+        ("reference-transaction", [update, delete]),
+    ] {
+        let stopped = Stopped::new(hook, commands);
         for result in &stopped.results {
             let error = result.as_ref().expect_err("it was stopped");
             assert_eq!(error.kind(), ErrorKind::Interrupted, "{hook}: {error}");
@@ -261,7 +269,7 @@ fn an_interrupt_ends_a_push_whose_hook_never_ends() {
 
 #[test]
 fn a_hook_that_never_ends_after_the_refs_have_moved_has_some_time_after_an_interrupt() {
-    let stopped = Stopped::new("post-receive");
+    let stopped = Stopped::new("post-receive", ["refs/heads/main", "refs/heads/gone"]);
     let report = stopped.results[0].as_ref().expect("a report");
     assert!(report.all_accepted(), "{report:?}");
     assert!(

@@ -183,7 +183,12 @@ fn leaves(repository: &Repository, commit: ObjectId) -> Result<Leaves, Refusal> 
             leaves.insert(path, leaf);
         }
     }
-    Ok(leaves)
+    // A file would be written through a link of the same name.
+    let is_below_file = |path: &&BString| folders(path.as_bstr()).any(|above| leaves.contains_key(above));
+    match leaves.keys().find(is_below_file) {
+        Some(path) => Err(refused(&format!("{path} is below a file of the same commit"))),
+        None => Ok(leaves),
+    }
 }
 
 fn mode(kind: gix::objs::tree::EntryKind) -> entry::Mode {

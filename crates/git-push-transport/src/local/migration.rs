@@ -99,8 +99,9 @@ fn is_to_move(file: &Path, old: &Path, new: &Path) -> io::Result<bool> {
         let name = name.as_os_str().as_encoded_bytes();
         name.len() == 2 && name.iter().all(u8::is_ascii_hexdigit)
     };
-    match order(file) {
-        1..=3 => Ok(true),
+    let extension = file.extension().map(|extension| extension.as_encoded_bytes());
+    match extension {
+        Some(b"pack" | b"rev" | b"idx") => Ok(true),
         _ if file.parent().is_some_and(is_shard) => Ok(false),
         _ if fs::read(old)?.as_bstr() == fs::read(new)?.as_bstr() => Ok(false),
         _ => Err(io::Error::other(format!(

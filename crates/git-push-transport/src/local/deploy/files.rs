@@ -236,7 +236,10 @@ impl<'a> Folder<'a> {
 
     fn make_folder(&self, folder: &Path) -> io::Result<()> {
         match fs::create_dir(folder) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match fs::symlink_metadata(folder)? {
+                found if found.is_dir() => Ok(()),
+                _ => Err(error),
+            },
             made => made.and_then(|()| hand_over(folder, self.root, None)),
         }
     }

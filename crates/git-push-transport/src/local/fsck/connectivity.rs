@@ -119,14 +119,27 @@ impl<'a> Connectivity<'a> {
         let walk = walk.all().map_err(|error| unreadable(&causes(&error)))?;
         let (mut walked, mut parents) = (BTreeSet::new(), old);
         for commit in walk {
-            // A walk fails if a commit does not exist.
-            let Ok(commit) = commit else { return Ok(None) };
+            let commit = match commit {
+                Ok(commit) => commit,
+                // It fails, too, if a commit does not exist.
+                Err(_) if self.lacks_one(&parents)? => return Ok(None),
+                Err(error) => return Err(unreadable(&causes(&error))),
+            };
             walked.insert(commit.id);
             parents.extend(commit.parent_ids.iter().copied());
         }
         commits.known = parents.difference(&walked).copied().collect();
         commits.unknown.extend(walked);
         Ok(Some(commits))
+    }
+
+    fn lacks_one(&self, ids: &BTreeSet<ObjectId>) -> Result<bool, Error> {
+        for id in ids {
+            if self.objects.kind(*id)?.is_none() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Returns true if these objects and all objects below them exist. `known` are commits that are complete.
