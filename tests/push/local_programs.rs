@@ -268,6 +268,38 @@ fn an_interrupt_ends_a_push_whose_hook_never_ends() {
 }
 
 #[test]
+fn a_signal_ends_a_push_and_its_hook() {
+    let template = made(Format::Sha1);
+    let (remote, id) = (template.path().join("remote.git"), template.path().join("id"));
+    let script = format!(
+        "trap '' INT\necho $$ > '{0}.new' && mv '{0}.new' '{0}'\nwhile :; do sleep 1; done",
+        id.display()
+    );
+    git::hook(&remote, "pre-receive", &script);
+    let before = refs(&remote);
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_stargate-mirror"));
+    command.args(["push", "../remote.git", "main"]);
+    command.current_dir(template.path().join("source")).env_clear();
+    command.envs(git::ISOLATED).stderr(std::process::Stdio::piped());
+    let child = command.spawn().expect("stargate-mirror runs");
+    while !id.exists() {
+        thread::yield_now();
+    }
+    // To the program alone, not to its hook.
+    let signal = std::process::Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status();
+    assert!(signal.expect("the program kill is needed").success());
+    let ended = child.wait_with_output().expect("it ends");
+    let said = stderr(&ended);
+    assert!(!ended.status.success() && said.contains("interrupted"), "{said}");
+    let process = fs::read_to_string(&id).expect("the hook ran");
+    assert!(!Path::new("/proc").join(process.trim()).exists(), "the hook runs on");
+    assert!(left(&remote.join("objects")).is_empty());
+    assert_eq!(refs(&remote), before);
+}
+
+#[test]
 fn a_hook_that_never_ends_after_the_refs_have_moved_has_some_time_after_an_interrupt() {
     let stopped = Stopped::new("post-receive", ["refs/heads/main", "refs/heads/gone"]);
     let report = stopped.results[0].as_ref().expect("a report");
