@@ -337,6 +337,12 @@ fn faults_of_tags_are_those_of_git() {
         refused += usize::from(lines.iter().any(|line| line.starts_with("fatal")));
     }
     assert!(refused >= 8, "{refused}");
+    // A tag of a tag that is shorter than git reads one.
+    let short = Case::new(&[]);
+    let inner = short.write("tag", format!("{object}type commit\ntag v1\n{tagger}\nm\n").as_bytes());
+    let tip = short.write("tag", format!("object {inner}\ntype tag\ntag x\n").as_bytes());
+    let lines = short.compare("a short tag", ("refs/tags/x", &tip));
+    assert_eq!(lines, ["fatal: invalid tag"]);
     let content = format!("{object}type tree\ntag v1\n{tagger}\nm\n");
     let tip = case.write("tag", content.as_bytes());
     let pack = case.pack(&[]);

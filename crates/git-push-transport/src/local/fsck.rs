@@ -43,6 +43,9 @@ pub(super) use self::rules::Rules;
 /// Largest file with submodules or attributes that is read, in bytes. Git does not read larger attributes either.
 const LARGEST: u64 = 100 << 20;
 
+/// Least size of a tag beside the id in it, in bytes. Git reads no shorter one.
+const SHORTEST_TAG: usize = 24;
+
 /// Result of the checks.
 #[derive(Debug, Default)]
 pub(super) struct Checked {
@@ -276,7 +279,7 @@ fn unparsable(id: ObjectId, kind: Kind, data: &[u8]) -> Option<Option<String>> {
             is_bad.then(|| Some(format!("error: bad parents in commit {id}")))
         }
         Kind::Tag => {
-            if !named(lines.next(), "object ") {
+            if data.len() < id.kind().len_in_hex() + SHORTEST_TAG || !named(lines.next(), "object ") {
                 return Some(None);
             }
             let Some(kind) = lines
