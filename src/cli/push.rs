@@ -5,9 +5,14 @@ mod progress;
 mod upstream;
 
 use std::{
+    cell::OnceCell,
     ffi::OsString,
     io::IsTerminal,
     path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use bstr::BString;
@@ -17,6 +22,7 @@ pub use progress::Terminal;
 use super::{
     logs,
     report::{Exit, Failure, git_exit},
+    signals,
 };
 use crate::porcelain::{self, Extent, Options, Outside, PushError, PushOutcome, PushReport, Recurse, Signed};
 
@@ -219,10 +225,12 @@ fn push(
     } else {
         terminal
     };
+    let interrupt = OnceCell::new();
     let mut outside = Outside {
         environment: &super::environment,
         clock: &SystemClock::default(),
         observer,
+        interruptible: &|| interrupt.get_or_init(interruptible).clone(),
         starts: &|url| {
             if args.verbose > 0 {
                 eprintln!("Pushing to {url}");
@@ -232,6 +240,16 @@ fn push(
         ends,
     };
     porcelain::run(git_dir, options, &mut outside)
+}
+
+/// Returns a flag that the first signal to stop sets. The second one ends the process.
+fn interruptible() -> Arc<AtomicBool> {
+    let interrupt = Arc::<AtomicBool>::default();
+    let flag = interrupt.clone();
+    if signals::listen(move |_| flag.store(true, Ordering::Relaxed)).is_err() {
+        tracing::warn!("cannot receive signals; the first one ends the process, and a hook may run on");
+    }
+    interrupt
 }
 
 /// Prints the report of a push. Returns the failure if not all refs were pushed.

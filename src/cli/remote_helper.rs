@@ -10,6 +10,7 @@ use std::{
     io::{self, BufRead, Write},
     path::Path,
     process::ExitCode,
+    sync::{Arc, atomic::AtomicBool},
 };
 
 use bstr::{BStr, BString, ByteSlice};
@@ -291,6 +292,14 @@ impl Connection for Remembering {
 
     fn takes_streams(&self) -> bool {
         self.remote.takes_streams()
+    }
+
+    fn may_refuse_thin(&self) -> bool {
+        self.remote.may_refuse_thin()
+    }
+
+    fn watch(&mut self, interrupt: &Arc<AtomicBool>) {
+        self.remote.watch(interrupt);
     }
 
     fn read_refs(&mut self, prefixes: &[BString]) -> Result<Vec<RemoteRef>, Error> {

@@ -1,5 +1,9 @@
 //! One push over a connection.
-use std::{cell::OnceCell, collections::BTreeMap};
+use std::{
+    cell::OnceCell,
+    collections::BTreeMap,
+    sync::{Arc, atomic::AtomicBool},
+};
 
 use bstr::{BStr, BString};
 use git_push::{
@@ -50,6 +54,8 @@ pub struct Order {
     pub shallow: bool,
     /// Options of the push itself.
     pub options: git_push::Options,
+    /// Becomes true to stop the push.
+    pub interrupt: Arc<AtomicBool>,
     /// Send and change nothing.
     pub dry_run: bool,
     /// Bytes of a pack above which the push goes in parts. None is unlimited.
@@ -69,6 +75,7 @@ impl Default for Order {
             thin: true,
             shallow: false,
             options: git_push::Options::default(),
+            interrupt: Arc::default(),
             dry_run: false,
             max_pack_size: None,
             read_back: ReadBack::default(),
@@ -399,6 +406,7 @@ impl Sending<'_> {
             .options(self.order.options.clone())
             .thin(self.order.thin)
             .shallow(self.order.shallow)
+            .interrupt(&self.order.interrupt)
             .agent(AGENT)
             .progress(self.observer);
         if let Some(signer) = self.signer {

@@ -7,6 +7,7 @@ use std::{
 };
 
 use bstr::{BStr, ByteSlice};
+use durable::ownership::is_executable;
 use git_push::ruling::Refusal;
 use gix::Repository;
 
@@ -82,17 +83,6 @@ fn home_relative(path: &Path, repository: &Repository) -> Result<PathBuf, PushEr
     let snapshot = repository.config_snapshot();
     let trusted = snapshot.trusted_path("core.hooksPath").map_err(unusable)?;
     Ok(trusted.unwrap_or_else(|| path.to_owned()))
-}
-
-#[cfg(unix)]
-fn is_executable(metadata: &std::fs::Metadata) -> bool {
-    use std::os::unix::fs::PermissionsExt;
-    metadata.is_file() && metadata.permissions().mode() & 0o111 != 0
-}
-
-#[cfg(not(unix))]
-fn is_executable(metadata: &std::fs::Metadata) -> bool {
-    metadata.is_file()
 }
 
 /// Returns a line for each update that may be sent: `<local ref> <new id> <remote ref> <old id>`.

@@ -1,5 +1,9 @@
 //! Push from a repository to configured remotes or URLs.
-use std::{ffi::OsString, path::Path};
+use std::{
+    ffi::OsString,
+    path::Path,
+    sync::{Arc, atomic::AtomicBool},
+};
 
 use bstr::{BStr, BString, ByteSlice};
 use durable::clock::Clock;
@@ -97,6 +101,8 @@ pub struct Outside<'a> {
     pub clock: &'a dyn Clock,
     /// Receives the progress.
     pub observer: &'a dyn Observer,
+    /// Returns a flag that becomes true when a person asks to stop. Called before a push to a path.
+    pub interruptible: &'a dyn Fn() -> Arc<AtomicBool>,
     /// Called with each URL, without secrets, before the push to it.
     pub starts: &'a dyn Fn(&str),
     /// Shows a line to a person, on standard error.
@@ -206,7 +212,10 @@ impl Target<'_> {
         let tracking = Tracking::new(self.local, configured.as_ref());
         let signer = self.signer(shown)?;
         let raw = url.to_bstring();
+        let is_written_directly = matches!(location, Location::Path(_)) && self.transport.receive_pack.is_none();
         let order = Order {
+            // Hooks run there. The server ends by itself where there is one.
+            interrupt: is_written_directly.then(outside.interruptible).unwrap_or_default(),
             shallow: self.pushes_shallow(&location)?,
             ..self.order.clone()
         };

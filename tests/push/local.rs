@@ -395,6 +395,23 @@ fn a_hidden_ref_is_neither_seen_nor_changed_as_by_git() {
 }
 
 #[test]
+fn refs_of_the_hook_proc_receive_are_refused() {
+    let pair = pair("sha1");
+    let (one, null) = (pair.commits[0], pair.null());
+    for (value, name, is_refused) in [
+        ("refs/for", "refs/for/main", true),
+        ("ad:refs/for/", "refs/for/topic", true),
+        ("refs/for", "refs/forest", false),
+        ("!refs/heads", "refs/kv/main", true),
+    ] {
+        pair.configure("receive.procReceiveRefs", value);
+        let verdicts = pair.push(true, &[(name, null, one)]);
+        let said = matches!(&verdicts[0], Verdict::Rejected(why) if why.contains_str("proc-receive is not supported"));
+        assert_eq!(said, is_refused, "{value}: {verdicts:?}");
+    }
+}
+
+#[test]
 fn a_pack_above_the_largest_size_is_refused_as_by_git() {
     for pair in pairs() {
         let (one, null) = (pair.commits[0], pair.null());
@@ -472,13 +489,12 @@ fn a_branch_that_is_checked_out_is_refused_unless_the_mirror_allows_it() {
     pair.create("refs/kv/main", one);
     std::fs::write(&head, content).unwrap();
     pair.configure("receive.denyCurrentBranch", "updateInstead");
-    let verdicts = pair.push(true, &[("refs/heads/main", null, one)]);
-    assert!(
-        reason(&verdicts[0]).contains("needs the hook push-to-checkout"),
-        "{verdicts:?}"
-    );
-    pair.configure("receive.denyCurrentBranch", "ignore");
     assert_eq!(pair.push(true, &[("refs/heads/main", null, one)]), [Verdict::Accepted]);
+    let file = pair.mirror.join("data/key");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "one");
+    pair.configure("receive.denyCurrentBranch", "ignore");
+    assert_eq!(pair.push(true, &[("refs/heads/main", one, two)]), [Verdict::Accepted]);
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "one");
 }
 
 #[test]

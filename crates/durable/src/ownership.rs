@@ -2,7 +2,7 @@
 //!
 //! On Unix, a new file or folder gets the owner of its parent folder, if this process may change the owner. In a shared
 //! folder (setgid) it is writable by the folder's group. So a worker that runs as root does not lock out the users who push.
-use std::{io, path::Path};
+use std::{fs, io, path::Path};
 
 #[cfg_attr(windows, path = "ownership/windows.rs")]
 #[cfg_attr(unix, path = "ownership/unix.rs")]
@@ -17,6 +17,17 @@ pub(crate) use platform::{set_folder_mode, set_on, set_on_folder};
 /// The errors of `open(2)` (a symbolic link is not followed), `fchown(2)` and `fchmod(2)`.
 pub fn hand_over(path: &Path, folder: &Path, mode: Option<u32>) -> io::Result<()> {
     platform::hand_over(path, folder, mode)
+}
+
+/// Returns true for a file that somebody may execute. On systems without modes, every file is one.
+pub fn is_executable(metadata: &fs::Metadata) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        metadata.is_file() && metadata.permissions().mode() & 0o111 != 0
+    }
+    #[cfg(not(unix))]
+    metadata.is_file()
 }
 
 /// Returns the mode that git gives to a folder of 0755 for this value of `core.sharedRepository` (git-config). `None` if the

@@ -3,6 +3,7 @@
 //! 1. The pack is indexed in a folder of its own, a thin one with the bases that it lacks. The hook `pre-receive` sees it there
 //!    (git-receive-pack, *Quarantine environment*). Then it moves to `objects/pack`, synced with its index and folder, as git
 //!    does by default.
+//!    Before that, the objects are checked if the repository asks for it (`fsck`).
 //! 2. Each command is checked by git's rules (`policy`), and by the hooks of the repository (`hooks`, `execution`).
 //! 3. The refs move in one transaction (`transaction`, or `tables` if they are in reftables). If the push is not atomic and one of them cannot move, each command
 //!    gets a transaction of its own.
@@ -10,20 +11,23 @@
 //! 5. The next push removes the files that a killed push has left, locks of refs first (`incoming`).
 //!
 //! # Limitations
-//! - The hook `proc-receive`, `.have` lines of alternates and `receive.fsckObjects` are not supported.
-//! - Symbolic refs are refused. `receive.denyCurrentBranch=updateInstead` needs the hook `push-to-checkout`.
+//! - The hook `proc-receive` and `.have` lines of alternates are not supported. Refs of `receive.procReceiveRefs` are refused.
+//! - Symbolic refs are refused. `receive.denyCurrentBranch=updateInstead` has limits of its own (`deploy`).
 //! - If a rule or the hook `update` refuses all commands, the pack stays, unreachable, until `git gc`, as with git. The same
 //!   push again writes the same file.
-//! - Connectivity is not checked. The objects named by commands must exist. [`enumerate`](git_push::enumerate) guarantees that
-//!   the pack has the objects that they reach.
+//! - Connectivity is checked only with `receive.fsckObjects`. The objects named by commands must exist.
+//!   [`enumerate`](git_push::enumerate) guarantees that the pack has the objects that they reach.
 //! - Refs in files are not synced to disk, as in git by default. Reftables are.
 //! - In reftables, refs of a single work tree (`refs/bisect/…`) are those of the main one, and a deleted ref keeps its
 //!   reflog.
+mod deploy;
 mod execution;
+mod fsck;
 mod hidden;
 mod hooks;
 mod incoming;
 mod lending;
+mod migration;
 mod ownership;
 mod policy;
 mod tables;
@@ -35,7 +39,10 @@ use std::{
     fs,
     io::{self, BufReader, Read},
     path::{Path, PathBuf},
-    sync::atomic::Ordering,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use bstr::{BStr, BString};
@@ -49,6 +56,7 @@ use gix::{ObjectId, refs::TargetRef};
 
 use self::{
     execution::Execution,
+    fsck::Checked,
     hidden::Hidden,
     hooks::Hooks,
     incoming::{Incoming, Place},
@@ -69,6 +77,8 @@ pub struct Local {
     storage: RefStorage,
     traffic: Traffic,
     runs_hooks: bool,
+    /// True if the caller asked to stop.
+    interrupt: Arc<AtomicBool>,
 }
 
 impl Local {
@@ -94,6 +104,7 @@ impl Local {
             storage,
             traffic: Traffic::default(),
             runs_hooks: true,
+            interrupt: Arc::default(),
         })
     }
 
@@ -150,8 +161,8 @@ impl Local {
         begun.map_err(|error| self.failed("write to", &error.to_string()))
     }
 
-    /// Indexes the pack in the folder of the push. Returns the pack and its index, if it has objects.
-    fn receive(&mut self, mut pack: Pack, incoming: &Incoming) -> Result<Option<(PathBuf, PathBuf)>, Error> {
+    /// Indexes the pack in the folder of the push. Returns its file, if it has objects.
+    fn receive(&mut self, mut pack: Pack, incoming: &Incoming) -> Result<Option<PathBuf>, Error> {
         let packs = incoming.packs();
         Disk.create_dir(&packs)
             .map_err(|error| self.failed("write a pack to", &error.to_string()))?;
@@ -181,21 +192,51 @@ impl Local {
         }
         let written = written.map_err(|error| self.failed("index a pack in", &causes(&error)))?;
         // A pack without objects leaves nothing.
-        Ok(written.data_path.zip(written.index_path))
+        Ok(written.data_path)
     }
 
-    /// Asks the hooks, takes in the pack, and moves the refs. Returns verdicts in the order of the commands.
-    fn carry_out(&mut self, request: &Request, pack: Option<Pack>, hooks: &Hooks) -> Result<Vec<Verdict>, Error> {
+    /// Checks the objects of the pack and what the commands reach, if the repository asks for that.
+    fn check(&self, commands: &[Command], incoming: &Incoming, hooks: &Hooks) -> Result<Checked, Error> {
+        let rules = fsck::Rules::of(&self.repository)?;
+        let Some(rules) = rules.filter(|_| commands.iter().any(|command| !command.is_delete())) else {
+            return Ok(Checked::default());
+        };
+        let refs = self.refs()?.into_values();
+        let checked = fsck::check(&rules, &self.repository, incoming.folder(), (commands, refs))?;
+        checked.words.iter().for_each(|line| hooks.say(line));
+        if let Some(refusal) = &checked.refusal {
+            hooks.say(&format!("fatal: {refusal}"));
+        }
+        Ok(checked)
+    }
+
+    /// Checks the objects, asks the hooks, takes in the pack, and moves the refs. Returns verdicts in the order of the
+    /// commands.
+    fn carry_out(&mut self, request: &Request, pack: Option<Pack>, hooks: &Hooks) -> Result<Outcome, Error> {
         let mut incoming = self.begin(&request.commands)?;
         let has_pack = pack.is_some();
         let received = pack.map(|pack| self.receive(pack, &incoming)).transpose()?.flatten();
-        let execution = Execution::new(self, request, hooks);
-        if !hooks.pre_receive(&request.commands, has_pack.then(|| incoming.folder())) {
-            return Ok(execution.declined());
+        let checked = self.check(&request.commands, &incoming, hooks)?;
+        let execution = Execution::new(self, request, hooks, &checked.disconnected);
+        if checked.refusal.is_some() {
+            return Ok(Outcome {
+                verdicts: execution.refused("unpacker error"),
+                unpack_error: checked.refusal.map(BString::from),
+            });
         }
-        if let Some((pack, index)) = received {
-            let taken = incoming.take_in(&pack, &index);
-            taken.map_err(|error| self.failed("write a pack to", &error.to_string()))?;
+        let is_allowed = hooks.pre_receive(&request.commands, has_pack.then(|| incoming.folder()))?;
+        if hooks.is_interrupted() {
+            return Err(Error::interrupted());
+        }
+        if !is_allowed {
+            return Ok(execution.refused("pre-receive hook declined").into());
+        }
+        if execution.has_no_command() {
+            return Ok(execution.refused(execution::MISSING).into());
+        }
+        if has_pack {
+            let taken = incoming.take_in(received.as_deref());
+            taken.map_err(|error| self.failed("write objects to", &error.to_string()))?;
         }
         let made = match self.storage {
             RefStorage::Files => Made::before(&self.repository, &request.commands),
@@ -203,7 +244,7 @@ impl Local {
         };
         let verdicts = execution.run();
         made.settle();
-        verdicts
+        Ok(verdicts?.into())
     }
 
     /// Returns the largest size of a pack that the repository accepts, in bytes (git-config, *receive.maxInputSize*).
@@ -240,6 +281,22 @@ impl Local {
             }
         };
         Ok(Policy::new(&self.repository, stack, names))
+    }
+}
+
+/// Result of a push.
+struct Outcome {
+    verdicts: Vec<Verdict>,
+    /// The reason why the objects were refused.
+    unpack_error: Option<BString>,
+}
+
+impl From<Vec<Verdict>> for Outcome {
+    fn from(verdicts: Vec<Verdict>) -> Self {
+        Outcome {
+            verdicts,
+            unpack_error: None,
+        }
     }
 }
 
@@ -309,20 +366,31 @@ impl Connection for Local {
             let what = format!("the object format of {path} is {theirs}, that of the push is {ours}");
             return Err(Error::new(ErrorKind::Misconfigured, what));
         }
-        let hooks = Hooks::of(&self.repository, &request.push_options, self.runs_hooks)?;
-        let verdicts = self.carry_out(request, pack, &hooks);
-        let verdicts = verdicts.map_err(|error| error.with_server_words(hooks.words()))?;
+        if let Some(pack) = &pack {
+            self.interrupt = pack.interrupt_flag();
+        }
+        let hooks = Hooks::of(&self.repository, request, self.runs_hooks, self.interrupt.clone())?;
+        let outcome = self.carry_out(request, pack, &hooks);
+        let Outcome { verdicts, unpack_error } = outcome.map_err(|error| error.with_server_words(hooks.words()))?;
         let carried_out = request.commands.iter().zip(&verdicts);
         let accepted: Vec<_> = carried_out
             .filter_map(|(command, verdict)| (*verdict == Verdict::Accepted).then_some(command))
             .collect();
         hooks.received(&changes(&accepted));
         let report = Report::new(request.commands.iter().cloned().zip(verdicts).collect());
-        Ok(report.with_server_words(hooks.words()))
+        Ok(report.with_unpack_error(unpack_error).with_server_words(hooks.words()))
     }
 
     fn takes_streams(&self) -> bool {
         true
+    }
+
+    fn watch(&mut self, interrupt: &Arc<AtomicBool>) {
+        self.interrupt = interrupt.clone();
+    }
+
+    fn may_refuse_thin(&self) -> bool {
+        false
     }
 
     fn read_refs(&mut self, prefixes: &[BString]) -> Result<Vec<RemoteRef>, Error> {

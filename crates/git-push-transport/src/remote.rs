@@ -1,5 +1,8 @@
 //! A remote at any location, over the transport of its URL.
-use std::path::PathBuf;
+use std::{
+    path::PathBuf,
+    sync::{Arc, atomic::AtomicBool},
+};
 
 use bstr::{BStr, BString};
 use git_push::{Advertisement, Capabilities, Command, Connection, Error, Pack, RemoteRef, Report, Request, Traffic};
@@ -216,6 +219,14 @@ impl Connection for Remote {
 
     fn takes_streams(&self) -> bool {
         self.transport.takes_streams()
+    }
+
+    fn watch(&mut self, interrupt: &Arc<AtomicBool>) {
+        self.transport.watch(interrupt);
+    }
+
+    fn may_refuse_thin(&self) -> bool {
+        self.transport.may_refuse_thin()
     }
 
     fn read_refs(&mut self, prefixes: &[BString]) -> Result<Vec<RemoteRef>, Error> {

@@ -1,5 +1,9 @@
 //! Checks the picture of modules in `lib.rs`: a module uses only modules of lower lines.
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
 
 /// Heights of modules by name, the highest line first in the picture.
 fn heights(lib: &str) -> BTreeMap<String, usize> {
@@ -34,23 +38,28 @@ fn check(module: &str, file: &Path, heights: &BTreeMap<String, usize>) {
     assert!(!text.contains("super::super"), "{}: use crate::", file.display());
 }
 
+/// Returns all files below a folder.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).expect("a folder");
+    let paths = entries.map(|entry| entry.expect("an entry").path());
+    paths
+        .flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] })
+        .collect()
+}
+
 #[test]
 fn modules_use_lower_ones_only() {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let heights = heights(&fs::read_to_string(src.join("lib.rs")).expect("lib.rs"));
-    let entries = |folder: &Path| {
-        let entries = fs::read_dir(folder).expect("a folder");
-        entries.map(|entry| entry.expect("an entry").path()).collect::<Vec<_>>()
-    };
     let mut checked = 0;
-    for path in entries(&src) {
-        let module = path.file_stem().expect("a name").to_string_lossy().into_owned();
-        if module == "lib" {
-            continue;
+    for file in files(&src) {
+        let below = file.strip_prefix(&src).expect("a file of the crate");
+        let module = below.iter().next().map(Path::new).expect("a name");
+        let module = module.file_stem().expect("a name").to_string_lossy();
+        if module != "lib" {
+            check(&module, &file, &heights);
+            checked += 1;
         }
-        let files = if path.is_dir() { entries(&path) } else { vec![path] };
-        files.iter().for_each(|file| check(&module, file, &heights));
-        checked += files.len();
     }
     assert!(checked >= heights.len(), "{checked} files");
 }

@@ -36,6 +36,10 @@ pub trait Connection {
         Ok(())
     }
 
+    /// Remembers a flag that becomes true when the caller asks to stop. It is set before each [`send()`](Connection::send()).
+    /// A connection need not look at it while it waits for an answer, which is the default.
+    fn watch(&mut self, _interrupt: &Arc<AtomicBool>) {}
+
     /// Sends `request` and the pack, if there is one. Returns the server's report.
     ///
     /// # Errors
@@ -47,6 +51,12 @@ pub trait Connection {
     /// By default every pack has a [`length()`](Pack::length()).
     fn takes_streams(&self) -> bool {
         false
+    }
+
+    /// Returns true if the remote may be one that does not take thin packs. After a push that it could not unpack, a
+    /// self-contained pack is sent then. By default any remote may be one.
+    fn may_refuse_thin(&self) -> bool {
+        true
     }
 
     /// Reads the refs whose names start with one of `prefixes`, as a reader of the remote sees them.

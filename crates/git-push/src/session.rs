@@ -226,7 +226,7 @@ impl<'a> Push<'a> {
             sent = self.attempt(connection, &request, bounds);
             refused_stream = true;
         }
-        if sent.is_thin && may_refuse_thin(&sent.result) {
+        if sent.is_thin && connection.may_refuse_thin() && may_refuse_thin(&sent.result) {
             bounds.thin = false;
             sent = self.attempt(connection, &request, bounds);
             refused_thin = true;
@@ -282,6 +282,7 @@ impl<'a> Push<'a> {
     ) -> Result<Report, Error> {
         self.observer.stage(Stage::Sending { pack: pack.as_ref() });
         self.monitor().check()?;
+        connection.watch(&self.interrupt);
         connection.send(request, pack.map(|pack| pack.interruptible(self.interrupt.clone())))
     }
 

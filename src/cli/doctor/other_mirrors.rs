@@ -20,6 +20,7 @@ use std::{
 };
 
 use bstr::{BStr, ByteSlice};
+use durable::ownership::is_executable;
 use git_push_transport::{Location, resolve};
 
 use super::{
@@ -180,17 +181,6 @@ fn present<T>(found: io::Result<T>) -> io::Result<Option<T>> {
 /// Returns true for a program. The samples in git's template are programs, too, but git runs none.
 fn is_run(path: &Path, found: &fs::Metadata) -> bool {
     path.extension().is_none_or(|extension| extension != "sample") && is_executable(found)
-}
-
-#[cfg(unix)]
-fn is_executable(found: &fs::Metadata) -> bool {
-    use std::os::unix::fs::PermissionsExt;
-    found.permissions().mode() & 0o111 != 0
-}
-
-#[cfg(not(unix))]
-fn is_executable(_found: &fs::Metadata) -> bool {
-    true
 }
 
 /// Reads the beginning of a script. Other programs are not read.

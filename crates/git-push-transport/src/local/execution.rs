@@ -10,41 +10,78 @@ use std::{
 
 use bstr::{BString, ByteSlice};
 use durable::replace::lock_path;
-use git_push::{Command, Error, Request, Verdict, repository::RefStorage};
+use git_push::{Command, Error, ErrorKind, Request, Verdict, repository::RefStorage};
+use gix::ObjectId;
 
-use super::{Local, hooks::Hooks, policy::Policy, tables, transaction};
+use super::{Local, deploy::deploy, hooks::Hooks, policy::Policy, tables, transaction};
+
+/// Reason for a command that reaches an object which does not exist.
+pub(super) const MISSING: &str = "missing necessary objects";
 
 /// Commands of one push.
 pub(super) struct Execution<'a> {
     local: &'a Local,
     request: &'a Request,
     hooks: &'a Hooks,
+    /// New ids that reach an object which does not exist.
+    disconnected: &'a BTreeSet<ObjectId>,
     /// Locks that were reported.
     locks: RefCell<BTreeSet<PathBuf>>,
 }
 
 impl<'a> Execution<'a> {
     /// Awaits [`Execution::run()`].
-    pub(super) fn new(local: &'a Local, request: &'a Request, hooks: &'a Hooks) -> Self {
+    pub(super) fn new(
+        local: &'a Local,
+        request: &'a Request,
+        hooks: &'a Hooks,
+        disconnected: &'a BTreeSet<ObjectId>,
+    ) -> Self {
         Execution {
             local,
             request,
             hooks,
+            disconnected,
             locks: RefCell::default(),
         }
     }
 
-    /// Returns the verdicts after the hook `pre-receive` declined.
-    pub(super) fn declined(&self) -> Vec<Verdict> {
-        let declined = |_: &Command| rejected("pre-receive hook declined".into());
-        self.request.commands.iter().map(declined).collect()
+    /// Returns the verdicts if all commands are refused for this reason.
+    pub(super) fn refused(&self, reason: &str) -> Vec<Verdict> {
+        vec![rejected(reason.to_owned()); self.request.commands.len()]
+    }
+
+    /// Returns true if no command can be carried out, because each reaches an object that does not exist.
+    pub(super) fn has_no_command(&self) -> bool {
+        self.request.commands.iter().all(|command| self.lacks_objects(command))
+    }
+
+    fn lacks_objects(&self, command: &Command) -> bool {
+        self.disconnected.contains(&command.new)
+    }
+
+    /// Returns the reason why a rule of the repository refuses the command.
+    fn ruled_out(&self, policy: &mut Policy<'_>, command: &Command) -> Option<String> {
+        if self.lacks_objects(command) {
+            return Some(MISSING.into());
+        }
+        policy.refusal(command)
     }
 
     /// Moves the refs. Returns verdicts in the order of the commands.
     ///
     /// # Errors
-    /// The refs of the repository cannot be read. None was moved.
+    /// The refs of the repository cannot be read, or the caller asked to stop. No ref was moved.
     pub(super) fn run(&self) -> Result<Vec<Verdict>, Error> {
+        let verdicts = self.moved()?;
+        let is_rejection = |verdict: &Verdict| matches!(verdict, Verdict::Rejected(_));
+        if self.hooks.is_interrupted() && verdicts.iter().all(is_rejection) {
+            return Err(Error::new(ErrorKind::Interrupted, "interrupted; no ref was moved"));
+        }
+        Ok(verdicts)
+    }
+
+    fn moved(&self) -> Result<Vec<Verdict>, Error> {
         let names: BTreeSet<_> = self.local.refs()?.into_keys().collect();
         if self.request.atomic {
             return Ok(self.all_or_none(self.local.policy(names)?));
@@ -54,7 +91,10 @@ impl<'a> Execution<'a> {
         let commands = &self.request.commands;
         let are_apart =
             self.hooks.are_run_for_each() || commands.iter().any(|one| policy.worktree_to_update(one).is_some());
-        let refusals: Vec<_> = commands.iter().map(|command| policy.refusal(command)).collect();
+        let refusals: Vec<_> = commands
+            .iter()
+            .map(|command| self.ruled_out(&mut policy, command))
+            .collect();
         let is_refused = refusals.iter().any(Option::is_some);
         if are_apart || (is_refused && commands.iter().any(Command::is_delete)) {
             return Ok(self.each(self.local.policy(names)?));
@@ -107,7 +147,10 @@ impl<'a> Execution<'a> {
 
     /// Returns the reason why the repository or one of its hooks refuses the command.
     fn refusal(&self, policy: &mut Policy<'_>, command: &Command) -> Option<String> {
-        let refusal = policy.refusal(command);
+        if self.hooks.is_interrupted() {
+            return Some("interrupted".into());
+        }
+        let refusal = self.ruled_out(policy, command);
         self.say_all(policy);
         if refusal.is_some() {
             return refusal;
@@ -119,12 +162,14 @@ impl<'a> Execution<'a> {
         }
         let worktree = policy.worktree_to_update(command)?;
         match self.hooks.push_to_checkout(worktree, command) {
-            Some(true) => None,
-            Some(false) => Some("push-to-checkout hook declined".into()),
-            None => Some(
-                "receive.denyCurrentBranch=updateInstead needs the hook push-to-checkout, or git-receive-pack there"
-                    .into(),
-            ),
+            Ok(Some(true)) => None,
+            Ok(Some(false)) => Some("push-to-checkout hook declined".into()),
+            Ok(None) => {
+                let refusal = deploy(worktree, command).err()?;
+                refusal.word.iter().for_each(|word| self.hooks.say(word));
+                Some(refusal.reason)
+            }
+            Err(error) => Some(error.to_string()),
         }
     }
 

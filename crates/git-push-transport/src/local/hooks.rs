@@ -1,22 +1,39 @@
 //! Hooks of a repository in a folder, as `git-receive-pack` runs them (githooks): `pre-receive`, `update`,
-//! `push-to-checkout`, `reference-transaction`, `post-receive` and `post-update`.
+//! `push-to-checkout`, `reference-transaction`, `post-receive` and `post-update`. First those of the configuration
+//! (`configured`), then the file. All of them run, and one that fails is enough.
 //!
-//! A hook runs in the folder of the repository, with `GIT_DIR=.`, and without the variables that name another repository.
-//! Its output is shown line by line, as that of a server.
+//! A hook runs in the folder of the repository, with `GIT_DIR=.`, without the variables that name another repository and
+//! without secrets. Its output is shown line by line, as that of a server (`program`).
+mod configured;
+mod program;
+
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::BTreeMap,
     env::consts,
     ffi::{OsStr, OsString},
-    fs,
-    io::{self, BufRead, BufReader, PipeReader, Read, Write},
+    fs, io,
     path::{Path, PathBuf},
-    process::{Child, Command as Program, Stdio},
-    thread,
+    process::Command as Program,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
-use bstr::{BString, ByteSlice};
-use git_push::{Command, Error, ErrorKind, MAX_LINE, MAX_LINES, cleaned};
+use bstr::{BString, ByteSlice, ByteVec};
+use durable::ownership::is_executable;
+use git_push::{Command, Error, ErrorKind, MAX_LINES, Request};
+
+use self::program::{Ended, Stop};
+use crate::child_environment::of_another_repository;
+
+/// Shell that runs hooks of the configuration, and those without `#!`.
+const SHELL: &str = if cfg!(windows) { "sh" } else { "/bin/sh" };
+
+/// Time that hooks have after an interrupt if the refs have moved, so that the push can still be recorded.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// Hooks of which one would run for a push.
 const NAMES: [&str; 6] = [
@@ -28,36 +45,27 @@ const NAMES: [&str; 6] = [
     "post-update",
 ];
 
-/// Variables of a repository (`git rev-parse --local-env-vars`), and those of another push.
-const FOREIGN: [&str; 17] = [
-    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
-    "GIT_COMMON_DIR",
-    "GIT_CONFIG",
-    "GIT_CONFIG_COUNT",
-    "GIT_CONFIG_PARAMETERS",
-    "GIT_DIR",
-    "GIT_GRAFT_FILE",
-    "GIT_IMPLICIT_WORK_TREE",
-    "GIT_INDEX_FILE",
-    "GIT_NO_REPLACE_OBJECTS",
-    "GIT_OBJECT_DIRECTORY",
-    "GIT_PREFIX",
-    "GIT_PUSH_OPTION_COUNT",
-    "GIT_QUARANTINE_PATH",
-    "GIT_REPLACE_REF_BASE",
-    "GIT_SHALLOW_FILE",
-    "GIT_WORK_TREE",
-];
+/// Variables of another push.
+const OF_A_PUSH: [&str; 2] = ["GIT_PUSH_OPTION_COUNT", "GIT_QUARANTINE_PATH"];
 
 /// Hooks of one repository, for one push.
 #[derive(Debug)]
 pub(super) struct Hooks {
-    /// Names and files.
-    found: BTreeMap<&'static str, PathBuf>,
+    found: BTreeMap<&'static str, Vec<Hook>>,
     git_dir: PathBuf,
     objects: PathBuf,
     push_options: Vec<BString>,
     words: RefCell<Vec<String>>,
+    interrupt: Arc<AtomicBool>,
+    is_killed: Cell<bool>,
+}
+
+/// A hook that can be run.
+#[derive(Debug, Clone)]
+enum Hook {
+    File(PathBuf),
+    /// A line of the shell, from the configuration.
+    Line(BString),
 }
 
 /// A moment of a transaction of refs.
@@ -70,32 +78,44 @@ pub(super) enum Phase {
 }
 
 impl Hooks {
-    /// Finds the hooks of a repository. If they are not to be run, there are none.
+    /// Finds the hooks of a repository. If they are not to be run, there are none. `interrupt` kills them.
     ///
     /// # Errors
-    /// [`ErrorKind::Misconfigured`] if the repository belongs to another user and has hooks, or their folder is unknown.
-    pub fn of(repository: &gix::Repository, push_options: &[BString], are_run: bool) -> Result<Self, Error> {
+    /// [`ErrorKind::Misconfigured`] if the repository belongs to another user and has hooks, or their settings are invalid.
+    pub fn of(
+        repository: &gix::Repository,
+        request: &Request,
+        are_run: bool,
+        interrupt: Arc<AtomicBool>,
+    ) -> Result<Self, Error> {
         let found = if are_run {
             find_all(repository)?
         } else {
             BTreeMap::new()
         };
-        let other = found.values().next();
+        let other = found.values().flatten().next();
         if let Some(hook) = other.filter(|_| repository.git_dir_trust() != gix::sec::Trust::Full) {
-            let what = format!(
-                "the hook {} was not run, because the repository belongs to another user",
-                hook.display()
-            );
+            let hook = hook.name();
+            let what = format!("the hook {hook} was not run, because the repository belongs to another user");
             return Err(Error::new(ErrorKind::Misconfigured, what)
                 .with_hint("push as the owner of the repository, or set stargate.localHooks to false"));
         }
+        let is_negotiated = request.negotiated("push-options");
+        let push_options = request.push_options.iter().filter(|_| is_negotiated);
         Ok(Hooks {
             found,
             git_dir: absolute(repository.git_dir())?,
             objects: absolute(repository.objects.store_ref().path())?,
-            push_options: push_options.to_vec(),
+            push_options: push_options.cloned().collect(),
             words: RefCell::default(),
+            interrupt,
+            is_killed: Cell::new(false),
         })
+    }
+
+    /// Returns true if the caller asked to stop before the refs have moved.
+    pub fn is_interrupted(&self) -> bool {
+        self.is_killed.get() || self.interrupt.load(Ordering::Relaxed)
     }
 
     /// Returns true if a hook is run for each ref.
@@ -106,17 +126,20 @@ impl Hooks {
     }
 
     /// Runs `pre-receive`. Returns true if the push may continue. `quarantine` is the folder with the new objects.
-    pub fn pre_receive(&self, commands: &[Command], quarantine: Option<&Path>) -> bool {
+    ///
+    /// # Errors
+    /// The path of the folder cannot be found.
+    pub fn pre_receive(&self, commands: &[Command], quarantine: Option<&Path>) -> Result<bool, Error> {
         let mut variables = self.push_options();
-        if let Some(quarantine) = quarantine.and_then(|quarantine| absolute(quarantine).ok()) {
-            let named = |name: &str, value: &Path| (name.into(), value.into());
+        if let Some(quarantine) = quarantine {
+            let quarantine = absolute(quarantine)?;
             variables.extend([
-                named("GIT_QUARANTINE_PATH", &quarantine),
-                named("GIT_OBJECT_DIRECTORY", &quarantine),
-                named("GIT_ALTERNATE_OBJECT_DIRECTORIES", &self.objects),
+                ("GIT_QUARANTINE_PATH".into(), quarantine.clone().into()),
+                ("GIT_OBJECT_DIRECTORY".into(), quarantine.into()),
+                ("GIT_ALTERNATE_OBJECT_DIRECTORIES".into(), alternate(&self.objects)),
             ]);
         }
-        self.run("pre-receive", &[], Some(lines(commands.iter())), variables)
+        Ok(self.run("pre-receive", &[], Some(lines(commands.iter())), variables))
     }
 
     /// Runs `update` for one command. Returns true if it may be carried out.
@@ -128,16 +151,20 @@ impl Hooks {
     }
 
     /// Runs `push-to-checkout` in a work tree. Returns `None` if there is no such hook.
-    pub fn push_to_checkout(&self, worktree: &gix::Repository, command: &Command) -> Option<bool> {
-        self.found.get("push-to-checkout")?;
-        let folder = worktree.workdir().and_then(|folder| absolute(folder).ok())?;
-        let git_dir = absolute(worktree.git_dir()).ok()?;
+    ///
+    /// # Errors
+    /// The path of the work tree cannot be found.
+    pub fn push_to_checkout(&self, worktree: &gix::Repository, command: &Command) -> Result<Option<bool>, Error> {
+        if !self.found.contains_key("push-to-checkout") {
+            return Ok(None);
+        }
+        let folder = absolute(worktree.workdir().unwrap_or(worktree.git_dir()))?;
         let variables = vec![
-            ("GIT_DIR".into(), git_dir.into()),
+            ("GIT_DIR".into(), absolute(worktree.git_dir())?.into()),
             ("GIT_WORK_TREE".into(), folder.into()),
         ];
         let id = command.new.to_string();
-        Some(self.run("push-to-checkout", &[OsStr::new(&id)], None, variables))
+        Ok(Some(self.run("push-to-checkout", &[OsStr::new(&id)], None, variables)))
     }
 
     /// Runs `reference-transaction`. Returns true if the transaction may continue.
@@ -158,13 +185,13 @@ impl Hooks {
         }
         // Their failure changes nothing.
         let input = lines(commands.iter().copied());
-        self.run("post-receive", &[], Some(input), self.push_options());
+        self.run_all("post-receive", &[], Some(input), &self.push_options(), GRACE);
         let names: Vec<_> = commands
             .iter()
             .map(|command| command.name.to_os_str_lossy().into_owned())
             .collect();
         let names: Vec<_> = names.iter().map(OsString::as_os_str).collect();
-        self.run("post-update", &names, None, Vec::new());
+        self.run_all("post-update", &names, None, &[], GRACE);
     }
 
     /// Shows a line to the person who pushes. Of too many lines, the last ones are dropped.
@@ -181,8 +208,8 @@ impl Hooks {
         self.words.borrow().clone()
     }
 
-    /// Runs a hook with these arguments, this standard input, and more variables. Returns true if it succeeds, or there is
-    /// none.
+    /// Runs the hooks of this name with these arguments, this standard input, and more variables. Returns true if all of them
+    /// succeed, or there is none.
     fn run(
         &self,
         name: &'static str,
@@ -190,50 +217,46 @@ impl Hooks {
         input: Option<Vec<u8>>,
         variables: Vec<(OsString, OsString)>,
     ) -> bool {
-        let Some(hook) = self.found.get(name) else {
-            return true;
+        self.run_all(name, arguments, input, &variables, Duration::ZERO)
+    }
+
+    /// The same. After an interrupt, each hook has the time `grace`.
+    fn run_all(
+        &self,
+        name: &'static str,
+        arguments: &[&OsStr],
+        input: Option<Vec<u8>>,
+        variables: &[(OsString, OsString)],
+        grace: Duration,
+    ) -> bool {
+        let stop = Stop {
+            flag: &self.interrupt,
+            grace,
         };
-        let mut program = Program::new(hook);
-        for name in FOREIGN {
-            program.env_remove(name);
-        }
-        program.args(arguments).env("GIT_DIR", ".").envs(variables);
-        program.current_dir(&self.git_dir);
-        self.run_program(program, input).unwrap_or_else(|error| {
-            self.say(&format!("error: cannot run {}: {error}", hook.display()));
-            false
-        })
-    }
-
-    fn run_program(&self, mut program: Program, input: Option<Vec<u8>>) -> io::Result<bool> {
-        let (output, written) = io::pipe()?;
-        let stdin = if input.is_some() { Stdio::piped() } else { Stdio::null() };
-        program.stdin(stdin).stdout(written.try_clone()?).stderr(written);
-        let mut child = program.spawn()?;
-        // It has the writing end, and this process must not keep it open.
-        drop(program);
-        self.accompany(&mut child, &input.unwrap_or_default(), output)?;
-        Ok(child.wait()?.success())
-    }
-
-    /// Gives a hook its input, and shows its output to the end.
-    fn accompany(&self, child: &mut Child, input: &[u8], output: PipeReader) -> io::Result<()> {
-        let stdin = child.stdin.take();
-        thread::scope(|scope| {
-            // A hook need not read its input.
-            scope.spawn(move || stdin.map(|mut stdin| stdin.write_all(input)));
-            let mut output = BufReader::new(output);
-            loop {
-                let mut line = Vec::new();
-                if output.by_ref().take(MAX_LINE as u64).read_until(b'\n', &mut line)? == 0 {
-                    return Ok(());
-                }
-                let line = cleaned(&line);
-                if !line.trim().is_empty() {
-                    self.say(&line);
-                }
+        let mut is_success = true;
+        for hook in self.found.get(name).into_iter().flatten() {
+            let mut program = hook.program(arguments);
+            of_another_repository(&mut program);
+            for name in OF_A_PUSH {
+                program.env_remove(name);
             }
-        })
+            program.env("GIT_DIR", ".").envs(variables.iter().cloned());
+            program.current_dir(&self.git_dir);
+            let ended = program::run(program, input.clone(), stop, |line| self.say(line));
+            let ended = ended.unwrap_or_else(|error| {
+                self.say(&format!("error: cannot run {}: {error}", hook.name()));
+                Ended::Failure
+            });
+            is_success &= ended == Ended::Success;
+            if ended == Ended::Killed {
+                self.say(&format!(
+                    "error: the hook {name} was killed, because the push was interrupted"
+                ));
+                self.is_killed.set(self.is_killed.get() || grace.is_zero());
+                return false;
+            }
+        }
+        is_success
     }
 
     fn push_options(&self) -> Vec<(OsString, OsString)> {
@@ -249,22 +272,80 @@ impl Hooks {
     }
 }
 
-/// Returns the hooks that exist and can be run.
-fn find_all(repository: &gix::Repository) -> Result<BTreeMap<&'static str, PathBuf>, Error> {
-    let folder = folder(repository)?;
-    let file = |name: &'static str| {
-        let hook = folder.join(name).with_extension(consts::EXE_EXTENSION);
-        match hook.metadata() {
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => None,
-            Ok(metadata) if !is_executable(&metadata) => {
-                tracing::warn!("the hook {} was ignored because it is not executable", hook.display());
-                None
+impl Hook {
+    fn program(&self, arguments: &[&OsStr]) -> Program {
+        match self {
+            Hook::File(path) => {
+                let mut program = Program::new(path);
+                program.args(arguments);
+                program
             }
-            // If it cannot be read, running it reports the cause.
-            _ => Some((name, hook)),
+            Hook::Line(line) => program::of_line(&line.to_os_str_lossy(), arguments),
         }
-    };
-    Ok(NAMES.into_iter().filter_map(file).collect())
+    }
+
+    fn name(&self) -> String {
+        match self {
+            Hook::File(path) => path.display().to_string(),
+            Hook::Line(line) => format!("`{line}`"),
+        }
+    }
+}
+
+/// Returns the hooks that exist and can be run, in the order in which they are run.
+fn find_all(repository: &gix::Repository) -> Result<BTreeMap<&'static str, Vec<Hook>>, Error> {
+    let folder = folder(repository)?;
+    let config = repository.config_snapshot();
+    let mut lines = configured::commands(config.plumbing()).map_err(|why| {
+        let what = format!(
+            "the hooks of {} are misconfigured: {why}",
+            repository.git_dir().display()
+        );
+        Error::new(ErrorKind::Misconfigured, what).with_hint("set the command, or remove the event, with `git config`")
+    })?;
+    let mut found = BTreeMap::new();
+    for name in NAMES {
+        let lines = lines.remove(name.as_bytes().as_bstr()).unwrap_or_default();
+        let mut hooks: Vec<_> = lines.into_iter().map(Hook::Line).collect();
+        hooks.extend(file(&folder, name).map(Hook::File));
+        if !hooks.is_empty() {
+            found.insert(name, hooks);
+        }
+    }
+    Ok(found)
+}
+
+/// Returns the file of a hook, if it exists and can be run.
+fn file(folder: &Path, name: &str) -> Option<PathBuf> {
+    let hook = folder.join(name).with_extension(consts::EXE_EXTENSION);
+    match hook.metadata() {
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => None,
+        Ok(metadata) if !is_executable(&metadata) => {
+            tracing::warn!("the hook {} was ignored because it is not executable", hook.display());
+            None
+        }
+        // If it cannot be read, running it reports the cause.
+        _ => Some(hook),
+    }
+}
+
+/// Returns a folder of objects for a list of them. As in git, it is quoted if it has the character between two of them.
+fn alternate(folder: &Path) -> OsString {
+    let path = Vec::from_path_lossy(folder);
+    let separator = if cfg!(windows) { b';' } else { b':' };
+    if !path.starts_with(b"\"") && !path.contains(&separator) {
+        return folder.into();
+    }
+    let mut quoted = String::from("\"");
+    for byte in path.iter() {
+        match byte {
+            b'"' | b'\\' => quoted.extend(['\\', char::from(*byte)]),
+            b' '..=b'~' => quoted.push(char::from(*byte)),
+            _ => quoted.push_str(&format!("\\{byte:03o}")),
+        }
+    }
+    quoted.push('"');
+    quoted.into()
 }
 
 /// Returns the folder of the hooks (git-config, *core.hooksPath*).
@@ -303,15 +384,4 @@ fn lines<'a>(commands: impl Iterator<Item = &'a Command>) -> Vec<u8> {
         lines.push(b'\n');
     }
     lines
-}
-
-#[cfg(unix)]
-fn is_executable(metadata: &std::fs::Metadata) -> bool {
-    use std::os::unix::fs::PermissionsExt;
-    metadata.is_file() && metadata.permissions().mode() & 0o111 != 0
-}
-
-#[cfg(not(unix))]
-fn is_executable(metadata: &std::fs::Metadata) -> bool {
-    metadata.is_file()
 }

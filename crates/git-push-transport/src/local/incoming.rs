@@ -2,7 +2,7 @@
 //!
 //! During a push, the folder `objects/tmp_objdir-stargate-XXXXXX` belongs to it. `alive` is locked as long as the process
 //! lives. `record` has the refs to lock, with their new ids. The pack is indexed in its folder `pack`, so that it is a folder
-//! of objects for hooks, and then moves to `objects/pack`.
+//! of objects for hooks, and then moves to `objects/pack`, with everything that hooks have added (`migration`).
 //! `git prune` recognizes such folders by the start of their names.
 //!
 //! The lock of a ref is a file that outlives its process, and blocks the ref forever. So each push first removes the
@@ -11,6 +11,7 @@
 //! `packed-refs` and, with reftables, of `tables.list` are empty while git works on them, so their time is
 //! [`LIST_STILL`].
 use std::{
+    collections::BTreeSet,
     fs, io,
     path::{Path, PathBuf},
     thread,
@@ -27,7 +28,7 @@ use git_push::{Command, repository::RefStorage};
 use gix::refs::FullName;
 use jiff::Timestamp;
 
-use crate::received::settle;
+use super::migration::migrate;
 
 /// Time without a change after which the lock of a ref is removed.
 const STILL: Duration = Duration::from_secs(1);
@@ -55,9 +56,11 @@ pub(super) struct Place {
 /// Files of a push, which are removed on drop.
 pub(super) struct Incoming {
     folder: PathBuf,
+    objects: PathBuf,
     packs: PathBuf,
     shared: Option<u32>,
-    keep: Option<PathBuf>,
+    /// `.keep` files of the push beside packs of the repository.
+    keeps: Vec<PathBuf>,
     alive: Option<DiskFile>,
 }
 
@@ -75,9 +78,10 @@ impl Place {
         Disk.write_new(&made.path().join(RECORD), &record(commands), FILE_MODE)?;
         Ok(Incoming {
             folder: made.keep(),
+            objects: self.objects.clone(),
             packs: self.objects.join("pack"),
             shared: self.shared,
-            keep: None,
+            keeps: Vec::new(),
             alive: Some(alive),
         })
     }
@@ -112,17 +116,9 @@ impl Place {
             return Ok(());
         }
         tracing::info!(folder = %folder.display(), "removed the files of a killed push");
-        let packs = folder.join(PACKS);
-        let names = if Disk.look(&packs)?.is_some() {
-            Disk.list(&packs)?
-        } else {
-            Vec::new()
-        };
-        for name in names {
-            if Path::new(&name)
-                .extension()
-                .is_some_and(|extension| extension == "keep")
-            {
+        // Earlier versions had their packs in the folder itself.
+        for packs in [folder.to_owned(), folder.join(PACKS)] {
+            for name in Disk.list(&packs)?.iter().filter(|name| is_keep(Path::new(name))) {
                 remove_existing(&Disk, &self.objects.join("pack").join(name))?;
             }
         }
@@ -195,30 +191,52 @@ impl Incoming {
         self.folder.join(PACKS)
     }
 
-    /// Moves a pack and its index from the folder to those of the repository, durably, with a `.keep` file: `git gc` must not
-    /// remove them before the refs have moved.
+    /// Moves all objects from the folder to those of the repository, durably. Packs get a `.keep` file: `git gc` must not
+    /// remove them before the refs have moved. `received` is the pack of the push; a hook may have added others.
     ///
     /// # Errors
     /// A file cannot be synced or moved.
-    pub fn take_in(&mut self, pack: &Path, index: &Path) -> io::Result<()> {
+    pub fn take_in(&mut self, received: Option<&Path>) -> io::Result<()> {
         Disk.create_dir(&self.packs)?;
-        for path in [pack, index] {
-            settle(&self.packs, path, self.shared)?;
+        let mut stays: BTreeSet<_> = [ALIVE, RECORD].map(PathBuf::from).into();
+        for name in Disk.list(&self.packs())? {
+            let pack = self.packs().join(&name);
+            if pack.extension().is_some_and(|extension| extension == "pack") {
+                let keep = Path::new(&name).with_extension("keep");
+                self.keep(&keep, received == Some(&pack), &mut stays)?;
+            }
         }
-        let to = |path: &Path| self.packs.join(path.file_name().unwrap_or_default());
-        let keep = to(pack).with_extension("keep");
-        Disk.write_new(&keep, b"", FILE_MODE)?;
-        self.keep = Some(keep);
-        Disk.rename(pack, &to(pack))?;
-        Disk.rename(index, &to(index))?;
-        Disk.sync_dir(&self.packs)
+        migrate(&self.folder, &self.objects, self.shared, &stays)
+    }
+
+    /// Writes a `.keep` file of the push. One that a hook has put beside its pack moves with it.
+    fn keep(&mut self, name: &Path, is_received: bool, stays: &mut BTreeSet<PathBuf>) -> io::Result<()> {
+        let (ours, there) = (self.packs().join(name), self.packs.join(name));
+        let exists = Disk.look(&ours)?.is_some();
+        if exists && !is_received {
+            return Ok(());
+        }
+        if !exists {
+            // The next push removes it if this one is killed.
+            Disk.write_new(&ours, b"", FILE_MODE)?;
+        }
+        stays.insert(Path::new(PACKS).join(name));
+        match Disk.write_new(&there, b"", FILE_MODE) {
+            // Somebody keeps the same pack.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            written => {
+                written?;
+                self.keeps.push(there);
+            }
+        }
+        Ok(())
     }
 }
 
 impl Drop for Incoming {
     fn drop(&mut self) {
         self.alive = None;
-        let kept = self.keep.as_ref().map_or(Ok(()), |keep| remove_existing(&Disk, keep));
+        let kept = self.keeps.iter().try_for_each(|keep| remove_existing(&Disk, keep));
         // Otherwise the next push removes the folder, whose `.keep` file has the same name.
         if kept.is_ok() {
             let _ = fs::remove_dir_all(&self.folder);
@@ -251,6 +269,10 @@ impl Lock {
         let ours = look.length <= longest && fs::read(&self.path).is_ok_and(ours);
         Ok(ours.then_some(look))
     }
+}
+
+fn is_keep(name: &Path) -> bool {
+    name.extension().is_some_and(|extension| extension == "keep")
 }
 
 fn record(commands: &[Command]) -> Vec<u8> {
@@ -353,6 +375,24 @@ mod tests {
         assert!(ours.iter().all(|path| !path.exists()));
         assert!(others.iter().all(|path| path.exists()));
         assert!(!folder.exists());
+    }
+
+    #[test]
+    fn the_keep_files_of_a_dead_push_are_removed_in_every_layout() {
+        let mirror = mirror();
+        let there = mirror.place.objects.join("pack");
+        for below in ["", PACKS] {
+            let folder = mirror.died(&[]);
+            fs::create_dir_all(folder.join(below)).unwrap();
+            for name in ["pack-1.keep", "pack-1.pack"] {
+                fs::write(folder.join(below).join(name), "").unwrap();
+                fs::write(there.join(name), "").unwrap();
+            }
+            fs::write(there.join("pack-2.keep"), "").unwrap();
+            mirror.place.clear().unwrap();
+            assert!(!folder.exists() && !there.join("pack-1.keep").exists(), "{below:?}");
+            assert!(there.join("pack-1.pack").exists() && there.join("pack-2.keep").exists());
+        }
     }
 
     #[test]

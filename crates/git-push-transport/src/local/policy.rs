@@ -66,6 +66,7 @@ impl<'a> Policy<'a> {
         let refusal = self
             .refused_hidden(command)
             .or_else(|| self.refused_name(command.name.as_bstr()))
+            .or_else(|| self.refused_program(command.name.as_bstr()))
             .or_else(|| self.refused_checked_out(command))
             .or_else(|| {
                 if command.is_delete() {
@@ -100,6 +101,24 @@ impl<'a> Policy<'a> {
             Ok(false) => None,
             Err(why) => Some(format!("cannot be read: {why}")),
         }
+    }
+
+    /// Refuses refs that the hook `proc-receive` would move (git-config, *receive.procReceiveRefs*). Whether it takes only some
+    /// kinds of commands, or all other refs, is not looked at.
+    fn refused_program(&self, name: &BStr) -> Option<String> {
+        let config = self.repository.config_snapshot();
+        let values = config.plumbing().strings("receive.procReceiveRefs").unwrap_or_default();
+        let is_its = |value: &BString| {
+            let prefix = value
+                .rsplit_once_str(":")
+                .map_or(value.as_slice(), |(_, prefix)| prefix);
+            let below = name.strip_prefix(prefix.trim_end_with(|char| char == '/'));
+            value.contains(&b'!') || below.is_some_and(|below| below.is_empty() || below.starts_with(b"/"))
+        };
+        values
+            .iter()
+            .any(is_its)
+            .then(|| "the hook proc-receive is not supported here; use git-receive-pack".into())
     }
 
     fn is_symbolic(&self, name: &BStr) -> Result<bool, String> {
