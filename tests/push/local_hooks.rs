@@ -359,3 +359,40 @@ fn a_command_connects_only_if_configuration_allows_it() {
     assert_eq!(ours.1, expected.1, "{}", ours.0);
     assert_eq!(ours.0, expected.0);
 }
+
+/// Programs of others get no secret, whatever starts them: hooks of a path, its `receive-pack`, an `ext::` command, ssh.
+#[test]
+fn hooks_get_no_secret_of_the_pusher() {
+    let template = made(Format::Sha1);
+    let source = template.path().join("source");
+    let seen = template.path().join("environment");
+    let record = format!("export -p >> '{}'\n", seen.display());
+    for name in HOOKS {
+        git::hook(&template.path().join("remote.git"), name, &record);
+    }
+    let program = template.path().join("program");
+    executable::script(&program, &format!("{record}exec git receive-pack ../remote.git"));
+    let program = program.display().to_string();
+    let push = |arguments: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_stargate-mirror"));
+        command.arg("push").args(arguments).current_dir(&source).env_clear();
+        command
+            .envs(git::ISOLATED)
+            .env("HOME", &source)
+            .env("GIT_SSH", &program);
+        command.env("GIT_SSH_VARIANT", "simple");
+        command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command.envs(git_push_transport::SECRET_VARIABLES.map(|name| (name, "canary")));
+        let pushed = command.output().expect("stargate-mirror runs");
+        assert!(pushed.status.success(), "{arguments:?}: {}", stderr(&pushed));
+        let environment = fs::read_to_string(&seen).expect("the program ran");
+        assert!(environment.contains("HOME"), "{environment}");
+        assert!(!environment.contains("canary"), "{arguments:?}: {environment}");
+        fs::remove_file(&seen).expect("a file");
+    };
+    push(&["../remote.git", "main"]);
+    push(&["--receive-pack", &program, "../remote.git", "main:refs/heads/one"]);
+    git(&source, &["config", "protocol.ext.allow", "always"]);
+    push(&[&format!("ext::{program}"), "main:refs/heads/two"]);
+    push(&["ssh://host/r", "main:refs/heads/three"]);
+}

@@ -29,6 +29,7 @@
 //! helpers  netrc  http_config  received  forge_api  token_setting   programs, files, configuration; packs; REST APIs
 //! credentials  http_client  fetch  head        interfaces; requests for a pack and for HEAD
 //! settings  secrets  url  url_match  process   plain data; texts without secrets; URLs over HTTP
+//! child_environment                            the environment of programs that belong to others
 //! prompt                                       questions to a person
 //! git_config  token  redact  upload_pack       git configuration; the environment; URLs without secrets; requests for refs
 //! service  forge  workflows                    names of git's services; kinds of servers with a REST API; a look at a push
@@ -67,6 +68,7 @@ pub mod webhook;
 
 #[cfg(any(feature = "daemon", feature = "smart-http", feature = "ssh"))]
 mod answers;
+mod child_environment;
 mod fetch;
 mod forge;
 #[cfg(feature = "smart-http")]
@@ -111,6 +113,7 @@ mod workflows;
 #[cfg(not(any(feature = "daemon", feature = "local", feature = "smart-http", feature = "ssh")))]
 compile_error!("git-push-transport needs one of its features: daemon, http, local, smart-http, ssh");
 
+pub use child_environment::SECRET_VARIABLES;
 pub use fetch::{Extent, Wanted};
 pub use forge::{Forge, TokenEnd};
 pub use head::Head;

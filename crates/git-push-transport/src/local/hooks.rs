@@ -18,6 +18,8 @@ use std::{
 use bstr::{BString, ByteSlice};
 use git_push::{Command, Error, ErrorKind, MAX_LINE, MAX_LINES, cleaned};
 
+use crate::child_environment::of_another_repository;
+
 /// Hooks of which one would run for a push.
 const NAMES: [&str; 6] = [
     "pre-receive",
@@ -28,26 +30,8 @@ const NAMES: [&str; 6] = [
     "post-update",
 ];
 
-/// Variables of a repository (`git rev-parse --local-env-vars`), and those of another push.
-const FOREIGN: [&str; 17] = [
-    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
-    "GIT_COMMON_DIR",
-    "GIT_CONFIG",
-    "GIT_CONFIG_COUNT",
-    "GIT_CONFIG_PARAMETERS",
-    "GIT_DIR",
-    "GIT_GRAFT_FILE",
-    "GIT_IMPLICIT_WORK_TREE",
-    "GIT_INDEX_FILE",
-    "GIT_NO_REPLACE_OBJECTS",
-    "GIT_OBJECT_DIRECTORY",
-    "GIT_PREFIX",
-    "GIT_PUSH_OPTION_COUNT",
-    "GIT_QUARANTINE_PATH",
-    "GIT_REPLACE_REF_BASE",
-    "GIT_SHALLOW_FILE",
-    "GIT_WORK_TREE",
-];
+/// Variables of another push.
+const OF_A_PUSH: [&str; 2] = ["GIT_PUSH_OPTION_COUNT", "GIT_QUARANTINE_PATH"];
 
 /// Hooks of one repository, for one push.
 #[derive(Debug)]
@@ -194,7 +178,8 @@ impl Hooks {
             return true;
         };
         let mut program = Program::new(hook);
-        for name in FOREIGN {
+        of_another_repository(&mut program);
+        for name in OF_A_PUSH {
             program.env_remove(name);
         }
         program.args(arguments).env("GIT_DIR", ".").envs(variables);

@@ -6,9 +6,8 @@ use git_push::{Error, ErrorKind, pkt_line};
 
 use super::channel::{Channel, Dial};
 use super::child::Program;
-use super::program::OF_A_REPOSITORY;
+use crate::child_environment::of_another_repository;
 use crate::service::Service;
-use crate::token::TOKEN_VARIABLE;
 
 /// The command of an `ext::` URL.
 pub(super) struct Ext {
@@ -32,10 +31,8 @@ impl Dial for Ext {
         let mut arguments = parsed.arguments.iter().map(|argument| argument.to_os_str_lossy());
         let name = arguments.next().ok_or_else(|| unusable("it names no program"))?;
         let mut command = Command::new(&name);
-        for variable in OF_A_REPOSITORY {
-            command.env_remove(variable);
-        }
-        command.env_remove(TOKEN_VARIABLE).env_remove("GIT_PROTOCOL");
+        of_another_repository(&mut command);
+        command.env_remove("GIT_PROTOCOL");
         command.env("GIT_EXT_SERVICE", service.name());
         command.env("GIT_EXT_SERVICE_NOPREFIX", short(service.name()));
         command.args(arguments.map(OsString::from));

@@ -6,28 +6,8 @@ use git_push::{Error, ErrorKind};
 
 use super::channel::{Channel, Dial};
 use super::child::Program;
+use crate::child_environment::of_another_repository;
 use crate::service::Service;
-use crate::token::TOKEN_VARIABLE;
-
-/// Variables that name a repository or its parts (git-rev-parse, *--local-env-vars*). They do not hold for the remote.
-pub(super) const OF_A_REPOSITORY: [&str; 16] = [
-    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
-    "GIT_CONFIG",
-    "GIT_CONFIG_PARAMETERS",
-    "GIT_CONFIG_COUNT",
-    "GIT_OBJECT_DIRECTORY",
-    "GIT_DIR",
-    "GIT_WORK_TREE",
-    "GIT_IMPLICIT_WORK_TREE",
-    "GIT_GRAFT_FILE",
-    "GIT_INDEX_FILE",
-    "GIT_NO_REPLACE_OBJECTS",
-    "GIT_REPLACE_REF_BASE",
-    "GIT_PREFIX",
-    "GIT_SHALLOW_FILE",
-    "GIT_COMMON_DIR",
-    "GIT_INTERNAL_SUPER_PREFIX",
-];
 
 /// A folder, and the program that receives pushes for it.
 pub(super) struct Folder {
@@ -53,10 +33,8 @@ impl Folder {
         let prepared = gix::command::prepare(line).with_shell();
         let mut command = Command::try_from(prepared)
             .map_err(|error| unusable(format!("the program {} cannot be run: {error}", service.name())))?;
-        for variable in OF_A_REPOSITORY {
-            command.env_remove(variable);
-        }
-        command.env_remove(TOKEN_VARIABLE).env_remove("GIT_PROTOCOL");
+        of_another_repository(&mut command);
+        command.env_remove("GIT_PROTOCOL");
         if protocol_2 {
             command.env("GIT_PROTOCOL", "version=2");
         }

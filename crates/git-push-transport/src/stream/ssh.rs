@@ -14,9 +14,9 @@ use super::channel::{Channel, Dial};
 use super::child::Program;
 use super::key_file::{self, KeyFile};
 use super::target::Target;
+use crate::child_environment::without_secrets;
 use crate::service::Service;
 use crate::settings::{Settings, SshSettings};
-use crate::token::TOKEN_VARIABLE;
 
 /// Instruction for a passphrase that the program does not take.
 const NO_PASSPHRASE_HINT: &str = if cfg!(feature = "ssh-builtin") {
@@ -148,8 +148,7 @@ impl Ssh {
             .map_or(Ok(()), key_file::check_known_hosts)
     }
 
-    /// Returns the program with these arguments. Removes the token from its environment, because ssh could send
-    /// it on.
+    /// Returns the program with these arguments. Removes secrets from its environment, because ssh could send them on.
     fn program(&self, arguments: Vec<OsString>) -> Result<Command, Error> {
         let prepared = match (&self.settings.command, &self.settings.program) {
             (Some(line), _) => gix::command::prepare(line.clone()).command_may_be_shell_script(),
@@ -162,7 +161,8 @@ impl Ssh {
                 format!("the ssh command cannot be run: {error}"),
             )
         })?;
-        command.env_remove(TOKEN_VARIABLE).env_remove("GIT_PROTOCOL");
+        without_secrets(&mut command);
+        command.env_remove("GIT_PROTOCOL");
         Ok(command)
     }
 
@@ -254,6 +254,7 @@ fn option(name: &str, path: &Path) -> Result<OsString, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::child_environment::SECRET_VARIABLES;
 
     fn ssh(url: &str, settings: SshSettings) -> Result<Ssh, Error> {
         let all = Settings {
@@ -313,8 +314,10 @@ mod tests {
             Some((OsStr::new("GIT_PROTOCOL"), Some(OsStr::new("version=2"))))
         );
         assert!(command.get_args().any(|argument| argument == "SendEnv=GIT_PROTOCOL"));
-        let token = command.get_envs().find(|(name, _)| *name == TOKEN_VARIABLE);
-        assert_eq!(token, Some((OsStr::new(TOKEN_VARIABLE), None)), "it is taken away");
+        for secret in SECRET_VARIABLES {
+            let found = command.get_envs().find(|(name, _)| *name == secret);
+            assert_eq!(found, Some((OsStr::new(secret), None)), "it is taken away");
+        }
     }
 
     #[test]
