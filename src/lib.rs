@@ -150,8 +150,9 @@ pub mod git_objects;
 pub mod lfs_pointer;
 pub mod namespace;
 pub mod odd_name;
+#[cfg(any(feature = "events", feature = "relay"))]
+mod openmetrics;
 pub mod parts;
 pub mod ref_pattern;
 pub mod ref_update;
-#[cfg(any(feature = "events", feature = "relay"))]
 mod uuid;
