@@ -80,7 +80,7 @@ pub fn main(args: &Args) -> Result<Exit, Failure> {
         }
         _ => {}
     }
-    let alerts = Arc::new(Alerts::new(Arc::new(environment)));
+    let alerts = Arc::new(Alerts::new(Arc::new(environment)).of_process_that_stays());
     let (observers, alive) = (Observers::default().with(alerts.clone()), signals::alive());
     #[cfg(feature = "relay")]
     let (observers, alive) = args.listen.start(observers, alive)?;

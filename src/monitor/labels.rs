@@ -11,7 +11,7 @@ use crate::worker::Target;
 /// Maximum number of repositories with labels of their own.
 pub const MOST_REPOSITORIES: usize = 1000;
 /// Labels of all others.
-pub const OTHER: &str = "other";
+const OTHER: &str = "other";
 
 /// Labels of a mirror.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, EncodeLabelSet)]

@@ -102,7 +102,8 @@ impl MirrorState {
     /// Returns the reason why cycles cannot run.
     pub fn cannot_run(&self, now: Timestamp) -> Option<String> {
         let locked = self.locked_since.filter(|since| is_long(*since, now));
-        let locked = locked.map(|since| format!("another worker has held the lock since {since:.0}"));
+        let locked =
+            locked.map(|since| format!("no cycle could run since {since:.0}, because another worker holds the lock"));
         self.error.clone().or(locked)
     }
 
@@ -355,7 +356,8 @@ mod tests {
             "another worker does the work"
         );
         let held = state.cannot_run(at(3 + LONGEST_CYCLE)).expect("it does not");
-        assert_eq!(held, "another worker has held the lock since 1970-01-01T00:00:03Z");
+        let expected = "no cycle could run since 1970-01-01T00:00:03Z, because another worker holds the lock";
+        assert_eq!(held, expected);
         let idle = CycleReport::empty(CycleOutcome::Idle, 0, 0);
         state.cycle_ended(&ended(&idle, 4), None);
         assert_eq!((state.cannot_run(at(10_000)), state.last_cycle_at), (None, Some(at(4))));

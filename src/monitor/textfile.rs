@@ -17,7 +17,7 @@ use durable::{
 };
 use jiff::Timestamp;
 
-use super::{Monitor, labels::OTHER};
+use super::Monitor;
 
 /// Longest wait for another run that writes the file.
 const LOCK_WAIT: Duration = Duration::from_secs(10);
@@ -27,7 +27,7 @@ const LOCK_PAUSE: Duration = Duration::from_millis(20);
 const RAN: &str = "stargate_mirror_last_cycle_timestamp_seconds{";
 
 /// Writes the metrics beside the file at `path`, and renames them to it. Counters continue from those in the file. The series of
-/// other mirrors stay, while their repository exists.
+/// other mirrors stay.
 ///
 /// # Errors
 /// The file cannot be read or written, or another run holds its lock for [`LOCK_WAIT`].
@@ -38,8 +38,8 @@ pub fn write_textfile(path: &Path, monitor: &Monitor, now: Timestamp) -> io::Res
         read => read?,
     };
     // A repository that cannot be looked at may still exist.
-    let is_gone = |repository: &str| repository != OTHER && matches!(Path::new(repository).try_exists(), Ok(false));
-    let text = continued(&plain(&monitor.metrics_text(now)), &earlier, &is_gone);
+    let is_missing = |repository: &Path| matches!(repository.try_exists(), Ok(false));
+    let text = continued(&plain(&monitor.metrics_text(now)), &earlier, &is_missing);
     replace(&Disk, path, text.as_bytes(), FILE_MODE)
 }
 
@@ -86,16 +86,28 @@ fn plain(text: &str) -> String {
 }
 
 /// Adds the earlier values of counters and histograms to the new ones, and keeps the series of mirrors that had no cycle in this
-/// run, unless `is_gone` returns true for their repository.
-fn continued(text: &str, earlier: &str, is_gone: &dyn Fn(&str) -> bool) -> String {
+/// run.
+///
+/// The series of a repository are dropped only if `is_missing` returns true for it, and another repository in the same folder
+/// had a cycle in this run. Otherwise its volume may be missing, which must be noticed.
+fn continued(text: &str, earlier: &str, is_missing: &dyn Fn(&Path) -> bool) -> String {
     let values: HashMap<&str, f64> = earlier.lines().filter_map(sample).collect();
     let ran: HashSet<Mirror> = samples(text)
         .filter(|series| series.starts_with(RAN))
         .filter_map(mirror)
         .collect();
     let new: HashSet<&str> = samples(text).collect();
+    let folders: HashSet<&Path> = ran
+        .iter()
+        .filter_map(|ran| Path::new(&ran.repository).parent())
+        .collect();
+    let is_gone = |mirror: &Mirror| {
+        let repository = Path::new(&mirror.repository);
+        let is_sibling = repository.parent().is_some_and(|folder| folders.contains(folder));
+        repository.is_absolute() && is_sibling && is_missing(repository)
+    };
     let is_kept = |series: &str| {
-        let kept = mirror(series).is_some_and(|mirror| !ran.contains(&mirror) && !is_gone(&mirror.repository));
+        let kept = mirror(series).is_some_and(|mirror| !ran.contains(&mirror) && !is_gone(&mirror));
         kept && !new.contains(series)
     };
     let mut kept = kept_families(earlier, &is_kept);
@@ -273,7 +285,7 @@ p_backlog 3
     }
 
     #[test]
-    fn the_series_of_mirrors_without_a_cycle_stay_while_their_repository_exists() {
+    fn the_series_of_mirrors_without_a_cycle_stay_until_their_repository_is_removed() {
         let both = continued(&run("/b.git", "", true), &run("/a \\\"x\\\".git", "m", true), &|_| {
             false
         });
@@ -294,9 +306,13 @@ p_backlog 3
             2,
             "{locked}"
         );
-        let gone = continued(&run("/b.git", "", true), &locked, &|repository| {
-            repository == "/a \"x\".git"
-        });
+        let is_missing = |repository: &Path| repository == Path::new("/a \"x\".git");
+        let unmounted = continued(&run("/volume/c.git", "", true), &locked, &is_missing);
+        assert!(
+            unmounted.contains("/a "),
+            "nothing in its folder had a cycle: {unmounted}"
+        );
+        let gone = continued(&run("/b.git", "", true), &locked, &is_missing);
         assert!(
             !gone.contains("/a ") && gone.contains(&format!("sent_total{b} 3\n")),
             "{gone}"

@@ -30,7 +30,7 @@ use jiff::Timestamp;
 use self::{
     delivery::{About, Delivery, Message},
     findings::{Findings, LONGEST_SILENCE},
-    place::Place,
+    place::{Place, Unwritten},
 };
 use super::{
     choice::Chosen,
@@ -62,6 +62,8 @@ pub struct Alerts {
     environment: SharedEnvironment,
     running: Arc<Running>,
     cycles: Arc<Mutex<BTreeMap<Target, RunningCycle>>>,
+    /// None if this process ends after its cycles.
+    unwritten: Option<Unwritten>,
 }
 
 /// Number of running deliveries.
@@ -88,6 +90,15 @@ impl Alerts {
             environment,
             running: Arc::default(),
             cycles: Arc::default(),
+            unwritten: None,
+        }
+    }
+
+    /// Remembers in this process what was sent while the disk is full. A command that ends would repeat its alerts.
+    pub fn of_process_that_stays(self) -> Self {
+        Alerts {
+            unwritten: Some(Unwritten::default()),
+            ..self
         }
     }
 
@@ -138,7 +149,7 @@ impl Alerts {
     /// Judges a cycle that is running, and may never end.
     fn judge_running(&self, target: &Target, began: Timestamp) {
         let now = SystemClock::default().now();
-        let Some((place, config)) = alerted(&target.repository, target.mirror.as_deref()) else {
+        let Some((place, config)) = self.alerted(&target.repository, target.mirror.as_deref()) else {
             return;
         };
         let Some(findings) = Findings::of_running(began, config.stale_after, now) else {
@@ -149,7 +160,29 @@ impl Alerts {
             status: status.as_ref().ok(),
             remote: status.as_ref().ok().and_then(|status| status.remote.as_deref()),
         };
+        let is_running = self.cycles().get(target).is_some_and(|cycle| cycle.began == began);
+        if !is_running {
+            return;
+        }
         self.send_due(&findings, &about, place, config, now);
+    }
+
+    /// Returns where alerts about a mirror are remembered and how they are sent; none if nobody wants any.
+    fn alerted(&self, repository: &Path, mirror: Option<&str>) -> Option<(Place, AlertConfig)> {
+        let mirrors = match Mirrors::load(repository) {
+            Ok(mirrors) => mirrors,
+            Err(error) => {
+                // Without readable settings nobody can be told.
+                tracing::error!(repository = %repository.display(), %error, "the settings of alerts cannot be read, so none is sent");
+                return None;
+            }
+        };
+        let mut each = Chosen::each(&mirrors);
+        let chosen = each.find(|chosen| chosen.name_among_several() == mirror)?;
+        let config = chosen.config().alerts.clone();
+        // The folder is missing if there has never been anything to mirror.
+        let is_used = config.is_any() && repository.join(journal::FOLDER).is_dir();
+        is_used.then(|| (Place::new(&chosen, repository, self.unwritten.clone()), config))
     }
 
     fn cycles(&self) -> MutexGuard<'_, BTreeMap<Target, RunningCycle>> {
@@ -163,7 +196,7 @@ impl CycleObserver for Alerts {
         if matches!(ended.result, Err(RunError::SeveralMirrors(_))) {
             return;
         }
-        let Some((place, config)) = alerted(ended.repository, ended.mirror) else {
+        let Some((place, config)) = self.alerted(ended.repository, ended.mirror) else {
             return;
         };
         let memory = Memory::read(&place.worker_memory);
@@ -229,24 +262,6 @@ impl Drop for Token {
         *self.0.count.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
         self.0.ended.notify_all();
     }
-}
-
-/// Returns where alerts about a mirror are remembered and how they are sent; none if nobody wants any.
-fn alerted(repository: &Path, mirror: Option<&str>) -> Option<(Place, AlertConfig)> {
-    let mirrors = match Mirrors::load(repository) {
-        Ok(mirrors) => mirrors,
-        Err(error) => {
-            // Without readable settings nobody can be told.
-            tracing::error!(repository = %repository.display(), %error, "the settings of alerts cannot be read, so none is sent");
-            return None;
-        }
-    };
-    let mut each = Chosen::each(&mirrors);
-    let chosen = each.find(|chosen| chosen.name_among_several() == mirror)?;
-    let config = chosen.config().alerts.clone();
-    // The folder is missing if there has never been anything to mirror.
-    let is_used = config.is_any() && repository.join(journal::FOLDER).is_dir();
-    is_used.then(|| (Place::new(&chosen, repository), config))
 }
 
 /// Returns the channels that are configured.

@@ -482,3 +482,23 @@ fn watch_reports_a_cycle_that_does_not_end() {
     let reason = world.alerts()[0]["reason"].as_str().expect("a reason").to_owned();
     assert!(reason.starts_with("a cycle has been running since "), "{reason}");
 }
+
+#[test]
+fn a_repository_that_cannot_be_opened_is_reported() {
+    let mirror = tempfile::tempdir().expect("a folder");
+    git(mirror.path(), ["init", "-q", "--bare", "."]);
+    let world = World::new(&mirror.path().display().to_string()).with_command();
+    let config = world.stargate.git_dir.join("config");
+    let before = fs::read_to_string(&config).expect("a file");
+    let unknown = "[core]\n\trepositoryformatversion = 1\n[extensions]\n\tfuture = true\n";
+    fs::write(&config, format!("{before}{unknown}")).expect("writable");
+    for _ in 0..2 {
+        assert_eq!(world.run(), 4);
+    }
+    assert_eq!(world.words(), [pair("misconfigured", "firing")]);
+    let reason = world.alerts()[0]["reason"].as_str().expect("a reason").to_owned();
+    assert!(reason.contains("future"), "{reason}");
+    fs::write(&config, before).expect("writable");
+    assert_eq!(world.run(), 0);
+    assert_eq!(world.words()[1..], [pair("misconfigured", "resolved")]);
+}

@@ -1,14 +1,16 @@
 //! Files of one mirror that alerts need: the worker's memory, and the memory of alerts with its lock.
 use std::{
+    collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use durable::{
     clock::{Clock, SystemClock},
     replace::replace,
-    storage::{Disk, FILE_MODE, LockFiles, WriteFiles},
+    storage::{Disk, DiskFile, FILE_MODE, LockFiles, WriteFiles},
 };
 use serde_json::{Map, Value};
 
@@ -18,6 +20,9 @@ use crate::{mirror::AlertMemory, worker::choice::Chosen};
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
 /// Largest memory of alerts that is read, in bytes.
 const MAX_SIZE: u64 = 1 << 20;
+
+/// Memories that could not be written, by their files. Only a process that stays can use them.
+pub(super) type Unwritten = Arc<Mutex<BTreeMap<PathBuf, AlertMemory>>>;
 
 /// The files of one mirror that alerts need.
 #[derive(Debug, Clone)]
@@ -30,11 +35,12 @@ pub(super) struct Place {
     pub(super) worker_memory: PathBuf,
     memory: PathBuf,
     lock: PathBuf,
+    unwritten: Option<Unwritten>,
 }
 
 impl Place {
-    /// Returns the files of the chosen mirror.
-    pub(super) fn new(chosen: &Chosen, repository: &Path) -> Self {
+    /// Returns the files of the chosen mirror. With `unwritten`, the memory stays there while the disk is full.
+    pub(super) fn new(chosen: &Chosen, repository: &Path, unwritten: Option<Unwritten>) -> Self {
         Place {
             // Fails only for an empty path, or without a current directory.
             repository: std::path::absolute(repository).unwrap_or_else(|_| repository.to_owned()),
@@ -42,18 +48,42 @@ impl Place {
             worker_memory: chosen.memory_path(repository),
             memory: chosen.alerts_path(repository),
             lock: chosen.alerts_lock_path(repository),
+            unwritten,
         }
     }
 
     /// Changes the memory of alerts under its lock. Returns none if another process holds it for `limit`.
     ///
     /// # Errors
-    /// The memory cannot be read or written. One that cannot be read is not replaced, because alerts would be repeated.
+    /// The memory cannot be read, or it cannot be written and this process does not stay. One that cannot be read is not
+    /// replaced, because alerts would be repeated.
     pub(super) fn change<T>(
         &self,
         limit: Duration,
         change: impl FnOnce(&mut AlertMemory) -> T,
     ) -> io::Result<Option<T>> {
+        let _locked = match self.locked(limit) {
+            Ok(Some(file)) => Some(file),
+            Ok(None) => return Ok(None),
+            Err(error) => {
+                self.stays_or(error)?;
+                None
+            }
+        };
+        let unwritten = self
+            .unwritten()
+            .and_then(|unwritten| unwritten.get(&self.memory).cloned());
+        let was_written = unwritten.is_none();
+        let mut memory = unwritten.map_or_else(|| read(&self.memory), Ok)?;
+        let before = memory.clone();
+        let changed = change(&mut memory);
+        if memory != before || !was_written {
+            self.write(memory)?;
+        }
+        Ok(Some(changed))
+    }
+
+    fn locked(&self, limit: Duration) -> io::Result<Option<DiskFile>> {
         let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", self.lock.display()));
         let clock = SystemClock::default();
         let file = Disk.open_append(&self.lock).map_err(named)?;
@@ -63,15 +93,37 @@ impl Place {
             }
             clock.sleep(LOCK_PAUSE);
         }
-        let mut memory = read(&self.memory)?;
-        let before = memory.clone();
-        let changed = change(&mut memory);
-        if memory != before {
-            let bytes = serde_json::to_vec(&memory)?;
-            let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", self.memory.display()));
-            replace(&Disk, &self.memory, &bytes, FILE_MODE).map_err(named)?;
+        Ok(Some(file))
+    }
+
+    fn write(&self, memory: AlertMemory) -> io::Result<()> {
+        let bytes = serde_json::to_vec(&memory)?;
+        match replace(&Disk, &self.memory, &bytes, FILE_MODE) {
+            Ok(()) => {
+                self.unwritten().map(|mut unwritten| unwritten.remove(&self.memory));
+            }
+            Err(error) => {
+                let what = format!("{}: {error}", self.memory.display());
+                self.stays_or(io::Error::new(error.kind(), what))?;
+                self.unwritten()
+                    .map(|mut unwritten| unwritten.insert(self.memory.clone(), memory));
+            }
         }
-        Ok(Some(changed))
+        Ok(())
+    }
+
+    /// Logs the error if this process stays, so that it can remember what it has sent. Returns it otherwise.
+    fn stays_or(&self, error: io::Error) -> io::Result<()> {
+        if self.unwritten.is_none() {
+            return Err(error);
+        }
+        tracing::error!(%error, "the memory of alerts is kept in this process, and lost when it ends");
+        Ok(())
+    }
+
+    fn unwritten(&self) -> Option<MutexGuard<'_, BTreeMap<PathBuf, AlertMemory>>> {
+        let unwritten = self.unwritten.as_ref()?;
+        Some(unwritten.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -98,6 +150,7 @@ fn read(path: &Path) -> io::Result<AlertMemory> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mirror::{AlertChannel, Condition, Observed};
 
     fn place(folder: &Path) -> Place {
         Place {
@@ -106,7 +159,31 @@ mod tests {
             worker_memory: folder.join("worker.json"),
             memory: folder.join("alerts.json"),
             lock: folder.join("alerts.lock"),
+            unwritten: None,
         }
+    }
+
+    #[test]
+    fn a_process_that_stays_remembers_what_the_disk_does_not_take() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let away = folder.path().join("away");
+        let mut place = place(&away);
+        let due = |place: &Place| {
+            let changed = place.change(Duration::ZERO, |memory| {
+                memory.observe([(Condition::Stale, Observed::Holds(1))]);
+                let due = memory.due(&[AlertChannel::Command], 1);
+                memory.release("me", &due);
+                due.len()
+            });
+            changed.map(|due| due.expect("nobody holds the lock"))
+        };
+        due(&place).expect_err("a command that ends would repeat the alert");
+        place.unwritten = Some(Unwritten::default());
+        assert_eq!([due(&place).ok(), due(&place).ok()], [Some(1), Some(0)]);
+        fs::create_dir(&away).expect("a folder");
+        assert_eq!(due(&place).ok(), Some(0));
+        place.unwritten = None;
+        assert_eq!(due(&place).ok(), Some(0), "it is written down once that is possible");
     }
 
     #[test]
