@@ -409,6 +409,16 @@ fn a_cycle_that_neither_pushes_nor_compares_is_no_success() {
     world.push();
     assert_eq!(world.run(&[]).status.code(), Some(0));
     assert_ne!(last_success(), "1970-01-01T00:16:40Z", "something was mirrored");
+
+    change("/succeeded_at", json!(1000));
+    let tree = git(&world.mirror, ["rev-parse", "refs/kv/main^{tree}"]);
+    let other = git(&world.mirror, ["commit-tree", "-m", "other", tree.trim()]);
+    git(&world.mirror, ["update-ref", "refs/kv/main", other.trim()]);
+    world.push();
+    for _ in 0..2 {
+        assert_eq!(world.run(&[]).status.code(), Some(3));
+    }
+    assert_eq!(last_success(), "1970-01-01T00:16:40Z", "the only group is held");
 }
 
 #[test]
