@@ -35,8 +35,8 @@ const NEW_TOKEN: &str = "make a new token, and put it in the place of the old on
 /// Instruction for refs and objects that cannot be read.
 const RESTORE: &str = "run `git fsck` in the repository, and restore the ref or the object; nothing else is held up";
 /// Instruction for a cycle that does not end.
-const RESTART: &str =
-    "look at the log and the state of the worker's process, and restart it; a restart is safe at any time";
+const RESTART: &str = "unless a large repository is pushed for the first time, look at the worker's log, and restart it; \
+    that is safe at any time";
 /// Instruction for everything else.
 const SHOW: &str = "run `stargate-mirror status` and `stargate-mirror doctor`";
 

@@ -85,3 +85,24 @@ fn an_unreadable_memory_is_told_and_no_alert_is_repeated() {
     world.run();
     assert_eq!(world.words().len(), 2 * told.len(), "nothing is known to be told");
 }
+
+#[test]
+fn an_alert_names_the_mirror_that_the_cycle_chose_by_its_location() {
+    let mirror = tempfile::tempdir().expect("a folder");
+    let path = mirror.path().display().to_string();
+    let world = World::new("github").with_command();
+    world.stargate.configure("remote.github.url", &path);
+    git(
+        &world.stargate.git_dir,
+        ["config", "--add", "stargate.remote", "/nowhere/other.git"],
+    );
+    world.stargate.configure("stargate.retention", "soon");
+    let mut command = clean_command(PROGRAM);
+    command.args(["run", "--remote", &path, "--repo"]);
+    command.arg(&world.stargate.git_dir);
+    let output = feed(command, "");
+    assert_eq!(output.status.code(), Some(4), "{}", stderr(&output));
+    let alerts = world.alerts();
+    let misconfigured = alerts.iter().find(|alert| alert["alert"] == "misconfigured");
+    assert_eq!(misconfigured.expect("an alert")["mirror"], "github", "{alerts:?}");
+}
