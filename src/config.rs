@@ -24,7 +24,7 @@ pub use self::alerts::AlertConfig;
 use self::choices::{DEFAULT_BRANCH_WORDS, FORGE_WORDS, LFS_WORDS};
 pub use self::choices::{DefaultBranch, ForgeSetting, LfsSetting};
 pub use self::keys::{APPEND_ONLY, KEYS, MIRROR_KEYS, URL_KEYS};
-pub use self::mirrors::{Mirrors, lock_file, memory_file};
+pub use self::mirrors::{Mirrors, alerts_file, alerts_lock_file, lock_file, memory_file};
 use self::reader::Reader;
 use crate::{append_only::Paths, ref_pattern::RefPatterns};
 

@@ -61,7 +61,8 @@
 //!            (what all mirrors have in common: tally and lock), local_view (refs), entries (journal),
 //!            reconcile, broken; cycle (attempts), attempt, requests, bisect (pushes of one attempt), remote_mirror, memory,
 //!            backoff, rejection (the server's words), comparison, missing, repository, lock, report; cycle_observer (what monitors
-//!            and alerts learn of each cycle); alerts (findings, delivery to a program or a URL); watermarks (resets
+//!            and alerts learn of each cycle); alerts (findings, place of their memory, delivery to a
+//!            program or a URL); watermarks (resets
 //!            false_watermark), ancestry; follow (settings without effect, HEAD of the mirror), head, progress. By hand and for
 //!            readers: sync, status, wait, review (of the settings); options, error
 //! relay      a source of events over HTTP: server, routes, access, body (memory budget), answer, page (PURE),
@@ -101,8 +102,8 @@
 //! append_only  PURE: paths; compare (two trees), renames, history (which commits are new), range, schema, signatures,
 //!            odd_names
 //! git_objects  PURE: reader (commits, trees, blobs), lookup (by path), difference (of two trees)
-//! ref_update, ref_pattern, event, odd_name, lfs_pointer, uuid    values that every module may use; advice (on errors of
-//!            libraries)
+//! ref_update, ref_pattern, event, odd_name, lfs_pointer, uuid, openmetrics    values that every module may use; advice (on
+//!            errors of libraries)
 //! namespace  ref names of a namespace, by family; parts (temporary refs of pushes in parts)
 //! ```
 //!
@@ -150,8 +151,9 @@ pub mod git_objects;
 pub mod lfs_pointer;
 pub mod namespace;
 pub mod odd_name;
+#[cfg(any(feature = "events", feature = "relay"))]
+mod openmetrics;
 pub mod parts;
 pub mod ref_pattern;
 pub mod ref_update;
-#[cfg(any(feature = "events", feature = "relay"))]
 mod uuid;

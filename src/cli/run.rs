@@ -82,7 +82,7 @@ pub fn main(args: &Args) -> Result<Exit, Failure> {
         .around(|observers| run(args, observers.with(alerts.clone())));
     #[cfg(not(feature = "relay"))]
     let ended = run(args, Observers::default().with(alerts.clone()));
-    alerts.finish();
+    alerts.finish(worker::LAST_WAIT_OF_RUN);
     ended
 }
 

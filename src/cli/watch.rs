@@ -17,7 +17,7 @@ Examples:
   GITHUB_PAT_FILE=/etc/stargate.token stargate-mirror watch --root /srv/git \\
     --listen 127.0.0.1:9418
 
-SIGTERM and Ctrl-C end it within 10 seconds. After SIGHUP it reads repositories,
+SIGTERM and Ctrl-C end it within 13 seconds. After SIGHUP it reads repositories,
 settings and GITHUB_PAT_FILE again. As a systemd service of Type=notify it
 reports when it is ready, and feeds the watchdog if WatchdogSec= is set.";
 
@@ -80,8 +80,8 @@ pub fn main(args: &Args) -> Result<Exit, Failure> {
         }
         _ => {}
     }
-    let alerts = Arc::new(Alerts::new(Arc::new(environment)));
-    let (observers, alive) = (Observers::default().with(alerts), signals::alive());
+    let alerts = Arc::new(Alerts::new(Arc::new(environment)).of_process_that_stays());
+    let (observers, alive) = (Observers::default().with(alerts.clone()), signals::alive());
     #[cfg(feature = "relay")]
     let (observers, alive) = args.listen.start(observers, alive)?;
     let watched = Watched {
@@ -100,6 +100,7 @@ pub fn main(args: &Args) -> Result<Exit, Failure> {
         });
     })?;
     worker::watch(watched, Arc::new(environment), (sender, events), alive);
+    alerts.finish(worker::LAST_WAIT_OF_WATCH);
     signals::stopping();
     Ok(Exit::Done)
 }

@@ -118,19 +118,29 @@ impl Mirrors {
 /// Returns the name of the worker's memory of the mirror at this place in [`Mirrors::each`]. The first one has the name
 /// that a single mirror has.
 pub fn memory_file(place: usize, name: &str) -> String {
-    format!("{}.json", worker_file(place, name))
+    format!("{}.json", file_of("worker", place, name))
 }
 
 /// Returns the name of the worker's lock of the mirror at this place.
 pub fn lock_file(place: usize, name: &str) -> String {
-    format!("{}.lock", worker_file(place, name))
+    format!("{}.lock", file_of("worker", place, name))
 }
 
-fn worker_file(place: usize, name: &str) -> String {
+/// Returns the name of the memory of alerts about the mirror at this place.
+pub fn alerts_file(place: usize, name: &str) -> String {
+    format!("{}.json", file_of("alerts", place, name))
+}
+
+/// Returns the name of the lock of the memory of alerts about the mirror at this place.
+pub fn alerts_lock_file(place: usize, name: &str) -> String {
+    format!("{}.lock", file_of("alerts", place, name))
+}
+
+fn file_of(what: &str, place: usize, name: &str) -> String {
     if place == 0 {
-        "worker".to_owned()
+        what.to_owned()
     } else {
-        format!("worker.{}", encoded(name))
+        format!("{what}.{}", encoded(name))
     }
 }
 
@@ -309,5 +319,9 @@ mod tests {
             ("worker.json".into(), "worker.lock".into())
         );
         assert_eq!(memory_file(1, "https://h/r.git"), "worker.https%3a%2f%2fh%2fr.git.json");
+        assert_eq!(
+            (alerts_file(0, "a"), alerts_lock_file(1, "b")),
+            ("alerts.json".into(), "alerts.b.lock".into())
+        );
     }
 }

@@ -1,29 +1,26 @@
 //! What monitors ask a run: `/health` (the last pushed commit, the last committed event, and the feeds), `/healthz`,
-//! `/readyz` and `/metrics`.
+//! `/readyz`, `/status` and `/metrics`.
+mod http;
+
 use std::{
     fmt::Write as _,
-    io::{self, Read, Write},
-    net::{SocketAddr, TcpListener, TcpStream},
+    io,
+    net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    thread,
     time::{Duration, Instant},
 };
 
+use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::json;
 
+use self::http::{Answer, OK, UNAVAILABLE};
+use crate::openmetrics;
+
 /// Longest time between two steps of a live run. It takes one at least every 30 seconds, unless it commits.
 const ALIVE_WITHIN: Duration = Duration::from_secs(5 * 60);
-/// Number of threads that answer.
-const THREADS: usize = 4;
-/// Time that a request may take.
-const TIMEOUT: Duration = Duration::from_secs(5);
-/// Media type of metrics in the text format of OpenMetrics.
-const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-const OK: &str = "200 OK";
-const UNAVAILABLE: &str = "503 Service Unavailable";
-/// Maximum length of a request, in bytes.
-const MAX_REQUEST: usize = 8192;
+/// The paths that are answered.
+const PATHS: &str = "/health, /healthz, /readyz, /status, /metrics";
 
 /// State of a run. Clones share it.
 #[derive(Debug, Clone)]
@@ -43,6 +40,8 @@ struct State {
     /// Age of the run at its last step.
     last_step: Duration,
     counts: Counts,
+    /// Last time at which an event was found to be refused.
+    last_refused: Option<Timestamp>,
 }
 
 /// Numbers of events since the start.
@@ -56,14 +55,32 @@ pub struct Counts {
     pub refused: usize,
 }
 
-/// Answer to a request.
-struct Answer {
-    status: &'static str,
-    kind: &'static str,
-    body: Vec<u8>,
+/// Reason why a run is not ready.
+#[derive(Serialize)]
+struct Problem {
+    problem: &'static str,
+    detail: String,
 }
 
-/// Body of the response.
+/// Body of `/status`.
+#[derive(Serialize)]
+struct Status<'a> {
+    now: Timestamp,
+    version: &'static str,
+    ready: bool,
+    problems: Vec<Problem>,
+    committed: usize,
+    known: usize,
+    refused: usize,
+    last_refused_at: Option<Timestamp>,
+    last_commit_sha: Option<&'a str>,
+    last_event_id: Option<&'a str>,
+    last_event_ts: Option<&'a str>,
+    uptime_seconds: u64,
+    feed_ids: &'a [String],
+}
+
+/// Body of `/health`.
 #[derive(Serialize)]
 struct Body<'a> {
     status: &'static str,
@@ -99,6 +116,9 @@ impl Health {
     /// Records a step of the run, with the events so far.
     pub fn step(&self, counts: Counts) {
         let mut state = self.state();
+        if counts.refused > state.counts.refused {
+            state.last_refused = Some(Timestamp::now());
+        }
         (state.last_step, state.counts) = (self.start.elapsed(), counts);
     }
 
@@ -117,48 +137,8 @@ impl Health {
     /// # Errors
     /// The system reports an error, for instance because the address is in use.
     pub fn listen(&self, address: SocketAddr) -> io::Result<SocketAddr> {
-        let listener = TcpListener::bind(address)?;
-        let address = listener.local_addr()?;
-        for _ in 0..THREADS {
-            let (listener, health) = (listener.try_clone()?, self.clone());
-            thread::spawn(move || health.answer_all(&listener));
-        }
-        Ok(address)
-    }
-
-    fn answer_all(&self, listener: &TcpListener) {
-        loop {
-            let answered = listener.accept().and_then(|(stream, _)| self.answer(stream));
-            if let Err(error) = answered {
-                tracing::debug!(%error, "a health request failed");
-            }
-        }
-    }
-
-    fn answer(&self, mut stream: TcpStream) -> io::Result<()> {
-        stream.set_write_timeout(Some(TIMEOUT))?;
-        let head = read_head(&mut stream)?;
-        let mut words = head.split(|byte| byte.is_ascii_whitespace());
-        let method = words.next().unwrap_or_default();
-        let target = words.next().unwrap_or_default();
-        let path = target.split(|byte| *byte == b'?').next().unwrap_or_default();
-        let Answer { status, kind, body } = match self.answer_to(path) {
-            None => Answer::new(
-                "404 Not Found",
-                &json!({"error": "no such path; see /health, /healthz, /readyz, /metrics"}),
-            ),
-            Some(_) if ![&b"GET"[..], b"HEAD"].contains(&method) => {
-                Answer::new("405 Method Not Allowed", &json!({"error": "use GET"}))
-            }
-            Some(answer) => answer,
-        };
-        let length = body.len();
-        let head = format!(
-            "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\nCache-Control: no-store\r\n\
-            Connection: close\r\n\r\n"
-        );
-        let body = if method == b"HEAD" { Vec::new() } else { body };
-        stream.write_all(&[head.into_bytes(), body].concat())
+        let health = self.clone();
+        http::listen(address, PATHS, Arc::new(move |path: &[u8]| health.answer_to(path)))
     }
 
     fn answer_to(&self, path: &[u8]) -> Option<Answer> {
@@ -169,9 +149,13 @@ impl Health {
             }),
             b"/healthz" => Some(self.alive()),
             b"/readyz" => Some(self.ready()),
+            b"/status" => Some(Answer {
+                body: self.status_body(),
+                ..Answer::new(OK, &json!(null))
+            }),
             b"/metrics" => Some(Answer {
                 status: OK,
-                kind: OPENMETRICS,
+                kind: openmetrics::MEDIA_TYPE,
                 body: self.metrics().into_bytes(),
             }),
             _ => None,
@@ -191,16 +175,30 @@ impl Health {
     }
 
     fn ready(&self) -> Answer {
-        let state = self.state();
-        let mut problems = Vec::new();
-        if state.is_push_failing {
-            problems.push(json!({"problem": "push", "detail": "the last push failed; the log has the reason"}));
-        }
-        if let Some(error) = &state.uncommitted {
-            problems.push(json!({"problem": "commit", "detail": error}));
-        }
+        let problems = self.state().problems();
         let status = if problems.is_empty() { OK } else { UNAVAILABLE };
         Answer::new(status, &json!({"ready": problems.is_empty(), "problems": problems}))
+    }
+
+    fn status_body(&self) -> Vec<u8> {
+        let state = self.state();
+        let (problems, last_event) = (state.problems(), state.last_event.as_ref());
+        let status = Status {
+            now: Timestamp::now(),
+            version: env!("CARGO_PKG_VERSION"),
+            ready: problems.is_empty(),
+            problems,
+            committed: state.counts.committed,
+            known: state.counts.known,
+            refused: state.counts.refused,
+            last_refused_at: state.last_refused,
+            last_commit_sha: state.last_commit_sha.as_deref(),
+            last_event_id: last_event.map(|(id, _)| id.as_str()),
+            last_event_ts: last_event.map(|(_, ts)| ts.as_str()),
+            uptime_seconds: self.start.elapsed().as_secs(),
+            feed_ids: &self.feeds,
+        };
+        serde_json::to_vec(&status).expect("a response serializes into memory")
     }
 
     /// Returns the metrics as OpenMetrics. They have no labels from outside, so nothing needs an escape.
@@ -232,6 +230,14 @@ impl Health {
             let (name, value) = (format!("stargate_events_{name}"), u8::from(value));
             let _ = write!(text, "# HELP {name} {help}.\n# TYPE {name} gauge\n{name} {value}\n");
         }
+        let name = "stargate_events_last_refused_timestamp_seconds";
+        let _ = write!(
+            text,
+            "# HELP {name} Last time at which an event was refused.\n# TYPE {name} gauge\n# UNIT {name} seconds\n"
+        );
+        if let Some(at) = state.last_refused {
+            let _ = writeln!(text, "{name} {}", at.as_second());
+        }
         text + "# EOF\n"
     }
 
@@ -254,38 +260,27 @@ impl Health {
     }
 }
 
-impl Answer {
-    fn new(status: &'static str, body: &serde_json::Value) -> Self {
-        Answer {
-            status,
-            kind: "application/json",
-            body: body.to_string().into_bytes(),
-        }
+impl State {
+    fn problems(&self) -> Vec<Problem> {
+        let push = self.is_push_failing.then(|| Problem {
+            problem: "push",
+            detail: "the last push failed; the log has the reason".into(),
+        });
+        let commit = self.uncommitted.clone().map(|detail| Problem {
+            problem: "commit",
+            detail,
+        });
+        push.into_iter().chain(commit).collect()
     }
-}
-
-/// Reads a request up to the end of its headers.
-fn read_head(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
-    let deadline = Instant::now() + TIMEOUT;
-    let mut head = Vec::new();
-    let mut piece = [0; 1024];
-    while !head.windows(4).any(|window| window == b"\r\n\r\n") {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(io::ErrorKind::TimedOut.into());
-        }
-        stream.set_read_timeout(Some(left))?;
-        match stream.read(&mut piece)? {
-            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-            _ if head.len() > MAX_REQUEST => return Err(io::ErrorKind::FileTooLarge.into()),
-            length => head.extend_from_slice(&piece[..length]),
-        }
-    }
-    Ok(head)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        io::{Read, Write},
+        net::TcpStream,
+    };
+
     use super::*;
 
     fn ask(address: SocketAddr, line: &str) -> (String, String) {
@@ -363,13 +358,28 @@ mod tests {
             "known_total 2",
             "refused_total 1",
             "push_failing 1",
+            "last_refused_timestamp_seconds ",
         ] {
             let line = format!("stargate_events_{line}");
             assert!(
-                metrics.lines().any(|one| one == line),
+                metrics
+                    .lines()
+                    .any(|one| one == line || (line.ends_with(' ') && one.starts_with(&line))),
                 "{line} is missing in\n{metrics}"
             );
         }
+        let (_, status) = ask(address, "GET /status");
+        let status: serde_json::Value = serde_json::from_str(&status).expect("JSON");
+        let numbers = ["committed", "known", "refused"].map(|name| status[name].as_u64());
+        assert_eq!(numbers, [Some(3), Some(2), Some(1)]);
+        assert_eq!(
+            (&status["ready"], &status["problems"]),
+            (&false.into(), &body["problems"])
+        );
+        assert!(
+            status["last_refused_at"].is_string() && status["last_event_id"].is_null(),
+            "{status}"
+        );
         let rules = include_str!("../../monitoring/rules.yml");
         let words = rules.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
         for name in words.filter(|word| word.starts_with("stargate_events_")) {

@@ -10,6 +10,3 @@ mod stall_timeout;
 pub use asset::{CSS, HTML, SCRIPT, asset};
 pub use caller::{bearer, has_several_hosts, is_local};
 pub use server::{Limits, Peer, Server, Stop, listen};
-
-/// Media type of metrics in the text format of OpenMetrics.
-pub const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

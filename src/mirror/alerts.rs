@@ -7,17 +7,20 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// Time for which alerts that a process is sending are left to it, in seconds. After that, they are due again.
+/// Time for which alerts that a process is sending are left to it, in seconds. After that, they are due again. A delivery ends
+/// before.
 pub const CLAIM: i64 = 120;
 
 /// Trouble with a mirror that an operator wants to hear of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Condition {
-    /// The oldest pending entry is too old.
+    /// The oldest pending entry is too old, or a cycle does not end.
     Stale,
     /// The mirror has something that would be overwritten.
     Diverged,
+    /// A ref or an object of the Stargate cannot be read, or is missing.
+    Broken,
     /// The mirror's server rejects refs.
     Refused,
     /// The settings must be corrected, or no cycle can run.
@@ -28,9 +31,10 @@ pub enum Condition {
 
 impl Condition {
     /// Every condition.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Condition::Stale,
         Condition::Diverged,
+        Condition::Broken,
         Condition::Refused,
         Condition::Misconfigured,
         Condition::Token,
@@ -41,6 +45,7 @@ impl Condition {
         match self {
             Condition::Stale => "stale",
             Condition::Diverged => "diverged",
+            Condition::Broken => "broken",
             Condition::Refused => "refused",
             Condition::Misconfigured => "misconfigured",
             Condition::Token => "token",
@@ -121,17 +126,21 @@ pub struct AlertMemory {
     /// For each channel the conditions that it believes to hold.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     told: BTreeMap<AlertChannel, BTreeMap<Condition, i64>>,
-    /// End of the time in which a process sends alerts.
+    /// The process that is sending alerts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    sending_until: Option<i64>,
+    claim: Option<Claim>,
+}
+
+/// Right of one delivery to send what is due.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Claim {
+    /// Unique name of the delivery.
+    owner: String,
+    /// End of the right.
+    until: i64,
 }
 
 impl AlertMemory {
-    /// Returns true if there is nothing to remember.
-    pub fn is_empty(&self) -> bool {
-        *self == AlertMemory::default()
-    }
-
     /// Records which conditions hold.
     pub fn observe(&mut self, observed: impl IntoIterator<Item = (Condition, Observed)>) {
         for (condition, observed) in observed {
@@ -150,7 +159,7 @@ impl AlertMemory {
     /// Returns the alerts that these channels have not heard of. Returns none while another process is sending them.
     pub fn due(&self, channels: &[AlertChannel], now: i64) -> Vec<Alert> {
         // A longer time means that the clock was wrong.
-        let left = self.sending_until.map_or(0, |until| until.saturating_sub(now));
+        let left = self.claim.as_ref().map_or(0, |claim| claim.until.saturating_sub(now));
         if (1..=CLAIM).contains(&left) {
             return Vec::new();
         }
@@ -176,14 +185,19 @@ impl AlertMemory {
         })
     }
 
-    /// Leaves the alerts to this process until [`release()`](Self::release), at most for [`CLAIM`].
-    pub fn claim(&mut self, now: i64) {
-        self.sending_until = Some(now.saturating_add(CLAIM));
+    /// Leaves the alerts to the delivery with this unique name until [`release()`](Self::release), at most for [`CLAIM`].
+    pub fn claim(&mut self, owner: &str, now: i64) {
+        self.claim = Some(Claim {
+            owner: owner.to_owned(),
+            until: now.saturating_add(CLAIM),
+        });
     }
 
-    /// Ends the claim of this process, which has delivered these alerts.
-    pub fn release(&mut self, delivered: &[Alert]) {
-        self.sending_until = None;
+    /// Records what a delivery has delivered, and ends its claim. The claim of another one stays.
+    pub fn release(&mut self, owner: &str, delivered: &[Alert]) {
+        if self.claim.as_ref().is_some_and(|claim| claim.owner == owner) {
+            self.claim = None;
+        }
         for alert in delivered {
             let told = self.told.entry(alert.channel).or_default();
             if alert.state == AlertState::Firing {
@@ -235,8 +249,8 @@ mod tests {
             .into_iter()
             .filter(|alert| working.contains(&alert.channel))
             .collect();
-        memory.claim(now);
-        memory.release(&delivered);
+        memory.claim("me", now);
+        memory.release("me", &delivered);
         delivered
     }
 
@@ -294,22 +308,39 @@ mod tests {
         memory.observe([(Condition::Stale, Observed::Holds(10))]);
         let due = memory.due(&CHANNELS, 100);
         assert_eq!(due.len(), 2);
-        memory.claim(100);
+        memory.claim("one", 100);
         assert_eq!(memory.due(&CHANNELS, 100 + CLAIM - 1), []);
         assert_eq!(memory.due(&CHANNELS, 100 + CLAIM), due, "the process has died");
         assert_eq!(memory.due(&CHANNELS, 50), due, "the clock was set back");
-        memory.release(&due[..1]);
+        memory.release("one", &due[..1]);
         assert_eq!(memory.due(&CHANNELS, 101), due[1..]);
+    }
+
+    #[test]
+    fn a_delivery_that_took_too_long_does_not_end_the_claim_of_the_next_one() {
+        let mut memory = AlertMemory::default();
+        memory.observe([(Condition::Stale, Observed::Holds(10))]);
+        let due = memory.due(&CHANNELS, 100);
+        memory.claim("slow", 100);
+        memory.claim("next", 100 + CLAIM);
+        memory.release("slow", &due[..1]);
+        assert_eq!(memory.due(&CHANNELS, 101 + CLAIM), [], "the next one is still sending");
+        memory.release("next", &[]);
+        assert_eq!(
+            memory.due(&CHANNELS, 102 + CLAIM),
+            due[1..],
+            "what the slow one delivered counts"
+        );
     }
 
     #[test]
     fn a_condition_that_ended_before_it_was_reported_is_not_reported() {
         let mut memory = AlertMemory::default();
         memory.observe([(Condition::Refused, Observed::Holds(10))]);
-        memory.claim(10);
-        memory.release(&[]);
+        memory.claim("one", 10);
+        memory.release("one", &[]);
         memory.observe([(Condition::Refused, Observed::Ended)]);
         assert_eq!(memory.due(&CHANNELS, 20), []);
-        assert!(memory.is_empty());
+        assert_eq!(memory, AlertMemory::default());
     }
 }

@@ -51,6 +51,11 @@ impl Standing {
         matches!(self, Standing::Behind | Standing::Diverged | Standing::Extra)
     }
 
+    /// Returns true if a push would remove commits from the mirror's ref.
+    pub fn would_be_overwritten(self) -> bool {
+        matches!(self, Standing::Behind | Standing::Diverged)
+    }
+
     /// Returns the word for people and for JSON.
     pub fn word(self) -> &'static str {
         match self {

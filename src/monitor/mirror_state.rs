@@ -1,11 +1,12 @@
 //! State of one mirror, from the reports of its cycles. Pure: times come from the caller.
 use std::collections::{BTreeMap, VecDeque};
 
+use bstr::ByteSlice;
 use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::{
-    mirror::Outcome,
+    mirror::{Grouping, Outcome},
     worker::{CycleOutcome, CycleReport, EndedCycle, GroupOutcome, GroupReport, RepositoryStatus, RunError},
 };
 
@@ -17,6 +18,9 @@ const SAMPLE: i64 = 24 * 60 * 60 / MOST_SAMPLES as i64;
 pub const MOST_PUSHES: usize = 20;
 /// Time whose pushes count for readiness, in seconds.
 const RECENT: i64 = 5 * 60;
+/// Time after which a cycle that has not ended, or a lock that is not free, counts as trouble, in seconds. The longest interval
+/// between cycles is as long.
+const LONGEST_CYCLE: i64 = 15 * 60;
 /// Limit of pushes that count. A budget of pushes is far below it.
 const MOST_RECENT: usize = 10_000;
 
@@ -25,12 +29,16 @@ const MOST_RECENT: usize = 10_000;
 pub struct MirrorState {
     /// Last status that could be read.
     pub status: Option<RepositoryStatus>,
-    /// End of the last cycle.
+    /// Begin of the cycle that is running.
+    pub running_since: Option<Timestamp>,
+    /// End of the last cycle that ran.
     pub last_cycle_at: Option<Timestamp>,
-    /// End of the last cycle that left nothing undone.
+    /// Last time at which the mirror was known to have everything.
     pub last_success_at: Option<Timestamp>,
     /// Reason why the last cycle could not run.
     pub error: Option<String>,
+    /// Time since when no cycle could run because another worker holds the lock.
+    pub locked_since: Option<Timestamp>,
     /// Reason why the mirror could not be reached at the last try.
     pub unreachable: Option<String>,
     /// Groups that are not mirrored, with the outcome of their last attempt.
@@ -70,16 +78,61 @@ struct Recent {
 impl MirrorState {
     /// Takes a cycle that has ended, and the status after it, if it could be read.
     pub fn cycle_ended(&mut self, ended: &EndedCycle<'_>, status: Option<&RepositoryStatus>) {
-        self.last_cycle_at = Some(ended.at);
-        self.error = ended.result.err().map(ToString::to_string);
         match ended.result {
-            Ok(report) => self.reported(report, ended.at),
-            Err(error) => self.not_run(error),
+            Ok(report) => {
+                self.last_cycle_at = Some(ended.at);
+                (self.error, self.locked_since) = (None, None);
+                self.reported(report, ended.at);
+            }
+            Err(error) => self.not_run(error, ended.at),
         }
         if let Some(status) = status {
+            self.hold(status, ended.result.ok());
+            self.last_success_at = self.last_success_at.max(status.last_success);
             self.status = Some(status.clone());
-            self.held
-                .retain(|label, _| status.groups.iter().any(|group| group.group == *label));
+        }
+    }
+
+    /// Returns whether the mirror was reachable at the last try; none before the first one.
+    pub fn is_reachable(&self) -> Option<bool> {
+        let was_tried = self.last_cycle_at.is_some() || self.unreachable.is_some();
+        was_tried.then_some(self.unreachable.is_none())
+    }
+
+    /// Returns the reason why cycles cannot run.
+    pub fn cannot_run(&self, now: Timestamp) -> Option<String> {
+        let locked = self.locked_since.filter(|since| is_long(*since, now));
+        let locked =
+            locked.map(|since| format!("no cycle could run since {since:.0}, because another worker holds the lock"));
+        self.error.clone().or(locked)
+    }
+
+    /// Returns the reason why the cycle that is running is suspicious.
+    pub fn hangs(&self, now: Timestamp) -> Option<String> {
+        let since = self.running_since.filter(|since| is_long(*since, now))?;
+        Some(format!("a cycle has been running since {since:.0}, and has not ended"))
+    }
+
+    /// Keeps the groups that are still not mirrored: those with pending entries, and those that the comparison left to the
+    /// operator or found broken, which need not have any.
+    fn hold(&mut self, status: &RepositoryStatus, report: Option<&CycleReport>) {
+        let grouping = Grouping::default();
+        let differing = status.differing.iter();
+        let diverged: Vec<String> = differing
+            .filter(|differing| differing.standing.would_be_overwritten())
+            .map(|differing| grouping.label(differing.name.as_bytes().as_bstr()).to_string())
+            .collect();
+        let is_broken = |label: &str| {
+            let is_it =
+                |group: &GroupReport| group.group == label && group.outcome == GroupOutcome::Settled(Outcome::Broken);
+            report.is_none_or(|report| report.groups.iter().any(is_it))
+        };
+        self.held.retain(|label, outcome| {
+            let is_pending = status.groups.iter().any(|group| group.group == *label);
+            is_pending || (*outcome == Outcome::Broken && is_broken(label))
+        });
+        for label in diverged {
+            self.held.entry(label).or_insert(Outcome::Diverged);
         }
     }
 
@@ -98,7 +151,7 @@ impl MirrorState {
     }
 
     fn reported(&mut self, report: &CycleReport, at: Timestamp) {
-        if matches!(report.outcome, CycleOutcome::Mirrored | CycleOutcome::Idle) {
+        if report.outcome == CycleOutcome::Mirrored {
             self.last_success_at = Some(at);
         }
         if let Some(reached) = reached(report) {
@@ -118,11 +171,16 @@ impl MirrorState {
     }
 
     /// Another worker that holds the lock reports on its own cycle.
-    fn not_run(&mut self, error: &RunError) {
-        match error {
-            RunError::Locked(_) => self.error = None,
-            RunError::Remote(error) => self.unreachable = Some(error.to_string()),
-            _ => {}
+    fn not_run(&mut self, error: &RunError, at: Timestamp) {
+        if let RunError::Locked(_) = error {
+            self.error = None;
+            self.locked_since.get_or_insert(at);
+            return;
+        }
+        self.error = Some(error.to_string());
+        self.locked_since = None;
+        if let RunError::Remote(error) = error {
+            self.unreachable = Some(error.to_string());
         }
     }
 
@@ -164,6 +222,11 @@ impl MirrorState {
     }
 }
 
+/// Returns true if more time has passed than a cycle takes.
+fn is_long(since: Timestamp, now: Timestamp) -> bool {
+    now.duration_since(since).as_secs() >= LONGEST_CYCLE
+}
+
 /// Returns whether the mirror could be reached, with the reason if not; none if it was not tried.
 fn reached(report: &CycleReport) -> Option<Result<(), String>> {
     if report.missing.is_some() {
@@ -192,6 +255,7 @@ mod tests {
     use std::{path::Path, time::Duration};
 
     use super::*;
+    use crate::{mirror::Standing, worker::DifferingRef};
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).expect("a time")
@@ -284,5 +348,74 @@ mod tests {
         state.cycle_ended(&EndedCycle::new(r, mirror, at(2), Err(&refused.into())), None);
         assert_eq!(state.unreachable.as_deref(), Some("no such host"));
         assert_eq!((state.error.is_some(), state.last_success_at), (true, None));
+        assert_eq!(state.last_cycle_at, None, "no cycle ran");
+        state.cycle_ended(&EndedCycle::new(r, mirror, at(3), Err(&locked)), None);
+        assert_eq!(
+            state.cannot_run(at(2 + LONGEST_CYCLE)),
+            None,
+            "another worker does the work"
+        );
+        let held = state.cannot_run(at(3 + LONGEST_CYCLE)).expect("it does not");
+        let expected = "no cycle could run since 1970-01-01T00:00:03Z, because another worker holds the lock";
+        assert_eq!(held, expected);
+        let idle = CycleReport::empty(CycleOutcome::Idle, 0, 0);
+        state.cycle_ended(&ended(&idle, 4), None);
+        assert_eq!((state.cannot_run(at(10_000)), state.last_cycle_at), (None, Some(at(4))));
+        assert_eq!(state.last_success_at, None, "a cycle that does nothing knows nothing");
+    }
+
+    /// The status of an empty repository.
+    fn status() -> RepositoryStatus {
+        let folder = tempfile::tempdir().expect("a folder");
+        gix::init_bare(folder.path()).expect("a repository");
+        let status = crate::worker::status(folder.path(), at(0)).expect("a status");
+        status.into_iter().next().expect("one mirror")
+    }
+
+    #[test]
+    fn what_only_a_comparison_found_is_held_until_it_is_mended() {
+        let mut state = MirrorState::default();
+        let differing = |name: &str, standing| DifferingRef {
+            name: name.into(),
+            standing,
+        };
+        let found = RepositoryStatus {
+            differing: vec![
+                differing("refs/kv/main", Standing::Behind),
+                differing("refs/heads/x", Standing::Extra),
+            ],
+            ..status()
+        };
+        let mut broken = report(Outcome::Broken);
+        broken.groups[0].group = "refs/heads/b".into();
+        state.cycle_ended(&ended(&broken, 100), Some(&found));
+        let held: Vec<_> = state
+            .held
+            .iter()
+            .map(|(label, outcome)| (label.as_str(), *outcome))
+            .collect();
+        assert_eq!(held, [("main", Outcome::Diverged), ("refs/heads/b", Outcome::Broken)]);
+        let failed = RunError::SeveralMirrors(String::new());
+        let not_run = EndedCycle::new(Path::new("/r.git"), None, at(150), Err(&failed));
+        state.cycle_ended(&not_run, Some(&found));
+        assert_eq!(state.held.len(), 2, "a cycle that did not run has mended nothing");
+        let idle = CycleReport::empty(CycleOutcome::Idle, 0, 0);
+        state.cycle_ended(&ended(&idle, 200), Some(&status()));
+        assert_eq!(state.held, BTreeMap::new());
+    }
+
+    #[test]
+    fn the_last_success_is_the_one_that_the_worker_remembers() {
+        let mut state = MirrorState::default();
+        let idle = CycleReport::empty(CycleOutcome::Idle, 0, 0);
+        let remembered = RepositoryStatus {
+            last_success: Some(at(50)),
+            ..status()
+        };
+        state.cycle_ended(&ended(&idle, 200), Some(&remembered));
+        assert_eq!(
+            (state.last_success_at, state.last_cycle_at),
+            (Some(at(50)), Some(at(200)))
+        );
     }
 }

@@ -107,5 +107,17 @@ impl CycleObserver for Monitor {
         for gone in seen.state.retain(targets) {
             seen.metrics.forget(&gone);
         }
+        for target in targets {
+            seen.state.expect(target);
+            seen.metrics.expect(target);
+        }
+    }
+
+    fn cycle_began(&self, target: &Target, at: Timestamp) {
+        self.seen().state.set_running(target, Some(at));
+    }
+
+    fn cycle_finished(&self, target: &Target) {
+        self.seen().state.set_running(target, None);
     }
 }

@@ -5,6 +5,8 @@
 
 /** Milliseconds between two looks at the status. */
 const LOOK_INTERVAL = 5000;
+/** Milliseconds after which a look without an answer is given up. */
+const LOOK_LIMIT = 10_000;
 /** Number of rows that are drawn at first, and that each "Show more" adds. */
 const ROWS = 100;
 /** Seconds of lag from which a mirror is in trouble. */
@@ -26,6 +28,9 @@ const timeFormat = new Intl.DateTimeFormat(undefined, { dateStyle: "short", time
 
 let token = null;
 let lookTimer;
+let isLooking = false;
+/** True if the next look follows at once. */
+let isLookWanted = false;
 /** Mirrors as the worker reports them, the ones in trouble first: `{key, repository, mirror, state, problems, text}`. */
 let mirrors = [];
 /** Time of the status, in milliseconds. */
@@ -41,23 +46,43 @@ let announced = null;
 
 // --- Requests
 
-/** Looks at the status, now and at intervals. */
+/** Looks at the status, now and at intervals. There is one look at a time: another one follows it. */
 async function look() {
   clearTimeout(lookTimer);
+  isLookWanted = true;
+  if (isLooking) return;
+  isLooking = true;
+  let isTokenWanted = false;
+  while (isLookWanted) {
+    isLookWanted = false;
+    isTokenWanted = await lookOnce();
+  }
+  isLooking = false;
+  if (!document.hidden && !isTokenWanted) lookTimer = setTimeout(look, LOOK_INTERVAL);
+}
+
+/** Looks at the status once. Returns true if a token must be entered first. */
+async function lookOnce() {
+  const sent = token;
   try {
-    const headers = token === null ? {} : { Authorization: `Bearer ${token}` };
-    const response = await fetch("status", { headers, cache: "no-store", redirect: "error" });
-    if (response.status === 401 || response.status === 403) return askForToken();
+    const headers = sent === null ? {} : { Authorization: `Bearer ${sent}` };
+    const signal = AbortSignal.timeout(LOOK_LIMIT);
+    const response = await fetch("status", { headers, signal, cache: "no-store", redirect: "error" });
+    if (response.status === 401 || response.status === 403) {
+      // A token that was entered meanwhile is sent next.
+      if (sent === token) askForToken();
+      return true;
+    }
     if (!response.ok) throw new Error(`status ${response.status}`);
     const status = await response.json();
     access.hidden = true;
     connected("live", `Updated ${timeFormat.format(Date.parse(status.now))}`);
     take(status);
   } catch (error) {
-    connected("lost", `Disconnected: ${error.message}. Retrying.`);
+    const why = error.name === "TimeoutError" ? `no answer within ${LOOK_LIMIT / 1000} s` : error.message;
+    connected("lost", `Disconnected: ${why}. Retrying.`);
   }
-  clearTimeout(lookTimer);
-  if (!document.hidden) lookTimer = setTimeout(look, LOOK_INTERVAL);
+  return false;
 }
 
 function askForToken() {
@@ -113,6 +138,14 @@ function problemsOf(mirror) {
   const add = (what, reason, rest = {}) => problems.push({ what, reason, ...rest });
   const doctor = "Run `stargate-mirror doctor`.";
   if (mirror.error) add("The last cycle could not run", mirror.error, { hint: doctor });
+  const isLong = (since) => since && now - Date.parse(since) >= STALE * 1000;
+  const restart = "Look at the log and at the process, and restart it. A restart is safe at any time.";
+  if (isLong(mirror.cycle_running_since)) {
+    add("A cycle does not end", `It began at ${timeFormat.format(Date.parse(mirror.cycle_running_since))}.`, { hint: restart });
+  }
+  if (isLong(mirror.locked_since)) {
+    add("Another worker holds the lock", `No cycle could run since ${timeFormat.format(Date.parse(mirror.locked_since))}.`, { hint: restart });
+  }
   for (const group of mirror.groups) {
     if (group.reason === null) continue;
     const hint = group.advice ?? "The worker retries. See `stargate-mirror doctor`, and `sync --dry-run` if the mirror has diverged.";
@@ -138,6 +171,7 @@ function problemsOf(mirror) {
   if (mirror.problems > 0) add(`${counted(mirror.problems, "invalid line")} in the journal`, null, { hint: "Run `stargate-mirror journal verify`." });
   if (mirror.forgotten) add("The worker's memory cannot be read", mirror.forgotten, { hint: "It may be deleted." });
   const note = (what, reason, hint) => add(what, reason, { hint, isNote: true });
+  if (!mirror.last_cycle_at && !mirror.error) note("No cycle has ended yet", null);
   if (mirror.missing) note("Local only", mirror.missing);
   if (mirror.lfs) note("Git LFS", mirror.lfs);
   if (mirror.head) note("HEAD differs", mirror.head.error ?? null, "Set the default branch of the mirror, or `stargate.defaultBranch` to `leave`.");

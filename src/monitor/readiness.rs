@@ -31,8 +31,10 @@ pub struct Problem {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 enum Kind {
-    /// The last cycle could not run.
+    /// Cycles cannot run.
     NoCycle,
+    /// A cycle does not end.
+    Hanging,
     /// The mirror could not be reached at the last try.
     Unreachable,
     /// Many entries are pending, and pushes fail or do not happen.
@@ -60,10 +62,12 @@ impl Problem {
         };
         let unreachable = state.unreachable.clone().map(|why| problem(Kind::Unreachable, why));
         // Both have the same reason if the mirror is the cause.
-        let no_cycle = state.error.clone().map(|why| problem(Kind::NoCycle, why));
+        let no_cycle = state.cannot_run(now).map(|why| problem(Kind::NoCycle, why));
+        let hanging = state.hangs(now).map(|why| problem(Kind::Hanging, why));
         let pending = state.status.as_ref().map_or(0, |status| status.pending);
         let backlog = backlog(pending, state.recent_pushes(now)).map(|why| problem(Kind::Backlog, why));
-        unreachable.or(no_cycle).into_iter().chain(backlog).collect()
+        let found = unreachable.or(no_cycle).into_iter();
+        found.chain(hanging).chain(backlog).collect()
     }
 }
 
@@ -107,5 +111,16 @@ mod tests {
         let problem =
             serde_json::json!({"repository": "/r.git", "mirror": "m", "problem": "unreachable", "detail": "no answer"});
         assert_eq!(readiness, serde_json::json!({"ready": false, "problems": [problem]}));
+        let (began, later) = (now, Timestamp::from_second(20 * 60).expect("a time"));
+        let mut hanging = MirrorState::default();
+        hanging.running_since = Some(began);
+        assert!(Readiness::new(Problem::find(&target, &hanging, began)).ready);
+        let found = serde_json::to_value(Problem::find(&target, &hanging, later)).expect("JSON");
+        assert_eq!(
+            (&found[0]["problem"], found[0]["mirror"].as_str()),
+            (&"hanging".into(), Some("m"))
+        );
+        hanging.running_since = None;
+        assert_eq!(Problem::find(&target, &hanging, later), []);
     }
 }

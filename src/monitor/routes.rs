@@ -13,7 +13,7 @@ use durable::clock::{Clock, SystemClock};
 use serde_json::json;
 
 use super::{Monitor, gate::Gate, page::page};
-use crate::http_server::OPENMETRICS;
+use crate::openmetrics;
 
 const JSON: &str = "application/json";
 
@@ -52,7 +52,11 @@ async fn guard(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> R
 }
 
 async fn metrics(State(app): State<App>) -> Response {
-    answer(StatusCode::OK, OPENMETRICS, app.monitor.metrics_text(app.clock.now()))
+    answer(
+        StatusCode::OK,
+        openmetrics::MEDIA_TYPE,
+        app.monitor.metrics_text(app.clock.now()),
+    )
 }
 
 async fn healthz(State(app): State<App>) -> Response {

@@ -19,25 +19,24 @@ impl State {
         self.0.entry(target(ended)).or_default().cycle_ended(ended, status);
     }
 
-    /// Forgets mirrors that are not in `targets`, and returns them.
-    pub fn retain(&mut self, targets: &BTreeSet<Target>) -> Vec<Target> {
-        let gone: Vec<Target> = self
-            .0
-            .keys()
-            .filter(|target| !self.is_in(targets, target))
-            .cloned()
-            .collect();
-        self.0.retain(|target, _| !gone.contains(target));
-        gone
+    /// Adds a mirror without any cycle, unless it is known.
+    pub fn expect(&mut self, target: &Target) {
+        self.0.entry(target.clone()).or_default();
     }
 
-    /// Returns true if a mirror is watched. The target of a mirror that the command line names has no name.
-    fn is_in(&self, targets: &BTreeSet<Target>, target: &Target) -> bool {
-        let unnamed = Target {
-            mirror: None,
-            ..target.clone()
-        };
-        targets.contains(target) || (targets.contains(&unnamed) && !self.0.contains_key(&unnamed))
+    /// Takes the begin of a cycle, or that it is over.
+    pub fn set_running(&mut self, target: &Target, since: Option<Timestamp>) {
+        if let Some(state) = self.0.get_mut(target) {
+            state.running_since = since;
+        }
+    }
+
+    /// Forgets mirrors that are not in `targets`, and returns them.
+    pub fn retain(&mut self, targets: &BTreeSet<Target>) -> Vec<Target> {
+        let is_gone = |target: &&Target| !targets.contains(target);
+        let gone: Vec<Target> = self.0.keys().filter(is_gone).cloned().collect();
+        self.0.retain(|target, _| targets.contains(target));
+        gone
     }
 
     /// Returns all mirrors.
@@ -79,11 +78,8 @@ mod tests {
         for target in [&a, &b] {
             state.0.insert(target.clone(), MirrorState::default());
         }
-        let (named, all) = ([target("a", None)].into(), [a.clone(), b.clone()].into());
-        assert!(state.retain(&all).is_empty());
-        assert_eq!(state.retain(&named), [b], "the command line may name the mirror of a");
-        state.0.insert(target("a", None), MirrorState::default());
-        assert_eq!(state.retain(&named), [a], "it is the only one now");
-        assert_eq!(state.mirrors().count(), 1);
+        assert!(state.retain(&[a.clone(), b.clone()].into()).is_empty());
+        assert_eq!(state.retain(&[target("a", None)].into()), [a, b]);
+        assert_eq!(state.mirrors().count(), 0);
     }
 }

@@ -23,6 +23,9 @@ struct Repository {
 
 #[derive(Serialize)]
 struct Mirror {
+    /// Name among several, if there is no status, which has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mirror: Option<String>,
     /// As of `status --json`. Missing if it could never be read.
     #[serde(flatten)]
     status: Option<RepositoryStatus>,
@@ -30,6 +33,10 @@ struct Mirror {
     error: Option<String>,
     /// Reason why the mirror could not be reached at the last try.
     unreachable: Option<String>,
+    /// Time since when no cycle could run because another worker holds the lock.
+    locked_since: Option<Timestamp>,
+    /// Begin of the cycle that is running.
+    cycle_running_since: Option<Timestamp>,
     last_cycle_at: Option<Timestamp>,
     last_success_at: Option<Timestamp>,
     lag_samples: Vec<(i64, f64)>,
@@ -67,13 +74,42 @@ impl Mirror {
             ..status
         });
         Mirror {
+            mirror: target.mirror.clone().filter(|_| status.is_none()),
             status,
             error: state.error.clone(),
             unreachable: state.unreachable.clone(),
+            locked_since: state.locked_since,
+            cycle_running_since: state.running_since,
             last_cycle_at: state.last_cycle_at,
             last_success_at: state.last_success_at,
             lag_samples: state.lag_samples().collect(),
             last_pushes: state.pushes.iter().cloned().collect(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn a_mirror_without_a_status_has_its_name_and_its_reason() {
+        let mut state = State::default();
+        for name in ["a", "b"] {
+            state.expect(&Target {
+                repository: "/r.git".into(),
+                mirror: Some(name.into()),
+            });
+        }
+        let body: Value = serde_json::from_slice(&status_body(&state, Timestamp::UNIX_EPOCH)).expect("JSON");
+        let mirrors = &body["repositories"][0]["mirrors"];
+        assert_eq!(
+            [&mirrors[0]["mirror"], &mirrors[1]["mirror"]],
+            [&json!("a"), &json!("b")]
+        );
+        assert_eq!(mirrors[0]["last_cycle_at"], Value::Null);
+        assert!(mirrors[0].get("pending").is_none(), "{body}");
     }
 }

@@ -23,7 +23,10 @@ use super::{
     permission,
     tokens::Right,
 };
-use crate::http_server::{CSS, HTML, OPENMETRICS, SCRIPT, asset};
+use crate::{
+    http_server::{CSS, HTML, SCRIPT, asset},
+    openmetrics,
+};
 
 const PAGE: &str = include_str!("web/page.html");
 const PAGE_SCRIPT: &str = include_str!("web/page.js");
@@ -168,6 +171,9 @@ async fn metrics(
         bytes,
     };
     drop(index);
-    let headers = [(header::CONTENT_TYPE, OPENMETRICS), (header::CACHE_CONTROL, "no-store")];
+    let headers = [
+        (header::CONTENT_TYPE, openmetrics::MEDIA_TYPE),
+        (header::CACHE_CONTROL, "no-store"),
+    ];
     Ok((headers, observer.metrics.text(stored)).into_response())
 }

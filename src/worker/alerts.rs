@@ -1,56 +1,69 @@
-//! Alerts about mirrors: after each cycle, a program and a URL hear once of trouble that has begun, and once of its end.
+//! Alerts about mirrors: a program and a URL hear once of trouble that has begun, and once of its end.
 //!
 //! ```text
-//! end of a cycle -> findings (what holds, and why) -> AlertMemory (what is due) -> delivery in a thread of its own
-//!                                                                                    |            |
-//!                                                                          program (stdin)   post (signed)
+//! end of a cycle ----------------+
+//! a cycle that does not end -----+-> findings (what holds, and why) -> AlertMemory (what is due) -> delivery in a thread
+//!                                                                                                      |            |
+//!                                                                                            program (stdin)   post (signed)
 //! ```
 //!
-//! What was delivered is in the worker's memory of the mirror. It is read and written under the worker's lock, which is not
-//! held during a delivery. An alert that was not delivered is due again at the end of the next cycle.
+//! The memory of alerts is a file of its own, under a lock of its own, so alerts neither hold up a cycle nor look like one,
+//! and a worker that hangs with its lock does not hold up alerts. The lock is not held during a delivery. An alert that was
+//! not delivered is due again at the end of the next cycle.
 mod delivery;
 mod findings;
+mod place;
 mod post;
 mod program;
 
 use std::{
-    path::{Path, PathBuf},
-    sync::{Arc, Condvar, Mutex, PoisonError},
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
     time::Duration,
 };
 
 use durable::clock::{Clock, SystemClock};
+use jiff::Timestamp;
 
 use self::{
-    delivery::{Delivery, Message},
-    findings::Findings,
+    delivery::{About, Delivery, Message},
+    findings::{Findings, LONGEST_SILENCE},
+    place::{Place, Unwritten},
 };
 use super::{
     choice::Chosen,
     cycle_observer::{CycleObserver, EndedCycle},
     error::RunError,
-    lock::WorkerLock,
+    lock::WorkerStatus,
     memory::Memory,
+    schedule::Target,
+    status::status_of,
     watch::SharedEnvironment,
 };
 use crate::{
     config::{AlertConfig, Mirrors},
     journal,
     mirror::{Alert, AlertChannel},
+    uuid,
 };
 
-/// Longest wait for the worker's lock at the end of a cycle. A worker that holds it looks for alerts itself.
+/// Longest wait for the lock of the memory of alerts at the end of a cycle. A process that holds it looks for alerts itself.
 const LOCK_WAIT: Duration = Duration::from_secs(1);
-/// Pause between two attempts to take the lock.
-const LOCK_PAUSE: Duration = Duration::from_millis(20);
-/// Longest time that a command waits for running deliveries before it ends.
-const LAST_WAIT: Duration = Duration::from_secs(45);
+/// Time that `run` waits for running deliveries before it ends.
+pub const LAST_WAIT_OF_RUN: Duration = Duration::from_secs(45);
+/// Time that `watch` waits for running deliveries before it ends.
+pub const LAST_WAIT_OF_WATCH: Duration = Duration::from_secs(3);
 
 /// Sender of alerts.
+#[derive(Clone)]
 pub struct Alerts {
     environment: SharedEnvironment,
     running: Arc<Running>,
+    cycles: Arc<Mutex<BTreeMap<Target, RunningCycle>>>,
+    /// None if this process ends after its cycles.
+    unwritten: Option<Unwritten>,
 }
 
 /// Number of running deliveries.
@@ -63,16 +76,11 @@ struct Running {
 /// A running delivery, until it is dropped.
 struct Token(Arc<Running>);
 
-/// The files of one mirror that alerts need.
-#[derive(Debug, Clone)]
-struct Place {
-    repository: PathBuf,
-    /// Name of the mirror among several.
-    mirror: Option<String>,
-    /// Location of the mirror, without secrets, if it was ever used.
-    remote: Option<String>,
-    memory: PathBuf,
-    lock: PathBuf,
+/// A cycle of a watch that is running.
+struct RunningCycle {
+    began: Timestamp,
+    /// True while a thread judges it.
+    is_judged: bool,
 }
 
 impl Alerts {
@@ -81,16 +89,23 @@ impl Alerts {
         Alerts {
             environment,
             running: Arc::default(),
+            cycles: Arc::default(),
+            unwritten: None,
         }
     }
 
-    /// Waits until the running deliveries have ended, for a bounded time.
-    pub fn finish(&self) {
+    /// Remembers in this process what was sent while the disk is full. A command that ends would repeat its alerts.
+    pub fn of_process_that_stays(self) -> Self {
+        Alerts {
+            unwritten: Some(Unwritten::default()),
+            ..self
+        }
+    }
+
+    /// Waits until the running deliveries have ended, at most for `limit`.
+    pub fn finish(&self, limit: Duration) {
         let count = self.running.count.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self
-            .running
-            .ended
-            .wait_timeout_while(count, LAST_WAIT, |count| *count > 0);
+        let waited = self.running.ended.wait_timeout_while(count, limit, |count| *count > 0);
         let (left, _) = waited.unwrap_or_else(PoisonError::into_inner);
         if *left > 0 {
             tracing::warn!(
@@ -100,31 +115,29 @@ impl Alerts {
         }
     }
 
-    /// Finds what is due at the end of a cycle, and sends it in a thread of its own.
-    fn send_due(&self, ended: &EndedCycle<'_>, mut place: Place, config: AlertConfig) {
-        let memory = Memory::load(&place.memory);
-        let findings = Findings::new(ended, &memory, config.stale_after);
-        place.remote = memory.location;
-        let due = match due(&place, &findings, &channels(&config), ended.at.as_second()) {
+    /// Finds what is due about a mirror, and sends it in a thread of its own.
+    fn send_due(&self, findings: &Findings, about: &About<'_>, place: Place, config: AlertConfig, now: Timestamp) {
+        let owner = uuid::version_4(uuid::random());
+        let due = match due(&place, findings, &channels(&config), &owner, now.as_second()) {
             Ok(due) => due,
             Err(error) => {
                 let (repository, mirror) = (place.repository.display(), place.mirror.as_deref());
-                tracing::warn!(%repository, mirror, %error, "cannot find out which alerts are due; the next cycle retries");
+                tracing::error!(%repository, mirror, %error, "cannot find out which alerts are due, so none is sent; the next cycle retries");
                 return;
             }
         };
         if due.is_empty() {
             return;
         }
-        let messages = due.into_iter().map(|alert| {
-            let found = findings.of(alert.condition);
-            Message::new(alert, &place, found, ended)
-        });
+        let messages = due
+            .into_iter()
+            .map(|alert| Message::new(alert, &place, findings.of(alert.condition), about));
         let delivery = Delivery {
             messages: messages.collect(),
             environment: self.environment.clone(),
             config,
             place,
+            owner,
         };
         let token = Token::new(&self.running);
         thread::spawn(move || {
@@ -132,33 +145,107 @@ impl Alerts {
             drop(token);
         });
     }
+
+    /// Judges a cycle that is running, and may never end.
+    fn judge_running(&self, target: &Target, began: Timestamp) {
+        let now = SystemClock::default().now();
+        let Some((place, config)) = self.alerted(&target.repository, target.mirror.as_deref()) else {
+            return;
+        };
+        let Some(findings) = Findings::of_running(began, config.stale_after, now) else {
+            return;
+        };
+        let status = status_of(&target.repository, target.mirror.as_deref(), now);
+        let about = About {
+            status: status.as_ref().ok(),
+            remote: status.as_ref().ok().and_then(|status| status.remote.as_deref()),
+        };
+        let is_running = self.cycles().get(target).is_some_and(|cycle| cycle.began == began);
+        if !is_running {
+            return;
+        }
+        self.send_due(&findings, &about, place, config, now);
+    }
+
+    /// Returns where alerts about a mirror are remembered and how they are sent; none if nobody wants any.
+    fn alerted(&self, repository: &Path, mirror: Option<&str>) -> Option<(Place, AlertConfig)> {
+        let mirrors = match Mirrors::load(repository) {
+            Ok(mirrors) => mirrors,
+            Err(error) => {
+                // Without readable settings nobody can be told.
+                tracing::error!(repository = %repository.display(), %error, "the settings of alerts cannot be read, so none is sent");
+                return None;
+            }
+        };
+        let mut each = Chosen::each(&mirrors);
+        let chosen = each.find(|chosen| chosen.name_among_several() == mirror)?;
+        let config = chosen.config().alerts.clone();
+        // The folder is missing if there has never been anything to mirror.
+        let is_used = config.is_any() && repository.join(journal::FOLDER).is_dir();
+        is_used.then(|| (Place::new(&chosen, repository, self.unwritten.clone()), config))
+    }
+
+    fn cycles(&self) -> MutexGuard<'_, BTreeMap<Target, RunningCycle>> {
+        self.cycles.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl CycleObserver for Alerts {
     fn cycle_ended(&self, ended: &EndedCycle<'_>) {
-        // The worker that holds the lock looks for alerts itself.
-        if matches!(ended.result, Err(RunError::Locked(_) | RunError::SeveralMirrors(_))) {
+        // No mirror was chosen.
+        if matches!(ended.result, Err(RunError::SeveralMirrors(_))) {
             return;
         }
-        // Without readable settings nobody can be told; the error of the cycle is in the log.
-        let Ok(mirrors) = Mirrors::load(ended.repository) else {
+        let Some((place, config)) = self.alerted(ended.repository, ended.mirror) else {
             return;
         };
-        let mut each = Chosen::each(&mirrors);
-        let Some(chosen) = each.find(|chosen| chosen.name_among_several() == ended.mirror) else {
-            return;
+        let memory = Memory::read(&place.worker_memory);
+        if let Err(error) = &memory {
+            tracing::warn!(%error, "the worker's memory cannot be read; alerts about its groups wait for the next cycle");
+        }
+        let findings = match ended.result {
+            Err(RunError::Locked(lock)) => Findings::of_locked(&WorkerStatus::read(lock, ended.at), &config, ended.at),
+            _ => Findings::new(ended, memory.as_ref().ok(), config.stale_after),
         };
-        let config = chosen.config().alerts.clone();
-        // The folder is missing if there has never been anything to mirror.
-        if config.is_any() && ended.repository.join(journal::FOLDER).is_dir() {
-            let place = Place {
-                repository: absolute(ended.repository),
-                mirror: ended.mirror.map(str::to_owned),
-                remote: None,
-                memory: chosen.memory_path(ended.repository),
-                lock: chosen.lock_path(ended.repository),
-            };
-            self.send_due(ended, place, config);
+        let report = ended.result.ok();
+        let remote = memory.as_ref().ok().and_then(|memory| memory.location.as_deref());
+        let status = ended.status().ok();
+        let about = About {
+            status,
+            remote: remote
+                .or(report.and_then(|report| report.remote.as_deref()))
+                .or(status.and_then(|status| status.remote.as_deref())),
+        };
+        self.send_due(&findings, &about, place, config, ended.at);
+    }
+
+    fn cycle_began(&self, target: &Target, began: Timestamp) {
+        let cycle = RunningCycle {
+            began,
+            is_judged: false,
+        };
+        self.cycles().insert(target.clone(), cycle);
+    }
+
+    fn cycle_finished(&self, target: &Target) {
+        self.cycles().remove(target);
+    }
+
+    fn targets_found(&self, _: &BTreeSet<Target>) {
+        let now = SystemClock::default().now();
+        for (target, cycle) in self.cycles().iter_mut() {
+            if cycle.is_judged || now.duration_since(cycle.began) < LONGEST_SILENCE {
+                continue;
+            }
+            cycle.is_judged = true;
+            let (alerts, target, began) = (self.clone(), target.clone(), cycle.began);
+            // The file system may be what hangs.
+            thread::spawn(move || {
+                alerts.judge_running(&target, began);
+                if let Some(cycle) = alerts.cycles().get_mut(&target) {
+                    cycle.is_judged = false;
+                }
+            });
         }
     }
 }
@@ -177,33 +264,6 @@ impl Drop for Token {
     }
 }
 
-impl Place {
-    /// Changes the memory under the worker's lock. Returns none if another worker holds it for `limit`.
-    fn change<T>(&self, limit: Duration, change: impl FnOnce(&mut Memory) -> T) -> std::io::Result<Option<T>> {
-        let clock = SystemClock::default();
-        let _locked = loop {
-            match WorkerLock::take(&self.lock)? {
-                Some(lock) => break lock,
-                None if clock.elapsed() < limit => clock.sleep(LOCK_PAUSE),
-                None => return Ok(None),
-            }
-        };
-        let mut memory = Memory::load(&self.memory);
-        let before = memory.clone();
-        let changed = change(&mut memory);
-        if memory != before {
-            memory.save(&self.memory)?;
-        }
-        Ok(Some(changed))
-    }
-}
-
-/// Returns the path for a person who does not know the worker's folder.
-fn absolute(path: &Path) -> PathBuf {
-    // Fails only for an empty path, or without a current directory.
-    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
-}
-
 /// Returns the channels that are configured.
 fn channels(config: &AlertConfig) -> Vec<AlertChannel> {
     let command = (!config.command.is_empty()).then_some(AlertChannel::Command);
@@ -211,15 +271,42 @@ fn channels(config: &AlertConfig) -> Vec<AlertChannel> {
     command.into_iter().chain(url).collect()
 }
 
-/// Records the findings, and claims the alerts that are due.
-fn due(place: &Place, findings: &Findings, channels: &[AlertChannel], now: i64) -> std::io::Result<Vec<Alert>> {
+/// Records the findings, and claims the alerts that are due for the delivery with this name.
+fn due(
+    place: &Place,
+    findings: &Findings,
+    channels: &[AlertChannel],
+    owner: &str,
+    now: i64,
+) -> std::io::Result<Vec<Alert>> {
     let due = place.change(LOCK_WAIT, |memory| {
-        memory.alerts.observe(findings.observed());
-        let due = memory.alerts.due(channels, now);
+        memory.observe(findings.observed());
+        let due = memory.due(channels, now);
         if !due.is_empty() {
-            memory.alerts.claim(now);
+            memory.claim(owner, now);
         }
         due
     })?;
     Ok(due.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_wait_ends_with_the_deliveries_or_at_its_limit() {
+        let alerts = Alerts::new(Arc::new(|_: &str| None));
+        alerts.finish(Duration::MAX);
+        let token = Token::new(&alerts.running);
+        alerts.finish(Duration::from_millis(10));
+        assert_eq!(
+            *alerts.running.count.lock().expect("not poisoned"),
+            1,
+            "it is abandoned"
+        );
+        let ends = thread::spawn(move || drop(token));
+        alerts.finish(Duration::MAX);
+        ends.join().expect("it ends");
+    }
 }

@@ -9,7 +9,7 @@ use super::{
     options::{Environment, Options, remote_name},
 };
 use crate::{
-    config::{Config, Mirrors, lock_file, memory_file},
+    config::{Config, Mirrors, alerts_file, alerts_lock_file, lock_file, memory_file},
     journal,
 };
 
@@ -80,16 +80,28 @@ impl Chosen {
 
     /// Returns the path of the worker's memory of the mirror, in the repository at `git_dir`.
     pub fn memory_path(&self, git_dir: &Path) -> PathBuf {
-        git_dir
-            .join(journal::FOLDER)
-            .join(memory_file(self.place, &self.config().name))
+        self.path(git_dir, memory_file)
     }
 
     /// Returns the path of the worker's lock of the mirror.
     pub fn lock_path(&self, git_dir: &Path) -> PathBuf {
+        self.path(git_dir, lock_file)
+    }
+
+    /// Returns the path of the memory of alerts about the mirror.
+    pub(super) fn alerts_path(&self, git_dir: &Path) -> PathBuf {
+        self.path(git_dir, alerts_file)
+    }
+
+    /// Returns the path of the lock of that memory.
+    pub(super) fn alerts_lock_path(&self, git_dir: &Path) -> PathBuf {
+        self.path(git_dir, alerts_lock_file)
+    }
+
+    fn path(&self, git_dir: &Path, file: fn(usize, &str) -> String) -> PathBuf {
         git_dir
             .join(journal::FOLDER)
-            .join(lock_file(self.place, &self.config().name))
+            .join(file(self.place, &self.config().name))
     }
 
     /// Returns the mirror's remote: that of the options replaces the one of a single mirror.
@@ -119,13 +131,6 @@ pub fn mirror_names(git_dir: &Path, remote: Option<&str>) -> Result<Vec<Option<S
     } else {
         vec![None]
     })
-}
-
-/// Returns the name of the mirror that `remote` names, if there are several and their configuration can be read.
-pub(super) fn name_among_several(git_dir: &Path, remote: Option<&str>) -> Option<String> {
-    let mirrors = Mirrors::load(git_dir).ok().filter(Mirrors::are_several)?;
-    let place = named_place(&mirrors, remote?)?;
-    mirrors.names().nth(place).map(str::to_owned)
 }
 
 /// A remote that a reader waits for.

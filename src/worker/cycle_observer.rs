@@ -16,8 +16,14 @@ pub trait CycleObserver: Send + Sync {
     /// for a dry run. The next cycle of the same mirror waits for it.
     fn cycle_ended(&self, ended: &EndedCycle<'_>);
 
-    /// Takes the targets of a watch, after each search for repositories.
+    /// Takes the targets of a watch, after each search for repositories: before the first cycle, and then every few seconds.
     fn targets_found(&self, _targets: &BTreeSet<Target>) {}
+
+    /// Takes the target of a watch whose cycle begins.
+    fn cycle_began(&self, _target: &Target, _at: Timestamp) {}
+
+    /// Takes the target of a watch whose cycle is over, and was observed.
+    fn cycle_finished(&self, _target: &Target) {}
 }
 
 /// A cycle that has ended, or could not run.
@@ -96,6 +102,16 @@ impl Observers {
     /// Passes on the targets of a watch.
     pub fn targets_found(&self, targets: &BTreeSet<Target>) {
         self.0.iter().for_each(|observer| observer.targets_found(targets));
+    }
+
+    /// Passes on the begin of a cycle.
+    pub fn cycle_began(&self, target: &Target, at: Timestamp) {
+        self.0.iter().for_each(|observer| observer.cycle_began(target, at));
+    }
+
+    /// Passes on that a cycle is over.
+    pub fn cycle_finished(&self, target: &Target) {
+        self.0.iter().for_each(|observer| observer.cycle_finished(target));
     }
 }
 

@@ -2,14 +2,19 @@
 //! another one `.stargate/worker.NAME.lock`. The file is locked by the operating system, so a worker that died leaves nothing to clean up.
 //!
 //! The file is modified when the lock is taken, so its modification time is the time of the last cycle.
-use std::{fs, io, path::Path, thread, time::Duration};
+use std::{fs, io, path::Path, time::Duration};
 
-use durable::storage::{Disk, DiskFile, LockFiles, ReadFiles, WriteFiles};
+use durable::{
+    clock::{Clock, SystemClock},
+    storage::{Disk, DiskFile, LockFiles, ReadFiles, WriteFiles},
+};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-/// Pause before the second attempt to take the lock, because [`WorkerStatus::read()`] holds it for a moment.
-const GLANCE: Duration = Duration::from_millis(50);
+/// Time for which a cycle tries to take the lock again, because [`WorkerStatus::read()`] holds it for a moment.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Pause between two attempts.
+const PAUSE: Duration = Duration::from_millis(20);
 /// Age of the last cycle above which no worker is assumed to be alive. Cron runs more often, and `watch` every 15 minutes.
 pub const LONGEST_SILENCE: SignedDuration = SignedDuration::from_hours(1);
 
@@ -20,17 +25,18 @@ pub struct WorkerLock {
 }
 
 impl WorkerLock {
-    /// Takes the lock at this path. Returns none if another worker holds it.
+    /// Takes the lock at this path. Returns none if another worker holds it for [`PATIENCE`].
     ///
     /// # Errors
     /// The file cannot be created or locked, or is not a regular file.
     pub fn take(path: &Path) -> io::Result<Option<Self>> {
         let file = Disk.open_append(path)?;
-        if !Disk.try_lock(&file)? {
-            thread::sleep(GLANCE);
-            if !Disk.try_lock(&file)? {
+        let clock = SystemClock::default();
+        while !Disk.try_lock(&file)? {
+            if clock.elapsed() >= PATIENCE {
                 return Ok(None);
             }
+            clock.sleep(PAUSE);
         }
         // A full disk must not stop the cycle: only the time of the last cycle is lost.
         if let Err(error) = mark(&file) {
@@ -46,43 +52,60 @@ fn mark(file: &DiskFile) -> io::Result<()> {
     Disk.truncate(file, 0)
 }
 
-/// Signs of life of the worker of one mirror.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+/// Signs of life of the worker of one mirror. They are unknown if the lock cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct WorkerStatus {
     /// True if a cycle is running, or the last one is younger than [`LONGEST_SILENCE`].
-    pub alive: bool,
+    pub alive: Option<bool>,
     /// True if a cycle is running.
-    pub running: bool,
+    pub running: Option<bool>,
     /// Time at which the last cycle started.
     pub last_run: Option<Timestamp>,
+    /// Reason why the lock cannot be read. Omitted otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unreadable: Option<String>,
 }
 
 impl WorkerStatus {
     /// Reads the signs of life from the lock at this path. Does not create it.
-    ///
-    /// # Errors
-    /// The file cannot be read or locked.
-    pub fn read(path: &Path, now: Timestamp) -> io::Result<Self> {
-        let found = match fs::metadata(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            found => Some(found?),
-        };
-        let Some(found) = found else {
-            return Ok(WorkerStatus::new(false, None, now));
-        };
-        let last_run = Timestamp::try_from(found.modified()?).map_err(io::Error::other)?;
-        let running = !Disk.try_lock(&Disk.open_read(path)?)?;
-        Ok(WorkerStatus::new(running, Some(last_run), now))
+    pub fn read(path: &Path, now: Timestamp) -> Self {
+        match look(path) {
+            Ok(None) => WorkerStatus::new(false, None, now),
+            Ok(Some((running, last_run))) => WorkerStatus::new(running, Some(last_run), now),
+            Err(error) => WorkerStatus {
+                alive: None,
+                running: None,
+                last_run: None,
+                unreadable: Some(format!("{}: {error}", path.display())),
+            },
+        }
+    }
+
+    /// Returns the start of the running cycle, if one is running.
+    pub fn running_since(&self) -> Option<Timestamp> {
+        self.last_run.filter(|_| self.running == Some(true))
     }
 
     fn new(running: bool, last_run: Option<Timestamp>, now: Timestamp) -> Self {
         let is_recent = |at: Timestamp| now.duration_since(at) < LONGEST_SILENCE;
         WorkerStatus {
-            alive: running || last_run.is_some_and(is_recent),
-            running,
+            alive: Some(running || last_run.is_some_and(is_recent)),
+            running: Some(running),
             last_run,
+            unreadable: None,
         }
     }
+}
+
+/// Returns whether the lock is taken, and its modification time; none if there is no file.
+fn look(path: &Path) -> io::Result<Option<(bool, Timestamp)>> {
+    let found = match fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        found => found?,
+    };
+    let last_run = Timestamp::try_from(found.modified()?).map_err(io::Error::other)?;
+    let running = !Disk.try_lock_shared(&Disk.open_read(path)?)?;
+    Ok(Some((running, last_run)))
 }
 
 #[cfg(test)]
@@ -105,18 +128,48 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("worker.lock");
         let now = Timestamp::now();
-        let status = |now| WorkerStatus::read(&path, now).unwrap();
+        let status = |now| WorkerStatus::read(&path, now);
         assert_eq!(status(now), WorkerStatus::new(false, None, now));
         assert!(!path.exists());
         let lock = WorkerLock::take(&path).unwrap();
         let later = now + SignedDuration::from_hours(2);
-        assert!(status(later).running && status(later).alive);
+        assert_eq!((status(later).running, status(later).alive), (Some(true), Some(true)));
         drop(lock);
         let last_run = status(now).last_run.expect("a time");
         assert!(last_run.duration_since(now).abs() < SignedDuration::from_mins(1));
         assert_eq!(
             [status(now), status(later)].map(|status| (status.alive, status.running)),
-            [(true, false), (false, false)]
+            [(Some(true), Some(false)), (Some(false), Some(false))]
         );
+    }
+
+    #[test]
+    fn readers_do_not_disturb_each_other_and_a_cycle_waits_for_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("worker.lock");
+        drop(WorkerLock::take(&path).unwrap());
+        let reader = Disk.open_read(&path).unwrap();
+        assert!(Disk.try_lock_shared(&reader).unwrap());
+        let now = Timestamp::now();
+        assert_eq!(
+            WorkerStatus::read(&path, now).running,
+            Some(false),
+            "a reader is no cycle"
+        );
+        let cycle = std::thread::spawn(move || WorkerLock::take(&path).unwrap().is_some());
+        std::thread::sleep(Duration::from_millis(200));
+        drop(reader);
+        assert!(cycle.join().unwrap(), "a cycle tries again");
+    }
+
+    #[test]
+    fn a_lock_that_cannot_be_read_is_unknown() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("worker.lock");
+        fs::create_dir(&path).unwrap();
+        let status = WorkerStatus::read(&path, Timestamp::now());
+        assert_eq!((status.alive, status.running, status.last_run), (None, None, None));
+        let why = status.unreadable.expect("a reason");
+        assert!(why.contains("worker.lock: it is a directory"), "{why}");
     }
 }

@@ -23,7 +23,7 @@ use super::{
     rejection::Rejection,
     token::RememberedToken,
 };
-use crate::mirror::{AlertMemory, Standing};
+use crate::mirror::Standing;
 
 /// Largest file that is read, in bytes.
 const MAX_SIZE: u64 = 64 << 20;
@@ -70,10 +70,8 @@ pub struct Memory {
     /// Reason why refs were pushed without their LFS objects.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lfs: Option<String>,
-    /// Alerts about the mirror.
-    #[serde(default, skip_serializing_if = "AlertMemory::is_empty")]
-    pub alerts: AlertMemory,
-    /// Last time at which the mirror had everything that was sent, in seconds since the epoch.
+    /// Last time at which something was mirrored and nothing was left, or a comparison found nothing to do, in seconds since
+    /// the epoch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub succeeded_at: Option<i64>,
     /// Refs that the last comparison left to the operator.
@@ -147,14 +145,12 @@ impl Memory {
     }
 
     /// Returns the memory for the mirror at this location: without the backoffs and rejections of another mirror, which had
-    /// the file before. Alerts stay, because their conditions end with the change.
-    pub fn at(mut self, location: &str) -> Self {
+    /// the file before.
+    pub fn at(self, location: &str) -> Self {
         let is_same = self.location.as_ref().is_none_or(|known| known == location);
-        let alerts = std::mem::take(&mut self.alerts);
         let kept = if is_same { self } else { Memory::default() };
         Memory {
             location: Some(location.to_owned()),
-            alerts,
             ..kept
         }
     }

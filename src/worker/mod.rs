@@ -46,7 +46,7 @@ mod wait;
 mod watch;
 mod watermarks;
 
-pub use alerts::Alerts;
+pub use alerts::{Alerts, LAST_WAIT_OF_RUN, LAST_WAIT_OF_WATCH};
 pub use alike::{alike, without_names};
 pub use attempt::{EntryResults, Settled};
 pub use backoff::{Backoff, Backoffs};

@@ -30,6 +30,15 @@ pub(super) struct Reconciled {
     pub(super) unwritten: usize,
     /// Reason why there was no comparison.
     pub(super) failed: Option<FailedComparison>,
+    /// True if a push would overwrite a ref, which is left to the operator.
+    pub(super) has_diverged: bool,
+}
+
+impl Reconciled {
+    /// Returns true if the comparison succeeded and found nothing to do.
+    pub(super) fn found_nothing_to_do(&self) -> bool {
+        self.appended + self.unwritten == 0 && self.failed.is_none() && !self.has_diverged
+    }
 }
 
 /// Compares the refs of both sides, and appends missed updates to the journal. If the mirror cannot be reached, the next
@@ -52,6 +61,9 @@ pub(super) fn reconcile(
         }
     };
     let (missed, differing) = missed_updates(session, &advertisement, local, backlog);
+    let has_diverged = differing
+        .iter()
+        .any(|differing| differing.standing.would_be_overwritten());
     mirror.remember_differing(differing);
     let all = missed.len();
     let appended = session.entries.append(missed, Source::Reconcile)?;
@@ -70,11 +82,12 @@ pub(super) fn reconcile(
         appended,
         unwritten: all - appended,
         failed: None,
+        has_diverged,
     })
 }
 
-/// Returns the ref updates that the journal lacks, and the first [`MOST_DIFFERING`] refs that are left to the operator. Logs
-/// refs that cannot be mirrored.
+/// Returns the ref updates that the journal lacks, and the first [`MOST_DIFFERING`] refs that are left to the operator, those
+/// that a push would overwrite first. Logs refs that cannot be mirrored.
 pub(super) fn missed_updates(
     session: &Session<'_>,
     advertisement: &Advertisement,
@@ -84,7 +97,7 @@ pub(super) fn missed_updates(
     let (cycle, stargate) = (session.cycle(), session.view.stargate());
     let compared = compare(local, &advertisement.refs, stargate, &cycle.rules);
     let needs_operator = compared.iter().filter(|compared| compared.standing.needs_operator());
-    let differing: Vec<&Compared> = needs_operator.collect();
+    let mut differing: Vec<&Compared> = needs_operator.collect();
     for alike in alike(differing.iter(), |differing| differing.standing.word()) {
         let (standing, others) = (alike[0].standing.word(), others(&alike));
         tracing::warn!(ref = %alike[0].name, others, %standing, "the mirror's ref stays unchanged; run stargate-mirror sync --dry-run");
@@ -95,6 +108,7 @@ pub(super) fn missed_updates(
     }
     let pending = session.view.pending(backlog);
     let missed = missed(&compared, &advertisement.refs, stargate, &*pending, cycle.null);
+    differing.sort_by_key(|compared| !compared.standing.would_be_overwritten());
     let differing = differing
         .into_iter()
         .take(MOST_DIFFERING)

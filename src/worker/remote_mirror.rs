@@ -1,5 +1,9 @@
 //! The remote of a Stargate, with its remembered state.
-use std::{collections::BTreeMap, path::Path, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    time::Duration,
+};
 
 use bstr::{BStr, BString, ByteSlice};
 use git_push::{Advertisement, Command, Connection, Error, Observer, Push, RemoteRef, Report, Stage};
@@ -8,6 +12,7 @@ use gix::ObjectId;
 use jiff::Timestamp;
 
 use super::{
+    attempt::Settled,
     backoff::{Backoff, Backoffs},
     false_watermark::{FalseWatermark, Judged},
     lfs,
@@ -20,7 +25,7 @@ use super::{
 use crate::{
     config::AGENT,
     lfs::{Alone, Carried, Carrier},
-    mirror::watermark::is_watermark,
+    mirror::{Outcome, watermark::is_watermark},
     parts,
     ref_pattern::RefPatterns,
     refs::LocalRefs,
@@ -184,6 +189,20 @@ impl<'a> RemoteMirror<'a> {
         self.change(|memory| (memory.comparison, memory.differing) = (None, differing));
     }
 
+    /// Forgets the refs that a comparison left to the operator and that are mirrored now.
+    pub fn forget_differing(&mut self, settled: &[Settled]) {
+        let mirrored = settled.iter().filter(|one| one.result.outcome == Outcome::Mirrored);
+        let names = mirrored.flat_map(|one| one.group.changes.iter().map(|change| change.name.to_string()));
+        let names: BTreeSet<String> = names.collect();
+        self.change(|memory| memory.differing.retain(|differing| !names.contains(&differing.name)));
+    }
+
+    /// Remembers that the mirror has everything.
+    pub fn remember_success(&mut self) {
+        let now = self.now.as_second();
+        self.change(|memory| memory.succeeded_at = Some(now));
+    }
+
     /// Returns the time at which a failed comparison is retried.
     pub fn compares_again_at(&self) -> Option<Timestamp> {
         let failed = self.memory.comparison.as_ref()?;
@@ -287,13 +306,7 @@ impl Mirror for RemoteMirror<'_> {
                 .with_upload_pack(self.remote.reading())
                 .with_comparison(self.compared.at, &self.compared.local)
         });
-        let now = self.now.as_second();
-        self.change(|memory| {
-            if mirror.is_some() {
-                memory.succeeded_at = Some(now);
-            }
-            memory.mirror = mirror;
-        });
+        self.change(|memory| memory.mirror = mirror);
     }
 
     fn advertisement(&mut self) -> Result<Advertisement, Error> {

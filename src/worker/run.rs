@@ -11,7 +11,6 @@ use super::{
     attempt::Settled,
     backoff::{Backoff, Backoffs},
     broken::add_broken,
-    choice::name_among_several,
     cycle_observer::EndedCycle,
     entries::{Intents, updates},
     error::RunError,
@@ -30,6 +29,7 @@ use super::{
     watermarks::{Attempted, set_back_watermarks},
 };
 use crate::{
+    config::Mirrors,
     journal::{Backlog, Located},
     lfs::Alone,
     mirror::Outcome,
@@ -56,6 +56,23 @@ pub fn run(
         observe(git_dir, options, clock, &result);
     }
     result
+}
+
+/// Returns the name of the mirror that a cycle with this remote chooses among several. If the repository cannot be opened, no
+/// cycle chooses, and `remote` must name the mirror.
+pub(super) fn name_among_several(git_dir: &Path, remote: Option<&str>) -> Option<String> {
+    let named = |chosen: &Chosen| chosen.name_among_several().map(str::to_owned);
+    match opened(git_dir) {
+        Ok((stargate, mirrors)) => Chosen::new(mirrors, remote, stargate.repository())
+            .ok()
+            .as_ref()
+            .and_then(named),
+        Err(_) => {
+            let mirrors = Mirrors::load(git_dir).ok()?;
+            let watched = Chosen::watched(&mirrors, remote);
+            watched.first().filter(|_| watched.len() == 1).and_then(named)
+        }
+    }
 }
 
 /// Passes the result of a cycle to the observers.
@@ -196,9 +213,14 @@ fn reconcile_and_push(
     session.entries.maintain(&backlog);
     let watermarks = set_back_watermarks(mirror, &|namespace| attempted(&report, namespace));
     report.reconciled = reconciled.appended;
+    let is_compared = local.is_some() && reconciled.found_nothing_to_do();
     let report = report.with_unwritten(reconciled.unwritten).with_watermarks(watermarks);
     let report = report.with_comparison(reconciled.failed, mirror.compares_again_at());
-    Ok(add_broken(report, &session.view, &compared_with))
+    let report = add_broken(report, &session.view, &compared_with);
+    if report.outcome == CycleOutcome::Mirrored || (report.outcome == CycleOutcome::Idle && is_compared) {
+        mirror.remember_success();
+    }
+    Ok(report)
 }
 
 fn push_backlog(
@@ -216,6 +238,7 @@ fn push_backlog(
     report.next_try = backoffs.values().map(|backoff| backoff.next_try).min();
     let rejections = rejections(&settled, &mirror.alone(), mirror.rejections());
     mirror.remember_backoffs(backoffs, rejections);
+    mirror.forget_differing(&settled);
     report.outcome = match (report.pending, counts.failed) {
         (0, 0) => CycleOutcome::Mirrored,
         _ => CycleOutcome::Incomplete,

@@ -183,9 +183,9 @@ pub fn force(
     let mut cycle = session.cycle();
     cycle.rules.force = true;
     cycle.rules.deletes = true;
-    let (settled, _) = session
-        .entries
-        .push(&cycle, &mut session.mirror(&mut remote), &entries)?;
+    let mut mirror = session.mirror(&mut remote);
+    let (settled, _) = session.entries.push(&cycle, &mut mirror, &entries)?;
+    mirror.forget_differing(&settled);
     let sides = compare_with(&session, &mut remote)?;
     let mut report = SyncReport::new(Some(&remote), sides).of(&session);
     report.groups = settled.iter().map(GroupReport::settled).collect();

@@ -32,7 +32,7 @@ use super::{
     report::{CycleOutcome, CycleReport},
     review::NothingMirrored,
     root::{FoundRepositories, find_repositories},
-    run::run,
+    run::{name_among_several, run},
     schedule::{Schedule, Start, Target},
 };
 use crate::{
@@ -240,11 +240,13 @@ impl Watch {
         let mut targets = Vec::new();
         for chosen in Chosen::watched(mirrors, options.remote.as_deref()).iter().take(most) {
             let remote = chosen.remote(&options, &*self.environment).unwrap_or_default();
-            let mirror = chosen.name_among_several().map(str::to_owned);
             let target = Target {
                 repository: repository.to_owned(),
-                // The cycle finds the mirror that the command line names, or reports that there is none.
-                mirror: mirror.filter(|_| options.remote.is_none()),
+                // The cycle reports it if the command line names none of the mirrors.
+                mirror: match &options.remote {
+                    Some(remote) => name_among_several(repository, Some(remote)),
+                    None => chosen.name_among_several().map(str::to_owned),
+                },
             };
             let per_minute = chosen.config().pushes_per_minute;
             self.schedule.set(&target, &remote, per_minute, now);
@@ -316,6 +318,7 @@ impl Watch {
             budget_delay,
             ..watched
         };
+        self.watched.observers.cycle_began(&target, self.clock.now());
         let is_alone = self.schedule.is_alone(&target);
         let (environment, sender, clock) = (self.environment.clone(), self.sender.clone(), self.clock);
         let ref_watcher = self.ref_watcher.clone();
@@ -332,6 +335,7 @@ impl Watch {
     }
 
     fn finish(&mut self, target: &Target, result: &Result<CycleReport, RunError>) {
+        self.watched.observers.cycle_finished(target);
         self.log_recovery(target, result);
         let (shown, mirror) = (target.repository.display(), target.mirror.as_deref());
         let pause = match result {

@@ -25,7 +25,7 @@ const FLOORS: &[&[&str]] = &[
         "lfs_pointer",
         "advice",
     ],
-    &["namespace", "parts", "uuid"],
+    &["namespace", "openmetrics", "parts", "uuid"],
 ];
 
 /// The files in them that do have effects.

@@ -1,10 +1,13 @@
 //! The page of a worker (`watch --listen`), in headless Chromium: clicked, typed into, and read as a screen reader does.
 use std::{
     env, fs,
-    io::{BufRead, BufReader, Write},
+    io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     path::Path,
-    sync::Arc,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     thread,
 };
 
@@ -150,23 +153,65 @@ fn trouble_comes_first_with_the_servers_words_and_a_token_is_asked_for() {
 
 /// Serves the page with this status.
 fn serve(status: String) -> SocketAddr {
+    serve_after(status, Arc::default())
+}
+
+/// Looks at the status that a server has seen.
+#[derive(Default)]
+struct Looks {
+    /// Number of the first looks that get no answer.
+    unanswered: AtomicUsize,
+    /// Number of looks without an answer that the page has given up.
+    given_up: AtomicUsize,
+    /// Looks at the same time: now, and at most.
+    open: Mutex<(usize, usize)>,
+}
+
+impl Looks {
+    /// Answers a look, or waits until the page gives it up.
+    fn look(&self, stream: &mut TcpStream) -> Option<()> {
+        {
+            let mut open = self.open.lock().expect("not poisoned");
+            open.0 += 1;
+            open.1 = open.1.max(open.0);
+        }
+        let fewer = |left: usize| left.checked_sub(1);
+        let is_answered = self
+            .unanswered
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, fewer)
+            .is_err();
+        if !is_answered {
+            // Nothing follows but the end of the connection.
+            let _ = stream.read(&mut [0]);
+            self.given_up.fetch_add(1, Ordering::SeqCst);
+        }
+        self.open.lock().expect("not poisoned").0 -= 1;
+        is_answered.then_some(())
+    }
+}
+
+/// Serves the page with this status, which some looks do not get.
+fn serve_after(status: String, looks: Arc<Looks>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");
     let status = Arc::new(status);
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
-            let status = status.clone();
-            thread::spawn(move || answer(stream, &status));
+            let (status, looks) = (status.clone(), looks.clone());
+            thread::spawn(move || answer(stream, &status, &looks));
         }
     });
     address
 }
 
 /// Answers one request. A browser may connect and ask nothing.
-fn answer(mut stream: TcpStream, status: &str) -> Option<()> {
+fn answer(mut stream: TcpStream, status: &str, looks: &Looks) -> Option<()> {
     let mut lines = BufReader::new(stream.try_clone().ok()?).lines();
     let line = lines.next()?.ok()?;
     while !lines.next()?.ok()?.is_empty() {}
+    if line.starts_with("GET /status ") {
+        looks.look(&mut stream)?;
+    }
     let (kind, body) = match line.split(' ').nth(1)?.split('?').next()? {
         "/" => ("text/html", include_str!("../../src/monitor/page.html")),
         "/page.js" => ("text/javascript", include_str!("../../src/monitor/page.js")),
@@ -332,4 +377,24 @@ fn looks(tab: &mut Tab) {
     }
     tab.emulate(360, true);
     assert_eq!(tab.value("document.documentElement.scrollWidth"), 360);
+}
+
+#[test]
+fn there_is_one_look_at_a_time_and_one_without_an_answer_is_given_up() {
+    let looks = Arc::new(Looks::default());
+    looks.unanswered.store(1, Ordering::SeqCst);
+    let never_ran = json!({"mirror": "backup", "last_cycle_at": null, "last_success_at": null});
+    let status = json!({"now": "2026-01-10T12:00:00Z", "version": "0.1.0",
+        "repositories": [repository("/srv/git/new.git", &never_ran)]});
+    let address = serve_after(status.to_string(), looks.clone());
+    let folder = folder();
+    let mut tab = Tab::open(&folder.path().join("profile"), &format!("http://{address}/"));
+    for _ in 0..5 {
+        tab.value("document.dispatchEvent(new Event('visibilitychange'))");
+    }
+    tab.until(&rows(1));
+    assert_eq!(looks.given_up.load(Ordering::SeqCst), 1);
+    assert_eq!(looks.open.lock().expect("not poisoned").1, 1, "looks at the same time");
+    assert_eq!(text(&mut tab, "tr.mirror .state"), "Note");
+    assert_eq!(text(&mut tab, "tr.mirror .problem"), "No cycle has ended yet");
 }

@@ -1,9 +1,11 @@
 //! Alerts by a program and by a URL: once when trouble begins, once when it has ended, and again if nobody was told.
+mod unable;
 
 use std::{fs, path::PathBuf, process::Output};
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
+use stargate_mirror::worker::WorkerLock;
 use support::{
     executable,
     mirror::{Format, Mirror},
@@ -67,7 +69,11 @@ impl World {
     fn output(&self) -> Output {
         let mut command = clean_command(PROGRAM);
         command.args(["run", "--repo"]).arg(&self.stargate.git_dir);
-        command.env("GITHUB_PAT", TOKEN);
+        command.envs([
+            ("GITHUB_PAT", TOKEN),
+            ("RELAY_TOKEN", "canary-of-a-relay"),
+            ("STARGATE_LISTEN_TOKEN", "canary-of-a-listener"),
+        ]);
         let output = feed(command, "");
         assert!(!stderr(&output).contains("canary"), "{}", stderr(&output));
         output
@@ -106,9 +112,24 @@ impl World {
     }
 
     fn memory(&self) -> Value {
-        let text = fs::read_to_string(self.stargate.git_dir.join(".stargate/worker.json")).expect("a memory");
+        self.json("worker.json")
+    }
+
+    fn json(&self, file: &str) -> Value {
+        let text = fs::read_to_string(self.file(file)).expect("a memory");
         assert!(!text.contains("canary"), "{text}");
         serde_json::from_str(&text).expect("JSON")
+    }
+
+    /// A file of the worker.
+    fn file(&self, name: &str) -> PathBuf {
+        self.stargate.git_dir.join(".stargate").join(name)
+    }
+
+    /// Runs a cycle that compares both sides, because the worker has forgotten the mirror.
+    fn compare(&self) -> i32 {
+        fs::remove_file(self.file("worker.json")).expect("a memory");
+        self.run()
     }
 }
 
@@ -154,7 +175,7 @@ fn a_mirror_that_is_down_and_comes_back_is_reported_once_each() {
         "hint": "run `stargate-mirror status` and `stargate-mirror doctor`",
     });
     assert_eq!(*alert, expected);
-    assert!(world.memory()["alerts"]["told"]["command"]["stale"].is_i64());
+    assert!(world.json("alerts.json")["told"]["command"]["stale"].is_i64());
 
     mirror.start_again();
     for _ in 0..2 {
@@ -167,7 +188,7 @@ fn a_mirror_that_is_down_and_comes_back_is_reported_once_each() {
         (&resolved["pending"], &resolved["reason"], &resolved["hint"]),
         (&json!(0), &Value::Null, &Value::Null)
     );
-    assert_eq!(world.memory()["alerts"], Value::Null);
+    assert_eq!(world.json("alerts.json"), json!({}));
 
     for (days, expected) in [(3, pair("token", "firing")), (30, pair("token", "resolved"))] {
         world.let_token_end_in(days);
@@ -227,8 +248,18 @@ fn a_rejection_and_a_wrong_token_are_reported_in_the_servers_words() {
     );
     // No cycle can run with an invalid setting. That is the same trouble.
     world.stargate.configure("stargate.retention", "soon");
-    assert_eq!(world.run(), 4);
-    assert_eq!(world.words().len(), 3);
+    let output = world.output();
+    assert_eq!(output.status.code(), Some(4));
+    let said = stderr(&output);
+    assert!(said.contains("stargate.retention = soon: "), "{said}");
+    let until_now = [
+        pair("refused", "firing"),
+        pair("refused", "resolved"),
+        pair("misconfigured", "firing"),
+    ];
+    assert_eq!(world.words(), until_now);
+    let reason = world.alerts()[2]["reason"].as_str().expect("a reason").to_owned();
+    assert!(reason.contains("refused") || reason.contains("401"), "{reason}");
     git(&world.stargate.git_dir, ["config", "--unset", "stargate.retention"]);
     mirror.set_token(TOKEN);
     assert_eq!(world.run(), 0);
@@ -326,4 +357,68 @@ fn watch_reports_too() {
     let (_, said) = watch.terminate();
     assert!(!said.contains("canary"), "{said}");
     assert_eq!(world.words(), [pair("stale", "firing"), pair("stale", "resolved")]);
+}
+
+#[test]
+fn alerts_are_no_sign_of_life_and_keep_no_cycle_from_running() {
+    let nowhere = tempfile::tempdir().expect("a folder");
+    let world = World::new(&nowhere.path().join("none.git").display().to_string()).with_command();
+    let lock = world.file("worker.lock");
+    let touch = format!("touch -d '1 hour ago' '{}' && {NOTIFY}", lock.display());
+    executable::script(&world.stargate.folder().join("notify"), &touch);
+    world.run();
+    assert!(!world.words().is_empty(), "an alert was sent, and written down");
+    let modified = fs::metadata(&lock).and_then(|found| found.modified()).expect("a time");
+    let age = modified.elapsed().expect("it is past");
+    assert!(age.as_secs() > 1800, "the cycle was the last sign of life: {age:?}");
+
+    let held = WorkerLock::take(&world.file("alerts.lock")).expect("a file");
+    assert!(held.is_some(), "nobody sends alerts");
+    let output = world.output();
+    assert!(!stderr(&output).contains("holds the lock"), "{}", stderr(&output));
+    assert_ne!(output.status.code(), Some(9));
+}
+
+#[test]
+fn what_only_a_comparison_finds_is_reported_once_each() {
+    let mirror = tempfile::tempdir().expect("a folder");
+    let path = mirror.path().display().to_string();
+    git(mirror.path(), ["init", "-q", "--bare", "."]);
+    let world = World::new(&path).with_command();
+    assert_eq!(world.run(), 0);
+    assert_eq!(world.words(), []);
+    let pushed = git(mirror.path(), ["rev-parse", "refs/heads/main"]);
+    git(world.stargate.folder(), ["clone", "-q", &path, "other"]);
+    let other = world.stargate.folder().join("other");
+    git(&other, ["commit", "-q", "--allow-empty", "-m", "elsewhere"]);
+    git(&other, ["push", "-q", "origin", "HEAD:refs/heads/main"]);
+    for _ in 0..2 {
+        world.compare();
+    }
+    assert_eq!(world.words(), [pair("diverged", "firing")]);
+    let alert = &world.alerts()[0];
+    assert_eq!(alert["pending"], 0, "no entry is pending");
+    assert_eq!(
+        alert["reason"],
+        "refs/heads/main: the mirror has commits that a push would overwrite"
+    );
+    git(mirror.path(), ["update-ref", "refs/heads/main", pushed.trim()]);
+    for _ in 0..2 {
+        assert_eq!(world.compare(), 0);
+    }
+    assert_eq!(world.words()[1..], [pair("diverged", "resolved")]);
+
+    let broken = world.stargate.git_dir.join("refs/heads/broken");
+    fs::write(&broken, "no id\n").expect("a file");
+    for _ in 0..2 {
+        assert_eq!(world.run(), 5);
+    }
+    assert_eq!(world.words()[2..], [pair("broken", "firing")]);
+    let reason = world.alerts()[2]["reason"].as_str().expect("a reason").to_owned();
+    assert!(reason.starts_with("refs/heads/broken: "), "{reason}");
+    fs::remove_file(broken).expect("a file");
+    for _ in 0..2 {
+        assert_eq!(world.run(), 0);
+    }
+    assert_eq!(world.words()[3..], [pair("broken", "resolved")]);
 }

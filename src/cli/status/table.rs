@@ -40,7 +40,7 @@ impl Table {
         let remote = status.remote.as_deref().unwrap_or("state unknown until the next push");
         self.row("mirror", None, &format!("{name}{remote}"));
         self.state(status);
-        self.worker(status.worker);
+        self.worker(&status.worker);
         self.times(status);
         self.trouble(status);
         self.groups(&status.groups);
@@ -99,10 +99,14 @@ impl Table {
         }
     }
 
-    fn worker(&mut self, worker: WorkerStatus) {
+    fn worker(&mut self, worker: &WorkerStatus) {
+        if let Some(why) = &worker.unreadable {
+            let text = format!("its lock cannot be read: {why}");
+            return self.row("worker", Some(Colour::Red), &text);
+        }
         match worker.last_run {
-            _ if worker.running => self.row("worker", Some(Colour::Green), "a cycle is running"),
-            Some(last) if worker.alive => {
+            _ if worker.running == Some(true) => self.row("worker", Some(Colour::Green), "a cycle is running"),
+            Some(last) if worker.alive == Some(true) => {
                 let text = format!("last cycle {}", self.ago(last));
                 self.row("worker", Some(Colour::Green), &text);
             }

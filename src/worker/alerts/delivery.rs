@@ -1,22 +1,31 @@
 //! Delivery of alerts, in a thread of its own.
-use std::time::Duration;
+use std::{io, time::Duration};
 
+use durable::clock::{Clock, SystemClock};
 use serde::Serialize;
 
 use super::{
-    Place,
     findings::Finding,
-    post::Recipient,
+    place::Place,
+    post::{LONGEST_POST, Recipient},
     program::{self, LIMIT},
 };
 use crate::{
     config::AlertConfig,
-    mirror::{Alert, AlertChannel, AlertState, Condition},
-    worker::{cycle_observer::EndedCycle, repository::Stargate, watch::SharedEnvironment},
+    mirror::{Alert, AlertChannel, AlertMemory, AlertState, CLAIM, Condition},
+    worker::{repository::Stargate, status::RepositoryStatus, watch::SharedEnvironment},
 };
 
-/// Longest wait for the worker's lock after a delivery. Without it, delivered alerts are sent again.
+/// Longest wait for the lock after a delivery. Without it, delivered alerts are sent again.
 const LOCK_WAIT: Duration = Duration::from_secs(15);
+/// Time after which no further alert of a delivery is sent. The rest is due at the end of the next cycle.
+const BUDGET: Duration = Duration::from_secs(60);
+
+// A delivery ends before its claim.
+const _: () = assert!(
+    BUDGET.as_secs() + LONGEST_POST.as_secs() + LOCK_WAIT.as_secs() < CLAIM as u64
+        && program::LIMIT.as_secs() < LONGEST_POST.as_secs()
+);
 
 /// Alerts to be delivered.
 pub(super) struct Delivery {
@@ -24,6 +33,16 @@ pub(super) struct Delivery {
     pub(super) place: Place,
     pub(super) config: AlertConfig,
     pub(super) environment: SharedEnvironment,
+    /// Unique name of the delivery, which has claimed its alerts.
+    pub(super) owner: String,
+}
+
+/// The mirror that alerts are about.
+pub(super) struct About<'a> {
+    /// Its status, if it can be read.
+    pub(super) status: Option<&'a RepositoryStatus>,
+    /// Its location, without secrets, if it was ever used.
+    pub(super) remote: Option<&'a str>,
 }
 
 /// An alert with its text.
@@ -56,19 +75,14 @@ struct Body<'a> {
 
 impl Message {
     /// Creates the message about an alert, whose finding is none if its condition has ended.
-    pub(super) fn new(alert: Alert, place: &Place, found: Option<&Finding>, ended: &EndedCycle<'_>) -> Self {
-        let status = ended.status().ok();
-        let report = ended.result.ok();
-        let remote = place
-            .remote
-            .as_deref()
-            .or(report.and_then(|report| report.remote.as_deref()));
+    pub(super) fn new(alert: Alert, place: &Place, found: Option<&Finding>, about: &About<'_>) -> Self {
+        let status = about.status;
         let body = Body {
             alert: alert.condition,
             state: alert.state,
             repository: place.repository.display().to_string(),
             mirror: place.mirror.as_deref(),
-            remote: remote.or(status.and_then(|status| status.remote.as_deref())),
+            remote: about.remote,
             since: jiff::Timestamp::from_second(alert.since).ok(),
             pending: status.map(|status| status.pending),
             oldest_pending_age_s: status.and_then(|status| status.oldest_pending_age_s),
@@ -85,22 +99,23 @@ impl Message {
 impl Delivery {
     /// Sends the alerts, and remembers those that arrived.
     pub(super) fn run(&self) {
+        let clock = SystemClock::default();
         let delivered: Vec<Alert> = [AlertChannel::Command, AlertChannel::Url]
             .into_iter()
-            .flat_map(|channel| self.by_channel(channel))
+            .flat_map(|channel| self.by_channel(channel, &clock))
             .collect();
-        let remembered = self.place.change(LOCK_WAIT, |memory| memory.alerts.release(&delivered));
-        let why = match remembered {
+        let release = |memory: &mut AlertMemory| memory.release(&self.owner, &delivered);
+        let why = match self.place.change(LOCK_WAIT, release) {
             Ok(Some(())) => return,
-            Ok(None) => "another worker holds the lock".to_owned(),
+            Ok(None) => "another process holds the lock".to_owned(),
             Err(error) => error.to_string(),
         };
         let (repository, mirror) = (self.place.repository.display(), self.place.mirror.as_deref());
         tracing::warn!(%repository, mirror, why, "cannot write down which alerts were sent; a later cycle sends them again");
     }
 
-    /// Sends the alerts of a channel until one fails, and returns those that arrived.
-    fn by_channel(&self, channel: AlertChannel) -> Vec<Alert> {
+    /// Sends the alerts of a channel until one fails or the time is over, and returns those that arrived.
+    fn by_channel(&self, channel: AlertChannel, clock: &SystemClock) -> Vec<Alert> {
         let messages = self.messages.iter().filter(|message| message.alert.channel == channel);
         let mut messages = messages.peekable();
         if messages.peek().is_none() {
@@ -110,6 +125,10 @@ impl Delivery {
         let mut delivered = Vec::new();
         let sender = self.sender(channel);
         for Message { alert, body } in messages {
+            if clock.elapsed() >= BUDGET {
+                tracing::warn!(%repository, mirror, by = channel.key(), "alerts take too long; the next cycle sends the rest");
+                break;
+            }
             let sent = sender
                 .as_ref()
                 .map_err(Clone::clone)
@@ -129,19 +148,37 @@ impl Delivery {
     /// Prepares a channel.
     fn sender(&self, channel: AlertChannel) -> Result<Sender<'_>, String> {
         let stargate = Stargate::open(&self.place.repository);
-        let repository = stargate.as_ref().ok().map(Stargate::repository);
-        let is_trusted = repository.is_some_and(|repository| repository.git_dir_trust() == gix::sec::Trust::Full);
-        if self.config.is_of_repository && !is_trusted {
-            return Err("its settings are in the repository of another user: put them into the worker's own git configuration, or run the worker as that user".into());
+        let opened = stargate.as_ref().map(Stargate::repository);
+        if self.config.is_of_repository {
+            let of_folder = |_| gix::sec::Trust::from_path_ownership(&self.place.repository);
+            check_owner(opened.map(gix::Repository::git_dir_trust).or_else(of_folder))?;
         }
         match (channel, &self.config.url) {
             (AlertChannel::Url, Some(url)) => {
+                // An alert about a repository that cannot be opened must arrive nevertheless.
+                let repository = opened.inspect_err(|error| {
+                    tracing::warn!(repository = %self.place.repository.display(), %error, "its transport settings do not apply to stargate.alertUrl");
+                });
                 let key = self.config.secret_file.as_ref();
-                Recipient::new(url, key, &*self.environment, repository)
+                Recipient::new(url, key, &*self.environment, repository.ok())
                     .map(|recipient| Sender::Url(Box::new(recipient)))
             }
             _ => Ok(Sender::Command(self)),
         }
+    }
+}
+
+/// Checks that settings in the repository are those of the worker's user.
+fn check_owner(trust: io::Result<gix::sec::Trust>) -> Result<(), String> {
+    const ELSEWHERE: &str = "put them into the worker's own git configuration, or run the worker as that user";
+    match trust {
+        Ok(gix::sec::Trust::Full) => Ok(()),
+        Ok(gix::sec::Trust::Reduced) => Err(format!(
+            "its settings are in the repository of another user: {ELSEWHERE}"
+        )),
+        Err(error) => Err(format!(
+            "its settings are in a repository whose owner cannot be found out ({error}): {ELSEWHERE}"
+        )),
     }
 }
 
@@ -159,5 +196,20 @@ impl Sender<'_> {
             }
             Sender::Url(recipient) => recipient.post(body),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_owner_that_cannot_be_found_out_is_not_another_user() {
+        assert_eq!(check_owner(Ok(gix::sec::Trust::Full)), Ok(()));
+        let of_another = check_owner(Ok(gix::sec::Trust::Reduced)).expect_err("another user");
+        assert!(of_another.contains("of another user"), "{of_another}");
+        let unknown = check_owner(Err(io::Error::other("no answer"))).expect_err("unknown");
+        assert!(unknown.contains("cannot be found out (no answer)"), "{unknown}");
+        assert!(!unknown.contains("of another user"), "{unknown}");
     }
 }

@@ -1,23 +1,27 @@
 //! What holds at the end of a cycle, and why. PURE but for the status, which the cycle's observers share.
 use std::{collections::BTreeMap, time::Duration};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::{
+    config::AlertConfig,
     mirror::{Condition, Observed, Outcome},
     worker::{
         backoff::Backoff,
         cycle_observer::EndedCycle,
         error::RunError,
-        memory::Memory,
+        lock::WorkerStatus,
+        memory::{DifferingRef, Memory},
         missing::Missing,
         report::CycleReport,
-        status::{GroupStatus, RepositoryStatus},
+        status::{BrokenRef, GroupStatus, RepositoryStatus},
         token::TokenExpiry,
     },
 };
 
-/// Longest reason, in bytes. An alert must fit into the buffer of a pipe.
+/// Time for which a running cycle is never stale, whatever the setting.
+pub(super) const LONGEST_SILENCE: SignedDuration = SignedDuration::from_secs(10);
+/// Longest reason, in bytes.
 const MAX_REASON: usize = 8 << 10;
 /// Instruction for refs that differ.
 const COMPARE: &str =
@@ -28,8 +32,21 @@ const CORRECT: &str = "correct the settings (run `stargate-mirror doctor`); a re
 const CHECK_RULES: &str = "check the hooks and rules of the mirror, which rejected the push; the next cycle retries";
 /// Instruction for a token that ends.
 const NEW_TOKEN: &str = "make a new token, and put it in the place of the old one";
+/// Instruction for refs and objects that cannot be read.
+const RESTORE: &str = "run `git fsck` in the repository, and restore the ref or the object; nothing else is held up";
+/// Instruction for a cycle that does not end.
+const RESTART: &str = "unless a large repository is pushed for the first time, look at the worker's log, and restart it; \
+    that is safe at any time";
 /// Instruction for everything else.
 const SHOW: &str = "run `stargate-mirror status` and `stargate-mirror doctor`";
+
+/// Conditions that the memory knows, with the outcomes of their groups.
+const OF_MEMORY: [(Condition, Outcome); 4] = [
+    (Condition::Diverged, Outcome::Diverged),
+    (Condition::Broken, Outcome::Broken),
+    (Condition::Refused, Outcome::Rejected),
+    (Condition::Misconfigured, Outcome::Misconfigured),
+];
 
 /// A condition that holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,29 +68,59 @@ pub(super) struct Findings {
 }
 
 impl Findings {
-    /// Judges a cycle that has ended, with the memory that it left.
-    pub(super) fn new(ended: &EndedCycle<'_>, memory: &Memory, stale_after: Duration) -> Self {
+    /// Judges a cycle that has ended, with the memory that it left, if that can be read.
+    pub(super) fn new(ended: &EndedCycle<'_>, memory: Option<&Memory>, stale_after: Duration) -> Self {
         let mut findings = Findings::default();
         let now = ended.at;
-        for (condition, outcome) in [
-            (Condition::Diverged, Outcome::Diverged),
-            (Condition::Refused, Outcome::Rejected),
-            (Condition::Misconfigured, Outcome::Misconfigured),
-        ] {
-            findings.add(condition, of_groups(memory, outcome, now));
+        match memory {
+            Some(memory) => findings.add_memory(memory, now),
+            None => findings.unknown.extend(OF_MEMORY.map(|(condition, _)| condition)),
         }
-        findings.add(Condition::Misconfigured, of_comparison(memory, now));
         if let Err(error) = ended.result {
             findings.add(Condition::Misconfigured, of_error(error, now));
         }
         match ended.status() {
             Ok(status) => {
                 findings.add(Condition::Stale, stale(status, ended.result.ok(), stale_after, now));
+                findings.add(Condition::Broken, broken(&status.broken, now));
                 findings.add_token(status, now);
             }
-            Err(_) => findings.unknown.extend([Condition::Stale, Condition::Token]),
+            Err(_) => {
+                let of_status = [Condition::Stale, Condition::Broken, Condition::Token];
+                findings.unknown.extend(of_status);
+            }
         }
         findings
+    }
+
+    /// Judges a cycle that could not run because of the worker whose signs of life these are.
+    pub(super) fn of_locked(worker: &WorkerStatus, config: &AlertConfig, now: Timestamp) -> Self {
+        let since = worker.running_since();
+        let stale = since.and_then(|since| Findings::of_running(since, config.stale_after, now));
+        stale.unwrap_or_else(|| Findings {
+            unknown: Condition::ALL.to_vec(),
+            ..Findings::default()
+        })
+    }
+
+    /// Judges a cycle that began then and is still running. Returns none if it has not taken too long.
+    pub(super) fn of_running(began: Timestamp, stale_after: Duration, now: Timestamp) -> Option<Self> {
+        let age = now.duration_since(began);
+        // A clock that was set back makes no cycle old.
+        let is_stale = age >= LONGEST_SILENCE && Duration::try_from(age).is_ok_and(|age| age >= stale_after);
+        let reason = format!("a cycle has been running since {began:.0}, and has not ended");
+        is_stale.then(|| Findings {
+            hold: [(Condition::Stale, Finding::new(began, Some(reason), RESTART))].into(),
+            unknown: Condition::ALL.to_vec(),
+        })
+    }
+
+    fn add_memory(&mut self, memory: &Memory, now: Timestamp) {
+        for (condition, outcome) in OF_MEMORY {
+            self.add(condition, of_groups(memory, outcome, now));
+        }
+        self.add(Condition::Diverged, of_differing(&memory.differing, now));
+        self.add(Condition::Misconfigured, of_comparison(memory, now));
     }
 
     /// Adds a finding, unless the condition has one.
@@ -136,19 +183,41 @@ fn of_groups(memory: &Memory, outcome: Outcome, now: Timestamp) -> Option<Findin
     let (label, backoff) = groups.next()?;
     let rejection = memory.rejections.iter().find(|rejection| rejection.group == *label);
     let words = rejection.map_or(&[][..], |rejection| &rejection.server_words);
-    let mut reason = explained(label, &backoff.reason, words);
-    match groups.count() {
-        0 => {}
-        1 => reason.push_str("\nand 1 more group"),
-        more => reason.push_str(&format!("\nand {more} more groups")),
-    }
+    let reason = explained(label, &backoff.reason, words) + &and_more(groups.count(), "group");
     let hint = match outcome {
         Outcome::Diverged => COMPARE,
         Outcome::Misconfigured => CORRECT,
+        Outcome::Broken => RESTORE,
         _ => CHECK_RULES,
     };
     let advice = rejection.and_then(|rejection| rejection.advice.as_deref());
     Some(Finding::new(now, Some(reason), advice.unwrap_or(hint)))
+}
+
+/// Finds refs that the last comparison left to the operator, because a push would overwrite them.
+fn of_differing(differing: &[DifferingRef], now: Timestamp) -> Option<Finding> {
+    let mut diverged = differing.iter().filter(|one| one.standing.would_be_overwritten());
+    let first = diverged.next()?;
+    let what = "the mirror has commits that a push would overwrite";
+    let reason = format!("{}: {what}{}", first.name, and_more(diverged.count(), "ref"));
+    Some(Finding::new(now, Some(reason), COMPARE))
+}
+
+/// Finds refs that cannot be mirrored.
+fn broken(broken: &[BrokenRef], now: Timestamp) -> Option<Finding> {
+    let first = broken.first()?;
+    let name = first.name.as_deref().unwrap_or("a file with refs");
+    let reason = format!("{name}: {}{}", first.reason, and_more(broken.len() - 1, "ref"));
+    Some(Finding::new(now, Some(reason), RESTORE))
+}
+
+/// Returns a line about others of the same kind.
+fn and_more(count: usize, what: &str) -> String {
+    match count {
+        0 => String::new(),
+        1 => format!("\nand 1 more {what}"),
+        more => format!("\nand {more} more {what}s"),
+    }
 }
 
 /// Finds a comparison that failed because of the settings.
@@ -211,4 +280,130 @@ fn shortened(text: &str) -> String {
     }
     let end = (0..=MAX_REASON).rev().find(|end| text.is_char_boundary(*end));
     format!("{}…", &text[..end.unwrap_or_default()])
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::{
+        mirror::Standing,
+        worker::{CycleOutcome, Rejection},
+    };
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).expect("a time")
+    }
+
+    /// Judges an idle cycle with this memory, whose status cannot be read.
+    fn judged(memory: Option<&Memory>) -> Findings {
+        let report = CycleReport::empty(CycleOutcome::Idle, 0, 0);
+        let ended = EndedCycle::new(Path::new("/r.git"), None, at(100), Ok(&report));
+        let unreadable = RunError::SeveralMirrors(String::new());
+        Findings::new(&ended.with_status(Err(unreadable)), memory, Duration::ZERO)
+    }
+
+    fn state(findings: &Findings, condition: Condition) -> Observed {
+        let mut observed = findings.observed().filter(|(one, _)| *one == condition);
+        observed.next().expect("every condition").1
+    }
+
+    #[test]
+    fn what_cannot_be_read_has_not_ended() {
+        let unread = judged(None);
+        for (condition, observed) in unread.observed() {
+            assert_eq!(observed, Observed::Unknown, "{condition:?}");
+        }
+        let empty = judged(Some(&Memory::default()));
+        for condition in [Condition::Diverged, Condition::Refused, Condition::Misconfigured] {
+            assert_eq!(state(&empty, condition), Observed::Ended, "{condition:?}");
+        }
+        assert_eq!(
+            state(&empty, Condition::Broken),
+            Observed::Unknown,
+            "the status knows of it, too"
+        );
+    }
+
+    #[test]
+    fn what_only_a_comparison_found_holds() {
+        let differing = |name: &str, standing| DifferingRef {
+            name: name.into(),
+            standing,
+        };
+        let extra = differing("refs/heads/a", Standing::Extra);
+        let memory = |differing| Memory {
+            differing,
+            ..Memory::default()
+        };
+        let only_extra = judged(Some(&memory(vec![extra.clone()])));
+        assert_eq!(
+            state(&only_extra, Condition::Diverged),
+            Observed::Ended,
+            "nothing is overwritten"
+        );
+        let all = vec![
+            extra,
+            differing("refs/heads/b", Standing::Behind),
+            differing("refs/heads/c", Standing::Diverged),
+        ];
+        let diverged = judged(Some(&memory(all)));
+        let found = diverged.of(Condition::Diverged).expect("it holds");
+        assert_eq!(
+            found.reason.as_deref(),
+            Some("refs/heads/b: the mirror has commits that a push would overwrite\nand 1 more ref")
+        );
+        let one = BrokenRef {
+            name: None,
+            reason: "not a ref".into(),
+        };
+        let found = broken(&[one], at(100)).expect("it holds");
+        assert_eq!(found.reason.as_deref(), Some("a file with refs: not a ref"));
+    }
+
+    #[test]
+    fn a_broken_group_is_broken_in_its_servers_words() {
+        let backoff = Backoff::after(None, "objects are missing", "e", at(100)).with_outcome(Outcome::Broken);
+        let memory = Memory {
+            backoffs: [("main".to_owned(), backoff)].into(),
+            rejections: vec![Rejection {
+                group: "main".into(),
+                refs: Vec::new(),
+                server_words: vec!["LFS object a is missing".into()],
+                advice: Some("upload it".into()),
+                alone: false,
+            }],
+            ..Memory::default()
+        };
+        let findings = judged(Some(&memory));
+        let found = findings.of(Condition::Broken).expect("it holds");
+        assert_eq!(
+            found.reason.as_deref(),
+            Some("main: objects are missing\nremote: LFS object a is missing")
+        );
+        assert_eq!(found.hint.as_deref(), Some("upload it"));
+    }
+
+    #[test]
+    fn a_cycle_that_does_not_end_is_stale_and_nothing_else_is_known() {
+        let minute = Duration::from_secs(60);
+        assert!(Findings::of_running(at(0), minute, at(59)).is_none());
+        assert!(
+            Findings::of_running(at(0), Duration::ZERO, at(9)).is_none(),
+            "a cycle takes some time"
+        );
+        assert!(
+            Findings::of_running(at(100), Duration::ZERO, at(0)).is_none(),
+            "the clock was set back"
+        );
+        let findings = Findings::of_running(at(0), minute, at(60)).expect("it is stale");
+        assert_eq!(state(&findings, Condition::Stale), Observed::Holds(0));
+        assert_eq!(state(&findings, Condition::Refused), Observed::Unknown);
+        let reason = findings.of(Condition::Stale).and_then(|found| found.reason.clone());
+        assert_eq!(
+            reason.as_deref(),
+            Some("a cycle has been running since 1970-01-01T00:00:00Z, and has not ended")
+        );
+    }
 }

@@ -4,6 +4,8 @@ use std::{
     fs::File,
     io::{self, Read},
     path::{Path, PathBuf},
+    sync::{Arc, mpsc},
+    thread,
     time::Duration,
 };
 
@@ -25,6 +27,8 @@ const SIGNATURE: &str = "X-Stargate-Signature-256";
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// Time after which there is no further attempt in this cycle.
 const LIMIT: Duration = Duration::from_secs(20);
+/// Longest time of all attempts together. A server that sends its answer byte by byte is abandoned.
+pub(super) const LONGEST_POST: Duration = Duration::from_secs(30);
 /// Largest file with a key, in bytes.
 const MAX_KEY: u64 = 64 << 10;
 /// Variables with credentials for mirrors. They are of no use here, and an error in them must not stop alerts.
@@ -41,7 +45,7 @@ type Environment<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
 /// A URL that is ready for alerts.
 pub(super) struct Recipient {
-    webhook: Webhook,
+    webhook: Arc<Webhook>,
     key: Option<hmac::Key>,
 }
 
@@ -68,28 +72,46 @@ impl Recipient {
             Webhook::open(url.expose_secret(), &settings)
         };
         let webhook = open().map_err(|error| format!("stargate.alertUrl: {error}"))?;
-        Ok(Recipient { webhook, key })
+        Ok(Recipient {
+            webhook: Arc::new(webhook),
+            key,
+        })
     }
 
     /// Posts an alert, in a few attempts.
     ///
     /// # Errors
-    /// The last attempt failed, as text without secrets.
+    /// The last attempt failed, or there was no answer within [`LONGEST_POST`], as text without secrets.
     pub(super) fn post(&self, body: &str) -> Result<(), String> {
-        let clock = SystemClock::default();
-        let mut delays = RetryPolicy::default().delays(|| clock.random());
+        self.post_within(body, LONGEST_POST)
+    }
+
+    fn post_within(&self, body: &str, limit: Duration) -> Result<(), String> {
         let signature = self.key.as_ref().map(|key| signature(key, body));
-        loop {
-            let headers = signature.as_deref().map(|signature| (SIGNATURE, signature));
-            let Err(error) = self.webhook.post_json(body, headers.as_slice()) else {
-                return Ok(());
-            };
-            let delay = delays.next().filter(|_| error.kind() == ErrorKind::Transient);
-            let delay = delay.map(|delay| delay.max(error.retry_after().unwrap_or_default()));
-            match delay.filter(|delay| clock.elapsed() + *delay < LIMIT) {
-                Some(delay) => clock.sleep(delay),
-                None => return Err(shown(&error)),
-            }
+        let (webhook, body) = (self.webhook.clone(), body.to_owned());
+        let (sender, answer) = mpsc::channel();
+        thread::spawn(move || {
+            // Fails only if nobody waits for it any more.
+            let _ = sender.send(attempts(&webhook, &body, signature.as_deref()));
+        });
+        let abandoned = || format!("stargate.alertUrl: no complete answer within {limit:?}");
+        answer.recv_timeout(limit).map_err(|_| abandoned())?
+    }
+}
+
+fn attempts(webhook: &Webhook, body: &str, signature: Option<&str>) -> Result<(), String> {
+    let clock = SystemClock::default();
+    let mut delays = RetryPolicy::default().delays(|| clock.random());
+    loop {
+        let headers = signature.map(|signature| (SIGNATURE, signature));
+        let Err(error) = webhook.post_json(body, headers.as_slice()) else {
+            return Ok(());
+        };
+        let delay = delays.next().filter(|_| error.kind() == ErrorKind::Transient);
+        let delay = delay.map(|delay| delay.max(error.retry_after().unwrap_or_default()));
+        match delay.filter(|delay| clock.elapsed() + *delay < LIMIT) {
+            Some(delay) => clock.sleep(delay),
+            None => return Err(shown(&error)),
         }
     }
 }
@@ -149,6 +171,17 @@ mod tests {
         let key = hmac::Key::new(hmac::HMAC_SHA256, b"It's a Secret to Everybody");
         let expected = "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17";
         assert_eq!(signature(&key, "Hello, World!"), expected);
+    }
+
+    #[test]
+    fn a_server_that_never_answers_is_abandoned() {
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let url = format!("http://{}/canary", silent.local_addr().expect("an address"));
+        let recipient = Recipient::new(&url.into(), None, &|_| None, None).expect("a recipient");
+        let error = recipient
+            .post_within("{}", Duration::from_millis(50))
+            .expect_err("no answer");
+        assert_eq!(error, "stargate.alertUrl: no complete answer within 50ms");
     }
 
     #[test]

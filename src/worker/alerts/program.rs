@@ -2,19 +2,20 @@
 use std::{
     io::{self, Write},
     path::Path,
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Child, ChildStdin, Command, ExitStatus, Stdio},
+    sync::mpsc::{self, Receiver},
+    thread,
     time::Duration,
 };
 
 use bstr::BString;
 use durable::clock::{Clock, SystemClock};
+use git_push_transport::SECRET_VARIABLES;
 
 /// Time after which the program is killed.
 pub(super) const LIMIT: Duration = Duration::from_secs(10);
 /// Interval between checks for the end of the program.
 const GLANCE: Duration = Duration::from_millis(10);
-/// Variables with secrets that the program has no use for.
-const SECRETS: [&str; 3] = ["GITHUB_PAT", "STARGATE_GITHUB_APP_KEY", "RELAY_TOKEN"];
 
 /// Runs the program in the repository with `body` on its standard input, and kills it after `limit`. Its standard error is that
 /// of the worker.
@@ -32,27 +33,37 @@ pub(super) fn run(command: &[BString], repository: &Path, body: &str, limit: Dur
     let mut command = Command::new(program);
     command.args(arguments).current_dir(repository);
     command.stdin(Stdio::piped()).stdout(Stdio::null());
-    for name in SECRETS {
+    for name in SECRET_VARIABLES {
         command.env_remove(name);
     }
     in_own_group(&mut command);
     let named = |error: io::Error| format!("{}: {error}", program.display());
     let mut child = command.spawn().map_err(named)?;
-    if let Some(mut stdin) = child.stdin.take() {
-        // The buffer of the pipe takes it all. A program need not read its input.
-        match stdin.write_all(body.as_bytes()).and_then(|()| stdin.write_all(b"\n")) {
-            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(named(error)),
-            Ok(()) | Err(_) => {}
-        }
-    }
+    let written = child.stdin.take().map(|stdin| write(stdin, body));
     match ended_within(&mut child, limit).map_err(named)? {
-        Some(status) if status.success() => Ok(()),
+        Some(status) if status.success() => match written.and_then(|written| written.try_recv().ok()) {
+            // A program need not read its input, and a child of it may keep it open.
+            Some(Err(error)) if error.kind() != io::ErrorKind::BrokenPipe => Err(named(error)),
+            _ => Ok(()),
+        },
         Some(status) => Err(format!("{}: {status}", program.display())),
         None => {
             kill(&mut child);
             Err(format!("{}: killed after {limit:?}", program.display()))
         }
     }
+}
+
+/// Writes the alert in a thread, because a program that does not read its input would block this one. The thread ends when
+/// nobody has the other end of the pipe open.
+fn write(mut stdin: ChildStdin, body: &str) -> Receiver<io::Result<()>> {
+    let line = format!("{body}\n");
+    let (sender, written) = mpsc::channel();
+    thread::spawn(move || {
+        // Fails only if nobody waits for it any more.
+        let _ = sender.send(stdin.write_all(line.as_bytes()));
+    });
+    written
 }
 
 fn ended_within(child: &mut Child, limit: Duration) -> io::Result<Option<ExitStatus>> {
@@ -95,8 +106,12 @@ mod tests {
     use super::*;
 
     fn sh(folder: &Path, script: &str, limit: Duration) -> Result<(), String> {
+        sh_with(folder, script, "{\"a\":1}", limit)
+    }
+
+    fn sh_with(folder: &Path, script: &str, body: &str, limit: Duration) -> Result<(), String> {
         let command = ["/bin/sh", "-c", script].map(BString::from);
-        run(&command, folder, "{\"a\":1}", limit)
+        run(&command, folder, body, limit)
     }
 
     #[test]
@@ -105,6 +120,11 @@ mod tests {
         sh(folder.path(), "cat > alert", LIMIT).expect("it ends");
         assert_eq!(fs::read(folder.path().join("alert")).expect("a file"), b"{\"a\":1}\n");
         sh(folder.path(), "exec 0<&-", LIMIT).expect("it reads nothing");
+        let large = "x".repeat(1 << 20);
+        sh_with(folder.path(), "exit 0", &large, LIMIT).expect("it reads nothing of a large one");
+        sh_with(folder.path(), "cat > alert", &large, LIMIT).expect("it ends");
+        let length = fs::metadata(folder.path().join("alert")).expect("a file").len();
+        assert_eq!(length, large.len() as u64 + 1);
     }
 
     #[test]
@@ -115,8 +135,10 @@ mod tests {
         let nowhere = run(&["/nowhere/notify".into()], folder.path(), "{}", LIMIT).expect_err("there is none");
         assert!(nowhere.starts_with("/nowhere/notify: "), "{nowhere}");
         // The child holds the lock of a file as long as it lives.
+        // It does not read its input, which is larger than the buffer of a pipe.
         let script = "exec 9> lock; flock 9; sleep 600 & wait";
-        let killed = sh(folder.path(), script, Duration::from_millis(300)).expect_err("it hangs");
+        let large = "x".repeat(1 << 20);
+        let killed = sh_with(folder.path(), script, &large, Duration::from_millis(300)).expect_err("it hangs");
         assert_eq!(killed, "/bin/sh: killed after 300ms");
         let mut flock = Command::new("flock");
         flock.args(["-w", "60"]).arg(folder.path().join("lock")).arg("true");

@@ -27,6 +27,8 @@ pub struct Sandbox {
     mirror: Mirror,
     services: Vec<Service>,
     relay: Option<String>,
+    /// Address of the first `events run --listen`.
+    events: Option<String>,
     served: u32,
 }
 
@@ -49,6 +51,7 @@ impl Sandbox {
             mirror,
             services: Vec::new(),
             relay: None,
+            events: None,
             served: 0,
         };
         for folder in [
@@ -131,6 +134,10 @@ impl Sandbox {
         if let Some(address) = told.lines().find_map(|line| line.strip_prefix("listening on http://")) {
             self.relay.get_or_insert_with(|| address.to_owned());
         }
+        if let Some((_, address)) = told.split_once("health at http://") {
+            let address = address.split('/').next().unwrap_or_default();
+            self.events.get_or_insert_with(|| address.to_owned());
+        }
         if ready {
             Ok(())
         } else {
@@ -162,6 +169,7 @@ impl Sandbox {
         let root = self.root.path().display();
         let github = self.mirror.url("");
         let relay = self.relay.as_deref().unwrap_or("127.0.0.1:9");
+        let events = self.events.as_deref().unwrap_or("127.0.0.1:9");
         text.replace("/srv/git", &format!("{root}/srv/git"))
             .replace("/etc/stargate", &format!("{root}/etc/stargate"))
             .replace("https://github.com/", &github)
@@ -171,6 +179,8 @@ impl Sandbox {
             .replace("--listen 127.0.0.1:3000", "--listen 127.0.0.1:0")
             .replace("--listen 0.0.0.0:3000", "--listen 0.0.0.0:0")
             .replace("127.0.0.1:3000", relay)
+            .replace("--listen 127.0.0.1:3001", "--listen 127.0.0.1:0")
+            .replace("127.0.0.1:3001", events)
             .replace("cargo run --release -- ", "stargate-mirror ")
     }
 

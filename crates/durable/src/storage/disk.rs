@@ -174,6 +174,21 @@ impl LockFiles for Disk {
     }
 }
 
+impl Disk {
+    /// Takes a shared lock and returns true, or returns false if another process holds the exclusive one. Readers that ask at
+    /// the same time do not disturb each other.
+    ///
+    /// # Errors
+    /// As [`LockFiles::try_lock`].
+    pub fn try_lock_shared(&self, file: &DiskFile) -> io::Result<bool> {
+        match fs4::FileExt::try_lock_shared(file.lockable()?) {
+            Ok(()) => Ok(true),
+            Err(fs4::TryLockError::WouldBlock) => Ok(false),
+            Err(fs4::TryLockError::Error(error)) => Err(error),
+        }
+    }
+}
+
 impl FileSystems for Disk {
     fn network(&self, path: &Path) -> io::Result<Option<&'static str>> {
         platform::network(path)
