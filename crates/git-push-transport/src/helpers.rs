@@ -102,7 +102,11 @@ impl Helpers {
             Some(user) => user,
             None => prompts.user(&place(&known, None))?,
         };
-        let password = prompts.password(&place(&known, Some(&user)))?;
+        // A helper may give a password without a user.
+        let password = match known.password.take() {
+            Some(password) => password,
+            None => prompts.password(&place(&known, Some(&user)))?,
+        };
         let found = Authorization::basic(user.as_str(), password.as_str());
         known.username = Some(user);
         known.password = Some(password);
@@ -135,10 +139,10 @@ impl Helpers {
         let failed = |why: &dyn std::fmt::Display| tracing::warn!("a credential helper failed: {why}");
         let mut command = program.to_command(action).map_err(|error| failed(&error)).ok()?;
         command.env("GIT_TERMINAL_PROMPT", "0").stderr(Stdio::null());
-        let mut child = command.spawn().map_err(|error| failed(&error)).ok()?;
-        let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
         let mut question = Vec::new();
         action.send(&mut question).map_err(|error| failed(&error)).ok()?;
+        let mut child = command.spawn().map_err(|error| failed(&error)).ok()?;
+        let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
         let (give, answer) = channel();
         thread::spawn(move || {
             // A helper need not read its input to the end, nor print anything.
