@@ -165,7 +165,7 @@ pub(super) fn push_in_steps(
     if next == Next::Stop {
         pushed.refs.retain(|report| report.fate != Fate::Planned);
     }
-    if order.dry_run || next == Next::Stop {
+    if next == Next::Stop || order.dry_run && !connection.rehearses() {
         return Ok(pushed);
     }
     let parts = Sending {
@@ -176,6 +176,10 @@ pub(super) fn push_in_steps(
         observer,
     };
     parts.send(connection, &mut pushed)?;
+    if order.dry_run {
+        pushed.refs.iter_mut().for_each(RefReport::rehearsed);
+        return Ok(pushed);
+    }
     let is_there = |report: &&RefReport| matches!(report.fate, Fate::Accepted | Fate::ServerSide | Fate::UpToDate);
     let there = pushed.refs.iter().filter(is_there).flat_map(RefReport::effects);
     tracking.update_all(there.map(|effect| (effect.name, effect.new)));
@@ -375,6 +379,7 @@ impl Sending<'_> {
         }
         let verdicts = verdicts(&answer, sent.len());
         let is_looked_up = match self.order.read_back {
+            _ if self.order.dry_run => false,
             ReadBack::Never => false,
             ReadBack::WithoutReport => verdicts.iter().any(Result::is_err),
             ReadBack::Always => true,

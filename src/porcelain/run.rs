@@ -69,6 +69,8 @@ pub struct Options {
     pub push_options: Vec<BString>,
     /// Ask the remote not to report progress.
     pub quiet: bool,
+    /// Verbosity of a remote helper: 0 is quiet, 1 the default (gitremote-helpers).
+    pub verbosity: u8,
     /// Send nothing.
     pub dry_run: bool,
     /// Do not run the hook `pre-push`.
@@ -99,6 +101,8 @@ pub struct Outside<'a> {
     pub observer: &'a dyn Observer,
     /// Called with each URL, without secrets, before the push to it.
     pub starts: &'a dyn Fn(&str),
+    /// Called before the echo of the terminal is turned off for a password.
+    pub before_hidden: fn(),
     /// Shows a line to a person, on standard error.
     pub says: &'a dyn Fn(&str),
     /// Called with the URL and the result of each push: one for each URL of the remote.
@@ -128,16 +132,23 @@ pub fn run(git_dir: &Path, options: &Options, outside: &mut Outside<'_>) -> Resu
     let transport = Settings::from_environment(outside.environment)?
         .with_user_agent(USER_AGENT)
         .with_git_config(repository)?;
-    let transport = if options.prompts {
+    let mut transport = if options.prompts {
         transport.with_prompts(outside.environment)?
     } else {
         transport
     };
+    if let Some(prompts) = &mut transport.prompts {
+        prompts.before_hidden = Some(outside.before_hidden);
+    }
     for name in destination::remotes(options.remote.as_ref(), branch.as_ref(), &settings)? {
         let chosen = destination::choose(options, name.as_bstr(), branch.as_ref(), &refs, &settings)?;
         let mut transport = transport.clone();
         let program = || settings.program(&format!("remote.{name}.receivepack"));
         transport.receive_pack = options.receive_pack.clone().or_else(program);
+        transport.helper.remote = Some(name.clone());
+        transport.helper.verbosity = options.verbosity;
+        transport.helper.progress = !options.quiet;
+        transport.helper.dry_run = options.dry_run;
         let urls = resolve_all(name.as_bstr(), repository)?;
         let order = Order {
             refspecs: chosen.refspecs.clone(),

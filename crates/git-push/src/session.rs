@@ -214,7 +214,7 @@ impl<'a> Push<'a> {
         let request = negotiate(offered, self.repository.object_hash(), commands, &self.options)?;
         connection.prepare(self.repository, self.advertisement, &request.commands)?;
         let request = self.completed(request)?;
-        if request.commands.iter().all(Command::is_delete) {
+        if request.commands.iter().all(Command::is_delete) || !connection.takes_packs() {
             return self.transmit(connection, &request, None);
         }
         let mut bounds = self.bounds;
