@@ -148,6 +148,7 @@ pub(super) fn push_in_steps(
     let (sourced, local_ids) = sourced(&order.refspecs, local)?;
     observer.stage(Stage::Asking);
     let advertisement = connection.advertisement()?;
+    check_options(order, &advertisement)?;
     let wanted = wanted(local, &sourced, &local_ids, &advertisement, order)?;
     let rulings = rulings(&wanted, local, tracking, &advertisement, order)?;
     let repository = local.repository();
@@ -184,6 +185,18 @@ pub(super) fn push_in_steps(
     let there = pushed.refs.iter().filter(is_there).flat_map(RefReport::effects);
     tracking.update_all(there.map(|effect| (effect.name, effect.new)));
     Ok(pushed)
+}
+
+/// Refuses options that the remote does not support, as git does even if there is nothing to push.
+fn check_options(order: &Order, advertisement: &Advertisement) -> Result<(), PushError> {
+    let is_missing = |name: &str| !advertisement.capabilities.offers(name);
+    if order.options.atomic && is_missing("atomic") {
+        return Err(PushError::Unsupported("--atomic push"));
+    }
+    if !order.options.push_options.is_empty() && is_missing("push-options") {
+        return Err(PushError::Unsupported("push options"));
+    }
+    Ok(())
 }
 
 fn signer<'a>(steps: &Steps<'a>, advertisement: &Advertisement) -> Option<&'a dyn Signer> {

@@ -318,7 +318,7 @@ fn order(local: &LocalRepository, options: &Options, git: &GitSettings<'_>) -> R
     settings.quiet = options.quiet;
     settings.push_options.clone_from(&options.push_options);
     if options.push_options.is_empty() {
-        settings.push_options = git.list("push.pushOption");
+        settings.push_options = git.push_options()?;
     }
     let chosen = |given: Option<bool>, key| match given {
         Some(given) => Ok(given),

@@ -347,7 +347,10 @@ fn helpers_that_cannot_push_are_refused_with_the_reason() {
         "odd",
         "while read -r line; do case $line in capabilities) printf 'push\\n\\n' ;; list*) echo ;; esac; done",
     );
-    for (option, words) in [("--atomic", "all-or-nothing"), ("-oword", "push options")] {
+    for (option, words) in [
+        ("--atomic", "does not support --atomic push"),
+        ("-oword", "does not support push options"),
+    ] {
         let pushed = push(true, template.path(), &["odd::x", option, "main"]);
         assert_eq!(pushed.status.code(), Some(4), "{}", stderr(&pushed));
         assert!(stderr(&pushed).contains(words), "{}", stderr(&pushed));

@@ -164,3 +164,43 @@ fn the_terminal_is_asked_without_echo() {
     assert!(output.status.success(), "{seen}{}", stderr(&output));
     assert!(seen.contains("main -> main") && !seen.contains(PASSWORD), "{seen}");
 }
+
+#[test]
+fn nobody_is_asked_for_what_the_server_does_not_demand() {
+    let mirror = Mirror::start();
+    let template = made(Format::Sha1);
+    let (folder, source) = (template.path(), template.path().join("source"));
+    let asks = askpass(folder, "asks", PASSWORD);
+    for ours in [false, true] {
+        let name = format!("r{ours}.git");
+        mirror.create(&name, Format::Sha1);
+        mirror.git(&name, &["config", "http.receivepack", "true"]);
+        let pushed = push(ours, &source, &[("GIT_ASKPASS", &asks)], &[&mirror.url(&name), "main"]);
+        assert!(pushed.status.success(), "{ours}: {}", stderr(&pushed));
+        assert_eq!(asked(folder), "", "{ours}");
+    }
+}
+
+#[test]
+fn a_password_that_a_helper_gives_without_a_user_is_kept() {
+    let mirror = Mirror::with_token(PASSWORD);
+    let template = made(Format::Sha1);
+    let (folder, source) = (template.path(), template.path().join("source"));
+    let asks = askpass(folder, "asks", "another");
+    let helper = folder.join("keeps");
+    executable::script(&helper, &format!("test \"$1\" != get || echo 'password={PASSWORD}'"));
+    git(&source, &["config", "credential.helper", &helper.display().to_string()]);
+    let said = [false, true].map(|ours| {
+        let name = format!("r{ours}.git");
+        mirror.create(&name, Format::Sha1);
+        let pushed = push(ours, &source, &[("GIT_ASKPASS", &asks)], &[&mirror.url(&name), "main"]);
+        assert!(pushed.status.success(), "{ours}: {}", stderr(&pushed));
+        asked(folder)
+    });
+    assert!(
+        said[0].contains("Username") && !said[0].contains("Password"),
+        "{}",
+        said[0]
+    );
+    assert_eq!(said[1].replace("rtrue", "rfalse"), said[0]);
+}

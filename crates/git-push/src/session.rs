@@ -220,6 +220,13 @@ impl<'a> Push<'a> {
         let mut bounds = self.bounds;
         bounds.stream &= connection.takes_streams();
         let mut sent = self.attempt(connection, &request, bounds);
+        if sent
+            .result
+            .as_ref()
+            .is_err_and(|error| error.remedy() == Some(Remedy::Again))
+        {
+            sent = self.attempt(connection, &request, bounds);
+        }
         let (mut refused_stream, mut refused_thin) = (false, false);
         if sent.is_streamed && may_refuse_stream(&sent.result) {
             bounds.stream = false;
