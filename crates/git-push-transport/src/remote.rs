@@ -54,7 +54,7 @@ impl Remote {
             #[cfg(feature = "ssh")]
             Location::Ext(command) => Box::new(Stream::of_command(command.as_ref(), settings)),
             #[cfg(feature = "ssh")]
-            Location::Helper(address) => Box::new(HelperRemote::open(address, settings)),
+            Location::Helper(address) => Box::new(HelperRemote::open(address, settings)?),
             #[cfg(feature = "local")]
             Location::Path(path) => Box::new(Local::open(path)?.with_hooks(settings.local_hooks)),
             #[cfg(not(all(feature = "daemon", feature = "http", feature = "local", feature = "ssh")))]

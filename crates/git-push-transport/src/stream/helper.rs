@@ -24,21 +24,28 @@ pub(super) struct Helper {
     pub(super) settings: HelperSettings,
     /// The program for the server's side of a push, if it is not `git-receive-pack`.
     pub(super) receive_pack: Option<OsString>,
+    path: PathBuf,
     git_dir: Option<PathBuf>,
     top: Option<PathBuf>,
     pub(super) idle_timeout: Duration,
 }
 
 impl Helper {
-    pub(super) fn new(address: &HelperAddress, settings: &Settings) -> Self {
-        Helper {
+    /// Finds the program.
+    ///
+    /// # Errors
+    /// There is none.
+    pub(super) fn new(address: &HelperAddress, settings: &Settings) -> Result<Self, Error> {
+        let program = format!("git-remote-{}", address.name);
+        Ok(Helper {
+            path: found(&program, &settings.helper).ok_or_else(|| missing(&address.name, &program))?,
             address: address.clone(),
             settings: settings.helper.clone(),
             receive_pack: settings.receive_pack.clone(),
             git_dir: settings.git_dir.clone(),
             top: settings.top.clone(),
             idle_timeout: settings.idle_timeout,
-        }
+        })
     }
 
     /// Returns the name of the program.
@@ -49,11 +56,10 @@ impl Helper {
     /// Starts the program, and asks for its capabilities.
     ///
     /// # Errors
-    /// There is no such program, it ends, or it needs something that is unknown.
+    /// The program ends, or it needs something that is unknown.
     pub(super) fn start(&self) -> Result<Session, Error> {
         let name = self.program();
-        let path = found(&name, &self.settings).ok_or_else(|| missing(&self.address.name, &name))?;
-        let mut command = Command::new(path);
+        let mut command = Command::new(&self.path);
         let remote = self.settings.remote.clone().unwrap_or_else(|| self.address.url());
         command.args([argument(remote)?, argument(self.address.address.clone())?]);
         command.env_remove(TOKEN_VARIABLE).env_remove("GIT_PROTOCOL");

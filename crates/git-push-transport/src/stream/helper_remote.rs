@@ -41,13 +41,16 @@ enum Waiting {
 
 impl HelperRemote {
     /// Prepares a connection. Nothing is started yet.
-    pub fn open(address: &HelperAddress, settings: &Settings) -> Self {
-        HelperRemote {
-            helper: Helper::new(address, settings),
+    ///
+    /// # Errors
+    /// [`ErrorKind::Misconfigured`] if there is no such helper.
+    pub fn open(address: &HelperAddress, settings: &Settings) -> Result<Self, Error> {
+        Ok(HelperRemote {
+            helper: Helper::new(address, settings)?,
             wire: Wire::new(settings.idle_timeout),
             waiting: None,
             prepared: Vec::new(),
-        }
+        })
     }
 
     fn opened(&self, service: Service) -> Result<Opened, Error> {
