@@ -236,6 +236,7 @@ fn push(
                 eprintln!("Pushing to {url}");
             }
         },
+        before_hidden: super::signals::keep_echo,
         says: &|line| eprintln!("{line}"),
         ends,
     };
@@ -347,6 +348,7 @@ fn options(args: &Args) -> Result<Options, Failure> {
         set_upstream: args.set_upstream,
         push_options: all_bytes(&args.push_option)?,
         quiet: args.quiet || !is_shown,
+        verbosity: if args.quiet { 0 } else { 1 + args.verbose },
         dry_run: args.dry_run,
         no_hook: args.no_verify,
         no_thin: args.no_thin,

@@ -24,6 +24,7 @@ use super::{
     logs::{self, LogFormat},
     push::Terminal,
     report::{Exit, Failure},
+    signals,
 };
 use crate::{
     config::{Config, USER_AGENT},
@@ -64,10 +65,13 @@ fn serve(args: &[OsString]) -> Result<(), Failure> {
     };
     let git_dir = super::repository(None)?;
     let local = LocalRepository::open(&git_dir).map_err(PushError::from)?;
-    let settings = Settings::from_environment(super::environment)?
+    let mut settings = Settings::from_environment(super::environment)?
         .with_user_agent(USER_AGENT)
         .with_git_config(local.repository())?
         .with_prompts(super::environment)?;
+    if let Some(prompts) = &mut settings.prompts {
+        prompts.before_hidden = Some(signals::keep_echo);
+    }
     let mut helper = Helper {
         remote: Remembering {
             remote: Remote::open(Location::parse(url)?, &settings)?,
@@ -300,6 +304,10 @@ impl Connection for Remembering {
 
     fn watch(&mut self, interrupt: &Arc<AtomicBool>) {
         self.remote.watch(interrupt);
+    }
+
+    fn takes_packs(&self) -> bool {
+        self.remote.takes_packs()
     }
 
     fn read_refs(&mut self, prefixes: &[BString]) -> Result<Vec<RemoteRef>, Error> {

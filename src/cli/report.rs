@@ -164,6 +164,10 @@ impl From<PushError> for Failure {
             PushError::Refs(_) => (Exit::Failed, Some(REFS_HINT)),
             PushError::Objects(_) => (Exit::Failed, Some("run `git fsck` in the local repository")),
             PushError::Fatal(_) => (Exit::Usage, None),
+            PushError::Unsupported(_) => (
+                Exit::Misconfigured,
+                Some("push without it, or change the server's settings"),
+            ),
             PushError::Declined => (
                 Exit::Refused,
                 Some("correct what the hook reports, or push with --no-verify"),
@@ -211,6 +215,7 @@ pub fn git_exit(error: &PushError) -> Exit {
         PushError::Refspec(_) | PushError::Declined => Exit::Incomplete,
         PushError::DeleteTakesNames(_)
         | PushError::Fatal(_)
+        | PushError::Unsupported(_)
         | PushError::Hook(..)
         | PushError::Submodules(_)
         | PushError::Objects(_)

@@ -1,9 +1,9 @@
 //! Signals that a long-running command receives, and its notifications to systemd.
 #[cfg(unix)]
-pub(super) use unix::{alive, listen, stopping};
+pub(super) use unix::{alive, keep_echo, listen, stopping};
 
 #[cfg(not(unix))]
-pub(super) use elsewhere::{alive, listen, stopping};
+pub(super) use elsewhere::{alive, keep_echo, listen, stopping};
 
 /// Request made by a signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,11 +17,12 @@ pub(super) enum Request {
 
 #[cfg(unix)]
 mod unix {
-    use std::thread;
+    use std::{fs::File, sync::Once, thread};
 
+    use rustix::termios::{self, OptionalActions};
     use sd_notify::NotifyState;
     use signal_hook::{
-        consts::{SIGHUP, SIGINT, SIGTERM},
+        consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM},
         iterator::Signals,
     };
 
@@ -46,6 +47,27 @@ mod unix {
             }
         });
         Ok(())
+    }
+
+    /// From now on, restores the present state of the terminal when a signal ends the process: a question for a password turns
+    /// the echo off. Does nothing without a terminal.
+    pub(in crate::cli) fn keep_echo() {
+        static ONCE: Once = Once::new();
+        ONCE.call_once(|| {
+            let terminal = File::options().read(true).write(true).open("/dev/tty");
+            let state = terminal.and_then(|terminal| Ok((termios::tcgetattr(&terminal)?, terminal)));
+            let signals = Signals::new([SIGHUP, SIGINT, SIGQUIT, SIGTERM]);
+            let (Ok((state, terminal)), Ok(mut signals)) = (state, signals) else {
+                return;
+            };
+            thread::spawn(move || {
+                for signal in signals.forever() {
+                    // The process ends in any case.
+                    let _ = termios::tcsetattr(&terminal, OptionalActions::Now, &state);
+                    let _ = signal_hook::low_level::emulate_default_handler(signal);
+                }
+            });
+        });
     }
 
     /// Notifies systemd at the first call that the command is ready, and later for the watchdog, if systemd asks for it.
@@ -73,6 +95,8 @@ mod unix {
 mod elsewhere {
     use super::Request;
     use crate::cli::report::Failure;
+
+    pub(in crate::cli) fn keep_echo() {}
 
     /// Ctrl-C ends the process, which is safe at any moment.
     pub(in crate::cli) fn listen(_: impl FnMut(Request) + Send + 'static) -> Result<(), Failure> {

@@ -172,7 +172,9 @@ impl Carrier {
         if found.is_empty() {
             return Ok(());
         }
-        let lacked = described(&found, |blob| scan::place(repository, advertisement, commands, blob));
+        let refs = scan::pointers_by_ref(repository, advertisement, commands)?;
+        let place = |blob| scan::place(repository, advertisement, commands, blob);
+        let lacked = described(&found, &refs, place);
         self.go_without(&found, lacked)
     }
 

@@ -1,5 +1,5 @@
 //! Pointers among the objects of a push, and the places where they are.
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use bstr::{BString, ByteVec};
 use git_push::{Advertisement, Command, Error, ErrorKind, enumerate};
@@ -47,14 +47,29 @@ pub(super) fn new_pointers(
     Ok(found)
 }
 
+/// Returns the refs of a push, each with the pointers that it would add if it was pushed alone.
+///
+/// # Errors
+/// An object is missing or cannot be read.
+pub(super) fn pointers_by_ref(
+    repository: &gix::Repository,
+    advertisement: &Advertisement,
+    commands: &[Command],
+) -> Result<Vec<(BString, BTreeSet<Pointer>)>, Error> {
+    let commands = commands.iter().filter(|command| !command.is_delete());
+    let of_one = |command: &Command| {
+        let pointers = new_pointers(repository, advertisement, std::slice::from_ref(command))?;
+        Ok((command.name.clone(), pointers.into_keys().collect()))
+    };
+    commands.map(of_one).collect()
+}
+
 /// Place of a blob in a push.
 pub(super) struct Place {
     /// The path.
     pub(super) path: BString,
     /// A new commit that has it there.
     pub(super) commit: ObjectId,
-    /// A ref of the push that contains the commit.
-    pub(super) name: BString,
 }
 
 /// Returns the place of `blob` in a new commit, for a message. None if it was not found within a limited number of objects.
@@ -68,8 +83,7 @@ pub(super) fn place(
     let mut tips = commands.iter().filter(|command| !command.is_delete());
     tips.find_map(|command| {
         let (path, commit) = place_below(repository, command.new, blob, &mut seen)?;
-        let name = command.name.clone();
-        Some(Place { path, commit, name })
+        Some(Place { path, commit })
     })
 }
 

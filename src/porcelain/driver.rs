@@ -155,6 +155,7 @@ pub(super) fn push_in_steps(
     let (sourced, local_ids) = sourced(&order.refspecs, local)?;
     observer.stage(Stage::Asking);
     let advertisement = connection.advertisement()?;
+    check_options(order, &advertisement)?;
     let wanted = wanted(local, &sourced, &local_ids, &advertisement, order)?;
     let rulings = rulings(&wanted, local, tracking, &advertisement, order)?;
     let repository = local.repository();
@@ -172,7 +173,7 @@ pub(super) fn push_in_steps(
     if next == Next::Stop {
         pushed.refs.retain(|report| report.fate != Fate::Planned);
     }
-    if order.dry_run || next == Next::Stop {
+    if next == Next::Stop || order.dry_run && !connection.rehearses() {
         return Ok(pushed);
     }
     let parts = Sending {
@@ -183,10 +184,26 @@ pub(super) fn push_in_steps(
         observer,
     };
     parts.send(connection, &mut pushed)?;
+    if order.dry_run {
+        pushed.refs.iter_mut().for_each(RefReport::rehearsed);
+        return Ok(pushed);
+    }
     let is_there = |report: &&RefReport| matches!(report.fate, Fate::Accepted | Fate::ServerSide | Fate::UpToDate);
     let there = pushed.refs.iter().filter(is_there).flat_map(RefReport::effects);
     tracking.update_all(there.map(|effect| (effect.name, effect.new)));
     Ok(pushed)
+}
+
+/// Refuses options that the remote does not support, as git does even if there is nothing to push.
+fn check_options(order: &Order, advertisement: &Advertisement) -> Result<(), PushError> {
+    let is_missing = |name: &str| !advertisement.capabilities.offers(name);
+    if order.options.atomic && is_missing("atomic") {
+        return Err(PushError::Unsupported("--atomic push"));
+    }
+    if !order.options.push_options.is_empty() && is_missing("push-options") {
+        return Err(PushError::Unsupported("push options"));
+    }
+    Ok(())
 }
 
 fn signer<'a>(steps: &Steps<'a>, advertisement: &Advertisement) -> Option<&'a dyn Signer> {
@@ -382,6 +399,7 @@ impl Sending<'_> {
         }
         let verdicts = verdicts(&answer, sent.len());
         let is_looked_up = match self.order.read_back {
+            _ if self.order.dry_run => false,
             ReadBack::Never => false,
             ReadBack::WithoutReport => verdicts.iter().any(Result::is_err),
             ReadBack::Always => true,

@@ -34,6 +34,9 @@ pub enum PushError {
     /// Arguments and git configuration do not say what to push, in git's words.
     #[error("{0}")]
     Fatal(String),
+    /// The remote does not support an option of the push, in git's words.
+    #[error("the receiving end does not support {0}")]
+    Unsupported(&'static str),
     /// The hook `pre-push` failed, and so stopped the push.
     #[error("the hook pre-push declined the push")]
     Declined,

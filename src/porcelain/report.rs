@@ -118,6 +118,13 @@ pub(super) struct Effect<'a> {
 }
 
 impl RefReport {
+    /// Turns the result of a dry run by the remote into a plan.
+    pub(super) fn rehearsed(&mut self) {
+        if self.fate == Fate::Accepted {
+            self.fate = Fate::Planned;
+        }
+    }
+
     /// Returns the refs that changed if the update was accepted.
     pub(super) fn effects(&self) -> impl Iterator<Item = Effect<'_>> {
         let whole = self.updates.is_empty().then(|| Effect {

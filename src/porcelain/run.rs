@@ -73,6 +73,8 @@ pub struct Options {
     pub push_options: Vec<BString>,
     /// Ask the remote not to report progress.
     pub quiet: bool,
+    /// Verbosity of a remote helper: 0 is quiet, 1 the default (gitremote-helpers).
+    pub verbosity: u8,
     /// Send nothing.
     pub dry_run: bool,
     /// Do not run the hook `pre-push`.
@@ -105,6 +107,8 @@ pub struct Outside<'a> {
     pub interruptible: &'a dyn Fn() -> Arc<AtomicBool>,
     /// Called with each URL, without secrets, before the push to it.
     pub starts: &'a dyn Fn(&str),
+    /// Called before the echo of the terminal is turned off for a password.
+    pub before_hidden: fn(),
     /// Shows a line to a person, on standard error.
     pub says: &'a dyn Fn(&str),
     /// Called with the URL and the result of each push: one for each URL of the remote.
@@ -134,16 +138,23 @@ pub fn run(git_dir: &Path, options: &Options, outside: &mut Outside<'_>) -> Resu
     let transport = Settings::from_environment(outside.environment)?
         .with_user_agent(USER_AGENT)
         .with_git_config(repository)?;
-    let transport = if options.prompts {
+    let mut transport = if options.prompts {
         transport.with_prompts(outside.environment)?
     } else {
         transport
     };
+    if let Some(prompts) = &mut transport.prompts {
+        prompts.before_hidden = Some(outside.before_hidden);
+    }
     for name in destination::remotes(options.remote.as_ref(), branch.as_ref(), &settings)? {
         let chosen = destination::choose(options, name.as_bstr(), branch.as_ref(), &refs, &settings)?;
         let mut transport = transport.clone();
         let program = || settings.program(&format!("remote.{name}.receivepack"));
         transport.receive_pack = options.receive_pack.clone().or_else(program);
+        transport.helper.remote = Some(name.clone());
+        transport.helper.verbosity = options.verbosity;
+        transport.helper.progress = !options.quiet;
+        transport.helper.dry_run = options.dry_run;
         let urls = resolve_all(name.as_bstr(), repository)?;
         let order = Order {
             refspecs: chosen.refspecs.clone(),
@@ -316,7 +327,7 @@ fn order(local: &LocalRepository, options: &Options, git: &GitSettings<'_>) -> R
     settings.quiet = options.quiet;
     settings.push_options.clone_from(&options.push_options);
     if options.push_options.is_empty() {
-        settings.push_options = git.list("push.pushOption");
+        settings.push_options = git.push_options()?;
     }
     let chosen = |given: Option<bool>, key| match given {
         Some(given) => Ok(given),

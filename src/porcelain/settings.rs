@@ -58,6 +58,20 @@ impl<'a> GitSettings<'a> {
         values[start..].to_vec()
     }
 
+    /// Returns `push.pushOption`, like [`list()`](GitSettings::list()).
+    ///
+    /// # Errors
+    /// One has no value.
+    pub(super) fn push_options(&self) -> Result<Vec<BString>, PushError> {
+        let snapshot = self.repository.config_snapshot();
+        let mut sections = snapshot.plumbing().sections_by_name("push").into_iter().flatten();
+        if sections.any(|section| section.value_implicit("pushOption") == Some(None)) {
+            let what = "missing value for 'push.pushoption'";
+            return Err(PushError::Fatal(what.into()));
+        }
+        Ok(self.list("push.pushOption"))
+    }
+
     /// Returns a boolean.
     ///
     /// # Errors

@@ -7,6 +7,7 @@ mod deltas;
 mod fuzzed;
 mod git_push;
 mod graphs;
+mod helpers;
 mod history;
 mod interrupt;
 mod local;

@@ -103,6 +103,35 @@ fn the_programs_of_git_are_asked_for_user_and_password() {
 }
 
 #[test]
+fn a_signal_at_the_question_for_a_password_leaves_the_echo_on() {
+    let mirror = Mirror::with_token(PASSWORD);
+    mirror.create("r.git", Format::Sha1);
+    let template = made(Format::Sha1);
+    let url = mirror.url("r.git").replace("http://", "http://x-access-token@");
+    // Ctrl-C, once the echo is off.
+    let typed = format!(
+        "import os, pty, signal, sys, termios\n\
+         pid, fd = pty.fork()\n\
+         if pid == 0:\n    os.execv(sys.argv[1], [sys.argv[1], 'push', {url:?}, 'main'])\n\
+         def echo():\n    return bool(termios.tcgetattr(fd)[3] & termios.ECHO)\n\
+         before, seen = echo(), b''\n\
+         while b'Password for ' not in seen or seen.count(b\"': \") < 1:\n    seen += os.read(fd, 1000)\n\
+         asked = echo()\n\
+         os.write(fd, b'\\x03')\n\
+         code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])\n\
+         print(before, asked, echo(), code == -signal.SIGINT)\n"
+    );
+    let mut command = Command::new("python3");
+    command.args(["-c", &typed, env!("CARGO_BIN_EXE_stargate-mirror")]);
+    command.current_dir(template.path().join("source"));
+    command.envs(git::ISOLATED).env("HOME", template.path());
+    command.env("GIT_TERMINAL_PROMPT", "1");
+    let output = command.output().expect("python3");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(said.trim(), "True False True True", "{}", stderr(&output));
+}
+
+#[test]
 fn the_terminal_is_asked_without_echo() {
     let mirror = Mirror::with_token(PASSWORD);
     mirror.create("r.git", Format::Sha1);
@@ -134,4 +163,44 @@ fn the_terminal_is_asked_without_echo() {
     let seen = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{seen}{}", stderr(&output));
     assert!(seen.contains("main -> main") && !seen.contains(PASSWORD), "{seen}");
+}
+
+#[test]
+fn nobody_is_asked_for_what_the_server_does_not_demand() {
+    let mirror = Mirror::start();
+    let template = made(Format::Sha1);
+    let (folder, source) = (template.path(), template.path().join("source"));
+    let asks = askpass(folder, "asks", PASSWORD);
+    for ours in [false, true] {
+        let name = format!("r{ours}.git");
+        mirror.create(&name, Format::Sha1);
+        mirror.git(&name, &["config", "http.receivepack", "true"]);
+        let pushed = push(ours, &source, &[("GIT_ASKPASS", &asks)], &[&mirror.url(&name), "main"]);
+        assert!(pushed.status.success(), "{ours}: {}", stderr(&pushed));
+        assert_eq!(asked(folder), "", "{ours}");
+    }
+}
+
+#[test]
+fn a_password_that_a_helper_gives_without_a_user_is_kept() {
+    let mirror = Mirror::with_token(PASSWORD);
+    let template = made(Format::Sha1);
+    let (folder, source) = (template.path(), template.path().join("source"));
+    let asks = askpass(folder, "asks", "another");
+    let helper = folder.join("keeps");
+    executable::script(&helper, &format!("test \"$1\" != get || echo 'password={PASSWORD}'"));
+    git(&source, &["config", "credential.helper", &helper.display().to_string()]);
+    let said = [false, true].map(|ours| {
+        let name = format!("r{ours}.git");
+        mirror.create(&name, Format::Sha1);
+        let pushed = push(ours, &source, &[("GIT_ASKPASS", &asks)], &[&mirror.url(&name), "main"]);
+        assert!(pushed.status.success(), "{ours}: {}", stderr(&pushed));
+        asked(folder)
+    });
+    assert!(
+        said[0].contains("Username") && !said[0].contains("Password"),
+        "{}",
+        said[0]
+    );
+    assert_eq!(said[1].replace("rtrue", "rfalse"), said[0]);
 }

@@ -129,7 +129,7 @@ impl Authenticated {
                 authentication.refused();
                 return Ok(response);
             }
-            if !authentication.ask(Need::Required)? {
+            if !authentication.ask(Need::Demanded)? {
                 return Ok(response);
             }
         }

@@ -13,7 +13,7 @@ use crate::url::HttpUrl;
 ///
 /// Nothing is sent over plain http to another machine, unless `stargate.insecureHttp` in git configuration allows it:
 /// an answer to [`Need::Optional`] is then an error, and [`get()`](Credentials::get) is not called with
-/// [`Need::Required`].
+/// another need.
 pub trait Credentials: Send {
     /// Returns the credentials for the repository at `url`, if there are any. They are used until they are rejected.
     ///
@@ -51,8 +51,10 @@ pub enum Need {
     /// Before anything is sent, and before refs are read. Return only credentials that are known without asking a
     /// program or a person.
     Optional,
-    /// Before a push, before a request to the server's REST API, and after the server refused a request without credentials.
+    /// Before a push. Return what is known without asking a person: the server may not demand any.
     Required,
+    /// After the server refused a request without credentials, and before a request to its REST API.
+    Demanded,
 }
 
 /// Credentials for one server. `Debug` does not show secrets.

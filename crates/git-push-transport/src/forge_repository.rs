@@ -86,7 +86,7 @@ impl ForgeRepository {
             Error::new(ErrorKind::Misconfigured, what)
                 .with_hint("set GITHUB_PAT to a token that may make repositories, or see docs/tokens.md")
         };
-        let found = self.credentials.get(&self.url, Need::Required)?;
+        let found = self.credentials.get(&self.url, Need::Demanded)?;
         let for_git = found.ok_or_else(missing)?.header()?;
         Ok(CreationRequests {
             authorization: call::authorization(self.address.forge, &for_git).ok_or_else(missing)?,

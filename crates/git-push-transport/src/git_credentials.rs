@@ -6,7 +6,7 @@
 //! 4. `NETRC`, else `~/.netrc`, as curl reads it.
 //! 5. `credential.helper` programs: before a push, and when a server asks a reader (HTTP 401). Helpers store credentials that
 //!    the server accepts, and erase those that it refuses (gitcredentials).
-//! 6. A person, if [`Settings::prompts`] allows it.
+//! 6. A person, if [`Settings::prompts`] allows it, and the server demands credentials (HTTP 401).
 //! 7. A user of the URL without any password: it may be a token.
 //!
 //! Secrets are kept in memory only, in [`secrecy`] types.
@@ -147,14 +147,17 @@ impl Credentials for GitCredentials {
         if let Some(app) = &mut self.app {
             return match need {
                 Need::Optional => Ok(app.known()),
-                Need::Required => app.get().map(Some),
+                Need::Required | Need::Demanded => app.get().map(Some),
             };
         }
         if self.known.is_some() || need == Need::Optional {
             return Ok(self.known.clone());
         }
-        let asked = self.helpers.as_mut().and_then(Helpers::ask);
-        Ok(asked.or_else(|| self.otherwise.clone()))
+        let may_ask_person = need == Need::Demanded;
+        let asked = self.helpers.as_mut().and_then(|helpers| helpers.ask(may_ask_person));
+        // A server may demand what nobody was asked for yet.
+        let is_last = may_ask_person || self.helpers.as_ref().is_none_or(|helpers| !helpers.has_person());
+        Ok(asked.or_else(|| self.otherwise.clone().filter(|_| is_last)))
     }
 
     fn approve(&mut self, _: &HttpUrl, _: &Authorization) {

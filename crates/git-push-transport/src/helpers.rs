@@ -32,7 +32,17 @@ pub(crate) struct Helpers {
     options: ContextOptions,
     timeout: Duration,
     prompts: Option<Prompts>,
+    /// What the programs knew, if that was not enough.
+    partial: Option<Partial>,
     given: Option<Context>,
+}
+
+/// Answers of programs that lack a user or a password.
+#[derive(Debug)]
+struct Partial {
+    known: Context,
+    /// A program does not want anybody else to be asked.
+    quit: bool,
 }
 
 impl Helpers {
@@ -62,12 +72,32 @@ impl Helpers {
             options: cascade.context_options,
             timeout,
             prompts,
+            partial: None,
             given: None,
         }))
     }
 
-    /// Asks one after the other until user and password are known, and then a person.
-    pub(crate) fn ask(&mut self) -> Option<Authorization> {
+    /// Returns true if there is a person to ask.
+    pub(crate) fn has_person(&self) -> bool {
+        self.prompts.is_some()
+    }
+
+    /// Asks one after the other until user and password are known, and then a person, if that is allowed. Programs are asked once.
+    pub(crate) fn ask(&mut self, may_ask_person: bool) -> Option<Authorization> {
+        if self.partial.is_none()
+            && let Some(found) = self.ask_programs()
+        {
+            return Some(found);
+        }
+        let partial = self.partial.as_ref()?;
+        if partial.quit || !may_ask_person {
+            return None;
+        }
+        let known = partial.known.clone();
+        self.ask_person(known)
+    }
+
+    fn ask_programs(&mut self) -> Option<Authorization> {
         let mut known = self.question.clone();
         for program in &self.programs {
             let answer = self.run(program, &Action::Get(known.clone())).unwrap_or_default();
@@ -89,10 +119,12 @@ impl Helpers {
                 return Some(found);
             }
             if answered.quit == Some(true) {
+                self.partial = Some(Partial { known, quit: true });
                 return None;
             }
         }
-        self.ask_person(known)
+        self.partial = Some(Partial { known, quit: false });
+        None
     }
 
     /// Asks for what is not known yet.
@@ -102,7 +134,11 @@ impl Helpers {
             Some(user) => user,
             None => prompts.user(&place(&known, None))?,
         };
-        let password = prompts.password(&place(&known, Some(&user)))?;
+        // A helper may give a password without a user.
+        let password = match known.password.take() {
+            Some(password) => password,
+            None => prompts.password(&place(&known, Some(&user)))?,
+        };
         let found = Authorization::basic(user.as_str(), password.as_str());
         known.username = Some(user);
         known.password = Some(password);
@@ -119,6 +155,7 @@ impl Helpers {
 
     /// Has all of them erase the last answer.
     pub(crate) fn erase(&mut self) {
+        self.partial = None;
         if let Some(given) = self.given.take() {
             self.report(&NextAction::from(given).erase());
         }
@@ -135,10 +172,10 @@ impl Helpers {
         let failed = |why: &dyn std::fmt::Display| tracing::warn!("a credential helper failed: {why}");
         let mut command = program.to_command(action).map_err(|error| failed(&error)).ok()?;
         command.env("GIT_TERMINAL_PROMPT", "0").stderr(Stdio::null());
-        let mut child = command.spawn().map_err(|error| failed(&error)).ok()?;
-        let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
         let mut question = Vec::new();
         action.send(&mut question).map_err(|error| failed(&error)).ok()?;
+        let mut child = command.spawn().map_err(|error| failed(&error)).ok()?;
+        let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
         let (give, answer) = channel();
         thread::spawn(move || {
             // A helper need not read its input to the end, nor print anything.
@@ -165,6 +202,9 @@ impl Drop for Helpers {
     fn drop(&mut self) {
         if let Some(given) = &mut self.given {
             given.clear_secrets();
+        }
+        if let Some(partial) = &mut self.partial {
+            partial.known.clear_secrets();
         }
     }
 }

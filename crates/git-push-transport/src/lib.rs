@@ -117,12 +117,12 @@ pub use child_environment::SECRET_VARIABLES;
 pub use fetch::{Extent, Wanted};
 pub use forge::{Forge, TokenEnd};
 pub use head::Head;
-pub use location::{Location, resolve, resolve_all};
+pub use location::{HelperAddress, Location, resolve, resolve_all};
 #[cfg(feature = "smart-http")]
 pub use prompt::Prompts;
 pub use redact::{Shown, redacted};
 pub use remote::Remote;
-pub use settings::{CONNECT_TIMEOUT, IDLE_TIMEOUT, Proxies, Settings, SshClient, SshSettings};
+pub use settings::{CONNECT_TIMEOUT, HelperSettings, IDLE_TIMEOUT, Proxies, Settings, SshClient, SshSettings};
 pub use token::{AppKey, GithubApp};
 pub use transport::{TokenUse, Transport};
 pub use url::HttpUrl;

@@ -10,11 +10,8 @@ use git_push::{Error, ErrorKind};
 use gix::{remote::Direction, url::Scheme};
 
 use crate::git_config::user_config;
-use crate::redact::Shown;
+use crate::redact::{Shown, shown_address};
 use crate::url::HttpUrl;
-
-/// Start of a URL with a command.
-const EXT: &[u8] = b"ext::";
 
 /// Location of a remote. `Display` and `Debug` hide user info and query.
 #[derive(Clone, PartialEq, Eq)]
@@ -30,6 +27,42 @@ pub enum Location {
     Path(PathBuf),
     /// A command that connects to the server (git-remote-ext), as in `ext::COMMAND`.
     Ext(BString),
+    /// A remote that a program reaches (gitremote-helpers), as in `NAME::ADDRESS` or `NAME://…`.
+    Helper(HelperAddress),
+}
+
+/// A remote that the program `git-remote-NAME` reaches. `Display` and `Debug` hide user info, query, and what follows a space.
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HelperAddress {
+    /// The name of the helper: letters, digits, `+`, `-` and `.`.
+    pub name: String,
+    /// What the program gets: the text after `NAME::`, or the whole of a URL `NAME://…`.
+    pub address: BString,
+    is_url: bool,
+}
+
+impl HelperAddress {
+    /// Returns the whole URL, which may contain secrets.
+    pub(crate) fn url(&self) -> BString {
+        if self.is_url {
+            self.address.clone()
+        } else {
+            [self.name.as_bytes(), b"::", &self.address].concat().into()
+        }
+    }
+}
+
+impl fmt::Display for HelperAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&shown_address(self.url().as_bstr()))
+    }
+}
+
+impl fmt::Debug for HelperAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "HelperAddress({self})")
+    }
 }
 
 /// Finds the location to push to: the push URL of the remote named `name_or_url`, else the URL or path itself. Rewrites
@@ -55,14 +88,18 @@ pub fn resolve(name_or_url: &BStr, repository: Option<&gix::Repository>) -> Resu
     let Some(named) = repository.try_find_remote(name_or_url) else {
         let url = parsed(name_or_url)?;
         let remote = repository.remote_at(url).map_err(not_understood)?;
-        return Location::from_url(only_url(name_or_url, &remote)?)?.unless_a_name(name_or_url);
+        let location = Location::from_url(only_url(name_or_url, &remote)?)?.written_as(name_or_url);
+        return location.unless_a_name(name_or_url);
     };
     let named = named.map_err(not_understood)?;
-    Ok(match Location::from_url(only_url(name_or_url, &named)?)? {
-        // As in git, which changes to the top of the repository before it reads remotes.
-        Location::Path(path) => Location::Path(repository.workdir().unwrap_or(repository.git_dir()).join(path)),
-        url => url,
-    })
+    let url = only_url(name_or_url, &named)?;
+    Ok(
+        match Location::from_url(url)?.written_as_configured(name_or_url, repository) {
+            // As in git, which changes to the top of the repository before it reads remotes.
+            Location::Path(path) => Location::Path(repository.workdir().unwrap_or(repository.git_dir()).join(path)),
+            url => url,
+        },
+    )
 }
 
 /// Finds all locations to push to: all push URLs of the remote named `name_or_url`, else the URL or path itself. Each comes
@@ -84,7 +121,7 @@ pub fn resolve_all(name_or_url: &BStr, repository: &gix::Repository) -> Result<V
     }
     let base = repository.workdir().unwrap_or(repository.git_dir());
     let located = |url: &gix::Url| {
-        let location = match Location::from_url(url)? {
+        let location = match Location::from_url(url)?.written_as_configured(name_or_url, repository) {
             Location::Path(path) => Location::Path(base.join(path)),
             location => location,
         };
@@ -94,12 +131,31 @@ pub fn resolve_all(name_or_url: &BStr, repository: &gix::Repository) -> Result<V
 }
 
 impl Location {
-    /// Parses a URL (`https`, `http`, `ssh`, also as `host:path`, `git`, `file`) or a path.
+    /// Parses a URL (`https`, `http`, `ssh`, also as `host:path`, `git`, `file`, that of a remote helper) or a path.
     ///
     /// # Errors
     /// [`ErrorKind::Misconfigured`] if the text is neither.
     pub fn parse(text: &BStr) -> Result<Self, Error> {
-        Location::from_url(&parsed(text)?)?.unless_a_name(text)
+        Location::from_url(&parsed(text)?)?.written_as(text).unless_a_name(text)
+    }
+
+    /// Gives a helper its URL as it is written. The parser changes its host to lower case, and helpers may tell cases apart.
+    fn written_as(mut self, text: &BStr) -> Self {
+        if let Location::Helper(helper) = &mut self
+            && helper.is_url
+            && parsed(text).is_ok_and(|url| url.to_bstring() == helper.address)
+        {
+            helper.address = text.to_owned();
+        }
+        self
+    }
+
+    /// Gives a helper its URL as it is written in the configuration of this remote.
+    fn written_as_configured(self, remote: &BStr, repository: &gix::Repository) -> Self {
+        let config = repository.config_snapshot();
+        let urls = ["pushUrl", "url"].map(|key| config.plumbing().strings(format!("remote.{remote}.{key}").as_str()));
+        let urls = urls.into_iter().flatten().flatten();
+        urls.fold(self, |location, url| location.written_as(url.as_bstr()))
     }
 
     /// Refuses a bare word if no folder has this name, because it was meant as the name of a remote.
@@ -117,9 +173,6 @@ impl Location {
         let misconfigured = |what: String| {
             Error::new(ErrorKind::Misconfigured, what).with_hint("use the https URL of the repository, or a path")
         };
-        if let Some(command) = url.to_bstring().strip_prefix(EXT) {
-            return Ok(Location::Ext(command.into()));
-        }
         match &url.scheme {
             Scheme::Http | Scheme::Https => Ok(Location::Http(url.clone())),
             Scheme::File => match gix::path::from_bstr(url.path.as_bstr()) {
@@ -128,10 +181,17 @@ impl Location {
             },
             Scheme::Ssh => Ok(Location::Ssh(url.clone())),
             Scheme::Git => Ok(Location::Git(url.clone())),
-            other => Err(misconfigured(format!(
-                "remotes over {} are not supported",
-                other.as_str()
-            ))),
+            Scheme::Ext => Ok(Location::Ext(url.path.clone())),
+            Scheme::Helper(name) => Ok(Location::Helper(HelperAddress {
+                name: name.clone(),
+                address: url.path.clone(),
+                is_url: false,
+            })),
+            Scheme::HelperUrl(name) => Ok(Location::Helper(HelperAddress {
+                name: name.clone(),
+                address: url.to_bstring(),
+                is_url: true,
+            })),
         }
     }
 }
@@ -142,7 +202,8 @@ impl fmt::Display for Location {
             Location::Http(url) => HttpUrl::new(url).ok_or(fmt::Error)?.fmt(f),
             Location::Ssh(url) | Location::Git(url) => Shown(url).fmt(f),
             Location::Path(path) => path.display().fmt(f),
-            Location::Ext(command) => write!(f, "ext::{}", git_push::cleaned(command)),
+            Location::Ext(command) => f.write_str(&shown_address([b"ext::", &command[..]].concat().as_bstr())),
+            Location::Helper(address) => address.fmt(f),
         }
     }
 }
@@ -217,6 +278,7 @@ fn only_url<'a>(name_or_url: &BStr, remote: &'a gix::Remote<'_>) -> Result<&'a g
 fn shown(name_or_url: &BStr) -> String {
     match name_or_url.find_byteset(b"@?") {
         Some(_) => "that is configured".into(),
+        None if name_or_url.contains_str("::") => shown_address(name_or_url),
         None => git_push::cleaned(name_or_url),
     }
 }
@@ -325,6 +387,45 @@ mod tests {
     }
 
     #[test]
+    fn what_a_helper_gets_is_what_the_url_says() {
+        for (url, name, address) in [
+            ("foo::sh -c evil", "foo", "sh -c evil"),
+            ("codecommit::eu-central-1://me@r", "codecommit", "eu-central-1://me@r"),
+            ("https::https://host/r", "https", "https://host/r"),
+            ("s3://bucket/A%20c?x=y", "s3", "s3://bucket/A%20c?x=y"),
+            ("Foo+bar://Me:p@Host:7/r", "Foo+bar", "Foo+bar://Me:p@Host:7/r"),
+        ] {
+            let Ok(Location::Helper(helper)) = Location::parse(url.into()) else {
+                panic!("{url}")
+            };
+            assert_eq!(
+                (helper.name.as_str(), helper.address.to_string().as_str()),
+                (name, address)
+            );
+            assert_eq!(helper.url(), url);
+        }
+        let ext = Location::parse("ext::sh -c canary".into()).expect("a URL");
+        assert_eq!(format!("{ext} {ext:?}"), "ext::sh … Location(ext::sh …)");
+        assert_eq!(ext, Location::Ext("sh -c canary".into()));
+    }
+
+    #[test]
+    fn a_helper_gets_the_configured_url_as_it_is_written() {
+        let config = "[remote \"far\"]\n url = s3://Bucket/R\n[url \"s3://\"]\n insteadOf = far:\n";
+        for (name, expected) in [
+            ("far", "s3://Bucket/R"),
+            ("S3://Other/R", "S3://Other/R"),
+            ("far:a/R", "s3://a/R"),
+        ] {
+            let (_folder, repository) = repository(config);
+            let Ok(Location::Helper(helper)) = resolve(name.into(), Some(&repository)) else {
+                panic!("{name}")
+            };
+            assert_eq!(helper.address, expected);
+        }
+    }
+
+    #[test]
     fn a_relative_path_of_a_remote_is_below_the_repository() {
         let (folder, repository) = repository("[remote \"near\"]\n url = ../near.git\n");
         let location = resolve("near".into(), Some(&repository)).expect("a remote");
@@ -339,8 +440,6 @@ mod tests {
             ("nobody", "there is no remote named nobody"),
             ("two", "more than one URL"),
             ("none", "has no URL"),
-            ("foo::sh -c evil", "over foo are not supported"),
-            ("gopher://host/r.git", "not supported"),
         ];
         for (name, expected) in cases {
             let error = resolved(name, two).expect_err(name);

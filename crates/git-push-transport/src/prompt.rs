@@ -20,6 +20,8 @@ pub struct Prompts {
     pub askpass: Option<OsString>,
     /// Ask on the terminal if there is no program, or it fails; not if `GIT_TERMINAL_PROMPT` is 0.
     pub terminal: bool,
+    /// Called before the echo of the terminal is turned off: a program may want to turn it on again when a signal ends it.
+    pub before_hidden: Option<fn()>,
 }
 
 impl Prompts {
@@ -36,6 +38,7 @@ impl Prompts {
             // As in git, an empty value hides those after it.
             askpass: askpass.filter(|program| !program.is_empty()),
             terminal: !variable("GIT_TERMINAL_PROMPT").is_some_and(is_off),
+            before_hidden: None,
         }
     }
 
@@ -52,8 +55,14 @@ impl Prompts {
     fn ask(&self, question: &str, mode: prompt::Mode) -> Option<String> {
         let answered = self.askpass.as_ref().and_then(|program| run(program, question));
         answered.or_else(|| {
+            if !self.terminal {
+                return None;
+            }
+            if let (prompt::Mode::Hidden, Some(call)) = (mode, self.before_hidden) {
+                call();
+            }
             let options = prompt::Options { askpass: None, mode };
-            let answer = self.terminal.then(|| prompt::ask(question, &options))?;
+            let answer = prompt::ask(question, &options);
             let failed = |error: &gix::Error| tracing::debug!("cannot ask on the terminal: {}", causes(error));
             answer.inspect_err(failed).ok()
         })
@@ -68,10 +77,13 @@ fn run(program: &OsString, question: &str) -> Option<String> {
     let mut answer = Vec::new();
     let stdout = child.stdout.take();
     let read = stdout.map_or(Ok(0), |stdout| stdout.take(MAX_ANSWER).read_to_end(&mut answer));
-    let status = read
-        .and_then(|_| child.wait())
-        .map_err(|error| failed(&error.to_string()))
-        .ok()?;
+    let read = read.map_err(|error| failed(&error.to_string()));
+    if read.is_err() {
+        // It may wait for a reader.
+        let _ = child.kill();
+    }
+    let status = child.wait().map_err(|error| failed(&error.to_string())).ok()?;
+    read.ok()?;
     if !status.success() {
         failed(&status.to_string());
         return None;

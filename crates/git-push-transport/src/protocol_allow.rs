@@ -16,6 +16,7 @@ pub(crate) fn check(location: &Location, settings: &Settings) -> Result<(), Erro
         Location::Git(_) => "git",
         Location::Path(_) => "file",
         Location::Ext(_) => "ext",
+        Location::Helper(helper) => &helper.name,
     };
     if let Some(allowed) = &settings.allowed_protocols {
         return verdict(name, allowed.split(':').any(|one| one == name));
@@ -31,8 +32,16 @@ pub(crate) fn check(location: &Location, settings: &Settings) -> Result<(), Erro
             };
         }
     }
-    // A command in a URL is never run by default, as in git.
-    verdict(name, name != "ext")
+    verdict(name, by_default(name, settings.is_user))
+}
+
+/// Returns the rule without configuration (git-config, *protocol.allow*): folders and helpers are for people only.
+fn by_default(name: &str, is_user: bool) -> bool {
+    match name {
+        "http" | "https" | "git" | "ssh" => true,
+        "ext" => false,
+        _ => is_user,
+    }
 }
 
 fn verdict(name: &str, is_allowed: bool) -> Result<(), Error> {
@@ -42,4 +51,86 @@ fn verdict(name: &str, is_allowed: bool) -> Result<(), Error> {
     let what = format!("transport '{name}' not allowed");
     let hint = format!("allow it with `git config protocol.{name}.allow always`");
     Err(Error::new(ErrorKind::Misconfigured, what).with_hint(hint))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::git_config::GitConfig;
+
+    /// Returns true if the URL is allowed by this configuration and environment.
+    fn is_allowed(url: &str, config: &str, allowed: Option<&str>, is_user: bool) -> Result<bool, Error> {
+        let settings = Settings {
+            allowed_protocols: allowed.map(Into::into),
+            is_user,
+            git: GitConfig::new(config.try_into().expect("a configuration")),
+            ..Settings::default()
+        };
+        match check(&Location::parse(url.into())?, &settings) {
+            Ok(()) => Ok(true),
+            Err(error) if error.to_string().ends_with("not allowed") => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// URLs, configuration, variable, and whether they are allowed for a person and for a program.
+    type Case<'a> = (&'a [&'a str], &'a str, Option<&'a str>, bool, bool);
+
+    #[test]
+    fn protocols_are_allowed_as_in_git() {
+        const SAFE: [&str; 4] = ["https://h/r", "http://h/r", "ssh://h/r", "git://h/r"];
+        let cases: &[Case] = &[
+            (&SAFE, "", None, true, true),
+            (&["/srv/r", "foo::r", "foo://h/r"], "", None, true, false),
+            (&["ext::sh"], "", None, false, false),
+            (&["ext::sh"], "[protocol \"ext\"]\n allow = Always", None, true, true),
+            (&["foo://h/r"], "[protocol \"foo\"]\n allow = always", None, true, true),
+            (&["foo::r"], "[protocol \"foo\"]\n allow = never", None, false, false),
+            (&["host:r"], "[protocol \"ssh\"]\n allow = USER", None, true, false),
+            (
+                &["/srv/r", "https://h/r", "foo::r"],
+                "[protocol]\n allow = never",
+                None,
+                false,
+                false,
+            ),
+            (&["ext::sh", "/srv/r"], "[protocol]\n allow = always", None, true, true),
+            (&["https://h/r"], "[protocol]\n allow = user", None, true, false),
+            (
+                &["https://h/r"],
+                "[protocol]\n allow = never\n[protocol \"https\"]\n allow = always",
+                None,
+                true,
+                true,
+            ),
+            // The variable replaces all of it.
+            (
+                &["ext::sh", "https://h/r"],
+                "[protocol]\n allow = never",
+                Some("ext:https"),
+                true,
+                true,
+            ),
+            (
+                &["http://h/r", "foo::r"],
+                "[protocol]\n allow = always",
+                Some("https:fo"),
+                false,
+                false,
+            ),
+            (&SAFE, "", Some(""), false, false),
+        ];
+        for (urls, config, variable, person, program) in cases {
+            for url in *urls {
+                for (is_user, expected) in [(true, *person), (false, *program)] {
+                    let allowed = is_allowed(url, config, *variable, is_user).expect(url);
+                    assert_eq!(
+                        allowed, expected,
+                        "{url} with {config:?} and {variable:?}, a person: {is_user}"
+                    );
+                }
+            }
+        }
+        is_allowed("https://h/r", "[protocol]\n allow = perhaps", None, true).expect_err("no rule");
+    }
 }

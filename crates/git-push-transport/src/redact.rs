@@ -1,7 +1,7 @@
 //! URLs without the secrets in them.
 use std::fmt;
 
-use bstr::ByteSlice;
+use bstr::{BStr, ByteSlice};
 use gix::url::Scheme;
 
 /// Returns `url` without possible secrets: the password; the user, except for ssh; query and fragment, for http and
@@ -33,8 +33,32 @@ pub struct Shown<'a>(
     pub &'a gix::Url,
 );
 
+/// Returns the URL of a remote helper, without what may be a secret: user info, query, and all but the first word of a command
+/// line. It is safe for a terminal.
+pub(crate) fn shown_address(url: &BStr) -> String {
+    let end = url.find_byteset(b" ?#").unwrap_or(url.len());
+    let (shown, rest) = url.split_at(end);
+    let shown = shown.as_bstr();
+    let start = [&b"://"[..], b"::"]
+        .iter()
+        .find_map(|mark| Some(shown.find(mark)? + mark.len()));
+    let start = start.unwrap_or_default();
+    let length = shown[start..].find_byte(b'/').unwrap_or(shown.len() - start);
+    let host = shown[start..start + length]
+        .rfind_byte(b'@')
+        .map_or(start, |at| start + at + 1);
+    let mut text = git_push::cleaned(&[shown[..start].as_bytes(), &shown[host..]].concat());
+    if rest.starts_with(b" ") {
+        text.push_str(" …");
+    }
+    text
+}
+
 impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Scheme::Ext | Scheme::Helper(_) | Scheme::HelperUrl(_) = self.0.scheme {
+            return f.write_str(&shown_address(self.0.to_bstring().as_bstr()));
+        }
         let mut url = redacted(self.0);
         url.set_user(None);
         f.write_str(&git_push::cleaned(&url.to_bstring()))
@@ -62,6 +86,17 @@ mod tests {
         for (url, expected) in cases {
             let parsed = gix::url::parse(url).expect(url);
             assert_eq!(redacted(&parsed).to_bstring(), expected, "{url}");
+        }
+        for (url, expected) in [
+            ("ext::sh -c 'token=canary nc host'", "ext::sh …"),
+            ("hg::https://me:canary@host/r?canary", "hg::https://host/r"),
+            ("hg::me:canary@host/r@b", "hg::host/r@b"),
+            ("s3://canary@bucket/r#canary", "s3://bucket/r"),
+            ("fd::7,8/name", "fd::7,8/name"),
+            ("x::", "x::"),
+        ] {
+            let parsed = gix::url::parse(url).expect(url);
+            assert_eq!(Shown(&parsed).to_string(), expected);
         }
         let ssh = gix::url::parse("ssh://me:canary@host/r.git").expect("a URL");
         assert_eq!(Shown(&ssh).to_string(), "ssh://host/r.git");

@@ -20,6 +20,8 @@ use crate::local::Local;
 use crate::location::Location;
 use crate::protocol_allow;
 use crate::settings::Settings;
+#[cfg(feature = "ssh")]
+use crate::stream::HelperRemote;
 #[cfg(any(feature = "daemon", feature = "ssh"))]
 use crate::stream::Stream;
 use crate::transport::{TokenUse, Transport};
@@ -54,6 +56,8 @@ impl Remote {
             }
             #[cfg(feature = "ssh")]
             Location::Ext(command) => Box::new(Stream::of_command(command.as_ref(), settings)),
+            #[cfg(feature = "ssh")]
+            Location::Helper(address) => Box::new(HelperRemote::open(address, settings)?),
             #[cfg(feature = "local")]
             Location::Path(path) => Box::new(Local::open(path)?.with_hooks(settings.local_hooks)),
             #[cfg(not(all(feature = "daemon", feature = "http", feature = "local", feature = "ssh")))]
@@ -75,8 +79,8 @@ impl Remote {
             Location::Http(url) => GitCredentials::may_exist(url, settings).unwrap_or(true),
             #[cfg(not(feature = "http"))]
             Location::Http(_) => settings.token.is_some(),
-            // ssh has keys of its own, git:// and folders need no credentials.
-            Location::Ssh(_) | Location::Git(_) | Location::Path(_) | Location::Ext(_) => true,
+            // ssh and helpers have credentials of their own, git:// and folders need none.
+            Location::Ssh(_) | Location::Git(_) | Location::Path(_) | Location::Ext(_) | Location::Helper(_) => true,
         }
     }
 
@@ -227,6 +231,14 @@ impl Connection for Remote {
 
     fn may_refuse_thin(&self) -> bool {
         self.transport.may_refuse_thin()
+    }
+
+    fn takes_packs(&self) -> bool {
+        self.transport.takes_packs()
+    }
+
+    fn rehearses(&self) -> bool {
+        self.transport.rehearses()
     }
 
     fn read_refs(&mut self, prefixes: &[BString]) -> Result<Vec<RemoteRef>, Error> {

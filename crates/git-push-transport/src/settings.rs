@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use bstr::{BStr, ByteSlice};
+use bstr::{BStr, BString, ByteSlice};
 use git_push::{Error, ErrorKind};
 use secrecy::SecretString;
 
@@ -63,7 +63,44 @@ pub struct Settings {
     /// The URL comes from a person, not from a program: `GIT_PROTOCOL_FROM_USER` is not 0. Some protocols may need it
     /// (git-config, *protocol.allow*).
     pub is_user: bool,
+    /// Programs that reach a remote in their own way (gitremote-helpers).
+    pub helper: HelperSettings,
     pub(crate) git: GitConfig,
+    /// The repository whose configuration this is.
+    pub(crate) git_dir: Option<PathBuf>,
+    /// The top of its work tree, else the repository itself: where git's programs start.
+    pub(crate) top: Option<PathBuf>,
+}
+
+/// Settings of remote helpers (gitremote-helpers).
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct HelperSettings {
+    /// `GIT_EXEC_PATH`: the folder of git's programs, in which a helper is looked up first.
+    pub exec_path: Option<OsString>,
+    /// `PATH`: folders of programs.
+    pub path: Option<OsString>,
+    /// The name of the remote in git configuration. By default the URL.
+    pub remote: Option<BString>,
+    /// Verbosity, as in gitremote-helpers: 0 is quiet, 1 the default.
+    pub verbosity: u8,
+    /// The helper may report its progress.
+    pub progress: bool,
+    /// A push is only rehearsed, and changes nothing.
+    pub dry_run: bool,
+}
+
+impl Default for HelperSettings {
+    fn default() -> Self {
+        HelperSettings {
+            exec_path: None,
+            path: None,
+            remote: None,
+            verbosity: 1,
+            progress: false,
+            dry_run: false,
+        }
+    }
 }
 
 /// The ssh client, its key, and the host keys to trust.
@@ -137,7 +174,10 @@ impl Default for Settings {
             prompts: None,
             allowed_protocols: None,
             is_user: true,
+            helper: HelperSettings::default(),
             git: GitConfig::default(),
+            git_dir: None,
+            top: None,
         }
     }
 }
@@ -145,14 +185,13 @@ impl Default for Settings {
 impl Settings {
     /// Reads `GITHUB_PAT` (else the file that `GITHUB_PAT_FILE` names), `STARGATE_GITHUB_APP` with `STARGATE_GITHUB_APP_KEY` or
     /// `STARGATE_GITHUB_APP_KEY_FILE`, `CREDENTIALS_DIRECTORY`, `SSL_CERT_FILE`, `NETRC` (else `.netrc` in `HOME`),
-    /// `GIT_SSH_COMMAND`, `GIT_SSH`, `GIT_SSH_VARIANT`, `HTTPS_PROXY`, `ALL_PROXY`, `http_proxy`, `NO_PROXY`, `GIT_ALLOW_PROTOCOL` and
-    /// `GIT_PROTOCOL_FROM_USER`. Names of
-    /// proxy variables may also be in lower case, as in curl. `HTTP_PROXY` in upper case is not read, because the client of a
+    /// `GIT_SSH_COMMAND`, `GIT_SSH`, `GIT_SSH_VARIANT`, `HTTPS_PROXY`, `ALL_PROXY`, `http_proxy`, `NO_PROXY`, `GIT_ALLOW_PROTOCOL`,
+    /// `GIT_PROTOCOL_FROM_USER`, `GIT_EXEC_PATH` and `PATH`. Names of proxy variables may also be in lower case, as in curl. `HTTP_PROXY` in upper case is not read, because the client of a
     /// CGI program can set it.
     ///
     /// # Errors
     /// [`ErrorKind::Misconfigured`](git_push::ErrorKind::Misconfigured) if the token or the App is invalid, or the token's file
-    /// is empty or cannot be read.
+    /// is empty or cannot be read, or `GIT_PROTOCOL_FROM_USER` is no boolean.
     pub fn from_environment(variable: impl Fn(&str) -> Option<OsString>) -> Result<Self, Error> {
         let given = |name: &str| variable(name).filter(|value| !value.is_empty());
         let text = |names: &[&str]| names.iter().find_map(|name| given(name)?.into_string().ok());
@@ -185,7 +224,12 @@ impl Settings {
                 not_for: text(&["no_proxy", "NO_PROXY"]).unwrap_or_default(),
             },
             allowed_protocols: variable("GIT_ALLOW_PROTOCOL").map(|names| names.to_string_lossy().into_owned()),
-            is_user: text(&["GIT_PROTOCOL_FROM_USER"]).is_none_or(|value| !["0", "false"].contains(&value.as_str())),
+            is_user: boolean(&variable, "GIT_PROTOCOL_FROM_USER")?.unwrap_or(true),
+            helper: HelperSettings {
+                exec_path: given("GIT_EXEC_PATH"),
+                path: given("PATH"),
+                ..HelperSettings::default()
+            },
             ..Settings::default()
         })
     }
@@ -203,7 +247,10 @@ impl Settings {
     ///
     /// # Errors
     /// [`ErrorKind::Misconfigured`](git_push::ErrorKind::Misconfigured) if a value is invalid.
-    pub fn with_git_config(self, repository: &gix::Repository) -> Result<Self, Error> {
+    pub fn with_git_config(mut self, repository: &gix::Repository) -> Result<Self, Error> {
+        let absolute = |path: &Path| std::path::absolute(path).ok();
+        self.git_dir = absolute(repository.git_dir());
+        self.top = absolute(repository.workdir().unwrap_or(repository.git_dir()));
         self.with_git(repository.config_snapshot().plumbing().clone())
     }
 
@@ -275,6 +322,23 @@ impl SshSettings {
         self.passphrase_file = path("sshPassphraseFile")?.or(self.passphrase_file.take());
         self.known_hosts = path("sshKnownHosts")?.or(self.known_hosts.take());
         Ok(())
+    }
+}
+
+/// Returns the boolean in a variable (git-config, *boolean*). As in git, it is false if it is empty.
+fn boolean(variable: impl Fn(&str) -> Option<OsString>, name: &str) -> Result<Option<bool>, Error> {
+    let Some(value) = variable(name) else {
+        return Ok(None);
+    };
+    let value = value.into_string().ok();
+    let value = value.and_then(|value| gix::config::Boolean::try_from(BStr::new(&value)).ok());
+    match value {
+        Some(value) => Ok(Some(value.is_true())),
+        None => {
+            let what = format!("the environment variable {name} is not a boolean");
+            Err(Error::new(ErrorKind::Misconfigured, what)
+                .with_hint(format!("set {name} to true or false, or unset it")))
+        }
     }
 }
 

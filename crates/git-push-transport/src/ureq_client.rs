@@ -5,6 +5,7 @@ mod failure;
 mod named_certificate;
 mod named_tls;
 mod proxy;
+mod purposes;
 mod tls;
 
 use std::{

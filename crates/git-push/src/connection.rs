@@ -59,6 +59,18 @@ pub trait Connection {
         true
     }
 
+    /// Returns true if [`send()`](Connection::send()) takes a pack, which is the default. Otherwise the connection makes it from the
+    /// repository that it was [prepared](Connection::prepare()) with. It is asked after that.
+    fn takes_packs(&self) -> bool {
+        true
+    }
+
+    /// Returns true if [`send()`](Connection::send()) changes nothing on this connection, and reports what a push would do. False
+    /// by default. It is asked after [`advertisement()`](Connection::advertisement()).
+    fn rehearses(&self) -> bool {
+        false
+    }
+
     /// Reads the refs whose names start with one of `prefixes`, as a reader of the remote sees them.
     ///
     /// # Errors

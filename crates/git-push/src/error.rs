@@ -56,6 +56,8 @@ pub enum Remedy {
     SelfContainedPack,
     /// A pack with its length in advance: the server does not take packs of unknown length.
     KnownLength,
+    /// The same pack once more: the connection has new credentials, which the server demanded when it had read the first one.
+    Again,
 }
 
 impl ErrorKind {

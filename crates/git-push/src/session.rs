@@ -214,12 +214,19 @@ impl<'a> Push<'a> {
         let request = negotiate(offered, self.repository.object_hash(), commands, &self.options)?;
         connection.prepare(self.repository, self.advertisement, &request.commands)?;
         let request = self.completed(request)?;
-        if request.commands.iter().all(Command::is_delete) {
+        if request.commands.iter().all(Command::is_delete) || !connection.takes_packs() {
             return self.transmit(connection, &request, None);
         }
         let mut bounds = self.bounds;
         bounds.stream &= connection.takes_streams();
         let mut sent = self.attempt(connection, &request, bounds);
+        if sent
+            .result
+            .as_ref()
+            .is_err_and(|error| error.remedy() == Some(Remedy::Again))
+        {
+            sent = self.attempt(connection, &request, bounds);
+        }
         let (mut refused_stream, mut refused_thin) = (false, false);
         if sent.is_streamed && may_refuse_stream(&sent.result) {
             bounds.stream = false;

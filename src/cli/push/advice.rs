@@ -54,6 +54,7 @@ pub(super) fn of_error(error: &PushError, remote: Option<&str>) -> Option<String
     let failed = remote.map(|remote| format!("error: failed to push some refs to '{remote}'\n"));
     match error {
         PushError::Fatal(what) => Some(format!("fatal: {what}\n")),
+        PushError::Unsupported(_) => Some(format!("fatal: {error}\n")),
         PushError::DeleteTakesNames(_) => Some("fatal: --delete only accepts plain target ref names\n".into()),
         PushError::Submodules(what) => Some(format!("{what}\nfatal: Aborting.\n")),
         PushError::Declined => failed,

@@ -7,6 +7,7 @@ use std::{
 };
 
 use git_push::{Observer, Pack, Stage};
+use git_push_transport::stream::WORDS;
 use indicatif::{HumanBytes, HumanDuration, MultiProgress, ProgressBar, ProgressState, ProgressStyle};
 use tracing::{Event, Level, Metadata, Subscriber, field::Field, field::Visit};
 use tracing_subscriber::{Layer, filter::filter_fn, layer::Context, registry::LookupSpan};
@@ -164,7 +165,9 @@ impl<S: Subscriber> Layer<S> for RemoteLines {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let mut message = Message::default();
         event.record(&mut message);
-        if message.0.starts_with(REMOTE) {
+        if event.metadata().target() == WORDS && !message.0.starts_with(REMOTE) {
+            self.0.suspend(|| eprintln!("{}", message.0));
+        } else if message.0.starts_with(REMOTE) {
             self.0.suspend(|| eprintln!("{}{}", message.0, end(&message.0)));
         }
     }

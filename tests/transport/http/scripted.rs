@@ -58,6 +58,36 @@ fn a_redirect_on_the_same_host_is_followed_with_credentials() {
 }
 
 #[test]
+fn a_server_that_demands_credentials_after_the_pack_gets_both() {
+    let (folder, commits) = source("sha1");
+    let mut report = Vec::new();
+    git_push::pkt_line::data(&mut report, b"unpack ok\n");
+    git_push::pkt_line::data(&mut report, b"ok refs/kv/main\n");
+    git_push::pkt_line::flush(&mut report);
+    let server = Scripted::serve([
+        Step::Answer(advertised(&nothing_yet())),
+        Step::Answer(answer(
+            "401 Unauthorized",
+            &["WWW-Authenticate: Basic realm=\"r\""],
+            b"",
+        )),
+        Step::Answer(reported(&report)),
+    ]);
+    let asks = folder.path().join("asks");
+    support::executable::script(&asks, "case $1 in User*) echo me ;; *) echo canary ;; esac");
+    let variable = |name: &str| (name == "GIT_ASKPASS").then(|| asks.clone().into_os_string());
+    let settings = settings(None).with_prompts(variable).expect("settings");
+    let mut remote = open(&server.url(NAME), &settings);
+    let create = command("refs/kv/main", None, Some(&commits[0]), &commits[0]);
+    let report = pushed(&mut remote, folder.path(), vec![create], true).expect("a report");
+    assert!(report.all_accepted());
+    let received = server.received();
+    let authorized = received.iter().map(|request| request.field("Authorization").is_some());
+    assert_eq!(authorized.collect::<Vec<_>>(), [false, false, true]);
+    assert_eq!(received[1].body, received[2].body, "the same pack");
+}
+
+#[test]
 fn credentials_do_not_follow_to_another_origin() {
     let other = Scripted::serve([Step::Answer(answer("401 Unauthorized", &[], b""))]);
     let location = other.url("o/r.git/info/refs?service=git-receive-pack");

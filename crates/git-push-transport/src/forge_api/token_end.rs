@@ -42,7 +42,7 @@ pub(crate) fn answered(forge: Forge, answer: &ApiAnswer) -> Result<TokenEnd, Err
 }
 
 /// Returns true if the answer names the scopes of the token, and none of them allows a push. GitHub names them for classic
-/// tokens only, in a header; GitLab in `scopes`.
+/// tokens only, in a header, which may be empty for the others; GitLab in `scopes`.
 pub(crate) fn lacks_write_scope(forge: Forge, answer: &ApiAnswer) -> bool {
     let lacks = |scopes: &[&str], writing: &[&str]| !scopes.iter().any(|scope| writing.contains(scope));
     if !answer.is_ok() {
@@ -50,8 +50,12 @@ pub(crate) fn lacks_write_scope(forge: Forge, answer: &ApiAnswer) -> bool {
     }
     match forge {
         Forge::GitHub => answer.scopes.as_ref().is_some_and(|scopes| {
-            let scopes: Vec<&str> = scopes.split(',').map(str::trim).collect();
-            lacks(&scopes, &["repo", "public_repo"])
+            let scopes: Vec<&str> = scopes
+                .split(',')
+                .map(str::trim)
+                .filter(|scope| !scope.is_empty())
+                .collect();
+            !scopes.is_empty() && lacks(&scopes, &["repo", "public_repo"])
         }),
         Forge::GitLab => answer.json()["scopes"].as_array().is_some_and(|scopes| {
             let scopes: Vec<&str> = scopes.iter().filter_map(serde_json::Value::as_str).collect();
@@ -87,7 +91,8 @@ mod tests {
         };
         for (scopes, expected) in [
             (Some("gist, read:org"), true),
-            (Some(""), true),
+            (Some(""), false),
+            (Some(" , "), false),
             (Some("repo, workflow"), false),
             (Some("public_repo"), false),
             // A fine-grained token.

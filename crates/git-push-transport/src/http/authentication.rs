@@ -65,7 +65,7 @@ impl Authentication {
             self.in_vain = None;
         }
         let was_asked = self.in_vain.is_some_and(|asked| asked >= need);
-        let in_the_clear = need == Need::Required && self.secrecy.is_err();
+        let in_the_clear = need != Need::Optional && self.secrecy.is_err();
         if self.used.is_some() || was_asked || in_the_clear {
             return Ok(false);
         }

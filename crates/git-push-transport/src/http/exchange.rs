@@ -105,7 +105,7 @@ impl Exchange {
     /// # Errors
     /// The credentials cannot be read, or are invalid.
     pub(super) fn authorization(&mut self) -> Result<Option<&SecretString>, Error> {
-        self.authentication.ask(Need::Required)?;
+        self.authentication.ask(Need::Demanded)?;
         Ok(self.authentication.header())
     }
 
@@ -179,8 +179,12 @@ impl Exchange {
         self.authentication.ask(need_of(service))?;
         let (again, has_pack) = (head.clone(), pack.is_some());
         let mut response = self.post_once(service, &base, Outgoing::new(head, pack), effect, limit)?;
-        // A pack cannot be sent again. The caller's next request has new credentials.
-        if !has_pack && self.is_asked_for_credentials(&response, &base)? {
+        if self.is_asked_for_credentials(&response, &base)? {
+            if has_pack {
+                // It cannot be read again.
+                let what = "the server demands credentials; nothing was changed on the remote";
+                return Err(Error::new(ErrorKind::Transient, what).with_remedy(Remedy::Again));
+            }
             response = self.post_once(service, &base, Outgoing::new(again, None), effect, limit)?;
         }
         if let Some(location) = redirection(&response) {
@@ -216,7 +220,7 @@ impl Exchange {
             return Ok(false);
         }
         match self.proof(base) {
-            Proof::Absent => self.authentication.ask(Need::Required),
+            Proof::Absent => self.authentication.ask(Need::Demanded),
             Proof::Sent => self.authentication.renew(),
             Proof::Withheld => Ok(false),
         }

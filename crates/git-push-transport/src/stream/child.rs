@@ -17,7 +17,7 @@ use std::{
 use git_push::Error;
 
 use super::channel::{Channel, PIECE};
-use super::ssh_failure::{self, Ending, MAX_WORDS};
+use super::ssh_failure::{self, MAX_WORDS};
 use crate::process::ended_within;
 
 /// Number of pieces that are read ahead.
@@ -26,9 +26,14 @@ const AHEAD: usize = 16;
 /// Time limit for the end of a program that has nothing left to do.
 const GRACE: Duration = Duration::from_secs(2);
 
+/// Returns the error for the end of a program with this name, status and standard error. None if it is in order. There is no
+/// status if it had to be killed.
+pub(super) type Ended = fn(&str, Option<ExitStatus>, &str) -> Option<Error>;
+
 /// A running program.
 pub(super) struct Program {
     name: String,
+    ended: Ended,
     child: Child,
     /// Pieces to write; none once the input is closed.
     input: Option<SyncSender<Vec<u8>>>,
@@ -55,7 +60,7 @@ struct Heard {
 
 impl Program {
     /// Starts `command`, which is shown as `name`.
-    pub(super) fn start(mut command: Command, name: &str, idle_timeout: Duration) -> io::Result<Self> {
+    pub(super) fn start(mut command: Command, name: &str, idle_timeout: Duration, ended: Ended) -> io::Result<Self> {
         command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -88,6 +93,7 @@ impl Program {
         }
         Ok(Program {
             name: name.to_owned(),
+            ended,
             child,
             input: Some(input),
             written,
@@ -97,6 +103,38 @@ impl Program {
             idle_timeout,
             is_silent: false,
         })
+    }
+
+    /// Sets the time limit of silence.
+    pub(super) fn set_idle_timeout(&mut self, limit: Duration) {
+        self.idle_timeout = limit;
+    }
+
+    /// Reads a line, without its end. The end of the output in it is [`io::ErrorKind::UnexpectedEof`], and more than `limit` bytes
+    /// are [`io::ErrorKind::InvalidData`].
+    pub(super) fn line(&mut self, limit: usize) -> io::Result<Vec<u8>> {
+        let mut line = Vec::new();
+        let mut byte = [0];
+        loop {
+            self.read_exact(&mut byte)?;
+            match byte {
+                [b'\n'] => return Ok(line),
+                _ if line.len() == limit => return Err(io::ErrorKind::InvalidData.into()),
+                [byte] => line.push(byte),
+            }
+        }
+    }
+
+    /// Closes the input, and waits for the end. Returns the status, if it came in time, and the last lines of standard error.
+    pub(super) fn finish(mut self) -> (Option<ExitStatus>, Vec<String>) {
+        self.input = None;
+        let patience = if self.is_silent {
+            Duration::ZERO
+        } else {
+            self.idle_timeout
+        };
+        let status = ended_within(&mut self.child, patience);
+        (status, ssh_failure::lines(&self.words.taken()))
     }
 
     fn silence(&mut self) -> io::Error {
@@ -151,15 +189,8 @@ impl Write for Program {
 impl Channel for Program {
     fn last_words(&mut self) -> Option<Error> {
         let status = self.end();
-        let words = self.words.taken();
-        let ending = match status {
-            Some(status) if status.success() => Ending::Success,
-            // ssh itself failed. Every other code comes from the program on the server.
-            Some(status) if status.code() == Some(255) => Ending::Unreached,
-            Some(status) if status.code().is_some() => Ending::Failure(status.to_string()),
-            _ => Ending::Lost,
-        };
-        ssh_failure::ended(&self.name, &ending, &words)
+        let words = ssh_failure::in_one_line(&self.words.taken());
+        (self.ended)(&self.name, status, &words)
     }
 }
 
@@ -193,13 +224,12 @@ impl Words {
         }
     }
 
-    /// Returns all of it, safe for a terminal, in one line. It does not wait long for the end, because another program may keep
-    /// the pipe open.
-    fn taken(&self) -> String {
+    /// Returns all of it. It does not wait long for the end, because another program may keep the pipe open.
+    fn taken(&self) -> Vec<u8> {
         let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
         let waited = self.changed.wait_timeout_while(heard, GRACE / 10, |heard| !heard.ended);
         let (heard, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        ssh_failure::in_one_line(&heard.bytes)
+        heard.bytes.clone()
     }
 }
 

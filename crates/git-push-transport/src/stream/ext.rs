@@ -1,17 +1,20 @@
 //! A program that connects to the server (git-remote-ext): `ext::COMMAND`.
-use std::{ffi::OsString, io::Write, process::Command, time::Duration};
+use std::{ffi::OsString, io::Write, path::PathBuf, process::Command, time::Duration};
 
 use bstr::{BStr, BString, ByteSlice, ByteVec};
 use git_push::{Error, ErrorKind, pkt_line};
 
 use super::channel::{Channel, Dial};
 use super::child::Program;
+use super::helper;
 use crate::child_environment::of_another_repository;
 use crate::service::Service;
 
 /// The command of an `ext::` URL.
 pub(super) struct Ext {
     pub(super) command: BString,
+    /// The folder in which the program starts, by default the current one.
+    pub(super) folder: Option<PathBuf>,
     pub(super) idle_timeout: Duration,
 }
 
@@ -36,9 +39,12 @@ impl Dial for Ext {
         command.env("GIT_EXT_SERVICE", service.name());
         command.env("GIT_EXT_SERVICE_NOPREFIX", short(service.name()));
         command.args(arguments.map(OsString::from));
+        if let Some(folder) = &self.folder {
+            command.current_dir(folder);
+        }
         let shown = name.to_string_lossy();
         let failed = |error: std::io::Error| unusable(&format!("{shown} cannot be started: {error}"));
-        let mut program = Program::start(command, &shown, self.idle_timeout).map_err(failed)?;
+        let mut program = Program::start(command, &shown, self.idle_timeout, helper::ended).map_err(failed)?;
         if let Some(repository) = parsed.repository {
             let request = request(service.name(), &repository, parsed.host.as_ref());
             program.write_all(&request).map_err(failed)?;

@@ -6,6 +6,7 @@ use git_push::{Error, ErrorKind};
 
 use super::channel::{Channel, Dial};
 use super::child::Program;
+use super::ssh_failure;
 use crate::child_environment::of_another_repository;
 use crate::service::Service;
 
@@ -45,7 +46,7 @@ impl Folder {
 impl Dial for Folder {
     fn dial(&self, service: Service, protocol_2: bool) -> Result<Box<dyn Channel>, Error> {
         let command = self.command(service, protocol_2)?;
-        let started = Program::start(command, service.name(), self.idle_timeout);
+        let started = Program::start(command, service.name(), self.idle_timeout, ssh_failure::of_program);
         let program = started.map_err(|error| {
             let what = format!("{} cannot be started: {error}", service.name());
             Error::new(ErrorKind::Misconfigured, what).with_hint("correct --receive-pack or remote.<name>.receivepack")

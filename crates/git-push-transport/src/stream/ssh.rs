@@ -13,6 +13,7 @@ use git_push::{Error, ErrorKind};
 use super::channel::{Channel, Dial};
 use super::child::Program;
 use super::key_file::{self, KeyFile};
+use super::ssh_failure;
 use super::target::Target;
 use crate::child_environment::without_secrets;
 use crate::service::Service;
@@ -198,7 +199,7 @@ impl Ssh {
     fn start(&self, command: Command) -> Result<Program, Error> {
         self.check_files()?;
         let name = program_name(&self.settings);
-        let started = Program::start(command, &name, self.idle_timeout);
+        let started = Program::start(command, &name, self.idle_timeout, ssh_failure::of_program);
         started.map_err(|error| {
             let what = match error.kind() {
                 io::ErrorKind::NotFound => format!("the program {name} is not installed"),

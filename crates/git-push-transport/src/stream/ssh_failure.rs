@@ -1,4 +1,6 @@
 //! Errors of ssh clients, with what to do.
+use std::process::ExitStatus;
+
 use git_push::{Error, ErrorKind};
 
 /// Maximum number of bytes that are kept of the standard error of a service: the last ones.
@@ -30,6 +32,18 @@ pub(super) enum Ending {
     Unreached,
     /// A signal ended it, or its end is unknown.
     Lost,
+}
+
+/// Returns the error for the end of the program `client` that provided a service.
+pub(super) fn of_program(client: &str, status: Option<ExitStatus>, words: &str) -> Option<Error> {
+    let ending = match status {
+        Some(status) if status.success() => Ending::Success,
+        // ssh itself failed. Every other code comes from the program on the server.
+        Some(status) if status.code() == Some(255) => Ending::Unreached,
+        Some(status) if status.code().is_some() => Ending::Failure(status.to_string()),
+        _ => Ending::Lost,
+    };
+    ended(client, &ending, words)
 }
 
 /// Returns the error for the end of a service that `client` provided, and for what was written to standard error. None
@@ -90,7 +104,11 @@ fn refusal(client: &str, words: &str) -> Option<Error> {
 
 /// Returns the lines of standard error as one, safe for a terminal.
 pub(super) fn in_one_line(bytes: &[u8]) -> String {
+    lines(bytes).join("; ")
+}
+
+/// Returns the lines of standard error, safe for a terminal.
+pub(super) fn lines(bytes: &[u8]) -> Vec<String> {
     let lines = bytes.split(|byte| matches!(byte, b'\n' | b'\r'));
-    let lines: Vec<_> = lines.map(git_push::cleaned).filter(|line| !line.is_empty()).collect();
-    lines.join("; ")
+    lines.map(git_push::cleaned).filter(|line| !line.is_empty()).collect()
 }

@@ -16,8 +16,7 @@ use rustls::{
 };
 use ureq::tls::{Certificate, ClientCert};
 
-/// Text of webpki's error for an authority's certificate that a server presents. rustls has no name for it.
-const AUTHORITY_AS_SERVER: &str = "CaUsedAsEndEntity";
+use super::purposes;
 
 /// Verifier that trusts these certificates, and servers with certificates that they have issued.
 #[derive(Debug)]
@@ -72,7 +71,8 @@ impl NamedCertificates {
     }
 }
 
-/// Returns true if only the issuer was found wrong. webpki checks the dates of a certificate before its issuer.
+/// Returns true if only the issuer was found wrong. webpki checks the dates of a certificate before that, but not always its
+/// purposes.
 fn is_about_the_issuer(error: &rustls::Error) -> bool {
     match error {
         rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => true,
@@ -83,7 +83,7 @@ fn is_about_the_issuer(error: &rustls::Error) -> bool {
 
 /// Returns true for the certificate of an authority that a server presents as its own.
 pub(super) fn is_authority_as_server(error: &rustls::OtherError) -> bool {
-    error.0.to_string() == AUTHORITY_AS_SERVER
+    matches!(error.0.downcast_ref(), Some(webpki::Error::CaUsedAsEndEntity))
 }
 
 impl ServerCertVerifier for NamedCertificates {
@@ -101,6 +101,9 @@ impl ServerCertVerifier for NamedCertificates {
         match verified {
             Err(error) if is_about_the_issuer(&error) && self.named.contains(end_entity) => {
                 verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
+                if !purposes::may_serve(end_entity) {
+                    return Err(CertificateError::InvalidPurpose.into());
+                }
                 Ok(ServerCertVerified::assertion())
             }
             verified => verified,
@@ -152,11 +155,50 @@ RwAwRAIgVYkg3TY5KoLiXHSgIk0rs80EYUB3lPtMnGqgIjCjA1QCICgsdeGmIKiX
 -----END CERTIFICATE-----
 ";
 
+    /// The same, for servers only.
+    const FOR_SERVERS: &str = "\
+-----BEGIN CERTIFICATE-----
+MIIBmzCCAUGgAwIBAgIUU8W/J0UO1EqKnMMUTmg9fYov+ikwCgYIKoZIzj0EAwIw
+DzENMAsGA1UEAwwEc2VsZjAgFw0yNjExMjgxNDE4MThaGA8yMTI2MTEwNDE0MTgx
+OFowDzENMAsGA1UEAwwEc2VsZjBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABFy/
+5Hk2vtZTKZMOGmXG6xBcNnhDTPo/hvZ8cdf0f8PPPpxbEttHNIchAh43+HOoNkt2
+gKkJKvmSyuTLwKy4EZSjeTB3MB0GA1UdDgQWBBRhcIF1L4TzcFxvW3LV0O0FODQQ
++DAfBgNVHSMEGDAWgBRhcIF1L4TzcFxvW3LV0O0FODQQ+DAPBgNVHRMBAf8EBTAD
+AQH/MA8GA1UdEQQIMAaHBH8AAAEwEwYDVR0lBAwwCgYIKwYBBQUHAwEwCgYIKoZI
+zj0EAwIDSAAwRQIgC8nYcTNrBhWKBF5wV+r90nJBQGabgnzBENU56YDzJOwCIQD6
+Xn6zmN7Ko6sPIObZwuE+WNIkxPI+4GEONYfrNrXFEA==
+-----END CERTIFICATE-----
+";
+
+    /// The same, for clients only.
+    const FOR_CLIENTS: &str = "\
+-----BEGIN CERTIFICATE-----
+MIIBmzCCAUGgAwIBAgIURkuhiED7H0YYjj1u1GUEYiTV20cwCgYIKoZIzj0EAwIw
+DzENMAsGA1UEAwwEc2VsZjAgFw0yNjExMjgxNDE4MThaGA8yMTI2MTEwNDE0MTgx
+OFowDzENMAsGA1UEAwwEc2VsZjBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABOP+
+cPvBxfqWtP9a+aFzKHdZ1Xkj4OmKuMSXATo5EOgF9UOtn+BjXTxhT5xUXyA0eHC1
+U8+QYCokNW9TGA17fWejeTB3MB0GA1UdDgQWBBRuf6vpp+y4+Tk40YnWkKEJgeP9
+uzAfBgNVHSMEGDAWgBRuf6vpp+y4+Tk40YnWkKEJgeP9uzAPBgNVHRMBAf8EBTAD
+AQH/MA8GA1UdEQQIMAaHBH8AAAEwEwYDVR0lBAwwCgYIKwYBBQUHAwIwCgYIKoZI
+zj0EAwIDSAAwRQIhAJklBMGncF7A5zOymuEdJcKdJ7dc8Z/w+7NAo3w28azPAiAz
+MWTYlWPSUw1N7yBY3tjojORzBoBaZJs+Iv1o/BJung==
+-----END CERTIFICATE-----
+";
+
     /// Verifies the certificate for this server at this time, in seconds since the epoch.
     fn verify(named: &[Certificate<'_>], server: &str, now: u64) -> Result<(), rustls::Error> {
+        verify_presented(named, &self_signed(), server, now)
+    }
+
+    fn verify_presented(
+        named: &[Certificate<'_>],
+        presented: &Certificate<'_>,
+        server: &str,
+        now: u64,
+    ) -> Result<(), rustls::Error> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let verifier = NamedCertificates::new(named, &provider).expect("a certificate");
-        let presented = owned(&self_signed());
+        let presented = owned(presented);
         let (server, now) = (ServerName::try_from(server).expect("a name"), Duration::from_secs(now));
         let now = UnixTime::since_unix_epoch(now);
         verifier
@@ -165,7 +207,11 @@ RwAwRAIgVYkg3TY5KoLiXHSgIk0rs80EYUB3lPtMnGqgIjCjA1QCICgsdeGmIKiX
     }
 
     fn self_signed() -> Certificate<'static> {
-        match parse_pem(SELF_SIGNED.as_bytes()).next() {
+        certificate(SELF_SIGNED)
+    }
+
+    fn certificate(text: &str) -> Certificate<'static> {
+        match parse_pem(text.as_bytes()).next() {
             Some(Ok(PemItem::Certificate(certificate))) => certificate,
             _ => panic!("the text of a certificate"),
         }
@@ -183,6 +229,21 @@ RwAwRAIgVYkg3TY5KoLiXHSgIk0rs80EYUB3lPtMnGqgIjCjA1QCICgsdeGmIKiX
             ("127.0.0.1", 5_000_000_000),
         ] {
             verify(&named, server, now).expect_err("another name, or another time");
+        }
+    }
+
+    #[test]
+    fn a_named_certificate_is_trusted_for_its_purpose_only() {
+        let verify = |text: &str| {
+            let presented = certificate(text);
+            verify_presented(std::slice::from_ref(&presented), &presented, "127.0.0.1", 1_800_000_000)
+        };
+        verify(FOR_SERVERS).expect("it is for servers");
+        let error = verify(FOR_CLIENTS).expect_err("it is for clients");
+        assert_eq!(error, CertificateError::InvalidPurpose.into());
+        let der = certificate(FOR_SERVERS).der().to_vec();
+        for length in 0..der.len() {
+            assert!(!purposes::may_serve(&der[..length]), "{length} bytes");
         }
     }
 

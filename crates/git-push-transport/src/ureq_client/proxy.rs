@@ -9,7 +9,7 @@ use crate::url::HttpUrl;
 /// Returns the proxy to use for `url`. Requests to this machine use none, so that they do not leave it.
 ///
 /// # Errors
-/// [`ErrorKind::Misconfigured`] if the URL of the proxy is invalid.
+/// [`ErrorKind::Misconfigured`] if the URL of the proxy is invalid, or its protocol is not supported.
 pub(super) fn to(url: &HttpUrl, config: &HttpConfig, proxies: &Proxies) -> Result<Option<ureq::Proxy>, Error> {
     let by_scheme = if url.is_https() { &proxies.https } else { &proxies.http };
     let proxy = config.proxy.as_ref().or(by_scheme.as_ref());
@@ -18,11 +18,26 @@ pub(super) fn to(url: &HttpUrl, config: &HttpConfig, proxies: &Proxies) -> Resul
     let (Some(proxy), false) = (proxy, direct) else {
         return Ok(None);
     };
-    let refused = |_| {
-        Error::new(ErrorKind::Misconfigured, "the URL of the proxy is invalid")
-            .with_hint("correct http.proxy in git configuration, HTTPS_PROXY or http_proxy")
+    let refused = |what: String| {
+        Error::new(ErrorKind::Misconfigured, what)
+            .with_hint("correct http.proxy in git configuration, HTTPS_PROXY, http_proxy or ALL_PROXY")
     };
-    ureq::Proxy::new(proxy).map(Some).map_err(refused)
+    if let Some(protocol) = unsupported(proxy) {
+        return Err(refused(format!(
+            "a proxy over {protocol} is not supported; use one over http"
+        )));
+    }
+    let proxy = ureq::Proxy::new(proxy);
+    proxy
+        .map(Some)
+        .map_err(|_| refused("the URL of the proxy is invalid".into()))
+}
+
+/// Returns the protocol of a proxy, if it is not one to which ureq connects.
+fn unsupported(proxy: &str) -> Option<String> {
+    let (protocol, _) = proxy.split_once("://")?;
+    let protocol = protocol.to_ascii_lowercase();
+    (!["http", "https"].contains(&protocol.as_str())).then(|| git_push::cleaned(protocol.as_bytes()))
 }
 
 /// Returns true if `list` has `host`, a domain above it, or `*`.
@@ -67,6 +82,24 @@ mod tests {
         );
         assert_eq!(proxy(&[("HTTP_PROXY", "http://c:3")], "http://host/r"), None);
         assert_eq!(proxy(&[("HTTPS_PROXY", "")], "https://host/r"), None);
+    }
+
+    #[test]
+    fn a_proxy_over_socks_is_refused_and_never_bypassed() {
+        let url = HttpUrl::new(&gix::url::parse("https://host/r").expect("a URL")).expect("http or https");
+        for protocol in ["socks", "socks4", "socks4a", "SOCKS5", "socks5h", "ftp"] {
+            let proxies = Proxies {
+                https: Some(format!("{protocol}://me:canary@proxy:1080").into()),
+                ..Proxies::default()
+            };
+            let error = to(&url, &HttpConfig::default(), &proxies).expect_err(protocol);
+            assert_eq!(error.kind(), ErrorKind::Misconfigured);
+            let protocol = protocol.to_lowercase();
+            assert_eq!(
+                error.to_string(),
+                format!("a proxy over {protocol} is not supported; use one over http")
+            );
+        }
     }
 
     #[test]
