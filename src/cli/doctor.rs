@@ -16,7 +16,10 @@ mod root;
 mod settings;
 mod token;
 
-use std::path::{Path, PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use durable::{
     clock::{Clock, SystemClock},
@@ -32,7 +35,7 @@ use super::report::{Exit, Failure};
 use crate::{
     config::Mirrors,
     hook::owner::as_owner,
-    journal::Backlog,
+    journal::{self, Backlog},
     worker::{Options, Stargate},
 };
 
@@ -135,10 +138,7 @@ fn diagnosed(git_dir: &Path, options: &Options) -> Result<Vec<Check>, Failure> {
         .map_err(|error| Failure::new(Exit::Failed, format!("cannot read {}: {error}", git_dir.display())))?;
     let (backlog, journal) = match Backlog::load_whole(&Disk, git_dir) {
         Ok(backlog) => (Some(backlog), None),
-        Err(error) => (
-            None,
-            Some(Check::new(Name::Journal, Verdict::Problem, error.to_string())),
-        ),
+        Err(error) => (None, Some(unreadable_journal(git_dir, &error))),
     };
     // Commands in hints work in any folder.
     let whole = std::path::absolute(git_dir).unwrap_or_else(|_| git_dir.to_owned());
@@ -155,4 +155,11 @@ fn diagnosed(git_dir: &Path, options: &Options) -> Result<Vec<Check>, Failure> {
     checks.extend(local::checks(&subject, journal)?);
     checks.extend(mirror::checks(&subject, SystemClock::default().now())?);
     Ok(checks)
+}
+
+fn unreadable_journal(git_dir: &Path, error: &io::Error) -> Check {
+    let found = format!("cannot read {}: {error}", journal::path_in(git_dir).display());
+    let hint = "run as root or as the owner of the repository; if the path is not a regular file, move it away: the next \
+                push creates a new journal";
+    Check::new(Name::Journal, Verdict::Problem, found).hint(hint)
 }

@@ -14,6 +14,7 @@ use self::choice::{Choice, Preset};
 use super::{
     create::{Host, NewMirror},
     report::{Exit, Failure},
+    shell::quoted_path,
 };
 use crate::{
     hook::{
@@ -178,7 +179,10 @@ fn started_as(first_argument: Option<OsString>, path: Option<OsString>) -> Optio
 pub(super) fn setting(git_dir: &Path) -> Result<String, Failure> {
     let as_owner = as_owner(git_dir)
         .map_err(|error| Failure::new(Exit::Failed, format!("cannot read {}: {error}", git_dir.display())))?;
-    Ok(format!("{as_owner}git config -f {}", git_dir.join("config").display()))
+    Ok(format!(
+        "{as_owner}git config -f {}",
+        quoted_path(&git_dir.join("config"))
+    ))
 }
 
 /// Returns the text to print. `set` comes from [`setting()`].
@@ -214,7 +218,7 @@ fn text(report: &Report, git_dir: &Path, set: &str, whole_program: Option<&Path>
 fn next_step(git_dir: &Path, set: &str, has_remote: bool) -> String {
     let run = format!(
         "\n    GITHUB_PAT=... stargate-mirror run --repo {}\n",
-        git_dir.display()
+        quoted_path(git_dir)
     );
     if has_remote {
         return format!("\nNext, push to the mirror, from cron or by hand:\n{run}");

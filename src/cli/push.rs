@@ -172,6 +172,9 @@ pub struct Args {
     verbose: u8,
 }
 
+/// Instruction for `--repo` without a remote, outside a repository.
+const REPO_IS_REMOTE: &str = "name the remote, too: without it, --repo is the remote, as in git";
+
 /// Runs the command. Progress goes to `terminal`.
 ///
 /// # Errors
@@ -181,6 +184,10 @@ pub fn main(args: &Args, terminal: &Terminal) -> Result<Exit, Failure> {
     // As in git, it is the remote if no other is given.
     let repository = args.repo.as_deref().filter(|_| args.remote.is_some());
     let git_dir = super::repository(repository).map_err(|failure| {
+        let failure = match (&args.repo, &args.remote) {
+            (Some(_), None) => failure.hint(REPO_IS_REMOTE),
+            _ => failure,
+        };
         if args.porcelain {
             failure.exits(Exit::GitFatal)
         } else {

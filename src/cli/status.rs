@@ -2,7 +2,7 @@
 mod table;
 
 use std::{
-    io::{IsTerminal, stdout},
+    io::stdout,
     path::Path,
     sync::mpsc::{RecvTimeoutError, channel},
     thread,
@@ -67,7 +67,7 @@ pub fn main(args: &Args) -> Result<Exit, Failure> {
         // Fails only after the command has ended.
         let _ = sender.send(());
     })?;
-    let erase = if stdout().is_terminal() && !args.json {
+    let erase = if text::understands_escapes(&stdout()) && !args.json {
         ERASE
     } else {
         ""

@@ -37,6 +37,8 @@ use std::{
 
 use bstr::{BStr, BString, ByteSlice};
 
+use crate::causes;
+
 const VERSION: &str = "core.repositoryFormatVersion";
 const REF_STORAGE: &str = "extensions.refstorage";
 
@@ -68,7 +70,7 @@ pub struct Setting {
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// There is no repository, or it cannot be read.
-    #[error("cannot open the repository {}: {cause}", path.display())]
+    #[error("cannot open the repository {}: {}", path.display(), causes(cause))]
     Unreadable {
         /// The path that was tried.
         path: PathBuf,

@@ -97,7 +97,7 @@ impl Hook<'_> {
             name: self.name,
             standing: self.standing,
             chain: self.chain()?,
-            is_kept: fs::exists(format!("{path}.chained")).map_err(unreadable)?,
+            is_kept: install::exists(Path::new(&format!("{path}.chained"))).map_err(|error| error.to_string())?,
             wrapper: if self.standing == Standing::Foreign {
                 self.wrapper().map_err(unreadable)?
             } else {

@@ -90,8 +90,16 @@ impl OneMirror<'_> {
             checks.extend(pending::checks(&status.groups, &self.subject.commands));
         }
         checks.extend(self.remote(&name));
-        checks.extend(lfs::check(&self.subject.stargate, self.chosen.config()));
-        checks.extend(other_mirrors::checks(&name, self.subject.stargate.repository()));
+        checks.extend(lfs::check(
+            &self.subject.stargate,
+            self.chosen.config(),
+            &self.subject.commands,
+        ));
+        checks.extend(other_mirrors::checks(
+            &name,
+            self.subject.stargate.repository(),
+            &self.subject.commands,
+        ));
         checks
     }
 
@@ -158,7 +166,12 @@ impl OneMirror<'_> {
         checks.extend(remote.clock_ahead().map(clock::check));
         checks.extend(token::checks(forge, &mut remote));
         checks.extend(self.watermarks(&mut remote, &advertisement));
-        checks.extend(head::check(&self.subject.stargate, config, &mut remote));
+        checks.extend(head::check(
+            &self.subject.stargate,
+            config,
+            &mut remote,
+            &self.subject.commands,
+        ));
         if forge == Some(Forge::GitHub) {
             checks.extend(self.large_files(&advertisement));
         }
@@ -211,7 +224,7 @@ impl OneMirror<'_> {
                 let run = self.subject.commands.mirror("run");
                 let check = |found: &worker::FalseWatermark| {
                     Check::new(Name::Watermark, Verdict::Problem, found.to_string()).hint(format!(
-                        "run {run}; the server may offer atomic pushes without honouring them"
+                        "run {run}; if it happens again, the server offers atomic pushes without honouring them"
                     ))
                 };
                 found.iter().map(check).collect()

@@ -38,7 +38,7 @@ pub(super) const fn told(fault: Fault, mend: &'static str) -> Fault {
 }
 
 /// Faults of the hooks, in an order in which each builds on the one before. Those in one list are planted together.
-pub(super) const HOOKS: [&[Fault]; 8] = [
+pub(super) const HOOKS: [&[Fault]; 9] = [
     &[
         fault(
             "hook",
@@ -109,6 +109,13 @@ pub(super) const HOOKS: [&[Fault]; 8] = [
     &[fault(
         "hook",
         "problem",
+        "git config core.hooksPath /dev/null",
+        "core.hooksPath bypasses",
+        "core.hooksPath ",
+    )],
+    &[fault(
+        "hook",
+        "problem",
         "mkdir elsewhere && git config core.hooksPath \"$PWD/elsewhere\"",
         "core.hooksPath bypasses",
         "core.hooksPath ",
@@ -116,14 +123,14 @@ pub(super) const HOOKS: [&[Fault]; 8] = [
 ];
 
 /// Faults of settings and files. Those in one list are planted together.
-pub(super) const FILES: [&[Fault]; 5] = [
+pub(super) const FILES: [&[Fault]; 6] = [
     &[
         fault(
             "settings",
             "problem",
             "git config stargate.remot x",
             "the nearest one is stargate.remote",
-            "--unset-all stargate.remot`, and set stargate.remote",
+            "--unset-all stargate.remot`, and set stargate.remote instead",
         ),
         fault(
             "settings",
@@ -150,8 +157,8 @@ pub(super) const FILES: [&[Fault]; 5] = [
             "history",
             "warning",
             "git commit-tree -m x 'main^{tree}' > shallow",
-            "shallow at 1 commit, which no mirrored ref reaches",
-            " prune`",
+            "has 1 commit that no mirrored ref reaches",
+            " prune --expire=never`",
         ),
         fault(
             "journal",
@@ -166,6 +173,23 @@ pub(super) const FILES: [&[Fault]; 5] = [
             "git symbolic-ref refs/heads/alias refs/heads/gone",
             "refs/heads/alias is a symbolic ref",
             "symbolic-ref --delete refs/heads/alias",
+        ),
+    ],
+    // In another file than the repository's own.
+    &[
+        fault(
+            "settings",
+            "problem",
+            "git config include.path ../included && git config -f ../included stargate.remot x",
+            "stargate.remot is not a known setting",
+            "/included --unset-all stargate.remot`",
+        ),
+        fault(
+            "settings",
+            "problem",
+            "git config -f ../included stargate.retention long",
+            "stargate.retention = long",
+            "/included --unset-all stargate.retention`",
         ),
     ],
     &[fault(
@@ -184,7 +208,7 @@ pub(super) const FILES: [&[Fault]; 5] = [
                 "p=$(git commit-tree -m p 'main^{tree}')
              git update-ref refs/heads/cut $(git commit-tree -m c -p $p 'main^{tree}')
              rm -f objects/$(echo $p | cut -c 1-2)/$(echo $p | cut -c 3-)",
-                "the history of refs/heads/cut ends early",
+                "the history of refs/heads/cut is incomplete",
                 "fetch --refetch",
             ),
             "git update-ref -d refs/heads/cut",

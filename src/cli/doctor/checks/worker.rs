@@ -1,7 +1,7 @@
 //! The worker: whether cycles are made, and with the settings that they need.
 use super::{
     check::{Check, Name, Verdict},
-    commands::Commands,
+    commands::{Commands, quoted},
 };
 use crate::cli::output::counted;
 
@@ -58,7 +58,10 @@ pub fn checks(facts: &WorkerFacts, commands: &Commands) -> Vec<Check> {
 fn unreadable(facts: &WorkerFacts) -> Option<Check> {
     let (file, why) = facts.unreadable.as_ref()?;
     let found = format!("the worker's memory cannot be read: {why}");
-    let hint = format!("remove it with `rm {file}`; the next cycle asks the mirror instead");
+    let hint = format!(
+        "remove it with `rm {}`; the next cycle asks the mirror instead",
+        quoted(file)
+    );
     Some(Check::new(Name::Worker, Verdict::Warning, found).hint(hint))
 }
 
