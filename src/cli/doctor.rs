@@ -4,6 +4,7 @@
 //! findings and the commands that mend what is wrong.
 mod checks;
 mod facts;
+mod fetches;
 mod head;
 mod hook_script;
 mod hooks;

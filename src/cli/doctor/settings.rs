@@ -9,6 +9,7 @@ use super::{
         check::{Check, Name, Verdict},
         commands::{Commands, quoted},
     },
+    fetches,
 };
 use crate::{
     cli::report::{Exit, Failure},
@@ -30,6 +31,7 @@ pub(super) fn checks(subject: &Subject<'_>) -> Result<Vec<Check>, Failure> {
     };
     let found = worker::review_settings(subject.git_dir)?;
     let mut checks: Vec<Check> = found.iter().map(|found| instructions.check(found)).collect();
+    checks.extend(fetches::checks(&config, mirrors, &subject.commands));
     for mirror in &mirrors.each {
         let left_out = if mirror.refs.leaves_out() {
             ", without refs that forges make for themselves, such as refs/pull/*"

@@ -60,7 +60,10 @@ pub(super) fn keygen(args: &Keygen) -> Result<Exit, Failure> {
         .map_err(|error| unusable(&args.file, error))?
         .author();
     let written = Disk.write_new(&args.file, text.expose_secret().as_bytes(), KEY_MODE);
-    written.map_err(|error| Failure::new(Exit::Failed, format!("cannot create {}: {error}", args.file.display())))?;
+    written.map_err(|error| {
+        let failure = Failure::new(Exit::Failed, format!("cannot create {}: {error}", args.file.display()));
+        failure.hint("name a new file in a folder that you can write to; an existing file is not overwritten")
+    })?;
     println!("{author}");
     Ok(Exit::Done)
 }

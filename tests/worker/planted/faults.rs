@@ -147,6 +147,13 @@ pub(super) const FILES: [&[Fault]; 6] = [
             "--unset-all stargate.ref 'refs/haeds/*'",
         ),
         fault(
+            "settings",
+            "warning",
+            "git config remote.origin.fetch '+refs/*:refs/*'",
+            "remote.origin.fetch = +refs/*:refs/*",
+            "--unset-all remote.origin.fetch`",
+        ),
+        fault(
             "core.fsync",
             "warning",
             "git config --unset core.fsync",
