@@ -79,7 +79,7 @@ pub struct Args {
     /// Push all branches
     #[arg(long, visible_alias = "branches", conflicts_with_all = ["mirror", "tags", "delete"])]
     all: bool,
-    /// Push all refs, by force, and delete those of the remote that are not here
+    /// Push all refs by force, and delete refs of the remote that do not exist here
     #[arg(long, conflicts_with_all = ["tags", "delete"])]
     mirror: bool,
     /// Push all tags, too
@@ -90,7 +90,7 @@ pub struct Args {
     follow_tags: bool,
     #[arg(long, hide = true, overrides_with = "follow_tags")]
     no_follow_tags: bool,
-    /// Delete refs of the remote that patterns match, and that are not here
+    /// Delete refs of the remote that match a pattern and do not exist here
     #[arg(long)]
     prune: bool,
     /// Make the pushed branches the upstream branches of the local ones
@@ -112,7 +112,7 @@ pub struct Args {
     /// Ignore all --force-with-lease
     #[arg(long, hide = true)]
     no_force_with_lease: bool,
-    /// Let a lease on a remote-tracking ref overwrite only what the local branch had
+    /// With a lease on a remote-tracking ref, overwrite only what the local branch has contained
     #[arg(long, overrides_with = "no_force_if_includes")]
     force_if_includes: bool,
     #[arg(long, hide = true, overrides_with = "force_if_includes")]
@@ -143,10 +143,10 @@ pub struct Args {
     /// The program that receives the push, as a command line; a path is then served by it
     #[arg(long, alias = "exec", value_name = "PROGRAM")]
     receive_pack: Option<OsString>,
-    /// Send deltas of objects that only the remote has, which is the default
+    /// Send deltas against objects that the remote has; this is the default
     #[arg(long, overrides_with = "no_thin")]
     thin: bool,
-    /// Send no such deltas
+    /// Do not send such deltas
     #[arg(long, overrides_with = "thin")]
     no_thin: bool,
     /// A setting of git configuration for this push; repeatable

@@ -45,7 +45,7 @@ the journal, a ref or an object cannot be read. With --watch: 0";
 pub struct Args {
     #[command(flatten)]
     targets: Targets,
-    /// Show the status again every 2 seconds, until Ctrl-C
+    /// Repeat the status every 2 seconds, until Ctrl-C
     #[arg(long)]
     watch: bool,
     /// Print one JSON object for each mirror to stdout

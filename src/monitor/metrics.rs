@@ -275,7 +275,7 @@ impl Gauges {
         registry.register("failed", "Entries that can never be mirrored", gauges.failed.clone());
         registry.register_with_unit(
             "oldest_pending",
-            "Age of the oldest pending entry; 0 without any",
+            "Age of the oldest pending entry; 0 if there is none",
             seconds(),
             gauges.oldest_pending.clone(),
         );
@@ -286,7 +286,7 @@ impl Gauges {
         );
         registry.register(
             "reachable",
-            "1 if the mirror could be reached at the last try",
+            "1 if the mirror could be reached at the last attempt",
             gauges.reachable.clone(),
         );
         registry.register_with_unit(

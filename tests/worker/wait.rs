@@ -369,13 +369,16 @@ fn a_ref_fence_that_makes_no_sense_is_refused() {
         ),
         (
             &["--ref", "refs/heads/main"],
-            "the number of --ref is 1, but that of --oid is 0",
+            "the number of --ref (1) and the number of --oid (0) differ",
         ),
         (
             &["--ref", "refs/heads/main", "--oid", &id, "--oid", &id],
-            "the number of --ref is 1, but that of --oid is 2",
+            "the number of --ref (1) and the number of --oid (2) differ",
         ),
-        (&["--oid", &id, "--oid", &id], "more than one --oid and no --ref"),
+        (
+            &["--oid", &id, "--oid", &id],
+            "--oid was given more than once without --ref",
+        ),
         (
             &["--ref", "refs/heads/main", "--oid", &id, "--ns", "a"],
             "cannot be used with",

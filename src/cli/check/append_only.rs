@@ -72,7 +72,7 @@ pub(super) struct Args {
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
 enum SignaturesName {
-    /// A signature must be right if there is one
+    /// A signature must be valid if there is one
     Optional,
     /// Each new event must have a signature
     Required,

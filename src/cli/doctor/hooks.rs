@@ -153,7 +153,7 @@ impl Hook<'_> {
             self.without_program(section)
         } else if self.standing == Standing::Ours {
             let own = self.path.display();
-            found(Verdict::Ok, format!(" runs, too, and leaves pushes to {own}"))
+            found(Verdict::Ok, format!(" also runs, but {own} records the pushes"))
         } else if !self.is_mirrored {
             let what = " does nothing, because the repository has no mirror".to_owned();
             let set = self.commands.set("stargate.remote", "URL");

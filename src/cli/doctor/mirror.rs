@@ -201,7 +201,7 @@ impl OneMirror<'_> {
                 "{shown} uses the object format {theirs}, but this repository uses {ours}"
             ))
             .hint(format!(
-                "make the mirror again with `git init --bare --object-format={ours}`, on a server that supports it"
+                "create the mirror again with `git init --bare --object-format={ours}`, on a server that supports it"
             ));
         }
         if !advertisement.capabilities.offers("atomic") {

@@ -34,7 +34,7 @@ pub(super) fn checks(subject: &Subject<'_>) -> Result<Vec<Check>, Failure> {
     checks.extend(fetches::checks(&config, mirrors, &subject.commands));
     for mirror in &mirrors.each {
         let left_out = if mirror.refs.leaves_out() {
-            ", without refs that forges make for themselves, such as refs/pull/*"
+            ", without refs that forges create, such as refs/pull/*"
         } else {
             ""
         };

@@ -37,7 +37,10 @@ pub(super) fn expected(args: &Args) -> Result<Vec<Expected>, Failure> {
         (count, _) if count == names.len() => Ok(pairs.map(|(name, id)| pair(name, *id)).collect()),
         (0, Some(repository)) => local(names, repository),
         (count, _) => {
-            let what = format!("the number of --ref is {}, but that of --oid is {count}", names.len());
+            let what = format!(
+                "the number of --ref ({}) and the number of --oid ({count}) differ",
+                names.len()
+            );
             Err(Failure::new(Exit::Usage, what)
                 .hint("give one --oid for each --ref, in the same order, or --repo DIR and no --oid"))
         }

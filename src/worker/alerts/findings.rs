@@ -27,7 +27,7 @@ const CORRECT: &str = "correct the settings (run `stargate-mirror doctor`); a re
 /// Instruction for a rejection whose cause is not recognised.
 const CHECK_RULES: &str = "check the hooks and rules of the mirror, which rejected the push; the next cycle retries";
 /// Instruction for a token that ends.
-const NEW_TOKEN: &str = "make a new token, and put it in the place of the old one";
+const NEW_TOKEN: &str = "create a new token, and replace the old one with it";
 /// Instruction for everything else.
 const SHOW: &str = "run `stargate-mirror status` and `stargate-mirror doctor`";
 

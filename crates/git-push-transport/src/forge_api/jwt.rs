@@ -50,7 +50,7 @@ fn signature(app: &GithubApp, message: &[u8]) -> Result<Vec<u8>, Error> {
         AppKey::Pem(pem) => pem.expose_secret().as_bytes().to_vec().into(),
     };
     let key = PrivateKeyDer::from_pem_slice(pem.expose_secret())
-        .map_err(|_| unusable("there is no private key in PEM format in it"))?;
+        .map_err(|_| unusable("it contains no private key in PEM format"))?;
     let key = rustls::crypto::ring::sign::any_supported_type(&key).ok();
     let signer = key.and_then(|key| key.choose_scheme(&[SignatureScheme::RSA_PKCS1_SHA256]));
     let signer = signer.ok_or_else(|| unusable("it is not an RSA key of 2048 bits or more"))?;

@@ -77,8 +77,8 @@ fn network(facts: &DiskFacts, commands: &Commands) -> Option<Check> {
 fn read_only(facts: &DiskFacts) -> Option<Check> {
     let folder = &facts.folder;
     let hint = format!(
-        "look for the reason in `dmesg` (a disk error makes the kernel do that), then run `mount -o remount,rw \"$(findmnt -no \
-         TARGET --target {})\"`",
+        "look for the reason in `dmesg` (the kernel does this after a disk error), then run `mount -o \
+         remount,rw \"$(findmnt -no TARGET --target {})\"`",
         quoted(folder)
     );
     let found = format!("{folder} is on a file system that is mounted read-only: pushes are rejected");
@@ -93,7 +93,7 @@ fn bytes(facts: &DiskFacts, commands: &Commands) -> Option<Check> {
     let verdict = verdict(free < FEW_BYTES, is_short)?;
     let found = format!("only {} are free at {}", shown_bytes(free), facts.folder);
     let hint = format!(
-        "find what takes the space with `du -xh -d 2 {}`, and free some; {} packs the objects",
+        "find large folders with `du -xh -d 2 {}`, and free space; {} packs the objects",
         quoted(commands.repository()),
         commands.git("gc --no-prune")
     );
