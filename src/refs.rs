@@ -103,7 +103,7 @@ impl fmt::Display for Why {
             Why::NoId => f.write_str("contains neither an object id nor a ref name"),
             Why::NoFile => f.write_str("is not a regular file"),
             Why::BrokenLink => f.write_str("is a symbolic link to a missing file"),
-            Why::TooManySteps => write!(f, "leads through more than {MOST_STEPS} symbolic refs"),
+            Why::TooManySteps => write!(f, "passes through more than {MOST_STEPS} symbolic refs"),
             Why::Line(number) => write!(f, "is damaged in line {number}"),
         }
     }

@@ -243,7 +243,7 @@ fn mirrored(refs: &RefPatterns, set: &str) -> String {
     // A configured pattern replaces the defaults.
     let (and_defaults, defaults) = if *refs == RefPatterns::default() {
         (
-            ", too, set the defaults as well, because any setting replaces them",
+            " as well, also set the defaults, because any setting replaces them",
             DEFAULT_PATTERNS.map(|pattern| format!("    {set} --add stargate.ref '{pattern}'\n")),
         )
     } else {

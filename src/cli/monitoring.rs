@@ -84,7 +84,7 @@ impl Listen {
         };
         let unusable = |why: &dyn std::fmt::Display| {
             let failure = Failure::new(Exit::Misconfigured, format!("no token in {}: {why}", file.display()));
-            failure.hint("write the token to the file, and make it readable for this user only")
+            failure.hint("write the token to the file, and make it readable only by this user")
         };
         let text = fs::read_to_string(file).map_err(|error| unusable(&error))?;
         match text.trim() {

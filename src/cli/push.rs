@@ -173,7 +173,7 @@ pub struct Args {
 }
 
 /// Instruction for `--repo` without a remote, outside a repository.
-const REPO_IS_REMOTE: &str = "name the remote, too: without it, --repo is the remote, as in git";
+const REPO_IS_REMOTE: &str = "also name the remote: without it, --repo is the remote, as in git";
 
 /// Runs the command. Progress goes to `terminal`.
 ///

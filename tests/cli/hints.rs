@@ -137,7 +137,7 @@ fn instructions_name_what_was_missing_on_the_command_line() {
         (
             "push --repo \"my repo's.git\"",
             5,
-            "name the remote, too: without it, --repo is the remote, as in git",
+            "also name the remote: without it, --repo is the remote, as in git",
         ),
         ("journal retry 1", 2, "expected an entry_id of 26 letters and digits"),
     ] {

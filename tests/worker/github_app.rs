@@ -312,7 +312,7 @@ fn every_refusal_says_what_to_do_and_a_failure_is_retried() {
             ],
             4,
             &[
-                "does not grant the GitHub App 7 what it needs for o (HTTP 422)",
+                "does not grant the GitHub App 7 the permissions that it needs for o (HTTP 422)",
                 "Contents (write)",
             ],
         ),

@@ -352,7 +352,10 @@ fn without_ids_those_of_the_named_repository_are_awaited() {
         let (exit, said) = wait("refs/heads/main");
         assert_eq!(exit, 0, "{said}");
         let (exit, said) = wait("refs/heads/other");
-        assert!(exit == 5 && said.contains("there is no refs/heads/other in"), "{said}");
+        assert!(
+            exit == 5 && said.contains("refs/heads/other does not exist in"),
+            "{said}"
+        );
         git(&client, ["commit", "-q", "--allow-empty", "-m", "two"]);
         git(&client, ["push", "-q", "origin", "HEAD:refs/heads/main"]);
         assert_eq!(wait("refs/heads/main").0, 10);

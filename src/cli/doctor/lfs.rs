@@ -20,7 +20,7 @@ pub(super) fn check(stargate: &Stargate, config: &Config, commands: &Commands) -
     ) {
         Ok(found) => found?,
         Err(error) => {
-            let found = format!("cannot look for Git LFS in the commit of HEAD: {error}");
+            let found = format!("cannot check if the commit of HEAD uses Git LFS: {error}");
             let hint = format!("run {} to see what is damaged", commands.git("fsck"));
             return Some(Check::new(Name::Lfs, Verdict::Problem, found).hint(hint));
         }

@@ -59,7 +59,7 @@ fn local(names: &[String], repository: &Path) -> Result<Vec<Expected>, Failure> 
     let read = |name: &String| match stargate.local(BStr::new(name)) {
         LocalRef::Id(id) => Ok(pair(name, id)),
         LocalRef::Absent => {
-            let what = format!("there is no {name} in {}", git_dir.display());
+            let what = format!("{name} does not exist in {}", git_dir.display());
             Err(Failure::new(Exit::Failed, what).hint("give the id with --oid"))
         }
         LocalRef::Unreadable(why) => Err(Failure::new(Exit::Failed, format!("cannot read {name}: {why}"))),

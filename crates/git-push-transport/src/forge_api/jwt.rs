@@ -43,7 +43,7 @@ fn signature(app: &GithubApp, message: &[u8]) -> Result<Vec<u8>, Error> {
     };
     let unusable = |why: &str| {
         Error::new(ErrorKind::Misconfigured, format!("{place} cannot be used: {why}"))
-            .with_hint("download a private key from the App's page, and set it as it is")
+            .with_hint("download a private key from the App's page, and use it unchanged")
     };
     let pem: SecretSlice<u8> = match &app.key {
         AppKey::File(path) => read_secret(path, KEY, "private key")?.into(),

@@ -52,8 +52,8 @@ fn shallow(facts: &HistoryFacts, commands: &Commands) -> Check {
         return Check::new(Name::History, Verdict::Warning, found).hint(hint);
     }
     let found = format!(
-        "the repository is shallow: the parents of {commits} are missing; if the mirror lacks them, too, `run` reports the ref \
-         as misconfigured and exits with 4; if the mirror is behind them, the ref is diverged and stays unchanged"
+        "the repository is shallow: the parents of {commits} are missing; if the mirror also lacks them, `run` \
+         reports the ref as misconfigured and exits with 4; if the mirror is behind them, the ref is diverged and stays unchanged"
     );
     let hint = format!(
         "run {} with a remote that has the whole history",

@@ -36,7 +36,7 @@ pub fn checks(facts: &WorkerFacts, commands: &Commands) -> Vec<Check> {
         (Some(_), Some(missing)) => {
             let found = format!("the worker's last cycle pushed nothing: {missing}{pending}");
             Check::new(Name::Worker, bad, found).hint(format!(
-                "give the worker the setting, in its unit (Environment=) or in the line of its crontab, which need not have the \
+                "set it in the worker's unit (Environment=) or crontab, because the worker does not have the \
                  environment of this shell; then run {}",
                 commands.mirror("run")
             ))
@@ -67,8 +67,8 @@ fn unreadable(facts: &WorkerFacts) -> Option<Check> {
 
 fn start(commands: &Commands) -> String {
     format!(
-        "run {} now; then look why the unit or cron has stopped (`systemctl status stargate-mirror`, `crontab -l`), and start \
-         it again",
+        "run {} now; then find out why the unit or cron has stopped (`systemctl status stargate-mirror`, `crontab \
+         -l`), and start it again",
         commands.mirror("run")
     )
 }
