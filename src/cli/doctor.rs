@@ -132,6 +132,9 @@ struct Subject<'a> {
 
 /// Makes all checks of the repository at `git_dir`.
 fn diagnosed(git_dir: &Path, options: &Options) -> Result<Vec<Check>, Failure> {
+    // Paths and commands in the output work in any folder.
+    let whole = std::path::absolute(git_dir).unwrap_or_else(|_| git_dir.to_owned());
+    let git_dir = whole.as_path();
     let stargate = Stargate::open(git_dir)?;
     let settings = Mirrors::load(git_dir)
         .map_err(|error| Failure::new(Exit::Failed, format!("cannot read git's configuration: {error}")))?;
@@ -141,14 +144,12 @@ fn diagnosed(git_dir: &Path, options: &Options) -> Result<Vec<Check>, Failure> {
         Ok(backlog) => (Some(backlog), None),
         Err(error) => (None, Some(unreadable_journal(git_dir, &error))),
     };
-    // Commands in hints work in any folder.
-    let whole = std::path::absolute(git_dir).unwrap_or_else(|_| git_dir.to_owned());
     let subject = Subject {
         git_dir,
         options,
         stargate,
         settings,
-        commands: Commands::new(&prefix, &whole),
+        commands: Commands::new(&prefix, git_dir),
         backlog,
     };
     let mut checks = settings::checks(&subject)?;

@@ -110,6 +110,45 @@ fn uninstall_does_not_deny_hooks_that_git_s_configuration_names() {
 }
 
 #[test]
+fn a_folder_of_a_bare_repository_is_not_taken_for_the_repository_beside_it() {
+    let (folder, repository) = with_odd_path();
+    must(folder.path(), "git init -q .");
+    let hooks = repository.join("hooks");
+    must(&hooks, "stargate-mirror install --mirror branches");
+    assert!(hooks.join("post-receive").is_file());
+    assert!(!folder.path().join(".git/hooks/post-receive").exists());
+    // In the folders of a work tree, the repository is the one around them.
+    fs::create_dir(folder.path().join("my/folder")).expect("a folder");
+    must(&folder.path().join("my/folder"), "stargate-mirror install");
+    assert!(folder.path().join(".git/hooks/post-receive").is_file());
+}
+
+#[test]
+fn commands_of_doctor_work_in_any_folder() {
+    let (folder, repository) = with_odd_path();
+    let here = folder.path();
+    must(
+        here,
+        "stargate-mirror install --repo \"my repo's.git\" --remote mirror.git --fsync-committed",
+    );
+    fs::create_dir(repository.join(".stargate")).expect("a folder");
+    fs::write(repository.join(".stargate/worker.json"), "{").expect("a file");
+    must(here, "rm \"my repo's.git/hooks/pre-receive\"");
+    let doctor = "stargate-mirror doctor --json --repo \"my repo's.git\"";
+    let diagnosis: serde_json::Value = serde_json::from_str(&must(here, doctor)).expect("JSON");
+    let checks = diagnosis["checks"].as_array().expect("a list").iter();
+    let hints: Vec<&str> = checks.filter_map(|check| check["hint"].as_str()).collect();
+    let commands = hints.iter().flat_map(|hint| hint.split('`').skip(1).step_by(2));
+    let commands: Vec<&str> = commands.filter(|command| !command.contains("BRANCH")).collect();
+    assert_eq!(commands.len(), 2, "rm and install: {hints:?}");
+    for command in commands {
+        must(&here.join("my"), command);
+    }
+    assert!(!repository.join(".stargate/worker.json").exists());
+    assert!(repository.join("hooks/pre-receive").is_file());
+}
+
+#[test]
 fn a_damaged_configuration_is_named_with_its_line() {
     let (folder, repository) = with_odd_path();
     let config = repository.join("config");
