@@ -146,6 +146,22 @@ fn a_shallow_stargate_behind_which_the_mirror_stands_is_diverged() {
     assert!(said.contains("diverged"), "{said}");
 }
 
+#[test]
+fn a_damaged_ref_is_not_a_matter_of_users() {
+    let stargate = with_remotes();
+    fs::create_dir_all(stargate.git_dir.join("refs/other")).expect("a folder");
+    fs::write(stargate.git_dir.join("refs/other/bad"), "garbage").expect("a file");
+    let [(verdict, found, hint)] = &findings(&stargate.git_dir, "ref names")[..] else {
+        panic!("one finding")
+    };
+    assert_eq!(verdict, "problem");
+    assert!(
+        found.contains("refs/other/bad contains neither an object id"),
+        "{found}"
+    );
+    assert!(hint.contains("set the ref to the id in the journal"), "{hint}");
+}
+
 /// `git clone --mirror` sets `remote.origin.fetch` to `+refs/*:refs/*`.
 #[test]
 fn hints_about_the_history_keep_accepted_pushes_in_a_mirror_clone() {

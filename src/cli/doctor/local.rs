@@ -172,7 +172,7 @@ fn entries(subject: &Subject<'_>) -> Option<Check> {
 fn odd_ref_names(stargate: &Stargate) -> Option<Check> {
     let names = match ref_names(stargate) {
         Ok(names) => names,
-        Err(why) => return Some(unreadable(Name::RefNames, why)),
+        Err(why) => return Some(unreadable(Name::RefNames, why).hint(REPAIR)),
     };
     let found = odd_name::find(names.iter().map(|name| name.as_ref()));
     if found.is_empty() {

@@ -1,5 +1,5 @@
 //! Checks of each mirror: the worker that pushes to it, its answer, and what is pending.
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::Path};
 
 use bstr::{BStr, ByteSlice};
 use git_push::{Advertisement, Connection, ErrorKind};
@@ -142,6 +142,9 @@ impl OneMirror<'_> {
     fn at(&self, location: Location) -> Result<Vec<Check>, git_push::Error> {
         let repository = self.subject.stargate.repository();
         let config = self.chosen.config();
+        if is_folder(&location, repository.git_dir()) {
+            return Ok(vec![self.itself(&location)]);
+        }
         let settings = self.settings()?;
         if !Remote::has_credentials(&location, &settings) {
             let found = format!("there are no credentials for {location}: nothing is pushed (local-only)");
@@ -176,6 +179,12 @@ impl OneMirror<'_> {
             checks.extend(self.large_files(&advertisement));
         }
         Ok(checks)
+    }
+
+    fn itself(&self, location: &Location) -> Check {
+        let found = format!("{location} is this repository itself: nothing is mirrored");
+        let set = self.subject.commands.set(&self.chosen.config().key("remote"), "URL");
+        Check::new(Name::Mirror, Verdict::Problem, found).hint(format!("run {set} with the URL of the mirror"))
     }
 
     fn settings(&self) -> Result<Settings, git_push::Error> {
@@ -252,6 +261,16 @@ impl OneMirror<'_> {
             }
         }
     }
+}
+
+/// Returns true if the location is the repository in this folder. A folder that does not exist has another error.
+fn is_folder(location: &Location, git_dir: &Path) -> bool {
+    let Location::Path(path) = location else { return false };
+    let is_it = |path: &Path| {
+        path.canonicalize()
+            .is_ok_and(|path| git_dir.canonicalize().is_ok_and(|own| own == path))
+    };
+    is_it(path) || is_it(&path.join(".git"))
 }
 
 /// Adds the proxy to the error of a connection that may have failed there.

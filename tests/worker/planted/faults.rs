@@ -123,7 +123,7 @@ pub(super) const HOOKS: [&[Fault]; 9] = [
 ];
 
 /// Faults of settings and files. Those in one list are planted together.
-pub(super) const FILES: [&[Fault]; 6] = [
+pub(super) const FILES: [&[Fault]; 7] = [
     &[
         fault(
             "settings",
@@ -228,6 +228,13 @@ pub(super) const FILES: [&[Fault]; 6] = [
             "`rm ",
         ),
     ],
+    &[fault(
+        "mirror",
+        "problem",
+        "git config stargate.remote \"$PWD\"",
+        "is this repository itself",
+        "config stargate.remote URL`",
+    )],
     &[fault(
         "mirror",
         "warning",
